@@ -1,0 +1,12 @@
+//! The vocabulary every other room shares: what an event is, which states a
+//! delivery can be in, how filters match and how retries spread.
+//!
+//! Nothing here does I/O, waits, or imports another room.
+
+pub mod backoff;
+pub mod clock;
+pub mod delivery;
+pub mod event;
+pub mod filter;
+pub mod retry_after;
+pub mod status;

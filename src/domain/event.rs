@@ -1,0 +1,210 @@
+//! An event as the bridge knows it: a validated identity beside the exact bytes.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::clock::UnixMillis;
+
+/// Pepay's `event.id`: opaque, 1 to 255 bytes of visible ASCII.
+///
+/// It is the key of deduplication and goes out as `webhook-id`, so a value that
+/// could not be a header never becomes one.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EventId(Arc<str>);
+
+/// Why a text is no event id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an event id is 1 to 255 bytes of visible ASCII")]
+pub struct InvalidEventId;
+
+impl EventId {
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Pepay's order of creation, for ids of the form `evt_<unix ms>-<n>`.
+    ///
+    /// Usable to order events, never to tell them apart.
+    pub fn creation_order(&self) -> Option<(u64, u64)> {
+        let (millis, n) = self.0.strip_prefix("evt_")?.split_once('-')?;
+        Some((millis.parse().ok()?, n.parse().ok()?))
+    }
+}
+
+impl FromStr for EventId {
+    type Err = InvalidEventId;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        visible_ascii(text).then(|| Self(text.into())).ok_or(InvalidEventId)
+    }
+}
+
+impl fmt::Display for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Pepay's `event.type`, such as `commerce.order.updated`: 1 to 255 bytes of
+/// visible ASCII. New types may appear at any time.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct EventType(Arc<str>);
+
+/// Why a text is no event type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an event type is 1 to 255 bytes of visible ASCII")]
+pub struct InvalidEventType;
+
+impl EventType {
+    /// The type as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for EventType {
+    type Err = InvalidEventType;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        visible_ascii(text).then(|| Self(text.into())).ok_or(InvalidEventType)
+    }
+}
+
+impl fmt::Display for EventType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+fn visible_ascii(text: &str) -> bool {
+    (1..=255).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+/// One event, with the bytes exactly as Pepay sent them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// What deduplication goes by.
+    pub id: EventId,
+    /// What filters match on.
+    pub kind: EventType,
+    /// `data.object.id`: the order, invoice or payment the event is about, and
+    /// so the unit of ordering. Not every event names one.
+    pub object_id: Option<Arc<str>>,
+    /// When Pepay created it, in Unix seconds.
+    pub created: i64,
+    /// `data.object.environment`, where the event says so itself.
+    pub environment: Option<Environment>,
+    /// The JSON, byte for byte.
+    pub body: Bytes,
+}
+
+/// An event that has reached the bridge, with where and when it did.
+#[derive(Clone, Debug)]
+pub struct Received {
+    /// The event itself.
+    pub event: Event,
+    /// The road it came by.
+    pub source: Source,
+    /// The configured name of the stream or webhook endpoint it came through.
+    pub origin: Arc<str>,
+    /// Pepay's network environment, when known.
+    pub environment: Option<Environment>,
+    /// When its last byte had arrived.
+    pub received_at: UnixMillis,
+}
+
+/// The road an event came by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Source {
+    /// The WebSocket stream, live or replayed by the server.
+    Stream,
+    /// A signed webhook.
+    Webhook,
+    /// The REST list, read to close a gap of a stream.
+    Backfill,
+    /// The REST list, read to check both other roads.
+    Reconcile,
+}
+
+impl Source {
+    /// Every source, in the order of the documentation.
+    pub const ALL: [Self; 4] = [Self::Stream, Self::Webhook, Self::Backfill, Self::Reconcile];
+
+    /// The name in metrics, headers and the store.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Stream => "stream",
+            Self::Webhook => "webhook",
+            Self::Backfill => "backfill",
+            Self::Reconcile => "reconcile",
+        }
+    }
+}
+
+/// Pepay's network environment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Environment {
+    /// The test network.
+    Devnet,
+    /// The real one.
+    Mainnet,
+}
+
+impl Environment {
+    /// The name on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Devnet => "devnet",
+            Self::Mainnet => "mainnet",
+        }
+    }
+}
+
+/// Why a text is no environment.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no environment; allowed are `devnet` and `mainnet`")]
+pub struct InvalidEnvironment(pub String);
+
+impl FromStr for Environment {
+    type Err = InvalidEnvironment;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "devnet" => Ok(Self::Devnet),
+            "mainnet" => Ok(Self::Mainnet),
+            _ => Err(InvalidEnvironment(text.to_owned())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_visible_ascii_of_bounded_length() {
+        for good in ["e", "evt_1734780000000-123", "evt_example", &"x".repeat(255)] {
+            assert_eq!(good.parse::<EventId>().unwrap().as_str(), good);
+        }
+        for bad in ["", " ", "evt 1", "evt\n", "évt", "evt_\u{7f}", &"x".repeat(256)] {
+            assert_eq!(bad.parse::<EventId>(), Err(InvalidEventId), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn the_creation_order_is_read_where_both_parts_parse() {
+        let order = |text: &str| text.parse::<EventId>().unwrap().creation_order();
+        assert_eq!(order("evt_1734780000000-123"), Some((1_734_780_000_000, 123)));
+        assert!(order("evt_1734780000000-9") < order("evt_1734780000000-10"));
+        for opaque in ["evt_123", "evt_example", "evt_12-x", "12-3", "evt_-1"] {
+            assert_eq!(order(opaque), None, "{opaque}");
+        }
+    }
+}

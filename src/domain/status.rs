@@ -1,0 +1,167 @@
+//! What the running parts say about themselves: plain values, published by the
+//! part and read by whoever reports them.
+
+use std::sync::Arc;
+
+use serde::{Serialize, Serializer};
+
+use super::clock::UnixMillis;
+
+/// A stream, as `/status` shows it.
+#[derive(Clone, Debug, Serialize)]
+pub struct StreamStatus {
+    /// The configured name.
+    pub name: Arc<str>,
+    /// Whether a connection is open.
+    pub connected: bool,
+    /// What the stream is doing.
+    pub phase: StreamPhase,
+    /// Since when `connected` has had its value.
+    pub since: UnixMillis,
+    /// Whether it has been connected since the process started.
+    pub ever_connected: bool,
+    /// The id up to which every event is stored.
+    pub cursor: Option<String>,
+    /// The newest event that was stored from this stream.
+    pub last_event: Option<SeenEvent>,
+    /// Connections lost since the process started.
+    pub reconnects: u64,
+    /// Why the last connection, or try for one, ended.
+    pub last_disconnect: Option<String>,
+    /// Whether everything between the last two connections is accounted for.
+    pub gap: GapStatus,
+    /// What keeps the stream from being healthy, in words for a person.
+    pub problem: Option<String>,
+}
+
+impl StreamStatus {
+    /// A stream that has not yet tried to connect.
+    pub fn new(name: Arc<str>, now: UnixMillis) -> Self {
+        Self {
+            name,
+            connected: false,
+            phase: StreamPhase::Connecting,
+            since: now,
+            ever_connected: false,
+            cursor: None,
+            last_event: None,
+            reconnects: 0,
+            last_disconnect: None,
+            gap: GapStatus::Closed,
+            problem: None,
+        }
+    }
+}
+
+/// What a stream is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StreamPhase {
+    /// Minting a token or opening a connection.
+    Connecting,
+    /// Reading what it missed from REST, live frames held back.
+    Backfilling,
+    /// Storing frames as they come.
+    Live,
+    /// Between two tries.
+    Waiting,
+    /// Stopped for good.
+    Stopped,
+}
+
+/// Whether a stream's history has a hole.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum GapStatus {
+    /// Everything up to the cursor is stored.
+    Closed,
+    /// Being filled.
+    Open,
+    /// Filled as far as Pepay still knows; events between these may be missing.
+    Unproven {
+        /// The last event known to be stored before the hole.
+        after: String,
+        /// The first event after it.
+        before: Option<String>,
+        /// When that was found.
+        at: UnixMillis,
+    },
+}
+
+/// An event somebody saw, and when.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SeenEvent {
+    /// Its id.
+    pub id: String,
+    /// When it was stored.
+    pub at: UnixMillis,
+}
+
+/// A webhook endpoint, as `/status` shows it.
+#[derive(Clone, Debug, Serialize)]
+pub struct WebhookStatus {
+    /// The configured name.
+    pub name: Arc<str>,
+    /// Where it listens.
+    pub path: Arc<str>,
+    /// The newest event that was stored from this endpoint.
+    pub last_event: Option<SeenEvent>,
+    /// The last refusal, by its error code.
+    pub last_rejection: Option<Rejection>,
+}
+
+/// A refused webhook.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Rejection {
+    /// The error code it was answered with.
+    pub code: &'static str,
+    /// When.
+    pub at: UnixMillis,
+}
+
+/// A target's dispatcher, as `/status` shows it.
+#[derive(Clone, Debug, Serialize)]
+pub struct TargetStatus {
+    /// The configured name.
+    pub name: Arc<str>,
+    /// Attempts on the wire now.
+    pub in_flight: usize,
+    /// Whether requests are let through.
+    pub circuit: Circuit,
+    /// Whether a person has stopped it.
+    pub paused: bool,
+    /// The last failed attempt.
+    pub last_error: Option<TargetError>,
+    /// When the target last acknowledged an event.
+    pub last_delivered_at: Option<UnixMillis>,
+}
+
+/// A target's breaker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Circuit {
+    /// Requests go out.
+    Closed,
+    /// Requests wait.
+    Open,
+    /// One request tries whether the target is back.
+    HalfOpen,
+}
+
+/// A failed attempt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TargetError {
+    /// The event it was for.
+    pub event_id: String,
+    /// What went wrong, without any secret.
+    pub error: String,
+    /// When.
+    pub at: UnixMillis,
+}
+
+/// Times are written as RFC 3339, which people and `jq` read alike.
+impl Serialize for UnixMillis {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&humantime::format_rfc3339_millis((*self).into()))
+    }
+}

@@ -1,0 +1,10 @@
+//! pepay-bridge.
+
+pub mod delivery;
+pub mod domain;
+pub mod lifecycle;
+pub mod pepay;
+pub mod source;
+pub mod store;
+pub mod telemetry;
+pub mod web;

@@ -1,0 +1,126 @@
+//! How events enter the store: an event, its deliveries and the cursor it
+//! moves are written in one transaction, and the caller hears of it only after
+//! the commit.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{mpsc, oneshot};
+
+use super::reader::Reader;
+use super::writer::Command;
+use crate::domain::event::{EventId, Received};
+
+/// The sources' handle on the store. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Inbox {
+    commands: mpsc::Sender<Command>,
+    reader: Reader,
+}
+
+/// What a stream has read from Pepay, to be written as one.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// The events, in Pepay's order.
+    pub events: Vec<Received>,
+    /// Where the stream stands once they are stored.
+    pub cursor: Option<CursorMove>,
+}
+
+/// A stream's new position.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CursorMove {
+    /// The configured name of the stream.
+    pub stream: Arc<str>,
+    /// Where it stands.
+    pub position: Position,
+}
+
+/// A place in Pepay's order up to which a stream has stored every event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// The last event covered. `None` for an account that held no event at all
+    /// when the stream first looked: everything is newer than this.
+    pub event: Option<EventId>,
+    /// When that event was created, or when the account was found empty, in
+    /// Unix seconds: what `created[gte]` starts from once Pepay has forgotten the id.
+    pub created: i64,
+}
+
+/// What became of a recorded event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recorded {
+    /// It is new and now stored.
+    New,
+    /// Its id was held already.
+    Duplicate,
+}
+
+/// Why nothing was recorded. The same may be offered again.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RecordError {
+    /// The writer has more waiting than it takes on.
+    #[error("the store's queue is full")]
+    Overloaded,
+    /// The transaction failed, or the store does not answer.
+    #[error("the store is unavailable: {0}")]
+    Unavailable(String),
+}
+
+/// Why a question to the store went unanswered.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the store cannot be read: {0}")]
+pub struct ReadError(pub String);
+
+impl Inbox {
+    pub(super) const fn new(commands: mpsc::Sender<Command>, reader: Reader) -> Self {
+        Self { commands, reader }
+    }
+
+    /// Records `batch` as one, waiting for room in the writer's queue: the road
+    /// of a source that can slow down. Answers in the order of the events.
+    ///
+    /// # Errors
+    /// [`RecordError::Unavailable`]; then neither an event nor the cursor was stored.
+    pub async fn record(&self, batch: Batch) -> Result<Vec<Recorded>, RecordError> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(Command::Record { batch, reply }).await.map_err(|_| stopped())?;
+        answer.await.map_err(|_| stopped())?
+    }
+
+    /// Records one event, or fails at once where the queue is full: the road of
+    /// a source whose caller can come back.
+    ///
+    /// # Errors
+    /// [`RecordError`]; then the event was not stored.
+    pub async fn try_record(&self, event: Received) -> Result<Recorded, RecordError> {
+        let (reply, answer) = oneshot::channel();
+        let batch = Batch { events: vec![event], cursor: None };
+        self.commands.try_send(Command::Record { batch, reply }).map_err(|error| match error {
+            TrySendError::Full(_) => RecordError::Overloaded,
+            TrySendError::Closed(_) => stopped(),
+        })?;
+        let recorded = answer.await.map_err(|_| stopped())??;
+        recorded.first().copied().ok_or_else(stopped)
+    }
+
+    /// Where `stream` stands; `None` if it has never been started.
+    ///
+    /// # Errors
+    /// [`ReadError`] if the store cannot be read.
+    pub async fn position(&self, stream: &str) -> Result<Option<Position>, ReadError> {
+        self.reader.position(stream).await
+    }
+
+    /// Which of `ids` are stored, in their order.
+    ///
+    /// # Errors
+    /// [`ReadError`] if the store cannot be read.
+    pub async fn holds(&self, ids: &[EventId]) -> Result<Vec<bool>, ReadError> {
+        self.reader.holds(ids).await
+    }
+}
+
+fn stopped() -> RecordError {
+    RecordError::Unavailable("it has stopped".to_owned())
+}

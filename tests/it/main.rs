@@ -1,0 +1,4 @@
+//! Integration tests, by behaviour.
+
+#[test]
+fn placeholder() {}
