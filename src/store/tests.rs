@@ -1,5 +1,6 @@
 //! The store's promises, on real files.
 
+mod lanes;
 mod opening;
 mod outcomes;
 mod recording;
