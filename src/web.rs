@@ -90,34 +90,31 @@ fn oldest_age(backlog: &Backlog, now: UnixMillis) -> f64 {
 
 /// The routes of the public listener, beside those of the webhooks.
 pub fn public(view: View) -> Router {
-    finished(health_routes(&Arc::new(Readiness::new(view))))
+    health_routes(&Arc::new(Readiness::new(view))).fallback(not_found)
 }
 
 /// The routes of the private listener. With a `token`, everything but health
 /// asks for it.
 pub fn admin(view: View, render: Render, token: Option<&SecretString>) -> Router {
-    let readiness = Arc::new(Readiness::new(view.clone()));
+    let readiness = Arc::new(Readiness::new(view));
     let pages = Router::new()
-        .route("/metrics", get(metrics::show).with_state((Arc::new(view), render)))
-        .route("/status", get(status::show).with_state(Arc::clone(&readiness)));
-    let pages = finished(pages);
+        .route("/metrics", get(metrics::show).with_state((Arc::clone(&readiness), render)))
+        .route("/status", get(status::show).with_state(Arc::clone(&readiness)))
+        .method_not_allowed_fallback(method_not_allowed)
+        .fallback(not_found);
     let pages = match token {
         Some(token) => pages.layer(middleware::from_fn_with_state(Arc::new(Token::new(token)), token::check)),
         None => pages,
     };
-    pages.merge(health_routes(&readiness).method_not_allowed_fallback(method_not_allowed))
+    pages.merge(health_routes(&readiness))
 }
 
 fn health_routes(readiness: &Arc<Readiness>) -> Router {
     Router::new()
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
+        .method_not_allowed_fallback(method_not_allowed)
         .with_state(Arc::clone(readiness))
-}
-
-/// Gives the answers no route gives the same form as all others.
-fn finished(router: Router) -> Router {
-    router.method_not_allowed_fallback(method_not_allowed).fallback(not_found)
 }
 
 async fn not_found() -> Response {
@@ -131,3 +128,6 @@ async fn method_not_allowed() -> Response {
 fn error(status: StatusCode, code: &str, message: &str) -> Response {
     (status, Json(json!({ "error": { "code": code, "message": message } }))).into_response()
 }
+
+#[cfg(test)]
+mod tests;

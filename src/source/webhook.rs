@@ -8,6 +8,8 @@
 mod answer;
 mod body;
 mod rejections;
+#[cfg(test)]
+mod tests;
 mod verified;
 
 use std::sync::Arc;
@@ -16,7 +18,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use axum::routing;
+use axum::routing::{self, MethodRouter};
 use tokio::sync::watch;
 
 use self::answer::{Code, Refusal};
@@ -28,8 +30,7 @@ use crate::domain::status::{Rejection, SeenEvent, WebhookStatus};
 use crate::pepay::signature::SigningKey;
 use crate::store::inbox::{Inbox, RecordError, Recorded};
 
-/// How long a delivery waits for its commit before it is answered 503. The
-/// event may still be stored after that; Pepay's repeat then is a duplicate.
+/// How long a delivery waits for its commit.
 const COMMIT_LIMIT: Duration = Duration::from_secs(10);
 
 /// One configured endpoint.
@@ -63,8 +64,7 @@ pub fn router(
     for settings in endpoints {
         let path = Arc::clone(&settings.path);
         let (endpoint, status) = Endpoint::new(settings, inbox.clone(), clock.clone());
-        let methods = routing::post(receive).fallback(answer::method_not_allowed);
-        router = router.route(&path, methods.with_state(Arc::new(endpoint)));
+        router = router.route(&path, endpoint.into_methods());
         statuses.push(status);
     }
     (router, statuses)
@@ -77,6 +77,9 @@ struct Endpoint {
     clock: Clock,
     status: watch::Sender<WebhookStatus>,
     rejections: Rejections,
+    /// How long a delivery waits for its commit before it is answered 503. The
+    /// event may still be stored after that; Pepay's repeat is a duplicate then.
+    commit_limit: Duration,
 }
 
 async fn receive(State(endpoint): State<Arc<Endpoint>>, verified: Result<Verified, Refusal>) -> Response {
@@ -101,14 +104,19 @@ impl Endpoint {
             last_event: None,
             last_rejection: None,
         });
-        (Self { settings, inbox, clock, status, rejections: Rejections::new() }, shown)
+        let rejections = Rejections::new();
+        (Self { settings, inbox, clock, status, rejections, commit_limit: COMMIT_LIMIT }, shown)
+    }
+
+    fn into_methods(self) -> MethodRouter {
+        routing::post(receive).fallback(answer::method_not_allowed).with_state(Arc::new(self))
     }
 
     /// Stores the event; only then may the delivery be answered with success.
     async fn commit(&self, verified: Verified) -> Result<Recorded, Refusal> {
         let received = verified.into_received();
         let id = received.event.id.clone();
-        let committed = tokio::time::timeout(COMMIT_LIMIT, self.inbox.try_record(received)).await;
+        let committed = tokio::time::timeout(self.commit_limit, self.inbox.try_record(received)).await;
         let (code, message) = match committed {
             Ok(Ok(recorded)) => {
                 let at = self.clock.now();

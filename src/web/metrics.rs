@@ -7,7 +7,8 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::header::CONTENT_TYPE;
 
-use super::{View, oldest_age};
+use super::oldest_age;
+use super::readiness::Readiness;
 use crate::domain::clock::UnixMillis;
 use crate::store::archive::Backlog;
 use crate::telemetry::names;
@@ -16,7 +17,8 @@ use crate::telemetry::names;
 pub type Render = Arc<dyn Fn() -> String + Send + Sync>;
 
 /// Shows every metric, the backlogs as they are now.
-pub(super) async fn show(State((view, render)): State<(Arc<View>, Render)>) -> Response {
+pub(super) async fn show(State((readiness, render)): State<(Arc<Readiness>, Render)>) -> Response {
+    let view = &readiness.view;
     match view.backlogs().await {
         Ok(backlogs) => refresh(&backlogs, view.clock.now()),
         // The rest is worth showing still; the gauges keep their last values.

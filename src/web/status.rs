@@ -33,12 +33,13 @@ struct Store {
     committing: bool,
     error: Option<String>,
     #[serde(flatten)]
-    summary: Option<Counts>,
+    holdings: Option<Holdings>,
 }
 
 #[derive(Serialize)]
-struct Counts {
-    events: u64,
+struct Holdings {
+    events: i64,
+    first_sequence: i64,
     last_sequence: i64,
     engine: String,
 }
@@ -80,7 +81,7 @@ pub(super) async fn show(State(readiness): State<Arc<Readiness>>) -> Json<Page> 
         store: Store {
             committing: verdict.store_failure.is_none(),
             error: verdict.store_failure.or(unread),
-            summary: summary.ok().map(Counts::from),
+            holdings: summary.ok().map(Holdings::from),
         },
         targets: current(&view.targets)
             .into_iter()
@@ -93,10 +94,12 @@ fn current<T: Clone>(parts: &[watch::Receiver<T>]) -> Vec<T> {
     parts.iter().map(|part| part.borrow().clone()).collect()
 }
 
-impl From<Summary> for Counts {
+impl From<Summary> for Holdings {
     fn from(summary: Summary) -> Self {
-        let Summary { events, last_sequence, engine } = summary;
-        Self { events, last_sequence, engine }
+        let Summary { first_sequence, last_sequence, engine } = summary;
+        // Sequences have no gaps, and an empty store has 0 for both.
+        let events = if last_sequence == 0 { 0 } else { last_sequence - first_sequence + 1 };
+        Self { events, first_sequence, last_sequence, engine }
     }
 }
 
