@@ -19,6 +19,10 @@ const RECONNECT_GRACE: Duration = Duration::from_mins(2);
 /// Answers whether the bridge is ready, for one router.
 pub(super) struct Readiness {
     pub(super) view: View,
+    /// How long the result of a probe stands.
+    stands: Duration,
+    /// How long the store has for an answer.
+    patience: Duration,
     probed: Mutex<Probed>,
 }
 
@@ -39,7 +43,8 @@ impl Readiness {
     pub(super) fn new(view: View) -> Self {
         // Stands only until the first probe, or if that was abandoned by who asked for it.
         let failure = Some("it has not been asked yet".to_owned());
-        Self { view, probed: Mutex::new(Probed { at: None, failure }) }
+        let probed = Mutex::new(Probed { at: None, failure });
+        Self { view, stands: PROBE_STANDS, patience: STORE_LIMIT, probed }
     }
 
     /// Looks at the store and every source.
@@ -56,10 +61,10 @@ impl Readiness {
     async fn store_failure(&self) -> Option<String> {
         // Held while the store is asked, so that whoever comes meanwhile shares the answer.
         let mut probed = self.probed.lock().await;
-        if probed.at.is_none_or(|at| at.elapsed() >= PROBE_STANDS) {
+        if probed.at.is_none_or(|at| at.elapsed() >= self.stands) {
             // Noted before the answer: who asks and hangs up must not make the next one ask again.
             probed.at = Some(Instant::now());
-            let answer = tokio::time::timeout(STORE_LIMIT, self.view.archive.probe()).await;
+            let answer = tokio::time::timeout(self.patience, self.view.archive.probe()).await;
             probed.failure = match answer {
                 Ok(Ok(())) => None,
                 Ok(Err(error)) => Some(error.to_string()),
@@ -88,4 +93,58 @@ fn unusable(stream: &StreamStatus, now: UnixMillis) -> Option<String> {
         Some(problem) => format!("stream {name} {state}: {problem}"),
         None => format!("stream {name} {state}"),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::status::StreamPhase;
+    use crate::web::tests::{NOW, Shown};
+
+    /// A stream that lost its connection this many seconds ago.
+    fn lost(seconds: u64) -> StreamStatus {
+        let now = UnixMillis(NOW.0 - i64::try_from(seconds * 1000).unwrap());
+        StreamStatus {
+            ever_connected: true,
+            phase: StreamPhase::Waiting,
+            ..StreamStatus::new("commerce".into(), now)
+        }
+    }
+
+    #[test]
+    fn a_short_reconnect_is_no_reason_and_a_long_one_is() {
+        assert_eq!(unusable(&lost(0), NOW), None);
+        assert_eq!(unusable(&lost(119), NOW), None);
+        let reason = unusable(&lost(120), NOW).unwrap();
+        assert_eq!(reason, "stream commerce has been without a connection for 120 s");
+        let back = StreamStatus { connected: true, ..lost(3600) };
+        assert_eq!(unusable(&back, NOW), None);
+    }
+
+    #[test]
+    fn a_stream_that_was_never_connected_is_a_reason_at_once() {
+        let status =
+            StreamStatus { problem: Some("401: bad key".to_owned()), ever_connected: false, ..lost(0) };
+        let reason = unusable(&status, NOW).unwrap();
+        assert_eq!(reason, "stream commerce has not been connected since the start: 401: bad key");
+    }
+
+    #[tokio::test]
+    async fn the_store_is_not_asked_again_while_a_result_stands() {
+        let mut shown = Shown::new().await;
+        let readiness = Readiness { stands: Duration::MAX, ..Readiness::new(shown.view.clone()) };
+        assert_eq!(readiness.look().await.reasons, [""; 0]);
+        shown.close().await;
+        assert_eq!(readiness.look().await.reasons, [""; 0]);
+        let afresh = Readiness::new(shown.view.clone()).look().await;
+        assert_eq!(afresh.reasons.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_store_that_does_not_answer_is_a_reason() {
+        let shown = Shown::idle().await;
+        let readiness =
+            Readiness { patience: Duration::from_millis(1), ..Readiness::new(shown.view.clone()) };
+        assert_eq!(readiness.look().await.reasons, ["the store does not commit: it does not answer"]);
+    }
 }
