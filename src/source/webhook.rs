@@ -56,15 +56,17 @@ pub struct Settings {
 /// have to be distinct and begin with a slash.
 pub fn router(
     endpoints: Vec<Settings>,
-    inbox: &Inbox,
-    clock: &Clock,
+    inbox: Inbox,
+    clock: Clock,
 ) -> (Router, Vec<watch::Receiver<WebhookStatus>>) {
-    let mut router = Router::new();
-    let mut statuses = Vec::with_capacity(endpoints.len());
-    for settings in endpoints {
+    let endpoints = endpoints.into_iter().map(move |settings| {
         let path = Arc::clone(&settings.path);
         let (endpoint, status) = Endpoint::new(settings, inbox.clone(), clock.clone());
-        router = router.route(&path, endpoint.into_methods());
+        (path, endpoint.into_methods(), status)
+    });
+    let (mut router, mut statuses) = (Router::new(), Vec::new());
+    for (path, methods, status) in endpoints {
+        router = router.route(&path, methods);
         statuses.push(status);
     }
     (router, statuses)

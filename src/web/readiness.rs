@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::{STORE_LIMIT, View};
 use crate::domain::clock::UnixMillis;
-use crate::domain::status::StreamStatus;
+use crate::domain::status::{StreamPhase, StreamStatus};
 
 /// How long the result of a probe stands. Health checks may come in any number;
 /// the store is asked once in this time.
@@ -76,17 +76,20 @@ impl Readiness {
 }
 
 /// Why `stream` brings no events, if it brings none for long enough to say so.
+/// One that is connected is trusted to catch up, unless it reports a problem with that.
 fn unusable(stream: &StreamStatus, now: UnixMillis) -> Option<String> {
-    if stream.connected {
+    let works = stream.connected && (stream.phase == StreamPhase::Live || stream.problem.is_none());
+    let seconds = now.since(stream.since).as_secs();
+    let state = if works {
         return None;
-    }
-    let absence = now.since(stream.since);
-    let state = if !stream.ever_connected {
+    } else if !stream.ever_connected {
         "has not been connected since the start".to_owned()
-    } else if absence >= RECONNECT_GRACE {
-        format!("has been without a connection for {} s", absence.as_secs())
-    } else {
+    } else if seconds < RECONNECT_GRACE.as_secs() {
         return None;
+    } else if stream.connected {
+        format!("has not caught up within {seconds} s")
+    } else {
+        format!("has been without a connection for {seconds} s")
     };
     let name = &stream.name;
     Some(match &stream.problem {
@@ -98,7 +101,6 @@ fn unusable(stream: &StreamStatus, now: UnixMillis) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::status::StreamPhase;
     use crate::web::tests::{NOW, Shown};
 
     /// A stream that lost its connection this many seconds ago.
@@ -127,6 +129,17 @@ mod tests {
             StreamStatus { problem: Some("401: bad key".to_owned()), ever_connected: false, ..lost(0) };
         let reason = unusable(&status, NOW).unwrap();
         assert_eq!(reason, "stream commerce has not been connected since the start: 401: bad key");
+    }
+
+    #[test]
+    fn a_connected_stream_is_a_reason_only_while_a_problem_keeps_it_from_catching_up() {
+        let connected = StreamStatus { connected: true, phase: StreamPhase::Backfilling, ..lost(120) };
+        assert_eq!(unusable(&connected, NOW), None);
+        let stuck = StreamStatus { problem: Some("the REST list answers 500".to_owned()), ..connected };
+        let reason = unusable(&stuck, NOW).unwrap();
+        assert_eq!(reason, "stream commerce has not caught up within 120 s: the REST list answers 500");
+        let live = StreamStatus { phase: StreamPhase::Live, ..stuck };
+        assert_eq!(unusable(&live, NOW), None);
     }
 
     #[tokio::test]

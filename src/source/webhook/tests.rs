@@ -11,7 +11,7 @@ use metrics_exporter_prometheus::PrometheusBuilder;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tower::ServiceExt;
 
@@ -59,7 +59,7 @@ impl Fixture {
             dedupe_retention: Duration::from_hours(48),
         };
         let (store, writer) = Store::open(&settings, Vec::new(), clock()).await.unwrap();
-        let (router, statuses) = router(endpoints, &store.inbox, &clock());
+        let (router, statuses) = router(endpoints, store.inbox.clone(), clock());
         Self { store, writer: Some(writer), running: None, router, statuses, folder }
     }
 
@@ -335,8 +335,9 @@ async fn refusals_are_counted_by_their_code() {
     let mut fixture = Fixture::idle(vec![settings()]).await;
     fixture.run();
     let recorder = PrometheusBuilder::new().build_recorder();
-    let (counted, _) =
-        metrics::with_local_recorder(&recorder, || router(vec![settings()], &fixture.store.inbox, &clock()));
+    let (counted, _) = metrics::with_local_recorder(&recorder, || {
+        router(vec![settings()], fixture.store.inbox.clone(), clock())
+    });
     fixture.router = counted;
     for _ in 0..2 {
         fixture.send(Request::post(PATH).body(Body::empty()).unwrap()).await;
@@ -351,29 +352,46 @@ async fn refusals_are_counted_by_their_code() {
     counts("malformed_payload", 0);
 }
 
+/// Serves `router` on a socket that takes in little at a time.
+fn listen(router: Router) -> (SocketAddr, JoinSet<std::io::Result<()>>) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(8192).unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(8).unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut server = JoinSet::new();
+    server.spawn(axum::serve(listener, router).into_future());
+    (address, server)
+}
+
 #[tokio::test]
 async fn a_sender_of_too_much_gets_to_read_why() {
     let fixture = Fixture::new().await;
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address: SocketAddr = listener.local_addr().unwrap();
-    let mut server = JoinSet::new();
-    server.spawn(axum::serve(listener, fixture.router.clone()).into_future());
+    let (address, _server) = listen(fixture.router.clone());
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_send_buffer_size(8192).unwrap();
+    let mut client = socket.connect(address).await.unwrap();
 
-    // More than the buffers on the way hold, sent whole before anything is read.
-    let mut client = TcpStream::connect(address).await.unwrap();
+    // Far more than the buffers on the way hold, written whole before anything is read.
     let length = 512 * 1024;
-    let head = format!("POST {PATH} HTTP/1.1\r\nhost: bridge\r\ncontent-length: {length}\r\n\r\n");
-    client.write_all(head.as_bytes()).await.unwrap();
+    client.write_all(head(length, "").as_bytes()).await.unwrap();
     client.write_all(&vec![b'x'; length]).await.unwrap();
     let mut answer = String::new();
     client.read_to_string(&mut answer).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 413") && answer.contains("payload_too_large"), "{answer}");
+}
 
-    // Who asks before sending is answered without being asked to send.
+#[tokio::test]
+async fn a_sender_that_asks_first_is_not_asked_to_send_too_much() {
+    let fixture = Fixture::new().await;
+    let (address, _server) = listen(fixture.router.clone());
     let mut client = TcpStream::connect(address).await.unwrap();
-    let head = head.replace("\r\n\r\n", "\r\nexpect: 100-continue\r\n\r\n");
-    client.write_all(head.as_bytes()).await.unwrap();
+    client.write_all(head(512 * 1024, "expect: 100-continue\r\n").as_bytes()).await.unwrap();
     let mut answer = String::new();
     client.read_to_string(&mut answer).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+}
+
+fn head(length: usize, more: &str) -> String {
+    format!("POST {PATH} HTTP/1.1\r\nhost: bridge\r\ncontent-length: {length}\r\n{more}\r\n")
 }
