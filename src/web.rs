@@ -1,6 +1,6 @@
 //! What the bridge shows: health, metrics and status.
 //!
-//! [`public`] and [`admin`] are the routers of the two listeners, [`serve`]
+//! [`public`] and [`admin`] are the routers of the two listeners, [`serve()`]
 //! puts a router behind a listener with limits. All that is shown comes from a
 //! [`View`]: the room only reads.
 
