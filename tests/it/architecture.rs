@@ -4,8 +4,8 @@
 
 mod scan;
 
-use std::fmt;
 use std::path::{Path, PathBuf};
+use std::{fmt, fs, io};
 
 use scan::{paths, tokens};
 
@@ -115,29 +115,30 @@ fn violations(file: &str, source: &str) -> Vec<Violation> {
     found
 }
 
-fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
+fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
         if path.is_dir() {
-            rust_files(&path, found);
+            rust_files(&path, found)?;
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             found.push(path);
         }
     }
+    Ok(())
 }
 
 #[test]
 fn every_file_of_src_keeps_the_import_rule() {
     let top = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut files = Vec::new();
-    rust_files(&top.join("src"), &mut files);
+    rust_files(&top.join("src"), &mut files).unwrap();
     files.sort();
     assert!(files.contains(&top.join("src/domain/event.rs")), "the scan found no source: {files:?}");
     let found: Vec<String> = files
         .iter()
         .flat_map(|path| {
             let file = path.strip_prefix(top).unwrap().to_str().unwrap();
-            violations(file, &std::fs::read_to_string(path).unwrap())
+            violations(file, &fs::read_to_string(path).unwrap())
         })
         .map(|violation| violation.to_string())
         .collect();
