@@ -21,7 +21,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("web", &["domain", "store::archive"]),
     ("simulator", &["pepay", "domain"]),
     ("config", SETTINGS),
-    ("cli", &["app", "config", "telemetry", "simulator"]),
+    ("cli", &["app", "config", "telemetry", "simulator", "domain", "lifecycle", "pepay::signature"]),
     ("app", &[ANYTHING]),
     ("main", &["cli", "app", "telemetry"]),
     ("lib", &[]),
@@ -30,6 +30,7 @@ const ROOMS: &[(&str, &[&str])] = &[
 /// The types that configuration is turned into; it sees no other part of a room.
 const SETTINGS: &[&str] = &[
     "domain",
+    "pepay::account::Account",
     "pepay::signature::SigningKey",
     "store::Settings",
     "store::Durability",
@@ -41,6 +42,8 @@ const SETTINGS: &[&str] = &[
     "delivery::Settings",
     "delivery::ClientIdentity",
     "delivery::sign::SigningKey",
+    "telemetry::Format",
+    "telemetry::Settings",
     "web::Settings",
 ];
 

@@ -42,67 +42,107 @@ pub fn tokens(source: &str) -> Vec<Token> {
 
 /// The paths in `tokens` that reach the crate's root: `crate::…`, and `super::…`
 /// that climbs all the way out of the module `depth` levels below the root.
-/// Groups are spread: `crate::a::{b, c::d}` names `a::b` and `a::c::d`.
+/// Groups are spread: `crate::a::{b, c::d}` names `a::b` and `a::c::d`. A module
+/// that is imported and then gone through names what lies behind it: `use
+/// crate::a` with `a::b()` names `a::b`.
 pub fn paths(tokens: &[Token], depth: usize) -> Vec<Named> {
-    let text = |at: usize| tokens.get(at).map_or("", |token| token.text.as_str());
     let mut found = Vec::new();
+    let mut imports = Vec::new();
+    let mut rest = Vec::new();
     let mut at = 0;
     while at < tokens.len() {
-        let starts_path = at == 0 || text(at - 1) != "::";
-        let root = match text(at) {
-            "crate" | "pepay_bridge" if starts_path => Some(at + 1),
-            "super" if starts_path => {
-                let mut climbed = 1;
-                while text(at + 2 * climbed - 1) == "::" && text(at + 2 * climbed) == "super" {
-                    climbed += 1;
-                }
-                (climbed >= depth).then_some(at + 2 * climbed - 1)
-            }
-            _ => None,
+        let Some(behind_root) = root(tokens, at, depth) else {
+            rest.push(at);
+            at += 1;
+            continue;
         };
-        match root {
-            Some(colons) if text(colons) == "::" => {
-                at = spread(tokens, colons + 1, &mut Vec::new(), &mut found);
+        let mut leaves = Vec::new();
+        let imported = at > 0 && tokens[at - 1].text == "use";
+        at = spread(tokens, behind_root, &[], &mut leaves);
+        if imported {
+            imports.extend(leaves)
+        } else {
+            found.extend(leaves.into_iter().map(|leaf| leaf.named))
+        }
+    }
+    for import in imports {
+        let before = found.len();
+        for &at in &rest {
+            if tokens[at].text == import.name && starts_path(tokens, at) && text(tokens, at + 1) == "::" {
+                let mut leaves = Vec::new();
+                spread(tokens, at + 2, &import.named.path, &mut leaves);
+                found.extend(leaves.into_iter().map(|leaf| leaf.named));
             }
-            _ => at += 1,
+        }
+        if found.len() == before {
+            found.push(import.named);
         }
     }
     found
 }
 
-/// Follows one branch of a path from `at`, records where it ends, and returns
-/// the index behind it.
-fn spread(tokens: &[Token], mut at: usize, path: &mut Vec<String>, found: &mut Vec<Named>) -> usize {
-    let before = path.len();
+/// Where one branch of a path ends, and the name it has from there on.
+struct Leaf {
+    named: Named,
+    name: String,
+}
+
+fn text(tokens: &[Token], at: usize) -> &str {
+    tokens.get(at).map_or("", |token| &token.text)
+}
+
+fn starts_path(tokens: &[Token], at: usize) -> bool {
+    at == 0 || !matches!(text(tokens, at - 1), "::" | ".")
+}
+
+/// The index behind `crate::`, or behind as many `super::` as reach the root, if that stands at `at`.
+fn root(tokens: &[Token], at: usize, depth: usize) -> Option<usize> {
+    if !starts_path(tokens, at) {
+        return None;
+    }
+    let mut behind = at;
+    let climbs = match text(tokens, at) {
+        "crate" | "pepay_bridge" => 1,
+        "super" => depth.max(1),
+        _ => return None,
+    };
+    for _ in 0..climbs {
+        if text(tokens, behind) != text(tokens, at) || text(tokens, behind + 1) != "::" {
+            return None;
+        }
+        behind += 2;
+    }
+    Some(behind)
+}
+
+/// Follows the branches of a path that goes on at `at` behind `prefix`, records
+/// where they end, and returns the index behind them.
+fn spread(tokens: &[Token], mut at: usize, prefix: &[String], found: &mut Vec<Leaf>) -> usize {
+    let mut path = prefix.to_vec();
     let line = tokens.get(at).map_or(0, |token| token.line);
     loop {
-        match tokens.get(at).map(|token| token.text.as_str()) {
-            Some("{") => {
-                at += 1;
-                while let Some(token) = tokens.get(at) {
-                    match token.text.as_str() {
-                        "}" => break,
-                        "," => at += 1,
-                        "as" => at += 2,
-                        _ => at = spread(tokens, at, path, found),
-                    }
-                }
-                path.truncate(before);
-                return at + 1;
+        if text(tokens, at) == "{" {
+            at += 1;
+            while at < tokens.len() && text(tokens, at) != "}" {
+                at = if text(tokens, at) == "," { at + 1 } else { spread(tokens, at, &path, found) };
             }
-            Some(word) => path.push(word.to_owned()),
-            None => break,
+            return at + 1;
+        }
+        if text(tokens, at) != "self" {
+            path.push(text(tokens, at).to_owned());
         }
         at += 1;
-        let goes_on = tokens.get(at).is_some_and(|token| token.text == "::")
-            && tokens.get(at + 1).is_some_and(|token| token.text != "<");
-        if !goes_on {
+        if text(tokens, at) != "::" || text(tokens, at + 1) == "<" {
             break;
         }
         at += 1;
     }
-    found.push(Named { line, path: path.clone() });
-    path.truncate(before);
+    let mut name = path.last().cloned().unwrap_or_default();
+    if text(tokens, at) == "as" {
+        text(tokens, at + 1).clone_into(&mut name);
+        at += 2;
+    }
+    found.push(Leaf { named: Named { line, path }, name });
     at
 }
 
