@@ -65,13 +65,17 @@ pub enum Error {
 /// # Errors
 /// [`Error`] if it cannot start, or ends without being asked to.
 pub async fn run(settings: Settings) -> Result<(), Error> {
-    let random = Jitter::from_fn(|| rand::Rng::random(&mut rand::rng()));
     let stop = Stop::default();
-    let app = App::start(settings, Clock::system(), random, stop.clone()).await?;
+    let app = App::start(settings, Clock::system(), random(), stop.clone()).await?;
     tokio::select! {
         ended = app.run() => ended,
         Err(error) = lifecycle::obey_signals(stop) => Err(error.into()),
     }
+}
+
+/// Jitter from the system's own randomness.
+pub fn random() -> Jitter {
+    Jitter::from_fn(|| rand::Rng::random(&mut rand::rng()))
 }
 
 /// A bridge that is up: its listeners are bound and its tasks run.
