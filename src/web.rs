@@ -31,8 +31,7 @@ use self::readiness::Readiness;
 use self::token::Token;
 use crate::domain::clock::{Clock, UnixMillis};
 use crate::domain::status::{StreamStatus, TargetStatus, WebhookStatus};
-use crate::store::archive::{Archive, Backlog};
-use crate::store::inbox::ReadError;
+use crate::store::archive::{Archive, Backlog, ReadError};
 
 /// Where the two listeners bind.
 #[derive(Clone, Debug)]
