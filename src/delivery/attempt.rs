@@ -10,8 +10,7 @@ use super::client::{Report, TargetClient};
 use crate::domain::backoff::Jitter;
 use crate::domain::clock::{Clock, UnixMillis};
 use crate::domain::delivery::{Attempt, Next, OnUncertain, RetryPolicy};
-use crate::store::inbox::RecordError;
-use crate::store::outbox::{Begun, Job, Ledger, Settlement};
+use crate::store::outbox::{Begun, Job, Ledger, RecordError, Settlement};
 use crate::telemetry::names;
 
 /// Waits between tries to write an outcome: it has to be written, and the store

@@ -17,8 +17,7 @@ use super::pace::Pace;
 use crate::domain::clock::UnixMillis;
 use crate::domain::delivery::Verdict;
 use crate::domain::status::{Circuit, TargetError, TargetStatus};
-use crate::store::inbox::RecordError;
-use crate::store::outbox::{Arrival, Arrivals, Due, Job, Search};
+use crate::store::outbox::{Arrival, Arrivals, Due, Job, RecordError, Search};
 
 /// The longest time between two looks into the store: the safety net below the wake-ups.
 const SLOW_POLL: Duration = Duration::from_secs(10);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::inbox::{ReadError, RecordError};
+pub use super::inbox::{ReadError, RecordError};
 use super::reader::Reader;
 use super::writer::Command;
 use crate::domain::clock::UnixMillis;

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use super::inbox::RecordError;
+pub use super::inbox::RecordError;
 use super::writer::Command;
 use crate::domain::clock::UnixMillis;
 use crate::domain::delivery::{Next, OnUncertain};
