@@ -1,5 +1,8 @@
 //! pepay-bridge.
 
+pub mod app;
+pub mod cli;
+pub mod config;
 pub mod delivery;
 pub mod domain;
 pub mod lifecycle;
