@@ -1,4 +1,3 @@
 //! Integration tests, by behaviour.
 
-#[test]
-fn placeholder() {}
+mod simulator;
