@@ -196,6 +196,9 @@ impl Simulator {
 
 #[cfg(test)]
 mod tests {
+    use super::Transition::{
+        Cancelled, DeliveryConfirmed, Failed, PaymentConfirmed, PaymentSettled, Placed, Refunded, Shipped,
+    };
     use super::*;
     use crate::domain::clock::UnixMillis;
     use crate::simulator::factory::Factory;
@@ -212,7 +215,6 @@ mod tests {
 
     #[test]
     fn the_documented_rules_hold() {
-        use Transition::*;
         assert!(Failed.is_open_to(&order(&[PaymentConfirmed])));
         assert!(!Failed.is_open_to(&order(&[PaymentConfirmed, PaymentSettled, Placed])));
         assert!(Cancelled.is_open_to(&order(&[PaymentSettled, Placed])));
@@ -222,7 +224,6 @@ mod tests {
 
     #[test]
     fn an_order_only_goes_forward_and_is_refunded_once() {
-        use Transition::*;
         let delivered = order(&[PaymentConfirmed, PaymentSettled, Placed, Shipped, DeliveryConfirmed]);
         assert!(
             ![PaymentConfirmed, Placed, DeliveryConfirmed].iter().any(|step| step.is_open_to(&delivered))

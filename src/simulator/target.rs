@@ -187,7 +187,7 @@ async fn receive(
         None if signature_valid == Some(false) => {
             refuse(StatusCode::UNAUTHORIZED, "the signature is not valid")
         }
-        None if !acceptable => refuse(StatusCode::BAD_REQUEST, "this is no event with a webhook-id"),
+        None if !acceptable => refuse(StatusCode::BAD_REQUEST, "this is no event, or its id is in no header"),
         None => Json(json!({"ok": true})).into_response(),
     };
     visit.answer = Some(response.status());

@@ -13,7 +13,8 @@ use crate::domain::event::Event;
 /// One request, as it was received.
 #[derive(Clone, Debug, Serialize)]
 pub struct Delivery {
-    /// `webhook-id`; empty if there was none.
+    /// `webhook-id`, or `X-Pepay-Event-ID` if it comes from Pepay itself; empty
+    /// if there was neither.
     pub id: Arc<str>,
     /// The event's type, if the body is an event.
     #[serde(rename = "type")]
@@ -40,7 +41,7 @@ pub struct Delivery {
     pub body: Bytes,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+#[expect(clippy::ref_option, clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
 fn status_number<S: Serializer>(status: &Option<StatusCode>, to: S) -> Result<S::Ok, S::Error> {
     status.map(|status| status.as_u16()).serialize(to)
 }
@@ -55,7 +56,7 @@ impl Delivery {
     ) -> Self {
         let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         Self {
-            id: header("webhook-id").unwrap_or_default().into(),
+            id: header("webhook-id").or(header("x-pepay-event-id")).unwrap_or_default().into(),
             kind: event.map(|event| event.kind.to_string()),
             object_id: event.and_then(|event| event.object_id.clone()),
             attempt: header("pepay-bridge-attempt").and_then(|number| number.parse().ok()),

@@ -57,7 +57,7 @@ pub struct World {
     pub clock: TestClock,
     address: String,
     pub http: reqwest::Client,
-    pub stop: CancellationToken,
+    stop: CancellationToken,
     serving: JoinSet<Result<(), ServeError>>,
     targets: JoinSet<()>,
 }
@@ -90,6 +90,7 @@ pub async fn world_with(options: Options) -> World {
     world
 }
 
+#[derive(Debug)]
 pub struct Answer {
     pub status: StatusCode,
     pub headers: HeaderMap,
@@ -104,22 +105,16 @@ impl Answer {
 
 impl World {
     /// Serves the simulator on a new port.
-    async fn serve(&mut self) {
+    pub async fn serve(&mut self) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         self.address = listener.local_addr().unwrap().to_string();
         let (simulator, stop) = (self.simulator.clone(), self.stop.clone());
         self.serving.spawn(async move { simulator.serve(listener, stop).await });
     }
 
-    /// Stops serving, waits until that is over, and serves anew.
-    pub async fn restart(&mut self) {
-        self.shut_down().await;
-        self.stop = CancellationToken::new();
-        self.serve().await;
-    }
-
+    /// Stops serving, targets included, and waits until that is over.
     pub async fn shut_down(&mut self) {
-        self.stop.cancel();
+        std::mem::take(&mut self.stop).cancel();
         soon(self.serving.join_next()).await.unwrap().unwrap().unwrap();
     }
 
@@ -186,7 +181,7 @@ impl World {
             request.headers_mut().insert("x-api-key", key.parse().unwrap());
         }
         let opened = self.simulator.statistics().streams_opened;
-        match soon(tokio_tungstenite::connect_async(request)).await {
+        match soon(Box::pin(tokio_tungstenite::connect_async(request))).await {
             Ok((socket, _)) => {
                 soon(self.simulator.until(|now| now.streams_opened > opened)).await;
                 Ok(Client(socket))
@@ -209,6 +204,7 @@ impl World {
 }
 
 /// The client's end of a stream.
+#[derive(Debug)]
 pub struct Client(WebSocketStream<MaybeTlsStream<TcpStream>>);
 
 impl Client {
@@ -245,10 +241,13 @@ impl Client {
 
     /// The code of the close frame that comes next.
     pub async fn close_code(&mut self) -> u16 {
-        match self.next().await {
+        let code = match self.next().await {
             Some(Ok(Message::Close(Some(frame)))) => frame.code.into(),
             other => panic!("{other:?} instead of a close frame"),
-        }
+        };
+        // Reading on is what answers the frame.
+        assert!(self.next().await.is_none());
+        code
     }
 }
 
