@@ -27,7 +27,7 @@ pub struct Settings {
 pub enum Format {
     /// For people; coloured where standard error is a terminal.
     Text,
-    /// One flat object a line: `timestamp`, `level`, `target`, `message`, and the fields beside them.
+    /// One flat object a line: `timestamp`, `level`, `message`, and the fields beside them.
     Json,
 }
 
@@ -66,7 +66,8 @@ where
     let lines = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(ansi);
     let lines = match settings.format {
         Format::Text => lines.boxed(),
-        Format::Json => lines.json().flatten_event(true).with_span_list(false).boxed(),
+        // Without the module: its key would be `target`, which here is a target's name.
+        Format::Json => lines.json().flatten_event(true).with_span_list(false).with_target(false).boxed(),
     };
     Ok(Registry::default().with(filter).with(lines.with_filter(filter_fn(is_safe))))
 }
@@ -129,11 +130,11 @@ mod tests {
     #[test]
     fn a_json_line_is_one_flat_object() {
         let line = logged(Format::Json, "info", || {
-            tracing::info!(target: "bridge", event_id = "evt_1", attempt = 2, "delivered");
+            tracing::info!(event_id = "evt_1", target = "orders", attempt = 2, "delivered");
         });
         let line: serde_json::Value = serde_json::from_str(&line).unwrap();
         assert_eq!(line["level"], "INFO");
-        assert_eq!(line["target"], "bridge");
+        assert_eq!(line["target"], "orders");
         assert_eq!(line["message"], "delivered");
         assert_eq!(line["event_id"], "evt_1");
         assert_eq!(line["attempt"], 2);
