@@ -1,3 +1,4 @@
 //! Integration tests, by behaviour.
 
+#[cfg(test)]
 mod config;
