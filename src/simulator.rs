@@ -3,7 +3,7 @@
 //! command, tests and benchmarks all use this one.
 //!
 //! Events enter at one place, [`Simulator::publish`], and go out on three roads
-//! from one [journal](journal): the streams and the webhook sender each follow
+//! from one journal: the streams and the webhook sender each follow
 //! it with a cursor of their own, the REST list reads it. So the bytes are the
 //! same on every road, nothing is queued twice, and memory is bounded by the
 //! journal alone.
