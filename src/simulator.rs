@@ -200,7 +200,6 @@ impl Simulator {
     /// # Errors
     /// [`FaultError`] if too many faults of that kind wait already.
     pub fn inject(&self, fault: Fault) -> Result<(), FaultError> {
-        tracing::debug!(?fault, "fault");
         if let Some(act) = lock(&self.0.faults).add(fault)? {
             let position = self.0.journal.push_act(act);
             self.count(|statistics| statistics.position = statistics.position.max(position));

@@ -4,7 +4,7 @@ use pepay_bridge::simulator::fault::{Door, Ending, Fault, Frame, RetryAfter, Roa
 use pepay_bridge::simulator::options::Options;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
-use super::harness::{World, event, id, ids, options, soon, world, world_with};
+use super::harness::{KEY, World, event, id, ids, options, soon, world, world_with};
 
 fn answer(door: Door, status: u16, retry_after: Option<RetryAfter>) -> Fault {
     Fault::Answer { door, times: 1, status: status.try_into().unwrap(), retry_after, body: None }
@@ -54,10 +54,28 @@ async fn an_answer_may_be_nonsense() {
 async fn a_severed_request_is_never_answered() {
     let world = world().await;
     inject(&world, Fault::Sever { door: Door::Rest, times: 1 });
-    let request = world.http.get(world.url("/api/v1/events")).header("x-api-key", super::harness::KEY);
+    let request = world.http.get(world.url("/api/v1/events")).header("x-api-key", KEY);
     assert!(soon(request.send()).await.unwrap_err().is_request());
     assert_eq!(world.simulator.statistics().severed, 1);
     assert_eq!(world.get("/api/v1/events").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_delayed_request_keeps_neither_others_nor_the_end_waiting() {
+    let mut world = world().await;
+    inject(&world, Fault::Delay { door: Door::Rest, times: 1, wait: Duration::from_hours(1) });
+    let delayed = world.http.get(world.url("/api/v1/events")).header("x-api-key", KEY).send();
+    let mut delayed = std::pin::pin!(delayed);
+    let other = async {
+        world.simulator.until(|now| now.delayed == 1).await;
+        world.get("/api/v1/events").await.status
+    };
+    tokio::select! {
+        answer = &mut delayed => panic!("{answer:?}"),
+        status = soon(other) => assert_eq!(status, 200),
+    }
+    let (answer, ()) = tokio::join!(soon(delayed), world.shut_down());
+    assert!(answer.is_err());
 }
 
 #[tokio::test]
