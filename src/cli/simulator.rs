@@ -172,15 +172,16 @@ pub(super) fn simulator(
 async fn run(args: Arguments, stop: CancellationToken) -> Result<(), SimulatorError> {
     let (clock, jitter) = (Clock::system(), app::random());
     let target = match args.target_listen {
-        Some(address) => Some((args.target(clock.clone())?, listen(address).await?)),
+        Some(address) => {
+            let target = args.target(clock.clone())?;
+            Some((target, listen(address, "the sample target").await?))
+        }
         None => None,
     };
-    let listener = listen(args.listen).await?;
+    let listener = listen(args.listen, "the simulator").await?;
     let simulator = Simulator::new(args.options(), clock, jitter);
-    tracing::info!(address = %args.listen, "the simulator listens");
     let serve_target = async {
         if let Some((target, listener)) = target {
-            tracing::info!(address = ?args.target_listen, "the sample target listens");
             target.serve(listener, stop.clone()).await;
         }
     };
@@ -199,8 +200,13 @@ async fn run(args: Arguments, stop: CancellationToken) -> Result<(), SimulatorEr
     Ok(served?)
 }
 
-async fn listen(address: SocketAddr) -> Result<TcpListener, SimulatorError> {
-    TcpListener::bind(address).await.map_err(|source| SimulatorError::Listen { address, source })
+async fn listen(address: SocketAddr, who: &'static str) -> Result<TcpListener, SimulatorError> {
+    let failed = |source| SimulatorError::Listen { address, source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    // Not `address`, whose port may be 0.
+    let address = listener.local_addr().map_err(failed)?;
+    tracing::info!(%address, "{who} listens");
+    Ok(listener)
 }
 
 /// Makes events up at `rate` a second, until `stop` or `limit`.
