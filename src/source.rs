@@ -3,5 +3,6 @@
 //! [`store::inbox`](crate::store::inbox); none knows where they go from there.
 
 pub mod backfill;
+pub mod reconcile;
 pub mod stream;
 pub mod webhook;

@@ -118,7 +118,8 @@ impl Rest {
     /// [`Failure`]
     pub async fn mint(&self, scope: Scope, ttl: Duration) -> Result<Token, Failure> {
         let wanted = token::Request { scope, ttl_seconds: ttl.as_secs().max(1) };
-        let body = serde_json::to_vec(&wanted).map_err(|_| Failure::malformed("no token can be asked for"))?;
+        let body =
+            serde_json::to_vec(&wanted).map_err(|_| Failure::malformed("no token can be asked for"))?;
         let request = self
             .http
             .post(self.address("api/v1/ws/token"))

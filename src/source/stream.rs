@@ -1,4 +1,7 @@
-//! A long-lived WebSocket stream of events.
+//! A long-lived WebSocket stream of events that misses none: it resumes, reads
+//! from REST what lies between two connections, and sweeps for what is left.
+
+mod state;
 
 use std::sync::Arc;
 use std::time::Duration;

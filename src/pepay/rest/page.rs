@@ -101,10 +101,10 @@ mod tests {
         let list = format!(r#"{{"object":"list","data":[{ONE}, {TWO}],"has_more":false}}"#);
         for body in [&format!(r#"{{"success":true,"data":{list}}}"#), &list] {
             let page = page(body).unwrap();
-            assert_eq!(page.events.iter().map(|event| &*event.body).collect::<Vec<_>>(), [
-                ONE.as_bytes(),
-                TWO.as_bytes()
-            ]);
+            assert_eq!(
+                page.events.iter().map(|event| &*event.body).collect::<Vec<_>>(),
+                [ONE.as_bytes(), TWO.as_bytes()]
+            );
             assert_eq!(page.last.as_ref().map(EventId::as_str), Some("evt_1"));
             assert!(!page.has_more);
         }
@@ -119,8 +119,7 @@ mod tests {
 
     #[test]
     fn an_entry_that_is_no_event_costs_no_neighbour() {
-        let page =
-            page(&format!(r#"{{"data":[7,{ONE},{{"id":"evt_0","x":1}}],"has_more":true}}"#)).unwrap();
+        let page = page(&format!(r#"{{"data":[7,{ONE},{{"id":"evt_0","x":1}}],"has_more":true}}"#)).unwrap();
         assert_eq!(page.events.len(), 1);
         assert_eq!(page.skipped.unwrap().0, 2);
         assert_eq!(page.last.unwrap().as_str(), "evt_0");

@@ -117,7 +117,10 @@ fn a_cursor_that_pepay_forgot_leaves_a_hole_that_is_named() {
     let (stored, _, end) = walk(Walk::new(Budget::DEFAULT), &all(31..=50), &mut at(20));
     assert_eq!(stored, all(31..=50));
     let before = Some((event(31).id, 31_000));
-    assert_eq!(end, Step::Done { from_top: true, hole: Some(Hole { after: (event(20).id, 20_000), before }) });
+    assert_eq!(
+        end,
+        Step::Done { from_top: true, hole: Some(Hole { after: (event(20).id, 20_000), before }) }
+    );
 
     let (_, _, end) = walk(Walk::new(Budget::DEFAULT), &[], &mut at(20));
     let hole = Some(Hole { after: (event(20).id, 20_000), before: None });

@@ -1,0 +1,97 @@
+//! Frames that are read and not yet stored.
+
+use std::collections::{HashSet, VecDeque};
+
+use crate::domain::event::{EventId, Received};
+
+/// Frames that may be held while a gap is open.
+const HELD_FRAMES: usize = 5_000;
+const HELD_BYTES: usize = 16 * 1024 * 1024;
+/// Live frames that may wait for the store before no more are read.
+const PENDING_FRAMES: usize = 1_000;
+const PENDING_BYTES: usize = 8 * 1024 * 1024;
+/// What goes to the store as one.
+const BATCH_FRAMES: usize = 500;
+const BATCH_BYTES: usize = 4 * 1024 * 1024;
+
+/// Live frames on their way to the store, in the order they were read.
+#[derive(Debug, Default)]
+pub(super) struct Pending {
+    frames: VecDeque<Received>,
+    bytes: usize,
+}
+
+impl Pending {
+    pub(super) fn push(&mut self, frame: Received) {
+        self.bytes += frame.event.body.len();
+        self.frames.push_back(frame);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.frames.is_empty()
+    }
+
+    /// Whether reading has to pause until the store has caught up.
+    pub(super) fn is_full(&self) -> bool {
+        self.frames.len() >= PENDING_FRAMES || self.bytes >= PENDING_BYTES
+    }
+
+    /// The next frames to store as one, at least one if there is any.
+    pub(super) fn next_batch(&mut self) -> Vec<Received> {
+        let (mut batch, mut bytes) = (Vec::new(), 0);
+        while batch.len() < BATCH_FRAMES && bytes < BATCH_BYTES {
+            let Some(frame) = self.frames.pop_front() else { break };
+            bytes += frame.event.body.len();
+            batch.push(frame);
+        }
+        self.bytes -= bytes;
+        batch
+    }
+
+    /// All of them.
+    pub(super) fn take(&mut self) -> VecDeque<Received> {
+        std::mem::take(self).frames
+    }
+}
+
+/// Frames that wait for a gap to close: what the server replays, and what is new.
+#[derive(Debug, Default)]
+pub(super) struct Hold {
+    frames: VecDeque<Received>,
+    /// Those of `frames` that the walk has not brought.
+    ids: HashSet<EventId>,
+    bytes: usize,
+}
+
+impl Hold {
+    /// Keeps `frame`, unless it is kept already. `false` if there is no room.
+    #[must_use]
+    pub(super) fn push(&mut self, frame: Received) -> bool {
+        if self.ids.contains(&frame.event.id) {
+            return true;
+        }
+        if self.frames.len() >= HELD_FRAMES || self.bytes >= HELD_BYTES {
+            return false;
+        }
+        self.bytes += frame.event.body.len();
+        self.ids.insert(frame.event.id.clone());
+        self.frames.push_back(frame);
+        true
+    }
+
+    /// The walk has brought `id`: the frame that holds it is not needed.
+    pub(super) fn covered(&mut self, id: &EventId) {
+        self.ids.remove(id);
+    }
+
+    /// How many are held.
+    pub(super) fn len(&self) -> usize {
+        self.frames.len()
+    }
+
+    /// What the walk has not brought, in the order it was read; then empty.
+    pub(super) fn release(&mut self) -> impl Iterator<Item = Received> + use<> {
+        let Self { frames, mut ids, .. } = std::mem::take(self);
+        frames.into_iter().filter(move |frame| ids.remove(&frame.event.id))
+    }
+}
