@@ -59,7 +59,6 @@ pub struct Walk {
     short: bool,
     /// The oldest event this descent has seen: id and creation time.
     oldest: Option<(EventId, i64)>,
-    hole: Option<Hole>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -110,8 +109,6 @@ pub enum Step {
         /// Whether it began at the top of the list, as that was when the first
         /// page was asked for. If not, another walk is needed.
         from_top: bool,
-        /// What could not be proven.
-        hole: Option<Hole>,
     },
 }
 
@@ -130,13 +127,11 @@ impl Walk {
             kept: VecDeque::new(),
             short: false,
             oldest: None,
-            hole: None,
         }
     }
 
-    /// What to do next. `floor` is where the stream stands: the events of the
-    /// last [`Step::Store`] count as stored when it has reached them.
-    pub fn step(&mut self, floor: &Position) -> Step {
+    /// What to do next. Asking again means that the last [`Step::Store`] is stored.
+    pub fn step(&mut self) -> Step {
         loop {
             match &self.stage {
                 Stage::Down { after, limit } => {
@@ -156,19 +151,20 @@ impl Walk {
                         self.oldest = None;
                         self.stage = Stage::Down { after: place, limit: LARGEST_PAGE };
                     } else {
-                        return Step::Done { from_top: !self.short, hole: self.hole.take() };
+                        return Step::Done { from_top: !self.short };
                     }
                 }
             }
         }
     }
 
-    /// The answer to the last [`Step::Ask`].
+    /// The answer to the last [`Step::Ask`]. `floor` is where the stream stands.
+    /// Says so if the page shows that history is missing above it.
     ///
     /// # Errors
     /// [`NoProgress`] if the page repeats what came before it; ask again.
-    pub fn page(&mut self, page: Page, floor: &Position) -> Result<(), NoProgress> {
-        let Stage::Down { after, .. } = &mut self.stage else { return Ok(()) };
+    pub fn page(&mut self, page: Page, floor: &Position) -> Result<Option<Hole>, NoProgress> {
+        let Stage::Down { after, .. } = &mut self.stage else { return Ok(None) };
         if let Some(after) = after
             && (page.last.as_ref() == Some(after) || page.events.iter().any(|event| event.id == *after))
         {
@@ -187,10 +183,7 @@ impl Walk {
         if known.is_some() || !page.has_more {
             self.stage = Stage::Up;
         }
-        if known.is_none() && !page.has_more {
-            self.look_for_hole(floor);
-        }
-        Ok(())
+        Ok(if known.is_none() && !page.has_more { self.hole(floor) } else { None })
     }
 
     /// Whether the walk has asked for nothing but its first page so far.
@@ -200,7 +193,7 @@ impl Walk {
 
     /// Begins again at the top: what it was going by has been forgotten by Pepay.
     pub fn restart(&mut self) {
-        *self = Self { hole: self.hole.take(), ..Self::new(self.budget) };
+        *self = Self::new(self.budget);
     }
 
     fn make_room(&mut self) {
@@ -221,11 +214,10 @@ impl Walk {
     /// The list ended and the known event was not on it. An older one that is
     /// still there shows that Pepay has not begun to forget; without it, the
     /// list may have been cut anywhere.
-    fn look_for_hole(&mut self, floor: &Position) {
-        let Some(known) = &floor.event else { return };
-        if self.oldest.as_ref().is_none_or(|(_, created)| *created >= floor.created) {
-            self.hole = Some(Hole { after: (known.clone(), floor.created), before: self.oldest.clone() });
-        }
+    fn hole(&self, floor: &Position) -> Option<Hole> {
+        let known = floor.event.clone()?;
+        let cut = self.oldest.as_ref().is_none_or(|(_, created)| *created >= floor.created);
+        cut.then(|| Hole { after: (known, floor.created), before: self.oldest.clone() })
     }
 }
 

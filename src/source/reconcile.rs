@@ -3,8 +3,8 @@
 //! A pure value, like the [`Walk`](super::backfill::Walk).
 //!
 //! A sweep reads from the newest event down and stops as soon as a page holds
-//! nothing new and reaches into what an earlier sweep, or a closed gap, has
-//! proven already: one request where nothing is missing. Where something is, and
+//! nothing new and reaches into what an earlier sweep has proven already: one
+//! request where nothing is missing. Where something is, and
 //! once per `lookback` in any case, it reads on to the end of the lookback, for
 //! events that became visible late.
 

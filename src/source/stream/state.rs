@@ -21,11 +21,11 @@ use crate::domain::event::{Environment, Event, EventId, Received, Source};
 use crate::domain::status::StreamPhase;
 use crate::pepay::error::{Failure, FailureKind};
 use crate::pepay::rest::{ListQuery, Page};
-use crate::source::backfill::{Budget, NoProgress};
+use crate::source::backfill::NoProgress;
 use crate::store::inbox::{Position, Recorded};
 
 pub use command::{Command, Ending, Moment, Notice, Poll};
-use frames::{Hold, Pending};
+use frames::{Hold, Limits, Pending};
 use gap::Gap;
 pub use link::ConnectStep;
 use link::Link;
@@ -37,7 +37,7 @@ use sweeps::Sweeps;
 pub struct Machine {
     settings: Settings,
     jitter: Jitter,
-    budget: Budget,
+    limits: Limits,
     /// What Pepay said of the environment when it minted the token.
     environment: Option<Environment>,
     /// Where the stream stands: every event up to here is stored.
@@ -124,14 +124,14 @@ impl Machine {
             sweeps: settings.reconcile_interval.map(Sweeps::new),
             settings,
             jitter,
-            budget: Budget::DEFAULT,
+            limits: Limits::DEFAULT,
             environment: None,
             gap: if position.is_some() { Gap::OPEN } else { Gap::Unknown },
             position,
             link: Link::Down,
             epoch: 0,
-            hold: Hold::default(),
-            pending: Pending::default(),
+            hold: Hold::new(Limits::DEFAULT.held),
+            pending: Pending::new(Limits::DEFAULT.pending),
             recording: None,
             listing: None,
             connects: Pace::default(),
@@ -347,5 +347,7 @@ fn is_past(next: &Position, current: &Position) -> bool {
     }
 }
 
+#[cfg(test)]
+mod model;
 #[cfg(test)]
 mod tests;

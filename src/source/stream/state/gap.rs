@@ -40,6 +40,8 @@ pub(super) struct Running {
     walk: Walk,
     /// The machine's epoch when the top was asked for.
     epoch: u64,
+    /// Whether Pepay has forgotten everything it was to bring.
+    in_vain: bool,
 }
 
 impl Gap {
@@ -71,7 +73,7 @@ impl Machine {
         if !self.hold.push(frame) {
             // From here on REST has to bring them: only a walk that begins after this counts.
             self.notices.push_back(Notice::HoldOverflowed { frames: self.hold.len() + 1 });
-            self.hold = Hold::default();
+            self.hold = Hold::new(self.limits.held);
             self.epoch += 1;
         }
     }
@@ -103,10 +105,9 @@ impl Machine {
 
     /// The next step of filling the gap.
     pub(super) fn fill(&mut self, now: Moment, wake: &mut Wake) -> Option<Command> {
-        let position = self.position.clone()?;
         let is_up = matches!(self.link, Link::Up { .. });
         loop {
-            let Gap::Open { walk, hole, urged, .. } = &mut self.gap else { return None };
+            let Gap::Open { walk, urged, .. } = &mut self.gap else { return None };
             let Some(running) = walk else {
                 if !is_up && !*urged {
                     return None;
@@ -115,10 +116,11 @@ impl Machine {
                     return None;
                 }
                 self.next_walk = now.at + BETWEEN_WALKS;
-                *walk = Some(Running { walk: Walk::new(self.budget), epoch: self.epoch });
+                *walk =
+                    Some(Running { walk: Walk::new(self.limits.walk), epoch: self.epoch, in_vain: false });
                 continue;
             };
-            match running.walk.step(&position) {
+            match running.walk.step() {
                 Step::Ask(query) => {
                     let is_at_top = running.walk.is_at_top();
                     let command = self.list(now, wake, Asker::Walk, query)?;
@@ -131,20 +133,17 @@ impl Machine {
                     self.store_stretch(stretch);
                     return None;
                 }
-                Step::Done { from_top, hole: found } => {
-                    let is_current = is_up && from_top && running.epoch == self.epoch;
+                Step::Done { from_top } => {
+                    let (in_vain, is_current) = (running.in_vain, running.epoch == self.epoch);
                     *walk = None;
                     *urged = false;
-                    *hole |= found.is_some();
                     if !from_top {
                         self.next_walk = now.at;
                     }
-                    let nothing_left = found.as_ref().is_some_and(|hole| hole.before.is_none());
-                    self.notices.extend(found.map(Notice::Unproven));
-                    if is_current {
+                    if is_up && from_top && is_current {
                         self.close_gap(now);
                     }
-                    if nothing_left {
+                    if in_vain {
                         // The account is as good as empty: whatever comes is newer.
                         let empty = Position { event: None, created: now.wall.seconds() };
                         self.store(Vec::new(), Some(empty), Purpose::Cursor);
@@ -157,10 +156,15 @@ impl Machine {
 
     /// A page of the walk has arrived.
     pub(super) fn walked(&mut self, page: Page) -> Result<(), NoProgress> {
-        match (&self.position, &mut self.gap) {
-            (Some(position), Gap::Open { walk: Some(running), .. }) => running.walk.page(page, position),
-            _ => Ok(()),
+        if let (Some(position), Gap::Open { walk: Some(running), hole, .. }) = (&self.position, &mut self.gap)
+            && let Some(found) = running.walk.page(page, position)?
+        {
+            // Said before the cursor moves past it, so that no crash can swallow it.
+            *hole = true;
+            running.in_vain = found.before.is_none();
+            self.notices.push_back(Notice::Unproven(found));
         }
+        Ok(())
     }
 
     /// The place a walk was going by is rejected: it begins again at the top.

@@ -116,7 +116,8 @@ impl Machine {
     }
 
     /// A page of the sweep has arrived.
-    pub(super) fn sweep_page(&mut self, page: Page) {
+    pub(super) fn sweep_page(&mut self, mut page: Page) {
+        page.events.retain(|event| self.settings.types.matches(event.kind.as_str()));
         if let Some(running) = self.sweeps.as_mut().and_then(|sweeps| sweeps.running.as_mut()) {
             running.page(page);
         }
@@ -170,11 +171,10 @@ impl Machine {
         }
     }
 
-    /// After a gap: everything up to the cursor is proven, and a sweep follows soon.
+    /// After a gap a sweep follows soon. The gap proves nothing to it: the walk
+    /// began at the cursor, and a live frame lost in silence lies before that.
     pub(super) fn sweep_soon(&mut self, now: Moment) {
-        let proven = self.position.as_ref().map(|position| position.created);
         if let Some(sweeps) = &mut self.sweeps {
-            sweeps.proven = proven;
             sweeps.next = sweeps.next.min(now.at + AFTER_GAP);
         }
     }
