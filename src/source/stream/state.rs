@@ -238,7 +238,6 @@ impl Machine {
         let Some(mut recording) = self.recording.take() else { return };
         let Some(results) = answer else {
             self.records.failed(now, self.settings.backoff, &self.jitter, None);
-            self.notices.push_back(Notice::NotStored { tries: self.records.failures });
             recording.under_way = false;
             self.recording = Some(recording);
             return;

@@ -127,11 +127,6 @@ pub enum Notice {
         /// Its newest event, if it was not the cursor alone.
         newest: Option<EventId>,
     },
-    /// The store did not take a batch.
-    NotStored {
-        /// Tries so far.
-        tries: u32,
-    },
     /// A sweep has ended.
     Swept {
         /// Events it took in.

@@ -116,10 +116,10 @@ impl Machine {
         ending
     }
 
-    /// A byte has arrived since this was last called.
-    pub fn heard(&mut self, now: Moment) {
+    /// A byte last arrived then.
+    pub fn heard(&mut self, at: Duration) {
         if let Link::Up { heard, .. } = &mut self.link {
-            *heard = now.at;
+            *heard = at.max(*heard);
         }
     }
 

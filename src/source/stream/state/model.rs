@@ -2,7 +2,6 @@
 //! store, in random interleavings, with every promise checked at every commit.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,10 +9,9 @@ use proptest::prelude::*;
 
 use super::frames::{Limits, Room};
 use super::*;
-use crate::domain::backoff::Backoff;
-use crate::domain::filter::TypeFilter;
 use crate::source::backfill::Budget;
-use crate::source::stream::{Auth, Endpoint, StartFrom};
+use crate::source::stream::StartFrom;
+use crate::source::stream::tests::settings;
 
 /// What happens next in the world.
 #[derive(Clone, Debug)]
@@ -105,23 +103,6 @@ fn act(lossy: bool) -> impl Strategy<Value = Act> {
         1 => (0..12_u8).prop_map(Act::Forget),
         1 => Just(if lossy { Act::LoseFrame } else { Act::Frame }),
     ]
-}
-
-fn settings(start_from: StartFrom) -> Settings {
-    Settings {
-        name: Arc::from("commerce"),
-        endpoint: Endpoint::Commerce,
-        auth: Auth::Token,
-        token_ttl: Duration::from_secs(60),
-        types: TypeFilter::any(),
-        filters: Vec::new(),
-        start_from,
-        idle_timeout: Duration::from_secs(60),
-        ping_interval: Duration::from_secs(20),
-        backoff: Backoff::new(Duration::from_millis(500), Duration::from_secs(10)).unwrap(),
-        reconcile_interval: Some(Duration::from_secs(60)),
-        reconcile_lookback: Duration::from_secs(300),
-    }
 }
 
 /// Small enough that a few dozen events meet every bound.
@@ -269,7 +250,7 @@ impl World {
                 if self.machine.wants_frames()
                     && let Some(index) = self.wire.as_mut().and_then(VecDeque::pop_front)
                 {
-                    self.machine.heard(self.now);
+                    self.machine.heard(self.now.at);
                     self.machine.event(self.now, self.event(index));
                 }
             }
@@ -454,7 +435,7 @@ impl World {
             {
                 break;
             }
-            self.machine.heard(self.now);
+            self.machine.heard(self.now.at);
             let step = if idle { 1_000 } else { 1 };
             self.play(Act::Wait(step));
         }
@@ -475,7 +456,7 @@ fn machine(position: Option<Position>, start_from: StartFrom) -> Machine {
     let jitter = Jitter::from_fn(move || {
         f64::from(numbers.fetch_add(7, std::sync::atomic::Ordering::Relaxed) % 10) / 10.0
     });
-    let mut machine = Machine::new(settings(start_from), position, jitter);
+    let mut machine = Machine::new(Settings { start_from, ..settings() }, position, jitter);
     machine.limits = LIMITS;
     machine.hold = Hold::new(LIMITS.held);
     machine.pending = Pending::new(LIMITS.pending);
