@@ -1,4 +1,9 @@
-//! Forwarding: per target, its own dispatcher, client and retry schedule.
+//! Forwarding: per target, its own dispatcher, client, breaker and retry schedule,
+//! so that one target's trouble stays its own.
+//!
+//! [`Target::run`] is the loop of one target. Read `dispatch.rs` first: what it
+//! takes comes from [`store::outbox`](crate::store::outbox), what it does with one
+//! delivery is in `attempt.rs`, and what goes over the wire in `client.rs`.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -6,10 +11,31 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, StatusCode};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use url::Url;
 
+use crate::domain::backoff::Jitter;
+use crate::domain::clock::Clock;
 use crate::domain::delivery::{Ordering, RetryPolicy};
 use crate::domain::filter::TypeFilter;
+use crate::domain::status::{Circuit, TargetStatus};
+use crate::store::outbox::Outbox;
+
+mod attempt;
+mod breaker;
+mod client;
+mod dispatch;
+mod hand;
+mod pace;
+pub mod sign;
+pub use client::BuildError;
+
+use attempt::Context;
+use breaker::Breaker;
+use client::TargetClient;
+use dispatch::Dispatcher;
+use pace::Pace;
 
 /// One configured target.
 #[derive(Clone, Debug)]
@@ -53,4 +79,46 @@ pub struct ClientIdentity {
     pub key_file: PathBuf,
 }
 
-pub mod sign;
+/// One target, ready to be delivered to.
+#[derive(Debug)]
+pub struct Target(Dispatcher);
+
+impl Target {
+    /// Prepares a target; `outbox` is its own. The receiver always holds its present status.
+    ///
+    /// # Errors
+    /// [`BuildError`] if a certificate cannot be used.
+    pub fn new(
+        settings: &Settings,
+        outbox: Outbox,
+        clock: Clock,
+        jitter: Jitter,
+    ) -> Result<(Self, watch::Receiver<TargetStatus>), BuildError> {
+        let (arrivals, ledger) = outbox.split();
+        let (status, shown) = watch::channel(TargetStatus {
+            name: Arc::clone(&settings.name),
+            in_flight: 0,
+            circuit: Circuit::Closed,
+            paused: false,
+            last_error: None,
+            last_delivered_at: None,
+        });
+        let client = TargetClient::new(settings.clone(), clock.clone())?;
+        let dispatcher = Dispatcher {
+            concurrency: settings.concurrency,
+            breaker: Breaker::new(settings.retry.backoff),
+            pace: settings.rate_limit.map(Pace::new),
+            context: Arc::new(Context::new(settings, client, ledger, clock, jitter)),
+            arrivals,
+            status,
+            work: dispatch::Work::default(),
+        };
+        Ok((Self(dispatcher), shown))
+    }
+
+    /// Delivers until `stop`, then finishes what is on the wire and writes its
+    /// outcomes; `abandon` ends that too.
+    pub async fn run(self, stop: CancellationToken, abandon: CancellationToken) {
+        self.0.run(stop, abandon).await;
+    }
+}

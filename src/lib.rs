@@ -1,9 +1,60 @@
-//! pepay-bridge.
+//! pepay-bridge: takes Pepay's events in by WebSocket stream and by webhook,
+//! keeps each once in SQLite, and forwards each once to each target.
+//!
+//! # The flow
+//! ```text
+//! Pepay ──stream──▶ source::stream ─┐
+//!       ──webhook─▶ source::webhook ┼─▶ store::inbox ─▶ store::outbox ─▶ delivery ──▶ targets
+//!       ──REST────▶ source::backfill┘        │                ▲             │
+//!                                            ▼                └── outcome ──┘
+//!                        web ◀── store::archive
+//! ```
+//! An event enters at the left, leaves at the right and never travels back.
+//! Memory never holds the only copy: the event, its deliveries and the cursor it
+//! moves are one transaction, and a webhook is answered, a cursor advanced, only
+//! after that has been committed.
+//!
+//! # The rooms, and what each may use
+//! | room | holds | may use |
+//! |---|---|---|
+//! | [`domain`] | event, delivery, filter, backoff, clock: values and pure functions | nothing |
+//! | [`pepay`] | Pepay's wire formats: envelope, frames, signature, REST | `domain` |
+//! | [`store`] | all SQL, behind `inbox`, `outbox` and `archive` | `domain` |
+//! | [`source`] | stream, backfill, webhook | `domain`, `pepay`, `store::inbox` |
+//! | [`delivery`] | a dispatcher, client and breaker for each target | `domain`, `store::outbox` |
+//! | [`web`] | listeners, health, metrics, status | `domain`, `store::archive` |
+//! | [`simulator`] | a stand-in for Pepay, and a sample target | `domain`, `pepay` |
+//! | [`config`] | layers and validation | everyone's settings types |
+//! | [`cli`] | the commands | `app`, `config` |
+//! | [`lifecycle`], [`telemetry`] | stopping; logs and the table of metric names | nothing |
+//! | [`app`] | puts it all together | everything |
+//!
+//! `source`, `delivery` and `web` never name each other, nor `config`. A test
+//! reads the imports and holds everybody to this table.
+//!
+//! # The promise
+//! An event that was acknowledged to Pepay, or that a cursor has passed, is
+//! stored and will be offered to every matching target until that target
+//! acknowledges it or the delivery is given up and kept for a person. A recorded
+//! acknowledgement is final: the event is never sent to that target again. In
+//! one window a target can see an event twice, with the same `webhook-id`: when
+//! the process dies, or the answer is lost, between the target's 2xx and the
+//! record of it. With `on_uncertain = "hold"` such an event waits for a person
+//! instead.
+//!
+//! # Where to start reading
+//! [`app`] shows what there is and how it is wired. Then follow an event:
+//! [`source::webhook`], [`store::inbox`], `store/writer.rs`, [`store::outbox`],
+//! `delivery/dispatch.rs`.
 
+pub mod app;
+pub mod cli;
+pub mod config;
 pub mod delivery;
 pub mod domain;
 pub mod lifecycle;
 pub mod pepay;
+pub mod simulator;
 pub mod source;
 pub mod store;
 pub mod telemetry;

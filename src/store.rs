@@ -1,13 +1,44 @@
-//! All SQL. Narrow handles for those outside: [`inbox`] records what the
-//! sources bring; later rooms read from the others.
+//! All SQL. Those outside see narrow handles and plain values:
+//!
+//! - [`inbox`] records what the sources bring,
+//! - [`outbox`] hands deliveries to a target's dispatcher and takes their outcomes,
+//! - [`archive`] answers the operator.
+//!
+//! One writer thread owns the one connection that writes and commits in groups;
+//! readers are a small read-only pool. No type of the engine leaves this room.
 
 pub mod archive;
 pub mod inbox;
+mod lane;
+mod lock;
+pub mod outbox;
 mod reader;
+mod row;
+mod schema;
 mod writer;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::domain::clock::Clock;
+use crate::domain::delivery::Ordering;
+use crate::domain::filter::TypeFilter;
+
+pub use schema::OpenError;
+pub use writer::Writer;
+
+use archive::Archive;
+use inbox::Inbox;
+use outbox::Outbox;
+use reader::Reader;
+use writer::Command;
+
+/// Commands that may wait for the writer. A queue longer than a few groups only
+/// adds latency; whoever finds it full is told to come back.
+const QUEUE: usize = 1024;
 
 /// Where the store lives and what a commit is worth.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,3 +61,73 @@ pub enum Durability {
     /// A killed process (`synchronous = NORMAL`).
     Normal,
 }
+
+/// Which events become deliveries to a target.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// The configured name of the target.
+    pub target: Arc<str>,
+    /// The event types it receives.
+    pub types: TypeFilter,
+    /// Whether its deliveries wait for one another.
+    pub ordering: Ordering,
+}
+
+/// An open store: its handles, to be given to those who need them.
+#[derive(Debug)]
+pub struct Store {
+    /// For the sources.
+    pub inbox: Inbox,
+    /// For the operator.
+    pub archive: Archive,
+    /// For the dispatchers, one for each route and in their order.
+    pub outboxes: Vec<Outbox>,
+    commands: mpsc::Sender<Command>,
+}
+
+impl Store {
+    /// Opens the store, creating or migrating it as needed, and takes its lock.
+    /// Nothing is committed until [`Writer::run`] is running on a thread of its own.
+    ///
+    /// # Errors
+    /// [`OpenError`] names the file and what is wrong with it; it is left as it was.
+    pub async fn open(
+        settings: &Settings,
+        routes: Vec<Route>,
+        clock: Clock,
+    ) -> Result<(Self, Writer), OpenError> {
+        let lock = schema::prepare(&settings.path).await?;
+        let mut connection = schema::open_writer(settings)?;
+        let targets = schema::register_targets(&mut connection, &routes)?;
+        let reader = Reader::open(&settings.path).await?;
+
+        let (commands, queue) = mpsc::channel(QUEUE);
+        let (mut outboxes, mut outlets) = (Vec::new(), Vec::new());
+        for (route, target) in routes.into_iter().zip(targets) {
+            let (handoff, arrivals) = outbox::handoff();
+            outboxes.push(Outbox::new(target, commands.clone(), arrivals));
+            outlets.push(writer::Outlet { target, route, handoff });
+        }
+        let writer = Writer::new(connection, lock, queue, outlets, clock)?;
+        let store = Self {
+            inbox: Inbox::new(commands.clone(), reader.clone()),
+            archive: Archive::new(commands.clone(), reader),
+            outboxes,
+            commands,
+        };
+        Ok((store, writer))
+    }
+
+    /// Has the writer commit what was handed to it before, checkpoint, and end.
+    /// Whatever comes after is refused as unavailable.
+    pub async fn close(&self) {
+        let (reply, closed) = oneshot::channel();
+        if self.commands.send(Command::Close { reply }).await.is_ok() {
+            // An error says that the writer is gone already, which is what was asked for.
+            let _ = closed.await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,8 +1,37 @@
 //! What the bridge shows: health, metrics and status.
+//!
+//! [`public`] and [`admin`] are the routers of the two listeners, [`serve()`]
+//! puts a router behind a listener with limits. All that is shown comes from a
+//! [`View`]: the room only reads.
+
+mod health;
+mod metrics;
+mod readiness;
+mod serve;
+mod status;
+mod token;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router, middleware};
+use http::StatusCode;
 use secrecy::SecretString;
+use serde_json::json;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+pub use self::metrics::Render;
+pub use self::serve::{Limits, serve};
+
+use self::readiness::Readiness;
+use self::token::Token;
+use crate::domain::clock::{Clock, UnixMillis};
+use crate::domain::status::{StreamStatus, TargetStatus, WebhookStatus};
+use crate::store::archive::{Archive, Backlog};
 
 /// Where the two listeners bind.
 #[derive(Clone, Debug)]
@@ -14,3 +43,95 @@ pub struct Settings {
     /// Bearer token of the private listener; without one it is loopback only.
     pub admin_token: Option<SecretString>,
 }
+
+/// How long a page waits for the store.
+const STORE_LIMIT: Duration = Duration::from_secs(2);
+
+/// Everything that can be looked at.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// The store.
+    pub archive: Archive,
+    /// One per configured stream.
+    pub streams: Vec<watch::Receiver<StreamStatus>>,
+    /// One per configured webhook endpoint.
+    pub webhooks: Vec<watch::Receiver<WebhookStatus>>,
+    /// One per configured target.
+    pub targets: Vec<watch::Receiver<TargetStatus>>,
+    /// The current time.
+    pub clock: Clock,
+    /// When the process started.
+    pub started: UnixMillis,
+    /// Cancelled once the process is shutting down.
+    pub stopping: CancellationToken,
+}
+
+impl View {
+    fn uptime(&self) -> Duration {
+        self.clock.now().since(self.started)
+    }
+
+    async fn backlogs(&self) -> Result<Vec<Backlog>, String> {
+        within(STORE_LIMIT, self.archive.backlogs()).await
+    }
+}
+
+/// The store's answer to a question, or in words why there is none; `limit` is how long it has.
+async fn within<T, E: ToString>(
+    limit: Duration,
+    question: impl Future<Output = Result<T, E>>,
+) -> Result<T, String> {
+    match tokio::time::timeout(limit, question).await {
+        Ok(answer) => answer.map_err(|error| error.to_string()),
+        Err(_) => Err("the store does not answer".to_owned()),
+    }
+}
+
+/// How long the oldest open delivery of a target has waited, in seconds; 0 if there is none.
+fn oldest_age(backlog: &Backlog, now: UnixMillis) -> f64 {
+    backlog.oldest.map_or(0.0, |oldest| now.since(oldest).as_secs_f64())
+}
+
+/// The routes of the public listener, beside those of the webhooks.
+pub fn public(view: View) -> Router {
+    health_routes(&Arc::new(Readiness::new(view))).fallback(not_found)
+}
+
+/// The routes of the private listener. With a `token`, everything but health
+/// asks for it.
+pub fn admin(view: View, render: Render, token: Option<&SecretString>) -> Router {
+    let readiness = Arc::new(Readiness::new(view));
+    let pages = Router::new()
+        .route("/metrics", get(metrics::show).with_state((Arc::clone(&readiness), render)))
+        .route("/status", get(status::show).with_state(Arc::clone(&readiness)))
+        .method_not_allowed_fallback(method_not_allowed)
+        .fallback(not_found);
+    let pages = match token {
+        Some(token) => pages.layer(middleware::from_fn_with_state(Arc::new(Token::new(token)), token::check)),
+        None => pages,
+    };
+    pages.merge(health_routes(&readiness))
+}
+
+fn health_routes(readiness: &Arc<Readiness>) -> Router {
+    Router::new()
+        .route("/healthz", get(health::alive))
+        .route("/readyz", get(health::ready))
+        .method_not_allowed_fallback(method_not_allowed)
+        .with_state(Arc::clone(readiness))
+}
+
+async fn not_found() -> Response {
+    error(StatusCode::NOT_FOUND, "not_found", "there is nothing at this path")
+}
+
+async fn method_not_allowed() -> Response {
+    error(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "this path does not take that method")
+}
+
+fn error(status: StatusCode, code: &str, message: &str) -> Response {
+    (status, Json(json!({ "error": { "code": code, "message": message } }))).into_response()
+}
+
+#[cfg(test)]
+mod tests;

@@ -104,7 +104,7 @@ pub struct WebhookStatus {
     pub name: Arc<str>,
     /// Where it listens.
     pub path: Arc<str>,
-    /// The newest event that was stored from this endpoint.
+    /// The newest event that came through this endpoint and is stored, whoever brought it first.
     pub last_event: Option<SeenEvent>,
     /// The last refusal, by its error code.
     pub last_rejection: Option<Rejection>,

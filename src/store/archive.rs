@@ -2,21 +2,28 @@
 
 use std::sync::Arc;
 
-use super::inbox::{ReadError, RecordError};
+use tokio::sync::{mpsc, oneshot};
+
+pub use super::inbox::{ReadError, RecordError};
+use super::reader::Reader;
+use super::writer::Command;
 use crate::domain::clock::UnixMillis;
 
 /// The operator's handle on the store. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Archive;
+pub struct Archive {
+    commands: mpsc::Sender<Command>,
+    reader: Reader,
+}
 
 /// What a target still has before it, and what waits for a person.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Backlog {
-    /// The configured name of the target.
+    /// The name of the target: every one that was ever configured.
     pub target: Arc<str>,
     /// Deliveries the bridge will make by itself.
     pub open: u64,
-    /// When the oldest of those was accepted.
+    /// When the event of the oldest of those arrived.
     pub oldest: Option<UnixMillis>,
     /// Deliveries whose outcome is unknown, waiting for a person.
     pub held: u64,
@@ -27,29 +34,36 @@ pub struct Backlog {
 /// The store as a whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Summary {
-    /// Events held.
-    pub events: u64,
-    /// The sequence of the newest one; 0 for none.
+    /// The sequence of the oldest event held; 0 for none.
+    pub first_sequence: i64,
+    /// The sequence of the newest one; 0 for none. There are no gaps between the two.
     pub last_sequence: i64,
     /// The engine and its version, such as `SQLite 3.51.3`.
     pub engine: String,
 }
 
 impl Archive {
+    pub(super) const fn new(commands: mpsc::Sender<Command>, reader: Reader) -> Self {
+        Self { commands, reader }
+    }
+
     /// Commits a small write, the way events are committed.
     ///
     /// # Errors
     /// [`RecordError`] if the store cannot commit now.
     pub async fn probe(&self) -> Result<(), RecordError> {
-        Ok(())
+        let stopped = || RecordError::Unavailable("it has stopped".to_owned());
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(Command::Probe { reply }).await.map_err(|_| stopped())?;
+        answer.await.map_err(|_| stopped())?
     }
 
-    /// Every configured target's backlog.
+    /// Every target's backlog, by name.
     ///
     /// # Errors
     /// [`ReadError`] if the store cannot be read.
     pub async fn backlogs(&self) -> Result<Vec<Backlog>, ReadError> {
-        Ok(Vec::new())
+        self.reader.backlogs().await
     }
 
     /// The store as a whole.
@@ -57,6 +71,6 @@ impl Archive {
     /// # Errors
     /// [`ReadError`] if the store cannot be read.
     pub async fn summary(&self) -> Result<Summary, ReadError> {
-        Ok(Summary { events: 0, last_sequence: 0, engine: String::new() })
+        self.reader.summary().await
     }
 }

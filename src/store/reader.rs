@@ -1,16 +1,112 @@
-//! Reading, beside the writer.
-use super::inbox::{Position, ReadError};
-use crate::domain::event::EventId;
+//! Questions to the store, asked on a small read-only pool beside the writer.
 
-/// PLACEHOLDER until the store lands.
+use std::collections::HashSet;
+use std::path::Path;
+use std::time::Duration;
+
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions};
+use sqlx::{ConnectOptions as _, QueryBuilder, Row as _};
+
+use super::archive::{Backlog, Summary};
+use super::inbox::{Position, ReadError};
+use super::schema::{OpenError, database};
+use crate::domain::clock::UnixMillis;
+use crate::domain::event::{EventId, InvalidEventId};
+
+/// Connections of the pool. Reads are short; each connection costs a thread.
+const CONNECTIONS: u32 = 2;
+
+/// A pool of read-only connections. Cheap to clone.
 #[derive(Clone, Debug)]
-pub(super) struct Reader;
+pub(super) struct Reader(SqlitePool);
 
 impl Reader {
-    pub(super) async fn position(&self, _stream: &str) -> Result<Option<Position>, ReadError> {
-        Ok(None)
+    pub(super) async fn open(path: &Path) -> Result<Self, OpenError> {
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .read_only(true)
+            .busy_timeout(Duration::from_secs(5))
+            .pragma("cache_size", "-1024")
+            .disable_statement_logging();
+        let pool = SqlitePoolOptions::new()
+            .max_connections(CONNECTIONS)
+            .min_connections(1)
+            .acquire_timeout(Duration::from_secs(5));
+        pool.connect_with(options).await.map(Self).map_err(|error| database(path, &error))
     }
+
+    pub(super) async fn position(&self, stream: &str) -> Result<Option<Position>, ReadError> {
+        let row = sqlx::query("SELECT event_id, created FROM stream_cursor WHERE stream = ?1")
+            .bind(stream)
+            .fetch_optional(&self.0)
+            .await?;
+        row.map(|row| {
+            let event: Option<&str> = row.try_get(0)?;
+            let event = event
+                .map(str::parse)
+                .transpose()
+                .map_err(|error: InvalidEventId| ReadError(error.to_string()))?;
+            Ok(Position { event, created: row.try_get(1)? })
+        })
+        .transpose()
+    }
+
     pub(super) async fn holds(&self, ids: &[EventId]) -> Result<Vec<bool>, ReadError> {
-        Ok(vec![false; ids.len()])
+        let mut query = QueryBuilder::new("SELECT id FROM event WHERE id IN (");
+        let mut list = query.separated(", ");
+        for id in ids {
+            list.push_bind(id.as_str());
+        }
+        query.push(")");
+        let rows = query.build().fetch_all(&self.0).await?;
+        let held = rows.iter().map(|row| row.try_get::<&str, _>(0)).collect::<Result<HashSet<_>, _>>()?;
+        Ok(ids.iter().map(|id| held.contains(id.as_str())).collect())
+    }
+
+    pub(super) async fn backlogs(&self) -> Result<Vec<Backlog>, ReadError> {
+        let query = "SELECT t.name, \
+               (SELECT count(*) FROM delivery d WHERE d.target_id = t.id AND d.settled_at IS NULL), \
+               (SELECT count(*) FROM delivery d WHERE d.target_id = t.id AND d.settled_at IS NULL \
+                                                  AND d.state = 'held'), \
+               (SELECT count(*) FROM delivery d WHERE d.target_id = t.id AND d.state = 'dead'), \
+               (SELECT e.received_at FROM event e WHERE e.sequence = (SELECT min(oldest) FROM ( \
+                  SELECT (SELECT min(d.sequence) FROM delivery d WHERE d.target_id = t.id \
+                            AND d.settled_at IS NULL AND d.state = s.state) AS oldest \
+                  FROM (SELECT 'pending' AS state UNION ALL SELECT 'sending' UNION ALL SELECT 'retrying') s))) \
+             FROM target t ORDER BY t.name";
+        let rows = sqlx::query(query).fetch_all(&self.0).await?;
+        rows.iter()
+            .map(|row| {
+                let (unsettled, held): (i64, i64) = (row.try_get(1)?, row.try_get(2)?);
+                Ok(Backlog {
+                    target: row.try_get::<&str, _>(0)?.into(),
+                    open: count(unsettled - held),
+                    held: count(held),
+                    dead: count(row.try_get(3)?),
+                    oldest: row.try_get::<Option<i64>, _>(4)?.map(UnixMillis),
+                })
+            })
+            .collect()
+    }
+
+    pub(super) async fn summary(&self) -> Result<Summary, ReadError> {
+        let query = "SELECT coalesce((SELECT min(sequence) FROM event), 0), \
+                            coalesce((SELECT max(sequence) FROM event), 0), sqlite_version()";
+        let row = sqlx::query(query).fetch_one(&self.0).await?;
+        Ok(Summary {
+            first_sequence: row.try_get(0)?,
+            last_sequence: row.try_get(1)?,
+            engine: format!("SQLite {}", row.try_get::<&str, _>(2)?),
+        })
+    }
+}
+
+fn count(rows: i64) -> u64 {
+    u64::try_from(rows).unwrap_or(0)
+}
+
+impl From<sqlx::Error> for ReadError {
+    fn from(error: sqlx::Error) -> Self {
+        Self(error.to_string())
     }
 }

@@ -1,9 +1,357 @@
-//! The writer.
-use super::inbox::{Batch, RecordError, Recorded};
-use tokio::sync::oneshot;
+//! The one connection that writes, and the thread that owns it.
+//!
+//! Group commit: it takes a command, adds what has queued up meanwhile, runs
+//! them all in one transaction, and answers every caller after the commit. The
+//! cost of making things durable is shared by all that wait for it; nobody
+//! waits for a group to fill.
 
-/// PLACEHOLDER until the store lands.
+mod due;
+mod record;
+mod settle;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use metrics::{Counter, Histogram, counter, histogram};
+use rusqlite::{Connection, ErrorCode, params};
+use tokio::sync::{mpsc, oneshot};
+
+use super::inbox::{Batch, RecordError, Recorded};
+use super::lock::Lock;
+use super::outbox::{Begun, Due, Handoff, Job, Search, Settlement, TargetId};
+use super::schema::OpenError;
+use super::{Route, schema};
+use crate::domain::clock::{Clock, UnixMillis};
+use crate::domain::delivery::OnUncertain;
+use crate::domain::event::{Received, Source};
+use crate::telemetry::names;
+
+/// Commands in one transaction, at most.
+const GROUP_COMMANDS: usize = 512;
+
+/// Bytes of event bodies in one transaction: a group stops growing beyond this.
+const GROUP_BYTES: usize = 4 << 20;
+
+type Reply<T> = oneshot::Sender<Result<T, RecordError>>;
+
+/// What the writer can be asked to do.
 #[derive(Debug)]
 pub(super) enum Command {
-    Record { batch: Batch, reply: oneshot::Sender<Result<Vec<Recorded>, RecordError>> },
+    /// Store events, their deliveries, and the cursor they move.
+    Record { batch: Batch, reply: Reply<Vec<Recorded>> },
+    /// Store what an attempt came to.
+    Settle { target: TargetId, settlement: Settlement, reply: Reply<()> },
+    /// Store that an attempt is about to go out.
+    Begin { target: TargetId, attempt: Begun, reply: Reply<()> },
+    /// Decide what becomes of the attempts that a stopped process left on the wire.
+    Recover { target: TargetId, on_uncertain: OnUncertain, reply: Reply<u64> },
+    /// Find deliveries that are due. Asked of the writer, because whatever it
+    /// finds has then been offered to the dispatcher before it answers.
+    Due { target: TargetId, search: Search, reply: Reply<Due> },
+    /// Commit a small write.
+    Probe { reply: Reply<()> },
+    /// End.
+    Close { reply: oneshot::Sender<()> },
+}
+
+/// A target as the writer sees it: what it receives, and who is told.
+#[derive(Debug)]
+pub(super) struct Outlet {
+    pub(super) target: TargetId,
+    pub(super) route: Route,
+    pub(super) handoff: Handoff,
+}
+
+/// What a command wrote, to be told once it is committed.
+enum Written {
+    Events(Vec<record::Written>),
+    Settled { released: Option<Job> },
+    Recovered(u64),
+    Due(Due),
+    Done,
+}
+
+/// Why a group was not written.
+enum Failure {
+    /// This command cannot be carried out; its neighbours can.
+    Command(usize, rusqlite::Error),
+    /// The store cannot write at all.
+    Store(rusqlite::Error),
+}
+
+/// The writing side of a store. To be [run](Writer::run) on a thread of its own.
+#[derive(Debug)]
+pub struct Writer {
+    connection: Connection,
+    queue: mpsc::Receiver<Command>,
+    outlets: Vec<Outlet>,
+    clock: Clock,
+    /// The sequence of the newest event.
+    sequence: i64,
+    meters: Meters,
+    /// Last, so that the database is closed before another process may have it.
+    _lock: Lock,
+}
+
+impl Writer {
+    pub(super) fn new(
+        connection: Connection,
+        lock: Lock,
+        queue: mpsc::Receiver<Command>,
+        outlets: Vec<Outlet>,
+        clock: Clock,
+    ) -> Result<Self, OpenError> {
+        let newest = "SELECT coalesce(max(sequence), 0) FROM event";
+        let sequence = connection.query_row(newest, [], |row| row.get(0));
+        let path = connection.path().map(std::path::PathBuf::from).unwrap_or_default();
+        let sequence = sequence.map_err(|error| schema::database(&path, &error))?;
+        Ok(Self { connection, queue, outlets, clock, sequence, meters: Meters::new(), _lock: lock })
+    }
+
+    /// Writes until it is told to close or nobody is left to ask. Blocks.
+    pub fn run(mut self) {
+        while let Some(first) = self.queue.blocking_recv() {
+            let (group, close) = self.gather(first);
+            if !group.is_empty() {
+                self.write(group);
+            }
+            if let Some(reply) = close {
+                self.finish();
+                // Whoever asked may have gone; the store is closed all the same.
+                let _ = reply.send(());
+                return;
+            }
+        }
+        self.finish();
+    }
+
+    /// `first` and what waits behind it, up to the bounds of a group or a close.
+    fn gather(&mut self, first: Command) -> (Vec<Command>, Option<oneshot::Sender<()>>) {
+        let (mut group, mut bytes, mut next) = (Vec::new(), 0, Some(first));
+        while let Some(command) = next {
+            match command {
+                Command::Close { reply } => return (group, Some(reply)),
+                Command::Record { ref batch, .. } => {
+                    bytes += batch.events.iter().map(|event| event.event.body.len()).sum::<usize>();
+                }
+                _ => {}
+            }
+            group.push(command);
+            let full = group.len() >= GROUP_COMMANDS || bytes >= GROUP_BYTES;
+            next = if full { None } else { self.queue.try_recv().ok() };
+        }
+        (group, None)
+    }
+
+    /// Commits `group`; a command that cannot be carried out is refused by
+    /// itself and the others are written without it.
+    fn write(&mut self, mut group: Vec<Command>) {
+        while !group.is_empty() {
+            let started = Instant::now();
+            match self.transact(&group) {
+                Ok(written) => {
+                    self.meters.commit.record(started.elapsed());
+                    self.tell(group, written);
+                    return;
+                }
+                Err(Failure::Command(index, error)) => {
+                    tracing::error!(%error, "a command to the store was refused");
+                    group.remove(index).refuse(&error);
+                }
+                Err(Failure::Store(error)) => {
+                    tracing::error!(%error, commands = group.len(), "the store cannot commit");
+                    for command in group {
+                        command.refuse(&error);
+                    }
+                    return;
+                }
+            }
+        }
+    }
+
+    fn transact(&mut self, group: &[Command]) -> Result<Vec<Written>, Failure> {
+        // A transaction that could not be ended when it failed is ended now.
+        self.roll_back().map_err(Failure::Store)?;
+        self.execute("BEGIN IMMEDIATE").map_err(Failure::Store)?;
+        let result = self.carry_out(group).and_then(|written| {
+            self.execute("COMMIT").map_err(Failure::Store)?;
+            Ok(written)
+        });
+        if result.is_err() {
+            self.roll_back().map_err(Failure::Store)?;
+        }
+        let (written, sequence) = result?;
+        self.sequence = sequence;
+        Ok(written)
+    }
+
+    /// Ends an open transaction. SQLite may have done so itself, as it does when the disk is full.
+    fn roll_back(&self) -> rusqlite::Result<()> {
+        if self.connection.is_autocommit() { Ok(()) } else { self.execute("ROLLBACK") }
+    }
+
+    /// Runs the commands in the open transaction. Answers what they wrote and
+    /// the newest sequence, which counts once the transaction has committed.
+    fn carry_out(&self, group: &[Command]) -> Result<(Vec<Written>, i64), Failure> {
+        let (now, mut sequence) = (self.clock.now(), self.sequence);
+        let mut written = Vec::with_capacity(group.len());
+        for (index, command) in group.iter().enumerate() {
+            let one = match command {
+                Command::Record { batch, .. } => {
+                    record::batch(&self.connection, &self.outlets, batch, &mut sequence, now)
+                        .map(Written::Events)
+                }
+                Command::Settle { target, settlement, .. } => {
+                    settle::settle(&self.connection, *target, settlement, now)
+                        .map(|released| Written::Settled { released })
+                }
+                Command::Begin { target, attempt, .. } => {
+                    settle::begin(&self.connection, *target, attempt).map(|()| Written::Done)
+                }
+                Command::Recover { target, on_uncertain, .. } => {
+                    settle::recover(&self.connection, *target, *on_uncertain, now).map(Written::Recovered)
+                }
+                Command::Due { target, search, .. } => {
+                    due::find(&self.connection, *target, search).map(Written::Due)
+                }
+                Command::Probe { .. } => self.beat(now).map(|()| Written::Done),
+                Command::Close { .. } => continue,
+            };
+            written.push(one.map_err(|error| Failure::of(index, error))?);
+        }
+        Ok((written, sequence))
+    }
+
+    /// After the commit: answers the callers and hands new deliveries over.
+    fn tell(&self, group: Vec<Command>, written: Vec<Written>) {
+        let mut events = 0;
+        for (command, written) in group.into_iter().zip(written) {
+            // A caller that has gone does not need its answer.
+            match (command, written) {
+                (Command::Record { batch, reply }, Written::Events(all)) => {
+                    events += all.len();
+                    let _ = reply.send(Ok(all.iter().map(|one| one.recorded).collect()));
+                    for (event, one) in batch.events.into_iter().zip(all) {
+                        self.meters.count(event.source, one.recorded);
+                        self.hand_over(event, one);
+                    }
+                }
+                (Command::Settle { target, reply, .. }, Written::Settled { released }) => {
+                    let _ = reply.send(Ok(()));
+                    let outlet = self.outlets.iter().find(|outlet| outlet.target == target);
+                    if let (Some(job), Some(outlet)) = (released, outlet) {
+                        outlet.handoff.offer(job);
+                    }
+                }
+                (Command::Recover { reply, .. }, Written::Recovered(deliveries)) => {
+                    let _ = reply.send(Ok(deliveries));
+                }
+                (Command::Due { reply, .. }, Written::Due(due)) => {
+                    let _ = reply.send(Ok(due));
+                }
+                (Command::Begin { reply, .. } | Command::Probe { reply }, Written::Done) => {
+                    let _ = reply.send(Ok(()));
+                }
+                _ => {}
+            }
+        }
+        #[expect(clippy::cast_precision_loss, reason = "a group holds far fewer than 2^52 events")]
+        self.meters.batch.record(events as f64);
+    }
+
+    fn hand_over(&self, event: Received, written: record::Written) {
+        if written.ready.is_empty() {
+            return;
+        }
+        let event = Arc::new(event);
+        for (outlet, lane) in written.ready {
+            let event = Arc::clone(&event);
+            let job = Job { sequence: written.sequence, attempts: 0, first_attempt_at: None, event, lane };
+            self.outlets[outlet].handoff.offer(job);
+        }
+    }
+
+    fn beat(&self, now: UnixMillis) -> rusqlite::Result<()> {
+        let beat = "INSERT INTO heartbeat (id, at) VALUES (1, ?1) ON CONFLICT (id) DO UPDATE SET at = ?1";
+        self.connection.prepare_cached(beat)?.execute(params![now.0]).map(drop)
+    }
+
+    fn execute(&self, statement: &str) -> rusqlite::Result<()> {
+        self.connection.prepare_cached(statement)?.execute([]).map(drop)
+    }
+
+    /// Moves the log into the database, so that the next start finds none.
+    fn finish(self) {
+        let checkpoint = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+        if let Err(error) = checkpoint {
+            tracing::warn!(%error, "the write-ahead log could not be moved into the database");
+        }
+    }
+}
+
+impl Command {
+    fn refuse(self, error: &rusqlite::Error) {
+        let refusal = RecordError::Unavailable(error.to_string());
+        // A caller that has gone does not need its answer.
+        match self {
+            Self::Record { reply, .. } => drop(reply.send(Err(refusal))),
+            Self::Recover { reply, .. } => drop(reply.send(Err(refusal))),
+            Self::Due { reply, .. } => drop(reply.send(Err(refusal))),
+            Self::Settle { reply, .. } | Self::Begin { reply, .. } | Self::Probe { reply } => {
+                drop(reply.send(Err(refusal)));
+            }
+            Self::Close { .. } => {}
+        }
+    }
+}
+
+impl Failure {
+    /// Whether `error` is about the command it came from, or about the store.
+    fn of(index: usize, error: rusqlite::Error) -> Self {
+        match error.sqlite_error_code() {
+            Some(ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch | ErrorCode::TooBig) | None => {
+                Self::Command(index, error)
+            }
+            Some(_) => Self::Store(error),
+        }
+    }
+}
+
+/// The writer's metrics, looked up once.
+#[derive(Debug)]
+struct Meters {
+    sources: [SourceMeters; Source::ALL.len()],
+    commit: Histogram,
+    batch: Histogram,
+}
+
+#[derive(Debug)]
+struct SourceMeters {
+    received: Counter,
+    unique: Counter,
+    duplicate: Counter,
+}
+
+impl Meters {
+    fn new() -> Self {
+        let of = |source: Source| SourceMeters {
+            received: counter!(names::EVENTS_RECEIVED, "source" => source.as_str()),
+            unique: counter!(names::EVENTS_UNIQUE, "source" => source.as_str()),
+            duplicate: counter!(names::EVENTS_DUPLICATE, "source" => source.as_str()),
+        };
+        Self {
+            sources: Source::ALL.map(of),
+            commit: histogram!(names::STORE_COMMIT),
+            batch: histogram!(names::STORE_BATCH),
+        }
+    }
+
+    fn count(&self, source: Source, recorded: Recorded) {
+        let meters = &self.sources[source as usize];
+        meters.received.increment(1);
+        match recorded {
+            Recorded::New => meters.unique.increment(1),
+            Recorded::Duplicate => meters.duplicate.increment(1),
+        }
+    }
 }

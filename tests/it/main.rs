@@ -1,4 +1,8 @@
 //! Integration tests, by behaviour.
 
-#[test]
-fn placeholder() {}
+mod architecture;
+mod config;
+mod crash;
+mod forwarding;
+mod simulator;
+mod support;

@@ -1,0 +1,88 @@
+//! `pepay-bridge demo`: simulator, sample target and bridge in one process, on
+//! loopback and in a temporary folder; a rough day for all three, and the ledger.
+
+mod ledger;
+mod show;
+mod stage;
+
+use std::ffi::OsString;
+use std::time::Duration;
+
+use clap::Args;
+use http::StatusCode;
+
+use self::ledger::Ledger;
+use self::show::Show;
+use self::stage::Stage;
+use super::Error;
+use crate::simulator::fault::{Ending, Fault, Road};
+use crate::simulator::target::Reaction;
+use crate::{config, telemetry};
+
+/// How long any one thing may take before the demo counts as failed.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// See the bridge work, on loopback, with no account: plays order events over
+/// both sources with duplicates, a dropped connection and a failing target, and
+/// ends with the ledger. Exits 0 only if nothing was lost or delivered twice
+#[derive(Args, Clone, Debug)]
+pub(super) struct Arguments {
+    /// How many events to play
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    events: u32,
+}
+
+/// Plays the demo.
+pub(super) fn demo(
+    arguments: &Arguments,
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<(), Error> {
+    // Of the environment only the log filter: the demo brings its own configuration.
+    let log_filter = environment.into_iter().filter(|(name, _)| name == "RUST_LOG").collect();
+    super::runtime()?.block_on(play(arguments.events as usize, log_filter))
+}
+
+async fn play(events: usize, log_filter: Vec<(OsString, OsString)>) -> Result<(), Error> {
+    let mut show = Show::new(events);
+    let stage = Stage::build(log_filter).await?;
+    show.say(&format!("simulator   {}", stage.simulator_url))?;
+    show.say(&format!("bridge      {}   (status on {}/status)", stage.public_url, stage.admin_url))?;
+    show.say(&format!("target      {}", stage.target_url))?;
+
+    let outcome = tokio::time::timeout(LIMIT, acts(&stage, &mut show, events)).await;
+    let ledger = stage.close(events).await?;
+    if outcome.is_err() {
+        show.say(&format!("gave up after {} s", LIMIT.as_secs()))?;
+    } else {
+        outcome.map_err(Error::failure)??;
+    }
+    show.finish(&ledger.to_string())?;
+    ledger.verdict().map_err(Error::failure)
+}
+
+/// The day: a quiet third, one with the stream cut, one with the target down.
+async fn acts(stage: &Stage, show: &mut Show, events: usize) -> Result<(), Error> {
+    let Stage { simulator, target, .. } = stage;
+    let third = events / 3;
+    let cut = |ending| simulator.inject(Fault::Drop { ending }).map_err(Error::failure);
+
+    simulator.until(|statistics| statistics.streams_open == 1).await;
+    show.say(&format!("stream up; playing {} events, each once by stream and twice by webhook", events - 2 * third))?;
+    simulator.play(events - 2 * third);
+    show.follow(target, events - 2 * third).await?;
+
+    show.say(&format!("cutting the stream under {third} events, and losing the webhooks of half of them"))?;
+    cut(Ending::Reset)?;
+    let lost = u32::try_from(third / 2).unwrap_or(u32::MAX);
+    simulator.inject(Fault::Skip { road: Road::Webhook, times: lost }).map_err(Error::failure)?;
+    simulator.play(third);
+    show.follow(target, events - third).await?;
+
+    show.say(&format!("the target answers 503 and breaks connections; playing {third} events"))?;
+    target.next(2, Reaction::Answer(StatusCode::SERVICE_UNAVAILABLE, None));
+    target.next(1, Reaction::Reset);
+    simulator.play(third);
+    show.follow(target, events).await?;
+    simulator.webhooks_settled().await;
+    Ok(())
+}

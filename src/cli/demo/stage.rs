@@ -1,0 +1,147 @@
+//! What the demo plays on: simulator, target and bridge on free loopback ports.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::net::SocketAddr;
+
+use secrecy::SecretString;
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use url::Url;
+
+use super::ledger::{Ledger, Received};
+use super::{Error, config, telemetry};
+use crate::app::{self, App};
+use crate::domain::backoff::Jitter;
+use crate::domain::clock::Clock;
+use crate::lifecycle::Stop;
+use crate::simulator::Simulator;
+use crate::simulator::options::{ApiKey, Copies, Options, WebhookEndpoint};
+use crate::simulator::target::{self, Target, Verifier};
+
+/// Not secrets: they open nothing but this demo, for as long as it runs.
+const API_KEY: &str = "demo-api-key";
+const WEBHOOK_SECRET: &str = "demo-webhook-secret";
+const SIGNING_SECRET: &str = "whsec_ZGVtby1zaWduaW5nLXNlY3JldC0yNC1ieXRlcw==";
+
+/// Everything that runs while the demo does.
+pub(super) struct Stage {
+    pub(super) simulator: Simulator,
+    pub(super) target: Target,
+    pub(super) simulator_url: String,
+    pub(super) target_url: String,
+    pub(super) public_url: String,
+    pub(super) admin_url: String,
+    bridge: JoinHandle<Result<(), app::Error>>,
+    bridge_stop: Stop,
+    others: TaskTracker,
+    others_stop: CancellationToken,
+    /// Removed with everything in it when the stage is.
+    _folder: TempDir,
+}
+
+impl Stage {
+    /// Starts everything; `log_filter` is the environment's `RUST_LOG`, if any.
+    pub(super) async fn build(log_filter: Vec<(OsString, OsString)>) -> Result<Self, Error> {
+        let folder = TempDir::new().map_err(Error::failure)?;
+        let (clock, others, others_stop) = (Clock::system(), TaskTracker::new(), CancellationToken::new());
+
+        let verifier = Verifier::new(&SecretString::from(SIGNING_SECRET)).map_err(Error::failure)?;
+        let target = Target::new(target::Options { verifier: Some(verifier), ..Default::default() }, clock.clone());
+        let (listener, target_url) = listen().await?;
+        others.spawn({ let (target, stop) = (target.clone(), others_stop.clone()); async move { target.serve(listener, stop).await } });
+
+        let options = Options {
+            keys: vec![ApiKey::new(API_KEY)],
+            copies: Copies { stream: 1, webhook: 2 },
+            ..Options::default()
+        };
+        let simulator = Simulator::new(options, clock.clone(), app::random());
+        let (listener, simulator_url) = listen().await?;
+        others.spawn({ let (simulator, stop) = (simulator.clone(), others_stop.clone()); async move {
+            if let Err(error) = simulator.serve(listener, stop).await {
+                tracing::error!(%error, "the simulator cannot run");
+            }
+        } });
+
+        let database = folder.path().join("demo.db");
+        let keys = [
+            ("SERVER__LISTEN", "127.0.0.1:0"),
+            ("SERVER__ADMIN_LISTEN", "127.0.0.1:0"),
+            ("LOG__FILTER", "error"),
+            ("STORE__URL", &format!("sqlite://{}", database.display())),
+            ("PEPAY__API_URL", &simulator_url),
+            ("PEPAY__API_KEY", API_KEY),
+            ("STREAMS__COMMERCE__TYPES", "commerce.order.*,invoice.*,invoice_payment.*"),
+            ("WEBHOOKS__DEFAULT__SECRETS", WEBHOOK_SECRET),
+            ("TARGETS__SAMPLE__URL", &target_url),
+            ("TARGETS__SAMPLE__SIGNING_SECRET", SIGNING_SECRET),
+            ("TARGETS__SAMPLE__RETRY_MIN", "100ms"),
+        ];
+        let keys = keys.map(|(key, value)| (format!("PEPAY_BRIDGE__{key}").into(), OsString::from(value)));
+        let settings = config::load(None, keys.into_iter().chain(log_filter))?.settings;
+        telemetry::start(&settings.log).map_err(Error::failure)?;
+
+        let bridge_stop = Stop::default();
+        let app = App::start(settings, clock, app::random(), bridge_stop.clone()).await.map_err(Error::failure)?;
+        let (public_url, admin_url) = (url(app.public_address), url(app.admin_address));
+        let webhooks = Url::parse(&format!("{public_url}/webhooks/pepay")).map_err(Error::failure)?;
+        simulator.set_webhook_endpoints(vec![WebhookEndpoint::new(webhooks, &WEBHOOK_SECRET.into())]);
+        let bridge = others.spawn(app.run());
+        Ok(Self {
+            simulator, target, simulator_url, target_url, public_url, admin_url, bridge, bridge_stop, others,
+            others_stop, _folder: folder,
+        })
+    }
+
+    /// Stops the bridge as an operator would, then the rest, and draws up the ledger.
+    pub(super) async fn close(self, played: usize) -> Result<Ledger, Error> {
+        let received = self.received().await?;
+        self.bridge_stop.soft.cancel();
+        self.bridge.await.map_err(Error::failure)?.map_err(Error::failure)?;
+        self.others_stop.cancel();
+        self.others.close();
+        self.others.wait().await;
+        let mut delivered = BTreeMap::<String, u64>::new();
+        for delivery in self.target.deliveries().into_iter().filter(target::Delivery::acknowledged) {
+            *delivered.entry(delivery.id.to_string()).or_default() += 1;
+        }
+        Ok(Ledger { played: played as u64, received, delivered, failed: self.target.totals().failed })
+    }
+
+    /// What the bridge's own metrics say it received, by source.
+    async fn received(&self) -> Result<Vec<Received>, Error> {
+        let answer = reqwest::get(format!("{}/metrics", self.admin_url)).await.map_err(Error::failure)?;
+        Ok(ledger_rows(&answer.text().await.map_err(Error::failure)?))
+    }
+}
+
+/// The rows of the sources in `metrics`, Prometheus text.
+fn ledger_rows(metrics: &str) -> Vec<Received> {
+    use crate::domain::event::Source;
+    use crate::telemetry::names;
+    let value = |name: &str, source: Source| {
+        let series = format!("{name}{{source=\"{}\"}} ", source.as_str());
+        metrics.lines().find_map(|line| line.strip_prefix(&series)?.parse().ok()).unwrap_or(0)
+    };
+    let row = |source| Received {
+        source,
+        all: value(names::EVENTS_RECEIVED, source),
+        unique: value(names::EVENTS_UNIQUE, source),
+        duplicate: value(names::EVENTS_DUPLICATE, source),
+    };
+    Source::ALL.map(row).into()
+}
+
+async fn listen() -> Result<(TcpListener, String), Error> {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.map_err(Error::failure)?;
+    let address = listener.local_addr().map_err(Error::failure)?;
+    Ok((listener, url(address)))
+}
+
+fn url(address: SocketAddr) -> String {
+    format!("http://{address}")
+}

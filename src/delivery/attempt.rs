@@ -1,0 +1,198 @@
+//! One attempt from its beginning to the record of its outcome.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics::{Counter, Histogram, counter, histogram};
+
+use super::Settings;
+use super::client::{Report, TargetClient};
+use crate::domain::backoff::Jitter;
+use crate::domain::clock::{Clock, UnixMillis};
+use crate::domain::delivery::{Attempt, Next, OnUncertain, RetryPolicy};
+use crate::store::outbox::{Begun, Job, Ledger, RecordError, Settlement};
+use crate::telemetry::names;
+
+/// Waits between tries to write an outcome: it has to be written, and the store
+/// may be in trouble for a while.
+const REWRITE_MIN: Duration = Duration::from_millis(50);
+const REWRITE_MAX: Duration = Duration::from_secs(5);
+
+/// What every attempt at one target shares.
+#[derive(Debug)]
+pub(super) struct Context {
+    pub(super) target: Arc<str>,
+    pub(super) client: TargetClient,
+    pub(super) ledger: Ledger,
+    pub(super) retry: RetryPolicy,
+    pub(super) clock: Clock,
+    pub(super) jitter: Jitter,
+    meters: Meters,
+}
+
+/// An attempt whose request has ended and whose outcome is not yet written.
+#[derive(Debug)]
+pub(super) struct Ended {
+    pub(super) job: Job,
+    pub(super) report: Report,
+    pub(super) settlement: Settlement,
+}
+
+#[derive(Debug)]
+struct Meters {
+    delivered: Counter,
+    retried: Counter,
+    dead: Counter,
+    held: Counter,
+    duration: Histogram,
+    end_to_end: Histogram,
+}
+
+impl Context {
+    pub(super) fn new(
+        settings: &Settings,
+        client: TargetClient,
+        ledger: Ledger,
+        clock: Clock,
+        jitter: Jitter,
+    ) -> Self {
+        let target = Arc::clone(&settings.name);
+        let name = || target.to_string();
+        let outcome =
+            |outcome: &'static str| counter!(names::DELIVERIES, "target" => name(), "outcome" => outcome);
+        let meters = Meters {
+            delivered: outcome("delivered"),
+            retried: outcome("retried"),
+            dead: outcome("dead"),
+            held: outcome("held"),
+            duration: histogram!(names::DELIVERY_DURATION, "target" => name()),
+            end_to_end: histogram!(names::END_TO_END, "target" => name()),
+        };
+        Self { target, client, ledger, retry: settings.retry, clock, jitter, meters }
+    }
+
+    /// Sends `job` once. An error says that the attempt was not made, because it
+    /// could not be recorded first.
+    pub(super) async fn attempt(&self, job: Job) -> Result<Ended, (Job, RecordError)> {
+        let (number, started_at) = (job.attempts + 1, self.clock.now());
+        if self.retry.on_uncertain == OnUncertain::Hold {
+            let begun = Begun { sequence: job.sequence, number, at: started_at };
+            if let Err(error) = self.ledger.begin(begun).await {
+                return Err((job, error));
+            }
+        }
+        let report = self.client.send(&job, number).await;
+        let attempt = Attempt {
+            number,
+            first_at: job.first_attempt_at.unwrap_or(started_at),
+            ended_at: self.clock.now(),
+            verdict: report.verdict,
+        };
+        let next = self.retry.next(&attempt, self.jitter.next());
+        let mut settlement = job.settlement(started_at, report.duration, next);
+        settlement.status = report.status.map(|status| status.as_u16());
+        settlement.error.clone_from(&report.error);
+        settlement.answer.clone_from(&report.answer);
+        Ok(Ended { job, report, settlement })
+    }
+
+    /// Writes the outcome, however long the store makes it wait.
+    pub(super) async fn settle(&self, ended: Ended) -> Ended {
+        let mut failures = 0;
+        while let Err(error) = self.ledger.settle(ended.settlement.clone()).await {
+            failures += 1;
+            let event_id = ended.job.event.event.id.as_str();
+            tracing::error!(target = %self.target, event_id, %error, "an outcome could not be written, trying again");
+            self.pause(failures).await;
+        }
+        self.report(&ended);
+        ended
+    }
+
+    /// Decides what becomes of attempts that a stopped process left on the wire.
+    pub(super) async fn recover(&self) {
+        let mut failures = 0;
+        loop {
+            match self.ledger.recover(self.retry.on_uncertain).await {
+                Ok(0) => return,
+                Ok(deliveries) => {
+                    tracing::warn!(target = %self.target, deliveries, "attempts were cut off by the end of the last process");
+                    return;
+                }
+                Err(error) => {
+                    failures += 1;
+                    tracing::error!(target = %self.target, %error, "attempts that were cut off cannot be looked up, trying again");
+                    self.pause(failures).await;
+                }
+            }
+        }
+    }
+
+    async fn pause(&self, failures: u32) {
+        let ceiling = REWRITE_MIN.saturating_mul(1 << failures.min(16)).min(REWRITE_MAX);
+        tokio::time::sleep(ceiling.mul_f64(self.jitter.next())).await;
+    }
+
+    fn report(&self, ended: &Ended) {
+        let Ended { job, report, settlement } = ended;
+        let event_id = job.event.event.id.as_str();
+        let (target, attempt, status) = (&*self.target, settlement.number, settlement.status);
+        let duration_ms = u64::try_from(report.duration.as_millis()).unwrap_or(u64::MAX);
+        let error = report.error.as_deref();
+        self.meters.duration.record(report.duration);
+        match settlement.next {
+            Next::Delivered => {
+                self.meters.delivered.increment(1);
+                self.meters.end_to_end.record(self.clock.now().since(job.event.received_at));
+                tracing::debug!(event_id, target, attempt, status, duration_ms, "delivered");
+            }
+            Next::Retrying { due_at } => {
+                self.meters.retried.increment(1);
+                let retry_in_ms =
+                    i64::try_from(due_at.since(self.clock.now()).as_millis()).unwrap_or(i64::MAX);
+                tracing::warn!(
+                    event_id,
+                    target,
+                    attempt,
+                    status,
+                    duration_ms,
+                    error,
+                    retry_in_ms,
+                    "delivery failed, will retry"
+                );
+            }
+            Next::Held => {
+                self.meters.held.increment(1);
+                tracing::warn!(
+                    event_id,
+                    target,
+                    attempt,
+                    status,
+                    duration_ms,
+                    error,
+                    "delivery held: its outcome is unknown"
+                );
+            }
+            Next::Dead => {
+                self.meters.dead.increment(1);
+                tracing::error!(
+                    event_id,
+                    target,
+                    attempt,
+                    status,
+                    duration_ms,
+                    error,
+                    "delivery dead: given up"
+                );
+            }
+        }
+    }
+}
+
+/// When a settled delivery is due again, if it is.
+pub(super) const fn due_again(settlement: &Settlement) -> Option<UnixMillis> {
+    match settlement.next {
+        Next::Retrying { due_at } => Some(due_at),
+        Next::Delivered | Next::Held | Next::Dead => None,
+    }
+}

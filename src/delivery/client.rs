@@ -1,0 +1,238 @@
+//! One target's HTTP client: builds the request, sends it, and says what came of it.
+
+use std::error::Error as _;
+use std::fs;
+use std::time::{Duration, Instant};
+
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use reqwest::redirect::Policy;
+use reqwest::{Certificate, Client, Identity, Response};
+
+use super::Settings;
+use super::breaker::Health;
+use crate::domain::clock::{Clock, UnixMillis};
+use crate::domain::delivery::Verdict;
+use crate::domain::retry_after;
+use crate::store::outbox::Job;
+
+/// Bytes of an answer that are read so that the connection can be used again.
+/// A longer answer costs the connection.
+const DRAINED: usize = 64 << 10;
+
+/// Bytes of a failed answer that are kept for the operator.
+const KEPT: usize = 1 << 10;
+
+/// How long the body of an answer may take once its status is known. The status
+/// decides; the rest is courtesy.
+const DRAIN_TIME: Duration = Duration::from_secs(2);
+
+/// Why a target's client could not be built.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// A certificate or key file cannot be used.
+    #[error("target {target}: {path} cannot be used: {reason}")]
+    File {
+        /// The configured name of the target.
+        target: String,
+        /// The file.
+        path: std::path::PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// The HTTP client refuses the settings.
+    #[error("target {target}: {reason}")]
+    Client {
+        /// The configured name of the target.
+        target: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Sends to one target.
+#[derive(Debug)]
+pub(super) struct TargetClient {
+    client: Client,
+    settings: Settings,
+    clock: Clock,
+}
+
+/// What came of one request.
+#[derive(Debug)]
+pub(super) struct Report {
+    pub(super) verdict: Verdict,
+    pub(super) health: Health,
+    pub(super) status: Option<StatusCode>,
+    /// What went wrong, without URL or header; `None` on success.
+    pub(super) error: Option<String>,
+    /// The first bytes of a failed answer.
+    pub(super) answer: Vec<u8>,
+    pub(super) duration: Duration,
+}
+
+impl TargetClient {
+    pub(super) fn new(settings: Settings, clock: Clock) -> Result<Self, BuildError> {
+        let mut builder = Client::builder()
+            .user_agent(concat!("pepay-bridge/", env!("CARGO_PKG_VERSION")))
+            .redirect(Policy::none())
+            .retry(reqwest::retry::never())
+            .referer(false)
+            .no_proxy()
+            .http1_only()
+            .tcp_nodelay(true)
+            .connect_timeout(settings.connect_timeout)
+            .pool_max_idle_per_host(settings.concurrency);
+        let unusable = |path: &std::path::Path, reason: String| BuildError::File {
+            target: settings.name.to_string(),
+            path: path.to_owned(),
+            reason,
+        };
+        if let Some(path) = &settings.ca_file {
+            let pem = fs::read(path).map_err(|error| unusable(path, error.to_string()))?;
+            let roots =
+                Certificate::from_pem_bundle(&pem).map_err(|error| unusable(path, error.to_string()))?;
+            builder = builder.tls_certs_merge(roots);
+        }
+        if let Some(identity) = &settings.client_identity {
+            let mut pem = fs::read(&identity.key_file)
+                .map_err(|error| unusable(&identity.key_file, error.to_string()))?;
+            pem.push(b'\n');
+            pem.extend(
+                fs::read(&identity.cert_file)
+                    .map_err(|error| unusable(&identity.cert_file, error.to_string()))?,
+            );
+            let identity =
+                Identity::from_pem(&pem).map_err(|error| unusable(&identity.cert_file, error.to_string()))?;
+            builder = builder.identity(identity);
+        }
+        let client = builder.build().map_err(|error| BuildError::Client {
+            target: settings.name.to_string(),
+            reason: error.to_string(),
+        })?;
+        Ok(Self { client, settings, clock })
+    }
+
+    /// Makes attempt `number` of `job`. Always ends, at the latest after the
+    /// target's timeout and the time given to the rest of an answer.
+    pub(super) async fn send(&self, job: &Job, number: u32) -> Report {
+        let started = Instant::now();
+        let request = self
+            .client
+            .post(self.settings.url.clone())
+            .headers(self.headers(job, number, self.clock.now()))
+            .body(job.event.event.body.clone())
+            .send();
+        let outcome = tokio::time::timeout(self.settings.timeout, request).await;
+        let duration = started.elapsed();
+        match outcome {
+            Ok(Ok(response)) => self.judge(response, duration).await,
+            Ok(Err(error)) => unanswered(&error, duration),
+            Err(_) => Report {
+                verdict: Verdict::Uncertain,
+                health: Health::Down,
+                status: None,
+                error: Some(format!(
+                    "no answer within {}",
+                    humantime::format_duration(self.settings.timeout)
+                )),
+                answer: Vec::new(),
+                duration,
+            },
+        }
+    }
+
+    fn headers(&self, job: &Job, number: u32, now: UnixMillis) -> HeaderMap {
+        let received = &job.event;
+        let event = &received.event;
+        let mut headers = self.settings.headers.clone();
+        headers.reserve(12);
+        let mut text = |name: &'static str, value: &str| {
+            // Event ids and types are visible ASCII, the rest is made here: all fit a header.
+            if let Ok(value) = HeaderValue::from_str(value) {
+                headers.insert(HeaderName::from_static(name), value);
+            }
+        };
+        text("webhook-id", event.id.as_str());
+        text("idempotency-key", event.id.as_str());
+        text("x-pepay-event", event.kind.as_str());
+        text("x-pepay-event-id", event.id.as_str());
+        text("pepay-bridge-source", received.source.as_str());
+        if let Some(environment) = received.environment {
+            text("x-pepay-network-environment", environment.as_str());
+        }
+        if let Some(key) = &self.settings.signing_key {
+            text("webhook-signature", &key.sign(event.id.as_str(), now.seconds(), &event.body));
+        }
+        let mut number_of = |name: &'static str, value: i64| {
+            headers.insert(HeaderName::from_static(name), HeaderValue::from(value));
+        };
+        number_of("webhook-timestamp", now.seconds());
+        number_of("pepay-bridge-attempt", i64::from(number));
+        number_of("pepay-bridge-sequence", job.sequence);
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers
+    }
+
+    /// The status decides. What follows of the answer is read within bounds and
+    /// cannot change the verdict.
+    async fn judge(&self, mut response: Response, duration: Duration) -> Report {
+        let status = response.status();
+        let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+        let retry_after = retry_after.and_then(|value| retry_after::parse(value, self.clock.now()));
+        let kept = if status.is_success() { 0 } else { KEPT };
+        let answer = tokio::time::timeout(DRAIN_TIME, drain(&mut response, kept)).await.unwrap_or_default();
+        let (verdict, health) = classify(status, retry_after, self.settings.dead_on.contains(&status));
+        let error = (verdict != Verdict::Acknowledged).then(|| format!("answered {status}"));
+        Report { verdict, health, status: Some(status), error, answer, duration }
+    }
+}
+
+/// What `status` means for the delivery, and for the target.
+fn classify(status: StatusCode, retry_after: Option<Duration>, dead: bool) -> (Verdict, Health) {
+    if status.is_success() {
+        return (Verdict::Acknowledged, Health::Up);
+    }
+    let troubled = status.is_server_error()
+        || status == StatusCode::TOO_MANY_REQUESTS
+        || status == StatusCode::REQUEST_TIMEOUT;
+    let asks_to_wait = matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
+    let verdict = if dead {
+        Verdict::Rejected
+    } else {
+        Verdict::Refused { retry_after: retry_after.filter(|_| asks_to_wait) }
+    };
+    (verdict, if troubled { Health::Down } else { Health::Up })
+}
+
+/// What a request without an answer means: one that never left was certainly
+/// not taken, of any other nobody knows.
+fn unanswered(error: &reqwest::Error, duration: Duration) -> Report {
+    let verdict = if error.is_connect() || error.is_builder() {
+        Verdict::Refused { retry_after: None }
+    } else {
+        Verdict::Uncertain
+    };
+    // The innermost cause says it best; the outer ones repeat the URL.
+    let mut cause = error.source();
+    while let Some(deeper) = cause.and_then(std::error::Error::source) {
+        cause = Some(deeper);
+    }
+    let what = if error.is_connect() { "cannot connect" } else { "the connection broke" };
+    let error = cause.map_or_else(|| what.to_owned(), |cause| format!("{what}: {cause}"));
+    Report { verdict, health: Health::Down, status: None, error: Some(error), answer: Vec::new(), duration }
+}
+
+/// Reads the answer to its end or to [`DRAINED`], keeping the first `keep` bytes.
+async fn drain(response: &mut Response, keep: usize) -> Vec<u8> {
+    let (mut kept, mut read) = (Vec::new(), 0);
+    // An error ends the answer like its end does; the connection is closed then.
+    while let Ok(Some(chunk)) = response.chunk().await {
+        kept.extend(chunk.iter().take(keep - kept.len()));
+        read += chunk.len();
+        if read >= DRAINED {
+            break;
+        }
+    }
+    kept
+}

@@ -1,0 +1,232 @@
+//! The loop of one target: takes deliveries as they arrive or fall due, sends
+//! as many at a time as the target allows, and sees every outcome written.
+
+use std::panic::resume_unwind;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::{JoinError, JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use super::attempt::{Context, Ended, due_again};
+use super::breaker::{Breaker, Permit};
+use super::hand::Hand;
+use super::pace::Pace;
+use crate::domain::clock::UnixMillis;
+use crate::domain::delivery::Verdict;
+use crate::domain::status::{Circuit, TargetError, TargetStatus};
+use crate::store::outbox::{Arrival, Arrivals, Due, Job, RecordError, Search};
+
+/// The longest time between two looks into the store: the safety net below the wake-ups.
+const SLOW_POLL: Duration = Duration::from_secs(10);
+
+/// How long to leave a store alone that could not be asked.
+const STORE_TROUBLE: Duration = Duration::from_secs(1);
+
+/// Outcomes waiting to be written, at most. A store that cannot write stops the sending.
+const UNSETTLED: usize = 1024;
+
+type SearchResult = Result<Due, RecordError>;
+type SearchUnderWay = Pin<Box<dyn Future<Output = SearchResult> + Send>>;
+
+/// Delivers to one target.
+#[derive(Debug)]
+pub(super) struct Dispatcher {
+    pub(super) context: Arc<Context>,
+    pub(super) arrivals: Arrivals,
+    pub(super) concurrency: usize,
+    pub(super) breaker: Breaker,
+    pub(super) pace: Option<Pace>,
+    pub(super) status: watch::Sender<TargetStatus>,
+    pub(super) work: Work,
+}
+
+/// What a dispatcher has under way.
+#[derive(Debug, Default)]
+pub(super) struct Work {
+    hand: Hand,
+    on_the_wire: JoinSet<Result<Ended, (Job, RecordError)>>,
+    settling: JoinSet<Ended>,
+    /// When to look into the store next.
+    look_at: Option<UnixMillis>,
+}
+
+impl Dispatcher {
+    /// Delivers until `stop`, then finishes what is on the wire. `abandon` ends
+    /// that too.
+    pub(super) async fn run(mut self, stop: CancellationToken, abandon: CancellationToken) {
+        tokio::select! {
+            () = self.context.recover() => {}
+            () = stop.cancelled() => return,
+        }
+        let mut search: Option<SearchUnderWay> = None;
+        self.look_at(self.context.clock.now());
+        while !(stop.is_cancelled() && self.is_idle()) {
+            let running = !stop.is_cancelled();
+            let start_at = if running { self.start() } else { None };
+            if running && search.is_none() {
+                search = self.search();
+            }
+            let wake = self.sleep(start_at, search.is_some());
+            tokio::select! {
+                // What is found is compared with what was known when the search
+                // began, so arrivals wait until it is back.
+                arrival = self.arrivals.next(), if running && search.is_none() && self.work.hand.has_room() => {
+                    match arrival {
+                        Arrival::Job(job) => self.work.hand.take(job),
+                        Arrival::Overflow => self.look_at(self.context.clock.now()),
+                        Arrival::Closed => return,
+                    }
+                }
+                found = async { Some(search.as_mut()?.as_mut().await) }, if search.is_some() => {
+                    search = None;
+                    if let Some(found) = found {
+                        self.take_found(found);
+                    }
+                }
+                Some(ended) = self.work.on_the_wire.join_next() => self.take_ended(joined(ended)),
+                Some(settled) = self.work.settling.join_next() => self.take_settled(&joined(settled)),
+                () = tokio::time::sleep(wake), if running => {}
+                () = stop.cancelled(), if running => {}
+                () = abandon.cancelled() => return,
+            }
+        }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.work.on_the_wire.is_empty() && self.work.settling.is_empty()
+    }
+
+    /// Sends what may be sent. Answers when to try again, if that is a matter of time.
+    fn start(&mut self) -> Option<UnixMillis> {
+        let now = self.context.clock.now();
+        while self.work.on_the_wire.len() < self.concurrency
+            && self.work.settling.len() < UNSETTLED
+            && !self.work.hand.is_empty()
+        {
+            match self.breaker.ask(now) {
+                Permit::Yes => {}
+                Permit::NotBefore(at) => return Some(at),
+                Permit::AfterProbe => return None,
+            }
+            if let Some(Err(at)) = self.pace.as_mut().map(|pace| pace.ask(now)) {
+                return Some(at);
+            }
+            let Some(job) = self.work.hand.next() else { break };
+            self.breaker.sent();
+            let context = Arc::clone(&self.context);
+            self.work.on_the_wire.spawn(async move { context.attempt(job).await });
+            self.show_in_flight();
+        }
+        None
+    }
+
+    /// A search of the store, if it is time for one and there is room for what it finds.
+    fn search(&mut self) -> Option<SearchUnderWay> {
+        let (now, limit) = (self.context.clock.now(), self.work.hand.appetite());
+        if limit == 0 || self.work.look_at.is_none_or(|at| now < at) {
+            return None;
+        }
+        self.work.look_at = None;
+        let search = Search { now, known: self.work.hand.known().clone(), limit };
+        let context = Arc::clone(&self.context);
+        Some(Box::pin(async move { context.ledger.due(search).await }))
+    }
+
+    fn take_found(&mut self, found: SearchResult) {
+        let now = self.context.clock.now();
+        match found {
+            Ok(due) => {
+                for job in due.jobs {
+                    self.work.hand.take(job);
+                }
+                // What was both found and handed over is known by now, and so
+                // passed over, as long as what is found was not finished meanwhile.
+                while let Some(job) = self.arrivals.take_ready() {
+                    self.work.hand.take(job);
+                }
+                self.look_at(if due.more { now } else { now.plus(SLOW_POLL) });
+                if let Some(at) = due.next_due {
+                    self.look_at(at);
+                }
+            }
+            Err(error) => {
+                tracing::error!(target = %self.context.target, %error, "what is due cannot be read from the store");
+                self.look_at(now.plus(STORE_TROUBLE));
+            }
+        }
+    }
+
+    fn take_ended(&mut self, ended: Result<Ended, (Job, RecordError)>) {
+        let now = self.context.clock.now();
+        self.show_in_flight();
+        match ended {
+            Ok(ended) => {
+                self.note(&ended, now);
+                let context = Arc::clone(&self.context);
+                self.work.settling.spawn(async move { context.settle(ended).await });
+            }
+            Err((job, error)) => {
+                let event_id = job.event.event.id.as_str();
+                tracing::error!(target = %self.context.target, event_id, %error, "an attempt could not be recorded and was not made");
+                self.breaker.unsent(now);
+                self.work.hand.finish(job.sequence);
+                self.look_at(now.plus(STORE_TROUBLE));
+            }
+        }
+    }
+
+    fn take_settled(&mut self, ended: &Ended) {
+        self.work.hand.finish(ended.job.sequence);
+        if let Some(at) = due_again(&ended.settlement) {
+            self.look_at(at);
+        }
+    }
+
+    /// Draws the conclusions about the target as a whole.
+    fn note(&mut self, ended: &Ended, now: UnixMillis) {
+        let target = &*self.context.target;
+        let changed = self.breaker.note(ended.report.health, now, self.context.jitter.next());
+        match changed {
+            Some(Circuit::Open) => tracing::warn!(target, "target is down: deliveries wait, probes go on"),
+            Some(Circuit::Closed) => tracing::info!(target, "target is up"),
+            Some(Circuit::HalfOpen) | None => {}
+        }
+        let circuit = self.breaker.circuit();
+        self.status.send_modify(|status| {
+            status.circuit = circuit;
+            if ended.report.verdict == Verdict::Acknowledged {
+                status.last_delivered_at = Some(now);
+            }
+            if let Some(error) = &ended.report.error {
+                let event_id = ended.job.event.event.id.to_string();
+                status.last_error = Some(TargetError { event_id, error: error.clone(), at: now });
+            }
+        });
+    }
+
+    fn show_in_flight(&self) {
+        let in_flight = self.work.on_the_wire.len();
+        self.status.send_modify(|status| status.in_flight = in_flight);
+    }
+
+    /// Makes sure that the store is looked into at `at` or before.
+    fn look_at(&mut self, at: UnixMillis) {
+        self.work.look_at = Some(self.work.look_at.map_or(at, |planned| UnixMillis(planned.0.min(at.0))));
+    }
+
+    fn sleep(&self, start_at: Option<UnixMillis>, searching: bool) -> Duration {
+        let look_at = self.work.look_at.filter(|_| !searching && self.work.hand.appetite() > 0);
+        let now = self.context.clock.now();
+        let next = [start_at, look_at].into_iter().flatten().map(|at| at.since(now)).min();
+        next.unwrap_or(SLOW_POLL).min(SLOW_POLL)
+    }
+}
+
+/// A panic of a task is a panic of the dispatcher, which ends the process: going
+/// on would leave the delivery in hand for good.
+fn joined<T>(result: Result<T, JoinError>) -> T {
+    result.unwrap_or_else(|error| resume_unwind(error.into_panic()))
+}

@@ -1,0 +1,56 @@
+//! The deliveries a dispatcher has in hand: a short queue in memory, and the
+//! memory of what is on its way, so that nothing is taken twice.
+
+use std::collections::{HashSet, VecDeque};
+
+use crate::store::outbox::Job;
+
+/// Deliveries waiting in memory, at most. The others wait in the store.
+const CAPACITY: usize = 256;
+
+/// What one dispatcher has taken and not yet finished.
+#[derive(Debug, Default)]
+pub(super) struct Hand {
+    waiting: VecDeque<Job>,
+    /// The sequences of those that wait, are on the wire, or are being settled.
+    known: HashSet<i64>,
+}
+
+impl Hand {
+    /// Takes `job` unless it is in hand already.
+    pub(super) fn take(&mut self, job: Job) {
+        if self.known.insert(job.sequence) {
+            self.waiting.push_back(job);
+        }
+    }
+
+    /// The next to be sent. It stays known until it is [finished](Self::finish).
+    pub(super) fn next(&mut self) -> Option<Job> {
+        self.waiting.pop_front()
+    }
+
+    /// Lets go of a delivery whose outcome is written, or that was not sent.
+    pub(super) fn finish(&mut self, sequence: i64) {
+        self.known.remove(&sequence);
+    }
+
+    /// Whether anything waits to be sent.
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Whether there is room for another.
+    pub(super) fn has_room(&self) -> bool {
+        self.waiting.len() < CAPACITY
+    }
+
+    /// How many to ask the store for; zero while the queue is more than half full.
+    pub(super) fn appetite(&self) -> usize {
+        if self.waiting.len() > CAPACITY / 2 { 0 } else { CAPACITY - self.waiting.len() }
+    }
+
+    /// Everything in hand.
+    pub(super) fn known(&self) -> &HashSet<i64> {
+        &self.known
+    }
+}

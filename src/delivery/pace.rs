@@ -1,0 +1,62 @@
+//! A target's rate limit: requests leave one by one at even distances. Pure.
+
+use std::time::Duration;
+
+use crate::domain::clock::UnixMillis;
+
+/// The rhythm of a target with `rate_limit`.
+#[derive(Debug)]
+pub(super) struct Pace {
+    /// Microseconds between two requests: milliseconds would round 300 a second to 333.
+    interval: i64,
+    /// When the next may leave, in microseconds since the epoch.
+    next: i64,
+}
+
+impl Pace {
+    /// `rate` requests per second.
+    pub(super) fn new(rate: f64) -> Self {
+        let interval = Duration::try_from_secs_f64(1.0 / rate).unwrap_or(Duration::MAX);
+        Self { interval: i64::try_from(interval.as_micros()).unwrap_or(i64::MAX), next: 0 }
+    }
+
+    /// Asks to send one request at `now`; otherwise says from when on it may leave.
+    pub(super) fn ask(&mut self, now: UnixMillis) -> Result<(), UnixMillis> {
+        let micros = now.0.saturating_mul(1000);
+        if micros < self.next {
+            // Rounded up: woken a moment late rather than to ask again.
+            return Err(UnixMillis(self.next.saturating_add(999) / 1000));
+        }
+        // Time that passed unused is not saved up, but for the millisecond the
+        // clock rounds away.
+        self.next = self.next.max(micros.saturating_sub(1000)).saturating_add(self.interval);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_keep_their_distance_and_the_rate_is_met() {
+        let (mut pace, mut now, mut sent) = (Pace::new(300.0), UnixMillis(1_000_000), 0);
+        let end = now.plus(Duration::from_secs(10));
+        while now < end {
+            match pace.ask(now) {
+                Ok(()) => sent += 1,
+                Err(later) => now = later,
+            }
+        }
+        assert!((2_999..=3_001).contains(&sent), "{sent}");
+    }
+
+    #[test]
+    fn idle_time_is_not_saved_up_for_a_burst() {
+        let mut pace = Pace::new(1.0);
+        assert_eq!(pace.ask(UnixMillis(1_000_000)), Ok(()));
+        let later = UnixMillis(9_000_000);
+        assert_eq!(pace.ask(later), Ok(()));
+        assert!(pace.ask(later).is_err());
+    }
+}

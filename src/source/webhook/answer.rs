@@ -1,0 +1,172 @@
+//! What a delivery is answered with.
+
+use std::borrow::Cow;
+
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderValue, StatusCode};
+use serde::Serialize;
+
+use crate::domain::event::EventId;
+use crate::store::inbox::Recorded;
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// Why a delivery was refused, as the answer, the metrics and `/status` name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Code {
+    /// No signature over these bytes by any configured secret.
+    InvalidSignature,
+    /// The timestamp is missing, no number, or too far from now.
+    TimestampOutOfRange,
+    /// The body is no event.
+    MalformedPayload,
+    /// `X-Pepay-Event-ID` names another event than the body.
+    EventIdMismatch,
+    /// The delivery names another environment than the configured one.
+    WrongEnvironment,
+    /// The body exceeds the endpoint's limit.
+    PayloadTooLarge,
+    /// The body did not arrive in time.
+    RequestTimeout,
+    /// The event could not be committed.
+    StoreUnavailable,
+    /// The store has more waiting than it takes on.
+    Overloaded,
+}
+
+impl Code {
+    /// Every code, in the order of the declaration, so that `code as usize` is its index.
+    pub(super) const ALL: [Self; 9] = [
+        Self::InvalidSignature,
+        Self::TimestampOutOfRange,
+        Self::MalformedPayload,
+        Self::EventIdMismatch,
+        Self::WrongEnvironment,
+        Self::PayloadTooLarge,
+        Self::RequestTimeout,
+        Self::StoreUnavailable,
+        Self::Overloaded,
+    ];
+
+    /// The name in answers, metrics and logs.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::InvalidSignature => "invalid_signature",
+            Self::TimestampOutOfRange => "timestamp_out_of_range",
+            Self::MalformedPayload => "malformed_payload",
+            Self::EventIdMismatch => "event_id_mismatch",
+            Self::WrongEnvironment => "wrong_environment",
+            Self::PayloadTooLarge => "payload_too_large",
+            Self::RequestTimeout => "request_timeout",
+            Self::StoreUnavailable => "store_unavailable",
+            Self::Overloaded => "overloaded",
+        }
+    }
+
+    const fn status(self) -> StatusCode {
+        match self {
+            Self::InvalidSignature
+            | Self::TimestampOutOfRange
+            | Self::MalformedPayload
+            | Self::EventIdMismatch
+            | Self::WrongEnvironment => StatusCode::BAD_REQUEST,
+            Self::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::StoreUnavailable | Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// Seconds after which a repeat has a chance.
+    const fn retry_after(self) -> Option<HeaderValue> {
+        match self {
+            Self::Overloaded => Some(HeaderValue::from_static("1")),
+            Self::StoreUnavailable => Some(HeaderValue::from_static("5")),
+            _ => None,
+        }
+    }
+
+    /// Whether part of the request may be left unread on the connection.
+    const fn ends_connection(self) -> bool {
+        matches!(self, Self::PayloadTooLarge | Self::RequestTimeout)
+    }
+}
+
+/// A refused delivery.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    /// What it is answered with.
+    pub(super) code: Code,
+    /// The same in words, for the sender.
+    message: Cow<'static, str>,
+    /// The event it was about, known once the signature has been verified.
+    pub(super) event_id: Option<EventId>,
+}
+
+impl Refusal {
+    /// A refusal that explains itself with `message`.
+    pub(super) fn new(code: Code, message: impl Into<Cow<'static, str>>) -> Self {
+        Self { code, message: message.into(), event_id: None }
+    }
+
+    /// The same, about this event.
+    pub(super) fn about(self, event_id: EventId) -> Self {
+        Self { event_id: Some(event_id), ..self }
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let mut response = error(self.code.status(), self.code.as_str(), &self.message);
+        let headers = response.headers_mut();
+        if let Some(seconds) = self.code.retry_after() {
+            headers.insert(RETRY_AFTER, seconds);
+        }
+        if self.code.ends_connection() {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+}
+
+/// The answer to a delivery whose event is committed.
+pub(super) fn accepted(recorded: Recorded) -> Response {
+    let body = match recorded {
+        Recorded::New => r#"{"ok":true,"duplicate":false}"#,
+        Recorded::Duplicate => r#"{"ok":true,"duplicate":true}"#,
+    };
+    ([(CONTENT_TYPE, JSON)], body).into_response()
+}
+
+/// The answer to any method but POST; the router adds `Allow`.
+pub(super) async fn method_not_allowed() -> Response {
+    error(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "webhooks are delivered with POST")
+}
+
+fn error(status: StatusCode, code: &'static str, message: &str) -> Response {
+    #[derive(Serialize)]
+    struct Error<'a> {
+        error: Detail<'a>,
+    }
+    #[derive(Serialize)]
+    struct Detail<'a> {
+        code: &'static str,
+        message: &'a str,
+    }
+    // Two strings always serialise; without a body the status still says it.
+    let body = serde_json::to_vec(&Error { error: Detail { code, message } }).unwrap_or_default();
+    (status, [(CONTENT_TYPE, JSON)], Body::from(body)).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_code_is_its_own_index() {
+        for (index, code) in Code::ALL.into_iter().enumerate() {
+            assert_eq!(code as usize, index);
+        }
+    }
+}

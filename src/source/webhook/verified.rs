@@ -1,0 +1,343 @@
+//! From raw bytes to an event that is proven to be Pepay's
+//! (Pepay: `api-spec/webhooks-authentication`).
+//!
+//! The order of the checks is part of the protection. The size comes first,
+//! since anybody can send bytes. Then the signature, over the timestamp
+//! header's literal text and the body as it came: nothing is parsed before it
+//! holds, and a sender without a secret learns nothing but `invalid_signature`.
+//! What is checked after that is the business of somebody who has proven to be
+//! Pepay.
+//!
+//! Only the timestamp and the body are signed. Of the other headers,
+//! `X-Pepay-Event` is not used at all, and the two that are compared can only
+//! lead to a refusal or to the name of an environment.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{FromRequest, Request};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue};
+
+use super::answer::{Code, Refusal};
+use super::{Endpoint, Settings, body};
+use crate::domain::clock::UnixMillis;
+use crate::domain::event::{Environment, Event, Received, Source};
+use crate::pepay::envelope;
+
+const SIGNATURES: [&str; 2] = ["x-pepay-signature", "x-pepay-signature-previous"];
+const TIMESTAMP: &str = "x-pepay-timestamp";
+const EVENT_ID: &str = "x-pepay-event-id";
+const ENVIRONMENT: &str = "x-pepay-network-environment";
+
+/// How long a body may take to arrive.
+const READ_LIMIT: Duration = Duration::from_secs(10);
+
+/// Below this a timestamp is in seconds: as milliseconds it would lie in 1973,
+/// as seconds it reaches to the year 5138.
+const FIRST_MILLISECONDS: i64 = 100_000_000_000;
+
+/// A delivery that has passed every check. Nothing else makes one, so whoever
+/// holds it need not ask.
+pub(super) struct Verified(Received);
+
+impl Verified {
+    /// The event, ready to be stored.
+    pub(super) fn into_received(self) -> Received {
+        self.0
+    }
+}
+
+impl FromRequest<Arc<Endpoint>> for Verified {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, endpoint: &Arc<Endpoint>) -> Result<Self, Refusal> {
+        let (parts, body) = request.into_parts();
+        let settings = &endpoint.settings;
+        let body = body::read(&parts.headers, body, settings.max_body, READ_LIMIT).await?;
+        verify(&parts.headers, body, settings, endpoint.clock.now())
+    }
+}
+
+/// Checks everything but the size of a delivery that arrived at `now`.
+fn verify(
+    headers: &HeaderMap,
+    body: Bytes,
+    settings: &Settings,
+    now: UnixMillis,
+) -> Result<Verified, Refusal> {
+    let timestamp = authenticate(headers, &body, settings)?;
+    let in_range = millis(timestamp).is_some_and(|sent_at| within(settings.tolerance, sent_at, now));
+    if !in_range {
+        return Err(out_of_range());
+    }
+    let event =
+        envelope::parse(body).map_err(|error| Refusal::new(Code::MalformedPayload, error.to_string()))?;
+    match environment(headers, &event, settings) {
+        Ok(environment) => Ok(Verified(Received {
+            event,
+            source: Source::Webhook,
+            origin: Arc::clone(&settings.name),
+            environment,
+            received_at: now,
+        })),
+        Err(refusal) => Err(refusal.about(event.id)),
+    }
+}
+
+/// Proves that the body comes from somebody who holds a secret. Returns the
+/// literal text of the timestamp, which is proven with it.
+fn authenticate<'a>(headers: &'a HeaderMap, body: &[u8], settings: &Settings) -> Result<&'a str, Refusal> {
+    let signatures = SIGNATURES.map(|name| only(headers, name));
+    let unsigned = || Refusal::new(Code::InvalidSignature, "no signature of this endpoint's secrets matches");
+    if signatures.iter().all(Option::is_none) {
+        return Err(unsigned());
+    }
+    let timestamp = only(headers, TIMESTAMP).ok_or_else(out_of_range)?;
+    let mut claims = signatures.iter().flatten();
+    let proven = claims.any(|claim| settings.keys.iter().any(|key| key.verify(claim, timestamp, body)));
+    if proven { Ok(timestamp) } else { Err(unsigned()) }
+}
+
+/// Compares the headers about the event with the event itself. Returns the
+/// environment, as far as either names it.
+fn environment(
+    headers: &HeaderMap,
+    event: &Event,
+    settings: &Settings,
+) -> Result<Option<Environment>, Refusal> {
+    let another_id = |value: &HeaderValue| value.as_bytes() != event.id.as_str().as_bytes();
+    if headers.get_all(EVENT_ID).iter().any(another_id) {
+        let message = "X-Pepay-Event-ID differs from the body's `id`";
+        return Err(Refusal::new(Code::EventIdMismatch, message));
+    }
+    // Either may refuse: the unsigned header cannot overrule what the signed body says.
+    let named = || headers.get_all(ENVIRONMENT).iter().filter(|value| !value.is_empty());
+    if let Some(expected) = settings.environment {
+        let elsewhere = named().any(|value| value.as_bytes() != expected.as_str().as_bytes())
+            || event.environment.is_some_and(|own| own != expected);
+        if elsewhere {
+            let message = format!("this endpoint takes {} events only", expected.as_str());
+            return Err(Refusal::new(Code::WrongEnvironment, message));
+        }
+    }
+    let in_header = named().find_map(|value| value.to_str().ok()?.parse().ok());
+    Ok(in_header.or(event.environment))
+}
+
+/// The text of a header that has exactly one value. Of two, nobody could say
+/// which one was meant, so neither counts.
+fn only<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    let mut values = headers.get_all(name).iter();
+    let value = values.next()?.to_str().ok()?;
+    values.next().is_none().then_some(value)
+}
+
+/// The point in time a timestamp header means.
+fn millis(timestamp: &str) -> Option<UnixMillis> {
+    let digits = timestamp.bytes().all(|byte| byte.is_ascii_digit());
+    let number: i64 = if digits { timestamp.parse().ok()? } else { return None };
+    Some(UnixMillis(if number < FIRST_MILLISECONDS { number * 1000 } else { number }))
+}
+
+fn within(tolerance: Duration, sent_at: UnixMillis, now: UnixMillis) -> bool {
+    sent_at.since(now).max(now.since(sent_at)) <= tolerance
+}
+
+fn out_of_range() -> Refusal {
+    let message = "X-Pepay-Timestamp is missing, no timestamp, or too far from the present";
+    Refusal::new(Code::TimestampOutOfRange, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pepay::signature::SigningKey;
+
+    const NOW: UnixMillis = UnixMillis(1_734_780_000_000);
+    const BODY: &str = r#"{"id":"evt_1","object":"event","type":"test.ping","created":1734780000,
+        "data":{"object":{"id":"o_1"}}}"#;
+
+    fn key(secret: &str) -> SigningKey {
+        SigningKey::new(&secret.into())
+    }
+
+    fn settings() -> Settings {
+        Settings {
+            name: "default".into(),
+            path: "/webhooks/pepay".into(),
+            keys: vec![key("current"), key("previous")],
+            environment: None,
+            tolerance: Duration::from_mins(5),
+            max_body: 1024,
+        }
+    }
+
+    /// A delivery signed with the current secret.
+    fn delivery(timestamp: &str, body: &str) -> Vec<(&'static str, String)> {
+        let signature = key("current").sign(timestamp, body.as_bytes());
+        vec![("x-pepay-timestamp", timestamp.to_owned()), ("x-pepay-signature", signature)]
+    }
+
+    fn checked(
+        headers: &[(&'static str, String)],
+        body: &str,
+        settings: &Settings,
+    ) -> Result<Received, Code> {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(*name, HeaderValue::from_str(value).unwrap());
+        }
+        verify(&map, Bytes::copy_from_slice(body.as_bytes()), settings, NOW)
+            .map(Verified::into_received)
+            .map_err(|refusal| refusal.code)
+    }
+
+    /// The refusal, for deliveries that have to be refused.
+    fn refused(headers: &[(&'static str, String)], body: &str, settings: &Settings) -> Code {
+        checked(headers, body, settings).unwrap_err()
+    }
+
+    fn stamp() -> String {
+        NOW.0.to_string()
+    }
+
+    #[test]
+    fn a_signed_delivery_becomes_the_event_byte_for_byte() {
+        let received = checked(&delivery(&stamp(), BODY), BODY, &settings()).unwrap();
+        assert_eq!(received.event.body, BODY.as_bytes());
+        assert_eq!(received.event.id.as_str(), "evt_1");
+        assert_eq!(received.source, Source::Webhook);
+        assert_eq!(&*received.origin, "default");
+        assert_eq!(received.received_at, NOW);
+        assert_eq!(received.environment, None);
+    }
+
+    #[test]
+    fn any_secret_verifies_either_header() {
+        for secret in ["current", "previous"] {
+            for header in SIGNATURES {
+                let signature = key(secret).sign(&stamp(), BODY.as_bytes());
+                let headers = [("x-pepay-timestamp", stamp()), (header, signature)];
+                assert!(checked(&headers, BODY, &settings()).is_ok(), "{secret} in {header}");
+            }
+        }
+        let mut both = delivery(&stamp(), BODY);
+        both.push(("x-pepay-signature-previous", "0".repeat(64)));
+        assert!(checked(&both, BODY, &settings()).is_ok(), "one match is enough");
+    }
+
+    #[test]
+    fn without_a_secret_everything_is_an_invalid_signature() {
+        let forged = |timestamp: &str, body: &str| {
+            let signature = key("guessed").sign(timestamp, body.as_bytes());
+            vec![("x-pepay-timestamp", timestamp.to_owned()), ("x-pepay-signature", signature)]
+        };
+        let current = stamp();
+        for (timestamp, body) in [(&*current, BODY), ("1", BODY), ("soon", BODY), (&*current, "no event")] {
+            assert_eq!(refused(&forged(timestamp, body), body, &settings()), Code::InvalidSignature);
+        }
+        assert_eq!(refused(&[], BODY, &settings()), Code::InvalidSignature);
+        assert_eq!(refused(&[("x-pepay-timestamp", stamp())], BODY, &settings()), Code::InvalidSignature);
+    }
+
+    #[test]
+    fn one_changed_byte_breaks_the_signature() {
+        let headers = delivery(&stamp(), BODY);
+        assert_eq!(refused(&headers, &BODY.replace("o_1", "o_2"), &settings()), Code::InvalidSignature);
+        assert_eq!(refused(&headers, &format!("{BODY} "), &settings()), Code::InvalidSignature);
+        let mut moved = delivery(&stamp(), BODY);
+        moved[0].1 = (NOW.0 + 1).to_string();
+        assert_eq!(refused(&moved, BODY, &settings()), Code::InvalidSignature);
+    }
+
+    #[test]
+    fn a_header_given_twice_does_not_count() {
+        let mut two_signatures = delivery(&stamp(), BODY);
+        two_signatures.push(("x-pepay-signature", "0".repeat(64)));
+        assert_eq!(refused(&two_signatures, BODY, &settings()), Code::InvalidSignature);
+        let mut two_timestamps = delivery(&stamp(), BODY);
+        two_timestamps.push(("x-pepay-timestamp", stamp()));
+        assert_eq!(refused(&two_timestamps, BODY, &settings()), Code::TimestampOutOfRange);
+    }
+
+    #[test]
+    fn a_timestamp_has_to_be_a_number_within_the_tolerance() {
+        let accepted = |timestamp: &str| checked(&delivery(timestamp, BODY), BODY, &settings());
+        let tolerance = 300_000;
+        for offset in [-tolerance, -1, 0, tolerance] {
+            assert!(accepted(&(NOW.0 + offset).to_string()).is_ok(), "{offset}");
+        }
+        for offset in [-tolerance - 1, tolerance + 1] {
+            assert_eq!(accepted(&(NOW.0 + offset).to_string()).unwrap_err(), Code::TimestampOutOfRange);
+        }
+        assert!(accepted("1734780000").is_ok(), "seconds");
+        let no_numbers = ["", "0", "-1", "+1734780000000", "1734780000000.0", "99999999999999999999", "soon"];
+        for text in no_numbers {
+            assert_eq!(accepted(text).unwrap_err(), Code::TimestampOutOfRange, "{text:?}");
+        }
+        let without: Vec<_> = delivery(&stamp(), BODY).split_off(1);
+        assert_eq!(refused(&without, BODY, &settings()), Code::TimestampOutOfRange);
+    }
+
+    #[test]
+    fn seconds_end_where_milliseconds_begin() {
+        assert_eq!(millis("99999999999"), Some(UnixMillis(99_999_999_999_000)));
+        assert_eq!(millis("100000000000"), Some(UnixMillis(100_000_000_000)));
+        assert_eq!(millis(&i64::MAX.to_string()), Some(UnixMillis(i64::MAX)));
+    }
+
+    #[test]
+    fn a_signed_body_still_has_to_be_an_event() {
+        for body in ["", "{}", "[]", "no event", &BODY.replace("evt_1", "evt 1")] {
+            assert_eq!(refused(&delivery(&stamp(), body), body, &settings()), Code::MalformedPayload);
+        }
+    }
+
+    #[test]
+    fn the_id_header_may_be_missing_but_not_differ() {
+        let with = |values: &[&str]| {
+            let mut headers = delivery(&stamp(), BODY);
+            headers.extend(values.iter().map(|value| ("x-pepay-event-id", (*value).to_owned())));
+            checked(&headers, BODY, &settings()).map(|_| ())
+        };
+        assert_eq!(with(&[]), Ok(()));
+        assert_eq!(with(&["evt_1"]), Ok(()));
+        for values in [&["evt_2"][..], &["EVT_1"], &[""], &["evt_1", "evt_2"]] {
+            assert_eq!(with(values), Err(Code::EventIdMismatch), "{values:?}");
+        }
+    }
+
+    #[test]
+    fn the_type_header_is_not_believed() {
+        let mut headers = delivery(&stamp(), BODY);
+        headers.push(("x-pepay-event", "invoice.updated".to_owned()));
+        let received = checked(&headers, BODY, &settings()).unwrap();
+        assert_eq!(received.event.kind.as_str(), "test.ping");
+    }
+
+    #[test]
+    fn a_delivery_that_names_another_environment_is_refused() {
+        use Environment::{Devnet, Mainnet};
+        let outcome = |expected: Option<Environment>, header: Option<&str>, own: Option<&str>| {
+            let own = own.map(|name| format!(r#""id":"o_1","environment":"{name}""#));
+            let body = BODY.replace(r#""id":"o_1""#, &own.unwrap_or_default());
+            let mut headers = delivery(&stamp(), &body);
+            headers.extend(header.map(|name| ("x-pepay-network-environment", name.to_owned())));
+            let settings = Settings { environment: expected, ..settings() };
+            checked(&headers, &body, &settings).map(|received| received.environment)
+        };
+        let wrong = Err(Code::WrongEnvironment);
+        assert_eq!(outcome(Some(Devnet), None, None), Ok(None));
+        assert_eq!(outcome(Some(Devnet), Some(""), None), Ok(None));
+        assert_eq!(outcome(Some(Devnet), Some("devnet"), None), Ok(Some(Devnet)));
+        assert_eq!(outcome(Some(Devnet), None, Some("devnet")), Ok(Some(Devnet)));
+        assert_eq!(outcome(Some(Devnet), Some("mainnet"), None), wrong);
+        assert_eq!(outcome(Some(Devnet), Some("testnet"), None), wrong);
+        assert_eq!(outcome(Some(Devnet), None, Some("mainnet")), wrong);
+        assert_eq!(outcome(Some(Mainnet), Some("mainnet"), Some("devnet")), wrong);
+        assert_eq!(outcome(None, Some("devnet"), Some("mainnet")), Ok(Some(Devnet)));
+        assert_eq!(outcome(None, Some("testnet"), Some("mainnet")), Ok(Some(Mainnet)));
+        assert_eq!(outcome(None, None, None), Ok(None));
+    }
+}

@@ -1,0 +1,31 @@
+//! Which deliveries wait for one another, and in what order.
+
+use sha2::{Digest, Sha256};
+
+use crate::domain::delivery::Ordering;
+use crate::domain::event::Received;
+
+/// The lane of an event towards a target: events of one `data.object.id` share
+/// one. A number, because it is indexed; the beginning of a SHA-256, because it
+/// has to be the same in every later version. Two objects that met in one lane
+/// would wait for each other and lose nothing.
+pub(super) fn lane(ordering: Ordering, event: &Received) -> Option<i64> {
+    match (ordering, &event.event.object_id) {
+        (Ordering::None, _) | (_, None) => None,
+        (Ordering::PerObject, Some(object)) => {
+            let digest = Sha256::digest(object.as_bytes());
+            digest.first_chunk().copied().map(i64::from_be_bytes)
+        }
+    }
+}
+
+/// The place of an event among those that wait in one lane: Pepay's order of
+/// creation where the id carries it, else the time of arrival. Both are
+/// milliseconds followed by 20 bits to tell the same millisecond apart.
+pub(super) fn rank(event: &Received) -> i64 {
+    const BITS: u32 = 20;
+    let fallback = u64::try_from(event.received_at.0).unwrap_or(0);
+    let (millis, n) = event.event.id.creation_order().unwrap_or((fallback, 0));
+    let rank = (millis.min(u64::MAX >> (BITS + 1)) << BITS) | n.min((1 << BITS) - 1);
+    i64::try_from(rank).unwrap_or(i64::MAX)
+}

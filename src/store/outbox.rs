@@ -1,0 +1,270 @@
+//! How deliveries leave the store: new ones are handed over in memory right
+//! after their commit, the rest is asked for when it is due, and every outcome
+//! is written back.
+//!
+//! Of the deliveries that share a lane the store lets out only the one whose
+//! turn it is, so a dispatcher may send whatever it gets at once. When that one
+//! is settled, the next of its lane is handed over like a new one.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
+
+use tokio::sync::{Notify, mpsc, oneshot};
+
+pub use super::inbox::RecordError;
+use super::writer::Command;
+use crate::domain::clock::UnixMillis;
+use crate::domain::delivery::{Next, OnUncertain};
+use crate::domain::event::Received;
+
+/// Deliveries handed over in memory and not yet taken, for each target. What
+/// does not fit is found in the store again.
+const HANDOFF_DELIVERIES: usize = 512;
+
+/// The same in bytes of event bodies.
+const HANDOFF_BYTES: usize = 8 << 20;
+
+/// A target's number in the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct TargetId(pub(super) i64);
+
+/// One target's handle on the store.
+#[derive(Debug)]
+pub struct Outbox {
+    arrivals: Arrivals,
+    ledger: Ledger,
+}
+
+/// Where a target's deliveries are asked for and their outcomes written. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Ledger {
+    target: TargetId,
+    commands: mpsc::Sender<Command>,
+}
+
+/// What to look for among the deliveries of a target.
+#[derive(Clone, Debug)]
+pub struct Search {
+    /// Due at this time or before.
+    pub now: UnixMillis,
+    /// Sequences to pass over, because they are in hand already.
+    pub known: HashSet<i64>,
+    /// How many to find at most.
+    pub limit: usize,
+}
+
+/// What a search has found.
+#[derive(Clone, Debug)]
+pub struct Due {
+    /// The deliveries, the longest due first.
+    pub jobs: Vec<Job>,
+    /// Whether there are more that are due now.
+    pub more: bool,
+    /// When the next one falls due.
+    pub next_due: Option<UnixMillis>,
+}
+
+/// An attempt that is about to go out.
+#[derive(Clone, Copy, Debug)]
+pub struct Begun {
+    /// The delivery's event.
+    pub sequence: i64,
+    /// The attempt's number, from 1.
+    pub number: u32,
+    /// When it begins.
+    pub at: UnixMillis,
+}
+
+/// A delivery whose turn it is.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// The event's place in the bridge's order of acceptance.
+    pub sequence: i64,
+    /// Attempts already made.
+    pub attempts: u32,
+    /// When the first of them began.
+    pub first_attempt_at: Option<UnixMillis>,
+    /// What to deliver.
+    pub event: Arc<Received>,
+    pub(super) lane: Option<i64>,
+}
+
+/// An attempt that has ended, and what follows from it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settlement {
+    /// The delivery's event.
+    pub sequence: i64,
+    /// The attempt's number, from 1.
+    pub number: u32,
+    /// When it began.
+    pub started_at: UnixMillis,
+    /// How long it took.
+    pub duration: Duration,
+    /// The target's HTTP status, where it answered.
+    pub status: Option<u16>,
+    /// What went wrong; `None` on success.
+    pub error: Option<String>,
+    /// The first bytes of a failed answer.
+    pub answer: Vec<u8>,
+    /// What becomes of the delivery.
+    pub next: Next,
+    pub(super) lane: Option<i64>,
+}
+
+impl Job {
+    /// The settlement of this delivery's next attempt, to be filled in further.
+    pub fn settlement(&self, started_at: UnixMillis, duration: Duration, next: Next) -> Settlement {
+        Settlement {
+            sequence: self.sequence,
+            number: self.attempts + 1,
+            started_at,
+            duration,
+            status: None,
+            error: None,
+            answer: Vec::new(),
+            next,
+            lane: self.lane,
+        }
+    }
+}
+
+impl Outbox {
+    pub(super) const fn new(target: TargetId, commands: mpsc::Sender<Command>, arrivals: Arrivals) -> Self {
+        Self { arrivals, ledger: Ledger { target, commands } }
+    }
+
+    /// The two halves: what arrives, and where outcomes go.
+    pub fn split(self) -> (Arrivals, Ledger) {
+        (self.arrivals, self.ledger)
+    }
+}
+
+impl Ledger {
+    /// Finds deliveries that are due. Whatever is found has been offered to
+    /// [`Arrivals`] before this resolves, if it was going to be: a caller that
+    /// empties those first and passes over what it finds twice sends nothing twice.
+    ///
+    /// # Errors
+    /// [`RecordError`] if the store cannot be read.
+    pub async fn due(&self, search: Search) -> Result<Due, RecordError> {
+        self.ask(|target, reply| Command::Due { target, search, reply }).await
+    }
+
+    /// Writes that an attempt is about to go out. Resolves after the commit.
+    ///
+    /// # Errors
+    /// [`RecordError`] if that was not written; then the attempt must not be made.
+    pub async fn begin(&self, attempt: Begun) -> Result<(), RecordError> {
+        self.ask(|target, reply| Command::Begin { target, attempt, reply }).await
+    }
+
+    /// Writes what an attempt came to. Resolves after the commit.
+    ///
+    /// # Errors
+    /// [`RecordError`] if nothing was written; the same may be tried again.
+    pub async fn settle(&self, settlement: Settlement) -> Result<(), RecordError> {
+        self.ask(|target, reply| Command::Settle { target, settlement, reply }).await
+    }
+
+    /// Decides, at start, what becomes of attempts that were on the wire when
+    /// the process ended. Answers how many there were.
+    ///
+    /// # Errors
+    /// [`RecordError`] if nothing was written; the same may be tried again.
+    pub async fn recover(&self, on_uncertain: OnUncertain) -> Result<u64, RecordError> {
+        self.ask(|target, reply| Command::Recover { target, on_uncertain, reply }).await
+    }
+
+    async fn ask<T>(
+        &self,
+        command: impl FnOnce(TargetId, oneshot::Sender<Result<T, RecordError>>) -> Command,
+    ) -> Result<T, RecordError> {
+        let stopped = || RecordError::Unavailable("it has stopped".to_owned());
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(command(self.target, reply)).await.map_err(|_| stopped())?;
+        answer.await.map_err(|_| stopped())?
+    }
+}
+
+/// The writer's end of a handoff.
+#[derive(Debug)]
+pub(super) struct Handoff {
+    jobs: mpsc::Sender<Job>,
+    shared: Arc<Shared>,
+}
+
+/// The dispatcher's end of a handoff.
+#[derive(Debug)]
+pub struct Arrivals {
+    jobs: mpsc::Receiver<Job>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    bytes: AtomicUsize,
+    overflowed: AtomicBool,
+    overflow: Notify,
+}
+
+/// What a dispatcher is woken by.
+#[derive(Debug)]
+pub enum Arrival {
+    /// A delivery to make.
+    Job(Job),
+    /// Some did not fit: ask [`Ledger::due`] once there is room.
+    Overflow,
+    /// The writer has ended; there will be no more.
+    Closed,
+}
+
+pub(super) fn handoff() -> (Handoff, Arrivals) {
+    let (sender, receiver) = mpsc::channel(HANDOFF_DELIVERIES);
+    let shared = Arc::new(Shared::default());
+    (Handoff { jobs: sender, shared: Arc::clone(&shared) }, Arrivals { jobs: receiver, shared })
+}
+
+impl Handoff {
+    /// Hands `job` over if it fits; never waits.
+    pub(super) fn offer(&self, job: Job) {
+        let size = job.event.event.body.len();
+        let before = self.shared.bytes.fetch_add(size, Relaxed);
+        if before + size <= HANDOFF_BYTES && self.jobs.try_send(job).is_ok() {
+            return;
+        }
+        self.shared.bytes.fetch_sub(size, Relaxed);
+        if !self.shared.overflowed.swap(true, Relaxed) {
+            self.shared.overflow.notify_one();
+        }
+    }
+}
+
+impl Arrivals {
+    /// What has arrived already, without waiting.
+    pub fn take_ready(&mut self) -> Option<Job> {
+        let job = self.jobs.try_recv().ok()?;
+        self.shared.bytes.fetch_sub(job.event.event.body.len(), Relaxed);
+        Some(job)
+    }
+
+    /// The next arrival. Safe to drop and call again: nothing is lost.
+    pub async fn next(&mut self) -> Arrival {
+        tokio::select! {
+            job = self.jobs.recv() => match job {
+                Some(job) => {
+                    self.shared.bytes.fetch_sub(job.event.event.body.len(), Relaxed);
+                    Arrival::Job(job)
+                }
+                None => Arrival::Closed,
+            },
+            () = self.shared.overflow.notified() => {
+                // Cleared before the caller asks the store, so that what overflows
+                // from here on announces itself again.
+                self.shared.overflowed.store(false, Relaxed);
+                Arrival::Overflow
+            }
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! An event as the columns of its row, before they are known to make sense.
+
+use bytes::Bytes;
+
+use crate::domain::clock::UnixMillis;
+use crate::domain::event::{Environment, Event, Received, Source};
+
+/// What an event is rebuilt from, in the order of [`EventRow`]'s fields.
+pub(super) const EVENT_COLUMNS: &str =
+    "e.id, e.type, e.object_id, e.created, e.source, e.origin, e.environment, e.received_at, e.body";
+
+/// The columns of [`EVENT_COLUMNS`].
+pub(super) struct EventRow {
+    pub(super) id: String,
+    pub(super) kind: String,
+    pub(super) object_id: Option<String>,
+    pub(super) created: i64,
+    pub(super) source: String,
+    pub(super) origin: String,
+    pub(super) environment: Option<String>,
+    pub(super) received_at: i64,
+    pub(super) body: Vec<u8>,
+}
+
+/// A column holds what no version known to this one writes.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("column event.{0} holds a value this version does not know")]
+pub(super) struct UnknownValue(&'static str);
+
+impl EventRow {
+    pub(super) fn into_received(self) -> Result<Received, UnknownValue> {
+        let environment = self
+            .environment
+            .map(|name| name.parse::<Environment>().map_err(|_| UnknownValue("environment")))
+            .transpose()?;
+        let source = Source::ALL.into_iter().find(|known| known.as_str() == self.source);
+        Ok(Received {
+            event: Event {
+                id: self.id.parse().map_err(|_| UnknownValue("id"))?,
+                kind: self.kind.parse().map_err(|_| UnknownValue("type"))?,
+                object_id: self.object_id.map(Into::into),
+                created: self.created,
+                environment,
+                body: Bytes::from(self.body),
+            },
+            source: source.ok_or(UnknownValue("source"))?,
+            origin: self.origin.into(),
+            environment,
+            received_at: UnixMillis(self.received_at),
+        })
+    }
+}

@@ -1,0 +1,171 @@
+//! Opening a database file: whose it is, which schema it has, how it is set up.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags, params};
+use sqlx::ConnectOptions as _;
+use sqlx::Connection as _;
+use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::sqlite::{SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode};
+
+use super::lock::Lock;
+use super::outbox::TargetId;
+use super::{Durability, Route, Settings};
+
+static MIGRATIONS: Migrator = sqlx::migrate!();
+
+/// Marks a file as a database of this program: "PEPB" (SQLite file format, section 1.3.13).
+const APPLICATION_ID: i32 = 0x5045_5042;
+
+/// The first SQLite without the WAL-reset bug, which could corrupt a database.
+const OLDEST_SQLITE: i32 = 3_051_003;
+
+/// Why a store could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The folder of the database is missing and cannot be made.
+    #[error("the folder {path} of the database cannot be created: {source}")]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The lock file cannot be written.
+    #[error("the lock file {path} cannot be used: {source}")]
+    Lock {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Another process has it.
+    #[error("the database {0} is in use by another pepay-bridge process")]
+    InUse(PathBuf),
+    /// A database, but not one of ours.
+    #[error("{path} is a database of another application (application_id {application_id:#x})")]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// What it is marked with.
+        application_id: i32,
+    },
+    /// Written by a later version.
+    #[error(
+        "the database {path} has schema {found}, newer than {known}, the newest this version knows: run the version that wrote it, or a later one"
+    )]
+    NewerSchema {
+        /// The file.
+        path: PathBuf,
+        /// Its schema.
+        found: i64,
+        /// Ours.
+        known: i64,
+    },
+    /// The linked library is too old.
+    #[error("SQLite {0} has a bug that can corrupt the database; 3.51.3 or newer is needed")]
+    OldSqlite(&'static str),
+    /// SQLite says no.
+    #[error("the database {path} cannot be opened: {reason}")]
+    Database {
+        /// The file.
+        path: PathBuf,
+        /// What SQLite said.
+        reason: String,
+    },
+}
+
+/// Checks the file, takes its lock and brings its schema up to date.
+pub(super) async fn prepare(path: &Path) -> Result<Lock, OpenError> {
+    if rusqlite::version_number() < OLDEST_SQLITE {
+        return Err(OpenError::OldSqlite(rusqlite::version()));
+    }
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        fs::create_dir_all(folder).map_err(|source| OpenError::Folder { path: folder.to_owned(), source })?;
+    }
+    let lock = Lock::take(path)?;
+    refuse_foreign(path)?;
+    migrate(path).await?;
+    Ok(lock)
+}
+
+/// An existing file must be ours before anything is written to it.
+fn refuse_foreign(path: &Path) -> Result<(), OpenError> {
+    if fs::metadata(path).map_or(0, |file| file.len()) == 0 {
+        return Ok(());
+    }
+    let failed = |error: rusqlite::Error| database(path, &error);
+    let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(failed)?;
+    let application_id =
+        connection.pragma_query_value(None, "application_id", |row| row.get::<_, i32>(0)).map_err(failed)?;
+    // A crash in the first moments of a new database can leave it empty and unmarked.
+    let tables = "SELECT count(*) FROM sqlite_schema";
+    let empty = connection.query_row(tables, [], |row| row.get::<_, i64>(0)).map_err(failed)? == 0;
+    if application_id == APPLICATION_ID || (application_id == 0 && empty) {
+        Ok(())
+    } else {
+        Err(OpenError::Foreign { path: path.to_owned(), application_id })
+    }
+}
+
+async fn migrate(path: &Path) -> Result<(), OpenError> {
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(true)
+        .pragma("application_id", APPLICATION_ID.to_string())
+        .auto_vacuum(SqliteAutoVacuum::Incremental)
+        .journal_mode(SqliteJournalMode::Wal)
+        .disable_statement_logging();
+    let mut connection = options.connect().await.map_err(|error| database(path, &error))?;
+    MIGRATIONS.run(&mut connection).await.map_err(|error| match error {
+        MigrateError::VersionMissing(found) => {
+            let known = MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0);
+            OpenError::NewerSchema { path: path.to_owned(), found, known }
+        }
+        other => database(path, &other),
+    })?;
+    connection.close().await.map_err(|error| database(path, &error))
+}
+
+/// The connection that writes.
+pub(super) fn open_writer(settings: &Settings) -> Result<Connection, OpenError> {
+    let open = || -> rusqlite::Result<Connection> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(&settings.path, flags)?;
+        connection.busy_timeout(Duration::from_secs(5))?;
+        let synchronous = match settings.durability {
+            Durability::Full => "FULL",
+            Durability::Normal => "NORMAL",
+        };
+        connection.pragma_update(None, "synchronous", synchronous)?;
+        connection.pragma_update(None, "foreign_keys", true)?;
+        // In KiB. A larger page cache measured no faster here and only costs memory.
+        connection.pragma_update(None, "cache_size", -4096)?;
+        connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
+        connection.set_prepared_statement_cache_capacity(32);
+        Ok(connection)
+    };
+    open().map_err(|error| database(&settings.path, &error))
+}
+
+/// Gives every route's target its number in the store, in the order of the routes.
+pub(super) fn register_targets(
+    connection: &mut Connection,
+    routes: &[Route],
+) -> Result<Vec<TargetId>, OpenError> {
+    let register = |route: &Route| {
+        connection
+            .execute("INSERT INTO target (name) VALUES (?1) ON CONFLICT DO NOTHING", params![route.target])?;
+        let id = "SELECT id FROM target WHERE name = ?1";
+        connection.query_row(id, params![route.target], |row| row.get(0).map(TargetId))
+    };
+    let path = connection.path().map(PathBuf::from).unwrap_or_default();
+    routes.iter().map(register).collect::<Result<_, _>>().map_err(|error| database(&path, &error))
+}
+
+pub(super) fn database(path: &Path, error: &dyn std::fmt::Display) -> OpenError {
+    OpenError::Database { path: path.to_owned(), reason: error.to_string() }
+}

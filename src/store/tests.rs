@@ -1,0 +1,105 @@
+//! The store's promises, on real files.
+
+mod lanes;
+mod opening;
+mod outcomes;
+mod recording;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use super::outbox::{Arrival, Arrivals, Job, Ledger};
+use super::*;
+use crate::domain::clock::UnixMillis;
+use crate::domain::event::{Received, Source};
+use crate::pepay::envelope;
+
+const NOW: UnixMillis = UnixMillis(1_800_000_000_000);
+
+/// A store in a folder of its own, its writer on a thread.
+struct Fixture {
+    store: Store,
+    writer: JoinHandle<()>,
+    folder: TempDir,
+}
+
+fn settings(folder: &Path) -> Settings {
+    Settings {
+        path: folder.join("data/test.db"),
+        durability: Durability::Normal,
+        payload_retention: Duration::from_hours(24),
+        dedupe_retention: Duration::from_hours(48),
+    }
+}
+
+fn route(target: &str, types: &str, ordering: Ordering) -> Route {
+    let types = TypeFilter::new(types.split(',').map(|pattern| pattern.parse().unwrap()).collect());
+    Route { target: target.into(), types, ordering }
+}
+
+async fn open(folder: &Path, routes: Vec<Route>) -> Result<(Store, Writer), OpenError> {
+    Store::open(&settings(folder), routes, Clock::from_fn(|| NOW)).await
+}
+
+impl Fixture {
+    async fn new(routes: Vec<Route>) -> Self {
+        Self::at(TempDir::new().unwrap(), routes).await
+    }
+
+    async fn at(folder: TempDir, routes: Vec<Route>) -> Self {
+        let (store, writer) = open(folder.path(), routes).await.unwrap();
+        let writer = std::thread::spawn(|| writer.run());
+        Self { store, writer, folder }
+    }
+
+    /// Closes the store and answers its folder.
+    async fn close(self) -> TempDir {
+        self.store.close().await;
+        self.writer.join().unwrap();
+        self.folder
+    }
+
+    /// Closes the store and opens it again, as a restart does.
+    async fn restart(self, routes: Vec<Route>) -> Self {
+        Self::at(self.close().await, routes).await
+    }
+
+    /// A second connection, as an operator's own tool would open.
+    fn side_door(&self) -> rusqlite::Connection {
+        rusqlite::Connection::open(settings(self.folder.path()).path).unwrap()
+    }
+
+    fn outbox(&mut self) -> (Arrivals, Ledger) {
+        self.store.outboxes.remove(0).split()
+    }
+}
+
+/// An event of `id` about `object`.
+fn event(id: &str, object: &str) -> Received {
+    let body = format!(
+        r#"{{"id":"{id}","object":"event","type":"commerce.order.updated","created":1734780000,
+           "data":{{"object":{{"object":"commerce_order","id":"{object}"}}}},  "extra": "é" }}"#
+    );
+    Received {
+        event: envelope::parse(body.into()).unwrap(),
+        source: Source::Webhook,
+        origin: Arc::from("default"),
+        environment: None,
+        received_at: NOW,
+    }
+}
+
+async fn arrived(arrivals: &mut Arrivals) -> Job {
+    match arrivals.next().await {
+        Arrival::Job(job) => job,
+        other => panic!("{other:?} instead of a delivery"),
+    }
+}
+
+fn id(job: &Job) -> &str {
+    job.event.event.id.as_str()
+}

@@ -1,0 +1,93 @@
+use super::*;
+
+#[tokio::test]
+async fn the_folder_is_created_and_the_database_set_up_as_promised() {
+    let fixture = Fixture::new(vec![]).await;
+    let connection = fixture.side_door();
+    let pragma = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).unwrap();
+    assert_eq!(pragma("auto_vacuum"), 2);
+    assert_eq!(pragma("application_id"), 0x5045_5042);
+    let mode: String = connection.pragma_query_value(None, "journal_mode", |row| row.get(0)).unwrap();
+    assert_eq!(mode, "wal");
+    let strict = "SELECT count(*) FROM pragma_table_list \
+                  WHERE schema = 'main' AND NOT strict AND name NOT LIKE 'sqlite_%' AND name != '_sqlx_migrations'";
+    assert_eq!(connection.query_row(strict, [], |row| row.get::<_, i64>(0)).unwrap(), 0);
+    assert!(fixture.store.archive.summary().await.unwrap().engine.starts_with("SQLite 3."));
+}
+
+#[tokio::test]
+async fn a_second_process_is_refused_until_the_first_has_closed() {
+    let fixture = Fixture::new(vec![]).await;
+    let refused = open(fixture.folder.path(), vec![]).await.unwrap_err();
+    assert!(matches!(refused, OpenError::InUse(_)), "{refused}");
+    assert!(refused.to_string().contains("in use by another pepay-bridge"));
+    let folder = fixture.close().await;
+    assert!(open(folder.path(), vec![]).await.is_ok());
+}
+
+#[tokio::test]
+async fn closing_leaves_no_write_ahead_log_behind() {
+    let fixture = Fixture::new(vec![]).await;
+    fixture.store.inbox.try_record(event("evt_1", "a")).await.unwrap();
+    let folder = fixture.close().await;
+    let wal = settings(folder.path()).path.with_extension("db-wal");
+    assert_eq!(std::fs::metadata(wal).map_or(0, |file| file.len()), 0);
+}
+
+#[tokio::test]
+async fn a_closed_store_refuses_and_says_why() {
+    let fixture = Fixture::new(vec![]).await;
+    let (inbox, archive) = (fixture.store.inbox.clone(), fixture.store.archive.clone());
+    fixture.close().await;
+    let error = inbox.try_record(event("evt_1", "a")).await.unwrap_err();
+    assert_eq!(error.to_string(), "the store is unavailable: it has stopped");
+    assert!(archive.probe().await.is_err());
+}
+
+#[tokio::test]
+async fn a_database_of_another_application_is_refused_and_left_alone() {
+    let folder = TempDir::new().unwrap();
+    let path = settings(folder.path()).path;
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let other = rusqlite::Connection::open(&path).unwrap();
+    other.execute_batch("PRAGMA application_id = 77; CREATE TABLE cat (name TEXT)").unwrap();
+    drop(other);
+    let before = std::fs::read(&path).unwrap();
+    let refused = open(folder.path(), vec![]).await.unwrap_err();
+    assert!(matches!(refused, OpenError::Foreign { application_id: 77, .. }), "{refused}");
+    assert_eq!(std::fs::read(&path).unwrap(), before);
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_database_is_refused_by_name() {
+    let folder = TempDir::new().unwrap();
+    let path = settings(folder.path()).path;
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(&path, "dear diary".repeat(500)).unwrap();
+    let refused = open(folder.path(), vec![]).await.unwrap_err().to_string();
+    assert!(refused.contains("test.db") && refused.contains("not a database"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_database_of_a_newer_schema_is_refused_by_number() {
+    let fixture = Fixture::new(vec![]).await;
+    fixture
+        .side_door()
+        .execute(
+            "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+             VALUES (9999, 'from the future', 1, x'00', 0)",
+            [],
+        )
+        .unwrap();
+    let folder = fixture.close().await;
+    let refused = open(folder.path(), vec![]).await.unwrap_err();
+    assert!(matches!(refused, OpenError::NewerSchema { found: 9999, .. }), "{refused}");
+}
+
+#[tokio::test]
+async fn a_folder_that_cannot_be_made_is_named() {
+    let folder = TempDir::new().unwrap();
+    std::fs::write(folder.path().join("data"), "in the way").unwrap();
+    let refused = open(folder.path(), vec![]).await.unwrap_err();
+    assert!(matches!(refused, OpenError::Folder { .. }), "{refused}");
+}

@@ -1,0 +1,210 @@
+use std::collections::HashSet;
+
+use super::super::outbox::{Begun, Due, Search, Settlement};
+use super::*;
+use crate::domain::delivery::{Next, OnUncertain};
+
+fn per_object() -> Vec<Route> {
+    vec![route("orders", "*", Ordering::PerObject)]
+}
+
+fn settlement(job: &Job, next: Next) -> Settlement {
+    job.settlement(NOW, Duration::from_millis(3), next)
+}
+
+async fn due(ledger: &Ledger, now: UnixMillis) -> Due {
+    ledger.due(Search { now, known: HashSet::new(), limit: 100 }).await.unwrap()
+}
+
+async fn due_ids(ledger: &Ledger, now: UnixMillis) -> Vec<String> {
+    due(ledger, now).await.jobs.iter().map(|job| id(job).to_owned()).collect()
+}
+
+fn later(seconds: u64) -> UnixMillis {
+    NOW.plus(Duration::from_secs(seconds))
+}
+
+#[tokio::test]
+async fn an_event_becomes_one_delivery_for_each_target_it_matches() {
+    let routes = vec![
+        route("orders", "commerce.order.*", Ordering::PerObject),
+        route("all", "*", Ordering::None),
+        route("invoices", "invoice.*", Ordering::PerObject),
+    ];
+    let mut fixture = Fixture::new(routes).await;
+    let inbox = fixture.store.inbox.clone();
+    inbox.try_record(event("evt_1", "a")).await.unwrap();
+    inbox.try_record(event("evt_1", "a")).await.unwrap();
+    let (mut orders, _) = fixture.outbox();
+    let (mut all, _) = fixture.outbox();
+    let (_, invoices) = fixture.outbox();
+    assert_eq!(id(&arrived(&mut orders).await), "evt_1");
+    assert_eq!(id(&arrived(&mut all).await), "evt_1");
+    assert!(orders.take_ready().is_none() && all.take_ready().is_none());
+    assert!(due(&invoices, later(60)).await.jobs.is_empty());
+}
+
+#[tokio::test]
+async fn of_one_object_only_the_first_is_let_out_until_it_is_settled() {
+    let mut fixture = Fixture::new(per_object()).await;
+    let (mut arrivals, ledger) = fixture.outbox();
+    for (id, object) in [("evt_1", "a"), ("evt_2", "a"), ("evt_3", "b"), ("evt_4", "a")] {
+        fixture.store.inbox.try_record(event(id, object)).await.unwrap();
+    }
+    let (first, other) = (arrived(&mut arrivals).await, arrived(&mut arrivals).await);
+    assert_eq!((id(&first), id(&other)), ("evt_1", "evt_3"));
+    assert!(arrivals.take_ready().is_none());
+    assert_eq!(due_ids(&ledger, NOW).await, ["evt_1", "evt_3"]);
+
+    ledger.settle(settlement(&first, Next::Retrying { due_at: later(5) })).await.unwrap();
+    assert_eq!(due_ids(&ledger, NOW).await, ["evt_3"], "a failing one holds back its own object");
+
+    let again = due(&ledger, later(5)).await.jobs.remove(1);
+    assert_eq!((id(&again), again.attempts, again.first_attempt_at), ("evt_1", 1, Some(NOW)));
+    ledger.settle(settlement(&again, Next::Dead)).await.unwrap();
+    let second = arrived(&mut arrivals).await;
+    assert_eq!(id(&second), "evt_2");
+    ledger.settle(settlement(&second, Next::Delivered)).await.unwrap();
+    assert_eq!(id(&arrived(&mut arrivals).await), "evt_4");
+}
+
+#[tokio::test]
+async fn those_that_wait_in_a_lane_leave_in_pepays_order() {
+    let mut fixture = Fixture::new(per_object()).await;
+    let (mut arrivals, ledger) = fixture.outbox();
+    for id in ["evt_1000-1", "evt_3000-1", "evt_2000-10", "evt_2000-9"] {
+        fixture.store.inbox.try_record(event(id, "a")).await.unwrap();
+    }
+    let mut order = Vec::new();
+    for _ in 0..4 {
+        let job = arrived(&mut arrivals).await;
+        order.push(id(&job).to_owned());
+        ledger.settle(settlement(&job, Next::Delivered)).await.unwrap();
+    }
+    assert_eq!(order, ["evt_1000-1", "evt_2000-9", "evt_2000-10", "evt_3000-1"]);
+}
+
+#[tokio::test]
+async fn a_settled_delivery_never_changes_again() {
+    let mut fixture = Fixture::new(per_object()).await;
+    let (mut arrivals, ledger) = fixture.outbox();
+    fixture.store.inbox.try_record(event("evt_1", "a")).await.unwrap();
+    let job = arrived(&mut arrivals).await;
+    ledger.settle(settlement(&job, Next::Delivered)).await.unwrap();
+    ledger.settle(settlement(&job, Next::Retrying { due_at: NOW })).await.unwrap();
+    assert!(due(&ledger, later(60)).await.jobs.is_empty());
+    let row: (String, i64) = fixture
+        .side_door()
+        .query_row("SELECT state, (SELECT count(*) FROM attempt) FROM delivery", [], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })
+        .unwrap();
+    assert_eq!(row, ("delivered".to_owned(), 1));
+}
+
+#[tokio::test]
+async fn everything_undelivered_is_found_again_after_a_restart() {
+    let mut fixture = Fixture::new(per_object()).await;
+    let (mut arrivals, ledger) = fixture.outbox();
+    for n in 1..=3 {
+        fixture.store.inbox.try_record(event(&format!("evt_{n}"), &format!("{n}"))).await.unwrap();
+    }
+    let (done, failed) = (arrived(&mut arrivals).await, arrived(&mut arrivals).await);
+    ledger.settle(settlement(&done, Next::Delivered)).await.unwrap();
+    ledger.settle(settlement(&failed, Next::Retrying { due_at: later(9) })).await.unwrap();
+
+    let mut fixture = fixture.restart(per_object()).await;
+    let (_, ledger) = fixture.outbox();
+    let found = due(&ledger, NOW).await;
+    assert_eq!(found.jobs.iter().map(id).collect::<Vec<_>>(), ["evt_3"]);
+    assert_eq!(found.jobs[0].event.event.body, event("evt_3", "3").event.body);
+    assert_eq!((found.more, found.next_due), (false, Some(later(9))));
+}
+
+#[tokio::test]
+async fn a_search_passes_over_what_is_in_hand_and_says_when_there_is_more() {
+    let mut fixture = Fixture::new(vec![route("orders", "*", Ordering::None)]).await;
+    let (_arrivals, ledger) = fixture.outbox();
+    for n in 1..=5 {
+        fixture.store.inbox.try_record(event(&format!("evt_{n}"), "a")).await.unwrap();
+    }
+    let found = ledger.due(Search { now: NOW, known: HashSet::from([1, 3]), limit: 2 }).await.unwrap();
+    assert_eq!(found.jobs.iter().map(|job| job.sequence).collect::<Vec<_>>(), [2, 4]);
+    assert!(found.more);
+}
+
+#[tokio::test]
+async fn what_does_not_fit_in_memory_is_announced_and_stays_in_the_store() {
+    let mut fixture = Fixture::new(vec![route("orders", "*", Ordering::None)]).await;
+    let (mut arrivals, ledger) = fixture.outbox();
+    let events = (0..2000).map(|n| event(&format!("evt_{n}"), "a")).collect();
+    fixture.store.inbox.record(inbox::Batch { events, cursor: None }).await.unwrap();
+    // The writer takes one thing after the other: once it answers this, it has handed all over.
+    fixture.store.archive.probe().await.unwrap();
+    let in_memory = std::iter::from_fn(|| arrivals.take_ready()).count();
+    assert!(in_memory < 2000, "{in_memory}");
+    assert!(matches!(arrivals.next().await, Arrival::Overflow));
+    let all = ledger.due(Search { now: NOW, known: HashSet::new(), limit: 5000 }).await.unwrap();
+    assert_eq!(all.jobs.len(), 2000);
+}
+
+#[tokio::test]
+async fn an_attempt_cut_off_by_a_crash_is_held_or_repeated_as_configured() {
+    for (on_uncertain, state, due_again) in
+        [(OnUncertain::Hold, "held", 0), (OnUncertain::Retry, "retrying", 1)]
+    {
+        let mut fixture = Fixture::new(per_object()).await;
+        let (mut arrivals, ledger) = fixture.outbox();
+        fixture.store.inbox.try_record(event("evt_1", "a")).await.unwrap();
+        fixture.store.inbox.try_record(event("evt_2", "a")).await.unwrap();
+        let job = arrived(&mut arrivals).await;
+        ledger.begin(Begun { sequence: job.sequence, number: 1, at: NOW }).await.unwrap();
+        assert!(due(&ledger, NOW).await.jobs.is_empty(), "on the wire is not due");
+
+        let mut fixture = fixture.restart(per_object()).await;
+        let (_, ledger) = fixture.outbox();
+        assert_eq!(ledger.recover(on_uncertain).await, Ok(1));
+        assert_eq!(ledger.recover(on_uncertain).await, Ok(0));
+        let found = due(&ledger, NOW).await;
+        assert_eq!(found.jobs.len(), due_again);
+        assert!(found.jobs.iter().all(|job| job.attempts == 1 && id(job) == "evt_1"));
+        let stored: String = fixture
+            .side_door()
+            .query_row("SELECT state FROM delivery WHERE sequence = 1", [], |row| row.get(0))
+            .unwrap();
+        assert_eq!(stored, state);
+    }
+}
+
+#[tokio::test]
+async fn an_attempt_that_is_not_due_cannot_begin() {
+    let mut fixture = Fixture::new(per_object()).await;
+    let (mut arrivals, ledger) = fixture.outbox();
+    fixture.store.inbox.try_record(event("evt_1", "a")).await.unwrap();
+    let job = arrived(&mut arrivals).await;
+    let begun = Begun { sequence: job.sequence, number: 1, at: NOW };
+    ledger.begin(begun).await.unwrap();
+    assert!(ledger.begin(begun).await.is_err());
+    ledger.settle(settlement(&job, Next::Delivered)).await.unwrap();
+    assert!(ledger.begin(begun).await.is_err());
+}
+
+#[tokio::test]
+async fn the_backlog_counts_what_waits_what_is_held_and_what_is_dead() {
+    let mut fixture = Fixture::new(per_object()).await;
+    let (mut arrivals, ledger) = fixture.outbox();
+    for n in 1..=6 {
+        let received_at = NOW.plus(Duration::from_secs(n));
+        let event = Received { received_at, ..event(&format!("evt_{n}"), &n.to_string()) };
+        fixture.store.inbox.try_record(event).await.unwrap();
+    }
+    let outcomes = [Next::Delivered, Next::Held, Next::Dead, Next::Retrying { due_at: later(60) }];
+    for next in outcomes {
+        let job = arrived(&mut arrivals).await;
+        ledger.settle(settlement(&job, next)).await.unwrap();
+    }
+    let backlog = fixture.store.archive.backlogs().await.unwrap().remove(0);
+    let expected =
+        archive::Backlog { target: "orders".into(), open: 3, oldest: Some(later(4)), held: 1, dead: 1 };
+    assert_eq!(backlog, expected);
+}

@@ -1,0 +1,144 @@
+//! Storing what attempts came to, and letting out the next of a lane.
+
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+use super::due;
+use crate::domain::clock::UnixMillis;
+use crate::domain::delivery::{Next, OnUncertain, State};
+use crate::store::outbox::{Begun, Job, Settlement, TargetId};
+
+/// Attempts kept for a delivery, the newest ones.
+const ATTEMPTS_KEPT: u32 = 100;
+
+/// Stores `settlement`. Answers the next delivery of the lane if this one has left it.
+pub(super) fn settle(
+    connection: &Connection,
+    target: TargetId,
+    settlement: &Settlement,
+    now: UnixMillis,
+) -> rusqlite::Result<Option<Job>> {
+    if !update_delivery(connection, target, settlement, now)? {
+        // Settled before: the answer to an earlier try of the same command was
+        // lost. A settled delivery never changes again.
+        return Ok(None);
+    }
+    insert_attempt(connection, target, settlement)?;
+    match (settlement.next, settlement.lane) {
+        (Next::Delivered | Next::Dead, Some(lane)) => release_next(connection, target, lane, now),
+        _ => Ok(None),
+    }
+}
+
+fn update_delivery(
+    connection: &Connection,
+    target: TargetId,
+    settlement: &Settlement,
+    now: UnixMillis,
+) -> rusqlite::Result<bool> {
+    let (state, due_at) = match settlement.next {
+        Next::Retrying { due_at } => (settlement.next.state(), Some(due_at.0)),
+        next => (next.state(), None),
+    };
+    let settled_at = matches!(settlement.next, Next::Delivered | Next::Dead).then_some(now.0);
+    let mut update = connection.prepare_cached(
+        "UPDATE delivery SET state = ?3, due_at = ?4, attempts = ?5, settled_at = ?6, \
+                lane = iif(?6 IS NULL, lane, NULL), first_attempt_at = coalesce(first_attempt_at, ?7) \
+         WHERE target_id = ?1 AND sequence = ?2 AND settled_at IS NULL \
+           AND (attempts < ?5 OR (attempts = ?5 AND state = 'sending'))",
+    )?;
+    let rows = update.execute(params![
+        target.0,
+        settlement.sequence,
+        state.as_str(),
+        due_at,
+        settlement.number,
+        settled_at,
+        settlement.started_at.0,
+    ])?;
+    Ok(rows == 1)
+}
+
+fn insert_attempt(
+    connection: &Connection,
+    target: TargetId,
+    settlement: &Settlement,
+) -> rusqlite::Result<()> {
+    let mut insert = connection.prepare_cached(
+        "INSERT INTO attempt (target_id, sequence, number, started_at, duration_ms, status, error, answer) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+    )?;
+    let answer = (!settlement.answer.is_empty()).then_some(&settlement.answer);
+    insert.execute(params![
+        target.0,
+        settlement.sequence,
+        settlement.number,
+        settlement.started_at.0,
+        i64::try_from(settlement.duration.as_millis()).unwrap_or(i64::MAX),
+        settlement.status,
+        settlement.error,
+        answer,
+    ])?;
+    if settlement.number > ATTEMPTS_KEPT {
+        let mut prune = connection
+            .prepare_cached("DELETE FROM attempt WHERE target_id = ?1 AND sequence = ?2 AND number <= ?3")?;
+        prune.execute(params![target.0, settlement.sequence, settlement.number - ATTEMPTS_KEPT])?;
+    }
+    Ok(())
+}
+
+/// Gives the first of those that wait in `lane` its turn.
+fn release_next(
+    connection: &Connection,
+    target: TargetId,
+    lane: i64,
+    now: UnixMillis,
+) -> rusqlite::Result<Option<Job>> {
+    let first = connection
+        .prepare_cached(
+            "SELECT sequence FROM delivery WHERE target_id = ?1 AND lane = ?2 ORDER BY rank, sequence LIMIT 1",
+        )?
+        .query_row(params![target.0, lane], |row| row.get::<_, i64>(0))
+        .optional()?;
+    let Some(sequence) = first else { return Ok(None) };
+    connection
+        .prepare_cached("UPDATE delivery SET due_at = ?3 WHERE target_id = ?1 AND sequence = ?2")?
+        .execute(params![target.0, sequence, now.0])?;
+    due::job(connection, target, sequence)
+}
+
+/// Stores that an attempt is about to go out, so that a crash leaves a trace of it.
+pub(super) fn begin(connection: &Connection, target: TargetId, attempt: &Begun) -> rusqlite::Result<()> {
+    let mut update = connection.prepare_cached(
+        "UPDATE delivery SET state = 'sending', due_at = NULL, attempts = ?3, \
+                first_attempt_at = coalesce(first_attempt_at, ?4) \
+         WHERE target_id = ?1 AND sequence = ?2 AND due_at IS NOT NULL",
+    )?;
+    let changed = update.execute(params![target.0, attempt.sequence, attempt.number, attempt.at.0])?;
+    if changed == 1 { Ok(()) } else { Err(rusqlite::Error::StatementChangedRows(changed)) }
+}
+
+/// Attempts found on the wire at start were cut off by the end of the process:
+/// nobody knows what came of them. Answers how many there were.
+pub(super) fn recover(
+    connection: &Connection,
+    target: TargetId,
+    on_uncertain: OnUncertain,
+    now: UnixMillis,
+) -> rusqlite::Result<u64> {
+    connection.execute(
+        "INSERT OR IGNORE INTO attempt (target_id, sequence, number, started_at, duration_ms, error) \
+         SELECT target_id, sequence, attempts, ?2, 0, 'the process ended while this attempt was on the wire' \
+         FROM delivery WHERE target_id = ?1 AND settled_at IS NULL AND state = 'sending'",
+        params![target.0, now.0],
+    )?;
+    let (state, due_at) = match on_uncertain {
+        OnUncertain::Hold => (State::Held, None),
+        OnUncertain::Retry => (State::Retrying, Some(now.0)),
+    };
+    let recovered = connection.execute(
+        "UPDATE delivery SET state = ?2, due_at = ?3 \
+         WHERE target_id = ?1 AND settled_at IS NULL AND state = 'sending'",
+        params![target.0, state.as_str(), due_at],
+    )?;
+    Ok(recovered as u64)
+}

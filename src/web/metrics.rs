@@ -1,0 +1,37 @@
+//! `/metrics`, in the Prometheus text format.
+
+use std::sync::Arc;
+
+use ::metrics::gauge;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::header::CONTENT_TYPE;
+
+use super::oldest_age;
+use super::readiness::Readiness;
+use crate::domain::clock::UnixMillis;
+use crate::store::archive::Backlog;
+use crate::telemetry::names;
+
+/// Renders the installed recorder's metrics as Prometheus text 0.0.4.
+pub type Render = Arc<dyn Fn() -> String + Send + Sync>;
+
+/// Shows every metric, the backlogs as they are now.
+pub(super) async fn show(State((readiness, render)): State<(Arc<Readiness>, Render)>) -> Response {
+    let view = &readiness.view;
+    match view.backlogs().await {
+        Ok(backlogs) => refresh(&backlogs, view.clock.now()),
+        // The rest is worth showing still; the gauges keep their last values.
+        Err(error) => tracing::warn!(%error, "backlog metrics not refreshed"),
+    }
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], render()).into_response()
+}
+
+fn refresh(backlogs: &[Backlog], now: UnixMillis) {
+    for backlog in backlogs {
+        let target = backlog.target.to_string();
+        #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53 deliveries")]
+        gauge!(names::BACKLOG, "target" => target.clone()).set(backlog.open as f64);
+        gauge!(names::BACKLOG_OLDEST, "target" => target).set(oldest_age(backlog, now));
+    }
+}

@@ -1,0 +1,247 @@
+//! Real sockets: what a client can and cannot take up.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+
+use axum::routing::get;
+use bytes::Bytes;
+use futures_util::stream;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::{Notify, mpsc};
+
+use super::*;
+
+/// Far longer than anything here takes: a test that reaches it has failed.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Generous, so that a test sees only the limit it is about.
+const GENEROUS: Limits = Limits { connections: 8, head: PATIENCE, stall: PATIENCE };
+
+/// A server with its two stops.
+struct Server {
+    address: SocketAddr,
+    stop: CancellationToken,
+    abandon: CancellationToken,
+    task: JoinSet<()>,
+}
+
+impl Server {
+    async fn start(router: Router, limits: Limits) -> Self {
+        Self::start_on(bind().await, router, limits)
+    }
+
+    fn start_on(listener: TcpListener, router: Router, limits: Limits) -> Self {
+        let address = listener.local_addr().unwrap();
+        let (stop, abandon) = (CancellationToken::new(), CancellationToken::new());
+        let mut task = JoinSet::new();
+        task.spawn(serve(listener, router, limits, stop.clone(), abandon.clone()));
+        Self { address, stop, abandon, task }
+    }
+
+    async fn client(&self) -> Client {
+        Client::of(self.address).await
+    }
+
+    /// Waits until `serve` has returned.
+    async fn ended(mut self) {
+        within(self.task.join_next()).await.unwrap().unwrap();
+    }
+}
+
+struct Client(TcpStream);
+
+async fn bind() -> TcpListener {
+    TcpListener::bind("127.0.0.1:0").await.unwrap()
+}
+
+impl Client {
+    async fn of(address: SocketAddr) -> Self {
+        Self(TcpStream::connect(address).await.unwrap())
+    }
+
+    async fn send(&mut self, text: &str) {
+        self.0.write_all(text.as_bytes()).await.unwrap();
+    }
+
+    async fn get(&mut self, path: &str) {
+        self.send(&format!("GET {path} HTTP/1.1\r\nhost: bridge\r\n\r\n")).await;
+    }
+
+    /// Reads until `end` has come.
+    async fn reads(&mut self, end: &str) -> String {
+        let mut read = String::new();
+        while !read.ends_with(end) {
+            let mut piece = [0; 1024];
+            let length = within(self.0.read(&mut piece)).await.unwrap();
+            assert!(length > 0, "closed after {read:?}");
+            read.push_str(std::str::from_utf8(&piece[..length]).unwrap());
+        }
+        read
+    }
+
+    /// Waits until the server has closed the connection; returns what came before.
+    async fn closed(&mut self) -> String {
+        let mut read = Vec::new();
+        // A reset is an end as well.
+        let _ = within(self.0.read_to_end(&mut read)).await;
+        String::from_utf8(read).unwrap()
+    }
+}
+
+async fn within<T>(work: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, work).await.expect("it should have happened long ago")
+}
+
+fn hello() -> Router {
+    Router::new().route("/", get(|| async { "hello" }))
+}
+
+/// A handler that reports each request and answers it when told to.
+fn held() -> (Router, mpsc::Receiver<()>, Arc<Notify>) {
+    let (entered, entries) = mpsc::channel(8);
+    let release = Arc::new(Notify::new());
+    let gate = Arc::clone(&release);
+    let handler = move || async move {
+        entered.send(()).await.unwrap();
+        gate.notified().await;
+        "held"
+    };
+    (Router::new().route("/", get(handler)), entries, release)
+}
+
+#[tokio::test]
+async fn requests_on_one_connection_are_answered_one_after_another() {
+    let server = Server::start(hello(), GENEROUS).await;
+    let mut client = server.client().await;
+    for _ in 0..3 {
+        client.get("/").await;
+        assert!(client.reads("hello").await.starts_with("HTTP/1.1 200 OK"));
+    }
+}
+
+#[tokio::test]
+async fn a_head_that_never_ends_is_cut_off() {
+    let limits = Limits { head: Duration::from_millis(50), ..GENEROUS };
+    let server = Server::start(hello(), limits).await;
+    let mut client = server.client().await;
+    client.send("GET / HTTP/1.1\r\nhost: br").await;
+    client.closed().await;
+}
+
+#[tokio::test]
+async fn a_connection_that_says_nothing_is_closed() {
+    let limits = Limits { head: Duration::from_millis(50), ..GENEROUS };
+    let server = Server::start(hello(), limits).await;
+    assert_eq!(server.client().await.closed().await, "");
+}
+
+#[tokio::test]
+async fn a_connection_that_says_nothing_more_is_closed() {
+    let listener = bind().await;
+    // Asks before anybody listens to it, so that its first head is never late.
+    let mut client = Client::of(listener.local_addr().unwrap()).await;
+    client.get("/").await;
+    let limits = Limits { head: Duration::from_millis(50), ..GENEROUS };
+    let _server = Server::start_on(listener, hello(), limits);
+    assert!(client.closed().await.ends_with("hello"));
+}
+
+#[tokio::test]
+async fn a_head_that_is_too_long_is_refused() {
+    let server = Server::start(hello(), GENEROUS).await;
+    let mut client = server.client().await;
+    client.send(&format!("GET / HTTP/1.1\r\nx: {}\r\n\r\n", "y".repeat(MAX_HEAD))).await;
+    assert!(client.closed().await.starts_with("HTTP/1.1 431"));
+}
+
+#[tokio::test]
+async fn an_answer_nobody_reads_is_given_up() {
+    /// Says when the answer is dropped.
+    struct Dropped(mpsc::Sender<()>);
+    impl Drop for Dropped {
+        fn drop(&mut self) {
+            self.0.try_send(()).unwrap();
+        }
+    }
+
+    let (dropped, mut drops) = mpsc::channel(1);
+    let endless = move || {
+        let guard = Dropped(dropped.clone());
+        async move {
+            Body::from_stream(stream::repeat_with(move || {
+                let _ = &guard;
+                Ok::<_, Infallible>(Bytes::from_static(&[b'x'; 16384]))
+            }))
+        }
+    };
+    let limits = Limits { stall: Duration::from_millis(50), ..GENEROUS };
+    let server = Server::start(Router::new().route("/", get(endless)), limits).await;
+    let mut client = server.client().await;
+    client.get("/").await;
+    assert_eq!(within(drops.recv()).await, Some(()));
+}
+
+#[tokio::test]
+async fn who_exceeds_the_cap_waits_for_a_slot() {
+    let limits = Limits { connections: 1, head: Duration::from_millis(200), ..GENEROUS };
+    let server = Server::start(hello(), limits).await;
+    let mut holder = server.client().await;
+    holder.send("GET / HTTP/1.1\r\n").await;
+    let mut waiting = server.client().await;
+    waiting.get("/").await;
+    // Without the cap the waiting client would be answered at once, long before
+    // the holder is cut off.
+    tokio::select! {
+        biased;
+        _ = holder.closed() => {}
+        answer = waiting.reads("hello") => panic!("answered beside the holder: {answer}"),
+    }
+    waiting.reads("hello").await;
+}
+
+#[tokio::test]
+async fn a_panic_is_answered_and_the_connection_goes_on() {
+    async fn broken() -> &'static str {
+        panic!("the handler is broken")
+    }
+    let server = Server::start(hello().route("/broken", get(broken)), GENEROUS).await;
+    let mut client = server.client().await;
+    client.get("/broken").await;
+    let answer = client.reads("}}").await;
+    assert!(answer.starts_with("HTTP/1.1 500") && answer.contains("internal_error"), "{answer}");
+    client.get("/").await;
+    client.reads("hello").await;
+}
+
+#[tokio::test]
+async fn at_the_stop_requests_in_flight_are_finished_and_nobody_else_is_let_in() {
+    let (router, mut entries, release) = held();
+    let server = Server::start(router, GENEROUS).await;
+    let (mut busy, mut silent) = (server.client().await, server.client().await);
+    busy.get("/").await;
+    within(entries.recv()).await.unwrap();
+
+    server.stop.cancel();
+    assert_eq!(silent.closed().await, "");
+    let refused = TcpStream::connect(server.address).await;
+    assert!(refused.is_err(), "the listener is still open");
+
+    release.notify_one();
+    let answer = busy.closed().await;
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("held"), "{answer}");
+    assert!(answer.contains("connection: close"), "{answer}");
+    server.ended().await;
+}
+
+#[tokio::test]
+async fn at_the_hard_stop_requests_in_flight_are_dropped() {
+    let (router, mut entries, _release) = held();
+    let server = Server::start(router, GENEROUS).await;
+    let mut busy = server.client().await;
+    busy.get("/").await;
+    within(entries.recv()).await.unwrap();
+    server.stop.cancel();
+    server.abandon.cancel();
+    assert_eq!(busy.closed().await, "");
+    server.ended().await;
+}

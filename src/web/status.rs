@@ -1,0 +1,118 @@
+//! `/status`: the state of every part, as JSON.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use serde::Serialize;
+use tokio::sync::watch;
+
+use super::readiness::Readiness;
+use super::{STORE_LIMIT, oldest_age, within};
+use crate::domain::clock::UnixMillis;
+use crate::domain::status::{StreamStatus, TargetStatus, WebhookStatus};
+use crate::store::archive::{Backlog, Summary};
+
+/// The whole page.
+#[derive(Serialize)]
+pub(super) struct Page {
+    version: &'static str,
+    uptime_seconds: u64,
+    ready: bool,
+    /// Why it is not; empty if it is.
+    reasons: Vec<String>,
+    streams: Vec<StreamStatus>,
+    webhooks: Vec<WebhookStatus>,
+    store: Store,
+    targets: Vec<Target>,
+}
+
+/// The store, as far as it answers.
+#[derive(Serialize)]
+struct Store {
+    committing: bool,
+    error: Option<String>,
+    #[serde(flatten)]
+    holdings: Option<Holdings>,
+}
+
+#[derive(Serialize)]
+struct Holdings {
+    events: i64,
+    first_sequence: i64,
+    last_sequence: i64,
+    engine: String,
+}
+
+/// A target: its dispatcher's state beside what the store holds for it.
+#[derive(Serialize)]
+struct Target {
+    #[serde(flatten)]
+    status: TargetStatus,
+    #[serde(flatten)]
+    backlog: Option<Waiting>,
+}
+
+#[derive(Serialize)]
+struct Waiting {
+    backlog: u64,
+    backlog_oldest_seconds: f64,
+    backlog_oldest_at: Option<UnixMillis>,
+    held: u64,
+    dead: u64,
+}
+
+/// Shows the state of every part. What the store does not tell is left out, and
+/// `store.error` says why.
+pub(super) async fn show(State(readiness): State<Arc<Readiness>>) -> Json<Page> {
+    let view = &readiness.view;
+    let (verdict, summary, backlogs) =
+        tokio::join!(readiness.look(), within(STORE_LIMIT, view.archive.summary()), view.backlogs());
+    let unread = summary.as_ref().err().or(backlogs.as_ref().err()).cloned();
+    let now = view.clock.now();
+    let backlogs = backlogs.unwrap_or_default();
+    Json(Page {
+        version: env!("CARGO_PKG_VERSION"),
+        uptime_seconds: view.uptime().as_secs(),
+        ready: verdict.reasons.is_empty(),
+        reasons: verdict.reasons,
+        streams: current(&view.streams),
+        webhooks: current(&view.webhooks),
+        store: Store {
+            committing: verdict.store_failure.is_none(),
+            error: verdict.store_failure.or(unread),
+            holdings: summary.ok().map(Holdings::from),
+        },
+        targets: current(&view.targets)
+            .into_iter()
+            .map(|status| Target::new(status, &backlogs, now))
+            .collect(),
+    })
+}
+
+fn current<T: Clone>(parts: &[watch::Receiver<T>]) -> Vec<T> {
+    parts.iter().map(|part| part.borrow().clone()).collect()
+}
+
+impl From<Summary> for Holdings {
+    fn from(summary: Summary) -> Self {
+        let Summary { first_sequence, last_sequence, engine } = summary;
+        // Sequences have no gaps, and an empty store has 0 for both.
+        let events = if last_sequence == 0 { 0 } else { last_sequence - first_sequence + 1 };
+        Self { events, first_sequence, last_sequence, engine }
+    }
+}
+
+impl Target {
+    fn new(status: TargetStatus, backlogs: &[Backlog], now: UnixMillis) -> Self {
+        let backlog = backlogs.iter().find(|backlog| backlog.target == status.name);
+        let backlog = backlog.map(|backlog| Waiting {
+            backlog: backlog.open,
+            backlog_oldest_seconds: oldest_age(backlog, now),
+            backlog_oldest_at: backlog.oldest,
+            held: backlog.held,
+            dead: backlog.dead,
+        });
+        Self { status, backlog }
+    }
+}

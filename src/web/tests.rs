@@ -1,0 +1,289 @@
+//! The pages, through the routers and with a real store.
+
+use std::thread::JoinHandle;
+
+use axum::body::Body;
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request};
+use http_body_util::BodyExt;
+use metrics_exporter_prometheus::PrometheusBuilder;
+use serde_json::Value;
+use tempfile::TempDir;
+use tower::ServiceExt;
+
+use super::*;
+use crate::domain::delivery::Ordering;
+use crate::domain::event::{Received, Source};
+use crate::domain::filter::TypeFilter;
+use crate::domain::status::Circuit;
+use crate::pepay::envelope;
+use crate::store::{self, Durability, Route, Store, Writer};
+
+/// 2024-12-21T11:20:00Z.
+pub(super) const NOW: UnixMillis = UnixMillis(1_734_780_000_000);
+
+/// A bridge to look at: a store with one target, one stream, one webhook. The
+/// process started 90 seconds ago.
+pub(super) struct Shown {
+    pub(super) view: View,
+    store: Store,
+    writer: Option<Writer>,
+    running: Option<JoinHandle<()>>,
+    stream: watch::Sender<StreamStatus>,
+    _folder: TempDir,
+}
+
+impl Shown {
+    /// With a store that does not commit yet.
+    pub(super) async fn idle() -> Self {
+        let folder = TempDir::new().unwrap();
+        let settings = store::Settings {
+            path: folder.path().join("test.db"),
+            durability: Durability::Normal,
+            payload_retention: Duration::from_hours(24),
+            dedupe_retention: Duration::from_hours(48),
+        };
+        let route = Route { target: "orders".into(), types: TypeFilter::any(), ordering: Ordering::None };
+        let clock = Clock::from_fn(|| NOW);
+        let (store, writer) = Store::open(&settings, vec![route], clock.clone()).await.unwrap();
+        let started = UnixMillis(NOW.0 - 90_000);
+        let mut status = StreamStatus::new("commerce".into(), started);
+        (status.connected, status.ever_connected) = (true, true);
+        let (stream, streams) = watch::channel(status);
+        let webhook = WebhookStatus {
+            name: "default".into(),
+            path: "/webhooks/pepay".into(),
+            last_event: None,
+            last_rejection: None,
+        };
+        let target = TargetStatus {
+            name: "orders".into(),
+            in_flight: 2,
+            circuit: Circuit::Closed,
+            paused: false,
+            last_error: None,
+            last_delivered_at: None,
+        };
+        let view = View {
+            archive: store.archive.clone(),
+            streams: vec![streams],
+            webhooks: vec![watch::channel(webhook).1],
+            targets: vec![watch::channel(target).1],
+            clock,
+            started,
+            stopping: CancellationToken::new(),
+        };
+        Self { view, store, writer: Some(writer), running: None, stream, _folder: folder }
+    }
+
+    /// With a store that commits.
+    pub(super) async fn new() -> Self {
+        let mut shown = Self::idle().await;
+        let writer = shown.writer.take().unwrap();
+        shown.running = Some(std::thread::spawn(|| writer.run()));
+        shown
+    }
+
+    /// Ends the store.
+    pub(super) async fn close(&mut self) {
+        self.store.close().await;
+        self.running.take().unwrap().join().unwrap();
+    }
+
+    /// Stores an event that arrived this many seconds ago, for the target to receive.
+    async fn store_event(&self, id: &str, seconds_ago: i64) {
+        let body = format!(
+            r#"{{"id":"{id}","object":"event","type":"test.ping","created":1734780000,"data":{{"object":{{}}}}}}"#
+        );
+        let received = Received {
+            event: envelope::parse(Bytes::from(body)).unwrap(),
+            source: Source::Stream,
+            origin: "commerce".into(),
+            environment: None,
+            received_at: UnixMillis(NOW.0 - seconds_ago * 1000),
+        };
+        self.store.inbox.try_record(received).await.unwrap();
+    }
+
+    fn public(&self) -> Router {
+        public(self.view.clone())
+    }
+
+    fn admin(&self, token: Option<&str>) -> Router {
+        let render: Render = Arc::new(|| "rendered".to_owned());
+        admin(self.view.clone(), render, token.map(SecretString::from).as_ref())
+    }
+}
+
+async fn ask(
+    router: Router,
+    method: Method,
+    path: &str,
+    bearer: Option<&str>,
+) -> (StatusCode, HeaderMap, String) {
+    let mut request = Request::builder().method(method).uri(path);
+    if let Some(value) = bearer {
+        request = request.header("authorization", value);
+    }
+    let (parts, body) = router.oneshot(request.body(Body::empty()).unwrap()).await.unwrap().into_parts();
+    let body = body.collect().await.unwrap().to_bytes();
+    (parts.status, parts.headers, String::from_utf8(body.to_vec()).unwrap())
+}
+
+async fn page(router: Router, path: &str) -> (StatusCode, Value) {
+    let (status, headers, body) = ask(router, Method::GET, path, None).await;
+    assert_eq!(headers["content-type"], "application/json");
+    (status, serde_json::from_str(&body).unwrap())
+}
+
+#[tokio::test]
+async fn both_listeners_tell_that_the_process_lives() {
+    let shown = Shown::idle().await;
+    let expected = json!({ "status": "ok", "version": env!("CARGO_PKG_VERSION"), "uptime_seconds": 90 });
+    assert_eq!(page(shown.public(), "/healthz").await, (StatusCode::OK, expected.clone()));
+    assert_eq!(page(shown.admin(None), "/healthz").await, (StatusCode::OK, expected));
+}
+
+#[tokio::test]
+async fn ready_is_a_store_that_commits_and_sources_that_work() {
+    let shown = Shown::new().await;
+    for router in [shown.public(), shown.admin(None)] {
+        assert_eq!(page(router, "/readyz").await, (StatusCode::OK, json!({ "ready": true })));
+    }
+}
+
+#[tokio::test]
+async fn every_reason_not_to_be_ready_is_named() {
+    let mut shown = Shown::new().await;
+    shown.stream.send_modify(|status| (status.connected, status.ever_connected) = (false, false));
+    shown.view.stopping.cancel();
+    shown.close().await;
+    let (status, body) = page(shown.public(), "/readyz").await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    let expected = json!({ "ready": false, "reasons": [
+        "shutting down",
+        "the store is unavailable: it has stopped",
+        "stream commerce has not been connected since the start",
+    ]});
+    assert_eq!(body, expected);
+}
+
+#[tokio::test]
+async fn the_status_shows_every_part() {
+    let shown = Shown::new().await;
+    shown.store_event("evt_1", 30).await;
+    shown.store_event("evt_2", 10).await;
+    let (status, body) = page(shown.admin(None), "/status").await;
+    assert_eq!(status, StatusCode::OK);
+    let engine = body["store"]["engine"].clone();
+    assert!(engine.as_str().unwrap().starts_with("SQLite "));
+    let expected = json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "uptime_seconds": 90,
+        "ready": true,
+        "reasons": [],
+        "streams": [serde_json::to_value(&*shown.stream.borrow()).unwrap()],
+        "webhooks": [{ "name": "default", "path": "/webhooks/pepay", "last_event": null, "last_rejection": null }],
+        "store": {
+            "committing": true, "error": null, "engine": engine,
+            "events": 2, "first_sequence": 1, "last_sequence": 2,
+        },
+        "targets": [{
+            "name": "orders", "in_flight": 2, "circuit": "closed", "paused": false,
+            "last_error": null, "last_delivered_at": null,
+            "backlog": 2, "backlog_oldest_seconds": 30.0, "backlog_oldest_at": "2024-12-21T11:19:30.000Z",
+            "held": 0, "dead": 0,
+        }],
+    });
+    assert_eq!(body, expected);
+}
+
+#[tokio::test]
+async fn the_status_of_a_stopped_store_says_so_and_shows_the_rest() {
+    let mut shown = Shown::new().await;
+    shown.close().await;
+    let (status, body) = page(shown.admin(None), "/status").await;
+    assert_eq!((status, &body["ready"]), (StatusCode::OK, &json!(false)));
+    assert_eq!(body["store"]["committing"], json!(false));
+    assert_eq!(body["store"]["error"], json!("the store is unavailable: it has stopped"));
+    assert_eq!(body["streams"][0]["connected"], json!(true));
+}
+
+#[tokio::test]
+async fn metrics_show_the_backlog_as_it_is_now() {
+    let shown = Shown::new().await;
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let handle = recorder.handle();
+    let _installed = ::metrics::set_default_local_recorder(&recorder);
+    let scrape = async || {
+        let handle = handle.clone();
+        let router = admin(shown.view.clone(), Arc::new(move || handle.render()), None);
+        let (status, headers, body) = ask(router, Method::GET, "/metrics", None).await;
+        assert_eq!(
+            (status, &headers["content-type"]),
+            (StatusCode::OK, &"text/plain; version=0.0.4; charset=utf-8".parse().unwrap())
+        );
+        body
+    };
+    let empty = scrape().await;
+    assert!(empty.contains("pepay_bridge_backlog{target=\"orders\"} 0\n"), "{empty}");
+    assert!(empty.contains("pepay_bridge_backlog_oldest_seconds{target=\"orders\"} 0\n"), "{empty}");
+    shown.store_event("evt_1", 30).await;
+    let filled = scrape().await;
+    assert!(filled.contains("pepay_bridge_backlog{target=\"orders\"} 1\n"), "{filled}");
+    assert!(filled.contains("pepay_bridge_backlog_oldest_seconds{target=\"orders\"} 30\n"), "{filled}");
+}
+
+#[tokio::test]
+async fn the_token_guards_everything_but_health() {
+    let shown = Shown::new().await;
+    for path in ["/metrics", "/status", "/nowhere"] {
+        for bearer in [
+            None,
+            Some("hunter2"),
+            Some("Bearer"),
+            Some("Bearer hunter"),
+            Some("Bearer hunter22"),
+            Some("Basic hunter2"),
+        ] {
+            let (status, headers, body) = ask(shown.admin(Some("hunter2")), Method::GET, path, bearer).await;
+            assert_eq!(status, StatusCode::UNAUTHORIZED, "{path} with {bearer:?}");
+            assert_eq!(headers["www-authenticate"], "Bearer realm=\"pepay-bridge\"");
+            assert!(body.contains("\"unauthorized\""), "{body}");
+        }
+    }
+    for path in ["/healthz", "/readyz"] {
+        assert_eq!(ask(shown.admin(Some("hunter2")), Method::GET, path, None).await.0, StatusCode::OK);
+    }
+    for bearer in ["Bearer hunter2", "bearer  hunter2"] {
+        let (status, _, body) =
+            ask(shown.admin(Some("hunter2")), Method::GET, "/metrics", Some(bearer)).await;
+        assert_eq!((status, &*body), (StatusCode::OK, "rendered"));
+    }
+}
+
+#[tokio::test]
+async fn the_public_listener_shows_health_and_nothing_else() {
+    let shown = Shown::new().await;
+    for path in ["/", "/metrics", "/status", "/healthz/"] {
+        let (status, body) = page(shown.public(), path).await;
+        assert_eq!((status, &body["error"]["code"]), (StatusCode::NOT_FOUND, &json!("not_found")), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn pages_are_only_read() {
+    let shown = Shown::new().await;
+    for (router, path) in [
+        (shown.public(), "/healthz"),
+        (shown.public(), "/readyz"),
+        (shown.admin(None), "/readyz"),
+        (shown.admin(None), "/status"),
+        (shown.admin(None), "/metrics"),
+    ] {
+        let (status, headers, body) = ask(router, Method::POST, path, None).await;
+        assert_eq!(status, StatusCode::METHOD_NOT_ALLOWED, "{path}");
+        assert_eq!(headers["allow"], "GET,HEAD");
+        assert!(body.contains("\"method_not_allowed\""), "{body}");
+    }
+}

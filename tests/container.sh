@@ -1,0 +1,165 @@
+#!/usr/bin/env bash
+# Builds the unchanged Dockerfile with buildah and checks the image with podman, without an
+# image registry: the two base images are stand-ins made by tests/container/bases.sh.
+#
+# Needs root, Debian 12, buildah, podman with runc or crun, and cargo's registry (filled
+# beforehand or within reach). Where that is missing it says so and exits 0.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+skip() {
+  printf '\n*** SKIPPED: the container image was not tested: %s ***\n\n' "$*"
+  exit 0
+}
+fail() {
+  printf 'container: FAILED: %s\n' "$*" >&2
+  [ -z "${bridge_pid:-}" ] || podman logs bridge 2>&1 | tail -n 40 >&2 || true
+  exit 1
+}
+pass() { printf 'container: ok: %s\n' "$*"; }
+equal() { # WHAT EXPECTED ACTUAL
+  [ "$2" = "$3" ] || fail "$1 is '$3', expected '$2'"
+  pass "$1 is '$3'"
+}
+# until_true SECONDS COMMAND...: asks until the answer is yes; the image has nothing to wait on.
+until_true() {
+  local deadline=$((SECONDS + $1))
+  shift
+  until "$@" >/dev/null 2>&1; do
+    [ "$SECONDS" -lt "$deadline" ] || return 1
+    read -rt 0.2 <> <(:) || true
+  done
+}
+
+[ "$(uname -s)" = Linux ] || skip "not Linux"
+[ "$(id -u)" = 0 ] || skip "not root"
+grep -q '^VERSION_CODENAME=bookworm$' /etc/os-release 2>/dev/null || skip "not Debian 12, whose packages make the stand-in bases"
+for tool in buildah podman nsenter apt-get dpkg-deb python3 cargo rustc; do
+  command -v "$tool" >/dev/null || skip "$tool is missing"
+done
+# runc first: it also runs where the machine mounts both generations of cgroups.
+runtime=$(command -v runc || command -v crun) || skip "runc and crun are missing"
+
+work=$(mktemp -d "${TMPDIR:-/var/tmp}/pepay-bridge-container.XXXXXX")
+target_pid=
+cleanup() {
+  [ -z "$target_pid" ] || kill "$target_pid" 2>/dev/null || true
+  podman rm --force --all --time 0 >/dev/null 2>&1 || true
+  podman image umount --all >/dev/null 2>&1 || true
+  buildah rm --all >/dev/null 2>&1 || true
+  umount "$work/storage/overlay" 2>/dev/null || true
+  rm -rf --one-file-system "$work"
+}
+trap cleanup EXIT
+
+# A storage of its own: the machine's images are neither used nor touched. What cargo
+# built in the container is kept for the next run.
+cache=$PWD/target/container
+mkdir -p "$cache"
+cat >"$work/storage.conf" <<TOML
+[storage]
+driver = "overlay"
+graphroot = "$work/storage"
+runroot = "$work/run"
+TOML
+# Low limits: podman's own are high, and raising them takes a capability that a CI machine may lack.
+cat >"$work/containers.conf" <<TOML
+[containers]
+default_ulimits = ["nofile=4096:4096", "nproc=1024:1024"]
+[engine]
+runtime = "$(basename "$runtime")"
+cgroup_manager = "cgroupfs"
+events_logger = "none"
+tmp_dir = "$work/libpod"
+TOML
+export CONTAINERS_STORAGE_CONF=$work/storage.conf CONTAINERS_CONF=$work/containers.conf
+export TMPDIR=$cache BUILDAH_ISOLATION=chroot DISABLE_HC_SYSTEMD=true
+probe=$(buildah from scratch 2>&1) || {
+  sed -i 's/"overlay"/"vfs"/' "$work/storage.conf"
+  probe=$(buildah from scratch 2>&1) || skip "buildah cannot make a container here: $probe"
+}
+buildah rm "$probe" >/dev/null
+
+# shellcheck source=tests/container/bases.sh
+. tests/container/bases.sh
+make_builder || skip "the builder's stand-in could not be made"
+make_runtime || skip "the runtime's stand-in could not be made"
+loader=$(ldd /bin/true | grep -o '/lib[^ ]*ld-linux[^ ]*')
+answer=$(podman run --rm --network none --entrypoint "$loader" "$runtime_name" --version 2>&1) ||
+  skip "podman cannot run a container here: $answer"
+pass "the stand-in bases are made and run"
+
+cargo vendor --quiet --locked --versioned-dirs "$work/vendor" >/dev/null
+commit=$(git rev-parse HEAD 2>/dev/null || echo unknown)
+buildah build --pull-never --format docker --layers=false --build-arg PEPAY_BRIDGE_COMMIT="$commit" \
+  --volume "$(rustc --print sysroot):/usr/local/rust:ro" --volume "$work/vendor:/vendor:ro" \
+  --tag localhost/pepay-bridge:test .
+image=localhost/pepay-bridge:test
+
+inspect() { podman image inspect --format "$1" "$image"; }
+equal "the user" 65532:65532 "$(inspect '{{.Config.User}}')"
+equal "the entry point" '[/usr/local/bin/pepay-bridge] [run]' "$(inspect '{{.Config.Entrypoint}} {{.Config.Cmd}}')"
+equal "the stop signal" SIGTERM "$(inspect '{{.Config.StopSignal}}')"
+equal "the health check" '[CMD /usr/local/bin/pepay-bridge health]' "$(inspect '{{.HealthCheck.Test}}')"
+equal "the version label" "$(cargo pkgid | sed 's/.*[#@]//')" "$(inspect '{{index .Labels "org.opencontainers.image.version"}}')"
+equal "the revision label" "$commit" "$(inspect '{{index .Labels "org.opencontainers.image.revision"}}')"
+
+root=$(podman image mount "$image")
+shells=$(find "$root" \( -name '*sh' -o -name busybox -o -name toybox \) -perm /111 \( -type f -o -type l \))
+equal "the list of shells" "" "$shells"
+podman image umount "$image" >/dev/null
+total=$(inspect '{{.Size}}')
+base=$(podman image inspect --format '{{.Size}}' "$runtime_name")
+printf 'container: size: %d kB in all: %d kB ours, %d kB of the stand-in base\n' \
+  $((total / 1000)) $(((total - base) / 1000)) $((base / 1000))
+[ "$total" -lt 60000000 ] || fail "the image has $total bytes, 60 MB are allowed"
+
+# The release of the image under the strictest settings of docker-compose.yml. Its network
+# is a loopback of its own, entered from outside: nothing here can be in the way.
+secret=container-test-secret
+signing_secret="whsec_$(printf 'container-test-signing-key-0001' | base64)"
+podman run --detach --name bridge --network none --read-only --read-only-tmpfs=false \
+  --cap-drop all --security-opt no-new-privileges --memory 256m --pids-limit 128 \
+  --volume bridge-data:/data --health-interval disable \
+  --env PEPAY_BRIDGE__WEBHOOKS__DEFAULT__SECRETS="$secret" \
+  --env PEPAY_BRIDGE__TARGETS__ORDERS__URL=http://127.0.0.1:8000/events \
+  --env PEPAY_BRIDGE__TARGETS__ORDERS__SIGNING_SECRET="$signing_secret" \
+  --env PEPAY_BRIDGE__TARGETS__ORDERS__RETRY_MIN=100ms \
+  "$image" >/dev/null
+enter_bridge() {
+  bridge_pid=$(podman inspect --format '{{.State.Pid}}' bridge)
+  in_bridge=(nsenter --net --target "$bridge_pid")
+}
+send() { "${in_bridge[@]}" python3 tests/container/webhook.py http://127.0.0.1:8080/webhooks/pepay "$@"; }
+
+enter_bridge
+until_true 30 podman healthcheck run bridge || fail "not healthy after 30 seconds"
+pass "it becomes healthy by its own health check"
+equal "the uid in the container" 65532 "$(awk '$1 == "Uid:" { print $2 }' "/proc/$bridge_pid/status")"
+equal "the capabilities" 0000000000000000 "$(awk '$1 == "CapEff:" { print $2 }' "/proc/$bridge_pid/status")"
+equal "the root file system" ro "$(awk '$5 == "/" { split($6, flags, ","); print flags[1] }' "/proc/$bridge_pid/mountinfo")"
+
+"${in_bridge[@]}" env SIGNING_SECRET="$signing_secret" python3 demo/target.py 127.0.0.1:8000 >"$work/target.log" &
+target_pid=$!
+equal "the answer to a webhook" '200 {"ok":true,"duplicate":false}' "$(send "$secret" evt_1 | tr -d ' ')"
+equal "the answer to its repetition" '200 {"ok":true,"duplicate":true}' "$(send "$secret" evt_1)"
+equal "the status of a forged webhook" 400 "$(send forged evt_2 | cut -d' ' -f1)"
+until_true 30 grep -q 'evt_1 ' "$work/target.log" || fail "the target got nothing within 30 seconds"
+equal "what the target got" "1 signed evt_1 commerce.order.updated" "$(cut -d' ' -f1-4 "$work/target.log")"
+
+podman stop --time 30 bridge >/dev/null
+equal "the exit code after SIGTERM" 0 "$(podman inspect --format '{{.State.ExitCode}}' bridge)"
+podman start bridge >/dev/null
+enter_bridge
+until_true 30 podman healthcheck run bridge || fail "not healthy again after a restart"
+equal "the answer to the same webhook after a restart" '200 {"ok":true,"duplicate":true}' "$(send "$secret" evt_1)"
+podman stop --time 30 bridge >/dev/null
+equal "the exit code after the second SIGTERM" 0 "$(podman inspect --format '{{.State.ExitCode}}' bridge)"
+
+version=$(podman run --rm --network none "$image" --version)
+[[ $version == *"${commit:0:7}"* ]] || fail "--version does not name the commit $commit: $version"
+pass "--version names the commit: $version"
+code=0
+podman run --rm --network none "$image" run >/dev/null 2>&1 || code=$?
+equal "the exit code without a configuration" 2 "$code"
+printf 'container: all checks passed\n'

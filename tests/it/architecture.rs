@@ -1,0 +1,222 @@
+//! The import rule: which room of `src/` may name which other, so that an event
+//! flows one way and each room can be read alone. Test code is free to reach
+//! further; it has to build what it tests.
+
+mod scan;
+
+use std::path::{Path, PathBuf};
+use std::{fmt, fs, io};
+
+use scan::{paths, tokens};
+
+/// Every room and what it may name besides itself.
+const ROOMS: &[(&str, &[&str])] = &[
+    ("domain", &[]),
+    ("lifecycle", &[]),
+    ("telemetry", &[]),
+    ("pepay", &["domain"]),
+    ("store", &["domain"]),
+    ("source", &["domain", "pepay", "store::inbox"]),
+    ("delivery", &["domain", "store::outbox"]),
+    ("web", &["domain", "store::archive"]),
+    ("simulator", &["pepay", "domain"]),
+    ("config", SETTINGS),
+    ("cli", &["app", "config", "telemetry", "simulator", "domain", "lifecycle", "pepay::signature"]),
+    ("app", &[ANYTHING]),
+    ("main", &["cli", "app", "telemetry"]),
+    ("lib", &[]),
+];
+
+/// The types that configuration is turned into; it sees no other part of a room.
+const SETTINGS: &[&str] = &[
+    "domain",
+    "pepay::account::Account",
+    "pepay::signature::SigningKey",
+    "store::Settings",
+    "store::Durability",
+    "source::stream::Settings",
+    "source::stream::Endpoint",
+    "source::stream::Auth",
+    "source::stream::StartFrom",
+    "source::webhook::Settings",
+    "delivery::Settings",
+    "delivery::ClientIdentity",
+    "delivery::sign::SigningKey",
+    "telemetry::Format",
+    "telemetry::Settings",
+    "web::Settings",
+];
+
+/// The table of metric names: the one thing that every room may name.
+const EVERYWHERE: &str = "telemetry::names";
+const ANYTHING: &str = "*";
+
+/// Libraries that belong to one place, and the files that are that place.
+const LIBRARIES: &[(&[&str], &[&str])] = &[
+    (&["sqlx", "rusqlite", "libsqlite3_sys"], &["src/store.rs", "src/store/"]),
+    (
+        &["tungstenite", "tokio_tungstenite"],
+        &["src/source/stream/wire.rs", "src/simulator.rs", "src/simulator/"],
+    ),
+];
+
+/// Beyond this a file says more than one thing.
+const LONGEST_FILE: usize = 400;
+
+#[derive(Debug, PartialEq, Eq)]
+struct Violation {
+    file: String,
+    line: usize,
+    rule: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}: {}", self.file, self.line, self.rule)
+    }
+}
+
+/// What `source`, the content of `file` (a path like `src/web/health.rs`), does against the rules.
+fn violations(file: &str, source: &str) -> Vec<Violation> {
+    let violation = |line, rule| Violation { file: file.to_owned(), line, rule };
+    let mut found = Vec::new();
+    let lines = source.lines().count();
+    if lines > LONGEST_FILE {
+        found.push(violation(lines, format!("a file has at most {LONGEST_FILE} lines")));
+    }
+    let module: Vec<&str> = file.trim_start_matches("src/").trim_end_matches(".rs").split('/').collect();
+    let room = module[0];
+    let Some((_, allowed)) = ROOMS.iter().find(|(name, _)| *name == room) else {
+        found.push(violation(1, format!("the room `{room}` has no line in the import rule")));
+        return found;
+    };
+    if module.contains(&"tests") {
+        return found;
+    }
+    let tokens = tokens(source);
+    let depth = if matches!(room, "main" | "lib") { 0 } else { module.len() };
+    for named in paths(&tokens, depth) {
+        let may = |prefix: &str| {
+            prefix == ANYTHING || prefix.split("::").eq(named.path.iter().take(prefix.split("::").count()))
+        };
+        if !may(room) && !may(EVERYWHERE) && !allowed.iter().any(|prefix| may(prefix)) {
+            let path = named.path.join("::");
+            let list =
+                if allowed.is_empty() { "nothing of the crate".to_owned() } else { allowed.join(", ") };
+            found.push(violation(named.line, format!("`{room}` may not name `{path}`; it may name {list}")));
+        }
+    }
+    for (libraries, places) in LIBRARIES {
+        if places.iter().any(|place| file.starts_with(place)) {
+            continue;
+        }
+        for token in tokens.iter().filter(|token| libraries.contains(&token.text.as_str())) {
+            let rule = format!("`{}` may be named only in {}", token.text, places.join(", "));
+            found.push(violation(token.line, rule));
+        }
+    }
+    found
+}
+
+fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            rust_files(&path, found)?;
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn every_file_of_src_keeps_the_import_rule() {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = Vec::new();
+    rust_files(&top.join("src"), &mut files).unwrap();
+    files.sort();
+    assert!(files.contains(&top.join("src/domain/event.rs")), "the scan found no source: {files:?}");
+    let found: Vec<String> = files
+        .iter()
+        .flat_map(|path| {
+            let file = path.strip_prefix(top).unwrap().to_str().unwrap();
+            violations(file, &fs::read_to_string(path).unwrap())
+        })
+        .map(|violation| violation.to_string())
+        .collect();
+    assert!(found.is_empty(), "\n{}\n", found.join("\n"));
+}
+
+/// The lines and rules that `source` breaks as the content of `file`.
+fn broken(file: &str, source: &str) -> Vec<String> {
+    violations(file, source).iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn a_forbidden_import_is_named_with_file_line_and_rule() {
+    let source = "//! Health.\n\nuse crate::domain::clock::Clock;\nuse crate::delivery::Settings;\n";
+    assert_eq!(
+        broken("src/web/health.rs", source),
+        ["src/web/health.rs:4: `web` may not name `delivery::Settings`; it may name domain, store::archive"]
+    );
+}
+
+#[test]
+fn a_forbidden_path_is_found_in_groups_expressions_and_climbs() {
+    let lines = |file, source| -> Vec<usize> {
+        violations(file, source).iter().map(|violation| violation.line).collect()
+    };
+    let group = "use crate::{\n    domain::event::{Event, EventId},\n    store::{\n        inbox::Inbox,\n        outbox as out,\n    },\n    web,\n};\n";
+    assert_eq!(lines("src/source/webhook.rs", group), [5, 7]);
+    let expression = "fn f<'a>(x: &'a str) -> char {\n    crate::config::load::<u8>(x);\n    'c'\n}\n";
+    assert_eq!(lines("src/delivery.rs", expression), [2]);
+    let climb = "use super::super::config;\nuse super::sign;\n";
+    assert_eq!(lines("src/delivery/client.rs", climb), [1]);
+    assert_eq!(lines("src/main.rs", "use pepay_bridge::{cli, store};\n"), [1]);
+    assert_eq!(
+        lines("src/source/webhook.rs", "use crate::store;\n"),
+        [1],
+        "a whole room is more than its handle"
+    );
+}
+
+#[test]
+fn what_a_room_may_name_passes() {
+    let source = "use crate::domain::{clock::Clock, event::{self, Event}};\nuse crate::store::inbox::*;\n\
+                  use crate::telemetry::names;\nuse super::stream;\nuse self::stream::wire;\npub(crate) fn f() {}\n\
+                  pub(in crate::source) fn g() { crate::source::stream::run() }\n";
+    assert_eq!(broken("src/source/backfill.rs", source), [""; 0]);
+    assert_eq!(broken("src/app.rs", "use crate::{config, delivery, store, web};\n"), [""; 0]);
+}
+
+#[test]
+fn comments_strings_and_tests_are_not_production_code() {
+    let source = "//! [`web`](crate::web)\n/* use crate::web; /* nested */ use crate::web; */\n\
+                  const A: &str = \"crate::web \\\" crate::web\";\nconst B: &str = r#\"crate::web \" \"#;\n\
+                  #[cfg(test)]\nmod tests {\n    use crate::web;\n    fn f() { if true { sqlx() } }\n}\n\
+                  #[cfg(test)]\nmod more_tests;\nuse crate::web;\n";
+    let found = violations("src/domain/event.rs", source);
+    assert_eq!(found.iter().map(|violation| violation.line).collect::<Vec<_>>(), [12]);
+    assert_eq!(broken("src/delivery/lanes/tests.rs", "use crate::store::inbox::Inbox;\n"), [""; 0]);
+}
+
+#[test]
+fn a_library_outside_its_place_is_found() {
+    let source = "use rusqlite::Connection;\nuse tokio_tungstenite::tungstenite::Message;\n";
+    let lines =
+        |file| -> Vec<usize> { violations(file, source).iter().map(|violation| violation.line).collect() };
+    assert_eq!(lines("src/web/status.rs"), [1, 2, 2]);
+    assert_eq!(lines("src/store/writer.rs"), [2, 2]);
+    assert_eq!(lines("src/source/stream/wire.rs"), [1]);
+    assert_eq!(lines("src/source/stream/state.rs"), [1, 2, 2]);
+}
+
+#[test]
+fn a_long_file_and_an_unknown_room_are_found() {
+    let long = "\n".repeat(LONGEST_FILE + 1);
+    assert_eq!(broken("src/web.rs", &long), ["src/web.rs:401: a file has at most 400 lines"]);
+    assert_eq!(broken("src/web.rs", &"\n".repeat(LONGEST_FILE)), [""; 0]);
+    let unknown = broken("src/helpers.rs", "");
+    assert_eq!(unknown, ["src/helpers.rs:1: the room `helpers` has no line in the import rule"]);
+}

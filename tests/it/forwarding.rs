@@ -1,0 +1,167 @@
+//! From Pepay to the targets: each event once, as it was sent.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use http::StatusCode;
+use pepay_bridge::simulator::target::Reaction;
+
+use crate::support::soon;
+use crate::support::world::{SHORT, World, acknowledged, assert_each_once};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_hundred_events_over_both_sources_reach_each_matching_target_once_byte_for_byte() {
+    let mut world = World::new(World::with_duplicates()).await;
+    let (everything, orders) = (world.target("everything").await, world.target("orders").await);
+    world.set("TARGETS__ORDERS__TYPES", "commerce.order.*");
+    world.set("TARGETS__ORDERS__HEADERS__AUTHORIZATION", "Bearer of good news");
+    let bridge = world.bridge().await;
+
+    let ids = world.simulator.play(300);
+    let truth = world.truth(&ids).await;
+    soon("all deliveries", everything.until(|totals| totals.unique == 300)).await;
+    let delivered = acknowledged(&everything);
+    let of_orders = |kind: Option<&str>| kind.is_some_and(|kind| kind.starts_with("commerce.order."));
+    let order_ids: Vec<_> =
+        ids.iter().filter(|id| of_orders(delivered[id.as_str()][0].kind.as_deref())).cloned().collect();
+    assert!((1..300).contains(&order_ids.len()), "the events are of several types");
+    soon("the orders", orders.until(|totals| totals.unique == order_ids.len() as u64)).await;
+    soon("the webhooks", world.simulator.webhooks_settled()).await;
+
+    for source in ["stream", "webhook"] {
+        let all = bridge.metric(&format!("pepay_bridge_events_received_total{{source=\"{source}\"}}")).await;
+        assert!(all >= 300.0, "{all} by {source}");
+    }
+    let (status, log) = bridge.stop().await;
+    assert!(status.success());
+    assert!(log.iter().any(|line| line["message"] == "stopped"));
+
+    assert_each_once(&everything, &ids);
+    assert_each_once(&orders, &order_ids);
+    for (id, deliveries) in acknowledged(&everything) {
+        let delivery = &deliveries[0];
+        assert_eq!(delivery.body, truth[&*id], "{id} is not byte for byte what Pepay has");
+        let header = |name: &str| delivery.headers.get(name).map(|value| value.to_str().unwrap());
+        assert_eq!(header("content-type"), Some("application/json"));
+        for same in ["webhook-id", "idempotency-key", "x-pepay-event-id"] {
+            assert_eq!(header(same), Some(&*id));
+        }
+        assert_eq!(header("x-pepay-event"), delivery.kind.as_deref());
+        assert_eq!(header("pepay-bridge-attempt"), Some("1"));
+        assert!(matches!(header("pepay-bridge-source"), Some("stream" | "webhook" | "backfill" | "reconcile")));
+        assert_eq!(header("user-agent"), Some(concat!("pepay-bridge/", env!("CARGO_PKG_VERSION"))));
+        assert_eq!(header("authorization"), None);
+    }
+    let sequences: BTreeSet<_> = acknowledged(&everything).values().map(|all| all[0].sequence.unwrap()).collect();
+    assert_eq!(sequences, (1..=300).collect(), "the sequence has no gap");
+    let authorized = |delivery: &str| delivery == "Bearer of good news";
+    assert!(orders.deliveries().iter().all(|delivery| authorized(delivery.headers["authorization"].to_str().unwrap())));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_in_trouble_holds_up_no_other_and_gets_everything_once_it_is_back() {
+    let mut world = World::new(World::with_duplicates()).await;
+    let (healthy, broken) = (world.target("healthy").await, world.target("broken").await);
+    world.set("TARGETS__BROKEN__TIMEOUT", "300ms");
+    let bridge = world.bridge().await;
+    broken.fail_ratio(0.5, Reaction::Answer(StatusCode::INTERNAL_SERVER_ERROR, None));
+    broken.next(3, Reaction::Reset);
+    broken.next(2, Reaction::Hang);
+
+    let ids = world.simulator.play(120);
+    soon("the healthy target's deliveries", healthy.until(|totals| totals.unique == 120)).await;
+    soon("failures", broken.until(|totals| totals.failed > 5)).await;
+    assert_eq!(bridge.admin("/readyz").await.status(), 200, "a failing target is no reason to be unready");
+    broken.heal();
+    soon("the broken target's deliveries", broken.until(|totals| totals.unique == 120)).await;
+    soon("the webhooks", world.simulator.webhooks_settled()).await;
+    assert!(bridge.stop().await.0.success());
+    assert_each_once(&healthy, &ids);
+    assert_each_once(&broken, &ids);
+    let retried = broken.deliveries().into_iter().filter(|delivery| delivery.attempt > Some(1)).count();
+    assert!(retried > 5, "attempts are numbered");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_undelivered_when_the_bridge_stops_goes_on_when_it_starts() {
+    let mut world = World::new(World::with_duplicates()).await;
+    let target = world.target("orders").await;
+    let bridge = world.bridge().await;
+    target.fail_ratio(1.0, Reaction::Answer(StatusCode::SERVICE_UNAVAILABLE, None));
+    let ids = world.simulator.play(40);
+    soon("the webhooks", world.simulator.webhooks_settled()).await;
+    assert!(bridge.stop().await.0.success());
+    assert_eq!(target.totals().unique, 0);
+
+    target.heal();
+    let bridge = world.bridge().await;
+    soon("all deliveries", target.until(|totals| totals.unique == 40)).await;
+    assert!(bridge.stop().await.0.success());
+    assert_each_once(&target, &ids);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_that_are_not_worth_retrying_are_dead_at_once_and_others_after_give_up() {
+    let mut world = World::new(World::with_duplicates()).await;
+    let (picky, slow) = (world.target("picky").await, world.target("slow").await);
+    world.set("TARGETS__PICKY__DEAD_ON", "410,422");
+    world.set("TARGETS__SLOW__GIVE_UP_AFTER", "1s");
+    picky.fail_ratio(1.0, Reaction::Answer(StatusCode::GONE, None));
+    slow.fail_ratio(1.0, Reaction::Answer(StatusCode::FOUND, None));
+    let bridge = world.bridge().await;
+    world.simulator.play(1);
+    bridge
+        .until("a dead delivery of each", |status| {
+            status["targets"].as_array().unwrap().iter().all(|target| target["dead"] == 1)
+        })
+        .await;
+    assert_eq!(picky.totals().received, 1);
+    assert!(slow.totals().received > 1, "a redirect is retried, and not followed");
+    for target in ["picky", "slow"] {
+        let dead = format!("pepay_bridge_deliveries_total{{target=\"{target}\",outcome=\"dead\"}}");
+        assert!((bridge.metric(&dead).await - 1.0).abs() < f64::EPSILON, "{target}");
+    }
+    bridge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn retry_after_is_respected() {
+    let mut world = World::new(World::with_duplicates()).await;
+    let target = world.target("orders").await;
+    target.next(1, Reaction::Answer(StatusCode::TOO_MANY_REQUESTS, Some("1".to_owned())));
+    let bridge = world.bridge().await;
+    let ids = world.simulator.play(1);
+    soon("the delivery", target.until(|totals| totals.unique == 1)).await;
+    let times: Vec<_> = target.deliveries().iter().map(|delivery| delivery.received_at).collect();
+    assert!(times[1].since(times[0]) >= Duration::from_secs(1));
+    bridge.stop().await;
+    assert_each_once(&target, &ids);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attempt_without_answer_is_never_repeated_where_that_is_configured() {
+    let mut world = World::new(World::with_duplicates()).await;
+    let target = world.target("ledger").await;
+    world.set("TARGETS__LEDGER__ON_UNCERTAIN", "hold");
+    world.set("TARGETS__LEDGER__TIMEOUT", &format!("{}ms", SHORT.as_millis()));
+    target.next(1, Reaction::Hang);
+    target.next(1, Reaction::Reset);
+    let bridge = world.bridge().await;
+    let ids = world.simulator.play(60);
+    let status = bridge.until("two held deliveries", |status| status["targets"][0]["held"] == 2);
+    assert_eq!(status.await["targets"][0]["dead"], 0);
+    soon("the webhooks", world.simulator.webhooks_settled()).await;
+    bridge.stop().await;
+    let bridge = world.bridge().await;
+    let status = bridge.status().await;
+    assert_eq!(status["targets"][0]["held"], 2, "{status}");
+    bridge.stop().await;
+
+    let mut requests = target.deliveries();
+    let all = requests.len();
+    requests.sort_by(|a, b| a.id.cmp(&b.id));
+    requests.dedup_by(|a, b| a.id == b.id);
+    assert_eq!(requests.len(), all, "no request was repeated");
+    let held_back = ids.len() - all;
+    assert!(held_back < ids.len() / 2, "only what shares an object with a held delivery waits: {held_back}");
+}

@@ -1,0 +1,151 @@
+//! The real binary as a process.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::{ExitStatus, Stdio};
+
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
+use tokio::process::{Child, ChildStderr, Command};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::soon;
+
+/// A configuration, as environment: key without prefix, and value.
+pub type Configuration = BTreeMap<String, String>;
+
+/// What every test starts from: loopback, free ports, a database in `folder`.
+pub fn configuration(folder: &Path) -> Configuration {
+    let database = format!("sqlite://{}", folder.join("bridge.db").display());
+    [
+        ("SERVER__LISTEN", "127.0.0.1:0"),
+        ("SERVER__ADMIN_LISTEN", "127.0.0.1:0"),
+        ("LOG__FORMAT", "json"),
+        ("LOG__FILTER", "info"),
+        // A killed process is what tests can cause; a power cut is not.
+        ("STORE__DURABILITY", "normal"),
+        ("STORE__URL", &database),
+    ]
+    .map(|(key, value)| (key.to_owned(), value.to_owned()))
+    .into()
+}
+
+/// A running bridge. Killed when dropped.
+pub struct Bridge {
+    child: Child,
+    /// `http://` and the address of the public listener.
+    pub public: String,
+    /// The same for the private one.
+    pub admin: String,
+    /// What it has logged so far.
+    log: watch::Receiver<Vec<Value>>,
+    /// Reads its log, so that its pipe never fills.
+    reader: JoinHandle<()>,
+}
+
+fn command(configuration: &Configuration) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pepay-bridge"));
+    let variables = configuration.iter().map(|(key, value)| (format!("PEPAY_BRIDGE__{key}"), value));
+    command.env_clear().envs(variables).kill_on_drop(true).stdin(Stdio::null()).stderr(Stdio::piped());
+    command
+}
+
+/// Starts a bridge that is expected to refuse; answers its exit status and what it said.
+pub async fn refused(configuration: &Configuration) -> (ExitStatus, String) {
+    let output = soon("the refusal", command(configuration).output()).await.unwrap();
+    (output.status, String::from_utf8(output.stderr).unwrap())
+}
+
+impl Bridge {
+    /// Starts the binary and waits until it says that it is up.
+    pub async fn start(configuration: &Configuration) -> Self {
+        let mut child = command(configuration).spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let up = soon("the start of the bridge", async {
+            loop {
+                let line = next(&mut lines).await.expect("the bridge ended before it was up");
+                if line["message"] == "pepay-bridge is up" {
+                    return line;
+                }
+            }
+        });
+        let up = up.await;
+        let address = |field: &str| format!("http://{}", up[field].as_str().unwrap());
+        let (public, admin) = (address("listen"), address("admin_listen"));
+        let (collected, log) = watch::channel(Vec::new());
+        let reader = tokio::spawn(async move {
+            while let Some(line) = next(&mut lines).await {
+                collected.send_modify(|log| log.push(line));
+            }
+        });
+        Self { child, public, admin, log, reader }
+    }
+
+    /// Ends it as a crash does (SIGKILL).
+    pub async fn kill(mut self) {
+        self.child.kill().await.unwrap();
+        self.reader.await.unwrap();
+    }
+
+    /// Waits until it has logged a line whose message contains `text`.
+    pub async fn logged(&mut self, text: &str) {
+        let said = |log: &Vec<Value>| log.iter().any(|line| line["message"].as_str().unwrap_or_default().contains(text));
+        soon(text, self.log.wait_for(said)).await.unwrap();
+    }
+
+    /// Waits until its status satisfies `reached`.
+    pub async fn until(&self, what: &str, reached: impl Fn(&Value) -> bool) -> Value {
+        soon(what, async {
+            loop {
+                let status = self.status().await;
+                if reached(&status) {
+                    return status;
+                }
+            }
+        })
+        .await
+    }
+
+    /// Asks it to stop (SIGTERM).
+    pub fn terminate(&self) {
+        let pid = self.child.id().unwrap().to_string();
+        let kill = std::process::Command::new("kill").args(["-TERM", &pid]).status().unwrap();
+        assert!(kill.success());
+    }
+
+    /// Asks it to stop and waits until it has.
+    pub async fn stop(self) -> (ExitStatus, Vec<Value>) {
+        self.terminate();
+        self.ended().await
+    }
+
+    /// Waits until it has ended.
+    pub async fn ended(mut self) -> (ExitStatus, Vec<Value>) {
+        let status = soon("the end of the bridge", self.child.wait()).await.unwrap();
+        self.reader.await.unwrap();
+        (status, self.log.borrow().clone())
+    }
+
+    /// `GET` on the private listener.
+    pub async fn admin(&self, path: &str) -> reqwest::Response {
+        reqwest::get(format!("{}{path}", self.admin)).await.unwrap()
+    }
+
+    /// `GET /status`.
+    pub async fn status(&self) -> Value {
+        serde_json::from_slice(&self.admin("/status").await.bytes().await.unwrap()).unwrap()
+    }
+
+    /// The value of one series of `GET /metrics`; 0 if there is none yet.
+    pub async fn metric(&self, series: &str) -> f64 {
+        let text = self.admin("/metrics").await.text().await.unwrap();
+        let value = text.lines().find_map(|line| line.strip_prefix(series)?.trim().parse().ok());
+        value.unwrap_or_default()
+    }
+}
+
+async fn next(lines: &mut Lines<BufReader<ChildStderr>>) -> Option<Value> {
+    let line = lines.next_line().await.unwrap()?;
+    Some(serde_json::from_str(&line).unwrap_or_else(|_| panic!("not a line of JSON: {line}")))
+}

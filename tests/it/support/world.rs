@@ -1,0 +1,145 @@
+//! A simulated Pepay and sample targets around a bridge.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pepay_bridge::domain::backoff::Jitter;
+use pepay_bridge::domain::clock::Clock;
+use pepay_bridge::domain::event::EventId;
+use pepay_bridge::simulator::Simulator;
+use pepay_bridge::simulator::options::{ApiKey, Copies, Options, WebhookEndpoint};
+use pepay_bridge::simulator::target::{self, Delivery, Target, Verifier};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::bridge::{Bridge, Configuration, configuration};
+
+pub const API_KEY: &str = "test-api-key-0123456789";
+pub const WEBHOOK_SECRET: &str = "test-webhook-secret-0123456789";
+pub const SIGNING_SECRET: &str = "whsec_dGVzdC1zaWduaW5nLXNlY3JldC0yNC1ieXRlcw==";
+
+/// Everything outside the bridge.
+pub struct World {
+    pub simulator: Simulator,
+    pub folder: TempDir,
+    /// The configuration bridges are started with; tests add to it.
+    pub configuration: Configuration,
+    served: JoinSet<()>,
+    stop: CancellationToken,
+}
+
+impl World {
+    /// A Pepay with a stream and a webhook endpoint, and no target yet.
+    pub async fn new(options: Options) -> Self {
+        let folder = TempDir::new().unwrap();
+        let (mut served, stop) = (JoinSet::new(), CancellationToken::new());
+        let options = Options { keys: vec![ApiKey::new(API_KEY)], ..options };
+        let simulator = Simulator::new(options, Clock::system(), Jitter::from_fn(|| 0.5));
+        let (listener, url) = listen().await;
+        served.spawn({
+            let (simulator, stop) = (simulator.clone(), stop.clone());
+            async move { simulator.serve(listener, stop).await.unwrap() }
+        });
+        let mut configuration = configuration(folder.path());
+        for (key, value) in [
+            ("PEPAY__API_URL", &*url),
+            ("PEPAY__API_KEY", API_KEY),
+            ("STREAMS__COMMERCE__TYPES", "*"),
+            ("STREAMS__COMMERCE__BACKOFF_MIN", "50ms"),
+            ("STREAMS__COMMERCE__BACKOFF_MAX", "500ms"),
+            ("WEBHOOKS__DEFAULT__SECRETS", WEBHOOK_SECRET),
+        ] {
+            configuration.insert(key.to_owned(), value.to_owned());
+        }
+        Self { simulator, folder, configuration, served, stop }
+    }
+
+    /// Sends each event once by stream and twice by webhook.
+    pub fn with_duplicates() -> Options {
+        Options { copies: Copies { stream: 1, webhook: 2 }, ..Options::default() }
+    }
+
+    /// Adds a target that checks signatures, and configures it under `name`.
+    pub async fn target(&mut self, name: &str) -> Target {
+        let verifier = Some(Verifier::new(&SIGNING_SECRET.into()).unwrap());
+        let target = Target::new(target::Options { verifier, ..Default::default() }, Clock::system());
+        let (listener, url) = listen().await;
+        self.served.spawn({
+            let (target, stop) = (target.clone(), self.stop.clone());
+            async move { target.serve(listener, stop).await }
+        });
+        for (key, value) in [("URL", &*url), ("SIGNING_SECRET", SIGNING_SECRET), ("RETRY_MIN", "50ms"), ("RETRY_MAX", "1s")] {
+            self.set(&format!("TARGETS__{}__{key}", name.to_uppercase()), value);
+        }
+        target
+    }
+
+    /// Sets one configuration key for the bridges started from now on.
+    pub fn set(&mut self, key: &str, value: &str) {
+        self.configuration.insert(key.to_owned(), value.to_owned());
+    }
+
+    /// Starts a bridge, has Pepay send its webhooks there, and waits for its stream.
+    pub async fn bridge(&self) -> Bridge {
+        let opened = self.simulator.statistics().streams_opened;
+        let bridge = Bridge::start(&self.configuration).await;
+        let url = format!("{}/webhooks/pepay", bridge.public).parse().unwrap();
+        self.simulator.set_webhook_endpoints(vec![WebhookEndpoint::new(url, &WEBHOOK_SECRET.into())]);
+        super::soon("the stream", self.simulator.until(|statistics| statistics.streams_opened > opened)).await;
+        bridge
+    }
+
+    /// The exact bytes Pepay has of each event, by id.
+    pub async fn truth(&self, ids: &[EventId]) -> BTreeMap<String, Vec<u8>> {
+        let url = &self.configuration["PEPAY__API_URL"];
+        let client = reqwest::Client::new();
+        let mut truth = BTreeMap::new();
+        for id in ids {
+            let request = client.get(format!("{url}/api/v1/events/{id}")).header("x-api-key", API_KEY);
+            let answer = request.send().await.unwrap().bytes().await.unwrap();
+            let wrapped: BTreeMap<String, Box<serde_json::value::RawValue>> = serde_json::from_slice(&answer).unwrap();
+            truth.insert(id.to_string(), wrapped["data"].get().as_bytes().to_vec());
+        }
+        truth
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+/// The acknowledged deliveries of a target, by event.
+pub fn acknowledged(target: &Target) -> BTreeMap<Arc<str>, Vec<Delivery>> {
+    let mut by_event = BTreeMap::<_, Vec<_>>::new();
+    for delivery in target.deliveries().into_iter().filter(Delivery::acknowledged) {
+        by_event.entry(Arc::clone(&delivery.id)).or_default().push(delivery);
+    }
+    by_event
+}
+
+/// Fails unless `target` has acknowledged exactly `ids`, each once, in Pepay's
+/// order for each object, with right signatures.
+pub fn assert_each_once(target: &Target, ids: &[EventId]) {
+    let delivered = acknowledged(target);
+    let twice: Vec<_> = delivered.iter().filter(|(_, all)| all.len() > 1).map(|(id, _)| id).collect();
+    assert!(twice.is_empty(), "delivered twice: {twice:?}");
+    let missing: Vec<_> = ids.iter().filter(|id| !delivered.contains_key(id.as_str())).collect();
+    assert!(missing.is_empty() && delivered.len() == ids.len(), "missing: {missing:?}");
+    assert!(delivered.values().flatten().all(|delivery| delivery.signature_valid == Some(true)));
+    assert_eq!(target.totals().overlapping, 0, "two deliveries of one object at the same time");
+}
+
+/// A port of its own, and its URL.
+pub async fn listen() -> (TcpListener, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    (listener, url)
+}
+
+/// Short, for targets that hang.
+pub const SHORT: Duration = Duration::from_millis(300);
