@@ -15,6 +15,7 @@ use crate::delivery::{self, Target};
 use crate::domain::backoff::Jitter;
 use crate::domain::clock::Clock;
 use crate::lifecycle::{self, Ended, Stop, Tasks};
+use crate::pepay;
 use crate::source::stream::Stream;
 use crate::source::webhook;
 use crate::store::{self, Route, Store};
@@ -46,6 +47,9 @@ pub enum Error {
     /// A target cannot be set up.
     #[error(transparent)]
     Target(#[from] delivery::BuildError),
+    /// A stream cannot be set up.
+    #[error(transparent)]
+    Stream(#[from] pepay::rest::BuildError),
     /// The metrics cannot be set up.
     #[error(transparent)]
     Metrics(#[from] MetricsError),
@@ -131,7 +135,7 @@ impl App {
         let mut shown_streams = Vec::new();
         for stream in streams {
             let name = format!("stream {}", stream.name);
-            let (task, shown) = Stream::new(stream, &pepay, store.inbox.clone(), clock.clone(), jitter.clone());
+            let (task, shown) = Stream::new(stream, &pepay, store.inbox.clone(), clock.clone(), jitter.clone())?;
             shown_streams.push(shown);
             work.spawn(name, task.run(stop.soft.clone()));
         }

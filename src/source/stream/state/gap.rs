@@ -55,7 +55,9 @@ impl Machine {
             // They may have belonged before these.
             let frames = self.pending.take();
             self.open_gap();
-            frames.into_iter().for_each(|frame| self.keep(frame));
+            for frame in frames {
+                self.keep(frame);
+            }
         }
         self.epoch += 1;
     }
@@ -193,7 +195,9 @@ impl Machine {
         if let Gap::Open { filled, hole, .. } = std::mem::replace(&mut self.gap, Gap::Closed) {
             self.notices.push_back(Notice::GapClosed { filled, proven: !hole });
         }
-        self.hold.release().for_each(|frame| self.pending.push(frame));
+        for frame in self.hold.release() {
+            self.pending.push(frame);
+        }
         self.sweep_soon(now);
     }
 }
