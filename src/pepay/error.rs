@@ -79,17 +79,17 @@ impl Failure {
             .and_then(|value| retry_after::parse(value, now))
             .map(|wait| wait.min(LONGEST_RETRY_AFTER));
         let (code, message) = words(body);
-        let mut text = format!("Pepay answered {}", status.as_u16());
-        if let Some(code) = code {
-            text.push_str(&format!(" {}", legible(&code, secrets)));
-        }
-        if let Some(message) = message {
-            text.push_str(&format!(": {}", legible(&message, secrets)));
-        }
-        if let Some(id) = header_text(headers, &["x-request-id", "request-id"]) {
-            text.push_str(&format!(" (request {})", legible(id, secrets)));
-        }
-        Self { kind, retry_after, text }
+        let request = header_text(headers, &["x-request-id", "request-id"]);
+        let part = |before: &str, words: Option<&str>, after: &str| {
+            words.map(|words| format!("{before}{}{after}", legible(words, secrets))).unwrap_or_default()
+        };
+        let text = [
+            format!("Pepay answered {}", status.as_u16()),
+            part(" ", code.as_deref(), ""),
+            part(": ", message.as_deref(), ""),
+            part(" (request ", request, ")"),
+        ];
+        Self { kind, retry_after, text: text.concat() }
     }
 }
 

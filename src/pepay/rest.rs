@@ -3,6 +3,7 @@
 
 mod page;
 
+use std::iter::{once, successors};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -185,13 +186,9 @@ pub fn sensitive(secret: &str) -> Option<HeaderValue> {
 /// An error of the HTTP client with its causes, without the URL.
 fn unreachable(error: reqwest::Error) -> Failure {
     let error = error.without_url();
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(&error);
-    while let Some(inner) = cause {
-        text.push_str(&format!(": {inner}"));
-        cause = inner.source();
-    }
-    Failure::unreachable(text)
+    let causes = successors(std::error::Error::source(&error), |cause| cause.source());
+    let words: Vec<_> = once(error.to_string()).chain(causes.map(ToString::to_string)).collect();
+    Failure::unreachable(words.join(": "))
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ fn at(n: usize) -> Position {
 }
 
 /// What Pepay answers, holding the events `list` (ascending numbers).
-fn answer(list: &[usize], query: &ListQuery) -> Page {
+fn answer(account: &[usize], query: &ListQuery) -> Page {
     let older = |n: &&usize| {
         let event = event(**n);
         query.created_gte.is_none_or(|bound| event.created >= bound)
@@ -29,7 +29,7 @@ fn answer(list: &[usize], query: &ListQuery) -> Page {
                 **n < after
             })
     };
-    let all: Vec<_> = list.iter().rev().filter(older).collect();
+    let all: Vec<_> = account.iter().rev().filter(older).collect();
     let events: Vec<_> = all.iter().take(usize::from(query.limit)).map(|n| event(**n)).collect();
     let last = events.last().map(|event| event.id.clone());
     let has_more = events.len() < all.len();

@@ -25,7 +25,7 @@ use crate::source::backfill::NoProgress;
 use crate::store::inbox::{Position, Recorded};
 
 pub use command::{Command, Ending, Moment, Notice, Poll};
-use frames::{Hold, Limits, Pending};
+use frames::{Frames, Limits};
 use gap::Gap;
 pub use link::ConnectStep;
 use link::Link;
@@ -47,8 +47,10 @@ pub struct Machine {
     /// Grows whenever frames may have been lost: only a walk that saw the top of
     /// the list in the present epoch can close the gap.
     epoch: u64,
-    hold: Hold,
-    pending: Pending,
+    /// Frames that wait for the gap to close: what the server replays, and what is new.
+    held: Frames,
+    /// Frames on their way to the store.
+    pending: Frames,
     recording: Option<Recording>,
     /// Who waits for the page that is being fetched.
     listing: Option<Asker>,
@@ -130,8 +132,8 @@ impl Machine {
             position,
             link: Link::Down,
             epoch: 0,
-            hold: Hold::new(Limits::DEFAULT.held),
-            pending: Pending::new(Limits::DEFAULT.pending),
+            held: Frames::new(Limits::DEFAULT.held),
+            pending: Frames::new(Limits::DEFAULT.pending),
             recording: None,
             listing: None,
             connects: Pace::default(),
@@ -191,7 +193,7 @@ impl Machine {
         if matches!(self.gap, Gap::Closed) {
             self.pending.push(received);
         } else {
-            self.keep(received);
+            self.hold(received);
         }
     }
 

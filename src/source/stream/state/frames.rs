@@ -1,8 +1,8 @@
-//! Frames that are read and not yet stored.
+//! What may be in memory: frames, and the pages of a walk.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 
-use crate::domain::event::{EventId, Received};
+use crate::domain::event::Received;
 use crate::source::backfill::Budget;
 
 /// What goes to the store as one.
@@ -34,38 +34,38 @@ impl Limits {
     };
 }
 
-/// Live frames on their way to the store, in the order they were read.
+/// Frames that are read and not yet stored, in the order they were read.
 #[derive(Debug)]
-pub(super) struct Pending {
+pub(super) struct Frames {
     room: Room,
-    frames: VecDeque<Received>,
+    queue: VecDeque<Received>,
     bytes: usize,
 }
 
-impl Pending {
+impl Frames {
     pub(super) const fn new(room: Room) -> Self {
-        Self { room, frames: VecDeque::new(), bytes: 0 }
+        Self { room, queue: VecDeque::new(), bytes: 0 }
     }
 
     pub(super) fn push(&mut self, frame: Received) {
         self.bytes += frame.event.body.len();
-        self.frames.push_back(frame);
+        self.queue.push_back(frame);
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.frames.is_empty()
+        self.queue.is_empty()
     }
 
-    /// Whether reading has to pause until the store has caught up.
+    /// Whether there is no room for another.
     pub(super) fn is_full(&self) -> bool {
-        self.frames.len() >= self.room.frames || self.bytes >= self.room.bytes
+        self.queue.len() >= self.room.frames || self.bytes >= self.room.bytes
     }
 
     /// The next frames to store as one, at least one if there is any.
     pub(super) fn next_batch(&mut self) -> Vec<Received> {
         let (mut batch, mut bytes) = (Vec::new(), 0);
         while batch.len() < BATCH.frames && bytes < BATCH.bytes {
-            let Some(frame) = self.frames.pop_front() else { break };
+            let Some(frame) = self.queue.pop_front() else { break };
             bytes += frame.event.body.len();
             batch.push(frame);
         }
@@ -73,55 +73,8 @@ impl Pending {
         batch
     }
 
-    /// All of them.
+    /// All of them; then there are none.
     pub(super) fn take(&mut self) -> VecDeque<Received> {
-        std::mem::replace(self, Self::new(self.room)).frames
-    }
-}
-
-/// Frames that wait for a gap to close: what the server replays, and what is new.
-#[derive(Debug)]
-pub(super) struct Hold {
-    room: Room,
-    frames: VecDeque<Received>,
-    /// Those of `frames` that the walk has not brought.
-    ids: HashSet<EventId>,
-    bytes: usize,
-}
-
-impl Hold {
-    pub(super) fn new(room: Room) -> Self {
-        Self { room, frames: VecDeque::new(), ids: HashSet::new(), bytes: 0 }
-    }
-
-    /// Keeps `frame`, unless it is kept already. `false` if there is no room.
-    #[must_use]
-    pub(super) fn push(&mut self, frame: Received) -> bool {
-        if self.ids.contains(&frame.event.id) {
-            return true;
-        }
-        if self.frames.len() >= self.room.frames || self.bytes >= self.room.bytes {
-            return false;
-        }
-        self.bytes += frame.event.body.len();
-        self.ids.insert(frame.event.id.clone());
-        self.frames.push_back(frame);
-        true
-    }
-
-    /// The walk has brought `id`: the frame that holds it is not needed.
-    pub(super) fn covered(&mut self, id: &EventId) {
-        self.ids.remove(id);
-    }
-
-    /// How many are held.
-    pub(super) fn len(&self) -> usize {
-        self.frames.len()
-    }
-
-    /// What the walk has not brought, in the order it was read; then empty.
-    pub(super) fn release(&mut self) -> impl Iterator<Item = Received> + use<> {
-        let Self { frames, mut ids, .. } = std::mem::replace(self, Self::new(self.room));
-        frames.into_iter().filter(move |frame| ids.remove(&frame.event.id))
+        std::mem::replace(self, Self::new(self.room)).queue
     }
 }

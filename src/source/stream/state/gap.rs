@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::link::Link;
-use super::{Asker, Command, Hold, Machine, Moment, Notice, Purpose, Wake, position_of};
+use super::{Asker, Command, Machine, Moment, Notice, Purpose, Wake, position_of};
 use crate::domain::event::{Received, Source};
 use crate::pepay::rest::{ListQuery, Page};
 use crate::source::backfill::{NoProgress, Step, Stretch, Walk};
@@ -55,7 +55,9 @@ impl Machine {
             // They may have belonged before these.
             let frames = self.pending.take();
             self.open_gap();
-            frames.into_iter().for_each(|frame| self.keep(frame));
+            for frame in frames {
+                self.hold(frame);
+            }
         }
         self.epoch += 1;
     }
@@ -69,12 +71,14 @@ impl Machine {
     }
 
     /// Keeps a frame until the gap is closed.
-    pub(super) fn keep(&mut self, frame: Received) {
-        if !self.hold.push(frame) {
+    pub(super) fn hold(&mut self, frame: Received) {
+        if self.held.is_full() {
             // From here on REST has to bring them: only a walk that begins after this counts.
-            self.notices.push_back(Notice::HoldOverflowed { frames: self.hold.len() + 1 });
-            self.hold = Hold::new(self.limits.held);
+            let frames = self.held.take().len() + 1;
+            self.notices.push_back(Notice::HoldOverflowed { frames });
             self.epoch += 1;
+        } else {
+            self.held.push(frame);
         }
     }
 
@@ -183,7 +187,6 @@ impl Machine {
         let cursor = stretch.events.last().map(|event| position_of(event, received_at));
         let mut events = Vec::with_capacity(stretch.events.len());
         for event in stretch.events {
-            self.hold.covered(&event.id);
             events.extend(self.receive(event, Source::Backfill, received_at));
         }
         self.store(events, cursor, Purpose::Stretch);
@@ -193,7 +196,10 @@ impl Machine {
         if let Gap::Open { filled, hole, .. } = std::mem::replace(&mut self.gap, Gap::Closed) {
             self.notices.push_back(Notice::GapClosed { filled, proven: !hole });
         }
-        self.hold.release().for_each(|frame| self.pending.push(frame));
+        // Those that the walk has brought as well are repetitions, which the store tells apart.
+        for frame in self.held.take() {
+            self.pending.push(frame);
+        }
         self.sweep_soon(now);
     }
 }
