@@ -1,6 +1,6 @@
 //! What the bridge shows: health, metrics and status.
 //!
-//! [`public`] and [`admin`] are the routers of the two listeners, [`serve`]
+//! [`public`] and [`admin`] are the routers of the two listeners, [`serve()`]
 //! puts a router behind a listener with limits. All that is shown comes from a
 //! [`View`]: the room only reads.
 
@@ -31,7 +31,7 @@ use self::readiness::Readiness;
 use self::token::Token;
 use crate::domain::clock::{Clock, UnixMillis};
 use crate::domain::status::{StreamStatus, TargetStatus, WebhookStatus};
-use crate::store::archive::{Archive, Backlog, ReadError};
+use crate::store::archive::{Archive, Backlog};
 
 /// Where the two listeners bind.
 #[derive(Clone, Debug)]
@@ -71,15 +71,20 @@ impl View {
         self.clock.now().since(self.started)
     }
 
-    async fn backlogs(&self) -> Result<Vec<Backlog>, ReadError> {
-        within_limit(self.archive.backlogs()).await
+    async fn backlogs(&self) -> Result<Vec<Backlog>, String> {
+        within(STORE_LIMIT, self.archive.backlogs()).await
     }
 }
 
-/// The answer to a question to the store, which has [`STORE_LIMIT`] for it.
-async fn within_limit<T>(question: impl Future<Output = Result<T, ReadError>>) -> Result<T, ReadError> {
-    let late = |_| Err(ReadError("it does not answer".to_owned()));
-    tokio::time::timeout(STORE_LIMIT, question).await.unwrap_or_else(late)
+/// The store's answer to a question, or in words why there is none; `limit` is how long it has.
+async fn within<T, E: ToString>(
+    limit: Duration,
+    question: impl Future<Output = Result<T, E>>,
+) -> Result<T, String> {
+    match tokio::time::timeout(limit, question).await {
+        Ok(answer) => answer.map_err(|error| error.to_string()),
+        Err(_) => Err("the store does not answer".to_owned()),
+    }
 }
 
 /// How long the oldest open delivery of a target has waited, in seconds; 0 if there is none.

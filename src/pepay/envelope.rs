@@ -18,9 +18,23 @@ pub enum InvalidEnvelope {
     /// Not UTF-8, as JSON has to be.
     #[error("the body is not UTF-8")]
     Encoding,
-    /// Not JSON, a required field is missing, or one has the wrong type.
-    #[error("the body is not an event: {0}")]
-    Json(#[from] serde_json::Error),
+    /// Not JSON.
+    #[error("the body is not JSON at line {line}, column {column}")]
+    Json {
+        /// Where it stops being JSON, from 1.
+        line: usize,
+        /// The same within the line, from 1.
+        column: usize,
+    },
+    /// JSON, but a required field is missing, is there twice, or has the wrong
+    /// type. The parser's own message would repeat the value.
+    #[error("the body is not an event: `id`, `object`, `type`, `created` and `data.object` are needed once each, as documented (line {line}, column {column})")]
+    Shape {
+        /// Where that was noticed, from 1.
+        line: usize,
+        /// The same within the line, from 1.
+        column: usize,
+    },
     /// Nested deeper than [`MAX_DEPTH`].
     #[error("the body nests deeper than {MAX_DEPTH} levels")]
     TooDeep,
@@ -33,6 +47,13 @@ pub enum InvalidEnvelope {
     /// `type` cannot be an event type.
     #[error("`type`: {0}")]
     Type(#[from] InvalidEventType),
+}
+
+impl From<serde_json::Error> for InvalidEnvelope {
+    fn from(error: serde_json::Error) -> Self {
+        let (line, column) = (error.line(), error.column());
+        if error.is_data() { Self::Shape { line, column } } else { Self::Json { line, column } }
+    }
 }
 
 /// The fields the bridge needs, borrowed from the body; all others pass through unread.
@@ -84,8 +105,7 @@ impl Text<'_> {
 /// Reads the event in `body`, which is kept as it is.
 ///
 /// # Errors
-/// [`InvalidEnvelope`] says what is wrong; nothing of the body is repeated in it
-/// but the position and the name of a field.
+/// [`InvalidEnvelope`] says what is wrong, and nothing of what the body holds.
 pub fn parse(body: Bytes) -> Result<Event, InvalidEnvelope> {
     let text = std::str::from_utf8(&body).map_err(|_| InvalidEnvelope::Encoding)?;
     if nests_deeper_than(text, MAX_DEPTH) {
@@ -172,20 +192,22 @@ mod tests {
     fn what_is_no_event_is_refused_with_a_reason() {
         let deep = format!("{}{}", "[".repeat(65), "]".repeat(65));
         let cases = [
-            ("", "EOF"),
-            ("[]", "invalid"),
-            ("{}", "missing field `id`"),
+            ("", "not JSON at line 1"),
+            ("[]", "not an event"),
+            ("{}", "not an event"),
             (&*EVENT.replace("\"event\"", "\"ws_control\""), "`object` is not"),
-            (&*EVENT.replace("\"created\"", "\"made\""), "missing field `created`"),
+            (&*EVENT.replace("\"created\"", "\"made\""), "needed once each"),
             (&*EVENT.replace("evt_1734780000000-123", "evt 1"), "`id`:"),
             (&*EVENT.replace("commerce.order.updated", "a\\nb"), "`type`:"),
-            (&*EVENT.replace("\"livemode\":false", "\"id\":\"evt_2\""), "duplicate field `id`"),
-            (&*format!("{EVENT}x"), "trailing characters"),
+            (&*EVENT.replace("\"livemode\":false", "\"id\":\"evt_2\""), "needed once each"),
+            (&*format!("{EVENT}x"), "not JSON at"),
+            (&*EVENT.replace("1734780000,", "\"hunter2\","), "not an event"),
             (&*EVENT.replace("[1,{\"a\":null}]", &deep), "deeper than 64"),
         ];
         for (text, reason) in cases {
             let error = event(text).unwrap_err().to_string();
             assert!(error.contains(reason), "{error:?} does not say {reason:?}");
+            assert!(!error.contains("hunter2"), "{error:?} repeats the body");
         }
         assert!(matches!(parse(Bytes::from_static(b"\xff")), Err(InvalidEnvelope::Encoding)));
     }

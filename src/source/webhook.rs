@@ -1,9 +1,9 @@
 //! Signed webhooks, taken on axum endpoints.
 //!
-//! One request takes one road: [`body`] reads a bounded body, [`verified`]
-//! turns it into an event that is proven to be Pepay's, the store commits it,
-//! and [`answer`] says so. Every refusal passes [`Endpoint::refuse`] and is
-//! counted, shown and logged there.
+//! One request takes one road: `body` reads a bounded body, `verified` turns it
+//! into an event that is proven to be Pepay's, the store commits it, and
+//! `answer` says so. Whatever is refused on the way is counted, shown and logged
+//! in one place, `Endpoint::refuse`.
 
 mod answer;
 mod body;

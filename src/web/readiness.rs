@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use super::{STORE_LIMIT, View};
+use super::{STORE_LIMIT, View, within};
 use crate::domain::clock::UnixMillis;
 use crate::domain::status::{StreamPhase, StreamStatus};
 
@@ -42,7 +42,7 @@ pub(super) struct Verdict {
 impl Readiness {
     pub(super) fn new(view: View) -> Self {
         // Stands only until the first probe, or if that was abandoned by who asked for it.
-        let failure = Some("it has not been asked yet".to_owned());
+        let failure = Some("the store has not been asked yet".to_owned());
         let probed = Mutex::new(Probed { at: None, failure });
         Self { view, stands: PROBE_STANDS, patience: STORE_LIMIT, probed }
     }
@@ -52,7 +52,7 @@ impl Readiness {
         let store_failure = self.store_failure().await;
         let now = self.view.clock.now();
         let stopping = self.view.stopping.is_cancelled().then(|| "shutting down".to_owned());
-        let store = store_failure.as_ref().map(|failure| format!("the store does not commit: {failure}"));
+        let store = store_failure.clone();
         let streams = self.view.streams.iter().filter_map(|stream| unusable(&stream.borrow(), now));
         let reasons = stopping.into_iter().chain(store).chain(streams).collect();
         Verdict { store_failure, reasons }
@@ -64,12 +64,7 @@ impl Readiness {
         if probed.at.is_none_or(|at| at.elapsed() >= self.stands) {
             // Noted before the answer: who asks and hangs up must not make the next one ask again.
             probed.at = Some(Instant::now());
-            let answer = tokio::time::timeout(self.patience, self.view.archive.probe()).await;
-            probed.failure = match answer {
-                Ok(Ok(())) => None,
-                Ok(Err(error)) => Some(error.to_string()),
-                Err(_) => Some("it does not answer".to_owned()),
-            };
+            probed.failure = within(self.patience, self.view.archive.probe()).await.err();
         }
         probed.failure.clone()
     }
@@ -158,6 +153,6 @@ mod tests {
         let shown = Shown::idle().await;
         let readiness =
             Readiness { patience: Duration::from_millis(1), ..Readiness::new(shown.view.clone()) };
-        assert_eq!(readiness.look().await.reasons, ["the store does not commit: it does not answer"]);
+        assert_eq!(readiness.look().await.reasons, ["the store does not answer"]);
     }
 }

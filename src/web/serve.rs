@@ -80,7 +80,6 @@ pub async fn serve(
             log_end(ended);
         }
     };
-    // Leaving this early drops the set, and with it every connection.
     let _ = abandon.run_until_cancelled(work).await;
     connections.shutdown().await;
 }

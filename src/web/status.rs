@@ -8,7 +8,7 @@ use serde::Serialize;
 use tokio::sync::watch;
 
 use super::readiness::Readiness;
-use super::{oldest_age, within_limit};
+use super::{STORE_LIMIT, oldest_age, within};
 use crate::domain::clock::UnixMillis;
 use crate::domain::status::{StreamStatus, TargetStatus, WebhookStatus};
 use crate::store::archive::{Backlog, Summary};
@@ -67,8 +67,8 @@ struct Waiting {
 pub(super) async fn show(State(readiness): State<Arc<Readiness>>) -> Json<Page> {
     let view = &readiness.view;
     let (verdict, summary, backlogs) =
-        tokio::join!(readiness.look(), within_limit(view.archive.summary()), view.backlogs());
-    let unread = summary.as_ref().err().or(backlogs.as_ref().err()).map(ToString::to_string);
+        tokio::join!(readiness.look(), within(STORE_LIMIT, view.archive.summary()), view.backlogs());
+    let unread = summary.as_ref().err().or(backlogs.as_ref().err()).cloned();
     let now = view.clock.now();
     let backlogs = backlogs.unwrap_or_default();
     Json(Page {

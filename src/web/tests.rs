@@ -162,7 +162,7 @@ async fn every_reason_not_to_be_ready_is_named() {
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
     let expected = json!({ "ready": false, "reasons": [
         "shutting down",
-        "the store does not commit: the store is unavailable: it has stopped",
+        "the store is unavailable: it has stopped",
         "stream commerce has not been connected since the start",
     ]});
     assert_eq!(body, expected);

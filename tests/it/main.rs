@@ -1,3 +1,8 @@
 //! Integration tests, by behaviour.
 
 mod architecture;
+mod config;
+mod crash;
+mod forwarding;
+mod simulator;
+mod support;

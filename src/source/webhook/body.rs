@@ -15,7 +15,7 @@ use super::answer::{Code, Refusal};
 /// how long. A connection closed with bytes unread is reset, and a sender that
 /// meets the reset while it writes never sees the answer.
 const DISCARD_BYTES: usize = 1024 * 1024;
-const DISCARD_LIMIT: Duration = Duration::from_secs(1);
+const DISCARD_LIMIT: Duration = Duration::from_secs(2);
 
 /// The whole body, if it has at most `limit` bytes and arrives within `patience`.
 pub(super) async fn read(

@@ -1,0 +1,129 @@
+//! The command line. Each command has a file of its own, which ends in
+//! success or in an [`Error`] that knows its exit code.
+
+mod check;
+mod health;
+mod run;
+
+use std::ffi::OsString;
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::Problems;
+
+const ABOUT: &str = "\
+Receives Pepay's commerce events over WebSocket and webhooks, keeps each one \
+once and durably, and forwards each to your services until they acknowledge it.";
+
+const CONFIGURATION: &str = "\
+Configuration, later wins: the built-in defaults, the TOML file of --config or
+PEPAY_BRIDGE_CONFIG, the environment. A variable is named after its key, with
+two underscores between the levels; a list is one text separated by commas:
+
+  PEPAY_BRIDGE__PEPAY__API_KEY=…                 pepay.api_key
+  PEPAY_BRIDGE__PEPAY__API_KEY_FILE=/run/secrets/pepay-key
+  PEPAY_BRIDGE__STREAMS__COMMERCE__TYPES=commerce.order.*,invoice.*
+  PEPAY_BRIDGE__WEBHOOKS__DEFAULT__SECRETS=…     webhooks.default.secrets
+  PEPAY_BRIDGE__TARGETS__ORDERS__URL=http://orders.internal:8000/pepay-events
+  PEPAY_BRIDGE__TARGETS__ORDERS__HEADERS__AUTHORIZATION='Bearer …'
+  PEPAY_BRIDGE__SERVER__LISTEN=0.0.0.0:8080
+
+RUST_LOG, where set, wins over log.filter. `pepay-bridge check` shows what is
+in effect. Logs go to standard error.
+
+Exit codes: 0 success, 1 failure, 2 a fault of the command line or of the
+configuration, with one line for each.";
+
+const CONFIG_HELP: &str = "TOML file to read the configuration from [env: PEPAY_BRIDGE_CONFIG]";
+
+/// The command line.
+#[derive(Debug, Parser)]
+#[command(name = "pepay-bridge", about = ABOUT, version = VERSION, after_long_help = CONFIGURATION)]
+pub struct Cli {
+    #[arg(long, global = true, value_name = "FILE", help = CONFIG_HELP)]
+    config: Option<PathBuf>,
+
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+/// What the program can do.
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the bridge until SIGTERM or SIGINT; this is also what no command does
+    Run,
+    /// Validate the configuration and print the effective one, without its secrets
+    Check,
+    /// Ask a running bridge whether it is ready; exits 0 if it is and 1 if not
+    Health(health::Arguments),
+}
+
+/// Version and commit.
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("PEPAY_BRIDGE_COMMIT"), ")");
+
+/// Why a command ended without success.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The configuration is at fault.
+    #[error(transparent)]
+    Configuration(#[from] Problems),
+    /// Anything else.
+    #[error(transparent)]
+    Failure(Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl Error {
+    /// A failure for this reason.
+    fn failure(reason: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Failure(reason.into())
+    }
+
+    /// Says on standard error what went wrong.
+    pub fn report(&self) -> ExitCode {
+        let text = match self {
+            Self::Configuration(problems) => problems.to_string(),
+            Self::Failure(reason) => format!("pepay-bridge: {reason}"),
+        };
+        // There is nobody left to tell if standard error is gone.
+        let _ = writeln!(io::stderr().lock(), "{text}");
+        match self {
+            Self::Configuration(_) => ExitCode::from(2),
+            Self::Failure(_) => ExitCode::FAILURE,
+        }
+    }
+}
+
+/// Does what `cli` asks for, with `environment` as the last layer of the configuration.
+///
+/// # Errors
+/// [`Error`] says why there was no success.
+pub fn execute(cli: Cli, environment: impl IntoIterator<Item = (OsString, OsString)>) -> Result<(), Error> {
+    // The one TLS implementation. An error means that it is chosen already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let config = cli.config.as_deref();
+    match cli.command.unwrap_or(Command::Run) {
+        Command::Run => run::run(config, environment),
+        Command::Check => check::check(config, environment),
+        Command::Health(arguments) => health::health(&arguments, config, environment),
+    }
+}
+
+/// The runtime that a command runs on.
+fn runtime() -> Result<tokio::runtime::Runtime, Error> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.map_err(|error| Error::failure(format!("cannot start threads: {error}")))
+}
+
+/// Prints `text` on standard output. A reader that has gone away is no failure.
+fn print(text: &str) -> Result<(), Error> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Error::failure(format!("cannot write to standard output: {error}")))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,116 @@
+//! `pepay-bridge health`.
+
+use std::ffi::OsString;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
+use std::time::Duration;
+
+use url::Url;
+
+use super::Error;
+use crate::config;
+
+/// For the whole question; a bridge that needs longer is not well.
+const TIMEOUT: Duration = Duration::from_secs(3);
+/// No list of reasons is longer, in bytes.
+const LONGEST_ANSWER: usize = 64 * 1024;
+
+/// The arguments of `health`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Address to ask; without a path, /readyz is asked
+    ///
+    /// By default the port of `server.listen`, as the configuration and the
+    /// environment have it, on this machine.
+    #[arg(long, value_parser = address)]
+    url: Option<Url>,
+}
+
+/// Asks a running bridge whether it is ready, and prints what it says.
+pub(super) fn health(
+    arguments: &Arguments,
+    config: Option<&Path>,
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<(), Error> {
+    let url = match &arguments.url {
+        Some(url) => url.clone(),
+        None => address(&format!("http://{}", reachable(config::listen(config, environment)?)))
+            .map_err(Error::failure)?,
+    };
+    super::runtime()?.block_on(ask(url))
+}
+
+async fn ask(url: Url) -> Result<(), Error> {
+    let no_answer = |error: reqwest::Error| {
+        // The innermost cause is the one that names what happened.
+        let mut cause: &dyn std::error::Error = &error;
+        while let Some(inner) = cause.source() {
+            cause = inner;
+        }
+        Error::failure(format!("no answer from {url}: {cause}"))
+    };
+    let client = reqwest::Client::builder().timeout(TIMEOUT).no_proxy().build().map_err(no_answer)?;
+    let mut answer = client.get(url.clone()).send().await.map_err(no_answer)?;
+    let mut body = Vec::new();
+    while let Some(chunk) = answer.chunk().await.map_err(no_answer)? {
+        body.extend_from_slice(&chunk);
+        if body.len() > LONGEST_ANSWER {
+            break;
+        }
+    }
+    super::print(&format!("{}\n", String::from_utf8_lossy(&body).trim_end()))?;
+    if answer.status().is_success() {
+        return Ok(());
+    }
+    Err(Error::failure(format!("not ready: {url} answered {}", answer.status())))
+}
+
+/// An address to ask, `/readyz` if it names no path.
+fn address(text: &str) -> Result<Url, String> {
+    let mut url = Url::parse(text).map_err(|error| error.to_string())?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err("the scheme has to be http or https".into());
+    }
+    if url.path() == "/" {
+        url.set_path("/readyz");
+    }
+    Ok(url)
+}
+
+/// Where to reach a listener from its own machine.
+fn reachable(listen: SocketAddr) -> SocketAddr {
+    let ip = match listen.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, listen.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_without_a_path_asks_for_readiness() {
+        for (text, asked) in [
+            ("http://127.0.0.1:8080", "http://127.0.0.1:8080/readyz"),
+            ("http://bridge:80/", "http://bridge/readyz"),
+            ("https://bridge/healthz", "https://bridge/healthz"),
+        ] {
+            assert_eq!(address(text).unwrap().as_str(), asked);
+        }
+        for bad in ["127.0.0.1:8080", "bridge", "file:///etc/passwd"] {
+            assert!(address(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_listener_on_every_address_is_asked_on_loopback() {
+        for (listen, asked) in
+            [("0.0.0.0:8081", "127.0.0.1:8081"), ("[::]:8081", "[::1]:8081"), ("10.0.0.7:80", "10.0.0.7:80")]
+        {
+            assert_eq!(reachable(listen.parse().unwrap()).to_string(), asked);
+        }
+    }
+}

@@ -1,0 +1,269 @@
+//! `pepay-bridge simulator`: the stand-in for Pepay as a process of its own.
+
+use std::io;
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use secrecy::SecretString;
+use tokio::net::TcpListener;
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+use url::Url;
+
+use crate::domain::backoff::Jitter;
+use crate::domain::clock::Clock;
+use crate::domain::event::Environment;
+use crate::pepay::signature::SigningKey;
+use crate::simulator::options::{ApiKey, Copies, ListShape, Options, PageOrder, WebhookEndpoint};
+use crate::simulator::target::{self, InvalidSecret, Target, Verifier};
+use crate::simulator::{ServeError, Simulator};
+
+/// The shortest pause between two made-up events; above that rate they come in bursts.
+const TICK: Duration = Duration::from_millis(10);
+
+/// A local stand-in for Pepay: stream tokens, both WebSocket streams, the REST
+/// list of events, a sender of signed webhooks and the order transitions of
+/// devnet. It can be told to misbehave under /_simulator/faults.
+#[derive(Args, Clone, Debug)]
+pub struct SimulatorArgs {
+    /// Where it listens. Its control surface asks for no key: keep it private
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8088")]
+    listen: SocketAddr,
+
+    /// The API key it accepts, in x-api-key or x-commerce-api-key
+    #[arg(
+        long,
+        value_name = "KEY",
+        env = "PEPAY_SIMULATOR_API_KEY",
+        hide_env_values = true,
+        default_value = "sim_key"
+    )]
+    api_key: SecretString,
+
+    /// Send every event as a webhook to this address
+    #[arg(long, value_name = "URL", requires = "webhook_secret")]
+    webhook_url: Option<Url>,
+
+    /// Sign webhooks with this secret
+    #[arg(long, value_name = "SECRET", env = "PEPAY_SIMULATOR_WEBHOOK_SECRET", hide_env_values = true)]
+    webhook_secret: Option<SecretString>,
+
+    /// Sign them with this one too, as during a rotation (X-Pepay-Signature-Previous)
+    #[arg(
+        long,
+        value_name = "SECRET",
+        env = "PEPAY_SIMULATOR_WEBHOOK_PREVIOUS_SECRET",
+        hide_env_values = true
+    )]
+    webhook_previous_secret: Option<SecretString>,
+
+    /// Name this environment in X-Pepay-Network-Environment: devnet or mainnet
+    #[arg(long, value_name = "NAME")]
+    webhook_environment: Option<Environment>,
+
+    /// Make up this many events a second; without it, events come only from
+    /// order transitions and /_simulator/events
+    #[arg(long, value_name = "EVENTS_PER_SECOND")]
+    rate: Option<NonZeroU32>,
+
+    /// Stop making events up after this many
+    #[arg(long, value_name = "N", requires = "rate")]
+    events: Option<u64>,
+
+    /// What made-up events are made from; the same seed gives the same orders
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+
+    /// Send each event this many times on each road
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
+    copies: u32,
+
+    /// How many of the newest events `since` can replay from
+    #[arg(long, value_name = "N", default_value_t = 1_000)]
+    replay_retention: usize,
+
+    /// How many events the snapshot holds that follows a `since` that is too old
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    snapshot: usize,
+
+    /// How many of the newest events the REST list knows
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    rest_retention: usize,
+
+    /// Which page `ending_before` answers with when there is more than one
+    #[arg(long, value_name = "ORDER", value_enum, default_value_t = PageOrderArg::NextToCursor)]
+    page_order: PageOrderArg,
+
+    /// Answer the REST list without the success/data wrapper
+    #[arg(long)]
+    bare_list: bool,
+
+    /// Also run a sample target here: it logs each event, answers 200 and shows
+    /// what it got on GET /ledger
+    #[arg(long, value_name = "ADDR")]
+    target_listen: Option<SocketAddr>,
+
+    /// The sample target's signing secret (whsec_…); with it, unsigned requests are refused
+    #[arg(
+        long,
+        value_name = "SECRET",
+        env = "PEPAY_SIMULATOR_TARGET_SECRET",
+        hide_env_values = true,
+        requires = "target_listen"
+    )]
+    target_secret: Option<SecretString>,
+}
+
+/// The two page orders, as the command line names them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum PageOrderArg {
+    /// The page next to the cursor, as Stripe does
+    NextToCursor,
+    /// The newest page there is
+    Newest,
+}
+
+/// Why the simulator ended by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum SimulatorError {
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The sample target's secret is none.
+    #[error("--target-secret: {0}")]
+    TargetSecret(#[from] InvalidSecret),
+    /// It cannot run.
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+}
+
+/// Runs the simulator, and the sample target if one is asked for, until `stop`.
+///
+/// # Errors
+/// [`SimulatorError`], before anything is served.
+pub async fn run(args: SimulatorArgs, stop: CancellationToken) -> Result<(), SimulatorError> {
+    let clock = Clock::system();
+    let jitter = Jitter::from_fn(|| rand::Rng::random(&mut rand::rng()));
+    let target = match args.target_listen {
+        Some(address) => Some((args.target(clock.clone())?, listen(address).await?)),
+        None => None,
+    };
+    let listener = listen(args.listen).await?;
+    let simulator = Simulator::new(args.options(), clock, jitter);
+    tracing::info!(address = %args.listen, "the simulator listens");
+    let serve_target = async {
+        if let Some((target, listener)) = target {
+            tracing::info!(address = ?args.target_listen, "the sample target listens");
+            target.serve(listener, stop.clone()).await;
+        }
+    };
+    let play = async {
+        if let Some(rate) = args.rate {
+            play(&simulator, rate, args.events, &stop).await;
+        }
+    };
+    let serve = async {
+        let served = simulator.serve(listener, stop.clone()).await;
+        // Where it could not start, the others have nothing to do.
+        stop.cancel();
+        served
+    };
+    let (served, (), ()) = tokio::join!(serve, serve_target, play);
+    Ok(served?)
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, SimulatorError> {
+    TcpListener::bind(address).await.map_err(|source| SimulatorError::Listen { address, source })
+}
+
+/// Makes events up at `rate` a second, until `stop` or `limit`.
+async fn play(simulator: &Simulator, rate: NonZeroU32, limit: Option<u64>, stop: &CancellationToken) {
+    let mut ticks = tokio::time::interval(TICK.max(Duration::from_secs(1) / rate.get()));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (begun, limit) = (Instant::now(), limit.unwrap_or(u64::MAX));
+    let mut played = 0;
+    while played < limit {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        // Due by the time that has passed: slow ticks do not slow the rate.
+        let due = begun.elapsed().as_millis() * u128::from(rate.get()) / 1000 + 1;
+        let due = u64::try_from(due).unwrap_or(u64::MAX).min(limit);
+        simulator.play(usize::try_from(due.saturating_sub(played)).unwrap_or(usize::MAX));
+        played = due;
+    }
+    tracing::info!(events = played, "every event has been made up");
+}
+
+impl SimulatorArgs {
+    fn options(&self) -> Options {
+        let mut options = Options {
+            keys: vec![ApiKey::new(self.api_key.clone())],
+            replay_retention: self.replay_retention,
+            snapshot: self.snapshot,
+            rest_retention: self.rest_retention,
+            page_order: match self.page_order {
+                PageOrderArg::NextToCursor => PageOrder::NextToCursor,
+                PageOrderArg::Newest => PageOrder::Newest,
+            },
+            list_shape: if self.bare_list { ListShape::Bare } else { ListShape::Wrapped },
+            copies: Copies { stream: self.copies, webhook: self.copies },
+            seed: self.seed,
+            ..Options::default()
+        };
+        if let (Some(url), Some(secret)) = (&self.webhook_url, &self.webhook_secret) {
+            options.webhooks.endpoints.push(WebhookEndpoint {
+                previous_key: self.webhook_previous_secret.as_ref().map(SigningKey::new),
+                environment: self.webhook_environment,
+                ..WebhookEndpoint::new(url.clone(), secret)
+            });
+        }
+        options
+    }
+
+    fn target(&self, clock: Clock) -> Result<Target, InvalidSecret> {
+        let verifier = self.target_secret.as_ref().map(Verifier::new).transpose()?;
+        Ok(Target::new(target::Options { verifier, seed: self.seed, ..target::Options::default() }, clock))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        args: SimulatorArgs,
+    }
+
+    fn parse(line: &str) -> Result<SimulatorArgs, clap::Error> {
+        Command::try_parse_from(line.split(' ')).map(|command| command.args)
+    }
+
+    #[test]
+    fn without_options_it_is_an_account_that_waits_for_events() {
+        let options = parse("simulator").unwrap().options();
+        assert!(options.webhooks.endpoints.is_empty());
+        assert_eq!(options.keys.len(), 1);
+    }
+
+    #[test]
+    fn webhooks_need_a_secret_and_a_secret_is_never_printed() {
+        assert!(parse("simulator --webhook-url http://127.0.0.1:1/").is_err());
+        let args = parse("simulator --webhook-url http://127.0.0.1:1/ --webhook-secret hunter2").unwrap();
+        assert_eq!(args.options().webhooks.endpoints.len(), 1);
+        assert!(!format!("{args:?}").contains("hunter2"));
+    }
+}

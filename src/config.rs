@@ -1,0 +1,148 @@
+//! The configuration room: layers, validation, and the settings of every part.
+//!
+//! Later wins: the built-in defaults, the TOML file of `--config` or
+//! `PEPAY_BRIDGE_CONFIG`, the environment (`PEPAY_BRIDGE__SECTION__KEY`, and
+//! `RUST_LOG` for `log.filter`). One file per section reads it key by key (see
+//! `section.rs` for how) and builds the settings type of the part it is for;
+//! every fault is found in one go, and none ends up in a settings type.
+//!
+//! Two rules hold for all keys: an empty text means "not set", and a secret `x`
+//! may be given as `x_file`, a path whose trimmed content is the value.
+
+mod form;
+mod layers;
+mod pepay;
+mod problem;
+mod secret;
+mod section;
+mod server;
+mod store;
+mod streams;
+mod targets;
+mod webhooks;
+
+#[cfg(test)]
+mod tests;
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+pub use problem::{Problem, Problems};
+
+use self::problem::Faulty;
+use self::section::{Reading, Section};
+use crate::pepay::account::Account;
+use crate::{delivery, source, telemetry, web};
+
+/// What every part of the bridge is started with. Lists are sorted by name.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How long a stop may take before what is in hand is abandoned.
+    pub shutdown_grace: Duration,
+    /// The two listeners and the token of the private one.
+    pub web: web::Settings,
+    /// Logs.
+    pub log: telemetry::Settings,
+    /// The database.
+    pub store: crate::store::Settings,
+    /// Where Pepay is, and the key.
+    pub pepay: Account,
+    /// The streams. With one, `pepay.api_key` is there.
+    pub streams: Vec<source::stream::Settings>,
+    /// The webhook endpoints; their paths differ. Together with the streams there is at least one.
+    pub webhooks: Vec<source::webhook::Settings>,
+    /// The targets; at least one.
+    pub targets: Vec<delivery::Settings>,
+}
+
+/// A configuration without fault.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The settings.
+    pub settings: Settings,
+    /// Every key with the value the bridge goes by, as TOML. Each secret is
+    /// `[redacted]`, or the path of its file.
+    pub effective: String,
+}
+
+/// Loads the configuration from the file at `path`, or the one that the
+/// environment names, and from `environment`.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn load(
+    path: Option<&Path>,
+    environment: impl IntoIterator<Item = (impl Into<OsString>, impl Into<OsString>)>,
+) -> Result<Loaded, Problems> {
+    read(path, environment).0
+}
+
+fn read(
+    path: Option<&Path>,
+    environment: impl IntoIterator<Item = (impl Into<OsString>, impl Into<OsString>)>,
+) -> (Result<Loaded, Problems>, Reading) {
+    let mut reading = Reading::default();
+    let settings = layers::read(path, environment, &mut reading.problems)
+        .and_then(|given| settings(Section::root(given, &mut reading)));
+    let loaded = match settings {
+        Ok(settings) if reading.problems.is_empty() => {
+            Ok(Loaded { settings, effective: reading.effective.join("\n") + "\n" })
+        }
+        _ => Err(reading.problems.clone()),
+    };
+    (loaded, reading)
+}
+
+/// Where the public listener is, and nothing else: for whoever asks a running
+/// bridge and cannot read its secrets.
+///
+/// # Errors
+/// What is wrong with that address, or with the file as a whole.
+pub fn listen(
+    path: Option<&Path>,
+    environment: impl IntoIterator<Item = (impl Into<OsString>, impl Into<OsString>)>,
+) -> Result<SocketAddr, Problems> {
+    let mut reading = Reading::default();
+    let address = layers::read(path, environment, &mut reading.problems)
+        .and_then(|given| server::listen(&mut Section::root(given, &mut reading).section("server")));
+    match address {
+        Ok(address) if reading.problems.is_empty() => Ok(address),
+        _ => Err(reading.problems),
+    }
+}
+
+fn settings(mut root: Section<'_>) -> Result<Settings, Faulty> {
+    let (has_streams, has_webhooks) = (root.has_any("streams"), root.has_any("webhooks"));
+    let has_targets = root.has_any("targets");
+    let server = server::read(root.section("server"));
+    let log = server::read_log(root.section("log"));
+    let store = store::read(root.section("store"));
+    let pepay = pepay::read(root.section("pepay"), has_streams);
+    let streams = root.sections("streams", streams::read);
+    let mut paths = webhooks::Paths::new();
+    let webhooks = root.sections("webhooks", |name, section| webhooks::read(name, section, &mut paths));
+    let targets = root.sections("targets", targets::read);
+    if !has_streams && !has_webhooks {
+        root.problem(
+            "streams",
+            "there is no source; allowed is at least one `[streams.NAME]` or `[webhooks.NAME]`",
+        );
+    }
+    if !has_targets {
+        root.problem("targets", "there is no target; allowed is at least one `[targets.NAME]`");
+    }
+    root.finish();
+    let (web, shutdown_grace) = server?;
+    Ok(Settings {
+        shutdown_grace,
+        web,
+        log: log?,
+        store: store?,
+        pepay: pepay?,
+        streams: streams?,
+        webhooks: webhooks?,
+        targets: targets?,
+    })
+}

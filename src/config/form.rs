@@ -1,0 +1,209 @@
+//! The forms a value can have: what is read from its text, and what is said
+//! about a text that is something else.
+
+use std::fmt::Display;
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use http::HeaderName;
+use url::Url;
+
+use super::problem::quoted;
+
+/// Makes a value of a text, or says what is wrong with it and what is allowed.
+type Read<T> = dyn Fn(&str) -> Result<T, String>;
+
+/// How one kind of value is read. Every value is text first, because the
+/// environment has nothing else; a number or a switch of the file becomes text.
+pub(super) struct Form<T> {
+    read: Box<Read<T>>,
+    bare: bool,
+}
+
+impl<T> Form<T> {
+    /// A form that TOML writes in quotes. The error of `read` says what is
+    /// wrong and what is allowed.
+    pub(super) fn text(read: impl Fn(&str) -> Result<T, String> + 'static) -> Self {
+        Self { read: Box::new(read), bare: false }
+    }
+
+    /// A form that TOML writes without quotes.
+    pub(super) fn bare(read: impl Fn(&str) -> Result<T, String> + 'static) -> Self {
+        Self { read: Box::new(read), bare: true }
+    }
+
+    /// Reads `text`.
+    pub(super) fn read(&self, text: &str) -> Result<T, String> {
+        (self.read)(text)
+    }
+
+    /// The same form, with something else made of it.
+    pub(super) fn map<U>(self, make: impl Fn(T) -> U + 'static) -> Form<U>
+    where
+        T: 'static,
+    {
+        let Self { read, bare } = self;
+        Form { read: Box::new(move |text| read(text).map(&make)), bare }
+    }
+
+    /// `text`, which has been read, as TOML writes it.
+    pub(super) fn show(&self, text: &str) -> toml::Value {
+        let number =
+            || text.parse().map(toml::Value::Integer).or_else(|_| text.parse().map(toml::Value::Float));
+        match self.bare.then(number) {
+            Some(Ok(number)) => number,
+            _ => text.into(),
+        }
+    }
+}
+
+pub(super) const MILLISECOND: Duration = Duration::from_millis(1);
+pub(super) const SECOND: Duration = Duration::from_secs(1);
+pub(super) const HOUR: Duration = Duration::from_hours(1);
+pub(super) const DAY: Duration = Duration::from_hours(24);
+
+/// A duration such as `500ms`.
+pub(super) fn duration(allowed: RangeInclusive<Duration>) -> Form<Duration> {
+    Form::text(move |text| {
+        let duration = humantime::parse_duration(text).map_err(|_| {
+            format!(
+                "{} is not a duration; allowed are values such as `500ms`, `10s`, `5m`, `30d`",
+                quoted(text)
+            )
+        })?;
+        within(text, duration, &allowed, |end| humantime::format_duration(*end).to_string())
+    })
+}
+
+/// A number of bytes such as `256KiB`.
+pub(super) fn size(allowed: RangeInclusive<ByteSize>) -> Form<ByteSize> {
+    Form::text(move |text| {
+        let size = text.parse().map_err(|_| {
+            format!("{} is not a size; allowed are values such as `4096`, `256KiB`, `1MiB`", quoted(text))
+        })?;
+        within(text, size, &allowed, |end| end.display().iec().to_string())
+    })
+}
+
+/// A number.
+pub(super) fn number<T>(allowed: RangeInclusive<T>) -> Form<T>
+where
+    T: FromStr + PartialOrd + Display + 'static,
+{
+    Form::bare(move |text| {
+        let number = text.parse().map_err(|_| {
+            let (least, most) = (allowed.start(), allowed.end());
+            format!("{} is not such a number; allowed are {least} to {most}", quoted(text))
+        })?;
+        within(text, number, &allowed, T::to_string)
+    })
+}
+
+fn within<T: PartialOrd>(
+    text: &str,
+    value: T,
+    allowed: &RangeInclusive<T>,
+    show: impl Fn(&T) -> String,
+) -> Result<T, String> {
+    if allowed.contains(&value) {
+        return Ok(value);
+    }
+    let (least, most) = (show(allowed.start()), show(allowed.end()));
+    Err(format!("{} is out of range; allowed are {least} to {most}", quoted(text)))
+}
+
+/// One of a few words.
+pub(super) fn choice<T: Copy + 'static>(choices: &'static [(&'static str, T)]) -> Form<T> {
+    Form::text(move |text| {
+        let chosen = choices.iter().find(|(word, _)| *word == text);
+        chosen.map(|(_, value)| *value).ok_or_else(|| {
+            let words: Vec<_> = choices.iter().map(|(word, _)| format!("`{word}`")).collect();
+            format!("{} is no choice; allowed are {}", quoted(text), words.join(" and "))
+        })
+    })
+}
+
+/// Anything whose own error says what is wrong and what is allowed.
+pub(super) fn parsed<T>() -> Form<T>
+where
+    T: FromStr + 'static,
+    T::Err: Display,
+{
+    Form::text(|text| text.parse().map_err(|error: T::Err| error.to_string()))
+}
+
+/// Text that goes into a query: anything without control characters.
+pub(super) fn plain_text() -> Form<String> {
+    Form::text(|text| {
+        let clean = text.len() <= 255 && !text.contains(char::is_control);
+        clean.then(|| text.to_owned()).ok_or_else(|| {
+            format!(
+                "{} is not such a text; allowed are up to 255 bytes without control characters",
+                quoted(text)
+            )
+        })
+    })
+}
+
+/// An address to listen on.
+pub(super) fn address() -> Form<SocketAddr> {
+    Form::text(|text| {
+        text.parse().map_err(|_| {
+            format!(
+                "{} is not an address; allowed is IP:PORT such as `127.0.0.1:9090` or `[::]:8080`",
+                quoted(text)
+            )
+        })
+    })
+}
+
+/// A URL with one of two schemes. It is never repeated in a message, and may
+/// not hold a user or a password: what `check` prints has to be safe to show.
+pub(super) fn url(schemes: [&'static str; 2], instead_of_credentials: &'static str) -> Form<Url> {
+    let allowed = format!("allowed are {}://… and {}://… with a host", schemes[0], schemes[1]);
+    Form::text(move |text| {
+        let url = Url::parse(text).map_err(|error| format!("is not a URL ({error}); {allowed}"))?;
+        if !schemes.contains(&url.scheme()) {
+            return Err(format!("has the scheme {}; {allowed}", quoted(url.scheme())));
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(format!("holds a user or a password; {instead_of_credentials}"));
+        }
+        if url.fragment().is_some() {
+            return Err(format!("has a fragment (`#…`), which is never sent; {allowed}"));
+        }
+        Ok(url)
+    })
+}
+
+/// The name of a header.
+pub(super) fn header_name() -> Form<HeaderName> {
+    Form::text(|text| {
+        text.parse().map_err(|_| {
+            format!(
+                "{} is not a header name; allowed are letters, digits and `-`, as in `x-api-key`",
+                quoted(text)
+            )
+        })
+    })
+}
+
+/// A file that is there and can be opened.
+pub(super) fn file() -> Form<PathBuf> {
+    Form::text(|text| {
+        let is_file = std::fs::File::open(text).and_then(|file| Ok(file.metadata()?.is_file()));
+        match is_file {
+            Ok(true) => Ok(text.into()),
+            Ok(false) => {
+                Err(format!("{} is not a file; allowed is the path of a readable file", quoted(text)))
+            }
+            Err(error) => {
+                Err(format!("cannot open {}: {error}; allowed is the path of a readable file", quoted(text)))
+            }
+        }
+    })
+}

@@ -1,0 +1,179 @@
+//! The layers under one another: the file first, the environment over it.
+//! Defaults stand beside the keys, in the files of the sections.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use ::config::{Config, ConfigError, File, FileFormat, Source, Value, ValueKind};
+
+use super::problem::{Faulty, Problems, quoted};
+
+/// Names the file where no `--config` does.
+const FILE_VARIABLE: &str = "PEPAY_BRIDGE_CONFIG";
+/// Begins every variable that sets a key.
+const PREFIX: &str = "pepay_bridge__";
+/// Stands between the levels of a key.
+const SEPARATOR: &str = "__";
+/// Sets `log.filter` before everything else, as in every Rust program.
+const FILTER_VARIABLE: &str = "RUST_LOG";
+
+/// A level of the configuration: what was given, by name.
+pub(super) type Table = HashMap<String, Value>;
+
+/// Reads the file, lays the environment over it, and returns what was given.
+///
+/// Faulty only without the file: all that it holds would be reported as missing.
+pub(super) fn read(
+    path: Option<&Path>,
+    environment: impl IntoIterator<Item = (impl Into<OsString>, impl Into<OsString>)>,
+    problems: &mut Problems,
+) -> Result<Table, Faulty> {
+    let (variables, named_file) = variables(environment, problems);
+    let path = path.map(|path| ("--config", path.to_owned()));
+    let mut layers = Config::builder();
+    if let Some((origin, path)) = path.or(named_file.map(|path| (FILE_VARIABLE, path))) {
+        layers = layers.add_source(Layer(file(origin, &path, problems)?));
+    }
+    let merged = layers.add_source(Layer(variables)).build().and_then(|merged| merged.cache.into_table());
+    merged.map_err(|error| problems.push("configuration", error.to_string()))
+}
+
+fn file(origin: &str, path: &Path, problems: &mut Problems) -> Result<Table, Faulty> {
+    let name = quoted(&path.to_string_lossy());
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| problems.push(origin, format!("cannot read {name}: {error}")))?;
+    File::from_str(&text, FileFormat::Toml)
+        .collect()
+        .map(lower_header_names)
+        .map_err(|error| problems.push(path.to_string_lossy(), syntax_error(&text, &error)))
+}
+
+/// Where and why `text` is no TOML. The line itself is not repeated: a secret may stand in it.
+fn syntax_error(text: &str, error: &ConfigError) -> String {
+    let cause = match error {
+        ConfigError::FileParse { cause, .. } => cause.downcast_ref::<toml::de::Error>(),
+        _ => None,
+    };
+    let Some(cause) = cause else {
+        return "is not valid TOML, or a number in it is out of range".into();
+    };
+    let message = cause.message().trim().replace('\n', ", ");
+    match cause.span().and_then(|span| text.get(..span.start)) {
+        Some(before) => {
+            let line = before.matches('\n').count() + 1;
+            let column = before.chars().rev().take_while(|&c| c != '\n').count() + 1;
+            format!("line {line}, column {column}: {message}")
+        }
+        None => message,
+    }
+}
+
+/// Header names are compared without case, so that the environment can
+/// override the `Authorization` of a file.
+fn lower_header_names(mut table: Table) -> Table {
+    let targets = table.get_mut("targets").and_then(table_mut);
+    for target in targets.into_iter().flat_map(HashMap::values_mut) {
+        if let Some(headers) =
+            table_mut(target).and_then(|target| target.get_mut("headers")).and_then(table_mut)
+        {
+            *headers = headers.drain().map(|(name, value)| (name.to_ascii_lowercase(), value)).collect();
+        }
+    }
+    table
+}
+
+fn table_mut(value: &mut Value) -> Option<&mut Table> {
+    match &mut value.kind {
+        ValueKind::Table(table) => Some(table),
+        _ => None,
+    }
+}
+
+/// One layer, read already. Its `Debug` shows nothing: secrets are in it.
+#[derive(Clone)]
+struct Layer(Table);
+
+impl Source for Layer {
+    fn clone_into_box(&self) -> Box<dyn Source + Send + Sync> {
+        Box::new(self.clone())
+    }
+
+    fn collect(&self) -> Result<Table, ConfigError> {
+        Ok(self.0.clone())
+    }
+}
+
+impl fmt::Debug for Layer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Layer([redacted])")
+    }
+}
+
+/// What the environment sets, and the file that it names.
+fn variables(
+    environment: impl IntoIterator<Item = (impl Into<OsString>, impl Into<OsString>)>,
+    problems: &mut Problems,
+) -> (Table, Option<PathBuf>) {
+    let (mut table, mut file, mut filter) = (Table::new(), None, None);
+    let mut environment: Vec<(OsString, OsString)> =
+        environment.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+    environment.sort();
+    for (name, value) in environment {
+        let name = name.to_string_lossy().into_owned();
+        let lower = name.to_lowercase();
+        let key = lower.strip_prefix(PREFIX);
+        if name == FILE_VARIABLE {
+            file = Some(value).filter(|path| !path.is_empty()).map(PathBuf::from);
+        } else if name == FILTER_VARIABLE || key.is_some() {
+            let Ok(value) = value.into_string() else {
+                problems.push(name, "is not UTF-8");
+                continue;
+            };
+            let value = Value::new(Some(&name), value);
+            match key {
+                None => filter = Some(value).filter(|value| !is_empty(value)),
+                Some(key) => {
+                    if let Err(fault) = set(&mut table, key, value) {
+                        problems.push(name, fault);
+                    }
+                }
+            }
+        }
+    }
+    if let Some(filter) = filter {
+        let log = table.entry("log".into()).or_insert_with(|| Table::new().into());
+        if let Some(log) = table_mut(log) {
+            log.insert("filter".into(), filter);
+        }
+    }
+    (table, file)
+}
+
+/// Puts `value` at `key`, whose levels are still separated as in the environment.
+fn set(table: &mut Table, key: &str, value: Value) -> Result<(), String> {
+    let levels: Vec<&str> = key.split(SEPARATOR).collect();
+    let (Some((last, parents)), false) = (levels.split_last(), levels.contains(&"")) else {
+        return Err("names no key; allowed is PEPAY_BRIDGE__SECTION__KEY".into());
+    };
+    let mut place = table;
+    for parent in parents {
+        let next = place.entry((*parent).to_owned()).or_insert_with(|| Table::new().into());
+        place = table_mut(next).ok_or("sets a key below one that another variable gives a value")?;
+    }
+    // A shell cannot export a name with a dash, and hardly a header is without one.
+    let last = match parents {
+        ["targets", _, "headers"] => last.replace('_', "-"),
+        _ => (*last).to_owned(),
+    };
+    match place.insert(last, value) {
+        None => Ok(()),
+        Some(_) => Err("sets a key that another variable sets too".into()),
+    }
+}
+
+/// Whether `value` is the empty text, which stands for a key that is not set.
+pub(super) fn is_empty(value: &Value) -> bool {
+    matches!(&value.kind, ValueKind::String(text) if text.is_empty()) || value.kind == ValueKind::Nil
+}

@@ -1,0 +1,182 @@
+//! Secrets: given in place or as the content of a file, never shown.
+//!
+//! No message here repeats a value; what is shown of a file is its path.
+
+use std::fs::File;
+use std::io::Read as _;
+
+use ::config::ValueKind;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use secrecy::{ExposeSecret, SecretString};
+
+use super::problem::{Faulty, quoted};
+use super::section::{Given, Section, text};
+
+/// What stands for a secret in the effective configuration.
+const REDACTED: &str = "[redacted]";
+/// No secret is longer; what is longer is the wrong file.
+const LARGEST_FILE: u64 = 64 * 1024;
+
+/// Where a secret is given; of a file, its trimmed content.
+enum Secret<T> {
+    Nowhere,
+    InPlace(T),
+    InFile(String),
+}
+
+impl Section<'_> {
+    /// A secret, or the trimmed content of the file `<key>_file`.
+    pub(super) fn secret(&mut self, key: &str) -> Result<Option<SecretString>, Faulty> {
+        let in_place = self.take_text(key).map(|given| given.map(|given| given.value));
+        let secret = match self.either(key, in_place)? {
+            Secret::Nowhere => {
+                self.show(key, &"".into());
+                return Ok(None);
+            }
+            Secret::InPlace(secret) => {
+                self.show(key, &REDACTED.into());
+                secret
+            }
+            Secret::InFile(content) => content,
+        };
+        Ok(Some(secret.into()))
+    }
+
+    /// A secret that is sent in a header.
+    pub(super) fn header_safe_secret(&mut self, key: &str) -> Result<Option<SecretString>, Faulty> {
+        let secret = self.secret(key)?;
+        match &secret {
+            Some(text) if !text.expose_secret().bytes().all(|byte| byte.is_ascii_graphic()) => Err(self
+                .problem(
+                    key,
+                    "has a value that no header can carry; allowed is visible ASCII without spaces",
+                )),
+            _ => Ok(secret),
+        }
+    }
+
+    /// Secrets, or the lines of the file `<key>_file`.
+    pub(super) fn secrets(&mut self, key: &str) -> Result<Vec<SecretString>, Faulty> {
+        let in_place = self.take_list(key).map(|given| given.map(|given| given.value));
+        let secrets: Vec<String> = match self.either(key, in_place)? {
+            Secret::Nowhere => Vec::new(),
+            Secret::InPlace(secrets) => {
+                self.show(key, &vec![REDACTED; secrets.len()].into());
+                secrets
+            }
+            Secret::InFile(content) => lines(&content).map(str::to_owned).collect(),
+        };
+        Ok(secrets.into_iter().map(SecretString::from).collect())
+    }
+
+    /// Headers with secret values, or the lines `name: value` of the file `<key>_file`.
+    /// `refuse` says why a name is not allowed.
+    pub(super) fn headers(
+        &mut self,
+        key: &str,
+        refuse: impl Fn(&HeaderName) -> Option<String>,
+    ) -> Result<HeaderMap, Faulty> {
+        let in_place = self.take_headers(key);
+        let (origin, pairs) = match self.either(key, in_place)? {
+            Secret::Nowhere => (key.to_owned(), Vec::new()),
+            Secret::InPlace(pairs) => (key.to_owned(), pairs),
+            Secret::InFile(content) => {
+                let origin = format!("{key}_file");
+                (origin.clone(), self.header_lines(&origin, &content)?)
+            }
+        };
+        let (mut headers, mut shown, mut sound) = (HeaderMap::new(), toml::Table::new(), Ok(()));
+        for (name, value) in pairs {
+            let fault = match (name.parse::<HeaderName>(), HeaderValue::from_str(&value)) {
+                (Err(_), _) => "is not a header name; allowed are letters, digits and `-`".to_owned(),
+                (Ok(name), _) if refuse(&name).is_some() => refuse(&name).unwrap_or_default(),
+                (Ok(name), _) if headers.contains_key(&name) => "is given more than once".to_owned(),
+                (Ok(_), Err(_)) => "has a value that no header can have; allowed is visible ASCII".to_owned(),
+                (Ok(header), Ok(mut value)) => {
+                    value.set_sensitive(true);
+                    headers.insert(header, value);
+                    shown.insert(name, REDACTED.into());
+                    continue;
+                }
+            };
+            sound = Err(self.problem(&format!("{origin}.{}", name.escape_debug()), &fault));
+        }
+        if origin == key {
+            self.show(key, &toml::Value::Table(shown));
+        }
+        sound.map(|()| headers)
+    }
+
+    /// Which of `key` and `<key>_file` is given; the file's trimmed content if that is.
+    fn either<T>(&mut self, key: &str, in_place: Result<Option<T>, Faulty>) -> Result<Secret<T>, Faulty> {
+        let file_key = format!("{key}_file");
+        let file = self.take_text(&file_key)?;
+        let Some(Given { value: path, variable }) = file else {
+            return in_place.map(|given| given.map_or(Secret::Nowhere, Secret::InPlace));
+        };
+        if in_place?.is_some() {
+            let fault = format!("is given, and `{file_key}` too; allowed is one of the two");
+            return Err(self.problem(key, &fault));
+        }
+        match read(&path) {
+            Ok(content) => {
+                self.show(&file_key, &path.into());
+                Ok(Secret::InFile(content))
+            }
+            Err(fault) => {
+                let fault = format!("{} {fault}; allowed is a file that holds the secret", quoted(&path));
+                Err(self.problem_of(&file_key, &fault, variable))
+            }
+        }
+    }
+
+    fn take_headers(&mut self, key: &str) -> Result<Option<Vec<(String, String)>>, Faulty> {
+        let Some(value) = self.take(key) else { return Ok(None) };
+        let pairs: Option<Vec<_>> = match value.kind {
+            ValueKind::Table(table) => {
+                table.into_iter().map(|(name, value)| Some((name, text(value)?))).collect()
+            }
+            _ => None,
+        };
+        let Some(mut pairs) = pairs else {
+            let allowed =
+                format!("allowed is a table of texts such as `{key} = {{ authorization = \"…\" }}`");
+            return Err(self.problem(key, &format!("is no table of texts; {allowed}")));
+        };
+        // An empty value takes a header of the file away.
+        pairs.retain(|(_, value)| !value.is_empty());
+        pairs.sort();
+        Ok(Some(pairs).filter(|pairs| !pairs.is_empty()))
+    }
+
+    fn header_lines(&mut self, key: &str, content: &str) -> Result<Vec<(String, String)>, Faulty> {
+        let mut pairs = Vec::new();
+        for (index, line) in content.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+            let Some((name, value)) = line.split_once(':') else {
+                let fault = format!("line {} of the file is no header; allowed is `name: value`", index + 1);
+                return Err(self.problem(key, &fault));
+            };
+            pairs.push((name.trim().to_ascii_lowercase(), value.trim().to_owned()));
+        }
+        Ok(pairs)
+    }
+}
+
+fn lines(content: &str) -> impl Iterator<Item = &str> {
+    content.lines().map(str::trim).filter(|line| !line.is_empty())
+}
+
+/// The trimmed content of a secret's file, or what is wrong with it.
+fn read(path: &str) -> Result<String, String> {
+    let mut content = String::new();
+    File::open(path)
+        .and_then(|file| file.take(LARGEST_FILE + 1).read_to_string(&mut content))
+        .map_err(|error| format!("cannot be read: {error}"))?;
+    if content.len() as u64 > LARGEST_FILE {
+        return Err(format!("is larger than {} KiB", LARGEST_FILE / 1024));
+    }
+    match content.trim() {
+        "" => Err("is empty".to_owned()),
+        secret => Ok(secret.to_owned()),
+    }
+}

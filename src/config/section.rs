@@ -1,0 +1,265 @@
+//! Reading one section, key by key.
+//!
+//! A derived deserialiser stops at its first fault and knows no origin; an
+//! operator wants every fault of a file in one go. So a section is read by
+//! asking it for its keys, one line of code each, with the default and the form
+//! beside the name. The asking itself records every problem, notes which keys
+//! exist, and writes the effective configuration, so none of the three can
+//! disagree with what the bridge runs on.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use ::config::{Value, ValueKind};
+
+use super::form::Form;
+use super::layers::{Table, is_empty};
+use super::problem::{Faulty, Problem, Problems, quoted};
+
+/// What the reading of all sections brings about, beside the settings.
+#[derive(Default)]
+pub(super) struct Reading {
+    pub(super) problems: Problems,
+    /// The lines of the effective configuration, TOML.
+    pub(super) effective: Vec<String>,
+    /// The full path of every key that was asked for.
+    pub(super) known: BTreeSet<String>,
+}
+
+/// What was given for a key.
+pub(super) struct Given<T> {
+    pub(super) value: T,
+    /// The environment variable that gave it; the file leaves no trace.
+    pub(super) variable: Option<String>,
+}
+
+/// One section while it is read.
+pub(super) struct Section<'r> {
+    reading: &'r mut Reading,
+    path: String,
+    given: Table,
+    asked: Vec<String>,
+}
+
+impl<'r> Section<'r> {
+    /// The root, whose keys are the sections.
+    pub(super) fn root(given: Table, reading: &'r mut Reading) -> Self {
+        Self { reading, path: String::new(), given, asked: Vec::new() }
+    }
+
+    /// The section `name`; empty if nothing of it is given.
+    pub(super) fn section(&mut self, name: &str) -> Section<'_> {
+        self.asked.push(name.to_owned());
+        let given = self.given.remove(name);
+        self.open(name, given)
+    }
+
+    /// Whether there is at least one named section below `name`.
+    pub(super) fn has_any(&self, name: &str) -> bool {
+        self.given.get(name).is_some_and(|given| match &given.kind {
+            ValueKind::Table(table) => !table.is_empty(),
+            _ => true,
+        })
+    }
+
+    /// Reads each of the named sections below `name`, sorted by name.
+    /// The result is faulty as soon as one of them is.
+    pub(super) fn sections<T>(
+        &mut self,
+        name: &str,
+        mut read: impl FnMut(&str, Section<'_>) -> Result<T, Faulty>,
+    ) -> Result<Vec<T>, Faulty> {
+        self.asked.push(name.to_owned());
+        let Some(given) = self.given.remove(name) else { return Ok(Vec::new()) };
+        let ValueKind::Table(given) = given.kind else {
+            self.problem(name, &format!("is no table; allowed are sections such as `[{name}.NAME]`"));
+            return Err(Faulty);
+        };
+        let mut given: Vec<_> = given.into_iter().collect();
+        given.sort_by(|(a, _), (b, _)| a.cmp(b));
+        let mut all = Vec::new();
+        for (own_name, given) in given {
+            let path = format!("{name}.{own_name}");
+            let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == '-';
+            if own_name.len() > 64 || own_name.is_empty() || !own_name.chars().all(allowed) {
+                let fault = "is no name; allowed are 1 to 64 of `a` to `z`, `0` to `9`, `_` and `-`";
+                self.problem(name, &format!("{} {fault}", quoted(&own_name)));
+            }
+            all.push(read(&own_name, self.open(&path, Some(given))));
+        }
+        all.into_iter().collect()
+    }
+
+    fn open(&mut self, path: &str, given: Option<Value>) -> Section<'_> {
+        let given = match given.map(|given| given.kind) {
+            Some(ValueKind::Table(table)) => table,
+            None => Table::new(),
+            Some(_) => {
+                self.problem(path, &format!("is no table; allowed is a section `[{path}]`"));
+                Table::new()
+            }
+        };
+        let effective = &mut self.reading.effective;
+        if !effective.is_empty() {
+            effective.push(String::new());
+        }
+        effective.push(format!("[{path}]"));
+        Section { reading: self.reading, path: path.to_owned(), given, asked: Vec::new() }
+    }
+
+    /// A key that has a default.
+    pub(super) fn value<T>(&mut self, key: &str, default: &str, form: &Form<T>) -> Result<T, Faulty> {
+        let given = self.take_text(key)?;
+        let given = given.unwrap_or_else(|| Given { value: default.to_owned(), variable: None });
+        self.read(key, given, form)
+    }
+
+    /// A key that may be left out.
+    pub(super) fn optional<T>(&mut self, key: &str, form: &Form<T>) -> Result<Option<T>, Faulty> {
+        let Some(given) = self.take_text(key)? else {
+            self.show(key, &"".into());
+            return Ok(None);
+        };
+        self.read(key, given, form).map(Some)
+    }
+
+    /// A key that has to be given.
+    pub(super) fn required<T>(&mut self, key: &str, form: &Form<T>) -> Result<T, Faulty> {
+        match self.take_text(key)? {
+            Some(given) => self.read(key, given, form),
+            None => Err(self.problem(key, "is missing; it has no default")),
+        }
+    }
+
+    /// A list, or its items in one text, separated by commas.
+    pub(super) fn list<T>(&mut self, key: &str, default: &[&str], form: &Form<T>) -> Result<Vec<T>, Faulty> {
+        let given = self.take_list(key)?.unwrap_or_else(|| Given {
+            value: default.iter().map(|&item| item.to_owned()).collect(),
+            variable: None,
+        });
+        let mut values = Vec::new();
+        for item in &given.value {
+            values
+                .push(form.read(item).map_err(|fault| self.problem_of(key, &fault, given.variable.clone())));
+        }
+        self.show(key, &toml::Value::Array(given.value.iter().map(|item| form.show(item)).collect()));
+        values.into_iter().collect()
+    }
+
+    fn read<T>(&mut self, key: &str, given: Given<String>, form: &Form<T>) -> Result<T, Faulty> {
+        let value = form.read(&given.value).map_err(|fault| self.problem_of(key, &fault, given.variable))?;
+        self.show(key, &form.show(&given.value));
+        Ok(value)
+    }
+
+    /// Ends the section: what has been given and never asked for is unknown.
+    pub(super) fn finish(mut self) {
+        let given = std::mem::take(&mut self.given);
+        let mut unknown: Vec<_> = given.iter().collect();
+        unknown.sort_by_key(|(key, _)| *key);
+        for (key, value) in unknown {
+            let near = self.asked.iter().filter(|asked| strsim::jaro_winkler(key, asked) > 0.8);
+            let nearest =
+                near.max_by(|a, b| strsim::jaro_winkler(key, a).total_cmp(&strsim::jaro_winkler(key, b)));
+            let hint = match nearest {
+                Some(nearest) => format!("did you mean `{nearest}`?"),
+                None => format!("allowed are `{}`", self.asked.join("`, `")),
+            };
+            self.problem_of(
+                &key.escape_debug().to_string(),
+                &format!("is no known key; {hint}"),
+                variable(value),
+            );
+        }
+    }
+
+    /// Records a problem if the first of two sound durations is longer than the second.
+    pub(super) fn at_most(
+        &mut self,
+        (key, value): (&str, Result<Duration, Faulty>),
+        (limit_key, limit): (&str, Result<Duration, Faulty>),
+    ) {
+        if let (Ok(value), Ok(limit)) = (value, limit)
+            && value > limit
+        {
+            let (value, limit) = (humantime::format_duration(value), humantime::format_duration(limit));
+            let fault =
+                format!("`{value}` is too long; allowed is at most `{limit_key}`, which is `{limit}`");
+            self.problem(key, &fault);
+        }
+    }
+
+    /// Records what is wrong with `key`.
+    pub(super) fn problem(&mut self, key: &str, message: &str) -> Faulty {
+        self.problem_of(key, message, None)
+    }
+
+    /// Records what is wrong with `key`, which `variable` has set.
+    pub(super) fn problem_of(&mut self, key: &str, message: &str, variable: Option<String>) -> Faulty {
+        let (key, message) = (self.path_of(key), message.to_owned());
+        self.reading.problems.record(Problem { key, message, variable })
+    }
+
+    /// Writes a line of the effective configuration.
+    pub(super) fn show(&mut self, key: &str, value: &toml::Value) {
+        self.reading.effective.push(format!("{key} = {value}"));
+    }
+
+    /// What is given for `key`. Empty text and an empty list of nothing count as not given.
+    pub(super) fn take(&mut self, key: &str) -> Option<Value> {
+        self.asked.push(key.to_owned());
+        self.reading.known.insert(self.path_of(key));
+        self.given.remove(key).filter(|value| !is_empty(value))
+    }
+
+    /// What is given for `key` as text.
+    pub(super) fn take_text(&mut self, key: &str) -> Result<Option<Given<String>>, Faulty> {
+        let Some(value) = self.take(key) else { return Ok(None) };
+        let variable = variable(&value);
+        match text(value) {
+            Some(value) => Ok(Some(Given { value, variable })),
+            None => Err(self.problem(key, "is a list or a table; allowed is a single value")),
+        }
+    }
+
+    /// What is given for `key` as a list of texts, those left out that are empty.
+    pub(super) fn take_list(&mut self, key: &str) -> Result<Option<Given<Vec<String>>>, Faulty> {
+        let Some(value) = self.take(key) else { return Ok(None) };
+        let variable = variable(&value);
+        let items: Option<Vec<String>> = match value.kind {
+            ValueKind::Array(items) => items.into_iter().map(text).collect(),
+            kind => text(Value::new(None, kind)).map(|all| all.split(',').map(str::to_owned).collect()),
+        };
+        let Some(items) = items else {
+            return Err(self.problem(
+                key,
+                "is no list of single values; allowed is a list, or one text separated by commas",
+            ));
+        };
+        let items = items.iter().map(|item| item.trim().to_owned()).filter(|item| !item.is_empty());
+        Ok(Some(Given { value: items.collect(), variable }))
+    }
+
+    fn path_of(&self, key: &str) -> String {
+        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
+    }
+}
+
+/// The environment variable that gave `value`; the file leaves no origin.
+pub(super) fn variable(value: &Value) -> Option<String> {
+    match &value.kind {
+        ValueKind::Table(table) => table.values().find_map(variable),
+        _ => value.origin().map(str::to_owned),
+    }
+}
+
+/// A single value as text.
+pub(super) fn text(value: Value) -> Option<String> {
+    match value.kind {
+        ValueKind::String(text) => Some(text),
+        ValueKind::Boolean(value) => Some(value.to_string()),
+        ValueKind::I64(value) => Some(value.to_string()),
+        ValueKind::Float(value) => Some(value.to_string()),
+        _ => None,
+    }
+}

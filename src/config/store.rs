@@ -1,0 +1,50 @@
+//! `[store]`.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::form::{self, DAY, Form, SECOND};
+use super::problem::Faulty;
+use super::section::Section;
+use crate::store::{Durability, Settings};
+
+/// A century: what is longer is a slip, and no sum of times overflows below it.
+const LONGEST: Duration = DAY.saturating_mul(36_500);
+
+/// Where and for how long the bridge keeps what it holds.
+pub(super) fn read(mut section: Section<'_>) -> Result<Settings, Faulty> {
+    let path = section.value("url", "sqlite://data/pepay-bridge.db", &url());
+    let durability = form::choice(&[("full", Durability::Full), ("normal", Durability::Normal)]);
+    let durability = section.value("durability", "full", &durability);
+    let payload_retention =
+        section.value("payload_retention", "30d", &form::duration(Duration::ZERO..=LONGEST));
+    let dedupe_retention = section.value("dedupe_retention", "365d", &form::duration(SECOND..=LONGEST));
+    section.at_most(("payload_retention", payload_retention), ("dedupe_retention", dedupe_retention));
+    section.finish();
+    Ok(Settings {
+        path: path?,
+        durability: durability?,
+        payload_retention: payload_retention?,
+        dedupe_retention: dedupe_retention?,
+    })
+}
+
+/// `sqlite://PATH`, or `sqlite:PATH`. The text is not repeated in a message:
+/// another database's URL may hold a password.
+fn url() -> Form<PathBuf> {
+    const ALLOWED: &str = "allowed is `sqlite://PATH`, such as `sqlite://data/pepay-bridge.db`";
+    Form::text(|text| {
+        let path = text.strip_prefix("sqlite://").or_else(|| text.strip_prefix("sqlite:"));
+        let Some(path) = path else {
+            return Err(format!("is no SQLite URL; {ALLOWED}"));
+        };
+        let fault = match path {
+            "" => "names no file",
+            _ if path.contains(":memory:") => "is a database in memory, which would not outlive the process",
+            _ if path.contains(['?', '#']) || path.starts_with("file:") => "has parameters",
+            _ if path.ends_with('/') || Path::new(path).is_dir() => "names a folder",
+            _ => return Ok(path.into()),
+        };
+        Err(format!("{fault}; {ALLOWED}"))
+    })
+}

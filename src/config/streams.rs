@@ -1,0 +1,135 @@
+//! `[streams.NAME]`.
+
+use std::time::Duration;
+
+use super::form::{self, DAY, Form, HOUR, MILLISECOND, SECOND};
+use super::problem::{Faulty, quoted};
+use super::section::Section;
+use crate::domain::backoff::Backoff;
+use crate::domain::event::EventId;
+use crate::domain::filter::{Pattern, TypeFilter};
+use crate::source::stream::{Auth, Endpoint, Settings, StartFrom};
+
+/// Pepay's filters beside `types`, and the endpoints that know each (Pepay: `api-spec/realtime/websockets`).
+const FILTERS: [(&str, &[Endpoint]); 7] = [
+    ("order_id", &[Endpoint::Commerce]),
+    ("invoice_id", &[Endpoint::Commerce, Endpoint::Merchant]),
+    ("customer_id", &[Endpoint::Commerce, Endpoint::Merchant]),
+    ("wallet_address", &[Endpoint::Commerce]),
+    ("wallet_network", &[Endpoint::Commerce]),
+    ("invoice_type", &[Endpoint::Merchant]),
+    ("environment", &[Endpoint::Merchant]),
+];
+
+/// One stream.
+pub(super) fn read(name: &str, mut section: Section<'_>) -> Result<Settings, Faulty> {
+    let endpoint = form::choice(&[("commerce", Endpoint::Commerce), ("merchant", Endpoint::Merchant)]);
+    let endpoint = section.value("endpoint", "commerce", &endpoint);
+    let auth = form::choice(&[("token", Auth::Token), ("header", Auth::Header)]);
+    let auth = section.value("auth", "token", &auth);
+    let token_ttl = section.value("token_ttl", "60s", &whole_seconds());
+    let types = types(&mut section, &["commerce.order.*", "invoice.*"]);
+    let filters = filters(&mut section, endpoint);
+    let start_from = section.value("start_from", "now", &start_from());
+    let idle_timeout = section.value("idle_timeout", "60s", &form::duration(MILLISECOND..=DAY));
+    let ping_interval = section.value("ping_interval", "20s", &form::duration(MILLISECOND..=DAY));
+    if let (Ok(ping), Ok(idle)) = (ping_interval, idle_timeout)
+        && ping >= idle
+    {
+        let (ping, idle) = (humantime::format_duration(ping), humantime::format_duration(idle));
+        section.problem(
+            "ping_interval",
+            &format!("`{ping}` is too long; allowed is less than `idle_timeout`, which is `{idle}`"),
+        );
+    }
+    let backoff = backoff(&mut section, ("backoff_min", "500ms"), ("backoff_max", "60s"));
+    let reconcile_interval =
+        section.value("reconcile_interval", "5m", &form::duration(Duration::ZERO..=DAY * 30));
+    let reconcile_lookback = section.value("reconcile_lookback", "15m", &form::duration(SECOND..=DAY * 365));
+    section.finish();
+    Ok(Settings {
+        name: name.into(),
+        endpoint: endpoint?,
+        auth: auth?,
+        token_ttl: token_ttl?,
+        types: types?,
+        filters: filters?,
+        start_from: start_from?,
+        idle_timeout: idle_timeout?,
+        ping_interval: ping_interval?,
+        backoff: backoff?,
+        reconcile_interval: Some(reconcile_interval?).filter(|interval| !interval.is_zero()),
+        reconcile_lookback: reconcile_lookback?,
+    })
+}
+
+/// The event types of a stream or a target; at least one.
+pub(super) fn types(section: &mut Section<'_>, default: &[&str]) -> Result<TypeFilter, Faulty> {
+    let patterns = section.list("types", default, &form::parsed::<Pattern>())?;
+    if patterns.is_empty() {
+        return Err(section.problem("types", "names no type; allowed is at least one, and `*` for all"));
+    }
+    Ok(TypeFilter::new(patterns))
+}
+
+/// Two keys that are the ends of a retry schedule, each with its default.
+pub(super) fn backoff(
+    section: &mut Section<'_>,
+    (min_key, min): (&str, &str),
+    (max_key, max): (&str, &str),
+) -> Result<Backoff, Faulty> {
+    let min = section.value(min_key, min, &form::duration(MILLISECOND..=DAY * 30));
+    let max = section.value(max_key, max, &form::duration(MILLISECOND..=DAY * 30));
+    section.at_most((min_key, min), (max_key, max));
+    Backoff::new(min?, max?).ok_or(Faulty)
+}
+
+fn filters(
+    section: &mut Section<'_>,
+    endpoint: Result<Endpoint, Faulty>,
+) -> Result<Vec<(&'static str, String)>, Faulty> {
+    let mut filters = Vec::new();
+    for (key, endpoints) in FILTERS {
+        let form = match key {
+            "invoice_type" => {
+                form::choice(&[("standard", "standard"), ("commerce", "commerce")]).map(str::to_owned)
+            }
+            "environment" => form::choice(&[("devnet", "devnet"), ("mainnet", "mainnet")]).map(str::to_owned),
+            _ => form::plain_text(),
+        };
+        let filter = section.optional(key, &form);
+        let refused = endpoint.is_ok_and(|endpoint| !endpoints.contains(&endpoint));
+        filters.push(match filter {
+            Ok(Some(_)) if refused => {
+                let other = if endpoints == [Endpoint::Commerce] { "commerce" } else { "merchant" };
+                let fault =
+                    format!("is no filter of this endpoint; allowed with `endpoint = \"{other}\"` only");
+                Err(section.problem(key, &fault))
+            }
+            filter => filter.map(|value| value.map(|value| (key, value))),
+        });
+    }
+    filters.into_iter().filter_map(Result::transpose).collect()
+}
+
+fn whole_seconds() -> Form<Duration> {
+    let duration = form::duration(SECOND..=HOUR * 24);
+    Form::text(move |text| match duration.read(text)? {
+        ttl if ttl.subsec_nanos() == 0 => Ok(ttl),
+        _ => Err(format!("{} is no whole number of seconds; allowed are values such as `60s`", quoted(text))),
+    })
+}
+
+fn start_from() -> Form<StartFrom> {
+    Form::text(|text| match text {
+        "now" => Ok(StartFrom::Now),
+        "earliest" => Ok(StartFrom::Earliest),
+        id => match id.parse::<EventId>() {
+            Ok(id) => Ok(StartFrom::After(id)),
+            Err(error) => Err(format!(
+                "{} is no event id ({error}); allowed are `now`, `earliest` and an event id",
+                quoted(id)
+            )),
+        },
+    })
+}

@@ -1,0 +1,113 @@
+//! `[targets.NAME]`.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use http::header::{
+    CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, TE, TRAILER, TRANSFER_ENCODING,
+    UPGRADE, USER_AGENT,
+};
+use http::{HeaderName, StatusCode};
+use url::Url;
+
+use super::form::{self, DAY, Form, HOUR, MILLISECOND};
+use super::problem::{Faulty, quoted};
+use super::section::Section;
+use super::streams::{backoff, types};
+use crate::delivery::sign::SigningKey;
+use crate::delivery::{ClientIdentity, Settings};
+use crate::domain::delivery::{OnUncertain, Ordering, RetryPolicy};
+
+/// One target.
+pub(super) fn read(name: &str, mut section: Section<'_>) -> Result<Settings, Faulty> {
+    let url = section.required("url", &url());
+    let types = types(&mut section, &["*"]);
+    let signing_key = signing_key(&mut section);
+    let headers = section.headers("headers", refuse);
+    let timeout = section.value("timeout", "10s", &form::duration(MILLISECOND..=HOUR));
+    let connect_timeout = section.value("connect_timeout", "3s", &form::duration(MILLISECOND..=HOUR));
+    let ca_file = section.optional("ca_file", &form::file());
+    let client_identity = client_identity(&mut section);
+    let concurrency = section.value("concurrency", "16", &form::number(1..=1024));
+    let ordering = form::choice(&[("per_object", Ordering::PerObject), ("none", Ordering::None)]);
+    let ordering = section.value("ordering", "per_object", &ordering);
+    let rate_limit = section.value("rate_limit", "0", &form::number(0.0..=1_000_000.0));
+    let backoff = backoff(&mut section, ("retry_min", "1s"), ("retry_max", "1h"));
+    let give_up_after = section.value("give_up_after", "3d", &form::duration(Duration::ZERO..=DAY * 3650));
+    let dead_on = section.list("dead_on", &[], &status());
+    let on_uncertain = form::choice(&[("retry", OnUncertain::Retry), ("hold", OnUncertain::Hold)]);
+    let on_uncertain = section.value("on_uncertain", "retry", &on_uncertain);
+    section.finish();
+    Ok(Settings {
+        name: name.into(),
+        url: url?,
+        types: types?,
+        signing_key: signing_key?,
+        headers: headers?,
+        timeout: timeout?,
+        connect_timeout: connect_timeout?,
+        ca_file: ca_file?,
+        client_identity: client_identity?,
+        concurrency: concurrency?,
+        ordering: ordering?,
+        rate_limit: Some(rate_limit?).filter(|limit| *limit > 0.0),
+        retry: RetryPolicy { backoff: backoff?, give_up_after: give_up_after?, on_uncertain: on_uncertain? },
+        dead_on: dead_on?.into_iter().collect::<BTreeSet<_>>(),
+    })
+}
+
+fn url() -> Form<Url> {
+    form::url(["https", "http"], "credentials belong into `headers`, as `authorization`")
+}
+
+fn signing_key(section: &mut Section<'_>) -> Result<Option<SigningKey>, Faulty> {
+    let Some(secret) = section.secret("signing_secret")? else { return Ok(None) };
+    match SigningKey::parse(&secret) {
+        Ok(key) => Ok(Some(key)),
+        Err(error) => Err(section.problem("signing_secret", &format!("is {error}"))),
+    }
+}
+
+fn client_identity(section: &mut Section<'_>) -> Result<Option<ClientIdentity>, Faulty> {
+    let cert_file = section.optional("client_cert_file", &form::file());
+    let key_file = section.optional("client_key_file", &form::file());
+    let lone = match (cert_file?, key_file?) {
+        (Some(cert_file), Some(key_file)) => return Ok(Some(ClientIdentity { cert_file, key_file })),
+        (None, None) => return Ok(None),
+        (Some(_), None) => "client_key_file",
+        (None, Some(_)) => "client_cert_file",
+    };
+    let fault = "is missing; allowed are `client_cert_file` and `client_key_file` together, or neither";
+    Err(section.problem(lone, fault))
+}
+
+fn status() -> Form<StatusCode> {
+    let number = form::number(400..=599_u16);
+    Form::bare(move |text| {
+        let status = number.read(text)?;
+        StatusCode::from_u16(status).map_err(|_| format!("{} is no HTTP status", quoted(text)))
+    })
+}
+
+/// Why a target's own headers may not have this name.
+fn refuse(name: &HeaderName) -> Option<String> {
+    const OWN: [&str; 3] = ["webhook-", "x-pepay-", "pepay-bridge-"];
+    const MESSAGE: [HeaderName; 11] = [
+        CONNECTION,
+        CONTENT_ENCODING,
+        CONTENT_LENGTH,
+        CONTENT_TYPE,
+        EXPECT,
+        HOST,
+        TE,
+        TRAILER,
+        TRANSFER_ENCODING,
+        UPGRADE,
+        USER_AGENT,
+    ];
+    const OTHERS: [&str; 3] = ["idempotency-key", "keep-alive", "proxy-connection"];
+    let taken = MESSAGE.contains(name)
+        || OTHERS.contains(&name.as_str())
+        || OWN.iter().any(|prefix| name.as_str().starts_with(prefix));
+    taken.then(|| "is set by the bridge itself; allowed are names it does not use".to_owned())
+}

@@ -1,0 +1,65 @@
+//! `[webhooks.NAME]`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytesize::ByteSize;
+
+use super::form::{self, DAY, Form, SECOND};
+use super::problem::{Faulty, quoted};
+use super::section::Section;
+use crate::domain::event::Environment;
+use crate::pepay::signature::SigningKey;
+use crate::source::webhook::Settings;
+
+/// Served beside the webhooks, on the same listener.
+const TAKEN: [&str; 2] = ["/healthz", "/readyz"];
+
+/// The paths of the endpoints read so far, each with the name of its endpoint.
+pub(super) type Paths = BTreeMap<Arc<str>, String>;
+
+/// One endpoint.
+pub(super) fn read(name: &str, mut section: Section<'_>, paths: &mut Paths) -> Result<Settings, Faulty> {
+    let path = section.value("path", "/webhooks/pepay", &path());
+    if let Ok(path) = &path
+        && let Some(other) = paths.insert(path.clone(), name.to_owned())
+    {
+        let fault =
+            format!("`{path}` is the path of `webhooks.{other}` already; allowed is a path of its own");
+        section.problem("path", &fault);
+    }
+    let secrets = section.secrets("secrets");
+    if secrets.as_ref().is_ok_and(Vec::is_empty) {
+        section.problem("secrets", "is missing; allowed is at least one secret, or `secrets_file`");
+    }
+    let environment = form::choice(&[("devnet", Environment::Devnet), ("mainnet", Environment::Mainnet)]);
+    let environment = section.optional("environment", &environment);
+    let tolerance = section.value("tolerance", "5m", &form::duration(SECOND..=DAY * 3650));
+    let max_body = section.value("max_body", "256KiB", &form::size(ByteSize::b(1)..=ByteSize::mib(16)));
+    section.finish();
+    Ok(Settings {
+        name: name.into(),
+        path: path?,
+        keys: secrets?.iter().map(SigningKey::new).collect(),
+        environment: environment?,
+        tolerance: tolerance?,
+        max_body: usize::try_from(max_body?.as_u64()).unwrap_or(usize::MAX),
+    })
+}
+
+/// A literal path: what a router could take for a pattern is not in it.
+fn path() -> Form<Arc<str>> {
+    Form::text(|text| {
+        let literal = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte);
+        if TAKEN.contains(&text) {
+            return Err(format!("{} is served by the bridge itself; allowed is another path", quoted(text)));
+        }
+        if text.starts_with('/') && text.len() <= 255 && text.bytes().all(literal) {
+            return Ok(text.into());
+        }
+        Err(format!(
+            "{} is not a path; allowed are `/` and then letters, digits, `/`, `-`, `.`, `_`, `~`",
+            quoted(text)
+        ))
+    })
+}

@@ -1,0 +1,387 @@
+//! Every event of the account in the order of publication, and between them
+//! what open streams are told to do. Streams and the webhook sender follow it
+//! with a position each; the REST list and replays read the events alone.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use axum::extract::ws::Utf8Bytes;
+use serde::Serialize;
+use tokio::sync::watch;
+
+use super::fault::Act;
+use super::lock;
+use super::options::{Copies, PageOrder};
+use super::selection::{Facts, Selection};
+use crate::domain::clock::UnixMillis;
+use crate::domain::event::{Event, EventId};
+
+/// Acts that are kept beside the events for streams that lag behind.
+const KEPT_ACTS: usize = 1024;
+
+/// Why an event was not published.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PublishError {
+    /// The account still holds an event of this id.
+    #[error("an event `{0}` has been published already")]
+    Known(EventId),
+    /// It cannot be a text frame.
+    #[error("the event is not UTF-8")]
+    Encoding,
+}
+
+/// A published event.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) event: Event,
+    pub(super) facts: Facts,
+    pub(super) copies: Copies,
+    published_at: UnixMillis,
+    pub(super) sent: Sent,
+}
+
+/// How often an event went out.
+#[derive(Debug, Default)]
+pub(super) struct Sent {
+    pub(super) frames: AtomicU64,
+    pub(super) webhook_attempts: AtomicU64,
+    pub(super) webhooks_acknowledged: AtomicU64,
+    pub(super) listed: AtomicU64,
+}
+
+/// What went out of one event.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LedgerRow {
+    /// The event's id.
+    pub id: String,
+    /// Its type.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The order, invoice or payment it is about.
+    pub object_id: Option<String>,
+    /// When it was published.
+    pub published_at: UnixMillis,
+    /// Frames sent with it, over all streams.
+    pub frames: u64,
+    /// Webhook tries made for it.
+    pub webhook_attempts: u64,
+    /// Webhooks with it that were answered with a 2xx.
+    pub webhooks_acknowledged: u64,
+    /// Times it was in a page of the REST list, or asked for by its id.
+    pub listed: u64,
+}
+
+impl Entry {
+    pub(super) fn new(event: Event, copies: Copies, published_at: UnixMillis) -> Self {
+        Self { facts: Facts::of(&event), event, copies, published_at, sent: Sent::default() }
+    }
+
+    /// The body as a text frame holds it; the bytes are shared. `None` if it is
+    /// not UTF-8, which no parsed event is.
+    pub(super) fn text(&self) -> Option<Utf8Bytes> {
+        self.event.body.clone().try_into().ok()
+    }
+
+    fn row(&self) -> LedgerRow {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        LedgerRow {
+            id: self.event.id.to_string(),
+            kind: self.event.kind.to_string(),
+            object_id: self.event.object_id.as_deref().map(str::to_owned),
+            published_at: self.published_at,
+            frames: count(&self.sent.frames),
+            webhook_attempts: count(&self.sent.webhook_attempts),
+            webhooks_acknowledged: count(&self.sent.webhooks_acknowledged),
+            listed: count(&self.sent.listed),
+        }
+    }
+}
+
+/// What stands at one position.
+#[derive(Clone, Debug)]
+pub(super) enum Item {
+    Event(Arc<Entry>),
+    Act(Act),
+}
+
+/// Items read from a position on.
+#[derive(Debug)]
+pub(super) struct Batch {
+    pub(super) items: Vec<Item>,
+    /// Where the next read begins.
+    pub(super) next: u64,
+    /// Items that were gone already.
+    pub(super) lost: u64,
+}
+
+/// Which page of the list is asked for. Pages are newest first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Cursor {
+    Newest,
+    OlderThan(String),
+    NewerThan(String),
+}
+
+/// A page of the list, newest first.
+#[derive(Debug)]
+pub(super) struct Page {
+    pub(super) entries: Vec<Arc<Entry>>,
+    pub(super) has_more: bool,
+}
+
+/// Where a new stream begins.
+#[derive(Debug)]
+pub(super) struct Opening {
+    /// What is sent before live events, oldest first.
+    pub(super) replay: Vec<Arc<Entry>>,
+    /// Whether `since` was beyond what is replayed.
+    pub(super) too_old: bool,
+    /// The position from which on everything is live.
+    pub(super) live_from: u64,
+}
+
+#[derive(Debug)]
+pub(super) struct Journal {
+    rings: Mutex<Rings>,
+    /// The position after the last item; tells followers to read.
+    end: watch::Sender<u64>,
+    /// Events that are kept.
+    capacity: usize,
+}
+
+#[derive(Debug, Default)]
+struct Rings {
+    items: VecDeque<Item>,
+    /// The position of `items[0]`.
+    first_item: u64,
+    events: VecDeque<Arc<Entry>>,
+    /// How many events have left `events`.
+    first_event: usize,
+    /// The number of each kept event, counted from the first ever.
+    numbers: HashMap<EventId, usize>,
+}
+
+impl Journal {
+    /// An empty journal that keeps the newest `capacity` events.
+    pub(super) fn new(capacity: usize) -> Self {
+        Self { rings: Mutex::default(), end: watch::Sender::new(0), capacity: capacity.max(1) }
+    }
+
+    /// Appends an event and returns the position after it.
+    pub(super) fn push(&self, entry: Entry) -> Result<u64, PublishError> {
+        if std::str::from_utf8(&entry.event.body).is_err() {
+            return Err(PublishError::Encoding);
+        }
+        let mut rings = lock(&self.rings);
+        if rings.numbers.contains_key(&entry.event.id) {
+            return Err(PublishError::Known(entry.event.id));
+        }
+        let entry = Arc::new(entry);
+        let number = rings.first_event + rings.events.len();
+        rings.numbers.insert(entry.event.id.clone(), number);
+        rings.events.push_back(Arc::clone(&entry));
+        if rings.events.len() > self.capacity
+            && let Some(oldest) = rings.events.pop_front()
+        {
+            rings.first_event += 1;
+            rings.numbers.remove(&oldest.event.id);
+        }
+        Ok(self.append(&mut rings, Item::Event(entry)))
+    }
+
+    /// Appends an act of the streams and returns the position after it.
+    pub(super) fn push_act(&self, act: Act) -> u64 {
+        self.append(&mut lock(&self.rings), Item::Act(act))
+    }
+
+    /// Announces the new end under the lock, so that ends are announced in order.
+    fn append(&self, rings: &mut Rings, item: Item) -> u64 {
+        rings.items.push_back(item);
+        if rings.items.len() > self.capacity + KEPT_ACTS {
+            rings.items.pop_front();
+            rings.first_item += 1;
+        }
+        let end = rings.end();
+        self.end.send_replace(end);
+        end
+    }
+
+    /// Changes when something is appended.
+    pub(super) fn follow(&self) -> watch::Receiver<u64> {
+        self.end.subscribe()
+    }
+
+    /// At most `limit` items from position `from` on.
+    pub(super) fn read(&self, from: u64, limit: usize) -> Batch {
+        let rings = lock(&self.rings);
+        let start = from.max(rings.first_item);
+        let skip = usize::try_from(start - rings.first_item).unwrap_or(usize::MAX);
+        let items: Vec<_> = rings.items.iter().skip(skip).take(limit).cloned().collect();
+        Batch { next: start + items.len() as u64, lost: start - from, items }
+    }
+
+    /// Where a stream begins that asks for what is newer than `since`: with a
+    /// replay if that is among the newest `retention` events, else with the
+    /// newest `snapshot` events. Only events of `selection`.
+    pub(super) fn open(
+        &self,
+        since: Option<&EventId>,
+        selection: &Selection,
+        retention: usize,
+        snapshot: usize,
+    ) -> Opening {
+        let rings = lock(&self.rings);
+        let live_from = rings.end();
+        let Some(since) = since else {
+            return Opening { replay: Vec::new(), too_old: false, live_from };
+        };
+        let chosen = |entry: &&Arc<Entry>| selection.matches(&entry.event, &entry.facts);
+        let oldest = rings.events.len().saturating_sub(retention);
+        let at = rings.index_of(since.as_str()).filter(|index| *index >= oldest);
+        let replay = if let Some(at) = at {
+            rings.events.iter().skip(at + 1).filter(chosen).cloned().collect()
+        } else {
+            let newest = rings.events.iter().skip(oldest).rev().filter(chosen).take(snapshot);
+            let mut newest: Vec<_> = newest.cloned().collect();
+            newest.reverse();
+            newest
+        };
+        Opening { replay, too_old: at.is_none(), live_from }
+    }
+
+    /// A page among the newest `retention` events that `chosen` accepts; `None`
+    /// if the cursor is not among them.
+    pub(super) fn page(
+        &self,
+        cursor: &Cursor,
+        limit: usize,
+        order: PageOrder,
+        retention: usize,
+        chosen: impl Fn(&Entry) -> bool,
+    ) -> Option<Page> {
+        let rings = lock(&self.rings);
+        let oldest = rings.events.len().saturating_sub(retention);
+        let index = |id: &str| rings.index_of(id).filter(|index| *index >= oldest);
+        let (range, from_oldest) = match cursor {
+            Cursor::Newest => (oldest..rings.events.len(), false),
+            Cursor::OlderThan(id) => (oldest..index(id)?, false),
+            Cursor::NewerThan(id) => (index(id)? + 1..rings.events.len(), order == PageOrder::NextToCursor),
+        };
+        let candidates = rings.events.range(range).filter(|entry| chosen(entry));
+        // One more than asked for tells whether there is more.
+        let mut entries: Vec<_> = if from_oldest {
+            candidates.take(limit + 1).cloned().collect()
+        } else {
+            candidates.rev().take(limit + 1).cloned().collect()
+        };
+        let has_more = entries.len() > limit;
+        entries.truncate(limit);
+        if from_oldest {
+            entries.reverse();
+        }
+        Some(Page { entries, has_more })
+    }
+
+    /// The event of that id, if it is among the newest `retention`.
+    pub(super) fn get(&self, id: &str, retention: usize) -> Option<Arc<Entry>> {
+        let rings = lock(&self.rings);
+        let index = rings.index_of(id)?;
+        (index + retention >= rings.events.len()).then(|| Arc::clone(&rings.events[index]))
+    }
+
+    /// At most `limit` rows, oldest first, of the events after `after`.
+    pub(super) fn ledger(&self, after: Option<&str>, limit: usize) -> Vec<LedgerRow> {
+        let rings = lock(&self.rings);
+        let start = after.and_then(|id| rings.index_of(id)).map_or(0, |index| index + 1);
+        rings.events.iter().skip(start).take(limit).map(|entry| entry.row()).collect()
+    }
+}
+
+impl Rings {
+    fn end(&self) -> u64 {
+        self.first_item + self.items.len() as u64
+    }
+
+    fn index_of(&self, id: &str) -> Option<usize> {
+        let number = self.numbers.get(&id.parse().ok()?)?;
+        Some(number - self.first_event)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    fn journal(capacity: usize, ids: impl IntoIterator<Item = u32>) -> Journal {
+        let journal = Journal::new(capacity);
+        for id in ids {
+            journal.push(entry(id)).unwrap();
+        }
+        journal
+    }
+
+    fn entry(id: u32) -> Entry {
+        let body = format!(
+            r#"{{"id":"e{id}","object":"event","type":"t","created":{id},"data":{{"object":{{}}}}}}"#
+        );
+        let event = crate::pepay::envelope::parse(Bytes::from(body)).unwrap();
+        Entry::new(event, Copies::ONE, UnixMillis(0))
+    }
+
+    fn ids(entries: &[Arc<Entry>]) -> Vec<&str> {
+        entries.iter().map(|entry| entry.event.id.as_str()).collect()
+    }
+
+    fn page(journal: &Journal, cursor: &Cursor, order: PageOrder) -> Option<(Vec<String>, bool)> {
+        let page = journal.page(cursor, 2, order, 5, |_| true)?;
+        Some((ids(&page.entries).into_iter().map(str::to_owned).collect(), page.has_more))
+    }
+
+    #[test]
+    fn pages_are_newest_first_whatever_the_cursor() {
+        let journal = journal(9, 1..=6);
+        let newer = Cursor::NewerThan("e2".to_owned());
+        let at = |ids: [&str; 2], more| Some((ids.map(str::to_owned).to_vec(), more));
+        assert_eq!(page(&journal, &Cursor::Newest, PageOrder::Newest), at(["e6", "e5"], true));
+        assert_eq!(page(&journal, &newer, PageOrder::NextToCursor), at(["e4", "e3"], true));
+        assert_eq!(page(&journal, &newer, PageOrder::Newest), at(["e6", "e5"], true));
+        let older = Cursor::OlderThan("e4".to_owned());
+        assert_eq!(page(&journal, &older, PageOrder::Newest), at(["e3", "e2"], false));
+    }
+
+    #[test]
+    fn a_cursor_that_is_no_longer_listed_gives_no_page() {
+        let journal = journal(9, 1..=6);
+        assert_eq!(page(&journal, &Cursor::NewerThan("e1".to_owned()), PageOrder::Newest), None);
+        assert_eq!(page(&journal, &Cursor::OlderThan("nobody".to_owned()), PageOrder::Newest), None);
+        assert!(journal.get("e1", 5).is_none());
+        assert!(journal.get("e2", 5).is_some());
+    }
+
+    #[test]
+    fn a_stream_begins_with_what_is_newer_or_with_a_snapshot() {
+        let journal = journal(9, 1..=6);
+        let everything = Selection::all(None);
+        let open = |since: &str| journal.open(Some(&since.parse().unwrap()), &everything, 4, 2);
+        let opening = open("e3");
+        assert!(!opening.too_old);
+        assert_eq!(ids(&opening.replay), ["e4", "e5", "e6"]);
+        let opening = open("e2");
+        assert!(opening.too_old);
+        assert_eq!(ids(&opening.replay), ["e5", "e6"]);
+        assert_eq!(opening.live_from, 6);
+    }
+
+    #[test]
+    fn the_oldest_events_leave_and_lagging_readers_are_told() {
+        let journal = journal(2, 1..=(2 + 1024 + 3));
+        let batch = journal.read(0, 1);
+        assert_eq!((batch.lost, batch.next), (3, 4));
+        assert_eq!(journal.ledger(None, 9).len(), 2);
+        assert!(journal.push(entry(1)).is_ok(), "an id that left may come again");
+        assert_eq!(journal.push(entry(1)), Err(PublishError::Known("e1".parse().unwrap())));
+    }
+}

@@ -1,0 +1,193 @@
+//! How the simulated Pepay is set up.
+
+use std::time::Duration;
+
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+use crate::domain::backoff::Backoff;
+use crate::domain::event::Environment;
+use crate::domain::filter::TypeFilter;
+use crate::pepay::signature::SigningKey;
+
+/// The whole set-up. What Pepay does not document is a choice here.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The keys that are accepted, in either header.
+    pub keys: Vec<ApiKey>,
+    /// `merchant_id` in token answers.
+    pub merchant_id: u64,
+    /// The longest `ttl_seconds` a token may ask for.
+    pub max_token_ttl: Duration,
+    /// How many of the newest events `since` can replay from.
+    pub replay_retention: usize,
+    /// How many events the snapshot holds that follows a `since` that is too old.
+    pub snapshot: usize,
+    /// How many of the newest events the REST list knows.
+    pub rest_retention: usize,
+    /// Which page `ending_before` answers with.
+    pub page_order: PageOrder,
+    /// Whether the REST list is wrapped in `success` and `data`.
+    pub list_shape: ListShape,
+    /// Open streams above which an upgrade is answered 429.
+    pub max_streams: usize,
+    /// How often a stream gets a ping; `None` is never.
+    pub ping_interval: Option<Duration>,
+    /// The age at which a stream is closed; `None` is never.
+    pub max_stream_age: Option<Duration>,
+    /// How often an event goes out on each road.
+    pub copies: Copies,
+    /// The webhook sender.
+    pub webhooks: WebhookOptions,
+    /// What the made-up events are made from.
+    pub seed: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            keys: Vec::new(),
+            merchant_id: 123,
+            max_token_ttl: Duration::from_hours(1),
+            replay_retention: 1_000,
+            snapshot: 100,
+            rest_retention: 10_000,
+            page_order: PageOrder::NextToCursor,
+            list_shape: ListShape::Wrapped,
+            max_streams: 100,
+            ping_interval: Some(Duration::from_secs(25)),
+            max_stream_age: None,
+            copies: Copies::ONE,
+            webhooks: WebhookOptions::default(),
+            seed: 1,
+        }
+    }
+}
+
+/// An API key and what it opens.
+#[derive(Clone, Debug)]
+pub struct ApiKey {
+    /// The value of `x-api-key` or `x-commerce-api-key`.
+    pub secret: SecretString,
+    /// What it opens.
+    pub scopes: Vec<Scope>,
+    /// The only environment it sees, if it is bound to one.
+    pub environment: Option<Environment>,
+}
+
+impl ApiKey {
+    /// A key to everything.
+    pub fn new(secret: impl Into<SecretString>) -> Self {
+        Self { secret: secret.into(), scopes: vec![Scope::Commerce, Scope::Merchant], environment: None }
+    }
+}
+
+/// One of Pepay's two surfaces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scope {
+    /// `/ws/commerce/events` and the devnet transitions.
+    Commerce,
+    /// `/ws/merchant/events`.
+    Merchant,
+}
+
+impl Scope {
+    /// The name on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Commerce => "commerce",
+            Self::Merchant => "merchant",
+        }
+    }
+}
+
+/// Which page `ending_before` answers with when there is more than one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PageOrder {
+    /// The page next to the cursor, as Stripe does.
+    NextToCursor,
+    /// The newest page there is.
+    Newest,
+}
+
+/// What the REST list looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ListShape {
+    /// `{"success":true,"data":{"object":"list",…}}`
+    Wrapped,
+    /// `{"object":"list",…}`
+    Bare,
+}
+
+/// How often one event goes out on each road: 0 leaves it out, 2 sends it twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Copies {
+    /// Live frames on each stream; a replay holds every event once.
+    pub stream: u32,
+    /// Webhooks to each endpoint, each with retries of its own.
+    pub webhook: u32,
+}
+
+impl Copies {
+    /// Once on each road.
+    pub const ONE: Self = Self { stream: 1, webhook: 1 };
+}
+
+/// The webhook sender.
+#[derive(Clone, Debug)]
+pub struct WebhookOptions {
+    /// Who receives webhooks at the start.
+    pub endpoints: Vec<WebhookEndpoint>,
+    /// Webhooks under way at the same time, the waits between tries included.
+    pub concurrency: usize,
+    /// Tries for each webhook before it is given up.
+    pub attempts: u32,
+    /// Waits between them.
+    pub backoff: Backoff,
+    /// Limit of one try.
+    pub timeout: Duration,
+}
+
+impl Default for WebhookOptions {
+    #[expect(clippy::expect_used, reason = "two constants, the smaller of them first")]
+    fn default() -> Self {
+        let backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(30));
+        Self {
+            endpoints: Vec::new(),
+            concurrency: 32,
+            attempts: 8,
+            backoff: backoff.expect("250 ms is above zero and below 30 s"),
+            timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+/// A receiver of webhooks.
+#[derive(Clone, Debug)]
+pub struct WebhookEndpoint {
+    /// Where webhooks are posted.
+    pub url: Url,
+    /// Signs `X-Pepay-Signature`.
+    pub key: SigningKey,
+    /// During a rotation, signs `X-Pepay-Signature-Previous`.
+    pub previous_key: Option<SigningKey>,
+    /// `X-Pepay-Network-Environment`.
+    pub environment: Option<Environment>,
+    /// The event types it receives.
+    pub types: TypeFilter,
+}
+
+impl WebhookEndpoint {
+    /// An endpoint that receives every type, signed with `secret` alone.
+    pub fn new(url: Url, secret: &SecretString) -> Self {
+        Self {
+            url,
+            key: SigningKey::new(secret),
+            previous_key: None,
+            environment: None,
+            types: TypeFilter::any(),
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! `GET /ws/commerce/events` and `GET /ws/merchant/events`: who is let in, and
+//! where their stream begins. What happens on it then is in [`connection`].
+
+mod connection;
+
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
+use axum::extract::{RawQuery, State, WebSocketUpgrade};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Extension, Router, middleware};
+use http::{HeaderMap, StatusCode};
+
+use self::connection::Connection;
+use super::fault::{Door, Road};
+use super::journal::Opening;
+use super::options::Scope;
+use super::refusal::{Refusal, Shape};
+use super::selection::{Field, Selection, pairs, types};
+use super::server::Wire;
+use super::{Served, Simulator, door, lock};
+use crate::domain::event::{Environment, EventId};
+
+/// Room for an oversized frame from a client, which is read and ignored.
+const MAX_INCOMING: usize = 64 * 1024;
+
+pub(super) fn routes(served: &Served) -> Router<Served> {
+    let door = middleware::from_fn_with_state((Door::Upgrade, served.simulator.clone()), door::pass);
+    Router::new()
+        .route("/ws/commerce/events", get(commerce))
+        .route("/ws/merchant/events", get(merchant))
+        .layer(door)
+}
+
+type Upgrade = Result<WebSocketUpgrade, WebSocketUpgradeRejection>;
+
+async fn commerce(
+    State(served): State<Served>,
+    Extension(wire): Extension<Wire>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    upgrade: Upgrade,
+) -> Response {
+    open(served, wire, Scope::Commerce, &query.unwrap_or_default(), &headers, upgrade)
+}
+
+async fn merchant(
+    State(served): State<Served>,
+    Extension(wire): Extension<Wire>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    upgrade: Upgrade,
+) -> Response {
+    open(served, wire, Scope::Merchant, &query.unwrap_or_default(), &headers, upgrade)
+}
+
+/// What a stream was asked for.
+#[derive(Debug)]
+struct Subscription {
+    selection: Selection,
+    since: Option<EventId>,
+}
+
+fn open(
+    served: Served,
+    wire: Wire,
+    scope: Scope,
+    query: &str,
+    headers: &HeaderMap,
+    upgrade: Upgrade,
+) -> Response {
+    let subscription = match served.simulator.admit(scope, query, headers) {
+        Ok(subscription) => subscription,
+        Err(refusal) => return refusal.shaped(Shape::Plain).into_response(),
+    };
+    let upgrade = match upgrade {
+        Ok(upgrade) => upgrade.max_message_size(MAX_INCOMING),
+        Err(rejection) => return rejection.into_response(),
+    };
+    let tracked = served.streams.token();
+    upgrade.on_upgrade(move |socket| async move {
+        let _tracked = tracked;
+        Connection::new(served.simulator, socket, wire, subscription).run(&served.stop).await;
+    })
+}
+
+impl Simulator {
+    /// Checks an upgrade: first who asks, then what for, then whether there is room.
+    fn admit(&self, scope: Scope, query: &str, headers: &HeaderMap) -> Result<Subscription, Refusal> {
+        let pairs = pairs(query).map_err(|error| Refusal::bad_request("INVALID_QUERY", error))?;
+        let token = pairs.iter().find_map(|(name, value)| (name == "token").then_some(value));
+        let environment = match token {
+            Some(token) => self.token_environment(scope, token)?,
+            None => self.key_of_scope(headers, scope)?.environment,
+        };
+        let mut subscription = Subscription { selection: Selection::all(environment), since: None };
+        for (name, value) in &pairs {
+            subscription.take(scope, name, value)?;
+        }
+        if self.statistics().streams_open >= self.options().max_streams as u64 {
+            return Err(Refusal::of_status(StatusCode::TOO_MANY_REQUESTS));
+        }
+        Ok(subscription)
+    }
+
+    fn token_environment(&self, scope: Scope, token: &str) -> Result<Option<Environment>, Refusal> {
+        let presented = lock(&self.0.tokens).present(token, self.0.clock.now());
+        let Some((pass, used_before)) = presented else {
+            return Err(Refusal::unauthorized("the token is not valid or has expired"));
+        };
+        self.count(|statistics| {
+            statistics.tokens_used += u64::from(!used_before);
+            statistics.tokens_reused += u64::from(used_before);
+        });
+        if pass.scope != scope {
+            return Err(Refusal::forbidden(format!("the token is of scope {}", pass.scope.as_str())));
+        }
+        Ok(pass.environment)
+    }
+}
+
+impl Subscription {
+    /// Takes one query parameter in.
+    fn take(&mut self, scope: Scope, name: &str, value: &str) -> Result<(), Refusal> {
+        let bad_filter = |message| Err(Refusal::bad_request("INVALID_FILTER", message));
+        match name {
+            "token" => {}
+            "since" => match value.parse() {
+                Ok(since) => self.since = Some(since),
+                Err(error) => {
+                    return Err(Refusal::bad_request("INVALID_CURSOR", format!("`since`: {error}")));
+                }
+            },
+            "types" => match types(value) {
+                Ok(types) => self.selection.types = types,
+                Err(error) => return bad_filter(format!("`types`: {error}")),
+            },
+            "format" if value == "event_v1" => {}
+            "format" => return bad_filter("`format` has to be event_v1".to_owned()),
+            _ => match Field::of_stream(scope, name) {
+                Some(field) if field.allows(value) => self.selection.fields.push((field, value.to_owned())),
+                Some(_) => return bad_filter(format!("`{name}` has a value that cannot be")),
+                None => return bad_filter(format!("`{name}` is no filter of this stream")),
+            },
+        }
+        Ok(())
+    }
+}
+
+impl Simulator {
+    /// Where the stream of `subscription` begins: replay or snapshot, less the
+    /// events that faults leave out.
+    fn opening(&self, subscription: &Subscription) -> Opening {
+        let options = self.options();
+        let mut opening = self.0.journal.open(
+            subscription.since.as_ref(),
+            &subscription.selection,
+            options.replay_retention,
+            options.snapshot,
+        );
+        let mut faults = lock(&self.0.faults);
+        opening.replay.retain(|_| !faults.skips(Road::Replay));
+        opening
+    }
+}

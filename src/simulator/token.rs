@@ -1,0 +1,136 @@
+//! `POST /api/v1/ws/token`: short-lived tokens that stand in for a key on an upgrade.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use axum::{Json, Router, middleware};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::HeaderMap;
+use http::header::HOST;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::fault::Door;
+use super::options::Scope;
+use super::refusal::{Refusal, Shape};
+use super::{Served, Simulator, door, lock};
+use crate::domain::clock::UnixMillis;
+use crate::domain::event::Environment;
+use crate::pepay::signature::SigningKey;
+
+/// Tokens that are remembered; beyond that the oldest is forgotten.
+const MAX_TOKENS: usize = 10_000;
+/// The lifetime of a token that asks for none.
+const DEFAULT_TTL: u64 = 60;
+
+pub(super) fn routes(served: &Served) -> Router<Served> {
+    let door = middleware::from_fn_with_state((Door::Token, served.simulator.clone()), door::pass);
+    Router::new().route("/api/v1/ws/token", post(mint)).layer(door)
+}
+
+#[derive(Deserialize)]
+struct TokenRequest {
+    scope: Scope,
+    #[serde(default = "default_ttl")]
+    ttl_seconds: u64,
+}
+
+const fn default_ttl() -> u64 {
+    DEFAULT_TTL
+}
+
+async fn mint(State(simulator): State<Simulator>, headers: HeaderMap, body: Bytes) -> Response {
+    match try_mint(&simulator, &headers, &body) {
+        Ok(answer) => answer.into_response(),
+        Err(refusal) => refusal.shaped(Shape::Nested).into_response(),
+    }
+}
+
+fn try_mint(
+    simulator: &Simulator,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Result<Json<serde_json::Value>, Refusal> {
+    // Whoever has no key learns nothing about the rest.
+    let key = simulator.key(headers)?;
+    let TokenRequest { scope, ttl_seconds } = serde_json::from_slice(body)
+        .map_err(|error| Refusal::bad_request("INVALID_REQUEST", format!("the body: {error}")))?;
+    if !key.scopes.contains(&scope) {
+        return Err(Refusal::forbidden(format!("the API key has no {} scope", scope.as_str())));
+    }
+    let max = simulator.options().max_token_ttl.as_secs();
+    if !(1..=max).contains(&ttl_seconds) {
+        let message = format!("`ttl_seconds` has to lie between 1 and {max}");
+        return Err(Refusal::bad_request("INVALID_TTL", message));
+    }
+    let expires_at = simulator.0.clock.now().plus(Duration::from_secs(ttl_seconds));
+    let pass = Pass { scope, environment: key.environment, expires_at, used: false };
+    let signer = SigningKey::new(&key.secret);
+    let token = lock(&simulator.0.tokens).issue(pass, &signer);
+    simulator.count(|statistics| statistics.tokens_minted += 1);
+    let mut data = json!({
+        "token": token,
+        "scope": scope,
+        "merchant_id": simulator.options().merchant_id,
+        "network_environment": key.environment,
+        "expires_at": expires_at,
+    });
+    if let Some(host) = headers.get(HOST).and_then(|host| host.to_str().ok()) {
+        data["ws_url"] = json!(format!("ws://{host}/ws/{}/events", scope.as_str()));
+    }
+    Ok(Json(json!({"success": true, "data": data})))
+}
+
+/// What a token opens, and until when.
+#[derive(Clone, Debug)]
+pub(super) struct Pass {
+    pub(super) scope: Scope,
+    pub(super) environment: Option<Environment>,
+    expires_at: UnixMillis,
+    used: bool,
+}
+
+/// Every token that may still be shown.
+#[derive(Debug, Default)]
+pub(super) struct Tokens {
+    passes: HashMap<String, (u64, Pass)>,
+    /// In the order of issue, to forget the oldest.
+    by_age: BTreeMap<u64, String>,
+    issued: u64,
+}
+
+impl Tokens {
+    fn issue(&mut self, pass: Pass, signer: &SigningKey) -> String {
+        self.issued += 1;
+        // It looks like a JSON Web Token, and nobody without the key can guess it.
+        let claims = json!({"n": self.issued, "scope": pass.scope, "exp": pass.expires_at.seconds()});
+        let claims = URL_SAFE_NO_PAD.encode(claims.to_string());
+        let token = format!("{claims}.{}", signer.sign("ws_token", claims.as_bytes()));
+        self.by_age.insert(self.issued, token.clone());
+        self.passes.insert(token.clone(), (self.issued, pass));
+        if self.by_age.len() > MAX_TOKENS
+            && let Some((_, oldest)) = self.by_age.pop_first()
+        {
+            self.passes.remove(&oldest);
+        }
+        token
+    }
+
+    /// What `token` opens at `now`, and whether it had been used before.
+    pub(super) fn present(&mut self, token: &str, now: UnixMillis) -> Option<(Pass, bool)> {
+        let (number, pass) = self.passes.get_mut(token)?;
+        if now >= pass.expires_at {
+            let number = *number;
+            self.passes.remove(token);
+            self.by_age.remove(&number);
+            return None;
+        }
+        let used_before = std::mem::replace(&mut pass.used, true);
+        Some((pass.clone(), used_before))
+    }
+}

@@ -1,0 +1,53 @@
+//! What only shows on a real connection.
+
+use std::net::SocketAddr;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::task::JoinSet;
+
+use super::*;
+
+/// Serves `router` on a socket that takes in little at a time.
+fn listen(router: Router) -> (SocketAddr, JoinSet<std::io::Result<()>>) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(8192).unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(8).unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut server = JoinSet::new();
+    server.spawn(axum::serve(listener, router).into_future());
+    (address, server)
+}
+
+#[tokio::test]
+async fn a_sender_of_too_much_gets_to_read_why() {
+    let fixture = Fixture::new().await;
+    let (address, _server) = listen(fixture.router.clone());
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_send_buffer_size(8192).unwrap();
+    let mut client = socket.connect(address).await.unwrap();
+
+    // Far more than the buffers on the way hold, written whole before anything is read.
+    let length = 512 * 1024;
+    client.write_all(head(length, "").as_bytes()).await.unwrap();
+    client.write_all(&vec![b'x'; length]).await.unwrap();
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 413") && answer.contains("payload_too_large"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_sender_that_asks_first_is_not_asked_to_send_too_much() {
+    let fixture = Fixture::new().await;
+    let (address, _server) = listen(fixture.router.clone());
+    let mut client = TcpStream::connect(address).await.unwrap();
+    client.write_all(head(512 * 1024, "expect: 100-continue\r\n").as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+}
+
+fn head(length: usize, more: &str) -> String {
+    format!("POST {PATH} HTTP/1.1\r\nhost: bridge\r\ncontent-length: {length}\r\n{more}\r\n")
+}

@@ -1,0 +1,168 @@
+//! Logs: lines of text or JSON on standard error, so that what a command
+//! prints on standard output stays its own.
+
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::io::IsTerminal as _;
+use std::panic::PanicHookInfo;
+
+use tracing::level_filters::LevelFilter;
+use tracing::{Metadata, Subscriber};
+use tracing_subscriber::filter::{EnvFilter, ParseError, filter_fn};
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
+use tracing_subscriber::{Layer as _, Registry};
+
+/// What is logged, and in which form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// How a line is written.
+    pub format: Format,
+    /// Which lines are written, in the syntax of [`EnvFilter`].
+    pub filter: String,
+}
+
+/// How a log line is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// For people; coloured where standard error is a terminal.
+    Text,
+    /// One flat object a line: `timestamp`, `level`, `target`, `message`, and the fields beside them.
+    Json,
+}
+
+/// Why logging could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum InvalidSettings {
+    /// The filter has another syntax.
+    #[error("the log filter cannot be read: {0}")]
+    Filter(#[from] ParseError),
+    /// Something has set up logging in this process before.
+    #[error("logging cannot be set up: {0}")]
+    Taken(#[from] TryInitError),
+}
+
+/// Starts logging for the whole process, panics of any task included. Once per process.
+///
+/// # Errors
+/// [`InvalidSettings`] if the filter cannot be read or logging was started before.
+pub fn start(settings: &Settings) -> Result<(), InvalidSettings> {
+    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let ansi = std::io::stderr().is_terminal() && !no_color;
+    subscriber(settings, std::io::stderr, ansi)?.try_init()?;
+    std::panic::set_hook(Box::new(log_panic));
+    Ok(())
+}
+
+fn subscriber<W>(
+    settings: &Settings,
+    writer: W,
+    ansi: bool,
+) -> Result<impl Subscriber + Send + Sync + use<W>, ParseError>
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let filter = EnvFilter::builder().parse(&settings.filter)?;
+    let lines = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(ansi);
+    let lines = match settings.format {
+        Format::Text => lines.boxed(),
+        Format::Json => lines.json().flatten_event(true).with_span_list(false).boxed(),
+    };
+    Ok(Registry::default().with(filter).with(lines.with_filter(filter_fn(is_safe))))
+}
+
+/// The WebSocket library writes whole upgrade requests at its finest level,
+/// the token and the key among them. No filter may ask for that.
+fn is_safe(metadata: &Metadata<'_>) -> bool {
+    !metadata.target().starts_with("tungstenite") || *metadata.level() <= LevelFilter::DEBUG
+}
+
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    let message = panic.payload_as_str().unwrap_or("a panic without a message");
+    let location = panic.location().map(ToString::to_string).unwrap_or_default();
+    let thread = std::thread::current();
+    let thread = thread.name().unwrap_or("unnamed");
+    // Empty unless RUST_BACKTRACE asks for it.
+    let backtrace = Some(Backtrace::capture()).filter(|it| it.status() == BacktraceStatus::Captured);
+    let backtrace = backtrace.map(tracing::field::display);
+    tracing::error!(panic = message, location, thread, backtrace, "panicked");
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use tracing::subscriber::with_default;
+
+    use super::*;
+
+    /// What `act` logs under `settings`, which are used for this thread alone.
+    fn logged(format: Format, filter: &str, act: impl FnOnce()) -> String {
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let settings = Settings { format, filter: filter.into() };
+        with_default(subscriber(&settings, Writer(lines.clone()), false).unwrap(), act);
+        String::from_utf8(lines.lock().unwrap().clone()).unwrap()
+    }
+
+    #[derive(Clone)]
+    struct Writer(Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Writer {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl MakeWriter<'_> for Writer {
+        type Writer = Self;
+
+        fn make_writer(&self) -> Self {
+            self.clone()
+        }
+    }
+
+    #[test]
+    fn a_json_line_is_one_flat_object() {
+        let line = logged(Format::Json, "info", || {
+            tracing::info!(target: "bridge", event_id = "evt_1", attempt = 2, "delivered");
+        });
+        let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(line["level"], "INFO");
+        assert_eq!(line["target"], "bridge");
+        assert_eq!(line["message"], "delivered");
+        assert_eq!(line["event_id"], "evt_1");
+        assert_eq!(line["attempt"], 2);
+        assert!(line["timestamp"].as_str().unwrap().ends_with('Z'));
+    }
+
+    #[test]
+    fn a_text_line_has_no_colour_codes_away_from_a_terminal() {
+        let line = logged(Format::Text, "info", || tracing::warn!(stream = "commerce", "reconnecting"));
+        assert!(line.contains("WARN") && line.contains("stream=\"commerce\""), "{line}");
+        assert!(!line.contains('\u{1b}'), "{line:?}");
+    }
+
+    #[test]
+    fn the_filter_decides_what_is_written() {
+        let act = || {
+            tracing::debug!(target: "a", "fine");
+            tracing::info!(target: "b", "coarse");
+        };
+        let lines = logged(Format::Text, "warn,a=debug", act);
+        assert!(lines.contains("fine") && !lines.contains("coarse"), "{lines}");
+    }
+
+    #[test]
+    fn upgrade_requests_are_not_logged_whatever_the_filter() {
+        let lines = logged(Format::Text, "trace", || {
+            tracing::trace!(target: "tungstenite::handshake::client", "GET /?token=secret");
+            tracing::debug!(target: "tungstenite::protocol", "closing");
+        });
+        assert!(lines.contains("closing") && !lines.contains("secret"), "{lines}");
+    }
+}

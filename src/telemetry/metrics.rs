@@ -1,0 +1,160 @@
+//! Metrics: one recorder for the process, read as Prometheus text. It has no
+//! listener of its own; the private one serves what [`Metrics::render`] returns.
+
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use metrics::{describe_counter, describe_gauge, describe_histogram};
+use metrics_exporter_prometheus::{
+    BuildError, Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
+};
+
+use super::names;
+
+/// From half a millisecond to a minute, in seconds.
+const SECONDS: [f64; 16] =
+    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+/// From 50 µs to 5 s, in seconds: a commit is a few writes to a local disk.
+const COMMIT_SECONDS: [f64; 16] = [
+    0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
+    5.0,
+];
+/// Powers of two.
+const BATCH_EVENTS: [f64; 11] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0];
+
+/// The recorder's other end: reads the metrics of this process.
+#[derive(Clone)]
+pub struct Metrics(PrometheusHandle);
+
+/// Why there are no metrics.
+#[derive(Debug, thiserror::Error)]
+#[error("metrics cannot be set up: {0}")]
+pub struct MetricsError(#[from] BuildError);
+
+impl Metrics {
+    /// Makes this process record metrics; the first call does, later ones
+    /// return the same recorder.
+    ///
+    /// # Errors
+    /// [`MetricsError`] if another recorder was installed before.
+    pub fn install() -> Result<Self, MetricsError> {
+        static INSTALLED: OnceLock<Metrics> = OnceLock::new();
+        static INSTALLING: Mutex<()> = Mutex::new(());
+        let _one_at_a_time = INSTALLING.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(metrics) = INSTALLED.get() {
+            return Ok(metrics.clone());
+        }
+        let recorder = recorder()?;
+        let metrics = Self(recorder.handle());
+        metrics::set_global_recorder(recorder).map_err(BuildError::from)?;
+        describe();
+        Ok(INSTALLED.get_or_init(|| metrics).clone())
+    }
+
+    /// Everything recorded so far, as Prometheus text (version 0.0.4).
+    pub fn render(&self) -> String {
+        self.0.render()
+    }
+
+    /// Moves recorded durations into their buckets. Between two calls they
+    /// pile up in memory, so whoever runs the bridge calls this every few
+    /// seconds, scraped or not.
+    pub fn upkeep(&self) {
+        self.0.run_upkeep();
+    }
+}
+
+impl std::fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Metrics")
+    }
+}
+
+fn recorder() -> Result<PrometheusRecorder, BuildError> {
+    let recorder = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Full(names::STORE_COMMIT.into()), &COMMIT_SECONDS)?
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &SECONDS)?
+        .set_buckets_for_metric(Matcher::Suffix("_batch_events".into()), &BATCH_EVENTS)?
+        .build_recorder();
+    Ok(recorder)
+}
+
+/// The `HELP` lines.
+fn describe() {
+    describe_counter!(names::EVENTS_RECEIVED, "Events read off a source, repeats included");
+    describe_counter!(names::EVENTS_UNIQUE, "Events that a source was the first to bring");
+    describe_counter!(names::EVENTS_DUPLICATE, "Events that were held already");
+    describe_counter!(names::WEBHOOKS_REJECTED, "Webhooks that were refused, by error code");
+    describe_counter!(names::DELIVERIES, "Ended delivery attempts, by outcome");
+    describe_histogram!(names::DELIVERY_DURATION, "How long a delivery attempt took");
+    describe_histogram!(names::END_TO_END, "From an event's arrival to its recorded acknowledgement");
+    describe_gauge!(names::BACKLOG, "Deliveries still to be made");
+    describe_gauge!(names::BACKLOG_OLDEST, "Age of the oldest delivery still to be made");
+    describe_gauge!(names::STREAM_CONNECTED, "1 while the stream's connection is open");
+    describe_counter!(names::STREAM_RECONNECTS, "Connections lost, by reason");
+    describe_counter!(names::STREAM_GAPS, "Gaps looked into, by outcome");
+    describe_counter!(names::STREAM_FRAMES, "Frames that were no event, by kind");
+    describe_histogram!(names::STORE_COMMIT, "How long a commit of the store took");
+    describe_histogram!(names::STORE_BATCH, "Events written by one commit of the store");
+}
+
+#[cfg(test)]
+mod tests {
+    use metrics::{counter, gauge, histogram, with_local_recorder};
+
+    use super::*;
+
+    /// What a recorder of its own shows after `act`.
+    fn rendered(act: impl FnOnce()) -> String {
+        let recorder = recorder().unwrap();
+        let handle = recorder.handle();
+        with_local_recorder(&recorder, || {
+            describe();
+            act();
+        });
+        handle.render()
+    }
+
+    #[test]
+    fn durations_and_batches_are_histograms_with_fitting_buckets() {
+        let text = rendered(|| {
+            histogram!(names::DELIVERY_DURATION, "target" => "orders").record(0.0007);
+            histogram!(names::END_TO_END, "target" => "orders").record(61.0);
+            histogram!(names::STORE_COMMIT).record(0.000_07);
+            histogram!(names::STORE_BATCH).record(3.0);
+        });
+        for line in [
+            r#"pepay_bridge_delivery_duration_seconds_bucket{target="orders",le="0.0005"} 0"#,
+            r#"pepay_bridge_delivery_duration_seconds_bucket{target="orders",le="0.001"} 1"#,
+            r#"pepay_bridge_end_to_end_seconds_bucket{target="orders",le="60"} 0"#,
+            r#"pepay_bridge_end_to_end_seconds_bucket{target="orders",le="+Inf"} 1"#,
+            r#"pepay_bridge_store_commit_seconds_bucket{le="0.00005"} 0"#,
+            r#"pepay_bridge_store_commit_seconds_bucket{le="0.0001"} 1"#,
+            r#"pepay_bridge_store_batch_events_bucket{le="2"} 0"#,
+            r#"pepay_bridge_store_batch_events_bucket{le="4"} 1"#,
+        ] {
+            assert!(text.lines().any(|shown| shown == line), "{line} is not in\n{text}");
+        }
+    }
+
+    #[test]
+    fn every_metric_of_the_table_has_a_help_line() {
+        // The table itself is the list of what has to be described.
+        let table = include_str!("names.rs");
+        let names: Vec<_> = table.split('"').filter(|part| part.starts_with("pepay_bridge_")).collect();
+        assert!(names.len() >= 15, "{names:?}");
+        let text = rendered(|| {
+            for name in &names {
+                match *name {
+                    name if name.ends_with("_total") => counter!(name).increment(1),
+                    names::BACKLOG | names::BACKLOG_OLDEST | names::STREAM_CONNECTED => {
+                        gauge!(*name).set(1.0)
+                    }
+                    name => histogram!(name).record(1.0),
+                }
+            }
+        });
+        for name in names {
+            assert!(text.contains(&format!("# HELP {name} ")), "{name} has no HELP in\n{text}");
+        }
+    }
+}

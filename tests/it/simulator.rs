@@ -1,0 +1,9 @@
+//! The stand-in for Pepay, over real sockets, along the wire protocol page.
+
+mod faults;
+mod harness;
+mod rest;
+mod streams;
+mod target;
+mod tokens;
+mod webhooks;
