@@ -2,8 +2,10 @@
 //! success or in an [`Error`] that knows its exit code.
 
 mod check;
+mod demo;
 mod health;
 mod run;
+mod simulator;
 
 use std::ffi::OsString;
 use std::io::{self, Write as _};
@@ -59,6 +61,8 @@ enum Command {
     Check,
     /// Ask a running bridge whether it is ready; exits 0 if it is and 1 if not
     Health(health::Arguments),
+    Demo(demo::Arguments),
+    Simulator(simulator::Arguments),
 }
 
 /// Version and commit.
@@ -108,6 +112,8 @@ pub fn execute(cli: Cli, environment: impl IntoIterator<Item = (OsString, OsStri
         Command::Run => run::run(config, environment),
         Command::Check => check::check(config, environment),
         Command::Health(arguments) => health::health(&arguments, config, environment),
+        Command::Demo(arguments) => demo::demo(&arguments, environment),
+        Command::Simulator(arguments) => simulator::simulator(arguments, environment),
     }
 }
 

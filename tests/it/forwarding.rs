@@ -48,14 +48,23 @@ async fn three_hundred_events_over_both_sources_reach_each_matching_target_once_
         }
         assert_eq!(header("x-pepay-event"), delivery.kind.as_deref());
         assert_eq!(header("pepay-bridge-attempt"), Some("1"));
-        assert!(matches!(header("pepay-bridge-source"), Some("stream" | "webhook" | "backfill" | "reconcile")));
+        assert!(matches!(
+            header("pepay-bridge-source"),
+            Some("stream" | "webhook" | "backfill" | "reconcile")
+        ));
         assert_eq!(header("user-agent"), Some(concat!("pepay-bridge/", env!("CARGO_PKG_VERSION"))));
         assert_eq!(header("authorization"), None);
     }
-    let sequences: BTreeSet<_> = acknowledged(&everything).values().map(|all| all[0].sequence.unwrap()).collect();
+    let sequences: BTreeSet<_> =
+        acknowledged(&everything).values().map(|all| all[0].sequence.unwrap()).collect();
     assert_eq!(sequences, (1..=300).collect(), "the sequence has no gap");
     let authorized = |delivery: &str| delivery == "Bearer of good news";
-    assert!(orders.deliveries().iter().all(|delivery| authorized(delivery.headers["authorization"].to_str().unwrap())));
+    assert!(
+        orders
+            .deliveries()
+            .iter()
+            .all(|delivery| authorized(delivery.headers["authorization"].to_str().unwrap()))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
