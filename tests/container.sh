@@ -13,7 +13,7 @@ skip() {
 }
 fail() {
   printf 'container: FAILED: %s\n' "$*" >&2
-  podman logs --tail 40 bridge >&2 2>/dev/null || true
+  podman logs bridge 2>&1 | tail -n 40 >&2 || true
   exit 1
 }
 pass() { printf 'container: ok: %s\n' "$*"; }
@@ -42,11 +42,13 @@ runtime=$(command -v runc || command -v crun) || skip "runc and crun are missing
 
 work=$(mktemp -d "${TMPDIR:-/var/tmp}/pepay-bridge-container.XXXXXX")
 cleanup() {
-  podman rm --force --all --time 0 >/dev/null 2>&1 || true
+  # In this order: the bridge lives in the other's network.
+  podman rm --force --time 0 bridge >/dev/null 2>&1 || true
+  podman rm --force --time 0 pepay >/dev/null 2>&1 || true
   podman image umount --all >/dev/null 2>&1 || true
   buildah rm --all >/dev/null 2>&1 || true
   umount "$work/storage/overlay" 2>/dev/null || true
-  rm -rf --one-file-system "$work"
+  rm -rf --one-file-system "$work" || true
 }
 trap cleanup EXIT
 
@@ -112,29 +114,31 @@ printf 'container: size: %d kB in all: %d kB ours, %d kB of the stand-in base\n'
   $((total / 1000)) $(((total - base) / 1000)) $((base / 1000))
 [ "$total" -lt 60000000 ] || fail "the image has $total bytes, 60 MB are allowed"
 
-# Bridge, stand-in for Pepay and sample target, each a container as in docker-compose.yml.
+# The bridge, and a stand-in for Pepay with a sample target, confined as in docker-compose.yml.
 # They share a loopback of their own, entered from outside: nothing here can be in the way.
 webhook_secret="container-test-secret"
 signing_secret="whsec_$(printf 'container-test-signing-key-0001' | base64)"
-container() { # NAME NETWORK OPTION...: the image, confined as docker-compose.yml does it
+container() { # NAME NETWORK OPTION...
   local name=$1 network=$2
   shift 2
   podman run --detach --name "$name" --network "$network" --read-only --read-only-tmpfs=false \
     --cap-drop all --security-opt no-new-privileges --memory 256m --pids-limit 128 \
     --health-interval disable "$@" >/dev/null
 }
-container target none --env PEPAY_SIMULATOR_TARGET_SECRET="$signing_secret" \
-  "$image" simulator --listen 127.0.0.1:8087 --target-listen 127.0.0.1:8000
-container bridge container:target --volume bridge-data:/data \
+container pepay none --env PEPAY_SIMULATOR_API_KEY=container-test-key \
+  --env PEPAY_SIMULATOR_WEBHOOK_SECRET="$webhook_secret" --env PEPAY_SIMULATOR_TARGET_SECRET="$signing_secret" \
+  "$image" simulator --listen 127.0.0.1:8088 --webhook-url http://127.0.0.1:8080/webhooks/pepay --copies 2 \
+  --target-listen 127.0.0.1:8000
+container bridge container:pepay --volume bridge-data:/data \
   --env PEPAY_BRIDGE__PEPAY__API_URL=http://127.0.0.1:8088 \
   --env PEPAY_BRIDGE__PEPAY__API_KEY=container-test-key \
-  --env PEPAY_BRIDGE__STREAMS__COMMERCE__BACKOFF_MAX=500ms \
+  --env PEPAY_BRIDGE__STREAMS__COMMERCE__TYPES='*' \
   --env PEPAY_BRIDGE__WEBHOOKS__DEFAULT__SECRETS="$webhook_secret" \
   --env PEPAY_BRIDGE__TARGETS__ORDERS__URL=http://127.0.0.1:8000/events \
   --env PEPAY_BRIDGE__TARGETS__ORDERS__SIGNING_SECRET="$signing_secret" \
   "$image"
 
-in_network=(nsenter --net --target "$(podman inspect --format '{{.State.Pid}}' target)")
+in_network=(nsenter --net --target "$(podman inspect --format '{{.State.Pid}}' pepay)")
 send() { # SECRET EVENT_ID: prints status and body of the answer
   "${in_network[@]}" python3 tests/container/webhook.py http://127.0.0.1:8080/webhooks/pepay "$@"
 }
@@ -163,20 +167,18 @@ equal "the status of a forged webhook" 400 "$(send forged evt_2 | cut -d' ' -f1)
 until_true 30 shows 1 "$ledger" totals acknowledged || fail "the target got nothing within 30 seconds"
 equal "the event at the target" evt_1 "$(show "$ledger" deliveries 0 id)"
 
-container simulator container:target --env PEPAY_SIMULATOR_API_KEY=container-test-key \
-  --env PEPAY_SIMULATOR_WEBHOOK_SECRET="$webhook_secret" \
-  "$image" simulator --listen 127.0.0.1:8088 --webhook-url http://127.0.0.1:8080/webhooks/pepay \
-  --rate 20 --events 100 --copies 2
+"${in_network[@]}" python3 -c 'import urllib.request
+urllib.request.urlopen("http://127.0.0.1:8088/_simulator/play", b"{\"count\": 100}", timeout=5)'
 until_true 60 shows 101 "$ledger" totals unique ||
   fail "the target has $(show "$ledger" totals unique) of 101 events after 60 seconds"
 equal "the events at the target, with 100 over both sources and twice each" 101 "$(show "$ledger" totals unique)"
 equal "the repeated events at the target" 0 "$(show "$ledger" totals repeated)"
 metrics=$("${in_network[@]}" python3 -c 'import urllib.request
 print(urllib.request.urlopen("http://127.0.0.1:9090/metrics", timeout=5).read().decode())')
+received() { sed -n "s/^pepay_bridge_events_received_total{source=\"$1\"} //p" <<<"$metrics"; }
 for source in stream webhook; do
-  brought=$(sed -n "s/^pepay_bridge_events_received_total{source=\"$source\"} //p" <<<"$metrics")
-  [ "${brought:-0}" -gt 1 ] || fail "no event came by $source: ${brought:-no count}"
-  pass "$brought events came by $source"
+  [ "$(received $source)" -ge 100 ] || fail "$(received $source) of 100 events came by $source"
+  pass "$(received $source) copies came by $source"
 done
 
 podman stop --time 30 bridge >/dev/null
