@@ -15,6 +15,7 @@ use crate::delivery::{self, Target};
 use crate::domain::backoff::Jitter;
 use crate::domain::clock::Clock;
 use crate::lifecycle::{self, Ended, Stop, Tasks};
+use crate::pepay::rest;
 use crate::source::stream::Stream;
 use crate::source::webhook;
 use crate::store::{self, Route, Store};
@@ -46,6 +47,9 @@ pub enum Error {
     /// A target cannot be set up.
     #[error(transparent)]
     Target(#[from] delivery::BuildError),
+    /// Pepay's client cannot be set up.
+    #[error(transparent)]
+    Pepay(#[from] rest::BuildError),
     /// The metrics cannot be set up.
     #[error(transparent)]
     Metrics(#[from] MetricsError),
@@ -133,7 +137,7 @@ impl App {
         for stream in streams {
             let name = format!("stream {}", stream.name);
             let (task, shown) =
-                Stream::new(stream, &pepay, store.inbox.clone(), clock.clone(), jitter.clone());
+                Stream::new(stream, &pepay, store.inbox.clone(), clock.clone(), jitter.clone())?;
             shown_streams.push(shown);
             work.spawn(name, task.run(stop.soft.clone()));
         }
@@ -208,6 +212,10 @@ impl App {
             Some(ended) = self.work.next() => ended,
             Some(ended) = self.base.next() => ended,
         };
+        if self.stop.soft.is_cancelled() {
+            // It was told to, a moment before this was.
+            return None;
+        }
         tracing::error!(
             part = ended.name,
             panicked = ended.panicked,

@@ -74,6 +74,9 @@ pub enum Error {
     /// The configuration is at fault.
     #[error(transparent)]
     Configuration(#[from] Problems),
+    /// Something that the log has told already, in its own form.
+    #[error("the log says why")]
+    Logged,
     /// Anything else.
     #[error(transparent)]
     Failure(Box<dyn std::error::Error + Send + Sync>),
@@ -87,16 +90,14 @@ impl Error {
 
     /// Says on standard error what went wrong.
     pub fn report(&self) -> ExitCode {
-        let text = match self {
-            Self::Configuration(problems) => problems.to_string(),
-            Self::Failure(reason) => format!("pepay-bridge: {reason}"),
+        let (text, code) = match self {
+            Self::Configuration(problems) => (problems.to_string(), ExitCode::from(2)),
+            Self::Failure(reason) => (format!("pepay-bridge: {reason}"), ExitCode::FAILURE),
+            Self::Logged => return ExitCode::FAILURE,
         };
         // There is nobody left to tell if standard error is gone.
         let _ = writeln!(io::stderr().lock(), "{text}");
-        match self {
-            Self::Configuration(_) => ExitCode::from(2),
-            Self::Failure(_) => ExitCode::FAILURE,
-        }
+        code
     }
 }
 

@@ -4,4 +4,8 @@
 
 pub mod account;
 pub mod envelope;
+pub mod error;
+pub mod frame;
+pub mod rest;
 pub mod signature;
+pub mod token;

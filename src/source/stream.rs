@@ -1,11 +1,26 @@
-//! A long-lived WebSocket stream of events.
+//! A long-lived WebSocket stream of events that misses none: it resumes, reads
+//! from REST what lies between two connections, and sweeps for what is left.
+
+mod driver;
+mod plan;
+mod report;
+mod state;
+mod wire;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::domain::backoff::Backoff;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::domain::backoff::{Backoff, Jitter};
+use crate::domain::clock::Clock;
 use crate::domain::event::EventId;
 use crate::domain::filter::TypeFilter;
+use crate::domain::status::StreamStatus;
+use crate::pepay::account::Account;
+use crate::pepay::rest::{BuildError, Rest};
+use crate::store::inbox::Inbox;
 
 /// One configured stream.
 #[derive(Clone, Debug)]
@@ -64,3 +79,43 @@ pub enum StartFrom {
     /// After this event.
     After(EventId),
 }
+
+/// A stream, ready to run.
+#[derive(Debug)]
+pub struct Stream {
+    settings: Settings,
+    rest: Rest,
+    inbox: Inbox,
+    clock: Clock,
+    jitter: Jitter,
+    status: watch::Sender<StreamStatus>,
+}
+
+impl Stream {
+    /// A stream of `account`'s that records in `inbox`, and where its status is shown.
+    ///
+    /// # Errors
+    /// [`BuildError`] if the API key cannot be sent or TLS cannot be set up; a
+    /// `rustls` provider has to be installed.
+    pub fn new(
+        settings: Settings,
+        account: &Account,
+        inbox: Inbox,
+        clock: Clock,
+        jitter: Jitter,
+    ) -> Result<(Self, watch::Receiver<StreamStatus>), BuildError> {
+        let rest = Rest::new(account, clock.clone())?;
+        let (status, shown) = watch::channel(StreamStatus::new(Arc::clone(&settings.name), clock.now()));
+        Ok((Self { settings, rest, inbox, clock, jitter, status }, shown))
+    }
+
+    /// Runs until `stop` is cancelled, and then ends within seconds: a batch that
+    /// is with the store is waited for; frames that are not yet there are dropped,
+    /// since the cursor covers only what is stored.
+    pub async fn run(self, stop: CancellationToken) {
+        driver::run(self, stop).await;
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -130,6 +130,11 @@ impl Bridge {
         (status, self.log.borrow().clone())
     }
 
+    /// Waits until a series of its metrics is at least `value`.
+    pub async fn until_metric(&self, series: &str, value: f64) {
+        soon(series, async { while self.metric(series).await < value {} }).await;
+    }
+
     /// `GET` on the private listener.
     pub async fn admin(&self, path: &str) -> reqwest::Response {
         reqwest::get(format!("{}{path}", self.admin)).await.unwrap()

@@ -1,0 +1,146 @@
+use bytes::Bytes;
+
+use super::*;
+
+/// The list of an account: `evt_<n>` was created at second `1000 * n`.
+fn event(n: usize) -> Event {
+    Event {
+        id: format!("evt_{n}").parse().unwrap(),
+        kind: "t".parse().unwrap(),
+        object_id: None,
+        created: 1000 * i64::try_from(n).unwrap(),
+        environment: None,
+        body: Bytes::from_static(&[b'x'; 10]),
+    }
+}
+
+fn at(n: usize) -> Position {
+    let event = event(n);
+    Position { event: Some(event.id), created: event.created }
+}
+
+/// What Pepay answers, holding the events `list` (ascending numbers).
+fn answer(account: &[usize], query: &ListQuery) -> Page {
+    let older = |n: &&usize| {
+        let event = event(**n);
+        query.created_gte.is_none_or(|bound| event.created >= bound)
+            && query.starting_after.as_ref().is_none_or(|after| {
+                let after: usize = after.as_str()[4..].parse().unwrap();
+                **n < after
+            })
+    };
+    let all: Vec<_> = account.iter().rev().filter(older).collect();
+    let events: Vec<_> = all.iter().take(usize::from(query.limit)).map(|n| event(**n)).collect();
+    let last = events.last().map(|event| event.id.clone());
+    let has_more = events.len() < all.len();
+    Page { events, last, has_more, skipped: None, received_at: UnixMillis(0) }
+}
+
+/// How a walk ended: whether it began at the top, and what it could not prove.
+type End = (bool, Option<Hole>);
+
+/// Walks until it is done: what was stored, the requests it took and how it ended.
+fn walk(mut walk: Walk, list: &[usize], floor: &mut Position) -> (Vec<usize>, usize, End) {
+    let (mut stored, mut requests, mut hole) = (Vec::new(), 0, None);
+    loop {
+        match walk.step() {
+            Step::Ask(query) => {
+                requests += 1;
+                hole = hole.or(walk.page(answer(list, &query), floor).unwrap());
+                let held: usize = walk.kept.iter().map(|kept| kept.events.len()).sum();
+                assert!(held <= walk.budget.events + 100, "{held} events in memory");
+                assert!(walk.places.len() <= walk.budget.places);
+            }
+            Step::Store(stretch) => {
+                let newest = stretch.events.last().unwrap();
+                *floor = Position { event: Some(newest.id.clone()), created: newest.created };
+                stored.extend(stretch.events.iter().map(|e| e.id.as_str()[4..].parse::<usize>().unwrap()));
+            }
+            Step::Done { from_top } => return (stored, requests, (from_top, hole)),
+        }
+    }
+}
+
+const SMALL: Budget = Budget { events: 250, bytes: usize::MAX, places: 20_000 };
+const CLOSED: End = (true, None);
+
+fn all(range: std::ops::RangeInclusive<usize>) -> Vec<usize> {
+    range.collect()
+}
+
+#[test]
+fn a_short_gap_costs_one_request_and_comes_in_order() {
+    let (stored, requests, end) = walk(Walk::new(Budget::DEFAULT), &all(1..=50), &mut at(20));
+    assert_eq!((stored, requests, end), (all(21..=50), 1, CLOSED));
+}
+
+#[test]
+fn no_gap_is_proven_with_one_request() {
+    let (stored, requests, end) = walk(Walk::new(Budget::DEFAULT), &all(1..=50), &mut at(50));
+    assert_eq!((stored, requests, end), (vec![], 1, CLOSED));
+}
+
+#[test]
+fn a_gap_of_pages_is_walked_down_and_handed_up_in_order() {
+    for gap in [98, 99, 100, 101, 199, 200, 201, 1234] {
+        let list = all(1..=gap + 1);
+        let (stored, _, end) = walk(Walk::new(Budget::DEFAULT), &list, &mut at(1));
+        assert_eq!((stored, end), (all(2..=gap + 1), CLOSED), "{gap}");
+    }
+}
+
+#[test]
+fn a_gap_longer_than_memory_is_walked_again_from_the_kept_places() {
+    let list = all(1..=3001);
+    let (stored, requests, end) = walk(Walk::new(SMALL), &list, &mut at(1));
+    assert_eq!((stored, end), (all(2..=3001), CLOSED));
+    assert!(requests <= 31 + 31, "{requests} requests");
+}
+
+#[test]
+fn a_gap_longer_than_the_list_of_places_ends_below_the_top() {
+    let budget = Budget { places: 3, ..SMALL };
+    let (list, mut floor) = (all(1..=1001), at(1));
+    let (stored, _, end) = walk(Walk::new(budget), &list, &mut floor);
+    assert_eq!(end, (false, None));
+    let (rest, _, end) = walk(Walk::new(Budget::DEFAULT), &list, &mut floor);
+    assert_eq!(end, CLOSED);
+    assert_eq!([stored, rest].concat(), all(2..=1001));
+}
+
+#[test]
+fn an_account_that_was_empty_is_walked_to_the_end_of_its_list() {
+    let mut empty = Position { event: None, created: 5 };
+    let (stored, _, end) = walk(Walk::new(SMALL), &all(1..=777), &mut empty);
+    assert_eq!((stored, end), (all(1..=777), CLOSED));
+}
+
+#[test]
+fn a_cursor_that_pepay_forgot_leaves_a_hole_that_is_named() {
+    let (stored, _, end) = walk(Walk::new(Budget::DEFAULT), &all(31..=50), &mut at(20));
+    assert_eq!(stored, all(31..=50));
+    let before = Some((event(31).id, 31_000));
+    assert_eq!(end, (true, Some(Hole { after: (event(20).id, 20_000), before })));
+
+    let (_, _, end) = walk(Walk::new(Budget::DEFAULT), &[], &mut at(20));
+    let hole = Some(Hole { after: (event(20).id, 20_000), before: None });
+    assert_eq!(end, (true, hole));
+}
+
+#[test]
+fn an_absent_cursor_with_older_neighbours_is_no_hole() {
+    let list: Vec<_> = all(1..=50).into_iter().filter(|n| *n != 20).collect();
+    let (stored, _, end) = walk(Walk::new(Budget::DEFAULT), &list, &mut at(20));
+    assert_eq!((stored, end), (all(21..=50), CLOSED));
+}
+
+#[test]
+fn a_server_that_ignores_the_cursor_is_found_out() {
+    let (list, floor) = (all(1..=300), at(1));
+    let mut walk = Walk::new(Budget::DEFAULT);
+    for expected in [Ok(None), Err(NoProgress)] {
+        let Step::Ask(query) = walk.step() else { panic!() };
+        let page = answer(&list, &ListQuery { starting_after: None, ..query });
+        assert_eq!(walk.page(page, &floor), expected);
+    }
+}

@@ -1,0 +1,289 @@
+//! Carries out what the [`Machine`] says: the one place where a stream waits.
+//!
+//! Of each kind of work at most one piece is under way, each in its own slot, and
+//! the loop waits for whichever ends first. So a slow store never keeps a ping
+//! from being answered, and a slow list never keeps a frame from being read.
+
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::plan;
+use super::report::Report;
+use super::state::{Command, ConnectStep, Ending, Machine, Moment, Poll};
+use super::wire::{self, Incoming, Loss, Socket};
+use super::{Auth, Settings, Stream};
+use crate::domain::clock::Clock;
+use crate::domain::event::{Environment, EventId};
+use crate::pepay::error::Failure;
+use crate::pepay::frame::{self, Frame};
+use crate::pepay::rest::{Page, Rest};
+use crate::store::inbox::{Batch, CursorMove, Inbox, Position, ReadError, RecordError, Recorded};
+
+/// How long a stop waits for a batch that is with the store. What is not
+/// committed then is read again after the next start.
+const LAST_COMMIT: Duration = Duration::from_secs(5);
+
+/// Work under way, if any.
+type Slot<T> = Option<BoxFuture<'static, T>>;
+/// What a try to connect came to.
+type Connected = Result<(Socket, Option<Environment>), (ConnectStep, Failure)>;
+
+struct Driver {
+    settings: Settings,
+    rest: Rest,
+    inbox: Inbox,
+    clock: Clock,
+    began: Instant,
+    machine: Machine,
+    report: Report,
+    filters: Vec<(String, String)>,
+    socket: Option<Socket>,
+    connecting: Slot<Connected>,
+    listing: Slot<Result<Page, Failure>>,
+    recording: Slot<Result<Vec<Recorded>, RecordError>>,
+    comparing: Slot<Result<Vec<bool>, ReadError>>,
+}
+
+/// Runs `stream` until `stop` is cancelled.
+pub(super) async fn run(stream: Stream, stop: CancellationToken) {
+    let Stream { settings, rest, inbox, clock, jitter, status } = stream;
+    let mut report = Report::new(&settings, clock.clone(), status);
+    let began = Instant::now();
+    let mut failures = 0;
+    let position = loop {
+        match inbox.position(&settings.name).await {
+            Ok(position) => break position,
+            Err(error) => {
+                failures += 1;
+                report.position_unknown(&error);
+                let wait = settings.backoff.delay(failures, jitter.next());
+                if timeout(wait, stop.cancelled()).await.is_ok() {
+                    report.stopped();
+                    return;
+                }
+            }
+        }
+    };
+    let mut driver = Driver {
+        machine: Machine::new(settings.clone(), position, jitter),
+        filters: plan::list_filters(&settings),
+        settings,
+        rest,
+        inbox,
+        clock,
+        began,
+        report,
+        socket: None,
+        connecting: None,
+        listing: None,
+        recording: None,
+        comparing: None,
+    };
+    driver.serve(&stop).await;
+    driver.end().await;
+}
+
+impl Driver {
+    async fn serve(&mut self, stop: &CancellationToken) {
+        loop {
+            let until = self.obey().await;
+            self.report.show(&self.machine);
+            let reads = self.machine.wants_frames();
+            tokio::select! {
+                () = stop.cancelled() => return,
+                connected = ready(&mut self.connecting) => self.connected(connected),
+                page = ready(&mut self.listing) => self.listed(page),
+                recorded = ready(&mut self.recording) => self.recorded(recorded),
+                held = ready(&mut self.comparing) => self.compared(held),
+                incoming = next_frame(self.socket.as_mut()), if reads => self.received(incoming),
+                () = sleep(until.map(|at| self.began + at)) => {}
+            }
+        }
+    }
+
+    /// Does what the machine says until it waits, and until when.
+    async fn obey(&mut self) -> Option<Duration> {
+        loop {
+            if let Some(socket) = &self.socket {
+                self.machine.heard(socket.heard().saturating_duration_since(self.began));
+            }
+            match self.machine.poll(self.now()) {
+                Poll::Wait(until) => return until,
+                Poll::Do(command) => self.carry_out(command).await,
+            }
+        }
+    }
+
+    async fn carry_out(&mut self, command: Command) {
+        match command {
+            Command::Connect { since } => {
+                let (settings, rest, clock) = (self.settings.clone(), self.rest.clone(), self.clock.clone());
+                self.connecting = Some(connect(settings, rest, clock, since).boxed());
+            }
+            Command::Disconnect(ending) => {
+                self.socket = None;
+                self.report.lost(ending, "the bridge gave it up");
+            }
+            Command::Ping => {
+                if let Some(socket) = &mut self.socket
+                    && let Err(loss) = socket.ping().await
+                {
+                    self.lost(&loss);
+                }
+            }
+            Command::List(query) => {
+                let (rest, filters) = (self.rest.clone(), self.filters.clone());
+                self.listing = Some(async move { rest.list(&query, &filters).await }.boxed());
+            }
+            Command::Compare(ids) => {
+                let inbox = self.inbox.clone();
+                self.comparing = Some(async move { inbox.holds(&ids).await }.boxed());
+            }
+            Command::Record { events, cursor } => {
+                let stream = self.settings.name.clone();
+                let cursor = cursor.map(|position: Position| CursorMove { stream, position });
+                let (inbox, batch) = (self.inbox.clone(), Batch { events, cursor });
+                self.recording = Some(async move { inbox.record(batch).await }.boxed());
+            }
+            Command::Tell(notice) => self.report.tell(notice),
+        }
+    }
+
+    fn connected(&mut self, outcome: Connected) {
+        let now = self.now();
+        match outcome {
+            Ok((socket, environment)) => {
+                self.socket = Some(socket);
+                self.machine.in_environment(environment);
+                self.machine.opened(now);
+                self.report.opened(self.machine.position());
+            }
+            Err((step, failure)) => {
+                let ending = self.machine.connect_failed(now, step, &failure);
+                self.report.not_connected(ending, &failure);
+            }
+        }
+    }
+
+    fn listed(&mut self, answer: Result<Page, Failure>) {
+        if let Ok(page) = &answer {
+            self.report.skipped(page);
+        }
+        match self.machine.page(self.now(), answer) {
+            None => self.report.list_works(),
+            Some(failure) => self.report.list_failed(&failure),
+        }
+    }
+
+    fn recorded(&mut self, answer: Result<Vec<Recorded>, RecordError>) {
+        let now = self.now();
+        match answer {
+            Ok(results) => self.machine.recorded(now, Some(&results)),
+            Err(error) => {
+                self.report.not_stored(&error);
+                self.machine.recorded(now, None);
+            }
+        }
+    }
+
+    fn compared(&mut self, answer: Result<Vec<bool>, ReadError>) {
+        let now = self.now();
+        match answer {
+            Ok(held) => self.machine.held(now, Some(&held)),
+            Err(error) => {
+                self.report.not_compared(&error);
+                self.machine.held(now, None);
+            }
+        }
+    }
+
+    fn received(&mut self, incoming: Result<Incoming, Loss>) {
+        let frame = match incoming {
+            Ok(Incoming::Text(body)) => frame::parse(body),
+            Ok(Incoming::Binary) => Frame::Unknown("a binary frame".to_owned()),
+            Ok(Incoming::Heartbeat) => return,
+            Err(loss) => return self.lost(&loss),
+        };
+        match frame {
+            Frame::Event(event) => self.machine.event(self.now(), event),
+            Frame::Control { gap, text } => {
+                self.report.control(gap, &text);
+                if gap {
+                    self.machine.hint();
+                }
+            }
+            Frame::Error { text } => {
+                self.report.error_frame();
+                self.lost(&Loss { ending: Ending::Error, text: format!("ws_error {text}") });
+            }
+            Frame::Unknown(problem) => self.report.unknown_frame(&problem),
+        }
+    }
+
+    fn lost(&mut self, loss: &Loss) {
+        self.socket = None;
+        self.machine.closed(self.now());
+        self.report.lost(loss.ending, &loss.text);
+    }
+
+    /// Takes leave: what the store has in hand is waited for, within a limit.
+    async fn end(mut self) {
+        if self.recording.is_some()
+            && let Ok(answer) = timeout(LAST_COMMIT, ready(&mut self.recording)).await
+        {
+            self.recorded(answer);
+        }
+        if let Some(socket) = self.socket.take() {
+            socket.close().await;
+        }
+        self.report.show(&self.machine);
+        self.report.stopped();
+    }
+
+    fn now(&self) -> Moment {
+        Moment { at: self.began.elapsed(), wall: self.clock.now() }
+    }
+}
+
+/// Mints a token, if one is used, and opens a connection: a fresh token for every try.
+async fn connect(settings: Settings, rest: Rest, clock: Clock, since: Option<EventId>) -> Connected {
+    let token = match settings.auth {
+        Auth::Header => None,
+        Auth::Token => {
+            let minted = rest.mint(settings.endpoint.scope(), settings.token_ttl).await;
+            Some(minted.map_err(|failure| (ConnectStep::Token, failure))?)
+        }
+    };
+    let secret = token.as_ref().map(|token| &token.secret);
+    let upgrade = plan::upgrade(&settings, rest.account(), since.as_ref(), secret, rest.key());
+    match wire::connect(upgrade, clock.now()).await {
+        Ok(socket) => Ok((socket, token.and_then(|token| token.environment))),
+        Err(failure) => Err((ConnectStep::Upgrade, failure)),
+    }
+}
+
+/// The end of the work in `slot`, which is then empty; never, if it is empty.
+async fn ready<T>(slot: &mut Slot<T>) -> T {
+    let Some(work) = slot else { return std::future::pending().await };
+    let outcome = work.await;
+    *slot = None;
+    outcome
+}
+
+async fn next_frame(socket: Option<&mut Socket>) -> Result<Incoming, Loss> {
+    match socket {
+        Some(socket) => socket.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn sleep(until: Option<Instant>) {
+    match until {
+        Some(until) => sleep_until(until).await,
+        None => std::future::pending().await,
+    }
+}

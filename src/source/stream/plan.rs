@@ -1,0 +1,137 @@
+//! What a stream asks Pepay for: the address of the upgrade and the filters of
+//! the list, made from the same settings, so that both roads show the same events.
+
+use http::{HeaderName, HeaderValue};
+use secrecy::{ExposeSecret, SecretString};
+use url::Url;
+
+use super::{Endpoint, Settings};
+use crate::domain::event::EventId;
+use crate::pepay::account::Account;
+use crate::pepay::rest;
+use crate::pepay::token::Scope;
+
+/// One request to upgrade. Holds secrets: not to be printed.
+pub(super) struct Upgrade {
+    /// Where to, with every parameter, the token among them.
+    pub address: Url,
+    /// The API key, if that is how the connection is authorised.
+    pub key: Option<(HeaderName, HeaderValue)>,
+    /// What must not appear in a log, should the server repeat it.
+    pub secrets: Vec<SecretString>,
+}
+
+impl Endpoint {
+    const fn path(self) -> &'static str {
+        match self {
+            Self::Commerce => "ws/commerce/events",
+            Self::Merchant => "ws/merchant/events",
+        }
+    }
+
+    /// The scope of a token for this stream.
+    pub(super) const fn scope(self) -> Scope {
+        match self {
+            Self::Commerce => Scope::Commerce,
+            Self::Merchant => Scope::Merchant,
+        }
+    }
+}
+
+/// The upgrade of `settings`, resuming after `since`, with `token` or else with
+/// the account's `key`.
+pub(super) fn upgrade(
+    settings: &Settings,
+    account: &Account,
+    since: Option<&EventId>,
+    token: Option<&SecretString>,
+    key: Option<&HeaderValue>,
+) -> Upgrade {
+    let mut address = rest::below(&account.ws_url, settings.endpoint.path());
+    {
+        let mut query = address.query_pairs_mut();
+        query.append_pair("format", "event_v1");
+        if !settings.types.is_any() {
+            query.append_pair("types", &settings.types.to_string());
+        }
+        for (name, value) in &settings.filters {
+            query.append_pair(name, value);
+        }
+        if let Some(since) = since {
+            query.append_pair("since", since.as_str());
+        }
+        if let Some(token) = token {
+            query.append_pair("token", token.expose_secret());
+        }
+    }
+    let key = if token.is_none() { key.cloned() } else { None };
+    Upgrade {
+        address,
+        key: key.map(|key| (account.api_key_header.clone(), key)),
+        secrets: token.into_iter().chain(&account.api_key).cloned().collect(),
+    }
+}
+
+/// The query parameters that give the list of events the same filters.
+pub(super) fn list_filters(settings: &Settings) -> Vec<(String, String)> {
+    let types = (!settings.types.is_any()).then(|| ("type".to_owned(), settings.types.to_string()));
+    let others = settings.filters.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
+    types.into_iter().chain(others).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::filter::TypeFilter;
+    use crate::source::stream::tests::settings;
+
+    fn account() -> Account {
+        Account {
+            api_url: "https://api.example".parse().unwrap(),
+            ws_url: "wss://api.example/base".parse().unwrap(),
+            api_key: Some("k3y".into()),
+            api_key_header: HeaderName::from_static("x-api-key"),
+        }
+    }
+
+    fn pairs(upgrade: &Upgrade) -> Vec<String> {
+        upgrade.address.query_pairs().map(|(name, value)| format!("{name}={value}")).collect()
+    }
+
+    #[test]
+    fn the_upgrade_names_cursor_types_filters_and_token() {
+        let settings = Settings {
+            types: TypeFilter::new(vec!["invoice.*".parse().unwrap(), "test.ping".parse().unwrap()]),
+            filters: vec![("wallet_network", "bsc".to_owned())],
+            ..settings()
+        };
+        let (since, token) = ("evt_1&x=2".parse().unwrap(), "t+k=".into());
+        let upgrade = upgrade(&settings, &account(), Some(&since), Some(&token), None);
+        assert_eq!(upgrade.address.path(), "/base/ws/commerce/events");
+        assert_eq!(
+            pairs(&upgrade),
+            [
+                "format=event_v1",
+                "types=invoice.*,test.ping",
+                "wallet_network=bsc",
+                "since=evt_1&x=2",
+                "token=t+k="
+            ]
+        );
+        assert!(upgrade.key.is_none());
+        let filters: Vec<_> =
+            list_filters(&settings).iter().map(|(name, value)| format!("{name}={value}")).collect();
+        assert_eq!(filters, ["type=invoice.*,test.ping", "wallet_network=bsc"]);
+    }
+
+    #[test]
+    fn every_type_is_asked_for_by_naming_none() {
+        let key = rest::sensitive("k3y");
+        let settings = Settings { endpoint: Endpoint::Merchant, ..settings() };
+        let upgrade = upgrade(&settings, &account(), None, None, key.as_ref());
+        assert_eq!(upgrade.address.path(), "/base/ws/merchant/events");
+        assert_eq!(pairs(&upgrade), ["format=event_v1"]);
+        assert_eq!(upgrade.key.unwrap().0, "x-api-key");
+        assert!(list_filters(&settings).is_empty());
+    }
+}

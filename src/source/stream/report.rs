@@ -1,0 +1,245 @@
+//! What a stream says about itself: log lines, metrics and its status. A failure
+//! is logged here and nowhere else.
+
+use std::sync::Arc;
+
+use metrics::{counter, gauge};
+use tokio::sync::watch;
+use tracing::{debug, info, warn};
+
+use super::Settings;
+use super::state::{Ending, Machine, Notice};
+use crate::domain::clock::Clock;
+use crate::domain::event::EventId;
+use crate::domain::status::{GapStatus, SeenEvent, StreamPhase, StreamStatus};
+use crate::pepay::error::{Failure, FailureKind};
+use crate::pepay::rest::Page;
+use crate::source::backfill::Hole;
+use crate::store::inbox::{Position, ReadError, RecordError};
+use crate::telemetry::names;
+
+pub(super) struct Report {
+    name: Arc<str>,
+    clock: Clock,
+    status: watch::Sender<StreamStatus>,
+    /// The hole that was found last. It stays in the status: a gap that closes
+    /// later does not bring back what lay in it.
+    hole: Option<GapStatus>,
+    no_connection: Option<String>,
+    no_list: Option<String>,
+    no_store: Option<String>,
+    behind: bool,
+    /// Frames that were none, since the connection was opened.
+    unknown_frames: u64,
+}
+
+impl Report {
+    pub(super) fn new(settings: &Settings, clock: Clock, status: watch::Sender<StreamStatus>) -> Self {
+        let name = Arc::clone(&settings.name);
+        gauge!(names::STREAM_CONNECTED, "stream" => name.to_string()).set(0.0);
+        Self {
+            name,
+            clock,
+            status,
+            hole: None,
+            no_connection: None,
+            no_list: None,
+            no_store: None,
+            behind: false,
+            unknown_frames: 0,
+        }
+    }
+
+    /// Shows where `machine` stands.
+    pub(super) fn show(&self, machine: &Machine) {
+        let problem = [&self.no_connection, &self.no_list, &self.no_store].into_iter().flatten().next();
+        let behind =
+            || self.behind.then(|| "sweeps keep finding events that the stream should bring".to_owned());
+        let problem = problem.cloned().or_else(behind);
+        let cursor = machine.position().and_then(|position| position.event.as_ref()).map(EventId::as_str);
+        self.status.send_if_modified(|status| {
+            let changed = status.phase != machine.phase()
+                || status.cursor.as_deref() != cursor
+                || status.problem != problem;
+            if changed {
+                status.phase = machine.phase();
+                status.cursor = cursor.map(str::to_owned);
+                status.problem = problem;
+            }
+            changed
+        });
+    }
+
+    pub(super) fn tell(&mut self, notice: Notice) {
+        let stream = &*self.name;
+        match notice {
+            Notice::GapOpened => self.status.send_modify(|status| status.gap = GapStatus::Open),
+            Notice::GapClosed { filled, proven } => {
+                info!(stream, filled, proven, "gap closed");
+                if proven {
+                    self.count_gap("closed");
+                }
+                let gap = self.hole.clone().unwrap_or(GapStatus::Closed);
+                self.status.send_modify(|status| status.gap = gap);
+            }
+            Notice::Unproven(hole) => self.unproven(&hole),
+            Notice::HoldOverflowed { frames } => {
+                info!(stream, frames, "more frames than can be held during a backfill; REST will bring them");
+            }
+            Notice::Stored { newest } => {
+                self.no_store = None;
+                if let Some(newest) = newest {
+                    debug!(stream, event_id = %newest, "stored");
+                    let seen = SeenEvent { id: newest.to_string(), at: self.clock.now() };
+                    self.status.send_modify(|status| status.last_event = Some(seen));
+                }
+            }
+            Notice::Swept { found, cut_short, behind } => {
+                if behind {
+                    warn!(stream, found, "the stream is behind: sweeps keep finding its events");
+                } else if found > 0 {
+                    warn!(stream, found, "a sweep took in events that no source had brought");
+                }
+                if cut_short {
+                    warn!(stream, "a sweep used up its requests before it reached the end of its lookback");
+                }
+                self.behind = behind;
+            }
+        }
+    }
+
+    fn unproven(&mut self, hole: &Hole) {
+        let (after, after_created) = &hole.after;
+        let (before, before_created) =
+            hole.before.as_ref().map_or((None, None), |(id, created)| (Some(id.to_string()), Some(*created)));
+        warn!(
+            stream = &*self.name,
+            after = %after,
+            after_created,
+            before,
+            before_created,
+            "Pepay no longer shows what lies between these events: some may be lost"
+        );
+        self.count_gap("unproven");
+        self.hole = Some(GapStatus::Unproven { after: after.to_string(), before, at: self.clock.now() });
+    }
+
+    fn count_gap(&self, outcome: &'static str) {
+        counter!(names::STREAM_GAPS, "stream" => self.name.to_string(), "outcome" => outcome).increment(1);
+    }
+
+    pub(super) fn opened(&mut self, position: Option<&Position>) {
+        let since = position.and_then(|position| position.event.as_ref()).map(EventId::as_str);
+        info!(stream = &*self.name, since, "connected");
+        self.no_connection = None;
+        self.unknown_frames = 0;
+        self.connected(true);
+        self.status.send_modify(|status| {
+            status.ever_connected = true;
+            status.gap = GapStatus::Open;
+        });
+    }
+
+    /// A connection has ended.
+    pub(super) fn lost(&mut self, ending: Ending, text: &str) {
+        let reason = ending.as_str();
+        info!(stream = &*self.name, reason, "disconnected: {text}");
+        self.ended(reason, text);
+        self.connected(false);
+        self.status.send_modify(|status| status.reconnects += 1);
+    }
+
+    /// A try to connect has failed.
+    pub(super) fn not_connected(&mut self, ending: Ending, failure: &Failure) {
+        let reason = ending.as_str();
+        warn!(stream = &*self.name, reason, "no connection: {failure}");
+        self.ended(reason, &failure.text);
+        self.no_connection = Some(match failure.kind {
+            FailureKind::Refused => format!("Pepay refuses the API key: {failure}"),
+            FailureKind::Rejected => format!("Pepay refuses the subscription: {failure}"),
+            _ => format!("no connection: {failure}"),
+        });
+    }
+
+    fn ended(&self, reason: &'static str, text: &str) {
+        counter!(names::STREAM_RECONNECTS, "stream" => self.name.to_string(), "reason" => reason)
+            .increment(1);
+        self.status.send_modify(|status| status.last_disconnect = Some(format!("{reason}: {text}")));
+    }
+
+    fn connected(&self, connected: bool) {
+        gauge!(names::STREAM_CONNECTED, "stream" => self.name.to_string())
+            .set(f64::from(u8::from(connected)));
+        let now = self.clock.now();
+        self.status.send_modify(|status| {
+            if status.connected != connected {
+                status.since = now;
+            }
+            status.connected = connected;
+        });
+    }
+
+    pub(super) fn list_works(&mut self) {
+        self.no_list = None;
+    }
+
+    pub(super) fn list_failed(&mut self, failure: &Failure) {
+        warn!(stream = &*self.name, "the list of events was not read: {failure}");
+        self.no_list = Some(match failure.kind {
+            FailureKind::Refused => format!("Pepay refuses the API key for the list of events: {failure}"),
+            _ => format!("the list of events cannot be read: {failure}"),
+        });
+    }
+
+    /// Entries of a page that are no events.
+    pub(super) fn skipped(&self, page: &Page) {
+        if let Some((count, problem)) = &page.skipped {
+            warn!(
+                stream = &*self.name,
+                count, "entries of the list are no events and are skipped: {problem}"
+            );
+            self.count_frames("invalid", u64::try_from(*count).unwrap_or(u64::MAX));
+        }
+    }
+
+    pub(super) fn not_stored(&mut self, error: &RecordError) {
+        warn!(stream = &*self.name, "events wait for the store: {error}");
+        self.no_store = Some(format!("events wait for the store: {error}"));
+    }
+
+    pub(super) fn not_compared(&self, error: &ReadError) {
+        warn!(stream = &*self.name, "a sweep ended early: {error}");
+    }
+
+    pub(super) fn position_unknown(&mut self, error: &ReadError) {
+        warn!(stream = &*self.name, "the cursor is not known: {error}");
+        self.status.send_modify(|status| status.problem = Some(format!("the cursor is not known: {error}")));
+    }
+
+    pub(super) fn control(&self, gap: bool, text: &str) {
+        info!(stream = &*self.name, gap, "ws_control: {text}");
+        self.count_frames("control", 1);
+    }
+
+    pub(super) fn error_frame(&self) {
+        self.count_frames("error", 1);
+    }
+
+    /// A frame that is none. A flood of them is no flood of lines.
+    pub(super) fn unknown_frame(&mut self, problem: &str) {
+        self.count_frames("invalid", 1);
+        self.unknown_frames += 1;
+        if self.unknown_frames.is_power_of_two() {
+            warn!(stream = &*self.name, so_far = self.unknown_frames, "a frame is skipped: {problem}");
+        }
+    }
+
+    fn count_frames(&self, kind: &'static str, count: u64) {
+        counter!(names::STREAM_FRAMES, "stream" => self.name.to_string(), "kind" => kind).increment(count);
+    }
+
+    pub(super) fn stopped(&self) {
+        self.connected(false);
+        self.status.send_modify(|status| status.phase = StreamPhase::Stopped);
+    }
+}

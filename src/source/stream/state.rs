@@ -1,0 +1,354 @@
+//! The protocol as a pure state machine: what arrives goes in through methods,
+//! what to do comes out of [`Machine::poll`]. It waits for nothing, touches
+//! nothing and knows no library's types, so that every interleaving of network,
+//! Pepay and store can be played through in a test. See `docs/stream.md`.
+
+mod command;
+mod frames;
+mod gap;
+mod link;
+mod sweeps;
+
+use std::cmp::Ordering;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Settings;
+use crate::domain::backoff::Jitter;
+use crate::domain::clock::UnixMillis;
+use crate::domain::event::{Environment, Event, EventId, Received, Source};
+use crate::domain::status::StreamPhase;
+use crate::pepay::error::{Failure, FailureKind};
+use crate::pepay::rest::{ListQuery, Page};
+use crate::source::backfill::NoProgress;
+use crate::store::inbox::{Position, Recorded};
+
+pub use command::{Command, Ending, Moment, Notice, Poll};
+use frames::{Frames, Limits};
+use gap::Gap;
+pub use link::ConnectStep;
+use link::Link;
+use sweeps::Sweeps;
+
+/// One stream's state. Nothing in it outlives the process but the position,
+/// which the store keeps.
+#[derive(Debug)]
+pub struct Machine {
+    settings: Settings,
+    jitter: Jitter,
+    limits: Limits,
+    /// What Pepay said of the environment when it minted the token.
+    environment: Option<Environment>,
+    /// Where the stream stands: every event up to here is stored.
+    position: Option<Position>,
+    link: Link,
+    gap: Gap,
+    /// Grows whenever frames may have been lost: only a walk that saw the top of
+    /// the list in the present epoch can close the gap.
+    epoch: u64,
+    /// Frames that wait for the gap to close: what the server replays, and what is new.
+    held: Frames,
+    /// Frames on their way to the store.
+    pending: Frames,
+    recording: Option<Recording>,
+    /// Who waits for the page that is being fetched.
+    listing: Option<Asker>,
+    sweeps: Option<Sweeps>,
+    connects: Pace,
+    lists: Pace,
+    records: Pace,
+    /// Pepay asked for silence until then, on whatever road.
+    quiet_until: Duration,
+    next_walk: Duration,
+    /// 401 and 403 in a row.
+    refusals: u32,
+    /// Whether Pepay no longer takes the cursor on the upgrade.
+    since_rejected: bool,
+    /// Sweeps in a row that found what the stream should have brought.
+    behind: u32,
+    /// Whether a new connection is to be tried for that reason.
+    replace_link: bool,
+    notices: VecDeque<Notice>,
+}
+
+/// When something may be tried again.
+#[derive(Clone, Copy, Debug, Default)]
+struct Pace {
+    failures: u32,
+    not_before: Duration,
+}
+
+/// Who a page is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asker {
+    Beginning,
+    Walk,
+    Sweep,
+    /// Nobody any more.
+    Nobody,
+}
+
+/// A batch on its way into the store. It is offered until it is taken.
+#[derive(Debug)]
+struct Recording {
+    events: Vec<Received>,
+    cursor: Option<Position>,
+    purpose: Purpose,
+    under_way: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    Frames,
+    Stretch,
+    Sweep,
+    Cursor,
+}
+
+/// Gathers the earliest moment at which something becomes due.
+#[derive(Debug, Default)]
+struct Wake(Option<Duration>);
+
+impl Wake {
+    fn is_due(&mut self, now: Moment, at: Duration) -> bool {
+        if now.at < at {
+            self.0 = Some(self.0.map_or(at, |sooner| sooner.min(at)));
+        }
+        now.at >= at
+    }
+}
+
+impl Machine {
+    /// A machine for a stream that stands at `position`; `None` if it has never run.
+    pub fn new(settings: Settings, position: Option<Position>, jitter: Jitter) -> Self {
+        Self {
+            sweeps: settings.reconcile_interval.map(Sweeps::new),
+            settings,
+            jitter,
+            limits: Limits::DEFAULT,
+            environment: None,
+            gap: if position.is_some() { Gap::OPEN } else { Gap::Unknown },
+            position,
+            link: Link::Down,
+            epoch: 0,
+            held: Frames::new(Limits::DEFAULT.held),
+            pending: Frames::new(Limits::DEFAULT.pending),
+            recording: None,
+            listing: None,
+            connects: Pace::default(),
+            lists: Pace::default(),
+            records: Pace::default(),
+            quiet_until: Duration::ZERO,
+            next_walk: Duration::ZERO,
+            refusals: 0,
+            since_rejected: false,
+            behind: 0,
+            replace_link: false,
+            notices: VecDeque::new(),
+        }
+    }
+
+    /// What to do now. Ask again after every answer and every input.
+    pub fn poll(&mut self, now: Moment) -> Poll {
+        let mut wake = Wake::default();
+        let command = self
+            .notices
+            .pop_front()
+            .map(Command::Tell)
+            .or_else(|| self.attend_link(now, &mut wake))
+            .or_else(|| self.sweep(now, &mut wake))
+            .or_else(|| self.record(now, &mut wake));
+        match command {
+            Some(command) => Poll::Do(command),
+            // A step without a command may have left something to tell.
+            None if !self.notices.is_empty() => self.poll(now),
+            None => Poll::Wait(wake.0),
+        }
+    }
+
+    /// Where the stream stands.
+    pub const fn position(&self) -> Option<&Position> {
+        self.position.as_ref()
+    }
+
+    /// What the stream is doing.
+    pub const fn phase(&self) -> StreamPhase {
+        match (&self.link, &self.gap) {
+            (Link::Down, _) => StreamPhase::Waiting,
+            (Link::Connecting { .. }, _) => StreamPhase::Connecting,
+            (Link::Up { .. }, Gap::Closed) => StreamPhase::Live,
+            (Link::Up { .. }, _) => StreamPhase::Backfilling,
+        }
+    }
+
+    /// Pepay said which environment the token belongs to.
+    pub const fn in_environment(&mut self, environment: Option<Environment>) {
+        self.environment = environment;
+    }
+
+    /// An event has arrived on the connection.
+    pub fn event(&mut self, now: Moment, event: Event) {
+        let Some(received) = self.receive(event, Source::Stream, now.wall) else { return };
+        if matches!(self.gap, Gap::Closed) {
+            self.pending.push(received);
+        } else {
+            self.hold(received);
+        }
+    }
+
+    /// The answer to [`Command::List`]; says what went wrong with it.
+    pub fn page(&mut self, now: Moment, answer: Result<Page, Failure>) -> Option<Failure> {
+        let asker = self.listing.take();
+        let failure = match answer {
+            Ok(page) => match self.take_page(now, asker, page) {
+                Ok(()) => {
+                    self.lists = Pace::default();
+                    return None;
+                }
+                Err(stuck) => Failure::malformed(stuck.to_string()),
+            },
+            Err(failure) => failure,
+        };
+        let (backoff, floor) = (self.settings.backoff, failure.retry_after);
+        self.be_quiet_for(now, floor);
+        let forgotten =
+            failure.kind == FailureKind::Rejected && asker == Some(Asker::Walk) && self.restart_walk();
+        if matches!(failure.kind, FailureKind::Refused | FailureKind::Rejected) && !forgotten {
+            self.lists.refused(now, backoff, &self.jitter, floor);
+        } else {
+            self.lists.failed(now, backoff, &self.jitter, floor);
+        }
+        if asker == Some(Asker::Sweep) {
+            self.sweep_failed(now);
+        }
+        Some(failure)
+    }
+
+    fn take_page(&mut self, now: Moment, asker: Option<Asker>, page: Page) -> Result<(), NoProgress> {
+        match asker {
+            Some(Asker::Beginning) => self.found_beginning(now, page),
+            Some(Asker::Walk) => return self.walked(page),
+            Some(Asker::Sweep) => self.sweep_page(page),
+            Some(Asker::Nobody) | None => {}
+        }
+        Ok(())
+    }
+
+    /// The answer to [`Command::Record`]: what became of each event, or nothing if it was not stored.
+    pub fn recorded(&mut self, now: Moment, answer: Option<&[Recorded]>) {
+        let Some(mut recording) = self.recording.take() else { return };
+        let Some(results) = answer else {
+            self.records.failed(now, self.settings.backoff, &self.jitter, None);
+            recording.under_way = false;
+            self.recording = Some(recording);
+            return;
+        };
+        self.records = Pace::default();
+        if let Some(cursor) = recording.cursor {
+            self.position = Some(cursor);
+            self.since_rejected = false;
+        }
+        let new = results.iter().filter(|result| **result == Recorded::New).count();
+        match (recording.purpose, &mut self.gap) {
+            (Purpose::Stretch, Gap::Open { filled, .. }) => *filled += new,
+            (Purpose::Cursor, Gap::Unknown) => self.gap = Gap::OPEN,
+            (Purpose::Sweep, _) => self.swept(now, new),
+            _ => {}
+        }
+        let newest = recording.events.pop().map(|received| received.event.id);
+        self.notices.push_back(Notice::Stored { newest });
+    }
+
+    fn record(&mut self, now: Moment, wake: &mut Wake) -> Option<Command> {
+        if self.recording.is_none() {
+            if self.pending.is_empty() {
+                let asked = match self.gap {
+                    Gap::Unknown => self.find_beginning(now, wake),
+                    Gap::Open { .. } => self.fill(now, wake),
+                    Gap::Closed => None,
+                };
+                if asked.is_some() {
+                    return asked;
+                }
+            } else {
+                let events = self.pending.next_batch();
+                let cursor = cursor_after(self.position.as_ref(), &events);
+                self.store(events, cursor, Purpose::Frames);
+            }
+        }
+        let recording = self.recording.as_mut().filter(|recording| !recording.under_way)?;
+        if !wake.is_due(now, self.records.not_before) {
+            return None;
+        }
+        recording.under_way = true;
+        Some(Command::Record { events: recording.events.clone(), cursor: recording.cursor.clone() })
+    }
+
+    /// Has this recorded next. One batch is under way at a time, so that order and
+    /// cursor need no further thought; the store groups the batches of all sources.
+    fn store(&mut self, events: Vec<Received>, cursor: Option<Position>, purpose: Purpose) {
+        debug_assert!(self.recording.is_none(), "one batch at a time");
+        self.recording = Some(Recording { events, cursor, purpose, under_way: false });
+    }
+
+    fn list(&mut self, now: Moment, wake: &mut Wake, asker: Asker, query: ListQuery) -> Option<Command> {
+        if self.listing.is_some() || !wake.is_due(now, self.lists.not_before.max(self.quiet_until)) {
+            return None;
+        }
+        self.listing = Some(asker);
+        Some(Command::List(query))
+    }
+
+    fn be_quiet_for(&mut self, now: Moment, asked: Option<Duration>) {
+        self.quiet_until = self.quiet_until.max(now.at + asked.unwrap_or_default());
+    }
+
+    /// An event as the store takes it; `None` if the stream is not subscribed to
+    /// its type, should a server not apply the filter.
+    fn receive(&self, event: Event, source: Source, received_at: UnixMillis) -> Option<Received> {
+        let environment = self.environment.or(event.environment);
+        let origin = Arc::clone(&self.settings.name);
+        let wanted = self.settings.types.matches(event.kind.as_str());
+        wanted.then_some(Received { event, source, origin, environment, received_at })
+    }
+}
+
+/// The position that stands for `event`. A time of the future is not believed:
+/// nothing that follows could pass it.
+fn position_of(event: &Event, received_at: UnixMillis) -> Position {
+    Position { event: Some(event.id.clone()), created: event.created.min(received_at.seconds()) }
+}
+
+/// Where the stream stands after these frames, read in this order; `None` if it
+/// does not move. A repeated older frame does not take it back: that would be
+/// harmless, since everything up to either is stored, but the next gap would
+/// begin at the older one.
+fn cursor_after(position: Option<&Position>, frames: &[Received]) -> Option<Position> {
+    let mut moved: Option<Position> = None;
+    for frame in frames {
+        let next = position_of(&frame.event, frame.received_at);
+        if moved.as_ref().or(position).is_none_or(|current| is_past(&next, current)) {
+            moved = Some(next);
+        }
+    }
+    moved
+}
+
+fn is_past(next: &Position, current: &Position) -> bool {
+    let order = |position: &Position| position.event.as_ref().and_then(EventId::creation_order);
+    match next.created.cmp(&current.created) {
+        _ if current.event.is_none() => true,
+        Ordering::Less => false,
+        Ordering::Greater => true,
+        Ordering::Equal => match (order(next), order(current)) {
+            (Some(next), Some(current)) => next >= current,
+            _ => true,
+        },
+    }
+}
+
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod tests;

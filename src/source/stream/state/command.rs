@@ -1,0 +1,139 @@
+//! What the state machine says to its driver.
+
+use std::time::Duration;
+
+use crate::domain::clock::UnixMillis;
+use crate::domain::event::{EventId, Received};
+use crate::pepay::rest::ListQuery;
+use crate::source::backfill::Hole;
+use crate::store::inbox::Position;
+
+/// A point in time: on a clock that never jumps, and on the wall.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    /// Since the stream began to run.
+    pub at: Duration,
+    /// The time of day.
+    pub wall: UnixMillis,
+}
+
+/// The machine's answer to "what now".
+#[derive(Debug)]
+pub enum Poll {
+    /// Do this, then ask again.
+    Do(Command),
+    /// Nothing until an input arrives or this moment comes, if one is named.
+    Wait(Option<Duration>),
+}
+
+/// One thing to do. Of each kind, one is under way at a time.
+#[derive(Debug)]
+pub enum Command {
+    /// Open a connection, resuming after this event; answer with
+    /// `opened` or `connect_failed`.
+    Connect {
+        /// The last event stored.
+        since: Option<EventId>,
+    },
+    /// Drop the connection; no answer.
+    Disconnect(Ending),
+    /// Send a ping; no answer.
+    Ping,
+    /// Ask REST for a page; answer with `page`.
+    List(ListQuery),
+    /// Ask the store which of these it holds; answer with `held`.
+    Compare(Vec<EventId>),
+    /// Store these with this cursor in one transaction; answer with `recorded`.
+    Record {
+        /// In Pepay's order.
+        events: Vec<Received>,
+        /// Where the stream stands once they are stored.
+        cursor: Option<Position>,
+    },
+    /// Something to log, count and show.
+    Tell(Notice),
+}
+
+/// Why a connection, or a try for one, ended: the label `reason` of the metric.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Pepay closed it.
+    Closed,
+    /// Pepay sent `ws_error`.
+    Error,
+    /// The network broke it.
+    Network,
+    /// What arrived was no WebSocket traffic, or larger than a frame may be.
+    Protocol,
+    /// Nothing was heard for the idle timeout.
+    Idle,
+    /// The store did not take events for the idle timeout.
+    Stalled,
+    /// Sweeps kept finding what the stream should have brought.
+    Behind,
+    /// Key or token were refused.
+    Refused,
+    /// The subscription was refused.
+    Rejected,
+    /// Too many requests.
+    RateLimited,
+    /// Pepay could not answer.
+    Unavailable,
+    /// Pepay could not be reached.
+    Unreachable,
+}
+
+impl Ending {
+    /// The label.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Error => "error",
+            Self::Network => "network",
+            Self::Protocol => "protocol",
+            Self::Idle => "idle",
+            Self::Stalled => "stalled",
+            Self::Behind => "behind",
+            Self::Refused => "refused",
+            Self::Rejected => "rejected",
+            Self::RateLimited => "rate_limited",
+            Self::Unavailable => "unavailable",
+            Self::Unreachable => "unreachable",
+        }
+    }
+}
+
+/// Something worth telling a person.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// The stream may have missed events; REST will tell.
+    GapOpened,
+    /// Everything up to the newest event is stored, but for what `Unproven` named.
+    GapClosed {
+        /// Events that REST brought and nobody else had.
+        filled: usize,
+        /// Whether there was a hole.
+        proven: bool,
+    },
+    /// Pepay no longer shows a stretch of history.
+    Unproven(Hole),
+    /// More frames arrived than can be held: they are dropped and read from REST.
+    HoldOverflowed {
+        /// How many were dropped.
+        frames: usize,
+    },
+    /// Something was stored.
+    Stored {
+        /// Its newest event, if it was not the cursor alone.
+        newest: Option<EventId>,
+    },
+    /// A sweep has ended.
+    Swept {
+        /// Events it took in.
+        found: usize,
+        /// Whether it ran out of its budget.
+        cut_short: bool,
+        /// Whether the stream is proven behind.
+        behind: bool,
+    },
+}

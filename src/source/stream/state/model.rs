@@ -1,0 +1,135 @@
+//! The proof by play: the machine against a model of Pepay, the network and the
+//! store, in random interleavings, with every promise checked at every commit.
+
+mod world;
+
+use proptest::prelude::*;
+use world::World;
+
+use crate::pepay::error::FailureKind;
+use crate::source::stream::StartFrom;
+
+/// What happens next in the world.
+#[derive(Clone, Debug)]
+enum Act {
+    /// Pepay creates an event about one of a few objects.
+    Create(u8),
+    /// A webhook brings one of the events there are.
+    Webhook(usize),
+    /// The connection asked for comes about; the server replays in this way.
+    Connect(Replay),
+    /// It does not.
+    ConnectFails(FailureKind),
+    /// The next frame arrives.
+    Frame,
+    /// An older event is sent once more.
+    Repeat(usize),
+    /// The server hints at a gap.
+    Hint,
+    /// The connection drops, with whatever was on the wire.
+    Drop,
+    /// Pepay makes up the page that was asked for.
+    Serve,
+    /// The page, if made up, arrives.
+    Page,
+    /// It does not.
+    PageFails(FailureKind),
+    /// The store commits.
+    Commit,
+    /// The store fails.
+    CommitFails,
+    /// The store says what it holds.
+    Compare,
+    /// The process dies and starts again; a batch under way may have been committed.
+    Restart(bool),
+    /// Time passes.
+    Wait(u16),
+    /// Pepay forgets its oldest events.
+    Forget(u8),
+    /// The server loses a frame without a word.
+    LoseFrame,
+}
+
+/// What a server sends for `since`.
+#[derive(Clone, Copy, Debug)]
+enum Replay {
+    /// Everything after it.
+    Full,
+    /// The first few after it, and then silently goes on live.
+    First(u8),
+    /// The newest few: the bounded snapshot.
+    Last(u8),
+    /// Nothing.
+    Nothing,
+}
+
+const FAILURES: [FailureKind; 5] = [
+    FailureKind::Refused,
+    FailureKind::RateLimited,
+    FailureKind::Unavailable,
+    FailureKind::Unreachable,
+    FailureKind::Malformed,
+];
+
+fn act(lossy: bool) -> impl Strategy<Value = Act> {
+    let failure = || prop::sample::select(&FAILURES[..]);
+    let replay = prop_oneof![
+        Just(Replay::Full),
+        (0..8_u8).prop_map(Replay::First),
+        (0..8_u8).prop_map(Replay::Last),
+        Just(Replay::Nothing),
+    ];
+    prop_oneof![
+        10 => (0..4_u8).prop_map(Act::Create),
+        2 => any::<usize>().prop_map(Act::Webhook),
+        6 => replay.prop_map(Act::Connect),
+        1 => failure().prop_map(Act::ConnectFails),
+        10 => Just(Act::Frame),
+        1 => any::<usize>().prop_map(Act::Repeat),
+        1 => Just(Act::Hint),
+        2 => Just(Act::Drop),
+        8 => Just(Act::Serve),
+        8 => Just(Act::Page),
+        1 => failure().prop_map(Act::PageFails),
+        10 => Just(Act::Commit),
+        1 => Just(Act::CommitFails),
+        2 => Just(Act::Compare),
+        1 => any::<bool>().prop_map(Act::Restart),
+        8 => (0..20_000_u16).prop_map(Act::Wait),
+        1 => (0..12_u8).prop_map(Act::Forget),
+        1 => Just(if lossy { Act::LoseFrame } else { Act::Frame }),
+    ]
+}
+
+fn start() -> impl Strategy<Value = StartFrom> {
+    prop_oneof![Just(StartFrom::Now), Just(StartFrom::Earliest)]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Every event that Pepay still has is stored once; the cursor never passes one
+    /// that is not; within an object none is handed over before an earlier one.
+    #[test]
+    fn whatever_happens_nothing_is_lost_and_order_holds(
+        acts in prop::collection::vec(act(false), 1..400),
+        ordered_ids: bool,
+        before in 0..12_usize,
+        start_from in start(),
+    ) {
+        let mut world = World::new(ordered_ids, before, start_from, false);
+        acts.into_iter().for_each(|act| world.play(act));
+        world.heal();
+    }
+
+    /// Where the server loses live frames without a word, sweeps find them.
+    #[test]
+    fn frames_lost_in_silence_are_found_by_sweeps(
+        acts in prop::collection::vec(act(true), 1..200),
+        before in 0..12_usize,
+    ) {
+        let mut world = World::new(true, before, StartFrom::Now, true);
+        acts.into_iter().for_each(|act| world.play(act));
+        world.heal();
+    }
+}

@@ -1,0 +1,371 @@
+//! The world around a machine: what Pepay has, what is on the wire, what is
+//! stored, and the promises it is held to.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use bytes::Bytes;
+
+use super::super::frames::Room;
+use super::super::*;
+use super::{Act, Replay};
+use crate::source::backfill::Budget;
+use crate::source::stream::StartFrom;
+use crate::source::stream::tests::settings;
+
+/// Small enough that a few dozen events meet every bound.
+const LIMITS: Limits = Limits {
+    walk: Budget { events: 9, bytes: usize::MAX, places: 3 },
+    held: Room { frames: 6, bytes: usize::MAX },
+    pending: Room { frames: 5, bytes: usize::MAX },
+};
+/// Events on a page, whatever was asked for.
+const PAGE: usize = 4;
+
+pub(super) struct World {
+    machine: Machine,
+    start_from: StartFrom,
+    now: Moment,
+    /// Whether ids show the order of creation.
+    ordered_ids: bool,
+    /// Pepay's events: the object and the time of each.
+    log: Vec<(u8, i64)>,
+    /// Events below this are forgotten.
+    forgotten: usize,
+    /// Frames on the wire; `None` without a connection.
+    wire: Option<VecDeque<usize>>,
+    connecting: Option<Option<EventId>>,
+    listing: Option<(ListQuery, Option<Result<Page, Failure>>)>,
+    recording: Option<(Vec<Received>, Option<Position>)>,
+    comparing: Option<Vec<EventId>>,
+    stored: BTreeSet<usize>,
+    cursor: Option<Position>,
+    /// The first event that the stream answers for.
+    first: Option<usize>,
+    /// Holes the machine has named.
+    holes: usize,
+    /// Whether frames may be lost without a word: then order and cursor cannot be held to.
+    lossy: bool,
+}
+
+impl World {
+    pub(super) fn new(ordered_ids: bool, before: usize, start_from: StartFrom, lossy: bool) -> Self {
+        let mut world = Self {
+            machine: machine(None, start_from.clone()),
+            start_from,
+            now: Moment { at: Duration::ZERO, wall: UnixMillis(1_700_000_000_000) },
+            ordered_ids,
+            log: Vec::new(),
+            forgotten: 0,
+            wire: None,
+            connecting: None,
+            listing: None,
+            recording: None,
+            comparing: None,
+            stored: BTreeSet::new(),
+            cursor: None,
+            first: None,
+            holes: 0,
+            lossy,
+        };
+        (0..before).for_each(|_| world.create(0));
+        world.obey();
+        world
+    }
+
+    fn id(&self, index: usize) -> EventId {
+        let text = if self.ordered_ids {
+            format!("evt_{}-{index}", self.log[index].1 * 1000)
+        } else {
+            // Scrambled, so that no order of text is the order of creation.
+            format!("{:x}x{index}", (index * 2_654_435_761) % 65_521)
+        };
+        text.parse().unwrap()
+    }
+
+    fn index(id: &EventId) -> usize {
+        id.as_str().rsplit(['-', 'x']).next().unwrap().parse().unwrap()
+    }
+
+    fn event(&self, index: usize) -> Event {
+        let (object, created) = self.log[index];
+        Event {
+            id: self.id(index),
+            kind: "commerce.order.updated".parse().unwrap(),
+            object_id: Some(format!("order_{object}").into()),
+            created,
+            environment: None,
+            body: Bytes::from_static(b"{}"),
+        }
+    }
+
+    fn create(&mut self, object: u8) {
+        let index = self.log.len();
+        self.log.push((object, self.now.wall.seconds()));
+        if let Some(wire) = &mut self.wire {
+            wire.push_back(index);
+        }
+    }
+
+    /// Does what the machine says until it waits.
+    fn obey(&mut self) -> Option<Duration> {
+        for _ in 0..1_000 {
+            match self.machine.poll(self.now) {
+                Poll::Wait(until) => return until,
+                Poll::Do(Command::Connect { since }) => {
+                    assert!(self.connecting.is_none() && self.wire.is_none());
+                    self.connecting = Some(since);
+                }
+                Poll::Do(Command::Disconnect(_)) => self.wire = None,
+                Poll::Do(Command::Ping) => assert!(self.wire.is_some()),
+                Poll::Do(Command::List(query)) => {
+                    assert!(self.listing.is_none());
+                    self.listing = Some((query, None));
+                }
+                Poll::Do(Command::Record { events, cursor }) => {
+                    assert!(self.recording.is_none());
+                    self.recording = Some((events, cursor));
+                }
+                Poll::Do(Command::Compare(ids)) => {
+                    assert!(self.comparing.is_none());
+                    self.comparing = Some(ids);
+                }
+                Poll::Do(Command::Tell(notice)) => {
+                    if matches!(notice, Notice::Unproven(_)) {
+                        self.holes += 1;
+                    }
+                }
+            }
+        }
+        panic!("the machine does not come to rest");
+    }
+
+    pub(super) fn play(&mut self, act: Act) {
+        match act {
+            Act::Create(object) => self.create(object),
+            Act::Webhook(which) => {
+                if !self.log.is_empty() {
+                    self.stored.insert(which % self.log.len());
+                }
+            }
+            Act::Connect(replay) => self.connect(replay),
+            Act::ConnectFails(kind) => {
+                if self.connecting.take().is_some() {
+                    self.machine.connect_failed(self.now, ConnectStep::Upgrade, &failure(kind));
+                }
+            }
+            Act::Frame => {
+                if self.machine.wants_frames()
+                    && let Some(index) = self.wire.as_mut().and_then(VecDeque::pop_front)
+                {
+                    self.machine.heard(self.now.at);
+                    self.machine.event(self.now, self.event(index));
+                }
+            }
+            Act::Repeat(which) => {
+                if self.machine.wants_frames() && self.wire.is_some() {
+                    // Only what this connection has sent, or what came before it, is a repetition.
+                    let sent = self.wire.as_ref().and_then(|wire| wire.front().copied());
+                    let sent = sent.unwrap_or(self.log.len());
+                    if sent > 0 && self.may_be_repeated(which % sent) {
+                        self.machine.event(self.now, self.event(which % sent));
+                    }
+                }
+            }
+            Act::Hint => {
+                if self.wire.is_some() {
+                    self.machine.hint();
+                }
+            }
+            Act::Drop => {
+                if self.wire.take().is_some() {
+                    self.machine.closed(self.now);
+                }
+            }
+            Act::Serve => {
+                if let Some((query, page @ None)) = &self.listing {
+                    let (query, _) = (query.clone(), page);
+                    self.listing = Some((query.clone(), Some(self.answer(&query))));
+                }
+            }
+            Act::Page => {
+                if let Some((_, Some(answer))) = self.listing.take_if(|(_, answer)| answer.is_some()) {
+                    self.machine.page(self.now, answer);
+                }
+            }
+            Act::PageFails(kind) => {
+                if self.listing.take().is_some() {
+                    self.machine.page(self.now, Err(failure(kind)));
+                }
+            }
+            Act::Commit => {
+                if let Some((events, cursor)) = self.recording.take() {
+                    let results = self.commit(&events, cursor);
+                    self.machine.recorded(self.now, Some(&results));
+                }
+            }
+            Act::CommitFails => {
+                if self.recording.take().is_some() {
+                    self.machine.recorded(self.now, None);
+                }
+            }
+            Act::Compare => {
+                if let Some(ids) = self.comparing.take() {
+                    let held: Vec<_> = ids.iter().map(|id| self.stored.contains(&Self::index(id))).collect();
+                    self.machine.held(self.now, Some(&held));
+                }
+            }
+            Act::Restart(committed) => {
+                if let Some((events, cursor)) = self.recording.take()
+                    && committed
+                {
+                    self.commit(&events, cursor);
+                }
+                (self.wire, self.connecting, self.listing, self.comparing) = (None, None, None, None);
+                self.machine = machine(self.cursor.clone(), self.start_from.clone());
+            }
+            Act::Wait(millis) => {
+                let time = Duration::from_millis(millis.into());
+                self.now = Moment { at: self.now.at + time, wall: self.now.wall.plus(time) };
+            }
+            // Never the newest: an account that has had events shows at least one.
+            Act::Forget(count) => {
+                let newest = self.log.len().saturating_sub(1);
+                self.forgotten = (self.forgotten + usize::from(count)).min(newest).max(self.forgotten);
+            }
+            Act::LoseFrame => {
+                self.wire.as_mut().and_then(VecDeque::pop_front);
+            }
+        }
+        self.obey();
+    }
+
+    /// A server repeats what it has sent on this connection or before: events that
+    /// are stored, or held, or covered by the gap that is open.
+    fn may_be_repeated(&self, index: usize) -> bool {
+        self.stored.contains(&index) || !matches!(self.machine.gap, Gap::Closed)
+    }
+
+    fn connect(&mut self, replay: Replay) {
+        let Some(since) = self.connecting.take() else { return };
+        let after = since.as_ref().map_or(self.log.len(), |id| Self::index(id) + 1);
+        if after > 0 && after - 1 < self.forgotten && since.is_some() && matches!(replay, Replay::Full) {
+            self.machine.connect_failed(self.now, ConnectStep::Upgrade, &failure(FailureKind::Rejected));
+            return;
+        }
+        let missed: Vec<_> = (after.max(self.forgotten)..self.log.len()).collect();
+        let wire = match replay {
+            Replay::Full => missed,
+            Replay::First(count) => missed.into_iter().take(count.into()).collect(),
+            Replay::Last(count) => {
+                let skipped = missed.len().saturating_sub(count.into());
+                missed.into_iter().skip(skipped).collect()
+            }
+            Replay::Nothing => Vec::new(),
+        };
+        self.wire = Some(wire.into());
+        self.machine.opened(self.now);
+    }
+
+    fn answer(&self, query: &ListQuery) -> Result<Page, Failure> {
+        let below = match &query.starting_after {
+            Some(id) if Self::index(id) < self.forgotten => return Err(failure(FailureKind::Rejected)),
+            Some(id) => Self::index(id),
+            None => self.log.len(),
+        };
+        let listed = |index: &usize| query.created_gte.is_none_or(|bound| self.log[*index].1 >= bound);
+        let all: Vec<_> = (self.forgotten..below).rev().filter(listed).collect();
+        let events: Vec<_> =
+            all.iter().take(PAGE.min(query.limit.into())).map(|index| self.event(*index)).collect();
+        let (last, has_more) = (events.last().map(|event| event.id.clone()), events.len() < all.len());
+        Ok(Page { events, last, has_more, skipped: None, received_at: self.now.wall })
+    }
+
+    /// Stores a batch and holds the machine to its promises.
+    fn commit(&mut self, events: &[Received], cursor: Option<Position>) -> Vec<Recorded> {
+        let mut results = Vec::new();
+        for received in events {
+            let index = Self::index(&received.event.id);
+            if received.source != Source::Reconcile && !self.lossy {
+                self.check_order(index);
+            }
+            let new = self.stored.insert(index);
+            results.push(if new { Recorded::New } else { Recorded::Duplicate });
+        }
+        if let Some(cursor) = cursor {
+            let reached = cursor.event.as_ref().map(Self::index);
+            let mut first = *self.first.get_or_insert_with(|| reached.map_or(0, |index| index + 1));
+            if self.cursor.as_ref().is_some_and(|cursor| cursor.event.is_none()) {
+                // Nobody can tell an account that is empty from one that has forgotten everything.
+                first = first.max(self.forgotten);
+                self.first = Some(first);
+            }
+            if let Some(reached) = reached
+                && !self.lossy
+            {
+                for index in first..=reached {
+                    assert!(
+                        self.stored.contains(&index) || (index < self.forgotten && self.holes > 0),
+                        "the cursor stands at {reached} and {index} is not stored"
+                    );
+                }
+            }
+            self.cursor = Some(cursor);
+        }
+        results
+    }
+
+    /// No earlier event of the same object may still be missing.
+    fn check_order(&self, index: usize) {
+        let first = self.first.unwrap_or(0).max(self.forgotten);
+        for earlier in first..index {
+            assert!(
+                self.log[earlier].0 != self.log[index].0 || self.stored.contains(&earlier),
+                "{index} is handed over before {earlier} of the same object"
+            );
+        }
+    }
+
+    /// The faults end. Everything that Pepay has must come to be stored.
+    pub(super) fn heal(&mut self) {
+        let deadline = self.now.at + Duration::from_secs(3_600);
+        while self.now.at < deadline {
+            self.play(Act::Connect(Replay::Nothing));
+            for act in [Act::Serve, Act::Page, Act::Commit, Act::Compare, Act::Frame] {
+                self.play(act);
+            }
+            let idle = self.listing.is_none() && self.recording.is_none() && self.comparing.is_none();
+            let quiet = idle && self.wire.as_ref().is_some_and(VecDeque::is_empty);
+            if quiet
+                && matches!(self.machine.gap, Gap::Closed)
+                && self.machine.pending.is_empty()
+                && !self.lossy
+            {
+                break;
+            }
+            self.machine.heard(self.now.at);
+            let step = if idle { 1_000 } else { 1 };
+            self.play(Act::Wait(step));
+        }
+        assert!(matches!(self.machine.gap, Gap::Closed), "the gap never closes");
+        let first = self.first.unwrap().max(self.forgotten);
+        let missing: Vec<_> = (first..self.log.len()).filter(|index| !self.stored.contains(index)).collect();
+        assert!(missing.is_empty(), "{missing:?} of {} are never stored", self.log.len());
+    }
+}
+
+fn failure(kind: FailureKind) -> Failure {
+    let retry_after = (kind == FailureKind::RateLimited).then_some(Duration::from_secs(3));
+    Failure { kind, retry_after, text: "it failed".to_owned() }
+}
+
+fn machine(position: Option<Position>, start_from: StartFrom) -> Machine {
+    let numbers = std::sync::atomic::AtomicU32::new(0);
+    let jitter = Jitter::from_fn(move || {
+        f64::from(numbers.fetch_add(7, std::sync::atomic::Ordering::Relaxed) % 10) / 10.0
+    });
+    let mut machine = Machine::new(Settings { start_from, ..settings() }, position, jitter);
+    machine.limits = LIMITS;
+    machine.held = Frames::new(LIMITS.held);
+    machine.pending = Frames::new(LIMITS.pending);
+    machine
+}

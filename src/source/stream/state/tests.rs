@@ -1,0 +1,150 @@
+//! The machine's promises, one by one.
+
+mod gap;
+mod link;
+mod sweeps;
+
+use bytes::Bytes;
+
+use super::*;
+use crate::source::stream::tests::settings;
+
+/// A machine, its clock, and what it last said.
+struct Play {
+    machine: Machine,
+    at: Duration,
+    notices: Vec<Notice>,
+    /// Until when it waits.
+    until: Option<Duration>,
+}
+
+const START: i64 = 1_700_000_000;
+
+impl Play {
+    /// A stream that stands at `evt_1`, with jitter at its highest.
+    fn new(settings: Settings) -> Self {
+        Self::at(settings, Some(at(1)))
+    }
+
+    fn at(settings: Settings, position: Option<Position>) -> Self {
+        let machine = Machine::new(settings, position, Jitter::from_fn(|| 1.0));
+        Self { machine, at: Duration::ZERO, notices: Vec::new(), until: None }
+    }
+
+    fn now(&self) -> Moment {
+        let wall = UnixMillis(START * 1000).plus(self.at);
+        Moment { at: self.at, wall }
+    }
+
+    fn wait(&mut self, seconds: f64) {
+        self.at += Duration::from_secs_f64(seconds);
+    }
+
+    /// What the machine wants done now, notices apart.
+    fn commands(&mut self) -> Vec<Command> {
+        let mut commands = Vec::new();
+        loop {
+            match self.machine.poll(self.now()) {
+                Poll::Do(Command::Tell(notice)) => self.notices.push(notice),
+                Poll::Do(command) => commands.push(command),
+                Poll::Wait(until) => {
+                    self.until = until;
+                    return commands;
+                }
+            }
+        }
+    }
+
+    /// The one thing it wants done now.
+    fn command(&mut self) -> Command {
+        let mut commands = self.commands();
+        assert_eq!(commands.len(), 1, "{commands:?}");
+        commands.remove(0)
+    }
+
+    /// Waits until it wants to connect, and how long that took.
+    fn until_connect(&mut self) -> Duration {
+        let before = self.at;
+        loop {
+            if self.commands().iter().any(|command| matches!(command, Command::Connect { .. })) {
+                return self.at - before;
+            }
+            self.at = self.until.expect("it waits for the time");
+        }
+    }
+
+    fn refuse(&mut self, step: ConnectStep, kind: FailureKind, retry_after: Option<u64>) -> Ending {
+        let retry_after = retry_after.map(Duration::from_secs);
+        let failure = Failure { kind, retry_after, text: String::new() };
+        self.machine.connect_failed(self.now(), step, &failure)
+    }
+
+    /// Answers the list that is asked for.
+    fn list(&mut self, newest_first: &[usize]) {
+        let events: Vec<_> = newest_first.iter().map(|n| event(*n)).collect();
+        let last = events.last().map(|event| event.id.clone());
+        let page = Page { events, last, has_more: false, skipped: None, received_at: self.now().wall };
+        assert_eq!(self.machine.page(self.now(), Ok(page)), None);
+    }
+
+    /// The store takes what it was given.
+    fn store(&mut self, new: usize) {
+        self.machine.recorded(self.now(), Some(&vec![Recorded::New; new]));
+    }
+
+    /// Connected, with the gap closed and nothing left to do.
+    fn live(settings: Settings) -> Self {
+        let mut play = Self::new(settings);
+        assert!(matches!(play.command(), Command::Connect { .. }));
+        play.machine.opened(play.now());
+        assert!(matches!(play.command(), Command::List(_)));
+        play.list(&[1]);
+        assert_eq!(play.commands().len(), 0);
+        assert_eq!(play.machine.phase(), StreamPhase::Live);
+        play
+    }
+
+    fn frame(&mut self, n: usize) {
+        self.machine.event(self.now(), event(n));
+    }
+
+    /// The batch it wants stored now: event numbers, and where the cursor goes.
+    fn batch(&mut self) -> (Vec<usize>, Option<usize>) {
+        let Command::Record { events, cursor } = self.command() else { panic!("no batch") };
+        let numbers = events.iter().map(|received| number(&received.event.id)).collect();
+        (numbers, cursor.and_then(|cursor| cursor.event).as_ref().map(number))
+    }
+
+    /// The hole that was named, which must come before anything is stored.
+    fn notices_after(&mut self) -> Notice {
+        let Poll::Do(Command::Tell(notice)) = self.machine.poll(self.now()) else {
+            panic!("nothing is told")
+        };
+        notice
+    }
+}
+
+fn number(id: &EventId) -> usize {
+    id.as_str()[4..].parse().unwrap()
+}
+
+/// Event `n`, created `n` seconds after the start of the last hour.
+fn event(n: usize) -> Event {
+    Event {
+        id: format!("evt_{n}").parse().unwrap(),
+        kind: "invoice.updated".parse().unwrap(),
+        object_id: None,
+        created: START - 3600 + i64::try_from(n).unwrap(),
+        environment: None,
+        body: Bytes::from_static(b"{}"),
+    }
+}
+
+fn at(n: usize) -> Position {
+    let event = event(n);
+    Position { event: Some(event.id), created: event.created }
+}
+
+fn seconds(duration: Duration) -> u64 {
+    duration.as_secs()
+}

@@ -1,0 +1,145 @@
+use super::*;
+use crate::source::stream::Auth;
+
+#[test]
+fn silence_is_answered_with_pings_and_then_with_a_new_connection() {
+    let mut play = Play::live(Settings { reconcile_interval: None, ..settings() });
+    play.wait(20.0);
+    assert!(matches!(play.command(), Command::Ping));
+    play.machine.heard(play.at);
+    play.wait(20.0);
+    assert!(matches!(play.command(), Command::Ping));
+    play.wait(20.0);
+    assert!(matches!(play.command(), Command::Ping));
+    play.wait(19.9);
+    assert_eq!(play.commands().len(), 0);
+    play.wait(0.1);
+    assert!(matches!(play.commands()[..], [Command::Disconnect(Ending::Idle)]));
+    assert!(play.until_connect() <= Duration::from_millis(500));
+}
+
+#[test]
+fn a_store_that_is_behind_stops_the_reading_but_not_the_pings_and_then_ends_the_connection() {
+    let mut play = Play::live(Settings { reconcile_interval: None, ..settings() });
+    play.frame(2);
+    play.batch();
+    let mut frames = 0;
+    while play.machine.wants_frames() {
+        play.frame(3);
+        frames += 1;
+    }
+    assert_eq!(frames, Limits::DEFAULT.pending.frames);
+    assert_eq!(play.commands().len(), 0);
+    play.wait(20.0);
+    assert!(matches!(play.command(), Command::Ping));
+    play.wait(40.0);
+    assert!(matches!(play.commands()[..], [Command::Disconnect(Ending::Stalled)]));
+    play.wait(600.0);
+    assert_eq!(play.commands().len(), 0, "no new connection before there is room");
+    play.store(1);
+    assert!(play.commands().iter().any(|command| matches!(command, Command::Connect { .. })));
+}
+
+#[test]
+fn a_stall_that_ends_in_time_costs_nothing() {
+    let mut play = Play::live(Settings { reconcile_interval: None, ..settings() });
+    play.frame(2);
+    play.batch();
+    while play.machine.wants_frames() {
+        play.frame(3);
+    }
+    play.commands();
+    play.wait(59.0);
+    play.commands();
+    play.store(1);
+    play.commands();
+    play.wait(59.0);
+    assert!(!play.commands().iter().any(|command| matches!(command, Command::Disconnect(_))));
+}
+
+#[test]
+fn accept_and_close_is_no_hot_loop_and_a_healthy_spell_begins_anew() {
+    let mut play = Play::new(settings());
+    let mut waits = Vec::new();
+    for _ in 0..6 {
+        play.until_connect();
+        play.machine.opened(play.now());
+        play.machine.closed(play.now());
+        let before = play.at;
+        play.until_connect();
+        waits.push((play.at - before).as_millis());
+        play.machine.opened(play.now());
+        play.machine.closed(play.now());
+    }
+    assert_eq!(waits, [500, 2000, 8000, 10_000, 10_000, 10_000]);
+    play.until_connect();
+    play.machine.opened(play.now());
+    play.wait(10.0);
+    play.machine.closed(play.now());
+    assert_eq!(play.until_connect().as_millis(), 500);
+}
+
+#[test]
+fn a_refused_token_is_minted_anew_once_and_then_slowly() {
+    let mut play = Play::new(settings());
+    play.until_connect();
+    assert_eq!(play.refuse(ConnectStep::Upgrade, FailureKind::Refused, None), Ending::Refused);
+    assert_eq!(play.until_connect().as_millis(), 500);
+    for _ in 0..3 {
+        play.refuse(ConnectStep::Upgrade, FailureKind::Refused, None);
+        assert_eq!(seconds(play.until_connect()), 11, "backoff_max and a little more");
+    }
+}
+
+#[test]
+fn a_refused_key_is_slow_at_once() {
+    for (step, auth) in [(ConnectStep::Token, Auth::Token), (ConnectStep::Upgrade, Auth::Header)] {
+        let mut play = Play::new(Settings { auth, ..settings() });
+        play.until_connect();
+        play.refuse(step, FailureKind::Refused, None);
+        assert_eq!(seconds(play.until_connect()), 11);
+    }
+}
+
+#[test]
+fn retry_after_is_a_floor_on_every_road() {
+    for kind in [FailureKind::RateLimited, FailureKind::Unavailable, FailureKind::Refused] {
+        for step in [ConnectStep::Token, ConnectStep::Upgrade] {
+            let mut play = Play::new(settings());
+            play.until_connect();
+            play.refuse(step, kind, Some(90));
+            assert!(seconds(play.until_connect()) >= 90, "{kind:?} {step:?}");
+        }
+    }
+    let mut play = Play::new(Settings { reconcile_interval: None, ..settings() });
+    play.commands();
+    play.machine.opened(play.now());
+    play.commands();
+    let failure = Failure {
+        kind: FailureKind::RateLimited,
+        retry_after: Some(Duration::from_secs(30)),
+        text: String::new(),
+    };
+    assert!(play.machine.page(play.now(), Err(failure)).is_some());
+    play.wait(29.0);
+    assert!(!play.commands().iter().any(|command| matches!(command, Command::List(_))));
+    play.wait(2.0);
+    assert!(play.commands().iter().any(|command| matches!(command, Command::List(_))));
+}
+
+#[test]
+fn a_cursor_that_the_upgrade_rejects_is_left_out_and_the_list_brings_what_it_stood_for() {
+    let mut play = Play::new(settings());
+    play.until_connect();
+    assert_eq!(play.refuse(ConnectStep::Upgrade, FailureKind::Rejected, None), Ending::Rejected);
+    play.wait(1.0);
+    assert!(matches!(play.command(), Command::Connect { since: None }));
+    play.refuse(ConnectStep::Upgrade, FailureKind::Rejected, None);
+    assert_eq!(seconds(play.until_connect()), 11, "then it is the subscription, which only a person mends");
+    play.machine.opened(play.now());
+    play.commands();
+    play.list(&[9, 8]);
+    let Notice::Unproven(hole) = play.notices_after() else { panic!() };
+    assert_eq!(number(&hole.after.0), 1);
+    assert_eq!(hole.before.map(|(id, _)| number(&id)), Some(8));
+}

@@ -1,0 +1,230 @@
+//! The WebSocket itself. The only file that knows the library's types.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{SinkExt, StreamExt};
+use http::header::USER_AGENT;
+use http::{HeaderValue, Request};
+use secrecy::ExposeSecret;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout};
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::protocol::frame::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async_tls_with_config};
+use url::Host;
+
+use super::plan::Upgrade;
+use super::state::Ending;
+use crate::domain::clock::UnixMillis;
+use crate::pepay::error::{Failure, legible};
+use crate::pepay::rest;
+
+/// The largest frame that is read. Pepay's events are a few KiB.
+const LARGEST_FRAME: usize = 1024 * 1024;
+/// The longest wait for a connection, from the name's look-up to the upgrade.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+/// The longest wait for a few bytes to be taken by the kernel.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// An open connection.
+pub(super) struct Socket {
+    socket: WebSocketStream<MaybeTlsStream<Heard<TcpStream>>>,
+    heard: LastHeard,
+}
+
+/// What arrived.
+#[derive(Debug)]
+pub(super) enum Incoming {
+    /// A text frame.
+    Text(Bytes),
+    /// A binary frame, which Pepay has no use for.
+    Binary,
+    /// A ping, which is answered by itself, or a pong.
+    Heartbeat,
+}
+
+/// How a connection ended.
+#[derive(Debug)]
+pub(super) struct Loss {
+    pub ending: Ending,
+    /// For a person.
+    pub text: String,
+}
+
+/// Opens a connection. `now` is for a `Retry-After` that is a date.
+pub(super) async fn connect(upgrade: Upgrade, now: UnixMillis) -> Result<Socket, Failure> {
+    timeout(CONNECT_TIMEOUT, open(upgrade, now))
+        .await
+        .unwrap_or_else(|_| Err(Failure::unreachable("the connection was not open in time")))
+}
+
+async fn open(upgrade: Upgrade, now: UnixMillis) -> Result<Socket, Failure> {
+    let failed = |error: Error| failure(error, &upgrade, now);
+    let request = request(&upgrade).map_err(failed)?;
+    let heard = LastHeard::new();
+    let stream = Heard { inner: dial(&upgrade).await?, heard: heard.clone() };
+    let config = WebSocketConfig::default()
+        .max_message_size(Some(LARGEST_FRAME))
+        .max_frame_size(Some(LARGEST_FRAME))
+        .read_buffer_size(32 * 1024);
+    let (socket, _) =
+        client_async_tls_with_config(request, stream, Some(config), None).await.map_err(failed)?;
+    Ok(Socket { socket, heard })
+}
+
+async fn dial(upgrade: &Upgrade) -> Result<TcpStream, Failure> {
+    let port = upgrade.address.port_or_known_default().unwrap_or(443);
+    let stream = match upgrade.address.host() {
+        Some(Host::Domain(name)) => TcpStream::connect((name, port)).await,
+        Some(Host::Ipv4(address)) => TcpStream::connect((address, port)).await,
+        Some(Host::Ipv6(address)) => TcpStream::connect((address, port)).await,
+        None => return Err(Failure::unreachable("the WebSocket address names no host")),
+    };
+    let stream = stream.map_err(|error| Failure::unreachable(error.to_string()))?;
+    // Latency is what a stream is for; a failure to set it changes nothing else.
+    let _ = stream.set_nodelay(true);
+    Ok(stream)
+}
+
+fn request(upgrade: &Upgrade) -> Result<Request<()>, Error> {
+    let mut request = upgrade.address.as_str().into_client_request()?;
+    let headers = request.headers_mut();
+    headers.insert(USER_AGENT, HeaderValue::from_static(rest::user_agent()));
+    if let Some((name, key)) = &upgrade.key {
+        headers.insert(name.clone(), key.clone());
+    }
+    Ok(request)
+}
+
+fn failure(error: Error, upgrade: &Upgrade, now: UnixMillis) -> Failure {
+    let secrets: Vec<_> = upgrade.secrets.iter().map(ExposeSecret::expose_secret).collect();
+    match error {
+        Error::Http(answer) => {
+            let body = answer.body().as_deref().unwrap_or_default();
+            Failure::refusal(answer.status(), answer.headers(), body, now, &secrets)
+        }
+        other => Failure::unreachable(legible(&other.to_string(), &secrets)),
+    }
+}
+
+impl Socket {
+    /// The next thing that arrives. May be dropped and called again.
+    pub(super) async fn next(&mut self) -> Result<Incoming, Loss> {
+        match self.socket.next().await {
+            // Copied, so that one waiting event does not keep the read buffer it came in.
+            Some(Ok(Message::Text(text))) => Ok(Incoming::Text(Bytes::copy_from_slice(text.as_bytes()))),
+            Some(Ok(Message::Binary(_))) => Ok(Incoming::Binary),
+            Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => Ok(Incoming::Heartbeat),
+            Some(Ok(Message::Close(frame))) => {
+                // The answer to it; the connection is over either way.
+                let _ = timeout(WRITE_TIMEOUT, self.socket.flush()).await;
+                Err(closed(frame))
+            }
+            Some(Err(error)) => Err(loss(&error)),
+            None => Err(Loss { ending: Ending::Network, text: "the connection ended".to_owned() }),
+        }
+    }
+
+    /// Sends a ping.
+    pub(super) async fn ping(&mut self) -> Result<(), Loss> {
+        match timeout(WRITE_TIMEOUT, self.socket.send(Message::Ping(Bytes::new()))).await {
+            Ok(sent) => sent.map_err(|error| loss(&error)),
+            Err(_) => Err(Loss { ending: Ending::Network, text: "a ping could not be sent".to_owned() }),
+        }
+    }
+
+    /// When a byte last arrived.
+    pub(super) fn heard(&self) -> Instant {
+        self.heard.at()
+    }
+
+    /// Says goodbye.
+    pub(super) async fn close(mut self) {
+        let frame = CloseFrame { code: CloseCode::Away, reason: "".into() };
+        let _ = timeout(WRITE_TIMEOUT, self.socket.close(Some(frame))).await;
+    }
+}
+
+fn closed(frame: Option<CloseFrame>) -> Loss {
+    let text = match frame {
+        Some(CloseFrame { code, reason }) if reason.is_empty() => format!("Pepay closed with {code}"),
+        Some(CloseFrame { code, reason }) => format!("Pepay closed with {code}: {}", legible(&reason, &[])),
+        None => "Pepay closed without a code".to_owned(),
+    };
+    Loss { ending: Ending::Closed, text }
+}
+
+fn loss(error: &Error) -> Loss {
+    let ending = match error {
+        Error::ConnectionClosed | Error::AlreadyClosed => Ending::Closed,
+        Error::Io(_) | Error::Tls(_) | Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => {
+            Ending::Network
+        }
+        _ => Ending::Protocol,
+    };
+    Loss { ending, text: legible(&error.to_string(), &[]) }
+}
+
+/// When a byte last arrived, shared between a stream and who watches it.
+#[derive(Clone)]
+struct LastHeard {
+    began: Instant,
+    millis: Arc<AtomicU64>,
+}
+
+impl LastHeard {
+    fn new() -> Self {
+        Self { began: Instant::now(), millis: Arc::new(AtomicU64::new(0)) }
+    }
+
+    fn note(&self) {
+        let millis = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.millis.store(millis, Ordering::Relaxed);
+    }
+
+    fn at(&self) -> Instant {
+        self.began + Duration::from_millis(self.millis.load(Ordering::Relaxed))
+    }
+}
+
+/// A byte stream that notes when a byte arrives. It sits below TLS and below
+/// frames: a large frame that trickles in is a sign of life all the same.
+struct Heard<S> {
+    inner: S,
+    heard: LastHeard,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Heard<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context, buf: &mut ReadBuf) -> Poll<std::io::Result<()>> {
+        let before = buf.filled().len();
+        let polled = Pin::new(&mut self.inner).poll_read(cx, buf);
+        if buf.filled().len() > before {
+            self.heard.note();
+        }
+        polled
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Heard<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context, buf: &[u8]) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}
