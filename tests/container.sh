@@ -13,7 +13,7 @@ skip() {
 }
 fail() {
   printf 'container: FAILED: %s\n' "$*" >&2
-  [ -z "${bridge_pid:-}" ] || podman logs bridge 2>&1 | tail -n 40 >&2 || true
+  podman logs bridge 2>&1 | tail -n 40 >&2 || true
   exit 1
 }
 pass() { printf 'container: ok: %s\n' "$*"; }
@@ -41,14 +41,14 @@ done
 runtime=$(command -v runc || command -v crun) || skip "runc and crun are missing"
 
 work=$(mktemp -d "${TMPDIR:-/var/tmp}/pepay-bridge-container.XXXXXX")
-target_pid=
 cleanup() {
-  [ -z "$target_pid" ] || kill "$target_pid" 2>/dev/null || true
-  podman rm --force --all --time 0 >/dev/null 2>&1 || true
+  # In this order: the bridge lives in the other's network.
+  podman rm --force --time 0 bridge >/dev/null 2>&1 || true
+  podman rm --force --time 0 pepay >/dev/null 2>&1 || true
   podman image umount --all >/dev/null 2>&1 || true
   buildah rm --all >/dev/null 2>&1 || true
   umount "$work/storage/overlay" 2>/dev/null || true
-  rm -rf --one-file-system "$work"
+  rm -rf --one-file-system "$work" || true
 }
 trap cleanup EXIT
 
@@ -114,45 +114,78 @@ printf 'container: size: %d kB in all: %d kB ours, %d kB of the stand-in base\n'
   $((total / 1000)) $(((total - base) / 1000)) $((base / 1000))
 [ "$total" -lt 60000000 ] || fail "the image has $total bytes, 60 MB are allowed"
 
-# The release of the image under the strictest settings of docker-compose.yml. Its network
-# is a loopback of its own, entered from outside: nothing here can be in the way.
-secret=container-test-secret
+# The bridge, and a stand-in for Pepay with a sample target, confined as in docker-compose.yml.
+# They share a loopback of their own, entered from outside: nothing here can be in the way.
+webhook_secret="container-test-secret"
 signing_secret="whsec_$(printf 'container-test-signing-key-0001' | base64)"
-podman run --detach --name bridge --network none --read-only --read-only-tmpfs=false \
-  --cap-drop all --security-opt no-new-privileges --memory 256m --pids-limit 128 \
-  --volume bridge-data:/data --health-interval disable \
-  --env PEPAY_BRIDGE__WEBHOOKS__DEFAULT__SECRETS="$secret" \
+container() { # NAME NETWORK OPTION...
+  local name=$1 network=$2
+  shift 2
+  podman run --detach --name "$name" --network "$network" --read-only --read-only-tmpfs=false \
+    --cap-drop all --security-opt no-new-privileges --memory 256m --pids-limit 128 \
+    --health-interval disable "$@" >/dev/null
+}
+container pepay none --env PEPAY_SIMULATOR_API_KEY=container-test-key \
+  --env PEPAY_SIMULATOR_WEBHOOK_SECRET="$webhook_secret" --env PEPAY_SIMULATOR_TARGET_SECRET="$signing_secret" \
+  "$image" simulator --listen 127.0.0.1:8088 --webhook-url http://127.0.0.1:8080/webhooks/pepay --copies 2 \
+  --target-listen 127.0.0.1:8000
+container bridge container:pepay --volume bridge-data:/data \
+  --env PEPAY_BRIDGE__PEPAY__API_URL=http://127.0.0.1:8088 \
+  --env PEPAY_BRIDGE__PEPAY__API_KEY=container-test-key \
+  --env PEPAY_BRIDGE__STREAMS__COMMERCE__TYPES='*' \
+  --env PEPAY_BRIDGE__WEBHOOKS__DEFAULT__SECRETS="$webhook_secret" \
   --env PEPAY_BRIDGE__TARGETS__ORDERS__URL=http://127.0.0.1:8000/events \
   --env PEPAY_BRIDGE__TARGETS__ORDERS__SIGNING_SECRET="$signing_secret" \
-  --env PEPAY_BRIDGE__TARGETS__ORDERS__RETRY_MIN=100ms \
-  "$image" >/dev/null
-enter_bridge() {
-  bridge_pid=$(podman inspect --format '{{.State.Pid}}' bridge)
-  in_bridge=(nsenter --net --target "$bridge_pid")
-}
-send() { "${in_bridge[@]}" python3 tests/container/webhook.py http://127.0.0.1:8080/webhooks/pepay "$@"; }
+  "$image"
 
-enter_bridge
+in_network=(nsenter --net --target "$(podman inspect --format '{{.State.Pid}}' pepay)")
+send() { # SECRET EVENT_ID: prints status and body of the answer
+  "${in_network[@]}" python3 tests/container/webhook.py http://127.0.0.1:8080/webhooks/pepay "$@"
+}
+show() { # URL KEY...: one value of a JSON answer
+  # shellcheck disable=SC2016 # Python's, not the shell's
+  "${in_network[@]}" python3 -c 'import functools, json, sys, urllib.request
+answer = json.load(urllib.request.urlopen(sys.argv[1], timeout=5))
+step = lambda value, key: value[int(key) if isinstance(value, list) else key]
+print(functools.reduce(step, sys.argv[2:], answer))' "$@"
+}
+shows() { # EXPECTED URL KEY...
+  [ "$1" = "$(show "${@:2}")" ]
+}
+ledger=http://127.0.0.1:8000/ledger
+
 until_true 30 podman healthcheck run bridge || fail "not healthy after 30 seconds"
 pass "it becomes healthy by its own health check"
+bridge_pid=$(podman inspect --format '{{.State.Pid}}' bridge)
 equal "the uid in the container" 65532 "$(awk '$1 == "Uid:" { print $2 }' "/proc/$bridge_pid/status")"
 equal "the capabilities" 0000000000000000 "$(awk '$1 == "CapEff:" { print $2 }' "/proc/$bridge_pid/status")"
 equal "the root file system" ro "$(awk '$5 == "/" { split($6, flags, ","); print flags[1] }' "/proc/$bridge_pid/mountinfo")"
 
-"${in_bridge[@]}" env SIGNING_SECRET="$signing_secret" python3 demo/target.py 127.0.0.1:8000 >"$work/target.log" &
-target_pid=$!
-equal "the answer to a webhook" '200 {"ok":true,"duplicate":false}' "$(send "$secret" evt_1 | tr -d ' ')"
-equal "the answer to its repetition" '200 {"ok":true,"duplicate":true}' "$(send "$secret" evt_1)"
+equal "the answer to a webhook" '200 {"ok":true,"duplicate":false}' "$(send "$webhook_secret" evt_1)"
+equal "the answer to its repetition" '200 {"ok":true,"duplicate":true}' "$(send "$webhook_secret" evt_1)"
 equal "the status of a forged webhook" 400 "$(send forged evt_2 | cut -d' ' -f1)"
-until_true 30 grep -q 'evt_1 ' "$work/target.log" || fail "the target got nothing within 30 seconds"
-equal "what the target got" "1 signed evt_1 commerce.order.updated" "$(cut -d' ' -f1-4 "$work/target.log")"
+until_true 30 shows 1 "$ledger" totals acknowledged || fail "the target got nothing within 30 seconds"
+equal "the event at the target" evt_1 "$(show "$ledger" deliveries 0 id)"
+
+"${in_network[@]}" python3 -c 'import urllib.request
+urllib.request.urlopen("http://127.0.0.1:8088/_simulator/play", b"{\"count\": 100}", timeout=5)'
+until_true 60 shows 101 "$ledger" totals unique ||
+  fail "the target has $(show "$ledger" totals unique) of 101 events after 60 seconds"
+equal "the events at the target, with 100 over both sources and twice each" 101 "$(show "$ledger" totals unique)"
+equal "the repeated events at the target" 0 "$(show "$ledger" totals repeated)"
+metrics=$("${in_network[@]}" python3 -c 'import urllib.request
+print(urllib.request.urlopen("http://127.0.0.1:9090/metrics", timeout=5).read().decode())')
+received() { sed -n "s/^pepay_bridge_events_received_total{source=\"$1\"} //p" <<<"$metrics"; }
+for source in stream webhook; do
+  [ "$(received $source)" -ge 100 ] || fail "$(received $source) of 100 events came by $source"
+  pass "$(received $source) copies came by $source"
+done
 
 podman stop --time 30 bridge >/dev/null
 equal "the exit code after SIGTERM" 0 "$(podman inspect --format '{{.State.ExitCode}}' bridge)"
 podman start bridge >/dev/null
-enter_bridge
 until_true 30 podman healthcheck run bridge || fail "not healthy again after a restart"
-equal "the answer to the same webhook after a restart" '200 {"ok":true,"duplicate":true}' "$(send "$secret" evt_1)"
+equal "the answer to the first webhook after a restart" '200 {"ok":true,"duplicate":true}' "$(send "$webhook_secret" evt_1)"
 podman stop --time 30 bridge >/dev/null
 equal "the exit code after the second SIGTERM" 0 "$(podman inspect --format '{{.State.ExitCode}}' bridge)"
 

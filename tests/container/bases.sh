@@ -3,8 +3,9 @@
 # Debian packages and this machine's Rust toolchain, so that the unchanged Dockerfile
 # can be built where no image registry is within reach.
 #
-# Wants: $work (a folder), buildah set up for a storage of its own, apt-get.
+# Wants: $work (a folder of its own), buildah set up for a storage of its own, apt-get.
 
+: "${work:?}"
 builder_name=docker.io/library/rust:1.95-bookworm
 runtime_name=gcr.io/distroless/cc-debian12:nonroot
 
