@@ -5,4 +5,5 @@ mod config;
 mod crash;
 mod forwarding;
 mod simulator;
+mod stream;
 mod support;
