@@ -50,7 +50,12 @@ async fn caught_up(bridge: &Bridge, last: &EventId) {
     bridge.until("the cursor", reached).await;
 }
 
-fn closed_gaps(outcome: &str) -> String {
+/// The value of a counter.
+async fn counted(bridge: &Bridge, series: &str) -> String {
+    bridge.metric(series).await.to_string()
+}
+
+fn gaps_counted(outcome: &str) -> String {
     format!("pepay_bridge_stream_gaps_total{{stream=\"commerce\",outcome=\"{outcome}\"}}")
 }
 

@@ -7,7 +7,7 @@ use pepay_bridge::simulator::options::Options;
 use sqlx::Connection as _;
 
 use super::proxy::{Proxy, Way};
-use super::{caught_up, delivered, reconnects, without_webhooks};
+use super::{caught_up, counted, delivered, reconnects, without_webhooks};
 use crate::support::soon;
 use crate::support::world::{World, assert_each_once};
 
@@ -95,8 +95,8 @@ async fn hostile_frames_cost_no_neighbour() {
     caught_up(&bridge, ids.last().unwrap()).await;
     delivered(&target, ids.len()).await;
     let skipped = "pepay_bridge_stream_frames_total{stream=\"commerce\",kind=\"invalid\"}";
-    assert_eq!(bridge.metric(skipped).await, 5.0);
-    assert_eq!(bridge.metric(&reconnects("protocol")).await, 1.0);
+    assert_eq!(counted(&bridge, skipped).await, "5");
+    assert_eq!(counted(&bridge, &reconnects("protocol")).await, "1");
     assert!(bridge.stop().await.0.success());
     assert_each_once(&target, &ids);
 }
@@ -114,7 +114,7 @@ async fn a_ws_error_is_the_reason_of_the_reconnect() {
     let status = bridge.status().await;
     let reason = status["streams"][0]["last_disconnect"].as_str().unwrap();
     assert!(reason.contains("SESSION_EXPIRED") && reason.contains("come back"), "{reason}");
-    assert_eq!(bridge.metric(&reconnects("error")).await, 1.0);
+    assert_eq!(counted(&bridge, &reconnects("error")).await, "1");
     assert!(bridge.stop().await.0.success());
     assert_each_once(&target, &ids);
 }

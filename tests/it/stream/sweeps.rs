@@ -3,7 +3,7 @@
 use pepay_bridge::simulator::fault::{Fault, Road};
 use pepay_bridge::simulator::statistics::Statistics;
 
-use super::{delivered, reconnects, without_webhooks};
+use super::{counted, delivered, reconnects, without_webhooks};
 use crate::support::soon;
 use crate::support::world::{World, acknowledged, assert_each_once};
 
@@ -23,7 +23,7 @@ async fn what_the_stream_lost_in_silence_is_found_and_a_stream_that_goes_on_losi
     };
     assert_eq!((delivered_as("reconcile"), delivered_as("stream")), (7, 5));
     let unique = "pepay_bridge_events_unique_total{source=\"reconcile\"}";
-    assert_eq!(bridge.metric(unique).await, 7.0);
+    assert_eq!(counted(&bridge, unique).await, "7");
 
     let mut lost = 0;
     while bridge.metric(&reconnects("behind")).await < 1.0 {
