@@ -15,7 +15,7 @@ use crate::delivery::{self, Target};
 use crate::domain::backoff::Jitter;
 use crate::domain::clock::Clock;
 use crate::lifecycle::{self, Ended, Stop, Tasks};
-use crate::pepay;
+use crate::pepay::rest;
 use crate::source::stream::Stream;
 use crate::source::webhook;
 use crate::store::{self, Route, Store};
@@ -47,9 +47,9 @@ pub enum Error {
     /// A target cannot be set up.
     #[error(transparent)]
     Target(#[from] delivery::BuildError),
-    /// A stream cannot be set up.
+    /// Pepay's client cannot be set up.
     #[error(transparent)]
-    Stream(#[from] pepay::rest::BuildError),
+    Pepay(#[from] rest::BuildError),
     /// The metrics cannot be set up.
     #[error(transparent)]
     Metrics(#[from] MetricsError),
@@ -109,7 +109,8 @@ impl App {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let metrics = Metrics::install()?;
         let started = clock.now();
-        let Settings { shutdown_grace, web: listeners, log: _, store, pepay, streams, webhooks, targets } = settings;
+        let Settings { shutdown_grace, web: listeners, log: _, store, pepay, streams, webhooks, targets } =
+            settings;
 
         let public = bind("server.listen", listeners.listen).await?;
         let admin = bind("server.admin_listen", listeners.admin_listen).await?;
@@ -135,7 +136,8 @@ impl App {
         let mut shown_streams = Vec::new();
         for stream in streams {
             let name = format!("stream {}", stream.name);
-            let (task, shown) = Stream::new(stream, &pepay, store.inbox.clone(), clock.clone(), jitter.clone())?;
+            let (task, shown) =
+                Stream::new(stream, &pepay, store.inbox.clone(), clock.clone(), jitter.clone())?;
             shown_streams.push(shown);
             work.spawn(name, task.run(stop.soft.clone()));
         }
@@ -149,7 +151,10 @@ impl App {
             started,
             stopping: stop.soft.clone(),
         };
-        let render = { let metrics = metrics.clone(); Arc::new(move || metrics.render()) };
+        let render = {
+            let metrics = metrics.clone();
+            Arc::new(move || metrics.render())
+        };
         let admin_pages = web::admin(view.clone(), render, listeners.admin_token.as_ref());
         let public_pages = web::public(view).merge(endpoints);
         let serving = web::serve(public, public_pages, Limits::PUBLIC, stop.soft.clone(), stop.hard.clone());
@@ -158,9 +163,8 @@ impl App {
         base.spawn("admin listener", serving);
         base.spawn("metrics", keep_metrics(metrics, base_stop.clone()));
 
-        let app = Self {
-            public_address, admin_address, store, work, base, base_stop, stop, grace: shutdown_grace,
-        };
+        let app =
+            Self { public_address, admin_address, store, work, base, base_stop, stop, grace: shutdown_grace };
         app.announce().await;
         Ok(app)
     }
@@ -194,13 +198,11 @@ impl App {
             return Err(Error::Close);
         }
         while self.base.next().await.is_some() {}
-        match crashed {
-            Some(ended) => Err(ended.into()),
-            None => {
-                tracing::info!("stopped");
-                Ok(())
-            }
+        if let Some(ended) = crashed {
+            return Err(ended.into());
         }
+        tracing::info!("stopped");
+        Ok(())
     }
 
     /// Resolves once a stop was asked for, or a task has ended, which also asks for one.
@@ -212,7 +214,15 @@ impl App {
             Some(ended) = self.work.next() => ended,
             Some(ended) = self.base.next() => ended,
         };
-        tracing::error!(part = ended.name, panicked = ended.panicked, "a part has ended, so the bridge stops");
+        if self.stop.soft.is_cancelled() {
+            // It was told to, a moment before this was.
+            return None;
+        }
+        tracing::error!(
+            part = ended.name,
+            panicked = ended.panicked,
+            "a part has ended, so the bridge stops"
+        );
         self.stop.soft.cancel();
         Some(ended)
     }

@@ -2,8 +2,10 @@
 //! success or in an [`Error`] that knows its exit code.
 
 mod check;
+mod demo;
 mod health;
 mod run;
+mod simulator;
 
 use std::ffi::OsString;
 use std::io::{self, Write as _};
@@ -59,6 +61,8 @@ enum Command {
     Check,
     /// Ask a running bridge whether it is ready; exits 0 if it is and 1 if not
     Health(health::Arguments),
+    Demo(demo::Arguments),
+    Simulator(simulator::Arguments),
 }
 
 /// Version and commit.
@@ -70,6 +74,9 @@ pub enum Error {
     /// The configuration is at fault.
     #[error(transparent)]
     Configuration(#[from] Problems),
+    /// Something that the log has told already, in its own form.
+    #[error("the log says why")]
+    Logged,
     /// Anything else.
     #[error(transparent)]
     Failure(Box<dyn std::error::Error + Send + Sync>),
@@ -83,16 +90,14 @@ impl Error {
 
     /// Says on standard error what went wrong.
     pub fn report(&self) -> ExitCode {
-        let text = match self {
-            Self::Configuration(problems) => problems.to_string(),
-            Self::Failure(reason) => format!("pepay-bridge: {reason}"),
+        let (text, code) = match self {
+            Self::Configuration(problems) => (problems.to_string(), ExitCode::from(2)),
+            Self::Failure(reason) => (format!("pepay-bridge: {reason}"), ExitCode::FAILURE),
+            Self::Logged => return ExitCode::FAILURE,
         };
         // There is nobody left to tell if standard error is gone.
         let _ = writeln!(io::stderr().lock(), "{text}");
-        match self {
-            Self::Configuration(_) => ExitCode::from(2),
-            Self::Failure(_) => ExitCode::FAILURE,
-        }
+        code
     }
 }
 
@@ -108,6 +113,8 @@ pub fn execute(cli: Cli, environment: impl IntoIterator<Item = (OsString, OsStri
         Command::Run => run::run(config, environment),
         Command::Check => check::check(config, environment),
         Command::Health(arguments) => health::health(&arguments, config, environment),
+        Command::Demo(arguments) => demo::demo(&arguments, environment),
+        Command::Simulator(arguments) => simulator::simulator(arguments, environment),
     }
 }
 

@@ -3,7 +3,7 @@
 //! command, tests and benchmarks all use this one.
 //!
 //! Events enter at one place, [`Simulator::publish`], and go out on three roads
-//! from one [journal](journal): the streams and the webhook sender each follow
+//! from one journal: the streams and the webhook sender each follow
 //! it with a cursor of their own, the REST list reads it. So the bytes are the
 //! same on every road, nothing is queued twice, and memory is bounded by the
 //! journal alone.
@@ -200,7 +200,6 @@ impl Simulator {
     /// # Errors
     /// [`FaultError`] if too many faults of that kind wait already.
     pub fn inject(&self, fault: Fault) -> Result<(), FaultError> {
-        tracing::debug!(?fault, "fault");
         if let Some(act) = lock(&self.0.faults).add(fault)? {
             let position = self.0.journal.push_act(act);
             self.count(|statistics| statistics.position = statistics.position.max(position));

@@ -1,5 +1,6 @@
 //! Logs and metrics: how they are set up, and the one table of metric names.
 
+mod json;
 mod logs;
 mod metrics;
 pub mod names;

@@ -11,7 +11,6 @@ use std::time::Duration;
 use clap::Args;
 use http::StatusCode;
 
-use self::ledger::Ledger;
 use self::show::Show;
 use self::stage::Stage;
 use super::Error;
@@ -43,31 +42,33 @@ pub(super) fn demo(
 }
 
 async fn play(events: usize, log_filter: Vec<(OsString, OsString)>) -> Result<(), Error> {
-    let mut show = Show::new(events);
+    let show = Show::new(events);
     let stage = Stage::build(log_filter).await?;
     show.say(&format!("simulator   {}", stage.simulator_url))?;
     show.say(&format!("bridge      {}   (status on {}/status)", stage.public_url, stage.admin_url))?;
     show.say(&format!("target      {}", stage.target_url))?;
 
-    let outcome = tokio::time::timeout(LIMIT, acts(&stage, &mut show, events)).await;
-    let ledger = stage.close(events).await?;
-    if outcome.is_err() {
-        show.say(&format!("gave up after {} s", LIMIT.as_secs()))?;
-    } else {
-        outcome.map_err(Error::failure)??;
+    match tokio::time::timeout(LIMIT, acts(&stage, &show, events)).await {
+        Ok(played) => played?,
+        // The ledger will tell what is missing.
+        Err(_) => show.say(&format!("gave up waiting after {} s", LIMIT.as_secs()))?,
     }
+    let ledger = stage.close(events).await?;
     show.finish(&ledger.to_string())?;
     ledger.verdict().map_err(Error::failure)
 }
 
 /// The day: a quiet third, one with the stream cut, one with the target down.
-async fn acts(stage: &Stage, show: &mut Show, events: usize) -> Result<(), Error> {
+async fn acts(stage: &Stage, show: &Show, events: usize) -> Result<(), Error> {
     let Stage { simulator, target, .. } = stage;
     let third = events / 3;
     let cut = |ending| simulator.inject(Fault::Drop { ending }).map_err(Error::failure);
 
     simulator.until(|statistics| statistics.streams_open == 1).await;
-    show.say(&format!("stream up; playing {} events, each once by stream and twice by webhook", events - 2 * third))?;
+    show.say(&format!(
+        "stream up; playing {} events, each once by stream and twice by webhook",
+        events - 2 * third
+    ))?;
     simulator.play(events - 2 * third);
     show.follow(target, events - 2 * third).await?;
 

@@ -13,5 +13,8 @@ pub(super) fn run(
 ) -> Result<(), Error> {
     let settings = config::load(config, environment)?.settings;
     telemetry::start(&settings.log).map_err(Error::failure)?;
-    super::runtime()?.block_on(app::run(settings)).map_err(Error::failure)
+    super::runtime()?.block_on(app::run(settings)).map_err(|error| {
+        tracing::error!(%error, "pepay-bridge cannot go on");
+        Error::Logged
+    })
 }

@@ -1,5 +1,6 @@
 //! `pepay-bridge simulator`: the stand-in for Pepay as a process of its own.
 
+use std::ffi::OsString;
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -12,13 +13,16 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use crate::domain::backoff::Jitter;
+use super::Error;
 use crate::domain::clock::Clock;
 use crate::domain::event::Environment;
+use crate::lifecycle::Stop;
 use crate::pepay::signature::SigningKey;
 use crate::simulator::options::{ApiKey, Copies, ListShape, Options, PageOrder, WebhookEndpoint};
 use crate::simulator::target::{self, InvalidSecret, Target, Verifier};
 use crate::simulator::{ServeError, Simulator};
+use crate::telemetry::{self, Format};
+use crate::{app, lifecycle};
 
 /// The shortest pause between two made-up events; above that rate they come in bursts.
 const TICK: Duration = Duration::from_millis(10);
@@ -27,7 +31,7 @@ const TICK: Duration = Duration::from_millis(10);
 /// list of events, a sender of signed webhooks and the order transitions of
 /// devnet. It can be told to misbehave under /_simulator/faults.
 #[derive(Args, Clone, Debug)]
-pub struct SimulatorArgs {
+pub(super) struct Arguments {
     /// Where it listens. Its control surface asks for no key: keep it private
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8088")]
     listen: SocketAddr,
@@ -127,7 +131,7 @@ enum PageOrderArg {
 
 /// Why the simulator ended by itself.
 #[derive(Debug, thiserror::Error)]
-pub enum SimulatorError {
+enum SimulatorError {
     /// An address cannot be listened on.
     #[error("cannot listen on {address}: {source}")]
     Listen {
@@ -144,23 +148,40 @@ pub enum SimulatorError {
     Serve(#[from] ServeError),
 }
 
+/// Runs the simulator until a signal stops it.
+pub(super) fn simulator(
+    arguments: Arguments,
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<(), Error> {
+    let filter = environment.into_iter().find(|(name, _)| name == "RUST_LOG");
+    let filter = filter.and_then(|(_, value)| value.into_string().ok()).unwrap_or_else(|| "info".to_owned());
+    telemetry::start(&telemetry::Settings { format: Format::Text, filter }).map_err(Error::failure)?;
+    let stop = Stop::default();
+    super::runtime()?.block_on(async {
+        tokio::select! {
+            ended = run(arguments, stop.soft.clone()) => ended.map_err(Error::failure),
+            Err(error) = lifecycle::obey_signals(stop.clone()) => Err(Error::failure(error)),
+        }
+    })
+}
+
 /// Runs the simulator, and the sample target if one is asked for, until `stop`.
 ///
 /// # Errors
 /// [`SimulatorError`], before anything is served.
-pub async fn run(args: SimulatorArgs, stop: CancellationToken) -> Result<(), SimulatorError> {
-    let clock = Clock::system();
-    let jitter = Jitter::from_fn(|| rand::Rng::random(&mut rand::rng()));
+async fn run(args: Arguments, stop: CancellationToken) -> Result<(), SimulatorError> {
+    let (clock, jitter) = (Clock::system(), app::random());
     let target = match args.target_listen {
-        Some(address) => Some((args.target(clock.clone())?, listen(address).await?)),
+        Some(address) => {
+            let target = args.target(clock.clone())?;
+            Some((target, listen(address, "the sample target").await?))
+        }
         None => None,
     };
-    let listener = listen(args.listen).await?;
+    let listener = listen(args.listen, "the simulator").await?;
     let simulator = Simulator::new(args.options(), clock, jitter);
-    tracing::info!(address = %args.listen, "the simulator listens");
     let serve_target = async {
         if let Some((target, listener)) = target {
-            tracing::info!(address = ?args.target_listen, "the sample target listens");
             target.serve(listener, stop.clone()).await;
         }
     };
@@ -179,8 +200,13 @@ pub async fn run(args: SimulatorArgs, stop: CancellationToken) -> Result<(), Sim
     Ok(served?)
 }
 
-async fn listen(address: SocketAddr) -> Result<TcpListener, SimulatorError> {
-    TcpListener::bind(address).await.map_err(|source| SimulatorError::Listen { address, source })
+async fn listen(address: SocketAddr, who: &'static str) -> Result<TcpListener, SimulatorError> {
+    let failed = |source| SimulatorError::Listen { address, source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    // Not `address`, whose port may be 0.
+    let address = listener.local_addr().map_err(failed)?;
+    tracing::info!(%address, "{who} listens");
+    Ok(listener)
 }
 
 /// Makes events up at `rate` a second, until `stop` or `limit`.
@@ -204,7 +230,7 @@ async fn play(simulator: &Simulator, rate: NonZeroU32, limit: Option<u64>, stop:
     tracing::info!(events = played, "every event has been made up");
 }
 
-impl SimulatorArgs {
+impl Arguments {
     fn options(&self) -> Options {
         let mut options = Options {
             keys: vec![ApiKey::new(self.api_key.clone())],
@@ -245,10 +271,10 @@ mod tests {
     #[derive(Parser)]
     struct Command {
         #[command(flatten)]
-        args: SimulatorArgs,
+        args: Arguments,
     }
 
-    fn parse(line: &str) -> Result<SimulatorArgs, clap::Error> {
+    fn parse(line: &str) -> Result<Arguments, clap::Error> {
         Command::try_parse_from(line.split(' ')).map(|command| command.args)
     }
 

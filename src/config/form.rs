@@ -75,8 +75,19 @@ pub(super) fn duration(allowed: RangeInclusive<Duration>) -> Form<Duration> {
                 quoted(text)
             )
         })?;
-        within(text, duration, &allowed, |end| humantime::format_duration(*end).to_string())
+        within(text, duration, &allowed, |end| show_duration(*end))
     })
+}
+
+/// `duration` in the largest unit that divides it, as somebody would write it.
+pub(super) fn show_duration(duration: Duration) -> String {
+    let millis = duration.as_millis();
+    let units = [(DAY, "d"), (HOUR, "h"), (SECOND * 60, "m"), (SECOND, "s"), (MILLISECOND, "ms")];
+    let fitting = units.into_iter().find(|(unit, _)| millis > 0 && millis.is_multiple_of(unit.as_millis()));
+    match fitting {
+        Some((unit, name)) => format!("{}{name}", millis / unit.as_millis()),
+        None => "0s".to_owned(),
+    }
 }
 
 /// A number of bytes such as `256KiB`.

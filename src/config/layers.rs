@@ -78,7 +78,15 @@ fn lower_header_names(mut table: Table) -> Table {
         if let Some(headers) =
             table_mut(target).and_then(|target| target.get_mut("headers")).and_then(table_mut)
         {
-            *headers = headers.drain().map(|(name, value)| (name.to_ascii_lowercase(), value)).collect();
+            let mut given: Vec<_> = headers.drain().collect();
+            // Lower case comes last in ASCII, so what is lower case already keeps its place …
+            given.sort_by(|(a, _), (b, _)| b.cmp(a));
+            for (name, value) in given {
+                let lower = name.to_ascii_lowercase();
+                // … and a second spelling stays one, to be refused as a repeat.
+                let name = if headers.contains_key(&lower) { name } else { lower };
+                headers.insert(name, value);
+            }
         }
     }
     table

@@ -57,7 +57,9 @@ impl Section<'_> {
 
     /// Secrets, or the lines of the file `<key>_file`.
     pub(super) fn secrets(&mut self, key: &str) -> Result<Vec<SecretString>, Faulty> {
-        let in_place = self.take_list(key).map(|given| given.map(|given| given.value));
+        // An empty list, as in the example, is not given.
+        let in_place = self.take_list(key);
+        let in_place = in_place.map(|given| given.map(|given| given.value).filter(|list| !list.is_empty()));
         let secrets: Vec<String> = match self.either(key, in_place)? {
             Secret::Nowhere => Vec::new(),
             Secret::InPlace(secrets) => {
@@ -70,11 +72,11 @@ impl Section<'_> {
     }
 
     /// Headers with secret values, or the lines `name: value` of the file `<key>_file`.
-    /// `refuse` says why a name is not allowed.
+    /// `taken` tells which names are not allowed, because the bridge sets them itself.
     pub(super) fn headers(
         &mut self,
         key: &str,
-        refuse: impl Fn(&HeaderName) -> Option<String>,
+        taken: impl Fn(&HeaderName) -> bool,
     ) -> Result<HeaderMap, Faulty> {
         let in_place = self.take_headers(key);
         let (origin, pairs) = match self.either(key, in_place)? {
@@ -88,10 +90,14 @@ impl Section<'_> {
         let (mut headers, mut shown, mut sound) = (HeaderMap::new(), toml::Table::new(), Ok(()));
         for (name, value) in pairs {
             let fault = match (name.parse::<HeaderName>(), HeaderValue::from_str(&value)) {
-                (Err(_), _) => "is not a header name; allowed are letters, digits and `-`".to_owned(),
-                (Ok(name), _) if refuse(&name).is_some() => refuse(&name).unwrap_or_default(),
-                (Ok(name), _) if headers.contains_key(&name) => "is given more than once".to_owned(),
-                (Ok(_), Err(_)) => "has a value that no header can have; allowed is visible ASCII".to_owned(),
+                (Err(_), _) => "is not a header name; allowed are letters, digits and `-`",
+                (Ok(header), _) if taken(&header) => {
+                    "is set by the bridge itself; allowed are names it does not use"
+                }
+                (Ok(header), _) if headers.contains_key(&header) => {
+                    "is given more than once; allowed is one value for a name"
+                }
+                (Ok(_), Err(_)) => "has a value that no header can have; allowed is visible ASCII",
                 (Ok(header), Ok(mut value)) => {
                     value.set_sensitive(true);
                     headers.insert(header, value);
@@ -99,7 +105,7 @@ impl Section<'_> {
                     continue;
                 }
             };
-            sound = Err(self.problem(&format!("{origin}.{}", name.escape_debug()), &fault));
+            sound = Err(self.problem(&format!("{origin}.{}", name.escape_debug()), fault));
         }
         if origin == key {
             self.show(key, &toml::Value::Table(shown));

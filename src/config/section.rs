@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use ::config::{Value, ValueKind};
 
-use super::form::Form;
+use super::form::{Form, show_duration};
 use super::layers::{Table, is_empty};
 use super::problem::{Faulty, Problem, Problems, quoted};
 
@@ -79,7 +79,7 @@ impl<'r> Section<'r> {
         given.sort_by(|(a, _), (b, _)| a.cmp(b));
         let mut all = Vec::new();
         for (own_name, given) in given {
-            let path = format!("{name}.{own_name}");
+            let path = format!("{name}.{}", own_name.escape_debug());
             let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == '-';
             if own_name.len() > 64 || own_name.is_empty() || !own_name.chars().all(allowed) {
                 let fault = "is no name; allowed are 1 to 64 of `a` to `z`, `0` to `9`, `_` and `-`";
@@ -123,11 +123,11 @@ impl<'r> Section<'r> {
         self.read(key, given, form).map(Some)
     }
 
-    /// A key that has to be given.
-    pub(super) fn required<T>(&mut self, key: &str, form: &Form<T>) -> Result<T, Faulty> {
+    /// A key that has to be given; `allowed` is said where it is not.
+    pub(super) fn required<T>(&mut self, key: &str, allowed: &str, form: &Form<T>) -> Result<T, Faulty> {
         match self.take_text(key)? {
             Some(given) => self.read(key, given, form),
-            None => Err(self.problem(key, "is missing; it has no default")),
+            None => Err(self.problem(key, &format!("is missing and has no default; allowed is {allowed}"))),
         }
     }
 
@@ -182,7 +182,7 @@ impl<'r> Section<'r> {
         if let (Ok(value), Ok(limit)) = (value, limit)
             && value > limit
         {
-            let (value, limit) = (humantime::format_duration(value), humantime::format_duration(limit));
+            let (value, limit) = (show_duration(value), show_duration(limit));
             let fault =
                 format!("`{value}` is too long; allowed is at most `{limit_key}`, which is `{limit}`");
             self.problem(key, &fault);

@@ -36,7 +36,7 @@ pub(super) fn read(name: &str, mut section: Section<'_>) -> Result<Settings, Fau
     if let (Ok(ping), Ok(idle)) = (ping_interval, idle_timeout)
         && ping >= idle
     {
-        let (ping, idle) = (humantime::format_duration(ping), humantime::format_duration(idle));
+        let (ping, idle) = (form::show_duration(ping), form::show_duration(idle));
         section.problem(
             "ping_interval",
             &format!("`{ping}` is too long; allowed is less than `idle_timeout`, which is `{idle}`"),

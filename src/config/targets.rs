@@ -20,10 +20,10 @@ use crate::domain::delivery::{OnUncertain, Ordering, RetryPolicy};
 
 /// One target.
 pub(super) fn read(name: &str, mut section: Section<'_>) -> Result<Settings, Faulty> {
-    let url = section.required("url", &url());
+    let url = section.required("url", "an http or https URL", &url());
     let types = types(&mut section, &["*"]);
     let signing_key = signing_key(&mut section);
-    let headers = section.headers("headers", refuse);
+    let headers = section.headers("headers", is_taken);
     let timeout = section.value("timeout", "10s", &form::duration(MILLISECOND..=HOUR));
     let connect_timeout = section.value("connect_timeout", "3s", &form::duration(MILLISECOND..=HOUR));
     let ca_file = section.optional("ca_file", &form::file());
@@ -89,8 +89,8 @@ fn status() -> Form<StatusCode> {
     })
 }
 
-/// Why a target's own headers may not have this name.
-fn refuse(name: &HeaderName) -> Option<String> {
+/// Whether the bridge, or HTTP itself, decides what this header says.
+fn is_taken(name: &HeaderName) -> bool {
     const OWN: [&str; 3] = ["webhook-", "x-pepay-", "pepay-bridge-"];
     const MESSAGE: [HeaderName; 11] = [
         CONNECTION,
@@ -106,8 +106,7 @@ fn refuse(name: &HeaderName) -> Option<String> {
         USER_AGENT,
     ];
     const OTHERS: [&str; 3] = ["idempotency-key", "keep-alive", "proxy-connection"];
-    let taken = MESSAGE.contains(name)
+    MESSAGE.contains(name)
         || OTHERS.contains(&name.as_str())
-        || OWN.iter().any(|prefix| name.as_str().starts_with(prefix));
-    taken.then(|| "is set by the bridge itself; allowed are names it does not use".to_owned())
+        || OWN.iter().any(|prefix| name.as_str().starts_with(prefix))
 }

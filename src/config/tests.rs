@@ -8,6 +8,7 @@ use http::StatusCode;
 use secrecy::ExposeSecret as _;
 use tempfile::NamedTempFile;
 
+use super::form::DAY;
 use super::*;
 use crate::domain::delivery::{OnUncertain, Ordering};
 use crate::source::stream::{Auth, Endpoint, StartFrom};
@@ -59,8 +60,8 @@ fn the_defaults_are_those_of_the_interface() {
     assert_eq!(settings.log, telemetry::Settings { format: telemetry::Format::Text, filter: "info".into() });
     assert_eq!(settings.store.path, Path::new("data/pepay-bridge.db"));
     assert_eq!(settings.store.durability, Durability::Full);
-    assert_eq!(settings.store.payload_retention, Duration::from_hours(30 * 24));
-    assert_eq!(settings.store.dedupe_retention, Duration::from_hours(365 * 24));
+    assert_eq!(settings.store.payload_retention, DAY * 30);
+    assert_eq!(settings.store.dedupe_retention, DAY * 365);
     assert_eq!(settings.pepay.api_url.as_str(), "https://api-beta.pepay.io/");
     assert_eq!(settings.pepay.ws_url.as_str(), "wss://api-beta.pepay.io/");
     assert_eq!(settings.pepay.api_key_header, "x-commerce-api-key");
@@ -70,11 +71,11 @@ fn the_defaults_are_those_of_the_interface() {
     assert_eq!(stream.types.to_string(), "commerce.order.*,invoice.*");
     assert_eq!(stream.start_from, StartFrom::Now);
     assert!(stream.filters.is_empty());
-    assert_eq!(stream.token_ttl, Duration::from_secs(60));
-    assert_eq!(stream.idle_timeout, Duration::from_secs(60));
+    assert_eq!(stream.token_ttl, Duration::from_mins(1));
+    assert_eq!(stream.idle_timeout, Duration::from_mins(1));
     assert_eq!(stream.ping_interval, Duration::from_secs(20));
     assert_eq!(stream.backoff.ceiling(1), Duration::from_millis(500));
-    assert_eq!(stream.backoff.max(), Duration::from_secs(60));
+    assert_eq!(stream.backoff.max(), Duration::from_mins(1));
     assert_eq!(stream.reconcile_interval, Some(Duration::from_mins(5)));
     assert_eq!(stream.reconcile_lookback, Duration::from_mins(15));
 
@@ -91,7 +92,7 @@ fn the_defaults_are_those_of_the_interface() {
     assert_eq!(target.ordering, Ordering::PerObject);
     assert_eq!(target.retry.backoff.ceiling(1), Duration::from_secs(1));
     assert_eq!(target.retry.backoff.max(), Duration::from_hours(1));
-    assert_eq!(target.retry.give_up_after, Duration::from_hours(72));
+    assert_eq!(target.retry.give_up_after, DAY * 3);
     assert_eq!(target.retry.on_uncertain, OnUncertain::Retry);
 }
 
@@ -228,6 +229,17 @@ fn secrets_come_from_files_too() {
     assert_eq!(settings.targets[0].headers["authorization"], "Bearer x");
     assert_eq!(settings.targets[0].headers["x-a"], "b");
     assert!(effective.contains(&format!("api_key_file = {:?}", key.path())), "{effective}");
+}
+
+#[test]
+fn the_example_can_be_completed_by_secrets_in_files() {
+    let secret = file("s");
+    let path = secret.path().to_str().unwrap();
+    let given = [
+        ("PEPAY_BRIDGE__PEPAY__API_KEY_FILE", path),
+        ("PEPAY_BRIDGE__WEBHOOKS__DEFAULT__SECRETS_FILE", path),
+    ];
+    assert_eq!(load_text(EXAMPLE, &given).unwrap().settings.webhooks[0].keys.len(), 1);
 }
 
 #[test]

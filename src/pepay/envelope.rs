@@ -28,7 +28,9 @@ pub enum InvalidEnvelope {
     },
     /// JSON, but a required field is missing, is there twice, or has the wrong
     /// type. The parser's own message would repeat the value.
-    #[error("the body is not an event: `id`, `object`, `type`, `created` and `data.object` are needed once each, as documented (line {line}, column {column})")]
+    #[error(
+        "the body is not an event: `id`, `object`, `type`, `created` and `data.object` are needed once each, as documented (line {line}, column {column})"
+    )]
     Shape {
         /// Where that was noticed, from 1.
         line: usize,

@@ -7,6 +7,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router, body::Bytes};
 use http::StatusCode;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::fault::Fault;
@@ -41,6 +42,12 @@ impl IntoResponse for Failure {
     }
 }
 
+/// Reads a body as JSON, whatever its content type: `curl -d` is enough.
+fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
+    serde_json::from_slice(body)
+        .map_err(|error| Failure(StatusCode::BAD_REQUEST, format!("the body: {error}")))
+}
+
 #[derive(Deserialize)]
 struct CopiesQuery {
     stream: Option<u32>,
@@ -70,13 +77,15 @@ struct PlayRequest {
     count: usize,
 }
 
-async fn play(State(simulator): State<Simulator>, Json(request): Json<PlayRequest>) -> Response {
+async fn play(State(simulator): State<Simulator>, body: Bytes) -> Result<Response, Failure> {
+    let request: PlayRequest = read(&body)?;
     let ids = simulator.play(request.count.min(MAX_PLAYED));
     let ids: Vec<_> = ids.iter().map(EventId::as_str).collect();
-    Json(json!({"ids": ids})).into_response()
+    Ok(Json(json!({"ids": ids})).into_response())
 }
 
-async fn inject(State(simulator): State<Simulator>, Json(fault): Json<Fault>) -> Result<StatusCode, Failure> {
+async fn inject(State(simulator): State<Simulator>, body: Bytes) -> Result<StatusCode, Failure> {
+    let fault: Fault = read(&body)?;
     simulator.inject(fault).map_err(|error| Failure(StatusCode::CONFLICT, error.to_string()))?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -163,8 +163,7 @@ impl Simulator {
         let mut factory = lock(&self.0.factory);
         let order = orders.get_or_create(id, || factory.order(Some(id.to_owned()), now));
         if !request.transition_to.is_open_to(order) {
-            let (status, substatus) = (json!(order.status), &order.substatus);
-            let message = format!("an order that is {status} ({substatus}) cannot take this transition");
+            let message = format!("an order at `{}` cannot take this transition", order.substatus);
             return Err(Refusal::bad_request("INVALID_TRANSITION", message));
         }
         let SimulateRequest { transition_to, wallet_network, wallet_address, tracking } = request;

@@ -23,6 +23,7 @@ pub(super) async fn pass(
     let response = match fault {
         None => next.run(request).await,
         Some(AtDoor::Delay(wait)) => {
+            simulator.count(|statistics| statistics.delayed += 1);
             tokio::time::sleep(wait).await;
             next.run(request).await
         }

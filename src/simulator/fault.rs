@@ -322,15 +322,11 @@ mod tests {
             body: None,
         };
         assert_eq!(fault, expected);
-        for text in [
-            r#"{"fault":"silence"}"#,
-            r#"{"fault":"drop","ending":"reset"}"#,
-            r#"{"fault":"drop","ending":{"close":{"code":1012}}}"#,
-            r#"{"fault":"hold","wait":"500ms"}"#,
-            r#"{"fault":"frame","frame":{"text":"{}"}}"#,
-            r#"{"fault":"skip","road":"replay"}"#,
-        ] {
-            serde_json::from_str::<Fault>(text).unwrap();
+        let documented = include_str!("../../docs/simulator.md");
+        let examples: Vec<_> = documented.lines().filter(|line| line.starts_with("{\"fault\"")).collect();
+        assert!(examples.len() > 10);
+        for example in examples {
+            serde_json::from_str::<Fault>(example).unwrap_or_else(|error| panic!("{example}: {error}"));
         }
     }
 }

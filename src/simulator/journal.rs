@@ -216,8 +216,10 @@ impl Journal {
     pub(super) fn read(&self, from: u64, limit: usize) -> Batch {
         let rings = lock(&self.rings);
         let start = from.max(rings.first_item);
-        let skip = usize::try_from(start - rings.first_item).unwrap_or(usize::MAX);
-        let items: Vec<_> = rings.items.iter().skip(skip).take(limit).cloned().collect();
+        let length = rings.items.len();
+        let begin = usize::try_from(start - rings.first_item).map_or(length, |begin| begin.min(length));
+        let end = begin.saturating_add(limit).min(length);
+        let items: Vec<_> = rings.items.range(begin..end).cloned().collect();
         Batch { next: start + items.len() as u64, lost: start - from, items }
     }
 
@@ -240,9 +242,9 @@ impl Journal {
         let oldest = rings.events.len().saturating_sub(retention);
         let at = rings.index_of(since.as_str()).filter(|index| *index >= oldest);
         let replay = if let Some(at) = at {
-            rings.events.iter().skip(at + 1).filter(chosen).cloned().collect()
+            rings.events.range(at + 1..).filter(chosen).cloned().collect()
         } else {
-            let newest = rings.events.iter().skip(oldest).rev().filter(chosen).take(snapshot);
+            let newest = rings.events.range(oldest..).rev().filter(chosen).take(snapshot);
             let mut newest: Vec<_> = newest.cloned().collect();
             newest.reverse();
             newest
@@ -294,7 +296,7 @@ impl Journal {
     pub(super) fn ledger(&self, after: Option<&str>, limit: usize) -> Vec<LedgerRow> {
         let rings = lock(&self.rings);
         let start = after.and_then(|id| rings.index_of(id)).map_or(0, |index| index + 1);
-        rings.events.iter().skip(start).take(limit).map(|entry| entry.row()).collect()
+        rings.events.range(start..).take(limit).map(|entry| entry.row()).collect()
     }
 }
 

@@ -15,7 +15,7 @@ use super::fault::RetryAfter;
 /// An error answer.
 #[derive(Debug)]
 pub(super) struct Refusal {
-    pub(super) status: StatusCode,
+    status: StatusCode,
     code: &'static str,
     message: String,
     shape: Shape,

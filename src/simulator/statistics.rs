@@ -11,6 +11,8 @@ pub struct Statistics {
     pub published: u64,
     /// Requests refused, by status, faults included.
     pub refused: BTreeMap<u16, u64>,
+    /// Requests that a fault made wait.
+    pub delayed: u64,
     /// Requests whose connection was broken by a fault.
     pub severed: u64,
     /// Stream tokens handed out.

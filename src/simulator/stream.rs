@@ -76,10 +76,13 @@ fn open(
         Ok(upgrade) => upgrade.max_message_size(MAX_INCOMING),
         Err(rejection) => return rejection.into_response(),
     };
+    // Fixed before the client hears that it is in: what is published once it
+    // knows is live for it.
+    let opening = served.simulator.opening(&subscription);
     let tracked = served.streams.token();
     upgrade.on_upgrade(move |socket| async move {
         let _tracked = tracked;
-        Connection::new(served.simulator, socket, wire, subscription).run(&served.stop).await;
+        Connection::new(served.simulator, socket, wire, subscription, opening).run(&served.stop).await;
     })
 }
 
@@ -116,6 +119,21 @@ impl Simulator {
         }
         Ok(pass.environment)
     }
+
+    /// Where the stream of `subscription` begins: replay or snapshot, less the
+    /// events that faults leave out.
+    fn opening(&self, subscription: &Subscription) -> Opening {
+        let options = self.options();
+        let mut opening = self.0.journal.open(
+            subscription.since.as_ref(),
+            &subscription.selection,
+            options.replay_retention,
+            options.snapshot,
+        );
+        let mut faults = lock(&self.0.faults);
+        opening.replay.retain(|_| !faults.skips(Road::Replay));
+        opening
+    }
 }
 
 impl Subscription {
@@ -143,22 +161,5 @@ impl Subscription {
             },
         }
         Ok(())
-    }
-}
-
-impl Simulator {
-    /// Where the stream of `subscription` begins: replay or snapshot, less the
-    /// events that faults leave out.
-    fn opening(&self, subscription: &Subscription) -> Opening {
-        let options = self.options();
-        let mut opening = self.0.journal.open(
-            subscription.since.as_ref(),
-            &subscription.selection,
-            options.replay_retention,
-            options.snapshot,
-        );
-        let mut faults = lock(&self.0.faults);
-        opening.replay.retain(|_| !faults.skips(Road::Replay));
-        opening
     }
 }

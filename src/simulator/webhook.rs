@@ -7,6 +7,7 @@
 //! filling its memory.
 
 use std::collections::VecDeque;
+use std::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -130,7 +131,10 @@ async fn deliver(simulator: Simulator, client: Client, webhook: Webhook, stop: C
         }
         match answer {
             Ok(status) => tracing::info!(event_id = %id, attempt, %status, "a webhook was refused"),
-            Err(error) => tracing::info!(event_id = %id, attempt, %error, "a webhook did not arrive"),
+            Err(error) => {
+                let error: &(dyn Error + 'static) = &error.without_url();
+                tracing::info!(event_id = %id, attempt, error, "a webhook did not arrive");
+            }
         }
         if attempt < options.attempts {
             let wait = options.backoff.delay(attempt, simulator.0.jitter.next());

@@ -13,6 +13,8 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
 use tracing_subscriber::{Layer as _, Registry};
 
+use super::json::FlatJson;
+
 /// What is logged, and in which form.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -27,7 +29,7 @@ pub struct Settings {
 pub enum Format {
     /// For people; coloured where standard error is a terminal.
     Text,
-    /// One flat object a line: `timestamp`, `level`, `target`, `message`, and the fields beside them.
+    /// One flat object a line: `timestamp`, `level`, `module`, `message`, and the fields beside them.
     Json,
 }
 
@@ -66,7 +68,7 @@ where
     let lines = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(ansi);
     let lines = match settings.format {
         Format::Text => lines.boxed(),
-        Format::Json => lines.json().flatten_event(true).with_span_list(false).boxed(),
+        Format::Json => lines.event_format(FlatJson).boxed(),
     };
     Ok(Registry::default().with(filter).with(lines.with_filter(filter_fn(is_safe))))
 }
@@ -129,12 +131,14 @@ mod tests {
     #[test]
     fn a_json_line_is_one_flat_object() {
         let line = logged(Format::Json, "info", || {
-            tracing::info!(target: "bridge", event_id = "evt_1", attempt = 2, "delivered");
+            tracing::info!(target: "bridge", event_id = "evt_1", target = %"orders", attempt = 2, "said \"yes\"");
         });
+        assert!(line.starts_with("{\"timestamp\":\"") && line.ends_with("}\n"), "{line}");
         let line: serde_json::Value = serde_json::from_str(&line).unwrap();
         assert_eq!(line["level"], "INFO");
-        assert_eq!(line["target"], "bridge");
-        assert_eq!(line["message"], "delivered");
+        assert_eq!(line["module"], "bridge");
+        assert_eq!(line["target"], "orders");
+        assert_eq!(line["message"], "said \"yes\"");
         assert_eq!(line["event_id"], "evt_1");
         assert_eq!(line["attempt"], 2);
         assert!(line["timestamp"].as_str().unwrap().ends_with('Z'));
@@ -158,11 +162,34 @@ mod tests {
     }
 
     #[test]
-    fn upgrade_requests_are_not_logged_whatever_the_filter() {
-        let lines = logged(Format::Text, "trace", || {
-            tracing::trace!(target: "tungstenite::handshake::client", "GET /?token=secret");
-            tracing::debug!(target: "tungstenite::protocol", "closing");
+    fn a_panic_is_a_line_with_its_message_and_place() {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(log_panic));
+        let line = logged(Format::Json, "error", || {
+            assert!(std::panic::catch_unwind(|| panic!("lost {}", 3)).is_err());
         });
-        assert!(lines.contains("closing") && !lines.contains("secret"), "{lines}");
+        std::panic::set_hook(before);
+        let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!((&line["message"], &line["panic"]), (&"panicked".into(), &"lost 3".into()));
+        assert!(line["location"].as_str().unwrap().contains("logs.rs:"), "{line}");
+    }
+
+    /// The library logs through the `log` crate, which only a global subscriber hears.
+    #[tokio::test]
+    async fn upgrade_requests_are_not_logged_whatever_the_filter() {
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let settings = Settings { format: Format::Json, filter: "trace".into() };
+        subscriber(&settings, Writer(lines.clone()), false).unwrap().try_init().unwrap();
+        let (ours, theirs) = tokio::io::duplex(4096);
+        let (client, server) = tokio::join!(
+            tokio_tungstenite::client_async("ws://pepay/?token=hidden", ours),
+            tokio_tungstenite::accept_async(theirs),
+        );
+        assert!(client.is_ok() && server.is_ok());
+        let lines = String::from_utf8(lines.lock().unwrap().clone()).unwrap();
+        assert!(
+            lines.contains(r#""module":"tungstenite::handshake::client","message":"Client handshake done.""#)
+        );
+        assert!(!lines.contains("hidden"), "{lines}");
     }
 }

@@ -147,7 +147,7 @@ mod tests {
                 match *name {
                     name if name.ends_with("_total") => counter!(name).increment(1),
                     names::BACKLOG | names::BACKLOG_OLDEST | names::STREAM_CONNECTED => {
-                        gauge!(*name).set(1.0)
+                        gauge!(*name).set(1.0);
                     }
                     name => histogram!(name).record(1.0),
                 }

@@ -1,1 +1,262 @@
+//! The program and its configuration, as an operator meets them.
 
+use std::ffi::OsStr;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener};
+use std::process::{Command, Output};
+use std::thread::JoinHandle;
+
+use tempfile::NamedTempFile;
+
+/// Runs the program with these arguments and nothing but this environment.
+fn bridge(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pepay-bridge"));
+    command.args(arguments).env_clear().envs(environment.iter().copied());
+    command.output().unwrap()
+}
+
+fn stdout(output: &Output) -> &str {
+    std::str::from_utf8(&output.stdout).unwrap()
+}
+
+fn stderr(output: &Output) -> &str {
+    std::str::from_utf8(&output.stderr).unwrap()
+}
+
+fn file(content: &str) -> NamedTempFile {
+    let mut file = NamedTempFile::new().unwrap();
+    file.write_all(content.as_bytes()).unwrap();
+    file
+}
+
+fn path(file: &NamedTempFile) -> &str {
+    file.path().to_str().unwrap()
+}
+
+/// The value of `section.key` that `check` prints.
+fn effective(output: &Output, section: &str, key: &str) -> String {
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(output));
+    let table: toml::Table = stdout(output).parse().unwrap();
+    let mut value = &toml::Value::Table(table);
+    for level in section.split('.').chain([key]) {
+        value = &value[level];
+    }
+    value.to_string()
+}
+
+const SECRETS: [&str; 6] = [
+    "hidden-token",
+    "hidden-key",
+    "hidden-now",
+    "hidden-before",
+    "hidden-bearer",
+    "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+];
+
+const WITH_SECRETS: &str = r#"
+    [server]
+    admin_token = "hidden-token"
+    [pepay]
+    api_key = "hidden-key"
+    [streams.commerce]
+    [webhooks.default]
+    secrets = ["hidden-now", "hidden-before"]
+    [targets.orders]
+    url = "http://orders.internal:8000/pepay-events"
+    signing_secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+    headers = { authorization = "Bearer hidden-bearer" }
+"#;
+
+fn assert_no_secret(output: &Output) {
+    for secret in SECRETS {
+        assert!(!stdout(output).contains(secret), "{secret} is in\n{}", stdout(output));
+        assert!(!stderr(output).contains(secret), "{secret} is in\n{}", stderr(output));
+    }
+}
+
+#[test]
+fn check_prints_every_key_with_its_effective_value_and_no_secret() {
+    let config = file(WITH_SECRETS);
+    let output = bridge(&["check", "--config", path(&config)], &[]);
+    assert_eq!(effective(&output, "server", "admin_token"), r#""[redacted]""#);
+    assert_eq!(effective(&output, "server", "shutdown_grace"), r#""25s""#);
+    assert_eq!(effective(&output, "pepay", "api_key"), r#""[redacted]""#);
+    assert_eq!(effective(&output, "pepay", "ws_url"), r#""wss://api-beta.pepay.io""#);
+    assert_eq!(effective(&output, "webhooks.default", "secrets"), r#"["[redacted]", "[redacted]"]"#);
+    assert_eq!(effective(&output, "webhooks.default", "max_body"), r#""256KiB""#);
+    assert_eq!(effective(&output, "targets.orders", "headers"), r#"{ authorization = "[redacted]" }"#);
+    assert_eq!(effective(&output, "targets.orders", "concurrency"), "16");
+    assert_eq!(stderr(&output), "");
+    assert_no_secret(&output);
+}
+
+#[test]
+fn the_environment_wins_over_the_file_and_the_file_over_the_defaults() {
+    let config =
+        file(&WITH_SECRETS.replace("[server]", "[log]\nformat = \"json\"\nfilter = \"warn\"\n[server]"));
+    let environment = [
+        ("PEPAY_BRIDGE_CONFIG", path(&config)),
+        ("PEPAY_BRIDGE__LOG__FILTER", "debug"),
+        ("PEPAY_BRIDGE__TARGETS__ORDERS__TYPES", "invoice.*,test.ping"),
+    ];
+    let output = bridge(&["check"], &environment);
+    assert_eq!(effective(&output, "log", "filter"), r#""debug""#);
+    assert_eq!(effective(&output, "log", "format"), r#""json""#);
+    assert_eq!(effective(&output, "targets.orders", "types"), r#"["invoice.*", "test.ping"]"#);
+    assert_eq!(effective(&output, "targets.orders", "timeout"), r#""10s""#);
+}
+
+#[test]
+fn the_option_names_the_file_before_the_environment_does_and_on_either_side_of_the_command() {
+    let (chosen, other) = (file(WITH_SECRETS), file("[nonsense]"));
+    for arguments in [["check", "--config", path(&chosen)], ["--config", path(&chosen), "check"]] {
+        let output = bridge(&arguments, &[("PEPAY_BRIDGE_CONFIG", path(&other))]);
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    }
+}
+
+#[test]
+fn the_environment_alone_is_enough() {
+    let secret = file("  hidden-key\n");
+    let environment = [
+        ("PEPAY_BRIDGE__PEPAY__API_KEY_FILE", path(&secret)),
+        ("PEPAY_BRIDGE__STREAMS__SHOP__TYPES", "commerce.order.*"),
+        ("PEPAY_BRIDGE__WEBHOOKS__SHOP__SECRETS", "hidden-now,hidden-before"),
+        ("PEPAY_BRIDGE__TARGETS__ORDERS__URL", "http://orders:8000/"),
+        ("PEPAY_BRIDGE__TARGETS__ORDERS__HEADERS__AUTHORIZATION", "Bearer hidden-bearer"),
+    ];
+    let output = bridge(&["check"], &environment);
+    assert_eq!(effective(&output, "streams.shop", "types"), r#"["commerce.order.*"]"#);
+    assert_eq!(effective(&output, "pepay", "api_key_file"), format!("{:?}", path(&secret)));
+    assert_eq!(effective(&output, "webhooks.shop", "secrets"), r#"["[redacted]", "[redacted]"]"#);
+    assert_no_secret(&output);
+}
+
+#[test]
+fn many_faults_are_all_named_one_a_line_and_exit_with_2() {
+    let config = file(
+        &WITH_SECRETS
+            .replace("[server]", "[server]\nlisten = \"x\"\nlissten = \"\"")
+            .replace("[streams.commerce]", "[streams.commerce]\nidle_timeout = \"1 potato\"")
+            .replace("whsec_", "")
+            .replace("{ authorization", "{ host = \"hidden-bearer\", authorization")
+            .replace("hidden-key", "hidden-key hidden-key"),
+    );
+    let environment = [("PEPAY_BRIDGE__TARGETS__ORDERS__RETRY", "1s")];
+    for command in [&["check"][..], &["run"], &[]] {
+        let output = bridge(&[command, &["--config", path(&config)]].concat(), &environment);
+        assert_eq!(output.status.code(), Some(2));
+        assert_eq!(stdout(&output), "");
+        let keys: Vec<_> = stderr(&output).lines().map(|line| line.split(": ").next().unwrap()).collect();
+        let expected = [
+            "server.listen",
+            "server.lissten",
+            "pepay.api_key",
+            "streams.commerce.idle_timeout",
+            "targets.orders.signing_secret",
+            "targets.orders.headers.host",
+            "targets.orders.retry",
+        ];
+        assert_eq!(keys, expected, "{}", stderr(&output));
+        assert_no_secret(&output);
+    }
+}
+
+#[test]
+fn a_broken_or_missing_file_exits_with_2_and_says_where() {
+    let broken = file("[pepay]\napi_key = 'hidden-key");
+    let output = bridge(&["check", "--config", path(&broken)], &[]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        stderr(&output).starts_with(&format!("{}: line 2, column ", path(&broken))),
+        "{}",
+        stderr(&output)
+    );
+    assert_no_secret(&output);
+    let output = bridge(&["run", "--config", "/no/such/file.toml"], &[]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("`/no/such/file.toml`"), "{}", stderr(&output));
+}
+
+#[test]
+fn the_version_names_the_release_and_the_commit() {
+    let output = bridge(&["--version"], &[]);
+    assert_eq!(output.status.code(), Some(0));
+    let text = stdout(&output).trim();
+    let expected = concat!("pepay-bridge ", env!("CARGO_PKG_VERSION"), " (");
+    let commit = text.strip_prefix(expected).and_then(|rest| rest.strip_suffix(')')).unwrap_or_default();
+    assert!(!commit.is_empty() && commit.chars().all(char::is_alphanumeric), "{text}");
+}
+
+#[test]
+fn the_help_names_every_command_and_how_to_configure() {
+    let output = bridge(&["--help"], &[]);
+    assert_eq!(output.status.code(), Some(0));
+    for word in ["run", "check", "health", "--config", "PEPAY_BRIDGE_CONFIG", "PEPAY_BRIDGE__", "RUST_LOG"] {
+        assert!(stdout(&output).contains(word), "{word} is not in\n{}", stdout(&output));
+    }
+    for command in ["run", "check", "health"] {
+        let output = bridge(&[command, "--help"], &[]);
+        assert!(stdout(&output).contains("--config <FILE>"), "{command}: {}", stdout(&output));
+    }
+}
+
+#[test]
+fn a_usage_error_exits_with_2() {
+    for arguments in [&["fly"][..], &["check", "--bogus"], &["health", "--url", "ftp://x"]] {
+        let output = bridge(arguments, &[]);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(!output.stderr.is_empty());
+    }
+}
+
+/// A bridge's readiness, answered once with `status` and `body`; ends with the line that was asked.
+fn answers(status: &'static str, body: &'static str) -> (SocketAddr, JoinHandle<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let asked = std::thread::spawn(move || {
+        let (mut connection, _) = listener.accept().unwrap();
+        let mut request = Vec::new();
+        while !request.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            connection.read_exact(&mut byte).unwrap();
+            request.push(byte[0]);
+        }
+        write!(connection, "HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n{body}", body.len()).unwrap();
+        String::from_utf8(request).unwrap().lines().next().unwrap().to_owned()
+    });
+    (address, asked)
+}
+
+#[test]
+fn health_asks_the_configured_port_and_exits_with_the_answer() {
+    let (address, asked) = answers("200 OK", "{\"ready\":true}");
+    let output =
+        bridge(&["health"], &[("PEPAY_BRIDGE__SERVER__LISTEN", &format!("0.0.0.0:{}", address.port()))]);
+    assert_eq!((output.status.code(), stdout(&output)), (Some(0), "{\"ready\":true}\n"));
+    assert_eq!(asked.join().unwrap(), "GET /readyz HTTP/1.1");
+
+    let (address, asked) = answers("503 Service Unavailable", "{\"reasons\":[\"store\"]}");
+    let output = bridge(&["health", "--url", &format!("http://{address}")], &[]);
+    assert_eq!((output.status.code(), stdout(&output)), (Some(1), "{\"reasons\":[\"store\"]}\n"));
+    assert!(stderr(&output).contains("503"), "{}", stderr(&output));
+    assert_eq!(asked.join().unwrap(), "GET /readyz HTTP/1.1");
+}
+
+#[test]
+fn health_of_a_bridge_that_is_not_there_is_a_failure() {
+    // A port that was free a moment ago, and that nothing listens on.
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let output = bridge(&["health", "--url", &format!("http://{address}")], &[]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("Connection refused"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_failure() {
+    let config = file(WITH_SECRETS);
+    let shell = "exec 3>&1; { \"$0\" check --config \"$1\"; echo $? >&3; } | true";
+    let arguments = [env!("CARGO_BIN_EXE_pepay-bridge"), path(&config)].map(OsStr::new);
+    let output = Command::new("sh").args(["-c", shell]).args(arguments).output().unwrap();
+    assert_eq!((stdout(&output), stderr(&output)), ("0\n", ""));
+}

@@ -96,7 +96,8 @@ async fn kill_minus_nine_repeats_no_request_where_repeats_are_ruled_out() {
     });
     let held = status.await["targets"][0]["held"].as_u64().unwrap();
     assert!(bridge.stop().await.0.success());
-    assert_eq!(target.totals().unique + held, ids.len() as u64, "delivered, or waiting for a person");
+    // A held one may have been delivered: that nobody knows is why it is held.
+    assert!(target.totals().unique + held >= ids.len() as u64, "delivered, or waiting for a person");
     assert!(held > 0, "crashes and broken connections leave outcomes unknown");
     let repeated: Vec<_> = requests(&target).into_iter().filter(|(_, all)| all.len() > 1).collect();
     assert!(repeated.is_empty(), "{repeated:?}");
@@ -107,6 +108,7 @@ async fn a_clean_restart_repeats_nothing() {
     let mut world = World::new(World::with_duplicates()).await;
     let target = world.target("orders").await;
     target.delay(Duration::from_millis(5));
+    world.set("TARGETS__ORDERS__TIMEOUT", &format!("{}ms", SHORT.as_millis()));
     let ids = rough_days(&world, &target, false).await;
     settle(&world, &target, ids.len()).await;
     assert_each_once(&target, &ids);

@@ -1,4 +1,5 @@
 //! Integration tests, by behaviour.
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
 mod architecture;
 mod config;

@@ -15,8 +15,11 @@ pub(super) struct Show {
 
 impl Show {
     pub(super) fn new(events: usize) -> Self {
-        let target =
-            if io::stdout().is_terminal() { ProgressDrawTarget::stdout() } else { ProgressDrawTarget::hidden() };
+        let target = if io::stdout().is_terminal() {
+            ProgressDrawTarget::stdout()
+        } else {
+            ProgressDrawTarget::hidden()
+        };
         let bar = ProgressBar::with_draw_target(Some(events as u64), target);
         // The default style stands in should the template ever be wrong.
         if let Ok(style) = ProgressStyle::with_template("{bar:32} {pos}/{len} delivered  {elapsed}") {

@@ -15,7 +15,6 @@ use url::Url;
 use super::ledger::{Ledger, Received};
 use super::{Error, config, telemetry};
 use crate::app::{self, App};
-use crate::domain::backoff::Jitter;
 use crate::domain::clock::Clock;
 use crate::lifecycle::Stop;
 use crate::simulator::Simulator;
@@ -50,9 +49,13 @@ impl Stage {
         let (clock, others, others_stop) = (Clock::system(), TaskTracker::new(), CancellationToken::new());
 
         let verifier = Verifier::new(&SecretString::from(SIGNING_SECRET)).map_err(Error::failure)?;
-        let target = Target::new(target::Options { verifier: Some(verifier), ..Default::default() }, clock.clone());
+        let target =
+            Target::new(target::Options { verifier: Some(verifier), ..Default::default() }, clock.clone());
         let (listener, target_url) = listen().await?;
-        others.spawn({ let (target, stop) = (target.clone(), others_stop.clone()); async move { target.serve(listener, stop).await } });
+        others.spawn({
+            let (target, stop) = (target.clone(), others_stop.clone());
+            async move { target.serve(listener, stop).await }
+        });
 
         let options = Options {
             keys: vec![ApiKey::new(API_KEY)],
@@ -61,11 +64,14 @@ impl Stage {
         };
         let simulator = Simulator::new(options, clock.clone(), app::random());
         let (listener, simulator_url) = listen().await?;
-        others.spawn({ let (simulator, stop) = (simulator.clone(), others_stop.clone()); async move {
-            if let Err(error) = simulator.serve(listener, stop).await {
-                tracing::error!(%error, "the simulator cannot run");
+        others.spawn({
+            let (simulator, stop) = (simulator.clone(), others_stop.clone());
+            async move {
+                if let Err(error) = simulator.serve(listener, stop).await {
+                    tracing::error!(%error, "the simulator cannot run");
+                }
             }
-        } });
+        });
 
         let database = folder.path().join("demo.db");
         let keys = [
@@ -86,14 +92,24 @@ impl Stage {
         telemetry::start(&settings.log).map_err(Error::failure)?;
 
         let bridge_stop = Stop::default();
-        let app = App::start(settings, clock, app::random(), bridge_stop.clone()).await.map_err(Error::failure)?;
+        let app =
+            App::start(settings, clock, app::random(), bridge_stop.clone()).await.map_err(Error::failure)?;
         let (public_url, admin_url) = (url(app.public_address), url(app.admin_address));
         let webhooks = Url::parse(&format!("{public_url}/webhooks/pepay")).map_err(Error::failure)?;
         simulator.set_webhook_endpoints(vec![WebhookEndpoint::new(webhooks, &WEBHOOK_SECRET.into())]);
         let bridge = others.spawn(app.run());
         Ok(Self {
-            simulator, target, simulator_url, target_url, public_url, admin_url, bridge, bridge_stop, others,
-            others_stop, _folder: folder,
+            simulator,
+            target,
+            simulator_url,
+            target_url,
+            public_url,
+            admin_url,
+            bridge,
+            bridge_stop,
+            others,
+            others_stop,
+            _folder: folder,
         })
     }
 

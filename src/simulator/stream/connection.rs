@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::Subscription;
 use crate::simulator::Simulator;
 use crate::simulator::fault::{Act, Ending, Frame};
-use crate::simulator::journal::{Entry, Item};
+use crate::simulator::journal::{Entry, Item, Opening};
 use crate::simulator::selection::Selection;
 use crate::simulator::server::Wire;
 
@@ -62,9 +62,9 @@ impl Connection {
         socket: WebSocket,
         wire: Wire,
         subscription: Subscription,
+        opening: Opening,
     ) -> Self {
         let journal_end = simulator.0.journal.follow();
-        let opening = simulator.opening(&subscription);
         let replayed = opening.replay.len();
         let mut pending = VecDeque::with_capacity(replayed + 1);
         if opening.too_old {

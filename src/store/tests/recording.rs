@@ -5,8 +5,8 @@ fn position(id: &str) -> Position {
     Position { event: Some(id.parse().unwrap()), created: 1_734_780_000 }
 }
 
-fn cursor(id: &str) -> Option<CursorMove> {
-    Some(CursorMove { stream: "commerce".into(), position: position(id) })
+fn cursor(id: &str) -> CursorMove {
+    CursorMove { stream: "commerce".into(), position: position(id) }
 }
 
 /// Makes the store refuse the event `id` from now on, and only that one.
@@ -94,11 +94,12 @@ async fn a_batch_and_its_cursor_are_stored_together_or_not_at_all() {
     let fixture = Fixture::new(vec![]).await;
     let inbox = &fixture.store.inbox;
     assert_eq!(inbox.position("commerce").await, Ok(None));
-    inbox.record(Batch { events: vec![event("evt_1", "a")], cursor: cursor("evt_1") }).await.unwrap();
+    inbox.record(Batch { events: vec![event("evt_1", "a")], cursor: Some(cursor("evt_1")) }).await.unwrap();
     assert_eq!(inbox.position("commerce").await, Ok(Some(position("evt_1"))));
 
     refuse(&fixture.side_door(), "evt_3");
-    let batch = Batch { events: vec![event("evt_2", "a"), event("evt_3", "a")], cursor: cursor("evt_3") };
+    let batch =
+        Batch { events: vec![event("evt_2", "a"), event("evt_3", "a")], cursor: Some(cursor("evt_3")) };
     assert!(inbox.record(batch).await.is_err());
     assert_eq!(inbox.position("commerce").await, Ok(Some(position("evt_1"))));
     let ids = ["evt_1", "evt_2", "evt_3"].map(|id| id.parse().unwrap());

@@ -60,9 +60,9 @@ pub fn paths(tokens: &[Token], depth: usize) -> Vec<Named> {
         let imported = at > 0 && tokens[at - 1].text == "use";
         at = spread(tokens, behind_root, &[], &mut leaves);
         if imported {
-            imports.extend(leaves)
+            imports.extend(leaves);
         } else {
-            found.extend(leaves.into_iter().map(|leaf| leaf.named))
+            found.extend(leaves.into_iter().map(|leaf| leaf.named));
         }
     }
     for import in imports {

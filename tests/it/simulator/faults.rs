@@ -1,7 +1,10 @@
+use std::time::Duration;
+
 use pepay_bridge::simulator::fault::{Door, Ending, Fault, Frame, RetryAfter, Road};
+use pepay_bridge::simulator::options::Options;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
-use super::harness::{World, event, id, ids, soon, world};
+use super::harness::{KEY, World, event, id, ids, options, soon, world, world_with};
 
 fn answer(door: Door, status: u16, retry_after: Option<RetryAfter>) -> Fault {
     Fault::Answer { door, times: 1, status: status.try_into().unwrap(), retry_after, body: None }
@@ -51,10 +54,28 @@ async fn an_answer_may_be_nonsense() {
 async fn a_severed_request_is_never_answered() {
     let world = world().await;
     inject(&world, Fault::Sever { door: Door::Rest, times: 1 });
-    let request = world.http.get(world.url("/api/v1/events")).header("x-api-key", super::harness::KEY);
+    let request = world.http.get(world.url("/api/v1/events")).header("x-api-key", KEY);
     assert!(soon(request.send()).await.unwrap_err().is_request());
     assert_eq!(world.simulator.statistics().severed, 1);
     assert_eq!(world.get("/api/v1/events").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_delayed_request_keeps_neither_others_nor_the_end_waiting() {
+    let mut world = world().await;
+    inject(&world, Fault::Delay { door: Door::Rest, times: 1, wait: Duration::from_hours(1) });
+    let delayed = world.http.get(world.url("/api/v1/events")).header("x-api-key", KEY).send();
+    let mut delayed = std::pin::pin!(delayed);
+    let other = async {
+        world.simulator.until(|now| now.delayed == 1).await;
+        world.get("/api/v1/events").await.status
+    };
+    tokio::select! {
+        answer = &mut delayed => panic!("{answer:?}"),
+        status = soon(other) => assert_eq!(status, 200),
+    }
+    let (answer, ()) = tokio::join!(soon(delayed), world.shut_down());
+    assert!(answer.is_err());
 }
 
 #[tokio::test]
@@ -150,11 +171,36 @@ async fn live_frames_and_replays_can_lie_while_the_list_does_not() {
 async fn held_events_come_later_and_none_is_lost() {
     let world = world().await;
     let mut stream = world.stream("/ws/commerce/events").await;
-    inject(&world, Fault::Hold { wait: std::time::Duration::from_millis(20) });
+    inject(&world, Fault::Hold { wait: Duration::from_millis(20) });
     (1..=3).for_each(|n| world.publish(&event(n)));
     stream.send(Message::Ping("still there?".into())).await;
     assert!(matches!(stream.next().await, Some(Ok(Message::Pong(_)))));
     assert_eq!(stream.ids(3).await, ids(1..=3));
+}
+
+#[tokio::test]
+async fn a_stream_that_falls_out_of_the_journal_is_told() {
+    let world = world_with(Options { replay_retention: 1, rest_retention: 1, ..options() }).await;
+    let mut stream = world.stream("/ws/commerce/events").await;
+    inject(&world, Fault::Hold { wait: Duration::from_millis(20) });
+    (1..=2000).for_each(|n| world.publish(&event(n)));
+    let (mut received, mut told) = (0, false);
+    loop {
+        let frame = stream.json().await;
+        if frame["object"] == "ws_control" {
+            assert_eq!(
+                (&frame["type"], &frame["reason"]),
+                (&"resync_required".into(), &"client_too_slow".into())
+            );
+            told = true;
+            continue;
+        }
+        received += 1;
+        if frame["id"] == *id(2000) {
+            break;
+        }
+    }
+    assert!(told && received < 2000);
 }
 
 #[tokio::test]
@@ -175,7 +221,7 @@ async fn the_control_surface_drives_the_same_account() {
     let fault = r#"{"fault":"answer","door":"rest","status":429,"retry_after":{"seconds":1}}"#;
     assert_eq!(world.post("/_simulator/faults", fault).await.status, 204);
     assert_eq!(world.get("/api/v1/events").await.status, 429);
-    assert_eq!(world.post("/_simulator/faults", r#"{"fault":"unheard of"}"#).await.status, 422);
+    assert_eq!(world.post("/_simulator/faults", r#"{"fault":"unheard of"}"#).await.status, 400);
 
     soon(world.simulator.until(|now| now.frames_sent == 5)).await;
     let statistics = world.get("/_simulator/statistics").await.json();

@@ -8,7 +8,7 @@ use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStderr, Command};
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 
 use super::soon;
 
@@ -41,7 +41,7 @@ pub struct Bridge {
     /// What it has logged so far.
     log: watch::Receiver<Vec<Value>>,
     /// Reads its log, so that its pipe never fills.
-    reader: JoinHandle<()>,
+    reader: JoinSet<()>,
 }
 
 fn command(configuration: &Configuration) -> Command {
@@ -74,7 +74,8 @@ impl Bridge {
         let address = |field: &str| format!("http://{}", up[field].as_str().unwrap());
         let (public, admin) = (address("listen"), address("admin_listen"));
         let (collected, log) = watch::channel(Vec::new());
-        let reader = tokio::spawn(async move {
+        let mut reader = JoinSet::new();
+        reader.spawn(async move {
             while let Some(line) = next(&mut lines).await {
                 collected.send_modify(|log| log.push(line));
             }
@@ -85,12 +86,14 @@ impl Bridge {
     /// Ends it as a crash does (SIGKILL).
     pub async fn kill(mut self) {
         self.child.kill().await.unwrap();
-        self.reader.await.unwrap();
+        self.reader.join_all().await;
     }
 
     /// Waits until it has logged a line whose message contains `text`.
     pub async fn logged(&mut self, text: &str) {
-        let said = |log: &Vec<Value>| log.iter().any(|line| line["message"].as_str().unwrap_or_default().contains(text));
+        let said = |log: &Vec<Value>| {
+            log.iter().any(|line| line["message"].as_str().unwrap_or_default().contains(text))
+        };
         soon(text, self.log.wait_for(said)).await.unwrap();
     }
 
@@ -123,8 +126,13 @@ impl Bridge {
     /// Waits until it has ended.
     pub async fn ended(mut self) -> (ExitStatus, Vec<Value>) {
         let status = soon("the end of the bridge", self.child.wait()).await.unwrap();
-        self.reader.await.unwrap();
+        self.reader.join_all().await;
         (status, self.log.borrow().clone())
+    }
+
+    /// Waits until a series of its metrics is at least `value`.
+    pub async fn until_metric(&self, series: &str, value: f64) {
+        soon(series, async { while self.metric(series).await < value {} }).await;
     }
 
     /// `GET` on the private listener.

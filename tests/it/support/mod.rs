@@ -12,8 +12,6 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 /// Waits for `event`, which must happen soon: a test that hangs says what it hung on.
 pub async fn soon<T>(what: &str, event: impl Future<Output = T>) -> T {
-    match tokio::time::timeout(LIMIT, event).await {
-        Ok(value) => value,
-        Err(_) => panic!("{what} did not happen within {} s", LIMIT.as_secs()),
-    }
+    let outcome = tokio::time::timeout(LIMIT, event).await;
+    outcome.unwrap_or_else(|_| panic!("{what} did not happen within {} s", LIMIT.as_secs()))
 }

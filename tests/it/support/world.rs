@@ -24,7 +24,7 @@ pub const SIGNING_SECRET: &str = "whsec_dGVzdC1zaWduaW5nLXNlY3JldC0yNC1ieXRlcw==
 /// Everything outside the bridge.
 pub struct World {
     pub simulator: Simulator,
-    pub folder: TempDir,
+    _folder: TempDir,
     /// The configuration bridges are started with; tests add to it.
     pub configuration: Configuration,
     served: JoinSet<()>,
@@ -54,7 +54,7 @@ impl World {
         ] {
             configuration.insert(key.to_owned(), value.to_owned());
         }
-        Self { simulator, folder, configuration, served, stop }
+        Self { simulator, _folder: folder, configuration, served, stop }
     }
 
     /// Sends each event once by stream and twice by webhook.
@@ -71,7 +71,9 @@ impl World {
             let (target, stop) = (target.clone(), self.stop.clone());
             async move { target.serve(listener, stop).await }
         });
-        for (key, value) in [("URL", &*url), ("SIGNING_SECRET", SIGNING_SECRET), ("RETRY_MIN", "50ms"), ("RETRY_MAX", "1s")] {
+        for (key, value) in
+            [("URL", &*url), ("SIGNING_SECRET", SIGNING_SECRET), ("RETRY_MIN", "50ms"), ("RETRY_MAX", "1s")]
+        {
             self.set(&format!("TARGETS__{}__{key}", name.to_uppercase()), value);
         }
         target
@@ -88,7 +90,8 @@ impl World {
         let bridge = Bridge::start(&self.configuration).await;
         let url = format!("{}/webhooks/pepay", bridge.public).parse().unwrap();
         self.simulator.set_webhook_endpoints(vec![WebhookEndpoint::new(url, &WEBHOOK_SECRET.into())]);
-        super::soon("the stream", self.simulator.until(|statistics| statistics.streams_opened > opened)).await;
+        super::soon("the stream", self.simulator.until(|statistics| statistics.streams_opened > opened))
+            .await;
         bridge
     }
 
@@ -100,7 +103,8 @@ impl World {
         for id in ids {
             let request = client.get(format!("{url}/api/v1/events/{id}")).header("x-api-key", API_KEY);
             let answer = request.send().await.unwrap().bytes().await.unwrap();
-            let wrapped: BTreeMap<String, Box<serde_json::value::RawValue>> = serde_json::from_slice(&answer).unwrap();
+            let wrapped: BTreeMap<String, Box<serde_json::value::RawValue>> =
+                serde_json::from_slice(&answer).unwrap();
             truth.insert(id.to_string(), wrapped["data"].get().as_bytes().to_vec());
         }
         truth
