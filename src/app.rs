@@ -208,8 +208,6 @@ impl App {
     /// Resolves once a stop was asked for, or a task has ended, which also asks for one.
     async fn work_until_stopped(&mut self) -> Option<Ended> {
         let ended = tokio::select! {
-            // First: a part that ends because it was told to has not failed.
-            biased;
             () = self.stop.soft.cancelled() => return None,
             Some(ended) = self.work.next() => ended,
             Some(ended) = self.base.next() => ended,
