@@ -126,7 +126,7 @@ impl Driver {
             }
             Command::Disconnect(ending) => {
                 self.socket = None;
-                self.report.lost(ending, "the bridge gave it up");
+                self.report.lost(ending, ending.given_up());
             }
             Command::Ping => {
                 if let Some(socket) = &mut self.socket
