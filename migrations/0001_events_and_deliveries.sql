@@ -31,9 +31,10 @@ CREATE TABLE delivery (
     state            TEXT    NOT NULL CHECK (state IN ('pending', 'sending', 'retrying', 'held', 'delivered', 'dead')),
     -- Deliveries of one lane go one at a time; NULL is no lane, or settled.
     lane             INTEGER,
-    -- The order within a lane: Pepay's where ids carry it.
+    -- The order within a lane: 0 for the delivery whose turn it is, and above it
+    -- Pepay's order where ids carry it.
     rank             INTEGER NOT NULL,
-    -- When to send. Of a lane, only the delivery whose turn it is has one.
+    -- When to send. Of a lane, only the delivery whose turn it is can have one.
     due_at           INTEGER,
     attempts         INTEGER NOT NULL DEFAULT 0,
     first_attempt_at INTEGER,

@@ -15,6 +15,7 @@ pub mod outbox;
 mod reader;
 mod row;
 mod schema;
+mod turns;
 mod writer;
 
 use std::path::PathBuf;
@@ -34,6 +35,7 @@ use archive::Archive;
 use inbox::Inbox;
 use outbox::Outbox;
 use reader::Reader;
+use turns::Turns;
 use writer::Command;
 
 /// Commands that may wait for the writer. A queue longer than a few groups only
@@ -105,8 +107,9 @@ impl Store {
         let (mut outboxes, mut outlets) = (Vec::new(), Vec::new());
         for (route, target) in routes.into_iter().zip(targets) {
             let (handoff, arrivals) = outbox::handoff();
-            outboxes.push(Outbox::new(target, commands.clone(), arrivals));
-            outlets.push(writer::Outlet { target, route, handoff });
+            let turns = Arc::new(Turns::default());
+            outboxes.push(Outbox::new(target, commands.clone(), Arc::clone(&turns), arrivals));
+            outlets.push(writer::Outlet { target, route, handoff, turns });
         }
         let writer = Writer::new(connection, lock, queue, outlets, clock)?;
         let store = Self {

@@ -1,5 +1,6 @@
 //! One attempt from its beginning to the record of its outcome.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +18,9 @@ use crate::telemetry::names;
 /// may be in trouble for a while.
 const REWRITE_MIN: Duration = Duration::from_millis(50);
 const REWRITE_MAX: Duration = Duration::from_secs(5);
+
+/// How long a request is out before that is worth a commit.
+const SLOW: Duration = Duration::from_millis(100);
 
 /// What every attempt at one target shares.
 #[derive(Debug)]
@@ -75,13 +79,14 @@ impl Context {
     /// could not be recorded first.
     pub(super) async fn attempt(&self, job: Job) -> Result<Ended, (Job, RecordError)> {
         let (number, started_at) = (job.attempts + 1, self.clock.now());
-        if self.retry.on_uncertain == OnUncertain::Hold {
-            let begun = Begun { sequence: job.sequence, number, at: started_at };
-            if let Err(error) = self.ledger.begin(begun).await {
-                return Err((job, error));
-            }
-        }
-        let report = self.client.send(&job, number).await;
+        let begun = Begun { sequence: job.sequence, number, at: started_at };
+        let report = match self.retry.on_uncertain {
+            OnUncertain::Hold => match self.ledger.begin(begun).await {
+                Ok(()) => self.client.send(&job, number).await,
+                Err(error) => return Err((job, error)),
+            },
+            OnUncertain::Retry => self.send_and_record_if_slow(&job, begun).await,
+        };
         let attempt = Attempt {
             number,
             first_at: job.first_attempt_at.unwrap_or(started_at),
@@ -94,6 +99,22 @@ impl Context {
         settlement.error.clone_from(&report.error);
         settlement.answer.clone_from(&report.answer);
         Ok(Ended { job, report, settlement })
+    }
+
+    /// Where a repeat is allowed, a commit before each request would be wasted:
+    /// only a request that takes long is recorded while it is out, so that after
+    /// a crash its repeat has a higher number.
+    async fn send_and_record_if_slow(&self, job: &Job, begun: Begun) -> Report {
+        let mut sending = pin!(self.client.send(job, begun.number));
+        if let Ok(report) = tokio::time::timeout(SLOW, &mut sending).await {
+            return report;
+        }
+        let (report, recorded) = tokio::join!(sending, self.ledger.begin(begun));
+        if let Err(error) = recorded {
+            let event_id = job.event.event.id.as_str();
+            tracing::warn!(target = %self.target, event_id, %error, "an attempt under way could not be recorded");
+        }
+        report
     }
 
     /// Writes the outcome, however long the store makes it wait.

@@ -208,11 +208,7 @@ fn classify(status: StatusCode, retry_after: Option<Duration>, dead: bool) -> (V
 /// What a request without an answer means: one that never left was certainly
 /// not taken, of any other nobody knows.
 fn unanswered(error: &reqwest::Error, duration: Duration) -> Report {
-    let verdict = if error.is_connect() || error.is_builder() {
-        Verdict::Refused { retry_after: None }
-    } else {
-        Verdict::Uncertain
-    };
+    let verdict = if error.is_connect() { Verdict::Unreached } else { Verdict::Uncertain };
     // The innermost cause says it best; the outer ones repeat the URL.
     let mut cause = error.source();
     while let Some(deeper) = cause.and_then(std::error::Error::source) {

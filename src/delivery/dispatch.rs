@@ -115,6 +115,12 @@ impl Dispatcher {
                 return Some(at);
             }
             let Some(job) = self.work.hand.next() else { break };
+            if !self.context.ledger.start(&job) {
+                // One that comes before it has arrived: it is let out again after that.
+                self.work.hand.finish(job.sequence);
+                self.look_at(now);
+                continue;
+            }
             self.breaker.sent();
             let context = Arc::clone(&self.context);
             self.work.on_the_wire.spawn(async move { context.attempt(job).await });
@@ -172,6 +178,7 @@ impl Dispatcher {
                 let event_id = job.event.event.id.as_str();
                 tracing::error!(target = %self.context.target, event_id, %error, "an attempt could not be recorded and was not made");
                 self.breaker.unsent(now);
+                self.context.ledger.not_started(&job);
                 self.work.hand.finish(job.sequence);
                 self.look_at(now.plus(STORE_TROUBLE));
             }

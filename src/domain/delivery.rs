@@ -80,8 +80,10 @@ pub enum Ordering {
 pub enum Verdict {
     /// The target answered 2xx.
     Acknowledged,
-    /// The target certainly did not take it: it answered otherwise, or was
-    /// never reached. Worth another try, not before `retry_after`.
+    /// No connection to the target came about. Worth another try: after a first
+    /// attempt at once, since it may have closed an idle connection just then.
+    Unreached,
+    /// The target answered, and not with 2xx. Worth another try, not before `retry_after`.
     Refused {
         /// The target's own wish, from `Retry-After`.
         retry_after: Option<Duration>,
@@ -151,7 +153,10 @@ impl RetryPolicy {
             Verdict::Acknowledged => return Next::Delivered,
             Verdict::Rejected => return Next::Dead,
             Verdict::Uncertain if self.on_uncertain == OnUncertain::Hold => return Next::Held,
-            Verdict::Uncertain => None,
+            Verdict::Unreached if attempt.number == 1 => {
+                return Next::Retrying { due_at: attempt.ended_at };
+            }
+            Verdict::Uncertain | Verdict::Unreached => None,
             Verdict::Refused { retry_after } => retry_after,
         };
         let wish = wish.unwrap_or_default().min(self.backoff.max());
@@ -207,6 +212,13 @@ mod tests {
         assert_eq!(due_in(policy.next(&attempt(1, refused(Some(30))), 0.5)), Duration::from_secs(30));
         assert_eq!(due_in(policy.next(&attempt(1, refused(Some(9_999))), 0.5)), Duration::from_secs(60));
         assert_eq!(due_in(policy.next(&attempt(6, refused(Some(1))), 0.5)), Duration::from_secs(16));
+    }
+
+    #[test]
+    fn a_target_that_was_not_reached_is_tried_again_at_once_one_time() {
+        let policy = policy(OnUncertain::Hold);
+        assert_eq!(due_in(policy.next(&attempt(1, Verdict::Unreached), 0.5)), Duration::ZERO);
+        assert_eq!(due_in(policy.next(&attempt(2, Verdict::Unreached), 0.5)), Duration::from_secs(1));
     }
 
     #[test]

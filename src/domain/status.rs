@@ -30,6 +30,8 @@ pub struct StreamStatus {
     pub last_disconnect: Option<String>,
     /// Whether everything between the last two connections is accounted for.
     pub gap: GapStatus,
+    /// Whether sweeps keep finding events that the stream should have brought.
+    pub behind: bool,
     /// What keeps the stream from being healthy, in words for a person.
     pub problem: Option<String>,
 }
@@ -48,6 +50,7 @@ impl StreamStatus {
             reconnects: 0,
             last_disconnect: None,
             gap: GapStatus::Closed,
+            behind: false,
             problem: None,
         }
     }

@@ -2,8 +2,9 @@
 
 use sha2::{Digest, Sha256};
 
+use crate::domain::clock::UnixMillis;
 use crate::domain::delivery::Ordering;
-use crate::domain::event::Received;
+use crate::domain::event::{EventId, Received};
 
 /// The lane of an event towards a target: events of one `data.object.id` share
 /// one. A number, because it is indexed; the beginning of a SHA-256, because it
@@ -19,13 +20,16 @@ pub(super) fn lane(ordering: Ordering, event: &Received) -> Option<i64> {
     }
 }
 
+/// The rank of the delivery whose turn it is: before all that wait.
+pub(super) const FIRST: i64 = 0;
+
 /// The place of an event among those that wait in one lane: Pepay's order of
 /// creation where the id carries it, else the time of arrival. Both are
-/// milliseconds followed by 20 bits to tell the same millisecond apart.
-pub(super) fn rank(event: &Received) -> i64 {
+/// milliseconds followed by 20 bits to tell the same millisecond apart. Above [`FIRST`].
+pub(super) fn rank(id: &EventId, received_at: UnixMillis) -> i64 {
     const BITS: u32 = 20;
-    let fallback = u64::try_from(event.received_at.0).unwrap_or(0);
-    let (millis, n) = event.event.id.creation_order().unwrap_or((fallback, 0));
+    let arrival = u64::try_from(received_at.0).unwrap_or(0);
+    let (millis, n) = id.creation_order().unwrap_or((arrival, 0));
     let rank = (millis.min(u64::MAX >> (BITS + 1)) << BITS) | n.min((1 << BITS) - 1);
-    i64::try_from(rank).unwrap_or(i64::MAX)
+    i64::try_from(rank).unwrap_or(i64::MAX).max(FIRST + 1)
 }

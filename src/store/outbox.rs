@@ -14,6 +14,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc, oneshot};
 
 pub use super::inbox::RecordError;
+use super::turns::Turns;
 use super::writer::Command;
 use crate::domain::clock::UnixMillis;
 use crate::domain::delivery::{Next, OnUncertain};
@@ -42,6 +43,7 @@ pub struct Outbox {
 pub struct Ledger {
     target: TargetId,
     commands: mpsc::Sender<Command>,
+    turns: Arc<Turns>,
 }
 
 /// What to look for among the deliveries of a target.
@@ -131,8 +133,13 @@ impl Job {
 }
 
 impl Outbox {
-    pub(super) const fn new(target: TargetId, commands: mpsc::Sender<Command>, arrivals: Arrivals) -> Self {
-        Self { arrivals, ledger: Ledger { target, commands } }
+    pub(super) const fn new(
+        target: TargetId,
+        commands: mpsc::Sender<Command>,
+        turns: Arc<Turns>,
+        arrivals: Arrivals,
+    ) -> Self {
+        Self { arrivals, ledger: Ledger { target, commands, turns } }
     }
 
     /// The two halves: what arrives, and where outcomes go.
@@ -150,6 +157,18 @@ impl Ledger {
     /// [`RecordError`] if the store cannot be read.
     pub async fn due(&self, search: Search) -> Result<Due, RecordError> {
         self.ask(|target, reply| Command::Due { target, search, reply }).await
+    }
+
+    /// Whether `job` may be started now. No, if an event that comes before it has
+    /// arrived since: it is let out again after that one. After a yes, the
+    /// attempt must end in [`settle`](Self::settle) or [`not_started`](Self::not_started).
+    pub fn start(&self, job: &Job) -> bool {
+        job.lane.is_none() || self.turns.start(job.sequence)
+    }
+
+    /// Says that `job` was not started after all.
+    pub fn not_started(&self, job: &Job) {
+        self.turns.end(job.sequence);
     }
 
     /// Writes that an attempt is about to go out. Resolves after the commit.

@@ -8,6 +8,7 @@
 mod due;
 mod record;
 mod settle;
+mod turn;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -20,6 +21,7 @@ use super::inbox::{Batch, RecordError, Recorded};
 use super::lock::Lock;
 use super::outbox::{Begun, Due, Handoff, Job, Search, Settlement, TargetId};
 use super::schema::OpenError;
+use super::turns::Turns;
 use super::{Route, schema};
 use crate::domain::clock::{Clock, UnixMillis};
 use crate::domain::delivery::OnUncertain;
@@ -60,6 +62,7 @@ pub(super) struct Outlet {
     pub(super) target: TargetId,
     pub(super) route: Route,
     pub(super) handoff: Handoff,
+    pub(super) turns: Arc<Turns>,
 }
 
 /// What a command wrote, to be told once it is committed.
@@ -202,7 +205,12 @@ impl Writer {
                         .map(Written::Events)
                 }
                 Command::Settle { target, settlement, .. } => {
+                    // Whether or not this commits: the request has ended.
+                    if let Some(outlet) = self.outlet(*target) {
+                        outlet.turns.end(settlement.sequence);
+                    }
                     settle::settle(&self.connection, *target, settlement, now)
+                        .inspect(|released| self.grant(*target, released))
                         .map(|released| Written::Settled { released })
                 }
                 Command::Begin { target, attempt, .. } => {
@@ -211,9 +219,9 @@ impl Writer {
                 Command::Recover { target, on_uncertain, .. } => {
                     settle::recover(&self.connection, *target, *on_uncertain, now).map(Written::Recovered)
                 }
-                Command::Due { target, search, .. } => {
-                    due::find(&self.connection, *target, search).map(Written::Due)
-                }
+                Command::Due { target, search, .. } => due::find(&self.connection, *target, search)
+                    .inspect(|due| self.grant(*target, &due.jobs))
+                    .map(Written::Due),
                 Command::Probe { .. } => self.beat(now).map(|()| Written::Done),
                 Command::Close { .. } => continue,
             };
@@ -238,8 +246,7 @@ impl Writer {
                 }
                 (Command::Settle { target, reply, .. }, Written::Settled { released }) => {
                     let _ = reply.send(Ok(()));
-                    let outlet = self.outlets.iter().find(|outlet| outlet.target == target);
-                    if let (Some(job), Some(outlet)) = (released, outlet) {
+                    if let (Some(job), Some(outlet)) = (released, self.outlet(target)) {
                         outlet.handoff.offer(job);
                     }
                 }
@@ -269,6 +276,19 @@ impl Writer {
             let job = Job { sequence: written.sequence, attempts: 0, first_attempt_at: None, event, lane };
             self.outlets[outlet].handoff.offer(job);
         }
+    }
+
+    /// Says that it is the turn of `jobs`: here, in the order of the commands, so
+    /// that a later one may take it back.
+    fn grant<'a>(&self, target: TargetId, jobs: impl IntoIterator<Item = &'a Job>) {
+        let Some(outlet) = self.outlet(target) else { return };
+        for job in jobs {
+            outlet.turns.grant(job.sequence);
+        }
+    }
+
+    fn outlet(&self, target: TargetId) -> Option<&Outlet> {
+        self.outlets.iter().find(|outlet| outlet.target == target)
     }
 
     fn beat(&self, now: UnixMillis) -> rusqlite::Result<()> {

@@ -20,7 +20,7 @@ pub const BACKLOG: &str = "pepay_bridge_backlog";
 pub const BACKLOG_OLDEST: &str = "pepay_bridge_backlog_oldest_seconds";
 /// 1 while a stream's connection is open. Label `stream`.
 pub const STREAM_CONNECTED: &str = "pepay_bridge_stream_connected";
-/// Connections lost. Labels `stream` and `reason`.
+/// Connections lost, and tries for one that failed. Labels `stream` and `reason`.
 pub const STREAM_RECONNECTS: &str = "pepay_bridge_stream_reconnects_total";
 /// Gaps looked into. Labels `stream` and `outcome` (`closed`, `unproven`).
 pub const STREAM_GAPS: &str = "pepay_bridge_stream_gaps_total";

@@ -75,7 +75,9 @@ impl Readiness {
 fn unusable(stream: &StreamStatus, now: UnixMillis) -> Option<String> {
     let works = stream.connected && (stream.phase == StreamPhase::Live || stream.problem.is_none());
     let seconds = now.since(stream.since).as_secs();
-    let state = if works {
+    let state = if stream.behind {
+        "brings less than Pepay has".to_owned()
+    } else if works {
         return None;
     } else if !stream.ever_connected {
         "has not been connected since the start".to_owned()
@@ -135,6 +137,8 @@ mod tests {
         assert_eq!(reason, "stream commerce has not caught up within 120 s: the REST list answers 500");
         let live = StreamStatus { phase: StreamPhase::Live, ..stuck };
         assert_eq!(unusable(&live, NOW), None);
+        let behind = StreamStatus { behind: true, problem: None, ..live };
+        assert_eq!(unusable(&behind, NOW).unwrap(), "stream commerce brings less than Pepay has");
     }
 
     #[tokio::test]

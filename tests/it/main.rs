@@ -6,4 +6,5 @@ mod config;
 mod crash;
 mod forwarding;
 mod simulator;
+mod stream;
 mod support;

@@ -126,7 +126,7 @@ impl Driver {
             }
             Command::Disconnect(ending) => {
                 self.socket = None;
-                self.report.lost(ending, "the bridge gave it up");
+                self.report.lost(ending, ending.given_up());
             }
             Command::Ping => {
                 if let Some(socket) = &mut self.socket
@@ -260,7 +260,7 @@ async fn connect(settings: Settings, rest: Rest, clock: Clock, since: Option<Eve
     };
     let secret = token.as_ref().map(|token| &token.secret);
     let upgrade = plan::upgrade(&settings, rest.account(), since.as_ref(), secret, rest.key());
-    match wire::connect(upgrade, clock.now()).await {
+    match wire::connect(upgrade, settings.idle_timeout, clock.now()).await {
         Ok(socket) => Ok((socket, token.and_then(|token| token.environment))),
         Err(failure) => Err((ConnectStep::Upgrade, failure)),
     }

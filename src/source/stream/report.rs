@@ -104,6 +104,8 @@ impl Report {
                     warn!(stream, "a sweep used up its requests before it reached the end of its lookback");
                 }
                 self.behind = behind;
+                self.status
+                    .send_if_modified(|status| std::mem::replace(&mut status.behind, behind) != behind);
             }
         }
     }

@@ -72,6 +72,10 @@ pub struct Machine {
     notices: VecDeque<Notice>,
 }
 
+/// The longest wait before a batch is offered again: the store is at hand, and
+/// nothing else goes on without it.
+const STORE_RETRY: Duration = Duration::from_secs(2);
+
 /// When something may be tried again.
 #[derive(Clone, Copy, Debug, Default)]
 struct Pace {
@@ -240,6 +244,7 @@ impl Machine {
         let Some(mut recording) = self.recording.take() else { return };
         let Some(results) = answer else {
             self.records.failed(now, self.settings.backoff, &self.jitter, None);
+            self.records.not_before = self.records.not_before.min(now.at + STORE_RETRY);
             recording.under_way = false;
             self.recording = Some(recording);
             return;

@@ -31,7 +31,8 @@ use crate::pepay::rest;
 
 /// The largest frame that is read. Pepay's events are a few KiB.
 const LARGEST_FRAME: usize = 1024 * 1024;
-/// The longest wait for a connection, from the name's look-up to the upgrade.
+/// The longest wait for a connection, from the name's look-up to the upgrade;
+/// less where an open connection would count as dead sooner.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 /// The longest wait for a few bytes to be taken by the kernel.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -61,9 +62,14 @@ pub(super) struct Loss {
     pub text: String,
 }
 
-/// Opens a connection. `now` is for a `Retry-After` that is a date.
-pub(super) async fn connect(upgrade: Upgrade, now: UnixMillis) -> Result<Socket, Failure> {
-    timeout(CONNECT_TIMEOUT, open(upgrade, now))
+/// Opens a connection, or fails within `idle_timeout`. `now` is for a
+/// `Retry-After` that is a date.
+pub(super) async fn connect(
+    upgrade: Upgrade,
+    idle_timeout: Duration,
+    now: UnixMillis,
+) -> Result<Socket, Failure> {
+    timeout(CONNECT_TIMEOUT.min(idle_timeout), open(upgrade, now))
         .await
         .unwrap_or_else(|_| Err(Failure::unreachable("the connection was not open in time")))
 }

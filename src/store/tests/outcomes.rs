@@ -85,6 +85,31 @@ async fn those_that_wait_in_a_lane_leave_in_pepays_order() {
 }
 
 #[tokio::test]
+async fn an_older_event_goes_before_one_that_waits_and_after_one_that_was_started() {
+    let mut fixture = Fixture::new(per_object()).await;
+    let (mut arrivals, ledger) = fixture.outbox();
+    let inbox = fixture.store.inbox.clone();
+    inbox.try_record(event("evt_2000-1", "a")).await.unwrap();
+    let later = arrived(&mut arrivals).await;
+    inbox.try_record(event("evt_1000-1", "a")).await.unwrap();
+    let older = arrived(&mut arrivals).await;
+    assert!(!ledger.start(&later) && ledger.start(&older));
+
+    inbox.try_record(event("evt_500-1", "a")).await.unwrap();
+    fixture.store.archive.probe().await.unwrap();
+    assert!(arrivals.take_ready().is_none(), "what has been started is not called back");
+    let mut seen = vec![id(&older).to_owned()];
+    ledger.settle(settlement(&older, Next::Delivered)).await.unwrap();
+    for _ in 0..2 {
+        let job = arrived(&mut arrivals).await;
+        assert!(ledger.start(&job));
+        seen.push(id(&job).to_owned());
+        ledger.settle(settlement(&job, Next::Delivered)).await.unwrap();
+    }
+    assert_eq!(seen, ["evt_1000-1", "evt_500-1", "evt_2000-1"]);
+}
+
+#[tokio::test]
 async fn a_settled_delivery_never_changes_again() {
     let mut fixture = Fixture::new(per_object()).await;
     let (mut arrivals, ledger) = fixture.outbox();

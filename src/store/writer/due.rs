@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
+use super::turn;
 use crate::domain::clock::UnixMillis;
 use crate::store::outbox::{Due, Job, Search, TargetId};
 use crate::store::row::{EVENT_COLUMNS, EventRow};
@@ -13,30 +14,45 @@ const BODIES: usize = 4 << 20;
 
 /// What of `target` is due, the longest due first, and when there is more.
 pub(super) fn find(connection: &Connection, target: TargetId, search: &Search) -> rusqlite::Result<Due> {
-    let mut keys = connection.prepare_cached(
-        "SELECT sequence FROM delivery WHERE target_id = ?1 AND due_at <= ?2 ORDER BY due_at, sequence",
-    )?;
-    let mut keys = keys.query(params![target.0, search.now.0])?;
-    let (mut jobs, mut bytes, mut more) = (Vec::new(), 0, false);
-    while let Some(key) = keys.next()? {
-        // Passed over by the index alone, without touching its row.
-        let sequence = key.get(0)?;
-        if search.known.contains(&sequence) {
-            continue;
-        }
-        if jobs.len() >= search.limit || bytes >= BODIES {
-            more = true;
+    let keys = keys(connection, target, search)?;
+    let (mut jobs, mut bytes, mut taken) = (Vec::new(), 0, 0);
+    for sequence in keys.iter().copied().take(search.limit) {
+        if bytes >= BODIES {
             break;
         }
-        if let Some(job) = job(connection, target, sequence)? {
-            bytes += job.event.event.body.len();
-            jobs.push(job);
+        taken += 1;
+        let Some(mut job) = job(connection, target, sequence)? else { continue };
+        if let Some(lane) = job.lane
+            && let Some(earlier) = turn::let_pass(connection, target, lane, sequence, search.now)?
+        {
+            job = earlier;
         }
+        bytes += job.event.event.body.len();
+        jobs.push(job);
     }
     let next_due = connection
         .prepare_cached("SELECT min(due_at) FROM delivery WHERE target_id = ?1 AND due_at > ?2")?
         .query_row(params![target.0, search.now.0], |row| row.get::<_, Option<i64>>(0))?;
-    Ok(Due { jobs, more, next_due: next_due.map(UnixMillis) })
+    Ok(Due { jobs, more: taken < keys.len(), next_due: next_due.map(UnixMillis) })
+}
+
+/// The sequences of what is due: one more than may be taken, to know of it.
+/// Known ones are passed over by the index alone, without touching their rows.
+fn keys(connection: &Connection, target: TargetId, search: &Search) -> rusqlite::Result<Vec<i64>> {
+    let mut select = connection.prepare_cached(
+        "SELECT sequence FROM delivery WHERE target_id = ?1 AND due_at <= ?2 ORDER BY due_at, sequence",
+    )?;
+    let mut rows = select.query(params![target.0, search.now.0])?;
+    let mut keys = Vec::new();
+    while keys.len() <= search.limit
+        && let Some(row) = rows.next()?
+    {
+        let sequence = row.get(0)?;
+        if !search.known.contains(&sequence) {
+            keys.push(sequence);
+        }
+    }
+    Ok(keys)
 }
 
 /// The delivery of `sequence` to `target`, with its event.

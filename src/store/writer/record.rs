@@ -2,11 +2,12 @@
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::Outlet;
+use super::{Outlet, turn};
 use crate::domain::clock::UnixMillis;
-use crate::domain::event::Received;
+use crate::domain::delivery::State;
+use crate::domain::event::{Environment, EventId, Received};
 use crate::store::inbox::{Batch, CursorMove, Recorded};
-use crate::store::lane::{lane, rank};
+use crate::store::lane::{FIRST, lane, rank};
 
 /// An event as it was stored, or found.
 pub(super) struct Written {
@@ -57,7 +58,7 @@ fn insert_event(connection: &Connection, event: &Received, sequence: i64) -> rus
         event.created,
         source.as_str(),
         origin,
-        environment.map(crate::domain::event::Environment::as_str),
+        environment.map(Environment::as_str),
         received_at.0,
         &event.body[..],
     ])?;
@@ -70,8 +71,6 @@ fn insert_deliveries(
     event: &Received,
     sequence: i64,
 ) -> rusqlite::Result<Vec<(usize, Option<i64>)>> {
-    let mut occupied =
-        connection.prepare_cached("SELECT 1 FROM delivery WHERE target_id = ?1 AND lane = ?2 LIMIT 1")?;
     let mut insert = connection.prepare_cached(
         "INSERT INTO delivery (target_id, sequence, state, lane, rank, due_at) \
          VALUES (?1, ?2, 'pending', ?3, ?4, ?5)",
@@ -81,18 +80,48 @@ fn insert_deliveries(
         if !outlet.route.types.matches(event.event.kind.as_str()) {
             continue;
         }
-        let (target, lane) = (outlet.target.0, lane(outlet.route.ordering, event));
-        let waits = match lane {
-            None => false,
-            Some(lane) => occupied.query_row(params![target, lane], |_| Ok(())).optional()?.is_some(),
+        let lane = lane(outlet.route.ordering, event);
+        let first = match lane {
+            None => true,
+            Some(lane) => goes_first(connection, outlet, lane, event)?,
         };
-        let due_at = (!waits).then_some(event.received_at.0);
-        insert.execute(params![target, sequence, lane, rank(event), due_at])?;
-        if !waits {
+        let (rank, due_at) = if first {
             ready.push((index, lane));
-        }
+            (FIRST, Some(event.received_at.0))
+        } else {
+            (rank(&event.event.id, event.received_at), None)
+        };
+        insert.execute(params![outlet.target.0, sequence, lane, rank, due_at])?;
     }
     Ok(ready)
+}
+
+/// Whether a new event may go at once: its lane is empty, or the delivery whose
+/// turn it is comes later in its order, has not been started, and steps back.
+fn goes_first(
+    connection: &Connection,
+    outlet: &Outlet,
+    lane: i64,
+    event: &Received,
+) -> rusqlite::Result<bool> {
+    let target = outlet.target.0;
+    let first = connection
+        .prepare_cached(
+            "SELECT sequence, state FROM delivery WHERE target_id = ?1 AND lane = ?2 ORDER BY rank LIMIT 1",
+        )?
+        .query_row(params![target, lane], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)))
+        .optional()?;
+    let Some((first, state)) = first else { return Ok(true) };
+    let waits = state == State::Pending.as_str() || state == State::Retrying.as_str();
+    if !waits {
+        return Ok(false);
+    }
+    let place = turn::place(connection, first)?;
+    if rank(&event.event.id, event.received_at) >= place || !outlet.turns.revoke(first) {
+        return Ok(false);
+    }
+    turn::step_back(connection, outlet.target, first, place)?;
+    Ok(true)
 }
 
 fn move_cursor(connection: &Connection, cursor: &CursorMove, now: UnixMillis) -> rusqlite::Result<()> {
@@ -101,6 +130,6 @@ fn move_cursor(connection: &Connection, cursor: &CursorMove, now: UnixMillis) ->
         "INSERT INTO stream_cursor (stream, event_id, created, moved_at) VALUES (?1, ?2, ?3, ?4) \
          ON CONFLICT (stream) DO UPDATE SET event_id = ?2, created = ?3, moved_at = ?4",
     )?;
-    let event = position.event.as_ref().map(crate::domain::event::EventId::as_str);
+    let event = position.event.as_ref().map(EventId::as_str);
     upsert.execute(params![stream, event, position.created, now.0]).map(drop)
 }

@@ -1,8 +1,8 @@
 //! Storing what attempts came to, and letting out the next of a lane.
 
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, params};
 
-use super::due;
+use super::turn;
 use crate::domain::clock::UnixMillis;
 use crate::domain::delivery::{Next, OnUncertain, State};
 use crate::store::outbox::{Begun, Job, Settlement, TargetId};
@@ -10,7 +10,7 @@ use crate::store::outbox::{Begun, Job, Settlement, TargetId};
 /// Attempts kept for a delivery, the newest ones.
 const ATTEMPTS_KEPT: u32 = 100;
 
-/// Stores `settlement`. Answers the next delivery of the lane if this one has left it.
+/// Stores `settlement`. Answers the delivery of the lane whose turn it has become, if another's.
 pub(super) fn settle(
     connection: &Connection,
     target: TargetId,
@@ -24,8 +24,11 @@ pub(super) fn settle(
     }
     insert_attempt(connection, target, settlement)?;
     match (settlement.next, settlement.lane) {
-        (Next::Delivered | Next::Dead, Some(lane)) => release_next(connection, target, lane, now),
-        _ => Ok(None),
+        (Next::Delivered | Next::Dead, Some(lane)) => turn::pass_on(connection, target, lane, now),
+        (Next::Retrying { .. }, Some(lane)) => {
+            turn::let_pass(connection, target, lane, settlement.sequence, now)
+        }
+        (Next::Held, Some(_)) | (_, None) => Ok(None),
     }
 }
 
@@ -84,26 +87,6 @@ fn insert_attempt(
         prune.execute(params![target.0, settlement.sequence, settlement.number - ATTEMPTS_KEPT])?;
     }
     Ok(())
-}
-
-/// Gives the first of those that wait in `lane` its turn.
-fn release_next(
-    connection: &Connection,
-    target: TargetId,
-    lane: i64,
-    now: UnixMillis,
-) -> rusqlite::Result<Option<Job>> {
-    let first = connection
-        .prepare_cached(
-            "SELECT sequence FROM delivery WHERE target_id = ?1 AND lane = ?2 ORDER BY rank, sequence LIMIT 1",
-        )?
-        .query_row(params![target.0, lane], |row| row.get::<_, i64>(0))
-        .optional()?;
-    let Some(sequence) = first else { return Ok(None) };
-    connection
-        .prepare_cached("UPDATE delivery SET due_at = ?3 WHERE target_id = ?1 AND sequence = ?2")?
-        .execute(params![target.0, sequence, now.0])?;
-    due::job(connection, target, sequence)
 }
 
 /// Stores that an attempt is about to go out, so that a crash leaves a trace of it.

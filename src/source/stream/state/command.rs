@@ -101,6 +101,16 @@ impl Ending {
             Self::Unreachable => "unreachable",
         }
     }
+
+    /// Why the bridge ended a connection itself.
+    pub const fn given_up(self) -> &'static str {
+        match self {
+            Self::Idle => "nothing was heard within the idle timeout",
+            Self::Stalled => "the store took nothing within the idle timeout",
+            Self::Behind => "sweeps keep finding events that it should have brought",
+            _ => "the bridge gave it up",
+        }
+    }
 }
 
 /// Something worth telling a person.

@@ -10,8 +10,8 @@ use crate::source::backfill::{NoProgress, Step, Stretch, Walk};
 use crate::source::stream::StartFrom;
 use crate::store::inbox::Position;
 
-/// Walks begin at least this far apart: a server that keeps hinting at gaps, or
-/// keeps dropping connections, does not set the pace of requests.
+/// Walks of one connection begin at least this far apart: a server that keeps
+/// hinting at gaps does not set the pace of requests.
 const BETWEEN_WALKS: Duration = Duration::from_secs(1);
 
 /// What is known about the history before the live frames.

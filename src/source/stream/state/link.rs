@@ -79,6 +79,7 @@ impl Machine {
         self.link = Link::Up { since: now.at, heard: now.at, pinged: now.at, stalled: None };
         self.refusals = 0;
         self.epoch += 1;
+        self.next_walk = now.at;
     }
 
     /// No connection came about.

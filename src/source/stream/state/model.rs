@@ -118,7 +118,9 @@ proptest! {
         start_from in start(),
     ) {
         let mut world = World::new(ordered_ids, before, start_from, false);
-        acts.into_iter().for_each(|act| world.play(act));
+        for act in acts {
+            world.play(&act);
+        }
         world.heal();
     }
 
@@ -129,7 +131,9 @@ proptest! {
         before in 0..12_usize,
     ) {
         let mut world = World::new(true, before, StartFrom::Now, true);
-        acts.into_iter().for_each(|act| world.play(act));
+        for act in acts {
+            world.play(&act);
+        }
         world.heal();
     }
 }

@@ -67,7 +67,7 @@ impl Play {
         let before = self.at;
         loop {
             if self.commands().iter().any(|command| matches!(command, Command::Connect { .. })) {
-                return self.at - before;
+                return self.at.saturating_sub(before);
             }
             self.at = self.until.expect("it waits for the time");
         }

@@ -21,6 +21,9 @@ const LIMITS: Limits = Limits {
 /// Events on a page, whatever was asked for.
 const PAGE: usize = 4;
 
+/// `since`, if there is one.
+type Since = Option<EventId>;
+
 pub(super) struct World {
     machine: Machine,
     start_from: StartFrom,
@@ -33,7 +36,8 @@ pub(super) struct World {
     forgotten: usize,
     /// Frames on the wire; `None` without a connection.
     wire: Option<VecDeque<usize>>,
-    connecting: Option<Option<EventId>>,
+    /// The cursor that a connection is asked for with.
+    connecting: Option<Since>,
     listing: Option<(ListQuery, Option<Result<Page, Failure>>)>,
     recording: Option<(Vec<Received>, Option<Position>)>,
     comparing: Option<Vec<EventId>>,
@@ -139,8 +143,8 @@ impl World {
         panic!("the machine does not come to rest");
     }
 
-    pub(super) fn play(&mut self, act: Act) {
-        match act {
+    pub(super) fn play(&mut self, act: &Act) {
+        match *act {
             Act::Create(object) => self.create(object),
             Act::Webhook(which) => {
                 if !self.log.is_empty() {
@@ -329,9 +333,9 @@ impl World {
     pub(super) fn heal(&mut self) {
         let deadline = self.now.at + Duration::from_secs(3_600);
         while self.now.at < deadline {
-            self.play(Act::Connect(Replay::Nothing));
+            self.play(&Act::Connect(Replay::Nothing));
             for act in [Act::Serve, Act::Page, Act::Commit, Act::Compare, Act::Frame] {
-                self.play(act);
+                self.play(&act);
             }
             let idle = self.listing.is_none() && self.recording.is_none() && self.comparing.is_none();
             let quiet = idle && self.wire.as_ref().is_some_and(VecDeque::is_empty);
@@ -344,7 +348,7 @@ impl World {
             }
             self.machine.heard(self.now.at);
             let step = if idle { 1_000 } else { 1 };
-            self.play(Act::Wait(step));
+            self.play(&Act::Wait(step));
         }
         assert!(matches!(self.machine.gap, Gap::Closed), "the gap never closes");
         let first = self.first.unwrap().max(self.forgotten);

@@ -67,7 +67,7 @@ fn accept_and_close_is_no_hot_loop_and_a_healthy_spell_begins_anew() {
         play.machine.closed(play.now());
         let before = play.at;
         play.until_connect();
-        waits.push((play.at - before).as_millis());
+        waits.push(play.at.saturating_sub(before).as_millis());
         play.machine.opened(play.now());
         play.machine.closed(play.now());
     }

@@ -9,11 +9,11 @@ fn sweep(play: &mut Play, found: &[usize]) -> Vec<Command> {
         let mut ended = false;
         for command in play.commands() {
             match command {
-                Command::List(_) => play.list(found),
-                Command::Compare(ids) => {
-                    play.machine.held(play.now(), Some(&vec![false; ids.len()]));
-                    ended = ids.is_empty();
+                Command::List(_) => {
+                    play.list(found);
+                    ended = found.is_empty();
                 }
+                Command::Compare(ids) => play.machine.held(play.now(), Some(&vec![false; ids.len()])),
                 Command::Record { events, cursor } => {
                     assert_eq!(cursor, None, "a sweep moves no cursor");
                     assert!(events.iter().all(|received| received.source == Source::Reconcile));
@@ -76,7 +76,7 @@ fn sweeps_that_fail_become_rarer() {
                 break;
             }
         }
-        waits.push(seconds(play.at - before));
+        waits.push(seconds(play.at.saturating_sub(before)));
         let failure = Failure { kind: FailureKind::RateLimited, retry_after: None, text: String::new() };
         play.machine.page(play.now(), Err(failure));
     }

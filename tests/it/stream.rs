@@ -1,0 +1,64 @@
+//! A stream that loses nothing, whatever happens to it: the real binary against
+//! a Pepay that drops, lies, forgets and refuses. Webhooks are off, so that what
+//! arrives has come by the stream or by REST.
+
+mod dead;
+mod gaps;
+mod proxy;
+mod refusals;
+mod sweeps;
+
+use pepay_bridge::domain::event::EventId;
+use pepay_bridge::simulator::fault::{Door, Ending, Fault};
+use pepay_bridge::simulator::options::{Copies, Options};
+use pepay_bridge::simulator::target::Target;
+
+use crate::support::bridge::Bridge;
+use crate::support::soon;
+use crate::support::world::World;
+
+/// A Pepay that sends no webhooks.
+fn without_webhooks() -> Options {
+    Options { copies: Copies { stream: 1, webhook: 0 }, ..Options::default() }
+}
+
+/// Drops every stream, and refuses the next tries to open one, so that what
+/// follows is missed.
+fn interrupt(world: &World, ending: Ending) {
+    let refused = Fault::Answer {
+        door: Door::Upgrade,
+        times: 2,
+        status: http::StatusCode::BAD_GATEWAY,
+        retry_after: None,
+        body: None,
+    };
+    world.simulator.inject(refused).unwrap();
+    world.simulator.inject(Fault::Drop { ending }).unwrap();
+}
+
+/// Waits until `target` has had this many events.
+async fn delivered(target: &Target, count: usize) {
+    soon("all deliveries", target.until(|totals| totals.unique >= count as u64)).await;
+}
+
+/// Waits until the stream has stored everything up to this event and is live.
+async fn caught_up(bridge: &Bridge, last: &EventId) {
+    let reached = |status: &serde_json::Value| {
+        let stream = &status["streams"][0];
+        stream["cursor"] == last.as_str() && stream["phase"] == "live"
+    };
+    bridge.until("the cursor", reached).await;
+}
+
+/// The value of a counter.
+async fn counted(bridge: &Bridge, series: &str) -> String {
+    bridge.metric(series).await.to_string()
+}
+
+fn gaps_counted(outcome: &str) -> String {
+    format!("pepay_bridge_stream_gaps_total{{stream=\"commerce\",outcome=\"{outcome}\"}}")
+}
+
+fn reconnects(reason: &str) -> String {
+    format!("pepay_bridge_stream_reconnects_total{{stream=\"commerce\",reason=\"{reason}\"}}")
+}

@@ -1,0 +1,144 @@
+//! Gaps: over drops, restarts and a server that replays less than it was asked for.
+
+use pepay_bridge::simulator::fault::{Ending, Fault, Frame, Road};
+use pepay_bridge::simulator::options::{ListShape, Options, PageOrder};
+
+use super::{caught_up, counted, delivered, gaps_counted, interrupt, without_webhooks};
+use crate::support::world::{World, assert_each_once};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn gaps_of_hundreds_of_events_over_several_drops_are_closed_under_either_page_order() {
+    for (page_order, list_shape) in
+        [(PageOrder::NextToCursor, ListShape::Wrapped), (PageOrder::Newest, ListShape::Bare)]
+    {
+        let options =
+            Options { replay_retention: 40, snapshot: 10, page_order, list_shape, ..without_webhooks() };
+        let mut world = World::new(options).await;
+        let target = world.target("orders").await;
+        let bridge = world.bridge().await;
+        let mut ids = world.simulator.play(20);
+        for ending in [
+            Ending::Eof,
+            Ending::Reset,
+            Ending::Close { code: 1012, reason: "restart".to_owned() },
+            Ending::Close { code: 4000, reason: String::new() },
+        ] {
+            interrupt(&world, ending);
+            ids.extend(world.simulator.play(250));
+            caught_up(&bridge, ids.last().unwrap()).await;
+            ids.extend(world.simulator.play(5));
+        }
+        delivered(&target, ids.len()).await;
+        assert!(bridge.metric(&gaps_counted("closed")).await >= 4.0);
+        assert_eq!(counted(&bridge, &gaps_counted("unproven")).await, "0");
+        assert!(bridge.stop().await.0.success());
+        assert_each_once(&target, &ids);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_that_leaves_events_out_in_silence_is_not_believed() {
+    let mut world = World::new(without_webhooks()).await;
+    let target = world.target("orders").await;
+    let bridge = world.bridge().await;
+    let mut ids = world.simulator.play(10);
+    caught_up(&bridge, ids.last().unwrap()).await;
+    interrupt(&world, Ending::Eof);
+    world.simulator.inject(Fault::Skip { road: Road::Replay, times: 30 }).unwrap();
+    ids.extend(world.simulator.play(60));
+    delivered(&target, ids.len()).await;
+    assert!(bridge.stop().await.0.success());
+    assert_each_once(&target, &ids);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_happens_while_the_bridge_is_down_is_read_after_its_start() {
+    let mut world = World::new(Options { replay_retention: 10, ..without_webhooks() }).await;
+    let target = world.target("orders").await;
+    let bridge = world.bridge().await;
+    let mut ids = world.simulator.play(30);
+    caught_up(&bridge, ids.last().unwrap()).await;
+    assert!(bridge.stop().await.0.success());
+    ids.extend(world.simulator.play(220));
+    let bridge = world.bridge().await;
+    ids.extend(world.simulator.play(3));
+    caught_up(&bridge, ids.last().unwrap()).await;
+    bridge.kill().await;
+    ids.extend(world.simulator.play(120));
+    let bridge = world.bridge().await;
+    delivered(&target, ids.len()).await;
+    assert!(bridge.stop().await.0.success());
+    let delivered: std::collections::BTreeSet<_> =
+        target.deliveries().iter().map(|delivery| delivery.id.to_string()).collect();
+    assert_eq!(delivered, ids.iter().map(ToString::to_string).collect());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_event_ever_is_found_even_if_the_stream_drops_before_it() {
+    let mut world = World::new(without_webhooks()).await;
+    let target = world.target("orders").await;
+    let bridge = world.bridge().await;
+    bridge.until("a live stream", |status| status["streams"][0]["phase"] == "live").await;
+    interrupt(&world, Ending::Reset);
+    world.simulator.inject(Fault::Skip { road: Road::Replay, times: 1 }).unwrap();
+    let ids = world.simulator.play(1);
+    delivered(&target, 1).await;
+    assert!(bridge.stop().await.0.success());
+    assert_each_once(&target, &ids);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_start_begins_where_it_is_told() {
+    for (start_from, skipped) in [("now", 40), ("earliest", 0), ("id", 25)] {
+        let mut world = World::new(without_webhooks()).await;
+        let target = world.target("orders").await;
+        let before = world.simulator.play(40);
+        let start_from = if start_from == "id" { before[24].as_str() } else { start_from };
+        world.set("STREAMS__COMMERCE__START_FROM", start_from);
+        let bridge = world.bridge().await;
+        bridge.until("a live stream", |status| status["streams"][0]["phase"] == "live").await;
+        let mut ids = before[skipped..].to_vec();
+        ids.extend(world.simulator.play(2));
+        delivered(&target, ids.len()).await;
+        assert!(bridge.stop().await.0.success());
+        assert_each_once(&target, &ids);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cursor_that_pepay_has_forgotten_is_said_aloud() {
+    let options = Options { replay_retention: 30, rest_retention: 30, snapshot: 5, ..without_webhooks() };
+    let mut world = World::new(options).await;
+    let target = world.target("orders").await;
+    let bridge = world.bridge().await;
+    let first = world.simulator.play(3);
+    delivered(&target, 3).await;
+    assert!(bridge.stop().await.0.success());
+    let missed = world.simulator.play(100);
+    let mut bridge = world.bridge().await;
+    delivered(&target, 33).await;
+    bridge.logged("some may be lost").await;
+    assert_eq!(counted(&bridge, &gaps_counted("unproven")).await, "1");
+    let named = |status: &serde_json::Value| status["streams"][0]["gap"]["state"] == "unproven";
+    let status = bridge.until("the hole in the status", named).await;
+    let gap = &status["streams"][0]["gap"];
+    assert_eq!(gap["after"], first[2].as_str());
+    assert_eq!(gap["before"], missed[70].as_str());
+    assert!(bridge.stop().await.0.success());
+    assert_each_once(&target, &[&first[..], &missed[70..]].concat());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hint_of_the_server_is_followed_up() {
+    let mut world = World::new(without_webhooks()).await;
+    let target = world.target("orders").await;
+    let bridge = world.bridge().await;
+    bridge.until("a live stream", |status| status["streams"][0]["phase"] == "live").await;
+    world.simulator.inject(Fault::Skip { road: Road::Live, times: 20 }).unwrap();
+    let ids = world.simulator.play(20);
+    let text = r#"{"object":"ws_control","type":"resync_required"}"#.to_owned();
+    world.simulator.inject(Fault::Frame { frame: Frame::Text(text) }).unwrap();
+    delivered(&target, ids.len()).await;
+    assert!(bridge.stop().await.0.success());
+    assert_each_once(&target, &ids);
+}

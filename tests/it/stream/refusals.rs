@@ -1,0 +1,106 @@
+//! A Pepay that says no, and comes round.
+
+use std::time::{Duration, Instant};
+
+use http::StatusCode;
+use pepay_bridge::simulator::fault::{Door, Ending, Fault, RetryAfter};
+use pepay_bridge::simulator::options::ApiKey;
+use pepay_bridge::simulator::statistics::Statistics;
+
+use super::{caught_up, delivered, without_webhooks};
+use crate::support::soon;
+use crate::support::world::{API_KEY, World, assert_each_once};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotated_key_is_asked_for_without_end_and_healed_by_its_return() {
+    let mut world = World::new(without_webhooks()).await;
+    let target = world.target("orders").await;
+    let bridge = world.bridge().await;
+    let mut ids = world.simulator.play(5);
+    caught_up(&bridge, ids.last().unwrap()).await;
+    world.simulator.set_keys(vec![ApiKey::new("another-key")]);
+    world.simulator.inject(Fault::Drop { ending: Ending::Eof }).unwrap();
+    ids.extend(world.simulator.play(150));
+    let status = bridge
+        .until("the refusal", |status| {
+            let problem = status["streams"][0]["problem"].as_str().unwrap_or_default();
+            problem.contains("refuses the API key") && problem.contains("401")
+        })
+        .await;
+    assert!(!status.to_string().contains(API_KEY));
+    world.simulator.set_keys(vec![ApiKey::new(API_KEY)]);
+    delivered(&target, ids.len()).await;
+    bridge.until("no problem", |status| status["streams"][0]["problem"].is_null()).await;
+    let (exit, log) = bridge.stop().await;
+    assert!(exit.success());
+    assert!(
+        !log.iter().any(|line| line.to_string().contains(API_KEY) || line.to_string().contains("token="))
+    );
+    assert_each_once(&target, &ids);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_connection_has_a_token_of_its_own() {
+    let mut world = World::new(without_webhooks()).await;
+    let target = world.target("orders").await;
+    let bridge = world.bridge().await;
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        world.simulator.inject(Fault::Drop { ending: Ending::Eof }).unwrap();
+        ids.extend(world.simulator.play(2));
+        caught_up(&bridge, ids.last().unwrap()).await;
+    }
+    delivered(&target, ids.len()).await;
+    assert_eq!(world.simulator.statistics().tokens_reused, 0);
+    assert!(bridge.stop().await.0.success());
+    assert_each_once(&target, &ids);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn retry_after_is_kept_to_at_every_door() {
+    tokio::join!(keeps_away(Door::Token), keeps_away(Door::Upgrade), keeps_away(Door::Rest));
+}
+
+/// Asks for silence at `door`, and looks whether it is kept.
+async fn keeps_away(door: Door) {
+    for (status, retry_after) in [
+        (StatusCode::TOO_MANY_REQUESTS, RetryAfter::Seconds(2)),
+        (StatusCode::SERVICE_UNAVAILABLE, RetryAfter::Date(3)),
+    ] {
+        let mut world = World::new(without_webhooks()).await;
+        let target = world.target("orders").await;
+        let bridge = world.bridge().await;
+        bridge.until("a live stream", |status| status["streams"][0]["phase"] == "live").await;
+        let refusal = Fault::Answer { door, times: 1, status, retry_after: Some(retry_after), body: None };
+        world.simulator.inject(refusal).unwrap();
+        world.simulator.inject(Fault::Drop { ending: Ending::Eof }).unwrap();
+        let refused = |seen: &Statistics| seen.refused.contains_key(&status.as_u16());
+        soon("the refusal", world.simulator.until(refused)).await;
+        let (began, ids) = (Instant::now(), world.simulator.play(4));
+        delivered(&target, 4).await;
+        // A date has whole seconds, so up to one of the three is gone already.
+        assert!(began.elapsed() >= Duration::from_millis(1_900), "{door:?} {status}");
+        assert!(bridge.stop().await.0.success());
+        assert_each_once(&target, &ids);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_streams_side_by_side_bring_one_event_once_and_stand_each_for_itself() {
+    let mut world = World::new(without_webhooks()).await;
+    let target = world.target("orders").await;
+    world.set("STREAMS__SHOP__ENDPOINT", "merchant");
+    world.set("STREAMS__SHOP__AUTH", "header");
+    world.set("STREAMS__SHOP__TYPES", "invoice.*");
+    let bridge = world.bridge().await;
+    let live = |status: &serde_json::Value| (0..2).all(|stream| status["streams"][stream]["phase"] == "live");
+    bridge.until("two live streams", live).await;
+    let ids = world.simulator.play(60);
+    delivered(&target, ids.len()).await;
+    let status = bridge
+        .until("both cursors", |status| (0..2).all(|stream| !status["streams"][stream]["cursor"].is_null()))
+        .await;
+    assert_ne!(status["streams"][0]["name"], status["streams"][1]["name"]);
+    assert!(bridge.stop().await.0.success());
+    assert_each_once(&target, &ids);
+}
