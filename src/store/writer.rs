@@ -262,8 +262,10 @@ impl Writer {
                 _ => {}
             }
         }
-        #[expect(clippy::cast_precision_loss, reason = "a group holds far fewer than 2^52 events")]
-        self.meters.batch.record(events as f64);
+        if events > 0 {
+            #[expect(clippy::cast_precision_loss, reason = "a group holds far fewer than 2^52 events")]
+            self.meters.batch.record(events as f64);
+        }
     }
 
     fn hand_over(&self, event: Received, written: record::Written) {
