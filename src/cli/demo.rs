@@ -18,8 +18,9 @@ use crate::simulator::fault::{Ending, Fault, Road};
 use crate::simulator::target::Reaction;
 use crate::{config, telemetry};
 
-/// How long any one thing may take before the demo counts as failed.
+/// How long the demo may take before it counts as failed, and what each event adds.
 const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT_FOR_EACH: Duration = Duration::from_millis(10);
 
 /// See the bridge work, on loopback, with no account: plays order events over
 /// both sources with duplicates, a dropped connection and a failing target, and
@@ -43,15 +44,16 @@ pub(super) fn demo(
 
 async fn play(events: usize, log_filter: Vec<(OsString, OsString)>) -> Result<(), Error> {
     let show = Show::new(events);
-    let stage = Stage::build(log_filter).await?;
+    let stage = Stage::build(events, log_filter).await?;
     show.say(&format!("simulator   {}", stage.simulator_url))?;
     show.say(&format!("bridge      {}   (status on {}/status)", stage.public_url, stage.admin_url))?;
     show.say(&format!("target      {}", stage.target_url))?;
 
-    match tokio::time::timeout(LIMIT, acts(&stage, &show, events)).await {
+    let limit = LIMIT + LIMIT_FOR_EACH * u32::try_from(events).unwrap_or(u32::MAX);
+    match tokio::time::timeout(limit, acts(&stage, &show, events)).await {
         Ok(played) => played?,
         // The ledger will tell what is missing.
-        Err(_) => show.say(&format!("gave up waiting after {} s", LIMIT.as_secs()))?,
+        Err(_) => show.say(&format!("gave up waiting after {} s", limit.as_secs()))?,
     }
     let ledger = stage.close(events).await?;
     show.finish(&ledger.to_string())?;

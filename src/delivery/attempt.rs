@@ -125,7 +125,8 @@ impl Context {
         while let Err(error) = self.ledger.settle(ended.settlement.clone()).await {
             failures += 1;
             let event_id = ended.job.event.event.id.as_str();
-            tracing::error!(target = %self.target, event_id, %error, "an outcome could not be written, trying again");
+            // The store says at a higher level that it is in trouble.
+            tracing::debug!(target = %self.target, event_id, %error, "an outcome could not be written, trying again");
             self.pause(failures).await;
         }
         self.report(&ended);

@@ -28,6 +28,10 @@ const KEPT: usize = 1 << 10;
 /// decides; the rest is courtesy.
 const DRAIN_TIME: Duration = Duration::from_secs(2);
 
+/// How long an unused connection is kept. Many servers close theirs after five
+/// seconds, and a request that meets the closing has an unknown outcome.
+const IDLE: Duration = Duration::from_secs(4);
+
 /// Why a target's client could not be built.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
@@ -99,6 +103,7 @@ impl TargetClient {
             .http1_only()
             .tcp_nodelay(true)
             .connect_timeout(settings.connect_timeout)
+            .pool_idle_timeout(IDLE)
             .pool_max_idle_per_host(settings.concurrency);
         let unusable = |path: &std::path::Path, reason: String| BuildError::File {
             target: settings.name.to_string(),

@@ -36,6 +36,8 @@ pub struct Failure {
 pub enum FailureKind {
     /// 401 or 403: this key or token is not accepted. Does not heal by retrying at once.
     Refused,
+    /// 404, 405 or 501: there is no such thing at this address.
+    Missing,
     /// Another 4xx: the request as it is will not be answered, such as a cursor
     /// that Pepay has forgotten.
     Rejected,
@@ -71,6 +73,7 @@ impl Failure {
     ) -> Self {
         let kind = match status.as_u16() {
             401 | 403 => FailureKind::Refused,
+            404 | 405 | 501 => FailureKind::Missing,
             429 => FailureKind::RateLimited,
             400..=499 => FailureKind::Rejected,
             _ => FailureKind::Unavailable,
@@ -179,7 +182,8 @@ mod tests {
             (401, FailureKind::Refused),
             (403, FailureKind::Refused),
             (400, FailureKind::Rejected),
-            (404, FailureKind::Rejected),
+            (404, FailureKind::Missing),
+            (501, FailureKind::Missing),
             (429, FailureKind::RateLimited),
             (503, FailureKind::Unavailable),
             (302, FailureKind::Unavailable),

@@ -8,6 +8,7 @@
 mod due;
 mod record;
 mod settle;
+mod trouble;
 mod turn;
 
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use crate::domain::clock::{Clock, UnixMillis};
 use crate::domain::delivery::OnUncertain;
 use crate::domain::event::{Received, Source};
 use crate::telemetry::names;
+use trouble::Trouble;
 
 /// Commands in one transaction, at most.
 const GROUP_COMMANDS: usize = 512;
@@ -92,6 +94,7 @@ pub struct Writer {
     /// The sequence of the newest event.
     sequence: i64,
     meters: Meters,
+    trouble: Trouble,
     /// Last, so that the database is closed before another process may have it.
     _lock: Lock,
 }
@@ -108,7 +111,16 @@ impl Writer {
         let sequence = connection.query_row(newest, [], |row| row.get(0));
         let path = connection.path().map(std::path::PathBuf::from).unwrap_or_default();
         let sequence = sequence.map_err(|error| schema::database(&path, &error))?;
-        Ok(Self { connection, queue, outlets, clock, sequence, meters: Meters::new(), _lock: lock })
+        Ok(Self {
+            connection,
+            queue,
+            outlets,
+            clock,
+            sequence,
+            meters: Meters::new(),
+            trouble: Trouble::default(),
+            _lock: lock,
+        })
     }
 
     /// Writes until it is told to close or nobody is left to ask. Blocks.
@@ -154,6 +166,7 @@ impl Writer {
             match self.transact(&group) {
                 Ok(written) => {
                     self.meters.commit.record(started.elapsed());
+                    self.trouble.committed(started);
                     self.tell(group, written);
                     return;
                 }
@@ -162,7 +175,7 @@ impl Writer {
                     group.remove(index).refuse(&error);
                 }
                 Err(Failure::Store(error)) => {
-                    tracing::error!(%error, commands = group.len(), "the store cannot commit");
+                    self.trouble.failed(started, &error, group.len());
                     for command in group {
                         command.refuse(&error);
                     }
@@ -262,8 +275,10 @@ impl Writer {
                 _ => {}
             }
         }
-        #[expect(clippy::cast_precision_loss, reason = "a group holds far fewer than 2^52 events")]
-        self.meters.batch.record(events as f64);
+        if events > 0 {
+            #[expect(clippy::cast_precision_loss, reason = "a group holds far fewer than 2^52 events")]
+            self.meters.batch.record(events as f64);
+        }
     }
 
     fn hand_over(&self, event: Received, written: record::Written) {

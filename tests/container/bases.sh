@@ -25,6 +25,12 @@ fetch_packages() {
     -o APT::Sandbox::User=root -o Debug::NoLocking=1 install "$@" >/dev/null
 }
 
+# What make_builder and make_runtime are made of.
+fetch_bases() {
+  fetch_packages "$work/builder-debs" "${builder_packages[@]}" &&
+    fetch_packages "$work/runtime-debs" "${runtime_packages[@]}"
+}
+
 # unpack_packages ROOT DEB...: the files of the packages, without running their scripts.
 unpack_packages() {
   local root=$1 deb
@@ -40,7 +46,6 @@ unpack_packages() {
 # are mounted at build time rather than copied.
 make_builder() {
   local container root
-  fetch_packages "$work/builder-debs" "${builder_packages[@]}"
   container=$(buildah from scratch)
   root=$(buildah mount "$container")
   unpack_packages "$root" "$work"/builder-debs/*.deb
@@ -64,7 +69,6 @@ TOML
 
 make_runtime() {
   local container root debs=() name
-  fetch_packages "$work/runtime-debs" "${runtime_packages[@]}"
   # Distroless takes these packages alone and not what their install scripts would need.
   for name in "${runtime_packages[@]}"; do debs+=("$work/runtime-debs/$name"_*.deb); done
   container=$(buildah from scratch)

@@ -4,6 +4,7 @@
 mod architecture;
 mod config;
 mod crash;
+mod demo;
 mod forwarding;
 mod simulator;
 mod stream;

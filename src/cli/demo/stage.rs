@@ -43,8 +43,8 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    /// Starts everything; `log_filter` is the environment's `RUST_LOG`, if any.
-    pub(super) async fn build(log_filter: Vec<(OsString, OsString)>) -> Result<Self, Error> {
+    /// Starts everything, with room for `events`; `log_filter` is the environment's `RUST_LOG`, if any.
+    pub(super) async fn build(events: usize, log_filter: Vec<(OsString, OsString)>) -> Result<Self, Error> {
         let folder = TempDir::new().map_err(Error::failure)?;
         let (clock, others, others_stop) = (Clock::system(), TaskTracker::new(), CancellationToken::new());
 
@@ -60,6 +60,7 @@ impl Stage {
         let options = Options {
             keys: vec![ApiKey::new(API_KEY)],
             copies: Copies { stream: 1, webhook: 2 },
+            rest_retention: events.max(1_000),
             ..Options::default()
         };
         let simulator = Simulator::new(options, clock.clone(), app::random());

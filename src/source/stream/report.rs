@@ -83,6 +83,7 @@ impl Report {
                 self.status.send_modify(|status| status.gap = gap);
             }
             Notice::Unproven(hole) => self.unproven(&hole),
+            Notice::Unlisted { after } => self.unlisted(after),
             Notice::HoldOverflowed { frames } => {
                 info!(stream, frames, "more frames than can be held during a backfill; REST will bring them");
             }
@@ -126,6 +127,19 @@ impl Report {
         self.hole = Some(GapStatus::Unproven { after: after.to_string(), before, at: self.clock.now() });
     }
 
+    fn unlisted(&mut self, after: Option<EventId>) {
+        let after = after.map(|id| id.to_string());
+        warn!(
+            stream = &*self.name,
+            after,
+            "Pepay has no list of events at this address: the stream goes on, and what it may have missed cannot be looked for"
+        );
+        self.count_gap("unproven");
+        if let Some(after) = after {
+            self.hole = Some(GapStatus::Unproven { after, before: None, at: self.clock.now() });
+        }
+    }
+
     fn count_gap(&self, outcome: &'static str) {
         counter!(names::STREAM_GAPS, "stream" => self.name.to_string(), "outcome" => outcome).increment(1);
     }
@@ -158,7 +172,9 @@ impl Report {
         self.ended(reason, &failure.text);
         self.no_connection = Some(match failure.kind {
             FailureKind::Refused => format!("Pepay refuses the API key: {failure}"),
-            FailureKind::Rejected => format!("Pepay refuses the subscription: {failure}"),
+            FailureKind::Rejected | FailureKind::Missing => {
+                format!("Pepay refuses the subscription: {failure}")
+            }
             _ => format!("no connection: {failure}"),
         });
     }

@@ -65,6 +65,8 @@ pub struct Machine {
     refusals: u32,
     /// Whether Pepay no longer takes the cursor on the upgrade.
     since_rejected: bool,
+    /// Whether Pepay has no list to look for missed events in.
+    unlisted: bool,
     /// Sweeps in a row that found what the stream should have brought.
     behind: u32,
     /// Whether a new connection is to be tried for that reason.
@@ -147,6 +149,7 @@ impl Machine {
             next_walk: Duration::ZERO,
             refusals: 0,
             since_rejected: false,
+            unlisted: false,
             behind: 0,
             replace_link: false,
             notices: VecDeque::new(),
@@ -208,6 +211,7 @@ impl Machine {
             Ok(page) => match self.take_page(now, asker, page) {
                 Ok(()) => {
                     self.lists = Pace::default();
+                    self.unlisted = false;
                     return None;
                 }
                 Err(stuck) => Failure::malformed(stuck.to_string()),
@@ -216,15 +220,23 @@ impl Machine {
         };
         let (backoff, floor) = (self.settings.backoff, failure.retry_after);
         self.be_quiet_for(now, floor);
-        let forgotten =
-            failure.kind == FailureKind::Rejected && asker == Some(Asker::Walk) && self.restart_walk();
-        if matches!(failure.kind, FailureKind::Refused | FailureKind::Rejected) && !forgotten {
+        let refused =
+            matches!(failure.kind, FailureKind::Refused | FailureKind::Rejected | FailureKind::Missing);
+        let forgotten = refused
+            && failure.kind != FailureKind::Refused
+            && asker == Some(Asker::Walk)
+            && self.restart_walk();
+        if refused && !forgotten {
             self.lists.refused(now, backoff, &self.jitter, floor);
         } else {
             self.lists.failed(now, backoff, &self.jitter, floor);
         }
-        if asker == Some(Asker::Sweep) {
-            self.sweep_failed(now);
+        match asker {
+            Some(Asker::Sweep) => self.sweep_failed(now),
+            Some(Asker::Beginning | Asker::Walk) if failure.kind == FailureKind::Missing && !forgotten => {
+                self.go_on_unlisted(now);
+            }
+            _ => {}
         }
         Some(failure)
     }

@@ -62,18 +62,20 @@ impl Bridge {
     pub async fn start(configuration: &Configuration) -> Self {
         let mut child = command(configuration).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let mut before = Vec::new();
         let up = soon("the start of the bridge", async {
             loop {
                 let line = next(&mut lines).await.expect("the bridge ended before it was up");
                 if line["message"] == "pepay-bridge is up" {
                     return line;
                 }
+                before.push(line);
             }
         });
         let up = up.await;
         let address = |field: &str| format!("http://{}", up[field].as_str().unwrap());
         let (public, admin) = (address("listen"), address("admin_listen"));
-        let (collected, log) = watch::channel(Vec::new());
+        let (collected, log) = watch::channel(before);
         let mut reader = JoinSet::new();
         reader.spawn(async move {
             while let Some(line) = next(&mut lines).await {

@@ -127,6 +127,11 @@ pub enum Notice {
     },
     /// Pepay no longer shows a stretch of history.
     Unproven(Hole),
+    /// There is no list to look for missed events in.
+    Unlisted {
+        /// The last event that is known to be stored.
+        after: Option<EventId>,
+    },
     /// More frames arrived than can be held: they are dropped and read from REST.
     HoldOverflowed {
         /// How many were dropped.

@@ -182,6 +182,22 @@ impl Machine {
         }
     }
 
+    /// There is no list at all: the stream is all there is, and goes on. Holding
+    /// frames for a proof that cannot come would only lose them.
+    pub(super) fn go_on_unlisted(&mut self, now: Moment) {
+        self.unlisted = true;
+        let after = self.position.as_ref().and_then(|position| position.event.clone());
+        self.notices.push_back(Notice::Unlisted { after });
+        match &mut self.gap {
+            Gap::Open { hole, .. } => {
+                *hole = true;
+                self.close_gap(now);
+            }
+            Gap::Unknown => self.gap = Gap::Closed,
+            Gap::Closed => {}
+        }
+    }
+
     fn store_stretch(&mut self, stretch: Stretch) {
         let received_at = stretch.received_at;
         let cursor = stretch.events.last().map(|event| position_of(event, received_at));

@@ -80,6 +80,10 @@ impl Machine {
         self.refusals = 0;
         self.epoch += 1;
         self.next_walk = now.at;
+        if self.unlisted {
+            // Whether there is a list by now is asked once for each connection.
+            self.lists = Pace::default();
+        }
     }
 
     /// No connection came about.
@@ -90,7 +94,7 @@ impl Machine {
         self.be_quiet_for(now, floor);
         let ending = match failure.kind {
             FailureKind::Refused => Ending::Refused,
-            FailureKind::Rejected => Ending::Rejected,
+            FailureKind::Rejected | FailureKind::Missing => Ending::Rejected,
             FailureKind::RateLimited => Ending::RateLimited,
             FailureKind::Unavailable | FailureKind::Malformed => Ending::Unavailable,
             FailureKind::Unreachable => Ending::Unreachable,

@@ -182,3 +182,36 @@ fn events_of_other_types_are_not_taken_in_and_do_not_stop_the_cursor() {
     play.list(&[2, 1]);
     assert_eq!(play.batch(), (vec![], Some(2)));
 }
+
+fn no_list() -> Failure {
+    Failure { kind: FailureKind::Missing, retry_after: None, text: String::new() }
+}
+
+#[test]
+fn without_a_list_the_first_start_begins_with_the_first_frame() {
+    let mut play = Play::at(settings(), None);
+    assert!(matches!(play.command(), Command::List(_)));
+    assert!(play.machine.page(play.now(), Err(no_list())).is_some());
+    assert!(matches!(play.command(), Command::Connect { since: None }));
+    play.machine.opened(play.now());
+    play.frame(7);
+    assert_eq!(play.batch(), (vec![7], Some(7)));
+}
+
+#[test]
+fn without_a_list_a_new_connection_goes_on_with_what_the_replay_brings_and_says_so() {
+    let mut play = Play::live(settings());
+    play.machine.closed(play.now());
+    play.until_connect();
+    play.machine.opened(play.now());
+    assert!(matches!(play.command(), Command::List(_)));
+    play.frame(2);
+    play.frame(3);
+    assert!(play.machine.page(play.now(), Err(no_list())).is_some());
+    assert_eq!(play.batch(), (vec![2, 3], Some(3)));
+    let told =
+        |notice: &Notice| matches!(notice, Notice::Unlisted { after: Some(after) } if number(after) == 1);
+    assert!(play.notices.iter().any(told), "{:?}", play.notices);
+    assert!(play.notices.contains(&Notice::GapClosed { filled: 0, proven: false }));
+    assert_eq!(play.machine.phase(), StreamPhase::Live);
+}
