@@ -1,25 +1,15 @@
 //! The dispatcher against a model, with a real store and real connections:
 //! whatever comes in whatever order, and however the target fails.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
-use std::thread::JoinHandle;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use pepay_bridge::delivery::{Settings, Target};
-use pepay_bridge::domain::backoff::{Backoff, Jitter};
-use pepay_bridge::domain::clock::Clock;
-use pepay_bridge::domain::delivery::{OnUncertain, Ordering, RetryPolicy};
-use pepay_bridge::domain::event::{Received, Source};
-use pepay_bridge::domain::filter::TypeFilter;
-use pepay_bridge::pepay::envelope;
-use pepay_bridge::store::inbox::Batch;
-use pepay_bridge::store::{self, Durability, Route, Store};
+use pepay_bridge::delivery::Settings;
+use pepay_bridge::domain::delivery::Ordering;
 use proptest::prelude::*;
 use tempfile::TempDir;
-use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
 
+use crate::delivery::engine::{Engine, event, settings};
 use crate::support::raw::{Act, OK, RawTarget, Record, Seen};
 use crate::support::world::listen;
 
@@ -77,80 +67,6 @@ fn plans() -> impl Strategy<Value = Plan> {
     )
 }
 
-/// A bridge that has only a store and one dispatcher.
-struct Bridge {
-    store: Store,
-    writer: JoinHandle<()>,
-    dispatcher: JoinSet<()>,
-    stop: CancellationToken,
-}
-
-impl Bridge {
-    async fn start(folder: &TempDir, settings: &Settings) -> Self {
-        let clock = Clock::system();
-        let (types, ordering) = (settings.types.clone(), settings.ordering);
-        let route = Route { target: Arc::clone(&settings.name), types, ordering };
-        let file = store::Settings {
-            path: folder.path().join("model.db"),
-            durability: Durability::Normal,
-            payload_retention: Duration::from_hours(24),
-            dedupe_retention: Duration::from_hours(48),
-        };
-        let (mut store, writer) = Store::open(&file, vec![route], clock.clone()).await.unwrap();
-        let writer = std::thread::spawn(|| writer.run());
-        let jitter = Jitter::from_fn(|| rand::Rng::random(&mut rand::rng()));
-        let (target, _) = Target::new(settings, store.outboxes.remove(0), clock, jitter).unwrap();
-        let (mut dispatcher, stop) = (JoinSet::new(), CancellationToken::new());
-        dispatcher.spawn(target.run(stop.clone(), CancellationToken::new()));
-        Self { store, writer, dispatcher, stop }
-    }
-
-    async fn stop(self) {
-        self.stop.cancel();
-        self.dispatcher.join_all().await;
-        self.store.close().await;
-        self.writer.join().unwrap();
-    }
-}
-
-fn settings(plan: &Plan, url: &str) -> Settings {
-    Settings {
-        name: "target".into(),
-        url: url.parse().unwrap(),
-        types: TypeFilter::new(vec!["*".parse().unwrap()]),
-        signing_key: None,
-        headers: http::HeaderMap::new(),
-        timeout: Duration::from_secs(10),
-        connect_timeout: Duration::from_secs(3),
-        ca_file: None,
-        client_identity: None,
-        concurrency: plan.concurrency,
-        ordering: plan.ordering,
-        rate_limit: plan.rate_limit,
-        retry: RetryPolicy {
-            backoff: Backoff::new(Duration::from_millis(1), Duration::from_millis(20)).unwrap(),
-            give_up_after: Duration::from_hours(1),
-            on_uncertain: OnUncertain::Retry,
-        },
-        dead_on: BTreeSet::new(),
-    }
-}
-
-fn event(n: usize, object: u8) -> Received {
-    let body = format!(
-        r#"{{"id":"evt_{}-{n}","object":"event","type":"commerce.order.updated","created":1734780000,
-           "data":{{"object":{{"object":"commerce_order","id":"{object}"}}}}}}"#,
-        1_734_780_000_000 + n
-    );
-    Received {
-        event: envelope::parse(body.into()).unwrap(),
-        source: Source::Stream,
-        origin: "commerce".into(),
-        environment: None,
-        received_at: Clock::system().now(),
-    }
-}
-
 fn act(failure: Failure) -> Act {
     match failure {
         Failure::Status(status) => {
@@ -175,33 +91,33 @@ fn is_poisoned(seen: &Seen) -> bool {
 }
 
 async fn play(plan: Plan) {
-    // An error says that another test has installed it.
-    let _ = rustls::crypto::ring::default_provider().install_default();
     let events: Vec<_> = plan
         .steps
         .iter()
         .flat_map(|step| if let Step::Record(all) = step { &all[..] } else { &[] })
         .collect();
-    let all: Vec<_> = events.iter().enumerate().map(|(n, (object, _))| event(n, *object)).collect();
+    let all: Vec<_> =
+        events.iter().enumerate().map(|(n, (object, _))| event(n, usize::from(*object))).collect();
     let ids = all.iter().map(|event| event.event.id.to_string());
     let failures: Failures = ids.zip(&events).map(|(id, (_, failures))| (id, failures.clone())).collect();
     let patient = events.iter().filter(|(object, _)| *object != POISONED).count();
 
     let (listener, url) = listen().await;
-    let settings = settings(&plan, &url);
+    let settings =
+        Settings { rate_limit: plan.rate_limit, ..settings(&url, plan.ordering, plan.concurrency) };
     let target = RawTarget::on(listener, url, Duration::from_millis(plan.delay_ms), {
         let failures = failures.clone();
         move |seen| if is_poisoned(seen) { act(Failure::Status(500)) } else { react(&failures, seen) }
     });
     let folder = TempDir::new().unwrap();
-    let mut bridge = Bridge::start(&folder, &settings).await;
+    let mut engine = Engine::start(&folder, &settings).await;
     let (mut coming, mut recorded) = (all.into_iter(), 0);
     for step in &plan.steps {
         match step {
             Step::Record(some) => {
                 let events: Vec<_> = coming.by_ref().take(some.len()).collect();
                 recorded += events.len();
-                bridge.store.inbox.record(Batch { events, cursor: None }).await.unwrap();
+                engine.record(events).await;
             }
             Step::Progress => {
                 let before = target.record();
@@ -213,8 +129,8 @@ async fn play(plan: Plan) {
                 target.until("progress", moved).await;
             }
             Step::Restart => {
-                bridge.stop().await;
-                bridge = Bridge::start(&folder, &settings).await;
+                engine.stop().await;
+                engine = Engine::start(&folder, &settings).await;
             }
         }
     }
@@ -222,7 +138,7 @@ async fn play(plan: Plan) {
     target.until("everything that can go on", |record| delivered(record) == patient).await;
     target.heal();
     target.until("everything", |record| record.unique() == events.len()).await;
-    bridge.stop().await;
+    engine.stop().await;
     judge(&plan, &failures, &target.record());
 }
 

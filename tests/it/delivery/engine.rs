@@ -1,0 +1,104 @@
+//! A delivery engine without the bridge around it: a real store, one dispatcher.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use pepay_bridge::delivery::{Settings, Target};
+use pepay_bridge::domain::backoff::{Backoff, Jitter};
+use pepay_bridge::domain::clock::Clock;
+use pepay_bridge::domain::delivery::{OnUncertain, Ordering, RetryPolicy};
+use pepay_bridge::domain::event::{Received, Source};
+use pepay_bridge::domain::filter::TypeFilter;
+use pepay_bridge::pepay::envelope;
+use pepay_bridge::store::inbox::Batch;
+use pepay_bridge::store::{self, Durability, Route, Store};
+use tempfile::TempDir;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// The engine.
+pub struct Engine {
+    store: Store,
+    writer: JoinHandle<()>,
+    dispatcher: JoinSet<()>,
+    stop: CancellationToken,
+}
+
+impl Engine {
+    /// Starts it on the database in `folder`.
+    pub async fn start(folder: &TempDir, settings: &Settings) -> Self {
+        // An error says that another test has installed it.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let clock = Clock::system();
+        let (types, ordering) = (settings.types.clone(), settings.ordering);
+        let route = Route { target: Arc::clone(&settings.name), types, ordering };
+        let file = store::Settings {
+            path: folder.path().join("model.db"),
+            durability: Durability::Normal,
+            payload_retention: Duration::from_hours(24),
+            dedupe_retention: Duration::from_hours(48),
+        };
+        let (mut store, writer) = Store::open(&file, vec![route], clock.clone()).await.unwrap();
+        let writer = std::thread::spawn(|| writer.run());
+        let jitter = Jitter::from_fn(|| rand::Rng::random(&mut rand::rng()));
+        let (target, _) = Target::new(settings, store.outboxes.remove(0), clock, jitter).unwrap();
+        let (mut dispatcher, stop) = (JoinSet::new(), CancellationToken::new());
+        dispatcher.spawn(target.run(stop.clone(), CancellationToken::new()));
+        Self { store, writer, dispatcher, stop }
+    }
+
+    /// Stores `events`, all at once.
+    pub async fn record(&self, events: Vec<Received>) {
+        self.store.inbox.record(Batch { events, cursor: None }).await.unwrap();
+    }
+
+    /// Stops it as a bridge is stopped.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        self.dispatcher.join_all().await;
+        self.store.close().await;
+        self.writer.join().unwrap();
+    }
+}
+
+/// A target at `url` that is tried again soon, and for ever.
+pub fn settings(url: &str, ordering: Ordering, concurrency: usize) -> Settings {
+    Settings {
+        name: "target".into(),
+        url: url.parse().unwrap(),
+        types: TypeFilter::new(vec!["*".parse().unwrap()]),
+        signing_key: None,
+        headers: http::HeaderMap::new(),
+        timeout: Duration::from_secs(10),
+        connect_timeout: Duration::from_secs(3),
+        ca_file: None,
+        client_identity: None,
+        concurrency,
+        ordering,
+        rate_limit: None,
+        retry: RetryPolicy {
+            backoff: Backoff::new(Duration::from_millis(1), Duration::from_millis(20)).unwrap(),
+            give_up_after: Duration::from_hours(1),
+            on_uncertain: OnUncertain::Retry,
+        },
+        dead_on: BTreeSet::new(),
+    }
+}
+
+/// The `n`th event, about `object`; later ones were created later.
+pub fn event(n: usize, object: usize) -> Received {
+    let body = format!(
+        r#"{{"id":"evt_{}-{n}","object":"event","type":"commerce.order.updated","created":1734780000,
+           "data":{{"object":{{"object":"commerce_order","id":"{object}"}}}}}}"#,
+        1_734_780_000_000 + n
+    );
+    Received {
+        event: envelope::parse(body.into()).unwrap(),
+        source: Source::Stream,
+        origin: "commerce".into(),
+        environment: None,
+        received_at: Clock::system().now(),
+    }
+}
