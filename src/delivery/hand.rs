@@ -8,10 +8,15 @@ use crate::store::outbox::Job;
 /// Deliveries waiting in memory, at most. The others wait in the store.
 const CAPACITY: usize = 256;
 
+/// Bytes of their bodies beyond which no more are taken.
+const CAPACITY_BYTES: usize = 8 << 20;
+
 /// What one dispatcher has taken and not yet finished.
 #[derive(Debug, Default)]
 pub(super) struct Hand {
     waiting: VecDeque<Job>,
+    /// Bytes of the bodies of those that wait.
+    bytes: usize,
     /// The sequences of those that wait, are on the wire, or are being settled.
     known: HashSet<i64>,
 }
@@ -20,13 +25,16 @@ impl Hand {
     /// Takes `job` unless it is in hand already.
     pub(super) fn take(&mut self, job: Job) {
         if self.known.insert(job.sequence) {
+            self.bytes += job.event.event.body.len();
             self.waiting.push_back(job);
         }
     }
 
     /// The next to be sent. It stays known until it is [finished](Self::finish).
     pub(super) fn next(&mut self) -> Option<Job> {
-        self.waiting.pop_front()
+        let job = self.waiting.pop_front()?;
+        self.bytes -= job.event.event.body.len();
+        Some(job)
     }
 
     /// Lets go of a delivery whose outcome is written, or that was not sent.
@@ -41,12 +49,13 @@ impl Hand {
 
     /// Whether there is room for another.
     pub(super) fn has_room(&self) -> bool {
-        self.waiting.len() < CAPACITY
+        self.waiting.len() < CAPACITY && self.bytes < CAPACITY_BYTES
     }
 
     /// How many to ask the store for; zero while the queue is more than half full.
     pub(super) fn appetite(&self) -> usize {
-        if self.waiting.len() > CAPACITY / 2 { 0 } else { CAPACITY - self.waiting.len() }
+        let more_than_half_full = self.waiting.len() > CAPACITY / 2 || self.bytes > CAPACITY_BYTES / 2;
+        if more_than_half_full { 0 } else { CAPACITY - self.waiting.len() }
     }
 
     /// Everything in hand.

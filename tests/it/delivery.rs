@@ -7,6 +7,7 @@ mod breaker;
 mod broken;
 mod engine;
 mod model;
+mod outcomes;
 mod pace;
 mod queue;
 mod retries;
