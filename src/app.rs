@@ -14,7 +14,7 @@ use crate::config::Settings;
 use crate::delivery::{self, Target};
 use crate::domain::backoff::Jitter;
 use crate::domain::clock::Clock;
-use crate::lifecycle::{self, Ended, Stop, Tasks};
+use crate::lifecycle::{Ended, Signals, Stop, Tasks};
 use crate::pepay::rest;
 use crate::source::stream::Stream;
 use crate::source::webhook;
@@ -69,11 +69,11 @@ pub enum Error {
 /// # Errors
 /// [`Error`] if it cannot start, or ends without being asked to.
 pub async fn run(settings: Settings) -> Result<(), Error> {
-    let stop = Stop::default();
-    let app = App::start(settings, Clock::system(), random(), stop.clone()).await?;
+    let (signals, stop) = (Signals::listen()?, Stop::default());
+    let run = async { App::start(settings, Clock::system(), random(), stop.clone()).await?.run().await };
     tokio::select! {
-        ended = app.run() => ended,
-        Err(error) = lifecycle::obey_signals(stop) => Err(error.into()),
+        ended = run => ended,
+        never = signals.obey(stop.clone()) => match never {},
     }
 }
 
