@@ -23,6 +23,7 @@ use crate::domain::status::{Circuit, TargetStatus};
 use crate::store::outbox::Outbox;
 
 mod attempt;
+mod body;
 mod breaker;
 mod client;
 mod dispatch;
@@ -50,7 +51,7 @@ pub struct Settings {
     pub signing_key: Option<sign::SigningKey>,
     /// Sent with every request; marked sensitive.
     pub headers: HeaderMap,
-    /// From the first byte sent to the last byte of the answer that is read.
+    /// From the wish to connect to the head of the answer.
     pub timeout: Duration,
     /// For the connection alone.
     pub connect_timeout: Duration,

@@ -11,7 +11,7 @@ use super::client::{Report, TargetClient};
 use crate::domain::backoff::Jitter;
 use crate::domain::clock::{Clock, UnixMillis};
 use crate::domain::delivery::{Attempt, Next, OnUncertain, RetryPolicy};
-use crate::store::outbox::{Begun, Job, Ledger, RecordError, Settlement};
+use crate::store::outbox::{Begun, CutOff, Job, Ledger, RecordError, Settlement};
 use crate::telemetry::names;
 
 /// Waits between tries to write an outcome: it has to be written, and the store
@@ -79,6 +79,8 @@ impl Context {
     /// could not be recorded first.
     pub(super) async fn attempt(&self, job: Job) -> Result<Ended, (Job, RecordError)> {
         let (number, started_at) = (job.attempts + 1, self.clock.now());
+        let event_id = job.event.event.id.as_str();
+        tracing::debug!(event_id, target = &*self.target, attempt = number, "sending");
         let begun = Begun { sequence: job.sequence, number, at: started_at };
         let report = match self.retry.on_uncertain {
             OnUncertain::Hold => match self.ledger.begin(begun).await {
@@ -136,11 +138,7 @@ impl Context {
         let mut failures = 0;
         loop {
             match self.ledger.recover(self.retry.on_uncertain).await {
-                Ok(0) => return,
-                Ok(deliveries) => {
-                    tracing::warn!(target = %self.target, deliveries, "attempts were cut off by the end of the last process");
-                    return;
-                }
+                Ok(attempts) => return attempts.iter().for_each(|attempt| self.report_cut_off(attempt)),
                 Err(error) => {
                     failures += 1;
                     tracing::error!(target = %self.target, %error, "attempts that were cut off cannot be looked up, trying again");
@@ -155,6 +153,30 @@ impl Context {
         tokio::time::sleep(ceiling.mul_f64(self.jitter.next())).await;
     }
 
+    fn report_cut_off(&self, attempt: &CutOff) {
+        let (event_id, target, attempt) = (&*attempt.event_id, &*self.target, attempt.number);
+        match self.retry.on_uncertain {
+            OnUncertain::Retry => {
+                self.meters.retried.increment(1);
+                tracing::warn!(
+                    event_id,
+                    target,
+                    attempt,
+                    "cut off by the end of the last process, will retry"
+                );
+            }
+            OnUncertain::Hold => {
+                self.meters.held.increment(1);
+                tracing::warn!(
+                    event_id,
+                    target,
+                    attempt,
+                    "cut off by the end of the last process, held: its outcome is unknown"
+                );
+            }
+        }
+    }
+
     fn report(&self, ended: &Ended) {
         let Ended { job, report, settlement } = ended;
         let event_id = job.event.event.id.as_str();
@@ -166,7 +188,12 @@ impl Context {
             Next::Delivered => {
                 self.meters.delivered.increment(1);
                 self.meters.end_to_end.record(self.clock.now().since(job.event.received_at));
-                tracing::debug!(event_id, target, attempt, status, duration_ms, "delivered");
+                // Each of thousands a second; one that was in the log before is news.
+                if attempt == 1 {
+                    tracing::debug!(event_id, target, attempt, status, duration_ms, "delivered");
+                } else {
+                    tracing::info!(event_id, target, attempt, status, duration_ms, "delivered");
+                }
             }
             Next::Retrying { due_at } => {
                 self.meters.retried.increment(1);

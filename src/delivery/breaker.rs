@@ -23,6 +23,15 @@ pub(super) enum Health {
     Down,
 }
 
+/// What a request was let through as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    /// One of many.
+    Regular,
+    /// The one that tries whether the target is back.
+    Probe,
+}
+
 /// A target's breaker.
 #[derive(Debug)]
 pub(super) struct Breaker {
@@ -60,31 +69,42 @@ impl Breaker {
 
     /// Whether a request may go out at `now`. Whoever sends one says so by
     /// [`sent`](Self::sent).
-    pub(super) const fn ask(&self, now: UnixMillis) -> Permit {
+    pub(super) fn ask(&self, now: UnixMillis) -> Permit {
         match self.state {
-            State::Open { until, .. } if now.0 < until.0 => Permit::NotBefore(until),
+            // Further away than any interval: the clock was set back.
+            State::Open { until, .. } if until > now.plus(self.backoff.max()) => Permit::Yes,
+            State::Open { until, .. } if now < until => Permit::NotBefore(until),
             State::Closed | State::Open { .. } => Permit::Yes,
             State::Probing { .. } => Permit::AfterProbe,
         }
     }
 
-    /// Takes note that a request has gone out: while open, the probe.
-    pub(super) const fn sent(&mut self) {
+    /// Takes note that a request has gone out, and answers as what.
+    pub(super) const fn sent(&mut self) -> Role {
         if let State::Open { probes, .. } = self.state {
             self.state = State::Probing { probes: probes + 1 };
+            Role::Probe
+        } else {
+            Role::Regular
         }
     }
 
-    /// Takes note that a request said to have gone out has not, so that a probe is due still.
-    pub(super) const fn unsent(&mut self, now: UnixMillis) {
-        if let State::Probing { probes } = self.state {
+    /// Takes note that a request said to have gone out has not: a probe is due still.
+    pub(super) fn unsent(&mut self, role: Role, now: UnixMillis) {
+        if let (Role::Probe, State::Probing { probes }) = (role, &self.state) {
             self.state = State::Open { until: now, probes: probes.saturating_sub(1) };
         }
     }
 
     /// Takes note of an attempt's end; `jitter` is a random number in `0.0..1.0`.
     /// Answers the circuit if it changed.
-    pub(super) fn note(&mut self, health: Health, now: UnixMillis, jitter: f64) -> Option<Circuit> {
+    pub(super) fn note(
+        &mut self,
+        role: Role,
+        health: Health,
+        now: UnixMillis,
+        jitter: f64,
+    ) -> Option<Circuit> {
         let before = self.circuit();
         match health {
             Health::Up => {
@@ -93,11 +113,11 @@ impl Breaker {
             }
             Health::Down => {
                 self.failures = self.failures.saturating_add(1);
-                match self.state {
-                    State::Closed if self.failures >= THRESHOLD => self.open(0, now, jitter),
-                    State::Probing { probes } => self.open(probes, now, jitter),
+                match (&self.state, role) {
+                    (State::Closed, _) if self.failures >= THRESHOLD => self.open(0, now, jitter),
+                    (State::Probing { probes }, Role::Probe) => self.open(*probes, now, jitter),
                     // Requests that were out when it opened say nothing new.
-                    State::Closed | State::Open { .. } => {}
+                    (State::Closed | State::Open { .. } | State::Probing { .. }, _) => {}
                 }
             }
         }
@@ -134,9 +154,9 @@ mod tests {
     fn open_breaker() -> Breaker {
         let mut breaker = breaker();
         for _ in 1..THRESHOLD {
-            assert_eq!(breaker.note(Health::Down, NOW, 1.0), None);
+            assert_eq!(breaker.note(Role::Regular, Health::Down, NOW, 1.0), None);
         }
-        assert_eq!(breaker.note(Health::Down, NOW, 1.0), Some(Circuit::Open));
+        assert_eq!(breaker.note(Role::Regular, Health::Down, NOW, 1.0), Some(Circuit::Open));
         breaker
     }
 
@@ -145,9 +165,9 @@ mod tests {
         let mut breaker = breaker();
         for _ in 0..20 {
             for _ in 1..THRESHOLD {
-                breaker.note(Health::Down, NOW, 0.5);
+                breaker.note(Role::Regular, Health::Down, NOW, 0.5);
             }
-            breaker.note(Health::Up, NOW, 0.5);
+            breaker.note(Role::Regular, Health::Up, NOW, 0.5);
         }
         assert_eq!(breaker.ask(NOW), Permit::Yes);
         assert_eq!(open_breaker().ask(NOW), Permit::NotBefore(NOW.plus(Duration::from_secs(1))));
@@ -162,9 +182,9 @@ mod tests {
             intervals.push(until.since(now).as_secs());
             now = until;
             assert_eq!(breaker.ask(now), Permit::Yes);
-            breaker.sent();
+            assert_eq!(breaker.sent(), Role::Probe);
             assert_eq!(breaker.ask(now), Permit::AfterProbe);
-            breaker.note(Health::Down, now, 1.0);
+            breaker.note(Role::Probe, Health::Down, now, 1.0);
         }
         assert_eq!(intervals, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
     }
@@ -172,17 +192,30 @@ mod tests {
     #[test]
     fn a_probe_that_never_left_is_still_due() {
         let (mut breaker, later) = (open_breaker(), NOW.plus(Duration::from_secs(1)));
-        breaker.sent();
-        breaker.unsent(later);
+        let role = breaker.sent();
+        breaker.unsent(role, later);
         assert_eq!(breaker.ask(later), Permit::Yes);
     }
 
     #[test]
     fn the_first_success_closes_it() {
         let mut breaker = open_breaker();
-        breaker.sent();
-        assert_eq!(breaker.note(Health::Up, NOW, 0.5), Some(Circuit::Closed));
+        let role = breaker.sent();
+        assert_eq!(breaker.note(role, Health::Up, NOW, 0.5), Some(Circuit::Closed));
         assert_eq!(breaker.ask(NOW), Permit::Yes);
-        assert_eq!(breaker.note(Health::Down, NOW, 0.5), None);
+        assert_eq!(breaker.note(Role::Regular, Health::Down, NOW, 0.5), None);
+    }
+
+    #[test]
+    fn the_failure_of_a_request_from_before_is_not_that_of_the_probe() {
+        let mut breaker = open_breaker();
+        breaker.sent();
+        assert_eq!(breaker.note(Role::Regular, Health::Down, NOW, 0.5), None);
+        assert_eq!(breaker.ask(NOW), Permit::AfterProbe);
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_does_not_put_off_the_next_probe() {
+        assert_eq!(open_breaker().ask(UnixMillis(NOW.0 - 3_600_000)), Permit::Yes);
     }
 }

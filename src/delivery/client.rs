@@ -10,6 +10,7 @@ use reqwest::redirect::Policy;
 use reqwest::{Certificate, Client, Identity, Response};
 
 use super::Settings;
+use super::body::{Body, Departure};
 use super::breaker::Health;
 use crate::domain::clock::{Clock, UnixMillis};
 use crate::domain::delivery::Verdict;
@@ -72,7 +73,23 @@ pub(super) struct Report {
     pub(super) error: Option<String>,
     /// The first bytes of a failed answer.
     pub(super) answer: Vec<u8>,
+    /// What is left to read of an acknowledgement.
+    pub(super) rest: Option<Rest>,
     pub(super) duration: Duration,
+}
+
+/// The unread rest of an answer. An acknowledgement is recorded before its rest
+/// is read: a target that is slow with it must not widen the window in which a
+/// crash makes its 2xx unknown.
+#[derive(Debug)]
+pub(super) struct Rest(Response);
+
+impl Rest {
+    /// Reads it within bounds, so that the connection can be used again.
+    pub(super) async fn read(mut self) {
+        // Without its end in time the connection is closed.
+        let _ = tokio::time::timeout(DRAIN_TIME, drain(&mut self.0, None)).await;
+    }
 }
 
 impl TargetClient {
@@ -121,29 +138,24 @@ impl TargetClient {
     /// Makes attempt `number` of `job`. Always ends, at the latest after the
     /// target's timeout and the time given to the rest of an answer.
     pub(super) async fn send(&self, job: &Job, number: u32) -> Report {
-        let started = Instant::now();
+        let (started, departure) = (Instant::now(), Departure::default());
         let request = self
             .client
             .post(self.settings.url.clone())
             .headers(self.headers(job, number, self.clock.now()))
-            .body(job.event.event.body.clone())
+            .body(reqwest::Body::wrap(Body::new(job.event.event.body.clone(), departure.clone())))
             .send();
         let outcome = tokio::time::timeout(self.settings.timeout, request).await;
         let duration = started.elapsed();
+        let left = departure.has_begun();
         match outcome {
             Ok(Ok(response)) => self.judge(response, duration).await,
-            Ok(Err(error)) => unanswered(&error, duration),
-            Err(_) => Report {
-                verdict: Verdict::Uncertain,
-                health: Health::Down,
-                status: None,
-                error: Some(format!(
-                    "no answer within {}",
-                    humantime::format_duration(self.settings.timeout)
-                )),
-                answer: Vec::new(),
-                duration,
-            },
+            Ok(Err(error)) => unanswered(left, cause(&error, left), duration),
+            Err(_) => {
+                let limit = humantime::format_duration(self.settings.timeout);
+                let what = if left { "no answer" } else { "no connection" };
+                unanswered(left, format!("{what} within {limit}"), duration)
+            }
         }
     }
 
@@ -185,11 +197,17 @@ impl TargetClient {
         let status = response.status();
         let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
         let retry_after = retry_after.and_then(|value| retry_after::parse(value, self.clock.now()));
-        let kept = if status.is_success() { 0 } else { KEPT };
-        let answer = tokio::time::timeout(DRAIN_TIME, drain(&mut response, kept)).await.unwrap_or_default();
         let (verdict, health) = classify(status, retry_after, self.settings.dead_on.contains(&status));
-        let error = (verdict != Verdict::Acknowledged).then(|| format!("answered {status}"));
-        Report { verdict, health, status: Some(status), error, answer, duration }
+        if verdict == Verdict::Acknowledged {
+            let rest = (response.content_length() != Some(0)).then_some(Rest(response));
+            let (error, answer) = (None, Vec::new());
+            return Report { verdict, health, status: Some(status), error, answer, rest, duration };
+        }
+        let mut answer = Vec::new();
+        // What was read in time is kept.
+        let _ = tokio::time::timeout(DRAIN_TIME, drain(&mut response, Some(&mut answer))).await;
+        let error = Some(format!("answered {status}"));
+        Report { verdict, health, status: Some(status), error, answer, rest: None, duration }
     }
 }
 
@@ -210,30 +228,35 @@ fn classify(status: StatusCode, retry_after: Option<Duration>, dead: bool) -> (V
     (verdict, if troubled { Health::Down } else { Health::Up })
 }
 
-/// What a request without an answer means: one that never left was certainly
-/// not taken, of any other nobody knows.
-fn unanswered(error: &reqwest::Error, duration: Duration) -> Report {
-    let verdict = if error.is_connect() { Verdict::Unreached } else { Verdict::Uncertain };
-    // The innermost cause says it best; the outer ones repeat the URL.
+/// What a request without an answer means: an event that never left was
+/// certainly not taken, of any other nobody knows.
+const fn unanswered(left: bool, error: String, duration: Duration) -> Report {
+    let verdict = if left { Verdict::Uncertain } else { Verdict::Unreached };
+    let answer = Vec::new();
+    Report { verdict, health: Health::Down, status: None, error: Some(error), answer, rest: None, duration }
+}
+
+/// Why there was no answer. The innermost cause says it best; the outer ones repeat the URL.
+fn cause(error: &reqwest::Error, left: bool) -> String {
     let mut cause = error.source();
     while let Some(deeper) = cause.and_then(std::error::Error::source) {
         cause = Some(deeper);
     }
-    let what = if error.is_connect() { "cannot connect" } else { "the connection broke" };
-    let error = cause.map_or_else(|| what.to_owned(), |cause| format!("{what}: {cause}"));
-    Report { verdict, health: Health::Down, status: None, error: Some(error), answer: Vec::new(), duration }
+    let what = if left { "the connection broke" } else { "cannot connect" };
+    cause.map_or_else(|| what.to_owned(), |cause| format!("{what}: {cause}"))
 }
 
-/// Reads the answer to its end or to [`DRAINED`], keeping the first `keep` bytes.
-async fn drain(response: &mut Response, keep: usize) -> Vec<u8> {
-    let (mut kept, mut read) = (Vec::new(), 0);
+/// Reads the answer to its end or to [`DRAINED`]; its first bytes go to `kept`.
+async fn drain(response: &mut Response, mut kept: Option<&mut Vec<u8>>) {
+    let mut read = 0;
     // An error ends the answer like its end does; the connection is closed then.
     while let Ok(Some(chunk)) = response.chunk().await {
-        kept.extend(chunk.iter().take(keep - kept.len()));
+        if let Some(kept) = &mut kept {
+            kept.extend(chunk.iter().take(KEPT - kept.len()));
+        }
         read += chunk.len();
         if read >= DRAINED {
             break;
         }
     }
-    kept
 }

@@ -11,7 +11,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::attempt::{Context, Ended, due_again};
-use super::breaker::{Breaker, Permit};
+use super::breaker::{Breaker, Permit, Role};
 use super::hand::Hand;
 use super::pace::Pace;
 use crate::domain::clock::UnixMillis;
@@ -28,6 +28,7 @@ const STORE_TROUBLE: Duration = Duration::from_secs(1);
 /// Outcomes waiting to be written, at most. A store that cannot write stops the sending.
 const UNSETTLED: usize = 1024;
 
+type Attempted = Result<Ended, (Job, RecordError)>;
 type SearchResult = Result<Due, RecordError>;
 type SearchUnderWay = Pin<Box<dyn Future<Output = SearchResult> + Send>>;
 
@@ -47,7 +48,9 @@ pub(super) struct Dispatcher {
 #[derive(Debug, Default)]
 pub(super) struct Work {
     hand: Hand,
-    on_the_wire: JoinSet<Result<Ended, (Job, RecordError)>>,
+    on_the_wire: JoinSet<(Role, Attempted)>,
+    /// Acknowledgements whose rest is read. They count as on the wire, and nobody waits for them.
+    reading: JoinSet<()>,
     settling: JoinSet<Ended>,
     /// When to look into the store next.
     look_at: Option<UnixMillis>,
@@ -72,8 +75,9 @@ impl Dispatcher {
             let wake = self.sleep(start_at, search.is_some());
             tokio::select! {
                 // What is found is compared with what was known when the search
-                // began, so arrivals wait until it is back.
-                arrival = self.arrivals.next(), if running && search.is_none() && self.work.hand.has_room() => {
+                // began, so arrivals wait until it is back. They wait for one that is
+                // due as well: what is in the store has waited for longer.
+                arrival = self.arrivals.next(), if running && self.takes_arrivals(search.is_some()) => {
                     match arrival {
                         Arrival::Job(job) => self.work.hand.take(job),
                         Arrival::Overflow => self.look_at(self.context.clock.now()),
@@ -86,7 +90,11 @@ impl Dispatcher {
                         self.take_found(found);
                     }
                 }
-                Some(ended) = self.work.on_the_wire.join_next() => self.take_ended(joined(ended)),
+                Some(ended) = self.work.on_the_wire.join_next() => {
+                    let (role, ended) = joined(ended);
+                    self.take_ended(role, ended);
+                }
+                Some(read) = self.work.reading.join_next() => joined(read),
                 Some(settled) = self.work.settling.join_next() => self.take_settled(&joined(settled)),
                 () = tokio::time::sleep(wake), if running => {}
                 () = stop.cancelled(), if running => {}
@@ -99,10 +107,19 @@ impl Dispatcher {
         self.work.on_the_wire.is_empty() && self.work.settling.is_empty()
     }
 
+    fn takes_arrivals(&self, searching: bool) -> bool {
+        !searching && !self.is_search_due(self.context.clock.now()) && self.work.hand.has_room()
+    }
+
+    fn is_search_due(&self, now: UnixMillis) -> bool {
+        // Further away than the slow poll only if the clock was set back.
+        self.work.look_at.is_some_and(|at| at <= now || at > now.plus(SLOW_POLL))
+    }
+
     /// Sends what may be sent. Answers when to try again, if that is a matter of time.
     fn start(&mut self) -> Option<UnixMillis> {
         let now = self.context.clock.now();
-        while self.work.on_the_wire.len() < self.concurrency
+        while self.work.on_the_wire.len() + self.work.reading.len() < self.concurrency
             && self.work.settling.len() < UNSETTLED
             && !self.work.hand.is_empty()
         {
@@ -121,9 +138,8 @@ impl Dispatcher {
                 self.look_at(now);
                 continue;
             }
-            self.breaker.sent();
-            let context = Arc::clone(&self.context);
-            self.work.on_the_wire.spawn(async move { context.attempt(job).await });
+            let (role, context) = (self.breaker.sent(), Arc::clone(&self.context));
+            self.work.on_the_wire.spawn(async move { (role, context.attempt(job).await) });
             self.show_in_flight();
         }
         None
@@ -132,7 +148,7 @@ impl Dispatcher {
     /// A search of the store, if it is time for one and there is room for what it finds.
     fn search(&mut self) -> Option<SearchUnderWay> {
         let (now, limit) = (self.context.clock.now(), self.work.hand.appetite());
-        if limit == 0 || self.work.look_at.is_none_or(|at| now < at) {
+        if limit == 0 || !self.is_search_due(now) {
             return None;
         }
         self.work.look_at = None;
@@ -150,8 +166,12 @@ impl Dispatcher {
                 }
                 // What was both found and handed over is known by now, and so
                 // passed over, as long as what is found was not finished meanwhile.
+                // Behind what is still to be found the others would jump the queue:
+                // they are found in their turn.
                 while let Some(job) = self.arrivals.take_ready() {
-                    self.work.hand.take(job);
+                    if !due.more {
+                        self.work.hand.take(job);
+                    }
                 }
                 self.look_at(if due.more { now } else { now.plus(SLOW_POLL) });
                 if let Some(at) = due.next_due {
@@ -165,19 +185,22 @@ impl Dispatcher {
         }
     }
 
-    fn take_ended(&mut self, ended: Result<Ended, (Job, RecordError)>) {
+    fn take_ended(&mut self, role: Role, ended: Attempted) {
         let now = self.context.clock.now();
         self.show_in_flight();
         match ended {
-            Ok(ended) => {
-                self.note(&ended, now);
+            Ok(mut ended) => {
+                self.note(role, &ended, now);
+                if let Some(rest) = ended.report.rest.take() {
+                    self.work.reading.spawn(rest.read());
+                }
                 let context = Arc::clone(&self.context);
                 self.work.settling.spawn(async move { context.settle(ended).await });
             }
             Err((job, error)) => {
                 let event_id = job.event.event.id.as_str();
                 tracing::error!(target = %self.context.target, event_id, %error, "an attempt could not be recorded and was not made");
-                self.breaker.unsent(now);
+                self.breaker.unsent(role, now);
                 self.context.ledger.not_started(&job);
                 self.work.hand.finish(job.sequence);
                 self.look_at(now.plus(STORE_TROUBLE));
@@ -193,9 +216,9 @@ impl Dispatcher {
     }
 
     /// Draws the conclusions about the target as a whole.
-    fn note(&mut self, ended: &Ended, now: UnixMillis) {
+    fn note(&mut self, role: Role, ended: &Ended, now: UnixMillis) {
         let target = &*self.context.target;
-        let changed = self.breaker.note(ended.report.health, now, self.context.jitter.next());
+        let changed = self.breaker.note(role, ended.report.health, now, self.context.jitter.next());
         match changed {
             Some(Circuit::Open) => tracing::warn!(target, "target is down: deliveries wait, probes go on"),
             Some(Circuit::Closed) => tracing::info!(target, "target is up"),

@@ -23,6 +23,8 @@ impl Pace {
     /// Asks to send one request at `now`; otherwise says from when on it may leave.
     pub(super) fn ask(&mut self, now: UnixMillis) -> Result<(), UnixMillis> {
         let micros = now.0.saturating_mul(1000);
+        // Further away than the interval only if the clock was set back.
+        self.next = self.next.min(micros.saturating_add(self.interval));
         if micros < self.next {
             // Rounded up: woken a moment late rather than to ask again.
             return Err(UnixMillis(self.next.saturating_add(999) / 1000));
@@ -58,5 +60,12 @@ mod tests {
         let later = UnixMillis(9_000_000);
         assert_eq!(pace.ask(later), Ok(()));
         assert!(pace.ask(later).is_err());
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_stops_the_traffic_for_one_interval_at_most() {
+        let mut pace = Pace::new(1.0);
+        assert_eq!(pace.ask(UnixMillis(9_000_000)), Ok(()));
+        assert_eq!(pace.ask(UnixMillis(1_000_000)), Err(UnixMillis(1_001_000)));
     }
 }

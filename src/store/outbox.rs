@@ -79,6 +79,15 @@ pub struct Begun {
     pub at: UnixMillis,
 }
 
+/// An attempt that was on the wire when the process ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CutOff {
+    /// The id of its event.
+    pub event_id: String,
+    /// Its number, from 1.
+    pub number: u32,
+}
+
 /// A delivery whose turn it is.
 #[derive(Clone, Debug)]
 pub struct Job {
@@ -188,11 +197,11 @@ impl Ledger {
     }
 
     /// Decides, at start, what becomes of attempts that were on the wire when
-    /// the process ended. Answers how many there were.
+    /// the process ended. Answers which they were.
     ///
     /// # Errors
     /// [`RecordError`] if nothing was written; the same may be tried again.
-    pub async fn recover(&self, on_uncertain: OnUncertain) -> Result<u64, RecordError> {
+    pub async fn recover(&self, on_uncertain: OnUncertain) -> Result<Vec<CutOff>, RecordError> {
         self.ask(|target, reply| Command::Recover { target, on_uncertain, reply }).await
     }
 

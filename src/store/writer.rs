@@ -20,7 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::inbox::{Batch, RecordError, Recorded};
 use super::lock::Lock;
-use super::outbox::{Begun, Due, Handoff, Job, Search, Settlement, TargetId};
+use super::outbox::{Begun, CutOff, Due, Handoff, Job, Search, Settlement, TargetId};
 use super::schema::OpenError;
 use super::turns::Turns;
 use super::{Route, schema};
@@ -48,7 +48,7 @@ pub(super) enum Command {
     /// Store that an attempt is about to go out.
     Begin { target: TargetId, attempt: Begun, reply: Reply<()> },
     /// Decide what becomes of the attempts that a stopped process left on the wire.
-    Recover { target: TargetId, on_uncertain: OnUncertain, reply: Reply<u64> },
+    Recover { target: TargetId, on_uncertain: OnUncertain, reply: Reply<Vec<CutOff>> },
     /// Find deliveries that are due. Asked of the writer, because whatever it
     /// finds has then been offered to the dispatcher before it answers.
     Due { target: TargetId, search: Search, reply: Reply<Due> },
@@ -71,7 +71,7 @@ pub(super) struct Outlet {
 enum Written {
     Events(Vec<record::Written>),
     Settled { released: Option<Job> },
-    Recovered(u64),
+    Recovered(Vec<CutOff>),
     Due(Due),
     Done,
 }
@@ -263,8 +263,8 @@ impl Writer {
                         outlet.handoff.offer(job);
                     }
                 }
-                (Command::Recover { reply, .. }, Written::Recovered(deliveries)) => {
-                    let _ = reply.send(Ok(deliveries));
+                (Command::Recover { reply, .. }, Written::Recovered(attempts)) => {
+                    let _ = reply.send(Ok(attempts));
                 }
                 (Command::Due { reply, .. }, Written::Due(due)) => {
                     let _ = reply.send(Ok(due));

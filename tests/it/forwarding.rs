@@ -1,13 +1,12 @@
 //! From Pepay to the targets: each event once, as it was sent.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use http::StatusCode;
 use pepay_bridge::simulator::target::Reaction;
 
 use crate::support::soon;
-use crate::support::world::{SHORT, World, acknowledged, assert_each_once};
+use crate::support::world::{World, acknowledged, assert_each_once};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn three_hundred_events_over_both_sources_reach_each_matching_target_once_byte_for_byte() {
@@ -107,70 +106,4 @@ async fn what_is_undelivered_when_the_bridge_stops_goes_on_when_it_starts() {
     soon("all deliveries", target.until(|totals| totals.unique == 40)).await;
     assert!(bridge.stop().await.0.success());
     assert_each_once(&target, &ids);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn answers_that_are_not_worth_retrying_are_dead_at_once_and_others_after_give_up() {
-    let mut world = World::new(World::with_duplicates()).await;
-    let (picky, slow) = (world.target("picky").await, world.target("slow").await);
-    world.set("TARGETS__PICKY__DEAD_ON", "410,422");
-    world.set("TARGETS__SLOW__GIVE_UP_AFTER", "1s");
-    picky.fail_ratio(1.0, Reaction::Answer(StatusCode::GONE, None));
-    slow.fail_ratio(1.0, Reaction::Answer(StatusCode::FOUND, None));
-    let bridge = world.bridge().await;
-    world.simulator.play(1);
-    bridge
-        .until("a dead delivery of each", |status| {
-            status["targets"].as_array().unwrap().iter().all(|target| target["dead"] == 1)
-        })
-        .await;
-    assert_eq!(picky.totals().received, 1);
-    assert!(slow.totals().received > 1, "a redirect is retried, and not followed");
-    for target in ["picky", "slow"] {
-        let dead = format!("pepay_bridge_deliveries_total{{target=\"{target}\",outcome=\"dead\"}}");
-        assert!((bridge.metric(&dead).await - 1.0).abs() < f64::EPSILON, "{target}");
-    }
-    bridge.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn retry_after_is_respected() {
-    let mut world = World::new(World::with_duplicates()).await;
-    let target = world.target("orders").await;
-    target.next(1, Reaction::Answer(StatusCode::TOO_MANY_REQUESTS, Some("1".to_owned())));
-    let bridge = world.bridge().await;
-    let ids = world.simulator.play(1);
-    soon("the delivery", target.until(|totals| totals.unique == 1)).await;
-    let times: Vec<_> = target.deliveries().iter().map(|delivery| delivery.received_at).collect();
-    assert!(times[1].since(times[0]) >= Duration::from_secs(1));
-    bridge.stop().await;
-    assert_each_once(&target, &ids);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_attempt_without_answer_is_never_repeated_where_that_is_configured() {
-    let mut world = World::new(World::with_duplicates()).await;
-    let target = world.target("ledger").await;
-    world.set("TARGETS__LEDGER__ON_UNCERTAIN", "hold");
-    world.set("TARGETS__LEDGER__TIMEOUT", &format!("{}ms", SHORT.as_millis()));
-    target.next(1, Reaction::Hang);
-    target.next(1, Reaction::Reset);
-    let bridge = world.bridge().await;
-    let ids = world.simulator.play(60);
-    let status = bridge.until("two held deliveries", |status| status["targets"][0]["held"] == 2);
-    assert_eq!(status.await["targets"][0]["dead"], 0);
-    soon("the webhooks", world.simulator.webhooks_settled()).await;
-    bridge.stop().await;
-    let bridge = world.bridge().await;
-    let status = bridge.status().await;
-    assert_eq!(status["targets"][0]["held"], 2, "{status}");
-    bridge.stop().await;
-
-    let mut requests = target.deliveries();
-    let all = requests.len();
-    requests.sort_by(|a, b| a.id.cmp(&b.id));
-    requests.dedup_by(|a, b| a.id == b.id);
-    assert_eq!(requests.len(), all, "no request was repeated");
-    let held_back = ids.len() - all;
-    assert!(held_back < ids.len() / 2, "only what shares an object with a held delivery waits: {held_back}");
 }

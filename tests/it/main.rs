@@ -4,6 +4,7 @@
 mod architecture;
 mod config;
 mod crash;
+mod delivery;
 mod demo;
 mod forwarding;
 mod simulator;

@@ -1,6 +1,6 @@
 use std::collections::HashSet;
 
-use super::super::outbox::{Begun, Due, Search, Settlement};
+use super::super::outbox::{Begun, CutOff, Due, Search, Settlement};
 use super::*;
 use crate::domain::delivery::{Next, OnUncertain};
 
@@ -188,8 +188,9 @@ async fn an_attempt_cut_off_by_a_crash_is_held_or_repeated_as_configured() {
 
         let mut fixture = fixture.restart(per_object()).await;
         let (_, ledger) = fixture.outbox();
-        assert_eq!(ledger.recover(on_uncertain).await, Ok(1));
-        assert_eq!(ledger.recover(on_uncertain).await, Ok(0));
+        let cut_off = CutOff { event_id: "evt_1".to_owned(), number: 1 };
+        assert_eq!(ledger.recover(on_uncertain).await, Ok(vec![cut_off]));
+        assert_eq!(ledger.recover(on_uncertain).await, Ok(Vec::new()));
         let found = due(&ledger, NOW).await;
         assert_eq!(found.jobs.len(), due_again);
         assert!(found.jobs.iter().all(|job| job.attempts == 1 && id(job) == "evt_1"));

@@ -5,7 +5,7 @@ use rusqlite::{Connection, params};
 use super::turn;
 use crate::domain::clock::UnixMillis;
 use crate::domain::delivery::{Next, OnUncertain, State};
-use crate::store::outbox::{Begun, Job, Settlement, TargetId};
+use crate::store::outbox::{Begun, CutOff, Job, Settlement, TargetId};
 
 /// Attempts kept for a delivery, the newest ones.
 const ATTEMPTS_KEPT: u32 = 100;
@@ -101,13 +101,14 @@ pub(super) fn begin(connection: &Connection, target: TargetId, attempt: &Begun) 
 }
 
 /// Attempts found on the wire at start were cut off by the end of the process:
-/// nobody knows what came of them. Answers how many there were.
+/// nobody knows what came of them. Answers which they were.
 pub(super) fn recover(
     connection: &Connection,
     target: TargetId,
     on_uncertain: OnUncertain,
     now: UnixMillis,
-) -> rusqlite::Result<u64> {
+) -> rusqlite::Result<Vec<CutOff>> {
+    let cut_off = cut_off(connection, target)?;
     connection.execute(
         "INSERT OR IGNORE INTO attempt (target_id, sequence, number, started_at, duration_ms, error) \
          SELECT target_id, sequence, attempts, ?2, 0, 'the process ended while this attempt was on the wire' \
@@ -118,10 +119,21 @@ pub(super) fn recover(
         OnUncertain::Hold => (State::Held, None),
         OnUncertain::Retry => (State::Retrying, Some(now.0)),
     };
-    let recovered = connection.execute(
+    connection.execute(
         "UPDATE delivery SET state = ?2, due_at = ?3 \
          WHERE target_id = ?1 AND settled_at IS NULL AND state = 'sending'",
         params![target.0, state.as_str(), due_at],
     )?;
-    Ok(recovered as u64)
+    Ok(cut_off)
+}
+
+/// What is recorded as on the wire, as much as a target may have there.
+fn cut_off(connection: &Connection, target: TargetId) -> rusqlite::Result<Vec<CutOff>> {
+    connection
+        .prepare_cached(
+            "SELECT e.id, d.attempts FROM delivery d JOIN event e ON e.sequence = d.sequence \
+             WHERE d.target_id = ?1 AND d.settled_at IS NULL AND d.state = 'sending' ORDER BY d.sequence",
+        )?
+        .query_map(params![target.0], |row| Ok(CutOff { event_id: row.get(0)?, number: row.get(1)? }))?
+        .collect()
 }

@@ -93,10 +93,26 @@ impl Bridge {
 
     /// Waits until it has logged a line whose message contains `text`.
     pub async fn logged(&mut self, text: &str) {
-        let said = |log: &Vec<Value>| {
-            log.iter().any(|line| line["message"].as_str().unwrap_or_default().contains(text))
-        };
-        soon(text, self.log.wait_for(said)).await.unwrap();
+        self.logged_where(text, |line| message(line).contains(text)).await;
+    }
+
+    /// Waits until it has logged a line that is `wanted`, and answers the first one.
+    pub async fn logged_where(&mut self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let said = |log: &Vec<Value>| log.iter().any(&wanted);
+        let log = soon(what, self.log.wait_for(said)).await.unwrap();
+        log.iter().find(|line| wanted(line)).unwrap().clone()
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> Vec<Value> {
+        self.log.borrow().clone()
+    }
+
+    /// Its resident memory in KiB.
+    pub fn memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id().unwrap())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
     /// Waits until its status satisfies `reached`.
@@ -153,6 +169,11 @@ impl Bridge {
         let value = text.lines().find_map(|line| line.strip_prefix(series)?.trim().parse().ok());
         value.unwrap_or_default()
     }
+}
+
+/// What a line of the log says.
+pub fn message(line: &Value) -> &str {
+    line["message"].as_str().unwrap_or_default()
 }
 
 async fn next(lines: &mut Lines<BufReader<ChildStderr>>) -> Option<Value> {

@@ -1,6 +1,7 @@
 //! A simulated Pepay and sample targets around a bridge.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,7 +25,7 @@ pub const SIGNING_SECRET: &str = "whsec_dGVzdC1zaWduaW5nLXNlY3JldC0yNC1ieXRlcw==
 /// Everything outside the bridge.
 pub struct World {
     pub simulator: Simulator,
-    _folder: TempDir,
+    pub folder: TempDir,
     /// The configuration bridges are started with; tests add to it.
     pub configuration: Configuration,
     served: JoinSet<()>,
@@ -54,7 +55,7 @@ impl World {
         ] {
             configuration.insert(key.to_owned(), value.to_owned());
         }
-        Self { simulator, _folder: folder, configuration, served, stop }
+        Self { simulator, folder, configuration, served, stop }
     }
 
     /// Sends each event once by stream and twice by webhook.
@@ -71,12 +72,34 @@ impl World {
             let (target, stop) = (target.clone(), self.stop.clone());
             async move { target.serve(listener, stop).await }
         });
-        for (key, value) in
-            [("URL", &*url), ("SIGNING_SECRET", SIGNING_SECRET), ("RETRY_MIN", "50ms"), ("RETRY_MAX", "1s")]
-        {
-            self.set(&format!("TARGETS__{}__{key}", name.to_uppercase()), value);
-        }
+        self.target_at(name, &url);
+        self.set_target(name, "SIGNING_SECRET", SIGNING_SECRET);
         target
+    }
+
+    /// Configures a target of the test's own, which is at `url`.
+    pub fn target_at(&mut self, name: &str, url: &str) {
+        for (key, value) in [("URL", url), ("RETRY_MIN", "50ms"), ("RETRY_MAX", "1s")] {
+            self.set_target(name, key, value);
+        }
+    }
+
+    /// Sets one key of a target.
+    pub fn set_target(&mut self, name: &str, key: &str, value: &str) {
+        self.set(&format!("TARGETS__{}__{key}", name.to_uppercase()), value);
+    }
+
+    /// The bridge's database file.
+    pub fn database(&self) -> PathBuf {
+        self.configuration["STORE__URL"].trim_start_matches("sqlite://").into()
+    }
+
+    /// What one query answers from the bridge's database, as an operator's own tool would read it.
+    pub fn look_up<T: rusqlite::types::FromSql>(&self, query: &str) -> T {
+        let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
+        let database = rusqlite::Connection::open_with_flags(self.database(), flags).unwrap();
+        database.busy_timeout(Duration::from_secs(5)).unwrap();
+        database.query_row(query, [], |row| row.get(0)).unwrap()
     }
 
     /// Sets one configuration key for the bridges started from now on.

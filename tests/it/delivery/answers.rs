@@ -1,0 +1,136 @@
+//! Answers of every kind: the status decides, whatever comes behind it.
+
+use crate::delivery::{all_settled, failures, targets};
+use crate::support::raw::{Act, OK, RawTarget};
+use crate::support::world::World;
+
+/// Far more than is read of any answer, and more than the sockets in between hold.
+const HUGE: usize = 32 << 20;
+
+/// What the sockets between a target and the bridge may take in, and more.
+const IN_BETWEEN: u64 = 16 << 20;
+
+fn empty(status: u16) -> Act {
+    Act::Say(format!("HTTP/1.1 {status} Something\r\ncontent-length: 0\r\n\r\n").into_bytes())
+}
+
+fn head(status: u16, headers: &str) -> Vec<u8> {
+    format!("HTTP/1.1 {status} Something\r\n{headers}\r\n").into_bytes()
+}
+
+fn huge(status: u16) -> Act {
+    let mut answer = head(status, &format!("content-length: {HUGE}\r\n"));
+    answer.resize(answer.len() + HUGE, b'x');
+    Act::Say(answer)
+}
+
+/// Answers whose bodies do harm where they are trusted.
+fn bodies(status: u16) -> Vec<(&'static str, Act)> {
+    let long = "content-length: 100000\r\n";
+    vec![
+        ("huge", huge(status)),
+        ("endless", Act::SayForEver(head(status, "connection: close\r\n"))),
+        ("trickling", Act::Trickle(head(status, long))),
+        ("cutoff", Act::SayAndClose([&head(status, long)[..], b"the first of them"].concat())),
+        ("reset", Act::SayAndReset(head(status, long))),
+        (
+            "badchunks",
+            Act::SayAndClose([&head(status, "transfer-encoding: chunked\r\n")[..], b"zzz"].concat()),
+        ),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_status_but_2xx_is_retried_and_redirects_are_not_followed() {
+    const FAILED: [u16; 17] =
+        [101, 300, 301, 302, 303, 304, 307, 308, 400, 401, 404, 408, 410, 425, 429, 500, 503];
+    let mut world = World::new(World::with_duplicates()).await;
+    let elsewhere = RawTarget::scripted([]).await;
+    let answer = |status: u16| {
+        let location = format!("location: {}/elsewhere\r\ncontent-length: 0\r\n", elsewhere.url);
+        (format!("s{status}"), vec![Act::Say(head(status, &location))])
+    };
+    let failing = targets(&mut world, FAILED.map(answer)).await;
+    let succeeding = targets(
+        &mut world,
+        [
+            ("created".to_owned(), vec![empty(201)]),
+            ("nocontent".to_owned(), vec![Act::Say(head(204, ""))]),
+            ("earlyhints".to_owned(), vec![Act::Say([&head(103, "link: </a>\r\n")[..], OK].concat())]),
+            ("odd".to_owned(), vec![empty(299)]),
+        ],
+    )
+    .await;
+    let bridge = world.bridge().await;
+    world.simulator.play(1);
+    all_settled(&bridge).await;
+    let (status, log) = bridge.stop().await;
+    assert!(status.success());
+
+    for (name, target) in failing {
+        assert_eq!(target.attempts(), [1, 2], "{name}");
+        let failures = failures(&log, &name);
+        assert_eq!(failures.len(), 1, "{name}");
+        assert_eq!(failures[0]["status"].as_u64().unwrap().to_string(), name[1..]);
+        assert_eq!(failures[0]["event_id"], target.record().requests[0].id);
+        assert!(failures[0]["duration_ms"].is_u64() && failures[0]["attempt"] == 1);
+    }
+    for (name, target) in succeeding {
+        assert_eq!(target.attempts(), [1], "{name}");
+        assert!(failures(&log, &name).is_empty(), "{name}");
+    }
+    assert_eq!(elsewhere.record().connections, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_2xx_counts_whatever_becomes_of_its_body() {
+    let mut world = World::new(World::with_duplicates()).await;
+    let scripts = bodies(200).into_iter().map(|(name, act)| (name.to_owned(), vec![act]));
+    let targets = targets(&mut world, scripts).await;
+    for name in targets.keys() {
+        // What is sent twice by mistake would be sent at once.
+        world.set_target(name, "ON_UNCERTAIN", "hold");
+    }
+    let bridge = world.bridge().await;
+    world.simulator.play(1);
+    all_settled(&bridge).await;
+    // Their connections are of no use any more, and not waited for.
+    world.simulator.play(1);
+    for (name, target) in &targets {
+        target.until(name, |record| record.unique() == 2).await;
+    }
+    all_settled(&bridge).await;
+    let (status, log) = bridge.stop().await;
+    assert!(status.success());
+    for (name, target) in targets {
+        assert_eq!(target.attempts(), [1, 1], "{name}");
+        assert!(failures(&log, &name).is_empty(), "{name}");
+        let bytes = target.record().endless_bytes;
+        assert!(bytes < IN_BETWEEN, "{name}: {bytes} bytes were taken in");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failure_is_one_by_its_status_and_no_more_of_it_is_kept_than_a_bit() {
+    let mut world = World::new(World::with_duplicates()).await;
+    let scripts = bodies(500).into_iter().map(|(name, act)| (name.to_owned(), vec![act]));
+    let targets = targets(&mut world, scripts).await;
+    for name in targets.keys() {
+        // An answer is an answer: nothing about it is uncertain.
+        world.set_target(name, "ON_UNCERTAIN", "hold");
+    }
+    let bridge = world.bridge().await;
+    world.simulator.play(1);
+    all_settled(&bridge).await;
+    let (status, log) = bridge.stop().await;
+    assert!(status.success());
+    for (name, target) in targets {
+        assert_eq!(target.attempts(), [1, 2], "{name}");
+        let failures = failures(&log, &name);
+        assert_eq!((failures.len(), &failures[0]["status"]), (1, &500.into()), "{name}");
+        let bytes = target.record().endless_bytes;
+        assert!(bytes < IN_BETWEEN, "{name}: {bytes} bytes were taken in");
+    }
+    assert_eq!(world.look_up::<i64>("SELECT max(length(answer)) FROM attempt"), 1024);
+    assert_eq!(world.look_up::<i64>("SELECT count(*) FROM attempt WHERE status = 200 AND answer IS NULL"), 6);
+}

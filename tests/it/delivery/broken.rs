@@ -1,0 +1,132 @@
+//! Connections that break after the request has left: nobody knows whether the
+//! event was taken.
+
+use http::StatusCode;
+use pepay_bridge::simulator::target::Reaction;
+
+use crate::delivery::{all_settled, failures, settled, targets};
+use crate::support::raw::Act;
+use crate::support::soon;
+use crate::support::world::{SHORT, World};
+
+/// Ways not to answer, each with what the log says about it.
+fn broken() -> Vec<(&'static str, Act, &'static str)> {
+    let close = |bytes: &[u8]| Act::SayAndClose(bytes.to_vec());
+    let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "x: y\r\n".repeat(1000));
+    vec![
+        ("closed", close(b""), "the connection broke: connection closed before message completed"),
+        ("reset", Act::SayAndReset(Vec::new()), "the connection broke: "),
+        ("halfaline", close(b"HTTP/1.1 20"), "the connection broke: "),
+        ("halfahead", Act::SayAndReset(b"HTTP/1.1 200 OK\r\ncontent-le".to_vec()), "the connection broke: "),
+        ("garbage", close(b"It is done, thank you.\r\n\r\n"), "the connection broke: invalid HTTP"),
+        ("version", close(b"HTTP/9.9 200 OK\r\n\r\n"), "the connection broke: invalid HTTP version"),
+        ("status", close(b"HTTP/1.1 2000 OK\r\n\r\n"), "the connection broke: invalid HTTP"),
+        (
+            "lengths",
+            close(b"HTTP/1.1 200 OK\r\ncontent-length: ten\r\n\r\n"),
+            "the connection broke: invalid",
+        ),
+        ("headers", close(many.as_bytes()), "the connection broke: message head is too large"),
+        (
+            "endlesshead",
+            Act::SayForEver(b"HTTP/1.1 200 OK\r\nx: ".to_vec()),
+            "the connection broke: message head is too large",
+        ),
+        ("silent", Act::Hang, "no answer within 300ms"),
+        ("trickling", Act::Trickle(b"HTTP/1.1 200 OK\r\nx: ".to_vec()), "no answer within 300ms"),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_may_have_arrived_is_sent_again() {
+    let mut world = World::new(World::with_duplicates()).await;
+    let scripts = broken().into_iter().map(|(name, act, _)| (name.to_owned(), vec![act]));
+    let targets = targets(&mut world, scripts).await;
+    for name in targets.keys() {
+        world.set_target(name, "TIMEOUT", &format!("{}ms", SHORT.as_millis()));
+    }
+    let bridge = world.bridge().await;
+    world.simulator.play(1);
+    all_settled(&bridge).await;
+    let (status, log) = bridge.stop().await;
+    assert!(status.success());
+    for (name, _, error) in broken() {
+        let requests = targets[name].record().requests;
+        assert_eq!(targets[name].attempts(), [1, 2], "{name}");
+        assert_eq!(requests[0].id, requests[1].id);
+        let failures = failures(&log, name);
+        assert_eq!(failures.len(), 1, "{name}");
+        assert!(failures[0]["error"].as_str().unwrap().starts_with(error), "{name}: {}", failures[0]);
+        assert!(failures[0]["status"].is_null(), "{name}: {}", failures[0]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_may_have_arrived_is_held_where_that_is_configured() {
+    let mut world = World::new(World::with_duplicates()).await;
+    let scripts = broken().into_iter().map(|(name, act, _)| (name.to_owned(), vec![act]));
+    let targets = targets(&mut world, scripts).await;
+    for name in targets.keys() {
+        world.set_target(name, "TIMEOUT", &format!("{}ms", SHORT.as_millis()));
+        world.set_target(name, "ON_UNCERTAIN", "hold");
+    }
+    let bridge = world.bridge().await;
+    world.simulator.play(1);
+    settled(&bridge, "held", 1).await;
+    bridge.stop().await;
+    // Nor by another process.
+    let bridge = world.bridge().await;
+    settled(&bridge, "held", 1).await;
+    bridge.stop().await;
+    for (name, target) in targets {
+        assert_eq!(target.attempts(), [1], "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_held_delivery_holds_back_its_object_and_no_request_is_repeated() {
+    let mut world = World::new(World::with_duplicates()).await;
+    let target = world.target("ledger").await;
+    world.set_target("ledger", "ON_UNCERTAIN", "hold");
+    world.set_target("ledger", "TIMEOUT", &format!("{}ms", SHORT.as_millis()));
+    target.next(1, Reaction::Hang);
+    target.next(1, Reaction::Reset);
+    target.next(1, Reaction::Answer(StatusCode::SERVICE_UNAVAILABLE, None));
+    let bridge = world.bridge().await;
+    let ids = world.simulator.play(60);
+    let status = bridge.until("two held deliveries", |status| status["targets"][0]["held"] == 2);
+    assert_eq!(status.await["targets"][0]["dead"], 0);
+    soon("the webhooks", world.simulator.webhooks_settled()).await;
+    bridge.stop().await;
+    let bridge = world.bridge().await;
+    let status = bridge.status().await;
+    assert_eq!(status["targets"][0]["held"], 2, "{status}");
+    bridge.stop().await;
+
+    let (mut requests, refused) = (target.deliveries(), Some(StatusCode::SERVICE_UNAVAILABLE));
+    requests.retain(|request| request.answer != refused);
+    let all = requests.len();
+    requests.sort_by(|a, b| a.id.cmp(&b.id));
+    requests.dedup_by(|a, b| a.id == b.id);
+    assert_eq!(requests.len(), all, "no request without an answer was repeated");
+    let held_back = ids.len() - all;
+    assert!(held_back < ids.len() / 2, "only what shares an object with a held delivery waits: {held_back}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_the_target_closes_when_idle_costs_nothing() {
+    let mut world = World::new(World::with_duplicates()).await;
+    let closing = Act::SayAndClose(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok".to_vec());
+    let targets = targets(&mut world, [("orders".to_owned(), vec![closing; 5])]).await;
+    let target = &targets["orders"];
+    let bridge = world.bridge().await;
+    for played in 1..=5 {
+        world.simulator.play(1);
+        target.until("a closed connection", |record| record.closed == played).await;
+    }
+    all_settled(&bridge).await;
+    let (_, log) = bridge.stop().await;
+    assert_eq!(target.attempts(), [1; 5]);
+    assert_eq!(target.record().connections, 5);
+    assert!(failures(&log, "orders").is_empty());
+}
