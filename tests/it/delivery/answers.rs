@@ -2,6 +2,7 @@
 
 use crate::delivery::{all_settled, failures, targets};
 use crate::support::raw::{Act, OK, RawTarget};
+use crate::support::soon;
 use crate::support::world::World;
 
 /// Far more than is read of any answer, and more than the sockets in between hold.
@@ -133,4 +134,22 @@ async fn a_failure_is_one_by_its_status_and_no_more_of_it_is_kept_than_a_bit() {
     }
     assert_eq!(world.look_up::<i64>("SELECT max(length(answer)) FROM attempt"), 1024);
     assert_eq!(world.look_up::<i64>("SELECT count(*) FROM attempt WHERE status = 200 AND answer IS NULL"), 6);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_2xx_is_recorded_before_the_rest_of_the_answer_is_read() {
+    let mut world = World::new(World::with_duplicates()).await;
+    let unfinished = Act::SayAndWait(head(200, "content-length: 10\r\n"));
+    let targets = targets(&mut world, [("slow".to_owned(), vec![unfinished])]).await;
+    let bridge = world.bridge().await;
+    world.simulator.play(1);
+    soon("the record", async {
+        while world.look_up::<i64>("SELECT count(*) FROM delivery WHERE state = 'delivered'") == 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert_eq!(targets["slow"].record().closed, 0, "the answer is not at its end, and still waited for");
+    targets["slow"].until("the end of patience", |record| record.closed == 1).await;
+    bridge.stop().await;
 }

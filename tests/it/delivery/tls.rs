@@ -66,8 +66,8 @@ async fn secure(url: &str, acceptor: TlsAcceptor, served: &mut JoinSet<()>) -> S
             connections.spawn(async move {
                 // Clients that do not trust it, or are not trusted, end here.
                 let Ok(mut client) = acceptor.accept(client).await else { return };
-                let mut server = TcpStream::connect(plain).await.unwrap();
-                let _ended = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+                let mut target = TcpStream::connect(plain).await.unwrap();
+                let _ended = tokio::io::copy_bidirectional(&mut client, &mut target).await;
             });
         }
     });

@@ -30,6 +30,7 @@ async fn a_refused_connection_is_tried_again_at_once_one_time_and_then_with_pati
     drop(listener);
     world.target_at("patient", &url);
     world.set_target("patient", "RETRY_MIN", "1h");
+    world.set_target("patient", "RETRY_MAX", "1h");
     world.target_at("orders", &url);
     world.set_target("orders", "ON_UNCERTAIN", "hold");
     let mut bridge = world.bridge().await;

@@ -103,11 +103,6 @@ impl Bridge {
         log.iter().find(|line| wanted(line)).unwrap().clone()
     }
 
-    /// What it has logged so far.
-    pub fn log(&self) -> Vec<Value> {
-        self.log.borrow().clone()
-    }
-
     /// Its resident memory in KiB.
     pub fn memory(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id().unwrap())).unwrap();

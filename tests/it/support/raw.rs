@@ -25,6 +25,9 @@ pub enum Act {
     /// This is written and the connection closed; once the other side has done
     /// so too, it counts as [closed](Record::closed).
     SayAndClose(Vec<u8>),
+    /// This is written, and no more until the other side closes the connection,
+    /// which counts as [closed](Record::closed).
+    SayAndWait(Vec<u8>),
     /// This is written and the connection reset.
     SayAndReset(Vec<u8>),
     /// This is written, and then bytes without end, until the other side has had enough.
@@ -41,8 +44,6 @@ pub struct Seen {
     pub id: String,
     pub object: String,
     pub attempt: u32,
-    /// The head, in lower case.
-    pub head: String,
     /// When it came, in the order of all comings and goings.
     pub arrived: u64,
     /// When it was done with, in the same order; at once for one that hangs.
@@ -60,7 +61,7 @@ pub struct Record {
     pub in_flight: usize,
     pub max_in_flight: usize,
     pub connections: u64,
-    /// Connections that the target has closed and the other side too.
+    /// Connections that the other side has closed while the target waited for that.
     pub closed: usize,
     /// Bytes that could be written after the head of endless answers.
     pub endless_bytes: u64,
@@ -110,14 +111,9 @@ impl RawTarget {
         Self { url, shared, _accepting: accepting }
     }
 
-    /// Does what `plan` says from now on.
-    pub fn change(&self, plan: impl Fn(&Seen) -> Act + Send + Sync + 'static) {
-        *self.shared.plan.lock().unwrap() = Box::new(plan);
-    }
-
     /// Answers [`OK`] from now on.
     pub fn heal(&self) {
-        self.change(|_| Act::Say(OK.to_vec()));
+        *self.shared.plan.lock().unwrap() = Box::new(|_| Act::Say(OK.to_vec()));
     }
 
     pub fn record(&self) -> Record {
@@ -181,6 +177,12 @@ async fn serve(connection: TcpStream, shared: &Shared) -> io::Result<()> {
                 stream.read_to_end(&mut Vec::new()).await?;
                 shared.record.send_modify(|record| record.closed += 1);
             }
+            Act::SayAndWait(bytes) => {
+                shared.leave(index, &bytes);
+                stream.write_all(&bytes).await?;
+                stream.read_to_end(&mut Vec::new()).await?;
+                shared.record.send_modify(|record| record.closed += 1);
+            }
             Act::SayAndReset(bytes) => {
                 shared.leave(index, &bytes);
                 stream.write_all(&bytes).await?;
@@ -229,7 +231,6 @@ async fn read(connection: &mut BufReader<TcpStream>) -> io::Result<Option<Seen>>
         id: field("webhook-id").unwrap(),
         object: event["data"]["object"]["id"].as_str().unwrap().to_owned(),
         attempt: field("pepay-bridge-attempt").unwrap().parse().unwrap(),
-        head: head.to_lowercase(),
         arrived: 0,
         left: None,
         acknowledged: false,

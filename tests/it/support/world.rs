@@ -1,6 +1,6 @@
 //! A simulated Pepay and sample targets around a bridge.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -96,10 +96,23 @@ impl World {
 
     /// What one query answers from the bridge's database, as an operator's own tool would read it.
     pub fn look_up<T: rusqlite::types::FromSql>(&self, query: &str) -> T {
+        self.side_door().query_row(query, [], |row| row.get(0)).unwrap()
+    }
+
+    /// The events that the bridge has recorded as delivered to `target`.
+    pub fn delivered(&self, target: &str) -> BTreeSet<String> {
+        let query = "SELECT e.id FROM delivery d JOIN event e ON e.sequence = d.sequence \
+                     JOIN target t ON t.id = d.target_id WHERE t.name = ?1 AND d.state = 'delivered'";
+        let database = self.side_door();
+        let mut delivered = database.prepare(query).unwrap();
+        delivered.query_map([target], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+    }
+
+    fn side_door(&self) -> rusqlite::Connection {
         let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
         let database = rusqlite::Connection::open_with_flags(self.database(), flags).unwrap();
         database.busy_timeout(Duration::from_secs(5)).unwrap();
-        database.query_row(query, [], |row| row.get(0)).unwrap()
+        database
     }
 
     /// Sets one configuration key for the bridges started from now on.
