@@ -165,7 +165,9 @@ impl Writer {
             let started = Instant::now();
             match self.transact(&group) {
                 Ok(written) => {
-                    self.meters.commit.record(started.elapsed());
+                    if group.iter().any(|command| !matches!(command, Command::Due { .. })) {
+                        self.meters.commit.record(started.elapsed());
+                    }
                     self.trouble.committed(started);
                     self.tell(group, written);
                     return;
@@ -218,10 +220,6 @@ impl Writer {
                         .map(Written::Events)
                 }
                 Command::Settle { target, settlement, .. } => {
-                    // Whether or not this commits: the request has ended.
-                    if let Some(outlet) = self.outlet(*target) {
-                        outlet.turns.end(settlement.sequence);
-                    }
                     settle::settle(&self.connection, *target, settlement, now)
                         .inspect(|released| self.grant(*target, released))
                         .map(|released| Written::Settled { released })
@@ -257,11 +255,15 @@ impl Writer {
                         self.hand_over(event, one);
                     }
                 }
-                (Command::Settle { target, reply, .. }, Written::Settled { released }) => {
-                    let _ = reply.send(Ok(()));
-                    if let (Some(job), Some(outlet)) = (released, self.outlet(target)) {
-                        outlet.handoff.offer(job);
+                (Command::Settle { target, settlement, reply }, Written::Settled { released }) => {
+                    if let Some(outlet) = self.outlet(target) {
+                        // Not before the commit: until then its turn must not be taken back.
+                        outlet.turns.end(settlement.sequence);
+                        if let Some(job) = released {
+                            outlet.handoff.offer(job);
+                        }
                     }
+                    let _ = reply.send(Ok(()));
                 }
                 (Command::Recover { reply, .. }, Written::Recovered(attempts)) => {
                     let _ = reply.send(Ok(attempts));
