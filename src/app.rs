@@ -14,7 +14,7 @@ use crate::config::Settings;
 use crate::delivery::{self, Target};
 use crate::domain::backoff::Jitter;
 use crate::domain::clock::Clock;
-use crate::lifecycle::{self, Ended, Stop, Tasks};
+use crate::lifecycle::{Ended, Signals, Stop, Tasks};
 use crate::pepay::rest;
 use crate::source::stream::Stream;
 use crate::source::webhook;
@@ -69,11 +69,11 @@ pub enum Error {
 /// # Errors
 /// [`Error`] if it cannot start, or ends without being asked to.
 pub async fn run(settings: Settings) -> Result<(), Error> {
-    let stop = Stop::default();
-    let app = App::start(settings, Clock::system(), random(), stop.clone()).await?;
+    let (signals, stop) = (Signals::listen()?, Stop::default());
+    let run = async { App::start(settings, Clock::system(), random(), stop.clone()).await?.run().await };
     tokio::select! {
-        ended = app.run() => ended,
-        Err(error) = lifecycle::obey_signals(stop) => Err(error.into()),
+        ended = run => ended,
+        never = signals.obey(stop.clone()) => match never {},
     }
 }
 
@@ -97,6 +97,8 @@ pub struct App {
     base_stop: CancellationToken,
     stop: Stop,
     grace: Duration,
+    /// The first task that ended and must not have.
+    crashed: Option<Ended>,
 }
 
 impl App {
@@ -125,21 +127,29 @@ impl App {
         let (mut work, mut base, base_stop) = (Tasks::default(), Tasks::default(), CancellationToken::new());
         base.spawn_thread("store-writer", || writer.run())?;
 
-        let mut shown_targets = Vec::new();
+        let names: Vec<_> = targets.iter().map(|target| Arc::clone(&target.name)).collect();
+        // Everything that can fail comes before the first request goes out.
+        let (mut dispatchers, mut shown_targets) = (Vec::new(), Vec::new());
         for (target, outbox) in targets.iter().zip(std::mem::take(&mut store.outboxes)) {
             let (task, shown) = Target::new(target, outbox, clock.clone(), jitter.clone())?;
             shown_targets.push(shown);
-            work.spawn(format!("target {}", target.name), task.run(stop.soft.clone(), stop.hard.clone()));
+            dispatchers.push((format!("target {}", target.name), task));
         }
 
         let (endpoints, shown_webhooks) = webhook::router(webhooks, store.inbox.clone(), clock.clone());
-        let mut shown_streams = Vec::new();
+        let (mut readers, mut shown_streams) = (Vec::new(), Vec::new());
         for stream in streams {
             let name = format!("stream {}", stream.name);
             let (task, shown) =
                 Stream::new(stream, &pepay, store.inbox.clone(), clock.clone(), jitter.clone())?;
             shown_streams.push(shown);
-            work.spawn(name, task.run(stop.soft.clone()));
+            readers.push((name, task));
+        }
+        for (name, target) in dispatchers {
+            work.spawn(name, target.run(stop.soft.clone(), stop.hard.clone()));
+        }
+        for (name, stream) in readers {
+            work.spawn(name, stream.run(stop.soft.clone()));
         }
 
         let view = View {
@@ -163,13 +173,22 @@ impl App {
         base.spawn("admin listener", serving);
         base.spawn("metrics", keep_metrics(metrics, base_stop.clone()));
 
-        let app =
-            Self { public_address, admin_address, store, work, base, base_stop, stop, grace: shutdown_grace };
-        app.announce().await;
+        let app = Self {
+            public_address,
+            admin_address,
+            store,
+            work,
+            base,
+            base_stop,
+            stop,
+            grace: shutdown_grace,
+            crashed: None,
+        };
+        app.announce(&names).await;
         Ok(app)
     }
 
-    async fn announce(&self) {
+    async fn announce(&self, targets: &[Arc<str>]) {
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"),
             listen = %self.public_address,
@@ -178,8 +197,11 @@ impl App {
         );
         // Without an answer there is nothing to tell; readiness will say so.
         for backlog in self.store.archive.backlogs().await.unwrap_or_default() {
-            if backlog.open > 0 {
-                tracing::info!(target = &*backlog.target, open = backlog.open, "deliveries left to make");
+            let (target, open) = (&*backlog.target, backlog.open);
+            if open > 0 && targets.contains(&backlog.target) {
+                tracing::info!(target, open, "deliveries left to make");
+            } else if open > 0 {
+                tracing::warn!(target, open, "deliveries wait for a target that is not configured any more");
             }
         }
     }
@@ -190,51 +212,53 @@ impl App {
     /// # Errors
     /// [`Error::Crashed`] names the part that ended on its own.
     pub async fn run(mut self) -> Result<(), Error> {
-        let crashed = self.work_until_stopped().await;
+        self.work_until_stopped().await;
         self.finish_work().await;
         let closed = tokio::time::timeout(CLOSE_LIMIT, self.store.close()).await;
         self.base_stop.cancel();
-        if closed.is_err() {
-            return Err(Error::Close);
+        if closed.is_ok() {
+            while let Some(ended) = self.base.next().await {
+                self.judge(ended);
+            }
         }
-        while self.base.next().await.is_some() {}
-        if let Some(ended) = crashed {
-            return Err(ended.into());
+        if let Some(crashed) = self.crashed {
+            return Err(crashed.into());
         }
+        closed.map_err(|_| Error::Close)?;
         tracing::info!("stopped");
         Ok(())
     }
 
     /// Resolves once a stop was asked for, or a task has ended, which also asks for one.
-    async fn work_until_stopped(&mut self) -> Option<Ended> {
+    async fn work_until_stopped(&mut self) {
         let ended = tokio::select! {
-            () = self.stop.soft.cancelled() => return None,
+            () = self.stop.soft.cancelled() => return,
             Some(ended) = self.work.next() => ended,
             Some(ended) = self.base.next() => ended,
         };
-        if self.stop.soft.is_cancelled() {
-            // It was told to, a moment before this was.
-            return None;
-        }
-        tracing::error!(
-            part = ended.name,
-            panicked = ended.panicked,
-            "a part has ended, so the bridge stops"
-        );
+        self.judge(ended);
         self.stop.soft.cancel();
-        Some(ended)
     }
 
     async fn finish_work(&mut self) {
         let deadline = Instant::now() + self.grace;
         while !self.work.is_empty() {
             tokio::select! {
-                _ = self.work.next() => {}
+                Some(ended) = self.work.next() => self.judge(ended),
                 () = tokio::time::sleep_until(deadline), if !self.stop.hard.is_cancelled() => {
                     tracing::warn!("the grace period is over: what is still in hand is abandoned");
                     self.stop.hard.cancel();
                 }
             }
+        }
+    }
+
+    /// A task may end because it was told to stop, a moment ago or long since.
+    /// Any other end is a crash, and the first one is the one to tell of.
+    fn judge(&mut self, ended: Ended) {
+        if ended.panicked || !self.stop.soft.is_cancelled() {
+            tracing::error!(part = ended.name, panicked = ended.panicked, "a part has ended that must not");
+            self.crashed.get_or_insert(ended);
         }
     }
 }

@@ -30,6 +30,7 @@ mod dispatch;
 mod hand;
 mod pace;
 pub mod sign;
+pub mod tls;
 pub use client::BuildError;
 
 use attempt::Context;
@@ -37,6 +38,7 @@ use breaker::Breaker;
 use client::TargetClient;
 use dispatch::Dispatcher;
 use pace::Pace;
+use tls::ClientIdentity;
 
 /// One configured target.
 #[derive(Clone, Debug)]
@@ -69,15 +71,6 @@ pub struct Settings {
     pub retry: RetryPolicy,
     /// Answers that are not worth retrying.
     pub dead_on: BTreeSet<StatusCode>,
-}
-
-/// Files of a client certificate.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClientIdentity {
-    /// Certificate chain, PEM.
-    pub cert_file: PathBuf,
-    /// Private key, PEM.
-    pub key_file: PathBuf,
 }
 
 /// One target, ready to be delivered to.

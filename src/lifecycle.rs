@@ -2,11 +2,12 @@
 //! what the process says about it in the end.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::thread;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -20,26 +21,41 @@ pub struct Stop {
     pub hard: CancellationToken,
 }
 
-/// Turns SIGTERM and SIGINT into a soft stop, and a second one into a hard one.
-/// Never resolves otherwise.
-///
-/// # Errors
-/// If the process may not listen for signals.
-pub async fn obey_signals(stop: Stop) -> io::Result<()> {
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let mut next = async || {
+/// SIGTERM and SIGINT, from the moment this exists.
+#[derive(Debug)]
+pub struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// Listens from now on: first thing, since the first process of a container
+    /// loses a signal that nobody listens for.
+    ///
+    /// # Errors
+    /// If the process may not listen for signals.
+    pub fn listen() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// Turns the first signal into a soft stop, and a second one into a hard one.
+    /// Never resolves.
+    pub async fn obey(mut self, stop: Stop) -> Infallible {
+        let first = self.next().await;
+        tracing::info!(signal = first, "stopping: nothing new is taken in, what is in hand is finished");
+        stop.soft.cancel();
+        let second = self.next().await;
+        tracing::warn!(signal = second, "stopping at once: what is in hand is abandoned");
+        stop.hard.cancel();
+        std::future::pending().await
+    }
+
+    async fn next(&mut self) -> &'static str {
         tokio::select! {
-            _ = terminate.recv() => "SIGTERM",
-            _ = interrupt.recv() => "SIGINT",
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
         }
-    };
-    let first = next().await;
-    tracing::info!(signal = first, "stopping: nothing new is taken in, what is in hand is finished");
-    stop.soft.cancel();
-    let second = next().await;
-    tracing::warn!(signal = second, "stopping at once: what is in hand is abandoned");
-    stop.hard.cancel();
-    std::future::pending().await
+    }
 }
 
 /// Tasks with names, every one of which is waited for.

@@ -14,6 +14,7 @@ use http::StatusCode;
 use self::show::Show;
 use self::stage::Stage;
 use super::Error;
+use crate::lifecycle::{Signals, Stop};
 use crate::simulator::fault::{Ending, Fault, Road};
 use crate::simulator::target::Reaction;
 use crate::{config, telemetry};
@@ -49,8 +50,14 @@ async fn play(events: usize, log_filter: Vec<(OsString, OsString)>) -> Result<()
     show.say(&format!("bridge      {}   (status on {}/status)", stage.public_url, stage.admin_url))?;
     show.say(&format!("target      {}", stage.target_url))?;
 
+    let (signals, stop) = (Signals::listen().map_err(Error::failure)?, Stop::default());
     let limit = LIMIT + LIMIT_FOR_EACH * u32::try_from(events).unwrap_or(u32::MAX);
-    match tokio::time::timeout(limit, acts(&stage, &show, events)).await {
+    let played = tokio::select! {
+        played = tokio::time::timeout(limit, acts(&stage, &show, events)) => played,
+        () = stop.soft.cancelled() => return Err(Error::failure("interrupted")),
+        never = signals.obey(stop.clone()) => match never {},
+    };
+    match played {
         Ok(played) => played?,
         // The ledger will tell what is missing.
         Err(_) => show.say(&format!("gave up waiting after {} s", limit.as_secs()))?,

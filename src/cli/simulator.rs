@@ -14,15 +14,15 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use super::Error;
+use crate::app;
 use crate::domain::clock::Clock;
 use crate::domain::event::Environment;
-use crate::lifecycle::Stop;
+use crate::lifecycle::{Signals, Stop};
 use crate::pepay::signature::SigningKey;
 use crate::simulator::options::{ApiKey, Copies, ListShape, Options, PageOrder, WebhookEndpoint};
 use crate::simulator::target::{self, InvalidSecret, Target, Verifier};
 use crate::simulator::{ServeError, Simulator};
 use crate::telemetry::{self, Format};
-use crate::{app, lifecycle};
 
 /// The shortest pause between two made-up events; above that rate they come in bursts.
 const TICK: Duration = Duration::from_millis(10);
@@ -158,9 +158,10 @@ pub(super) fn simulator(
     telemetry::start(&telemetry::Settings { format: Format::Text, filter }).map_err(Error::failure)?;
     let stop = Stop::default();
     super::runtime()?.block_on(async {
+        let signals = Signals::listen().map_err(Error::failure)?;
         tokio::select! {
             ended = run(arguments, stop.soft.clone()) => ended.map_err(Error::failure),
-            Err(error) = lifecycle::obey_signals(stop.clone()) => Err(Error::failure(error)),
+            never = signals.obey(stop.clone()) => match never {},
         }
     })
 }

@@ -1,6 +1,7 @@
 //! `[targets.NAME]`.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use http::header::{
@@ -14,8 +15,9 @@ use super::form::{self, DAY, Form, HOUR, MILLISECOND};
 use super::problem::{Faulty, quoted};
 use super::section::Section;
 use super::streams::{backoff, types};
+use crate::delivery::Settings;
 use crate::delivery::sign::SigningKey;
-use crate::delivery::{ClientIdentity, Settings};
+use crate::delivery::tls::{self, ClientIdentity};
 use crate::domain::delivery::{OnUncertain, Ordering, RetryPolicy};
 
 /// One target.
@@ -26,7 +28,7 @@ pub(super) fn read(name: &str, mut section: Section<'_>) -> Result<Settings, Fau
     let headers = section.headers("headers", is_taken);
     let timeout = section.value("timeout", "10s", &form::duration(MILLISECOND..=HOUR));
     let connect_timeout = section.value("connect_timeout", "3s", &form::duration(MILLISECOND..=HOUR));
-    let ca_file = section.optional("ca_file", &form::file());
+    let ca_file = ca_file(&mut section);
     let client_identity = client_identity(&mut section);
     let concurrency = section.value("concurrency", "16", &form::number(1..=1024));
     let ordering = form::choice(&[("per_object", Ordering::PerObject), ("none", Ordering::None)]);
@@ -68,11 +70,27 @@ fn signing_key(section: &mut Section<'_>) -> Result<Option<SigningKey>, Faulty> 
     }
 }
 
+fn ca_file(section: &mut Section<'_>) -> Result<Option<PathBuf>, Faulty> {
+    let Some(path) = section.optional("ca_file", &form::file())? else { return Ok(None) };
+    match tls::roots(&path) {
+        Ok(_) => Ok(Some(path)),
+        Err(error) => {
+            Err(section.problem("ca_file", &format!("{error}; allowed is a file of PEM certificates")))
+        }
+    }
+}
+
 fn client_identity(section: &mut Section<'_>) -> Result<Option<ClientIdentity>, Faulty> {
     let cert_file = section.optional("client_cert_file", &form::file());
     let key_file = section.optional("client_key_file", &form::file());
     let lone = match (cert_file?, key_file?) {
-        (Some(cert_file), Some(key_file)) => return Ok(Some(ClientIdentity { cert_file, key_file })),
+        (Some(cert_file), Some(key_file)) => {
+            let identity = ClientIdentity { cert_file, key_file };
+            return match identity.load() {
+                Ok(_) => Ok(Some(identity)),
+                Err(error) => Err(section.problem("client_cert_file", &format!("{error}"))),
+            };
+        }
         (None, None) => return Ok(None),
         (Some(_), None) => "client_key_file",
         (None, Some(_)) => "client_cert_file",

@@ -1,17 +1,17 @@
 //! One target's HTTP client: builds the request, sends it, and says what came of it.
 
 use std::error::Error as _;
-use std::fs;
 use std::time::{Duration, Instant};
 
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use reqwest::redirect::Policy;
-use reqwest::{Certificate, Client, Identity, Response};
+use reqwest::{Client, Response};
 
 use super::Settings;
 use super::body::{Body, Departure};
 use super::breaker::Health;
+use super::tls::{self, UnusableFile};
 use crate::domain::clock::{Clock, UnixMillis};
 use crate::domain::delivery::Verdict;
 use crate::domain::retry_after;
@@ -36,14 +36,12 @@ const IDLE: Duration = Duration::from_secs(4);
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
     /// A certificate or key file cannot be used.
-    #[error("target {target}: {path} cannot be used: {reason}")]
+    #[error("target {target}: {error}")]
     File {
         /// The configured name of the target.
         target: String,
-        /// The file.
-        path: std::path::PathBuf,
-        /// Why.
-        reason: String,
+        /// Which file, and why.
+        error: UnusableFile,
     },
     /// The HTTP client refuses the settings.
     #[error("target {target}: {reason}")]
@@ -105,28 +103,12 @@ impl TargetClient {
             .connect_timeout(settings.connect_timeout)
             .pool_idle_timeout(IDLE)
             .pool_max_idle_per_host(settings.concurrency);
-        let unusable = |path: &std::path::Path, reason: String| BuildError::File {
-            target: settings.name.to_string(),
-            path: path.to_owned(),
-            reason,
-        };
+        let unusable = |error| BuildError::File { target: settings.name.to_string(), error };
         if let Some(path) = &settings.ca_file {
-            let pem = fs::read(path).map_err(|error| unusable(path, error.to_string()))?;
-            let roots =
-                Certificate::from_pem_bundle(&pem).map_err(|error| unusable(path, error.to_string()))?;
-            builder = builder.tls_certs_merge(roots);
+            builder = builder.tls_certs_merge(tls::roots(path).map_err(unusable)?);
         }
         if let Some(identity) = &settings.client_identity {
-            let mut pem = fs::read(&identity.key_file)
-                .map_err(|error| unusable(&identity.key_file, error.to_string()))?;
-            pem.push(b'\n');
-            pem.extend(
-                fs::read(&identity.cert_file)
-                    .map_err(|error| unusable(&identity.cert_file, error.to_string()))?,
-            );
-            let identity =
-                Identity::from_pem(&pem).map_err(|error| unusable(&identity.cert_file, error.to_string()))?;
-            builder = builder.identity(identity);
+            builder = builder.identity(identity.load().map_err(unusable)?);
         }
         let client = builder.build().map_err(|error| BuildError::Client {
             target: settings.name.to_string(),

@@ -81,7 +81,8 @@ impl Dispatcher {
                     match arrival {
                         Arrival::Job(job) => self.work.hand.take(job),
                         Arrival::Overflow => self.look_at(self.context.clock.now()),
-                        Arrival::Closed => return,
+                        // The store has ended before it was told to: whoever watches it stops the bridge.
+                        Arrival::Closed => return stop.cancelled().await,
                     }
                 }
                 found = async { Some(search.as_mut()?.as_mut().await) }, if search.is_some() => {
@@ -238,8 +239,11 @@ impl Dispatcher {
     }
 
     fn show_in_flight(&self) {
-        let in_flight = self.work.on_the_wire.len();
-        self.status.send_modify(|status| status.in_flight = in_flight);
+        let (in_flight, circuit) = (self.work.on_the_wire.len(), self.breaker.circuit());
+        self.status.send_modify(|status| {
+            status.in_flight = in_flight;
+            status.circuit = circuit;
+        });
     }
 
     /// Makes sure that the store is looked into at `at` or before.

@@ -22,7 +22,8 @@ use super::clock::UnixMillis;
 pub enum State {
     /// Never tried.
     Pending,
-    /// An attempt is on the wire. Recorded only where a repeat must be ruled out.
+    /// An attempt is on the wire. Recorded where a repeat must be ruled out, and
+    /// elsewhere once it has been out for long.
     Sending,
     /// Tried without success, to be tried again.
     Retrying,

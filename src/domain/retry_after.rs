@@ -8,10 +8,9 @@ use super::clock::UnixMillis;
 /// passed is zero; a value that is neither form is `None`.
 pub fn parse(value: &str, now: UnixMillis) -> Option<Duration> {
     let value = value.trim();
-    if value.bytes().all(|byte| byte.is_ascii_digit())
-        && let Ok(seconds) = value.parse()
-    {
-        return Some(Duration::from_secs(seconds));
+    if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
+        // More than fits is for ever, as far as a caller's own limit is concerned.
+        return Some(Duration::from_secs(value.parse().unwrap_or(u32::MAX).into()));
     }
     let date = httpdate::parse_http_date(value).ok()?;
     Some(date.duration_since(SystemTime::from(now)).unwrap_or_default())
@@ -31,8 +30,13 @@ mod tests {
     }
 
     #[test]
+    fn a_number_beyond_all_limits_is_a_very_long_time() {
+        assert_eq!(parse("99999999999999999999999", NOW), Some(Duration::from_secs(u32::MAX.into())));
+    }
+
+    #[test]
     fn anything_else_is_no_answer() {
-        for value in ["", "-1", "+5", "1.5", "soon", "99999999999999999999999"] {
+        for value in ["", "-1", "+5", "1.5", "soon"] {
             assert_eq!(parse(value, NOW), None, "{value:?}");
         }
     }

@@ -2,9 +2,13 @@
 //! webhook body, a WebSocket frame and the REST list.
 
 use std::borrow::Cow;
+use std::fmt;
+use std::marker::PhantomData;
 
 use bytes::Bytes;
-use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use crate::domain::event::{Event, InvalidEventId, InvalidEventType};
 
@@ -58,6 +62,29 @@ impl From<serde_json::Error> for InvalidEnvelope {
     }
 }
 
+/// A JSON object read as `T`. A struct alone would take an array of its fields as well.
+struct Object<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Fields<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Fields<T> {
+            type Value = T;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, fields: A) -> Result<T, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(fields))
+            }
+        }
+
+        deserializer.deserialize_map(Fields(PhantomData)).map(Self)
+    }
+}
+
 /// The fields the bridge needs, borrowed from the body; all others pass through unread.
 #[derive(Deserialize)]
 struct Envelope<'a> {
@@ -69,13 +96,13 @@ struct Envelope<'a> {
     kind: Cow<'a, str>,
     created: i64,
     #[serde(borrow)]
-    data: Data<'a>,
+    data: Object<Data<'a>>,
 }
 
 #[derive(Deserialize)]
 struct Data<'a> {
     #[serde(borrow)]
-    object: DataObject<'a>,
+    object: Object<DataObject<'a>>,
 }
 
 #[derive(Deserialize)]
@@ -113,11 +140,11 @@ pub fn parse(body: Bytes) -> Result<Event, InvalidEnvelope> {
     if nests_deeper_than(text, MAX_DEPTH) {
         return Err(InvalidEnvelope::TooDeep);
     }
-    let envelope: Envelope = serde_json::from_str(text)?;
+    let Object(envelope) = serde_json::from_str::<Object<Envelope>>(text)?;
     if envelope.object != "event" {
         return Err(InvalidEnvelope::NotAnEvent);
     }
-    let object = &envelope.data.object;
+    let object = &envelope.data.0.object.0;
     let (id, kind) = (envelope.id.parse()?, envelope.kind.parse()?);
     let created = envelope.created;
     let object_id = object.id.as_ref().and_then(Text::as_str).filter(|id| !id.is_empty()).map(Into::into);
@@ -197,6 +224,9 @@ mod tests {
             ("", "not JSON at line 1"),
             ("[]", "not an event"),
             ("{}", "not an event"),
+            (r#"["e","event","t",1,{"object":{"id":"o"}}]"#, "not an event"),
+            (r#"{"id":"e","object":"event","type":"t","created":1,"data":[{"id":"o"}]}"#, "not an event"),
+            (r#"{"id":"e","object":"event","type":"t","created":1,"data":{"object":["o"]}}"#, "not an event"),
             (&*EVENT.replace("\"event\"", "\"ws_control\""), "`object` is not"),
             (&*EVENT.replace("\"created\"", "\"made\""), "needed once each"),
             (&*EVENT.replace("evt_1734780000000-123", "evt 1"), "`id`:"),

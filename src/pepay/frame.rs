@@ -44,7 +44,7 @@ pub fn parse(body: Bytes) -> Frame {
         },
         Ok("ws_control") => match serde_json::from_slice::<Value>(&body) {
             Ok(value) => Frame::Control { gap: hints_at_gap(&value), text: shortened(&value) },
-            Err(problem) => Frame::Unknown(problem.to_string()),
+            Err(problem) => Frame::Unknown(error::place(&problem)),
         },
         Ok("ws_error") => {
             let (code, message) =
@@ -53,7 +53,7 @@ pub fn parse(body: Bytes) -> Frame {
             Frame::Error { text: error::legible(&words.join(": "), &[]) }
         }
         Ok(other) => Frame::Unknown(format!("`object` is {:?}", error::legible(other, &[]))),
-        Err(problem) => Frame::Unknown(problem.to_string()),
+        Err(problem) => Frame::Unknown(error::place(problem)),
     }
 }
 

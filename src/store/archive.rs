@@ -50,7 +50,7 @@ impl Archive {
     /// Commits a small write, the way events are committed.
     ///
     /// # Errors
-    /// [`RecordError`] if the store cannot commit now.
+    /// [`RecordError`] if the store cannot commit now, or could not a moment ago.
     pub async fn probe(&self) -> Result<(), RecordError> {
         let stopped = || RecordError::Unavailable("it has stopped".to_owned());
         let (reply, answer) = oneshot::channel();

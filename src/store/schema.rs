@@ -8,7 +8,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags, params};
 use sqlx::ConnectOptions as _;
 use sqlx::Connection as _;
-use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode};
 
 use super::lock::Lock;
@@ -51,7 +51,7 @@ pub enum OpenError {
         /// The file.
         path: PathBuf,
         /// What it is marked with.
-        application_id: i32,
+        application_id: i64,
     },
     /// Written by a later version.
     #[error(
@@ -86,47 +86,58 @@ pub(super) async fn prepare(path: &Path) -> Result<Lock, OpenError> {
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         fs::create_dir_all(folder).map_err(|source| OpenError::Folder { path: folder.to_owned(), source })?;
     }
-    let lock = Lock::take(path)?;
-    refuse_foreign(path)?;
-    migrate(path).await?;
+    let lock = Lock::take(&canonical(path))?;
+    let is_new = inspect(path)?;
+    migrate(path, is_new).await?;
     Ok(lock)
 }
 
-/// An existing file must be ours before anything is written to it.
-fn refuse_foreign(path: &Path) -> Result<(), OpenError> {
+/// The one name of a database that links can give several.
+fn canonical(path: &Path) -> PathBuf {
+    let in_folder = || Some(fs::canonicalize(path.parent()?).ok()?.join(path.file_name()?));
+    fs::canonicalize(path).ok().or_else(in_folder).unwrap_or_else(|| path.to_owned())
+}
+
+/// Whether the database is still to be made. An existing one must be ours, and
+/// of a schema we know, before anything is written to it.
+fn inspect(path: &Path) -> Result<bool, OpenError> {
     if fs::metadata(path).map_or(0, |file| file.len()) == 0 {
-        return Ok(());
+        return Ok(true);
     }
     let failed = |error: rusqlite::Error| database(path, &error);
     let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(failed)?;
-    let application_id =
-        connection.pragma_query_value(None, "application_id", |row| row.get::<_, i32>(0)).map_err(failed)?;
-    // A crash in the first moments of a new database can leave it empty and unmarked.
-    let tables = "SELECT count(*) FROM sqlite_schema";
-    let empty = connection.query_row(tables, [], |row| row.get::<_, i64>(0)).map_err(failed)? == 0;
-    if application_id == APPLICATION_ID || (application_id == 0 && empty) {
-        Ok(())
-    } else {
-        Err(OpenError::Foreign { path: path.to_owned(), application_id })
+    let number = |query: &str| connection.query_row(query, [], |row| row.get::<_, i64>(0)).map_err(failed);
+    let application_id = number("PRAGMA application_id")?;
+    if application_id != i64::from(APPLICATION_ID) {
+        // A crash in the first moments of a new database can leave it empty and unmarked.
+        let is_empty = application_id == 0 && number("SELECT count(*) FROM sqlite_schema")? == 0;
+        return if is_empty {
+            Ok(true)
+        } else {
+            Err(OpenError::Foreign { path: path.to_owned(), application_id })
+        };
     }
+    if number("SELECT count(*) FROM sqlite_schema WHERE name = '_sqlx_migrations'")? > 0 {
+        let found = number("SELECT coalesce(max(version), 0) FROM _sqlx_migrations")?;
+        let known = MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0);
+        if found > known {
+            return Err(OpenError::NewerSchema { path: path.to_owned(), found, known });
+        }
+    }
+    Ok(false)
 }
 
-async fn migrate(path: &Path) -> Result<(), OpenError> {
-    let options = SqliteConnectOptions::new()
-        .filename(path)
-        .create_if_missing(true)
-        .pragma("application_id", APPLICATION_ID.to_string())
-        .auto_vacuum(SqliteAutoVacuum::Incremental)
-        .journal_mode(SqliteJournalMode::Wal)
-        .disable_statement_logging();
+async fn migrate(path: &Path, is_new: bool) -> Result<(), OpenError> {
+    let mut options = SqliteConnectOptions::new().filename(path).disable_statement_logging();
+    if is_new {
+        options = options
+            .create_if_missing(true)
+            .auto_vacuum(SqliteAutoVacuum::Incremental)
+            .pragma("application_id", APPLICATION_ID.to_string());
+    }
+    let options = options.journal_mode(SqliteJournalMode::Wal);
     let mut connection = options.connect().await.map_err(|error| database(path, &error))?;
-    MIGRATIONS.run(&mut connection).await.map_err(|error| match error {
-        MigrateError::VersionMissing(found) => {
-            let known = MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0);
-            OpenError::NewerSchema { path: path.to_owned(), found, known }
-        }
-        other => database(path, &other),
-    })?;
+    MIGRATIONS.run(&mut connection).await.map_err(|error| database(path, &error))?;
     connection.close().await.map_err(|error| database(path, &error))
 }
 

@@ -6,6 +6,7 @@
 //! waits for a group to fill.
 
 mod due;
+mod meters;
 mod record;
 mod settle;
 mod trouble;
@@ -14,7 +15,6 @@ mod turn;
 use std::sync::Arc;
 use std::time::Instant;
 
-use metrics::{Counter, Histogram, counter, histogram};
 use rusqlite::{Connection, ErrorCode, params};
 use tokio::sync::{mpsc, oneshot};
 
@@ -26,8 +26,8 @@ use super::turns::Turns;
 use super::{Route, schema};
 use crate::domain::clock::{Clock, UnixMillis};
 use crate::domain::delivery::OnUncertain;
-use crate::domain::event::{Received, Source};
-use crate::telemetry::names;
+use crate::domain::event::Received;
+use meters::Meters;
 use trouble::Trouble;
 
 /// Commands in one transaction, at most.
@@ -165,7 +165,9 @@ impl Writer {
             let started = Instant::now();
             match self.transact(&group) {
                 Ok(written) => {
-                    self.meters.commit.record(started.elapsed());
+                    if group.iter().any(|command| !matches!(command, Command::Due { .. })) {
+                        self.meters.commit.record(started.elapsed());
+                    }
                     self.trouble.committed(started);
                     self.tell(group, written);
                     return;
@@ -218,10 +220,6 @@ impl Writer {
                         .map(Written::Events)
                 }
                 Command::Settle { target, settlement, .. } => {
-                    // Whether or not this commits: the request has ended.
-                    if let Some(outlet) = self.outlet(*target) {
-                        outlet.turns.end(settlement.sequence);
-                    }
                     settle::settle(&self.connection, *target, settlement, now)
                         .inspect(|released| self.grant(*target, released))
                         .map(|released| Written::Settled { released })
@@ -257,11 +255,15 @@ impl Writer {
                         self.hand_over(event, one);
                     }
                 }
-                (Command::Settle { target, reply, .. }, Written::Settled { released }) => {
-                    let _ = reply.send(Ok(()));
-                    if let (Some(job), Some(outlet)) = (released, self.outlet(target)) {
-                        outlet.handoff.offer(job);
+                (Command::Settle { target, settlement, reply }, Written::Settled { released }) => {
+                    if let Some(outlet) = self.outlet(target) {
+                        // Not before the commit: until then its turn must not be taken back.
+                        outlet.turns.end(settlement.sequence);
+                        if let Some(job) = released {
+                            outlet.handoff.offer(job);
+                        }
                     }
+                    let _ = reply.send(Ok(()));
                 }
                 (Command::Recover { reply, .. }, Written::Recovered(attempts)) => {
                     let _ = reply.send(Ok(attempts));
@@ -269,8 +271,14 @@ impl Writer {
                 (Command::Due { reply, .. }, Written::Due(due)) => {
                     let _ = reply.send(Ok(due));
                 }
-                (Command::Begin { reply, .. } | Command::Probe { reply }, Written::Done) => {
+                (Command::Begin { reply, .. }, Written::Done) => {
                     let _ = reply.send(Ok(()));
+                }
+                (Command::Probe { reply }, Written::Done) => {
+                    let trouble = self.trouble.recent(Instant::now());
+                    let _ = reply.send(
+                        trouble.map_or(Ok(()), |error| Err(RecordError::Unavailable(error.to_owned()))),
+                    );
                 }
                 _ => {}
             }
@@ -348,45 +356,6 @@ impl Failure {
                 Self::Command(index, error)
             }
             Some(_) => Self::Store(error),
-        }
-    }
-}
-
-/// The writer's metrics, looked up once.
-#[derive(Debug)]
-struct Meters {
-    sources: [SourceMeters; Source::ALL.len()],
-    commit: Histogram,
-    batch: Histogram,
-}
-
-#[derive(Debug)]
-struct SourceMeters {
-    received: Counter,
-    unique: Counter,
-    duplicate: Counter,
-}
-
-impl Meters {
-    fn new() -> Self {
-        let of = |source: Source| SourceMeters {
-            received: counter!(names::EVENTS_RECEIVED, "source" => source.as_str()),
-            unique: counter!(names::EVENTS_UNIQUE, "source" => source.as_str()),
-            duplicate: counter!(names::EVENTS_DUPLICATE, "source" => source.as_str()),
-        };
-        Self {
-            sources: Source::ALL.map(of),
-            commit: histogram!(names::STORE_COMMIT),
-            batch: histogram!(names::STORE_BATCH),
-        }
-    }
-
-    fn count(&self, source: Source, recorded: Recorded) {
-        let meters = &self.sources[source as usize];
-        meters.received.increment(1);
-        match recorded {
-            Recorded::New => meters.unique.increment(1),
-            Recorded::Duplicate => meters.duplicate.increment(1),
         }
     }
 }

@@ -80,7 +80,7 @@ fn recorder() -> Result<PrometheusRecorder, BuildError> {
 
 /// The `HELP` lines.
 fn describe() {
-    describe_counter!(names::EVENTS_RECEIVED, "Events read off a source, repeats included");
+    describe_counter!(names::EVENTS_RECEIVED, "Events taken from a source into the store, repeats included");
     describe_counter!(names::EVENTS_UNIQUE, "Events that a source was the first to bring");
     describe_counter!(names::EVENTS_DUPLICATE, "Events that were held already");
     describe_counter!(names::WEBHOOKS_REJECTED, "Webhooks that were refused, by error code");
@@ -90,7 +90,10 @@ fn describe() {
     describe_gauge!(names::BACKLOG, "Deliveries still to be made");
     describe_gauge!(names::BACKLOG_OLDEST, "Age of the oldest delivery still to be made");
     describe_gauge!(names::STREAM_CONNECTED, "1 while the stream's connection is open");
-    describe_counter!(names::STREAM_RECONNECTS, "Connections lost, by reason");
+    describe_counter!(
+        names::STREAM_RECONNECTS,
+        "Connections lost and tries to connect that failed, by reason"
+    );
     describe_counter!(names::STREAM_GAPS, "Gaps looked into, by outcome");
     describe_counter!(names::STREAM_FRAMES, "Frames that were no event, by kind");
     describe_histogram!(names::STORE_COMMIT, "How long a commit of the store took");

@@ -1,6 +1,6 @@
 //! The metrics of the bridge. Every room may use these names; no other metric exists.
 
-/// Events read off a source, repeats included. Label `source`.
+/// Events taken from a source into the store, repeats included. Label `source`.
 pub const EVENTS_RECEIVED: &str = "pepay_bridge_events_received_total";
 /// Events that a source was the first to bring. Label `source`.
 pub const EVENTS_UNIQUE: &str = "pepay_bridge_events_unique_total";

@@ -20,18 +20,21 @@ pub type Render = Arc<dyn Fn() -> String + Send + Sync>;
 pub(super) async fn show(State((readiness, render)): State<(Arc<Readiness>, Render)>) -> Response {
     let view = &readiness.view;
     match view.backlogs().await {
-        Ok(backlogs) => refresh(&backlogs, view.clock.now()),
+        Ok(backlogs) => {
+            // A target that is configured no longer can neither catch up nor be looked at.
+            let shown =
+                |backlog: &&Backlog| view.targets.iter().any(|target| target.borrow().name == backlog.target);
+            backlogs.iter().filter(shown).for_each(|backlog| refresh(backlog, view.clock.now()));
+        }
         // The rest is worth showing still; the gauges keep their last values.
         Err(error) => tracing::warn!(%error, "backlog metrics not refreshed"),
     }
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], render()).into_response()
 }
 
-fn refresh(backlogs: &[Backlog], now: UnixMillis) {
-    for backlog in backlogs {
-        let target = backlog.target.to_string();
-        #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53 deliveries")]
-        gauge!(names::BACKLOG, "target" => target.clone()).set(backlog.open as f64);
-        gauge!(names::BACKLOG_OLDEST, "target" => target).set(oldest_age(backlog, now));
-    }
+fn refresh(backlog: &Backlog, now: UnixMillis) {
+    let target = backlog.target.to_string();
+    #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53 deliveries")]
+    gauge!(names::BACKLOG, "target" => target.clone()).set(backlog.open as f64);
+    gauge!(names::BACKLOG_OLDEST, "target" => target).set(oldest_age(backlog, now));
 }

@@ -4,6 +4,7 @@
 //! number of connections nor the time one may take to say what it wants: a few
 //! hundred clients that send nothing would be enough to shut everybody out.
 
+mod door;
 mod stall;
 #[cfg(test)]
 mod tests;
@@ -18,16 +19,18 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::response::Response;
-use http::StatusCode;
+use http::{Request, StatusCode};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
 use tower_http::catch_panic::CatchPanicLayer;
 
+use self::door::{Arriving, Door, Place};
 use self::stall::Impatient;
 
 /// The longest head of a request, in bytes; a longer one is answered 431.
@@ -43,7 +46,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 /// What clients of a listener may take up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections at the same time. Further ones wait in the kernel's queue.
+    /// Connections at the same time. A further one takes the place of the one
+    /// that has kept the server waiting for the longest, or waits if all are
+    /// being served.
     pub connections: usize,
     /// From the connection, or the previous answer, to the last byte of the
     /// next request's head: bounds slow heads and idle connections alike.
@@ -92,21 +97,21 @@ async fn accept(
     stop: &CancellationToken,
     connections: &mut JoinSet<()>,
 ) {
-    let slots = Arc::new(Semaphore::new(limits.connections));
+    let door = Door::new(limits.connections);
+    // Accepted, and not yet let in.
+    let mut outside = None;
     loop {
-        let next = next_connection(&listener, &slots);
         tokio::select! {
             biased;
             () = stop.cancelled() => return,
             Some(ended) = connections.join_next() => log_end(ended),
-            accepted = next => match accepted {
-                Ok((stream, slot)) => {
-                    let connection = connection(stream, router.clone(), limits, stop.clone());
-                    connections.spawn(async move {
-                        connection.await;
-                        drop(slot);
-                    });
+            place = door.admit(), if outside.is_some() => {
+                if let Some(stream) = outside.take() {
+                    connections.spawn(connection(stream, place, router.clone(), limits, stop.clone()));
                 }
+            }
+            accepted = listener.accept(), if outside.is_none() => match accepted {
+                Ok((stream, _)) => outside = Some(stream),
                 Err(error) if concerns_one_client(&error) => tracing::debug!(%error, "connection lost before it was accepted"),
                 Err(error) => {
                     tracing::error!(%error, "cannot accept connections");
@@ -117,25 +122,16 @@ async fn accept(
     }
 }
 
-/// A connection with its slot; the slot comes first, so that nobody is
-/// accepted who cannot be served.
-async fn next_connection(
-    listener: &TcpListener,
-    slots: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
-    let slot = Arc::clone(slots).acquire_owned().await.map_err(io::Error::other)?;
-    let (stream, _) = listener.accept().await?;
-    Ok((stream, slot))
-}
-
 fn concerns_one_client(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
-/// Serves one connection until it ends, or until the request in flight at `stop` has been answered.
+/// Serves one connection until it ends, until its place is needed for another,
+/// or until the request in flight at `stop` has been answered.
 fn connection(
     stream: TcpStream,
+    place: Place,
     router: Router,
     limits: Limits,
     stop: CancellationToken,
@@ -144,17 +140,28 @@ fn connection(
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY not set");
     }
+    let (leave, place) = (place.leave.clone(), Arc::new(place));
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (router, place) = (router.clone(), Arc::clone(&place));
+        async move {
+            let request = request.map(|body| Body::new(Arriving::new(body, Arc::clone(&place))));
+            let response = router.oneshot(request).await;
+            place.answered();
+            response
+        }
+    });
     let io = Impatient::new(TokioIo::new(stream), limits.stall);
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.head)
         .max_header_size(MAX_HEAD)
         .max_buf_size(MAX_BUFFER)
-        .serve_connection(io, TowerToHyperService::new(router));
+        .serve_connection(io, service);
     async move {
         let mut connection = pin!(connection);
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
+            () = leave.cancelled() => return,
             () = stop.cancelled() => {
                 connection.as_mut().graceful_shutdown();
                 connection.await

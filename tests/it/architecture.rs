@@ -40,7 +40,7 @@ const SETTINGS: &[&str] = &[
     "source::stream::StartFrom",
     "source::webhook::Settings",
     "delivery::Settings",
-    "delivery::ClientIdentity",
+    "delivery::tls",
     "delivery::sign::SigningKey",
     "telemetry::Format",
     "telemetry::Settings",

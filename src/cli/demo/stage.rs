@@ -49,8 +49,10 @@ impl Stage {
         let (clock, others, others_stop) = (Clock::system(), TaskTracker::new(), CancellationToken::new());
 
         let verifier = Verifier::new(&SecretString::from(SIGNING_SECRET)).map_err(Error::failure)?;
-        let target =
-            Target::new(target::Options { verifier: Some(verifier), ..Default::default() }, clock.clone());
+        let target = Target::new(
+            target::Options { verifier: Some(verifier), keep: 2 * events + 100, ..Default::default() },
+            clock.clone(),
+        );
         let (listener, target_url) = listen().await?;
         others.spawn({
             let (target, stop) = (target.clone(), others_stop.clone());

@@ -189,6 +189,12 @@ fn values_of_a_wrong_form_are_problems() {
         ("dead_on = [399]", "targets.orders.dead_on", "allowed are 400 to 599"),
         ("signing_secret = 'hidden'", "targets.orders.signing_secret", "allowed is `whsec_`"),
         ("ca_file = '/no/such.pem'", "targets.orders.ca_file", "cannot open `/no/such.pem`"),
+        ("ca_file = 'Cargo.toml'", "targets.orders.ca_file", "there is no certificate in it"),
+        (
+            "client_cert_file = 'Cargo.toml'\nclient_key_file = 'Cargo.toml'",
+            "targets.orders.client_cert_file",
+            "no certificate chain and key",
+        ),
         ("headers = { host = 'x' }", "targets.orders.headers.host", "set by the bridge itself"),
         ("headers = { Webhook-Id = 'x' }", "targets.orders.headers.webhook-id", "set by the bridge itself"),
         ("headers = { X-A = 'x', x-a = 'y' }", "targets.orders.headers.x-a", "is given more than once"),

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use crate::domain::clock::UnixMillis;
 use crate::domain::event::{Event, EventId};
 use crate::pepay::envelope;
-use crate::pepay::error::Failure;
+use crate::pepay::error::{self, Failure};
 
 /// One page of the list of events.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,7 +64,7 @@ pub(super) fn parse(body: &[u8], limit: u16, received_at: UnixMillis) -> Result<
 
 fn entries(body: &[u8]) -> Result<(Vec<&RawValue>, Option<bool>), Failure> {
     let malformed = |problem: serde_json::Error| {
-        Failure::malformed(format!("the event list is not in a known form: {problem}"))
+        Failure::malformed(format!("the event list is not in a known form: {}", error::place(&problem)))
     };
     let text = std::str::from_utf8(body).map_err(|_| Failure::malformed("the event list is not UTF-8"))?;
     if is_array(text) {

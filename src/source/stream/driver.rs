@@ -92,14 +92,13 @@ impl Driver {
         loop {
             let until = self.obey().await;
             self.report.show(&self.machine);
-            let reads = self.machine.wants_frames();
             tokio::select! {
                 () = stop.cancelled() => return,
                 connected = ready(&mut self.connecting) => self.connected(connected),
                 page = ready(&mut self.listing) => self.listed(page),
                 recorded = ready(&mut self.recording) => self.recorded(recorded),
                 held = ready(&mut self.comparing) => self.compared(held),
-                incoming = next_frame(self.socket.as_mut()), if reads => self.received(incoming),
+                incoming = next_frame(self.socket.as_mut()) => self.received(incoming),
                 () = sleep(until.map(|at| self.began + at)) => {}
             }
         }

@@ -37,6 +37,14 @@ impl Report {
     pub(super) fn new(settings: &Settings, clock: Clock, status: watch::Sender<StreamStatus>) -> Self {
         let name = Arc::clone(&settings.name);
         gauge!(names::STREAM_CONNECTED, "stream" => name.to_string()).set(0.0);
+        // A series that begins at its first event would hide that one from `increase()`.
+        for reason in Ending::ALL {
+            counter!(names::STREAM_RECONNECTS, "stream" => name.to_string(), "reason" => reason.as_str())
+                .absolute(0);
+        }
+        for outcome in ["closed", "unproven"] {
+            counter!(names::STREAM_GAPS, "stream" => name.to_string(), "outcome" => outcome).absolute(0);
+        }
         Self {
             name,
             clock,

@@ -197,6 +197,11 @@ impl Machine {
     /// An event has arrived on the connection.
     pub fn event(&mut self, now: Moment, event: Event) {
         let Some(received) = self.receive(event, Source::Stream, now.wall) else { return };
+        if self.pending.is_full() {
+            // The store is behind. Frames are still read, since pings come between
+            // them, but from here on REST has to bring what cannot be held.
+            self.open_gap();
+        }
         if matches!(self.gap, Gap::Closed) {
             self.pending.push(received);
         } else {
@@ -280,6 +285,10 @@ impl Machine {
     fn record(&mut self, now: Moment, wake: &mut Wake) -> Option<Command> {
         if self.recording.is_none() {
             if self.pending.is_empty() {
+                if matches!(self.gap, Gap::Unknown) && self.position.is_some() {
+                    // A frame that was on its way into the store has made the beginning.
+                    self.gap = Gap::OPEN;
+                }
                 let asked = match self.gap {
                     Gap::Unknown => self.find_beginning(now, wake),
                     Gap::Open { .. } => self.fill(now, wake),

@@ -80,8 +80,21 @@ async fn a_database_of_a_newer_schema_is_refused_by_number() {
         )
         .unwrap();
     let folder = fixture.close().await;
+    let before = std::fs::read(settings(folder.path()).path).unwrap();
     let refused = open(folder.path(), vec![]).await.unwrap_err();
     assert!(matches!(refused, OpenError::NewerSchema { found: 9999, .. }), "{refused}");
+    assert_eq!(std::fs::read(settings(folder.path()).path).unwrap(), before, "it is left alone");
+}
+
+#[tokio::test]
+async fn a_second_process_is_refused_by_whatever_name_it_calls_the_database() {
+    let fixture = Fixture::new(vec![]).await;
+    let path = settings(fixture.folder.path()).path;
+    let other = fixture.folder.path().join("other.db");
+    std::os::unix::fs::symlink(path, &other).unwrap();
+    let settings = Settings { path: other, ..settings(fixture.folder.path()) };
+    let refused = Store::open(&settings, vec![], Clock::from_fn(|| NOW)).await.unwrap_err();
+    assert!(matches!(refused, OpenError::InUse(_)), "{refused}");
 }
 
 #[tokio::test]

@@ -7,9 +7,17 @@ use std::time::{Duration, Instant};
 /// Between two lines while it lasts.
 const REMINDER: Duration = Duration::from_secs(10);
 
+/// How long a failure counts as recent. A full disk can still take the few bytes
+/// of a probe, and is no less full for that.
+const RECENT: Duration = Duration::from_secs(15);
+
 /// Whether the store is in trouble, and what has been said about it.
 #[derive(Debug, Default)]
-pub(super) struct Trouble(Option<Ongoing>);
+pub(super) struct Trouble {
+    ongoing: Option<Ongoing>,
+    /// The last failure, for as long as it is recent.
+    last: Option<(Instant, String)>,
+}
 
 #[derive(Debug)]
 struct Ongoing {
@@ -21,8 +29,9 @@ struct Ongoing {
 impl Trouble {
     /// A group of `commands` could not be committed.
     pub(super) fn failed(&mut self, now: Instant, error: &rusqlite::Error, commands: usize) {
-        let first = self.0.is_none();
-        let trouble = self.0.get_or_insert(Ongoing { since: now, said: now, refused: 0 });
+        self.last = Some((now, error.to_string()));
+        let first = self.ongoing.is_none();
+        let trouble = self.ongoing.get_or_insert(Ongoing { since: now, said: now, refused: 0 });
         trouble.refused += commands;
         if first || now.duration_since(trouble.said) >= REMINDER {
             trouble.said = now;
@@ -33,9 +42,15 @@ impl Trouble {
 
     /// A group was committed.
     pub(super) fn committed(&mut self, now: Instant) {
-        if let Some(trouble) = self.0.take() {
+        if let Some(trouble) = self.ongoing.take() {
             let (seconds, refused) = (now.duration_since(trouble.since).as_secs(), trouble.refused);
             tracing::info!(refused, seconds, "the store commits again");
         }
+    }
+
+    /// The last failure, if it was recent.
+    pub(super) fn recent(&self, now: Instant) -> Option<&str> {
+        let recent = |at: Instant| now.duration_since(at) < RECENT;
+        self.last.as_ref().filter(|(at, _)| recent(*at)).map(|(_, error)| &**error)
     }
 }

@@ -96,6 +96,11 @@ fn hello() -> Router {
     Router::new().route("/", get(|| async { "hello" }))
 }
 
+/// Answers with the body of the request.
+fn echo() -> Router {
+    Router::new().route("/", axum::routing::post(|body: Bytes| async { body }))
+}
+
 /// A handler that reports each request and answers it when told to.
 fn held() -> (Router, mpsc::Receiver<()>, Arc<Notify>) {
     let (entered, entries) = mpsc::channel(8);
@@ -182,21 +187,42 @@ async fn an_answer_nobody_reads_is_given_up() {
 }
 
 #[tokio::test]
-async fn who_exceeds_the_cap_waits_for_a_slot() {
-    let limits = Limits { connections: 1, head: Duration::from_millis(200), ..GENEROUS };
-    let server = Server::start(hello(), limits).await;
-    let mut holder = server.client().await;
-    holder.send("GET / HTTP/1.1\r\n").await;
+async fn who_exceeds_the_cap_waits_while_everybody_else_is_being_served() {
+    let (router, mut entries, release) = held();
+    let server = Server::start(router, Limits { connections: 1, ..GENEROUS }).await;
+    let mut inside = server.client().await;
+    inside.get("/").await;
+    within(entries.recv()).await.unwrap();
     let mut waiting = server.client().await;
     waiting.get("/").await;
-    // Without the cap the waiting client would be answered at once, long before
-    // the holder is cut off.
-    tokio::select! {
-        biased;
-        _ = holder.closed() => {}
-        answer = waiting.reads("hello") => panic!("answered beside the holder: {answer}"),
+    // Both are answered in the end, and the second handler is entered only after the first.
+    release.notify_one();
+    inside.reads("held").await;
+    within(entries.recv()).await.unwrap();
+    release.notify_one();
+    waiting.reads("held").await;
+}
+
+#[tokio::test]
+async fn clients_that_keep_the_server_waiting_give_up_their_place_the_longest_first() {
+    let server = Server::start(echo(), Limits { connections: 3, ..GENEROUS }).await;
+    let mut silent = server.client().await;
+    let mut slow_head = server.client().await;
+    slow_head.send("GET / HTTP/1.1\r\n").await;
+    let mut slow_body = server.client().await;
+    slow_body.send("POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\nexpect: 100-continue\r\n\r\n").await;
+    // Read by the handler, so it is inside; the order of arrival is that of the connections.
+    slow_body.reads("100 Continue\r\n\r\n").await;
+    let mut fillers = Vec::new();
+    for holder in [&mut silent, &mut slow_head, &mut slow_body] {
+        let mut quick = server.client().await;
+        quick.send("POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\nconnection: close\r\n\r\nhello").await;
+        quick.reads("hello").await;
+        holder.closed().await;
+        quick.closed().await;
+        // Takes the place that the quick one has left, as the one last waited for.
+        fillers.push(server.client().await);
     }
-    waiting.reads("hello").await;
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use pepay_bridge::simulator::target::Reaction;
 
 use crate::support::soon;
-use crate::support::world::{SHORT, World, assert_each_once};
+use crate::support::world::{World, assert_each_once};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_more_requests_than_configured_are_out_and_those_of_one_object_never_overlap() {
@@ -31,7 +31,9 @@ async fn without_order_those_of_one_object_go_out_together() {
     let mut world = World::new(World::with_duplicates()).await;
     let target = world.target("orders").await;
     world.set_target("orders", "ORDERING", "none");
-    world.set_target("orders", "TIMEOUT", &format!("{}ms", SHORT.as_millis()));
+    // Room for all of them at once: what hangs would open the breaker before more went out.
+    world.set_target("orders", "CONCURRENCY", "60");
+    world.set_target("orders", "TIMEOUT", "2s");
     target.fail_ratio(1.0, Reaction::Hang);
     let bridge = world.bridge().await;
     world.simulator.play(60);

@@ -84,6 +84,22 @@ pub enum Ending {
 }
 
 impl Ending {
+    /// Every reason.
+    pub const ALL: [Self; 12] = [
+        Self::Closed,
+        Self::Error,
+        Self::Network,
+        Self::Protocol,
+        Self::Idle,
+        Self::Stalled,
+        Self::Behind,
+        Self::Refused,
+        Self::Rejected,
+        Self::RateLimited,
+        Self::Unavailable,
+        Self::Unreachable,
+    ];
+
     /// The label.
     pub const fn as_str(self) -> &'static str {
         match self {

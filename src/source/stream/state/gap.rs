@@ -64,7 +64,8 @@ impl Machine {
 
     pub(super) fn open_gap(&mut self) {
         if matches!(self.gap, Gap::Closed) {
-            self.gap = Gap::OPEN;
+            // Without a position there is nothing a walk could go down to.
+            self.gap = if self.position.is_some() { Gap::OPEN } else { Gap::Unknown };
             self.notices.push_back(Notice::GapOpened);
             self.abandon_sweep();
         }

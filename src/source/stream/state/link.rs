@@ -30,7 +30,7 @@ pub(super) enum Link {
         heard: Duration,
         /// When the last ping was sent.
         pinged: Duration,
-        /// Since when no frame is read because the store is behind.
+        /// Since when the store has been behind.
         stalled: Option<Duration>,
     },
 }
@@ -139,8 +139,8 @@ impl Machine {
         self.open_gap();
     }
 
-    /// Whether frames may be read: not while the store is behind.
-    pub fn wants_frames(&self) -> bool {
+    /// Whether the store keeps up with the frames.
+    pub(super) fn keeps_up(&self) -> bool {
         matches!(self.link, Link::Up { .. }) && !self.pending.is_full()
     }
 
@@ -160,12 +160,12 @@ impl Machine {
                 Some(Command::Connect { since })
             }
             Link::Up { heard, pinged, stalled, .. } => {
-                let stalled = if self.wants_frames() { None } else { stalled.or(Some(now.at)) };
+                let stalled = if self.keeps_up() { None } else { stalled.or(Some(now.at)) };
                 let Settings { idle_timeout, ping_interval, .. } = self.settings;
                 if std::mem::take(&mut self.replace_link) {
                     return Some(self.disconnect(now, Ending::Behind));
                 }
-                // While nothing is read nothing can be heard: the stall has the same limit.
+                // A stall has the same limit as silence.
                 let (limit, ending) = match stalled {
                     Some(since) => (since + idle_timeout, Ending::Stalled),
                     None => (heard + idle_timeout, Ending::Idle),

@@ -158,15 +158,13 @@ impl World {
                 }
             }
             Act::Frame => {
-                if self.machine.wants_frames()
-                    && let Some(index) = self.wire.as_mut().and_then(VecDeque::pop_front)
-                {
+                if let Some(index) = self.wire.as_mut().and_then(VecDeque::pop_front) {
                     self.machine.heard(self.now.at);
                     self.machine.event(self.now, self.event(index));
                 }
             }
             Act::Repeat(which) => {
-                if self.machine.wants_frames() && self.wire.is_some() {
+                if self.wire.is_some() {
                     // Only what this connection has sent, or what came before it, is a repetition.
                     let sent = self.wire.as_ref().and_then(|wire| wire.front().copied());
                     let sent = sent.unwrap_or(self.log.len());

@@ -199,6 +199,23 @@ fn without_a_list_the_first_start_begins_with_the_first_frame() {
 }
 
 #[test]
+fn a_list_that_comes_back_before_the_first_frame_gives_the_beginning_after_all() {
+    let mut play = Play::at(settings(), None);
+    play.command();
+    assert!(play.machine.page(play.now(), Err(no_list())).is_some());
+    play.command();
+    play.machine.opened(play.now());
+    play.commands();
+    play.machine.closed(play.now());
+    play.wait(60.0);
+    assert!(matches!(play.command(), Command::List(ListQuery { limit: 1, .. })));
+    play.list(&[9]);
+    let Command::Record { events, cursor } = play.command() else { panic!("no cursor") };
+    assert!(events.is_empty());
+    assert_eq!(cursor.and_then(|cursor| cursor.event).as_ref().map(number), Some(9));
+}
+
+#[test]
 fn without_a_list_a_new_connection_goes_on_with_what_the_replay_brings_and_says_so() {
     let mut play = Play::live(settings());
     play.machine.closed(play.now());

@@ -19,17 +19,23 @@ fn silence_is_answered_with_pings_and_then_with_a_new_connection() {
 }
 
 #[test]
-fn a_store_that_is_behind_stops_the_reading_but_not_the_pings_and_then_ends_the_connection() {
+fn a_store_that_stays_behind_ends_the_connection_and_not_the_pings_before_that() {
     let mut play = Play::live(Settings { reconcile_interval: None, ..settings() });
     play.frame(2);
     play.batch();
     let mut frames = 0;
-    while play.machine.wants_frames() {
+    while play.machine.keeps_up() {
         play.frame(3);
         frames += 1;
     }
     assert_eq!(frames, Limits::DEFAULT.pending.frames);
+    // Read on, and left to the list: nothing of it is kept beyond the hold.
+    for _ in 0..2 * Limits::DEFAULT.held.frames {
+        play.frame(4);
+    }
     assert_eq!(play.commands().len(), 0);
+    assert_eq!(play.machine.phase(), StreamPhase::Backfilling);
+    assert!(play.notices.iter().any(|notice| matches!(notice, Notice::HoldOverflowed { .. })));
     play.wait(20.0);
     assert!(matches!(play.command(), Command::Ping));
     play.wait(40.0);
@@ -45,7 +51,7 @@ fn a_stall_that_ends_in_time_costs_nothing() {
     let mut play = Play::live(Settings { reconcile_interval: None, ..settings() });
     play.frame(2);
     play.batch();
-    while play.machine.wants_frames() {
+    while play.machine.keeps_up() {
         play.frame(3);
     }
     play.commands();
