@@ -238,6 +238,7 @@ async fn with_a_recorded_attempt(world: &World, target: &Target) -> Bridge {
     target.next(1, Reaction::Hang);
     let bridge = world.bridge().await;
     world.simulator.play(1);
+    soon("the request", target.until(|totals| totals.received == 1)).await;
     soon("the record of the attempt", async {
         while world.look_up::<i64>("SELECT count(*) FROM delivery WHERE state = 'sending'") == 0 {
             tokio::task::yield_now().await;

@@ -122,7 +122,7 @@ async fn a_connection_that_the_target_closes_when_idle_costs_nothing() {
     let bridge = world.bridge().await;
     for played in 1..=5 {
         world.simulator.play(1);
-        target.until("a closed connection", |record| record.closed.len() == played).await;
+        target.until("a closed connection", |record| record.closed == played).await;
     }
     all_settled(&bridge).await;
     let (_, log) = bridge.stop().await;

@@ -61,9 +61,8 @@ pub struct Record {
     pub in_flight: usize,
     pub max_in_flight: usize,
     pub connections: u64,
-    /// When the other side had closed a connection whose target waited for that,
-    /// in the order of all comings and goings.
-    pub closed: Vec<u64>,
+    /// Connections that the other side has closed while the target waited for that.
+    pub closed: usize,
     /// Bytes that could be written after the head of endless answers.
     pub endless_bytes: u64,
     tick: u64,
@@ -176,13 +175,13 @@ async fn serve(connection: TcpStream, shared: &Shared) -> io::Result<()> {
                 stream.write_all(&bytes).await?;
                 stream.shutdown().await?;
                 stream.read_to_end(&mut Vec::new()).await?;
-                shared.close();
+                shared.record.send_modify(|record| record.closed += 1);
             }
             Act::SayAndWait(bytes) => {
                 shared.leave(index, &bytes);
                 stream.write_all(&bytes).await?;
                 stream.read_to_end(&mut Vec::new()).await?;
-                shared.close();
+                shared.record.send_modify(|record| record.closed += 1);
             }
             Act::SayAndReset(bytes) => {
                 shared.leave(index, &bytes);
@@ -250,13 +249,6 @@ impl Shared {
             record.max_in_flight = record.max_in_flight.max(record.in_flight);
         });
         (index, act)
-    }
-
-    fn close(&self) {
-        self.record.send_modify(|record| {
-            let tick = record.tick();
-            record.closed.push(tick);
-        });
     }
 
     /// Before the answer is written: what it causes comes later.
