@@ -6,7 +6,7 @@ use http::StatusCode;
 use pepay_bridge::simulator::target::Reaction;
 
 use crate::support::soon;
-use crate::support::world::{World, acknowledged, assert_each_once};
+use crate::support::world::{World, acknowledged, assert_each_once, assert_one_at_a_time};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn three_hundred_events_over_both_sources_reach_each_matching_target_once_byte_for_byte() {
@@ -36,6 +36,7 @@ async fn three_hundred_events_over_both_sources_reach_each_matching_target_once_
     assert!(log.iter().any(|line| line["message"] == "stopped"));
 
     assert_each_once(&everything, &ids);
+    assert_one_at_a_time(&everything);
     assert_each_once(&orders, &order_ids);
     for (id, deliveries) in acknowledged(&everything) {
         let delivery = &deliveries[0];
@@ -70,11 +71,9 @@ async fn three_hundred_events_over_both_sources_reach_each_matching_target_once_
 async fn a_target_in_trouble_holds_up_no_other_and_gets_everything_once_it_is_back() {
     let mut world = World::new(World::with_duplicates()).await;
     let (healthy, broken) = (world.target("healthy").await, world.target("broken").await);
-    world.set("TARGETS__BROKEN__TIMEOUT", "300ms");
     let bridge = world.bridge().await;
     broken.fail_ratio(0.5, Reaction::Answer(StatusCode::INTERNAL_SERVER_ERROR, None));
     broken.next(3, Reaction::Reset);
-    broken.next(2, Reaction::Hang);
 
     let ids = world.simulator.play(120);
     soon("the healthy target's deliveries", healthy.until(|totals| totals.unique == 120)).await;
@@ -86,6 +85,7 @@ async fn a_target_in_trouble_holds_up_no_other_and_gets_everything_once_it_is_ba
     assert!(bridge.stop().await.0.success());
     assert_each_once(&healthy, &ids);
     assert_each_once(&broken, &ids);
+    assert_one_at_a_time(&broken);
     let retried = broken.deliveries().into_iter().filter(|delivery| delivery.attempt > Some(1)).count();
     assert!(retried > 5, "attempts are numbered");
 }
