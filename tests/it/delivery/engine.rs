@@ -13,7 +13,7 @@ use pepay_bridge::domain::event::{Received, Source};
 use pepay_bridge::domain::filter::TypeFilter;
 use pepay_bridge::pepay::envelope;
 use pepay_bridge::store::inbox::Batch;
-use pepay_bridge::store::{self, Durability, Route, Store};
+use pepay_bridge::store::{self, Durability, OpenError, Route, Store};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -40,7 +40,14 @@ impl Engine {
             payload_retention: Duration::from_hours(24),
             dedupe_retention: Duration::from_hours(48),
         };
-        let (mut store, writer) = Store::open(&file, vec![route], clock.clone()).await.unwrap();
+        // Other tests of this process start programs, and until such a child has become its
+        // program it holds what this process had open, the lock of a closed store included.
+        let (mut store, writer) = loop {
+            match Store::open(&file, vec![route.clone()], clock.clone()).await {
+                Err(OpenError::InUse(_)) => tokio::task::yield_now().await,
+                opened => break opened.unwrap(),
+            }
+        };
         let writer = std::thread::spawn(|| writer.run());
         let jitter = Jitter::from_fn(|| rand::Rng::random(&mut rand::rng()));
         let (target, _) = Target::new(settings, store.outboxes.remove(0), clock, jitter).unwrap();
