@@ -9,8 +9,9 @@
 //!               └─────▶ dead   (not worth retrying, or tried for long enough)
 //! ```
 //!
-//! The store mirrors the states as a `CHECK`; who may follow whom is decided
-//! here, by functions without side effects.
+//! The store mirrors the states as a `CHECK` and says in its `UPDATE`s from which
+//! of them a step may be taken; what follows an attempt is decided here, by a
+//! function without side effects.
 
 use std::time::Duration;
 
