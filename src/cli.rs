@@ -2,8 +2,10 @@
 //! success or in an [`Error`] that knows its exit code.
 
 mod check;
+mod completions;
 mod demo;
 mod health;
+mod man;
 mod run;
 mod simulator;
 
@@ -43,7 +45,7 @@ const CONFIG_HELP: &str = "TOML file to read the configuration from [env: PEPAY_
 
 /// The command line.
 #[derive(Debug, Parser)]
-#[command(name = "pepay-bridge", about = ABOUT, version = VERSION, after_long_help = CONFIGURATION)]
+#[command(name = NAME, about = ABOUT, version = VERSION, after_long_help = CONFIGURATION)]
 pub struct Cli {
     #[arg(long, global = true, value_name = "FILE", help = CONFIG_HELP)]
     config: Option<PathBuf>,
@@ -63,7 +65,14 @@ enum Command {
     Health(health::Arguments),
     Demo(demo::Arguments),
     Simulator(simulator::Arguments),
+    /// Print the script that completes this command line in a shell
+    Completions(completions::Arguments),
+    /// Print the manual page, or write one for each command
+    Man(man::Arguments),
 }
+
+/// The program, as it is called and as its pages are named.
+const NAME: &str = "pepay-bridge";
 
 /// Version and commit.
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("PEPAY_BRIDGE_COMMIT"), ")");
@@ -115,6 +124,8 @@ pub fn execute(cli: Cli, environment: impl IntoIterator<Item = (OsString, OsStri
         Command::Health(arguments) => health::health(&arguments, config, environment),
         Command::Demo(arguments) => demo::demo(&arguments, environment),
         Command::Simulator(arguments) => simulator::simulator(arguments, environment),
+        Command::Completions(arguments) => completions::completions(&arguments),
+        Command::Man(arguments) => man::man(&arguments),
     }
 }
 
