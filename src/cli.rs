@@ -1,6 +1,7 @@
 //! The command line. Each command has a file of its own, which ends in
 //! success or in an [`Error`] that knows its exit code.
 
+mod backup;
 mod check;
 mod completions;
 mod demo;
@@ -63,6 +64,7 @@ enum Command {
     Check,
     /// Ask a running bridge whether it is ready; exits 0 if it is and 1 if not
     Health(health::Arguments),
+    Backup(backup::Arguments),
     Demo(demo::Arguments),
     Simulator(simulator::Arguments),
     /// Print the script that completes this command line in a shell
@@ -122,6 +124,7 @@ pub fn execute(cli: Cli, environment: impl IntoIterator<Item = (OsString, OsStri
         Command::Run => run::run(config, environment),
         Command::Check => check::check(config, environment),
         Command::Health(arguments) => health::health(&arguments, config, environment),
+        Command::Backup(arguments) => backup::backup(&arguments, config, environment),
         Command::Demo(arguments) => demo::demo(&arguments, environment),
         Command::Simulator(arguments) => simulator::simulator(arguments, environment),
         Command::Completions(arguments) => completions::completions(&arguments),
