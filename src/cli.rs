@@ -5,6 +5,7 @@ mod backup;
 mod check;
 mod completions;
 mod demo;
+mod doctor;
 mod health;
 mod man;
 mod run;
@@ -64,6 +65,7 @@ enum Command {
     Check,
     /// Ask a running bridge whether it is ready; exits 0 if it is and 1 if not
     Health(health::Arguments),
+    Doctor(doctor::Arguments),
     Backup(backup::Arguments),
     Demo(demo::Arguments),
     Simulator(simulator::Arguments),
@@ -125,6 +127,7 @@ pub fn execute(cli: Cli, environment: impl IntoIterator<Item = (OsString, OsStri
         Command::Check => check::check(config, environment),
         Command::Health(arguments) => health::health(&arguments, config, environment),
         Command::Backup(arguments) => backup::backup(&arguments, config, environment),
+        Command::Doctor(arguments) => doctor::doctor(&arguments, config, environment),
         Command::Demo(arguments) => demo::demo(&arguments, environment),
         Command::Simulator(arguments) => simulator::simulator(arguments, environment),
         Command::Completions(arguments) => completions::completions(&arguments),

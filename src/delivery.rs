@@ -29,9 +29,11 @@ mod client;
 mod dispatch;
 mod hand;
 mod pace;
+mod reach;
 pub mod sign;
 pub mod tls;
 pub use client::BuildError;
+pub use reach::{Unreached, reach};
 
 use attempt::Context;
 use breaker::Breaker;

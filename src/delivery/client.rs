@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use reqwest::redirect::Policy;
-use reqwest::{Client, Response};
+use reqwest::{Client, ClientBuilder, Response};
 
 use super::Settings;
 use super::body::{Body, Departure};
@@ -92,25 +92,7 @@ impl Rest {
 
 impl TargetClient {
     pub(super) fn new(settings: Settings, clock: Clock) -> Result<Self, BuildError> {
-        let mut builder = Client::builder()
-            .user_agent(concat!("pepay-bridge/", env!("CARGO_PKG_VERSION")))
-            .redirect(Policy::none())
-            .retry(reqwest::retry::never())
-            .referer(false)
-            .no_proxy()
-            .http1_only()
-            .tcp_nodelay(true)
-            .connect_timeout(settings.connect_timeout)
-            .pool_idle_timeout(IDLE)
-            .pool_max_idle_per_host(settings.concurrency);
-        let unusable = |error| BuildError::File { target: settings.name.to_string(), error };
-        if let Some(path) = &settings.ca_file {
-            builder = builder.tls_certs_merge(tls::roots(path).map_err(unusable)?);
-        }
-        if let Some(identity) = &settings.client_identity {
-            builder = builder.identity(identity.load().map_err(unusable)?);
-        }
-        let client = builder.build().map_err(|error| BuildError::Client {
+        let client = builder(&settings)?.build().map_err(|error| BuildError::Client {
             target: settings.name.to_string(),
             reason: error.to_string(),
         })?;
@@ -193,6 +175,29 @@ impl TargetClient {
     }
 }
 
+/// The client of a target, as its settings say.
+pub(super) fn builder(settings: &Settings) -> Result<ClientBuilder, BuildError> {
+    let mut builder = Client::builder()
+        .user_agent(concat!("pepay-bridge/", env!("CARGO_PKG_VERSION")))
+        .redirect(Policy::none())
+        .retry(reqwest::retry::never())
+        .referer(false)
+        .no_proxy()
+        .http1_only()
+        .tcp_nodelay(true)
+        .connect_timeout(settings.connect_timeout)
+        .pool_idle_timeout(IDLE)
+        .pool_max_idle_per_host(settings.concurrency);
+    let unusable = |error| BuildError::File { target: settings.name.to_string(), error };
+    if let Some(path) = &settings.ca_file {
+        builder = builder.tls_certs_merge(tls::roots(path).map_err(unusable)?);
+    }
+    if let Some(identity) = &settings.client_identity {
+        builder = builder.identity(identity.load().map_err(unusable)?);
+    }
+    Ok(builder)
+}
+
 /// What `status` means for the delivery, and for the target.
 fn classify(status: StatusCode, retry_after: Option<Duration>, dead: bool) -> (Verdict, Health) {
     if status.is_success() {
@@ -219,7 +224,7 @@ const fn unanswered(left: bool, error: String, duration: Duration) -> Report {
 }
 
 /// Why there was no answer. The innermost cause says it best; the outer ones repeat the URL.
-fn cause(error: &reqwest::Error, left: bool) -> String {
+pub(super) fn cause(error: &reqwest::Error, left: bool) -> String {
     let mut cause = error.source();
     while let Some(deeper) = cause.and_then(std::error::Error::source) {
         cause = Some(deeper);

@@ -3,6 +3,7 @@
 
 mod driver;
 mod plan;
+mod reach;
 mod report;
 mod state;
 mod wire;
@@ -21,6 +22,8 @@ use crate::domain::status::StreamStatus;
 use crate::pepay::account::Account;
 use crate::pepay::rest::{BuildError, Rest};
 use crate::store::inbox::Inbox;
+
+pub use reach::{Unreached, reach};
 
 /// One configured stream.
 #[derive(Clone, Debug)]
