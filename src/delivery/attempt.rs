@@ -26,7 +26,7 @@ const SLOW: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(super) struct Context {
     pub(super) target: Arc<str>,
-    pub(super) client: TargetClient,
+    pub(super) client: Arc<TargetClient>,
     pub(super) ledger: Ledger,
     pub(super) retry: RetryPolicy,
     pub(super) clock: Clock,
@@ -55,7 +55,7 @@ struct Meters {
 impl Context {
     pub(super) fn new(
         settings: &Settings,
-        client: TargetClient,
+        client: Arc<TargetClient>,
         ledger: Ledger,
         clock: Clock,
         jitter: Jitter,
