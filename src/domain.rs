@@ -8,5 +8,6 @@ pub mod clock;
 pub mod delivery;
 pub mod event;
 pub mod filter;
+pub mod operator;
 pub mod retry_after;
 pub mod status;

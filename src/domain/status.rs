@@ -4,6 +4,9 @@
 use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, Schema, SchemaFormat, Type};
+use utoipa::{PartialSchema, ToSchema};
 
 use super::clock::UnixMillis;
 
@@ -162,9 +165,23 @@ pub struct TargetError {
     pub at: UnixMillis,
 }
 
-/// Times are written as RFC 3339, which people and `jq` read alike.
+/// The last moment that RFC 3339 can write.
+const LAST: UnixMillis = UnixMillis(253_402_300_799_999);
+
+/// Times are written as RFC 3339, which people and `jq` read alike. What lies
+/// outside its years, as an event can claim of itself, is written as the nearest
+/// that does not.
 impl Serialize for UnixMillis {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&humantime::format_rfc3339_millis((*self).into()))
+        serializer.collect_str(&humantime::format_rfc3339_millis((*self).min(LAST).into()))
     }
 }
+
+impl PartialSchema for UnixMillis {
+    fn schema() -> RefOr<Schema> {
+        let time = SchemaFormat::KnownFormat(KnownFormat::DateTime);
+        ObjectBuilder::new().schema_type(Type::String).format(Some(time)).into()
+    }
+}
+
+impl ToSchema for UnixMillis {}
