@@ -170,6 +170,10 @@ impl TargetClient {
         }
         headers.insert(HeaderName::from_static("pepay-bridge-attempt"), HeaderValue::from(number));
         headers.insert(HeaderName::from_static("pepay-bridge-sequence"), HeaderValue::from(job.sequence));
+        if job.replays > 0 {
+            // What tells it from a repetition, to a target that goes by the id.
+            headers.insert(HeaderName::from_static("pepay-bridge-replay"), HeaderValue::from(job.replays));
+        }
         headers
     }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::clock::UnixMillis;
 
@@ -141,7 +142,7 @@ pub struct Received {
 }
 
 /// The road an event came by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Source {
     /// The WebSocket stream, live or replayed by the server.
@@ -167,10 +168,29 @@ impl Source {
             Self::Reconcile => "reconcile",
         }
     }
+
+    /// Whether Pepay brings events by it on its own. The two that do are a check on each other.
+    pub const fn is_live(self) -> bool {
+        matches!(self, Self::Stream | Self::Webhook)
+    }
+}
+
+/// Why a text is no source.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no source; allowed are `stream`, `webhook`, `backfill` and `reconcile`")]
+pub struct UnknownSource(pub String);
+
+impl FromStr for Source {
+    type Err = UnknownSource;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let known = Self::ALL.into_iter().find(|source| source.as_str() == text);
+        known.ok_or_else(|| UnknownSource(text.to_owned()))
+    }
 }
 
 /// Pepay's network environment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Environment {
     /// The test network.

@@ -4,7 +4,9 @@
 use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
-use utoipa::ToSchema;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, Schema, SchemaFormat, Type};
+use utoipa::{PartialSchema, ToSchema};
 
 use super::clock::UnixMillis;
 
@@ -107,10 +109,8 @@ pub struct BackfillStatus {
     /// Those of them that nobody had brought before.
     pub recorded: u64,
     /// When it was asked for.
-    #[schema(value_type = String, format = DateTime)]
     pub started_at: UnixMillis,
     /// When it ended.
-    #[schema(value_type = Option<String>, format = DateTime)]
     pub ended_at: Option<UnixMillis>,
     /// While it runs, why it does not get on; then, why it has not brought everything.
     pub error: Option<String>,
@@ -187,9 +187,23 @@ pub struct TargetError {
     pub at: UnixMillis,
 }
 
-/// Times are written as RFC 3339, which people and `jq` read alike.
+/// The last moment that RFC 3339 can write.
+const LAST: UnixMillis = UnixMillis(253_402_300_799_999);
+
+/// Times are written as RFC 3339, which people and `jq` read alike. What lies
+/// outside its years, as an event can claim of itself, is written as the nearest
+/// that does not.
 impl Serialize for UnixMillis {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&humantime::format_rfc3339_millis((*self).into()))
+        serializer.collect_str(&humantime::format_rfc3339_millis((*self).min(LAST).into()))
     }
 }
+
+impl PartialSchema for UnixMillis {
+    fn schema() -> RefOr<Schema> {
+        let time = SchemaFormat::KnownFormat(KnownFormat::DateTime);
+        ObjectBuilder::new().schema_type(Type::String).format(Some(time)).into()
+    }
+}
+
+impl ToSchema for UnixMillis {}
