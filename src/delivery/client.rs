@@ -13,6 +13,7 @@ use super::Settings;
 use super::body::{Body, Departure};
 use super::breaker::Health;
 use super::tls::{self, UnusableFile};
+use crate::domain::cause::innermost;
 use crate::domain::clock::Clock;
 use crate::domain::delivery::Verdict;
 use crate::domain::event::Event;
@@ -245,14 +246,10 @@ const fn unanswered(left: bool, error: String, duration: Duration) -> Report {
     Report { verdict, health: Health::Down, status: None, error: Some(error), answer, rest: None, duration }
 }
 
-/// Why there was no answer. The innermost cause says it best; the outer ones repeat the URL.
+/// Why there was no answer, without the error of the client itself, which repeats the URL.
 fn cause(error: &reqwest::Error, left: bool) -> String {
-    let mut cause = error.source();
-    while let Some(deeper) = cause.and_then(std::error::Error::source) {
-        cause = Some(deeper);
-    }
     let what = if left { "the connection broke" } else { "cannot connect" };
-    cause.map_or_else(|| what.to_owned(), |cause| format!("{what}: {cause}"))
+    error.source().map_or_else(|| what.to_owned(), |cause| format!("{what}: {}", innermost(cause)))
 }
 
 /// Reads the answer to its end or to [`DRAINED`]; its first bytes go to `kept`.

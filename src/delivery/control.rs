@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use tokio::sync::{Mutex, Notify, watch};
 
+use super::attempt::millis;
 use super::client::TargetClient;
 use crate::domain::clock::{Clock, UnixMillis};
 use crate::domain::delivery::Verdict;
@@ -96,7 +97,7 @@ impl Control {
             event_id: event.id.to_string(),
             acknowledged: report.verdict == Verdict::Acknowledged,
             status: report.status.map(|status| status.as_u16()),
-            duration_ms: u64::try_from(report.duration.as_millis()).unwrap_or(u64::MAX),
+            duration_ms: millis(report.duration),
             error: report.error,
         };
         let (target, event_id) = (self.status.borrow().name.to_string(), &*outcome.event_id);
