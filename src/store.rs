@@ -19,6 +19,7 @@ pub mod outbox;
 mod reader;
 mod row;
 mod schema;
+mod tally;
 mod turns;
 mod writer;
 
@@ -39,6 +40,7 @@ use archive::Archive;
 use inbox::Inbox;
 use outbox::Outbox;
 use reader::Reader;
+use tally::Counters;
 use turns::Turns;
 use writer::Command;
 
@@ -115,10 +117,11 @@ impl Store {
             outboxes.push(Outbox::new(target, commands.clone(), Arc::clone(&turns), arrivals));
             outlets.push(writer::Outlet { target, route, handoff, turns });
         }
-        let writer = Writer::new(connection, lock, queue, outlets, clock)?;
+        let counters = Arc::<Counters>::default();
+        let writer = Writer::new(connection, lock, queue, outlets, clock.clone())?;
         let store = Self {
             inbox: Inbox::new(commands.clone(), reader.clone()),
-            archive: Archive::new(commands.clone(), reader),
+            archive: Archive::new(commands.clone(), reader, counters, clock),
             outboxes,
             commands,
         };

@@ -4,7 +4,6 @@
 mod page;
 mod probe;
 
-use std::iter::{once, successors};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -17,6 +16,7 @@ use url::Url;
 use super::account::Account;
 use super::error::Failure;
 use super::token::{self, Scope, Token};
+use crate::domain::cause::innermost;
 use crate::domain::clock::Clock;
 use crate::domain::event::EventId;
 
@@ -211,12 +211,9 @@ pub fn sensitive(secret: &str) -> Option<HeaderValue> {
     Some(value)
 }
 
-/// An error of the HTTP client with its causes, without the URL.
+/// What an error of the HTTP client comes down to, without the URL.
 fn unreachable(error: reqwest::Error) -> Failure {
-    let error = error.without_url();
-    let causes = successors(std::error::Error::source(&error), |cause| cause.source());
-    let words: Vec<_> = once(error.to_string()).chain(causes.map(ToString::to_string)).collect();
-    Failure::unreachable(words.join(": "))
+    Failure::unreachable(innermost(&error.without_url()).to_string())
 }
 
 #[cfg(test)]
