@@ -7,6 +7,7 @@ mod config;
 mod crash;
 mod delivery;
 mod demo;
+mod doctor;
 mod forwarding;
 mod manual;
 mod simulator;
