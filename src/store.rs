@@ -15,6 +15,7 @@ pub mod outbox;
 mod reader;
 mod row;
 mod schema;
+mod traced;
 mod turns;
 mod writer;
 

@@ -16,6 +16,7 @@ use crate::domain::clock::{Clock, UnixMillis};
 use crate::domain::delivery::Verdict;
 use crate::domain::retry_after;
 use crate::store::outbox::Job;
+use crate::telemetry::traces;
 
 /// Bytes of an answer that are read so that the connection can be used again.
 /// A longer answer costs the connection.
@@ -117,14 +118,19 @@ impl TargetClient {
         Ok(Self { client, settings, clock })
     }
 
-    /// Makes attempt `number` of `job`. Always ends, at the latest after the
-    /// target's timeout and the time given to the rest of an answer.
-    pub(super) async fn send(&self, job: &Job, number: u32) -> Report {
+    /// Makes attempt `number` of `job`, as part of `trace` if it is traced. Always
+    /// ends, at the latest after the target's timeout and the time given to the
+    /// rest of an answer.
+    pub(super) async fn send(&self, job: &Job, number: u32, trace: Option<&traces::Attempt>) -> Report {
         let (started, departure) = (Instant::now(), Departure::default());
+        let mut headers = self.headers(job, number, self.clock.now());
+        if let Some(Ok(traceparent)) = trace.map(|trace| HeaderValue::from_str(&trace.traceparent())) {
+            headers.insert(HeaderName::from_static("traceparent"), traceparent);
+        }
         let request = self
             .client
             .post(self.settings.url.clone())
-            .headers(self.headers(job, number, self.clock.now()))
+            .headers(headers)
             .body(reqwest::Body::wrap(Body::new(job.event.event.body.clone(), departure.clone())))
             .send();
         let outcome = tokio::time::timeout(self.settings.timeout, request).await;

@@ -10,3 +10,4 @@ mod forwarding;
 mod simulator;
 mod stream;
 mod support;
+mod traces;
