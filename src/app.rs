@@ -19,7 +19,7 @@ use crate::pepay::rest;
 use crate::source::stream::Stream;
 use crate::source::webhook;
 use crate::store::{self, Route, Store};
-use crate::telemetry::{Metrics, MetricsError};
+use crate::telemetry::{Metrics, MetricsError, traces};
 use crate::web::{self, Limits, View};
 
 /// How often recorded durations are moved into their buckets.
@@ -110,6 +110,10 @@ impl App {
         // An error says that one is installed already, as in a second bridge of one process.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let metrics = Metrics::install()?;
+        let traced = {
+            let clock = clock.clone();
+            traces::start(move || clock.now().into())
+        };
         let started = clock.now();
         let Settings { shutdown_grace, web: listeners, log: _, store, pepay, streams, webhooks, targets } =
             settings;
@@ -172,6 +176,9 @@ impl App {
         let serving = web::serve(admin, admin_pages, Limits::ADMIN, base_stop.clone(), base_stop.clone());
         base.spawn("admin listener", serving);
         base.spawn("metrics", keep_metrics(metrics, base_stop.clone()));
+        if let Some(export) = traced {
+            base.spawn("traces", export.run(base_stop.clone()));
+        }
 
         let app = Self {
             public_address,

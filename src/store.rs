@@ -19,6 +19,7 @@ mod reader;
 mod row;
 mod schema;
 mod tally;
+mod traced;
 mod turns;
 mod writer;
 

@@ -210,14 +210,15 @@ async fn the_status_of_a_stopped_store_says_so_and_shows_the_rest() {
 }
 
 #[tokio::test]
-async fn metrics_show_the_backlog_as_it_is_now() {
-    let shown = Shown::new().await;
+async fn metrics_show_readiness_and_the_backlog_as_they_are_now() {
+    let mut shown = Shown::new().await;
     let recorder = PrometheusBuilder::new().build_recorder();
     let handle = recorder.handle();
     let _installed = ::metrics::set_default_local_recorder(&recorder);
+    let view = shown.view.clone();
     let scrape = async || {
         let handle = handle.clone();
-        let router = admin(shown.view.clone(), Arc::new(move || handle.render()), None);
+        let router = admin(view.clone(), Arc::new(move || handle.render()), None);
         let (status, headers, body) = ask(router, Method::GET, "/metrics", None).await;
         assert_eq!(
             (status, &headers["content-type"]),
@@ -232,6 +233,10 @@ async fn metrics_show_the_backlog_as_it_is_now() {
     let filled = scrape().await;
     assert!(filled.contains("pepay_bridge_backlog{target=\"orders\"} 1\n"), "{filled}");
     assert!(filled.contains("pepay_bridge_backlog_oldest_seconds{target=\"orders\"} 30\n"), "{filled}");
+    assert!(filled.contains("pepay_bridge_ready 1\n"), "{filled}");
+    shown.close().await;
+    let closed = scrape().await;
+    assert!(closed.contains("pepay_bridge_ready 0\n"), "{closed}");
 }
 
 #[tokio::test]
