@@ -1,6 +1,8 @@
 //! The composition root: turns settings into handles, handles into tasks, and
 //! runs them until it is told to stop. The only file that sees every room.
 
+mod operations;
+
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -165,12 +167,15 @@ impl App {
             let metrics = metrics.clone();
             Arc::new(move || metrics.render())
         };
-        let admin_pages = web::admin(view.clone(), render, listeners.admin_token.as_ref());
+        let operations = Arc::new(operations::Operations::new(&targets, store.archive.clone()));
+        let (admin_pages, sampler) =
+            web::admin(view.clone(), render, listeners.admin_token.as_ref(), operations);
         let public_pages = web::public(view).merge(endpoints);
         let serving = web::serve(public, public_pages, Limits::PUBLIC, stop.soft.clone(), stop.hard.clone());
         work.spawn("public listener", serving);
         let serving = web::serve(admin, admin_pages, Limits::ADMIN, base_stop.clone(), base_stop.clone());
         base.spawn("admin listener", serving);
+        base.spawn("overview", sampler.run(base_stop.clone()));
         base.spawn("metrics", keep_metrics(metrics, base_stop.clone()));
 
         let app = Self {

@@ -4,8 +4,12 @@
 //! puts a router behind a listener with limits. All that is shown comes from a
 //! [`View`]: the room only reads.
 
+mod api;
 mod health;
+mod host;
 mod metrics;
+pub mod operations;
+mod page;
 mod readiness;
 mod serve;
 mod status;
@@ -24,9 +28,12 @@ use serde_json::json;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+pub use self::api::Sampler;
 pub use self::metrics::Render;
+pub use self::operations::Operations;
 pub use self::serve::{Limits, serve};
 
+use self::api::problem::Problem;
 use self::readiness::Readiness;
 use self::token::Token;
 use crate::domain::clock::{Clock, UnixMillis};
@@ -97,20 +104,34 @@ pub fn public(view: View) -> Router {
     health_routes(&Arc::new(Readiness::new(view))).fallback(not_found)
 }
 
-/// The routes of the private listener. With a `token`, everything but health
-/// asks for it.
-pub fn admin(view: View, render: Render, token: Option<&SecretString>) -> Router {
+/// The routes of the private listener, and what keeps the listeners of the API
+/// supplied. With a `token`, everything but health and the files of the page asks
+/// for it; without one, page and API answer only to loopback names.
+pub fn admin(
+    view: View,
+    render: Render,
+    token: Option<&SecretString>,
+    operations: Arc<dyn Operations>,
+) -> (Router, Sampler) {
     let readiness = Arc::new(Readiness::new(view));
-    let pages = Router::new()
-        .route("/metrics", get(metrics::show).with_state((Arc::clone(&readiness), render)))
-        .route("/status", get(status::show).with_state(Arc::clone(&readiness)))
-        .method_not_allowed_fallback(method_not_allowed)
-        .fallback(not_found);
-    let pages = match token {
-        Some(token) => pages.layer(middleware::from_fn_with_state(Arc::new(Token::new(token)), token::check)),
-        None => pages,
+    let (api, sampler) = api::new(Arc::clone(&readiness), operations, token.is_some());
+    let (page, numbers) = (page::routes(), numbers(&readiness, render));
+    let routes = match token {
+        Some(token) => {
+            let check = middleware::from_fn_with_state(Arc::new(Token::new(token)), token::check);
+            numbers.nest("/api", api).layer(check).merge(page)
+        }
+        None => numbers.merge(page.nest("/api", api).layer(middleware::from_fn(host::check))),
     };
-    pages.merge(health_routes(&readiness))
+    (routes.merge(health_routes(&readiness)), sampler)
+}
+
+fn numbers(readiness: &Arc<Readiness>, render: Render) -> Router {
+    Router::new()
+        .route("/metrics", get(metrics::show).with_state((Arc::clone(readiness), render)))
+        .route("/status", get(status::show).with_state(Arc::clone(readiness)))
+        .method_not_allowed_fallback(method_not_allowed)
+        .fallback(not_found)
 }
 
 fn health_routes(readiness: &Arc<Readiness>) -> Router {
@@ -127,6 +148,15 @@ async fn not_found() -> Response {
 
 async fn method_not_allowed() -> Response {
     error(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "this path does not take that method")
+}
+
+/// An answer that refuses a request to `path`, in the shape that belongs there.
+fn refuse(path: &str, status: StatusCode, code: &str, message: &str) -> Response {
+    if path == "/api" || path.starts_with("/api/") {
+        Problem::new(status, code, message).into_response()
+    } else {
+        error(status, code, message)
+    }
 }
 
 fn error(status: StatusCode, code: &str, message: &str) -> Response {

@@ -120,6 +120,16 @@ pub enum Ordering {
     None,
 }
 
+impl Ordering {
+    /// The name in the configuration and in answers.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::PerObject => "per_object",
+            Self::None => "none",
+        }
+    }
+}
+
 /// What an attempt told about the delivery. Every attempt ends in one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {

@@ -39,8 +39,9 @@ pub(super) async fn check(State(token): State<Arc<Token>>, request: Request, nex
     if token.admits(request.headers()) {
         return next.run(request).await;
     }
+    let path = request.uri().path();
     let message = "this listener asks for its token: `authorization: Bearer …`";
-    let mut response = super::error(StatusCode::UNAUTHORIZED, "unauthorized", message);
+    let mut response = super::refuse(path, StatusCode::UNAUTHORIZED, "unauthorized", message);
     let challenge = HeaderValue::from_static("Bearer realm=\"pepay-bridge\"");
     response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
     response
