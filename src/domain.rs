@@ -8,5 +8,6 @@ pub mod clock;
 pub mod delivery;
 pub mod event;
 pub mod filter;
+pub mod reload;
 pub mod retry_after;
 pub mod status;

@@ -6,7 +6,9 @@
 
 mod health;
 mod metrics;
+mod parts;
 mod readiness;
+mod routes;
 mod serve;
 mod status;
 mod token;
@@ -25,12 +27,13 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub use self::metrics::Render;
+pub use self::parts::Parts;
+pub use self::routes::Routes;
 pub use self::serve::{Limits, serve};
+pub use self::token::AdminToken;
 
 use self::readiness::Readiness;
-use self::token::Token;
 use crate::domain::clock::{Clock, UnixMillis};
-use crate::domain::status::{StreamStatus, TargetStatus, WebhookStatus};
 use crate::store::archive::{Archive, Backlog};
 
 /// Where the two listeners bind.
@@ -52,12 +55,8 @@ const STORE_LIMIT: Duration = Duration::from_secs(2);
 pub struct View {
     /// The store.
     pub archive: Archive,
-    /// One per configured stream.
-    pub streams: Vec<watch::Receiver<StreamStatus>>,
-    /// One per configured webhook endpoint.
-    pub webhooks: Vec<watch::Receiver<WebhookStatus>>,
-    /// One per configured target.
-    pub targets: Vec<watch::Receiver<TargetStatus>>,
+    /// What runs at present.
+    pub parts: watch::Receiver<Arc<Parts>>,
     /// The current time.
     pub clock: Clock,
     /// When the process started.
@@ -67,6 +66,11 @@ pub struct View {
 }
 
 impl View {
+    /// What runs at this moment.
+    pub fn parts(&self) -> Arc<Parts> {
+        Arc::clone(&self.parts.borrow())
+    }
+
     fn uptime(&self) -> Duration {
         self.clock.now().since(self.started)
     }
@@ -92,24 +96,21 @@ fn oldest_age(backlog: &Backlog, now: UnixMillis) -> f64 {
     backlog.oldest.map_or(0.0, |oldest| now.since(oldest).as_secs_f64())
 }
 
-/// The routes of the public listener, beside those of the webhooks.
-pub fn public(view: View) -> Router {
-    health_routes(&Arc::new(Readiness::new(view))).fallback(not_found)
+/// The routes of the public listener: health, and beside it `webhooks`.
+pub fn public(view: View, webhooks: &Routes) -> Router {
+    health_routes(&Arc::new(Readiness::new(view))).fallback_service(webhooks.clone())
 }
 
-/// The routes of the private listener. With a `token`, everything but health
-/// asks for it.
-pub fn admin(view: View, render: Render, token: Option<&SecretString>) -> Router {
+/// The routes of the private listener. While there is a `token`, everything but
+/// health asks for it.
+pub fn admin(view: View, render: Render, token: &AdminToken) -> Router {
     let readiness = Arc::new(Readiness::new(view));
     let pages = Router::new()
         .route("/metrics", get(metrics::show).with_state((Arc::clone(&readiness), render)))
         .route("/status", get(status::show).with_state(Arc::clone(&readiness)))
         .method_not_allowed_fallback(method_not_allowed)
-        .fallback(not_found);
-    let pages = match token {
-        Some(token) => pages.layer(middleware::from_fn_with_state(Arc::new(Token::new(token)), token::check)),
-        None => pages,
-    };
+        .fallback(not_found)
+        .layer(middleware::from_fn_with_state(token.clone(), token::check));
     pages.merge(health_routes(&readiness))
 }
 

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
-use tokio::sync::watch;
 
 use super::readiness::Readiness;
 use super::{STORE_LIMIT, oldest_age, within};
@@ -69,29 +68,22 @@ pub(super) async fn show(State(readiness): State<Arc<Readiness>>) -> Json<Page> 
     let (verdict, summary, backlogs) =
         tokio::join!(readiness.look(), within(STORE_LIMIT, view.archive.summary()), view.backlogs());
     let unread = summary.as_ref().err().or(backlogs.as_ref().err()).cloned();
-    let now = view.clock.now();
+    let (now, parts) = (view.clock.now(), view.parts());
     let backlogs = backlogs.unwrap_or_default();
     Json(Page {
         version: env!("CARGO_PKG_VERSION"),
         uptime_seconds: view.uptime().as_secs(),
         ready: verdict.reasons.is_empty(),
         reasons: verdict.reasons,
-        streams: current(&view.streams),
-        webhooks: current(&view.webhooks),
+        streams: parts.streams(),
+        webhooks: parts.webhooks(),
         store: Store {
             committing: verdict.store_failure.is_none(),
             error: verdict.store_failure.or(unread),
             holdings: summary.ok().map(Holdings::from),
         },
-        targets: current(&view.targets)
-            .into_iter()
-            .map(|status| Target::new(status, &backlogs, now))
-            .collect(),
+        targets: parts.targets().into_iter().map(|status| Target::new(status, &backlogs, now)).collect(),
     })
-}
-
-fn current<T: Clone>(parts: &[watch::Receiver<T>]) -> Vec<T> {
-    parts.iter().map(|part| part.borrow().clone()).collect()
 }
 
 impl From<Summary> for Holdings {
