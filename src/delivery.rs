@@ -16,7 +16,6 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::domain::backoff::Jitter;
-use crate::domain::clock::Clock;
 use crate::domain::delivery::{Ordering, RetryPolicy};
 use crate::domain::filter::TypeFilter;
 use crate::domain::status::{Circuit, TargetStatus};
@@ -31,17 +30,16 @@ mod hand;
 mod pace;
 pub mod sign;
 pub mod tls;
-pub use client::BuildError;
+pub use client::{BuildError, TargetClient};
 
 use attempt::Context;
 use breaker::Breaker;
-use client::TargetClient;
 use dispatch::Dispatcher;
 use pace::Pace;
 use tls::ClientIdentity;
 
 /// One configured target.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     /// Its name in the configuration.
     pub name: Arc<str>,
@@ -78,17 +76,14 @@ pub struct Settings {
 pub struct Target(Dispatcher);
 
 impl Target {
-    /// Prepares a target; `outbox` is its own. The receiver always holds its present status.
-    ///
-    /// # Errors
-    /// [`BuildError`] if a certificate cannot be used.
+    /// Prepares a target, whose own `outbox` is. The receiver always holds its present status.
     pub fn new(
-        settings: &Settings,
+        client: TargetClient,
         outbox: Outbox,
-        clock: Clock,
         jitter: Jitter,
-    ) -> Result<(Self, watch::Receiver<TargetStatus>), BuildError> {
+    ) -> (Self, watch::Receiver<TargetStatus>) {
         let (arrivals, ledger) = outbox.split();
+        let settings = client.settings();
         let (status, shown) = watch::channel(TargetStatus {
             name: Arc::clone(&settings.name),
             in_flight: 0,
@@ -97,17 +92,16 @@ impl Target {
             last_error: None,
             last_delivered_at: None,
         });
-        let client = TargetClient::new(settings.clone(), clock.clone())?;
         let dispatcher = Dispatcher {
             concurrency: settings.concurrency,
             breaker: Breaker::new(settings.retry.backoff),
             pace: settings.rate_limit.map(Pace::new),
-            context: Arc::new(Context::new(settings, client, ledger, clock, jitter)),
+            context: Arc::new(Context::new(client, ledger, jitter)),
             arrivals,
             status,
             work: dispatch::Work::default(),
         };
-        Ok((Self(dispatcher), shown))
+        (Self(dispatcher), shown)
     }
 
     /// Delivers until `stop`, then finishes what is on the wire and writes its

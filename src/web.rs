@@ -10,7 +10,9 @@ mod host;
 mod metrics;
 pub mod operations;
 mod page;
+mod parts;
 mod readiness;
+mod routes;
 mod serve;
 mod status;
 mod token;
@@ -31,13 +33,14 @@ use tokio_util::sync::CancellationToken;
 pub use self::api::Sampler;
 pub use self::metrics::Render;
 pub use self::operations::Operations;
+pub use self::parts::Parts;
+pub use self::routes::Routes;
 pub use self::serve::{Limits, serve};
+pub use self::token::AdminToken;
 
 use self::api::problem::Problem;
 use self::readiness::Readiness;
-use self::token::Token;
 use crate::domain::clock::{Clock, UnixMillis};
-use crate::domain::status::{StreamStatus, TargetStatus, WebhookStatus};
 use crate::store::archive::{Archive, Backlog};
 
 /// Where the two listeners bind.
@@ -59,12 +62,8 @@ const STORE_LIMIT: Duration = Duration::from_secs(2);
 pub struct View {
     /// The store.
     pub archive: Archive,
-    /// One per configured stream.
-    pub streams: Vec<watch::Receiver<StreamStatus>>,
-    /// One per configured webhook endpoint.
-    pub webhooks: Vec<watch::Receiver<WebhookStatus>>,
-    /// One per configured target.
-    pub targets: Vec<watch::Receiver<TargetStatus>>,
+    /// What runs at present.
+    pub parts: watch::Receiver<Arc<Parts>>,
     /// The current time.
     pub clock: Clock,
     /// When the process started.
@@ -74,6 +73,11 @@ pub struct View {
 }
 
 impl View {
+    /// What runs at this moment.
+    pub fn parts(&self) -> Arc<Parts> {
+        Arc::clone(&self.parts.borrow())
+    }
+
     fn uptime(&self) -> Duration {
         self.clock.now().since(self.started)
     }
@@ -99,39 +103,31 @@ fn oldest_age(backlog: &Backlog, now: UnixMillis) -> f64 {
     backlog.oldest.map_or(0.0, |oldest| now.since(oldest).as_secs_f64())
 }
 
-/// The routes of the public listener, beside those of the webhooks.
-pub fn public(view: View) -> Router {
-    health_routes(&Arc::new(Readiness::new(view))).fallback(not_found)
+/// The routes of the public listener: health, and beside it `webhooks`.
+pub fn public(view: View, webhooks: &Routes) -> Router {
+    health_routes(&Arc::new(Readiness::new(view))).fallback_service(webhooks.clone())
 }
 
 /// The routes of the private listener, and what keeps the listeners of the API
-/// supplied. With a `token`, everything but health and the files of the page asks
-/// for it; without one, page and API answer only to loopback names.
+/// supplied. While there is a `token`, everything but health and the files of the
+/// page asks for it; while there is none, page and API answer only to loopback names.
 pub fn admin(
     view: View,
     render: Render,
-    token: Option<&SecretString>,
+    token: &AdminToken,
     operations: Arc<dyn Operations>,
 ) -> (Router, Sampler) {
     let readiness = Arc::new(Readiness::new(view));
-    let (api, sampler) = api::new(Arc::clone(&readiness), operations, token.is_some());
-    let (page, numbers) = (page::routes(), numbers(&readiness, render));
-    let routes = match token {
-        Some(token) => {
-            let check = middleware::from_fn_with_state(Arc::new(Token::new(token)), token::check);
-            numbers.nest("/api", api).layer(check).merge(page)
-        }
-        None => numbers.merge(page.nest("/api", api).layer(middleware::from_fn(host::check))),
-    };
-    (routes.merge(health_routes(&readiness)), sampler)
-}
-
-fn numbers(readiness: &Arc<Readiness>, render: Render) -> Router {
-    Router::new()
-        .route("/metrics", get(metrics::show).with_state((Arc::clone(readiness), render)))
-        .route("/status", get(status::show).with_state(Arc::clone(readiness)))
+    let (api, sampler) = api::new(Arc::clone(&readiness), operations, token.clone());
+    let pages = Router::new()
+        .route("/metrics", get(metrics::show).with_state((Arc::clone(&readiness), render)))
+        .route("/status", get(status::show).with_state(Arc::clone(&readiness)))
+        .nest("/api", api)
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(not_found)
+        .layer(middleware::from_fn_with_state(token.clone(), token::check));
+    let pages = pages.merge(page::routes()).layer(middleware::from_fn_with_state(token.clone(), host::check));
+    (pages.merge(health_routes(&readiness)), sampler)
 }
 
 fn health_routes(readiness: &Arc<Readiness>) -> Router {
@@ -150,9 +146,13 @@ async fn method_not_allowed() -> Response {
     error(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "this path does not take that method")
 }
 
+fn is_api(path: &str) -> bool {
+    path == "/api" || path.starts_with("/api/")
+}
+
 /// An answer that refuses a request to `path`, in the shape that belongs there.
 fn refuse(path: &str, status: StatusCode, code: &str, message: &str) -> Response {
-    if path == "/api" || path.starts_with("/api/") {
+    if is_api(path) {
         Problem::new(status, code, message).into_response()
     } else {
         error(status, code, message)

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use metrics::{Counter, Histogram, counter, histogram};
 
-use super::Settings;
 use super::client::{Report, TargetClient};
 use crate::domain::backoff::Jitter;
 use crate::domain::clock::{Clock, UnixMillis};
@@ -53,14 +52,9 @@ struct Meters {
 }
 
 impl Context {
-    pub(super) fn new(
-        settings: &Settings,
-        client: TargetClient,
-        ledger: Ledger,
-        clock: Clock,
-        jitter: Jitter,
-    ) -> Self {
-        let target = Arc::clone(&settings.name);
+    pub(super) fn new(client: TargetClient, ledger: Ledger, jitter: Jitter) -> Self {
+        let (clock, retry) = (client.clock().clone(), client.settings().retry);
+        let target = Arc::clone(&client.settings().name);
         let name = || target.to_string();
         let outcome =
             |outcome: &'static str| counter!(names::DELIVERIES, "target" => name(), "outcome" => outcome);
@@ -72,7 +66,7 @@ impl Context {
             duration: histogram!(names::DELIVERY_DURATION, "target" => name()),
             end_to_end: histogram!(names::END_TO_END, "target" => name()),
         };
-        Self { target, client, ledger, retry: settings.retry, clock, jitter, meters }
+        Self { target, client, ledger, retry, clock, jitter, meters }
     }
 
     /// Sends `job` once. An error says that the attempt was not made, because it

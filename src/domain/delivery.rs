@@ -150,7 +150,7 @@ pub enum Verdict {
 }
 
 /// A target's rules for what follows an attempt.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetryPolicy {
     /// Waits between attempts.
     pub backoff: Backoff,

@@ -23,7 +23,7 @@ use crate::pepay::rest::{BuildError, Rest};
 use crate::store::inbox::Inbox;
 
 /// One configured stream.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// Its name in the configuration; also the key of its cursor.
     pub name: Arc<str>,

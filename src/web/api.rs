@@ -28,11 +28,10 @@ mod tests;
 
 use std::sync::Arc;
 
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Router, middleware};
-use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use http::header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, StatusCode};
 use tokio::sync::{Semaphore, watch};
 
@@ -43,7 +42,7 @@ use self::overview::Assessments;
 use self::problem::Problem;
 use super::operations::Operations;
 use super::readiness::Readiness;
-use super::{STORE_LIMIT, View};
+use super::{AdminToken, STORE_LIMIT, View};
 use crate::domain::event::EventId;
 use crate::store::archive::{Archive, DeliveryDetail};
 
@@ -57,15 +56,14 @@ pub(super) struct Api {
     live: watch::Receiver<Arc<str>>,
     /// Places for listeners.
     listeners: Arc<Semaphore>,
-    document: Bytes,
+    token: AdminToken,
 }
 
-/// The routes below `/api`, and what keeps their listeners supplied; `guarded`
-/// says whether they ask for a token.
+/// The routes below `/api`, and what keeps their listeners supplied.
 pub(super) fn new(
     readiness: Arc<Readiness>,
     operations: Arc<dyn Operations>,
-    guarded: bool,
+    token: AdminToken,
 ) -> (Router, Sampler) {
     let (sender, live) = watch::channel(Arc::default());
     let api = Arc::new(Api {
@@ -75,7 +73,7 @@ pub(super) fn new(
         history: History::default(),
         live,
         listeners: Arc::new(Semaphore::new(live::MAX_LISTENERS)),
-        document: openapi::document(guarded),
+        token,
     });
     (routes(Arc::clone(&api)), Sampler::new(api, sender))
 }
@@ -153,9 +151,4 @@ impl Api {
             Problem::not_found(format!("there is no delivery of the event `{id}` to a target `{target}`"))
         })
     }
-}
-
-/// Bytes that are JSON already.
-fn json(body: Bytes) -> Response {
-    ([(CONTENT_TYPE, "application/json")], body).into_response()
 }

@@ -6,22 +6,26 @@
 
 use std::net::IpAddr;
 
-use axum::extract::Request;
+use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use http::header::HOST;
 use http::uri::Authority;
 use http::{HeaderMap, StatusCode, Uri};
 
-/// Lets a request through whose `Host` is a loopback name or address, and
-/// answers 403 to any other.
-pub(super) async fn check(request: Request, next: Next) -> Response {
-    if is_loopback(request.uri(), request.headers()) {
+use super::{AdminToken, is_api};
+
+/// While there is no token, lets page and API be asked for by a loopback name or
+/// address alone, and answers 403 to any other.
+pub(super) async fn check(State(token): State<AdminToken>, request: Request, next: Next) -> Response {
+    let path = request.uri().path();
+    let concerned = path == "/" || path.starts_with("/assets/") || is_api(path);
+    if !concerned || token.is_set() || is_loopback(request.uri(), request.headers()) {
         return next.run(request).await;
     }
     let message =
         "without `server.admin_token` this listener answers only to `localhost` and loopback addresses";
-    super::refuse(request.uri().path(), StatusCode::FORBIDDEN, "foreign_host", message)
+    super::refuse(path, StatusCode::FORBIDDEN, "foreign_host", message)
 }
 
 fn is_loopback(uri: &Uri, headers: &HeaderMap) -> bool {

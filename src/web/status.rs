@@ -5,7 +5,6 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
-use tokio::sync::watch;
 use utoipa::ToSchema;
 
 use super::readiness::Readiness;
@@ -74,26 +73,18 @@ pub(super) async fn show(State(readiness): State<Arc<Readiness>>) -> Json<Page> 
     let (verdict, summary, backlogs) =
         tokio::join!(readiness.look(), within(STORE_LIMIT, view.archive.summary()), view.backlogs());
     let unread = backlogs.as_ref().err().cloned();
-    let now = view.clock.now();
+    let (now, parts) = (view.clock.now(), view.parts());
     let backlogs = backlogs.unwrap_or_default();
     Json(Page {
         version: env!("CARGO_PKG_VERSION"),
         uptime_seconds: view.uptime().as_secs(),
         ready: verdict.reasons.is_empty(),
         reasons: verdict.reasons,
-        streams: current(&view.streams),
-        webhooks: current(&view.webhooks),
+        streams: parts.streams(),
+        webhooks: parts.webhooks(),
         store: Store::new(verdict.store_failure, summary, unread),
-        targets: current(&view.targets)
-            .into_iter()
-            .map(|status| Target::new(status, &backlogs, now))
-            .collect(),
+        targets: parts.targets().into_iter().map(|status| Target::new(status, &backlogs, now)).collect(),
     })
-}
-
-/// The present state of each part.
-pub(super) fn current<T: Clone>(parts: &[watch::Receiver<T>]) -> Vec<T> {
-    parts.iter().map(|part| part.borrow().clone()).collect()
 }
 
 impl Store {

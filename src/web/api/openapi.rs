@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::extract::State;
-use axum::response::Response;
-use bytes::Bytes;
 use utoipa::OpenApi;
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
@@ -12,7 +11,7 @@ use utoipa::openapi::{ContentBuilder, Ref, ResponseBuilder, Server};
 
 use super::given::NoQuery;
 use super::problem::{self, Problem};
-use super::{Api, bulk, deliveries, events, json, live, overview, reload, streams, targets};
+use super::{Api, bulk, deliveries, events, live, overview, reload, streams, targets};
 
 /// The name of the way to authenticate.
 const TOKEN: &str = "admin_token";
@@ -42,8 +41,8 @@ const TOKEN: &str = "admin_token";
 )]
 struct Document;
 
-/// The document as JSON; `guarded` says whether calls need a token.
-pub(super) fn document(guarded: bool) -> Bytes {
+/// The document; `guarded` says whether calls need a token.
+pub(super) fn document(guarded: bool) -> utoipa::openapi::OpenApi {
     let mut document = Document::openapi();
     document.info.version = env!("CARGO_PKG_VERSION").to_owned();
     document.servers = Some(vec![Server::new("/")]);
@@ -56,7 +55,7 @@ pub(super) fn document(guarded: bool) -> Bytes {
         document.components.get_or_insert_default().add_security_scheme(TOKEN, SecurityScheme::Http(bearer));
         document.security = Some(vec![SecurityRequirement::new(TOKEN, [""; 0])]);
     }
-    serde_json::to_vec(&document).unwrap_or_default().into()
+    document
 }
 
 /// Adds the problems that any call may meet.
@@ -84,6 +83,6 @@ fn add<'a>(operation: &mut Operation, problems: impl Iterator<Item = &'a (&'stat
 /// This document
 #[utoipa::path(get, path = "/api/openapi.json", tag = "bridge", operation_id = "showOpenApi",
     responses((status = 200, description = "The OpenAPI document of this API", body = serde_json::Value, content_type = "application/json")))]
-pub(super) async fn show(State(api): State<Arc<Api>>, _: NoQuery) -> Response {
-    json(api.document.clone())
+pub(super) async fn show(State(api): State<Arc<Api>>, _: NoQuery) -> Json<utoipa::openapi::OpenApi> {
+    Json(document(api.token.is_set()))
 }

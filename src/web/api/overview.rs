@@ -17,7 +17,7 @@ use super::targets::TargetView;
 use crate::domain::clock::UnixMillis;
 use crate::domain::status::{StreamStatus, WebhookStatus};
 use crate::store::archive::{Latency, Races, SourceTally, Usage};
-use crate::web::status::{Store, current};
+use crate::web::status::Store;
 use crate::web::{STORE_LIMIT, within};
 
 /// How long an assessment stands: each reads a thousand rows, and changes slowly.
@@ -80,7 +80,7 @@ impl Api {
             self.targets(),
             self.assessment(),
         );
-        let (targets, unread) = targets;
+        let ((targets, unread), parts) = (targets, view.parts());
         Overview {
             version: env!("CARGO_PKG_VERSION"),
             commit: env!("PEPAY_BRIDGE_COMMIT"),
@@ -88,8 +88,8 @@ impl Api {
             uptime_seconds: view.uptime().as_secs(),
             ready: verdict.reasons.is_empty(),
             reasons: verdict.reasons,
-            streams: current(&view.streams),
-            webhooks: current(&view.webhooks),
+            streams: parts.streams(),
+            webhooks: parts.webhooks(),
             targets,
             store: Store::new(verdict.store_failure, summary, unread),
             usage: assessment.usage,
@@ -107,7 +107,7 @@ impl Api {
             Ok(backlogs) => (backlogs, None),
             Err(error) => (Vec::new(), Some(error)),
         };
-        let (now, statuses) = (view.clock.now(), current(&view.targets));
+        let (now, statuses) = (view.clock.now(), view.parts().targets());
         let shown = self.operations.targets().into_iter().filter_map(|info| {
             let status = statuses.iter().find(|status| *status.name == *info.name)?.clone();
             let backlog = backlogs.iter().find(|backlog| *backlog.target == *info.name);

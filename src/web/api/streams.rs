@@ -16,7 +16,6 @@ use super::path::Segments;
 use super::problem::Problem;
 use super::schema::{BackfillBody, Nothing};
 use crate::domain::status::StreamStatus;
-use crate::web::status::current;
 
 /// Every configured stream.
 #[derive(Debug, Serialize, ToSchema)]
@@ -28,7 +27,7 @@ pub(super) struct Streams {
 #[utoipa::path(get, path = "/api/v1/streams", tag = "streams", operation_id = "listStreams",
     responses((status = 200, description = "The streams", body = Streams)))]
 pub(super) async fn list(State(api): State<Arc<Api>>, _: NoQuery) -> Json<Streams> {
-    Json(Streams { streams: current(&api.view().streams) })
+    Json(Streams { streams: api.view().parts().streams() })
 }
 
 /// Has a stream open a new connection
@@ -67,7 +66,7 @@ pub(super) async fn backfill(
 }
 
 fn stream(api: &Api, name: &str) -> Result<(StatusCode, Json<StreamStatus>), Problem> {
-    let found = current(&api.view().streams).into_iter().find(|stream| *stream.name == *name);
+    let found = api.view().parts().streams().into_iter().find(|stream| *stream.name == *name);
     let stream = found.ok_or_else(|| Problem::not_found(format!("there is no stream `{name}`")))?;
     Ok((StatusCode::ACCEPTED, Json(stream)))
 }
