@@ -27,6 +27,7 @@ use crate::domain::clock::Clock;
 use crate::domain::reload::Changes;
 use crate::lifecycle::{Ended, HangUps, Signals, Stop, Tasks};
 use crate::pepay::rest;
+use crate::store::archive::ReadError;
 use crate::store::{self, Store};
 use crate::telemetry::{Metrics, MetricsError};
 use crate::web::{self, AdminToken, Limits, View};
@@ -53,6 +54,9 @@ pub enum Error {
     /// The store cannot be opened.
     #[error(transparent)]
     Store(#[from] store::OpenError),
+    /// The store cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
     /// A target cannot be set up.
     #[error(transparent)]
     Target(#[from] delivery::BuildError),
@@ -159,10 +163,11 @@ impl App {
         let (mut work, mut base, base_stop) = (Tasks::default(), Tasks::default(), CancellationToken::new());
         base.spawn_thread("store-writer", stop.soft.clone(), || writer.run())?;
 
-        let (mut parts, webhooks, shown) = Parts::new(&store, clock.clone(), jitter, stop.clone());
+        let (mut parts, webhooks, shown, directed) = Parts::new(&store, clock.clone(), jitter, stop.clone());
         // Everything that can fail comes before the first request goes out.
         let prepared = parts.prepare(&settings)?;
-        parts.replace(prepared, std::mem::take(&mut store.outboxes), &mut work);
+        let paused = store.archive.paused().await?;
+        parts.replace(prepared, std::mem::take(&mut store.outboxes), &paused, &mut work);
 
         let view = View {
             archive: store.archive.clone(),
@@ -177,7 +182,8 @@ impl App {
         };
         let token = AdminToken::new(settings.web.admin_token.as_ref());
         let (reload, reloads) = reload::channel();
-        let operations = Arc::new(operations::Operations::new(store.archive.clone(), running, reload.clone()));
+        let operations =
+            Arc::new(operations::Operations::new(store.archive.clone(), directed, reload.clone()));
         let (admin_pages, sampler) = web::admin(view.clone(), render, &token, operations);
         let public_pages = web::public(view, &webhooks);
         let (soft, hard) = (stop.soft.clone(), stop.hard.clone());

@@ -255,7 +255,9 @@ impl Desk<'_> {
     /// The lane, rank and due time with which a delivery enters its lane: first,
     /// if nothing of that waits or what is first comes later and has not been started.
     fn place(&self, key: Key) -> rusqlite::Result<Result<(Option<i64>, i64, Option<i64>), ActError>> {
-        let Some(outlet) = self.outlet(key.target).filter(|outlet| outlet.is_open()) else { return Ok(Err(ActError::NoSuchTarget)) };
+        let Some(outlet) = self.outlet(key.target).filter(|outlet| outlet.is_open()) else {
+            return Ok(Err(ActError::NoSuchTarget));
+        };
         let Some(event) = due::event(self.connection, key.sequence)? else {
             return Ok(Err(ActError::PayloadGone));
         };

@@ -51,7 +51,7 @@ impl Engine {
         let writer = std::thread::spawn(|| writer.run());
         let jitter = Jitter::from_fn(|| rand::Rng::random(&mut rand::rng()));
         let client = TargetClient::new(settings.clone(), clock).unwrap();
-        let (target, _) = Target::new(client, store.outboxes.remove(0), jitter);
+        let (target, ..) = Target::new(client, store.outboxes.remove(0), false, jitter);
         let (mut dispatcher, stop) = (JoinSet::new(), CancellationToken::new());
         dispatcher.spawn(target.run(stop.clone(), CancellationToken::new()));
         Self { store, writer, dispatcher, stop }
