@@ -13,8 +13,9 @@ export class Problem extends Error {
 
   /** The problem in words, each faulty value with what is allowed instead. */
   get lines() {
-    const faults = this.errors.map(({ name, reason, allowed }) =>
-      `${name}: ${reason}${allowed?.length ? `; allowed: ${allowed.join(', ')}` : ''}`);
+    // The detail tells the first one already, but not what is allowed.
+    const told = this.errors.filter(({ allowed }, index) => index > 0 || allowed?.length);
+    const faults = told.map(({ name, reason, allowed }) => `${name} ${reason}${allowed?.length ? `; allowed: ${allowed.join(', ')}` : ''}`);
     return [this.message, ...faults];
   }
 }

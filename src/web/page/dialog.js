@@ -39,8 +39,12 @@ export function ask({ title, body, agree, danger = false, act }) {
   const opener = document.activeElement;
   document.body.append(dialog);
   dialog.showModal();
+  // Whoever goes elsewhere, by the browser's own buttons, does not agree.
+  const elsewhere = () => dialog.close();
+  addEventListener('hashchange', elsewhere);
   return new Promise((resolve) => {
     dialog.onclose = () => {
+      removeEventListener('hashchange', elsewhere);
       dialog.remove();
       // What was pressed may have been redrawn since.
       (opener?.isConnected ? opener : document.querySelector('h1'))?.focus({ preventScroll: true });
