@@ -35,6 +35,7 @@ test('the page asks for the token, keeps it for the tab and forgets it when told
     await dialog.waitFor();
     assert.equal(await page.evaluate(() => sessionStorage.length), 0);
     await dialog.getByRole('button', { name: 'Not now' }).click();
+    await page.getByRole('button', { name: 'Enter token' }).waitFor();
     await page.getByText(/connection to the bridge is lost/).first().waitFor();
   });
 });

@@ -3,7 +3,7 @@
 import { listen, live, start } from './live.js';
 import { fail, hear, linesOf } from './notice.js';
 import { parse } from './route.js';
-import { forgetToken, token } from './session.js';
+import { showSession } from './session.js';
 import { explainBy } from './states.js';
 import { span } from './format.js';
 import { timeOfDay } from './time.js';
@@ -67,7 +67,7 @@ function showConnection() {
     hear(live.state === 'live' ? 'The page is live.' : live.state === 'lost' ? 'The connection to the bridge is lost.' : text);
     heardState = live.state;
   }
-  document.getElementById('forget').hidden = !token();
+  showSession();
 }
 
 function trouble() {
@@ -82,7 +82,6 @@ document.getElementById('skip').onclick = (event) => {
   event.preventDefault();
   main.focus();
 };
-document.getElementById('forget').onclick = forgetToken;
 explainBy((reason) => fail(new Refusal(reason)));
 
 /** Why a button does nothing. */

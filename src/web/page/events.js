@@ -2,6 +2,7 @@
 
 import { h, show } from './dom.js';
 import { get } from './api.js';
+import { listen, live } from './live.js';
 import { listing } from './listing.js';
 import { filterForm, toFilter } from './filters.js';
 import { link } from './route.js';
@@ -38,8 +39,11 @@ export function open(outlet, route, signal) {
         { label: 'Size', number: true, whole: true, cell: ({ size }) => (size === null ? h('span', { class: 'note', title: 'The payload was removed by retention' }, 'removed') : bytes(size)) },
       ],
     }),
+    // Known without asking where nothing is filtered: sequences have no gaps.
+    newer: ([newest], query) => (newest && !Object.values(query).some(Boolean) ? Math.max(0, (live.overview?.store.last_sequence ?? 0) - newest.sequence) : 0),
     empty: 'No event matches.',
   });
+  listen(list.look, signal);
   return {
     title: 'Events',
     follow(next) {

@@ -10,9 +10,9 @@ const FULL = 50;
 
 /**
  * Shows a list in `outlet`. `fetch(query, cursor)` gives `{ items, next }`, `draw(items)` the
- * elements. `extra` is drawn above, and knows the query.
+ * elements, and `newer(items, query)` says how many have come since.
  */
-export function listing({ outlet, signal, query, one, many, fetch, draw, empty, extra = () => null }) {
+export function listing({ outlet, signal, query, one, many, fetch, draw, empty, newer = () => 0 }) {
   let [items, next, loading, problem, asked] = [[], null, false, null, 0];
 
   async function load({ anew }) {
@@ -48,11 +48,11 @@ export function listing({ outlet, signal, query, one, many, fetch, draw, empty, 
     const known = items.length
       ? `${counted(items.length, one, many)}${next ? ', and more' : ''}`
       : next ? 'None among the newest that were looked through.' : empty;
+    const since = loading ? 0 : newer(items, query);
     show(outlet,
       h('div', { class: 'head list-head', key: 'head' },
         h('p', { class: 'note' }, loading && !items.length ? 'Loading …' : problem ? '' : known),
-        h('button', { type: 'button', class: 'quiet', 'aria-disabled': loading ? 'true' : null, onclick: () => loading || load({ anew: true }) }, 'Refresh')),
-      extra(query),
+        h('button', { type: 'button', class: 'quiet', 'aria-disabled': loading ? 'true' : null, onclick: () => loading || load({ anew: true }) }, since ? `Show ${counted(since, 'newer one')}` : 'Refresh')),
       problem ? h('div', { class: 'verdict bad', role: 'alert', key: 'problem' }, linesOf(problem).map((line) => h('p', line))) : null,
       items.length ? h('div', { key: 'items', class: 'card flush' }, draw(items)) : null,
       loading ? h('progress', { 'aria-label': 'Loading', key: 'busy' }) : null,
@@ -68,6 +68,7 @@ export function listing({ outlet, signal, query, one, many, fetch, draw, empty, 
       return load({ anew: true });
     },
     refresh: () => load({ anew: true }),
-    redraw: drawAll,
+    /** Looks again how many are newer. */
+    look: drawAll,
   };
 }

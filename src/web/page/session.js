@@ -5,14 +5,23 @@ import { h } from './dom.js';
 const KEY = 'pepay-bridge.token';
 /** The answer to the question that is being asked now, if any. */
 let asking = null;
+/** Whether the person has said that they do not want to be asked. */
+let declined = false;
 
 export function token() {
   return sessionStorage.getItem(KEY);
 }
 
-export function forgetToken() {
-  sessionStorage.removeItem(KEY);
-  location.reload();
+/** Shows what can be done about the token: forget the one that is kept, or give one after all. */
+export function showSession() {
+  const [forget, give] = ['forget', 'give'].map((id) => document.getElementById(id));
+  forget.hidden = !token() || declined;
+  give.hidden = !declined;
+  forget.onclick = () => {
+    sessionStorage.removeItem(KEY);
+    location.reload();
+  };
+  give.onclick = () => location.reload();
 }
 
 /**
@@ -21,6 +30,7 @@ export function forgetToken() {
  */
 export function askToken(refused) {
   if (token() !== refused) return Promise.resolve(true);
+  if (declined) return Promise.resolve(false);
   asking ??= ask(refused).finally(() => { asking = null; });
   return asking;
 }
@@ -52,8 +62,9 @@ function ask(refused) {
   return new Promise((resolve) => {
     dialog.onclose = () => {
       dialog.remove();
-      document.getElementById('forget').hidden = !token();
-      resolve(dialog.returnValue === 'given');
+      declined = dialog.returnValue !== 'given';
+      showSession();
+      resolve(!declined);
     };
   });
 }
