@@ -3,7 +3,8 @@
 //!
 //! [`Target::run`] is the loop of one target. Read `dispatch.rs` first: what it
 //! takes comes from [`store::outbox`](crate::store::outbox), what it does with one
-//! delivery is in `attempt.rs`, and what goes over the wire in `client.rs`.
+//! delivery is in `attempt.rs`, and what goes over the wire in `client.rs`. A person
+//! reaches it through its [`Control`].
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -16,7 +17,6 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::domain::backoff::Jitter;
-use crate::domain::clock::Clock;
 use crate::domain::delivery::{Ordering, RetryPolicy};
 use crate::domain::filter::TypeFilter;
 use crate::domain::status::{Circuit, TargetStatus};
@@ -26,22 +26,24 @@ mod attempt;
 mod body;
 mod breaker;
 mod client;
+mod control;
 mod dispatch;
 mod hand;
 mod pace;
 pub mod sign;
 pub mod tls;
-pub use client::BuildError;
+pub use client::{BuildError, TargetClient};
+pub use control::Control;
 
 use attempt::Context;
 use breaker::Breaker;
-use client::TargetClient;
+use control::Pause;
 use dispatch::Dispatcher;
 use pace::Pace;
 use tls::ClientIdentity;
 
 /// One configured target.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     /// Its name in the configuration.
     pub name: Arc<str>,
@@ -78,36 +80,39 @@ pub struct Settings {
 pub struct Target(Dispatcher);
 
 impl Target {
-    /// Prepares a target; `outbox` is its own. The receiver always holds its present status.
-    ///
-    /// # Errors
-    /// [`BuildError`] if a certificate cannot be used.
+    /// Prepares a target, whose own `outbox` is; `paused` says whether it begins
+    /// stopped by a person. The receiver always holds its present status.
     pub fn new(
-        settings: &Settings,
+        client: TargetClient,
         outbox: Outbox,
-        clock: Clock,
+        paused: bool,
         jitter: Jitter,
-    ) -> Result<(Self, watch::Receiver<TargetStatus>), BuildError> {
+    ) -> (Self, Control, watch::Receiver<TargetStatus>) {
         let (arrivals, ledger) = outbox.split();
+        let delivery = client.settings();
+        let (concurrency, backoff) = (delivery.concurrency, delivery.retry.backoff);
+        let pace = delivery.rate_limit.map(Pace::new);
         let (status, shown) = watch::channel(TargetStatus {
-            name: Arc::clone(&settings.name),
+            name: Arc::clone(&delivery.name),
             in_flight: 0,
             circuit: Circuit::Closed,
-            paused: false,
+            paused,
             last_error: None,
             last_delivered_at: None,
         });
-        let client = TargetClient::new(settings.clone(), clock.clone())?;
+        let (client, pause) = (Arc::new(client), Arc::new(Pause::new(paused)));
+        let control = Control::new(Arc::clone(&pause), status.clone(), Arc::clone(&client));
         let dispatcher = Dispatcher {
-            concurrency: settings.concurrency,
-            breaker: Breaker::new(settings.retry.backoff),
-            pace: settings.rate_limit.map(Pace::new),
-            context: Arc::new(Context::new(settings, client, ledger, clock, jitter)),
+            concurrency,
+            breaker: Breaker::new(backoff),
+            pace,
+            context: Arc::new(Context::new(client, ledger, jitter)),
             arrivals,
+            pause,
             status,
             work: dispatch::Work::default(),
         };
-        Ok((Self(dispatcher), shown))
+        (Self(dispatcher), control, shown)
     }
 
     /// Delivers until `stop`, then finishes what is on the wire and writes its

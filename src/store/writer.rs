@@ -7,6 +7,8 @@
 
 mod due;
 mod meters;
+mod operate;
+pub(super) mod outlets;
 mod record;
 mod settle;
 mod trouble;
@@ -18,16 +20,18 @@ use std::time::Instant;
 use rusqlite::{Connection, ErrorCode, params};
 use tokio::sync::{mpsc, oneshot};
 
+use super::archive::ActError;
 use super::inbox::{Batch, RecordError, Recorded};
 use super::lock::Lock;
-use super::outbox::{Begun, CutOff, Due, Handoff, Job, Search, Settlement, TargetId};
+use super::outbox::{Begun, CutOff, Due, Job, Search, Settlement, TargetId};
 use super::schema::OpenError;
-use super::turns::Turns;
 use super::{Route, schema};
 use crate::domain::clock::{Clock, UnixMillis};
 use crate::domain::delivery::OnUncertain;
-use crate::domain::event::Received;
+use crate::domain::event::{EventId, Received};
+use crate::domain::operator::Action;
 use meters::Meters;
+use outlets::{Opened, Outlets};
 use trouble::Trouble;
 
 /// Commands in one transaction, at most.
@@ -52,19 +56,28 @@ pub(super) enum Command {
     /// Find deliveries that are due. Asked of the writer, because whatever it
     /// finds has then been offered to the dispatcher before it answers.
     Due { target: TargetId, search: Search, reply: Reply<Due> },
+    /// Do to one delivery what a person asks for.
+    Act { action: Action, target: String, id: EventId, reply: Reply<Result<(), ActError>> },
+    /// The same to many; answers how many have changed.
+    ActOn { action: Action, keys: Vec<Key>, reply: Reply<u64> },
+    /// Send an event to a target again.
+    Replay { target: String, id: EventId, reply: Reply<Result<u32, ActError>> },
+    /// Note that a person has a target stopped, or started again.
+    Pause { target: String, paused: bool, reply: Reply<Result<(), ActError>> },
     /// Commit a small write.
     Probe { reply: Reply<()> },
+    /// Replace the routes: these targets stay as they are, those are opened anew,
+    /// all others closed.
+    Reroute { kept: Vec<Arc<str>>, opened: Vec<Route>, reply: Reply<Vec<Opened>> },
     /// End.
     Close { reply: oneshot::Sender<()> },
 }
 
-/// A target as the writer sees it: what it receives, and who is told.
-#[derive(Debug)]
-pub(super) struct Outlet {
+/// Which delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Key {
     pub(super) target: TargetId,
-    pub(super) route: Route,
-    pub(super) handoff: Handoff,
-    pub(super) turns: Arc<Turns>,
+    pub(super) sequence: i64,
 }
 
 /// What a command wrote, to be told once it is committed.
@@ -73,7 +86,14 @@ enum Written {
     Settled { released: Option<Job> },
     Recovered(Vec<CutOff>),
     Due(Due),
+    Operated(operate::Written),
     Done,
+}
+
+/// What ends a group: it changes the writer itself.
+enum Turning {
+    Reroute { kept: Vec<Arc<str>>, opened: Vec<Route>, reply: Reply<Vec<Opened>> },
+    Close { reply: oneshot::Sender<()> },
 }
 
 /// Why a group was not written.
@@ -89,7 +109,7 @@ enum Failure {
 pub struct Writer {
     connection: Connection,
     queue: mpsc::Receiver<Command>,
-    outlets: Vec<Outlet>,
+    outlets: Outlets,
     clock: Clock,
     /// The sequence of the newest event.
     sequence: i64,
@@ -104,7 +124,7 @@ impl Writer {
         connection: Connection,
         lock: Lock,
         queue: mpsc::Receiver<Command>,
-        outlets: Vec<Outlet>,
+        outlets: Outlets,
         clock: Clock,
     ) -> Result<Self, OpenError> {
         let newest = "SELECT coalesce(max(sequence), 0) FROM event";
@@ -126,26 +146,36 @@ impl Writer {
     /// Writes until it is told to close or nobody is left to ask. Blocks.
     pub fn run(mut self) {
         while let Some(first) = self.queue.blocking_recv() {
-            let (group, close) = self.gather(first);
+            let (group, turning) = self.gather(first);
             if !group.is_empty() {
                 self.write(group);
             }
-            if let Some(reply) = close {
-                self.finish();
-                // Whoever asked may have gone; the store is closed all the same.
-                let _ = reply.send(());
-                return;
+            match turning {
+                None => {}
+                Some(Turning::Reroute { kept, opened, reply }) => {
+                    // Whoever asked may have gone; the routes are replaced all the same.
+                    let _ = reply.send(self.reroute(&kept, opened));
+                }
+                Some(Turning::Close { reply }) => {
+                    self.finish();
+                    // Whoever asked may have gone; the store is closed all the same.
+                    let _ = reply.send(());
+                    return;
+                }
             }
         }
         self.finish();
     }
 
-    /// `first` and what waits behind it, up to the bounds of a group or a close.
-    fn gather(&mut self, first: Command) -> (Vec<Command>, Option<oneshot::Sender<()>>) {
+    /// `first` and what waits behind it, up to the bounds of a group or to what ends one.
+    fn gather(&mut self, first: Command) -> (Vec<Command>, Option<Turning>) {
         let (mut group, mut bytes, mut next) = (Vec::new(), 0, Some(first));
         while let Some(command) = next {
             match command {
-                Command::Close { reply } => return (group, Some(reply)),
+                Command::Close { reply } => return (group, Some(Turning::Close { reply })),
+                Command::Reroute { kept, opened, reply } => {
+                    return (group, Some(Turning::Reroute { kept, opened, reply }));
+                }
                 Command::Record { ref batch, .. } => {
                     bytes += batch.events.iter().map(|event| event.event.body.len()).sum::<usize>();
                 }
@@ -156,6 +186,14 @@ impl Writer {
             next = if full { None } else { self.queue.try_recv().ok() };
         }
         (group, None)
+    }
+
+    /// Replaces the routes, between two groups: what one has stored is handed over
+    /// to the targets that it was stored for.
+    fn reroute(&mut self, kept: &[Arc<str>], opened: Vec<Route>) -> Result<Vec<Opened>, RecordError> {
+        self.roll_back()
+            .and_then(|()| self.outlets.replace(&mut self.connection, kept, opened))
+            .map_err(|error| RecordError::Unavailable(error.to_string()))
     }
 
     /// Commits `group`; a command that cannot be carried out is refused by
@@ -233,8 +271,14 @@ impl Writer {
                 Command::Due { target, search, .. } => due::find(&self.connection, *target, search)
                     .inspect(|due| self.grant(*target, &due.jobs))
                     .map(Written::Due),
+                Command::Act { .. }
+                | Command::ActOn { .. }
+                | Command::Replay { .. }
+                | Command::Pause { .. } => {
+                    operate::carry_out(&self.connection, &self.outlets, command, now).map(Written::Operated)
+                }
                 Command::Probe { .. } => self.beat(now).map(|()| Written::Done),
-                Command::Close { .. } => continue,
+                Command::Reroute { .. } | Command::Close { .. } => continue,
             };
             written.push(one.map_err(|error| Failure::of(index, error))?);
         }
@@ -256,7 +300,7 @@ impl Writer {
                     }
                 }
                 (Command::Settle { target, settlement, reply }, Written::Settled { released }) => {
-                    if let Some(outlet) = self.outlet(target) {
+                    if let Some(outlet) = self.outlets.of(target) {
                         // Not before the commit: until then its turn must not be taken back.
                         outlet.turns.end(settlement.sequence);
                         if let Some(job) = released {
@@ -280,6 +324,7 @@ impl Writer {
                         trouble.map_or(Ok(()), |error| Err(RecordError::Unavailable(error.to_owned()))),
                     );
                 }
+                (command, Written::Operated(written)) => operate::tell(&self.outlets, command, written),
                 _ => {}
             }
         }
@@ -296,22 +341,24 @@ impl Writer {
         let event = Arc::new(event);
         for (outlet, lane) in written.ready {
             let event = Arc::clone(&event);
-            let job = Job { sequence: written.sequence, attempts: 0, first_attempt_at: None, event, lane };
-            self.outlets[outlet].handoff.offer(job);
+            self.outlets.at(outlet).handoff.offer(Job {
+                sequence: written.sequence,
+                attempts: 0,
+                first_attempt_at: None,
+                replays: 0,
+                event,
+                lane,
+            });
         }
     }
 
     /// Says that it is the turn of `jobs`: here, in the order of the commands, so
     /// that a later one may take it back.
     fn grant<'a>(&self, target: TargetId, jobs: impl IntoIterator<Item = &'a Job>) {
-        let Some(outlet) = self.outlet(target) else { return };
+        let Some(outlet) = self.outlets.of(target) else { return };
         for job in jobs {
             outlet.turns.grant(job.sequence);
         }
-    }
-
-    fn outlet(&self, target: TargetId) -> Option<&Outlet> {
-        self.outlets.iter().find(|outlet| outlet.target == target)
     }
 
     fn beat(&self, now: UnixMillis) -> rusqlite::Result<()> {
@@ -340,9 +387,13 @@ impl Command {
             Self::Record { reply, .. } => drop(reply.send(Err(refusal))),
             Self::Recover { reply, .. } => drop(reply.send(Err(refusal))),
             Self::Due { reply, .. } => drop(reply.send(Err(refusal))),
+            Self::Act { reply, .. } | Self::Pause { reply, .. } => drop(reply.send(Err(refusal))),
+            Self::ActOn { reply, .. } => drop(reply.send(Err(refusal))),
+            Self::Replay { reply, .. } => drop(reply.send(Err(refusal))),
             Self::Settle { reply, .. } | Self::Begin { reply, .. } | Self::Probe { reply } => {
                 drop(reply.send(Err(refusal)));
             }
+            Self::Reroute { reply, .. } => drop(reply.send(Err(refusal))),
             Self::Close { .. } => {}
         }
     }

@@ -15,7 +15,7 @@ use super::*;
 use crate::domain::delivery::Ordering;
 use crate::domain::event::{Received, Source};
 use crate::domain::filter::TypeFilter;
-use crate::domain::status::Circuit;
+use crate::domain::status::{Circuit, StreamStatus, TargetStatus, WebhookStatus};
 use crate::pepay::envelope;
 use crate::store::{self, Durability, Route, Store, Writer};
 
@@ -66,9 +66,12 @@ impl Shown {
         };
         let view = View {
             archive: store.archive.clone(),
-            streams: vec![streams],
-            webhooks: vec![watch::channel(webhook).1],
-            targets: vec![watch::channel(target).1],
+            parts: watch::channel(Arc::new(Parts {
+                streams: vec![streams],
+                webhooks: vec![watch::channel(webhook).1],
+                targets: vec![watch::channel(target).1],
+            }))
+            .1,
             clock,
             started,
             stopping: CancellationToken::new(),
@@ -106,12 +109,12 @@ impl Shown {
     }
 
     fn public(&self) -> Router {
-        public(self.view.clone())
+        public(self.view.clone(), &Routes::new(Router::new()))
     }
 
     fn admin(&self, token: Option<&str>) -> Router {
         let render: Render = Arc::new(|| "rendered".to_owned());
-        admin(self.view.clone(), render, token.map(SecretString::from).as_ref())
+        admin(self.view.clone(), render, &AdminToken::new(token.map(SecretString::from).as_ref()))
     }
 }
 
@@ -217,7 +220,7 @@ async fn metrics_show_the_backlog_as_it_is_now() {
     let _installed = ::metrics::set_default_local_recorder(&recorder);
     let scrape = async || {
         let handle = handle.clone();
-        let router = admin(shown.view.clone(), Arc::new(move || handle.render()), None);
+        let router = admin(shown.view.clone(), Arc::new(move || handle.render()), &AdminToken::new(None));
         let (status, headers, body) = ask(router, Method::GET, "/metrics", None).await;
         assert_eq!(
             (status, &headers["content-type"]),
