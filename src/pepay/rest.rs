@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::HeaderValue;
-use http::header::DATE;
+use http::header::{CONTENT_TYPE, DATE};
 use reqwest::{Client, RequestBuilder, Response, redirect};
 use secrecy::ExposeSecret;
 use url::Url;
 
 use super::account::Account;
+use super::devnet::{self, Order, OrderId, Simulation};
 use super::error::Failure;
 use super::token::{self, Scope, Token};
 use crate::domain::cause::innermost;
@@ -127,10 +128,22 @@ impl Rest {
         let request = self
             .http
             .post(self.address("api/v1/ws/token"))
-            .header(http::header::CONTENT_TYPE, "application/json")
+            .header(CONTENT_TYPE, "application/json")
             .body(body);
         let body = self.ask(request).await?.unwrap_or_default();
         token::parse(&body).ok_or_else(|| Failure::malformed("the token answer holds no token"))
+    }
+
+    /// Has Pepay's devnet simulator move an order.
+    ///
+    /// # Errors
+    /// [`Failure`], also if the order cannot take this transition.
+    pub async fn simulate(&self, order: &OrderId, simulation: &Simulation) -> Result<Order, Failure> {
+        let body =
+            serde_json::to_vec(simulation).map_err(|_| Failure::malformed("it cannot be asked for"))?;
+        let address = self.address(&format!("api/commerce/devnet/orders/{}/simulate", order.as_str()));
+        let request = self.http.post(address).header(CONTENT_TYPE, "application/json").body(body);
+        Ok(devnet::parse(&self.ask(request).await?.unwrap_or_default()))
     }
 
     /// Asks for one event, to see whether Pepay answers, what it thinks of the
