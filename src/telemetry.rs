@@ -5,5 +5,5 @@ mod logs;
 mod metrics;
 pub mod names;
 
-pub use logs::{Format, InvalidSettings, Settings, start};
+pub use logs::{Format, InvalidSettings, Settings, refilter, start};
 pub use metrics::{Metrics, MetricsError};

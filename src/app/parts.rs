@@ -136,10 +136,16 @@ impl Parts {
         for (client, outbox) in prepared.targets.into_iter().zip(outboxes) {
             let settings = client.settings().clone();
             let (target, status) = Target::new(client, outbox, self.jitter.clone());
+            if let Some(before) = self.targets.handle(&settings.name) {
+                target.follow(&before.borrow());
+            }
             let hard = hard.clone();
             self.targets.fill(tasks, &soft, (settings, status), |stop| target.run(stop, hard));
         }
         for (subscription, stream, status) in prepared.streams {
+            if let Some(before) = self.streams.handle(subscription.name()) {
+                stream.follow(&before.borrow());
+            }
             self.streams.fill(tasks, &soft, (subscription, status), |stop| stream.run(stop));
         }
         prepared.removed_targets.iter().for_each(|name| self.targets.dismiss(name));
