@@ -7,6 +7,7 @@ mod crash;
 mod delivery;
 mod demo;
 mod forwarding;
+mod monitoring;
 mod simulator;
 mod stream;
 mod support;
