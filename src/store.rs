@@ -2,12 +2,15 @@
 //!
 //! - [`inbox`] records what the sources bring,
 //! - [`outbox`] hands deliveries to a target's dispatcher and takes their outcomes,
-//! - [`archive`] answers the operator.
+//! - [`archive`] answers the operator,
+//! - [`backup`] copies a store that may be in use.
 //!
 //! One writer thread owns the one connection that writes and commits in groups;
 //! readers are a small read-only pool. No type of the engine leaves this room.
 
 pub mod archive;
+pub mod backup;
+pub mod disk;
 pub mod inbox;
 mod lane;
 mod lock;
@@ -15,6 +18,7 @@ pub mod outbox;
 mod reader;
 mod row;
 mod schema;
+mod tally;
 mod traced;
 mod turns;
 mod writer;
@@ -36,6 +40,7 @@ use archive::Archive;
 use inbox::Inbox;
 use outbox::Outbox;
 use reader::Reader;
+use tally::Counters;
 use turns::Turns;
 use writer::Command;
 
@@ -112,10 +117,11 @@ impl Store {
             outboxes.push(Outbox::new(target, commands.clone(), Arc::clone(&turns), arrivals));
             outlets.push(writer::Outlet { target, route, handoff, turns });
         }
-        let writer = Writer::new(connection, lock, queue, outlets, clock)?;
+        let counters = Arc::<Counters>::default();
+        let writer = Writer::new(connection, lock, queue, outlets, clock.clone())?;
         let store = Self {
             inbox: Inbox::new(commands.clone(), reader.clone()),
-            archive: Archive::new(commands.clone(), reader),
+            archive: Archive::new(commands.clone(), reader, counters, clock),
             outboxes,
             commands,
         };

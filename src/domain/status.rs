@@ -4,6 +4,9 @@
 use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, Schema, SchemaFormat, Type};
+use utoipa::{PartialSchema, ToSchema};
 
 use super::clock::UnixMillis;
 
@@ -34,6 +37,8 @@ pub struct StreamStatus {
     pub behind: bool,
     /// What keeps the stream from being healthy, in words for a person.
     pub problem: Option<String>,
+    /// The last backfill that an operator asked for since the process started.
+    pub backfill: Option<BackfillStatus>,
 }
 
 impl StreamStatus {
@@ -52,6 +57,7 @@ impl StreamStatus {
             gap: GapStatus::Closed,
             behind: false,
             problem: None,
+            backfill: None,
         }
     }
 }
@@ -89,6 +95,25 @@ pub enum GapStatus {
         /// When that was found.
         at: UnixMillis,
     },
+}
+
+/// A backfill that an operator asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct BackfillStatus {
+    /// Whether it goes on still.
+    pub running: bool,
+    /// Where it began: a time as RFC 3339, or the id of the event it comes after.
+    pub from: String,
+    /// Events read from Pepay's list. One that has to be read again counts again.
+    pub read: u64,
+    /// Those of them that nobody had brought before.
+    pub recorded: u64,
+    /// When it was asked for.
+    pub started_at: UnixMillis,
+    /// When it ended.
+    pub ended_at: Option<UnixMillis>,
+    /// While it runs, why it does not get on; then, why it has not brought everything.
+    pub error: Option<String>,
 }
 
 /// An event somebody saw, and when.
@@ -162,9 +187,23 @@ pub struct TargetError {
     pub at: UnixMillis,
 }
 
-/// Times are written as RFC 3339, which people and `jq` read alike.
+/// The last moment that RFC 3339 can write.
+const LAST: UnixMillis = UnixMillis(253_402_300_799_999);
+
+/// Times are written as RFC 3339, which people and `jq` read alike. What lies
+/// outside its years, as an event can claim of itself, is written as the nearest
+/// that does not.
 impl Serialize for UnixMillis {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&humantime::format_rfc3339_millis((*self).into()))
+        serializer.collect_str(&humantime::format_rfc3339_millis((*self).min(LAST).into()))
     }
 }
+
+impl PartialSchema for UnixMillis {
+    fn schema() -> RefOr<Schema> {
+        let time = SchemaFormat::KnownFormat(KnownFormat::DateTime);
+        ObjectBuilder::new().schema_type(Type::String).format(Some(time)).into()
+    }
+}
+
+impl ToSchema for UnixMillis {}

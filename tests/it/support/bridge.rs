@@ -45,7 +45,8 @@ pub struct Bridge {
     reader: JoinSet<()>,
 }
 
-fn command(configuration: &Configuration) -> Command {
+/// The binary, with `configuration` as its whole environment.
+pub fn command(configuration: &Configuration) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pepay-bridge"));
     let name = |key: &str| {
         if key.starts_with("OTEL_") { key.to_owned() } else { format!("PEPAY_BRIDGE__{key}") }
