@@ -1,5 +1,7 @@
 //! The pages, through the routers and with a real store.
 
+mod obedient;
+
 use std::thread::JoinHandle;
 
 use axum::body::Body;
@@ -11,6 +13,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tower::ServiceExt;
 
+use self::obedient::Obedient;
 use super::*;
 use crate::domain::delivery::Ordering;
 use crate::domain::event::{Received, Source};
@@ -94,7 +97,7 @@ impl Shown {
     }
 
     /// Stores an event that arrived this many seconds ago, for the target to receive.
-    async fn store_event(&self, id: &str, seconds_ago: i64) {
+    pub(super) async fn store_event(&self, id: &str, seconds_ago: i64) {
         let body = format!(
             r#"{{"id":"{id}","object":"event","type":"test.ping","created":1734780000,"data":{{"object":{{}}}}}}"#
         );
@@ -112,9 +115,15 @@ impl Shown {
         public(self.view.clone(), &Routes::new(Router::new()))
     }
 
-    fn admin(&self, token: Option<&str>) -> Router {
+    pub(super) fn admin(&self, token: Option<&str>) -> Router {
+        self.sampled(token).0
+    }
+
+    /// With what keeps the listeners of the API supplied.
+    pub(super) fn sampled(&self, token: Option<&str>) -> (Router, Sampler) {
         let render: Render = Arc::new(|| "rendered".to_owned());
-        admin(self.view.clone(), render, &AdminToken::new(token.map(SecretString::from).as_ref()))
+        let token = AdminToken::new(token.map(SecretString::from).as_ref());
+        admin(self.view.clone(), render, &token, Arc::new(Obedient::default()))
     }
 }
 
@@ -220,7 +229,9 @@ async fn metrics_show_the_backlog_as_it_is_now() {
     let _installed = ::metrics::set_default_local_recorder(&recorder);
     let scrape = async || {
         let handle = handle.clone();
-        let router = admin(shown.view.clone(), Arc::new(move || handle.render()), &AdminToken::new(None));
+        let render: Render = Arc::new(move || handle.render());
+        let (router, _) =
+            admin(shown.view.clone(), render, &AdminToken::new(None), Arc::new(Obedient::default()));
         let (status, headers, body) = ask(router, Method::GET, "/metrics", None).await;
         assert_eq!(
             (status, &headers["content-type"]),
