@@ -6,6 +6,7 @@ use std::thread::JoinHandle;
 
 use axum::body::Body;
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use http::{HeaderMap, Method, Request};
 use http_body_util::BodyExt;
 use metrics_exporter_prometheus::PrometheusBuilder;
@@ -18,6 +19,8 @@ use super::*;
 use crate::domain::delivery::Ordering;
 use crate::domain::event::{Received, Source};
 use crate::domain::filter::TypeFilter;
+use crate::domain::operator::{BackfillFrom, OperationError, TargetInfo, TestOutcome};
+use crate::domain::reload::Changes;
 use crate::domain::status::{Circuit, StreamStatus, TargetStatus, WebhookStatus};
 use crate::pepay::envelope;
 use crate::store::{self, Durability, Route, Store, Writer};
@@ -222,16 +225,16 @@ async fn the_status_of_a_stopped_store_says_so_and_shows_the_rest() {
 }
 
 #[tokio::test]
-async fn metrics_show_the_backlog_as_it_is_now() {
-    let shown = Shown::new().await;
+async fn metrics_show_readiness_and_the_backlog_as_they_are_now() {
+    let mut shown = Shown::new().await;
     let recorder = PrometheusBuilder::new().build_recorder();
     let handle = recorder.handle();
     let _installed = ::metrics::set_default_local_recorder(&recorder);
+    let view = shown.view.clone();
     let scrape = async || {
         let handle = handle.clone();
         let render: Render = Arc::new(move || handle.render());
-        let (router, _) =
-            admin(shown.view.clone(), render, &AdminToken::new(None), Arc::new(Obedient::default()));
+        let (router, _) = admin(view.clone(), render, &AdminToken::new(None), Arc::new(Obedient::default()));
         let (status, headers, body) = ask(router, Method::GET, "/metrics", None).await;
         assert_eq!(
             (status, &headers["content-type"]),
@@ -246,6 +249,10 @@ async fn metrics_show_the_backlog_as_it_is_now() {
     let filled = scrape().await;
     assert!(filled.contains("pepay_bridge_backlog{target=\"orders\"} 1\n"), "{filled}");
     assert!(filled.contains("pepay_bridge_backlog_oldest_seconds{target=\"orders\"} 30\n"), "{filled}");
+    assert!(filled.contains("pepay_bridge_ready 1\n"), "{filled}");
+    shown.close().await;
+    let closed = scrape().await;
+    assert!(closed.contains("pepay_bridge_ready 0\n"), "{closed}");
 }
 
 #[tokio::test]
