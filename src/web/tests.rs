@@ -6,7 +6,6 @@ use std::thread::JoinHandle;
 
 use axum::body::Body;
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
 use http::{HeaderMap, Method, Request};
 use http_body_util::BodyExt;
 use metrics_exporter_prometheus::PrometheusBuilder;
@@ -19,8 +18,6 @@ use super::*;
 use crate::domain::delivery::Ordering;
 use crate::domain::event::{Received, Source};
 use crate::domain::filter::TypeFilter;
-use crate::domain::operator::{BackfillFrom, OperationError, TargetInfo, TestOutcome};
-use crate::domain::reload::Changes;
 use crate::domain::status::{Circuit, StreamStatus, TargetStatus, WebhookStatus};
 use crate::pepay::envelope;
 use crate::store::{self, Durability, Route, Store, Writer};
