@@ -11,6 +11,7 @@ mod devnet;
 mod doctor;
 mod forwarding;
 mod manual;
+mod monitoring;
 mod simulator;
 mod stream;
 mod support;
