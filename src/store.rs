@@ -8,7 +8,9 @@
 //! readers are a small read-only pool. No type of the engine leaves this room.
 
 pub mod archive;
+mod comparison;
 pub mod inbox;
+mod janitor;
 mod lane;
 mod lock;
 pub mod outbox;
@@ -29,6 +31,8 @@ use crate::domain::clock::Clock;
 use crate::domain::delivery::Ordering;
 use crate::domain::filter::TypeFilter;
 
+pub use comparison::Comparison;
+pub use janitor::Janitor;
 pub use schema::OpenError;
 pub use writer::Writer;
 
@@ -86,6 +90,10 @@ pub struct Store {
     pub archive: Archive,
     /// For the dispatchers, one for each route and in their order.
     pub outboxes: Vec<Outbox>,
+    /// Removes what is old.
+    pub janitor: Janitor,
+    /// Compares the live sources.
+    pub comparison: Comparison,
     commands: mpsc::Sender<Command>,
 }
 
@@ -106,17 +114,26 @@ impl Store {
         let reader = Reader::open(&settings.path).await?;
 
         let (commands, queue) = mpsc::channel(QUEUE);
+        let counters = Arc::<Counters>::default();
         let (mut outboxes, mut outlets) = (Vec::new(), Vec::new());
         for (route, target) in routes.into_iter().zip(targets) {
             let (handoff, arrivals) = outbox::handoff();
             let turns = Arc::new(Turns::default());
             outboxes.push(Outbox::new(target, commands.clone(), Arc::clone(&turns), arrivals));
-            outlets.push(writer::Outlet { target, route, handoff, turns });
+            let counters = counters.target(&route.target);
+            outlets.push(writer::Outlet { target, route, handoff, turns, counters });
         }
-        let counters = Arc::<Counters>::default();
-        let writer = Writer::new(connection, lock, queue, outlets, clock.clone())?;
+        let writer = Writer::new(connection, lock, queue, outlets, clock.clone(), Arc::clone(&counters))?;
+        let retentions = (settings.payload_retention, settings.dedupe_retention);
         let store = Self {
             inbox: Inbox::new(commands.clone(), reader.clone()),
+            janitor: Janitor::new(commands.clone(), reader.clone(), clock.clone(), retentions),
+            comparison: Comparison::new(
+                reader.clone(),
+                Arc::clone(&counters),
+                clock.clone(),
+                writer.newest(),
+            ),
             archive: Archive::new(commands.clone(), reader, counters, clock),
             outboxes,
             commands,

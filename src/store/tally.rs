@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::archive::{Quiet, SourceTally, Tally, TargetTally};
 use super::inbox::Recorded;
 use crate::domain::clock::UnixMillis;
+use crate::domain::delivery::Next;
 use crate::domain::event::Source;
 
 /// The counters of a store.
@@ -28,8 +29,16 @@ struct OfSource {
 /// The counters of one target.
 #[derive(Debug, Default)]
 pub(super) struct OfTarget {
-    pub(super) delivered: AtomicU64,
-    pub(super) failed: AtomicU64,
+    delivered: AtomicU64,
+    failed: AtomicU64,
+}
+
+impl OfTarget {
+    /// An attempt has ended, and this follows.
+    pub(super) fn count(&self, next: Next) {
+        let counter = if next == Next::Delivered { &self.delivered } else { &self.failed };
+        counter.fetch_add(1, Relaxed);
+    }
 }
 
 impl Counters {
