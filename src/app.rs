@@ -131,7 +131,7 @@ impl App {
         // Everything that can fail comes before the first request goes out.
         let (mut dispatchers, mut shown_targets) = (Vec::new(), Vec::new());
         for (target, outbox) in targets.iter().zip(std::mem::take(&mut store.outboxes)) {
-            let (task, shown) = Target::new(target, outbox, clock.clone(), jitter.clone())?;
+            let (task, _, shown) = Target::new(target, outbox, false, clock.clone(), jitter.clone())?;
             shown_targets.push(shown);
             dispatchers.push((format!("target {}", target.name), task));
         }
@@ -140,7 +140,7 @@ impl App {
         let (mut readers, mut shown_streams) = (Vec::new(), Vec::new());
         for stream in streams {
             let name = format!("stream {}", stream.name);
-            let (task, shown) =
+            let (task, _, shown) =
                 Stream::new(stream, &pepay, store.inbox.clone(), clock.clone(), jitter.clone())?;
             shown_streams.push(shown);
             readers.push((name, task));

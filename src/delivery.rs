@@ -3,7 +3,8 @@
 //!
 //! [`Target::run`] is the loop of one target. Read `dispatch.rs` first: what it
 //! takes comes from [`store::outbox`](crate::store::outbox), what it does with one
-//! delivery is in `attempt.rs`, and what goes over the wire in `client.rs`.
+//! delivery is in `attempt.rs`, and what goes over the wire in `client.rs`. A person
+//! reaches it through its [`Control`].
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -26,16 +27,19 @@ mod attempt;
 mod body;
 mod breaker;
 mod client;
+mod control;
 mod dispatch;
 mod hand;
 mod pace;
 pub mod sign;
 pub mod tls;
 pub use client::BuildError;
+pub use control::Control;
 
 use attempt::Context;
 use breaker::Breaker;
 use client::TargetClient;
+use control::Pause;
 use dispatch::Dispatcher;
 use pace::Pace;
 use tls::ClientIdentity;
@@ -78,36 +82,41 @@ pub struct Settings {
 pub struct Target(Dispatcher);
 
 impl Target {
-    /// Prepares a target; `outbox` is its own. The receiver always holds its present status.
+    /// Prepares a target; `outbox` is its own, and `paused` says whether it begins
+    /// stopped by a person. The receiver always holds its present status.
     ///
     /// # Errors
     /// [`BuildError`] if a certificate cannot be used.
     pub fn new(
         settings: &Settings,
         outbox: Outbox,
+        paused: bool,
         clock: Clock,
         jitter: Jitter,
-    ) -> Result<(Self, watch::Receiver<TargetStatus>), BuildError> {
+    ) -> Result<(Self, Control, watch::Receiver<TargetStatus>), BuildError> {
         let (arrivals, ledger) = outbox.split();
         let (status, shown) = watch::channel(TargetStatus {
             name: Arc::clone(&settings.name),
             in_flight: 0,
             circuit: Circuit::Closed,
-            paused: false,
+            paused,
             last_error: None,
             last_delivered_at: None,
         });
-        let client = TargetClient::new(settings.clone(), clock.clone())?;
+        let client = Arc::new(TargetClient::new(settings.clone(), clock.clone())?);
+        let pause = Arc::new(Pause::new(paused));
+        let control = Control::new(Arc::clone(&pause), status.clone(), Arc::clone(&client), clock.clone());
         let dispatcher = Dispatcher {
             concurrency: settings.concurrency,
             breaker: Breaker::new(settings.retry.backoff),
             pace: settings.rate_limit.map(Pace::new),
             context: Arc::new(Context::new(settings, client, ledger, clock, jitter)),
             arrivals,
+            pause,
             status,
             work: dispatch::Work::default(),
         };
-        Ok((Self(dispatcher), shown))
+        Ok((Self(dispatcher), control, shown))
     }
 
     /// Delivers until `stop`, then finishes what is on the wire and writes its

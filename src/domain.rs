@@ -4,6 +4,7 @@
 //! Nothing here does I/O, waits, or imports another room.
 
 pub mod backoff;
+pub mod cause;
 pub mod clock;
 pub mod delivery;
 pub mod event;

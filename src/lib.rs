@@ -25,7 +25,7 @@
 //! | [`web`] | listeners, health, metrics, status | `domain`, `store::archive` |
 //! | [`simulator`] | a stand-in for Pepay, and a sample target | `domain`, `pepay` |
 //! | [`config`] | layers and validation | everyone's settings types |
-//! | [`cli`] | the commands | `app`, `config`; `simulator` and what `demo` needs to play |
+//! | [`cli`] | the commands | `app`, `config`; `simulator` and what `demo` needs to play; `store::backup` |
 //! | [`lifecycle`], [`telemetry`] | stopping; logs and the table of metric names | nothing |
 //! | [`app`] | puts it all together | everything |
 //!

@@ -104,6 +104,28 @@ pub struct Event {
     pub body: Bytes,
 }
 
+impl Event {
+    /// The type of a made-up event.
+    pub const TEST: &str = "pepay_bridge.test";
+
+    /// An event of the bridge's own, made up at `now` to try a target with. It has
+    /// Pepay's shape, and an id that Pepay's cannot have.
+    pub fn made_up(now: UnixMillis) -> Self {
+        let (id, kind, created) = (format!("evt_test_{}", now.0), Self::TEST, now.seconds());
+        let body = format!(
+            r#"{{"id":"{id}","object":"event","created":{created},"type":"{kind}","livemode":false,"data":{{"object":{{"object":"pepay_bridge_test","id":"{id}"}}}}}}"#
+        );
+        Self {
+            object_id: Some(id.as_str().into()),
+            id: EventId(id.into()),
+            kind: EventType(kind.into()),
+            created,
+            environment: None,
+            body: Bytes::from(body),
+        }
+    }
+}
+
 /// An event that has reached the bridge, with where and when it did.
 #[derive(Clone, Debug)]
 pub struct Received {

@@ -1,5 +1,7 @@
-//! What a person can ask for: which events and deliveries to look at, and what
-//! to do about a delivery.
+//! What a person can ask for: which events and deliveries to look at, what to do
+//! about a delivery, and what of the running parts.
+
+mod running;
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,6 +13,8 @@ use super::clock::UnixMillis;
 use super::delivery::State;
 use super::event::Source;
 use super::filter::TypeFilter;
+
+pub use running::{BackfillFrom, OperationError, TargetInfo, TestOutcome};
 
 /// What a person can do about a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, ToSchema)]

@@ -37,6 +37,8 @@ pub struct StreamStatus {
     pub behind: bool,
     /// What keeps the stream from being healthy, in words for a person.
     pub problem: Option<String>,
+    /// The last backfill that an operator asked for since the process started.
+    pub backfill: Option<BackfillStatus>,
 }
 
 impl StreamStatus {
@@ -55,6 +57,7 @@ impl StreamStatus {
             gap: GapStatus::Closed,
             behind: false,
             problem: None,
+            backfill: None,
         }
     }
 }
@@ -92,6 +95,25 @@ pub enum GapStatus {
         /// When that was found.
         at: UnixMillis,
     },
+}
+
+/// A backfill that an operator asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct BackfillStatus {
+    /// Whether it goes on still.
+    pub running: bool,
+    /// Where it began: a time as RFC 3339, or the id of the event it comes after.
+    pub from: String,
+    /// Events read from Pepay's list. One that has to be read again counts again.
+    pub read: u64,
+    /// Those of them that nobody had brought before.
+    pub recorded: u64,
+    /// When it was asked for.
+    pub started_at: UnixMillis,
+    /// When it ended.
+    pub ended_at: Option<UnixMillis>,
+    /// While it runs, why it does not get on; then, why it has not brought everything.
+    pub error: Option<String>,
 }
 
 /// An event somebody saw, and when.

@@ -50,7 +50,7 @@ impl Engine {
         };
         let writer = std::thread::spawn(|| writer.run());
         let jitter = Jitter::from_fn(|| rand::Rng::random(&mut rand::rng()));
-        let (target, _) = Target::new(settings, store.outboxes.remove(0), clock, jitter).unwrap();
+        let (target, ..) = Target::new(settings, store.outboxes.remove(0), false, clock, jitter).unwrap();
         let (mut dispatcher, stop) = (JoinSet::new(), CancellationToken::new());
         dispatcher.spawn(target.run(stop.clone(), CancellationToken::new()));
         Self { store, writer, dispatcher, stop }

@@ -44,7 +44,8 @@ pub struct Bridge {
     reader: JoinSet<()>,
 }
 
-fn command(configuration: &Configuration) -> Command {
+/// The binary, with `configuration` as its whole environment.
+pub fn command(configuration: &Configuration) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pepay-bridge"));
     let variables = configuration.iter().map(|(key, value)| (format!("PEPAY_BRIDGE__{key}"), value));
     command.env_clear().envs(variables).kill_on_drop(true).stdin(Stdio::null()).stderr(Stdio::piped());
