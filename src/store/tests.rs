@@ -2,6 +2,8 @@
 
 mod backup;
 mod lanes;
+mod listing;
+mod operating;
 mod opening;
 mod outcomes;
 mod recording;
