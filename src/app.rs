@@ -145,6 +145,7 @@ impl App {
             shown_streams.push(shown);
             readers.push((name, task));
         }
+        let both_sources = !shown_streams.is_empty() && !shown_webhooks.is_empty();
         for (name, target) in dispatchers {
             work.spawn(name, target.run(stop.soft.clone(), stop.hard.clone()));
         }
@@ -172,6 +173,10 @@ impl App {
         let serving = web::serve(admin, admin_pages, Limits::ADMIN, base_stop.clone(), base_stop.clone());
         base.spawn("admin listener", serving);
         base.spawn("metrics", keep_metrics(metrics, base_stop.clone()));
+        base.spawn("retention", store.janitor().run(base_stop.clone()));
+        if both_sources {
+            base.spawn("comparison of sources", store.comparison().run(base_stop.clone()));
+        }
 
         let app = Self {
             public_address,

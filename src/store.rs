@@ -93,11 +93,14 @@ pub struct Store {
     pub archive: Archive,
     /// For the dispatchers, one for each route and in their order.
     pub outboxes: Vec<Outbox>,
-    /// Removes what is old.
-    pub janitor: Janitor,
-    /// Compares the live sources.
-    pub comparison: Comparison,
     commands: mpsc::Sender<Command>,
+    reader: Reader,
+    counters: Arc<Counters>,
+    clock: Clock,
+    /// How long bodies are kept, and how long ids.
+    retentions: (Duration, Duration),
+    /// The sequence of the newest event when the store was opened.
+    newest: i64,
 }
 
 impl Store {
@@ -127,21 +130,29 @@ impl Store {
             outlets.push(writer::Outlet { target, route, handoff, turns, counters });
         }
         let writer = Writer::new(connection, lock, queue, outlets, clock.clone(), Arc::clone(&counters))?;
-        let retentions = (settings.payload_retention, settings.dedupe_retention);
         let store = Self {
             inbox: Inbox::new(commands.clone(), reader.clone()),
-            janitor: Janitor::new(commands.clone(), reader.clone(), clock.clone(), retentions),
-            comparison: Comparison::new(
-                reader.clone(),
-                Arc::clone(&counters),
-                clock.clone(),
-                writer.newest(),
-            ),
-            archive: Archive::new(commands.clone(), reader, counters, clock),
+            archive: Archive::new(commands.clone(), reader.clone(), Arc::clone(&counters), clock.clone()),
             outboxes,
             commands,
+            reader,
+            counters,
+            clock,
+            retentions: (settings.payload_retention, settings.dedupe_retention),
+            newest: writer.newest(),
         };
         Ok((store, writer))
+    }
+
+    /// Removes what is older than it is to be kept.
+    pub fn janitor(&self) -> Janitor {
+        Janitor::new(self.commands.clone(), self.reader.clone(), self.clock.clone(), self.retentions)
+    }
+
+    /// Compares the live sources, for those that have both.
+    pub fn comparison(&self) -> Comparison {
+        let (reader, counters) = (self.reader.clone(), Arc::clone(&self.counters));
+        Comparison::new(reader, counters, self.clock.clone(), self.newest)
     }
 
     /// Has the writer commit what was handed to it before, checkpoint, and end.

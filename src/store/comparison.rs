@@ -1,12 +1,11 @@
 //! The two live sources as a check on each other: what only one of them has
 //! brought, and which of them has gone quiet while the other has not.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::{Counter, counter};
 use tokio_util::sync::CancellationToken;
-
-use std::sync::Arc;
 
 use super::archive::{Quiet, ReadError};
 use super::reader::{Reader, Seen};
@@ -57,6 +56,7 @@ struct Side {
 }
 
 impl Comparison {
+    /// Takes what follows `position`.
     pub(super) fn new(reader: Reader, counters: Arc<Counters>, clock: Clock, position: i64) -> Self {
         let side = |source: Source| Side {
             source,

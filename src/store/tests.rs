@@ -3,8 +3,8 @@
 mod backup;
 mod lanes;
 mod listing;
-mod operating;
 mod opening;
+mod operating;
 mod outcomes;
 mod recording;
 

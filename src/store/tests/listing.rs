@@ -87,7 +87,14 @@ async fn each_filter_lets_through_what_it_says() {
         (Filter { state: Some(State::Dead), target: Some("all".into()), ..none.clone() }, &[]),
         (Filter { state: Some(State::Held), object_id: Some("b".into()), ..none.clone() }, &["evt_2"]),
         (Filter { state: Some(State::Delivered), ..none.clone() }, &[]),
-        (Filter { types: Some("invoice.*,commerce.order.*".parse().unwrap()), from: minute(7), ..none.clone() }, &["evt_7"]),
+        (
+            Filter {
+                types: Some("invoice.*,commerce.order.*".parse().unwrap()),
+                from: minute(7),
+                ..none.clone()
+            },
+            &["evt_7"],
+        ),
         (Filter { types: Some("invoice.*".parse().unwrap()), ..none.clone() }, &[]),
         (Filter { source: Some(Source::Stream), ..none.clone() }, &[]),
         (Filter { source: Some(Source::Webhook), from: minute(6), ..none.clone() }, &["evt_7", "evt_6"]),
@@ -114,10 +121,16 @@ async fn an_event_is_shown_with_its_bytes_deliveries_and_attempts() {
     let orders = shown.deliveries.iter().find(|one| &*one.delivery.target == "orders").unwrap();
     assert_eq!((orders.delivery.state, orders.delivery.last_status), (State::Dead, Some(500)));
     let attempt = &orders.attempt_log[0];
-    assert_eq!((attempt.number, attempt.duration_ms, attempt.answer.as_deref()), (1, 7, Some("oops \u{fffd}")));
+    assert_eq!(
+        (attempt.number, attempt.duration_ms, attempt.answer.as_deref()),
+        (1, 7, Some("oops \u{fffd}"))
+    );
     let json = serde_json::to_value(&shown.event).unwrap();
     assert_eq!(json["created"], "2024-12-21T11:20:00.000Z");
-    assert_eq!((&json["type"], &json["environment"]), (&"commerce.order.updated".into(), &serde_json::Value::Null));
+    assert_eq!(
+        (&json["type"], &json["environment"]),
+        (&"commerce.order.updated".into(), &serde_json::Value::Null)
+    );
 
     assert_eq!(archive.event(&"evt_9".parse().unwrap()).await, Ok(None));
     assert_eq!(archive.body(&"evt_9".parse().unwrap()).await, Ok(None));

@@ -164,7 +164,8 @@ async fn what_is_on_the_wire_is_left_alone() {
 
 #[tokio::test]
 async fn a_delivered_event_is_replayed_and_numbered() {
-    let routes = vec![route("orders", "commerce.*", Ordering::PerObject), route("all", "x.*", Ordering::None)];
+    let routes =
+        vec![route("orders", "commerce.*", Ordering::PerObject), route("all", "x.*", Ordering::None)];
     let mut fixture = Fixture::new(routes).await;
     let archive = fixture.store.archive.clone();
     let (mut arrivals, ledger) = fixture.outbox();
