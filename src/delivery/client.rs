@@ -19,6 +19,7 @@ use crate::domain::delivery::Verdict;
 use crate::domain::event::Event;
 use crate::domain::retry_after;
 use crate::store::outbox::Job;
+use crate::telemetry::traces;
 
 /// Bytes of an answer that are read so that the connection can be used again.
 /// A longer answer costs the connection.
@@ -58,7 +59,7 @@ pub enum BuildError {
 
 /// Sends to one target.
 #[derive(Debug)]
-pub(super) struct TargetClient {
+pub struct TargetClient {
     client: Client,
     settings: Settings,
     clock: Clock,
@@ -94,7 +95,11 @@ impl Rest {
 }
 
 impl TargetClient {
-    pub(super) fn new(settings: Settings, clock: Clock) -> Result<Self, BuildError> {
+    /// A client for the target of `settings`.
+    ///
+    /// # Errors
+    /// [`BuildError`] if a certificate cannot be used.
+    pub fn new(settings: Settings, clock: Clock) -> Result<Self, BuildError> {
         let mut builder = Client::builder()
             .user_agent(concat!("pepay-bridge/", env!("CARGO_PKG_VERSION")))
             .redirect(Policy::none())
@@ -120,10 +125,25 @@ impl TargetClient {
         Ok(Self { client, settings, clock })
     }
 
-    /// Makes attempt `number` of `job`. Always ends, at the latest after the
-    /// target's timeout and the time given to the rest of an answer.
-    pub(super) async fn send(&self, job: &Job, number: u32) -> Report {
-        self.post(job.event.event.body.clone(), self.job_headers(job, number)).await
+    /// The target's settings.
+    pub const fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The time that requests are stamped with.
+    pub(super) const fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// Makes attempt `number` of `job`, as part of `trace` if it is traced. Always
+    /// ends, at the latest after the target's timeout and the time given to the
+    /// rest of an answer.
+    pub(super) async fn send(&self, job: &Job, number: u32, trace: Option<&traces::Attempt>) -> Report {
+        let mut headers = self.job_headers(job, number);
+        if let Some(Ok(traceparent)) = trace.map(|trace| HeaderValue::from_str(&trace.traceparent())) {
+            headers.insert(HeaderName::from_static("traceparent"), traceparent);
+        }
+        self.post(job.event.event.body.clone(), headers).await
     }
 
     /// Sends a made-up `event`, marked as such, and reads the rest of the answer

@@ -29,9 +29,8 @@ const STRIDE: i64 = 500;
 /// few can be of a type that it is not subscribed to.
 const QUIET_AFTER: u64 = 20;
 
-/// Looks at each event once, when its window has closed. To be [run](Self::run)
-/// only where both a stream and a webhook are configured. What arrived before the
-/// start of the process is left out.
+/// Looks at each event once, when its window has closed. What arrived before the
+/// start of the process, or while only one of the sources was there, is left out.
 #[derive(Debug)]
 pub struct Comparison {
     reader: Reader,
@@ -68,11 +67,12 @@ impl Comparison {
         Self { reader, counters, clock, position, stream, webhook }
     }
 
-    /// Looks every few seconds until `stop`.
-    pub async fn run(mut self, stop: CancellationToken) {
+    /// Looks every few seconds until `stop`, while there are `both` sources.
+    pub async fn run(mut self, both: impl Fn() -> bool + Send, stop: CancellationToken) {
         let mut failing = false;
         while stop.run_until_cancelled(tokio::time::sleep(TICK)).await.is_some() {
-            match stop.run_until_cancelled(self.look()).await {
+            let both = both();
+            match stop.run_until_cancelled(self.look(both)).await {
                 Some(Err(error)) if !failing => {
                     failing = true;
                     tracing::warn!(%error, "the sources cannot be compared");
@@ -83,9 +83,14 @@ impl Comparison {
         }
     }
 
-    /// Looks at every event whose window has closed since the last look.
-    pub(super) async fn look(&mut self) -> Result<(), ReadError> {
-        loop {
+    /// Looks at every event whose window has closed since the last look; without
+    /// `both` sources, passes over them.
+    pub(super) async fn look(&mut self, both: bool) -> Result<(), ReadError> {
+        if !both {
+            self.position = self.reader.summary().await?.last_sequence;
+            (self.stream.missed, self.webhook.missed) = (0, 0);
+        }
+        while both {
             let now = self.clock.now();
             let events = self.reader.seen_after(self.position, STRIDE).await?;
             let is_closed = |event: &Seen| now.since(event.received_at) >= WINDOW;

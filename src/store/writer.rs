@@ -10,6 +10,7 @@ mod command;
 mod due;
 mod meters;
 mod operate;
+pub(super) mod outlets;
 mod record;
 mod retain;
 mod settle;
@@ -21,19 +22,20 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use rusqlite::{Connection, ErrorCode, params};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::inbox::RecordError;
 use super::lock::Lock;
-use super::outbox::{CutOff, Due, Handoff, Job, TargetId};
+use super::outbox::{CutOff, Due, Job, TargetId};
 use super::schema::OpenError;
-use super::tally::{Counters, OfTarget};
-use super::turns::Turns;
+use super::tally::Counters;
 use super::{Route, schema};
 use crate::domain::clock::{Clock, UnixMillis};
 use crate::domain::delivery::Next;
 use crate::domain::event::Received;
+use command::Reply;
 use meters::Meters;
+use outlets::{Opened, Outlets};
 use retain::Removed;
 use trouble::Trouble;
 
@@ -47,16 +49,6 @@ const GROUP_COMMANDS: usize = 512;
 /// Bytes of event bodies in one transaction: a group stops growing beyond this.
 const GROUP_BYTES: usize = 4 << 20;
 
-/// A target as the writer sees it: what it receives, and who is told.
-#[derive(Debug)]
-pub(super) struct Outlet {
-    pub(super) target: TargetId,
-    pub(super) route: Route,
-    pub(super) handoff: Handoff,
-    pub(super) turns: Arc<Turns>,
-    pub(super) counters: Arc<OfTarget>,
-}
-
 /// What a command wrote, to be told once it is committed.
 enum Written {
     Events(Vec<record::Written>),
@@ -66,6 +58,13 @@ enum Written {
     Operated(operate::Written),
     Removed { more: bool },
     Done,
+}
+
+/// What ends a group: it changes the writer itself.
+enum Turning {
+    Reroute { kept: Vec<Arc<str>>, opened: Vec<Route>, reply: Reply<Vec<Opened>> },
+    Checkpoint { reply: Reply<()> },
+    Close { reply: oneshot::Sender<()> },
 }
 
 /// Why a group was not written.
@@ -81,7 +80,7 @@ enum Failure {
 pub struct Writer {
     connection: Connection,
     queue: mpsc::Receiver<Command>,
-    outlets: Vec<Outlet>,
+    outlets: Outlets,
     clock: Clock,
     /// The sequence of the newest event.
     sequence: i64,
@@ -98,7 +97,7 @@ impl Writer {
         connection: Connection,
         lock: Lock,
         queue: mpsc::Receiver<Command>,
-        outlets: Vec<Outlet>,
+        outlets: Outlets,
         clock: Clock,
         counters: Arc<Counters>,
     ) -> Result<Self, OpenError> {
@@ -130,34 +129,41 @@ impl Writer {
     /// Writes until it is told to close or nobody is left to ask. Blocks.
     pub fn run(mut self) {
         while let Some(first) = self.queue.blocking_recv() {
-            let (group, last) = self.gather(first);
+            let (group, turning) = self.gather(first);
             if !group.is_empty() {
                 self.write(group);
             }
-            // Whoever asked for these may have gone; they are done all the same.
-            match last {
-                Some(Command::Close { reply }) => {
-                    self.finish();
-                    let _ = reply.send(());
-                    return;
+            match turning {
+                None => {}
+                Some(Turning::Reroute { kept, opened, reply }) => {
+                    // Whoever asked may have gone; the routes are replaced all the same.
+                    let _ = reply.send(self.reroute(&kept, opened));
                 }
-                Some(Command::Checkpoint { reply }) => {
+                Some(Turning::Checkpoint { reply }) => {
                     checkpoint::truncate(&self.connection);
                     let _ = reply.send(Ok(()));
                 }
-                _ => {}
+                Some(Turning::Close { reply }) => {
+                    self.finish();
+                    // Whoever asked may have gone; the store is closed all the same.
+                    let _ = reply.send(());
+                    return;
+                }
             }
         }
         self.finish();
     }
 
-    /// `first` and what waits behind it, up to the bounds of a group; and what is
-    /// to be done after that, outside of a transaction.
-    fn gather(&mut self, first: Command) -> (Vec<Command>, Option<Command>) {
+    /// `first` and what waits behind it, up to the bounds of a group or to what ends one.
+    fn gather(&mut self, first: Command) -> (Vec<Command>, Option<Turning>) {
         let (mut group, mut bytes, mut next) = (Vec::new(), 0, Some(first));
         while let Some(command) = next {
             match command {
-                Command::Close { .. } | Command::Checkpoint { .. } => return (group, Some(command)),
+                Command::Close { reply } => return (group, Some(Turning::Close { reply })),
+                Command::Checkpoint { reply } => return (group, Some(Turning::Checkpoint { reply })),
+                Command::Reroute { kept, opened, reply } => {
+                    return (group, Some(Turning::Reroute { kept, opened, reply }));
+                }
                 Command::Record { ref batch, .. } => {
                     bytes += batch.events.iter().map(|event| event.event.body.len()).sum::<usize>();
                 }
@@ -168,6 +174,14 @@ impl Writer {
             next = if full { None } else { self.queue.try_recv().ok() };
         }
         (group, None)
+    }
+
+    /// Replaces the routes, between two groups: what one has stored is handed over
+    /// to the targets that it was stored for.
+    fn reroute(&mut self, kept: &[Arc<str>], opened: Vec<Route>) -> Result<Vec<Opened>, RecordError> {
+        self.roll_back()
+            .and_then(|()| self.outlets.replace(&mut self.connection, kept, opened))
+            .map_err(|error| RecordError::Unavailable(error.to_string()))
     }
 
     /// Commits `group`; a command that cannot be carried out is refused by
@@ -262,7 +276,7 @@ impl Writer {
                 Command::Remove { chore, .. } => {
                     self.removed.remove(&self.connection, *chore).map(|more| Written::Removed { more })
                 }
-                Command::Checkpoint { .. } | Command::Close { .. } => continue,
+                Command::Reroute { .. } | Command::Checkpoint { .. } | Command::Close { .. } => continue,
             };
             written.push(one.map_err(|error| Failure::of(index, error))?);
         }
@@ -284,10 +298,10 @@ impl Writer {
                     }
                 }
                 (Command::Settle { target, settlement, reply }, Written::Settled { released }) => {
-                    if let Some(outlet) = self.outlet(target) {
+                    if let Some(outlet) = self.outlets.of(target) {
                         // Not before the commit: until then its turn must not be taken back.
                         outlet.turns.end(settlement.sequence);
-                        outlet.counters.count(settlement.next);
+                        self.meters.count_attempt(&outlet.route.target, settlement.next);
                         if let Some(job) = released {
                             outlet.handoff.offer(job);
                         }
@@ -329,7 +343,7 @@ impl Writer {
         let event = Arc::new(event);
         for (outlet, lane) in written.ready {
             let event = Arc::clone(&event);
-            self.outlets[outlet].handoff.offer(Job {
+            self.outlets.at(outlet).handoff.offer(Job {
                 sequence: written.sequence,
                 attempts: 0,
                 first_attempt_at: None,
@@ -343,7 +357,7 @@ impl Writer {
     /// Says that it is the turn of `jobs`: here, in the order of the commands, so
     /// that a later one may take it back.
     fn grant<'a>(&self, target: TargetId, jobs: impl IntoIterator<Item = &'a Job>) {
-        let Some(outlet) = self.outlet(target) else { return };
+        let Some(outlet) = self.outlets.of(target) else { return };
         for job in jobs {
             outlet.turns.grant(job.sequence);
         }
@@ -355,16 +369,12 @@ impl Writer {
     fn forget_revoked(&self, group: &[Command]) {
         for command in group {
             if let Command::Due { target, search, .. } = command
-                && let Some(outlet) = self.outlet(*target)
+                && let Some(outlet) = self.outlets.of(*target)
                 && outlet.handoff.is_empty()
             {
                 outlet.turns.keep_revoked(&search.known);
             }
         }
-    }
-
-    fn outlet(&self, target: TargetId) -> Option<&Outlet> {
-        self.outlets.iter().find(|outlet| outlet.target == target)
     }
 
     fn beat(&self, now: UnixMillis) -> rusqlite::Result<()> {

@@ -4,6 +4,7 @@ use std::thread::JoinHandle;
 
 use axum::body::Body;
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use http::{HeaderMap, Method, Request};
 use http_body_util::BodyExt;
 use metrics_exporter_prometheus::PrometheusBuilder;
@@ -15,7 +16,9 @@ use super::*;
 use crate::domain::delivery::Ordering;
 use crate::domain::event::{Received, Source};
 use crate::domain::filter::TypeFilter;
-use crate::domain::status::Circuit;
+use crate::domain::operator::{BackfillFrom, OperationError, TargetInfo, TestOutcome};
+use crate::domain::reload::Changes;
+use crate::domain::status::{Circuit, StreamStatus, TargetStatus, WebhookStatus};
 use crate::pepay::envelope;
 use crate::store::{self, Durability, Route, Store, Writer};
 
@@ -66,9 +69,12 @@ impl Shown {
         };
         let view = View {
             archive: store.archive.clone(),
-            streams: vec![streams],
-            webhooks: vec![watch::channel(webhook).1],
-            targets: vec![watch::channel(target).1],
+            parts: watch::channel(Arc::new(Parts {
+                streams: vec![streams],
+                webhooks: vec![watch::channel(webhook).1],
+                targets: vec![watch::channel(target).1],
+            }))
+            .1,
             clock,
             started,
             stopping: CancellationToken::new(),
@@ -106,12 +112,42 @@ impl Shown {
     }
 
     fn public(&self) -> Router {
-        public(self.view.clone())
+        public(self.view.clone(), &Routes::new(Router::new()))
     }
 
     fn admin(&self, token: Option<&str>) -> Router {
         let render: Render = Arc::new(|| "rendered".to_owned());
-        admin(self.view.clone(), render, token.map(SecretString::from).as_ref())
+        let token = AdminToken::new(token.map(SecretString::from).as_ref());
+        admin(self.view.clone(), render, &token, Arc::new(NoOperations)).0
+    }
+}
+
+/// Nothing that could be directed.
+struct NoOperations;
+
+impl Operations for NoOperations {
+    fn pause(&self, _: &str, _: bool) -> BoxFuture<'_, Result<(), OperationError>> {
+        Box::pin(async { Err(OperationError::Unknown) })
+    }
+
+    fn test(&self, _: &str) -> BoxFuture<'_, Result<TestOutcome, OperationError>> {
+        Box::pin(async { Err(OperationError::Unknown) })
+    }
+
+    fn reconnect(&self, _: &str) -> Result<(), OperationError> {
+        Err(OperationError::Unknown)
+    }
+
+    fn backfill(&self, _: &str, _: BackfillFrom) -> Result<(), OperationError> {
+        Err(OperationError::Unknown)
+    }
+
+    fn reload(&self) -> BoxFuture<'_, Result<Changes, Vec<String>>> {
+        Box::pin(async { Ok(Changes::default()) })
+    }
+
+    fn targets(&self) -> Vec<TargetInfo> {
+        Vec::new()
     }
 }
 
@@ -210,14 +246,16 @@ async fn the_status_of_a_stopped_store_says_so_and_shows_the_rest() {
 }
 
 #[tokio::test]
-async fn metrics_show_the_backlog_as_it_is_now() {
-    let shown = Shown::new().await;
+async fn metrics_show_readiness_and_the_backlog_as_they_are_now() {
+    let mut shown = Shown::new().await;
     let recorder = PrometheusBuilder::new().build_recorder();
     let handle = recorder.handle();
     let _installed = ::metrics::set_default_local_recorder(&recorder);
+    let view = shown.view.clone();
     let scrape = async || {
         let handle = handle.clone();
-        let router = admin(shown.view.clone(), Arc::new(move || handle.render()), None);
+        let render: Render = Arc::new(move || handle.render());
+        let (router, _) = admin(view.clone(), render, &AdminToken::new(None), Arc::new(NoOperations));
         let (status, headers, body) = ask(router, Method::GET, "/metrics", None).await;
         assert_eq!(
             (status, &headers["content-type"]),
@@ -232,6 +270,10 @@ async fn metrics_show_the_backlog_as_it_is_now() {
     let filled = scrape().await;
     assert!(filled.contains("pepay_bridge_backlog{target=\"orders\"} 1\n"), "{filled}");
     assert!(filled.contains("pepay_bridge_backlog_oldest_seconds{target=\"orders\"} 30\n"), "{filled}");
+    assert!(filled.contains("pepay_bridge_ready 1\n"), "{filled}");
+    shown.close().await;
+    let closed = scrape().await;
+    assert!(closed.contains("pepay_bridge_ready 0\n"), "{closed}");
 }
 
 #[tokio::test]

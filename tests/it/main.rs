@@ -12,3 +12,4 @@ mod manual;
 mod simulator;
 mod stream;
 mod support;
+mod traces;

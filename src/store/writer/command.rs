@@ -1,11 +1,15 @@
 //! What the writer can be asked to do.
 
+use std::sync::Arc;
+
 use tokio::sync::oneshot;
 
 use super::Chore;
+use super::outlets::Opened;
 use crate::domain::delivery::OnUncertain;
 use crate::domain::event::EventId;
 use crate::domain::operator::Action;
+use crate::store::Route;
 use crate::store::archive::ActError;
 use crate::store::inbox::{Batch, RecordError, Recorded};
 use crate::store::outbox::{Begun, CutOff, Due, Search, Settlement, TargetId};
@@ -40,6 +44,9 @@ pub(in crate::store) enum Command {
     Checkpoint { reply: Reply<()> },
     /// Commit a small write.
     Probe { reply: Reply<()> },
+    /// Replace the routes: these targets stay as they are, those are opened anew,
+    /// all others closed.
+    Reroute { kept: Vec<Arc<str>>, opened: Vec<Route>, reply: Reply<Vec<Opened>> },
     /// End.
     Close { reply: oneshot::Sender<()> },
 }
@@ -68,6 +75,7 @@ impl Command {
             | Self::Begin { reply, .. }
             | Self::Checkpoint { reply }
             | Self::Probe { reply } => drop(reply.send(Err(refusal))),
+            Self::Reroute { reply, .. } => drop(reply.send(Err(refusal))),
             Self::Close { .. } => {}
         }
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use metrics::{Counter, Histogram, counter, histogram};
 
 use super::record::Written;
+use crate::domain::delivery::Next;
 use crate::domain::event::{Received, Source};
 use crate::store::inbox::Recorded;
 use crate::store::tally::Counters;
@@ -57,5 +58,10 @@ impl Meters {
             meters.lag.record(lag);
         }
         self.counters.count(event.source, written.recorded, event.received_at);
+    }
+
+    /// An attempt at `target` has ended, and this follows.
+    pub(super) fn count_attempt(&self, target: &Arc<str>, next: Next) {
+        self.counters.count_attempt(target, next == Next::Delivered);
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use pepay_bridge::delivery::{Settings, Target};
+use pepay_bridge::delivery::{Settings, Target, TargetClient};
 use pepay_bridge::domain::backoff::{Backoff, Jitter};
 use pepay_bridge::domain::clock::Clock;
 use pepay_bridge::domain::delivery::{OnUncertain, Ordering, RetryPolicy};
@@ -50,7 +50,8 @@ impl Engine {
         };
         let writer = std::thread::spawn(|| writer.run());
         let jitter = Jitter::from_fn(|| rand::Rng::random(&mut rand::rng()));
-        let (target, ..) = Target::new(settings, store.outboxes.remove(0), false, clock, jitter).unwrap();
+        let client = TargetClient::new(settings.clone(), clock).unwrap();
+        let (target, ..) = Target::new(client, store.outboxes.remove(0), false, jitter);
         let (mut dispatcher, stop) = (JoinSet::new(), CancellationToken::new());
         dispatcher.spawn(target.run(stop.clone(), CancellationToken::new()));
         Self { store, writer, dispatcher, stop }
