@@ -1,6 +1,7 @@
 //! The composition root: turns settings into handles, handles into tasks, and
 //! runs them until it is told to stop. The only file that sees every room.
 
+mod operations;
 mod parts;
 mod posts;
 mod reload;
@@ -25,6 +26,7 @@ use crate::domain::backoff::Jitter;
 use crate::domain::clock::Clock;
 use crate::lifecycle::{Ended, HangUps, Signals, Stop, Tasks};
 use crate::pepay::rest;
+use crate::store::archive::ReadError;
 use crate::store::{self, Store};
 use crate::telemetry::{Metrics, MetricsError};
 use crate::web::{self, AdminToken, Limits, View};
@@ -51,6 +53,9 @@ pub enum Error {
     /// The store cannot be opened.
     #[error(transparent)]
     Store(#[from] store::OpenError),
+    /// The store cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
     /// A target cannot be set up.
     #[error(transparent)]
     Target(#[from] delivery::BuildError),
@@ -158,10 +163,11 @@ impl App {
         let (mut work, mut base, base_stop) = (Tasks::default(), Tasks::default(), CancellationToken::new());
         base.spawn_thread("store-writer", stop.soft.clone(), || writer.run())?;
 
-        let (mut parts, webhooks, shown) = Parts::new(&store, clock.clone(), jitter, stop.clone());
+        let (mut parts, webhooks, shown, directed) = Parts::new(&store, clock.clone(), jitter, stop.clone());
         // Everything that can fail comes before the first request goes out.
         let prepared = parts.prepare(&settings)?;
-        parts.replace(prepared, std::mem::take(&mut store.outboxes), &mut work);
+        let paused = store.archive.paused().await?;
+        parts.replace(prepared, std::mem::take(&mut store.outboxes), &paused, &mut work);
 
         let view = View {
             archive: store.archive.clone(),
@@ -175,16 +181,19 @@ impl App {
             Arc::new(move || metrics.render())
         };
         let token = AdminToken::new(settings.web.admin_token.as_ref());
-        let admin_pages = web::admin(view.clone(), render, &token);
+        let (reload, reloads) = reload::channel();
+        let operations =
+            Arc::new(operations::Operations::new(store.archive.clone(), directed, reload.clone()));
+        let (admin_pages, sampler) = web::admin(view.clone(), render, &token, operations);
         let public_pages = web::public(view, &webhooks);
         let (soft, hard) = (stop.soft.clone(), stop.hard.clone());
         let serving = web::serve(public, public_pages, Limits::PUBLIC, soft.clone(), hard);
         work.spawn("public listener", soft.clone(), serving);
         let serving = web::serve(admin, admin_pages, Limits::ADMIN, base_stop.clone(), base_stop.clone());
         base.spawn("admin listener", soft.clone(), serving);
+        base.spawn("overview", soft.clone(), sampler.run(base_stop.clone()));
         base.spawn("metrics", soft, keep_metrics(metrics, base_stop.clone()));
 
-        let (reload, reloads) = reload::channel();
         let app = Self {
             public_address,
             admin_address,

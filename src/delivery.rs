@@ -3,7 +3,8 @@
 //!
 //! [`Target::run`] is the loop of one target. Read `dispatch.rs` first: what it
 //! takes comes from [`store::outbox`](crate::store::outbox), what it does with one
-//! delivery is in `attempt.rs`, and what goes over the wire in `client.rs`.
+//! delivery is in `attempt.rs`, and what goes over the wire in `client.rs`. A person
+//! reaches it through its [`Control`].
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -24,15 +25,18 @@ mod attempt;
 mod body;
 mod breaker;
 mod client;
+mod control;
 mod dispatch;
 mod hand;
 mod pace;
 pub mod sign;
 pub mod tls;
 pub use client::{BuildError, TargetClient};
+pub use control::Control;
 
 use attempt::Context;
 use breaker::Breaker;
+use control::Pause;
 use dispatch::Dispatcher;
 use pace::Pace;
 use tls::{ClientIdentity, Roots};
@@ -75,32 +79,39 @@ pub struct Settings {
 pub struct Target(Dispatcher);
 
 impl Target {
-    /// Prepares a target, whose own `outbox` is. The receiver always holds its present status.
+    /// Prepares a target, whose own `outbox` is; `paused` says whether it begins
+    /// stopped by a person. The receiver always holds its present status.
     pub fn new(
         client: TargetClient,
         outbox: Outbox,
+        paused: bool,
         jitter: Jitter,
-    ) -> (Self, watch::Receiver<TargetStatus>) {
+    ) -> (Self, Control, watch::Receiver<TargetStatus>) {
         let (arrivals, ledger) = outbox.split();
-        let settings = client.settings();
+        let delivery = client.settings();
+        let (concurrency, backoff) = (delivery.concurrency, delivery.retry.backoff);
+        let pace = delivery.rate_limit.map(Pace::new);
         let (status, shown) = watch::channel(TargetStatus {
-            name: Arc::clone(&settings.name),
+            name: Arc::clone(&delivery.name),
             in_flight: 0,
             circuit: Circuit::Closed,
-            paused: false,
+            paused,
             last_error: None,
             last_delivered_at: None,
         });
+        let (client, pause) = (Arc::new(client), Arc::new(Pause::new(paused)));
+        let control = Control::new(Arc::clone(&pause), status.clone(), Arc::clone(&client));
         let dispatcher = Dispatcher {
-            concurrency: settings.concurrency,
-            breaker: Breaker::new(settings.retry.backoff),
-            pace: settings.rate_limit.map(Pace::new),
+            concurrency,
+            breaker: Breaker::new(backoff),
+            pace,
             context: Arc::new(Context::new(client, ledger, jitter)),
             arrivals,
+            pause,
             status,
             work: dispatch::Work::default(),
         };
-        (Self(dispatcher), shown)
+        (Self(dispatcher), control, shown)
     }
 
     /// Shows what a predecessor of the same name has shown, as far as it is still true.

@@ -15,6 +15,7 @@ pub mod outbox;
 mod reader;
 mod row;
 mod schema;
+mod tally;
 mod turns;
 mod writer;
 
@@ -35,6 +36,7 @@ use archive::Archive;
 use inbox::{Inbox, RecordError};
 use outbox::Outbox;
 use reader::Reader;
+use tally::Counters;
 use writer::Command;
 use writer::outlets::Outlets;
 
@@ -106,10 +108,11 @@ impl Store {
         let (outlets, opened) = Outlets::open(&mut connection, routes)
             .map_err(|error| schema::database(&settings.path, &error))?;
         let outboxes = opened.into_iter().map(|opened| opened.into_outbox(commands.clone())).collect();
-        let writer = Writer::new(connection, lock, queue, outlets, clock)?;
+        let counters = Arc::<Counters>::default();
+        let writer = Writer::new(connection, lock, queue, outlets, clock.clone())?;
         let store = Self {
             inbox: Inbox::new(commands.clone(), reader.clone()),
-            archive: Archive::new(commands.clone(), reader),
+            archive: Archive::new(commands.clone(), reader, counters, clock),
             outboxes,
             commands,
         };

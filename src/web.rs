@@ -4,8 +4,12 @@
 //! puts a router behind a listener with limits. All that is shown comes from a
 //! [`View`]: the room only reads.
 
+mod api;
 mod health;
+mod host;
 mod metrics;
+pub mod operations;
+mod page;
 mod parts;
 mod readiness;
 mod routes;
@@ -26,12 +30,15 @@ use serde_json::json;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+pub use self::api::Sampler;
 pub use self::metrics::Render;
+pub use self::operations::Operations;
 pub use self::parts::Parts;
 pub use self::routes::Routes;
 pub use self::serve::{Limits, serve};
 pub use self::token::AdminToken;
 
+use self::api::problem::Problem;
 use self::readiness::Readiness;
 use crate::domain::clock::{Clock, UnixMillis};
 use crate::store::archive::{Archive, Backlog};
@@ -101,17 +108,26 @@ pub fn public(view: View, webhooks: &Routes) -> Router {
     health_routes(&Arc::new(Readiness::new(view))).fallback_service(webhooks.clone())
 }
 
-/// The routes of the private listener. While there is a `token`, everything but
-/// health asks for it.
-pub fn admin(view: View, render: Render, token: &AdminToken) -> Router {
+/// The routes of the private listener, and what keeps the listeners of the API
+/// supplied. While there is a `token`, everything but health and the files of the
+/// page asks for it; while there is none, page and API answer only to loopback names.
+pub fn admin(
+    view: View,
+    render: Render,
+    token: &AdminToken,
+    operations: Arc<dyn Operations>,
+) -> (Router, Sampler) {
     let readiness = Arc::new(Readiness::new(view));
+    let (api, sampler) = api::new(Arc::clone(&readiness), operations, token.clone());
     let pages = Router::new()
         .route("/metrics", get(metrics::show).with_state((Arc::clone(&readiness), render)))
         .route("/status", get(status::show).with_state(Arc::clone(&readiness)))
+        .nest("/api", api)
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(not_found)
         .layer(middleware::from_fn_with_state(token.clone(), token::check));
-    pages.merge(health_routes(&readiness))
+    let pages = pages.merge(page::routes()).layer(middleware::from_fn_with_state(token.clone(), host::check));
+    (pages.merge(health_routes(&readiness)), sampler)
 }
 
 fn health_routes(readiness: &Arc<Readiness>) -> Router {
@@ -128,6 +144,19 @@ async fn not_found() -> Response {
 
 async fn method_not_allowed() -> Response {
     error(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "this path does not take that method")
+}
+
+fn is_api(path: &str) -> bool {
+    path == "/api" || path.starts_with("/api/")
+}
+
+/// An answer that refuses a request to `path`, in the shape that belongs there.
+fn refuse(path: &str, status: StatusCode, code: &str, message: &str) -> Response {
+    if is_api(path) {
+        Problem::new(status, code, message).into_response()
+    } else {
+        error(status, code, message)
+    }
 }
 
 fn error(status: StatusCode, code: &str, message: &str) -> Response {

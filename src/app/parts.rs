@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::Error;
+use super::operations::Directed;
 use super::posts::{Named, Posts};
 use crate::config::Settings;
 use crate::delivery::{self, Target, TargetClient};
@@ -24,15 +25,23 @@ use crate::web::{self, Routes};
 /// What runs under the present configuration.
 #[derive(Debug)]
 pub(super) struct Parts {
-    targets: Posts<delivery::Settings, watch::Receiver<TargetStatus>>,
-    streams: Posts<Subscription, watch::Receiver<StreamStatus>>,
+    targets: Posts<delivery::Settings, Handle<delivery::Control, TargetStatus>>,
+    streams: Posts<Subscription, Handle<stream::Control, StreamStatus>>,
     endpoints: Endpoints,
     routes: Routes,
     shown: watch::Sender<Arc<web::Parts>>,
+    directed: watch::Sender<Arc<Directed>>,
     inbox: Inbox,
     clock: Clock,
     jitter: Jitter,
     stop: Stop,
+}
+
+/// What is known of a part by others: how to direct it, and how it is.
+#[derive(Debug)]
+struct Handle<C, S> {
+    control: C,
+    status: watch::Receiver<S>,
 }
 
 /// A stream, and the account that it is one of.
@@ -52,7 +61,7 @@ pub(super) struct Prepared {
     pub(super) added_or_removed_targets: Vec<Arc<str>>,
     targets: Vec<TargetClient>,
     removed_targets: Vec<Arc<str>>,
-    streams: Vec<(Subscription, Stream, watch::Receiver<StreamStatus>)>,
+    streams: Vec<(Subscription, Stream, Handle<stream::Control, StreamStatus>)>,
     removed_streams: Vec<Arc<str>>,
     endpoints: Vec<webhook::Settings>,
 }
@@ -68,14 +77,16 @@ struct Difference<S> {
 
 impl Parts {
     /// Nothing runs yet. Webhooks will be served by the returned routes, which can
-    /// be given to a listener already; what runs is shown by the receiver.
+    /// be given to a listener already; what runs is shown by the one receiver, and
+    /// directed by what is in the other.
     pub(super) fn new(
         store: &Store,
         clock: Clock,
         jitter: Jitter,
         stop: Stop,
-    ) -> (Self, Routes, watch::Receiver<Arc<web::Parts>>) {
+    ) -> (Self, Routes, watch::Receiver<Arc<web::Parts>>, watch::Receiver<Arc<Directed>>) {
         let (shown, showing) = watch::channel(Arc::default());
+        let (directed, directing) = watch::channel(Arc::default());
         let routes = Routes::new(axum::Router::new());
         let parts = Self {
             targets: Posts::new("target"),
@@ -83,12 +94,13 @@ impl Parts {
             endpoints: Endpoints::new(store.inbox.clone(), clock.clone()),
             routes: routes.clone(),
             shown,
+            directed,
             inbox: store.inbox.clone(),
             clock,
             jitter,
             stop,
         };
-        (parts, routes, showing)
+        (parts, routes, showing, directing)
     }
 
     /// Prepares what `settings` ask for and does not run yet. Nothing has changed after this.
@@ -121,42 +133,63 @@ impl Parts {
     fn subscribe(
         &self,
         subscription: Subscription,
-    ) -> Result<(Subscription, Stream, watch::Receiver<StreamStatus>), Error> {
+    ) -> Result<(Subscription, Stream, Handle<stream::Control, StreamStatus>), Error> {
         let (inbox, clock, jitter) = (self.inbox.clone(), self.clock.clone(), self.jitter.clone());
-        let (stream, status) =
+        let (stream, control, status) =
             Stream::new(subscription.settings.clone(), &subscription.account, inbox, clock, jitter)?;
-        Ok((subscription, stream, status))
+        Ok((subscription, stream, Handle { control, status }))
     }
 
     /// Puts into effect what was prepared; `outboxes` are those of its
     /// [routes](Prepared::routes). What it replaces finishes what it has in hand
-    /// before its successor begins, and what it leaves alone does not notice.
-    pub(super) fn replace(&mut self, prepared: Prepared, outboxes: Vec<Outbox>, tasks: &mut Tasks) {
-        let Stop { soft, hard } = self.stop.clone();
+    /// before its successor begins, and what it leaves alone does not notice. A
+    /// target is stopped as its predecessor is, or if it is one of `paused`.
+    pub(super) fn replace(
+        &mut self,
+        prepared: Prepared,
+        outboxes: Vec<Outbox>,
+        paused: &[Arc<str>],
+        tasks: &mut Tasks,
+    ) {
+        let (Stop { soft, hard }, mut replaced) = (self.stop.clone(), Vec::new());
         for (client, outbox) in prepared.targets.into_iter().zip(outboxes) {
             let settings = client.settings().clone();
-            let (target, status) = Target::new(client, outbox, self.jitter.clone());
-            if let Some(before) = self.targets.handle(&settings.name) {
-                target.follow(&before.borrow());
+            let predecessor = self.targets.handle(&settings.name);
+            let paused = predecessor
+                .map_or_else(|| paused.contains(&settings.name), |target| target.status.borrow().paused);
+            let (target, control, status) = Target::new(client, outbox, paused, self.jitter.clone());
+            if let Some(before) = predecessor {
+                target.follow(&before.status.borrow());
+                replaced.push((before.status.clone(), control.clone()));
             }
-            let hard = hard.clone();
-            self.targets.fill(tasks, &soft, (settings, status), |stop| target.run(stop, hard));
+            let (handle, hard) = (Handle { control, status }, hard.clone());
+            self.targets.fill(tasks, &soft, (settings, handle), |stop| target.run(stop, hard));
         }
-        for (subscription, stream, status) in prepared.streams {
+        for (subscription, stream, handle) in prepared.streams {
             if let Some(before) = self.streams.handle(subscription.name()) {
-                stream.follow(&before.borrow());
+                stream.follow(&before.status.borrow());
             }
-            self.streams.fill(tasks, &soft, (subscription, status), |stop| stream.run(stop));
+            self.streams.fill(tasks, &soft, (subscription, handle), |stop| stream.run(stop));
         }
         prepared.removed_targets.iter().for_each(|name| self.targets.dismiss(name));
         prepared.removed_streams.iter().for_each(|name| self.streams.dismiss(name));
         self.endpoints.open(prepared.endpoints);
         self.routes.replace(self.endpoints.router());
         self.shown.send_replace(Arc::new(web::Parts {
-            streams: self.streams.handles().cloned().collect(),
+            streams: self.streams.handles().map(|stream| stream.status.clone()).collect(),
             webhooks: self.endpoints.statuses(),
-            targets: self.targets.handles().cloned().collect(),
+            targets: self.targets.handles().map(|target| target.status.clone()).collect(),
         }));
+        let streams = self.streams.settings().zip(self.streams.handles());
+        let targets = self.targets.settings().zip(self.targets.handles());
+        self.directed.send_replace(Arc::new(Directed {
+            streams: streams
+                .map(|(stream, handle)| (Arc::clone(stream.name()), handle.control.clone()))
+                .collect(),
+            targets: targets.map(|(settings, handle)| (settings.into(), handle.control.clone())).collect(),
+        }));
+        // Until a moment ago the predecessors were the ones to be paused.
+        replaced.iter().for_each(|(before, control)| control.pause(before.borrow().paused));
     }
 
     /// Whether a target of this name runs.

@@ -85,12 +85,13 @@ impl App {
         };
         let mut changes = Changes::default();
         let prepared = self.parts.prepare(&settings).map_err(line)?;
+        let paused = self.store.archive.paused().await.map_err(line)?;
         let outboxes = self.store.reroute(prepared.kept_targets.clone(), prepared.routes()).await;
         let outboxes = outboxes.map_err(line)?;
         // Nothing can fail from here on.
         changes.applied.clone_from(&prepared.changes);
         let concerned = prepared.added_or_removed_targets.clone();
-        self.parts.replace(prepared, outboxes, &mut self.work);
+        self.parts.replace(prepared, outboxes, &paused, &mut self.work);
         self.apply_rest(&settings, &mut changes);
         changes.restart_needed.extend(self.fixed.differing(&settings));
         self.announce_backlogs(|target| concerned.iter().any(|name| **name == *target)).await;

@@ -9,6 +9,7 @@ use url::Url;
 
 use super::Error;
 use crate::config;
+use crate::domain::cause::innermost;
 
 /// For the whole question; a bridge that needs longer is not well.
 const TIMEOUT: Duration = Duration::from_secs(3);
@@ -41,14 +42,8 @@ pub(super) fn health(
 }
 
 async fn ask(url: Url) -> Result<(), Error> {
-    let no_answer = |error: reqwest::Error| {
-        // The innermost cause is the one that names what happened.
-        let mut cause: &dyn std::error::Error = &error;
-        while let Some(inner) = cause.source() {
-            cause = inner;
-        }
-        Error::failure(format!("no answer from {url}: {cause}"))
-    };
+    let no_answer =
+        |error: reqwest::Error| Error::failure(format!("no answer from {url}: {}", innermost(&error)));
     let client = reqwest::Client::builder().timeout(TIMEOUT).no_proxy().build().map_err(no_answer)?;
     let mut answer = client.get(url.clone()).send().await.map_err(no_answer)?;
     let mut body = Vec::new();

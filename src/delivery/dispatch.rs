@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::attempt::{Context, Ended, due_again};
 use super::breaker::{Breaker, Permit, Role};
+use super::control::Pause;
 use super::hand::Hand;
 use super::pace::Pace;
 use crate::domain::clock::UnixMillis;
@@ -40,6 +41,7 @@ pub(super) struct Dispatcher {
     pub(super) concurrency: usize,
     pub(super) breaker: Breaker,
     pub(super) pace: Option<Pace>,
+    pub(super) pause: Arc<Pause>,
     pub(super) status: watch::Sender<TargetStatus>,
     pub(super) work: Work,
 }
@@ -71,7 +73,7 @@ impl Dispatcher {
         self.look_at(self.context.clock.now());
         while !(stop.is_cancelled() && self.is_idle()) {
             let running = !stop.is_cancelled();
-            let start_at = if running { self.start() } else { None };
+            let start_at = if running && !self.pause.is_on() { self.start() } else { None };
             if running && search.is_none() {
                 search = self.search();
             }
@@ -100,6 +102,7 @@ impl Dispatcher {
                 }
                 Some(read) = self.work.reading.join_next() => joined(read),
                 Some(settled) = self.work.settling.join_next() => self.take_settled(&joined(settled)),
+                () = self.pause.changed(), if running => {}
                 () = tokio::time::sleep(wake), if running => {}
                 () = stop.cancelled(), if running => {}
                 () = abandon.cancelled() => return,

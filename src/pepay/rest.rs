@@ -3,7 +3,6 @@
 
 mod page;
 
-use std::iter::{once, successors};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -15,6 +14,7 @@ use url::Url;
 use super::account::Account;
 use super::error::Failure;
 use super::token::{self, Scope, Token};
+use crate::domain::cause::innermost;
 use crate::domain::clock::Clock;
 use crate::domain::event::EventId;
 
@@ -183,12 +183,9 @@ pub fn sensitive(secret: &str) -> Option<HeaderValue> {
     Some(value)
 }
 
-/// An error of the HTTP client with its causes, without the URL.
+/// What an error of the HTTP client comes down to, without the URL.
 fn unreachable(error: reqwest::Error) -> Failure {
-    let error = error.without_url();
-    let causes = successors(std::error::Error::source(&error), |cause| cause.source());
-    let words: Vec<_> = once(error.to_string()).chain(causes.map(ToString::to_string)).collect();
-    Failure::unreachable(words.join(": "))
+    Failure::unreachable(innermost(&error.without_url()).to_string())
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! A long-lived WebSocket stream of events that misses none: it resumes, reads
 //! from REST what lies between two connections, and sweeps for what is left.
 
+mod control;
 mod driver;
 mod plan;
 mod report;
@@ -21,6 +22,9 @@ use crate::domain::status::StreamStatus;
 use crate::pepay::account::Account;
 use crate::pepay::rest::{BuildError, Rest};
 use crate::store::inbox::Inbox;
+
+pub use control::Control;
+use control::Orders;
 
 /// One configured stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,10 +93,12 @@ pub struct Stream {
     clock: Clock,
     jitter: Jitter,
     status: watch::Sender<StreamStatus>,
+    orders: Orders,
 }
 
 impl Stream {
-    /// A stream of `account`'s that records in `inbox`, and where its status is shown.
+    /// A stream of `account`'s that records in `inbox`, a person's handle on it,
+    /// and where its status is shown.
     ///
     /// # Errors
     /// [`BuildError`] if the API key cannot be sent or TLS cannot be set up; a
@@ -103,10 +109,11 @@ impl Stream {
         inbox: Inbox,
         clock: Clock,
         jitter: Jitter,
-    ) -> Result<(Self, watch::Receiver<StreamStatus>), BuildError> {
+    ) -> Result<(Self, Control, watch::Receiver<StreamStatus>), BuildError> {
         let rest = Rest::new(account, clock.clone())?;
         let (status, shown) = watch::channel(StreamStatus::new(Arc::clone(&settings.name), clock.now()));
-        Ok((Self { settings, rest, inbox, clock, jitter, status }, shown))
+        let (control, orders) = Control::new(status.clone(), clock.clone());
+        Ok((Self { settings, rest, inbox, clock, jitter, status, orders }, control, shown))
     }
 
     /// Shows what a predecessor of the same name has shown, as far as it is still true:
@@ -124,7 +131,8 @@ impl Stream {
     /// is with the store is waited for; frames that are not yet there are dropped,
     /// since the cursor covers only what is stored.
     pub async fn run(self, stop: CancellationToken) {
-        driver::run(self, stop).await;
+        // On the heap: the whole state machine is in this future.
+        Box::pin(driver::run(self, stop)).await;
     }
 }
 

@@ -99,6 +99,8 @@ pub struct Job {
     pub attempts: u32,
     /// When the first of them began.
     pub first_attempt_at: Option<UnixMillis>,
+    /// How often a person has had it sent again after it had ended.
+    pub replays: u32,
     /// What to deliver.
     pub event: Arc<Received>,
     pub(super) lane: Option<i64>,
@@ -171,10 +173,11 @@ impl Ledger {
     }
 
     /// Whether `job` may be started now. No, if an event that comes before it has
-    /// arrived since: it is let out again after that one. After a yes, the
+    /// arrived since, which is let out first, or a person has decided otherwise:
+    /// what is still to be sent is found again. After a yes, the
     /// attempt must end in [`settle`](Self::settle) or [`not_started`](Self::not_started).
     pub fn start(&self, job: &Job) -> bool {
-        job.lane.is_none() || self.turns.start(job.sequence)
+        self.turns.start(job.sequence)
     }
 
     /// Says that `job` was not started after all.
@@ -247,7 +250,7 @@ struct Shared {
 pub enum Arrival {
     /// A delivery to make.
     Job(Job),
-    /// Some did not fit: ask [`Ledger::due`] once there is room.
+    /// Some did not fit, or have become due by a person's hand: ask [`Ledger::due`] once there is room.
     Overflow,
     /// The writer has ended; there will be no more.
     Closed,
@@ -269,6 +272,11 @@ impl Handoff {
             return;
         }
         self.shared.bytes.fetch_sub(size, Relaxed);
+        self.wake();
+    }
+
+    /// Has the dispatcher look into the store, as soon as it has room.
+    pub(super) fn wake(&self) {
         if !self.shared.overflowed.swap(true, Relaxed) {
             self.shared.overflow.notify_one();
         }

@@ -1,5 +1,8 @@
 //! Questions to the store, asked on a small read-only pool beside the writer.
 
+mod backlog;
+mod stub;
+
 use std::collections::HashSet;
 use std::path::Path;
 use std::time::Duration;
@@ -7,10 +10,9 @@ use std::time::Duration;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions};
 use sqlx::{ConnectOptions as _, QueryBuilder, Row as _};
 
-use super::archive::{Backlog, Summary};
+use super::archive::Summary;
 use super::inbox::{Position, ReadError};
 use super::schema::{OpenError, database};
-use crate::domain::clock::UnixMillis;
 use crate::domain::event::{EventId, InvalidEventId};
 
 /// Connections of the pool. Reads are short; each connection costs a thread.
@@ -61,32 +63,6 @@ impl Reader {
         let rows = query.build().fetch_all(&self.0).await?;
         let held = rows.iter().map(|row| row.try_get::<&str, _>(0)).collect::<Result<HashSet<_>, _>>()?;
         Ok(ids.iter().map(|id| held.contains(id.as_str())).collect())
-    }
-
-    pub(super) async fn backlogs(&self) -> Result<Vec<Backlog>, ReadError> {
-        let query = "SELECT t.name, \
-               (SELECT count(*) FROM delivery d WHERE d.target_id = t.id AND d.settled_at IS NULL), \
-               (SELECT count(*) FROM delivery d WHERE d.target_id = t.id AND d.settled_at IS NULL \
-                                                  AND d.state = 'held'), \
-               (SELECT count(*) FROM delivery d WHERE d.target_id = t.id AND d.state = 'dead'), \
-               (SELECT e.received_at FROM event e WHERE e.sequence = (SELECT min(oldest) FROM ( \
-                  SELECT (SELECT min(d.sequence) FROM delivery d WHERE d.target_id = t.id \
-                            AND d.settled_at IS NULL AND d.state = s.state) AS oldest \
-                  FROM (SELECT 'pending' AS state UNION ALL SELECT 'sending' UNION ALL SELECT 'retrying') s))) \
-             FROM target t ORDER BY t.name";
-        let rows = sqlx::query(query).fetch_all(&self.0).await?;
-        rows.iter()
-            .map(|row| {
-                let (unsettled, held): (i64, i64) = (row.try_get(1)?, row.try_get(2)?);
-                Ok(Backlog {
-                    target: row.try_get::<&str, _>(0)?.into(),
-                    open: count(unsettled - held),
-                    held: count(held),
-                    dead: count(row.try_get(3)?),
-                    oldest: row.try_get::<Option<i64>, _>(4)?.map(UnixMillis),
-                })
-            })
-            .collect()
     }
 
     pub(super) async fn summary(&self) -> Result<Summary, ReadError> {

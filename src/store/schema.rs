@@ -134,7 +134,9 @@ async fn migrate(path: &Path, is_new: bool) -> Result<(), OpenError> {
             .auto_vacuum(SqliteAutoVacuum::Incremental)
             .pragma("application_id", APPLICATION_ID.to_string());
     }
-    let options = options.journal_mode(SqliteJournalMode::Wal);
+    // A migration that rebuilds a table drops the old one, and must not take with
+    // it what refers to that.
+    let options = options.journal_mode(SqliteJournalMode::Wal).foreign_keys(false);
     let mut connection = options.connect().await.map_err(|error| database(path, &error))?;
     MIGRATIONS.run(&mut connection).await.map_err(|error| database(path, &error))?;
     connection.close().await.map_err(|error| database(path, &error))

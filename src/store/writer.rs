@@ -7,6 +7,7 @@
 
 mod due;
 mod meters;
+mod operate;
 pub(super) mod outlets;
 mod record;
 mod settle;
@@ -19,6 +20,7 @@ use std::time::Instant;
 use rusqlite::{Connection, ErrorCode, params};
 use tokio::sync::{mpsc, oneshot};
 
+use super::archive::ActError;
 use super::inbox::{Batch, RecordError, Recorded};
 use super::lock::Lock;
 use super::outbox::{Begun, CutOff, Due, Job, Search, Settlement, TargetId};
@@ -26,7 +28,8 @@ use super::schema::OpenError;
 use super::{Route, schema};
 use crate::domain::clock::{Clock, UnixMillis};
 use crate::domain::delivery::OnUncertain;
-use crate::domain::event::Received;
+use crate::domain::event::{EventId, Received};
+use crate::domain::operator::Action;
 use meters::Meters;
 use outlets::{Opened, Outlets};
 use trouble::Trouble;
@@ -53,6 +56,14 @@ pub(super) enum Command {
     /// Find deliveries that are due. Asked of the writer, because whatever it
     /// finds has then been offered to the dispatcher before it answers.
     Due { target: TargetId, search: Search, reply: Reply<Due> },
+    /// Do to one delivery what a person asks for.
+    Act { action: Action, target: String, id: EventId, reply: Reply<Result<(), ActError>> },
+    /// The same to many; answers how many have changed.
+    ActOn { action: Action, keys: Vec<Key>, reply: Reply<u64> },
+    /// Send an event to a target again.
+    Replay { target: String, id: EventId, reply: Reply<Result<u32, ActError>> },
+    /// Note that a person has a target stopped, or started again.
+    Pause { target: String, paused: bool, reply: Reply<Result<(), ActError>> },
     /// Commit a small write.
     Probe { reply: Reply<()> },
     /// Replace the routes: these targets stay as they are, those are opened anew,
@@ -62,12 +73,20 @@ pub(super) enum Command {
     Close { reply: oneshot::Sender<()> },
 }
 
+/// Which delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Key {
+    pub(super) target: TargetId,
+    pub(super) sequence: i64,
+}
+
 /// What a command wrote, to be told once it is committed.
 enum Written {
     Events(Vec<record::Written>),
     Settled { released: Option<Job> },
     Recovered(Vec<CutOff>),
     Due(Due),
+    Operated(operate::Written),
     Done,
 }
 
@@ -252,6 +271,12 @@ impl Writer {
                 Command::Due { target, search, .. } => due::find(&self.connection, *target, search)
                     .inspect(|due| self.grant(*target, &due.jobs))
                     .map(Written::Due),
+                Command::Act { .. }
+                | Command::ActOn { .. }
+                | Command::Replay { .. }
+                | Command::Pause { .. } => {
+                    operate::carry_out(&self.connection, &self.outlets, command, now).map(Written::Operated)
+                }
                 Command::Probe { .. } => self.beat(now).map(|()| Written::Done),
                 Command::Reroute { .. } | Command::Close { .. } => continue,
             };
@@ -299,6 +324,7 @@ impl Writer {
                         trouble.map_or(Ok(()), |error| Err(RecordError::Unavailable(error.to_owned()))),
                     );
                 }
+                (command, Written::Operated(written)) => operate::tell(&self.outlets, command, written),
                 _ => {}
             }
         }
@@ -315,8 +341,14 @@ impl Writer {
         let event = Arc::new(event);
         for (outlet, lane) in written.ready {
             let event = Arc::clone(&event);
-            let job = Job { sequence: written.sequence, attempts: 0, first_attempt_at: None, event, lane };
-            self.outlets.at(outlet).handoff.offer(job);
+            self.outlets.at(outlet).handoff.offer(Job {
+                sequence: written.sequence,
+                attempts: 0,
+                first_attempt_at: None,
+                replays: 0,
+                event,
+                lane,
+            });
         }
     }
 
@@ -355,6 +387,9 @@ impl Command {
             Self::Record { reply, .. } => drop(reply.send(Err(refusal))),
             Self::Recover { reply, .. } => drop(reply.send(Err(refusal))),
             Self::Due { reply, .. } => drop(reply.send(Err(refusal))),
+            Self::Act { reply, .. } | Self::Pause { reply, .. } => drop(reply.send(Err(refusal))),
+            Self::ActOn { reply, .. } => drop(reply.send(Err(refusal))),
+            Self::Replay { reply, .. } => drop(reply.send(Err(refusal))),
             Self::Settle { reply, .. } | Self::Begin { reply, .. } | Self::Probe { reply } => {
                 drop(reply.send(Err(refusal)));
             }

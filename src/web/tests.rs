@@ -1,5 +1,7 @@
 //! The pages, through the routers and with a real store.
 
+mod obedient;
+
 use std::thread::JoinHandle;
 
 use axum::body::Body;
@@ -11,6 +13,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tower::ServiceExt;
 
+use self::obedient::Obedient;
 use super::*;
 use crate::domain::delivery::Ordering;
 use crate::domain::event::{Received, Source};
@@ -95,7 +98,7 @@ impl Shown {
     }
 
     /// Stores an event that arrived this many seconds ago, for the target to receive.
-    async fn store_event(&self, id: &str, seconds_ago: i64) {
+    pub(super) async fn store_event(&self, id: &str, seconds_ago: i64) {
         let body = format!(
             r#"{{"id":"{id}","object":"event","type":"test.ping","created":1734780000,"data":{{"object":{{}}}}}}"#
         );
@@ -113,9 +116,15 @@ impl Shown {
         public(self.view.clone(), &Routes::new(Router::new()))
     }
 
-    fn admin(&self, token: Option<&str>) -> Router {
+    pub(super) fn admin(&self, token: Option<&str>) -> Router {
+        self.sampled(token).0
+    }
+
+    /// With what keeps the listeners of the API supplied.
+    pub(super) fn sampled(&self, token: Option<&str>) -> (Router, Sampler) {
         let render: Render = Arc::new(|| "rendered".to_owned());
-        admin(self.view.clone(), render, &AdminToken::new(token.map(SecretString::from).as_ref()))
+        let token = AdminToken::new(token.map(SecretString::from).as_ref());
+        admin(self.view.clone(), render, &token, Arc::new(Obedient::default()))
     }
 }
 
@@ -221,7 +230,9 @@ async fn metrics_show_the_backlog_as_it_is_now() {
     let _installed = ::metrics::set_default_local_recorder(&recorder);
     let scrape = async || {
         let handle = handle.clone();
-        let router = admin(shown.view.clone(), Arc::new(move || handle.render()), &AdminToken::new(None));
+        let render: Render = Arc::new(move || handle.render());
+        let (router, _) =
+            admin(shown.view.clone(), render, &AdminToken::new(None), Arc::new(Obedient::default()));
         let (status, headers, body) = ask(router, Method::GET, "/metrics", None).await;
         assert_eq!(
             (status, &headers["content-type"]),
@@ -251,7 +262,9 @@ async fn what_runs_no_longer_is_neither_shown_nor_a_reason_nor_a_gauge() {
     ::metrics::counter!(names::STREAM_GAPS, "stream" => "commerce", "outcome" => "closed").increment(1);
     let (parts, showing) = watch::channel(shown.view.parts());
     shown.view.parts = showing;
-    let router = admin(shown.view.clone(), Arc::new(move || handle.render()), &AdminToken::new(None));
+    let render: Render = Arc::new(move || handle.render());
+    let (router, _) =
+        admin(shown.view.clone(), render, &AdminToken::new(None), Arc::new(Obedient::default()));
     let gauges = async |router: Router| {
         let (_, _, body) = ask(router, Method::GET, "/metrics", None).await;
         assert!(
@@ -277,7 +290,8 @@ async fn what_runs_no_longer_is_neither_shown_nor_a_reason_nor_a_gauge() {
 async fn the_token_can_be_replaced_while_requests_come() {
     let shown = Shown::new().await;
     let token = AdminToken::new(Some(&"old".into()));
-    let router = admin(shown.view.clone(), Arc::new(String::new), &token);
+    let render: Render = Arc::new(String::new);
+    let (router, _) = admin(shown.view.clone(), render, &token, Arc::new(Obedient::default()));
     let admitted = async |bearer: Option<&str>| {
         ask(router.clone(), Method::GET, "/metrics", bearer).await.0 == StatusCode::OK
     };

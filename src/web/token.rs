@@ -41,6 +41,11 @@ impl AdminToken {
         }
     }
 
+    /// Whether there is a token to be shown.
+    pub(super) fn is_set(&self) -> bool {
+        self.0.borrow().is_some()
+    }
+
     fn admits(&self, headers: &HeaderMap) -> bool {
         self.0.borrow().as_ref().is_none_or(|key| key.is_shown(headers))
     }
@@ -80,8 +85,9 @@ pub(super) async fn check(State(token): State<AdminToken>, request: Request, nex
     if token.admits(request.headers()) {
         return next.run(request).await;
     }
+    let path = request.uri().path();
     let message = "this listener asks for its token: `authorization: Bearer …`";
-    let mut response = super::error(StatusCode::UNAUTHORIZED, "unauthorized", message);
+    let mut response = super::refuse(path, StatusCode::UNAUTHORIZED, "unauthorized", message);
     let challenge = HeaderValue::from_static("Bearer realm=\"pepay-bridge\"");
     response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
     response

@@ -11,6 +11,7 @@ use futures_util::future::BoxFuture;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::control::{Order, Orders};
 use super::plan;
 use super::report::Report;
 use super::state::{Command, ConnectStep, Ending, Machine, Moment, Poll};
@@ -40,6 +41,7 @@ struct Driver {
     began: Instant,
     machine: Machine,
     report: Report,
+    orders: Orders,
     filters: Vec<(String, String)>,
     socket: Option<Socket>,
     connecting: Slot<Connected>,
@@ -50,7 +52,7 @@ struct Driver {
 
 /// Runs `stream` until `stop` is cancelled.
 pub(super) async fn run(stream: Stream, stop: CancellationToken) {
-    let Stream { settings, rest, inbox, clock, jitter, status } = stream;
+    let Stream { settings, rest, inbox, clock, jitter, status, orders } = stream;
     let mut report = Report::new(&settings, clock.clone(), status);
     let began = Instant::now();
     let mut failures = 0;
@@ -77,6 +79,7 @@ pub(super) async fn run(stream: Stream, stop: CancellationToken) {
         clock,
         began,
         report,
+        orders,
         socket: None,
         connecting: None,
         listing: None,
@@ -98,6 +101,7 @@ impl Driver {
                 page = ready(&mut self.listing) => self.listed(page),
                 recorded = ready(&mut self.recording) => self.recorded(recorded),
                 held = ready(&mut self.comparing) => self.compared(held),
+                Some(order) = self.orders.recv() => self.ordered(&order),
                 incoming = next_frame(self.socket.as_mut()) => self.received(incoming),
                 () = sleep(until.map(|at| self.began + at)) => {}
             }
@@ -220,6 +224,14 @@ impl Driver {
                 self.lost(&Loss { ending: Ending::Error, text: format!("ws_error {text}") });
             }
             Frame::Unknown(problem) => self.report.unknown_frame(&problem),
+        }
+    }
+
+    fn ordered(&mut self, order: &Order) {
+        self.report.ordered(order);
+        match order {
+            Order::Reconnect => self.machine.reconnect(),
+            Order::Backfill(from) => self.machine.backfill(from),
         }
     }
 

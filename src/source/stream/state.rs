@@ -4,6 +4,7 @@
 //! Pepay and store can be played through in a test. See `docs/stream.md`.
 
 mod command;
+mod errand;
 mod frames;
 mod gap;
 mod link;
@@ -25,6 +26,8 @@ use crate::source::backfill::NoProgress;
 use crate::store::inbox::{Position, Recorded};
 
 pub use command::{Command, Ending, Moment, Notice, Poll};
+use errand::Errand;
+pub use errand::Progress;
 use frames::{Frames, Limits};
 use gap::Gap;
 pub use link::ConnectStep;
@@ -55,6 +58,8 @@ pub struct Machine {
     /// Who waits for the page that is being fetched.
     listing: Option<Asker>,
     sweeps: Option<Sweeps>,
+    /// A backfill that a person asked for.
+    errand: Option<Errand>,
     connects: Pace,
     lists: Pace,
     records: Pace,
@@ -69,8 +74,8 @@ pub struct Machine {
     unlisted: bool,
     /// Sweeps in a row that found what the stream should have brought.
     behind: u32,
-    /// Whether a new connection is to be tried for that reason.
-    replace_link: bool,
+    /// Why the connection is to be replaced, if it is.
+    replace_link: Option<Ending>,
     notices: VecDeque<Notice>,
 }
 
@@ -91,6 +96,7 @@ enum Asker {
     Beginning,
     Walk,
     Sweep,
+    Errand,
     /// Nobody any more.
     Nobody,
 }
@@ -109,6 +115,7 @@ enum Purpose {
     Frames,
     Stretch,
     Sweep,
+    Errand,
     Cursor,
 }
 
@@ -142,6 +149,7 @@ impl Machine {
             pending: Frames::new(Limits::DEFAULT.pending),
             recording: None,
             listing: None,
+            errand: None,
             connects: Pace::default(),
             lists: Pace::default(),
             records: Pace::default(),
@@ -151,7 +159,7 @@ impl Machine {
             since_rejected: false,
             unlisted: false,
             behind: 0,
-            replace_link: false,
+            replace_link: None,
             notices: VecDeque::new(),
         }
     }
@@ -165,6 +173,7 @@ impl Machine {
             .map(Command::Tell)
             .or_else(|| self.attend_link(now, &mut wake))
             .or_else(|| self.sweep(now, &mut wake))
+            .or_else(|| self.run_errand(now, &mut wake))
             .or_else(|| self.record(now, &mut wake));
         match command {
             Some(command) => Poll::Do(command),
@@ -229,8 +238,11 @@ impl Machine {
             matches!(failure.kind, FailureKind::Refused | FailureKind::Rejected | FailureKind::Missing);
         let forgotten = refused
             && failure.kind != FailureKind::Refused
-            && asker == Some(Asker::Walk)
-            && self.restart_walk();
+            && match asker {
+                Some(Asker::Walk) => self.restart_walk(),
+                Some(Asker::Errand) => self.restart_errand(),
+                _ => false,
+            };
         if refused && !forgotten {
             self.lists.refused(now, backoff, &self.jitter, floor);
         } else {
@@ -238,6 +250,7 @@ impl Machine {
         }
         match asker {
             Some(Asker::Sweep) => self.sweep_failed(now),
+            Some(Asker::Errand) => self.errand_failed(&failure, refused && !forgotten),
             Some(Asker::Beginning | Asker::Walk) if failure.kind == FailureKind::Missing && !forgotten => {
                 self.go_on_unlisted(now);
             }
@@ -251,6 +264,7 @@ impl Machine {
             Some(Asker::Beginning) => self.found_beginning(now, page),
             Some(Asker::Walk) => return self.walked(page),
             Some(Asker::Sweep) => self.sweep_page(page),
+            Some(Asker::Errand) => return self.errand_page(page),
             Some(Asker::Nobody) | None => {}
         }
         Ok(())
@@ -276,9 +290,12 @@ impl Machine {
             (Purpose::Stretch, Gap::Open { filled, .. }) => *filled += new,
             (Purpose::Cursor, Gap::Unknown) => self.gap = Gap::OPEN,
             (Purpose::Sweep, _) => self.swept(now, new),
+            (Purpose::Errand, _) => self.errand_stored(new),
             _ => {}
         }
-        let newest = recording.events.pop().map(|received| received.event.id);
+        // What an errand brings is not news.
+        let newest = recording.events.pop().filter(|_| recording.purpose != Purpose::Errand);
+        let newest = newest.map(|received| received.event.id);
         self.notices.push_back(Notice::Stored { newest });
     }
 
@@ -344,6 +361,12 @@ impl Machine {
 /// nothing that follows could pass it.
 fn position_of(event: &Event, received_at: UnixMillis) -> Position {
     Position { event: Some(event.id.clone()), created: event.created.min(received_at.seconds()) }
+}
+
+/// The position that stands for the event of this id, as far as the id tells its time.
+fn position_on(event: &EventId) -> Position {
+    let created = event.creation_order().and_then(|(millis, _)| i64::try_from(millis / 1000).ok());
+    Position { event: Some(event.clone()), created: created.unwrap_or(0) }
 }
 
 /// Where the stream stands after these frames, read in this order; `None` if it

@@ -34,6 +34,13 @@ pub(in crate::store) struct Opened {
     turns: Arc<Turns>,
 }
 
+impl Outlet {
+    /// Whether it receives events that are accepted now.
+    pub(super) const fn is_open(&self) -> bool {
+        self.open
+    }
+}
+
 impl Opened {
     pub(in crate::store) fn into_outbox(self, commands: mpsc::Sender<Command>) -> Outbox {
         Outbox::new(self.target, commands, self.turns, self.arrivals)

@@ -99,7 +99,7 @@ fn insert_deliveries(
 
 /// Whether a new event may go at once: its lane is empty, or the delivery whose
 /// turn it is comes later in its order, has not been started, and steps back.
-fn goes_first(
+pub(super) fn goes_first(
     connection: &Connection,
     outlet: &Outlet,
     lane: i64,

@@ -89,7 +89,7 @@ fn route(settings: &Settings) -> Route {
 
 fn target(settings: &Settings, outbox: Outbox) -> Target {
     let client = TargetClient::new(settings.clone(), Clock::system()).unwrap();
-    Target::new(client, outbox, Jitter::from_fn(|| rand::Rng::random(&mut rand::rng()))).0
+    Target::new(client, outbox, false, Jitter::from_fn(|| rand::Rng::random(&mut rand::rng()))).0
 }
 
 /// A target at `url` that is tried again soon, and for ever.
