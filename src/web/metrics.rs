@@ -16,10 +16,12 @@ use crate::telemetry::names;
 /// Renders the installed recorder's metrics as Prometheus text 0.0.4.
 pub type Render = Arc<dyn Fn() -> String + Send + Sync>;
 
-/// Shows every metric, the backlogs as they are now.
+/// Shows every metric, readiness and the backlogs as they are now.
 pub(super) async fn show(State((readiness, render)): State<(Arc<Readiness>, Render)>) -> Response {
     let view = &readiness.view;
-    match view.backlogs().await {
+    let (verdict, backlogs) = tokio::join!(readiness.look(), view.backlogs());
+    gauge!(names::READY).set(f64::from(u8::from(verdict.reasons.is_empty())));
+    match backlogs {
         Ok(backlogs) => backlogs.iter().for_each(|backlog| refresh(backlog, view.clock.now())),
         // The rest is worth showing still; the gauges keep their last values.
         Err(error) => tracing::warn!(%error, "backlog metrics not refreshed"),
