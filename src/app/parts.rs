@@ -182,14 +182,18 @@ impl Parts {
         }));
         let streams = self.streams.settings().zip(self.streams.handles());
         let targets = self.targets.settings().zip(self.targets.handles());
-        self.directed.send_replace(Arc::new(Directed {
+        let successors = Arc::new(Directed {
             streams: streams
                 .map(|(stream, handle)| (Arc::clone(stream.name()), handle.control.clone()))
                 .collect(),
             targets: targets.map(|(settings, handle)| (settings.into(), handle.control.clone())).collect(),
-        }));
-        // Until a moment ago the predecessors were the ones to be paused.
-        replaced.iter().for_each(|(before, control)| control.pause(before.borrow().paused));
+        });
+        self.directed.send_modify(|directed| {
+            // Whoever directs one holds a look at them meanwhile: whatever was said to a
+            // predecessor has been said by now, and the next will be said to its successor.
+            replaced.iter().for_each(|(before, control)| control.pause(before.borrow().paused));
+            *directed = successors;
+        });
     }
 
     /// Whether a target of this name runs.

@@ -1,10 +1,11 @@
 //! The pages, through the routers and with a real store.
 
+mod obedient;
+
 use std::thread::JoinHandle;
 
 use axum::body::Body;
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
 use http::{HeaderMap, Method, Request};
 use http_body_util::BodyExt;
 use metrics_exporter_prometheus::PrometheusBuilder;
@@ -12,12 +13,11 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tower::ServiceExt;
 
+use self::obedient::Obedient;
 use super::*;
 use crate::domain::delivery::Ordering;
 use crate::domain::event::{Received, Source};
 use crate::domain::filter::TypeFilter;
-use crate::domain::operator::{BackfillFrom, OperationError, TargetInfo, TestOutcome};
-use crate::domain::reload::Changes;
 use crate::domain::status::{Circuit, StreamStatus, TargetStatus, WebhookStatus};
 use crate::pepay::envelope;
 use crate::store::{self, Durability, Route, Store, Writer};
@@ -98,7 +98,7 @@ impl Shown {
     }
 
     /// Stores an event that arrived this many seconds ago, for the target to receive.
-    async fn store_event(&self, id: &str, seconds_ago: i64) {
+    pub(super) async fn store_event(&self, id: &str, seconds_ago: i64) {
         let body = format!(
             r#"{{"id":"{id}","object":"event","type":"test.ping","created":1734780000,"data":{{"object":{{}}}}}}"#
         );
@@ -116,39 +116,15 @@ impl Shown {
         public(self.view.clone(), &Routes::new(Router::new()))
     }
 
-    fn admin(&self, token: Option<&str>) -> Router {
+    pub(super) fn admin(&self, token: Option<&str>) -> Router {
+        self.sampled(token).0
+    }
+
+    /// With what keeps the listeners of the API supplied.
+    pub(super) fn sampled(&self, token: Option<&str>) -> (Router, Sampler) {
         let render: Render = Arc::new(|| "rendered".to_owned());
         let token = AdminToken::new(token.map(SecretString::from).as_ref());
-        admin(self.view.clone(), render, &token, Arc::new(NoOperations)).0
-    }
-}
-
-/// Nothing that could be directed.
-struct NoOperations;
-
-impl Operations for NoOperations {
-    fn pause(&self, _: &str, _: bool) -> BoxFuture<'_, Result<(), OperationError>> {
-        Box::pin(async { Err(OperationError::Unknown) })
-    }
-
-    fn test(&self, _: &str) -> BoxFuture<'_, Result<TestOutcome, OperationError>> {
-        Box::pin(async { Err(OperationError::Unknown) })
-    }
-
-    fn reconnect(&self, _: &str) -> Result<(), OperationError> {
-        Err(OperationError::Unknown)
-    }
-
-    fn backfill(&self, _: &str, _: BackfillFrom) -> Result<(), OperationError> {
-        Err(OperationError::Unknown)
-    }
-
-    fn reload(&self) -> BoxFuture<'_, Result<Changes, Vec<String>>> {
-        Box::pin(async { Ok(Changes::default()) })
-    }
-
-    fn targets(&self) -> Vec<TargetInfo> {
-        Vec::new()
+        admin(self.view.clone(), render, &token, Arc::new(Obedient::default()))
     }
 }
 
@@ -256,7 +232,7 @@ async fn metrics_show_readiness_and_the_backlog_as_they_are_now() {
     let scrape = async || {
         let handle = handle.clone();
         let render: Render = Arc::new(move || handle.render());
-        let (router, _) = admin(view.clone(), render, &AdminToken::new(None), Arc::new(NoOperations));
+        let (router, _) = admin(view.clone(), render, &AdminToken::new(None), Arc::new(Obedient::default()));
         let (status, headers, body) = ask(router, Method::GET, "/metrics", None).await;
         assert_eq!(
             (status, &headers["content-type"]),
@@ -291,7 +267,8 @@ async fn what_runs_no_longer_is_neither_shown_nor_a_reason_nor_a_gauge() {
     let (parts, showing) = watch::channel(shown.view.parts());
     shown.view.parts = showing;
     let render: Render = Arc::new(move || handle.render());
-    let (router, _) = admin(shown.view.clone(), render, &AdminToken::new(None), Arc::new(NoOperations));
+    let (router, _) =
+        admin(shown.view.clone(), render, &AdminToken::new(None), Arc::new(Obedient::default()));
     let gauges = async |router: Router| {
         let (_, _, body) = ask(router, Method::GET, "/metrics", None).await;
         assert!(
@@ -317,8 +294,7 @@ async fn what_runs_no_longer_is_neither_shown_nor_a_reason_nor_a_gauge() {
 async fn the_token_can_be_replaced_while_requests_come() {
     let shown = Shown::new().await;
     let token = AdminToken::new(Some(&"old".into()));
-    let render: Render = Arc::new(String::new);
-    let (router, _) = admin(shown.view.clone(), render, &token, Arc::new(NoOperations));
+    let (router, _) = admin(shown.view.clone(), Arc::new(String::new), &token, Arc::new(Obedient::default()));
     let admitted = async |bearer: Option<&str>| {
         ask(router.clone(), Method::GET, "/metrics", bearer).await.0 == StatusCode::OK
     };

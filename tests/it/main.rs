@@ -9,6 +9,7 @@ mod delivery;
 mod demo;
 mod forwarding;
 mod manual;
+mod monitoring;
 mod reload;
 mod simulator;
 mod stream;
