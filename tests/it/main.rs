@@ -10,6 +10,7 @@ mod demo;
 mod forwarding;
 mod manual;
 mod monitoring;
+mod reload;
 mod simulator;
 mod stream;
 mod support;
