@@ -1,10 +1,13 @@
 //! The command line. Each command has a file of its own, which ends in
 //! success or in an [`Error`] that knows its exit code.
 
+mod admin;
 mod backup;
 mod check;
 mod completions;
 mod demo;
+mod devnet;
+mod doctor;
 mod health;
 mod man;
 mod run;
@@ -64,7 +67,9 @@ enum Command {
     Check,
     /// Ask a running bridge whether it is ready; exits 0 if it is and 1 if not
     Health(health::Arguments),
+    Doctor(doctor::Arguments),
     Backup(backup::Arguments),
+    Devnet(devnet::Arguments),
     Demo(demo::Arguments),
     Simulator(simulator::Arguments),
     /// Print the script that completes this command line in a shell
@@ -125,6 +130,8 @@ pub fn execute(cli: Cli, environment: impl IntoIterator<Item = (OsString, OsStri
         Command::Check => check::check(config, environment),
         Command::Health(arguments) => health::health(&arguments, config, environment),
         Command::Backup(arguments) => backup::backup(&arguments, config, environment),
+        Command::Doctor(arguments) => doctor::doctor(&arguments, config, environment),
+        Command::Devnet(arguments) => devnet::devnet(arguments, config, environment),
         Command::Demo(arguments) => demo::demo(&arguments, environment),
         Command::Simulator(arguments) => simulator::simulator(arguments, environment),
         Command::Completions(arguments) => completions::completions(&arguments),

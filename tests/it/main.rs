@@ -7,6 +7,8 @@ mod config;
 mod crash;
 mod delivery;
 mod demo;
+mod devnet;
+mod doctor;
 mod forwarding;
 mod manual;
 mod monitoring;
