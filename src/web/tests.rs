@@ -1,10 +1,11 @@
 //! The pages, through the routers and with a real store.
 
+mod obedient;
+
 use std::thread::JoinHandle;
 
 use axum::body::Body;
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
 use http::{HeaderMap, Method, Request};
 use http_body_util::BodyExt;
 use metrics_exporter_prometheus::PrometheusBuilder;
@@ -12,15 +13,15 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tower::ServiceExt;
 
+use self::obedient::Obedient;
 use super::*;
 use crate::domain::delivery::Ordering;
 use crate::domain::event::{Received, Source};
 use crate::domain::filter::TypeFilter;
-use crate::domain::operator::{BackfillFrom, OperationError, TargetInfo, TestOutcome};
-use crate::domain::reload::Changes;
 use crate::domain::status::{Circuit, StreamStatus, TargetStatus, WebhookStatus};
 use crate::pepay::envelope;
 use crate::store::{self, Durability, Route, Store, Writer};
+use crate::telemetry::names;
 
 /// 2024-12-21T11:20:00Z.
 pub(super) const NOW: UnixMillis = UnixMillis(1_734_780_000_000);
@@ -97,7 +98,7 @@ impl Shown {
     }
 
     /// Stores an event that arrived this many seconds ago, for the target to receive.
-    async fn store_event(&self, id: &str, seconds_ago: i64) {
+    pub(super) async fn store_event(&self, id: &str, seconds_ago: i64) {
         let body = format!(
             r#"{{"id":"{id}","object":"event","type":"test.ping","created":1734780000,"data":{{"object":{{}}}}}}"#
         );
@@ -115,39 +116,15 @@ impl Shown {
         public(self.view.clone(), &Routes::new(Router::new()))
     }
 
-    fn admin(&self, token: Option<&str>) -> Router {
+    pub(super) fn admin(&self, token: Option<&str>) -> Router {
+        self.sampled(token).0
+    }
+
+    /// With what keeps the listeners of the API supplied.
+    pub(super) fn sampled(&self, token: Option<&str>) -> (Router, Sampler) {
         let render: Render = Arc::new(|| "rendered".to_owned());
         let token = AdminToken::new(token.map(SecretString::from).as_ref());
-        admin(self.view.clone(), render, &token, Arc::new(NoOperations)).0
-    }
-}
-
-/// Nothing that could be directed.
-struct NoOperations;
-
-impl Operations for NoOperations {
-    fn pause(&self, _: &str, _: bool) -> BoxFuture<'_, Result<(), OperationError>> {
-        Box::pin(async { Err(OperationError::Unknown) })
-    }
-
-    fn test(&self, _: &str) -> BoxFuture<'_, Result<TestOutcome, OperationError>> {
-        Box::pin(async { Err(OperationError::Unknown) })
-    }
-
-    fn reconnect(&self, _: &str) -> Result<(), OperationError> {
-        Err(OperationError::Unknown)
-    }
-
-    fn backfill(&self, _: &str, _: BackfillFrom) -> Result<(), OperationError> {
-        Err(OperationError::Unknown)
-    }
-
-    fn reload(&self) -> BoxFuture<'_, Result<Changes, Vec<String>>> {
-        Box::pin(async { Ok(Changes::default()) })
-    }
-
-    fn targets(&self) -> Vec<TargetInfo> {
-        Vec::new()
+        admin(self.view.clone(), render, &token, Arc::new(Obedient::default()))
     }
 }
 
@@ -255,7 +232,7 @@ async fn metrics_show_readiness_and_the_backlog_as_they_are_now() {
     let scrape = async || {
         let handle = handle.clone();
         let render: Render = Arc::new(move || handle.render());
-        let (router, _) = admin(view.clone(), render, &AdminToken::new(None), Arc::new(NoOperations));
+        let (router, _) = admin(view.clone(), render, &AdminToken::new(None), Arc::new(Obedient::default()));
         let (status, headers, body) = ask(router, Method::GET, "/metrics", None).await;
         assert_eq!(
             (status, &headers["content-type"]),
@@ -274,6 +251,58 @@ async fn metrics_show_readiness_and_the_backlog_as_they_are_now() {
     shown.close().await;
     let closed = scrape().await;
     assert!(closed.contains("pepay_bridge_ready 0\n"), "{closed}");
+}
+
+#[tokio::test]
+async fn what_runs_no_longer_is_neither_shown_nor_a_reason_nor_a_gauge() {
+    let mut shown = Shown::new().await;
+    shown.store_event("evt_1", 30).await;
+    shown.stream.send_modify(|status| (status.connected, status.ever_connected) = (false, false));
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let handle = recorder.handle();
+    let _installed = ::metrics::set_default_local_recorder(&recorder);
+    ::metrics::gauge!(names::STREAM_CONNECTED, "stream" => "commerce").set(0.0);
+    ::metrics::gauge!(names::STREAM_CONNECTED, "stream" => "commerce2").set(1.0);
+    ::metrics::counter!(names::STREAM_GAPS, "stream" => "commerce", "outcome" => "closed").increment(1);
+    let (parts, showing) = watch::channel(shown.view.parts());
+    shown.view.parts = showing;
+    let render: Render = Arc::new(move || handle.render());
+    let (router, _) = admin(shown.view.clone(), render, &AdminToken::new(None), Arc::new(NoOperations));
+    let gauges = async |router: Router| {
+        let (_, _, body) = ask(router, Method::GET, "/metrics", None).await;
+        assert!(
+            body.contains("pepay_bridge_stream_gaps_total{stream=\"commerce\",outcome=\"closed\"} 1\n"),
+            "{body}"
+        );
+        ["backlog{target=\"orders\"} 1\n", "stream_connected{stream=\"commerce\"} 0\n"]
+            .map(|gauge| body.contains(&format!("pepay_bridge_{gauge}")))
+    };
+    assert_eq!(gauges(router.clone()).await, [true, true]);
+    assert_eq!(page(router.clone(), "/readyz").await.0, StatusCode::SERVICE_UNAVAILABLE);
+    parts.send_replace(Arc::default());
+    assert_eq!(gauges(router.clone()).await, [false, false]);
+    assert_eq!(page(router.clone(), "/readyz").await.0, StatusCode::OK);
+    let (_, status) = page(router, "/status").await;
+    assert_eq!(
+        (&status["streams"], &status["targets"], &status["webhooks"]),
+        (&json!([]), &json!([]), &json!([]))
+    );
+}
+
+#[tokio::test]
+async fn the_token_can_be_replaced_while_requests_come() {
+    let shown = Shown::new().await;
+    let token = AdminToken::new(Some(&"old".into()));
+    let (router, _) = admin(shown.view.clone(), Arc::new(String::new), &token, Arc::new(NoOperations));
+    let admitted = async |bearer: Option<&str>| {
+        ask(router.clone(), Method::GET, "/metrics", bearer).await.0 == StatusCode::OK
+    };
+    assert!(admitted(Some("Bearer old")).await);
+    assert!(token.is(Some(&"old".into())) && !token.is(Some(&"new".into())) && !token.is(None));
+    token.replace(Some(&"new".into()));
+    assert!(!admitted(Some("Bearer old")).await && admitted(Some("Bearer new")).await);
+    token.replace(None);
+    assert!(admitted(None).await && token.is(None));
 }
 
 #[tokio::test]
