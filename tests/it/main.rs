@@ -10,6 +10,7 @@ mod demo;
 mod forwarding;
 mod manual;
 mod monitoring;
+mod operate;
 mod simulator;
 mod stream;
 mod support;
