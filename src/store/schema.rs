@@ -3,7 +3,6 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 use sqlx::ConnectOptions as _;
@@ -12,6 +11,7 @@ use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode};
 
 use super::lock::Lock;
+use super::writer::BUSY_TIMEOUT;
 use super::{Durability, Settings};
 
 static MIGRATIONS: Migrator = sqlx::migrate!();
@@ -147,7 +147,7 @@ pub(super) fn open_writer(settings: &Settings) -> Result<Connection, OpenError> 
     let open = || -> rusqlite::Result<Connection> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(&settings.path, flags)?;
-        connection.busy_timeout(Duration::from_secs(5))?;
+        connection.busy_timeout(BUSY_TIMEOUT)?;
         let synchronous = match settings.durability {
             Durability::Full => "FULL",
             Durability::Normal => "NORMAL",
