@@ -21,7 +21,7 @@ mod turn;
 use std::sync::Arc;
 use std::time::Instant;
 
-use rusqlite::{Connection, ErrorCode, params};
+use rusqlite::{Connection, params};
 use tokio::sync::{mpsc, oneshot};
 
 use super::inbox::RecordError;
@@ -33,7 +33,7 @@ use super::{Route, schema};
 use crate::domain::clock::{Clock, UnixMillis};
 use crate::domain::delivery::Next;
 use crate::domain::event::Received;
-use command::Reply;
+use command::{Failure, Reply};
 use meters::Meters;
 use outlets::{Opened, Outlets};
 use retain::Removed;
@@ -65,14 +65,6 @@ enum Turning {
     Reroute { kept: Vec<Arc<str>>, opened: Vec<Route>, reply: Reply<Vec<Opened>> },
     Checkpoint { reply: Reply<()> },
     Close { reply: oneshot::Sender<()> },
-}
-
-/// Why a group was not written.
-enum Failure {
-    /// This command cannot be carried out; its neighbours can.
-    Command(usize, rusqlite::Error),
-    /// The store cannot write at all.
-    Store(rusqlite::Error),
 }
 
 /// The writing side of a store. To be [run](Writer::run) on a thread of its own.
@@ -389,17 +381,5 @@ impl Writer {
     /// Leaves no log behind for the next start to find.
     fn finish(self) {
         checkpoint::truncate(&self.connection);
-    }
-}
-
-impl Failure {
-    /// Whether `error` is about the command it came from, or about the store.
-    fn of(index: usize, error: rusqlite::Error) -> Self {
-        match error.sqlite_error_code() {
-            Some(ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch | ErrorCode::TooBig) | None => {
-                Self::Command(index, error)
-            }
-            Some(_) => Self::Store(error),
-        }
     }
 }

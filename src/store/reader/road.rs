@@ -159,10 +159,11 @@ impl Road {
             }
             Way::Deliveries { targets, states } => {
                 let mut met = Vec::new();
-                for (target, state) in
-                    targets.iter().flat_map(|target| states.iter().map(move |state| (target, state)))
-                {
-                    met.extend(reader.in_state(*target, *state, (self.lowest, self.passed), wanted).await?);
+                let between = (self.lowest, self.passed);
+                for &target in targets {
+                    for &state in states {
+                        met.extend(reader.in_state(target, state, between, wanted).await?);
+                    }
                 }
                 met.sort_unstable_by(|a, b| b.cmp(a));
                 met.dedup();

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use rusqlite::ErrorCode;
 use tokio::sync::oneshot;
 
 use super::Chore;
@@ -77,6 +78,26 @@ impl Command {
             | Self::Probe { reply } => drop(reply.send(Err(refusal))),
             Self::Reroute { reply, .. } => drop(reply.send(Err(refusal))),
             Self::Close { .. } => {}
+        }
+    }
+}
+
+/// Why a group was not written.
+pub(super) enum Failure {
+    /// This command cannot be carried out; its neighbours can.
+    Command(usize, rusqlite::Error),
+    /// The store cannot write at all.
+    Store(rusqlite::Error),
+}
+
+impl Failure {
+    /// Whether `error` is about the command it came from, or about the store.
+    pub(super) fn of(index: usize, error: rusqlite::Error) -> Self {
+        match error.sqlite_error_code() {
+            Some(ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch | ErrorCode::TooBig) | None => {
+                Self::Command(index, error)
+            }
+            Some(_) => Self::Store(error),
         }
     }
 }
