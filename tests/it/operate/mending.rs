@@ -13,7 +13,7 @@ async fn what_died_at_a_broken_target_is_retried_in_bulk_until_the_ledger_closes
     let mut world = World::new(World::with_duplicates()).await;
     let target = world.target("orders").await;
     world.set_target("orders", "DEAD_ON", "410");
-    target.fail_ratio(1.0, Reaction::Answer(http::StatusCode::GONE, None));
+    target.fail_ratio(1.0, Reaction::Answer(StatusCode::GONE, None));
     let mut bridge = world.bridge().await;
     let ids = world.simulator.play(20);
     let operator = Operator::of(&bridge);
@@ -58,7 +58,7 @@ async fn one_delivery_that_waits_for_its_retry_is_retried_at_once_and_another_is
     for (key, value) in [("RETRY_MIN", "1h"), ("RETRY_MAX", "1h"), ("ORDERING", "none")] {
         world.set_target("orders", key, value);
     }
-    target.fail_ratio(1.0, Reaction::Answer(http::StatusCode::BAD_REQUEST, Some("3600".to_owned())));
+    target.fail_ratio(1.0, Reaction::Answer(StatusCode::BAD_REQUEST, Some("3600".to_owned())));
     let bridge = world.bridge().await;
     world.simulator.play(2);
     let operator = Operator::of(&bridge);
