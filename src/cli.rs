@@ -39,8 +39,9 @@ two underscores between the levels; a list is one text separated by commas:
   PEPAY_BRIDGE__TARGETS__ORDERS__HEADERS__AUTHORIZATION='Bearer …'
   PEPAY_BRIDGE__SERVER__LISTEN=0.0.0.0:8080
 
-RUST_LOG, where set, wins over log.filter. `pepay-bridge check` shows what is
-in effect. Logs go to standard error.
+OTEL_EXPORTER_OTLP_ENDPOINT turns traces on; the other standard OTEL_ variables
+set them up. RUST_LOG, where set, wins over log.filter. `pepay-bridge check`
+shows what is in effect. Logs go to standard error.
 
 Exit codes: 0 success, 1 failure, 2 a fault of the command line or of the
 configuration, with one line for each.";

@@ -267,7 +267,8 @@ async fn what_runs_no_longer_is_neither_shown_nor_a_reason_nor_a_gauge() {
     let (parts, showing) = watch::channel(shown.view.parts());
     shown.view.parts = showing;
     let render: Render = Arc::new(move || handle.render());
-    let (router, _) = admin(shown.view.clone(), render, &AdminToken::new(None), Arc::new(Obedient::default()));
+    let (router, _) =
+        admin(shown.view.clone(), render, &AdminToken::new(None), Arc::new(Obedient::default()));
     let gauges = async |router: Router| {
         let (_, _, body) = ask(router, Method::GET, "/metrics", None).await;
         assert!(
