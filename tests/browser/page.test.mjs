@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
-import { after, before, test } from 'node:test';
+import { after, before, beforeEach, test } from 'node:test';
 import axe from 'axe-core';
 import { DESK, fitsItsWidth, isLive, launch, PHONE, visit } from './browser.mjs';
 import { until, World } from './world.mjs';
@@ -15,6 +15,10 @@ before(async () => {
 after(async () => {
   await browser?.close();
   await world?.stop();
+});
+
+beforeEach(() => {
+  for (const target of [world.orders, world.accounting]) target.answer = 'accept';
 });
 
 const open = (page, address = '') => page.goto(`${world.page}${address}`);
@@ -114,7 +118,7 @@ test('a broken target is found by its dead deliveries, mended, and retried in bu
     await page.locator('.tile', { hasText: 'Dead' }).getByRole('link', { name: '3' }).click();
     await page.getByRole('heading', { level: 1, name: 'Deliveries' }).waitFor();
     await page.getByText('3 deliveries', { exact: true }).waitFor();
-    for (const id of ids.slice(0, 3)) await page.getByRole('link', { name: id }).waitFor();
+    for (const id of ids.slice(0, 3)) await page.getByRole('link', { name: id, exact: true }).waitFor();
 
     await button(page, 'Retry all').click();
     await dialog(page).getByText('3 deliveries').first().waitFor();
@@ -151,11 +155,11 @@ test('held deliveries are released or closed', async () => {
     await said(page, 'released');
     await settledAs('accounting', released, 'delivered');
 
-    await page.getByRole('link', { name: closed }).click();
+    await page.getByRole('link', { name: closed, exact: true }).click();
     await page.locator('.timeline').getByText('release or close it').waitFor();
     const retry = button(page, 'Retry for accounting');
     assert.equal(await retry.getAttribute('aria-disabled'), 'true');
-    await retry.click();
+    await retry.click({ force: true });
     await page.getByRole('alert').filter({ hasText: 'Retry is for deliveries that are dead' }).waitFor();
     await button(page, 'Close for accounting').click();
     await dialog(page).getByRole('button', { name: 'Close delivery' }).click();
