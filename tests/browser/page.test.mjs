@@ -250,6 +250,23 @@ test('a stream is connected anew and read back from a time and from an event', a
   });
 });
 
+test('the configuration is read again, and a wrong one is refused with its reasons', async () => {
+  await visit(browser, { expected: /status of 422/ }, async (page) => {
+    await open(page);
+    await isLive(page);
+    await world.configure({ concurrency: 0 });
+    await button(page, 'Reload …').click();
+    await dialog(page).getByRole('button', { name: 'Reload configuration' }).click();
+    await dialog(page).getByText(/targets\.orders\.concurrency/).first().waitFor();
+    await world.configure({ concurrency: 8 });
+    await dialog(page).getByRole('button', { name: 'Reload configuration' }).click();
+    await said(page, 'The configuration is reloaded');
+    await page.getByRole('region', { name: 'Configuration' }).getByText(/orders/).first().waitFor();
+    const { targets } = await world.api('targets');
+    assert.equal(targets.find(({ name }) => name === 'orders').concurrency, 8);
+  });
+});
+
 test('everything can be reached and done by keyboard', async () => {
   const id = 'evt_1764000000006-1';
   await world.publish(id);
