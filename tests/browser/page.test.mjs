@@ -81,6 +81,23 @@ test('an event is found by its id and by its order, with its story and its exact
   });
 });
 
+test('what comes from outside is shown as text, and the policy of the page allows nothing else', async () => {
+  const [id, order] = ['evt_1764000000009-1', '<img src=x onerror="document.title=1">'];
+  await world.publish(id, { order });
+  await settledAs('orders', id, 'delivered');
+  await visit(browser, {}, async (page) => {
+    const answer = await open(page, '#/events?id_prefix=evt_1764000000009');
+    const policy = answer.headers()['content-security-policy'];
+    for (const part of ["default-src 'none'", "script-src 'self'", "style-src 'self'", "form-action 'none'", "frame-ancestors 'none'"]) {
+      assert.ok(policy.split('; ').includes(part), `${part} is in ${policy}`);
+    }
+    await page.getByRole('link', { name: order }).waitFor();
+    await page.getByRole('link', { name: id, exact: true }).click();
+    await page.locator('pre', { hasText: '"<img src=x onerror=' }).waitFor();
+    assert.equal(await page.locator('main img').count(), 0);
+  });
+});
+
 test('filters are kept in the address, and what is unknown is said in words', async () => {
   await visit(browser, { expected: /status of (400|404)/ }, async (page) => {
     await open(page, '#/events?type=commerce.order.*&within=3600&target=orders&state=delivered');
@@ -93,6 +110,13 @@ test('filters are kept in the address, and what is unknown is said in words', as
     await page.goBack();
     await page.getByRole('table', { name: 'Events' }).waitFor();
     assert.equal(await page.getByLabel('Type').inputValue(), 'commerce.order.*');
+    await open(page, '#/events?from=2026-01-01T00:00:00.000Z&to=2026-01-01T01:00:00.000Z');
+    await page.getByText('No event matches.').first().waitFor();
+    assert.equal(await page.getByLabel('From', { exact: true }).inputValue(), '2026-01-01T00:00:00');
+    await page.getByLabel('To, not included').fill('2099-01-01T00:00:00');
+    await button(page, 'Search').click();
+    await page.getByRole('table', { name: 'Events' }).waitFor();
+    assert.match(page.url(), /to=2099-01-01T00%3A00%3A00.000Z/);
     await open(page, '#/events/evt_nobody_knows');
     await page.getByRole('alert').filter({ hasText: /evt_nobody_knows|no .*event/i }).waitFor();
   });
