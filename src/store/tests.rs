@@ -5,6 +5,7 @@ mod lanes;
 mod opening;
 mod outcomes;
 mod recording;
+mod routes;
 
 use std::path::Path;
 use std::sync::Arc;
