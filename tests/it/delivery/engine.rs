@@ -5,22 +5,28 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use pepay_bridge::delivery::{Settings, Target};
+use pepay_bridge::delivery::{Control, Settings, Target};
 use pepay_bridge::domain::backoff::{Backoff, Jitter};
 use pepay_bridge::domain::clock::Clock;
 use pepay_bridge::domain::delivery::{OnUncertain, Ordering, RetryPolicy};
 use pepay_bridge::domain::event::{Received, Source};
 use pepay_bridge::domain::filter::TypeFilter;
+use pepay_bridge::domain::status::TargetStatus;
 use pepay_bridge::pepay::envelope;
 use pepay_bridge::store::inbox::Batch;
 use pepay_bridge::store::{self, Durability, OpenError, Route, Store};
 use tempfile::TempDir;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::support::soon;
+
 /// The engine.
 pub struct Engine {
-    store: Store,
+    pub store: Store,
+    pub control: Control,
+    pub status: watch::Receiver<TargetStatus>,
     writer: JoinHandle<()>,
     dispatcher: JoinSet<()>,
     stop: CancellationToken,
@@ -29,6 +35,11 @@ pub struct Engine {
 impl Engine {
     /// Starts it on the database in `folder`.
     pub async fn start(folder: &TempDir, settings: &Settings) -> Self {
+        Self::start_as(folder, settings, false).await
+    }
+
+    /// The same, `paused` or not.
+    pub async fn start_as(folder: &TempDir, settings: &Settings, paused: bool) -> Self {
         // An error says that another test has installed it.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let clock = Clock::system();
@@ -50,15 +61,21 @@ impl Engine {
         };
         let writer = std::thread::spawn(|| writer.run());
         let jitter = Jitter::from_fn(|| rand::Rng::random(&mut rand::rng()));
-        let (target, ..) = Target::new(settings, store.outboxes.remove(0), false, clock, jitter).unwrap();
+        let outbox = store.outboxes.remove(0);
+        let (target, control, status) = Target::new(settings, outbox, paused, clock, jitter).unwrap();
         let (mut dispatcher, stop) = (JoinSet::new(), CancellationToken::new());
         dispatcher.spawn(target.run(stop.clone(), CancellationToken::new()));
-        Self { store, writer, dispatcher, stop }
+        Self { store, control, status, writer, dispatcher, stop }
     }
 
     /// Stores `events`, all at once.
     pub async fn record(&self, events: Vec<Received>) {
         self.store.inbox.record(Batch { events, cursor: None }).await.unwrap();
+    }
+
+    /// Waits until the status of the target is as it is `wanted`.
+    pub async fn until(&self, what: &str, wanted: impl FnMut(&TargetStatus) -> bool) {
+        soon(what, self.status.clone().wait_for(wanted)).await.unwrap();
     }
 
     /// Stops it as a bridge is stopped.
