@@ -1,5 +1,6 @@
 //! The machine's promises, one by one.
 
+mod errand;
 mod gap;
 mod link;
 mod sweeps;
