@@ -17,7 +17,6 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::domain::backoff::Jitter;
-use crate::domain::clock::Clock;
 use crate::domain::delivery::{Ordering, RetryPolicy};
 use crate::domain::filter::TypeFilter;
 use crate::domain::status::{Circuit, TargetStatus};
@@ -33,19 +32,18 @@ mod hand;
 mod pace;
 pub mod sign;
 pub mod tls;
-pub use client::BuildError;
+pub use client::{BuildError, TargetClient};
 pub use control::Control;
 
 use attempt::Context;
 use breaker::Breaker;
-use client::TargetClient;
 use control::Pause;
 use dispatch::Dispatcher;
 use pace::Pace;
 use tls::ClientIdentity;
 
 /// One configured target.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     /// Its name in the configuration.
     pub name: Arc<str>,
@@ -82,41 +80,39 @@ pub struct Settings {
 pub struct Target(Dispatcher);
 
 impl Target {
-    /// Prepares a target; `outbox` is its own, and `paused` says whether it begins
+    /// Prepares a target, whose own `outbox` is; `paused` says whether it begins
     /// stopped by a person. The receiver always holds its present status.
-    ///
-    /// # Errors
-    /// [`BuildError`] if a certificate cannot be used.
     pub fn new(
-        settings: &Settings,
+        client: TargetClient,
         outbox: Outbox,
         paused: bool,
-        clock: Clock,
         jitter: Jitter,
-    ) -> Result<(Self, Control, watch::Receiver<TargetStatus>), BuildError> {
+    ) -> (Self, Control, watch::Receiver<TargetStatus>) {
         let (arrivals, ledger) = outbox.split();
+        let delivery = client.settings();
+        let (concurrency, backoff) = (delivery.concurrency, delivery.retry.backoff);
+        let pace = delivery.rate_limit.map(Pace::new);
         let (status, shown) = watch::channel(TargetStatus {
-            name: Arc::clone(&settings.name),
+            name: Arc::clone(&delivery.name),
             in_flight: 0,
             circuit: Circuit::Closed,
             paused,
             last_error: None,
             last_delivered_at: None,
         });
-        let client = Arc::new(TargetClient::new(settings.clone(), clock.clone())?);
-        let pause = Arc::new(Pause::new(paused));
-        let control = Control::new(Arc::clone(&pause), status.clone(), Arc::clone(&client), clock.clone());
+        let (client, pause) = (Arc::new(client), Arc::new(Pause::new(paused)));
+        let control = Control::new(Arc::clone(&pause), status.clone(), Arc::clone(&client));
         let dispatcher = Dispatcher {
-            concurrency: settings.concurrency,
-            breaker: Breaker::new(settings.retry.backoff),
-            pace: settings.rate_limit.map(Pace::new),
-            context: Arc::new(Context::new(settings, client, ledger, clock, jitter)),
+            concurrency,
+            breaker: Breaker::new(backoff),
+            pace,
+            context: Arc::new(Context::new(client, ledger, jitter)),
             arrivals,
             pause,
             status,
             work: dispatch::Work::default(),
         };
-        Ok((Self(dispatcher), control, shown))
+        (Self(dispatcher), control, shown)
     }
 
     /// Delivers until `stop`, then finishes what is on the wire and writes its

@@ -10,5 +10,6 @@ pub mod delivery;
 pub mod event;
 pub mod filter;
 pub mod operator;
+pub mod reload;
 pub mod retry_after;
 pub mod status;

@@ -33,12 +33,12 @@ pub use schema::OpenError;
 pub use writer::Writer;
 
 use archive::Archive;
-use inbox::Inbox;
+use inbox::{Inbox, RecordError};
 use outbox::Outbox;
 use reader::Reader;
 use tally::Counters;
-use turns::Turns;
 use writer::Command;
+use writer::outlets::Outlets;
 
 /// Commands that may wait for the writer. A queue longer than a few groups only
 /// adds latency; whoever finds it full is told to come back.
@@ -102,17 +102,12 @@ impl Store {
     ) -> Result<(Self, Writer), OpenError> {
         let lock = schema::prepare(&settings.path).await?;
         let mut connection = schema::open_writer(settings)?;
-        let targets = schema::register_targets(&mut connection, &routes)?;
         let reader = Reader::open(&settings.path).await?;
 
         let (commands, queue) = mpsc::channel(QUEUE);
-        let (mut outboxes, mut outlets) = (Vec::new(), Vec::new());
-        for (route, target) in routes.into_iter().zip(targets) {
-            let (handoff, arrivals) = outbox::handoff();
-            let turns = Arc::new(Turns::default());
-            outboxes.push(Outbox::new(target, commands.clone(), Arc::clone(&turns), arrivals));
-            outlets.push(writer::Outlet { target, route, handoff, turns });
-        }
+        let (outlets, opened) = Outlets::open(&mut connection, routes)
+            .map_err(|error| schema::database(&settings.path, &error))?;
+        let outboxes = opened.into_iter().map(|opened| opened.into_outbox(commands.clone())).collect();
         let counters = Arc::<Counters>::default();
         let writer = Writer::new(connection, lock, queue, outlets, clock.clone())?;
         let store = Self {
@@ -122,6 +117,23 @@ impl Store {
             commands,
         };
         Ok((store, writer))
+    }
+
+    /// Replaces the routes, in one step between two commits: the targets in `kept`
+    /// go on as they are, each of `opened` gets an outbox, in that order, and every
+    /// other target receives nothing from here on. What is undelivered stays stored.
+    ///
+    /// A target that had an outbox before gets a new one. Whoever runs the old one
+    /// has to end before the new one is used; see [`Outbox`].
+    ///
+    /// # Errors
+    /// [`RecordError`]; then nothing has changed.
+    pub async fn reroute(&self, kept: Vec<Arc<str>>, opened: Vec<Route>) -> Result<Vec<Outbox>, RecordError> {
+        let stopped = || RecordError::Unavailable("it has stopped".to_owned());
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(Command::Reroute { kept, opened, reply }).await.map_err(|_| stopped())?;
+        let opened = answer.await.map_err(|_| stopped())??;
+        Ok(opened.into_iter().map(|opened| opened.into_outbox(self.commands.clone())).collect())
     }
 
     /// Has the writer commit what was handed to it before, checkpoint, and end.

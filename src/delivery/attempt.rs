@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use metrics::{Counter, Histogram, counter, histogram};
 
-use super::Settings;
 use super::client::{Report, TargetClient};
 use crate::domain::backoff::{Backoff, Jitter};
 use crate::domain::clock::{Clock, UnixMillis};
@@ -55,14 +54,9 @@ struct Meters {
 }
 
 impl Context {
-    pub(super) fn new(
-        settings: &Settings,
-        client: Arc<TargetClient>,
-        ledger: Ledger,
-        clock: Clock,
-        jitter: Jitter,
-    ) -> Self {
-        let target = Arc::clone(&settings.name);
+    pub(super) fn new(client: Arc<TargetClient>, ledger: Ledger, jitter: Jitter) -> Self {
+        let (clock, retry) = (client.clock().clone(), client.settings().retry);
+        let target = Arc::clone(&client.settings().name);
         let name = || target.to_string();
         let outcome =
             |outcome: &'static str| counter!(names::DELIVERIES, "target" => name(), "outcome" => outcome);
@@ -74,7 +68,6 @@ impl Context {
             duration: histogram!(names::DELIVERY_DURATION, "target" => name()),
             end_to_end: histogram!(names::END_TO_END, "target" => name()),
         };
-        let retry = settings.retry;
         let rewrite = Backoff::new(REWRITE_MIN, REWRITE_MAX).unwrap_or(retry.backoff);
         Self { target, client, ledger, retry, rewrite, clock, jitter, meters }
     }

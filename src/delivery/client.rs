@@ -58,7 +58,7 @@ pub enum BuildError {
 
 /// Sends to one target.
 #[derive(Debug)]
-pub(super) struct TargetClient {
+pub struct TargetClient {
     client: Client,
     settings: Settings,
     clock: Clock,
@@ -94,7 +94,11 @@ impl Rest {
 }
 
 impl TargetClient {
-    pub(super) fn new(settings: Settings, clock: Clock) -> Result<Self, BuildError> {
+    /// A client for the target of `settings`.
+    ///
+    /// # Errors
+    /// [`BuildError`] if a certificate cannot be used.
+    pub fn new(settings: Settings, clock: Clock) -> Result<Self, BuildError> {
         let mut builder = Client::builder()
             .user_agent(concat!("pepay-bridge/", env!("CARGO_PKG_VERSION")))
             .redirect(Policy::none())
@@ -118,6 +122,16 @@ impl TargetClient {
             reason: error.to_string(),
         })?;
         Ok(Self { client, settings, clock })
+    }
+
+    /// The target's settings.
+    pub const fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The time that requests are stamped with.
+    pub(super) const fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     /// Makes attempt `number` of `job`. Always ends, at the latest after the

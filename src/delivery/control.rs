@@ -58,8 +58,8 @@ impl Control {
         pause: Arc<Pause>,
         status: watch::Sender<TargetStatus>,
         client: Arc<TargetClient>,
-        clock: Clock,
     ) -> Self {
+        let clock = client.clock().clone();
         Self { pause, status, client, clock, testing: Arc::new(Mutex::new(UnixMillis(0))) }
     }
 

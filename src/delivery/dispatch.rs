@@ -69,6 +69,9 @@ impl Dispatcher {
             () = self.context.recover() => {}
             () = stop.cancelled() => return,
         }
+        // A predecessor may have found and delivered what was handed over meanwhile.
+        // Whatever is still open is found by the first search.
+        self.arrivals.clear();
         let mut search: Option<SearchUnderWay> = None;
         self.look_at(self.context.clock.now());
         while !(stop.is_cancelled() && self.is_idle()) {

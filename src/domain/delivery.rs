@@ -120,6 +120,16 @@ pub enum Ordering {
     None,
 }
 
+impl Ordering {
+    /// The name in the configuration and in answers.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::PerObject => "per_object",
+            Self::None => "none",
+        }
+    }
+}
+
 /// What an attempt told about the delivery. Every attempt ends in one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -140,7 +150,7 @@ pub enum Verdict {
 }
 
 /// A target's rules for what follows an attempt.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetryPolicy {
     /// Waits between attempts.
     pub backoff: Backoff,

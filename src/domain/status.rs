@@ -11,9 +11,10 @@ use utoipa::{PartialSchema, ToSchema};
 use super::clock::UnixMillis;
 
 /// A stream, as `/status` shows it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct StreamStatus {
     /// The configured name.
+    #[schema(value_type = String)]
     pub name: Arc<str>,
     /// Whether a connection is open.
     pub connected: bool,
@@ -24,20 +25,25 @@ pub struct StreamStatus {
     /// Whether it has been connected since the process started.
     pub ever_connected: bool,
     /// The id up to which every event is stored.
+    #[schema(required)]
     pub cursor: Option<String>,
     /// The newest event that was stored from this stream.
+    #[schema(required)]
     pub last_event: Option<SeenEvent>,
     /// Connections lost since the process started.
     pub reconnects: u64,
     /// Why the last connection, or try for one, ended.
+    #[schema(required)]
     pub last_disconnect: Option<String>,
     /// Whether everything between the last two connections is accounted for.
     pub gap: GapStatus,
     /// Whether sweeps keep finding events that the stream should have brought.
     pub behind: bool,
     /// What keeps the stream from being healthy, in words for a person.
+    #[schema(required)]
     pub problem: Option<String>,
     /// The last backfill that an operator asked for since the process started.
+    #[schema(required)]
     pub backfill: Option<BackfillStatus>,
 }
 
@@ -63,7 +69,7 @@ impl StreamStatus {
 }
 
 /// What a stream is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum StreamPhase {
     /// Minting a token or opening a connection.
@@ -79,7 +85,7 @@ pub enum StreamPhase {
 }
 
 /// Whether a stream's history has a hole.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum GapStatus {
     /// Everything up to the cursor is stored.
@@ -111,13 +117,15 @@ pub struct BackfillStatus {
     /// When it was asked for.
     pub started_at: UnixMillis,
     /// When it ended.
+    #[schema(required)]
     pub ended_at: Option<UnixMillis>,
     /// While it runs, why it does not get on; then, why it has not brought everything.
+    #[schema(required)]
     pub error: Option<String>,
 }
 
 /// An event somebody saw, and when.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct SeenEvent {
     /// Its id.
     pub id: String,
@@ -126,20 +134,24 @@ pub struct SeenEvent {
 }
 
 /// A webhook endpoint, as `/status` shows it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct WebhookStatus {
     /// The configured name.
+    #[schema(value_type = String)]
     pub name: Arc<str>,
     /// Where it listens.
+    #[schema(value_type = String)]
     pub path: Arc<str>,
     /// The newest event that came through this endpoint and is stored, whoever brought it first.
+    #[schema(required)]
     pub last_event: Option<SeenEvent>,
     /// The last refusal, by its error code.
+    #[schema(required)]
     pub last_rejection: Option<Rejection>,
 }
 
 /// A refused webhook.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Rejection {
     /// The error code it was answered with.
     pub code: &'static str,
@@ -148,9 +160,10 @@ pub struct Rejection {
 }
 
 /// A target's dispatcher, as `/status` shows it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct TargetStatus {
     /// The configured name.
+    #[schema(value_type = String)]
     pub name: Arc<str>,
     /// Attempts on the wire now.
     pub in_flight: usize,
@@ -159,13 +172,15 @@ pub struct TargetStatus {
     /// Whether a person has stopped it.
     pub paused: bool,
     /// The last failed attempt.
+    #[schema(required)]
     pub last_error: Option<TargetError>,
     /// When the target last acknowledged an event.
+    #[schema(required)]
     pub last_delivered_at: Option<UnixMillis>,
 }
 
 /// A target's breaker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Circuit {
     /// Requests go out.
@@ -177,7 +192,7 @@ pub enum Circuit {
 }
 
 /// A failed attempt.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct TargetError {
     /// The event it was for.
     pub event_id: String,

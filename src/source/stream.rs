@@ -27,7 +27,7 @@ pub use control::Control;
 use control::Orders;
 
 /// One configured stream.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// Its name in the configuration; also the key of its cursor.
     pub name: Arc<str>,

@@ -31,7 +31,9 @@ const HANDOFF_BYTES: usize = 8 << 20;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct TargetId(pub(super) i64);
 
-/// One target's handle on the store.
+/// One target's handle on the store. Of two handles on the same target, as there
+/// are when its route was replaced, only one may be in use: the earlier until all
+/// that was started by it is settled, the later from then on.
 #[derive(Debug)]
 pub struct Outbox {
     arrivals: Arrivals,
@@ -231,6 +233,9 @@ pub(super) struct Handoff {
 pub struct Arrivals {
     jobs: mpsc::Receiver<Job>,
     shared: Arc<Shared>,
+    /// Where the predecessor's jobs came from: kept open, since one that closes
+    /// says that the store has ended.
+    _before: Option<Handoff>,
 }
 
 #[derive(Debug, Default)]
@@ -254,7 +259,8 @@ pub enum Arrival {
 pub(super) fn handoff() -> (Handoff, Arrivals) {
     let (sender, receiver) = mpsc::channel(HANDOFF_DELIVERIES);
     let shared = Arc::new(Shared::default());
-    (Handoff { jobs: sender, shared: Arc::clone(&shared) }, Arrivals { jobs: receiver, shared })
+    let arrivals = Arrivals { jobs: receiver, shared: Arc::clone(&shared), _before: None };
+    (Handoff { jobs: sender, shared }, arrivals)
 }
 
 impl Handoff {
@@ -278,6 +284,17 @@ impl Handoff {
 }
 
 impl Arrivals {
+    /// The same, with those of `before` open for as long as these are.
+    pub(super) fn after(self, before: Handoff) -> Self {
+        Self { _before: Some(before), ..self }
+    }
+
+    /// Lets go of what has arrived: for whoever begins, and is going to find all
+    /// that is still to be done by asking [`Ledger::due`].
+    pub fn clear(&mut self) {
+        while self.take_ready().is_some() {}
+    }
+
     /// What has arrived already, without waiting.
     pub fn take_ready(&mut self) -> Option<Job> {
         let job = self.jobs.try_recv().ok()?;

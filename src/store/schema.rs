@@ -5,15 +5,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags, params};
+use rusqlite::{Connection, OpenFlags};
 use sqlx::ConnectOptions as _;
 use sqlx::Connection as _;
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode};
 
 use super::lock::Lock;
-use super::outbox::TargetId;
-use super::{Durability, Route, Settings};
+use super::{Durability, Settings};
 
 static MIGRATIONS: Migrator = sqlx::migrate!();
 
@@ -162,21 +161,6 @@ pub(super) fn open_writer(settings: &Settings) -> Result<Connection, OpenError> 
         Ok(connection)
     };
     open().map_err(|error| database(&settings.path, &error))
-}
-
-/// Gives every route's target its number in the store, in the order of the routes.
-pub(super) fn register_targets(
-    connection: &mut Connection,
-    routes: &[Route],
-) -> Result<Vec<TargetId>, OpenError> {
-    let register = |route: &Route| {
-        connection
-            .execute("INSERT INTO target (name) VALUES (?1) ON CONFLICT DO NOTHING", params![route.target])?;
-        let id = "SELECT id FROM target WHERE name = ?1";
-        connection.query_row(id, params![route.target], |row| row.get(0).map(TargetId))
-    };
-    let path = connection.path().map(PathBuf::from).unwrap_or_default();
-    routes.iter().map(register).collect::<Result<_, _>>().map_err(|error| database(&path, &error))
 }
 
 pub(super) fn database(path: &Path, error: &dyn std::fmt::Display) -> OpenError {

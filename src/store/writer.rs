@@ -8,6 +8,7 @@
 mod due;
 mod meters;
 mod operate;
+pub(super) mod outlets;
 mod record;
 mod settle;
 mod trouble;
@@ -22,15 +23,15 @@ use tokio::sync::{mpsc, oneshot};
 use super::archive::ActError;
 use super::inbox::{Batch, RecordError, Recorded};
 use super::lock::Lock;
-use super::outbox::{Begun, CutOff, Due, Handoff, Job, Search, Settlement, TargetId};
+use super::outbox::{Begun, CutOff, Due, Job, Search, Settlement, TargetId};
 use super::schema::OpenError;
-use super::turns::Turns;
 use super::{Route, schema};
 use crate::domain::clock::{Clock, UnixMillis};
 use crate::domain::delivery::OnUncertain;
 use crate::domain::event::{EventId, Received};
 use crate::domain::operator::Action;
 use meters::Meters;
+use outlets::{Opened, Outlets};
 use trouble::Trouble;
 
 /// Commands in one transaction, at most.
@@ -65,6 +66,9 @@ pub(super) enum Command {
     Pause { target: String, paused: bool, reply: Reply<Result<(), ActError>> },
     /// Commit a small write.
     Probe { reply: Reply<()> },
+    /// Replace the routes: these targets stay as they are, those are opened anew,
+    /// all others closed.
+    Reroute { kept: Vec<Arc<str>>, opened: Vec<Route>, reply: Reply<Vec<Opened>> },
     /// End.
     Close { reply: oneshot::Sender<()> },
 }
@@ -76,15 +80,6 @@ pub(super) struct Key {
     pub(super) sequence: i64,
 }
 
-/// A target as the writer sees it: what it receives, and who is told.
-#[derive(Debug)]
-pub(super) struct Outlet {
-    pub(super) target: TargetId,
-    pub(super) route: Route,
-    pub(super) handoff: Handoff,
-    pub(super) turns: Arc<Turns>,
-}
-
 /// What a command wrote, to be told once it is committed.
 enum Written {
     Events(Vec<record::Written>),
@@ -93,6 +88,12 @@ enum Written {
     Due(Due),
     Operated(operate::Written),
     Done,
+}
+
+/// What ends a group: it changes the writer itself.
+enum Turning {
+    Reroute { kept: Vec<Arc<str>>, opened: Vec<Route>, reply: Reply<Vec<Opened>> },
+    Close { reply: oneshot::Sender<()> },
 }
 
 /// Why a group was not written.
@@ -108,7 +109,7 @@ enum Failure {
 pub struct Writer {
     connection: Connection,
     queue: mpsc::Receiver<Command>,
-    outlets: Vec<Outlet>,
+    outlets: Outlets,
     clock: Clock,
     /// The sequence of the newest event.
     sequence: i64,
@@ -123,7 +124,7 @@ impl Writer {
         connection: Connection,
         lock: Lock,
         queue: mpsc::Receiver<Command>,
-        outlets: Vec<Outlet>,
+        outlets: Outlets,
         clock: Clock,
     ) -> Result<Self, OpenError> {
         let newest = "SELECT coalesce(max(sequence), 0) FROM event";
@@ -145,26 +146,36 @@ impl Writer {
     /// Writes until it is told to close or nobody is left to ask. Blocks.
     pub fn run(mut self) {
         while let Some(first) = self.queue.blocking_recv() {
-            let (group, close) = self.gather(first);
+            let (group, turning) = self.gather(first);
             if !group.is_empty() {
                 self.write(group);
             }
-            if let Some(reply) = close {
-                self.finish();
-                // Whoever asked may have gone; the store is closed all the same.
-                let _ = reply.send(());
-                return;
+            match turning {
+                None => {}
+                Some(Turning::Reroute { kept, opened, reply }) => {
+                    // Whoever asked may have gone; the routes are replaced all the same.
+                    let _ = reply.send(self.reroute(&kept, opened));
+                }
+                Some(Turning::Close { reply }) => {
+                    self.finish();
+                    // Whoever asked may have gone; the store is closed all the same.
+                    let _ = reply.send(());
+                    return;
+                }
             }
         }
         self.finish();
     }
 
-    /// `first` and what waits behind it, up to the bounds of a group or a close.
-    fn gather(&mut self, first: Command) -> (Vec<Command>, Option<oneshot::Sender<()>>) {
+    /// `first` and what waits behind it, up to the bounds of a group or to what ends one.
+    fn gather(&mut self, first: Command) -> (Vec<Command>, Option<Turning>) {
         let (mut group, mut bytes, mut next) = (Vec::new(), 0, Some(first));
         while let Some(command) = next {
             match command {
-                Command::Close { reply } => return (group, Some(reply)),
+                Command::Close { reply } => return (group, Some(Turning::Close { reply })),
+                Command::Reroute { kept, opened, reply } => {
+                    return (group, Some(Turning::Reroute { kept, opened, reply }));
+                }
                 Command::Record { ref batch, .. } => {
                     bytes += batch.events.iter().map(|event| event.event.body.len()).sum::<usize>();
                 }
@@ -175,6 +186,14 @@ impl Writer {
             next = if full { None } else { self.queue.try_recv().ok() };
         }
         (group, None)
+    }
+
+    /// Replaces the routes, between two groups: what one has stored is handed over
+    /// to the targets that it was stored for.
+    fn reroute(&mut self, kept: &[Arc<str>], opened: Vec<Route>) -> Result<Vec<Opened>, RecordError> {
+        self.roll_back()
+            .and_then(|()| self.outlets.replace(&mut self.connection, kept, opened))
+            .map_err(|error| RecordError::Unavailable(error.to_string()))
     }
 
     /// Commits `group`; a command that cannot be carried out is refused by
@@ -259,7 +278,7 @@ impl Writer {
                     operate::carry_out(&self.connection, &self.outlets, command, now).map(Written::Operated)
                 }
                 Command::Probe { .. } => self.beat(now).map(|()| Written::Done),
-                Command::Close { .. } => continue,
+                Command::Reroute { .. } | Command::Close { .. } => continue,
             };
             written.push(one.map_err(|error| Failure::of(index, error))?);
         }
@@ -281,7 +300,7 @@ impl Writer {
                     }
                 }
                 (Command::Settle { target, settlement, reply }, Written::Settled { released }) => {
-                    if let Some(outlet) = self.outlet(target) {
+                    if let Some(outlet) = self.outlets.of(target) {
                         // Not before the commit: until then its turn must not be taken back.
                         outlet.turns.end(settlement.sequence);
                         if let Some(job) = released {
@@ -322,7 +341,7 @@ impl Writer {
         let event = Arc::new(event);
         for (outlet, lane) in written.ready {
             let event = Arc::clone(&event);
-            self.outlets[outlet].handoff.offer(Job {
+            self.outlets.at(outlet).handoff.offer(Job {
                 sequence: written.sequence,
                 attempts: 0,
                 first_attempt_at: None,
@@ -336,14 +355,10 @@ impl Writer {
     /// Says that it is the turn of `jobs`: here, in the order of the commands, so
     /// that a later one may take it back.
     fn grant<'a>(&self, target: TargetId, jobs: impl IntoIterator<Item = &'a Job>) {
-        let Some(outlet) = self.outlet(target) else { return };
+        let Some(outlet) = self.outlets.of(target) else { return };
         for job in jobs {
             outlet.turns.grant(job.sequence);
         }
-    }
-
-    fn outlet(&self, target: TargetId) -> Option<&Outlet> {
-        self.outlets.iter().find(|outlet| outlet.target == target)
     }
 
     fn beat(&self, now: UnixMillis) -> rusqlite::Result<()> {
@@ -378,6 +393,7 @@ impl Command {
             Self::Settle { reply, .. } | Self::Begin { reply, .. } | Self::Probe { reply } => {
                 drop(reply.send(Err(refusal)));
             }
+            Self::Reroute { reply, .. } => drop(reply.send(Err(refusal))),
             Self::Close { .. } => {}
         }
     }

@@ -22,8 +22,8 @@ pub(super) async fn show(State((readiness, render)): State<(Arc<Readiness>, Rend
     match view.backlogs().await {
         Ok(backlogs) => {
             // A target that is configured no longer can neither catch up nor be looked at.
-            let shown =
-                |backlog: &&Backlog| view.targets.iter().any(|target| target.borrow().name == backlog.target);
+            let targets = view.parts().targets();
+            let shown = |backlog: &&Backlog| targets.iter().any(|target| target.name == backlog.target);
             backlogs.iter().filter(shown).for_each(|backlog| refresh(backlog, view.clock.now()));
         }
         // The rest is worth showing still; the gauges keep their last values.

@@ -53,7 +53,8 @@ impl Readiness {
         let now = self.view.clock.now();
         let stopping = self.view.stopping.is_cancelled().then(|| "shutting down".to_owned());
         let store = store_failure.clone();
-        let streams = self.view.streams.iter().filter_map(|stream| unusable(&stream.borrow(), now));
+        let streams = self.view.parts().streams();
+        let streams = streams.iter().filter_map(|stream| unusable(stream, now));
         let reasons = stopping.into_iter().chain(store).chain(streams).collect();
         Verdict { store_failure, reasons }
     }

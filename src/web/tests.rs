@@ -1,5 +1,7 @@
 //! The pages, through the routers and with a real store.
 
+mod obedient;
+
 use std::thread::JoinHandle;
 
 use axum::body::Body;
@@ -11,11 +13,12 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tower::ServiceExt;
 
+use self::obedient::Obedient;
 use super::*;
 use crate::domain::delivery::Ordering;
 use crate::domain::event::{Received, Source};
 use crate::domain::filter::TypeFilter;
-use crate::domain::status::Circuit;
+use crate::domain::status::{Circuit, StreamStatus, TargetStatus, WebhookStatus};
 use crate::pepay::envelope;
 use crate::store::{self, Durability, Route, Store, Writer};
 
@@ -66,9 +69,12 @@ impl Shown {
         };
         let view = View {
             archive: store.archive.clone(),
-            streams: vec![streams],
-            webhooks: vec![watch::channel(webhook).1],
-            targets: vec![watch::channel(target).1],
+            parts: watch::channel(Arc::new(Parts {
+                streams: vec![streams],
+                webhooks: vec![watch::channel(webhook).1],
+                targets: vec![watch::channel(target).1],
+            }))
+            .1,
             clock,
             started,
             stopping: CancellationToken::new(),
@@ -91,7 +97,7 @@ impl Shown {
     }
 
     /// Stores an event that arrived this many seconds ago, for the target to receive.
-    async fn store_event(&self, id: &str, seconds_ago: i64) {
+    pub(super) async fn store_event(&self, id: &str, seconds_ago: i64) {
         let body = format!(
             r#"{{"id":"{id}","object":"event","type":"test.ping","created":1734780000,"data":{{"object":{{}}}}}}"#
         );
@@ -106,12 +112,18 @@ impl Shown {
     }
 
     fn public(&self) -> Router {
-        public(self.view.clone())
+        public(self.view.clone(), &Routes::new(Router::new()))
     }
 
-    fn admin(&self, token: Option<&str>) -> Router {
+    pub(super) fn admin(&self, token: Option<&str>) -> Router {
+        self.sampled(token).0
+    }
+
+    /// With what keeps the listeners of the API supplied.
+    pub(super) fn sampled(&self, token: Option<&str>) -> (Router, Sampler) {
         let render: Render = Arc::new(|| "rendered".to_owned());
-        admin(self.view.clone(), render, token.map(SecretString::from).as_ref())
+        let token = AdminToken::new(token.map(SecretString::from).as_ref());
+        admin(self.view.clone(), render, &token, Arc::new(Obedient::default()))
     }
 }
 
@@ -217,7 +229,9 @@ async fn metrics_show_the_backlog_as_it_is_now() {
     let _installed = ::metrics::set_default_local_recorder(&recorder);
     let scrape = async || {
         let handle = handle.clone();
-        let router = admin(shown.view.clone(), Arc::new(move || handle.render()), None);
+        let render: Render = Arc::new(move || handle.render());
+        let (router, _) =
+            admin(shown.view.clone(), render, &AdminToken::new(None), Arc::new(Obedient::default()));
         let (status, headers, body) = ask(router, Method::GET, "/metrics", None).await;
         assert_eq!(
             (status, &headers["content-type"]),

@@ -54,6 +54,9 @@ pub enum OperationError {
     /// It cannot be done; says why.
     #[error("{0}")]
     Refused(String),
+    /// The store cannot keep the decision now; says why.
+    #[error("{0}")]
+    Unavailable(String),
 }
 
 /// A target as it is configured, without any secret.

@@ -18,7 +18,7 @@ use std::time::Duration;
 use super::Settings;
 use crate::domain::backoff::Jitter;
 use crate::domain::clock::UnixMillis;
-use crate::domain::event::{Environment, Event, EventId, Received, Source};
+use crate::domain::event::{Environment, Event, Received, Source};
 use crate::domain::status::StreamPhase;
 use crate::pepay::error::{Failure, FailureKind};
 use crate::pepay::rest::{ListQuery, Page};

@@ -2,7 +2,8 @@
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::{Command, Outlet, due, record, turn};
+use super::outlets::{Outlet, Outlets};
+use super::{Command, due, record, turn};
 use crate::domain::clock::UnixMillis;
 use crate::domain::delivery::State;
 use crate::domain::event::EventId;
@@ -39,7 +40,7 @@ type Acted = Result<bool, ActError>;
 /// Carries `command` out in the open transaction.
 pub(super) fn carry_out(
     connection: &Connection,
-    outlets: &[Outlet],
+    outlets: &Outlets,
     command: &Command,
     now: UnixMillis,
 ) -> rusqlite::Result<Written> {
@@ -54,8 +55,8 @@ pub(super) fn carry_out(
 }
 
 /// After the commit: wakes the dispatchers that have something to find, and answers.
-pub(super) fn tell(outlets: &[Outlet], command: Command, written: Written) {
-    for outlet in outlets.iter().filter(|outlet| written.due.contains(&outlet.target)) {
+pub(super) fn tell(outlets: &Outlets, command: Command, written: Written) {
+    for outlet in written.due.iter().filter_map(|target| outlets.of(*target)) {
         outlet.handoff.wake();
     }
     // A caller that has gone does not need its answer.
@@ -72,7 +73,7 @@ pub(super) fn tell(outlets: &[Outlet], command: Command, written: Written) {
 /// Where a person's wishes are dealt with.
 struct Desk<'a> {
     connection: &'a Connection,
-    outlets: &'a [Outlet],
+    outlets: &'a Outlets,
     now: UnixMillis,
 }
 
@@ -254,7 +255,9 @@ impl Desk<'_> {
     /// The lane, rank and due time with which a delivery enters its lane: first,
     /// if nothing of that waits or what is first comes later and has not been started.
     fn place(&self, key: Key) -> rusqlite::Result<Result<(Option<i64>, i64, Option<i64>), ActError>> {
-        let Some(outlet) = self.outlet(key.target) else { return Ok(Err(ActError::NoSuchTarget)) };
+        let Some(outlet) = self.outlet(key.target).filter(|outlet| outlet.is_open()) else {
+            return Ok(Err(ActError::NoSuchTarget));
+        };
         let Some(event) = due::event(self.connection, key.sequence)? else {
             return Ok(Err(ActError::PayloadGone));
         };
@@ -271,6 +274,6 @@ impl Desk<'_> {
     }
 
     fn outlet(&self, target: TargetId) -> Option<&Outlet> {
-        self.outlets.iter().find(|outlet| outlet.target == target)
+        self.outlets.of(target)
     }
 }

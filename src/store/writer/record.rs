@@ -2,7 +2,8 @@
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::{Outlet, turn};
+use super::outlets::{Outlet, Outlets};
+use super::turn;
 use crate::domain::clock::UnixMillis;
 use crate::domain::delivery::State;
 use crate::domain::event::{Environment, EventId, Received};
@@ -22,7 +23,7 @@ pub(super) struct Written {
 /// and moves the cursor.
 pub(super) fn batch(
     connection: &Connection,
-    outlets: &[Outlet],
+    outlets: &Outlets,
     batch: &Batch,
     sequence: &mut i64,
     now: UnixMillis,
@@ -67,7 +68,7 @@ fn insert_event(connection: &Connection, event: &Received, sequence: i64) -> rus
 
 fn insert_deliveries(
     connection: &Connection,
-    outlets: &[Outlet],
+    outlets: &Outlets,
     event: &Received,
     sequence: i64,
 ) -> rusqlite::Result<Vec<(usize, Option<i64>)>> {
@@ -76,7 +77,7 @@ fn insert_deliveries(
          VALUES (?1, ?2, 'pending', ?3, ?4, ?5)",
     )?;
     let mut ready = Vec::new();
-    for (index, outlet) in outlets.iter().enumerate() {
+    for (index, outlet) in outlets.open_ones() {
         if !outlet.route.types.matches(event.event.kind.as_str()) {
             continue;
         }

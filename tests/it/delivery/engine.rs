@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use pepay_bridge::delivery::{Control, Settings, Target};
+use pepay_bridge::delivery::{Control, Settings, Target, TargetClient};
 use pepay_bridge::domain::backoff::{Backoff, Jitter};
 use pepay_bridge::domain::clock::Clock;
 use pepay_bridge::domain::delivery::{OnUncertain, Ordering, RetryPolicy};
@@ -61,8 +61,9 @@ impl Engine {
         };
         let writer = std::thread::spawn(|| writer.run());
         let jitter = Jitter::from_fn(|| rand::Rng::random(&mut rand::rng()));
+        let client = TargetClient::new(settings.clone(), clock).unwrap();
         let outbox = store.outboxes.remove(0);
-        let (target, control, status) = Target::new(settings, outbox, paused, clock, jitter).unwrap();
+        let (target, control, status) = Target::new(client, outbox, paused, jitter);
         let (mut dispatcher, stop) = (JoinSet::new(), CancellationToken::new());
         dispatcher.spawn(target.run(stop.clone(), CancellationToken::new()));
         Self { store, control, status, writer, dispatcher, stop }

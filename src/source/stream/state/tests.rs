@@ -8,6 +8,7 @@ mod sweeps;
 use bytes::Bytes;
 
 use super::*;
+use crate::domain::event::EventId;
 use crate::source::stream::tests::settings;
 
 /// A machine, its clock, and what it last said.

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use super::super::frames::Room;
 use super::super::*;
 use super::{Act, Replay};
+use crate::domain::event::EventId;
 use crate::source::backfill::Budget;
 use crate::source::stream::StartFrom;
 use crate::source::stream::tests::settings;
