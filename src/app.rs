@@ -29,7 +29,7 @@ use crate::lifecycle::{Ended, HangUps, Signals, Stop, Tasks};
 use crate::pepay::rest;
 use crate::store::archive::ReadError;
 use crate::store::{self, Store};
-use crate::telemetry::{Metrics, MetricsError};
+use crate::telemetry::{Metrics, MetricsError, traces};
 use crate::web::{self, AdminToken, Limits, View};
 
 /// How often recorded durations are moved into their buckets.
@@ -152,6 +152,10 @@ impl App {
         // An error says that one is installed already, as in a second bridge of one process.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let metrics = Metrics::install()?;
+        let traced = {
+            let clock = clock.clone();
+            traces::start(move || clock.now().into())
+        };
         let started = clock.now();
 
         let public = bind("server.listen", settings.web.listen).await?;
@@ -192,6 +196,9 @@ impl App {
         let serving = web::serve(admin, admin_pages, Limits::ADMIN, base_stop.clone(), base_stop.clone());
         base.spawn("admin listener", soft.clone(), serving);
         base.spawn("overview", soft.clone(), sampler.run(base_stop.clone()));
+        if let Some(export) = traced {
+            base.spawn("traces", soft.clone(), export.run(base_stop.clone()));
+        }
         base.spawn("metrics", soft, keep_metrics(metrics, base_stop.clone()));
 
         let app = Self {

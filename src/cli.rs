@@ -1,9 +1,12 @@
 //! The command line. Each command has a file of its own, which ends in
 //! success or in an [`Error`] that knows its exit code.
 
+mod backup;
 mod check;
+mod completions;
 mod demo;
 mod health;
+mod man;
 mod run;
 mod simulator;
 
@@ -43,7 +46,7 @@ const CONFIG_HELP: &str = "TOML file to read the configuration from [env: PEPAY_
 
 /// The command line.
 #[derive(Debug, Parser)]
-#[command(name = "pepay-bridge", about = ABOUT, version = VERSION, after_long_help = CONFIGURATION)]
+#[command(name = NAME, about = ABOUT, version = VERSION, after_long_help = CONFIGURATION)]
 pub struct Cli {
     #[arg(long, global = true, value_name = "FILE", help = CONFIG_HELP)]
     config: Option<PathBuf>,
@@ -61,9 +64,17 @@ enum Command {
     Check,
     /// Ask a running bridge whether it is ready; exits 0 if it is and 1 if not
     Health(health::Arguments),
+    Backup(backup::Arguments),
     Demo(demo::Arguments),
     Simulator(simulator::Arguments),
+    /// Print the script that completes this command line in a shell
+    Completions(completions::Arguments),
+    /// Print the manual page, or write one for each command
+    Man(man::Arguments),
 }
+
+/// The program, as it is called and as its pages are named.
+const NAME: &str = "pepay-bridge";
 
 /// Version and commit.
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("PEPAY_BRIDGE_COMMIT"), ")");
@@ -113,8 +124,11 @@ pub fn execute(cli: Cli, environment: impl IntoIterator<Item = (OsString, OsStri
         Command::Run => run::run(config, environment),
         Command::Check => check::check(config, environment),
         Command::Health(arguments) => health::health(&arguments, config, environment),
+        Command::Backup(arguments) => backup::backup(&arguments, config, environment),
         Command::Demo(arguments) => demo::demo(&arguments, environment),
         Command::Simulator(arguments) => simulator::simulator(arguments, environment),
+        Command::Completions(arguments) => completions::completions(&arguments),
+        Command::Man(arguments) => man::man(&arguments),
     }
 }
 

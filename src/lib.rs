@@ -25,12 +25,13 @@
 //! | [`web`] | listeners, health, metrics, status | `domain`, `store::archive` |
 //! | [`simulator`] | a stand-in for Pepay, and a sample target | `domain`, `pepay` |
 //! | [`config`] | layers and validation | everyone's settings types |
-//! | [`cli`] | the commands | `app`, `config`; `simulator` and what `demo` needs to play |
-//! | [`lifecycle`], [`telemetry`] | stopping; logs and the table of metric names | nothing |
+//! | [`cli`] | the commands | `app`, `config`; `simulator` and what `demo` needs to play; `store::backup` |
+//! | [`lifecycle`], [`telemetry`] | stopping; logs, metrics and traces | nothing |
 //! | [`app`] | puts it all together | everything |
 //!
-//! `source`, `delivery` and `web` never name each other, nor `config`. A test
-//! reads the imports and holds everybody to this table.
+//! `source`, `delivery` and `web` never name each other, nor `config`; everyone
+//! may name the metrics (`telemetry::names`) and the traces (`telemetry::traces`).
+//! A test reads the imports and holds everybody to this table.
 //!
 //! # The promise
 //! An event that was acknowledged to Pepay, or that a cursor has passed, is

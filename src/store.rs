@@ -2,12 +2,15 @@
 //!
 //! - [`inbox`] records what the sources bring,
 //! - [`outbox`] hands deliveries to a target's dispatcher and takes their outcomes,
-//! - [`archive`] answers the operator.
+//! - [`archive`] answers the operator,
+//! - [`backup`] copies a store that may be in use.
 //!
 //! One writer thread owns the one connection that writes and commits in groups;
 //! readers are a small read-only pool. No type of the engine leaves this room.
 
 pub mod archive;
+pub mod backup;
+pub mod disk;
 pub mod inbox;
 mod lane;
 mod lock;
@@ -16,6 +19,7 @@ mod reader;
 mod row;
 mod schema;
 mod tally;
+mod traced;
 mod turns;
 mod writer;
 

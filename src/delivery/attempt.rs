@@ -11,7 +11,7 @@ use crate::domain::backoff::{Backoff, Jitter};
 use crate::domain::clock::{Clock, UnixMillis};
 use crate::domain::delivery::{Attempt, Next, OnUncertain, RetryPolicy};
 use crate::store::outbox::{Begun, CutOff, Job, Ledger, RecordError, Settlement};
-use crate::telemetry::names;
+use crate::telemetry::{names, traces};
 
 /// The ends of the waits between tries to write an outcome: it has to be written,
 /// and the store may be in trouble for a while.
@@ -41,6 +41,8 @@ pub(super) struct Ended {
     pub(super) job: Job,
     pub(super) report: Report,
     pub(super) settlement: Settlement,
+    /// Its span, where it is traced.
+    trace: Option<traces::Attempt>,
 }
 
 #[derive(Debug)]
@@ -78,13 +80,14 @@ impl Context {
         let (number, started_at) = (job.attempts + 1, self.clock.now());
         let event_id = job.event.event.id.as_str();
         tracing::debug!(event_id, target = &*self.target, attempt = number, "sending");
+        let trace = traces::of(event_id).map(traces::Trace::attempt);
         let begun = Begun { sequence: job.sequence, number, at: started_at };
         let report = match self.retry.on_uncertain {
             OnUncertain::Hold => match self.ledger.begin(begun).await {
-                Ok(()) => self.client.send(&job, number).await,
+                Ok(()) => self.client.send(&job, number, trace.as_ref()).await,
                 Err(error) => return Err((job, error)),
             },
-            OnUncertain::Retry => self.send_and_record_if_slow(&job, begun).await,
+            OnUncertain::Retry => self.send_and_record_if_slow(&job, begun, trace.as_ref()).await,
         };
         let attempt = Attempt {
             number,
@@ -97,14 +100,19 @@ impl Context {
         settlement.status = report.status.map(|status| status.as_u16());
         settlement.error.clone_from(&report.error);
         settlement.answer.clone_from(&report.answer);
-        Ok(Ended { job, report, settlement })
+        Ok(Ended { job, report, settlement, trace })
     }
 
     /// Where a repeat is allowed, a commit before each request would be wasted:
     /// only a request that takes long is recorded while it is out, so that after
     /// a crash its repeat has a higher number.
-    async fn send_and_record_if_slow(&self, job: &Job, begun: Begun) -> Report {
-        let mut sending = pin!(self.client.send(job, begun.number));
+    async fn send_and_record_if_slow(
+        &self,
+        job: &Job,
+        begun: Begun,
+        trace: Option<&traces::Attempt>,
+    ) -> Report {
+        let mut sending = pin!(self.client.send(job, begun.number, trace));
         if let Ok(report) = tokio::time::timeout(SLOW, &mut sending).await {
             return report;
         }
@@ -160,7 +168,7 @@ impl Context {
     }
 
     fn report(&self, ended: &Ended) {
-        let Ended { job, report, settlement } = ended;
+        let Ended { job, report, settlement, trace } = ended;
         let event_id = job.event.event.id.as_str();
         let (target, attempt, status) = (&*self.target, settlement.number, settlement.status);
         let duration_ms = millis(report.duration);
@@ -174,6 +182,18 @@ impl Context {
             };
         }
         self.meters.duration.record(report.duration);
+        if let Some(trace) = trace {
+            trace.ended(&traces::Outcome {
+                event_id,
+                target,
+                number: attempt,
+                status,
+                outcome: outcome(settlement.next),
+                error,
+                started: settlement.started_at.into(),
+                duration: report.duration,
+            });
+        }
         match settlement.next {
             Next::Delivered => {
                 self.meters.delivered.increment(1);
@@ -198,6 +218,16 @@ impl Context {
                 tell!(error, "delivery dead: given up");
             }
         }
+    }
+}
+
+/// The outcome of an attempt, as metrics and traces name it.
+const fn outcome(next: Next) -> &'static str {
+    match next {
+        Next::Delivered => "delivered",
+        Next::Retrying { .. } => "retried",
+        Next::Held => "held",
+        Next::Dead => "dead",
     }
 }
 

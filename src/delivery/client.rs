@@ -19,6 +19,7 @@ use crate::domain::delivery::Verdict;
 use crate::domain::event::Event;
 use crate::domain::retry_after;
 use crate::store::outbox::Job;
+use crate::telemetry::traces;
 
 /// Bytes of an answer that are read so that the connection can be used again.
 /// A longer answer costs the connection.
@@ -134,10 +135,15 @@ impl TargetClient {
         &self.clock
     }
 
-    /// Makes attempt `number` of `job`. Always ends, at the latest after the
-    /// target's timeout and the time given to the rest of an answer.
-    pub(super) async fn send(&self, job: &Job, number: u32) -> Report {
-        self.post(job.event.event.body.clone(), self.job_headers(job, number)).await
+    /// Makes attempt `number` of `job`, as part of `trace` if it is traced. Always
+    /// ends, at the latest after the target's timeout and the time given to the
+    /// rest of an answer.
+    pub(super) async fn send(&self, job: &Job, number: u32, trace: Option<&traces::Attempt>) -> Report {
+        let mut headers = self.job_headers(job, number);
+        if let Some(Ok(traceparent)) = trace.map(|trace| HeaderValue::from_str(&trace.traceparent())) {
+            headers.insert(HeaderName::from_static("traceparent"), traceparent);
+        }
+        self.post(job.event.event.body.clone(), headers).await
     }
 
     /// Sends a made-up `event`, marked as such, and reads the rest of the answer

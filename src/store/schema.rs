@@ -17,7 +17,7 @@ use super::{Durability, Settings};
 static MIGRATIONS: Migrator = sqlx::migrate!();
 
 /// Marks a file as a database of this program: "PEPB" (SQLite file format, section 1.3.13).
-const APPLICATION_ID: i32 = 0x5045_5042;
+pub(super) const APPLICATION_ID: i32 = 0x5045_5042;
 
 /// The first SQLite without the WAL-reset bug, which could corrupt a database.
 const OLDEST_SQLITE: i32 = 3_051_003;
@@ -86,7 +86,7 @@ pub(super) async fn prepare(path: &Path) -> Result<Lock, OpenError> {
         fs::create_dir_all(folder).map_err(|source| OpenError::Folder { path: folder.to_owned(), source })?;
     }
     let lock = Lock::take(&canonical(path))?;
-    let is_new = inspect(path)?;
+    let is_new = is_new(path)?;
     migrate(path, is_new).await?;
     Ok(lock)
 }
@@ -99,7 +99,7 @@ fn canonical(path: &Path) -> PathBuf {
 
 /// Whether the database is still to be made. An existing one must be ours, and
 /// of a schema we know, before anything is written to it.
-fn inspect(path: &Path) -> Result<bool, OpenError> {
+pub(super) fn is_new(path: &Path) -> Result<bool, OpenError> {
     if fs::metadata(path).map_or(0, |file| file.len()) == 0 {
         return Ok(true);
     }

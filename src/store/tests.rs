@@ -1,5 +1,6 @@
 //! The store's promises, on real files.
 
+mod backup;
 mod lanes;
 mod opening;
 mod outcomes;

@@ -80,6 +80,7 @@ fn recorder() -> Result<PrometheusRecorder, BuildError> {
 
 /// The `HELP` lines.
 fn describe() {
+    describe_gauge!(names::READY, "1 while the store commits and every source is usable");
     describe_counter!(names::EVENTS_RECEIVED, "Events taken from a source into the store, repeats included");
     describe_counter!(names::EVENTS_UNIQUE, "Events that a source was the first to bring");
     describe_counter!(names::EVENTS_DUPLICATE, "Events that were held already");
@@ -149,7 +150,7 @@ mod tests {
             for name in &names {
                 match *name {
                     name if name.ends_with("_total") => counter!(name).increment(1),
-                    names::BACKLOG | names::BACKLOG_OLDEST | names::STREAM_CONNECTED => {
+                    names::READY | names::BACKLOG | names::BACKLOG_OLDEST | names::STREAM_CONNECTED => {
                         gauge!(*name).set(1.0);
                     }
                     name => histogram!(name).record(1.0),

@@ -1,5 +1,7 @@
 //! The metrics of the bridge. Every room may use these names; no other metric exists.
 
+/// 1 while the bridge is ready, as `/readyz` has it.
+pub const READY: &str = "pepay_bridge_ready";
 /// Events taken from a source into the store, repeats included. Label `source`.
 pub const EVENTS_RECEIVED: &str = "pepay_bridge_events_received_total";
 /// Events that a source was the first to bring. Label `source`.

@@ -16,10 +16,12 @@ use crate::telemetry::names;
 /// Renders the installed recorder's metrics as Prometheus text 0.0.4.
 pub type Render = Arc<dyn Fn() -> String + Send + Sync>;
 
-/// Shows every metric, the backlogs as they are now.
+/// Shows every metric, readiness and the backlogs as they are now.
 pub(super) async fn show(State((readiness, render)): State<(Arc<Readiness>, Render)>) -> Response {
     let view = &readiness.view;
-    match view.backlogs().await {
+    let (verdict, backlogs) = tokio::join!(readiness.look(), view.backlogs());
+    gauge!(names::READY).set(f64::from(u8::from(verdict.reasons.is_empty())));
+    match backlogs {
         Ok(backlogs) => {
             // A target that is configured no longer can neither catch up nor be looked at.
             let targets = view.parts().targets();

@@ -24,7 +24,34 @@ macro_rules! assets {
 const INDEX: &[u8] = include_bytes!("page/index.html");
 
 /// Every other file, by name.
-const ASSETS: &[(&str, &[u8])] = assets!["app.css", "app.js", "icon.svg"];
+const ASSETS: &[(&str, &[u8])] = assets![
+    "acts.js",
+    "api.js",
+    "app.css",
+    "app.js",
+    "chart.js",
+    "deliveries.js",
+    "dialog.js",
+    "dom.js",
+    "event.js",
+    "events.js",
+    "filters.js",
+    "format.js",
+    "icon.svg",
+    "listing.js",
+    "live.js",
+    "notice.js",
+    "overview.js",
+    "payload.js",
+    "route.js",
+    "session.js",
+    "states.js",
+    "streams.js",
+    "table.js",
+    "targets.js",
+    "time.js",
+    "timeline.js",
+];
 
 /// The page's routes.
 pub(super) fn routes() -> Router {

@@ -2,11 +2,14 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
 mod architecture;
+mod backup;
 mod config;
 mod crash;
 mod delivery;
 mod demo;
 mod forwarding;
+mod manual;
 mod simulator;
 mod stream;
 mod support;
+mod traces;

@@ -12,7 +12,8 @@ use tokio::task::JoinSet;
 
 use super::soon;
 
-/// A configuration, as environment: key without prefix, and value.
+/// A configuration, as environment: key without prefix, and value; one that
+/// begins with `OTEL_` is a variable's whole name.
 pub type Configuration = BTreeMap<String, String>;
 
 /// What every test starts from: loopback, free ports, a database in `folder`.
@@ -44,9 +45,13 @@ pub struct Bridge {
     reader: JoinSet<()>,
 }
 
-fn command(configuration: &Configuration) -> Command {
+/// The binary, with `configuration` as its whole environment.
+pub fn command(configuration: &Configuration) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pepay-bridge"));
-    let variables = configuration.iter().map(|(key, value)| (format!("PEPAY_BRIDGE__{key}"), value));
+    let name = |key: &str| {
+        if key.starts_with("OTEL_") { key.to_owned() } else { format!("PEPAY_BRIDGE__{key}") }
+    };
+    let variables = configuration.iter().map(|(key, value)| (name(key), value));
     command.env_clear().envs(variables).kill_on_drop(true).stdin(Stdio::null()).stderr(Stdio::piped());
     command
 }
