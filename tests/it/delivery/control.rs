@@ -11,13 +11,14 @@ use pepay_bridge::domain::delivery::Ordering;
 use pepay_bridge::domain::operator::OperationError;
 use pepay_bridge::domain::status::Circuit;
 use pepay_bridge::simulator::target::{Delivery, Options, Reaction, Target, Verifier};
+use serde_json::json;
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::delivery::engine::{Engine, event, settings};
 use crate::support::soon;
-use crate::support::world::{SIGNING_SECRET, listen};
+use crate::support::world::{SIGNING_SECRET, World, listen};
 
 /// A sample target, served as long as this lives, and how to deliver to it.
 struct Sample {
@@ -191,4 +192,28 @@ async fn a_replay_of_a_delivered_event_says_so_and_which_one_it_is() {
     };
     let seen: Vec<_> = sample.target.deliveries().iter().map(replays).collect();
     assert_eq!(seen, [None, Some("1".to_owned()), Some("2".to_owned())]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_stays_paused_over_a_restart_of_the_bridge() {
+    let mut world = World::new(World::with_duplicates()).await;
+    let target = world.target("orders").await;
+    let bridge = world.bridge().await;
+    let (status, shown) = bridge.post("/api/v1/targets/orders/pause", &json!({})).await;
+    assert_eq!((status, &shown["paused"]), (200, &json!(true)));
+    let ids = world.simulator.play(5);
+    bridge.until("the backlog", |status| status["targets"][0]["backlog"] == 5).await;
+    assert!(bridge.stop().await.0.success());
+
+    let bridge = world.bridge().await;
+    let status = bridge.status().await;
+    assert_eq!(status["targets"][0]["paused"], true);
+    assert_eq!(status["ready"], true, "a paused target is no reason");
+    let (status, outcome) = bridge.post("/api/v1/targets/orders/test", &json!({})).await;
+    assert_eq!((status, &outcome["acknowledged"]), (200, &json!(true)), "{outcome}");
+    assert_eq!(target.totals().received, 1, "the test alone");
+    assert_eq!(bridge.post("/api/v1/targets/orders/resume", &json!({})).await.0, 200);
+    soon("the deliveries", target.until(|totals| totals.unique == 6)).await;
+    assert!(bridge.stop().await.0.success());
+    assert_eq!(world.delivered("orders").len(), ids.len());
 }
