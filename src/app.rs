@@ -24,7 +24,6 @@ use crate::config::Settings;
 use crate::delivery;
 use crate::domain::backoff::Jitter;
 use crate::domain::clock::Clock;
-use crate::domain::reload::Changes;
 use crate::lifecycle::{Ended, HangUps, Signals, Stop, Tasks};
 use crate::pepay::rest;
 use crate::store::archive::ReadError;
@@ -130,6 +129,7 @@ pub struct App {
     load: Load,
     reload: Reload,
     reloads: mpsc::Receiver<reload::Request>,
+    log_filter: String,
     /// What a reload cannot change.
     fixed: Fixed,
     /// The first task that ended and must not have.
@@ -215,6 +215,7 @@ impl App {
             load,
             reload,
             reloads,
+            log_filter: settings.log.filter.clone(),
             fixed: Fixed::new(&settings),
             crashed: None,
         };
@@ -250,25 +251,6 @@ impl App {
             } else {
                 tracing::warn!(target, open, "deliveries wait for a target that is not configured any more");
             }
-        }
-    }
-
-    /// Applies what is left once the parts are replaced.
-    fn apply_server(&mut self, settings: &Settings, changes: &mut Changes) {
-        if self.grace != settings.shutdown_grace {
-            self.grace = settings.shutdown_grace;
-            changes.applied.push("server.shutdown_grace changed".to_owned());
-        }
-        let token = settings.web.admin_token.as_ref();
-        if self.token.is(token) {
-            return;
-        }
-        // What is bound stays bound: without a token only loopback may be.
-        if token.is_none() && !self.admin_address.ip().to_canonical().is_loopback() {
-            changes.restart_needed.push("server.admin_token".to_owned());
-        } else {
-            self.token.replace(token);
-            changes.applied.push("server.admin_token changed".to_owned());
         }
     }
 

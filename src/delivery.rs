@@ -7,7 +7,6 @@
 //! reaches it through its [`Control`].
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,7 +39,7 @@ use breaker::Breaker;
 use control::Pause;
 use dispatch::Dispatcher;
 use pace::Pace;
-use tls::ClientIdentity;
+use tls::{ClientIdentity, Roots};
 
 /// One configured target.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,9 +58,9 @@ pub struct Settings {
     pub timeout: Duration,
     /// For the connection alone.
     pub connect_timeout: Duration,
-    /// A root certificate beside the system's own, PEM.
-    pub ca_file: Option<PathBuf>,
-    /// Certificate and key for mutual TLS, PEM.
+    /// Root certificates beside the system's own.
+    pub roots: Option<Roots>,
+    /// Certificate and key for mutual TLS.
     pub client_identity: Option<ClientIdentity>,
     /// Attempts on the wire at the same time.
     pub concurrency: usize,
@@ -113,6 +112,14 @@ impl Target {
             work: dispatch::Work::default(),
         };
         (Self(dispatcher), control, shown)
+    }
+
+    /// Shows what a predecessor of the same name has shown, as far as it is still true.
+    pub fn follow(&self, before: &TargetStatus) {
+        self.0.status.send_modify(|status| {
+            status.last_error.clone_from(&before.last_error);
+            status.last_delivered_at = before.last_delivered_at;
+        });
     }
 
     /// Delivers until `stop`, then finishes what is on the wire and writes its

@@ -6,5 +6,5 @@ mod metrics;
 pub mod names;
 pub mod traces;
 
-pub use logs::{Format, InvalidSettings, Settings, start};
+pub use logs::{Format, InvalidSettings, Settings, refilter, start};
 pub use metrics::{Metrics, MetricsError};

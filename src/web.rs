@@ -24,7 +24,7 @@ use std::time::Duration;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router, middleware};
-use http::StatusCode;
+use http::{StatusCode, Uri};
 use secrecy::SecretString;
 use serde_json::json;
 use tokio::sync::watch;
@@ -124,7 +124,7 @@ pub fn admin(
         .route("/status", get(status::show).with_state(Arc::clone(&readiness)))
         .nest("/api", api)
         .method_not_allowed_fallback(method_not_allowed)
-        .fallback(not_found)
+        .fallback(nothing_here)
         .layer(middleware::from_fn_with_state(token.clone(), token::check));
     let pages = pages.merge(page::routes()).layer(middleware::from_fn_with_state(token.clone(), host::check));
     (pages.merge(health_routes(&readiness)), sampler)
@@ -139,7 +139,11 @@ fn health_routes(readiness: &Arc<Readiness>) -> Router {
 }
 
 async fn not_found() -> Response {
-    error(StatusCode::NOT_FOUND, "not_found", "there is nothing at this path")
+    nothing_here(Uri::default()).await
+}
+
+async fn nothing_here(uri: Uri) -> Response {
+    refuse(uri.path(), StatusCode::NOT_FOUND, "not_found", "there is nothing at this path")
 }
 
 async fn method_not_allowed() -> Response {

@@ -158,10 +158,16 @@ impl Parts {
             let paused = predecessor
                 .map_or_else(|| paused.contains(&settings.name), |target| target.status.borrow().paused);
             let (target, control, status) = Target::new(client, outbox, paused, self.jitter.clone());
+            if let Some(before) = predecessor {
+                target.follow(&before.status.borrow());
+            }
             let (handle, hard) = (Handle { control, status }, hard.clone());
             self.targets.fill(tasks, &soft, (settings, handle), |stop| target.run(stop, hard));
         }
         for (subscription, stream, handle) in prepared.streams {
+            if let Some(before) = self.streams.handle(subscription.name()) {
+                stream.follow(&before.status.borrow());
+            }
             self.streams.fill(tasks, &soft, (subscription, handle), |stop| stream.run(stop));
         }
         prepared.removed_targets.iter().for_each(|name| self.targets.dismiss(name));

@@ -92,10 +92,37 @@ impl App {
         changes.applied.clone_from(&prepared.changes);
         let concerned = prepared.added_or_removed_targets.clone();
         self.parts.replace(prepared, outboxes, &paused, &mut self.work);
-        self.apply_server(&settings, &mut changes);
+        self.apply_rest(&settings, &mut changes);
         changes.restart_needed.extend(self.fixed.differing(&settings));
         self.announce_backlogs(|target| concerned.iter().any(|name| **name == *target)).await;
         Ok(changes)
+    }
+
+    /// Applies what is left once the parts are replaced.
+    fn apply_rest(&mut self, settings: &Settings, changes: &mut Changes) {
+        let Changes { applied, restart_needed } = changes;
+        if self.grace != settings.shutdown_grace {
+            self.grace = settings.shutdown_grace;
+            applied.push("server.shutdown_grace changed".to_owned());
+        }
+        let token = settings.web.admin_token.as_ref();
+        if !self.token.is(token) {
+            // What is bound stays bound, and without a token only loopback may be.
+            if token.is_none() && !self.admin_address.ip().to_canonical().is_loopback() {
+                restart_needed.push("server.admin_token".to_owned());
+            } else {
+                self.token.replace(token);
+                applied.push("server.admin_token changed".to_owned());
+            }
+        }
+        if self.log_filter != settings.log.filter {
+            if telemetry::refilter(&settings.log.filter) {
+                self.log_filter.clone_from(&settings.log.filter);
+                applied.push("log.filter changed".to_owned());
+            } else {
+                restart_needed.push("log.filter".to_owned());
+            }
+        }
     }
 }
 

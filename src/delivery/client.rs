@@ -12,7 +12,7 @@ use reqwest::{Client, Response};
 use super::Settings;
 use super::body::{Body, Departure};
 use super::breaker::Health;
-use super::tls::{self, UnusableFile};
+use super::tls::UnusableFile;
 use crate::domain::cause::innermost;
 use crate::domain::clock::Clock;
 use crate::domain::delivery::Verdict;
@@ -112,11 +112,11 @@ impl TargetClient {
             .pool_idle_timeout(IDLE)
             .pool_max_idle_per_host(settings.concurrency);
         let unusable = |error| BuildError::File { target: settings.name.to_string(), error };
-        if let Some(path) = &settings.ca_file {
-            builder = builder.tls_certs_merge(tls::roots(path).map_err(unusable)?);
+        if let Some(roots) = &settings.roots {
+            builder = builder.tls_certs_merge(roots.certificates().map_err(unusable)?);
         }
         if let Some(identity) = &settings.client_identity {
-            builder = builder.identity(identity.load().map_err(unusable)?);
+            builder = builder.identity(identity.identity().map_err(unusable)?);
         }
         let client = builder.build().map_err(|error| BuildError::Client {
             target: settings.name.to_string(),

@@ -116,6 +116,17 @@ impl Stream {
         Ok((Self { settings, rest, inbox, clock, jitter, status, orders }, control, shown))
     }
 
+    /// Shows what a predecessor of the same name has shown, as far as it is still true:
+    /// the cursor is the same, and its interruption is no more than a reconnect.
+    pub fn follow(&self, before: &StreamStatus) {
+        self.status.send_modify(|status| {
+            let StreamStatus { cursor, last_event, last_disconnect, gap, .. } = before.clone();
+            (status.cursor, status.last_event) = (cursor, last_event);
+            (status.last_disconnect, status.gap) = (last_disconnect, gap);
+            (status.ever_connected, status.reconnects) = (before.ever_connected, before.reconnects);
+        });
+    }
+
     /// Runs until `stop` is cancelled, and then ends within seconds: a batch that
     /// is with the store is waited for; frames that are not yet there are dropped,
     /// since the cursor covers only what is stored.

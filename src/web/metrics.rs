@@ -7,8 +7,8 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::header::CONTENT_TYPE;
 
-use super::oldest_age;
 use super::readiness::Readiness;
+use super::{Parts, oldest_age};
 use crate::domain::clock::UnixMillis;
 use crate::store::archive::Backlog;
 use crate::telemetry::names;
@@ -22,16 +22,35 @@ pub(super) async fn show(State((readiness, render)): State<(Arc<Readiness>, Rend
     let (verdict, backlogs) = tokio::join!(readiness.look(), view.backlogs());
     gauge!(names::READY).set(f64::from(u8::from(verdict.reasons.is_empty())));
     match backlogs {
-        Ok(backlogs) => {
-            // A target that is configured no longer can neither catch up nor be looked at.
-            let targets = view.parts().targets();
-            let shown = |backlog: &&Backlog| targets.iter().any(|target| target.name == backlog.target);
-            backlogs.iter().filter(shown).for_each(|backlog| refresh(backlog, view.clock.now()));
-        }
+        Ok(backlogs) => backlogs.iter().for_each(|backlog| refresh(backlog, view.clock.now())),
         // The rest is worth showing still; the gauges keep their last values.
         Err(error) => tracing::warn!(%error, "backlog metrics not refreshed"),
     }
-    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], render()).into_response()
+    let text = of_the_present(&render(), &view.parts());
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
+}
+
+/// `text` without the gauges of targets and streams that do not run: what is
+/// recorded is never forgotten, and a gauge is about the present. A target that
+/// is configured no longer can neither catch up nor be looked at.
+fn of_the_present(text: &str, parts: &Parts) -> String {
+    let mut is_gauge = false;
+    let present = text.split_inclusive('\n').filter(|line| {
+        if let Some(kind) = line.strip_prefix("# TYPE ") {
+            is_gauge = kind.trim_end().ends_with(" gauge");
+        }
+        let runs = |label: &str, is_there: &dyn Fn(&str) -> bool| {
+            // Names hold nothing that would have to be escaped.
+            let value = line.split_once(label).and_then(|(_, rest)| rest.split_once('"'));
+            value.is_none_or(|(name, _)| is_there(name))
+        };
+        !is_gauge
+            || (runs("{target=\"", &|name| parts.targets.iter().any(|target| *target.borrow().name == *name))
+                && runs("{stream=\"", &|name| {
+                    parts.streams.iter().any(|stream| *stream.borrow().name == *name)
+                }))
+    });
+    present.collect()
 }
 
 fn refresh(backlog: &Backlog, now: UnixMillis) {

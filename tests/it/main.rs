@@ -9,6 +9,7 @@ mod delivery;
 mod demo;
 mod forwarding;
 mod manual;
+mod monitoring;
 mod simulator;
 mod stream;
 mod support;

@@ -45,11 +45,12 @@ impl Report {
         for outcome in ["closed", "unproven"] {
             counter!(names::STREAM_GAPS, "stream" => name.to_string(), "outcome" => outcome).absolute(0);
         }
+        let hole = status.borrow().gap.clone();
         Self {
             name,
             clock,
             status,
-            hole: None,
+            hole: Some(hole).filter(|gap| matches!(gap, GapStatus::Unproven { .. })),
             no_connection: None,
             no_list: None,
             no_store: None,

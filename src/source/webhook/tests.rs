@@ -322,6 +322,37 @@ async fn each_endpoint_has_its_own_secrets() {
 }
 
 #[tokio::test]
+async fn an_endpoint_that_is_opened_anew_keeps_its_status_and_one_left_out_is_closed() {
+    let mut fixture = Fixture::idle(Vec::new()).await;
+    fixture.run();
+    let other = |secret: &str| Settings {
+        name: "other".into(),
+        path: "/webhooks/other".into(),
+        keys: vec![SigningKey::new(&secret.into())],
+        ..settings()
+    };
+    let mut endpoints = Endpoints::new(fixture.store.inbox.clone(), clock());
+    endpoints.open(vec![settings(), other("secret")]);
+    fixture.router = endpoints.router();
+    fixture.send(delivery("evt_1")).await;
+    let rotated = Settings { keys: other("new").keys, path: "/webhooks/new".into(), ..settings() };
+    endpoints.open(vec![rotated.clone()]);
+    assert_eq!(endpoints.settings().collect::<Vec<_>>(), [&rotated]);
+    let status = endpoints.statuses()[0].borrow().clone();
+    assert_eq!((&*status.path, status.last_event.unwrap().id), ("/webhooks/new", "evt_1".to_owned()));
+    fixture.router = endpoints.router();
+    for (path, status) in [("/webhooks/new", 400), (PATH, 404), ("/webhooks/other", 404)] {
+        let mut request = delivery("evt_2");
+        *request.uri_mut() = path.parse().unwrap();
+        assert_eq!(
+            fixture.router.clone().oneshot(request).await.unwrap().status().as_u16(),
+            status,
+            "{path}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn the_status_shows_the_last_event_and_the_last_refusal() {
     let fixture = Fixture::new().await;
     let shown = || serde_json::to_value(&*fixture.statuses[0].borrow()).unwrap();

@@ -14,6 +14,7 @@ use pepay_bridge::domain::filter::TypeFilter;
 use pepay_bridge::domain::status::TargetStatus;
 use pepay_bridge::pepay::envelope;
 use pepay_bridge::store::inbox::Batch;
+use pepay_bridge::store::outbox::Outbox;
 use pepay_bridge::store::{self, Durability, OpenError, Route, Store};
 use tempfile::TempDir;
 use tokio::sync::watch;
@@ -43,8 +44,7 @@ impl Engine {
         // An error says that another test has installed it.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let clock = Clock::system();
-        let (types, ordering) = (settings.types.clone(), settings.ordering);
-        let route = Route { target: Arc::clone(&settings.name), types, ordering };
+        let route = route(settings);
         let file = store::Settings {
             path: folder.path().join("model.db"),
             durability: Durability::Normal,
@@ -60,13 +60,26 @@ impl Engine {
             }
         };
         let writer = std::thread::spawn(|| writer.run());
-        let jitter = Jitter::from_fn(|| rand::Rng::random(&mut rand::rng()));
-        let client = TargetClient::new(settings.clone(), clock).unwrap();
-        let outbox = store.outboxes.remove(0);
-        let (target, control, status) = Target::new(client, outbox, paused, jitter);
+        let (target, control, status) = target(settings, store.outboxes.remove(0), paused);
         let (mut dispatcher, stop) = (JoinSet::new(), CancellationToken::new());
         dispatcher.spawn(target.run(stop.clone(), CancellationToken::new()));
         Self { store, control, status, writer, dispatcher, stop }
+    }
+
+    /// Has another dispatcher take over once the one there is has ended, as at a
+    /// reload of the configuration. Does not wait for that.
+    pub async fn replace(&mut self, settings: &Settings) {
+        let mut outboxes = self.store.reroute(Vec::new(), vec![route(settings)]).await.unwrap();
+        let paused = self.status.borrow().paused;
+        let (target, control, status) = target(settings, outboxes.remove(0), paused);
+        (self.control, self.status) = (control, status);
+        let stop = CancellationToken::new();
+        std::mem::replace(&mut self.stop, stop.clone()).cancel();
+        let before = std::mem::take(&mut self.dispatcher);
+        self.dispatcher.spawn(async move {
+            before.join_all().await;
+            target.run(stop, CancellationToken::new()).await;
+        });
     }
 
     /// Stores `events`, all at once.
@@ -88,6 +101,20 @@ impl Engine {
     }
 }
 
+fn route(settings: &Settings) -> Route {
+    let (types, ordering) = (settings.types.clone(), settings.ordering);
+    Route { target: Arc::clone(&settings.name), types, ordering }
+}
+
+fn target(
+    settings: &Settings,
+    outbox: Outbox,
+    paused: bool,
+) -> (Target, Control, watch::Receiver<TargetStatus>) {
+    let client = TargetClient::new(settings.clone(), Clock::system()).unwrap();
+    Target::new(client, outbox, paused, Jitter::from_fn(|| rand::Rng::random(&mut rand::rng())))
+}
+
 /// A target at `url` that is tried again soon, and for ever.
 pub fn settings(url: &str, ordering: Ordering, concurrency: usize) -> Settings {
     Settings {
@@ -98,7 +125,7 @@ pub fn settings(url: &str, ordering: Ordering, concurrency: usize) -> Settings {
         headers: http::HeaderMap::new(),
         timeout: Duration::from_secs(10),
         connect_timeout: Duration::from_secs(3),
-        ca_file: None,
+        roots: None,
         client_identity: None,
         concurrency,
         ordering,

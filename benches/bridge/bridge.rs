@@ -1,0 +1,145 @@
+//! The bridge under test: the release binary, with a configuration file that
+//! says what has no default, and nothing else.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::Outcome;
+use crate::http::Head;
+use crate::requests::SECRET;
+
+/// The binary under test.
+pub const BINARY: &str = env!("CARGO_BIN_EXE_pepay-bridge");
+
+/// How long a start, or a stop, may take.
+const LIMIT: Duration = Duration::from_secs(120);
+/// How often it is asked whether it is ready.
+const POLL: Duration = Duration::from_millis(2);
+
+/// What is configured beside the defaults.
+#[derive(Clone, Debug, Default)]
+pub struct Setup {
+    /// Name, address and event types of each target.
+    pub targets: Vec<(&'static str, SocketAddr, &'static str)>,
+    /// Where Pepay is, if there is a stream.
+    pub pepay: Option<SocketAddr>,
+}
+
+impl Setup {
+    /// One target for everything.
+    pub fn orders(target: SocketAddr) -> Self {
+        Self { targets: vec![("orders", target, "*")], pepay: None }
+    }
+}
+
+/// A running bridge. Killed when dropped.
+pub struct Bridge {
+    child: Child,
+    /// Where webhooks go.
+    pub address: SocketAddr,
+    /// From its start to its first 200 of `/readyz`.
+    pub start: Duration,
+}
+
+impl Bridge {
+    /// Starts it on the database of `folder` and waits until it is ready.
+    pub fn start(folder: &Path, setup: &Setup) -> Outcome<Self> {
+        let (address, admin) = (free_address()?, free_address()?);
+        let (file, log) = (folder.join("bridge.toml"), folder.join("bridge.log"));
+        fs::write(&file, configuration(folder, address, admin, setup)?)?;
+        let started = Instant::now();
+        let child = Command::new(BINARY)
+            .args(["run".as_ref(), "--config".as_ref(), file.as_os_str()])
+            .env_clear()
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(fs::File::create(&log)?)
+            .spawn()?;
+        let mut bridge = Self { child, address, start: Duration::ZERO };
+        while !is_ready(address) {
+            if bridge.child.try_wait()?.is_some() || started.elapsed() > LIMIT {
+                let log = fs::read_to_string(&log)?;
+                return Err(format!("the bridge has not become ready; it says:\n{log}").into());
+            }
+            std::thread::sleep(POLL);
+        }
+        bridge.start = started.elapsed();
+        Ok(bridge)
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Asks it to stop (SIGTERM) and waits until it has.
+    pub fn stop(mut self) -> Outcome<()> {
+        let told = Command::new("kill").args(["-TERM", &self.pid().to_string()]).status()?;
+        let status = if told.success() { self.child.wait()? } else { told };
+        if status.success() { Ok(()) } else { Err(format!("the bridge did not stop well: {status}").into()) }
+    }
+}
+
+impl Drop for Bridge {
+    fn drop(&mut self) {
+        // One that has ended by itself cannot be killed, and need not be.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The database of a bridge that runs in `folder`.
+pub fn database(folder: &Path) -> PathBuf {
+    folder.join("bridge.db")
+}
+
+fn configuration(
+    folder: &Path,
+    address: SocketAddr,
+    admin: SocketAddr,
+    setup: &Setup,
+) -> Result<String, std::fmt::Error> {
+    let mut text = format!(
+        "[server]\nlisten = \"{address}\"\nadmin_listen = \"{admin}\"\n\n\
+         [store]\nurl = \"sqlite://{}\"\n\n\
+         [webhooks.default]\nsecrets = [\"{SECRET}\"]\n",
+        database(folder).display()
+    );
+    for (name, target, types) in &setup.targets {
+        write!(
+            text,
+            "\n[targets.{name}]\nurl = \"http://{target}/events\"\ntypes = \"{types}\"\n\
+             signing_secret = \"whsec_YmVuY2htYXJrIG9mIHBlcGF5LWJyaWRnZQ==\"\n"
+        )?;
+    }
+    if let Some(pepay) = setup.pepay {
+        write!(
+            text,
+            "\n[pepay]\napi_url = \"http://{pepay}\"\napi_key = \"key\"\n\n[streams.commerce]\ntypes = [\"*\"]\n"
+        )?;
+    }
+    Ok(text)
+}
+
+/// An address on loopback that nobody listens on.
+pub fn free_address() -> Outcome<SocketAddr> {
+    Ok(TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
+}
+
+fn is_ready(address: SocketAddr) -> bool {
+    let ask = || -> std::io::Result<bool> {
+        let mut stream = TcpStream::connect(address)?;
+        stream.set_read_timeout(Some(LIMIT))?;
+        stream.write_all(b"GET /readyz HTTP/1.1\r\nhost: bench\r\nconnection: close\r\n\r\n")?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer)?;
+        Ok(Head::at_the_beginning_of(&answer).is_some_and(|(head, _)| head.status() == Some(200)))
+    };
+    // Nobody listens yet, or not for long.
+    ask().unwrap_or(false)
+}

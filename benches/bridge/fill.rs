@@ -1,0 +1,135 @@
+//! A database that has seen much already, written past the bridge, in its own
+//! schema: minutes instead of hours.
+
+use std::path::Path;
+
+use rusqlite::{Connection, params};
+
+use crate::Outcome;
+use crate::bridge::{Bridge, Setup, database};
+use crate::requests::{Bodies, object};
+
+/// Rows in a transaction.
+const GROUP: u64 = 100_000;
+/// Milliseconds from an event to its delivery.
+const DELIVERED_AFTER: i64 = 3;
+
+/// What has become of the events a store is filled with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// Every target has them.
+    Delivered,
+    /// They wait for every target.
+    Undelivered,
+    /// They wait for the one target that takes `test.ping`, which all of them are.
+    WaitingFor {
+        /// Its name.
+        target: &'static str,
+    },
+}
+
+/// The database of a bridge that does not run.
+pub struct Store(Connection);
+
+/// Makes a database in `folder` that holds `count` events of this `fate`.
+pub fn fill(folder: &Path, setup: &Setup, count: u64, fate: Fate) -> Outcome<()> {
+    // The schema and the targets' numbers are the bridge's own doing.
+    Bridge::start(folder, setup)?.stop()?;
+    let (store, bodies) = (Store::open(folder)?, Bodies::new());
+    store.set("journal_mode", "OFF")?;
+    store.set("synchronous", "OFF")?;
+    store.set("cache_size", "-262144")?;
+    for first in (0..count).step_by(usize::try_from(GROUP)?) {
+        store.in_one_transaction(|store| {
+            (first..count.min(first + GROUP)).try_for_each(|n| store.insert(&bodies, n, fate))
+        })?;
+    }
+    store.set("journal_mode", "WAL")?;
+    // Known to be on the disk before anything is measured.
+    drop(store);
+    std::fs::File::open(database(folder))?.sync_all()?;
+    Ok(())
+}
+
+impl Store {
+    /// Opens the database of `folder`.
+    pub fn open(folder: &Path) -> Outcome<Self> {
+        Ok(Self(Connection::open(database(folder))?))
+    }
+
+    /// Sets a pragma.
+    pub fn set(&self, pragma: &str, value: &str) -> Outcome<()> {
+        Ok(self.0.pragma_update_and_check(None, pragma, value, |_| Ok(())).or_else(|error| match error {
+            rusqlite::Error::QueryReturnedNoRows => Ok(()),
+            other => Err(other),
+        })?)
+    }
+
+    /// Does `work` in one transaction.
+    pub fn in_one_transaction(&self, work: impl FnOnce(&Self) -> rusqlite::Result<()>) -> Outcome<()> {
+        let transaction = self.0.unchecked_transaction()?;
+        work(self)?;
+        Ok(transaction.commit()?)
+    }
+
+    /// Stores event `n` as number `sequence`.
+    pub fn insert_event(&self, bodies: &Bodies, n: u64, sequence: u64) -> rusqlite::Result<()> {
+        self.event(bodies, n, sequence, bodies.kind(n))
+    }
+
+    fn event(&self, bodies: &Bodies, n: u64, sequence: u64, kind: &str) -> rusqlite::Result<()> {
+        let mut insert = self.0.prepare_cached(
+            "INSERT INTO event (sequence, id, type, object_id, created, source, origin, environment, \
+                                received_at, body) \
+             VALUES (?1, ?2, ?3, ?4, ?5, 'webhook', 'default', 'devnet', ?6, ?7) ON CONFLICT (id) DO NOTHING",
+        )?;
+        let (at, body) = (bodies.start, bodies.get(n));
+        let row =
+            params![column(sequence), bodies.id(n), kind, bodies.object(n), at.seconds(), at.0, &body[..]];
+        insert.execute(row).map(drop)
+    }
+
+    fn insert(&self, bodies: &Bodies, n: u64, fate: Fate) -> rusqlite::Result<()> {
+        let (at, sequence) = (bodies.start.0, n + 1);
+        match fate {
+            Fate::Delivered => {
+                self.event(bodies, n, sequence, bodies.kind(n))?;
+                let mut delivery = self.0.prepare_cached(
+                    "INSERT INTO delivery (target_id, sequence, state, rank, attempts, first_attempt_at, settled_at) \
+                     SELECT id, ?1, 'delivered', 0, 1, ?2, ?3 FROM target",
+                )?;
+                delivery.execute(params![column(sequence), at, at + DELIVERED_AFTER])?;
+                let mut attempt = self.0.prepare_cached(
+                    "INSERT INTO attempt (target_id, sequence, number, started_at, duration_ms, status) \
+                     SELECT id, ?1, 1, ?2, ?3, 200 FROM target",
+                )?;
+                attempt.execute(params![column(sequence), at, DELIVERED_AFTER]).map(drop)
+            }
+            Fate::Undelivered => {
+                self.event(bodies, n, sequence, bodies.kind(n))?;
+                self.pending(sequence, n, at, None)
+            }
+            Fate::WaitingFor { target } => {
+                self.event(bodies, n, sequence, "test.ping")?;
+                self.pending(sequence, n, at, Some(target))
+            }
+        }
+    }
+
+    /// A delivery that is due, in a lane of its object's; for one target or for all.
+    fn pending(&self, sequence: u64, n: u64, at: i64, target: Option<&str>) -> rusqlite::Result<()> {
+        // The first of an object goes first, the others after it, in their order.
+        let turn = n / 1024 % 4;
+        let (rank, due) = if turn == 0 { (0, Some(at)) } else { (column(sequence), None) };
+        let mut insert = self.0.prepare_cached(
+            "INSERT INTO delivery (target_id, sequence, state, lane, rank, due_at) \
+             SELECT id, ?1, 'pending', ?2, ?3, ?4 FROM target WHERE ?5 IS NULL OR name = ?5",
+        )?;
+        insert.execute(params![column(sequence), column(object(n)), rank, due, target]).map(drop)
+    }
+}
+
+/// A number as SQLite keeps it.
+fn column(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}

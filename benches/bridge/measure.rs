@@ -1,0 +1,93 @@
+//! One measurement: a server, a load, and what the server used for it.
+
+use std::collections::BTreeMap;
+
+use crate::load::{Load, Sent, exact};
+use crate::role::Role;
+use crate::target::{Expect, Received};
+use crate::{Outcome, proc};
+
+/// How long the last event may take to reach the target, in seconds.
+const DRAIN_LIMIT: u64 = 300;
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Quantity {
+    /// Events a second.
+    Rate,
+    /// Processor time of the server for each event, in microseconds.
+    Cpu,
+    /// Memory of the server at most, or at rest, in MB.
+    Memory,
+    /// Median of the time to an answer, in microseconds.
+    P50,
+    /// The 99th percentile of the same.
+    P99,
+    /// From the start of the process until it is ready, in seconds.
+    Start,
+    /// Of a file, in MB.
+    Size,
+    /// Processor time of the sender for each event, in microseconds.
+    Sender,
+}
+
+/// What one measurement came to.
+pub type Figures = BTreeMap<Quantity, f64>;
+
+/// Puts `load` on the server `pid` by the sender `role`, until the last event
+/// has reached the target, if there is one.
+///
+/// # Errors
+/// Also where an event was refused, was lost, or came twice: then there is no result.
+pub fn under_load(pid: u32, role: &'static str, load: &Load, target: Option<&mut Role>) -> Outcome<Figures> {
+    let mut sender = Role::start(role, load)?;
+    let _ready: String = sender.hear()?;
+    let before = proc::cpu(pid)?;
+    let sent: Sent = sender.ask(&())?;
+    check_answers(&sent, load)?;
+    let seconds = match target {
+        None => sent.seconds,
+        Some(target) => {
+            let received = target.ask(&Expect { events: sent.events, seconds: DRAIN_LIMIT })?;
+            check_arrivals(sent.events, &received)?;
+            seconds_between(sent.started_ms, received.last_ms)
+        }
+    };
+    let cpu = proc::cpu(pid)?.saturating_sub(before).as_secs_f64() * 1e6;
+    let requests = exact(sent.accepted);
+    Ok(BTreeMap::from([
+        (Quantity::Rate, requests / seconds),
+        (Quantity::Cpu, cpu / requests),
+        (Quantity::Memory, proc::memory(pid)?.peak),
+        (Quantity::P50, sent.p50),
+        (Quantity::P99, sent.p99),
+        (Quantity::Sender, sent.cpu),
+    ]))
+}
+
+/// From one point in time to another, both in Unix milliseconds.
+pub fn seconds_between(started: i64, ended: i64) -> f64 {
+    exact(u64::try_from(ended - started).unwrap_or(0).max(1)) / 1000.0
+}
+
+fn check_answers(sent: &Sent, load: &Load) -> Outcome<()> {
+    if sent.refused > 0 {
+        return Err(format!("{} requests were not accepted: {}", sent.refused, sent.refusal).into());
+    }
+    let expected = if load.repeating { sent.accepted / 2 } else { 0 };
+    if sent.accepted == 0 || sent.duplicates != expected {
+        let Sent { accepted, duplicates, .. } = sent;
+        return Err(format!("{duplicates} of {accepted} were called duplicates, not {expected}").into());
+    }
+    Ok(())
+}
+
+/// Every event has to have arrived once, and nothing else.
+pub fn check_arrivals(events: u64, received: &Received) -> Outcome<()> {
+    let (lost, surplus) = (events - received.unique, received.surplus);
+    if lost > 0 || surplus > 0 {
+        let message = format!("of {events} events {lost} did not reach the target, {surplus} came again");
+        return Err(message.into());
+    }
+    Ok(())
+}

@@ -1,0 +1,108 @@
+//! What could stand in the bridge's place: two Node programs, one as it is
+//! commonly written, one carefully tuned. They keep no order per object, sign
+//! nothing and have no metrics, which is in their favour.
+
+use std::fs;
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::Outcome;
+use crate::bridge::free_address;
+use crate::requests::SECRET;
+
+const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/peers/node");
+const FILES: [&str; 5] = ["package.json", "package-lock.json", ".npmrc", "plain.js", "tuned.js"];
+/// Says what the installed packages were installed from.
+const MARK: &str = "installed";
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// The Node programs, ready to be started.
+pub struct Peers(PathBuf);
+
+impl Peers {
+    /// Installs their packages below `scratch`, where that has not been done.
+    ///
+    /// # Errors
+    /// Without Node or npm, or where the packages cannot be had.
+    pub fn install(scratch: &Path) -> Outcome<Self> {
+        let folder = scratch.join("peers");
+        let node = version("node")?;
+        version("npm")?;
+        fs::create_dir_all(&folder)?;
+        for file in FILES {
+            fs::copy(Path::new(SOURCES).join(file), folder.join(file))?;
+        }
+        let wanted = format!("{node}\n{}", fs::read_to_string(folder.join("package-lock.json"))?);
+        let mark = folder.join(MARK);
+        if fs::read_to_string(&mark).is_ok_and(|installed| installed == wanted) {
+            return Ok(Self(folder));
+        }
+        let log = fs::File::create(folder.join("npm.log"))?;
+        let installed = Command::new("npm")
+            .arg("ci")
+            .current_dir(&folder)
+            .stdin(Stdio::null())
+            .stderr(log.try_clone()?)
+            .stdout(log)
+            .status()?;
+        if !installed.success() {
+            let log = fs::read_to_string(folder.join("npm.log"))?;
+            return Err(format!("`npm ci` failed: {log}").into());
+        }
+        fs::write(mark, wanted)?;
+        Ok(Self(folder))
+    }
+
+    /// Starts `script` on a database in `folder`.
+    pub fn start(&self, script: &str, folder: &Path, target: Option<SocketAddr>) -> Outcome<Peer> {
+        let address = free_address()?;
+        let child = Command::new("node")
+            .arg(self.0.join(script))
+            .env("NODE_ENV", "production")
+            .env("PORT", address.port().to_string())
+            .env("DATABASE", folder.join("peer.db"))
+            .env("SECRET", SECRET)
+            .env("TARGET", target.map(|target| format!("http://{target}")).unwrap_or_default())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()?;
+        let (mut peer, started) = (Peer { child, address }, Instant::now());
+        while TcpStream::connect(address).is_err() {
+            if peer.child.try_wait()?.is_some() || started.elapsed() > LIMIT {
+                return Err(format!("{script} has not started").into());
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Ok(peer)
+    }
+}
+
+fn version(program: &str) -> Outcome<String> {
+    let output = Command::new(program).arg("--version").output();
+    let output = output.map_err(|error| format!("{program} cannot be started: {error}"))?;
+    Ok(String::from_utf8(output.stdout)?.trim().to_owned())
+}
+
+/// A running peer. Killed when dropped.
+pub struct Peer {
+    child: Child,
+    /// Where webhooks go.
+    pub address: SocketAddr,
+}
+
+impl Peer {
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        // One that has ended by itself cannot be killed, and need not be.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,159 @@
+//! The measurements, and the rounds in which they run.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use crate::options::Options;
+use crate::peers::Peers;
+use crate::report::{self, Results};
+use crate::scene::Scene;
+use crate::{Outcome, chart};
+
+/// One measurement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The disk's own time.
+    Disk,
+    /// SQLite's own rate.
+    Ceiling,
+    /// The handler that stores nothing.
+    Bare {
+        /// Of the sender.
+        connections: u32,
+    },
+    /// The bridge without a target.
+    Ingest {
+        /// Of the sender.
+        connections: u32,
+    },
+    /// The bridge with one.
+    EndToEnd {
+        /// Of the sender.
+        connections: u32,
+    },
+    /// The same, every second request a repetition.
+    Duplicates,
+    /// From the stream to the target.
+    Stream,
+    /// Acknowledgements at a fixed pace.
+    Pace {
+        /// Events a second.
+        rate: u32,
+    },
+    /// A Node program.
+    Peer {
+        /// Which.
+        script: &'static str,
+        /// Of the sender.
+        connections: u32,
+        /// Whether it sends events on.
+        forwards: bool,
+    },
+    /// The bridge at rest.
+    Idle,
+    /// A start with many undelivered events, its target being down.
+    Backlog,
+    /// End to end on a store that has grown.
+    Stored,
+    /// End to end beside a target that is down.
+    Beside {
+        /// Whether many events wait for that target.
+        waiting: bool,
+    },
+    /// The binary.
+    Binary,
+}
+
+/// Every measurement with its name and what it is, in the order of a round.
+pub const ALL: [(&str, Kind, &str); 27] = [
+    ("disk", Kind::Disk, "append of 4 KB + fdatasync"),
+    ("bare-64", Kind::Bare { connections: 64 }, "bare axum + HMAC, nothing stored, 64 connections"),
+    ("ceiling", Kind::Ceiling, "SQLite alone, groups of 64, FULL"),
+    ("ingest-64", Kind::Ingest { connections: 64 }, "durable ingest, 64 connections"),
+    ("end-to-end-64", Kind::EndToEnd { connections: 64 }, "end to end, 64 connections"),
+    ("duplicates-64", Kind::Duplicates, "end to end, half of it duplicates, 64 connections"),
+    ("stream", Kind::Stream, "stream to target"),
+    ("bare-256", Kind::Bare { connections: 256 }, "bare axum + HMAC, nothing stored, 256 connections"),
+    ("ingest-256", Kind::Ingest { connections: 256 }, "durable ingest, 256 connections"),
+    ("end-to-end-256", Kind::EndToEnd { connections: 256 }, "end to end, 256 connections"),
+    ("tuned-ingest-64", tuned(64, false), "Node, tuned: ingest, 64 connections"),
+    ("tuned-end-to-end-64", tuned(64, true), "Node, tuned: end to end, 64 connections"),
+    ("tuned-ingest-256", tuned(256, false), "Node, tuned: ingest, 256 connections"),
+    ("tuned-end-to-end-256", tuned(256, true), "Node, tuned: end to end, 256 connections"),
+    ("plain-ingest-64", plain(false), "Node, plain: ingest, 64 connections"),
+    ("plain-end-to-end-64", plain(true), "Node, plain: end to end, 64 connections"),
+    ("pace-300", Kind::Pace { rate: 300 }, "acknowledgement at 300 events/s"),
+    ("pace-2000", Kind::Pace { rate: 2_000 }, "acknowledgement at 2,000 events/s"),
+    ("pace-5000", Kind::Pace { rate: 5_000 }, "acknowledgement at 5,000 events/s"),
+    ("idle", Kind::Idle, "at rest, empty store"),
+    ("backlog", Kind::Backlog, "start with undelivered events"),
+    ("stored", Kind::Stored, "end to end, 64 connections, events stored before"),
+    ("beside-none", Kind::Beside { waiting: false }, "end to end beside a dead target, nothing waiting"),
+    ("beside-waiting", Kind::Beside { waiting: true }, "end to end beside a dead target, events waiting"),
+    ("binary", Kind::Binary, "the binary, stripped"),
+    ("bare-64-again", Kind::Bare { connections: 64 }, "bare axum once more: how much a round drifts"),
+    ("disk-again", Kind::Disk, "append of 4 KB + fdatasync once more"),
+];
+
+const fn tuned(connections: u32, forwards: bool) -> Kind {
+    Kind::Peer { script: "tuned.js", connections, forwards }
+}
+
+const fn plain(forwards: bool) -> Kind {
+    Kind::Peer { script: "plain.js", connections: 64, forwards }
+}
+
+/// Runs what the options ask for and shows what came of it.
+///
+/// # Errors
+/// Where a measurement has no result: one that fails, or loses, or repeats an event.
+pub fn run(options: Options) -> Outcome<()> {
+    let mut chosen: Vec<_> = ALL.into_iter().filter(|(name, ..)| is_chosen(&options, name)).collect();
+    if options.list {
+        return report::list(&chosen);
+    }
+    let scratch = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("bench");
+    std::fs::create_dir_all(&scratch)?;
+    let mut peers = None;
+    if chosen.iter().any(|(_, kind, _)| matches!(kind, Kind::Peer { .. })) {
+        match Peers::install(&scratch) {
+            Ok(installed) => peers = Some(installed),
+            Err(error) => {
+                report::skipped("the Node programs", &*error);
+                chosen.retain(|(_, kind, _)| !matches!(kind, Kind::Peer { .. }));
+            }
+        }
+    }
+    let mut scene = Scene::new(scratch, options.clone(), peers)?;
+    let (mut results, mut failures) = (Results::new(), Vec::new());
+    for round in 1..=options.rounds {
+        for (name, kind, _) in &chosen {
+            match scene.measure(*kind) {
+                Ok(figures) => {
+                    report::progress(round, name, &figures);
+                    results.entry(name).or_insert_with(BTreeMap::new).insert(round, figures);
+                }
+                Err(error) => {
+                    let failure = format!("round {round}, {name}: {error}");
+                    report::complain(&failure);
+                    failures.push(failure);
+                }
+            }
+        }
+    }
+    let text = report::markdown(&results, &options, &failures);
+    report::show(&text)?;
+    if options.write && failures.is_empty() {
+        report::write(&text)?;
+        chart::write(&results)?;
+    }
+    if failures.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("{} measurements have no result; the table is not complete", failures.len()).into())
+    }
+}
+
+fn is_chosen(options: &Options, name: &str) -> bool {
+    options.only.is_empty() || options.only.iter().any(|start| name.starts_with(start.as_str()))
+}

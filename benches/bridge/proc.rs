@@ -1,0 +1,58 @@
+//! What the kernel says a process has used.
+
+use std::fs;
+use std::time::Duration;
+
+use crate::Outcome;
+
+/// Clock ticks of `/proc/<pid>/stat` in a second: fixed at 100 for user space (proc(5)).
+const TICKS: u64 = 100;
+
+/// Processor time of all threads of a process so far, the ended ones included.
+pub fn cpu(pid: u32) -> Outcome<Duration> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // The name, in parentheses, may hold anything; utime and stime are fields 14 and 15.
+    let fields: Vec<_> =
+        stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_ascii_whitespace().collect();
+    let ticks = |index: usize| fields.get(index).and_then(|field| field.parse::<u64>().ok());
+    let (user, system) = ticks(11).zip(ticks(12)).ok_or("/proc/<pid>/stat is not in a known form")?;
+    Ok(Duration::from_millis((user + system) * 1000 / TICKS))
+}
+
+/// Memory of a process, in MB (10^6 bytes).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Memory {
+    /// Now (`VmRSS`).
+    pub resident: f64,
+    /// At most, so far (`VmHWM`).
+    pub peak: f64,
+}
+
+/// The memory of a process.
+pub fn memory(pid: u32) -> Outcome<Memory> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let megabytes = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+        let kibibytes: u32 = line.trim_start_matches(':').trim().trim_end_matches(" kB").parse().ok()?;
+        Some(f64::from(kibibytes) * 1024.0 / 1e6)
+    };
+    let (resident, peak) =
+        megabytes("VmRSS").zip(megabytes("VmHWM")).ok_or("/proc/<pid>/status is not in a known form")?;
+    Ok(Memory { resident, peak })
+}
+
+/// The machine in a few words: processor, cores, memory, kernel.
+pub fn machine() -> String {
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    let field = |text: &str, name: &str| {
+        let line = text.lines().find(|line| line.starts_with(name));
+        line.and_then(|line| line.split_once(':')).map(|(_, value)| value.trim().to_owned())
+    };
+    let processor = field(&read("/proc/cpuinfo"), "model name").unwrap_or_else(|| "unknown processor".into());
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let kibibytes = field(&read("/proc/meminfo"), "MemTotal").unwrap_or_default();
+    let kibibytes: u64 = kibibytes.trim_end_matches(" kB").parse().unwrap_or(0);
+    let kernel = read("/proc/sys/kernel/osrelease");
+    let gibibytes = (kibibytes + (1 << 19)) >> 20;
+    format!("{processor}, {cores} cores, {gibibytes} GiB of memory, Linux {}", kernel.trim())
+}

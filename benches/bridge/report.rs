@@ -1,0 +1,186 @@
+//! What is said while the measurements run, and the tables in the end.
+
+use std::collections::BTreeMap;
+use std::fmt::{Display, Write as _};
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::Path;
+
+use crate::goals::{self, Goal};
+use crate::measure::{Figures, Quantity};
+use crate::options::Options;
+use crate::plan::{self, Kind};
+use crate::requests::Bodies;
+use crate::{Outcome, proc};
+
+/// By measurement and round.
+pub type Results = BTreeMap<&'static str, BTreeMap<u32, Figures>>;
+
+const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/performance.md");
+const BEGIN: &str = "<!-- figures: begin -->\n";
+const END: &str = "<!-- figures: end -->\n";
+
+/// The least, the median and the greatest of some values.
+pub fn spread(mut values: Vec<f64>) -> Option<(f64, f64, f64)> {
+    values.sort_by(f64::total_cmp);
+    let (least, greatest) = (values.first()?, values.last()?);
+    let middle = values.len() / 2;
+    let median = if values.len() % 2 == 1 {
+        values[middle]
+    } else {
+        f64::midpoint(values[middle - 1], values[middle])
+    };
+    Some((*least, median, *greatest))
+}
+
+/// The spread of one quantity over the rounds of a measurement.
+pub fn quantity(rounds: &BTreeMap<u32, Figures>, quantity: Quantity) -> Option<(f64, f64, f64)> {
+    spread(rounds.values().filter_map(|figures| figures.get(&quantity).copied()).collect())
+}
+
+/// Says which measurements there are.
+pub fn list(measurements: &[(&str, Kind, &str)]) -> Outcome<()> {
+    let lines = measurements.iter().map(|(name, _, what)| format!("{name:<22} {what}\n"));
+    show(&lines.collect::<String>())
+}
+
+/// Says that a measurement is done.
+pub fn progress(round: u32, name: &str, figures: &Figures) {
+    let figures: Vec<_> = figures
+        .iter()
+        .map(|(quantity, value)| format!("{quantity:?} {}", number(*value)).to_lowercase())
+        .collect();
+    say(&format!("round {round}: {name:<22} {}", figures.join(", ")));
+}
+
+/// Says that a database is being filled, which takes a while.
+pub fn filling(name: &str, count: u64, bytes: u64) {
+    say(&format!("{name}: writing {count} events, {} MB of bodies", bytes / 1_000_000));
+}
+
+/// Says loudly that something is left out.
+pub fn skipped(what: &str, why: impl Display) {
+    say(&format!("!!! SKIPPED: {what}\n!!! {why}"));
+}
+
+/// Says what went wrong.
+pub fn complain(error: &dyn Display) {
+    say(&format!("!!! {error}"));
+}
+
+fn say(line: &str) {
+    // Whoever does not listen any more does not miss it.
+    let _ = writeln!(io::stderr().lock(), "{line}");
+}
+
+/// Prints the result.
+pub fn show(text: &str) -> Outcome<()> {
+    match io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => Ok(other?),
+    }
+}
+
+/// Puts the result into the page about performance.
+pub fn write(text: &str) -> Outcome<()> {
+    let page = fs::read_to_string(PAGE)?;
+    let (before, rest) = page.split_once(BEGIN).ok_or("docs/performance.md has no place for figures")?;
+    let (_, after) = rest.split_once(END).ok_or("docs/performance.md has no end of its figures")?;
+    Ok(fs::write(Path::new(PAGE), format!("{before}{BEGIN}{text}{END}{after}"))?)
+}
+
+/// The whole result as Markdown.
+pub fn markdown(results: &Results, options: &Options, failures: &[String]) -> String {
+    let mut text = format!(
+        "\nMachine: {}. {} rounds of {} s for each measurement; events of {} bytes.\n\
+         Stored before: {} events; undelivered at the start: {}; waiting for a dead target: {}.\n\n",
+        proc::machine(),
+        options.rounds,
+        options.seconds,
+        Bodies::new().mean(),
+        grouped(options.stored),
+        grouped(options.undelivered),
+        grouped(options.waiting),
+    );
+    // Writing to a string cannot fail.
+    let _ = ratios(&mut text, results);
+    let _ = figures(&mut text, results);
+    for failure in failures {
+        let _ = writeln!(text, "**No result**: {failure}");
+    }
+    text
+}
+
+fn ratios(text: &mut String, results: &Results) -> std::fmt::Result {
+    text.push_str("| ratio | min | median | max | goal |\n|---|---:|---:|---:|---|\n");
+    for ratio in &goals::ALL {
+        let Some((least, median, greatest)) = spread(ratio.values(results)) else { continue };
+        let goal = match (ratio.goal, ratio.goal.is_met(median)) {
+            (Goal::Shown, _) => String::new(),
+            (Goal::AtLeast(least), true) => format!("≥ {least}"),
+            (Goal::AtMost(most), true) => format!("≤ {most}"),
+            (Goal::AtLeast(least), false) => format!("≥ {least} **not reached**"),
+            (Goal::AtMost(most), false) => format!("≤ {most} **not reached**"),
+        };
+        writeln!(
+            text,
+            "| {} | {} | {} | {} | {goal} |",
+            ratio.label,
+            number(least),
+            number(median),
+            number(greatest)
+        )?;
+    }
+    Ok(())
+}
+
+fn figures(text: &mut String, results: &Results) -> std::fmt::Result {
+    text.push_str(
+        "\n| measurement | events/s, median (min to max) | CPU µs/event | p50 µs | p99 µs | memory MB | sender µs/event |\n\
+         |---|---:|---:|---:|---:|---:|---:|\n",
+    );
+    for (name, _, what) in plan::ALL {
+        let Some(rounds) = results.get(name) else { continue };
+        let median =
+            |wanted| quantity(rounds, wanted).map(|(_, median, _)| number(median)).unwrap_or_default();
+        let rate = quantity(rounds, Quantity::Rate).map(|(least, median, greatest)| {
+            format!("{} ({} to {})", number(median), number(least), number(greatest))
+        });
+        if rate.is_none() && median(Quantity::Memory).is_empty() {
+            continue;
+        }
+        writeln!(
+            text,
+            "| {what} | {} | {} | {} | {} | {} | {} |",
+            rate.unwrap_or_default(),
+            median(Quantity::Cpu),
+            median(Quantity::P50),
+            median(Quantity::P99),
+            median(Quantity::Memory),
+            median(Quantity::Sender),
+        )?;
+    }
+    text.push('\n');
+    Ok(())
+}
+
+/// With as many digits as mean something.
+pub fn number(value: f64) -> String {
+    match value {
+        value if value >= 1000.0 => {
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rounded figure")]
+            let whole = value.round() as u64;
+            grouped(whole)
+        }
+        value if value >= 100.0 => format!("{value:.0}"),
+        value if value >= 10.0 => format!("{value:.1}"),
+        value => format!("{value:.2}"),
+    }
+}
+
+/// `1234567` as `1,234,567`.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let groups: Vec<_> = digits.as_bytes().rchunks(3).rev().map(String::from_utf8_lossy).collect();
+    groups.join(",")
+}

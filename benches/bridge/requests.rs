@@ -1,0 +1,205 @@
+//! The webhooks that are sent: made before the clock starts, so that sending one
+//! costs a copy and five small patches.
+
+use bytes::Bytes;
+use pepay_bridge::domain::clock::{Clock, UnixMillis};
+use pepay_bridge::domain::event::Event;
+use pepay_bridge::pepay::signature::SigningKey;
+use pepay_bridge::simulator::factory::Factory;
+
+/// What every webhook is signed with.
+pub const SECRET: &str = "whsec_benchmark_of_pepay_bridge";
+/// Where webhooks go.
+pub const PATH: &str = "/webhooks/pepay";
+
+/// Different bodies that are sent in turn.
+const TEMPLATES: usize = 36;
+/// Objects that live at the same time: an object's next event comes this many events later.
+const OPEN_OBJECTS: u64 = 1024;
+/// Events of one object.
+const EVENTS_PER_OBJECT: u64 = 4;
+/// Events of one millisecond, by their ids.
+const PER_MILLISECOND: u64 = 64;
+/// Characters of a number within an id: decimal of the event's, hexadecimal of the object's.
+const EVENT_DIGITS: usize = 8;
+const OBJECT_DIGITS: usize = 12;
+/// Hexadecimal characters of a signature.
+const SIGNATURE: usize = 64;
+
+/// Bodies that look like Pepay's, with places for what makes each one its own.
+pub struct Bodies {
+    templates: Vec<Body>,
+    /// The time in the ids of the first events.
+    pub start: UnixMillis,
+}
+
+struct Body {
+    bytes: Vec<u8>,
+    kind: String,
+    id: usize,
+    object: usize,
+}
+
+impl Bodies {
+    /// Bodies whose ids begin at the present.
+    pub fn new() -> Self {
+        let start = Clock::system().now();
+        let events = Factory::new(7).events(TEMPLATES, start);
+        Self { templates: events.iter().filter_map(Body::of).collect(), start }
+    }
+
+    /// The mean size of a body.
+    pub fn mean(&self) -> usize {
+        self.templates.iter().map(|body| body.bytes.len()).sum::<usize>() / self.templates.len()
+    }
+
+    /// The id of event `n`.
+    pub fn id(&self, n: u64) -> String {
+        id(self.start, n)
+    }
+
+    /// The type of event `n`.
+    pub fn kind(&self, n: u64) -> &str {
+        &self.template(n).kind
+    }
+
+    /// The id of the object of event `n`.
+    pub fn object(&self, n: u64) -> String {
+        let body = self.get(n);
+        let (start, end) = self.template(n).object_bounds();
+        String::from_utf8_lossy(&body[start..end]).into_owned()
+    }
+
+    /// Event `n` as JSON.
+    pub fn get(&self, n: u64) -> Bytes {
+        let template = self.template(n);
+        let mut bytes = template.bytes.clone();
+        template.patch(&mut bytes, 0, &self.id(n), n);
+        bytes.into()
+    }
+
+    fn template(&self, n: u64) -> &Body {
+        &self.templates[index(n, self.templates.len())]
+    }
+}
+
+impl Body {
+    /// A template of `event`, its id brought to a fixed length.
+    fn of(event: &Event) -> Option<Self> {
+        let body = String::from_utf8(event.body.to_vec()).ok()?;
+        let body = body.replacen(event.id.as_str(), &id(UnixMillis(1_000_000_000_000), 0), 1);
+        let at = body.find("\"id\":\"evt_")? + "\"id\":\"".len();
+        let object = event.object_id.as_deref()?;
+        let object = body.find(&format!("\"id\":\"{object}\""))? + "\"id\":\"".len() + object.len();
+        Some(Self {
+            kind: event.kind.to_string(),
+            id: at,
+            object: object - OBJECT_DIGITS,
+            bytes: body.into_bytes(),
+        })
+    }
+
+    /// Makes the body that begins at `at` of `bytes` that of event `n`.
+    fn patch(&self, bytes: &mut [u8], at: usize, id: &str, n: u64) {
+        bytes[at + self.id..][..id.len()].copy_from_slice(id.as_bytes());
+        write_hex(&mut bytes[at + self.object..][..OBJECT_DIGITS], object(n));
+    }
+
+    fn object_bounds(&self) -> (usize, usize) {
+        let quote = self.bytes[..self.object].iter().rposition(|byte| *byte == b'"');
+        (quote.map_or(0, |at| at + 1), self.object + OBJECT_DIGITS)
+    }
+}
+
+fn index(n: u64, length: usize) -> usize {
+    usize::try_from(n % length as u64).unwrap_or(0)
+}
+
+/// Four events of each object, with others between them, as an order lives.
+pub fn object(n: u64) -> u64 {
+    n / (OPEN_OBJECTS * EVENTS_PER_OBJECT) * OPEN_OBJECTS + n % OPEN_OBJECTS
+}
+
+fn id(start: UnixMillis, n: u64) -> String {
+    let millis = start.0.unsigned_abs() + n / PER_MILLISECOND;
+    format!("evt_{millis:013}-{n:0EVENT_DIGITS$}")
+}
+
+/// The number of the event with this id.
+pub fn number(id: &[u8]) -> Option<u64> {
+    let dash = id.iter().rposition(|byte| *byte == b'-')?;
+    std::str::from_utf8(&id[dash + 1..]).ok()?.parse().ok()
+}
+
+fn write_hex(place: &mut [u8], mut number: u64) {
+    for digit in place.iter_mut().rev() {
+        *digit = b"0123456789abcdef"[usize::try_from(number & 15).unwrap_or(0)];
+        number >>= 4;
+    }
+}
+
+/// Whole requests, signed.
+pub struct Requests {
+    bodies: Bodies,
+    heads: Vec<Head>,
+    signatures: Vec<[u8; SIGNATURE]>,
+}
+
+/// What stands before a template's body, and where its own parts go.
+struct Head {
+    bytes: Vec<u8>,
+    id: usize,
+    signature: usize,
+}
+
+impl Requests {
+    /// Signs events `0..count`, with the present as their timestamp.
+    pub fn sign(count: u64, host: &str) -> Self {
+        let bodies = Bodies::new();
+        let timestamp = bodies.start.0.to_string();
+        let key = SigningKey::new(&SECRET.into());
+        let signatures = (0..count).map(|n| {
+            let mut signature = [b'0'; SIGNATURE];
+            signature.copy_from_slice(key.sign(&timestamp, &bodies.get(n)).as_bytes());
+            signature
+        });
+        let signatures = signatures.collect();
+        let heads = bodies.templates.iter().map(|body| Head::new(body, host, &timestamp)).collect();
+        Self { bodies, heads, signatures }
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> u64 {
+        self.signatures.len() as u64
+    }
+
+    /// Puts request `n` into `buffer`, in place of what was there.
+    pub fn write(&self, n: u64, buffer: &mut Vec<u8>) {
+        let (head, body) = (&self.heads[index(n, self.heads.len())], self.bodies.template(n));
+        let id = self.bodies.id(n);
+        buffer.clear();
+        buffer.extend_from_slice(&head.bytes);
+        buffer.extend_from_slice(&body.bytes);
+        buffer[head.id..][..id.len()].copy_from_slice(id.as_bytes());
+        buffer[head.signature..][..SIGNATURE]
+            .copy_from_slice(&self.signatures[index(n, self.signatures.len())]);
+        body.patch(buffer, head.bytes.len(), &id, n);
+    }
+}
+
+impl Head {
+    fn new(body: &Body, host: &str, timestamp: &str) -> Self {
+        let start = format!(
+            "POST {PATH} HTTP/1.1\r\nhost: {host}\r\nuser-agent: Pepay/1.0\r\naccept: */*\r\n\
+             content-type: application/json\r\ncontent-length: {}\r\nx-pepay-event: {}\r\n\
+             x-pepay-network-environment: devnet\r\nx-pepay-timestamp: {timestamp}\r\nx-pepay-event-id: ",
+            body.bytes.len(),
+            body.kind
+        );
+        let id = start.len();
+        let middle = format!("{start}{}\r\nx-pepay-signature: ", self::id(UnixMillis(1_000_000_000_000), 0));
+        let signature = middle.len();
+        let bytes = format!("{middle}{}\r\n\r\n", "0".repeat(SIGNATURE)).into_bytes();
+        Self { bytes, id, signature }
+    }
+}

@@ -1,0 +1,224 @@
+//! Sets the scene for each measurement: servers, sender and target as
+//! processes, on a database of their own on the disk of the build.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::fs::statvfs;
+
+use crate::bridge::{BINARY, Bridge, Setup, free_address};
+use crate::fill::{Fate, fill};
+use crate::load::{Load, exact};
+use crate::measure::{Figures, Quantity, check_arrivals, seconds_between, under_load};
+use crate::options::Options;
+use crate::peers::Peers;
+use crate::plan::Kind;
+use crate::requests::Bodies;
+use crate::role::Role;
+use crate::stream::{Addresses, Streamed, Task};
+use crate::{Outcome, ceiling, disk, proc, report};
+
+/// More than any server here takes in a second: the sender signs as many in advance.
+const SIGNED_A_SECOND: f64 = 100_000.0;
+/// How long a bridge has been at rest when its memory is read.
+const REST: Duration = Duration::from_secs(3);
+/// Connections of the sender at a fixed pace.
+const PACED_CONNECTIONS: u32 = 64;
+/// Room on the disk for each stored event: 1.2 KB with its rows, indexes and log, twice over.
+const ROOM_FOR_AN_EVENT: u64 = 4096;
+
+/// What the measurements share.
+pub struct Scene {
+    scratch: PathBuf,
+    options: Options,
+    peers: Option<Peers>,
+    /// Databases that are filled once and used in every round.
+    filled: BTreeMap<&'static str, PathBuf>,
+}
+
+impl Scene {
+    /// A scene whose files are in `scratch`.
+    pub fn new(scratch: PathBuf, options: Options, peers: Option<Peers>) -> Outcome<Self> {
+        let mut scene = Self { scratch, options, peers, filled: BTreeMap::new() };
+        let room = statvfs(&scene.scratch)?;
+        let free = room.f_bavail * room.f_frsize;
+        let most = free / 2 / ROOM_FOR_AN_EVENT;
+        for (what, count) in
+            [("stored", &mut scene.options.stored), ("undelivered", &mut scene.options.undelivered)]
+        {
+            if *count > most {
+                report::skipped(
+                    &format!("{count} {what} events: there is room on the disk for {most}"),
+                    "scaled down",
+                );
+                *count = most;
+            }
+        }
+        Ok(scene)
+    }
+
+    /// Carries out one measurement.
+    pub fn measure(&mut self, kind: Kind) -> Outcome<Figures> {
+        match kind {
+            Kind::Stored => return self.stored(),
+            Kind::Backlog => return self.backlog(),
+            Kind::Beside { waiting } => return self.beside(waiting),
+            _ => {}
+        }
+        let folder = self.folder("run")?;
+        let time = Duration::from_secs_f64(self.options.seconds);
+        let figures = match kind {
+            Kind::Disk => disk::measure(&folder, time)?,
+            Kind::Ceiling => ceiling::measure(&folder, time)?,
+            Kind::Bare { connections } => {
+                let mut server = Role::start("bare", &())?;
+                let address = server.hear()?;
+                under_load(server.pid(), "load", &self.load(address, connections), None)?
+            }
+            Kind::Ingest { connections } => {
+                let bridge = Bridge::start(&folder, &Setup::default())?;
+                under_load(bridge.pid(), "load", &self.load(bridge.address, connections), None)?
+            }
+            Kind::EndToEnd { connections } => self.end_to_end(&folder, connections, false)?,
+            Kind::Duplicates => self.end_to_end(&folder, 64, true)?,
+            Kind::Stream => self.stream(&folder)?,
+            Kind::Pace { rate } => self.pace(&folder, rate)?,
+            Kind::Peer { script, connections, forwards } => {
+                self.peer(&folder, script, connections, forwards)?
+            }
+            Kind::Idle => rest(&Bridge::start(&folder, &Setup::orders(free_address()?))?)?,
+            Kind::Binary => BTreeMap::from([(Quantity::Size, exact(fs::metadata(BINARY)?.len()) / 1e6)]),
+            Kind::Stored | Kind::Backlog | Kind::Beside { .. } => Figures::new(),
+        };
+        fs::remove_dir_all(folder)?;
+        Ok(figures)
+    }
+
+    fn load(&self, address: SocketAddr, connections: u32) -> Load {
+        let seconds = self.options.seconds;
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count of events")]
+        let events = (seconds * SIGNED_A_SECOND) as u64;
+        Load { address, connections, seconds, events, repeating: false }
+    }
+
+    fn end_to_end(&self, folder: &Path, connections: u32, repeating: bool) -> Outcome<Figures> {
+        let (mut target, address) = target()?;
+        let bridge = Bridge::start(folder, &Setup::orders(address))?;
+        let load = Load { repeating, ..self.load(bridge.address, connections) };
+        under_load(bridge.pid(), "load", &load, Some(&mut target))
+    }
+
+    fn pace(&self, folder: &Path, rate: u32) -> Outcome<Figures> {
+        let (mut target, address) = target()?;
+        let bridge = Bridge::start(folder, &Setup::orders(address))?;
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count of events")]
+        let events = (self.options.seconds * f64::from(rate)) as u64;
+        let load = Load { events, ..self.load(bridge.address, PACED_CONNECTIONS) };
+        under_load(bridge.pid(), "open-loop", &load, Some(&mut target))
+    }
+
+    fn peer(&self, folder: &Path, script: &str, connections: u32, forwards: bool) -> Outcome<Figures> {
+        let peers = self.peers.as_ref().ok_or("the Node programs are not installed")?;
+        let mut receiver = if forwards { Some(target()?) } else { None };
+        let peer = peers.start(script, folder, receiver.as_ref().map(|(_, address)| *address))?;
+        let load = self.load(peer.address, connections);
+        under_load(peer.pid(), "load", &load, receiver.as_mut().map(|(target, _)| target))
+    }
+
+    fn stream(&self, folder: &Path) -> Outcome<Figures> {
+        let mut pepay = Role::start("stream", &Task { seconds: self.options.seconds })?;
+        let Addresses { pepay: address, target } = pepay.hear()?;
+        let setup = Setup { pepay: Some(address), ..Setup::orders(target) };
+        let bridge = Bridge::start(folder, &setup)?;
+        let before = proc::cpu(bridge.pid())?;
+        let Streamed { events, started_ms, received } = pepay.ask(&())?;
+        check_arrivals(events, &received)?;
+        let cpu = proc::cpu(bridge.pid())?.saturating_sub(before).as_secs_f64() * 1e6;
+        Ok(BTreeMap::from([
+            (Quantity::Rate, exact(events) / seconds_between(started_ms, received.last_ms)),
+            (Quantity::Cpu, cpu / exact(events)),
+            (Quantity::Memory, proc::memory(bridge.pid())?.peak),
+        ]))
+    }
+
+    fn stored(&mut self) -> Outcome<Figures> {
+        let (mut target, address) = target()?;
+        let (setup, count) = (Setup::orders(address), self.options.stored);
+        let folder = self.filled("stored", &setup, count, Fate::Delivered)?;
+        let bridge = Bridge::start(&folder, &setup)?;
+        let mut figures =
+            under_load(bridge.pid(), "load", &self.load(bridge.address, 64), Some(&mut target))?;
+        figures.insert(Quantity::Start, bridge.start.as_secs_f64());
+        Ok(figures)
+    }
+
+    fn backlog(&mut self) -> Outcome<Figures> {
+        // Nobody listens there: the backlog stays one.
+        let (setup, count) = (Setup::orders(free_address()?), self.options.undelivered);
+        let folder = self.filled("backlog", &setup, count, Fate::Undelivered)?;
+        rest(&Bridge::start(&folder, &setup)?)
+    }
+
+    fn beside(&mut self, waiting: bool) -> Outcome<Figures> {
+        let (mut target, address) = target()?;
+        let mut setup = Setup::orders(address);
+        // Both times it takes events of its own only, so that nothing differs but what waits.
+        setup.targets.push(("dead", free_address()?, "test.ping"));
+        setup.targets[0].2 = "commerce.*,invoice.*,invoice_payment.*";
+        let folder = if waiting {
+            self.filled("beside", &setup, self.options.waiting, Fate::WaitingFor { target: "dead" })?
+        } else {
+            self.folder("run")?
+        };
+        let bridge = Bridge::start(&folder, &setup)?;
+        under_load(bridge.pid(), "load", &self.load(bridge.address, 64), Some(&mut target))
+    }
+
+    /// The folder of a database that is filled the first time it is asked for.
+    fn filled(&mut self, name: &'static str, setup: &Setup, count: u64, fate: Fate) -> Outcome<PathBuf> {
+        if let Some(folder) = self.filled.get(name) {
+            return Ok(folder.clone());
+        }
+        report::filling(name, count, count * Bodies::new().mean() as u64);
+        let folder = self.folder(name)?;
+        fill(&folder, setup, count, fate)?;
+        self.filled.insert(name, folder.clone());
+        Ok(folder)
+    }
+
+    /// A folder that is new.
+    fn folder(&self, name: &str) -> Outcome<PathBuf> {
+        let folder = self.scratch.join(name);
+        if folder.exists() {
+            fs::remove_dir_all(&folder)?;
+        }
+        fs::create_dir_all(&folder)?;
+        Ok(folder)
+    }
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        for folder in self.filled.values() {
+            // What is left lies in the build's own folder.
+            let _ = fs::remove_dir_all(folder);
+        }
+    }
+}
+
+fn target() -> Outcome<(Role, SocketAddr)> {
+    let mut target = Role::start("target", &())?;
+    let address = target.hear()?;
+    Ok((target, address))
+}
+
+fn rest(bridge: &Bridge) -> Outcome<Figures> {
+    std::thread::sleep(REST);
+    Ok(BTreeMap::from([
+        (Quantity::Memory, proc::memory(bridge.pid())?.resident),
+        (Quantity::Start, bridge.start.as_secs_f64()),
+    ]))
+}

@@ -1,0 +1,161 @@
+//! Pepay's stream, and the target behind the bridge, in one process: frames go
+//! out as long as no more than a window of them is on its way to the target.
+//! Without that bound a stream that is faster than the store would overflow what
+//! the bridge holds, and leave the rest to a list that this server does not keep.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::extract::State;
+use axum::extract::ws::{Message, Utf8Bytes, WebSocket, WebSocketUpgrade};
+use axum::response::Response;
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use futures_util::SinkExt as _;
+use futures_util::stream::{SplitSink, StreamExt as _};
+use pepay_bridge::domain::clock::Clock;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::requests::Bodies;
+use crate::target::{self, Expect, Received, Tally};
+use crate::{Outcome, role};
+
+/// Frames on their way to the target. The bridge takes 1,000 that wait for its
+/// store (docs/stream.md, rule 5).
+const WINDOW: u64 = 900;
+/// Frames in one write.
+const FLUSH: u64 = 64;
+/// How long the last event may take to reach the target, in seconds.
+const DRAIN_LIMIT: u64 = 60;
+
+/// What to send.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Task {
+    /// For how long.
+    pub seconds: f64,
+}
+
+/// Where it listens.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Addresses {
+    /// As Pepay.
+    pub pepay: SocketAddr,
+    /// As the target.
+    pub target: SocketAddr,
+}
+
+/// What came of it.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Streamed {
+    /// Frames sent, each another event.
+    pub events: u64,
+    /// When the first was sent, in Unix milliseconds.
+    pub started_ms: i64,
+    /// What reached the target.
+    pub received: Received,
+}
+
+#[derive(Clone)]
+struct Pepay {
+    seconds: f64,
+    go: CancellationToken,
+    arrived: watch::Receiver<u64>,
+    /// Frames sent, and since when.
+    sent: mpsc::Sender<(u64, i64)>,
+}
+
+/// Listens, says where, sends once it is told to, and says what came of it.
+pub async fn play(task: &Task) -> Outcome<()> {
+    let pepay = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+    let target = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+    role::say(&Addresses { pepay: pepay.local_addr()?, target: target.local_addr()? })?;
+    let tally = Arc::new(Tally::default());
+    let (sent, mut done) = mpsc::channel(1);
+    let (go, arrived) = (CancellationToken::new(), tally.follow());
+    let state = Pepay { seconds: task.seconds, go: go.clone(), arrived, sent };
+    let mut tasks = JoinSet::new();
+    tasks.spawn(target::accept(target, Arc::clone(&tally)));
+    tasks.spawn(async move {
+        // It ends with the process.
+        let _ended = axum::serve(pepay, routes(state)).await;
+    });
+    let () = role::hear_async().await?;
+    go.cancel();
+    let (events, started_ms) = done.recv().await.ok_or("the bridge has left the stream")?;
+    let received = tally.until(&Expect { events, seconds: DRAIN_LIMIT }).await;
+    role::say(&Streamed { events, started_ms, received })?;
+    role::hear_async().await
+}
+
+fn routes(state: Pepay) -> Router {
+    Router::new()
+        .route("/api/v1/ws/token", post(token))
+        .route("/api/v1/events", get(empty_list))
+        .route("/ws/commerce/events", get(upgrade))
+        .with_state(state)
+}
+
+async fn token() -> Json<Value> {
+    let data = json!({"token": "t", "scope": "commerce", "expires_at": "2099-01-01T00:00:00.000Z"});
+    Json(json!({"success": true, "data": data}))
+}
+
+async fn empty_list() -> Json<Value> {
+    Json(json!({"success": true, "data": {"object": "list", "data": [], "has_more": false}}))
+}
+
+async fn upgrade(State(pepay): State<Pepay>, request: WebSocketUpgrade) -> Response {
+    request.on_upgrade(move |socket| serve(socket, pepay))
+}
+
+async fn serve(socket: WebSocket, pepay: Pepay) {
+    let (mut frames, mut client) = socket.split();
+    let from_client = async {
+        // Reading answers pings; what the client says is of no interest.
+        while let Some(Ok(_)) = client.next().await {}
+    };
+    let to_client = async {
+        pepay.go.cancelled().await;
+        let started = Clock::system().now().0;
+        let events = push(&mut frames, &pepay).await;
+        // Nobody asks for a second stream's count.
+        let _ = pepay.sent.try_send((events, started));
+        std::future::pending().await
+    };
+    tokio::select! {
+        () = from_client => {}
+        () = to_client => {}
+    }
+}
+
+/// Sends until the time is over; how many frames.
+async fn push(frames: &mut SplitSink<WebSocket, Message>, pepay: &Pepay) -> u64 {
+    let until = Instant::now() + Duration::from_secs_f64(pepay.seconds);
+    let (bodies, mut arrived, mut sent) = (Bodies::new(), pepay.arrived.clone(), 0);
+    while Instant::now() < until {
+        let Ok(room) = arrived.wait_for(|arrived| sent + FLUSH <= arrived + WINDOW).await.map(|seen| *seen)
+        else {
+            break;
+        };
+        while sent < room + WINDOW {
+            let Ok(text) = Utf8Bytes::try_from(bodies.get(sent)) else { return sent };
+            if frames.feed(Message::Text(text)).await.is_err() {
+                return sent;
+            }
+            sent += 1;
+            if sent % FLUSH == 0 {
+                break;
+            }
+        }
+        if frames.flush().await.is_err() {
+            break;
+        }
+    }
+    sent
+}

@@ -1,0 +1,151 @@
+//! The receiver: answers 200 at once and counts how often each event came.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use pepay_bridge::domain::clock::Clock;
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use crate::http::Head;
+use crate::{Outcome, requests, role};
+
+const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+/// How long repetitions are waited for, once all have arrived.
+const AFTERMATH: Duration = Duration::from_millis(250);
+
+/// What the starter waits for.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Expect {
+    /// Events `0..events`.
+    pub events: u64,
+    /// For how long, in seconds.
+    pub seconds: u64,
+}
+
+/// What has arrived.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Received {
+    /// Of the events that were expected: how many came at least once.
+    pub unique: u64,
+    /// Requests beyond the first for an event, or for none that was expected.
+    pub surplus: u64,
+    /// When the last new event came, in Unix milliseconds.
+    pub last_ms: i64,
+}
+
+/// What came so far. Shared by the connections.
+#[derive(Default)]
+pub struct Tally {
+    seen: Mutex<Seen>,
+    unique: watch::Sender<u64>,
+}
+
+#[derive(Default)]
+struct Seen {
+    times: Vec<u8>,
+    unknown: u64,
+    last_ms: i64,
+}
+
+/// Serves until it is killed, and says what came when it is asked.
+pub async fn play() -> Outcome<()> {
+    let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await?;
+    role::say(&listener.local_addr()?)?;
+    let tally = Arc::new(Tally::default());
+    let mut tasks = JoinSet::new();
+    tasks.spawn(accept(listener, Arc::clone(&tally)));
+    loop {
+        let expect: Expect = role::hear_async().await?;
+        role::say(&tally.until(&expect).await)?;
+    }
+}
+
+/// Accepts connections and serves each.
+pub async fn accept(listener: TcpListener, tally: Arc<Tally>) {
+    let mut connections = JoinSet::new();
+    while let Ok((stream, _)) = listener.accept().await {
+        let tally = Arc::clone(&tally);
+        connections.spawn(async move {
+            // Whoever sends may end the connection whenever it likes.
+            let _ended = serve(stream, &tally).await;
+        });
+    }
+}
+
+async fn serve(mut stream: TcpStream, tally: &Tally) -> std::io::Result<()> {
+    stream.set_nodelay(true)?;
+    let clock = Clock::system();
+    let (mut buffer, mut filled) = (vec![0; 16 << 10], 0);
+    loop {
+        while let Some((id, length)) = whole_request(&buffer[..filled]) {
+            tally.count(id, &clock);
+            buffer.copy_within(length..filled, 0);
+            filled -= length;
+            stream.write_all(OK).await?;
+        }
+        if filled == buffer.len() {
+            buffer.resize(filled * 2, 0);
+        }
+        match stream.read(&mut buffer[filled..]).await? {
+            0 => return Ok(()),
+            read => filled += read,
+        }
+    }
+}
+
+/// The event's number in the first request of `bytes`, if it is one, and the
+/// request's length, once it is all there.
+fn whole_request(bytes: &[u8]) -> Option<(Option<u64>, usize)> {
+    let (head, end) = Head::at_the_beginning_of(bytes)?;
+    let length = end + head.content_length();
+    (bytes.len() >= length).then(|| (head.header("webhook-id").and_then(requests::number), length))
+}
+
+impl Tally {
+    fn count(&self, event: Option<u64>, clock: &Clock) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(event) = event.and_then(|event| usize::try_from(event).ok()) else {
+            seen.unknown += 1;
+            return;
+        };
+        if event >= seen.times.len() {
+            seen.times.resize((event + 1).next_power_of_two(), 0);
+        }
+        seen.times[event] = seen.times[event].saturating_add(1);
+        if seen.times[event] == 1 {
+            seen.last_ms = clock.now().0;
+            self.unique.send_modify(|unique| *unique += 1);
+        }
+    }
+
+    /// Follows how many different events came.
+    pub fn follow(&self) -> watch::Receiver<u64> {
+        self.unique.subscribe()
+    }
+
+    /// Waits until all that are expected have come, and a moment longer for repetitions.
+    pub async fn until(&self, expect: &Expect) -> Received {
+        let mut unique = self.follow();
+        let all = unique.wait_for(|unique| *unique >= expect.events);
+        // What is missing after that shows in what is received.
+        let _ = timeout(Duration::from_secs(expect.seconds), all).await;
+        tokio::time::sleep(AFTERMATH).await;
+        self.received(expect.events)
+    }
+
+    fn received(&self, expected: u64) -> Received {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let expected = usize::try_from(expected).unwrap_or(usize::MAX).min(seen.times.len());
+        let (wanted, others) = seen.times.split_at(expected);
+        let unique = wanted.iter().filter(|times| **times > 0).count() as u64;
+        let repeated: u64 = wanted.iter().map(|times| u64::from(times.saturating_sub(1))).sum();
+        let others: u64 = others.iter().copied().map(u64::from).sum();
+        Received { unique, surplus: repeated + others + seen.unknown, last_ms: seen.last_ms }
+    }
+}
