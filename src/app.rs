@@ -173,6 +173,13 @@ impl App {
         let paused = store.archive.paused().await?;
         parts.replace(prepared, std::mem::take(&mut store.outboxes), &paused, &mut work);
 
+        let both_live_sources = {
+            let shown = shown.clone();
+            move || {
+                let parts = shown.borrow();
+                !parts.streams.is_empty() && !parts.webhooks.is_empty()
+            }
+        };
         let view = View {
             archive: store.archive.clone(),
             parts: shown,
@@ -199,6 +206,9 @@ impl App {
         if let Some(export) = traced {
             base.spawn("traces", soft.clone(), export.run(base_stop.clone()));
         }
+        base.spawn("retention", soft.clone(), store.janitor().run(base_stop.clone()));
+        let comparison = store.comparison().run(both_live_sources, base_stop.clone());
+        base.spawn("comparison of sources", soft.clone(), comparison);
         base.spawn("metrics", soft, keep_metrics(metrics, base_stop.clone()));
 
         let app = Self {

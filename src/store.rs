@@ -3,15 +3,18 @@
 //! - [`inbox`] records what the sources bring,
 //! - [`outbox`] hands deliveries to a target's dispatcher and takes their outcomes,
 //! - [`archive`] answers the operator,
-//! - [`backup`] copies a store that may be in use.
+//! - [`backup`] copies a store that may be in use, and [`checkup`] looks at one.
 //!
 //! One writer thread owns the one connection that writes and commits in groups;
 //! readers are a small read-only pool. No type of the engine leaves this room.
 
 pub mod archive;
 pub mod backup;
+pub mod checkup;
+mod comparison;
 pub mod disk;
 pub mod inbox;
+mod janitor;
 mod lane;
 mod lock;
 pub mod outbox;
@@ -33,6 +36,8 @@ use crate::domain::clock::Clock;
 use crate::domain::delivery::Ordering;
 use crate::domain::filter::TypeFilter;
 
+pub use comparison::Comparison;
+pub use janitor::Janitor;
 pub use schema::OpenError;
 pub use writer::Writer;
 
@@ -91,6 +96,13 @@ pub struct Store {
     /// For the dispatchers, one for each route and in their order.
     pub outboxes: Vec<Outbox>,
     commands: mpsc::Sender<Command>,
+    reader: Reader,
+    counters: Arc<Counters>,
+    clock: Clock,
+    /// How long bodies are kept, and how long ids.
+    retentions: (Duration, Duration),
+    /// The sequence of the newest event when the store was opened.
+    newest: i64,
 }
 
 impl Store {
@@ -109,16 +121,22 @@ impl Store {
         let reader = Reader::open(&settings.path).await?;
 
         let (commands, queue) = mpsc::channel(QUEUE);
+        let counters = Arc::<Counters>::default();
+        routes.iter().for_each(|route| counters.add_target(&route.target));
         let (outlets, opened) = Outlets::open(&mut connection, routes)
             .map_err(|error| schema::database(&settings.path, &error))?;
         let outboxes = opened.into_iter().map(|opened| opened.into_outbox(commands.clone())).collect();
-        let counters = Arc::<Counters>::default();
-        let writer = Writer::new(connection, lock, queue, outlets, clock.clone())?;
+        let writer = Writer::new(connection, lock, queue, outlets, clock.clone(), Arc::clone(&counters))?;
         let store = Self {
             inbox: Inbox::new(commands.clone(), reader.clone()),
-            archive: Archive::new(commands.clone(), reader, counters, clock),
+            archive: Archive::new(commands.clone(), reader.clone(), Arc::clone(&counters), clock.clone()),
             outboxes,
             commands,
+            reader,
+            counters,
+            clock,
+            retentions: (settings.payload_retention, settings.dedupe_retention),
+            newest: writer.newest(),
         };
         Ok((store, writer))
     }
@@ -134,10 +152,22 @@ impl Store {
     /// [`RecordError`]; then nothing has changed.
     pub async fn reroute(&self, kept: Vec<Arc<str>>, opened: Vec<Route>) -> Result<Vec<Outbox>, RecordError> {
         let stopped = || RecordError::Unavailable("it has stopped".to_owned());
+        opened.iter().for_each(|route| self.counters.add_target(&route.target));
         let (reply, answer) = oneshot::channel();
         self.commands.send(Command::Reroute { kept, opened, reply }).await.map_err(|_| stopped())?;
         let opened = answer.await.map_err(|_| stopped())??;
         Ok(opened.into_iter().map(|opened| opened.into_outbox(self.commands.clone())).collect())
+    }
+
+    /// Removes what is older than it is to be kept.
+    pub fn janitor(&self) -> Janitor {
+        Janitor::new(self.commands.clone(), self.reader.clone(), self.clock.clone(), self.retentions)
+    }
+
+    /// Compares the live sources.
+    pub fn comparison(&self) -> Comparison {
+        let (reader, counters) = (self.reader.clone(), Arc::clone(&self.counters));
+        Comparison::new(reader, counters, self.clock.clone(), self.newest)
     }
 
     /// Has the writer commit what was handed to it before, checkpoint, and end.

@@ -275,6 +275,11 @@ impl Handoff {
         self.wake();
     }
 
+    /// Whether everything handed over has been taken.
+    pub(super) fn is_empty(&self) -> bool {
+        self.jobs.capacity() == self.jobs.max_capacity()
+    }
+
     /// Has the dispatcher look into the store, as soon as it has room.
     pub(super) fn wake(&self) {
         if !self.shared.overflowed.swap(true, Relaxed) {

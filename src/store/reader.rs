@@ -1,26 +1,41 @@
 //! Questions to the store, asked on a small read-only pool beside the writer.
 
 mod backlog;
-mod stub;
+mod compare;
+mod deliveries;
+mod detail;
+mod events;
+mod matching;
+mod road;
+mod select;
+mod usage;
 
 use std::collections::HashSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions};
 use sqlx::{ConnectOptions as _, QueryBuilder, Row as _};
 
+use self::backlog::Counted;
 use super::archive::Summary;
 use super::inbox::{Position, ReadError};
 use super::schema::{OpenError, database};
 use crate::domain::event::{EventId, InvalidEventId};
+
+pub(super) use self::compare::Seen;
 
 /// Connections of the pool. Reads are short; each connection costs a thread.
 const CONNECTIONS: u32 = 2;
 
 /// A pool of read-only connections. Cheap to clone.
 #[derive(Clone, Debug)]
-pub(super) struct Reader(SqlitePool);
+pub(super) struct Reader {
+    pool: SqlitePool,
+    path: Arc<PathBuf>,
+    counted: Counted,
+}
 
 impl Reader {
     pub(super) async fn open(path: &Path) -> Result<Self, OpenError> {
@@ -34,13 +49,14 @@ impl Reader {
             .max_connections(CONNECTIONS)
             .min_connections(1)
             .acquire_timeout(Duration::from_secs(5));
-        pool.connect_with(options).await.map(Self).map_err(|error| database(path, &error))
+        let pool = pool.connect_with(options).await.map_err(|error| database(path, &error))?;
+        Ok(Self { pool, path: Arc::new(path.to_owned()), counted: Counted::default() })
     }
 
     pub(super) async fn position(&self, stream: &str) -> Result<Option<Position>, ReadError> {
         let row = sqlx::query("SELECT event_id, created FROM stream_cursor WHERE stream = ?1")
             .bind(stream)
-            .fetch_optional(&self.0)
+            .fetch_optional(&self.pool)
             .await?;
         row.map(|row| {
             let event: Option<&str> = row.try_get(0)?;
@@ -60,21 +76,43 @@ impl Reader {
             list.push_bind(id.as_str());
         }
         query.push(")");
-        let rows = query.build().fetch_all(&self.0).await?;
+        let rows = query.build().fetch_all(&self.pool).await?;
         let held = rows.iter().map(|row| row.try_get::<&str, _>(0)).collect::<Result<HashSet<_>, _>>()?;
         Ok(ids.iter().map(|id| held.contains(id.as_str())).collect())
     }
 
     pub(super) async fn summary(&self) -> Result<Summary, ReadError> {
-        let query = "SELECT coalesce((SELECT min(sequence) FROM event), 0), \
-                            coalesce((SELECT max(sequence) FROM event), 0), sqlite_version()";
-        let row = sqlx::query(query).fetch_one(&self.0).await?;
+        let Extent { first, last } = self.extent().await?;
+        let engine = sqlx::query("SELECT sqlite_version()").fetch_one(&self.pool).await?;
         Ok(Summary {
-            first_sequence: row.try_get(0)?,
-            last_sequence: row.try_get(1)?,
-            engine: format!("SQLite {}", row.try_get::<&str, _>(2)?),
+            first_sequence: if last == 0 { 0 } else { first },
+            last_sequence: last,
+            engine: format!("SQLite {}", engine.try_get::<&str, _>(0)?),
         })
     }
+
+    pub(super) async fn paused(&self) -> Result<Vec<Arc<str>>, ReadError> {
+        let query = "SELECT name FROM target WHERE paused_at IS NOT NULL ORDER BY name";
+        let rows = sqlx::query(query).fetch_all(&self.pool).await?;
+        rows.iter().map(|row| Ok(row.try_get::<&str, _>(0)?.into())).collect()
+    }
+
+    /// Between which sequences every event is held.
+    async fn extent(&self) -> Result<Extent, ReadError> {
+        let query =
+            "SELECT r.events_through, coalesce((SELECT max(sequence) FROM event), 0) FROM retention r";
+        let row = sqlx::query(query).fetch_one(&self.pool).await?;
+        let (through, newest): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
+        Ok(Extent { first: through + 1, last: newest.max(through) })
+    }
+}
+
+/// The sequences between which every event is held. Below `first` there may be
+/// single ones, whose deliveries have not ended.
+#[derive(Clone, Copy, Debug)]
+struct Extent {
+    first: i64,
+    last: i64,
 }
 
 fn count(rows: i64) -> u64 {

@@ -13,7 +13,7 @@ use crate::domain::event::Source;
 #[derive(Debug, Default)]
 pub(super) struct Counters {
     sources: [OfSource; Source::ALL.len()],
-    targets: Mutex<Vec<(Arc<str>, Arc<OfTarget>)>>,
+    targets: Mutex<Vec<TargetTally>>,
     quiet: Mutex<Vec<Quiet>>,
 }
 
@@ -25,13 +25,6 @@ struct OfSource {
     last_at: AtomicI64,
 }
 
-/// The counters of one target.
-#[derive(Debug, Default)]
-pub(super) struct OfTarget {
-    pub(super) delivered: AtomicU64,
-    pub(super) failed: AtomicU64,
-}
-
 impl Counters {
     /// An event of `source` that arrived `at` has been recorded.
     pub(super) fn count(&self, source: Source, recorded: Recorded, at: UnixMillis) {
@@ -40,7 +33,7 @@ impl Counters {
             Recorded::New => counters.unique.fetch_add(1, Relaxed),
             Recorded::Duplicate => counters.duplicate.fetch_add(1, Relaxed),
         };
-        counters.last_at.fetch_max(at.0, Relaxed);
+        counters.last_at.store(at.0, Relaxed);
     }
 
     /// When `source` last brought something since the start.
@@ -49,15 +42,19 @@ impl Counters {
         (at > 0).then_some(UnixMillis(at))
     }
 
-    /// The counters of `target`, which count on from where they were.
-    pub(super) fn target(&self, target: &Arc<str>) -> Arc<OfTarget> {
+    /// `target` is configured: it is counted from here on, or goes on where it was.
+    pub(super) fn add_target(&self, target: &Arc<str>) {
         let mut targets = lock(&self.targets);
-        if let Some((_, counters)) = targets.iter().find(|(name, _)| name == target) {
-            return Arc::clone(counters);
+        if !targets.iter().any(|known| known.target == *target) {
+            targets.push(TargetTally { target: Arc::clone(target), delivered: 0, failed: 0 });
         }
-        let counters = Arc::<OfTarget>::default();
-        targets.push((Arc::clone(target), Arc::clone(&counters)));
-        counters
+    }
+
+    /// An attempt at `target` has ended.
+    pub(super) fn count_attempt(&self, target: &str, delivered: bool) {
+        if let Some(tally) = lock(&self.targets).iter_mut().find(|known| *known.target == *target) {
+            *(if delivered { &mut tally.delivered } else { &mut tally.failed }) += 1;
+        }
     }
 
     pub(super) fn tally(&self) -> Tally {
@@ -67,13 +64,7 @@ impl Counters {
             let last_event_at = self.last_at(source);
             SourceTally { source, received: unique + duplicate, unique, duplicate, last_event_at }
         });
-        let targets = lock(&self.targets);
-        let targets = targets.iter().map(|(target, counters)| TargetTally {
-            target: Arc::clone(target),
-            delivered: counters.delivered.load(Relaxed),
-            failed: counters.failed.load(Relaxed),
-        });
-        Tally { sources: sources.to_vec(), targets: targets.collect() }
+        Tally { sources: sources.to_vec(), targets: lock(&self.targets).clone() }
     }
 
     /// Notes which sources are quiet.

@@ -2,7 +2,9 @@
 
 mod backup;
 mod lanes;
+mod listing;
 mod opening;
+mod operating;
 mod outcomes;
 mod recording;
 

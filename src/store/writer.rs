@@ -5,80 +5,49 @@
 //! cost of making things durable is shared by all that wait for it; nobody
 //! waits for a group to fill.
 
+mod checkpoint;
+mod command;
 mod due;
 mod meters;
 mod operate;
 pub(super) mod outlets;
 mod record;
+mod retain;
 mod settle;
+mod sighting;
 mod trouble;
 mod turn;
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use rusqlite::{Connection, ErrorCode, params};
+use rusqlite::{Connection, params};
 use tokio::sync::{mpsc, oneshot};
 
-use super::archive::ActError;
-use super::inbox::{Batch, RecordError, Recorded};
+use super::inbox::RecordError;
 use super::lock::Lock;
-use super::outbox::{Begun, CutOff, Due, Job, Search, Settlement, TargetId};
+use super::outbox::{CutOff, Due, Job, TargetId};
 use super::schema::OpenError;
+use super::tally::Counters;
 use super::{Route, schema};
 use crate::domain::clock::{Clock, UnixMillis};
-use crate::domain::delivery::OnUncertain;
-use crate::domain::event::{EventId, Received};
-use crate::domain::operator::Action;
+use crate::domain::delivery::Next;
+use crate::domain::event::Received;
+use command::{Failure, Reply};
 use meters::Meters;
 use outlets::{Opened, Outlets};
+use retain::Removed;
 use trouble::Trouble;
+
+pub(super) use checkpoint::BUSY_TIMEOUT;
+pub(super) use command::{Command, Key};
+pub(super) use retain::Chore;
 
 /// Commands in one transaction, at most.
 const GROUP_COMMANDS: usize = 512;
 
 /// Bytes of event bodies in one transaction: a group stops growing beyond this.
 const GROUP_BYTES: usize = 4 << 20;
-
-type Reply<T> = oneshot::Sender<Result<T, RecordError>>;
-
-/// What the writer can be asked to do.
-#[derive(Debug)]
-pub(super) enum Command {
-    /// Store events, their deliveries, and the cursor they move.
-    Record { batch: Batch, reply: Reply<Vec<Recorded>> },
-    /// Store what an attempt came to.
-    Settle { target: TargetId, settlement: Settlement, reply: Reply<()> },
-    /// Store that an attempt is about to go out.
-    Begin { target: TargetId, attempt: Begun, reply: Reply<()> },
-    /// Decide what becomes of the attempts that a stopped process left on the wire.
-    Recover { target: TargetId, on_uncertain: OnUncertain, reply: Reply<Vec<CutOff>> },
-    /// Find deliveries that are due. Asked of the writer, because whatever it
-    /// finds has then been offered to the dispatcher before it answers.
-    Due { target: TargetId, search: Search, reply: Reply<Due> },
-    /// Do to one delivery what a person asks for.
-    Act { action: Action, target: String, id: EventId, reply: Reply<Result<(), ActError>> },
-    /// The same to many; answers how many have changed.
-    ActOn { action: Action, keys: Vec<Key>, reply: Reply<u64> },
-    /// Send an event to a target again.
-    Replay { target: String, id: EventId, reply: Reply<Result<u32, ActError>> },
-    /// Note that a person has a target stopped, or started again.
-    Pause { target: String, paused: bool, reply: Reply<Result<(), ActError>> },
-    /// Commit a small write.
-    Probe { reply: Reply<()> },
-    /// Replace the routes: these targets stay as they are, those are opened anew,
-    /// all others closed.
-    Reroute { kept: Vec<Arc<str>>, opened: Vec<Route>, reply: Reply<Vec<Opened>> },
-    /// End.
-    Close { reply: oneshot::Sender<()> },
-}
-
-/// Which delivery.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Key {
-    pub(super) target: TargetId,
-    pub(super) sequence: i64,
-}
 
 /// What a command wrote, to be told once it is committed.
 enum Written {
@@ -87,21 +56,15 @@ enum Written {
     Recovered(Vec<CutOff>),
     Due(Due),
     Operated(operate::Written),
+    Removed { more: bool },
     Done,
 }
 
 /// What ends a group: it changes the writer itself.
 enum Turning {
     Reroute { kept: Vec<Arc<str>>, opened: Vec<Route>, reply: Reply<Vec<Opened>> },
+    Checkpoint { reply: Reply<()> },
     Close { reply: oneshot::Sender<()> },
-}
-
-/// Why a group was not written.
-enum Failure {
-    /// This command cannot be carried out; its neighbours can.
-    Command(usize, rusqlite::Error),
-    /// The store cannot write at all.
-    Store(rusqlite::Error),
 }
 
 /// The writing side of a store. To be [run](Writer::run) on a thread of its own.
@@ -113,6 +76,8 @@ pub struct Writer {
     clock: Clock,
     /// The sequence of the newest event.
     sequence: i64,
+    /// How far what is old has been removed.
+    removed: Removed,
     meters: Meters,
     trouble: Trouble,
     /// Last, so that the database is closed before another process may have it.
@@ -126,21 +91,31 @@ impl Writer {
         queue: mpsc::Receiver<Command>,
         outlets: Outlets,
         clock: Clock,
+        counters: Arc<Counters>,
     ) -> Result<Self, OpenError> {
         let newest = "SELECT coalesce(max(sequence), 0) FROM event";
-        let sequence = connection.query_row(newest, [], |row| row.get(0));
+        let read = connection
+            .query_row(newest, [], |row| row.get::<_, i64>(0))
+            .and_then(|newest| Ok((newest, Removed::read(&connection)?)));
         let path = connection.path().map(std::path::PathBuf::from).unwrap_or_default();
-        let sequence = sequence.map_err(|error| schema::database(&path, &error))?;
+        let (newest, removed) = read.map_err(|error| schema::database(&path, &error))?;
         Ok(Self {
             connection,
             queue,
             outlets,
             clock,
-            sequence,
-            meters: Meters::new(),
+            // Where all events have been removed, their numbers are not given again.
+            sequence: newest.max(removed.events),
+            removed,
+            meters: Meters::new(counters),
             trouble: Trouble::default(),
             _lock: lock,
         })
+    }
+
+    /// The sequence of the newest event.
+    pub(super) const fn newest(&self) -> i64 {
+        self.sequence
     }
 
     /// Writes until it is told to close or nobody is left to ask. Blocks.
@@ -155,6 +130,10 @@ impl Writer {
                 Some(Turning::Reroute { kept, opened, reply }) => {
                     // Whoever asked may have gone; the routes are replaced all the same.
                     let _ = reply.send(self.reroute(&kept, opened));
+                }
+                Some(Turning::Checkpoint { reply }) => {
+                    checkpoint::truncate(&self.connection);
+                    let _ = reply.send(Ok(()));
                 }
                 Some(Turning::Close { reply }) => {
                     self.finish();
@@ -173,6 +152,7 @@ impl Writer {
         while let Some(command) = next {
             match command {
                 Command::Close { reply } => return (group, Some(Turning::Close { reply })),
+                Command::Checkpoint { reply } => return (group, Some(Turning::Checkpoint { reply })),
                 Command::Reroute { kept, opened, reply } => {
                     return (group, Some(Turning::Reroute { kept, opened, reply }));
                 }
@@ -250,6 +230,7 @@ impl Writer {
     /// the newest sequence, which counts once the transaction has committed.
     fn carry_out(&self, group: &[Command]) -> Result<(Vec<Written>, i64), Failure> {
         let (now, mut sequence) = (self.clock.now(), self.sequence);
+        self.forget_revoked(group);
         let mut written = Vec::with_capacity(group.len());
         for (index, command) in group.iter().enumerate() {
             let one = match command {
@@ -260,7 +241,12 @@ impl Writer {
                 Command::Settle { target, settlement, .. } => {
                     settle::settle(&self.connection, *target, settlement, now)
                         .inspect(|released| self.grant(*target, released))
-                        .map(|released| Written::Settled { released })
+                        .and_then(|released| {
+                            if matches!(settlement.next, Next::Delivered | Next::Dead) {
+                                self.removed.ended(&self.connection, settlement.sequence)?;
+                            }
+                            Ok(Written::Settled { released })
+                        })
                 }
                 Command::Begin { target, attempt, .. } => {
                     settle::begin(&self.connection, *target, attempt).map(|()| Written::Done)
@@ -275,10 +261,14 @@ impl Writer {
                 | Command::ActOn { .. }
                 | Command::Replay { .. }
                 | Command::Pause { .. } => {
-                    operate::carry_out(&self.connection, &self.outlets, command, now).map(Written::Operated)
+                    operate::carry_out(&self.connection, (&self.outlets, &self.removed), command, now)
+                        .map(Written::Operated)
                 }
                 Command::Probe { .. } => self.beat(now).map(|()| Written::Done),
-                Command::Reroute { .. } | Command::Close { .. } => continue,
+                Command::Remove { chore, .. } => {
+                    self.removed.remove(&self.connection, *chore).map(|more| Written::Removed { more })
+                }
+                Command::Reroute { .. } | Command::Checkpoint { .. } | Command::Close { .. } => continue,
             };
             written.push(one.map_err(|error| Failure::of(index, error))?);
         }
@@ -295,7 +285,7 @@ impl Writer {
                     events += all.len();
                     let _ = reply.send(Ok(all.iter().map(|one| one.recorded).collect()));
                     for (event, one) in batch.events.into_iter().zip(all) {
-                        self.meters.count(event.source, one.recorded);
+                        self.meters.count(&event, &one);
                         self.hand_over(event, one);
                     }
                 }
@@ -303,6 +293,7 @@ impl Writer {
                     if let Some(outlet) = self.outlets.of(target) {
                         // Not before the commit: until then its turn must not be taken back.
                         outlet.turns.end(settlement.sequence);
+                        self.meters.count_attempt(&outlet.route.target, settlement.next);
                         if let Some(job) = released {
                             outlet.handoff.offer(job);
                         }
@@ -323,6 +314,9 @@ impl Writer {
                     let _ = reply.send(
                         trouble.map_or(Ok(()), |error| Err(RecordError::Unavailable(error.to_owned()))),
                     );
+                }
+                (Command::Remove { reply, .. }, Written::Removed { more }) => {
+                    let _ = reply.send(Ok(more));
                 }
                 (command, Written::Operated(written)) => operate::tell(&self.outlets, command, written),
                 _ => {}
@@ -361,6 +355,20 @@ impl Writer {
         }
     }
 
+    /// What no dispatcher can have in hand any more needs no mark that it must not
+    /// be started. Said before anything of `group` is done, so that no mark is
+    /// lost of a delivery which is still to be handed over.
+    fn forget_revoked(&self, group: &[Command]) {
+        for command in group {
+            if let Command::Due { target, search, .. } = command
+                && let Some(outlet) = self.outlets.of(*target)
+                && outlet.handoff.is_empty()
+            {
+                outlet.turns.keep_revoked(&search.known);
+            }
+        }
+    }
+
     fn beat(&self, now: UnixMillis) -> rusqlite::Result<()> {
         let beat = "INSERT INTO heartbeat (id, at) VALUES (1, ?1) ON CONFLICT (id) DO UPDATE SET at = ?1";
         self.connection.prepare_cached(beat)?.execute(params![now.0]).map(drop)
@@ -370,43 +378,8 @@ impl Writer {
         self.connection.prepare_cached(statement)?.execute([]).map(drop)
     }
 
-    /// Moves the log into the database, so that the next start finds none.
+    /// Leaves no log behind for the next start to find.
     fn finish(self) {
-        let checkpoint = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
-        if let Err(error) = checkpoint {
-            tracing::warn!(%error, "the write-ahead log could not be moved into the database");
-        }
-    }
-}
-
-impl Command {
-    fn refuse(self, error: &rusqlite::Error) {
-        let refusal = RecordError::Unavailable(error.to_string());
-        // A caller that has gone does not need its answer.
-        match self {
-            Self::Record { reply, .. } => drop(reply.send(Err(refusal))),
-            Self::Recover { reply, .. } => drop(reply.send(Err(refusal))),
-            Self::Due { reply, .. } => drop(reply.send(Err(refusal))),
-            Self::Act { reply, .. } | Self::Pause { reply, .. } => drop(reply.send(Err(refusal))),
-            Self::ActOn { reply, .. } => drop(reply.send(Err(refusal))),
-            Self::Replay { reply, .. } => drop(reply.send(Err(refusal))),
-            Self::Settle { reply, .. } | Self::Begin { reply, .. } | Self::Probe { reply } => {
-                drop(reply.send(Err(refusal)));
-            }
-            Self::Reroute { reply, .. } => drop(reply.send(Err(refusal))),
-            Self::Close { .. } => {}
-        }
-    }
-}
-
-impl Failure {
-    /// Whether `error` is about the command it came from, or about the store.
-    fn of(index: usize, error: rusqlite::Error) -> Self {
-        match error.sqlite_error_code() {
-            Some(ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch | ErrorCode::TooBig) | None => {
-                Self::Command(index, error)
-            }
-            Some(_) => Self::Store(error),
-        }
+        checkpoint::truncate(&self.connection);
     }
 }

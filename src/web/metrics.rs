@@ -8,9 +8,10 @@ use axum::response::{IntoResponse, Response};
 use http::header::CONTENT_TYPE;
 
 use super::readiness::Readiness;
-use super::{Parts, oldest_age};
+use super::{Parts, STORE_LIMIT, oldest_age, within};
 use crate::domain::clock::UnixMillis;
-use crate::store::archive::Backlog;
+use crate::domain::status::{Circuit, TargetStatus};
+use crate::store::archive::{Backlog, Usage};
 use crate::telemetry::names;
 
 /// Renders the installed recorder's metrics as Prometheus text 0.0.4.
@@ -19,14 +20,21 @@ pub type Render = Arc<dyn Fn() -> String + Send + Sync>;
 /// Shows every metric, readiness and the backlogs as they are now.
 pub(super) async fn show(State((readiness, render)): State<(Arc<Readiness>, Render)>) -> Response {
     let view = &readiness.view;
-    let (verdict, backlogs) = tokio::join!(readiness.look(), view.backlogs());
+    let usage = within(STORE_LIMIT, view.archive.usage());
+    let (verdict, backlogs, usage) = tokio::join!(readiness.look(), view.backlogs(), usage);
     gauge!(names::READY).set(f64::from(u8::from(verdict.reasons.is_empty())));
     match backlogs {
         Ok(backlogs) => backlogs.iter().for_each(|backlog| refresh(backlog, view.clock.now())),
         // The rest is worth showing still; the gauges keep their last values.
         Err(error) => tracing::warn!(%error, "backlog metrics not refreshed"),
     }
-    let text = of_the_present(&render(), &view.parts());
+    match usage {
+        Ok(usage) => show_usage(&usage),
+        Err(error) => tracing::warn!(%error, "metrics of the store's room not refreshed"),
+    }
+    let parts = view.parts();
+    parts.targets().iter().for_each(show_target);
+    let text = of_the_present(&render(), &parts);
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }
 
@@ -53,9 +61,26 @@ fn of_the_present(text: &str, parts: &Parts) -> String {
     present.collect()
 }
 
+#[expect(clippy::cast_precision_loss, reason = "exact up to 2^53 deliveries")]
 fn refresh(backlog: &Backlog, now: UnixMillis) {
-    let target = backlog.target.to_string();
-    #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53 deliveries")]
-    gauge!(names::BACKLOG, "target" => target.clone()).set(backlog.open as f64);
-    gauge!(names::BACKLOG_OLDEST, "target" => target).set(oldest_age(backlog, now));
+    let target = || backlog.target.to_string();
+    gauge!(names::BACKLOG, "target" => target()).set(backlog.open as f64);
+    gauge!(names::BACKLOG_OLDEST, "target" => target()).set(oldest_age(backlog, now));
+    gauge!(names::DELIVERIES_HELD, "target" => target()).set(backlog.held as f64);
+    gauge!(names::DELIVERIES_DEAD, "target" => target()).set(backlog.dead as f64);
+}
+
+fn show_target(target: &TargetStatus) {
+    let flag = |is_set: bool| f64::from(u8::from(is_set));
+    let name = || target.name.to_string();
+    gauge!(names::TARGET_PAUSED, "target" => name()).set(flag(target.paused));
+    gauge!(names::TARGET_CIRCUIT_OPEN, "target" => name()).set(flag(target.circuit != Circuit::Closed));
+}
+
+#[expect(clippy::cast_precision_loss, reason = "exact up to 2^53 bytes")]
+fn show_usage(usage: &Usage) {
+    gauge!(names::STORE_BYTES).set(usage.database_bytes as f64);
+    gauge!(names::STORE_WAL_BYTES).set(usage.wal_bytes as f64);
+    gauge!(names::STORE_FREE_BYTES).set(usage.free_bytes as f64);
+    gauge!(names::DISK_FREE_BYTES).set(usage.disk_free_bytes as f64);
 }

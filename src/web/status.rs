@@ -21,6 +21,8 @@ pub(super) struct Page {
     ready: bool,
     /// Why it is not; empty if it is.
     reasons: Vec<String>,
+    /// What a person should look at although it is.
+    warnings: Vec<String>,
     streams: Vec<StreamStatus>,
     webhooks: Vec<WebhookStatus>,
     store: Store,
@@ -80,6 +82,7 @@ pub(super) async fn show(State(readiness): State<Arc<Readiness>>) -> Json<Page> 
         uptime_seconds: view.uptime().as_secs(),
         ready: verdict.reasons.is_empty(),
         reasons: verdict.reasons,
+        warnings: verdict.warnings,
         streams: parts.streams(),
         webhooks: parts.webhooks(),
         store: Store::new(verdict.store_failure, summary, unread),

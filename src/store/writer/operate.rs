@@ -3,6 +3,7 @@
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::outlets::{Outlet, Outlets};
+use super::retain::Removed;
 use super::{Command, due, record, turn};
 use crate::domain::clock::UnixMillis;
 use crate::domain::delivery::State;
@@ -40,11 +41,11 @@ type Acted = Result<bool, ActError>;
 /// Carries `command` out in the open transaction.
 pub(super) fn carry_out(
     connection: &Connection,
-    outlets: &Outlets,
+    (outlets, removed): (&Outlets, &Removed),
     command: &Command,
     now: UnixMillis,
 ) -> rusqlite::Result<Written> {
-    let desk = Desk { connection, outlets, now };
+    let desk = Desk { connection, outlets, removed, now };
     match command {
         Command::Act { action, target, id, .. } => desk.act_on_one(*action, target, id),
         Command::ActOn { action, keys, .. } => desk.act_on_many(*action, keys),
@@ -74,6 +75,7 @@ pub(super) fn tell(outlets: &Outlets, command: Command, written: Written) {
 struct Desk<'a> {
     connection: &'a Connection,
     outlets: &'a Outlets,
+    removed: &'a Removed,
     now: UnixMillis,
 }
 
@@ -133,6 +135,7 @@ impl Desk<'_> {
         };
         let reopened = match self.standing(key)? {
             None => self.open(key)?,
+            Some(found) if found.state == State::Sending => Err(ActError::OnTheWire),
             Some(found) if REPLAYABLE.contains(&found.state) => self.reopen(key, &found, true)?,
             Some(found) => Err(ActError::NotAllowed { state: found.state, allowed: REPLAYABLE }),
         };
@@ -199,6 +202,7 @@ impl Desk<'_> {
              WHERE target_id = ?1 AND sequence = ?2",
         )?;
         update.execute(params![key.target.0, key.sequence, state.as_str(), self.now.0])?;
+        self.removed.ended(self.connection, key.sequence)?;
         match found.lane {
             Some(lane) if found.rank == FIRST => {
                 let next = turn::pass_on(self.connection, key.target, lane, self.now)?;

@@ -1,9 +1,11 @@
 //! Storing events with their deliveries, and moving a stream's cursor.
 
+use std::time::Duration;
+
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::outlets::{Outlet, Outlets};
-use super::turn;
+use super::{sighting, turn};
 use crate::domain::clock::UnixMillis;
 use crate::domain::delivery::State;
 use crate::domain::event::{Environment, EventId, Received};
@@ -17,6 +19,8 @@ pub(super) struct Written {
     pub(super) sequence: i64,
     /// The outlets it can go to at once, by index, each with its lane there.
     pub(super) ready: Vec<(usize, Option<i64>)>,
+    /// How far its source was behind the first, if it came by this one for the first time.
+    pub(super) lag: Option<Duration>,
 }
 
 /// Stores the events of `batch` that are new, numbers them from `sequence` on,
@@ -30,11 +34,12 @@ pub(super) fn batch(
 ) -> rusqlite::Result<Vec<Written>> {
     let events = batch.events.iter().map(|event| {
         if !insert_event(connection, event, *sequence + 1)? {
-            return Ok(Written { recorded: Recorded::Duplicate, sequence: 0, ready: Vec::new() });
+            let lag = sighting::note(connection, event)?;
+            return Ok(Written { recorded: Recorded::Duplicate, sequence: 0, ready: Vec::new(), lag });
         }
         *sequence += 1;
         let ready = insert_deliveries(connection, outlets, event, *sequence)?;
-        Ok(Written { recorded: Recorded::New, sequence: *sequence, ready })
+        Ok(Written { recorded: Recorded::New, sequence: *sequence, ready, lag: None })
     });
     let written = events.collect::<rusqlite::Result<_>>()?;
     if let Some(cursor) = &batch.cursor {

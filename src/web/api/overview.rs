@@ -35,6 +35,8 @@ pub(super) struct Overview {
     ready: bool,
     /// Why it is not; empty if it is.
     reasons: Vec<String>,
+    /// What a person should look at although it is.
+    warnings: Vec<String>,
     streams: Vec<StreamStatus>,
     webhooks: Vec<WebhookStatus>,
     targets: Vec<TargetView>,
@@ -88,6 +90,7 @@ impl Api {
             uptime_seconds: view.uptime().as_secs(),
             ready: verdict.reasons.is_empty(),
             reasons: verdict.reasons,
+            warnings: verdict.warnings,
             streams: parts.streams(),
             webhooks: parts.webhooks(),
             targets,
