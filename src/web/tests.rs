@@ -267,7 +267,8 @@ async fn what_runs_no_longer_is_neither_shown_nor_a_reason_nor_a_gauge() {
     let (parts, showing) = watch::channel(shown.view.parts());
     shown.view.parts = showing;
     let render: Render = Arc::new(move || handle.render());
-    let (router, _) = admin(shown.view.clone(), render, &AdminToken::new(None), Arc::new(NoOperations));
+    let (router, _) =
+        admin(shown.view.clone(), render, &AdminToken::new(None), Arc::new(Obedient::default()));
     let gauges = async |router: Router| {
         let (_, _, body) = ask(router, Method::GET, "/metrics", None).await;
         assert!(
@@ -293,7 +294,7 @@ async fn what_runs_no_longer_is_neither_shown_nor_a_reason_nor_a_gauge() {
 async fn the_token_can_be_replaced_while_requests_come() {
     let shown = Shown::new().await;
     let token = AdminToken::new(Some(&"old".into()));
-    let (router, _) = admin(shown.view.clone(), Arc::new(String::new), &token, Arc::new(NoOperations));
+    let (router, _) = admin(shown.view.clone(), Arc::new(String::new), &token, Arc::new(Obedient::default()));
     let admitted = async |bearer: Option<&str>| {
         ask(router.clone(), Method::GET, "/metrics", bearer).await.0 == StatusCode::OK
     };
