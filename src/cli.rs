@@ -1,10 +1,13 @@
 //! The command line. Each command has a file of its own, which ends in
 //! success or in an [`Error`] that knows its exit code.
 
+mod admin;
 mod backup;
 mod check;
 mod completions;
 mod demo;
+mod devnet;
+mod doctor;
 mod health;
 mod man;
 mod run;
@@ -36,8 +39,9 @@ two underscores between the levels; a list is one text separated by commas:
   PEPAY_BRIDGE__TARGETS__ORDERS__HEADERS__AUTHORIZATION='Bearer …'
   PEPAY_BRIDGE__SERVER__LISTEN=0.0.0.0:8080
 
-RUST_LOG, where set, wins over log.filter. `pepay-bridge check` shows what is
-in effect. Logs go to standard error.
+OTEL_EXPORTER_OTLP_ENDPOINT turns traces on; the other standard OTEL_ variables
+set them up. RUST_LOG, where set, wins over log.filter. `pepay-bridge check`
+shows what is in effect. Logs go to standard error.
 
 Exit codes: 0 success, 1 failure, 2 a fault of the command line or of the
 configuration, with one line for each.";
@@ -64,7 +68,9 @@ enum Command {
     Check,
     /// Ask a running bridge whether it is ready; exits 0 if it is and 1 if not
     Health(health::Arguments),
+    Doctor(doctor::Arguments),
     Backup(backup::Arguments),
+    Devnet(devnet::Arguments),
     Demo(demo::Arguments),
     Simulator(simulator::Arguments),
     /// Print the script that completes this command line in a shell
@@ -125,6 +131,8 @@ pub fn execute(cli: Cli, environment: impl IntoIterator<Item = (OsString, OsStri
         Command::Check => check::check(config, environment),
         Command::Health(arguments) => health::health(&arguments, config, environment),
         Command::Backup(arguments) => backup::backup(&arguments, config, environment),
+        Command::Doctor(arguments) => doctor::doctor(&arguments, config, environment),
+        Command::Devnet(arguments) => devnet::devnet(arguments, config, environment),
         Command::Demo(arguments) => demo::demo(&arguments, environment),
         Command::Simulator(arguments) => simulator::simulator(arguments, environment),
         Command::Completions(arguments) => completions::completions(&arguments),

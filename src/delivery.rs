@@ -29,10 +29,12 @@ mod control;
 mod dispatch;
 mod hand;
 mod pace;
+mod reach;
 pub mod sign;
 pub mod tls;
 pub use client::{BuildError, TargetClient};
 pub use control::Control;
+pub use reach::{Unreached, reach};
 
 use attempt::Context;
 use breaker::Breaker;

@@ -25,7 +25,7 @@
 //! | [`web`] | listeners, health, metrics, status | `domain`, `store::archive` |
 //! | [`simulator`] | a stand-in for Pepay, and a sample target | `domain`, `pepay` |
 //! | [`config`] | layers and validation | everyone's settings types |
-//! | [`cli`] | the commands | `app`, `config`; `simulator` and what `demo` needs to play; `store::backup` |
+//! | [`cli`] | the commands | `app`, `config`; `simulator` for `demo`; what `backup` and `doctor` look at |
 //! | [`lifecycle`], [`telemetry`] | stopping; logs, metrics and traces | nothing |
 //! | [`app`] | puts it all together | everything |
 //!

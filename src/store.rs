@@ -3,13 +3,14 @@
 //! - [`inbox`] records what the sources bring,
 //! - [`outbox`] hands deliveries to a target's dispatcher and takes their outcomes,
 //! - [`archive`] answers the operator,
-//! - [`backup`] copies a store that may be in use.
+//! - [`backup`] copies a store that may be in use, and [`checkup`] looks at one.
 //!
 //! One writer thread owns the one connection that writes and commits in groups;
 //! readers are a small read-only pool. No type of the engine leaves this room.
 
 pub mod archive;
 pub mod backup;
+pub mod checkup;
 mod comparison;
 pub mod disk;
 pub mod inbox;

@@ -22,7 +22,7 @@ const LIMIT: Duration = Duration::from_secs(120);
 const POLL: Duration = Duration::from_millis(2);
 
 /// What is configured beside the defaults.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Setup {
     /// Name, address and event types of each target.
     pub targets: Vec<(&'static str, SocketAddr, &'static str)>,
@@ -31,6 +31,11 @@ pub struct Setup {
 }
 
 impl Setup {
+    /// One target, for which there is never anything.
+    pub fn nothing() -> Outcome<Self> {
+        Ok(Self { targets: vec![("orders", free_address()?, "test.ping")], pepay: None })
+    }
+
     /// One target for everything.
     pub fn orders(target: SocketAddr) -> Self {
         Self { targets: vec![("orders", target, "*")], pepay: None }

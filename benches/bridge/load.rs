@@ -2,8 +2,8 @@
 //! the last one is answered.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
@@ -60,8 +60,11 @@ pub struct Sent {
     pub cpu: f64,
 }
 
-/// What one connection, or all of them together, have seen.
-pub struct Tally {
+/// What all connections together have seen.
+#[derive(Clone)]
+pub struct Tally(Arc<Mutex<Seen>>);
+
+struct Seen {
     accepted: u64,
     duplicates: u64,
     refused: u64,
@@ -73,63 +76,67 @@ impl Tally {
     /// Nothing yet; latencies up to a minute, three digits.
     pub fn new() -> Outcome<Self> {
         let latency = Histogram::new_with_bounds(1, 60_000_000, 3)?;
-        Ok(Self { accepted: 0, duplicates: 0, refused: 0, refusal: String::new(), latency })
+        let seen = Seen { accepted: 0, duplicates: 0, refused: 0, refusal: String::new(), latency };
+        Ok(Self(Arc::new(Mutex::new(seen))))
     }
 
-    /// Counts an answer that came `after` its request was due.
-    pub fn answered(&mut self, answer: &Answer, after: Duration) {
-        if answer.status == 200 {
-            self.accepted += 1;
-            self.duplicates += u64::from(answer.duplicate);
-            self.latency.saturating_record(u64::try_from(after.as_micros()).unwrap_or(u64::MAX));
-        } else {
-            self.failed(format!("status {}", answer.status));
+    /// Counts what became of a request that was due `after` ago; whether it was answered.
+    pub fn count(&self, answer: std::io::Result<Answer>, after: Duration) -> bool {
+        let mut seen = self.seen();
+        let refusal = match &answer {
+            Ok(Answer { status: 200, duplicate }) => {
+                seen.accepted += 1;
+                seen.duplicates += u64::from(*duplicate);
+                seen.latency.saturating_record(u64::try_from(after.as_micros()).unwrap_or(u64::MAX));
+                return true;
+            }
+            Ok(Answer { status, .. }) => format!("status {status}"),
+            Err(error) => error.to_string(),
+        };
+        seen.refused += 1;
+        if seen.refusal.is_empty() {
+            seen.refusal = refusal;
         }
+        answer.is_ok()
     }
 
-    /// Counts a request that was not accepted.
-    pub fn failed(&mut self, why: String) {
-        self.refused += 1;
-        if self.refusal.is_empty() {
-            self.refusal = why;
-        }
-    }
-
-    /// Adds what another connection has seen.
-    pub fn add(&mut self, other: Self) -> Outcome<()> {
-        self.accepted += other.accepted;
-        self.duplicates += other.duplicates;
-        self.refused += other.refused;
-        if self.refusal.is_empty() {
-            self.refusal = other.refusal;
-        }
-        Ok(self.latency.add(other.latency)?)
-    }
-
-    /// The result, for `events` different events sent since `started`.
-    pub fn sum_up(
-        self,
-        events: u64,
-        started_ms: i64,
-        started: Instant,
-        cpu_before: Duration,
-    ) -> Outcome<Sent> {
-        let seconds = started.elapsed().as_secs_f64();
-        let cpu = proc::cpu(std::process::id())?.saturating_sub(cpu_before).as_secs_f64() * 1e6;
-        let requests = self.accepted + self.refused;
-        let micros = |quantile| exact(self.latency.value_at_quantile(quantile));
+    /// The result since `start`.
+    pub fn sum_up(&self, start: &Start) -> Outcome<Sent> {
+        let (seconds, seen) = (start.at.elapsed().as_secs_f64(), self.seen());
+        let cpu = proc::cpu(std::process::id())?.saturating_sub(start.cpu).as_secs_f64() * 1e6;
+        let micros = |quantile| exact(seen.latency.value_at_quantile(quantile));
         Ok(Sent {
-            accepted: self.accepted,
-            duplicates: self.duplicates,
-            refused: self.refused,
-            refusal: self.refusal,
-            events,
-            started_ms,
+            accepted: seen.accepted,
+            duplicates: seen.duplicates,
+            refused: seen.refused,
+            refusal: seen.refusal.clone(),
+            events: seen.accepted - seen.duplicates,
+            started_ms: start.at_ms,
             seconds,
             p50: micros(0.5),
             p99: micros(0.99),
-            cpu: cpu / exact(requests.max(1)),
+            cpu: cpu / exact((seen.accepted + seen.refused).max(1)),
         })
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// When the first request is due, and what the sender had used before.
+pub struct Start {
+    /// By the clock that durations are taken from.
+    pub at: Instant,
+    at_ms: i64,
+    cpu: Duration,
+}
+
+impl Start {
+    /// A start after `wait`.
+    pub fn after(wait: Duration) -> Outcome<Self> {
+        let cpu = proc::cpu(std::process::id())?;
+        Ok(Self { at: Instant::now() + wait, at_ms: Clock::system().now().plus(wait).0, cpu })
     }
 }
 
@@ -154,28 +161,25 @@ async fn send(load: &Load, requests: Arc<Requests>) -> Outcome<Sent> {
         stream.set_nodelay(true)?;
         streams.push(stream);
     }
-    let (cpu, started, started_ms) =
-        (proc::cpu(std::process::id())?, Instant::now(), Clock::system().now().0);
-    let until = started + Duration::from_secs_f64(load.seconds);
+    let (tally, start) = (Tally::new()?, Start::after(Duration::ZERO)?);
+    let until = start.at + Duration::from_secs_f64(load.seconds);
     let (next, repeating) = (Arc::new(AtomicU64::new(0)), load.repeating);
     let mut connections = JoinSet::new();
     for stream in streams {
-        let (requests, next) = (Arc::clone(&requests), Arc::clone(&next));
+        let (requests, next, tally) = (Arc::clone(&requests), Arc::clone(&next), tally.clone());
         connections.spawn(async move {
             let turns = std::iter::from_fn(|| {
                 let turn = next.fetch_add(1, Ordering::Relaxed);
                 let event = if repeating { repetition(turn) } else { turn };
                 (event < requests.count() && Instant::now() < until).then_some(event)
             });
-            connection(stream, &requests, turns).await
+            connection(stream, &requests, turns, &tally).await;
         });
     }
-    let mut all = Tally::new()?;
-    while let Some(one) = connections.join_next().await {
-        all.add(one??)?;
+    while let Some(ended) = connections.join_next().await {
+        ended?;
     }
-    let events = all.accepted - all.duplicates;
-    all.sum_up(events, started_ms, started, cpu)
+    tally.sum_up(&start)
 }
 
 /// The event of this turn, where every second turn repeats one.
@@ -187,20 +191,17 @@ async fn connection(
     mut stream: TcpStream,
     requests: &Requests,
     turns: impl Iterator<Item = u64>,
-) -> Outcome<Tally> {
-    let (mut tally, mut request, mut answer) = (Tally::new()?, Vec::with_capacity(4096), vec![0; 4096]);
+    tally: &Tally,
+) {
+    let (mut request, mut answer) = (Vec::with_capacity(4096), vec![0; 4096]);
     for event in turns {
         requests.write(event, &mut request);
         let sent = Instant::now();
-        match exchange(&mut stream, &request, &mut answer).await {
-            Ok(answer) => tally.answered(&answer, sent.elapsed()),
-            Err(error) => {
-                tally.failed(error.to_string());
-                break;
-            }
+        let answer = exchange(&mut stream, &request, &mut answer).await;
+        if !tally.count(answer, sent.elapsed()) {
+            return;
         }
     }
-    Ok(tally)
 }
 
 async fn exchange(stream: &mut TcpStream, request: &[u8], buffer: &mut [u8]) -> std::io::Result<Answer> {

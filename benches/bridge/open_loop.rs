@@ -9,11 +9,9 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use pepay_bridge::domain::clock::Clock;
-
-use crate::load::{Answer, Load, Tally, exact};
+use crate::load::{Answer, Load, Start, Tally, exact};
 use crate::requests::Requests;
-use crate::{Outcome, proc, role};
+use crate::{Outcome, role};
 
 /// How long an answer may take.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -22,8 +20,9 @@ const RUN_UP: Duration = Duration::from_millis(50);
 
 /// Signs, says so, waits for the word, sends, and says what came of it.
 pub fn play(load: &Load) -> Outcome<()> {
-    // Threads inherit it: they wake when they mean to, and not up to 50 µs later.
-    std::fs::write("/proc/self/timerslack_ns", "1")?;
+    // Threads inherit it: they wake when they mean to, and not up to 50 µs later. Where the
+    // system does not allow it, that much is measured in addition.
+    let _ = std::fs::write("/proc/self/timerslack_ns", "1");
     let requests = Requests::sign(load.events, &load.address.to_string());
     role::say(&"ready")?;
     let () = role::hear()?;
@@ -34,47 +33,35 @@ pub fn play(load: &Load) -> Outcome<()> {
         stream.set_read_timeout(Some(LIMIT))?;
         streams.push(stream);
     }
-    let cpu = proc::cpu(std::process::id())?;
-    let (started, started_ms) = (Instant::now() + RUN_UP, Clock::system().now().plus(RUN_UP).0);
+    let (tally, start) = (Tally::new()?, Start::after(RUN_UP)?);
+    let (requests, tally, connections) = (&requests, &tally, streams.len());
     let pace = load.seconds / exact(load.events);
-    let all = std::thread::scope(|scope| {
-        let (requests, connections) = (&requests, streams.len());
-        let threads: Vec<_> = streams
-            .into_iter()
-            .zip(0..load.events)
-            .map(|(stream, first)| {
-                let events = (first..load.events).step_by(connections);
-                let due =
-                    events.map(move |event| (event, started + Duration::from_secs_f64(pace * exact(event))));
-                scope.spawn(move || connection(stream, requests, due))
-            })
-            .collect();
-        threads.into_iter().try_fold(Tally::new()?, |mut all, thread| {
-            all.add(thread.join().map_err(|_| "a sender has crashed")??)?;
-            Outcome::Ok(all)
-        })
-    })?;
-    role::say(&all.sum_up(load.events, started_ms, started, cpu)?)
+    std::thread::scope(|scope| {
+        for (stream, first) in streams.into_iter().zip(0..load.events) {
+            let events = (first..load.events).step_by(connections);
+            let due =
+                events.map(move |event| (event, start.at + Duration::from_secs_f64(pace * exact(event))));
+            scope.spawn(move || connection(stream, requests, due, tally));
+        }
+    });
+    role::say(&tally.sum_up(&start)?)
 }
 
 fn connection(
     mut stream: TcpStream,
     requests: &Requests,
     events: impl Iterator<Item = (u64, Instant)>,
-) -> Outcome<Tally> {
-    let (mut tally, mut request, mut answer) = (Tally::new()?, Vec::with_capacity(4096), vec![0; 4096]);
+    tally: &Tally,
+) {
+    let (mut request, mut answer) = (Vec::with_capacity(4096), vec![0; 4096]);
     for (event, due) in events {
         requests.write(event, &mut request);
         std::thread::sleep(due.saturating_duration_since(Instant::now()));
-        match exchange(&mut stream, &request, &mut answer) {
-            Ok(answer) => tally.answered(&answer, due.elapsed()),
-            Err(error) => {
-                tally.failed(error.to_string());
-                break;
-            }
+        let answer = exchange(&mut stream, &request, &mut answer);
+        if !tally.count(answer, due.elapsed()) {
+            return;
         }
     }
-    Ok(tally)
 }
 
 fn exchange(stream: &mut TcpStream, request: &[u8], buffer: &mut [u8]) -> std::io::Result<Answer> {

@@ -79,7 +79,7 @@ impl Scene {
                 under_load(server.pid(), "load", &self.load(address, connections), None)?
             }
             Kind::Ingest { connections } => {
-                let bridge = Bridge::start(&folder, &Setup::default())?;
+                let bridge = Bridge::start(&folder, &Setup::nothing()?)?;
                 under_load(bridge.pid(), "load", &self.load(bridge.address, connections), None)?
             }
             Kind::EndToEnd { connections } => self.end_to_end(&folder, connections, false)?,

@@ -27,6 +27,13 @@ pub(super) struct Directed {
     pub(super) targets: Vec<(TargetInfo, delivery::Control)>,
 }
 
+impl Directed {
+    fn target(&self, name: &str) -> Result<&delivery::Control, OperationError> {
+        let target = self.targets.iter().find(|(target, _)| target.name == name);
+        target.map(|(_, control)| control).ok_or(OperationError::Unknown)
+    }
+}
+
 impl Operations {
     pub(super) const fn new(
         archive: Archive,
@@ -37,9 +44,7 @@ impl Operations {
     }
 
     fn target(&self, name: &str) -> Result<delivery::Control, OperationError> {
-        let directed = self.directed.borrow();
-        let target = directed.targets.iter().find(|(target, _)| target.name == name);
-        target.map(|(_, control)| control.clone()).ok_or(OperationError::Unknown)
+        self.directed.borrow().target(name).cloned()
     }
 
     fn stream(&self, name: &str) -> Result<stream::Control, OperationError> {
@@ -58,8 +63,10 @@ impl web::Operations for Operations {
                 ActError::Store(error) => OperationError::Unavailable(error.to_string()),
                 _ => OperationError::Unknown,
             })?;
-            // Looked up again: a reload may have replaced it meanwhile.
-            self.target(&target)?.pause(paused);
+            // Looked up again: a reload may have replaced it meanwhile. One that comes
+            // now waits for this look-up to end, and takes over what it has brought about.
+            let directed = self.directed.borrow();
+            directed.target(&target)?.pause(paused);
             Ok(())
         })
     }

@@ -151,7 +151,7 @@ impl Parts {
         paused: &[Arc<str>],
         tasks: &mut Tasks,
     ) {
-        let Stop { soft, hard } = self.stop.clone();
+        let (Stop { soft, hard }, mut replaced) = (self.stop.clone(), Vec::new());
         for (client, outbox) in prepared.targets.into_iter().zip(outboxes) {
             let settings = client.settings().clone();
             let predecessor = self.targets.handle(&settings.name);
@@ -160,6 +160,7 @@ impl Parts {
             let (target, control, status) = Target::new(client, outbox, paused, self.jitter.clone());
             if let Some(before) = predecessor {
                 target.follow(&before.status.borrow());
+                replaced.push((before.status.clone(), control.clone()));
             }
             let (handle, hard) = (Handle { control, status }, hard.clone());
             self.targets.fill(tasks, &soft, (settings, handle), |stop| target.run(stop, hard));
@@ -181,12 +182,18 @@ impl Parts {
         }));
         let streams = self.streams.settings().zip(self.streams.handles());
         let targets = self.targets.settings().zip(self.targets.handles());
-        self.directed.send_replace(Arc::new(Directed {
+        let successors = Arc::new(Directed {
             streams: streams
                 .map(|(stream, handle)| (Arc::clone(stream.name()), handle.control.clone()))
                 .collect(),
             targets: targets.map(|(settings, handle)| (settings.into(), handle.control.clone())).collect(),
-        }));
+        });
+        self.directed.send_modify(|directed| {
+            // Whoever directs one holds a look at them meanwhile: whatever was said to a
+            // predecessor has been said by now, and the next will be said to its successor.
+            replaced.iter().for_each(|(before, control)| control.pause(before.borrow().paused));
+            *directed = successors;
+        });
     }
 
     /// Whether a target of this name runs.

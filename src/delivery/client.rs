@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use reqwest::redirect::Policy;
-use reqwest::{Client, Response};
+use reqwest::{Client, ClientBuilder, Response};
 
 use super::Settings;
 use super::body::{Body, Departure};
@@ -100,25 +100,7 @@ impl TargetClient {
     /// # Errors
     /// [`BuildError`] if a certificate cannot be used.
     pub fn new(settings: Settings, clock: Clock) -> Result<Self, BuildError> {
-        let mut builder = Client::builder()
-            .user_agent(concat!("pepay-bridge/", env!("CARGO_PKG_VERSION")))
-            .redirect(Policy::none())
-            .retry(reqwest::retry::never())
-            .referer(false)
-            .no_proxy()
-            .http1_only()
-            .tcp_nodelay(true)
-            .connect_timeout(settings.connect_timeout)
-            .pool_idle_timeout(IDLE)
-            .pool_max_idle_per_host(settings.concurrency);
-        let unusable = |error| BuildError::File { target: settings.name.to_string(), error };
-        if let Some(roots) = &settings.roots {
-            builder = builder.tls_certs_merge(roots.certificates().map_err(unusable)?);
-        }
-        if let Some(identity) = &settings.client_identity {
-            builder = builder.identity(identity.identity().map_err(unusable)?);
-        }
-        let client = builder.build().map_err(|error| BuildError::Client {
+        let client = builder(&settings)?.build().map_err(|error| BuildError::Client {
             target: settings.name.to_string(),
             reason: error.to_string(),
         })?;
@@ -241,6 +223,29 @@ impl TargetClient {
     }
 }
 
+/// The client of a target, as its settings say.
+pub(super) fn builder(settings: &Settings) -> Result<ClientBuilder, BuildError> {
+    let mut builder = Client::builder()
+        .user_agent(concat!("pepay-bridge/", env!("CARGO_PKG_VERSION")))
+        .redirect(Policy::none())
+        .retry(reqwest::retry::never())
+        .referer(false)
+        .no_proxy()
+        .http1_only()
+        .tcp_nodelay(true)
+        .connect_timeout(settings.connect_timeout)
+        .pool_idle_timeout(IDLE)
+        .pool_max_idle_per_host(settings.concurrency);
+    let unusable = |error| BuildError::File { target: settings.name.to_string(), error };
+    if let Some(roots) = &settings.roots {
+        builder = builder.tls_certs_merge(roots.certificates().map_err(unusable)?);
+    }
+    if let Some(identity) = &settings.client_identity {
+        builder = builder.identity(identity.identity().map_err(unusable)?);
+    }
+    Ok(builder)
+}
+
 /// What `status` means for the delivery, and for the target.
 fn classify(status: StatusCode, retry_after: Option<Duration>, dead: bool) -> (Verdict, Health) {
     if status.is_success() {
@@ -267,7 +272,7 @@ const fn unanswered(left: bool, error: String, duration: Duration) -> Report {
 }
 
 /// Why there was no answer, without the error of the client itself, which repeats the URL.
-fn cause(error: &reqwest::Error, left: bool) -> String {
+pub(super) fn cause(error: &reqwest::Error, left: bool) -> String {
     let what = if left { "the connection broke" } else { "cannot connect" };
     error.source().map_or_else(|| what.to_owned(), |cause| format!("{what}: {}", innermost(cause)))
 }

@@ -4,6 +4,7 @@
 mod control;
 mod driver;
 mod plan;
+mod reach;
 mod report;
 mod state;
 mod wire;
@@ -24,6 +25,8 @@ use crate::pepay::rest::{BuildError, Rest};
 use crate::store::inbox::Inbox;
 
 pub use control::Control;
+pub use reach::{Unreached, reach};
+
 use control::Orders;
 
 /// One configured stream.

@@ -16,9 +16,8 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode, InterruptHandle, OpenFlags, params};
+use rusqlite::{Connection, ErrorCode, InterruptHandle, params};
 use tempfile::NamedTempFile;
 
 use super::disk::Disk;
@@ -120,7 +119,7 @@ impl Backup {
         let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         // Made absolute, because a name that begins with `file:` would be taken for a URI.
         let folder = fs::canonicalize(folder).map_err(refused(folder))?;
-        let source = open(database).map_err(|error| schema::database(database, &error))?;
+        let source = schema::open_reader(database)?;
         let expected = size(&source).map_err(|error| schema::database(database, &error))?;
         let free = Disk::of(&folder).map_err(refused(&folder))?.free;
         if free < expected.saturating_add(RESERVE) {
@@ -190,14 +189,6 @@ impl std::fmt::Debug for Interrupter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Interrupter")
     }
-}
-
-/// A connection that reads, and never writes to the database.
-fn open(database: &Path) -> rusqlite::Result<Connection> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let source = Connection::open_with_flags(database, flags)?;
-    source.busy_timeout(Duration::from_secs(5))?;
-    Ok(source)
 }
 
 /// The bytes in use: what a copy without free pages takes.

@@ -79,9 +79,7 @@ pub enum OpenError {
 
 /// Checks the file, takes its lock and brings its schema up to date.
 pub(super) async fn prepare(path: &Path) -> Result<Lock, OpenError> {
-    if rusqlite::version_number() < OLDEST_SQLITE {
-        return Err(OpenError::OldSqlite(rusqlite::version()));
-    }
+    check_engine()?;
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         fs::create_dir_all(folder).map_err(|source| OpenError::Folder { path: folder.to_owned(), source })?;
     }
@@ -91,8 +89,21 @@ pub(super) async fn prepare(path: &Path) -> Result<Lock, OpenError> {
     Ok(lock)
 }
 
+/// Whether the linked `SQLite` is one to trust a database to.
+pub(super) fn check_engine() -> Result<(), OpenError> {
+    if rusqlite::version_number() < OLDEST_SQLITE {
+        return Err(OpenError::OldSqlite(rusqlite::version()));
+    }
+    Ok(())
+}
+
+/// The newest schema this version knows.
+pub(super) fn newest() -> i64 {
+    MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0)
+}
+
 /// The one name of a database that links can give several.
-fn canonical(path: &Path) -> PathBuf {
+pub(super) fn canonical(path: &Path) -> PathBuf {
     let in_folder = || Some(fs::canonicalize(path.parent()?).ok()?.join(path.file_name()?));
     fs::canonicalize(path).ok().or_else(in_folder).unwrap_or_else(|| path.to_owned())
 }
@@ -118,7 +129,7 @@ pub(super) fn is_new(path: &Path) -> Result<bool, OpenError> {
     }
     if number("SELECT count(*) FROM sqlite_schema WHERE name = '_sqlx_migrations'")? > 0 {
         let found = number("SELECT coalesce(max(version), 0) FROM _sqlx_migrations")?;
-        let known = MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0);
+        let known = newest();
         if found > known {
             return Err(OpenError::NewerSchema { path: path.to_owned(), found, known });
         }
@@ -161,6 +172,17 @@ pub(super) fn open_writer(settings: &Settings) -> Result<Connection, OpenError> 
         Ok(connection)
     };
     open().map_err(|error| database(&settings.path, &error))
+}
+
+/// A connection that reads, and never writes to the database.
+pub(super) fn open_reader(path: &Path) -> Result<Connection, OpenError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let open = || {
+        let connection = Connection::open_with_flags(path, flags)?;
+        connection.busy_timeout(Duration::from_secs(5))?;
+        Ok(connection)
+    };
+    open().map_err(|error: rusqlite::Error| database(path, &error))
 }
 
 pub(super) fn database(path: &Path, error: &dyn std::fmt::Display) -> OpenError {

@@ -21,22 +21,37 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("web", &["domain", "store::archive"]),
     ("simulator", &["pepay", "domain"]),
     ("config", SETTINGS),
-    (
-        "cli",
-        &[
-            "app",
-            "config",
-            "telemetry",
-            "simulator",
-            "domain",
-            "lifecycle",
-            "pepay::signature",
-            "store::backup",
-        ],
-    ),
+    ("cli", COMMANDS),
     ("app", &[ANYTHING]),
     ("main", &["cli", "app", "telemetry"]),
     ("lib", &[]),
+];
+
+/// What commands stand on: the application and its configuration. Beside these,
+/// what `demo` plays with, and what `backup`, `doctor` and `devnet` look at from
+/// outside, since there may be no application running that could be asked.
+const COMMANDS: &[&str] = &[
+    "app",
+    "config",
+    "domain",
+    "lifecycle",
+    "telemetry",
+    "simulator",
+    "pepay::signature",
+    "pepay::rest",
+    "pepay::devnet",
+    "pepay::error",
+    "source::stream::Settings",
+    "source::stream::Auth",
+    "source::stream::Unreached",
+    "source::stream::reach",
+    "source::webhook::Settings",
+    "delivery::Settings",
+    "delivery::reach",
+    "store::backup",
+    "store::checkup",
+    "store::disk",
+    "web::Settings",
 ];
 
 /// The types that configuration is turned into; it sees no other part of a room.

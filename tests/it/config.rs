@@ -189,7 +189,8 @@ fn the_version_names_the_release_and_the_commit() {
 }
 
 /// Every command.
-const COMMANDS: [&str; 8] = ["run", "check", "health", "backup", "demo", "simulator", "completions", "man"];
+const COMMANDS: [&str; 10] =
+    ["devnet", "run", "check", "health", "doctor", "backup", "demo", "simulator", "completions", "man"];
 
 #[test]
 fn the_help_names_every_command_and_how_to_configure() {

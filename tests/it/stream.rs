@@ -18,7 +18,7 @@ use crate::support::soon;
 use crate::support::world::World;
 
 /// A Pepay that sends no webhooks.
-fn without_webhooks() -> Options {
+pub fn without_webhooks() -> Options {
     Options { copies: Copies { stream: 1, webhook: 0 }, ..Options::default() }
 }
 

@@ -31,7 +31,7 @@ const LAST_COMMIT: Duration = Duration::from_secs(5);
 /// Work under way, if any.
 type Slot<T> = Option<BoxFuture<'static, T>>;
 /// What a try to connect came to.
-type Connected = Result<(Socket, Option<Environment>), (ConnectStep, Failure)>;
+pub(super) type Connected = Result<(Socket, Option<Environment>), (ConnectStep, Failure)>;
 
 struct Driver {
     settings: Settings,
@@ -261,7 +261,12 @@ impl Driver {
 }
 
 /// Mints a token, if one is used, and opens a connection: a fresh token for every try.
-async fn connect(settings: Settings, rest: Rest, clock: Clock, since: Option<EventId>) -> Connected {
+pub(super) async fn connect(
+    settings: Settings,
+    rest: Rest,
+    clock: Clock,
+    since: Option<EventId>,
+) -> Connected {
     let token = match settings.auth {
         Auth::Header => None,
         Auth::Token => {
