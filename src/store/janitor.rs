@@ -27,6 +27,12 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// old state; more than this costs disk, and time at the next start.
 const LOG_BYTES: u64 = 64 << 20;
 
+/// The newest events are kept however old they are: with a cursor that it has
+/// forgotten, Pepay sends a snapshot of the newest events instead, and where
+/// little happens those are old ones. Without their bodies they take a few
+/// megabytes.
+const NEWEST_KEPT: i64 = 10_000;
+
 /// Keeps the store small. To be [run](Self::run) beside the writer.
 #[derive(Debug)]
 pub struct Janitor {
@@ -35,6 +41,7 @@ pub struct Janitor {
     clock: Clock,
     payload_retention: Duration,
     dedupe_retention: Duration,
+    pub(super) newest_kept: i64,
 }
 
 impl Janitor {
@@ -44,7 +51,8 @@ impl Janitor {
         clock: Clock,
         (payload_retention, dedupe_retention): (Duration, Duration),
     ) -> Self {
-        Self { commands, reader, clock, payload_retention, dedupe_retention }
+        let newest_kept = NEWEST_KEPT;
+        Self { commands, reader, clock, payload_retention, dedupe_retention, newest_kept }
     }
 
     /// Looks for something to do every minute until `stop`.
@@ -73,7 +81,7 @@ impl Janitor {
         let chores = [
             Chore::Payloads { before: before(now, self.payload_retention) },
             Chore::Ripe,
-            Chore::Events { before: before(now, self.dedupe_retention) },
+            Chore::Events { before: before(now, self.dedupe_retention), but_newest: self.newest_kept },
             Chore::Vacuum,
         ];
         for chore in chores {

@@ -14,7 +14,7 @@ use super::lock::Lock;
 use super::writer::BUSY_TIMEOUT;
 use super::{Durability, Settings};
 
-static MIGRATIONS: Migrator = sqlx::migrate!();
+pub(super) static MIGRATIONS: Migrator = sqlx::migrate!();
 
 /// Marks a file as a database of this program: "PEPB" (SQLite file format, section 1.3.13).
 pub(super) const APPLICATION_ID: i32 = 0x5045_5042;
