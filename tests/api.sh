@@ -104,10 +104,15 @@ Path("schemathesis.toml").write_text(f"""
 [auth.openapi.admin_token]
 bearer = "{token}"
 
+[dictionaries]
+events = {{ values = {json.dumps(ids)} }}
+targets = {{ values = ["taking", "refusing", "absent"] }}
+
 [parameters]
-"path.id" = {json.dumps(ids)}
-"path.event_id" = {json.dumps(ids)}
-"path.target" = ["taking", "refusing", "absent"]
+"path.id" = {{ dictionary = "events", probability = 0.7 }}
+"path.event_id" = {{ dictionary = "events", probability = 0.7 }}
+"path.target" = {{ dictionary = "targets", probability = 0.7 }}
+"path.name" = {{ dictionary = "targets", probability = 0.3 }}
 
 # Endless: one event of it is enough.
 [[operations]]
