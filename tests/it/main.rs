@@ -12,6 +12,7 @@ mod doctor;
 mod forwarding;
 mod manual;
 mod monitoring;
+mod operate;
 mod reload;
 mod simulator;
 mod stream;
