@@ -168,7 +168,7 @@ pub(super) fn open_writer(settings: &Settings) -> Result<Connection, OpenError> 
         // In KiB. A larger page cache measured no faster here and only costs memory.
         connection.pragma_update(None, "cache_size", -4096)?;
         connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
-        connection.set_prepared_statement_cache_capacity(32);
+        connection.set_prepared_statement_cache_capacity(64);
         Ok(connection)
     };
     open().map_err(|error| database(&settings.path, &error))

@@ -140,7 +140,7 @@ fn keys_that_contradict_one_another_are_problems() {
         "store.payload_retention",
         "at most `dedupe_retention`",
     );
-    assert_problem("[store]\ndedupe_retention = '6d'", "store.dedupe_retention", "allowed is `7d` to");
+    assert_problem("[store]\ndedupe_retention = '6d'", "store.dedupe_retention", "allowed are 7d to");
     assert_problem(
         "[store]\ndedupe_retention = '30d'\n[pepay]\napi_key = 'k'\n[streams.s]\nreconcile_lookback = '30d'",
         "store.dedupe_retention",

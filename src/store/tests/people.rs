@@ -215,7 +215,13 @@ impl Play {
         let search = Search { now: NOW, known: known.clone(), limit: 1000 };
         let found = self.ledger.due(search).await.unwrap().jobs;
         let arrived = std::iter::from_fn(|| self.arrivals.take_ready());
-        self.given.extend(found.into_iter().chain(arrived).filter(|job| known.insert(job.sequence)));
+        for job in found.into_iter().chain(arrived) {
+            if known.insert(job.sequence) {
+                self.given.push(job);
+            } else if let Some(given) = self.given.iter_mut().find(|given| given.sequence == job.sequence) {
+                *given = job;
+            }
+        }
     }
 
     /// Of each lane one is first, and nothing else is due.
