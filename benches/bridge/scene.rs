@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rustix::fs::statvfs;
 
-use crate::bridge::{BINARY, Bridge, Setup, free_address};
+use crate::bridge::{Bridge, Setup, binary, free_address};
 use crate::fill::{Fate, fill};
 use crate::load::{Load, exact};
 use crate::measure::{Figures, Quantity, check_arrivals, seconds_between, under_load};
@@ -90,7 +90,7 @@ impl Scene {
                 self.peer(&folder, script, connections, forwards)?
             }
             Kind::Idle => rest(&Bridge::start(&folder, &Setup::orders(free_address()?))?)?,
-            Kind::Binary => BTreeMap::from([(Quantity::Size, exact(fs::metadata(BINARY)?.len()) / 1e6)]),
+            Kind::Binary => BTreeMap::from([(Quantity::Size, exact(fs::metadata(binary())?.len()) / 1e6)]),
             Kind::Stored | Kind::Backlog | Kind::Beside { .. } => Figures::new(),
         };
         fs::remove_dir_all(folder)?;
