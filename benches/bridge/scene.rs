@@ -152,6 +152,8 @@ impl Scene {
         let mut figures =
             under_load(bridge.pid(), "load", &self.load(bridge.address, 64), Some(&mut target))?;
         figures.insert(Quantity::Start, bridge.start.as_secs_f64());
+        // Not killed: the next round goes on where this one ends.
+        bridge.stop()?;
         Ok(figures)
     }
 
@@ -174,7 +176,9 @@ impl Scene {
             self.folder("run")?
         };
         let bridge = Bridge::start(&folder, &setup)?;
-        under_load(bridge.pid(), "load", &self.load(bridge.address, 64), Some(&mut target))
+        let figures = under_load(bridge.pid(), "load", &self.load(bridge.address, 64), Some(&mut target))?;
+        bridge.stop()?;
+        Ok(figures)
     }
 
     /// The folder of a database that is filled the first time it is asked for.
