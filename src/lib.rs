@@ -22,7 +22,7 @@
 //! | [`store`] | all SQL, behind `inbox`, `outbox` and `archive` | `domain` |
 //! | [`source`] | stream, backfill, webhook | `domain`, `pepay`, `store::inbox` |
 //! | [`delivery`] | a dispatcher, client and breaker for each target | `domain`, `store::outbox` |
-//! | [`web`] | listeners, health, metrics, status | `domain`, `store::archive` |
+//! | [`web`] | listeners, health, metrics, status, the admin API, the page | `domain`, `store::archive` |
 //! | [`simulator`] | a stand-in for Pepay, and a sample target | `domain`, `pepay` |
 //! | [`config`] | layers and validation | everyone's settings types |
 //! | [`cli`] | the commands | `app`, `config`; `simulator` for `demo`; what `backup` and `doctor` look at |

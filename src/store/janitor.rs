@@ -28,6 +28,12 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// old state; more than this costs disk, and time at the next start.
 const LOG_BYTES: u64 = 64 << 20;
 
+/// The newest events are kept however old they are: with a cursor that it has
+/// forgotten, Pepay sends a snapshot of the newest events instead, and where
+/// little happens those are old ones. Without their bodies they take a few
+/// megabytes.
+const NEWEST_KEPT: i64 = 10_000;
+
 /// How long what is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Retention {
@@ -49,8 +55,9 @@ pub struct Janitor {
     commands: mpsc::Sender<Command>,
     reader: Reader,
     clock: Clock,
-    /// As they are now: a reload may change them.
+    /// As it is now: a reload may change it.
     retention: watch::Receiver<Retention>,
+    pub(super) newest_kept: i64,
 }
 
 impl Janitor {
@@ -60,7 +67,7 @@ impl Janitor {
         clock: Clock,
         retention: watch::Receiver<Retention>,
     ) -> Self {
-        Self { commands, reader, clock, retention }
+        Self { commands, reader, clock, retention, newest_kept: NEWEST_KEPT }
     }
 
     /// Looks for something to do every minute until `stop`.
@@ -89,7 +96,7 @@ impl Janitor {
         let chores = [
             Chore::Payloads { before: before(now, payloads) },
             Chore::Ripe,
-            Chore::Events { before: before(now, ids) },
+            Chore::Events { before: before(now, ids), but_newest: self.newest_kept },
             Chore::Vacuum,
         ];
         for chore in chores {

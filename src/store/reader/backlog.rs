@@ -13,9 +13,11 @@ use crate::store::archive::Backlog;
 use crate::store::inbox::ReadError;
 
 /// How many times as long as it took to count, what was counted stands: counting
-/// takes a twentieth of the time at most. A few thousand deliveries are counted
-/// anew each time somebody looks; a million takes a tenth of a second.
+/// takes a twentieth of the time at most. A million takes a tenth of a second.
 const STANDS: u32 = 20;
+
+/// Up to so many deliveries are counted anew each time: that takes next to nothing.
+const SMALL: u64 = 5_000;
 
 /// What was counted last; those who ask meanwhile share it.
 pub(super) type Counted = Arc<Mutex<Option<Count>>>;
@@ -47,8 +49,10 @@ impl Reader {
         }
         let backlogs = self.count_backlogs().await?;
         let stands = started.elapsed().saturating_mul(STANDS).min(Duration::from_secs(60));
-        // What takes no time to count is not worth remembering.
-        *counted = (stands > Duration::from_millis(100))
+        // However long it took: a machine that is busy elsewhere makes no backlog large.
+        let counted_rows: u64 =
+            backlogs.iter().map(|backlog| backlog.open + backlog.held + backlog.dead).sum();
+        *counted = (counted_rows > SMALL)
             .then(|| Count { until: Instant::now() + stands, backlogs: backlogs.clone() });
         Ok(backlogs)
     }

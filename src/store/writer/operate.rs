@@ -205,11 +205,8 @@ impl Desk<'_> {
         self.removed.ended(self.connection, key.sequence)?;
         match found.lane {
             Some(lane) if found.rank == FIRST => {
-                let next = turn::pass_on(self.connection, key.target, lane, self.now)?;
-                if let (Some(next), Some(outlet)) = (&next, self.outlet(key.target)) {
-                    outlet.turns.grant(next.sequence);
-                }
-                Ok(next.is_some())
+                // Its turn is granted when the dispatcher, once woken, finds it.
+                Ok(turn::pass_on(self.connection, key.target, lane, self.now)?.is_some())
             }
             _ => Ok(false),
         }
@@ -273,7 +270,8 @@ impl Desk<'_> {
         if !first {
             return Ok(Ok((lane, rank(&event.event.id, event.received_at), None)));
         }
-        outlet.turns.grant(key.sequence);
+        // A dispatcher may have it in hand still, as it was before it had ended.
+        outlet.turns.revoke(key.sequence);
         Ok(Ok((lane, FIRST, Some(self.now.0))))
     }
 
