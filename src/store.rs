@@ -122,7 +122,9 @@ impl Store {
 
         let (commands, queue) = mpsc::channel(QUEUE);
         let counters = Arc::<Counters>::default();
-        routes.iter().for_each(|route| counters.add_target(&route.target));
+        for route in &routes {
+            counters.add_target(&route.target);
+        }
         let (outlets, opened) = Outlets::open(&mut connection, routes)
             .map_err(|error| schema::database(&settings.path, &error))?;
         let outboxes = opened.into_iter().map(|opened| opened.into_outbox(commands.clone())).collect();
@@ -152,7 +154,9 @@ impl Store {
     /// [`RecordError`]; then nothing has changed.
     pub async fn reroute(&self, kept: Vec<Arc<str>>, opened: Vec<Route>) -> Result<Vec<Outbox>, RecordError> {
         let stopped = || RecordError::Unavailable("it has stopped".to_owned());
-        opened.iter().for_each(|route| self.counters.add_target(&route.target));
+        for route in &opened {
+            self.counters.add_target(&route.target);
+        }
         let (reply, answer) = oneshot::channel();
         self.commands.send(Command::Reroute { kept, opened, reply }).await.map_err(|_| stopped())?;
         let opened = answer.await.map_err(|_| stopped())??;
