@@ -27,7 +27,7 @@
 //! | [`config`] | layers and validation | everyone's settings types |
 //! | [`cli`] | the commands | `app`, `config`; `simulator` for `demo`; what `backup` and `doctor` look at |
 //! | [`lifecycle`], [`telemetry`] | stopping; logs, metrics and traces | nothing |
-//! | [`app`] | puts it all together | everything |
+//! | [`app`] | puts it all together, and changes it when the configuration does | everything |
 //!
 //! `source`, `delivery` and `web` never name each other, nor `config`; everyone
 //! may name the metrics (`telemetry::names`) and the traces (`telemetry::traces`).

@@ -17,6 +17,9 @@ const REDACTED: &str = "[redacted]";
 /// No secret is longer; what is longer is the wrong file.
 const LARGEST_FILE: u64 = 64 * 1024;
 
+/// Headers: names and values.
+type Pairs = Vec<(String, String)>;
+
 /// Where a secret is given; of a file, its trimmed content.
 enum Secret<T> {
     Nowhere,
@@ -156,7 +159,7 @@ impl Section<'_> {
         }
     }
 
-    fn take_headers(&mut self, key: &str) -> Result<Option<Given<Vec<(String, String)>>>, Faulty> {
+    fn take_headers(&mut self, key: &str) -> Result<Option<Given<Pairs>>, Faulty> {
         let Some(value) = self.take(key) else { return Ok(None) };
         let variable = variable(&value);
         let pairs: Option<Vec<_>> = match value.kind {
@@ -176,7 +179,7 @@ impl Section<'_> {
         Ok(Some(pairs).filter(|pairs| !pairs.is_empty()).map(|value| Given { value, variable }))
     }
 
-    fn header_lines(&mut self, key: &str, content: &str) -> Result<Vec<(String, String)>, Faulty> {
+    fn header_lines(&mut self, key: &str, content: &str) -> Result<Pairs, Faulty> {
         let mut pairs = Vec::new();
         for (index, line) in content.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
             let Some((name, value)) = line.split_once(':') else {

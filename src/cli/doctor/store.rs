@@ -70,9 +70,11 @@ fn of_disk(database: &Path) -> Check {
     let size = |bytes: u64| ByteSize::b(bytes).display().iec().to_string();
     let found = format!("{} free of {}", size(disk.free), size(disk.total));
     let advice = "make room, or shorten `store.payload_retention`";
-    match disk.free {
-        ..TIGHT => Check::failed("disk", found, advice),
-        ..UNEASY => Check::warning("disk", found, advice),
-        _ => Check::ok("disk", found),
+    if disk.free < TIGHT {
+        Check::failed("disk", found, advice)
+    } else if disk.free < UNEASY {
+        Check::warning("disk", found, advice)
+    } else {
+        Check::ok("disk", found)
     }
 }
