@@ -139,8 +139,8 @@ impl Play {
             }
         }
         if begin {
-            let begun = Begun { sequence: job.sequence, number: job.attempts + 1, at: NOW };
-            self.ledger.begin(begun).await.unwrap();
+            let attempt = Begun { sequence: job.sequence, number: job.attempts + 1, at: NOW };
+            self.ledger.begin(attempt).await.unwrap();
         }
         self.out.push(job);
     }
