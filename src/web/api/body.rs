@@ -28,7 +28,9 @@ impl Members {
     /// The members of the object that `json` is.
     pub(super) fn read(json: &[u8]) -> Result<Self, Problem> {
         match serde_json::from_slice(json) {
-            Ok(Value::Object(members)) => Ok(Self { unread: members, known: Vec::new(), faults: Faults::default() }),
+            Ok(Value::Object(members)) => {
+                Ok(Self { unread: members, known: Vec::new(), faults: Faults::default() })
+            }
             Ok(_) => Err(malformed("the body is not a JSON object")),
             Err(error) => Err(malformed(format!("the body is not JSON: {error}"))),
         }
