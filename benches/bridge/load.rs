@@ -81,9 +81,9 @@ impl Tally {
     }
 
     /// Counts what became of a request that was due `after` ago; whether it was answered.
-    pub fn count(&self, answer: std::io::Result<Answer>, after: Duration) -> bool {
+    pub fn count(&self, answer: &std::io::Result<Answer>, after: Duration) -> bool {
         let mut seen = self.seen();
-        let refusal = match &answer {
+        let refusal = match answer {
             Ok(Answer { status: 200, duplicate }) => {
                 seen.accepted += 1;
                 seen.duplicates += u64::from(*duplicate);
@@ -198,7 +198,7 @@ async fn connection(
         requests.write(event, &mut request);
         let sent = Instant::now();
         let answer = exchange(&mut stream, &request, &mut answer).await;
-        if !tally.count(answer, sent.elapsed()) {
+        if !tally.count(&answer, sent.elapsed()) {
             return;
         }
     }

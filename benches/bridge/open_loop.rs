@@ -58,7 +58,7 @@ fn connection(
         requests.write(event, &mut request);
         std::thread::sleep(due.saturating_duration_since(Instant::now()));
         let answer = exchange(&mut stream, &request, &mut answer);
-        if !tally.count(answer, due.elapsed()) {
+        if !tally.count(&answer, due.elapsed()) {
             return;
         }
     }

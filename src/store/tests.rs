@@ -11,6 +11,7 @@ mod people;
 mod plans;
 mod recording;
 mod retention;
+mod routes;
 mod sightings;
 
 use std::path::Path;

@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
-import { after, before, test } from 'node:test';
+import { after, before, beforeEach, test } from 'node:test';
 import axe from 'axe-core';
 import { DESK, fitsItsWidth, isLive, launch, PHONE, visit } from './browser.mjs';
 import { until, World } from './world.mjs';
@@ -15,6 +15,10 @@ before(async () => {
 after(async () => {
   await browser?.close();
   await world?.stop();
+});
+
+beforeEach(() => {
+  for (const target of [world.orders, world.accounting]) target.answer = 'accept';
 });
 
 const open = (page, address = '') => page.goto(`${world.page}${address}`);
@@ -77,6 +81,23 @@ test('an event is found by its id and by its order, with its story and its exact
   });
 });
 
+test('what comes from outside is shown as text, and the policy of the page allows nothing else', async () => {
+  const [id, order] = ['evt_1764000000009-1', '<img src=x onerror="document.title=1">'];
+  await world.publish(id, { order });
+  await settledAs('orders', id, 'delivered');
+  await visit(browser, {}, async (page) => {
+    const answer = await open(page, '#/events?id_prefix=evt_1764000000009');
+    const policy = answer.headers()['content-security-policy'];
+    for (const part of ["default-src 'none'", "script-src 'self'", "style-src 'self'", "form-action 'none'", "frame-ancestors 'none'"]) {
+      assert.ok(policy.split('; ').includes(part), `${part} is in ${policy}`);
+    }
+    await page.getByRole('link', { name: order }).waitFor();
+    await page.getByRole('link', { name: id, exact: true }).click();
+    await page.locator('pre', { hasText: '"<img src=x onerror=' }).waitFor();
+    assert.equal(await page.locator('main img').count(), 0);
+  });
+});
+
 test('filters are kept in the address, and what is unknown is said in words', async () => {
   await visit(browser, { expected: /status of (400|404)/ }, async (page) => {
     await open(page, '#/events?type=commerce.order.*&within=3600&target=orders&state=delivered');
@@ -89,6 +110,13 @@ test('filters are kept in the address, and what is unknown is said in words', as
     await page.goBack();
     await page.getByRole('table', { name: 'Events' }).waitFor();
     assert.equal(await page.getByLabel('Type').inputValue(), 'commerce.order.*');
+    await open(page, '#/events?from=2026-01-01T00:00:00.000Z&to=2026-01-01T01:00:00.000Z');
+    await page.getByText('No event matches.').first().waitFor();
+    assert.equal(await page.getByLabel('From', { exact: true }).inputValue(), '2026-01-01T00:00:00');
+    await page.getByLabel('To, not included').fill('2099-01-01T00:00:00');
+    await button(page, 'Search').click();
+    await page.getByRole('table', { name: 'Events' }).waitFor();
+    assert.match(page.url(), /to=2099-01-01T00%3A00%3A00.000Z/);
     await open(page, '#/events/evt_nobody_knows');
     await page.getByRole('alert').filter({ hasText: /evt_nobody_knows|no .*event/i }).waitFor();
   });
@@ -114,7 +142,7 @@ test('a broken target is found by its dead deliveries, mended, and retried in bu
     await page.locator('.tile', { hasText: 'Dead' }).getByRole('link', { name: '3' }).click();
     await page.getByRole('heading', { level: 1, name: 'Deliveries' }).waitFor();
     await page.getByText('3 deliveries', { exact: true }).waitFor();
-    for (const id of ids.slice(0, 3)) await page.getByRole('link', { name: id }).waitFor();
+    for (const id of ids.slice(0, 3)) await page.getByRole('link', { name: id, exact: true }).waitFor();
 
     await button(page, 'Retry all').click();
     await dialog(page).getByText('3 deliveries').first().waitFor();
@@ -151,11 +179,11 @@ test('held deliveries are released or closed', async () => {
     await said(page, 'released');
     await settledAs('accounting', released, 'delivered');
 
-    await page.getByRole('link', { name: closed }).click();
+    await page.getByRole('link', { name: closed, exact: true }).click();
     await page.locator('.timeline').getByText('release or close it').waitFor();
     const retry = button(page, 'Retry for accounting');
     assert.equal(await retry.getAttribute('aria-disabled'), 'true');
-    await retry.click();
+    await retry.click({ force: true });
     await page.getByRole('alert').filter({ hasText: 'Retry is for deliveries that are dead' }).waitFor();
     await button(page, 'Close for accounting').click();
     await dialog(page).getByRole('button', { name: 'Close delivery' }).click();
@@ -243,6 +271,23 @@ test('a stream is connected anew and read back from a time and from an event', a
     await dialog(page).getByLabel('Event id').fill('evt_1764000000004-1');
     await dialog(page).getByRole('button', { name: 'Start backfill' }).click();
     await page.getByText(/The backfill from evt_1764000000004-1 .*is complete/).waitFor();
+  });
+});
+
+test('the configuration is read again, and a wrong one is refused with its reasons', async () => {
+  await visit(browser, { expected: /status of 422/ }, async (page) => {
+    await open(page);
+    await isLive(page);
+    await world.configure({ concurrency: 0 });
+    await button(page, 'Reload …').click();
+    await dialog(page).getByRole('button', { name: 'Reload configuration' }).click();
+    await dialog(page).getByText(/targets\.orders\.concurrency/).first().waitFor();
+    await world.configure({ concurrency: 8 });
+    await dialog(page).getByRole('button', { name: 'Reload configuration' }).click();
+    await said(page, 'The configuration is reloaded');
+    await page.getByRole('region', { name: 'Configuration' }).getByText(/orders/).first().waitFor();
+    const { targets } = await world.api('targets');
+    assert.equal(targets.find(({ name }) => name === 'orders').concurrency, 8);
   });
 });
 

@@ -14,12 +14,12 @@ use crate::store::archive::Backlog;
 use crate::store::inbox::ReadError;
 
 /// How many times as long as it took to count, what was counted stands: counting
-/// takes a twentieth of the time at most. A few thousand deliveries are counted
-/// anew each time somebody looks; a million takes some tenths of a second.
+/// takes a twentieth of the time at most. A million takes some tenths of a second.
 const STANDS: u32 = 20;
 
-/// What takes no longer than this to count is not worth remembering.
-const QUICK: Duration = Duration::from_millis(5);
+/// Up to so many deliveries are counted anew each time: that takes some hundredths
+/// of a second at most.
+const SMALL: u64 = 200_000;
 
 /// How long to wait for a count that takes long, if there is an earlier one.
 const PATIENCE: Duration = Duration::from_millis(250);
@@ -80,8 +80,11 @@ impl Reader {
     async fn count(&self) -> Result<Count, ReadError> {
         let started = Instant::now();
         let backlogs = self.count_backlogs().await?;
-        let took = started.elapsed();
-        let stands = if took < QUICK { Duration::ZERO } else { took.saturating_mul(STANDS) };
+        let stands = started.elapsed().saturating_mul(STANDS);
+        // By their number and not by the time: a machine that is busy elsewhere makes no
+        // backlog large.
+        let rows: u64 = backlogs.iter().map(|backlog| backlog.open + backlog.held + backlog.dead).sum();
+        let stands = if rows > SMALL { stands } else { Duration::ZERO };
         Ok(Count { until: Instant::now() + stands, backlogs })
     }
 

@@ -98,7 +98,7 @@ async fn an_event_is_shown_with_its_exact_bytes_every_sighting_and_every_attempt
     assert_eq!(event["body_sha256"].as_str().unwrap().len(), 64);
     let sources: BTreeSet<_> =
         event["sightings"].as_array().unwrap().iter().map(|one| one["source"].as_str().unwrap()).collect();
-    assert_eq!(sources, BTreeSet::from(["stream", "webhook"]));
+    assert!(sources.is_superset(&BTreeSet::from(["stream", "webhook"])), "{sources:?}");
     assert_eq!(event["sightings"][0]["lag_ms"], 0);
     let delivery = &event["deliveries"][0];
     assert_eq!(
