@@ -1,26 +1,35 @@
 //! The composition root: turns settings into handles, handles into tasks, and
 //! runs them until it is told to stop. The only file that sees every room.
 
+mod operations;
+mod parts;
+mod posts;
+mod reload;
+
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+pub use self::reload::{Load, Reload};
+
+use self::parts::Parts;
+use self::reload::Fixed;
 use crate::config::Settings;
-use crate::delivery::{self, Target};
+use crate::delivery;
 use crate::domain::backoff::Jitter;
 use crate::domain::clock::Clock;
-use crate::lifecycle::{Ended, Signals, Stop, Tasks};
+use crate::lifecycle::{Ended, HangUps, Signals, Stop, Tasks};
 use crate::pepay::rest;
-use crate::source::stream::Stream;
-use crate::source::webhook;
-use crate::store::{self, Route, Store};
-use crate::telemetry::{Metrics, MetricsError};
-use crate::web::{self, Limits, View};
+use crate::store::archive::ReadError;
+use crate::store::{self, Store};
+use crate::telemetry::{Metrics, MetricsError, traces};
+use crate::web::{self, AdminToken, Limits, View};
 
 /// How often recorded durations are moved into their buckets.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
@@ -44,6 +53,9 @@ pub enum Error {
     /// The store cannot be opened.
     #[error(transparent)]
     Store(#[from] store::OpenError),
+    /// The store cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
     /// A target cannot be set up.
     #[error(transparent)]
     Target(#[from] delivery::BuildError),
@@ -64,13 +76,28 @@ pub enum Error {
     Close,
 }
 
-/// Runs the bridge until a signal stops it.
+/// Runs the bridge until a signal stops it; SIGHUP has it read its configuration
+/// again, by `load`.
 ///
 /// # Errors
 /// [`Error`] if it cannot start, or ends without being asked to.
-pub async fn run(settings: Settings) -> Result<(), Error> {
-    let (signals, stop) = (Signals::listen()?, Stop::default());
-    let run = async { App::start(settings, Clock::system(), random(), stop.clone()).await?.run().await };
+pub async fn run(settings: Settings, load: Load) -> Result<(), Error> {
+    let (signals, mut hang_ups, stop) = (Signals::listen()?, HangUps::listen()?, Stop::default());
+    let run = async {
+        let app = App::start(settings, load, Clock::system(), random(), stop.clone()).await?;
+        let reload = app.reload_handle();
+        let obey = async {
+            loop {
+                hang_ups.next().await;
+                // The outcome is in the log.
+                let _ = reload.reload().await;
+            }
+        };
+        tokio::select! {
+            ended = app.run() => ended,
+            never = obey => never,
+        }
+    };
     tokio::select! {
         ended = run => ended,
         never = signals.obey(stop.clone()) => match never {},
@@ -83,13 +110,14 @@ pub fn random() -> Jitter {
 }
 
 /// A bridge that is up: its listeners are bound and its tasks run.
-#[derive(Debug)]
 pub struct App {
     /// Where webhooks are taken.
     pub public_address: SocketAddr,
     /// Where metrics and status are shown.
     pub admin_address: SocketAddr,
     store: Store,
+    parts: Parts,
+    token: AdminToken,
     /// What brings events in and sends them on: told to stop first.
     work: Tasks,
     /// What that stands on: told to stop once the work is done.
@@ -97,66 +125,64 @@ pub struct App {
     base_stop: CancellationToken,
     stop: Stop,
     grace: Duration,
+    /// Reads the configuration again.
+    load: Load,
+    reload: Reload,
+    reloads: mpsc::Receiver<reload::Request>,
+    log_filter: String,
+    /// What a reload cannot change.
+    fixed: Fixed,
     /// The first task that ended and must not have.
     crashed: Option<Ended>,
 }
 
 impl App {
-    /// Opens the store, binds both listeners and starts every task.
+    /// Opens the store, binds both listeners and starts every task. `load` reads
+    /// the configuration again, for a [reload](Self::reload_handle).
     ///
     /// # Errors
     /// [`Error`] says what could not be opened, bound or started.
-    pub async fn start(settings: Settings, clock: Clock, jitter: Jitter, stop: Stop) -> Result<Self, Error> {
+    pub async fn start(
+        settings: Settings,
+        load: Load,
+        clock: Clock,
+        jitter: Jitter,
+        stop: Stop,
+    ) -> Result<Self, Error> {
         // An error says that one is installed already, as in a second bridge of one process.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let metrics = Metrics::install()?;
+        let traced = {
+            let clock = clock.clone();
+            traces::start(move || clock.now().into())
+        };
         let started = clock.now();
-        let Settings { shutdown_grace, web: listeners, log: _, store, pepay, streams, webhooks, targets } =
-            settings;
 
-        let public = bind("server.listen", listeners.listen).await?;
-        let admin = bind("server.admin_listen", listeners.admin_listen).await?;
+        let public = bind("server.listen", settings.web.listen).await?;
+        let admin = bind("server.admin_listen", settings.web.admin_listen).await?;
         let (public_address, admin_address) = (public.local_addr()?, admin.local_addr()?);
 
-        let routes = targets.iter().map(|target| Route {
-            target: Arc::clone(&target.name),
-            types: target.types.clone(),
-            ordering: target.ordering,
-        });
-        let (mut store, writer) = Store::open(&store, routes.collect(), clock.clone()).await?;
+        let routes = settings.targets.iter().map(parts::route).collect();
+        let (mut store, writer) = Store::open(&settings.store, routes, clock.clone()).await?;
         let (mut work, mut base, base_stop) = (Tasks::default(), Tasks::default(), CancellationToken::new());
-        base.spawn_thread("store-writer", || writer.run())?;
+        base.spawn_thread("store-writer", stop.soft.clone(), || writer.run())?;
 
-        let names: Vec<_> = targets.iter().map(|target| Arc::clone(&target.name)).collect();
+        let (mut parts, webhooks, shown, directed) = Parts::new(&store, clock.clone(), jitter, stop.clone());
         // Everything that can fail comes before the first request goes out.
-        let (mut dispatchers, mut shown_targets) = (Vec::new(), Vec::new());
-        for (target, outbox) in targets.iter().zip(std::mem::take(&mut store.outboxes)) {
-            let (task, shown) = Target::new(target, outbox, clock.clone(), jitter.clone())?;
-            shown_targets.push(shown);
-            dispatchers.push((format!("target {}", target.name), task));
-        }
+        let prepared = parts.prepare(&settings)?;
+        let paused = store.archive.paused().await?;
+        parts.replace(prepared, std::mem::take(&mut store.outboxes), &paused, &mut work);
 
-        let (endpoints, shown_webhooks) = webhook::router(webhooks, store.inbox.clone(), clock.clone());
-        let (mut readers, mut shown_streams) = (Vec::new(), Vec::new());
-        for stream in streams {
-            let name = format!("stream {}", stream.name);
-            let (task, shown) =
-                Stream::new(stream, &pepay, store.inbox.clone(), clock.clone(), jitter.clone())?;
-            shown_streams.push(shown);
-            readers.push((name, task));
-        }
-        for (name, target) in dispatchers {
-            work.spawn(name, target.run(stop.soft.clone(), stop.hard.clone()));
-        }
-        for (name, stream) in readers {
-            work.spawn(name, stream.run(stop.soft.clone()));
-        }
-
+        let both_live_sources = {
+            let shown = shown.clone();
+            move || {
+                let parts = shown.borrow();
+                !parts.streams.is_empty() && !parts.webhooks.is_empty()
+            }
+        };
         let view = View {
             archive: store.archive.clone(),
-            streams: shown_streams,
-            webhooks: shown_webhooks,
-            targets: shown_targets,
+            parts: shown,
             clock,
             started,
             stopping: stop.soft.clone(),
@@ -165,42 +191,74 @@ impl App {
             let metrics = metrics.clone();
             Arc::new(move || metrics.render())
         };
-        let admin_pages = web::admin(view.clone(), render, listeners.admin_token.as_ref());
-        let public_pages = web::public(view).merge(endpoints);
-        let serving = web::serve(public, public_pages, Limits::PUBLIC, stop.soft.clone(), stop.hard.clone());
-        work.spawn("public listener", serving);
+        let token = AdminToken::new(settings.web.admin_token.as_ref());
+        let (reload, reloads) = reload::channel();
+        let operations =
+            Arc::new(operations::Operations::new(store.archive.clone(), directed, reload.clone()));
+        let (admin_pages, sampler) = web::admin(view.clone(), render, &token, operations);
+        let public_pages = web::public(view, &webhooks);
+        let (soft, hard) = (stop.soft.clone(), stop.hard.clone());
+        let serving = web::serve(public, public_pages, Limits::PUBLIC, soft.clone(), hard);
+        work.spawn("public listener", soft.clone(), serving);
         let serving = web::serve(admin, admin_pages, Limits::ADMIN, base_stop.clone(), base_stop.clone());
-        base.spawn("admin listener", serving);
-        base.spawn("metrics", keep_metrics(metrics, base_stop.clone()));
+        base.spawn("admin listener", soft.clone(), serving);
+        base.spawn("overview", soft.clone(), sampler.run(base_stop.clone()));
+        if let Some(export) = traced {
+            base.spawn("traces", soft.clone(), export.run(base_stop.clone()));
+        }
+        base.spawn("retention", soft.clone(), store.janitor().run(base_stop.clone()));
+        let comparison = store.comparison().run(both_live_sources, base_stop.clone());
+        base.spawn("comparison of sources", soft.clone(), comparison);
+        base.spawn("metrics", soft, keep_metrics(metrics, base_stop.clone()));
 
         let app = Self {
             public_address,
             admin_address,
             store,
+            parts,
+            token,
             work,
             base,
             base_stop,
             stop,
-            grace: shutdown_grace,
+            grace: settings.shutdown_grace,
+            load,
+            reload,
+            reloads,
+            log_filter: settings.log.filter.clone(),
+            fixed: Fixed::new(&settings),
             crashed: None,
         };
-        app.announce(&names).await;
+        app.announce().await;
         Ok(app)
     }
 
-    async fn announce(&self, targets: &[Arc<str>]) {
+    /// Has this bridge read its configuration again, while it [runs](Self::run).
+    pub fn reload_handle(&self) -> Reload {
+        self.reload.clone()
+    }
+
+    async fn announce(&self) {
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"),
             listen = %self.public_address,
             admin_listen = %self.admin_address,
             "pepay-bridge is up"
         );
+        self.announce_backlogs(|_| true).await;
+    }
+
+    /// Says what is undelivered of each target that is `concerned`.
+    async fn announce_backlogs(&self, concerned: impl Fn(&str) -> bool) {
         // Without an answer there is nothing to tell; readiness will say so.
         for backlog in self.store.archive.backlogs().await.unwrap_or_default() {
             let (target, open) = (&*backlog.target, backlog.open);
-            if open > 0 && targets.contains(&backlog.target) {
+            if open == 0 || !concerned(target) {
+                continue;
+            }
+            if self.parts.has_target(target) {
                 tracing::info!(target, open, "deliveries left to make");
-            } else if open > 0 {
+            } else {
                 tracing::warn!(target, open, "deliveries wait for a target that is not configured any more");
             }
         }
@@ -229,15 +287,17 @@ impl App {
         Ok(())
     }
 
-    /// Resolves once a stop was asked for, or a task has ended, which also asks for one.
+    /// Resolves once a stop was asked for, or a task has ended that must not, which also asks for one.
     async fn work_until_stopped(&mut self) {
-        let ended = tokio::select! {
-            () = self.stop.soft.cancelled() => return,
-            Some(ended) = self.work.next() => ended,
-            Some(ended) = self.base.next() => ended,
-        };
-        self.judge(ended);
-        self.stop.soft.cancel();
+        while !self.stop.soft.is_cancelled() {
+            tokio::select! {
+                () = self.stop.soft.cancelled() => {}
+                Some(ended) = self.work.next() => self.judge(ended),
+                Some(ended) = self.base.next() => self.judge(ended),
+                Some(request) = self.reloads.recv() => self.serve_reload(request).await,
+            }
+        }
+        self.reloads.close();
     }
 
     async fn finish_work(&mut self) {
@@ -253,12 +313,13 @@ impl App {
         }
     }
 
-    /// A task may end because it was told to stop, a moment ago or long since.
-    /// Any other end is a crash, and the first one is the one to tell of.
+    /// A task may end because it was told to, a moment ago or long since. Any other
+    /// end is a crash, which ends the bridge, and the first one is the one to tell of.
     fn judge(&mut self, ended: Ended) {
-        if ended.panicked || !self.stop.soft.is_cancelled() {
+        if ended.is_crash() {
             tracing::error!(part = ended.name, panicked = ended.panicked, "a part has ended that must not");
             self.crashed.get_or_insert(ended);
+            self.stop.soft.cancel();
         }
     }
 }

@@ -1,9 +1,15 @@
 //! The command line. Each command has a file of its own, which ends in
 //! success or in an [`Error`] that knows its exit code.
 
+mod admin;
+mod backup;
 mod check;
+mod completions;
 mod demo;
+mod devnet;
+mod doctor;
 mod health;
+mod man;
 mod run;
 mod simulator;
 
@@ -33,8 +39,9 @@ two underscores between the levels; a list is one text separated by commas:
   PEPAY_BRIDGE__TARGETS__ORDERS__HEADERS__AUTHORIZATION='Bearer …'
   PEPAY_BRIDGE__SERVER__LISTEN=0.0.0.0:8080
 
-RUST_LOG, where set, wins over log.filter. `pepay-bridge check` shows what is
-in effect. Logs go to standard error.
+OTEL_EXPORTER_OTLP_ENDPOINT turns traces on; the other standard OTEL_ variables
+set them up. RUST_LOG, where set, wins over log.filter. `pepay-bridge check`
+shows what is in effect. Logs go to standard error.
 
 Exit codes: 0 success, 1 failure, 2 a fault of the command line or of the
 configuration, with one line for each.";
@@ -43,7 +50,7 @@ const CONFIG_HELP: &str = "TOML file to read the configuration from [env: PEPAY_
 
 /// The command line.
 #[derive(Debug, Parser)]
-#[command(name = "pepay-bridge", about = ABOUT, version = VERSION, after_long_help = CONFIGURATION)]
+#[command(name = NAME, about = ABOUT, version = VERSION, after_long_help = CONFIGURATION)]
 pub struct Cli {
     #[arg(long, global = true, value_name = "FILE", help = CONFIG_HELP)]
     config: Option<PathBuf>,
@@ -55,15 +62,25 @@ pub struct Cli {
 /// What the program can do.
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the bridge until SIGTERM or SIGINT; this is also what no command does
+    /// Run the bridge until SIGTERM or SIGINT; SIGHUP reloads the configuration. Also what no command does
     Run,
     /// Validate the configuration and print the effective one, without its secrets
     Check,
     /// Ask a running bridge whether it is ready; exits 0 if it is and 1 if not
     Health(health::Arguments),
+    Doctor(doctor::Arguments),
+    Backup(backup::Arguments),
+    Devnet(devnet::Arguments),
     Demo(demo::Arguments),
     Simulator(simulator::Arguments),
+    /// Print the script that completes this command line in a shell
+    Completions(completions::Arguments),
+    /// Print the manual page, or write one for each command
+    Man(man::Arguments),
 }
+
+/// The program, as it is called and as its pages are named.
+const NAME: &str = "pepay-bridge";
 
 /// Version and commit.
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("PEPAY_BRIDGE_COMMIT"), ")");
@@ -113,8 +130,13 @@ pub fn execute(cli: Cli, environment: impl IntoIterator<Item = (OsString, OsStri
         Command::Run => run::run(config, environment),
         Command::Check => check::check(config, environment),
         Command::Health(arguments) => health::health(&arguments, config, environment),
+        Command::Backup(arguments) => backup::backup(&arguments, config, environment),
+        Command::Doctor(arguments) => doctor::doctor(&arguments, config, environment),
+        Command::Devnet(arguments) => devnet::devnet(arguments, config, environment),
         Command::Demo(arguments) => demo::demo(&arguments, environment),
         Command::Simulator(arguments) => simulator::simulator(arguments, environment),
+        Command::Completions(arguments) => completions::completions(&arguments),
+        Command::Man(arguments) => man::man(&arguments),
     }
 }
 

@@ -113,6 +113,24 @@ pub fn listen(
     }
 }
 
+/// Where the store is, and nothing else: for whoever copies it and cannot read
+/// the bridge's secrets.
+///
+/// # Errors
+/// What is wrong with that section, or with the file as a whole.
+pub fn store(
+    path: Option<&Path>,
+    environment: impl IntoIterator<Item = (impl Into<OsString>, impl Into<OsString>)>,
+) -> Result<crate::store::Settings, Problems> {
+    let mut reading = Reading::default();
+    let settings = layers::read(path, environment, &mut reading.problems)
+        .and_then(|given| store::read(Section::root(given, &mut reading).section("store")));
+    match settings {
+        Ok(settings) if reading.problems.is_empty() => Ok(settings),
+        _ => Err(reading.problems),
+    }
+}
+
 fn settings(mut root: Section<'_>) -> Result<Settings, Faulty> {
     let (has_streams, has_webhooks) = (root.has_any("streams"), root.has_any("webhooks"));
     let has_targets = root.has_any("targets");
@@ -132,6 +150,9 @@ fn settings(mut root: Section<'_>) -> Result<Settings, Faulty> {
     }
     if !has_targets {
         root.problem("targets", "there is no target; allowed is at least one `[targets.NAME]`");
+    }
+    if let (Ok(store), Ok(streams), Ok(webhooks)) = (&store, &streams, &webhooks) {
+        store::outlives_repeats(&mut root, store, streams, webhooks);
     }
     root.finish();
     let (web, shutdown_grace) = server?;

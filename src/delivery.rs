@@ -3,10 +3,10 @@
 //!
 //! [`Target::run`] is the loop of one target. Read `dispatch.rs` first: what it
 //! takes comes from [`store::outbox`](crate::store::outbox), what it does with one
-//! delivery is in `attempt.rs`, and what goes over the wire in `client.rs`.
+//! delivery is in `attempt.rs`, and what goes over the wire in `client.rs`. A person
+//! reaches it through its [`Control`].
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +16,6 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::domain::backoff::Jitter;
-use crate::domain::clock::Clock;
 use crate::domain::delivery::{Ordering, RetryPolicy};
 use crate::domain::filter::TypeFilter;
 use crate::domain::status::{Circuit, TargetStatus};
@@ -26,22 +25,26 @@ mod attempt;
 mod body;
 mod breaker;
 mod client;
+mod control;
 mod dispatch;
 mod hand;
 mod pace;
+mod reach;
 pub mod sign;
 pub mod tls;
-pub use client::BuildError;
+pub use client::{BuildError, TargetClient};
+pub use control::Control;
+pub use reach::{Unreached, reach};
 
 use attempt::Context;
 use breaker::Breaker;
-use client::TargetClient;
+use control::Pause;
 use dispatch::Dispatcher;
 use pace::Pace;
-use tls::ClientIdentity;
+use tls::{ClientIdentity, Roots};
 
 /// One configured target.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     /// Its name in the configuration.
     pub name: Arc<str>,
@@ -57,9 +60,9 @@ pub struct Settings {
     pub timeout: Duration,
     /// For the connection alone.
     pub connect_timeout: Duration,
-    /// A root certificate beside the system's own, PEM.
-    pub ca_file: Option<PathBuf>,
-    /// Certificate and key for mutual TLS, PEM.
+    /// Root certificates beside the system's own.
+    pub roots: Option<Roots>,
+    /// Certificate and key for mutual TLS.
     pub client_identity: Option<ClientIdentity>,
     /// Attempts on the wire at the same time.
     pub concurrency: usize,
@@ -78,36 +81,47 @@ pub struct Settings {
 pub struct Target(Dispatcher);
 
 impl Target {
-    /// Prepares a target; `outbox` is its own. The receiver always holds its present status.
-    ///
-    /// # Errors
-    /// [`BuildError`] if a certificate cannot be used.
+    /// Prepares a target, whose own `outbox` is; `paused` says whether it begins
+    /// stopped by a person. The receiver always holds its present status.
     pub fn new(
-        settings: &Settings,
+        client: TargetClient,
         outbox: Outbox,
-        clock: Clock,
+        paused: bool,
         jitter: Jitter,
-    ) -> Result<(Self, watch::Receiver<TargetStatus>), BuildError> {
+    ) -> (Self, Control, watch::Receiver<TargetStatus>) {
         let (arrivals, ledger) = outbox.split();
+        let delivery = client.settings();
+        let (concurrency, backoff) = (delivery.concurrency, delivery.retry.backoff);
+        let pace = delivery.rate_limit.map(Pace::new);
         let (status, shown) = watch::channel(TargetStatus {
-            name: Arc::clone(&settings.name),
+            name: Arc::clone(&delivery.name),
             in_flight: 0,
             circuit: Circuit::Closed,
-            paused: false,
+            paused,
             last_error: None,
             last_delivered_at: None,
         });
-        let client = TargetClient::new(settings.clone(), clock.clone())?;
+        let (client, pause) = (Arc::new(client), Arc::new(Pause::new(paused)));
+        let control = Control::new(Arc::clone(&pause), status.clone(), Arc::clone(&client));
         let dispatcher = Dispatcher {
-            concurrency: settings.concurrency,
-            breaker: Breaker::new(settings.retry.backoff),
-            pace: settings.rate_limit.map(Pace::new),
-            context: Arc::new(Context::new(settings, client, ledger, clock, jitter)),
+            concurrency,
+            breaker: Breaker::new(backoff),
+            pace,
+            context: Arc::new(Context::new(client, ledger, jitter)),
             arrivals,
+            pause,
             status,
             work: dispatch::Work::default(),
         };
-        Ok((Self(dispatcher), shown))
+        (Self(dispatcher), control, shown)
+    }
+
+    /// Shows what a predecessor of the same name has shown, as far as it is still true.
+    pub fn follow(&self, before: &TargetStatus) {
+        self.0.status.send_modify(|status| {
+            status.last_error.clone_from(&before.last_error);
+            status.last_delivered_at = before.last_delivered_at;
+        });
     }
 
     /// Delivers until `stop`, then finishes what is on the wire and writes its

@@ -4,9 +4,12 @@
 //! Nothing here does I/O, waits, or imports another room.
 
 pub mod backoff;
+pub mod cause;
 pub mod clock;
 pub mod delivery;
 pub mod event;
 pub mod filter;
+pub mod operator;
+pub mod reload;
 pub mod retry_after;
 pub mod status;

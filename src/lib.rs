@@ -22,15 +22,16 @@
 //! | [`store`] | all SQL, behind `inbox`, `outbox` and `archive` | `domain` |
 //! | [`source`] | stream, backfill, webhook | `domain`, `pepay`, `store::inbox` |
 //! | [`delivery`] | a dispatcher, client and breaker for each target | `domain`, `store::outbox` |
-//! | [`web`] | listeners, health, metrics, status | `domain`, `store::archive` |
+//! | [`web`] | listeners, health, metrics, status, the admin API, the page | `domain`, `store::archive` |
 //! | [`simulator`] | a stand-in for Pepay, and a sample target | `domain`, `pepay` |
 //! | [`config`] | layers and validation | everyone's settings types |
-//! | [`cli`] | the commands | `app`, `config`; `simulator` and what `demo` needs to play |
-//! | [`lifecycle`], [`telemetry`] | stopping; logs and the table of metric names | nothing |
-//! | [`app`] | puts it all together | everything |
+//! | [`cli`] | the commands | `app`, `config`; `simulator` for `demo`; what `backup` and `doctor` look at |
+//! | [`lifecycle`], [`telemetry`] | stopping; logs, metrics and traces | nothing |
+//! | [`app`] | puts it all together, and changes it when the configuration does | everything |
 //!
-//! `source`, `delivery` and `web` never name each other, nor `config`. A test
-//! reads the imports and holds everybody to this table.
+//! `source`, `delivery` and `web` never name each other, nor `config`; everyone
+//! may name the metrics (`telemetry::names`) and the traces (`telemetry::traces`).
+//! A test reads the imports and holds everybody to this table.
 //!
 //! # The promise
 //! An event that was acknowledged to Pepay, or that a cursor has passed, is

@@ -58,11 +58,38 @@ impl Signals {
     }
 }
 
+/// SIGHUP, from the moment this exists: until then it ends the process.
+#[derive(Debug)]
+pub struct HangUps(Signal);
+
+impl HangUps {
+    /// Listens from now on.
+    ///
+    /// # Errors
+    /// If the process may not listen for signals.
+    pub fn listen() -> io::Result<Self> {
+        signal(SignalKind::hangup()).map(Self)
+    }
+
+    /// The next one.
+    pub async fn next(&mut self) {
+        // The stream of signals has no end.
+        let _ = self.0.recv().await;
+    }
+}
+
 /// Tasks with names, every one of which is waited for.
 #[derive(Debug, Default)]
 pub struct Tasks {
     running: JoinSet<()>,
-    names: HashMap<Id, String>,
+    known: HashMap<Id, Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    name: String,
+    /// Tells the task to end.
+    stop: CancellationToken,
 }
 
 /// A task that has ended.
@@ -73,22 +100,37 @@ pub struct Ended {
     pub name: String,
     /// Whether it panicked.
     pub panicked: bool,
+    /// Whether it had been told to end.
+    pub told: bool,
+}
+
+impl Ended {
+    /// Whether it ended otherwise than by returning after it was told to.
+    pub const fn is_crash(&self) -> bool {
+        self.panicked || !self.told
+    }
 }
 
 impl Tasks {
-    /// Starts `task` under `name`.
-    pub fn spawn(&mut self, name: impl Into<String>, task: impl Future<Output = ()> + Send + 'static) {
+    /// Starts `task` under `name`. `stop` is what tells it to end.
+    pub fn spawn(
+        &mut self,
+        name: impl Into<String>,
+        stop: CancellationToken,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) {
         let id = self.running.spawn(task).id();
-        self.names.insert(id, name.into());
+        self.known.insert(id, Known { name: name.into(), stop });
     }
 
-    /// Starts `work`, which blocks, on a thread of its own.
+    /// Starts `work`, which blocks, on a thread of its own. After `stop` it may end.
     ///
     /// # Errors
     /// If the system has no thread left.
     pub fn spawn_thread(
         &mut self,
         name: &'static str,
+        stop: CancellationToken,
         work: impl FnOnce() + Send + 'static,
     ) -> io::Result<()> {
         let (done, ended) = oneshot::channel();
@@ -97,7 +139,7 @@ impl Tasks {
             // Nobody listens any more if the process is on its way out.
             let _ = done.send(());
         })?;
-        self.spawn(name, async move {
+        self.spawn(name, stop, async move {
             if ended.await.is_err() {
                 // The panic hook has told what happened on the thread.
                 std::panic::resume_unwind(Box::new(name));
@@ -113,8 +155,8 @@ impl Tasks {
             Ok((id, ())) => (id, false),
             Err(error) => (error.id(), error.is_panic()),
         };
-        let name = self.names.remove(&id).unwrap_or_default();
-        Some(Ended { name, panicked })
+        let Known { name, stop } = self.known.remove(&id).unwrap_or_default();
+        Some(Ended { name, panicked, told: stop.is_cancelled() })
     }
 
     /// Whether every task has ended.
@@ -129,21 +171,35 @@ mod tests {
 
     #[tokio::test]
     async fn an_ended_task_is_named_and_a_crash_told_from_a_return() {
-        let mut tasks = Tasks::default();
-        tasks.spawn("stream commerce", async {});
+        let (mut tasks, stop) = (Tasks::default(), CancellationToken::new());
+        tasks.spawn("stream commerce", stop.clone(), async {});
         let ended = tasks.next().await.unwrap();
         assert_eq!(ended.to_string(), "stream commerce has ended by itself");
-        tasks.spawn("target orders", async { panic!("a test") });
-        assert_eq!(tasks.next().await.unwrap().to_string(), "target orders has crashed");
+        assert!(ended.is_crash());
+        tasks.spawn("target orders", stop, async { panic!("a test") });
+        let ended = tasks.next().await.unwrap();
+        assert_eq!(ended.to_string(), "target orders has crashed");
+        assert!(ended.is_crash());
         assert_eq!(tasks.next().await, None);
     }
 
     #[tokio::test]
+    async fn a_task_that_was_told_to_end_has_not_crashed_unless_it_panicked() {
+        let (mut tasks, stop) = (Tasks::default(), CancellationToken::new());
+        stop.cancel();
+        tasks.spawn("stream commerce", stop.clone(), async {});
+        assert!(!tasks.next().await.unwrap().is_crash());
+        tasks.spawn("stream commerce", stop, async { panic!("a test") });
+        assert!(tasks.next().await.unwrap().is_crash());
+    }
+
+    #[tokio::test]
     async fn a_thread_is_watched_like_a_task() {
-        let mut tasks = Tasks::default();
-        tasks.spawn_thread("store writer", || {}).unwrap();
-        assert_eq!(tasks.next().await, Some(Ended { name: "store writer".to_owned(), panicked: false }));
-        tasks.spawn_thread("store writer", || panic!("a test")).unwrap();
-        assert_eq!(tasks.next().await, Some(Ended { name: "store writer".to_owned(), panicked: true }));
+        let (mut tasks, stop) = (Tasks::default(), CancellationToken::new());
+        let ended = |panicked| Some(Ended { name: "store writer".to_owned(), panicked, told: false });
+        tasks.spawn_thread("store writer", stop.clone(), || {}).unwrap();
+        assert_eq!(tasks.next().await, ended(false));
+        tasks.spawn_thread("store writer", stop, || panic!("a test")).unwrap();
+        assert_eq!(tasks.next().await, ended(true));
     }
 }

@@ -3,6 +3,7 @@
 //! silent, the code says so.
 
 pub mod account;
+pub mod devnet;
 pub mod envelope;
 pub mod error;
 pub mod frame;

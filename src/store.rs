@@ -2,19 +2,27 @@
 //!
 //! - [`inbox`] records what the sources bring,
 //! - [`outbox`] hands deliveries to a target's dispatcher and takes their outcomes,
-//! - [`archive`] answers the operator.
+//! - [`archive`] answers the operator,
+//! - [`backup`] copies a store that may be in use, and [`checkup`] looks at one.
 //!
 //! One writer thread owns the one connection that writes and commits in groups;
 //! readers are a small read-only pool. No type of the engine leaves this room.
 
 pub mod archive;
+pub mod backup;
+pub mod checkup;
+mod comparison;
+pub mod disk;
 pub mod inbox;
+mod janitor;
 mod lane;
 mod lock;
 pub mod outbox;
 mod reader;
 mod row;
 mod schema;
+mod tally;
+mod traced;
 mod turns;
 mod writer;
 
@@ -22,21 +30,25 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::domain::clock::Clock;
 use crate::domain::delivery::Ordering;
 use crate::domain::filter::TypeFilter;
 
+pub use comparison::Comparison;
+pub use janitor::Janitor;
 pub use schema::OpenError;
 pub use writer::Writer;
 
 use archive::Archive;
-use inbox::Inbox;
+use inbox::{Inbox, RecordError};
+use janitor::Retention;
 use outbox::Outbox;
 use reader::Reader;
-use turns::Turns;
+use tally::Counters;
 use writer::Command;
+use writer::outlets::Outlets;
 
 /// Commands that may wait for the writer. A queue longer than a few groups only
 /// adds latency; whoever finds it full is told to come back.
@@ -85,6 +97,12 @@ pub struct Store {
     /// For the dispatchers, one for each route and in their order.
     pub outboxes: Vec<Outbox>,
     commands: mpsc::Sender<Command>,
+    reader: Reader,
+    counters: Arc<Counters>,
+    clock: Clock,
+    retention: watch::Sender<Retention>,
+    /// The sequence of the newest event when the store was opened.
+    newest: i64,
 }
 
 impl Store {
@@ -100,25 +118,66 @@ impl Store {
     ) -> Result<(Self, Writer), OpenError> {
         let lock = schema::prepare(&settings.path).await?;
         let mut connection = schema::open_writer(settings)?;
-        let targets = schema::register_targets(&mut connection, &routes)?;
         let reader = Reader::open(&settings.path).await?;
 
         let (commands, queue) = mpsc::channel(QUEUE);
-        let (mut outboxes, mut outlets) = (Vec::new(), Vec::new());
-        for (route, target) in routes.into_iter().zip(targets) {
-            let (handoff, arrivals) = outbox::handoff();
-            let turns = Arc::new(Turns::default());
-            outboxes.push(Outbox::new(target, commands.clone(), Arc::clone(&turns), arrivals));
-            outlets.push(writer::Outlet { target, route, handoff, turns });
+        let counters = Arc::<Counters>::default();
+        for route in &routes {
+            counters.add_target(&route.target);
         }
-        let writer = Writer::new(connection, lock, queue, outlets, clock)?;
+        let (outlets, opened) = Outlets::open(&mut connection, routes)
+            .map_err(|error| schema::database(&settings.path, &error))?;
+        let outboxes = opened.into_iter().map(|opened| opened.into_outbox(commands.clone())).collect();
+        let writer = Writer::new(connection, lock, queue, outlets, clock.clone(), Arc::clone(&counters))?;
         let store = Self {
             inbox: Inbox::new(commands.clone(), reader.clone()),
-            archive: Archive::new(commands.clone(), reader),
+            archive: Archive::new(commands.clone(), reader.clone(), Arc::clone(&counters), clock.clone()),
             outboxes,
             commands,
+            reader,
+            counters,
+            clock,
+            retention: watch::Sender::new(settings.into()),
+            newest: writer.newest(),
         };
         Ok((store, writer))
+    }
+
+    /// Replaces the routes, in one step between two commits: the targets in `kept`
+    /// go on as they are, each of `opened` gets an outbox, in that order, and every
+    /// other target receives nothing from here on. What is undelivered stays stored.
+    ///
+    /// A target that had an outbox before gets a new one. Whoever runs the old one
+    /// has to end before the new one is used; see [`Outbox`].
+    ///
+    /// # Errors
+    /// [`RecordError`]; then nothing has changed.
+    pub async fn reroute(&self, kept: Vec<Arc<str>>, opened: Vec<Route>) -> Result<Vec<Outbox>, RecordError> {
+        let stopped = || RecordError::Unavailable("it has stopped".to_owned());
+        for route in &opened {
+            self.counters.add_target(&route.target);
+        }
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(Command::Reroute { kept, opened, reply }).await.map_err(|_| stopped())?;
+        let opened = answer.await.map_err(|_| stopped())??;
+        Ok(opened.into_iter().map(|opened| opened.into_outbox(self.commands.clone())).collect())
+    }
+
+    /// Removes what is older than it is to be kept.
+    pub fn janitor(&self) -> Janitor {
+        let retention = self.retention.subscribe();
+        Janitor::new(self.commands.clone(), self.reader.clone(), self.clock.clone(), retention)
+    }
+
+    /// Has the janitor go by the retentions of `settings` from its next round on.
+    pub fn retain(&self, settings: &Settings) {
+        self.retention.send_replace(settings.into());
+    }
+
+    /// Compares the live sources.
+    pub fn comparison(&self) -> Comparison {
+        let (reader, counters) = (self.reader.clone(), Arc::clone(&self.counters));
+        Comparison::new(reader, counters, self.clock.clone(), self.newest)
     }
 
     /// Has the writer commit what was handed to it before, checkpoint, and end.

@@ -1,9 +1,10 @@
-//! Logs and metrics: how they are set up, and the one table of metric names.
+//! Logs, metrics and traces: how they are set up, and the one table of metric names.
 
 mod json;
 mod logs;
 mod metrics;
 pub mod names;
+pub mod traces;
 
-pub use logs::{Format, InvalidSettings, Settings, start};
+pub use logs::{Format, InvalidSettings, Settings, refilter, start};
 pub use metrics::{Metrics, MetricsError};

@@ -1,12 +1,20 @@
-//! What the bridge shows: health, metrics and status.
+//! What the bridge shows, and what an operator has it do: health, metrics and
+//! status, the admin API and the page that stands on it.
 //!
 //! [`public`] and [`admin`] are the routers of the two listeners, [`serve()`]
 //! puts a router behind a listener with limits. All that is shown comes from a
-//! [`View`]: the room only reads.
+//! [`View`]; what is to be done is done by the store's archive, or by the running
+//! parts behind [`Operations`].
 
+mod api;
 mod health;
+mod host;
 mod metrics;
+pub mod operations;
+mod page;
+mod parts;
 mod readiness;
+mod routes;
 mod serve;
 mod status;
 mod token;
@@ -18,19 +26,23 @@ use std::time::Duration;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router, middleware};
-use http::StatusCode;
+use http::{StatusCode, Uri};
 use secrecy::SecretString;
 use serde_json::json;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+pub use self::api::Sampler;
 pub use self::metrics::Render;
+pub use self::operations::Operations;
+pub use self::parts::Parts;
+pub use self::routes::Routes;
 pub use self::serve::{Limits, serve};
+pub use self::token::AdminToken;
 
+use self::api::problem::Problem;
 use self::readiness::Readiness;
-use self::token::Token;
 use crate::domain::clock::{Clock, UnixMillis};
-use crate::domain::status::{StreamStatus, TargetStatus, WebhookStatus};
 use crate::store::archive::{Archive, Backlog};
 
 /// Where the two listeners bind.
@@ -52,12 +64,8 @@ const STORE_LIMIT: Duration = Duration::from_secs(2);
 pub struct View {
     /// The store.
     pub archive: Archive,
-    /// One per configured stream.
-    pub streams: Vec<watch::Receiver<StreamStatus>>,
-    /// One per configured webhook endpoint.
-    pub webhooks: Vec<watch::Receiver<WebhookStatus>>,
-    /// One per configured target.
-    pub targets: Vec<watch::Receiver<TargetStatus>>,
+    /// What runs at present.
+    pub parts: watch::Receiver<Arc<Parts>>,
     /// The current time.
     pub clock: Clock,
     /// When the process started.
@@ -67,6 +75,11 @@ pub struct View {
 }
 
 impl View {
+    /// What runs at this moment.
+    pub fn parts(&self) -> Arc<Parts> {
+        Arc::clone(&self.parts.borrow())
+    }
+
     fn uptime(&self) -> Duration {
         self.clock.now().since(self.started)
     }
@@ -92,25 +105,31 @@ fn oldest_age(backlog: &Backlog, now: UnixMillis) -> f64 {
     backlog.oldest.map_or(0.0, |oldest| now.since(oldest).as_secs_f64())
 }
 
-/// The routes of the public listener, beside those of the webhooks.
-pub fn public(view: View) -> Router {
-    health_routes(&Arc::new(Readiness::new(view))).fallback(not_found)
+/// The routes of the public listener: health, and beside it `webhooks`.
+pub fn public(view: View, webhooks: &Routes) -> Router {
+    health_routes(&Arc::new(Readiness::new(view))).fallback_service(webhooks.clone())
 }
 
-/// The routes of the private listener. With a `token`, everything but health
-/// asks for it.
-pub fn admin(view: View, render: Render, token: Option<&SecretString>) -> Router {
+/// The routes of the private listener, and what keeps the listeners of the API
+/// supplied. While there is a `token`, everything but health and the files of the
+/// page asks for it; while there is none, page and API answer only to loopback names.
+pub fn admin(
+    view: View,
+    render: Render,
+    token: &AdminToken,
+    operations: Arc<dyn Operations>,
+) -> (Router, Sampler) {
     let readiness = Arc::new(Readiness::new(view));
+    let (api, sampler) = api::new(Arc::clone(&readiness), operations, token.clone());
     let pages = Router::new()
         .route("/metrics", get(metrics::show).with_state((Arc::clone(&readiness), render)))
         .route("/status", get(status::show).with_state(Arc::clone(&readiness)))
+        .nest("/api", api)
         .method_not_allowed_fallback(method_not_allowed)
-        .fallback(not_found);
-    let pages = match token {
-        Some(token) => pages.layer(middleware::from_fn_with_state(Arc::new(Token::new(token)), token::check)),
-        None => pages,
-    };
-    pages.merge(health_routes(&readiness))
+        .fallback(nothing_here)
+        .layer(middleware::from_fn_with_state(token.clone(), token::check));
+    let pages = pages.merge(page::routes()).layer(middleware::from_fn_with_state(token.clone(), host::check));
+    (pages.merge(health_routes(&readiness)), sampler)
 }
 
 fn health_routes(readiness: &Arc<Readiness>) -> Router {
@@ -122,11 +141,28 @@ fn health_routes(readiness: &Arc<Readiness>) -> Router {
 }
 
 async fn not_found() -> Response {
-    error(StatusCode::NOT_FOUND, "not_found", "there is nothing at this path")
+    nothing_here(Uri::default()).await
+}
+
+async fn nothing_here(uri: Uri) -> Response {
+    refuse(uri.path(), StatusCode::NOT_FOUND, "not_found", "there is nothing at this path")
 }
 
 async fn method_not_allowed() -> Response {
     error(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "this path does not take that method")
+}
+
+fn is_api(path: &str) -> bool {
+    path == "/api" || path.starts_with("/api/")
+}
+
+/// An answer that refuses a request to `path`, in the shape that belongs there.
+fn refuse(path: &str, status: StatusCode, code: &str, message: &str) -> Response {
+    if is_api(path) {
+        Problem::new(status, code, message).into_response()
+    } else {
+        error(status, code, message)
+    }
 }
 
 fn error(status: StatusCode, code: &str, message: &str) -> Response {

@@ -5,10 +5,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
+use http::StatusCode;
 use url::Url;
 
 use super::Error;
 use crate::config;
+use crate::domain::cause::innermost;
 
 /// For the whole question; a bridge that needs longer is not well.
 const TIMEOUT: Duration = Duration::from_secs(3);
@@ -41,14 +43,17 @@ pub(super) fn health(
 }
 
 async fn ask(url: Url) -> Result<(), Error> {
-    let no_answer = |error: reqwest::Error| {
-        // The innermost cause is the one that names what happened.
-        let mut cause: &dyn std::error::Error = &error;
-        while let Some(inner) = cause.source() {
-            cause = inner;
-        }
-        Error::failure(format!("no answer from {url}: {cause}"))
-    };
+    let (status, body) = look(&url).await.map_err(Error::failure)?;
+    super::print(&format!("{}\n", body.trim_end()))?;
+    if status.is_success() {
+        return Ok(());
+    }
+    Err(Error::failure(format!("not ready: {url} answered {status}")))
+}
+
+/// What a running bridge answers at `url`, or in words why there is no answer.
+pub(super) async fn look(url: &Url) -> Result<(StatusCode, String), String> {
+    let no_answer = |error: reqwest::Error| format!("no answer from {url}: {}", innermost(&error));
     let client = reqwest::Client::builder().timeout(TIMEOUT).no_proxy().build().map_err(no_answer)?;
     let mut answer = client.get(url.clone()).send().await.map_err(no_answer)?;
     let mut body = Vec::new();
@@ -58,11 +63,7 @@ async fn ask(url: Url) -> Result<(), Error> {
             break;
         }
     }
-    super::print(&format!("{}\n", String::from_utf8_lossy(&body).trim_end()))?;
-    if answer.status().is_success() {
-        return Ok(());
-    }
-    Err(Error::failure(format!("not ready: {url} answered {}", answer.status())))
+    Ok((answer.status(), String::from_utf8_lossy(&body).into_owned()))
 }
 
 /// An address to ask, `/readyz` if it names no path.
@@ -78,7 +79,7 @@ fn address(text: &str) -> Result<Url, String> {
 }
 
 /// Where to reach a listener from its own machine.
-fn reachable(listen: SocketAddr) -> SocketAddr {
+pub(super) fn reachable(listen: SocketAddr) -> SocketAddr {
     let ip = match listen.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::Error;
 use crate::{app, config, telemetry};
@@ -11,9 +12,17 @@ pub(super) fn run(
     config: Option<&Path>,
     environment: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Result<(), Error> {
-    let settings = config::load(config, environment)?.settings;
+    let environment: Vec<_> = environment.into_iter().collect();
+    let settings = config::load(config, environment.iter().cloned())?.settings;
     telemetry::start(&settings.log).map_err(Error::failure)?;
-    super::runtime()?.block_on(app::run(settings)).map_err(|error| {
+    let config = config.map(Path::to_owned);
+    let load: app::Load = Arc::new(move || {
+        let loaded = config::load(config.as_deref(), environment.iter().cloned());
+        loaded
+            .map(|loaded| loaded.settings)
+            .map_err(|problems| problems.iter().map(ToString::to_string).collect())
+    });
+    super::runtime()?.block_on(app::run(settings, load)).map_err(|error| {
         tracing::error!(%error, "pepay-bridge cannot go on");
         Error::Logged
     })

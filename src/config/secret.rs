@@ -10,12 +10,15 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::problem::{Faulty, quoted};
-use super::section::{Given, Section, text};
+use super::section::{Given, Section, text, variable};
 
 /// What stands for a secret in the effective configuration.
 const REDACTED: &str = "[redacted]";
 /// No secret is longer; what is longer is the wrong file.
 const LARGEST_FILE: u64 = 64 * 1024;
+
+/// Headers: names and values.
+type Pairs = Vec<(String, String)>;
 
 /// Where a secret is given; of a file, its trimmed content.
 enum Secret<T> {
@@ -27,7 +30,7 @@ enum Secret<T> {
 impl Section<'_> {
     /// A secret, or the trimmed content of the file `<key>_file`.
     pub(super) fn secret(&mut self, key: &str) -> Result<Option<SecretString>, Faulty> {
-        let in_place = self.take_text(key).map(|given| given.map(|given| given.value));
+        let in_place = self.take_text(key);
         let secret = match self.either(key, in_place)? {
             Secret::Nowhere => {
                 self.show(key, &"".into());
@@ -58,8 +61,14 @@ impl Section<'_> {
     /// Secrets, or the lines of the file `<key>_file`.
     pub(super) fn secrets(&mut self, key: &str) -> Result<Vec<SecretString>, Faulty> {
         // An empty list, as in the example, is not given.
-        let in_place = self.take_list(key);
-        let in_place = in_place.map(|given| given.map(|given| given.value).filter(|list| !list.is_empty()));
+        let in_place = match self.take_list(key) {
+            // Left out in silence, it would be a secret that somebody believes to be in use.
+            Ok(Some(given)) if given.value.iter().any(String::is_empty) => {
+                let fault = "holds an empty text; allowed are secrets, each of at least one character";
+                Err(self.problem_of(key, fault, given.variable))
+            }
+            given => given.map(|given| given.filter(|given| !given.value.is_empty())),
+        };
         let secrets: Vec<String> = match self.either(key, in_place)? {
             Secret::Nowhere => Vec::new(),
             Secret::InPlace(secrets) => {
@@ -114,16 +123,30 @@ impl Section<'_> {
     }
 
     /// Which of `key` and `<key>_file` is given; the file's trimmed content if that is.
-    fn either<T>(&mut self, key: &str, in_place: Result<Option<T>, Faulty>) -> Result<Secret<T>, Faulty> {
+    /// Where one is given by the environment and the other by the file, the
+    /// environment wins, as it does for every key; two of one layer are a fault.
+    fn either<T>(
+        &mut self,
+        key: &str,
+        in_place: Result<Option<Given<T>>, Faulty>,
+    ) -> Result<Secret<T>, Faulty> {
         let file_key = format!("{key}_file");
-        let file = self.take_text(&file_key)?;
-        let Some(Given { value: path, variable }) = file else {
-            return in_place.map(|given| given.map_or(Secret::Nowhere, Secret::InPlace));
+        let in_file = self.take_text(&file_key)?;
+        let Given { value: path, variable } = match (in_place?, in_file) {
+            (None, None) => return Ok(Secret::Nowhere),
+            (Some(in_place), None) => return Ok(Secret::InPlace(in_place.value)),
+            (None, Some(in_file)) => in_file,
+            (Some(in_place), Some(in_file)) => {
+                match (in_place.variable.is_some(), in_file.variable.is_some()) {
+                    (true, false) => return Ok(Secret::InPlace(in_place.value)),
+                    (false, true) => in_file,
+                    _ => {
+                        let fault = format!("is given, and `{file_key}` too; allowed is one of the two");
+                        return Err(self.problem(key, &fault));
+                    }
+                }
+            }
         };
-        if in_place?.is_some() {
-            let fault = format!("is given, and `{file_key}` too; allowed is one of the two");
-            return Err(self.problem(key, &fault));
-        }
         match read(&path) {
             Ok(content) => {
                 self.show(&file_key, &path.into());
@@ -136,8 +159,9 @@ impl Section<'_> {
         }
     }
 
-    fn take_headers(&mut self, key: &str) -> Result<Option<Vec<(String, String)>>, Faulty> {
+    fn take_headers(&mut self, key: &str) -> Result<Option<Given<Pairs>>, Faulty> {
         let Some(value) = self.take(key) else { return Ok(None) };
+        let variable = variable(&value);
         let pairs: Option<Vec<_>> = match value.kind {
             ValueKind::Table(table) => {
                 table.into_iter().map(|(name, value)| Some((name, text(value)?))).collect()
@@ -152,10 +176,10 @@ impl Section<'_> {
         // An empty value takes a header of the file away.
         pairs.retain(|(_, value)| !value.is_empty());
         pairs.sort();
-        Ok(Some(pairs).filter(|pairs| !pairs.is_empty()))
+        Ok(Some(pairs).filter(|pairs| !pairs.is_empty()).map(|value| Given { value, variable }))
     }
 
-    fn header_lines(&mut self, key: &str, content: &str) -> Result<Vec<(String, String)>, Faulty> {
+    fn header_lines(&mut self, key: &str, content: &str) -> Result<Pairs, Faulty> {
         let mut pairs = Vec::new();
         for (index, line) in content.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
             let Some((name, value)) = line.split_once(':') else {

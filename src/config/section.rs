@@ -133,10 +133,11 @@ impl<'r> Section<'r> {
 
     /// A list, or its items in one text, separated by commas.
     pub(super) fn list<T>(&mut self, key: &str, default: &[&str], form: &Form<T>) -> Result<Vec<T>, Faulty> {
-        let given = self.take_list(key)?.unwrap_or_else(|| Given {
+        let mut given = self.take_list(key)?.unwrap_or_else(|| Given {
             value: default.iter().map(|&item| item.to_owned()).collect(),
             variable: None,
         });
+        given.value.retain(|item| !item.is_empty());
         let mut values = Vec::new();
         for item in &given.value {
             values
@@ -222,13 +223,16 @@ impl<'r> Section<'r> {
         }
     }
 
-    /// What is given for `key` as a list of texts, those left out that are empty.
+    /// What is given for `key` as a list of trimmed texts, of which some may be empty.
     pub(super) fn take_list(&mut self, key: &str) -> Result<Option<Given<Vec<String>>>, Faulty> {
         let Some(value) = self.take(key) else { return Ok(None) };
         let variable = variable(&value);
         let items: Option<Vec<String>> = match value.kind {
             ValueKind::Array(items) => items.into_iter().map(text).collect(),
-            kind => text(Value::new(None, kind)).map(|all| all.split(',').map(str::to_owned).collect()),
+            // A comma may also end the list.
+            kind => text(Value::new(None, kind)).map(|all| {
+                all.trim_end().strip_suffix(',').unwrap_or(&all).split(',').map(str::to_owned).collect()
+            }),
         };
         let Some(items) = items else {
             return Err(self.problem(
@@ -236,7 +240,7 @@ impl<'r> Section<'r> {
                 "is no list of single values; allowed is a list, or one text separated by commas",
             ));
         };
-        let items = items.iter().map(|item| item.trim().to_owned()).filter(|item| !item.is_empty());
+        let items = items.iter().map(|item| item.trim().to_owned());
         Ok(Some(Given { value: items.collect(), variable }))
     }
 

@@ -1,7 +1,6 @@
 //! `[targets.NAME]`.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use http::header::{
@@ -17,7 +16,7 @@ use super::section::Section;
 use super::streams::{backoff, types};
 use crate::delivery::Settings;
 use crate::delivery::sign::SigningKey;
-use crate::delivery::tls::{self, ClientIdentity};
+use crate::delivery::tls::{ClientIdentity, Roots};
 use crate::domain::delivery::{OnUncertain, Ordering, RetryPolicy};
 
 /// One target.
@@ -28,7 +27,7 @@ pub(super) fn read(name: &str, mut section: Section<'_>) -> Result<Settings, Fau
     let headers = section.headers("headers", is_taken);
     let timeout = section.value("timeout", "10s", &form::duration(MILLISECOND..=HOUR));
     let connect_timeout = section.value("connect_timeout", "3s", &form::duration(MILLISECOND..=HOUR));
-    let ca_file = ca_file(&mut section);
+    let roots = roots(&mut section);
     let client_identity = client_identity(&mut section);
     let concurrency = section.value("concurrency", "16", &form::number(1..=1024));
     let ordering = form::choice(&[("per_object", Ordering::PerObject), ("none", Ordering::None)]);
@@ -48,7 +47,7 @@ pub(super) fn read(name: &str, mut section: Section<'_>) -> Result<Settings, Fau
         headers: headers?,
         timeout: timeout?,
         connect_timeout: connect_timeout?,
-        ca_file: ca_file?,
+        roots: roots?,
         client_identity: client_identity?,
         concurrency: concurrency?,
         ordering: ordering?,
@@ -70,10 +69,10 @@ fn signing_key(section: &mut Section<'_>) -> Result<Option<SigningKey>, Faulty> 
     }
 }
 
-fn ca_file(section: &mut Section<'_>) -> Result<Option<PathBuf>, Faulty> {
+fn roots(section: &mut Section<'_>) -> Result<Option<Roots>, Faulty> {
     let Some(path) = section.optional("ca_file", &form::file())? else { return Ok(None) };
-    match tls::roots(&path) {
-        Ok(_) => Ok(Some(path)),
+    match Roots::read(path) {
+        Ok(roots) => Ok(Some(roots)),
         Err(error) => {
             Err(section.problem("ca_file", &format!("{error}; allowed is a file of PEM certificates")))
         }
@@ -85,9 +84,8 @@ fn client_identity(section: &mut Section<'_>) -> Result<Option<ClientIdentity>, 
     let key_file = section.optional("client_key_file", &form::file());
     let lone = match (cert_file?, key_file?) {
         (Some(cert_file), Some(key_file)) => {
-            let identity = ClientIdentity { cert_file, key_file };
-            return match identity.load() {
-                Ok(_) => Ok(Some(identity)),
+            return match ClientIdentity::read(cert_file, &key_file) {
+                Ok(identity) => Ok(Some(identity)),
                 Err(error) => Err(section.problem("client_cert_file", &format!("{error}"))),
             };
         }

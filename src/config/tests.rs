@@ -86,7 +86,7 @@ fn the_defaults_are_those_of_the_interface() {
 
     let target = &settings.targets[0];
     assert!(target.types.is_any() && target.headers.is_empty() && target.dead_on.is_empty());
-    assert!(target.signing_key.is_none() && target.ca_file.is_none() && target.client_identity.is_none());
+    assert!(target.signing_key.is_none() && target.roots.is_none() && target.client_identity.is_none());
     assert_eq!((target.timeout, target.connect_timeout), (Duration::from_secs(10), Duration::from_secs(3)));
     assert_eq!((target.concurrency, target.rate_limit), (16, None));
     assert_eq!(target.ordering, Ordering::PerObject);
@@ -229,6 +229,50 @@ fn secrets_come_from_files_too() {
     assert_eq!(settings.targets[0].headers["authorization"], "Bearer x");
     assert_eq!(settings.targets[0].headers["x-a"], "b");
     assert!(effective.contains(&format!("api_key_file = {:?}", key.path())), "{effective}");
+}
+
+#[test]
+fn of_a_secret_and_its_file_the_environment_wins_over_the_file() {
+    let (in_file, missing) = (file(" from-a-file "), "/no/such/file");
+    let secret = |text: &str, variable: (&str, &str)| {
+        let settings = load_text(&format!("{LEAST}{text}"), &[variable]).unwrap().settings;
+        settings.pepay.api_key.unwrap().expose_secret().to_owned()
+    };
+    let in_place = ("PEPAY_BRIDGE__PEPAY__API_KEY", "from-a-variable");
+    assert_eq!(secret(&format!("[pepay]\napi_key_file = '{missing}'"), in_place), "from-a-variable");
+    let path = in_file.path().to_str().unwrap();
+    let named = ("PEPAY_BRIDGE__PEPAY__API_KEY_FILE", path);
+    assert_eq!(secret("[pepay]\napi_key = 'from the configuration'", named), "from-a-file");
+
+    // Not set, as for every key: the file stands.
+    let empty = ("PEPAY_BRIDGE__PEPAY__API_KEY", "");
+    assert_eq!(secret(&format!("[pepay]\napi_key_file = {path:?}"), empty), "from-a-file");
+
+    let lists = format!(
+        "[webhooks.a]\npath = '/a'\nsecrets_file = {missing:?}\n[targets.t]\nurl = 'http://t'\nheaders_file = {missing:?}"
+    );
+    let given = [
+        ("PEPAY_BRIDGE__WEBHOOKS__A__SECRETS", "one,two"),
+        ("PEPAY_BRIDGE__TARGETS__T__HEADERS__X_TENANT", "shop"),
+    ];
+    let settings = load_text(&format!("{LEAST}{lists}"), &given).unwrap().settings;
+    assert_eq!(settings.webhooks[0].keys.len(), 2);
+    assert_eq!(settings.targets[1].headers["x-tenant"], "shop");
+
+    let both = [in_place, named];
+    let problems = load_text(LEAST, &both).unwrap_err().to_string();
+    assert!(problems.starts_with("pepay.api_key: is given, and `api_key_file` too"), "{problems}");
+}
+
+#[test]
+fn an_empty_text_among_secrets_is_a_fault_and_not_left_out() {
+    for list in ["['now', '']", "['']", "'now,,before'", "',now'", "','"] {
+        let text = format!("[webhooks.a]\npath = '/a'\nsecrets = {list}");
+        assert_problem(&text, "webhooks.a.secrets", "holds an empty text");
+    }
+    let variable = [("PEPAY_BRIDGE__WEBHOOKS__DEFAULT__SECRETS", "now, ,")];
+    let problems = load_text(LEAST, &variable).unwrap_err().to_string();
+    assert!(problems.contains("(set by PEPAY_BRIDGE__WEBHOOKS__DEFAULT__SECRETS)"), "{problems}");
 }
 
 #[test]

@@ -6,16 +6,15 @@ use std::time::Duration;
 
 use metrics::{Counter, Histogram, counter, histogram};
 
-use super::Settings;
 use super::client::{Report, TargetClient};
-use crate::domain::backoff::Jitter;
+use crate::domain::backoff::{Backoff, Jitter};
 use crate::domain::clock::{Clock, UnixMillis};
 use crate::domain::delivery::{Attempt, Next, OnUncertain, RetryPolicy};
 use crate::store::outbox::{Begun, CutOff, Job, Ledger, RecordError, Settlement};
-use crate::telemetry::names;
+use crate::telemetry::{names, traces};
 
-/// Waits between tries to write an outcome: it has to be written, and the store
-/// may be in trouble for a while.
+/// The ends of the waits between tries to write an outcome: it has to be written,
+/// and the store may be in trouble for a while.
 const REWRITE_MIN: Duration = Duration::from_millis(50);
 const REWRITE_MAX: Duration = Duration::from_secs(5);
 
@@ -26,9 +25,11 @@ const SLOW: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(super) struct Context {
     pub(super) target: Arc<str>,
-    pub(super) client: TargetClient,
+    pub(super) client: Arc<TargetClient>,
     pub(super) ledger: Ledger,
     pub(super) retry: RetryPolicy,
+    /// Waits between tries to write an outcome.
+    rewrite: Backoff,
     pub(super) clock: Clock,
     pub(super) jitter: Jitter,
     meters: Meters,
@@ -40,6 +41,8 @@ pub(super) struct Ended {
     pub(super) job: Job,
     pub(super) report: Report,
     pub(super) settlement: Settlement,
+    /// Its span, where it is traced.
+    trace: Option<traces::Attempt>,
 }
 
 #[derive(Debug)]
@@ -53,14 +56,9 @@ struct Meters {
 }
 
 impl Context {
-    pub(super) fn new(
-        settings: &Settings,
-        client: TargetClient,
-        ledger: Ledger,
-        clock: Clock,
-        jitter: Jitter,
-    ) -> Self {
-        let target = Arc::clone(&settings.name);
+    pub(super) fn new(client: Arc<TargetClient>, ledger: Ledger, jitter: Jitter) -> Self {
+        let (clock, retry) = (client.clock().clone(), client.settings().retry);
+        let target = Arc::clone(&client.settings().name);
         let name = || target.to_string();
         let outcome =
             |outcome: &'static str| counter!(names::DELIVERIES, "target" => name(), "outcome" => outcome);
@@ -72,7 +70,8 @@ impl Context {
             duration: histogram!(names::DELIVERY_DURATION, "target" => name()),
             end_to_end: histogram!(names::END_TO_END, "target" => name()),
         };
-        Self { target, client, ledger, retry: settings.retry, clock, jitter, meters }
+        let rewrite = Backoff::new(REWRITE_MIN, REWRITE_MAX).unwrap_or(retry.backoff);
+        Self { target, client, ledger, retry, rewrite, clock, jitter, meters }
     }
 
     /// Sends `job` once. An error says that the attempt was not made, because it
@@ -81,13 +80,14 @@ impl Context {
         let (number, started_at) = (job.attempts + 1, self.clock.now());
         let event_id = job.event.event.id.as_str();
         tracing::debug!(event_id, target = &*self.target, attempt = number, "sending");
+        let trace = traces::of(event_id).map(traces::Trace::attempt);
         let begun = Begun { sequence: job.sequence, number, at: started_at };
         let report = match self.retry.on_uncertain {
             OnUncertain::Hold => match self.ledger.begin(begun).await {
-                Ok(()) => self.client.send(&job, number).await,
+                Ok(()) => self.client.send(&job, number, trace.as_ref()).await,
                 Err(error) => return Err((job, error)),
             },
-            OnUncertain::Retry => self.send_and_record_if_slow(&job, begun).await,
+            OnUncertain::Retry => self.send_and_record_if_slow(&job, begun, trace.as_ref()).await,
         };
         let attempt = Attempt {
             number,
@@ -100,14 +100,19 @@ impl Context {
         settlement.status = report.status.map(|status| status.as_u16());
         settlement.error.clone_from(&report.error);
         settlement.answer.clone_from(&report.answer);
-        Ok(Ended { job, report, settlement })
+        Ok(Ended { job, report, settlement, trace })
     }
 
     /// Where a repeat is allowed, a commit before each request would be wasted:
     /// only a request that takes long is recorded while it is out, so that after
     /// a crash its repeat has a higher number.
-    async fn send_and_record_if_slow(&self, job: &Job, begun: Begun) -> Report {
-        let mut sending = pin!(self.client.send(job, begun.number));
+    async fn send_and_record_if_slow(
+        &self,
+        job: &Job,
+        begun: Begun,
+        trace: Option<&traces::Attempt>,
+    ) -> Report {
+        let mut sending = pin!(self.client.send(job, begun.number, trace));
         if let Ok(report) = tokio::time::timeout(SLOW, &mut sending).await {
             return report;
         }
@@ -149,92 +154,80 @@ impl Context {
     }
 
     async fn pause(&self, failures: u32) {
-        let ceiling = REWRITE_MIN.saturating_mul(1 << failures.min(16)).min(REWRITE_MAX);
-        tokio::time::sleep(ceiling.mul_f64(self.jitter.next())).await;
+        tokio::time::sleep(self.rewrite.delay(failures, self.jitter.next())).await;
     }
 
     fn report_cut_off(&self, attempt: &CutOff) {
+        let (meter, what) = match self.retry.on_uncertain {
+            OnUncertain::Retry => (&self.meters.retried, "will retry"),
+            OnUncertain::Hold => (&self.meters.held, "held: its outcome is unknown"),
+        };
+        meter.increment(1);
         let (event_id, target, attempt) = (&*attempt.event_id, &*self.target, attempt.number);
-        match self.retry.on_uncertain {
-            OnUncertain::Retry => {
-                self.meters.retried.increment(1);
-                tracing::warn!(
-                    event_id,
-                    target,
-                    attempt,
-                    "cut off by the end of the last process, will retry"
-                );
-            }
-            OnUncertain::Hold => {
-                self.meters.held.increment(1);
-                tracing::warn!(
-                    event_id,
-                    target,
-                    attempt,
-                    "cut off by the end of the last process, held: its outcome is unknown"
-                );
-            }
-        }
+        tracing::warn!(event_id, target, attempt, "cut off by the end of the last process, {what}");
     }
 
     fn report(&self, ended: &Ended) {
-        let Ended { job, report, settlement } = ended;
+        let Ended { job, report, settlement, trace } = ended;
         let event_id = job.event.event.id.as_str();
         let (target, attempt, status) = (&*self.target, settlement.number, settlement.status);
-        let duration_ms = u64::try_from(report.duration.as_millis()).unwrap_or(u64::MAX);
+        let duration_ms = millis(report.duration);
         let error = report.error.as_deref();
+        let now = self.clock.now();
+        let retry_in_ms = due_again(settlement).map(|due_at| millis(due_at.since(now)));
+        // The level of a line is part of its code: one line for each, of the same fields.
+        macro_rules! tell {
+            ($level:ident, $message:literal) => {
+                tracing::$level!(event_id, target, attempt, status, duration_ms, error, retry_in_ms, $message)
+            };
+        }
         self.meters.duration.record(report.duration);
+        if let Some(trace) = trace {
+            trace.ended(&traces::Outcome {
+                event_id,
+                target,
+                number: attempt,
+                status,
+                outcome: outcome(settlement.next),
+                error,
+                started: settlement.started_at.into(),
+                duration: report.duration,
+            });
+        }
         match settlement.next {
             Next::Delivered => {
                 self.meters.delivered.increment(1);
-                self.meters.end_to_end.record(self.clock.now().since(job.event.received_at));
+                self.meters.end_to_end.record(now.since(job.event.received_at));
                 // Each of thousands a second; one that was in the log before is news.
                 if attempt == 1 {
-                    tracing::debug!(event_id, target, attempt, status, duration_ms, "delivered");
+                    tell!(debug, "delivered");
                 } else {
-                    tracing::info!(event_id, target, attempt, status, duration_ms, "delivered");
+                    tell!(info, "delivered");
                 }
             }
-            Next::Retrying { due_at } => {
+            Next::Retrying { .. } => {
                 self.meters.retried.increment(1);
-                let retry_in_ms =
-                    i64::try_from(due_at.since(self.clock.now()).as_millis()).unwrap_or(i64::MAX);
-                tracing::warn!(
-                    event_id,
-                    target,
-                    attempt,
-                    status,
-                    duration_ms,
-                    error,
-                    retry_in_ms,
-                    "delivery failed, will retry"
-                );
+                tell!(warn, "delivery failed, will retry");
             }
             Next::Held => {
                 self.meters.held.increment(1);
-                tracing::warn!(
-                    event_id,
-                    target,
-                    attempt,
-                    status,
-                    duration_ms,
-                    error,
-                    "delivery held: its outcome is unknown"
-                );
+                tell!(warn, "delivery held: its outcome is unknown");
             }
             Next::Dead => {
                 self.meters.dead.increment(1);
-                tracing::error!(
-                    event_id,
-                    target,
-                    attempt,
-                    status,
-                    duration_ms,
-                    error,
-                    "delivery dead: given up"
-                );
+                tell!(error, "delivery dead: given up");
             }
         }
+    }
+}
+
+/// The outcome of an attempt, as metrics and traces name it.
+const fn outcome(next: Next) -> &'static str {
+    match next {
+        Next::Delivered => "delivered",
+        Next::Retrying { .. } => "retried",
+        Next::Held => "held",
+        Next::Dead => "dead",
     }
 }
 
@@ -244,4 +237,9 @@ pub(super) const fn due_again(settlement: &Settlement) -> Option<UnixMillis> {
         Next::Retrying { due_at } => Some(due_at),
         Next::Delivered | Next::Held | Next::Dead => None,
     }
+}
+
+/// As a log and an answer show it.
+pub(super) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -3,19 +3,23 @@
 use std::error::Error as _;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use reqwest::redirect::Policy;
-use reqwest::{Client, Response};
+use reqwest::{Client, ClientBuilder, Response};
 
 use super::Settings;
 use super::body::{Body, Departure};
 use super::breaker::Health;
-use super::tls::{self, UnusableFile};
-use crate::domain::clock::{Clock, UnixMillis};
+use super::tls::UnusableFile;
+use crate::domain::cause::innermost;
+use crate::domain::clock::Clock;
 use crate::domain::delivery::Verdict;
+use crate::domain::event::Event;
 use crate::domain::retry_after;
 use crate::store::outbox::Job;
+use crate::telemetry::traces;
 
 /// Bytes of an answer that are read so that the connection can be used again.
 /// A longer answer costs the connection.
@@ -55,7 +59,7 @@ pub enum BuildError {
 
 /// Sends to one target.
 #[derive(Debug)]
-pub(super) struct TargetClient {
+pub struct TargetClient {
     client: Client,
     settings: Settings,
     clock: Clock,
@@ -91,41 +95,59 @@ impl Rest {
 }
 
 impl TargetClient {
-    pub(super) fn new(settings: Settings, clock: Clock) -> Result<Self, BuildError> {
-        let mut builder = Client::builder()
-            .user_agent(concat!("pepay-bridge/", env!("CARGO_PKG_VERSION")))
-            .redirect(Policy::none())
-            .retry(reqwest::retry::never())
-            .referer(false)
-            .no_proxy()
-            .http1_only()
-            .tcp_nodelay(true)
-            .connect_timeout(settings.connect_timeout)
-            .pool_idle_timeout(IDLE)
-            .pool_max_idle_per_host(settings.concurrency);
-        let unusable = |error| BuildError::File { target: settings.name.to_string(), error };
-        if let Some(path) = &settings.ca_file {
-            builder = builder.tls_certs_merge(tls::roots(path).map_err(unusable)?);
-        }
-        if let Some(identity) = &settings.client_identity {
-            builder = builder.identity(identity.load().map_err(unusable)?);
-        }
-        let client = builder.build().map_err(|error| BuildError::Client {
+    /// A client for the target of `settings`.
+    ///
+    /// # Errors
+    /// [`BuildError`] if a certificate cannot be used.
+    pub fn new(settings: Settings, clock: Clock) -> Result<Self, BuildError> {
+        let client = builder(&settings)?.build().map_err(|error| BuildError::Client {
             target: settings.name.to_string(),
             reason: error.to_string(),
         })?;
         Ok(Self { client, settings, clock })
     }
 
-    /// Makes attempt `number` of `job`. Always ends, at the latest after the
-    /// target's timeout and the time given to the rest of an answer.
-    pub(super) async fn send(&self, job: &Job, number: u32) -> Report {
+    /// The target's settings.
+    pub const fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The time that requests are stamped with.
+    pub(super) const fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// Makes attempt `number` of `job`, as part of `trace` if it is traced. Always
+    /// ends, at the latest after the target's timeout and the time given to the
+    /// rest of an answer.
+    pub(super) async fn send(&self, job: &Job, number: u32, trace: Option<&traces::Attempt>) -> Report {
+        let mut headers = self.job_headers(job, number);
+        if let Some(Ok(traceparent)) = trace.map(|trace| HeaderValue::from_str(&trace.traceparent())) {
+            headers.insert(HeaderName::from_static("traceparent"), traceparent);
+        }
+        self.post(job.event.event.body.clone(), headers).await
+    }
+
+    /// Sends a made-up `event`, marked as such, and reads the rest of the answer
+    /// within bounds.
+    pub(super) async fn send_test(&self, event: &Event) -> Report {
+        let mut headers = self.headers(event);
+        headers.insert(HeaderName::from_static("pepay-bridge-attempt"), HeaderValue::from(1));
+        headers.insert(HeaderName::from_static("pepay-bridge-test"), HeaderValue::from(1));
+        let mut report = self.post(event.body.clone(), headers).await;
+        if let Some(rest) = report.rest.take() {
+            rest.read().await;
+        }
+        report
+    }
+
+    async fn post(&self, body: Bytes, headers: HeaderMap) -> Report {
         let (started, departure) = (Instant::now(), Departure::default());
         let request = self
             .client
             .post(self.settings.url.clone())
-            .headers(self.headers(job, number, self.clock.now()))
-            .body(reqwest::Body::wrap(Body::new(job.event.event.body.clone(), departure.clone())))
+            .headers(headers)
+            .body(reqwest::Body::wrap(Body::new(body, departure.clone())))
             .send();
         let outcome = tokio::time::timeout(self.settings.timeout, request).await;
         let duration = started.elapsed();
@@ -141,9 +163,26 @@ impl TargetClient {
         }
     }
 
-    fn headers(&self, job: &Job, number: u32, now: UnixMillis) -> HeaderMap {
-        let received = &job.event;
-        let event = &received.event;
+    fn job_headers(&self, job: &Job, number: u32) -> HeaderMap {
+        let mut headers = self.headers(&job.event.event);
+        let source = HeaderValue::from_static(job.event.source.as_str());
+        headers.insert(HeaderName::from_static("pepay-bridge-source"), source);
+        if let Some(environment) = job.event.environment {
+            let environment = HeaderValue::from_static(environment.as_str());
+            headers.insert(HeaderName::from_static("x-pepay-network-environment"), environment);
+        }
+        headers.insert(HeaderName::from_static("pepay-bridge-attempt"), HeaderValue::from(number));
+        headers.insert(HeaderName::from_static("pepay-bridge-sequence"), HeaderValue::from(job.sequence));
+        if job.replays > 0 {
+            // What tells it from a repetition, to a target that goes by the id.
+            headers.insert(HeaderName::from_static("pepay-bridge-replay"), HeaderValue::from(job.replays));
+        }
+        headers
+    }
+
+    /// What goes with every event, a made-up one included.
+    fn headers(&self, event: &Event) -> HeaderMap {
+        let now = self.clock.now().seconds();
         let mut headers = self.settings.headers.clone();
         headers.reserve(12);
         let mut text = |name: &'static str, value: &str| {
@@ -156,19 +195,10 @@ impl TargetClient {
         text("idempotency-key", event.id.as_str());
         text("x-pepay-event", event.kind.as_str());
         text("x-pepay-event-id", event.id.as_str());
-        text("pepay-bridge-source", received.source.as_str());
-        if let Some(environment) = received.environment {
-            text("x-pepay-network-environment", environment.as_str());
-        }
         if let Some(key) = &self.settings.signing_key {
-            text("webhook-signature", &key.sign(event.id.as_str(), now.seconds(), &event.body));
+            text("webhook-signature", &key.sign(event.id.as_str(), now, &event.body));
         }
-        let mut number_of = |name: &'static str, value: i64| {
-            headers.insert(HeaderName::from_static(name), HeaderValue::from(value));
-        };
-        number_of("webhook-timestamp", now.seconds());
-        number_of("pepay-bridge-attempt", i64::from(number));
-        number_of("pepay-bridge-sequence", job.sequence);
+        headers.insert(HeaderName::from_static("webhook-timestamp"), HeaderValue::from(now));
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers
     }
@@ -191,6 +221,29 @@ impl TargetClient {
         let error = Some(format!("answered {status}"));
         Report { verdict, health, status: Some(status), error, answer, rest: None, duration }
     }
+}
+
+/// The client of a target, as its settings say.
+pub(super) fn builder(settings: &Settings) -> Result<ClientBuilder, BuildError> {
+    let mut builder = Client::builder()
+        .user_agent(concat!("pepay-bridge/", env!("CARGO_PKG_VERSION")))
+        .redirect(Policy::none())
+        .retry(reqwest::retry::never())
+        .referer(false)
+        .no_proxy()
+        .http1_only()
+        .tcp_nodelay(true)
+        .connect_timeout(settings.connect_timeout)
+        .pool_idle_timeout(IDLE)
+        .pool_max_idle_per_host(settings.concurrency);
+    let unusable = |error| BuildError::File { target: settings.name.to_string(), error };
+    if let Some(roots) = &settings.roots {
+        builder = builder.tls_certs_merge(roots.certificates().map_err(unusable)?);
+    }
+    if let Some(identity) = &settings.client_identity {
+        builder = builder.identity(identity.identity().map_err(unusable)?);
+    }
+    Ok(builder)
 }
 
 /// What `status` means for the delivery, and for the target.
@@ -218,14 +271,10 @@ const fn unanswered(left: bool, error: String, duration: Duration) -> Report {
     Report { verdict, health: Health::Down, status: None, error: Some(error), answer, rest: None, duration }
 }
 
-/// Why there was no answer. The innermost cause says it best; the outer ones repeat the URL.
-fn cause(error: &reqwest::Error, left: bool) -> String {
-    let mut cause = error.source();
-    while let Some(deeper) = cause.and_then(std::error::Error::source) {
-        cause = Some(deeper);
-    }
+/// Why there was no answer, without the error of the client itself, which repeats the URL.
+pub(super) fn cause(error: &reqwest::Error, left: bool) -> String {
     let what = if left { "the connection broke" } else { "cannot connect" };
-    cause.map_or_else(|| what.to_owned(), |cause| format!("{what}: {cause}"))
+    error.source().map_or_else(|| what.to_owned(), |cause| format!("{what}: {}", innermost(cause)))
 }
 
 /// Reads the answer to its end or to [`DRAINED`]; its first bytes go to `kept`.

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::attempt::{Context, Ended, due_again};
 use super::breaker::{Breaker, Permit, Role};
+use super::control::Pause;
 use super::hand::Hand;
 use super::pace::Pace;
 use crate::domain::clock::UnixMillis;
@@ -40,6 +41,7 @@ pub(super) struct Dispatcher {
     pub(super) concurrency: usize,
     pub(super) breaker: Breaker,
     pub(super) pace: Option<Pace>,
+    pub(super) pause: Arc<Pause>,
     pub(super) status: watch::Sender<TargetStatus>,
     pub(super) work: Work,
 }
@@ -52,6 +54,9 @@ pub(super) struct Work {
     /// Acknowledgements whose rest is read. They count as on the wire, and nobody waits for them.
     reading: JoinSet<()>,
     settling: JoinSet<Ended>,
+    /// Whether to look into the store again once nothing is being settled: of what
+    /// a person had sent again just after it was settled, the hand still knew.
+    look_again: bool,
     /// When to look into the store next.
     look_at: Option<UnixMillis>,
 }
@@ -64,11 +69,14 @@ impl Dispatcher {
             () = self.context.recover() => {}
             () = stop.cancelled() => return,
         }
+        // A predecessor may have found and delivered what was handed over meanwhile.
+        // Whatever is still open is found by the first search.
+        self.arrivals.clear();
         let mut search: Option<SearchUnderWay> = None;
         self.look_at(self.context.clock.now());
         while !(stop.is_cancelled() && self.is_idle()) {
             let running = !stop.is_cancelled();
-            let start_at = if running { self.start() } else { None };
+            let start_at = if running && !self.pause.is_on() { self.start() } else { None };
             if running && search.is_none() {
                 search = self.search();
             }
@@ -80,7 +88,10 @@ impl Dispatcher {
                 arrival = self.arrivals.next(), if running && self.takes_arrivals(search.is_some()) => {
                     match arrival {
                         Arrival::Job(job) => self.work.hand.take(job),
-                        Arrival::Overflow => self.look_at(self.context.clock.now()),
+                        Arrival::Overflow => {
+                            self.work.look_again |= !self.work.settling.is_empty();
+                            self.look_at(self.context.clock.now());
+                        }
                         // The store has ended before it was told to: whoever watches it stops the bridge.
                         Arrival::Closed => return stop.cancelled().await,
                     }
@@ -97,6 +108,7 @@ impl Dispatcher {
                 }
                 Some(read) = self.work.reading.join_next() => joined(read),
                 Some(settled) = self.work.settling.join_next() => self.take_settled(&joined(settled)),
+                () = self.pause.changed(), if running => {}
                 () = tokio::time::sleep(wake), if running => {}
                 () = stop.cancelled(), if running => {}
                 () = abandon.cancelled() => return,
@@ -213,6 +225,10 @@ impl Dispatcher {
         self.work.hand.finish(ended.job.sequence);
         if let Some(at) = due_again(&ended.settlement) {
             self.look_at(at);
+        }
+        if self.work.look_again && self.work.settling.is_empty() {
+            self.work.look_again = false;
+            self.look_at(self.context.clock.now());
         }
     }
 

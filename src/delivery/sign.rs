@@ -34,12 +34,36 @@ impl SigningKey {
 
     /// The value of `webhook-signature`; `timestamp` is in Unix seconds.
     pub fn sign(&self, id: &str, timestamp: i64, body: &[u8]) -> String {
+        format!("v1,{}", STANDARD.encode(self.mac(id, timestamp, body).finalize().into_bytes()))
+    }
+
+    /// Whether one of the signatures in `signatures`, the value of
+    /// `webhook-signature`, was made with this key. The comparison takes the same
+    /// time wherever the two differ.
+    pub fn verify(&self, signatures: &str, id: &str, timestamp: i64, body: &[u8]) -> bool {
+        signatures.split(' ').any(|signature| {
+            let claimed = signature.strip_prefix("v1,").and_then(|claimed| STANDARD.decode(claimed).ok());
+            claimed.is_some_and(|claimed| self.mac(id, timestamp, body).verify_slice(&claimed).is_ok())
+        })
+    }
+
+    fn mac(&self, id: &str, timestamp: i64, body: &[u8]) -> Hmac<Sha256> {
         let mut mac = self.0.clone();
         mac.update(format!("{id}.{timestamp}.").as_bytes());
         mac.update(body);
-        format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes()))
+        mac
     }
 }
+
+/// Two keys are the same if they sign alike; the comparison takes the same time
+/// wherever they differ.
+impl PartialEq for SigningKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.clone().finalize() == other.0.clone().finalize()
+    }
+}
+
+impl Eq for SigningKey {}
 
 impl fmt::Debug for SigningKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -59,6 +83,24 @@ mod tests {
         let expected = standardwebhooks::Webhook::new(secret).unwrap().sign(id, now, body).unwrap();
         assert_eq!(key.sign(id, now, body), expected);
         assert_ne!(key.sign(id, now, b"{}"), expected);
+    }
+
+    #[test]
+    fn only_the_same_key_id_time_and_bytes_verify() {
+        let key =
+            |text: &str| SigningKey::parse(&format!("whsec_{}", STANDARD.encode(text.repeat(24))).into());
+        let (ours, other) = (key("a").unwrap(), key("b").unwrap());
+        let signature = ours.sign("evt_1", 7, b"body");
+        assert!(ours.verify(&signature, "evt_1", 7, b"body"));
+        let both = format!("{} {signature}", other.sign("evt_1", 7, b"body"));
+        assert!(ours.verify(&both, "evt_1", 7, b"body"), "as while a secret is rotated");
+        assert!(!other.verify(&signature, "evt_1", 7, b"body"));
+        assert!(!ours.verify(&signature, "evt_2", 7, b"body"));
+        assert!(!ours.verify(&signature, "evt_1", 8, b"body"));
+        assert!(!ours.verify(&signature, "evt_1", 7, b"bodY"));
+        for bad in ["", "v1,", "v2,AAAA", signature.trim_start_matches("v1,")] {
+            assert!(!ours.verify(bad, "evt_1", 7, b"body"), "{bad:?}");
+        }
     }
 
     #[test]

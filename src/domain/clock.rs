@@ -1,8 +1,12 @@
 //! Time as a value that is passed in, so that tests decide what time it is.
 
+mod rfc3339;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+pub use rfc3339::InvalidTime;
 
 /// A point in time: milliseconds since the Unix epoch, UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -9,17 +9,27 @@
 //!               └─────▶ dead   (not worth retrying, or tried for long enough)
 //! ```
 //!
+//! A person can end a delivery as `closed` or `cancelled`, and have one that has
+//! ended sent again: [`Action::applies_to`](super::operator::Action::applies_to)
+//! is the table of that.
+//!
 //! The store mirrors the states as a `CHECK` and says in its `UPDATE`s from which
 //! of them a step may be taken; what follows an attempt is decided here, by a
 //! function without side effects.
 
+use std::str::FromStr;
 use std::time::Duration;
+
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::backoff::Backoff;
 use super::clock::UnixMillis;
 
 /// Where a delivery stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = DeliveryState)]
 pub enum State {
     /// Never tried.
     Pending,
@@ -34,12 +44,29 @@ pub enum State {
     Delivered,
     /// Given up; kept for a manual retry.
     Dead,
+    /// Was held, and a person says that nothing more is needed.
+    Closed,
+    /// A person has decided that it is not to be sent.
+    Cancelled,
 }
+
+/// Why a text is no state.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no state of a delivery")]
+pub struct UnknownState(pub String);
 
 impl State {
     /// Every state.
-    pub const ALL: [Self; 6] =
-        [Self::Pending, Self::Sending, Self::Retrying, Self::Held, Self::Delivered, Self::Dead];
+    pub const ALL: [Self; 8] = [
+        Self::Pending,
+        Self::Sending,
+        Self::Retrying,
+        Self::Held,
+        Self::Delivered,
+        Self::Dead,
+        Self::Closed,
+        Self::Cancelled,
+    ];
 
     /// The name in the store, in logs and in answers.
     pub const fn as_str(self) -> &'static str {
@@ -50,12 +77,28 @@ impl State {
             Self::Held => "held",
             Self::Delivered => "delivered",
             Self::Dead => "dead",
+            Self::Closed => "closed",
+            Self::Cancelled => "cancelled",
         }
     }
 
     /// Whether the bridge itself still has to do something about it.
     pub const fn is_open(self) -> bool {
         matches!(self, Self::Pending | Self::Sending | Self::Retrying)
+    }
+
+    /// Whether it has ended, and its lane goes on without it.
+    pub const fn is_settled(self) -> bool {
+        matches!(self, Self::Delivered | Self::Dead | Self::Closed | Self::Cancelled)
+    }
+}
+
+impl FromStr for State {
+    type Err = UnknownState;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let known = Self::ALL.into_iter().find(|state| state.as_str() == text);
+        known.ok_or_else(|| UnknownState(text.to_owned()))
     }
 }
 
@@ -75,6 +118,16 @@ pub enum Ordering {
     PerObject,
     /// Freely.
     None,
+}
+
+impl Ordering {
+    /// The name in the configuration and in answers.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::PerObject => "per_object",
+            Self::None => "none",
+        }
+    }
 }
 
 /// What an attempt told about the delivery. Every attempt ends in one.
@@ -97,7 +150,7 @@ pub enum Verdict {
 }
 
 /// A target's rules for what follows an attempt.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetryPolicy {
     /// Waits between attempts.
     pub backoff: Backoff,

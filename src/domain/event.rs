@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::clock::UnixMillis;
 
@@ -103,6 +104,28 @@ pub struct Event {
     pub body: Bytes,
 }
 
+impl Event {
+    /// The type of a made-up event.
+    pub const TEST: &str = "pepay_bridge.test";
+
+    /// An event of the bridge's own, made up at `now` to try a target with. It has
+    /// Pepay's shape, and an id that Pepay's cannot have.
+    pub fn made_up(now: UnixMillis) -> Self {
+        let (id, kind, created) = (format!("evt_test_{}", now.0), Self::TEST, now.seconds());
+        let body = format!(
+            r#"{{"id":"{id}","object":"event","created":{created},"type":"{kind}","livemode":false,"data":{{"object":{{"object":"pepay_bridge_test","id":"{id}"}}}}}}"#
+        );
+        Self {
+            object_id: Some(id.as_str().into()),
+            id: EventId(id.into()),
+            kind: EventType(kind.into()),
+            created,
+            environment: None,
+            body: Bytes::from(body),
+        }
+    }
+}
+
 /// An event that has reached the bridge, with where and when it did.
 #[derive(Clone, Debug)]
 pub struct Received {
@@ -119,7 +142,7 @@ pub struct Received {
 }
 
 /// The road an event came by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Source {
     /// The WebSocket stream, live or replayed by the server.
@@ -145,10 +168,29 @@ impl Source {
             Self::Reconcile => "reconcile",
         }
     }
+
+    /// Whether Pepay brings events by it on its own. The two that do are a check on each other.
+    pub const fn is_live(self) -> bool {
+        matches!(self, Self::Stream | Self::Webhook)
+    }
+}
+
+/// Why a text is no source.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no source; allowed are `stream`, `webhook`, `backfill` and `reconcile`")]
+pub struct UnknownSource(pub String);
+
+impl FromStr for Source {
+    type Err = UnknownSource;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let known = Self::ALL.into_iter().find(|source| source.as_str() == text);
+        known.ok_or_else(|| UnknownSource(text.to_owned()))
+    }
 }
 
 /// Pepay's network environment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Environment {
     /// The test network.

@@ -55,6 +55,15 @@ impl TypeFilter {
     }
 }
 
+/// The patterns of a text that separates them by commas; at least one.
+impl FromStr for TypeFilter {
+    type Err = InvalidPattern;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.split(',').map(|pattern| pattern.trim().parse()).collect::<Result<_, _>>().map(Self)
+    }
+}
+
 /// Comma-separated, as Pepay's query parameters take it.
 impl fmt::Display for TypeFilter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

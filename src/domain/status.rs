@@ -4,13 +4,17 @@
 use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, Schema, SchemaFormat, Type};
+use utoipa::{PartialSchema, ToSchema};
 
 use super::clock::UnixMillis;
 
 /// A stream, as `/status` shows it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct StreamStatus {
     /// The configured name.
+    #[schema(value_type = String)]
     pub name: Arc<str>,
     /// Whether a connection is open.
     pub connected: bool,
@@ -21,19 +25,26 @@ pub struct StreamStatus {
     /// Whether it has been connected since the process started.
     pub ever_connected: bool,
     /// The id up to which every event is stored.
+    #[schema(required)]
     pub cursor: Option<String>,
     /// The newest event that was stored from this stream.
+    #[schema(required)]
     pub last_event: Option<SeenEvent>,
     /// Connections lost since the process started.
     pub reconnects: u64,
     /// Why the last connection, or try for one, ended.
+    #[schema(required)]
     pub last_disconnect: Option<String>,
     /// Whether everything between the last two connections is accounted for.
     pub gap: GapStatus,
     /// Whether sweeps keep finding events that the stream should have brought.
     pub behind: bool,
     /// What keeps the stream from being healthy, in words for a person.
+    #[schema(required)]
     pub problem: Option<String>,
+    /// The last backfill that an operator asked for since the process started.
+    #[schema(required)]
+    pub backfill: Option<BackfillStatus>,
 }
 
 impl StreamStatus {
@@ -52,12 +63,13 @@ impl StreamStatus {
             gap: GapStatus::Closed,
             behind: false,
             problem: None,
+            backfill: None,
         }
     }
 }
 
 /// What a stream is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum StreamPhase {
     /// Minting a token or opening a connection.
@@ -73,7 +85,7 @@ pub enum StreamPhase {
 }
 
 /// Whether a stream's history has a hole.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum GapStatus {
     /// Everything up to the cursor is stored.
@@ -91,8 +103,29 @@ pub enum GapStatus {
     },
 }
 
+/// A backfill that an operator asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct BackfillStatus {
+    /// Whether it goes on still.
+    pub running: bool,
+    /// Where it began: a time as RFC 3339, or the id of the event it comes after.
+    pub from: String,
+    /// Events read from Pepay's list. One that has to be read again counts again.
+    pub read: u64,
+    /// Those of them that nobody had brought before.
+    pub recorded: u64,
+    /// When it was asked for.
+    pub started_at: UnixMillis,
+    /// When it ended.
+    #[schema(required)]
+    pub ended_at: Option<UnixMillis>,
+    /// While it runs, why it does not get on; then, why it has not brought everything.
+    #[schema(required)]
+    pub error: Option<String>,
+}
+
 /// An event somebody saw, and when.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct SeenEvent {
     /// Its id.
     pub id: String,
@@ -101,20 +134,24 @@ pub struct SeenEvent {
 }
 
 /// A webhook endpoint, as `/status` shows it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct WebhookStatus {
     /// The configured name.
+    #[schema(value_type = String)]
     pub name: Arc<str>,
     /// Where it listens.
+    #[schema(value_type = String)]
     pub path: Arc<str>,
     /// The newest event that came through this endpoint and is stored, whoever brought it first.
+    #[schema(required)]
     pub last_event: Option<SeenEvent>,
     /// The last refusal, by its error code.
+    #[schema(required)]
     pub last_rejection: Option<Rejection>,
 }
 
 /// A refused webhook.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Rejection {
     /// The error code it was answered with.
     pub code: &'static str,
@@ -123,9 +160,10 @@ pub struct Rejection {
 }
 
 /// A target's dispatcher, as `/status` shows it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct TargetStatus {
     /// The configured name.
+    #[schema(value_type = String)]
     pub name: Arc<str>,
     /// Attempts on the wire now.
     pub in_flight: usize,
@@ -134,13 +172,15 @@ pub struct TargetStatus {
     /// Whether a person has stopped it.
     pub paused: bool,
     /// The last failed attempt.
+    #[schema(required)]
     pub last_error: Option<TargetError>,
     /// When the target last acknowledged an event.
+    #[schema(required)]
     pub last_delivered_at: Option<UnixMillis>,
 }
 
 /// A target's breaker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Circuit {
     /// Requests go out.
@@ -152,7 +192,7 @@ pub enum Circuit {
 }
 
 /// A failed attempt.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct TargetError {
     /// The event it was for.
     pub event_id: String,
@@ -162,9 +202,23 @@ pub struct TargetError {
     pub at: UnixMillis,
 }
 
-/// Times are written as RFC 3339, which people and `jq` read alike.
+/// The last moment that RFC 3339 can write.
+const LAST: UnixMillis = UnixMillis(253_402_300_799_999);
+
+/// Times are written as RFC 3339, which people and `jq` read alike. What lies
+/// outside its years, as an event can claim of itself, is written as the nearest
+/// that does not.
 impl Serialize for UnixMillis {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&humantime::format_rfc3339_millis((*self).into()))
+        serializer.collect_str(&humantime::format_rfc3339_millis((*self).min(LAST).into()))
     }
 }
+
+impl PartialSchema for UnixMillis {
+    fn schema() -> RefOr<Schema> {
+        let time = SchemaFormat::KnownFormat(KnownFormat::DateTime);
+        ObjectBuilder::new().schema_type(Type::String).format(Some(time)).into()
+    }
+}
+
+impl ToSchema for UnixMillis {}

@@ -2,23 +2,27 @@
 //! here: who asks decides what a failure means.
 
 mod page;
+mod probe;
 
-use std::iter::{once, successors};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::HeaderValue;
-use reqwest::{Client, RequestBuilder, redirect};
+use http::header::{CONTENT_TYPE, DATE};
+use reqwest::{Client, RequestBuilder, Response, redirect};
 use secrecy::ExposeSecret;
 use url::Url;
 
 use super::account::Account;
+use super::devnet::{self, Order, OrderId, Simulation};
 use super::error::Failure;
 use super::token::{self, Scope, Token};
+use crate::domain::cause::innermost;
 use crate::domain::clock::Clock;
 use crate::domain::event::EventId;
 
 pub use page::Page;
+pub use probe::Probe;
 
 /// The most events Pepay puts on a page.
 pub const LARGEST_PAGE: u16 = 100;
@@ -124,18 +128,55 @@ impl Rest {
         let request = self
             .http
             .post(self.address("api/v1/ws/token"))
-            .header(http::header::CONTENT_TYPE, "application/json")
+            .header(CONTENT_TYPE, "application/json")
             .body(body);
         let body = self.ask(request).await?.unwrap_or_default();
         token::parse(&body).ok_or_else(|| Failure::malformed("the token answer holds no token"))
     }
 
+    /// Has Pepay's devnet simulator move an order.
+    ///
+    /// # Errors
+    /// [`Failure`], also if the order cannot take this transition.
+    pub async fn simulate(&self, order: &OrderId, simulation: &Simulation) -> Result<Order, Failure> {
+        let body =
+            serde_json::to_vec(simulation).map_err(|_| Failure::malformed("it cannot be asked for"))?;
+        let address = self.address(&format!("api/commerce/devnet/orders/{}/simulate", order.as_str()));
+        let request = self.http.post(address).header(CONTENT_TYPE, "application/json").body(body);
+        Ok(devnet::parse(&self.ask(request).await?.unwrap_or_default()))
+    }
+
+    /// Asks for one event, to see whether Pepay answers, what it thinks of the
+    /// key, and what time it is there.
+    ///
+    /// # Errors
+    /// [`Failure`] if there is no answer at all.
+    pub async fn probe(&self) -> Result<Probe, Failure> {
+        let asked = self.clock.now();
+        let answer = self.send(self.http.get(self.address("api/v1/events")).query(&[("limit", 1)])).await?;
+        let now = self.clock.now();
+        let date = answer.headers().get(DATE).and_then(|date| date.to_str().ok());
+        let clock_offset = date.and_then(|date| probe::offset(date, asked, now));
+        let page = self.read(answer).await.and_then(|body| match body {
+            Some(body) => page::parse(&body, 1, now).map(drop),
+            None => Ok(()),
+        });
+        Ok(Probe { clock_offset, key: page })
+    }
+
     /// Sends `request`; the body of a 2xx answer, or `None` if that is too large.
-    async fn ask(&self, mut request: RequestBuilder) -> Result<Option<Bytes>, Failure> {
+    async fn ask(&self, request: RequestBuilder) -> Result<Option<Bytes>, Failure> {
+        self.read(self.send(request).await?).await
+    }
+
+    async fn send(&self, mut request: RequestBuilder) -> Result<Response, Failure> {
         if let Some(key) = &self.key {
             request = request.header(self.account.api_key_header.clone(), key.clone());
         }
-        let mut answer = request.send().await.map_err(unreachable)?;
+        request.send().await.map_err(unreachable)
+    }
+
+    async fn read(&self, mut answer: Response) -> Result<Option<Bytes>, Failure> {
         let mut body = BytesMut::new();
         while let Some(chunk) = answer.chunk().await.map_err(unreachable)? {
             if body.len() + chunk.len() > LARGEST_ANSWER {
@@ -146,7 +187,7 @@ impl Rest {
         if answer.status().is_success() { Ok(Some(body.freeze())) } else { Err(self.refusal(&answer, &body)) }
     }
 
-    fn refusal(&self, answer: &reqwest::Response, body: &[u8]) -> Failure {
+    fn refusal(&self, answer: &Response, body: &[u8]) -> Failure {
         let key = self.account.api_key.as_ref().map_or("", ExposeSecret::expose_secret);
         Failure::refusal(answer.status(), answer.headers(), body, self.clock.now(), &[key])
     }
@@ -183,12 +224,9 @@ pub fn sensitive(secret: &str) -> Option<HeaderValue> {
     Some(value)
 }
 
-/// An error of the HTTP client with its causes, without the URL.
+/// What an error of the HTTP client comes down to, without the URL.
 fn unreachable(error: reqwest::Error) -> Failure {
-    let error = error.without_url();
-    let causes = successors(std::error::Error::source(&error), |cause| cause.source());
-    let words: Vec<_> = once(error.to_string()).chain(causes.map(ToString::to_string)).collect();
-    Failure::unreachable(words.join(": "))
+    Failure::unreachable(innermost(&error.without_url()).to_string())
 }
 
 #[cfg(test)]

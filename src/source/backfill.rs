@@ -50,6 +50,8 @@ impl Budget {
 #[derive(Debug)]
 pub struct Walk {
     budget: Budget,
+    /// What was created before this, in Unix seconds, is not asked for.
+    since: Option<i64>,
     stage: Stage,
     /// Where descents are still to begin, the newest first; `None` is the top.
     places: VecDeque<Option<EventId>>,
@@ -120,8 +122,19 @@ pub struct NoProgress;
 impl Walk {
     /// A walk from the top of the list.
     pub fn new(budget: Budget) -> Self {
+        Self::down_to(budget, None)
+    }
+
+    /// A walk from the top of the list down to what was created at `since`, in Unix
+    /// seconds, or to the floor, if that is newer.
+    pub fn since(budget: Budget, since: i64) -> Self {
+        Self::down_to(budget, Some(since))
+    }
+
+    fn down_to(budget: Budget, since: Option<i64>) -> Self {
         Self {
             budget,
+            since,
             stage: Stage::Down { after: None, limit: FIRST_LIMIT },
             places: VecDeque::new(),
             kept: VecDeque::new(),
@@ -137,7 +150,7 @@ impl Walk {
                 Stage::Down { after, limit } => {
                     return Step::Ask(ListQuery {
                         starting_after: after.clone(),
-                        created_gte: None,
+                        created_gte: self.since,
                         limit: *limit,
                     });
                 }
@@ -170,7 +183,10 @@ impl Walk {
         {
             return Err(NoProgress);
         }
-        let known = page.events.iter().position(|event| is_known(event, floor));
+        let since = self.since;
+        // A list that takes no notice of the bound is not read to its end.
+        let is_older = |event: &Event| since.is_some_and(|since| is_long_before(event, since));
+        let known = page.events.iter().position(|event| is_known(event, floor) || is_older(event));
         let place = std::mem::replace(after, page.last);
         let mut events = page.events;
         if let Some(event) = events.last() {
@@ -193,7 +209,7 @@ impl Walk {
 
     /// Begins again at the top: what it was going by has been forgotten by Pepay.
     pub fn restart(&mut self) {
-        *self = Self::new(self.budget);
+        *self = Self::down_to(self.budget, self.since);
     }
 
     fn make_room(&mut self) {
@@ -225,9 +241,11 @@ impl Walk {
 /// much older that the known one must be newer. (The known one is absent if it
 /// does not pass the filters, which may have changed since.)
 fn is_known(event: &Event, floor: &Position) -> bool {
-    floor.event.as_ref().is_some_and(|known| {
-        event.id == *known || event.created < floor.created.saturating_sub_unsigned(MARGIN.as_secs())
-    })
+    floor.event.as_ref().is_some_and(|known| event.id == *known || is_long_before(event, floor.created))
+}
+
+fn is_long_before(event: &Event, created: i64) -> bool {
+    event.created < created.saturating_sub_unsigned(MARGIN.as_secs())
 }
 
 #[cfg(test)]

@@ -1,8 +1,10 @@
 //! A long-lived WebSocket stream of events that misses none: it resumes, reads
 //! from REST what lies between two connections, and sweeps for what is left.
 
+mod control;
 mod driver;
 mod plan;
+mod reach;
 mod report;
 mod state;
 mod wire;
@@ -22,8 +24,13 @@ use crate::pepay::account::Account;
 use crate::pepay::rest::{BuildError, Rest};
 use crate::store::inbox::Inbox;
 
+pub use control::Control;
+pub use reach::{Unreached, reach};
+
+use control::Orders;
+
 /// One configured stream.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// Its name in the configuration; also the key of its cursor.
     pub name: Arc<str>,
@@ -89,10 +96,12 @@ pub struct Stream {
     clock: Clock,
     jitter: Jitter,
     status: watch::Sender<StreamStatus>,
+    orders: Orders,
 }
 
 impl Stream {
-    /// A stream of `account`'s that records in `inbox`, and where its status is shown.
+    /// A stream of `account`'s that records in `inbox`, a person's handle on it,
+    /// and where its status is shown.
     ///
     /// # Errors
     /// [`BuildError`] if the API key cannot be sent or TLS cannot be set up; a
@@ -103,17 +112,30 @@ impl Stream {
         inbox: Inbox,
         clock: Clock,
         jitter: Jitter,
-    ) -> Result<(Self, watch::Receiver<StreamStatus>), BuildError> {
+    ) -> Result<(Self, Control, watch::Receiver<StreamStatus>), BuildError> {
         let rest = Rest::new(account, clock.clone())?;
         let (status, shown) = watch::channel(StreamStatus::new(Arc::clone(&settings.name), clock.now()));
-        Ok((Self { settings, rest, inbox, clock, jitter, status }, shown))
+        let (control, orders) = Control::new(status.clone(), clock.clone());
+        Ok((Self { settings, rest, inbox, clock, jitter, status, orders }, control, shown))
+    }
+
+    /// Shows what a predecessor of the same name has shown, as far as it is still true:
+    /// the cursor is the same, and its interruption is no more than a reconnect.
+    pub fn follow(&self, before: &StreamStatus) {
+        self.status.send_modify(|status| {
+            let StreamStatus { cursor, last_event, last_disconnect, gap, .. } = before.clone();
+            (status.cursor, status.last_event) = (cursor, last_event);
+            (status.last_disconnect, status.gap) = (last_disconnect, gap);
+            (status.ever_connected, status.reconnects) = (before.ever_connected, before.reconnects);
+        });
     }
 
     /// Runs until `stop` is cancelled, and then ends within seconds: a batch that
     /// is with the store is waited for; frames that are not yet there are dropped,
     /// since the cursor covers only what is stored.
     pub async fn run(self, stop: CancellationToken) {
-        driver::run(self, stop).await;
+        // On the heap: the whole state machine is in this future.
+        Box::pin(driver::run(self, stop)).await;
     }
 }
 

@@ -34,7 +34,7 @@ use crate::store::inbox::{Inbox, RecordError, Recorded};
 const COMMIT_LIMIT: Duration = Duration::from_secs(10);
 
 /// One configured endpoint.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// Its name in the configuration.
     pub name: Arc<str>,
@@ -50,29 +50,60 @@ pub struct Settings {
     pub max_body: usize,
 }
 
-/// The routes of `endpoints`, and what each of them says about itself.
+/// The endpoints that are open.
 ///
-/// Metrics go to the recorder that is installed when this is called. The paths
-/// have to be distinct and begin with a slash.
-pub fn router(
-    endpoints: Vec<Settings>,
+/// Metrics go to the recorder that is installed when an endpoint is opened.
+#[derive(Debug)]
+pub struct Endpoints {
     inbox: Inbox,
     clock: Clock,
-) -> (Router, Vec<watch::Receiver<WebhookStatus>>) {
-    let endpoints = endpoints.into_iter().map(move |settings| {
-        let path = Arc::clone(&settings.path);
-        let (endpoint, status) = Endpoint::new(settings, inbox.clone(), clock.clone());
-        (path, endpoint.into_methods(), status)
-    });
-    let (mut router, mut statuses) = (Router::new(), Vec::new());
-    for (path, methods, status) in endpoints {
-        router = router.route(&path, methods);
-        statuses.push(status);
+    open: Vec<Arc<Endpoint>>,
+}
+
+impl Endpoints {
+    /// None yet; what they accept will be recorded in `inbox`.
+    pub const fn new(inbox: Inbox, clock: Clock) -> Self {
+        Self { inbox, clock, open: Vec::new() }
     }
-    (router, statuses)
+
+    /// Opens these endpoints and closes all others. One that is open under its
+    /// name already keeps its status. The paths have to be distinct and begin
+    /// with a slash.
+    pub fn open(&mut self, endpoints: Vec<Settings>) {
+        let open = std::mem::take(&mut self.open);
+        let endpoints = endpoints.into_iter().map(|settings| {
+            let before = open.iter().find(|endpoint| endpoint.settings.name == settings.name);
+            match before {
+                Some(before) if before.settings == settings => Arc::clone(before),
+                before => {
+                    let status = before.map(|before| before.status.clone());
+                    Arc::new(Endpoint::new(settings, status, self.inbox.clone(), self.clock.clone()))
+                }
+            }
+        });
+        self.open = endpoints.collect();
+    }
+
+    /// What each was opened with.
+    pub fn settings(&self) -> impl Iterator<Item = &Settings> {
+        self.open.iter().map(|endpoint| &endpoint.settings)
+    }
+
+    /// What each says about itself.
+    pub fn statuses(&self) -> Vec<watch::Receiver<WebhookStatus>> {
+        self.open.iter().map(|endpoint| endpoint.status.subscribe()).collect()
+    }
+
+    /// The routes of those that are open now.
+    pub fn router(&self) -> Router {
+        self.open.iter().fold(Router::new(), |router, endpoint| {
+            router.route(&endpoint.settings.path, methods(Arc::clone(endpoint)))
+        })
+    }
 }
 
 /// What the requests of one endpoint share.
+#[derive(Debug)]
 struct Endpoint {
     settings: Settings,
     inbox: Inbox,
@@ -82,6 +113,10 @@ struct Endpoint {
     /// How long a delivery waits for its commit before it is answered 503. The
     /// event may still be stored after that; Pepay's repeat is a duplicate then.
     commit_limit: Duration,
+}
+
+fn methods(endpoint: Arc<Endpoint>) -> MethodRouter {
+    routing::post(receive).fallback(answer::method_not_allowed).with_state(endpoint)
 }
 
 async fn receive(State(endpoint): State<Arc<Endpoint>>, verified: Result<Verified, Refusal>) -> Response {
@@ -99,19 +134,18 @@ async fn receive(State(endpoint): State<Arc<Endpoint>>, verified: Result<Verifie
 }
 
 impl Endpoint {
-    fn new(settings: Settings, inbox: Inbox, clock: Clock) -> (Self, watch::Receiver<WebhookStatus>) {
-        let (status, shown) = watch::channel(WebhookStatus {
-            name: Arc::clone(&settings.name),
-            path: Arc::clone(&settings.path),
-            last_event: None,
-            last_rejection: None,
-        });
-        let rejections = Rejections::new();
-        (Self { settings, inbox, clock, status, rejections, commit_limit: COMMIT_LIMIT }, shown)
-    }
-
-    fn into_methods(self) -> MethodRouter {
-        routing::post(receive).fallback(answer::method_not_allowed).with_state(Arc::new(self))
+    /// An endpoint that goes on with `status`, if another had its name before.
+    fn new(
+        settings: Settings,
+        status: Option<watch::Sender<WebhookStatus>>,
+        inbox: Inbox,
+        clock: Clock,
+    ) -> Self {
+        let (name, path) = (Arc::clone(&settings.name), Arc::clone(&settings.path));
+        let fresh = WebhookStatus { name, path, last_event: None, last_rejection: None };
+        let status = status.unwrap_or_else(|| watch::Sender::new(fresh));
+        status.send_modify(|status| status.path = Arc::clone(&settings.path));
+        Self { settings, inbox, clock, status, rejections: Rejections::new(), commit_limit: COMMIT_LIMIT }
     }
 
     /// Stores the event; only then may the delivery be answered with success.

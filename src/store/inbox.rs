@@ -8,6 +8,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
 use super::reader::Reader;
+use super::traced::Traced;
 use super::writer::Command;
 use crate::domain::event::{EventId, Received};
 
@@ -84,8 +85,11 @@ impl Inbox {
     /// [`RecordError::Unavailable`]; then neither an event nor the cursor was stored.
     pub async fn record(&self, batch: Batch) -> Result<Vec<Recorded>, RecordError> {
         let (reply, answer) = oneshot::channel();
+        let traced = Traced::new(&batch.events);
         self.commands.send(Command::Record { batch, reply }).await.map_err(|_| stopped())?;
-        answer.await.map_err(|_| stopped())?
+        let recorded = answer.await.map_err(|_| stopped())?;
+        Traced::stored(traced, &recorded);
+        recorded
     }
 
     /// Records one event, or fails at once where the queue is full: the road of
@@ -96,12 +100,14 @@ impl Inbox {
     pub async fn try_record(&self, event: Received) -> Result<Recorded, RecordError> {
         let (reply, answer) = oneshot::channel();
         let batch = Batch { events: vec![event], cursor: None };
+        let traced = Traced::new(&batch.events);
         self.commands.try_send(Command::Record { batch, reply }).map_err(|error| match error {
             TrySendError::Full(_) => RecordError::Overloaded,
             TrySendError::Closed(_) => stopped(),
         })?;
-        let recorded = answer.await.map_err(|_| stopped())??;
-        recorded.first().copied().ok_or_else(stopped)
+        let recorded = answer.await.map_err(|_| stopped())?;
+        Traced::stored(traced, &recorded);
+        recorded?.first().copied().ok_or_else(stopped)
     }
 
     /// Where `stream` stands; `None` if it has never been started.

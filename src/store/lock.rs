@@ -2,6 +2,7 @@
 //! operating system lets go of when the process ends, however it ends.
 
 use std::fs::{File, TryLockError};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::schema::OpenError;
@@ -20,6 +21,20 @@ impl Lock {
             Err(TryLockError::WouldBlock) => Err(OpenError::InUse(database.to_owned())),
             Err(TryLockError::Error(source)) => Err(failed(source)),
         }
+    }
+}
+
+/// Whether somebody holds the lock of `database`; asking leaves no lock file behind.
+pub(super) fn is_held(database: &Path) -> io::Result<bool> {
+    let file = match File::open(beside(database)) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    match file.try_lock_shared() {
+        Ok(()) => Ok(false),
+        Err(TryLockError::WouldBlock) => Ok(true),
+        Err(TryLockError::Error(error)) => Err(error),
     }
 }
 

@@ -31,7 +31,9 @@ const HANDOFF_BYTES: usize = 8 << 20;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct TargetId(pub(super) i64);
 
-/// One target's handle on the store.
+/// One target's handle on the store. Of two handles on the same target, as there
+/// are when its route was replaced, only one may be in use: the earlier until all
+/// that was started by it is settled, the later from then on.
 #[derive(Debug)]
 pub struct Outbox {
     arrivals: Arrivals,
@@ -97,6 +99,8 @@ pub struct Job {
     pub attempts: u32,
     /// When the first of them began.
     pub first_attempt_at: Option<UnixMillis>,
+    /// How often a person has had it sent again after it had ended.
+    pub replays: u32,
     /// What to deliver.
     pub event: Arc<Received>,
     pub(super) lane: Option<i64>,
@@ -169,10 +173,11 @@ impl Ledger {
     }
 
     /// Whether `job` may be started now. No, if an event that comes before it has
-    /// arrived since: it is let out again after that one. After a yes, the
+    /// arrived since, which is let out first, or a person has decided otherwise:
+    /// what is still to be sent is found again. After a yes, the
     /// attempt must end in [`settle`](Self::settle) or [`not_started`](Self::not_started).
     pub fn start(&self, job: &Job) -> bool {
-        job.lane.is_none() || self.turns.start(job.sequence)
+        self.turns.start(job.sequence)
     }
 
     /// Says that `job` was not started after all.
@@ -228,6 +233,9 @@ pub(super) struct Handoff {
 pub struct Arrivals {
     jobs: mpsc::Receiver<Job>,
     shared: Arc<Shared>,
+    /// Where the predecessor's jobs came from: kept open, since one that closes
+    /// says that the store has ended.
+    _before: Option<Handoff>,
 }
 
 #[derive(Debug, Default)]
@@ -242,7 +250,7 @@ struct Shared {
 pub enum Arrival {
     /// A delivery to make.
     Job(Job),
-    /// Some did not fit: ask [`Ledger::due`] once there is room.
+    /// Some did not fit, or have become due by a person's hand: ask [`Ledger::due`] once there is room.
     Overflow,
     /// The writer has ended; there will be no more.
     Closed,
@@ -251,7 +259,8 @@ pub enum Arrival {
 pub(super) fn handoff() -> (Handoff, Arrivals) {
     let (sender, receiver) = mpsc::channel(HANDOFF_DELIVERIES);
     let shared = Arc::new(Shared::default());
-    (Handoff { jobs: sender, shared: Arc::clone(&shared) }, Arrivals { jobs: receiver, shared })
+    let arrivals = Arrivals { jobs: receiver, shared: Arc::clone(&shared), _before: None };
+    (Handoff { jobs: sender, shared }, arrivals)
 }
 
 impl Handoff {
@@ -263,6 +272,16 @@ impl Handoff {
             return;
         }
         self.shared.bytes.fetch_sub(size, Relaxed);
+        self.wake();
+    }
+
+    /// Whether everything handed over has been taken.
+    pub(super) fn is_empty(&self) -> bool {
+        self.jobs.capacity() == self.jobs.max_capacity()
+    }
+
+    /// Has the dispatcher look into the store, as soon as it has room.
+    pub(super) fn wake(&self) {
         if !self.shared.overflowed.swap(true, Relaxed) {
             self.shared.overflow.notify_one();
         }
@@ -270,6 +289,17 @@ impl Handoff {
 }
 
 impl Arrivals {
+    /// The same, with those of `before` open for as long as these are.
+    pub(super) fn after(self, before: Handoff) -> Self {
+        Self { _before: Some(before), ..self }
+    }
+
+    /// Lets go of what has arrived: for whoever begins, and is going to find all
+    /// that is still to be done by asking [`Ledger::due`].
+    pub fn clear(&mut self) {
+        while self.take_ready().is_some() {}
+    }
+
     /// What has arrived already, without waiting.
     pub fn take_ready(&mut self) -> Option<Job> {
         let job = self.jobs.try_recv().ok()?;

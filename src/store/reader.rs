@@ -1,24 +1,41 @@
 //! Questions to the store, asked on a small read-only pool beside the writer.
 
+mod backlog;
+mod compare;
+mod deliveries;
+mod detail;
+mod events;
+mod matching;
+mod road;
+mod select;
+mod usage;
+
 use std::collections::HashSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions};
 use sqlx::{ConnectOptions as _, QueryBuilder, Row as _};
 
-use super::archive::{Backlog, Summary};
+use self::backlog::Counted;
+use super::archive::Summary;
 use super::inbox::{Position, ReadError};
 use super::schema::{OpenError, database};
-use crate::domain::clock::UnixMillis;
 use crate::domain::event::{EventId, InvalidEventId};
+
+pub(super) use self::compare::Seen;
 
 /// Connections of the pool. Reads are short; each connection costs a thread.
 const CONNECTIONS: u32 = 2;
 
 /// A pool of read-only connections. Cheap to clone.
 #[derive(Clone, Debug)]
-pub(super) struct Reader(SqlitePool);
+pub(super) struct Reader {
+    pool: SqlitePool,
+    path: Arc<PathBuf>,
+    counted: Counted,
+}
 
 impl Reader {
     pub(super) async fn open(path: &Path) -> Result<Self, OpenError> {
@@ -32,13 +49,14 @@ impl Reader {
             .max_connections(CONNECTIONS)
             .min_connections(1)
             .acquire_timeout(Duration::from_secs(5));
-        pool.connect_with(options).await.map(Self).map_err(|error| database(path, &error))
+        let pool = pool.connect_with(options).await.map_err(|error| database(path, &error))?;
+        Ok(Self { pool, path: Arc::new(path.to_owned()), counted: Counted::default() })
     }
 
     pub(super) async fn position(&self, stream: &str) -> Result<Option<Position>, ReadError> {
         let row = sqlx::query("SELECT event_id, created FROM stream_cursor WHERE stream = ?1")
             .bind(stream)
-            .fetch_optional(&self.0)
+            .fetch_optional(&self.pool)
             .await?;
         row.map(|row| {
             let event: Option<&str> = row.try_get(0)?;
@@ -58,47 +76,49 @@ impl Reader {
             list.push_bind(id.as_str());
         }
         query.push(")");
-        let rows = query.build().fetch_all(&self.0).await?;
+        let rows = query.build().fetch_all(&self.pool).await?;
         let held = rows.iter().map(|row| row.try_get::<&str, _>(0)).collect::<Result<HashSet<_>, _>>()?;
         Ok(ids.iter().map(|id| held.contains(id.as_str())).collect())
     }
 
-    pub(super) async fn backlogs(&self) -> Result<Vec<Backlog>, ReadError> {
-        let query = "SELECT t.name, \
-               (SELECT count(*) FROM delivery d WHERE d.target_id = t.id AND d.settled_at IS NULL), \
-               (SELECT count(*) FROM delivery d WHERE d.target_id = t.id AND d.settled_at IS NULL \
-                                                  AND d.state = 'held'), \
-               (SELECT count(*) FROM delivery d WHERE d.target_id = t.id AND d.state = 'dead'), \
-               (SELECT e.received_at FROM event e WHERE e.sequence = (SELECT min(oldest) FROM ( \
-                  SELECT (SELECT min(d.sequence) FROM delivery d WHERE d.target_id = t.id \
-                            AND d.settled_at IS NULL AND d.state = s.state) AS oldest \
-                  FROM (SELECT 'pending' AS state UNION ALL SELECT 'sending' UNION ALL SELECT 'retrying') s))) \
-             FROM target t ORDER BY t.name";
-        let rows = sqlx::query(query).fetch_all(&self.0).await?;
-        rows.iter()
-            .map(|row| {
-                let (unsettled, held): (i64, i64) = (row.try_get(1)?, row.try_get(2)?);
-                Ok(Backlog {
-                    target: row.try_get::<&str, _>(0)?.into(),
-                    open: count(unsettled - held),
-                    held: count(held),
-                    dead: count(row.try_get(3)?),
-                    oldest: row.try_get::<Option<i64>, _>(4)?.map(UnixMillis),
-                })
-            })
-            .collect()
-    }
-
     pub(super) async fn summary(&self) -> Result<Summary, ReadError> {
-        let query = "SELECT coalesce((SELECT min(sequence) FROM event), 0), \
-                            coalesce((SELECT max(sequence) FROM event), 0), sqlite_version()";
-        let row = sqlx::query(query).fetch_one(&self.0).await?;
+        let Extent { first, last } = self.extent().await?;
+        let engine = sqlx::query("SELECT sqlite_version()").fetch_one(&self.pool).await?;
         Ok(Summary {
-            first_sequence: row.try_get(0)?,
-            last_sequence: row.try_get(1)?,
-            engine: format!("SQLite {}", row.try_get::<&str, _>(2)?),
+            first_sequence: if last == 0 { 0 } else { first },
+            last_sequence: last,
+            engine: format!("SQLite {}", engine.try_get::<&str, _>(0)?),
         })
     }
+
+    pub(super) async fn paused(&self) -> Result<Vec<Arc<str>>, ReadError> {
+        let query = "SELECT name FROM target WHERE paused_at IS NOT NULL ORDER BY name";
+        let rows = sqlx::query(query).fetch_all(&self.pool).await?;
+        rows.iter().map(|row| Ok(row.try_get::<&str, _>(0)?.into())).collect()
+    }
+
+    /// The pool itself.
+    #[cfg(test)]
+    pub(super) const fn pool(&self) -> &SqlitePool {
+        &self.pool
+    }
+
+    /// Between which sequences every event is held.
+    async fn extent(&self) -> Result<Extent, ReadError> {
+        let query =
+            "SELECT r.events_through, coalesce((SELECT max(sequence) FROM event), 0) FROM retention r";
+        let row = sqlx::query(query).fetch_one(&self.pool).await?;
+        let (through, newest): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
+        Ok(Extent { first: through + 1, last: newest.max(through) })
+    }
+}
+
+/// The sequences between which every event is held. Below `first` there may be
+/// single ones, whose deliveries have not ended.
+#[derive(Clone, Copy, Debug)]
+struct Extent {
+    first: i64,
+    last: i64,
 }
 
 fn count(rows: i64) -> u64 {
@@ -108,5 +128,42 @@ fn count(rows: i64) -> u64 {
 impl From<sqlx::Error> for ReadError {
     fn from(error: sqlx::Error) -> Self {
         Self(error.to_string())
+    }
+}
+
+/// Every query that is asked here, for the test that looks at how SQLite would
+/// answer them.
+#[cfg(test)]
+pub(super) mod asked {
+    use super::*;
+    use crate::domain::delivery::State;
+    use crate::domain::operator::{Cursor, Filter};
+
+    /// Those that are always the same.
+    pub(in crate::store) const FIXED: [&str; 11] = [
+        backlog::BACKLOGS,
+        compare::SEEN_AFTER,
+        compare::DELIVERED_BELOW,
+        compare::OLDEST_OPEN,
+        detail::SIGHTINGS,
+        detail::ATTEMPTS,
+        detail::BODY,
+        road::BY_ID,
+        road::BY_OBJECT,
+        road::BY_SEQUENCE,
+        road::ARRIVAL,
+    ];
+
+    /// Those that are put together for `filter`.
+    pub(in crate::store) fn of(filter: &Filter, cursor: Option<Cursor>) -> Vec<String> {
+        let sequences = [1, 2, 3];
+        let mut queries = vec![
+            events::events_query(filter, &sequences, 50),
+            events::standings_query(&sequences),
+            deliveries::deliveries_query(filter, cursor, &sequences, 50),
+            matching::keys_query(filter, &State::ALL, &sequences),
+        ];
+        let walks = State::ALL.into_iter().filter_map(road::open_to).map(str::to_owned);
+        queries.iter_mut().map(|query| query.sql().as_str().to_owned()).chain(walks).collect()
     }
 }

@@ -19,7 +19,7 @@ pub(super) struct EventRow {
     pub(super) origin: String,
     pub(super) environment: Option<String>,
     pub(super) received_at: i64,
-    pub(super) body: Vec<u8>,
+    pub(super) body: Option<Vec<u8>>,
 }
 
 /// A column holds what no version known to this one writes.
@@ -41,7 +41,7 @@ impl EventRow {
                 object_id: self.object_id.map(Into::into),
                 created: self.created,
                 environment,
-                body: Bytes::from(self.body),
+                body: Bytes::from(self.body.ok_or(UnknownValue("body"))?),
             },
             source: source.ok_or(UnknownValue("source"))?,
             origin: self.origin.into(),

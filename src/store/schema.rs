@@ -3,22 +3,21 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags, params};
+use rusqlite::{Connection, OpenFlags};
 use sqlx::ConnectOptions as _;
 use sqlx::Connection as _;
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode};
 
 use super::lock::Lock;
-use super::outbox::TargetId;
-use super::{Durability, Route, Settings};
+use super::writer::BUSY_TIMEOUT;
+use super::{Durability, Settings};
 
-static MIGRATIONS: Migrator = sqlx::migrate!();
+pub(super) static MIGRATIONS: Migrator = sqlx::migrate!();
 
 /// Marks a file as a database of this program: "PEPB" (SQLite file format, section 1.3.13).
-const APPLICATION_ID: i32 = 0x5045_5042;
+pub(super) const APPLICATION_ID: i32 = 0x5045_5042;
 
 /// The first SQLite without the WAL-reset bug, which could corrupt a database.
 const OLDEST_SQLITE: i32 = 3_051_003;
@@ -80,27 +79,38 @@ pub enum OpenError {
 
 /// Checks the file, takes its lock and brings its schema up to date.
 pub(super) async fn prepare(path: &Path) -> Result<Lock, OpenError> {
-    if rusqlite::version_number() < OLDEST_SQLITE {
-        return Err(OpenError::OldSqlite(rusqlite::version()));
-    }
+    check_engine()?;
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         fs::create_dir_all(folder).map_err(|source| OpenError::Folder { path: folder.to_owned(), source })?;
     }
     let lock = Lock::take(&canonical(path))?;
-    let is_new = inspect(path)?;
+    let is_new = is_new(path)?;
     migrate(path, is_new).await?;
     Ok(lock)
 }
 
+/// Whether the linked `SQLite` is one to trust a database to.
+pub(super) fn check_engine() -> Result<(), OpenError> {
+    if rusqlite::version_number() < OLDEST_SQLITE {
+        return Err(OpenError::OldSqlite(rusqlite::version()));
+    }
+    Ok(())
+}
+
+/// The newest schema this version knows.
+pub(super) fn newest() -> i64 {
+    MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0)
+}
+
 /// The one name of a database that links can give several.
-fn canonical(path: &Path) -> PathBuf {
+pub(super) fn canonical(path: &Path) -> PathBuf {
     let in_folder = || Some(fs::canonicalize(path.parent()?).ok()?.join(path.file_name()?));
     fs::canonicalize(path).ok().or_else(in_folder).unwrap_or_else(|| path.to_owned())
 }
 
 /// Whether the database is still to be made. An existing one must be ours, and
 /// of a schema we know, before anything is written to it.
-fn inspect(path: &Path) -> Result<bool, OpenError> {
+pub(super) fn is_new(path: &Path) -> Result<bool, OpenError> {
     if fs::metadata(path).map_or(0, |file| file.len()) == 0 {
         return Ok(true);
     }
@@ -119,7 +129,7 @@ fn inspect(path: &Path) -> Result<bool, OpenError> {
     }
     if number("SELECT count(*) FROM sqlite_schema WHERE name = '_sqlx_migrations'")? > 0 {
         let found = number("SELECT coalesce(max(version), 0) FROM _sqlx_migrations")?;
-        let known = MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0);
+        let known = newest();
         if found > known {
             return Err(OpenError::NewerSchema { path: path.to_owned(), found, known });
         }
@@ -135,7 +145,9 @@ async fn migrate(path: &Path, is_new: bool) -> Result<(), OpenError> {
             .auto_vacuum(SqliteAutoVacuum::Incremental)
             .pragma("application_id", APPLICATION_ID.to_string());
     }
-    let options = options.journal_mode(SqliteJournalMode::Wal);
+    // A migration that rebuilds a table drops the old one, and must not take with
+    // it what refers to that.
+    let options = options.journal_mode(SqliteJournalMode::Wal).foreign_keys(false);
     let mut connection = options.connect().await.map_err(|error| database(path, &error))?;
     MIGRATIONS.run(&mut connection).await.map_err(|error| database(path, &error))?;
     connection.close().await.map_err(|error| database(path, &error))
@@ -146,7 +158,7 @@ pub(super) fn open_writer(settings: &Settings) -> Result<Connection, OpenError> 
     let open = || -> rusqlite::Result<Connection> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(&settings.path, flags)?;
-        connection.busy_timeout(Duration::from_secs(5))?;
+        connection.busy_timeout(BUSY_TIMEOUT)?;
         let synchronous = match settings.durability {
             Durability::Full => "FULL",
             Durability::Normal => "NORMAL",
@@ -156,25 +168,21 @@ pub(super) fn open_writer(settings: &Settings) -> Result<Connection, OpenError> 
         // In KiB. A larger page cache measured no faster here and only costs memory.
         connection.pragma_update(None, "cache_size", -4096)?;
         connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
-        connection.set_prepared_statement_cache_capacity(32);
+        connection.set_prepared_statement_cache_capacity(64);
         Ok(connection)
     };
     open().map_err(|error| database(&settings.path, &error))
 }
 
-/// Gives every route's target its number in the store, in the order of the routes.
-pub(super) fn register_targets(
-    connection: &mut Connection,
-    routes: &[Route],
-) -> Result<Vec<TargetId>, OpenError> {
-    let register = |route: &Route| {
-        connection
-            .execute("INSERT INTO target (name) VALUES (?1) ON CONFLICT DO NOTHING", params![route.target])?;
-        let id = "SELECT id FROM target WHERE name = ?1";
-        connection.query_row(id, params![route.target], |row| row.get(0).map(TargetId))
+/// A connection that reads, and never writes to the database.
+pub(super) fn open_reader(path: &Path) -> Result<Connection, OpenError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let open = || {
+        let connection = Connection::open_with_flags(path, flags)?;
+        connection.busy_timeout(BUSY_TIMEOUT)?;
+        Ok(connection)
     };
-    let path = connection.path().map(PathBuf::from).unwrap_or_default();
-    routes.iter().map(register).collect::<Result<_, _>>().map_err(|error| database(&path, &error))
+    open().map_err(|error: rusqlite::Error| database(path, &error))
 }
 
 pub(super) fn database(path: &Path, error: &dyn std::fmt::Display) -> OpenError {

@@ -3,12 +3,13 @@
 //!
 //! When an event arrives that Pepay created before the one whose turn it is,
 //! and that one has not been started, the two change places. Whether it has been
-//! started only the dispatcher knows, so both ask here, under one lock.
+//! started only the dispatcher knows, so both ask here, under one lock. The same
+//! goes for a delivery that a person cancels or has tried anew.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// The deliveries of one target's lanes.
+/// The deliveries of one target.
 #[derive(Debug, Default)]
 pub(super) struct Turns(Mutex<Sequences>);
 
@@ -16,7 +17,7 @@ pub(super) struct Turns(Mutex<Sequences>);
 struct Sequences {
     /// Handed to a request whose outcome is not written yet.
     started: HashSet<i64>,
-    /// Must not be started: another goes first.
+    /// Must not be started as it was handed over: another goes first, or it has changed.
     revoked: HashSet<i64>,
 }
 
@@ -46,6 +47,14 @@ impl Turns {
     /// It is the turn of `sequence`, whatever was said before.
     pub(super) fn grant(&self, sequence: i64) {
         self.lock().revoked.remove(&sequence);
+    }
+
+    /// Forgets what must not be started, but for what is `known` to be in hand.
+    pub(super) fn keep_revoked(&self, known: &HashSet<i64>) {
+        let mut turns = self.lock();
+        if !turns.revoked.is_empty() {
+            turns.revoked.retain(|sequence| known.contains(sequence));
+        }
     }
 
     /// Each change is one call: a panic elsewhere leaves nothing half-done.

@@ -5,30 +5,43 @@
 //! cost of making things durable is shared by all that wait for it; nobody
 //! waits for a group to fill.
 
+mod checkpoint;
+mod command;
 mod due;
 mod meters;
+mod operate;
+pub(super) mod outlets;
 mod record;
+mod retain;
 mod settle;
+mod sighting;
 mod trouble;
 mod turn;
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use rusqlite::{Connection, ErrorCode, params};
+use rusqlite::{Connection, params};
 use tokio::sync::{mpsc, oneshot};
 
-use super::inbox::{Batch, RecordError, Recorded};
+use super::inbox::RecordError;
 use super::lock::Lock;
-use super::outbox::{Begun, CutOff, Due, Handoff, Job, Search, Settlement, TargetId};
+use super::outbox::{CutOff, Due, Job, TargetId};
 use super::schema::OpenError;
-use super::turns::Turns;
+use super::tally::Counters;
 use super::{Route, schema};
 use crate::domain::clock::{Clock, UnixMillis};
-use crate::domain::delivery::OnUncertain;
+use crate::domain::delivery::Next;
 use crate::domain::event::Received;
+use command::{Failure, Reply};
 use meters::Meters;
+use outlets::{Opened, Outlets};
+use retain::Removed;
 use trouble::Trouble;
+
+pub(super) use checkpoint::BUSY_TIMEOUT;
+pub(super) use command::{Command, Key};
+pub(super) use retain::Chore;
 
 /// Commands in one transaction, at most.
 const GROUP_COMMANDS: usize = 512;
@@ -36,52 +49,22 @@ const GROUP_COMMANDS: usize = 512;
 /// Bytes of event bodies in one transaction: a group stops growing beyond this.
 const GROUP_BYTES: usize = 4 << 20;
 
-type Reply<T> = oneshot::Sender<Result<T, RecordError>>;
-
-/// What the writer can be asked to do.
-#[derive(Debug)]
-pub(super) enum Command {
-    /// Store events, their deliveries, and the cursor they move.
-    Record { batch: Batch, reply: Reply<Vec<Recorded>> },
-    /// Store what an attempt came to.
-    Settle { target: TargetId, settlement: Settlement, reply: Reply<()> },
-    /// Store that an attempt is about to go out.
-    Begin { target: TargetId, attempt: Begun, reply: Reply<()> },
-    /// Decide what becomes of the attempts that a stopped process left on the wire.
-    Recover { target: TargetId, on_uncertain: OnUncertain, reply: Reply<Vec<CutOff>> },
-    /// Find deliveries that are due. Asked of the writer, because whatever it
-    /// finds has then been offered to the dispatcher before it answers.
-    Due { target: TargetId, search: Search, reply: Reply<Due> },
-    /// Commit a small write.
-    Probe { reply: Reply<()> },
-    /// End.
-    Close { reply: oneshot::Sender<()> },
-}
-
-/// A target as the writer sees it: what it receives, and who is told.
-#[derive(Debug)]
-pub(super) struct Outlet {
-    pub(super) target: TargetId,
-    pub(super) route: Route,
-    pub(super) handoff: Handoff,
-    pub(super) turns: Arc<Turns>,
-}
-
 /// What a command wrote, to be told once it is committed.
 enum Written {
     Events(Vec<record::Written>),
     Settled { released: Option<Job> },
     Recovered(Vec<CutOff>),
     Due(Due),
+    Operated(operate::Written),
+    Removed { more: bool },
     Done,
 }
 
-/// Why a group was not written.
-enum Failure {
-    /// This command cannot be carried out; its neighbours can.
-    Command(usize, rusqlite::Error),
-    /// The store cannot write at all.
-    Store(rusqlite::Error),
+/// What ends a group: it changes the writer itself.
+enum Turning {
+    Reroute { kept: Vec<Arc<str>>, opened: Vec<Route>, reply: Reply<Vec<Opened>> },
+    Checkpoint { reply: Reply<()> },
+    Close { reply: oneshot::Sender<()> },
 }
 
 /// The writing side of a store. To be [run](Writer::run) on a thread of its own.
@@ -89,10 +72,12 @@ enum Failure {
 pub struct Writer {
     connection: Connection,
     queue: mpsc::Receiver<Command>,
-    outlets: Vec<Outlet>,
+    outlets: Outlets,
     clock: Clock,
     /// The sequence of the newest event.
     sequence: i64,
+    /// How far what is old has been removed.
+    removed: Removed,
     meters: Meters,
     trouble: Trouble,
     /// Last, so that the database is closed before another process may have it.
@@ -104,48 +89,73 @@ impl Writer {
         connection: Connection,
         lock: Lock,
         queue: mpsc::Receiver<Command>,
-        outlets: Vec<Outlet>,
+        outlets: Outlets,
         clock: Clock,
+        counters: Arc<Counters>,
     ) -> Result<Self, OpenError> {
         let newest = "SELECT coalesce(max(sequence), 0) FROM event";
-        let sequence = connection.query_row(newest, [], |row| row.get(0));
+        let read = connection
+            .query_row(newest, [], |row| row.get::<_, i64>(0))
+            .and_then(|newest| Ok((newest, Removed::read(&connection)?)));
         let path = connection.path().map(std::path::PathBuf::from).unwrap_or_default();
-        let sequence = sequence.map_err(|error| schema::database(&path, &error))?;
+        let (newest, removed) = read.map_err(|error| schema::database(&path, &error))?;
         Ok(Self {
             connection,
             queue,
             outlets,
             clock,
-            sequence,
-            meters: Meters::new(),
+            // Where all events have been removed, their numbers are not given again.
+            sequence: newest.max(removed.events),
+            removed,
+            meters: Meters::new(counters),
             trouble: Trouble::default(),
             _lock: lock,
         })
     }
 
+    /// The sequence of the newest event.
+    pub(super) const fn newest(&self) -> i64 {
+        self.sequence
+    }
+
     /// Writes until it is told to close or nobody is left to ask. Blocks.
     pub fn run(mut self) {
         while let Some(first) = self.queue.blocking_recv() {
-            let (group, close) = self.gather(first);
+            let (group, turning) = self.gather(first);
             if !group.is_empty() {
                 self.write(group);
             }
-            if let Some(reply) = close {
-                self.finish();
-                // Whoever asked may have gone; the store is closed all the same.
-                let _ = reply.send(());
-                return;
+            match turning {
+                None => {}
+                Some(Turning::Reroute { kept, opened, reply }) => {
+                    // Whoever asked may have gone; the routes are replaced all the same.
+                    let _ = reply.send(self.reroute(&kept, opened));
+                }
+                Some(Turning::Checkpoint { reply }) => {
+                    checkpoint::truncate(&self.connection);
+                    let _ = reply.send(Ok(()));
+                }
+                Some(Turning::Close { reply }) => {
+                    self.finish();
+                    // Whoever asked may have gone; the store is closed all the same.
+                    let _ = reply.send(());
+                    return;
+                }
             }
         }
         self.finish();
     }
 
-    /// `first` and what waits behind it, up to the bounds of a group or a close.
-    fn gather(&mut self, first: Command) -> (Vec<Command>, Option<oneshot::Sender<()>>) {
+    /// `first` and what waits behind it, up to the bounds of a group or to what ends one.
+    fn gather(&mut self, first: Command) -> (Vec<Command>, Option<Turning>) {
         let (mut group, mut bytes, mut next) = (Vec::new(), 0, Some(first));
         while let Some(command) = next {
             match command {
-                Command::Close { reply } => return (group, Some(reply)),
+                Command::Close { reply } => return (group, Some(Turning::Close { reply })),
+                Command::Checkpoint { reply } => return (group, Some(Turning::Checkpoint { reply })),
+                Command::Reroute { kept, opened, reply } => {
+                    return (group, Some(Turning::Reroute { kept, opened, reply }));
+                }
                 Command::Record { ref batch, .. } => {
                     bytes += batch.events.iter().map(|event| event.event.body.len()).sum::<usize>();
                 }
@@ -156,6 +166,14 @@ impl Writer {
             next = if full { None } else { self.queue.try_recv().ok() };
         }
         (group, None)
+    }
+
+    /// Replaces the routes, between two groups: what one has stored is handed over
+    /// to the targets that it was stored for.
+    fn reroute(&mut self, kept: &[Arc<str>], opened: Vec<Route>) -> Result<Vec<Opened>, RecordError> {
+        self.roll_back()
+            .and_then(|()| self.outlets.replace(&mut self.connection, kept, opened))
+            .map_err(|error| RecordError::Unavailable(error.to_string()))
     }
 
     /// Commits `group`; a command that cannot be carried out is refused by
@@ -212,6 +230,7 @@ impl Writer {
     /// the newest sequence, which counts once the transaction has committed.
     fn carry_out(&self, group: &[Command]) -> Result<(Vec<Written>, i64), Failure> {
         let (now, mut sequence) = (self.clock.now(), self.sequence);
+        self.forget_revoked(group);
         let mut written = Vec::with_capacity(group.len());
         for (index, command) in group.iter().enumerate() {
             let one = match command {
@@ -222,7 +241,12 @@ impl Writer {
                 Command::Settle { target, settlement, .. } => {
                     settle::settle(&self.connection, *target, settlement, now)
                         .inspect(|released| self.grant(*target, released))
-                        .map(|released| Written::Settled { released })
+                        .and_then(|released| {
+                            if matches!(settlement.next, Next::Delivered | Next::Dead) {
+                                self.removed.ended(&self.connection, settlement.sequence)?;
+                            }
+                            Ok(Written::Settled { released })
+                        })
                 }
                 Command::Begin { target, attempt, .. } => {
                     settle::begin(&self.connection, *target, attempt).map(|()| Written::Done)
@@ -233,8 +257,18 @@ impl Writer {
                 Command::Due { target, search, .. } => due::find(&self.connection, *target, search)
                     .inspect(|due| self.grant(*target, &due.jobs))
                     .map(Written::Due),
+                Command::Act { .. }
+                | Command::ActOn { .. }
+                | Command::Replay { .. }
+                | Command::Pause { .. } => {
+                    operate::carry_out(&self.connection, (&self.outlets, &self.removed), command, now)
+                        .map(Written::Operated)
+                }
                 Command::Probe { .. } => self.beat(now).map(|()| Written::Done),
-                Command::Close { .. } => continue,
+                Command::Remove { chore, .. } => {
+                    self.removed.remove(&self.connection, *chore).map(|more| Written::Removed { more })
+                }
+                Command::Reroute { .. } | Command::Checkpoint { .. } | Command::Close { .. } => continue,
             };
             written.push(one.map_err(|error| Failure::of(index, error))?);
         }
@@ -251,14 +285,15 @@ impl Writer {
                     events += all.len();
                     let _ = reply.send(Ok(all.iter().map(|one| one.recorded).collect()));
                     for (event, one) in batch.events.into_iter().zip(all) {
-                        self.meters.count(event.source, one.recorded);
+                        self.meters.count(&event, &one);
                         self.hand_over(event, one);
                     }
                 }
                 (Command::Settle { target, settlement, reply }, Written::Settled { released }) => {
-                    if let Some(outlet) = self.outlet(target) {
+                    if let Some(outlet) = self.outlets.of(target) {
                         // Not before the commit: until then its turn must not be taken back.
                         outlet.turns.end(settlement.sequence);
+                        self.meters.count_attempt(&outlet.route.target, settlement.next);
                         if let Some(job) = released {
                             outlet.handoff.offer(job);
                         }
@@ -280,6 +315,10 @@ impl Writer {
                         trouble.map_or(Ok(()), |error| Err(RecordError::Unavailable(error.to_owned()))),
                     );
                 }
+                (Command::Remove { reply, .. }, Written::Removed { more }) => {
+                    let _ = reply.send(Ok(more));
+                }
+                (command, Written::Operated(written)) => operate::tell(&self.outlets, command, written),
                 _ => {}
             }
         }
@@ -296,22 +335,38 @@ impl Writer {
         let event = Arc::new(event);
         for (outlet, lane) in written.ready {
             let event = Arc::clone(&event);
-            let job = Job { sequence: written.sequence, attempts: 0, first_attempt_at: None, event, lane };
-            self.outlets[outlet].handoff.offer(job);
+            self.outlets.at(outlet).handoff.offer(Job {
+                sequence: written.sequence,
+                attempts: 0,
+                first_attempt_at: None,
+                replays: 0,
+                event,
+                lane,
+            });
         }
     }
 
     /// Says that it is the turn of `jobs`: here, in the order of the commands, so
     /// that a later one may take it back.
     fn grant<'a>(&self, target: TargetId, jobs: impl IntoIterator<Item = &'a Job>) {
-        let Some(outlet) = self.outlet(target) else { return };
+        let Some(outlet) = self.outlets.of(target) else { return };
         for job in jobs {
             outlet.turns.grant(job.sequence);
         }
     }
 
-    fn outlet(&self, target: TargetId) -> Option<&Outlet> {
-        self.outlets.iter().find(|outlet| outlet.target == target)
+    /// What no dispatcher can have in hand any more needs no mark that it must not
+    /// be started. Said before anything of `group` is done, so that no mark is
+    /// lost of a delivery which is still to be handed over.
+    fn forget_revoked(&self, group: &[Command]) {
+        for command in group {
+            if let Command::Due { target, search, .. } = command
+                && let Some(outlet) = self.outlets.of(*target)
+                && outlet.handoff.is_empty()
+            {
+                outlet.turns.keep_revoked(&search.known);
+            }
+        }
     }
 
     fn beat(&self, now: UnixMillis) -> rusqlite::Result<()> {
@@ -323,39 +378,8 @@ impl Writer {
         self.connection.prepare_cached(statement)?.execute([]).map(drop)
     }
 
-    /// Moves the log into the database, so that the next start finds none.
+    /// Leaves no log behind for the next start to find.
     fn finish(self) {
-        let checkpoint = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
-        if let Err(error) = checkpoint {
-            tracing::warn!(%error, "the write-ahead log could not be moved into the database");
-        }
-    }
-}
-
-impl Command {
-    fn refuse(self, error: &rusqlite::Error) {
-        let refusal = RecordError::Unavailable(error.to_string());
-        // A caller that has gone does not need its answer.
-        match self {
-            Self::Record { reply, .. } => drop(reply.send(Err(refusal))),
-            Self::Recover { reply, .. } => drop(reply.send(Err(refusal))),
-            Self::Due { reply, .. } => drop(reply.send(Err(refusal))),
-            Self::Settle { reply, .. } | Self::Begin { reply, .. } | Self::Probe { reply } => {
-                drop(reply.send(Err(refusal)));
-            }
-            Self::Close { .. } => {}
-        }
-    }
-}
-
-impl Failure {
-    /// Whether `error` is about the command it came from, or about the store.
-    fn of(index: usize, error: rusqlite::Error) -> Self {
-        match error.sqlite_error_code() {
-            Some(ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch | ErrorCode::TooBig) | None => {
-                Self::Command(index, error)
-            }
-            Some(_) => Self::Store(error),
-        }
+        checkpoint::truncate(&self.connection);
     }
 }

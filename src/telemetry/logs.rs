@@ -4,6 +4,7 @@
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::IsTerminal as _;
 use std::panic::PanicHookInfo;
+use std::sync::OnceLock;
 
 use tracing::level_filters::LevelFilter;
 use tracing::{Metadata, Subscriber};
@@ -11,9 +12,14 @@ use tracing_subscriber::filter::{EnvFilter, ParseError, filter_fn};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
-use tracing_subscriber::{Layer as _, Registry};
+use tracing_subscriber::{Layer as _, Registry, reload};
 
 use super::json::FlatJson;
+
+/// Where the filter of this process is replaced, once logging has started.
+static FILTER: OnceLock<FilterHandle> = OnceLock::new();
+
+type FilterHandle = reload::Handle<EnvFilter, Registry>;
 
 /// What is logged, and in which form.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,26 +57,36 @@ pub enum InvalidSettings {
 pub fn start(settings: &Settings) -> Result<(), InvalidSettings> {
     let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let ansi = std::io::stderr().is_terminal() && !no_color;
-    subscriber(settings, std::io::stderr, ansi)?.try_init()?;
+    let (subscriber, filter) = subscriber(settings, std::io::stderr, ansi)?;
+    subscriber.try_init()?;
+    // Taken already only if the line before has failed.
+    let _ = FILTER.set(filter);
     std::panic::set_hook(Box::new(log_panic));
     Ok(())
+}
+
+/// Has this process log what `filter` lets through from now on. Answers whether
+/// it does: not if the filter cannot be read, or logging was never started.
+pub fn refilter(filter: &str) -> bool {
+    let filter = EnvFilter::builder().parse(filter).ok();
+    filter.zip(FILTER.get()).is_some_and(|(filter, logs)| logs.reload(filter).is_ok())
 }
 
 fn subscriber<W>(
     settings: &Settings,
     writer: W,
     ansi: bool,
-) -> Result<impl Subscriber + Send + Sync + use<W>, ParseError>
+) -> Result<(impl Subscriber + Send + Sync + use<W>, FilterHandle), ParseError>
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let filter = EnvFilter::builder().parse(&settings.filter)?;
+    let (filter, handle) = reload::Layer::new(EnvFilter::builder().parse(&settings.filter)?);
     let lines = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(ansi);
     let lines = match settings.format {
         Format::Text => lines.boxed(),
         Format::Json => lines.event_format(FlatJson).boxed(),
     };
-    Ok(Registry::default().with(filter).with(lines.with_filter(filter_fn(is_safe))))
+    Ok((Registry::default().with(filter).with(lines.with_filter(filter_fn(is_safe))), handle))
 }
 
 /// The WebSocket library writes whole upgrade requests at its finest level,
@@ -102,7 +118,7 @@ mod tests {
     fn logged(format: Format, filter: &str, act: impl FnOnce()) -> String {
         let lines = Arc::new(Mutex::new(Vec::new()));
         let settings = Settings { format, filter: filter.into() };
-        with_default(subscriber(&settings, Writer(lines.clone()), false).unwrap(), act);
+        with_default(subscriber(&settings, Writer(lines.clone()), false).unwrap().0, act);
         String::from_utf8(lines.lock().unwrap().clone()).unwrap()
     }
 
@@ -162,6 +178,21 @@ mod tests {
     }
 
     #[test]
+    fn the_filter_can_be_replaced() {
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let settings = Settings { format: Format::Text, filter: "info".into() };
+        let (subscriber, filter) = subscriber(&settings, Writer(lines.clone()), false).unwrap();
+        with_default(subscriber, || {
+            let act = |text| tracing::debug!("{text}");
+            act("before");
+            filter.reload(EnvFilter::new("debug")).unwrap();
+            act("after");
+        });
+        let lines = String::from_utf8(lines.lock().unwrap().clone()).unwrap();
+        assert!(lines.contains("after") && !lines.contains("before"), "{lines}");
+    }
+
+    #[test]
     fn a_panic_is_a_line_with_its_message_and_place() {
         let before = std::panic::take_hook();
         std::panic::set_hook(Box::new(log_panic));
@@ -179,7 +210,7 @@ mod tests {
     async fn upgrade_requests_are_not_logged_whatever_the_filter() {
         let lines = Arc::new(Mutex::new(Vec::new()));
         let settings = Settings { format: Format::Json, filter: "trace".into() };
-        subscriber(&settings, Writer(lines.clone()), false).unwrap().try_init().unwrap();
+        subscriber(&settings, Writer(lines.clone()), false).unwrap().0.try_init().unwrap();
         let (ours, theirs) = tokio::io::duplex(4096);
         let (client, server) = tokio::join!(
             tokio_tungstenite::client_async("ws://pepay/?token=hidden", ours),

@@ -80,6 +80,7 @@ fn recorder() -> Result<PrometheusRecorder, BuildError> {
 
 /// The `HELP` lines.
 fn describe() {
+    describe_gauge!(names::READY, "1 while the store commits and every source is usable");
     describe_counter!(names::EVENTS_RECEIVED, "Events taken from a source into the store, repeats included");
     describe_counter!(names::EVENTS_UNIQUE, "Events that a source was the first to bring");
     describe_counter!(names::EVENTS_DUPLICATE, "Events that were held already");
@@ -98,6 +99,22 @@ fn describe() {
     describe_counter!(names::STREAM_FRAMES, "Frames that were no event, by kind");
     describe_histogram!(names::STORE_COMMIT, "How long a commit of the store took");
     describe_histogram!(names::STORE_BATCH, "Events written by one commit of the store");
+    describe_histogram!(names::SOURCE_LAG, "How far a source was behind the first to bring an event");
+    describe_counter!(
+        names::EVENTS_SINGLE_SOURCE,
+        "Events that one live source alone had brought when both had had their time"
+    );
+    describe_gauge!(names::DELIVERIES_HELD, "Deliveries whose outcome is unknown, waiting for a person");
+    describe_gauge!(names::DELIVERIES_DEAD, "Deliveries given up");
+    describe_gauge!(names::TARGET_PAUSED, "1 while a person has the target stopped");
+    describe_gauge!(names::TARGET_CIRCUIT_OPEN, "1 while the target counts as down and its deliveries wait");
+    describe_gauge!(names::STORE_BYTES, "Bytes of the database");
+    describe_gauge!(names::STORE_WAL_BYTES, "Bytes of the database's write-ahead log");
+    describe_gauge!(
+        names::STORE_FREE_BYTES,
+        "Bytes of the database that hold nothing and will be used again"
+    );
+    describe_gauge!(names::DISK_FREE_BYTES, "Bytes that may still be written to the disk of the database");
 }
 
 #[cfg(test)]
@@ -149,10 +166,11 @@ mod tests {
             for name in &names {
                 match *name {
                     name if name.ends_with("_total") => counter!(name).increment(1),
-                    names::BACKLOG | names::BACKLOG_OLDEST | names::STREAM_CONNECTED => {
-                        gauge!(*name).set(1.0);
+                    names::BACKLOG_OLDEST => gauge!(*name).set(1.0),
+                    name if name.ends_with("_seconds") || name == names::STORE_BATCH => {
+                        histogram!(name).record(1.0);
                     }
-                    name => histogram!(name).record(1.0),
+                    name => gauge!(name).set(1.0),
                 }
             }
         });

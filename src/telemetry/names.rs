@@ -1,5 +1,7 @@
 //! The metrics of the bridge. Every room may use these names; no other metric exists.
 
+/// 1 while the bridge is ready, as `/readyz` has it.
+pub const READY: &str = "pepay_bridge_ready";
 /// Events taken from a source into the store, repeats included. Label `source`.
 pub const EVENTS_RECEIVED: &str = "pepay_bridge_events_received_total";
 /// Events that a source was the first to bring. Label `source`.
@@ -30,3 +32,23 @@ pub const STREAM_FRAMES: &str = "pepay_bridge_stream_frames_total";
 pub const STORE_COMMIT: &str = "pepay_bridge_store_commit_seconds";
 /// Events written by one commit.
 pub const STORE_BATCH: &str = "pepay_bridge_store_batch_events";
+/// How far a source was behind the first to bring an event, in seconds. Label `source`.
+pub const SOURCE_LAG: &str = "pepay_bridge_source_lag_seconds";
+/// Events that one live source alone had brought when both had had their time. Label `source`.
+pub const EVENTS_SINGLE_SOURCE: &str = "pepay_bridge_events_single_source_total";
+/// Deliveries whose outcome is unknown, waiting for a person. Label `target`.
+pub const DELIVERIES_HELD: &str = "pepay_bridge_deliveries_held";
+/// Deliveries given up. Label `target`.
+pub const DELIVERIES_DEAD: &str = "pepay_bridge_deliveries_dead";
+/// 1 while a person has a target stopped. Label `target`.
+pub const TARGET_PAUSED: &str = "pepay_bridge_target_paused";
+/// 1 while a target counts as down and its deliveries wait. Label `target`.
+pub const TARGET_CIRCUIT_OPEN: &str = "pepay_bridge_target_circuit_open";
+/// Bytes of the database.
+pub const STORE_BYTES: &str = "pepay_bridge_store_bytes";
+/// Bytes of its write-ahead log.
+pub const STORE_WAL_BYTES: &str = "pepay_bridge_store_wal_bytes";
+/// Bytes of the database that hold nothing and will be used again.
+pub const STORE_FREE_BYTES: &str = "pepay_bridge_store_free_bytes";
+/// Bytes that may still be written to the disk of the database.
+pub const DISK_FREE_BYTES: &str = "pepay_bridge_disk_free_bytes";

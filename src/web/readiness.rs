@@ -1,4 +1,5 @@
-//! Whether the bridge can do its work: the store commits, and every source is usable.
+//! Whether the bridge can do its work: the store commits, has room to go on, and
+//! every source is usable.
 
 use std::time::Duration;
 
@@ -7,7 +8,9 @@ use tokio::time::Instant;
 
 use super::{STORE_LIMIT, View, within};
 use crate::domain::clock::UnixMillis;
+use crate::domain::event::Source;
 use crate::domain::status::{StreamPhase, StreamStatus};
+use crate::store::archive::{Quiet, Usage};
 
 /// How long the result of a probe stands. Health checks may come in any number;
 /// the store is asked once in this time.
@@ -15,6 +18,13 @@ const PROBE_STANDS: Duration = Duration::from_secs(1);
 
 /// How long a stream may be without a connection before that is more than a reconnect.
 const RECONNECT_GRACE: Duration = Duration::from_mins(2);
+
+/// Less room than this on the store's disk, in bytes, and writes are about to
+/// fail: the write-ahead log alone may take a quarter of it before it is cut off.
+const LOW_DISK: u64 = 256 << 20;
+
+/// On a small disk, less than one part in this many.
+const LOW_DISK_PART: u64 = 10;
 
 /// Answers whether the bridge is ready, for one router.
 pub(super) struct Readiness {
@@ -29,6 +39,7 @@ pub(super) struct Readiness {
 struct Probed {
     at: Option<Instant>,
     failure: Option<String>,
+    low_disk: Option<String>,
 }
 
 /// The state at one moment.
@@ -37,37 +48,68 @@ pub(super) struct Verdict {
     pub(super) store_failure: Option<String>,
     /// Why the bridge is not ready; empty if it is.
     pub(super) reasons: Vec<String>,
+    /// What a person should look at although it is.
+    pub(super) warnings: Vec<String>,
 }
 
 impl Readiness {
     pub(super) fn new(view: View) -> Self {
         // Stands only until the first probe, or if that was abandoned by who asked for it.
         let failure = Some("the store has not been asked yet".to_owned());
-        let probed = Mutex::new(Probed { at: None, failure });
+        let probed = Mutex::new(Probed { at: None, failure, low_disk: None });
         Self { view, stands: PROBE_STANDS, patience: STORE_LIMIT, probed }
     }
 
     /// Looks at the store and every source.
     pub(super) async fn look(&self) -> Verdict {
-        let store_failure = self.store_failure().await;
+        let (store_failure, low_disk) = self.store().await;
         let now = self.view.clock.now();
         let stopping = self.view.stopping.is_cancelled().then(|| "shutting down".to_owned());
         let store = store_failure.clone();
-        let streams = self.view.streams.iter().filter_map(|stream| unusable(&stream.borrow(), now));
-        let reasons = stopping.into_iter().chain(store).chain(streams).collect();
-        Verdict { store_failure, reasons }
+        let streams = self.view.parts().streams();
+        let streams = streams.iter().filter_map(|stream| unusable(stream, now));
+        let reasons = stopping.into_iter().chain(store).chain(low_disk).chain(streams).collect();
+        // No reason against being ready: without webhooks coming in, a webhook
+        // endpoint could never stop being quiet.
+        let warnings = self.view.archive.quiet().iter().map(in_words).collect();
+        Verdict { store_failure, reasons, warnings }
     }
 
-    async fn store_failure(&self) -> Option<String> {
+    /// Why the store does not commit, and why it will not for long.
+    async fn store(&self) -> (Option<String>, Option<String>) {
         // Held while the store is asked, so that whoever comes meanwhile shares the answer.
         let mut probed = self.probed.lock().await;
         if probed.at.is_none_or(|at| at.elapsed() >= self.stands) {
             // Noted before the answer: who asks and hangs up must not make the next one ask again.
             probed.at = Some(Instant::now());
-            probed.failure = within(self.patience, self.view.archive.probe()).await.err();
+            let archive = &self.view.archive;
+            let (commits, usage) =
+                tokio::join!(within(self.patience, archive.probe()), within(self.patience, archive.usage()));
+            probed.failure = commits.err();
+            // A disk that does not tell is no full one.
+            probed.low_disk = usage.ok().as_ref().and_then(low_disk);
         }
-        probed.failure.clone()
+        (probed.failure.clone(), probed.low_disk.clone())
     }
+}
+
+/// Why the store will soon be unable to write, if so.
+fn low_disk(usage: &Usage) -> Option<String> {
+    let least = LOW_DISK.min(usage.disk_total_bytes / LOW_DISK_PART);
+    let left = usage.disk_free_bytes;
+    let mib = |bytes: u64| bytes >> 20;
+    (left < least).then(|| {
+        format!("the disk of the store is nearly full: {} MiB are left, less than {}", mib(left), mib(least))
+    })
+}
+
+fn in_words(quiet: &Quiet) -> String {
+    let (source, missed) = (quiet.source.as_str(), quiet.missed);
+    let since = humantime::format_rfc3339_seconds(quiet.since.into());
+    let other = if quiet.source == Source::Stream { "webhook" } else { "stream" };
+    format!(
+        "source {source} is quiet: since {since}, the last {missed} events were brought by source {other} alone"
+    )
 }
 
 /// Why `stream` brings no events, if it brings none for long enough to say so.
@@ -158,5 +200,28 @@ mod tests {
         let readiness =
             Readiness { patience: Duration::from_millis(1), ..Readiness::new(shown.view.clone()) };
         assert_eq!(readiness.look().await.reasons, ["the store does not answer"]);
+    }
+
+    #[test]
+    fn a_disk_that_is_nearly_full_is_a_reason_before_it_is_full() {
+        let usage = |free: u64, total: u64| Usage {
+            database_bytes: 0,
+            wal_bytes: 0,
+            free_bytes: 0,
+            disk_free_bytes: free << 20,
+            disk_total_bytes: total << 20,
+        };
+        assert_eq!(low_disk(&usage(256, 100_000)), None);
+        let reason = low_disk(&usage(255, 100_000)).unwrap();
+        assert_eq!(reason, "the disk of the store is nearly full: 255 MiB are left, less than 256");
+        assert_eq!(low_disk(&usage(100, 1000)), None, "a small disk is never far from full");
+        assert!(low_disk(&usage(99, 1000)).is_some());
+    }
+
+    #[test]
+    fn a_quiet_source_is_named_beside_the_one_that_is_not() {
+        let quiet = Quiet { source: Source::Webhook, missed: 35, since: NOW };
+        let expected = "source webhook is quiet: since 2024-12-21T11:20:00Z, the last 35 events were brought by source stream alone";
+        assert_eq!(in_words(&quiet), expected);
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
-use tokio::sync::watch;
+use utoipa::ToSchema;
 
 use super::readiness::Readiness;
 use super::{STORE_LIMIT, oldest_age, within};
@@ -21,6 +21,8 @@ pub(super) struct Page {
     ready: bool,
     /// Why it is not; empty if it is.
     reasons: Vec<String>,
+    /// What a person should look at although it is.
+    warnings: Vec<String>,
     streams: Vec<StreamStatus>,
     webhooks: Vec<WebhookStatus>,
     store: Store,
@@ -28,15 +30,19 @@ pub(super) struct Page {
 }
 
 /// The store, as far as it answers.
-#[derive(Serialize)]
-struct Store {
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Store {
+    /// Whether it commits.
     committing: bool,
+    /// Why it does not, or does not tell the rest.
+    #[schema(required)]
     error: Option<String>,
     #[serde(flatten)]
     holdings: Option<Holdings>,
 }
 
-#[derive(Serialize)]
+/// What the store holds; left out where it does not tell.
+#[derive(Debug, Serialize, ToSchema)]
 struct Holdings {
     events: i64,
     first_sequence: i64,
@@ -68,30 +74,34 @@ pub(super) async fn show(State(readiness): State<Arc<Readiness>>) -> Json<Page> 
     let view = &readiness.view;
     let (verdict, summary, backlogs) =
         tokio::join!(readiness.look(), within(STORE_LIMIT, view.archive.summary()), view.backlogs());
-    let unread = summary.as_ref().err().or(backlogs.as_ref().err()).cloned();
-    let now = view.clock.now();
+    let unread = backlogs.as_ref().err().cloned();
+    let (now, parts) = (view.clock.now(), view.parts());
     let backlogs = backlogs.unwrap_or_default();
     Json(Page {
         version: env!("CARGO_PKG_VERSION"),
         uptime_seconds: view.uptime().as_secs(),
         ready: verdict.reasons.is_empty(),
         reasons: verdict.reasons,
-        streams: current(&view.streams),
-        webhooks: current(&view.webhooks),
-        store: Store {
-            committing: verdict.store_failure.is_none(),
-            error: verdict.store_failure.or(unread),
-            holdings: summary.ok().map(Holdings::from),
-        },
-        targets: current(&view.targets)
-            .into_iter()
-            .map(|status| Target::new(status, &backlogs, now))
-            .collect(),
+        warnings: verdict.warnings,
+        streams: parts.streams(),
+        webhooks: parts.webhooks(),
+        store: Store::new(verdict.store_failure, summary, unread),
+        targets: parts.targets().into_iter().map(|status| Target::new(status, &backlogs, now)).collect(),
     })
 }
 
-fn current<T: Clone>(parts: &[watch::Receiver<T>]) -> Vec<T> {
-    parts.iter().map(|part| part.borrow().clone()).collect()
+impl Store {
+    /// The store, of which `failure` says why it does not commit, and `unread` why
+    /// another question was not answered.
+    pub(super) fn new(
+        failure: Option<String>,
+        summary: Result<Summary, String>,
+        unread: Option<String>,
+    ) -> Self {
+        let committing = failure.is_none();
+        let error = failure.or_else(|| summary.as_ref().err().cloned()).or(unread);
+        Self { committing, error, holdings: summary.ok().map(Holdings::from) }
+    }
 }
 
 impl From<Summary> for Holdings {

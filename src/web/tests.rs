@@ -1,5 +1,7 @@
 //! The pages, through the routers and with a real store.
 
+mod obedient;
+
 use std::thread::JoinHandle;
 
 use axum::body::Body;
@@ -11,13 +13,15 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tower::ServiceExt;
 
+use self::obedient::Obedient;
 use super::*;
 use crate::domain::delivery::Ordering;
 use crate::domain::event::{Received, Source};
 use crate::domain::filter::TypeFilter;
-use crate::domain::status::Circuit;
+use crate::domain::status::{Circuit, StreamStatus, TargetStatus, WebhookStatus};
 use crate::pepay::envelope;
 use crate::store::{self, Durability, Route, Store, Writer};
+use crate::telemetry::names;
 
 /// 2024-12-21T11:20:00Z.
 pub(super) const NOW: UnixMillis = UnixMillis(1_734_780_000_000);
@@ -66,9 +70,12 @@ impl Shown {
         };
         let view = View {
             archive: store.archive.clone(),
-            streams: vec![streams],
-            webhooks: vec![watch::channel(webhook).1],
-            targets: vec![watch::channel(target).1],
+            parts: watch::channel(Arc::new(Parts {
+                streams: vec![streams],
+                webhooks: vec![watch::channel(webhook).1],
+                targets: vec![watch::channel(target).1],
+            }))
+            .1,
             clock,
             started,
             stopping: CancellationToken::new(),
@@ -91,7 +98,7 @@ impl Shown {
     }
 
     /// Stores an event that arrived this many seconds ago, for the target to receive.
-    async fn store_event(&self, id: &str, seconds_ago: i64) {
+    pub(super) async fn store_event(&self, id: &str, seconds_ago: i64) {
         let body = format!(
             r#"{{"id":"{id}","object":"event","type":"test.ping","created":1734780000,"data":{{"object":{{}}}}}}"#
         );
@@ -106,12 +113,18 @@ impl Shown {
     }
 
     fn public(&self) -> Router {
-        public(self.view.clone())
+        public(self.view.clone(), &Routes::new(Router::new()))
     }
 
-    fn admin(&self, token: Option<&str>) -> Router {
+    pub(super) fn admin(&self, token: Option<&str>) -> Router {
+        self.sampled(token).0
+    }
+
+    /// With what keeps the listeners of the API supplied.
+    pub(super) fn sampled(&self, token: Option<&str>) -> (Router, Sampler) {
         let render: Render = Arc::new(|| "rendered".to_owned());
-        admin(self.view.clone(), render, token.map(SecretString::from).as_ref())
+        let token = AdminToken::new(token.map(SecretString::from).as_ref());
+        admin(self.view.clone(), render, &token, Arc::new(Obedient::default()))
     }
 }
 
@@ -182,6 +195,7 @@ async fn the_status_shows_every_part() {
         "uptime_seconds": 90,
         "ready": true,
         "reasons": [],
+        "warnings": [],
         "streams": [serde_json::to_value(&*shown.stream.borrow()).unwrap()],
         "webhooks": [{ "name": "default", "path": "/webhooks/pepay", "last_event": null, "last_rejection": null }],
         "store": {
@@ -210,14 +224,16 @@ async fn the_status_of_a_stopped_store_says_so_and_shows_the_rest() {
 }
 
 #[tokio::test]
-async fn metrics_show_the_backlog_as_it_is_now() {
-    let shown = Shown::new().await;
+async fn metrics_show_readiness_and_the_backlog_as_they_are_now() {
+    let mut shown = Shown::new().await;
     let recorder = PrometheusBuilder::new().build_recorder();
     let handle = recorder.handle();
     let _installed = ::metrics::set_default_local_recorder(&recorder);
+    let view = shown.view.clone();
     let scrape = async || {
         let handle = handle.clone();
-        let router = admin(shown.view.clone(), Arc::new(move || handle.render()), None);
+        let render: Render = Arc::new(move || handle.render());
+        let (router, _) = admin(view.clone(), render, &AdminToken::new(None), Arc::new(Obedient::default()));
         let (status, headers, body) = ask(router, Method::GET, "/metrics", None).await;
         assert_eq!(
             (status, &headers["content-type"]),
@@ -232,6 +248,63 @@ async fn metrics_show_the_backlog_as_it_is_now() {
     let filled = scrape().await;
     assert!(filled.contains("pepay_bridge_backlog{target=\"orders\"} 1\n"), "{filled}");
     assert!(filled.contains("pepay_bridge_backlog_oldest_seconds{target=\"orders\"} 30\n"), "{filled}");
+    assert!(filled.contains("pepay_bridge_ready 1\n"), "{filled}");
+    shown.close().await;
+    let closed = scrape().await;
+    assert!(closed.contains("pepay_bridge_ready 0\n"), "{closed}");
+}
+
+#[tokio::test]
+async fn what_runs_no_longer_is_neither_shown_nor_a_reason_nor_a_gauge() {
+    let mut shown = Shown::new().await;
+    shown.store_event("evt_1", 30).await;
+    shown.stream.send_modify(|status| (status.connected, status.ever_connected) = (false, false));
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let handle = recorder.handle();
+    let _installed = ::metrics::set_default_local_recorder(&recorder);
+    ::metrics::gauge!(names::STREAM_CONNECTED, "stream" => "commerce").set(0.0);
+    ::metrics::gauge!(names::STREAM_CONNECTED, "stream" => "commerce2").set(1.0);
+    ::metrics::counter!(names::STREAM_GAPS, "stream" => "commerce", "outcome" => "closed").increment(1);
+    let (parts, showing) = watch::channel(shown.view.parts());
+    shown.view.parts = showing;
+    let render: Render = Arc::new(move || handle.render());
+    let (router, _) =
+        admin(shown.view.clone(), render, &AdminToken::new(None), Arc::new(Obedient::default()));
+    let gauges = async |router: Router| {
+        let (_, _, body) = ask(router, Method::GET, "/metrics", None).await;
+        assert!(
+            body.contains("pepay_bridge_stream_gaps_total{stream=\"commerce\",outcome=\"closed\"} 1\n"),
+            "{body}"
+        );
+        ["backlog{target=\"orders\"} 1\n", "stream_connected{stream=\"commerce\"} 0\n"]
+            .map(|gauge| body.contains(&format!("pepay_bridge_{gauge}")))
+    };
+    assert_eq!(gauges(router.clone()).await, [true, true]);
+    assert_eq!(page(router.clone(), "/readyz").await.0, StatusCode::SERVICE_UNAVAILABLE);
+    parts.send_replace(Arc::default());
+    assert_eq!(gauges(router.clone()).await, [false, false]);
+    assert_eq!(page(router.clone(), "/readyz").await.0, StatusCode::OK);
+    let (_, status) = page(router, "/status").await;
+    assert_eq!(
+        (&status["streams"], &status["targets"], &status["webhooks"]),
+        (&json!([]), &json!([]), &json!([]))
+    );
+}
+
+#[tokio::test]
+async fn the_token_can_be_replaced_while_requests_come() {
+    let shown = Shown::new().await;
+    let token = AdminToken::new(Some(&"old".into()));
+    let (router, _) = admin(shown.view.clone(), Arc::new(String::new), &token, Arc::new(Obedient::default()));
+    let admitted = async |bearer: Option<&str>| {
+        ask(router.clone(), Method::GET, "/metrics", bearer).await.0 == StatusCode::OK
+    };
+    assert!(admitted(Some("Bearer old")).await);
+    assert!(token.is(Some(&"old".into())) && !token.is(Some(&"new".into())) && !token.is(None));
+    token.replace(Some(&"new".into()));
+    assert!(!admitted(Some("Bearer old")).await && admitted(Some("Bearer new")).await);
+    token.replace(None);
+    assert!(admitted(None).await && token.is(None));
 }
 
 #[tokio::test]

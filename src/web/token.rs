@@ -1,6 +1,6 @@
 //! The bearer token of the private listener (RFC 6750, section 2.1).
 
-use std::sync::Arc;
+use std::fmt;
 
 use axum::extract::{Request, State};
 use axum::middleware::Next;
@@ -10,21 +10,67 @@ use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::Sha256;
+use tokio::sync::watch;
+
+/// The token of the private listener, if it asks for one. It can be replaced
+/// while the listener serves; clones are handles on the same token.
+#[derive(Clone, Debug)]
+pub struct AdminToken(watch::Sender<Option<Key>>);
 
 /// The token, kept as a MAC key: it is compared by what it signs, which takes
 /// the same time wherever a guess goes wrong and however long it is.
-pub(super) struct Token(Hmac<Sha256>);
+struct Key(Hmac<Sha256>);
 
-impl Token {
-    pub(super) fn new(token: &SecretString) -> Self {
-        Self(keyed(token.expose_secret().as_bytes()))
+impl AdminToken {
+    /// This token; without one, every request is let through.
+    pub fn new(token: Option<&SecretString>) -> Self {
+        Self(watch::Sender::new(token.map(Key::new)))
+    }
+
+    /// Has every request from now on show `token` instead.
+    pub fn replace(&self, token: Option<&SecretString>) {
+        self.0.send_replace(token.map(Key::new));
+    }
+
+    /// Whether `token` is the one there is.
+    pub fn is(&self, token: Option<&SecretString>) -> bool {
+        match (&*self.0.borrow(), token) {
+            (None, None) => true,
+            (Some(key), Some(token)) => key.is_made_of(token.expose_secret()),
+            _ => false,
+        }
+    }
+
+    /// Whether there is a token to be shown.
+    pub(super) fn is_set(&self) -> bool {
+        self.0.borrow().is_some()
     }
 
     fn admits(&self, headers: &HeaderMap) -> bool {
+        self.0.borrow().as_ref().is_none_or(|key| key.is_shown(headers))
+    }
+}
+
+impl Key {
+    fn new(token: &SecretString) -> Self {
+        Self(keyed(token.expose_secret().as_bytes()))
+    }
+
+    fn is_shown(&self, headers: &HeaderMap) -> bool {
         let presented = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
         let Some((scheme, guess)) = presented.and_then(|value| value.split_once(' ')) else { return false };
-        let signed_by_guess = keyed(guess.trim().as_bytes()).finalize().into_bytes();
-        scheme.eq_ignore_ascii_case("bearer") && self.0.clone().verify(&signed_by_guess).is_ok()
+        scheme.eq_ignore_ascii_case("bearer") && self.is_made_of(guess.trim())
+    }
+
+    fn is_made_of(&self, guess: &str) -> bool {
+        let signed_by_guess = keyed(guess.as_bytes()).finalize().into_bytes();
+        self.0.clone().verify(&signed_by_guess).is_ok()
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Key([redacted])")
     }
 }
 
@@ -35,12 +81,13 @@ fn keyed(key: &[u8]) -> Hmac<Sha256> {
 }
 
 /// Lets a request with the token through, and answers 401 to any other.
-pub(super) async fn check(State(token): State<Arc<Token>>, request: Request, next: Next) -> Response {
+pub(super) async fn check(State(token): State<AdminToken>, request: Request, next: Next) -> Response {
     if token.admits(request.headers()) {
         return next.run(request).await;
     }
+    let path = request.uri().path();
     let message = "this listener asks for its token: `authorization: Bearer …`";
-    let mut response = super::error(StatusCode::UNAUTHORIZED, "unauthorized", message);
+    let mut response = super::refuse(path, StatusCode::UNAUTHORIZED, "unauthorized", message);
     let challenge = HeaderValue::from_static("Bearer realm=\"pepay-bridge\"");
     response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
     response

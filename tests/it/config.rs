@@ -188,14 +188,20 @@ fn the_version_names_the_release_and_the_commit() {
     assert!(!commit.is_empty() && commit.chars().all(char::is_alphanumeric), "{text}");
 }
 
+/// Every command.
+const COMMANDS: [&str; 10] =
+    ["devnet", "run", "check", "health", "doctor", "backup", "demo", "simulator", "completions", "man"];
+
 #[test]
 fn the_help_names_every_command_and_how_to_configure() {
     let output = bridge(&["--help"], &[]);
     assert_eq!(output.status.code(), Some(0));
-    for word in ["run", "check", "health", "--config", "PEPAY_BRIDGE_CONFIG", "PEPAY_BRIDGE__", "RUST_LOG"] {
+    for word in ["--config", "PEPAY_BRIDGE_CONFIG", "PEPAY_BRIDGE__", "RUST_LOG"] {
         assert!(stdout(&output).contains(word), "{word} is not in\n{}", stdout(&output));
     }
-    for command in ["run", "check", "health"] {
+    for command in COMMANDS {
+        let named = |line: &str| line.trim_start().starts_with(&format!("{command} "));
+        assert!(stdout(&output).lines().any(named), "{command} is not in\n{}", stdout(&output));
         let output = bridge(&[command, "--help"], &[]);
         assert!(stdout(&output).contains("--config <FILE>"), "{command}: {}", stdout(&output));
     }

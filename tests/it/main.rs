@@ -2,11 +2,19 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
 mod architecture;
+mod backup;
 mod config;
 mod crash;
 mod delivery;
 mod demo;
+mod devnet;
+mod doctor;
 mod forwarding;
+mod manual;
+mod monitoring;
+mod operate;
+mod reload;
 mod simulator;
 mod stream;
 mod support;
+mod traces;

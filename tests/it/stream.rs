@@ -2,6 +2,7 @@
 //! a Pepay that drops, lies, forgets and refuses. Webhooks are off, so that what
 //! arrives has come by the stream or by REST.
 
+mod control;
 mod dead;
 mod gaps;
 mod proxy;
@@ -18,7 +19,7 @@ use crate::support::soon;
 use crate::support::world::World;
 
 /// A Pepay that sends no webhooks.
-fn without_webhooks() -> Options {
+pub fn without_webhooks() -> Options {
     Options { copies: Copies { stream: 1, webhook: 0 }, ..Options::default() }
 }
 

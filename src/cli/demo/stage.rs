@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use secrecy::SecretString;
 use tempfile::TempDir;
@@ -95,8 +96,9 @@ impl Stage {
         telemetry::start(&settings.log).map_err(Error::failure)?;
 
         let bridge_stop = Stop::default();
-        let app =
-            App::start(settings, clock, app::random(), bridge_stop.clone()).await.map_err(Error::failure)?;
+        let load: app::Load = Arc::new(|| Err(vec!["the demo has nothing to read again".to_owned()]));
+        let app = App::start(settings, load, clock, app::random(), bridge_stop.clone());
+        let app = app.await.map_err(Error::failure)?;
         let (public_url, admin_url) = (url(app.public_address), url(app.admin_address));
         let webhooks = Url::parse(&format!("{public_url}/webhooks/pepay")).map_err(Error::failure)?;
         simulator.set_webhook_endpoints(vec![WebhookEndpoint::new(webhooks, &WEBHOOK_SECRET.into())]);

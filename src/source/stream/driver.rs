@@ -11,6 +11,7 @@ use futures_util::future::BoxFuture;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::control::{Order, Orders};
 use super::plan;
 use super::report::Report;
 use super::state::{Command, ConnectStep, Ending, Machine, Moment, Poll};
@@ -30,7 +31,7 @@ const LAST_COMMIT: Duration = Duration::from_secs(5);
 /// Work under way, if any.
 type Slot<T> = Option<BoxFuture<'static, T>>;
 /// What a try to connect came to.
-type Connected = Result<(Socket, Option<Environment>), (ConnectStep, Failure)>;
+pub(super) type Connected = Result<(Socket, Option<Environment>), (ConnectStep, Failure)>;
 
 struct Driver {
     settings: Settings,
@@ -40,6 +41,7 @@ struct Driver {
     began: Instant,
     machine: Machine,
     report: Report,
+    orders: Orders,
     filters: Vec<(String, String)>,
     socket: Option<Socket>,
     connecting: Slot<Connected>,
@@ -50,7 +52,7 @@ struct Driver {
 
 /// Runs `stream` until `stop` is cancelled.
 pub(super) async fn run(stream: Stream, stop: CancellationToken) {
-    let Stream { settings, rest, inbox, clock, jitter, status } = stream;
+    let Stream { settings, rest, inbox, clock, jitter, status, orders } = stream;
     let mut report = Report::new(&settings, clock.clone(), status);
     let began = Instant::now();
     let mut failures = 0;
@@ -77,6 +79,7 @@ pub(super) async fn run(stream: Stream, stop: CancellationToken) {
         clock,
         began,
         report,
+        orders,
         socket: None,
         connecting: None,
         listing: None,
@@ -98,6 +101,7 @@ impl Driver {
                 page = ready(&mut self.listing) => self.listed(page),
                 recorded = ready(&mut self.recording) => self.recorded(recorded),
                 held = ready(&mut self.comparing) => self.compared(held),
+                Some(order) = self.orders.recv() => self.ordered(&order),
                 incoming = next_frame(self.socket.as_mut()) => self.received(incoming),
                 () = sleep(until.map(|at| self.began + at)) => {}
             }
@@ -223,6 +227,13 @@ impl Driver {
         }
     }
 
+    fn ordered(&mut self, order: &Order) {
+        match order {
+            Order::Reconnect => self.machine.reconnect(),
+            Order::Backfill(from) => self.machine.backfill(from),
+        }
+    }
+
     fn lost(&mut self, loss: &Loss) {
         self.socket = None;
         self.machine.closed(self.now());
@@ -249,7 +260,12 @@ impl Driver {
 }
 
 /// Mints a token, if one is used, and opens a connection: a fresh token for every try.
-async fn connect(settings: Settings, rest: Rest, clock: Clock, since: Option<EventId>) -> Connected {
+pub(super) async fn connect(
+    settings: Settings,
+    rest: Rest,
+    clock: Clock,
+    since: Option<EventId>,
+) -> Connected {
     let token = match settings.auth {
         Auth::Header => None,
         Auth::Token => {

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
 use super::Settings;
-use super::state::{Ending, Machine, Notice};
+use super::state::{Ending, Machine, Notice, Progress};
 use crate::domain::clock::Clock;
 use crate::domain::event::EventId;
 use crate::domain::status::{GapStatus, SeenEvent, StreamPhase, StreamStatus};
@@ -45,11 +45,12 @@ impl Report {
         for outcome in ["closed", "unproven"] {
             counter!(names::STREAM_GAPS, "stream" => name.to_string(), "outcome" => outcome).absolute(0);
         }
+        let hole = status.borrow().gap.clone();
         Self {
             name,
             clock,
             status,
-            hole: None,
+            hole: Some(hole).filter(|gap| matches!(gap, GapStatus::Unproven { .. })),
             no_connection: None,
             no_list: None,
             no_store: None,
@@ -69,12 +70,13 @@ impl Report {
             let changed = status.phase != machine.phase()
                 || status.cursor.as_deref() != cursor
                 || status.problem != problem;
+            let advanced = machine.progress().is_some_and(|progress| advance(status, progress));
             if changed {
                 status.phase = machine.phase();
                 status.cursor = cursor.map(str::to_owned);
                 status.problem = problem;
             }
-            changed
+            changed || advanced
         });
     }
 
@@ -116,6 +118,29 @@ impl Report {
                 self.status
                     .send_if_modified(|status| std::mem::replace(&mut status.behind, behind) != behind);
             }
+            Notice::BackfillEnded(progress) => self.backfill_ended(&progress),
+        }
+    }
+
+    fn backfill_ended(&self, progress: &Progress) {
+        let Progress { read, recorded, trouble } = progress;
+        let stream = &*self.name;
+        match trouble {
+            None => info!(stream, read, recorded, "the backfill that was asked for is done"),
+            Some(error) => {
+                warn!(stream, read, recorded, error, "the backfill that was asked for is not complete");
+            }
+        }
+        self.status.send_modify(|status| {
+            advance(status, progress);
+            self.end_backfill(status);
+        });
+    }
+
+    fn end_backfill(&self, status: &mut StreamStatus) {
+        if let Some(backfill) = &mut status.backfill {
+            backfill.running = false;
+            backfill.ended_at = Some(self.clock.now());
         }
     }
 
@@ -266,6 +291,24 @@ impl Report {
 
     pub(super) fn stopped(&self) {
         self.connected(false);
-        self.status.send_modify(|status| status.phase = StreamPhase::Stopped);
+        self.status.send_modify(|status| {
+            status.phase = StreamPhase::Stopped;
+            if let Some(backfill) = status.backfill.as_mut().filter(|backfill| backfill.running) {
+                backfill.error = Some("the stream was stopped".to_owned());
+                self.end_backfill(status);
+            }
+        });
     }
+}
+
+/// Shows how far a backfill has come; whether that is news.
+fn advance(status: &mut StreamStatus, progress: &Progress) -> bool {
+    let Some(backfill) = &mut status.backfill else { return false };
+    let Progress { read, recorded, trouble } = progress;
+    let news = (backfill.read, backfill.recorded, &backfill.error) != (*read, *recorded, trouble);
+    if news {
+        (backfill.read, backfill.recorded) = (*read, *recorded);
+        backfill.error.clone_from(trouble);
+    }
+    news
 }

@@ -4,12 +4,13 @@
 //! Pepay and store can be played through in a test. See `docs/stream.md`.
 
 mod command;
+mod errand;
 mod frames;
 mod gap;
 mod link;
+mod position;
 mod sweeps;
 
-use std::cmp::Ordering;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +18,7 @@ use std::time::Duration;
 use super::Settings;
 use crate::domain::backoff::Jitter;
 use crate::domain::clock::UnixMillis;
-use crate::domain::event::{Environment, Event, EventId, Received, Source};
+use crate::domain::event::{Environment, Event, Received, Source};
 use crate::domain::status::StreamPhase;
 use crate::pepay::error::{Failure, FailureKind};
 use crate::pepay::rest::{ListQuery, Page};
@@ -25,10 +26,13 @@ use crate::source::backfill::NoProgress;
 use crate::store::inbox::{Position, Recorded};
 
 pub use command::{Command, Ending, Moment, Notice, Poll};
+use errand::Errand;
+pub use errand::Progress;
 use frames::{Frames, Limits};
 use gap::Gap;
 pub use link::ConnectStep;
 use link::Link;
+use position::{cursor_after, is_past, position_of, position_on};
 use sweeps::Sweeps;
 
 /// One stream's state. Nothing in it outlives the process but the position,
@@ -55,6 +59,8 @@ pub struct Machine {
     /// Who waits for the page that is being fetched.
     listing: Option<Asker>,
     sweeps: Option<Sweeps>,
+    /// A backfill that a person asked for.
+    errand: Option<Errand>,
     connects: Pace,
     lists: Pace,
     records: Pace,
@@ -69,8 +75,8 @@ pub struct Machine {
     unlisted: bool,
     /// Sweeps in a row that found what the stream should have brought.
     behind: u32,
-    /// Whether a new connection is to be tried for that reason.
-    replace_link: bool,
+    /// Why the connection is to be replaced, if it is.
+    replace_link: Option<Ending>,
     notices: VecDeque<Notice>,
 }
 
@@ -91,6 +97,7 @@ enum Asker {
     Beginning,
     Walk,
     Sweep,
+    Errand,
     /// Nobody any more.
     Nobody,
 }
@@ -109,6 +116,7 @@ enum Purpose {
     Frames,
     Stretch,
     Sweep,
+    Errand,
     Cursor,
 }
 
@@ -142,6 +150,7 @@ impl Machine {
             pending: Frames::new(Limits::DEFAULT.pending),
             recording: None,
             listing: None,
+            errand: None,
             connects: Pace::default(),
             lists: Pace::default(),
             records: Pace::default(),
@@ -151,7 +160,7 @@ impl Machine {
             since_rejected: false,
             unlisted: false,
             behind: 0,
-            replace_link: false,
+            replace_link: None,
             notices: VecDeque::new(),
         }
     }
@@ -165,6 +174,7 @@ impl Machine {
             .map(Command::Tell)
             .or_else(|| self.attend_link(now, &mut wake))
             .or_else(|| self.sweep(now, &mut wake))
+            .or_else(|| self.run_errand(now, &mut wake))
             .or_else(|| self.record(now, &mut wake));
         match command {
             Some(command) => Poll::Do(command),
@@ -229,8 +239,11 @@ impl Machine {
             matches!(failure.kind, FailureKind::Refused | FailureKind::Rejected | FailureKind::Missing);
         let forgotten = refused
             && failure.kind != FailureKind::Refused
-            && asker == Some(Asker::Walk)
-            && self.restart_walk();
+            && match asker {
+                Some(Asker::Walk) => self.restart_walk(),
+                Some(Asker::Errand) => self.restart_errand(),
+                _ => false,
+            };
         if refused && !forgotten {
             self.lists.refused(now, backoff, &self.jitter, floor);
         } else {
@@ -238,6 +251,7 @@ impl Machine {
         }
         match asker {
             Some(Asker::Sweep) => self.sweep_failed(now),
+            Some(Asker::Errand) => self.errand_failed(&failure, refused && !forgotten),
             Some(Asker::Beginning | Asker::Walk) if failure.kind == FailureKind::Missing && !forgotten => {
                 self.go_on_unlisted(now);
             }
@@ -251,6 +265,7 @@ impl Machine {
             Some(Asker::Beginning) => self.found_beginning(now, page),
             Some(Asker::Walk) => return self.walked(page),
             Some(Asker::Sweep) => self.sweep_page(page),
+            Some(Asker::Errand) => return self.errand_page(page),
             Some(Asker::Nobody) | None => {}
         }
         Ok(())
@@ -276,9 +291,12 @@ impl Machine {
             (Purpose::Stretch, Gap::Open { filled, .. }) => *filled += new,
             (Purpose::Cursor, Gap::Unknown) => self.gap = Gap::OPEN,
             (Purpose::Sweep, _) => self.swept(now, new),
+            (Purpose::Errand, _) => self.errand_stored(new),
             _ => {}
         }
-        let newest = recording.events.pop().map(|received| received.event.id);
+        // What an errand brings is not news.
+        let newest = recording.events.pop().filter(|_| recording.purpose != Purpose::Errand);
+        let newest = newest.map(|received| received.event.id);
         self.notices.push_back(Notice::Stored { newest });
     }
 
@@ -337,40 +355,6 @@ impl Machine {
         let origin = Arc::clone(&self.settings.name);
         let wanted = self.settings.types.matches(event.kind.as_str());
         wanted.then_some(Received { event, source, origin, environment, received_at })
-    }
-}
-
-/// The position that stands for `event`. A time of the future is not believed:
-/// nothing that follows could pass it.
-fn position_of(event: &Event, received_at: UnixMillis) -> Position {
-    Position { event: Some(event.id.clone()), created: event.created.min(received_at.seconds()) }
-}
-
-/// Where the stream stands after these frames, read in this order; `None` if it
-/// does not move. A repeated older frame does not take it back: that would be
-/// harmless, since everything up to either is stored, but the next gap would
-/// begin at the older one.
-fn cursor_after(position: Option<&Position>, frames: &[Received]) -> Option<Position> {
-    let mut moved: Option<Position> = None;
-    for frame in frames {
-        let next = position_of(&frame.event, frame.received_at);
-        if moved.as_ref().or(position).is_none_or(|current| is_past(&next, current)) {
-            moved = Some(next);
-        }
-    }
-    moved
-}
-
-fn is_past(next: &Position, current: &Position) -> bool {
-    let order = |position: &Position| position.event.as_ref().and_then(EventId::creation_order);
-    match next.created.cmp(&current.created) {
-        _ if current.event.is_none() => true,
-        Ordering::Less => false,
-        Ordering::Greater => true,
-        Ordering::Equal => match (order(next), order(current)) {
-            (Some(next), Some(current)) => next >= current,
-            _ => true,
-        },
     }
 }
 

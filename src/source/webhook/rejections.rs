@@ -13,8 +13,10 @@ use crate::telemetry::names;
 const LOG_INTERVAL: u64 = 10_000;
 
 /// The refusals of one endpoint, by code.
+#[derive(Debug)]
 pub(super) struct Rejections([Tally; Code::ALL.len()]);
 
+#[derive(Debug)]
 struct Tally {
     /// Looked up once: a handle costs an increment, a lookup by label a hash and a lock.
     counter: Counter,

@@ -47,6 +47,13 @@ fn settings() -> Settings {
     }
 }
 
+/// The routes of `endpoints`, and what each says about itself.
+fn router(endpoints: Vec<Settings>, inbox: Inbox) -> (Router, Vec<watch::Receiver<WebhookStatus>>) {
+    let mut open = Endpoints::new(inbox, clock());
+    open.open(endpoints);
+    (open.router(), open.statuses())
+}
+
 impl Fixture {
     async fn idle(endpoints: Vec<Settings>) -> Self {
         let folder = TempDir::new().unwrap();
@@ -57,7 +64,7 @@ impl Fixture {
             dedupe_retention: Duration::from_hours(48),
         };
         let (store, writer) = Store::open(&settings, Vec::new(), clock()).await.unwrap();
-        let (router, statuses) = router(endpoints, store.inbox.clone(), clock());
+        let (router, statuses) = router(endpoints, store.inbox.clone());
         Self { store, writer: Some(writer), running: None, router, statuses, folder }
     }
 
@@ -286,9 +293,9 @@ async fn a_store_that_cannot_commit_is_unavailable_and_tells_the_sender_no_more(
 #[tokio::test]
 async fn a_commit_that_takes_too_long_is_answered_and_its_repeat_is_a_duplicate() {
     let mut fixture = Fixture::idle(vec![settings()]).await;
-    let (mut endpoint, _) = Endpoint::new(settings(), fixture.store.inbox.clone(), clock());
+    let mut endpoint = Endpoint::new(settings(), None, fixture.store.inbox.clone(), clock());
     endpoint.commit_limit = Duration::from_millis(1);
-    let impatient = endpoint.into_methods();
+    let impatient = methods(Arc::new(endpoint));
     let answer = Answer::of(impatient.oneshot(delivery("evt_1")).await.unwrap()).await;
     assert_unavailable(&answer, "store_unavailable");
     fixture.run();
@@ -315,6 +322,37 @@ async fn each_endpoint_has_its_own_secrets() {
 }
 
 #[tokio::test]
+async fn an_endpoint_that_is_opened_anew_keeps_its_status_and_one_left_out_is_closed() {
+    let mut fixture = Fixture::idle(Vec::new()).await;
+    fixture.run();
+    let other = |secret: &str| Settings {
+        name: "other".into(),
+        path: "/webhooks/other".into(),
+        keys: vec![SigningKey::new(&secret.into())],
+        ..settings()
+    };
+    let mut endpoints = Endpoints::new(fixture.store.inbox.clone(), clock());
+    endpoints.open(vec![settings(), other("secret")]);
+    fixture.router = endpoints.router();
+    fixture.send(delivery("evt_1")).await;
+    let rotated = Settings { keys: other("new").keys, path: "/webhooks/new".into(), ..settings() };
+    endpoints.open(vec![rotated.clone()]);
+    assert_eq!(endpoints.settings().collect::<Vec<_>>(), [&rotated]);
+    let status = endpoints.statuses()[0].borrow().clone();
+    assert_eq!((&*status.path, status.last_event.unwrap().id), ("/webhooks/new", "evt_1".to_owned()));
+    fixture.router = endpoints.router();
+    for (path, status) in [("/webhooks/new", 400), (PATH, 404), ("/webhooks/other", 404)] {
+        let mut request = delivery("evt_2");
+        *request.uri_mut() = path.parse().unwrap();
+        assert_eq!(
+            fixture.router.clone().oneshot(request).await.unwrap().status().as_u16(),
+            status,
+            "{path}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn the_status_shows_the_last_event_and_the_last_refusal() {
     let fixture = Fixture::new().await;
     let shown = || serde_json::to_value(&*fixture.statuses[0].borrow()).unwrap();
@@ -333,9 +371,8 @@ async fn refusals_are_counted_by_their_code() {
     let mut fixture = Fixture::idle(vec![settings()]).await;
     fixture.run();
     let recorder = PrometheusBuilder::new().build_recorder();
-    let (counted, _) = metrics::with_local_recorder(&recorder, || {
-        router(vec![settings()], fixture.store.inbox.clone(), clock())
-    });
+    let (counted, _) =
+        metrics::with_local_recorder(&recorder, || router(vec![settings()], fixture.store.inbox.clone()));
     fixture.router = counted;
     for _ in 0..2 {
         fixture.send(Request::post(PATH).body(Body::empty()).unwrap()).await;

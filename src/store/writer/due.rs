@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::turn;
 use crate::domain::clock::UnixMillis;
+use crate::domain::event::Received;
 use crate::store::outbox::{Due, Job, Search, TargetId};
 use crate::store::row::{EVENT_COLUMNS, EventRow};
 
@@ -55,37 +56,56 @@ fn keys(connection: &Connection, target: TargetId, search: &Search) -> rusqlite:
     Ok(keys)
 }
 
+/// The event of `sequence`, if its body is still there and can be read.
+pub(super) fn event(connection: &Connection, sequence: i64) -> rusqlite::Result<Option<Received>> {
+    let mut select = connection.prepare_cached(&format!(
+        "SELECT {EVENT_COLUMNS} FROM event e WHERE e.sequence = ?1 AND e.body IS NOT NULL"
+    ))?;
+    let found = select.query_row(params![sequence], event_row).optional()?;
+    Ok(found.and_then(|row| readable(sequence, row)))
+}
+
 /// The delivery of `sequence` to `target`, with its event.
 pub(super) fn job(connection: &Connection, target: TargetId, sequence: i64) -> rusqlite::Result<Option<Job>> {
     const COLUMNS: usize = 9;
     let mut select = connection.prepare_cached(&format!(
-        "SELECT {EVENT_COLUMNS}, d.attempts, d.first_attempt_at, d.lane FROM delivery d \
+        "SELECT {EVENT_COLUMNS}, d.attempts, d.first_attempt_at, d.lane, d.replays FROM delivery d \
          JOIN event e ON e.sequence = d.sequence WHERE d.target_id = ?1 AND d.sequence = ?2"
     ))?;
     let found = select
         .query_row(params![target.0, sequence], |row| {
-            let event = EventRow {
-                id: row.get(0)?,
-                kind: row.get(1)?,
-                object_id: row.get(2)?,
-                created: row.get(3)?,
-                source: row.get(4)?,
-                origin: row.get(5)?,
-                environment: row.get(6)?,
-                received_at: row.get(7)?,
-                body: row.get(8)?,
-            };
-            let first_attempt_at: Option<i64> = row.get(COLUMNS + 1)?;
-            Ok((event, row.get(COLUMNS)?, first_attempt_at.map(UnixMillis), row.get(COLUMNS + 2)?))
+            let first_attempt_at = row.get::<_, Option<i64>>(COLUMNS + 1)?.map(UnixMillis);
+            let (attempts, lane, replays) = (row.get(COLUMNS)?, row.get(COLUMNS + 2)?, row.get(COLUMNS + 3)?);
+            Ok((event_row(row)?, attempts, first_attempt_at, lane, replays))
         })
         .optional()?;
-    let Some((event, attempts, first_attempt_at, lane)) = found else { return Ok(None) };
-    match event.into_received() {
-        Ok(event) => Ok(Some(Job { sequence, attempts, first_attempt_at, event: Arc::new(event), lane })),
-        Err(error) => {
-            // Left where it is for a later version, which may know the value.
+    let Some((event, attempts, first_attempt_at, lane, replays)) = found else { return Ok(None) };
+    Ok(readable(sequence, event).map(|event| {
+        let event = Arc::new(event);
+        Job { sequence, attempts, first_attempt_at, replays, event, lane }
+    }))
+}
+
+/// The columns of [`EVENT_COLUMNS`], first in `row`.
+fn event_row(row: &Row<'_>) -> rusqlite::Result<EventRow> {
+    Ok(EventRow {
+        id: row.get(0)?,
+        kind: row.get(1)?,
+        object_id: row.get(2)?,
+        created: row.get(3)?,
+        source: row.get(4)?,
+        origin: row.get(5)?,
+        environment: row.get(6)?,
+        received_at: row.get(7)?,
+        body: row.get(8)?,
+    })
+}
+
+fn readable(sequence: i64, row: EventRow) -> Option<Received> {
+    // Left where it is for a later version, which may know the value.
+    row.into_received()
+        .inspect_err(|error| {
             tracing::error!(%error, sequence, "a stored event cannot be read and is passed over");
-            Ok(None)
-        }
-    }
+        })
+        .ok()
 }

@@ -1,15 +1,21 @@
 //! The writer's metrics, looked up once.
 
+use std::sync::Arc;
+
 use metrics::{Counter, Histogram, counter, histogram};
 
-use crate::domain::event::Source;
+use super::record::Written;
+use crate::domain::delivery::Next;
+use crate::domain::event::{Received, Source};
 use crate::store::inbox::Recorded;
+use crate::store::tally::Counters;
 use crate::telemetry::names;
 
 /// The writer's metrics.
 #[derive(Debug)]
 pub(super) struct Meters {
     sources: [SourceMeters; Source::ALL.len()],
+    counters: Arc<Counters>,
     /// How long commits took.
     pub(super) commit: Histogram,
     /// How many events they held.
@@ -21,29 +27,41 @@ struct SourceMeters {
     received: Counter,
     unique: Counter,
     duplicate: Counter,
+    lag: Histogram,
 }
 
 impl Meters {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(counters: Arc<Counters>) -> Self {
         let of = |source: Source| SourceMeters {
             received: counter!(names::EVENTS_RECEIVED, "source" => source.as_str()),
             unique: counter!(names::EVENTS_UNIQUE, "source" => source.as_str()),
             duplicate: counter!(names::EVENTS_DUPLICATE, "source" => source.as_str()),
+            lag: histogram!(names::SOURCE_LAG, "source" => source.as_str()),
         };
         Self {
             sources: Source::ALL.map(of),
+            counters,
             commit: histogram!(names::STORE_COMMIT),
             batch: histogram!(names::STORE_BATCH),
         }
     }
 
-    /// An event of `source` was read.
-    pub(super) fn count(&self, source: Source, recorded: Recorded) {
-        let meters = &self.sources[source as usize];
+    /// `event` was read, and `written` is what became of it.
+    pub(super) fn count(&self, event: &Received, written: &Written) {
+        let meters = &self.sources[event.source as usize];
         meters.received.increment(1);
-        match recorded {
+        match written.recorded {
             Recorded::New => meters.unique.increment(1),
             Recorded::Duplicate => meters.duplicate.increment(1),
         }
+        if let Some(lag) = written.lag {
+            meters.lag.record(lag);
+        }
+        self.counters.count(event.source, written.recorded, event.received_at);
+    }
+
+    /// An attempt at `target` has ended, and this follows.
+    pub(super) fn count_attempt(&self, target: &Arc<str>, next: Next) {
+        self.counters.count_attempt(target, next == Next::Delivered);
     }
 }

@@ -1,8 +1,11 @@
 //! Storing events with their deliveries, and moving a stream's cursor.
 
+use std::time::Duration;
+
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::{Outlet, turn};
+use super::outlets::{Outlet, Outlets};
+use super::{sighting, turn};
 use crate::domain::clock::UnixMillis;
 use crate::domain::delivery::State;
 use crate::domain::event::{Environment, EventId, Received};
@@ -16,24 +19,27 @@ pub(super) struct Written {
     pub(super) sequence: i64,
     /// The outlets it can go to at once, by index, each with its lane there.
     pub(super) ready: Vec<(usize, Option<i64>)>,
+    /// How far its source was behind the first, if it came by this one for the first time.
+    pub(super) lag: Option<Duration>,
 }
 
 /// Stores the events of `batch` that are new, numbers them from `sequence` on,
 /// and moves the cursor.
 pub(super) fn batch(
     connection: &Connection,
-    outlets: &[Outlet],
+    outlets: &Outlets,
     batch: &Batch,
     sequence: &mut i64,
     now: UnixMillis,
 ) -> rusqlite::Result<Vec<Written>> {
     let events = batch.events.iter().map(|event| {
         if !insert_event(connection, event, *sequence + 1)? {
-            return Ok(Written { recorded: Recorded::Duplicate, sequence: 0, ready: Vec::new() });
+            let lag = sighting::note(connection, event)?;
+            return Ok(Written { recorded: Recorded::Duplicate, sequence: 0, ready: Vec::new(), lag });
         }
         *sequence += 1;
         let ready = insert_deliveries(connection, outlets, event, *sequence)?;
-        Ok(Written { recorded: Recorded::New, sequence: *sequence, ready })
+        Ok(Written { recorded: Recorded::New, sequence: *sequence, ready, lag: None })
     });
     let written = events.collect::<rusqlite::Result<_>>()?;
     if let Some(cursor) = &batch.cursor {
@@ -67,7 +73,7 @@ fn insert_event(connection: &Connection, event: &Received, sequence: i64) -> rus
 
 fn insert_deliveries(
     connection: &Connection,
-    outlets: &[Outlet],
+    outlets: &Outlets,
     event: &Received,
     sequence: i64,
 ) -> rusqlite::Result<Vec<(usize, Option<i64>)>> {
@@ -76,7 +82,7 @@ fn insert_deliveries(
          VALUES (?1, ?2, 'pending', ?3, ?4, ?5)",
     )?;
     let mut ready = Vec::new();
-    for (index, outlet) in outlets.iter().enumerate() {
+    for (index, outlet) in outlets.open_ones() {
         if !outlet.route.types.matches(event.event.kind.as_str()) {
             continue;
         }
@@ -98,7 +104,7 @@ fn insert_deliveries(
 
 /// Whether a new event may go at once: its lane is empty, or the delivery whose
 /// turn it is comes later in its order, has not been started, and steps back.
-fn goes_first(
+pub(super) fn goes_first(
     connection: &Connection,
     outlet: &Outlet,
     lane: i64,

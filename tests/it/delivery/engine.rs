@@ -5,22 +5,29 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use pepay_bridge::delivery::{Settings, Target};
+use pepay_bridge::delivery::{Control, Settings, Target, TargetClient};
 use pepay_bridge::domain::backoff::{Backoff, Jitter};
 use pepay_bridge::domain::clock::Clock;
 use pepay_bridge::domain::delivery::{OnUncertain, Ordering, RetryPolicy};
 use pepay_bridge::domain::event::{Received, Source};
 use pepay_bridge::domain::filter::TypeFilter;
+use pepay_bridge::domain::status::TargetStatus;
 use pepay_bridge::pepay::envelope;
 use pepay_bridge::store::inbox::Batch;
+use pepay_bridge::store::outbox::Outbox;
 use pepay_bridge::store::{self, Durability, OpenError, Route, Store};
 use tempfile::TempDir;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::support::soon;
+
 /// The engine.
 pub struct Engine {
-    store: Store,
+    pub store: Store,
+    pub control: Control,
+    pub status: watch::Receiver<TargetStatus>,
     writer: JoinHandle<()>,
     dispatcher: JoinSet<()>,
     stop: CancellationToken,
@@ -29,11 +36,15 @@ pub struct Engine {
 impl Engine {
     /// Starts it on the database in `folder`.
     pub async fn start(folder: &TempDir, settings: &Settings) -> Self {
+        Self::start_as(folder, settings, false).await
+    }
+
+    /// The same, `paused` or not.
+    pub async fn start_as(folder: &TempDir, settings: &Settings, paused: bool) -> Self {
         // An error says that another test has installed it.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let clock = Clock::system();
-        let (types, ordering) = (settings.types.clone(), settings.ordering);
-        let route = Route { target: Arc::clone(&settings.name), types, ordering };
+        let route = route(settings);
         let file = store::Settings {
             path: folder.path().join("model.db"),
             durability: Durability::Normal,
@@ -49,16 +60,36 @@ impl Engine {
             }
         };
         let writer = std::thread::spawn(|| writer.run());
-        let jitter = Jitter::from_fn(|| rand::Rng::random(&mut rand::rng()));
-        let (target, _) = Target::new(settings, store.outboxes.remove(0), clock, jitter).unwrap();
+        let (target, control, status) = target(settings, store.outboxes.remove(0), paused);
         let (mut dispatcher, stop) = (JoinSet::new(), CancellationToken::new());
         dispatcher.spawn(target.run(stop.clone(), CancellationToken::new()));
-        Self { store, writer, dispatcher, stop }
+        Self { store, control, status, writer, dispatcher, stop }
+    }
+
+    /// Has another dispatcher take over once the one there is has ended, as at a
+    /// reload of the configuration. Does not wait for that.
+    pub async fn replace(&mut self, settings: &Settings) {
+        let mut outboxes = self.store.reroute(Vec::new(), vec![route(settings)]).await.unwrap();
+        let paused = self.status.borrow().paused;
+        let (target, control, status) = target(settings, outboxes.remove(0), paused);
+        (self.control, self.status) = (control, status);
+        let stop = CancellationToken::new();
+        std::mem::replace(&mut self.stop, stop.clone()).cancel();
+        let before = std::mem::take(&mut self.dispatcher);
+        self.dispatcher.spawn(async move {
+            before.join_all().await;
+            target.run(stop, CancellationToken::new()).await;
+        });
     }
 
     /// Stores `events`, all at once.
     pub async fn record(&self, events: Vec<Received>) {
         self.store.inbox.record(Batch { events, cursor: None }).await.unwrap();
+    }
+
+    /// Waits until the status of the target is as it is `wanted`.
+    pub async fn until(&self, what: &str, wanted: impl FnMut(&TargetStatus) -> bool) {
+        soon(what, self.status.clone().wait_for(wanted)).await.unwrap();
     }
 
     /// Stops it as a bridge is stopped.
@@ -68,6 +99,20 @@ impl Engine {
         self.store.close().await;
         self.writer.join().unwrap();
     }
+}
+
+fn route(settings: &Settings) -> Route {
+    let (types, ordering) = (settings.types.clone(), settings.ordering);
+    Route { target: Arc::clone(&settings.name), types, ordering }
+}
+
+fn target(
+    settings: &Settings,
+    outbox: Outbox,
+    paused: bool,
+) -> (Target, Control, watch::Receiver<TargetStatus>) {
+    let client = TargetClient::new(settings.clone(), Clock::system()).unwrap();
+    Target::new(client, outbox, paused, Jitter::from_fn(|| rand::Rng::random(&mut rand::rng())))
 }
 
 /// A target at `url` that is tried again soon, and for ever.
@@ -80,7 +125,7 @@ pub fn settings(url: &str, ordering: Ordering, concurrency: usize) -> Settings {
         headers: http::HeaderMap::new(),
         timeout: Duration::from_secs(10),
         connect_timeout: Duration::from_secs(3),
-        ca_file: None,
+        roots: None,
         client_identity: None,
         concurrency,
         ordering,

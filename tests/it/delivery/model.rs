@@ -31,6 +31,8 @@ enum Step {
     Progress,
     /// The bridge is stopped and started again.
     Restart,
+    /// The dispatcher is replaced while it works.
+    Replace,
 }
 
 #[derive(Clone, Debug)]
@@ -53,6 +55,7 @@ fn plans() -> impl Strategy<Value = Plan> {
         4 => prop::collection::vec((0..6_u8, failures), 1..12).prop_map(Step::Record),
         4 => Just(Step::Progress),
         1 => Just(Step::Restart),
+        2 => Just(Step::Replace),
     ];
     let ordering = prop::sample::select(vec![Ordering::PerObject, Ordering::PerObject, Ordering::None]);
     let rate_limit = prop::sample::select(vec![None, None, Some(500.0)]);
@@ -132,6 +135,7 @@ async fn play(plan: Plan) {
                 engine.stop().await;
                 engine = Engine::start(&folder, &settings).await;
             }
+            Step::Replace => engine.replace(&settings).await,
         }
     }
     let delivered = |record: &Record| record.requests.iter().filter(|seen| seen.acknowledged).count();

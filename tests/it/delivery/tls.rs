@@ -13,6 +13,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
+use crate::support::bridge::command;
 use crate::support::soon;
 use crate::support::world::{World, assert_each_once, listen};
 
@@ -111,6 +112,17 @@ async fn roots_and_client_certificates_are_those_that_are_configured() {
         }
         targets.push((name, target, welcome));
     }
+    let doctor = soon("the doctor's visit", command(&world.configuration).arg("doctor").output());
+    let found = String::from_utf8(doctor.await.unwrap().stdout).unwrap();
+    for (start, name, says) in [
+        ("ok", "trusting", "connects, with TLS"),
+        ("ok", "known", "connects, with TLS"),
+        ("FAILED", "doubting", "cannot connect: invalid peer certificate"),
+    ] {
+        let line = found.lines().find(|line| line.contains(&format!("target {name} "))).unwrap();
+        assert!(line.starts_with(start) && line.contains(says), "{line}");
+    }
+
     let mut bridge = world.bridge().await;
     let ids = world.simulator.play(5);
     for (name, target, welcome) in &targets {

@@ -12,8 +12,12 @@ use tokio::task::JoinSet;
 
 use super::soon;
 
-/// A configuration, as environment: key without prefix, and value.
+/// A configuration, as environment: key without prefix, and value; one that
+/// begins with `OTEL_` is a variable's whole name, and so is [`FILE`].
 pub type Configuration = BTreeMap<String, String>;
+
+/// The variable that names a file to read the configuration from.
+pub const FILE: &str = "PEPAY_BRIDGE_CONFIG";
 
 /// What every test starts from: loopback, free ports, a database in `folder`.
 pub fn configuration(folder: &Path) -> Configuration {
@@ -44,9 +48,13 @@ pub struct Bridge {
     reader: JoinSet<()>,
 }
 
-fn command(configuration: &Configuration) -> Command {
+/// The binary, with `configuration` as its whole environment.
+pub fn command(configuration: &Configuration) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pepay-bridge"));
-    let variables = configuration.iter().map(|(key, value)| (format!("PEPAY_BRIDGE__{key}"), value));
+    let name = |key: &str| {
+        if key.starts_with("OTEL_") || key == FILE { key.to_owned() } else { format!("PEPAY_BRIDGE__{key}") }
+    };
+    let variables = configuration.iter().map(|(key, value)| (name(key), value));
     command.env_clear().envs(variables).kill_on_drop(true).stdin(Stdio::null()).stderr(Stdio::piped());
     command
 }
@@ -125,8 +133,24 @@ impl Bridge {
 
     /// Asks it to stop (SIGTERM).
     pub fn terminate(&self) {
+        self.signal("-TERM");
+    }
+
+    /// Has it read its configuration again (SIGHUP), and answers the first line
+    /// that says what came of that.
+    pub async fn reload(&mut self) -> Value {
+        let outcomes = |log: &[Value]| -> Vec<Value> {
+            log.iter().filter(|line| message(line).starts_with("configuration ")).cloned().collect()
+        };
+        let before = outcomes(&self.log.borrow()).len();
+        self.signal("-HUP");
+        let log = soon("the reload", self.log.wait_for(|log| outcomes(log).len() > before)).await.unwrap();
+        outcomes(&log)[before].clone()
+    }
+
+    fn signal(&self, signal: &str) {
         let pid = self.child.id().unwrap().to_string();
-        let kill = std::process::Command::new("kill").args(["-TERM", &pid]).status().unwrap();
+        let kill = std::process::Command::new("kill").args([signal, &pid]).status().unwrap();
         assert!(kill.success());
     }
 
@@ -151,6 +175,17 @@ impl Bridge {
     /// `GET` on the private listener.
     pub async fn admin(&self, path: &str) -> reqwest::Response {
         reqwest::get(format!("{}{path}", self.admin)).await.unwrap()
+    }
+
+    /// `POST` on the private listener: the status of the answer, and its JSON.
+    pub async fn post(&self, path: &str, body: &Value) -> (u16, Value) {
+        let request = reqwest::Client::new()
+            .post(format!("{}{path}", self.admin))
+            .header("content-type", "application/json")
+            .body(body.to_string());
+        let answer = request.send().await.unwrap();
+        let status = answer.status().as_u16();
+        (status, serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap())
     }
 
     /// `GET /status`.

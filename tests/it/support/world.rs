@@ -16,7 +16,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::bridge::{Bridge, Configuration, configuration};
+use super::bridge::{Bridge, Configuration, FILE, configuration};
 
 pub const API_KEY: &str = "test-api-key-0123456789";
 pub const WEBHOOK_SECRET: &str = "test-webhook-secret-0123456789";
@@ -122,8 +122,28 @@ impl World {
 
     /// Starts a bridge, has Pepay send its webhooks there, and waits for its stream.
     pub async fn bridge(&self) -> Bridge {
+        self.bridge_with(&self.configuration).await
+    }
+
+    /// The same with the configuration in a file, which [`save`](Self::save) rewrites.
+    pub async fn bridge_on_file(&self) -> Bridge {
+        let file = self.save().to_str().unwrap().to_owned();
+        self.bridge_with(&[(FILE.to_owned(), file)].into()).await
+    }
+
+    /// Writes the configuration into a file.
+    pub fn save(&self) -> PathBuf {
+        let line = |(key, value): (&String, &String)| {
+            format!("{} = {}\n", key.to_lowercase().replace("__", "."), toml::Value::from(&**value))
+        };
+        let path = self.folder.path().join("pepay-bridge.toml");
+        std::fs::write(&path, self.configuration.iter().map(line).collect::<String>()).unwrap();
+        path
+    }
+
+    async fn bridge_with(&self, configuration: &Configuration) -> Bridge {
         let opened = self.simulator.statistics().streams_opened;
-        let bridge = Bridge::start(&self.configuration).await;
+        let bridge = Bridge::start(configuration).await;
         let url = format!("{}/webhooks/pepay", bridge.public).parse().unwrap();
         self.simulator.set_webhook_endpoints(vec![WebhookEndpoint::new(url, &WEBHOOK_SECRET.into())]);
         super::soon("the stream", self.simulator.until(|statistics| statistics.streams_opened > opened))

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::errand::Progress;
 use crate::domain::clock::UnixMillis;
 use crate::domain::event::{EventId, Received};
 use crate::pepay::rest::ListQuery;
@@ -71,6 +72,8 @@ pub enum Ending {
     Stalled,
     /// Sweeps kept finding what the stream should have brought.
     Behind,
+    /// A person asked for a new one.
+    Operator,
     /// Key or token were refused.
     Refused,
     /// The subscription was refused.
@@ -85,7 +88,7 @@ pub enum Ending {
 
 impl Ending {
     /// Every reason.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Closed,
         Self::Error,
         Self::Network,
@@ -93,6 +96,7 @@ impl Ending {
         Self::Idle,
         Self::Stalled,
         Self::Behind,
+        Self::Operator,
         Self::Refused,
         Self::Rejected,
         Self::RateLimited,
@@ -110,6 +114,7 @@ impl Ending {
             Self::Idle => "idle",
             Self::Stalled => "stalled",
             Self::Behind => "behind",
+            Self::Operator => "operator",
             Self::Refused => "refused",
             Self::Rejected => "rejected",
             Self::RateLimited => "rate_limited",
@@ -123,6 +128,7 @@ impl Ending {
         match self {
             Self::Idle => "nothing was heard within the idle timeout",
             Self::Stalled => "the store took nothing within the idle timeout",
+            Self::Operator => "an operator asked for a new connection",
             Self::Behind => "sweeps keep finding events that it should have brought",
             _ => "the bridge gave it up",
         }
@@ -167,4 +173,6 @@ pub enum Notice {
         /// Whether the stream is proven behind.
         behind: bool,
     },
+    /// The backfill that a person asked for is over.
+    BackfillEnded(Progress),
 }

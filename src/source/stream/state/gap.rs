@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::link::Link;
-use super::{Asker, Command, Machine, Moment, Notice, Purpose, Wake, position_of};
+use super::{Asker, Command, Machine, Moment, Notice, Purpose, Wake, position_of, position_on};
 use crate::domain::event::{Received, Source};
 use crate::pepay::rest::{ListQuery, Page};
 use crate::source::backfill::{NoProgress, Step, Stretch, Walk};
@@ -87,11 +87,7 @@ impl Machine {
     pub(super) fn find_beginning(&mut self, now: Moment, wake: &mut Wake) -> Option<Command> {
         let beginning = match &self.settings.start_from {
             StartFrom::Earliest => Position { event: None, created: 0 },
-            StartFrom::After(event) => {
-                let created =
-                    event.creation_order().and_then(|(millis, _)| i64::try_from(millis / 1000).ok());
-                Position { event: Some(event.clone()), created: created.unwrap_or(0) }
-            }
+            StartFrom::After(event) => position_on(event),
             StartFrom::Now => {
                 let query = ListQuery { starting_after: None, created_gte: None, limit: 1 };
                 return self.list(now, wake, Asker::Beginning, query);

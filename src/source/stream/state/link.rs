@@ -78,6 +78,7 @@ impl Machine {
     pub fn opened(&mut self, now: Moment) {
         self.link = Link::Up { since: now.at, heard: now.at, pinged: now.at, stalled: None };
         self.refusals = 0;
+        self.replace_link = None;
         self.epoch += 1;
         self.next_walk = now.at;
         if self.unlisted {
@@ -139,6 +140,17 @@ impl Machine {
         self.open_gap();
     }
 
+    /// A person wants a new connection: the one there is, is given up, and the
+    /// next try waits for nothing but what Pepay asked for. One that is being
+    /// opened already is what was wanted.
+    pub fn reconnect(&mut self) {
+        self.connects = Pace::default();
+        self.refusals = 0;
+        if matches!(self.link, Link::Up { .. }) {
+            self.replace_link = Some(Ending::Operator);
+        }
+    }
+
     /// Whether the store keeps up with the frames.
     pub(super) fn keeps_up(&self) -> bool {
         matches!(self.link, Link::Up { .. }) && !self.pending.is_full()
@@ -162,8 +174,8 @@ impl Machine {
             Link::Up { heard, pinged, stalled, .. } => {
                 let stalled = if self.keeps_up() { None } else { stalled.or(Some(now.at)) };
                 let Settings { idle_timeout, ping_interval, .. } = self.settings;
-                if std::mem::take(&mut self.replace_link) {
-                    return Some(self.disconnect(now, Ending::Behind));
+                if let Some(ending) = self.replace_link.take() {
+                    return Some(self.disconnect(now, ending));
                 }
                 // A stall has the same limit as silence.
                 let (limit, ending) = match stalled {
@@ -190,6 +202,9 @@ impl Machine {
 
     fn disconnect(&mut self, now: Moment, ending: Ending) -> Command {
         self.closed(now);
+        if ending == Ending::Operator {
+            self.connects = Pace::default();
+        }
         Command::Disconnect(ending)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Asker, Command, Gap, Machine, Moment, Notice, Purpose, Wake};
+use super::{Asker, Command, Ending, Gap, Machine, Moment, Notice, Purpose, Wake};
 use crate::domain::event::Source;
 use crate::pepay::rest::Page;
 use crate::source::reconcile::{GRACE, Step, Suspect, Sweep};
@@ -150,7 +150,9 @@ impl Machine {
         sweeps.proven = running.proves().or(sweeps.proven);
         self.behind = if found == 0 { 0 } else { self.behind + 1 };
         let behind = self.behind >= BEHIND_SWEEPS;
-        self.replace_link = behind && self.behind.is_multiple_of(BEHIND_SWEEPS);
+        if behind && self.behind.is_multiple_of(BEHIND_SWEEPS) {
+            self.replace_link = Some(Ending::Behind);
+        }
         self.notices.push_back(Notice::Swept { found, cut_short: running.is_cut_short(), behind });
     }
 

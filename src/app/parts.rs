@@ -1,0 +1,261 @@
+//! What a configuration can replace while the bridge runs: targets, streams and
+//! webhook endpoints, and what is shown of them.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use super::Error;
+use super::operations::Directed;
+use super::posts::{Named, Posts};
+use crate::config::Settings;
+use crate::delivery::{self, Target, TargetClient};
+use crate::domain::backoff::Jitter;
+use crate::domain::clock::Clock;
+use crate::domain::status::{StreamStatus, TargetStatus};
+use crate::lifecycle::{Stop, Tasks};
+use crate::pepay::account::Account;
+use crate::source::stream::{self, Stream};
+use crate::source::webhook::{self, Endpoints};
+use crate::store::inbox::Inbox;
+use crate::store::outbox::Outbox;
+use crate::store::{Route, Store};
+use crate::web::{self, Routes};
+
+/// What runs under the present configuration.
+#[derive(Debug)]
+pub(super) struct Parts {
+    targets: Posts<delivery::Settings, Handle<delivery::Control, TargetStatus>>,
+    streams: Posts<Subscription, Handle<stream::Control, StreamStatus>>,
+    endpoints: Endpoints,
+    routes: Routes,
+    shown: watch::Sender<Arc<web::Parts>>,
+    directed: watch::Sender<Arc<Directed>>,
+    inbox: Inbox,
+    clock: Clock,
+    jitter: Jitter,
+    stop: Stop,
+}
+
+/// What is known of a part by others: how to direct it, and how it is.
+#[derive(Debug)]
+struct Handle<C, S> {
+    control: C,
+    status: watch::Receiver<S>,
+}
+
+/// A stream, and the account that it is one of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Subscription {
+    settings: stream::Settings,
+    account: Arc<Account>,
+}
+
+/// What a configuration replaces, prepared as far as anything can go wrong.
+pub(super) struct Prepared {
+    /// What will have changed, such as `targets.orders changed`.
+    pub(super) changes: Vec<String>,
+    /// The targets that go on as they are.
+    pub(super) kept_targets: Vec<Arc<str>>,
+    /// The targets that are new, and those that are not any more.
+    pub(super) added_or_removed_targets: Vec<Arc<str>>,
+    targets: Vec<TargetClient>,
+    removed_targets: Vec<Arc<str>>,
+    streams: Vec<(Subscription, Stream, Handle<stream::Control, StreamStatus>)>,
+    removed_streams: Vec<Arc<str>>,
+    endpoints: Vec<webhook::Settings>,
+}
+
+/// What the configuration `wanted` asks for that differs from what runs.
+struct Difference<S> {
+    /// To be started, in place of another or as the first of its name.
+    new: Vec<S>,
+    kept: Vec<Arc<str>>,
+    removed: Vec<Arc<str>>,
+    lines: Vec<String>,
+}
+
+impl Parts {
+    /// Nothing runs yet. Webhooks will be served by the returned routes, which can
+    /// be given to a listener already; what runs is shown by the one receiver, and
+    /// directed by what is in the other.
+    pub(super) fn new(
+        store: &Store,
+        clock: Clock,
+        jitter: Jitter,
+        stop: Stop,
+    ) -> (Self, Routes, watch::Receiver<Arc<web::Parts>>, watch::Receiver<Arc<Directed>>) {
+        let (shown, showing) = watch::channel(Arc::default());
+        let (directed, directing) = watch::channel(Arc::default());
+        let routes = Routes::new(axum::Router::new());
+        let parts = Self {
+            targets: Posts::new("target"),
+            streams: Posts::new("stream"),
+            endpoints: Endpoints::new(store.inbox.clone(), clock.clone()),
+            routes: routes.clone(),
+            shown,
+            directed,
+            inbox: store.inbox.clone(),
+            clock,
+            jitter,
+            stop,
+        };
+        (parts, routes, showing, directing)
+    }
+
+    /// Prepares what `settings` ask for and does not run yet. Nothing has changed after this.
+    pub(super) fn prepare(&self, settings: &Settings) -> Result<Prepared, Error> {
+        let targets = difference("targets", self.targets.settings(), settings.targets.clone());
+        let account = Arc::new(settings.pepay.clone());
+        let subscriptions = settings.streams.iter().cloned();
+        let subscriptions =
+            subscriptions.map(|settings| Subscription { settings, account: Arc::clone(&account) });
+        let streams = difference("streams", self.streams.settings(), subscriptions.collect());
+        let endpoints = difference("webhooks", self.endpoints.settings(), settings.webhooks.clone());
+
+        let added = targets.new.iter().map(Named::name).filter(|name| self.targets.handle(name).is_none());
+        let added_or_removed_targets = added.chain(&targets.removed).cloned().collect();
+        let clients = targets.new.into_iter().map(|settings| TargetClient::new(settings, self.clock.clone()));
+        let clients = clients.collect::<Result<_, _>>()?;
+        let subscribed = streams.new.into_iter().map(|subscription| self.subscribe(subscription));
+        Ok(Prepared {
+            changes: [targets.lines, streams.lines, endpoints.lines].concat(),
+            kept_targets: targets.kept,
+            added_or_removed_targets,
+            targets: clients,
+            removed_targets: targets.removed,
+            streams: subscribed.collect::<Result<_, _>>()?,
+            removed_streams: streams.removed,
+            endpoints: settings.webhooks.clone(),
+        })
+    }
+
+    fn subscribe(
+        &self,
+        subscription: Subscription,
+    ) -> Result<(Subscription, Stream, Handle<stream::Control, StreamStatus>), Error> {
+        let (inbox, clock, jitter) = (self.inbox.clone(), self.clock.clone(), self.jitter.clone());
+        let (stream, control, status) =
+            Stream::new(subscription.settings.clone(), &subscription.account, inbox, clock, jitter)?;
+        Ok((subscription, stream, Handle { control, status }))
+    }
+
+    /// Puts into effect what was prepared; `outboxes` are those of its
+    /// [routes](Prepared::routes). What it replaces finishes what it has in hand
+    /// before its successor begins, and what it leaves alone does not notice. A
+    /// target is stopped as its predecessor is, or if it is one of `paused`.
+    pub(super) fn replace(
+        &mut self,
+        prepared: Prepared,
+        outboxes: Vec<Outbox>,
+        paused: &[Arc<str>],
+        tasks: &mut Tasks,
+    ) {
+        let (Stop { soft, hard }, mut replaced) = (self.stop.clone(), Vec::new());
+        for (client, outbox) in prepared.targets.into_iter().zip(outboxes) {
+            let settings = client.settings().clone();
+            let predecessor = self.targets.handle(&settings.name);
+            let paused = predecessor
+                .map_or_else(|| paused.contains(&settings.name), |target| target.status.borrow().paused);
+            let (target, control, status) = Target::new(client, outbox, paused, self.jitter.clone());
+            if let Some(before) = predecessor {
+                target.follow(&before.status.borrow());
+                replaced.push((before.status.clone(), control.clone()));
+            }
+            let (handle, hard) = (Handle { control, status }, hard.clone());
+            self.targets.fill(tasks, &soft, (settings, handle), |stop| target.run(stop, hard));
+        }
+        for (subscription, stream, handle) in prepared.streams {
+            if let Some(before) = self.streams.handle(subscription.name()) {
+                stream.follow(&before.status.borrow());
+            }
+            self.streams.fill(tasks, &soft, (subscription, handle), |stop| stream.run(stop));
+        }
+        prepared.removed_targets.iter().for_each(|name| self.targets.dismiss(name));
+        prepared.removed_streams.iter().for_each(|name| self.streams.dismiss(name));
+        self.endpoints.open(prepared.endpoints);
+        self.routes.replace(self.endpoints.router());
+        self.shown.send_replace(Arc::new(web::Parts {
+            streams: self.streams.handles().map(|stream| stream.status.clone()).collect(),
+            webhooks: self.endpoints.statuses(),
+            targets: self.targets.handles().map(|target| target.status.clone()).collect(),
+        }));
+        let streams = self.streams.settings().zip(self.streams.handles());
+        let targets = self.targets.settings().zip(self.targets.handles());
+        let successors = Arc::new(Directed {
+            streams: streams
+                .map(|(stream, handle)| (Arc::clone(stream.name()), handle.control.clone()))
+                .collect(),
+            targets: targets.map(|(settings, handle)| (settings.into(), handle.control.clone())).collect(),
+        });
+        self.directed.send_modify(|directed| {
+            // Whoever directs one holds a look at them meanwhile: whatever was said to a
+            // predecessor has been said by now, and the next will be said to its successor.
+            for (before, control) in replaced {
+                control.pause(before.borrow().paused);
+            }
+            *directed = successors;
+        });
+    }
+
+    /// Whether a target of this name runs.
+    pub(super) fn has_target(&self, name: &str) -> bool {
+        self.targets.handle(name).is_some()
+    }
+}
+
+impl Prepared {
+    /// What the store has to send to the targets that are opened anew, in their order.
+    pub(super) fn routes(&self) -> Vec<Route> {
+        self.targets.iter().map(|client| route(client.settings())).collect()
+    }
+}
+
+/// Which events a target receives.
+pub(super) fn route(settings: &delivery::Settings) -> Route {
+    let delivery::Settings { name, types, ordering, .. } = settings;
+    Route { target: Arc::clone(name), types: types.clone(), ordering: *ordering }
+}
+
+fn difference<'a, S: Named + PartialEq + 'a>(
+    section: &str,
+    running: impl Iterator<Item = &'a S>,
+    wanted: Vec<S>,
+) -> Difference<S> {
+    let running: Vec<_> = running.collect();
+    let of_name = |name: &Arc<str>| running.iter().find(|running| running.name() == name);
+    let names = running.iter().map(|running| running.name());
+    let removed = names.filter(|name| wanted.iter().all(|wanted| wanted.name() != *name));
+    let removed: Vec<_> = removed.cloned().collect();
+    let mut lines: Vec<_> = removed.iter().map(|name| format!("{section}.{name} removed")).collect();
+    let (mut new, mut kept) = (Vec::new(), Vec::new());
+    for wanted in wanted {
+        match of_name(wanted.name()) {
+            Some(running) if **running == wanted => kept.push(Arc::clone(wanted.name())),
+            running => {
+                let what = if running.is_some() { "changed" } else { "added" };
+                lines.push(format!("{section}.{} {what}", wanted.name()));
+                new.push(wanted);
+            }
+        }
+    }
+    Difference { new, kept, removed, lines }
+}
+
+impl Named for delivery::Settings {
+    fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+}
+
+impl Named for Subscription {
+    fn name(&self) -> &Arc<str> {
+        &self.settings.name
+    }
+}
+
+impl Named for webhook::Settings {
+    fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+}

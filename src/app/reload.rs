@@ -1,0 +1,168 @@
+//! Reading the configuration again while the bridge runs.
+
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::App;
+use crate::config::Settings;
+use crate::domain::reload::Changes;
+use crate::{store, telemetry};
+
+/// Reads the configuration from where it was read at the start: the settings, or
+/// everything that is wrong with them, a line each.
+pub type Load = Arc<dyn Fn() -> Result<Settings, Vec<String>> + Send + Sync>;
+
+/// Has a running bridge read its configuration again. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Reload(mpsc::Sender<Request>);
+
+/// One wish for a reload, and where its outcome goes.
+#[derive(Debug)]
+pub(super) struct Request(oneshot::Sender<Result<Changes, Vec<String>>>);
+
+/// What was bound and opened at the start, which a reload compares and does not change.
+#[derive(Debug)]
+pub(super) struct Fixed {
+    pub(super) listen: std::net::SocketAddr,
+    pub(super) admin_listen: std::net::SocketAddr,
+    pub(super) log_format: telemetry::Format,
+    pub(super) store: store::Settings,
+}
+
+/// The handle, and where its requests arrive.
+pub(super) fn channel() -> (Reload, mpsc::Receiver<Request>) {
+    let (requests, arriving) = mpsc::channel(1);
+    (Reload(requests), arriving)
+}
+
+impl Reload {
+    /// Reads the configuration and puts into effect what has changed, one reload at
+    /// a time. Resolves once events that are accepted from then on go by the new
+    /// one; a target or stream that was replaced may still be finishing.
+    ///
+    /// # Errors
+    /// Everything that is wrong, a line each; then nothing has changed.
+    pub async fn reload(&self) -> Result<Changes, Vec<String>> {
+        let stopping = || vec!["the bridge is stopping".to_owned()];
+        let (reply, answer) = oneshot::channel();
+        self.0.send(Request(reply)).await.map_err(|_| stopping())?;
+        answer.await.map_err(|_| stopping())?
+    }
+}
+
+impl App {
+    /// Does what `request` asks for, logs what came of it, and answers.
+    pub(super) async fn serve_reload(&mut self, request: Request) {
+        let outcome = self.reload().await;
+        match &outcome {
+            Ok(Changes { applied, restart_needed }) => {
+                if applied.is_empty() {
+                    tracing::info!("configuration read again: nothing has changed that could be applied");
+                } else {
+                    tracing::info!(changes = applied.join(", "), "configuration reloaded");
+                }
+                if !restart_needed.is_empty() {
+                    tracing::warn!(keys = restart_needed.join(", "), "changed keys wait for a restart");
+                }
+            }
+            Err(problems) => {
+                for problem in problems {
+                    tracing::error!(problem, "configuration not reloaded, nothing has changed");
+                }
+            }
+        }
+        // Whoever asked may have gone.
+        let _ = request.0.send(outcome);
+    }
+
+    async fn reload(&mut self) -> Result<Changes, Vec<String>> {
+        let load = Arc::clone(&self.load);
+        // The file may be on a disk that does not answer: a stop does not wait for that.
+        let settings = tokio::select! {
+            loaded = tokio::task::spawn_blocking(move || load()) => loaded.map_err(line)??,
+            () = self.stop.soft.cancelled() => return Err(vec!["the bridge is stopping".to_owned()]),
+        };
+        let mut changes = Changes::default();
+        let prepared = self.parts.prepare(&settings).map_err(line)?;
+        let paused = self.store.archive.paused().await.map_err(line)?;
+        let outboxes = self.store.reroute(prepared.kept_targets.clone(), prepared.routes()).await;
+        let outboxes = outboxes.map_err(line)?;
+        // Nothing can fail from here on.
+        changes.applied.clone_from(&prepared.changes);
+        let concerned = prepared.added_or_removed_targets.clone();
+        self.parts.replace(prepared, outboxes, &paused, &mut self.work);
+        self.apply_rest(&settings, &mut changes);
+        changes.restart_needed.extend(self.fixed.differing(&settings));
+        self.announce_backlogs(|target| concerned.iter().any(|name| **name == *target)).await;
+        Ok(changes)
+    }
+
+    /// Applies what is left once the parts are replaced.
+    fn apply_rest(&mut self, settings: &Settings, changes: &mut Changes) {
+        let Changes { applied, restart_needed } = changes;
+        if self.grace != settings.shutdown_grace {
+            self.grace = settings.shutdown_grace;
+            applied.push("server.shutdown_grace changed".to_owned());
+        }
+        let token = settings.web.admin_token.as_ref();
+        if !self.token.is(token) {
+            // What is bound stays bound, and without a token only loopback may be.
+            if token.is_none() && !self.admin_address.ip().to_canonical().is_loopback() {
+                restart_needed.push("server.admin_token".to_owned());
+            } else {
+                self.token.replace(token);
+                applied.push("server.admin_token changed".to_owned());
+            }
+        }
+        let (ours, theirs) = (&mut self.fixed.store, &settings.store);
+        let retentions = [
+            ("store.payload_retention", &mut ours.payload_retention, theirs.payload_retention),
+            ("store.dedupe_retention", &mut ours.dedupe_retention, theirs.dedupe_retention),
+        ];
+        for (key, ours, theirs) in retentions {
+            if *ours != theirs {
+                *ours = theirs;
+                applied.push(format!("{key} changed"));
+            }
+        }
+        self.store.retain(theirs);
+        if self.log_filter != settings.log.filter {
+            if telemetry::refilter(&settings.log.filter) {
+                self.log_filter.clone_from(&settings.log.filter);
+                applied.push("log.filter changed".to_owned());
+            } else {
+                restart_needed.push("log.filter".to_owned());
+            }
+        }
+    }
+}
+
+impl Fixed {
+    pub(super) fn new(settings: &Settings) -> Self {
+        Self {
+            listen: settings.web.listen,
+            admin_listen: settings.web.admin_listen,
+            log_format: settings.log.format,
+            store: settings.store.clone(),
+        }
+    }
+
+    /// The keys that `settings` would have otherwise.
+    fn differing(&self, settings: &Settings) -> Vec<String> {
+        let (ours, theirs) = (&self.store, &settings.store);
+        let keys = [
+            ("server.listen", self.listen != settings.web.listen),
+            ("server.admin_listen", self.admin_listen != settings.web.admin_listen),
+            ("log.format", self.log_format != settings.log.format),
+            ("store.url", ours.path != theirs.path),
+            ("store.durability", ours.durability != theirs.durability),
+        ];
+        keys.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key.to_owned()).collect()
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "made for `map_err`")]
+fn line(error: impl ToString) -> Vec<String> {
+    vec![error.to_string()]
+}

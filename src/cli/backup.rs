@@ -1,0 +1,111 @@
+//! `pepay-bridge backup`.
+
+use std::convert::Infallible;
+use std::ffi::OsString;
+use std::io::{self, IsTerminal as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::json;
+
+use super::Error;
+use crate::config;
+use crate::lifecycle::{Signals, Stop};
+use crate::store::backup::{Backup, Copied, Interrupter, Progress};
+
+/// How often the bar moves.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Copy the database, of a running bridge or a stopped one, into one new file
+///
+/// The copy is what had been committed when it began. It is read back and
+/// checked before it gets its name, and is readable for its owner alone: it holds
+/// your customers' events. An existing file is never overwritten.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Where the copy goes; its folder has to exist
+    file: PathBuf,
+
+    /// Print what was copied as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Copies the configured store.
+pub(super) fn backup(
+    arguments: &Arguments,
+    config: Option<&Path>,
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<(), Error> {
+    let database = config::store(config, environment)?.path;
+    let backup = Backup::prepare(&database, &arguments.file).map_err(Error::failure)?;
+    let copied = super::runtime()?.block_on(watch(backup))?;
+    super::print(&if arguments.json {
+        json_of(&arguments.file, &copied)
+    } else {
+        text_of(&arguments.file, &copied)
+    })
+}
+
+/// Makes the copy, shows on a terminal how far it has come, and gives it up at a signal.
+async fn watch(backup: Backup) -> Result<Copied, Error> {
+    let (signals, stop) = (Signals::listen().map_err(Error::failure)?, Stop::default());
+    let (bar, progress, interrupter) = (bar(), backup.progress(), backup.interrupter());
+    bar.set_length(progress.expected);
+    let copied = tokio::select! {
+        copied = tokio::task::spawn_blocking(|| backup.run()) => copied,
+        never = show(&bar, &progress, &interrupter, &stop) => match never {},
+        never = signals.obey(stop.clone()) => match never {},
+    };
+    bar.finish_and_clear();
+    copied.map_err(Error::failure)?.map_err(Error::failure)
+}
+
+/// Never resolves.
+async fn show(bar: &ProgressBar, progress: &Progress, interrupter: &Interrupter, stop: &Stop) -> Infallible {
+    let mut ticks = tokio::time::interval(TICK);
+    loop {
+        ticks.tick().await;
+        bar.set_position(progress.bytes().min(progress.expected));
+        if stop.soft.is_cancelled() {
+            interrupter.interrupt();
+        }
+    }
+}
+
+fn bar() -> ProgressBar {
+    let target =
+        if io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+    let bar = ProgressBar::with_draw_target(None, target);
+    let template = "{bar:32} {binary_bytes}/{binary_total_bytes}  {elapsed}";
+    // The default style stands in should the template ever be wrong.
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
+    }
+    bar
+}
+
+fn text_of(file: &Path, copied: &Copied) -> String {
+    let Copied { bytes, events, newest_sequence, schema } = copied;
+    format!(
+        "{:<17}{}\n{:<17}{}\n{:<17}{events}\n{:<17}{newest_sequence}\n{:<17}{schema}\n{:<17}sound\n",
+        "copy",
+        file.display(),
+        "size",
+        ByteSize::b(*bytes).display().iec(),
+        "events",
+        "newest sequence",
+        "schema",
+        "integrity",
+    )
+}
+
+fn json_of(file: &Path, copied: &Copied) -> String {
+    let Copied { bytes, events, newest_sequence, schema } = copied;
+    let copied = json!({
+        "file": file, "bytes": bytes, "events": events, "newest_sequence": newest_sequence, "schema": schema,
+    });
+    format!("{copied}\n")
+}

@@ -1,0 +1,210 @@
+//! `pepay-bridge devnet simulate`.
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::time::Duration;
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use serde_json::json;
+use tokio::time::Instant;
+use url::Url;
+
+use super::follow::{Event, Events, Follow};
+use crate::cli::admin::Admin;
+use crate::cli::{Error, print, runtime};
+use crate::config::{self, Settings};
+use crate::domain::clock::Clock;
+use crate::pepay::devnet::{Order, OrderId, Simulation, Transition};
+use crate::pepay::rest::Rest;
+
+/// The type of the event that every transition emits.
+const KIND: &str = "commerce.order.updated";
+
+/// How often the bridge is asked.
+const PACE: Duration = Duration::from_millis(100);
+
+/// Move an order on Pepay's devnet and follow its event to every target
+///
+/// Asks Pepay's devnet simulator for the transition, then watches the running
+/// bridge of this configuration until the event has come by the stream and by
+/// webhook, as far as each is configured, and every matching target has
+/// acknowledged it. Exits 0 only then.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// The order's id
+    #[arg(value_name = "ORDER")]
+    order: OrderId,
+
+    /// What it is to become
+    #[arg(long, value_name = "STATE", value_parser = transition())]
+    to: Transition,
+
+    /// The network of the paying wallet, such as bsc
+    #[arg(long, value_name = "NAME")]
+    wallet_network: Option<String>,
+
+    /// The address of the paying wallet
+    #[arg(long, value_name = "ADDRESS")]
+    wallet_address: Option<String>,
+
+    /// How long to wait for the event's whole way
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = humantime::parse_duration)]
+    timeout: Duration,
+
+    /// The bridge's admin listener; by default where `server.admin_listen` says, on this machine
+    #[arg(long, value_name = "URL")]
+    url: Option<Url>,
+
+    /// Print how it ended as JSON, and nothing before
+    #[arg(long)]
+    json: bool,
+}
+
+fn transition() -> impl TypedValueParser<Value = Transition> {
+    PossibleValuesParser::new(Transition::ALL.map(Transition::as_str)).try_map(|name| {
+        let named = Transition::ALL.into_iter().find(|transition| transition.as_str() == name);
+        named.ok_or("is no state of an order")
+    })
+}
+
+/// Moves the order and follows its event.
+pub(super) fn simulate(
+    arguments: Arguments,
+    config: Option<&Path>,
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<(), Error> {
+    let settings = config::load(config, environment)?.settings;
+    runtime()?.block_on(run(arguments, &settings))
+}
+
+async fn run(arguments: Arguments, settings: &Settings) -> Result<(), Error> {
+    let Arguments { order, to, wallet_network, wallet_address, timeout, url, json } = arguments;
+    let bridge = Admin::new(&settings.web, url)?;
+    let rest = Rest::new(&settings.pepay, Clock::system()).map_err(Error::failure)?;
+    // First of all: what the bridge has of this order already, and whether there is a bridge.
+    let newest = newest(&bridge, &order).await?;
+
+    let began = Instant::now();
+    let screen = Screen { began, quiet: json };
+    let simulation = Simulation { transition_to: to, wallet_network, wallet_address };
+    let moved = rest.simulate(&order, &simulation).await.map_err(Error::failure)?;
+    screen.tell("Pepay", &told_by_pepay(&moved))?;
+
+    let mut follow = Follow::new(expected(settings));
+    let mut last = None;
+    let way = watch(&bridge, &order, newest, &mut follow, &mut last, &screen);
+    let in_time = match tokio::time::timeout(timeout, way).await {
+        Ok(watched) => watched.map(|()| true)?,
+        Err(_) => false,
+    };
+    let mut missing = match &last {
+        Some(event) => follow.missing(event),
+        None => vec!["the bridge has not got its event by any source".to_owned()],
+    };
+    if json {
+        let ended = json!({
+            "order": order.as_str(), "to": to, "complete": missing.is_empty(), "missing": missing,
+            "seconds": began.elapsed().as_secs_f64(), "event": last,
+        });
+        print(&format!("{ended}\n"))?;
+    }
+    if let (Some(event), true) = (&last, missing.is_empty()) {
+        return screen.tell("done", &event.summary());
+    }
+    if !in_time {
+        missing.push(format!("waited {}", humantime::format_duration(timeout)));
+    }
+    Err(Error::failure(missing.join("; ")))
+}
+
+/// The sources that can bring the event, as far as the configuration tells.
+fn expected(settings: &Settings) -> Vec<&'static str> {
+    let by_stream = settings.streams.iter().any(|stream| stream.types.matches(KIND));
+    let by_webhook = !settings.webhooks.is_empty();
+    [by_stream.then_some("stream"), by_webhook.then_some("webhook")].into_iter().flatten().collect()
+}
+
+fn told_by_pepay(order: &Order) -> String {
+    let words = [&order.status, &order.substatus, &order.network_environment];
+    let words: Vec<_> = words.into_iter().flatten().map(String::as_str).collect();
+    if words.is_empty() {
+        "has moved the order".to_owned()
+    } else {
+        format!("the order is {}", words.join(", "))
+    }
+}
+
+/// Asks the bridge until the event of the transition has come all its way, or
+/// has come to where it stays. What is known of it is in `last`.
+async fn watch(
+    bridge: &Admin,
+    order: &OrderId,
+    newest: i64,
+    follow: &mut Follow,
+    last: &mut Option<Event>,
+    screen: &Screen,
+) -> Result<(), Error> {
+    let mut ticks = tokio::time::interval(PACE);
+    let id = loop {
+        ticks.tick().await;
+        if let Some(id) = first_after(bridge, order, newest).await? {
+            break id;
+        }
+    };
+    loop {
+        if let Some(event) = bridge.get::<Event>(&["events", &id], &[]).await? {
+            for (who, what) in follow.news(&event) {
+                screen.tell(&who, &what)?;
+            }
+            let over = follow.is_over(&event);
+            *last = Some(event);
+            if over {
+                return Ok(());
+            }
+        }
+        ticks.tick().await;
+    }
+}
+
+/// The sequence of the newest event of `order` that the bridge holds; 0 for none.
+async fn newest(bridge: &Admin, order: &OrderId) -> Result<i64, Error> {
+    let listed = list(bridge, order).await?;
+    Ok(listed.iter().map(|(sequence, _)| *sequence).max().unwrap_or(0))
+}
+
+/// The id of the first event of `order` after `sequence`.
+async fn first_after(bridge: &Admin, order: &OrderId, sequence: i64) -> Result<Option<String>, Error> {
+    let listed = list(bridge, order).await?;
+    let later = listed.into_iter().filter(|(of_event, _)| *of_event > sequence);
+    Ok(later.min().map(|(_, id)| id))
+}
+
+/// The newest events of `order`, by sequence. A page may be empty and still have a next one.
+async fn list(bridge: &Admin, order: &OrderId) -> Result<Vec<(i64, String)>, Error> {
+    let mut cursor = None;
+    loop {
+        let mut query = vec![("object_id", order.as_str()), ("type", KIND)];
+        query.extend(cursor.as_deref().map(|cursor| ("cursor", cursor)));
+        let page = bridge.get::<Events>(&["events"], &query).await?;
+        let page = page.ok_or_else(|| Error::failure("the bridge that answers has no admin API"))?;
+        if !page.events.is_empty() || page.next_cursor.is_none() {
+            return Ok(page.events.into_iter().map(|event| (event.sequence, event.id)).collect());
+        }
+        cursor = page.next_cursor;
+    }
+}
+
+/// Where each step is told.
+struct Screen {
+    began: Instant,
+    quiet: bool,
+}
+
+impl Screen {
+    fn tell(&self, who: &str, what: &str) -> Result<(), Error> {
+        if self.quiet {
+            return Ok(());
+        }
+        print(&format!("{:>6.1} s  {who:<16}  {what}\n", self.began.elapsed().as_secs_f64()))
+    }
+}

@@ -1,0 +1,72 @@
+//! `pepay-bridge doctor`: looks at everything a bridge stands on, from outside.
+//! How each thing is looked at is in the room it belongs to; here is what is
+//! asked, what an answer means, and what a person is to do about it.
+
+mod bridge;
+mod pepay;
+mod report;
+mod store;
+mod targets;
+mod webhooks;
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use self::report::{Check, Report};
+use super::Error;
+use crate::config::{self, Settings};
+use crate::domain::clock::Clock;
+
+/// Check everything that the bridge needs, beside a running one or without it
+///
+/// One line for each check: ok, or what to do. Nothing is delivered and no event
+/// is taken: a stream is opened and closed again, and targets are connected to
+/// without a request. Exits 0 if nothing failed; a warning is no failure.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Print the checks as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Makes every check and prints what it found.
+pub(super) fn doctor(
+    arguments: &Arguments,
+    config: Option<&Path>,
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<(), Error> {
+    let settings = config::load(config, environment)?.settings;
+    let report = super::runtime()?.block_on(examine(&settings, Clock::system()));
+    super::print(&if arguments.json { report.json() } else { report.to_string() })?;
+    match report.failed() {
+        0 => Ok(()),
+        failed => Err(Error::failure(format!("{failed} of {} checks failed", report.0.len()))),
+    }
+}
+
+/// Makes every check. All at once where they wait, and in a fixed order.
+async fn examine(settings: &Settings, clock: Clock) -> Report {
+    let webhooks = webhooks::examine(&settings.webhooks, &clock);
+    let (pepay, targets, store) = tokio::join!(
+        pepay::examine(settings, clock),
+        targets::examine(&settings.targets),
+        store::examine(&settings.store.path),
+    );
+    let bridge = bridge::examine(settings).await;
+    let parts = [vec![configuration(settings)], pepay, webhooks, targets, store, bridge];
+    Report(parts.into_iter().flatten().collect())
+}
+
+fn configuration(settings: &Settings) -> Check {
+    let count = |number: usize, what: &str| match number {
+        1 => format!("1 {what}"),
+        number => format!("{number} {what}s"),
+    };
+    let Settings { streams, webhooks, targets, .. } = settings;
+    let found = [
+        count(streams.len(), "stream"),
+        count(webhooks.len(), "webhook endpoint"),
+        count(targets.len(), "target"),
+    ];
+    Check::ok("configuration", format!("valid: {}", found.join(", ")))
+}

@@ -1,0 +1,83 @@
+//! What the checks have found, for people and for machines.
+
+use std::fmt;
+
+use serde::Serialize;
+use serde_json::json;
+
+/// What a check came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Verdict {
+    Ok,
+    /// Works now; somebody should look at it.
+    Warning,
+    Failed,
+}
+
+/// One check.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Check {
+    name: String,
+    verdict: Verdict,
+    /// What was found, without a secret.
+    found: String,
+    /// What to do about it; `None` if nothing is to be done.
+    advice: Option<String>,
+}
+
+/// All checks, in the order they are told.
+pub(super) struct Report(pub(super) Vec<Check>);
+
+impl Check {
+    pub(super) fn ok(name: impl Into<String>, found: impl Into<String>) -> Self {
+        Self { name: name.into(), verdict: Verdict::Ok, found: found.into(), advice: None }
+    }
+
+    pub(super) fn warning(
+        name: impl Into<String>,
+        found: impl Into<String>,
+        advice: impl Into<String>,
+    ) -> Self {
+        Self { verdict: Verdict::Warning, advice: Some(advice.into()), ..Self::ok(name, found) }
+    }
+
+    pub(super) fn failed(
+        name: impl Into<String>,
+        found: impl Into<String>,
+        advice: impl Into<String>,
+    ) -> Self {
+        Self { verdict: Verdict::Failed, ..Self::warning(name, found, advice) }
+    }
+}
+
+impl Report {
+    /// How many checks failed.
+    pub(super) fn failed(&self) -> usize {
+        self.0.iter().filter(|check| check.verdict == Verdict::Failed).count()
+    }
+
+    /// One object: whether all is well, and the checks.
+    pub(super) fn json(&self) -> String {
+        format!("{}\n", json!({ "ok": self.failed() == 0, "checks": self.0 }))
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let width = self.0.iter().map(|check| check.name.len()).max().unwrap_or(0);
+        for Check { name, verdict, found, advice } in &self.0 {
+            let verdict = match verdict {
+                Verdict::Ok => "ok",
+                Verdict::Warning => "warning",
+                Verdict::Failed => "FAILED",
+            };
+            write!(f, "{verdict:<7}  {name:<width$}  {found}")?;
+            match advice {
+                Some(advice) => writeln!(f, "; {advice}")?,
+                None => writeln!(f)?,
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,80 @@
+//! The database and the disk it lies on.
+
+use std::path::Path;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+
+use super::report::Check;
+use crate::store::checkup::{self, Checkup, Integrity};
+use crate::store::disk::Disk;
+
+/// How long the check of what hangs together may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Below this, somebody should make room.
+const UNEASY: u64 = 1 << 30;
+/// Below this, the next burst of events may not be storable.
+const TIGHT: u64 = 64 << 20;
+
+pub(super) async fn examine(database: &Path) -> Vec<Check> {
+    let path = database.to_owned();
+    let examined = tokio::task::spawn_blocking(move || checkup::examine(&path, PATIENCE)).await;
+    let of_database = match examined {
+        Ok(Ok(Some(checkup))) => of_database(&checkup),
+        Ok(Ok(None)) => {
+            let found = format!("none at {} yet: the first start creates it", database.display());
+            Check::ok("database", found)
+        }
+        Ok(Err(error)) => {
+            Check::failed("database", error.to_string(), "is `store.url` right, and may this user read it?")
+        }
+        Err(error) => Check::failed("database", error.to_string(), "report this as a defect"),
+    };
+    vec![of_database, of_disk(database)]
+}
+
+fn of_database(checkup: &Checkup) -> Check {
+    let Checkup { schema, newest_schema, events, bytes, wal_bytes, integrity } = checkup;
+    let size = |bytes: u64| ByteSize::b(bytes).display().iec().to_string();
+    let upgrade = if schema < newest_schema {
+        format!(" (the next start brings it to {newest_schema})")
+    } else {
+        String::new()
+    };
+    let found = format!(
+        "{events} events in {}, log {}, schema {schema}{upgrade}, {}",
+        size(*bytes),
+        size(*wal_bytes),
+        checkup::engine()
+    );
+    match integrity {
+        Integrity::Sound => Check::ok("database", format!("{found}, sound")),
+        Integrity::Unfinished => {
+            let seconds = PATIENCE.as_secs();
+            Check::ok("database", format!("{found}, no damage in what could be read in {seconds} s"))
+        }
+        Integrity::Damaged(damage) => Check::failed(
+            "database",
+            format!("damaged: {}", damage.replace('\n', " ")),
+            "stop the bridge, keep the file, and restore a backup",
+        ),
+    }
+}
+
+fn of_disk(database: &Path) -> Check {
+    let disk = match Disk::of(database) {
+        Ok(disk) => disk,
+        Err(error) => return Check::failed("disk", error.to_string(), "is `store.url` right?"),
+    };
+    let size = |bytes: u64| ByteSize::b(bytes).display().iec().to_string();
+    let found = format!("{} free of {}", size(disk.free), size(disk.total));
+    let advice = "make room, or shorten `store.payload_retention`";
+    if disk.free < TIGHT {
+        Check::failed("disk", found, advice)
+    } else if disk.free < UNEASY {
+        Check::warning("disk", found, advice)
+    } else {
+        Check::ok("disk", found)
+    }
+}

@@ -1,0 +1,44 @@
+//! Each target: whether it can be connected to, and whether its secret signs.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+
+use super::report::Check;
+use crate::delivery::{Settings, reach};
+
+/// What a target's own limit is cut to: somebody waits for the answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+pub(super) async fn examine(targets: &[Settings]) -> Vec<Check> {
+    let reached = join_all(targets.iter().map(of_target)).await;
+    let pairs = reached.into_iter().zip(targets);
+    pairs.flat_map(|(reached, target)| [Some(reached), of_signature(target)]).flatten().collect()
+}
+
+async fn of_target(target: &Settings) -> Check {
+    let (name, key) = (format!("target {}", target.name), format!("`targets.{}.url`", target.name));
+    let what = if target.url.scheme() == "https" { "connects, with TLS" } else { "connects" };
+    match tokio::time::timeout(PATIENCE, reach(target)).await {
+        Ok(Ok(())) => Check::ok(name, format!("{what}; no request was sent")),
+        Ok(Err(error)) => Check::failed(
+            name,
+            error.to_string(),
+            format!("is it running, reachable from here, and {key} right?"),
+        ),
+        Err(_) => {
+            let found = format!("cannot connect: no answer within {} s", PATIENCE.as_secs());
+            Check::failed(name, found, format!("does a firewall stand between, and is {key} right?"))
+        }
+    }
+}
+
+fn of_signature(target: &Settings) -> Option<Check> {
+    let (name, key) = (format!("signing {}", target.name), target.signing_key.as_ref()?);
+    let (id, at, body) = ("evt_doctor", 0, b"{}");
+    Some(if key.verify(&key.sign(id, at, body), id, at, body) {
+        Check::ok(name, "the secret signs and verifies")
+    } else {
+        Check::failed(name, "the secret does not verify what it signs", "report this as a defect")
+    })
+}

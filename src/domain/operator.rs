@@ -1,0 +1,215 @@
+//! What a person can ask for: which events and deliveries to look at, what to do
+//! about a delivery, and what of the running parts.
+
+mod running;
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::clock::UnixMillis;
+use super::delivery::State;
+use super::event::Source;
+use super::filter::TypeFilter;
+
+pub use running::{BackfillFrom, OperationError, TargetInfo, TestOutcome};
+
+/// What a person can do about a delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// Send it now, with the time to give up counted anew.
+    Retry,
+    /// Send a held one again: the target may see it twice.
+    Release,
+    /// Say of a held one that nothing more is needed.
+    Close,
+    /// Decide that it is not to be sent.
+    Cancel,
+}
+
+/// Why a text is no action.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no action; allowed are `retry`, `release`, `close` and `cancel`")]
+pub struct UnknownAction(pub String);
+
+impl Action {
+    /// Every action.
+    pub const ALL: [Self; 4] = [Self::Retry, Self::Release, Self::Close, Self::Cancel];
+
+    /// The name in addresses and answers.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Retry => "retry",
+            Self::Release => "release",
+            Self::Close => "close",
+            Self::Cancel => "cancel",
+        }
+    }
+
+    /// The states in which a delivery has to be. What is on the wire is in none of
+    /// them, and what was acknowledged can only be replayed.
+    pub const fn applies_to(self) -> &'static [State] {
+        match self {
+            Self::Retry => &[State::Retrying, State::Dead, State::Closed, State::Cancelled],
+            Self::Release | Self::Close => &[State::Held],
+            Self::Cancel => &[State::Pending, State::Retrying, State::Held, State::Dead],
+        }
+    }
+}
+
+/// The states from which an event can be replayed to a target: those that have ended.
+pub const REPLAYABLE: &[State] = &[State::Delivered, State::Dead, State::Closed, State::Cancelled];
+
+impl FromStr for Action {
+    type Err = UnknownAction;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let known = Self::ALL.into_iter().find(|action| action.as_str() == text);
+        known.ok_or_else(|| UnknownAction(text.to_owned()))
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Which events, or which deliveries; what is `None` lets everything through.
+/// Of events, `state` and `target` ask for one delivery that fits both.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// The event's type matches.
+    pub types: Option<TypeFilter>,
+    /// The event is about this object.
+    pub object_id: Option<String>,
+    /// The event came by this source first.
+    pub source: Option<Source>,
+    /// The delivery is in this state.
+    pub state: Option<State>,
+    /// The delivery goes to this target.
+    pub target: Option<String>,
+    /// The event arrived at this time or later.
+    pub from: Option<UnixMillis>,
+    /// The event arrived before this time.
+    pub to: Option<UnixMillis>,
+    /// The event's id begins with this.
+    pub id_prefix: Option<String>,
+}
+
+/// Which part of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// How many items at most; what lies outside 1 to [`Page::LARGEST`] is moved there.
+    pub limit: u32,
+    /// Where the last part ended; `None` is the beginning.
+    pub cursor: Option<Cursor>,
+}
+
+impl Page {
+    /// The most items of one page.
+    pub const LARGEST: u32 = 500;
+}
+
+impl Default for Page {
+    fn default() -> Self {
+        Self { limit: 50, cursor: None }
+    }
+}
+
+/// A place in a list, newest first: everything up to it has been looked at. Text
+/// that is handed back as it was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Cursor {
+    /// The sequence of the last event looked at.
+    pub(crate) sequence: i64,
+    /// The number of the last target looked at, where the list is one of deliveries.
+    pub(crate) target: i64,
+}
+
+/// Why a text is no cursor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("this is no cursor; allowed is the `next_cursor` of an earlier answer")]
+pub struct InvalidCursor;
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.sequence, self.target)
+    }
+}
+
+impl FromStr for Cursor {
+    type Err = InvalidCursor;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let number = |text: &str| -> Result<i64, InvalidCursor> {
+            let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+            if digits { text.parse().map_err(|_| InvalidCursor) } else { Err(InvalidCursor) }
+        };
+        let (sequence, target) = text.split_once('-').ok_or(InvalidCursor)?;
+        Ok(Self { sequence: number(sequence)?, target: number(target)? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_action_applies_to_its_states_and_to_no_other() {
+        use State::{Cancelled, Closed, Dead, Held, Pending, Retrying};
+        let table = [
+            (Action::Retry, vec![Retrying, Dead, Closed, Cancelled]),
+            (Action::Release, vec![Held]),
+            (Action::Close, vec![Held]),
+            (Action::Cancel, vec![Pending, Retrying, Held, Dead]),
+        ];
+        for (action, states) in table {
+            for state in State::ALL {
+                assert_eq!(
+                    action.applies_to().contains(&state),
+                    states.contains(&state),
+                    "{action} of {state:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn no_action_touches_what_is_on_the_wire_or_was_acknowledged() {
+        for action in Action::ALL {
+            assert!(!action.applies_to().contains(&State::Sending), "{action}");
+            assert!(!action.applies_to().contains(&State::Delivered), "{action}");
+        }
+    }
+
+    #[test]
+    fn exactly_what_has_ended_can_be_replayed() {
+        for state in State::ALL {
+            assert_eq!(REPLAYABLE.contains(&state), state.is_settled(), "{state:?}");
+        }
+    }
+
+    #[test]
+    fn names_are_read_the_way_they_are_written() {
+        for action in Action::ALL {
+            assert_eq!(action.as_str().parse(), Ok(action));
+        }
+        for state in State::ALL {
+            assert_eq!(state.as_str().parse(), Ok(state));
+        }
+        assert_eq!("Retry".parse::<Action>(), Err(UnknownAction("Retry".to_owned())));
+    }
+
+    #[test]
+    fn a_cursor_survives_being_written_and_nothing_else_is_one() {
+        let cursor = Cursor { sequence: i64::MAX, target: 7 };
+        assert_eq!(cursor.to_string().parse(), Ok(cursor));
+        for text in ["", "1", "-", "1-", "-1", "1-2-3", "+1-2", "1--2", "9223372036854775808-0", "é-1"] {
+            assert_eq!(text.parse::<Cursor>(), Err(InvalidCursor), "{text}");
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! What an operator asks of the running parts, and what they answer: plain values.
+
+use std::fmt;
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::domain::clock::UnixMillis;
+use crate::domain::event::EventId;
+
+/// Where a backfill that an operator asks for begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BackfillFrom {
+    /// With what was created at this time.
+    Time(UnixMillis),
+    /// After this event.
+    After(EventId),
+}
+
+/// The time as RFC 3339, or the event's id.
+impl fmt::Display for BackfillFrom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Time(at) => humantime::format_rfc3339_millis((*at).into()).fmt(f),
+            Self::After(id) => id.fmt(f),
+        }
+    }
+}
+
+/// What came of a test event.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct TestOutcome {
+    /// The made-up id it was sent with.
+    pub event_id: String,
+    /// Whether the target answered 2xx.
+    pub acknowledged: bool,
+    /// The target's HTTP status, where it answered.
+    pub status: Option<u16>,
+    /// From the wish to connect to the head of the answer, in milliseconds.
+    pub duration_ms: u64,
+    /// What went wrong, without any secret; `None` on success.
+    pub error: Option<String>,
+}
+
+/// Why a running part did not do what it was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OperationError {
+    /// There is no part of this name.
+    #[error("there is none of this name")]
+    Unknown,
+    /// It is doing the same already.
+    #[error("it is doing that already")]
+    Busy,
+    /// It cannot be done; says why.
+    #[error("{0}")]
+    Refused(String),
+    /// The store cannot keep the decision now; says why.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+/// A target as it is configured, without any secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct TargetInfo {
+    /// Its configured name.
+    pub name: String,
+    /// Where events are posted, without user, password and query.
+    pub url: String,
+    /// The event types it receives.
+    pub types: Vec<String>,
+    /// `per_object` or `none`.
+    pub ordering: &'static str,
+    /// Attempts on the wire at the same time.
+    pub concurrency: usize,
+}

@@ -1,0 +1,155 @@
+//! `POST /api/commerce/devnet/orders/{orderId}/simulate`: moves an order on devnet
+//! (Pepay: `api-reference/commerce--devnet-simulator`).
+
+use serde::{Deserialize, Serialize};
+
+/// What an order can be asked to become.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Transition {
+    /// The payment has been seen on the chain.
+    PaymentConfirmed,
+    /// The payment is final.
+    PaymentSettled,
+    /// The order has been placed with the shop.
+    Placed,
+    /// It is on its way.
+    Shipped,
+    /// It has arrived.
+    DeliveryConfirmed,
+    /// It cannot be fulfilled; only from `processing`.
+    Failed,
+    /// It was called off; only from `placed`.
+    Cancelled,
+    /// The money went back.
+    Refunded,
+}
+
+impl Transition {
+    /// Every transition.
+    pub const ALL: [Self; 8] = [
+        Self::PaymentConfirmed,
+        Self::PaymentSettled,
+        Self::Placed,
+        Self::Shipped,
+        Self::DeliveryConfirmed,
+        Self::Failed,
+        Self::Cancelled,
+        Self::Refunded,
+    ];
+
+    /// Its name, as Pepay writes it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::PaymentConfirmed => "payment_confirmed",
+            Self::PaymentSettled => "payment_settled",
+            Self::Placed => "placed",
+            Self::Shipped => "shipped",
+            Self::DeliveryConfirmed => "delivery_confirmed",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+            Self::Refunded => "refunded",
+        }
+    }
+}
+
+/// An order's id, fit to stand in a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OrderId(String);
+
+/// A text is no order's id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("is no order id; allowed are 1 to 128 letters, digits, `-` and `_`")]
+pub struct InvalidOrderId;
+
+impl OrderId {
+    /// The id.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::str::FromStr for OrderId {
+    type Err = InvalidOrderId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidOrderId> {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+        let sound = (1..=128).contains(&text.len()) && text.bytes().all(plain);
+        sound.then(|| Self(text.to_owned())).ok_or(InvalidOrderId)
+    }
+}
+
+/// What is asked for.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Simulation {
+    /// What the order is to become.
+    pub transition_to: Transition,
+    /// The network of the paying wallet, such as `bsc`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wallet_network: Option<String>,
+    /// The address of the paying wallet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wallet_address: Option<String>,
+}
+
+/// The order after it; every field may be missing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Order {
+    /// Such as `processing`.
+    pub status: Option<String>,
+    /// Such as `payment_confirmed`.
+    pub substatus: Option<String>,
+    /// `devnet`.
+    pub network_environment: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    data: Data,
+}
+
+#[derive(Deserialize)]
+struct Data {
+    order: Order,
+}
+
+/// Reads the answer. Pepay has done what it was asked once it says 2xx, so one
+/// of another shape is no failure: it tells less.
+pub(super) fn parse(body: &[u8]) -> Order {
+    serde_json::from_slice(body).map(|answer: Answer| answer.data.order).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_names_the_transition_the_way_pepay_does() {
+        for transition in Transition::ALL {
+            let simulation =
+                Simulation { transition_to: transition, wallet_network: None, wallet_address: None };
+            let expected = format!(r#"{{"transitionTo":"{}"}}"#, transition.as_str());
+            assert_eq!(serde_json::to_string(&simulation).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn an_answer_of_any_shape_is_read() {
+        let body = br#"{"success":true,"data":{"order":{"orderId":"o","status":"placed","substatus":7}}}"#;
+        assert_eq!(parse(body), Order::default(), "what is no text tells nothing");
+        let body = br#"{"data":{"order":{"status":"placed","networkEnvironment":"devnet","more":[]}}}"#;
+        let order = parse(body);
+        assert_eq!((order.status.as_deref(), order.substatus), (Some("placed"), None));
+        assert_eq!(parse(b"ok"), Order::default());
+    }
+
+    #[test]
+    fn an_id_that_would_change_the_path_is_refused() {
+        assert_eq!("3c90c3cc-0d44_X".parse::<OrderId>().unwrap().as_str(), "3c90c3cc-0d44_X");
+        for bad in ["", "a/b", "..", "a?b", "a b", &"x".repeat(129)] {
+            assert!(bad.parse::<OrderId>().is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! Whether Pepay lets a stream in: a connection that is opened and closed again.
+
+use super::Settings;
+use super::driver;
+use super::state::ConnectStep;
+use crate::domain::clock::Clock;
+use crate::pepay::error::Failure;
+use crate::pepay::rest::Rest;
+
+/// Why Pepay did not let a stream in.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unreached {
+    /// There was no token.
+    #[error("no token: {0}")]
+    Token(Failure),
+    /// The connection was not upgraded.
+    #[error("no connection: {0}")]
+    Upgrade(Failure),
+}
+
+/// Opens a connection the way a stream does, and closes it at once. What arrives
+/// meanwhile is dropped, and no cursor moves: Pepay's stream takes nothing away
+/// from other readers.
+///
+/// # Errors
+/// [`Unreached`]
+pub async fn reach(settings: &Settings, rest: &Rest, clock: Clock) -> Result<(), Unreached> {
+    match driver::connect(settings.clone(), rest.clone(), clock, None).await {
+        Ok((socket, _)) => {
+            socket.close().await;
+            Ok(())
+        }
+        Err((ConnectStep::Token, failure)) => Err(Unreached::Token(failure)),
+        Err((ConnectStep::Upgrade, failure)) => Err(Unreached::Upgrade(failure)),
+    }
+}

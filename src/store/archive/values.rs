@@ -1,0 +1,307 @@
+//! What the store tells an operator: plain values, with the names they have as JSON.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::domain::clock::UnixMillis;
+use crate::domain::delivery::State;
+use crate::domain::event::{Environment, Source};
+use crate::domain::operator::Cursor;
+
+/// One part of a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed<T> {
+    /// The items, newest first. Fewer than asked for, or none, does not mean that
+    /// the list has ended: one call looks at a bounded number of rows.
+    pub items: Vec<T>,
+    /// Where to go on; `None` at the end.
+    pub next: Option<Cursor>,
+}
+
+/// What there is to say about an event, but for its deliveries.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct EventFacts {
+    /// Pepay's id.
+    pub id: String,
+    /// The bridge's own order of acceptance.
+    pub sequence: i64,
+    /// The event's type, such as `commerce.order.updated`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// `data.object.id`, if it names one.
+    #[schema(required)]
+    pub object_id: Option<String>,
+    /// When Pepay created it.
+    pub created: UnixMillis,
+    /// The source that was first to bring it.
+    pub source: Source,
+    /// The configured stream or webhook endpoint it came through.
+    pub origin: String,
+    /// Pepay's network environment, when known.
+    #[schema(required)]
+    pub environment: Option<Environment>,
+    /// When it arrived.
+    pub received_at: UnixMillis,
+    /// Bytes of its body; null once that has been removed.
+    #[schema(required)]
+    pub size: Option<u64>,
+}
+
+/// An event in a list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct EventSummary {
+    /// The event.
+    #[serde(flatten)]
+    pub event: EventFacts,
+    /// Where its deliveries stand, by target.
+    pub deliveries: Vec<Standing>,
+}
+
+/// Where one delivery of an event stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Standing {
+    /// The name of the target.
+    #[schema(value_type = String)]
+    pub target: Arc<str>,
+    /// The state.
+    pub state: State,
+    /// Attempts begun.
+    pub attempts: u32,
+}
+
+/// Everything about one event.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct EventDetail {
+    /// The event.
+    #[serde(flatten)]
+    pub event: EventFacts,
+    /// Its deliveries, by target.
+    pub deliveries: Vec<DeliveryDetail>,
+    /// The first time each source brought it, in the order of time.
+    pub sightings: Vec<Sighting>,
+    /// The exact text that Pepay sent; null once removed.
+    #[schema(required)]
+    pub body: Option<String>,
+    /// The SHA-256 of the body's bytes, in hexadecimal.
+    #[schema(required)]
+    pub body_sha256: Option<String>,
+}
+
+/// The first time a source brought an event.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Sighting {
+    /// The source.
+    pub source: Source,
+    /// The configured stream or webhook endpoint it came through.
+    pub origin: String,
+    /// When.
+    pub at: UnixMillis,
+    /// Milliseconds behind the source that was first.
+    pub lag_ms: u64,
+}
+
+/// A delivery in a list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct DeliverySummary {
+    /// The name of the target.
+    #[schema(value_type = String)]
+    pub target: Arc<str>,
+    /// The id of the event.
+    pub event_id: String,
+    /// The event's place in the bridge's own order of acceptance.
+    pub sequence: i64,
+    /// The event's type.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The object the event is about, if it names one.
+    #[schema(required)]
+    pub object_id: Option<String>,
+    /// When the event arrived.
+    pub received_at: UnixMillis,
+    /// The state.
+    pub state: State,
+    /// Attempts begun.
+    pub attempts: u32,
+    /// How often it was sent again by a person after it had ended.
+    pub replays: u32,
+    /// When the next attempt is due, if it is its turn.
+    #[schema(required)]
+    pub due_at: Option<UnixMillis>,
+    /// The id of the event that goes before this one in its lane.
+    #[schema(required)]
+    pub waits_for: Option<String>,
+    /// When the first attempt began, or a person had it tried anew.
+    #[schema(required)]
+    pub first_attempt_at: Option<UnixMillis>,
+    /// When it ended.
+    #[schema(required)]
+    pub settled_at: Option<UnixMillis>,
+    /// The HTTP status of the last attempt, if it had one.
+    #[schema(required)]
+    pub last_status: Option<u16>,
+    /// What went wrong with the last attempt.
+    #[schema(required)]
+    pub last_error: Option<String>,
+}
+
+/// Everything about one delivery.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct DeliveryDetail {
+    /// The delivery.
+    #[serde(flatten)]
+    pub delivery: DeliverySummary,
+    /// Its attempts, oldest first, as far as they are kept.
+    pub attempt_log: Vec<AttemptEntry>,
+}
+
+/// An attempt that has ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct AttemptEntry {
+    /// Its number, from 1.
+    pub number: u32,
+    /// When it began.
+    pub started_at: UnixMillis,
+    /// How long it took.
+    pub duration_ms: u64,
+    /// The HTTP status, if there was one.
+    #[schema(required)]
+    pub status: Option<u16>,
+    /// What went wrong; null on success.
+    #[schema(required)]
+    pub error: Option<String>,
+    /// The beginning of a failed answer.
+    #[schema(required)]
+    pub answer: Option<String>,
+}
+
+/// What a target still has before it, and what waits for a person.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backlog {
+    /// The name of the target: every one that was ever configured.
+    pub target: Arc<str>,
+    /// Deliveries the bridge will make by itself.
+    pub open: u64,
+    /// When the event of the oldest of those arrived.
+    pub oldest: Option<UnixMillis>,
+    /// Deliveries whose outcome is unknown, waiting for a person.
+    pub held: u64,
+    /// Deliveries given up.
+    pub dead: u64,
+}
+
+/// The store as a whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// The sequence of the oldest event held; 0 for none. Older ones that still
+    /// have a delivery to be made or decided on are left out of account.
+    pub first_sequence: i64,
+    /// The sequence of the newest one; 0 for none ever. There are no gaps between
+    /// the two, and one less than the first if all have been removed.
+    pub last_sequence: i64,
+    /// The engine and its version, such as `SQLite 3.51.3`.
+    pub engine: String,
+}
+
+/// The room the store takes, and the room there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Usage {
+    /// Bytes of the database.
+    pub database_bytes: u64,
+    /// Bytes of its write-ahead log.
+    pub wal_bytes: u64,
+    /// Bytes of the database that hold nothing and will be used again.
+    pub free_bytes: u64,
+    /// Bytes of its disk that the bridge may still write.
+    pub disk_free_bytes: u64,
+    /// Bytes of its disk.
+    pub disk_total_bytes: u64,
+}
+
+/// Which live source was first to bring the newest events.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Races {
+    /// Events that both have brought.
+    pub compared: u64,
+    /// How many of these each was first to bring.
+    pub first: Vec<SourceCount>,
+    /// By how much, in milliseconds: the median.
+    pub lag_ms_p50: u64,
+    /// By how much, in milliseconds: 99 of 100 were below.
+    pub lag_ms_p99: u64,
+    /// Events that one alone has brought in the time they had.
+    pub only: Vec<SourceCount>,
+}
+
+/// A number of events of one source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct SourceCount {
+    /// The source.
+    pub source: Source,
+    /// How many.
+    pub count: u64,
+}
+
+/// From an event's arrival to its recorded acknowledgement, over a target's
+/// newest delivered events.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Latency {
+    /// The name of the target.
+    #[schema(value_type = String)]
+    pub target: Arc<str>,
+    /// Over how many events.
+    pub count: u64,
+    /// The median, in milliseconds.
+    pub p50_ms: u64,
+    /// 99 of 100 were faster, in milliseconds.
+    pub p99_ms: u64,
+}
+
+/// What has been counted since the process started.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Tally {
+    /// By source, every one.
+    pub sources: Vec<SourceTally>,
+    /// By target, those that are configured.
+    pub targets: Vec<TargetTally>,
+}
+
+/// What a source has brought since the process started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct SourceTally {
+    /// The source.
+    pub source: Source,
+    /// Events, repeats included.
+    pub received: u64,
+    /// Those that it was the first to bring.
+    pub unique: u64,
+    /// Those that were held already.
+    pub duplicate: u64,
+    /// When the newest of them arrived.
+    #[schema(required)]
+    pub last_event_at: Option<UnixMillis>,
+}
+
+/// What has ended at a target since the process started.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct TargetTally {
+    /// The name of the target.
+    #[schema(value_type = String)]
+    pub target: Arc<str>,
+    /// Attempts that were acknowledged.
+    pub delivered: u64,
+    /// Attempts that were not.
+    pub failed: u64,
+}
+
+/// A live source that brings nothing while the other does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quiet {
+    /// The source.
+    pub source: Source,
+    /// How many events in a row the other one alone has brought.
+    pub missed: u64,
+    /// When the first of these arrived.
+    pub since: UnixMillis,
+}

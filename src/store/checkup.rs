@@ -1,0 +1,113 @@
+//! A look at a store from outside, which changes nothing and needs no running
+//! bridge: what `doctor` says about it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::thread;
+use std::time::Duration;
+
+use rusqlite::{Connection, ErrorCode};
+
+use super::lock;
+use super::schema::{self, OpenError};
+
+/// A store of ours, as it was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checkup {
+    /// The version of its schema.
+    pub schema: i64,
+    /// The newest version of a schema that this program knows; an older one is
+    /// brought up to it by the next start.
+    pub newest_schema: i64,
+    /// How many events it holds.
+    pub events: i64,
+    /// Its size in bytes, without the write-ahead log.
+    pub bytes: u64,
+    /// The size of the write-ahead log in bytes.
+    pub wal_bytes: u64,
+    /// Whether what is in it hangs together.
+    pub integrity: Integrity,
+}
+
+/// What came of `PRAGMA quick_check`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Integrity {
+    /// Nothing is wrong.
+    Sound,
+    /// This is wrong first of all.
+    Damaged(String),
+    /// Nothing was wrong in the part that was read in time.
+    Unfinished,
+}
+
+/// The engine and its version, such as `SQLite 3.51.3`.
+pub fn engine() -> String {
+    format!("SQLite {}", rusqlite::version())
+}
+
+/// Whether a bridge has `database` open.
+///
+/// Its lock is tried for an instant, shared with others who ask; a bridge that
+/// starts in that very instant is refused, and starts when it is started again.
+///
+/// # Errors
+/// If the lock file cannot be read.
+pub fn is_in_use(database: &Path) -> io::Result<bool> {
+    lock::is_held(&schema::canonical(database))
+}
+
+/// Looks at `database`; `None` if there is none yet. Its integrity is checked for
+/// as long as `limit`. Blocks.
+///
+/// # Errors
+/// [`OpenError`] if a bridge could not open it either.
+pub fn examine(database: &Path, limit: Duration) -> Result<Option<Checkup>, OpenError> {
+    schema::check_engine()?;
+    if schema::is_new(database)? {
+        return Ok(None);
+    }
+    let failed = |error: rusqlite::Error| schema::database(database, &error);
+    let connection = schema::open_reader(database)?;
+    // Sequences have no gaps.
+    let query = "SELECT (SELECT coalesce(max(version), 0) FROM _sqlx_migrations), \
+                        coalesce((SELECT max(sequence) FROM event), 0) \
+                          - coalesce((SELECT min(sequence) FROM event) - 1, 0)";
+    let (schema, events) =
+        connection.query_row(query, [], |row| Ok((row.get(0)?, row.get(1)?))).map_err(failed)?;
+    let integrity = quick_check(&connection, limit).map_err(failed)?;
+    let size = |path: &Path| path.metadata().map_or(0, |file| file.len());
+    let (bytes, wal_bytes) = (size(database), size(&log_of(database)));
+    let newest_schema = schema::newest();
+    Ok(Some(Checkup { schema, newest_schema, events, bytes, wal_bytes, integrity }))
+}
+
+fn log_of(database: &Path) -> PathBuf {
+    let mut name = database.as_os_str().to_owned();
+    name.push("-wal");
+    name.into()
+}
+
+fn quick_check(connection: &Connection, limit: Duration) -> rusqlite::Result<Integrity> {
+    let interrupter = connection.get_interrupt_handle();
+    let (done, end) = sync_channel::<()>(1);
+    let verdict = thread::scope(|scope| {
+        scope.spawn(move || {
+            if end.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
+                interrupter.interrupt();
+            }
+        });
+        let verdict = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0));
+        drop(done);
+        verdict
+    });
+    match verdict {
+        Ok(verdict) if verdict == "ok" => Ok(Integrity::Sound),
+        Ok(damage) => Ok(Integrity::Damaged(damage)),
+        Err(error) => match error.sqlite_error_code() {
+            Some(ErrorCode::OperationInterrupted) => Ok(Integrity::Unfinished),
+            Some(ErrorCode::DatabaseCorrupt) => Ok(Integrity::Damaged(error.to_string())),
+            _ => Err(error),
+        },
+    }
+}

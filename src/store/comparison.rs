@@ -1,0 +1,153 @@
+//! The two live sources as a check on each other: what only one of them has
+//! brought, and which of them has gone quiet while the other has not.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics::{Counter, counter};
+use tokio_util::sync::CancellationToken;
+
+use super::archive::{Quiet, ReadError};
+use super::reader::{Reader, Seen};
+use super::tally::Counters;
+use crate::domain::clock::{Clock, UnixMillis};
+use crate::domain::event::Source;
+use crate::telemetry::names;
+
+/// How long both sources have to bring an event. A webhook that was not answered
+/// is tried again with growing pauses, and a stream is given two minutes to be
+/// back: what has not come by then was not merely slower.
+pub(super) const WINDOW: Duration = Duration::from_mins(5);
+
+/// Between two looks.
+const TICK: Duration = Duration::from_secs(5);
+
+/// Events looked at in one go.
+const STRIDE: i64 = 500;
+
+/// So many in a row that only the other source brought, and this one is quiet. A
+/// few can be of a type that it is not subscribed to.
+const QUIET_AFTER: u64 = 20;
+
+/// Looks at each event once, when its window has closed. What arrived before the
+/// start of the process, or while only one of the sources was there, is left out.
+#[derive(Debug)]
+pub struct Comparison {
+    reader: Reader,
+    counters: Arc<Counters>,
+    clock: Clock,
+    /// The last event looked at.
+    position: i64,
+    stream: Side,
+    webhook: Side,
+}
+
+/// One of the two.
+#[derive(Debug)]
+struct Side {
+    source: Source,
+    /// Events that it alone has brought.
+    alone: Counter,
+    /// Events in a row that it has not brought and the other one has.
+    missed: u64,
+    /// When the first of these arrived.
+    since: UnixMillis,
+}
+
+impl Comparison {
+    /// Takes what follows `position`.
+    pub(super) fn new(reader: Reader, counters: Arc<Counters>, clock: Clock, position: i64) -> Self {
+        let side = |source: Source| Side {
+            source,
+            alone: counter!(names::EVENTS_SINGLE_SOURCE, "source" => source.as_str()),
+            missed: 0,
+            since: UnixMillis(0),
+        };
+        let (stream, webhook) = (side(Source::Stream), side(Source::Webhook));
+        Self { reader, counters, clock, position, stream, webhook }
+    }
+
+    /// Looks every few seconds until `stop`, while there are `both` sources.
+    pub async fn run(mut self, both: impl Fn() -> bool + Send, stop: CancellationToken) {
+        let mut failing = false;
+        while stop.run_until_cancelled(tokio::time::sleep(TICK)).await.is_some() {
+            let both = both();
+            match stop.run_until_cancelled(self.look(both)).await {
+                Some(Err(error)) if !failing => {
+                    failing = true;
+                    tracing::warn!(%error, "the sources cannot be compared");
+                }
+                Some(Ok(())) => failing = false,
+                _ => {}
+            }
+        }
+    }
+
+    /// Looks at every event whose window has closed since the last look; without
+    /// `both` sources, passes over them.
+    pub(super) async fn look(&mut self, both: bool) -> Result<(), ReadError> {
+        if both {
+            self.look_further().await?;
+        } else {
+            self.position = self.reader.summary().await?.last_sequence;
+            (self.stream.missed, self.webhook.missed) = (0, 0);
+        }
+        let sides = [&self.stream, &self.webhook].into_iter();
+        let quiet = sides.filter(|side| side.missed >= QUIET_AFTER);
+        let quiet = quiet.map(|side| Quiet { source: side.source, missed: side.missed, since: side.since });
+        self.counters.set_quiet(quiet.collect());
+        Ok(())
+    }
+
+    async fn look_further(&mut self) -> Result<(), ReadError> {
+        loop {
+            let now = self.clock.now();
+            let events = self.reader.seen_after(self.position, STRIDE).await?;
+            let is_closed = |event: &Seen| now.since(event.received_at) >= WINDOW;
+            // Up to the last that is: one stamped by a wrong clock must not hold up the others.
+            let Some(last) = events.iter().rposition(is_closed) else { return Ok(()) };
+            for event in &events[..=last] {
+                self.take(event);
+            }
+            if last + 1 < events.len() {
+                return Ok(());
+            }
+        }
+    }
+
+    fn take(&mut self, event: &Seen) {
+        self.position = event.sequence;
+        match (event.stream, event.webhook) {
+            (Some(_), None) => {
+                self.stream.brings(true);
+                self.webhook.misses(event);
+            }
+            (None, Some(_)) => {
+                self.webhook.brings(true);
+                self.stream.misses(event);
+            }
+            (Some(_), Some(_)) => {
+                self.stream.brings(false);
+                self.webhook.brings(false);
+            }
+            // Found over REST alone, which says nothing of one of them in particular.
+            (None, None) => {}
+        }
+    }
+}
+
+impl Side {
+    fn brings(&mut self, alone: bool) {
+        self.missed = 0;
+        if alone {
+            self.alone.increment(1);
+        }
+    }
+
+    fn misses(&mut self, event: &Seen) {
+        if self.missed == 0 {
+            self.since = event.received_at;
+        }
+        self.missed += 1;
+    }
+}

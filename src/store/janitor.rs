@@ -1,0 +1,132 @@
+//! Keeping the store small: removes what is older than its retention and gives
+//! the room back, in steps that leave the writer to others most of the time.
+
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::Settings;
+use super::inbox::RecordError;
+use super::reader::Reader;
+use super::writer::{Chore, Command};
+use crate::domain::clock::{Clock, UnixMillis};
+
+/// Between two looks for something to do.
+const REST: Duration = Duration::from_mins(1);
+
+/// After each step, so many times as long as it took is left to others: a quarter
+/// of the writer's time at most.
+const LEFT_TO_OTHERS: u32 = 3;
+
+/// Between two steps at least.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// A write-ahead log beyond this is moved into the database and cut off. SQLite
+/// does the first by itself every few megabytes, unless somebody keeps reading an
+/// old state; more than this costs disk, and time at the next start.
+const LOG_BYTES: u64 = 64 << 20;
+
+/// The newest events are kept however old they are: with a cursor that it has
+/// forgotten, Pepay sends a snapshot of the newest events instead, and where
+/// little happens those are old ones. Without their bodies they take a few
+/// megabytes.
+const NEWEST_KEPT: i64 = 10_000;
+
+/// How long what is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Retention {
+    /// Bodies and attempts of events that are done.
+    pub(super) payloads: Duration,
+    /// Ids.
+    pub(super) ids: Duration,
+}
+
+impl From<&Settings> for Retention {
+    fn from(settings: &Settings) -> Self {
+        Self { payloads: settings.payload_retention, ids: settings.dedupe_retention }
+    }
+}
+
+/// Keeps the store small. To be [run](Self::run) beside the writer.
+#[derive(Debug)]
+pub struct Janitor {
+    commands: mpsc::Sender<Command>,
+    reader: Reader,
+    clock: Clock,
+    /// As it is now: a reload may change it.
+    retention: watch::Receiver<Retention>,
+    pub(super) newest_kept: i64,
+}
+
+impl Janitor {
+    pub(super) const fn new(
+        commands: mpsc::Sender<Command>,
+        reader: Reader,
+        clock: Clock,
+        retention: watch::Receiver<Retention>,
+    ) -> Self {
+        Self { commands, reader, clock, retention, newest_kept: NEWEST_KEPT }
+    }
+
+    /// Looks for something to do every minute until `stop`.
+    pub async fn run(self, stop: CancellationToken) {
+        let mut failing = false;
+        loop {
+            match stop.run_until_cancelled(self.sweep()).await {
+                None => return,
+                // The store says at a higher level that it is in trouble.
+                Some(Err(error)) if !failing => {
+                    failing = true;
+                    tracing::warn!(%error, "what is old cannot be removed from the store");
+                }
+                Some(Err(_)) => {}
+                Some(Ok(())) => failing = false,
+            }
+            if stop.run_until_cancelled(tokio::time::sleep(REST)).await.is_none() {
+                return;
+            }
+        }
+    }
+
+    /// Does everything there is to do now.
+    pub(super) async fn sweep(&self) -> Result<(), RecordError> {
+        let (now, Retention { payloads, ids }) = (self.clock.now(), *self.retention.borrow());
+        let chores = [
+            Chore::Payloads { before: before(now, payloads) },
+            Chore::Ripe,
+            Chore::Events { before: before(now, ids), but_newest: self.newest_kept },
+            Chore::Vacuum,
+        ];
+        for chore in chores {
+            loop {
+                let started = Instant::now();
+                let more = self.ask(|reply| Command::Remove { chore, reply }).await?;
+                if !more {
+                    break;
+                }
+                tokio::time::sleep((started.elapsed() * LEFT_TO_OTHERS).max(PAUSE)).await;
+            }
+        }
+        if self.reader.wal_bytes() > LOG_BYTES {
+            self.ask(|reply| Command::Checkpoint { reply }).await?;
+        }
+        Ok(())
+    }
+
+    async fn ask<T>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<Result<T, RecordError>>) -> Command,
+    ) -> Result<T, RecordError> {
+        let stopped = || RecordError::Unavailable("it has stopped".to_owned());
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(command(reply)).await.map_err(|_| stopped())?;
+        answer.await.map_err(|_| stopped())?
+    }
+}
+
+fn before(now: UnixMillis, retention: Duration) -> UnixMillis {
+    let retention = i64::try_from(retention.as_millis()).unwrap_or(i64::MAX);
+    UnixMillis(now.0.saturating_sub(retention))
+}

@@ -1,0 +1,99 @@
+//! One event, or one delivery, with everything there is about it.
+
+use bytes::Bytes;
+use sha2::{Digest as _, Sha256};
+use sqlx::Row as _;
+use sqlx::sqlite::SqliteRow;
+
+use super::events::{facts, readable};
+use super::select::EVENT_FACTS;
+use super::{Reader, count, deliveries};
+use crate::domain::clock::UnixMillis;
+use crate::domain::event::EventId;
+use crate::domain::operator::Filter;
+use crate::store::archive::{AttemptEntry, DeliveryDetail, EventDetail, EventFacts, Sighting};
+use crate::store::inbox::ReadError;
+
+pub(super) const SIGHTINGS: &str = "SELECT sequence, source, origin, at FROM sighting WHERE sequence = ?1";
+pub(super) const ATTEMPTS: &str = "SELECT sequence, number, started_at, duration_ms, status, error, answer \
+                                   FROM attempt WHERE target_id = ?1 AND sequence = ?2 ORDER BY number";
+pub(super) const BODY: &str = "SELECT body FROM event WHERE id = ?1";
+
+impl Reader {
+    pub(in crate::store) async fn event(&self, id: &EventId) -> Result<Option<EventDetail>, ReadError> {
+        let query = format!("SELECT {EVENT_FACTS}, e.body FROM event e WHERE e.id = ?1");
+        let row =
+            sqlx::query(sqlx::AssertSqlSafe(query)).bind(id.as_str()).fetch_optional(&self.pool).await?;
+        let Some(row) = row else { return Ok(None) };
+        // Of one event there is nothing to pass over: what cannot be read is said.
+        let Some(event) = facts(&row)? else {
+            return Err(ReadError("the event holds a value this version does not know".to_owned()));
+        };
+        let body: Option<Vec<u8>> = row.try_get(10)?;
+        Ok(Some(EventDetail {
+            deliveries: self.details(event.sequence, &Filter::default()).await?,
+            sightings: self.sightings(&event).await?,
+            body_sha256: body.as_ref().map(|body| hex::encode(Sha256::digest(body))),
+            body: body.map(|body| String::from_utf8_lossy(&body).into_owned()),
+            event,
+        }))
+    }
+
+    pub(in crate::store) async fn body(&self, id: &EventId) -> Result<Option<Option<Bytes>>, ReadError> {
+        let row = sqlx::query(BODY).bind(id.as_str()).fetch_optional(&self.pool).await?;
+        let body = row.map(|row| row.try_get::<Option<Vec<u8>>, _>(0)).transpose()?;
+        Ok(body.map(|body| body.map(Bytes::from)))
+    }
+
+    pub(in crate::store) async fn delivery(
+        &self,
+        target: &str,
+        id: &EventId,
+    ) -> Result<Option<DeliveryDetail>, ReadError> {
+        let query = sqlx::query("SELECT sequence FROM event WHERE id = ?1").bind(id.as_str());
+        let Some(row) = query.fetch_optional(&self.pool).await? else { return Ok(None) };
+        let filter = Filter { target: Some(target.to_owned()), ..Filter::default() };
+        Ok(self.details(row.try_get(0)?, &filter).await?.pop())
+    }
+
+    /// The deliveries of one event that pass `filter`, by target.
+    async fn details(&self, sequence: i64, filter: &Filter) -> Result<Vec<DeliveryDetail>, ReadError> {
+        let mut query = deliveries::deliveries_query(filter, None, &[sequence], usize::MAX);
+        let rows = query.build().fetch_all(&self.pool).await?;
+        let mut details = Vec::new();
+        for (target, delivery) in rows.iter().filter_map(|row| readable(deliveries::summary(row), row)) {
+            let rows = sqlx::query(ATTEMPTS).bind(target).bind(sequence).fetch_all(&self.pool).await?;
+            let attempt_log = rows.iter().filter_map(|row| readable(attempt(row).map(Some), row)).collect();
+            details.push(DeliveryDetail { delivery, attempt_log });
+        }
+        details.sort_by(|a, b| a.delivery.target.cmp(&b.delivery.target));
+        Ok(details)
+    }
+
+    async fn sightings(&self, event: &EventFacts) -> Result<Vec<Sighting>, ReadError> {
+        let rows = sqlx::query(SIGHTINGS).bind(event.sequence).fetch_all(&self.pool).await?;
+        let further = |row: &SqliteRow| -> Result<Option<Sighting>, sqlx::Error> {
+            let Ok(source) = row.try_get::<&str, _>(1)?.parse() else { return Ok(None) };
+            let at = UnixMillis(row.try_get(3)?);
+            let lag_ms = u64::try_from(at.since(event.received_at).as_millis()).unwrap_or(u64::MAX);
+            Ok(Some(Sighting { source, origin: row.try_get(2)?, at, lag_ms }))
+        };
+        let (source, origin, at) = (event.source, event.origin.clone(), event.received_at);
+        let mut sightings = vec![Sighting { source, origin, at, lag_ms: 0 }];
+        sightings.extend(rows.iter().filter_map(|row| readable(further(row), row)));
+        sightings.sort_by_key(|sighting| sighting.at);
+        Ok(sightings)
+    }
+}
+
+fn attempt(row: &SqliteRow) -> Result<AttemptEntry, sqlx::Error> {
+    let answer: Option<Vec<u8>> = row.try_get(6)?;
+    Ok(AttemptEntry {
+        number: row.try_get(1)?,
+        started_at: UnixMillis(row.try_get(2)?),
+        duration_ms: count(row.try_get(3)?),
+        status: row.try_get(4)?,
+        error: row.try_get(5)?,
+        answer: answer.map(|answer| String::from_utf8_lossy(&answer).into_owned()),
+    })
+}

@@ -1,0 +1,86 @@
+//! What the writer counts while it runs: numbers that cost an addition and are
+//! read without asking anybody.
+
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::archive::{Quiet, SourceTally, Tally, TargetTally};
+use super::inbox::Recorded;
+use crate::domain::clock::UnixMillis;
+use crate::domain::event::Source;
+
+/// The counters of a store.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    sources: [OfSource; Source::ALL.len()],
+    targets: Mutex<Vec<TargetTally>>,
+    quiet: Mutex<Vec<Quiet>>,
+}
+
+#[derive(Debug, Default)]
+struct OfSource {
+    unique: AtomicU64,
+    duplicate: AtomicU64,
+    /// When the newest event arrived; 0 for none.
+    last_at: AtomicI64,
+}
+
+impl Counters {
+    /// An event of `source` that arrived `at` has been recorded.
+    pub(super) fn count(&self, source: Source, recorded: Recorded, at: UnixMillis) {
+        let counters = &self.sources[source as usize];
+        match recorded {
+            Recorded::New => counters.unique.fetch_add(1, Relaxed),
+            Recorded::Duplicate => counters.duplicate.fetch_add(1, Relaxed),
+        };
+        counters.last_at.store(at.0, Relaxed);
+    }
+
+    /// When `source` last brought something since the start.
+    pub(super) fn last_at(&self, source: Source) -> Option<UnixMillis> {
+        let at = self.sources[source as usize].last_at.load(Relaxed);
+        (at > 0).then_some(UnixMillis(at))
+    }
+
+    /// `target` is configured: it is counted from here on, or goes on where it was.
+    pub(super) fn add_target(&self, target: &Arc<str>) {
+        let mut targets = lock(&self.targets);
+        if !targets.iter().any(|known| known.target == *target) {
+            targets.push(TargetTally { target: Arc::clone(target), delivered: 0, failed: 0 });
+        }
+    }
+
+    /// An attempt at `target` has ended.
+    pub(super) fn count_attempt(&self, target: &str, delivered: bool) {
+        if let Some(tally) = lock(&self.targets).iter_mut().find(|known| *known.target == *target) {
+            *(if delivered { &mut tally.delivered } else { &mut tally.failed }) += 1;
+        }
+    }
+
+    pub(super) fn tally(&self) -> Tally {
+        let sources = Source::ALL.map(|source| {
+            let counters = &self.sources[source as usize];
+            let (unique, duplicate) = (counters.unique.load(Relaxed), counters.duplicate.load(Relaxed));
+            let last_event_at = self.last_at(source);
+            SourceTally { source, received: unique + duplicate, unique, duplicate, last_event_at }
+        });
+        Tally { sources: sources.to_vec(), targets: lock(&self.targets).clone() }
+    }
+
+    /// Notes which sources are quiet.
+    pub(super) fn set_quiet(&self, quiet: Vec<Quiet>) {
+        *lock(&self.quiet) = quiet;
+    }
+
+    /// The sources last noted as quiet that have brought nothing since.
+    pub(super) fn quiet(&self) -> Vec<Quiet> {
+        let mut quiet = lock(&self.quiet).clone();
+        quiet.retain(|one| self.last_at(one.source).is_none_or(|at| at < one.since));
+        quiet
+    }
+}
+
+/// Each change is one step: a panic elsewhere leaves nothing half-done.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,201 @@
+use super::super::archive::{DeliverySummary, EventSummary};
+use super::*;
+use crate::domain::delivery::{Next, State};
+use crate::domain::operator::{Filter, Page};
+
+fn routes() -> Vec<Route> {
+    vec![route("orders", "commerce.*", Ordering::PerObject), route("all", "*", Ordering::None)]
+}
+
+/// An event that arrived this many seconds after [`NOW`].
+fn at(seconds: u64, id: &str, object: &str) -> Received {
+    Received { received_at: NOW.plus(Duration::from_secs(seconds)), ..event(id, object) }
+}
+
+async fn all_events(fixture: &Fixture, filter: &Filter, limit: u32) -> Vec<EventSummary> {
+    let (mut items, mut page) = (Vec::new(), Page { limit, cursor: None });
+    loop {
+        let part = fixture.store.archive.events(filter, &page).await.unwrap();
+        assert!(part.items.len() <= limit as usize);
+        items.extend(part.items);
+        page.cursor = part.next;
+        if page.cursor.is_none() {
+            return items;
+        }
+    }
+}
+
+async fn all_deliveries(fixture: &Fixture, filter: &Filter, limit: u32) -> Vec<DeliverySummary> {
+    let (mut items, mut page) = (Vec::new(), Page { limit, cursor: None });
+    loop {
+        let part = fixture.store.archive.deliveries(filter, &page).await.unwrap();
+        assert!(part.items.len() <= limit as usize);
+        items.extend(part.items);
+        page.cursor = part.next;
+        if page.cursor.is_none() {
+            return items;
+        }
+    }
+}
+
+fn ids(events: &[EventSummary]) -> Vec<&str> {
+    events.iter().map(|event| &*event.event.id).collect()
+}
+
+/// Seven events of three objects, one a minute. To `orders`, the first is dead
+/// and the second held.
+async fn filled() -> Fixture {
+    let mut fixture = Fixture::new(routes()).await;
+    let (mut arrivals, ledger) = fixture.outbox();
+    for (n, object) in (1..).zip(["a", "b", "c", "a", "b", "c", "a"]) {
+        let received = at(n * 60, &format!("evt_{n}"), object);
+        fixture.store.inbox.try_record(received).await.unwrap();
+    }
+    for next in [Next::Dead, Next::Held] {
+        let job = arrived(&mut arrivals).await;
+        let mut settlement = job.settlement(NOW, Duration::from_millis(7), next);
+        (settlement.status, settlement.error) = (Some(500), Some("500 Internal".to_owned()));
+        settlement.answer = b"oops \xff".to_vec();
+        ledger.settle(settlement).await.unwrap();
+    }
+    fixture
+}
+
+#[tokio::test]
+async fn pages_of_any_size_add_up_to_the_whole_list_newest_first() {
+    let fixture = filled().await;
+    for limit in [1, 2, 3, 7, 50] {
+        let events = all_events(&fixture, &Filter::default(), limit).await;
+        assert_eq!(ids(&events), ["evt_7", "evt_6", "evt_5", "evt_4", "evt_3", "evt_2", "evt_1"]);
+        let deliveries = all_deliveries(&fixture, &Filter::default(), limit).await;
+        let shown: Vec<_> = deliveries.iter().map(|one| (one.sequence, &*one.target)).collect();
+        let expected: Vec<_> = (1..=7).rev().flat_map(|n| [(n, "orders"), (n, "all")]).collect();
+        assert_eq!(shown, expected, "in pages of {limit}");
+    }
+}
+
+#[tokio::test]
+async fn each_filter_lets_through_what_it_says() {
+    let fixture = filled().await;
+    let none = Filter::default();
+    let minute = |n: u64| Some(NOW.plus(Duration::from_secs(n * 60)));
+    let cases: Vec<(Filter, &[&str])> = vec![
+        (Filter { object_id: Some("b".into()), ..none.clone() }, &["evt_5", "evt_2"]),
+        (Filter { id_prefix: Some("evt_3".into()), ..none.clone() }, &["evt_3"]),
+        (Filter { id_prefix: Some("evt-".into()), ..none.clone() }, &[]),
+        (Filter { from: minute(3), to: minute(5), ..none.clone() }, &["evt_4", "evt_3"]),
+        (Filter { state: Some(State::Dead), ..none.clone() }, &["evt_1"]),
+        (Filter { state: Some(State::Dead), target: Some("all".into()), ..none.clone() }, &[]),
+        (Filter { state: Some(State::Held), object_id: Some("b".into()), ..none.clone() }, &["evt_2"]),
+        (Filter { state: Some(State::Delivered), ..none.clone() }, &[]),
+        (
+            Filter {
+                types: Some("invoice.*,commerce.order.*".parse().unwrap()),
+                from: minute(7),
+                ..none.clone()
+            },
+            &["evt_7"],
+        ),
+        (Filter { types: Some("invoice.*".parse().unwrap()), ..none.clone() }, &[]),
+        (Filter { source: Some(Source::Stream), ..none.clone() }, &[]),
+        (Filter { source: Some(Source::Webhook), from: minute(6), ..none.clone() }, &["evt_7", "evt_6"]),
+    ];
+    for (filter, expected) in cases {
+        assert_eq!(ids(&all_events(&fixture, &filter, 50).await), expected, "{filter:?}");
+        let mut deliveries: Vec<_> =
+            all_deliveries(&fixture, &filter, 50).await.into_iter().map(|one| one.event_id).collect();
+        deliveries.dedup();
+        assert_eq!(deliveries, expected, "{filter:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_event_is_shown_with_its_bytes_deliveries_and_attempts() {
+    let fixture = filled().await;
+    let archive = &fixture.store.archive;
+    let shown = archive.event(&"evt_1".parse().unwrap()).await.unwrap().unwrap();
+    let sent = event("evt_1", "a").event.body;
+    assert_eq!(shown.body.as_deref().map(str::as_bytes), Some(&sent[..]));
+    assert_eq!(shown.event.size, Some(sent.len() as u64));
+    assert_eq!(archive.body(&"evt_1".parse().unwrap()).await, Ok(Some(Some(sent))));
+    assert_eq!(shown.body_sha256.map(|digest| digest.len()), Some(64));
+    let orders = shown.deliveries.iter().find(|one| &*one.delivery.target == "orders").unwrap();
+    assert_eq!((orders.delivery.state, orders.delivery.last_status), (State::Dead, Some(500)));
+    let attempt = &orders.attempt_log[0];
+    assert_eq!(
+        (attempt.number, attempt.duration_ms, attempt.answer.as_deref()),
+        (1, 7, Some("oops \u{fffd}"))
+    );
+    let json = serde_json::to_value(&shown.event).unwrap();
+    assert_eq!(json["created"], "2024-12-21T11:20:00.000Z");
+    assert_eq!(
+        (&json["type"], &json["environment"]),
+        (&"commerce.order.updated".into(), &serde_json::Value::Null)
+    );
+
+    assert_eq!(archive.event(&"evt_9".parse().unwrap()).await, Ok(None));
+    assert_eq!(archive.body(&"evt_9".parse().unwrap()).await, Ok(None));
+    assert_eq!(archive.delivery("elsewhere", &"evt_1".parse().unwrap()).await, Ok(None));
+}
+
+#[tokio::test]
+async fn one_that_waits_names_the_one_before_it() {
+    let fixture = filled().await;
+    let filter = Filter { target: Some("orders".into()), ..Filter::default() };
+    let deliveries = all_deliveries(&fixture, &filter, 50).await;
+    let waits: Vec<_> = deliveries.iter().map(|one| (&*one.event_id, one.waits_for.as_deref())).collect();
+    let expected = [
+        ("evt_7", Some("evt_4")),
+        ("evt_6", Some("evt_3")),
+        ("evt_5", Some("evt_2")),
+        ("evt_4", None),
+        ("evt_3", None),
+        ("evt_2", None),
+        ("evt_1", None),
+    ];
+    assert_eq!(waits, expected);
+}
+
+#[tokio::test]
+async fn a_row_that_cannot_be_read_keeps_nobody_from_the_others() {
+    let fixture = filled().await;
+    let door = fixture.side_door();
+    door.execute_batch(
+        "PRAGMA ignore_check_constraints = 1;
+         UPDATE event SET source = 'pigeon' WHERE sequence = 2;
+         UPDATE event SET environment = 'moon' WHERE sequence = 3;
+         UPDATE event SET created = 9223372036854775807 WHERE sequence = 4;
+         UPDATE delivery SET state = 'lost' WHERE sequence = 5;",
+    )
+    .unwrap();
+    let events = all_events(&fixture, &Filter::default(), 50).await;
+    assert_eq!(ids(&events), ["evt_7", "evt_6", "evt_5", "evt_4", "evt_1"]);
+    assert!(events[2].deliveries.is_empty());
+    assert!(serde_json::to_string(&events).is_ok(), "a time beyond all years is still written");
+    let deliveries = all_deliveries(&fixture, &Filter::default(), 50).await;
+    assert_eq!(deliveries.len(), 12);
+    assert!(fixture.store.archive.event(&"evt_2".parse().unwrap()).await.is_err());
+}
+
+#[tokio::test]
+async fn one_call_looks_at_a_bounded_number_of_rows_and_can_be_gone_on_from() {
+    let fixture = Fixture::new(vec![]).await;
+    let door = fixture.side_door();
+    door.execute_batch(
+        "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 45000)
+         INSERT INTO event (sequence, id, type, created, source, origin, received_at, body)
+         SELECT n, 'evt_' || n, iif(n = 1, 'a.b', 'c.d'), 0, 'stream', 'x', n, x'00' FROM n",
+    )
+    .unwrap();
+    let filter = Filter { types: Some("a.b".parse().unwrap()), ..Filter::default() };
+    let (mut page, mut pages) = (Page::default(), Vec::new());
+    loop {
+        let part = fixture.store.archive.events(&filter, &page).await.unwrap();
+        pages.push(part.items.len());
+        page.cursor = part.next;
+        if page.cursor.is_none() {
+            break;
+        }
+    }
+    assert_eq!(pages, [0, 0, 1]);
+}

@@ -1,0 +1,236 @@
+use super::super::archive::{ActError, Archive, BulkError};
+use super::super::outbox::Search;
+use super::*;
+use crate::domain::delivery::{Next, State};
+use crate::domain::event::EventId;
+use crate::domain::operator::{Action, Filter};
+
+fn per_object() -> Vec<Route> {
+    vec![route("orders", "*", Ordering::PerObject)]
+}
+
+fn event_id(text: &str) -> EventId {
+    text.parse().unwrap()
+}
+
+async fn record(fixture: &Fixture, id: &str, object: &str) {
+    fixture.store.inbox.try_record(event(id, object)).await.unwrap();
+}
+
+async fn settle(ledger: &Ledger, job: &Job, next: Next) {
+    ledger.settle(job.settlement(NOW, Duration::ZERO, next)).await.unwrap();
+}
+
+async fn due(ledger: &Ledger) -> Vec<Job> {
+    let search = Search { now: NOW, known: std::collections::HashSet::new(), limit: 5000 };
+    ledger.due(search).await.unwrap().jobs
+}
+
+async fn due_ids(ledger: &Ledger) -> Vec<String> {
+    due(ledger).await.iter().map(|job| id(job).to_owned()).collect()
+}
+
+async fn state(archive: &Archive, id: &str) -> State {
+    archive.delivery("orders", &event_id(id)).await.unwrap().unwrap().delivery.state
+}
+
+async fn act(archive: &Archive, action: Action, id: &str) -> Result<(), ActError> {
+    archive.act(action, "orders", &event_id(id)).await
+}
+
+#[tokio::test]
+async fn a_dead_delivery_is_sent_again_at_once_with_its_time_counted_anew() {
+    let mut fixture = Fixture::new(per_object()).await;
+    let archive = fixture.store.archive.clone();
+    let (mut arrivals, ledger) = fixture.outbox();
+    record(&fixture, "evt_1000-1", "a").await;
+    let job = arrived(&mut arrivals).await;
+    settle(&ledger, &job, Next::Dead).await;
+    act(&archive, Action::Retry, "evt_1000-1").await.unwrap();
+    assert!(matches!(arrivals.next().await, Arrival::Overflow), "the dispatcher is told to look");
+    let again = due(&ledger).await.remove(0);
+    assert_eq!((again.attempts, again.first_attempt_at, again.replays), (1, Some(NOW), 0));
+    assert!(ledger.start(&again));
+    settle(&ledger, &again, Next::Delivered).await;
+    assert_eq!(state(&archive, "evt_1000-1").await, State::Delivered);
+}
+
+#[tokio::test]
+async fn a_retried_delivery_enters_its_lane_at_its_place() {
+    let mut fixture = Fixture::new(per_object()).await;
+    let archive = fixture.store.archive.clone();
+    let (mut arrivals, ledger) = fixture.outbox();
+    for id in ["evt_1000-1", "evt_2000-1", "evt_3000-1"] {
+        record(&fixture, id, "a").await;
+    }
+    let (first, second) = (arrived(&mut arrivals).await, "evt_2000-1");
+    settle(&ledger, &first, Next::Dead).await;
+    let in_hand = arrived(&mut arrivals).await;
+    assert_eq!(id(&in_hand), second);
+    act(&archive, Action::Retry, "evt_1000-1").await.unwrap();
+    assert!(!ledger.start(&in_hand), "the one before it goes first");
+    assert_eq!(due_ids(&ledger).await, ["evt_1000-1"]);
+    assert_eq!(
+        archive.delivery("orders", &event_id("evt_3000-1")).await.unwrap().unwrap().delivery.waits_for,
+        Some(second.to_owned())
+    );
+
+    // While it is on the wire, one that is retried waits behind it.
+    let first = due(&ledger).await.remove(0);
+    assert!(ledger.start(&first));
+    act(&archive, Action::Cancel, second).await.unwrap();
+    act(&archive, Action::Retry, second).await.unwrap();
+    assert_eq!(due_ids(&ledger).await, ["evt_1000-1"]);
+    settle(&ledger, &first, Next::Delivered).await;
+    assert_eq!(due_ids(&ledger).await, [second]);
+}
+
+#[tokio::test]
+async fn a_held_delivery_is_released_or_closed_and_its_lane_goes_on() {
+    for action in [Action::Release, Action::Close, Action::Cancel] {
+        let mut fixture = Fixture::new(per_object()).await;
+        let archive = fixture.store.archive.clone();
+        let (mut arrivals, ledger) = fixture.outbox();
+        record(&fixture, "evt_1000-1", "a").await;
+        record(&fixture, "evt_2000-1", "a").await;
+        let job = arrived(&mut arrivals).await;
+        settle(&ledger, &job, Next::Held).await;
+        assert_eq!(due_ids(&ledger).await, [""; 0]);
+        act(&archive, action, "evt_1000-1").await.unwrap();
+        let (expected, next) = match action {
+            Action::Release => (State::Retrying, "evt_1000-1"),
+            Action::Close => (State::Closed, "evt_2000-1"),
+            _ => (State::Cancelled, "evt_2000-1"),
+        };
+        assert_eq!(state(&archive, "evt_1000-1").await, expected);
+        assert_eq!(due_ids(&ledger).await, [next]);
+    }
+}
+
+#[tokio::test]
+async fn what_is_cancelled_in_a_dispatchers_hand_is_not_started_with_or_without_a_lane() {
+    for ordering in [Ordering::PerObject, Ordering::None] {
+        let mut fixture = Fixture::new(vec![route("orders", "*", ordering)]).await;
+        let archive = fixture.store.archive.clone();
+        let (mut arrivals, ledger) = fixture.outbox();
+        record(&fixture, "evt_1", "a").await;
+        let job = arrived(&mut arrivals).await;
+        act(&archive, Action::Cancel, "evt_1").await.unwrap();
+        assert!(!ledger.start(&job));
+        assert_eq!(due_ids(&ledger).await, [""; 0]);
+        // Never tried, so it begins at the beginning.
+        act(&archive, Action::Retry, "evt_1").await.unwrap();
+        assert_eq!(state(&archive, "evt_1").await, State::Pending);
+        let again = due(&ledger).await.remove(0);
+        assert!(again.attempts == 0 && ledger.start(&again));
+    }
+}
+
+#[tokio::test]
+async fn a_mark_outlives_neither_the_hand_nor_a_search_that_comes_too_early() {
+    let mut fixture = Fixture::new(vec![route("orders", "*", Ordering::None)]).await;
+    let archive = fixture.store.archive.clone();
+    let (mut arrivals, ledger) = fixture.outbox();
+    record(&fixture, "evt_1", "a").await;
+    act(&archive, Action::Cancel, "evt_1").await.unwrap();
+    assert_eq!(due_ids(&ledger).await, [""; 0], "handed over and not taken");
+    let job = arrived(&mut arrivals).await;
+    let known = std::collections::HashSet::from([job.sequence]);
+    ledger.due(Search { now: NOW, known, limit: 10 }).await.unwrap();
+    assert!(!ledger.start(&job), "what is in hand stays marked");
+}
+
+#[tokio::test]
+async fn what_is_on_the_wire_is_left_alone() {
+    let mut fixture = Fixture::new(vec![route("orders", "*", Ordering::None)]).await;
+    let archive = fixture.store.archive.clone();
+    let (mut arrivals, ledger) = fixture.outbox();
+    record(&fixture, "evt_1", "a").await;
+    let job = arrived(&mut arrivals).await;
+    assert!(ledger.start(&job));
+    assert_eq!(act(&archive, Action::Cancel, "evt_1").await, Err(ActError::OnTheWire));
+    ledger.begin(outbox::Begun { sequence: 1, number: 1, at: NOW }).await.unwrap();
+    for action in Action::ALL {
+        assert_eq!(act(&archive, action, "evt_1").await, Err(ActError::OnTheWire));
+    }
+    assert_eq!(archive.replay("orders", &event_id("evt_1")).await, Err(ActError::OnTheWire));
+    settle(&ledger, &job, Next::Delivered).await;
+    let refused = act(&archive, Action::Cancel, "evt_1").await.unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "the delivery is delivered; this can be done to one that is pending, retrying, held, dead"
+    );
+}
+
+#[tokio::test]
+async fn a_delivered_event_is_replayed_and_numbered() {
+    let routes =
+        vec![route("orders", "commerce.*", Ordering::PerObject), route("all", "x.*", Ordering::None)];
+    let mut fixture = Fixture::new(routes).await;
+    let archive = fixture.store.archive.clone();
+    let (mut arrivals, ledger) = fixture.outbox();
+    record(&fixture, "evt_1", "a").await;
+    let job = arrived(&mut arrivals).await;
+    settle(&ledger, &job, Next::Delivered).await;
+    for n in 1..=2 {
+        assert_eq!(archive.replay("orders", &event_id("evt_1")).await, Ok(n));
+        let refused = archive.replay("orders", &event_id("evt_1")).await;
+        assert!(matches!(refused, Err(ActError::NotAllowed { state: State::Retrying, .. })), "{refused:?}");
+        let again = due(&ledger).await.remove(0);
+        assert_eq!((again.replays, again.attempts), (n, n));
+        settle(&ledger, &again, Next::Delivered).await;
+    }
+    // To a target that it did not match, it goes for the first time.
+    assert_eq!(archive.replay("all", &event_id("evt_1")).await, Ok(1));
+    let (_, all) = fixture.outbox();
+    assert_eq!(due_ids(&all).await, ["evt_1"]);
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_said() {
+    let fixture = Fixture::new(vec![route("orders", "x.*", Ordering::None)]).await;
+    let archive = &fixture.store.archive;
+    record(&fixture, "evt_1", "a").await;
+    assert_eq!(act(archive, Action::Retry, "evt_2").await, Err(ActError::NoSuchEvent));
+    assert_eq!(act(archive, Action::Retry, "evt_1").await, Err(ActError::NoSuchDelivery));
+    let elsewhere = archive.act(Action::Retry, "elsewhere", &event_id("evt_1")).await;
+    assert_eq!(elsewhere, Err(ActError::NoSuchTarget));
+    fixture.side_door().execute("UPDATE event SET body = NULL", []).unwrap();
+    assert_eq!(archive.replay("orders", &event_id("evt_1")).await, Err(ActError::PayloadGone));
+    assert_eq!(archive.set_paused("elsewhere", true).await, Err(ActError::NoSuchTarget));
+}
+
+#[tokio::test]
+async fn many_are_acted_on_if_as_many_match_as_were_confirmed() {
+    let mut fixture = Fixture::new(vec![route("orders", "*", Ordering::None)]).await;
+    let archive = fixture.store.archive.clone();
+    let (mut arrivals, ledger) = fixture.outbox();
+    for n in 0..450 {
+        record(&fixture, &format!("evt_{n}"), if n < 10 { "a" } else { "b" }).await;
+        let job = arrived(&mut arrivals).await;
+        settle(&ledger, &job, Next::Dead).await;
+    }
+    let of_a = Filter { object_id: Some("a".to_owned()), ..Filter::default() };
+    assert_eq!(archive.count(Action::Retry, &of_a).await, Ok(10));
+    assert_eq!(archive.count(Action::Release, &of_a).await, Ok(0));
+    let all = Filter { state: Some(State::Dead), ..Filter::default() };
+    let refused = archive.act_on_all(Action::Retry, &all, 449, |_| {}).await;
+    assert_eq!(refused, Err(BulkError::Changed { matching: 450 }));
+    assert_eq!(due_ids(&ledger).await.len(), 0);
+    let told = std::sync::Mutex::new(Vec::new());
+    let changed = archive.act_on_all(Action::Retry, &all, 450, |done| told.lock().unwrap().push(done)).await;
+    assert_eq!(changed, Ok(450));
+    assert_eq!(*told.lock().unwrap(), [200, 400, 450]);
+    assert_eq!(due_ids(&ledger).await.len(), 450);
+    assert_eq!(archive.count(Action::Cancel, &Filter::default()).await, Ok(450));
+}
+
+#[tokio::test]
+async fn a_stopped_target_is_remembered_across_a_restart() {
+    let fixture = Fixture::new(per_object()).await;
+    fixture.store.archive.set_paused("orders", true).await.unwrap();
+    let fixture = fixture.restart(per_object()).await;
+    assert_eq!(fixture.store.archive.paused().await.unwrap(), ["orders".into()]);
+    fixture.store.archive.set_paused("orders", false).await.unwrap();
+    assert!(fixture.store.archive.paused().await.unwrap().is_empty());
+}

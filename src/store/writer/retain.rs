@@ -1,0 +1,220 @@
+//! Removing what is old, a little at a time.
+//!
+//! Two positions walk up through the sequences, and neither goes back: up to the
+//! one, bodies and attempts have been removed, up to the other whole events. An
+//! event that is passed over, because a delivery of it had not ended, is noted as
+//! ripe when one ends, and looked at again then. So no event is looked at twice
+//! without a reason.
+
+use std::cell::Cell;
+
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+use crate::domain::clock::UnixMillis;
+
+/// A piece of the work, small enough to go in between.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::store) enum Chore {
+    /// Bodies and attempts of events that arrived before this and whose
+    /// deliveries are done.
+    Payloads { before: UnixMillis },
+    /// Events that arrived before this and whose deliveries have all ended, but for
+    /// so many of the newest.
+    Events { before: UnixMillis, but_newest: i64 },
+    /// What was passed over and has ended since.
+    Ripe,
+    /// Giving pages that hold nothing back to the file system.
+    Vacuum,
+}
+
+/// Events of one chore: some milliseconds of the writer.
+const STEP: i64 = 100;
+
+/// Pages given back by one chore.
+const PAGES: i64 = 64;
+
+/// Pages that are kept though they hold nothing, 16 MiB: what comes next fills
+/// them again, which is cheaper than growing the file.
+const PAGES_KEPT: i64 = 4096;
+
+/// How far what is old has been removed.
+#[derive(Debug)]
+pub(super) struct Removed {
+    /// The sequence up to which bodies and attempts have been. Raised before the
+    /// commit: if that fails, some events are noted as ripe for nothing.
+    payloads: Cell<i64>,
+    /// The same of whole events, when the store was opened.
+    pub(super) events: i64,
+}
+
+impl Removed {
+    pub(super) fn read(connection: &Connection) -> rusqlite::Result<Self> {
+        let query = "SELECT payload_through, events_through FROM retention";
+        connection
+            .query_row(query, [], |row| Ok(Self { payloads: Cell::new(row.get(0)?), events: row.get(1)? }))
+    }
+
+    /// A delivery of `sequence` has ended. Notes that the event is to be looked at
+    /// again, if it was passed over.
+    pub(super) fn ended(&self, connection: &Connection, sequence: i64) -> rusqlite::Result<()> {
+        if sequence > self.payloads.get() {
+            return Ok(());
+        }
+        let mut insert =
+            connection.prepare_cached("INSERT INTO ripe (sequence) VALUES (?1) ON CONFLICT DO NOTHING")?;
+        insert.execute(params![sequence]).map(drop)
+    }
+
+    /// Does one piece of `chore`. Answers whether there is more of it.
+    pub(super) fn remove(&self, connection: &Connection, chore: Chore) -> rusqlite::Result<bool> {
+        match chore {
+            Chore::Payloads { before } => self.payloads(connection, before),
+            Chore::Events { before, but_newest } => events(connection, before, but_newest),
+            Chore::Ripe => ripe(connection),
+            Chore::Vacuum => vacuum(connection),
+        }
+    }
+
+    fn payloads(&self, connection: &Connection, before: UnixMillis) -> rusqlite::Result<bool> {
+        let through: i64 = position(connection, "SELECT payload_through FROM retention")?;
+        let (old, more) = old(connection, (through, i64::MAX), before)?;
+        let Some(last) = old.last() else { return Ok(false) };
+        self.payloads.set(*last);
+        for &sequence in &old {
+            if is_done(connection, sequence)? {
+                remove_payload(connection, sequence)?;
+            }
+        }
+        connection.prepare_cached("UPDATE retention SET payload_through = ?1")?.execute(params![last])?;
+        Ok(more)
+    }
+}
+
+fn events(connection: &Connection, before: UnixMillis, but_newest: i64) -> rusqlite::Result<bool> {
+    let through = position(connection, "SELECT events_through FROM retention")?;
+    // Never ahead of the bodies, so that one position tells what was passed over.
+    let payloads = position(connection, "SELECT payload_through FROM retention")?;
+    let newest = position(connection, "SELECT coalesce(max(sequence), 0) FROM event")?;
+    let (old, more) = old(connection, (through, payloads.min(newest - but_newest)), before)?;
+    let Some(last) = old.last() else { return Ok(false) };
+    for &sequence in &old {
+        if has_ended(connection, sequence)? {
+            remove_event(connection, sequence)?;
+        }
+    }
+    connection.prepare_cached("UPDATE retention SET events_through = ?1")?.execute(params![last])?;
+    Ok(more)
+}
+
+fn ripe(connection: &Connection) -> rusqlite::Result<bool> {
+    let events_through = position(connection, "SELECT events_through FROM retention")?;
+    let ripe: Vec<i64> = {
+        let mut select = connection.prepare_cached("SELECT sequence FROM ripe ORDER BY sequence LIMIT ?1")?;
+        let rows = select.query_map(params![STEP], |row| row.get(0))?;
+        rows.collect::<rusqlite::Result<_>>()?
+    };
+    for &sequence in &ripe {
+        if sequence <= events_through && has_ended(connection, sequence)? {
+            remove_event(connection, sequence)?;
+        } else if is_done(connection, sequence)? {
+            remove_payload(connection, sequence)?;
+        }
+        // One that is not done after all is noted again when its next delivery ends.
+        connection.prepare_cached("DELETE FROM ripe WHERE sequence = ?1")?.execute(params![sequence])?;
+    }
+    Ok(is_full(ripe.len()))
+}
+
+/// The next events between two sequences that arrived before `before`, and
+/// whether there may be more. The order of acceptance counts: one stamped late by
+/// a clock that was wrong does not hold up those behind it.
+fn old(
+    connection: &Connection,
+    (after, through): (i64, i64),
+    before: UnixMillis,
+) -> rusqlite::Result<(Vec<i64>, bool)> {
+    let mut select = connection.prepare_cached(
+        "SELECT sequence, received_at FROM event WHERE sequence > ?1 AND sequence <= ?2 \
+         ORDER BY sequence LIMIT ?3",
+    )?;
+    let rows = select.query_map(params![after, through, STEP], |row| {
+        Ok((row.get::<_, i64>(0)?, UnixMillis(row.get(1)?)))
+    })?;
+    let mut next = rows.collect::<rusqlite::Result<Vec<_>>>()?;
+    let looked_at = next.len();
+    next.truncate(next.iter().rposition(|(_, at)| *at < before).map_or(0, |last| last + 1));
+    let more = next.len() == looked_at && is_full(looked_at);
+    Ok((next.into_iter().map(|(sequence, _)| sequence).collect(), more))
+}
+
+/// Whether nobody needs the body any more: every delivery was made, or a person
+/// has put an end to it. What is dead is kept for a person.
+fn is_done(connection: &Connection, sequence: i64) -> rusqlite::Result<bool> {
+    none(
+        connection,
+        "SELECT 1 FROM target t CROSS JOIN delivery d ON d.target_id = t.id AND d.sequence = ?1 \
+         WHERE d.settled_at IS NULL OR d.state = 'dead' LIMIT 1",
+        sequence,
+    )
+}
+
+/// Whether no delivery is left to be made or decided on.
+fn has_ended(connection: &Connection, sequence: i64) -> rusqlite::Result<bool> {
+    none(
+        connection,
+        "SELECT 1 FROM target t CROSS JOIN delivery d ON d.target_id = t.id AND d.sequence = ?1 \
+         WHERE d.settled_at IS NULL LIMIT 1",
+        sequence,
+    )
+}
+
+fn none(connection: &Connection, query: &str, sequence: i64) -> rusqlite::Result<bool> {
+    let mut select = connection.prepare_cached(query)?;
+    select.query_row(params![sequence], |_| Ok(())).optional().map(|found| found.is_none())
+}
+
+fn remove_payload(connection: &Connection, sequence: i64) -> rusqlite::Result<()> {
+    for statement in [
+        "UPDATE event SET body = NULL WHERE sequence = ?1",
+        "DELETE FROM attempt WHERE sequence = ?1 AND target_id IN (SELECT id FROM target)",
+    ] {
+        connection.prepare_cached(statement)?.execute(params![sequence])?;
+    }
+    Ok(())
+}
+
+fn remove_event(connection: &Connection, sequence: i64) -> rusqlite::Result<()> {
+    for statement in [
+        // Takes its attempts with it.
+        "DELETE FROM delivery WHERE sequence = ?1 AND target_id IN (SELECT id FROM target)",
+        "DELETE FROM sighting WHERE sequence = ?1",
+        "DELETE FROM event WHERE sequence = ?1",
+    ] {
+        connection.prepare_cached(statement)?.execute(params![sequence])?;
+    }
+    Ok(())
+}
+
+fn vacuum(connection: &Connection) -> rusqlite::Result<bool> {
+    let free: i64 = connection.pragma_query_value(None, "freelist_count", |row| row.get(0))?;
+    let pages: i64 = connection.pragma_query_value(None, "page_count", |row| row.get(0))?;
+    let spare = free - PAGES_KEPT.max(pages / 10);
+    if spare <= 0 {
+        return Ok(false);
+    }
+    // Gives back one page for each row it answers.
+    let mut pragma =
+        connection.prepare_cached(&format!("PRAGMA incremental_vacuum({})", PAGES.min(spare)))?;
+    let mut rows = pragma.query([])?;
+    while rows.next()?.is_some() {}
+    Ok(spare > PAGES)
+}
+
+/// Whether there may be more than the `found`.
+fn is_full(found: usize) -> bool {
+    i64::try_from(found).is_ok_and(|found| found >= STEP)
+}
+
+fn position(connection: &Connection, query: &str) -> rusqlite::Result<i64> {
+    connection.prepare_cached(query)?.query_row([], |row| row.get(0))
+}

@@ -1,0 +1,190 @@
+//! How spans leave the process: what the environment asks for, the exporter, and
+//! the flush at the end. Everything the SDK can read from the environment, it does.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
+use std::time::{Duration, SystemTime};
+
+use opentelemetry::{InstrumentationScope, KeyValue};
+use opentelemetry_otlp::{ExporterBuildError, SpanExporter};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
+use opentelemetry_sdk::resource::{EnvResourceDetector, TelemetryResourceDetector};
+use opentelemetry_sdk::trace::{
+    BatchSpanProcessor, Config, SpanData, SpanExporter as Exporter, SpanProcessor as _,
+};
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
+
+use super::{ACTIVE, Tracing};
+
+/// How long a stop waits for the spans that are left.
+const FLUSH_LIMIT: Duration = Duration::from_secs(3);
+
+/// How long the exporter's thread may take to notice that it is given up.
+const GIVE_UP_LIMIT: Duration = Duration::from_secs(1);
+
+const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
+const TRACES_ENDPOINT: &str = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT";
+const PROTOCOL: &str = "OTEL_EXPORTER_OTLP_PROTOCOL";
+const TRACES_PROTOCOL: &str = "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL";
+const SPOKEN: &str = "http/protobuf";
+
+/// Spans being exported, until they are flushed.
+#[derive(Debug)]
+pub struct Export {
+    abandon: CancellationToken,
+}
+
+/// Starts to trace if the environment asks for it, with `now` as the clock. To be
+/// called within the runtime, once; answers what has to be flushed in the end.
+///
+/// A collector that cannot be used as configured costs the traces, and nothing else.
+pub fn start(now: impl Fn() -> SystemTime + Send + Sync + 'static) -> Option<Export> {
+    if !wanted(variable) || ACTIVE.get().is_some() {
+        return None;
+    }
+    let protocol = variable(TRACES_PROTOCOL).or_else(|| variable(PROTOCOL));
+    if let Some(protocol) = protocol.filter(|protocol| protocol != SPOKEN) {
+        tracing::warn!(protocol, "traces are exported as {SPOKEN}, the one protocol this bridge speaks");
+    }
+    let abandon = CancellationToken::new();
+    match exporter(abandon.clone()) {
+        Ok(exporter) => {
+            let scope = InstrumentationScope::builder(env!("CARGO_PKG_NAME"));
+            let active = Tracing {
+                processor: BatchSpanProcessor::builder(exporter).build(),
+                sampler: Config::default().sampler,
+                scope: scope.with_version(env!("CARGO_PKG_VERSION")).build(),
+                now: Box::new(now),
+            };
+            ACTIVE.set(active).ok()?;
+            tracing::info!("traces are exported");
+            Some(Export { abandon })
+        }
+        Err(error) => {
+            tracing::error!(%error, "nothing is traced");
+            None
+        }
+    }
+}
+
+impl Export {
+    /// Waits for `stop`, then sends the spans that are left, within a limit.
+    pub async fn run(self, stop: CancellationToken) {
+        stop.cancelled().await;
+        let flush = || {
+            ACTIVE.get().map(|tracing| tracing.processor.shutdown_with_timeout(FLUSH_LIMIT + GIVE_UP_LIMIT))
+        };
+        let mut flushed = pin!(tokio::task::spawn_blocking(flush));
+        if tokio::time::timeout(FLUSH_LIMIT, &mut flushed).await.is_err() {
+            tracing::warn!("the last traces were not sent within {} s", FLUSH_LIMIT.as_secs());
+            // The runtime ends soon, and a request must not outlive it.
+            self.abandon.cancel();
+            let _ = flushed.await;
+        }
+    }
+}
+
+/// Whether the environment asks for traces.
+fn wanted(variable: impl Fn(&str) -> Option<String>) -> bool {
+    let disabled = variable("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"));
+    let exporters = variable("OTEL_TRACES_EXPORTER").unwrap_or_else(|| "otlp".to_owned());
+    let otlp = exporters.split(',').any(|exporter| exporter.trim() == "otlp");
+    let collector = variable(ENDPOINT).or_else(|| variable(TRACES_ENDPOINT)).is_some();
+    !disabled && otlp && collector
+}
+
+/// A variable that is set. An empty value counts as unset, as the specification has it.
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+fn exporter(abandon: CancellationToken) -> Result<OnRuntime, ExporterBuildError> {
+    let runtime =
+        Handle::try_current().map_err(|error| ExporterBuildError::InternalFailure(error.to_string()))?;
+    let mut exporter = SpanExporter::builder().with_http().build()?;
+    exporter.set_resource(&resource());
+    Ok(OnRuntime { exporter, runtime, abandon, failing: AtomicBool::new(false) })
+}
+
+/// What the environment says about this process, over what the program knows itself.
+fn resource() -> Resource {
+    Resource::builder_empty()
+        .with_attributes([
+            KeyValue::new("service.name", env!("CARGO_PKG_NAME")),
+            KeyValue::new("service.version", env!("CARGO_PKG_VERSION")),
+        ])
+        .with_detectors(&[Box::new(TelemetryResourceDetector), Box::new(EnvResourceDetector::new())])
+        .with_attributes(variable("OTEL_SERVICE_NAME").map(|name| KeyValue::new("service.name", name)))
+        .build()
+}
+
+/// The exporter for the processor's thread. That thread is no part of the runtime,
+/// which the HTTP client needs around it whenever it is polled.
+#[derive(Debug)]
+struct OnRuntime {
+    exporter: SpanExporter,
+    runtime: Handle,
+    abandon: CancellationToken,
+    failing: AtomicBool,
+}
+
+impl Exporter for OnRuntime {
+    async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+        let mut export = pin!(self.exporter.export(batch));
+        let mut abandoned = pin!(self.abandon.cancelled());
+        let exported = poll_fn(|context| {
+            let _within = self.runtime.enter();
+            if abandoned.as_mut().poll(context).is_ready() {
+                return Poll::Ready(Err(OTelSdkError::AlreadyShutdown));
+            }
+            export.as_mut().poll(context)
+        });
+        let exported = exported.await;
+        self.note(&exported);
+        exported
+    }
+}
+
+impl OnRuntime {
+    /// Logs the beginning and the end of a time in which nothing can be exported.
+    fn note(&self, exported: &OTelSdkResult) {
+        match exported {
+            Err(OTelSdkError::AlreadyShutdown) => {}
+            Err(error) if !self.failing.swap(true, Ordering::Relaxed) => {
+                tracing::warn!(%error, "traces cannot be exported; they are dropped until that works again");
+            }
+            Ok(()) if self.failing.swap(false, Ordering::Relaxed) => {
+                tracing::info!("traces are exported again");
+            }
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn traces_are_wanted_where_a_collector_is_named_and_nothing_says_no() {
+        let wanted = |given: &[(&str, &str)]| {
+            wanted(|name| {
+                given.iter().find(|(given, _)| *given == name).map(|(_, value)| (*value).to_owned())
+            })
+        };
+        assert!(!wanted(&[]));
+        for endpoint in [ENDPOINT, TRACES_ENDPOINT] {
+            let given = (endpoint, "http://127.0.0.1:4318");
+            assert!(wanted(&[given]));
+            assert!(wanted(&[given, ("OTEL_SDK_DISABLED", "false")]));
+            assert!(wanted(&[given, ("OTEL_TRACES_EXPORTER", "console, otlp")]));
+            assert!(!wanted(&[given, ("OTEL_SDK_DISABLED", "True")]));
+            assert!(!wanted(&[given, ("OTEL_TRACES_EXPORTER", "none")]));
+        }
+        assert!(!wanted(&[("OTEL_TRACES_EXPORTER", "otlp")]));
+    }
+}

@@ -1,0 +1,181 @@
+//! The admin API: what an operator sees and does, under `/api`.
+//!
+//! Each file of the room is one kind of thing that can be asked for. Requests
+//! are read strictly ([`given`], [`body`]), failures are problem details
+//! ([`problem`]), and every call that changes something leaves a line in the
+//! log ([`audit`]). The document at `/api/openapi.json` is made from the same
+//! code ([`openapi`]).
+
+mod audit;
+mod body;
+mod bulk;
+mod deliveries;
+mod events;
+mod filter;
+mod given;
+mod history;
+mod live;
+mod openapi;
+mod overview;
+mod path;
+pub(super) mod problem;
+mod reload;
+mod schema;
+mod streams;
+mod targets;
+#[cfg(test)]
+mod tests;
+
+use std::any::Any;
+use std::sync::Arc;
+
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Router, middleware};
+use http::header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
+use http::{HeaderValue, StatusCode};
+use tokio::sync::{Semaphore, watch};
+use tower_http::catch_panic::CatchPanicLayer;
+
+pub use self::live::Sampler;
+
+use self::history::History;
+use self::overview::Assessments;
+use self::problem::Problem;
+use super::operations::Operations;
+use super::readiness::Readiness;
+use super::serve::log_panic;
+use super::{AdminToken, STORE_LIMIT, View};
+use crate::domain::event::EventId;
+use crate::store::archive::{Archive, DeliveryDetail};
+
+/// What every call of the API sees.
+pub(super) struct Api {
+    readiness: Arc<Readiness>,
+    operations: Arc<dyn Operations>,
+    assessments: Assessments,
+    history: History,
+    /// The newest overview as JSON, for whoever listens.
+    live: watch::Receiver<Arc<str>>,
+    /// Places for listeners.
+    listeners: Arc<Semaphore>,
+    token: AdminToken,
+}
+
+/// The routes below `/api`, and what keeps their listeners supplied.
+pub(super) fn new(
+    readiness: Arc<Readiness>,
+    operations: Arc<dyn Operations>,
+    token: AdminToken,
+) -> (Router, Sampler) {
+    let (sender, live) = watch::channel(Arc::default());
+    let api = Arc::new(Api {
+        readiness,
+        operations,
+        assessments: Assessments::default(),
+        history: History::default(),
+        live,
+        listeners: Arc::new(Semaphore::new(live::MAX_LISTENERS)),
+        token,
+    });
+    (routes(Arc::clone(&api)), Sampler::new(api, sender))
+}
+
+fn routes(api: Arc<Api>) -> Router {
+    let v1 = Router::new()
+        .route("/events", get(events::list))
+        .route("/events/{id}", get(events::show))
+        .route("/events/{id}/body", get(events::body))
+        .route("/events/{id}/replay", post(events::replay))
+        .route("/deliveries", get(deliveries::list))
+        .route("/deliveries/{action}", post(bulk::act))
+        .route("/deliveries/{target}/{event_id}", get(deliveries::show))
+        .route("/deliveries/{target}/{event_id}/{action}", post(deliveries::act))
+        .route("/targets", get(targets::list))
+        .route("/targets/{name}/pause", post(targets::pause))
+        .route("/targets/{name}/resume", post(targets::resume))
+        .route("/targets/{name}/test", post(targets::test))
+        .route("/streams", get(streams::list))
+        .route("/streams/{name}/reconnect", post(streams::reconnect))
+        .route("/streams/{name}/backfill", post(streams::backfill))
+        .route("/reload", post(reload::reload))
+        .route("/overview", get(overview::show))
+        .route("/live", get(live::listen));
+    Router::new()
+        .nest("/v1", v1)
+        .route("/openapi.json", get(openapi::show))
+        .method_not_allowed_fallback(method_not_allowed)
+        .fallback(nothing_here)
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(middleware::map_response(private))
+        .with_state(api)
+}
+
+async fn nothing_here() -> Problem {
+    Problem::not_found("there is nothing at this path")
+}
+
+async fn method_not_allowed() -> Problem {
+    let detail = "this path does not take that method";
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
+}
+
+/// Answers for a handler that panicked; the process goes on.
+#[expect(clippy::needless_pass_by_value, reason = "this is how the layer hands a panic over")]
+fn panicked(panic: Box<dyn Any + Send>) -> Response {
+    log_panic(&*panic);
+    let detail = "the bridge has failed on this request";
+    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", detail).into_response()
+}
+
+/// Payments are nobody else's business: nothing on the way keeps an answer, or
+/// takes it for something that it is not.
+async fn private(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+impl Api {
+    fn view(&self) -> &View {
+        &self.readiness.view
+    }
+
+    fn archive(&self) -> &Archive {
+        &self.view().archive
+    }
+
+    /// The answer to a question, which has a limited time.
+    async fn ask<T, E: Into<Problem>>(
+        &self,
+        question: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, Problem> {
+        in_time(question, "the store does not answer").await
+    }
+
+    /// What became of a change, which has a limited time.
+    async fn have<T, E: Into<Problem>>(
+        &self,
+        change: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, Problem> {
+        in_time(change, "the store does not answer; it may still do what it was asked for").await
+    }
+
+    async fn delivery(&self, target: &str, id: &EventId) -> Result<DeliveryDetail, Problem> {
+        let found = self.ask(self.archive().delivery(target, id)).await?;
+        found.ok_or_else(|| {
+            Problem::not_found(format!("there is no delivery of the event `{id}` to a target `{target}`"))
+        })
+    }
+}
+
+async fn in_time<T, E: Into<Problem>>(
+    work: impl Future<Output = Result<T, E>>,
+    otherwise: &str,
+) -> Result<T, Problem> {
+    match tokio::time::timeout(STORE_LIMIT, work).await {
+        Ok(outcome) => outcome.map_err(Into::into),
+        Err(_) => Err(Problem::unavailable("store_unavailable", otherwise)),
+    }
+}

@@ -1,0 +1,193 @@
+//! The body of a state-changing call: a small JSON object, said to be one, whose
+//! members are all known.
+
+use std::fmt::Display;
+
+use axum::body::Bytes;
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, StatusCode};
+use serde_json::{Map, Value};
+
+use super::given::{Given, NoQuery};
+use super::problem::{Faults, Problem};
+
+/// The longest body of a call, in bytes.
+pub(super) const MAX_BODY: usize = 64 * 1024;
+
+/// The members of a body that have not been looked at yet.
+#[derive(Debug)]
+pub(super) struct Members {
+    members: Map<String, Value>,
+    /// The names that were asked for.
+    known: Vec<&'static str>,
+    faults: Faults,
+}
+
+impl Members {
+    /// The members of the object that `json` is.
+    pub(super) fn read(json: &[u8]) -> Result<Self, Problem> {
+        match serde_json::from_slice(json) {
+            Ok(Value::Object(members)) => Ok(Self { members, known: Vec::new(), faults: Faults::default() }),
+            Ok(_) => Err(malformed("the body is not a JSON object")),
+            Err(error) => Err(malformed(format!("the body is not JSON: {error}"))),
+        }
+    }
+
+    /// The member `name`, if it is there and what `read` takes; `kind` says what that is.
+    fn of_kind<T>(
+        &mut self,
+        name: &'static str,
+        kind: &str,
+        read: impl FnOnce(Value) -> Option<T>,
+    ) -> Option<T> {
+        self.known.push(name);
+        let found = read(self.members.remove(name)?);
+        if found.is_none() {
+            self.faults.note(name, format!("is not {kind}"));
+        }
+        found
+    }
+
+    /// A member that is text.
+    pub(super) fn text(&mut self, name: &'static str) -> Option<String> {
+        self.of_kind(name, "text", |value| match value {
+            Value::String(text) => Some(text),
+            _ => None,
+        })
+    }
+
+    /// A member that is text which `parse` takes.
+    pub(super) fn parsed<T, E: Display>(
+        &mut self,
+        name: &'static str,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<T> {
+        let text = self.text(name)?;
+        let wrong = |error| self.faults.note(name, format!("= `{text}`: {error}"));
+        parse(&text).map_err(wrong).ok()
+    }
+
+    /// A member that is `true` or `false`.
+    pub(super) fn flag(&mut self, name: &'static str) -> Option<bool> {
+        self.of_kind(name, "`true` or `false`", |value| value.as_bool())
+    }
+
+    /// A member that is a whole number from 0.
+    pub(super) fn count(&mut self, name: &'static str) -> Option<u64> {
+        self.of_kind(name, "a whole number from 0", |value| whole(&value))
+    }
+
+    /// A member that is an object of texts, from which `read` takes what it knows.
+    pub(super) fn object<T>(
+        &mut self,
+        name: &'static str,
+        prefix: &'static str,
+        read: impl FnOnce(&mut Given) -> T,
+    ) -> Option<T> {
+        let members = self.of_kind(name, "an object", |value| match value {
+            Value::Object(members) => Some(members),
+            _ => None,
+        })?;
+        let mut given = Given::object(members, prefix);
+        let read = read(&mut given);
+        self.faults.absorb(given.faults());
+        Some(read)
+    }
+
+    /// A member as it was written; empty if there is none.
+    pub(super) fn written(&self, name: &str) -> String {
+        self.members.get(name).map(Value::to_string).unwrap_or_default()
+    }
+
+    /// Whether there is a member of this name that has not been looked at yet.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.members.contains_key(name)
+    }
+
+    /// Notes that a member which must be there is missing, if it is.
+    pub(super) fn require(&mut self, name: &'static str) {
+        if !self.has(name) {
+            self.faults.note(name, "is missing");
+        }
+    }
+
+    /// Notes what is wrong with the body beyond the kind of a member.
+    pub(super) fn note(&mut self, name: &'static str, reason: &str) {
+        self.faults.note(name, reason);
+    }
+
+    /// What was `read` from the body, unless a member is wrong or nobody asked for it.
+    pub(super) fn finish<T>(mut self, read: Option<T>) -> Result<T, Problem> {
+        for name in self.members.keys() {
+            self.faults.note_allowed(name, "is not known here", &self.known);
+        }
+        self.faults.check()?;
+        read.ok_or_else(|| malformed("something is missing"))
+    }
+}
+
+fn malformed(detail: impl Into<String>) -> Problem {
+    Problem::new(StatusCode::BAD_REQUEST, "malformed_body", detail)
+}
+
+/// JSON has one kind of number: `3.0` and `3` are the same.
+fn whole(value: &Value) -> Option<u64> {
+    let number = value.as_number()?;
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "checked to be whole and small"
+    )]
+    let of_float =
+        |float: f64| (float.fract() == 0.0 && (0.0..9e15).contains(&float)).then_some(float as u64);
+    number.as_u64().or_else(|| of_float(number.as_f64()?))
+}
+
+/// The body of a call, with a query that gives nothing.
+pub(super) struct Body(pub(super) Members);
+
+impl<S: Sync> FromRequest<S> for Body {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let (mut parts, body) = request.into_parts();
+        let read = async {
+            NoQuery::from_request_parts(&mut parts, state).await?;
+            json_is_said(&parts.headers)?;
+            let body = bounded(body).await?;
+            Members::read(&body)
+        };
+        read.await.map(Self)
+    }
+}
+
+/// A body that no member belongs to: for calls that need no more than their path.
+pub(super) struct NoBody;
+
+impl<S: Sync> FromRequest<S> for NoBody {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let Body(members) = Body::from_request(request, state).await?;
+        members.finish(Some(Self))
+    }
+}
+
+/// No form of another site can say so: a browser asks this listener first, which never consents.
+fn json_is_said(headers: &HeaderMap) -> Result<(), Problem> {
+    let said = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = said.split(';').next().unwrap_or_default().trim();
+    if essence.eq_ignore_ascii_case("application/json") {
+        return Ok(());
+    }
+    let detail = "a call that changes something takes `content-type: application/json` alone";
+    Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail))
+}
+
+async fn bounded(body: axum::body::Body) -> Result<Bytes, Problem> {
+    axum::body::to_bytes(body, MAX_BODY).await.map_err(|_| {
+        let detail = format!("a body has at most {MAX_BODY} bytes, and arrives whole");
+        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail)
+    })
+}

@@ -1,0 +1,83 @@
+//! Deliveries: the list, one of them, and what a person may do about one.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::Api;
+use super::audit::Audit;
+use super::body::NoBody;
+use super::filter::{self, Listing};
+use super::given::{NoQuery, Query};
+use super::path::{Segments, action, event_id};
+use super::problem::Problem;
+use super::schema::{ActionName, Nothing};
+use crate::store::archive::{DeliveryDetail, DeliverySummary};
+
+/// A page of deliveries, those of the newest event first.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Deliveries {
+    deliveries: Vec<DeliverySummary>,
+    /// Where the list goes on; null at its end. A page may hold less than was
+    /// asked for, or nothing, and still have one.
+    #[schema(required)]
+    next_cursor: Option<String>,
+}
+
+/// Deliveries, those of the newest event first
+#[utoipa::path(get, path = "/api/v1/deliveries", tag = "deliveries", operation_id = "listDeliveries",
+    params(Listing), responses((status = 200, description = "A page of deliveries", body = Deliveries)))]
+pub(super) async fn list(
+    State(api): State<Arc<Api>>,
+    Query(mut given): Query,
+) -> Result<Json<Deliveries>, Problem> {
+    let (filter, page) = (filter::filter(&mut given), filter::page(&mut given));
+    given.finish()?;
+    let listed = api.ask(api.archive().deliveries(&filter, &page)).await?;
+    Ok(Json(Deliveries {
+        deliveries: listed.items,
+        next_cursor: listed.next.map(|cursor| cursor.to_string()),
+    }))
+}
+
+/// One delivery with its attempts
+#[utoipa::path(get, path = "/api/v1/deliveries/{target}/{event_id}", tag = "deliveries", operation_id = "showDelivery",
+    params(("target" = String, Path, description = "The target's name"),
+           ("event_id" = String, Path, description = "The event's id, percent-encoded")),
+    responses((status = 200, description = "The delivery", body = DeliveryDetail),
+              (status = 404, description = "No such delivery", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn show(
+    State(api): State<Arc<Api>>,
+    Segments((target, id)): Segments<(String, String)>,
+    _: NoQuery,
+) -> Result<Json<DeliveryDetail>, Problem> {
+    api.delivery(&target, &event_id(&id)?).await.map(Json)
+}
+
+/// Retries, releases, closes or cancels one delivery
+#[utoipa::path(post, path = "/api/v1/deliveries/{target}/{event_id}/{action}", tag = "deliveries", operation_id = "actOnDelivery",
+    params(("target" = String, Path, description = "The target's name"),
+           ("event_id" = String, Path, description = "The event's id, percent-encoded"),
+           ("action" = ActionName, Path, description = "What to do")),
+    request_body = Nothing,
+    responses((status = 200, description = "The delivery as it is now", body = DeliveryDetail),
+              (status = 404, description = "No such delivery or action", body = Problem, content_type = "application/problem+json"),
+              (status = 409, description = "Its state does not allow it; `errors` names the state and the allowed ones", body = Problem, content_type = "application/problem+json"),
+              (status = 410, description = "Retention has removed the body", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn act(
+    State(api): State<Arc<Api>>,
+    Segments((target, id, name)): Segments<(String, String, String)>,
+    _: NoBody,
+) -> Result<Json<DeliveryDetail>, Problem> {
+    let action = action(&name)?;
+    let audit = Audit::of(action.as_str()).target(&target).event(&id);
+    let acted = async {
+        let id = event_id(&id)?;
+        api.have(api.archive().act(action, &target, &id)).await?;
+        api.delivery(&target, &id).await
+    };
+    audit.end(acted.await, |_| 1).map(Json)
+}

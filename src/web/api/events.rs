@@ -1,0 +1,99 @@
+//! Events: the list, one of them, its exact bytes, and sending it again.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+use http::header::CONTENT_TYPE;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::Api;
+use super::audit::Audit;
+use super::body::Body;
+use super::filter::{self, Listing};
+use super::given::{NoQuery, Query};
+use super::path::{Segments, event_id, no_event};
+use super::problem::Problem;
+use super::schema::ReplayBody;
+use crate::store::archive::{DeliveryDetail, EventDetail, EventSummary};
+
+/// A page of events, the newest first.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Events {
+    events: Vec<EventSummary>,
+    /// Where the list goes on; null at its end. A page may hold less than was
+    /// asked for, or nothing, and still have one.
+    #[schema(required)]
+    next_cursor: Option<String>,
+}
+
+/// Events, the newest first
+#[utoipa::path(get, path = "/api/v1/events", tag = "events", operation_id = "listEvents",
+    params(Listing), responses((status = 200, description = "A page of events", body = Events)))]
+pub(super) async fn list(
+    State(api): State<Arc<Api>>,
+    Query(mut given): Query,
+) -> Result<Json<Events>, Problem> {
+    let (filter, page) = (filter::filter(&mut given), filter::page(&mut given));
+    given.finish()?;
+    let listed = api.ask(api.archive().events(&filter, &page)).await?;
+    Ok(Json(Events { events: listed.items, next_cursor: listed.next.map(|cursor| cursor.to_string()) }))
+}
+
+/// One event, with its body, sightings, deliveries and attempts
+#[utoipa::path(get, path = "/api/v1/events/{id}", tag = "events", operation_id = "showEvent",
+    params(("id" = String, Path, description = "The event's id, percent-encoded")),
+    responses((status = 200, description = "The event", body = EventDetail),
+              (status = 404, description = "No such event", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn show(
+    State(api): State<Arc<Api>>,
+    Segments(id): Segments<String>,
+    _: NoQuery,
+) -> Result<Json<EventDetail>, Problem> {
+    let found = api.ask(api.archive().event(&event_id(&id)?)).await?;
+    found.map(Json).ok_or_else(|| no_event(&id))
+}
+
+/// The exact bytes of an event, as Pepay sent them
+#[utoipa::path(get, path = "/api/v1/events/{id}/body", tag = "events", operation_id = "showEventBody",
+    params(("id" = String, Path, description = "The event's id, percent-encoded")),
+    responses((status = 200, description = "The event's JSON, byte for byte", body = serde_json::Value, content_type = "application/json"),
+              (status = 404, description = "No such event", body = Problem, content_type = "application/problem+json"),
+              (status = 410, description = "Retention has removed the body", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn body(
+    State(api): State<Arc<Api>>,
+    Segments(id): Segments<String>,
+    _: NoQuery,
+) -> Result<Response, Problem> {
+    let found = api.ask(api.archive().body(&event_id(&id)?)).await?;
+    let body = found.ok_or_else(|| no_event(&id))?;
+    let body = body.ok_or_else(|| Problem::gone("retention has removed the event's body"))?;
+    Ok(([(CONTENT_TYPE, "application/json")], body).into_response())
+}
+
+/// Sends a settled event again to one target, marked `pepay-bridge-replay`
+#[utoipa::path(post, path = "/api/v1/events/{id}/replay", tag = "events", operation_id = "replayEvent",
+    params(("id" = String, Path, description = "The event's id, percent-encoded")),
+    request_body = ReplayBody,
+    responses((status = 202, description = "The delivery, which is on its way again", body = DeliveryDetail),
+              (status = 404, description = "No such event or target", body = Problem, content_type = "application/problem+json"),
+              (status = 409, description = "The delivery is not settled yet; `errors` names its state and the allowed ones", body = Problem, content_type = "application/problem+json"),
+              (status = 410, description = "Retention has removed the body", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn replay(
+    State(api): State<Arc<Api>>,
+    Segments(id): Segments<String>,
+    Body(members): Body,
+) -> Result<(StatusCode, Json<DeliveryDetail>), Problem> {
+    let ReplayBody { target } = ReplayBody::read(members)?;
+    let audit = Audit::of("replay").target(&target).event(&id);
+    let replayed = async {
+        let id = event_id(&id)?;
+        api.have(api.archive().replay(&target, &id)).await?;
+        api.delivery(&target, &id).await
+    };
+    let delivery = audit.end(replayed.await, |_| 1)?;
+    Ok((StatusCode::ACCEPTED, Json(delivery)))
+}

@@ -1,0 +1,116 @@
+//! What a request gives by name, in its query or in a member of its body. Every
+//! name has to be known and every value right; all that is not is told at once.
+
+use std::convert::Infallible;
+use std::fmt::Display;
+
+use axum::extract::FromRequestParts;
+use http::request::Parts;
+use serde_json::{Map, Value};
+use url::form_urlencoded;
+
+use super::problem::{Faults, Problem};
+
+/// Named values that have not been looked at yet.
+#[derive(Debug)]
+pub(super) struct Given {
+    values: Vec<(String, String)>,
+    /// Written before each name where it is told of, such as `filter.`.
+    prefix: &'static str,
+    /// The names that were asked for.
+    known: Vec<&'static str>,
+    faults: Faults,
+}
+
+impl Given {
+    /// The parameters of a query.
+    pub(super) fn query(query: &str) -> Self {
+        let values = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+        Self { values, prefix: "", known: Vec::new(), faults: Faults::default() }
+    }
+
+    /// The members of an object, each of which has to be text.
+    pub(super) fn object(members: Map<String, Value>, prefix: &'static str) -> Self {
+        let (mut values, mut faults) = (Vec::new(), Faults::default());
+        for (name, value) in members {
+            match value {
+                Value::String(text) => values.push((name, text)),
+                _ => faults.note(format!("{prefix}{name}"), "is not text"),
+            }
+        }
+        Self { values, prefix, known: Vec::new(), faults }
+    }
+
+    /// The value of `name`, if it is given and `parse` takes it. One that is given
+    /// twice stays, and is told of at the end.
+    pub(super) fn parsed<T, E: Display>(
+        &mut self,
+        name: &'static str,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<T> {
+        self.known.push(name);
+        let first = self.values.iter().position(|(given, _)| given == name)?;
+        let (_, text) = self.values.remove(first);
+        let wrong =
+            |error| self.faults.note(format!("{}{name}", self.prefix), format!("= `{text}`: {error}"));
+        parse(&text).map_err(wrong).ok()
+    }
+
+    /// The value of `name`, which has to be one of `allowed`.
+    pub(super) fn one_of<T: Copy>(
+        &mut self,
+        name: &'static str,
+        allowed: &[T],
+        word: impl Fn(T) -> &'static str,
+    ) -> Option<T> {
+        let text = self.parsed(name, |text| Ok::<_, Infallible>(text.to_owned()))?;
+        let found = allowed.iter().copied().find(|value| word(*value) == text);
+        if found.is_none() {
+            let name = format!("{}{name}", self.prefix);
+            self.faults.note_allowed(
+                name,
+                format!("= `{text}` is none of these"),
+                allowed.iter().map(|value| word(*value)),
+            );
+        }
+        found
+    }
+
+    /// Refuses whatever was given and nobody asked for, and every wrong value.
+    pub(super) fn finish(self) -> Result<(), Problem> {
+        self.faults().check()
+    }
+
+    /// Everything that is wrong.
+    pub(super) fn faults(mut self) -> Faults {
+        for (name, _) in self.values {
+            let repeated = self.known.iter().any(|known| *known == name);
+            let reason = if repeated { "is given more than once" } else { "is not known here" };
+            let name = format!("{}{name}", self.prefix);
+            self.faults.note_allowed(name, reason, self.known.iter().filter(|_| !repeated));
+        }
+        self.faults
+    }
+}
+
+/// The query of a request.
+pub(super) struct Query(pub(super) Given);
+
+impl<S: Sync> FromRequestParts<S> for Query {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self(Given::query(parts.uri.query().unwrap_or_default())))
+    }
+}
+
+/// A query that gives nothing: for whatever takes no parameters.
+pub(super) struct NoQuery;
+
+impl<S: Sync> FromRequestParts<S> for NoQuery {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        Given::query(parts.uri.query().unwrap_or_default()).finish().map(|()| Self)
+    }
+}

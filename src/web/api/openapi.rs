@@ -1,0 +1,88 @@
+//! The description of the API, made from the code that answers.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use utoipa::OpenApi;
+use utoipa::openapi::path::{Operation, PathItem};
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::{ContentBuilder, Ref, ResponseBuilder, Server};
+
+use super::given::NoQuery;
+use super::problem::{self, Problem};
+use super::{Api, bulk, deliveries, events, live, overview, reload, streams, targets};
+
+/// The name of the way to authenticate.
+const TOKEN: &str = "admin_token";
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "pepay-bridge admin API",
+        description = "What an operator sees and does. Failures are problem details (RFC 9457); unknown \
+                       parameters and members are refused by name.",
+    ),
+    paths(
+        events::list, events::show, events::body, events::replay,
+        deliveries::list, deliveries::show, deliveries::act, bulk::act,
+        targets::list, targets::pause, targets::resume, targets::test,
+        streams::list, streams::reconnect, streams::backfill,
+        overview::show, live::listen, reload::reload, show,
+    ),
+    components(schemas(Problem)),
+    tags(
+        (name = "events", description = "What Pepay has sent"),
+        (name = "deliveries", description = "Events on their way to targets"),
+        (name = "targets", description = "Where events go"),
+        (name = "streams", description = "Where events come from"),
+        (name = "bridge", description = "The bridge as a whole"),
+    ),
+)]
+struct Document;
+
+/// The document; `guarded` says whether calls need a token.
+pub(super) fn document(guarded: bool) -> utoipa::openapi::OpenApi {
+    let mut document = Document::openapi();
+    document.info.version = env!("CARGO_PKG_VERSION").to_owned();
+    document.servers = Some(vec![Server::new("/")]);
+    for item in document.paths.paths.values_mut() {
+        complete(item, guarded);
+    }
+    if guarded {
+        let bearer = Http::builder().scheme(HttpAuthScheme::Bearer);
+        let bearer = bearer.description(Some("The value of `server.admin_token`.")).build();
+        document.components.get_or_insert_default().add_security_scheme(TOKEN, SecurityScheme::Http(bearer));
+        document.security = Some(vec![SecurityRequirement::new(TOKEN, [""; 0])]);
+    }
+    document
+}
+
+/// Adds the problems that any call may meet.
+fn complete(item: &mut PathItem, guarded: bool) {
+    let any: &[_] =
+        if guarded { &[("401", "Not the right token")] } else { &[("403", "Not a loopback host")] };
+    let wrong = [("400", "A parameter or member is unknown or wrong; `errors` names each")];
+    let short =
+        [("503", "The store does not answer, or something else is short for a moment; see `Retry-After`")];
+    let change = [("413", "The body is too long"), ("415", "The body is not said to be JSON")];
+    let all = || any.iter().chain(&wrong).chain(&short);
+    item.get.iter_mut().for_each(|get| add(get, all()));
+    item.post.iter_mut().for_each(|post| add(post, all().chain(&change)));
+}
+
+fn add<'a>(operation: &mut Operation, problems: impl Iterator<Item = &'a (&'static str, &'static str)>) {
+    for (status, description) in problems {
+        let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
+        let response =
+            ResponseBuilder::new().description(*description).content(problem::MEDIA_TYPE, content).build();
+        operation.responses.responses.entry((*status).to_owned()).or_insert_with(|| response.into());
+    }
+}
+
+/// This document
+#[utoipa::path(get, path = "/api/openapi.json", tag = "bridge", operation_id = "showOpenApi",
+    responses((status = 200, description = "The OpenAPI document of this API", body = serde_json::Value, content_type = "application/json")))]
+pub(super) async fn show(State(api): State<Arc<Api>>, _: NoQuery) -> Json<utoipa::openapi::OpenApi> {
+    Json(document(api.token.is_set()))
+}

@@ -1,0 +1,147 @@
+//! Everything at a glance: for the page, and for whoever wants one answer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use serde::Serialize;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+use utoipa::ToSchema;
+
+use super::Api;
+use super::given::NoQuery;
+use super::history::Point;
+use super::targets::TargetView;
+use crate::domain::clock::UnixMillis;
+use crate::domain::status::{StreamStatus, WebhookStatus};
+use crate::store::archive::{Latency, Races, SourceTally, Usage};
+use crate::web::status::Store;
+use crate::web::{STORE_LIMIT, within};
+
+/// How long an assessment stands: each reads a thousand rows, and changes slowly.
+const ASSESSMENT_STANDS: Duration = Duration::from_secs(5);
+
+/// The bridge at a glance.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Overview {
+    version: &'static str,
+    /// The commit that it was built from.
+    commit: &'static str,
+    now: UnixMillis,
+    uptime_seconds: u64,
+    /// What `/readyz` says.
+    ready: bool,
+    /// Why it is not; empty if it is.
+    reasons: Vec<String>,
+    /// What a person should look at although it is.
+    warnings: Vec<String>,
+    streams: Vec<StreamStatus>,
+    webhooks: Vec<WebhookStatus>,
+    targets: Vec<TargetView>,
+    store: Store,
+    /// Null if the store does not tell.
+    #[schema(required)]
+    usage: Option<Usage>,
+    /// What each source has brought since the start.
+    sources: Vec<SourceTally>,
+    /// Null if the store does not tell.
+    #[schema(required)]
+    races: Option<Races>,
+    /// What came and went: a point every 5 seconds, for an hour, oldest first.
+    history: Vec<Point>,
+}
+
+/// What is worked out from many rows.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Assessment {
+    races: Option<Races>,
+    usage: Option<Usage>,
+    pub(super) latencies: Vec<Latency>,
+}
+
+/// The last assessment, and when it was made.
+#[derive(Debug, Default)]
+pub(super) struct Assessments(Mutex<Option<(Instant, Assessment)>>);
+
+/// The bridge at a glance
+#[utoipa::path(get, path = "/api/v1/overview", tag = "bridge", operation_id = "showOverview",
+    responses((status = 200, description = "The bridge at a glance", body = Overview)))]
+pub(super) async fn show(State(api): State<Arc<Api>>, _: NoQuery) -> Json<Overview> {
+    Json(api.overview(api.history.all()).await)
+}
+
+impl Api {
+    /// Everything as it is now, with these points of the history.
+    pub(super) async fn overview(&self, history: Vec<Point>) -> Overview {
+        let view = self.view();
+        let (verdict, summary, targets, assessment) = tokio::join!(
+            self.readiness.look(),
+            within(STORE_LIMIT, view.archive.summary()),
+            self.targets(),
+            self.assessment(),
+        );
+        let ((targets, unread), parts) = (targets, view.parts());
+        Overview {
+            version: env!("CARGO_PKG_VERSION"),
+            commit: env!("PEPAY_BRIDGE_COMMIT"),
+            now: view.clock.now(),
+            uptime_seconds: view.uptime().as_secs(),
+            ready: verdict.reasons.is_empty(),
+            reasons: verdict.reasons,
+            warnings: verdict.warnings,
+            streams: parts.streams(),
+            webhooks: parts.webhooks(),
+            targets,
+            store: Store::new(verdict.store_failure, summary, unread),
+            usage: assessment.usage,
+            sources: view.archive.tally().sources,
+            races: assessment.races,
+            history,
+        }
+    }
+
+    /// Every configured target, and why the store tells nothing about them, if it does not.
+    pub(super) async fn targets(&self) -> (Vec<TargetView>, Option<String>) {
+        let view = self.view();
+        let (backlogs, assessment) = tokio::join!(view.backlogs(), self.assessment());
+        let (backlogs, unread) = match backlogs {
+            Ok(backlogs) => (backlogs, None),
+            Err(error) => (Vec::new(), Some(error)),
+        };
+        let (now, statuses) = (view.clock.now(), view.parts().targets());
+        let shown = self.operations.targets().into_iter().filter_map(|info| {
+            let status = statuses.iter().find(|status| *status.name == *info.name)?.clone();
+            let backlog = backlogs.iter().find(|backlog| *backlog.target == *info.name);
+            let latency = assessment.latencies.iter().find(|latency| *latency.target == *info.name);
+            Some(TargetView::new(info, status, backlog, latency, now))
+        });
+        (shown.collect(), unread)
+    }
+
+    /// Held while the store is asked, so that whoever comes meanwhile shares the answer.
+    async fn assessment(&self) -> Assessment {
+        let mut last = self.assessments.0.lock().await;
+        if let Some((at, assessment)) = &*last
+            && at.elapsed() < ASSESSMENT_STANDS
+        {
+            return assessment.clone();
+        }
+        let archive = self.archive();
+        let (races, usage, latencies) = tokio::join!(
+            within(STORE_LIMIT, archive.races()),
+            within(STORE_LIMIT, archive.usage()),
+            within(STORE_LIMIT, archive.latencies()),
+        );
+        for error in
+            [races.as_ref().err(), usage.as_ref().err(), latencies.as_ref().err()].into_iter().flatten()
+        {
+            tracing::warn!(error, "the overview is not complete");
+        }
+        let latencies = latencies.unwrap_or_default();
+        let assessment = Assessment { races: races.ok(), usage: usage.ok(), latencies };
+        *last = Some((Instant::now(), assessment.clone()));
+        assessment
+    }
+}

@@ -1,0 +1,198 @@
+//! What an answer says when it is not what was asked for: problem details (RFC 9457).
+
+use axum::response::{IntoResponse, Response};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderValue, StatusCode};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::domain::operator::OperationError;
+use crate::store::archive::{ActError, ReadError, RecordError};
+
+/// The media type of a problem.
+pub(super) const MEDIA_TYPE: &str = "application/problem+json";
+
+/// How long whoever finds the store unavailable should stay away, in seconds.
+const RETRY_SECONDS: &str = "2";
+
+/// Problem details as of RFC 9457.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::web) struct Problem {
+    /// `urn:pepay-bridge:problem:` and the code of this kind of problem.
+    #[serde(rename = "type")]
+    #[schema(pattern = "^urn:pepay-bridge:problem:[a-z_]+$")]
+    kind: String,
+    /// The status in words.
+    title: &'static str,
+    /// The status of the answer.
+    #[schema(minimum = 400, maximum = 599)]
+    status: u16,
+    /// What is wrong with this request, for a person.
+    detail: String,
+    /// Every value that is wrong.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<Fault>,
+    /// Deliveries that match the filter now, where another count was confirmed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    matching: Option<u64>,
+}
+
+/// A value that is wrong.
+#[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub(super) struct Fault {
+    /// The parameter or member, such as `limit` or `filter.state`.
+    name: String,
+    /// What is wrong with it.
+    reason: String,
+    /// What is allowed, where that can be listed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    allowed: Vec<String>,
+}
+
+/// Everything that is wrong with a request, so that one answer tells it all.
+#[derive(Debug, Default)]
+pub(super) struct Faults(Vec<Fault>);
+
+impl Faults {
+    /// Notes that `name` is wrong.
+    pub(super) fn note(&mut self, name: impl Into<String>, reason: impl Into<String>) {
+        self.note_allowed(name, reason, [""; 0]);
+    }
+
+    /// Notes that `name` is wrong, and what is allowed.
+    pub(super) fn note_allowed<A: ToString>(
+        &mut self,
+        name: impl Into<String>,
+        reason: impl Into<String>,
+        allowed: impl IntoIterator<Item = A>,
+    ) {
+        let allowed = allowed.into_iter().map(|value| value.to_string()).collect();
+        self.0.push(Fault { name: name.into(), reason: reason.into(), allowed });
+    }
+
+    /// Notes all of `other` as well.
+    pub(super) fn absorb(&mut self, other: Self) {
+        self.0.extend(other.0);
+    }
+
+    /// Refuses the request if anything is wrong with it.
+    pub(super) fn check(self) -> Result<(), Problem> {
+        let Some(first) = self.0.first() else { return Ok(()) };
+        let more = if self.0.len() > 1 { ", and more is wrong" } else { "" };
+        let detail = format!("`{}` {}{more}", first.name, first.reason);
+        Err(Problem { errors: self.0, ..Problem::new(StatusCode::BAD_REQUEST, "invalid_request", detail) })
+    }
+}
+
+impl Problem {
+    pub(in crate::web) fn new(status: StatusCode, code: &str, detail: impl Into<String>) -> Self {
+        Self {
+            kind: format!("urn:pepay-bridge:problem:{code}"),
+            title: status.canonical_reason().unwrap_or_default(),
+            status: status.as_u16(),
+            detail: detail.into(),
+            errors: Vec::new(),
+            matching: None,
+        }
+    }
+
+    /// There is no such thing.
+    pub(super) fn not_found(what: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", what)
+    }
+
+    /// The state of things does not allow it.
+    pub(super) fn conflict(code: &str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, code, detail)
+    }
+
+    /// Retention has removed what was asked for.
+    pub(super) fn gone(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::GONE, "payload_removed", detail)
+    }
+
+    /// The store does not answer, or something else is short for a moment.
+    pub(super) fn unavailable(code: &str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, code, detail)
+    }
+
+    /// Another count was confirmed than there is now.
+    pub(super) fn count_changed(confirmed: u64, matching: u64) -> Self {
+        let detail = format!("{confirmed} were confirmed and {matching} match now; nothing was changed");
+        Self { matching: Some(matching), ..Self::conflict("count_changed", detail) }
+    }
+
+    /// A configuration that cannot be used, with everything wrong with it.
+    pub(super) fn configuration(reasons: Vec<String>) -> Self {
+        let detail = "the configuration is not valid; nothing was changed";
+        let errors = reasons
+            .into_iter()
+            .map(|reason| Fault { name: "configuration".to_owned(), reason, allowed: Vec::new() })
+            .collect();
+        Self { errors, ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_configuration", detail) }
+    }
+
+    /// In a word, for the log.
+    pub(super) fn code(&self) -> &str {
+        self.kind.rsplit(':').next().unwrap_or_default()
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (status, axum::Json(self)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(RETRY_AFTER, HeaderValue::from_static(RETRY_SECONDS));
+        }
+        response
+    }
+}
+
+impl From<ReadError> for Problem {
+    fn from(error: ReadError) -> Self {
+        Self::unavailable("store_unavailable", error.to_string())
+    }
+}
+
+impl From<RecordError> for Problem {
+    fn from(error: RecordError) -> Self {
+        Self::unavailable("store_unavailable", error.to_string())
+    }
+}
+
+impl From<ActError> for Problem {
+    fn from(error: ActError) -> Self {
+        let detail = error.to_string();
+        match error {
+            ActError::NoSuchEvent | ActError::NoSuchTarget | ActError::NoSuchDelivery => {
+                Self::not_found(detail)
+            }
+            ActError::NotAllowed { state, allowed } => {
+                let mut faults = Faults::default();
+                let allowed = allowed.iter().map(|state| state.as_str());
+                faults.note_allowed("state", format!("is {}", state.as_str()), allowed);
+                Self { errors: faults.0, ..Self::conflict("state_not_allowed", detail) }
+            }
+            ActError::OnTheWire => Self::conflict("on_the_wire", detail),
+            ActError::PayloadGone => Self::gone(detail),
+            ActError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<OperationError> for Problem {
+    fn from(error: OperationError) -> Self {
+        let detail = error.to_string();
+        match error {
+            OperationError::Unknown => Self::not_found(detail),
+            OperationError::Busy => Self::conflict("busy", detail),
+            OperationError::Refused(_) => Self::conflict("refused", detail),
+            OperationError::Unavailable(_) => Self::unavailable("store_unavailable", detail),
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! The bodies of calls, and of what is listened to: what they say, and how that
+//! is documented. Both are here so that neither knows a member that the other
+//! does not.
+
+use utoipa::openapi::schema::{
+    AdditionalProperties, KnownFormat, ObjectBuilder, OneOfBuilder, Schema, SchemaFormat, Type,
+};
+use utoipa::openapi::{Ref, RefOr};
+use utoipa::{PartialSchema, ToSchema};
+
+use super::body::Members;
+use super::filter::{self, BulkFilter};
+use super::problem::Problem;
+use crate::domain::clock::UnixMillis;
+use crate::domain::event::EventId;
+use crate::domain::operator::{Action, BackfillFrom, Filter};
+
+fn text() -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(Type::String)
+}
+
+/// An object that has no other members than those it is given.
+fn closed() -> ObjectBuilder {
+    ObjectBuilder::new()
+        .schema_type(Type::Object)
+        .additional_properties(Some(AdditionalProperties::FreeForm(false)))
+}
+
+/// The most that a bulk call can confirm: numbers in JSON are exact up to here.
+const MAX_CONFIRMED: u64 = (1 << 53) - 1;
+
+/// What may be done about a delivery.
+pub(super) struct ActionName;
+
+impl PartialSchema for ActionName {
+    fn schema() -> RefOr<Schema> {
+        text().enum_values(Some(Action::ALL.map(Action::as_str))).into()
+    }
+}
+
+impl ToSchema for ActionName {}
+
+/// The body of a call that needs no more than its path.
+pub(super) struct Nothing;
+
+impl PartialSchema for Nothing {
+    fn schema() -> RefOr<Schema> {
+        closed().description(Some("An empty object.")).into()
+    }
+}
+
+impl ToSchema for Nothing {}
+
+/// Which target a replay goes to.
+pub(super) struct ReplayBody {
+    pub(super) target: String,
+}
+
+impl ReplayBody {
+    pub(super) fn read(mut members: Members) -> Result<Self, Problem> {
+        members.require("target");
+        let target = members.text("target");
+        members.finish(target.map(|target| Self { target }))
+    }
+}
+
+impl PartialSchema for ReplayBody {
+    fn schema() -> RefOr<Schema> {
+        let target = text().description(Some("The name of the target that it goes to."));
+        closed().property("target", target).required("target").into()
+    }
+}
+
+impl ToSchema for ReplayBody {}
+
+/// What a bulk call is for, and how far it goes.
+pub(super) struct BulkBody {
+    pub(super) filter: Filter,
+    /// The filter as it was written, for the log.
+    pub(super) written: String,
+    pub(super) extent: Extent,
+}
+
+/// How far a bulk call goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Extent {
+    /// It only counts.
+    Counted,
+    /// It changes as many as a person has confirmed.
+    Confirmed(u64),
+}
+
+impl BulkBody {
+    pub(super) fn read(mut members: Members) -> Result<Self, Problem> {
+        members.require("filter");
+        let written = members.written("filter");
+        let filter = members.object("filter", "filter.", filter::filter);
+        let extent = if members.flag("dry_run").unwrap_or_default() {
+            if members.has("confirm") {
+                members.note("dry_run", "and `confirm` exclude each other");
+            }
+            Some(Extent::Counted)
+        } else {
+            members.require("confirm");
+            members.count("confirm").map(Extent::Confirmed)
+        };
+        let read = filter.zip(extent).map(|(filter, extent)| Self { filter, written, extent });
+        members.finish(read)
+    }
+}
+
+impl PartialSchema for BulkBody {
+    fn schema() -> RefOr<Schema> {
+        let filter = || Ref::from_schema_name(BulkFilter::name());
+        let dry_run = |value: bool| {
+            let about = "Only count what matches.";
+            ObjectBuilder::new()
+                .schema_type(Type::Boolean)
+                .enum_values(Some([value]))
+                .description(Some(about))
+        };
+        let confirm = ObjectBuilder::new()
+            .schema_type(Type::Integer)
+            .minimum(Some(0))
+            .maximum(Some(MAX_CONFIRMED))
+            .description(Some("How many there are, as the dry run said."));
+        let counts = closed().property("filter", filter()).property("dry_run", dry_run(true));
+        let changes = closed()
+            .property("filter", filter())
+            .property("dry_run", dry_run(false))
+            .property("confirm", confirm);
+        OneOfBuilder::new()
+            .item(counts.required("filter").required("dry_run"))
+            .item(changes.required("filter").required("confirm"))
+            .into()
+    }
+}
+
+impl ToSchema for BulkBody {
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        schemas.push((BulkFilter::name().into_owned(), BulkFilter::schema()));
+    }
+}
+
+/// From where on a stream reads again.
+pub(super) struct BackfillBody {
+    pub(super) from: BackfillFrom,
+    /// The same as it was written, for the log.
+    pub(super) written: String,
+}
+
+impl BackfillBody {
+    pub(super) fn read(mut members: Members) -> Result<Self, Problem> {
+        if members.has("from") == members.has("after") {
+            members.note("from", "or `after` has to be given, and one of them alone");
+        }
+        let written = members.written("from") + &members.written("after");
+        let from = members.parsed("from", str::parse::<UnixMillis>).map(BackfillFrom::Time);
+        let after = members.parsed("after", str::parse::<EventId>).map(BackfillFrom::After);
+        members.finish(from.or(after).map(|from| Self { from, written }))
+    }
+}
+
+impl PartialSchema for BackfillBody {
+    fn schema() -> RefOr<Schema> {
+        let time = text().format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)));
+        let from = time.description(Some("Events created at this time (RFC 3339) or later."));
+        let id = text().pattern(Some("^[!-~]{1,255}$"));
+        let after = id.description(Some("Events after the one of this id."));
+        OneOfBuilder::new()
+            .item(closed().property("from", from).required("from"))
+            .item(closed().property("after", after).required("after"))
+            .into()
+    }
+}
+
+impl ToSchema for BackfillBody {}
+
+/// One of the server-sent events that a listener gets.
+pub(super) struct OverviewEvent;
+
+impl PartialSchema for OverviewEvent {
+    fn schema() -> RefOr<Schema> {
+        let data = text().content_media_type("application/json");
+        let data = data.description(Some("An `Overview`, with the newest point of its history alone."));
+        closed()
+            .property("event", text().enum_values(Some(["overview"])))
+            .property("data", data)
+            .required("event")
+            .required("data")
+            .into()
+    }
+}
+
+impl ToSchema for OverviewEvent {}

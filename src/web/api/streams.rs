@@ -1,0 +1,72 @@
+//! Streams: the list, a new connection, and reading again what Pepay has.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use http::StatusCode;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::Api;
+use super::audit::Audit;
+use super::body::{Body, NoBody};
+use super::given::NoQuery;
+use super::path::Segments;
+use super::problem::Problem;
+use super::schema::{BackfillBody, Nothing};
+use crate::domain::status::StreamStatus;
+
+/// Every configured stream.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Streams {
+    streams: Vec<StreamStatus>,
+}
+
+/// Every configured stream, with its state
+#[utoipa::path(get, path = "/api/v1/streams", tag = "streams", operation_id = "listStreams",
+    responses((status = 200, description = "The streams", body = Streams)))]
+pub(super) async fn list(State(api): State<Arc<Api>>, _: NoQuery) -> Json<Streams> {
+    Json(Streams { streams: api.view().parts().streams() })
+}
+
+/// Has a stream open a new connection
+#[utoipa::path(post, path = "/api/v1/streams/{name}/reconnect", tag = "streams", operation_id = "reconnectStream",
+    params(("name" = String, Path, description = "The stream's name")),
+    request_body = Nothing,
+    responses((status = 202, description = "The stream, which has been told", body = StreamStatus),
+              (status = 404, description = "No such stream", body = Problem, content_type = "application/problem+json"),
+              (status = 409, description = "The stream does not take the order now", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn reconnect(
+    State(api): State<Arc<Api>>,
+    Segments(name): Segments<String>,
+    _: NoBody,
+) -> Result<(StatusCode, Json<StreamStatus>), Problem> {
+    let audit = Audit::of("reconnect").stream(&name);
+    let told = api.operations.reconnect(&name).map_err(Problem::from).and_then(|()| stream(&api, &name));
+    audit.end(told, |_| 1)
+}
+
+/// Has a stream read Pepay's list again, from a time or an event on
+#[utoipa::path(post, path = "/api/v1/streams/{name}/backfill", tag = "streams", operation_id = "backfillStream",
+    params(("name" = String, Path, description = "The stream's name")),
+    request_body = BackfillBody,
+    responses((status = 202, description = "The stream, whose `backfill` tells how far it is", body = StreamStatus),
+              (status = 404, description = "No such stream", body = Problem, content_type = "application/problem+json"),
+              (status = 409, description = "One runs already, or the stream does not take the order now", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn backfill(
+    State(api): State<Arc<Api>>,
+    Segments(name): Segments<String>,
+    Body(members): Body,
+) -> Result<(StatusCode, Json<StreamStatus>), Problem> {
+    let BackfillBody { from, written } = BackfillBody::read(members)?;
+    let audit = Audit::of("backfill").stream(&name).filter(written);
+    let told = api.operations.backfill(&name, from).map_err(Problem::from).and_then(|()| stream(&api, &name));
+    audit.end(told, |_| 1)
+}
+
+fn stream(api: &Api, name: &str) -> Result<(StatusCode, Json<StreamStatus>), Problem> {
+    let found = api.view().parts().streams().into_iter().find(|stream| *stream.name == *name);
+    let stream = found.ok_or_else(|| Problem::not_found(format!("there is no stream `{name}`")))?;
+    Ok((StatusCode::ACCEPTED, Json(stream)))
+}

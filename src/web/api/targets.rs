@@ -1,0 +1,166 @@
+//! Targets: the list, stopping and starting one, and sending it a test event.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::Api;
+use super::audit::Audit;
+use super::body::NoBody;
+use super::given::NoQuery;
+use super::path::Segments;
+use super::problem::Problem;
+use super::schema::Nothing;
+use crate::domain::clock::UnixMillis;
+use crate::domain::operator::{TargetInfo, TestOutcome};
+use crate::domain::status::{Circuit, TargetError, TargetStatus};
+use crate::store::archive::{Backlog, Latency};
+use crate::web::oldest_age;
+
+/// A target: how it is configured, what it does, and what it has before it. What
+/// the store does not tell is null.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Target)]
+pub(super) struct TargetView {
+    #[serde(flatten)]
+    info: TargetInfo,
+    /// Attempts on the wire now.
+    in_flight: usize,
+    circuit: Circuit,
+    /// Whether a person has stopped it.
+    paused: bool,
+    #[schema(required)]
+    last_error: Option<TargetError>,
+    #[schema(required)]
+    last_delivered_at: Option<UnixMillis>,
+    /// Deliveries that the bridge will make by itself.
+    #[schema(required)]
+    backlog: Option<u64>,
+    /// How long the oldest of them has waited, in seconds; 0 if there is none.
+    #[schema(required)]
+    backlog_oldest_seconds: Option<f64>,
+    /// When the event of the oldest of them arrived.
+    #[schema(required)]
+    backlog_oldest_at: Option<UnixMillis>,
+    /// Deliveries that wait for a person, their outcome being unknown.
+    #[schema(required)]
+    held: Option<u64>,
+    /// Deliveries given up.
+    #[schema(required)]
+    dead: Option<u64>,
+    #[schema(required)]
+    latency: Option<Latency>,
+}
+
+impl TargetView {
+    pub(super) fn new(
+        info: TargetInfo,
+        status: TargetStatus,
+        backlog: Option<&Backlog>,
+        latency: Option<&Latency>,
+        now: UnixMillis,
+    ) -> Self {
+        Self {
+            info,
+            in_flight: status.in_flight,
+            circuit: status.circuit,
+            paused: status.paused,
+            last_error: status.last_error,
+            last_delivered_at: status.last_delivered_at,
+            backlog: backlog.map(|backlog| backlog.open),
+            backlog_oldest_seconds: backlog.map(|backlog| oldest_age(backlog, now)),
+            backlog_oldest_at: backlog.and_then(|backlog| backlog.oldest),
+            held: backlog.map(|backlog| backlog.held),
+            dead: backlog.map(|backlog| backlog.dead),
+            latency: latency.cloned(),
+        }
+    }
+
+    fn is(&self, name: &str) -> bool {
+        self.info.name == name
+    }
+}
+
+/// Every configured target.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Targets {
+    targets: Vec<TargetView>,
+}
+
+/// Every configured target, with its state
+#[utoipa::path(get, path = "/api/v1/targets", tag = "targets", operation_id = "listTargets",
+    responses((status = 200, description = "The targets", body = Targets)))]
+pub(super) async fn list(State(api): State<Arc<Api>>, _: NoQuery) -> Json<Targets> {
+    Json(Targets { targets: api.targets().await.0 })
+}
+
+/// Stops a target: nothing new is sent to it, also after a restart
+#[utoipa::path(post, path = "/api/v1/targets/{name}/pause", tag = "targets", operation_id = "pauseTarget",
+    params(("name" = String, Path, description = "The target's name")),
+    request_body = Nothing,
+    responses((status = 200, description = "The target as it is now", body = TargetView),
+              (status = 404, description = "No such target", body = Problem, content_type = "application/problem+json"),
+              (status = 409, description = "The target does not take the order", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn pause(
+    State(api): State<Arc<Api>>,
+    Segments(name): Segments<String>,
+    _: NoBody,
+) -> Result<Json<TargetView>, Problem> {
+    set_paused(&api, &name, true).await
+}
+
+/// Lets a stopped target go on
+#[utoipa::path(post, path = "/api/v1/targets/{name}/resume", tag = "targets", operation_id = "resumeTarget",
+    params(("name" = String, Path, description = "The target's name")),
+    request_body = Nothing,
+    responses((status = 200, description = "The target as it is now", body = TargetView),
+              (status = 404, description = "No such target", body = Problem, content_type = "application/problem+json"),
+              (status = 409, description = "The target does not take the order", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn resume(
+    State(api): State<Arc<Api>>,
+    Segments(name): Segments<String>,
+    _: NoBody,
+) -> Result<Json<TargetView>, Problem> {
+    set_paused(&api, &name, false).await
+}
+
+async fn set_paused(api: &Api, name: &str, paused: bool) -> Result<Json<TargetView>, Problem> {
+    let audit = Audit::of(if paused { "pause" } else { "resume" }).target(name);
+    let set = async {
+        api.have(api.operations.pause(name, paused)).await?;
+        let (targets, _) = api.targets().await;
+        let mut target = targets.into_iter().find(|target| target.is(name)).ok_or_else(|| no_target(name))?;
+        // The dispatcher has been told, and may not have said so yet.
+        target.paused = paused;
+        Ok(Json(target))
+    };
+    audit.end(set.await, |_| 1)
+}
+
+/// Sends a made-up event to a target and answers what it said
+///
+/// Its type is `pepay_bridge.test` and it carries the header `pepay-bridge-test: 1`.
+/// It is signed like any other, is not stored, and goes to a paused target as well.
+#[utoipa::path(post, path = "/api/v1/targets/{name}/test", tag = "targets", operation_id = "testTarget",
+    params(("name" = String, Path, description = "The target's name")),
+    request_body = Nothing,
+    responses((status = 200, description = "What the target said", body = TestOutcome),
+              (status = 404, description = "No such target", body = Problem, content_type = "application/problem+json"),
+              (status = 409, description = "The target does not take the order", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn test(
+    State(api): State<Arc<Api>>,
+    Segments(name): Segments<String>,
+    _: NoBody,
+) -> Result<Json<TestOutcome>, Problem> {
+    let audit = Audit::of("test").target(&name);
+    // Has the target's own time limit.
+    let tested = api.operations.test(&name).await.map_err(Problem::from);
+    audit.end(tested, |_| 1).map(Json)
+}
+
+fn no_target(name: &str) -> Problem {
+    Problem::not_found(format!("there is no target `{name}`"))
+}

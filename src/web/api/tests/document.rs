@@ -1,0 +1,82 @@
+//! The OpenAPI document says what there is.
+
+use std::collections::BTreeSet;
+
+use serde_json::json;
+
+use super::*;
+use crate::web::api::openapi::document;
+
+/// Every operation.
+const OPERATIONS: [(&str, &str); 19] = [
+    ("get", "/api/openapi.json"),
+    ("get", "/api/v1/deliveries"),
+    ("post", "/api/v1/deliveries/{action}"),
+    ("get", "/api/v1/deliveries/{target}/{event_id}"),
+    ("post", "/api/v1/deliveries/{target}/{event_id}/{action}"),
+    ("get", "/api/v1/events"),
+    ("get", "/api/v1/events/{id}"),
+    ("get", "/api/v1/events/{id}/body"),
+    ("post", "/api/v1/events/{id}/replay"),
+    ("get", "/api/v1/live"),
+    ("get", "/api/v1/overview"),
+    ("post", "/api/v1/reload"),
+    ("get", "/api/v1/streams"),
+    ("post", "/api/v1/streams/{name}/backfill"),
+    ("post", "/api/v1/streams/{name}/reconnect"),
+    ("get", "/api/v1/targets"),
+    ("post", "/api/v1/targets/{name}/pause"),
+    ("post", "/api/v1/targets/{name}/resume"),
+    ("post", "/api/v1/targets/{name}/test"),
+];
+
+#[tokio::test]
+async fn every_operation_is_described_with_its_problems_and_answered() {
+    let caller = Caller::new().await;
+    let document = caller.get("/api/openapi.json").await.ok();
+    assert_eq!(document["openapi"], "3.1.0");
+    let paths = document["paths"].as_object().unwrap();
+    let described: Vec<_> = paths
+        .iter()
+        .flat_map(|(path, item)| item.as_object().unwrap().keys().map(move |method| (&**method, &**path)))
+        .collect();
+    assert_eq!(described.iter().copied().collect::<BTreeSet<_>>(), BTreeSet::from(OPERATIONS));
+    for (method, path) in described {
+        let operation = &paths[path][method];
+        assert!(operation["summary"].is_string() && operation["operationId"].is_string(), "{path}");
+        let problems: &[_] =
+            if method == "get" { &["400", "401", "503"] } else { &["400", "401", "413", "415", "503"] };
+        for status in problems {
+            let content = &operation["responses"][status]["content"]["application/problem+json"];
+            assert_eq!(content["schema"]["$ref"], "#/components/schemas/Problem", "{method} {path} {status}");
+        }
+        assert_eq!(operation["requestBody"].is_object(), method == "post", "{path}");
+        let request = Request::builder().method(NO_METHOD).uri(path.replace(['{', '}'], ""));
+        let other = answer(caller.send(request, Body::empty()).await).await;
+        assert_eq!(other.status, StatusCode::METHOD_NOT_ALLOWED, "{path} is not routed");
+    }
+}
+
+#[test]
+fn every_schema_that_is_named_is_there() {
+    let text = serde_json::to_string(&document(true)).unwrap();
+    let document: Value = serde_json::from_str(&text).unwrap();
+    let references: BTreeSet<_> =
+        text.split("\"$ref\":\"").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
+    assert!(references.len() > 20, "{references:?}");
+    for reference in references {
+        let pointer = reference.trim_start_matches('#');
+        assert!(document.pointer(pointer).is_some(), "{reference}");
+    }
+}
+
+#[test]
+fn the_document_asks_for_a_token_only_if_the_listener_does() {
+    let guarded = serde_json::to_value(document(true)).unwrap();
+    assert_eq!(guarded["security"], json!([{ "admin_token": [] }]));
+    assert_eq!(guarded["components"]["securitySchemes"]["admin_token"]["scheme"], "bearer");
+    let open = serde_json::to_value(document(false)).unwrap();
+    assert_eq!(open.get("security"), None);
+    let problems = &open["paths"]["/api/v1/events"]["get"]["responses"];
+    assert!(problems.get("401").is_none() && problems["403"].is_object());
+}

@@ -1,0 +1,35 @@
+//! What a person can have the running parts do. The room of the web sees them
+//! through this trait alone: who runs them implements it.
+
+use futures_util::future::BoxFuture;
+
+use crate::domain::operator::{BackfillFrom, OperationError, TargetInfo, TestOutcome};
+use crate::domain::reload::Changes;
+
+/// The running parts, as far as a person may direct them.
+pub trait Operations: Send + Sync {
+    /// Stops a target, or lets it go on. Stands before it answers: a restart keeps it.
+    fn pause(&self, target: &str, paused: bool) -> BoxFuture<'_, Result<(), OperationError>>;
+
+    /// Sends a made-up event to a target, which is not stored, and waits for the answer.
+    fn test(&self, target: &str) -> BoxFuture<'_, Result<TestOutcome, OperationError>>;
+
+    /// Has a stream open a new connection.
+    ///
+    /// # Errors
+    /// [`OperationError`] if there is no such stream or it does not take the order now.
+    fn reconnect(&self, stream: &str) -> Result<(), OperationError>;
+
+    /// Has a stream read what Pepay's REST list has, from a time or an event on.
+    ///
+    /// # Errors
+    /// [`OperationError`] if there is no such stream, or one runs already.
+    fn backfill(&self, stream: &str, from: BackfillFrom) -> Result<(), OperationError>;
+
+    /// Reads the configuration anew. Answers what has changed, or everything that
+    /// is wrong with it, in which case nothing has.
+    fn reload(&self) -> BoxFuture<'_, Result<Changes, Vec<String>>>;
+
+    /// Every configured target, in the order of the configuration.
+    fn targets(&self) -> Vec<TargetInfo>;
+}

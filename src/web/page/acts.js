@@ -1,0 +1,68 @@
+// What changes a delivery: each asks first, and says what came of it.
+
+import { h } from './dom.js';
+import { post } from './api.js';
+import { ask } from './dialog.js';
+import { say } from './notice.js';
+import { counted } from './format.js';
+import { ACTIONS } from './states.js';
+import { inWords, toFilter } from './filters.js';
+
+/** Applies `action` to one delivery. Resolves to the delivery as it then is, or undefined. */
+export async function act(action, { target, event_id: id }) {
+  const { verb, means, danger, done } = ACTIONS[action];
+  const changed = await ask({
+    title: `${verb} this delivery?`, agree: `${verb} delivery`, danger,
+    body: [h('p', h('code', { class: 'long' }, id), ` to target ${target}.`), h('p', means)],
+    act: () => post(`deliveries/${encodeURIComponent(target)}/${encodeURIComponent(id)}/${action}`),
+  });
+  if (changed) say(`Delivery to ${target} ${done}: it is ${changed.state} now.`);
+  return changed;
+}
+
+/** Sends an event to a target once more. */
+export async function replay(id, target) {
+  const changed = await ask({
+    title: `Replay to ${target}?`, agree: 'Replay event',
+    body: [h('p', h('code', { class: 'long' }, id), ` to target ${target}.`), h('p', ACTIONS.replay.means)],
+    act: () => post(`events/${encodeURIComponent(id)}/replay`, { target }),
+  });
+  if (changed) say(`The event is sent to ${target} again.`);
+  return changed;
+}
+
+/**
+ * Applies `action` to every delivery that `query` matches: counts first, and changes exactly
+ * as many as the person has agreed to. Resolves to whether anything was changed.
+ */
+export async function actOnAll(action, query) {
+  const { verb, means, danger, done } = ACTIONS[action];
+  // Fixed now: what is confirmed is what was counted.
+  const filter = toFilter(query);
+  const count = async () => (await post(`deliveries/${action}`, { filter, dry_run: true })).matching;
+  const matching = await count();
+  if (matching === 0) {
+    say(`No delivery that matches can be ${done}.`);
+    return false;
+  }
+  let expected = matching;
+  const number = h('strong', counted(expected, 'delivery', 'deliveries'));
+  const changed = await ask({
+    title: `${verb} in bulk?`, agree: `${verb} ${counted(expected, 'delivery', 'deliveries')}`, danger,
+    body: [h('p', number, `: ${inWords(query) || 'all there are'}.`), h('p', means)],
+    act: async ({ relabel }) => {
+      try {
+        return await post(`deliveries/${action}`, { filter, confirm: expected });
+      } catch (error) {
+        if (error.status !== 409) throw error;
+        expected = await count();
+        number.textContent = counted(expected, 'delivery', 'deliveries');
+        relabel(`${verb} ${number.textContent}`);
+        throw Object.assign(error, { message: `Meanwhile it is ${number.textContent} that match. Nothing was changed: look again, and confirm the new number.`, errors: [] });
+      }
+    },
+  });
+  if (!changed) return false;
+  say(`${counted(changed.changed, 'delivery', 'deliveries')} ${done}.`);
+  return true;
+}

@@ -1,0 +1,98 @@
+// The page: one view at a time, chosen by the address, and how well the connection to the bridge does.
+
+import { listen, live, start } from './live.js';
+import { fail, forget, hear, linesOf } from './notice.js';
+import { parse } from './route.js';
+import { showSession } from './session.js';
+import { explainBy } from './states.js';
+import { span } from './format.js';
+import { timeOfDay } from './time.js';
+import * as overview from './overview.js';
+import * as events from './events.js';
+import * as event from './event.js';
+import * as deliveries from './deliveries.js';
+import * as targets from './targets.js';
+import * as streams from './streams.js';
+
+const VIEWS = { overview, events, deliveries, targets, streams };
+const main = document.getElementById('main');
+
+/** What is shown now: its name and id, and what the view has given. */
+let current = null;
+
+function go() {
+  const route = parse(location.hash);
+  // Not the address of a view, such as the skip link's.
+  if (!route) return;
+  const module = route.name === 'events' && route.id ? event : VIEWS[route.name] ?? overview;
+  if (current && current.module === module && current.id === route.id && current.view.follow) {
+    current.view.follow(route);
+    return;
+  }
+  const first = current === null;
+  current?.stop.abort();
+  const stop = new AbortController();
+  main.replaceChildren();
+  forget();
+  const view = module.open(main, route, stop.signal);
+  current = { module, id: route.id, stop, view };
+  document.title = `${view.title} · pepay-bridge`;
+  for (const entry of document.querySelectorAll('#nav a')) {
+    if (entry.dataset.view === route.name) entry.setAttribute('aria-current', 'page');
+    else entry.removeAttribute('aria-current');
+  }
+  // Whoever came by keyboard or hears the page goes on where the view begins.
+  if (!first) {
+    scrollTo(0, 0);
+    main.querySelector('h1')?.focus({ preventScroll: true });
+  }
+}
+
+const CONNECTION = {
+  connecting: ['calm', 'Connecting'],
+  live: ['good', 'Live'],
+  stale: ['warn', 'Stale'],
+  lost: ['bad', 'Connection lost'],
+};
+let heardState = 'connecting';
+
+function showConnection() {
+  const [look, text] = CONNECTION[live.state];
+  const pill = document.getElementById('connection');
+  pill.className = `pill ${look}`;
+  if (pill.textContent !== text) pill.textContent = text;
+  const banner = document.getElementById('banner');
+  banner.hidden = live.state === 'live' || live.state === 'connecting';
+  if (!banner.hidden) banner.textContent = trouble();
+  if (live.state !== heardState) {
+    hear(live.state === 'live' ? 'The page is live.' : live.state === 'lost' ? 'The connection to the bridge is lost.' : text);
+    heardState = live.state;
+  }
+  showSession();
+}
+
+function trouble() {
+  const from = live.heardAt ? ` What is shown is from ${timeOfDay(live.heardAt).slice(0, 8)}.` : '';
+  if (live.state === 'stale') return `The bridge has said nothing for ${span(Math.round((Date.now() - live.heardAt) / 1000))}.${from}`;
+  const why = live.error && live.error.name !== 'AbortError' ? ` ${linesOf(live.error)[0]}` : '';
+  const wait = Math.max(0, Math.ceil((live.retryAt - Date.now()) / 1000));
+  return `The connection to the bridge is lost${wait ? `; next try in ${wait} s` : '; trying again'}.${why}${from}`;
+}
+
+document.getElementById('skip').onclick = (event) => {
+  event.preventDefault();
+  main.focus();
+};
+explainBy((reason) => fail(new Refusal(reason)));
+
+/** Why a button does nothing. */
+class Refusal {
+  constructor(reason) {
+    this.lines = [reason];
+  }
+}
+
+addEventListener('hashchange', go);
+listen(showConnection);
+go();
+start();

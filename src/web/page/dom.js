@@ -1,0 +1,96 @@
+// Builds elements and brings what is on the screen up to date with them. Data only ever
+// becomes text nodes and attributes: nothing here parses markup.
+
+const SVG = 'http://www.w3.org/2000/svg';
+
+/** An HTML element: `h('p', { class: 'note' }, 'text', child)`. Empty children are left out. */
+export function h(tag, ...content) {
+  return fill(document.createElement(tag), content);
+}
+
+/** The same for SVG. */
+export function svg(tag, ...content) {
+  return fill(document.createElementNS(SVG, tag), content);
+}
+
+function fill(element, content) {
+  const [first] = content;
+  if (first && typeof first === 'object' && !Array.isArray(first) && !(first instanceof Node)) {
+    content = content.slice(1);
+    for (const [name, value] of Object.entries(first)) assign(element, name, value);
+  }
+  const children = content.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false);
+  element.append(...children);
+  return element;
+}
+
+function assign(element, name, value) {
+  if (value === null || value === undefined || value === false) return;
+  if (name.startsWith('on')) {
+    element[name] = value;
+    (element.handlers ??= []).push(name);
+  } else if (name === 'key') {
+    element.dataset.key = value;
+  } else {
+    element.setAttribute(name, value === true ? '' : value);
+  }
+}
+
+/** Makes `container` hold `children`, changing only what differs: focus, selection and open details stay. */
+export function show(container, ...children) {
+  const fresh = document.createDocumentFragment();
+  fresh.append(...children.flat(Infinity).filter(Boolean));
+  patchChildren(container, fresh);
+}
+
+function patch(old, fresh) {
+  if (old.nodeName !== fresh.nodeName || keyOf(old) !== keyOf(fresh)) {
+    old.replaceWith(fresh);
+    return;
+  }
+  if (old.nodeType !== Node.ELEMENT_NODE) {
+    if (old.data !== fresh.data) old.data = fresh.data;
+    return;
+  }
+  patchAttributes(old, fresh);
+  for (const name of old.handlers ?? []) old[name] = null;
+  for (const name of fresh.handlers ?? []) old[name] = fresh[name];
+  old.handlers = fresh.handlers;
+  patchChildren(old, fresh);
+}
+
+function patchAttributes(old, fresh) {
+  for (const { name, value } of [...fresh.attributes]) {
+    if (old.getAttribute(name) !== value) old.setAttribute(name, value);
+  }
+  for (const { name } of [...old.attributes]) {
+    // Whoever opened a section decides when it closes.
+    if (!fresh.hasAttribute(name) && name !== 'open') old.removeAttribute(name);
+  }
+}
+
+function patchChildren(old, fresh) {
+  const known = new Map();
+  for (const child of old.childNodes) if (keyOf(child)) known.set(keyOf(child), child);
+  let next = old.firstChild;
+  for (const child of [...fresh.childNodes]) {
+    const key = keyOf(child);
+    const match = key ? known.get(key) : next && !keyOf(next) ? next : null;
+    if (!match) {
+      old.insertBefore(child, next);
+      continue;
+    }
+    if (match === next) next = next.nextSibling;
+    else old.insertBefore(match, next);
+    patch(match, child);
+  }
+  while (next) {
+    const gone = next;
+    next = next.nextSibling;
+    gone.remove();
+  }
+}
+
+function keyOf(node) {
+  return node.dataset?.key;
+}

@@ -1,0 +1,133 @@
+// One event: what happened to it and why, and what can be done about it.
+
+import { h, show } from './dom.js';
+import { get } from './api.js';
+import { listen, live } from './live.js';
+import { act, replay } from './acts.js';
+import { hear, linesOf } from './notice.js';
+import { copy, payload } from './payload.js';
+import { timeline } from './timeline.js';
+import { facts, table } from './table.js';
+import { link } from './route.js';
+import { ACTIONS, badge, button, refusal, settled } from './states.js';
+import { bytes, counted, duration, number } from './format.js';
+import { ago, at } from './time.js';
+
+/** An event that is still being delivered is looked at again after this. */
+const LOOK_AGAIN = 2_000;
+/** So many attempts are shown at once: more are in the way of what comes after. */
+const FEW = 5;
+/** So many characters of an answer fit into a table. */
+const SHORT = 60;
+
+export function open(outlet, { id }, signal) {
+  const title = h('div', { class: 'head' }, h('h1', { tabindex: -1, class: 'long' }, id),
+    h('button', { type: 'button', class: 'quiet', onclick: () => copy(id) }, 'Copy id'));
+  const body = h('div');
+  show(outlet, h('p', { class: 'crumb' }, h('a', { href: link('events') }, 'Events'), ' /'), title, body);
+  let [event, loadedAt, loading, expanded] = [null, 0, false, false];
+
+  async function load() {
+    loading = true;
+    try {
+      event = await get(`events/${encodeURIComponent(id)}`, { signal });
+      draw();
+    } catch (error) {
+      if (signal.aborted) return;
+      if (!event) show(body, h('div', { class: 'verdict bad', role: 'alert' }, linesOf(error).map((line) => h('p', line))));
+    } finally {
+      loading = false;
+      loadedAt = Date.now();
+    }
+  }
+
+  function draw() {
+    show(body, about(event),
+      timeline(event, { expanded, expand: () => { expanded = true; draw(); } }),
+      h('h2', { id: 'deliveries', key: 'deliveries-title' }, 'Deliveries'),
+      event.deliveries.length ? null : h('p', { class: 'empty', key: 'none' }, 'No target takes events of this type.'),
+      [...event.deliveries].sort((a, b) => urgency(a) - urgency(b)).map((delivery) => card(event, delivery, load)),
+      elsewhere(event, load), payload(event));
+  }
+
+  load().then(() => event && hear(`${event.type}, ${event.deliveries.map(({ target, state }) => `${target}: ${state}`).join(', ')}`));
+  listen(() => {
+    const open = event?.deliveries.some(({ state }) => !settled(state));
+    if (open && !loading && Date.now() - loadedAt > LOOK_AGAIN) load();
+  }, signal);
+  return { title: `Event ${id}` };
+}
+
+/** What needs a person comes first, what is done comes last. */
+function urgency({ state }) {
+  return ['dead', 'held'].includes(state) ? 0 : settled(state) ? 2 : 1;
+}
+
+function about(event) {
+  return h('section', { class: 'card', 'aria-label': 'About this event', key: 'about' }, facts([
+    ['Type', event.type],
+    ['Object', event.object_id && h('a', { href: link('events', null, { object_id: event.object_id }), class: 'long' }, event.object_id)],
+    ['Environment', event.environment],
+    ['Created', ago(event.created)],
+    ['Received', [ago(event.received_at), ` by ${event.source} (${event.origin})`]],
+    ['Sequence', number(event.sequence)],
+    ['Size', event.size === null ? 'payload removed by retention' : bytes(event.size)],
+  ]));
+}
+
+function card(event, delivery, changed) {
+  const { target, state, attempts, replays, attempt_log: log } = delivery;
+  const heading = `delivery-${target}`;
+  return h('section', { class: 'card', 'aria-labelledby': heading, key: `delivery-${target}` },
+    h('div', { class: 'head' },
+      h('h3', { id: heading }, target, ' ', badge(state)),
+      h('div', { class: 'buttons' }, ['retry', 'release', 'close', 'cancel'].map((name) => button({
+        text: ACTIONS[name].verb, reason: refusal(name, state), 'aria-label': `${ACTIONS[name].verb} for ${target}`,
+        onclick: () => act(name, delivery).then((done) => done && changed()),
+      })), button({
+        text: 'Replay', 'aria-label': `Replay to ${target}`,
+        reason: event.body === null ? 'The payload was removed by retention: there is nothing to send.' : refusal('replay', state),
+        onclick: () => replay(event.id, target).then((done) => done && changed()),
+      }))),
+    facts([
+      ['Attempts', number(attempts)],
+      ['Replays', replays ? number(replays) : null],
+      ['Next try', delivery.due_at && ago(delivery.due_at)],
+      ['Waits for', delivery.waits_for && [h('a', { class: 'long', href: link('events', delivery.waits_for) }, delivery.waits_for), ', the event before it of the same object']],
+      ['Settled', delivery.settled_at && ago(delivery.settled_at)],
+      ['Last answer', delivery.last_status],
+      ['Last error', state === 'delivered' ? null : delivery.last_error, true],
+    ]),
+    log?.length ? h('details', { class: 'attempts', open: log.length <= FEW, key: 'attempts' }, h('summary', counted(log.length, 'attempt')), attemptTable(target, log)) : attempts ? h('p', { class: 'empty' }, 'The attempts were removed by retention.') : null);
+}
+
+function attemptTable(target, log) {
+  return table({
+    caption: `Attempts to deliver to ${target}, newest first`, hideCaption: true, rows: [...log].reverse(), key: ({ number: n }) => String(n),
+    columns: [
+      { label: 'Attempt', main: true, cell: ({ number: n }) => number(n) },
+      { label: 'Started', cell: ({ started_at: started }) => [at(started), h('span', { class: 'note' }, ' ', ago(started))] },
+      { label: 'Took', number: true, cell: ({ duration_ms: took }) => duration(took) },
+      { label: 'Status', number: true, cell: ({ status }) => status ?? '–' },
+      { label: 'Error', cell: ({ error }) => error ?? 'none' },
+      { label: 'Answer', cell: ({ answer }) => answered(answer) },
+    ],
+  });
+}
+
+/** A short answer stands in the table, a long one is opened. */
+function answered(text) {
+  if (!text) return '–';
+  if (text.length <= SHORT) return h('code', { class: 'long' }, text);
+  return h('details', h('summary', h('code', { class: 'long' }, `${text.slice(0, SHORT)}…`)), h('pre', { class: 'code', tabindex: 0, role: 'region', 'aria-label': 'Answer' }, text));
+}
+
+/** Targets that have no delivery of this event can be sent it all the same. */
+function elsewhere(event, changed) {
+  const known = (live.overview?.targets ?? []).map(({ name }) => name);
+  const others = known.filter((name) => !event.deliveries.some(({ target }) => target === name));
+  if (!others.length || event.body === null) return null;
+  return h('div', { class: 'bulk', key: 'elsewhere' }, h('span', { class: 'note' }, 'No delivery was made to:'), others.map((name) => h('button', {
+    type: 'button', key: name, onclick: () => replay(event.id, name).then((done) => done && changed()),
+  }, h('span', { class: 'unseen' }, 'Send to '), name)));
+}

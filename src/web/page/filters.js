@@ -1,0 +1,108 @@
+// The filters of events and of deliveries: a form, the address it is kept in, and what is asked of the API.
+
+import { h } from './dom.js';
+import { live } from './live.js';
+import { STATES } from './states.js';
+import { counted, span } from './format.js';
+import { fromField, now, toField } from './time.js';
+
+const SOURCES = ['stream', 'webhook', 'backfill', 'reconcile'];
+const TYPES = ['commerce.order.*', 'commerce.order.created', 'commerce.order.updated', 'invoice.*', 'invoice.created',
+  'invoice.updated', 'invoice_payment.*', 'invoice_payment.created', 'invoice_payment.updated', 'test.ping'];
+/** Spans to choose from, in seconds. */
+const WITHIN = [900, 3600, 6 * 3600, 86_400, 7 * 86_400, 30 * 86_400];
+const NAMES = ['id_prefix', 'object_id', 'type', 'source', 'target', 'state', 'from', 'to'];
+
+/** The filter of an address as the API takes it: a span becomes the time at which it starts. */
+export function toFilter({ within, ...query }) {
+  const filter = Object.fromEntries(NAMES.filter((name) => query[name]).map((name) => [name, query[name]]));
+  if (within && Number(within) > 0 && !filter.from) filter.from = new Date(now() - within * 1000).toISOString();
+  return filter;
+}
+
+/** A filter in words, for the person who is about to change all that it matches. */
+export function inWords(query) {
+  const words = {
+    state: (value) => value, target: (value) => `for target ${value}`, type: (value) => `of type ${value}`,
+    object_id: (value) => `of object ${value}`, id_prefix: (value) => `with an id that begins with ${value}`,
+    source: (value) => `brought first by ${value}`, within: (value) => `received in the last ${span(Number(value))}`,
+    from: (value) => `received from ${value}`, to: (value) => `received before ${value}`,
+  };
+  return Object.keys(words).filter((name) => query[name]).map((name) => words[name](query[name])).join(', ');
+}
+
+/**
+ * A form that shows `query` and calls `apply` with the new one. `without` are fields that the
+ * view chooses in another way. Returns `{ form, show(query) }`.
+ */
+export function filterForm({ query, apply, without = [] }) {
+  const ids = new Map();
+  const field = (name, text, control) => {
+    control.name = name;
+    control.id = `filter-${name}`;
+    if (without.includes(name)) return null;
+    ids.set(name, control);
+    return h('div', { class: 'field' }, h('label', { for: control.id }, text), control);
+  };
+  const choice = (any, values) => h('select', h('option', { value: '' }, any), values.map(([value, text]) => h('option', { value }, text)));
+  const search = (placeholder, list) => h('input', { type: 'search', placeholder, autocomplete: 'off', spellcheck: 'false', autocapitalize: 'none', list });
+  const targets = h('datalist', { id: 'targets-known' });
+  const within = choice('Any time', [...WITHIN.map((seconds) => [String(seconds), `Last ${span(seconds)}`]), ['range', 'From … to …']]);
+  const range = [
+    field('from', 'From', h('input', { type: 'datetime-local', step: 1 })),
+    field('to', 'To, not included', h('input', { type: 'datetime-local', step: 1 })),
+  ];
+  const first = [
+    field('id_prefix', 'Event id', search('evt_…, or how it begins')),
+    field('object_id', 'Order or other object', search('its whole id')),
+  ];
+  const further = [
+    field('type', 'Type', search('any, or invoice.*', 'types-known')),
+    field('target', 'Target', search('any', 'targets-known')),
+    field('state', 'Delivery state', choice('Any', Object.keys(STATES).map((state) => [state, state]))),
+    field('source', 'Came first by', choice('Any', SOURCES.map((source) => [source, source]))),
+    field('within', 'Received', within),
+    ...range,
+  ];
+  const summary = h('summary', 'More filters');
+  const more = h('details', { class: 'more' }, summary, h('div', { class: 'fields' }, further));
+  const showRange = () => { for (const part of range) part.hidden = within.value !== 'range'; };
+  within.onchange = showRange;
+
+  const form = h('form', {
+    class: 'filters', role: 'search', 'aria-label': 'Filters',
+    onsubmit: (event) => {
+      event.preventDefault();
+      apply(read());
+    },
+  },
+  h('div', { class: 'fields first' }, first, h('div', { class: 'buttons' },
+    h('button', { type: 'submit', class: 'primary' }, 'Search'),
+    h('button', { type: 'button', onclick: () => apply({}) }, 'Clear'))),
+  more, targets, h('datalist', { id: 'types-known' }, TYPES.map((type) => h('option', { value: type }))));
+  form.addEventListener('focusin', () => {
+    const names = (live.overview?.targets ?? []).map(({ name }) => name);
+    targets.replaceChildren(...names.map((name) => h('option', { value: name })));
+  });
+
+  function read() {
+    const given = {};
+    for (const [name, control] of ids) given[name] = control.value.trim();
+    const { within: chosen, from, to, ...others } = given;
+    return chosen === 'range' ? { ...others, from: fromField(from), to: fromField(to) } : { ...others, within: chosen };
+  }
+
+  function showQuery(query) {
+    for (const [name, control] of ids) control.value = query[name] ?? '';
+    if (query.from || query.to) {
+      within.value = 'range';
+      for (const name of ['from', 'to']) ids.get(name).value = toField(query[name]);
+    }
+    showRange();
+    const used = ['type', 'target', 'state', 'source', 'within', 'from', 'to'].filter((name) => ids.has(name) && query[name]).length;
+    summary.textContent = used ? `More filters, ${counted(used, 'in use', 'in use')}` : 'More filters';
+    if (used) more.open = true;
+  }
+  showQuery(query);
+  return { form, show: showQuery };
+}

@@ -1,0 +1,163 @@
+// The first view: is all well, and if not, where.
+
+import { h, show } from './dom.js';
+import { listen, live } from './live.js';
+import { charts, share, SPANS } from './chart.js';
+import { facts, table } from './table.js';
+import { link } from './route.js';
+import { label } from './states.js';
+import { bytes, counted, duration, number, percent, span, words } from './format.js';
+import { ago } from './time.js';
+import { configuration } from './configuration.js';
+import { targetLabels } from './targets.js';
+import { streamLabels } from './streams.js';
+
+const COUNTS = [
+  { name: 'received', label: 'Received' },
+  { name: 'unique', label: 'Unique' },
+  { name: 'delivered', label: 'Delivered' },
+];
+
+export function open(outlet, _route, signal) {
+  let [seconds, pointed] = [900, null];
+  const top = h('div');
+  const graphs = h('div', { class: 'graphs' });
+  const rest = h('div');
+  const choices = h('fieldset', { class: 'segments' }, h('legend', { class: 'unseen' }, 'Time shown'), SPANS.map((value) =>
+    h('label', h('input', {
+      type: 'radio', name: 'span', value, checked: value === seconds, onchange: () => { seconds = value; draw(); },
+    }), span(value))));
+  const overTime = h('section', { class: 'card', 'aria-labelledby': 'over-time', hidden: true },
+    h('div', { class: 'head' }, h('h2', { id: 'over-time' }, 'Events over time'), choices), graphs);
+  show(outlet, h('h1', { tabindex: -1 }, 'Overview'), top, overTime, rest);
+
+  function drawGraphs() {
+    show(graphs, charts({ history: live.history, seconds, counts: COUNTS, pointed, point: (index) => { pointed = index; drawGraphs(); } }));
+  }
+  function draw() {
+    const { overview } = live;
+    if (!overview) {
+      show(top, h('p', { class: 'empty', role: 'status' }, 'Waiting for the bridge …'));
+      return;
+    }
+    overTime.hidden = false;
+    show(top, readiness(overview), tiles(overview));
+    drawGraphs();
+    show(rest, h('div', { class: 'columns' }, sources(overview), races(overview)), streams(overview), targets(overview),
+      webhooks(overview), store(overview), configuration());
+  }
+  listen(draw, signal);
+  draw();
+  return { title: 'Overview' };
+}
+
+function readiness({ ready, reasons, warnings = [], version, commit, uptime_seconds: uptime }) {
+  const build = h('span', { class: 'note' }, `version ${version}${commit ? ` (${commit.slice(0, 9)})` : ''}, up for ${span(uptime)}`);
+  if (ready && warnings.length) {
+    return h('div', { class: 'verdict warn', key: 'verdict' }, h('p', h('strong', 'Ready,'), ' and there is something to look at.'),
+      h('ul', warnings.map((warning) => h('li', warning))), build);
+  }
+  if (ready) return h('div', { class: 'verdict good', key: 'verdict' }, h('p', h('strong', 'Ready.'), ' The store commits and every source is usable. '), build);
+  return h('div', { class: 'verdict bad', key: 'verdict' }, h('p', h('strong', 'Not ready.')), h('ul', [...reasons, ...warnings].map((reason) => h('li', reason))), build);
+}
+
+function tiles({ targets: all, store: held, usage }) {
+  const sum = (name) => all.reduce((total, target) => total + (target[name] ?? 0), 0);
+  const oldest = all.reduce((worst, target) => ((target.backlog_oldest_seconds ?? 0) > (worst?.backlog_oldest_seconds ?? 0) ? target : worst), null);
+  const slowest = all.filter(({ latency }) => latency?.count).reduce((worst, target) => (target.latency.p99_ms > (worst?.latency.p99_ms ?? -1) ? target : worst), null);
+  const [dead, waiting] = [sum('dead'), sum('held')];
+  const tile = (name, value, note, look) => h('div', { class: look ? `tile ${look}` : 'tile', key: name }, h('dt', name), h('dd', h('span', { class: 'figure' }, value), h('span', { class: 'note' }, note)));
+  return h('dl', { class: 'tiles', key: 'tiles' },
+    tile('Backlog', number(sum('backlog')), oldest ? ['oldest waits for ', span(Math.floor(oldest.backlog_oldest_seconds)), ' (', oldest.name, ')'] : 'nothing waits'),
+    tile('Dead', dead ? h('a', { href: link('deliveries', null, { state: 'dead' }) }, number(dead)) : '0', dead ? 'given up: need a person' : 'none given up', dead ? 'bad' : null),
+    tile('Held', waiting ? h('a', { href: link('deliveries', null, { state: 'held' }) }, number(waiting)) : '0', waiting ? 'outcome unknown: need a person' : 'no outcome unknown', waiting ? 'warn' : null),
+    tile('End to end', slowest ? duration(slowest.latency.p50_ms) : '–', slowest ? `median; 99 % within ${duration(slowest.latency.p99_ms)} (${slowest.name}, the slowest)` : 'nothing delivered yet'),
+    tile('Stored', number(held.events), `events, ${bytes(usage?.database_bytes)}`));
+}
+
+function sources({ sources: all }) {
+  return h('section', { class: 'card', 'aria-labelledby': 'sources', key: 'sources' }, h('h2', { id: 'sources' }, 'Sources'), table({
+    caption: 'Events by source since the bridge started', key: ({ source }) => source, rows: all, empty: 'No source is configured.',
+    columns: [
+      { label: 'Source', cell: ({ source }) => source, main: true },
+      { label: 'Received', number: true, cell: ({ received }) => number(received) },
+      { label: 'First with it', number: true, cell: ({ unique }) => number(unique) },
+      { label: 'Repeats', number: true, cell: ({ duplicate }) => number(duplicate) },
+      { label: 'Last event', cell: ({ last_event_at: last }) => ago(last, 'none yet') },
+    ],
+  }));
+}
+
+function races({ races: race }) {
+  const parts = (race?.first ?? []).filter(({ count }) => count);
+  const only = (race?.only ?? []).filter(({ count }) => count);
+  const said = parts.map(({ source, count }) => `${source} ${percent(count, race.compared)}`).join(', ');
+  const body = race?.compared ? [
+    h('p', `Of the newest ${counted(race.compared, 'event')} that two live sources brought, first was:`),
+    share({ label: `First with an event: ${said}`, parts: parts.map(({ source, count }) => ({ label: source, count })) }),
+    h('ul', { class: 'legend' }, parts.map(({ source, count }, index) => h('li', { key: source },
+      h('span', { class: `swatch part-${index}` }), `${source} `, h('strong', percent(count, race.compared)), ` (${number(count)})`))),
+    h('p', 'The other followed after ', h('strong', duration(race.lag_ms_p50)), ' (median), and in 99 % within ', h('strong', duration(race.lag_ms_p99)), '.'),
+  ] : [h('p', { class: 'empty' }, 'No event has come by two live sources yet.')];
+  const alone = only.length ? h('p', { key: 'only' }, 'By one source only: ', only.map(({ source, count }) => `${source} ${number(count)}`).join(', '), '.') : null;
+  return h('section', { class: 'card', 'aria-labelledby': 'races', key: 'races' }, h('h2', { id: 'races' }, 'Which source was first'), body, alone);
+}
+
+function streams({ streams: all }) {
+  return h('section', { class: 'card', 'aria-labelledby': 'streams', key: 'streams' },
+    h('div', { class: 'head' }, h('h2', { id: 'streams' }, 'Streams'), h('a', { href: link('streams') }, 'Reconnect, backfill')), table({
+      caption: 'Streams', hideCaption: true, key: ({ name }) => name, rows: all, empty: 'No stream is configured.',
+      columns: [
+        { label: 'Stream', cell: ({ name }) => name, main: true },
+        { label: 'State', cell: streamLabels },
+        { label: 'Since', cell: ({ since }) => ago(since) },
+        { label: 'Last event', cell: ({ last_event: last }) => ago(last?.at, 'none yet') },
+        { label: 'Reconnects', number: true, cell: ({ reconnects }) => number(reconnects) },
+        { label: 'Trouble', cell: ({ problem, last_disconnect: last }) => problem ?? (last ? `last: ${last}` : 'none') },
+      ],
+    }));
+}
+
+function targets({ targets: all }) {
+  return h('section', { class: 'card', 'aria-labelledby': 'targets', key: 'targets' },
+    h('div', { class: 'head' }, h('h2', { id: 'targets' }, 'Targets'), h('a', { href: link('targets') }, 'Pause, resume, test')), table({
+      caption: 'Targets', hideCaption: true, key: ({ name }) => name, rows: all, empty: 'No target is configured.',
+      columns: [
+        { label: 'Target', cell: ({ name }) => name, main: true },
+        { label: 'State', cell: targetLabels },
+        { label: 'Backlog', number: true, cell: ({ backlog }) => number(backlog) },
+        { label: 'Oldest', cell: ({ backlog_oldest_at: oldest }) => ago(oldest) },
+        { label: 'Held', number: true, cell: ({ name, held }) => (held ? h('a', { href: link('deliveries', null, { state: 'held', target: name }) }, number(held)) : number(held)) },
+        { label: 'Dead', number: true, cell: ({ name, dead }) => (dead ? h('a', { href: link('deliveries', null, { state: 'dead', target: name }) }, number(dead)) : number(dead)) },
+        { label: 'End to end, 50 / 99 %', cell: ({ latency }) => (latency?.count ? `${duration(latency.p50_ms)} / ${duration(latency.p99_ms)}` : '–') },
+        { label: 'Last delivered', cell: ({ last_delivered_at: last }) => ago(last, 'not yet') },
+      ],
+    }));
+}
+
+function webhooks({ webhooks: all }) {
+  return h('section', { class: 'card', 'aria-labelledby': 'webhooks', key: 'webhooks' }, h('h2', { id: 'webhooks' }, 'Webhooks'), table({
+    caption: 'Webhook endpoints', hideCaption: true, key: ({ name }) => name, rows: all ?? [], empty: 'No webhook endpoint is configured.',
+    columns: [
+      { label: 'Endpoint', cell: ({ name }) => name, main: true },
+      { label: 'Path', cell: ({ path }) => h('code', path) },
+      { label: 'Last event', cell: ({ last_event: last }) => ago(last?.at, 'none yet') },
+      { label: 'Last refusal', cell: ({ last_rejection: last }) => (last ? [`${words(last.code)}, `, ago(last.at)] : 'none') },
+    ],
+  }));
+}
+
+function store({ store: held, usage }) {
+  const disk = usage?.disk_total_bytes ? [
+    h('meter', { min: 0, max: usage.disk_total_bytes, value: usage.disk_free_bytes, low: usage.disk_total_bytes / 10, optimum: usage.disk_total_bytes, 'aria-label': 'Free disk room' }),
+    ` ${bytes(usage.disk_free_bytes)} free of ${bytes(usage.disk_total_bytes)}`,
+  ] : null;
+  return h('section', { class: 'card', 'aria-labelledby': 'store', key: 'store' }, h('h2', { id: 'store' }, 'Store'), facts([
+    ['State', held.committing ? label('good', 'commits') : [label('bad', 'does not commit'), ' ', held.error]],
+    ['Events', `${number(held.events)}, sequence ${number(held.first_sequence)} to ${number(held.last_sequence)}`],
+    ['Database', usage && `${bytes(usage.database_bytes)}, of it ${bytes(usage.free_bytes)} free`],
+    ['Write-ahead log', usage && bytes(usage.wal_bytes)],
+    ['Disk', disk],
+    ['Engine', held.engine],
+  ]));
+}

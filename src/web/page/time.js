@@ -1,0 +1,68 @@
+// Times: relative for reading, absolute for comparing, by the bridge's clock.
+
+import { h } from './dom.js';
+import { span } from './format.js';
+
+/** How far the bridge's clock is ahead of this machine's, in milliseconds. */
+let ahead = 0;
+
+export function followClock(now) {
+  ahead = Date.parse(now) - Date.now();
+}
+
+/** The bridge's present time, in milliseconds since 1970. */
+export function now() {
+  return Date.now() + ahead;
+}
+
+/** A time that is read as "3 min ago", and in full on demand. */
+export function ago(iso, nothing = '–') {
+  if (!iso) return nothing;
+  return h('time', { datetime: iso, title: inFull(iso), 'data-relative': true }, relative(iso));
+}
+
+/** The time of day, to the millisecond. */
+export function at(iso) {
+  return h('time', { datetime: iso, title: inFull(iso) }, timeOfDay(iso));
+}
+
+function relative(iso) {
+  const seconds = Math.round((now() - Date.parse(iso)) / 1000);
+  if (Math.abs(seconds) < 1) return 'now';
+  return seconds > 0 ? `${span(seconds)} ago` : `in ${span(-seconds)}`;
+}
+
+export function timeOfDay(iso) {
+  const date = new Date(iso);
+  return `${pad(date.getHours())}:${pad(date.getMinutes())}:${pad(date.getSeconds())}.${pad(date.getMilliseconds(), 3)}`;
+}
+
+export function day(iso) {
+  const date = new Date(iso);
+  return `${date.getFullYear()}-${pad(date.getMonth() + 1)}-${pad(date.getDate())}`;
+}
+
+function inFull(iso) {
+  return `${day(iso)} ${timeOfDay(iso)} here, ${iso} in UTC`;
+}
+
+function pad(value, digits = 2) {
+  return String(value).padStart(digits, '0');
+}
+
+/** An RFC 3339 time as the value of a `datetime-local` field, and back. */
+export function toField(iso) {
+  if (!iso || Number.isNaN(Date.parse(iso))) return '';
+  return `${day(iso)}T${timeOfDay(iso).slice(0, 8)}`;
+}
+
+export function fromField(value) {
+  return value ? new Date(value).toISOString() : '';
+}
+
+setInterval(() => {
+  for (const time of document.querySelectorAll('time[data-relative]')) {
+    const text = relative(time.dateTime);
+    if (time.firstChild.data !== text) time.firstChild.data = text;
+  }
+}, 1000);

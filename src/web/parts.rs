@@ -1,0 +1,38 @@
+//! What runs, for whoever shows it.
+
+use tokio::sync::watch;
+
+use crate::domain::status::{StreamStatus, TargetStatus, WebhookStatus};
+
+/// The parts that run under one configuration, each list sorted by name. Another
+/// configuration makes another of these; of a part that has ended nothing is shown.
+#[derive(Clone, Debug, Default)]
+pub struct Parts {
+    /// One per stream.
+    pub streams: Vec<watch::Receiver<StreamStatus>>,
+    /// One per webhook endpoint.
+    pub webhooks: Vec<watch::Receiver<WebhookStatus>>,
+    /// One per target.
+    pub targets: Vec<watch::Receiver<TargetStatus>>,
+}
+
+impl Parts {
+    /// The present status of each stream.
+    pub fn streams(&self) -> Vec<StreamStatus> {
+        current(&self.streams)
+    }
+
+    /// The present status of each webhook endpoint.
+    pub fn webhooks(&self) -> Vec<WebhookStatus> {
+        current(&self.webhooks)
+    }
+
+    /// The present status of each target.
+    pub fn targets(&self) -> Vec<TargetStatus> {
+        current(&self.targets)
+    }
+}
+
+fn current<T: Clone>(parts: &[watch::Receiver<T>]) -> Vec<T> {
+    parts.iter().map(|part| part.borrow().clone()).collect()
+}

@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# Tests the page in headless Chromium on the real binary, with a simulated Pepay and targets on
+# loopback. `tests/browser.sh screenshots` makes the pictures of the README instead.
+#
+# PEPAY_BRIDGE_BINARY names a binary that is built already, CHROMIUM the browser. Where Chromium
+# or Node.js 20 is missing it says so and exits 0.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+skip() {
+  printf '\n*** SKIPPED: the page was not tested in a browser: %s ***\n\n' "$*"
+  exit 0
+}
+
+CHROMIUM=${CHROMIUM:-$(command -v chromium || true)}
+[ -n "$CHROMIUM" ] || skip "chromium is missing"
+for tool in node npm; do
+  command -v "$tool" >/dev/null || skip "$tool is missing"
+done
+[ "$(node -p 'process.versions.node.split(".")[0]')" -ge 20 ] || skip "Node.js is older than 20"
+
+if [ -z "${PEPAY_BRIDGE_BINARY:-}" ]; then
+  cargo build --release --locked
+  PEPAY_BRIDGE_BINARY=$PWD/target/release/pepay-bridge
+fi
+PEPAY_BRIDGE_BINARY=$(realpath "$PEPAY_BRIDGE_BINARY")
+export CHROMIUM PEPAY_BRIDGE_BINARY
+
+cd tests/browser
+npm ci --silent --no-audit --no-fund
+case ${1:-} in
+  "") exec node --test --test-timeout=600000 --test-concurrency=1 page.test.mjs session.test.mjs ;;
+  screenshots) exec node screenshots.mjs ;;
+  *) printf 'usage: %s [screenshots]\n' "$0" >&2 && exit 2 ;;
+esac

@@ -1,0 +1,382 @@
+// The page in a real browser, on the real binary.
+
+import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
+import { after, before, beforeEach, test } from 'node:test';
+import axe from 'axe-core';
+import { DESK, fitsItsWidth, isLive, launch, PHONE, visit } from './browser.mjs';
+import { until, World } from './world.mjs';
+
+let [browser, world] = [null, null];
+
+before(async () => {
+  [browser, world] = await Promise.all([launch(), World.start()]);
+});
+after(async () => {
+  await browser?.close();
+  await world?.stop();
+});
+
+beforeEach(() => {
+  for (const target of [world.orders, world.accounting]) target.answer = 'accept';
+});
+
+const open = (page, address = '') => page.goto(`${world.page}${address}`);
+const button = (page, name) => page.getByRole('button', { name, exact: true });
+const dialog = (page) => page.getByRole('dialog');
+const said = (page, text) => page.locator('#said', { hasText: text }).waitFor();
+const settledAs = (target, id, state) => until(`${id} is ${state} for ${target}`, async () => (await world.state(target, id)) === state);
+
+test('the overview is live: what comes is counted without reloading', async () => {
+  await visit(browser, {}, async (page) => {
+    await open(page);
+    await isLive(page);
+    await page.getByText('Ready.').waitFor();
+    const before = (await world.api('overview')).store.events;
+    await world.play(40);
+    await page.locator('.tile', { hasText: 'Stored' }).locator('.figure', { hasText: new RegExp(`^${before + 40}$`) }).waitFor();
+    await page.getByRole('img', { name: 'Received over time' }).waitFor();
+    await page.locator('figure', { hasText: 'Unique' }).locator('desc', { hasText: 'in the last 15 min; at most' }).waitFor({ state: 'attached' });
+    await page.getByText('The same as a table').click();
+    await page.getByRole('table', { name: /Events in each 15 s/ }).waitFor();
+    const sources = page.getByRole('table', { name: 'Events by source' });
+    for (const source of ['stream', 'webhook']) await sources.getByRole('row', { name: source }).waitFor();
+    await page.getByText('The other followed after').waitFor();
+  });
+});
+
+test('an event is found by its id and by its order, with its story and its exact bytes', async () => {
+  const text = await world.publish('evt_1764000000001-1', { order: 'order-to-find' });
+  await settledAs('orders', 'evt_1764000000001-1', 'delivered');
+  await settledAs('accounting', 'evt_1764000000001-1', 'delivered');
+  await visit(browser, { permissions: ['clipboard-read', 'clipboard-write'] }, async (page) => {
+    await open(page, '#/events');
+    await page.getByLabel('Order or other object').fill('order-to-find');
+    await button(page, 'Search').click();
+    await page.getByText('1 event', { exact: true }).waitFor();
+    assert.match(page.url(), /#\/events\?object_id=order-to-find$/, 'the address can be shared');
+    await button(page, 'Clear').click();
+    await page.getByLabel('Event id').fill('evt_1764000000001-');
+    await page.getByLabel('Event id').press('Enter');
+    await page.getByText('1 event', { exact: true }).waitFor();
+    await page.getByRole('link', { name: 'evt_1764000000001-1' }).click();
+
+    await page.getByRole('heading', { level: 1, name: 'evt_1764000000001-1' }).waitFor();
+    const story = page.locator('.timeline');
+    await story.getByText('Created at Pepay').waitFor();
+    await story.getByText(/^Received by (stream|webhook)$/).waitFor();
+    await until('both sources are in the story', async () => {
+      const steps = await story.innerText();
+      return /Came again by (stream|webhook)/.test(steps) || (await page.reload(), false);
+    });
+    await story.getByText(/Attempt 1 to accounting: answered 200/).waitFor();
+    await story.getByText(/Attempt 1 to orders: answered 200/).waitFor();
+    await page.getByText('"total": 19.90', { exact: false }).first().waitFor();
+
+    const [download] = await Promise.all([page.waitForEvent('download'), button(page, 'Download').click()]);
+    assert.equal(await readFile(await download.path(), 'utf8'), text);
+    await button(page, 'Copy').click();
+    await said(page, 'Copied.');
+    assert.equal(await page.evaluate(() => navigator.clipboard.readText()), text);
+  });
+});
+
+test('what comes from outside is shown as text, and the policy of the page allows nothing else', async () => {
+  const [id, order] = ['evt_1764000000009-1', '<img src=x onerror="document.title=1">'];
+  await world.publish(id, { order });
+  await settledAs('orders', id, 'delivered');
+  await visit(browser, {}, async (page) => {
+    const answer = await open(page, '#/events?id_prefix=evt_1764000000009');
+    const policy = answer.headers()['content-security-policy'];
+    for (const part of ["default-src 'none'", "script-src 'self'", "style-src 'self'", "form-action 'none'", "frame-ancestors 'none'"]) {
+      assert.ok(policy.split('; ').includes(part), `${part} is in ${policy}`);
+    }
+    await page.getByRole('link', { name: order }).waitFor();
+    await page.getByRole('link', { name: id, exact: true }).click();
+    await page.locator('pre', { hasText: '"<img src=x onerror=' }).waitFor();
+    assert.equal(await page.locator('main img').count(), 0);
+  });
+});
+
+test('filters are kept in the address, and what is unknown is said in words', async () => {
+  await visit(browser, { expected: /status of (400|404)/ }, async (page) => {
+    await open(page, '#/events?type=commerce.order.*&within=3600&target=orders&state=delivered');
+    await page.getByText('More filters, 4 in use').waitFor();
+    assert.equal(await page.getByLabel('Type').inputValue(), 'commerce.order.*');
+    await page.getByRole('table', { name: 'Events' }).waitFor();
+    await page.getByLabel('Type').fill('invoice.*');
+    await button(page, 'Search').click();
+    await page.getByText('No event matches.').first().waitFor();
+    await page.goBack();
+    await page.getByRole('table', { name: 'Events' }).waitFor();
+    assert.equal(await page.getByLabel('Type').inputValue(), 'commerce.order.*');
+    await open(page, '#/events?from=2026-01-01T00:00:00.000Z&to=2026-01-01T01:00:00.000Z');
+    await page.getByText('No event matches.').first().waitFor();
+    assert.equal(await page.getByLabel('From', { exact: true }).inputValue(), '2026-01-01T00:00:00');
+    await page.getByLabel('To, not included').fill('2099-01-01T00:00:00');
+    await button(page, 'Search').click();
+    await page.getByRole('table', { name: 'Events' }).waitFor();
+    assert.match(page.url(), /to=2099-01-01T00%3A00%3A00.000Z/);
+    await open(page, '#/events/evt_nobody_knows');
+    await page.getByRole('alert').filter({ hasText: /evt_nobody_knows|no .*event/i }).waitFor();
+  });
+});
+
+test('more events are loaded when asked for', async () => {
+  await world.play(60);
+  await visit(browser, {}, async (page) => {
+    await open(page, '#/events');
+    await page.getByText('50 events, and more').waitFor();
+    await button(page, 'Load more').click();
+    await page.getByText(/^(100 events, and more|[5-9]\d events)$/).waitFor();
+  });
+});
+
+test('a broken target is found by its dead deliveries, mended, and retried in bulk', async () => {
+  const ids = [1, 2, 3, 4].map((n) => `evt_1764000000002-${n}`);
+  world.orders.answer = 'gone';
+  for (const id of ids.slice(0, 3)) await world.publish(id);
+  for (const id of ids.slice(0, 3)) await settledAs('orders', id, 'dead');
+  await visit(browser, { expected: /status of 409/ }, async (page) => {
+    await open(page);
+    await page.locator('.tile', { hasText: 'Dead' }).getByRole('link', { name: '3' }).click();
+    await page.getByRole('heading', { level: 1, name: 'Deliveries' }).waitFor();
+    await page.getByText('3 deliveries', { exact: true }).waitFor();
+    for (const id of ids.slice(0, 3)) await page.getByRole('link', { name: id, exact: true }).waitFor();
+
+    await button(page, 'Retry all').click();
+    await dialog(page).getByText('3 deliveries').first().waitFor();
+    // One more dies while the person reads.
+    await world.publish(ids[3]);
+    await settledAs('orders', ids[3], 'dead');
+    world.orders.answer = 'accept';
+    await dialog(page).getByRole('button', { name: 'Retry 3 deliveries' }).click();
+    await dialog(page).getByText('Meanwhile it is 4 deliveries that match').waitFor();
+    await dialog(page).getByRole('button', { name: 'Retry 4 deliveries' }).click();
+    await said(page, '4 deliveries retried.');
+    for (const id of ids) await settledAs('orders', id, 'delivered');
+    await button(page, 'Refresh').click();
+    await page.getByText('Nothing is dead').first().waitFor();
+  });
+  for (const id of ids) assert.equal(world.orders.acknowledged(id), 1, `${id} is acknowledged once`);
+  const orders = (await world.api('targets')).targets.find(({ name }) => name === 'orders');
+  assert.deepEqual([orders.dead, orders.backlog], [0, 0]);
+});
+
+test('held deliveries are released or closed', async () => {
+  const [released, closed] = ['evt_1764000000003-1', 'evt_1764000000003-2'];
+  world.accounting.answer = 'vanish';
+  for (const id of [released, closed]) {
+    await world.publish(id);
+    await settledAs('accounting', id, 'held');
+  }
+  world.accounting.answer = 'accept';
+  await visit(browser, {}, async (page) => {
+    await open(page, '#/deliveries?state=held');
+    await page.getByText('2 deliveries', { exact: true }).waitFor();
+    await button(page, `Release delivery of ${released} to accounting`).click();
+    await dialog(page).getByRole('button', { name: 'Release delivery' }).click();
+    await said(page, 'released');
+    await settledAs('accounting', released, 'delivered');
+
+    await page.getByRole('link', { name: closed, exact: true }).click();
+    await page.locator('.timeline').getByText('release or close it').waitFor();
+    const retry = button(page, 'Retry for accounting');
+    assert.equal(await retry.getAttribute('aria-disabled'), 'true');
+    await retry.click({ force: true });
+    await page.getByRole('alert').filter({ hasText: 'Retry is for deliveries that are dead' }).waitFor();
+    await button(page, 'Close for accounting').click();
+    await dialog(page).getByRole('button', { name: 'Close delivery' }).click();
+    await said(page, 'closed');
+    await page.getByRole('heading', { level: 3, name: 'accounting closed' }).waitFor();
+  });
+  assert.equal(world.accounting.acknowledged(released), 1);
+  assert.equal(world.accounting.acknowledged(closed), 0);
+});
+
+test('a delivered event is replayed, marked as such', async () => {
+  const id = 'evt_1764000000004-1';
+  await world.publish(id);
+  await settledAs('orders', id, 'delivered');
+  await visit(browser, {}, async (page) => {
+    await open(page, `#/events/${id}`);
+    await button(page, 'Replay to orders').click();
+    await dialog(page).getByRole('button', { name: 'Replay event' }).click();
+    await said(page, 'The event is sent to orders again.');
+    await until('the target has the replay', () => world.orders.ledger.some((entry) => entry.id === id && entry.replay === '1'));
+  });
+});
+
+test('a target is paused and resumed, and a delivery that waits is cancelled', async () => {
+  const [sent, cancelled] = ['evt_1764000000005-1', 'evt_1764000000005-2'];
+  await visit(browser, {}, async (page) => {
+    await open(page, '#/targets');
+    await button(page, 'Pause orders').click();
+    await dialog(page).getByRole('button', { name: 'Pause target' }).click();
+    await said(page, 'orders is paused.');
+    await button(page, 'Resume orders').waitFor();
+    for (const id of [sent, cancelled]) {
+      await world.publish(id);
+      await settledAs('accounting', id, 'delivered');
+    }
+    const card = page.getByRole('region', { name: /orders/ });
+    await card.locator('.facts > div', { hasText: 'Backlog' }).getByText(/^2, oldest from/).waitFor();
+    assert.equal(world.orders.acknowledged(sent), 0);
+
+    await open(page, `#/events/${cancelled}`);
+    await button(page, 'Cancel for orders').click();
+    await dialog(page).getByRole('button', { name: 'Cancel delivery' }).click();
+    await said(page, 'cancelled');
+
+    await open(page, '#/targets');
+    await button(page, 'Resume orders').click();
+    await dialog(page).getByRole('button', { name: 'Resume target' }).click();
+    await said(page, 'orders is resumed.');
+    await settledAs('orders', sent, 'delivered');
+  });
+  assert.equal(world.orders.acknowledged(cancelled), 0);
+});
+
+test('a test event shows its outcome, good or bad', async () => {
+  await visit(browser, {}, async (page) => {
+    await open(page, '#/targets');
+    await button(page, 'Send test event to orders').click();
+    await page.getByText(/Test event acknowledged: answered 200/).first().waitFor();
+    world.orders.answer = 'gone';
+    await button(page, 'Send test event to orders').click();
+    await page.getByText(/Test event not acknowledged: answered 410/).first().waitFor();
+    world.orders.answer = 'accept';
+  });
+  assert.equal(world.orders.ledger.filter((entry) => entry.test === '1').length, 2);
+});
+
+test('a stream is connected anew and read back from a time and from an event', async () => {
+  await visit(browser, { expected: /status of 4\d\d/ }, async (page) => {
+    const reconnects = (await world.api('streams')).streams[0].reconnects;
+    await open(page, '#/streams');
+    await button(page, 'Reconnect commerce').click();
+    await dialog(page).getByRole('button', { name: 'Reconnect stream' }).click();
+    await said(page, 'connects anew');
+    await until('the stream is live again', async () => {
+      const [stream] = (await world.api('streams')).streams;
+      return stream.reconnects > reconnects && stream.phase === 'live';
+    });
+    await button(page, 'Backfill commerce').click();
+    await dialog(page).getByRole('button', { name: 'Start backfill' }).click();
+    await said(page, 'has started');
+    await page.getByText(/The backfill from .* is complete: \d+ events? read/).waitFor();
+
+    await button(page, 'Backfill commerce').click();
+    await dialog(page).getByLabel('after an event').check();
+    await dialog(page).getByLabel('Event id').fill('evt_1764000000004-1');
+    await dialog(page).getByRole('button', { name: 'Start backfill' }).click();
+    await page.getByText(/The backfill from evt_1764000000004-1 .*is complete/).waitFor();
+  });
+});
+
+test('the configuration is read again, and a wrong one is refused with its reasons', async () => {
+  await visit(browser, { expected: /status of 422/ }, async (page) => {
+    await open(page);
+    await isLive(page);
+    await world.configure({ concurrency: 0 });
+    await button(page, 'Reload …').click();
+    await dialog(page).getByRole('button', { name: 'Reload configuration' }).click();
+    await dialog(page).getByText(/targets\.orders\.concurrency/).first().waitFor();
+    await world.configure({ concurrency: 8 });
+    await dialog(page).getByRole('button', { name: 'Reload configuration' }).click();
+    await said(page, 'The configuration is reloaded');
+    await page.getByRole('region', { name: 'Configuration' }).getByText(/orders/).first().waitFor();
+    const { targets } = await world.api('targets');
+    assert.equal(targets.find(({ name }) => name === 'orders').concurrency, 8);
+  });
+});
+
+test('everything can be reached and done by keyboard', async () => {
+  const id = 'evt_1764000000006-1';
+  await world.publish(id);
+  await settledAs('orders', id, 'delivered');
+  await visit(browser, {}, async (page) => {
+    const focused = () => page.evaluate(() => (document.activeElement.getAttribute('aria-label') ?? document.activeElement.textContent).trim());
+    const tabTo = async (name) => {
+      for (let presses = 0; presses < 60; presses += 1) {
+        if ((await focused()) === name) return;
+        await page.keyboard.press('Tab');
+      }
+      assert.fail(`Tab does not lead to ${name}`);
+    };
+    await open(page);
+    await isLive(page);
+    await page.keyboard.press('Tab');
+    assert.equal(await focused(), 'Skip to content');
+    await page.keyboard.press('Enter');
+    assert.equal(await page.evaluate(() => document.activeElement.id), 'main');
+    await page.keyboard.press('Shift+Tab');
+    await tabTo('Skip to content');
+    await tabTo('Events');
+    await page.keyboard.press('Enter');
+    await page.getByRole('heading', { level: 1, name: 'Events' }).waitFor();
+    assert.equal(await focused(), 'Events', 'the focus is on the heading of the new view');
+    await page.keyboard.press('Tab');
+    await page.keyboard.type(id);
+    await page.keyboard.press('Enter');
+    await page.getByText('1 event', { exact: true }).waitFor();
+    await tabTo(id);
+    await page.keyboard.press('Enter');
+    await page.getByRole('heading', { level: 1, name: id }).waitFor();
+    await page.getByRole('heading', { name: 'Payload' }).waitFor();
+    await tabTo('Replay to orders');
+    await page.keyboard.press('Enter');
+    await dialog(page).waitFor();
+    for (let presses = 0; presses < 6; presses += 1) {
+      await page.keyboard.press('Tab');
+      const inside = await page.evaluate(() => document.activeElement === document.body || document.activeElement.closest('dialog') !== null);
+      assert.ok(inside, 'the focus stays in the dialog');
+    }
+    await page.keyboard.press('Escape');
+    await dialog(page).waitFor({ state: 'detached' });
+    assert.equal(await focused(), 'Replay to orders', 'the focus is back where it was');
+  });
+});
+
+const VIEWS = {
+  overview: ['', 'Which source was first'],
+  events: ['#/events?within=86400', 'More filters, 1 in use'],
+  event: ['#/events/evt_1764000000001-1', 'Payload'],
+  deliveries: ['#/deliveries', 'deliveries, and more'],
+  targets: ['#/targets', 'Send test event'],
+  streams: ['#/streams', 'Accounted for'],
+};
+
+for (const colorScheme of ['light', 'dark']) {
+  test(`nothing is in the way of people with disabilities (${colorScheme})`, async () => {
+    await visit(browser, { colorScheme, viewport: DESK }, async (page) => {
+      const check = async (what) => {
+        await page.evaluate(axe.source);
+        const { violations } = await page.evaluate(() => window.axe.run(document, { runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'] }));
+        const found = violations.map(({ id, help, nodes }) => `${id}: ${help}: ${nodes.map(({ html }) => html.slice(0, 160)).slice(0, 3).join(' | ')}`);
+        assert.deepEqual(found, [], what);
+      };
+      for (const [name, [address, sign]] of Object.entries(VIEWS)) {
+        await open(page, address);
+        await isLive(page);
+        await page.getByText(sign).first().waitFor();
+        await check(name);
+      }
+      await open(page, '#/targets');
+      await button(page, 'Pause orders').click();
+      await dialog(page).waitFor();
+      await check('a dialog');
+    });
+  });
+}
+
+test('no view is wider than a phone', async () => {
+  await visit(browser, { viewport: PHONE, isMobile: true, hasTouch: true }, async (page) => {
+    for (const [name, [address, sign]] of Object.entries(VIEWS)) {
+      await open(page, address);
+      await isLive(page);
+      await page.getByText(sign).first().waitFor();
+      await fitsItsWidth(page, name);
+    }
+  });
+});

@@ -1,0 +1,200 @@
+// The world of a test: a simulated Pepay, targets that do as they are told, and the bridge
+// itself, all on loopback and in a folder of their own.
+
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import http from 'node:http';
+import net from 'node:net';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
+
+const BINARY = process.env.PEPAY_BRIDGE_BINARY;
+/** How long anything may take to come true. */
+const PATIENCE = 30_000;
+const STOP_LIMIT = 30_000;
+
+/** Asks until `question` answers with something true, and gives that answer. */
+export async function until(what, question) {
+  const deadline = Date.now() + PATIENCE;
+  for (;;) {
+    const answer = await question();
+    if (answer) return answer;
+    if (Date.now() > deadline) throw new Error(`not within ${PATIENCE / 1000} s: ${what}`);
+    await pause(50);
+  }
+}
+
+/** A target that keeps a ledger of what it got, and answers as `answer` says. */
+export class Target {
+  /** "accept", "gone" (410), "busy" (503), or "vanish": it reads the request and breaks the connection. */
+  answer = 'accept';
+  /** `{ id, replay, attempt, test, acknowledged }` of every request. */
+  ledger = [];
+
+  static async start() {
+    const target = new Target();
+    target.server = http.createServer((request, response) => target.take(request, response));
+    await once(target.server.listen(0, '127.0.0.1'), 'listening');
+    target.url = `http://127.0.0.1:${target.server.address().port}/events`;
+    return target;
+  }
+
+  async take(request, response) {
+    for await (const _ of request);
+    const { headers } = request;
+    const acknowledged = this.answer === 'accept';
+    this.ledger.push({
+      id: headers['webhook-id'], replay: headers['pepay-bridge-replay'], attempt: headers['pepay-bridge-attempt'],
+      test: headers['pepay-bridge-test'], acknowledged,
+    });
+    if (this.answer === 'vanish') response.destroy();
+    else response.writeHead({ accept: 200, gone: 410, busy: 503 }[this.answer], { 'content-type': 'application/json' }).end(JSON.stringify({ ok: acknowledged }));
+  }
+
+  /** How often it has acknowledged the event. */
+  acknowledged(id) {
+    return this.ledger.filter((entry) => entry.id === id && entry.acknowledged).length;
+  }
+
+  stop() {
+    this.server.closeAllConnections();
+    this.server.close();
+  }
+}
+
+export class World {
+  /** `token` is the admin token of the bridge, if it has one; `rate` are events that Pepay makes up a second. */
+  static async start({ token = '', rate = 0 } = {}) {
+    const world = new World();
+    world.folder = await mkdtemp(path.join(tmpdir(), 'pepay-bridge-browser-'));
+    world.token = token;
+    [world.orders, world.accounting] = [await Target.start(), await Target.start()];
+    [world.publicPort, world.adminPort, world.pepayPort] = await freePorts(3);
+    world.pepay = `http://127.0.0.1:${world.pepayPort}`;
+    world.page = `http://127.0.0.1:${world.adminPort}/`;
+    world.configuration = path.join(world.folder, 'bridge.toml');
+    await world.configure();
+    world.simulator = run(['simulator', '--listen', `127.0.0.1:${world.pepayPort}`, '--api-key', 'browser-test-key',
+      '--webhook-url', `http://127.0.0.1:${world.publicPort}/webhooks/pepay`, '--webhook-secret', 'browser-test-secret',
+      ...(rate ? ['--rate', String(rate)] : [])]);
+    await until('the simulator answers', () => answers(`${world.pepay}/_simulator/statistics`));
+    await world.startBridge();
+    return world;
+  }
+
+  /** Writes the configuration; `concurrency` is that of the target `orders`. */
+  async configure({ concurrency = 16 } = {}) {
+    await writeFile(this.configuration, this.settings(concurrency));
+  }
+
+  settings(concurrency) {
+    const target = (name, more) => `[targets.${name}]\nurl = "${this[name].url}"\nretry_min = "200ms"\nretry_max = "1s"\n${more}\n`;
+    return `
+[server]
+listen = "127.0.0.1:${this.publicPort}"
+admin_listen = "127.0.0.1:${this.adminPort}"
+admin_token = "${this.token}"
+[store]
+url = "sqlite://${this.folder}/bridge.db"
+[pepay]
+api_url = "${this.pepay}"
+api_key = "browser-test-key"
+[streams.commerce]
+types = ["*"]
+start_from = "earliest"
+backoff_max = "1s"
+[webhooks.default]
+secrets = ["browser-test-secret"]
+${target('orders', 'types = ["commerce.order.*"]\ndead_on = [410]\nconcurrency = ' + concurrency)}
+${target('accounting', 'on_uncertain = "hold"')}
+`;
+  }
+
+  async startBridge() {
+    this.bridge = run(['run', '--config', this.configuration]);
+    await until('the bridge is ready', () => answers(`http://127.0.0.1:${this.publicPort}/readyz`));
+    await until('the stream is live', async () => (await this.api('streams')).streams.every(({ phase }) => phase === 'live'));
+  }
+
+  async stopBridge() {
+    await stop(this.bridge);
+  }
+
+  async stop() {
+    await Promise.all([stop(this.bridge), stop(this.simulator)]);
+    this.orders.stop();
+    this.accounting.stop();
+    await rm(this.folder, { recursive: true, force: true });
+  }
+
+  /** What the API answers, beside the page. */
+  async api(path) {
+    const headers = this.token ? { authorization: `Bearer ${this.token}` } : {};
+    const answer = await fetch(`${this.page}api/v1/${path}`, { headers });
+    if (!answer.ok) throw new Error(`/api/v1/${path} has answered ${answer.status}: ${await answer.text()}`);
+    return answer.json();
+  }
+
+  /** The state of a delivery, or undefined while there is none. */
+  async state(target, id) {
+    const { deliveries } = await this.api(`deliveries?id_prefix=${id}&target=${target}`);
+    return deliveries[0]?.state;
+  }
+
+  /** Has Pepay publish an event of an order by both roads; resolves to its exact text. */
+  async publish(id, { order = `order-of-${id}`, type = 'commerce.order.updated' } = {}) {
+    const text = JSON.stringify({
+      id, object: 'event', api_version: '2025-12-16', created: Math.floor(Date.now() / 1000), type, livemode: false,
+      data: { object: { object: 'commerce_order', id: order, status: 'placed', total: '19.90' } },
+    // A number that a browser would not give back as it came.
+    }).replace('"19.90"', '19.90');
+    const answer = await fetch(`${this.pepay}/_simulator/events`, { method: 'POST', body: text });
+    if (!answer.ok) throw new Error(`the simulator refuses ${id}: ${await answer.text()}`);
+    return text;
+  }
+
+  async play(count) {
+    await fetch(`${this.pepay}/_simulator/play`, { method: 'POST', body: JSON.stringify({ count }) });
+  }
+}
+
+async function answers(url) {
+  try {
+    return (await fetch(url)).ok;
+  } catch {
+    return false;
+  }
+}
+
+/** Starts the binary; what it logs is kept for the case that it ends when it must not. */
+function run(args) {
+  const child = spawn(BINARY, args, { stdio: ['ignore', 'ignore', 'pipe'] });
+  let log = '';
+  child.stderr.on('data', (chunk) => { log = (log + chunk).slice(-20_000); });
+  child.on('exit', (code) => {
+    if (!child.stopping) process.stderr.write(`${args[0]} has ended with ${code}:\n${log}\n`);
+  });
+  return child;
+}
+
+async function stop(child) {
+  if (!child || child.exitCode !== null) return;
+  child.stopping = true;
+  child.kill('SIGTERM');
+  const limit = new AbortController();
+  const ended = once(child, 'exit', { signal: limit.signal });
+  const timer = setTimeout(() => { child.kill('SIGKILL'); limit.abort(); }, STOP_LIMIT);
+  await ended;
+  clearTimeout(timer);
+}
+
+/** Ports that nobody listens on now; all are taken before the first is given back. */
+async function freePorts(count) {
+  const servers = Array.from({ length: count }, () => net.createServer().listen(0, '127.0.0.1'));
+  await Promise.all(servers.map((server) => once(server, 'listening')));
+  const ports = servers.map((server) => server.address().port);
+  await Promise.all(servers.map((server) => new Promise((done) => { server.close(done); })));
+  return ports;
+}

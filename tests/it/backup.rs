@@ -1,0 +1,83 @@
+//! A backup of a running bridge, and the bridge that is started from it.
+
+use std::path::Path;
+use std::process::Output;
+
+use serde_json::Value;
+
+use crate::support::bridge::{Bridge, command};
+use crate::support::soon;
+use crate::support::world::World;
+
+/// Runs `backup` beside whatever runs on the world's database.
+async fn backup(world: &World, arguments: &[&str]) -> Output {
+    let mut command = command(&world.configuration);
+    let command = command.arg("backup").args(arguments).stdout(std::process::Stdio::piped());
+    soon("the backup", command.output()).await.unwrap()
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_of_a_busy_bridge_starts_a_bridge_that_knows_all_it_knew() {
+    let mut world = World::new(World::with_duplicates()).await;
+    let target = world.target("orders").await;
+    let bridge = world.bridge().await;
+    world.simulator.play(200);
+    soon("some deliveries", target.until(|totals| totals.unique >= 50)).await;
+
+    let copy = world.folder.path().join("copy.db");
+    let output = backup(&world, &[text(&copy), "--json"]).await;
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let copied: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let events = copied["events"].as_i64().unwrap();
+    assert!((50..=200).contains(&events), "{copied}");
+    assert_eq!(copied["newest_sequence"], events, "the sequence has no gap");
+
+    let again = backup(&world, &[text(&copy)]).await;
+    assert_eq!(again.status.code(), Some(1));
+    assert!(String::from_utf8(again.stderr).unwrap().contains("is there already"));
+
+    soon("all deliveries", target.until(|totals| totals.unique == 200)).await;
+    soon("the webhooks", world.simulator.webhooks_settled()).await;
+    bridge.kill().await;
+
+    world.set("STORE__URL", &format!("sqlite://{}", copy.display()));
+    let delivered = target.totals();
+    let restored = world.bridge().await;
+    // Pepay still has what was not in the copy: it comes again, and nothing else does.
+    restored.until("all events", |status| status["store"]["events"] == 200).await;
+    restored.until("an empty backlog", |status| status["targets"][0]["backlog"] == 0).await;
+    assert!(target.totals().unique == delivered.unique, "nothing is new to the target");
+    assert!(restored.stop().await.0.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_needs_the_store_alone_and_says_what_it_copied() {
+    let mut world = World::new(World::with_duplicates()).await;
+    world.target_at("orders", "http://127.0.0.1:1/");
+    let bridge = Bridge::start(&world.configuration).await;
+    assert!(bridge.stop().await.0.success());
+
+    // The secrets are for the bridge's own eyes; the key here cannot be read.
+    world.configuration.remove("PEPAY__API_KEY");
+    world.set("PEPAY__API_KEY_FILE", "/no/such/file");
+    let copy = world.folder.path().join("copy.db");
+    let output = backup(&world, &[text(&copy)]).await;
+    let shown = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    for line in ["events           0", "newest sequence  0", "integrity        sound"] {
+        assert!(shown.lines().any(|shown| shown == line), "{line:?} is not in\n{shown}");
+    }
+
+    world.set("STORE__URL", "sqlite://nowhere/to/be/found.db");
+    let output = backup(&world, &[text(&world.folder.path().join("other.db"))]).await;
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        String::from_utf8(output.stderr).unwrap().contains("there is no database at nowhere/to/be/found.db")
+    );
+    world.set("STORE__URL", "postgres://x");
+    assert_eq!(backup(&world, &["other.db"]).await.status.code(), Some(2));
+}

@@ -1,0 +1,114 @@
+//! An order that is moved on devnet, and its event followed through the bridge.
+
+use std::process::Stdio;
+
+use http::StatusCode;
+use pepay_bridge::simulator::fault::{Fault, Road};
+use pepay_bridge::simulator::target::Reaction;
+use serde_json::Value;
+
+use crate::support::bridge::command;
+use crate::support::soon;
+use crate::support::world::{API_KEY, World};
+
+const ORDER: &str = "3c90c3cc-0d44-4b50-8888-8dd25736052a";
+
+/// What `devnet simulate` came to: exit code, standard output, standard error.
+async fn simulate(world: &World, arguments: &[&str]) -> (Option<i32>, String, String) {
+    let mut command = command(&world.configuration);
+    let command = command.args(["devnet", "simulate"]).args(arguments).stdout(Stdio::piped());
+    let output = soon("the end of the simulation", command.output()).await.unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    let (stdout, stderr) = (text(output.stdout), text(output.stderr));
+    assert!(!stdout.contains(API_KEY) && !stderr.contains(API_KEY));
+    (output.status.code(), stdout, stderr)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transition_is_followed_from_pepay_by_both_sources_to_every_target() {
+    let mut world = World::new(World::with_duplicates()).await;
+    let (orders, everything) = (world.target("orders").await, world.target("everything").await);
+    world.target("invoices").await;
+    world.set("TARGETS__ORDERS__TYPES", "commerce.order.*");
+    world.set("TARGETS__INVOICES__TYPES", "invoice.*");
+    world.set("SERVER__ADMIN_TOKEN", "admin-token");
+    let bridge = world.bridge().await;
+
+    let (code, shown, said) =
+        simulate(&world, &[ORDER, "--to", "payment_confirmed", "--url", &bridge.admin]).await;
+    assert_eq!(code, Some(0), "{shown}{said}");
+    for step in [
+        "Pepay             the order is processing, payment_confirmed, devnet",
+        "stream            ",
+        "webhook           ",
+        "target orders     delivered, attempt 1",
+        "target everything  delivered, attempt 1",
+        "done              came by ",
+    ] {
+        assert!(
+            shown.lines().any(|line| line.get(10..).unwrap().starts_with(step)),
+            "{step} is not in\n{shown}"
+        );
+    }
+    assert!(!shown.contains("target invoices"), "{shown}");
+    assert!(orders.totals().unique == 1 && everything.totals().unique == 2);
+
+    // The next event of the same order, and not the one before.
+    let arguments = [ORDER, "--to", "placed", "--json", "--url", &bridge.admin];
+    let (code, shown, said) = simulate(&world, &arguments).await;
+    assert_eq!(code, Some(0), "{shown}{said}");
+    let ended: Value = serde_json::from_str(&shown).unwrap();
+    assert_eq!((&ended["complete"], &ended["to"]), (&true.into(), &"placed".into()));
+    assert_eq!(ended["event"]["sightings"].as_array().unwrap().len(), 2);
+    let body = orders.deliveries().last().unwrap().body.clone();
+    assert!(String::from_utf8(body.to_vec()).unwrap().contains("\"placed\""));
+
+    // Pepay's refusal is Pepay's to explain.
+    let (code, _, said) =
+        simulate(&world, &[ORDER, "--to", "payment_confirmed", "--url", &bridge.admin]).await;
+    assert_eq!(code, Some(1));
+    assert!(said.contains("INVALID_TRANSITION"), "{said}");
+    assert!(bridge.stop().await.0.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_has_not_happened_in_time_is_named() {
+    let mut world = World::new(World::with_duplicates()).await;
+    let target = world.target("orders").await;
+    target.fail_ratio(1.0, Reaction::Answer(StatusCode::IM_A_TEAPOT, None));
+    let bridge = world.bridge().await;
+    world.simulator.inject(Fault::Skip { road: Road::Webhook, times: 100 }).unwrap();
+    let arguments = [ORDER, "--to", "payment_settled", "--timeout", "3s", "--url", &bridge.admin];
+    let (code, shown, said) = simulate(&world, &arguments).await;
+    assert_eq!(code, Some(1), "{shown}{said}");
+    for missing in ["it has not come by webhook", "target orders has not got it", "418", "waited 3s"] {
+        assert!(said.contains(missing), "{missing} is not in {said}");
+    }
+    let told =
+        |line: &str| line.contains("target orders     retrying, attempt ") && line.contains("answered 418");
+    assert!(shown.lines().any(told), "{shown}");
+    assert!(bridge.stop().await.0.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_bridge_to_watch_pepay_is_not_asked_for_anything() {
+    let mut world = World::new(World::with_duplicates()).await;
+    world.target("orders").await;
+    let bridge = world.bridge().await;
+    let admin = bridge.admin.clone();
+    assert!(bridge.stop().await.0.success());
+    let (code, _, said) = simulate(&world, &[ORDER, "--to", "placed", "--url", &admin]).await;
+    assert_eq!(code, Some(1));
+    assert!(said.contains("no bridge answers") && said.contains("Connection refused"), "{said}");
+
+    for arguments in [[ORDER, "--to", "eaten"], ["a/b", "--to", "placed"], [ORDER, "--timeout", "soon"]] {
+        let (code, _, said) = simulate(&world, &arguments).await;
+        assert_eq!(code, Some(2), "{said}");
+    }
+    let (code, shown, said) = {
+        let bridge = world.bridge().await;
+        // The order is where a new one is: nobody had it placed.
+        simulate(&world, &[ORDER, "--to", "payment_confirmed", "--url", &bridge.admin]).await
+    };
+    assert_eq!(code, Some(0), "{shown}{said}");
+}

@@ -1,0 +1,197 @@
+//! What `doctor` says about a bridge that is well and about one that is not.
+
+use std::io::{Seek as _, SeekFrom, Write as _};
+use std::process::{Output, Stdio};
+
+use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::task::JoinSet;
+
+use crate::support::bridge::{Bridge, Configuration, command};
+use crate::support::soon;
+use crate::support::world::{API_KEY, SIGNING_SECRET, WEBHOOK_SECRET, World, listen};
+
+async fn doctor(configuration: &Configuration, arguments: &[&str]) -> Output {
+    let mut command = command(configuration);
+    let output =
+        soon("the doctor's visit", command.arg("doctor").args(arguments).stdout(Stdio::piped()).output());
+    let output = output.await.unwrap();
+    for secret in [API_KEY, WEBHOOK_SECRET, SIGNING_SECRET] {
+        assert!(!shown(&output).contains(secret), "{secret} is in\n{}", shown(&output));
+    }
+    output
+}
+
+fn shown(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// The line of a check.
+fn line(output: &Output, name: &str) -> String {
+    let shown = shown(output);
+    let found =
+        shown.lines().find(|line| line.get(9..).is_some_and(|line| line.starts_with(&format!("{name}  "))));
+    found.unwrap_or_else(|| panic!("there is no check `{name}` in\n{shown}")).to_owned()
+}
+
+/// A port that was free a moment ago.
+async fn free_address() -> String {
+    listen().await.0.local_addr().unwrap().to_string()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bridge_that_is_well_gets_a_line_of_ok_for_everything_it_stands_on() {
+    let mut world = World::new(World::with_duplicates()).await;
+    let target = world.target("orders").await;
+    world.set("SERVER__LISTEN", &free_address().await);
+    world.set("SERVER__ADMIN_LISTEN", &free_address().await);
+
+    let before = doctor(&world.configuration, &[]).await;
+    assert!(before.status.success(), "{}", shown(&before));
+    assert!(line(&before, "database").contains("the first start creates it"));
+    assert!(line(&before, "bridge").ends_with("not running"));
+    assert!(!world.database().exists(), "looking creates nothing");
+
+    let bridge = world.bridge().await;
+    let opened = world.simulator.statistics().streams_opened;
+    let during = doctor(&world.configuration, &["--json"]).await;
+    let report: Value = serde_json::from_slice(&during.stdout).unwrap();
+    assert!(during.status.success() && report["ok"] == true, "{}", shown(&during));
+    let checks = report["checks"].as_array().unwrap();
+    let names: Vec<_> = checks.iter().map(|check| check["name"].as_str().unwrap()).collect();
+    let expected = [
+        "configuration",
+        "clock",
+        "api key",
+        "stream commerce",
+        "webhook default",
+        "target orders",
+        "signing orders",
+        "database",
+        "disk",
+        "bridge",
+        "readiness",
+        "admin listener",
+    ];
+    assert_eq!(names, expected);
+    for check in checks.iter().filter(|check| check["name"] != "disk") {
+        assert_eq!((&check["verdict"], &check["advice"]), (&"ok".into(), &Value::Null), "{check}");
+    }
+    assert_eq!(checks[9]["found"], "running");
+    assert!(checks[7]["found"].as_str().unwrap().ends_with("sound"), "{}", checks[7]);
+    assert_eq!(world.simulator.statistics().streams_opened, opened + 1, "the stream was tried");
+    assert_eq!(target.totals().received, 0, "nothing was sent to the target");
+    assert!(bridge.stop().await.0.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_wrong_is_named_with_what_to_do_and_the_exit_code_says_so() {
+    let mut world = World::new(World::with_duplicates()).await;
+    world.target_at("gone", &format!("http://{}", free_address().await));
+    let (not_tls, url) = listen().await;
+    world.target_at("plain", &url.replace("http:", "https:"));
+    let mut served = JoinSet::new();
+    served.spawn(async move {
+        loop {
+            let (mut connection, _) = not_tls.accept().await.unwrap();
+            // What a server without TLS makes of a ClientHello.
+            let _gone = connection.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
+        }
+    });
+    world.set("PEPAY__API_KEY", "no-such-key");
+    world.set("WEBHOOKS__DEFAULT__SECRETS", "same,same");
+    let output = doctor(&world.configuration, &[]).await;
+    assert_eq!(output.status.code(), Some(1), "{}", shown(&output));
+    for (name, verdict, says) in [
+        ("configuration", "ok", "valid: 1 stream, 1 webhook endpoint, 2 targets"),
+        ("clock", "ok", "agrees"),
+        ("api key", "FAILED", "Pepay answered 401"),
+        ("api key", "FAILED", "compare `pepay.api_key`"),
+        ("stream commerce", "FAILED", "no token: Pepay answered 401"),
+        ("webhook default", "warning", "of 2 secrets two are the same"),
+        ("target gone", "FAILED", "cannot connect: Connection refused"),
+        ("target plain", "FAILED", "cannot connect: "),
+    ] {
+        let line = line(&output, name);
+        assert!(line.starts_with(verdict) && line.contains(says), "{line}");
+    }
+    assert!(shown(&output).contains("pepay-bridge: 4 of "), "{}", shown(&output));
+    assert!(!shown(&output).contains("no-such-key"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_is_further_from_pepays_than_webhooks_bear_is_a_failure() {
+    let mut world = World::new(World::with_duplicates()).await;
+    let (pepay, url) = listen().await;
+    let mut served = JoinSet::new();
+    served.spawn(async move {
+        loop {
+            let (mut connection, _) = pepay.accept().await.unwrap();
+            let mut request = [0; 4096];
+            let _read = connection.read(&mut request).await.unwrap();
+            let answer = b"HTTP/1.1 200 OK\r\ndate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
+                           content-length: 11\r\nconnection: close\r\n\r\n{\"data\":[]}";
+            connection.write_all(answer).await.unwrap();
+        }
+    });
+    world.target("orders").await;
+    world.set("PEPAY__API_URL", &url);
+    for stream in ["TYPES", "BACKOFF_MIN", "BACKOFF_MAX"] {
+        world.configuration.remove(&format!("STREAMS__COMMERCE__{stream}"));
+    }
+    let output = doctor(&world.configuration, &[]).await;
+    assert_eq!(output.status.code(), Some(1), "{}", shown(&output));
+    let clock = line(&output, "clock");
+    assert!(clock.starts_with("FAILED") && clock.contains(" s ahead of Pepay's"), "{clock}");
+    assert!(line(&output, "api key").ends_with("accepted"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_database_is_found_before_the_bridge_meets_the_damage() {
+    let mut world = World::new(World::with_duplicates()).await;
+    let target = world.target("orders").await;
+    let bridge = world.bridge().await;
+    world.simulator.play(200);
+    soon("all deliveries", target.until(|totals| totals.unique == 200)).await;
+    assert!(bridge.stop().await.0.success());
+    assert!(line(&doctor(&world.configuration, &[]).await, "database").contains("200 events in "));
+
+    let mut file = std::fs::File::options().write(true).open(world.database()).unwrap();
+    let (page, pages) = (4096, file.metadata().unwrap().len() / 4096);
+    for number in pages / 2..pages / 2 + 4 {
+        file.seek(SeekFrom::Start(number * page)).unwrap();
+        file.write_all(&[0xAB; 1024]).unwrap();
+    }
+    drop(file);
+    let output = doctor(&world.configuration, &[]).await;
+    let database = line(&output, "database");
+    assert!(database.starts_with("FAILED") && database.contains("damaged"), "{database}");
+    assert!(database.contains("restore a backup"), "{database}");
+
+    // Nor is a copy of it made.
+    let copy = world.folder.path().join("copy.db");
+    let backup =
+        soon("the backup", command(&world.configuration).arg("backup").arg(&copy).output()).await.unwrap();
+    assert_eq!(backup.status.code(), Some(1));
+    assert!(!copy.exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bridge_that_is_not_ready_is_quoted_and_a_faulty_configuration_exits_with_2() {
+    let mut world = World::new(World::with_duplicates()).await;
+    world.target("orders").await;
+    world.set("SERVER__LISTEN", &free_address().await);
+    world.set("SERVER__ADMIN_LISTEN", &free_address().await);
+    world.set("PEPAY__API_KEY", "no-such-key");
+    let bridge = Bridge::start(&world.configuration).await;
+    let output = doctor(&world.configuration, &[]).await;
+    let readiness = line(&output, "readiness");
+    assert!(readiness.starts_with("FAILED") && readiness.contains("stream commerce has not been connected"));
+    assert!(line(&output, "admin listener").starts_with("ok"));
+    assert!(bridge.stop().await.0.success());
+
+    world.set("PEPAY__TYPO", "x");
+    let output = doctor(&world.configuration, &["--json"]).await;
+    assert_eq!((output.status.code(), &*output.stdout), (Some(2), &b""[..]));
+    assert!(shown(&output).starts_with("pepay.typo: is no known key"), "{}", shown(&output));
+}

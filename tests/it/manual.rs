@@ -1,0 +1,61 @@
+//! Completions and manual pages, made from the command line itself.
+
+use std::io::Write as _;
+use std::process::{Command, Output, Stdio};
+
+use tempfile::TempDir;
+
+fn bridge(arguments: &[&str]) -> Output {
+    let output = Command::new(env!("CARGO_BIN_EXE_pepay-bridge")).args(arguments).output().unwrap();
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    output
+}
+
+fn stdout(arguments: &[&str]) -> String {
+    String::from_utf8(bridge(arguments).stdout).unwrap()
+}
+
+#[test]
+fn every_shell_gets_a_script_that_knows_the_commands() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = stdout(&["completions", shell]);
+        for word in ["completions", "simulator", "webhook-secret"] {
+            assert!(script.contains(word), "{word} is not in the script for {shell}");
+        }
+    }
+}
+
+#[test]
+fn bash_completes_commands_and_options_with_the_script() {
+    // As bash calls the function that the script has named to it.
+    let complete = "COMP_WORDS=(\"$@\"); COMP_CWORD=$(($# - 1))\n\
+                    function=$(complete -p pepay-bridge | sed 's/.*-F \\([^ ]*\\).*/\\1/')\n\
+                    $function \"$1\" \"${@: -1}\" \"${@: -2:1}\"; echo \"${COMPREPLY[*]}\"";
+    let script = format!("{}\n{complete}\n", stdout(&["completions", "bash"]));
+    for (typed, completed) in
+        [(&["pepay-bridge", "che"][..], "check"), (&["pepay-bridge", "health", "--ur"], "--url")]
+    {
+        let mut bash = Command::new("bash")
+            .arg("-s")
+            .args(typed)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        bash.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
+        let output = bash.wait_with_output().unwrap();
+        assert_eq!(String::from_utf8(output.stdout).unwrap().trim(), completed, "{typed:?}");
+    }
+}
+
+#[test]
+fn the_manual_has_a_page_for_the_program_and_one_for_each_command() {
+    let page = stdout(&["man"]);
+    assert!(page.contains(".TH pepay-bridge 1") && page.contains("PEPAY_BRIDGE_CONFIG"), "{page}");
+    let folder = TempDir::new().unwrap();
+    let pages = folder.path().join("man1");
+    bridge(&["man", "--dir", pages.to_str().unwrap()]);
+    assert!(std::fs::read_to_string(pages.join("pepay-bridge.1")).unwrap().contains("pepay\\-bridge\\-run"));
+    let health = std::fs::read_to_string(pages.join("pepay-bridge-health.1")).unwrap();
+    assert!(health.contains(".TH pepay-bridge-health 1") && health.contains("/readyz"), "{health}");
+}

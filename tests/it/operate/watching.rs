@@ -1,0 +1,62 @@
+//! The bridge at a glance, and live.
+
+use serde_json::Value;
+
+use super::Operator;
+use crate::support::soon;
+use crate::support::world::World;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_ends_the_streams_of_those_who_watch_and_does_not_wait_for_them() {
+    let mut world = World::new(World::with_duplicates()).await;
+    let _target = world.target("orders").await;
+    let bridge = world.bridge().await;
+    world.simulator.play(3);
+    let mut answer = bridge.admin("/api/v1/live").await;
+    assert_eq!(answer.headers()["content-type"], "text/event-stream");
+    let mut text = String::new();
+    soon("three overviews of which the last shows all deliveries", async {
+        while text.matches("event: overview\n").count() < 3
+            || !newest(&text).is_some_and(|overview| overview["store"]["events"] == 3)
+        {
+            text.push_str(std::str::from_utf8(&answer.chunk().await.unwrap().unwrap()).unwrap());
+        }
+    })
+    .await;
+    let (status, _) = bridge.stop().await;
+    assert!(status.success());
+    soon("the end of the stream", async { while let Ok(Some(_)) = answer.chunk().await {} }).await;
+}
+
+/// The last overview that has come whole.
+fn newest(text: &str) -> Option<Value> {
+    let (whole, _) = text.rsplit_once("\n\n")?;
+    let (_, data) = whole.rsplit_once("data: ")?;
+    serde_json::from_str(data).ok()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_overview_tells_how_fast_events_go_through_and_who_brought_them() {
+    let mut world = World::new(World::with_duplicates()).await;
+    let _target = world.target("orders").await;
+    let bridge = world.bridge().await;
+    world.simulator.play(30);
+    soon("the webhooks", world.simulator.webhooks_settled()).await;
+    let operator = Operator::of(&bridge);
+    let told = |overview: &Value| {
+        overview["targets"][0]["latency"]["count"] == 30 && overview["races"]["compared"] == 30
+    };
+    let overview = operator.until("overview", told).await;
+    let received: u64 =
+        overview["sources"].as_array().unwrap().iter().map(|source| source["unique"].as_u64().unwrap()).sum();
+    assert_eq!((received, &overview["ready"]), (30, &Value::Bool(true)));
+    assert!(overview["usage"]["database_bytes"].as_u64() > Some(0));
+    assert_eq!(overview["streams"][0]["name"], "commerce");
+    operator
+        .until("overview", |overview| {
+            let points = overview["history"].as_array().unwrap();
+            let sum = |name: &str| points.iter().map(|point| point[name].as_u64().unwrap()).sum::<u64>();
+            sum("unique") == 30 && sum("delivered") == 30 && sum("received") >= 60
+        })
+        .await;
+}

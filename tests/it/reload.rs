@@ -1,0 +1,123 @@
+//! Reading the configuration again while the real binary works: what changes,
+//! and what does not notice.
+
+mod sources;
+mod targets;
+
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+
+use crate::support::bridge::{Bridge, message};
+use crate::support::soon;
+use crate::support::world::{World, assert_each_once};
+
+/// Has `bridge` read what `world` is configured with now. Answers what has changed.
+async fn reload(world: &World, bridge: &mut Bridge) -> Vec<String> {
+    world.save();
+    let outcome = bridge.reload().await;
+    let changes = outcome["changes"].as_str().unwrap_or_default();
+    changes.split(", ").filter(|change| !change.is_empty()).map(str::to_owned).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_invalid_file_changes_nothing_and_every_problem_is_said() {
+    let mut world = World::new(World::with_duplicates()).await;
+    let target = world.target("orders").await;
+    world.set("SERVER__ADMIN_TOKEN", "a-token-that-nobody-sees");
+    let mut bridge = world.bridge_on_file().await;
+    let file = world.save();
+    let sound = std::fs::read_to_string(&file).unwrap();
+    let worse = "targets.orders.timeout = \"soon\"\ntargets.new.types = \"*\"\nstreams.other.types = \"*\"\n";
+    std::fs::write(&file, format!("{sound}{worse}")).unwrap();
+    let outcome = bridge.reload().await;
+    assert_eq!(
+        (&outcome["level"], message(&outcome)),
+        (&json!("ERROR"), "configuration not reloaded, nothing has changed")
+    );
+    for problem in ["targets.orders.timeout: `soon`", "targets.new.url: is missing"] {
+        let said = |line: &Value| line["problem"].as_str().is_some_and(|said| said.starts_with(problem));
+        bridge.logged_where(problem, said).await;
+    }
+    std::fs::write(&file, format!("{sound}no toml")).unwrap();
+    let syntax = |line: &Value| line["problem"].as_str().is_some_and(|said| said.contains("column"));
+    bridge.reload().await;
+    bridge.logged_where("the fault of the syntax", syntax).await;
+    std::fs::remove_file(&file).unwrap();
+    let missing = |line: &Value| line["problem"].as_str().is_some_and(|said| said.contains("cannot read"));
+    bridge.reload().await;
+    bridge.logged_where("the missing file", missing).await;
+
+    let ids = world.simulator.play(30);
+    soon("all deliveries", target.until(|totals| totals.unique == 30)).await;
+    assert_eq!(world.simulator.statistics().streams_opened, 1);
+    world.save();
+    let outcome = bridge.reload().await;
+    assert_eq!(message(&outcome), "configuration read again: nothing has changed that could be applied");
+    let (status, log) = bridge.stop().await;
+    assert!(status.success());
+    assert_each_once(&target, &ids);
+    let log = format!("{log:?}");
+    assert!(!log.contains("a-token-that-nobody-sees") && !log.contains("test-api-key"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_needs_a_restart_is_named_and_everything_else_applied() {
+    let mut world = World::new(World::with_duplicates()).await;
+    let target = world.target("orders").await;
+    world.set("SERVER__ADMIN_TOKEN", "first");
+    let mut bridge = world.bridge_on_file().await;
+    for (key, value) in [
+        ("SERVER__LISTEN", "127.0.0.1:1"),
+        ("SERVER__ADMIN_LISTEN", "127.0.0.1:2"),
+        ("SERVER__SHUTDOWN_GRACE", "24s"),
+        ("STORE__DURABILITY", "full"),
+        ("LOG__FORMAT", "text"),
+        ("STORE__PAYLOAD_RETENTION", "20d"),
+        ("LOG__FILTER", "info,pepay_bridge::delivery=debug"),
+        ("TARGETS__ORDERS__CONCURRENCY", "3"),
+    ] {
+        world.set(key, value);
+    }
+    std::fs::write(world.folder.path().join("token"), "second\n").unwrap();
+    world.configuration.remove("SERVER__ADMIN_TOKEN");
+    world.set("SERVER__ADMIN_TOKEN_FILE", world.folder.path().join("token").to_str().unwrap());
+    let answer = as_operator(&bridge, "first", || world.save()).await;
+    let changes = [
+        "targets.orders changed",
+        "server.shutdown_grace changed",
+        "server.admin_token changed",
+        "store.payload_retention changed",
+        "log.filter changed",
+    ];
+    let waiting = ["server.listen", "server.admin_listen", "log.format", "store.durability"];
+    assert_eq!(answer, (StatusCode::OK, json!({ "applied": changes, "restart_needed": waiting })));
+    let line = bridge.logged_where("the keys", |line| line["keys"].is_string()).await;
+    assert_eq!(
+        (&line["keys"], message(&line)),
+        (&json!(waiting.join(", ")), "changed keys wait for a restart")
+    );
+
+    assert_eq!(as_operator(&bridge, "first", || ()).await.0, StatusCode::UNAUTHORIZED);
+    std::fs::write(world.folder.path().join("token"), "third\n").unwrap();
+    let (status, answer) = as_operator(&bridge, "second", || ()).await;
+    assert_eq!((status, &answer["applied"]), (StatusCode::OK, &json!(["server.admin_token changed"])));
+    world.set("TARGETS__ORDERS__CONCURRENCY", "none");
+    let (status, answer) = as_operator(&bridge, "third", || world.save()).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(answer["errors"].to_string().contains("targets.orders.concurrency"), "{answer}");
+
+    world.simulator.play(1);
+    soon("the delivery", target.until(|totals| totals.unique == 1)).await;
+    // Only the new filter lets this through.
+    bridge.logged("sending").await;
+    assert!(bridge.stop().await.0.success());
+}
+
+/// Calls for a reload by the admin API after `before`.
+async fn as_operator<T>(bridge: &Bridge, token: &str, before: impl FnOnce() -> T) -> (StatusCode, Value) {
+    before();
+    let request = reqwest::Client::new().post(format!("{}/api/v1/reload", bridge.admin));
+    let request = request.bearer_auth(token).header("content-type", "application/json").body("{}");
+    let answer = soon("the answer", request.send()).await.unwrap();
+    (answer.status(), serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap())
+}
