@@ -101,7 +101,7 @@ impl Scene {
         let seconds = self.options.seconds;
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count of events")]
         let events = (seconds * SIGNED_A_SECOND) as u64;
-        Load { address, connections, seconds, events, repeating: false }
+        Load { address, connections, seconds, first: 0, events, repeating: false }
     }
 
     fn end_to_end(&self, folder: &Path, connections: u32, repeating: bool) -> Outcome<Figures> {
