@@ -72,7 +72,7 @@ pub struct Cli {
 /// What the program can do.
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the bridge until SIGTERM or SIGINT; this is also what no command does
+    /// Run the bridge until SIGTERM or SIGINT; SIGHUP reloads the configuration. Also what no command does
     Run,
     /// Validate the configuration and print the effective one, without its secrets
     Check,

@@ -165,6 +165,9 @@ fn settings(mut root: Section<'_>) -> Result<Settings, Faulty> {
     if !has_targets {
         root.problem("targets", "there is no target; allowed is at least one `[targets.NAME]`");
     }
+    if let (Ok(store), Ok(streams), Ok(webhooks)) = (&store, &streams, &webhooks) {
+        store::outlives_repeats(&mut root, store, streams, webhooks);
+    }
     root.finish();
     let (web, shutdown_grace) = server?;
     Ok(Settings {

@@ -22,12 +22,12 @@
 //! | [`store`] | all SQL, behind `inbox`, `outbox` and `archive` | `domain` |
 //! | [`source`] | stream, backfill, webhook | `domain`, `pepay`, `store::inbox` |
 //! | [`delivery`] | a dispatcher, client and breaker for each target | `domain`, `store::outbox` |
-//! | [`web`] | listeners, health, metrics, status | `domain`, `store::archive` |
+//! | [`web`] | listeners, health, metrics, status, the admin API, the page | `domain`, `store::archive` |
 //! | [`simulator`] | a stand-in for Pepay, and a sample target | `domain`, `pepay` |
 //! | [`config`] | layers and validation | everyone's settings types |
 //! | [`cli`] | the commands | `app`, `config`; `simulator` for `demo`; what `backup` and `doctor` look at |
 //! | [`lifecycle`], [`telemetry`] | stopping; logs, metrics and traces | nothing |
-//! | [`app`] | puts it all together | everything |
+//! | [`app`] | puts it all together, and changes it when the configuration does | everything |
 //!
 //! `source`, `delivery` and `web` never name each other, nor `config`; everyone
 //! may name the metrics (`telemetry::names`) and the traces (`telemetry::traces`).

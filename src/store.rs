@@ -30,7 +30,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::domain::clock::Clock;
 use crate::domain::delivery::Ordering;
@@ -43,6 +43,7 @@ pub use writer::Writer;
 
 use archive::Archive;
 use inbox::{Inbox, RecordError};
+use janitor::Retention;
 use outbox::Outbox;
 use reader::Reader;
 use tally::Counters;
@@ -99,8 +100,7 @@ pub struct Store {
     reader: Reader,
     counters: Arc<Counters>,
     clock: Clock,
-    /// How long bodies are kept, and how long ids.
-    retentions: (Duration, Duration),
+    retention: watch::Sender<Retention>,
     /// The sequence of the newest event when the store was opened.
     newest: i64,
 }
@@ -122,7 +122,9 @@ impl Store {
 
         let (commands, queue) = mpsc::channel(QUEUE);
         let counters = Arc::<Counters>::default();
-        routes.iter().for_each(|route| counters.add_target(&route.target));
+        for route in &routes {
+            counters.add_target(&route.target);
+        }
         let (outlets, opened) = Outlets::open(&mut connection, routes)
             .map_err(|error| schema::database(&settings.path, &error))?;
         let outboxes = opened.into_iter().map(|opened| opened.into_outbox(commands.clone())).collect();
@@ -135,7 +137,7 @@ impl Store {
             reader,
             counters,
             clock,
-            retentions: (settings.payload_retention, settings.dedupe_retention),
+            retention: watch::Sender::new(settings.into()),
             newest: writer.newest(),
         };
         Ok((store, writer))
@@ -152,7 +154,9 @@ impl Store {
     /// [`RecordError`]; then nothing has changed.
     pub async fn reroute(&self, kept: Vec<Arc<str>>, opened: Vec<Route>) -> Result<Vec<Outbox>, RecordError> {
         let stopped = || RecordError::Unavailable("it has stopped".to_owned());
-        opened.iter().for_each(|route| self.counters.add_target(&route.target));
+        for route in &opened {
+            self.counters.add_target(&route.target);
+        }
         let (reply, answer) = oneshot::channel();
         self.commands.send(Command::Reroute { kept, opened, reply }).await.map_err(|_| stopped())?;
         let opened = answer.await.map_err(|_| stopped())??;
@@ -161,7 +165,13 @@ impl Store {
 
     /// Removes what is older than it is to be kept.
     pub fn janitor(&self) -> Janitor {
-        Janitor::new(self.commands.clone(), self.reader.clone(), self.clock.clone(), self.retentions)
+        let retention = self.retention.subscribe();
+        Janitor::new(self.commands.clone(), self.reader.clone(), self.clock.clone(), retention)
+    }
+
+    /// Has the janitor go by the retentions of `settings` from its next round on.
+    pub fn retain(&self, settings: &Settings) {
+        self.retention.send_replace(settings.into());
     }
 
     /// Compares the live sources.

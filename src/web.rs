@@ -1,8 +1,10 @@
-//! What the bridge shows: health, metrics and status.
+//! What the bridge shows, and what an operator has it do: health, metrics and
+//! status, the admin API and the page that stands on it.
 //!
 //! [`public`] and [`admin`] are the routers of the two listeners, [`serve()`]
 //! puts a router behind a listener with limits. All that is shown comes from a
-//! [`View`]: the room only reads.
+//! [`View`]; what is to be done is done by the store's archive, or by the running
+//! parts behind [`Operations`].
 
 mod api;
 mod health;

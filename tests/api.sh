@@ -73,9 +73,11 @@ TOML
 "$binary" run --config "$work/bridge.toml" >"$work/bridge.log" 2>&1 &
 bridge=$!
 
-# Waits until there is something of every kind, and says where it is to be found.
-python3 - "http://127.0.0.1:$admin/api/v1" "$token" >"$work/schemathesis.toml" <<'PYTHON'
+# Waits until there is something of every kind, then writes down where it is to be found, and
+# the document, for which the token is asked as well.
+(cd "$work" && python3 - "http://127.0.0.1:$admin/api" "$token") <<'PYTHON'
 import json, sys, time, urllib.request
+from pathlib import Path
 
 api, token = sys.argv[1:]
 deadline = time.monotonic() + 60
@@ -87,8 +89,8 @@ def look(path):
 
 def ready():
     try:
-        events = look("overview")["store"]["events"]
-        return events == 200 and all(look(f"deliveries?state={state}&limit=1")["deliveries"] for state in ("delivered", "dead"))
+        events = look("v1/overview")["store"]["events"]
+        return events == 200 and all(look(f"v1/deliveries?state={state}&limit=1")["deliveries"] for state in ("delivered", "dead"))
     except OSError:
         return False
 
@@ -96,15 +98,21 @@ while not ready():
     if time.monotonic() > deadline:
         sys.exit("the events did not come through within 60 s")
     time.sleep(0.2)
-ids = [event["id"] for event in look("events?limit=5")["events"]]
-print(f"""
+ids = [event["id"] for event in look("v1/events?limit=5")["events"]]
+Path("openapi.json").write_text(json.dumps(look("openapi.json")))
+Path("schemathesis.toml").write_text(f"""
 [auth.openapi.admin_token]
 bearer = "{token}"
 
+[dictionaries]
+events = {{ values = {json.dumps(ids)} }}
+targets = {{ values = ["taking", "refusing", "absent"] }}
+
 [parameters]
-"path.id" = {json.dumps(ids)}
-"path.event_id" = {json.dumps(ids)}
-"path.target" = ["taking", "refusing", "absent"]
+"path.id" = {{ dictionary = "events", probability = 0.7 }}
+"path.event_id" = {{ dictionary = "events", probability = 0.7 }}
+"path.target" = {{ dictionary = "targets", probability = 0.7 }}
+"path.name" = {{ dictionary = "targets", probability = 0.3 }}
 
 # Endless: one event of it is enough.
 [[operations]]
@@ -115,7 +123,7 @@ PYTHON
 
 (
   cd "$work"
-  "$tools/venv/bin/schemathesis" run "http://127.0.0.1:$admin/api/openapi.json" --checks all \
+  "$tools/venv/bin/schemathesis" run openapi.json --url "http://127.0.0.1:$admin" --checks all \
     --max-examples "${EXAMPLES:-40}" --seed "${SEED:-1}" --request-timeout 20 --continue-on-failure --no-color
 )
 

@@ -13,8 +13,13 @@ use crate::Outcome;
 use crate::http::Head;
 use crate::requests::SECRET;
 
-/// The binary under test.
-pub const BINARY: &str = env!("CARGO_BIN_EXE_pepay-bridge");
+/// The variable that names another binary to measure, an older one for instance.
+const BINARY: &str = "PEPAY_BRIDGE_BINARY";
+
+/// The binary under test: the one that was built with this program, if no other is named.
+pub fn binary() -> PathBuf {
+    std::env::var_os(BINARY).map_or_else(|| env!("CARGO_BIN_EXE_pepay-bridge").into(), PathBuf::from)
+}
 
 /// How long a start, or a stop, may take.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -58,7 +63,7 @@ impl Bridge {
         let (file, log) = (folder.join("bridge.toml"), folder.join("bridge.log"));
         fs::write(&file, configuration(folder, address, admin, setup)?)?;
         let started = Instant::now();
-        let child = Command::new(BINARY)
+        let child = Command::new(binary())
             .args(["run".as_ref(), "--config".as_ref(), file.as_os_str()])
             .env_clear()
             .stdin(Stdio::null())

@@ -53,7 +53,7 @@ fn main() -> ExitCode {
         _ if !arguments.iter().any(|argument| argument == "--bench") => return ExitCode::SUCCESS,
         _ => {
             arguments.retain(|argument| argument != "--bench");
-            plan::run(options::parse(&arguments))
+            plan::run(&options::parse(&arguments))
         }
     };
     match outcome {

@@ -6,7 +6,10 @@ use clap::Parser;
 
 /// Measures pepay-bridge beside what it stands on and what could stand in its place.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "cargo bench --", no_binary_name = false)]
+#[command(
+    name = "cargo bench --",
+    after_help = "PEPAY_BRIDGE_BINARY names another binary to measure in place of the one built here."
+)]
 pub struct Options {
     /// Rounds; every measurement runs once in each.
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]

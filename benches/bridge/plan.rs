@@ -107,8 +107,8 @@ const fn plain(forwards: bool) -> Kind {
 ///
 /// # Errors
 /// Where a measurement has no result: one that fails, or loses, or repeats an event.
-pub fn run(options: Options) -> Outcome<()> {
-    let mut chosen: Vec<_> = ALL.into_iter().filter(|(name, ..)| is_chosen(&options, name)).collect();
+pub fn run(options: &Options) -> Outcome<()> {
+    let mut chosen: Vec<_> = ALL.into_iter().filter(|(name, ..)| is_chosen(options, name)).collect();
     if options.list {
         return report::list(&chosen);
     }
@@ -141,7 +141,7 @@ pub fn run(options: Options) -> Outcome<()> {
             }
         }
     }
-    let text = report::markdown(&results, &options, &failures);
+    let text = report::markdown(&results, options, &failures);
     report::show(&text)?;
     if options.write && failures.is_empty() {
         report::write(&text)?;

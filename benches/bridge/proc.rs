@@ -54,5 +54,6 @@ pub fn machine() -> String {
     let kibibytes: u64 = kibibytes.trim_end_matches(" kB").parse().unwrap_or(0);
     let kernel = read("/proc/sys/kernel/osrelease");
     let gibibytes = (kibibytes + (1 << 19)) >> 20;
-    format!("{processor}, {cores} cores, {gibibytes} GiB of memory, Linux {}", kernel.trim())
+    let version = kernel.split('-').next().unwrap_or_default().trim();
+    format!("{processor}, {cores} cores, {gibibytes} GiB of memory, Linux {version}")
 }

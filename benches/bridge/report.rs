@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::fmt::{Display, Write as _};
 use std::fs;
 use std::io::{self, Write as _};
-use std::path::Path;
 
 use crate::goals::{self, Goal};
 use crate::measure::{Figures, Quantity};
@@ -86,7 +85,8 @@ pub fn write(text: &str) -> Outcome<()> {
     let page = fs::read_to_string(PAGE)?;
     let (before, rest) = page.split_once(BEGIN).ok_or("docs/performance.md has no place for figures")?;
     let (_, after) = rest.split_once(END).ok_or("docs/performance.md has no end of its figures")?;
-    Ok(fs::write(Path::new(PAGE), format!("{before}{BEGIN}{text}{END}{after}"))?)
+    let chart = "![Events a second](performance.svg)\n";
+    Ok(fs::write(PAGE, format!("{before}{BEGIN}{chart}{text}{END}{after}"))?)
 }
 
 /// The whole result as Markdown.

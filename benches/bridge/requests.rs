@@ -142,6 +142,7 @@ fn write_hex(place: &mut [u8], mut number: u64) {
 pub struct Requests {
     bodies: Bodies,
     heads: Vec<Head>,
+    first: u64,
     signatures: Vec<[u8; SIGNATURE]>,
 }
 
@@ -153,24 +154,24 @@ struct Head {
 }
 
 impl Requests {
-    /// Signs events `0..count`, with the present as their timestamp.
-    pub fn sign(count: u64, host: &str) -> Self {
+    /// Signs `count` events, numbered from `first`, with the present as their timestamp.
+    pub fn sign(first: u64, count: u64, host: &str) -> Self {
         let bodies = Bodies::new();
         let timestamp = bodies.start.0.to_string();
         let key = SigningKey::new(&SECRET.into());
-        let signatures = (0..count).map(|n| {
+        let signatures = (first..first + count).map(|n| {
             let mut signature = [b'0'; SIGNATURE];
             signature.copy_from_slice(key.sign(&timestamp, &bodies.get(n)).as_bytes());
             signature
         });
         let signatures = signatures.collect();
         let heads = bodies.templates.iter().map(|body| Head::new(body, host, &timestamp)).collect();
-        Self { bodies, heads, signatures }
+        Self { bodies, heads, first, signatures }
     }
 
-    /// How many there are.
-    pub fn count(&self) -> u64 {
-        self.signatures.len() as u64
+    /// Whether event `n` is one of them.
+    pub fn hold(&self, n: u64) -> bool {
+        n - self.first < self.signatures.len() as u64
     }
 
     /// Puts request `n` into `buffer`, in place of what was there.
@@ -182,7 +183,7 @@ impl Requests {
         buffer.extend_from_slice(&body.bytes);
         buffer[head.id..][..id.len()].copy_from_slice(id.as_bytes());
         buffer[head.signature..][..SIGNATURE]
-            .copy_from_slice(&self.signatures[index(n, self.signatures.len())]);
+            .copy_from_slice(&self.signatures[index(n - self.first, self.signatures.len())]);
         body.patch(buffer, head.bytes.len(), &id, n);
     }
 }

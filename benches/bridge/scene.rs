@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rustix::fs::statvfs;
 
-use crate::bridge::{BINARY, Bridge, Setup, free_address};
+use crate::bridge::{Bridge, Setup, binary, free_address};
 use crate::fill::{Fate, fill};
 use crate::load::{Load, exact};
 use crate::measure::{Figures, Quantity, check_arrivals, seconds_between, under_load};
@@ -90,7 +90,7 @@ impl Scene {
                 self.peer(&folder, script, connections, forwards)?
             }
             Kind::Idle => rest(&Bridge::start(&folder, &Setup::orders(free_address()?))?)?,
-            Kind::Binary => BTreeMap::from([(Quantity::Size, exact(fs::metadata(BINARY)?.len()) / 1e6)]),
+            Kind::Binary => BTreeMap::from([(Quantity::Size, exact(fs::metadata(binary())?.len()) / 1e6)]),
             Kind::Stored | Kind::Backlog | Kind::Beside { .. } => Figures::new(),
         };
         fs::remove_dir_all(folder)?;
@@ -101,7 +101,7 @@ impl Scene {
         let seconds = self.options.seconds;
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count of events")]
         let events = (seconds * SIGNED_A_SECOND) as u64;
-        Load { address, connections, seconds, events, repeating: false }
+        Load { address, connections, seconds, first: 0, events, repeating: false }
     }
 
     fn end_to_end(&self, folder: &Path, connections: u32, repeating: bool) -> Outcome<Figures> {
@@ -152,6 +152,8 @@ impl Scene {
         let mut figures =
             under_load(bridge.pid(), "load", &self.load(bridge.address, 64), Some(&mut target))?;
         figures.insert(Quantity::Start, bridge.start.as_secs_f64());
+        // Not killed: the next round goes on where this one ends.
+        bridge.stop()?;
         Ok(figures)
     }
 
@@ -174,7 +176,9 @@ impl Scene {
             self.folder("run")?
         };
         let bridge = Bridge::start(&folder, &setup)?;
-        under_load(bridge.pid(), "load", &self.load(bridge.address, 64), Some(&mut target))
+        let figures = under_load(bridge.pid(), "load", &self.load(bridge.address, 64), Some(&mut target))?;
+        bridge.stop()?;
+        Ok(figures)
     }
 
     /// The folder of a database that is filled the first time it is asked for.

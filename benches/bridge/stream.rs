@@ -126,7 +126,7 @@ async fn serve(socket: WebSocket, pepay: Pepay) {
         let events = push(&mut frames, &pepay).await;
         // Nobody asks for a second stream's count.
         let _ = pepay.sent.try_send((events, started));
-        std::future::pending().await
+        std::future::pending::<()>().await;
     };
     tokio::select! {
         () = from_client => {}

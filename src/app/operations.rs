@@ -96,10 +96,8 @@ impl web::Operations for Operations {
 impl From<&delivery::Settings> for TargetInfo {
     fn from(settings: &delivery::Settings) -> Self {
         let mut url = settings.url.clone();
-        // Both fail only for a URL that cannot have a user, and so has none to hide.
-        let (_, _) = (url.set_username(""), url.set_password(None));
+        // No configuration has a user or password in it, but a query can hold a key.
         url.set_query(None);
-        url.set_fragment(None);
         Self {
             name: settings.name.to_string(),
             url: url.into(),

@@ -191,7 +191,9 @@ impl Parts {
         self.directed.send_modify(|directed| {
             // Whoever directs one holds a look at them meanwhile: whatever was said to a
             // predecessor has been said by now, and the next will be said to its successor.
-            replaced.iter().for_each(|(before, control)| control.pause(before.borrow().paused));
+            for (before, control) in replaced {
+                control.pause(before.borrow().paused);
+            }
             *directed = successors;
         });
     }

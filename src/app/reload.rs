@@ -21,7 +21,7 @@ pub struct Reload(mpsc::Sender<Request>);
 #[derive(Debug)]
 pub(super) struct Request(oneshot::Sender<Result<Changes, Vec<String>>>);
 
-/// What is fixed at the start: settings that a reload compares and does not apply.
+/// What was bound and opened at the start, which a reload compares and does not change.
 #[derive(Debug)]
 pub(super) struct Fixed {
     pub(super) listen: std::net::SocketAddr,
@@ -115,6 +115,18 @@ impl App {
                 applied.push("server.admin_token changed".to_owned());
             }
         }
+        let (ours, theirs) = (&mut self.fixed.store, &settings.store);
+        let retentions = [
+            ("store.payload_retention", &mut ours.payload_retention, theirs.payload_retention),
+            ("store.dedupe_retention", &mut ours.dedupe_retention, theirs.dedupe_retention),
+        ];
+        for (key, ours, theirs) in retentions {
+            if *ours != theirs {
+                *ours = theirs;
+                applied.push(format!("{key} changed"));
+            }
+        }
+        self.store.retain(theirs);
         if self.log_filter != settings.log.filter {
             if telemetry::refilter(&settings.log.filter) {
                 self.log_filter.clone_from(&settings.log.filter);
@@ -145,8 +157,6 @@ impl Fixed {
             ("log.format", self.log_format != settings.log.format),
             ("store.url", ours.path != theirs.path),
             ("store.durability", ours.durability != theirs.durability),
-            ("store.payload_retention", ours.payload_retention != theirs.payload_retention),
-            ("store.dedupe_retention", ours.dedupe_retention != theirs.dedupe_retention),
         ];
         keys.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key.to_owned()).collect()
     }

@@ -3,13 +3,20 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::form::{self, DAY, Form, SECOND};
+use super::form::{self, DAY, Form, show_duration};
 use super::problem::Faulty;
 use super::section::Section;
+use crate::source::{stream, webhook};
 use crate::store::{Durability, Settings};
 
 /// A century: what is longer is a slip, and no sum of times overflows below it.
 const LONGEST: Duration = DAY.saturating_mul(36_500);
+
+/// The least time that ids are kept. Pepay documents neither for how long it
+/// repeats a webhook nor how far back a stream's replay or snapshot reaches; an id
+/// that was forgotten sooner would be taken for new and delivered again. A week is
+/// more than any sender of webhooks is known to try.
+const SHORTEST_MEMORY: Duration = DAY.saturating_mul(7);
 
 /// Where and for how long the bridge keeps what it holds.
 pub(super) fn read(mut section: Section<'_>) -> Result<Settings, Faulty> {
@@ -18,7 +25,8 @@ pub(super) fn read(mut section: Section<'_>) -> Result<Settings, Faulty> {
     let durability = section.value("durability", "full", &durability);
     let payload_retention =
         section.value("payload_retention", "30d", &form::duration(Duration::ZERO..=LONGEST));
-    let dedupe_retention = section.value("dedupe_retention", "365d", &form::duration(SECOND..=LONGEST));
+    let dedupe_retention =
+        section.value("dedupe_retention", "365d", &form::duration(SHORTEST_MEMORY..=LONGEST));
     section.at_most(("payload_retention", payload_retention), ("dedupe_retention", dedupe_retention));
     section.finish();
     Ok(Settings {
@@ -27,6 +35,30 @@ pub(super) fn read(mut section: Section<'_>) -> Result<Settings, Faulty> {
         payload_retention: payload_retention?,
         dedupe_retention: dedupe_retention?,
     })
+}
+
+/// Records a problem for each way by which an event can come again that reaches
+/// further back than ids are kept.
+pub(super) fn outlives_repeats(
+    root: &mut Section<'_>,
+    settings: &Settings,
+    streams: &[stream::Settings],
+    webhooks: &[webhook::Settings],
+) {
+    let memory = settings.dedupe_retention;
+    let sweeps = streams.iter().filter(|stream| stream.reconcile_interval.is_some());
+    let sweeps = sweeps
+        .map(|stream| (format!("streams.{}.reconcile_lookback", stream.name), stream.reconcile_lookback));
+    let repeats =
+        webhooks.iter().map(|webhook| (format!("webhooks.{}.tolerance", webhook.name), webhook.tolerance));
+    for (key, reach) in sweeps.chain(repeats).filter(|(_, reach)| *reach >= memory) {
+        let (memory, reach) = (show_duration(memory), show_duration(reach));
+        let fault = format!(
+            "`{memory}` is too short: ids would be forgotten while Pepay can still repeat them; \
+             allowed is more than `{key}`, which is `{reach}`"
+        );
+        root.problem("store.dedupe_retention", &fault);
+    }
 }
 
 /// `sqlite://PATH`, or `sqlite:PATH`. The text is not repeated in a message:

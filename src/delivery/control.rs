@@ -67,17 +67,11 @@ impl Control {
     /// probes neither; what is on the wire ends and is settled. Whoever calls this
     /// has had the store remember it: here it lasts as long as the process.
     pub fn pause(&self, paused: bool) {
-        let target = self.status.borrow().name.to_string();
-        let changed = self.status.send_if_modified(|status| {
+        self.status.send_if_modified(|status| {
             // Within the lock of the status, so that the two never disagree.
             self.pause.set(paused);
             std::mem::replace(&mut status.paused, paused) != paused
         });
-        match (changed, paused) {
-            (true, true) => tracing::info!(target, "target is paused: deliveries wait"),
-            (true, false) => tracing::info!(target, "target goes on"),
-            (false, _) => {}
-        }
     }
 
     /// Sends a made-up event, once, as deliveries are sent but for the headers

@@ -54,6 +54,9 @@ pub(super) struct Work {
     /// Acknowledgements whose rest is read. They count as on the wire, and nobody waits for them.
     reading: JoinSet<()>,
     settling: JoinSet<Ended>,
+    /// Whether to look into the store again once nothing is being settled: of what
+    /// a person had sent again just after it was settled, the hand still knew.
+    look_again: bool,
     /// When to look into the store next.
     look_at: Option<UnixMillis>,
 }
@@ -85,7 +88,10 @@ impl Dispatcher {
                 arrival = self.arrivals.next(), if running && self.takes_arrivals(search.is_some()) => {
                     match arrival {
                         Arrival::Job(job) => self.work.hand.take(job),
-                        Arrival::Overflow => self.look_at(self.context.clock.now()),
+                        Arrival::Overflow => {
+                            self.work.look_again |= !self.work.settling.is_empty();
+                            self.look_at(self.context.clock.now());
+                        }
                         // The store has ended before it was told to: whoever watches it stops the bridge.
                         Arrival::Closed => return stop.cancelled().await,
                     }
@@ -219,6 +225,10 @@ impl Dispatcher {
         self.work.hand.finish(ended.job.sequence);
         if let Some(at) = due_again(&ended.settlement) {
             self.look_at(at);
+        }
+        if self.work.look_again && self.work.settling.is_empty() {
+            self.work.look_again = false;
+            self.look_at(self.context.clock.now());
         }
     }
 

@@ -22,11 +22,14 @@ pub(super) struct Hand {
 }
 
 impl Hand {
-    /// Takes `job` unless it is in hand already.
+    /// Takes `job`. One that waits already is replaced, since a person may have
+    /// changed it meanwhile; one that is on its way is left alone.
     pub(super) fn take(&mut self, job: Job) {
         if self.known.insert(job.sequence) {
             self.bytes += job.event.event.body.len();
             self.waiting.push_back(job);
+        } else if let Some(waiting) = self.waiting.iter_mut().find(|one| one.sequence == job.sequence) {
+            *waiting = job;
         }
     }
 

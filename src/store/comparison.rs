@@ -86,28 +86,33 @@ impl Comparison {
     /// Looks at every event whose window has closed since the last look; without
     /// `both` sources, passes over them.
     pub(super) async fn look(&mut self, both: bool) -> Result<(), ReadError> {
-        if !both {
+        if both {
+            self.look_further().await?;
+        } else {
             self.position = self.reader.summary().await?.last_sequence;
             (self.stream.missed, self.webhook.missed) = (0, 0);
-        }
-        while both {
-            let now = self.clock.now();
-            let events = self.reader.seen_after(self.position, STRIDE).await?;
-            let is_closed = |event: &Seen| now.since(event.received_at) >= WINDOW;
-            // Up to the last that is: one stamped by a wrong clock must not hold up the others.
-            let Some(last) = events.iter().rposition(is_closed) else { break };
-            for event in &events[..=last] {
-                self.take(event);
-            }
-            if last + 1 < events.len() {
-                break;
-            }
         }
         let sides = [&self.stream, &self.webhook].into_iter();
         let quiet = sides.filter(|side| side.missed >= QUIET_AFTER);
         let quiet = quiet.map(|side| Quiet { source: side.source, missed: side.missed, since: side.since });
         self.counters.set_quiet(quiet.collect());
         Ok(())
+    }
+
+    async fn look_further(&mut self) -> Result<(), ReadError> {
+        loop {
+            let now = self.clock.now();
+            let events = self.reader.seen_after(self.position, STRIDE).await?;
+            let is_closed = |event: &Seen| now.since(event.received_at) >= WINDOW;
+            // Up to the last that is: one stamped by a wrong clock must not hold up the others.
+            let Some(last) = events.iter().rposition(is_closed) else { return Ok(()) };
+            for event in &events[..=last] {
+                self.take(event);
+            }
+            if last + 1 < events.len() {
+                return Ok(());
+            }
+        }
     }
 
     fn take(&mut self, event: &Seen) {

@@ -3,10 +3,11 @@
 
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::Settings;
 use super::inbox::RecordError;
 use super::reader::Reader;
 use super::writer::{Chore, Command};
@@ -27,14 +28,36 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// old state; more than this costs disk, and time at the next start.
 const LOG_BYTES: u64 = 64 << 20;
 
+/// The newest events are kept however old they are: with a cursor that it has
+/// forgotten, Pepay sends a snapshot of the newest events instead, and where
+/// little happens those are old ones. Without their bodies they take a few
+/// megabytes.
+const NEWEST_KEPT: i64 = 10_000;
+
+/// How long what is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Retention {
+    /// Bodies and attempts of events that are done.
+    pub(super) payloads: Duration,
+    /// Ids.
+    pub(super) ids: Duration,
+}
+
+impl From<&Settings> for Retention {
+    fn from(settings: &Settings) -> Self {
+        Self { payloads: settings.payload_retention, ids: settings.dedupe_retention }
+    }
+}
+
 /// Keeps the store small. To be [run](Self::run) beside the writer.
 #[derive(Debug)]
 pub struct Janitor {
     commands: mpsc::Sender<Command>,
     reader: Reader,
     clock: Clock,
-    payload_retention: Duration,
-    dedupe_retention: Duration,
+    /// As it is now: a reload may change it.
+    retention: watch::Receiver<Retention>,
+    pub(super) newest_kept: i64,
 }
 
 impl Janitor {
@@ -42,9 +65,9 @@ impl Janitor {
         commands: mpsc::Sender<Command>,
         reader: Reader,
         clock: Clock,
-        (payload_retention, dedupe_retention): (Duration, Duration),
+        retention: watch::Receiver<Retention>,
     ) -> Self {
-        Self { commands, reader, clock, payload_retention, dedupe_retention }
+        Self { commands, reader, clock, retention, newest_kept: NEWEST_KEPT }
     }
 
     /// Looks for something to do every minute until `stop`.
@@ -69,11 +92,11 @@ impl Janitor {
 
     /// Does everything there is to do now.
     pub(super) async fn sweep(&self) -> Result<(), RecordError> {
-        let now = self.clock.now();
+        let (now, Retention { payloads, ids }) = (self.clock.now(), *self.retention.borrow());
         let chores = [
-            Chore::Payloads { before: before(now, self.payload_retention) },
+            Chore::Payloads { before: before(now, payloads) },
             Chore::Ripe,
-            Chore::Events { before: before(now, self.dedupe_retention) },
+            Chore::Events { before: before(now, ids), but_newest: self.newest_kept },
             Chore::Vacuum,
         ];
         for chore in chores {

@@ -97,6 +97,12 @@ impl Reader {
         rows.iter().map(|row| Ok(row.try_get::<&str, _>(0)?.into())).collect()
     }
 
+    /// The pool itself.
+    #[cfg(test)]
+    pub(super) const fn pool(&self) -> &SqlitePool {
+        &self.pool
+    }
+
     /// Between which sequences every event is held.
     async fn extent(&self) -> Result<Extent, ReadError> {
         let query =
@@ -122,5 +128,42 @@ fn count(rows: i64) -> u64 {
 impl From<sqlx::Error> for ReadError {
     fn from(error: sqlx::Error) -> Self {
         Self(error.to_string())
+    }
+}
+
+/// Every query that is asked here, for the test that looks at how SQLite would
+/// answer them.
+#[cfg(test)]
+pub(super) mod asked {
+    use super::*;
+    use crate::domain::delivery::State;
+    use crate::domain::operator::{Cursor, Filter};
+
+    /// Those that are always the same.
+    pub(in crate::store) const FIXED: [&str; 11] = [
+        backlog::BACKLOGS,
+        compare::SEEN_AFTER,
+        compare::DELIVERED_BELOW,
+        compare::OLDEST_OPEN,
+        detail::SIGHTINGS,
+        detail::ATTEMPTS,
+        detail::BODY,
+        road::BY_ID,
+        road::BY_OBJECT,
+        road::BY_SEQUENCE,
+        road::ARRIVAL,
+    ];
+
+    /// Those that are put together for `filter`.
+    pub(in crate::store) fn of(filter: &Filter, cursor: Option<Cursor>) -> Vec<String> {
+        let sequences = [1, 2, 3];
+        let queries = [
+            events::events_query(filter, &sequences, 50),
+            events::standings_query(&sequences),
+            deliveries::deliveries_query(filter, cursor, &sequences, 50),
+            matching::keys_query(filter, &State::ALL, &sequences),
+        ];
+        let walks = State::ALL.into_iter().filter_map(road::open_to).map(str::to_owned);
+        queries.iter().map(|query| query.sql().as_str().to_owned()).chain(walks).collect()
     }
 }

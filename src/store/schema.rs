@@ -14,7 +14,7 @@ use super::lock::Lock;
 use super::writer::BUSY_TIMEOUT;
 use super::{Durability, Settings};
 
-static MIGRATIONS: Migrator = sqlx::migrate!();
+pub(super) static MIGRATIONS: Migrator = sqlx::migrate!();
 
 /// Marks a file as a database of this program: "PEPB" (SQLite file format, section 1.3.13).
 pub(super) const APPLICATION_ID: i32 = 0x5045_5042;
@@ -168,7 +168,7 @@ pub(super) fn open_writer(settings: &Settings) -> Result<Connection, OpenError> 
         // In KiB. A larger page cache measured no faster here and only costs memory.
         connection.pragma_update(None, "cache_size", -4096)?;
         connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
-        connection.set_prepared_statement_cache_capacity(32);
+        connection.set_prepared_statement_cache_capacity(64);
         Ok(connection)
     };
     open().map_err(|error| database(&settings.path, &error))

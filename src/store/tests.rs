@@ -3,10 +3,16 @@
 mod backup;
 mod lanes;
 mod listing;
+mod migration;
 mod opening;
 mod operating;
 mod outcomes;
+mod people;
+mod plans;
 mod recording;
+mod retention;
+mod routes;
+mod sightings;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -26,14 +26,16 @@ mod targets;
 #[cfg(test)]
 mod tests;
 
+use std::any::Any;
 use std::sync::Arc;
 
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Router, middleware};
 use http::header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, StatusCode};
 use tokio::sync::{Semaphore, watch};
+use tower_http::catch_panic::CatchPanicLayer;
 
 pub use self::live::Sampler;
 
@@ -42,6 +44,7 @@ use self::overview::Assessments;
 use self::problem::Problem;
 use super::operations::Operations;
 use super::readiness::Readiness;
+use super::serve::log_panic;
 use super::{AdminToken, STORE_LIMIT, View};
 use crate::domain::event::EventId;
 use crate::store::archive::{Archive, DeliveryDetail};
@@ -103,6 +106,7 @@ fn routes(api: Arc<Api>) -> Router {
         .route("/openapi.json", get(openapi::show))
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(nothing_here)
+        .layer(CatchPanicLayer::custom(panicked))
         .layer(middleware::map_response(private))
         .with_state(api)
 }
@@ -114,6 +118,14 @@ async fn nothing_here() -> Problem {
 async fn method_not_allowed() -> Problem {
     let detail = "this path does not take that method";
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
+}
+
+/// Answers for a handler that panicked; the process goes on.
+#[expect(clippy::needless_pass_by_value, reason = "this is how the layer hands a panic over")]
+fn panicked(panic: Box<dyn Any + Send>) -> Response {
+    log_panic(&*panic);
+    let detail = "the bridge has failed on this request";
+    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", detail).into_response()
 }
 
 /// Payments are nobody else's business: nothing on the way keeps an answer, or
@@ -139,10 +151,15 @@ impl Api {
         &self,
         question: impl Future<Output = Result<T, E>>,
     ) -> Result<T, Problem> {
-        match tokio::time::timeout(STORE_LIMIT, question).await {
-            Ok(answer) => answer.map_err(Into::into),
-            Err(_) => Err(Problem::unavailable("store_unavailable", "the store does not answer")),
-        }
+        in_time(question, "the store does not answer").await
+    }
+
+    /// What became of a change, which has a limited time.
+    async fn have<T, E: Into<Problem>>(
+        &self,
+        change: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, Problem> {
+        in_time(change, "the store does not answer; it may still do what it was asked for").await
     }
 
     async fn delivery(&self, target: &str, id: &EventId) -> Result<DeliveryDetail, Problem> {
@@ -150,5 +167,15 @@ impl Api {
         found.ok_or_else(|| {
             Problem::not_found(format!("there is no delivery of the event `{id}` to a target `{target}`"))
         })
+    }
+}
+
+async fn in_time<T, E: Into<Problem>>(
+    work: impl Future<Output = Result<T, E>>,
+    otherwise: &str,
+) -> Result<T, Problem> {
+    match tokio::time::timeout(STORE_LIMIT, work).await {
+        Ok(outcome) => outcome.map_err(Into::into),
+        Err(_) => Err(Problem::unavailable("store_unavailable", otherwise)),
     }
 }

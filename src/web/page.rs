@@ -30,6 +30,7 @@ const ASSETS: &[(&str, &[u8])] = assets![
     "app.css",
     "app.js",
     "chart.js",
+    "configuration.js",
     "deliveries.js",
     "dialog.js",
     "dom.js",

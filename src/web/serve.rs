@@ -176,10 +176,14 @@ fn connection(
 /// Answers for a handler that panicked; the process goes on.
 #[expect(clippy::needless_pass_by_value, reason = "this is how the layer hands a panic over")]
 fn panicked(panic: Box<dyn Any + Send>) -> Response<Body> {
+    log_panic(&*panic);
+    super::error(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", "the bridge has failed on this request")
+}
+
+pub(super) fn log_panic(panic: &(dyn Any + Send)) {
     let reason = panic.downcast_ref::<String>().map(String::as_str);
     let reason = reason.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
     tracing::error!(reason, "request handler panicked");
-    super::error(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", "the bridge has failed on this request")
 }
 
 fn log_end(ended: Result<(), tokio::task::JoinError>) {

@@ -195,6 +195,7 @@ async fn the_status_shows_every_part() {
         "uptime_seconds": 90,
         "ready": true,
         "reasons": [],
+        "warnings": [],
         "streams": [serde_json::to_value(&*shown.stream.borrow()).unwrap()],
         "webhooks": [{ "name": "default", "path": "/webhooks/pepay", "last_event": null, "last_rejection": null }],
         "store": {

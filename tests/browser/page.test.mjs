@@ -2,19 +2,28 @@
 
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
-import { after, before, test } from 'node:test';
+import { after, before, beforeEach, test } from 'node:test';
 import axe from 'axe-core';
 import { DESK, fitsItsWidth, isLive, launch, PHONE, visit } from './browser.mjs';
 import { until, World } from './world.mjs';
 
 let [browser, world] = [null, null];
+/** An event that is there from the beginning, among others. */
+const KNOWN = { id: 'evt_1764000000001-1', order: 'order-to-find', text: null };
 
 before(async () => {
   [browser, world] = await Promise.all([launch(), World.start()]);
+  await world.play(60);
+  KNOWN.text = await world.publish(KNOWN.id, KNOWN);
+  for (const target of ['orders', 'accounting']) await settledAs(target, KNOWN.id, 'delivered');
 });
 after(async () => {
   await browser?.close();
   await world?.stop();
+});
+
+beforeEach(() => {
+  for (const target of [world.orders, world.accounting]) target.answer = 'accept';
 });
 
 const open = (page, address = '') => page.goto(`${world.page}${address}`);
@@ -42,22 +51,19 @@ test('the overview is live: what comes is counted without reloading', async () =
 });
 
 test('an event is found by its id and by its order, with its story and its exact bytes', async () => {
-  const text = await world.publish('evt_1764000000001-1', { order: 'order-to-find' });
-  await settledAs('orders', 'evt_1764000000001-1', 'delivered');
-  await settledAs('accounting', 'evt_1764000000001-1', 'delivered');
   await visit(browser, { permissions: ['clipboard-read', 'clipboard-write'] }, async (page) => {
     await open(page, '#/events');
-    await page.getByLabel('Order or other object').fill('order-to-find');
+    await page.getByLabel('Order or other object').fill(KNOWN.order);
     await button(page, 'Search').click();
     await page.getByText('1 event', { exact: true }).waitFor();
     assert.match(page.url(), /#\/events\?object_id=order-to-find$/, 'the address can be shared');
     await button(page, 'Clear').click();
-    await page.getByLabel('Event id').fill('evt_1764000000001-');
+    await page.getByLabel('Event id').fill(KNOWN.id.slice(0, -1));
     await page.getByLabel('Event id').press('Enter');
     await page.getByText('1 event', { exact: true }).waitFor();
-    await page.getByRole('link', { name: 'evt_1764000000001-1' }).click();
+    await page.getByRole('link', { name: KNOWN.id }).click();
 
-    await page.getByRole('heading', { level: 1, name: 'evt_1764000000001-1' }).waitFor();
+    await page.getByRole('heading', { level: 1, name: KNOWN.id }).waitFor();
     const story = page.locator('.timeline');
     await story.getByText('Created at Pepay').waitFor();
     await story.getByText(/^Received by (stream|webhook)$/).waitFor();
@@ -70,10 +76,27 @@ test('an event is found by its id and by its order, with its story and its exact
     await page.getByText('"total": 19.90', { exact: false }).first().waitFor();
 
     const [download] = await Promise.all([page.waitForEvent('download'), button(page, 'Download').click()]);
-    assert.equal(await readFile(await download.path(), 'utf8'), text);
+    assert.equal(await readFile(await download.path(), 'utf8'), KNOWN.text);
     await button(page, 'Copy').click();
     await said(page, 'Copied.');
-    assert.equal(await page.evaluate(() => navigator.clipboard.readText()), text);
+    assert.equal(await page.evaluate(() => navigator.clipboard.readText()), KNOWN.text);
+  });
+});
+
+test('what comes from outside is shown as text, and the policy of the page allows nothing else', async () => {
+  const [id, order] = ['evt_1764000000009-1', '<img src=x onerror="document.title=1">'];
+  await world.publish(id, { order });
+  await settledAs('orders', id, 'delivered');
+  await visit(browser, {}, async (page) => {
+    const answer = await open(page, '#/events?id_prefix=evt_1764000000009');
+    const policy = answer.headers()['content-security-policy'];
+    for (const part of ["default-src 'none'", "script-src 'self'", "style-src 'self'", "form-action 'none'", "frame-ancestors 'none'"]) {
+      assert.ok(policy.split('; ').includes(part), `${part} is in ${policy}`);
+    }
+    await page.getByRole('link', { name: order }).waitFor();
+    await page.getByRole('link', { name: id, exact: true }).click();
+    await page.locator('pre', { hasText: '"<img src=x onerror=' }).waitFor();
+    assert.equal(await page.locator('main img').count(), 0);
   });
 });
 
@@ -89,13 +112,19 @@ test('filters are kept in the address, and what is unknown is said in words', as
     await page.goBack();
     await page.getByRole('table', { name: 'Events' }).waitFor();
     assert.equal(await page.getByLabel('Type').inputValue(), 'commerce.order.*');
+    await open(page, '#/events?from=2026-01-01T00:00:30.000Z&to=2026-01-01T01:00:00.000Z');
+    await page.getByText('No event matches.').first().waitFor();
+    assert.equal(await page.getByLabel('From', { exact: true }).inputValue(), '2026-01-01T00:00:30');
+    await page.getByLabel('To, not included').fill('2099-01-01T00:00:30');
+    await button(page, 'Search').click();
+    await page.getByRole('table', { name: 'Events' }).waitFor();
+    assert.match(page.url(), /to=2099-01-01T00%3A00%3A30.000Z/);
     await open(page, '#/events/evt_nobody_knows');
     await page.getByRole('alert').filter({ hasText: /evt_nobody_knows|no .*event/i }).waitFor();
   });
 });
 
 test('more events are loaded when asked for', async () => {
-  await world.play(60);
   await visit(browser, {}, async (page) => {
     await open(page, '#/events');
     await page.getByText('50 events, and more').waitFor();
@@ -114,7 +143,7 @@ test('a broken target is found by its dead deliveries, mended, and retried in bu
     await page.locator('.tile', { hasText: 'Dead' }).getByRole('link', { name: '3' }).click();
     await page.getByRole('heading', { level: 1, name: 'Deliveries' }).waitFor();
     await page.getByText('3 deliveries', { exact: true }).waitFor();
-    for (const id of ids.slice(0, 3)) await page.getByRole('link', { name: id }).waitFor();
+    for (const id of ids.slice(0, 3)) await page.getByRole('link', { name: id, exact: true }).waitFor();
 
     await button(page, 'Retry all').click();
     await dialog(page).getByText('3 deliveries').first().waitFor();
@@ -151,11 +180,11 @@ test('held deliveries are released or closed', async () => {
     await said(page, 'released');
     await settledAs('accounting', released, 'delivered');
 
-    await page.getByRole('link', { name: closed }).click();
+    await page.getByRole('link', { name: closed, exact: true }).click();
     await page.locator('.timeline').getByText('release or close it').waitFor();
     const retry = button(page, 'Retry for accounting');
     assert.equal(await retry.getAttribute('aria-disabled'), 'true');
-    await retry.click();
+    await retry.click({ force: true });
     await page.getByRole('alert').filter({ hasText: 'Retry is for deliveries that are dead' }).waitFor();
     await button(page, 'Close for accounting').click();
     await dialog(page).getByRole('button', { name: 'Close delivery' }).click();
@@ -240,9 +269,26 @@ test('a stream is connected anew and read back from a time and from an event', a
 
     await button(page, 'Backfill commerce').click();
     await dialog(page).getByLabel('after an event').check();
-    await dialog(page).getByLabel('Event id').fill('evt_1764000000004-1');
+    await dialog(page).getByLabel('Event id').fill(KNOWN.id);
     await dialog(page).getByRole('button', { name: 'Start backfill' }).click();
-    await page.getByText(/The backfill from evt_1764000000004-1 .*is complete/).waitFor();
+    await page.getByText(/The backfill from evt_1764000000001-1 .*is complete/).waitFor();
+  });
+});
+
+test('the configuration is read again, and a wrong one is refused with its reasons', async () => {
+  await visit(browser, { expected: /status of 422/ }, async (page) => {
+    await open(page);
+    await isLive(page);
+    await world.configure({ concurrency: 0 });
+    await button(page, 'Reload …').click();
+    await dialog(page).getByRole('button', { name: 'Reload configuration' }).click();
+    await dialog(page).getByText(/targets\.orders\.concurrency/).first().waitFor();
+    await world.configure({ concurrency: 8 });
+    await dialog(page).getByRole('button', { name: 'Reload configuration' }).click();
+    await said(page, 'The configuration is reloaded');
+    await page.getByRole('region', { name: 'Configuration' }).getByText(/orders/).first().waitFor();
+    const { targets } = await world.api('targets');
+    assert.equal(targets.find(({ name }) => name === 'orders').concurrency, 8);
   });
 });
 
@@ -296,7 +342,7 @@ test('everything can be reached and done by keyboard', async () => {
 const VIEWS = {
   overview: ['', 'Which source was first'],
   events: ['#/events?within=86400', 'More filters, 1 in use'],
-  event: ['#/events/evt_1764000000001-1', 'Payload'],
+  event: [`#/events/${KNOWN.id}`, 'Payload'],
   deliveries: ['#/deliveries', 'deliveries, and more'],
   targets: ['#/targets', 'Send test event'],
   streams: ['#/streams', 'Accounted for'],

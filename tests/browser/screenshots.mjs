@@ -17,9 +17,11 @@ const world = await World.start({ rate: 4 });
 const browser = await launch();
 try {
   await pause(MINUTES * 30_000);
-  world.orders.answer = 'gone';
   for (const id of DEAD) {
+    world.orders.answer = 'busy';
     await world.publish(id, { order: `3c90c3cc-0d44-4b50-8888-8dd25736052${id.at(-1)}` });
+    await until(`${id} was tried`, () => world.orders.ledger.filter((entry) => entry.id === id).length > 2);
+    world.orders.answer = 'gone';
     await until(`${id} is dead`, async () => (await world.state('orders', id)) === 'dead');
   }
   world.orders.answer = 'accept';

@@ -28,7 +28,7 @@ export async function until(what, question) {
 
 /** A target that keeps a ledger of what it got, and answers as `answer` says. */
 export class Target {
-  /** "accept", "gone" (410), or "vanish": it reads the request and breaks the connection. */
+  /** "accept", "gone" (410), "busy" (503), or "vanish": it reads the request and breaks the connection. */
   answer = 'accept';
   /** `{ id, replay, attempt, test, acknowledged }` of every request. */
   ledger = [];
@@ -50,7 +50,7 @@ export class Target {
       test: headers['pepay-bridge-test'], acknowledged,
     });
     if (this.answer === 'vanish') response.destroy();
-    else response.writeHead(acknowledged ? 200 : 410, { 'content-type': 'application/json' }).end(JSON.stringify({ ok: acknowledged }));
+    else response.writeHead({ accept: 200, gone: 410, busy: 503 }[this.answer], { 'content-type': 'application/json' }).end(JSON.stringify({ ok: acknowledged }));
   }
 
   /** How often it has acknowledged the event. */
@@ -75,7 +75,7 @@ export class World {
     world.pepay = `http://127.0.0.1:${world.pepayPort}`;
     world.page = `http://127.0.0.1:${world.adminPort}/`;
     world.configuration = path.join(world.folder, 'bridge.toml');
-    await writeFile(world.configuration, world.settings());
+    await world.configure();
     world.simulator = run(['simulator', '--listen', `127.0.0.1:${world.pepayPort}`, '--api-key', 'browser-test-key',
       '--webhook-url', `http://127.0.0.1:${world.publicPort}/webhooks/pepay`, '--webhook-secret', 'browser-test-secret',
       ...(rate ? ['--rate', String(rate)] : [])]);
@@ -84,7 +84,12 @@ export class World {
     return world;
   }
 
-  settings() {
+  /** Writes the configuration; `concurrency` is that of the target `orders`. */
+  async configure({ concurrency = 16 } = {}) {
+    await writeFile(this.configuration, this.settings(concurrency));
+  }
+
+  settings(concurrency) {
     const target = (name, more) => `[targets.${name}]\nurl = "${this[name].url}"\nretry_min = "200ms"\nretry_max = "1s"\n${more}\n`;
     return `
 [server]
@@ -102,7 +107,7 @@ start_from = "earliest"
 backoff_max = "1s"
 [webhooks.default]
 secrets = ["browser-test-secret"]
-${target('orders', 'types = ["commerce.order.*"]\ndead_on = [410]')}
+${target('orders', 'types = ["commerce.order.*"]\ndead_on = [410]\nconcurrency = ' + concurrency)}
 ${target('accounting', 'on_uncertain = "hold"')}
 `;
   }

@@ -72,6 +72,7 @@ async fn what_needs_a_restart_is_named_and_everything_else_applied() {
         ("SERVER__SHUTDOWN_GRACE", "24s"),
         ("STORE__DURABILITY", "full"),
         ("LOG__FORMAT", "text"),
+        ("STORE__PAYLOAD_RETENTION", "20d"),
         ("LOG__FILTER", "info,pepay_bridge::delivery=debug"),
         ("TARGETS__ORDERS__CONCURRENCY", "3"),
     ] {
@@ -85,6 +86,7 @@ async fn what_needs_a_restart_is_named_and_everything_else_applied() {
         "targets.orders changed",
         "server.shutdown_grace changed",
         "server.admin_token changed",
+        "store.payload_retention changed",
         "log.filter changed",
     ];
     let waiting = ["server.listen", "server.admin_listen", "log.format", "store.durability"];

@@ -2,6 +2,7 @@
 //! a Pepay that drops, lies, forgets and refuses. Webhooks are off, so that what
 //! arrives has come by the stream or by REST.
 
+mod control;
 mod dead;
 mod gaps;
 mod proxy;

@@ -140,6 +140,12 @@ fn keys_that_contradict_one_another_are_problems() {
         "store.payload_retention",
         "at most `dedupe_retention`",
     );
+    assert_problem("[store]\ndedupe_retention = '6d'", "store.dedupe_retention", "allowed are 7d to");
+    assert_problem(
+        "[store]\ndedupe_retention = '30d'\n[pepay]\napi_key = 'k'\n[streams.s]\nreconcile_lookback = '30d'",
+        "store.dedupe_retention",
+        "more than `streams.s.reconcile_lookback`, which is `30d`",
+    );
     assert_problem("client_key_file = '/dev/stdin'", "targets.orders.client_key_file", "is not a file");
     let pem = file("pem");
     let lone = format!("client_key_file = '{}'", pem.path().display());

@@ -144,3 +144,22 @@ fn a_server_that_ignores_the_cursor_is_found_out() {
         assert_eq!(walk.page(page, &floor), expected);
     }
 }
+
+#[test]
+fn a_walk_down_to_a_time_asks_for_nothing_older() {
+    let mut floor = Position { event: None, created: 120_000 };
+    let (stored, requests, end) = walk(Walk::since(SMALL, 120_000), &all(1..=1234), &mut floor);
+    assert_eq!((stored, end), (all(120..=1234), CLOSED));
+    assert!(requests <= 12 + 12, "{requests} requests");
+}
+
+#[test]
+fn a_list_that_takes_no_notice_of_the_time_is_not_read_to_its_end() {
+    let floor = Position { event: None, created: 900_000 };
+    let mut walk = Walk::since(Budget::DEFAULT, 900_000);
+    let Step::Ask(query) = walk.step() else { panic!() };
+    let heedless = ListQuery { created_gte: None, ..query };
+    walk.page(answer(&all(1..=950), &heedless), &floor).unwrap();
+    let Step::Store(stretch) = walk.step() else { panic!("it goes on to ask") };
+    assert_eq!(stretch.events[0].id, event(900).id);
+}

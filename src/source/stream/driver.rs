@@ -228,7 +228,6 @@ impl Driver {
     }
 
     fn ordered(&mut self, order: &Order) {
-        self.report.ordered(order);
         match order {
             Order::Reconnect => self.machine.reconnect(),
             Order::Backfill(from) => self.machine.backfill(from),

@@ -8,7 +8,6 @@ use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
 use super::Settings;
-use super::control::Order;
 use super::state::{Ending, Machine, Notice, Progress};
 use crate::domain::clock::Clock;
 use crate::domain::event::EventId;
@@ -142,15 +141,6 @@ impl Report {
         if let Some(backfill) = &mut status.backfill {
             backfill.running = false;
             backfill.ended_at = Some(self.clock.now());
-        }
-    }
-
-    /// What a person wants of the stream.
-    pub(super) fn ordered(&self, order: &Order) {
-        let stream = &*self.name;
-        match order {
-            Order::Reconnect => info!(stream, "an operator asks for a new connection"),
-            Order::Backfill(from) => info!(stream, %from, "an operator asks for a backfill"),
         }
     }
 

@@ -8,9 +8,9 @@ mod errand;
 mod frames;
 mod gap;
 mod link;
+mod position;
 mod sweeps;
 
-use std::cmp::Ordering;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use std::time::Duration;
 use super::Settings;
 use crate::domain::backoff::Jitter;
 use crate::domain::clock::UnixMillis;
-use crate::domain::event::{Environment, Event, EventId, Received, Source};
+use crate::domain::event::{Environment, Event, Received, Source};
 use crate::domain::status::StreamPhase;
 use crate::pepay::error::{Failure, FailureKind};
 use crate::pepay::rest::{ListQuery, Page};
@@ -32,6 +32,7 @@ use frames::{Frames, Limits};
 use gap::Gap;
 pub use link::ConnectStep;
 use link::Link;
+use position::{cursor_after, is_past, position_of, position_on};
 use sweeps::Sweeps;
 
 /// One stream's state. Nothing in it outlives the process but the position,
@@ -354,46 +355,6 @@ impl Machine {
         let origin = Arc::clone(&self.settings.name);
         let wanted = self.settings.types.matches(event.kind.as_str());
         wanted.then_some(Received { event, source, origin, environment, received_at })
-    }
-}
-
-/// The position that stands for `event`. A time of the future is not believed:
-/// nothing that follows could pass it.
-fn position_of(event: &Event, received_at: UnixMillis) -> Position {
-    Position { event: Some(event.id.clone()), created: event.created.min(received_at.seconds()) }
-}
-
-/// The position that stands for the event of this id, as far as the id tells its time.
-fn position_on(event: &EventId) -> Position {
-    let created = event.creation_order().and_then(|(millis, _)| i64::try_from(millis / 1000).ok());
-    Position { event: Some(event.clone()), created: created.unwrap_or(0) }
-}
-
-/// Where the stream stands after these frames, read in this order; `None` if it
-/// does not move. A repeated older frame does not take it back: that would be
-/// harmless, since everything up to either is stored, but the next gap would
-/// begin at the older one.
-fn cursor_after(position: Option<&Position>, frames: &[Received]) -> Option<Position> {
-    let mut moved: Option<Position> = None;
-    for frame in frames {
-        let next = position_of(&frame.event, frame.received_at);
-        if moved.as_ref().or(position).is_none_or(|current| is_past(&next, current)) {
-            moved = Some(next);
-        }
-    }
-    moved
-}
-
-fn is_past(next: &Position, current: &Position) -> bool {
-    let order = |position: &Position| position.event.as_ref().and_then(EventId::creation_order);
-    match next.created.cmp(&current.created) {
-        _ if current.event.is_none() => true,
-        Ordering::Less => false,
-        Ordering::Greater => true,
-        Ordering::Equal => match (order(next), order(current)) {
-            (Some(next), Some(current)) => next >= current,
-            _ => true,
-        },
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use sqlx::Row as _;
 use tokio::sync::Mutex;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::{Reader, count};
@@ -13,15 +14,29 @@ use crate::store::archive::Backlog;
 use crate::store::inbox::ReadError;
 
 /// How many times as long as it took to count, what was counted stands: counting
-/// takes a twentieth of the time at most. A few thousand deliveries are counted
-/// anew each time somebody looks; a million takes a tenth of a second.
+/// takes a twentieth of the time at most. A million takes some tenths of a second.
 const STANDS: u32 = 20;
 
-/// What was counted last; those who ask meanwhile share it.
-pub(super) type Counted = Arc<Mutex<Option<Count>>>;
+/// Up to so many deliveries are counted anew each time: that takes some hundredths
+/// of a second at most.
+const SMALL: u64 = 200_000;
 
-#[derive(Debug)]
-pub(super) struct Count {
+/// How long to wait for a count that takes long, if there is an earlier one.
+const PATIENCE: Duration = Duration::from_millis(250);
+
+/// What was counted last; those who ask meanwhile share it.
+pub(super) type Counted = Arc<Mutex<Counts>>;
+
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    last: Option<Count>,
+    /// The count under way. It goes on when whoever asked has had enough, else a
+    /// backlog that takes longer to count than anybody waits could never be told.
+    under_way: JoinSet<Result<Count, ReadError>>,
+}
+
+#[derive(Clone, Debug)]
+struct Count {
     until: Instant,
     backlogs: Vec<Backlog>,
 }
@@ -39,18 +54,38 @@ pub(super) const BACKLOGS: &str = "SELECT t.name, \
 
 impl Reader {
     pub(in crate::store) async fn backlogs(&self) -> Result<Vec<Backlog>, ReadError> {
-        // Held while counting, so that whoever comes meanwhile shares the answer.
-        let mut counted = self.counted.lock().await;
-        let started = Instant::now();
-        if let Some(count) = counted.as_ref().filter(|count| started < count.until) {
-            return Ok(count.backlogs.clone());
+        let mut counts = self.counted.lock().await;
+        if let Some(last) = counts.last.as_ref().filter(|last| Instant::now() < last.until) {
+            return Ok(last.backlogs.clone());
         }
+        if counts.under_way.is_empty() {
+            let reader = self.clone();
+            counts.under_way.spawn(async move { reader.count().await });
+        }
+        let patience = if counts.last.is_some() { PATIENCE } else { Duration::MAX };
+        match tokio::time::timeout(patience, counts.under_way.join_next()).await {
+            Ok(Some(Ok(counted))) => {
+                let counted = counted?;
+                counts.last = Some(counted.clone());
+                Ok(counted.backlogs)
+            }
+            Ok(Some(Err(error))) => Err(ReadError(error.to_string())),
+            // There is an earlier one, which stands until this one is done.
+            Ok(None) | Err(_) => {
+                Ok(counts.last.as_ref().map(|last| last.backlogs.clone()).unwrap_or_default())
+            }
+        }
+    }
+
+    async fn count(&self) -> Result<Count, ReadError> {
+        let started = Instant::now();
         let backlogs = self.count_backlogs().await?;
-        let stands = started.elapsed().saturating_mul(STANDS).min(Duration::from_secs(60));
-        // What takes no time to count is not worth remembering.
-        *counted = (stands > Duration::from_millis(100))
-            .then(|| Count { until: Instant::now() + stands, backlogs: backlogs.clone() });
-        Ok(backlogs)
+        let stands = started.elapsed().saturating_mul(STANDS);
+        // By their number and not by the time: a machine that is busy elsewhere makes no
+        // backlog large.
+        let rows: u64 = backlogs.iter().map(|backlog| backlog.open + backlog.held + backlog.dead).sum();
+        let stands = if rows > SMALL { stands } else { Duration::ZERO };
+        Ok(Count { until: Instant::now() + stands, backlogs })
     }
 
     async fn count_backlogs(&self) -> Result<Vec<Backlog>, ReadError> {

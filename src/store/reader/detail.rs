@@ -17,7 +17,7 @@ use crate::store::inbox::ReadError;
 pub(super) const SIGHTINGS: &str = "SELECT sequence, source, origin, at FROM sighting WHERE sequence = ?1";
 pub(super) const ATTEMPTS: &str = "SELECT sequence, number, started_at, duration_ms, status, error, answer \
                                    FROM attempt WHERE target_id = ?1 AND sequence = ?2 ORDER BY number";
-const BODY: &str = "SELECT body FROM event WHERE id = ?1";
+pub(super) const BODY: &str = "SELECT body FROM event WHERE id = ?1";
 
 impl Reader {
     pub(in crate::store) async fn event(&self, id: &EventId) -> Result<Option<EventDetail>, ReadError> {

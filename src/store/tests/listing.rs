@@ -42,7 +42,8 @@ fn ids(events: &[EventSummary]) -> Vec<&str> {
     events.iter().map(|event| &*event.event.id).collect()
 }
 
-/// Seven events of three objects, one a minute. To `orders`, evt_1 is dead and evt_2 held.
+/// Seven events of three objects, one a minute. To `orders`, the first is dead
+/// and the second held.
 async fn filled() -> Fixture {
     let mut fixture = Fixture::new(routes()).await;
     let (mut arrivals, ledger) = fixture.outbox();

@@ -149,7 +149,7 @@ async fn what_is_on_the_wire_is_left_alone() {
     let job = arrived(&mut arrivals).await;
     assert!(ledger.start(&job));
     assert_eq!(act(&archive, Action::Cancel, "evt_1").await, Err(ActError::OnTheWire));
-    ledger.begin(super::super::outbox::Begun { sequence: 1, number: 1, at: NOW }).await.unwrap();
+    ledger.begin(outbox::Begun { sequence: 1, number: 1, at: NOW }).await.unwrap();
     for action in Action::ALL {
         assert_eq!(act(&archive, action, "evt_1").await, Err(ActError::OnTheWire));
     }

@@ -19,7 +19,7 @@ pub(super) fn truncate(connection: &Connection) {
     match done {
         Ok(false) => {}
         Ok(true) => {
-            tracing::info!("somebody reads an old state of the store: its write-ahead log is kept for now")
+            tracing::info!("somebody reads an old state of the store: its write-ahead log is kept for now");
         }
         Err(error) => tracing::warn!(%error, "the write-ahead log could not be moved into the database"),
     }

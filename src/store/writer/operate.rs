@@ -35,6 +35,13 @@ struct Standing {
     attempts: u32,
 }
 
+/// Where a delivery enters its lane.
+struct Place {
+    lane: Option<i64>,
+    rank: i64,
+    due_at: Option<i64>,
+}
+
 /// What one action came to: whether something became due, or why nothing was done.
 type Acted = Result<bool, ActError>;
 
@@ -205,11 +212,8 @@ impl Desk<'_> {
         self.removed.ended(self.connection, key.sequence)?;
         match found.lane {
             Some(lane) if found.rank == FIRST => {
-                let next = turn::pass_on(self.connection, key.target, lane, self.now)?;
-                if let (Some(next), Some(outlet)) = (&next, self.outlet(key.target)) {
-                    outlet.turns.grant(next.sequence);
-                }
-                Ok(next.is_some())
+                // Its turn is granted when the dispatcher, once woken, finds it.
+                Ok(turn::pass_on(self.connection, key.target, lane, self.now)?.is_some())
             }
             _ => Ok(false),
         }
@@ -217,7 +221,7 @@ impl Desk<'_> {
 
     /// Has a delivery that has ended go on, at its place in its lane.
     fn reopen(&self, key: Key, found: &Standing, replay: bool) -> rusqlite::Result<Acted> {
-        let (lane, rank, due_at) = match self.place(key)? {
+        let Place { lane, rank, due_at } = match self.place(key)? {
             Ok(place) => place,
             Err(error) => return Ok(Err(error)),
         };
@@ -244,7 +248,7 @@ impl Desk<'_> {
 
     /// Has an event go to a target that it was not to go to.
     fn open(&self, key: Key) -> rusqlite::Result<Acted> {
-        let (lane, rank, due_at) = match self.place(key)? {
+        let Place { lane, rank, due_at } = match self.place(key)? {
             Ok(place) => place,
             Err(error) => return Ok(Err(error)),
         };
@@ -256,9 +260,9 @@ impl Desk<'_> {
         Ok(Ok(due_at.is_some()))
     }
 
-    /// The lane, rank and due time with which a delivery enters its lane: first,
-    /// if nothing of that waits or what is first comes later and has not been started.
-    fn place(&self, key: Key) -> rusqlite::Result<Result<(Option<i64>, i64, Option<i64>), ActError>> {
+    /// Where a delivery enters its lane: first, if nothing of that waits or what is
+    /// first comes later and has not been started.
+    fn place(&self, key: Key) -> rusqlite::Result<Result<Place, ActError>> {
         let Some(outlet) = self.outlet(key.target).filter(|outlet| outlet.is_open()) else {
             return Ok(Err(ActError::NoSuchTarget));
         };
@@ -271,10 +275,12 @@ impl Desk<'_> {
             Some(lane) => record::goes_first(self.connection, outlet, lane, &event)?,
         };
         if !first {
-            return Ok(Ok((lane, rank(&event.event.id, event.received_at), None)));
+            let rank = rank(&event.event.id, event.received_at);
+            return Ok(Ok(Place { lane, rank, due_at: None }));
         }
-        outlet.turns.grant(key.sequence);
-        Ok(Ok((lane, FIRST, Some(self.now.0))))
+        // A dispatcher may have it in hand still, as it was before it had ended.
+        outlet.turns.revoke(key.sequence);
+        Ok(Ok(Place { lane, rank: FIRST, due_at: Some(self.now.0) }))
     }
 
     fn outlet(&self, target: TargetId) -> Option<&Outlet> {

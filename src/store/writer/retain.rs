@@ -18,8 +18,9 @@ pub(in crate::store) enum Chore {
     /// Bodies and attempts of events that arrived before this and whose
     /// deliveries are done.
     Payloads { before: UnixMillis },
-    /// Events that arrived before this and whose deliveries have all ended.
-    Events { before: UnixMillis },
+    /// Events that arrived before this and whose deliveries have all ended, but for
+    /// so many of the newest.
+    Events { before: UnixMillis, but_newest: i64 },
     /// What was passed over and has ended since.
     Ripe,
     /// Giving pages that hold nothing back to the file system.
@@ -68,7 +69,7 @@ impl Removed {
     pub(super) fn remove(&self, connection: &Connection, chore: Chore) -> rusqlite::Result<bool> {
         match chore {
             Chore::Payloads { before } => self.payloads(connection, before),
-            Chore::Events { before } => events(connection, before),
+            Chore::Events { before, but_newest } => events(connection, before, but_newest),
             Chore::Ripe => ripe(connection),
             Chore::Vacuum => vacuum(connection),
         }
@@ -89,11 +90,12 @@ impl Removed {
     }
 }
 
-fn events(connection: &Connection, before: UnixMillis) -> rusqlite::Result<bool> {
+fn events(connection: &Connection, before: UnixMillis, but_newest: i64) -> rusqlite::Result<bool> {
     let through = position(connection, "SELECT events_through FROM retention")?;
     // Never ahead of the bodies, so that one position tells what was passed over.
     let payloads = position(connection, "SELECT payload_through FROM retention")?;
-    let (old, more) = old(connection, (through, payloads), before)?;
+    let newest = position(connection, "SELECT coalesce(max(sequence), 0) FROM event")?;
+    let (old, more) = old(connection, (through, payloads.min(newest - but_newest)), before)?;
     let Some(last) = old.last() else { return Ok(false) };
     for &sequence in &old {
         if has_ended(connection, sequence)? {

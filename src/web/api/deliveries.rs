@@ -76,7 +76,7 @@ pub(super) async fn act(
     let audit = Audit::of(action.as_str()).target(&target).event(&id);
     let acted = async {
         let id = event_id(&id)?;
-        api.ask(api.archive().act(action, &target, &id)).await?;
+        api.have(api.archive().act(action, &target, &id)).await?;
         api.delivery(&target, &id).await
     };
     audit.end(acted.await, |_| 1).map(Json)

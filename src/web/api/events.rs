@@ -91,7 +91,7 @@ pub(super) async fn replay(
     let audit = Audit::of("replay").target(&target).event(&id);
     let replayed = async {
         let id = event_id(&id)?;
-        api.ask(api.archive().replay(&target, &id)).await?;
+        api.have(api.archive().replay(&target, &id)).await?;
         api.delivery(&target, &id).await
     };
     let delivery = audit.end(replayed.await, |_| 1)?;

@@ -16,8 +16,8 @@ use tokio_util::sync::CancellationToken;
 use super::Api;
 use super::given::NoQuery;
 use super::history;
-use super::overview::Overview;
 use super::problem::Problem;
+use super::schema::OverviewEvent;
 
 /// Listeners at the same time; each takes one of the listener's connections.
 pub(super) const MAX_LISTENERS: usize = 16;
@@ -103,7 +103,7 @@ impl Listener {
 /// `text/event-stream`: events `overview`, whose data is the JSON of the overview
 /// with the newest point of its history alone.
 #[utoipa::path(get, path = "/api/v1/live", tag = "bridge", operation_id = "listen",
-    responses((status = 200, description = "Events `overview`, until the client or the bridge ends it", body = Overview, content_type = "text/event-stream")))]
+    responses((status = 200, description = "Events `overview`, until the client or the bridge ends it", body = OverviewEvent, content_type = "text/event-stream")))]
 pub(super) async fn listen(State(api): State<Arc<Api>>, _: NoQuery) -> Result<Response, Problem> {
     let Ok(place) = Arc::clone(&api.listeners).try_acquire_owned() else {
         let detail = format!("{MAX_LISTENERS} listen already");

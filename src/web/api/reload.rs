@@ -1,6 +1,7 @@
 //! Reading the configuration anew.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
@@ -12,6 +13,10 @@ use super::problem::Problem;
 use super::schema::Nothing;
 use crate::domain::reload::Changes;
 
+/// How long a reload may take before whoever asked for it is told to look for themselves:
+/// its files may be on a disk that is slow to answer.
+const RELOAD_LIMIT: Duration = Duration::from_secs(30);
+
 /// Reads the configuration and every secret file anew
 #[utoipa::path(post, path = "/api/v1/reload", tag = "bridge", operation_id = "reload",
     request_body = Nothing,
@@ -19,6 +24,11 @@ use crate::domain::reload::Changes;
               (status = 422, description = "The configuration is not valid, and nothing was changed; `errors` says why", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn reload(State(api): State<Arc<Api>>, _: NoBody) -> Result<Json<Changes>, Problem> {
     let audit = Audit::of("reload");
-    let reloaded = api.operations.reload().await.map_err(Problem::configuration);
+    let reloaded = match tokio::time::timeout(RELOAD_LIMIT, api.operations.reload()).await {
+        Ok(outcome) => outcome.map_err(Problem::configuration),
+        Err(_) => {
+            Err(Problem::unavailable("not_done_yet", "the reload goes on; the log will say what came of it"))
+        }
+    };
     audit.end(reloaded, |changes| changes.applied.len() as u64).map(Json)
 }

@@ -1,5 +1,6 @@
-//! The bodies of calls: what they say, and how that is documented. Both are
-//! here so that neither knows a member that the other does not.
+//! The bodies of calls, and of what is listened to: what they say, and how that
+//! is documented. Both are here so that neither knows a member that the other
+//! does not.
 
 use utoipa::openapi::schema::{
     AdditionalProperties, KnownFormat, ObjectBuilder, OneOfBuilder, Schema, SchemaFormat, Type,
@@ -174,3 +175,21 @@ impl PartialSchema for BackfillBody {
 }
 
 impl ToSchema for BackfillBody {}
+
+/// One of the server-sent events that a listener gets.
+pub(super) struct OverviewEvent;
+
+impl PartialSchema for OverviewEvent {
+    fn schema() -> RefOr<Schema> {
+        let data = text().content_media_type("application/json");
+        let data = data.description(Some("An `Overview`, with the newest point of its history alone."));
+        closed()
+            .property("event", text().enum_values(Some(["overview"])))
+            .property("data", data)
+            .required("event")
+            .required("data")
+            .into()
+    }
+}
+
+impl ToSchema for OverviewEvent {}

@@ -130,7 +130,7 @@ pub(super) async fn resume(
 async fn set_paused(api: &Api, name: &str, paused: bool) -> Result<Json<TargetView>, Problem> {
     let audit = Audit::of(if paused { "pause" } else { "resume" }).target(name);
     let set = async {
-        api.ask(api.operations.pause(name, paused)).await?;
+        api.have(api.operations.pause(name, paused)).await?;
         let (targets, _) = api.targets().await;
         let mut target = targets.into_iter().find(|target| target.is(name)).ok_or_else(|| no_target(name))?;
         // The dispatcher has been told, and may not have said so yet.

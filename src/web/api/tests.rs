@@ -77,8 +77,8 @@ impl Answer {
     fn refuses(self, names: &[&str]) -> Value {
         let body = self.problem(StatusCode::BAD_REQUEST, "invalid_request");
         let errors = body["errors"].as_array().unwrap();
-        let named: Vec<_> = errors.iter().map(|error| error["name"].as_str().unwrap()).collect();
-        assert_eq!(named, names, "{body}");
+        let told: Vec<_> = errors.iter().map(|error| error["name"].as_str().unwrap()).collect();
+        assert_eq!(told, names, "{body}");
         body
     }
 

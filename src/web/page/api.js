@@ -13,9 +13,10 @@ export class Problem extends Error {
 
   /** The problem in words, each faulty value with what is allowed instead. */
   get lines() {
-    // The detail tells the first one already, but not what is allowed.
-    const told = this.errors.filter(({ allowed }, index) => index > 0 || allowed?.length);
-    const faults = told.map(({ name, reason, allowed }) => `${name} ${reason}${allowed?.length ? `; allowed: ${allowed.join(', ')}` : ''}`);
+    // The detail may tell of one already, but not what is allowed.
+    const told = this.errors.filter(({ name, allowed }) => allowed?.length || !this.message.includes(`\`${name}\``));
+    const faults = told.map(({ name, reason, allowed }) =>
+      `${name === 'configuration' ? '' : `${name} `}${reason}${allowed?.length ? `; allowed: ${allowed.join(', ')}` : ''}`);
     return [this.message, ...faults];
   }
 }

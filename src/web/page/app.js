@@ -1,7 +1,7 @@
 // The page: one view at a time, chosen by the address, and how well the connection to the bridge does.
 
 import { listen, live, start } from './live.js';
-import { fail, hear, linesOf } from './notice.js';
+import { fail, forget, hear, linesOf } from './notice.js';
 import { parse } from './route.js';
 import { showSession } from './session.js';
 import { explainBy } from './states.js';
@@ -33,6 +33,7 @@ function go() {
   current?.stop.abort();
   const stop = new AbortController();
   main.replaceChildren();
+  forget();
   const view = module.open(main, route, stop.signal);
   current = { module, id: route.id, stop, view };
   document.title = `${view.title} · pepay-bridge`;

@@ -46,7 +46,7 @@ export function open(outlet, { id }, signal) {
       timeline(event, { expanded, expand: () => { expanded = true; draw(); } }),
       h('h2', { id: 'deliveries', key: 'deliveries-title' }, 'Deliveries'),
       event.deliveries.length ? null : h('p', { class: 'empty', key: 'none' }, 'No target takes events of this type.'),
-      event.deliveries.map((delivery) => card(event, delivery, load)),
+      [...event.deliveries].sort((a, b) => urgency(a) - urgency(b)).map((delivery) => card(event, delivery, load)),
       elsewhere(event, load), payload(event));
   }
 
@@ -56,6 +56,11 @@ export function open(outlet, { id }, signal) {
     if (open && !loading && Date.now() - loadedAt > LOOK_AGAIN) load();
   }, signal);
   return { title: `Event ${id}` };
+}
+
+/** What needs a person comes first, what is done comes last. */
+function urgency({ state }) {
+  return ['dead', 'held'].includes(state) ? 0 : settled(state) ? 2 : 1;
 }
 
 function about(event) {
@@ -100,7 +105,7 @@ function attemptTable(target, log) {
   return table({
     caption: `Attempts to deliver to ${target}, newest first`, hideCaption: true, rows: [...log].reverse(), key: ({ number: n }) => String(n),
     columns: [
-      { label: 'Attempt', number: true, main: true, cell: ({ number: n }) => number(n) },
+      { label: 'Attempt', main: true, cell: ({ number: n }) => number(n) },
       { label: 'Started', cell: ({ started_at: started }) => [at(started), h('span', { class: 'note' }, ' ', ago(started))] },
       { label: 'Took', number: true, cell: ({ duration_ms: took }) => duration(took) },
       { label: 'Status', number: true, cell: ({ status }) => status ?? '–' },

@@ -37,12 +37,12 @@ export function inWords(query) {
  */
 export function filterForm({ query, apply, without = [] }) {
   const ids = new Map();
-  const field = (name, text, control, hint) => {
+  const field = (name, text, control) => {
     control.name = name;
     control.id = `filter-${name}`;
     if (without.includes(name)) return null;
     ids.set(name, control);
-    return h('div', { class: 'field' }, h('label', { for: control.id }, text), control, hint);
+    return h('div', { class: 'field' }, h('label', { for: control.id }, text), control);
   };
   const choice = (any, values) => h('select', h('option', { value: '' }, any), values.map(([value, text]) => h('option', { value }, text)));
   const search = (placeholder, list) => h('input', { type: 'search', placeholder, autocomplete: 'off', spellcheck: 'false', autocapitalize: 'none', list });
@@ -88,23 +88,13 @@ export function filterForm({ query, apply, without = [] }) {
   function read() {
     const given = {};
     for (const [name, control] of ids) given[name] = control.value.trim();
-    if (given.within === 'range') {
-      given.from = fromField(given.from);
-      given.to = fromField(given.to);
-    } else {
-      delete given.from;
-      delete given.to;
-    }
-    if (given.within === 'range') delete given.within;
-    return given;
+    const { within: chosen, from, to, ...others } = given;
+    return chosen === 'range' ? { ...others, from: fromField(from), to: fromField(to) } : { ...others, within: chosen };
   }
 
   function showQuery(query) {
-    for (const [name, control] of ids) control.value = query[name] ?? '';
-    if (query.from || query.to) {
-      within.value = 'range';
-      for (const name of ['from', 'to']) ids.get(name).value = toField(query[name]);
-    }
+    for (const [name, control] of ids) control.value = ['from', 'to'].includes(name) ? toField(query[name]) : query[name] ?? '';
+    if (query.from || query.to) within.value = 'range';
     showRange();
     const used = ['type', 'target', 'state', 'source', 'within', 'from', 'to'].filter((name) => ids.has(name) && query[name]).length;
     summary.textContent = used ? `More filters, ${counted(used, 'in use', 'in use')}` : 'More filters';

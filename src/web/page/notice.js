@@ -22,6 +22,11 @@ export function linesOf(error) {
   return error.lines ?? [`The page has failed: ${error.message}`];
 }
 
+/** Puts away what went wrong: it was about what is left behind. */
+export function forget() {
+  document.getElementById('failed').replaceChildren();
+}
+
 /** For screen readers only, where the eye sees it elsewhere. */
 export function hear(text) {
   document.getElementById('heard').textContent = text;

@@ -8,6 +8,7 @@ import { link } from './route.js';
 import { label } from './states.js';
 import { bytes, counted, duration, number, percent, span, words } from './format.js';
 import { ago } from './time.js';
+import { configuration } from './configuration.js';
 import { targetLabels } from './targets.js';
 import { streamLabels } from './streams.js';
 
@@ -43,17 +44,21 @@ export function open(outlet, _route, signal) {
     show(top, readiness(overview), tiles(overview));
     drawGraphs();
     show(rest, h('div', { class: 'columns' }, sources(overview), races(overview)), streams(overview), targets(overview),
-      webhooks(overview), store(overview));
+      webhooks(overview), store(overview), configuration());
   }
   listen(draw, signal);
   draw();
   return { title: 'Overview' };
 }
 
-function readiness({ ready, reasons, version, commit, uptime_seconds: uptime }) {
+function readiness({ ready, reasons, warnings = [], version, commit, uptime_seconds: uptime }) {
   const build = h('span', { class: 'note' }, `version ${version}${commit ? ` (${commit.slice(0, 9)})` : ''}, up for ${span(uptime)}`);
+  if (ready && warnings.length) {
+    return h('div', { class: 'verdict warn', key: 'verdict' }, h('p', h('strong', 'Ready,'), ' and there is something to look at.'),
+      h('ul', warnings.map((warning) => h('li', warning))), build);
+  }
   if (ready) return h('div', { class: 'verdict good', key: 'verdict' }, h('p', h('strong', 'Ready.'), ' The store commits and every source is usable. '), build);
-  return h('div', { class: 'verdict bad', key: 'verdict' }, h('p', h('strong', 'Not ready.')), h('ul', reasons.map((reason) => h('li', reason))), build);
+  return h('div', { class: 'verdict bad', key: 'verdict' }, h('p', h('strong', 'Not ready.')), h('ul', [...reasons, ...warnings].map((reason) => h('li', reason))), build);
 }
 
 function tiles({ targets: all, store: held, usage }) {

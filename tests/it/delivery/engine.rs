@@ -5,23 +5,29 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use pepay_bridge::delivery::{Settings, Target, TargetClient};
+use pepay_bridge::delivery::{Control, Settings, Target, TargetClient};
 use pepay_bridge::domain::backoff::{Backoff, Jitter};
 use pepay_bridge::domain::clock::Clock;
 use pepay_bridge::domain::delivery::{OnUncertain, Ordering, RetryPolicy};
 use pepay_bridge::domain::event::{Received, Source};
 use pepay_bridge::domain::filter::TypeFilter;
+use pepay_bridge::domain::status::TargetStatus;
 use pepay_bridge::pepay::envelope;
 use pepay_bridge::store::inbox::Batch;
 use pepay_bridge::store::outbox::Outbox;
 use pepay_bridge::store::{self, Durability, OpenError, Route, Store};
 use tempfile::TempDir;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::support::soon;
+
 /// The engine.
 pub struct Engine {
-    store: Store,
+    pub store: Store,
+    pub control: Control,
+    pub status: watch::Receiver<TargetStatus>,
     writer: JoinHandle<()>,
     dispatcher: JoinSet<()>,
     stop: CancellationToken,
@@ -30,6 +36,11 @@ pub struct Engine {
 impl Engine {
     /// Starts it on the database in `folder`.
     pub async fn start(folder: &TempDir, settings: &Settings) -> Self {
+        Self::start_as(folder, settings, false).await
+    }
+
+    /// The same, `paused` or not.
+    pub async fn start_as(folder: &TempDir, settings: &Settings, paused: bool) -> Self {
         // An error says that another test has installed it.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let clock = Clock::system();
@@ -49,17 +60,20 @@ impl Engine {
             }
         };
         let writer = std::thread::spawn(|| writer.run());
-        let target = target(settings, store.outboxes.remove(0));
+        let (target, control, status) = target(settings, store.outboxes.remove(0), paused);
         let (mut dispatcher, stop) = (JoinSet::new(), CancellationToken::new());
         dispatcher.spawn(target.run(stop.clone(), CancellationToken::new()));
-        Self { store, writer, dispatcher, stop }
+        Self { store, control, status, writer, dispatcher, stop }
     }
 
     /// Has another dispatcher take over once the one there is has ended, as at a
     /// reload of the configuration. Does not wait for that.
     pub async fn replace(&mut self, settings: &Settings) {
         let mut outboxes = self.store.reroute(Vec::new(), vec![route(settings)]).await.unwrap();
-        let (target, stop) = (target(settings, outboxes.remove(0)), CancellationToken::new());
+        let paused = self.status.borrow().paused;
+        let (target, control, status) = target(settings, outboxes.remove(0), paused);
+        (self.control, self.status) = (control, status);
+        let stop = CancellationToken::new();
         std::mem::replace(&mut self.stop, stop.clone()).cancel();
         let before = std::mem::take(&mut self.dispatcher);
         self.dispatcher.spawn(async move {
@@ -71,6 +85,11 @@ impl Engine {
     /// Stores `events`, all at once.
     pub async fn record(&self, events: Vec<Received>) {
         self.store.inbox.record(Batch { events, cursor: None }).await.unwrap();
+    }
+
+    /// Waits until the status of the target is as it is `wanted`.
+    pub async fn until(&self, what: &str, wanted: impl FnMut(&TargetStatus) -> bool) {
+        soon(what, self.status.clone().wait_for(wanted)).await.unwrap();
     }
 
     /// Stops it as a bridge is stopped.
@@ -87,9 +106,13 @@ fn route(settings: &Settings) -> Route {
     Route { target: Arc::clone(&settings.name), types, ordering }
 }
 
-fn target(settings: &Settings, outbox: Outbox) -> Target {
+fn target(
+    settings: &Settings,
+    outbox: Outbox,
+    paused: bool,
+) -> (Target, Control, watch::Receiver<TargetStatus>) {
     let client = TargetClient::new(settings.clone(), Clock::system()).unwrap();
-    Target::new(client, outbox, false, Jitter::from_fn(|| rand::Rng::random(&mut rand::rng()))).0
+    Target::new(client, outbox, paused, Jitter::from_fn(|| rand::Rng::random(&mut rand::rng())))
 }
 
 /// A target at `url` that is tried again soon, and for ever.

@@ -177,6 +177,17 @@ impl Bridge {
         reqwest::get(format!("{}{path}", self.admin)).await.unwrap()
     }
 
+    /// `POST` on the private listener: the status of the answer, and its JSON.
+    pub async fn post(&self, path: &str, body: &Value) -> (u16, Value) {
+        let request = reqwest::Client::new()
+            .post(format!("{}{path}", self.admin))
+            .header("content-type", "application/json")
+            .body(body.to_string());
+        let answer = request.send().await.unwrap();
+        let status = answer.status().as_u16();
+        (status, serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap())
+    }
+
     /// `GET /status`.
     pub async fn status(&self) -> Value {
         serde_json::from_slice(&self.admin("/status").await.bytes().await.unwrap()).unwrap()

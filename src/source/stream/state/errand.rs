@@ -112,7 +112,8 @@ impl Machine {
         None
     }
 
-    /// Stores those of `stretch` that the stream has passed.
+    /// Stores those of `stretch` that the stream has passed, the one at which it
+    /// stands included: where a stream begins, nobody has brought that.
     fn take_over(&mut self, stretch: Stretch) {
         let received_at = stretch.received_at;
         if let (Some(errand), Some(last)) = (&mut self.errand, stretch.events.last()) {
@@ -121,7 +122,8 @@ impl Machine {
         let mut events = Vec::with_capacity(stretch.events.len());
         for event in stretch.events {
             let place = position_of(&event, received_at);
-            if self.position.as_ref().is_some_and(|position| !is_past(&place, position)) {
+            let is_passed = |position: &Position| place.event == position.event || !is_past(&place, position);
+            if self.position.as_ref().is_some_and(is_passed) {
                 events.extend(self.receive(event, Source::Backfill, received_at));
             }
         }

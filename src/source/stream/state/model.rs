@@ -48,6 +48,10 @@ enum Act {
     Forget(u8),
     /// The server loses a frame without a word.
     LoseFrame,
+    /// A person wants a new connection.
+    Reconnect,
+    /// A person wants the history after one of the events there are, by its id or by its time.
+    Backfill(usize, bool),
 }
 
 /// What a server sends for `since`.
@@ -98,6 +102,8 @@ fn act(lossy: bool) -> impl Strategy<Value = Act> {
         8 => (0..20_000_u16).prop_map(Act::Wait),
         1 => (0..12_u8).prop_map(Act::Forget),
         1 => Just(if lossy { Act::LoseFrame } else { Act::Frame }),
+        1 => Just(Act::Reconnect),
+        1 => (any::<usize>(), any::<bool>()).prop_map(|(which, by_time)| Act::Backfill(which, by_time)),
     ]
 }
 

@@ -1,5 +1,6 @@
 //! The machine's promises, one by one.
 
+mod errand;
 mod gap;
 mod link;
 mod sweeps;
@@ -7,6 +8,7 @@ mod sweeps;
 use bytes::Bytes;
 
 use super::*;
+use crate::domain::event::EventId;
 use crate::source::stream::tests::settings;
 
 /// A machine, its clock, and what it last said.

@@ -187,6 +187,7 @@ async fn the_overview_shows_every_part() {
         "uptime_seconds",
         "usage",
         "version",
+        "warnings",
         "webhooks",
     ];
     assert_eq!(members, expected);

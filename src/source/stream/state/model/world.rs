@@ -1,6 +1,8 @@
 //! The world around a machine: what Pepay has, what is on the wire, what is
 //! stored, and the promises it is held to.
 
+mod wish;
+
 use std::collections::{BTreeSet, VecDeque};
 
 use bytes::Bytes;
@@ -8,6 +10,7 @@ use bytes::Bytes;
 use super::super::frames::Room;
 use super::super::*;
 use super::{Act, Replay};
+use crate::domain::event::EventId;
 use crate::source::backfill::Budget;
 use crate::source::stream::StartFrom;
 use crate::source::stream::tests::settings;
@@ -47,6 +50,8 @@ pub(super) struct World {
     first: Option<usize>,
     /// Holes the machine has named.
     holes: usize,
+    /// What a person's backfill is to bring: the first event and the last.
+    wish: Option<(usize, usize)>,
     /// Whether frames may be lost without a word: then order and cursor cannot be held to.
     lossy: bool,
 }
@@ -69,6 +74,7 @@ impl World {
             cursor: None,
             first: None,
             holes: 0,
+            wish: None,
             lossy,
         };
         (0..before).for_each(|_| world.create(0));
@@ -133,11 +139,7 @@ impl World {
                     assert!(self.comparing.is_none());
                     self.comparing = Some(ids);
                 }
-                Poll::Do(Command::Tell(notice)) => {
-                    if matches!(notice, Notice::Unproven(_)) {
-                        self.holes += 1;
-                    }
-                }
+                Poll::Do(Command::Tell(notice)) => self.told(&notice),
             }
         }
         panic!("the machine does not come to rest");
@@ -223,6 +225,7 @@ impl World {
                     self.commit(&events, cursor);
                 }
                 (self.wire, self.connecting, self.listing, self.comparing) = (None, None, None, None);
+                self.wish = None;
                 self.machine = machine(self.cursor.clone(), self.start_from.clone());
             }
             Act::Wait(millis) => {
@@ -237,6 +240,8 @@ impl World {
             Act::LoseFrame => {
                 self.wire.as_mut().and_then(VecDeque::pop_front);
             }
+            Act::Reconnect => self.machine.reconnect(),
+            Act::Backfill(which, by_time) => self.backfill(which, by_time),
         }
         self.obey();
     }
@@ -340,6 +345,7 @@ impl World {
             if quiet
                 && matches!(self.machine.gap, Gap::Closed)
                 && self.machine.pending.is_empty()
+                && self.wish.is_none()
                 && !self.lossy
             {
                 break;
@@ -349,6 +355,7 @@ impl World {
             self.play(&Act::Wait(step));
         }
         assert!(matches!(self.machine.gap, Gap::Closed), "the gap never closes");
+        assert!(self.wish.is_none(), "the backfill never ends");
         let first = self.first.unwrap().max(self.forgotten);
         let missing: Vec<_> = (first..self.log.len()).filter(|index| !self.stored.contains(index)).collect();
         assert!(missing.is_empty(), "{missing:?} of {} are never stored", self.log.len());

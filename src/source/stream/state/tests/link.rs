@@ -149,3 +149,44 @@ fn a_cursor_that_the_upgrade_rejects_is_left_out_and_the_list_brings_what_it_sto
     assert_eq!(number(&hole.after.0), 1);
     assert_eq!(hole.before.map(|(id, _)| number(&id)), Some(8));
 }
+
+#[test]
+fn a_person_gets_a_new_connection_at_once_and_its_gap_is_looked_into() {
+    let mut play = Play::live(settings());
+    play.machine.reconnect();
+    let commands = play.commands();
+    let [Command::Disconnect(Ending::Operator), Command::Connect { since }] = &commands[..] else {
+        panic!("{commands:?}")
+    };
+    assert_eq!(since, &at(1).event);
+    play.machine.opened(play.now());
+    assert_eq!(play.machine.phase(), StreamPhase::Backfilling);
+    assert!(matches!(play.command(), Command::List(_)));
+    play.list(&[1]);
+    assert_eq!(play.commands().len(), 0, "once");
+}
+
+#[test]
+fn a_person_cuts_a_wait_short_and_the_waits_begin_anew() {
+    let mut play = Play::new(settings());
+    for _ in 0..8 {
+        play.until_connect();
+        play.refuse(ConnectStep::Upgrade, FailureKind::Unavailable, None);
+    }
+    assert_eq!(play.commands().len(), 0);
+    play.machine.reconnect();
+    assert!(matches!(play.command(), Command::Connect { .. }));
+    play.machine.reconnect();
+    assert_eq!(play.commands().len(), 0, "it is being opened already");
+    play.refuse(ConnectStep::Upgrade, FailureKind::Unavailable, None);
+    assert_eq!(play.until_connect().as_millis(), 500);
+}
+
+#[test]
+fn a_person_does_not_outrank_pepays_retry_after() {
+    let mut play = Play::new(settings());
+    play.until_connect();
+    play.refuse(ConnectStep::Upgrade, FailureKind::RateLimited, Some(90));
+    play.machine.reconnect();
+    assert_eq!(seconds(play.until_connect()), 90);
+}

@@ -1,0 +1,47 @@
+//! A person who has history read again, and what that has to bring.
+
+use super::*;
+use crate::domain::operator::BackfillFrom;
+
+impl World {
+    pub(super) fn told(&mut self, notice: &Notice) {
+        match notice {
+            Notice::Unproven(_) => self.holes += 1,
+            Notice::BackfillEnded(progress) => {
+                let (first, last) = self.wish.take().expect("a backfill ends once");
+                if progress.trouble.is_none() {
+                    let missing: Vec<_> = (first.max(self.forgotten)..=last)
+                        .filter(|index| !self.stored.contains(index) && self.is_told_apart(*index))
+                        .collect();
+                    assert!(missing.is_empty(), "{missing:?} are not brought by a backfill from {first}");
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether this event can be known to come before the cursor.
+    fn is_told_apart(&self, index: usize) -> bool {
+        self.ordered_ids || self.cursor.as_ref().is_none_or(|cursor| self.log[index].1 < cursor.created)
+    }
+
+    pub(super) fn backfill(&mut self, which: usize, by_time: bool) {
+        let Some(last) = self.cursor.as_ref().and_then(|cursor| cursor.event.as_ref()).map(Self::index)
+        else {
+            return;
+        };
+        if self.wish.is_some() {
+            return;
+        }
+        let which = which % self.log.len();
+        let (from, first) = if by_time {
+            let created = self.log[which].1;
+            let first = self.log.iter().position(|(_, at)| *at == created).unwrap();
+            (BackfillFrom::Time(UnixMillis(created * 1000)), first)
+        } else {
+            (BackfillFrom::After(self.id(which)), which + 1)
+        };
+        self.wish = Some((first, last));
+        self.machine.backfill(&from);
+    }
+}

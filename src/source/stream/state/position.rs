@@ -1,0 +1,47 @@
+//! Places in Pepay's order: which event stands where, and which comes later.
+
+use std::cmp::Ordering;
+
+use crate::domain::clock::UnixMillis;
+use crate::domain::event::{Event, EventId, Received};
+use crate::store::inbox::Position;
+
+/// The position that stands for `event`. A time of the future is not believed:
+/// nothing that follows could pass it.
+pub(super) fn position_of(event: &Event, received_at: UnixMillis) -> Position {
+    Position { event: Some(event.id.clone()), created: event.created.min(received_at.seconds()) }
+}
+
+/// The position that stands for the event of this id, as far as the id tells its time.
+pub(super) fn position_on(event: &EventId) -> Position {
+    let created = event.creation_order().and_then(|(millis, _)| i64::try_from(millis / 1000).ok());
+    Position { event: Some(event.clone()), created: created.unwrap_or(0) }
+}
+
+/// Where the stream stands after these frames, read in this order; `None` if it
+/// does not move. A repeated older frame does not take it back: that would be
+/// harmless, since everything up to either is stored, but the next gap would
+/// begin at the older one.
+pub(super) fn cursor_after(position: Option<&Position>, frames: &[Received]) -> Option<Position> {
+    let mut moved: Option<Position> = None;
+    for frame in frames {
+        let next = position_of(&frame.event, frame.received_at);
+        if moved.as_ref().or(position).is_none_or(|current| is_past(&next, current)) {
+            moved = Some(next);
+        }
+    }
+    moved
+}
+
+pub(super) fn is_past(next: &Position, current: &Position) -> bool {
+    let order = |position: &Position| position.event.as_ref().and_then(EventId::creation_order);
+    match next.created.cmp(&current.created) {
+        _ if current.event.is_none() => true,
+        Ordering::Less => false,
+        Ordering::Greater => true,
+        Ordering::Equal => match (order(next), order(current)) {
+            (Some(next), Some(current)) => next >= current,
+            _ => true,
+        },
+    }
+}

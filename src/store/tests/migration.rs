@@ -1,0 +1,119 @@
+//! A database that the first version wrote goes on as it was.
+
+use std::collections::HashSet;
+
+use sqlx::sqlite::{SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode};
+use sqlx::{ConnectOptions as _, Connection as _};
+
+use super::super::outbox::Search;
+use super::super::schema;
+use super::*;
+use crate::domain::delivery::{Next, State};
+use crate::domain::event::{Environment, Source};
+
+/// A database of the first version with a delivery in every state it knew, and a
+/// lane in which three wait.
+async fn first_version(folder: &Path) {
+    let path = settings(folder).path;
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let options = SqliteConnectOptions::new()
+        .filename(&path)
+        .create_if_missing(true)
+        .auto_vacuum(SqliteAutoVacuum::Incremental)
+        .journal_mode(SqliteJournalMode::Wal)
+        .pragma("application_id", 0x5045_5042.to_string());
+    let mut connection = options.connect().await.unwrap();
+    schema::MIGRATIONS.run_to(1, &mut connection).await.unwrap();
+    connection.close().await.unwrap();
+    let door = rusqlite::Connection::open(&path).unwrap();
+    let body = |n: i64| event(&format!("evt_{n}000-1"), "a").event.body.to_vec();
+    door.execute_batch("INSERT INTO target VALUES (1, 'orders')").unwrap();
+    for n in 1..=8 {
+        door.execute(
+            "INSERT INTO event VALUES (?1, 'evt_' || ?1 || '000-1', 'commerce.order.updated', 'a', 0, 'stream', \
+             'commerce', NULL, ?2, ?3)",
+            rusqlite::params![n, NOW.0, body(n)],
+        )
+        .unwrap();
+    }
+    let lane = lane::lane(Ordering::PerObject, &event("evt_6000-1", "a")).unwrap();
+    door.execute_batch(&format!(
+        "INSERT INTO delivery VALUES
+           (1, 1, 'delivered', NULL, 0, NULL, 1, 5, 6), (1, 2, 'dead', NULL, 0, NULL, 2, 5, 6),
+           (1, 3, 'held', 77, 0, NULL, 1, 5, NULL), (1, 4, 'sending', 78, 0, NULL, 1, 5, NULL),
+           (1, 5, 'retrying', 79, 0, {now}, 1, 5, NULL), (1, 6, 'pending', {lane}, 0, {now}, 0, NULL, NULL),
+           (1, 7, 'pending', {lane}, {rank_7}, NULL, 0, NULL, NULL),
+           (1, 8, 'pending', {lane}, {rank_8}, NULL, 0, NULL, NULL);
+         INSERT INTO attempt VALUES (1, 1, 1, 5, 1, 200, NULL, NULL), (1, 2, 1, 5, 1, 500, 'no', x'00')",
+        now = NOW.0,
+        rank_7 = 7_000_i64 << 20 | 1,
+        rank_8 = 8_000_i64 << 20 | 1,
+    ))
+    .unwrap();
+}
+
+#[tokio::test]
+async fn every_row_and_every_lane_of_the_first_version_goes_on() {
+    let folder = TempDir::new().unwrap();
+    first_version(folder.path()).await;
+    let mut fixture = Fixture::at(folder, vec![route("orders", "*", Ordering::PerObject)]).await;
+    let archive = fixture.store.archive.clone();
+    let expected = ["delivered", "dead", "held", "sending", "retrying", "pending", "pending", "pending"];
+    for (n, state) in (1..).zip(expected) {
+        let id = format!("evt_{n}000-1").parse().unwrap();
+        let shown = archive.event(&id).await.unwrap().unwrap();
+        assert_eq!(shown.deliveries[0].delivery.state.as_str(), state, "{id}");
+        assert_eq!(shown.deliveries[0].attempt_log.len(), usize::from(n <= 2), "{id}");
+        assert!(shown.body.is_some());
+    }
+    let (mut arrivals, ledger) = fixture.outbox();
+    let search = Search { now: NOW, known: HashSet::new(), limit: 9 };
+    let jobs = ledger.due(search).await.unwrap().jobs;
+    assert_eq!(jobs.iter().map(|job| job.sequence).collect::<Vec<_>>(), [5, 6]);
+    let mut job = jobs[1].clone();
+    for next in [7, 8] {
+        ledger.settle(job.settlement(NOW, Duration::ZERO, Next::Delivered)).await.unwrap();
+        job = arrived(&mut arrivals).await;
+        assert_eq!(job.sequence, next);
+    }
+    let door = fixture.side_door();
+    let broken =
+        door.prepare("PRAGMA foreign_key_check").unwrap().query([]).unwrap().next().unwrap().is_some();
+    assert!(!broken);
+    let check: String = door.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+    assert_eq!(check, "ok");
+    // The next event goes on counting, and retention begins before the first.
+    fixture.store.inbox.try_record(event("evt_9000-1", "z")).await.unwrap();
+    assert_eq!(archive.summary().await.unwrap().last_sequence, 9);
+    assert_eq!(archive.summary().await.unwrap().first_sequence, 1);
+}
+
+/// The values named by the condition of `table` that begins with `beginning`.
+fn named(door: &rusqlite::Connection, table: &str, beginning: &str) -> Vec<String> {
+    let query = "SELECT sql FROM sqlite_schema WHERE name = ?1";
+    let sql: String = door.query_row(query, [table], |row| row.get(0)).unwrap();
+    let sql = sql.split_whitespace().collect::<Vec<_>>().join(" ");
+    let (_, condition) = sql.split_once(&format!("{beginning} (")).unwrap();
+    let mut depth = 1;
+    let is_inside = |letter: &char| {
+        depth += i32::from(*letter == '(') - i32::from(*letter == ')');
+        depth > 0
+    };
+    let condition: String = condition.chars().take_while(is_inside).collect();
+    condition.split('\'').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn the_lists_of_the_schema_are_those_of_the_domain() {
+    let fixture = Fixture::new(vec![]).await;
+    let door = fixture.side_door();
+    assert_eq!(named(&door, "delivery", "state TEXT NOT NULL CHECK"), State::ALL.map(State::as_str));
+    for table in ["event", "sighting"] {
+        assert_eq!(named(&door, table, "source TEXT NOT NULL CHECK"), Source::ALL.map(Source::as_str));
+    }
+    let environments = [Environment::Devnet, Environment::Mainnet].map(Environment::as_str);
+    assert_eq!(named(&door, "event", "environment TEXT CHECK"), environments);
+    let settled: Vec<_> =
+        State::ALL.into_iter().filter(|state| state.is_settled()).map(State::as_str).collect();
+    assert_eq!(named(&door, "delivery", "CHECK ((settled_at IS NOT NULL) ="), settled);
+}

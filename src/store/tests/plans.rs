@@ -1,0 +1,63 @@
+//! No question that an operator can ask walks through a whole table of events,
+//! deliveries or attempts: SQLite is asked how it would answer each.
+
+use sqlx::{Row as _, SqlitePool};
+
+use super::super::reader::asked;
+use super::*;
+use crate::domain::delivery::State;
+use crate::domain::operator::{Filter, Page};
+
+/// The tables that grow, by their names and the letters they go by.
+const LARGE: [&str; 11] = ["event", "delivery", "attempt", "sighting", "e", "d", "a", "s", "w", "b", "x"];
+
+/// Where a query walks through a whole large table, or through an index of one.
+fn walks(plan: &[String]) -> Vec<&String> {
+    let is_large = |step: &&String| {
+        let mut words = step.split_whitespace();
+        words.next() == Some("SCAN") && words.next().is_some_and(|table| LARGE.contains(&table))
+    };
+    plan.iter().filter(is_large).collect()
+}
+
+async fn plan(pool: &SqlitePool, query: &str) -> Vec<String> {
+    let rows = sqlx::query(sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {query}"))).fetch_all(pool).await;
+    rows.unwrap().iter().map(|row| row.get("detail")).collect()
+}
+
+fn filters() -> Vec<Filter> {
+    let none = Filter::default();
+    let mut filters = vec![
+        none.clone(),
+        Filter { types: Some("invoice.*,a.b".parse().unwrap()), ..none.clone() },
+        Filter { object_id: Some("a".into()), ..none.clone() },
+        Filter { source: Some(Source::Stream), ..none.clone() },
+        Filter { target: Some("orders".into()), ..none.clone() },
+        Filter { from: Some(NOW), to: Some(NOW), ..none.clone() },
+        Filter { id_prefix: Some("evt_".into()), ..none.clone() },
+    ];
+    for state in State::ALL {
+        filters.push(Filter { state: Some(state), ..none.clone() });
+        filters.push(Filter { state: Some(state), target: Some("orders".into()), ..none.clone() });
+    }
+    filters
+}
+
+#[tokio::test]
+async fn every_question_is_answered_by_an_index() {
+    let fixture = Fixture::new(vec![route("orders", "*", Ordering::PerObject)]).await;
+    let pool = fixture.store.reader.pool();
+    for query in asked::FIXED {
+        let plan = plan(pool, query).await;
+        let walks = walks(&plan);
+        assert!(walks.is_empty(), "{query}\n{plan:#?}");
+    }
+    for filter in filters() {
+        let cursor = Page::default().cursor;
+        for query in asked::of(&filter, cursor) {
+            let plan = plan(pool, &query).await;
+            assert!(walks(&plan).is_empty(), "{query}\n{plan:#?}");
+        }
+    }
+    assert!(!walks(&plan(pool, "SELECT * FROM event e").await).is_empty(), "the test sees a walk");
+}

@@ -1,0 +1,227 @@
+use std::sync::Mutex;
+
+use super::super::outbox::Search;
+use super::*;
+use crate::domain::delivery::{Next, State};
+use crate::domain::event::EventId;
+use crate::domain::operator::{Action, Filter, Page};
+
+const DAY: Duration = Duration::from_hours(24);
+
+/// A store whose time is moved by the test. Bodies are kept for a day, ids for two.
+struct Aging {
+    fixture: Fixture,
+    now: Arc<Mutex<UnixMillis>>,
+}
+
+fn routes() -> Vec<Route> {
+    vec![route("orders", "*", Ordering::PerObject)]
+}
+
+impl Aging {
+    async fn new() -> Self {
+        Self::at(TempDir::new().unwrap(), Arc::new(Mutex::new(NOW))).await
+    }
+
+    async fn at(folder: TempDir, now: Arc<Mutex<UnixMillis>>) -> Self {
+        let clock = {
+            let now = Arc::clone(&now);
+            Clock::from_fn(move || *now.lock().unwrap())
+        };
+        let (store, writer) = Store::open(&settings(folder.path()), routes(), clock).await.unwrap();
+        let writer = std::thread::spawn(|| writer.run());
+        Self { fixture: Fixture { store, writer, folder }, now }
+    }
+
+    async fn restart(self) -> Self {
+        Self::at(self.fixture.close().await, self.now).await
+    }
+
+    fn pass(&self, time: Duration) {
+        let mut now = self.now.lock().unwrap();
+        *now = now.plus(time);
+    }
+
+    async fn sweep(&self) {
+        let mut janitor = self.fixture.store.janitor();
+        janitor.newest_kept = 0;
+        janitor.sweep().await.unwrap();
+    }
+
+    async fn record(&self, id: &str, object: &str) {
+        let received_at = *self.now.lock().unwrap();
+        let event = Received { received_at, ..event(id, object) };
+        self.fixture.store.inbox.try_record(event).await.unwrap();
+    }
+
+    fn count(&self, query: &str) -> i64 {
+        self.fixture.side_door().query_row(query, [], |row| row.get(0)).unwrap()
+    }
+
+    /// The ids of the events held, oldest first, those without a body in brackets.
+    fn held(&self) -> Vec<String> {
+        let door = self.fixture.side_door();
+        let query = "SELECT iif(body IS NULL, '(' || id || ')', id) FROM event ORDER BY sequence";
+        let mut select = door.prepare(query).unwrap();
+        let rows = select.query_map([], |row| row.get(0)).unwrap();
+        rows.map(Result::unwrap).collect()
+    }
+}
+
+async fn end(arrivals: &mut Arrivals, ledger: &Ledger, next: Next) {
+    let job = arrived(arrivals).await;
+    let mut settlement = job.settlement(NOW, Duration::ZERO, next);
+    settlement.answer = b"an answer".to_vec();
+    ledger.settle(settlement).await.unwrap();
+}
+
+fn event_id(text: &str) -> EventId {
+    text.parse().unwrap()
+}
+
+#[tokio::test]
+async fn bodies_go_once_every_delivery_is_done_and_not_before() {
+    let mut aging = Aging::new().await;
+    let (mut arrivals, ledger) = aging.fixture.outbox();
+    for (n, next) in
+        [Next::Delivered, Next::Dead, Next::Held, Next::Retrying { due_at: NOW }].into_iter().enumerate()
+    {
+        aging.record(&format!("evt_{n}"), &n.to_string()).await;
+        end(&mut arrivals, &ledger, next).await;
+    }
+    aging.pass(DAY);
+    aging.sweep().await;
+    assert_eq!(aging.held(), ["evt_0", "evt_1", "evt_2", "evt_3"], "not before their time");
+    aging.pass(Duration::from_millis(1));
+    aging.sweep().await;
+    assert_eq!(aging.held(), ["(evt_0)", "evt_1", "evt_2", "evt_3"]);
+    assert_eq!(aging.count("SELECT count(*) FROM attempt"), 3);
+    let archive = &aging.fixture.store.archive;
+    assert_eq!(archive.body(&event_id("evt_0")).await, Ok(Some(None)));
+    assert_eq!(archive.replay("orders", &event_id("evt_0")).await, Err(archive::ActError::PayloadGone));
+
+    // What was passed over is found again when it ends, and only then.
+    archive.act(Action::Cancel, "orders", &event_id("evt_1")).await.unwrap();
+    archive.act(Action::Close, "orders", &event_id("evt_2")).await.unwrap();
+    let search =
+        Search { now: *aging.now.lock().unwrap(), known: std::collections::HashSet::new(), limit: 9 };
+    let job = ledger.due(search).await.unwrap().jobs.remove(0);
+    ledger.settle(job.settlement(NOW, Duration::ZERO, Next::Delivered)).await.unwrap();
+    assert_eq!(aging.count("SELECT count(*) FROM ripe"), 3);
+    aging.sweep().await;
+    assert_eq!(aging.held(), ["(evt_0)", "(evt_1)", "(evt_2)", "(evt_3)"]);
+    assert_eq!(aging.count("SELECT count(*) FROM ripe"), 0);
+}
+
+#[tokio::test]
+async fn events_go_with_all_there_is_of_them_and_their_numbers_are_not_given_again() {
+    let mut aging = Aging::new().await;
+    let (mut arrivals, ledger) = aging.fixture.outbox();
+    for n in 0..250 {
+        aging.record(&format!("evt_{n}"), &n.to_string()).await;
+        let again = Received { source: Source::Stream, ..event(&format!("evt_{n}"), "x") };
+        aging.fixture.store.inbox.try_record(again).await.unwrap();
+        end(&mut arrivals, &ledger, if n % 2 == 0 { Next::Delivered } else { Next::Dead }).await;
+    }
+    aging.pass(2 * DAY + Duration::from_millis(1));
+    aging.sweep().await;
+    for table in ["event", "delivery", "attempt", "sighting", "ripe"] {
+        assert_eq!(aging.count(&format!("SELECT count(*) FROM {table}")), 0, "{table}");
+    }
+    let summary = aging.fixture.store.archive.summary().await.unwrap();
+    assert_eq!((summary.first_sequence, summary.last_sequence), (251, 250));
+    drop((arrivals, ledger));
+    let aging = aging.restart().await;
+    aging.record("evt_new", "a").await;
+    let summary = aging.fixture.store.archive.summary().await.unwrap();
+    assert_eq!((summary.first_sequence, summary.last_sequence), (251, 251));
+}
+
+#[tokio::test]
+async fn what_is_still_to_be_made_or_decided_on_outlives_its_time_and_then_goes() {
+    let mut aging = Aging::new().await;
+    let (mut arrivals, ledger) = aging.fixture.outbox();
+    for (id, next) in [("evt_0", Next::Held), ("evt_1", Next::Delivered), ("evt_2", Next::Delivered)] {
+        aging.record(id, id).await;
+        end(&mut arrivals, &ledger, next).await;
+    }
+    aging.pass(2 * DAY + Duration::from_millis(1));
+    aging.record("evt_3", "a").await;
+    aging.sweep().await;
+    assert_eq!(aging.held(), ["evt_0", "evt_3"]);
+    let archive = &aging.fixture.store.archive;
+    let summary = archive.summary().await.unwrap();
+    assert_eq!((summary.first_sequence, summary.last_sequence), (4, 4), "from there on nothing is missing");
+    let listed = archive.events(&Filter::default(), &Page::default()).await.unwrap();
+    let ids: Vec<_> = listed.items.iter().map(|event| &*event.event.id).collect();
+    assert_eq!((ids, listed.next), (vec!["evt_3", "evt_0"], None));
+    assert_eq!(archive.count(Action::Close, &Filter::default()).await, Ok(1));
+
+    archive.act(Action::Close, "orders", &event_id("evt_0")).await.unwrap();
+    aging.sweep().await;
+    assert_eq!(aging.held(), ["evt_3"]);
+    assert_eq!(archive.delivery("orders", &event_id("evt_0")).await, Ok(None));
+}
+
+#[tokio::test]
+async fn the_newest_events_stay_however_old_they_are() {
+    let aging = Aging::new().await;
+    aging.record("evt_0", "a").await;
+    aging.fixture.store.archive.act(Action::Cancel, "orders", &event_id("evt_0")).await.unwrap();
+    aging.pass(30 * DAY);
+    aging.fixture.store.janitor().sweep().await.unwrap();
+    assert_eq!(aging.held(), ["(evt_0)"]);
+}
+
+#[tokio::test]
+async fn one_event_with_a_time_to_come_does_not_hold_up_the_others() {
+    let mut aging = Aging::new().await;
+    let (mut arrivals, ledger) = aging.fixture.outbox();
+    let wrong = Received { received_at: NOW.plus(1000 * DAY), ..event("evt_0", "a") };
+    aging.fixture.store.inbox.try_record(wrong).await.unwrap();
+    end(&mut arrivals, &ledger, Next::Delivered).await;
+    aging.record("evt_1", "b").await;
+    end(&mut arrivals, &ledger, Next::Delivered).await;
+    aging.pass(DAY + Duration::from_millis(1));
+    aging.sweep().await;
+    assert_eq!(aging.held(), ["(evt_0)", "(evt_1)"]);
+}
+
+#[tokio::test]
+async fn the_room_is_given_back() {
+    let aging = Aging::new().await;
+    aging
+        .fixture
+        .side_door()
+        .execute_batch(
+            "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 400)
+             INSERT INTO event (sequence, id, type, created, source, origin, received_at, body)
+             SELECT n, 'evt_' || n, 'a.b', 0, 'stream', 'x', 0, zeroblob(100000) FROM n",
+        )
+        .unwrap();
+    let before = aging.fixture.store.archive.usage().await.unwrap();
+    aging.sweep().await;
+    let after = aging.fixture.store.archive.usage().await.unwrap();
+    assert!(before.database_bytes > 40_000_000, "{before:?}");
+    assert!(after.database_bytes < 20_000_000 && after.free_bytes < 17_000_000, "{after:?}");
+    assert!(after.disk_total_bytes >= after.disk_free_bytes && after.disk_free_bytes > 0);
+}
+
+#[tokio::test]
+async fn a_delivery_that_waits_in_a_lane_keeps_its_body_and_its_turn() {
+    let mut aging = Aging::new().await;
+    let (mut arrivals, ledger) = aging.fixture.outbox();
+    aging.record("evt_1000-1", "a").await;
+    aging.record("evt_2000-1", "a").await;
+    let first = arrived(&mut arrivals).await;
+    aging.pass(3 * DAY);
+    aging.sweep().await;
+    assert_eq!(aging.held(), ["evt_1000-1", "evt_2000-1"]);
+    ledger.settle(first.settlement(NOW, Duration::ZERO, Next::Delivered)).await.unwrap();
+    aging.sweep().await;
+    assert_eq!(aging.held(), ["evt_2000-1"]);
+    assert_eq!(id(&arrived(&mut arrivals).await), "evt_2000-1");
+    let standing =
+        aging.fixture.store.archive.delivery("orders", &event_id("evt_2000-1")).await.unwrap().unwrap();
+    assert_eq!((standing.delivery.state, standing.delivery.waits_for), (State::Pending, None));
+}

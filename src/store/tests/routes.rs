@@ -1,0 +1,71 @@
+//! Routes that are replaced while the store is in use.
+
+use std::collections::HashSet;
+
+use super::super::outbox::{Due, Search};
+use super::*;
+use crate::domain::delivery::Next;
+use crate::store::inbox::Batch;
+
+async fn record(fixture: &Fixture, id: &str, object: &str) {
+    let batch = Batch { events: vec![event(id, object)], cursor: None };
+    fixture.store.inbox.record(batch).await.unwrap();
+}
+
+async fn due(ledger: &Ledger) -> Due {
+    ledger.due(Search { now: NOW, known: HashSet::new(), limit: 10 }).await.unwrap()
+}
+
+async fn ids_due(ledger: &Ledger) -> Vec<String> {
+    due(ledger).await.jobs.iter().map(|job| id(job).to_owned()).collect()
+}
+
+fn names(names: &[&str]) -> Vec<Arc<str>> {
+    names.iter().map(|name| Arc::from(*name)).collect()
+}
+
+#[tokio::test]
+async fn an_event_goes_by_the_routes_that_stand_when_it_is_accepted() {
+    let mut fixture = Fixture::new(vec![route("a", "*", Ordering::None)]).await;
+    let (mut a_arrivals, a) = fixture.outbox();
+    record(&fixture, "evt_1", "1").await;
+    let mut opened =
+        fixture.store.reroute(names(&["a"]), vec![route("b", "*", Ordering::None)]).await.unwrap();
+    let (_, b) = opened.remove(0).split();
+    record(&fixture, "evt_2", "2").await;
+    // What is kept has its handoff still.
+    assert_eq!(id(&arrived(&mut a_arrivals).await), "evt_1");
+    assert_eq!(id(&arrived(&mut a_arrivals).await), "evt_2");
+
+    assert!(fixture.store.reroute(names(&["b"]), Vec::new()).await.unwrap().is_empty());
+    record(&fixture, "evt_3", "3").await;
+    assert_eq!(ids_due(&a).await, ["evt_1", "evt_2"]);
+    assert_eq!(ids_due(&b).await, ["evt_2", "evt_3"]);
+
+    let narrower = route("a", "invoice.*", Ordering::None);
+    let (_, a) = fixture.store.reroute(names(&["b"]), vec![narrower]).await.unwrap().remove(0).split();
+    record(&fixture, "evt_4", "4").await;
+    assert_eq!(ids_due(&a).await, ["evt_1", "evt_2"], "what was to be delivered still is");
+    fixture.close().await;
+}
+
+#[tokio::test]
+async fn what_a_predecessor_has_started_keeps_its_turn_and_its_successor_hears_of_the_next() {
+    let routes = || vec![route("a", "*", Ordering::PerObject)];
+    let mut fixture = Fixture::new(routes()).await;
+    let (mut before, old) = fixture.outbox();
+    record(&fixture, "evt_1800000000000-2", "o").await;
+    let job = arrived(&mut before).await;
+    assert!(old.start(&job));
+    let (mut arrivals, new) = fixture.store.reroute(Vec::new(), routes()).await.unwrap().remove(0).split();
+    // Created earlier, but what it would have to overtake is on the wire.
+    record(&fixture, "evt_1800000000000-1", "o").await;
+    let due = "SELECT sequence FROM delivery WHERE due_at IS NOT NULL";
+    let due: i64 = fixture.side_door().query_row(due, [], |row| row.get(0)).unwrap();
+    assert_eq!(due, job.sequence);
+    let settlement = job.settlement(NOW, Duration::ZERO, Next::Delivered);
+    old.settle(settlement).await.unwrap();
+    assert_eq!(id(&arrived(&mut arrivals).await), "evt_1800000000000-1");
+    assert_eq!(ids_due(&new).await, ["evt_1800000000000-1"]);
+    fixture.close().await;
+}

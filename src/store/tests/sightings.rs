@@ -1,0 +1,108 @@
+use super::super::archive::{Races, SourceCount};
+use super::*;
+
+fn by(source: Source, seconds: u64, id: &str) -> Received {
+    let received_at = NOW.plus(Duration::from_secs(seconds));
+    Received { source, origin: source.as_str().into(), received_at, ..event(id, "a") }
+}
+
+async fn record(fixture: &Fixture, received: Received) {
+    fixture.store.inbox.try_record(received).await.unwrap();
+    // The writer takes one thing after the other: once it answers this, it has counted that.
+    fixture.store.archive.probe().await.unwrap();
+}
+
+/// A store whose time is this many seconds after [`NOW`].
+async fn later(seconds: u64) -> Fixture {
+    let folder = TempDir::new().unwrap();
+    let clock = Clock::from_fn(move || NOW.plus(Duration::from_secs(seconds)));
+    let (store, writer) = Store::open(&settings(folder.path()), vec![], clock).await.unwrap();
+    Fixture { store, writer: std::thread::spawn(|| writer.run()), folder }
+}
+
+#[tokio::test]
+async fn the_first_sighting_by_each_source_is_kept_and_repeats_write_nothing() {
+    let fixture = Fixture::new(vec![]).await;
+    record(&fixture, by(Source::Stream, 0, "evt_1")).await;
+    record(&fixture, by(Source::Webhook, 3, "evt_1")).await;
+    // Changes whenever somebody else has changed the file.
+    let door = fixture.side_door();
+    let version = || door.pragma_query_value(None, "data_version", |row| row.get::<_, i64>(0)).unwrap();
+    let before = version();
+    for source in [Source::Webhook, Source::Stream, Source::Webhook] {
+        fixture.store.inbox.try_record(by(source, 9, "evt_1")).await.unwrap();
+    }
+    assert_eq!(version(), before);
+    record(&fixture, by(Source::Reconcile, 60, "evt_1")).await;
+    let shown = fixture.store.archive.event(&"evt_1".parse().unwrap()).await.unwrap().unwrap();
+    let sightings: Vec<_> =
+        shown.sightings.iter().map(|one| (one.source, &*one.origin, one.lag_ms)).collect();
+    let expected = [
+        (Source::Stream, "stream", 0),
+        (Source::Webhook, "webhook", 3000),
+        (Source::Reconcile, "reconcile", 60_000),
+    ];
+    assert_eq!(sightings, expected);
+
+    let tally = fixture.store.archive.tally();
+    let webhook = tally.sources.iter().find(|tally| tally.source == Source::Webhook).unwrap();
+    assert_eq!((webhook.received, webhook.unique, webhook.duplicate), (3, 0, 3));
+    assert_eq!(webhook.last_event_at, Some(NOW.plus(Duration::from_secs(9))));
+}
+
+#[tokio::test]
+async fn races_tell_who_was_first_by_how_much_and_what_one_alone_has_brought() {
+    let fixture = later(301).await;
+    for (id, stream, webhook) in [("evt_1", 0, 2), ("evt_2", 0, 4), ("evt_3", 9, 6)] {
+        let (first, second) = (by(Source::Stream, stream, id), by(Source::Webhook, webhook, id));
+        record(&fixture, first).await;
+        record(&fixture, second).await;
+    }
+    record(&fixture, by(Source::Webhook, 0, "evt_4")).await;
+    record(&fixture, by(Source::Webhook, 200, "evt_5")).await;
+    record(&fixture, by(Source::Backfill, 0, "evt_6")).await;
+    let races = fixture.store.archive.races().await.unwrap();
+    let expected = Races {
+        compared: 3,
+        first: vec![
+            SourceCount { source: Source::Stream, count: 2 },
+            SourceCount { source: Source::Webhook, count: 1 },
+        ],
+        lag_ms_p50: 3000,
+        lag_ms_p99: 4000,
+        only: vec![SourceCount { source: Source::Webhook, count: 1 }],
+    };
+    assert_eq!(races, expected);
+}
+
+#[tokio::test]
+async fn a_source_is_quiet_once_the_other_alone_has_brought_many_events_and_no_longer_than_that() {
+    let fixture = later(400).await;
+    let mut comparison = fixture.store.comparison();
+    for n in 0..19 {
+        record(&fixture, by(Source::Stream, n, &format!("evt_{n}"))).await;
+    }
+    comparison.look(true).await.unwrap();
+    assert_eq!(fixture.store.archive.quiet(), []);
+    record(&fixture, by(Source::Stream, 20, "evt_20")).await;
+    record(&fixture, by(Source::Stream, 390, "evt_21")).await;
+    comparison.look(true).await.unwrap();
+    let quiet = fixture.store.archive.quiet();
+    assert_eq!(quiet.len(), 1);
+    assert_eq!((quiet[0].source, quiet[0].missed, quiet[0].since), (Source::Webhook, 20, NOW));
+    // It speaks again.
+    record(&fixture, by(Source::Webhook, 395, "evt_21")).await;
+    assert_eq!(fixture.store.archive.quiet(), []);
+}
+
+#[tokio::test]
+async fn nothing_is_compared_while_there_is_only_one_source() {
+    let fixture = later(400).await;
+    let mut comparison = fixture.store.comparison();
+    for n in 0..30 {
+        record(&fixture, by(Source::Stream, n, &format!("evt_{n}"))).await;
+    }
+    comparison.look(false).await.unwrap();
+    comparison.look(true).await.unwrap();
+    assert_eq!(fixture.store.archive.quiet(), []);
+}

@@ -1,0 +1,33 @@
+// The configuration, read again without a restart.
+
+import { h } from './dom.js';
+import { post } from './api.js';
+import { ask } from './dialog.js';
+import { say } from './notice.js';
+import { counted } from './format.js';
+
+/** What the last reload came to, for as long as the page is open. */
+let last = null;
+
+export function configuration() {
+  return h('section', { class: 'card', 'aria-labelledby': 'configuration', key: 'configuration' },
+    h('div', { class: 'head' }, h('h2', { id: 'configuration' }, 'Configuration'),
+      h('button', { type: 'button', onclick: reload }, 'Reload …')),
+    last ? [lines('Applied', last.applied, 'nothing has changed'), lines('Takes effect after a restart', last.restart_needed, null)]
+      : h('p', { class: 'note' }, 'The file and the secret files are read when the bridge starts and when it is told to.'));
+}
+
+async function reload() {
+  const done = await ask({
+    title: 'Reload the configuration?', agree: 'Reload configuration', act: () => post('reload'),
+    body: h('p', 'The file and the secret files are read anew. No connection and no event is dropped; if something is wrong with them, nothing changes and you are told what.'),
+  });
+  if (!done) return;
+  last = done;
+  say(`The configuration is reloaded: ${counted(done.applied.length, 'change')} applied${done.restart_needed.length ? `, ${done.restart_needed.length} after a restart` : ''}.`);
+}
+
+function lines(title, texts, nothing) {
+  if (!texts.length && !nothing) return null;
+  return h('div', { key: title }, h('h3', title), texts.length ? h('ul', { class: 'list' }, texts.map((text) => h('li', text))) : h('p', nothing));
+}
