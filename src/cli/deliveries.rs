@@ -33,12 +33,16 @@ enum Command {
     /// List deliveries, those of the newest event first
     List(Listing),
     /// Send now what is retrying, dead, closed or cancelled; the time to give up begins anew
+    #[command(override_usage = usage(Action::Retry))]
     Retry(Choice),
     /// Send again what is held, its outcome being unknown: the target may see it twice
+    #[command(override_usage = usage(Action::Release))]
     Release(Choice),
     /// Say of what is held that nothing more is needed
+    #[command(override_usage = usage(Action::Close))]
     Close(Choice),
     /// Decide of what is pending, retrying, held or dead that it is not to be sent
+    #[command(override_usage = usage(Action::Cancel))]
     Cancel(Choice),
 }
 
@@ -58,9 +62,6 @@ struct Choice {
     #[arg(value_name = "EVENT_ID")]
     event_id: Option<String>,
 
-    #[command(flatten)]
-    filters: Filters,
-
     /// Do not ask before many are changed
     #[arg(long, short)]
     yes: bool,
@@ -68,6 +69,16 @@ struct Choice {
     /// Say how many there are, and change nothing
     #[arg(long, conflicts_with_all = ["yes", "of_target"])]
     dry_run: bool,
+
+    // Last, since their heading is for what follows as well.
+    #[command(flatten)]
+    filters: Filters,
+}
+
+/// One delivery, or many.
+fn usage(action: Action) -> String {
+    let command = format!("pepay-bridge deliveries {action} [OPTIONS]");
+    format!("{command} TARGET EVENT_ID\n       {command} FILTERS [--yes | --dry-run]")
 }
 
 /// Does what is asked for.

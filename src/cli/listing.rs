@@ -16,9 +16,6 @@ const LARGEST_PAGE: u32 = 500;
 /// What to list, and how much of it.
 #[derive(Debug, clap::Args)]
 pub(super) struct Listing {
-    #[command(flatten)]
-    filters: Filters,
-
     /// How many at most
     #[arg(long, value_name = "COUNT", default_value_t = 50, value_parser = value_parser!(u32).range(1..))]
     limit: u32,
@@ -30,6 +27,10 @@ pub(super) struct Listing {
     /// List all there are; with --json, a line for each page
     #[arg(long, conflicts_with = "limit")]
     all: bool,
+
+    // Last, since their heading is for what follows as well.
+    #[command(flatten)]
+    filters: Filters,
 }
 
 /// What can be listed.

@@ -19,7 +19,7 @@ fn stdout(arguments: &[&str]) -> String {
 fn every_shell_gets_a_script_that_knows_the_commands() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let script = stdout(&["completions", shell]);
-        for word in ["completions", "simulator", "webhook-secret", "reconnect", "--id-prefix", "reload"] {
+        for word in ["completions", "simulator", "webhook-secret", "reconnect", "id-prefix", "reload"] {
             assert!(script.contains(word), "{word} is not in the script for {shell}");
         }
     }
