@@ -171,17 +171,16 @@ fn runtime() -> Result<tokio::runtime::Runtime, Error> {
 
 /// Prints `text` on standard output. A reader that has gone away is no failure.
 fn print(text: &str) -> Result<(), Error> {
-    let mut stdout = io::stdout().lock();
-    written(stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()))
+    print_bytes(text.as_bytes()).map(|_| ())
 }
 
-/// What came of writing to standard output.
-fn written(result: io::Result<()>) -> Result<(), Error> {
-    match result {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Error::failure(format!("cannot write to standard output: {error}")))
-        }
-        _ => Ok(()),
+/// The same with bytes; answers whether anybody still reads.
+fn print_bytes(bytes: &[u8]) -> Result<bool, Error> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(Error::failure(format!("cannot write to standard output: {error}"))),
     }
 }
 

@@ -98,7 +98,12 @@ impl Answer {
 
     /// Prints the answer as it is.
     pub(super) fn print(&self) -> Result<(), Error> {
-        super::print(&format!("{}\n", String::from_utf8_lossy(&self.0)))
+        super::print(&self.line())
+    }
+
+    /// The answer as it is, on a line.
+    pub(super) fn line(&self) -> String {
+        format!("{}\n", String::from_utf8_lossy(&self.0))
     }
 }
 

@@ -3,7 +3,6 @@
 mod show;
 
 use std::ffi::OsString;
-use std::io::{self, Write as _};
 use std::path::Path;
 
 use clap::Subcommand;
@@ -15,7 +14,7 @@ use super::admin::{self, Operator};
 use super::deliveries::Delivery;
 use super::listing::{Listed, Listing};
 use super::moment::Moment;
-use super::{Error, runtime, written};
+use super::{Error, print_bytes, runtime};
 use crate::domain::clock::UnixMillis;
 
 /// Find events, see what happened to one, send it again
@@ -79,8 +78,7 @@ pub(super) fn events(
 /// Writes the exact bytes, and not one more.
 async fn body(operator: &Operator, id: &str) -> Result<(), Error> {
     let answer = operator.bridge.get(&["events", id, "body"], &[]).await?;
-    let mut stdout = io::stdout().lock();
-    written(stdout.write_all(&answer.0).and_then(|()| stdout.flush()))
+    print_bytes(&answer.0).map(|_| ())
 }
 
 /// An event of the list.

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use super::admin::Operator;
 use super::filters::Filters;
 use super::table::Table;
-use super::{Error, hint, print};
+use super::{Error, hint, print_bytes};
 use crate::domain::clock::UnixMillis;
 
 /// The most that a page holds.
@@ -69,16 +69,20 @@ impl Listing {
             if !self.all {
                 left = left.saturating_sub(u32::try_from(page.items.len()).unwrap_or(u32::MAX));
             }
-            if operator.json {
-                answer.print()?;
+            cursor = page.next_cursor;
+            let text = if operator.json {
+                answer.line()
             } else {
                 for item in page.items {
                     table.row(item.cells(operator.now));
                 }
-            }
-            cursor = page.next_cursor;
-            if self.all || left == 0 || cursor.is_none() {
-                print(&table.take())?;
+                // One table as far as it is known how much there will be.
+                let whole = left == 0 || cursor.is_none();
+                if self.all || whole { table.take() } else { String::new() }
+            };
+            // Nobody needs the other pages if nobody has read this one.
+            if !print_bytes(text.as_bytes())? {
+                return Ok(());
             }
             match &cursor {
                 Some(_) if left > 0 => {}

@@ -40,7 +40,10 @@ impl Refused {
         let problem = serde_json::from_slice::<Problem>(body);
         Self(match (status, problem) {
             (StatusCode::UNAUTHORIZED, _) if with_token => {
-                format!("the bridge at {base} has another `server.admin_token` than this configuration")
+                format!(
+                    "the bridge at {base} has another `server.admin_token` than this configuration; \
+                     one that was changed is in effect after a SIGHUP"
+                )
             }
             (StatusCode::UNAUTHORIZED, _) => format!(
                 "the bridge at {base} asks for its `server.admin_token`: give this command the bridge's \
