@@ -157,13 +157,13 @@ pub(super) mod asked {
     /// Those that are put together for `filter`.
     pub(in crate::store) fn of(filter: &Filter, cursor: Option<Cursor>) -> Vec<String> {
         let sequences = [1, 2, 3];
-        let mut queries = vec![
+        let queries = [
             events::events_query(filter, &sequences, 50),
             events::standings_query(&sequences),
             deliveries::deliveries_query(filter, cursor, &sequences, 50),
             matching::keys_query(filter, &State::ALL, &sequences),
         ];
         let walks = State::ALL.into_iter().filter_map(road::open_to).map(str::to_owned);
-        queries.iter_mut().map(|query| query.sql().as_str().to_owned()).chain(walks).collect()
+        queries.iter().map(|query| query.sql().as_str().to_owned()).chain(walks).collect()
     }
 }

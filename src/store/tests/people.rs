@@ -93,7 +93,7 @@ impl Play {
                 self.settle(&job, next).await;
             }
             Step::Act(action, which) if !self.deliveries.is_empty() => {
-                self.act(action, self.pick(which)).await
+                self.act(action, self.pick(which)).await;
             }
             Step::Replay(which) if !self.deliveries.is_empty() => self.replay(self.pick(which)).await,
             Step::ActOnAll(action) => self.act_on_all(action).await,
