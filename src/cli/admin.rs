@@ -37,6 +37,7 @@ pub(super) struct Reach {
 
 /// What every command over the admin API takes.
 #[derive(Debug, clap::Args)]
+#[group(skip)]
 pub(super) struct Arguments {
     #[command(flatten)]
     reach: Reach,

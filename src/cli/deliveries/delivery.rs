@@ -98,7 +98,7 @@ impl Delivery {
                 answer.clone().unwrap_or_default(),
             ]);
         }
-        text.extend(attempts.take().lines().map(|line| format!("  {line}\n")));
+        text.extend(attempts.take().lines().flat_map(|line| ["  ", line, "\n"]));
         text
     }
 
