@@ -5,13 +5,23 @@ mod admin;
 mod backup;
 mod check;
 mod completions;
+mod deliveries;
 mod demo;
 mod devnet;
 mod doctor;
+mod events;
+mod filters;
 mod health;
+mod listing;
 mod man;
+mod moment;
+mod progress;
+mod reload;
 mod run;
 mod simulator;
+mod streams;
+mod table;
+mod targets;
 
 use std::ffi::OsString;
 use std::io::{self, Write as _};
@@ -68,6 +78,11 @@ enum Command {
     Check,
     /// Ask a running bridge whether it is ready; exits 0 if it is and 1 if not
     Health(health::Arguments),
+    Events(events::Arguments),
+    Deliveries(deliveries::Arguments),
+    Targets(targets::Arguments),
+    Streams(streams::Arguments),
+    Reload(reload::Arguments),
     Doctor(doctor::Arguments),
     Backup(backup::Arguments),
     Devnet(devnet::Arguments),
@@ -91,6 +106,9 @@ pub enum Error {
     /// The configuration is at fault.
     #[error(transparent)]
     Configuration(#[from] Problems),
+    /// The command line is at fault, which takes a running bridge to know.
+    #[error("{0}")]
+    Usage(String),
     /// Something that the log has told already, in its own form.
     #[error("the log says why")]
     Logged,
@@ -109,11 +127,11 @@ impl Error {
     pub fn report(&self) -> ExitCode {
         let (text, code) = match self {
             Self::Configuration(problems) => (problems.to_string(), ExitCode::from(2)),
+            Self::Usage(fault) => (format!("pepay-bridge: {fault}"), ExitCode::from(2)),
             Self::Failure(reason) => (format!("pepay-bridge: {reason}"), ExitCode::FAILURE),
             Self::Logged => return ExitCode::FAILURE,
         };
-        // There is nobody left to tell if standard error is gone.
-        let _ = writeln!(io::stderr().lock(), "{text}");
+        hint(&text);
         code
     }
 }
@@ -130,6 +148,11 @@ pub fn execute(cli: Cli, environment: impl IntoIterator<Item = (OsString, OsStri
         Command::Run => run::run(config, environment),
         Command::Check => check::check(config, environment),
         Command::Health(arguments) => health::health(&arguments, config, environment),
+        Command::Events(arguments) => events::events(&arguments, config, environment),
+        Command::Deliveries(arguments) => deliveries::deliveries(&arguments, config, environment),
+        Command::Targets(arguments) => targets::targets(&arguments, config, environment),
+        Command::Streams(arguments) => streams::streams(&arguments, config, environment),
+        Command::Reload(arguments) => reload::reload(&arguments, config, environment),
         Command::Backup(arguments) => backup::backup(&arguments, config, environment),
         Command::Doctor(arguments) => doctor::doctor(&arguments, config, environment),
         Command::Devnet(arguments) => devnet::devnet(arguments, config, environment),
@@ -149,10 +172,21 @@ fn runtime() -> Result<tokio::runtime::Runtime, Error> {
 /// Prints `text` on standard output. A reader that has gone away is no failure.
 fn print(text: &str) -> Result<(), Error> {
     let mut stdout = io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+    written(stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()))
+}
+
+/// What came of writing to standard output.
+fn written(result: io::Result<()>) -> Result<(), Error> {
+    match result {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(Error::failure(format!("cannot write to standard output: {error}")))
         }
         _ => Ok(()),
     }
+}
+
+/// Says `text` on standard error, beside what a command prints.
+fn hint(text: &str) {
+    // There is nobody left to tell if standard error is gone.
+    let _ = writeln!(io::stderr().lock(), "{text}");
 }

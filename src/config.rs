@@ -104,13 +104,19 @@ pub fn listen(
     path: Option<&Path>,
     environment: impl IntoIterator<Item = (impl Into<OsString>, impl Into<OsString>)>,
 ) -> Result<SocketAddr, Problems> {
-    let mut reading = Reading::default();
-    let address = layers::read(path, environment, &mut reading.problems)
-        .and_then(|given| server::listen(&mut Section::root(given, &mut reading).section("server")));
-    match address {
-        Ok(address) if reading.problems.is_empty() => Ok(address),
-        _ => Err(reading.problems),
-    }
+    part(path, environment, |root| server::listen(&mut root.section("server")))
+}
+
+/// Where the listeners are and the token of the private one, and nothing else: for
+/// whoever works with a running bridge.
+///
+/// # Errors
+/// What is wrong with that section, or with the file as a whole.
+pub fn server(
+    path: Option<&Path>,
+    environment: impl IntoIterator<Item = (impl Into<OsString>, impl Into<OsString>)>,
+) -> Result<web::Settings, Problems> {
+    part(path, environment, |root| server::read(root.section("server")).map(|(web, _)| web))
 }
 
 /// Where the store is, and nothing else: for whoever copies it and cannot read
@@ -122,9 +128,17 @@ pub fn store(
     path: Option<&Path>,
     environment: impl IntoIterator<Item = (impl Into<OsString>, impl Into<OsString>)>,
 ) -> Result<crate::store::Settings, Problems> {
+    part(path, environment, |root| store::read(root.section("store")))
+}
+
+fn part<T>(
+    path: Option<&Path>,
+    environment: impl IntoIterator<Item = (impl Into<OsString>, impl Into<OsString>)>,
+    read: impl FnOnce(&mut Section<'_>) -> Result<T, Faulty>,
+) -> Result<T, Problems> {
     let mut reading = Reading::default();
     let settings = layers::read(path, environment, &mut reading.problems)
-        .and_then(|given| store::read(Section::root(given, &mut reading).section("store")));
+        .and_then(|given| read(&mut Section::root(given, &mut reading)));
     match settings {
         Ok(settings) if reading.problems.is_empty() => Ok(settings),
         _ => Err(reading.problems),

@@ -7,7 +7,7 @@ use rusqlite::{Connection, params};
 
 use crate::Outcome;
 use crate::bridge::{Bridge, Setup, database};
-use crate::requests::{Bodies, object};
+use crate::requests::{Bodies, object, turn};
 
 /// Rows in a transaction.
 const GROUP: u64 = 100_000;
@@ -119,8 +119,7 @@ impl Store {
     /// A delivery that is due, in a lane of its object's; for one target or for all.
     fn pending(&self, sequence: u64, n: u64, at: i64, target: Option<&str>) -> rusqlite::Result<()> {
         // The first of an object goes first, the others after it, in their order.
-        let turn = n / 1024 % 4;
-        let (rank, due) = if turn == 0 { (0, Some(at)) } else { (column(sequence), None) };
+        let (rank, due) = if turn(n) == 0 { (0, Some(at)) } else { (column(sequence), None) };
         let mut insert = self.0.prepare_cached(
             "INSERT INTO delivery (target_id, sequence, state, lane, rank, due_at) \
              SELECT id, ?1, 'pending', ?2, ?3, ?4 FROM target WHERE ?5 IS NULL OR name = ?5",

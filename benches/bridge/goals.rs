@@ -49,6 +49,10 @@ const fn rates(label: &'static str, over: &'static str, under: &'static str, goa
     Ratio { label, over: (over, Rate), under: Some((under, Rate)), goal }
 }
 
+const fn cpu(label: &'static str, over: &'static str, under: &'static str) -> Ratio {
+    Ratio { label, over: (over, Cpu), under: Some((under, Cpu)), goal: Shown }
+}
+
 const fn ratio(label: &'static str, over: Place, under: Place, goal: Goal) -> Ratio {
     Ratio { label, over, under: Some(under), goal }
 }
@@ -58,11 +62,15 @@ const fn absolute(label: &'static str, over: Place, goal: Goal) -> Ratio {
 }
 
 /// Every line, in its order.
-pub const ALL: [Ratio; 34] = [
+pub const ALL: [Ratio; 38] = [
     rates("durable ingest / bare, 64 connections", "ingest-64", "bare-64", AtLeast(0.45)),
     rates("durable ingest / bare, 256 connections", "ingest-256", "bare-256", AtLeast(0.60)),
     rates("end to end / bare, 64 connections", "end-to-end-64", "bare-64", AtLeast(0.30)),
     rates("end to end / bare, 256 connections", "end-to-end-256", "bare-256", AtLeast(0.40)),
+    cpu("processor time, ingest / bare, 64 connections", "ingest-64", "bare-64"),
+    cpu("processor time, ingest / bare, 256 connections", "ingest-256", "bare-256"),
+    cpu("processor time, end to end / bare, 64 connections", "end-to-end-64", "bare-64"),
+    cpu("processor time, end to end / bare, 256 connections", "end-to-end-256", "bare-256"),
     rates("durable ingest, 64 / SQLite alone", "ingest-64", "ceiling", Shown),
     rates("durable ingest, 256 / SQLite alone", "ingest-256", "ceiling", Shown),
     rates("half duplicates / end to end, 64 connections", "duplicates-64", "end-to-end-64", Shown),

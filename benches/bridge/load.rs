@@ -29,6 +29,8 @@ pub struct Load {
     pub connections: u32,
     /// For how long.
     pub seconds: f64,
+    /// The number of the first event.
+    pub first: u64,
     /// At most this many events, or exactly this many at a fixed pace.
     pub events: u64,
     /// Every second request repeats an earlier one.
@@ -46,7 +48,7 @@ pub struct Sent {
     pub refused: u64,
     /// What the first refusal was.
     pub refusal: String,
-    /// Different events: numbered from 0.
+    /// Different events, numbered from the first on.
     pub events: u64,
     /// When the first request went out, in Unix milliseconds.
     pub started_ms: i64,
@@ -148,7 +150,7 @@ pub fn exact(count: u64) -> f64 {
 
 /// Signs, says so, waits for the word, sends, and says what came of it.
 pub fn play(load: &Load) -> Outcome<()> {
-    let requests = Arc::new(Requests::sign(load.events, &load.address.to_string()));
+    let requests = Arc::new(Requests::sign(load.first, load.events, &load.address.to_string()));
     role::say(&"ready")?;
     let () = role::hear()?;
     role::say(&role::runtime()?.block_on(send(load, requests))?)
@@ -163,15 +165,15 @@ async fn send(load: &Load, requests: Arc<Requests>) -> Outcome<Sent> {
     }
     let (tally, start) = (Tally::new()?, Start::after(Duration::ZERO)?);
     let until = start.at + Duration::from_secs_f64(load.seconds);
-    let (next, repeating) = (Arc::new(AtomicU64::new(0)), load.repeating);
+    let (next, first, repeating) = (Arc::new(AtomicU64::new(0)), load.first, load.repeating);
     let mut connections = JoinSet::new();
     for stream in streams {
         let (requests, next, tally) = (Arc::clone(&requests), Arc::clone(&next), tally.clone());
         connections.spawn(async move {
             let turns = std::iter::from_fn(|| {
                 let turn = next.fetch_add(1, Ordering::Relaxed);
-                let event = if repeating { repetition(turn) } else { turn };
-                (event < requests.count() && Instant::now() < until).then_some(event)
+                let event = first + if repeating { repetition(turn) } else { turn };
+                (requests.hold(event) && Instant::now() < until).then_some(event)
             });
             connection(stream, &requests, turns, &tally).await;
         });

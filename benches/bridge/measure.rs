@@ -1,14 +1,18 @@
 //! One measurement: a server, a load, and what the server used for it.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::load::{Load, Sent, exact};
 use crate::role::Role;
 use crate::target::{Expect, Received};
 use crate::{Outcome, proc};
 
+/// Sent before the clock starts, for at most so long in seconds: statements are prepared,
+/// and what compiles itself while it runs has done so.
+const WARM_UP: (u64, f64) = (2_000, 1.0);
 /// How long the last event may take to reach the target, in seconds.
-const DRAIN_LIMIT: u64 = 300;
+const DRAIN_LIMIT: u64 = 120;
 
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,19 +43,25 @@ pub type Figures = BTreeMap<Quantity, f64>;
 ///
 /// # Errors
 /// Also where an event was refused, was lost, or came twice: then there is no result.
-pub fn under_load(pid: u32, role: &'static str, load: &Load, target: Option<&mut Role>) -> Outcome<Figures> {
-    let mut sender = Role::start(role, load)?;
-    let _ready: String = sender.hear()?;
-    let before = proc::cpu(pid)?;
-    let sent: Sent = sender.ask(&())?;
-    check_answers(&sent, load)?;
-    let seconds = match target {
+pub fn under_load(
+    pid: u32,
+    role: &'static str,
+    load: &Load,
+    mut target: Option<&mut Role>,
+) -> Outcome<Figures> {
+    let (events, seconds) = WARM_UP;
+    let warm_up = Load { events, seconds, repeating: false, ..load.clone() };
+    let warm = send("load", &warm_up, || Ok(()))?;
+    arrived(target.as_deref_mut(), warm.events)?;
+    let load = Load { first: warm.events, ..load.clone() };
+    let mut before = Duration::ZERO;
+    let sent = send(role, &load, || {
+        before = proc::cpu(pid)?;
+        Ok(())
+    })?;
+    let seconds = match arrived(target, load.first + sent.events)? {
         None => sent.seconds,
-        Some(target) => {
-            let received = target.ask(&Expect { events: sent.events, seconds: DRAIN_LIMIT })?;
-            check_arrivals(sent.events, &received)?;
-            seconds_between(sent.started_ms, received.last_ms)
-        }
+        Some(last_ms) => seconds_between(sent.started_ms, last_ms),
     };
     let cpu = proc::cpu(pid)?.saturating_sub(before).as_secs_f64() * 1e6;
     let requests = exact(sent.accepted);
@@ -63,6 +73,24 @@ pub fn under_load(pid: u32, role: &'static str, load: &Load, target: Option<&mut
         (Quantity::P99, sent.p99),
         (Quantity::Sender, sent.cpu),
     ]))
+}
+
+/// What came of `load`. Calls `at_start` between the preparation and the first request.
+fn send(role: &'static str, load: &Load, at_start: impl FnOnce() -> Outcome<()>) -> Outcome<Sent> {
+    let mut sender = Role::start(role, load)?;
+    let _ready: String = sender.hear()?;
+    at_start()?;
+    let sent = sender.ask(&())?;
+    check_answers(&sent, load)?;
+    Ok(sent)
+}
+
+/// When the last of events `0..events` reached the target, if there is one.
+fn arrived(target: Option<&mut Role>, events: u64) -> Outcome<Option<i64>> {
+    let Some(target) = target else { return Ok(None) };
+    let received = target.ask(&Expect { events, seconds: DRAIN_LIMIT })?;
+    check_arrivals(events, &received)?;
+    Ok(Some(received.last_ms))
 }
 
 /// From one point in time to another, both in Unix milliseconds.

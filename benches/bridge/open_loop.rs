@@ -23,7 +23,7 @@ pub fn play(load: &Load) -> Outcome<()> {
     // Threads inherit it: they wake when they mean to, and not up to 50 µs later. Where the
     // system does not allow it, that much is measured in addition.
     let _ = std::fs::write("/proc/self/timerslack_ns", "1");
-    let requests = Requests::sign(load.events, &load.address.to_string());
+    let requests = Requests::sign(load.first, load.events, &load.address.to_string());
     role::say(&"ready")?;
     let () = role::hear()?;
     let mut streams = Vec::new();
@@ -38,9 +38,9 @@ pub fn play(load: &Load) -> Outcome<()> {
     let pace = load.seconds / exact(load.events);
     std::thread::scope(|scope| {
         for (stream, first) in streams.into_iter().zip(0..load.events) {
-            let events = (first..load.events).step_by(connections);
-            let due =
-                events.map(move |event| (event, start.at + Duration::from_secs_f64(pace * exact(event))));
+            let turns = (first..load.events).step_by(connections);
+            let due = turns
+                .map(move |turn| (load.first + turn, start.at + Duration::from_secs_f64(pace * exact(turn))));
             scope.spawn(move || connection(stream, requests, due, tally));
         }
     });

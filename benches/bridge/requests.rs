@@ -14,8 +14,9 @@ pub const PATH: &str = "/webhooks/pepay";
 
 /// Different bodies that are sent in turn.
 const TEMPLATES: usize = 36;
-/// Objects that live at the same time: an object's next event comes this many events later.
-const OPEN_OBJECTS: u64 = 1024;
+/// Objects that live at the same time: an object's next event comes this many events later,
+/// and has the same template.
+const OPEN_OBJECTS: u64 = 28 * TEMPLATES as u64;
 /// Events of one object.
 const EVENTS_PER_OBJECT: u64 = 4;
 /// Events of one millisecond, by their ids.
@@ -74,8 +75,13 @@ impl Bodies {
     pub fn get(&self, n: u64) -> Bytes {
         let template = self.template(n);
         let mut bytes = template.bytes.clone();
-        template.patch(&mut bytes, 0, &self.id(n), n);
+        template.patch(&mut bytes, 0, &self.id(n), self.object_number(n));
         bytes.into()
+    }
+
+    /// As in the id of the object of event `n`: other objects at another time.
+    fn object_number(&self, n: u64) -> u64 {
+        object(n).wrapping_add(self.start.0.unsigned_abs())
     }
 
     fn template(&self, n: u64) -> &Body {
@@ -99,10 +105,10 @@ impl Body {
         })
     }
 
-    /// Makes the body that begins at `at` of `bytes` that of event `n`.
-    fn patch(&self, bytes: &mut [u8], at: usize, id: &str, n: u64) {
+    /// Makes the body that begins at `at` of `bytes` that of event `id` about `object`.
+    fn patch(&self, bytes: &mut [u8], at: usize, id: &str, object: u64) {
         bytes[at + self.id..][..id.len()].copy_from_slice(id.as_bytes());
-        write_hex(&mut bytes[at + self.object..][..OBJECT_DIGITS], object(n));
+        write_hex(&mut bytes[at + self.object..][..OBJECT_DIGITS], object);
     }
 
     fn object_bounds(&self) -> (usize, usize) {
@@ -115,9 +121,18 @@ fn index(n: u64, length: usize) -> usize {
     usize::try_from(n % length as u64).unwrap_or(0)
 }
 
-/// Four events of each object, with others between them, as an order lives.
+/// The object of event `n`: four events of each, with others between them, as an order
+/// lives. Numbers that follow no order, since ids of objects are random: an index of
+/// them is written everywhere, not at its end.
 pub fn object(n: u64) -> u64 {
-    n / (OPEN_OBJECTS * EVENTS_PER_OBJECT) * OPEN_OBJECTS + n % OPEN_OBJECTS
+    let object = n / (OPEN_OBJECTS * EVENTS_PER_OBJECT) * OPEN_OBJECTS + n % OPEN_OBJECTS;
+    // Fibonacci hashing; the upper 48 bits of it are as many as the id has digits for.
+    object.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 16
+}
+
+/// How many events of its object come before event `n`.
+pub fn turn(n: u64) -> u64 {
+    n / OPEN_OBJECTS % EVENTS_PER_OBJECT
 }
 
 fn id(start: UnixMillis, n: u64) -> String {
@@ -142,6 +157,7 @@ fn write_hex(place: &mut [u8], mut number: u64) {
 pub struct Requests {
     bodies: Bodies,
     heads: Vec<Head>,
+    first: u64,
     signatures: Vec<[u8; SIGNATURE]>,
 }
 
@@ -153,24 +169,24 @@ struct Head {
 }
 
 impl Requests {
-    /// Signs events `0..count`, with the present as their timestamp.
-    pub fn sign(count: u64, host: &str) -> Self {
+    /// Signs `count` events, numbered from `first`, with the present as their timestamp.
+    pub fn sign(first: u64, count: u64, host: &str) -> Self {
         let bodies = Bodies::new();
         let timestamp = bodies.start.0.to_string();
         let key = SigningKey::new(&SECRET.into());
-        let signatures = (0..count).map(|n| {
+        let signatures = (first..first + count).map(|n| {
             let mut signature = [b'0'; SIGNATURE];
             signature.copy_from_slice(key.sign(&timestamp, &bodies.get(n)).as_bytes());
             signature
         });
         let signatures = signatures.collect();
         let heads = bodies.templates.iter().map(|body| Head::new(body, host, &timestamp)).collect();
-        Self { bodies, heads, signatures }
+        Self { bodies, heads, first, signatures }
     }
 
-    /// How many there are.
-    pub fn count(&self) -> u64 {
-        self.signatures.len() as u64
+    /// Whether event `n` is one of them.
+    pub fn hold(&self, n: u64) -> bool {
+        n - self.first < self.signatures.len() as u64
     }
 
     /// Puts request `n` into `buffer`, in place of what was there.
@@ -182,8 +198,8 @@ impl Requests {
         buffer.extend_from_slice(&body.bytes);
         buffer[head.id..][..id.len()].copy_from_slice(id.as_bytes());
         buffer[head.signature..][..SIGNATURE]
-            .copy_from_slice(&self.signatures[index(n, self.signatures.len())]);
-        body.patch(buffer, head.bytes.len(), &id, n);
+            .copy_from_slice(&self.signatures[index(n - self.first, self.signatures.len())]);
+        body.patch(buffer, head.bytes.len(), &id, self.bodies.object_number(n));
     }
 }
 

@@ -1,22 +1,82 @@
 //! The admin API of a running bridge, as commands ask it.
 
+mod refused;
+
+use std::ffi::OsString;
+use std::path::Path;
 use std::time::Duration;
 
-use http::StatusCode;
-use reqwest::Client;
+use reqwest::{Client, RequestBuilder};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use url::Url;
 
+pub(super) use self::refused::Refused;
+
 use super::{Error, health};
+use crate::config;
 use crate::domain::cause::innermost;
+use crate::domain::clock::{Clock, UnixMillis};
 use crate::web::Settings;
 
-/// For one question.
-const TIMEOUT: Duration = Duration::from_secs(10);
+/// For a question, and for what is done at once.
+const TIMEOUT: Duration = Duration::from_secs(20);
+/// For what takes its time: the bridge itself limits it to less.
+const LONG_TIMEOUT: Duration = Duration::from_secs(660);
 /// No answer is longer, in bytes.
 const LONGEST_ANSWER: usize = 64 << 20;
+
+/// Where the running bridge is.
+#[derive(Debug, clap::Args)]
+pub(super) struct Reach {
+    /// The bridge's admin listener; by default where `server.admin_listen` says, on this machine
+    #[arg(long, global = true, alias = "url", value_name = "URL", value_parser = health::http_url)]
+    admin_url: Option<Url>,
+}
+
+/// What every command over the admin API takes.
+#[derive(Debug, clap::Args)]
+#[group(skip)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    reach: Reach,
+
+    /// Print what the bridge answers, as JSON
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+/// A person who works with a running bridge.
+pub(super) struct Operator {
+    pub(super) bridge: Admin,
+    /// Whether answers are printed as they are.
+    pub(super) json: bool,
+    /// When the command was given.
+    pub(super) now: UnixMillis,
+}
+
+impl Operator {
+    /// Who works with the bridge of this configuration, of which `[server]` alone is read.
+    pub(super) fn new(
+        arguments: &Arguments,
+        config: Option<&Path>,
+        environment: impl IntoIterator<Item = (OsString, OsString)>,
+    ) -> Result<Self, Error> {
+        let settings = config::server(config, environment)?;
+        let bridge = Admin::new(&settings, &arguments.reach)?;
+        Ok(Self { bridge, json: arguments.json, now: Clock::system().now() })
+    }
+
+    /// Prints `answer` as it is if JSON is wanted, or else what `tell` makes of it.
+    pub(super) fn show<T: DeserializeOwned>(
+        &self,
+        answer: &Answer,
+        tell: impl FnOnce(T) -> String,
+    ) -> Result<(), Error> {
+        if self.json { answer.print() } else { super::print(&tell(answer.read()?)) }
+    }
+}
 
 /// A running bridge.
 pub(super) struct Admin {
@@ -25,55 +85,94 @@ pub(super) struct Admin {
     token: Option<SecretString>,
 }
 
+/// What the bridge answers to what it does not refuse.
+pub(super) struct Answer(pub(super) Vec<u8>);
+
+impl Answer {
+    /// The value that the answer is.
+    pub(super) fn read<T: DeserializeOwned>(&self) -> Result<T, Error> {
+        serde_json::from_slice(&self.0).map_err(|error| {
+            Error::failure(format!("the bridge answers what this version does not know: {error}"))
+        })
+    }
+
+    /// Prints the answer as it is.
+    pub(super) fn print(&self) -> Result<(), Error> {
+        super::print(&format!("{}\n", String::from_utf8_lossy(&self.0)))
+    }
+}
+
 impl Admin {
-    /// The bridge of this configuration, or the one at `url`.
-    pub(super) fn new(settings: &Settings, url: Option<Url>) -> Result<Self, Error> {
+    /// The bridge of this configuration, or the one that is reached another way.
+    pub(super) fn new(settings: &Settings, reach: &Reach) -> Result<Self, Error> {
         let configured = || Url::parse(&format!("http://{}", health::reachable(settings.admin_listen)));
-        let base = url.map_or_else(configured, Ok).map_err(Error::failure)?;
-        let client = Client::builder().timeout(TIMEOUT).no_proxy().build().map_err(Error::failure)?;
+        let base = reach.admin_url.clone().map_or_else(configured, Ok).map_err(Error::failure)?;
+        let client = Client::builder().no_proxy().build().map_err(Error::failure)?;
         Ok(Self { client, base, token: settings.admin_token.clone() })
     }
 
-    /// `GET path?query`; `None` if there is no such thing.
-    pub(super) async fn get<T: DeserializeOwned>(
-        &self,
-        path: &[&str],
-        query: &[(&str, &str)],
-    ) -> Result<Option<T>, Error> {
+    /// `GET path?query`.
+    pub(super) async fn get(&self, path: &[&str], query: &[(&str, &str)]) -> Result<Answer, Error> {
+        let request = self.client.get(self.address(path)?).query(query).timeout(TIMEOUT);
+        Ok(self.ask(request).await?)
+    }
+
+    /// `POST path` of what is done at once.
+    pub(super) async fn post(&self, path: &[&str], body: &Value) -> Result<Answer, Error> {
+        self.post_within(TIMEOUT, path, body).await
+    }
+
+    /// `POST path` of what may take minutes.
+    pub(super) async fn post_patiently(&self, path: &[&str], body: &Value) -> Result<Answer, Error> {
+        self.post_within(LONG_TIMEOUT, path, body).await
+    }
+
+    async fn post_within(&self, limit: Duration, path: &[&str], body: &Value) -> Result<Answer, Error> {
+        let request = self.client.post(self.address(path)?).timeout(limit);
+        let request = request.header(http::header::CONTENT_TYPE, "application/json");
+        Ok(self.ask(request.body(body.to_string())).await?)
+    }
+
+    /// The address of `path`, each segment of which is one, whatever is in it.
+    fn address(&self, path: &[&str]) -> Result<Url, Error> {
+        // These three would mean another path.
+        if let Some(name) = path.iter().find(|name| ["", ".", ".."].contains(*name)) {
+            return Err(Error::Usage(format!("`{name}` is no name and no id")));
+        }
         let mut url = self.base.clone();
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.pop_if_empty().extend(["api", "v1"]).extend(path);
         }
-        let mut request = self.client.get(url).query(query);
-        if let Some(token) = &self.token {
-            request = request.bearer_auth(token.expose_secret());
-        }
-        let no_answer = |error: reqwest::Error| {
-            let why = innermost(&error);
-            Error::failure(format!("no bridge answers at {}: {why}; is it running?", self.base))
+        Ok(url)
+    }
+
+    async fn ask(&self, request: RequestBuilder) -> Result<Answer, Refused> {
+        let request = match &self.token {
+            Some(token) => request.bearer_auth(token.expose_secret()),
+            None => request,
         };
+        let no_answer = |error: reqwest::Error| self.no_answer(&error);
         let mut answer = request.send().await.map_err(no_answer)?;
         let mut body = Vec::new();
         while let Some(chunk) = answer.chunk().await.map_err(no_answer)? {
             body.extend_from_slice(&chunk);
             if body.len() > LONGEST_ANSWER {
-                return Err(Error::failure(format!("{} answers without an end", self.base)));
+                return Err(Refused(format!("{} answers without an end", self.base)));
             }
         }
-        match answer.status() {
-            StatusCode::NOT_FOUND => Ok(None),
-            status if status.is_success() => serde_json::from_slice(&body).map(Some).map_err(|error| {
-                Error::failure(format!("{} answers what this version does not know: {error}", self.base))
-            }),
-            StatusCode::UNAUTHORIZED => {
-                let fault = "the bridge does not take this `server.admin_token`";
-                Err(Error::failure(format!("{fault}; is it that of {}?", self.base)))
-            }
-            status => {
-                let problem: Value = serde_json::from_slice(&body).unwrap_or_default();
-                let detail = problem["detail"].as_str().unwrap_or("without a reason");
-                Err(Error::failure(format!("{} answered {status}: {detail}", self.base)))
-            }
+        if answer.status().is_success() {
+            return Ok(Answer(body));
         }
+        Err(Refused::read(&self.base, self.token.is_some(), answer.status(), &body))
+    }
+
+    fn no_answer(&self, error: &reqwest::Error) -> Refused {
+        let why = innermost(error);
+        let hint = if error.is_connect() {
+            "; is it running? `server.admin_listen` or --admin-url says where"
+        } else {
+            ""
+        };
+        Refused(format!("no bridge answers at {}: {why}{hint}", self.base))
     }
 }

@@ -2,21 +2,16 @@
 
 use std::convert::Infallible;
 use std::ffi::OsString;
-use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use bytesize::ByteSize;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
-use super::Error;
+use super::{Error, progress};
 use crate::config;
 use crate::lifecycle::{Signals, Stop};
 use crate::store::backup::{Backup, Copied, Interrupter, Progress};
-
-/// How often the bar moves.
-const TICK: Duration = Duration::from_millis(100);
 
 /// Copy the database, of a running bridge or a stopped one, into one new file
 ///
@@ -65,7 +60,7 @@ async fn watch(backup: Backup) -> Result<Copied, Error> {
 
 /// Never resolves.
 async fn show(bar: &ProgressBar, progress: &Progress, interrupter: &Interrupter, stop: &Stop) -> Infallible {
-    let mut ticks = tokio::time::interval(TICK);
+    let mut ticks = tokio::time::interval(progress::TICK);
     loop {
         ticks.tick().await;
         bar.set_position(progress.bytes().min(progress.expected));
@@ -76,9 +71,7 @@ async fn show(bar: &ProgressBar, progress: &Progress, interrupter: &Interrupter,
 }
 
 fn bar() -> ProgressBar {
-    let target =
-        if io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-    let bar = ProgressBar::with_draw_target(None, target);
+    let bar = ProgressBar::with_draw_target(None, progress::screen());
     let template = "{bar:32} {binary_bytes}/{binary_total_bytes}  {elapsed}";
     // The default style stands in should the template ever be wrong.
     if let Ok(style) = ProgressStyle::with_template(template) {

@@ -68,12 +68,18 @@ pub(super) async fn look(url: &Url) -> Result<(StatusCode, String), String> {
 
 /// An address to ask, `/readyz` if it names no path.
 fn address(text: &str) -> Result<Url, String> {
-    let mut url = Url::parse(text).map_err(|error| error.to_string())?;
-    if !matches!(url.scheme(), "http" | "https") {
-        return Err("the scheme has to be http or https".into());
-    }
+    let mut url = http_url(text)?;
     if url.path() == "/" {
         url.set_path("/readyz");
+    }
+    Ok(url)
+}
+
+/// An address of HTTP.
+pub(super) fn http_url(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).map_err(|error| error.to_string())?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err("the scheme has to be http or https".into());
     }
     Ok(url)
 }

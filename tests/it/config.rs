@@ -189,8 +189,23 @@ fn the_version_names_the_release_and_the_commit() {
 }
 
 /// Every command.
-const COMMANDS: [&str; 10] =
-    ["devnet", "run", "check", "health", "doctor", "backup", "demo", "simulator", "completions", "man"];
+const COMMANDS: [&str; 15] = [
+    "run",
+    "check",
+    "health",
+    "events",
+    "deliveries",
+    "targets",
+    "streams",
+    "reload",
+    "doctor",
+    "backup",
+    "devnet",
+    "demo",
+    "simulator",
+    "completions",
+    "man",
+];
 
 #[test]
 fn the_help_names_every_command_and_how_to_configure() {

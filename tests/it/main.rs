@@ -3,6 +3,7 @@
 
 mod architecture;
 mod backup;
+mod commands;
 mod config;
 mod crash;
 mod delivery;

@@ -19,7 +19,7 @@ fn stdout(arguments: &[&str]) -> String {
 fn every_shell_gets_a_script_that_knows_the_commands() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let script = stdout(&["completions", shell]);
-        for word in ["completions", "simulator", "webhook-secret"] {
+        for word in ["completions", "simulator", "webhook-secret", "reconnect", "--id-prefix", "reload"] {
             assert!(script.contains(word), "{word} is not in the script for {shell}");
         }
     }
@@ -32,9 +32,12 @@ fn bash_completes_commands_and_options_with_the_script() {
                     function=$(complete -p pepay-bridge | sed 's/.*-F \\([^ ]*\\).*/\\1/')\n\
                     $function \"$1\" \"${@: -1}\" \"${@: -2:1}\"; echo \"${COMPREPLY[*]}\"";
     let script = format!("{}\n{complete}\n", stdout(&["completions", "bash"]));
-    for (typed, completed) in
-        [(&["pepay-bridge", "che"][..], "check"), (&["pepay-bridge", "health", "--ur"], "--url")]
-    {
+    for (typed, completed) in [
+        (&["pepay-bridge", "che"][..], "check"),
+        (&["pepay-bridge", "health", "--ur"], "--url"),
+        (&["pepay-bridge", "deliveries", "rel"], "release"),
+        (&["pepay-bridge", "events", "list", "--id-"], "--id-prefix"),
+    ] {
         let mut bash = Command::new("bash")
             .arg("-s")
             .args(typed)
@@ -58,4 +61,7 @@ fn the_manual_has_a_page_for_the_program_and_one_for_each_command() {
     assert!(std::fs::read_to_string(pages.join("pepay-bridge.1")).unwrap().contains("pepay\\-bridge\\-run"));
     let health = std::fs::read_to_string(pages.join("pepay-bridge-health.1")).unwrap();
     assert!(health.contains(".TH pepay-bridge-health 1") && health.contains("/readyz"), "{health}");
+    for page in ["events-replay", "deliveries-retry", "targets-test", "streams-backfill", "reload"] {
+        assert!(pages.join(format!("pepay-bridge-{page}.1")).exists(), "{page}");
+    }
 }

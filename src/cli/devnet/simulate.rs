@@ -7,10 +7,9 @@ use std::time::Duration;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use serde_json::json;
 use tokio::time::Instant;
-use url::Url;
 
 use super::follow::{Event, Events, Follow};
-use crate::cli::admin::Admin;
+use crate::cli::admin::{Admin, Reach};
 use crate::cli::{Error, print, runtime};
 use crate::config::{self, Settings};
 use crate::domain::clock::Clock;
@@ -51,9 +50,8 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = humantime::parse_duration)]
     timeout: Duration,
 
-    /// The bridge's admin listener; by default where `server.admin_listen` says, on this machine
-    #[arg(long, value_name = "URL")]
-    url: Option<Url>,
+    #[command(flatten)]
+    reach: Reach,
 
     /// Print how it ended as JSON, and nothing before
     #[arg(long)]
@@ -78,8 +76,8 @@ pub(super) fn simulate(
 }
 
 async fn run(arguments: Arguments, settings: &Settings) -> Result<(), Error> {
-    let Arguments { order, to, wallet_network, wallet_address, timeout, url, json } = arguments;
-    let bridge = Admin::new(&settings.web, url)?;
+    let Arguments { order, to, wallet_network, wallet_address, timeout, reach, json } = arguments;
+    let bridge = Admin::new(&settings.web, &reach)?;
     let rest = Rest::new(&settings.pepay, Clock::system()).map_err(Error::failure)?;
     // First of all: what the bridge has of this order already, and whether there is a bridge.
     let newest = newest(&bridge, &order).await?;
@@ -152,15 +150,14 @@ async fn watch(
         }
     };
     loop {
-        if let Some(event) = bridge.get::<Event>(&["events", &id], &[]).await? {
-            for (who, what) in follow.news(&event) {
-                screen.tell(&who, &what)?;
-            }
-            let over = follow.is_over(&event);
-            *last = Some(event);
-            if over {
-                return Ok(());
-            }
+        let event: Event = bridge.get(&["events", &id], &[]).await?.read()?;
+        for (who, what) in follow.news(&event) {
+            screen.tell(&who, &what)?;
+        }
+        let over = follow.is_over(&event);
+        *last = Some(event);
+        if over {
+            return Ok(());
         }
         ticks.tick().await;
     }
@@ -185,8 +182,7 @@ async fn list(bridge: &Admin, order: &OrderId) -> Result<Vec<(i64, String)>, Err
     loop {
         let mut query = vec![("object_id", order.as_str()), ("type", KIND)];
         query.extend(cursor.as_deref().map(|cursor| ("cursor", cursor)));
-        let page = bridge.get::<Events>(&["events"], &query).await?;
-        let page = page.ok_or_else(|| Error::failure("the bridge that answers has no admin API"))?;
+        let page: Events = bridge.get(&["events"], &query).await?.read()?;
         if !page.events.is_empty() || page.next_cursor.is_none() {
             return Ok(page.events.into_iter().map(|event| (event.sequence, event.id)).collect());
         }

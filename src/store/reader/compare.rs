@@ -27,6 +27,8 @@ const LOOKED_THROUGH: i64 = 5000;
 pub(in crate::store) struct Seen {
     pub(in crate::store) sequence: i64,
     pub(in crate::store) received_at: UnixMillis,
+    /// Whether its row is the webhook's: who was first within one millisecond.
+    webhook_stored_it: bool,
     pub(in crate::store) stream: Option<UnixMillis>,
     pub(in crate::store) webhook: Option<UnixMillis>,
 }
@@ -62,7 +64,8 @@ impl Reader {
         for event in seen {
             match (event.stream, event.webhook) {
                 (Some(stream), Some(webhook)) => {
-                    let winner = if stream <= webhook { Source::Stream } else { Source::Webhook };
+                    let webhook_won = webhook < stream || (webhook == stream && event.webhook_stored_it);
+                    let winner = if webhook_won { Source::Webhook } else { Source::Stream };
                     *first.entry(winner.as_str()).or_insert(0) += 1;
                     lags.push(millis(stream.since(webhook).max(webhook.since(stream))));
                 }
@@ -139,6 +142,7 @@ fn seen(row: &SqliteRow) -> Result<Seen, sqlx::Error> {
     Ok(Seen {
         sequence: row.try_get(0)?,
         received_at,
+        webhook_stored_it: source == Source::Webhook.as_str(),
         stream: by(Source::Stream, 3)?,
         webhook: by(Source::Webhook, 4)?,
     })

@@ -18,7 +18,7 @@ pub(super) const MAX_BODY: usize = 64 * 1024;
 /// The members of a body that have not been looked at yet.
 #[derive(Debug)]
 pub(super) struct Members {
-    members: Map<String, Value>,
+    unread: Map<String, Value>,
     /// The names that were asked for.
     known: Vec<&'static str>,
     faults: Faults,
@@ -28,7 +28,9 @@ impl Members {
     /// The members of the object that `json` is.
     pub(super) fn read(json: &[u8]) -> Result<Self, Problem> {
         match serde_json::from_slice(json) {
-            Ok(Value::Object(members)) => Ok(Self { members, known: Vec::new(), faults: Faults::default() }),
+            Ok(Value::Object(members)) => {
+                Ok(Self { unread: members, known: Vec::new(), faults: Faults::default() })
+            }
             Ok(_) => Err(malformed("the body is not a JSON object")),
             Err(error) => Err(malformed(format!("the body is not JSON: {error}"))),
         }
@@ -42,7 +44,7 @@ impl Members {
         read: impl FnOnce(Value) -> Option<T>,
     ) -> Option<T> {
         self.known.push(name);
-        let found = read(self.members.remove(name)?);
+        let found = read(self.unread.remove(name)?);
         if found.is_none() {
             self.faults.note(name, format!("is not {kind}"));
         }
@@ -97,12 +99,12 @@ impl Members {
 
     /// A member as it was written; empty if there is none.
     pub(super) fn written(&self, name: &str) -> String {
-        self.members.get(name).map(Value::to_string).unwrap_or_default()
+        self.unread.get(name).map(Value::to_string).unwrap_or_default()
     }
 
     /// Whether there is a member of this name that has not been looked at yet.
     pub(super) fn has(&self, name: &str) -> bool {
-        self.members.contains_key(name)
+        self.unread.contains_key(name)
     }
 
     /// Notes that a member which must be there is missing, if it is.
@@ -119,7 +121,7 @@ impl Members {
 
     /// What was `read` from the body, unless a member is wrong or nobody asked for it.
     pub(super) fn finish<T>(mut self, read: Option<T>) -> Result<T, Problem> {
-        for name in self.members.keys() {
+        for name in self.unread.keys() {
             self.faults.note_allowed(name, "is not known here", &self.known);
         }
         self.faults.check()?;

@@ -44,7 +44,7 @@ struct Document;
 /// The document; `guarded` says whether calls need a token.
 pub(super) fn document(guarded: bool) -> utoipa::openapi::OpenApi {
     let mut document = Document::openapi();
-    document.info.version = env!("CARGO_PKG_VERSION").to_owned();
+    env!("CARGO_PKG_VERSION").clone_into(&mut document.info.version);
     document.servers = Some(vec![Server::new("/")]);
     for item in document.paths.paths.values_mut() {
         complete(item, guarded);

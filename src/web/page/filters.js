@@ -93,11 +93,8 @@ export function filterForm({ query, apply, without = [] }) {
   }
 
   function showQuery(query) {
-    for (const [name, control] of ids) control.value = query[name] ?? '';
-    if (query.from || query.to) {
-      within.value = 'range';
-      for (const name of ['from', 'to']) ids.get(name).value = toField(query[name]);
-    }
+    for (const [name, control] of ids) control.value = ['from', 'to'].includes(name) ? toField(query[name]) : query[name] ?? '';
+    if (query.from || query.to) within.value = 'range';
     showRange();
     const used = ['type', 'target', 'state', 'source', 'within', 'from', 'to'].filter((name) => ids.has(name) && query[name]).length;
     summary.textContent = used ? `More filters, ${counted(used, 'in use', 'in use')}` : 'More filters';

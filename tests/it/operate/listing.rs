@@ -2,11 +2,15 @@
 
 use std::collections::BTreeSet;
 
+use pepay_bridge::domain::event::EventId;
 use serde_json::{Value, json};
 
 use super::Operator;
 use crate::support::soon;
 use crate::support::world::World;
+
+/// Whether a filter is to keep an event.
+type Keeps = Box<dyn Fn(&Value) -> bool>;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_event_is_listed_once_newest_first_page_by_page_and_by_every_filter() {
@@ -32,15 +36,15 @@ async fn every_event_is_listed_once_newest_first_page_by_page_and_by_every_filte
     let sequences: Vec<_> = events.iter().map(|event| event["sequence"].as_i64().unwrap()).collect();
     assert_eq!(sequences, (1..=40).rev().collect::<Vec<_>>());
     let listed: BTreeSet<_> = events.iter().map(|event| event["id"].as_str().unwrap()).collect();
-    assert_eq!(listed, ids.iter().map(|id| id.as_str()).collect());
+    assert_eq!(listed, ids.iter().map(EventId::as_str).collect());
 
     // Each filter keeps exactly those that it says.
-    let some = &events[20];
-    let text = |name: &str| some[name].as_str().unwrap().to_owned();
+    let chosen = &events[20];
+    let text = |name: &str| chosen[name].as_str().unwrap().to_owned();
     let has_delivered =
         |event: &Value| event["deliveries"].as_array().unwrap().iter().any(|one| one["state"] == "delivered");
     let same = |name: &'static str, value: String| move |event: &Value| event[name] == value.as_str();
-    let expectations: Vec<(String, Box<dyn Fn(&Value) -> bool>)> = vec![
+    let expectations: Vec<(String, Keeps)> = vec![
         (format!("type={}", text("type")), Box::new(same("type", text("type")))),
         (
             "type=commerce.order.*".to_owned(),

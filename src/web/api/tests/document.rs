@@ -1,4 +1,4 @@
-//! The OpenAPI document says what there is.
+//! The `OpenAPI` document says what there is.
 
 use std::collections::BTreeSet;
 

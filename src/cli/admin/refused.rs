@@ -1,0 +1,104 @@
+//! Why a running bridge did not do what it was asked for, in words for a person.
+
+use http::StatusCode;
+use serde::Deserialize;
+use url::Url;
+
+use crate::cli::Error;
+use crate::cli::table::clean;
+
+/// Why there was no success.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(in crate::cli) struct Refused(pub(super) String);
+
+impl From<Refused> for Error {
+    fn from(refused: Refused) -> Self {
+        Self::failure(refused)
+    }
+}
+
+/// Problem details, as far as they are told.
+#[derive(Debug, Deserialize)]
+struct Problem {
+    detail: String,
+    #[serde(default)]
+    errors: Vec<Fault>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Fault {
+    name: String,
+    reason: String,
+    #[serde(default)]
+    allowed: Vec<String>,
+}
+
+impl Refused {
+    /// What `body`, answered with `status` by whoever is at `base`, comes to.
+    pub(super) fn read(base: &Url, with_token: bool, status: StatusCode, body: &[u8]) -> Self {
+        let problem = serde_json::from_slice::<Problem>(body);
+        Self(match (status, problem) {
+            (StatusCode::UNAUTHORIZED, _) if with_token => {
+                format!("the bridge at {base} has another `server.admin_token` than this configuration")
+            }
+            (StatusCode::UNAUTHORIZED, _) => format!(
+                "the bridge at {base} asks for its `server.admin_token`: give this command the bridge's \
+                 configuration (--config), or PEPAY_BRIDGE__SERVER__ADMIN_TOKEN or …_ADMIN_TOKEN_FILE"
+            ),
+            (_, Ok(problem)) => problem.told(),
+            (_, Err(_)) => {
+                format!("{base} answered {status} without a reason; is it the admin listener of a bridge?")
+            }
+        })
+    }
+}
+
+impl Problem {
+    /// The detail, and a line for each fault that it does not name itself.
+    fn told(&self) -> String {
+        let untold = self.errors.iter().filter(|fault| !self.detail.contains(&fault.reason));
+        let lines = untold.map(|Fault { name, reason, allowed }| {
+            let allowed = match &**allowed {
+                [] => String::new(),
+                allowed => format!("; allowed: {}", allowed.join(", ")),
+            };
+            format!("\n  {}", clean(&format!("{name}: {reason}{allowed}")))
+        });
+        clean(&self.detail) + &lines.collect::<String>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(status: u16, with_token: bool, body: &str) -> String {
+        let base = Url::parse("http://127.0.0.1:9090").unwrap();
+        let status = StatusCode::from_u16(status).unwrap();
+        Refused::read(&base, with_token, status, body.as_bytes()).to_string()
+    }
+
+    #[test]
+    fn a_problem_is_told_with_each_fault_once() {
+        let problem = r#"{"detail":"`stat` is not known here, and more is wrong","errors":[
+            {"name":"stat","reason":"is not known here","allowed":["type"]},
+            {"name":"limit","reason":"= `0`: allowed is 1 to 500"},
+            {"name":"source","reason":"= `x`: is none","allowed":["stream","webhook"]}]}"#;
+        let told = "`stat` is not known here, and more is wrong\n  limit: = `0`: allowed is 1 to 500\n  \
+                    source: = `x`: is none; allowed: stream, webhook";
+        assert_eq!(refused(400, true, problem), told);
+    }
+
+    #[test]
+    fn a_missing_token_another_token_and_somebody_else_are_told_apart() {
+        assert!(refused(401, false, "{}").contains("PEPAY_BRIDGE__SERVER__ADMIN_TOKEN"));
+        assert!(refused(401, true, "{}").contains("another `server.admin_token`"));
+        assert!(refused(404, true, "<html>").contains("is it the admin listener of a bridge?"));
+    }
+
+    #[test]
+    fn a_terminal_is_not_told_what_to_do_by_an_answer() {
+        assert_eq!(refused(404, true, r#"{"detail":"no \u001b[2J"}"#), "no \u{FFFD}[2J");
+    }
+}

@@ -1,0 +1,105 @@
+//! `pepay-bridge deliveries`.
+
+mod bulk;
+mod delivery;
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use clap::Subcommand;
+use serde_json::json;
+
+pub(super) use self::delivery::Delivery;
+
+use self::bulk::Consent;
+use super::admin::{self, Operator};
+use super::filters::Filters;
+use super::listing::Listing;
+use super::{Error, runtime};
+use crate::domain::operator::Action;
+
+/// Find deliveries, and decide about those that wait for a person
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+
+    #[command(flatten)]
+    admin: admin::Arguments,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// List deliveries, those of the newest event first
+    List(Listing),
+    /// Send now what is retrying, dead, closed or cancelled; the time to give up begins anew
+    Retry(Choice),
+    /// Send again what is held, its outcome being unknown: the target may see it twice
+    Release(Choice),
+    /// Say of what is held that nothing more is needed
+    Close(Choice),
+    /// Decide of what is pending, retrying, held or dead that it is not to be sent
+    Cancel(Choice),
+}
+
+/// One delivery, by its target and event, or every one that the filters let through.
+#[derive(Debug, clap::Args)]
+struct Choice {
+    /// The target of one delivery
+    #[arg(
+        value_name = "TARGET",
+        requires = "event_id",
+        required_unless_present = "Filters",
+        conflicts_with = "Filters"
+    )]
+    of_target: Option<String>,
+
+    /// The id of its event
+    #[arg(value_name = "EVENT_ID")]
+    event_id: Option<String>,
+
+    #[command(flatten)]
+    filters: Filters,
+
+    /// Do not ask before many are changed
+    #[arg(long, short)]
+    yes: bool,
+
+    /// Say how many there are, and change nothing
+    #[arg(long, conflicts_with_all = ["yes", "of_target"])]
+    dry_run: bool,
+}
+
+/// Does what is asked for.
+pub(super) fn deliveries(
+    arguments: &Arguments,
+    config: Option<&Path>,
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<(), Error> {
+    let operator = Operator::new(&arguments.admin, config, environment)?;
+    runtime()?.block_on(async {
+        match &arguments.command {
+            Command::List(listing) => listing.print::<Delivery>(&operator).await,
+            Command::Retry(choice) => choice.act(Action::Retry, &operator).await,
+            Command::Release(choice) => choice.act(Action::Release, &operator).await,
+            Command::Close(choice) => choice.act(Action::Close, &operator).await,
+            Command::Cancel(choice) => choice.act(Action::Cancel, &operator).await,
+        }
+    })
+}
+
+impl Choice {
+    async fn act(&self, action: Action, operator: &Operator) -> Result<(), Error> {
+        if let (Some(target), Some(id)) = (&self.of_target, &self.event_id) {
+            let path = ["deliveries", target, id, action.as_str()];
+            let answer = operator.bridge.post(&path, &json!({})).await?;
+            return operator.show(&answer, |delivery: Delivery| delivery.standing());
+        }
+        let consent = match (self.dry_run, self.yes) {
+            (true, _) => Consent::CountOnly,
+            (_, true) => Consent::Given,
+            _ => Consent::Asked,
+        };
+        bulk::act(action, &self.filters, consent, operator).await
+    }
+}

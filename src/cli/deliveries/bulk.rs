@@ -1,0 +1,90 @@
+//! One action for every delivery that the filters let through: counted first,
+//! then done with the count that a person has agreed to.
+
+use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::cli::admin::{Answer, Operator};
+use crate::cli::filters::Filters;
+use crate::cli::{Error, print, progress};
+use crate::domain::operator::Action;
+
+/// Whether many may be changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Consent {
+    /// Nothing is to be changed.
+    CountOnly,
+    /// Whoever sits at the terminal is asked.
+    Asked,
+    Given,
+}
+
+#[derive(Debug, Deserialize)]
+struct Outcome {
+    matching: u64,
+    changed: u64,
+}
+
+/// Does `action`, if there is anything to do and `consent` for it.
+pub(super) async fn act(
+    action: Action,
+    filters: &Filters,
+    consent: Consent,
+    operator: &Operator,
+) -> Result<(), Error> {
+    let filter = filters.object(operator.now);
+    let path = ["deliveries", action.as_str()];
+    let dry_run = json!({ "filter": filter, "dry_run": true });
+    let counted = operator.bridge.post(&path, &dry_run).await?;
+    let Outcome { matching, .. } = counted.read()?;
+    let found = format!("{} to {action}", count(matching));
+    if matching == 0 || consent == Consent::CountOnly {
+        return tell(&counted, operator, &format!("{found}\n"));
+    }
+    if consent == Consent::Asked {
+        ask(&format!("{found} ({})", written(&filter)))?;
+    }
+    let spinner = progress::spinner(found);
+    let confirmed = json!({ "filter": filter, "confirm": matching });
+    let answer = operator.bridge.post_patiently(&path, &confirmed).await;
+    drop(spinner);
+    let answer = answer?;
+    let Outcome { changed, .. } = answer.read()?;
+    tell(&answer, operator, &format!("{action}: {} changed\n", count(changed)))
+}
+
+fn tell(answer: &Answer, operator: &Operator, text: &str) -> Result<(), Error> {
+    if operator.json { answer.print() } else { print(text) }
+}
+
+/// Ends in success if a person at the terminal agrees.
+fn ask(found: &str) -> Result<(), Error> {
+    let (mut stdin, mut stderr) = (io::stdin().lock(), io::stderr().lock());
+    if !stdin.is_terminal() || !stderr.is_terminal() {
+        let way_on = "nobody can be asked here: --yes does it without a question, --dry-run only counts";
+        return Err(Error::Usage(format!("{found}; {way_on}")));
+    }
+    let mut answer = String::new();
+    let asked = write!(stderr, "{found}. Do it? [y/N] ").and_then(|()| stderr.flush());
+    asked.and_then(|()| stdin.read_line(&mut answer)).map_err(Error::failure)?;
+    if ["y", "yes"].contains(&&*answer.trim().to_ascii_lowercase()) {
+        return Ok(());
+    }
+    Err(Error::failure("nothing was changed"))
+}
+
+fn count(deliveries: u64) -> String {
+    match deliveries {
+        1 => "1 delivery".to_owned(),
+        many => format!("{many} deliveries"),
+    }
+}
+
+/// The filter in words.
+fn written(filter: &Value) -> String {
+    let members = filter.as_object().into_iter().flatten();
+    let members = members.map(|(name, value)| format!("{name} {}", value.as_str().unwrap_or_default()));
+    members.collect::<Vec<_>>().join(", ")
+}

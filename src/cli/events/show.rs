@@ -1,0 +1,90 @@
+//! An event with all that happened to it, for a person.
+
+use std::fmt::Write as _;
+
+use serde::Deserialize;
+
+use crate::cli::deliveries::Delivery;
+use crate::cli::moment::Moment;
+use crate::cli::table::{Table, clean};
+use crate::domain::clock::UnixMillis;
+
+/// An event as the API shows it.
+#[derive(Debug, Deserialize)]
+pub(super) struct Event {
+    id: String,
+    sequence: i64,
+    #[serde(rename = "type")]
+    kind: String,
+    object_id: Option<String>,
+    created: Moment,
+    source: String,
+    origin: String,
+    environment: Option<String>,
+    received_at: Moment,
+    size: Option<u64>,
+    body_sha256: Option<String>,
+    sightings: Vec<Sighting>,
+    deliveries: Vec<Delivery>,
+    body: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Sighting {
+    source: String,
+    origin: String,
+    at: Moment,
+    /// After the first sighting, in milliseconds.
+    lag_ms: u64,
+}
+
+impl Event {
+    /// Its whole story, from Pepay to every target.
+    pub(super) fn told(&self, now: UnixMillis) -> String {
+        let mut text = self.facts(now);
+        text += "\nsightings\n";
+        let mut sightings = Table::new(&["SOURCE", "ORIGIN", "AT", "LAG"]);
+        for Sighting { source, origin, at, lag_ms } in &self.sightings {
+            sightings.row([source.clone(), origin.clone(), at.told(now), format!("{lag_ms}ms")]);
+        }
+        text += &indented(&sightings.take());
+        if self.deliveries.is_empty() {
+            text += "\nno target receives events of this type\n";
+        }
+        for delivery in &self.deliveries {
+            let _ = write!(text, "\n{}", delivery.told(now));
+        }
+        if let Some(body) = &self.body {
+            let _ =
+                write!(text, "\nbody\n{}", indented(&body.lines().map(clean).collect::<Vec<_>>().join("\n")));
+        }
+        text
+    }
+
+    fn facts(&self, now: UnixMillis) -> String {
+        let size = match self.size {
+            Some(size) => format!("{size} bytes"),
+            None => "removed by retention".to_owned(),
+        };
+        let some = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
+        let mut text = String::new();
+        for (name, value) in [
+            ("id", self.id.clone()),
+            ("sequence", self.sequence.to_string()),
+            ("type", self.kind.clone()),
+            ("object", some(&self.object_id)),
+            ("environment", some(&self.environment)),
+            ("created", self.created.told(now)),
+            ("received", format!("{}, by {} {}", self.received_at.told(now), self.source, self.origin)),
+            ("body", size),
+            ("sha256", some(&self.body_sha256)),
+        ] {
+            let _ = writeln!(text, "{name:<12}  {}", clean(&value));
+        }
+        text
+    }
+}
+
+fn indented(text: &str) -> String {
+    text.lines().flat_map(|line| ["  ", line, "\n"]).collect()
+}

@@ -1,0 +1,70 @@
+//! Which events or deliveries a command is about: the filters of the admin API as options.
+
+use clap::builder::PossibleValuesParser;
+use serde_json::Value;
+
+use super::moment::When;
+use crate::domain::clock::UnixMillis;
+use crate::domain::delivery::State;
+use crate::domain::event::Source;
+
+/// What is not given lets everything through.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Filters")]
+pub(super) struct Filters {
+    /// Events of these types: exact, or a prefix such as `invoice.*`; several with commas
+    #[arg(long = "type", value_name = "TYPES")]
+    types: Option<String>,
+
+    /// Events about this order, invoice or payment
+    #[arg(long, value_name = "ID")]
+    object_id: Option<String>,
+
+    /// Events that came by this road first
+    #[arg(long, value_parser = PossibleValuesParser::new(Source::ALL.map(Source::as_str)))]
+    source: Option<String>,
+
+    /// Deliveries in this state, or events that have one
+    #[arg(long, value_parser = PossibleValuesParser::new(State::ALL.map(State::as_str)))]
+    state: Option<String>,
+
+    /// Deliveries to this target, or events that have one
+    #[arg(long, value_name = "NAME")]
+    target: Option<String>,
+
+    /// Received then or later: RFC 3339, or an age such as `2h`
+    #[arg(long, value_name = "TIME")]
+    from: Option<When>,
+
+    /// Received before: RFC 3339, or an age such as `30m`
+    #[arg(long, value_name = "TIME")]
+    to: Option<When>,
+
+    /// Events whose id begins so
+    #[arg(long, value_name = "PREFIX")]
+    id_prefix: Option<String>,
+}
+
+impl Filters {
+    /// The given ones, by the names that the API has for them.
+    pub(super) fn given(&self, now: UnixMillis) -> Vec<(&'static str, String)> {
+        let time = |when: Option<When>| when.map(|when| when.written(now));
+        let all = [
+            ("type", self.types.clone()),
+            ("object_id", self.object_id.clone()),
+            ("source", self.source.clone()),
+            ("state", self.state.clone()),
+            ("target", self.target.clone()),
+            ("from", time(self.from)),
+            ("to", time(self.to)),
+            ("id_prefix", self.id_prefix.clone()),
+        ];
+        all.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+    }
+
+    /// The given ones, as the filter of a bulk call.
+    pub(super) fn object(&self, now: UnixMillis) -> Value {
+        let members = self.given(now).into_iter();
+        Value::Object(members.map(|(name, value)| (name.to_owned(), value.into())).collect())
+    }
+}

@@ -1,0 +1,96 @@
+//! Lists that come page by page, the newest first.
+
+use clap::value_parser;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use super::admin::Operator;
+use super::filters::Filters;
+use super::table::Table;
+use super::{Error, hint, print};
+use crate::domain::clock::UnixMillis;
+
+/// The most that a page holds.
+const LARGEST_PAGE: u32 = 500;
+
+/// What to list, and how much of it.
+#[derive(Debug, clap::Args)]
+pub(super) struct Listing {
+    #[command(flatten)]
+    filters: Filters,
+
+    /// How many at most
+    #[arg(long, value_name = "COUNT", default_value_t = 50, value_parser = value_parser!(u32).range(1..))]
+    limit: u32,
+
+    /// Go on where an earlier list ended
+    #[arg(long)]
+    cursor: Option<String>,
+
+    /// List all there are; with --json, a line for each page
+    #[arg(long, conflicts_with = "limit")]
+    all: bool,
+}
+
+/// What can be listed.
+pub(super) trait Listed: DeserializeOwned {
+    /// Where the API has the list.
+    const PATH: &'static str;
+    /// The names of the columns.
+    const HEADER: &'static [&'static str];
+
+    /// What stands in the columns.
+    fn cells(self, now: UnixMillis) -> Vec<String>;
+}
+
+#[derive(Debug, Deserialize)]
+struct Page<T> {
+    #[serde(alias = "events", alias = "deliveries")]
+    items: Vec<T>,
+    next_cursor: Option<String>,
+}
+
+impl Listing {
+    /// Asks for page after page, since one may hold less than was asked for, and prints them.
+    pub(super) async fn print<T: Listed>(&self, operator: &Operator) -> Result<(), Error> {
+        let filters = self.filters.given(operator.now);
+        let (mut table, mut cursor) = (Table::new(T::HEADER), self.cursor.clone());
+        let mut left = if self.all { u32::MAX } else { self.limit };
+        let mut found = false;
+        loop {
+            let limit = left.min(LARGEST_PAGE).to_string();
+            let mut query = vec![("limit", &*limit)];
+            query.extend(filters.iter().map(|(name, value)| (*name, &**value)));
+            query.extend(cursor.as_deref().map(|cursor| ("cursor", cursor)));
+            let answer = operator.bridge.get(&[T::PATH], &query).await?;
+            let page: Page<T> = answer.read()?;
+            found |= !page.items.is_empty();
+            if !self.all {
+                left = left.saturating_sub(u32::try_from(page.items.len()).unwrap_or(u32::MAX));
+            }
+            if operator.json {
+                answer.print()?;
+            } else {
+                for item in page.items {
+                    table.row(item.cells(operator.now));
+                }
+            }
+            cursor = page.next_cursor;
+            if self.all || left == 0 || cursor.is_none() {
+                print(&table.take())?;
+            }
+            match &cursor {
+                Some(_) if left > 0 => {}
+                Some(cursor) if !operator.json => {
+                    hint(&format!("there may be more: --cursor {cursor}, or --all"));
+                    return Ok(());
+                }
+                None if !operator.json && !found => {
+                    hint("there is none");
+                    return Ok(());
+                }
+                _ => return Ok(()),
+            }
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! `pepay-bridge streams backfill`.
+
+use std::time::Duration;
+
+use clap::ArgGroup;
+use serde::Deserialize;
+use serde_json::json;
+use serde_json::value::RawValue;
+
+use super::{Backfill, Stream};
+use crate::cli::admin::{Answer, Operator};
+use crate::cli::moment::When;
+use crate::cli::table::clean;
+use crate::cli::{Error, print, progress};
+
+/// How often a backfill is looked after.
+const PACE: Duration = Duration::from_millis(250);
+
+/// Read Pepay's list again from a time or an event on, and take in what is missing
+///
+/// It goes on beside the live events and moves no cursor. It ends with the bridge.
+#[derive(Debug, clap::Args)]
+#[command(group(ArgGroup::new("beginning").required(true)))]
+pub(super) struct Arguments {
+    /// The stream's name
+    stream: String,
+
+    /// Events created then or later: RFC 3339, or an age such as `2h`
+    #[arg(long, value_name = "TIME", group = "beginning")]
+    from: Option<When>,
+
+    /// Events after the one of this id
+    #[arg(long, value_name = "EVENT_ID", group = "beginning")]
+    after: Option<String>,
+
+    /// Wait until it has ended, which is success only if nothing is missing
+    #[arg(long)]
+    wait: bool,
+}
+
+/// Has the stream read again, and waits for the end of it if that is wanted.
+pub(super) async fn backfill(arguments: &Arguments, operator: &Operator) -> Result<(), Error> {
+    let Arguments { stream, from, after, wait } = arguments;
+    let beginning = match (from, after) {
+        (Some(when), _) => json!({ "from": when.written(operator.now) }),
+        (None, after) => json!({ "after": after }),
+    };
+    let answer = operator.bridge.post(&["streams", stream, "backfill"], &beginning).await?;
+    if !wait {
+        return operator.show(&answer, |stream: Stream| {
+            let name = clean(&stream.name);
+            format!("stream {name} reads again; `streams list` tells how far it is\n")
+        });
+    }
+    let begun: Stream = answer.read()?;
+    let begun = begun.backfill.ok_or_else(|| interrupted(stream))?;
+    let (ended, answer) = ended(stream, &begun, operator).await?;
+    if operator.json {
+        answer.print()?;
+    } else {
+        print(&(clean(&ended.told()) + "\n"))?;
+    }
+    match ended.error {
+        Some(_) => Err(Error::failure("the backfill has not brought everything")),
+        None => Ok(()),
+    }
+}
+
+/// Looks after the backfill that has `begun` until it has ended; answers how, and the stream then.
+async fn ended(name: &str, begun: &Backfill, operator: &Operator) -> Result<(Backfill, Answer), Error> {
+    let spinner = progress::spinner(clean(&begun.told()));
+    let mut ticks = tokio::time::interval(PACE);
+    loop {
+        ticks.tick().await;
+        let streams: Streams = operator.bridge.get(&["streams"], &[]).await?.read()?;
+        let mut found = None;
+        for raw in streams.streams {
+            let answer = Answer(raw.get().as_bytes().to_vec());
+            let stream: Stream = answer.read()?;
+            if stream.name == name {
+                found = stream.backfill.map(|backfill| (backfill, answer));
+            }
+        }
+        // After a restart of the bridge there is none, or another one.
+        match found.filter(|(backfill, _)| backfill.started_at == begun.started_at) {
+            None => return Err(interrupted(name)),
+            Some((backfill, answer)) if !backfill.running => return Ok((backfill, answer)),
+            Some((backfill, _)) => spinner.say(clean(&backfill.told())),
+        }
+    }
+}
+
+/// The streams, each as it was written.
+#[derive(Debug, Deserialize)]
+struct Streams {
+    streams: Vec<Box<RawValue>>,
+}
+
+fn interrupted(stream: &str) -> Error {
+    Error::failure(format!(
+        "stream {stream} knows nothing of the backfill any more: was the bridge restarted?"
+    ))
+}

@@ -1,0 +1,186 @@
+//! `pepay-bridge targets`.
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use clap::Subcommand;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::admin::{self, Operator};
+use super::moment::Moment;
+use super::table::{Table, clean};
+use super::{Error, runtime};
+use crate::domain::clock::UnixMillis;
+
+/// See, stop, start and try the targets
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+
+    #[command(flatten)]
+    admin: admin::Arguments,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// List the targets, with what waits for each
+    List,
+    /// Send a target nothing more until it is resumed; stands through a restart
+    Pause {
+        /// The target's name
+        target: String,
+    },
+    /// Let a target that was paused go on
+    Resume {
+        /// The target's name
+        target: String,
+    },
+    /// Send a target a made-up event, signed like any other and not stored; exits 1 unless acknowledged
+    Test {
+        /// The target's name
+        target: String,
+    },
+}
+
+/// Does what is asked for.
+pub(super) fn targets(
+    arguments: &Arguments,
+    config: Option<&Path>,
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<(), Error> {
+    let operator = Operator::new(&arguments.admin, config, environment)?;
+    runtime()?.block_on(async {
+        match &arguments.command {
+            Command::List => {
+                let answer = operator.bridge.get(&["targets"], &[]).await?;
+                operator.show(&answer, |targets: Targets| targets.told(operator.now))
+            }
+            Command::Pause { target } => switch(&operator, target, "pause").await,
+            Command::Resume { target } => switch(&operator, target, "resume").await,
+            Command::Test { target } => test(&operator, target).await,
+        }
+    })
+}
+
+async fn switch(operator: &Operator, target: &str, verb: &str) -> Result<(), Error> {
+    let answer = operator.bridge.post(&["targets", target, verb], &json!({})).await?;
+    operator.show(&answer, |target: Target| {
+        let paused = if target.paused { "is paused" } else { "goes on" };
+        format!("target {} {paused}, backlog: {}\n", clean(&target.name), number(target.backlog))
+    })
+}
+
+async fn test(operator: &Operator, target: &str) -> Result<(), Error> {
+    let answer = operator.bridge.post_patiently(&["targets", target, "test"], &json!({})).await?;
+    let outcome: Outcome = answer.read()?;
+    let status = outcome.status.map(|status| format!("answered {status}"));
+    let why = outcome.error.or(status).unwrap_or_else(|| "did not answer".to_owned());
+    let why = clean(&format!("target {target}: {why} after {} ms", outcome.duration_ms));
+    if operator.json {
+        answer.print()?;
+    } else if outcome.acknowledged {
+        super::print(&format!("{why}, and acknowledged {}\n", clean(&outcome.event_id)))?;
+    }
+    if outcome.acknowledged { Ok(()) } else { Err(Error::failure(why)) }
+}
+
+#[derive(Debug, Deserialize)]
+struct Outcome {
+    event_id: String,
+    acknowledged: bool,
+    status: Option<u16>,
+    duration_ms: u64,
+    error: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Targets {
+    targets: Vec<Target>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Target {
+    name: String,
+    in_flight: u64,
+    circuit: String,
+    paused: bool,
+    last_error: Option<Failure>,
+    last_delivered_at: Option<Moment>,
+    backlog: Option<u64>,
+    backlog_oldest_at: Option<Moment>,
+    held: Option<u64>,
+    dead: Option<u64>,
+    latency: Option<Latency>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Failure {
+    error: String,
+    at: Moment,
+}
+
+#[derive(Debug, Deserialize)]
+struct Latency {
+    p50_ms: u64,
+    p99_ms: u64,
+}
+
+const HEADER: [&str; 11] = [
+    "TARGET",
+    "STATE",
+    "BACKLOG",
+    "OLDEST",
+    "HELD",
+    "DEAD",
+    "SENDING",
+    "P50",
+    "P99",
+    "DELIVERED",
+    "LAST ERROR",
+];
+
+impl Targets {
+    fn told(self, now: UnixMillis) -> String {
+        let mut table = Table::new(&HEADER);
+        for target in self.targets {
+            table.row(target.cells(now));
+        }
+        table.take()
+    }
+}
+
+impl Target {
+    fn cells(self, now: UnixMillis) -> [String; HEADER.len()] {
+        let state = match (&*self.circuit, self.paused) {
+            (_, true) => "paused",
+            ("closed", false) => "ok",
+            _ => "failing",
+        };
+        let age = |at: Option<Moment>| at.map(|at| at.age(now)).unwrap_or_default();
+        let (p50, p99) = match self.latency {
+            Some(Latency { p50_ms, p99_ms }) => (format!("{p50_ms}ms"), format!("{p99_ms}ms")),
+            None => Default::default(),
+        };
+        let failure = |Failure { error, at }: Failure| format!("{error} ({})", at.from(now));
+        [
+            self.name,
+            state.to_owned(),
+            number(self.backlog),
+            age(self.backlog_oldest_at),
+            number(self.held),
+            number(self.dead),
+            self.in_flight.to_string(),
+            p50,
+            p99,
+            age(self.last_delivered_at),
+            self.last_error.map(failure).unwrap_or_default(),
+        ]
+    }
+}
+
+/// A count that the store may not tell.
+fn number(count: Option<u64>) -> String {
+    count.map_or_else(|| "unknown".to_owned(), |count| count.to_string())
+}
