@@ -16,7 +16,7 @@ pub use self::values::{
 pub use super::inbox::{ReadError, RecordError};
 
 use super::reader::Reader;
-use super::tally::Counters;
+use super::tally::{Counters, Unfinished};
 use super::writer::Command;
 use crate::domain::clock::Clock;
 use crate::domain::delivery::State;
@@ -95,13 +95,18 @@ impl Archive {
         self.ask(|reply| Command::Probe { reply }).await
     }
 
-    /// Every target's backlog, by name. A large one is not counted anew each time,
-    /// but every few seconds.
+    /// Every target's backlog, by name.
     ///
     /// # Errors
     /// [`ReadError`] if the store cannot be read.
     pub async fn backlogs(&self) -> Result<Vec<Backlog>, ReadError> {
-        self.reader.backlogs().await
+        let waiting = self.reader.waiting().await?;
+        let count = |number: i64| u64::try_from(number).unwrap_or(0);
+        let backlog = |(id, target, oldest)| {
+            let Unfinished { open, held, dead } = self.counters.unfinished(id);
+            Backlog { target, open: count(open), oldest, held: count(held), dead: count(dead) }
+        };
+        Ok(waiting.into_iter().map(backlog).collect())
     }
 
     /// The store as a whole.

@@ -18,7 +18,6 @@ use std::time::Duration;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions};
 use sqlx::{ConnectOptions as _, QueryBuilder, Row as _};
 
-use self::backlog::Counted;
 use super::archive::Summary;
 use super::inbox::{Position, ReadError};
 use super::schema::{OpenError, database};
@@ -34,7 +33,6 @@ const CONNECTIONS: u32 = 2;
 pub(super) struct Reader {
     pool: SqlitePool,
     path: Arc<PathBuf>,
-    counted: Counted,
 }
 
 impl Reader {
@@ -50,7 +48,7 @@ impl Reader {
             .min_connections(1)
             .acquire_timeout(Duration::from_secs(5));
         let pool = pool.connect_with(options).await.map_err(|error| database(path, &error))?;
-        Ok(Self { pool, path: Arc::new(path.to_owned()), counted: Counted::default() })
+        Ok(Self { pool, path: Arc::new(path.to_owned()) })
     }
 
     pub(super) async fn position(&self, stream: &str) -> Result<Option<Position>, ReadError> {
@@ -141,7 +139,7 @@ pub(super) mod asked {
 
     /// Those that are always the same.
     pub(in crate::store) const FIXED: [&str; 11] = [
-        backlog::BACKLOGS,
+        backlog::WAITING,
         compare::SEEN_AFTER,
         compare::DELIVERED_BELOW,
         compare::OLDEST_OPEN,

@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::archive::{Quiet, SourceTally, Tally, TargetTally};
 use super::inbox::Recorded;
+use super::outbox::TargetId;
 use crate::domain::clock::UnixMillis;
+use crate::domain::delivery::State;
 use crate::domain::event::Source;
 
 /// The counters of a store.
@@ -14,6 +16,7 @@ use crate::domain::event::Source;
 pub(super) struct Counters {
     sources: [OfSource; Source::ALL.len()],
     targets: Mutex<Vec<TargetTally>>,
+    unfinished: Mutex<Vec<(TargetId, Unfinished)>>,
     quiet: Mutex<Vec<Quiet>>,
 }
 
@@ -25,7 +28,48 @@ struct OfSource {
     last_at: AtomicI64,
 }
 
+/// The deliveries of a target that are still to be made or decided on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Unfinished {
+    pub(super) open: i64,
+    pub(super) held: i64,
+    pub(super) dead: i64,
+}
+
+impl Unfinished {
+    /// There are so many more in `state`.
+    pub(super) fn change(&mut self, state: State, by: i64) {
+        match state {
+            State::Pending | State::Sending | State::Retrying => self.open += by,
+            State::Held => self.held += by,
+            State::Dead => self.dead += by,
+            State::Delivered | State::Closed | State::Cancelled => {}
+        }
+    }
+}
+
 impl Counters {
+    /// Adds `changes` to what is unfinished.
+    pub(super) fn change_unfinished(&self, changes: &[(TargetId, Unfinished)]) {
+        let mut unfinished = lock(&self.unfinished);
+        for (target, change) in changes {
+            match unfinished.iter_mut().find(|(known, _)| known == target) {
+                Some((_, known)) => {
+                    known.open += change.open;
+                    known.held += change.held;
+                    known.dead += change.dead;
+                }
+                None => unfinished.push((*target, *change)),
+            }
+        }
+    }
+
+    /// What is unfinished of `target`.
+    pub(super) fn unfinished(&self, target: TargetId) -> Unfinished {
+        let unfinished = lock(&self.unfinished);
+        unfinished.iter().find(|(known, _)| *known == target).map(|(_, known)| *known).unwrap_or_default()
+    }
+
     /// An event of `source` that arrived `at` has been recorded.
     pub(super) fn count(&self, source: Source, recorded: Recorded, at: UnixMillis) {
         let counters = &self.sources[source as usize];

@@ -5,6 +5,7 @@
 //! cost of making things durable is shared by all that wait for it; nobody
 //! waits for a group to fill.
 
+mod census;
 mod checkpoint;
 mod command;
 mod due;
@@ -33,6 +34,7 @@ use super::{Route, schema};
 use crate::domain::clock::{Clock, UnixMillis};
 use crate::domain::delivery::Next;
 use crate::domain::event::Received;
+use census::Census;
 use command::{Failure, Reply};
 use meters::Meters;
 use outlets::{Opened, Outlets};
@@ -78,6 +80,7 @@ pub struct Writer {
     sequence: i64,
     /// How far what is old has been removed.
     removed: Removed,
+    census: Census,
     meters: Meters,
     trouble: Trouble,
     /// Last, so that the database is closed before another process may have it.
@@ -94,11 +97,12 @@ impl Writer {
         counters: Arc<Counters>,
     ) -> Result<Self, OpenError> {
         let newest = "SELECT coalesce(max(sequence), 0) FROM event";
-        let read = connection
-            .query_row(newest, [], |row| row.get::<_, i64>(0))
-            .and_then(|newest| Ok((newest, Removed::read(&connection)?)));
+        let read = connection.query_row(newest, [], |row| row.get::<_, i64>(0)).and_then(|newest| {
+            let census = Census::take(&connection, Arc::clone(&counters))?;
+            Ok((newest, Removed::read(&connection)?, census))
+        });
         let path = connection.path().map(std::path::PathBuf::from).unwrap_or_default();
-        let (newest, removed) = read.map_err(|error| schema::database(&path, &error))?;
+        let (newest, removed, census) = read.map_err(|error| schema::database(&path, &error))?;
         Ok(Self {
             connection,
             queue,
@@ -107,6 +111,7 @@ impl Writer {
             // Where all events have been removed, their numbers are not given again.
             sequence: newest.max(removed.events),
             removed,
+            census,
             meters: Meters::new(counters),
             trouble: Trouble::default(),
             _lock: lock,
@@ -214,9 +219,11 @@ impl Writer {
             Ok(written)
         });
         if result.is_err() {
+            self.census.roll_back();
             self.roll_back().map_err(Failure::Store)?;
         }
         let (written, sequence) = result?;
+        self.census.commit();
         self.sequence = sequence;
         Ok(written)
     }
@@ -235,11 +242,11 @@ impl Writer {
         for (index, command) in group.iter().enumerate() {
             let one = match command {
                 Command::Record { batch, .. } => {
-                    record::batch(&self.connection, &self.outlets, batch, &mut sequence, now)
+                    record::batch(&self.connection, (&self.outlets, &self.census), batch, &mut sequence, now)
                         .map(Written::Events)
                 }
                 Command::Settle { target, settlement, .. } => {
-                    settle::settle(&self.connection, *target, settlement, now)
+                    settle::settle(&self.connection, &self.census, *target, settlement, now)
                         .inspect(|released| self.grant(*target, released))
                         .and_then(|released| {
                             if matches!(settlement.next, Next::Delivered | Next::Dead) {
@@ -252,7 +259,8 @@ impl Writer {
                     settle::begin(&self.connection, *target, attempt).map(|()| Written::Done)
                 }
                 Command::Recover { target, on_uncertain, .. } => {
-                    settle::recover(&self.connection, *target, *on_uncertain, now).map(Written::Recovered)
+                    settle::recover(&self.connection, &self.census, *target, *on_uncertain, now)
+                        .map(Written::Recovered)
                 }
                 Command::Due { target, search, .. } => due::find(&self.connection, *target, search)
                     .inspect(|due| self.grant(*target, &due.jobs))
@@ -260,14 +268,18 @@ impl Writer {
                 Command::Act { .. }
                 | Command::ActOn { .. }
                 | Command::Replay { .. }
-                | Command::Pause { .. } => {
-                    operate::carry_out(&self.connection, (&self.outlets, &self.removed), command, now)
-                        .map(Written::Operated)
-                }
+                | Command::Pause { .. } => operate::carry_out(
+                    &self.connection,
+                    (&self.outlets, &self.removed, &self.census),
+                    command,
+                    now,
+                )
+                .map(Written::Operated),
                 Command::Probe { .. } => self.beat(now).map(|()| Written::Done),
-                Command::Remove { chore, .. } => {
-                    self.removed.remove(&self.connection, *chore).map(|more| Written::Removed { more })
-                }
+                Command::Remove { chore, .. } => self
+                    .removed
+                    .remove(&self.connection, &self.census, *chore)
+                    .map(|more| Written::Removed { more }),
                 Command::Reroute { .. } | Command::Checkpoint { .. } | Command::Close { .. } => continue,
             };
             written.push(one.map_err(|error| Failure::of(index, error))?);

@@ -101,7 +101,7 @@ impl Play {
             _ => {}
         }
         self.take_all().await;
-        self.check();
+        self.check().await;
         self
     }
 
@@ -224,8 +224,12 @@ impl Play {
         }
     }
 
-    /// Of each lane one is first, and nothing else is due.
-    fn check(&self) {
+    /// Of each lane one is first, nothing else is due, and the counts are right.
+    async fn check(&self) {
+        let backlog = self.fixture.store.archive.backlogs().await.unwrap().remove(0);
+        let count = |state| self.deliveries.values().filter(|one| one.state == state).count() as u64;
+        let expected = (count(State::Retrying), count(State::Held), count(State::Dead));
+        assert_eq!((backlog.open, backlog.held, backlog.dead), expected);
         let door = self.fixture.side_door();
         let wrong = |query: &str| door.query_row(query, [], |row| row.get::<_, i64>(0)).unwrap();
         let firsts = "SELECT count(*) FROM (SELECT 1 FROM delivery WHERE lane IS NOT NULL \

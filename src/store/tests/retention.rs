@@ -130,6 +130,7 @@ async fn events_go_with_all_there_is_of_them_and_their_numbers_are_not_given_aga
     }
     let summary = aging.fixture.store.archive.summary().await.unwrap();
     assert_eq!((summary.first_sequence, summary.last_sequence), (251, 250));
+    assert_eq!(aging.fixture.store.archive.backlogs().await.unwrap()[0].dead, 0);
     drop((arrivals, ledger));
     let aging = aging.restart().await;
     aging.record("evt_new", "a").await;

@@ -2,6 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
+use super::census::Census;
 use super::outlets::{Outlet, Outlets};
 use super::retain::Removed;
 use super::{Command, due, record, turn};
@@ -48,11 +49,11 @@ type Acted = Result<bool, ActError>;
 /// Carries `command` out in the open transaction.
 pub(super) fn carry_out(
     connection: &Connection,
-    (outlets, removed): (&Outlets, &Removed),
+    (outlets, removed, census): (&Outlets, &Removed, &Census),
     command: &Command,
     now: UnixMillis,
 ) -> rusqlite::Result<Written> {
-    let desk = Desk { connection, outlets, removed, now };
+    let desk = Desk { connection, outlets, removed, census, now };
     match command {
         Command::Act { action, target, id, .. } => desk.act_on_one(*action, target, id),
         Command::ActOn { action, keys, .. } => desk.act_on_many(*action, keys),
@@ -83,6 +84,7 @@ struct Desk<'a> {
     connection: &'a Connection,
     outlets: &'a Outlets,
     removed: &'a Removed,
+    census: &'a Census,
     now: UnixMillis,
 }
 
@@ -199,6 +201,7 @@ impl Desk<'_> {
              WHERE target_id = ?1 AND sequence = ?2",
         )?;
         update.execute(params![key.target.0, key.sequence, due_at, self.now.0])?;
+        self.census.step(key.target, Some(found.state), State::Retrying);
         Ok(due_at.is_some())
     }
 
@@ -209,6 +212,7 @@ impl Desk<'_> {
              WHERE target_id = ?1 AND sequence = ?2",
         )?;
         update.execute(params![key.target.0, key.sequence, state.as_str(), self.now.0])?;
+        self.census.step(key.target, Some(found.state), state);
         self.removed.ended(self.connection, key.sequence)?;
         match found.lane {
             Some(lane) if found.rank == FIRST => {
@@ -243,6 +247,7 @@ impl Desk<'_> {
             first_attempt_at,
             replay
         ])?;
+        self.census.step(key.target, Some(found.state), state);
         Ok(Ok(due_at.is_some()))
     }
 
@@ -257,6 +262,7 @@ impl Desk<'_> {
              VALUES (?1, ?2, 'pending', ?3, ?4, ?5, 1)",
         )?;
         insert.execute(params![key.target.0, key.sequence, lane, rank, due_at])?;
+        self.census.step(key.target, None, State::Pending);
         Ok(Ok(due_at.is_some()))
     }
 

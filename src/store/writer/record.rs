@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
+use super::census::Census;
 use super::outlets::{Outlet, Outlets};
 use super::{sighting, turn};
 use crate::domain::clock::UnixMillis;
@@ -27,7 +28,7 @@ pub(super) struct Written {
 /// and moves the cursor.
 pub(super) fn batch(
     connection: &Connection,
-    outlets: &Outlets,
+    (outlets, census): (&Outlets, &Census),
     batch: &Batch,
     sequence: &mut i64,
     now: UnixMillis,
@@ -38,7 +39,7 @@ pub(super) fn batch(
             return Ok(Written { recorded: Recorded::Duplicate, sequence: 0, ready: Vec::new(), lag });
         }
         *sequence += 1;
-        let ready = insert_deliveries(connection, outlets, event, *sequence)?;
+        let ready = insert_deliveries(connection, (outlets, census), event, *sequence)?;
         Ok(Written { recorded: Recorded::New, sequence: *sequence, ready, lag: None })
     });
     let written = events.collect::<rusqlite::Result<_>>()?;
@@ -73,7 +74,7 @@ fn insert_event(connection: &Connection, event: &Received, sequence: i64) -> rus
 
 fn insert_deliveries(
     connection: &Connection,
-    outlets: &Outlets,
+    (outlets, census): (&Outlets, &Census),
     event: &Received,
     sequence: i64,
 ) -> rusqlite::Result<Vec<(usize, Option<i64>)>> {
@@ -98,6 +99,7 @@ fn insert_deliveries(
             (rank(&event.event.id, event.received_at), None)
         };
         insert.execute(params![outlet.target.0, sequence, lane, rank, due_at])?;
+        census.step(outlet.target, None, State::Pending);
     }
     Ok(ready)
 }

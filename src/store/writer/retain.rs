@@ -10,7 +10,9 @@ use std::cell::Cell;
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
+use super::census::Census;
 use crate::domain::clock::UnixMillis;
+use crate::store::outbox::TargetId;
 
 /// A piece of the work, small enough to go in between.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,11 +68,16 @@ impl Removed {
     }
 
     /// Does one piece of `chore`. Answers whether there is more of it.
-    pub(super) fn remove(&self, connection: &Connection, chore: Chore) -> rusqlite::Result<bool> {
+    pub(super) fn remove(
+        &self,
+        connection: &Connection,
+        census: &Census,
+        chore: Chore,
+    ) -> rusqlite::Result<bool> {
         match chore {
             Chore::Payloads { before } => self.payloads(connection, before),
-            Chore::Events { before, but_newest } => events(connection, before, but_newest),
-            Chore::Ripe => ripe(connection),
+            Chore::Events { before, but_newest } => events(connection, census, before, but_newest),
+            Chore::Ripe => ripe(connection, census),
             Chore::Vacuum => vacuum(connection),
         }
     }
@@ -90,7 +97,12 @@ impl Removed {
     }
 }
 
-fn events(connection: &Connection, before: UnixMillis, but_newest: i64) -> rusqlite::Result<bool> {
+fn events(
+    connection: &Connection,
+    census: &Census,
+    before: UnixMillis,
+    but_newest: i64,
+) -> rusqlite::Result<bool> {
     let through = position(connection, "SELECT events_through FROM retention")?;
     // Never ahead of the bodies, so that one position tells what was passed over.
     let payloads = position(connection, "SELECT payload_through FROM retention")?;
@@ -99,14 +111,14 @@ fn events(connection: &Connection, before: UnixMillis, but_newest: i64) -> rusql
     let Some(last) = old.last() else { return Ok(false) };
     for &sequence in &old {
         if has_ended(connection, sequence)? {
-            remove_event(connection, sequence)?;
+            remove_event(connection, census, sequence)?;
         }
     }
     connection.prepare_cached("UPDATE retention SET events_through = ?1")?.execute(params![last])?;
     Ok(more)
 }
 
-fn ripe(connection: &Connection) -> rusqlite::Result<bool> {
+fn ripe(connection: &Connection, census: &Census) -> rusqlite::Result<bool> {
     let events_through = position(connection, "SELECT events_through FROM retention")?;
     let ripe: Vec<i64> = {
         let mut select = connection.prepare_cached("SELECT sequence FROM ripe ORDER BY sequence LIMIT ?1")?;
@@ -115,7 +127,7 @@ fn ripe(connection: &Connection) -> rusqlite::Result<bool> {
     };
     for &sequence in &ripe {
         if sequence <= events_through && has_ended(connection, sequence)? {
-            remove_event(connection, sequence)?;
+            remove_event(connection, census, sequence)?;
         } else if is_done(connection, sequence)? {
             remove_payload(connection, sequence)?;
         }
@@ -183,13 +195,21 @@ fn remove_payload(connection: &Connection, sequence: i64) -> rusqlite::Result<()
     Ok(())
 }
 
-fn remove_event(connection: &Connection, sequence: i64) -> rusqlite::Result<()> {
-    for statement in [
+fn remove_event(connection: &Connection, census: &Census, sequence: i64) -> rusqlite::Result<()> {
+    {
         // Takes its attempts with it.
-        "DELETE FROM delivery WHERE sequence = ?1 AND target_id IN (SELECT id FROM target)",
-        "DELETE FROM sighting WHERE sequence = ?1",
-        "DELETE FROM event WHERE sequence = ?1",
-    ] {
+        let mut delete = connection.prepare_cached(
+            "DELETE FROM delivery WHERE sequence = ?1 AND target_id IN (SELECT id FROM target) \
+             RETURNING target_id, state",
+        )?;
+        let mut rows = delete.query(params![sequence])?;
+        while let Some(row) = rows.next()? {
+            if let Ok(state) = row.get::<_, String>(1)?.parse() {
+                census.change(TargetId(row.get(0)?), state, -1);
+            }
+        }
+    }
+    for statement in ["DELETE FROM sighting WHERE sequence = ?1", "DELETE FROM event WHERE sequence = ?1"] {
         connection.prepare_cached(statement)?.execute(params![sequence])?;
     }
     Ok(())

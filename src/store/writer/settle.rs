@@ -2,6 +2,7 @@
 
 use rusqlite::{Connection, params};
 
+use super::census::Census;
 use super::turn;
 use crate::domain::clock::UnixMillis;
 use crate::domain::delivery::{Next, OnUncertain, State};
@@ -13,6 +14,7 @@ const ATTEMPTS_KEPT: u32 = 100;
 /// Stores `settlement`. Answers the delivery of the lane whose turn it has become, if another's.
 pub(super) fn settle(
     connection: &Connection,
+    census: &Census,
     target: TargetId,
     settlement: &Settlement,
     now: UnixMillis,
@@ -22,6 +24,7 @@ pub(super) fn settle(
         // lost. A settled delivery never changes again.
         return Ok(None);
     }
+    census.step(target, Some(State::Sending), settlement.next.state());
     insert_attempt(connection, target, settlement)?;
     match (settlement.next, settlement.lane) {
         (Next::Delivered | Next::Dead, Some(lane)) => turn::pass_on(connection, target, lane, now),
@@ -104,6 +107,7 @@ pub(super) fn begin(connection: &Connection, target: TargetId, attempt: &Begun) 
 /// nobody knows what came of them. Answers which they were.
 pub(super) fn recover(
     connection: &Connection,
+    census: &Census,
     target: TargetId,
     on_uncertain: OnUncertain,
     now: UnixMillis,
@@ -119,11 +123,14 @@ pub(super) fn recover(
         OnUncertain::Hold => (State::Held, None),
         OnUncertain::Retry => (State::Retrying, Some(now.0)),
     };
-    connection.execute(
+    let changed = connection.execute(
         "UPDATE delivery SET state = ?2, due_at = ?3 \
          WHERE target_id = ?1 AND settled_at IS NULL AND state = 'sending'",
         params![target.0, state.as_str(), due_at],
     )?;
+    let changed = i64::try_from(changed).unwrap_or(i64::MAX);
+    census.change(target, State::Sending, -changed);
+    census.change(target, state, changed);
     Ok(cut_off)
 }
 
