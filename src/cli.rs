@@ -25,6 +25,7 @@ mod targets;
 
 use std::ffi::OsString;
 use std::io::{self, Write as _};
+use std::num::NonZero;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -163,9 +164,13 @@ pub fn execute(cli: Cli, environment: impl IntoIterator<Item = (OsString, OsStri
     }
 }
 
-/// The runtime that a command runs on.
+/// The runtime that a command runs on. One processor is left to the store's writer,
+/// which has a thread of its own: with a worker on each of two, an event cost a
+/// tenth more, in waking threads.
 fn runtime() -> Result<tokio::runtime::Runtime, Error> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let workers = processors.saturating_sub(1).max(1);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build();
     runtime.map_err(|error| Error::failure(format!("cannot start threads: {error}")))
 }
 

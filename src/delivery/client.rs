@@ -239,6 +239,9 @@ pub(super) fn builder(settings: &Settings) -> Result<ClientBuilder, BuildError> 
     let unusable = |error| BuildError::File { target: settings.name.to_string(), error };
     if let Some(roots) = &settings.roots {
         builder = builder.tls_certs_merge(roots.certificates().map_err(unusable)?);
+    } else if settings.url.scheme() == "http" {
+        // It is never asked for TLS: the system's roots would take time and memory to load.
+        builder = builder.tls_certs_only([]);
     }
     if let Some(identity) = &settings.client_identity {
         builder = builder.identity(identity.identity().map_err(unusable)?);
