@@ -3,6 +3,7 @@
 
 mod operations;
 mod parts;
+mod pauses;
 mod posts;
 mod reload;
 
@@ -193,8 +194,8 @@ impl App {
         };
         let token = AdminToken::new(settings.web.admin_token.as_ref());
         let (reload, reloads) = reload::channel();
-        let operations =
-            Arc::new(operations::Operations::new(store.archive.clone(), directed, reload.clone()));
+        let (pausing, fulfilment) = pauses::channel(store.archive.clone(), directed.clone());
+        let operations = Arc::new(operations::Operations::new(directed, pausing, reload.clone()));
         let (admin_pages, sampler) = web::admin(view.clone(), render, &token, operations);
         let public_pages = web::public(view, &webhooks);
         let (soft, hard) = (stop.soft.clone(), stop.hard.clone());
@@ -202,6 +203,7 @@ impl App {
         work.spawn("public listener", soft.clone(), serving);
         let serving = web::serve(admin, admin_pages, Limits::ADMIN, base_stop.clone(), base_stop.clone());
         base.spawn("admin listener", soft.clone(), serving);
+        base.spawn("pauses", soft.clone(), fulfilment.run(base_stop.clone()));
         base.spawn("overview", soft.clone(), sampler.run(base_stop.clone()));
         if let Some(export) = traced {
             base.spawn("traces", soft.clone(), export.run(base_stop.clone()));
@@ -333,3 +335,6 @@ async fn keep_metrics(metrics: Metrics, stop: CancellationToken) {
         metrics.upkeep();
     }
 }
+
+#[cfg(test)]
+mod tests;

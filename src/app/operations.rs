@@ -6,17 +6,17 @@ use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
 use super::Reload;
+use super::pauses::Pauses;
 use crate::delivery;
 use crate::domain::operator::{BackfillFrom, OperationError, TargetInfo, TestOutcome};
-use crate::domain::reload::Changes;
+use crate::domain::reload::{Changes, ReloadError};
 use crate::source::stream;
-use crate::store::archive::{ActError, Archive};
 use crate::web;
 
 /// The running parts, for the admin API.
 pub(super) struct Operations {
-    archive: Archive,
     directed: watch::Receiver<Arc<Directed>>,
+    pauses: Pauses,
     reload: Reload,
 }
 
@@ -28,7 +28,7 @@ pub(super) struct Directed {
 }
 
 impl Directed {
-    fn target(&self, name: &str) -> Result<&delivery::Control, OperationError> {
+    pub(super) fn target(&self, name: &str) -> Result<&delivery::Control, OperationError> {
         let target = self.targets.iter().find(|(target, _)| target.name == name);
         target.map(|(_, control)| control).ok_or(OperationError::Unknown)
     }
@@ -36,11 +36,11 @@ impl Directed {
 
 impl Operations {
     pub(super) const fn new(
-        archive: Archive,
         directed: watch::Receiver<Arc<Directed>>,
+        pauses: Pauses,
         reload: Reload,
     ) -> Self {
-        Self { archive, directed, reload }
+        Self { directed, pauses, reload }
     }
 
     fn target(&self, name: &str) -> Result<delivery::Control, OperationError> {
@@ -56,19 +56,7 @@ impl Operations {
 
 impl web::Operations for Operations {
     fn pause(&self, target: &str, paused: bool) -> BoxFuture<'_, Result<(), OperationError>> {
-        let target = target.to_owned();
-        Box::pin(async move {
-            self.target(&target)?;
-            self.archive.set_paused(&target, paused).await.map_err(|error| match error {
-                ActError::Store(error) => OperationError::Unavailable(error.to_string()),
-                _ => OperationError::Unknown,
-            })?;
-            // Looked up again: a reload may have replaced it meanwhile. One that comes
-            // now waits for this look-up to end, and takes over what it has brought about.
-            let directed = self.directed.borrow();
-            directed.target(&target)?.pause(paused);
-            Ok(())
-        })
+        Box::pin(self.pauses.set(target.to_owned(), paused))
     }
 
     fn test(&self, target: &str) -> BoxFuture<'_, Result<TestOutcome, OperationError>> {
@@ -84,7 +72,7 @@ impl web::Operations for Operations {
         self.stream(stream)?.backfill(from)
     }
 
-    fn reload(&self) -> BoxFuture<'_, Result<Changes, Vec<String>>> {
+    fn reload(&self) -> BoxFuture<'_, Result<Changes, ReloadError>> {
         Box::pin(self.reload.reload())
     }
 

@@ -2,11 +2,15 @@
 
 use std::sync::Arc;
 
+use metrics::Gauge;
 use tokio::sync::{mpsc, oneshot};
 
 use super::App;
+use super::parts::Prepared;
 use crate::config::Settings;
-use crate::domain::reload::Changes;
+use crate::domain::reload::{Changes, ReloadError};
+use crate::store::outbox::Outbox;
+use crate::telemetry::names;
 use crate::{store, telemetry};
 
 /// Reads the configuration from where it was read at the start: the settings, or
@@ -19,7 +23,15 @@ pub struct Reload(mpsc::Sender<Request>);
 
 /// One wish for a reload, and where its outcome goes.
 #[derive(Debug)]
-pub(super) struct Request(oneshot::Sender<Result<Changes, Vec<String>>>);
+pub(super) struct Request(oneshot::Sender<Result<Changes, ReloadError>>);
+
+/// A configuration that only waits to be put into effect.
+struct Ready {
+    settings: Settings,
+    prepared: Prepared,
+    outboxes: Vec<Outbox>,
+    paused: Vec<Arc<str>>,
+}
 
 /// What was bound and opened at the start, which a reload compares and does not change.
 #[derive(Debug)]
@@ -32,6 +44,7 @@ pub(super) struct Fixed {
 
 /// The handle, and where its requests arrive.
 pub(super) fn channel() -> (Reload, mpsc::Receiver<Request>) {
+    failed_gauge().set(0.0);
     let (requests, arriving) = mpsc::channel(1);
     (Reload(requests), arriving)
 }
@@ -42,9 +55,8 @@ impl Reload {
     /// one; a target or stream that was replaced may still be finishing.
     ///
     /// # Errors
-    /// Everything that is wrong, a line each; then nothing has changed.
-    pub async fn reload(&self) -> Result<Changes, Vec<String>> {
-        let stopping = || vec!["the bridge is stopping".to_owned()];
+    /// [`ReloadError`]; then nothing has changed.
+    pub async fn reload(&self) -> Result<Changes, ReloadError> {
         let (reply, answer) = oneshot::channel();
         self.0.send(Request(reply)).await.map_err(|_| stopping())?;
         answer.await.map_err(|_| stopping())?
@@ -55,6 +67,7 @@ impl App {
     /// Does what `request` asks for, logs what came of it, and answers.
     pub(super) async fn serve_reload(&mut self, request: Request) {
         let outcome = self.reload().await;
+        failed_gauge().set(f64::from(u8::from(outcome.is_err())));
         match &outcome {
             Ok(Changes { applied, restart_needed }) => {
                 if applied.is_empty() {
@@ -66,7 +79,11 @@ impl App {
                     tracing::warn!(keys = restart_needed.join(", "), "changed keys wait for a restart");
                 }
             }
-            Err(problems) => {
+            Err(error) => {
+                let problems = match error {
+                    ReloadError::Invalid(problems) => problems,
+                    ReloadError::Unavailable(reason) => std::slice::from_ref(reason),
+                };
                 for problem in problems {
                     tracing::error!(problem, "configuration not reloaded, nothing has changed");
                 }
@@ -76,26 +93,35 @@ impl App {
         let _ = request.0.send(outcome);
     }
 
-    async fn reload(&mut self) -> Result<Changes, Vec<String>> {
-        let load = Arc::clone(&self.load);
-        // The file may be on a disk that does not answer: a stop does not wait for that.
-        let settings = tokio::select! {
-            loaded = tokio::task::spawn_blocking(move || load()) => loaded.map_err(line)??,
-            () = self.stop.soft.cancelled() => return Err(vec!["the bridge is stopping".to_owned()]),
-        };
-        let mut changes = Changes::default();
-        let prepared = self.parts.prepare(&settings).map_err(line)?;
-        let paused = self.store.archive.paused().await.map_err(line)?;
-        let outboxes = self.store.reroute(prepared.kept_targets.clone(), prepared.routes()).await;
-        let outboxes = outboxes.map_err(line)?;
+    async fn reload(&mut self) -> Result<Changes, ReloadError> {
+        // Files and store may be on a disk that does not answer: a stop does not wait for that.
+        let stop = self.stop.soft.clone();
+        let ready = stop.run_until_cancelled(self.make_ready()).await;
+        let Ready { settings, prepared, outboxes, paused } = ready.ok_or_else(stopping)??;
         // Nothing can fail from here on.
-        changes.applied.clone_from(&prepared.changes);
+        let mut changes = Changes { applied: prepared.changes.clone(), ..Changes::default() };
         let concerned = prepared.added_or_removed_targets.clone();
         self.parts.replace(prepared, outboxes, &paused, &mut self.work);
         self.apply_rest(&settings, &mut changes);
         changes.restart_needed.extend(self.fixed.differing(&settings));
-        self.announce_backlogs(|target| concerned.iter().any(|name| **name == *target)).await;
+        let announced = self.announce_backlogs(|target| concerned.iter().any(|name| **name == *target));
+        // Told to a person, and needed by nobody else.
+        let _ = stop.run_until_cancelled(announced).await;
         Ok(changes)
+    }
+
+    /// Everything of a reload that waits for a file or the store, and all that can fail.
+    /// Abandoned on the way, it has at most told the store of routes that nobody
+    /// will use: whoever abandons it stops.
+    async fn make_ready(&self) -> Result<Ready, ReloadError> {
+        let load = Arc::clone(&self.load);
+        let loaded = tokio::task::spawn_blocking(move || load()).await.map_err(unavailable)?;
+        let settings = loaded.map_err(ReloadError::Invalid)?;
+        let prepared = self.parts.prepare(&settings);
+        let prepared = prepared.map_err(|error| ReloadError::Invalid(vec![error.to_string()]))?;
+        let paused = self.store.archive.paused().await.map_err(unavailable)?;
+        let outboxes = self.store.reroute(prepared.kept_targets.clone(), prepared.routes()).await;
+        Ok(Ready { settings, prepared, outboxes: outboxes.map_err(unavailable)?, paused })
     }
 
     /// Applies what is left once the parts are replaced.
@@ -162,7 +188,16 @@ impl Fixed {
     }
 }
 
+/// Whether the last reload has failed.
+fn failed_gauge() -> Gauge {
+    metrics::gauge!(names::RELOAD_FAILED)
+}
+
+fn stopping() -> ReloadError {
+    ReloadError::Unavailable("the bridge is stopping".to_owned())
+}
+
 #[expect(clippy::needless_pass_by_value, reason = "made for `map_err`")]
-fn line(error: impl ToString) -> Vec<String> {
-    vec![error.to_string()]
+fn unavailable(error: impl ToString) -> ReloadError {
+    ReloadError::Unavailable(error.to_string())
 }

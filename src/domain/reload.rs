@@ -11,3 +11,14 @@ pub struct Changes {
     /// Keys whose new value waits for a restart, such as `server.listen`.
     pub restart_needed: Vec<String>,
 }
+
+/// Why a configuration that was read again is not in effect. Nothing has changed then.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReloadError {
+    /// It cannot be used: everything that is wrong with it, a line each.
+    #[error("the configuration is not valid: {}", .0.join("; "))]
+    Invalid(Vec<String>),
+    /// Nothing may be wrong with it, but the bridge cannot take it up now; says why.
+    #[error("{0}")]
+    Unavailable(String),
+}

@@ -81,6 +81,10 @@ fn recorder() -> Result<PrometheusRecorder, BuildError> {
 /// The `HELP` lines.
 fn describe() {
     describe_gauge!(names::READY, "1 while the store commits and every source is usable");
+    describe_gauge!(
+        names::RELOAD_FAILED,
+        "1 while the configuration could not be reloaded when that was last asked for"
+    );
     describe_counter!(names::EVENTS_RECEIVED, "Events taken from a source into the store, repeats included");
     describe_counter!(names::EVENTS_UNIQUE, "Events that a source was the first to bring");
     describe_counter!(names::EVENTS_DUPLICATE, "Events that were held already");

@@ -2,6 +2,8 @@
 
 /// 1 while the bridge is ready, as `/readyz` has it.
 pub const READY: &str = "pepay_bridge_ready";
+/// 1 while the configuration could not be reloaded when that was last asked for.
+pub const RELOAD_FAILED: &str = "pepay_bridge_reload_failed";
 /// Events taken from a source into the store, repeats included. Label `source`.
 pub const EVENTS_RECEIVED: &str = "pepay_bridge_events_received_total";
 /// Events that a source was the first to bring. Label `source`.

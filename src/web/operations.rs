@@ -4,11 +4,12 @@
 use futures_util::future::BoxFuture;
 
 use crate::domain::operator::{BackfillFrom, OperationError, TargetInfo, TestOutcome};
-use crate::domain::reload::Changes;
+use crate::domain::reload::{Changes, ReloadError};
 
 /// The running parts, as far as a person may direct them.
 pub trait Operations: Send + Sync {
     /// Stops a target, or lets it go on. Stands before it answers: a restart keeps it.
+    /// Of several, the last one asked for stands; who stops waiting takes nothing back.
     fn pause(&self, target: &str, paused: bool) -> BoxFuture<'_, Result<(), OperationError>>;
 
     /// Sends a made-up event to a target, which is not stored, and waits for the answer.
@@ -26,9 +27,8 @@ pub trait Operations: Send + Sync {
     /// [`OperationError`] if there is no such stream, or one runs already.
     fn backfill(&self, stream: &str, from: BackfillFrom) -> Result<(), OperationError>;
 
-    /// Reads the configuration anew. Answers what has changed, or everything that
-    /// is wrong with it, in which case nothing has.
-    fn reload(&self) -> BoxFuture<'_, Result<Changes, Vec<String>>>;
+    /// Reads the configuration anew. Answers what has changed, or why nothing has.
+    fn reload(&self) -> BoxFuture<'_, Result<Changes, ReloadError>>;
 
     /// Every configured target, in the order of the configuration.
     fn targets(&self) -> Vec<TargetInfo>;

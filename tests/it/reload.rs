@@ -61,6 +61,25 @@ async fn an_invalid_file_changes_nothing_and_every_problem_is_said() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_reload_that_fails_is_shown_by_a_metric_until_one_works() {
+    let mut world = World::new(World::with_duplicates()).await;
+    world.target_at("orders", "http://127.0.0.1:9/");
+    let mut bridge = world.bridge_on_file().await;
+    let shown = async |bridge: &Bridge| {
+        let text = bridge.admin("/metrics").await.text().await.unwrap();
+        text.lines().find_map(|line| line.strip_prefix("pepay_bridge_reload_failed ")).map(str::to_owned)
+    };
+    assert_eq!(shown(&bridge).await.as_deref(), Some("0"));
+    world.set_target("orders", "CONCURRENCY", "none");
+    world.save();
+    bridge.reload().await;
+    assert_eq!(shown(&bridge).await.as_deref(), Some("1"));
+    world.set_target("orders", "CONCURRENCY", "3");
+    assert_eq!(reload(&world, &mut bridge).await, ["targets.orders changed"]);
+    assert_eq!(shown(&bridge).await.as_deref(), Some("0"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_needs_a_restart_is_named_and_everything_else_applied() {
     let mut world = World::new(World::with_duplicates()).await;
     let target = world.target("orders").await;

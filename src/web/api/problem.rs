@@ -7,6 +7,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::domain::operator::OperationError;
+use crate::domain::reload::ReloadError;
 use crate::store::archive::{ActError, ReadError, RecordError};
 
 /// The media type of a problem.
@@ -124,7 +125,7 @@ impl Problem {
     }
 
     /// A configuration that cannot be used, with everything wrong with it.
-    pub(super) fn configuration(reasons: Vec<String>) -> Self {
+    fn configuration(reasons: Vec<String>) -> Self {
         let detail = "the configuration is not valid; nothing was changed";
         let errors = reasons
             .into_iter()
@@ -181,6 +182,18 @@ impl From<ActError> for Problem {
             ActError::OnTheWire => Self::conflict("on_the_wire", detail),
             ActError::PayloadGone => Self::gone(detail),
             ActError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<ReloadError> for Problem {
+    fn from(error: ReloadError) -> Self {
+        match error {
+            ReloadError::Invalid(reasons) => Self::configuration(reasons),
+            ReloadError::Unavailable(reason) => {
+                let detail = format!("the configuration was not reloaded, nothing was changed: {reason}");
+                Self::unavailable("reload_unavailable", detail)
+            }
         }
     }
 }

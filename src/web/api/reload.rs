@@ -25,7 +25,7 @@ const RELOAD_LIMIT: Duration = Duration::from_secs(30);
 pub(super) async fn reload(State(api): State<Arc<Api>>, _: NoBody) -> Result<Json<Changes>, Problem> {
     let audit = Audit::of("reload");
     let reloaded = match tokio::time::timeout(RELOAD_LIMIT, api.operations.reload()).await {
-        Ok(outcome) => outcome.map_err(Problem::configuration),
+        Ok(outcome) => outcome.map_err(Problem::from),
         Err(_) => {
             Err(Problem::unavailable("not_done_yet", "the reload goes on; the log will say what came of it"))
         }

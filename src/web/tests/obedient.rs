@@ -1,19 +1,20 @@
 //! Running parts that do what they are told, and forget it.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use futures_util::future::{BoxFuture, ready};
 
 use crate::domain::operator::{BackfillFrom, OperationError, TargetInfo, TestOutcome};
-use crate::domain::reload::Changes;
+use crate::domain::reload::{Changes, ReloadError};
 use crate::web::Operations;
 
 /// One target `orders` and one stream `commerce`, which is busy after its first
-/// backfill. Its configuration is wrong once it has been reloaded.
+/// backfill. Its configuration is wrong once it has been reloaded, and its store
+/// fails after that.
 #[derive(Default)]
 pub(in crate::web) struct Obedient {
     backfilling: AtomicBool,
-    reloaded: AtomicBool,
+    reloads: AtomicU32,
 }
 
 fn known(name: &str, known: &str) -> Result<(), OperationError> {
@@ -45,12 +46,15 @@ impl Operations for Obedient {
         if self.backfilling.swap(true, Ordering::Relaxed) { Err(OperationError::Busy) } else { Ok(()) }
     }
 
-    fn reload(&self) -> BoxFuture<'_, Result<Changes, Vec<String>>> {
-        let outcome = if self.reloaded.swap(true, Ordering::Relaxed) {
-            Err(vec!["streams.commerce.endpoint: wrong".to_owned(), "targets.orders.url: missing".to_owned()])
-        } else {
-            let applied = vec!["targets.orders changed".to_owned()];
-            Ok(Changes { applied, restart_needed: vec!["server.listen".to_owned()] })
+    fn reload(&self) -> BoxFuture<'_, Result<Changes, ReloadError>> {
+        let problems = ["streams.commerce.endpoint: wrong", "targets.orders.url: missing"];
+        let outcome = match self.reloads.fetch_add(1, Ordering::Relaxed) {
+            0 => Ok(Changes {
+                applied: vec!["targets.orders changed".to_owned()],
+                restart_needed: vec!["server.listen".to_owned()],
+            }),
+            1 => Err(ReloadError::Invalid(problems.map(str::to_owned).into())),
+            _ => Err(ReloadError::Unavailable("the disk is gone".to_owned())),
         };
         Box::pin(ready(outcome))
     }

@@ -1,0 +1,147 @@
+//! What a person has a bridge do while its store is slow to answer.
+
+use std::sync::Mutex;
+
+use tempfile::TempDir;
+use tokio::task::JoinSet;
+
+use super::*;
+use crate::config;
+use crate::delivery::{Target, TargetClient};
+use crate::domain::operator::OperationError;
+use crate::domain::reload::ReloadError;
+use crate::domain::status::TargetStatus;
+use crate::store::Writer;
+use crate::web::Operations as _;
+
+/// Far longer than anything here takes: a test that reaches it has failed.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+async fn soon<T>(event: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, event).await.expect("it should have happened long ago")
+}
+
+/// A bridge on loopback, with one target and a database in `folder`.
+fn settings(folder: &TempDir) -> Settings {
+    let database = format!("sqlite://{}", folder.path().join("test.db").display());
+    let environment = [
+        ("PEPAY_BRIDGE__SERVER__LISTEN", "127.0.0.1:0"),
+        ("PEPAY_BRIDGE__SERVER__ADMIN_LISTEN", "127.0.0.1:0"),
+        ("PEPAY_BRIDGE__STORE__URL", &database),
+        ("PEPAY_BRIDGE__WEBHOOKS__DEFAULT__SECRETS", "a-secret"),
+        ("PEPAY_BRIDGE__TARGETS__ORDERS__URL", "http://127.0.0.1:9/"),
+    ];
+    config::load(None, environment).unwrap().settings
+}
+
+/// A target that can be paused, and a store that has not begun to commit.
+struct Pausing {
+    operations: operations::Operations,
+    status: tokio::sync::watch::Receiver<TargetStatus>,
+    store: Store,
+    writer: Writer,
+    fulfilment: JoinSet<()>,
+    _target: Target,
+    _folder: TempDir,
+}
+
+impl Pausing {
+    async fn new() -> Self {
+        // An error says that one is installed already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let folder = TempDir::new().unwrap();
+        let settings = settings(&folder);
+        let target = &settings.targets[0];
+        let (mut store, writer) =
+            Store::open(&settings.store, vec![parts::route(target)], Clock::system()).await.unwrap();
+        let client = TargetClient::new(target.clone(), Clock::system()).unwrap();
+        let (running, control, status) = Target::new(client, store.outboxes.remove(0), false, random());
+        let directed = operations::Directed { streams: Vec::new(), targets: vec![(target.into(), control)] };
+        let directed = tokio::sync::watch::channel(Arc::new(directed)).1;
+        let (pauses, work) = pauses::channel(store.archive.clone(), directed.clone());
+        let mut fulfilment = JoinSet::new();
+        fulfilment.spawn(work.run(CancellationToken::new()));
+        let operations = operations::Operations::new(directed, pauses, reload::channel().0);
+        Self { operations, status, store, writer, fulfilment, _target: running, _folder: folder }
+    }
+
+    /// Asks for it, and stops waiting at once, as a client does that hangs up.
+    async fn ask_and_leave(&self, paused: bool) {
+        let asked = self.operations.pause("orders", paused);
+        tokio::select! {
+            biased;
+            outcome = asked => panic!("{outcome:?} from a store that does not commit"),
+            () = std::future::ready(()) => {}
+        }
+    }
+
+    async fn is_remembered(store: &Store) -> bool {
+        !store.archive.paused().await.unwrap().is_empty()
+    }
+}
+
+#[tokio::test]
+async fn a_pause_that_nobody_waits_for_any_more_is_remembered_and_obeyed() {
+    let mut pausing = Pausing::new().await;
+    pausing.ask_and_leave(true).await;
+    let writer = std::thread::spawn(|| pausing.writer.run());
+    soon(pausing.status.wait_for(|status| status.paused)).await.unwrap();
+    assert!(Pausing::is_remembered(&pausing.store).await);
+    pausing.store.close().await;
+    writer.join().unwrap();
+    drop(pausing.fulfilment);
+}
+
+#[tokio::test]
+async fn of_many_who_pause_and_resume_at_once_the_last_one_is_remembered_and_obeyed() {
+    let pausing = Pausing::new().await;
+    for paused in [true, false, true, false] {
+        pausing.ask_and_leave(paused).await;
+    }
+    let last = pausing.operations.pause("orders", true);
+    let writer = std::thread::spawn(|| pausing.writer.run());
+    soon(last).await.unwrap();
+    assert!(pausing.status.borrow().paused && Pausing::is_remembered(&pausing.store).await);
+    soon(pausing.operations.pause("orders", false)).await.unwrap();
+    assert!(!pausing.status.borrow().paused && !Pausing::is_remembered(&pausing.store).await);
+    assert_eq!(soon(pausing.operations.pause("nobody", true)).await, Err(OperationError::Unknown));
+    pausing.store.close().await;
+    writer.join().unwrap();
+    let refused = soon(pausing.operations.pause("orders", true)).await;
+    assert!(matches!(refused, Err(OperationError::Unavailable(_))), "{refused:?}");
+    drop(pausing.fulfilment);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_does_not_wait_for_a_reload_whose_store_does_not_answer() {
+    let folder = TempDir::new().unwrap();
+    let started = settings(&folder);
+    let database = started.store.path.clone();
+    let intruder = Arc::new(Mutex::new(None));
+    let (read, mut reading) = mpsc::channel(1);
+    let load: Load = {
+        let (mut changed, intruder) = (started.clone(), Arc::clone(&intruder));
+        changed.targets[0].concurrency += 1;
+        Arc::new(move || {
+            // From here on the store cannot commit.
+            let connection = rusqlite::Connection::open(&database).unwrap();
+            connection.execute_batch("BEGIN IMMEDIATE").unwrap();
+            *intruder.lock().unwrap() = Some(connection);
+            read.try_send(()).unwrap();
+            Ok(changed.clone())
+        })
+    };
+    let stop = Stop::default();
+    let app = App::start(started, load, Clock::system(), random(), stop.clone()).await.unwrap();
+    let reload = app.reload_handle();
+    let mut running = JoinSet::new();
+    running.spawn(app.run());
+    let stopping = async {
+        reading.recv().await.unwrap();
+        stop.soft.cancel();
+    };
+    let (outcome, ()) = soon(async { tokio::join!(reload.reload(), stopping) }).await;
+    assert_eq!(outcome, Err(ReloadError::Unavailable("the bridge is stopping".to_owned())));
+    drop(intruder.lock().unwrap().take());
+    soon(running.join_next()).await.unwrap().unwrap().unwrap();
+}
