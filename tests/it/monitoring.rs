@@ -3,7 +3,7 @@
 
 mod table;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -12,6 +12,7 @@ use table::{Query, Table};
 const ALERTS: &str = include_str!("../../docs/monitoring/alerts.yml");
 const ALERT_TESTS: &str = include_str!("../../docs/monitoring/alerts.test.yml");
 const DASHBOARD: &str = include_str!("../../docs/monitoring/dashboard.json");
+const KIT: &str = include_str!("../../docs/monitoring/README.md");
 const OPERATIONS: &str = include_str!("../../docs/operations.md");
 
 /// Columns of a Grafana dashboard.
@@ -74,6 +75,26 @@ fn the_dashboard_shows_every_metric_there_is() {
     let shown: BTreeSet<_> = queries.iter().flat_map(|(query, _)| Query::parse(query).metrics()).collect();
     let hidden: Vec<_> = table.names().filter(|name| !shown.contains(*name)).collect();
     assert!(hidden.is_empty(), "not on the dashboard: {hidden:?}");
+}
+
+#[test]
+fn the_page_of_the_kit_tells_of_every_metric_there_is_with_its_kind_and_labels() {
+    let table = Table::of_the_bridge();
+    let rows = KIT.lines().filter(|line| line.starts_with("| `pepay_bridge_"));
+    let told: BTreeMap<_, _> = rows
+        .map(|row| {
+            let cells: Vec<_> = row.trim_matches('|').split('|').map(str::trim).collect();
+            let [name, kind, labels, meaning] = cells[..] else { panic!("{row}") };
+            assert!(meaning.len() > 10, "{row}");
+            // The values of a label are in brackets.
+            let labels = labels.split('(').filter_map(|piece| piece.rsplit(')').next());
+            let labels = labels.flat_map(|piece| piece.split('`').skip(1).step_by(2));
+            (name.trim_matches('`'), (kind, labels.collect::<BTreeSet<_>>()))
+        })
+        .collect();
+    let there_are: BTreeMap<_, _> =
+        table.described().map(|(name, kind, labels)| (name, (kind, labels))).collect();
+    assert_eq!(told, there_are);
 }
 
 #[test]

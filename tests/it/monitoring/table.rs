@@ -20,6 +20,8 @@ pub struct Table(BTreeMap<String, Metric>);
 
 struct Metric {
     histogram: bool,
+    /// What it is described as.
+    kind: &'static str,
     /// Its labels, and their values where the table lists them.
     labels: BTreeMap<String, BTreeSet<String>>,
 }
@@ -53,7 +55,14 @@ impl Table {
                 let (constant, rest) = constant.split_once(':').unwrap();
                 let name = rest.split('"').nth(1).unwrap().to_owned();
                 let histogram = kinds.contains(&format!("describe_histogram!(names::{constant},"));
-                metrics.insert(name, Metric { histogram, labels: labels(&comment) });
+                let kind = if histogram {
+                    "histogram"
+                } else if kinds.contains(&format!("describe_counter!(names::{constant},")) {
+                    "counter"
+                } else {
+                    "gauge"
+                };
+                metrics.insert(name, Metric { histogram, kind, labels: labels(&comment) });
                 comment.clear();
             }
         }
@@ -63,6 +72,13 @@ impl Table {
 
     pub fn names(&self) -> impl Iterator<Item = &String> {
         self.0.keys()
+    }
+
+    /// Name, kind and labels of each metric.
+    pub fn described(&self) -> impl Iterator<Item = (&str, &str, BTreeSet<&str>)> {
+        self.0
+            .iter()
+            .map(|(name, metric)| (&**name, metric.kind, metric.labels.keys().map(String::as_str).collect()))
     }
 
     /// The metric that is shown as `name`.
