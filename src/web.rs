@@ -112,7 +112,8 @@ pub fn public(view: View, webhooks: &Routes) -> Router {
 
 /// The routes of the private listener, and what keeps the listeners of the API
 /// supplied. While there is a `token`, everything but health and the files of the
-/// page asks for it; while there is none, page and API answer only to loopback names.
+/// page asks for it; while there is none, page, API and `/status` answer only to
+/// loopback names.
 pub fn admin(
     view: View,
     render: Render,

@@ -6,9 +6,20 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::readiness::{Readiness, Verdict};
+
+/// What `/readyz` tells; a list without entries is left out.
+#[derive(Serialize)]
+struct Answer {
+    ready: bool,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    reasons: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
+}
 
 /// Answers as long as the process can.
 pub(super) async fn alive(State(readiness): State<Arc<Readiness>>) -> Json<Value> {
@@ -19,15 +30,48 @@ pub(super) async fn alive(State(readiness): State<Arc<Readiness>>) -> Json<Value
     }))
 }
 
-/// Answers 200 if the bridge can do its work, with what a person should look at
-/// all the same; else 503 with the reasons.
+/// Answers 200 if the bridge can do its work, else 503 with the reasons; and in
+/// either case what a person should look at all the same.
 pub(super) async fn ready(State(readiness): State<Arc<Readiness>>) -> Response {
-    let Verdict { reasons, warnings, .. } = readiness.look().await;
-    if reasons.is_empty() && warnings.is_empty() {
-        Json(json!({ "ready": true })).into_response()
-    } else if reasons.is_empty() {
-        Json(json!({ "ready": true, "warnings": warnings })).into_response()
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "ready": false, "reasons": reasons }))).into_response()
+    Answer::from(readiness.look().await).into_response()
+}
+
+impl From<Verdict> for Answer {
+    fn from(Verdict { reasons, warnings, .. }: Verdict) -> Self {
+        Self { ready: reasons.is_empty(), reasons, warnings }
+    }
+}
+
+impl IntoResponse for Answer {
+    fn into_response(self) -> Response {
+        let status = if self.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        (status, Json(self)).into_response()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt as _;
+
+    use super::*;
+
+    async fn told(reasons: &[&str], warnings: &[&str]) -> (u16, Value) {
+        let [reasons, warnings] =
+            [reasons, warnings].map(|lines| lines.iter().map(|&line| line.to_owned()).collect());
+        let response = Answer::from(Verdict { store_failure: None, reasons, warnings }).into_response();
+        let status = response.status().as_u16();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        (status, serde_json::from_slice(&body).unwrap())
+    }
+
+    #[tokio::test]
+    async fn warnings_are_told_whether_the_bridge_is_ready_or_not() {
+        assert_eq!(told(&[], &[]).await, (200, json!({ "ready": true })));
+        assert_eq!(told(&[], &["w"]).await, (200, json!({ "ready": true, "warnings": ["w"] })));
+        assert_eq!(told(&["r"], &[]).await, (503, json!({ "ready": false, "reasons": ["r"] })));
+        assert_eq!(
+            told(&["r"], &["w"]).await,
+            (503, json!({ "ready": false, "reasons": ["r"], "warnings": ["w"] }))
+        );
     }
 }

@@ -15,11 +15,12 @@ use http::{HeaderMap, StatusCode, Uri};
 
 use super::{AdminToken, is_api};
 
-/// While there is no token, lets page and API be asked for by a loopback name or
-/// address alone, and answers 403 to any other.
+/// While there is no token, lets page, API and `/status` be asked for by a loopback
+/// name or address alone, and answers 403 to any other. What watches the bridge by
+/// another name has the metrics, which tell of no payment.
 pub(super) async fn check(State(token): State<AdminToken>, request: Request, next: Next) -> Response {
     let path = request.uri().path();
-    let concerned = path == "/" || path.starts_with("/assets/") || is_api(path);
+    let concerned = path == "/" || path == "/status" || path.starts_with("/assets/") || is_api(path);
     if !concerned || token.is_set() || is_loopback(request.uri(), request.headers()) {
         return next.run(request).await;
     }

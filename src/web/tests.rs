@@ -134,7 +134,7 @@ async fn ask(
     path: &str,
     bearer: Option<&str>,
 ) -> (StatusCode, HeaderMap, String) {
-    let mut request = Request::builder().method(method).uri(path);
+    let mut request = Request::builder().method(method).uri(path).header("host", "localhost");
     if let Some(value) = bearer {
         request = request.header("authorization", value);
     }

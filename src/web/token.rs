@@ -46,8 +46,24 @@ impl AdminToken {
         self.0.borrow().is_some()
     }
 
-    fn admits(&self, headers: &HeaderMap) -> bool {
-        self.0.borrow().as_ref().is_none_or(|key| key.is_shown(headers))
+    /// What a request with `headers` is let in by, if it is.
+    fn admit(&self, headers: &HeaderMap) -> Option<Admission> {
+        let seen = self.0.subscribe();
+        let admitted = seen.borrow().as_ref().is_none_or(|key| key.is_shown(headers));
+        admitted.then_some(Admission(seen))
+    }
+}
+
+/// What a request was let in by: the token as it was then. Every request that the
+/// [check] lets through carries it.
+#[derive(Clone)]
+pub(super) struct Admission(watch::Receiver<Option<Key>>);
+
+impl Admission {
+    /// Resolves once the token has been replaced since.
+    pub(super) async fn expired(&mut self) {
+        // An error says that the listener is gone, and with it the token.
+        let _ = self.0.changed().await;
     }
 }
 
@@ -81,8 +97,9 @@ fn keyed(key: &[u8]) -> Hmac<Sha256> {
 }
 
 /// Lets a request with the token through, and answers 401 to any other.
-pub(super) async fn check(State(token): State<AdminToken>, request: Request, next: Next) -> Response {
-    if token.admits(request.headers()) {
+pub(super) async fn check(State(token): State<AdminToken>, mut request: Request, next: Next) -> Response {
+    if let Some(admission) = token.admit(request.headers()) {
+        request.extensions_mut().insert(admission);
         return next.run(request).await;
     }
     let path = request.uri().path();

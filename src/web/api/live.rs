@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Extension;
 use axum::extract::State;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
@@ -18,6 +19,7 @@ use super::given::NoQuery;
 use super::history;
 use super::problem::Problem;
 use super::schema::OverviewEvent;
+use crate::web::token::Admission;
 
 /// Listeners at the same time; each takes one of the listener's connections.
 pub(super) const MAX_LISTENERS: usize = 16;
@@ -84,16 +86,22 @@ struct Listener {
     /// Not sent yet.
     first: Option<Arc<str>>,
     live: watch::Receiver<Arc<str>>,
+    admission: Admission,
     _place: OwnedSemaphorePermit,
 }
 
 impl Listener {
-    /// The next one; `None` once the bridge stops.
+    /// The next one; `None` once the bridge stops, or asks for another token than
+    /// the one that this began with.
     async fn next(&mut self) -> Option<Arc<str>> {
         if let Some(first) = self.first.take() {
             return Some(first);
         }
-        self.live.changed().await.ok()?;
+        tokio::select! {
+            biased;
+            () = self.admission.expired() => return None,
+            changed = self.live.changed() => changed.ok()?,
+        }
         Some(Arc::clone(&self.live.borrow_and_update()))
     }
 }
@@ -103,8 +111,12 @@ impl Listener {
 /// `text/event-stream`: events `overview`, whose data is the JSON of the overview
 /// with the newest point of its history alone.
 #[utoipa::path(get, path = "/api/v1/live", tag = "bridge", operation_id = "listen",
-    responses((status = 200, description = "Events `overview`, until the client or the bridge ends it", body = OverviewEvent, content_type = "text/event-stream")))]
-pub(super) async fn listen(State(api): State<Arc<Api>>, _: NoQuery) -> Result<Response, Problem> {
+    responses((status = 200, description = "Events `overview`, until the client or the bridge ends it, or the admin token is replaced", body = OverviewEvent, content_type = "text/event-stream")))]
+pub(super) async fn listen(
+    State(api): State<Arc<Api>>,
+    Extension(admission): Extension<Admission>,
+    _: NoQuery,
+) -> Result<Response, Problem> {
     let Ok(place) = Arc::clone(&api.listeners).try_acquire_owned() else {
         let detail = format!("{MAX_LISTENERS} listen already");
         return Err(Problem::unavailable("too_many_listeners", detail));
@@ -112,7 +124,7 @@ pub(super) async fn listen(State(api): State<Arc<Api>>, _: NoQuery) -> Result<Re
     // Taken before the look, so that nothing comes unseen in between.
     let mut live = api.live.clone();
     live.mark_unchanged();
-    let listener = Listener { first: Some(api.rendered().await), live, _place: place };
+    let listener = Listener { first: Some(api.rendered().await), live, admission, _place: place };
     let overviews = stream::unfold(listener, |mut listener| async {
         let overview = listener.next().await?;
         Some((Ok::<_, Infallible>(Event::default().event("overview").data(overview)), listener))

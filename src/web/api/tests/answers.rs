@@ -83,19 +83,21 @@ async fn the_token_guards_the_whole_api_and_not_the_page() {
 }
 
 #[tokio::test]
-async fn without_a_token_page_and_api_answer_to_loopback_names_alone() {
+async fn without_a_token_page_api_and_status_answer_to_loopback_names_alone() {
     let router = Shown::new().await.admin(None);
     let ask = async |path: &str, host: &str| {
         let request = Request::get(path).header("host", host).body(Body::empty()).unwrap();
         answer(router.clone().oneshot(request).await.unwrap()).await
     };
-    for path in ["/", "/assets/app.js", "/api/v1/targets", "/api/openapi.json"] {
+    for path in ["/", "/assets/app.js", "/status", "/api/v1/targets", "/api/openapi.json"] {
         assert_eq!(ask(path, "localhost:9090").await.status, StatusCode::OK, "{path}");
         assert_eq!(ask(path, "evil.example:9090").await.status, StatusCode::FORBIDDEN, "{path}");
     }
     let refused = ask("/api/v1/targets", "evil.example").await;
     assert_eq!(refused.body["type"], "urn:pepay-bridge:problem:foreign_host");
-    assert_eq!(ask("/metrics", "bridge.internal").await.status, StatusCode::OK);
+    for path in ["/metrics", "/healthz", "/readyz"] {
+        assert_eq!(ask(path, "bridge.internal").await.status, StatusCode::OK, "{path}");
+    }
 }
 
 #[tokio::test]
@@ -140,7 +142,7 @@ async fn a_stream_is_told_to_reconnect_and_to_read_again() {
 }
 
 #[tokio::test]
-async fn a_reload_tells_what_has_changed_or_everything_that_is_wrong() {
+async fn a_reload_tells_what_has_changed_or_everything_that_is_wrong_or_why_it_cannot_be_done() {
     let caller = Caller::new().await;
     let changes = caller.post("/api/v1/reload", "{}").await.ok();
     assert_eq!(
@@ -153,6 +155,11 @@ async fn a_reload_tells_what_has_changed_or_everything_that_is_wrong() {
         body["errors"][1],
         json!({ "name": "configuration", "reason": "targets.orders.url: missing" })
     );
+    let answer = caller.post("/api/v1/reload", "{}").await;
+    assert_eq!(answer.headers["retry-after"], "2");
+    let body = answer.problem(StatusCode::SERVICE_UNAVAILABLE, "reload_unavailable");
+    let detail = "the configuration was not reloaded, nothing was changed: the disk is gone";
+    assert_eq!((&body["detail"], &body["errors"]), (&json!(detail), &json!(null)));
 }
 
 #[tokio::test]
