@@ -30,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 use tower_http::catch_panic::CatchPanicLayer;
 
-use self::door::{Arriving, Door, Place};
+use self::door::{Arriving, Door, Leaving, Place};
 use self::stall::Impatient;
 
 /// The longest head of a request, in bytes; a longer one is answered 431.
@@ -141,16 +141,15 @@ fn connection(
         tracing::debug!(%error, "TCP_NODELAY not set");
     }
     let (leave, place) = (place.leave.clone(), Arc::new(place));
+    let io = Impatient::new(TokioIo::new(stream), limits.stall, Arc::clone(&place));
     let service = service_fn(move |request: Request<Incoming>| {
         let (router, place) = (router.clone(), Arc::clone(&place));
         async move {
             let request = request.map(|body| Body::new(Arriving::new(body, Arc::clone(&place))));
             let response = router.oneshot(request).await;
-            place.answered();
-            response
+            response.map(|response| response.map(|body| Leaving::new(body, place)))
         }
     });
-    let io = Impatient::new(TokioIo::new(stream), limits.stall);
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.head)

@@ -1,10 +1,12 @@
 //! Who is let in: as many connections as there are places. When all are taken,
 //! the one that has kept the server waiting for the longest, for a request or
 //! the rest of one, gives up its place: so slow clients cannot hold the door,
-//! however many they are, and nobody whose request is being answered is cut off.
+//! however many they are, and nobody is cut off whose request is being answered,
+//! up to the last byte of the answer.
 
 use std::collections::HashMap;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
@@ -39,6 +41,9 @@ struct Inside {
 pub(super) struct Place {
     door: Arc<Door>,
     number: u64,
+    /// Whether the last of an answer has been made, and not yet been sent. Of the
+    /// connection's own task alone.
+    sending_last: AtomicBool,
     /// Cancelled when the place is needed for somebody else.
     pub(super) leave: CancellationToken,
 }
@@ -72,7 +77,7 @@ impl Door {
         guests.turn += 1;
         let (number, leave) = (guests.turn, CancellationToken::new());
         guests.inside.insert(number, Inside { waiting: Some(number), leave: leave.clone() });
-        Some(Place { door: Arc::clone(self), number, leave })
+        Some(Place { door: Arc::clone(self), number, sending_last: AtomicBool::new(false), leave })
     }
 
     fn guests(&self) -> MutexGuard<'_, Guests> {
@@ -83,13 +88,20 @@ impl Door {
 impl Place {
     /// A request has arrived whole: nobody waits for this connection any more.
     fn served(&self) {
+        // What is left of the answer before it makes nobody idle who has asked again.
+        self.sending_last.store(false, Relaxed);
         if let Some(guest) = self.door.guests().inside.get_mut(&self.number) {
             guest.waiting = None;
         }
     }
 
-    /// The answer is ready: from here on the server waits for the client again.
-    pub(super) fn answered(&self) {
+    /// All that was to be sent has been: if that was the last of an answer, the
+    /// server waits for the client again from here on.
+    pub(super) fn sent(&self) {
+        if !self.sending_last.load(Relaxed) {
+            return;
+        }
+        self.sending_last.store(false, Relaxed);
         let mut guests = self.door.guests();
         guests.turn += 1;
         let turn = guests.turn;
@@ -142,6 +154,45 @@ impl Body for Arriving {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
         self.note(frame.is_none());
         Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// An answer's body, which tells its place when it has ended: when it is dropped,
+/// as the server has taken the last of it by then.
+pub(super) struct Leaving<B> {
+    body: B,
+    place: Arc<Place>,
+}
+
+impl<B> Leaving<B> {
+    pub(super) const fn new(body: B, place: Arc<Place>) -> Self {
+        Self { body, place }
+    }
+}
+
+impl<B> Drop for Leaving<B> {
+    fn drop(&mut self) {
+        self.place.sending_last.store(true, Relaxed);
+    }
+}
+
+impl<B: Body + Unpin> Body for Leaving<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
     }
 
     fn is_end_stream(&self) -> bool {

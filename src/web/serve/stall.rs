@@ -1,4 +1,4 @@
-//! A transport that gives up on a peer that does not read.
+//! A transport that gives up on a peer that does not read, and tells when all has been sent.
 //!
 //! hyper bounds how long a request's head takes, but not how long an answer
 //! does: a client that keeps sending requests and never reads would hold its
@@ -7,24 +7,29 @@
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use hyper::rt::{Read, ReadBufCursor, Write};
 use tokio::time::Sleep;
+
+use super::door::Place;
 
 /// `inner`, whose writes fail with [`io::ErrorKind::TimedOut`] once none has
 /// made progress for `limit`.
 pub(super) struct Impatient<I> {
     inner: I,
     limit: Duration,
+    /// Is told when everything written has been sent.
+    place: Arc<Place>,
     /// Runs while a write waits for the peer.
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
 impl<I> Impatient<I> {
-    pub(super) fn new(inner: I, limit: Duration) -> Self {
-        Self { inner, limit, stalled: None }
+    pub(super) const fn new(inner: I, limit: Duration, place: Arc<Place>) -> Self {
+        Self { inner, limit, place, stalled: None }
     }
 
     /// Passes `progress` on, or the failure if it has been pending for too long.
@@ -56,7 +61,10 @@ impl<I: Write + Unpin> Write for Impatient<I> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(cx)
+        let flushed = ready!(Pin::new(&mut self.inner).poll_flush(cx));
+        // The server flushes once it has written all it has.
+        self.place.sent();
+        Poll::Ready(flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

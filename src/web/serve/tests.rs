@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use axum::routing::get;
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::{StreamExt as _, stream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{Notify, mpsc};
 
@@ -223,6 +223,49 @@ async fn clients_that_keep_the_server_waiting_give_up_their_place_the_longest_fi
         // Takes the place that the quick one has left, as the one last waited for.
         fillers.push(server.client().await);
     }
+}
+
+/// Asks for an answer that is long in coming, then has another client fall idle and a
+/// third one ask for a place: the answer must come whole all the same.
+async fn outlasts_an_idle_one(router: Router, end: &str, release: &Notify) {
+    let router = router.route("/", get(|| async { "hello" }));
+    let server = Server::start(router, Limits { connections: 2, ..GENEROUS }).await;
+    let mut receiving = server.client().await;
+    receiving.get("/long").await;
+    let mut first = [0; 9];
+    within(receiving.0.read_exact(&mut first)).await.unwrap();
+    let mut idle = server.client().await;
+    idle.get("/").await;
+    idle.reads("hello").await;
+    let mut newcomer = server.client().await;
+    newcomer.get("/").await;
+    newcomer.reads("hello").await;
+    idle.closed().await;
+    release.notify_one();
+    receiving.reads(end).await;
+}
+
+#[tokio::test]
+async fn who_receives_a_stream_keeps_the_place_that_an_idle_client_gives_up() {
+    let release = Arc::new(Notify::new());
+    let gate = Arc::clone(&release);
+    let long = move || {
+        let gate = Arc::clone(&gate);
+        let rest = stream::once(async move {
+            gate.notified().await;
+            Ok(Bytes::from_static(b"the end"))
+        });
+        let first = stream::iter([Ok::<_, Infallible>(Bytes::from_static(b"the beginning"))]);
+        async { Body::from_stream(first.chain(rest)) }
+    };
+    outlasts_an_idle_one(Router::new().route("/long", get(long)), "the end\r\n0\r\n\r\n", &release).await;
+}
+
+#[tokio::test]
+async fn who_is_slow_to_read_an_answer_keeps_the_place_that_an_idle_client_gives_up() {
+    // More than the system takes without the client's reading.
+    let long = || async { format!("{}the end", "x".repeat(32 << 20)) };
+    outlasts_an_idle_one(Router::new().route("/long", get(long)), "the end", &Notify::new()).await;
 }
 
 #[tokio::test]
