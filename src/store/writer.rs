@@ -9,6 +9,7 @@ mod census;
 mod checkpoint;
 mod command;
 mod due;
+mod lateness;
 mod meters;
 mod operate;
 pub(super) mod outlets;
@@ -33,9 +34,9 @@ use super::tally::Counters;
 use super::{Route, schema};
 use crate::domain::clock::{Clock, UnixMillis};
 use crate::domain::delivery::Next;
-use crate::domain::event::Received;
 use census::Census;
 use command::{Failure, Reply};
+use lateness::Lateness;
 use meters::Meters;
 use outlets::{Opened, Outlets};
 use retain::Removed;
@@ -43,6 +44,7 @@ use trouble::Trouble;
 
 pub(super) use checkpoint::BUSY_TIMEOUT;
 pub(super) use command::{Command, Key};
+pub(super) use lateness::ORDINARY_MS;
 pub(super) use retain::Chore;
 
 /// Commands in one transaction, at most.
@@ -80,6 +82,7 @@ pub struct Writer {
     sequence: i64,
     /// How far what is old has been removed.
     removed: Removed,
+    lateness: Lateness,
     census: Census,
     meters: Meters,
     trouble: Trouble,
@@ -99,10 +102,10 @@ impl Writer {
         let newest = "SELECT coalesce(max(sequence), 0) FROM event";
         let read = connection.query_row(newest, [], |row| row.get::<_, i64>(0)).and_then(|newest| {
             let census = Census::take(&connection, Arc::clone(&counters))?;
-            Ok((newest, Removed::read(&connection)?, census))
+            Ok((newest, Removed::read(&connection)?, Lateness::read(&connection)?, census))
         });
         let path = connection.path().map(std::path::PathBuf::from).unwrap_or_default();
-        let (newest, removed, census) = read.map_err(|error| schema::database(&path, &error))?;
+        let (newest, removed, lateness, census) = read.map_err(|error| schema::database(&path, &error))?;
         Ok(Self {
             connection,
             queue,
@@ -111,6 +114,7 @@ impl Writer {
             // Where all events have been removed, their numbers are not given again.
             sequence: newest.max(removed.events),
             removed,
+            lateness,
             census,
             meters: Meters::new(counters),
             trouble: Trouble::default(),
@@ -237,12 +241,13 @@ impl Writer {
     /// the newest sequence, which counts once the transaction has committed.
     fn carry_out(&self, group: &[Command]) -> Result<(Vec<Written>, i64), Failure> {
         let (now, mut sequence) = (self.clock.now(), self.sequence);
-        self.forget_revoked(group);
+        self.outlets.forget_revoked(group);
         let mut written = Vec::with_capacity(group.len());
         for (index, command) in group.iter().enumerate() {
             let one = match command {
                 Command::Record { batch, .. } => {
                     record::batch(&self.connection, (&self.outlets, &self.census), batch, &mut sequence, now)
+                        .and_then(|written| self.lateness.note(&self.connection, batch, written))
                         .map(Written::Events)
                 }
                 Command::Settle { target, settlement, .. } => {
@@ -298,7 +303,7 @@ impl Writer {
                     let _ = reply.send(Ok(all.iter().map(|one| one.recorded).collect()));
                     for (event, one) in batch.events.into_iter().zip(all) {
                         self.meters.count(&event, &one);
-                        self.hand_over(event, one);
+                        self.outlets.hand_over(event, one);
                     }
                 }
                 (Command::Settle { target, settlement, reply }, Written::Settled { released }) => {
@@ -340,44 +345,12 @@ impl Writer {
         }
     }
 
-    fn hand_over(&self, event: Received, written: record::Written) {
-        if written.ready.is_empty() {
-            return;
-        }
-        let event = Arc::new(event);
-        for (outlet, lane) in written.ready {
-            let event = Arc::clone(&event);
-            self.outlets.at(outlet).handoff.offer(Job {
-                sequence: written.sequence,
-                attempts: 0,
-                first_attempt_at: None,
-                replays: 0,
-                event,
-                lane,
-            });
-        }
-    }
-
     /// Says that it is the turn of `jobs`: here, in the order of the commands, so
     /// that a later one may take it back.
     fn grant<'a>(&self, target: TargetId, jobs: impl IntoIterator<Item = &'a Job>) {
         let Some(outlet) = self.outlets.of(target) else { return };
         for job in jobs {
             outlet.turns.grant(job.sequence);
-        }
-    }
-
-    /// What no dispatcher can have in hand any more needs no mark that it must not
-    /// be started. Said before anything of `group` is done, so that no mark is
-    /// lost of a delivery which is still to be handed over.
-    fn forget_revoked(&self, group: &[Command]) {
-        for command in group {
-            if let Command::Due { target, search, .. } = command
-                && let Some(outlet) = self.outlets.of(*target)
-                && outlet.handoff.is_empty()
-            {
-                outlet.turns.keep_revoked(&search.known);
-            }
         }
     }
 

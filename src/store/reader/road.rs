@@ -8,14 +8,11 @@ use crate::domain::clock::UnixMillis;
 use crate::domain::delivery::State;
 use crate::domain::operator::Filter;
 use crate::store::inbox::ReadError;
+use crate::store::writer::ORDINARY_MS;
 
 /// Ids that begin alike are taken one by one up to this number; more of them are
 /// met on the way anyhow.
 const FEW: i64 = 1000;
-
-/// How far an event's time of arrival may lie before its acceptance: frames that
-/// a stream holds back while it closes a gap are accepted after it.
-const HELD_BACK_MS: i64 = 5 * 60 * 1000;
 
 /// A way down through the events, by sequence.
 #[derive(Debug)]
@@ -52,11 +49,12 @@ impl Reader {
         let extent = self.extent().await?;
         let mut passed = below.unwrap_or(i64::MAX).min(extent.last.saturating_add(1));
         let mut lowest = 0;
+        let late = if filter.to.or(filter.from).is_some() { self.lateness().await? } else { 0 };
         if let Some(to) = filter.to {
-            passed = passed.min(self.arrived_at(extent, to.0.saturating_add(HELD_BACK_MS)).await?);
+            passed = passed.min(self.arrived_at(extent, to.0.saturating_add(late)).await?);
         }
         if let Some(from) = filter.from {
-            lowest = self.arrived_at(extent, from.0.saturating_sub(HELD_BACK_MS)).await?;
+            lowest = self.arrived_at(extent, from.0.saturating_sub(late)).await?;
         }
         let way = self.way(filter, states).await?;
         // Of those below the gapless part nothing is known but what they say themselves.
@@ -99,8 +97,18 @@ impl Reader {
         Ok(Some(these))
     }
 
-    /// The first sequence of the gapless part that arrived at `at` or later, as
-    /// far as arrivals are in the order of sequences.
+    /// The most, in milliseconds, by which an event has arrived before one that was
+    /// accepted earlier.
+    async fn lateness(&self) -> Result<i64, ReadError> {
+        let row = sqlx::query(LATENESS).fetch_one(&self.pool).await?;
+        let seconds: i64 = row.try_get(0)?;
+        Ok(seconds.saturating_mul(1000).max(ORDINARY_MS))
+    }
+
+    /// A sequence of the gapless part between what arrived before `at` and what
+    /// arrived then or later. Arrivals being in the order of sequences but for the
+    /// [lateness](Self::lateness), nothing below it arrived at `at` plus that or
+    /// later, and nothing from it on before `at` minus that.
     async fn arrived_at(&self, extent: Extent, at: i64) -> Result<i64, ReadError> {
         let (mut low, mut high) = (extent.first, extent.last.saturating_add(1));
         while low < high {
@@ -115,6 +123,7 @@ impl Reader {
 }
 
 pub(super) const BY_ID: &str = "SELECT sequence FROM event WHERE id >= ?1 AND id < ?2 LIMIT ?3";
+const LATENESS: &str = "PRAGMA user_version";
 pub(super) const ARRIVAL: &str = "SELECT received_at FROM event WHERE sequence = ?1";
 pub(super) const BY_OBJECT: &str = "SELECT sequence FROM event WHERE object_id = ?1 AND sequence >= ?2 \
                                     AND sequence < ?3 ORDER BY sequence DESC LIMIT ?4";

@@ -1,7 +1,7 @@
 use super::super::archive::{DeliverySummary, EventSummary};
 use super::*;
 use crate::domain::delivery::{Next, State};
-use crate::domain::operator::{Filter, Page};
+use crate::domain::operator::{Action, Filter, Page};
 
 fn routes() -> Vec<Route> {
     vec![route("orders", "commerce.*", Ordering::PerObject), route("all", "*", Ordering::None)]
@@ -72,6 +72,41 @@ async fn pages_of_any_size_add_up_to_the_whole_list_newest_first() {
         let expected: Vec<_> = (1..=7).rev().flat_map(|n| [(n, "orders"), (n, "all")]).collect();
         assert_eq!(shown, expected, "in pages of {limit}");
     }
+}
+
+#[tokio::test]
+async fn a_time_is_found_among_events_that_were_accepted_hours_after_they_arrived() {
+    const HOUR: u64 = 3600;
+    let mut fixture = Fixture::new(routes()).await;
+    let record = async |fixture: &Fixture, seconds: u64, ids: std::ops::Range<u32>| {
+        for n in ids {
+            let received = at(seconds + u64::from(n), &format!("evt_{n}"), "a");
+            fixture.store.inbox.try_record(received).await.unwrap();
+        }
+    };
+    let between = |from: u64, to: u64| {
+        let [from, to] = [from, to].map(|seconds| Some(NOW.plus(Duration::from_secs(seconds))));
+        Filter { from, to, ..Filter::default() }
+    };
+    let count =
+        async |fixture: &Fixture, from: u64, to: u64| all_events(fixture, &between(from, to), 7).await.len();
+    // The middle, which a search meets first, holds what came late.
+    record(&fixture, 6 * HOUR, 0..20).await;
+    record(&fixture, 0, 20..40).await;
+    record(&fixture, 6 * HOUR, 40..42).await;
+    assert_eq!(count(&fixture, 0, HOUR).await, 20);
+    assert_eq!(count(&fixture, 5 * HOUR, 7 * HOUR).await, 22);
+
+    // A restart forgets neither how late they were nor when the newest arrived.
+    fixture = fixture.restart(routes()).await;
+    assert_eq!(count(&fixture, 0, HOUR).await, 20);
+    let later = Filter { source: Some(Source::Webhook), ..between(5 * HOUR, 7 * HOUR) };
+    assert_eq!(fixture.store.archive.count(Action::Cancel, &later).await.unwrap(), 2 * 22);
+    fixture = fixture.restart(routes()).await;
+    record(&fixture, 2 * HOUR, 50..55).await;
+    assert_eq!(count(&fixture, 2 * HOUR, 3 * HOUR).await, 5);
+    let kept: i64 = fixture.side_door().query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
+    assert_eq!(kept, 6 * 3600, "the most there has been, in whole minutes");
 }
 
 #[tokio::test]

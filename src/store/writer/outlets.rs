@@ -6,8 +6,10 @@ use rusqlite::{Connection, params};
 use tokio::sync::mpsc;
 
 use super::Command;
+use super::record::Written;
+use crate::domain::event::Received;
 use crate::store::Route;
-use crate::store::outbox::{self, Arrivals, Handoff, Outbox, TargetId};
+use crate::store::outbox::{self, Arrivals, Handoff, Job, Outbox, TargetId};
 use crate::store::turns::Turns;
 
 /// Every target that was configured since the writer began.
@@ -100,6 +102,39 @@ impl Outlets {
     /// The one of `target`.
     pub(super) fn of(&self, target: TargetId) -> Option<&Outlet> {
         self.0.iter().find(|outlet| outlet.target == target)
+    }
+
+    /// Offers a new event to the targets that it can go to at once.
+    pub(super) fn hand_over(&self, event: Received, written: Written) {
+        if written.ready.is_empty() {
+            return;
+        }
+        let event = Arc::new(event);
+        for (outlet, lane) in written.ready {
+            let event = Arc::clone(&event);
+            self.at(outlet).handoff.offer(Job {
+                sequence: written.sequence,
+                attempts: 0,
+                first_attempt_at: None,
+                replays: 0,
+                event,
+                lane,
+            });
+        }
+    }
+
+    /// What no dispatcher can have in hand any more needs no mark that it must not
+    /// be started. Said before anything of `group` is done, so that no mark is
+    /// lost of a delivery which is still to be handed over.
+    pub(super) fn forget_revoked(&self, group: &[Command]) {
+        for command in group {
+            if let Command::Due { target, search, .. } = command
+                && let Some(outlet) = self.of(*target)
+                && outlet.handoff.is_empty()
+            {
+                outlet.turns.keep_revoked(&search.known);
+            }
+        }
     }
 }
 
