@@ -238,6 +238,34 @@ test('a target is paused and resumed, and a delivery that waits is cancelled', a
   assert.equal(world.orders.acknowledged(cancelled), 0);
 });
 
+test('nobody leaves a dialog while the bridge does what was agreed to', async () => {
+  await visit(browser, {}, async (page) => {
+    await open(page, '#/targets');
+    let release;
+    const released = new Promise((resolve) => { release = resolve; });
+    await page.route('**/api/v1/targets/orders/pause', async (route) => {
+      await released;
+      await route.continue();
+    });
+    await button(page, 'Pause orders').click();
+    await dialog(page).getByRole('button', { name: 'Pause target' }).click();
+    await dialog(page).getByRole('progressbar', { name: 'Working' }).waitFor();
+    assert.ok(await dialog(page).getByRole('button', { name: 'Cancel' }).isDisabled());
+    for (let presses = 0; presses < 3; presses += 1) await page.keyboard.press('Escape');
+    assert.ok(await dialog(page).isVisible());
+    release();
+    await said(page, 'orders is paused.');
+    await dialog(page).waitFor({ state: 'detached' });
+
+    await button(page, 'Resume orders').click();
+    await page.keyboard.press('Escape');
+    await dialog(page).waitFor({ state: 'detached' });
+    await button(page, 'Resume orders').click();
+    await dialog(page).getByRole('button', { name: 'Resume target' }).click();
+    await said(page, 'orders is resumed.');
+  });
+});
+
 test('a test event shows its outcome, good or bad', async () => {
   await visit(browser, {}, async (page) => {
     await open(page, '#/targets');

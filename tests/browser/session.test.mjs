@@ -56,3 +56,22 @@ test('the page says that the connection is lost, and comes back by itself', asyn
     await page.locator('#banner').waitFor({ state: 'hidden' });
   });
 });
+
+test('a bridge that takes the first question and never answers it counts as lost', async () => {
+  await visit(browser, { expected: /status of 401/ }, async (page) => {
+    await page.clock.install();
+    let silent = true;
+    await page.route('**/api/v1/overview', async (route) => {
+      if (!silent) await route.continue();
+    });
+    await page.addInitScript(() => sessionStorage.setItem('pepay-bridge.token', 'browser-test-token'));
+    const asked = page.waitForRequest('**/api/v1/overview');
+    await page.goto(world.page);
+    await asked;
+    await page.clock.runFor(15_000);
+    await page.locator('#connection', { hasText: 'Connection lost' }).waitFor();
+    silent = false;
+    await page.clock.runFor(15_000);
+    await isLive(page);
+  });
+});

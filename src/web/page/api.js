@@ -21,9 +21,9 @@ export class Problem extends Error {
   }
 }
 
-/** `GET`, answered with JSON. Empty parameters are left out. */
-export async function get(path, { query = {}, signal } = {}) {
-  const answer = await request(path, { query, signal });
+/** `GET`, answered with JSON, in `limit` milliseconds if there is one. Empty parameters are left out. */
+export async function get(path, { query = {}, signal, limit } = {}) {
+  const answer = await request(path, { query, signal, limit });
   return answer.json();
 }
 
@@ -35,14 +35,19 @@ export async function post(path, body = {}, { signal } = {}) {
   return answer.json();
 }
 
-/** The answer itself, once it is a good one. Asks for the token as often as the bridge does. */
-export async function request(path, { query = {}, headers = {}, ...options } = {}) {
+/**
+ * The answer itself, once it is a good one. Asks for the token as often as the bridge does; a
+ * `limit` is that of each try, and not of the person.
+ */
+export async function request(path, { query = {}, headers = {}, signal, limit, ...options } = {}) {
   const given = Object.entries(query).filter(([, value]) => value !== undefined && value !== null && value !== '');
   const url = `/api/v1/${path}${given.length ? `?${new URLSearchParams(given)}` : ''}`;
   for (;;) {
     const used = token();
     const authorization = used ? { authorization: `Bearer ${used}` } : {};
-    const answer = await reach(url, { ...options, headers: { ...headers, ...authorization }, cache: 'no-store' });
+    const answer = await reach(url, {
+      ...options, headers: { ...headers, ...authorization }, cache: 'no-store', signal: limit ? within(limit, signal) : signal,
+    });
     if (answer.ok) return answer;
     if (answer.status !== 401 || !(await askToken(used))) throw await problem(answer);
   }
@@ -53,8 +58,19 @@ async function reach(url, options) {
     return await fetch(url, options);
   } catch (error) {
     if (error.name === 'AbortError') throw error;
-    throw new Problem(0, { title: 'No answer', detail: 'The bridge does not answer: is it running, and reachable from here?' });
+    throw noAnswer();
   }
+}
+
+function noAnswer() {
+  return new Problem(0, { title: 'No answer', detail: 'The bridge does not answer: is it running, and reachable from here?' });
+}
+
+/** Gives up after `limit`, which does no harm once the answer is there, or with `signal`. */
+function within(limit, signal) {
+  const late = new AbortController();
+  setTimeout(() => late.abort(noAnswer()), limit);
+  return AbortSignal.any([late.signal, ...(signal ? [signal] : [])]);
 }
 
 async function problem(answer) {

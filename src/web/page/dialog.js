@@ -1,14 +1,15 @@
 // Questions that are asked before something is changed.
 
 import { h } from './dom.js';
-import { linesOf } from './notice.js';
+import { fail, linesOf, say } from './notice.js';
 
 let questions = 0;
 
 /**
  * Asks whether to go on, and does it: `act` runs once the person has agreed, and the dialog
- * stays, with what went wrong, until it has succeeded or they have left. Resolves to what `act`
- * gave, or undefined.
+ * stays, with what went wrong, until it has succeeded or they have left. While `act` runs nobody
+ * leaves: what the bridge has been asked for cannot be taken back. Resolves to what `act` gave,
+ * or undefined.
  */
 export function ask({ title, body, agree, danger = false, act }) {
   questions += 1;
@@ -16,26 +17,49 @@ export function ask({ title, body, agree, danger = false, act }) {
   const leave = h('button', { type: 'button', onclick: () => dialog.close() }, 'Cancel');
   const go = h('button', { type: 'submit', class: danger ? 'primary danger' : 'primary' }, agree);
   const trouble = h('div', { class: 'bad', role: 'alert' });
-  const busy = h('progress', { 'aria-label': 'Working', hidden: true });
-  let result;
+  const progress = h('progress', { 'aria-label': 'Working', hidden: true });
+  let [busy, result] = [false, undefined];
+  const work = (begins) => {
+    busy = begins;
+    go.disabled = begins;
+    leave.disabled = begins;
+    progress.hidden = !begins;
+    // Wherever the focus has gone: a button that is disabled loses it.
+    if (begins) {
+      document.addEventListener('keydown', stay, true);
+    } else {
+      document.removeEventListener('keydown', stay, true);
+      if (dialog.open) go.focus();
+    }
+  };
+  const stay = (event) => {
+    // A question about the token may lie above this one.
+    const here = dialog.contains(document.activeElement) || document.activeElement === document.body;
+    if (here && event.key === 'Escape') event.preventDefault();
+  };
   const form = h('form', {
     onsubmit: async (event) => {
       event.preventDefault();
-      if (go.disabled) return;
-      go.disabled = true;
-      busy.hidden = false;
+      if (busy) return;
+      work(true);
       trouble.replaceChildren();
       try {
         result = await act({ form, relabel: (text) => { go.textContent = text; } });
-        dialog.close();
       } catch (error) {
         trouble.replaceChildren(...linesOf(error).map((line) => h('p', line)));
+        // Whoever went elsewhere meanwhile has not seen it.
+        if (!dialog.open) fail(error);
+        return;
+      } finally {
+        work(false);
       }
-      busy.hidden = true;
-      go.disabled = false;
+      dialog.close();
     },
-  }, h('h2', { id: titleId }, title), h('div', { id: bodyId }, body), busy, trouble, h('div', { class: 'buttons' }, leave, go));
+  }, h('h2', { id: titleId }, title), h('div', { id: bodyId }, body), progress, trouble, h('div', { class: 'buttons' }, leave, go));
   const dialog = h('dialog', { 'aria-labelledby': titleId, 'aria-describedby': bodyId }, form);
+  dialog.oncancel = (event) => {
+    if (busy) event.preventDefault();
+  };
   const opener = document.activeElement;
   document.body.append(dialog);
   dialog.showModal();
@@ -45,6 +69,7 @@ export function ask({ title, body, agree, danger = false, act }) {
   return new Promise((resolve) => {
     dialog.onclose = () => {
       removeEventListener('hashchange', elsewhere);
+      if (busy) say('What you have agreed to goes on: look again for what has come of it.');
       dialog.remove();
       // What was pressed may have been redrawn since.
       (opener?.isConnected ? opener : document.querySelector('h1'))?.focus({ preventScroll: true });

@@ -65,7 +65,7 @@ async function keepConnected(stop) {
   for (let failures = 0; !stop.aborted; failures += 1) {
     try {
       // Also after a loss: the history has what was missed meanwhile.
-      adopt(await get('overview', { signal: stop }));
+      adopt(await get('overview', { signal: stop, limit: SILENCE }));
       await follow(stop, () => { failures = 0; });
       live.error = null;
     } catch (error) {
