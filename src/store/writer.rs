@@ -35,14 +35,14 @@ use crate::domain::clock::{Clock, UnixMillis};
 use crate::domain::delivery::Next;
 use crate::domain::event::Received;
 use census::Census;
-use command::{Failure, Reply};
+use command::Failure;
 use meters::Meters;
 use outlets::{Opened, Outlets};
 use retain::Removed;
 use trouble::Trouble;
 
 pub(super) use checkpoint::BUSY_TIMEOUT;
-pub(super) use command::{Command, Key};
+pub(super) use command::{Command, Key, Reply};
 pub(super) use retain::Chore;
 
 /// Commands in one transaction, at most.

@@ -2,13 +2,11 @@
 
 use std::sync::Arc;
 
-use rusqlite::{Connection, params};
-use tokio::sync::mpsc;
-
-use super::Command;
 use crate::store::Route;
+use crate::store::commands::Commands;
 use crate::store::outbox::{self, Arrivals, Handoff, Outbox, TargetId};
 use crate::store::turns::Turns;
+use rusqlite::{Connection, params};
 
 /// Every target that was configured since the writer began.
 #[derive(Debug, Default)]
@@ -42,7 +40,7 @@ impl Outlet {
 }
 
 impl Opened {
-    pub(in crate::store) fn into_outbox(self, commands: mpsc::Sender<Command>) -> Outbox {
+    pub(in crate::store) fn into_outbox(self, commands: Commands) -> Outbox {
         Outbox::new(self.target, commands, self.turns, self.arrivals)
     }
 }

@@ -8,8 +8,9 @@ use super::*;
 use crate::web::api::openapi::document;
 
 /// Every operation.
-const OPERATIONS: [(&str, &str); 19] = [
+const OPERATIONS: [(&str, &str); 20] = [
     ("get", "/api/openapi.json"),
+    ("get", "/api/v1/bulk"),
     ("get", "/api/v1/deliveries"),
     ("post", "/api/v1/deliveries/{action}"),
     ("get", "/api/v1/deliveries/{target}/{event_id}"),
