@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use rusqlite::{Connection, params};
+
 use crate::store::Route;
 use crate::store::commands::Commands;
 use crate::store::outbox::{self, Arrivals, Handoff, Outbox, TargetId};
 use crate::store::turns::Turns;
-use rusqlite::{Connection, params};
 
 /// Every target that was configured since the writer began.
 #[derive(Debug, Default)]
