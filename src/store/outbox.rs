@@ -194,12 +194,12 @@ impl Ledger {
         self.ask(|target, reply| Command::Begin { target, attempt, reply }).await
     }
 
-    /// Writes what an attempt came to. Resolves after the commit.
+    /// Writes what attempts came to, as one. Resolves after the commit.
     ///
     /// # Errors
     /// [`RecordError`] if nothing was written; the same may be tried again.
-    pub async fn settle(&self, settlement: Settlement) -> Result<(), RecordError> {
-        self.ask(|target, reply| Command::Settle { target, settlement, reply }).await
+    pub async fn settle(&self, settlements: Vec<Settlement>) -> Result<(), RecordError> {
+        self.ask(|target, reply| Command::Settle { target, settlements, reply }).await
     }
 
     /// Decides, at start, what becomes of attempts that were on the wire when

@@ -74,7 +74,7 @@ async fn every_row_and_every_lane_of_the_first_version_goes_on() {
     assert_eq!(jobs.iter().map(|job| job.sequence).collect::<Vec<_>>(), [5, 6]);
     let mut job = jobs[1].clone();
     for next in [7, 8] {
-        ledger.settle(job.settlement(NOW, Duration::ZERO, Next::Delivered)).await.unwrap();
+        ledger.settle(vec![job.settlement(NOW, Duration::ZERO, Next::Delivered)]).await.unwrap();
         job = arrived(&mut arrivals).await;
         assert_eq!(job.sequence, next);
     }

@@ -18,7 +18,7 @@ async fn record(fixture: &Fixture, id: &str, object: &str) {
 }
 
 async fn settle(ledger: &Ledger, job: &Job, next: Next) {
-    ledger.settle(job.settlement(NOW, Duration::ZERO, next)).await.unwrap();
+    ledger.settle(vec![job.settlement(NOW, Duration::ZERO, next)]).await.unwrap();
 }
 
 async fn due(ledger: &Ledger) -> Vec<Job> {

@@ -72,7 +72,7 @@ async fn end(arrivals: &mut Arrivals, ledger: &Ledger, next: Next) {
     let job = arrived(arrivals).await;
     let mut settlement = job.settlement(NOW, Duration::ZERO, next);
     settlement.answer = b"an answer".to_vec();
-    ledger.settle(settlement).await.unwrap();
+    ledger.settle(vec![settlement]).await.unwrap();
 }
 
 fn event_id(text: &str) -> EventId {
@@ -106,7 +106,7 @@ async fn bodies_go_once_every_delivery_is_done_and_not_before() {
     let search =
         Search { now: *aging.now.lock().unwrap(), known: std::collections::HashSet::new(), limit: 9 };
     let job = ledger.due(search).await.unwrap().jobs.remove(0);
-    ledger.settle(job.settlement(NOW, Duration::ZERO, Next::Delivered)).await.unwrap();
+    ledger.settle(vec![job.settlement(NOW, Duration::ZERO, Next::Delivered)]).await.unwrap();
     assert_eq!(aging.count("SELECT count(*) FROM ripe"), 3);
     aging.sweep().await;
     assert_eq!(aging.held(), ["(evt_0)", "(evt_1)", "(evt_2)", "(evt_3)"]);
@@ -222,7 +222,7 @@ async fn a_delivery_that_waits_in_a_lane_keeps_its_body_and_its_turn() {
     aging.pass(3 * DAY);
     aging.sweep().await;
     assert_eq!(aging.held(), ["evt_1000-1", "evt_2000-1"]);
-    ledger.settle(first.settlement(NOW, Duration::ZERO, Next::Delivered)).await.unwrap();
+    ledger.settle(vec![first.settlement(NOW, Duration::ZERO, Next::Delivered)]).await.unwrap();
     aging.sweep().await;
     assert_eq!(aging.held(), ["evt_2000-1"]);
     assert_eq!(id(&arrived(&mut arrivals).await), "evt_2000-1");

@@ -23,8 +23,8 @@ pub(in crate::store) type Reply<T> = oneshot::Sender<Result<T, RecordError>>;
 pub(in crate::store) enum Command {
     /// Store events, their deliveries, and the cursor they move.
     Record { batch: Batch, reply: Reply<Vec<Recorded>> },
-    /// Store what an attempt came to.
-    Settle { target: TargetId, settlement: Settlement, reply: Reply<()> },
+    /// Store what attempts came to.
+    Settle { target: TargetId, settlements: Vec<Settlement>, reply: Reply<()> },
     /// Store that an attempt is about to go out.
     Begin { target: TargetId, attempt: Begun, reply: Reply<()> },
     /// Decide what becomes of the attempts that a stopped process left on the wire.
