@@ -32,6 +32,7 @@ mod pace;
 mod reach;
 pub mod sign;
 pub mod tls;
+mod underway;
 pub use client::{BuildError, TargetClient};
 pub use control::Control;
 pub use reach::{Unreached, reach};

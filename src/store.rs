@@ -11,6 +11,7 @@
 pub mod archive;
 pub mod backup;
 pub mod checkup;
+mod commands;
 mod comparison;
 pub mod disk;
 pub mod inbox;
@@ -30,7 +31,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::watch;
 
 use crate::domain::clock::Clock;
 use crate::domain::delivery::Ordering;
@@ -42,6 +43,7 @@ pub use schema::OpenError;
 pub use writer::Writer;
 
 use archive::Archive;
+use commands::Commands;
 use inbox::{Inbox, RecordError};
 use janitor::Retention;
 use outbox::Outbox;
@@ -96,7 +98,7 @@ pub struct Store {
     pub archive: Archive,
     /// For the dispatchers, one for each route and in their order.
     pub outboxes: Vec<Outbox>,
-    commands: mpsc::Sender<Command>,
+    commands: Commands,
     reader: Reader,
     counters: Arc<Counters>,
     clock: Clock,
@@ -120,7 +122,7 @@ impl Store {
         let mut connection = schema::open_writer(settings)?;
         let reader = Reader::open(&settings.path).await?;
 
-        let (commands, queue) = mpsc::channel(QUEUE);
+        let (commands, queue) = Commands::new(QUEUE);
         let counters = Arc::<Counters>::default();
         for route in &routes {
             counters.add_target(&route.target);
@@ -153,13 +155,10 @@ impl Store {
     /// # Errors
     /// [`RecordError`]; then nothing has changed.
     pub async fn reroute(&self, kept: Vec<Arc<str>>, opened: Vec<Route>) -> Result<Vec<Outbox>, RecordError> {
-        let stopped = || RecordError::Unavailable("it has stopped".to_owned());
         for route in &opened {
             self.counters.add_target(&route.target);
         }
-        let (reply, answer) = oneshot::channel();
-        self.commands.send(Command::Reroute { kept, opened, reply }).await.map_err(|_| stopped())?;
-        let opened = answer.await.map_err(|_| stopped())??;
+        let opened = self.commands.ask(|reply| Command::Reroute { kept, opened, reply }).await?;
         Ok(opened.into_iter().map(|opened| opened.into_outbox(self.commands.clone())).collect())
     }
 
@@ -183,11 +182,7 @@ impl Store {
     /// Has the writer commit what was handed to it before, checkpoint, and end.
     /// Whatever comes after is refused as unavailable.
     pub async fn close(&self) {
-        let (reply, closed) = oneshot::channel();
-        if self.commands.send(Command::Close { reply }).await.is_ok() {
-            // An error says that the writer is gone already, which is what was asked for.
-            let _ = closed.await;
-        }
+        self.commands.close().await;
     }
 }
 

@@ -68,13 +68,19 @@ impl Operator {
         Ok(Self { bridge, json: arguments.json, now: Clock::system().now() })
     }
 
-    /// Prints `answer` as it is if JSON is wanted, or else what `tell` makes of it.
+    /// Prints `answer` as it is if JSON is wanted, or else what `tell` makes of it. One
+    /// without content says that it is done, and nothing more.
     pub(super) fn show<T: DeserializeOwned>(
         &self,
         answer: &Answer,
         tell: impl FnOnce(T) -> String,
     ) -> Result<(), Error> {
-        if self.json { answer.print() } else { super::print(&tell(answer.read()?)) }
+        match (self.json, answer.0.is_empty()) {
+            (true, true) => Ok(()),
+            (true, false) => answer.print(),
+            (false, true) => super::print("done; the bridge cannot tell at the moment what it is now\n"),
+            (false, false) => super::print(&tell(answer.read()?)),
+        }
     }
 }
 

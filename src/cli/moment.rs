@@ -7,6 +7,10 @@ use serde::Deserialize;
 
 use crate::domain::clock::{InvalidTime, UnixMillis};
 
+/// The end of the year 9999: RFC 3339 has no later times. One with an offset can
+/// lie behind it, and stands for it.
+const LAST: UnixMillis = UnixMillis(253_402_300_799_999);
+
 /// A time, or how long ago it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum When {
@@ -56,7 +60,7 @@ impl TryFrom<String> for Moment {
 
 impl std::fmt::Display for Moment {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        humantime::format_rfc3339_millis(self.0.into()).fmt(f)
+        humantime::format_rfc3339_millis(self.0.min(LAST).into()).fmt(f)
     }
 }
 
@@ -106,6 +110,8 @@ mod tests {
             ("1day 30m", "2024-12-20T10:50:00.000Z"),
             ("0s", "2024-12-21T11:20:00.000Z"),
             ("1000000years", "1970-01-01T00:00:00.000Z"),
+            ("9999-12-31T23:59:59.999Z", "9999-12-31T23:59:59.999Z"),
+            ("9999-12-31T23:59:59-01:00", "9999-12-31T23:59:59.999Z"),
         ] {
             assert_eq!(text.parse::<When>().unwrap().written(NOW), written, "{text}");
         }

@@ -124,10 +124,27 @@ impl Context {
         report
     }
 
-    /// Writes the outcome, however long the store makes it wait.
-    pub(super) async fn settle(&self, ended: Ended) -> Ended {
+    /// Writes the outcomes as one; gives them back if that fails.
+    pub(super) async fn settle(&self, ended: Vec<Ended>) -> Result<Vec<Ended>, Vec<Ended>> {
+        let settlements = ended.iter().map(|one| one.settlement.clone()).collect();
+        match self.ledger.settle(settlements).await {
+            Ok(()) => {
+                for one in &ended {
+                    self.report(one);
+                }
+                Ok(ended)
+            }
+            Err(error) => {
+                tracing::debug!(target = %self.target, %error, "outcomes could not be written, trying each by itself");
+                Err(ended)
+            }
+        }
+    }
+
+    /// Writes one outcome, however long the store makes it wait.
+    pub(super) async fn settle_alone(&self, ended: Ended) -> Ended {
         let mut failures = 0;
-        while let Err(error) = self.ledger.settle(ended.settlement.clone()).await {
+        while let Err(error) = self.ledger.settle(vec![ended.settlement.clone()]).await {
             failures += 1;
             let event_id = ended.job.event.event.id.as_str();
             // The store says at a higher level that it is in trouble.

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use reqwest::redirect::Policy;
-use reqwest::{Client, ClientBuilder, Response};
+use reqwest::{Client, ClientBuilder, Request, Response};
 
 use super::Settings;
 use super::body::{Body, Departure};
@@ -35,6 +35,9 @@ const DRAIN_TIME: Duration = Duration::from_secs(2);
 /// How long an unused connection is kept. Many servers close theirs after five
 /// seconds, and a request that meets the closing has an unknown outcome.
 const IDLE: Duration = Duration::from_secs(4);
+
+/// Headers of a request beside those that are configured, at most.
+const HEADERS: usize = 16;
 
 /// Why a target's client could not be built.
 #[derive(Debug, thiserror::Error)]
@@ -143,13 +146,10 @@ impl TargetClient {
 
     async fn post(&self, body: Bytes, headers: HeaderMap) -> Report {
         let (started, departure) = (Instant::now(), Departure::default());
-        let request = self
-            .client
-            .post(self.settings.url.clone())
-            .headers(headers)
-            .body(reqwest::Body::wrap(Body::new(body, departure.clone())))
-            .send();
-        let outcome = tokio::time::timeout(self.settings.timeout, request).await;
+        let mut request = Request::new(Method::POST, self.settings.url.clone());
+        *request.headers_mut() = headers;
+        *request.body_mut() = Some(reqwest::Body::wrap(Body::new(body, departure.clone())));
+        let outcome = tokio::time::timeout(self.settings.timeout, self.client.execute(request)).await;
         let duration = started.elapsed();
         let left = departure.has_begun();
         match outcome {
@@ -183,8 +183,8 @@ impl TargetClient {
     /// What goes with every event, a made-up one included.
     fn headers(&self, event: &Event) -> HeaderMap {
         let now = self.clock.now().seconds();
-        let mut headers = self.settings.headers.clone();
-        headers.reserve(12);
+        let mut headers = HeaderMap::with_capacity(HEADERS + self.settings.headers.len());
+        headers.extend(self.settings.headers.clone());
         let mut text = |name: &'static str, value: &str| {
             // Event ids and types are visible ASCII, the rest is made here: all fit a header.
             if let Ok(value) = HeaderValue::from_str(value) {

@@ -1,13 +1,11 @@
 //! The loop of one target: takes deliveries as they arrive or fall due, sends
 //! as many at a time as the target allows, and sees every outcome written.
 
-use std::panic::resume_unwind;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::attempt::{Context, Ended, due_again};
@@ -15,6 +13,7 @@ use super::breaker::{Breaker, Permit, Role};
 use super::control::Pause;
 use super::hand::Hand;
 use super::pace::Pace;
+use super::underway::UnderWay;
 use crate::domain::clock::UnixMillis;
 use crate::domain::delivery::Verdict;
 use crate::domain::status::{Circuit, TargetError, TargetStatus};
@@ -30,6 +29,7 @@ const STORE_TROUBLE: Duration = Duration::from_secs(1);
 const UNSETTLED: usize = 1024;
 
 type Attempted = Result<Ended, (Job, RecordError)>;
+type Settled = Result<Vec<Ended>, Vec<Ended>>;
 type SearchResult = Result<Due, RecordError>;
 type SearchUnderWay = Pin<Box<dyn Future<Output = SearchResult> + Send>>;
 
@@ -50,10 +50,12 @@ pub(super) struct Dispatcher {
 #[derive(Debug, Default)]
 pub(super) struct Work {
     hand: Hand,
-    on_the_wire: JoinSet<(Role, Attempted)>,
+    on_the_wire: UnderWay<(Role, Attempted)>,
     /// Acknowledgements whose rest is read. They count as on the wire, and nobody waits for them.
-    reading: JoinSet<()>,
-    settling: JoinSet<Ended>,
+    reading: UnderWay<()>,
+    settling: UnderWay<Settled>,
+    /// How many outcomes are being settled.
+    unsettled: usize,
     /// Whether to look into the store again once nothing is being settled: of what
     /// a person had sent again just after it was settled, the hand still knew.
     look_again: bool,
@@ -77,6 +79,7 @@ impl Dispatcher {
         while !(stop.is_cancelled() && self.is_idle()) {
             let running = !stop.is_cancelled();
             let start_at = if running && !self.pause.is_on() { self.start() } else { None };
+            self.show_in_flight();
             if running && search.is_none() {
                 search = self.search();
             }
@@ -87,7 +90,7 @@ impl Dispatcher {
                 // due as well: what is in the store has waited for longer.
                 arrival = self.arrivals.next(), if running && self.takes_arrivals(search.is_some()) => {
                     match arrival {
-                        Arrival::Job(job) => self.work.hand.take(job),
+                        Arrival::Job(job) => self.take_arrived(job),
                         Arrival::Overflow => {
                             self.work.look_again |= !self.work.settling.is_empty();
                             self.look_at(self.context.clock.now());
@@ -102,12 +105,9 @@ impl Dispatcher {
                         self.take_found(found);
                     }
                 }
-                Some(ended) = self.work.on_the_wire.join_next() => {
-                    let (role, ended) = joined(ended);
-                    self.take_ended(role, ended);
-                }
-                Some(read) = self.work.reading.join_next() => joined(read),
-                Some(settled) = self.work.settling.join_next() => self.take_settled(&joined(settled)),
+                ended = self.work.on_the_wire.done() => self.take_ended(ended),
+                _ = self.work.reading.done() => {}
+                settled = self.work.settling.done() => self.take_settled(settled),
                 () = self.pause.changed(), if running => {}
                 () = tokio::time::sleep(wake), if running => {}
                 () = stop.cancelled(), if running => {}
@@ -133,7 +133,7 @@ impl Dispatcher {
     fn start(&mut self) -> Option<UnixMillis> {
         let now = self.context.clock.now();
         while self.work.on_the_wire.len() + self.work.reading.len() < self.concurrency
-            && self.work.settling.len() < UNSETTLED
+            && self.work.unsettled < UNSETTLED
             && !self.work.hand.is_empty()
         {
             match self.breaker.ask(now) {
@@ -152,8 +152,7 @@ impl Dispatcher {
                 continue;
             }
             let (role, context) = (self.breaker.sent(), Arc::clone(&self.context));
-            self.work.on_the_wire.spawn(async move { (role, context.attempt(job).await) });
-            self.show_in_flight();
+            self.work.on_the_wire.push(async move { (role, context.attempt(job).await) });
         }
         None
     }
@@ -198,37 +197,70 @@ impl Dispatcher {
         }
     }
 
-    fn take_ended(&mut self, role: Role, ended: Attempted) {
-        let now = self.context.clock.now();
-        self.show_in_flight();
-        match ended {
-            Ok(mut ended) => {
-                self.note(role, &ended, now);
-                if let Some(rest) = ended.report.rest.take() {
-                    self.work.reading.spawn(rest.read());
-                }
-                let context = Arc::clone(&self.context);
-                self.work.settling.spawn(async move { context.settle(ended).await });
-            }
-            Err((job, error)) => {
-                let event_id = job.event.event.id.as_str();
-                tracing::error!(target = %self.context.target, event_id, %error, "an attempt could not be recorded and was not made");
-                self.breaker.unsent(role, now);
-                self.context.ledger.not_started(&job);
-                self.work.hand.finish(job.sequence);
-                self.look_at(now.plus(STORE_TROUBLE));
-            }
+    fn take_arrived(&mut self, job: Job) {
+        self.work.hand.take(job);
+        while self.work.hand.has_room()
+            && let Some(job) = self.arrivals.take_ready()
+        {
+            self.work.hand.take(job);
         }
     }
 
-    fn take_settled(&mut self, ended: &Ended) {
-        self.work.hand.finish(ended.job.sequence);
-        if let Some(at) = due_again(&ended.settlement) {
-            self.look_at(at);
+    fn take_ended(&mut self, ended: Vec<(Role, Attempted)>) {
+        let now = self.context.clock.now();
+        let mut outcomes = Vec::with_capacity(ended.len());
+        for (role, ended) in ended {
+            match ended {
+                Ok(mut ended) => {
+                    self.note(role, &ended, now);
+                    if let Some(rest) = ended.report.rest.take() {
+                        self.work.reading.push(rest.read());
+                    }
+                    outcomes.push(ended);
+                }
+                Err((job, error)) => {
+                    let event_id = job.event.event.id.as_str();
+                    tracing::error!(target = %self.context.target, event_id, %error, "an attempt could not be recorded and was not made");
+                    self.breaker.unsent(role, now);
+                    self.context.ledger.not_started(&job);
+                    self.work.hand.finish(job.sequence);
+                    self.look_at(now.plus(STORE_TROUBLE));
+                }
+            }
+        }
+        if !outcomes.is_empty() {
+            self.show(&outcomes, now);
+            self.work.unsettled += outcomes.len();
+            let context = Arc::clone(&self.context);
+            self.work.settling.push(async move { context.settle(outcomes).await });
+        }
+    }
+
+    fn take_settled(&mut self, settled: Vec<Settled>) {
+        for settled in settled {
+            match settled {
+                Ok(settled) => settled.iter().for_each(|ended| self.finish(ended)),
+                // One of them may be what the store refuses: that must not hold up the others.
+                Err(unsettled) => {
+                    for ended in unsettled {
+                        let context = Arc::clone(&self.context);
+                        self.work.settling.push(async move { Ok(vec![context.settle_alone(ended).await]) });
+                    }
+                }
+            }
         }
         if self.work.look_again && self.work.settling.is_empty() {
             self.work.look_again = false;
             self.look_at(self.context.clock.now());
+        }
+    }
+
+    /// Lets go of a delivery whose outcome is written.
+    fn finish(&mut self, ended: &Ended) {
+        self.work.unsettled -= 1;
+        self.work.hand.finish(ended.job.sequence);
+        if let Some(at) = due_again(&ended.settlement) {
+            self.look_at(at);
         }
     }
 
@@ -241,24 +273,29 @@ impl Dispatcher {
             Some(Circuit::Closed) => tracing::info!(target, "target is up"),
             Some(Circuit::HalfOpen) | None => {}
         }
-        let circuit = self.breaker.circuit();
+    }
+
+    /// Shows what `outcomes` tell of the target.
+    fn show(&self, outcomes: &[Ended], now: UnixMillis) {
         self.status.send_modify(|status| {
-            status.circuit = circuit;
-            if ended.report.verdict == Verdict::Acknowledged {
-                status.last_delivered_at = Some(now);
-            }
-            if let Some(error) = &ended.report.error {
-                let event_id = ended.job.event.event.id.to_string();
-                status.last_error = Some(TargetError { event_id, error: error.clone(), at: now });
+            for ended in outcomes {
+                if ended.report.verdict == Verdict::Acknowledged {
+                    status.last_delivered_at = Some(now);
+                }
+                if let Some(error) = &ended.report.error {
+                    let event_id = ended.job.event.event.id.to_string();
+                    status.last_error = Some(TargetError { event_id, error: error.clone(), at: now });
+                }
             }
         });
     }
 
     fn show_in_flight(&self) {
         let (in_flight, circuit) = (self.work.on_the_wire.len(), self.breaker.circuit());
-        self.status.send_modify(|status| {
-            status.in_flight = in_flight;
-            status.circuit = circuit;
+        self.status.send_if_modified(|status| {
+            let changed = (status.in_flight, status.circuit) != (in_flight, circuit);
+            (status.in_flight, status.circuit) = (in_flight, circuit);
+            changed
         });
     }
 
@@ -273,10 +310,4 @@ impl Dispatcher {
         let next = [start_at, look_at].into_iter().flatten().map(|at| at.since(now)).min();
         next.unwrap_or(SLOW_POLL).min(SLOW_POLL)
     }
-}
-
-/// A panic of a task is a panic of the dispatcher, which ends the process: going
-/// on would leave the delivery in hand for good.
-fn joined<T>(result: Result<T, JoinError>) -> T {
-    result.unwrap_or_else(|error| resume_unwind(error.into_panic()))
 }

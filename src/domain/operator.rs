@@ -100,6 +100,15 @@ pub struct Filter {
     pub id_prefix: Option<String>,
 }
 
+impl Filter {
+    /// The states of the deliveries that `action` is for: those it applies to, as
+    /// far as they pass.
+    pub fn states_for(&self, action: Action) -> Vec<State> {
+        let passes = |state: &State| self.state.is_none_or(|wanted| wanted == *state);
+        action.applies_to().iter().copied().filter(passes).collect()
+    }
+}
+
 /// Which part of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Page {

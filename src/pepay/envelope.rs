@@ -155,6 +155,10 @@ pub fn parse(body: Bytes) -> Result<Event, InvalidEnvelope> {
 /// Whether brackets nest deeper than `limit`. Asked before the text is known to
 /// be JSON; a text that is not may get either answer and fails in the parser.
 fn nests_deeper_than(text: &str, limit: usize) -> bool {
+    // Most events open fewer than that in all, and counting takes no state: it is many times faster.
+    if text.bytes().filter(|byte| matches!(byte, b'{' | b'[')).count() <= limit {
+        return false;
+    }
     let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
     for byte in text.bytes() {
         match byte {

@@ -7,14 +7,15 @@ mod values;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::sync::{mpsc, oneshot};
 
+pub use self::bulk::Headway;
 pub use self::values::{
     AttemptEntry, Backlog, DeliveryDetail, DeliverySummary, EventDetail, EventFacts, EventSummary, Latency,
     Listed, Quiet, Races, Sighting, SourceCount, SourceTally, Standing, Summary, Tally, TargetTally, Usage,
 };
 pub use super::inbox::{ReadError, RecordError};
 
+use super::commands::Commands;
 use super::reader::Reader;
 use super::tally::{Counters, Unfinished};
 use super::writer::Command;
@@ -26,7 +27,7 @@ use crate::domain::operator::{Action, Filter, Page};
 /// The operator's handle on the store. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Archive {
-    commands: mpsc::Sender<Command>,
+    commands: Commands,
     reader: Reader,
     counters: Arc<Counters>,
     clock: Clock,
@@ -79,7 +80,7 @@ pub enum BulkError {
 
 impl Archive {
     pub(super) const fn new(
-        commands: mpsc::Sender<Command>,
+        commands: Commands,
         reader: Reader,
         counters: Arc<Counters>,
         clock: Clock,
@@ -92,7 +93,7 @@ impl Archive {
     /// # Errors
     /// [`RecordError`] if the store cannot commit now, or could not a moment ago.
     pub async fn probe(&self) -> Result<(), RecordError> {
-        self.ask(|reply| Command::Probe { reply }).await
+        self.commands.ask(|reply| Command::Probe { reply }).await
     }
 
     /// Every target's backlog, by name.
@@ -171,7 +172,7 @@ impl Archive {
     /// [`ActError`]; then nothing has changed.
     pub async fn act(&self, action: Action, target: &str, id: &EventId) -> Result<(), ActError> {
         let (target, id) = (target.to_owned(), id.clone());
-        self.ask(|reply| Command::Act { action, target, id, reply }).await?
+        self.commands.ask(|reply| Command::Act { action, target, id, reply }).await?
     }
 
     /// Sends the event `id` to `target` again, although that delivery has ended, or
@@ -182,7 +183,7 @@ impl Archive {
     /// [`ActError`]; then nothing has changed.
     pub async fn replay(&self, target: &str, id: &EventId) -> Result<u32, ActError> {
         let (target, id) = (target.to_owned(), id.clone());
-        self.ask(|reply| Command::Replay { target, id, reply }).await?
+        self.commands.ask(|reply| Command::Replay { target, id, reply }).await?
     }
 
     /// Notes whether a person has `target` stopped. The dispatcher is told by others.
@@ -191,7 +192,7 @@ impl Archive {
     /// [`ActError::NoSuchTarget`], or [`ActError::Store`] if nothing was written.
     pub async fn set_paused(&self, target: &str, paused: bool) -> Result<(), ActError> {
         let target = target.to_owned();
-        self.ask(|reply| Command::Pause { target, paused, reply }).await?
+        self.commands.ask(|reply| Command::Pause { target, paused, reply }).await?
     }
 
     /// The targets that a person has stopped, by name.
@@ -232,20 +233,22 @@ impl Archive {
         self.counters.tally()
     }
 
+    /// Keeps everybody from reading until what is answered is dropped.
+    #[cfg(test)]
+    pub(crate) async fn hold_reads(&self) -> impl Sized + use<> {
+        self.reader.hold().await
+    }
+
+    /// Has every question from here on fail.
+    #[cfg(test)]
+    pub(crate) async fn fail_reads(&self) {
+        self.reader.pool().close().await;
+    }
+
     /// The live sources that bring nothing while the other one does. Empty unless
     /// a [`Comparison`](super::Comparison) is running.
     pub fn quiet(&self) -> Vec<Quiet> {
         self.counters.quiet()
-    }
-
-    async fn ask<T>(
-        &self,
-        command: impl FnOnce(oneshot::Sender<Result<T, RecordError>>) -> Command,
-    ) -> Result<T, RecordError> {
-        let stopped = || RecordError::Unavailable("it has stopped".to_owned());
-        let (reply, answer) = oneshot::channel();
-        self.commands.send(command(reply)).await.map_err(|_| stopped())?;
-        answer.await.map_err(|_| stopped())?
     }
 }
 

@@ -2,15 +2,15 @@
 //! bridge: what `doctor` says about it.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::thread;
 use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode};
 
-use super::lock;
 use super::schema::{self, OpenError};
+use super::{disk, lock};
 
 /// A store of ours, as it was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,7 +20,8 @@ pub struct Checkup {
     /// The newest version of a schema that this program knows; an older one is
     /// brought up to it by the next start.
     pub newest_schema: i64,
-    /// How many events it holds.
+    /// How many events it holds, as `/status` counts them: older ones that still
+    /// have a delivery to be made or decided on are left out of account.
     pub events: i64,
     /// Its size in bytes, without the write-ahead log.
     pub bytes: u64,
@@ -69,23 +70,27 @@ pub fn examine(database: &Path, limit: Duration) -> Result<Option<Checkup>, Open
     }
     let failed = |error: rusqlite::Error| schema::database(database, &error);
     let connection = schema::open_reader(database)?;
-    // Sequences have no gaps.
-    let query = "SELECT (SELECT coalesce(max(version), 0) FROM _sqlx_migrations), \
-                        coalesce((SELECT max(sequence) FROM event), 0) \
-                          - coalesce((SELECT min(sequence) FROM event) - 1, 0)";
-    let (schema, events) =
-        connection.query_row(query, [], |row| Ok((row.get(0)?, row.get(1)?))).map_err(failed)?;
+    let newest = "SELECT coalesce(max(version), 0) FROM _sqlx_migrations";
+    let schema = connection.query_row(newest, [], |row| row.get(0)).map_err(failed)?;
+    let events = events(&connection).map_err(failed)?;
     let integrity = quick_check(&connection, limit).map_err(failed)?;
-    let size = |path: &Path| path.metadata().map_or(0, |file| file.len());
-    let (bytes, wal_bytes) = (size(database), size(&log_of(database)));
+    let bytes = database.metadata().map_or(0, |file| file.len());
+    let wal_bytes = disk::wal_bytes(database);
     let newest_schema = schema::newest();
     Ok(Some(Checkup { schema, newest_schema, events, bytes, wal_bytes, integrity }))
 }
 
-fn log_of(database: &Path) -> PathBuf {
-    let mut name = database.as_os_str().to_owned();
-    name.push("-wal");
-    name.into()
+/// How many events there are from where none has been removed: their sequences
+/// have no gaps.
+fn events(connection: &Connection) -> rusqlite::Result<i64> {
+    // The first schema removed nothing, and does not say so.
+    let removed = if connection.table_exists(None, "retention")? {
+        "SELECT events_through FROM retention"
+    } else {
+        "SELECT coalesce(min(sequence) - 1, 0) FROM event"
+    };
+    let query = format!("SELECT max(coalesce((SELECT max(sequence) FROM event), 0) - ({removed}), 0)");
+    connection.query_row(&query, [], |row| row.get(0))
 }
 
 fn quick_check(connection: &Connection, limit: Duration) -> rusqlite::Result<Integrity> {

@@ -28,6 +28,13 @@ impl Disk {
     }
 }
 
+/// Bytes of the write-ahead log of `database`; a missing one has none.
+pub(super) fn wal_bytes(database: &Path) -> u64 {
+    let mut path = database.as_os_str().to_owned();
+    path.push("-wal");
+    std::fs::metadata(path).map_or(0, |file| file.len())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,9 +4,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{mpsc, oneshot};
-
+use super::commands::{Commands, stopped};
 use super::reader::Reader;
 use super::traced::Traced;
 use super::writer::Command;
@@ -15,7 +13,7 @@ use crate::domain::event::{EventId, Received};
 /// The sources' handle on the store. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Inbox {
-    commands: mpsc::Sender<Command>,
+    commands: Commands,
     reader: Reader,
 }
 
@@ -74,7 +72,7 @@ pub enum RecordError {
 pub struct ReadError(pub String);
 
 impl Inbox {
-    pub(super) const fn new(commands: mpsc::Sender<Command>, reader: Reader) -> Self {
+    pub(super) const fn new(commands: Commands, reader: Reader) -> Self {
         Self { commands, reader }
     }
 
@@ -84,10 +82,8 @@ impl Inbox {
     /// # Errors
     /// [`RecordError::Unavailable`]; then neither an event nor the cursor was stored.
     pub async fn record(&self, batch: Batch) -> Result<Vec<Recorded>, RecordError> {
-        let (reply, answer) = oneshot::channel();
         let traced = Traced::new(&batch.events);
-        self.commands.send(Command::Record { batch, reply }).await.map_err(|_| stopped())?;
-        let recorded = answer.await.map_err(|_| stopped())?;
+        let recorded = self.commands.ask(|reply| Command::Record { batch, reply }).await;
         Traced::stored(traced, &recorded);
         recorded
     }
@@ -98,14 +94,9 @@ impl Inbox {
     /// # Errors
     /// [`RecordError`]; then the event was not stored.
     pub async fn try_record(&self, event: Received) -> Result<Recorded, RecordError> {
-        let (reply, answer) = oneshot::channel();
         let batch = Batch { events: vec![event], cursor: None };
         let traced = Traced::new(&batch.events);
-        self.commands.try_send(Command::Record { batch, reply }).map_err(|error| match error {
-            TrySendError::Full(_) => RecordError::Overloaded,
-            TrySendError::Closed(_) => stopped(),
-        })?;
-        let recorded = answer.await.map_err(|_| stopped())?;
+        let recorded = self.commands.ask_at_once(|reply| Command::Record { batch, reply }).await;
         Traced::stored(traced, &recorded);
         recorded?.first().copied().ok_or_else(stopped)
     }
@@ -125,8 +116,4 @@ impl Inbox {
     pub async fn holds(&self, ids: &[EventId]) -> Result<Vec<bool>, ReadError> {
         self.reader.holds(ids).await
     }
-}
-
-fn stopped() -> RecordError {
-    RecordError::Unavailable("it has stopped".to_owned())
 }

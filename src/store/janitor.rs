@@ -3,11 +3,12 @@
 
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Settings;
+use super::commands::Commands;
 use super::inbox::RecordError;
 use super::reader::Reader;
 use super::writer::{Chore, Command};
@@ -52,7 +53,7 @@ impl From<&Settings> for Retention {
 /// Keeps the store small. To be [run](Self::run) beside the writer.
 #[derive(Debug)]
 pub struct Janitor {
-    commands: mpsc::Sender<Command>,
+    commands: Commands,
     reader: Reader,
     clock: Clock,
     /// As it is now: a reload may change it.
@@ -62,7 +63,7 @@ pub struct Janitor {
 
 impl Janitor {
     pub(super) const fn new(
-        commands: mpsc::Sender<Command>,
+        commands: Commands,
         reader: Reader,
         clock: Clock,
         retention: watch::Receiver<Retention>,
@@ -102,7 +103,7 @@ impl Janitor {
         for chore in chores {
             loop {
                 let started = Instant::now();
-                let more = self.ask(|reply| Command::Remove { chore, reply }).await?;
+                let more = self.commands.ask(|reply| Command::Remove { chore, reply }).await?;
                 if !more {
                     break;
                 }
@@ -110,19 +111,9 @@ impl Janitor {
             }
         }
         if self.reader.wal_bytes() > LOG_BYTES {
-            self.ask(|reply| Command::Checkpoint { reply }).await?;
+            self.commands.ask(|reply| Command::Checkpoint { reply }).await?;
         }
         Ok(())
-    }
-
-    async fn ask<T>(
-        &self,
-        command: impl FnOnce(oneshot::Sender<Result<T, RecordError>>) -> Command,
-    ) -> Result<T, RecordError> {
-        let stopped = || RecordError::Unavailable("it has stopped".to_owned());
-        let (reply, answer) = oneshot::channel();
-        self.commands.send(command(reply)).await.map_err(|_| stopped())?;
-        answer.await.map_err(|_| stopped())?
     }
 }
 

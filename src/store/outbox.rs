@@ -11,11 +11,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc};
 
+use super::commands::Commands;
 pub use super::inbox::RecordError;
 use super::turns::Turns;
-use super::writer::Command;
+use super::writer::{Command, Reply};
 use crate::domain::clock::UnixMillis;
 use crate::domain::delivery::{Next, OnUncertain};
 use crate::domain::event::Received;
@@ -44,7 +45,7 @@ pub struct Outbox {
 #[derive(Clone, Debug)]
 pub struct Ledger {
     target: TargetId,
-    commands: mpsc::Sender<Command>,
+    commands: Commands,
     turns: Arc<Turns>,
 }
 
@@ -148,7 +149,7 @@ impl Job {
 impl Outbox {
     pub(super) const fn new(
         target: TargetId,
-        commands: mpsc::Sender<Command>,
+        commands: Commands,
         turns: Arc<Turns>,
         arrivals: Arrivals,
     ) -> Self {
@@ -193,12 +194,12 @@ impl Ledger {
         self.ask(|target, reply| Command::Begin { target, attempt, reply }).await
     }
 
-    /// Writes what an attempt came to. Resolves after the commit.
+    /// Writes what attempts came to, as one. Resolves after the commit.
     ///
     /// # Errors
     /// [`RecordError`] if nothing was written; the same may be tried again.
-    pub async fn settle(&self, settlement: Settlement) -> Result<(), RecordError> {
-        self.ask(|target, reply| Command::Settle { target, settlement, reply }).await
+    pub async fn settle(&self, settlements: Vec<Settlement>) -> Result<(), RecordError> {
+        self.ask(|target, reply| Command::Settle { target, settlements, reply }).await
     }
 
     /// Decides, at start, what becomes of attempts that were on the wire when
@@ -210,14 +211,8 @@ impl Ledger {
         self.ask(|target, reply| Command::Recover { target, on_uncertain, reply }).await
     }
 
-    async fn ask<T>(
-        &self,
-        command: impl FnOnce(TargetId, oneshot::Sender<Result<T, RecordError>>) -> Command,
-    ) -> Result<T, RecordError> {
-        let stopped = || RecordError::Unavailable("it has stopped".to_owned());
-        let (reply, answer) = oneshot::channel();
-        self.commands.send(command(self.target, reply)).await.map_err(|_| stopped())?;
-        answer.await.map_err(|_| stopped())?
+    async fn ask<T>(&self, command: impl FnOnce(TargetId, Reply<T>) -> Command) -> Result<T, RecordError> {
+        self.commands.ask(|reply| command(self.target, reply)).await
     }
 }
 

@@ -101,6 +101,16 @@ impl Reader {
         &self.pool
     }
 
+    /// Every connection there is.
+    #[cfg(test)]
+    pub(super) async fn hold(&self) -> Vec<sqlx::pool::PoolConnection<sqlx::Sqlite>> {
+        let mut held = Vec::new();
+        for _ in 0..CONNECTIONS {
+            held.push(self.pool.acquire().await.unwrap());
+        }
+        held
+    }
+
     /// Between which sequences every event is held.
     async fn extent(&self) -> Result<Extent, ReadError> {
         let query =

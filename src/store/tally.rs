@@ -90,14 +90,14 @@ impl Counters {
     pub(super) fn add_target(&self, target: &Arc<str>) {
         let mut targets = lock(&self.targets);
         if !targets.iter().any(|known| known.target == *target) {
-            targets.push(TargetTally { target: Arc::clone(target), delivered: 0, failed: 0 });
+            targets.push(TargetTally { target: Arc::clone(target), delivered: 0 });
         }
     }
 
-    /// An attempt at `target` has ended.
-    pub(super) fn count_attempt(&self, target: &str, delivered: bool) {
+    /// `target` has acknowledged an attempt.
+    pub(super) fn count_delivered(&self, target: &str) {
         if let Some(tally) = lock(&self.targets).iter_mut().find(|known| *known.target == *target) {
-            *(if delivered { &mut tally.delivered } else { &mut tally.failed }) += 1;
+            tally.delivered += 1;
         }
     }
 

@@ -33,9 +33,8 @@ use super::schema::OpenError;
 use super::tally::Counters;
 use super::{Route, schema};
 use crate::domain::clock::{Clock, UnixMillis};
-use crate::domain::delivery::Next;
 use census::Census;
-use command::{Failure, Reply};
+use command::Failure;
 use lateness::Lateness;
 use meters::Meters;
 use outlets::{Opened, Outlets};
@@ -43,7 +42,7 @@ use retain::Removed;
 use trouble::Trouble;
 
 pub(super) use checkpoint::BUSY_TIMEOUT;
-pub(super) use command::{Command, Key};
+pub(super) use command::{Command, Key, Reply};
 pub(super) use lateness::ORDINARY_MS;
 pub(super) use retain::Chore;
 
@@ -56,11 +55,16 @@ const GROUP_BYTES: usize = 4 << 20;
 /// What a command wrote, to be told once it is committed.
 enum Written {
     Events(Vec<record::Written>),
-    Settled { released: Option<Job> },
+    /// With the deliveries whose turn it has become.
+    Settled {
+        released: Vec<Job>,
+    },
     Recovered(Vec<CutOff>),
     Due(Due),
     Operated(operate::Written),
-    Removed { more: bool },
+    Removed {
+        more: bool,
+    },
     Done,
 }
 
@@ -250,15 +254,10 @@ impl Writer {
                         .and_then(|written| self.lateness.note(&self.connection, batch, written))
                         .map(Written::Events)
                 }
-                Command::Settle { target, settlement, .. } => {
-                    settle::settle(&self.connection, &self.census, *target, settlement, now)
+                Command::Settle { target, settlements, .. } => {
+                    settle::all(&self.connection, (&self.census, &self.removed), *target, settlements, now)
                         .inspect(|released| self.grant(*target, released))
-                        .and_then(|released| {
-                            if matches!(settlement.next, Next::Delivered | Next::Dead) {
-                                self.removed.ended(&self.connection, settlement.sequence)?;
-                            }
-                            Ok(Written::Settled { released })
-                        })
+                        .map(|released| Written::Settled { released })
                 }
                 Command::Begin { target, attempt, .. } => {
                     settle::begin(&self.connection, *target, attempt).map(|()| Written::Done)
@@ -306,12 +305,14 @@ impl Writer {
                         self.outlets.hand_over(event, one);
                     }
                 }
-                (Command::Settle { target, settlement, reply }, Written::Settled { released }) => {
+                (Command::Settle { target, settlements, reply }, Written::Settled { released }) => {
                     if let Some(outlet) = self.outlets.of(target) {
-                        // Not before the commit: until then its turn must not be taken back.
-                        outlet.turns.end(settlement.sequence);
-                        self.meters.count_attempt(&outlet.route.target, settlement.next);
-                        if let Some(job) = released {
+                        for settlement in &settlements {
+                            // Not before the commit: until then its turn must not be taken back.
+                            outlet.turns.end(settlement.sequence);
+                            self.meters.count_attempt(&outlet.route.target, settlement.next);
+                        }
+                        for job in released {
                             outlet.handoff.offer(job);
                         }
                     }

@@ -25,13 +25,15 @@ mod streams;
 mod targets;
 #[cfg(test)]
 mod tests;
+mod under_way;
 
 use std::any::Any;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::{Router, middleware};
+use axum::{Json, Router, middleware};
 use http::header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, StatusCode};
 use tokio::sync::{Semaphore, watch};
@@ -42,6 +44,7 @@ pub use self::live::Sampler;
 use self::history::History;
 use self::overview::Assessments;
 use self::problem::Problem;
+use self::under_way::UnderWay;
 use super::operations::Operations;
 use super::readiness::Readiness;
 use super::serve::log_panic;
@@ -55,6 +58,7 @@ pub(super) struct Api {
     operations: Arc<dyn Operations>,
     assessments: Assessments,
     history: History,
+    under_way: UnderWay,
     /// The newest overview as JSON, for whoever listens.
     live: watch::Receiver<Arc<str>>,
     /// Places for listeners.
@@ -74,6 +78,7 @@ pub(super) fn new(
         operations,
         assessments: Assessments::default(),
         history: History::default(),
+        under_way: UnderWay::default(),
         live,
         listeners: Arc::new(Semaphore::new(live::MAX_LISTENERS)),
         token,
@@ -91,6 +96,7 @@ fn routes(api: Arc<Api>) -> Router {
         .route("/deliveries/{action}", post(bulk::act))
         .route("/deliveries/{target}/{event_id}", get(deliveries::show))
         .route("/deliveries/{target}/{event_id}/{action}", post(deliveries::act))
+        .route("/bulk", get(under_way::list))
         .route("/targets", get(targets::list))
         .route("/targets/{name}/pause", post(targets::pause))
         .route("/targets/{name}/resume", post(targets::resume))
@@ -151,7 +157,16 @@ impl Api {
         &self,
         question: impl Future<Output = Result<T, E>>,
     ) -> Result<T, Problem> {
-        in_time(question, "the store does not answer").await
+        self.ask_within(STORE_LIMIT, question).await
+    }
+
+    /// The same for a question that may take longer than others.
+    async fn ask_within<T, E: Into<Problem>>(
+        &self,
+        limit: Duration,
+        question: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, Problem> {
+        in_time(limit, question, "the store does not answer").await
     }
 
     /// What became of a change, which has a limited time.
@@ -159,7 +174,23 @@ impl Api {
         &self,
         change: impl Future<Output = Result<T, E>>,
     ) -> Result<T, Problem> {
-        in_time(change, "the store does not answer; it may still do what it was asked for").await
+        let otherwise = "the store does not answer; it may still do what it was asked for";
+        in_time(STORE_LIMIT, change, otherwise).await
+    }
+
+    /// The answer to a change that stands: `status`, and the delivery as it is then.
+    ///
+    /// Where it cannot be read, the answer has no content. It must not be one of
+    /// failure, after which a script would have the same done twice.
+    async fn done(&self, status: StatusCode, target: &str, id: &EventId) -> Response {
+        match self.delivery(target, id).await {
+            Ok(delivery) => (status, Json(delivery)).into_response(),
+            Err(problem) => {
+                let (event_id, error) = (id.as_str(), problem.detail());
+                tracing::warn!(target, event_id, error, "done, but the delivery cannot be shown");
+                StatusCode::NO_CONTENT.into_response()
+            }
+        }
     }
 
     async fn delivery(&self, target: &str, id: &EventId) -> Result<DeliveryDetail, Problem> {
@@ -171,10 +202,11 @@ impl Api {
 }
 
 async fn in_time<T, E: Into<Problem>>(
+    limit: Duration,
     work: impl Future<Output = Result<T, E>>,
     otherwise: &str,
 ) -> Result<T, Problem> {
-    match tokio::time::timeout(STORE_LIMIT, work).await {
+    match tokio::time::timeout(limit, work).await {
         Ok(outcome) => outcome.map_err(Into::into),
         Err(_) => Err(Problem::unavailable("store_unavailable", otherwise)),
     }

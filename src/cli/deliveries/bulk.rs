@@ -1,15 +1,22 @@
 //! One action for every delivery that the filters let through: counted first,
 //! then done with the count that a person has agreed to.
 
+use std::convert::Infallible;
+use std::future::pending;
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::cli::admin::{Answer, Operator};
 use crate::cli::filters::Filters;
-use crate::cli::{Error, print, progress};
+use crate::cli::progress::{self, Bar};
+use crate::cli::{Error, print};
 use crate::domain::operator::Action;
+
+/// How often it is asked how far a change is.
+const PACE: Duration = Duration::from_millis(250);
 
 /// Whether many may be changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +44,11 @@ pub(super) async fn act(
     let filter = filters.object(operator.now);
     let path = ["deliveries", action.as_str()];
     let dry_run = json!({ "filter": filter, "dry_run": true });
-    let counted = operator.bridge.post(&path, &dry_run).await?;
+    let spinner = progress::spinner("counting".to_owned());
+    // There may be millions.
+    let counted = operator.bridge.post_patiently(&path, &dry_run).await;
+    drop(spinner);
+    let counted = counted?;
     let Outcome { matching, .. } = counted.read()?;
     let found = format!("{} to {action}", count(matching));
     if matching == 0 || consent == Consent::CountOnly {
@@ -46,13 +57,47 @@ pub(super) async fn act(
     if consent == Consent::Asked {
         ask(&format!("{found} ({})", written(&filter)))?;
     }
-    let spinner = progress::spinner(found);
+    let bar = progress::bar(found, matching);
     let confirmed = json!({ "filter": filter, "confirm": matching });
-    let answer = operator.bridge.post_patiently(&path, &confirmed).await;
-    drop(spinner);
+    let answer = tokio::select! {
+        answer = operator.bridge.post_patiently(&path, &confirmed) => answer,
+        never = follow(&bar, action, matching, operator) => match never {},
+    };
+    drop(bar);
     let answer = answer?;
     let Outcome { changed, .. } = answer.read()?;
     tell(&answer, operator, &format!("{action}: {} changed\n", count(changed)))
+}
+
+/// Shows how far it is, if anybody looks. Never resolves.
+async fn follow(bar: &Bar, action: Action, matching: u64, operator: &Operator) -> Infallible {
+    if bar.is_hidden() {
+        return pending().await;
+    }
+    let mut ticks = tokio::time::interval(PACE);
+    loop {
+        ticks.tick().await;
+        // What goes wrong here goes wrong with the call itself, which tells of it.
+        let Ok(answer) = operator.bridge.get(&["bulk"], &[]).await else { continue };
+        let Ok(UnderWay { calls }) = answer.read() else { continue };
+        let ours = |call: &&Call| call.action == action.as_str() && call.matching == matching;
+        if let Some(call) = calls.iter().find(ours) {
+            bar.show(call.gone_through);
+        }
+    }
+}
+
+/// The bulk calls that the bridge works on.
+#[derive(Debug, Deserialize)]
+struct UnderWay {
+    calls: Vec<Call>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Call {
+    action: String,
+    matching: u64,
+    gone_through: u64,
 }
 
 fn tell(answer: &Answer, operator: &Operator, text: &str) -> Result<(), Error> {

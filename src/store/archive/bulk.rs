@@ -8,6 +8,15 @@ use crate::store::writer::Command;
 /// that arrive meanwhile have to wait for.
 const STEP: usize = 200;
 
+/// How far an action on many has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Headway {
+    /// Deliveries that have been gone through.
+    pub gone_through: u64,
+    /// Those of them that were changed.
+    pub changed: u64,
+}
+
 impl Archive {
     /// How many deliveries that pass `filter` are in a state that `action` applies to.
     ///
@@ -19,9 +28,9 @@ impl Archive {
     }
 
     /// Does `action` to every delivery that [`count`](Self::count) counts, the
-    /// oldest first, if there are as many as `confirmed`. Tells `progress` how many
-    /// have been gone through; answers how many have changed: some may have moved
-    /// on by themselves meanwhile.
+    /// oldest first, if there are as many as `confirmed`. Tells `progress` after each
+    /// step how far it has come; answers how many have changed: those that have
+    /// moved on by themselves meanwhile, and no longer pass, have not.
     ///
     /// # Errors
     /// [`BulkError`].
@@ -30,7 +39,7 @@ impl Archive {
         action: Action,
         filter: &Filter,
         confirmed: u64,
-        progress: impl Fn(u64),
+        progress: impl Fn(Headway),
     ) -> Result<u64, BulkError> {
         let unread = |error: ReadError| RecordError::Unavailable(error.to_string());
         let mut all = self.reader.matching(action, filter).await.map_err(unread)?;
@@ -39,13 +48,15 @@ impl Archive {
             return Err(BulkError::Changed { matching });
         }
         all.sort_unstable_by_key(|key| key.sequence);
-        let (mut gone_through, mut changed) = (0, 0);
+        let states = filter.states_for(action);
+        let mut headway = Headway::default();
         for step in all.chunks(STEP) {
-            let keys = step.to_vec();
-            changed += self.ask(|reply| Command::ActOn { action, keys, reply }).await?;
-            gone_through += u64::try_from(step.len()).unwrap_or(0);
-            progress(gone_through);
+            let (states, keys) = (states.clone(), step.to_vec());
+            headway.changed +=
+                self.commands.ask(|reply| Command::ActOn { action, states, keys, reply }).await?;
+            headway.gone_through += u64::try_from(step.len()).unwrap_or(0);
+            progress(headway);
         }
-        Ok(changed)
+        Ok(headway.changed)
     }
 }

@@ -259,7 +259,7 @@ pub struct Latency {
 }
 
 /// What has been counted since the process started.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     /// By source, every one.
     pub sources: Vec<SourceTally>,
@@ -283,16 +283,13 @@ pub struct SourceTally {
     pub last_event_at: Option<UnixMillis>,
 }
 
-/// What has ended at a target since the process started.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+/// What a target has taken since the process started.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TargetTally {
     /// The name of the target.
-    #[schema(value_type = String)]
     pub target: Arc<str>,
     /// Attempts that were acknowledged.
     pub delivered: u64,
-    /// Attempts that were not.
-    pub failed: u64,
 }
 
 /// A live source that brings nothing while the other does.

@@ -20,8 +20,7 @@ impl Reader {
         action: Action,
         filter: &Filter,
     ) -> Result<Vec<Key>, ReadError> {
-        let applies = |state: &State| filter.state.is_none_or(|wanted| wanted == *state);
-        let states: Vec<_> = action.applies_to().iter().copied().filter(applies).collect();
+        let states = filter.states_for(action);
         if states.is_empty() {
             Ok(Vec::new())
         } else if asks_of_event(filter) {

@@ -125,8 +125,13 @@ impl Reader {
 pub(super) const BY_ID: &str = "SELECT sequence FROM event WHERE id >= ?1 AND id < ?2 LIMIT ?3";
 const LATENESS: &str = "PRAGMA user_version";
 pub(super) const ARRIVAL: &str = "SELECT received_at FROM event WHERE sequence = ?1";
-pub(super) const BY_OBJECT: &str = "SELECT sequence FROM event WHERE object_id = ?1 AND sequence >= ?2 \
-                                    AND sequence < ?3 ORDER BY sequence DESC LIMIT ?4";
+/// Asks the blocks of the index one by one, from the newest that holds anything.
+pub(super) const BY_OBJECT: &str = "WITH RECURSIVE block (number) AS ( \
+       SELECT max(sequence) >> 9 FROM event WHERE sequence < ?3 \
+       UNION ALL SELECT (SELECT max(sequence) >> 9 FROM event WHERE sequence < number << 9) \
+       FROM block WHERE number << 9 > ?2) \
+     SELECT e.sequence FROM block CROSS JOIN event e ON e.sequence >> 9 = block.number AND e.object_id = ?1 \
+     WHERE e.sequence >= ?2 AND e.sequence < ?3 ORDER BY e.sequence DESC LIMIT ?4";
 pub(super) const BY_SEQUENCE: &str = "SELECT sequence FROM event WHERE sequence >= ?1 AND sequence < ?2 \
                                       ORDER BY sequence DESC LIMIT ?3";
 

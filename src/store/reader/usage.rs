@@ -1,13 +1,12 @@
 //! The room the store takes, and the room there is.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use sqlx::Row as _;
 
 use super::{Reader, count};
 use crate::store::archive::Usage;
-use crate::store::disk::Disk;
+use crate::store::disk::{self, Disk};
 use crate::store::inbox::ReadError;
 
 impl Reader {
@@ -23,21 +22,15 @@ impl Reader {
             .map_err(|error| ReadError(format!("its disk does not tell its room: {error}")))?;
         Ok(Usage {
             database_bytes: count(row.try_get(0)?),
-            wal_bytes: wal_bytes(&self.path),
+            wal_bytes: self.wal_bytes(),
             free_bytes: count(row.try_get(1)?),
             disk_free_bytes: free,
             disk_total_bytes: total,
         })
     }
 
-    /// Bytes of the write-ahead log; a missing one has none.
+    /// Bytes of the write-ahead log.
     pub(in crate::store) fn wal_bytes(&self) -> u64 {
-        wal_bytes(&self.path)
+        disk::wal_bytes(&self.path)
     }
-}
-
-fn wal_bytes(database: &Path) -> u64 {
-    let mut path = database.as_os_str().to_owned();
-    path.push("-wal");
-    std::fs::metadata(path).map_or(0, |file| file.len())
 }

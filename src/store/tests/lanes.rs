@@ -111,7 +111,7 @@ impl Play {
     }
 
     async fn settle(&mut self, job: Job, next: Next) {
-        self.ledger.settle(job.settlement(NOW, Duration::ZERO, next)).await.unwrap();
+        self.ledger.settle(vec![job.settlement(NOW, Duration::ZERO, next)]).await.unwrap();
         match next {
             Next::Delivered | Next::Dead => {
                 assert!(self.waiting.get_mut(&object(&job)).unwrap().remove(&order(&job)), "settled twice");

@@ -56,7 +56,7 @@ async fn filled() -> Fixture {
         let mut settlement = job.settlement(NOW, Duration::from_millis(7), next);
         (settlement.status, settlement.error) = (Some(500), Some("500 Internal".to_owned()));
         settlement.answer = b"oops \xff".to_vec();
-        ledger.settle(settlement).await.unwrap();
+        ledger.settle(vec![settlement]).await.unwrap();
     }
     fixture
 }

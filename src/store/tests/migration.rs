@@ -56,6 +56,8 @@ async fn first_version(folder: &Path) {
 async fn every_row_and_every_lane_of_the_first_version_goes_on() {
     let folder = TempDir::new().unwrap();
     first_version(folder.path()).await;
+    let looked_at = checkup::examine(&settings(folder.path()).path, Duration::MAX).unwrap().unwrap();
+    assert_eq!((looked_at.schema, looked_at.events), (1, 8));
     let mut fixture = Fixture::at(folder, vec![route("orders", "*", Ordering::PerObject)]).await;
     let archive = fixture.store.archive.clone();
     let expected = ["delivered", "dead", "held", "sending", "retrying", "pending", "pending", "pending"];
@@ -72,7 +74,7 @@ async fn every_row_and_every_lane_of_the_first_version_goes_on() {
     assert_eq!(jobs.iter().map(|job| job.sequence).collect::<Vec<_>>(), [5, 6]);
     let mut job = jobs[1].clone();
     for next in [7, 8] {
-        ledger.settle(job.settlement(NOW, Duration::ZERO, Next::Delivered)).await.unwrap();
+        ledger.settle(vec![job.settlement(NOW, Duration::ZERO, Next::Delivered)]).await.unwrap();
         job = arrived(&mut arrivals).await;
         assert_eq!(job.sequence, next);
     }

@@ -1,4 +1,4 @@
-use super::super::archive::{ActError, Archive, BulkError};
+use super::super::archive::{ActError, Archive, BulkError, Headway};
 use super::super::outbox::Search;
 use super::*;
 use crate::domain::delivery::{Next, State};
@@ -18,7 +18,7 @@ async fn record(fixture: &Fixture, id: &str, object: &str) {
 }
 
 async fn settle(ledger: &Ledger, job: &Job, next: Next) {
-    ledger.settle(job.settlement(NOW, Duration::ZERO, next)).await.unwrap();
+    ledger.settle(vec![job.settlement(NOW, Duration::ZERO, next)]).await.unwrap();
 }
 
 async fn due(ledger: &Ledger) -> Vec<Job> {
@@ -218,11 +218,65 @@ async fn many_are_acted_on_if_as_many_match_as_were_confirmed() {
     assert_eq!(refused, Err(BulkError::Changed { matching: 450 }));
     assert_eq!(due_ids(&ledger).await.len(), 0);
     let told = std::sync::Mutex::new(Vec::new());
-    let changed = archive.act_on_all(Action::Retry, &all, 450, |done| told.lock().unwrap().push(done)).await;
+    let changed = archive.act_on_all(Action::Retry, &all, 450, |step| told.lock().unwrap().push(step)).await;
     assert_eq!(changed, Ok(450));
-    assert_eq!(*told.lock().unwrap(), [200, 400, 450]);
+    let steps = [200, 400, 450].map(|far| Headway { gone_through: far, changed: far });
+    assert_eq!(*told.lock().unwrap(), steps);
     assert_eq!(due_ids(&ledger).await.len(), 450);
     assert_eq!(archive.count(Action::Cancel, &Filter::default()).await, Ok(450));
+}
+
+/// What becomes of a delivery whose attempt was cut off.
+const HOLD_201: &str = "UPDATE delivery SET state = 'held', due_at = NULL, attempts = 1, first_attempt_at = 1 \
+                        WHERE sequence = 201";
+
+#[tokio::test]
+async fn of_many_those_that_no_longer_pass_the_filter_are_left_as_they_are() {
+    let fixture = Fixture::new(vec![route("orders", "*", Ordering::None)]).await;
+    let archive = fixture.store.archive.clone();
+    for n in 0..202 {
+        record(&fixture, &format!("evt_{n}"), "a").await;
+    }
+    let door = fixture.side_door();
+    let between_steps = |headway: Headway| {
+        if headway.gone_through == 200 {
+            door.execute_batch(HOLD_201).unwrap();
+        }
+    };
+    let pending = Filter { state: Some(State::Pending), ..Filter::default() };
+    assert_eq!(archive.act_on_all(Action::Cancel, &pending, 202, between_steps).await, Ok(201));
+    assert_eq!(state(&archive, "evt_200").await, State::Held, "held ones were not asked for");
+    assert_eq!(state(&archive, "evt_201").await, State::Cancelled);
+    // Without a state in the filter, every one that the action applies to is meant.
+    assert_eq!(archive.act_on_all(Action::Cancel, &Filter::default(), 1, |_| {}).await, Ok(1));
+    assert_eq!(state(&archive, "evt_200").await, State::Cancelled);
+}
+
+#[tokio::test]
+async fn what_was_changed_before_many_could_not_be_finished_is_told_as_it_is() {
+    let fixture = Fixture::new(vec![route("orders", "*", Ordering::None)]).await;
+    let archive = fixture.store.archive.clone();
+    for n in 0..450 {
+        record(&fixture, &format!("evt_{n}"), "a").await;
+    }
+    let door = fixture.side_door();
+    let told = std::sync::Mutex::new(Vec::new());
+    let progress = |headway: Headway| {
+        if headway.gone_through == 200 {
+            door.execute_batch(HOLD_201).unwrap();
+            let fail = "CREATE TRIGGER fail BEFORE UPDATE ON delivery WHEN new.sequence > 400 \
+                        BEGIN SELECT raise(ABORT, 'not this one'); END";
+            door.execute_batch(fail).unwrap();
+        }
+        told.lock().unwrap().push(headway);
+    };
+    let pending = Filter { state: Some(State::Pending), ..Filter::default() };
+    let failed = archive.act_on_all(Action::Cancel, &pending, 450, progress).await.unwrap_err();
+    assert!(failed.to_string().contains("not this one"), "{failed}");
+    let steps = [(200, 200), (400, 399)].map(|(gone_through, changed)| Headway { gone_through, changed });
+    assert_eq!(*told.lock().unwrap(), steps);
+    let left = Filter { state: Some(State::Cancelled), ..Filter::default() };
+    assert_eq!(archive.count(Action::Retry, &left).await, Ok(399));
 }
 
 #[tokio::test]

@@ -56,15 +56,15 @@ async fn of_one_object_only_the_first_is_let_out_until_it_is_settled() {
     assert!(arrivals.take_ready().is_none());
     assert_eq!(due_ids(&ledger, NOW).await, ["evt_1", "evt_3"]);
 
-    ledger.settle(settlement(&first, Next::Retrying { due_at: later(5) })).await.unwrap();
+    ledger.settle(vec![settlement(&first, Next::Retrying { due_at: later(5) })]).await.unwrap();
     assert_eq!(due_ids(&ledger, NOW).await, ["evt_3"], "a failing one holds back its own object");
 
     let again = due(&ledger, later(5)).await.jobs.remove(1);
     assert_eq!((id(&again), again.attempts, again.first_attempt_at), ("evt_1", 1, Some(NOW)));
-    ledger.settle(settlement(&again, Next::Dead)).await.unwrap();
+    ledger.settle(vec![settlement(&again, Next::Dead)]).await.unwrap();
     let second = arrived(&mut arrivals).await;
     assert_eq!(id(&second), "evt_2");
-    ledger.settle(settlement(&second, Next::Delivered)).await.unwrap();
+    ledger.settle(vec![settlement(&second, Next::Delivered)]).await.unwrap();
     assert_eq!(id(&arrived(&mut arrivals).await), "evt_4");
 }
 
@@ -79,7 +79,7 @@ async fn those_that_wait_in_a_lane_leave_in_pepays_order() {
     for _ in 0..4 {
         let job = arrived(&mut arrivals).await;
         order.push(id(&job).to_owned());
-        ledger.settle(settlement(&job, Next::Delivered)).await.unwrap();
+        ledger.settle(vec![settlement(&job, Next::Delivered)]).await.unwrap();
     }
     assert_eq!(order, ["evt_1000-1", "evt_2000-9", "evt_2000-10", "evt_3000-1"]);
 }
@@ -99,14 +99,35 @@ async fn an_older_event_goes_before_one_that_waits_and_after_one_that_was_starte
     fixture.store.archive.probe().await.unwrap();
     assert!(arrivals.take_ready().is_none(), "what has been started is not called back");
     let mut seen = vec![id(&older).to_owned()];
-    ledger.settle(settlement(&older, Next::Delivered)).await.unwrap();
+    ledger.settle(vec![settlement(&older, Next::Delivered)]).await.unwrap();
     for _ in 0..2 {
         let job = arrived(&mut arrivals).await;
         assert!(ledger.start(&job));
         seen.push(id(&job).to_owned());
-        ledger.settle(settlement(&job, Next::Delivered)).await.unwrap();
+        ledger.settle(vec![settlement(&job, Next::Delivered)]).await.unwrap();
     }
     assert_eq!(seen, ["evt_1000-1", "evt_500-1", "evt_2000-1"]);
+}
+
+#[tokio::test]
+async fn outcomes_are_written_as_one_or_not_at_all() {
+    let mut fixture = Fixture::new(per_object()).await;
+    let (mut arrivals, ledger) = fixture.outbox();
+    for (id, object) in [("evt_1", "a"), ("evt_2", "b"), ("evt_3", "a")] {
+        fixture.store.inbox.try_record(event(id, object)).await.unwrap();
+    }
+    let (first, second) = (arrived(&mut arrivals).await, arrived(&mut arrivals).await);
+    let both = vec![settlement(&first, Next::Delivered), settlement(&second, Next::Delivered)];
+    let door = fixture.side_door();
+    door.execute("INSERT INTO attempt VALUES (1, ?1, 1, 0, 0, NULL, NULL, NULL)", [second.sequence]).unwrap();
+    assert!(ledger.settle(both.clone()).await.is_err(), "the second has an attempt of this number");
+    assert_eq!(due_ids(&ledger, NOW).await, ["evt_1", "evt_2"], "nothing of it was written");
+    assert!(arrivals.take_ready().is_none(), "nothing of it was let out");
+
+    door.execute("DELETE FROM attempt", []).unwrap();
+    ledger.settle(both).await.unwrap();
+    assert_eq!(id(&arrived(&mut arrivals).await), "evt_3");
+    assert_eq!(due_ids(&ledger, NOW).await, ["evt_3"]);
 }
 
 #[tokio::test]
@@ -115,8 +136,8 @@ async fn a_settled_delivery_never_changes_again() {
     let (mut arrivals, ledger) = fixture.outbox();
     fixture.store.inbox.try_record(event("evt_1", "a")).await.unwrap();
     let job = arrived(&mut arrivals).await;
-    ledger.settle(settlement(&job, Next::Delivered)).await.unwrap();
-    ledger.settle(settlement(&job, Next::Retrying { due_at: NOW })).await.unwrap();
+    ledger.settle(vec![settlement(&job, Next::Delivered)]).await.unwrap();
+    ledger.settle(vec![settlement(&job, Next::Retrying { due_at: NOW })]).await.unwrap();
     assert!(due(&ledger, later(60)).await.jobs.is_empty());
     let row: (String, i64) = fixture
         .side_door()
@@ -135,8 +156,8 @@ async fn everything_undelivered_is_found_again_after_a_restart() {
         fixture.store.inbox.try_record(event(&format!("evt_{n}"), &format!("{n}"))).await.unwrap();
     }
     let (done, failed) = (arrived(&mut arrivals).await, arrived(&mut arrivals).await);
-    ledger.settle(settlement(&done, Next::Delivered)).await.unwrap();
-    ledger.settle(settlement(&failed, Next::Retrying { due_at: later(9) })).await.unwrap();
+    ledger.settle(vec![settlement(&done, Next::Delivered)]).await.unwrap();
+    ledger.settle(vec![settlement(&failed, Next::Retrying { due_at: later(9) })]).await.unwrap();
 
     let mut fixture = fixture.restart(per_object()).await;
     let (_, ledger) = fixture.outbox();
@@ -211,7 +232,7 @@ async fn an_attempt_that_is_not_due_cannot_begin() {
     let begun = Begun { sequence: job.sequence, number: 1, at: NOW };
     ledger.begin(begun).await.unwrap();
     assert!(ledger.begin(begun).await.is_err());
-    ledger.settle(settlement(&job, Next::Delivered)).await.unwrap();
+    ledger.settle(vec![settlement(&job, Next::Delivered)]).await.unwrap();
     assert!(ledger.begin(begun).await.is_err());
 }
 
@@ -227,7 +248,7 @@ async fn the_backlog_counts_what_waits_what_is_held_and_what_is_dead() {
     let outcomes = [Next::Delivered, Next::Held, Next::Dead, Next::Retrying { due_at: later(60) }];
     for next in outcomes {
         let job = arrived(&mut arrivals).await;
-        ledger.settle(settlement(&job, next)).await.unwrap();
+        ledger.settle(vec![settlement(&job, next)]).await.unwrap();
     }
     let backlog = fixture.store.archive.backlogs().await.unwrap().remove(0);
     let expected =

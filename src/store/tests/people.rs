@@ -146,7 +146,7 @@ impl Play {
     }
 
     async fn settle(&mut self, job: &Job, next: Next) {
-        self.ledger.settle(job.settlement(NOW, Duration::ZERO, next)).await.unwrap();
+        self.ledger.settle(vec![job.settlement(NOW, Duration::ZERO, next)]).await.unwrap();
         self.deliveries.get_mut(&job.sequence).unwrap().state = next.state();
     }
 

@@ -72,7 +72,7 @@ async fn end(arrivals: &mut Arrivals, ledger: &Ledger, next: Next) {
     let job = arrived(arrivals).await;
     let mut settlement = job.settlement(NOW, Duration::ZERO, next);
     settlement.answer = b"an answer".to_vec();
-    ledger.settle(settlement).await.unwrap();
+    ledger.settle(vec![settlement]).await.unwrap();
 }
 
 fn event_id(text: &str) -> EventId {
@@ -106,7 +106,7 @@ async fn bodies_go_once_every_delivery_is_done_and_not_before() {
     let search =
         Search { now: *aging.now.lock().unwrap(), known: std::collections::HashSet::new(), limit: 9 };
     let job = ledger.due(search).await.unwrap().jobs.remove(0);
-    ledger.settle(job.settlement(NOW, Duration::ZERO, Next::Delivered)).await.unwrap();
+    ledger.settle(vec![job.settlement(NOW, Duration::ZERO, Next::Delivered)]).await.unwrap();
     assert_eq!(aging.count("SELECT count(*) FROM ripe"), 3);
     aging.sweep().await;
     assert_eq!(aging.held(), ["(evt_0)", "(evt_1)", "(evt_2)", "(evt_3)"]);
@@ -130,6 +130,8 @@ async fn events_go_with_all_there_is_of_them_and_their_numbers_are_not_given_aga
     }
     let summary = aging.fixture.store.archive.summary().await.unwrap();
     assert_eq!((summary.first_sequence, summary.last_sequence), (251, 250));
+    let database = settings(aging.fixture.folder.path()).path;
+    assert_eq!(checkup::examine(&database, DAY).unwrap().unwrap().events, 0);
     assert_eq!(aging.fixture.store.archive.backlogs().await.unwrap()[0].dead, 0);
     drop((arrivals, ledger));
     let aging = aging.restart().await;
@@ -153,6 +155,8 @@ async fn what_is_still_to_be_made_or_decided_on_outlives_its_time_and_then_goes(
     let archive = &aging.fixture.store.archive;
     let summary = archive.summary().await.unwrap();
     assert_eq!((summary.first_sequence, summary.last_sequence), (4, 4), "from there on nothing is missing");
+    let looked_at = checkup::examine(&settings(aging.fixture.folder.path()).path, DAY).unwrap().unwrap();
+    assert_eq!(looked_at.events, 1, "as many as are told of a running bridge");
     let listed = archive.events(&Filter::default(), &Page::default()).await.unwrap();
     let ids: Vec<_> = listed.items.iter().map(|event| &*event.event.id).collect();
     assert_eq!((ids, listed.next), (vec!["evt_3", "evt_0"], None));
@@ -218,7 +222,7 @@ async fn a_delivery_that_waits_in_a_lane_keeps_its_body_and_its_turn() {
     aging.pass(3 * DAY);
     aging.sweep().await;
     assert_eq!(aging.held(), ["evt_1000-1", "evt_2000-1"]);
-    ledger.settle(first.settlement(NOW, Duration::ZERO, Next::Delivered)).await.unwrap();
+    ledger.settle(vec![first.settlement(NOW, Duration::ZERO, Next::Delivered)]).await.unwrap();
     aging.sweep().await;
     assert_eq!(aging.held(), ["evt_2000-1"]);
     assert_eq!(id(&arrived(&mut arrivals).await), "evt_2000-1");

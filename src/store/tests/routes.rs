@@ -64,7 +64,7 @@ async fn what_a_predecessor_has_started_keeps_its_turn_and_its_successor_hears_o
     let due: i64 = fixture.side_door().query_row(due, [], |row| row.get(0)).unwrap();
     assert_eq!(due, job.sequence);
     let settlement = job.settlement(NOW, Duration::ZERO, Next::Delivered);
-    old.settle(settlement).await.unwrap();
+    old.settle(vec![settlement]).await.unwrap();
     assert_eq!(id(&arrived(&mut arrivals).await), "evt_1800000000000-1");
     assert_eq!(ids_due(&new).await, ["evt_1800000000000-1"]);
     fixture.close().await;

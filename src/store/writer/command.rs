@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use super::Chore;
 use super::outlets::Opened;
-use crate::domain::delivery::OnUncertain;
+use crate::domain::delivery::{OnUncertain, State};
 use crate::domain::event::EventId;
 use crate::domain::operator::Action;
 use crate::store::Route;
@@ -15,15 +15,16 @@ use crate::store::archive::ActError;
 use crate::store::inbox::{Batch, RecordError, Recorded};
 use crate::store::outbox::{Begun, CutOff, Due, Search, Settlement, TargetId};
 
-pub(super) type Reply<T> = oneshot::Sender<Result<T, RecordError>>;
+/// Where the answer to a command goes.
+pub(in crate::store) type Reply<T> = oneshot::Sender<Result<T, RecordError>>;
 
 /// What the writer can be asked to do.
 #[derive(Debug)]
 pub(in crate::store) enum Command {
     /// Store events, their deliveries, and the cursor they move.
     Record { batch: Batch, reply: Reply<Vec<Recorded>> },
-    /// Store what an attempt came to.
-    Settle { target: TargetId, settlement: Settlement, reply: Reply<()> },
+    /// Store what attempts came to.
+    Settle { target: TargetId, settlements: Vec<Settlement>, reply: Reply<()> },
     /// Store that an attempt is about to go out.
     Begin { target: TargetId, attempt: Begun, reply: Reply<()> },
     /// Decide what becomes of the attempts that a stopped process left on the wire.
@@ -33,8 +34,9 @@ pub(in crate::store) enum Command {
     Due { target: TargetId, search: Search, reply: Reply<Due> },
     /// Do to one delivery what a person asks for.
     Act { action: Action, target: String, id: EventId, reply: Reply<Result<(), ActError>> },
-    /// The same to many; answers how many have changed.
-    ActOn { action: Action, keys: Vec<Key>, reply: Reply<u64> },
+    /// The same to many, as far as they are in one of `states`; answers how many
+    /// have changed.
+    ActOn { action: Action, states: Vec<State>, keys: Vec<Key>, reply: Reply<u64> },
     /// Send an event to a target again.
     Replay { target: String, id: EventId, reply: Reply<Result<u32, ActError>> },
     /// Note that a person has a target stopped, or started again.

@@ -62,6 +62,8 @@ impl Meters {
 
     /// An attempt at `target` has ended, and this follows.
     pub(super) fn count_attempt(&self, target: &Arc<str>, next: Next) {
-        self.counters.count_attempt(target, next == Next::Delivered);
+        if next == Next::Delivered {
+            self.counters.count_delivered(target);
+        }
     }
 }

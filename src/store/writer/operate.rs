@@ -56,7 +56,7 @@ pub(super) fn carry_out(
     let desk = Desk { connection, outlets, removed, census, now };
     match command {
         Command::Act { action, target, id, .. } => desk.act_on_one(*action, target, id),
-        Command::ActOn { action, keys, .. } => desk.act_on_many(*action, keys),
+        Command::ActOn { action, states, keys, .. } => desk.act_on_many(*action, states, keys),
         Command::Replay { target, id, .. } => desk.replay(target, id),
         Command::Pause { target, paused, .. } => desk.pause(target, *paused),
         _ => Err(rusqlite::Error::InvalidQuery),
@@ -91,18 +91,19 @@ struct Desk<'a> {
 impl Desk<'_> {
     fn act_on_one(&self, action: Action, target: &str, id: &EventId) -> rusqlite::Result<Written> {
         let (acted, due) = match self.key(target, id)? {
-            Ok(key) => (self.act(action, key)?, vec![key.target]),
+            Ok(key) => (self.act(action, action.applies_to(), key)?, vec![key.target]),
             Err(error) => (Err(error), Vec::new()),
         };
         let due = if acted == Ok(true) { due } else { Vec::new() };
         Ok(Written { answer: Answer::One(acted.map(drop)), due })
     }
 
-    fn act_on_many(&self, action: Action, keys: &[Key]) -> rusqlite::Result<Written> {
+    fn act_on_many(&self, action: Action, states: &[State], keys: &[Key]) -> rusqlite::Result<Written> {
         let (mut changed, mut due) = (0, Vec::new());
         for key in keys {
-            // One that has moved on since it was chosen is passed over.
-            if let Ok(is_due) = self.act(action, *key)? {
+            // One that has moved on since it was chosen is passed over, also if the
+            // action would apply to it where it is now: that is not what was asked for.
+            if let Ok(is_due) = self.act(action, states, *key)? {
                 changed += 1;
                 if is_due && !due.contains(&key.target) {
                     due.push(key.target);
@@ -112,14 +113,14 @@ impl Desk<'_> {
         Ok(Written { answer: Answer::Many(changed), due })
     }
 
-    fn act(&self, action: Action, key: Key) -> rusqlite::Result<Acted> {
+    /// Does `action` to the delivery of `key` if it is in one of `states`.
+    fn act(&self, action: Action, states: &[State], key: Key) -> rusqlite::Result<Acted> {
         let Some(found) = self.standing(key)? else { return Ok(Err(ActError::NoSuchDelivery)) };
         if found.state == State::Sending {
             return Ok(Err(ActError::OnTheWire));
         }
-        let allowed = action.applies_to();
-        if !allowed.contains(&found.state) {
-            return Ok(Err(ActError::NotAllowed { state: found.state, allowed }));
+        if !states.contains(&found.state) {
+            return Ok(Err(ActError::NotAllowed { state: found.state, allowed: action.applies_to() }));
         }
         // What a dispatcher has in hand it must not start as it is now; what is
         // still to be sent is found again, as it is then.

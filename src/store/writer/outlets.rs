@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use rusqlite::{Connection, params};
-use tokio::sync::mpsc;
 
 use super::Command;
 use super::record::Written;
 use crate::domain::event::Received;
 use crate::store::Route;
+use crate::store::commands::Commands;
 use crate::store::outbox::{self, Arrivals, Handoff, Job, Outbox, TargetId};
 use crate::store::turns::Turns;
 
@@ -44,7 +44,7 @@ impl Outlet {
 }
 
 impl Opened {
-    pub(in crate::store) fn into_outbox(self, commands: mpsc::Sender<Command>) -> Outbox {
+    pub(in crate::store) fn into_outbox(self, commands: Commands) -> Outbox {
         Outbox::new(self.target, commands, self.turns, self.arrivals)
     }
 }

@@ -3,6 +3,7 @@
 use rusqlite::{Connection, params};
 
 use super::census::Census;
+use super::retain::Removed;
 use super::turn;
 use crate::domain::clock::UnixMillis;
 use crate::domain::delivery::{Next, OnUncertain, State};
@@ -11,8 +12,26 @@ use crate::store::outbox::{Begun, CutOff, Job, Settlement, TargetId};
 /// Attempts kept for a delivery, the newest ones.
 const ATTEMPTS_KEPT: u32 = 100;
 
+/// Stores `settlements`. Answers the deliveries whose turn it has become.
+pub(super) fn all(
+    connection: &Connection,
+    (census, removed): (&Census, &Removed),
+    target: TargetId,
+    settlements: &[Settlement],
+    now: UnixMillis,
+) -> rusqlite::Result<Vec<Job>> {
+    let mut released = Vec::new();
+    for settlement in settlements {
+        released.extend(settle(connection, census, target, settlement, now)?);
+        if matches!(settlement.next, Next::Delivered | Next::Dead) {
+            removed.ended(connection, settlement.sequence)?;
+        }
+    }
+    Ok(released)
+}
+
 /// Stores `settlement`. Answers the delivery of the lane whose turn it has become, if another's.
-pub(super) fn settle(
+fn settle(
     connection: &Connection,
     census: &Census,
     target: TargetId,

@@ -1,7 +1,6 @@
 //! One action for everything that a filter matches, once its count is confirmed.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::Json;
@@ -15,7 +14,10 @@ use super::body::Body;
 use super::path::{Segments, action};
 use super::problem::Problem;
 use super::schema::{ActionName, BulkBody, Extent};
-use crate::store::archive::BulkError;
+use crate::store::archive::{BulkError, Headway};
+
+/// How long counting may take: every delivery that matches is looked up.
+const COUNT_LIMIT: Duration = Duration::from_mins(1);
 
 /// How long a bulk change may take: it goes in batches, and each of them stands.
 const BULK_LIMIT: Duration = Duration::from_mins(10);
@@ -50,21 +52,25 @@ pub(super) async fn act(
     let BulkBody { filter, written, extent } = BulkBody::read(members)?;
     let confirmed = match extent {
         Extent::Counted => {
-            let matching = api.ask(api.archive().count(action, &filter)).await?;
+            let count = api.archive().count(action, &filter);
+            let matching = api.ask_within(COUNT_LIMIT, count).await?;
             return Ok(Json(BulkOutcome { action: action.as_str(), matching, changed: 0 }));
         }
         Extent::Confirmed(confirmed) => confirmed,
     };
     let audit = Audit::of(action.as_str()).filter(written);
-    let changed = AtomicU64::new(0);
-    let progress = |so_far| changed.store(so_far, Ordering::Relaxed);
+    let listed = api.under_way.enter(action, confirmed);
+    let progress = |headway: Headway| {
+        audit.note_changed(headway.changed);
+        listed.went(headway);
+    };
     let work = api.archive().act_on_all(action, &filter, confirmed, progress);
     let worked = match tokio::time::timeout(BULK_LIMIT, work).await {
         Ok(result) => result.map_err(|error| match error {
             BulkError::Changed { matching } => Problem::count_changed(confirmed, matching),
-            BulkError::Store(error) => unfinished(changed.load(Ordering::Relaxed), &error.to_string()),
+            BulkError::Store(error) => unfinished(audit.changed(), &error.to_string()),
         }),
-        Err(_) => Err(unfinished(changed.load(Ordering::Relaxed), "it took too long")),
+        Err(_) => Err(unfinished(audit.changed(), "it took too long")),
     };
     let changed = audit.end(worked, |changed| *changed)?;
     Ok(Json(BulkOutcome { action: action.as_str(), matching: confirmed, changed }))

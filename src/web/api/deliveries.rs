@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use axum::response::Response;
+use http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -64,6 +66,7 @@ pub(super) async fn show(
            ("action" = ActionName, Path, description = "What to do")),
     request_body = Nothing,
     responses((status = 200, description = "The delivery as it is now", body = DeliveryDetail),
+              (status = 204, description = "It is done; the delivery cannot be read at the moment"),
               (status = 404, description = "No such delivery or action", body = Problem, content_type = "application/problem+json"),
               (status = 409, description = "Its state does not allow it; `errors` names the state and the allowed ones", body = Problem, content_type = "application/problem+json"),
               (status = 410, description = "Retention has removed the body", body = Problem, content_type = "application/problem+json")))]
@@ -71,13 +74,14 @@ pub(super) async fn act(
     State(api): State<Arc<Api>>,
     Segments((target, id, name)): Segments<(String, String, String)>,
     _: NoBody,
-) -> Result<Json<DeliveryDetail>, Problem> {
+) -> Result<Response, Problem> {
     let action = action(&name)?;
     let audit = Audit::of(action.as_str()).target(&target).event(&id);
     let acted = async {
         let id = event_id(&id)?;
         api.have(api.archive().act(action, &target, &id)).await?;
-        api.delivery(&target, &id).await
+        Ok(id)
     };
-    audit.end(acted.await, |_| 1).map(Json)
+    let id = audit.end(acted.await, |_| 1)?;
+    Ok(api.done(StatusCode::OK, &target, &id).await)
 }

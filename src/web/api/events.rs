@@ -79,6 +79,7 @@ pub(super) async fn body(
     params(("id" = String, Path, description = "The event's id, percent-encoded")),
     request_body = ReplayBody,
     responses((status = 202, description = "The delivery, which is on its way again", body = DeliveryDetail),
+              (status = 204, description = "It is on its way again; the delivery cannot be read at the moment"),
               (status = 404, description = "No such event or target", body = Problem, content_type = "application/problem+json"),
               (status = 409, description = "The delivery is not settled yet; `errors` names its state and the allowed ones", body = Problem, content_type = "application/problem+json"),
               (status = 410, description = "Retention has removed the body", body = Problem, content_type = "application/problem+json")))]
@@ -86,14 +87,14 @@ pub(super) async fn replay(
     State(api): State<Arc<Api>>,
     Segments(id): Segments<String>,
     Body(members): Body,
-) -> Result<(StatusCode, Json<DeliveryDetail>), Problem> {
+) -> Result<Response, Problem> {
     let ReplayBody { target } = ReplayBody::read(members)?;
     let audit = Audit::of("replay").target(&target).event(&id);
     let replayed = async {
         let id = event_id(&id)?;
         api.have(api.archive().replay(&target, &id)).await?;
-        api.delivery(&target, &id).await
+        Ok(id)
     };
-    let delivery = audit.end(replayed.await, |_| 1)?;
-    Ok((StatusCode::ACCEPTED, Json(delivery)))
+    let id = audit.end(replayed.await, |_| 1)?;
+    Ok(api.done(StatusCode::ACCEPTED, &target, &id).await)
 }

@@ -82,6 +82,10 @@ fn documented() -> [(&'static str, &'static str, Object); 8] {
     ]
 }
 
+/// Every cursor that an answer has, and none that is refused: the second number is
+/// the largest there is where a list goes on behind all deliveries of an event.
+const CURSOR: &str = "^[0-9]{1,18}-([0-9]{1,18}|9223372036854775807)$";
+
 /// The parameters of a list.
 pub(super) struct Listing;
 
@@ -91,8 +95,7 @@ impl IntoParams for Listing {
             ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)).maximum(Some(Page::LARGEST));
         let limit = whole.default(Some(Page::default().limit.into())).build();
         // Whoever asks has no need to know, but a test of the API does.
-        let cursor =
-            ObjectBuilder::new().schema_type(Type::String).pattern(Some("^[0-9]{1,18}-[0-9]{1,18}$"));
+        let cursor = ObjectBuilder::new().schema_type(Type::String).pattern(Some(CURSOR));
         let cursor = RefOr::T(Schema::Object(cursor.build()));
         let more = [
             ("limit", "The most that the answer holds.", RefOr::T(Schema::Object(limit))),

@@ -11,7 +11,7 @@ use utoipa::openapi::{ContentBuilder, Ref, ResponseBuilder, Server};
 
 use super::given::NoQuery;
 use super::problem::{self, Problem};
-use super::{Api, bulk, deliveries, events, live, overview, reload, streams, targets};
+use super::{Api, bulk, deliveries, events, live, overview, reload, streams, targets, under_way};
 
 /// The name of the way to authenticate.
 const TOKEN: &str = "admin_token";
@@ -25,7 +25,7 @@ const TOKEN: &str = "admin_token";
     ),
     paths(
         events::list, events::show, events::body, events::replay,
-        deliveries::list, deliveries::show, deliveries::act, bulk::act,
+        deliveries::list, deliveries::show, deliveries::act, bulk::act, under_way::list,
         targets::list, targets::pause, targets::resume, targets::test,
         streams::list, streams::reconnect, streams::backfill,
         overview::show, live::listen, reload::reload, show,

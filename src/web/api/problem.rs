@@ -134,6 +134,11 @@ impl Problem {
         Self { errors, ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_configuration", detail) }
     }
 
+    /// In words.
+    pub(super) fn detail(&self) -> &str {
+        &self.detail
+    }
+
     /// In a word, for the log.
     pub(super) fn code(&self) -> &str {
         self.kind.rsplit(':').next().unwrap_or_default()

@@ -102,8 +102,7 @@ pub(super) async fn list(State(api): State<Arc<Api>>, _: NoQuery) -> Json<Target
     params(("name" = String, Path, description = "The target's name")),
     request_body = Nothing,
     responses((status = 200, description = "The target as it is now", body = TargetView),
-              (status = 404, description = "No such target", body = Problem, content_type = "application/problem+json"),
-              (status = 409, description = "The target does not take the order", body = Problem, content_type = "application/problem+json")))]
+              (status = 404, description = "No such target", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn pause(
     State(api): State<Arc<Api>>,
     Segments(name): Segments<String>,
@@ -117,8 +116,7 @@ pub(super) async fn pause(
     params(("name" = String, Path, description = "The target's name")),
     request_body = Nothing,
     responses((status = 200, description = "The target as it is now", body = TargetView),
-              (status = 404, description = "No such target", body = Problem, content_type = "application/problem+json"),
-              (status = 409, description = "The target does not take the order", body = Problem, content_type = "application/problem+json")))]
+              (status = 404, description = "No such target", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn resume(
     State(api): State<Arc<Api>>,
     Segments(name): Segments<String>,
@@ -133,7 +131,7 @@ async fn set_paused(api: &Api, name: &str, paused: bool) -> Result<Json<TargetVi
         api.have(api.operations.pause(name, paused)).await?;
         let (targets, _) = api.targets().await;
         let mut target = targets.into_iter().find(|target| target.is(name)).ok_or_else(|| no_target(name))?;
-        // The dispatcher has been told, and may not have said so yet.
+        // This is what was brought about, whatever somebody else has asked for since.
         target.paused = paused;
         Ok(Json(target))
     };
@@ -149,7 +147,7 @@ async fn set_paused(api: &Api, name: &str, paused: bool) -> Result<Json<TargetVi
     request_body = Nothing,
     responses((status = 200, description = "What the target said", body = TestOutcome),
               (status = 404, description = "No such target", body = Problem, content_type = "application/problem+json"),
-              (status = 409, description = "The target does not take the order", body = Problem, content_type = "application/problem+json")))]
+              (status = 409, description = "Another test is out to the target", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn test(
     State(api): State<Arc<Api>>,
     Segments(name): Segments<String>,

@@ -2,6 +2,7 @@
 //! like. What a person can do with it is tried against the real program.
 
 mod answers;
+mod changing;
 mod document;
 mod listening;
 mod reading;

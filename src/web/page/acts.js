@@ -16,7 +16,7 @@ export async function act(action, { target, event_id: id }) {
     body: [h('p', h('code', { class: 'long' }, id), ` to target ${target}.`), h('p', means)],
     act: () => post(`deliveries/${encodeURIComponent(target)}/${encodeURIComponent(id)}/${action}`),
   });
-  if (changed) say(`Delivery to ${target} ${done}: it is ${changed.state} now.`);
+  if (changed) say(`Delivery to ${target} ${done}${changed.state ? `: it is ${changed.state} now` : ''}.`);
   return changed;
 }
 
@@ -40,7 +40,8 @@ export async function actOnAll(action, query) {
   // Fixed now: what is confirmed is what was counted.
   const filter = toFilter(query);
   const count = async () => (await post(`deliveries/${action}`, { filter, dry_run: true })).matching;
-  const matching = await count();
+  const patience = setTimeout(() => say('Counting what matches …'), 1000);
+  const matching = await count().finally(() => clearTimeout(patience));
   if (matching === 0) {
     say(`No delivery that matches can be ${done}.`);
     return false;

@@ -27,12 +27,12 @@ export async function get(path, { query = {}, signal, limit } = {}) {
   return answer.json();
 }
 
-/** `POST` of JSON, answered with JSON. */
+/** `POST` of JSON, answered with JSON, or with nothing where it is done and cannot be shown. */
 export async function post(path, body = {}, { signal } = {}) {
   const answer = await request(path, {
     method: 'POST', signal, body: JSON.stringify(body), headers: { 'content-type': 'application/json' },
   });
-  return answer.json();
+  return answer.status === 204 ? {} : answer.json();
 }
 
 /**

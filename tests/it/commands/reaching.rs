@@ -1,5 +1,8 @@
 //! How a command finds its bridge, and what it says if it does not.
 
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::task::JoinSet;
+
 use super::{Shell, run};
 use crate::support::world::{World, listen};
 
@@ -56,4 +59,25 @@ async fn a_missing_and_a_wrong_token_are_told_apart_and_never_shown() {
     shell.admin = bridge.public.clone();
     let elsewhere = shell.failed("targets list", 1).await;
     assert!(elsewhere.contains("404") || elsewhere.contains("nothing"), "{elsewhere}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_done_and_cannot_be_shown_is_a_success() {
+    let world = World::new(World::with_duplicates()).await;
+    let (bridge, admin) = listen().await;
+    let mut served = JoinSet::new();
+    served.spawn(async move {
+        let mut kept = Vec::new();
+        loop {
+            let (mut connection, _) = bridge.accept().await.unwrap();
+            let mut request = [0; 4096];
+            let _read = connection.read(&mut request).await.unwrap();
+            connection.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+            kept.push(connection);
+        }
+    });
+    let shell = Shell { configuration: world.configuration.clone(), admin };
+    let told = shell.done("events replay evt_1 --target orders").await;
+    assert_eq!(told, "done; the bridge cannot tell at the moment what it is now\n");
+    assert_eq!(shell.done("deliveries retry orders evt_1 --json").await, "");
 }

@@ -52,6 +52,31 @@ async fn what_died_at_a_broken_target_is_retried_in_bulk_until_the_ledger_closes
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_bulk_change_that_the_store_does_not_finish_says_how_many_were_changed() {
+    let mut world = World::new(World::with_duplicates()).await;
+    let target = world.target("orders").await;
+    world.set_target("orders", "DEAD_ON", "410");
+    target.fail_ratio(1.0, Reaction::Answer(StatusCode::GONE, None));
+    let mut bridge = world.bridge().await;
+    world.simulator.play(201);
+    let operator = Operator::of(&bridge);
+    operator.until_all_are("dead", 201).await;
+
+    let intruder = rusqlite::Connection::open(world.database()).unwrap();
+    let refuse = "CREATE TRIGGER refuse BEFORE UPDATE ON delivery WHEN new.state = 'cancelled' AND new.sequence > 200 \
+                  BEGIN SELECT raise(ABORT, 'refused by the test'); END";
+    intruder.execute_batch(refuse).unwrap();
+    let all = json!({ "filter": { "state": "dead" }, "confirm": 201 });
+    let (status, problem) = operator.post("deliveries/cancel", all).await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{problem}");
+    let detail = problem["detail"].as_str().unwrap();
+    assert!(detail.contains("refused by the test; 200 were changed before that"), "{detail}");
+    operator.until_all_are("cancelled", 200).await;
+    let line = bridge.logged_where("the trace of the call", |line| line["action"] == "cancel").await;
+    assert_eq!((&line["count"], &line["outcome"]), (&json!(200), &json!("store_unavailable")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_delivery_that_waits_for_its_retry_is_retried_at_once_and_another_is_cancelled_for_good() {
     let mut world = World::new(World::with_duplicates()).await;
     let target = world.target("orders").await;

@@ -8,8 +8,9 @@ use super::*;
 use crate::web::api::openapi::document;
 
 /// Every operation.
-const OPERATIONS: [(&str, &str); 19] = [
+const OPERATIONS: [(&str, &str); 20] = [
     ("get", "/api/openapi.json"),
+    ("get", "/api/v1/bulk"),
     ("get", "/api/v1/deliveries"),
     ("post", "/api/v1/deliveries/{action}"),
     ("get", "/api/v1/deliveries/{target}/{event_id}"),
@@ -79,4 +80,17 @@ fn the_document_asks_for_a_token_only_if_the_listener_does() {
     assert_eq!(open.get("security"), None);
     let problems = &open["paths"]["/api/v1/events"]["get"]["responses"];
     assert!(problems.get("401").is_none() && problems["403"].is_object());
+}
+
+#[test]
+fn a_cursor_behind_all_deliveries_of_an_event_is_described() {
+    let document = serde_json::to_value(document(true)).unwrap();
+    let behind_all = i64::MAX.to_string();
+    for list in ["events", "deliveries"] {
+        let parameters =
+            document["paths"][format!("/api/v1/{list}")]["get"]["parameters"].as_array().unwrap();
+        let cursor = parameters.iter().find(|parameter| parameter["name"] == "cursor").unwrap();
+        let pattern = cursor["schema"]["pattern"].as_str().unwrap();
+        assert!(pattern.split(['|', '(', ')']).any(|choice| choice == behind_all), "{pattern}");
+    }
 }

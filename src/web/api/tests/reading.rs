@@ -73,6 +73,7 @@ async fn right_values_are_taken() {
     for query in [
         "type=commerce.order.*,invoice.updated&object_id=ord_1&source=stream&state=dead&target=orders&limit=500",
         "from=2026-01-31T09:30:00Z&to=2026-01-31T10:30:00.250%2B01:00&id_prefix=evt_&cursor=12-0",
+        "cursor=12-9223372036854775807",
         "",
     ] {
         for list in ["events", "deliveries"] {

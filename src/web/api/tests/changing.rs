@@ -1,0 +1,60 @@
+//! Calls that change something, where the store is slow or fails.
+
+use std::pin::pin;
+
+use futures_util::poll;
+use serde_json::json;
+
+use super::*;
+
+const CANCEL: &str = "/api/v1/deliveries/cancel";
+
+#[tokio::test]
+async fn counting_what_a_bulk_call_is_for_has_longer_than_other_questions() {
+    let caller = Caller::new().await;
+    let held = caller.shown.view.archive.hold_reads().await;
+    let mut counted = pin!(caller.post(CANCEL, r#"{"filter":{},"dry_run":true}"#));
+    assert!(poll!(&mut counted).is_pending());
+    let other = caller.get("/api/v1/deliveries").await;
+    other.problem(StatusCode::SERVICE_UNAVAILABLE, "store_unavailable");
+    assert!(poll!(&mut counted).is_pending(), "it was asked before, and waits for longer");
+    drop(held);
+    assert_eq!(counted.await.ok()["matching"], 0);
+}
+
+#[tokio::test]
+async fn a_bulk_call_is_listed_for_as_long_as_it_is_worked_on() {
+    let caller = Caller::new().await;
+    caller.shown.store_event("evt_1", 30).await;
+    let listed = async || caller.get("/api/v1/bulk").await.ok()["calls"].clone();
+    assert_eq!(listed().await, json!([]));
+    let mut given_up = Box::pin(caller.post(CANCEL, r#"{"filter":{},"confirm":7}"#));
+    assert!(poll!(&mut given_up).is_pending());
+    let mut call = Box::pin(caller.post(CANCEL, r#"{"filter":{},"confirm":1}"#));
+    assert!(poll!(&mut call).is_pending());
+    let of = |matching| json!({ "action": "cancel", "matching": matching, "gone_through": 0, "changed": 0 });
+    assert_eq!(listed().await, json!([of(7), of(1)]));
+    drop(given_up);
+    assert_eq!(listed().await, json!([of(1)]));
+    assert_eq!(call.await.ok()["changed"], 1);
+    assert_eq!(listed().await, json!([]));
+}
+
+#[tokio::test]
+async fn what_was_done_is_not_told_as_a_failure_where_it_cannot_be_shown() {
+    let caller = Caller::new().await;
+    caller.shown.store_event("evt_1", 30).await;
+    caller.shown.view.archive.fail_reads().await;
+    for (path, body) in [
+        ("/api/v1/deliveries/orders/evt_1/cancel", "{}"),
+        ("/api/v1/events/evt_1/replay", r#"{"target":"orders"}"#),
+    ] {
+        let answer = caller.post(path, body).await;
+        assert_eq!((answer.status, answer.body), (StatusCode::NO_CONTENT, Value::Null), "{path}");
+        assert_eq!(answer.headers.get("retry-after"), None);
+        // It stands: it cannot be done again.
+        caller.post(path, body).await.problem(StatusCode::CONFLICT, "state_not_allowed");
+    }
+    let unread = caller.get("/api/v1/deliveries/orders/evt_1").await;
+    unread.problem(StatusCode::SERVICE_UNAVAILABLE, "store_unavailable");
+}

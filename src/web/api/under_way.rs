@@ -1,0 +1,117 @@
+//! The bulk calls that are being worked on, for whoever waits for one of them.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use axum::Json;
+use axum::extract::State;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::Api;
+use super::given::NoQuery;
+use super::schema::ActionName;
+use crate::domain::operator::Action;
+use crate::store::archive::Headway;
+
+/// A bulk call that is being worked on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub(super) struct BulkCall {
+    /// Tells it from the others.
+    #[serde(skip)]
+    number: u64,
+    #[schema(value_type = ActionName)]
+    action: &'static str,
+    /// Deliveries that it is for.
+    matching: u64,
+    /// Those that it has gone through.
+    gone_through: u64,
+    /// Those that it has changed.
+    changed: u64,
+}
+
+/// Every bulk call that is being worked on, the oldest first.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct BulkCalls {
+    calls: Vec<BulkCall>,
+}
+
+/// Bulk calls that are being worked on, and how far each has come
+#[utoipa::path(get, path = "/api/v1/bulk", tag = "deliveries", operation_id = "listBulkCalls",
+    responses((status = 200, description = "The calls, the oldest first", body = BulkCalls)))]
+pub(super) async fn list(State(api): State<Arc<Api>>, _: NoQuery) -> Json<BulkCalls> {
+    Json(BulkCalls { calls: api.under_way.calls() })
+}
+
+/// The calls that are being worked on.
+#[derive(Debug, Default)]
+pub(super) struct UnderWay(Mutex<Calls>);
+
+#[derive(Debug, Default)]
+struct Calls {
+    listed: Vec<BulkCall>,
+    /// How many there have ever been.
+    begun: u64,
+}
+
+/// A call that is listed until this is dropped.
+#[derive(Debug)]
+pub(super) struct Listed<'a> {
+    under_way: &'a UnderWay,
+    number: u64,
+}
+
+impl UnderWay {
+    /// Lists a call for so many deliveries.
+    pub(super) fn enter(&self, action: Action, matching: u64) -> Listed<'_> {
+        let mut calls = self.lock();
+        calls.begun += 1;
+        let number = calls.begun;
+        let call = BulkCall { number, action: action.as_str(), matching, gone_through: 0, changed: 0 };
+        calls.listed.push(call);
+        Listed { under_way: self, number }
+    }
+
+    fn calls(&self) -> Vec<BulkCall> {
+        self.lock().listed.clone()
+    }
+
+    /// Each change is one step: a panic elsewhere leaves nothing half-done.
+    fn lock(&self) -> MutexGuard<'_, Calls> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Listed<'_> {
+    /// It has come so far.
+    pub(super) fn went(&self, headway: Headway) {
+        let mut calls = self.under_way.lock();
+        if let Some(call) = calls.listed.iter_mut().find(|call| call.number == self.number) {
+            (call.gone_through, call.changed) = (headway.gone_through, headway.changed);
+        }
+    }
+}
+
+impl Drop for Listed<'_> {
+    fn drop(&mut self) {
+        self.under_way.lock().listed.retain(|call| call.number != self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_is_listed_with_how_far_it_is_until_it_ends() {
+        let under_way = UnderWay::default();
+        let first = under_way.enter(Action::Retry, 500);
+        let second = under_way.enter(Action::Retry, 500);
+        second.went(Headway { gone_through: 200, changed: 199 });
+        let far = |call: &BulkCall| (call.matching, call.gone_through, call.changed);
+        assert_eq!(under_way.calls().iter().map(far).collect::<Vec<_>>(), [(500, 0, 0), (500, 200, 199)]);
+        drop(first);
+        assert_eq!(under_way.calls().iter().map(far).collect::<Vec<_>>(), [(500, 200, 199)]);
+        drop(second);
+        assert_eq!(under_way.calls(), []);
+    }
+}
