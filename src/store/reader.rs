@@ -41,7 +41,7 @@ impl Reader {
             .filename(path)
             .read_only(true)
             .busy_timeout(Duration::from_secs(5))
-            .pragma("cache_size", "-1024")
+            .pragma("cache_size", "-512")
             .disable_statement_logging();
         let pool = SqlitePoolOptions::new()
             .max_connections(CONNECTIONS)
