@@ -251,7 +251,7 @@ impl Writer {
             let one = match command {
                 Command::Record { batch, .. } => {
                     record::batch(&self.connection, (&self.outlets, &self.census), batch, &mut sequence, now)
-                        .and_then(|written| self.lateness.note(&self.connection, batch, written))
+                        .and_then(|written| self.lateness.note(&self.connection, batch, written, now))
                         .map(Written::Events)
                 }
                 Command::Settle { target, settlements, .. } => {

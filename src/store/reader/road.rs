@@ -101,8 +101,7 @@ impl Reader {
     /// accepted earlier.
     async fn lateness(&self) -> Result<i64, ReadError> {
         let row = sqlx::query(LATENESS).fetch_one(&self.pool).await?;
-        let seconds: i64 = row.try_get(0)?;
-        Ok(seconds.saturating_mul(1000).max(ORDINARY_MS))
+        Ok(row.try_get::<i64, _>(0)?.max(ORDINARY_MS))
     }
 
     /// A sequence of the gapless part between what arrived before `at` and what
@@ -123,7 +122,7 @@ impl Reader {
 }
 
 pub(super) const BY_ID: &str = "SELECT sequence FROM event WHERE id >= ?1 AND id < ?2 LIMIT ?3";
-const LATENESS: &str = "PRAGMA user_version";
+const LATENESS: &str = "SELECT most FROM lateness";
 pub(super) const ARRIVAL: &str = "SELECT received_at FROM event WHERE sequence = ?1";
 /// Asks the blocks of the index one by one, from the newest that holds anything.
 pub(super) const BY_OBJECT: &str = "WITH RECURSIVE block (number) AS ( \

@@ -5,13 +5,11 @@
 //! back makes late what is not. Whoever looks for a time among the sequences has to
 //! know how far around it to look, so the writer keeps the most there has been.
 //!
-//! It is kept as `user_version` of the database, in seconds: a number in the header
-//! that is part of the transaction and needs no table (SQLite file format, section
-//! 1.3.12). It is touched only by an event that is later than is ordinary.
+//! It costs a comparison but for an event that is later than is ordinary.
 
 use std::cell::Cell;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension as _};
 
 use super::record::Written;
 use crate::domain::clock::UnixMillis;
@@ -20,48 +18,49 @@ use crate::store::inbox::{Batch, Recorded};
 /// Up to this much, in milliseconds, is never noted and always reckoned with.
 pub(in crate::store) const ORDINARY_MS: i64 = 5 * 60 * 1000;
 
-/// The newest arrival is among the events accepted last: far more than a stream holds back.
-const NEWEST: &str = "SELECT coalesce(max(received_at), 0) FROM (SELECT received_at FROM event ORDER BY sequence DESC LIMIT 20000)";
+const NEWEST: &str = "SELECT received_at FROM event ORDER BY sequence DESC LIMIT 1";
 
 /// What is known of it by the writer.
 #[derive(Debug)]
 pub(super) struct Lateness {
-    /// The newest arrival so far. One that was noted and not committed does no harm.
-    newest: Cell<i64>,
+    /// No event accepted so far has arrived later. One that was not committed does no harm.
+    newest: Cell<UnixMillis>,
 }
 
 impl Lateness {
     pub(super) fn read(connection: &Connection) -> rusqlite::Result<Self> {
-        connection.query_row(NEWEST, [], |row| row.get(0)).map(|newest| Self { newest: Cell::new(newest) })
+        let newest = connection.query_row(NEWEST, [], |row| row.get(0)).optional()?;
+        Ok(Self { newest: Cell::new(UnixMillis(newest.unwrap_or(i64::MIN))) })
     }
 
-    /// What is new of `batch` is accepted, in the open transaction; passes on what was `written`.
+    /// What is new of `batch` is accepted `now`, in the open transaction; passes on
+    /// what was `written`.
     pub(super) fn note(
         &self,
         connection: &Connection,
         batch: &Batch,
         written: Vec<Written>,
+        now: UnixMillis,
     ) -> rusqlite::Result<Vec<Written>> {
-        let new = batch.events.iter().zip(&written).filter(|(_, one)| one.recorded == Recorded::New);
-        new.map(|(event, _)| event.received_at)
-            .try_for_each(|arrived| self.note_one(connection, arrived))
-            .map(|()| written)
+        // What was accepted before arrived before, unless the clock was set back.
+        self.newest.set(self.newest.get().max(now));
+        for (event, one) in batch.events.iter().zip(&written) {
+            if one.recorded == Recorded::New {
+                self.note_one(connection, event.received_at)?;
+            }
+        }
+        Ok(written)
     }
 
     fn note_one(&self, connection: &Connection, arrived: UnixMillis) -> rusqlite::Result<()> {
-        let newest = self.newest.get().max(arrived.0);
-        self.newest.set(newest);
-        let late = newest.saturating_sub(arrived.0);
+        self.newest.set(self.newest.get().max(arrived));
+        let late = self.newest.get().0.saturating_sub(arrived.0);
         if late <= ORDINARY_MS {
-            return Ok(());
-        }
-        let known: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-        if late <= known.saturating_mul(1000) {
             return Ok(());
         }
         // In whole minutes: a burst that comes later and later does not change it every time.
         let minutes = late / 60_000 + 1;
-        let seconds = i32::try_from(minutes.saturating_mul(60)).unwrap_or(i32::MAX);
-        connection.pragma_update(None, "user_version", seconds)
+        let mut update = connection.prepare_cached("UPDATE lateness SET most = ?1 WHERE most < ?1")?;
+        update.execute([minutes.saturating_mul(60_000)]).map(drop)
     }
 }
