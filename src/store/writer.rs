@@ -19,6 +19,8 @@ mod settle;
 mod sighting;
 mod trouble;
 mod turn;
+#[cfg(test)]
+mod watched;
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -1,6 +1,8 @@
 //! No question that an operator can ask walks through a whole table of events,
 //! deliveries or attempts: SQLite is asked how it would answer each.
 
+mod writer;
+
 use sqlx::{Row as _, SqlitePool};
 
 use super::super::reader::asked;

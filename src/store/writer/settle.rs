@@ -124,6 +124,9 @@ pub(super) fn begin(connection: &Connection, target: TargetId, attempt: &Begun) 
 
 /// Attempts found on the wire at start were cut off by the end of the process:
 /// nobody knows what came of them. Answers which they were.
+///
+/// The index is named, since SQLite takes the unfinished for most of a target's
+/// deliveries, and would rather go through all of them in their own order.
 pub(super) fn recover(
     connection: &Connection,
     census: &Census,
@@ -135,7 +138,8 @@ pub(super) fn recover(
     connection.execute(
         "INSERT OR IGNORE INTO attempt (target_id, sequence, number, started_at, duration_ms, error) \
          SELECT target_id, sequence, attempts, ?2, 0, 'the process ended while this attempt was on the wire' \
-         FROM delivery WHERE target_id = ?1 AND settled_at IS NULL AND state = 'sending'",
+         FROM delivery INDEXED BY delivery_open \
+         WHERE target_id = ?1 AND settled_at IS NULL AND state = 'sending'",
         params![target.0, now.0],
     )?;
     let (state, due_at) = match on_uncertain {
@@ -143,7 +147,7 @@ pub(super) fn recover(
         OnUncertain::Retry => (State::Retrying, Some(now.0)),
     };
     let changed = connection.execute(
-        "UPDATE delivery SET state = ?2, due_at = ?3 \
+        "UPDATE delivery INDEXED BY delivery_open SET state = ?2, due_at = ?3 \
          WHERE target_id = ?1 AND settled_at IS NULL AND state = 'sending'",
         params![target.0, state.as_str(), due_at],
     )?;
@@ -157,7 +161,8 @@ pub(super) fn recover(
 fn cut_off(connection: &Connection, target: TargetId) -> rusqlite::Result<Vec<CutOff>> {
     connection
         .prepare_cached(
-            "SELECT e.id, d.attempts FROM delivery d JOIN event e ON e.sequence = d.sequence \
+            "SELECT e.id, d.attempts \
+             FROM delivery d INDEXED BY delivery_open JOIN event e ON e.sequence = d.sequence \
              WHERE d.target_id = ?1 AND d.settled_at IS NULL AND d.state = 'sending' ORDER BY d.sequence",
         )?
         .query_map(params![target.0], |row| Ok(CutOff { event_id: row.get(0)?, number: row.get(1)? }))?

@@ -1,0 +1,186 @@
+//! Nothing that the writer does walks through a large table: the real one is
+//! driven through its work, and SQLite is asked how it does each statement that ran.
+
+use std::collections::{BTreeSet, HashSet};
+
+use rusqlite::Connection;
+use rusqlite::config::DbConfig;
+
+use super::super::super::inbox::{Batch, CursorMove, Position, Recorded};
+use super::super::super::outbox::{Begun, Search, Settlement};
+use super::*;
+use crate::domain::delivery::{Next, OnUncertain};
+use crate::domain::event::EventId;
+use crate::domain::operator::Action;
+
+/// What must have run, or else the test has not seen the writer's work.
+const WORK: [&str; 35] = [
+    "INSERT INTO event ",
+    "INSERT INTO delivery (target_id, sequence, state, lane, rank, due_at) ",
+    "INSERT INTO stream_cursor ",
+    "SELECT sequence, received_at FROM event WHERE id = ?1 AND source <> ?2",
+    "INSERT INTO sighting ",
+    "SELECT sequence, state FROM delivery WHERE target_id = ?1 AND lane = ?2 ORDER BY rank",
+    "SELECT id, received_at FROM event WHERE sequence = ?1",
+    "UPDATE delivery SET due_at = NULL, rank = ?3",
+    "SELECT sequence, rank FROM delivery WHERE target_id = ?1 AND lane = ?2 AND rank > ?3",
+    "UPDATE delivery SET due_at = ?3, rank = ?4",
+    "UPDATE delivery SET state = 'sending'",
+    "UPDATE delivery SET state = ?3, due_at = ?4, attempts = ?5, settled_at = ?6",
+    "INSERT INTO attempt ",
+    "DELETE FROM attempt WHERE target_id = ?1 AND sequence = ?2 AND number <= ?3",
+    "SELECT sequence FROM delivery WHERE target_id = ?1 AND due_at <= ?2",
+    "SELECT min(due_at) FROM delivery",
+    "d.replays FROM delivery d JOIN event e ON e.sequence = d.sequence",
+    "SELECT e.id, d.attempts FROM delivery d ",
+    "INSERT OR IGNORE INTO attempt ",
+    "UPDATE delivery INDEXED BY delivery_open SET state = ?2, due_at = ?3 ",
+    "SELECT sequence FROM event WHERE id = ?1",
+    "SELECT state, lane, rank, attempts FROM delivery",
+    "UPDATE delivery SET state = 'retrying', due_at = ?3",
+    "UPDATE delivery SET state = ?3, due_at = NULL, lane = NULL",
+    "UPDATE delivery SET state = ?3, lane = ?4, rank = ?5",
+    "INSERT INTO delivery (target_id, sequence, state, lane, rank, due_at, replays) ",
+    "SELECT replays FROM delivery",
+    "UPDATE target SET paused_at",
+    "INSERT INTO ripe ",
+    "SELECT coalesce(max(sequence), 0) FROM event",
+    "SELECT sequence, received_at FROM event WHERE sequence > ?1 AND sequence <= ?2",
+    "UPDATE event SET body = NULL",
+    "DELETE FROM delivery WHERE sequence = ?1",
+    "DELETE FROM event WHERE sequence = ?1",
+    "INSERT INTO heartbeat ",
+];
+
+fn event_id(text: &str) -> EventId {
+    text.parse().unwrap()
+}
+
+/// An event about `a` that is beyond every retention.
+fn old(id: &str, source: Source) -> Received {
+    Received { source, received_at: UnixMillis(NOW.0 - 72 * 3_600_000), ..event(id, "a") }
+}
+
+async fn record(store: &Store, id: &str, source: Source) -> Recorded {
+    store.inbox.try_record(old(id, source)).await.unwrap()
+}
+
+async fn due(ledger: &Ledger) -> Job {
+    let search = Search { now: NOW, known: HashSet::new(), limit: 100 };
+    ledger.due(search).await.unwrap().jobs.remove(0)
+}
+
+async fn begin(ledger: &Ledger, job: &Job) {
+    ledger.begin(Begun { sequence: job.sequence, number: job.attempts + 1, at: NOW }).await.unwrap();
+}
+
+async fn settle(ledger: &Ledger, job: &Job, next: Next) {
+    ledger.settle(vec![job.settlement(NOW, Duration::ZERO, next)]).await.unwrap();
+}
+
+async fn act(store: &Store, action: Action, target: &str, id: &str) {
+    store.archive.act(action, target, &event_id(id)).await.unwrap();
+}
+
+async fn sweep(store: &Store) {
+    let mut janitor = store.janitor();
+    janitor.newest_kept = 0;
+    janitor.sweep().await.unwrap();
+}
+
+/// Has the writer do all that it does: what comes in, what goes out, what a person
+/// asks for, and what becomes of all that in the end.
+async fn work(store: &mut Store) {
+    let (mut arrivals, orders) = store.outboxes.remove(0).split();
+    let (mut all_arrivals, all) = store.outboxes.remove(0).split();
+
+    let position = Position { event: Some(event_id("evt_2000-1")), created: 1 };
+    let cursor = Some(CursorMove { stream: "commerce".into(), position });
+    let events = vec![old("evt_2000-1", Source::Stream), old("evt_2000-1", Source::Stream)];
+    store.inbox.record(Batch { events, cursor }).await.unwrap();
+    assert_eq!(record(store, "evt_2000-1", Source::Webhook).await, Recorded::Duplicate);
+    // One waits behind it, and an older one takes its turn.
+    record(store, "evt_3000-1", Source::Stream).await;
+    record(store, "evt_1000-1", Source::Stream).await;
+    assert_eq!(id(&arrived(&mut arrivals).await), "evt_2000-1");
+    let first = arrived(&mut arrivals).await;
+    begin(&orders, &first).await;
+    settle(&orders, &first, Next::Retrying { due_at: NOW }).await;
+    let first = due(&orders).await;
+    let many_later = Settlement { number: 101, ..first.settlement(NOW, Duration::ZERO, Next::Delivered) };
+    orders.settle(vec![many_later]).await.unwrap();
+
+    let second = arrived(&mut arrivals).await;
+    assert_eq!(id(&second), "evt_2000-1", "the next of the lane is let out");
+    settle(&orders, &second, Next::Held).await;
+    act(store, Action::Release, "orders", "evt_2000-1").await;
+    settle(&orders, &due(&orders).await, Next::Held).await;
+    act(store, Action::Close, "orders", "evt_2000-1").await;
+    settle(&orders, &due(&orders).await, Next::Dead).await;
+    act(store, Action::Retry, "orders", "evt_3000-1").await;
+    act(store, Action::Cancel, "orders", "evt_3000-1").await;
+    store.archive.replay("orders", &event_id("evt_1000-1")).await.unwrap();
+    store.archive.replay("others", &event_id("evt_1000-1")).await.unwrap();
+    store.archive.set_paused("orders", true).await.unwrap();
+    store.archive.probe().await.unwrap();
+
+    begin(&all, &arrived(&mut all_arrivals).await).await;
+    assert_eq!(all.recover(OnUncertain::Hold).await.unwrap().len(), 1);
+    act(store, Action::Cancel, "all", "evt_3000-1").await;
+    sweep(store).await;
+    // What has been passed over ends, and is looked at again.
+    act(store, Action::Close, "all", "evt_2000-1").await;
+    sweep(store).await;
+    store.reroute(vec!["orders".into()], vec![route("more", "*", Ordering::None)]).await.unwrap();
+}
+
+/// How SQLite does `statement`, with what that takes along by a foreign key.
+fn plan(connection: &Connection, statement: &str) -> Vec<String> {
+    let mut explain = connection.prepare(&format!("EXPLAIN QUERY PLAN {statement}")).unwrap();
+    // Where the program of a foreign key begins, there is a row without a text.
+    let rows = explain.raw_query().mapped(|row| row.get::<_, Option<String>>("detail"));
+    rows.filter_map(Result::unwrap).collect()
+}
+
+/// Where it goes through all that one target ever had: it is found by no index
+/// then, but by the beginning of the key.
+fn goes_through_a_target(plan: &[String]) -> bool {
+    plan.iter().any(|step| step.ends_with("USING PRIMARY KEY (target_id=?)"))
+}
+
+fn has_a_plan(statement: &str) -> bool {
+    ["SELECT", "INSERT", "UPDATE", "DELETE", "WITH"].iter().any(|verb| statement.starts_with(verb))
+}
+
+#[tokio::test]
+async fn nothing_that_the_writer_does_walks_through_a_large_table() {
+    let folder = TempDir::new().unwrap();
+    let routes = vec![
+        route("orders", "commerce.*", Ordering::PerObject),
+        route("all", "*", Ordering::None),
+        route("others", "x.*", Ordering::PerObject),
+    ];
+    let (mut store, writer) = open(folder.path(), routes).await.unwrap();
+    let writer = std::thread::spawn(|| writer.run_watched());
+    work(&mut store).await;
+    store.close().await;
+    let run: BTreeSet<String> = writer.join().unwrap();
+
+    for work in WORK {
+        assert!(run.iter().any(|statement| statement.contains(work)), "not seen: {work}\n{run:#?}");
+    }
+    let connection = Connection::open(settings(folder.path()).path).unwrap();
+    connection.pragma_update(None, "foreign_keys", true).unwrap();
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRIGGER_EQP, true).unwrap();
+    for statement in run.iter().filter(|statement| has_a_plan(statement)) {
+        let plan = plan(&connection, statement);
+        assert!(walks(&plan).is_empty() && !goes_through_a_target(&plan), "{statement}\n{plan:#?}");
+    }
+    let removal = plan(&connection, "DELETE FROM delivery WHERE target_id = ?1 AND sequence = ?2");
+    assert!(removal.iter().any(|step| step.contains("attempt")), "what it takes along is told: {removal:?}");
+    let walk = plan(&connection, "DELETE FROM sighting WHERE source = ?1");
+    assert!(!walks(&walk).is_empty(), "the test sees a walk");
+    connection.execute_batch("DROP INDEX delivery_due").unwrap();
+    let walk = plan(&connection, "SELECT min(due_at) FROM delivery WHERE target_id = ?1 AND due_at > ?2");
+    assert!(goes_through_a_target(&walk), "the test sees that an index is missing: {walk:?}");
+}
