@@ -3,7 +3,7 @@
 
 use std::io;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
@@ -46,6 +46,8 @@ pub struct Seen {
     pub attempt: u32,
     /// When it came, in the order of all comings and goings.
     pub arrived: u64,
+    /// The same by the clock.
+    pub at: Instant,
     /// When it was done with, in the same order; at once for one that hangs.
     pub left: Option<u64>,
     /// Whether it was answered with a 2xx.
@@ -232,6 +234,7 @@ async fn read(connection: &mut BufReader<TcpStream>) -> io::Result<Option<Seen>>
         object: event["data"]["object"]["id"].as_str().unwrap().to_owned(),
         attempt: field("pepay-bridge-attempt").unwrap().parse().unwrap(),
         arrived: 0,
+        at: Instant::now(),
         left: None,
         acknowledged: false,
     }))
