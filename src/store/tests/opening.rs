@@ -15,6 +15,15 @@ async fn the_folder_is_created_and_the_database_set_up_as_promised() {
     assert!(fixture.store.archive.summary().await.unwrap().engine.starts_with("SQLite 3."));
 }
 
+/// What `.cargo/config.toml` is there for: with one for all, a database that has grown
+/// has its pages read anew for each look at them.
+#[test]
+fn every_connection_has_a_page_cache_of_its_own() {
+    let connection = rusqlite::Connection::open_in_memory().unwrap();
+    let shared = "SELECT sqlite_compileoption_used('ENABLE_MEMORY_MANAGEMENT')";
+    assert!(!connection.query_row(shared, [], |row| row.get::<_, bool>(0)).unwrap());
+}
+
 #[tokio::test]
 async fn a_second_process_is_refused_until_the_first_has_closed() {
     let fixture = Fixture::new(vec![]).await;
