@@ -96,14 +96,15 @@ async fn what_waits_goes_where_the_new_url_says_in_its_order() {
     world.target_at("orders", &broken.url);
     let mut bridge = world.bridge_on_file().await;
     let mut ids = world.simulator.play(60);
-    broken.until("some attempts", |record| record.requests.len() >= 5).await;
+    let failure = "answered 500 Internal Server Error";
+    bridge.until("a failure", |status| status["targets"][0]["last_error"]["error"] == failure).await;
     let sound = slow(|_| Act::Say(OK.to_vec())).await;
     world.target_at("orders", &sound.url);
     assert_eq!(reload(&world, &mut bridge).await, ["targets.orders changed"]);
     ids.extend(world.simulator.play(40));
     sound.until("everything", |record| record.unique() == 100).await;
     let status = bridge.status().await;
-    assert_eq!(status["targets"][0]["last_error"]["error"], "answered 500 Internal Server Error");
+    assert_eq!(status["targets"][0]["last_error"]["error"], failure, "what was known of it still is");
     assert!(bridge.stop().await.0.success());
     assert_in_order(&ids, &[broken.record(), sound.record()]);
 }
