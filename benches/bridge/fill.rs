@@ -35,7 +35,7 @@ pub struct Store(Connection);
 pub fn fill(folder: &Path, setup: &Setup, count: u64, fate: Fate) -> Outcome<()> {
     // The schema and the targets' numbers are the bridge's own doing.
     Bridge::start(folder, setup)?.stop()?;
-    let (store, bodies) = (Store::open(folder)?, Bodies::new());
+    let (store, bodies) = (Store::open(folder)?, Bodies::before_now(count));
     store.set("journal_mode", "OFF")?;
     store.set("synchronous", "OFF")?;
     store.set("cache_size", "-262144")?;

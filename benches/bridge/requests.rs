@@ -49,6 +49,14 @@ impl Bodies {
         Self { templates: events.iter().filter_map(Body::of).collect(), start }
     }
 
+    /// The same, with ids that end in the present after `count` events: those that come
+    /// later have later ids, as Pepay's do.
+    pub fn before_now(count: u64) -> Self {
+        let mut bodies = Self::new();
+        bodies.start.0 -= i64::try_from(count / PER_MILLISECOND).unwrap_or(0) + 1;
+        bodies
+    }
+
     /// The mean size of a body.
     pub fn mean(&self) -> usize {
         self.templates.iter().map(|body| body.bytes.len()).sum::<usize>() / self.templates.len()

@@ -162,6 +162,9 @@ pub(super) mod asked {
         road::ARRIVAL,
     ];
 
+    /// The one that takes the newest deliveries of a target, whatever became of them.
+    pub(in crate::store) const NEWEST: &str = compare::DELIVERED_BELOW;
+
     /// Those that are put together for `filter`.
     pub(in crate::store) fn of(filter: &Filter, cursor: Option<Cursor>) -> Vec<String> {
         let sequences = [1, 2, 3];

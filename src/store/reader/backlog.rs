@@ -12,10 +12,12 @@ use crate::store::outbox::TargetId;
 /// A target, and when the event of its oldest delivery still to be made arrived.
 pub(in crate::store) type Waiting = (TargetId, Arc<str>, Option<UnixMillis>);
 
+// The index is named, since SQLite takes the unfinished for most of a target's deliveries,
+// and would rather look for the first of them among all that it ever had.
 pub(super) const WAITING: &str = "SELECT t.id, t.name, \
        (SELECT e.received_at FROM event e WHERE e.sequence = (SELECT min(oldest) FROM ( \
-          SELECT (SELECT min(d.sequence) FROM delivery d WHERE d.target_id = t.id \
-                    AND d.settled_at IS NULL AND d.state = s.state) AS oldest \
+          SELECT (SELECT min(d.sequence) FROM delivery d INDEXED BY delivery_open \
+                  WHERE d.target_id = t.id AND d.settled_at IS NULL AND d.state = s.state) AS oldest \
           FROM (SELECT 'pending' AS state UNION ALL SELECT 'sending' UNION ALL SELECT 'retrying') s))) \
      FROM target t ORDER BY t.name";
 

@@ -43,7 +43,8 @@ pub(super) const DELIVERED_BELOW: &str = "SELECT n.sequence, n.settled_at - e.re
         WHERE d.target_id = ?1 AND d.sequence < ?2 ORDER BY d.sequence DESC LIMIT ?3) n \
      CROSS JOIN event e ON e.sequence = n.sequence WHERE n.state = 'delivered' AND n.replays = 0 LIMIT ?4";
 
-pub(super) const OLDEST_OPEN: &str = "SELECT min(sequence) FROM delivery \
+// Named for the reason given beside what waits for a target.
+pub(super) const OLDEST_OPEN: &str = "SELECT min(sequence) FROM delivery INDEXED BY delivery_open \
      WHERE target_id = ?1 AND settled_at IS NULL AND state = ?2";
 
 impl Reader {

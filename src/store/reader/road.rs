@@ -135,18 +135,22 @@ pub(super) const BY_SEQUENCE: &str = "SELECT sequence FROM event WHERE sequence 
                                       ORDER BY sequence DESC LIMIT ?3";
 
 /// What finds the deliveries of a target in `state` by an index; `None` if none does.
+/// Each is named, else SQLite may go through all that the target ever had.
 pub(super) const fn open_to(state: State) -> Option<&'static str> {
     match state {
         State::Pending | State::Sending | State::Retrying | State::Held => Some(
-            "SELECT sequence FROM delivery WHERE target_id = ?1 AND settled_at IS NULL AND state = ?2 \
+            "SELECT sequence FROM delivery INDEXED BY delivery_open \
+             WHERE target_id = ?1 AND settled_at IS NULL AND state = ?2 \
              AND sequence >= ?3 AND sequence < ?4 ORDER BY sequence DESC LIMIT ?5",
         ),
         State::Dead => Some(
-            "SELECT sequence FROM delivery WHERE target_id = ?1 AND state = 'dead' AND state = ?2 \
+            "SELECT sequence FROM delivery INDEXED BY delivery_dead \
+             WHERE target_id = ?1 AND state = 'dead' AND state = ?2 \
              AND sequence >= ?3 AND sequence < ?4 ORDER BY sequence DESC LIMIT ?5",
         ),
         State::Closed | State::Cancelled => Some(
-            "SELECT sequence FROM delivery WHERE target_id = ?1 AND state IN ('closed', 'cancelled') \
+            "SELECT sequence FROM delivery INDEXED BY delivery_decided \
+             WHERE target_id = ?1 AND state IN ('closed', 'cancelled') \
              AND state = ?2 AND sequence >= ?3 AND sequence < ?4 ORDER BY sequence DESC LIMIT ?5",
         ),
         State::Delivered => None,

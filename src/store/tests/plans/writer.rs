@@ -142,12 +142,6 @@ fn plan(connection: &Connection, statement: &str) -> Vec<String> {
     rows.filter_map(Result::unwrap).collect()
 }
 
-/// Where it goes through all that one target ever had: it is found by no index
-/// then, but by the beginning of the key.
-fn goes_through_a_target(plan: &[String]) -> bool {
-    plan.iter().any(|step| step.ends_with("USING PRIMARY KEY (target_id=?)"))
-}
-
 fn has_a_plan(statement: &str) -> bool {
     ["SELECT", "INSERT", "UPDATE", "DELETE", "WITH"].iter().any(|verb| statement.starts_with(verb))
 }
