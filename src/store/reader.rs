@@ -148,7 +148,7 @@ pub(super) mod asked {
     use crate::domain::operator::{Cursor, Filter};
 
     /// Those that are always the same.
-    pub(in crate::store) const FIXED: [&str; 11] = [
+    pub(in crate::store) const FIXED: [&str; 12] = [
         backlog::WAITING,
         compare::SEEN_AFTER,
         compare::DELIVERED_BELOW,
@@ -157,6 +157,7 @@ pub(super) mod asked {
         detail::ATTEMPTS,
         detail::BODY,
         road::BY_ID,
+        road::IN_BLOCKS,
         road::BY_OBJECT,
         road::BY_SEQUENCE,
         road::ARRIVAL,

@@ -4,7 +4,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row as _, Sqlite};
 
 use super::Reader;
-use super::events::{BUDGET, STRIDE, readable};
+use super::events::{STRIDE, readable};
 use super::select::{
     DELIVERY_FACTS, LAST_ATTEMPT, THEIR_DELIVERIES, of_sequences, push_delivery, push_event,
 };
@@ -28,12 +28,13 @@ impl Reader {
         let below = page.cursor.map(|cursor| cursor.sequence.saturating_add(1));
         let mut road = self.road(filter, states, below).await?;
         let mut found: Vec<Found> = Vec::new();
-        let (mut looked_at, mut stride) = (0, i64::from(page.limit.max(1)) + 1);
-        while found.len() <= limit && looked_at < BUDGET {
-            let met = road.next(self, stride.min(STRIDE).min(BUDGET - looked_at)).await?;
-            if met.is_empty() {
-                break;
+        let mut stride = i64::from(page.limit.max(1)) + 1;
+        let is_end = loop {
+            let budget = road.budget();
+            if found.len() > limit || budget == 0 {
+                break false;
             }
+            let Some(met) = road.next(self, stride.min(budget)).await? else { break true };
             let mut query = deliveries_query(filter, page.cursor, &met, limit + 1 - found.len());
             found.extend(
                 query
@@ -43,15 +44,14 @@ impl Reader {
                     .iter()
                     .filter_map(|row| readable(summary(row), row)),
             );
-            looked_at += i64::try_from(met.len()).unwrap_or(BUDGET);
-            stride *= 4;
-        }
+            stride = (stride * 4).min(STRIDE);
+        };
         let next = if found.len() > limit {
             found.truncate(limit);
             found.last().map(|(target, last)| Cursor { sequence: last.sequence, target: *target })
         } else {
             let passed = Cursor { sequence: road.passed(), target: i64::MAX };
-            (looked_at >= BUDGET).then_some(passed)
+            (!is_end).then_some(passed)
         };
         Ok(Listed { items: found.into_iter().map(|(_, delivery)| delivery).collect(), next })
     }

@@ -12,9 +12,6 @@ use crate::domain::operator::{Cursor, Filter, Page};
 use crate::store::archive::{EventFacts, EventSummary, Listed, Standing};
 use crate::store::inbox::ReadError;
 
-/// Rows looked at by one call, at most: some tens of milliseconds.
-pub(super) const BUDGET: i64 = 20_000;
-
 /// Rows looked at in one go, at most. The first goes are small, since most pages
 /// are full at once.
 pub(super) const STRIDE: i64 = 4_000;
@@ -28,23 +25,23 @@ impl Reader {
         let limit = usize::try_from(page.limit.clamp(1, Page::LARGEST)).unwrap_or(1);
         let states = filter.state.as_slice();
         let mut road = self.road(filter, states, page.cursor.map(|cursor| cursor.sequence)).await?;
-        let (mut found, mut looked_at, mut stride) = (Vec::new(), 0, i64::from(page.limit.max(1)) + 1);
-        while found.len() <= limit && looked_at < BUDGET {
-            let met = road.next(self, stride.min(STRIDE).min(BUDGET - looked_at)).await?;
-            if met.is_empty() {
-                break;
+        let (mut found, mut stride) = (Vec::new(), i64::from(page.limit.max(1)) + 1);
+        let is_end = loop {
+            let budget = road.budget();
+            if found.len() > limit || budget == 0 {
+                break false;
             }
+            let Some(met) = road.next(self, stride.min(budget)).await? else { break true };
             let rows =
                 events_query(filter, &met, limit + 1 - found.len()).build().fetch_all(&self.pool).await?;
             found.extend(rows.iter().filter_map(|row| readable(facts(row), row)));
-            looked_at += i64::try_from(met.len()).unwrap_or(BUDGET);
-            stride *= 4;
-        }
+            stride = (stride * 4).min(STRIDE);
+        };
         let next = if found.len() > limit {
             found.truncate(limit);
             found.last().map(|event| event.sequence)
         } else {
-            (looked_at >= BUDGET).then_some(road.passed())
+            (!is_end).then_some(road.passed())
         };
         Ok(Listed {
             items: self.with_standings(found).await?,

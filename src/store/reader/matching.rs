@@ -50,15 +50,12 @@ impl Reader {
     async fn matching_events(&self, filter: &Filter, states: &[State]) -> Result<Vec<Key>, ReadError> {
         let mut road = self.road(filter, states, None).await?;
         let mut keys = Vec::new();
-        loop {
-            let met = road.next(self, STRIDE).await?;
-            if met.is_empty() {
-                return Ok(keys);
-            }
+        while let Some(met) = road.next(self, STRIDE).await? {
             for row in keys_query(filter, states, &met).build().fetch_all(&self.pool).await? {
                 keys.push(Key { target: TargetId(row.try_get(0)?), sequence: row.try_get(1)? });
             }
         }
+        Ok(keys)
     }
 }
 

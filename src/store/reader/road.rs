@@ -1,6 +1,8 @@
 //! Which events a question has to look at: a way down from the newest one that
 //! leads past as few others as the indexes allow.
 
+use std::time::{Duration, Instant};
+
 use sqlx::Row as _;
 
 use super::{Extent, Reader};
@@ -14,6 +16,22 @@ use crate::store::writer::ORDINARY_MS;
 /// met on the way anyhow.
 const FEW: i64 = 1000;
 
+/// Rows that one call looks at, at most: some tens of milliseconds.
+const BUDGET: i64 = 20_000;
+
+/// After this a call looks no further: rows that come from the disk take longer.
+const LONG_ENOUGH: Duration = Duration::from_millis(500);
+
+/// The index of objects goes by blocks of two to the power of this many events, as
+/// its migration says.
+const BLOCK_BITS: u32 = 9;
+
+/// Blocks that are asked in one go.
+const BLOCKS: i64 = 500;
+
+/// What asking a block costs, in rows looked at.
+const BLOCK: i64 = 10;
+
 /// A way down through the events, by sequence.
 #[derive(Debug)]
 pub(super) struct Road {
@@ -23,6 +41,9 @@ pub(super) struct Road {
     lowest: i64,
     /// Everything from this one on has been looked at.
     passed: i64,
+    /// What that has cost, in rows.
+    looked_at: i64,
+    began: Instant,
 }
 
 #[derive(Debug)]
@@ -35,6 +56,16 @@ enum Way {
     Deliveries { targets: Vec<i64>, states: Vec<State> },
     /// All.
     All,
+}
+
+/// Blocks of the index of objects, from one down to another, and the sequences in
+/// them that are still to be looked at.
+#[derive(Debug)]
+struct Blocks {
+    newest: i64,
+    oldest: i64,
+    lowest: i64,
+    below: i64,
 }
 
 impl Reader {
@@ -59,7 +90,7 @@ impl Reader {
         let way = self.way(filter, states).await?;
         // Of those below the gapless part nothing is known but what they say themselves.
         let lowest = if lowest <= extent.first { 0 } else { lowest };
-        Ok(Road { way, extent, lowest, passed })
+        Ok(Road { way, extent, lowest, passed, looked_at: 0, began: Instant::now() })
     }
 
     async fn way(&self, filter: &Filter, states: &[State]) -> Result<Way, ReadError> {
@@ -124,7 +155,12 @@ impl Reader {
 pub(super) const BY_ID: &str = "SELECT sequence FROM event WHERE id >= ?1 AND id < ?2 LIMIT ?3";
 const LATENESS: &str = "SELECT most FROM lateness";
 pub(super) const ARRIVAL: &str = "SELECT received_at FROM event WHERE sequence = ?1";
-/// Asks the blocks of the index one by one, from the newest that holds anything.
+/// Asks the blocks from one down to another, one by one.
+pub(super) const IN_BLOCKS: &str = "WITH RECURSIVE block (number) AS ( \
+       VALUES (?1) UNION ALL SELECT number - 1 FROM block WHERE number > ?2) \
+     SELECT e.sequence FROM block CROSS JOIN event e ON e.sequence >> 9 = block.number AND e.object_id = ?3 \
+     WHERE e.sequence >= ?4 AND e.sequence < ?5 ORDER BY e.sequence DESC LIMIT ?6";
+/// The same from the newest block that holds anything, where not every block does.
 pub(super) const BY_OBJECT: &str = "WITH RECURSIVE block (number) AS ( \
        SELECT max(sequence) >> 9 FROM event WHERE sequence < ?3 \
        UNION ALL SELECT (SELECT max(sequence) >> 9 FROM event WHERE sequence < number << 9) \
@@ -163,12 +199,28 @@ impl Road {
         self.passed
     }
 
-    /// The next `wanted` events on the way, newest first; none at its end.
-    pub(super) async fn next(&mut self, reader: &Reader, wanted: i64) -> Result<Vec<i64>, ReadError> {
+    /// How many more rows one call may look at; none once it has taken long enough.
+    pub(super) fn budget(&self) -> i64 {
+        // Something always, or else nobody would get any further on a slow disk.
+        let is_tired = self.looked_at > 0 && self.began.elapsed() >= LONG_ENOUGH;
+        if is_tired { 0 } else { (BUDGET - self.looked_at).max(0) }
+    }
+
+    /// The next events on the way, newest first, `wanted` at most; `None` at its end.
+    /// There can be none though the way goes on.
+    pub(super) async fn next(&mut self, reader: &Reader, wanted: i64) -> Result<Option<Vec<i64>>, ReadError> {
         let met = match &self.way {
             Way::These(these) => {
                 let on_the_way = these.iter().filter(|one| (self.lowest..self.passed).contains(one));
                 on_the_way.take(usize::try_from(wanted).unwrap_or(0)).copied().collect()
+            }
+            Way::Object(object) if self.is_gapless() => {
+                let blocks = self.blocks();
+                let met = reader.in_blocks(object, &blocks, wanted).await?;
+                self.looked_at += BLOCK * (blocks.newest - blocks.oldest + 1) + count(&met);
+                // As many as were wanted: these blocks may hold more.
+                self.passed = met.last().copied().filter(|_| count(&met) == wanted).unwrap_or(blocks.lowest);
+                return Ok(Some(met));
             }
             Way::Object(object) => {
                 let query = sqlx::query(BY_OBJECT).bind(object).bind(self.lowest).bind(self.passed);
@@ -187,8 +239,8 @@ impl Road {
                 met.truncate(usize::try_from(wanted).unwrap_or(0));
                 met
             }
-            // Without gaps, what comes next needs no asking.
-            Way::All if self.passed > self.extent.first => {
+            // What comes next needs no asking.
+            Way::All if self.is_gapless() => {
                 let lowest = self.lowest.max(self.extent.first).max(self.passed.saturating_sub(wanted));
                 (lowest..self.passed).rev().collect()
             }
@@ -197,14 +249,34 @@ impl Road {
                 numbers(&query.fetch_all(&reader.pool).await?)?
             }
         };
-        if let Some(last) = met.last() {
-            self.passed = *last;
-        }
-        Ok(met)
+        let Some(last) = met.last() else { return Ok(None) };
+        self.passed = *last;
+        self.looked_at += count(&met);
+        Ok(Some(met))
+    }
+
+    /// Whether what comes next is of the part that has no gaps.
+    fn is_gapless(&self) -> bool {
+        self.passed > self.lowest.max(self.extent.first)
+    }
+
+    /// The next blocks.
+    fn blocks(&self) -> Blocks {
+        let floor = self.lowest.max(self.extent.first);
+        let newest = (self.passed - 1) >> BLOCK_BITS;
+        let oldest = (newest - BLOCKS + 1).max(floor >> BLOCK_BITS);
+        Blocks { newest, oldest, lowest: floor.max(oldest << BLOCK_BITS), below: self.passed }
     }
 }
 
 impl Reader {
+    /// The newest `wanted` events of `object` in `blocks`.
+    async fn in_blocks(&self, object: &str, blocks: &Blocks, wanted: i64) -> Result<Vec<i64>, ReadError> {
+        let query = sqlx::query(IN_BLOCKS).bind(blocks.newest).bind(blocks.oldest).bind(object);
+        let query = query.bind(blocks.lowest).bind(blocks.below).bind(wanted);
+        numbers(&query.fetch_all(&self.pool).await?)
+    }
+
     /// The newest `wanted` deliveries of `target` in `state` between two sequences.
     pub(super) async fn in_state(
         &self,
@@ -221,4 +293,8 @@ impl Reader {
 
 fn numbers(rows: &[sqlx::sqlite::SqliteRow]) -> Result<Vec<i64>, ReadError> {
     rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
+}
+
+fn count(met: &[i64]) -> i64 {
+    i64::try_from(met.len()).unwrap_or(i64::MAX)
 }

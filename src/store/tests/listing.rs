@@ -234,3 +234,24 @@ async fn one_call_looks_at_a_bounded_number_of_rows_and_can_be_gone_on_from() {
     }
     assert_eq!(pages, [0, 0, 1]);
 }
+
+#[tokio::test]
+async fn an_object_is_found_however_far_back_a_bounded_piece_at_a_time() {
+    const FAR: i64 = 5_000_000;
+    let fixture = filled().await;
+    // As if five million events of other objects had come in between.
+    let moved = "UPDATE event SET sequence = sequence + ?1 WHERE id IN ('evt_5', 'evt_6')";
+    fixture.side_door().execute(moved, [FAR]).unwrap();
+    let of_b = Filter { object_id: Some("b".into()), ..Filter::default() };
+    let first = fixture.store.archive.events(&of_b, &Page { limit: 50, cursor: None }).await.unwrap();
+    assert_eq!(ids(&first.items), ["evt_5"]);
+    assert!(first.next.is_some_and(|cursor| cursor.sequence > FAR / 2), "{:?}", first.next);
+    for limit in [1, 2, 50] {
+        assert_eq!(ids(&all_events(&fixture, &of_b, limit).await), ["evt_5", "evt_2"]);
+    }
+    let early = Filter { to: Some(NOW.plus(Duration::from_secs(150))), ..of_b.clone() };
+    assert_eq!(ids(&all_events(&fixture, &early, 50).await), ["evt_2"]);
+    let held = Filter { state: Some(State::Held), ..of_b };
+    assert_eq!(fixture.store.archive.count(Action::Close, &held).await, Ok(1));
+    assert_eq!(all_deliveries(&fixture, &held, 50).await[0].event_id, "evt_2");
+}
