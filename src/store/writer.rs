@@ -36,6 +36,7 @@ use super::tally::Counters;
 use super::{Route, schema};
 use crate::domain::clock::{Clock, UnixMillis};
 use census::Census;
+use checkpoint::Checkpoints;
 use command::Failure;
 use lateness::Lateness;
 use meters::Meters;
@@ -92,6 +93,7 @@ pub struct Writer {
     census: Census,
     meters: Meters,
     trouble: Trouble,
+    checkpoints: Checkpoints,
     /// Last, so that the database is closed before another process may have it.
     _lock: Lock,
 }
@@ -113,6 +115,7 @@ impl Writer {
         let path = connection.path().map(std::path::PathBuf::from).unwrap_or_default();
         let (newest, removed, lateness, census) = read.map_err(|error| schema::database(&path, &error))?;
         Ok(Self {
+            checkpoints: Checkpoints::of(&connection),
             connection,
             queue,
             outlets,
@@ -203,6 +206,7 @@ impl Writer {
                     }
                     self.trouble.committed(started);
                     self.tell(group, written);
+                    self.checkpoints.after_commit(&self.connection);
                     return;
                 }
                 Err(Failure::Command(index, error)) => {

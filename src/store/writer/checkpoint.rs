@@ -1,14 +1,71 @@
-//! Moving the write-ahead log into the database and cutting it off.
+//! Moving the write-ahead log into the database.
+//!
+//! `SQLite`'s own way is to try with every commit that finds the log longer than
+//! a thousand pages, before that commit returns. While somebody reads a state from
+//! before the log began, nothing can be moved, and each try sorts all of the log
+//! nevertheless: a tenth of the processor after a few seconds of it, and growing.
+//! Here it is tried after the callers have their answers, and again only when the
+//! log has grown by a part of its length.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use rusqlite::Connection;
+
+/// Pages of a log that is worth moving.
+const PAGES: i32 = 1000;
+
+/// A log that had to stay is tried again when it has grown by this part of itself.
+const PART: i32 = 4;
 
 /// How long to wait for readers of an old state. Meanwhile nothing is written.
 const PATIENCE: Duration = Duration::from_millis(100);
 
 /// What a statement has otherwise.
 pub(in crate::store) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+thread_local! {
+    /// Pages in the log after the newest commit of this thread: `SQLite` tells
+    /// nobody but a function that can hold nothing.
+    static IN_LOG: Cell<i32> = const { Cell::new(0) };
+}
+
+/// When to move the log of a connection next.
+#[derive(Debug)]
+pub(super) struct Checkpoints {
+    /// Pages in the log when it was last looked at.
+    seen: i32,
+    /// Pages at which it is moved.
+    due: i32,
+}
+
+impl Checkpoints {
+    /// Takes over from `SQLite`, for commits of one thread.
+    pub(super) fn of(connection: &Connection) -> Self {
+        connection.wal_hook(Some(|_, pages| {
+            IN_LOG.set(pages);
+            Ok(())
+        }));
+        Self { seen: 0, due: PAGES }
+    }
+
+    /// Moves the log as far as nobody reads it, if it is time to.
+    pub(super) fn after_commit(&mut self, connection: &Connection) {
+        let pages = IN_LOG.get();
+        if pages < self.seen {
+            // It has begun anew.
+            self.due = PAGES;
+        }
+        self.seen = pages;
+        if pages < self.due {
+            return;
+        }
+        self.due = pages.saturating_add(PAGES.max(pages / PART));
+        if let Err(error) = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())) {
+            not_moved(&error);
+        }
+    }
+}
 
 /// Moves the log into the database as far as nobody reads it, and cuts it off if
 /// that was all of it.
@@ -21,9 +78,78 @@ pub(super) fn truncate(connection: &Connection) {
         Ok(true) => {
             tracing::info!("somebody reads an old state of the store: its write-ahead log is kept for now");
         }
-        Err(error) => tracing::warn!(%error, "the write-ahead log could not be moved into the database"),
+        Err(error) => not_moved(&error),
     }
     if let Err(error) = connection.busy_timeout(BUSY_TIMEOUT) {
         tracing::warn!(%error, "the store's patience could not be set");
+    }
+}
+
+fn not_moved(error: &rusqlite::Error) {
+    tracing::warn!(%error, "the write-ahead log could not be moved into the database");
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::params;
+    use tempfile::TempDir;
+
+    use super::*;
+
+    /// Pages that one commit writes, and some more for the tree that holds them.
+    const COMMIT: i32 = 100;
+    const ROOM: i32 = 10;
+
+    struct Log {
+        connection: Connection,
+        checkpoints: Checkpoints,
+        folder: TempDir,
+    }
+
+    impl Log {
+        fn new() -> Self {
+            let folder = TempDir::new().unwrap();
+            let connection = Connection::open(folder.path().join("log.db")).unwrap();
+            connection.pragma_update(None, "journal_mode", "WAL").unwrap();
+            connection.execute_batch("CREATE TABLE a (body BLOB)").unwrap();
+            let checkpoints = Checkpoints::of(&connection);
+            Self { connection, checkpoints, folder }
+        }
+
+        /// Commits; answers how many pages the log has then, and whether it was tried to move it.
+        fn commit(&mut self) -> (i32, bool) {
+            let fill = "INSERT INTO a VALUES (zeroblob(?1))";
+            self.connection.execute(fill, params![COMMIT * 4096]).unwrap();
+            let due = self.checkpoints.due;
+            self.checkpoints.after_commit(&self.connection);
+            (IN_LOG.get(), self.checkpoints.due > due)
+        }
+
+        /// Reads the state that there is now, until it is dropped.
+        fn reader(&self) -> Connection {
+            let reader = Connection::open(self.folder.path().join("log.db")).unwrap();
+            reader.execute_batch("BEGIN; SELECT count(*) FROM a").unwrap();
+            reader
+        }
+    }
+
+    #[test]
+    fn the_log_stays_short_while_nobody_reads_an_old_state() {
+        let mut log = Log::new();
+        let longest = (0..50).map(|_| log.commit().0).max();
+        assert!(longest.is_some_and(|pages| (PAGES..PAGES + COMMIT + ROOM).contains(&pages)), "{longest:?}");
+    }
+
+    #[test]
+    fn a_log_that_has_to_stay_is_tried_again_ever_more_rarely() {
+        let mut log = Log::new();
+        let reader = log.reader();
+        let tries = (0..200).filter(|_| log.commit().1).count();
+        assert!(IN_LOG.get() > 200 * COMMIT, "it has to stay");
+        assert!((5..20).contains(&tries), "{tries} tries, of which each sorts the log");
+        drop(reader);
+        truncate(&log.connection);
+        let longest = (0..50).map(|_| log.commit().0).max();
+        assert!(longest.is_some_and(|pages| (PAGES..PAGES + COMMIT + ROOM).contains(&pages)), "{longest:?}");
     }
 }
