@@ -298,3 +298,17 @@ fn numbers(rows: &[sqlx::sqlite::SqliteRow]) -> Result<Vec<i64>, ReadError> {
 fn count(met: &[i64]) -> i64 {
     i64::try_from(met.len()).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_that_has_taken_long_looks_no_further_but_always_at_something() {
+        let began = Instant::now().checked_sub(LONG_ENOUGH).unwrap();
+        let extent = Extent { first: 1, last: 0 };
+        let road = |looked_at| Road { way: Way::All, extent, lowest: 0, passed: 1, looked_at, began };
+        assert_eq!(road(0).budget(), BUDGET);
+        assert_eq!(road(1).budget(), 0);
+    }
+}

@@ -3,9 +3,8 @@
 //! `SQLite`'s own way is to try with every commit that finds the log longer than
 //! a thousand pages, before that commit returns. While somebody reads a state from
 //! before the log began, nothing can be moved, and each try sorts all of the log
-//! nevertheless: a tenth of the processor after a few seconds of it, and growing.
-//! Here it is tried after the callers have their answers, and again only when the
-//! log has grown by a part of its length.
+//! nevertheless. Here it is tried after the callers have their answers, and again
+//! only when the log has grown by a part of its length.
 
 use std::cell::Cell;
 use std::time::Duration;
