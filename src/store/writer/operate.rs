@@ -2,6 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
+use super::answers::Answers;
 use super::census::Census;
 use super::outlets::{Outlet, Outlets};
 use super::retain::Removed;
@@ -64,17 +65,16 @@ pub(super) fn carry_out(
 }
 
 /// After the commit: wakes the dispatchers that have something to find, and answers.
-pub(super) fn tell(outlets: &Outlets, command: Command, written: Written) {
+pub(super) fn tell(outlets: &Outlets, answers: &mut Answers, command: Command, written: Written) {
     for outlet in written.due.iter().filter_map(|target| outlets.of(*target)) {
         outlet.handoff.wake();
     }
-    // A caller that has gone does not need its answer.
     match (command, written.answer) {
         (Command::Act { reply, .. } | Command::Pause { reply, .. }, Answer::One(answer)) => {
-            drop(reply.send(Ok(answer)));
+            answers.keep(reply, Ok(answer));
         }
-        (Command::ActOn { reply, .. }, Answer::Many(changed)) => drop(reply.send(Ok(changed))),
-        (Command::Replay { reply, .. }, Answer::Replayed(answer)) => drop(reply.send(Ok(answer))),
+        (Command::ActOn { reply, .. }, Answer::Many(changed)) => answers.keep(reply, Ok(changed)),
+        (Command::Replay { reply, .. }, Answer::Replayed(answer)) => answers.keep(reply, Ok(answer)),
         _ => {}
     }
 }

@@ -1,0 +1,31 @@
+//! Answering the callers of a group.
+//!
+//! They wait on the runtime, and waking one of them from this thread costs a
+//! system call. So the runtime is handed all answers of a group at once, and
+//! gives them out by itself.
+
+use tokio::runtime::Handle;
+
+use super::Reply;
+use crate::store::inbox::RecordError;
+
+/// What the callers of a group are to hear.
+#[derive(Default)]
+pub(super) struct Answers(Vec<Box<dyn FnOnce() + Send>>);
+
+impl Answers {
+    /// Keeps `answer` for whoever waits for it.
+    pub(super) fn keep<T: Send + 'static>(&mut self, reply: Reply<T>, answer: Result<T, RecordError>) {
+        // A caller that has gone does not need its answer.
+        self.0.push(Box::new(|| drop(reply.send(answer))));
+    }
+
+    /// Has `runtime` give them out. It is a task of its own that never waits; a
+    /// runtime that is ending drops it, and every caller hears that the store has
+    /// stopped.
+    pub(super) fn give_out(self, runtime: &Handle) {
+        if !self.0.is_empty() {
+            runtime.spawn(async { self.0.into_iter().for_each(|answer| answer()) });
+        }
+    }
+}
