@@ -70,10 +70,7 @@ async fn a_retried_delivery_enters_its_lane_at_its_place() {
     act(&archive, Action::Retry, "evt_1000-1").await.unwrap();
     assert!(!ledger.start(&in_hand), "the one before it goes first");
     assert_eq!(due_ids(&ledger).await, ["evt_1000-1"]);
-    assert_eq!(
-        archive.delivery("orders", &event_id("evt_3000-1")).await.unwrap().unwrap().delivery.waits_for,
-        Some(second.to_owned())
-    );
+    assert_eq!(waits_for(&archive, "evt_3000-1").await.as_deref(), Some(second));
 
     // While it is on the wire, one that is retried waits behind it.
     let first = due(&ledger).await.remove(0);
@@ -83,6 +80,43 @@ async fn a_retried_delivery_enters_its_lane_at_its_place() {
     assert_eq!(due_ids(&ledger).await, ["evt_1000-1"]);
     settle(&ledger, &first, Next::Delivered).await;
     assert_eq!(due_ids(&ledger).await, [second]);
+}
+
+/// The event that the delivery of `id` waits for.
+async fn waits_for(archive: &Archive, id: &str) -> Option<String> {
+    archive.delivery("orders", &event_id(id)).await.unwrap().unwrap().delivery.waits_for
+}
+
+#[tokio::test]
+async fn one_that_arrives_late_waits_for_the_one_on_its_way_and_names_it() {
+    let mut fixture = Fixture::new(per_object()).await;
+    let archive = fixture.store.archive.clone();
+    let (mut arrivals, ledger) = fixture.outbox();
+    record(&fixture, "evt_2000-1", "a").await;
+    let on_its_way = arrived(&mut arrivals).await;
+    assert!(ledger.start(&on_its_way));
+    for late_and_later in ["evt_1000-1", "evt_1500-1", "evt_3000-1"] {
+        record(&fixture, late_and_later, "a").await;
+    }
+    let expected = [
+        ("evt_2000-1", None),
+        ("evt_1000-1", Some("evt_2000-1")),
+        ("evt_1500-1", Some("evt_1000-1")),
+        ("evt_3000-1", Some("evt_1500-1")),
+    ];
+    for (id, before) in expected {
+        assert_eq!(waits_for(&archive, id).await.as_deref(), before, "{id}");
+    }
+
+    // Those that are late go before its next attempt.
+    settle(&ledger, &on_its_way, Next::Retrying { due_at: NOW }).await;
+    assert_eq!(waits_for(&archive, "evt_2000-1").await.as_deref(), Some("evt_1500-1"));
+    for id in ["evt_1000-1", "evt_1500-1", "evt_2000-1", "evt_3000-1"] {
+        assert_eq!(due_ids(&ledger).await, [id]);
+        let job = due(&ledger).await.remove(0);
+        assert!(ledger.start(&job));
+        settle(&ledger, &job, Next::Delivered).await;
+    }
 }
 
 #[tokio::test]
