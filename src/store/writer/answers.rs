@@ -29,3 +29,40 @@ impl Answers {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::runtime::{Builder, Runtime};
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    fn runtime() -> Runtime {
+        Builder::new_current_thread().build().unwrap()
+    }
+
+    #[test]
+    fn each_caller_gets_its_own_answer_also_beside_one_that_has_gone() {
+        let (runtime, mut answers) = (runtime(), Answers::default());
+        let (gone, _) = oneshot::channel::<Result<(), RecordError>>();
+        answers.keep(gone, Ok(()));
+        let (text, told) = oneshot::channel();
+        answers.keep(text, Ok("stored"));
+        let (number, refused) = oneshot::channel::<Result<u64, RecordError>>();
+        answers.keep(number, Err(RecordError::Overloaded));
+        answers.give_out(runtime.handle());
+        assert_eq!(runtime.block_on(told).unwrap(), Ok("stored"));
+        assert_eq!(runtime.block_on(refused).unwrap(), Err(RecordError::Overloaded));
+    }
+
+    #[test]
+    fn a_runtime_that_has_ended_leaves_nobody_waiting() {
+        let (runtime, mut answers) = (runtime(), Answers::default());
+        let (reply, mut answer) = oneshot::channel();
+        answers.keep(reply, Ok(()));
+        let handle = runtime.handle().clone();
+        drop(runtime);
+        answers.give_out(&handle);
+        assert_eq!(answer.try_recv(), Err(oneshot::error::TryRecvError::Closed));
+    }
+}
