@@ -167,7 +167,7 @@ pub fn execute(cli: Cli, environment: impl IntoIterator<Item = (OsString, OsStri
 /// The runtime that a command runs on. One processor is left to the store's writer,
 /// which has a thread of its own: with a worker on each of two, an event cost a
 /// tenth more, in waking threads. Where that leaves a single thread, it is one that
-/// has nothing to share: another quarter less, end to end.
+/// has nothing to share: end to end, an event costs a fifth less.
 fn runtime() -> Result<tokio::runtime::Runtime, Error> {
     let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
     let mut builder = match processors.saturating_sub(1) {
