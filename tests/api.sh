@@ -23,7 +23,7 @@ work=$(mktemp -d "${TMPDIR:-/tmp}/pepay-bridge-api.XXXXXX")
 simulator='' bridge=''
 cleanup() {
   local ended=$?
-  for process in $bridge $simulator; do
+  for process in $bridge $simulator ${ports_PID:-}; do
     kill "$process" 2>/dev/null || true
   done
   wait
@@ -36,13 +36,8 @@ fail() {
   exit 1
 }
 
-read -r pepay public admin sample nobody < <(python3 - <<'PYTHON'
-import socket
-
-sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(5)]
-print(*(socket.getsockname()[1] for socket in sockets))
-PYTHON
-)
+coproc ports { exec python3 tests/ports.py 5; }
+read -r pepay public admin sample nobody <&"${ports[0]}"
 token=token-of-the-api-test secret=secret-of-the-api-test
 
 "$binary" simulator --listen "127.0.0.1:$pepay" --rate 100 --events 200 --target-listen "127.0.0.1:$sample" \

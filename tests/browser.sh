@@ -2,8 +2,8 @@
 # Tests the page in headless Chromium on the real binary, with a simulated Pepay and targets on
 # loopback. `tests/browser.sh screenshots` makes the pictures of the README instead.
 #
-# PEPAY_BRIDGE_BINARY names a binary that is built already, CHROMIUM the browser. Where Chromium
-# or Node.js 20 is missing it says so and exits 0.
+# PEPAY_BRIDGE_BINARY names a binary that is built already, CHROMIUM the browser. Where Chromium,
+# Node.js 20 or Python is missing it says so and exits 0.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -14,7 +14,7 @@ skip() {
 
 CHROMIUM=${CHROMIUM:-$(command -v chromium || true)}
 [ -n "$CHROMIUM" ] || skip "chromium is missing"
-for tool in node npm; do
+for tool in node npm python3; do
   command -v "$tool" >/dev/null || skip "$tool is missing"
 done
 [ "$(node -p 'process.versions.node.split(".")[0]')" -ge 20 ] || skip "Node.js is older than 20"

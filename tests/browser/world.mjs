@@ -5,10 +5,10 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import http from 'node:http';
-import net from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
 
 const BINARY = process.env.PEPAY_BRIDGE_BINARY;
 /** How long anything may take to come true. */
@@ -71,7 +71,8 @@ export class World {
     world.folder = await mkdtemp(path.join(tmpdir(), 'pepay-bridge-browser-'));
     world.token = token;
     [world.orders, world.accounting] = [await Target.start(), await Target.start()];
-    [world.publicPort, world.adminPort, world.pepayPort] = await freePorts(3);
+    world.holder = await holdPorts(3);
+    [world.publicPort, world.adminPort, world.pepayPort] = world.holder.ports;
     world.pepay = `http://127.0.0.1:${world.pepayPort}`;
     world.page = `http://127.0.0.1:${world.adminPort}/`;
     world.configuration = path.join(world.folder, 'bridge.toml');
@@ -124,6 +125,7 @@ ${target('accounting', 'on_uncertain = "hold"')}
 
   async stop() {
     await Promise.all([stop(this.bridge), stop(this.simulator)]);
+    this.holder.stdin.end();
     this.orders.stop();
     this.accounting.stop();
     await rm(this.folder, { recursive: true, force: true });
@@ -190,11 +192,12 @@ async function stop(child) {
   clearTimeout(timer);
 }
 
-/** Ports that nobody listens on now; all are taken before the first is given back. */
-async function freePorts(count) {
-  const servers = Array.from({ length: count }, () => net.createServer().listen(0, '127.0.0.1'));
-  await Promise.all(servers.map((server) => once(server, 'listening')));
-  const ports = servers.map((server) => server.address().port);
-  await Promise.all(servers.map((server) => new Promise((done) => { server.close(done); })));
-  return ports;
+/** Starts what holds ports, the numbers of its `ports`, until its standard input ends. */
+async function holdPorts(count) {
+  const script = fileURLToPath(new URL('../ports.py', import.meta.url));
+  const holder = spawn('python3', [script, String(count)], { stdio: ['pipe', 'pipe', 'inherit'] });
+  const ended = once(holder, 'exit').then(([code]) => { throw new Error(`${script} has ended with ${code}`); });
+  const [line] = await Promise.race([once(holder.stdout, 'data'), ended]);
+  holder.ports = String(line).trim().split(' ').map(Number);
+  return holder;
 }
