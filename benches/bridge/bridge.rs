@@ -4,13 +4,14 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::Outcome;
 use crate::http::Head;
+use crate::port::{NOBODY, Port};
 use crate::requests::SECRET;
 
 /// The variable that names another binary to measure, an older one for instance.
@@ -37,8 +38,8 @@ pub struct Setup {
 
 impl Setup {
     /// One target, for which there is never anything.
-    pub fn nothing() -> Outcome<Self> {
-        Ok(Self { targets: vec![("orders", free_address()?, "test.ping")], pepay: None })
+    pub fn nothing() -> Self {
+        Self { targets: vec![("orders", NOBODY, "test.ping")], pepay: None }
     }
 
     /// One target for everything.
@@ -54,12 +55,14 @@ pub struct Bridge {
     pub address: SocketAddr,
     /// From its start to its first 200 of `/readyz`.
     pub start: Duration,
+    _ports: [Port; 2],
 }
 
 impl Bridge {
     /// Starts it on the database of `folder` and waits until it is ready.
     pub fn start(folder: &Path, setup: &Setup) -> Outcome<Self> {
-        let (address, admin) = (free_address()?, free_address()?);
+        let ports = [Port::hold()?, Port::hold()?];
+        let [address, admin] = [ports[0].address, ports[1].address];
         let (file, log) = (folder.join("bridge.toml"), folder.join("bridge.log"));
         fs::write(&file, configuration(folder, address, admin, setup)?)?;
         let started = Instant::now();
@@ -70,7 +73,7 @@ impl Bridge {
             .stdout(Stdio::null())
             .stderr(fs::File::create(&log)?)
             .spawn()?;
-        let mut bridge = Self { child, address, start: Duration::ZERO };
+        let mut bridge = Self { child, address, start: Duration::ZERO, _ports: ports };
         while !is_ready(address) {
             if bridge.child.try_wait()?.is_some() || started.elapsed() > LIMIT {
                 let log = fs::read_to_string(&log)?;
@@ -134,11 +137,6 @@ fn configuration(
         )?;
     }
     Ok(text)
-}
-
-/// An address on loopback that nobody listens on.
-pub fn free_address() -> Outcome<SocketAddr> {
-    Ok(TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }
 
 fn is_ready(address: SocketAddr) -> bool {

@@ -18,7 +18,7 @@ const GROUP: u64 = 64;
 /// Inserts events for `time`.
 pub fn measure(folder: &Path, time: Duration) -> Outcome<Figures> {
     // The schema is the bridge's own.
-    Bridge::start(folder, &Setup::nothing()?)?.stop()?;
+    Bridge::start(folder, &Setup::nothing())?.stop()?;
     let store = Store::open(folder)?;
     store.set("synchronous", "FULL")?;
     store.set("cache_size", "-4096")?;

@@ -13,7 +13,7 @@
 //! - `load`, `requests`, `open_loop`: the sender. `target`: the receiver.
 //!   `bare`: the server that stores nothing. `stream`: Pepay's stream.
 //! - `role`: starting one of these as a process and talking to it.
-//!   `bridge`, `peers`: the servers that are not this program.
+//!   `bridge`, `peers`: the servers that are not this program. `port`: where they listen.
 //! - `ceiling`, `disk`: SQLite and the disk alone. `fill`: a database that has grown.
 //! - `proc`: what the kernel says a process has used. `report`, `chart`: the result.
 
@@ -31,6 +31,7 @@ mod open_loop;
 mod options;
 mod peers;
 mod plan;
+mod port;
 mod proc;
 mod report;
 mod requests;

@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::Outcome;
-use crate::bridge::free_address;
+use crate::port::Port;
 use crate::requests::SECRET;
 
 const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/peers/node");
@@ -57,7 +57,8 @@ impl Peers {
 
     /// Starts `script` on a database in `folder`.
     pub fn start(&self, script: &str, folder: &Path, target: Option<SocketAddr>) -> Outcome<Peer> {
-        let address = free_address()?;
+        let port = Port::hold()?;
+        let address = port.address;
         let child = Command::new("node")
             .arg(self.0.join(script))
             .env("NODE_ENV", "production")
@@ -68,7 +69,7 @@ impl Peers {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn()?;
-        let (mut peer, started) = (Peer { child, address }, Instant::now());
+        let (mut peer, started) = (Peer { child, address, _port: port }, Instant::now());
         while TcpStream::connect(address).is_err() {
             if peer.child.try_wait()?.is_some() || started.elapsed() > LIMIT {
                 return Err(format!("{script} has not started").into());
@@ -90,6 +91,7 @@ pub struct Peer {
     child: Child,
     /// Where webhooks go.
     pub address: SocketAddr,
+    _port: Port,
 }
 
 impl Peer {

@@ -9,13 +9,14 @@ use std::time::Duration;
 
 use rustix::fs::statvfs;
 
-use crate::bridge::{Bridge, Setup, binary, free_address};
+use crate::bridge::{Bridge, Setup, binary};
 use crate::fill::{Fate, fill};
 use crate::load::{Load, exact};
 use crate::measure::{Figures, Quantity, check_arrivals, seconds_between, under_load};
 use crate::options::Options;
 use crate::peers::Peers;
 use crate::plan::Kind;
+use crate::port::NOBODY;
 use crate::requests::Bodies;
 use crate::role::Role;
 use crate::stream::{Addresses, Streamed, Task};
@@ -81,7 +82,7 @@ impl Scene {
                 under_load(server.pid(), "load", &self.load(address, connections), None)?
             }
             Kind::Ingest { connections } => {
-                let bridge = Bridge::start(&folder, &Setup::nothing()?)?;
+                let bridge = Bridge::start(&folder, &Setup::nothing())?;
                 under_load(bridge.pid(), "load", &self.load(bridge.address, connections), None)?
             }
             Kind::EndToEnd { connections } => self.end_to_end(&folder, connections, false)?,
@@ -91,7 +92,7 @@ impl Scene {
             Kind::Peer { script, connections, forwards } => {
                 self.peer(&folder, script, connections, forwards)?
             }
-            Kind::Idle => rest(&Bridge::start(&folder, &Setup::orders(free_address()?))?)?,
+            Kind::Idle => rest(&Bridge::start(&folder, &Setup::orders(NOBODY))?)?,
             Kind::Binary => BTreeMap::from([(Quantity::Size, exact(fs::metadata(binary())?.len()) / 1e6)]),
             Kind::Stored | Kind::Backlog | Kind::Beside { .. } => Figures::new(),
         };
@@ -160,8 +161,7 @@ impl Scene {
     }
 
     fn backlog(&mut self) -> Outcome<Figures> {
-        // Nobody listens there: the backlog stays one.
-        let (setup, count) = (Setup::orders(free_address()?), self.options.undelivered);
+        let (setup, count) = (Setup::orders(NOBODY), self.options.undelivered);
         let folder = self.filled("backlog", &setup, count, Fate::Undelivered)?;
         rest(&Bridge::start(&folder, &setup)?)
     }
@@ -170,7 +170,7 @@ impl Scene {
         let (mut target, address) = target()?;
         let mut setup = Setup::orders(address);
         // Both times it takes events of its own only, so that nothing differs but what waits.
-        setup.targets.push(("dead", free_address()?, "test.ping"));
+        setup.targets.push(("dead", NOBODY, "test.ping"));
         setup.targets[0].2 = "commerce.*,invoice.*,invoice_payment.*";
         let folder = if waiting {
             self.filled("beside", &setup, self.options.waiting, Fate::WaitingFor { target: "dead" })?

@@ -8,6 +8,8 @@ use std::thread::JoinHandle;
 
 use tempfile::NamedTempFile;
 
+use crate::support::world::hold;
+
 /// Runs the program with these arguments and nothing but this environment.
 fn bridge(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pepay-bridge"));
@@ -266,9 +268,8 @@ fn health_asks_the_configured_port_and_exits_with_the_answer() {
 
 #[test]
 fn health_of_a_bridge_that_is_not_there_is_a_failure() {
-    // A port that was free a moment ago, and that nothing listens on.
-    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let output = bridge(&["health", "--url", &format!("http://{address}")], &[]);
+    let (_held, url) = hold();
+    let output = bridge(&["health", "--url", &url], &[]);
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).contains("Connection refused"), "{}", stderr(&output));
 }

@@ -5,11 +5,12 @@ use std::process::{Output, Stdio};
 
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpSocket;
 use tokio::task::JoinSet;
 
 use crate::support::bridge::{Bridge, Configuration, command};
 use crate::support::soon;
-use crate::support::world::{API_KEY, SIGNING_SECRET, WEBHOOK_SECRET, World, listen};
+use crate::support::world::{API_KEY, SIGNING_SECRET, WEBHOOK_SECRET, World, hold, listen};
 
 async fn doctor(configuration: &Configuration, arguments: &[&str]) -> Output {
     let mut command = command(configuration);
@@ -34,17 +35,20 @@ fn line(output: &Output, name: &str) -> String {
     found.unwrap_or_else(|| panic!("there is no check `{name}` in\n{shown}")).to_owned()
 }
 
-/// A port that was free a moment ago.
-async fn free_address() -> String {
-    listen().await.0.local_addr().unwrap().to_string()
+/// Has the bridge listen where the doctor can know it, as long as the sockets are held.
+fn listen_at_known_addresses(world: &mut World) -> [TcpSocket; 2] {
+    ["SERVER__LISTEN", "SERVER__ADMIN_LISTEN"].map(|key| {
+        let (held, url) = hold();
+        world.set(key, url.trim_start_matches("http://"));
+        held
+    })
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bridge_that_is_well_gets_a_line_of_ok_for_everything_it_stands_on() {
     let mut world = World::new(World::with_duplicates()).await;
     let target = world.target("orders").await;
-    world.set("SERVER__LISTEN", &free_address().await);
-    world.set("SERVER__ADMIN_LISTEN", &free_address().await);
+    let _held = listen_at_known_addresses(&mut world);
 
     let before = doctor(&world.configuration, &[]).await;
     assert!(before.status.success(), "{}", shown(&before));
@@ -87,7 +91,8 @@ async fn a_bridge_that_is_well_gets_a_line_of_ok_for_everything_it_stands_on() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_wrong_is_named_with_what_to_do_and_the_exit_code_says_so() {
     let mut world = World::new(World::with_duplicates()).await;
-    world.target_at("gone", &format!("http://{}", free_address().await));
+    let (_held, nobody) = hold();
+    world.target_at("gone", &nobody);
     let (not_tls, url) = listen().await;
     world.target_at("plain", &url.replace("http:", "https:"));
     let mut served = JoinSet::new();
@@ -180,8 +185,7 @@ async fn a_damaged_database_is_found_before_the_bridge_meets_the_damage() {
 async fn a_bridge_that_is_not_ready_is_quoted_and_a_faulty_configuration_exits_with_2() {
     let mut world = World::new(World::with_duplicates()).await;
     world.target("orders").await;
-    world.set("SERVER__LISTEN", &free_address().await);
-    world.set("SERVER__ADMIN_LISTEN", &free_address().await);
+    let _held = listen_at_known_addresses(&mut world);
     world.set("PEPAY__API_KEY", "no-such-key");
     let bridge = Bridge::start(&world.configuration).await;
     let output = doctor(&world.configuration, &[]).await;

@@ -22,7 +22,7 @@ use tokio::task::JoinSet;
 
 use crate::support::bridge::message;
 use crate::support::soon;
-use crate::support::world::{World, listen};
+use crate::support::world::{World, hold, listen};
 
 /// A span as it arrived: ids as hexadecimal text, every attribute as text.
 #[derive(Clone, Debug)]
@@ -194,8 +194,7 @@ async fn a_sampler_that_takes_nothing_exports_nothing_and_says_so_to_targets() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_collector_that_cannot_be_reached_holds_up_nothing_and_is_told_of_once() {
-    let (listener, nobody) = listen().await;
-    drop(listener);
+    let (_held, nobody) = hold();
     let mut world = traced(&nobody).await;
     let target = world.target("orders").await;
     let mut bridge = world.bridge().await;

@@ -3,7 +3,7 @@ use std::sync::{Arc, Mutex};
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinSet;
 
 use super::*;
@@ -89,9 +89,10 @@ async fn a_refusal_carries_its_retry_after_and_no_key() {
 
 #[tokio::test]
 async fn an_address_nobody_listens_on_is_unreachable_and_goes_unnamed() {
-    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = closed.local_addr().unwrap().port();
-    drop(closed);
+    // Bound, so that nobody else is given the port, and not listening.
+    let bound = TcpSocket::new_v4().unwrap();
+    bound.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let port = bound.local_addr().unwrap().port();
     let mut server = server(Vec::new()).await;
     server.rest.account.api_url = format!("http://127.0.0.1:{port}/secret-path").parse().unwrap();
     let failure = server.rest.list(&query(), &[]).await.unwrap_err();

@@ -4,14 +4,15 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::task::JoinSet;
 
 use super::{Shell, run};
-use crate::support::world::{World, listen};
+use crate::support::world::{World, hold, listen};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_command_needs_no_more_than_the_server_section_to_find_its_bridge() {
     let mut world = World::new(World::with_duplicates()).await;
     let _target = world.target("orders").await;
-    let address = listen().await.0.local_addr().unwrap().to_string();
-    world.set("SERVER__ADMIN_LISTEN", &address);
+    let (_held, url) = hold();
+    let address = url.trim_start_matches("http://");
+    world.set("SERVER__ADMIN_LISTEN", address);
     world.set("SERVER__ADMIN_TOKEN", "a-token-of-the-operator");
     let none = run(&world.configuration, "targets list").await;
     assert_eq!(none.code, Some(1));

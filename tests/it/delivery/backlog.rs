@@ -10,11 +10,10 @@ use pepay_bridge::domain::filter::TypeFilter;
 use pepay_bridge::pepay::envelope;
 use pepay_bridge::store::inbox::Batch;
 use pepay_bridge::store::{Durability, Route, Settings, Store};
-use tokio::net::TcpListener;
 
 use crate::support::raw::{Act, OK, RawTarget};
 use crate::support::soon;
-use crate::support::world::{World, assert_each_once, listen};
+use crate::support::world::{World, assert_each_once, hold};
 
 const BACKLOG: usize = 100_000;
 const OBJECTS: usize = 20_000;
@@ -64,9 +63,7 @@ async fn store_backlog(database: &Path) {
 async fn a_hundred_thousand_deliveries_for_a_dead_target_cost_memory_and_others_nothing() {
     let mut world = World::new(World::with_duplicates()).await;
     let healthy = world.target("healthy").await;
-    let (listener, url) = listen().await;
-    let address = listener.local_addr().unwrap();
-    drop(listener);
+    let (socket, url) = hold();
     world.target_at("dead", &url);
 
     let bridge = world.bridge().await;
@@ -92,7 +89,7 @@ async fn a_hundred_thousand_deliveries_for_a_dead_target_cost_memory_and_others_
     assert_eq!(dead["backlog"], BACKLOG + 2 * EVENTS, "{dead}");
     assert_each_once(&healthy, &ids);
 
-    let listener = TcpListener::bind(address).await.unwrap();
+    let listener = socket.listen(1024).unwrap();
     let dead = RawTarget::on(listener, url, Duration::ZERO, |_| Act::Say(OK.to_vec()));
     dead.until("much of the backlog", |record| record.requests.len() >= SAMPLE).await;
     assert!(bridge.memory() < 2 * memory_without + (16 << 10));

@@ -1,6 +1,5 @@
 //! Targets that are not there: certainly nothing has arrived, so nothing is held.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -10,7 +9,7 @@ use crate::delivery::failures;
 use crate::support::bridge::Bridge;
 use crate::support::raw::{Act, OK, RawTarget};
 use crate::support::soon;
-use crate::support::world::{World, listen};
+use crate::support::world::{World, hold};
 
 /// Waits for the failure of `target`'s attempt with this number.
 async fn failure(bridge: &mut Bridge, target: &str, attempt: u64) -> Value {
@@ -26,8 +25,7 @@ fn says(line: &Value, error: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_connection_is_tried_again_at_once_one_time_and_then_with_patience() {
     let mut world = World::new(World::with_duplicates()).await;
-    let (listener, url) = listen().await;
-    drop(listener);
+    let (socket, url) = hold();
     world.target_at("patient", &url);
     world.set_target("patient", "RETRY_MIN", "1h");
     world.set_target("patient", "RETRY_MAX", "1h");
@@ -42,8 +40,7 @@ async fn a_refused_connection_is_tried_again_at_once_one_time_and_then_with_pati
     assert!(second["retry_in_ms"].as_u64() > Some(0), "{second}");
 
     failure(&mut bridge, "orders", 3).await;
-    let address: SocketAddr = url.trim_start_matches("http://").parse().unwrap();
-    let listener = TcpListener::bind(address).await.unwrap();
+    let listener = socket.listen(1024).unwrap();
     let target = RawTarget::on(listener, url, Duration::ZERO, |_| Act::Say(OK.to_vec()));
     target.until("the delivery", |record| record.unique() == 1).await;
     let (_, log) = bridge.stop().await;

@@ -12,7 +12,7 @@ use pepay_bridge::simulator::Simulator;
 use pepay_bridge::simulator::options::{ApiKey, Copies, Options, WebhookEndpoint};
 use pepay_bridge::simulator::target::{self, Delivery, Target, Verifier};
 use tempfile::TempDir;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -203,6 +203,17 @@ pub async fn listen() -> (TcpListener, String) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     (listener, url)
+}
+
+/// A port that nobody listens on, and that nobody else is given as long as this
+/// is held, with its URL. The test listens there with [`TcpSocket::listen`]; a
+/// server that sets `SO_REUSEADDR` can do so beside it, on Linux.
+pub fn hold() -> (TcpSocket, String) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_reuseaddr(true).unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let url = format!("http://{}", socket.local_addr().unwrap());
+    (socket, url)
 }
 
 /// Short, for targets that hang.
