@@ -8,6 +8,7 @@
 mod answer;
 mod body;
 mod rejections;
+mod room;
 #[cfg(test)]
 mod tests;
 mod verified;
@@ -23,6 +24,7 @@ use tokio::sync::watch;
 
 use self::answer::{Code, Refusal};
 use self::rejections::Rejections;
+use self::room::Room;
 use self::verified::Verified;
 use crate::domain::clock::Clock;
 use crate::domain::event::Environment;
@@ -57,13 +59,14 @@ pub struct Settings {
 pub struct Endpoints {
     inbox: Inbox,
     clock: Clock,
+    room: Room,
     open: Vec<Arc<Endpoint>>,
 }
 
 impl Endpoints {
     /// None yet; what they accept will be recorded in `inbox`.
-    pub const fn new(inbox: Inbox, clock: Clock) -> Self {
-        Self { inbox, clock, open: Vec::new() }
+    pub fn new(inbox: Inbox, clock: Clock) -> Self {
+        Self { inbox, clock, room: Room::new(), open: Vec::new() }
     }
 
     /// Opens these endpoints and closes all others. One that is open under its
@@ -77,7 +80,8 @@ impl Endpoints {
                 Some(before) if before.settings == settings => Arc::clone(before),
                 before => {
                     let status = before.map(|before| before.status.clone());
-                    Arc::new(Endpoint::new(settings, status, self.inbox.clone(), self.clock.clone()))
+                    let (inbox, clock) = (self.inbox.clone(), self.clock.clone());
+                    Arc::new(Endpoint::new(settings, status, inbox, clock, self.room.clone()))
                 }
             }
         });
@@ -108,6 +112,7 @@ struct Endpoint {
     settings: Settings,
     inbox: Inbox,
     clock: Clock,
+    room: Room,
     status: watch::Sender<WebhookStatus>,
     rejections: Rejections,
     /// How long a delivery waits for its commit before it is answered 503. The
@@ -140,17 +145,27 @@ impl Endpoint {
         status: Option<watch::Sender<WebhookStatus>>,
         inbox: Inbox,
         clock: Clock,
+        room: Room,
     ) -> Self {
         let (name, path) = (Arc::clone(&settings.name), Arc::clone(&settings.path));
         let fresh = WebhookStatus { name, path, last_event: None, last_rejection: None };
         let status = status.unwrap_or_else(|| watch::Sender::new(fresh));
         status.send_modify(|status| status.path = Arc::clone(&settings.path));
-        Self { settings, inbox, clock, status, rejections: Rejections::new(), commit_limit: COMMIT_LIMIT }
+        Self {
+            settings,
+            inbox,
+            clock,
+            room,
+            status,
+            rejections: Rejections::new(),
+            commit_limit: COMMIT_LIMIT,
+        }
     }
 
     /// Stores the event; only then may the delivery be answered with success.
     async fn commit(&self, verified: Verified) -> Result<Recorded, Refusal> {
-        let received = verified.into_received();
+        // The room of a large body is given back at the end, with the answer.
+        let Verified { received, room: _room } = verified;
         let id = received.event.id.clone();
         let committed = tokio::time::timeout(self.commit_limit, self.inbox.try_record(received)).await;
         let (code, message) = match committed {

@@ -1,5 +1,5 @@
 //! Reading a body from somebody who has not proven anything yet: bounded in
-//! size, in time and in copies.
+//! size, in time, in copies, and in what all of them take up together.
 
 use std::time::Duration;
 
@@ -8,42 +8,58 @@ use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http::header::EXPECT;
 use http_body_util::BodyExt;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::answer::{Code, Refusal};
+use super::room::Room;
 
-/// How much of a body that is too large is still read and thrown away, and for
-/// how long. A connection closed with bytes unread is reset, and a sender that
+/// How much of a body that there is no place for is still read and thrown away, and
+/// for how long. A connection closed with bytes unread is reset, and a sender that
 /// meets the reset while it writes never sees the answer.
 const DISCARD_BYTES: usize = 1024 * 1024;
 const DISCARD_LIMIT: Duration = Duration::from_secs(2);
 
-/// The whole body, if it has at most `limit` bytes and arrives within `patience`.
+/// A whole body, and the room that it takes up if it is large.
+#[derive(Debug)]
+pub(super) struct Whole {
+    pub(super) bytes: Bytes,
+    pub(super) room: Option<OwnedSemaphorePermit>,
+}
+
+/// The whole body, if it has at most `limit` bytes, arrives within `patience`, and
+/// there is `room` for it.
 pub(super) async fn read(
     headers: &HeaderMap,
     mut body: Body,
     limit: usize,
+    room: &Room,
     patience: Duration,
-) -> Result<Bytes, Refusal> {
-    let declared = body.size_hint().lower();
-    let collected = if declared > limit as u64 {
-        Ok(None)
+) -> Result<Whole, Refusal> {
+    let declared_too_large = body.size_hint().lower() > limit as u64;
+    let collected = if declared_too_large {
+        Err(too_large(limit))
     } else {
-        tokio::time::timeout(patience, collect(&mut body, limit))
+        tokio::time::timeout(patience, collect(&mut body, limit, room))
             .await
             .unwrap_or_else(|_| Err(Refusal::new(Code::RequestTimeout, "the body did not arrive in time")))
     };
-    if let Some(bytes) = collected? {
-        return Ok(bytes);
-    }
+    let unread = matches!(&collected, Err(refusal) if matches!(refusal.code, Code::PayloadTooLarge | Code::Overloaded));
     // Who waits for "100 Continue" has sent nothing yet, and reading would ask for it.
-    if !headers.contains_key(EXPECT) {
+    let waits = declared_too_large && headers.contains_key(EXPECT);
+    if unread && !waits {
         let _ = tokio::time::timeout(DISCARD_LIMIT, discard(&mut body)).await;
     }
-    Err(Refusal::new(Code::PayloadTooLarge, format!("the body has more than {limit} bytes")))
+    collected
 }
 
-/// The body, or `None` if it has more than `limit` bytes.
-async fn collect(body: &mut Body, limit: usize) -> Result<Option<Bytes>, Refusal> {
+fn too_large(limit: usize) -> Refusal {
+    Refusal::new(Code::PayloadTooLarge, format!("the body has more than {limit} bytes"))
+}
+
+async fn collect(body: &mut Body, limit: usize, room: &Room) -> Result<Whole, Refusal> {
+    // What it may come to: a body of unknown length may come to the limit.
+    let size = body.size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(limit);
+    let mut taken = None;
     // A body that comes in one piece, as most do, is never copied. Others are
     // gathered in one buffer: keeping the pieces would let a sender of tiny
     // chunks make the bridge hold many times the limit.
@@ -52,8 +68,13 @@ async fn collect(body: &mut Body, limit: usize) -> Result<Option<Bytes>, Refusal
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| Refusal::new(Code::MalformedPayload, "the body ended early"))?;
         let Ok(piece) = frame.into_data() else { continue };
-        if first.len().max(gathered.len()) + piece.len() > limit {
-            return Ok(None);
+        let read = first.len().max(gathered.len()) + piece.len();
+        if read > limit {
+            return Err(too_large(limit));
+        }
+        if read > Room::FREE && taken.is_none() {
+            let full = || Refusal::new(Code::Overloaded, "too many large bodies at the same time");
+            taken = Some(room.take(size).ok_or_else(full)?);
         }
         if first.is_empty() && gathered.is_empty() {
             first = piece;
@@ -66,7 +87,8 @@ async fn collect(body: &mut Body, limit: usize) -> Result<Option<Bytes>, Refusal
         }
         gathered.extend_from_slice(&piece);
     }
-    Ok(Some(if gathered.is_empty() { first } else { gathered.freeze() }))
+    let bytes = if gathered.is_empty() { first } else { gathered.freeze() };
+    Ok(Whole { bytes, room: taken })
 }
 
 async fn discard(body: &mut Body) {
@@ -91,8 +113,13 @@ mod tests {
         Body::from_stream(stream::iter(pieces.iter().map(|piece| Ok::<_, Infallible>(*piece))))
     }
 
+    async fn read_in(room: &Room, limit: usize, body: Body) -> Result<Whole, Code> {
+        let whole = read(&HeaderMap::new(), body, limit, room, Duration::from_mins(1)).await;
+        whole.map_err(|refusal| refusal.code)
+    }
+
     async fn read_to(limit: usize, body: Body) -> Result<Bytes, Code> {
-        read(&HeaderMap::new(), body, limit, Duration::from_mins(1)).await.map_err(|refusal| refusal.code)
+        read_in(&Room::new(), limit, body).await.map(|whole| whole.bytes)
     }
 
     #[tokio::test]
@@ -125,8 +152,36 @@ mod tests {
     #[tokio::test]
     async fn a_body_that_stops_coming_is_given_up() {
         let stuck = Body::from_stream(stream::pending::<Result<Bytes, Infallible>>());
-        let refusal = read(&HeaderMap::new(), stuck, 10, Duration::from_millis(1)).await.unwrap_err();
+        let (headers, room) = (HeaderMap::new(), Room::new());
+        let refusal = read(&headers, stuck, 10, &room, Duration::from_millis(1)).await.unwrap_err();
         assert_eq!(refusal.code, Code::RequestTimeout);
+    }
+
+    #[tokio::test]
+    async fn large_bodies_share_a_room_in_which_small_ones_need_no_place() {
+        const LARGE: usize = Room::FREE + 1;
+        let of = |bytes: usize| Body::from(vec![b'x'; bytes]);
+        let room = Room::of(2 * LARGE);
+        let first = read_in(&room, LARGE, of(LARGE)).await.unwrap();
+        // Of unknown length, which counts as much as it may come to.
+        let unknown =
+            Body::from_stream(stream::iter([Ok::<_, Infallible>(vec![b'x'; LARGE - 1]), Ok(vec![b'x'])]));
+        let second = read_in(&room, LARGE, unknown).await.unwrap();
+        assert_eq!((first.bytes.len(), second.bytes.len()), (LARGE, LARGE));
+
+        assert_eq!(read_in(&room, LARGE, of(LARGE)).await.unwrap_err(), Code::Overloaded);
+        assert_eq!(read_in(&room, LARGE, of(Room::FREE)).await.unwrap().bytes.len(), Room::FREE);
+        drop(first);
+        let third = read_in(&room, LARGE, of(LARGE)).await.unwrap();
+        assert_eq!(read_in(&room, LARGE, of(LARGE)).await.unwrap_err(), Code::Overloaded);
+        drop((second, third));
+        assert_eq!(read_in(&room, 2 * LARGE, of(2 * LARGE)).await.unwrap().bytes.len(), 2 * LARGE);
+    }
+
+    #[tokio::test]
+    async fn the_largest_body_that_can_be_configured_has_room() {
+        let limit = 16 << 20;
+        assert_eq!(read_to(limit, Body::from(vec![b'x'; limit])).await.unwrap().len(), limit);
     }
 
     #[tokio::test]

@@ -18,6 +18,7 @@ use std::time::Duration;
 use axum::extract::{FromRequest, Request};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::answer::{Code, Refusal};
 use super::{Endpoint, Settings, body};
@@ -39,13 +40,11 @@ const FIRST_MILLISECONDS: i64 = 100_000_000_000;
 
 /// A delivery that has passed every check. Nothing else makes one, so whoever
 /// holds it need not ask.
-pub(super) struct Verified(Received);
-
-impl Verified {
+pub(super) struct Verified {
     /// The event, ready to be stored.
-    pub(super) fn into_received(self) -> Received {
-        self.0
-    }
+    pub(super) received: Received,
+    /// What its body takes up until the delivery is answered.
+    pub(super) room: Option<OwnedSemaphorePermit>,
 }
 
 impl FromRequest<Arc<Endpoint>> for Verified {
@@ -54,8 +53,9 @@ impl FromRequest<Arc<Endpoint>> for Verified {
     async fn from_request(request: Request, endpoint: &Arc<Endpoint>) -> Result<Self, Refusal> {
         let (parts, body) = request.into_parts();
         let settings = &endpoint.settings;
-        let body = body::read(&parts.headers, body, settings.max_body, READ_LIMIT).await?;
-        verify(&parts.headers, body, settings, endpoint.clock.now())
+        let body = body::read(&parts.headers, body, settings.max_body, &endpoint.room, READ_LIMIT).await?;
+        let received = verify(&parts.headers, body.bytes, settings, endpoint.clock.now())?;
+        Ok(Self { received, room: body.room })
     }
 }
 
@@ -65,7 +65,7 @@ fn verify(
     body: Bytes,
     settings: &Settings,
     now: UnixMillis,
-) -> Result<Verified, Refusal> {
+) -> Result<Received, Refusal> {
     let timestamp = authenticate(headers, &body, settings)?;
     let in_range = millis(timestamp).is_some_and(|sent_at| within(settings.tolerance, sent_at, now));
     if !in_range {
@@ -74,13 +74,13 @@ fn verify(
     let event =
         envelope::parse(body).map_err(|error| Refusal::new(Code::MalformedPayload, error.to_string()))?;
     match environment(headers, &event, settings) {
-        Ok(environment) => Ok(Verified(Received {
+        Ok(environment) => Ok(Received {
             event,
             source: Source::Webhook,
             origin: Arc::clone(&settings.name),
             environment,
             received_at: now,
-        })),
+        }),
         Err(refusal) => Err(refusal.about(event.id)),
     }
 }
@@ -188,9 +188,7 @@ mod tests {
         for (name, value) in headers {
             map.append(*name, HeaderValue::from_str(value).unwrap());
         }
-        verify(&map, Bytes::copy_from_slice(body.as_bytes()), settings, NOW)
-            .map(Verified::into_received)
-            .map_err(|refusal| refusal.code)
+        verify(&map, Bytes::copy_from_slice(body.as_bytes()), settings, NOW).map_err(|refusal| refusal.code)
     }
 
     /// The refusal, for deliveries that have to be refused.
