@@ -18,6 +18,7 @@ mod moment;
 mod progress;
 mod reload;
 mod run;
+mod runtime;
 mod simulator;
 mod streams;
 mod table;
@@ -25,12 +26,12 @@ mod targets;
 
 use std::ffi::OsString;
 use std::io::{self, Write as _};
-use std::num::NonZero;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use self::runtime::runtime;
 use crate::config::Problems;
 
 const ABOUT: &str = "\
@@ -52,7 +53,8 @@ two underscores between the levels; a list is one text separated by commas:
 
 OTEL_EXPORTER_OTLP_ENDPOINT turns traces on; the other standard OTEL_ variables
 set them up. RUST_LOG, where set, wins over log.filter. `pepay-bridge check`
-shows what is in effect. Logs go to standard error.
+shows what is in effect. TOKIO_WORKER_THREADS sets the number of threads for
+everything but the database. Logs go to standard error.
 
 Exit codes: 0 success, 1 failure, 2 a fault of the command line or of the
 configuration, with one line for each.";
@@ -162,24 +164,6 @@ pub fn execute(cli: Cli, environment: impl IntoIterator<Item = (OsString, OsStri
         Command::Completions(arguments) => completions::completions(&arguments),
         Command::Man(arguments) => man::man(&arguments),
     }
-}
-
-/// The runtime that a command runs on. One processor is left to the store's writer,
-/// which has a thread of its own: with a worker on each of two, an event cost a
-/// tenth more, in waking threads. Where that leaves a single thread, it is one that
-/// has nothing to share: end to end, an event costs a fifth less.
-fn runtime() -> Result<tokio::runtime::Runtime, Error> {
-    let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
-    let mut builder = match processors.saturating_sub(1) {
-        0 | 1 => tokio::runtime::Builder::new_current_thread(),
-        workers => {
-            let mut builder = tokio::runtime::Builder::new_multi_thread();
-            builder.worker_threads(workers);
-            builder
-        }
-    };
-    let runtime = builder.enable_all().build();
-    runtime.map_err(|error| Error::failure(format!("cannot start threads: {error}")))
 }
 
 /// Prints `text` on standard output. A reader that has gone away is no failure.

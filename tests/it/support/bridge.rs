@@ -48,14 +48,24 @@ pub struct Bridge {
     reader: JoinSet<()>,
 }
 
-/// The binary, with `configuration` as its whole environment.
+/// How many threads the bridge under test has, where the tests' own environment says.
+const THREADS: &str = "TOKIO_WORKER_THREADS";
+
+/// The binary, with `configuration` as its whole environment, but for its [`THREADS`].
 pub fn command(configuration: &Configuration) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pepay-bridge"));
     let name = |key: &str| {
         if key.starts_with("OTEL_") || key == FILE { key.to_owned() } else { format!("PEPAY_BRIDGE__{key}") }
     };
     let variables = configuration.iter().map(|(key, value)| (name(key), value));
-    command.env_clear().envs(variables).kill_on_drop(true).stdin(Stdio::null()).stderr(Stdio::piped());
+    let threads = std::env::var_os(THREADS).map(|threads| (THREADS, threads));
+    command
+        .env_clear()
+        .envs(threads)
+        .envs(variables)
+        .kill_on_drop(true)
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped());
     command
 }
 

@@ -1,0 +1,60 @@
+//! The threads that a command runs on, beside the store's writer, which has its own.
+
+use std::ffi::OsStr;
+use std::num::NonZero;
+
+use tokio::runtime::{Builder, Runtime};
+
+use super::Error;
+
+/// The variable that sets their number, by the name that tokio has for it.
+const WORKERS: &str = "TOKIO_WORKER_THREADS";
+
+/// More would be a slip: each takes memory, and none is of use beyond the processors.
+const MOST: usize = 256;
+
+/// One thread fewer than there are processors, if the environment does not say
+/// otherwise: with a worker beside the writer on each of two, an event cost a tenth
+/// more, in waking threads. A single thread has nothing to share: end to end, an
+/// event costs a fifth less.
+pub(super) fn runtime() -> Result<Runtime, Error> {
+    let mut builder = match workers(std::env::var_os(WORKERS).as_deref())? {
+        1 => Builder::new_current_thread(),
+        workers => {
+            let mut builder = Builder::new_multi_thread();
+            builder.worker_threads(workers);
+            builder
+        }
+    };
+    let runtime = builder.enable_all().build();
+    runtime.map_err(|error| Error::failure(format!("cannot start threads: {error}")))
+}
+
+fn workers(wanted: Option<&OsStr>) -> Result<usize, Error> {
+    let Some(wanted) = wanted else {
+        let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+        return Ok(processors.saturating_sub(1).max(1));
+    };
+    let number = wanted.to_str().and_then(|wanted| wanted.parse().ok());
+    number.filter(|number| (1..=MOST).contains(number)).ok_or_else(|| {
+        let wanted = wanted.display();
+        Error::Usage(format!("{WORKERS}: `{wanted}` is no number of threads; allowed: 1 to {MOST}"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_of_threads_is_taken_and_anything_else_refused() {
+        for (wanted, number) in [("1", 1), ("3", 3), ("256", 256)] {
+            assert_eq!(workers(Some(wanted.as_ref())).unwrap(), number);
+        }
+        assert!(workers(None).unwrap() >= 1);
+        for wrong in ["0", "257", "-1", "two", "", " 2"] {
+            let said = workers(Some(wrong.as_ref())).unwrap_err().to_string();
+            assert!(said.contains("TOKIO_WORKER_THREADS") && said.contains("1 to 256"), "{said}");
+        }
+    }
+}
