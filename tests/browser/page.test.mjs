@@ -12,7 +12,8 @@ let [browser, world] = [null, null];
 const KNOWN = { id: 'evt_1764000000001-1', order: 'order-to-find', text: null };
 
 before(async () => {
-  [browser, world] = await Promise.all([launch(), World.start()]);
+  world = await World.start();
+  browser = await launch();
   await world.play(60);
   KNOWN.text = await world.publish(KNOWN.id, KNOWN);
   for (const target of ['orders', 'accounting']) await settledAs(target, KNOWN.id, 'delivered');

@@ -8,7 +8,8 @@ import { World } from './world.mjs';
 let [browser, world] = [null, null];
 
 before(async () => {
-  [browser, world] = await Promise.all([launch(), World.start({ token: 'browser-test-token' })]);
+  world = await World.start({ token: 'browser-test-token' });
+  browser = await launch();
 });
 after(async () => {
   await browser?.close();

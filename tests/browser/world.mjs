@@ -7,6 +7,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import http from 'node:http';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { createInterface } from 'node:readline';
 import { setTimeout as pause } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 
@@ -68,21 +69,31 @@ export class World {
   /** `token` is the admin token of the bridge, if it has one; `rate` are events that Pepay makes up a second. */
   static async start({ token = '', rate = 0 } = {}) {
     const world = new World();
-    world.folder = await mkdtemp(path.join(tmpdir(), 'pepay-bridge-browser-'));
-    world.token = token;
-    [world.orders, world.accounting] = [await Target.start(), await Target.start()];
-    world.holder = await holdPorts(3);
-    [world.publicPort, world.adminPort, world.pepayPort] = world.holder.ports;
-    world.pepay = `http://127.0.0.1:${world.pepayPort}`;
-    world.page = `http://127.0.0.1:${world.adminPort}/`;
-    world.configuration = path.join(world.folder, 'bridge.toml');
-    await world.configure();
-    world.simulator = run(['simulator', '--listen', `127.0.0.1:${world.pepayPort}`, '--api-key', 'browser-test-key',
-      '--webhook-url', `http://127.0.0.1:${world.publicPort}/webhooks/pepay`, '--webhook-secret', 'browser-test-secret',
-      ...(rate ? ['--rate', String(rate)] : [])]);
-    await until('the simulator answers', () => answers(`${world.pepay}/_simulator/statistics`));
-    await world.startBridge();
+    try {
+      await world.build(token, rate);
+    } catch (error) {
+      // What has been started would keep this process from ending.
+      await world.stop();
+      throw error;
+    }
     return world;
+  }
+
+  async build(token, rate) {
+    this.folder = await mkdtemp(path.join(tmpdir(), 'pepay-bridge-browser-'));
+    this.token = token;
+    [this.orders, this.accounting] = [await Target.start(), await Target.start()];
+    this.holder = await holdPorts(3);
+    [this.publicPort, this.adminPort, this.pepayPort] = this.holder.ports;
+    this.pepay = `http://127.0.0.1:${this.pepayPort}`;
+    this.page = `http://127.0.0.1:${this.adminPort}/`;
+    this.configuration = path.join(this.folder, 'bridge.toml');
+    await this.configure();
+    this.simulator = run(['simulator', '--listen', `127.0.0.1:${this.pepayPort}`, '--api-key', 'browser-test-key',
+      '--webhook-url', `http://127.0.0.1:${this.publicPort}/webhooks/pepay`, '--webhook-secret', 'browser-test-secret',
+      ...(rate ? ['--rate', String(rate)] : [])]);
+    await until('the simulator answers', () => answers(`${this.pepay}/_simulator/statistics`));
+    await this.startBridge();
   }
 
   /** Writes the configuration; `concurrency` is that of the target `orders`. */
@@ -125,9 +136,9 @@ ${target('accounting', 'on_uncertain = "hold"')}
 
   async stop() {
     await Promise.all([stop(this.bridge), stop(this.simulator)]);
-    this.holder.stdin.end();
-    this.orders.stop();
-    this.accounting.stop();
+    this.holder?.stdin.end();
+    this.orders?.stop();
+    this.accounting?.stop();
     await rm(this.folder, { recursive: true, force: true });
   }
 
@@ -197,7 +208,7 @@ async function holdPorts(count) {
   const script = fileURLToPath(new URL('../ports.py', import.meta.url));
   const holder = spawn('python3', [script, String(count)], { stdio: ['pipe', 'pipe', 'inherit'] });
   const ended = once(holder, 'exit').then(([code]) => { throw new Error(`${script} has ended with ${code}`); });
-  const [line] = await Promise.race([once(holder.stdout, 'data'), ended]);
-  holder.ports = String(line).trim().split(' ').map(Number);
+  const [line] = await Promise.race([once(createInterface({ input: holder.stdout }), 'line'), ended]);
+  holder.ports = line.split(' ').map(Number);
   return holder;
 }
