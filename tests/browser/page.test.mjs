@@ -165,6 +165,34 @@ test('a broken target is found by its dead deliveries, mended, and retried in bu
   assert.deepEqual([orders.dead, orders.backlog], [0, 0]);
 });
 
+test('a change of many shows how far it has come', async () => {
+  const ids = [1, 2].map((n) => `evt_1764000000010-${n}`);
+  world.orders.answer = 'gone';
+  for (const id of ids) await world.publish(id);
+  for (const id of ids) await settledAs('orders', id, 'dead');
+  world.orders.answer = 'accept';
+  await visit(browser, {}, async (page) => {
+    let release;
+    const released = new Promise((resolve) => { release = resolve; });
+    await page.route('**/api/v1/deliveries/retry', async (route) => {
+      if (route.request().postDataJSON().confirm) await released;
+      await route.continue();
+    });
+    // Two are changed sooner than anybody can look.
+    const calls = [{ action: 'close', matching: 2, gone_through: 2, changed: 2 }, { action: 'retry', matching: 2, gone_through: 1, changed: 1 }];
+    await page.route('**/api/v1/bulk', (route) => route.fulfill({ json: { calls } }));
+    await open(page, '#/deliveries?state=dead');
+    await button(page, 'Retry all').click();
+    await dialog(page).getByRole('button', { name: 'Retry 2 deliveries' }).click();
+    await dialog(page).getByText('1 of 2', { exact: true }).waitFor();
+    assert.equal(await dialog(page).getByRole('progressbar', { name: 'Working' }).evaluate(({ value, max }) => value / max), 0.5);
+    release();
+    await said(page, '2 deliveries retried.');
+    await dialog(page).waitFor({ state: 'detached' });
+  });
+  for (const id of ids) await settledAs('orders', id, 'delivered');
+});
+
 test('held deliveries are released or closed', async () => {
   const [released, closed] = ['evt_1764000000003-1', 'evt_1764000000003-2'];
   world.accounting.answer = 'vanish';

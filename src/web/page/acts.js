@@ -1,12 +1,16 @@
 // What changes a delivery: each asks first, and says what came of it.
 
 import { h } from './dom.js';
-import { post } from './api.js';
+import { get, post } from './api.js';
 import { ask } from './dialog.js';
 import { say } from './notice.js';
 import { counted } from './format.js';
 import { ACTIONS } from './states.js';
 import { inWords, toFilter } from './filters.js';
+import { pause } from './time.js';
+
+/** How often it is asked how far a bulk change has come. */
+const PACE = 500;
 
 /** Applies `action` to one delivery. Resolves to the delivery as it then is, or undefined. */
 export async function act(action, { target, event_id: id }) {
@@ -51,7 +55,9 @@ export async function actOnAll(action, query) {
   const changed = await ask({
     title: `${verb} in bulk?`, agree: `${verb} ${counted(expected, 'delivery', 'deliveries')}`, danger,
     body: [h('p', number, `: ${inWords(query) || 'all there are'}.`), h('p', means)],
-    act: async ({ relabel }) => {
+    act: async ({ advance, relabel }) => {
+      const over = new AbortController();
+      followBulk(action, expected, advance, over.signal);
       try {
         return await post(`deliveries/${action}`, { filter, confirm: expected });
       } catch (error) {
@@ -60,10 +66,26 @@ export async function actOnAll(action, query) {
         number.textContent = counted(expected, 'delivery', 'deliveries');
         relabel(`${verb} ${number.textContent}`);
         throw Object.assign(error, { message: `Meanwhile it is ${number.textContent} that match. Nothing was changed: look again, and confirm the new number.`, errors: [] });
+      } finally {
+        over.abort();
       }
     },
   });
   if (!changed) return false;
   say(`${counted(changed.changed, 'delivery', 'deliveries')} ${done}.`);
   return true;
+}
+
+/** Shows by `advance` how far a bulk change has come, until `signal`. */
+async function followBulk(action, matching, advance, signal) {
+  try {
+    for (;;) {
+      await pause(PACE, signal);
+      const { calls } = await get('bulk', { signal });
+      const ours = calls.find((call) => call.action === action && call.matching === matching);
+      if (ours) advance(ours.gone_through, matching);
+    }
+  } catch {
+    // It is over, or what went wrong goes wrong with the change itself, which tells of it.
+  }
 }

@@ -1,6 +1,7 @@
 // Questions that are asked before something is changed.
 
 import { h } from './dom.js';
+import { number } from './format.js';
 import { fail, linesOf, say } from './notice.js';
 
 let questions = 0;
@@ -8,8 +9,8 @@ let questions = 0;
 /**
  * Asks whether to go on, and does it: `act` runs once the person has agreed, and the dialog
  * stays, with what went wrong, until it has succeeded or they have left. While `act` runs nobody
- * leaves: what the bridge has been asked for cannot be taken back. Resolves to what `act` gave,
- * or undefined.
+ * leaves: what the bridge has been asked for cannot be taken back; `act` may show how far it has
+ * come. Resolves to what `act` gave, or undefined.
  */
 export function ask({ title, body, agree, danger = false, act }) {
   questions += 1;
@@ -18,12 +19,20 @@ export function ask({ title, body, agree, danger = false, act }) {
   const go = h('button', { type: 'submit', class: danger ? 'primary danger' : 'primary' }, agree);
   const trouble = h('div', { class: 'bad', role: 'alert' });
   const progress = h('progress', { 'aria-label': 'Working', hidden: true });
+  const headway = h('p', { class: 'note' });
+  const advance = (done, all) => {
+    progress.max = all;
+    progress.value = done;
+    headway.textContent = `${number(done)} of ${number(all)}`;
+  };
   let [busy, result] = [false, undefined];
   const work = (begins) => {
     busy = begins;
     go.disabled = begins;
     leave.disabled = begins;
     progress.hidden = !begins;
+    progress.removeAttribute('value');
+    headway.textContent = '';
     // Wherever the focus has gone: a button that is disabled loses it.
     if (begins) {
       document.addEventListener('keydown', stay, true);
@@ -44,7 +53,7 @@ export function ask({ title, body, agree, danger = false, act }) {
       work(true);
       trouble.replaceChildren();
       try {
-        result = await act({ form, relabel: (text) => { go.textContent = text; } });
+        result = await act({ form, advance, relabel: (text) => { go.textContent = text; } });
       } catch (error) {
         trouble.replaceChildren(...linesOf(error).map((line) => h('p', line)));
         // Whoever went elsewhere meanwhile has not seen it.
@@ -55,7 +64,7 @@ export function ask({ title, body, agree, danger = false, act }) {
       }
       dialog.close();
     },
-  }, h('h2', { id: titleId }, title), h('div', { id: bodyId }, body), progress, trouble, h('div', { class: 'buttons' }, leave, go));
+  }, h('h2', { id: titleId }, title), h('div', { id: bodyId }, body), progress, headway, trouble, h('div', { class: 'buttons' }, leave, go));
   const dialog = h('dialog', { 'aria-labelledby': titleId, 'aria-describedby': bodyId }, form);
   dialog.oncancel = (event) => {
     if (busy) event.preventDefault();

@@ -1,7 +1,7 @@
 // What the bridge tells about itself every second, and how well that connection does.
 
 import { get, request } from './api.js';
-import { followClock } from './time.js';
+import { followClock, pause } from './time.js';
 
 const KEPT_POINTS = 720;
 /** A second without news is normal, this is not. */
@@ -78,13 +78,6 @@ async function keepConnected(stop) {
     tell();
     await pause(wait, stop);
   }
-}
-
-function pause(ms, stop) {
-  return new Promise((resolve) => {
-    const timer = setTimeout(resolve, ms);
-    stop.addEventListener('abort', () => { clearTimeout(timer); resolve(); });
-  });
 }
 
 /** Reads the stream until it ends, falls silent or is stopped. */

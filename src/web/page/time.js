@@ -66,3 +66,11 @@ setInterval(() => {
     if (time.firstChild.data !== text) time.firstChild.data = text;
   }
 }, 1000);
+
+/** Resolves after `ms` milliseconds, or at once with `stop`. */
+export function pause(ms, stop) {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, ms);
+    stop.addEventListener('abort', () => { clearTimeout(timer); resolve(); });
+  });
+}
