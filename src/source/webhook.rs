@@ -164,8 +164,8 @@ impl Endpoint {
 
     /// Stores the event; only then may the delivery be answered with success.
     async fn commit(&self, verified: Verified) -> Result<Recorded, Refusal> {
-        // The room of a large body is given back at the end, with the answer.
-        let Verified { received, room: _room } = verified;
+        // Held to the end: the room is given back with the answer.
+        let (received, _room) = verified.into_parts();
         let id = received.event.id.clone();
         let committed = tokio::time::timeout(self.commit_limit, self.inbox.try_record(received)).await;
         let (code, message) = match committed {

@@ -56,6 +56,7 @@ fn too_large(limit: usize) -> Refusal {
     Refusal::new(Code::PayloadTooLarge, format!("the body has more than {limit} bytes"))
 }
 
+/// The body, in one piece.
 async fn collect(body: &mut Body, limit: usize, room: &Room) -> Result<Whole, Refusal> {
     // What it may come to: a body of unknown length may come to the limit.
     let size = body.size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(limit);

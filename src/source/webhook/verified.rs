@@ -41,10 +41,16 @@ const FIRST_MILLISECONDS: i64 = 100_000_000_000;
 /// A delivery that has passed every check. Nothing else makes one, so whoever
 /// holds it need not ask.
 pub(super) struct Verified {
-    /// The event, ready to be stored.
-    pub(super) received: Received,
-    /// What its body takes up until the delivery is answered.
-    pub(super) room: Option<OwnedSemaphorePermit>,
+    received: Received,
+    room: Option<OwnedSemaphorePermit>,
+}
+
+impl Verified {
+    /// The event, ready to be stored, and the room that its body takes up until the
+    /// delivery is answered.
+    pub(super) fn into_parts(self) -> (Received, Option<OwnedSemaphorePermit>) {
+        (self.received, self.room)
+    }
 }
 
 impl FromRequest<Arc<Endpoint>> for Verified {
