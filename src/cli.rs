@@ -53,8 +53,8 @@ two underscores between the levels; a list is one text separated by commas:
 
 OTEL_EXPORTER_OTLP_ENDPOINT turns traces on; the other standard OTEL_ variables
 set them up. RUST_LOG, where set, wins over log.filter. `pepay-bridge check`
-shows what is in effect. TOKIO_WORKER_THREADS sets the number of threads for
-everything but the database. Logs go to standard error.
+shows what is in effect. TOKIO_WORKER_THREADS sets the number of worker threads.
+Logs go to standard error.
 
 Exit codes: 0 success, 1 failure, 2 a fault of the command line or of the
 configuration, with one line for each.";

@@ -35,7 +35,8 @@ pub(super) fn read(name: &str, mut section: Section<'_>, paths: &mut Paths) -> R
     let environment = form::choice(&[("devnet", Environment::Devnet), ("mainnet", Environment::Mainnet)]);
     let environment = section.optional("environment", &environment);
     let tolerance = section.value("tolerance", "5m", &form::duration(SECOND..=DAY * 3650));
-    let max_body = section.value("max_body", "256KiB", &form::size(ByteSize::b(1)..=ByteSize::mib(16)));
+    let largest = ByteSize::b(Settings::LARGEST_BODY as u64);
+    let max_body = section.value("max_body", "256KiB", &form::size(ByteSize::b(1)..=largest));
     section.finish();
     Ok(Settings {
         name: name.into(),

@@ -52,6 +52,11 @@ pub struct Settings {
     pub max_body: usize,
 }
 
+impl Settings {
+    /// The most that [`max_body`](Self::max_body) may be.
+    pub const LARGEST_BODY: usize = 16 << 20;
+}
+
 /// The endpoints that are open.
 ///
 /// Metrics go to the recorder that is installed when an endpoint is opened.

@@ -43,7 +43,8 @@ pub(super) async fn read(
             .await
             .unwrap_or_else(|_| Err(Refusal::new(Code::RequestTimeout, "the body did not arrive in time")))
     };
-    let unread = matches!(&collected, Err(refusal) if matches!(refusal.code, Code::PayloadTooLarge | Code::Overloaded));
+    let no_place = |refusal: &Refusal| matches!(refusal.code, Code::PayloadTooLarge | Code::Overloaded);
+    let unread = collected.as_ref().is_err_and(no_place);
     // Who waits for "100 Continue" has sent nothing yet, and reading would ask for it.
     let waits = declared_too_large && headers.contains_key(EXPECT);
     if unread && !waits {
@@ -109,6 +110,7 @@ mod tests {
     use futures_util::stream;
 
     use super::*;
+    use crate::source::webhook::Settings;
 
     fn in_pieces(pieces: &'static [&'static str]) -> Body {
         Body::from_stream(stream::iter(pieces.iter().map(|piece| Ok::<_, Infallible>(*piece))))
@@ -181,7 +183,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_largest_body_that_can_be_configured_has_room() {
-        let limit = 16 << 20;
+        let limit = Settings::LARGEST_BODY;
         assert_eq!(read_to(limit, Body::from(vec![b'x'; limit])).await.unwrap().len(), limit);
     }
 

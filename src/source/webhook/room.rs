@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Bytes of large bodies at the same time: two of the largest that can be configured.
-const SHARED: usize = 32 << 20;
+use super::Settings;
+
+/// Bytes of large bodies at the same time.
+const SHARED: usize = 2 * Settings::LARGEST_BODY;
 
 /// What the large bodies of all endpoints share.
 #[derive(Clone, Debug)]

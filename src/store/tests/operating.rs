@@ -34,6 +34,11 @@ async fn state(archive: &Archive, id: &str) -> State {
     archive.delivery("orders", &event_id(id)).await.unwrap().unwrap().delivery.state
 }
 
+/// The event that the delivery of `id` waits for.
+async fn waits_for(archive: &Archive, id: &str) -> Option<String> {
+    archive.delivery("orders", &event_id(id)).await.unwrap().unwrap().delivery.waits_for
+}
+
 async fn act(archive: &Archive, action: Action, id: &str) -> Result<(), ActError> {
     archive.act(action, "orders", &event_id(id)).await
 }
@@ -80,11 +85,6 @@ async fn a_retried_delivery_enters_its_lane_at_its_place() {
     assert_eq!(due_ids(&ledger).await, ["evt_1000-1"]);
     settle(&ledger, &first, Next::Delivered).await;
     assert_eq!(due_ids(&ledger).await, [second]);
-}
-
-/// The event that the delivery of `id` waits for.
-async fn waits_for(archive: &Archive, id: &str) -> Option<String> {
-    archive.delivery("orders", &event_id(id)).await.unwrap().unwrap().delivery.waits_for
 }
 
 #[tokio::test]

@@ -82,6 +82,8 @@ async function followBulk(action, matching, advance, signal) {
     for (;;) {
       await pause(PACE, signal);
       const { calls } = await get('bulk', { signal });
+      // The dialog may have gone on to say what came of it.
+      if (signal.aborted) return;
       const ours = calls.find((call) => call.action === action && call.matching === matching);
       if (ours) advance(ours.gone_through, matching);
     }

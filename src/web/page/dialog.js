@@ -19,11 +19,12 @@ export function ask({ title, body, agree, danger = false, act }) {
   const go = h('button', { type: 'submit', class: danger ? 'primary danger' : 'primary' }, agree);
   const trouble = h('div', { class: 'bad', role: 'alert' });
   const progress = h('progress', { 'aria-label': 'Working', hidden: true });
-  const headway = h('p', { class: 'note' });
+  const headway = h('p', { class: 'note', hidden: true });
   const advance = (done, all) => {
     progress.max = all;
     progress.value = done;
     headway.textContent = `${number(done)} of ${number(all)}`;
+    headway.hidden = false;
   };
   let [busy, result] = [false, undefined];
   const work = (begins) => {
@@ -32,7 +33,7 @@ export function ask({ title, body, agree, danger = false, act }) {
     leave.disabled = begins;
     progress.hidden = !begins;
     progress.removeAttribute('value');
-    headway.textContent = '';
+    headway.hidden = true;
     // Wherever the focus has gone: a button that is disabled loses it.
     if (begins) {
       document.addEventListener('keydown', stay, true);

@@ -70,7 +70,12 @@ setInterval(() => {
 /** Resolves after `ms` milliseconds, or at once with `stop`. */
 export function pause(ms, stop) {
   return new Promise((resolve) => {
-    const timer = setTimeout(resolve, ms);
-    stop.addEventListener('abort', () => { clearTimeout(timer); resolve(); });
+    const over = () => {
+      clearTimeout(timer);
+      stop.removeEventListener('abort', over);
+      resolve();
+    };
+    const timer = setTimeout(over, stop.aborted ? 0 : ms);
+    stop.addEventListener('abort', over);
   });
 }
