@@ -3,10 +3,15 @@
 //! silent, the code says so.
 
 pub mod account;
+mod created;
 pub mod devnet;
+mod digest;
 pub mod envelope;
 pub mod error;
+pub mod filter;
 pub mod frame;
+mod members;
 pub mod rest;
 pub mod signature;
+mod subject;
 pub mod token;

@@ -103,7 +103,7 @@ impl Body {
         let body = String::from_utf8(event.body.to_vec()).ok()?;
         let body = body.replacen(event.id.as_str(), &id(UnixMillis(1_000_000_000_000), 0), 1);
         let at = body.find("\"id\":\"evt_")? + "\"id\":\"".len();
-        let object = event.object_id.as_deref()?;
+        let object = event.subject.object.as_deref()?;
         let object = body.find(&format!("\"id\":\"{object}\""))? + "\"id\":\"".len() + object.len();
         Some(Self {
             kind: event.kind.to_string(),

@@ -8,18 +8,17 @@ use super::section::Section;
 use crate::domain::backoff::Backoff;
 use crate::domain::event::EventId;
 use crate::domain::filter::{Pattern, TypeFilter};
+use crate::pepay::filter::{Filter, Filters};
 use crate::source::stream::{Auth, Endpoint, Settings, StartFrom};
 
-/// Pepay's filters beside `types`, and the endpoints that know each (Pepay: `api-spec/realtime/websockets`).
-const FILTERS: [(&str, &[Endpoint]); 7] = [
-    ("order_id", &[Endpoint::Commerce]),
-    ("invoice_id", &[Endpoint::Commerce, Endpoint::Merchant]),
-    ("customer_id", &[Endpoint::Commerce, Endpoint::Merchant]),
-    ("wallet_address", &[Endpoint::Commerce]),
-    ("wallet_network", &[Endpoint::Commerce]),
-    ("invoice_type", &[Endpoint::Merchant]),
-    ("environment", &[Endpoint::Merchant]),
-];
+/// The endpoints that know a filter (Pepay: `api-spec/realtime/websockets`).
+const fn endpoints(filter: Filter) -> &'static [Endpoint] {
+    match filter {
+        Filter::InvoiceId | Filter::CustomerId => &[Endpoint::Commerce, Endpoint::Merchant],
+        Filter::OrderId | Filter::WalletAddress | Filter::WalletNetwork => &[Endpoint::Commerce],
+        Filter::InvoiceType | Filter::Environment => &[Endpoint::Merchant],
+    }
+}
 
 /// One stream.
 pub(super) fn read(name: &str, mut section: Section<'_>) -> Result<Settings, Faulty> {
@@ -84,17 +83,17 @@ pub(super) fn backoff(
     Backoff::new(min?, max?).ok_or(Faulty)
 }
 
-fn filters(
-    section: &mut Section<'_>,
-    endpoint: Result<Endpoint, Faulty>,
-) -> Result<Vec<(&'static str, String)>, Faulty> {
+fn filters(section: &mut Section<'_>, endpoint: Result<Endpoint, Faulty>) -> Result<Filters, Faulty> {
     let mut filters = Vec::new();
-    for (key, endpoints) in FILTERS {
-        let form = match key {
-            "invoice_type" => {
+    for known in Filter::ALL {
+        let (key, endpoints) = (known.name(), endpoints(known));
+        let form = match known {
+            Filter::InvoiceType => {
                 form::choice(&[("standard", "standard"), ("commerce", "commerce")]).map(str::to_owned)
             }
-            "environment" => form::choice(&[("devnet", "devnet"), ("mainnet", "mainnet")]).map(str::to_owned),
+            Filter::Environment => {
+                form::choice(&[("devnet", "devnet"), ("mainnet", "mainnet")]).map(str::to_owned)
+            }
             _ => form::plain_text(),
         };
         let filter = section.optional(key, &form);
@@ -106,10 +105,10 @@ fn filters(
                     format!("is no filter of this endpoint; allowed with `endpoint = \"{other}\"` only");
                 Err(section.problem(key, &fault))
             }
-            filter => filter.map(|value| value.map(|value| (key, value))),
+            filter => filter.map(|value| value.map(|value| (known, value))),
         });
     }
-    filters.into_iter().filter_map(Result::transpose).collect()
+    filters.into_iter().filter_map(Result::transpose).collect::<Result<_, _>>().map(Filters::new)
 }
 
 fn whole_seconds() -> Form<Duration> {

@@ -11,6 +11,7 @@ use tempfile::NamedTempFile;
 use super::form::DAY;
 use super::*;
 use crate::domain::delivery::{OnUncertain, Ordering};
+use crate::pepay::filter::{Filter, Filters};
 use crate::source::stream::{Auth, Endpoint, StartFrom};
 use crate::store::Durability;
 
@@ -176,7 +177,7 @@ fn everything_can_be_set_by_environment_alone() {
     let settings = load(None, environment).unwrap().settings;
     let stream = &settings.streams[0];
     assert_eq!((&*stream.name, stream.endpoint), ("my-shop", Endpoint::Merchant));
-    assert_eq!(stream.filters, [("environment", "mainnet".to_owned())]);
+    assert_eq!(stream.filters, Filters::new(vec![(Filter::Environment, "mainnet".to_owned())]));
     assert_eq!(stream.types.patterns().len(), 2);
     assert_eq!(stream.reconcile_interval, None);
     assert_eq!(stream.start_from, StartFrom::After("evt_1".parse().unwrap()));

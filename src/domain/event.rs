@@ -93,15 +93,52 @@ pub struct Event {
     pub id: EventId,
     /// What filters match on.
     pub kind: EventType,
-    /// `data.object.id`: the order, invoice or payment the event is about, and
-    /// so the unit of ordering. Not every event names one.
-    pub object_id: Option<Arc<str>>,
-    /// When Pepay created it, in Unix seconds.
+    /// What it is about.
+    pub subject: Subject,
+    /// When Pepay created it, in Unix seconds: as the event says, else by its id, else
+    /// when it arrived.
     pub created: i64,
-    /// `data.object.environment`, where the event says so itself.
-    pub environment: Option<Environment>,
+    /// What tells it from another event under the same id. `None` for an event that
+    /// was not read from Pepay, or was stored by a version that made none.
+    pub digest: Option<Digest>,
     /// The JSON, byte for byte.
     pub body: Bytes,
+}
+
+/// What an event is about, by its own fields. Ids are 1 to 255 bytes; not every
+/// event names each.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Subject {
+    /// The order, invoice or payment itself, and so the unit of ordering.
+    pub object: Option<Arc<str>>,
+    /// The order that it is or belongs to.
+    pub order: Option<Arc<str>>,
+    /// The invoice that it is or belongs to.
+    pub invoice: Option<Arc<str>>,
+    /// The network environment.
+    pub environment: Option<Environment>,
+}
+
+/// The beginning of a SHA-256 over what an event says: type, creation time and data.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Digest(pub [u8; Digest::LENGTH]);
+
+impl Digest {
+    /// How many bytes are kept.
+    pub const LENGTH: usize = 16;
+}
+
+/// Lower-case hex.
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Digest({self})")
+    }
 }
 
 impl Event {
@@ -116,11 +153,11 @@ impl Event {
             r#"{{"id":"{id}","object":"event","created":{created},"type":"{kind}","livemode":false,"data":{{"object":{{"object":"pepay_bridge_test","id":"{id}"}}}}}}"#
         );
         Self {
-            object_id: Some(id.as_str().into()),
+            subject: Subject { object: Some(id.as_str().into()), ..Subject::default() },
             id: EventId(id.into()),
             kind: EventType(kind.into()),
             created,
-            environment: None,
+            digest: None,
             body: Bytes::from(body),
         }
     }

@@ -1,16 +1,13 @@
 //! The event envelope (`PepayEvent`, format `event_v1`): the same JSON in a
 //! webhook body, a WebSocket frame and the REST list.
 
-use std::borrow::Cow;
-use std::fmt;
-use std::marker::PhantomData;
-
 use bytes::Bytes;
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{MapAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
 
-use crate::domain::event::{Event, InvalidEventId, InvalidEventType};
+use super::members::{self, members};
+use super::{created, digest, subject};
+use crate::domain::clock::UnixMillis;
+use crate::domain::event::{Event, EventId, EventType, InvalidEventId, InvalidEventType};
 
 /// How deep an event may nest. Pepay's own stay below ten; what lies beyond
 /// this is refused so that it cannot harm a target's parser either.
@@ -30,21 +27,14 @@ pub enum InvalidEnvelope {
         /// The same within the line, from 1.
         column: usize,
     },
-    /// JSON, but a required field is missing, is there twice, or has the wrong
-    /// type. The parser's own message would repeat the value.
-    #[error(
-        "the body is not an event: `id`, `object`, `type`, `created` and `data.object` are needed once each, as documented (line {line}, column {column})"
-    )]
-    Shape {
-        /// Where that was noticed, from 1.
-        line: usize,
-        /// The same within the line, from 1.
-        column: usize,
-    },
+    /// JSON, but no object, or `id` or `type` is missing, is there twice, or is no
+    /// text. The parser's own message would repeat the value.
+    #[error("the body is not an event: `id` and `type` are needed once each, as text")]
+    Shape,
     /// Nested deeper than [`MAX_DEPTH`].
     #[error("the body nests deeper than {MAX_DEPTH} levels")]
     TooDeep,
-    /// `object` is something else.
+    /// `object` is another text.
     #[error("`object` is not \"event\"")]
     NotAnEvent,
     /// `id` cannot be an event id.
@@ -57,99 +47,41 @@ pub enum InvalidEnvelope {
 
 impl From<serde_json::Error> for InvalidEnvelope {
     fn from(error: serde_json::Error) -> Self {
-        let (line, column) = (error.line(), error.column());
-        if error.is_data() { Self::Shape { line, column } } else { Self::Json { line, column } }
+        Self::Json { line: error.line(), column: error.column() }
     }
 }
 
-/// A JSON object read as `T`. A struct alone would take an array of its fields as well.
-struct Object<T>(T);
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Fields<T>(PhantomData<T>);
-
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for Fields<T> {
-            type Value = T;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, fields: A) -> Result<T, A::Error> {
-                T::deserialize(MapAccessDeserializer::new(fields))
-            }
-        }
-
-        deserializer.deserialize_map(Fields(PhantomData)).map(Self)
-    }
-}
-
-/// The fields the bridge needs, borrowed from the body; all others pass through unread.
-#[derive(Deserialize)]
-struct Envelope<'a> {
-    #[serde(borrow)]
-    id: Cow<'a, str>,
-    #[serde(borrow)]
-    object: Cow<'a, str>,
-    #[serde(borrow, rename = "type")]
-    kind: Cow<'a, str>,
-    created: i64,
-    #[serde(borrow)]
-    data: Object<Data<'a>>,
-}
-
-#[derive(Deserialize)]
-struct Data<'a> {
-    #[serde(borrow)]
-    object: Object<DataObject<'a>>,
-}
-
-#[derive(Deserialize)]
-struct DataObject<'a> {
-    #[serde(borrow, default)]
-    id: Option<Text<'a>>,
-    #[serde(borrow, default)]
-    environment: Option<Text<'a>>,
-}
-
-/// A field whose documented type is string. Another type is not worth losing
-/// the event over: it counts as absent.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Text<'a> {
-    Text(#[serde(borrow)] Cow<'a, str>),
-    Other(serde::de::IgnoredAny),
-}
-
-impl Text<'_> {
-    fn as_str(&self) -> Option<&str> {
-        match self {
-            Self::Text(text) => Some(text),
-            Self::Other(_) => None,
-        }
-    }
-}
-
-/// Reads the event in `body`, which is kept as it is.
+/// Reads the event in `body`, which is kept as it is and arrived at `received_at`.
+///
+/// What makes an event is `id` and `type`. Every other field is read as far as it
+/// makes sense and counts as absent otherwise. Of a name that is there twice, the
+/// last value is read, as by most parsers; `id` and `type` may not be there twice.
 ///
 /// # Errors
 /// [`InvalidEnvelope`] says what is wrong, and nothing of what the body holds.
-pub fn parse(body: Bytes) -> Result<Event, InvalidEnvelope> {
+pub fn parse(body: Bytes, received_at: UnixMillis) -> Result<Event, InvalidEnvelope> {
     let text = std::str::from_utf8(&body).map_err(|_| InvalidEnvelope::Encoding)?;
     if nests_deeper_than(text, MAX_DEPTH) {
         return Err(InvalidEnvelope::TooDeep);
     }
-    let Object(envelope) = serde_json::from_str::<Object<Envelope>>(text)?;
-    if envelope.object != "event" {
+    let envelope = members(text, &["id", "type", "object", "created", "data"])?;
+    let envelope = envelope.ok_or(InvalidEnvelope::Shape)?;
+    let ([id, kind, object, created, data], [id_repeated, kind_repeated, ..]) =
+        (envelope.values, envelope.repeated);
+    if id_repeated || kind_repeated {
+        return Err(InvalidEnvelope::Shape);
+    }
+    let needed = |value: Option<_>| value.and_then(members::string).ok_or(InvalidEnvelope::Shape);
+    let (id, kind): (EventId, EventType) = (needed(id)?.parse()?, needed(kind)?.parse()?);
+    if object.and_then(members::string).is_some_and(|object| object != "event") {
         return Err(InvalidEnvelope::NotAnEvent);
     }
-    let object = &envelope.data.0.object.0;
-    let (id, kind) = (envelope.id.parse()?, envelope.kind.parse()?);
-    let created = envelope.created;
-    let object_id = object.id.as_ref().and_then(Text::as_str).filter(|id| !id.is_empty()).map(Into::into);
-    let environment = object.environment.as_ref().and_then(Text::as_str).and_then(|name| name.parse().ok());
-    Ok(Event { id, kind, object_id, created, environment, body })
+    let told = created.and_then(created::told);
+    let digest = digest::of(kind.as_str(), told, data.map(RawValue::get));
+    let object = data.and_then(|data| members::of(data, &["object"])).and_then(|[object]| object);
+    let subject = object.map(|object| subject::of(&kind, object)).unwrap_or_default();
+    let created = told.unwrap_or_else(|| created::fallback(&id, received_at));
+    Ok(Event { id, kind, subject, created, digest: Some(digest), body })
 }
 
 /// Whether brackets nest deeper than `limit`. Asked before the text is known to
@@ -190,14 +122,14 @@ fn brackets(text: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::event::Environment;
+    use crate::domain::event::{Environment, Subject};
 
     const EVENT: &str = r#"{"id":"evt_1734780000000-123","object":"event","type":"commerce.order.updated",
         "created":1734780000,"livemode":false,"unknown":[1,{"a":null}],
         "data":{"object":{"object":"commerce_order","id":"3c90c3cc","status":"placed","environment":"devnet"}}}"#;
 
     fn event(text: &str) -> Result<Event, InvalidEnvelope> {
-        parse(Bytes::copy_from_slice(text.as_bytes()))
+        parse(Bytes::copy_from_slice(text.as_bytes()), UnixMillis(5_000))
     }
 
     #[test]
@@ -205,21 +137,27 @@ mod tests {
         let event = event(EVENT).unwrap();
         assert_eq!(event.id.as_str(), "evt_1734780000000-123");
         assert_eq!(event.kind.as_str(), "commerce.order.updated");
-        assert_eq!(event.object_id.as_deref(), Some("3c90c3cc"));
+        assert_eq!(event.subject.object.as_deref(), Some("3c90c3cc"));
         assert_eq!(event.created, 1_734_780_000);
-        assert_eq!(event.environment, Some(Environment::Devnet));
+        assert_eq!(event.subject.environment, Some(Environment::Devnet));
         assert_eq!(event.body, EVENT.as_bytes());
     }
 
     #[test]
     fn an_object_without_a_usable_id_is_still_an_event() {
-        for object in
-            ["{}", r#"{"id":7}"#, r#"{"id":null}"#, r#"{"id":""}"#, r#"{"id":["x"],"environment":3}"#]
-        {
+        for object in [
+            "{}",
+            "7",
+            "null",
+            r#"["o"]"#,
+            r#"{"id":null}"#,
+            r#"{"id":""}"#,
+            r#"{"id":["x"],"environment":3}"#,
+        ] {
             let text = format!(
                 r#"{{"id":"e","object":"event","type":"t","created":1,"data":{{"object":{object}}}}}"#
             );
-            assert_eq!(event(&text).unwrap().object_id, None, "{object}");
+            assert_eq!(event(&text).unwrap().subject.object, None, "{object}");
         }
     }
 
@@ -236,16 +174,18 @@ mod tests {
             ("", "not JSON at line 1"),
             ("[]", "not an event"),
             ("{}", "not an event"),
+            ("null", "not an event"),
             (r#"["e","event","t",1,{"object":{"id":"o"}}]"#, "not an event"),
-            (r#"{"id":"e","object":"event","type":"t","created":1,"data":[{"id":"o"}]}"#, "not an event"),
-            (r#"{"id":"e","object":"event","type":"t","created":1,"data":{"object":["o"]}}"#, "not an event"),
+            (r#"{"id":7,"type":"t"}"#, "needed once each"),
+            (r#"{"id":"e","type":null}"#, "needed once each"),
+            (r#"{"id":"\ud800","type":"hunter2"}"#, "needed once each"),
             (&*EVENT.replace("\"event\"", "\"ws_control\""), "`object` is not"),
-            (&*EVENT.replace("\"created\"", "\"made\""), "needed once each"),
+            (&*EVENT.replace("\"type\"", "\"kind\""), "needed once each"),
             (&*EVENT.replace("evt_1734780000000-123", "evt 1"), "`id`:"),
             (&*EVENT.replace("commerce.order.updated", "a\\nb"), "`type`:"),
             (&*EVENT.replace("\"livemode\":false", "\"id\":\"evt_2\""), "needed once each"),
+            (&*EVENT.replace("\"livemode\":false", "\"type\":\"hunter2\""), "needed once each"),
             (&*format!("{EVENT}x"), "not JSON at"),
-            (&*EVENT.replace("1734780000,", "\"hunter2\","), "not an event"),
             (&*EVENT.replace("[1,{\"a\":null}]", &deep), "deeper than 64"),
         ];
         for (text, reason) in cases {
@@ -253,7 +193,49 @@ mod tests {
             assert!(error.contains(reason), "{error:?} does not say {reason:?}");
             assert!(!error.contains("hunter2"), "{error:?} repeats the body");
         }
-        assert!(matches!(parse(Bytes::from_static(b"\xff")), Err(InvalidEnvelope::Encoding)));
+        assert!(matches!(parse(Bytes::from_static(b"\xff"), UnixMillis(0)), Err(InvalidEnvelope::Encoding)));
+    }
+
+    #[test]
+    fn an_event_is_refused_for_no_field_but_id_and_type() {
+        let ignored = [
+            r#""created":null"#,
+            r#""created":"hunter2""#,
+            r#""created":[1]"#,
+            r#""created":1e999"#,
+            r#""object":null"#,
+            r#""object":7"#,
+            r#""data":null"#,
+            r#""data":[{"id":"o"}]"#,
+            r#""data":{}"#,
+            r#""data":{"object":null}"#,
+            r#""data":{"object":["o"]}"#,
+            r#""data":{"object":{"id":["o"]}}"#,
+            r#""data":{"object":{"id":"\ud800"}}"#,
+            r#""data":{"\ud800":"\udfff","object":{"\ud800":1e999}}"#,
+            r#""x":"\ud800","\udc00":-1e999,"x":1"#,
+            r#""livemode":"x","pending_webhooks":{},"request":[],"api_version":7"#,
+        ];
+        for fields in ignored {
+            let text = format!(r#"{{"id":"evt_1734780000000-1","type":"test.ping",{fields}}}"#);
+            let event = event(&text).unwrap_or_else(|error| panic!("{fields}: {error}"));
+            assert_eq!((event.subject, event.created), (Subject::default(), 1_734_780_000), "{fields}");
+        }
+        assert_eq!(event(r#"{"id":"evt_1","type":"test.ping"}"#).unwrap().created, 5, "the arrival");
+    }
+
+    #[test]
+    fn the_digest_goes_by_what_an_event_says_and_not_by_its_bytes() {
+        let digest = |text: &str| event(text).unwrap().digest.unwrap();
+        let repeat = EVENT
+            .replace("\"livemode\":false", "\"pending_webhooks\":3,\"livemode\":true")
+            .replace("1734780000,", "\"1734780000\",")
+            .replace(':', " : ");
+        assert_eq!(digest(EVENT), digest(&repeat));
+        for (from, to) in [("placed", "shipped"), ("order.updated", "order.created"), ("780000,", "780001,")]
+        {
+            assert_ne!(digest(EVENT), digest(&EVENT.replace(from, to)), "{to}");
+        }
     }
 
     #[test]

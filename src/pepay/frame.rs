@@ -2,10 +2,11 @@
 //! `object` (Pepay: `api-spec/realtime/websockets`).
 
 use bytes::Bytes;
-use serde::Deserialize;
 use serde_json::Value;
 
+use super::members::{self, members};
 use super::{envelope, error};
+use crate::domain::clock::UnixMillis;
 use crate::domain::event::Event;
 
 /// What a frame says.
@@ -29,32 +30,33 @@ pub enum Frame {
     Unknown(String),
 }
 
-#[derive(Deserialize)]
-struct Kind<'a> {
-    #[serde(borrow)]
-    object: std::borrow::Cow<'a, str>,
-}
-
-/// Reads one frame. Whatever arrives, the answer is a frame.
-pub fn parse(body: Bytes) -> Frame {
-    match serde_json::from_slice::<Kind>(&body).map(|kind| kind.object.into_owned()).as_deref() {
-        Ok("event") => match envelope::parse(body) {
+/// Reads one frame that arrived at `received_at`. Returns a frame whatever it holds.
+/// One that does not say what it is, is an event if it has what makes one.
+pub fn parse(body: Bytes, received_at: UnixMillis) -> Frame {
+    match object(&body).as_deref() {
+        None | Some("event") => match envelope::parse(body, received_at) {
             Ok(event) => Frame::Event(event),
             Err(problem) => Frame::Unknown(problem.to_string()),
         },
-        Ok("ws_control") => match serde_json::from_slice::<Value>(&body) {
+        Some("ws_control") => match serde_json::from_slice::<Value>(&body) {
             Ok(value) => Frame::Control { gap: hints_at_gap(&value), text: shortened(&value) },
             Err(problem) => Frame::Unknown(error::place(&problem)),
         },
-        Ok("ws_error") => {
+        Some("ws_error") => {
             let (code, message) =
                 serde_json::from_slice(&body).map_or((None, None), |value| error::code_and_message(&value));
             let words: Vec<_> = [code, message].into_iter().flatten().collect();
             Frame::Error { text: error::legible(&words.join(": "), &[]) }
         }
-        Ok(other) => Frame::Unknown(format!("`object` is {:?}", error::legible(other, &[]))),
-        Err(problem) => Frame::Unknown(error::place(problem)),
+        Some(other) => Frame::Unknown(format!("`object` is {:?}", error::legible(other, &[]))),
     }
+}
+
+/// The text of `object`, if it is one.
+fn object(body: &[u8]) -> Option<String> {
+    let found = members(std::str::from_utf8(body).ok()?, &["object"]).ok()??;
+    let [object] = found.values;
+    object.and_then(members::string).map(std::borrow::Cow::into_owned)
 }
 
 /// Any value containing one of these words hints at events that were left out;
@@ -85,7 +87,7 @@ mod tests {
     use super::*;
 
     fn frame(text: &str) -> Frame {
-        parse(Bytes::copy_from_slice(text.as_bytes()))
+        parse(Bytes::copy_from_slice(text.as_bytes()), UnixMillis(0))
     }
 
     #[test]
@@ -141,6 +143,6 @@ mod tests {
         ] {
             assert!(matches!(frame(text), Frame::Unknown(_)), "{text:.60}");
         }
-        assert!(matches!(parse(Bytes::from_static(b"\xff\xfe")), Frame::Unknown(_)));
+        assert!(matches!(parse(Bytes::from_static(b"\xff\xfe"), UnixMillis(0)), Frame::Unknown(_)));
     }
 }

@@ -59,7 +59,8 @@ async fn publish(
     Query(copies): Query<CopiesQuery>,
     body: Bytes,
 ) -> Result<Response, Failure> {
-    let event = envelope::parse(body).map_err(|error| Failure(StatusCode::BAD_REQUEST, error.to_string()))?;
+    let event = envelope::parse(body, simulator.0.clock.now())
+        .map_err(|error| Failure(StatusCode::BAD_REQUEST, error.to_string()))?;
     let usual = simulator.options().copies;
     let copies = Copies {
         stream: copies.stream.unwrap_or(usual.stream).min(MAX_COPIES),

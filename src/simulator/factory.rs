@@ -174,7 +174,7 @@ impl Factory {
         #[expect(clippy::expect_used, reason = "strings, numbers and JSON values always serialise")]
         let body = serde_json::to_vec(&envelope).expect("an envelope is JSON");
         #[expect(clippy::expect_used, reason = "it has every field an event needs")]
-        envelope::parse(Bytes::from(body)).expect("an envelope is an event")
+        envelope::parse(Bytes::from(body), now).expect("an envelope is an event")
     }
 }
 
@@ -241,13 +241,13 @@ mod tests {
         let mut last_status = HashMap::new();
         let mut interleaved = 0;
         for pair in events.windows(2) {
-            interleaved += usize::from(pair[0].object_id != pair[1].object_id);
+            interleaved += usize::from(pair[0].subject.object != pair[1].subject.object);
         }
         for event in &events {
             let body: Value = serde_json::from_slice(&event.body).unwrap();
             let object = &body["data"]["object"];
             if object["object"] == "commerce_order" {
-                last_status.insert(event.object_id.clone().unwrap(), object["status"].clone());
+                last_status.insert(event.subject.object.clone().unwrap(), object["status"].clone());
             }
         }
         assert_eq!(last_status.len(), 40);

@@ -88,7 +88,7 @@ impl Entry {
         LedgerRow {
             id: self.event.id.to_string(),
             kind: self.event.kind.to_string(),
-            object_id: self.event.object_id.as_deref().map(str::to_owned),
+            object_id: self.event.subject.object.as_deref().map(str::to_owned),
             published_at: self.published_at,
             frames: count(&self.sent.frames),
             webhook_attempts: count(&self.sent.webhook_attempts),
@@ -329,7 +329,7 @@ mod tests {
         let body = format!(
             r#"{{"id":"e{id}","object":"event","type":"t","created":{id},"data":{{"object":{{}}}}}}"#
         );
-        let event = crate::pepay::envelope::parse(Bytes::from(body)).unwrap();
+        let event = crate::pepay::envelope::parse(Bytes::from(body), UnixMillis(0)).unwrap();
         Entry::new(event, Copies::ONE, UnixMillis(0))
     }
 

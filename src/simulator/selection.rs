@@ -114,7 +114,7 @@ impl Selection {
 
     /// Whether an event is among them.
     pub(super) fn matches(&self, event: &Event, facts: &Facts) -> bool {
-        let visible = match (self.environment, event.environment) {
+        let visible = match (self.environment, event.subject.environment) {
             (Some(own), Some(other)) => own == other,
             _ => true,
         };

@@ -162,7 +162,7 @@ async fn receive(
     body: Bytes,
 ) -> Response {
     let signature_valid = target.0.verifier.as_ref().map(|verifier| verifier.verify(&headers, &body));
-    let event = envelope::parse(body.clone()).ok();
+    let event = envelope::parse(body.clone(), target.0.clock.now()).ok();
     let delivery = Delivery::new(headers, body, event.as_ref(), signature_valid, target.0.clock.now());
     tracing::info!(
         event_id = %delivery.id, kind = delivery.kind.as_deref(), object = delivery.object_id.as_deref(),

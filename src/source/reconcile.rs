@@ -173,14 +173,15 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
+    use crate::domain::event::Subject;
 
     fn event(n: i64) -> Event {
         Event {
             id: format!("evt_{n}").parse().unwrap(),
             kind: "t".parse().unwrap(),
-            object_id: None,
+            subject: Subject::default(),
             created: n,
-            environment: None,
+            digest: None,
             body: Bytes::new(),
         }
     }

@@ -21,6 +21,7 @@ use crate::domain::event::EventId;
 use crate::domain::filter::TypeFilter;
 use crate::domain::status::StreamStatus;
 use crate::pepay::account::Account;
+use crate::pepay::filter::Filters;
 use crate::pepay::rest::{BuildError, Rest};
 use crate::store::inbox::Inbox;
 
@@ -42,8 +43,8 @@ pub struct Settings {
     pub token_ttl: Duration,
     /// Which event types it subscribes to.
     pub types: TypeFilter,
-    /// Pepay's other filters, as query parameters: name and value.
-    pub filters: Vec<(&'static str, String)>,
+    /// Pepay's other filters.
+    pub filters: Filters,
     /// Where the very first start begins.
     pub start_from: StartFrom,
     /// Silence after which a connection counts as dead.

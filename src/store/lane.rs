@@ -11,7 +11,7 @@ use crate::domain::event::{EventId, Received};
 /// has to be the same in every later version. Two objects that met in one lane
 /// would wait for each other and lose nothing.
 pub(super) fn lane(ordering: Ordering, event: &Received) -> Option<i64> {
-    match (ordering, &event.event.object_id) {
+    match (ordering, &event.event.subject.object) {
         (Ordering::None, _) | (_, None) => None,
         (Ordering::PerObject, Some(object)) => {
             let digest = Sha256::digest(object.as_bytes());

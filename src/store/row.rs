@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use crate::domain::clock::UnixMillis;
-use crate::domain::event::{Environment, Event, Received, Source};
+use crate::domain::event::{Environment, Event, Received, Source, Subject};
 
 /// What an event is rebuilt from, in the order of [`EventRow`]'s fields.
 pub(super) const EVENT_COLUMNS: &str =
@@ -38,9 +38,13 @@ impl EventRow {
             event: Event {
                 id: self.id.parse().map_err(|_| UnknownValue("id"))?,
                 kind: self.kind.parse().map_err(|_| UnknownValue("type"))?,
-                object_id: self.object_id.map(Into::into),
+                subject: Subject {
+                    object: self.object_id.map(Into::into),
+                    environment,
+                    ..Subject::default()
+                },
                 created: self.created,
-                environment,
+                digest: None,
                 body: Bytes::from(self.body.ok_or(UnknownValue("body"))?),
             },
             source: source.ok_or(UnknownValue("source"))?,

@@ -94,7 +94,7 @@ fn event(id: &str, object: &str) -> Received {
            "data":{{"object":{{"object":"commerce_order","id":"{object}"}}}},  "extra": "é" }}"#
     );
     Received {
-        event: envelope::parse(body.into()).unwrap(),
+        event: envelope::parse(body.into(), UnixMillis(0)).unwrap(),
         source: Source::Webhook,
         origin: Arc::from("default"),
         environment: None,

@@ -103,7 +103,7 @@ impl Shown {
             r#"{{"id":"{id}","object":"event","type":"test.ping","created":1734780000,"data":{{"object":{{}}}}}}"#
         );
         let received = Received {
-            event: envelope::parse(Bytes::from(body)).unwrap(),
+            event: envelope::parse(Bytes::from(body), UnixMillis(0)).unwrap(),
             source: Source::Stream,
             origin: "commerce".into(),
             environment: None,

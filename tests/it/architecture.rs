@@ -58,6 +58,8 @@ const COMMANDS: &[&str] = &[
 const SETTINGS: &[&str] = &[
     "domain",
     "pepay::account::Account",
+    "pepay::filter::Filter",
+    "pepay::filter::Filters",
     "pepay::signature::SigningKey",
     "store::Settings",
     "store::Durability",

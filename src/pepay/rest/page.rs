@@ -54,7 +54,7 @@ pub(super) fn parse(body: &[u8], limit: u16, received_at: UnixMillis) -> Result<
     let mut events = Vec::with_capacity(entries.len());
     for entry in entries {
         // Copied, so that one kept event does not keep the whole page.
-        match envelope::parse(Bytes::copy_from_slice(entry.get().as_bytes())) {
+        match envelope::parse(Bytes::copy_from_slice(entry.get().as_bytes()), received_at) {
             Ok(event) => events.push(event),
             Err(problem) => skipped.get_or_insert_with(|| (0, problem.to_string())).0 += 1,
         }

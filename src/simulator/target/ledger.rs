@@ -58,7 +58,7 @@ impl Delivery {
         Self {
             id: header("webhook-id").or(header("x-pepay-event-id")).unwrap_or_default().into(),
             kind: event.map(|event| event.kind.to_string()),
-            object_id: event.and_then(|event| event.object_id.clone()),
+            object_id: event.and_then(|event| event.subject.object.clone()),
             attempt: header("pepay-bridge-attempt").and_then(|number| number.parse().ok()),
             sequence: header("pepay-bridge-sequence").and_then(|number| number.parse().ok()),
             signature_valid,
@@ -216,7 +216,7 @@ mod tests {
         let body = format!(
             r#"{{"id":"{id}","object":"event","type":"t","created":1,"data":{{"object":{{"id":"o"}}}}}}"#
         );
-        let event = crate::pepay::envelope::parse(Bytes::from(body.clone())).unwrap();
+        let event = crate::pepay::envelope::parse(Bytes::from(body.clone()), UnixMillis(0)).unwrap();
         Delivery::new(headers, body.into(), Some(&event), None, UnixMillis(0))
     }
 

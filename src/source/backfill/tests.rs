@@ -1,15 +1,16 @@
 use bytes::Bytes;
 
 use super::*;
+use crate::domain::event::Subject;
 
 /// The list of an account: `evt_<n>` was created at second `1000 * n`.
 fn event(n: usize) -> Event {
     Event {
         id: format!("evt_{n}").parse().unwrap(),
         kind: "t".parse().unwrap(),
-        object_id: None,
+        subject: Subject::default(),
         created: 1000 * i64::try_from(n).unwrap(),
-        environment: None,
+        digest: None,
         body: Bytes::from_static(&[b'x'; 10]),
     }
 }

@@ -206,7 +206,7 @@ impl Driver {
 
     fn received(&mut self, incoming: Result<Incoming, Loss>) {
         let frame = match incoming {
-            Ok(Incoming::Text(body)) => frame::parse(body),
+            Ok(Incoming::Text(body)) => frame::parse(body, self.now().wall),
             Ok(Incoming::Binary) => Frame::Unknown("a binary frame".to_owned()),
             Ok(Incoming::Heartbeat) => return,
             Err(loss) => return self.lost(&loss),

@@ -54,8 +54,8 @@ pub(super) fn upgrade(
         if !settings.types.is_any() {
             query.append_pair("types", &settings.types.to_string());
         }
-        for (name, value) in &settings.filters {
-            query.append_pair(name, value);
+        for (filter, value) in settings.filters.iter() {
+            query.append_pair(filter.name(), value);
         }
         if let Some(since) = since {
             query.append_pair("since", since.as_str());
@@ -72,10 +72,13 @@ pub(super) fn upgrade(
     }
 }
 
-/// The query parameters that give the list of events the same filters.
+/// The query parameters that give the list of events the same filters, as far as it
+/// documents them. What it lets through beyond that is for
+/// [`Filters::admits`](crate::pepay::filter::Filters::admits).
 pub(super) fn list_filters(settings: &Settings) -> Vec<(String, String)> {
     let types = (!settings.types.is_any()).then(|| ("type".to_owned(), settings.types.to_string()));
-    let others = settings.filters.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
+    let listed = settings.filters.iter().filter(|(filter, _)| filter.is_listed());
+    let others = listed.map(|(filter, value)| (filter.name().to_owned(), value.to_owned()));
     types.into_iter().chain(others).collect()
 }
 
@@ -83,6 +86,7 @@ pub(super) fn list_filters(settings: &Settings) -> Vec<(String, String)> {
 mod tests {
     use super::*;
     use crate::domain::filter::TypeFilter;
+    use crate::pepay::filter::{Filter, Filters};
     use crate::source::stream::tests::settings;
 
     fn account() -> Account {
@@ -102,7 +106,10 @@ mod tests {
     fn the_upgrade_names_cursor_types_filters_and_token() {
         let settings = Settings {
             types: TypeFilter::new(vec!["invoice.*".parse().unwrap(), "test.ping".parse().unwrap()]),
-            filters: vec![("wallet_network", "bsc".to_owned())],
+            filters: Filters::new(vec![
+                (Filter::WalletNetwork, "bsc".to_owned()),
+                (Filter::InvoiceId, "inv_1".to_owned()),
+            ]),
             ..settings()
         };
         let (since, token) = ("evt_1&x=2".parse().unwrap(), "t+k=".into());
@@ -114,6 +121,7 @@ mod tests {
                 "format=event_v1",
                 "types=invoice.*,test.ping",
                 "wallet_network=bsc",
+                "invoice_id=inv_1",
                 "since=evt_1&x=2",
                 "token=t+k="
             ]
@@ -121,7 +129,7 @@ mod tests {
         assert!(upgrade.key.is_none());
         let filters: Vec<_> =
             list_filters(&settings).iter().map(|(name, value)| format!("{name}={value}")).collect();
-        assert_eq!(filters, ["type=invoice.*,test.ping", "wallet_network=bsc"]);
+        assert_eq!(filters, ["type=invoice.*,test.ping", "invoice_id=inv_1"], "what the list documents");
     }
 
     #[test]

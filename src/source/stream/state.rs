@@ -351,7 +351,9 @@ impl Machine {
     /// An event as the store takes it; `None` if the stream is not subscribed to
     /// its type, should a server not apply the filter.
     fn receive(&self, event: Event, source: Source, received_at: UnixMillis) -> Option<Received> {
-        let environment = self.environment.or(event.environment);
+        // What Pepay signed or sent first, then what was asked for, then what the token said.
+        let environment =
+            event.subject.environment.or_else(|| self.settings.filters.environment()).or(self.environment);
         let origin = Arc::clone(&self.settings.name);
         let wanted = self.settings.types.matches(event.kind.as_str());
         wanted.then_some(Received { event, source, origin, environment, received_at })

@@ -10,7 +10,7 @@ pub(super) fn settings() -> Settings {
         auth: Auth::Token,
         token_ttl: Duration::from_secs(60),
         types: TypeFilter::any(),
-        filters: Vec::new(),
+        filters: Filters::default(),
         start_from: StartFrom::Now,
         idle_timeout: Duration::from_secs(60),
         ping_interval: Duration::from_secs(20),

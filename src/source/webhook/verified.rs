@@ -77,8 +77,8 @@ fn verify(
     if !in_range {
         return Err(out_of_range());
     }
-    let event =
-        envelope::parse(body).map_err(|error| Refusal::new(Code::MalformedPayload, error.to_string()))?;
+    let event = envelope::parse(body, now)
+        .map_err(|error| Refusal::new(Code::MalformedPayload, error.to_string()))?;
     match environment(headers, &event, settings) {
         Ok(environment) => Ok(Received {
             event,
@@ -106,7 +106,7 @@ fn authenticate<'a>(headers: &'a HeaderMap, body: &[u8], settings: &Settings) ->
 }
 
 /// Compares the headers about the event with the event itself. Returns the
-/// environment, as far as either names it.
+/// environment, as far as body, endpoint or header names it.
 fn environment(
     headers: &HeaderMap,
     event: &Event,
@@ -121,14 +121,15 @@ fn environment(
     let named = || headers.get_all(ENVIRONMENT).iter().filter(|value| !value.is_empty());
     if let Some(expected) = settings.environment {
         let elsewhere = named().any(|value| value.as_bytes() != expected.as_str().as_bytes())
-            || event.environment.is_some_and(|own| own != expected);
+            || event.subject.environment.is_some_and(|own| own != expected);
         if elsewhere {
             let message = format!("this endpoint takes {} events only", expected.as_str());
             return Err(Refusal::new(Code::WrongEnvironment, message));
         }
     }
     let in_header = named().find_map(|value| value.to_str().ok()?.parse().ok());
-    Ok(in_header.or(event.environment))
+    // What is signed first, then what the endpoint is bound to; the header is neither.
+    Ok(event.subject.environment.or(settings.environment).or(in_header))
 }
 
 /// The text of a header that has exactly one value. Of two, nobody could say
@@ -332,16 +333,21 @@ mod tests {
             checked(&headers, &body, &settings).map(|received| received.environment)
         };
         let wrong = Err(Code::WrongEnvironment);
-        assert_eq!(outcome(Some(Devnet), None, None), Ok(None));
-        assert_eq!(outcome(Some(Devnet), Some(""), None), Ok(None));
+        assert_eq!(outcome(Some(Devnet), None, None), Ok(Some(Devnet)), "the endpoint's own");
+        assert_eq!(outcome(Some(Devnet), Some(""), None), Ok(Some(Devnet)));
         assert_eq!(outcome(Some(Devnet), Some("devnet"), None), Ok(Some(Devnet)));
         assert_eq!(outcome(Some(Devnet), None, Some("devnet")), Ok(Some(Devnet)));
         assert_eq!(outcome(Some(Devnet), Some("mainnet"), None), wrong);
         assert_eq!(outcome(Some(Devnet), Some("testnet"), None), wrong);
         assert_eq!(outcome(Some(Devnet), None, Some("mainnet")), wrong);
         assert_eq!(outcome(Some(Mainnet), Some("mainnet"), Some("devnet")), wrong);
-        assert_eq!(outcome(None, Some("devnet"), Some("mainnet")), Ok(Some(Devnet)));
+        assert_eq!(
+            outcome(None, Some("devnet"), Some("mainnet")),
+            Ok(Some(Mainnet)),
+            "signed before unsigned"
+        );
         assert_eq!(outcome(None, Some("testnet"), Some("mainnet")), Ok(Some(Mainnet)));
+        assert_eq!(outcome(None, Some("devnet"), None), Ok(Some(Devnet)));
         assert_eq!(outcome(None, None, None), Ok(None));
     }
 }

@@ -54,7 +54,7 @@ fn routes() -> Vec<Route> {
 }
 
 fn object(job: &Job) -> String {
-    job.event.event.object_id.as_deref().unwrap().to_owned()
+    job.event.event.subject.object.as_deref().unwrap().to_owned()
 }
 
 fn order(job: &Job) -> (u64, u64) {

@@ -61,7 +61,7 @@ fn insert_event(connection: &Connection, event: &Received, sequence: i64) -> rus
         sequence,
         event.id.as_str(),
         event.kind.as_str(),
-        event.object_id,
+        event.subject.object,
         event.created,
         source.as_str(),
         origin,

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use pepay_bridge::domain::clock::Clock;
+use pepay_bridge::domain::clock::{Clock, UnixMillis};
 use pepay_bridge::domain::delivery::Ordering;
 use pepay_bridge::domain::event::{Received, Source};
 use pepay_bridge::domain::filter::TypeFilter;
@@ -30,7 +30,7 @@ fn event(n: usize, clock: &Clock) -> Received {
            "data":{{"object":{{"object":"commerce_order","id":"backlog-{object}","note":"{note}"}}}}}}"#
     );
     Received {
-        event: envelope::parse(body.into()).unwrap(),
+        event: envelope::parse(body.into(), UnixMillis(0)).unwrap(),
         source: Source::Stream,
         origin: "commerce".into(),
         environment: None,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use pepay_bridge::delivery::{Control, Settings, Target, TargetClient};
 use pepay_bridge::domain::backoff::{Backoff, Jitter};
-use pepay_bridge::domain::clock::Clock;
+use pepay_bridge::domain::clock::{Clock, UnixMillis};
 use pepay_bridge::domain::delivery::{OnUncertain, Ordering, RetryPolicy};
 use pepay_bridge::domain::event::{Received, Source};
 use pepay_bridge::domain::filter::TypeFilter;
@@ -147,7 +147,7 @@ pub fn event(n: usize, object: usize) -> Received {
         1_734_780_000_000 + n
     );
     Received {
-        event: envelope::parse(body.into()).unwrap(),
+        event: envelope::parse(body.into(), UnixMillis(0)).unwrap(),
         source: Source::Stream,
         origin: "commerce".into(),
         environment: None,

@@ -264,7 +264,7 @@ pub fn event_of(kind: &str, n: u32, fields: &str) -> Event {
         START + i64::from(n),
         START / 1000 + i64::from(n),
     );
-    envelope::parse(Bytes::from(body)).unwrap()
+    envelope::parse(Bytes::from(body), UnixMillis(0)).unwrap()
 }
 
 pub fn id(n: u32) -> String {

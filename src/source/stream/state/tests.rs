@@ -8,7 +8,7 @@ mod sweeps;
 use bytes::Bytes;
 
 use super::*;
-use crate::domain::event::EventId;
+use crate::domain::event::{EventId, Subject};
 use crate::source::stream::tests::settings;
 
 /// A machine, its clock, and what it last said.
@@ -135,9 +135,9 @@ fn event(n: usize) -> Event {
     Event {
         id: format!("evt_{n}").parse().unwrap(),
         kind: "invoice.updated".parse().unwrap(),
-        object_id: None,
+        subject: Subject::default(),
         created: START - 3600 + i64::try_from(n).unwrap(),
-        environment: None,
+        digest: None,
         body: Bytes::from_static(b"{}"),
     }
 }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::super::frames::Room;
 use super::super::*;
 use super::{Act, Replay};
-use crate::domain::event::EventId;
+use crate::domain::event::{EventId, Subject};
 use crate::source::backfill::Budget;
 use crate::source::stream::StartFrom;
 use crate::source::stream::tests::settings;
@@ -101,9 +101,9 @@ impl World {
         Event {
             id: self.id(index),
             kind: "commerce.order.updated".parse().unwrap(),
-            object_id: Some(format!("order_{object}").into()),
+            subject: Subject { object: Some(format!("order_{object}").into()), ..Subject::default() },
             created,
-            environment: None,
+            digest: None,
             body: Bytes::from_static(b"{}"),
         }
     }

@@ -1,0 +1,204 @@
+//! What an event is about: the one place that reads ids, links and environment
+//! from `data.object`.
+//!
+//! Pepay's pages disagree about the spelling, and an order snapshot has no `id`
+//! (`sdk/commerce/orders`, `api-spec/webhook-events`). All documented spellings
+//! are read, as text or as number.
+
+use std::sync::Arc;
+
+use serde_json::value::RawValue;
+use sha2::{Digest as _, Sha256};
+
+use super::members;
+use crate::domain::event::{Environment, EventType, Subject};
+
+/// The longest id that is kept as it is, in bytes.
+pub const LONGEST_NAME: usize = 255;
+
+/// What kind of thing an event reports on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Thing {
+    Order,
+    Invoice,
+    Payment,
+    Other,
+}
+
+const NAMES: [&str; 11] = [
+    "object",
+    "id",
+    "orderId",
+    "order_id",
+    "commerce_order_id",
+    "commerceOrderId",
+    "invoiceId",
+    "invoice_id",
+    "environment",
+    "networkEnvironment",
+    "network_environment",
+];
+
+/// The subject of an event of type `kind` whose `data.object` is `object`.
+///
+/// An order is named by `id`, `orderId` or `order_id`, in this order; an invoice
+/// by `id`, `invoiceId` or `invoice_id`; a payment by `id`; anything else by the
+/// first of all these. An empty text and a value that is neither text nor number
+/// count as absent.
+pub(super) fn of(kind: &EventType, object: &RawValue) -> Subject {
+    let Some(values) = members::of(object, &NAMES) else { return Subject::default() };
+    let [
+        what,
+        id,
+        order,
+        order_id,
+        commerce_order,
+        commerce_order_id,
+        invoice,
+        invoice_id,
+        environments @ ..,
+    ] = values;
+    let first = |spellings: &[Option<&RawValue>]| spellings.iter().flatten().find_map(|value| name(value));
+    let environment = environments.into_iter().flatten().find_map(environment);
+    let invoice = || first(&[invoice, invoice_id]);
+    let other_order = || first(&[commerce_order, commerce_order_id, order, order_id]);
+    match thing(kind, what) {
+        Thing::Order => {
+            let order = first(&[id, order, order_id]);
+            Subject { object: order.clone(), order, invoice: invoice(), environment }
+        }
+        Thing::Invoice => {
+            let invoice = first(&[id]).or_else(invoice);
+            Subject { object: invoice.clone(), order: other_order(), invoice, environment }
+        }
+        Thing::Payment => {
+            Subject { object: first(&[id]), order: other_order(), invoice: invoice(), environment }
+        }
+        Thing::Other => {
+            let (order, invoice) = (other_order(), invoice());
+            let object = first(&[id]).or_else(|| order.clone()).or_else(|| invoice.clone());
+            Subject { object, order, invoice, environment }
+        }
+    }
+}
+
+/// The kind of thing, by the event's type, and for a type that is not documented by
+/// what `data.object.object` says.
+pub(super) fn thing(kind: &EventType, object: Option<&RawValue>) -> Thing {
+    let kind = kind.as_str();
+    if kind.starts_with("commerce.order.") {
+        Thing::Order
+    } else if kind.starts_with("invoice.") {
+        Thing::Invoice
+    } else if kind.starts_with("invoice_payment.") {
+        Thing::Payment
+    } else {
+        match object.and_then(members::text).as_deref() {
+            Some("commerce_order" | "order") => Thing::Order,
+            Some("invoice") => Thing::Invoice,
+            Some("invoice_payment" | "payment") => Thing::Payment,
+            _ => Thing::Other,
+        }
+    }
+}
+
+/// An id as it is kept. One longer than [`LONGEST_NAME`] is replaced by its hash, so
+/// that its events still share a lane and nothing long is copied.
+fn name(value: &RawValue) -> Option<Arc<str>> {
+    let text = members::text(value).filter(|text| !text.is_empty())?;
+    if text.len() <= LONGEST_NAME {
+        return Some(Arc::from(&*text));
+    }
+    Some(format!("sha256:{}", hex::encode(Sha256::digest(text.as_bytes()))).into())
+}
+
+fn environment(value: &RawValue) -> Option<Environment> {
+    let text = members::text(value)?;
+    [Environment::Devnet, Environment::Mainnet]
+        .into_iter()
+        .find(|known| known.as_str().eq_ignore_ascii_case(&text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn subject(kind: &str, object: &str) -> Subject {
+        of(&kind.parse().unwrap(), serde_json::from_str(object).unwrap())
+    }
+
+    /// Object, order and invoice.
+    fn names(kind: &str, object: &str) -> [Option<String>; 3] {
+        let Subject { object, order, invoice, .. } = subject(kind, object);
+        [object, order, invoice].map(|name| name.as_deref().map(str::to_owned))
+    }
+
+    fn some<const N: usize>(names: [&str; N]) -> [Option<String>; N] {
+        names.map(|name| Some(name.to_owned()).filter(|name| !name.is_empty()))
+    }
+
+    #[test]
+    fn an_order_is_named_by_every_documented_spelling() {
+        for object in [
+            r#"{"id":"o","invoiceId":"i"}"#,
+            r#"{"orderId":"o","invoiceId":"i"}"#,
+            r#"{"order_id":"o","invoice_id":"i"}"#,
+            r#"{"id":"","orderId":"o","invoice_id":"i"}"#,
+            r#"{"id":null,"orderId":["x"],"order_id":"o","invoiceId":{},"invoice_id":"i"}"#,
+            r#"{"\u0069d":"\u006f","invoiceId":"i"}"#,
+        ] {
+            assert_eq!(names("commerce.order.updated", object), some(["o", "o", "i"]), "{object}");
+        }
+        assert_eq!(names("commerce.order.created", r#"{"orderId":7}"#), some(["7", "7", ""]));
+    }
+
+    #[test]
+    fn an_invoice_names_its_order_and_a_payment_its_invoice() {
+        let invoice = r#"{"id":"i","commerce_order_id":"o"}"#;
+        assert_eq!(names("invoice.updated", invoice), some(["i", "o", "i"]));
+        let payment = r#"{"id":"p","invoice_id":"i"}"#;
+        assert_eq!(names("invoice_payment.created", payment), some(["p", "", "i"]));
+        assert_eq!(names("invoice_payment.created", r#"{"invoice_id":"i"}"#), some(["", "", "i"]));
+    }
+
+    #[test]
+    fn a_type_that_is_not_documented_is_told_by_its_object() {
+        assert_eq!(names("later.type", r#"{"object":"invoice","id":"i"}"#), some(["i", "", "i"]));
+        assert_eq!(names("later.type", r#"{"id":"x","orderId":"o"}"#), some(["x", "o", ""]));
+        assert_eq!(names("later.type", r#"{"orderId":"o"}"#), some(["o", "o", ""]));
+        assert_eq!(names("test.ping", r#"{"object":"ping","status":"ok"}"#), some(["", "", ""]));
+    }
+
+    #[test]
+    fn what_is_no_object_names_nothing() {
+        for object in ["null", "7", "\"o\"", r#"["o"]"#, "[]", "{}", r#"{"id":"\ud800"}"#] {
+            assert_eq!(subject("commerce.order.updated", object), Subject::default(), "{object}");
+        }
+    }
+
+    #[test]
+    fn both_spellings_of_the_environment_are_read() {
+        let environment = |object: &str| subject("invoice.created", object).environment;
+        for object in [
+            r#"{"environment":"devnet"}"#,
+            r#"{"networkEnvironment":"devnet"}"#,
+            r#"{"networkEnvironment":"DEVNET"}"#,
+            r#"{"environment":3,"networkEnvironment":"devnet"}"#,
+        ] {
+            assert_eq!(environment(object), Some(Environment::Devnet), "{object}");
+        }
+        assert_eq!(environment(r#"{"environment":"testnet"}"#), None);
+    }
+
+    #[test]
+    fn a_long_id_is_kept_as_its_hash() {
+        let of_length = |length: usize| {
+            let id = "x".repeat(length);
+            subject("invoice.created", &format!(r#"{{"id":"{id}"}}"#)).object.unwrap()
+        };
+        assert_eq!(of_length(255).len(), 255);
+        let hashed = of_length(1_000_000);
+        assert!(hashed.starts_with("sha256:") && hashed.len() == 71, "{hashed}");
+        assert_ne!(hashed, of_length(1_000_001));
+    }
+}
