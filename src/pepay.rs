@@ -12,6 +12,7 @@ pub mod filter;
 pub mod frame;
 mod members;
 pub mod rest;
+mod scan;
 pub mod signature;
 mod subject;
 pub mod token;

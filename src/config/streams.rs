@@ -45,6 +45,7 @@ pub(super) fn read(name: &str, mut section: Section<'_>) -> Result<Settings, Fau
     let reconcile_interval =
         section.value("reconcile_interval", "5m", &form::duration(Duration::ZERO..=DAY * 30));
     let reconcile_lookback = section.value("reconcile_lookback", "15m", &form::duration(SECOND..=DAY * 365));
+    let hold_limit = section.value("hold_limit", "30s", &form::duration(SECOND..=DAY));
     section.finish();
     Ok(Settings {
         name: name.into(),
@@ -59,6 +60,7 @@ pub(super) fn read(name: &str, mut section: Section<'_>) -> Result<Settings, Fau
         backoff: backoff?,
         reconcile_interval: Some(reconcile_interval?).filter(|interval| !interval.is_zero()),
         reconcile_lookback: reconcile_lookback?,
+        hold_limit: hold_limit?,
     })
 }
 

@@ -3,13 +3,17 @@
 //! `{"success":false,"error":{"code","message"}}`,
 //! `{"success":false,"message","error_code"}` and `{"error":"…","code":"…"}`.
 
+mod words;
+
 use std::time::Duration;
 
 use http::{HeaderMap, StatusCode, header};
-use serde_json::Value;
+use url::Url;
 
 use crate::domain::clock::UnixMillis;
 use crate::domain::retry_after;
+
+pub(super) use words::{Words, of_page};
 
 /// The longest `Retry-After` that is believed. A value beyond it is more likely
 /// a mistake than a wish, and a daemon that sleeps for a week has given up.
@@ -85,18 +89,41 @@ impl Failure {
             400..=499 => FailureKind::Rejected,
             _ => FailureKind::Unavailable,
         };
+        Self::said(kind, status, headers, body, now, secrets)
+    }
+
+    /// The answer was 200, and its body says that it is none (`"success":false`).
+    pub(super) fn denial(headers: &HeaderMap, body: &[u8], now: UnixMillis, secrets: &[&str]) -> Self {
+        let limited = Words::of(body).code.is_some_and(|code| code.starts_with("RATE_LIMIT"));
+        let kind = if limited { FailureKind::RateLimited } else { FailureKind::Unavailable };
+        Self::said(kind, StatusCode::OK, headers, body, now, secrets)
+    }
+
+    fn said(
+        kind: FailureKind,
+        status: StatusCode,
+        headers: &HeaderMap,
+        body: &[u8],
+        now: UnixMillis,
+        secrets: &[&str],
+    ) -> Self {
+        let words = Words::of(body);
         let retry_after = header_text(headers, &[header::RETRY_AFTER.as_str()])
             .and_then(|value| retry_after::parse(value, now))
+            .or_else(|| words.wait(now))
             .map(|wait| wait.min(LONGEST_RETRY_AFTER));
-        let (code, message) = words(body);
         let request = header_text(headers, &["x-request-id", "request-id"]);
+        let moved = if status.is_redirection() { redirect(headers) } else { None };
+        let wordless = words.code.is_none() && words.message.is_none();
+        let page = if wordless { of_page(headers, body) } else { None };
         let part = |before: &str, words: Option<&str>, after: &str| {
             words.map(|words| format!("{before}{}{after}", legible(words, secrets))).unwrap_or_default()
         };
         let text = [
             format!("Pepay answered {}", status.as_u16()),
-            part(" ", code.as_deref(), ""),
-            part(": ", message.as_deref(), ""),
+            part(" ", words.code.as_deref(), ""),
+            part(": ", words.message.as_deref().or(page.as_deref()), ""),
+            part(" (a redirect to ", moved.as_deref(), ")"),
             part(" (request ", request, ")"),
         ];
         Self { kind, retry_after, text: text.concat() }
@@ -107,32 +134,13 @@ fn header_text<'a>(headers: &'a HeaderMap, names: &[&str]) -> Option<&'a str> {
     names.iter().find_map(|name| headers.get(*name)?.to_str().ok())
 }
 
-/// Code and message of an error body, whichever shape it has.
-fn words(body: &[u8]) -> (Option<String>, Option<String>) {
-    let Ok(body) = serde_json::from_slice::<Value>(body) else { return (None, None) };
-    code_and_message(&body)
-}
-
-/// Code and message of an error object in any of Pepay's shapes; `ws_error`
-/// frames have the same.
-pub(super) fn code_and_message(object: &Value) -> (Option<String>, Option<String>) {
-    let inner = object.get("error").unwrap_or(&Value::Null);
-    let first = |candidates: [&Value; 4]| {
-        candidates.into_iter().find_map(|value| match value {
-            Value::String(text) if !text.is_empty() => Some(text.clone()),
-            Value::Number(number) => Some(number.to_string()),
-            _ => None,
-        })
-    };
-    let field = |object: &'_ Value, name: &str| object.get(name).cloned().unwrap_or_default();
-    let code = first([
-        &field(inner, "code"),
-        &field(inner, "error_code"),
-        &field(object, "error_code"),
-        &field(object, "code"),
-    ]);
-    let message = first([&field(inner, "message"), &field(object, "message"), inner, &Value::Null]);
-    (code, message)
+/// Where a redirect points: host and path. Its query may hold what is secret.
+fn redirect(headers: &HeaderMap) -> Option<String> {
+    let target = header_text(headers, &[header::LOCATION.as_str()])?;
+    match Url::parse(target) {
+        Ok(target) => Some(format!("{}{}", target.host_str().unwrap_or_default(), target.path())),
+        Err(_) => target.split(['?', '#']).next().map(str::to_owned),
+    }
 }
 
 /// Pepay's own words, fit for one line of a log: bounded, without control
@@ -178,9 +186,35 @@ mod tests {
 
     #[test]
     fn a_body_of_another_kind_leaves_the_status() {
-        for body in ["", "<html>", "[]", "null", "3", r#"{"error":[]}"#] {
+        for body in ["", "[]", "{", r#"{"error":[]}"#] {
             assert_eq!(refusal(502, &[], body).text, "Pepay answered 502", "{body}");
         }
+    }
+
+    #[test]
+    fn a_page_is_quoted_and_a_redirect_named_without_its_query() {
+        let page = "<html><title>Bad Gateway</title>";
+        assert_eq!(refusal(502, &[], page).text, "Pepay answered 502: text/html \"Bad Gateway\"");
+        for (location, named) in [
+            ("https://login.example/a/b?key=k3y#x", "login.example/a/b"),
+            ("/a?key=k3y", "/a"),
+            ("//login.example/a?b", "//login.example/a"),
+        ] {
+            let failure = refusal(307, &[("location", location)], "");
+            assert_eq!(failure.text, format!("Pepay answered 307 (a redirect to {named})"));
+        }
+    }
+
+    #[test]
+    fn a_denial_with_200_repeats_pepays_words() {
+        let body = br#"{"success":false,"error":{"code":"WS_PLAN","message":"no plan for k3y"}}"#;
+        let failure = Failure::denial(&HeaderMap::new(), body, NOW, &["k3y"]);
+        assert_eq!(failure.text, "Pepay answered 200 WS_PLAN: no plan for [redacted]");
+        assert_eq!(failure.kind, FailureKind::Unavailable);
+        let body = br#"{"success":false,"error_code":"RATE_LIMIT_EXCEEDED","retry_after":"15 minutes"}"#;
+        let failure = Failure::denial(&HeaderMap::new(), body, NOW, &[]);
+        assert_eq!(failure.kind, FailureKind::RateLimited);
+        assert_eq!(failure.retry_after, Some(Duration::from_secs(900)));
     }
 
     #[test]
@@ -207,6 +241,14 @@ mod tests {
         assert_eq!(wait("Sun, 06 Nov 1994 08:50:07 GMT"), Some(Duration::from_secs(30)));
         assert_eq!(wait("99999999"), Some(LONGEST_RETRY_AFTER));
         assert_eq!(wait("soon"), None);
+    }
+
+    #[test]
+    fn the_header_wins_over_the_body() {
+        let body = r#"{"message":"slow","retry_after":"15 minutes"}"#;
+        assert_eq!(refusal(429, &[], body).retry_after, Some(Duration::from_secs(900)));
+        assert_eq!(refusal(429, &[("retry-after", "7")], body).retry_after, Some(Duration::from_secs(7)));
+        assert_eq!(refusal(429, &[], r#"{"retry_after":1e9}"#).retry_after, Some(LONGEST_RETRY_AFTER));
     }
 
     #[test]

@@ -2,8 +2,9 @@
 //! (Pepay: `api-spec/realtime/ws-token`).
 
 use secrecy::SecretString;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
+use super::scan;
 use crate::domain::event::Environment;
 
 /// Which stream a token opens.
@@ -32,28 +33,30 @@ pub struct Token {
     pub environment: Option<Environment>,
 }
 
-/// The answer, with or without the `success`/`data` wrapper. Its `ws_url` is not
-/// followed: where the bridge connects is configuration.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Answer {
-    Wrapped { data: Minted },
-    Bare(Minted),
+/// The longest token that is put into a URL, in bytes.
+const LONGEST_TOKEN: usize = 8 * 1024;
+
+/// Why an answer holds no token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NoToken {
+    /// It says so itself (`"success":false`).
+    Denied,
+    /// No JSON, or of another shape, or the token could not stand in a URL.
+    Unreadable,
 }
 
-#[derive(Deserialize)]
-struct Minted {
-    token: String,
-    #[serde(default)]
-    network_environment: Option<String>,
-}
-
-/// Reads the answer; `None` if it holds no token that could stand in a URL.
-pub(super) fn parse(body: &[u8]) -> Option<Token> {
-    let (Answer::Wrapped { data } | Answer::Bare(data)) = serde_json::from_slice(body).ok()?;
-    let usable = !data.token.is_empty() && data.token.len() <= 8 * 1024;
-    let environment = data.network_environment.and_then(|name| name.parse().ok());
-    usable.then(|| Token { secret: data.token.into(), environment })
+/// Reads the answer, with or without the `success`/`data` wrapper. Its `ws_url` is
+/// not followed: where the bridge connects is configuration.
+pub(super) fn parse(body: &[u8]) -> Result<Token, NoToken> {
+    if scan::member(body, "success") == Some(b"false") {
+        return Err(NoToken::Denied);
+    }
+    let minted = scan::member(body, "data").unwrap_or(body);
+    let text = |name| scan::member(minted, name).and_then(scan::text);
+    let token = text("token").filter(|token| !token.is_empty() && token.len() <= LONGEST_TOKEN);
+    let environment = text("network_environment").and_then(|name| name.parse().ok());
+    let secret = token.ok_or(NoToken::Unreadable)?.into_owned().into();
+    Ok(Token { secret, environment })
 }
 
 #[cfg(test)]
@@ -82,8 +85,11 @@ mod tests {
 
     #[test]
     fn an_answer_without_a_token_is_none() {
-        for body in ["", "{}", r#"{"data":{"token":""}}"#, r#"{"data":{"token":7}}"#] {
-            assert!(parse(body.as_bytes()).is_none(), "{body}");
+        let long = format!(r#"{{"token":"{}"}}"#, "x".repeat(LONGEST_TOKEN + 1));
+        for body in ["", "{}", r#"{"data":{"token":""}}"#, r#"{"data":{"token":7}}"#, &long] {
+            assert_eq!(parse(body.as_bytes()).unwrap_err(), NoToken::Unreadable, "{body:.60}");
         }
+        let denied = br#"{"success":false,"data":null,"message":"no"}"#;
+        assert_eq!(parse(denied).unwrap_err(), NoToken::Denied);
     }
 }

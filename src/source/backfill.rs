@@ -150,7 +150,9 @@ impl Walk {
                 Stage::Down { after, limit } => {
                     return Step::Ask(ListQuery {
                         starting_after: after.clone(),
+                        ending_before: None,
                         created_gte: self.since,
+                        created_lte: None,
                         limit: *limit,
                     });
                 }

@@ -92,7 +92,9 @@ impl Sweep {
         match &self.stage {
             Stage::List { after } => Step::Ask(ListQuery {
                 starting_after: after.clone(),
+                ending_before: None,
                 created_gte: Some(self.since),
+                created_lte: None,
                 limit: LARGEST_PAGE,
             }),
             Stage::Compare(page) => Step::Compare(page.events.iter().map(|event| event.id.clone()).collect()),
@@ -205,7 +207,14 @@ mod tests {
                         (to..=from).rev().take(usize::from(query.limit)).map(event).collect();
                     let last = events.last().map(|event| event.id.clone());
                     let has_more = last.as_ref().is_some_and(|id| number(id) > to);
-                    sweep.page(Page { events, last, has_more, skipped: None, received_at: UnixMillis(0) });
+                    sweep.page(Page {
+                        events,
+                        last,
+                        has_more,
+                        skipped: None,
+                        received_at: UnixMillis(0),
+                        server_time: None,
+                    });
                 }
                 Step::Compare(ids) => {
                     let held: Vec<_> = ids.iter().map(|id| !missing.contains(&number(id))).collect();

@@ -57,6 +57,8 @@ pub struct Settings {
     pub reconcile_interval: Option<Duration>,
     /// How far back that comparison looks.
     pub reconcile_lookback: Duration,
+    /// How long trouble of the list may hold live events back.
+    pub hold_limit: Duration,
 }
 
 /// Which of Pepay's two streams.

@@ -1,88 +1,163 @@
 //! One page of the list of events, each event with its exact bytes.
 
+use std::fmt;
+
 use bytes::Bytes;
-use serde::Deserialize;
-use serde_json::value::RawValue;
 
 use crate::domain::clock::UnixMillis;
 use crate::domain::event::{Event, EventId};
-use crate::pepay::envelope;
-use crate::pepay::error::{self, Failure};
+use crate::pepay::{envelope, scan};
 
 /// One page of the list of events.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page {
-    /// The events, newest first.
+    /// The events, newest first; no more than were asked for. What a server adds
+    /// beyond that is left for the next page.
     pub events: Vec<Event>,
     /// The oldest id on the page, from which the next page follows. Also read
     /// from an entry that is otherwise no event.
     pub last: Option<EventId>,
     /// Whether there is more beyond `last`.
     pub has_more: bool,
-    /// Entries that are no event: how many, and what is wrong with the first.
-    pub skipped: Option<(usize, String)>,
+    /// Entries that are no event.
+    pub skipped: Option<Skipped>,
     /// When the page had arrived.
     pub received_at: UnixMillis,
+    /// Pepay's time when it sent the page, to the second; `None` without a `Date` header.
+    pub server_time: Option<UnixMillis>,
 }
 
-/// `{"success":true,"data":{"object":"list","data":[…],"has_more":…}}`, or the
-/// inner object alone; `data` is then the array.
-#[derive(Deserialize)]
-struct Envelope<'a> {
-    #[serde(borrow)]
-    data: &'a RawValue,
-    #[serde(default)]
+/// Entries of a page that are no event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Skipped {
+    /// How many.
+    pub count: usize,
+    /// The id of the first, if it has one, and what is wrong with it.
+    pub first: String,
+}
+
+impl fmt::Display for Skipped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.first)
+    }
+}
+
+/// Why an answer is no page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Unreadable {
+    /// It says so itself (`"success":false`).
+    #[error("the event list is denied")]
+    Denied,
+    /// Not JSON, or JSON of another shape.
+    #[error("the event list is not in a known form")]
+    Form,
+    /// There is said to be more, and no entry from which to go on.
+    #[error("a page of the event list says that there is more and holds no id to go on from")]
+    DeadEnd,
+}
+
+/// Reads the answer to a request for `limit` events:
+/// `{"success":true,"data":{"object":"list","data":[…],"has_more":…}}`, the inner
+/// object alone, or the array alone. Without `has_more`, a full page is taken to
+/// have a successor. An entry that is no event costs only itself.
+pub(super) fn parse(body: &[u8], limit: u16, received_at: UnixMillis) -> Result<Page, Unreadable> {
+    let answer = List::of(body)?;
+    let (mut events, mut last, mut skipped) = (Vec::new(), None, None);
+    let (mut count, mut cut) = (0, false);
+    for entry in scan::items(answer.entries).ok_or(Unreadable::Form)? {
+        let entry = entry.map_err(|_| Unreadable::Form)?;
+        if count == usize::from(limit) {
+            cut = true;
+            break;
+        }
+        count += 1;
+        let id = scan::member(entry, "id").and_then(id);
+        // Copied, so that one kept event does not keep the whole page.
+        match envelope::parse(Bytes::copy_from_slice(entry), received_at) {
+            Ok(event) => events.push(event),
+            Err(problem) => skip(&mut skipped, id.as_ref(), &problem),
+        }
+        last = id.or(last);
+    }
+    let has_more = cut || answer.has_more.unwrap_or(count >= usize::from(limit));
+    if has_more && last.is_none() {
+        return Err(Unreadable::DeadEnd);
+    }
+    Ok(Page { events, last, has_more, skipped, received_at, server_time: None })
+}
+
+/// The page of one entry that cannot be read, if an event id can be found in it: a
+/// walk can then step over that entry. `why` is what is wrong with it.
+pub(super) fn around_bad_entry(body: &[u8], why: &dyn fmt::Display, received_at: UnixMillis) -> Option<Page> {
+    let last = find_id(body)?;
+    let mut skipped = None;
+    skip(&mut skipped, Some(&last), why);
+    Some(Page {
+        events: Vec::new(),
+        last: Some(last),
+        has_more: true,
+        skipped,
+        received_at,
+        server_time: None,
+    })
+}
+
+fn skip(skipped: &mut Option<Skipped>, id: Option<&EventId>, why: &dyn fmt::Display) {
+    let first = || id.map_or_else(|| why.to_string(), |id| format!("{id}: {why}"));
+    skipped.get_or_insert_with(|| Skipped { count: 0, first: first() }).count += 1;
+}
+
+/// Where the list is in an answer.
+struct List<'a> {
+    entries: &'a [u8],
     has_more: Option<bool>,
 }
 
-#[derive(Deserialize)]
-struct Identified<'a> {
-    #[serde(borrow)]
-    id: std::borrow::Cow<'a, str>,
+impl<'a> List<'a> {
+    fn of(body: &'a [u8]) -> Result<Self, Unreadable> {
+        if scan::items(body).is_some() {
+            return Ok(Self { entries: body, has_more: None });
+        }
+        let outer = Self::members(body)?;
+        if scan::items(outer.entries).is_some() { Ok(outer) } else { Self::members(outer.entries) }
+    }
+
+    fn members(object: &'a [u8]) -> Result<Self, Unreadable> {
+        let (mut entries, mut has_more) = (None, None);
+        for member in scan::members(object).ok_or(Unreadable::Form)? {
+            match member.map_err(|_| Unreadable::Form)? {
+                (b"success", b"false") => return Err(Unreadable::Denied),
+                (b"data", value) => entries = Some(value),
+                (b"has_more", value) => has_more = Some(value == b"true").filter(|_| value != b"null"),
+                _ => {}
+            }
+        }
+        Ok(Self { entries: entries.ok_or(Unreadable::Form)?, has_more })
+    }
 }
 
-/// Reads the answer to a request for `limit` events. Without `has_more`, a full
-/// page is taken to have a successor.
-pub(super) fn parse(body: &[u8], limit: u16, received_at: UnixMillis) -> Result<Page, Failure> {
-    let (entries, has_more) = entries(body)?;
-    let has_more = has_more.unwrap_or(entries.len() >= usize::from(limit));
-    let last = entries.iter().rev().find_map(|entry| id_of(entry));
-    if has_more && last.is_none() {
-        return Err(Failure::malformed("a page of the event list holds no id to go on from"));
-    }
-    let mut skipped: Option<(usize, String)> = None;
-    let mut events = Vec::with_capacity(entries.len());
-    for entry in entries {
-        // Copied, so that one kept event does not keep the whole page.
-        match envelope::parse(Bytes::copy_from_slice(entry.get().as_bytes()), received_at) {
-            Ok(event) => events.push(event),
-            Err(problem) => skipped.get_or_insert_with(|| (0, problem.to_string())).0 += 1,
+fn id(value: &[u8]) -> Option<EventId> {
+    scan::text(value)?.parse().ok()
+}
+
+/// The first id in `body` that looks like an event's, or else the first of any kind.
+fn find_id(body: &[u8]) -> Option<EventId> {
+    const NAME: &[u8] = b"\"id\"";
+    let mut first = None;
+    let mut rest = body;
+    while let Some(at) = rest.windows(NAME.len()).position(|bytes| bytes == NAME) {
+        rest = rest.get(at + NAME.len()..)?;
+        let value = rest.trim_ascii_start().strip_prefix(b":").map(<[u8]>::trim_ascii_start);
+        let end = value.and_then(|value| value.iter().skip(1).position(|byte| *byte == b'"'));
+        let found = value.zip(end).and_then(|(value, end)| id(value.get(..end + 2)?));
+        if let Some(found) = found {
+            if found.as_str().starts_with("evt_") {
+                return Some(found);
+            }
+            first = first.or(Some(found));
         }
     }
-    Ok(Page { events, last, has_more, skipped, received_at })
-}
-
-fn entries(body: &[u8]) -> Result<(Vec<&RawValue>, Option<bool>), Failure> {
-    let malformed = |problem: serde_json::Error| {
-        Failure::malformed(format!("the event list is not in a known form: {}", error::place(&problem)))
-    };
-    let text = std::str::from_utf8(body).map_err(|_| Failure::malformed("the event list is not UTF-8"))?;
-    if is_array(text) {
-        return Ok((serde_json::from_str(text).map_err(malformed)?, None));
-    }
-    let mut list: Envelope = serde_json::from_str(text).map_err(malformed)?;
-    if !is_array(list.data.get()) {
-        list = serde_json::from_str(list.data.get()).map_err(malformed)?;
-    }
-    Ok((serde_json::from_str(list.data.get()).map_err(malformed)?, list.has_more))
-}
-
-fn is_array(text: &str) -> bool {
-    text.trim_start().starts_with('[')
-}
-
-fn id_of(entry: &RawValue) -> Option<EventId> {
-    serde_json::from_str::<Identified>(entry.get()).ok()?.id.parse().ok()
+    first
 }
 
 #[cfg(test)]
@@ -92,7 +167,7 @@ mod tests {
     const ONE: &str = r#"{"id":"evt_2",  "object":"event","type":"t","created":2,"data":{"object":{}}}"#;
     const TWO: &str = r#"{"id":"evt_1","object":"event","type":"t","created":1,"data":{"object":{}}}"#;
 
-    fn page(body: &str) -> Result<Page, Failure> {
+    fn page(body: &str) -> Result<Page, Unreadable> {
         parse(body.as_bytes(), 2, UnixMillis(5))
     }
 
@@ -119,18 +194,75 @@ mod tests {
 
     #[test]
     fn an_entry_that_is_no_event_costs_no_neighbour() {
-        let page = page(&format!(r#"{{"data":[7,{ONE},{{"id":"evt_0","x":1}}],"has_more":true}}"#)).unwrap();
-        assert_eq!(page.events.len(), 1);
-        assert_eq!(page.skipped.unwrap().0, 2);
+        let bad = TWO.replace("\"created\":1", "\"created\":1,\"x\":\"?\"").into_bytes();
+        for byte in [0xff, 0x01] {
+            let bad: Vec<_> = bad.iter().map(|b| if *b == b'?' { byte } else { *b }).collect();
+            let body = [b"{\"data\":[", ONE.as_bytes(), b",", &bad, b"],\"has_more\":true}"].concat();
+            let page = parse(&body, 2, UnixMillis(5)).unwrap();
+            assert_eq!(page.events.len(), 1);
+            assert_eq!(page.last.unwrap().as_str(), "evt_1");
+            let skipped = page.skipped.unwrap();
+            assert_eq!(skipped.count, 1);
+            assert!(skipped.first.starts_with("evt_1: "), "{skipped}");
+        }
+        for bad in ["7", "NaN", r#"{"id":"evt_0","x":1}"#, r#"{"x":NaN,"id":"evt_0"}"#, "[[1e999]]"] {
+            let page = page(&format!(r#"{{"data":[{bad},{ONE}],"has_more":true}}"#)).unwrap();
+            assert_eq!((page.events.len(), page.skipped.unwrap().count), (1, 1), "{bad}");
+            assert_eq!(page.last.unwrap().as_str(), "evt_2");
+        }
+    }
+
+    #[test]
+    fn the_last_id_is_read_from_what_is_otherwise_no_event() {
+        let page = page(&format!(r#"[{ONE},{{"x":"\u00e9","id":"evt_0"}}]"#)).unwrap();
         assert_eq!(page.last.unwrap().as_str(), "evt_0");
     }
 
     #[test]
-    fn a_page_that_cannot_be_gone_on_from_is_a_failure() {
-        for body in
-            ["", "{}", "null", "\"x\"", r#"{"data":7}"#, r#"{"data":{}}"#, r#"{"data":[7],"has_more":true}"#]
-        {
-            assert!(page(body).is_err(), "{body}");
+    fn no_more_entries_are_held_than_were_asked_for() {
+        let page = page(&format!(r#"{{"data":[{ONE},{TWO},{ONE}],"has_more":false}}"#)).unwrap();
+        assert_eq!((page.events.len(), page.has_more), (2, true));
+        assert_eq!(page.last.unwrap().as_str(), "evt_1");
+        let zeros = format!(r#"{{"data":[{}0],"has_more":false}}"#, "0,".repeat(99_999));
+        assert_eq!(parse(zeros.as_bytes(), 100, UnixMillis(5)), Err(Unreadable::DeadEnd));
+    }
+
+    #[test]
+    fn an_id_is_found_in_a_page_that_cannot_be_read() {
+        for (body, id) in [
+            (r#"{"data":[{"request":{"id":"req_1"},"id" : "evt_7","x":"a"b"}]"#, Some("evt_7")),
+            (r#"{"data":[{"id":"n7","x":"a"b"}]"#, Some("n7")),
+            (r#"{"data":[{"id":"evt 7"},{"id":7},{"id"#, None),
+            (r#"{"id":""#, None),
+            ("", None),
+        ] {
+            let page = around_bad_entry(body.as_bytes(), &"is bad", UnixMillis(5));
+            assert_eq!(page.as_ref().map(|page| page.last.as_ref().unwrap().as_str()), id, "{body}");
+            if let Some(page) = page {
+                assert!(page.events.is_empty() && page.has_more);
+                assert_eq!(page.skipped.unwrap().first, format!("{}: is bad", id.unwrap()));
+            }
         }
+    }
+
+    #[test]
+    fn a_page_that_cannot_be_gone_on_from_is_a_failure() {
+        for body in [
+            "",
+            "{}",
+            "null",
+            "\"x\"",
+            r#"{"data":7}"#,
+            r#"{"data":{}}"#,
+            r#"{"data":[],"has_more":false} x"#,
+            "[",
+            "[7",
+        ] {
+            assert_eq!(page(body), Err(Unreadable::Form), "{body}");
+        }
+        for body in [r#"{"data":[7],"has_more":true}"#, r#"{"data":[],"has_more":true}"#] {
+            assert_eq!(page(body), Err(Unreadable::DeadEnd), "{body}");
+        }
+        assert_eq!(page(r#"{"success":false,"data":[]}"#), Err(Unreadable::Denied));
     }
 }

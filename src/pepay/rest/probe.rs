@@ -16,19 +16,23 @@ pub struct Probe {
     pub key: Result<(), Failure>,
 }
 
-/// How far `date` (RFC 9110, section 6.6.1) is ahead of a clock that said `asked`
-/// before the question and `answered` after it. A date is cut to its second.
-pub(super) fn offset(date: &str, asked: UnixMillis, answered: UnixMillis) -> Option<i64> {
-    let date = httpdate::parse_http_date(date).ok()?.duration_since(UNIX_EPOCH).ok()?;
-    let earliest = i64::try_from(date.as_millis()).ok()?;
-    let latest = earliest + 999;
-    Some(if earliest > answered.0 {
+/// The time that a `Date` header names (RFC 9110, section 6.6.1), cut to its second.
+pub(super) fn date(value: &str) -> Option<UnixMillis> {
+    let date = httpdate::parse_http_date(value).ok()?.duration_since(UNIX_EPOCH).ok()?;
+    Some(UnixMillis(i64::try_from(date.as_millis()).ok()?))
+}
+
+/// How far a clock that says `date`, cut to its second, is ahead of one that said
+/// `asked` before the question and `answered` after it.
+pub(super) fn offset(date: UnixMillis, asked: UnixMillis, answered: UnixMillis) -> i64 {
+    let (earliest, latest) = (date.0, date.0 + 999);
+    if earliest > answered.0 {
         earliest - answered.0
     } else if latest < asked.0 {
         latest - asked.0
     } else {
         0
-    })
+    }
 }
 
 #[cfg(test)]
@@ -38,15 +42,17 @@ mod tests {
     #[test]
     fn clocks_differ_only_by_what_a_second_and_a_slow_answer_cannot_explain() {
         // 1994-11-06T08:49:37Z.
-        let (date, second) = ("Sun, 06 Nov 1994 08:49:37 GMT", 784_111_777_000);
+        let (text, second) = ("Sun, 06 Nov 1994 08:49:37 GMT", 784_111_777_000);
+        let date = date(text).unwrap();
+        assert_eq!(date, UnixMillis(second));
         let offset = |asked: i64, answered: i64| {
             offset(date, UnixMillis(second + asked), UnixMillis(second + answered))
         };
         for within in [(0, 0), (999, 999), (-5000, 5000), (-300, 100)] {
-            assert_eq!(offset(within.0, within.1), Some(0), "{within:?}");
+            assert_eq!(offset(within.0, within.1), 0, "{within:?}");
         }
-        assert_eq!(offset(-9_000, -8_000), Some(8_000), "Pepay is ahead");
-        assert_eq!(offset(8_999, 9_500), Some(-8_000), "Pepay is behind");
-        assert_eq!(super::offset("yesterday", UnixMillis(0), UnixMillis(0)), None);
+        assert_eq!(offset(-9_000, -8_000), 8_000, "Pepay is ahead");
+        assert_eq!(offset(8_999, 9_500), -8_000, "Pepay is behind");
+        assert_eq!(super::date("yesterday"), None);
     }
 }

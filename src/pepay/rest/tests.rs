@@ -25,7 +25,7 @@ async fn server(answers: Vec<(u16, String)>) -> Server {
         seen.lock().unwrap().push((request.uri().to_string(), request.headers().clone()));
         let (status, body) = answers.lock().unwrap().remove(0);
         let location = [("location", "/elsewhere"), ("retry-after", "9")];
-        (http::StatusCode::from_u16(status).unwrap(), location, body).into_response()
+        (StatusCode::from_u16(status).unwrap(), location, body).into_response()
     }
     let _ = rustls::crypto::ring::default_provider().install_default();
     let seen = Seen::default();
@@ -46,7 +46,13 @@ async fn server(answers: Vec<(u16, String)>) -> Server {
 }
 
 fn query() -> ListQuery {
-    ListQuery { starting_after: Some("evt_&=1".parse().unwrap()), created_gte: Some(17), limit: 100 }
+    ListQuery {
+        starting_after: Some("evt_&=1".parse().unwrap()),
+        ending_before: None,
+        created_gte: Some(17),
+        created_lte: None,
+        limit: 100,
+    }
 }
 
 #[tokio::test]
@@ -64,10 +70,95 @@ async fn a_list_names_its_cursor_filters_and_key_the_way_pepay_reads_them() {
 }
 
 #[tokio::test]
-async fn an_answer_too_large_to_read_is_asked_for_again_in_halves() {
-    let server = server(vec![(200, "x".repeat(LARGEST_ANSWER + 1)), (200, "[]".to_owned())]).await;
-    server.rest.list(&query(), &[]).await.unwrap();
-    assert!(server.seen.lock().unwrap()[1].0.contains("limit=50&"));
+async fn a_list_can_be_bounded_from_both_sides() {
+    let server = server(vec![(200, "[]".to_owned())]).await;
+    let query = ListQuery {
+        starting_after: None,
+        ending_before: Some("evt_1".parse().unwrap()),
+        created_gte: None,
+        created_lte: Some(18),
+        limit: 500,
+    };
+    server.rest.list(&query, &[]).await.unwrap();
+    let (uri, _) = server.seen.lock().unwrap().remove(0);
+    let address = Url::parse(&format!("http://host{uri}")).unwrap();
+    let pairs: Vec<_> = address.query_pairs().map(|(k, v)| format!("{k}={v}")).collect();
+    assert_eq!(pairs, ["limit=100", "ending_before=evt_1", "created[lte]=18"]);
+}
+
+#[tokio::test]
+async fn an_unreadable_page_costs_one_request_and_says_what_it_is() {
+    let html = "<html><title>Just a moment</title>".to_owned();
+    let denied = r#"{"success":false,"error":{"code":"E1","message":"not for s3cret"}}"#.to_owned();
+    let large = "x".repeat(answer::LIST + 1);
+    for (body, kind, text) in [
+        (
+            html,
+            FailureKind::Malformed,
+            "the event list is not in a known form: Pepay answered with text/plain \"Just a moment\"",
+        ),
+        (denied, FailureKind::Unavailable, "Pepay answered 200 E1: not for [redacted]"),
+        (large, FailureKind::Malformed, TOO_LARGE),
+        (
+            r#"{"data":[],"has_more":true}"#.to_owned(),
+            FailureKind::Malformed,
+            "a page of the event list says that there is more",
+        ),
+    ] {
+        let server = server(vec![(200, body)]).await;
+        let failure = server.rest.list(&query(), &[]).await.unwrap_err();
+        assert_eq!(failure.kind, kind, "{failure}");
+        assert!(failure.text.starts_with(text), "{failure}");
+        assert_eq!(server.seen.lock().unwrap().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn at_a_limit_of_one_an_unreadable_entry_is_stepped_over() {
+    let large =
+        format!(r#"{{"data":[{{"id":"evt_7","x":"{}"}}],"has_more":true}}"#, "x".repeat(answer::LIST));
+    let unquoted = r#"{"data":[{"id":"evt_7","x":"a"b"}],"has_more":true}"#.to_owned();
+    for body in [large, unquoted] {
+        let server = server(vec![(200, body.clone()), (200, body)]).await;
+        let one = ListQuery { limit: 1, ..query() };
+        let page = server.rest.list(&one, &[]).await.unwrap();
+        assert_eq!(page.last.unwrap().as_str(), "evt_7");
+        assert!(page.events.is_empty() && page.has_more && page.server_time.is_some());
+        assert!(page.skipped.unwrap().first.starts_with("evt_7: "));
+        let two = ListQuery { limit: 2, ..query() };
+        assert_eq!(server.rest.list(&two, &[]).await.unwrap_err().kind, FailureKind::Malformed);
+    }
+}
+
+#[tokio::test]
+async fn one_event_is_asked_for_by_its_id() {
+    let event = r#"{ "id":"evt_/1","data":{"object":{}} }"#;
+    let wrapped = format!(r#"{{"success":true,"data":{event}}}"#);
+    let answers = vec![
+        (200, wrapped),
+        (404, String::new()),
+        (403, r#"{"code":"E1"}"#.to_owned()),
+        (200, "{}".to_owned()),
+    ];
+    let server = server(answers).await;
+    let id = "evt_/1".parse().unwrap();
+    assert_eq!(server.rest.event(&id).await.unwrap().unwrap(), event);
+    assert_eq!(server.seen.lock().unwrap()[0].0, "/base/api/v1/events/evt_%2F1");
+    assert_eq!(server.rest.event(&id).await.unwrap(), None);
+    assert_eq!(server.rest.event(&id).await.unwrap_err().kind, FailureKind::Refused);
+    assert_eq!(server.rest.event(&id).await.unwrap_err().kind, FailureKind::Malformed);
+    assert_eq!(server.rest.event(&"..".parse().unwrap()).await.unwrap(), None);
+    assert_eq!(server.seen.lock().unwrap().len(), 4);
+}
+
+#[tokio::test]
+async fn of_a_large_refusal_the_beginning_is_read() {
+    let body = format!(r#"{{"code":"E1","message":"no","x":[{}0]}}"#, "0,".repeat(1024 * 1024));
+    let server = server(vec![(500, body.clone()), (200, body)]).await;
+    let failure = server.rest.list(&query(), &[]).await.unwrap_err();
+    assert_eq!(failure.text, "Pepay answered 500 E1: no");
+    let failure = server.rest.mint(Scope::Commerce, Duration::from_secs(60)).await.unwrap_err();
+    assert_eq!(failure.text, "the token answer holds no token");
 }
 
 #[tokio::test]

@@ -34,7 +34,7 @@ fn answer(account: &[usize], query: &ListQuery) -> Page {
     let events: Vec<_> = all.iter().take(usize::from(query.limit)).map(|n| event(**n)).collect();
     let last = events.last().map(|event| event.id.clone());
     let has_more = events.len() < all.len();
-    Page { events, last, has_more, skipped: None, received_at: UnixMillis(0) }
+    Page { events, last, has_more, skipped: None, received_at: UnixMillis(0), server_time: None }
 }
 
 /// How a walk ended: whether it began at the top, and what it could not prove.

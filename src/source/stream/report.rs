@@ -13,7 +13,7 @@ use crate::domain::clock::Clock;
 use crate::domain::event::EventId;
 use crate::domain::status::{GapStatus, SeenEvent, StreamPhase, StreamStatus};
 use crate::pepay::error::{Failure, FailureKind};
-use crate::pepay::rest::Page;
+use crate::pepay::rest::{Page, Skipped};
 use crate::source::backfill::Hole;
 use crate::store::inbox::{Position, ReadError, RecordError};
 use crate::telemetry::names;
@@ -244,11 +244,8 @@ impl Report {
 
     /// Entries of a page that are no events.
     pub(super) fn skipped(&self, page: &Page) {
-        if let Some((count, problem)) = &page.skipped {
-            warn!(
-                stream = &*self.name,
-                count, "entries of the list are no events and are skipped: {problem}"
-            );
+        if let Some(Skipped { count, first }) = &page.skipped {
+            warn!(stream = &*self.name, count, "entries of the list are no events and are skipped: {first}");
             self.count_frames("invalid", u64::try_from(*count).unwrap_or(u64::MAX));
         }
     }

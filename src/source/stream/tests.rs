@@ -17,5 +17,6 @@ pub(super) fn settings() -> Settings {
         backoff: Backoff::new(Duration::from_millis(500), Duration::from_secs(10)).unwrap(),
         reconcile_interval: Some(Duration::from_secs(60)),
         reconcile_lookback: Duration::from_secs(300),
+        hold_limit: Duration::from_secs(30),
     }
 }

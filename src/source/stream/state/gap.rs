@@ -89,7 +89,13 @@ impl Machine {
             StartFrom::Earliest => Position { event: None, created: 0 },
             StartFrom::After(event) => position_on(event),
             StartFrom::Now => {
-                let query = ListQuery { starting_after: None, created_gte: None, limit: 1 };
+                let query = ListQuery {
+                    starting_after: None,
+                    ending_before: None,
+                    created_gte: None,
+                    created_lte: None,
+                    limit: 1,
+                };
                 return self.list(now, wake, Asker::Beginning, query);
             }
         };

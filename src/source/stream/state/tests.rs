@@ -85,7 +85,14 @@ impl Play {
     fn list(&mut self, newest_first: &[usize]) {
         let events: Vec<_> = newest_first.iter().map(|n| event(*n)).collect();
         let last = events.last().map(|event| event.id.clone());
-        let page = Page { events, last, has_more: false, skipped: None, received_at: self.now().wall };
+        let page = Page {
+            events,
+            last,
+            has_more: false,
+            skipped: None,
+            received_at: self.now().wall,
+            server_time: None,
+        };
         assert_eq!(self.machine.page(self.now(), Ok(page)), None);
     }
 

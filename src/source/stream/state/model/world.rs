@@ -284,7 +284,7 @@ impl World {
         let events: Vec<_> =
             all.iter().take(PAGE.min(query.limit.into())).map(|index| self.event(*index)).collect();
         let (last, has_more) = (events.last().map(|event| event.id.clone()), events.len() < all.len());
-        Ok(Page { events, last, has_more, skipped: None, received_at: self.now.wall })
+        Ok(Page { events, last, has_more, skipped: None, received_at: self.now.wall, server_time: None })
     }
 
     /// Stores a batch and holds the machine to its promises.

@@ -68,7 +68,7 @@ fn frames_go_on_during_an_errand_and_pages_keep_their_distance() {
     let page = |play: &Play, numbers: &[usize], has_more| {
         let events: Vec<_> = numbers.iter().map(|n| event(*n)).collect();
         let last = events.last().map(|event| event.id.clone());
-        Page { events, last, has_more, skipped: None, received_at: play.now().wall }
+        Page { events, last, has_more, skipped: None, received_at: play.now().wall, server_time: None }
     };
     let first = page(&play, &[9, 8, 7], true);
     assert_eq!(play.machine.page(play.now(), Ok(first)), None);

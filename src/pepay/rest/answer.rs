@@ -1,0 +1,72 @@
+//! Reading an answer of Pepay's, within a limit for its kind.
+
+use bytes::{Bytes, BytesMut};
+use http::header::DATE;
+use http::{HeaderMap, StatusCode};
+use reqwest::Response;
+
+use super::{probe, unreachable};
+use crate::domain::clock::UnixMillis;
+use crate::pepay::error::Failure;
+
+/// The largest token, order or error body that is read, in bytes.
+pub(super) const SMALL: usize = 64 * 1024;
+/// The largest answer with one event, in bytes: as large as a frame of the stream, and its wrapper.
+pub(super) const EVENT: usize = (1024 + 64) * 1024;
+/// The largest page of the list, in bytes: a hundred events of 80 KiB.
+pub(super) const LIST: usize = 8 * 1024 * 1024;
+/// What is larger than this is parsed where it holds up nothing else, in bytes.
+const LARGE: usize = 256 * 1024;
+
+/// An answer whose body has been read.
+pub(super) struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    /// The body, or its beginning.
+    pub body: Bytes,
+    /// Whether the body went on beyond the limit.
+    pub cut: bool,
+}
+
+impl Answer {
+    /// Reads `response` up to `limit` bytes if it is a success, else up to [`SMALL`].
+    pub(super) async fn read(mut response: Response, limit: usize) -> Result<Self, Failure> {
+        let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
+        let limit = if status.is_success() { limit } else { SMALL };
+        let (mut body, mut cut) = (BytesMut::new(), false);
+        loop {
+            // A refusal is one, whether or not all of its words arrive.
+            let chunk = match response.chunk().await {
+                Ok(Some(chunk)) => chunk,
+                Ok(None) => break,
+                Err(_) if !status.is_success() => break,
+                Err(error) => return Err(unreachable(error)),
+            };
+            let room = limit - body.len();
+            body.extend_from_slice(chunk.get(..room).unwrap_or(&chunk));
+            if chunk.len() > room {
+                cut = true;
+                break;
+            }
+        }
+        Ok(Self { status, headers, body: body.freeze(), cut })
+    }
+
+    /// Pepay's time, to the second.
+    pub(super) fn server_time(&self) -> Option<UnixMillis> {
+        probe::date(self.headers.get(DATE)?.to_str().ok()?)
+    }
+}
+
+/// What `parse` makes of `body`. A large one is parsed on a thread of its own, so
+/// that the other tasks of this one go on.
+pub(super) async fn parsed<T: Send + 'static>(
+    body: Bytes,
+    parse: impl FnOnce(&[u8]) -> T + Send + 'static,
+) -> Result<T, Failure> {
+    if body.len() <= LARGE {
+        return Ok(parse(&body));
+    }
+    let parsed = tokio::task::spawn_blocking(move || parse(&body)).await;
+    parsed.map_err(|_| Failure::malformed("the answer could not be parsed"))
+}

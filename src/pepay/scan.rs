@@ -1,0 +1,289 @@
+//! The parts of a JSON text, found by its quotes and brackets alone. Nothing is
+//! allocated, nothing recurses, and a part that is no JSON costs only itself:
+//! `NaN`, a bad byte or a control character in one member leaves the others readable.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+
+/// The text ends, or goes on otherwise, where JSON needs a part of another kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Broken;
+
+/// The members of an object: name without its quotes, and value.
+pub(super) struct Members<'a>(Parts<'a>);
+
+/// The items of an array.
+pub(super) struct Items<'a>(Parts<'a>);
+
+/// The members of the object that `text` is, or `None` if it begins like another value.
+pub(super) fn members(text: &[u8]) -> Option<Members<'_>> {
+    Parts::of(text, b'{').map(Members)
+}
+
+/// The items of the array that `text` is, or `None` if it begins like another value.
+pub(super) fn items(text: &[u8]) -> Option<Items<'_>> {
+    Parts::of(text, b'[').map(Items)
+}
+
+/// The value of the first member of this name, of the object that `text` is. The
+/// members before it have to be whole, those after it need not.
+pub(super) fn member<'a>(text: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    members(text)?
+        .map_while(Result::ok)
+        .find_map(|(found, value)| (found == name.as_bytes()).then_some(value))
+}
+
+/// The text of a JSON string, if `value` is one that can be read.
+pub(super) fn text(value: &[u8]) -> Option<Cow<'_, str>> {
+    #[derive(Deserialize)]
+    struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+    serde_json::from_slice::<Text>(value).ok().map(|Text(text)| text)
+}
+
+/// Every text, number and literal of `text`, at any depth, each with its name if it
+/// is a member of an object.
+pub(super) fn leaves(text: &[u8]) -> Leaves<'_> {
+    Leaves { rest: text, name: None }
+}
+
+/// See [`leaves`].
+pub(super) struct Leaves<'a> {
+    rest: &'a [u8],
+    name: Option<&'a [u8]>,
+}
+
+impl<'a> Iterator for Leaves<'a> {
+    type Item = (Option<&'a [u8]>, &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            self.rest = self.rest.trim_ascii_start();
+            let first = *self.rest.first()?;
+            if b"{}[],:".contains(&first) {
+                self.name = self.name.filter(|_| first == b':');
+                self.rest = self.rest.get(1..)?;
+                continue;
+            }
+            let (leaf, rest) = self.rest.split_at_checked(end_of_value(self.rest)?)?;
+            self.rest = rest;
+            if rest.trim_ascii_start().starts_with(b":") {
+                self.name = Some(leaf);
+            } else {
+                return Some((self.name.take(), leaf));
+            }
+        }
+    }
+}
+
+impl<'a> Iterator for Members<'a> {
+    type Item = Result<(&'a [u8], &'a [u8]), Broken>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.next(|parts| {
+            let name = parts.value()?;
+            let name = name.strip_prefix(b"\"").and_then(|name| name.strip_suffix(b"\"")).ok_or(Broken)?;
+            parts.expect(b':')?;
+            Ok((name, parts.value()?))
+        })
+    }
+}
+
+impl<'a> Iterator for Items<'a> {
+    type Item = Result<&'a [u8], Broken>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.next(Parts::value)
+    }
+}
+
+/// The parts between two brackets, one after another.
+struct Parts<'a> {
+    rest: &'a [u8],
+    closing: u8,
+    began: bool,
+    over: bool,
+}
+
+impl<'a> Parts<'a> {
+    fn of(text: &'a [u8], opening: u8) -> Option<Self> {
+        let rest = text.trim_ascii_start().strip_prefix(&[opening])?;
+        // In ASCII a bracket's partner is two further on.
+        Some(Self { rest, closing: opening + 2, began: false, over: false })
+    }
+
+    /// The next part, read by `read`. After the last one, or a broken one, there is none.
+    fn next<T>(&mut self, read: impl FnOnce(&mut Self) -> Result<T, Broken>) -> Option<Result<T, Broken>> {
+        if self.over {
+            return None;
+        }
+        self.rest = self.rest.trim_ascii_start();
+        if let Some(rest) = self.rest.strip_prefix(&[self.closing]) {
+            self.over = true;
+            return if rest.trim_ascii_start().is_empty() { None } else { Some(Err(Broken)) };
+        }
+        let separated = if std::mem::replace(&mut self.began, true) { self.expect(b',') } else { Ok(()) };
+        let part = separated.and_then(|()| read(self));
+        self.over = part.is_err();
+        Some(part)
+    }
+
+    fn expect(&mut self, byte: u8) -> Result<(), Broken> {
+        self.rest = self.rest.trim_ascii_start().strip_prefix(&[byte]).ok_or(Broken)?;
+        Ok(())
+    }
+
+    fn value(&mut self) -> Result<&'a [u8], Broken> {
+        let text = self.rest.trim_ascii_start();
+        let (value, rest) = text.split_at_checked(end_of_value(text).ok_or(Broken)?).ok_or(Broken)?;
+        self.rest = rest;
+        Ok(value)
+    }
+}
+
+/// Where the value ends that `text` begins with.
+fn end_of_value(text: &[u8]) -> Option<usize> {
+    match text.first()? {
+        b'"' => end_of_string(text, 0),
+        b'{' | b'[' => end_of_brackets(text),
+        _ => {
+            let end = text.iter().position(|byte| b",:]}[{\"".contains(byte) || byte.is_ascii_whitespace());
+            Some(end.unwrap_or(text.len())).filter(|end| *end > 0)
+        }
+    }
+}
+
+fn end_of_brackets(text: &[u8]) -> Option<usize> {
+    let (mut depth, mut at) = (0_usize, 0);
+    loop {
+        match text.get(at)? {
+            b'"' => {
+                at = end_of_string(text, at)?;
+                continue;
+            }
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' => {
+                depth -= 1;
+                if depth == 0 {
+                    return Some(at + 1);
+                }
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+}
+
+/// Where the string ends that begins at `start`.
+fn end_of_string(text: &[u8], start: usize) -> Option<usize> {
+    let mut at = start + 1;
+    loop {
+        match text.get(at)? {
+            b'"' => return Some(at + 1),
+            b'\\' => at += 2,
+            _ => at += 1,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    type Read<'a> = Vec<Result<(&'a str, &'a str), Broken>>;
+
+    fn str(bytes: &[u8]) -> &str {
+        std::str::from_utf8(bytes).unwrap()
+    }
+
+    fn read(text: &str) -> Read<'_> {
+        members(text.as_bytes())
+            .unwrap()
+            .map(|part| part.map(|(name, value)| (str(name), str(value))))
+            .collect()
+    }
+
+    #[test]
+    fn members_come_with_their_exact_values() {
+        let read = read(r#" { "a" : "x\"}," , "b":[1,{"c":"]"}],"d":NaN , "e":-1e999} "#);
+        let expected =
+            [("a", r#""x\"},""#), ("b", r#"[1,{"c":"]"}]"#), ("d", "NaN"), ("e", "-1e999")].map(Ok);
+        assert_eq!(read, expected);
+        assert_eq!(member(b"{\"a\":1,\"b\":\"\xff\"", "b"), Some(b"\"\xff\"".as_slice()));
+    }
+
+    #[test]
+    fn a_broken_part_ends_it_and_keeps_what_came_before() {
+        for text in [
+            r#"{"a":1,"b"#,
+            r#"{"a":1,"b":}"#,
+            r#"{"a":1 "b":2}"#,
+            r#"{"a":1,}"#,
+            r#"{"a":1,b:2}"#,
+            r#"{"a":1,"b":[1"#,
+            r#"{"a":1"#,
+            r#"{"a":1} {"#,
+            r#"{"a":1,"b":"\"#,
+        ] {
+            assert_eq!(read(text), [Ok(("a", "1")), Err(Broken)], "{text}");
+        }
+    }
+
+    #[test]
+    fn another_kind_of_value_has_no_parts() {
+        for text in ["", "[]", "null", "7", "\"{}\"", "<html>"] {
+            assert!(members(text.as_bytes()).is_none(), "{text}");
+        }
+        assert!(items(b"{}").is_none());
+        assert_eq!(items(b" [ ] ").unwrap().count(), 0);
+    }
+
+    #[test]
+    fn only_a_readable_string_is_a_text() {
+        assert_eq!(text(br#""a\u00e9\n""#).as_deref(), Some("aé\n"));
+        for value in [b"7".as_slice(), b"\"\xff\"", br#""\ud800""#, b"null", b"\"a"] {
+            assert_eq!(text(value), None);
+        }
+    }
+
+    #[test]
+    fn leaves_come_with_the_names_of_their_own() {
+        let found: Vec<_> = leaves(br#"{"a":[1,{"b":"x:"}],"c": true, "d":{}} "e"#).collect();
+        let named = |name: &'static str, leaf: &'static str| (Some(name.as_bytes()), leaf.as_bytes());
+        assert_eq!(found, [(None, b"1".as_slice()), named("\"b\"", "\"x:\""), named("\"c\"", "true")]);
+    }
+
+    fn json() -> impl Strategy<Value = serde_json::Value> {
+        let leaf = prop_oneof![
+            Just(serde_json::Value::Null),
+            any::<bool>().prop_map(Into::into),
+            any::<i64>().prop_map(Into::into),
+            ".*".prop_map(Into::into),
+        ];
+        leaf.prop_recursive(4, 32, 6, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..6).prop_map(Into::into),
+                prop::collection::hash_map(".*", inner, 0..6)
+                    .prop_map(|map| serde_json::Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn the_items_of_any_array_are_those_a_parser_sees(values in prop::collection::vec(json(), 0..6)) {
+            let text = serde_json::to_string(&values).unwrap();
+            let found: Vec<serde_json::Value> =
+                items(text.as_bytes()).unwrap().map(|item| serde_json::from_slice(item.unwrap()).unwrap()).collect();
+            prop_assert_eq!(found, values);
+        }
+
+        #[test]
+        fn any_bytes_come_to_an_end(bytes in prop::collection::vec(prop::sample::select(b"{}[]\",:\\ a1\xff".to_vec()), 0..64)) {
+            let count = items(&bytes).map_or(0, Iterator::count) + members(&bytes).map_or(0, Iterator::count);
+            prop_assert!(count <= bytes.len());
+        }
+    }
+}
