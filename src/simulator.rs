@@ -1,6 +1,7 @@
 //! The stand-in for Pepay: it speaks the whole wire protocol as far as that is
-//! documented, on a socket, and misbehaves on request. `demo`, the `simulator`
-//! command, tests and benchmarks all use this one.
+//! documented, on a socket, and misbehaves on request. What the documentation
+//! leaves open is a switch with both values ([`switches`]). `demo`, the
+//! `simulator` command, tests and benchmarks all use this one.
 //!
 //! Events enter at one place, [`Simulator::publish`], and go out on three roads
 //! from one journal: the streams and the webhook sender each follow
@@ -15,6 +16,7 @@ pub mod factory;
 pub mod fault;
 pub mod options;
 pub mod statistics;
+pub mod switches;
 pub mod target;
 
 mod auth;
@@ -22,6 +24,8 @@ mod control;
 mod devnet;
 mod door;
 mod journal;
+mod links;
+mod rate;
 mod refusal;
 mod rest;
 mod selection;
@@ -48,8 +52,12 @@ use factory::Factory;
 use fault::{Fault, FaultError, Faults};
 use journal::{Entry, Journal};
 pub use journal::{LedgerRow, PublishError};
+use links::Links;
 use options::{ApiKey, Copies, Options, WebhookEndpoint};
+use rate::Rates;
+use selection::Facts;
 use statistics::Statistics;
+use switches::Switches;
 
 /// How long open streams get to say goodbye once the simulator is told to stop.
 const STREAM_GRACE: Duration = Duration::from_secs(2);
@@ -64,6 +72,8 @@ struct Account {
     options: Options,
     clock: Clock,
     jitter: Jitter,
+    /// Replaced whole.
+    switches: Mutex<Switches>,
     /// Replaced whole, as in a key rotation.
     keys: Mutex<Arc<[ApiKey]>>,
     /// Replaced whole, so that a receiver may move to another address.
@@ -72,6 +82,8 @@ struct Account {
     /// Up to where the webhook sender has taken items off the journal.
     webhook_cursor: Mutex<u64>,
     tokens: Mutex<token::Tokens>,
+    rates: Mutex<Rates>,
+    links: Mutex<Links>,
     faults: Mutex<Faults>,
     orders: Mutex<devnet::Orders>,
     factory: Mutex<Factory>,
@@ -108,14 +120,17 @@ impl Simulator {
     /// `jitter` spreads the webhook retries.
     pub fn new(options: Options, clock: Clock, jitter: Jitter) -> Self {
         let account = Account {
+            switches: Mutex::new(options.switches),
             keys: Mutex::new(options.keys.clone().into()),
             endpoints: Mutex::new(options.webhooks.endpoints.clone().into()),
             journal: Journal::new(options.replay_retention.max(options.rest_retention)),
             webhook_cursor: Mutex::new(0),
             tokens: Mutex::default(),
+            rates: Mutex::default(),
+            links: Mutex::default(),
             faults: Mutex::default(),
             orders: Mutex::default(),
-            factory: Mutex::new(Factory::new(options.seed)),
+            factory: Mutex::new(Factory::new(options.seed).switched(options.switches)),
             statistics: watch::Sender::default(),
             answers: AtomicU64::new(0),
             options,
@@ -142,7 +157,7 @@ impl Simulator {
             .merge(devnet::routes(&served))
             .merge(control::routes())
             .fallback(refusal::unknown_path)
-            .layer(middleware::map_response_with_state(self.clone(), refusal::with_request_id))
+            .layer(middleware::map_response_with_state(self.clone(), refusal::finish))
             .with_state(served);
         tokio::join!(server::serve(listener, router, &stop), webhook::run(self, &client, &stop));
         streams.close();
@@ -168,7 +183,9 @@ impl Simulator {
     pub fn publish_with(&self, event: Event, copies: Copies) -> Result<(), PublishError> {
         let copies = lock(&self.0.faults).applied_to(copies);
         tracing::debug!(event_id = %event.id, kind = %event.kind, "published");
-        let entry = Entry::new(event, copies, self.0.clock.now());
+        let mut facts = Facts::of(&event);
+        lock(&self.0.links).complete(&mut facts);
+        let entry = Entry::new(event, facts, copies, self.0.clock.now());
         let position = self.0.journal.push(entry)?;
         self.count(|statistics| {
             statistics.published += 1;
@@ -210,6 +227,18 @@ impl Simulator {
     /// Forgets every fault that still waits for its request or event.
     pub fn clear_faults(&self) {
         *lock(&self.0.faults) = Faults::default();
+    }
+
+    /// What Pepay does where its documentation leaves it open.
+    pub fn switches(&self) -> Switches {
+        *lock(&self.0.switches)
+    }
+
+    /// Replaces the switches for what comes from now on. Orders that have begun
+    /// keep their shape.
+    pub fn set_switches(&self, switches: Switches) {
+        *lock(&self.0.switches) = switches;
+        lock(&self.0.factory).switch(switches);
     }
 
     /// Replaces the API keys, as a rotation does. Open streams stay open.

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use secrecy::SecretString;
 use tokio::net::TcpListener;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -19,7 +19,8 @@ use crate::domain::clock::Clock;
 use crate::domain::event::Environment;
 use crate::lifecycle::{Signals, Stop};
 use crate::pepay::signature::SigningKey;
-use crate::simulator::options::{ApiKey, Copies, ListShape, Options, PageOrder, WebhookEndpoint};
+use crate::simulator::options::{ApiKey, Copies, Options, Scope, WebhookEndpoint};
+use crate::simulator::switches::Switches;
 use crate::simulator::target::{self, InvalidSecret, Target, Verifier};
 use crate::simulator::{ServeError, Simulator};
 use crate::telemetry::{self, Format};
@@ -96,13 +97,32 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 10_000)]
     rest_retention: usize,
 
-    /// Which page `ending_before` answers with when there is more than one
-    #[arg(long, value_name = "ORDER", value_enum, default_value_t = PageOrderArg::NextToCursor)]
-    page_order: PageOrderArg,
+    /// How often a stream gets a ping, such as 25s; 0s is never
+    #[arg(long, value_name = "TIME", default_value = "25s", value_parser = humantime::parse_duration)]
+    ping_interval: Duration,
 
-    /// Answer the REST list without the success/data wrapper
-    #[arg(long)]
-    bare_list: bool,
+    /// Close a stream at this age, such as 10s
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    max_stream_age: Option<Duration>,
+
+    /// The close code of a stream that has reached that age
+    #[arg(long, value_name = "CODE", default_value_t = 1001, value_parser = clap::value_parser!(u16).range(1000..=4999))]
+    age_close_code: u16,
+
+    /// Requests a minute that the key may make; more get a 429
+    #[arg(long, value_name = "N")]
+    rate_limit: Option<NonZeroU32>,
+
+    /// What the key opens: commerce, merchant, or both
+    #[arg(long, value_name = "SCOPE", value_delimiter = ',', value_parser = scope, default_value = "commerce,merchant")]
+    key_scope: Vec<Scope>,
+
+    /// The only environment that the key sees: devnet or mainnet
+    #[arg(long, value_name = "NAME")]
+    key_environment: Option<Environment>,
+
+    #[command(flatten, next_help_heading = "What Pepay's documentation leaves open")]
+    switches: Switches,
 
     /// Also run a sample target here: it logs each event, answers 200 and shows
     /// what it got on GET /ledger
@@ -120,13 +140,11 @@ pub(super) struct Arguments {
     target_secret: Option<SecretString>,
 }
 
-/// The two page orders, as the command line names them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum PageOrderArg {
-    /// The page next to the cursor, as Stripe does
-    NextToCursor,
-    /// The newest page there is
-    Newest,
+fn scope(name: &str) -> Result<Scope, String> {
+    [Scope::Commerce, Scope::Merchant]
+        .into_iter()
+        .find(|scope| scope.as_str() == name)
+        .ok_or_else(|| "commerce and merchant are the scopes there are".to_owned())
 }
 
 /// Why the simulator ended by itself.
@@ -234,15 +252,19 @@ async fn play(simulator: &Simulator, rate: NonZeroU32, limit: Option<u64>, stop:
 impl Arguments {
     fn options(&self) -> Options {
         let mut options = Options {
-            keys: vec![ApiKey::new(self.api_key.clone())],
+            keys: vec![ApiKey {
+                scopes: self.key_scope.clone(),
+                environment: self.key_environment,
+                ..ApiKey::new(self.api_key.clone())
+            }],
             replay_retention: self.replay_retention,
             snapshot: self.snapshot,
             rest_retention: self.rest_retention,
-            page_order: match self.page_order {
-                PageOrderArg::NextToCursor => PageOrder::NextToCursor,
-                PageOrderArg::Newest => PageOrder::Newest,
-            },
-            list_shape: if self.bare_list { ListShape::Bare } else { ListShape::Wrapped },
+            ping_interval: Some(self.ping_interval).filter(|interval| !interval.is_zero()),
+            max_stream_age: self.max_stream_age,
+            age_close_code: self.age_close_code,
+            rate_limit: self.rate_limit,
+            switches: self.switches,
             copies: Copies { stream: self.copies, webhook: self.copies },
             seed: self.seed,
             ..Options::default()

@@ -11,16 +11,20 @@ use super::{Simulator, lock};
 const HEADERS: [&str; 2] = ["x-api-key", "x-commerce-api-key"];
 
 impl Simulator {
-    /// The key of a request.
+    /// The key of a request, which counts against its limit.
     pub(super) fn key(&self, headers: &HeaderMap) -> Result<ApiKey, Refusal> {
         let Some(sent) = HEADERS.iter().find_map(|name| headers.get(*name)) else {
             return Err(Refusal::unauthorized("an API key is required"));
         };
         let keys = lock(&self.0.keys).clone();
-        keys.iter()
-            .find(|key| key.secret.expose_secret().as_bytes() == sent.as_bytes())
-            .cloned()
-            .ok_or_else(|| Refusal::unauthorized("the API key is not valid"))
+        let known = |key: &ApiKey| key.secret.expose_secret().as_bytes() == sent.as_bytes();
+        let Some(at) = keys.iter().position(known) else {
+            return Err(Refusal::unauthorized("the API key is not valid"));
+        };
+        if let Some(limit) = self.options().rate_limit {
+            lock(&self.0.rates).take(at, limit, self.0.clock.now()).map_err(Refusal::too_many)?;
+        }
+        Ok(keys[at].clone())
     }
 
     /// The key of a request, which has to open `scope`.

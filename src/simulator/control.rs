@@ -13,6 +13,7 @@ use serde_json::json;
 use super::fault::Fault;
 use super::options::Copies;
 use super::statistics::Statistics;
+use super::switches::Switches;
 use super::{LedgerRow, Served, Simulator};
 use crate::domain::event::EventId;
 use crate::pepay::envelope;
@@ -29,6 +30,7 @@ pub(super) fn routes() -> Router<Served> {
         .route("/_simulator/events", post(publish))
         .route("/_simulator/play", post(play))
         .route("/_simulator/faults", post(inject).delete(clear_faults))
+        .route("/_simulator/switches", get(switches).put(set_switches))
         .route("/_simulator/statistics", get(statistics))
         .route("/_simulator/ledger", get(ledger))
 }
@@ -94,6 +96,16 @@ async fn inject(State(simulator): State<Simulator>, body: Bytes) -> Result<Statu
 async fn clear_faults(State(simulator): State<Simulator>) -> StatusCode {
     simulator.clear_faults();
     StatusCode::NO_CONTENT
+}
+
+async fn switches(State(simulator): State<Simulator>) -> Json<Switches> {
+    Json(simulator.switches())
+}
+
+/// Sets every switch: those that the body does not name, to their defaults.
+async fn set_switches(State(simulator): State<Simulator>, body: Bytes) -> Result<StatusCode, Failure> {
+    simulator.set_switches(read(&body)?);
+    Ok(StatusCode::NO_CONTENT)
 }
 
 async fn statistics(State(simulator): State<Simulator>) -> Json<Statistics> {

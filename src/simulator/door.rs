@@ -5,12 +5,12 @@ use axum::Extension;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use bytes::{BufMut, Bytes, BytesMut};
+use http::header::CONTENT_TYPE;
 
-use super::fault::{AtDoor, Door};
-use super::refusal::Refusal;
+use super::fault::{AtDoor, Door, Filling};
 use super::server::Wire;
-use super::{Simulator, lock};
+use super::{Simulator, lock, refusal};
 
 /// Lets a request through `door`, unless a fault meets it there.
 pub(super) async fn pass(
@@ -34,14 +34,10 @@ pub(super) async fn pass(
             return Response::default();
         }
         Some(AtDoor::Answer { status, retry_after, body }) => {
-            let mut response = match body {
-                Some(body) => (status, [(CONTENT_TYPE, "application/json")], body).into_response(),
-                None => Refusal::of_status(status).into_response(),
-            };
-            if let Some(value) = retry_after.and_then(|after| after.header(simulator.0.clock.now().into())) {
-                response.headers_mut().insert(RETRY_AFTER, value);
-            }
-            response
+            refusal::instead(status, retry_after.as_ref(), body, simulator.0.clock.now())
+        }
+        Some(AtDoor::Large { status, bytes, filling }) => {
+            (status, [(CONTENT_TYPE, "application/json")], filled(bytes, filling)).into_response()
         }
     };
     let status = response.status();
@@ -49,4 +45,23 @@ pub(super) async fn pass(
         simulator.count(|statistics| *statistics.refused.entry(status.as_u16()).or_default() += 1);
     }
     response
+}
+
+/// About `bytes` bytes of JSON.
+fn filled(bytes: usize, filling: Filling) -> Bytes {
+    let (head, item, tail): (&[u8], &[u8], &[u8]) = match filling {
+        Filling::Text => (br#"{"success":false,"message":""#, b"x", br#"","error_code":"INTERNAL_ERROR"}"#),
+        Filling::Values => {
+            (br#"{"success":false,"details":["#, b"0,", br#"0],"error_code":"INTERNAL_ERROR"}"#)
+        }
+        Filling::Entries => {
+            (br#"{"success":true,"data":{"object":"list","data":["#, b"0,", br#"0],"has_more":false}}"#)
+        }
+    };
+    let items = bytes.saturating_sub(head.len() + tail.len()) / item.len();
+    let mut body = BytesMut::with_capacity(bytes.max(head.len() + tail.len()));
+    body.put_slice(head);
+    (0..items).for_each(|_| body.put_slice(item));
+    body.put_slice(tail);
+    body.freeze()
 }

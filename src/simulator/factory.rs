@@ -13,6 +13,7 @@ use self::order::{InvoiceStatus, Order, PaymentStatus, Status};
 use crate::domain::clock::UnixMillis;
 use crate::domain::event::Event;
 use crate::pepay::envelope;
+use crate::simulator::switches::{Created, Switches};
 
 /// Orders that live through their life cycle at the same time.
 const OPEN_ORDERS: usize = 8;
@@ -30,6 +31,7 @@ pub struct Factory {
     made: u64,
     /// The `<unix ms>` of the last id.
     last: UnixMillis,
+    switches: Switches,
 }
 
 /// An order and what is still to happen to it, the next step last.
@@ -74,7 +76,20 @@ const EXPIRED: [Step; 4] = [
 impl Factory {
     /// A factory whose orders, wallets and addresses come from `seed`.
     pub fn new(seed: u64) -> Self {
-        Self { rng: StdRng::seed_from_u64(seed), open: Vec::new(), made: 0, last: UnixMillis(0) }
+        let (rng, switches) = (StdRng::seed_from_u64(seed), Switches::default());
+        Self { rng, open: Vec::new(), made: 0, last: UnixMillis(0), switches }
+    }
+
+    /// The same with other switches than the default ones.
+    #[must_use]
+    pub fn switched(mut self, switches: Switches) -> Self {
+        self.switch(switches);
+        self
+    }
+
+    /// Replaces the switches for events and orders to come.
+    pub(super) fn switch(&mut self, switches: Switches) {
+        self.switches = switches;
     }
 
     /// The next event of an endless run of orders, created at `now`.
@@ -119,7 +134,7 @@ impl Factory {
 
     /// A new order, unpaid; of this id, or of a made-up one.
     pub(super) fn order(&mut self, id: Option<String>, now: UnixMillis) -> Order {
-        Order::new(&mut self.rng, id, now)
+        Order::new(&mut self.rng, id, now, self.switches)
     }
 
     /// Takes the next step of the open order at `chosen`.
@@ -156,12 +171,13 @@ impl Factory {
         self.made += 1;
         // Ids increase even where the clock does not.
         self.last = self.last.max(now);
-        let livemode = object["environment"] == "mainnet";
+        let mainnet = |name: &str| object.get(name).is_some_and(|value| value == "mainnet");
+        let livemode = mainnet("environment") || mainnet("networkEnvironment");
         let envelope = Envelope {
             id: format!("evt_{}-{}", self.last.0, self.made),
             object: "event",
             api_version: "2025-12-16",
-            created: now.seconds(),
+            created: created(self.switches.created, now),
             kind,
             livemode,
             pending_webhooks: 0,
@@ -171,10 +187,20 @@ impl Factory {
             },
             data: Data { object, previous_attributes: previous },
         };
-        #[expect(clippy::expect_used, reason = "strings, numbers and JSON values always serialise")]
-        let body = serde_json::to_vec(&envelope).expect("an envelope is JSON");
         #[expect(clippy::expect_used, reason = "it has every field an event needs")]
-        envelope::parse(Bytes::from(body), now).expect("an envelope is an event")
+        envelope::parse(envelope.bytes(), now).expect("an envelope is an event")
+    }
+}
+
+/// The value of `created` in that form.
+fn created(form: Created, now: UnixMillis) -> Option<Value> {
+    match form {
+        Created::Integer => Some(now.seconds().into()),
+        #[expect(clippy::cast_precision_loss, reason = "seconds stay far below 2^53")]
+        Created::Float => Some((now.seconds() as f64).into()),
+        Created::Text => Some(now.seconds().to_string().into()),
+        Created::Iso => serde_json::to_value(now).ok(),
+        Created::Missing => None,
     }
 }
 
@@ -188,13 +214,21 @@ struct Envelope<'a> {
     id: String,
     object: &'static str,
     api_version: &'static str,
-    created: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    created: Option<Value>,
     #[serde(rename = "type")]
     kind: &'a str,
     livemode: bool,
     pending_webhooks: u32,
     request: Request,
     data: Data,
+}
+
+impl Envelope<'_> {
+    fn bytes(&self) -> Bytes {
+        #[expect(clippy::expect_used, reason = "strings, numbers and JSON values always serialise")]
+        serde_json::to_vec(self).expect("an envelope is JSON").into()
+    }
 }
 
 #[derive(Serialize)]

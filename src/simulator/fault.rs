@@ -1,15 +1,17 @@
 //! Misbehaviour on request: one enum, for the handle and the control surface alike.
 
-use std::collections::{HashMap, VecDeque};
+pub mod list;
+
+mod waiting;
+
 use std::time::Duration;
 
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 
-use super::options::Copies;
-
-/// Faults that may wait at one door.
-const MAX_WAITING: usize = 64;
+use self::list::{Damage, Lie, When};
+use self::waiting::MAX_WAITING;
+pub(super) use self::waiting::{Act, AtDoor, Faults};
 
 /// One way to misbehave.
 ///
@@ -33,9 +35,44 @@ pub enum Fault {
         /// A `Retry-After` header.
         #[serde(default)]
         retry_after: Option<RetryAfter>,
-        /// The body; by default an error in Pepay's shape.
+        /// The body; by default an error in Pepay's shape. One that begins with
+        /// `<` is sent as HTML, any other as JSON.
         #[serde(default)]
         body: Option<String>,
+    },
+    /// The next requests get a large answer that is well-formed JSON.
+    Large {
+        /// Where.
+        door: Door,
+        /// How many requests.
+        #[serde(default = "once")]
+        times: u32,
+        /// The status.
+        #[serde(with = "status_code")]
+        status: StatusCode,
+        /// How large, in bytes; at most [`LARGEST`].
+        bytes: usize,
+        /// What it is filled with.
+        filling: Filling,
+    },
+    /// The next pages of the list are not what they should be.
+    List {
+        /// Which requests this meets; the others pass.
+        #[serde(default)]
+        when: When,
+        /// How many requests.
+        #[serde(default = "once")]
+        times: u32,
+        /// What is wrong with the page.
+        lie: Lie,
+    },
+    /// REST shows an event with damaged bytes, until the faults are cleared.
+    /// Streams and webhooks still have it whole.
+    Spoil {
+        /// The event's id.
+        id: String,
+        /// What is wrong with it.
+        damage: Damage,
     },
     /// The next requests are answered, but only after a wait.
     Delay {
@@ -106,6 +143,21 @@ pub enum Door {
     Devnet,
 }
 
+/// The largest answer a fault can ask for, in bytes.
+pub const LARGEST: usize = 64 * 1024 * 1024;
+
+/// What a large answer is filled with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Filling {
+    /// One long `message` of an error.
+    Text,
+    /// A list of zeros in an error, each a value to a parser.
+    Values,
+    /// A list of zeros where the list has its events.
+    Entries,
+}
+
 /// A road that can lose an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -160,98 +212,8 @@ pub enum Frame {
 
 /// Why a fault was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{MAX_WAITING} faults wait at this door already")]
+#[error("{MAX_WAITING} faults of this kind wait already")]
 pub struct FaultError;
-
-/// What a stream does at its place in the order of events.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Act {
-    Drop(Ending),
-    Silence,
-    Hold(Duration),
-    Error { code: String, message: String },
-    Frame(Frame),
-}
-
-/// What happens to one request.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum AtDoor {
-    Answer { status: StatusCode, retry_after: Option<RetryAfter>, body: Option<String> },
-    Delay(Duration),
-    Sever,
-}
-
-/// Faults that wait for their request or event.
-#[derive(Debug, Default)]
-pub(super) struct Faults {
-    doors: HashMap<Door, VecDeque<(AtDoor, u32)>>,
-    skips: HashMap<Road, u32>,
-}
-
-impl Faults {
-    /// Takes `fault` up. What concerns open streams comes back, to be put in its place.
-    pub(super) fn add(&mut self, fault: Fault) -> Result<Option<Act>, FaultError> {
-        match fault {
-            Fault::Answer { door, times, status, retry_after, body } => {
-                self.wait_at(door, AtDoor::Answer { status, retry_after, body }, times)?;
-            }
-            Fault::Delay { door, times, wait } => self.wait_at(door, AtDoor::Delay(wait), times)?,
-            Fault::Sever { door, times } => self.wait_at(door, AtDoor::Sever, times)?,
-            Fault::Skip { road, times } => {
-                let skips = self.skips.entry(road).or_default();
-                *skips = skips.saturating_add(times);
-            }
-            Fault::Drop { ending } => return Ok(Some(Act::Drop(ending))),
-            Fault::Silence => return Ok(Some(Act::Silence)),
-            Fault::Hold { wait } => return Ok(Some(Act::Hold(wait))),
-            Fault::Error { code, message } => return Ok(Some(Act::Error { code, message })),
-            Fault::Frame { frame } => return Ok(Some(Act::Frame(frame))),
-        }
-        Ok(None)
-    }
-
-    fn wait_at(&mut self, door: Door, fault: AtDoor, times: u32) -> Result<(), FaultError> {
-        let waiting = self.doors.entry(door).or_default();
-        if waiting.len() >= MAX_WAITING {
-            return Err(FaultError);
-        }
-        if times > 0 {
-            waiting.push_back((fault, times));
-        }
-        Ok(())
-    }
-
-    /// What happens to the request that is now at `door`.
-    pub(super) fn meet(&mut self, door: Door) -> Option<AtDoor> {
-        let waiting = self.doors.get_mut(&door)?;
-        let (fault, times) = waiting.front_mut()?;
-        let met = fault.clone();
-        *times -= 1;
-        if *times == 0 {
-            waiting.pop_front();
-        }
-        Some(met)
-    }
-
-    /// Whether the event that is about to take `road` is lost on it.
-    pub(super) fn skips(&mut self, road: Road) -> bool {
-        match self.skips.get_mut(&road) {
-            Some(times) if *times > 0 => {
-                *times -= 1;
-                true
-            }
-            _ => false,
-        }
-    }
-
-    /// `copies`, less the roads on which the event is lost.
-    pub(super) fn applied_to(&mut self, copies: Copies) -> Copies {
-        Copies {
-            stream: if self.skips(Road::Live) { 0 } else { copies.stream },
-            webhook: if self.skips(Road::Webhook) { 0 } else { copies.webhook },
-        }
-    }
-}
 
 const fn once() -> u32 {
     1
@@ -288,25 +250,6 @@ mod duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_door_meets_its_faults_in_their_order_and_number() {
-        let mut faults = Faults::default();
-        faults.add(Fault::Sever { door: Door::Rest, times: 2 }).unwrap();
-        faults.add(Fault::Delay { door: Door::Rest, times: 1, wait: Duration::from_secs(1) }).unwrap();
-        assert_eq!(faults.meet(Door::Token), None);
-        let met: Vec<_> = (0..4).map(|_| faults.meet(Door::Rest)).collect();
-        let delay = Some(AtDoor::Delay(Duration::from_secs(1)));
-        assert_eq!(met, [Some(AtDoor::Sever), Some(AtDoor::Sever), delay, None]);
-    }
-
-    #[test]
-    fn a_skip_takes_one_road_away_from_one_event() {
-        let mut faults = Faults::default();
-        faults.add(Fault::Skip { road: Road::Live, times: 1 }).unwrap();
-        assert_eq!(faults.applied_to(Copies::ONE), Copies { stream: 0, webhook: 1 });
-        assert_eq!(faults.applied_to(Copies::ONE), Copies::ONE);
-    }
 
     #[test]
     fn faults_are_written_the_way_the_documentation_shows() {

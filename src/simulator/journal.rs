@@ -2,6 +2,8 @@
 //! what open streams are told to do. Streams and the webhook sender follow it
 //! with a position each; the REST list and replays read the events alone.
 
+mod page;
+
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -10,9 +12,10 @@ use axum::extract::ws::Utf8Bytes;
 use serde::Serialize;
 use tokio::sync::watch;
 
+pub(super) use self::page::{Cursor, Page, PageRequest};
 use super::fault::Act;
 use super::lock;
-use super::options::{Copies, PageOrder};
+use super::options::Copies;
 use super::selection::{Facts, Selection};
 use crate::domain::clock::UnixMillis;
 use crate::domain::event::{Event, EventId};
@@ -73,8 +76,8 @@ pub struct LedgerRow {
 }
 
 impl Entry {
-    pub(super) fn new(event: Event, copies: Copies, published_at: UnixMillis) -> Self {
-        Self { facts: Facts::of(&event), event, copies, published_at, sent: Sent::default() }
+    pub(super) fn new(event: Event, facts: Facts, copies: Copies, published_at: UnixMillis) -> Self {
+        Self { facts, event, copies, published_at, sent: Sent::default() }
     }
 
     /// The body as a text frame holds it; the bytes are shared. `None` if it is
@@ -88,7 +91,7 @@ impl Entry {
         LedgerRow {
             id: self.event.id.to_string(),
             kind: self.event.kind.to_string(),
-            object_id: self.event.subject.object.as_deref().map(str::to_owned),
+            object_id: self.facts.object_id().map(str::to_owned),
             published_at: self.published_at,
             frames: count(&self.sent.frames),
             webhook_attempts: count(&self.sent.webhook_attempts),
@@ -113,21 +116,6 @@ pub(super) struct Batch {
     pub(super) next: u64,
     /// Items that were gone already.
     pub(super) lost: u64,
-}
-
-/// Which page of the list is asked for. Pages are newest first.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Cursor {
-    Newest,
-    OlderThan(String),
-    NewerThan(String),
-}
-
-/// A page of the list, newest first.
-#[derive(Debug)]
-pub(super) struct Page {
-    pub(super) entries: Vec<Arc<Entry>>,
-    pub(super) has_more: bool,
 }
 
 /// Where a new stream begins.
@@ -252,39 +240,6 @@ impl Journal {
         Opening { replay, too_old: at.is_none(), live_from }
     }
 
-    /// A page among the newest `retention` events that `chosen` accepts; `None`
-    /// if the cursor is not among them.
-    pub(super) fn page(
-        &self,
-        cursor: &Cursor,
-        limit: usize,
-        order: PageOrder,
-        retention: usize,
-        chosen: impl Fn(&Entry) -> bool,
-    ) -> Option<Page> {
-        let rings = lock(&self.rings);
-        let oldest = rings.events.len().saturating_sub(retention);
-        let index = |id: &str| rings.index_of(id).filter(|index| *index >= oldest);
-        let (range, from_oldest) = match cursor {
-            Cursor::Newest => (oldest..rings.events.len(), false),
-            Cursor::OlderThan(id) => (oldest..index(id)?, false),
-            Cursor::NewerThan(id) => (index(id)? + 1..rings.events.len(), order == PageOrder::NextToCursor),
-        };
-        let candidates = rings.events.range(range).filter(|entry| chosen(entry));
-        // One more than asked for tells whether there is more.
-        let mut entries: Vec<_> = if from_oldest {
-            candidates.take(limit + 1).cloned().collect()
-        } else {
-            candidates.rev().take(limit + 1).cloned().collect()
-        };
-        let has_more = entries.len() > limit;
-        entries.truncate(limit);
-        if from_oldest {
-            entries.reverse();
-        }
-        Some(Page { entries, has_more })
-    }
-
     /// The event of that id, if it is among the newest `retention`.
     pub(super) fn get(&self, id: &str, retention: usize) -> Option<Arc<Entry>> {
         let rings = lock(&self.rings);
@@ -317,7 +272,7 @@ mod tests {
 
     use super::*;
 
-    fn journal(capacity: usize, ids: impl IntoIterator<Item = u32>) -> Journal {
+    pub(super) fn journal(capacity: usize, ids: impl IntoIterator<Item = u32>) -> Journal {
         let journal = Journal::new(capacity);
         for id in ids {
             journal.push(entry(id)).unwrap();
@@ -325,42 +280,16 @@ mod tests {
         journal
     }
 
-    fn entry(id: u32) -> Entry {
+    pub(super) fn entry(id: u32) -> Entry {
         let body = format!(
             r#"{{"id":"e{id}","object":"event","type":"t","created":{id},"data":{{"object":{{}}}}}}"#
         );
         let event = crate::pepay::envelope::parse(Bytes::from(body), UnixMillis(0)).unwrap();
-        Entry::new(event, Copies::ONE, UnixMillis(0))
+        Entry::new(event, Facts::default(), Copies::ONE, UnixMillis(0))
     }
 
-    fn ids(entries: &[Arc<Entry>]) -> Vec<&str> {
+    pub(super) fn ids(entries: &[Arc<Entry>]) -> Vec<&str> {
         entries.iter().map(|entry| entry.event.id.as_str()).collect()
-    }
-
-    fn page(journal: &Journal, cursor: &Cursor, order: PageOrder) -> Option<(Vec<String>, bool)> {
-        let page = journal.page(cursor, 2, order, 5, |_| true)?;
-        Some((ids(&page.entries).into_iter().map(str::to_owned).collect(), page.has_more))
-    }
-
-    #[test]
-    fn pages_are_newest_first_whatever_the_cursor() {
-        let journal = journal(9, 1..=6);
-        let newer = Cursor::NewerThan("e2".to_owned());
-        let at = |ids: [&str; 2], more| Some((ids.map(str::to_owned).to_vec(), more));
-        assert_eq!(page(&journal, &Cursor::Newest, PageOrder::Newest), at(["e6", "e5"], true));
-        assert_eq!(page(&journal, &newer, PageOrder::NextToCursor), at(["e4", "e3"], true));
-        assert_eq!(page(&journal, &newer, PageOrder::Newest), at(["e6", "e5"], true));
-        let older = Cursor::OlderThan("e4".to_owned());
-        assert_eq!(page(&journal, &older, PageOrder::Newest), at(["e3", "e2"], false));
-    }
-
-    #[test]
-    fn a_cursor_that_is_no_longer_listed_gives_no_page() {
-        let journal = journal(9, 1..=6);
-        assert_eq!(page(&journal, &Cursor::NewerThan("e1".to_owned()), PageOrder::Newest), None);
-        assert_eq!(page(&journal, &Cursor::OlderThan("nobody".to_owned()), PageOrder::Newest), None);
-        assert!(journal.get("e1", 5).is_none());
-        assert!(journal.get("e2", 5).is_some());
     }
 
     #[test]

@@ -1,17 +1,20 @@
-//! How the simulated Pepay is set up.
+//! How the simulated Pepay is set up: sizes, times, keys and webhooks, beside
+//! the [`Switches`].
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+use super::switches::Switches;
 use crate::domain::backoff::Backoff;
 use crate::domain::event::Environment;
 use crate::domain::filter::TypeFilter;
 use crate::pepay::signature::SigningKey;
 
-/// The whole set-up. What Pepay does not document is a choice here.
+/// The whole set-up. Pepay documents none of the sizes and times.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// The keys that are accepted, in either header.
@@ -26,16 +29,18 @@ pub struct Options {
     pub snapshot: usize,
     /// How many of the newest events the REST list knows.
     pub rest_retention: usize,
-    /// Which page `ending_before` answers with.
-    pub page_order: PageOrder,
-    /// Whether the REST list is wrapped in `success` and `data`.
-    pub list_shape: ListShape,
+    /// What the documentation leaves open; may be changed later.
+    pub switches: Switches,
+    /// Requests a minute and key above which the answer is 429; `None` is no limit.
+    pub rate_limit: Option<NonZeroU32>,
     /// Open streams above which an upgrade is answered 429.
     pub max_streams: usize,
     /// How often a stream gets a ping; `None` is never.
     pub ping_interval: Option<Duration>,
     /// The age at which a stream is closed; `None` is never.
     pub max_stream_age: Option<Duration>,
+    /// The close code of a stream that has reached that age (RFC 6455, section 7.4).
+    pub age_close_code: u16,
     /// How often an event goes out on each road.
     pub copies: Copies,
     /// The webhook sender.
@@ -53,11 +58,12 @@ impl Default for Options {
             replay_retention: 1_000,
             snapshot: 100,
             rest_retention: 10_000,
-            page_order: PageOrder::NextToCursor,
-            list_shape: ListShape::Wrapped,
+            switches: Switches::default(),
+            rate_limit: None,
             max_streams: 100,
             ping_interval: Some(Duration::from_secs(25)),
             max_stream_age: None,
+            age_close_code: 1001,
             copies: Copies::ONE,
             webhooks: WebhookOptions::default(),
             seed: 1,
@@ -101,24 +107,6 @@ impl Scope {
             Self::Merchant => "merchant",
         }
     }
-}
-
-/// Which page `ending_before` answers with when there is more than one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PageOrder {
-    /// The page next to the cursor, as Stripe does.
-    NextToCursor,
-    /// The newest page there is.
-    Newest,
-}
-
-/// What the REST list looks like.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ListShape {
-    /// `{"success":true,"data":{"object":"list",…}}`
-    Wrapped,
-    /// `{"object":"list",…}`
-    Bare,
 }
 
 /// How often one event goes out on each road: 0 leaves it out, 2 sends it twice.

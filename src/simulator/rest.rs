@@ -1,6 +1,5 @@
 //! `GET /api/v1/events` and `GET /api/v1/events/{id}`.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use axum::extract::{Path, RawQuery, State};
@@ -12,11 +11,12 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode};
 
 use super::fault::Door;
-use super::journal::{Cursor, Entry, Page};
-use super::options::ListShape;
-use super::refusal::Refusal;
+use super::fault::list::Lie;
+use super::journal::{Cursor, Entry, Page, PageRequest};
+use super::refusal::{self, Refusal};
 use super::selection::{Field, Selection, pairs, types};
-use super::{Served, Simulator, door};
+use super::switches::{ListShape, Presence, Switches, UnknownParameters};
+use super::{Served, Simulator, door, lock};
 use crate::domain::event::Environment;
 
 /// Events of a page where the request does not say.
@@ -44,23 +44,76 @@ async fn list(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
+    simulator.count(|statistics| statistics.list_requests += 1);
     let environment = simulator.key(&headers)?.environment;
-    let request = ListRequest::read(&query.unwrap_or_default(), environment)
-        .map_err(|error| Refusal::bad_request("INVALID_REQUEST", error))?;
-    let options = simulator.options();
-    let page = simulator.0.journal.page(
-        &request.cursor,
-        request.limit,
-        options.page_order,
-        options.rest_retention,
-        |entry| request.accepts(entry),
-    );
+    let switches = simulator.switches();
+    let invalid = |error| Refusal::bad_request("INVALID_REQUEST", error);
+    let parameters = pairs(&query.unwrap_or_default()).map_err(invalid)?;
+    let request =
+        ListRequest::read(&parameters, environment, switches.unknown_parameters).map_err(invalid)?;
+    let lie = lock(&simulator.0.faults).lie(&parameters);
+    if let Some(Lie::Answer { status, retry_after, body }) = lie {
+        return Ok(refusal::instead(status, retry_after.as_ref(), body, simulator.0.clock.now()));
+    }
+    let page = simulator.page(&request, lie.as_ref(), switches);
     let page = page.ok_or_else(|| Refusal::bad_request("INVALID_CURSOR", "no event of that id is listed"))?;
     for entry in &page.entries {
         entry.sent.listed.fetch_add(1, Ordering::Relaxed);
     }
     simulator.count(|statistics| statistics.rest_pages += 1);
-    Ok(json_response(page_body(&page, options.list_shape)))
+    let bodies: Vec<_> = page.entries.iter().map(|entry| simulator.rest_body(entry)).collect();
+    Ok(json_response(page_body(&bodies, page.has_more, switches)))
+}
+
+impl Simulator {
+    /// The page that is asked for, or what `lie` makes of it; `None` if the cursor
+    /// is not listed.
+    fn page(&self, request: &ListRequest, lie: Option<&Lie>, switches: Switches) -> Option<Page> {
+        let retention = self.options().rest_retention;
+        let accepts = |entry: &Entry| request.accepts(entry);
+        let page = |cursor: &Cursor| {
+            let (order, sort) = (switches.page_order, switches.list_sort);
+            let request = PageRequest { cursor, limit: request.limit, order, sort, retention };
+            self.0.journal.page(&request, accepts)
+        };
+        match lie {
+            Some(Lie::Empty { has_more }) => return Some(Page { entries: Vec::new(), has_more: *has_more }),
+            Some(Lie::Repeat) => return Some(Page { has_more: true, ..page(&Cursor::Newest)? }),
+            _ => {}
+        }
+        let mut asked = page(&request.cursor)?;
+        match lie {
+            Some(Lie::Circle) => {
+                if asked.entries.is_empty() {
+                    asked = page(&Cursor::Newest)?;
+                }
+                asked.has_more = true;
+            }
+            Some(Lie::Unsorted) => {
+                let half = asked.entries.len() / 2;
+                asked.entries.rotate_left(half);
+            }
+            Some(Lie::OldestOnTop) => {
+                if let Some(oldest) = self.0.journal.oldest(retention, accepts) {
+                    asked.entries.retain(|entry| entry.event.id != oldest.event.id);
+                    asked.entries.insert(0, oldest);
+                    // What no longer fits comes on the next page.
+                    asked.has_more |= asked.entries.len() > request.limit;
+                    asked.entries.truncate(request.limit);
+                }
+            }
+            _ => {}
+        }
+        Some(asked)
+    }
+
+    /// An event's bytes, as REST shows them.
+    fn rest_body(&self, entry: &Entry) -> Bytes {
+        match lock(&self.0.faults).damage(entry.event.id.as_str()) {
+            Some(damage) => damage.done_to(&entry.event.body),
+            None => entry.event.body.clone(),
+        }
+    }
 }
 
 async fn single(
@@ -77,15 +130,20 @@ async fn single(
         .ok_or_else(|| Refusal::of_status(StatusCode::NOT_FOUND))?;
     entry.sent.listed.fetch_add(1, Ordering::Relaxed);
     simulator.count(|statistics| statistics.rest_events += 1);
-    let body = match simulator.options().list_shape {
-        ListShape::Bare => entry.event.body.clone(),
-        ListShape::Wrapped => wrapped(|body| body.put_slice(&entry.event.body)),
+    let event = simulator.rest_body(&entry);
+    let body = match simulator.switches().list_shape {
+        ListShape::Bare => event,
+        ListShape::Wrapped => wrapped(|body| body.put_slice(&event)),
     };
     Ok(json_response(body))
 }
 
 impl ListRequest {
-    fn read(query: &str, environment: Option<Environment>) -> Result<Self, String> {
+    fn read(
+        parameters: &[(String, String)],
+        environment: Option<Environment>,
+        unknown: UnknownParameters,
+    ) -> Result<Self, String> {
         let mut request = Self {
             limit: DEFAULT_LIMIT,
             cursor: Cursor::Newest,
@@ -93,13 +151,13 @@ impl ListRequest {
             created_from: i64::MIN,
             created_to: i64::MAX,
         };
-        for (name, value) in pairs(query)? {
-            request.take(&name, value).map_err(|error| format!("`{name}`: {error}"))?;
+        for (name, value) in parameters {
+            request.take(name, value.clone(), unknown).map_err(|error| format!("`{name}`: {error}"))?;
         }
         Ok(request)
     }
 
-    fn take(&mut self, name: &str, value: String) -> Result<(), String> {
+    fn take(&mut self, name: &str, value: String, unknown: UnknownParameters) -> Result<(), String> {
         let seconds = |value: &str| value.parse().map_err(|_| "Unix seconds are needed".to_owned());
         match name {
             "limit" => match value.parse() {
@@ -114,9 +172,10 @@ impl ListRequest {
             "type" => self.selection.types = types(&value)?,
             "created[gte]" => self.created_from = seconds(&value)?,
             "created[lte]" => self.created_to = seconds(&value)?,
-            _ => match Field::named(name) {
+            _ => match Field::named(name).filter(|field| field.on_list()) {
                 Some(field) if field.allows(&value) => self.selection.fields.push((field, value)),
                 Some(_) => return Err("cannot have this value".to_owned()),
+                None if unknown == UnknownParameters::Ignored => {}
                 None => return Err("is no parameter of this list".to_owned()),
             },
         }
@@ -130,19 +189,22 @@ impl ListRequest {
 }
 
 /// The list around the events' exact bytes.
-fn page_body(page: &Page, shape: ListShape) -> Bytes {
+fn page_body(events: &[Bytes], has_more: bool, switches: Switches) -> Bytes {
     let list = |body: &mut BytesMut| {
         body.put_slice(br#"{"object":"list","data":["#);
-        for (index, entry) in page.entries.iter().map(Arc::as_ref).enumerate() {
+        for (index, event) in events.iter().enumerate() {
             if index > 0 {
                 body.put_u8(b',');
             }
-            body.put_slice(&entry.event.body);
+            body.put_slice(event);
         }
-        body.put_slice(br#"],"has_more":"#);
-        body.put_slice(if page.has_more { b"true}" } else { b"false}" });
+        body.put_u8(b']');
+        if switches.has_more == Presence::Present {
+            body.put_slice(if has_more { br#","has_more":true"# } else { br#","has_more":false"# });
+        }
+        body.put_u8(b'}');
     };
-    match shape {
+    match switches.list_shape {
         ListShape::Wrapped => wrapped(list),
         ListShape::Bare => {
             let mut body = BytesMut::new();

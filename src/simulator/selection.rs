@@ -42,6 +42,11 @@ impl Field {
         }
     }
 
+    /// Whether the list documents this filter.
+    pub(super) const fn on_list(self) -> bool {
+        matches!(self, Self::Invoice | Self::Environment)
+    }
+
     /// The field of that name, if the stream of `scope` takes it.
     pub(super) fn of_stream(scope: Scope, name: &str) -> Option<Self> {
         Self::named(name).filter(|field| field.on_stream(scope))
@@ -62,12 +67,18 @@ impl Field {
     }
 }
 
-/// What an event says about the filterable fields.
+/// What an event says about the filterable fields, read here and not by the
+/// bridge's own code, so that each is a check on the other.
 #[derive(Debug, Default)]
-pub(super) struct Facts(Vec<(Field, Box<str>)>);
+pub(super) struct Facts {
+    fields: Vec<(Field, Box<str>)>,
+    environment: Option<Environment>,
+    object_id: Option<Box<str>>,
+}
 
 impl Facts {
-    /// Reads them from `data.object`; what is missing matches no filter.
+    /// Reads them from `data.object`, in every spelling that is documented; what
+    /// is missing matches no filter.
     pub(super) fn of(event: &Event) -> Self {
         #[derive(Deserialize)]
         struct Envelope {
@@ -80,20 +91,50 @@ impl Facts {
         let Ok(Envelope { data: Data { object } }) = serde_json::from_slice(&event.body) else {
             return Self::default();
         };
-        let kind = object.get("object").and_then(Value::as_str).unwrap_or_default();
-        let of_name = |name: &str| match (name, kind) {
-            ("id", "commerce_order") | ("order_id" | "commerce_order_id", _) => Some(Field::Order),
-            ("id", "invoice") | ("invoice_id", _) => Some(Field::Invoice),
-            ("payer_wallet_address", _) => Some(Field::WalletAddress),
-            ("payer_wallet_network", _) => Some(Field::WalletNetwork),
-            (other, _) => Field::named(other),
+        let kind = event.kind.as_str();
+        let of_name = |name: &str| match name {
+            "id" if kind.starts_with("commerce.order.") => Some(Field::Order),
+            "id" if kind.starts_with("invoice.") => Some(Field::Invoice),
+            "orderId" | "order_id" | "commerce_order_id" => Some(Field::Order),
+            "invoiceId" | "invoice_id" => Some(Field::Invoice),
+            "customerId" | "customer_id" => Some(Field::Customer),
+            "walletAddress" | "wallet_address" | "payer_wallet_address" => Some(Field::WalletAddress),
+            "walletNetwork" | "wallet_network" | "payer_wallet_network" => Some(Field::WalletNetwork),
+            "networkEnvironment" | "environment" => Some(Field::Environment),
+            "invoice_type" => Some(Field::InvoiceType),
+            _ => None,
         };
-        let fact = |(name, value): (&String, &Value)| Some((of_name(name)?, value.as_str()?.into()));
-        Self(object.iter().filter_map(fact).collect())
+        let text = |value: &Value| match value {
+            Value::String(text) => Some(Box::from(text.as_str())),
+            Value::Number(number) => Some(number.to_string().into_boxed_str()),
+            _ => None,
+        };
+        let fact = |(name, value): (&String, &Value)| Some((of_name(name)?, text(value)?));
+        let mut facts = Self {
+            fields: object.iter().filter_map(fact).collect(),
+            environment: None,
+            object_id: object.get("id").or_else(|| object.get("orderId")).and_then(text),
+        };
+        facts.environment = facts.value(Field::Environment).and_then(|name| name.parse().ok());
+        facts
+    }
+
+    /// The order, invoice or payment the event is about.
+    pub(super) fn object_id(&self) -> Option<&str> {
+        self.object_id.as_deref()
+    }
+
+    /// The first value of a field.
+    pub(super) fn value(&self, field: Field) -> Option<&str> {
+        self.fields.iter().find_map(|(named, fact)| (*named == field).then_some(&**fact))
+    }
+
+    pub(super) fn add(&mut self, field: Field, value: Box<str>) {
+        self.fields.push((field, value));
     }
 
     fn has(&self, field: Field, value: &str) -> bool {
-        self.0.iter().any(|(named, fact)| *named == field && **fact == *value)
+        self.fields.iter().any(|(named, fact)| *named == field && **fact == *value)
     }
 }
 
@@ -104,24 +145,43 @@ pub(super) struct Selection {
     pub(super) fields: Vec<(Field, String)>,
     /// The environment the key is bound to.
     pub(super) environment: Option<Environment>,
+    /// Types that the endpoint does not carry begin with this.
+    pub(super) foreign: Option<&'static str>,
 }
 
 impl Selection {
     /// Everything a key bound to `environment` sees.
     pub(super) fn all(environment: Option<Environment>) -> Self {
-        Self { types: TypeFilter::any(), fields: Vec::new(), environment }
+        Self { types: TypeFilter::any(), fields: Vec::new(), environment, foreign: None }
     }
 
     /// Whether an event is among them.
     pub(super) fn matches(&self, event: &Event, facts: &Facts) -> bool {
-        let visible = match (self.environment, event.subject.environment) {
+        let visible = match (self.environment, facts.environment) {
             (Some(own), Some(other)) => own == other,
             _ => true,
         };
         visible
+            && !self.foreign.is_some_and(|prefix| event.kind.as_str().starts_with(prefix))
             && self.types.matches(event.kind.as_str())
             && self.fields.iter().all(|(field, value)| facts.has(*field, value))
     }
+}
+
+/// The beginnings of the types that the stream of `scope` is documented to carry.
+const fn families(scope: Scope) -> &'static [&'static str] {
+    match scope {
+        Scope::Commerce => &["commerce.order.", "invoice.", "invoice_payment."],
+        Scope::Merchant => &["invoice.", "invoice_payment."],
+    }
+}
+
+/// The pattern of `text` that asks for no type the stream of `scope` carries.
+pub(super) fn foreign(scope: Scope, text: &str) -> Option<&str> {
+    text.split(',').map(str::trim).find(|pattern| {
+        let wanted = pattern.trim_end_matches('*');
+        !families(scope).iter().any(|family| family.starts_with(wanted) || wanted.starts_with(family))
+    })
 }
 
 /// Reads a comma-separated list of type patterns.

@@ -36,6 +36,9 @@ pub struct Statistics {
     pub pings_received: u64,
     /// Pongs received on streams, the answers to the simulator's own pings.
     pub pongs_received: u64,
+    /// Requests for pages of the REST list that came as far as the list, refused
+    /// ones included.
+    pub list_requests: u64,
     /// Pages of the REST list served.
     pub rest_pages: u64,
     /// Single events served over REST.

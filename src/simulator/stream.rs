@@ -3,25 +3,33 @@
 
 mod connection;
 
+use std::time::Duration;
+
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::{RawQuery, State, WebSocketUpgrade};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Extension, Router, middleware};
-use http::{HeaderMap, StatusCode};
+use http::HeaderMap;
 
 use self::connection::Connection;
 use super::fault::{Door, Road};
 use super::journal::Opening;
 use super::options::Scope;
 use super::refusal::{Refusal, Shape};
-use super::selection::{Field, Selection, pairs, types};
+use super::selection::{Field, Selection, foreign as foreign_pattern, pairs, types};
 use super::server::Wire;
+use super::switches::{ExpiredToken, ForeignTypes, OldCursor};
+use super::token::Pass;
 use super::{Served, Simulator, door, lock};
-use crate::domain::event::{Environment, EventId};
+use crate::domain::clock::UnixMillis;
+use crate::domain::event::EventId;
 
 /// Room for an oversized frame from a client, which is read and ignored.
 const MAX_INCOMING: usize = 64 * 1024;
+
+/// How long somebody is told to wait who finds no room.
+const FULL_WAIT: Duration = Duration::from_secs(1);
 
 pub(super) fn routes(served: &Served) -> Router<Served> {
     let door = middleware::from_fn_with_state((Door::Upgrade, served.simulator.clone()), door::pass);
@@ -58,6 +66,8 @@ async fn merchant(
 struct Subscription {
     selection: Selection,
     since: Option<EventId>,
+    /// When the stream has to end for its token's sake.
+    expires_at: Option<UnixMillis>,
 }
 
 fn open(
@@ -79,6 +89,10 @@ fn open(
     // Fixed before the client hears that it is in: what is published once it
     // knows is live for it.
     let opening = served.simulator.opening(&subscription);
+    if opening.too_old && served.simulator.switches().old_cursor == OldCursor::Refused {
+        let refusal = Refusal::bad_request("INVALID_CURSOR", "`since` is unknown or too old");
+        return refusal.shaped(Shape::Plain).into_response();
+    }
     let tracked = served.streams.token();
     upgrade.on_upgrade(move |socket| async move {
         let _tracked = tracked;
@@ -91,21 +105,36 @@ impl Simulator {
     fn admit(&self, scope: Scope, query: &str, headers: &HeaderMap) -> Result<Subscription, Refusal> {
         let pairs = pairs(query).map_err(|error| Refusal::bad_request("INVALID_QUERY", error))?;
         let token = pairs.iter().find_map(|(name, value)| (name == "token").then_some(value));
-        let environment = match token {
-            Some(token) => self.token_environment(scope, token)?,
-            None => self.key_of_scope(headers, scope)?.environment,
+        let switches = self.switches();
+        let (environment, expires_at) = match token {
+            Some(token) => {
+                self.token_pass(scope, token).map(|pass| (pass.environment, Some(pass.expires_at)))?
+            }
+            None => (self.key_of_scope(headers, scope)?.environment, None),
         };
-        let mut subscription = Subscription { selection: Selection::all(environment), since: None };
+        let foreign = scope == Scope::Merchant && switches.foreign_types != ForeignTypes::Sent;
+        let mut subscription = Subscription {
+            selection: Selection { foreign: foreign.then_some("commerce."), ..Selection::all(environment) },
+            since: None,
+            expires_at: expires_at.filter(|_| switches.expired_token == ExpiredToken::EndsStream),
+        };
         for (name, value) in &pairs {
             subscription.take(scope, name, value)?;
+            if name == "types"
+                && switches.foreign_types == ForeignTypes::Refused
+                && let Some(pattern) = foreign_pattern(scope, value)
+            {
+                let message = format!("`types`: {pattern} is no type of this stream");
+                return Err(Refusal::bad_request("INVALID_FILTER", message));
+            }
         }
         if self.statistics().streams_open >= self.options().max_streams as u64 {
-            return Err(Refusal::of_status(StatusCode::TOO_MANY_REQUESTS));
+            return Err(Refusal::too_many(FULL_WAIT));
         }
         Ok(subscription)
     }
 
-    fn token_environment(&self, scope: Scope, token: &str) -> Result<Option<Environment>, Refusal> {
+    fn token_pass(&self, scope: Scope, token: &str) -> Result<Pass, Refusal> {
         let presented = lock(&self.0.tokens).present(token, self.0.clock.now());
         let Some((pass, used_before)) = presented else {
             return Err(Refusal::unauthorized("the token is not valid or has expired"));
@@ -117,7 +146,7 @@ impl Simulator {
         if pass.scope != scope {
             return Err(Refusal::forbidden(format!("the token is of scope {}", pass.scope.as_str())));
         }
-        Ok(pass.environment)
+        Ok(pass)
     }
 
     /// Where the stream of `subscription` begins: replay or snapshot, less the

@@ -18,6 +18,7 @@ use serde_json::json;
 use super::fault::Door;
 use super::options::Scope;
 use super::refusal::{Refusal, Shape};
+use super::switches::Presence;
 use super::{Served, Simulator, door, lock};
 use crate::domain::clock::UnixMillis;
 use crate::domain::event::Environment;
@@ -80,7 +81,9 @@ fn try_mint(
         "network_environment": key.environment,
         "expires_at": expires_at,
     });
-    if let Some(host) = headers.get(HOST).and_then(|host| host.to_str().ok()) {
+    if simulator.switches().ws_url == Presence::Present
+        && let Some(host) = headers.get(HOST).and_then(|host| host.to_str().ok())
+    {
         data["ws_url"] = json!(format!("ws://{host}/ws/{}/events", scope.as_str()));
     }
     Ok(Json(json!({"success": true, "data": data})))
@@ -91,7 +94,7 @@ fn try_mint(
 pub(super) struct Pass {
     pub(super) scope: Scope,
     pub(super) environment: Option<Environment>,
-    expires_at: UnixMillis,
+    pub(super) expires_at: UnixMillis,
     used: bool,
 }
 

@@ -2,8 +2,10 @@
 
 mod faults;
 mod harness;
+mod lists;
 mod rest;
 mod streams;
+mod switches;
 mod target;
 mod tokens;
 mod webhooks;

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::domain::clock::UnixMillis;
 use crate::domain::event::Environment;
+use crate::simulator::switches::{ObjectIds, OrderShape, PaymentLinks, Switches};
 
 /// How long an invoice waits for its payment.
 const INVOICE_LIFETIME: i64 = 30 * 60;
@@ -45,6 +46,8 @@ pub(in crate::simulator) struct Order {
     town: (&'static str, &'static str, &'static str),
     created: UnixMillis,
     pub(in crate::simulator) updated: UnixMillis,
+    /// Which shape its events have, from its first on.
+    switches: Switches,
 }
 
 /// `status` of an order.
@@ -79,13 +82,23 @@ pub(in crate::simulator) enum PaymentStatus {
 }
 
 impl Order {
-    pub(super) fn new(rng: &mut impl Rng, id: Option<String>, now: UnixMillis) -> Self {
+    pub(super) fn new(rng: &mut impl Rng, id: Option<String>, now: UnixMillis, switches: Switches) -> Self {
         let (goods, town) =
             (*GOODS.choose(rng).unwrap_or(&GOODS[0]), *TOWNS.choose(rng).unwrap_or(&TOWNS[0]));
+        let (text, invoice, payment) = (uuid(rng), rng.random::<u128>(), rng.random::<u128>());
+        let [made_up, invoice_id, payment_id] = match switches.object_ids {
+            ObjectIds::Text => {
+                [text, format!("inv_{:020x}", invoice >> 48), format!("ipay_{:020x}", payment >> 48)]
+            }
+            // Exact as a double as well.
+            ObjectIds::Number => {
+                [rng.random::<u128>(), invoice, payment].map(|bits| (bits >> 76).to_string())
+            }
+        };
         Self {
-            id: id.unwrap_or_else(|| uuid(rng)),
-            invoice_id: format!("inv_{:020x}", rng.random::<u128>() >> 48),
-            payment_id: format!("ipay_{:020x}", rng.random::<u128>() >> 48),
+            id: id.unwrap_or(made_up),
+            invoice_id,
+            payment_id,
             customer_id: format!("cus_{:014x}", rng.random::<u64>() >> 8),
             wallet_network: (if rng.random() { "solana" } else { "bsc" }).to_owned(),
             wallet_address: format!("0x{:040x}", rng.random::<u128>()),
@@ -100,19 +113,66 @@ impl Order {
             town,
             created: now,
             updated: now,
+            switches,
+        }
+    }
+
+    /// An id as its events write it: what is no number stays text.
+    fn written(&self, id: &str) -> Value {
+        match (self.switches.object_ids, id.parse::<u64>()) {
+            (ObjectIds::Number, Ok(number)) => number.into(),
+            _ => id.into(),
         }
     }
 
     /// `data.object` of `commerce.order.*`.
     pub(in crate::simulator) fn body(&self) -> Value {
+        match self.switches.order_shape {
+            OrderShape::Object => self.object(),
+            OrderShape::Snapshot => self.snapshot(),
+        }
+    }
+
+    /// The merchant's order snapshot, as `GET /api/commerce/merchant/orders/{orderId}` shows it.
+    fn snapshot(&self) -> Value {
+        let (sku, title, price) = self.goods;
+        let (city, postal_code, country) = self.town;
+        json!({
+            "orderId": self.written(&self.id),
+            "invoiceId": self.written(&self.invoice_id),
+            "networkEnvironment": self.environment,
+            "customerId": self.customer_id,
+            "walletAddress": self.wallet_address,
+            "walletNetwork": self.wallet_network,
+            "status": self.status,
+            "substatus": self.substatus,
+            "timeline": [
+                {"status": "pending_payment", "at": self.created},
+                {"status": self.status, "substatus": self.substatus, "at": self.updated},
+            ],
+            "payment": {"status": self.payment, "currency": "USD", "amount": self.subtotal() + SHIPPING},
+            "fulfillment": {
+                "tracking": self.tracking,
+                "shippingAddress": {
+                    "name": "A. Customer", "line1": "12 Harbour Street", "city": city,
+                    "postalCode": postal_code, "country": country,
+                },
+            },
+            "items": [{"sku": sku, "title": title, "unitPrice": price, "quantity": self.quantity}],
+            "createdAt": self.created,
+            "updatedAt": self.updated,
+        })
+    }
+
+    fn object(&self) -> Value {
         let (sku, title, price) = self.goods;
         let (city, postal_code, country) = self.town;
         json!({
             "object": "commerce_order",
-            "id": self.id,
+            "id": self.written(&self.id),
             "status": self.status,
             "substatus": self.substatus,
-            "invoice_id": self.invoice_id,
+            "invoiceId": self.written(&self.invoice_id),
             "customer_id": self.customer_id,
             "environment": self.environment,
             "currency": "USD",
@@ -139,10 +199,10 @@ impl Order {
         let paid = self.invoice == InvoiceStatus::Paid;
         json!({
             "object": "invoice",
-            "id": self.invoice_id,
+            "id": self.written(&self.invoice_id),
             "status": self.invoice,
             "invoice_type": "commerce",
-            "commerce_order_id": self.id,
+            "commerce_order_id": self.written(&self.id),
             "customer_id": self.customer_id,
             "environment": self.environment,
             "currency": "USD",
@@ -167,12 +227,11 @@ impl Order {
     /// `data.object` of `invoice_payment.*`.
     pub(in crate::simulator) fn payment_body(&self) -> Value {
         let confirmed = self.payment == PaymentStatus::Confirmed;
-        json!({
+        let mut body = json!({
             "object": "invoice_payment",
-            "id": self.payment_id,
+            "id": self.written(&self.payment_id),
             "status": self.payment,
-            "invoice_id": self.invoice_id,
-            "commerce_order_id": self.id,
+            "invoice_id": self.written(&self.invoice_id),
             "customer_id": self.customer_id,
             "environment": self.environment,
             "currency": "USD",
@@ -190,7 +249,11 @@ impl Order {
             "metadata": {"cart": "web", "channel": "storefront"},
             "created_at": self.created,
             "updated_at": self.updated,
-        })
+        });
+        if self.switches.payment_links == PaymentLinks::Order {
+            body["commerce_order_id"] = self.written(&self.id);
+        }
+        body
     }
 
     /// Moves the order on; its new object and what that had been before.

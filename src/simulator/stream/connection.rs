@@ -16,11 +16,13 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::Subscription;
+use crate::domain::clock::UnixMillis;
 use crate::simulator::Simulator;
 use crate::simulator::fault::{Act, Ending, Frame};
 use crate::simulator::journal::{Entry, Item, Opening};
 use crate::simulator::selection::Selection;
 use crate::simulator::server::Wire;
+use crate::simulator::switches::OldCursor;
 
 /// Items taken off the journal at once, and frames written before a flush.
 const BATCH: usize = 64;
@@ -50,6 +52,8 @@ pub(super) struct Connection {
     /// The next position of the journal to read.
     position: u64,
     pending: VecDeque<Out>,
+    /// When the stream's token ends it.
+    expires_at: Option<UnixMillis>,
     /// Nothing is read or sent any more.
     silent: bool,
     /// Nothing is sent before this.
@@ -65,15 +69,19 @@ impl Connection {
         opening: Opening,
     ) -> Self {
         let journal_end = simulator.0.journal.follow();
-        let replayed = opening.replay.len();
+        let refused = opening.too_old && simulator.switches().old_cursor == OldCursor::Error;
+        let replayed = if refused { 0 } else { opening.replay.len() };
         let mut pending = VecDeque::with_capacity(replayed + 1);
-        if opening.too_old {
+        if refused {
+            let (code, message) = ("INVALID_CURSOR".to_owned(), "`since` is unknown or too old".to_owned());
+            pending.push_back(Out::Act(Act::Error { code, message }));
+        } else if opening.too_old {
             pending.push_back(control(&json!({
                 "object": "ws_control", "type": "resync_required", "reason": "cursor_too_old",
                 "since": subscription.since.as_ref().map(ToString::to_string), "snapshot": replayed,
             })));
         }
-        pending.extend(opening.replay.into_iter().map(Out::Event));
+        pending.extend(opening.replay.into_iter().take(replayed).map(Out::Event));
         if subscription.since.is_some() && !opening.too_old {
             pending.push_back(control(&json!({
                 "object": "ws_control", "type": "replay_complete", "replayed": replayed,
@@ -82,7 +90,7 @@ impl Connection {
         simulator.count(|statistics| {
             statistics.streams_opened += 1;
             statistics.streams_open += 1;
-            statistics.snapshots += u64::from(opening.too_old);
+            statistics.snapshots += u64::from(opening.too_old && !refused);
             statistics.frames_replayed += replayed as u64;
         });
         Self {
@@ -91,6 +99,7 @@ impl Connection {
             wire,
             selection: subscription.selection,
             journal_end,
+            expires_at: subscription.expires_at,
             position: opening.live_from,
             pending,
             silent: false,
@@ -111,6 +120,12 @@ impl Connection {
         let options = self.simulator.options();
         let mut pings = options.ping_interval.map(pings);
         let old_at = options.max_stream_age.map(|age| Instant::now() + age);
+        let now = self.simulator.0.clock.now();
+        let expires = self.expires_at.map(|at| {
+            let left = u64::try_from(at.0.saturating_sub(now.0)).unwrap_or(0);
+            Instant::now() + Duration::from_millis(left)
+        });
+        let age_close_code = options.age_close_code;
         loop {
             self.refill();
             let free = self.held_until.is_none();
@@ -119,7 +134,8 @@ impl Connection {
             let flow = tokio::select! {
                 biased;
                 () = stop.cancelled() => ControlFlow::Break(close(GOING_AWAY, "shutting down")),
-                () = at(old_at) => ControlFlow::Break(close(GOING_AWAY, "maximum connection age")),
+                () = at(old_at) => ControlFlow::Break(close(age_close_code, "maximum connection age")),
+                () = at(expires) => ControlFlow::Break(close(POLICY, "token expired")),
                 received = self.socket.recv(), if !self.silent => self.received(received.as_ref()),
                 () = at(self.held_until) => { self.held_until = None; ControlFlow::Continue(()) }
                 () = tick(pings.as_mut()), if !self.silent && free => self.ping(stop).await,

@@ -1,4 +1,5 @@
-use pepay_bridge::simulator::options::{ListShape, Options, PageOrder};
+use pepay_bridge::simulator::options::Options;
+use pepay_bridge::simulator::switches::{ListShape, PageOrder, Switches};
 
 use super::harness::{START, World, event, event_of, id, ids, options, world, world_with};
 
@@ -8,6 +9,10 @@ async fn world_of_events(options: Options, count: u32) -> World {
         world.publish(&event(n));
     }
     world
+}
+
+fn with(switches: Switches) -> Options {
+    Options { switches, ..options() }
 }
 
 #[tokio::test]
@@ -31,7 +36,8 @@ async fn ending_before_gives_the_page_next_to_the_cursor_or_the_newest() {
     let query = format!("limit=3&ending_before={}", id(2));
     let world = world_of_events(options(), 9).await;
     assert_eq!(world.page(&query).await, (ids([5, 4, 3]), true));
-    let world = world_of_events(Options { page_order: PageOrder::Newest, ..options() }, 9).await;
+    let world =
+        world_of_events(with(Switches { page_order: PageOrder::Newest, ..Switches::default() }), 9).await;
     assert_eq!(world.page(&query).await, (ids([9, 8, 7]), true));
     assert_eq!(world.page(&format!("ending_before={}", id(9))).await, (vec![], false));
     assert_eq!(world.page(&format!("limit=2&ending_before={}", id(7))).await, (ids([9, 8]), false));
@@ -45,7 +51,8 @@ async fn the_list_is_wrapped_or_bare_with_the_exact_bytes_in_it() {
     let world = world_of_events(options(), 2).await;
     let wrapped = format!(r#"{{"success":true,"data":{list}}}"#);
     assert_eq!(world.get("/api/v1/events").await.body, wrapped);
-    let world = world_of_events(Options { list_shape: ListShape::Bare, ..options() }, 2).await;
+    let world =
+        world_of_events(with(Switches { list_shape: ListShape::Bare, ..Switches::default() }), 2).await;
     assert_eq!(world.get("/api/v1/events").await.body, list);
     assert_eq!(world.get(&format!("/api/v1/events/{}", id(1))).await.body, event(1).body);
 }

@@ -1,7 +1,8 @@
 //! Gaps: over drops, restarts and a server that replays less than it was asked for.
 
 use pepay_bridge::simulator::fault::{Ending, Fault, Frame, Road};
-use pepay_bridge::simulator::options::{ListShape, Options, PageOrder};
+use pepay_bridge::simulator::options::Options;
+use pepay_bridge::simulator::switches::{ListShape, PageOrder, Switches};
 
 use super::{caught_up, counted, delivered, gaps_counted, interrupt, without_webhooks};
 use crate::support::world::{World, assert_each_once};
@@ -11,8 +12,8 @@ async fn gaps_of_hundreds_of_events_over_several_drops_are_closed_under_either_p
     for (page_order, list_shape) in
         [(PageOrder::NextToCursor, ListShape::Wrapped), (PageOrder::Newest, ListShape::Bare)]
     {
-        let options =
-            Options { replay_retention: 40, snapshot: 10, page_order, list_shape, ..without_webhooks() };
+        let switches = Switches { page_order, list_shape, ..Switches::default() };
+        let options = Options { replay_retention: 40, snapshot: 10, switches, ..without_webhooks() };
         let mut world = World::new(options).await;
         let target = world.target("orders").await;
         let bridge = world.bridge().await;
