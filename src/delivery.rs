@@ -27,8 +27,10 @@ mod breaker;
 mod client;
 mod control;
 mod dispatch;
+mod evidence;
 mod hand;
 mod pace;
+mod places;
 mod reach;
 pub mod sign;
 pub mod tls;
@@ -42,6 +44,7 @@ use breaker::Breaker;
 use control::Pause;
 use dispatch::Dispatcher;
 use pace::Pace;
+use places::Places;
 use tls::{ClientIdentity, Roots};
 
 /// One configured target.
@@ -106,6 +109,7 @@ impl Target {
         let control = Control::new(Arc::clone(&pause), status.clone(), Arc::clone(&client));
         let dispatcher = Dispatcher {
             concurrency,
+            places: Places::new(concurrency),
             breaker: Breaker::new(backoff),
             pace,
             context: Arc::new(Context::new(client, ledger, jitter)),

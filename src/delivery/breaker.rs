@@ -1,26 +1,48 @@
-//! The breaker of a target: after failures in a row it stops the traffic and
-//! lets single probes through at growing intervals, so that what waits spends no
-//! attempts on a target that is down. Pure; time is an argument.
+//! The breaker of a target: where everything fails it stops the traffic and lets
+//! single probes through, so that what waits spends no attempts on a target that
+//! is down. Pure; time is an argument.
+//!
+//! It judges the target and not an event. What has failed before, fails again
+//! whatever the target's state, and a target that answers may be refusing one
+//! event alone. `evidence.rs` weighs that; one success outweighs all of it.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::evidence::{Evidence, Finding};
 use crate::domain::backoff::Backoff;
 use crate::domain::clock::UnixMillis;
 use crate::domain::status::Circuit;
 
-/// Failures in a row after which the breaker opens.
-const THRESHOLD: u32 = 5;
-
 /// The longest interval between probes, however long retries may wait.
 const LONGEST_INTERVAL: Duration = Duration::from_mins(1);
+
+/// The first interval between first attempts at a target that answers every one with an
+/// error, such as 500. They go on one at a time, since the next may be one that it takes.
+const TRICKLE_MIN: Duration = Duration::from_millis(5);
+
+/// The longest one.
+const TRICKLE_MAX: Duration = Duration::from_secs(1);
+
+/// Probes after which the interval of a trickle doubles.
+const TRICKLE_STEP: u32 = 500;
+
+/// How many of the latest probes are remembered, so that the next is about something else.
+const PROBED: usize = 64;
 
 /// What an attempt says about the target as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Health {
-    /// It answered, if only to say no to this event.
+    /// It took the event, or said no to it.
     Up,
-    /// It was not reached, did not answer, or said that it is in trouble.
-    Down,
+    /// It failed over this event, at least: 408 or 5xx, but for 503.
+    Failing,
+    /// It said that it cannot take more for now: 429 or 503.
+    Busy,
+    /// It did not answer a request that had left.
+    Silent,
+    /// There was no connection to it.
+    Unreached,
 }
 
 /// What a request was let through as.
@@ -32,19 +54,46 @@ pub(super) enum Role {
     Probe,
 }
 
+/// An attempt, as far as a breaker needs to know it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Tried {
+    /// What it was let through as.
+    pub(super) role: Role,
+    /// What it was about: one number for each lane, or delivery.
+    pub(super) subject: i64,
+    /// Whether it was the delivery's first.
+    pub(super) first: bool,
+}
+
 /// A target's breaker.
 #[derive(Debug)]
 pub(super) struct Breaker {
     backoff: Backoff,
-    failures: u32,
+    evidence: Evidence,
     state: State,
+    /// What the latest probes were about, the newest last.
+    probed: VecDeque<i64>,
 }
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 enum State {
     Closed,
-    Open { until: UnixMillis, probes: u32 },
-    Probing { probes: u32 },
+    Open(Schedule),
+    Probing(Schedule),
+}
+
+/// When probes may go out.
+#[derive(Clone, Copy, Debug)]
+struct Schedule {
+    /// The next first attempt.
+    fresh_at: UnixMillis,
+    /// The next retry.
+    retry_at: UnixMillis,
+    /// How many have failed.
+    probes: u32,
+    /// Whether first attempts go on one at a time, because all that the target does
+    /// is to answer with errors.
+    trickles: bool,
 }
 
 /// Whether a request may go out.
@@ -52,6 +101,10 @@ enum State {
 pub(super) enum Permit {
     /// Now.
     Yes,
+    /// One first attempt now, as the probe.
+    ProbeFresh,
+    /// One retry now, as the probe.
+    ProbeRetry,
     /// Not before this time.
     NotBefore(UnixMillis),
     /// Not before the probe that is out has come back.
@@ -64,158 +117,130 @@ impl Breaker {
         let longest = backoff.max().min(LONGEST_INTERVAL);
         let first = backoff.ceiling(1).min(longest);
         let backoff = Backoff::new(first, longest).unwrap_or(backoff);
-        Self { backoff, failures: 0, state: State::Closed }
+        Self { backoff, evidence: Evidence::default(), state: State::Closed, probed: VecDeque::new() }
     }
 
-    /// Whether a request may go out at `now`. Whoever sends one says so by
+    /// Whether a request may go out at `now`, where `fresh` says that a first attempt
+    /// waits and `retries` that a further one does. Whoever sends one says so by
     /// [`sent`](Self::sent).
-    pub(super) fn ask(&self, now: UnixMillis) -> Permit {
-        match self.state {
-            // Further away than any interval: the clock was set back.
-            State::Open { until, .. } if until > now.plus(self.backoff.max()) => Permit::Yes,
-            State::Open { until, .. } if now < until => Permit::NotBefore(until),
-            State::Closed | State::Open { .. } => Permit::Yes,
-            State::Probing { .. } => Permit::AfterProbe,
+    pub(super) fn ask(&self, now: UnixMillis, fresh: bool, retries: bool) -> Permit {
+        let schedule = match &self.state {
+            State::Closed => return Permit::Yes,
+            State::Probing(_) => return Permit::AfterProbe,
+            State::Open(schedule) => schedule,
+        };
+        // Further away than any interval: the clock was set back.
+        let is_due = |at: UnixMillis| at <= now || at > now.plus(self.backoff.max().max(TRICKLE_MAX));
+        if fresh && is_due(schedule.fresh_at) {
+            return Permit::ProbeFresh;
         }
+        if retries && is_due(schedule.retry_at) {
+            return Permit::ProbeRetry;
+        }
+        let times = [(fresh, schedule.fresh_at), (retries, schedule.retry_at)];
+        let next = times.into_iter().filter(|(waits, _)| *waits).map(|(_, at)| at.0).min();
+        Permit::NotBefore(UnixMillis(next.unwrap_or(schedule.retry_at.0)))
     }
 
-    /// Takes note that a request has gone out, and answers as what.
-    pub(super) const fn sent(&mut self) -> Role {
-        if let State::Open { probes, .. } = self.state {
-            self.state = State::Probing { probes: probes + 1 };
-            Role::Probe
-        } else {
-            Role::Regular
+    /// Takes note that a request about `subject` has gone out. Returns its role.
+    pub(super) fn sent(&mut self, subject: i64) -> Role {
+        let State::Open(schedule) = self.state else { return Role::Regular };
+        self.state = State::Probing(schedule);
+        if self.probed.len() == PROBED {
+            self.probed.pop_front();
         }
+        self.probed.push_back(subject);
+        Role::Probe
+    }
+
+    /// Whether one of the latest probes of this outage was about `subject`.
+    pub(super) fn has_probed(&self, subject: i64) -> bool {
+        self.probed.contains(&subject)
     }
 
     /// Takes note that a request said to have gone out has not: a probe is due still.
-    pub(super) fn unsent(&mut self, role: Role, now: UnixMillis) {
-        if let (Role::Probe, State::Probing { probes }) = (role, &self.state) {
-            self.state = State::Open { until: now, probes: probes.saturating_sub(1) };
+    pub(super) fn unsent(&mut self, role: Role) {
+        if let (Role::Probe, State::Probing(schedule)) = (role, &self.state) {
+            self.state = State::Open(*schedule);
         }
     }
 
     /// Takes note of an attempt's end; `jitter` is a random number in `0.0..1.0`.
-    /// Answers the circuit if it changed.
+    /// Returns the circuit if it has opened or closed.
     pub(super) fn note(
         &mut self,
-        role: Role,
+        tried: Tried,
         health: Health,
         now: UnixMillis,
         jitter: f64,
     ) -> Option<Circuit> {
-        let before = self.circuit();
-        match health {
-            Health::Up => {
-                self.failures = 0;
-                self.state = State::Closed;
-            }
-            Health::Down => {
-                self.failures = self.failures.saturating_add(1);
-                match (&self.state, role) {
-                    (State::Closed, _) if self.failures >= THRESHOLD => self.open(0, now, jitter),
-                    (State::Probing { probes }, Role::Probe) => self.open(*probes, now, jitter),
-                    // Requests that were out when it opened say nothing new.
-                    (State::Closed | State::Open { .. } | State::Probing { .. }, _) => {}
-                }
-            }
+        if health == Health::Up {
+            let was_closed = matches!(self.state, State::Closed);
+            self.evidence.refute();
+            self.probed.clear();
+            self.state = State::Closed;
+            return (!was_closed).then_some(Circuit::Closed);
         }
-        Some(self.circuit()).filter(|after| *after != before)
+        let finding = self.evidence.add(tried.subject, tried.first, health);
+        match (&self.state, tried.role) {
+            (State::Closed, _) => {
+                let trickles = match finding {
+                    Finding::Nothing => return None,
+                    Finding::OnlyErrors => true,
+                    Finding::Down => false,
+                };
+                let retry_at = now.plus(self.interval(1, jitter));
+                // What is known from retries alone does not keep a first attempt waiting.
+                let fresh_at =
+                    if trickles || !self.evidence.is_from_first_attempts() { now } else { retry_at };
+                self.state = State::Open(Schedule { fresh_at, retry_at, probes: 0, trickles });
+                Some(Circuit::Open)
+            }
+            (State::Probing(schedule), Role::Probe) => {
+                let schedule = self.after_probe(*schedule, tried.first, finding, now, jitter);
+                self.state = State::Open(schedule);
+                None
+            }
+            // Requests that were out when it opened say nothing new.
+            (State::Open(_) | State::Probing(_), _) => None,
+        }
     }
 
     /// What to show.
     pub(super) const fn circuit(&self) -> Circuit {
         match self.state {
             State::Closed => Circuit::Closed,
-            State::Open { .. } => Circuit::Open,
-            State::Probing { .. } => Circuit::HalfOpen,
+            State::Open(_) => Circuit::Open,
+            State::Probing(_) => Circuit::HalfOpen,
         }
     }
 
-    fn open(&mut self, probes: u32, now: UnixMillis, jitter: f64) {
-        // Between half the ceiling and the whole of it: probes must not come in a
-        // burst, and the target of a single bridge needs no full jitter.
-        let wait = self.backoff.delay(probes + 1, 0.5 + jitter / 2.0);
-        self.state = State::Open { until: now.plus(wait), probes };
+    fn after_probe(
+        &self,
+        before: Schedule,
+        first: bool,
+        finding: Finding,
+        now: UnixMillis,
+        jitter: f64,
+    ) -> Schedule {
+        let probes = before.probes.saturating_add(1);
+        let trickles = before.trickles && finding != Finding::Down;
+        let next = now.plus(self.interval(probes.saturating_add(1), jitter));
+        let trickle = TRICKLE_MIN.saturating_mul(1 << (probes / TRICKLE_STEP).min(16)).min(TRICKLE_MAX);
+        let (fresh_at, retry_at) = match (first, trickles) {
+            (true, true) => (now.plus(trickle), before.retry_at),
+            (true, false) => (next, next),
+            (false, _) => (before.fresh_at, next),
+        };
+        Schedule { fresh_at, retry_at, probes, trickles }
+    }
+
+    /// Between half the ceiling and the whole of it: probes must not come in a
+    /// burst, and the target of a single bridge needs no full jitter.
+    fn interval(&self, probe: u32, jitter: f64) -> Duration {
+        self.backoff.delay(probe, 0.5 + jitter / 2.0)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const NOW: UnixMillis = UnixMillis(1_000_000);
-
-    fn breaker() -> Breaker {
-        Breaker::new(Backoff::new(Duration::from_secs(1), Duration::from_secs(3600)).unwrap())
-    }
-
-    fn open_breaker() -> Breaker {
-        let mut breaker = breaker();
-        for _ in 1..THRESHOLD {
-            assert_eq!(breaker.note(Role::Regular, Health::Down, NOW, 1.0), None);
-        }
-        assert_eq!(breaker.note(Role::Regular, Health::Down, NOW, 1.0), Some(Circuit::Open));
-        breaker
-    }
-
-    #[test]
-    fn failures_in_a_row_open_it_and_an_answer_between_them_does_not_count_as_one() {
-        let mut breaker = breaker();
-        for _ in 0..20 {
-            for _ in 1..THRESHOLD {
-                breaker.note(Role::Regular, Health::Down, NOW, 0.5);
-            }
-            breaker.note(Role::Regular, Health::Up, NOW, 0.5);
-        }
-        assert_eq!(breaker.ask(NOW), Permit::Yes);
-        assert_eq!(open_breaker().ask(NOW), Permit::NotBefore(NOW.plus(Duration::from_secs(1))));
-    }
-
-    #[test]
-    fn one_probe_goes_out_at_a_time_and_the_intervals_grow() {
-        let mut breaker = open_breaker();
-        let (mut now, mut intervals) = (NOW, Vec::new());
-        for _ in 0..9 {
-            let Permit::NotBefore(until) = breaker.ask(now) else { panic!("open") };
-            intervals.push(until.since(now).as_secs());
-            now = until;
-            assert_eq!(breaker.ask(now), Permit::Yes);
-            assert_eq!(breaker.sent(), Role::Probe);
-            assert_eq!(breaker.ask(now), Permit::AfterProbe);
-            breaker.note(Role::Probe, Health::Down, now, 1.0);
-        }
-        assert_eq!(intervals, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
-    }
-
-    #[test]
-    fn a_probe_that_never_left_is_still_due() {
-        let (mut breaker, later) = (open_breaker(), NOW.plus(Duration::from_secs(1)));
-        let role = breaker.sent();
-        breaker.unsent(role, later);
-        assert_eq!(breaker.ask(later), Permit::Yes);
-    }
-
-    #[test]
-    fn the_first_success_closes_it() {
-        let mut breaker = open_breaker();
-        let role = breaker.sent();
-        assert_eq!(breaker.note(role, Health::Up, NOW, 0.5), Some(Circuit::Closed));
-        assert_eq!(breaker.ask(NOW), Permit::Yes);
-        assert_eq!(breaker.note(Role::Regular, Health::Down, NOW, 0.5), None);
-    }
-
-    #[test]
-    fn the_failure_of_a_request_from_before_is_not_that_of_the_probe() {
-        let mut breaker = open_breaker();
-        breaker.sent();
-        assert_eq!(breaker.note(Role::Regular, Health::Down, NOW, 0.5), None);
-        assert_eq!(breaker.ask(NOW), Permit::AfterProbe);
-    }
-
-    #[test]
-    fn a_clock_that_was_set_back_does_not_put_off_the_next_probe() {
-        assert_eq!(open_breaker().ask(UnixMillis(NOW.0 - 3_600_000)), Permit::Yes);
-    }
-}
+mod tests;

@@ -254,24 +254,29 @@ fn classify(status: StatusCode, retry_after: Option<Duration>, dead: bool) -> (V
     if status.is_success() {
         return (Verdict::Acknowledged, Health::Up);
     }
-    let troubled = status.is_server_error()
-        || status == StatusCode::TOO_MANY_REQUESTS
-        || status == StatusCode::REQUEST_TIMEOUT;
     let asks_to_wait = matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
+    let health = if asks_to_wait {
+        Health::Busy
+    } else if status.is_server_error() || status == StatusCode::REQUEST_TIMEOUT {
+        Health::Failing
+    } else {
+        Health::Up
+    };
     let verdict = if dead {
         Verdict::Rejected
     } else {
         Verdict::Refused { retry_after: retry_after.filter(|_| asks_to_wait) }
     };
-    (verdict, if troubled { Health::Down } else { Health::Up })
+    (verdict, health)
 }
 
 /// What a request without an answer means: an event that never left was
 /// certainly not taken, of any other nobody knows.
 const fn unanswered(left: bool, error: String, duration: Duration) -> Report {
-    let verdict = if left { Verdict::Uncertain } else { Verdict::Unreached };
+    let (verdict, health) =
+        if left { (Verdict::Uncertain, Health::Silent) } else { (Verdict::Unreached, Health::Unreached) };
     let answer = Vec::new();
-    Report { verdict, health: Health::Down, status: None, error: Some(error), answer, rest: None, duration }
+    Report { verdict, health, status: None, error: Some(error), answer, rest: None, duration }
 }
 
 /// Why there was no answer, without the error of the client itself, which repeats the URL.

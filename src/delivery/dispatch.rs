@@ -9,15 +9,16 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::attempt::{Context, Ended, due_again};
-use super::breaker::{Breaker, Permit, Role};
+use super::breaker::{Breaker, Permit, Role, Tried};
 use super::control::Pause;
 use super::hand::Hand;
 use super::pace::Pace;
+use super::places::Places;
 use super::underway::UnderWay;
 use crate::domain::clock::UnixMillis;
 use crate::domain::delivery::Verdict;
 use crate::domain::status::{Circuit, TargetError, TargetStatus};
-use crate::store::outbox::{Arrival, Arrivals, Due, Job, RecordError, Search};
+use crate::store::outbox::{Arrival, Arrivals, Due, Job, Kind, PerKind, RecordError, Search};
 
 /// The longest time between two looks into the store: the safety net below the wake-ups.
 const SLOW_POLL: Duration = Duration::from_secs(10);
@@ -28,10 +29,11 @@ const STORE_TROUBLE: Duration = Duration::from_secs(1);
 /// Outcomes waiting to be written, at most. A store that cannot write stops the sending.
 const UNSETTLED: usize = 1024;
 
-type Attempted = Result<Ended, (Job, RecordError)>;
+type Attempted = (Role, Kind, Result<Ended, (Job, RecordError)>);
 type Settled = Result<Vec<Ended>, Vec<Ended>>;
-type SearchResult = Result<Due, RecordError>;
-type SearchUnderWay = Pin<Box<dyn Future<Output = SearchResult> + Send>>;
+/// How many of each kind were looked for, and what was found.
+type Searched = (PerKind<usize>, Result<Due, RecordError>);
+type SearchUnderWay = Pin<Box<dyn Future<Output = Searched> + Send>>;
 
 /// Delivers to one target.
 #[derive(Debug)]
@@ -39,6 +41,7 @@ pub(super) struct Dispatcher {
     pub(super) context: Arc<Context>,
     pub(super) arrivals: Arrivals,
     pub(super) concurrency: usize,
+    pub(super) places: Places,
     pub(super) breaker: Breaker,
     pub(super) pace: Option<Pace>,
     pub(super) pause: Arc<Pause>,
@@ -50,17 +53,19 @@ pub(super) struct Dispatcher {
 #[derive(Debug, Default)]
 pub(super) struct Work {
     hand: Hand,
-    on_the_wire: UnderWay<(Role, Attempted)>,
+    on_the_wire: UnderWay<Attempted>,
     /// Acknowledgements whose rest is read. They count as on the wire, and nobody waits for them.
     reading: UnderWay<()>,
     settling: UnderWay<Settled>,
     /// How many outcomes are being settled.
     unsettled: usize,
     /// Whether to look into the store again once nothing is being settled: of what
-    /// a person had sent again just after it was settled, the hand still knew.
+    /// an operator had sent again just after it was settled, the hand still knew.
     look_again: bool,
-    /// When to look into the store next.
-    look_at: Option<UnixMillis>,
+    /// When to look into the store next, for each kind.
+    look_at: PerKind<Option<UnixMillis>>,
+    /// Whether older first attempts wait in the store than those in hand.
+    has_backlog: bool,
 }
 
 impl Dispatcher {
@@ -75,7 +80,7 @@ impl Dispatcher {
         // Whatever is still open is found by the first search.
         self.arrivals.clear();
         let mut search: Option<SearchUnderWay> = None;
-        self.look_at(self.context.clock.now());
+        self.look_at_all(self.context.clock.now());
         while !(stop.is_cancelled() && self.is_idle()) {
             let running = !stop.is_cancelled();
             let start_at = if running && !self.pause.is_on() { self.start() } else { None };
@@ -86,14 +91,13 @@ impl Dispatcher {
             let wake = self.sleep(start_at, search.is_some());
             tokio::select! {
                 // What is found is compared with what was known when the search
-                // began, so arrivals wait until it is back. They wait for one that is
-                // due as well: what is in the store has waited for longer.
-                arrival = self.arrivals.next(), if running && self.takes_arrivals(search.is_some()) => {
+                // began, so arrivals wait until it is back.
+                arrival = self.arrivals.next(), if running && search.is_none() && self.work.hand.has_room(Kind::New) => {
                     match arrival {
                         Arrival::Job(job) => self.take_arrived(job),
                         Arrival::Overflow => {
                             self.work.look_again |= !self.work.settling.is_empty();
-                            self.look_at(self.context.clock.now());
+                            self.look_at_all(self.context.clock.now());
                         }
                         // The store has ended before it was told to: whoever watches it stops the bridge.
                         Arrival::Closed => return stop.cancelled().await,
@@ -120,96 +124,133 @@ impl Dispatcher {
         self.work.on_the_wire.is_empty() && self.work.settling.is_empty()
     }
 
-    fn takes_arrivals(&self, searching: bool) -> bool {
-        !searching && !self.is_search_due(self.context.clock.now()) && self.work.hand.has_room()
-    }
-
-    fn is_search_due(&self, now: UnixMillis) -> bool {
+    fn is_search_due(&self, kind: Kind, now: UnixMillis) -> bool {
         // Further away than the slow poll only if the clock was set back.
-        self.work.look_at.is_some_and(|at| at <= now || at > now.plus(SLOW_POLL))
+        self.work.look_at[kind].is_some_and(|at| at <= now || at > now.plus(SLOW_POLL))
     }
 
-    /// Sends what may be sent. Answers when to try again, if that is a matter of time.
+    /// Sends what may be sent. Returns when to try again, if that is a matter of time.
     fn start(&mut self) -> Option<UnixMillis> {
         let now = self.context.clock.now();
         while self.work.on_the_wire.len() + self.work.reading.len() < self.concurrency
             && self.work.unsettled < UNSETTLED
-            && !self.work.hand.is_empty()
         {
-            match self.breaker.ask(now) {
-                Permit::Yes => {}
+            let has = |kind| self.work.hand.has(kind);
+            let (fresh, retries) = (has(Kind::New) || has(Kind::Waiting), has(Kind::Retry));
+            // Without one that may have a place there is nothing to ask for.
+            let regular = self.places.next(has)?;
+            let permit = self.breaker.ask(now, fresh, retries);
+            match permit {
+                Permit::Yes | Permit::ProbeFresh | Permit::ProbeRetry => {}
                 Permit::NotBefore(at) => return Some(at),
                 Permit::AfterProbe => return None,
             }
             if let Some(Err(at)) = self.pace.as_mut().map(|pace| pace.ask(now)) {
                 return Some(at);
             }
-            let Some(job) = self.work.hand.next() else { break };
+            let job = match permit {
+                Permit::ProbeFresh => self.work.hand.probe(true, |subject| self.breaker.has_probed(subject)),
+                Permit::ProbeRetry => self.work.hand.probe(false, |subject| self.breaker.has_probed(subject)),
+                _ => self.work.hand.next(regular),
+            };
+            let Some(job) = job else { break };
             if !self.context.ledger.start(&job) {
                 // One that comes before it has arrived: it is let out again after that.
                 self.work.hand.finish(job.sequence);
-                self.look_at(now);
+                self.look_at_all(now);
                 continue;
             }
-            let (role, context) = (self.breaker.sent(), Arc::clone(&self.context));
-            self.work.on_the_wire.push(async move { (role, context.attempt(job).await) });
+            let (role, kind, context) =
+                (self.breaker.sent(job.subject()), job.kind, Arc::clone(&self.context));
+            self.places.take(kind);
+            self.work.on_the_wire.push(async move { (role, kind, context.attempt(job).await) });
         }
         None
     }
 
-    /// A search of the store, if it is time for one and there is room for what it finds.
+    /// A search of the store for the kinds that it is time for and that there is room for.
     fn search(&mut self) -> Option<SearchUnderWay> {
-        let (now, limit) = (self.context.clock.now(), self.work.hand.appetite());
-        if limit == 0 || !self.is_search_due(now) {
+        let now = self.context.clock.now();
+        let limits =
+            PerKind::from_fn(
+                |kind| {
+                    if self.is_search_due(kind, now) { self.work.hand.appetite(kind) } else { 0 }
+                },
+            );
+        let looked_for = |kind: &Kind| limits[*kind] > 0;
+        if !Kind::ALL.iter().any(looked_for) {
             return None;
         }
-        self.work.look_at = None;
-        let search = Search { now, known: self.work.hand.known().clone(), limit };
+        for kind in Kind::ALL.into_iter().filter(looked_for) {
+            self.work.look_at[kind] = None;
+        }
+        let search = Search { now, known: self.work.hand.known().clone(), limits };
         let context = Arc::clone(&self.context);
-        Some(Box::pin(async move { context.ledger.due(search).await }))
+        Some(Box::pin(async move { (limits, context.ledger.due(search).await) }))
     }
 
-    fn take_found(&mut self, found: SearchResult) {
+    fn take_found(&mut self, (limits, found): Searched) {
         let now = self.context.clock.now();
+        let looked_for = Kind::ALL.into_iter().filter(|kind| limits[*kind] > 0);
         match found {
             Ok(due) => {
                 for job in due.jobs {
                     self.work.hand.take(job);
                 }
-                // What was both found and handed over is known by now, and so
-                // passed over, as long as what is found was not finished meanwhile.
-                // Behind what is still to be found the others would jump the queue:
-                // they are found in their turn.
-                while let Some(job) = self.arrivals.take_ready() {
-                    if !due.more {
-                        self.work.hand.take(job);
+                for kind in looked_for {
+                    let left = due.left[kind];
+                    if kind == Kind::Waiting {
+                        self.work.has_backlog = left.more;
+                    }
+                    self.look_at(kind, if left.more { now } else { now.plus(SLOW_POLL) });
+                    if let Some(at) = left.next_due {
+                        self.look_at(kind, at);
                     }
                 }
-                self.look_at(if due.more { now } else { now.plus(SLOW_POLL) });
-                if let Some(at) = due.next_due {
-                    self.look_at(at);
+                // What was both found and handed over is known by now, and so
+                // passed over, as long as what is found was not finished meanwhile.
+                while let Some(job) = self.arrivals.take_ready() {
+                    self.keep_arrived(job);
                 }
             }
             Err(error) => {
                 tracing::error!(target = %self.context.target, %error, "what is due cannot be read from the store");
-                self.look_at(now.plus(STORE_TROUBLE));
+                for kind in looked_for {
+                    self.look_at(kind, now.plus(STORE_TROUBLE));
+                }
             }
         }
     }
 
     fn take_arrived(&mut self, job: Job) {
-        self.work.hand.take(job);
-        while self.work.hand.has_room()
+        self.keep_arrived(job);
+        while self.work.hand.has_room(Kind::New)
             && let Some(job) = self.arrivals.take_ready()
         {
+            self.keep_arrived(job);
+        }
+    }
+
+    /// Takes what was handed over. What a lane has let out does not go before what
+    /// has waited in the store for longer: it is found there in its turn.
+    fn keep_arrived(&mut self, job: Job) {
+        let stays = match job.kind {
+            Kind::New => false,
+            Kind::Waiting => self.work.has_backlog || !self.work.hand.has_room(Kind::Waiting),
+            Kind::Retry => !self.work.hand.has_room(Kind::Retry),
+        };
+        if stays {
+            self.look_at(job.kind, self.context.clock.now());
+        } else {
             self.work.hand.take(job);
         }
     }
 
-    fn take_ended(&mut self, ended: Vec<(Role, Attempted)>) {
+    fn take_ended(&mut self, ended: Vec<Attempted>) {
         let now = self.context.clock.now();
         let mut outcomes = Vec::with_capacity(ended.len());
-        for (role, ended) in ended {
+        for (role, kind, ended) in ended {
+            self.places.leave(kind);
             match ended {
                 Ok(mut ended) => {
                     self.note(role, &ended, now);
@@ -221,10 +262,10 @@ impl Dispatcher {
                 Err((job, error)) => {
                     let event_id = job.event.event.id.as_str();
                     tracing::error!(target = %self.context.target, event_id, %error, "an attempt could not be recorded and was not made");
-                    self.breaker.unsent(role, now);
+                    self.breaker.unsent(role);
                     self.context.ledger.not_started(&job);
                     self.work.hand.finish(job.sequence);
-                    self.look_at(now.plus(STORE_TROUBLE));
+                    self.look_at_all(now.plus(STORE_TROUBLE));
                 }
             }
         }
@@ -251,7 +292,7 @@ impl Dispatcher {
         }
         if self.work.look_again && self.work.settling.is_empty() {
             self.work.look_again = false;
-            self.look_at(self.context.clock.now());
+            self.look_at_all(self.context.clock.now());
         }
     }
 
@@ -260,14 +301,19 @@ impl Dispatcher {
         self.work.unsettled -= 1;
         self.work.hand.finish(ended.job.sequence);
         if let Some(at) = due_again(&ended.settlement) {
-            self.look_at(at);
+            self.look_at(Kind::Retry, at);
         }
     }
 
     /// Draws the conclusions about the target as a whole.
     fn note(&mut self, role: Role, ended: &Ended, now: UnixMillis) {
         let target = &*self.context.target;
-        let changed = self.breaker.note(role, ended.report.health, now, self.context.jitter.next());
+        let (job, health) = (&ended.job, ended.report.health);
+        let tried = Tried { role, subject: job.subject(), first: job.attempts == 0 };
+        let changed = self.breaker.note(tried, health, now, self.context.jitter.next());
+        if job.kind == Kind::Retry {
+            self.places.note_retry(ended.report.verdict == Verdict::Acknowledged);
+        }
         match changed {
             Some(Circuit::Open) => tracing::warn!(target, "target is down: deliveries wait, probes go on"),
             Some(Circuit::Closed) => tracing::info!(target, "target is up"),
@@ -299,15 +345,24 @@ impl Dispatcher {
         });
     }
 
-    /// Makes sure that the store is looked into at `at` or before.
-    fn look_at(&mut self, at: UnixMillis) {
-        self.work.look_at = Some(self.work.look_at.map_or(at, |planned| UnixMillis(planned.0.min(at.0))));
+    /// Makes sure that the store is asked for `kind` at `at` or before.
+    fn look_at(&mut self, kind: Kind, at: UnixMillis) {
+        let planned = &mut self.work.look_at[kind];
+        *planned = Some(planned.map_or(at, |planned| UnixMillis(planned.0.min(at.0))));
+    }
+
+    /// The same for every kind.
+    fn look_at_all(&mut self, at: UnixMillis) {
+        for kind in Kind::ALL {
+            self.look_at(kind, at);
+        }
     }
 
     fn sleep(&self, start_at: Option<UnixMillis>, searching: bool) -> Duration {
-        let look_at = self.work.look_at.filter(|_| !searching && self.work.hand.appetite() > 0);
+        let has_appetite = |kind: &Kind| !searching && self.work.hand.appetite(*kind) > 0;
+        let look_at = Kind::ALL.into_iter().filter(has_appetite).filter_map(|kind| self.work.look_at[kind]);
         let now = self.context.clock.now();
-        let next = [start_at, look_at].into_iter().flatten().map(|at| at.since(now)).min();
+        let next = look_at.chain(start_at).map(|at| at.since(now)).min();
         next.unwrap_or(SLOW_POLL).min(SLOW_POLL)
     }
 }

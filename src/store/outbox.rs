@@ -56,15 +56,65 @@ pub struct Search {
     pub now: UnixMillis,
     /// Sequences to pass over, because they are in hand already.
     pub known: HashSet<i64>,
-    /// How many to find at most.
-    pub limit: usize,
+    /// How many of each kind to find at most; a kind with 0 is not looked for.
+    pub limits: PerKind<usize>,
+}
+
+/// Which share of a target's places a delivery is sent in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// A first attempt of an event that was accepted a moment ago, while nothing
+    /// of its object waited.
+    New,
+    /// A first attempt that has waited in the store or in its lane.
+    Waiting,
+    /// A further attempt.
+    Retry,
+}
+
+impl Kind {
+    /// Every kind.
+    pub const ALL: [Self; 3] = [Self::New, Self::Waiting, Self::Retry];
+}
+
+/// One value for each [`Kind`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PerKind<T>([T; 3]);
+
+impl<T> PerKind<T> {
+    /// The value that `of` has for each kind.
+    pub fn from_fn(of: impl FnMut(Kind) -> T) -> Self {
+        Self(Kind::ALL.map(of))
+    }
+}
+
+impl<T> std::ops::Index<Kind> for PerKind<T> {
+    type Output = T;
+
+    fn index(&self, kind: Kind) -> &T {
+        &self.0[kind as usize]
+    }
+}
+
+impl<T> std::ops::IndexMut<Kind> for PerKind<T> {
+    fn index_mut(&mut self, kind: Kind) -> &mut T {
+        &mut self.0[kind as usize]
+    }
 }
 
 /// What a search has found.
 #[derive(Clone, Debug)]
 pub struct Due {
-    /// The deliveries, the longest due first.
+    /// The deliveries: retries from both ends of what is due in turn, then first
+    /// attempts, the longest due first, then the newest ones.
     pub jobs: Vec<Job>,
+    /// What is left of each kind that was looked for.
+    pub left: PerKind<Left>,
+}
+
+/// What a search has left in the store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Left {
     /// Whether there are more that are due now.
     pub more: bool,
     /// When the next one falls due.
@@ -100,8 +150,10 @@ pub struct Job {
     pub attempts: u32,
     /// When the first of them began.
     pub first_attempt_at: Option<UnixMillis>,
-    /// How often a person has had it sent again after it had ended.
+    /// How often an operator has had it sent again after it had ended.
     pub replays: u32,
+    /// Which share of the places it is sent in.
+    pub kind: Kind,
     /// What to deliver.
     pub event: Arc<Received>,
     pub(super) lane: Option<i64>,
@@ -130,6 +182,12 @@ pub struct Settlement {
 }
 
 impl Job {
+    /// What the delivery is about, as far as it is known here: one number for all
+    /// deliveries of a lane, else one for each delivery.
+    pub fn subject(&self) -> i64 {
+        self.lane.unwrap_or(self.sequence)
+    }
+
     /// The settlement of this delivery's next attempt, to be filled in further.
     pub fn settlement(&self, started_at: UnixMillis, duration: Duration, next: Next) -> Settlement {
         Settlement {

@@ -11,7 +11,9 @@ mod model;
 mod outcomes;
 mod pace;
 mod queue;
+mod refused;
 mod retries;
+mod shares;
 mod tls;
 mod unreached;
 

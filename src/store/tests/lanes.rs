@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-use super::super::outbox::Search;
+use super::super::outbox::{PerKind, Search};
 use super::*;
 use crate::domain::delivery::Next;
 
@@ -132,8 +132,12 @@ impl Play {
     /// Takes what the store lets out, as the dispatcher does.
     async fn take_all(&mut self) {
         let known: HashSet<_> = self.given.iter().chain(&self.out).map(|job| job.sequence).collect();
-        let found =
-            self.ledger.due(Search { now: NOW, known: known.clone(), limit: 1000 }).await.unwrap().jobs;
+        let found = self
+            .ledger
+            .due(Search { now: NOW, known: known.clone(), limits: PerKind::from_fn(|_| 1000) })
+            .await
+            .unwrap()
+            .jobs;
         let arrived = std::iter::from_fn(|| self.arrivals.take_ready());
         let mut known = known;
         self.given.extend(found.into_iter().chain(arrived).filter(|job| known.insert(job.sequence)));

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use sqlx::sqlite::{SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode};
 use sqlx::{ConnectOptions as _, Connection as _};
 
-use super::super::outbox::Search;
+use super::super::outbox::{PerKind, Search};
 use super::super::schema;
 use super::*;
 use crate::domain::delivery::{Next, State};
@@ -69,7 +69,7 @@ async fn every_row_and_every_lane_of_the_first_version_goes_on() {
         assert!(shown.body.is_some());
     }
     let (mut arrivals, ledger) = fixture.outbox();
-    let search = Search { now: NOW, known: HashSet::new(), limit: 9 };
+    let search = Search { now: NOW, known: HashSet::new(), limits: PerKind::from_fn(|_| 9) };
     let jobs = ledger.due(search).await.unwrap().jobs;
     assert_eq!(jobs.iter().map(|job| job.sequence).collect::<Vec<_>>(), [5, 6]);
     let mut job = jobs[1].clone();

@@ -1,5 +1,5 @@
 use super::super::archive::{ActError, Archive, BulkError, Headway};
-use super::super::outbox::Search;
+use super::super::outbox::{PerKind, Search};
 use super::*;
 use crate::domain::delivery::{Next, State};
 use crate::domain::event::EventId;
@@ -22,7 +22,8 @@ async fn settle(ledger: &Ledger, job: &Job, next: Next) {
 }
 
 async fn due(ledger: &Ledger) -> Vec<Job> {
-    let search = Search { now: NOW, known: std::collections::HashSet::new(), limit: 5000 };
+    let search =
+        Search { now: NOW, known: std::collections::HashSet::new(), limits: PerKind::from_fn(|_| 5000) };
     ledger.due(search).await.unwrap().jobs
 }
 
@@ -170,7 +171,7 @@ async fn a_mark_outlives_neither_the_hand_nor_a_search_that_comes_too_early() {
     assert_eq!(due_ids(&ledger).await, [""; 0], "handed over and not taken");
     let job = arrived(&mut arrivals).await;
     let known = std::collections::HashSet::from([job.sequence]);
-    ledger.due(Search { now: NOW, known, limit: 10 }).await.unwrap();
+    ledger.due(Search { now: NOW, known, limits: PerKind::from_fn(|_| 10) }).await.unwrap();
     assert!(!ledger.start(&job), "what is in hand stays marked");
 }
 

@@ -1,6 +1,6 @@
 use std::collections::HashSet;
 
-use super::super::outbox::{Begun, CutOff, Due, Search, Settlement};
+use super::super::outbox::{Begun, CutOff, Due, Kind, Left, PerKind, Search, Settlement};
 use super::*;
 use crate::domain::delivery::{Next, OnUncertain};
 
@@ -13,7 +13,7 @@ fn settlement(job: &Job, next: Next) -> Settlement {
 }
 
 async fn due(ledger: &Ledger, now: UnixMillis) -> Due {
-    ledger.due(Search { now, known: HashSet::new(), limit: 100 }).await.unwrap()
+    ledger.due(Search { now, known: HashSet::new(), limits: PerKind::from_fn(|_| 100) }).await.unwrap()
 }
 
 async fn due_ids(ledger: &Ledger, now: UnixMillis) -> Vec<String> {
@@ -59,7 +59,7 @@ async fn of_one_object_only_the_first_is_let_out_until_it_is_settled() {
     ledger.settle(vec![settlement(&first, Next::Retrying { due_at: later(5) })]).await.unwrap();
     assert_eq!(due_ids(&ledger, NOW).await, ["evt_3"], "a failing one holds back its own object");
 
-    let again = due(&ledger, later(5)).await.jobs.remove(1);
+    let again = due(&ledger, later(5)).await.jobs.remove(0);
     assert_eq!((id(&again), again.attempts, again.first_attempt_at), ("evt_1", 1, Some(NOW)));
     ledger.settle(vec![settlement(&again, Next::Dead)]).await.unwrap();
     let second = arrived(&mut arrivals).await;
@@ -164,7 +164,8 @@ async fn everything_undelivered_is_found_again_after_a_restart() {
     let found = due(&ledger, NOW).await;
     assert_eq!(found.jobs.iter().map(id).collect::<Vec<_>>(), ["evt_3"]);
     assert_eq!(found.jobs[0].event.event.body, event("evt_3", "3").event.body);
-    assert_eq!((found.more, found.next_due), (false, Some(later(9))));
+    assert_eq!(found.left[Kind::Retry], Left { more: false, next_due: Some(later(9)) });
+    assert_eq!(found.left[Kind::Waiting], Left::default());
 }
 
 #[tokio::test]
@@ -174,9 +175,77 @@ async fn a_search_passes_over_what_is_in_hand_and_says_when_there_is_more() {
     for n in 1..=5 {
         fixture.store.inbox.try_record(event(&format!("evt_{n}"), "a")).await.unwrap();
     }
-    let found = ledger.due(Search { now: NOW, known: HashSet::from([1, 3]), limit: 2 }).await.unwrap();
+    let found =
+        ledger.due(Search { now: NOW, known: HashSet::from([1, 3]), limits: oldest(2) }).await.unwrap();
     assert_eq!(found.jobs.iter().map(|job| job.sequence).collect::<Vec<_>>(), [2, 4]);
-    assert!(found.more);
+    assert!(found.left[Kind::Waiting].more);
+}
+
+/// So many of those that have waited for the longest, and no others.
+fn oldest(limit: usize) -> PerKind<usize> {
+    PerKind::from_fn(|kind| if kind == Kind::Waiting { limit } else { 0 })
+}
+
+/// The sequences and kinds that a search for so many of each kind finds.
+async fn found(ledger: &Ledger, known: HashSet<i64>, limit: usize) -> Vec<(i64, Kind)> {
+    let search = Search { now: NOW, known, limits: PerKind::from_fn(|_| limit) };
+    ledger.due(search).await.unwrap().jobs.iter().map(|job| (job.sequence, job.kind)).collect()
+}
+
+#[tokio::test]
+async fn a_crowd_of_retries_and_a_backlog_do_not_stand_before_what_is_new() {
+    let mut fixture = Fixture::new(vec![route("orders", "*", Ordering::None)]).await;
+    let (mut arrivals, ledger) = fixture.outbox();
+    let long_ago = UnixMillis(NOW.0 - 3_600_000);
+    let of = |n: i64| {
+        // Ten that are retried, ten that have waited for long, ten that have just come.
+        let received_at = if n <= 20 { UnixMillis(long_ago.0 + n) } else { UnixMillis(NOW.0 - 30 + n) };
+        Received { received_at, ..event(&format!("evt_{n}"), &format!("{n}")) }
+    };
+    let events = (1..=30).map(of).collect();
+    fixture.store.inbox.record(inbox::Batch { events, cursor: None }).await.unwrap();
+    for n in 1..=10 {
+        let job = arrived(&mut arrivals).await;
+        ledger
+            .settle(vec![settlement(&job, Next::Retrying { due_at: UnixMillis(NOW.0 - 20 + n) })])
+            .await
+            .unwrap();
+    }
+    let three = found(&ledger, HashSet::new(), 3).await;
+    let (new, waiting, retry) = (Kind::New, Kind::Waiting, Kind::Retry);
+    let wanted = [
+        (1, retry),
+        (10, retry),
+        (2, retry),
+        (11, waiting),
+        (12, waiting),
+        (13, waiting),
+        (30, new),
+        (29, new),
+        (28, new),
+    ];
+    assert_eq!(three, wanted);
+    let known = three.into_iter().map(|(sequence, _)| sequence).collect();
+    let wanted = [(3, retry), (9, retry), (14, waiting), (15, waiting), (27, new), (26, new)];
+    assert_eq!(found(&ledger, known, 2).await, wanted);
+}
+
+#[tokio::test]
+async fn the_next_of_a_lane_is_due_since_its_event_was_accepted() {
+    let mut fixture = Fixture::new(per_object()).await;
+    let (mut arrivals, ledger) = fixture.outbox();
+    let earlier = |n: i64, object: &str| Received {
+        received_at: UnixMillis(NOW.0 - 100 + n),
+        ..event(&format!("evt_{n}"), object)
+    };
+    let events = vec![earlier(1, "a"), earlier(2, "a"), earlier(3, "b")];
+    fixture.store.inbox.record(inbox::Batch { events, cursor: None }).await.unwrap();
+    let first = arrived(&mut arrivals).await;
+    assert_eq!(first.kind, Kind::New);
+    ledger.settle(vec![settlement(&first, Next::Delivered)]).await.unwrap();
+    let oldest = ledger.due(Search { now: NOW, known: HashSet::new(), limits: oldest(1) }).await.unwrap();
+    assert_eq!(oldest.jobs[0].sequence, 2, "before what was accepted later");
+    assert_eq!(oldest.jobs[0].kind, Kind::Waiting);
 }
 
 #[tokio::test]
@@ -190,7 +259,10 @@ async fn what_does_not_fit_in_memory_is_announced_and_stays_in_the_store() {
     let in_memory = std::iter::from_fn(|| arrivals.take_ready()).count();
     assert!(in_memory < 2000, "{in_memory}");
     assert!(matches!(arrivals.next().await, Arrival::Overflow));
-    let all = ledger.due(Search { now: NOW, known: HashSet::new(), limit: 5000 }).await.unwrap();
+    let all = ledger
+        .due(Search { now: NOW, known: HashSet::new(), limits: PerKind::from_fn(|_| 5000) })
+        .await
+        .unwrap();
     assert_eq!(all.jobs.len(), 2000);
 }
 

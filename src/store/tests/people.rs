@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 
 use super::super::archive::ActError;
-use super::super::outbox::{Begun, Search};
+use super::super::outbox::{Begun, PerKind, Search};
 use super::*;
 use crate::domain::delivery::{Next, OnUncertain, State};
 use crate::domain::event::EventId;
@@ -212,7 +212,7 @@ impl Play {
     /// Takes what the store lets out, as the dispatcher does.
     async fn take_all(&mut self) {
         let mut known: HashSet<_> = self.given.iter().chain(&self.out).map(|job| job.sequence).collect();
-        let search = Search { now: NOW, known: known.clone(), limit: 1000 };
+        let search = Search { now: NOW, known: known.clone(), limits: PerKind::from_fn(|_| 1000) };
         let found = self.ledger.due(search).await.unwrap().jobs;
         let arrived = std::iter::from_fn(|| self.arrivals.take_ready());
         for job in found.into_iter().chain(arrived) {

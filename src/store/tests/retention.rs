@@ -1,6 +1,6 @@
 use std::sync::Mutex;
 
-use super::super::outbox::Search;
+use super::super::outbox::{PerKind, Search};
 use super::*;
 use crate::domain::delivery::{Next, State};
 use crate::domain::event::EventId;
@@ -103,8 +103,11 @@ async fn bodies_go_once_every_delivery_is_done_and_not_before() {
     // What was passed over is found again when it ends, and only then.
     archive.act(Action::Cancel, "orders", &event_id("evt_1")).await.unwrap();
     archive.act(Action::Close, "orders", &event_id("evt_2")).await.unwrap();
-    let search =
-        Search { now: *aging.now.lock().unwrap(), known: std::collections::HashSet::new(), limit: 9 };
+    let search = Search {
+        now: *aging.now.lock().unwrap(),
+        known: std::collections::HashSet::new(),
+        limits: PerKind::from_fn(|_| 9),
+    };
     let job = ledger.due(search).await.unwrap().jobs.remove(0);
     ledger.settle(vec![job.settlement(NOW, Duration::ZERO, Next::Delivered)]).await.unwrap();
     assert_eq!(aging.count("SELECT count(*) FROM ripe"), 3);

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::super::outbox::{Due, Search};
+use super::super::outbox::{Due, PerKind, Search};
 use super::*;
 use crate::domain::delivery::Next;
 use crate::store::inbox::Batch;
@@ -13,7 +13,7 @@ async fn record(fixture: &Fixture, id: &str, object: &str) {
 }
 
 async fn due(ledger: &Ledger) -> Due {
-    ledger.due(Search { now: NOW, known: HashSet::new(), limit: 10 }).await.unwrap()
+    ledger.due(Search { now: NOW, known: HashSet::new(), limits: PerKind::from_fn(|_| 10) }).await.unwrap()
 }
 
 async fn ids_due(ledger: &Ledger) -> Vec<String> {

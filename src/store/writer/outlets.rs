@@ -9,7 +9,7 @@ use super::record::Written;
 use crate::domain::event::Received;
 use crate::store::Route;
 use crate::store::commands::Commands;
-use crate::store::outbox::{self, Arrivals, Handoff, Job, Outbox, TargetId};
+use crate::store::outbox::{self, Arrivals, Handoff, Job, Kind, Outbox, TargetId};
 use crate::store::turns::Turns;
 
 /// Every target that was configured since the writer began.
@@ -117,6 +117,7 @@ impl Outlets {
                 attempts: 0,
                 first_attempt_at: None,
                 replays: 0,
+                kind: Kind::New,
                 event,
                 lane,
             });

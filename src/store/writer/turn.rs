@@ -73,14 +73,19 @@ fn next(connection: &Connection, target: TargetId, lane: i64) -> rusqlite::Resul
         .optional()
 }
 
+/// Gives `sequence` its turn. A first attempt is due since its event was accepted:
+/// among those of other lanes it goes by its age.
 fn let_out(
     connection: &Connection,
     target: TargetId,
     sequence: i64,
     now: UnixMillis,
 ) -> rusqlite::Result<Option<Job>> {
+    let job = due::job(connection, target, sequence)?;
+    let accepted_at = job.as_ref().filter(|job| job.attempts == 0).map(|job| job.event.received_at);
+    let due_at = accepted_at.map_or(now.0, |at| at.0.min(now.0));
     connection
         .prepare_cached("UPDATE delivery SET due_at = ?3, rank = ?4 WHERE target_id = ?1 AND sequence = ?2")?
-        .execute(params![target.0, sequence, now.0, FIRST])?;
-    due::job(connection, target, sequence)
+        .execute(params![target.0, sequence, due_at, FIRST])?;
+    Ok(job)
 }

@@ -38,8 +38,8 @@ fn event(n: usize, clock: &Clock) -> Received {
     }
 }
 
-/// Stores a backlog for the target `dead`, as days of its trouble would.
-async fn store_backlog(database: &Path) {
+/// Stores a backlog of so many for `target`, as days of its trouble would.
+pub async fn store_backlog(database: &Path, target: &str, backlog: usize) {
     let clock = Clock::system();
     let settings = Settings {
         path: database.to_owned(),
@@ -48,10 +48,10 @@ async fn store_backlog(database: &Path) {
         dedupe_retention: Duration::from_hours(48),
     };
     let types = TypeFilter::new(vec!["*".parse().unwrap()]);
-    let route = Route { target: "dead".into(), types, ordering: Ordering::PerObject };
+    let route = Route { target: target.into(), types, ordering: Ordering::PerObject };
     let (store, writer) = Store::open(&settings, vec![route], clock.clone()).await.unwrap();
     let writer = std::thread::spawn(|| writer.run());
-    for first in (0..BACKLOG).step_by(2000) {
+    for first in (0..backlog).step_by(2000) {
         let events = (first..first + 2000).map(|n| event(n, &clock)).collect();
         store.inbox.record(Batch { events, cursor: None }).await.unwrap();
     }
@@ -73,7 +73,7 @@ async fn a_hundred_thousand_deliveries_for_a_dead_target_cost_memory_and_others_
     let memory_without = bridge.memory();
     assert!(bridge.stop().await.0.success());
 
-    store_backlog(&world.database()).await;
+    store_backlog(&world.database(), "dead", BACKLOG).await;
     let mut bridge = world.bridge().await;
     bridge.logged("target is down").await;
     ids.extend(world.simulator.play(EVENTS));

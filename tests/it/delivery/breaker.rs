@@ -15,7 +15,7 @@ async fn the_breaker_opens_lets_single_probes_through_and_closes_with_the_first_
     let (target, healthy) = (world.target("orders").await, world.target("healthy").await);
     world.set_target("orders", "CONCURRENCY", &CONCURRENCY.to_string());
     world.set_target("orders", "TIMEOUT", &format!("{}ms", SHORT.as_millis()));
-    target.fail_ratio(1.0, Reaction::Answer(StatusCode::INTERNAL_SERVER_ERROR, None));
+    target.fail_ratio(1.0, Reaction::Answer(StatusCode::SERVICE_UNAVAILABLE, None));
     let mut bridge = world.bridge().await;
     let ids = world.simulator.play(EVENTS);
     bridge.logged("target is down").await;

@@ -151,8 +151,8 @@ async fn a_test_says_what_is_wrong_and_one_is_out_at_a_time() {
 async fn a_test_goes_out_while_the_circuit_is_open_and_does_not_close_it() {
     let (sample, folder) = (sample().await, TempDir::new().unwrap());
     let engine = Engine::start(&folder, &sample.settings).await;
-    sample.target.fail_ratio(1.0, Reaction::Answer(StatusCode::BAD_GATEWAY, None));
-    engine.record(vec![event(1, 1)]).await;
+    sample.target.fail_ratio(1.0, Reaction::Answer(StatusCode::SERVICE_UNAVAILABLE, None));
+    engine.record((1..=40).map(|n| event(n, n)).collect()).await;
     engine.until("the open circuit", |status| status.circuit == Circuit::Open).await;
     engine.control.pause(true);
     engine

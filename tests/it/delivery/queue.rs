@@ -13,6 +13,8 @@ const NEXT: usize = 200;
 const TAKEN: usize = 100;
 /// What may be in memory before the first of it is sent, and may overtake.
 const IN_MEMORY: usize = 1000;
+/// Of so many places one at least is for what has waited for longest.
+const PLACES: usize = 3;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn events_that_keep_coming_do_not_starve_those_that_wait_for_longer() {
@@ -21,16 +23,16 @@ async fn events_that_keep_coming_do_not_starve_those_that_wait_for_longer() {
     let engine = Engine::start(&folder, &settings(&target.url, Ordering::None, 4)).await;
     let mut events = (0..).map(|n| event(n, n));
     engine.record(events.by_ref().take(FIRST).collect()).await;
-    for taken in (TAKEN..=FIRST + IN_MEMORY).step_by(TAKEN) {
+    for taken in (TAKEN..=PLACES * FIRST + IN_MEMORY).step_by(TAKEN) {
         engine.record(events.by_ref().take(NEXT).collect()).await;
         target.until("more deliveries", |record| record.requests.len() >= taken).await;
     }
     engine.stop().await;
     let mut seen = target.record().requests;
-    seen.truncate(FIRST + IN_MEMORY);
+    seen.truncate(PLACES * FIRST + IN_MEMORY);
     let last_of_the_first = event(FIRST - 1, 0).event.id;
     let early = seen.iter().filter(|seen| *seen.id <= *last_of_the_first.as_str()).count();
-    assert_eq!(early, FIRST, "all that came first was sent before much of what came later");
+    assert_eq!(early, FIRST, "what came first has had its share of the places");
 }
 
 #[tokio::test(flavor = "multi_thread")]

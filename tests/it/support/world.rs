@@ -99,6 +99,13 @@ impl World {
         self.side_door().query_row(query, [], |row| row.get(0)).unwrap()
     }
 
+    /// The first two columns of every row that one query finds there.
+    pub fn rows(&self, query: &str) -> Vec<(String, String)> {
+        let database = self.side_door();
+        let mut rows = database.prepare(query).unwrap();
+        rows.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap().map(Result::unwrap).collect()
+    }
+
     /// The events that the bridge has recorded as delivered to `target`.
     pub fn delivered(&self, target: &str) -> BTreeSet<String> {
         let query = "SELECT e.id FROM delivery d JOIN event e ON e.sequence = d.sequence \

@@ -7,14 +7,14 @@ use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
 use super::super::super::inbox::{Batch, CursorMove, Position, Recorded};
-use super::super::super::outbox::{Begun, Search, Settlement};
+use super::super::super::outbox::{Begun, PerKind, Search, Settlement};
 use super::*;
 use crate::domain::delivery::{Next, OnUncertain};
 use crate::domain::event::EventId;
 use crate::domain::operator::Action;
 
 /// What must have run, or else the test has not seen the writer's work.
-const WORK: [&str; 35] = [
+const WORK: [&str; 39] = [
     "INSERT INTO event ",
     "INSERT INTO delivery (target_id, sequence, state, lane, rank, due_at) ",
     "INSERT INTO stream_cursor ",
@@ -29,8 +29,12 @@ const WORK: [&str; 35] = [
     "UPDATE delivery SET state = ?3, due_at = ?4, attempts = ?5, settled_at = ?6",
     "INSERT INTO attempt ",
     "DELETE FROM attempt WHERE target_id = ?1 AND sequence = ?2 AND number <= ?3",
-    "SELECT sequence FROM delivery WHERE target_id = ?1 AND due_at <= ?2",
-    "SELECT min(due_at) FROM delivery",
+    "state = 'pending' AND due_at > ?2 AND due_at <= ?3 ORDER BY due_at, sequence",
+    "state = 'pending' AND due_at > ?2 AND due_at <= ?3 ORDER BY due_at DESC",
+    "state = 'retrying' AND due_at > ?2 AND due_at <= ?3 ORDER BY due_at, sequence",
+    "state = 'retrying' AND due_at > ?2 AND due_at <= ?3 ORDER BY due_at DESC",
+    "SELECT min(due_at) FROM delivery WHERE target_id = ?1 AND state = 'pending'",
+    "SELECT min(due_at) FROM delivery WHERE target_id = ?1 AND state = 'retrying'",
     "d.replays FROM delivery d JOIN event e ON e.sequence = d.sequence",
     "SELECT e.id, d.attempts FROM delivery d ",
     "INSERT OR IGNORE INTO attempt ",
@@ -66,7 +70,7 @@ async fn record(store: &Store, id: &str, source: Source) -> Recorded {
 }
 
 async fn due(ledger: &Ledger) -> Job {
-    let search = Search { now: NOW, known: HashSet::new(), limit: 100 };
+    let search = Search { now: NOW, known: HashSet::new(), limits: PerKind::from_fn(|_| 100) };
     ledger.due(search).await.unwrap().jobs.remove(0)
 }
 
@@ -174,7 +178,10 @@ async fn nothing_that_the_writer_does_walks_through_a_large_table() {
     assert!(removal.iter().any(|step| step.contains("attempt")), "what it takes along is told: {removal:?}");
     let walk = plan(&connection, "DELETE FROM sighting WHERE source = ?1");
     assert!(!walks(&walk).is_empty(), "the test sees a walk");
-    connection.execute_batch("DROP INDEX delivery_due").unwrap();
-    let walk = plan(&connection, "SELECT min(due_at) FROM delivery WHERE target_id = ?1 AND due_at > ?2");
+    connection.execute_batch("DROP INDEX delivery_fresh").unwrap();
+    let walk = plan(
+        &connection,
+        "SELECT min(due_at) FROM delivery WHERE target_id = ?1 AND state = 'pending' AND due_at > ?2",
+    );
     assert!(goes_through_a_target(&walk), "the test sees that an index is missing: {walk:?}");
 }

@@ -1,0 +1,165 @@
+use super::*;
+
+const NOW: UnixMillis = UnixMillis(1_000_000);
+
+fn breaker() -> Breaker {
+    Breaker::new(Backoff::new(Duration::from_secs(1), Duration::from_secs(3600)).unwrap())
+}
+
+/// The end of an attempt about `subject`.
+fn end(breaker: &mut Breaker, subject: i64, first: bool, health: Health) -> Option<Circuit> {
+    breaker.note(Tried { role: Role::Regular, subject, first }, health, NOW, 1.0)
+}
+
+/// First attempts about so many subjects that end alike. Returns after how many it opened.
+fn opened_after(breaker: &mut Breaker, subjects: i64, first: bool, health: Health) -> Option<i64> {
+    (1..=subjects).find(|subject| end(breaker, *subject, first, health) == Some(Circuit::Open))
+}
+
+/// A probe at `now` that fails.
+fn failed_probe(breaker: &mut Breaker, subject: i64, first: bool, health: Health, now: UnixMillis) {
+    let role = breaker.sent(subject);
+    assert_eq!(role, Role::Probe);
+    breaker.note(Tried { role, subject, first }, health, now, 1.0);
+}
+
+fn silent() -> Breaker {
+    let mut breaker = breaker();
+    assert!(opened_after(&mut breaker, 100, true, Health::Silent).is_some());
+    breaker
+}
+
+#[test]
+fn a_target_that_takes_nothing_is_left_alone_soon() {
+    for (health, most) in [(Health::Unreached, 5), (Health::Silent, 10), (Health::Busy, 20)] {
+        let opened = opened_after(&mut breaker(), 1000, true, health);
+        assert_eq!(opened, Some(most), "{health:?}");
+    }
+    // Where all that is due has failed before, it takes more.
+    assert_eq!(opened_after(&mut breaker(), 1000, false, Health::Busy), Some(50));
+}
+
+#[test]
+fn one_object_says_nothing_about_the_target_however_often_it_fails() {
+    for health in [Health::Silent, Health::Busy, Health::Failing] {
+        let mut breaker = breaker();
+        for _ in 0..10_000 {
+            assert_eq!(end(&mut breaker, 7, true, health), None);
+        }
+        assert_eq!(breaker.ask(NOW, true, true), Permit::Yes);
+    }
+}
+
+#[test]
+fn retries_that_fail_with_errors_do_not_keep_a_first_attempt_waiting() {
+    let mut breaker = breaker();
+    assert!(opened_after(&mut breaker, 50_000, false, Health::Failing).is_some_and(|after| after >= 500));
+    assert_eq!(breaker.ask(NOW, true, true), Permit::ProbeFresh);
+    assert!(matches!(breaker.ask(NOW, false, true), Permit::NotBefore(_)));
+    failed_probe(&mut breaker, 1, true, Health::Failing, NOW);
+    assert_eq!(breaker.ask(NOW.plus(Duration::from_millis(5)), true, true), Permit::ProbeFresh);
+}
+
+#[test]
+fn first_attempts_trickle_to_a_target_that_only_answers_with_errors() {
+    let mut breaker = breaker();
+    assert_eq!(opened_after(&mut breaker, 1000, true, Health::Failing), Some(100));
+    let (mut now, mut probes) = (NOW, 0);
+    // A minute of it.
+    while now < NOW.plus(Duration::from_mins(1)) {
+        match breaker.ask(now, true, false) {
+            Permit::ProbeFresh => {
+                probes += 1;
+                failed_probe(&mut breaker, probes, true, Health::Failing, now);
+            }
+            Permit::NotBefore(later) => now = later,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!((2_000..3_000).contains(&probes), "{probes}");
+    let role = breaker.sent(probes + 1);
+    let tried = Tried { role, subject: probes + 1, first: true };
+    assert_eq!(breaker.note(tried, Health::Up, now, 1.0), Some(Circuit::Closed));
+}
+
+#[test]
+fn a_trickle_ends_where_the_target_turns_out_to_be_down() {
+    let mut breaker = breaker();
+    opened_after(&mut breaker, 1000, true, Health::Failing);
+    for probe in 0..UNREACHED {
+        failed_probe(&mut breaker, probe, true, Health::Unreached, NOW);
+    }
+    assert!(matches!(breaker.ask(NOW.plus(Duration::from_secs(1)), true, true), Permit::NotBefore(_)));
+}
+
+const UNREACHED: i64 = 5;
+
+#[test]
+fn where_many_events_are_refused_longer_runs_of_failures_are_usual() {
+    for (share, health) in [(10, Health::Busy), (100, Health::Failing), (8, Health::Silent)] {
+        let mut breaker = breaker();
+        // One in so many is taken; the runs of failures are of every length up to three times that.
+        let (mut subject, mut length) = (0, 1);
+        let mut opened = 0;
+        for _ in 0..2_000 {
+            length = length * 7 % (3 * share) + 1;
+            for _ in 0..length {
+                subject += 1;
+                opened += i32::from(end(&mut breaker, subject, true, health) == Some(Circuit::Open));
+            }
+            end(&mut breaker, 0, true, Health::Up);
+        }
+        assert!(opened <= 1, "{health:?} at one in {share}: {opened}");
+    }
+}
+
+#[test]
+fn one_probe_goes_out_at_a_time_and_the_intervals_grow() {
+    let mut breaker = silent();
+    let (mut now, mut intervals) = (NOW, Vec::new());
+    for probe in 0..9 {
+        let Permit::NotBefore(until) = breaker.ask(now, true, true) else { panic!("open") };
+        intervals.push(until.since(now).as_secs());
+        now = until;
+        assert_eq!(breaker.ask(now, true, true), Permit::ProbeFresh);
+        assert_eq!(breaker.ask(now, false, true), Permit::ProbeRetry);
+        assert_eq!(breaker.sent(probe), Role::Probe);
+        assert_eq!(breaker.ask(now, true, true), Permit::AfterProbe);
+        let tried = Tried { role: Role::Probe, subject: probe, first: true };
+        breaker.note(tried, Health::Silent, now, 1.0);
+        assert!(breaker.has_probed(probe) && !breaker.has_probed(probe + 1));
+    }
+    assert_eq!(intervals, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
+}
+
+#[test]
+fn a_probe_that_never_left_is_still_due() {
+    let (mut breaker, later) = (silent(), NOW.plus(Duration::from_secs(1)));
+    let role = breaker.sent(1);
+    breaker.unsent(role);
+    assert_eq!(breaker.ask(later, true, false), Permit::ProbeFresh);
+}
+
+#[test]
+fn the_first_success_closes_it() {
+    let mut breaker = silent();
+    let role = breaker.sent(1);
+    let tried = Tried { role, subject: 1, first: true };
+    assert_eq!(breaker.note(tried, Health::Up, NOW, 0.5), Some(Circuit::Closed));
+    assert_eq!(breaker.ask(NOW, true, true), Permit::Yes);
+    assert_eq!(end(&mut breaker, 2, true, Health::Silent), None);
+}
+
+#[test]
+fn the_failure_of_a_request_from_before_is_not_that_of_the_probe() {
+    let mut breaker = silent();
+    breaker.sent(1);
+    assert_eq!(end(&mut breaker, 2, true, Health::Silent), None);
+    assert_eq!(breaker.ask(NOW, true, true), Permit::AfterProbe);
+}
+
+#[test]
+fn a_clock_that_was_set_back_does_not_put_off_the_next_probe() {
+    let earlier = UnixMillis(NOW.0 - 3_600_000);
+    assert_eq!(silent().ask(earlier, true, true), Permit::ProbeFresh);
+}
