@@ -6,6 +6,7 @@ mod parts;
 mod pauses;
 mod posts;
 mod reload;
+mod verify;
 
 use std::io;
 use std::net::SocketAddr;
@@ -168,6 +169,7 @@ impl App {
         let (mut work, mut base, base_stop) = (Tasks::default(), Tasks::default(), CancellationToken::new());
         base.spawn_thread("store-writer", stop.soft.clone(), || writer.run())?;
 
+        let verifier = verify::Verifier::new(clock.clone());
         let (mut parts, webhooks, shown, directed) = Parts::new(&store, clock.clone(), jitter, stop.clone());
         // Everything that can fail comes before the first request goes out.
         let prepared = parts.prepare(&settings)?;
@@ -195,7 +197,7 @@ impl App {
         let token = AdminToken::new(settings.web.admin_token.as_ref());
         let (reload, reloads) = reload::channel();
         let (pausing, fulfilment) = pauses::channel(store.archive.clone(), directed.clone());
-        let operations = Arc::new(operations::Operations::new(directed, pausing, reload.clone()));
+        let operations = Arc::new(operations::Operations::new(directed, pausing, reload.clone(), verifier));
         let (admin_pages, sampler) = web::admin(view.clone(), render, &token, operations);
         let public_pages = web::public(view, &webhooks);
         let (soft, hard) = (stop.soft.clone(), stop.hard.clone());

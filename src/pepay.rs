@@ -3,6 +3,7 @@
 //! silent, the code says so.
 
 pub mod account;
+pub mod comparison;
 mod created;
 pub mod devnet;
 mod digest;

@@ -2,14 +2,18 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
 use super::Reload;
 use super::pauses::Pauses;
+use super::verify::{Asker, Verifier};
 use crate::delivery;
-use crate::domain::operator::{BackfillFrom, OperationError, TargetInfo, TestOutcome};
+use crate::domain::event::EventId;
+use crate::domain::operator::{BackfillFrom, OperationError, TargetInfo, TestOutcome, Verification};
 use crate::domain::reload::{Changes, ReloadError};
+use crate::pepay::account::Account;
 use crate::source::stream;
 use crate::web;
 
@@ -18,12 +22,17 @@ pub(super) struct Operations {
     directed: watch::Receiver<Arc<Directed>>,
     pauses: Pauses,
     reload: Reload,
+    verifier: Verifier,
 }
 
 /// The parts that run under one configuration, each list sorted by name.
 #[derive(Debug, Default)]
 pub(super) struct Directed {
     pub(super) streams: Vec<(Arc<str>, stream::Control)>,
+    /// The account of each stream.
+    pub(super) accounts: Vec<(Arc<str>, Arc<Account>)>,
+    /// The account of `[pepay]`.
+    pub(super) account: Option<Arc<Account>>,
     pub(super) targets: Vec<(TargetInfo, delivery::Control)>,
 }
 
@@ -39,8 +48,20 @@ impl Operations {
         directed: watch::Receiver<Arc<Directed>>,
         pauses: Pauses,
         reload: Reload,
+        verifier: Verifier,
     ) -> Self {
-        Self { directed, pauses, reload }
+        Self { directed, pauses, reload, verifier }
+    }
+
+    /// The account of `stream`, or that of `[pepay]` if there is no such stream.
+    fn asker(&self, stream: Option<&str>) -> Result<Asker, OperationError> {
+        let directed = self.directed.borrow();
+        let of_stream = directed.accounts.iter().find(|(name, _)| Some(&**name) == stream);
+        if let Some((name, account)) = of_stream {
+            return Ok(Asker { name: format!("streams.{name}"), account: Arc::clone(account) });
+        }
+        let account = directed.account.clone().ok_or(OperationError::Unknown)?;
+        Ok(Asker { name: "pepay".to_owned(), account })
     }
 
     fn target(&self, name: &str) -> Result<delivery::Control, OperationError> {
@@ -70,6 +91,16 @@ impl web::Operations for Operations {
 
     fn backfill(&self, stream: &str, from: BackfillFrom) -> Result<(), OperationError> {
         self.stream(stream)?.backfill(from)
+    }
+
+    fn verify(
+        &self,
+        id: EventId,
+        stream: Option<&str>,
+        held: Bytes,
+    ) -> BoxFuture<'_, Result<Verification, OperationError>> {
+        let asker = self.asker(stream);
+        Box::pin(async move { self.verifier.verify(asker?, id, held).await })
     }
 
     fn reload(&self) -> BoxFuture<'_, Result<Changes, ReloadError>> {

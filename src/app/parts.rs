@@ -64,6 +64,7 @@ pub(super) struct Prepared {
     streams: Vec<(Subscription, Stream, Handle<stream::Control, StreamStatus>)>,
     removed_streams: Vec<Arc<str>>,
     endpoints: Vec<webhook::Settings>,
+    account: Arc<Account>,
 }
 
 /// What the configuration `wanted` asks for that differs from what runs.
@@ -127,6 +128,7 @@ impl Parts {
             streams: subscribed.collect::<Result<_, _>>()?,
             removed_streams: streams.removed,
             endpoints: settings.webhooks.clone(),
+            account,
         })
     }
 
@@ -180,9 +182,14 @@ impl Parts {
             webhooks: self.endpoints.statuses(),
             targets: self.targets.handles().map(|target| target.status.clone()).collect(),
         }));
+        let accounts = self.streams.settings();
+        let accounts =
+            accounts.map(|stream| (Arc::clone(stream.name()), Arc::clone(&stream.account))).collect();
         let streams = self.streams.settings().zip(self.streams.handles());
         let targets = self.targets.settings().zip(self.targets.handles());
         let successors = Arc::new(Directed {
+            accounts,
+            account: Some(prepared.account),
             streams: streams
                 .map(|(stream, handle)| (Arc::clone(stream.name()), handle.control.clone()))
                 .collect(),

@@ -56,12 +56,20 @@ impl Pausing {
             Store::open(&settings.store, vec![parts::route(target)], Clock::system()).await.unwrap();
         let client = TargetClient::new(target.clone(), Clock::system()).unwrap();
         let (running, control, status) = Target::new(client, store.outboxes.remove(0), false, random());
-        let directed = operations::Directed { streams: Vec::new(), targets: vec![(target.into(), control)] };
+        let directed = operations::Directed {
+            targets: vec![(target.into(), control)],
+            ..operations::Directed::default()
+        };
         let directed = tokio::sync::watch::channel(Arc::new(directed)).1;
         let (pauses, work) = pauses::channel(store.archive.clone(), directed.clone());
         let mut fulfilment = JoinSet::new();
         fulfilment.spawn(work.run(CancellationToken::new()));
-        let operations = operations::Operations::new(directed, pauses, reload::channel().0);
+        let operations = operations::Operations::new(
+            directed,
+            pauses,
+            reload::channel().0,
+            verify::Verifier::new(Clock::system()),
+        );
         Self { operations, status, store, writer, fulfilment, _target: running, _folder: folder }
     }
 

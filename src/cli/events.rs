@@ -1,6 +1,7 @@
 //! `pepay-bridge events`.
 
 mod show;
+mod verify;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -17,7 +18,7 @@ use super::moment::Moment;
 use super::{Error, print_bytes, runtime};
 use crate::domain::clock::UnixMillis;
 
-/// Find events, see what happened to one, send it again
+/// Find events, see what happened to one, send it again, compare it with Pepay's
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     #[command(subcommand)]
@@ -49,6 +50,15 @@ enum Command {
         #[arg(long, value_name = "NAME")]
         target: String,
     },
+    /// Ask Pepay for an event and compare; exits 0 only if Pepay has the same
+    ///
+    /// Compares type, creation time and data. The bridge asks Pepay with the account of
+    /// the stream that brought the event, or with that of `[pepay]`. Exits 1 if Pepay has
+    /// something else or nothing under this id, and if it cannot be asked.
+    Verify {
+        /// The event's id
+        id: String,
+    },
 }
 
 /// Does what is asked for.
@@ -70,6 +80,10 @@ pub(super) fn events(
                 let again = json!({ "target": target });
                 let answer = operator.bridge.post(&["events", id, "replay"], &again).await?;
                 operator.show(&answer, |delivery: Delivery| delivery.replayed())
+            }
+            Command::Verify { id } => {
+                let answer = operator.bridge.post(&["events", id, "verify"], &json!({})).await?;
+                verify::tell(&operator, &answer)
             }
         }
     })

@@ -14,7 +14,7 @@ use super::delivery::State;
 use super::event::Source;
 use super::filter::TypeFilter;
 
-pub use running::{BackfillFrom, OperationError, TargetInfo, TestOutcome};
+pub use running::{Agreement, BackfillFrom, OperationError, Part, TargetInfo, TestOutcome, Verification};
 
 /// What a person can do about a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, ToSchema)]

@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 
 use serde::Serialize;
+use serde_json::value::RawValue;
 
 use super::scan;
 
@@ -95,6 +96,31 @@ pub struct Simulation {
     /// The address of the paying wallet.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub wallet_address: Option<String>,
+    /// What the carrier knows of the parcel.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tracking: Option<Tracking>,
+}
+
+/// A JSON object that is sent as it is written. Pepay documents no field of it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Tracking(Box<RawValue>);
+
+/// A text is no tracking.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("is no JSON object of at most {LONGEST_TRACKING} bytes, such as {{\"carrier\":\"dhl\"}}")]
+pub struct InvalidTracking;
+
+/// The longest tracking, in bytes.
+const LONGEST_TRACKING: usize = 16 * 1024;
+
+impl std::str::FromStr for Tracking {
+    type Err = InvalidTracking;
+
+    fn from_str(text: &str) -> Result<Self, InvalidTracking> {
+        let object = text.len() <= LONGEST_TRACKING && text.trim_ascii_start().starts_with('{');
+        let value = object.then(|| serde_json::from_str(text).ok()).flatten();
+        value.map(Self).ok_or(InvalidTracking)
+    }
 }
 
 /// The order after it; every field may be missing.
@@ -128,8 +154,12 @@ mod tests {
     #[test]
     fn a_request_names_the_transition_the_way_pepay_does() {
         for transition in Transition::ALL {
-            let simulation =
-                Simulation { transition_to: transition, wallet_network: None, wallet_address: None };
+            let simulation = Simulation {
+                transition_to: transition,
+                wallet_network: None,
+                wallet_address: None,
+                tracking: None,
+            };
             let expected = format!(r#"{{"transitionTo":"{}"}}"#, transition.as_str());
             assert_eq!(serde_json::to_string(&simulation).unwrap(), expected);
         }

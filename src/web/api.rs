@@ -92,6 +92,7 @@ fn routes(api: Arc<Api>) -> Router {
         .route("/events/{id}", get(events::show))
         .route("/events/{id}/body", get(events::body))
         .route("/events/{id}/replay", post(events::replay))
+        .route("/events/{id}/verify", post(events::verify))
         .route("/deliveries", get(deliveries::list))
         .route("/deliveries/{action}", post(bulk::act))
         .route("/deliveries/{target}/{event_id}", get(deliveries::show))

@@ -1,9 +1,11 @@
 //! What a person can have the running parts do. The room of the web sees them
 //! through this trait alone: who runs them implements it.
 
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
-use crate::domain::operator::{BackfillFrom, OperationError, TargetInfo, TestOutcome};
+use crate::domain::event::EventId;
+use crate::domain::operator::{BackfillFrom, OperationError, TargetInfo, TestOutcome, Verification};
 use crate::domain::reload::{Changes, ReloadError};
 
 /// The running parts, as far as a person may direct them.
@@ -26,6 +28,16 @@ pub trait Operations: Send + Sync {
     /// # Errors
     /// [`OperationError`] if there is no such stream, or one runs already.
     fn backfill(&self, stream: &str, from: BackfillFrom) -> Result<(), OperationError>;
+
+    /// Asks Pepay for the event `id`, with the account of `stream` if there is such a
+    /// stream, and compares it with `held`, the bytes that the bridge has. Takes 15 s
+    /// at most.
+    fn verify(
+        &self,
+        id: EventId,
+        stream: Option<&str>,
+        held: Bytes,
+    ) -> BoxFuture<'_, Result<Verification, OperationError>>;
 
     /// Reads the configuration anew. Answers what has changed, or why nothing has.
     fn reload(&self) -> BoxFuture<'_, Result<Changes, ReloadError>>;

@@ -4,6 +4,8 @@ use std::process::Stdio;
 
 use http::StatusCode;
 use pepay_bridge::simulator::fault::{Fault, Road};
+use pepay_bridge::simulator::options::Options;
+use pepay_bridge::simulator::switches::{ObjectIds, OrderShape, Switches};
 use pepay_bridge::simulator::target::Reaction;
 use serde_json::Value;
 
@@ -111,4 +113,37 @@ async fn without_a_bridge_to_watch_pepay_is_not_asked_for_anything() {
         simulate(&world, &[ORDER, "--to", "payment_confirmed", "--url", &bridge.admin]).await
     };
     assert_eq!(code, Some(0), "{shown}{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_is_followed_in_either_shape_of_its_event_and_its_tracking_is_sent_as_it_is() {
+    for (order_shape, object_ids, order) in [
+        (OrderShape::Object, ObjectIds::Number, "734780000123"),
+        (OrderShape::Snapshot, ObjectIds::Text, ORDER),
+        (OrderShape::Snapshot, ObjectIds::Number, "734780000123"),
+    ] {
+        let switches = Switches { order_shape, object_ids, ..Switches::default() };
+        let mut world = World::new(Options { switches, ..World::with_duplicates() }).await;
+        let target = world.target("orders").await;
+        let bridge = world.bridge().await;
+        simulate(&world, &[order, "--to", "placed", "--url", &bridge.admin]).await;
+        let tracking = r#"{"carrier":"dhl","number":"00340","legs":[1,2.50]}"#;
+        let arguments = [order, "--to", "shipped", "--tracking", tracking, "--url", &bridge.admin];
+        let (code, shown, said) = simulate(&world, &arguments).await;
+        assert_eq!(code, Some(0), "{order_shape:?}: {shown}{said}");
+        let bodies = target.deliveries();
+        let body = String::from_utf8(bodies.last().unwrap().body.to_vec()).unwrap();
+        assert!(body.contains(r#""carrier":"dhl""#) && body.contains(r#""number":"00340""#), "{body}");
+        assert!(bridge.stop().await.0.success());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tracking_that_is_no_object_is_a_usage_error() {
+    let world = World::new(World::with_duplicates()).await;
+    for tracking in ["[1]", "dhl", "{", "\"dhl\"", ""] {
+        let (code, _, said) = simulate(&world, &[ORDER, "--to", "shipped", "--tracking", tracking]).await;
+        assert_eq!(code, Some(2), "{tracking}: {said}");
+        assert!(said.contains("is no JSON object"), "{said}");
+    }
 }

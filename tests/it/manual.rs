@@ -61,7 +61,9 @@ fn the_manual_has_a_page_for_the_program_and_one_for_each_command() {
     assert!(std::fs::read_to_string(pages.join("pepay-bridge.1")).unwrap().contains("pepay\\-bridge\\-run"));
     let health = std::fs::read_to_string(pages.join("pepay-bridge-health.1")).unwrap();
     assert!(health.contains(".TH pepay-bridge-health 1") && health.contains("/readyz"), "{health}");
-    for page in ["events-replay", "deliveries-retry", "targets-test", "streams-backfill", "reload"] {
+    for page in
+        ["events-replay", "events-verify", "deliveries-retry", "targets-test", "streams-backfill", "reload"]
+    {
         assert!(pages.join(format!("pepay-bridge-{page}.1")).exists(), "{page}");
     }
 }

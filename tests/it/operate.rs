@@ -5,6 +5,7 @@ mod listing;
 mod mending;
 mod parts;
 mod replaying;
+mod verifying;
 mod watching;
 
 use reqwest::header::CONTENT_TYPE;

@@ -13,7 +13,7 @@ use crate::cli::admin::{Admin, Reach};
 use crate::cli::{Error, print, runtime};
 use crate::config::{self, Settings};
 use crate::domain::clock::Clock;
-use crate::pepay::devnet::{Order, OrderId, Simulation, Transition};
+use crate::pepay::devnet::{Order, OrderId, Simulation, Tracking, Transition};
 use crate::pepay::rest::Rest;
 
 /// The type of the event that every transition emits.
@@ -46,6 +46,10 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "ADDRESS")]
     wallet_address: Option<String>,
 
+    /// What to send as `tracking`: a JSON object, such as {"carrier":"dhl","number":"00340"}
+    #[arg(long, value_name = "JSON")]
+    tracking: Option<Tracking>,
+
     /// How long to wait for the event's whole way
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = humantime::parse_duration)]
     timeout: Duration,
@@ -76,7 +80,7 @@ pub(super) fn simulate(
 }
 
 async fn run(arguments: Arguments, settings: &Settings) -> Result<(), Error> {
-    let Arguments { order, to, wallet_network, wallet_address, timeout, reach, json } = arguments;
+    let Arguments { order, to, wallet_network, wallet_address, tracking, timeout, reach, json } = arguments;
     let bridge = Admin::new(&settings.web, &reach)?;
     let rest = Rest::new(&settings.pepay, Clock::system()).map_err(Error::failure)?;
     // First of all: what the bridge has of this order already, and whether there is a bridge.
@@ -84,7 +88,7 @@ async fn run(arguments: Arguments, settings: &Settings) -> Result<(), Error> {
 
     let began = Instant::now();
     let screen = Screen { began, quiet: json };
-    let simulation = Simulation { transition_to: to, wallet_network, wallet_address };
+    let simulation = Simulation { transition_to: to, wallet_network, wallet_address, tracking };
     let moved = rest.simulate(&order, &simulation).await.map_err(Error::failure)?;
     screen.tell("Pepay", &told_by_pepay(&moved))?;
 

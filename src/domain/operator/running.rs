@@ -42,6 +42,44 @@ pub struct TestOutcome {
     pub error: Option<String>,
 }
 
+/// What Pepay has under an event's id, beside what the bridge holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Verification {
+    /// The event's id.
+    pub event_id: String,
+    /// What the comparison came to.
+    pub outcome: Agreement,
+    /// What differs; empty unless `outcome` is `different`.
+    pub differs: Vec<Part>,
+    /// Whose key asked: `streams.<name>` or `pepay`.
+    pub asked_as: String,
+}
+
+/// Whether Pepay and the bridge hold the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Agreement {
+    /// Type, creation time and data are the same.
+    Equal,
+    /// One of them is not.
+    Different,
+    /// Pepay knows of no event of this id.
+    Unknown,
+}
+
+/// A part of an event that is compared. Of `data` counts what it means, not how
+/// it is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Part {
+    /// Its type.
+    Type,
+    /// When it was created.
+    Created,
+    /// Its data.
+    Data,
+}
+
 /// Why a running part did not do what it was asked for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OperationError {
@@ -54,6 +92,9 @@ pub enum OperationError {
     /// It cannot be done; says why.
     #[error("{0}")]
     Refused(String),
+    /// Pepay did not say what it was asked for; says why, in its own words where it has any.
+    #[error("{0}")]
+    Pepay(String),
     /// The store cannot keep the decision now; says why.
     #[error("{0}")]
     Unavailable(String),

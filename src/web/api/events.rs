@@ -1,4 +1,5 @@
-//! Events: the list, one of them, its exact bytes, and sending it again.
+//! Events: the list, one of them, its exact bytes, sending it again, and asking
+//! Pepay what it has.
 
 use std::sync::Arc;
 
@@ -12,12 +13,14 @@ use utoipa::ToSchema;
 
 use super::Api;
 use super::audit::Audit;
-use super::body::Body;
+use super::body::{Body, NoBody};
 use super::filter::{self, Listing};
 use super::given::{NoQuery, Query};
 use super::path::{Segments, event_id, no_event};
 use super::problem::Problem;
-use super::schema::ReplayBody;
+use super::schema::{Nothing, ReplayBody};
+use crate::domain::event::Source;
+use crate::domain::operator::Verification;
 use crate::store::archive::{DeliveryDetail, EventDetail, EventSummary};
 
 /// A page of events, the newest first.
@@ -97,4 +100,33 @@ pub(super) async fn replay(
     };
     let id = audit.end(replayed.await, |_| 1)?;
     Ok(api.done(StatusCode::ACCEPTED, &target, &id).await)
+}
+
+/// Asks Pepay for an event and compares it with what the bridge holds
+///
+/// Type, creation time and data are compared; of the data counts what it means, not
+/// how it is written. Pepay is asked with the account of the stream that brought the
+/// event, or with that of `[pepay]`. Nothing is changed.
+#[utoipa::path(post, path = "/api/v1/events/{id}/verify", tag = "events", operation_id = "verifyEvent",
+    params(("id" = String, Path, description = "The event's id, percent-encoded")),
+    request_body = Nothing,
+    responses((status = 200, description = "What the comparison came to", body = Verification),
+              (status = 404, description = "The bridge holds no such event", body = Problem, content_type = "application/problem+json"),
+              (status = 409, description = "There is no API key, or too many ask at once", body = Problem, content_type = "application/problem+json"),
+              (status = 410, description = "Retention has removed the body", body = Problem, content_type = "application/problem+json"),
+              (status = 502, description = "Pepay did not answer with an event; `detail` has its own words", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn verify(
+    State(api): State<Arc<Api>>,
+    Segments(id): Segments<String>,
+    _: NoBody,
+) -> Result<Json<Verification>, Problem> {
+    let audit = Audit::of("verify").event(&id);
+    let verified = async {
+        let held = api.ask(api.archive().event(&event_id(&id)?)).await?.ok_or_else(|| no_event(&id))?;
+        let body = held.body.ok_or_else(|| Problem::gone("retention has removed the event's body"))?;
+        let by_stream = held.sightings.iter().find(|sighting| sighting.source != Source::Webhook);
+        let stream = by_stream.map(|sighting| &*sighting.origin);
+        api.operations.verify(event_id(&id)?, stream, body.into()).await.map_err(Problem::from)
+    };
+    audit.end(verified.await, |_| 0).map(Json)
 }

@@ -24,7 +24,7 @@ const TOKEN: &str = "admin_token";
                        parameters and members are refused by name.",
     ),
     paths(
-        events::list, events::show, events::body, events::replay,
+        events::list, events::show, events::body, events::replay, events::verify,
         deliveries::list, deliveries::show, deliveries::act, bulk::act, under_way::list,
         targets::list, targets::pause, targets::resume, targets::test,
         streams::list, streams::reconnect, streams::backfill,

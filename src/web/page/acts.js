@@ -35,6 +35,24 @@ export async function replay(id, target) {
   return changed;
 }
 
+/** What a comparison with Pepay came to, in words. */
+const AGREEMENTS = {
+  equal: () => 'Pepay has the same event.',
+  different: ({ differs }) => `Pepay has another event under this id: ${differs.join(', ')} differ.`,
+  unknown: () => 'Pepay knows of no event of this id.',
+};
+
+/** Asks Pepay for an event and says whether it is the one that the bridge holds. */
+export async function verify(id) {
+  const found = await ask({
+    title: 'Verify with Pepay?', agree: 'Ask Pepay',
+    body: [h('p', h('code', { class: 'long' }, id)), h('p', 'Pepay is asked for this event, and its type, creation time and data are compared with what the bridge holds. Nothing is changed.')],
+    act: () => post(`events/${encodeURIComponent(id)}/verify`),
+  });
+  if (found) say(AGREEMENTS[found.outcome](found));
+  return found;
+}
+
 /**
  * Applies `action` to every delivery that `query` matches: counts first, and changes exactly
  * as many as the person has agreed to. Resolves to whether anything was changed.

@@ -3,7 +3,7 @@
 import { h, show } from './dom.js';
 import { get } from './api.js';
 import { listen, live } from './live.js';
-import { act, replay } from './acts.js';
+import { act, replay, verify } from './acts.js';
 import { hear, linesOf } from './notice.js';
 import { copy, payload } from './payload.js';
 import { timeline } from './timeline.js';
@@ -22,7 +22,8 @@ const SHORT = 60;
 
 export function open(outlet, { id }, signal) {
   const title = h('div', { class: 'head' }, h('h1', { tabindex: -1, class: 'long' }, id),
-    h('button', { type: 'button', class: 'quiet', onclick: () => copy(id) }, 'Copy id'));
+    h('button', { type: 'button', class: 'quiet', onclick: () => copy(id) }, 'Copy id'),
+    h('button', { type: 'button', class: 'quiet', onclick: () => verify(id) }, 'Verify with Pepay'));
   const body = h('div');
   show(outlet, h('p', { class: 'crumb' }, h('a', { href: link('events') }, 'Events'), ' /'), title, body);
   let [event, loadedAt, loading, expanded] = [null, 0, false, false];

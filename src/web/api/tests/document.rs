@@ -8,7 +8,7 @@ use super::*;
 use crate::web::api::openapi::document;
 
 /// Every operation.
-const OPERATIONS: [(&str, &str); 20] = [
+const OPERATIONS: [(&str, &str); 21] = [
     ("get", "/api/openapi.json"),
     ("get", "/api/v1/bulk"),
     ("get", "/api/v1/deliveries"),
@@ -19,6 +19,7 @@ const OPERATIONS: [(&str, &str); 20] = [
     ("get", "/api/v1/events/{id}"),
     ("get", "/api/v1/events/{id}/body"),
     ("post", "/api/v1/events/{id}/replay"),
+    ("post", "/api/v1/events/{id}/verify"),
     ("get", "/api/v1/live"),
     ("get", "/api/v1/overview"),
     ("post", "/api/v1/reload"),

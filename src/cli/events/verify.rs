@@ -1,0 +1,42 @@
+//! What `events verify` says.
+
+use serde::Deserialize;
+
+use crate::cli::Error;
+use crate::cli::admin::{Answer, Operator};
+
+/// What the comparison came to, as the API says it.
+#[derive(Debug, Deserialize)]
+struct Verification {
+    event_id: String,
+    outcome: String,
+    #[serde(default)]
+    differs: Vec<String>,
+    asked_as: String,
+}
+
+/// Tells what the comparison came to.
+///
+/// # Errors
+/// Anything but `equal` is a failure, so that the exit code is 1.
+pub(super) fn tell(operator: &Operator, answer: &Answer) -> Result<(), Error> {
+    let Verification { event_id, outcome, differs, asked_as } = answer.read()?;
+    if operator.json {
+        answer.print()?;
+    }
+    match &*outcome {
+        "equal" if operator.json => Ok(()),
+        "equal" => {
+            crate::cli::print(&format!("equal: Pepay has the same {event_id} (asked as {asked_as})\n"))
+        }
+        "unknown" => {
+            Err(Error::failure(format!("unknown: Pepay has no event {event_id} (asked as {asked_as})")))
+        }
+        _ => {
+            let parts = differs.join(", ");
+            Err(Error::failure(format!(
+                "{outcome}: Pepay has another event under {event_id}; what differs: {parts} (asked as {asked_as})"
+            )))
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! Comparing an event with what Pepay has under its id.
+
+use pepay_bridge::domain::clock::Clock;
+use pepay_bridge::pepay::signature::SigningKey;
+use pepay_bridge::simulator::fault::{Door, Fault};
+use pepay_bridge::simulator::options::{ApiKey, Copies, Options};
+use pepay_bridge::simulator::switches::{ListShape, Switches};
+use reqwest::StatusCode;
+use serde_json::json;
+
+use super::Operator;
+use crate::support::bridge::{Bridge, command};
+use crate::support::soon;
+use crate::support::world::{API_KEY, WEBHOOK_SECRET, World};
+
+/// Posts `body` as Pepay's webhook would.
+async fn webhook(bridge: &Bridge, body: &str) {
+    let timestamp = Clock::system().now().0.to_string();
+    let signature = SigningKey::new(&WEBHOOK_SECRET.into()).sign(&timestamp, body.as_bytes());
+    let request = reqwest::Client::new()
+        .post(format!("{}/webhooks/pepay", bridge.public))
+        .header("x-pepay-timestamp", timestamp)
+        .header("x-pepay-signature", signature)
+        .body(body.to_owned());
+    assert!(soon("the webhook", request.send()).await.unwrap().status().is_success());
+}
+
+/// Exit code, standard output and standard error of `events verify`.
+async fn verify(world: &World, bridge: &Bridge, arguments: &[&str]) -> (Option<i32>, String, String) {
+    let mut command = command(&world.configuration);
+    let command = command.args(["events", "verify"]).args(arguments).args(["--admin-url", &bridge.admin]);
+    let output = soon("the comparison", command.stdout(std::process::Stdio::piped()).output()).await.unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_is_equal_different_or_unknown_at_pepay() {
+    for list_shape in [ListShape::Wrapped, ListShape::Bare] {
+        let switches = Switches { list_shape, ..Switches::default() };
+        let mut world = World::new(Options { switches, ..World::with_duplicates() }).await;
+        world.target("orders").await;
+        let bridge = world.bridge().await;
+        let operator = Operator::of(&bridge);
+        let id = world.simulator.play(1)[0].to_string();
+        operator.until_all_are("delivered", 1).await;
+
+        let equal = operator.act(&format!("events/{id}/verify"), json!({})).await;
+        let asked_as = if equal["asked_as"] == "pepay" { "pepay" } else { "streams.commerce" };
+        assert_eq!(equal, json!({"event_id": id, "outcome": "equal", "differs": [], "asked_as": asked_as}));
+        let (code, said, _) = verify(&world, &bridge, &[&id]).await;
+        assert_eq!(code, Some(0));
+        assert!(said.starts_with(&format!("equal: Pepay has the same {id} (asked as ")), "{said}");
+
+        // Pepay has one, and the bridge gets another under the same id.
+        let event = |status: &str, pending: u8| {
+            format!(
+                r#"{{"id":"evt_1734780000000-9","object":"event","type":"commerce.order.updated",
+                "created":1734780000,"pending_webhooks":{pending},"data":{{"object":{{"id":"o","status":"{status}"}}}}}}"#
+            )
+        };
+        let arrived = pepay_bridge::domain::clock::UnixMillis(0);
+        let theirs = pepay_bridge::pepay::envelope::parse(event("paid", 0).into(), arrived).unwrap();
+        world.simulator.publish_with(theirs, Copies { stream: 0, webhook: 0 }).unwrap();
+        webhook(&bridge, &event("placed", 1)).await;
+        let different = operator.act("events/evt_1734780000000-9/verify", json!({})).await;
+        assert_eq!((&different["outcome"], &different["differs"]), (&json!("different"), &json!(["data"])));
+        let (code, printed, said) = verify(&world, &bridge, &["evt_1734780000000-9", "--json"]).await;
+        assert_eq!(code, Some(1), "{printed}");
+        assert!(
+            printed.contains(r#""outcome":"different""#) && said.contains("what differs: data"),
+            "{printed}{said}"
+        );
+
+        // Only the bridge has this one; nobody has the last.
+        webhook(&bridge, &event("paid", 0).replace("-9", "-10")).await;
+        let (code, _, said) = verify(&world, &bridge, &["evt_1734780000000-10"]).await;
+        assert!(
+            code == Some(1) && said.contains("unknown: Pepay has no event evt_1734780000000-10"),
+            "{said}"
+        );
+        assert_eq!(operator.post("events/evt_none/verify", json!({})).await.0, StatusCode::NOT_FOUND);
+        assert!(bridge.stop().await.0.success());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_pepay_says_instead_of_an_event_is_passed_on_and_a_missing_key_is_named() {
+    let mut world = World::new(World::with_duplicates()).await;
+    world.target("orders").await;
+    let bridge = world.bridge().await;
+    let id = world.simulator.play(1)[0].to_string();
+    let operator = Operator::of(&bridge);
+    operator.until_all_are("delivered", 1).await;
+    world.simulator.set_keys(vec![ApiKey::new("another-key-0123456789")]);
+    let (status, problem) = operator.post(&format!("events/{id}/verify"), json!({})).await;
+    assert_eq!(status, StatusCode::BAD_GATEWAY, "{problem}");
+    assert_eq!(problem["type"], "urn:pepay-bridge:problem:pepay_failed");
+    assert!(problem["detail"].as_str().unwrap().contains("the API key is not valid"), "{problem}");
+    assert!(!problem.to_string().contains(API_KEY));
+    world.simulator.set_keys(vec![ApiKey::new(API_KEY)]);
+    let html = Fault::Answer {
+        door: Door::Rest,
+        times: 20,
+        status: StatusCode::OK,
+        retry_after: None,
+        body: Some("<html><title>Sign in</title></html>".to_owned()),
+    };
+    world.simulator.inject(html).unwrap();
+    let (code, _, said) = verify(&world, &bridge, &[&id]).await;
+    assert!(code == Some(1) && said.contains("html"), "{said}");
+    assert!(bridge.stop().await.0.success());
+
+    // Webhooks alone need no key, and this does.
+    world.configuration.retain(|key, _| !key.starts_with("STREAMS__") && key != "PEPAY__API_KEY");
+    let bridge = Bridge::start(&world.configuration).await;
+    let (code, _, said) = verify(&world, &bridge, &[&id]).await;
+    assert!(code == Some(1) && said.contains("there is no `pepay.api_key`"), "{said}");
+    assert!(bridge.stop().await.0.success());
+}
