@@ -8,6 +8,7 @@ mod gaps;
 mod proxy;
 mod refusals;
 mod sweeps;
+mod switches;
 
 use pepay_bridge::domain::event::EventId;
 use pepay_bridge::simulator::fault::{Door, Ending, Fault};
