@@ -17,15 +17,26 @@ use crate::domain::status::Circuit;
 /// The longest interval between probes, however long retries may wait.
 const LONGEST_INTERVAL: Duration = Duration::from_mins(1);
 
-/// The first interval between first attempts at a target that answers every one with an
-/// error, such as 500. They go on one at a time, since the next may be one that it takes.
-const TRICKLE_MIN: Duration = Duration::from_millis(5);
+/// A target that answers everything with an error, such as 500, may take the next
+/// event: first attempts go on one at a time, in a trickle.
+const TRICKLE: Ladder =
+    Ladder { first: Duration::from_millis(5), step: 500, longest: Duration::from_secs(1) };
 
-/// The longest one.
-const TRICKLE_MAX: Duration = Duration::from_secs(1);
+/// One that says it is busy may mean the event as well, and is to be spared.
+const SPARING: Ladder = Ladder { first: Duration::from_millis(300), step: 8, longest: LONGEST_INTERVAL };
 
-/// Probes after which the interval of a trickle doubles.
-const TRICKLE_STEP: u32 = 500;
+/// Intervals that double after so many probes each.
+struct Ladder {
+    first: Duration,
+    step: u32,
+    longest: Duration,
+}
+
+impl Ladder {
+    fn interval(&self, probes: u32) -> Duration {
+        self.first.saturating_mul(1 << (probes / self.step).min(16)).min(self.longest)
+    }
+}
 
 /// How many of the latest probes are remembered, so that the next is about something else.
 const PROBED: usize = 64;
@@ -91,9 +102,8 @@ struct Schedule {
     retry_at: UnixMillis,
     /// How many have failed.
     probes: u32,
-    /// Whether first attempts go on one at a time, because all that the target does
-    /// is to answer with errors.
-    trickles: bool,
+    /// What the target is found to do, which decides how often first attempts go out.
+    finding: Finding,
 }
 
 /// Whether a request may go out.
@@ -130,7 +140,7 @@ impl Breaker {
             State::Open(schedule) => schedule,
         };
         // Further away than any interval: the clock was set back.
-        let is_due = |at: UnixMillis| at <= now || at > now.plus(self.backoff.max().max(TRICKLE_MAX));
+        let is_due = |at: UnixMillis| at <= now || at > now.plus(self.backoff.max().max(TRICKLE.longest));
         if fresh && is_due(schedule.fresh_at) {
             return Permit::ProbeFresh;
         }
@@ -184,16 +194,14 @@ impl Breaker {
         let finding = self.evidence.add(tried.subject, tried.first, health);
         match (&self.state, tried.role) {
             (State::Closed, _) => {
-                let trickles = match finding {
-                    Finding::Nothing => return None,
-                    Finding::OnlyErrors => true,
-                    Finding::Down => false,
-                };
+                if finding == Finding::Nothing {
+                    return None;
+                }
                 let retry_at = now.plus(self.interval(1, jitter));
                 // What is known from retries alone does not keep a first attempt waiting.
-                let fresh_at =
-                    if trickles || !self.evidence.is_from_first_attempts() { now } else { retry_at };
-                self.state = State::Open(Schedule { fresh_at, retry_at, probes: 0, trickles });
+                let waits = self.evidence.is_from_first_attempts();
+                let fresh_at = if waits { now.plus(self.between_first(finding, 0, jitter)) } else { now };
+                self.state = State::Open(Schedule { fresh_at, retry_at, probes: 0, finding });
                 Some(Circuit::Open)
             }
             (State::Probing(schedule), Role::Probe) => {
@@ -224,15 +232,30 @@ impl Breaker {
         jitter: f64,
     ) -> Schedule {
         let probes = before.probes.saturating_add(1);
-        let trickles = before.trickles && finding != Finding::Down;
-        let next = now.plus(self.interval(probes.saturating_add(1), jitter));
-        let trickle = TRICKLE_MIN.saturating_mul(1 << (probes / TRICKLE_STEP).min(16)).min(TRICKLE_MAX);
-        let (fresh_at, retry_at) = match (first, trickles) {
-            (true, true) => (now.plus(trickle), before.retry_at),
-            (true, false) => (next, next),
-            (false, _) => (before.fresh_at, next),
+        // A target that was found to be down stays so until a success.
+        let finding = if finding == Finding::Nothing || before.finding == Finding::Down {
+            before.finding
+        } else {
+            finding
         };
-        Schedule { fresh_at, retry_at, probes, trickles }
+        let retry_at = now.plus(self.interval(probes.saturating_add(1), jitter));
+        let fresh_at =
+            if first { now.plus(self.between_first(finding, probes, jitter)) } else { before.fresh_at };
+        // Errors about first attempts are no reason to put off the retries further.
+        let retry_at = if first && finding == Finding::OnlyErrors { before.retry_at } else { retry_at };
+        Schedule { fresh_at, retry_at, probes, finding }
+    }
+
+    /// The interval before the next first attempt, after so many probes.
+    fn between_first(&self, finding: Finding, probes: u32, jitter: f64) -> Duration {
+        match finding {
+            Finding::OnlyErrors => TRICKLE.interval(probes),
+            Finding::Busy => {
+                let interval = SPARING.interval(probes).min(self.backoff.max());
+                interval.mul_f64(0.5 + jitter.clamp(0.0, 1.0) / 2.0)
+            }
+            Finding::Nothing | Finding::Down => self.interval(probes.saturating_add(1), jitter),
+        }
     }
 
     /// Between half the ceiling and the whole of it: probes must not come in a

@@ -29,7 +29,9 @@ pub(super) enum Finding {
     Nothing,
     /// It answers, and everything with an error.
     OnlyErrors,
-    /// It is not reached, does not answer, or takes nothing.
+    /// It answers, mostly that it takes nothing for now.
+    Busy,
+    /// It is not reached or does not answer.
     Down,
 }
 
@@ -37,8 +39,10 @@ pub(super) enum Finding {
 #[derive(Debug)]
 pub(super) struct Evidence {
     subjects: HashSet<i64>,
-    /// The weight of failures that name the target: no answer, 429, 503.
-    of_target: u32,
+    /// The weight of requests without an answer.
+    of_silence: u32,
+    /// The weight of 429 and 503.
+    of_busy: u32,
     /// The weight of other errors.
     of_errors: u32,
     /// The weight of first attempts among them.
@@ -54,7 +58,8 @@ impl Default for Evidence {
     fn default() -> Self {
         Self {
             subjects: HashSet::new(),
-            of_target: 0,
+            of_silence: 0,
+            of_busy: 0,
             of_errors: 0,
             of_first: 0,
             unreached: 0,
@@ -85,7 +90,11 @@ impl Evidence {
             self.unreached = 0;
             let is_new = self.subjects.len() >= SUBJECTS || self.subjects.insert(subject);
             let weight = if is_new { weight(first, health) } else { 0 };
-            let sum = if health == Health::Failing { &mut self.of_errors } else { &mut self.of_target };
+            let sum = match health {
+                Health::Failing => &mut self.of_errors,
+                Health::Busy => &mut self.of_busy,
+                Health::Silent | Health::Up | Health::Unreached => &mut self.of_silence,
+            };
             *sum = sum.saturating_add(weight);
             if first {
                 self.of_first = self.of_first.saturating_add(weight);
@@ -96,8 +105,10 @@ impl Evidence {
         }
         if self.sum() < f64::from(ENOUGH) * self.tolerance {
             Finding::Nothing
-        } else if self.of_target >= self.of_errors {
+        } else if self.of_silence >= self.of_busy.max(self.of_errors) {
             Finding::Down
+        } else if self.of_busy >= self.of_errors {
+            Finding::Busy
         } else {
             Finding::OnlyErrors
         }
@@ -114,10 +125,11 @@ impl Evidence {
         let remembered = 1.0 + (self.tolerance - 1.0) * FORGETTING;
         self.tolerance = remembered.max(refuted).min(MOST_TOLERANCE);
         self.subjects.clear();
-        (self.of_target, self.of_errors, self.of_first, self.unreached) = (0, 0, 0, 0);
+        (self.of_silence, self.of_busy, self.of_errors) = (0, 0, 0);
+        (self.of_first, self.unreached) = (0, 0);
     }
 
     fn sum(&self) -> f64 {
-        f64::from(self.of_target.saturating_add(self.of_errors))
+        f64::from(self.of_silence) + f64::from(self.of_busy) + f64::from(self.of_errors)
     }
 }

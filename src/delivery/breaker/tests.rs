@@ -31,7 +31,9 @@ fn silent() -> Breaker {
 
 #[test]
 fn a_target_that_takes_nothing_is_left_alone_soon() {
-    for (health, most) in [(Health::Unreached, 5), (Health::Silent, 10), (Health::Busy, 20)] {
+    for (health, most) in
+        [(Health::Unreached, 5), (Health::Silent, 10), (Health::Busy, 20), (Health::Failing, 100)]
+    {
         let opened = opened_after(&mut breaker(), 1000, true, health);
         assert_eq!(opened, Some(most), "{health:?}");
     }
@@ -60,26 +62,37 @@ fn retries_that_fail_with_errors_do_not_keep_a_first_attempt_waiting() {
     assert_eq!(breaker.ask(NOW.plus(Duration::from_millis(5)), true, true), Permit::ProbeFresh);
 }
 
-#[test]
-fn first_attempts_trickle_to_a_target_that_only_answers_with_errors() {
-    let mut breaker = breaker();
-    assert_eq!(opened_after(&mut breaker, 1000, true, Health::Failing), Some(100));
+/// How many probes an open breaker lets out in a minute, if all of them fail alike.
+fn probes_in_a_minute(breaker: &mut Breaker, health: Health) -> i64 {
     let (mut now, mut probes) = (NOW, 0);
-    // A minute of it.
     while now < NOW.plus(Duration::from_mins(1)) {
         match breaker.ask(now, true, false) {
             Permit::ProbeFresh => {
                 probes += 1;
-                failed_probe(&mut breaker, probes, true, Health::Failing, now);
+                failed_probe(breaker, probes, true, health, now);
             }
             Permit::NotBefore(later) => now = later,
             other => panic!("{other:?}"),
         }
     }
-    assert!((2_000..3_000).contains(&probes), "{probes}");
-    let role = breaker.sent(probes + 1);
-    let tried = Tried { role, subject: probes + 1, first: true };
-    assert_eq!(breaker.note(tried, Health::Up, now, 1.0), Some(Circuit::Closed));
+    probes
+}
+
+#[test]
+fn first_attempts_go_on_as_rarely_as_what_is_known_of_the_target_asks_for() {
+    let of = |health, wanted: std::ops::Range<i64>| {
+        let mut breaker = breaker();
+        assert!(opened_after(&mut breaker, 1000, true, health).is_some());
+        let probes = probes_in_a_minute(&mut breaker, health);
+        assert!(wanted.contains(&probes), "{health:?}: {probes}");
+        let role = breaker.sent(-1);
+        let tried = Tried { role, subject: -1, first: true };
+        assert_eq!(breaker.note(tried, Health::Up, NOW, 1.0), Some(Circuit::Closed));
+    };
+    of(Health::Unreached, 5..8);
+    of(Health::Silent, 5..8);
+    of(Health::Busy, 30..45);
+    of(Health::Failing, 2_000..3_000);
 }
 
 #[test]
