@@ -3,6 +3,7 @@
 //! silent, the code says so.
 
 pub mod account;
+mod client;
 pub mod comparison;
 mod created;
 pub mod devnet;

@@ -5,7 +5,7 @@ use url::Url;
 use super::form::{self, Form};
 use super::problem::Faulty;
 use super::section::Section;
-use crate::pepay::account::Account;
+use crate::pepay::account::{Account, Proxy, Roots};
 
 const API_URL: &str = "https://api-beta.pepay.io";
 
@@ -25,8 +25,51 @@ pub(super) fn read(mut section: Section<'_>, needed: bool) -> Result<Account, Fa
             "is missing, and a stream cannot be opened without it; allowed is `api_key` or `api_key_file`",
         );
     }
+    let ca = roots(&mut section);
+    let proxy = section.optional("proxy", &proxy()).map(|proxy| proxy.unwrap_or_else(from_environment));
     section.finish();
-    Ok(Account { api_url: api_url?, ws_url: ws_url?, api_key: api_key?, api_key_header: api_key_header? })
+    Ok(Account {
+        ca: ca?,
+        proxy: proxy?,
+        api_url: api_url?,
+        ws_url: ws_url?,
+        api_key: api_key?,
+        api_key_header: api_key_header?,
+    })
+}
+
+/// The roots in `ca_file`.
+fn roots(section: &mut Section<'_>) -> Result<Option<Roots>, Faulty> {
+    let Some(path) = section.optional("ca_file", &form::file())? else { return Ok(None) };
+    Roots::read(&path).map(Some).map_err(|error| {
+        section.problem(
+            "ca_file",
+            &format!("{} cannot be used: {error}; allowed is a file of PEM certificates", path.display()),
+        )
+    })
+}
+
+/// `none`, or the address of a proxy.
+fn proxy() -> Form<Proxy> {
+    let url = form::url(["http", "http"], "a proxy that asks for credentials is named by `HTTPS_PROXY`");
+    Form::text(move |text| match text {
+        "none" => Ok(Proxy::Never),
+        text => Ok(Proxy::Always(url.read(text)?.as_str().into())),
+    })
+}
+
+/// The proxy that the environment names by the variables that other programs know as well.
+fn from_environment() -> Proxy {
+    let variable = |names: [&str; 2]| {
+        names.into_iter().find_map(|name| std::env::var(name).ok()).filter(|value| !value.trim().is_empty())
+    };
+    match variable(["HTTPS_PROXY", "https_proxy"]) {
+        Some(https) => {
+            let no = variable(["NO_PROXY", "no_proxy"]).unwrap_or_default();
+            Proxy::Environment { https: https.into(), no }
+        }
+        None => Proxy::Never,
+    }
 }
 
 /// An address that paths are put behind.
@@ -36,8 +79,28 @@ fn base(schemes: [&'static str; 2]) -> Form<Url> {
         url if url.query().is_some() => {
             Err("has a query (`?…`); allowed is a base such as `https://host`".into())
         }
-        url => Ok(url),
+        url => Ok(without_known_path(url)),
     })
+}
+
+/// `url` without a path of Pepay's that requests put behind their base themselves.
+fn without_known_path(mut url: Url) -> Url {
+    const KNOWN: [&str; 8] = [
+        "/api/v1/ws/token",
+        "/api/v1/events",
+        "/api/v1",
+        "/api",
+        "/ws/commerce/events",
+        "/ws/merchant/events",
+        "/ws/commerce",
+        "/ws",
+    ];
+    let path = url.path().trim_end_matches('/');
+    let base = KNOWN.iter().find_map(|known| path.strip_suffix(known)).map(str::to_owned);
+    if let Some(base) = base {
+        url.set_path(&base);
+    }
+    url
 }
 
 /// The base of the streams where only that of the API is given: the same

@@ -20,6 +20,9 @@ const fn endpoints(filter: Filter) -> &'static [Endpoint] {
     }
 }
 
+/// What a stream waits between tries to connect at the least: Pepay counts requests.
+const LEAST_BACKOFF: Duration = Duration::from_millis(50);
+
 /// One stream.
 pub(super) fn read(name: &str, mut section: Section<'_>) -> Result<Settings, Faulty> {
     let endpoint = form::choice(&[("commerce", Endpoint::Commerce), ("merchant", Endpoint::Merchant)]);
@@ -27,11 +30,11 @@ pub(super) fn read(name: &str, mut section: Section<'_>) -> Result<Settings, Fau
     let auth = form::choice(&[("token", Auth::Token), ("header", Auth::Header)]);
     let auth = section.value("auth", "token", &auth);
     let token_ttl = section.value("token_ttl", "60s", &whole_seconds());
-    let types = types(&mut section, &["commerce.order.*", "invoice.*"]);
+    let types = types(&mut section, default_types(endpoint));
     let filters = filters(&mut section, endpoint);
     let start_from = section.value("start_from", "now", &start_from());
-    let idle_timeout = section.value("idle_timeout", "60s", &form::duration(MILLISECOND..=DAY));
-    let ping_interval = section.value("ping_interval", "20s", &form::duration(MILLISECOND..=DAY));
+    let idle_timeout = section.value("idle_timeout", "60s", &form::duration(MILLISECOND * 500..=DAY));
+    let ping_interval = section.value("ping_interval", "20s", &form::duration(MILLISECOND * 100..=DAY));
     if let (Ok(ping), Ok(idle)) = (ping_interval, idle_timeout)
         && ping >= idle
     {
@@ -41,9 +44,9 @@ pub(super) fn read(name: &str, mut section: Section<'_>) -> Result<Settings, Fau
             &format!("`{ping}` is too long; allowed is less than `idle_timeout`, which is `{idle}`"),
         );
     }
-    let backoff = backoff(&mut section, ("backoff_min", "500ms"), ("backoff_max", "60s"));
+    let backoff = backoff(&mut section, LEAST_BACKOFF, ("backoff_min", "500ms"), ("backoff_max", "60s"));
     let reconcile_interval =
-        section.value("reconcile_interval", "5m", &form::duration(Duration::ZERO..=DAY * 30));
+        section.value("reconcile_interval", "5m", &off_or(form::duration(SECOND..=DAY * 30)));
     let reconcile_lookback = section.value("reconcile_lookback", "15m", &form::duration(SECOND..=DAY * 365));
     let hold_limit = section.value("hold_limit", "30s", &form::duration(SECOND..=DAY));
     section.finish();
@@ -73,14 +76,15 @@ pub(super) fn types(section: &mut Section<'_>, default: &[&str]) -> Result<TypeF
     Ok(TypeFilter::new(patterns))
 }
 
-/// Two keys that are the ends of a retry schedule, each with its default.
+/// Two keys that are the ends of a retry schedule, `least` at least, each with its default.
 pub(super) fn backoff(
     section: &mut Section<'_>,
+    least: Duration,
     (min_key, min): (&str, &str),
     (max_key, max): (&str, &str),
 ) -> Result<Backoff, Faulty> {
-    let min = section.value(min_key, min, &form::duration(MILLISECOND..=DAY * 30));
-    let max = section.value(max_key, max, &form::duration(MILLISECOND..=DAY * 30));
+    let min = section.value(min_key, min, &form::duration(least..=DAY * 30));
+    let max = section.value(max_key, max, &form::duration(least..=DAY * 30));
     section.at_most((min_key, min), (max_key, max));
     Backoff::new(min?, max?).ok_or(Faulty)
 }
@@ -111,6 +115,22 @@ fn filters(section: &mut Section<'_>, endpoint: Result<Endpoint, Faulty>) -> Res
         });
     }
     filters.into_iter().filter_map(Result::transpose).collect::<Result<_, _>>().map(Filters::new)
+}
+
+/// What a stream of `endpoint` carries (Pepay: `sdk/commerce/websockets`, `sdk/merchants/websockets`).
+const fn default_types(endpoint: Result<Endpoint, Faulty>) -> &'static [&'static str] {
+    match endpoint {
+        Ok(Endpoint::Merchant) => &["invoice.*", "invoice_payment.*"],
+        _ => &["commerce.order.*", "invoice.*", "invoice_payment.*"],
+    }
+}
+
+/// `0s`, or what `duration` allows.
+fn off_or(duration: Form<Duration>) -> Form<Duration> {
+    Form::text(move |text| match text {
+        "0s" => Ok(Duration::ZERO),
+        text => duration.read(text),
+    })
 }
 
 fn whole_seconds() -> Form<Duration> {

@@ -33,7 +33,7 @@ pub(super) fn read(name: &str, mut section: Section<'_>) -> Result<Settings, Fau
     let ordering = form::choice(&[("per_object", Ordering::PerObject), ("none", Ordering::None)]);
     let ordering = section.value("ordering", "per_object", &ordering);
     let rate_limit = section.value("rate_limit", "0", &form::number(0.0..=1_000_000.0));
-    let backoff = backoff(&mut section, ("retry_min", "1s"), ("retry_max", "1h"));
+    let backoff = backoff(&mut section, MILLISECOND, ("retry_min", "1s"), ("retry_max", "1h"));
     let give_up_after = section.value("give_up_after", "3d", &form::duration(Duration::ZERO..=DAY * 3650));
     let dead_on = section.list("dead_on", &[], &status());
     let on_uncertain = form::choice(&[("retry", OnUncertain::Retry), ("hold", OnUncertain::Hold)]);

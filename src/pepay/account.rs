@@ -1,6 +1,12 @@
-//! Where Pepay is, and how the bridge shows who it is.
+//! Where Pepay is, how it is reached, and how the bridge shows who it is.
+
+use std::path::Path;
+use std::{fmt, fs, io};
 
 use http::HeaderName;
+use hyper_util::client::proxy::matcher::Matcher;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
@@ -15,17 +21,98 @@ pub struct Account {
     pub api_key: Option<SecretString>,
     /// The header that carries the key.
     pub api_key_header: HeaderName,
+    /// Root certificates beside those of the system.
+    pub ca: Option<Roots>,
+    /// The proxy.
+    pub proxy: Proxy,
 }
 
 /// By value, the key included.
 impl PartialEq for Account {
     fn eq(&self, other: &Self) -> bool {
-        let Self { api_url, ws_url, api_key, api_key_header } = self;
+        let Self { api_url, ws_url, api_key, api_key_header, ca, proxy } = self;
         let addresses = *api_url == other.api_url && *ws_url == other.ws_url;
-        let keys = api_key.as_ref().map(ExposeSecret::expose_secret)
-            == other.api_key.as_ref().map(ExposeSecret::expose_secret);
-        addresses && keys && *api_key_header == other.api_key_header
+        let way = *ca == other.ca && *proxy == other.proxy;
+        let keys = exposed(api_key.as_ref()) == exposed(other.api_key.as_ref());
+        addresses && way && keys && *api_key_header == other.api_key_header
     }
 }
 
 impl Eq for Account {}
+
+fn exposed(secret: Option<&SecretString>) -> Option<&str> {
+    secret.map(ExposeSecret::expose_secret)
+}
+
+/// Root certificates, as they were in their file.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Roots(Vec<CertificateDer<'static>>);
+
+impl Roots {
+    /// The certificates in the PEM file at `path`; at least one.
+    ///
+    /// # Errors
+    /// The file cannot be read, or holds none.
+    pub fn read(path: &Path) -> io::Result<Self> {
+        let pem = fs::read(path)?;
+        let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+        match certificates {
+            Ok(certificates) if !certificates.is_empty() => Ok(Self(certificates)),
+            _ => Err(io::Error::other("there is no certificate in it, in PEM form")),
+        }
+    }
+
+    /// The certificates.
+    pub fn certificates(&self) -> &[CertificateDer<'static>] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Roots {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Roots({})", self.0.len())
+    }
+}
+
+/// The HTTP proxy through which Pepay is reached, by `CONNECT`.
+#[derive(Clone, Debug, Default)]
+pub enum Proxy {
+    /// None.
+    #[default]
+    Never,
+    /// This one, for every address.
+    Always(SecretString),
+    /// That of `HTTPS_PROXY`, for `https` and `wss`, except for the hosts of `NO_PROXY`.
+    Environment {
+        /// The value of `HTTPS_PROXY`.
+        https: SecretString,
+        /// The value of `NO_PROXY`.
+        no: String,
+    },
+}
+
+impl Proxy {
+    /// Which proxy is used for an address.
+    pub(super) fn matcher(&self) -> Matcher {
+        match self {
+            Self::Never => Matcher::builder().build(),
+            Self::Always(proxy) => Matcher::builder().all(proxy.expose_secret()).build(),
+            Self::Environment { https, no } => {
+                Matcher::builder().https(https.expose_secret()).no(no.as_str()).build()
+            }
+        }
+    }
+}
+
+impl PartialEq for Proxy {
+    fn eq(&self, other: &Self) -> bool {
+        let parts = |proxy: &Self| match proxy {
+            Self::Never => (0, None, String::new()),
+            Self::Always(proxy) => (1, Some(proxy.expose_secret().to_owned()), String::new()),
+            Self::Environment { https, no } => (2, Some(https.expose_secret().to_owned()), no.clone()),
+        };
+        parts(self) == parts(other)
+    }
+}
+
+impl Eq for Proxy {}

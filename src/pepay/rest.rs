@@ -5,22 +5,24 @@ mod answer;
 mod page;
 mod probe;
 mod single;
+mod upgrade;
 
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderValue;
-use http::StatusCode;
-use http::header::CONTENT_TYPE;
-use reqwest::{Client, RequestBuilder, Response, redirect};
+use http::header::{ACCEPT, CONTENT_TYPE, USER_AGENT};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
 use secrecy::ExposeSecret;
+use tokio::time::timeout;
 use url::Url;
 
 use super::account::Account;
+use super::client::Client;
 use super::devnet::{self, Order, OrderId, Simulation};
 use super::error::{Failure, legible, of_page};
 use super::token::{self, NoToken, Scope, Token};
-use crate::domain::cause::innermost;
 use crate::domain::clock::Clock;
 use crate::domain::event::EventId;
 
@@ -30,11 +32,11 @@ use single::Single;
 
 pub use page::{Page, Skipped};
 pub use probe::Probe;
+pub use upgrade::Upgraded;
 
 /// The most events Pepay puts on a page.
 pub const LARGEST_PAGE: u16 = 100;
 const TOO_LARGE: &str = "the answer is larger than is read";
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const TOTAL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A client for one account. Cheap to clone; shares its connections.
@@ -54,8 +56,8 @@ pub enum BuildError {
     #[error("the API key holds characters that no HTTP header can carry")]
     Key,
     /// TLS could not be set up.
-    #[error("the HTTP client cannot be set up: {0}")]
-    Client(#[from] reqwest::Error),
+    #[error("TLS cannot be set up: {0}")]
+    Tls(#[from] rustls::Error),
 }
 
 /// One page of the list of events, newest first.
@@ -79,14 +81,7 @@ impl Rest {
     /// # Errors
     /// [`BuildError`] if the key cannot be sent or TLS cannot be set up.
     pub fn new(account: &Account, clock: Clock) -> Result<Self, BuildError> {
-        let http = Client::builder()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(TOTAL_TIMEOUT)
-            .redirect(redirect::Policy::none())
-            .referer(false)
-            .no_proxy()
-            .user_agent(user_agent())
-            .build()?;
+        let http = Client::new(account)?;
         let key = match &account.api_key {
             Some(key) => Some(sensitive(key.expose_secret()).ok_or(BuildError::Key)?),
             None => None,
@@ -118,19 +113,26 @@ impl Rest {
     /// Pepay's answer to a request for a page.
     async fn listing(&self, query: &ListQuery, filters: &[(String, String)]) -> Result<Answer, Failure> {
         let limit = query.limit.clamp(1, LARGEST_PAGE);
-        let mut request = self.http.get(self.address("api/v1/events")).query(&[("limit", limit)]);
-        for (name, id) in [("starting_after", &query.starting_after), ("ending_before", &query.ending_before)]
+        let mut address = self.address("api/v1/events");
         {
-            if let Some(id) = id {
-                request = request.query(&[(name, id.as_str())]);
+            let mut pairs = address.query_pairs_mut();
+            pairs.append_pair("limit", &limit.to_string());
+            for (name, id) in
+                [("starting_after", &query.starting_after), ("ending_before", &query.ending_before)]
+            {
+                if let Some(id) = id {
+                    pairs.append_pair(name, id.as_str());
+                }
             }
-        }
-        for (name, created) in [("created[gte]", query.created_gte), ("created[lte]", query.created_lte)] {
-            if let Some(created) = created {
-                request = request.query(&[(name, created)]);
+            for (name, created) in [("created[gte]", query.created_gte), ("created[lte]", query.created_lte)]
+            {
+                if let Some(created) = created {
+                    pairs.append_pair(name, &created.to_string());
+                }
             }
+            pairs.extend_pairs(filters);
         }
-        self.ask(request.query(filters), answer::LIST).await
+        self.accepted(self.ask(Method::GET, &address, None, answer::LIST).await?)
     }
 
     /// The page in `answer`, which was asked for with `limit`.
@@ -168,7 +170,7 @@ impl Rest {
         if address.path().len() == path {
             return Ok(None);
         }
-        let answer = Answer::read(self.send(self.http.get(address)).await?, answer::EVENT).await?;
+        let answer = self.ask(Method::GET, &address, None, answer::EVENT).await?;
         if answer.status == StatusCode::NOT_FOUND {
             return Ok(None);
         }
@@ -190,12 +192,8 @@ impl Rest {
         let wanted = token::Request { scope, ttl_seconds: ttl.as_secs().max(1) };
         let body =
             serde_json::to_vec(&wanted).map_err(|_| Failure::malformed("no token can be asked for"))?;
-        let request = self
-            .http
-            .post(self.address("api/v1/ws/token"))
-            .header(CONTENT_TYPE, "application/json")
-            .body(body);
-        let answer = self.ask(request, answer::SMALL).await?;
+        let address = self.address("api/v1/ws/token");
+        let answer = self.accepted(self.ask(Method::POST, &address, Some(body), answer::SMALL).await?)?;
         match token::parse(&answer.body) {
             Ok(token) => Ok(token),
             Err(NoToken::Denied) => Err(self.denial(&answer)),
@@ -211,37 +209,78 @@ impl Rest {
         let body =
             serde_json::to_vec(simulation).map_err(|_| Failure::malformed("it cannot be asked for"))?;
         let address = self.address(&format!("api/commerce/devnet/orders/{}/simulate", order.as_str()));
-        let request = self.http.post(address).header(CONTENT_TYPE, "application/json").body(body);
-        Ok(devnet::parse(&self.ask(request, answer::SMALL).await?.body))
+        let answer = self.accepted(self.ask(Method::POST, &address, Some(body), answer::SMALL).await?)?;
+        Ok(devnet::parse(&answer.body))
     }
 
-    /// Asks for one event, to see whether Pepay answers, what it thinks of the
-    /// key, and what time it is there.
+    /// Asks for one page, to see whether Pepay answers, what it thinks of the key, and
+    /// what time it is there.
     ///
     /// # Errors
     /// [`Failure`] if there is no answer at all.
-    pub async fn probe(&self) -> Result<Probe, Failure> {
+    pub async fn probe(&self, filters: &[(String, String)]) -> Result<Probe, Failure> {
         let asked = self.clock.now();
-        let request = self.http.get(self.address("api/v1/events")).query(&[("limit", 1)]);
-        let answer = Answer::read(self.send(request).await?, answer::LIST).await?;
+        let mut address = self.address("api/v1/events");
+        address.query_pairs_mut().append_pair("limit", &LARGEST_PAGE.to_string()).extend_pairs(filters);
+        let answer = self.ask(Method::GET, &address, None, answer::LIST).await?;
         let clock_offset = answer.server_time().map(|date| probe::offset(date, asked, self.clock.now()));
         let key = match self.accepted(answer) {
-            Ok(answer) => self.page(answer, 1).await.map(drop),
+            Ok(answer) => self.page(answer, LARGEST_PAGE).await.map(drop),
             Err(refusal) => Err(refusal),
         };
         Ok(Probe { clock_offset, key })
     }
 
-    /// Sends `request`; the answer if it is a success, of at most `limit` bytes.
-    async fn ask(&self, request: RequestBuilder, limit: usize) -> Result<Answer, Failure> {
-        self.accepted(Answer::read(self.send(request).await?, limit).await?)
+    /// Which way Pepay's addresses are reached.
+    pub fn way(&self) -> String {
+        let by = |address: &Url| match self.http.proxy_for(address) {
+            Some(proxy) => format!("through the proxy {proxy}"),
+            None => "directly".to_owned(),
+        };
+        let mut ws = self.account.ws_url.clone();
+        // Fails for no address of a WebSocket: both are special schemes.
+        let _ = ws.set_scheme(if ws.scheme() == "wss" { "https" } else { "http" });
+        let (api, ws) = (by(&self.account.api_url), by(&ws));
+        if api == ws { api } else { format!("API {api}, stream {ws}") }
     }
 
-    async fn send(&self, mut request: RequestBuilder) -> Result<Response, Failure> {
+    /// The answer to a request with the key, of at most `limit` bytes.
+    async fn ask(
+        &self,
+        method: Method,
+        address: &Url,
+        json: Option<Vec<u8>>,
+        limit: usize,
+    ) -> Result<Answer, Failure> {
+        let mut headers = HeaderMap::new();
         if let Some(key) = &self.key {
-            request = request.header(self.account.api_key_header.clone(), key.clone());
+            headers.insert(self.account.api_key_header.clone(), key.clone());
         }
-        request.send().await.map_err(unreachable)
+        let exchange = async {
+            let answer = self.exchange(method, address.as_str(), headers, json, TOTAL_TIMEOUT).await?;
+            Answer::read(answer, limit).await
+        };
+        let late = || format!("no whole answer within {} s", TOTAL_TIMEOUT.as_secs());
+        timeout(TOTAL_TIMEOUT, exchange).await.unwrap_or_else(|_| Err(Failure::unreachable(late())))
+    }
+
+    /// One request, and the head of its answer within `limit`.
+    async fn exchange(
+        &self,
+        method: Method,
+        address: &str,
+        headers: HeaderMap,
+        json: Option<Vec<u8>>,
+        limit: Duration,
+    ) -> Result<Response<Incoming>, Failure> {
+        let mut request = Request::builder().method(method).uri(address).header(USER_AGENT, user_agent());
+        if json.is_some() {
+            request = request.header(CONTENT_TYPE, "application/json");
+        }
+        let request = request.header(ACCEPT, "*/*").body(Full::from(json.unwrap_or_default()));
+        let mut request = request.map_err(|_| Failure::unreachable("the address cannot be asked for"))?;
+        request.headers_mut().extend(headers);
+        self.http.send(request, limit).await
     }
 
     /// `answer`, if it is a success.
@@ -300,11 +339,6 @@ fn unreadable(what: &str, answer: &Answer) -> Failure {
         Some(page) => Failure::malformed(format!("{what}: Pepay answered with {}", legible(&page, &[]))),
         None => Failure::malformed(what),
     }
-}
-
-/// What an error of the HTTP client comes down to, without the URL.
-fn unreachable(error: reqwest::Error) -> Failure {
-    Failure::unreachable(innermost(&error.without_url()).to_string())
 }
 
 #[cfg(test)]

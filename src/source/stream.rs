@@ -26,7 +26,7 @@ use crate::pepay::rest::{BuildError, Rest};
 use crate::store::inbox::Inbox;
 
 pub use control::Control;
-pub use reach::{Unreached, reach};
+pub use reach::{Unreached, probe, reach};
 
 use control::Orders;
 

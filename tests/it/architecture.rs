@@ -45,6 +45,7 @@ const COMMANDS: &[&str] = &[
     "source::stream::Auth",
     "source::stream::Unreached",
     "source::stream::reach",
+    "source::stream::probe",
     "source::webhook::Settings",
     "delivery::Settings",
     "delivery::reach",
@@ -58,6 +59,8 @@ const COMMANDS: &[&str] = &[
 const SETTINGS: &[&str] = &[
     "domain",
     "pepay::account::Account",
+    "pepay::account::Proxy",
+    "pepay::account::Roots",
     "pepay::filter::Filter",
     "pepay::filter::Filters",
     "pepay::signature::SigningKey",

@@ -9,7 +9,7 @@ use crate::config::Settings;
 use crate::domain::clock::Clock;
 use crate::pepay::error::{Failure, FailureKind};
 use crate::pepay::rest::{Probe, Rest};
-use crate::source::stream::{Auth, Settings as Stream, Unreached, reach};
+use crate::source::stream::{Auth, Settings as Stream, Unreached, probe, reach};
 
 /// How far the clocks may be apart before somebody should know.
 const UNEASY: Duration = Duration::from_secs(5);
@@ -24,15 +24,24 @@ pub(super) async fn examine(settings: &Settings, clock: Clock) -> Vec<Check> {
         Err(error) => return vec![Check::failed("api key", error.to_string(), "correct `pepay.api_key`")],
     };
     let streams = settings.streams.iter().map(|stream| {
-        let (rest, clock) = (rest.clone(), clock.clone());
-        async move { of_stream(stream, reach(stream, &rest, clock).await) }
+        let rest = rest.clone();
+        async move { tokio::join!(reach(stream, &rest), probe(stream, &rest)) }
     });
-    let (probe, streams) = tokio::join!(rest.probe(), join_all(streams));
+    let way = rest.way();
+    let (mut probes, mut checks) = (Vec::new(), Vec::new());
+    for (stream, (reached, probe)) in settings.streams.iter().zip(join_all(streams).await) {
+        checks.push(of_stream(stream, reached, &way));
+        probes.push(probe);
+    }
+    // The list that the first stream will ask for, or else that of everything.
+    let probe = match probes.into_iter().next() {
+        Some(probe) => probe,
+        None => rest.probe(&[]).await,
+    };
     let tolerance = settings.webhooks.iter().map(|webhook| webhook.tolerance).min();
     let has_key = settings.pepay.api_key.is_some();
-    let mut checks = vec![of_clock(&probe, tolerance.unwrap_or(TOLERANCE)), of_key(probe, has_key)];
-    checks.extend(streams);
-    checks
+    let first = [of_clock(&probe, tolerance.unwrap_or(TOLERANCE)), of_key(probe, has_key)];
+    first.into_iter().chain(checks).collect()
 }
 
 fn of_clock(probe: &Result<Probe, Failure>, tolerance: Duration) -> Check {
@@ -71,11 +80,13 @@ fn of_key(probe: Result<Probe, Failure>, has_key: bool) -> Check {
     }
 }
 
-fn of_stream(settings: &Stream, reached: Result<(), Unreached>) -> Check {
+fn of_stream(settings: &Stream, reached: Result<(), Unreached>, way: &str) -> Check {
     let name = format!("stream {}", settings.name);
     match reached {
-        Ok(()) if settings.auth == Auth::Token => Check::ok(name, "token minted, connection opened"),
-        Ok(()) => Check::ok(name, "connection opened"),
+        Ok(()) if settings.auth == Auth::Token => {
+            Check::ok(name, format!("token minted, connection opened {way}"))
+        }
+        Ok(()) => Check::ok(name, format!("connection opened {way}")),
         Err(error) => {
             let (Unreached::Token(failure) | Unreached::Upgrade(failure)) = &error;
             of_failure(name, failure, &error.to_string())

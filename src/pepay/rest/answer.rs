@@ -2,10 +2,12 @@
 
 use bytes::{Bytes, BytesMut};
 use http::header::DATE;
-use http::{HeaderMap, StatusCode};
-use reqwest::Response;
+use http::{HeaderMap, Response, StatusCode};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
 
-use super::{probe, unreachable};
+use super::probe;
+use crate::domain::cause::innermost;
 use crate::domain::clock::UnixMillis;
 use crate::pepay::error::Failure;
 
@@ -30,17 +32,18 @@ pub(super) struct Answer {
 
 impl Answer {
     /// Reads `response` up to `limit` bytes if it is a success, else up to [`SMALL`].
-    pub(super) async fn read(mut response: Response, limit: usize) -> Result<Self, Failure> {
-        let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
+    pub(super) async fn read(response: Response<Incoming>, limit: usize) -> Result<Self, Failure> {
+        let (head, mut incoming) = response.into_parts();
+        let (status, headers) = (head.status, head.headers);
         let limit = if status.is_success() { limit } else { SMALL };
         let (mut body, mut cut) = (BytesMut::new(), false);
-        loop {
+        while let Some(frame) = incoming.frame().await {
             // A refusal is one, whether or not all of its words arrive.
-            let chunk = match response.chunk().await {
-                Ok(Some(chunk)) => chunk,
-                Ok(None) => break,
+            let chunk = match frame.map(hyper::body::Frame::into_data) {
+                Ok(Ok(chunk)) => chunk,
+                Ok(Err(_trailers)) => continue,
                 Err(_) if !status.is_success() => break,
-                Err(error) => return Err(unreachable(error)),
+                Err(error) => return Err(Failure::unreachable(innermost(&error).to_string())),
             };
             let room = limit - body.len();
             body.extend_from_slice(chunk.get(..room).unwrap_or(&chunk));

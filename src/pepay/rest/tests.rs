@@ -8,10 +8,11 @@ use tokio::task::JoinSet;
 
 use super::*;
 use crate::domain::clock::UnixMillis;
+use crate::pepay::account::Proxy;
 use crate::pepay::error::FailureKind;
 
 type Answers = Arc<Mutex<Vec<(u16, String)>>>;
-type Seen = Arc<Mutex<Vec<(String, http::HeaderMap)>>>;
+type Seen = Arc<Mutex<Vec<(String, HeaderMap)>>>;
 
 /// A server that gives these answers in turn and keeps the requests it saw.
 struct Server {
@@ -40,6 +41,8 @@ async fn server(answers: Vec<(u16, String)>) -> Server {
         ws_url: "ws://unused".parse().unwrap(),
         api_key: Some("s3cret".into()),
         api_key_header: http::HeaderName::from_static("x-commerce-api-key"),
+        ca: None,
+        proxy: Proxy::Never,
     };
     let rest = Rest::new(&account, Clock::from_fn(|| UnixMillis(5))).unwrap();
     Server { rest, seen, _tasks: tasks }

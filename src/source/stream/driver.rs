@@ -124,8 +124,8 @@ impl Driver {
     async fn carry_out(&mut self, command: Command) {
         match command {
             Command::Connect { since } => {
-                let (settings, rest, clock) = (self.settings.clone(), self.rest.clone(), self.clock.clone());
-                self.connecting = Some(connect(settings, rest, clock, since).boxed());
+                let (settings, rest) = (self.settings.clone(), self.rest.clone());
+                self.connecting = Some(connect(settings, rest, since).boxed());
             }
             Command::Disconnect(ending) => {
                 self.socket = None;
@@ -260,12 +260,7 @@ impl Driver {
 }
 
 /// Mints a token, if one is used, and opens a connection: a fresh token for every try.
-pub(super) async fn connect(
-    settings: Settings,
-    rest: Rest,
-    clock: Clock,
-    since: Option<EventId>,
-) -> Connected {
+pub(super) async fn connect(settings: Settings, rest: Rest, since: Option<EventId>) -> Connected {
     let token = match settings.auth {
         Auth::Header => None,
         Auth::Token => {
@@ -275,7 +270,7 @@ pub(super) async fn connect(
     };
     let secret = token.as_ref().map(|token| &token.secret);
     let upgrade = plan::upgrade(&settings, rest.account(), since.as_ref(), secret, rest.key());
-    match wire::connect(upgrade, settings.idle_timeout, clock.now()).await {
+    match wire::connect(&rest, upgrade, settings.idle_timeout).await {
         Ok(socket) => Ok((socket, token.and_then(|token| token.environment))),
         Err(failure) => Err((ConnectStep::Upgrade, failure)),
     }

@@ -86,6 +86,7 @@ pub(super) fn list_filters(settings: &Settings) -> Vec<(String, String)> {
 mod tests {
     use super::*;
     use crate::domain::filter::TypeFilter;
+    use crate::pepay::account::Proxy;
     use crate::pepay::filter::{Filter, Filters};
     use crate::source::stream::tests::settings;
 
@@ -95,6 +96,8 @@ mod tests {
             ws_url: "wss://api.example/base".parse().unwrap(),
             api_key: Some("k3y".into()),
             api_key_header: HeaderName::from_static("x-api-key"),
+            ca: None,
+            proxy: Proxy::Never,
         }
     }
 

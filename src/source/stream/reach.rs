@@ -2,10 +2,10 @@
 
 use super::Settings;
 use super::driver;
+use super::plan;
 use super::state::ConnectStep;
-use crate::domain::clock::Clock;
 use crate::pepay::error::Failure;
-use crate::pepay::rest::Rest;
+use crate::pepay::rest::{Probe, Rest};
 
 /// Why Pepay did not let a stream in.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -24,8 +24,8 @@ pub enum Unreached {
 ///
 /// # Errors
 /// [`Unreached`]
-pub async fn reach(settings: &Settings, rest: &Rest, clock: Clock) -> Result<(), Unreached> {
-    match driver::connect(settings.clone(), rest.clone(), clock, None).await {
+pub async fn reach(settings: &Settings, rest: &Rest) -> Result<(), Unreached> {
+    match driver::connect(settings.clone(), rest.clone(), None).await {
         Ok((socket, _)) => {
             socket.close().await;
             Ok(())
@@ -33,4 +33,12 @@ pub async fn reach(settings: &Settings, rest: &Rest, clock: Clock) -> Result<(),
         Err((ConnectStep::Token, failure)) => Err(Unreached::Token(failure)),
         Err((ConnectStep::Upgrade, failure)) => Err(Unreached::Upgrade(failure)),
     }
+}
+
+/// Asks for the page of the list that a stream asks for.
+///
+/// # Errors
+/// [`Failure`] if there is no answer at all.
+pub async fn probe(settings: &Settings, rest: &Rest) -> Result<Probe, Failure> {
+    rest.probe(&plan::list_filters(settings)).await
 }

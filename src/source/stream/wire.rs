@@ -8,29 +8,30 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
-use http::header::USER_AGENT;
-use http::{HeaderValue, Request};
+use http::HeaderValue;
+use http::header::SEC_WEBSOCKET_ACCEPT;
 use secrecy::ExposeSecret;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
-use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::error::ProtocolError;
-use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::handshake::client::generate_key;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::frame::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async_tls_with_config};
-use url::Host;
 
 use super::plan::Upgrade;
 use super::state::Ending;
-use crate::domain::clock::UnixMillis;
 use crate::pepay::error::{Failure, legible};
-use crate::pepay::rest;
+use crate::pepay::rest::{Rest, Upgraded};
 
 /// The largest frame that is read. Pepay's events are a few KiB.
 const LARGEST_FRAME: usize = 1024 * 1024;
+/// What may wait for a peer that does not read, before it is written, in bytes;
+/// four times that ends the connection.
+const WRITE_BUFFER: usize = 16 * 1024;
 /// The longest wait for a connection, from the name's look-up to the upgrade;
 /// less where an open connection would count as dead sooner.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
@@ -39,7 +40,7 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// An open connection.
 pub(super) struct Socket {
-    socket: WebSocketStream<MaybeTlsStream<Heard<TcpStream>>>,
+    socket: WebSocketStream<Heard<Upgraded>>,
     heard: LastHeard,
 }
 
@@ -62,65 +63,37 @@ pub(super) struct Loss {
     pub text: String,
 }
 
-/// Opens a connection, or fails within `idle_timeout`. `now` is for a
-/// `Retry-After` that is a date.
+/// Opens a connection, or fails within `idle_timeout`.
 pub(super) async fn connect(
+    rest: &Rest,
     upgrade: Upgrade,
     idle_timeout: Duration,
-    now: UnixMillis,
 ) -> Result<Socket, Failure> {
-    timeout(CONNECT_TIMEOUT.min(idle_timeout), open(upgrade, now))
+    timeout(CONNECT_TIMEOUT.min(idle_timeout), open(rest, upgrade))
         .await
         .unwrap_or_else(|_| Err(Failure::unreachable("the connection was not open in time")))
 }
 
-async fn open(upgrade: Upgrade, now: UnixMillis) -> Result<Socket, Failure> {
-    let failed = |error: Error| failure(error, &upgrade, now);
-    let request = request(&upgrade).map_err(failed)?;
+async fn open(rest: &Rest, upgrade: Upgrade) -> Result<Socket, Failure> {
+    let key = generate_key();
+    let expected = derive_accept_key(key.as_bytes());
+    let key = HeaderValue::from_str(&key).map_err(|error| Failure::unreachable(error.to_string()))?;
+    let secrets: Vec<_> = upgrade.secrets.iter().map(ExposeSecret::expose_secret).collect();
+    let (headers, upgraded) = rest.upgrade(&upgrade.address, key, upgrade.key, &secrets).await?;
+    // RFC 6455, section 4.1: only what answers this very request speaks WebSocket.
+    if headers.get(SEC_WEBSOCKET_ACCEPT).is_none_or(|accept| accept.as_bytes() != expected.as_bytes()) {
+        return Err(Failure::malformed("the upgrade was answered without the right Sec-WebSocket-Accept"));
+    }
     let heard = LastHeard::new();
-    let stream = Heard { inner: dial(&upgrade).await?, heard: heard.clone() };
+    let stream = Heard { inner: upgraded, heard: heard.clone() };
     let config = WebSocketConfig::default()
         .max_message_size(Some(LARGEST_FRAME))
         .max_frame_size(Some(LARGEST_FRAME))
-        .read_buffer_size(32 * 1024);
-    let (socket, _) =
-        client_async_tls_with_config(request, stream, Some(config), None).await.map_err(failed)?;
+        .read_buffer_size(32 * 1024)
+        .write_buffer_size(WRITE_BUFFER)
+        .max_write_buffer_size(4 * WRITE_BUFFER);
+    let socket = WebSocketStream::from_raw_socket(stream, Role::Client, Some(config)).await;
     Ok(Socket { socket, heard })
-}
-
-async fn dial(upgrade: &Upgrade) -> Result<TcpStream, Failure> {
-    let port = upgrade.address.port_or_known_default().unwrap_or(443);
-    let stream = match upgrade.address.host() {
-        Some(Host::Domain(name)) => TcpStream::connect((name, port)).await,
-        Some(Host::Ipv4(address)) => TcpStream::connect((address, port)).await,
-        Some(Host::Ipv6(address)) => TcpStream::connect((address, port)).await,
-        None => return Err(Failure::unreachable("the WebSocket address names no host")),
-    };
-    let stream = stream.map_err(|error| Failure::unreachable(error.to_string()))?;
-    // Latency is what a stream is for; a failure to set it changes nothing else.
-    let _ = stream.set_nodelay(true);
-    Ok(stream)
-}
-
-fn request(upgrade: &Upgrade) -> Result<Request<()>, Error> {
-    let mut request = upgrade.address.as_str().into_client_request()?;
-    let headers = request.headers_mut();
-    headers.insert(USER_AGENT, HeaderValue::from_static(rest::user_agent()));
-    if let Some((name, key)) = &upgrade.key {
-        headers.insert(name.clone(), key.clone());
-    }
-    Ok(request)
-}
-
-fn failure(error: Error, upgrade: &Upgrade, now: UnixMillis) -> Failure {
-    let secrets: Vec<_> = upgrade.secrets.iter().map(ExposeSecret::expose_secret).collect();
-    match error {
-        Error::Http(answer) => {
-            let body = answer.body().as_deref().unwrap_or_default();
-            Failure::refusal(answer.status(), answer.headers(), body, now, &secrets)
-        }
-        other => Failure::unreachable(legible(&other.to_string(), &secrets)),
-    }
 }
 
 impl Socket {
@@ -203,7 +176,7 @@ impl LastHeard {
     }
 }
 
-/// A byte stream that notes when a byte arrives. It sits below TLS and below
+/// A byte stream that notes when a byte arrives. It sits below
 /// frames: a large frame that trickles in is a sign of life all the same.
 struct Heard<S> {
     inner: S,

@@ -11,7 +11,7 @@ use crate::support::world::{World, acknowledged, assert_each_once};
 async fn what_the_stream_lost_in_silence_is_found_and_a_stream_that_goes_on_losing_is_replaced() {
     let mut world = World::new(without_webhooks()).await;
     let target = world.target("orders").await;
-    world.set("STREAMS__COMMERCE__RECONCILE_INTERVAL", "200ms");
+    world.set("STREAMS__COMMERCE__RECONCILE_INTERVAL", "1s");
     let bridge = world.bridge().await;
     bridge.until("a live stream", |status| status["streams"][0]["phase"] == "live").await;
     world.simulator.inject(Fault::Skip { road: Road::Live, times: 7 }).unwrap();
@@ -47,7 +47,7 @@ async fn a_sweep_that_finds_nothing_costs_one_request() {
     delivered(&target, 80).await;
     bridge.stop().await;
 
-    world.set("STREAMS__COMMERCE__RECONCILE_INTERVAL", "100ms");
+    world.set("STREAMS__COMMERCE__RECONCILE_INTERVAL", "1s");
     let before = world.simulator.statistics().rest_pages;
     let bridge = world.bridge().await;
     let pages = |seen: &Statistics| seen.rest_pages >= before + 6;

@@ -1,0 +1,56 @@
+//! The upgrade of a connection to WebSocket (RFC 6455, section 4).
+
+use std::time::Duration;
+
+use http::header::{CONNECTION, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::time::timeout;
+use url::Url;
+
+use super::answer::{Answer, SMALL};
+use super::{Rest, TOTAL_TIMEOUT};
+use crate::pepay::error::Failure;
+
+/// An upgraded connection.
+pub type Upgraded = TokioIo<hyper::upgrade::Upgraded>;
+
+/// How long the words of a refusal are waited for.
+const WORDS: Duration = Duration::from_secs(3);
+
+impl Rest {
+    /// Has the connection to `address` (`ws` or `wss`) upgraded, and returns it with
+    /// the head of the answer. `websocket_key` is the `Sec-WebSocket-Key`, `key` what
+    /// authorises it beside the address, `secrets` what is struck out of Pepay's words.
+    ///
+    /// # Errors
+    /// [`Failure`]
+    pub async fn upgrade(
+        &self,
+        address: &Url,
+        websocket_key: HeaderValue,
+        key: Option<(HeaderName, HeaderValue)>,
+        secrets: &[&str],
+    ) -> Result<(HeaderMap, Upgraded), Failure> {
+        let mut headers = HeaderMap::new();
+        headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+        headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+        headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+        headers.insert(SEC_WEBSOCKET_KEY, websocket_key);
+        headers.extend(key);
+        // The same ports and TLS: http for ws, https for wss.
+        let address = address.as_str().replacen("ws", "http", 1);
+        let mut answer = self.exchange(Method::GET, &address, headers, None, TOTAL_TIMEOUT).await?;
+        if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+            let (status, headers) = (answer.status(), answer.headers().clone());
+            let words = timeout(WORDS, Answer::read(answer, SMALL)).await;
+            let body = words.ok().and_then(Result::ok).map(|answer| answer.body).unwrap_or_default();
+            return Err(Failure::refusal(status, &headers, &body, self.clock.now(), secrets));
+        }
+        let headers = std::mem::take(answer.headers_mut());
+        match hyper::upgrade::on(answer).await {
+            Ok(upgraded) => Ok((headers, TokioIo::new(upgraded))),
+            Err(error) => Err(Failure::unreachable(error.to_string())),
+        }
+    }
+}
