@@ -107,7 +107,7 @@ fn oldest_age(backlog: &Backlog, now: UnixMillis) -> f64 {
 
 /// The routes of the public listener: health, and beside it `webhooks`.
 pub fn public(view: View, webhooks: &Routes) -> Router {
-    health_routes(&Arc::new(Readiness::new(view))).fallback_service(webhooks.clone())
+    health_routes(&Arc::new(Readiness::new(view).without_quotes())).fallback_service(webhooks.clone())
 }
 
 /// The routes of the private listener, and what keeps the listeners of the API

@@ -69,7 +69,7 @@ fn the_defaults_are_those_of_the_interface() {
 
     let stream = &settings.streams[0];
     assert_eq!((&*stream.name, stream.endpoint, stream.auth), ("commerce", Endpoint::Commerce, Auth::Token));
-    assert_eq!(stream.types.to_string(), "commerce.order.*,invoice.*");
+    assert_eq!(stream.types.to_string(), "commerce.order.*,invoice.*,invoice_payment.*");
     assert_eq!(stream.start_from, StartFrom::Now);
     assert!(stream.filters.is_empty());
     assert_eq!(stream.token_ttl, Duration::from_mins(1));

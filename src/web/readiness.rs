@@ -29,6 +29,8 @@ const LOW_DISK_PART: u64 = 10;
 /// Answers whether the bridge is ready, for one router.
 pub(super) struct Readiness {
     pub(super) view: View,
+    /// Whether Pepay's own words about a stream are part of a reason.
+    quotes: bool,
     /// How long the result of a probe stands.
     stands: Duration,
     /// How long the store has for an answer.
@@ -57,7 +59,12 @@ impl Readiness {
         // Stands only until the first probe, or if that was abandoned by who asked for it.
         let failure = Some("the store has not been asked yet".to_owned());
         let probed = Mutex::new(Probed { at: None, failure, low_disk: None });
-        Self { view, stands: PROBE_STANDS, patience: STORE_LIMIT, probed }
+        Self { view, quotes: true, stands: PROBE_STANDS, patience: STORE_LIMIT, probed }
+    }
+
+    /// The same without Pepay's own words, which are not for everybody.
+    pub(super) fn without_quotes(self) -> Self {
+        Self { quotes: false, ..self }
     }
 
     /// Looks at the store and every source.
@@ -67,7 +74,7 @@ impl Readiness {
         let stopping = self.view.stopping.is_cancelled().then(|| "shutting down".to_owned());
         let store = store_failure.clone();
         let streams = self.view.parts().streams();
-        let streams = streams.iter().filter_map(|stream| unusable(stream, now));
+        let streams = streams.iter().filter_map(|stream| unusable(stream, now, self.quotes));
         let reasons = stopping.into_iter().chain(store).chain(low_disk).chain(streams).collect();
         // No reason against being ready: without webhooks coming in, a webhook
         // endpoint could never stop being quiet.
@@ -113,8 +120,8 @@ fn in_words(quiet: &Quiet) -> String {
 }
 
 /// Why `stream` brings no events, if it brings none for long enough to say so.
-/// One that is connected is trusted to catch up, unless it reports a problem with that.
-fn unusable(stream: &StreamStatus, now: UnixMillis) -> Option<String> {
+/// `quotes` says whether its problem is repeated. One that is connected is trusted to catch up, unless it reports a problem with that.
+fn unusable(stream: &StreamStatus, now: UnixMillis, quotes: bool) -> Option<String> {
     let works = stream.connected && (stream.phase == StreamPhase::Live || stream.problem.is_none());
     let seconds = now.since(stream.since).as_secs();
     let state = if stream.behind {
@@ -131,7 +138,7 @@ fn unusable(stream: &StreamStatus, now: UnixMillis) -> Option<String> {
         format!("has been without a connection for {seconds} s")
     };
     let name = &stream.name;
-    Some(match &stream.problem {
+    Some(match stream.problem.as_ref().filter(|_| quotes) {
         Some(problem) => format!("stream {name} {state}: {problem}"),
         None => format!("stream {name} {state}"),
     })
@@ -154,33 +161,35 @@ mod tests {
 
     #[test]
     fn a_short_reconnect_is_no_reason_and_a_long_one_is() {
-        assert_eq!(unusable(&lost(0), NOW), None);
-        assert_eq!(unusable(&lost(119), NOW), None);
-        let reason = unusable(&lost(120), NOW).unwrap();
+        assert_eq!(unusable(&lost(0), NOW, true), None);
+        assert_eq!(unusable(&lost(119), NOW, true), None);
+        let reason = unusable(&lost(120), NOW, true).unwrap();
         assert_eq!(reason, "stream commerce has been without a connection for 120 s");
         let back = StreamStatus { connected: true, ..lost(3600) };
-        assert_eq!(unusable(&back, NOW), None);
+        assert_eq!(unusable(&back, NOW, true), None);
     }
 
     #[test]
     fn a_stream_that_was_never_connected_is_a_reason_at_once() {
         let status =
             StreamStatus { problem: Some("401: bad key".to_owned()), ever_connected: false, ..lost(0) };
-        let reason = unusable(&status, NOW).unwrap();
+        let reason = unusable(&status, NOW, true).unwrap();
         assert_eq!(reason, "stream commerce has not been connected since the start: 401: bad key");
+        let reason = unusable(&status, NOW, false).unwrap();
+        assert_eq!(reason, "stream commerce has not been connected since the start");
     }
 
     #[test]
     fn a_connected_stream_is_a_reason_only_while_a_problem_keeps_it_from_catching_up() {
         let connected = StreamStatus { connected: true, phase: StreamPhase::Backfilling, ..lost(120) };
-        assert_eq!(unusable(&connected, NOW), None);
+        assert_eq!(unusable(&connected, NOW, true), None);
         let stuck = StreamStatus { problem: Some("the REST list answers 500".to_owned()), ..connected };
-        let reason = unusable(&stuck, NOW).unwrap();
+        let reason = unusable(&stuck, NOW, true).unwrap();
         assert_eq!(reason, "stream commerce has not caught up within 120 s: the REST list answers 500");
         let live = StreamStatus { phase: StreamPhase::Live, ..stuck };
-        assert_eq!(unusable(&live, NOW), None);
+        assert_eq!(unusable(&live, NOW, true), None);
         let behind = StreamStatus { behind: true, problem: None, ..live };
-        assert_eq!(unusable(&behind, NOW).unwrap(), "stream commerce brings less than Pepay has");
+        assert_eq!(unusable(&behind, NOW, true).unwrap(), "stream commerce brings less than Pepay has");
     }
 
     #[tokio::test]

@@ -168,7 +168,10 @@ async fn ready_is_a_store_that_commits_and_sources_that_work() {
 #[tokio::test]
 async fn every_reason_not_to_be_ready_is_named() {
     let mut shown = Shown::new().await;
-    shown.stream.send_modify(|status| (status.connected, status.ever_connected) = (false, false));
+    shown.stream.send_modify(|status| {
+        (status.connected, status.ever_connected) = (false, false);
+        status.problem = Some("Pepay answered 401 E1: its words".to_owned());
+    });
     shown.view.stopping.cancel();
     shown.close().await;
     let (status, body) = page(shown.public(), "/readyz").await;
@@ -179,6 +182,8 @@ async fn every_reason_not_to_be_ready_is_named() {
         "stream commerce has not been connected since the start",
     ]});
     assert_eq!(body, expected);
+    let (_, body) = page(shown.admin(None), "/readyz").await;
+    assert!(body["reasons"][2].as_str().unwrap().ends_with(": Pepay answered 401 E1: its words"), "{body}");
 }
 
 #[tokio::test]

@@ -24,11 +24,9 @@ pub(super) async fn connect(host: &str, port: u16) -> io::Result<TcpStream> {
 }
 
 async fn first(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
-    let mut waiting = addresses.into_iter();
     let mut tries = FuturesUnordered::new();
     let mut failure = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    loop {
-        let Some(address) = waiting.next() else { break };
+    for address in addresses {
         tries.push(TcpStream::connect(address));
         tokio::select! {
             Some(outcome) = tries.next() => match outcome {
