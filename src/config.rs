@@ -168,6 +168,9 @@ fn settings(mut root: Section<'_>) -> Result<Settings, Faulty> {
     if let (Ok(store), Ok(streams), Ok(webhooks)) = (&store, &streams, &webhooks) {
         store::outlives_repeats(&mut root, store, streams, webhooks);
     }
+    if let Ok(webhooks) = &webhooks {
+        webhooks::do_not_share(&mut root, webhooks);
+    }
     root.finish();
     let (web, shutdown_grace) = server?;
     Ok(Settings {

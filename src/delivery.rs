@@ -17,6 +17,7 @@ use url::Url;
 
 use crate::domain::backoff::Jitter;
 use crate::domain::delivery::{Ordering, RetryPolicy};
+use crate::domain::event::Environment;
 use crate::domain::filter::TypeFilter;
 use crate::domain::status::{Circuit, TargetStatus};
 use crate::store::outbox::Outbox;
@@ -56,6 +57,8 @@ pub struct Settings {
     pub url: Url,
     /// Which event types it receives.
     pub types: TypeFilter,
+    /// Which network environment it receives events of; `None` is any, and none known.
+    pub environment: Option<Environment>,
     /// Signs what is sent, as Standard Webhooks.
     pub signing_key: Option<sign::SigningKey>,
     /// Sent with every request; marked sensitive.

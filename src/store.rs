@@ -35,6 +35,7 @@ use tokio::sync::watch;
 
 use crate::domain::clock::Clock;
 use crate::domain::delivery::Ordering;
+use crate::domain::event::{Environment, Received};
 use crate::domain::filter::TypeFilter;
 
 pub use comparison::Comparison;
@@ -85,8 +86,18 @@ pub struct Route {
     pub target: Arc<str>,
     /// The event types it receives.
     pub types: TypeFilter,
+    /// The network environment it receives events of; `None` is any, and none known.
+    pub environment: Option<Environment>,
     /// Whether its deliveries wait for one another.
     pub ordering: Ordering,
+}
+
+impl Route {
+    /// Whether `event` becomes a delivery.
+    fn takes(&self, event: &Received) -> bool {
+        self.types.matches(event.event.kind.as_str())
+            && (self.environment.is_none() || self.environment == event.environment)
+    }
 }
 
 /// An open store: its handles, to be given to those who need them.

@@ -220,8 +220,8 @@ impl Prepared {
 
 /// Which events a target receives.
 pub(super) fn route(settings: &delivery::Settings) -> Route {
-    let delivery::Settings { name, types, ordering, .. } = settings;
-    Route { target: Arc::clone(name), types: types.clone(), ordering: *ordering }
+    let delivery::Settings { name, types, environment, ordering, .. } = settings;
+    Route { target: Arc::clone(name), types: types.clone(), environment: *environment, ordering: *ordering }
 }
 
 fn difference<'a, S: Named + PartialEq + 'a>(

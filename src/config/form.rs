@@ -13,6 +13,7 @@ use http::HeaderName;
 use url::Url;
 
 use super::problem::quoted;
+use crate::domain::event::Environment;
 
 /// Makes a value of a text, or says what is wrong with it and what is allowed.
 type Read<T> = dyn Fn(&str) -> Result<T, String>;
@@ -125,6 +126,11 @@ fn within<T: PartialOrd>(
     }
     let (least, most) = (show(allowed.start()), show(allowed.end()));
     Err(format!("{} is out of range; allowed are {least} to {most}", quoted(text)))
+}
+
+/// A network environment of Pepay's.
+pub(super) fn environment() -> Form<Environment> {
+    choice(&[("devnet", Environment::Devnet), ("mainnet", Environment::Mainnet)])
 }
 
 /// One of a few words.

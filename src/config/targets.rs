@@ -23,6 +23,7 @@ use crate::domain::delivery::{OnUncertain, Ordering, RetryPolicy};
 pub(super) fn read(name: &str, mut section: Section<'_>) -> Result<Settings, Faulty> {
     let url = section.required("url", "an http or https URL", &url());
     let types = types(&mut section, &["*"]);
+    let environment = section.optional("environment", &form::environment());
     let signing_key = signing_key(&mut section);
     let headers = section.headers("headers", is_taken);
     let timeout = section.value("timeout", "10s", &form::duration(MILLISECOND..=HOUR));
@@ -30,7 +31,11 @@ pub(super) fn read(name: &str, mut section: Section<'_>) -> Result<Settings, Fau
     let roots = roots(&mut section);
     let client_identity = client_identity(&mut section);
     let concurrency = section.value("concurrency", "16", &form::number(1..=1024));
-    let ordering = form::choice(&[("per_object", Ordering::PerObject), ("none", Ordering::None)]);
+    let ordering = form::choice(&[
+        ("per_object", Ordering::PerObject),
+        ("per_order", Ordering::PerOrder),
+        ("none", Ordering::None),
+    ]);
     let ordering = section.value("ordering", "per_object", &ordering);
     let rate_limit = section.value("rate_limit", "0", &form::number(0.0..=1_000_000.0));
     let backoff = backoff(&mut section, MILLISECOND, ("retry_min", "1s"), ("retry_max", "1h"));
@@ -43,6 +48,7 @@ pub(super) fn read(name: &str, mut section: Section<'_>) -> Result<Settings, Fau
         name: name.into(),
         url: url?,
         types: types?,
+        environment: environment?,
         signing_key: signing_key?,
         headers: headers?,
         timeout: timeout?,

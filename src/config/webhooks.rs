@@ -8,7 +8,6 @@ use bytesize::ByteSize;
 use super::form::{self, DAY, Form, SECOND};
 use super::problem::{Faulty, quoted};
 use super::section::Section;
-use crate::domain::event::Environment;
 use crate::pepay::signature::SigningKey;
 use crate::source::webhook::Settings;
 
@@ -32,8 +31,7 @@ pub(super) fn read(name: &str, mut section: Section<'_>, paths: &mut Paths) -> R
     if secrets.as_ref().is_ok_and(Vec::is_empty) {
         section.problem("secrets", "is missing; allowed is at least one secret, or `secrets_file`");
     }
-    let environment = form::choice(&[("devnet", Environment::Devnet), ("mainnet", Environment::Mainnet)]);
-    let environment = section.optional("environment", &environment);
+    let environment = section.optional("environment", &form::environment());
     let tolerance = section.value("tolerance", "5m", &form::duration(SECOND..=DAY * 3650));
     let largest = ByteSize::b(Settings::LARGEST_BODY as u64);
     let max_body = section.value("max_body", "256KiB", &form::size(ByteSize::b(1)..=largest));
@@ -46,6 +44,26 @@ pub(super) fn read(name: &str, mut section: Section<'_>, paths: &mut Paths) -> R
         tolerance: tolerance?,
         max_body: usize::try_from(max_body?.as_u64()).unwrap_or(usize::MAX),
     })
+}
+
+/// Refuses one secret for endpoints of different environments: whoever holds it could
+/// have the events of one taken for those of the other.
+pub(super) fn do_not_share(root: &mut Section<'_>, endpoints: &[Settings]) {
+    for (index, one) in endpoints.iter().enumerate() {
+        for other in endpoints.iter().skip(index + 1) {
+            let (Some(bound), Some(elsewhere)) = (one.environment, other.environment) else { continue };
+            if bound != elsewhere && one.keys.iter().any(|key| other.keys.contains(key)) {
+                let fault = format!(
+                    "has a secret that `webhooks.{}` has too, though this one is bound to {} and that one to {}; \
+                     allowed are secrets of its own, as Pepay gives them out for each environment",
+                    one.name,
+                    elsewhere.as_str(),
+                    bound.as_str()
+                );
+                root.problem(&format!("webhooks.{}.secrets", other.name), &fault);
+            }
+        }
+    }
 }
 
 /// A literal path: what a router could take for a pattern is not in it.

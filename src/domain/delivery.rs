@@ -114,8 +114,10 @@ pub enum OnUncertain {
 /// Whether deliveries wait for one another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ordering {
-    /// One at a time, in order, for one `data.object.id`.
+    /// One at a time, in order, for one order, invoice or payment.
     PerObject,
+    /// One at a time, in order, for an order together with its invoice and its payments.
+    PerOrder,
     /// Freely.
     None,
 }
@@ -125,6 +127,7 @@ impl Ordering {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::PerObject => "per_object",
+            Self::PerOrder => "per_order",
             Self::None => "none",
         }
     }

@@ -178,7 +178,7 @@ impl Endpoint {
                 let at = self.clock.now();
                 let seen = SeenEvent { id: id.to_string(), at };
                 self.status.send_modify(|status| status.last_event = Some(seen));
-                let duplicate = recorded == Recorded::Duplicate;
+                let duplicate = recorded != Recorded::New;
                 tracing::debug!(webhook = %self.settings.name, event_id = %id, duplicate, "webhook accepted");
                 return Ok(recorded);
             }

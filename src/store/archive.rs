@@ -10,8 +10,9 @@ use bytes::Bytes;
 
 pub use self::bulk::Headway;
 pub use self::values::{
-    AttemptEntry, Backlog, DeliveryDetail, DeliverySummary, EventDetail, EventFacts, EventSummary, Latency,
-    Listed, Quiet, Races, Sighting, SourceCount, SourceTally, Standing, Summary, Tally, TargetTally, Usage,
+    AttemptEntry, Backlog, Conflict, DeliveryDetail, DeliverySummary, EventDetail, EventFacts, EventSummary,
+    Latency, Listed, Quiet, Races, Sighting, SourceCount, SourceTally, Standing, Summary, Tally, TargetTally,
+    Usage,
 };
 pub use super::inbox::{ReadError, RecordError};
 

@@ -8,7 +8,7 @@ use super::commands::{Commands, stopped};
 use super::reader::Reader;
 use super::traced::Traced;
 use super::writer::Command;
-use crate::domain::event::{EventId, Received};
+use crate::domain::event::{Digest, EventId, Received};
 
 /// The sources' handle on the store. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -53,6 +53,20 @@ pub enum Recorded {
     New,
     /// Its id was held already.
     Duplicate,
+    /// Its id was held already, of an event that says something else. This one is kept
+    /// beside that and never delivered.
+    Conflict,
+}
+
+/// What the store holds of an event that is listed somewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// Nothing.
+    Missing,
+    /// The same, as far as can be told: an earlier version stored no digest.
+    Same,
+    /// Another event under its id.
+    Different,
 }
 
 /// Why nothing was recorded. The same may be offered again.
@@ -115,5 +129,14 @@ impl Inbox {
     /// [`ReadError`] if the store cannot be read.
     pub async fn holds(&self, ids: &[EventId]) -> Result<Vec<bool>, ReadError> {
         self.reader.holds(ids).await
+    }
+
+    /// What is stored of `events`, each an id and what the event says, in their order.
+    /// Recording one that is [`Held::Different`] keeps it as a conflict.
+    ///
+    /// # Errors
+    /// [`ReadError`] if the store cannot be read.
+    pub async fn compare(&self, events: &[(EventId, Option<Digest>)]) -> Result<Vec<Held>, ReadError> {
+        self.reader.compare(events).await
     }
 }

@@ -6,18 +6,23 @@ use crate::domain::clock::UnixMillis;
 use crate::domain::delivery::Ordering;
 use crate::domain::event::{EventId, Received};
 
-/// The lane of an event towards a target: events of one `data.object.id` share
-/// one. A number, because it is indexed; the beginning of a SHA-256, because it
-/// has to be the same in every later version. Two objects that met in one lane
-/// would wait for each other and lose nothing.
-pub(super) fn lane(ordering: Ordering, event: &Received) -> Option<i64> {
-    match (ordering, &event.event.subject.object) {
-        (Ordering::None, _) | (_, None) => None,
-        (Ordering::PerObject, Some(object)) => {
-            let digest = Sha256::digest(object.as_bytes());
-            digest.first_chunk().copied().map(i64::from_be_bytes)
-        }
+/// The lane of an event towards a target: events of one object share one, or those
+/// of one order with its invoice and payments, whose lane is `of_order`.
+pub(super) fn lane(ordering: Ordering, event: &Received, of_order: Option<i64>) -> Option<i64> {
+    let of_object = || event.event.subject.object.as_deref().map(of_name);
+    match ordering {
+        Ordering::None => None,
+        Ordering::PerObject => of_object(),
+        Ordering::PerOrder => of_order.or_else(of_object),
     }
+}
+
+/// The lane of what has this name. A number, because it is indexed; the beginning of
+/// a SHA-256, because it has to be the same in every later version. Two objects that
+/// met in one lane would wait for each other and lose nothing.
+pub(super) fn of_name(name: &str) -> i64 {
+    let digest = <[u8; 32]>::from(Sha256::digest(name.as_bytes()));
+    digest.first_chunk().copied().map_or(0, i64::from_be_bytes)
 }
 
 /// The rank of the delivery whose turn it is: before all that wait.

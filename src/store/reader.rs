@@ -10,7 +10,7 @@ mod road;
 mod select;
 mod usage;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,9 +19,9 @@ use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions};
 use sqlx::{ConnectOptions as _, QueryBuilder, Row as _};
 
 use super::archive::Summary;
-use super::inbox::{Position, ReadError};
+use super::inbox::{Held, Position, ReadError};
 use super::schema::{OpenError, database};
-use crate::domain::event::{EventId, InvalidEventId};
+use crate::domain::event::{Digest, EventId, InvalidEventId};
 
 pub(super) use self::compare::Seen;
 
@@ -77,6 +77,25 @@ impl Reader {
         let rows = query.build().fetch_all(&self.pool).await?;
         let held = rows.iter().map(|row| row.try_get::<&str, _>(0)).collect::<Result<HashSet<_>, _>>()?;
         Ok(ids.iter().map(|id| held.contains(id.as_str())).collect())
+    }
+
+    pub(super) async fn compare(&self, events: &[(EventId, Option<Digest>)]) -> Result<Vec<Held>, ReadError> {
+        let mut query = QueryBuilder::new("SELECT id, digest FROM event WHERE id IN (");
+        let mut list = query.separated(", ");
+        for (id, _) in events {
+            list.push_bind(id.as_str());
+        }
+        query.push(")");
+        let rows = query.build().fetch_all(&self.pool).await?;
+        let stored =
+            rows.iter().map(|row| Ok((row.try_get::<&str, _>(0)?, row.try_get::<Option<&[u8]>, _>(1)?)));
+        let stored = stored.collect::<Result<HashMap<_, _>, sqlx::Error>>()?;
+        let held = |(id, digest): &(EventId, Option<Digest>)| match (stored.get(id.as_str()), digest) {
+            (None, _) => Held::Missing,
+            (Some(Some(stored)), Some(digest)) if *stored != digest.0 => Held::Different,
+            (Some(_), _) => Held::Same,
+        };
+        Ok(events.iter().map(held).collect())
     }
 
     pub(super) async fn summary(&self) -> Result<Summary, ReadError> {
@@ -148,13 +167,14 @@ pub(super) mod asked {
     use crate::domain::operator::{Cursor, Filter};
 
     /// Those that are always the same.
-    pub(in crate::store) const FIXED: [&str; 12] = [
+    pub(in crate::store) const FIXED: [&str; 13] = [
         backlog::WAITING,
         compare::SEEN_AFTER,
         compare::DELIVERED_BELOW,
         compare::OLDEST_OPEN,
         detail::SIGHTINGS,
         detail::ATTEMPTS,
+        detail::CONFLICTS,
         detail::BODY,
         road::BY_ID,
         road::IN_BLOCKS,

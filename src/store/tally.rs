@@ -75,7 +75,7 @@ impl Counters {
         let counters = &self.sources[source as usize];
         match recorded {
             Recorded::New => counters.unique.fetch_add(1, Relaxed),
-            Recorded::Duplicate => counters.duplicate.fetch_add(1, Relaxed),
+            Recorded::Duplicate | Recorded::Conflict => counters.duplicate.fetch_add(1, Relaxed),
         };
         counters.last_at.store(at.0, Relaxed);
     }

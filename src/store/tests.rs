@@ -1,11 +1,13 @@
 //! The store's promises, on real files.
 
 mod backup;
+mod conflicts;
 mod lanes;
 mod listing;
 mod migration;
 mod opening;
 mod operating;
+mod orders;
 mod outcomes;
 mod people;
 mod plans;
@@ -47,7 +49,7 @@ fn settings(folder: &Path) -> Settings {
 
 fn route(target: &str, types: &str, ordering: Ordering) -> Route {
     let types = TypeFilter::new(types.split(',').map(|pattern| pattern.parse().unwrap()).collect());
-    Route { target: target.into(), types, ordering }
+    Route { target: target.into(), types, environment: None, ordering }
 }
 
 async fn open(folder: &Path, routes: Vec<Route>) -> Result<(Store, Writer), OpenError> {

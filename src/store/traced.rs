@@ -42,7 +42,7 @@ impl Traced {
                 kind: sighting.kind.as_str(),
                 source: sighting.source.as_str(),
                 origin: &sighting.origin,
-                duplicate: *recorded == Recorded::Duplicate,
+                duplicate: *recorded != Recorded::New,
                 arrived: sighting.received_at.into(),
             });
         }

@@ -88,6 +88,14 @@ fn describe() {
     describe_counter!(names::EVENTS_RECEIVED, "Events taken from a source into the store, repeats included");
     describe_counter!(names::EVENTS_UNIQUE, "Events that a source was the first to bring");
     describe_counter!(names::EVENTS_DUPLICATE, "Events that were held already");
+    describe_counter!(
+        names::EVENTS_CONFLICTING,
+        "Events under an id that another event is held under, counted once for each content and source"
+    );
+    describe_counter!(
+        names::EVENTS_WITHOUT_OBJECT,
+        "New events that name no order, invoice or payment, by type"
+    );
     describe_counter!(names::WEBHOOKS_REJECTED, "Webhooks that were refused, by error code");
     describe_counter!(names::DELIVERIES, "Ended delivery attempts, by outcome");
     describe_histogram!(names::DELIVERY_DURATION, "How long a delivery attempt took");

@@ -10,6 +10,10 @@ pub const EVENTS_RECEIVED: &str = "pepay_bridge_events_received_total";
 pub const EVENTS_UNIQUE: &str = "pepay_bridge_events_unique_total";
 /// Events that were held already. Label `source`.
 pub const EVENTS_DUPLICATE: &str = "pepay_bridge_events_duplicate_total";
+/// Events under an id that another event is held under. Label `source`.
+pub const EVENTS_CONFLICTING: &str = "pepay_bridge_events_conflicting_total";
+/// New events that name no order, invoice or payment. Label `type`.
+pub const EVENTS_WITHOUT_OBJECT: &str = "pepay_bridge_events_without_object_total";
 /// Webhooks that were refused. Label `reason`, the error code of the answer.
 pub const WEBHOOKS_REJECTED: &str = "pepay_bridge_webhooks_rejected_total";
 /// Ended attempts. Labels `target` and `outcome` (`delivered`, `retried`, `dead`, `held`).

@@ -47,7 +47,12 @@ impl Shown {
             payload_retention: Duration::from_hours(24),
             dedupe_retention: Duration::from_hours(48),
         };
-        let route = Route { target: "orders".into(), types: TypeFilter::any(), ordering: Ordering::None };
+        let route = Route {
+            target: "orders".into(),
+            types: TypeFilter::any(),
+            environment: None,
+            ordering: Ordering::None,
+        };
         let clock = Clock::from_fn(|| NOW);
         let (store, writer) = Store::open(&settings, vec![route], clock.clone()).await.unwrap();
         let started = UnixMillis(NOW.0 - 90_000);

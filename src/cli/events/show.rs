@@ -25,6 +25,7 @@ pub(super) struct Event {
     size: Option<u64>,
     body_sha256: Option<String>,
     sightings: Vec<Sighting>,
+    conflicts: Vec<Conflict>,
     deliveries: Vec<Delivery>,
     body: Option<String>,
 }
@@ -38,6 +39,17 @@ struct Sighting {
     lag_ms: u64,
 }
 
+#[derive(Debug, Deserialize)]
+struct Conflict {
+    source: String,
+    origin: String,
+    received_at: Moment,
+    #[serde(rename = "type")]
+    kind: String,
+    size: u64,
+    body: Option<String>,
+}
+
 impl Event {
     /// Its whole story, from Pepay to every target.
     pub(super) fn told(&self, now: UnixMillis) -> String {
@@ -48,6 +60,9 @@ impl Event {
             sightings.row([source.clone(), origin.clone(), at.told(now), format!("{lag_ms}ms")]);
         }
         text += &indented(&sightings.take());
+        for conflict in &self.conflicts {
+            text += &conflict.told(now);
+        }
         if self.deliveries.is_empty() {
             text += "\nno target receives events of this type\n";
         }
@@ -80,6 +95,19 @@ impl Event {
             ("sha256", some(&self.body_sha256)),
         ] {
             let _ = writeln!(text, "{name:<12}  {}", clean(&value));
+        }
+        text
+    }
+}
+
+impl Conflict {
+    fn told(&self, now: UnixMillis) -> String {
+        let Self { source, origin, received_at, kind, size, body } = self;
+        let at = received_at.told(now);
+        let line = format!("another event under this id, by {source} {origin} {at}: {kind}, {size} bytes");
+        let mut text = format!("\nconflict\n  {}\n", clean(&line));
+        if let Some(body) = body {
+            text += &indented(&body.lines().map(clean).collect::<Vec<_>>().join("\n"));
         }
         text
     }

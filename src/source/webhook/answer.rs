@@ -134,7 +134,7 @@ impl IntoResponse for Refusal {
 pub(super) fn accepted(recorded: Recorded) -> Response {
     let body = match recorded {
         Recorded::New => r#"{"ok":true,"duplicate":false}"#,
-        Recorded::Duplicate => r#"{"ok":true,"duplicate":true}"#,
+        Recorded::Duplicate | Recorded::Conflict => r#"{"ok":true,"duplicate":true}"#,
     };
     ([(CONTENT_TYPE, JSON)], body).into_response()
 }

@@ -30,7 +30,7 @@ pub struct EventFacts {
     /// The event's type, such as `commerce.order.updated`.
     #[serde(rename = "type")]
     pub kind: String,
-    /// `data.object.id`, if it names one.
+    /// The order, invoice or payment it is about, if it names one.
     #[schema(required)]
     pub object_id: Option<String>,
     /// When Pepay created it.
@@ -81,12 +81,37 @@ pub struct EventDetail {
     pub deliveries: Vec<DeliveryDetail>,
     /// The first time each source brought it, in the order of time.
     pub sightings: Vec<Sighting>,
+    /// Others that came under its id and say something else, in the order of time; at
+    /// most 8 are kept.
+    pub conflicts: Vec<Conflict>,
     /// The exact text that Pepay sent; null once removed.
     #[schema(required)]
     pub body: Option<String>,
     /// The SHA-256 of the body's bytes, in hexadecimal.
     #[schema(required)]
     pub body_sha256: Option<String>,
+}
+
+/// An event that came under the id of another one. It is never delivered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Conflict {
+    /// The source that brought it.
+    pub source: Source,
+    /// The configured stream or webhook endpoint it came through.
+    pub origin: String,
+    /// When it arrived.
+    pub received_at: UnixMillis,
+    /// Its type.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// What tells it apart: the beginning of a SHA-256 over what it says, in hexadecimal.
+    pub digest: String,
+    /// Bytes of its body.
+    pub size: u64,
+    /// Its body; null if another source brought the same before, if it is above 256 KiB,
+    /// and once it has been removed.
+    #[schema(required)]
+    pub body: Option<String>,
 }
 
 /// The first time a source brought an event.

@@ -11,10 +11,12 @@ use super::{Reader, count, deliveries};
 use crate::domain::clock::UnixMillis;
 use crate::domain::event::EventId;
 use crate::domain::operator::Filter;
-use crate::store::archive::{AttemptEntry, DeliveryDetail, EventDetail, EventFacts, Sighting};
+use crate::store::archive::{AttemptEntry, Conflict, DeliveryDetail, EventDetail, EventFacts, Sighting};
 use crate::store::inbox::ReadError;
 
 pub(super) const SIGHTINGS: &str = "SELECT sequence, source, origin, at FROM sighting WHERE sequence = ?1";
+pub(super) const CONFLICTS: &str = "SELECT sequence, source, origin, received_at, type, digest, size, body \
+                                    FROM conflict WHERE sequence = ?1";
 pub(super) const ATTEMPTS: &str = "SELECT sequence, number, started_at, duration_ms, status, error, answer \
                                    FROM attempt WHERE target_id = ?1 AND sequence = ?2 ORDER BY number";
 pub(super) const BODY: &str = "SELECT body FROM event WHERE id = ?1";
@@ -33,6 +35,7 @@ impl Reader {
         Ok(Some(EventDetail {
             deliveries: self.details(event.sequence, &Filter::default()).await?,
             sightings: self.sightings(&event).await?,
+            conflicts: self.conflicts(event.sequence).await?,
             body_sha256: body.as_ref().map(|body| hex::encode(Sha256::digest(body))),
             body: body.map(|body| String::from_utf8_lossy(&body).into_owned()),
             event,
@@ -68,6 +71,26 @@ impl Reader {
         }
         details.sort_by(|a, b| a.delivery.target.cmp(&b.delivery.target));
         Ok(details)
+    }
+
+    async fn conflicts(&self, sequence: i64) -> Result<Vec<Conflict>, ReadError> {
+        let rows = sqlx::query(CONFLICTS).bind(sequence).fetch_all(&self.pool).await?;
+        let conflict = |row: &SqliteRow| -> Result<Option<Conflict>, sqlx::Error> {
+            let Ok(source) = row.try_get::<&str, _>(1)?.parse() else { return Ok(None) };
+            let body: Option<Vec<u8>> = row.try_get(7)?;
+            Ok(Some(Conflict {
+                source,
+                origin: row.try_get(2)?,
+                received_at: UnixMillis(row.try_get(3)?),
+                kind: row.try_get(4)?,
+                digest: hex::encode(row.try_get::<&[u8], _>(5)?),
+                size: count(row.try_get(6)?),
+                body: body.map(|body| String::from_utf8_lossy(&body).into_owned()),
+            }))
+        };
+        let mut conflicts: Vec<_> = rows.iter().filter_map(|row| readable(conflict(row), row)).collect();
+        conflicts.sort_by_key(|conflict| conflict.received_at);
+        Ok(conflicts)
     }
 
     async fn sightings(&self, event: &EventFacts) -> Result<Vec<Sighting>, ReadError> {

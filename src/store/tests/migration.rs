@@ -36,7 +36,7 @@ async fn first_version(folder: &Path) {
         )
         .unwrap();
     }
-    let lane = lane::lane(Ordering::PerObject, &event("evt_6000-1", "a")).unwrap();
+    let lane = lane::lane(Ordering::PerObject, &event("evt_6000-1", "a"), None).unwrap();
     door.execute_batch(&format!(
         "INSERT INTO delivery VALUES
            (1, 1, 'delivered', NULL, 0, NULL, 1, 5, 6), (1, 2, 'dead', NULL, 0, NULL, 2, 5, 6),
@@ -90,6 +90,38 @@ async fn every_row_and_every_lane_of_the_first_version_goes_on() {
     assert_eq!(archive.summary().await.unwrap().first_sequence, 1);
 }
 
+#[tokio::test]
+async fn events_whose_object_was_not_read_become_findable() {
+    let folder = TempDir::new().unwrap();
+    first_version(folder.path()).await;
+    let door = rusqlite::Connection::open(settings(folder.path()).path).unwrap();
+    let cases = [
+        ("commerce.order.updated", r#"{"orderId":"o"}"#, Some("o")),
+        ("commerce.order.updated", r#"{"order_id":"p","orderId":7}"#, Some("7")),
+        ("commerce.order.updated", r#"{"id":["x"],"orderId":"o"}"#, Some("o")),
+        ("commerce.order.updated", r#"["o"]"#, None),
+        ("commerce.order.updated", r#"{"orderId":"\ud800"}"#, None),
+        ("invoice.updated", r#"{"id":12,"orderId":"o"}"#, Some("12")),
+        ("invoice.updated", r#"{"orderId":"o"}"#, None),
+        ("test.ping", "null", None),
+    ];
+    for (n, (kind, object, _)) in (0_i64..).zip(&cases) {
+        let body = format!(r#"{{"id":"evt_old{n}","data":{{"object":{object}}}}}"#);
+        let insert = "INSERT INTO event VALUES (?1, ?2, ?3, NULL, 0, 'stream', 's', NULL, ?4, ?5)";
+        let row = rusqlite::params![100 + n, format!("evt_old{n}"), kind, NOW.0, body.as_bytes()];
+        door.execute(insert, row).unwrap();
+    }
+    drop(door);
+    let fixture = Fixture::at(folder, vec![]).await;
+    for (n, (_, object, expected)) in cases.iter().enumerate() {
+        let id = format!("evt_old{n}").parse().unwrap();
+        let shown = fixture.store.archive.event(&id).await.unwrap().unwrap();
+        assert_eq!(shown.event.object_id.as_deref(), *expected, "{object}");
+    }
+    let untouched = fixture.store.archive.event(&"evt_1000-1".parse().unwrap()).await.unwrap().unwrap();
+    assert_eq!(untouched.event.object_id.as_deref(), Some("a"));
+}
+
 /// The values named by the condition of `table` that begins with `beginning`.
 fn named(door: &rusqlite::Connection, table: &str, beginning: &str) -> Vec<String> {
     let query = "SELECT sql FROM sqlite_schema WHERE name = ?1";
@@ -110,7 +142,7 @@ async fn the_lists_of_the_schema_are_those_of_the_domain() {
     let fixture = Fixture::new(vec![]).await;
     let door = fixture.side_door();
     assert_eq!(named(&door, "delivery", "state TEXT NOT NULL CHECK"), State::ALL.map(State::as_str));
-    for table in ["event", "sighting"] {
+    for table in ["event", "sighting", "conflict"] {
         assert_eq!(named(&door, table, "source TEXT NOT NULL CHECK"), Source::ALL.map(Source::as_str));
     }
     let environments = [Environment::Devnet, Environment::Mainnet].map(Environment::as_str);

@@ -26,7 +26,7 @@ async fn an_id_is_stored_once_whatever_its_source_and_its_bytes_are_kept() {
     let body = first.event.body.clone();
     assert_eq!(inbox.try_record(first).await, Ok(Recorded::New));
     let again = Received { source: Source::Stream, ..event("evt_1", "other") };
-    assert_eq!(inbox.try_record(again).await, Ok(Recorded::Duplicate));
+    assert_eq!(inbox.try_record(again).await, Ok(Recorded::Conflict));
     let stored: (Vec<u8>, String) = fixture
         .side_door()
         .query_row("SELECT body, source FROM event", [], |row| Ok((row.get(0)?, row.get(1)?)))

@@ -128,7 +128,7 @@ async fn events_go_with_all_there_is_of_them_and_their_numbers_are_not_given_aga
     }
     aging.pass(2 * DAY + Duration::from_millis(1));
     aging.sweep().await;
-    for table in ["event", "delivery", "attempt", "sighting", "ripe"] {
+    for table in ["event", "delivery", "attempt", "sighting", "conflict", "ripe"] {
         assert_eq!(aging.count(&format!("SELECT count(*) FROM {table}")), 0, "{table}");
     }
     let summary = aging.fixture.store.archive.summary().await.unwrap();

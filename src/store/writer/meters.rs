@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use metrics::{Counter, Histogram, counter, histogram};
 
+use super::notices::{Conflicts, Nameless};
 use super::record::Written;
 use crate::domain::delivery::Next;
 use crate::domain::event::{Received, Source};
@@ -16,6 +17,8 @@ use crate::telemetry::names;
 pub(super) struct Meters {
     sources: [SourceMeters; Source::ALL.len()],
     counters: Arc<Counters>,
+    nameless: Nameless,
+    conflicts: Conflicts,
     /// How long commits took.
     pub(super) commit: Histogram,
     /// How many events they held.
@@ -27,6 +30,7 @@ struct SourceMeters {
     received: Counter,
     unique: Counter,
     duplicate: Counter,
+    conflicting: Counter,
     lag: Histogram,
 }
 
@@ -36,11 +40,14 @@ impl Meters {
             received: counter!(names::EVENTS_RECEIVED, "source" => source.as_str()),
             unique: counter!(names::EVENTS_UNIQUE, "source" => source.as_str()),
             duplicate: counter!(names::EVENTS_DUPLICATE, "source" => source.as_str()),
+            conflicting: counter!(names::EVENTS_CONFLICTING, "source" => source.as_str()),
             lag: histogram!(names::SOURCE_LAG, "source" => source.as_str()),
         };
         Self {
             sources: Source::ALL.map(of),
             counters,
+            nameless: Nameless::default(),
+            conflicts: Conflicts::default(),
             commit: histogram!(names::STORE_COMMIT),
             batch: histogram!(names::STORE_BATCH),
         }
@@ -52,7 +59,14 @@ impl Meters {
         meters.received.increment(1);
         match written.recorded {
             Recorded::New => meters.unique.increment(1),
-            Recorded::Duplicate => meters.duplicate.increment(1),
+            Recorded::Duplicate | Recorded::Conflict => meters.duplicate.increment(1),
+        }
+        if written.recorded == Recorded::New && event.event.subject.object.is_none() {
+            self.nameless.count(&event.event.kind);
+        }
+        if written.news {
+            meters.conflicting.increment(1);
+            self.conflicts.tell(event);
         }
         if let Some(lag) = written.lag {
             meters.lag.record(lag);

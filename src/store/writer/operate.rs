@@ -6,9 +6,9 @@ use super::answers::Answers;
 use super::census::Census;
 use super::outlets::{Outlet, Outlets};
 use super::retain::Removed;
-use super::{Command, due, record, turn};
+use super::{Command, due, order, record, turn};
 use crate::domain::clock::UnixMillis;
-use crate::domain::delivery::State;
+use crate::domain::delivery::{Ordering, State};
 use crate::domain::event::EventId;
 use crate::domain::operator::{Action, REPLAYABLE};
 use crate::store::archive::ActError;
@@ -276,7 +276,11 @@ impl Desk<'_> {
         let Some(event) = due::event(self.connection, key.sequence)? else {
             return Ok(Err(ActError::PayloadGone));
         };
-        let lane = lane(outlet.route.ordering, &event);
+        let of_order = match outlet.route.ordering {
+            Ordering::PerOrder => order::stored(self.connection, key.sequence)?,
+            Ordering::PerObject | Ordering::None => None,
+        };
+        let lane = lane(outlet.route.ordering, &event, of_order);
         let first = match lane {
             None => true,
             Some(lane) => record::goes_first(self.connection, outlet, lane, &event)?,

@@ -6,10 +6,10 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::census::Census;
 use super::outlets::{Outlet, Outlets};
-use super::{sighting, turn};
+use super::{order, sighting, turn};
 use crate::domain::clock::UnixMillis;
-use crate::domain::delivery::State;
-use crate::domain::event::{Environment, EventId, Received};
+use crate::domain::delivery::{Ordering, State};
+use crate::domain::event::{Digest, Environment, EventId, Received};
 use crate::store::inbox::{Batch, CursorMove, Recorded};
 use crate::store::lane::{FIRST, lane, rank};
 
@@ -22,6 +22,8 @@ pub(super) struct Written {
     pub(super) ready: Vec<(usize, Option<i64>)>,
     /// How far its source was behind the first, if it came by this one for the first time.
     pub(super) lag: Option<Duration>,
+    /// Whether it is a conflict that was not known.
+    pub(super) news: bool,
 }
 
 /// Stores the events of `batch` that are new, numbers them from `sequence` on,
@@ -33,14 +35,18 @@ pub(super) fn batch(
     sequence: &mut i64,
     now: UnixMillis,
 ) -> rusqlite::Result<Vec<Written>> {
+    let by_order = outlets.open_ones().any(|(_, outlet)| outlet.route.ordering == Ordering::PerOrder);
     let events = batch.events.iter().map(|event| {
-        if !insert_event(connection, event, *sequence + 1)? {
-            let lag = sighting::note(connection, event)?;
-            return Ok(Written { recorded: Recorded::Duplicate, sequence: 0, ready: Vec::new(), lag });
+        let next = *sequence + 1;
+        let of_order = if by_order { order::lane_of(connection, &event.event, next)? } else { None };
+        if !insert_event(connection, event, next, of_order)? {
+            let sighting::Repeat { lag, conflict, news } = sighting::note(connection, event)?;
+            let recorded = if conflict { Recorded::Conflict } else { Recorded::Duplicate };
+            return Ok(Written { recorded, sequence: 0, ready: Vec::new(), lag, news });
         }
-        *sequence += 1;
-        let ready = insert_deliveries(connection, (outlets, census), event, *sequence)?;
-        Ok(Written { recorded: Recorded::New, sequence: *sequence, ready, lag: None })
+        *sequence = next;
+        let ready = insert_deliveries(connection, (outlets, census), (event, of_order), next)?;
+        Ok(Written { recorded: Recorded::New, sequence: next, ready, lag: None, news: false })
     });
     let written = events.collect::<rusqlite::Result<_>>()?;
     if let Some(cursor) = &batch.cursor {
@@ -50,12 +56,17 @@ pub(super) fn batch(
 }
 
 /// Whether `event` was new.
-fn insert_event(connection: &Connection, event: &Received, sequence: i64) -> rusqlite::Result<bool> {
+fn insert_event(
+    connection: &Connection,
+    event: &Received,
+    sequence: i64,
+    of_order: Option<i64>,
+) -> rusqlite::Result<bool> {
     let Received { event, source, origin, environment, received_at } = event;
     let mut insert = connection.prepare_cached(
         "INSERT INTO event (sequence, id, type, object_id, created, source, origin, environment, \
-                            received_at, body) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT (id) DO NOTHING",
+                            received_at, body, digest, order_lane) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) ON CONFLICT (id) DO NOTHING",
     )?;
     let rows = insert.execute(params![
         sequence,
@@ -68,6 +79,8 @@ fn insert_event(connection: &Connection, event: &Received, sequence: i64) -> rus
         environment.map(Environment::as_str),
         received_at.0,
         &event.body[..],
+        event.digest.map(|Digest(digest)| digest),
+        of_order,
     ])?;
     Ok(rows == 1)
 }
@@ -75,7 +88,7 @@ fn insert_event(connection: &Connection, event: &Received, sequence: i64) -> rus
 fn insert_deliveries(
     connection: &Connection,
     (outlets, census): (&Outlets, &Census),
-    event: &Received,
+    (event, of_order): (&Received, Option<i64>),
     sequence: i64,
 ) -> rusqlite::Result<Vec<(usize, Option<i64>)>> {
     let mut insert = connection.prepare_cached(
@@ -84,10 +97,10 @@ fn insert_deliveries(
     )?;
     let mut ready = Vec::new();
     for (index, outlet) in outlets.open_ones() {
-        if !outlet.route.types.matches(event.event.kind.as_str()) {
+        if !outlet.route.takes(event) {
             continue;
         }
-        let lane = lane(outlet.route.ordering, event);
+        let lane = lane(outlet.route.ordering, event, of_order);
         let first = match lane {
             None => true,
             Some(lane) => goes_first(connection, outlet, lane, event)?,

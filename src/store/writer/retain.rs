@@ -188,6 +188,7 @@ fn none(connection: &Connection, query: &str, sequence: i64) -> rusqlite::Result
 fn remove_payload(connection: &Connection, sequence: i64) -> rusqlite::Result<()> {
     for statement in [
         "UPDATE event SET body = NULL WHERE sequence = ?1",
+        "UPDATE conflict SET body = NULL WHERE sequence = ?1",
         "DELETE FROM attempt WHERE sequence = ?1 AND target_id IN (SELECT id FROM target)",
     ] {
         connection.prepare_cached(statement)?.execute(params![sequence])?;
@@ -209,7 +210,12 @@ fn remove_event(connection: &Connection, census: &Census, sequence: i64) -> rusq
             }
         }
     }
-    for statement in ["DELETE FROM sighting WHERE sequence = ?1", "DELETE FROM event WHERE sequence = ?1"] {
+    for statement in [
+        "DELETE FROM sighting WHERE sequence = ?1",
+        "DELETE FROM conflict WHERE sequence = ?1",
+        "DELETE FROM order_link WHERE sequence = ?1",
+        "DELETE FROM event WHERE sequence = ?1",
+    ] {
         connection.prepare_cached(statement)?.execute(params![sequence])?;
     }
     Ok(())

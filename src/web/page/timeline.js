@@ -29,7 +29,12 @@ function origins(event) {
       : [h('strong', `Received by ${source}`), origin ? ` (${origin})` : '', ' and stored'],
     note: index ? null : afterCreation(event.created, time),
   }));
-  return [created, ...stored];
+  const conflicts = event.conflicts.map(({ source, origin, received_at: time, type, digest, size }) => ({
+    key: `conflict-${source}-${digest}`, at: time, look: 'bad',
+    text: [h('strong', 'Another event under this id'), ` came by ${source} (${origin}): ${type}, ${size} bytes`],
+    note: 'kept, not delivered',
+  }));
+  return [created, ...stored, ...conflicts];
 }
 
 /** Pepay gives the second of creation alone: less than one says nothing. */

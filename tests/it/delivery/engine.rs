@@ -103,7 +103,7 @@ impl Engine {
 
 fn route(settings: &Settings) -> Route {
     let (types, ordering) = (settings.types.clone(), settings.ordering);
-    Route { target: Arc::clone(&settings.name), types, ordering }
+    Route { target: Arc::clone(&settings.name), types, environment: None, ordering }
 }
 
 fn target(
@@ -136,6 +136,7 @@ pub fn settings(url: &str, ordering: Ordering, concurrency: usize) -> Settings {
             on_uncertain: OnUncertain::Retry,
         },
         dead_on: BTreeSet::new(),
+        environment: None,
     }
 }
 

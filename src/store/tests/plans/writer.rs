@@ -14,11 +14,17 @@ use crate::domain::event::EventId;
 use crate::domain::operator::Action;
 
 /// What must have run, or else the test has not seen the writer's work.
-const WORK: [&str; 39] = [
+const WORK: [&str; 45] = [
     "INSERT INTO event ",
     "INSERT INTO delivery (target_id, sequence, state, lane, rank, due_at) ",
     "INSERT INTO stream_cursor ",
-    "SELECT sequence, received_at FROM event WHERE id = ?1 AND source <> ?2",
+    "SELECT sequence, received_at, source <> ?2, digest FROM event WHERE id = ?1",
+    "INSERT INTO conflict ",
+    "SELECT count(*) FROM conflict WHERE sequence = ?1",
+    "INSERT INTO order_link ",
+    "SELECT order_id FROM order_link WHERE invoice_id = ?1",
+    "UPDATE conflict SET body = NULL",
+    "DELETE FROM order_link WHERE sequence = ?1",
     "INSERT INTO sighting ",
     "SELECT sequence, state FROM delivery WHERE target_id = ?1 AND lane = ?2 ORDER BY rank",
     "SELECT id, received_at FROM event WHERE sequence = ?1",
@@ -103,6 +109,8 @@ async fn work(store: &mut Store) {
     let events = vec![old("evt_2000-1", Source::Stream), old("evt_2000-1", Source::Stream)];
     store.inbox.record(Batch { events, cursor }).await.unwrap();
     assert_eq!(record(store, "evt_2000-1", Source::Webhook).await, Recorded::Duplicate);
+    let other = Received { event: event("evt_2000-1", "b").event, ..old("evt_2000-1", Source::Stream) };
+    assert_eq!(store.inbox.try_record(other).await.unwrap(), Recorded::Conflict);
     // One waits behind it, and an older one takes its turn.
     record(store, "evt_3000-1", Source::Stream).await;
     record(store, "evt_1000-1", Source::Stream).await;
@@ -135,6 +143,13 @@ async fn work(store: &mut Store) {
     // What has been passed over ends, and is looked at again.
     act(store, Action::Close, "all", "evt_2000-1").await;
     sweep(store).await;
+    for (id, object) in
+        [("evt_1-1", r#"{"orderId":"o","invoiceId":"i"}"#), ("evt_1-2", r#"{"invoice_id":"i"}"#)]
+    {
+        let body = format!(r#"{{"id":"{id}","type":"y","data":{{"object":{object}}}}}"#);
+        let event = envelope::parse(body.into(), NOW).unwrap();
+        store.inbox.try_record(Received { event, ..old(id, Source::Stream) }).await.unwrap();
+    }
     store.reroute(vec!["orders".into()], vec![route("more", "*", Ordering::None)]).await.unwrap();
 }
 
@@ -156,7 +171,7 @@ async fn nothing_that_the_writer_does_walks_through_a_large_table() {
     let routes = vec![
         route("orders", "commerce.*", Ordering::PerObject),
         route("all", "*", Ordering::None),
-        route("others", "x.*", Ordering::PerObject),
+        route("others", "x.*", Ordering::PerOrder),
     ];
     let (mut store, writer) = open(folder.path(), routes).await.unwrap();
     let writer = std::thread::spawn(|| writer.run_watched());

@@ -1,0 +1,49 @@
+//! The lane that an order shares with its invoice and its payments.
+//!
+//! An order names itself, an invoice its order, a payment only its invoice. So the
+//! lane goes by the order, and what names an order and an invoice is written down, for
+//! the payments that follow.
+
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+use crate::domain::event::Event;
+use crate::store::lane;
+
+/// The lane of the order that `event` belongs to: by the order it names, else by the
+/// order that its invoice is known to belong to, else by the invoice. `None` if it names
+/// neither. Notes which invoice belongs to which order; the first word counts.
+pub(super) fn lane_of(
+    connection: &Connection,
+    event: &Event,
+    sequence: i64,
+) -> rusqlite::Result<Option<i64>> {
+    let (order, invoice) = (event.subject.order.as_deref(), event.subject.invoice.as_deref());
+    let name = match (order, invoice) {
+        (Some(order), Some(invoice)) => {
+            connection
+                .prepare_cached(
+                    "INSERT INTO order_link (invoice_id, order_id, sequence) VALUES (?1, ?2, ?3) \
+                     ON CONFLICT DO NOTHING",
+                )?
+                .execute(params![invoice, order, sequence])?;
+            Some(lane::of_name(order))
+        }
+        (Some(order), None) => Some(lane::of_name(order)),
+        (None, Some(invoice)) => {
+            let order = connection
+                .prepare_cached("SELECT order_id FROM order_link WHERE invoice_id = ?1")?
+                .query_row(params![invoice], |row| row.get::<_, String>(0))
+                .optional()?;
+            Some(lane::of_name(order.as_deref().unwrap_or(invoice)))
+        }
+        (None, None) => None,
+    };
+    Ok(name)
+}
+
+/// The same of an event that is stored; `None` as well if no target had that ordering then.
+pub(super) fn stored(connection: &Connection, sequence: i64) -> rusqlite::Result<Option<i64>> {
+    connection
+        .prepare_cached("SELECT order_lane FROM event WHERE sequence = ?1")?
+        .query_row(params![sequence], |row| row.get(0))
+}
