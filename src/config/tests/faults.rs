@@ -169,6 +169,31 @@ fn keys_that_contradict_one_another_are_problems() {
 }
 
 #[test]
+fn endpoints_of_different_environments_share_no_secret() {
+    let problems = |other: &str, environment: &str| {
+        let text = format!(
+            "[targets.t]
+             url = 'http://t'
+             [webhooks.dev]
+             path = '/dev'
+             secrets = ['hunter2', 'd']
+             environment = 'devnet'
+             [webhooks.other]
+             path = '/other'
+             secrets = ['o', '{other}']
+             environment = '{environment}'"
+        );
+        load_text(&text, &[]).map(|_| ()).map_err(|problems| problems.to_string())
+    };
+    assert_eq!(problems("hunter3", "mainnet"), Ok(()));
+    assert_eq!(problems("hunter2", "devnet"), Ok(()));
+    assert_eq!(problems("hunter2", ""), Ok(()));
+    let refused = problems("hunter2", "mainnet").unwrap_err();
+    assert!(refused.contains("webhooks.other.secrets") && refused.contains("webhooks.dev"), "{refused}");
+    assert!(!refused.contains("hunter"), "{refused}");
+}
+
+#[test]
 fn the_listeners_stay_apart_and_the_private_one_stays_private() {
     for taken in ["0.0.0.0:9090", "127.0.0.1:9090"] {
         assert_problem(&format!("[server]\nlisten = '{taken}'"), "server.admin_listen", "is taken by");
