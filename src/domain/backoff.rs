@@ -43,6 +43,11 @@ impl Backoff {
         (!min.is_zero() && min <= max).then_some(Self { min, max })
     }
 
+    /// The shortest wait, before jitter.
+    pub const fn min(self) -> Duration {
+        self.min
+    }
+
     /// The longest wait this schedule can ask for.
     pub const fn max(self) -> Duration {
         self.max

@@ -39,6 +39,13 @@ pub struct StreamStatus {
     pub gap: GapStatus,
     /// Whether sweeps keep finding events that the stream should have brought.
     pub behind: bool,
+    /// Up to when, by the time of creation, sweeps have found everything that Pepay
+    /// lists to be stored.
+    #[schema(required)]
+    pub compared_until: Option<UnixMillis>,
+    /// Since when connections have ended soon after they were opened, again and again.
+    #[schema(required)]
+    pub unsteady_since: Option<UnixMillis>,
     /// What keeps the stream from being healthy, in words for a person.
     #[schema(required)]
     pub problem: Option<String>,
@@ -62,6 +69,8 @@ impl StreamStatus {
             last_disconnect: None,
             gap: GapStatus::Closed,
             behind: false,
+            compared_until: None,
+            unsteady_since: None,
             problem: None,
             backfill: None,
         }
@@ -91,7 +100,12 @@ pub enum GapStatus {
     /// Everything up to the cursor is stored.
     Closed,
     /// Being filled.
-    Open,
+    Open {
+        /// Since when live events have passed it: the list of events was in trouble for
+        /// as long as it may hold them back. Of one object, an event that the gap hides
+        /// may then come after a later one. `null` while they are held back.
+        passed_since: Option<UnixMillis>,
+    },
     /// Filled as far as Pepay still knows; events between these may be missing.
     Unproven {
         /// The last event known to be stored before the hole.

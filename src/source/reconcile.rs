@@ -2,25 +2,31 @@
 //! that an event which neither stream nor webhook brought is taken in after all.
 //! A pure value, like the [`Walk`](super::backfill::Walk).
 //!
-//! A sweep reads from the newest event down and stops as soon as a page holds
-//! nothing new and reaches into what an earlier sweep has proven already: one
-//! request where nothing is missing. Where something is, and
-//! once per `lookback` in any case, it reads on to the end of the lookback, for
-//! events that became visible late.
+//! A sweep reads from the newest event down and leaves out the range that earlier
+//! sweeps have compared already, as soon as a page holds nothing new and reaches
+//! into it: one request where nothing is missing. Where something is, and once per
+//! lookback in any case, it reads on to the end of the lookback, for events that
+//! became visible late. A sweep that has to stop early keeps the range that it has
+//! compared, and the next one goes on from there.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
+use super::backfill::{MARGIN, NoProgress};
 use crate::domain::clock::UnixMillis;
-use crate::domain::event::{Event, EventId};
+use crate::domain::event::{Digest, Event, EventId};
 use crate::pepay::rest::{LARGEST_PAGE, ListQuery, Page};
 
-/// Requests one sweep may make.
+/// Pages that one sweep may ask for at once; further ones are [`BETWEEN_PAGES`] apart.
 pub const PAGES: u32 = 20;
+/// How far apart the further pages of a sweep are: with those of a minute, 60 more
+/// requests and 6,000 events.
+pub const BETWEEN_PAGES: Duration = Duration::from_secs(1);
 /// Bytes of suspected events one sweep may hold, give or take a page.
 const SUSPECT_BYTES: usize = 16 * 1024 * 1024;
 /// How long an event that seems to be missing may still be on its way.
 pub const GRACE: Duration = Duration::from_secs(2);
-/// How far below the proven time a sweep looks for events that were slow to show, in seconds.
+/// How far into the compared range a sweep looks for events that were slow to show, in seconds.
 const OVERLAP: i64 = 60;
 
 /// One sweep.
@@ -28,15 +34,33 @@ const OVERLAP: i64 = 60;
 pub struct Sweep {
     /// Where the lookback begins, in Unix seconds.
     since: i64,
-    /// Up to which creation time everything was stored before; `None` to look at all of it.
-    proven: Option<i64>,
-    pages_left: u32,
+    /// What earlier sweeps have compared; `None` to look at all of it.
+    compared: Option<Compared>,
     stage: Stage,
+    /// Entries to ask for: fewer after a page that could not be read.
+    limit: u16,
     suspects: Vec<Suspect>,
-    /// The creation time of the newest event seen.
+    /// The creation times of the newest and the oldest event seen.
+    seen: Option<Compared>,
+    /// The creation time of the newest event that is wanted.
     newest: Option<i64>,
-    /// Whether the budget ended before the lookback did.
+    /// Where it would have gone on, had it not left out what was compared before.
+    left_out: Option<EventId>,
+    /// Whether it has left that out.
+    jumped: bool,
+    /// Where its pages ended.
+    ends: HashSet<EventId>,
+    /// Whether the room for suspects ended before the lookback did.
     cut_short: bool,
+}
+
+/// A range of creation times, in Unix seconds, in which every listed event is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Compared {
+    /// The oldest.
+    pub from: i64,
+    /// The newest.
+    pub to: i64,
 }
 
 /// An event that is listed and was not stored when it was looked for.
@@ -50,11 +74,25 @@ pub struct Suspect {
 
 #[derive(Debug)]
 enum Stage {
-    List { after: Option<EventId> },
-    Compare(Page),
+    List {
+        after: Option<EventId>,
+        until: Option<i64>,
+    },
+    Compare {
+        page: Page,
+        /// The oldest entry, wanted or not.
+        oldest: Option<i64>,
+    },
     Settle,
     CompareAgain,
     Store,
+}
+
+/// What the store is asked about an event that is listed.
+pub type Listed = (EventId, Option<Digest>);
+
+fn listed(event: &Event) -> Listed {
+    (event.id.clone(), event.digest)
 }
 
 /// What to do next.
@@ -62,8 +100,8 @@ enum Stage {
 pub enum Step {
     /// Ask for this page, and give the answer to [`Sweep::page`].
     Ask(ListQuery),
-    /// Ask the store which of these it holds, and give the answer to [`Sweep::held`].
-    Compare(Vec<EventId>),
+    /// Ask the store which of these it holds as they are listed, and give the answer to [`Sweep::held`].
+    Compare(Vec<Listed>),
     /// Wait [`GRACE`], then call [`Sweep::settled`].
     Settle,
     /// Store these, oldest first; the sweep is over.
@@ -73,16 +111,20 @@ pub enum Step {
 }
 
 impl Sweep {
-    /// A sweep of what was created since `since`, where everything up to
-    /// `proven` is known to be stored. Both in Unix seconds.
-    pub const fn new(since: i64, proven: Option<i64>) -> Self {
+    /// A sweep of what was created since `since`, in Unix seconds, but for what is
+    /// `compared` already.
+    pub fn new(since: i64, compared: Option<Compared>) -> Self {
         Self {
             since,
-            proven,
-            pages_left: PAGES,
-            stage: Stage::List { after: None },
+            compared,
+            stage: Stage::List { after: None, until: None },
+            limit: LARGEST_PAGE,
             suspects: Vec::new(),
+            seen: None,
             newest: None,
+            left_out: None,
+            jumped: false,
+            ends: HashSet::new(),
             cut_short: false,
         }
     }
@@ -90,17 +132,17 @@ impl Sweep {
     /// What to do next.
     pub fn step(&mut self) -> Step {
         match &self.stage {
-            Stage::List { after } => Step::Ask(ListQuery {
+            Stage::List { after, until } => Step::Ask(ListQuery {
                 starting_after: after.clone(),
                 ending_before: None,
                 created_gte: Some(self.since),
-                created_lte: None,
-                limit: LARGEST_PAGE,
+                created_lte: *until,
+                limit: self.limit,
             }),
-            Stage::Compare(page) => Step::Compare(page.events.iter().map(|event| event.id.clone()).collect()),
+            Stage::Compare { page, .. } => Step::Compare(page.events.iter().map(listed).collect()),
             Stage::Settle => Step::Settle,
             Stage::CompareAgain => {
-                Step::Compare(self.suspects.iter().map(|suspect| suspect.event.id.clone()).collect())
+                Step::Compare(self.suspects.iter().map(|suspect| listed(&suspect.event)).collect())
             }
             Stage::Store if self.suspects.is_empty() => Step::Done,
             Stage::Store => {
@@ -111,17 +153,54 @@ impl Sweep {
         }
     }
 
-    /// The answer to [`Step::Ask`].
-    pub fn page(&mut self, page: Page) {
-        self.pages_left = self.pages_left.saturating_sub(1);
-        self.newest = self.newest.or_else(|| page.events.first().map(|event| event.created));
-        self.stage = if page.events.is_empty() { self.compared(page, &[]) } else { Stage::Compare(page) };
+    /// The answer to [`Step::Ask`]; only what is `wanted` is compared.
+    ///
+    /// # Errors
+    /// [`NoProgress`] if the page repeats one that came before it.
+    pub fn page(&mut self, mut page: Page, wanted: impl Fn(&Event) -> bool) -> Result<(), NoProgress> {
+        let Stage::List { after, until } = &self.stage else { return Ok(()) };
+        let times = page.events.iter().map(|event| event.created);
+        let (newest, oldest) = (times.clone().max(), times.min());
+        let was_asked = until.is_none_or(|until| newest.is_none_or(|newest| newest <= until + margin()));
+        if !was_asked {
+            // The bound is not taken notice of: the compared range is read as well.
+            self.stage = Stage::List { after: self.left_out.take(), until: None };
+            return Ok(());
+        }
+        if let Some(last) = &page.last
+            && (after.as_ref() == Some(last) || !self.ends.insert(last.clone()))
+        {
+            return Err(NoProgress);
+        }
+        self.limit = self.limit.saturating_mul(2).min(LARGEST_PAGE);
+        if let (Some(from), Some(to)) = (oldest, newest) {
+            let seen = self.seen.get_or_insert(Compared { from, to });
+            (seen.from, seen.to) = (seen.from.min(from), seen.to.max(to));
+        }
+        page.events.retain(wanted);
+        self.newest = page.events.iter().map(|event| event.created).max().max(self.newest);
+        self.stage = if page.events.is_empty() {
+            self.compared(page, oldest, &[])
+        } else {
+            Stage::Compare { page, oldest }
+        };
+        Ok(())
     }
 
-    /// The answer to [`Step::Compare`]: for each id whether it is stored.
+    /// The page that was asked for cannot be read: half of it is asked for next.
+    /// Returns whether that is of use.
+    pub fn unreadable(&mut self) -> bool {
+        let of_use = self.limit > 1;
+        self.limit = (self.limit / 2).max(1);
+        of_use
+    }
+
+    /// The answer to [`Step::Compare`]: for each event whether it is stored as it is
+    /// listed. Another event under its id is offered to the store, which keeps it as
+    /// a conflict.
     pub fn held(&mut self, held: &[bool]) {
         match std::mem::replace(&mut self.stage, Stage::Store) {
-            Stage::Compare(page) => self.stage = self.compared(page, held),
+            Stage::Compare { page, oldest } => self.stage = self.compared(page, oldest, held),
             Stage::CompareAgain => {
                 let mut held = held.iter();
                 self.suspects.retain(|_| held.next() != Some(&true));
@@ -130,23 +209,38 @@ impl Sweep {
         }
     }
 
-    fn compared(&mut self, page: Page, held: &[bool]) -> Stage {
-        let oldest = page.events.last().map(|event| event.created);
+    fn compared(&mut self, page: Page, oldest: Option<i64>, held: &[bool]) -> Stage {
         for (event, held) in page.events.into_iter().zip(held) {
             if !held {
                 self.suspects.push(Suspect { event, received_at: page.received_at });
             }
         }
-        let reaches_proven = match (self.proven, oldest) {
-            (Some(proven), Some(oldest)) => oldest < proven.saturating_sub(OVERLAP),
-            _ => false,
-        };
-        if page.has_more && !(self.suspects.is_empty() && reaches_proven) {
-            let bytes: usize = self.suspects.iter().map(|suspect| suspect.event.body.len()).sum();
-            if self.pages_left > 0 && bytes <= SUSPECT_BYTES {
-                return Stage::List { after: page.last };
+        let is_below = |time: i64| oldest.is_some_and(|oldest| oldest < time);
+        // A list that takes no notice of the bound is not read to its end.
+        if page.has_more && !is_below(self.since.saturating_sub(margin())) {
+            match self.compared {
+                Some(compared)
+                    if self.suspects.is_empty()
+                        && !self.jumped
+                        && is_below(compared.to.saturating_sub(OVERLAP)) =>
+                {
+                    self.jumped = true;
+                    if compared.from > self.since {
+                        self.left_out = page.last;
+                        return Stage::List {
+                            after: None,
+                            until: Some(compared.from.saturating_add(OVERLAP)),
+                        };
+                    }
+                }
+                _ => {
+                    let bytes: usize = self.suspects.iter().map(|suspect| suspect.event.body.len()).sum();
+                    if bytes <= SUSPECT_BYTES {
+                        return Stage::List { after: page.last, until: None };
+                    }
+                    self.cut_short = true;
+                }
             }
-            self.cut_short = true;
         }
         if self.suspects.is_empty() { Stage::Store } else { Stage::Settle }
     }
@@ -156,114 +250,34 @@ impl Sweep {
         self.stage = Stage::CompareAgain;
     }
 
-    /// Up to which creation time everything is stored once the sweep is over, in
-    /// Unix seconds; `None` if it cannot say.
-    pub const fn proves(&self) -> Option<i64> {
-        if self.cut_short { None } else { self.newest }
+    /// The range in which everything is stored once the sweep is over; `None` if it
+    /// cannot say.
+    pub fn proves(&self) -> Option<Compared> {
+        let to = if self.cut_short { None } else { self.seen }?.to;
+        Some(Compared { from: self.since, to })
     }
 
-    /// Whether the sweep ran out of its budget.
+    /// The range that it has compared so far, should it end here; `None` if it has
+    /// nothing to add to what was known.
+    pub fn so_far(&self) -> Option<Compared> {
+        self.seen.filter(|_| self.suspects.is_empty())
+    }
+
+    /// The creation time of the newest event that is wanted, in Unix seconds.
+    pub const fn newest(&self) -> Option<i64> {
+        self.newest
+    }
+
+    /// Whether it found more than it can hold.
     pub const fn is_cut_short(&self) -> bool {
         self.cut_short
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use bytes::Bytes;
-
-    use super::*;
-    use crate::domain::event::Subject;
-
-    fn event(n: i64) -> Event {
-        Event {
-            id: format!("evt_{n}").parse().unwrap(),
-            kind: "t".parse().unwrap(),
-            subject: Subject::default(),
-            created: n,
-            digest: None,
-            body: Bytes::new(),
-        }
-    }
-
-    fn number(id: &EventId) -> i64 {
-        id.as_str()[4..].parse().unwrap()
-    }
-
-    /// Runs a sweep over an account with events `1..=newest`, of which `missing`
-    /// are not stored and `late` are stored during the grace.
-    fn run(mut sweep: Sweep, newest: i64, missing: &[i64], late: &[i64]) -> (Vec<i64>, u32, Sweep) {
-        let mut missing: BTreeSet<_> = missing.iter().copied().collect();
-        let mut requests = 0;
-        loop {
-            match sweep.step() {
-                Step::Ask(query) => {
-                    requests += 1;
-                    let from = query.starting_after.map_or(newest, |id| number(&id) - 1);
-                    let to = query.created_gte.unwrap_or(1).max(1);
-                    let events: Vec<_> =
-                        (to..=from).rev().take(usize::from(query.limit)).map(event).collect();
-                    let last = events.last().map(|event| event.id.clone());
-                    let has_more = last.as_ref().is_some_and(|id| number(id) > to);
-                    sweep.page(Page {
-                        events,
-                        last,
-                        has_more,
-                        skipped: None,
-                        received_at: UnixMillis(0),
-                        server_time: None,
-                    });
-                }
-                Step::Compare(ids) => {
-                    let held: Vec<_> = ids.iter().map(|id| !missing.contains(&number(id))).collect();
-                    sweep.held(&held);
-                }
-                Step::Settle => {
-                    missing.retain(|n| !late.contains(n));
-                    sweep.settled();
-                }
-                Step::Store(found) => {
-                    return (found.iter().map(|s| number(&s.event.id)).collect(), requests, sweep);
-                }
-                Step::Done => return (vec![], requests, sweep),
-            }
-        }
-    }
-
-    #[test]
-    fn nothing_missing_costs_one_request() {
-        let (found, requests, sweep) = run(Sweep::new(900, None), 990, &[], &[]);
-        assert_eq!((found, requests, sweep.proves()), (vec![], 1, Some(990)));
-        let (found, requests, sweep) = run(Sweep::new(1, Some(5_990)), 6_000, &[], &[]);
-        assert_eq!((found, requests, sweep.proves()), (vec![], 1, Some(6_000)));
-    }
-
-    #[test]
-    fn what_is_missing_is_found_through_the_whole_lookback_and_comes_oldest_first() {
-        for proven in [Some(5_990), None] {
-            let (found, requests, _) = run(Sweep::new(5_600, proven), 6_000, &[5_650, 5_995, 5_000], &[]);
-            assert_eq!((found, requests), (vec![5_650, 5_995], 5));
-        }
-    }
-
-    #[test]
-    fn an_event_on_its_way_is_left_to_its_source() {
-        let (found, ..) = run(Sweep::new(900, None), 990, &[980, 990], &[990]);
-        assert_eq!(found, [980]);
-    }
-
-    #[test]
-    fn the_budget_of_requests_is_kept_and_nothing_is_claimed_beyond_it() {
-        let (_, requests, sweep) = run(Sweep::new(1, None), 100_000, &[], &[]);
-        assert_eq!((requests, sweep.proves()), (PAGES, None));
-        assert!(sweep.is_cut_short());
-    }
-
-    #[test]
-    fn an_empty_account_is_no_news() {
-        let (found, requests, sweep) = run(Sweep::new(1, None), 0, &[], &[]);
-        assert_eq!((found, requests, sweep.proves()), (vec![], 1, None));
-    }
+/// How far Pepay's machines may disagree about the time, in seconds.
+fn margin() -> i64 {
+    i64::try_from(MARGIN.as_secs()).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests;

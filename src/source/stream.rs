@@ -3,6 +3,7 @@
 
 mod control;
 mod driver;
+mod history;
 mod plan;
 mod reach;
 mod report;

@@ -33,6 +33,18 @@ pub struct CursorMove {
     pub stream: Arc<str>,
     /// Where it stands.
     pub position: Position,
+    /// What the stream has subscribed to since when, in a form of its own; `None`
+    /// leaves what is stored.
+    pub history: Option<String>,
+}
+
+/// What a stream goes on from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resume {
+    /// Where it stands.
+    pub position: Position,
+    /// What was last stored as its history, if anything was.
+    pub history: Option<String>,
 }
 
 /// A place in Pepay's order up to which a stream has stored every event.
@@ -115,20 +127,12 @@ impl Inbox {
         recorded?.first().copied().ok_or_else(stopped)
     }
 
-    /// Where `stream` stands; `None` if it has never been started.
+    /// What `stream` goes on from; `None` if it has never been started.
     ///
     /// # Errors
     /// [`ReadError`] if the store cannot be read.
-    pub async fn position(&self, stream: &str) -> Result<Option<Position>, ReadError> {
-        self.reader.position(stream).await
-    }
-
-    /// Which of `ids` are stored, in their order.
-    ///
-    /// # Errors
-    /// [`ReadError`] if the store cannot be read.
-    pub async fn holds(&self, ids: &[EventId]) -> Result<Vec<bool>, ReadError> {
-        self.reader.holds(ids).await
+    pub async fn resume(&self, stream: &str) -> Result<Option<Resume>, ReadError> {
+        self.reader.resume(stream).await
     }
 
     /// What is stored of `events`, each an id and what the event says, in their order.

@@ -10,7 +10,7 @@ mod road;
 mod select;
 mod usage;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions};
 use sqlx::{ConnectOptions as _, QueryBuilder, Row as _};
 
 use super::archive::Summary;
-use super::inbox::{Held, Position, ReadError};
+use super::inbox::{Held, Position, ReadError, Resume};
 use super::schema::{OpenError, database};
 use crate::domain::event::{Digest, EventId, InvalidEventId};
 
@@ -51,32 +51,21 @@ impl Reader {
         Ok(Self { pool, path: Arc::new(path.to_owned()) })
     }
 
-    pub(super) async fn position(&self, stream: &str) -> Result<Option<Position>, ReadError> {
-        let row = sqlx::query("SELECT event_id, created FROM stream_cursor WHERE stream = ?1")
+    pub(super) async fn resume(&self, stream: &str) -> Result<Option<Resume>, ReadError> {
+        let row = sqlx::query("SELECT event_id, created, history FROM stream_cursor WHERE stream = ?1")
             .bind(stream)
             .fetch_optional(&self.pool)
             .await?;
         row.map(|row| {
-            let event: Option<&str> = row.try_get(0)?;
+            let event: Option<&str> = row.try_get("event_id")?;
             let event = event
                 .map(str::parse)
                 .transpose()
                 .map_err(|error: InvalidEventId| ReadError(error.to_string()))?;
-            Ok(Position { event, created: row.try_get(1)? })
+            let position = Position { event, created: row.try_get("created")? };
+            Ok(Resume { position, history: row.try_get("history")? })
         })
         .transpose()
-    }
-
-    pub(super) async fn holds(&self, ids: &[EventId]) -> Result<Vec<bool>, ReadError> {
-        let mut query = QueryBuilder::new("SELECT id FROM event WHERE id IN (");
-        let mut list = query.separated(", ");
-        for id in ids {
-            list.push_bind(id.as_str());
-        }
-        query.push(")");
-        let rows = query.build().fetch_all(&self.pool).await?;
-        let held = rows.iter().map(|row| row.try_get::<&str, _>(0)).collect::<Result<HashSet<_>, _>>()?;
-        Ok(ids.iter().map(|id| held.contains(id.as_str())).collect())
     }
 
     pub(super) async fn compare(&self, events: &[(EventId, Option<Digest>)]) -> Result<Vec<Held>, ReadError> {

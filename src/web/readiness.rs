@@ -124,8 +124,12 @@ fn in_words(quiet: &Quiet) -> String {
 fn unusable(stream: &StreamStatus, now: UnixMillis, quotes: bool) -> Option<String> {
     let works = stream.connected && (stream.phase == StreamPhase::Live || stream.problem.is_none());
     let seconds = now.since(stream.since).as_secs();
+    let unsteady =
+        stream.unsteady_since.map(|since| now.since(since)).filter(|since| *since >= RECONNECT_GRACE);
     let state = if stream.behind {
         "brings less than Pepay has".to_owned()
+    } else if let Some(unsteady) = unsteady {
+        format!("has been let in and thrown out again for {} s", unsteady.as_secs())
     } else if works {
         return None;
     } else if !stream.ever_connected {

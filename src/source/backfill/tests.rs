@@ -37,17 +37,18 @@ fn answer(account: &[usize], query: &ListQuery) -> Page {
     Page { events, last, has_more, skipped: None, received_at: UnixMillis(0), server_time: None }
 }
 
-/// How a walk ended: whether it began at the top, and what it could not prove.
-type End = (bool, Option<Hole>);
+/// How a walk ended: whether it began at the top, and what its first descent came to.
+type End = (bool, Option<Bottom>);
 
 /// Walks until it is done: what was stored, the requests it took and how it ended.
 fn walk(mut walk: Walk, list: &[usize], floor: &mut Position) -> (Vec<usize>, usize, End) {
-    let (mut stored, mut requests, mut hole) = (Vec::new(), 0, None);
+    let (mut stored, mut requests, mut bottom) = (Vec::new(), 0, None);
     loop {
         match walk.step() {
             Step::Ask(query) => {
                 requests += 1;
-                hole = hole.or(walk.page(answer(list, &query), floor).unwrap());
+                let reached = walk.page(answer(list, &query), floor).unwrap();
+                bottom = bottom.or(reached);
                 let held: usize = walk.kept.iter().map(|kept| kept.events.len()).sum();
                 assert!(held <= walk.budget.events + 100, "{held} events in memory");
                 assert!(walk.places.len() <= walk.budget.places);
@@ -57,13 +58,13 @@ fn walk(mut walk: Walk, list: &[usize], floor: &mut Position) -> (Vec<usize>, us
                 *floor = Position { event: Some(newest.id.clone()), created: newest.created };
                 stored.extend(stretch.events.iter().map(|e| e.id.as_str()[4..].parse::<usize>().unwrap()));
             }
-            Step::Done { from_top } => return (stored, requests, (from_top, hole)),
+            Step::Done { from_top } => return (stored, requests, (from_top, bottom)),
         }
     }
 }
 
 const SMALL: Budget = Budget { events: 250, bytes: usize::MAX, places: 20_000 };
-const CLOSED: End = (true, None);
+const CLOSED: End = (true, Some(Bottom::Known));
 
 fn all(range: std::ops::RangeInclusive<usize>) -> Vec<usize> {
     range.collect()
@@ -103,7 +104,7 @@ fn a_gap_longer_than_the_list_of_places_ends_below_the_top() {
     let budget = Budget { places: 3, ..SMALL };
     let (list, mut floor) = (all(1..=1001), at(1));
     let (stored, _, end) = walk(Walk::new(budget), &list, &mut floor);
-    assert_eq!(end, (false, None));
+    assert_eq!(end, (false, Some(Bottom::Known)));
     let (rest, _, end) = walk(Walk::new(Budget::DEFAULT), &list, &mut floor);
     assert_eq!(end, CLOSED);
     assert_eq!([stored, rest].concat(), all(2..=1001));
@@ -113,7 +114,7 @@ fn a_gap_longer_than_the_list_of_places_ends_below_the_top() {
 fn an_account_that_was_empty_is_walked_to_the_end_of_its_list() {
     let mut empty = Position { event: None, created: 5 };
     let (stored, _, end) = walk(Walk::new(SMALL), &all(1..=777), &mut empty);
-    assert_eq!((stored, end), (all(1..=777), CLOSED));
+    assert_eq!((stored, end), (all(1..=777), (true, Some(Bottom::End(None)))));
 }
 
 #[test]
@@ -121,18 +122,77 @@ fn a_cursor_that_pepay_forgot_leaves_a_hole_that_is_named() {
     let (stored, _, end) = walk(Walk::new(Budget::DEFAULT), &all(31..=50), &mut at(20));
     assert_eq!(stored, all(31..=50));
     let before = Some((event(31).id, 31_000));
-    assert_eq!(end, (true, Some(Hole { after: (event(20).id, 20_000), before })));
+    let hole = Some(Hole { after: (event(20).id, 20_000), before });
+    assert_eq!(end, (true, Some(Bottom::End(hole))));
 
     let (_, _, end) = walk(Walk::new(Budget::DEFAULT), &[], &mut at(20));
     let hole = Some(Hole { after: (event(20).id, 20_000), before: None });
-    assert_eq!(end, (true, hole));
+    assert_eq!(end, (true, Some(Bottom::End(hole))));
 }
 
 #[test]
-fn an_absent_cursor_with_older_neighbours_is_no_hole() {
+fn a_page_of_older_events_in_order_proves_that_the_rest_is_older() {
+    let list: Vec<_> = all(1..=400).into_iter().filter(|n| *n != 320).collect();
+    let (stored, requests, end) = walk(Walk::new(Budget::DEFAULT), &list, &mut at(320));
+    assert_eq!((stored, end), (all(321..=400), (true, Some(Bottom::Older))));
+    assert_eq!(requests, 2);
+}
+
+#[test]
+fn a_few_older_events_prove_nothing() {
     let list: Vec<_> = all(1..=50).into_iter().filter(|n| *n != 20).collect();
     let (stored, _, end) = walk(Walk::new(Budget::DEFAULT), &list, &mut at(20));
-    assert_eq!((stored, end), (all(21..=50), CLOSED));
+    assert_eq!(stored, all(21..=50), "they are not handed over either");
+    let before = Some((event(1).id, 1_000));
+    assert_eq!(end, (true, Some(Bottom::End(Some(Hole { after: (event(20).id, 20_000), before })))));
+}
+
+/// A page of these events, in this order.
+fn shown(numbers: &[usize], has_more: bool) -> Page {
+    let events: Vec<_> = numbers.iter().map(|n| event(*n)).collect();
+    let last = events.last().map(|event| event.id.clone());
+    Page { events, last, has_more, skipped: None, received_at: UnixMillis(0), server_time: None }
+}
+
+#[test]
+fn one_old_entry_on_top_ends_no_walk_and_order_then_proves_nothing() {
+    let mut walk = Walk::new(Budget::DEFAULT);
+    let floor = at(320);
+    let top: Vec<_> = std::iter::once(1).chain((330..=420).rev()).collect();
+    assert_eq!(walk.page(shown(&top, true), &floor), Ok(None));
+    let older: Vec<_> = (200..=319).rev().collect();
+    assert_eq!(walk.page(shown(&older, true), &floor), Ok(None), "the list is in no order");
+    assert_eq!(walk.page(shown(&[320], true), &floor), Ok(Some(Bottom::Known)), "the event itself is proof");
+}
+
+#[test]
+fn pages_in_a_circle_and_pages_in_no_order_are_found_out() {
+    let mut walk = Walk::new(Budget::DEFAULT);
+    let (newer, older): (Vec<_>, Vec<_>) = ((50..60).rev().collect(), (40..50).rev().collect());
+    assert_eq!(walk.page(shown(&newer, true), &at(1)), Ok(None));
+    assert_eq!(walk.page(shown(&older, true), &at(1)), Ok(None));
+    assert_eq!(walk.page(shown(&newer, true), &at(1)), Err(NoProgress));
+
+    let mut walk = Walk::new(Budget::DEFAULT);
+    assert_eq!(walk.page(shown(&[10], true), &at(1)), Ok(None));
+    let answers: Vec<_> = (20..30).map(|n| walk.page(shown(&[n], true), &at(1))).collect();
+    assert!(answers.contains(&Err(NoProgress)), "newer and newer pages are no way down");
+}
+
+#[test]
+fn an_unreadable_page_is_asked_for_in_halves_and_a_readable_one_in_more_again() {
+    let mut walk = Walk::new(Budget::DEFAULT);
+    let limit = |walk: &mut Walk| match walk.step() {
+        Step::Ask(query) => query.limit,
+        other => panic!("{other:?}"),
+    };
+    let mut limits = vec![limit(&mut walk)];
+    while walk.unreadable() {
+        limits.push(limit(&mut walk));
+    }
+    assert_eq!(limits, [99, 49, 24, 12, 6, 3, 1]);
+    assert_eq!(walk.page(shown(&[50], true), &at(1)), Ok(None));
+    assert_eq!(limit(&mut walk), 2);
 }
 
 #[test]
@@ -150,7 +210,7 @@ fn a_server_that_ignores_the_cursor_is_found_out() {
 fn a_walk_down_to_a_time_asks_for_nothing_older() {
     let mut floor = Position { event: None, created: 120_000 };
     let (stored, requests, end) = walk(Walk::since(SMALL, 120_000), &all(1..=1234), &mut floor);
-    assert_eq!((stored, end), (all(120..=1234), CLOSED));
+    assert_eq!((stored, end), (all(120..=1234), (true, Some(Bottom::End(None)))));
     assert!(requests <= 12 + 12, "{requests} requests");
 }
 
@@ -161,6 +221,10 @@ fn a_list_that_takes_no_notice_of_the_time_is_not_read_to_its_end() {
     let Step::Ask(query) = walk.step() else { panic!() };
     let heedless = ListQuery { created_gte: None, ..query };
     walk.page(answer(&all(1..=950), &heedless), &floor).unwrap();
+    let Step::Ask(query) = walk.step() else { panic!("a few older events are no proof") };
+    let heedless = ListQuery { created_gte: None, ..query };
+    let bottom = walk.page(answer(&all(1..=950), &heedless), &floor).unwrap();
+    assert_eq!(bottom, Some(Bottom::Older));
     let Step::Store(stretch) = walk.step() else { panic!("it goes on to ask") };
     assert_eq!(stretch.events[0].id, event(900).id);
 }

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::control::{Order, Orders};
 use super::plan;
 use super::report::Report;
-use super::state::{Command, ConnectStep, Ending, Machine, Moment, Poll};
+use super::state::{Command, ConnectStep, Ending, Machine, Moment, Narrowing, Poll};
 use super::wire::{self, Incoming, Loss, Socket};
 use super::{Auth, Settings, Stream};
 use crate::domain::clock::Clock;
@@ -22,7 +22,7 @@ use crate::domain::event::{Environment, EventId};
 use crate::pepay::error::Failure;
 use crate::pepay::frame::{self, Frame};
 use crate::pepay::rest::{Page, Rest};
-use crate::store::inbox::{Batch, CursorMove, Inbox, Position, ReadError, RecordError, Recorded};
+use crate::store::inbox::{Batch, CursorMove, Held, Inbox, Position, ReadError, RecordError, Recorded};
 
 /// How long a stop waits for a batch that is with the store. What is not
 /// committed then is read again after the next start.
@@ -42,7 +42,6 @@ struct Driver {
     machine: Machine,
     report: Report,
     orders: Orders,
-    filters: Vec<(String, String)>,
     socket: Option<Socket>,
     connecting: Slot<Connected>,
     listing: Slot<Result<Page, Failure>>,
@@ -56,9 +55,9 @@ pub(super) async fn run(stream: Stream, stop: CancellationToken) {
     let mut report = Report::new(&settings, clock.clone(), status);
     let began = Instant::now();
     let mut failures = 0;
-    let position = loop {
-        match inbox.position(&settings.name).await {
-            Ok(position) => break position,
+    let resume = loop {
+        match inbox.resume(&settings.name).await {
+            Ok(resume) => break resume,
             Err(error) => {
                 failures += 1;
                 report.position_unknown(&error);
@@ -71,8 +70,7 @@ pub(super) async fn run(stream: Stream, stop: CancellationToken) {
         }
     };
     let mut driver = Driver {
-        machine: Machine::new(settings.clone(), position, jitter),
-        filters: plan::list_filters(&settings),
+        machine: Machine::new(settings.clone(), resume, jitter),
         settings,
         rest,
         inbox,
@@ -102,7 +100,9 @@ impl Driver {
                 recorded = ready(&mut self.recording) => self.recorded(recorded),
                 held = ready(&mut self.comparing) => self.compared(held),
                 Some(order) = self.orders.recv() => self.ordered(&order),
-                incoming = next_frame(self.socket.as_mut()) => self.received(incoming),
+                incoming = next_frame(self.socket.as_mut()), if self.machine.takes_frames() => {
+                    self.received(incoming);
+                }
                 () = sleep(until.map(|at| self.began + at)) => {}
             }
         }
@@ -123,9 +123,9 @@ impl Driver {
 
     async fn carry_out(&mut self, command: Command) {
         match command {
-            Command::Connect { since } => {
+            Command::Connect { since, narrowing } => {
                 let (settings, rest) = (self.settings.clone(), self.rest.clone());
-                self.connecting = Some(connect(settings, rest, since).boxed());
+                self.connecting = Some(connect(settings, rest, since, narrowing).boxed());
             }
             Command::Disconnect(ending) => {
                 self.socket = None;
@@ -138,17 +138,20 @@ impl Driver {
                     self.lost(&loss);
                 }
             }
-            Command::List(query) => {
-                let (rest, filters) = (self.rest.clone(), self.filters.clone());
+            Command::List { query, narrowing } => {
+                let (rest, filters) = (self.rest.clone(), plan::list_filters(&self.settings, narrowing));
                 self.listing = Some(async move { rest.list(&query, &filters).await }.boxed());
             }
-            Command::Compare(ids) => {
+            Command::Compare(listed) => {
                 let inbox = self.inbox.clone();
-                self.comparing = Some(async move { inbox.holds(&ids).await }.boxed());
+                let compare = async move {
+                    Ok(inbox.compare(&listed).await?.into_iter().map(|held| held == Held::Same).collect())
+                };
+                self.comparing = Some(compare.boxed());
             }
-            Command::Record { events, cursor } => {
+            Command::Record { events, cursor, history } => {
                 let stream = self.settings.name.clone();
-                let cursor = cursor.map(|position: Position| CursorMove { stream, position });
+                let cursor = cursor.map(|position: Position| CursorMove { stream, position, history });
                 let (inbox, batch) = (self.inbox.clone(), Batch { events, cursor });
                 self.recording = Some(async move { inbox.record(batch).await }.boxed());
             }
@@ -216,7 +219,7 @@ impl Driver {
             Frame::Control { gap, text } => {
                 self.report.control(gap, &text);
                 if gap {
-                    self.machine.hint();
+                    self.machine.hint(self.now());
                 }
             }
             Frame::Error { text } => {
@@ -260,7 +263,12 @@ impl Driver {
 }
 
 /// Mints a token, if one is used, and opens a connection: a fresh token for every try.
-pub(super) async fn connect(settings: Settings, rest: Rest, since: Option<EventId>) -> Connected {
+pub(super) async fn connect(
+    settings: Settings,
+    rest: Rest,
+    since: Option<EventId>,
+    narrowing: Narrowing,
+) -> Connected {
     let token = match settings.auth {
         Auth::Header => None,
         Auth::Token => {
@@ -269,7 +277,7 @@ pub(super) async fn connect(settings: Settings, rest: Rest, since: Option<EventI
         }
     };
     let secret = token.as_ref().map(|token| &token.secret);
-    let upgrade = plan::upgrade(&settings, rest.account(), since.as_ref(), secret, rest.key());
+    let upgrade = plan::upgrade(&settings, (since.as_ref(), narrowing), rest.account(), secret, rest.key());
     match wire::connect(&rest, upgrade, settings.idle_timeout).await {
         Ok(socket) => Ok((socket, token.and_then(|token| token.environment))),
         Err(failure) => Err((ConnectStep::Upgrade, failure)),

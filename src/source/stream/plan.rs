@@ -5,6 +5,7 @@ use http::{HeaderName, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
+use super::state::Narrowing;
 use super::{Endpoint, Settings};
 use crate::domain::event::EventId;
 use crate::pepay::account::Account;
@@ -38,12 +39,12 @@ impl Endpoint {
     }
 }
 
-/// The upgrade of `settings`, resuming after `since`, with `token` or else with
-/// the account's `key`.
+/// The upgrade of `settings`, resuming after `since` and without what `narrowing`
+/// leaves out, with `token` or else with the account's `key`.
 pub(super) fn upgrade(
     settings: &Settings,
+    (since, narrowing): (Option<&EventId>, Narrowing),
     account: &Account,
-    since: Option<&EventId>,
     token: Option<&SecretString>,
     key: Option<&HeaderValue>,
 ) -> Upgrade {
@@ -51,11 +52,11 @@ pub(super) fn upgrade(
     {
         let mut query = address.query_pairs_mut();
         query.append_pair("format", "event_v1");
-        if !settings.types.is_any() {
+        if !settings.types.is_any() && narrowing != Narrowing::Bare {
             query.append_pair("types", &settings.types.to_string());
         }
-        for (filter, value) in settings.filters.iter() {
-            query.append_pair(filter.name(), value);
+        if narrowing == Narrowing::Full {
+            query.extend_pairs(settings.filters.iter().map(|(filter, value)| (filter.name(), value)));
         }
         if let Some(since) = since {
             query.append_pair("since", since.as_str());
@@ -72,14 +73,17 @@ pub(super) fn upgrade(
     }
 }
 
-/// The query parameters that give the list of events the same filters, as far as it
-/// documents them. What it lets through beyond that is for
-/// [`Filters::admits`](crate::pepay::filter::Filters::admits).
-pub(super) fn list_filters(settings: &Settings) -> Vec<(String, String)> {
-    let types = (!settings.types.is_any()).then(|| ("type".to_owned(), settings.types.to_string()));
+/// The query parameters that give the list of events the same filters, as far as
+/// it is documented to know them and `narrowing` does not leave them out.
+pub(super) fn list_filters(settings: &Settings, narrowing: Narrowing) -> Vec<(String, String)> {
+    let types = (!settings.types.is_any() && narrowing != Narrowing::Bare)
+        .then(|| ("type".to_owned(), settings.types.to_string()));
     let listed = settings.filters.iter().filter(|(filter, _)| filter.is_listed());
-    let others = listed.map(|(filter, value)| (filter.name().to_owned(), value.to_owned()));
-    types.into_iter().chain(others).collect()
+    let listed = listed.filter(|_| narrowing == Narrowing::Full);
+    types
+        .into_iter()
+        .chain(listed.map(|(filter, value)| (filter.name().to_owned(), value.to_owned())))
+        .collect()
 }
 
 #[cfg(test)]
@@ -111,12 +115,14 @@ mod tests {
             types: TypeFilter::new(vec!["invoice.*".parse().unwrap(), "test.ping".parse().unwrap()]),
             filters: Filters::new(vec![
                 (Filter::WalletNetwork, "bsc".to_owned()),
-                (Filter::InvoiceId, "inv_1".to_owned()),
+                (Filter::Environment, "devnet".to_owned()),
             ]),
             ..settings()
         };
         let (since, token) = ("evt_1&x=2".parse().unwrap(), "t+k=".into());
-        let upgrade = upgrade(&settings, &account(), Some(&since), Some(&token), None);
+        let request =
+            |narrowing| upgrade(&settings, (Some(&since), narrowing), &account(), Some(&token), None);
+        let upgrade = request(Narrowing::Full);
         assert_eq!(upgrade.address.path(), "/base/ws/commerce/events");
         assert_eq!(
             pairs(&upgrade),
@@ -124,25 +130,30 @@ mod tests {
                 "format=event_v1",
                 "types=invoice.*,test.ping",
                 "wallet_network=bsc",
-                "invoice_id=inv_1",
+                "environment=devnet",
                 "since=evt_1&x=2",
                 "token=t+k="
             ]
         );
         assert!(upgrade.key.is_none());
-        let filters: Vec<_> =
-            list_filters(&settings).iter().map(|(name, value)| format!("{name}={value}")).collect();
-        assert_eq!(filters, ["type=invoice.*,test.ping", "invoice_id=inv_1"], "what the list documents");
+        assert_eq!(pairs(&request(Narrowing::Bare)), ["format=event_v1", "since=evt_1&x=2", "token=t+k="]);
+        let listed = |narrowing| {
+            let filters = list_filters(&settings, narrowing);
+            filters.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>()
+        };
+        assert_eq!(listed(Narrowing::Full), ["type=invoice.*,test.ping", "environment=devnet"]);
+        assert_eq!(listed(Narrowing::Types), ["type=invoice.*,test.ping"]);
+        assert!(listed(Narrowing::Bare).is_empty());
     }
 
     #[test]
     fn every_type_is_asked_for_by_naming_none() {
         let key = rest::sensitive("k3y");
         let settings = Settings { endpoint: Endpoint::Merchant, ..settings() };
-        let upgrade = upgrade(&settings, &account(), None, None, key.as_ref());
+        let upgrade = upgrade(&settings, (None, Narrowing::Full), &account(), None, key.as_ref());
         assert_eq!(upgrade.address.path(), "/base/ws/merchant/events");
         assert_eq!(pairs(&upgrade), ["format=event_v1"]);
         assert_eq!(upgrade.key.unwrap().0, "x-api-key");
-        assert!(list_filters(&settings).is_empty());
+        assert!(list_filters(&settings, Narrowing::Full).is_empty());
     }
 }

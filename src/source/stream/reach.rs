@@ -3,7 +3,7 @@
 use super::Settings;
 use super::driver;
 use super::plan;
-use super::state::ConnectStep;
+use super::state::{ConnectStep, Narrowing};
 use crate::pepay::error::Failure;
 use crate::pepay::rest::{Probe, Rest};
 
@@ -25,7 +25,7 @@ pub enum Unreached {
 /// # Errors
 /// [`Unreached`]
 pub async fn reach(settings: &Settings, rest: &Rest) -> Result<(), Unreached> {
-    match driver::connect(settings.clone(), rest.clone(), None).await {
+    match driver::connect(settings.clone(), rest.clone(), None, Narrowing::Full).await {
         Ok((socket, _)) => {
             socket.close().await;
             Ok(())
@@ -40,5 +40,5 @@ pub async fn reach(settings: &Settings, rest: &Rest) -> Result<(), Unreached> {
 /// # Errors
 /// [`Failure`] if there is no answer at all.
 pub async fn probe(settings: &Settings, rest: &Rest) -> Result<Probe, Failure> {
-    rest.probe(&plan::list_filters(settings)).await
+    rest.probe(&plan::list_filters(settings, Narrowing::Full)).await
 }

@@ -9,7 +9,7 @@ use tracing::{debug, info, warn};
 
 use super::Settings;
 use super::state::{Ending, Machine, Notice, Progress};
-use crate::domain::clock::Clock;
+use crate::domain::clock::{Clock, UnixMillis};
 use crate::domain::event::EventId;
 use crate::domain::status::{GapStatus, SeenEvent, StreamPhase, StreamStatus};
 use crate::pepay::error::{Failure, FailureKind};
@@ -29,6 +29,8 @@ pub(super) struct Report {
     no_list: Option<String>,
     no_store: Option<String>,
     behind: bool,
+    /// Whether the open gap has been counted as unproven.
+    hole_counted: bool,
     /// Frames that were none, since the connection was opened.
     unknown_frames: u64,
 }
@@ -55,6 +57,7 @@ impl Report {
             no_list: None,
             no_store: None,
             behind: false,
+            hole_counted: false,
             unknown_frames: 0,
         }
     }
@@ -83,17 +86,49 @@ impl Report {
     pub(super) fn tell(&mut self, notice: Notice) {
         let stream = &*self.name;
         match notice {
-            Notice::GapOpened => self.status.send_modify(|status| status.gap = GapStatus::Open),
+            Notice::GapOpened => {
+                self.status.send_modify(|status| status.gap = GapStatus::Open { passed_since: None });
+            }
             Notice::GapClosed { filled, proven } => {
                 info!(stream, filled, proven, "gap closed");
                 if proven {
                     self.count_gap("closed");
+                } else if !self.hole_counted {
+                    self.count_gap("unproven");
                 }
+                self.hole_counted = false;
                 let gap = self.hole.clone().unwrap_or(GapStatus::Closed);
                 self.status.send_modify(|status| status.gap = gap);
             }
             Notice::Unproven(hole) => self.unproven(&hole),
-            Notice::Unlisted { after } => self.unlisted(after),
+            Notice::HoldEnded { frames, after } => self.hold_ended(frames, after),
+            Notice::ListEmpty => {
+                warn!(
+                    stream,
+                    "the list shows no event, although the stream has brought some: it is not believed"
+                );
+                self.no_list =
+                    Some("the list of events shows none, although there have been some".to_owned());
+            }
+            Notice::ClockOff { offset_ms } => {
+                let seconds = offset_ms / 1000;
+                warn!(
+                    stream,
+                    ahead_seconds = seconds,
+                    "Pepay's clock and this machine's are far apart; sweeps go by Pepay's"
+                );
+            }
+            Notice::ThrownOut { times } => self.thrown_out(times),
+            Notice::Steady => {
+                self.no_connection = None;
+                self.status.send_if_modified(|status| status.unsteady_since.take().is_some());
+            }
+            Notice::CursorRefused => {
+                warn!(
+                    stream,
+                    "connections that resume after the cursor end at once: the next one leaves it out"
+                );
+            }
             Notice::HoldOverflowed { frames } => {
                 info!(stream, frames, "more frames than can be held during a backfill; REST will bring them");
             }
@@ -105,18 +140,22 @@ impl Report {
                     self.status.send_modify(|status| status.last_event = Some(seen));
                 }
             }
-            Notice::Swept { found, cut_short, behind } => {
+            Notice::Swept { found, cut_short, behind, compared } => {
                 if behind {
                     warn!(stream, found, "the stream is behind: sweeps keep finding its events");
                 } else if found > 0 {
                     warn!(stream, found, "a sweep took in events that no source had brought");
                 }
                 if cut_short {
-                    warn!(stream, "a sweep used up its requests before it reached the end of its lookback");
+                    warn!(stream, "a sweep found more missing events than it can hold: the next one goes on");
                 }
                 self.behind = behind;
-                self.status
-                    .send_if_modified(|status| std::mem::replace(&mut status.behind, behind) != behind);
+                let compared_until = compared.map(|seconds| UnixMillis(seconds.saturating_mul(1000)));
+                self.status.send_if_modified(|status| {
+                    let news = (status.behind, status.compared_until) != (behind, compared_until);
+                    (status.behind, status.compared_until) = (behind, compared_until);
+                    news
+                });
             }
             Notice::BackfillEnded(progress) => self.backfill_ended(&progress),
         }
@@ -157,20 +196,35 @@ impl Report {
             "Pepay no longer shows what lies between these events: some may be lost"
         );
         self.count_gap("unproven");
+        self.hole_counted = true;
         self.hole = Some(GapStatus::Unproven { after: after.to_string(), before, at: self.clock.now() });
     }
 
-    fn unlisted(&mut self, after: Option<EventId>) {
+    fn hold_ended(&mut self, frames: usize, after: Option<EventId>) {
         let after = after.map(|id| id.to_string());
         warn!(
             stream = &*self.name,
+            frames,
             after,
-            "Pepay has no list of events at this address: the stream goes on, and what it may have missed cannot be looked for"
+            "the list of events holds live events back no longer: they pass, and what may be missing after this one is not proven"
         );
-        self.count_gap("unproven");
-        if let Some(after) = after {
-            self.hole = Some(GapStatus::Unproven { after, before: None, at: self.clock.now() });
+        if !self.hole_counted {
+            self.count_gap("unproven");
+            self.hole_counted = true;
         }
+        let passed_since = Some(self.clock.now());
+        self.status.send_modify(|status| status.gap = GapStatus::Open { passed_since });
+    }
+
+    fn thrown_out(&mut self, times: u32) {
+        let last = self.status.borrow().last_disconnect.clone().unwrap_or_default();
+        let problem = format!("{times} connections in a row ended soon after they were opened: {last}");
+        warn!(stream = &*self.name, times, "connections end soon after they were opened");
+        self.no_connection = Some(problem);
+        let now = self.clock.now();
+        self.status.send_modify(|status| {
+            status.unsteady_since.get_or_insert(now);
+        });
     }
 
     fn count_gap(&self, outcome: &'static str) {
@@ -180,12 +234,13 @@ impl Report {
     pub(super) fn opened(&mut self, position: Option<&Position>) {
         let since = position.and_then(|position| position.event.as_ref()).map(EventId::as_str);
         info!(stream = &*self.name, since, "connected");
-        self.no_connection = None;
         self.unknown_frames = 0;
         self.connected(true);
         self.status.send_modify(|status| {
             status.ever_connected = true;
-            status.gap = GapStatus::Open;
+            if !matches!(status.gap, GapStatus::Open { .. }) {
+                status.gap = GapStatus::Open { passed_since: None };
+            }
         });
     }
 

@@ -7,23 +7,22 @@ mod command;
 mod errand;
 mod frames;
 mod gap;
+mod intake;
 mod link;
+mod listing;
+mod pace;
 mod position;
 mod sweeps;
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::Settings;
+use super::history::History;
 use crate::domain::backoff::Jitter;
-use crate::domain::clock::UnixMillis;
 use crate::domain::event::{Environment, Event, Received, Source};
 use crate::domain::status::StreamPhase;
-use crate::pepay::error::{Failure, FailureKind};
-use crate::pepay::rest::{ListQuery, Page};
-use crate::source::backfill::NoProgress;
-use crate::store::inbox::{Position, Recorded};
+use crate::store::inbox::{Position, Recorded, Resume};
 
 pub use command::{Command, Ending, Moment, Notice, Poll};
 use errand::Errand;
@@ -31,8 +30,11 @@ pub use errand::Progress;
 use frames::{Frames, Limits};
 use gap::Gap;
 pub use link::ConnectStep;
-use link::Link;
-use position::{cursor_after, is_past, position_of, position_on};
+use link::{Link, Spell};
+use listing::Asker;
+pub use pace::Narrowing;
+use pace::{Pace, Requests};
+use position::{cursor_after, is_past, position_after, position_of, position_on};
 use sweeps::Sweeps;
 
 /// One stream's state. Nothing in it outlives the process but the position,
@@ -46,6 +48,16 @@ pub struct Machine {
     environment: Option<Environment>,
     /// Where the stream stands: every event up to here is stored.
     position: Option<Position>,
+    /// Since when which events are wanted; `None` until the stream has begun.
+    history: Option<History>,
+    /// Whether the store has the history as it is.
+    history_stored: bool,
+    /// How far Pepay's clock is ahead of ours, in milliseconds, as its last answer told.
+    clock_offset: Option<i64>,
+    /// The newest creation time of a frame, in Unix seconds.
+    last_frame: i64,
+    /// Events that the filters leave untold and that were left to the stream, since the start.
+    untold: u64,
     link: Link,
     gap: Gap,
     /// Grows whenever frames may have been lost: only a walk that saw the top of
@@ -62,17 +74,26 @@ pub struct Machine {
     /// A backfill that a person asked for.
     errand: Option<Errand>,
     connects: Pace,
+    /// Pages of the beginning and of walks. Only progress ends a series of failures.
+    walks: Pace,
+    /// Pages of sweeps and of what an operator asked for.
     lists: Pace,
     records: Pace,
+    /// What paces all pages.
+    requests: Requests,
+    /// How many of the optional parameters the list has refused.
+    list_refusals: Narrowing,
+    /// The same for the stream.
+    stream_refusals: Narrowing,
     /// Pepay asked for silence until then, on whatever road.
     quiet_until: Duration,
     next_walk: Duration,
     /// 401 and 403 in a row.
     refusals: u32,
-    /// Whether Pepay no longer takes the cursor on the upgrade.
+    /// Whether Pepay no longer takes the cursor.
     since_rejected: bool,
-    /// Whether Pepay has no list to look for missed events in.
-    unlisted: bool,
+    /// How the last connections fared.
+    spell: Spell,
     /// Sweeps in a row that found what the stream should have brought.
     behind: u32,
     /// Why the connection is to be replaced, if it is.
@@ -84,29 +105,13 @@ pub struct Machine {
 /// nothing else goes on without it.
 const STORE_RETRY: Duration = Duration::from_secs(2);
 
-/// When something may be tried again.
-#[derive(Clone, Copy, Debug, Default)]
-struct Pace {
-    failures: u32,
-    not_before: Duration,
-}
-
-/// Who a page is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Asker {
-    Beginning,
-    Walk,
-    Sweep,
-    Errand,
-    /// Nobody any more.
-    Nobody,
-}
-
 /// A batch on its way into the store. It is offered until it is taken.
 #[derive(Debug)]
 struct Recording {
     events: Vec<Received>,
     cursor: Option<Position>,
+    /// The history, where the store does not have it as it is.
+    history: Option<String>,
     purpose: Purpose,
     under_way: bool,
 }
@@ -134,15 +139,27 @@ impl Wake {
 }
 
 impl Machine {
-    /// A machine for a stream that stands at `position`; `None` if it has never run.
-    pub fn new(settings: Settings, position: Option<Position>, jitter: Jitter) -> Self {
+    /// A machine for a stream that goes on from `resume`; `None` if it has never run.
+    pub fn new(settings: Settings, resume: Option<Resume>, jitter: Jitter) -> Self {
+        let (position, history) = match resume {
+            Some(Resume { position, history }) => {
+                let stored = history.as_deref().and_then(History::parse);
+                (Some(position), stored)
+            }
+            None => (None, None),
+        };
         Self {
             sweeps: settings.reconcile_interval.map(Sweeps::new),
+            history_stored: history.as_ref().is_some_and(|history| history.is_current(&settings)),
+            history,
+            clock_offset: None,
+            last_frame: 0,
+            untold: 0,
             settings,
             jitter,
             limits: Limits::DEFAULT,
             environment: None,
-            gap: if position.is_some() { Gap::OPEN } else { Gap::Unknown },
+            gap: if position.is_some() { Gap::open() } else { Gap::UNKNOWN },
             position,
             link: Link::Down,
             epoch: 0,
@@ -152,13 +169,17 @@ impl Machine {
             listing: None,
             errand: None,
             connects: Pace::default(),
+            walks: Pace::default(),
             lists: Pace::default(),
             records: Pace::default(),
+            requests: Requests::default(),
+            list_refusals: Narrowing::Full,
+            stream_refusals: Narrowing::Full,
             quiet_until: Duration::ZERO,
             next_walk: Duration::ZERO,
             refusals: 0,
             since_rejected: false,
-            unlisted: false,
+            spell: Spell::default(),
             behind: 0,
             replace_link: None,
             notices: VecDeque::new(),
@@ -204,71 +225,25 @@ impl Machine {
         self.environment = environment;
     }
 
+    /// Whether there is room for more frames. While there is none they are left on
+    /// the wire: the server notices, and nothing is dropped.
+    pub fn takes_frames(&self) -> bool {
+        !self.pending.is_full()
+    }
+
     /// An event has arrived on the connection.
     pub fn event(&mut self, now: Moment, event: Event) {
-        let Some(received) = self.receive(event, Source::Stream, now.wall) else { return };
-        if self.pending.is_full() {
-            // The store is behind. Frames are still read, since pings come between
-            // them, but from here on REST has to bring what cannot be held.
-            self.open_gap();
+        self.spell.brought();
+        self.last_frame = self.last_frame.max(event.created.min(self.pepay_time(now)));
+        if self.history.is_some() {
+            self.update_history(now);
         }
+        let Some(received) = self.receive(event, Source::Stream, now.wall) else { return };
         if matches!(self.gap, Gap::Closed) {
             self.pending.push(received);
         } else {
-            self.hold(received);
+            self.hold(now, received);
         }
-    }
-
-    /// The answer to [`Command::List`]; says what went wrong with it.
-    pub fn page(&mut self, now: Moment, answer: Result<Page, Failure>) -> Option<Failure> {
-        let asker = self.listing.take();
-        let failure = match answer {
-            Ok(page) => match self.take_page(now, asker, page) {
-                Ok(()) => {
-                    self.lists = Pace::default();
-                    self.unlisted = false;
-                    return None;
-                }
-                Err(stuck) => Failure::malformed(stuck.to_string()),
-            },
-            Err(failure) => failure,
-        };
-        let (backoff, floor) = (self.settings.backoff, failure.retry_after);
-        self.be_quiet_for(now, floor);
-        let refused =
-            matches!(failure.kind, FailureKind::Refused | FailureKind::Rejected | FailureKind::Missing);
-        let forgotten = refused
-            && failure.kind != FailureKind::Refused
-            && match asker {
-                Some(Asker::Walk) => self.restart_walk(),
-                Some(Asker::Errand) => self.restart_errand(),
-                _ => false,
-            };
-        if refused && !forgotten {
-            self.lists.refused(now, backoff, &self.jitter, floor);
-        } else {
-            self.lists.failed(now, backoff, &self.jitter, floor);
-        }
-        match asker {
-            Some(Asker::Sweep) => self.sweep_failed(now),
-            Some(Asker::Errand) => self.errand_failed(&failure, refused && !forgotten),
-            Some(Asker::Beginning | Asker::Walk) if failure.kind == FailureKind::Missing && !forgotten => {
-                self.go_on_unlisted(now);
-            }
-            _ => {}
-        }
-        Some(failure)
-    }
-
-    fn take_page(&mut self, now: Moment, asker: Option<Asker>, page: Page) -> Result<(), NoProgress> {
-        match asker {
-            Some(Asker::Beginning) => self.found_beginning(now, page),
-            Some(Asker::Walk) => return self.walked(page),
-            Some(Asker::Sweep) => self.sweep_page(page),
-            Some(Asker::Errand) => return self.errand_page(page),
-            Some(Asker::Nobody) | None => {}
-        }
-        Ok(())
     }
 
     /// The answer to [`Command::Record`]: what became of each event, or nothing if it was not stored.
@@ -285,11 +260,12 @@ impl Machine {
         if let Some(cursor) = recording.cursor {
             self.position = Some(cursor);
             self.since_rejected = false;
+            self.history_stored |= recording.history.is_some();
         }
         let new = results.iter().filter(|result| **result == Recorded::New).count();
         match (recording.purpose, &mut self.gap) {
-            (Purpose::Stretch, Gap::Open { filled, .. }) => *filled += new,
-            (Purpose::Cursor, Gap::Unknown) => self.gap = Gap::OPEN,
+            (Purpose::Stretch, Gap::Open(open)) => open.filled += new,
+            (Purpose::Cursor, Gap::Unknown { .. }) => self.gap = Gap::open(),
             (Purpose::Sweep, _) => self.swept(now, new),
             (Purpose::Errand, _) => self.errand_stored(new),
             _ => {}
@@ -301,23 +277,24 @@ impl Machine {
     }
 
     fn record(&mut self, now: Moment, wake: &mut Wake) -> Option<Command> {
+        self.end_hold(now, wake);
         if self.recording.is_none() {
-            if self.pending.is_empty() {
-                if matches!(self.gap, Gap::Unknown) && self.position.is_some() {
-                    // A frame that was on its way into the store has made the beginning.
-                    self.gap = Gap::OPEN;
-                }
+            // Frames that were read before a gap opened come before what fills it;
+            // those that pass an open gap do not keep it from being filled.
+            if self.pending.is_empty() || self.gap.is_passed() {
                 let asked = match self.gap {
-                    Gap::Unknown => self.find_beginning(now, wake),
-                    Gap::Open { .. } => self.fill(now, wake),
+                    Gap::Unknown { .. } => self.find_beginning(now, wake),
+                    Gap::Open(_) => self.fill(now, wake),
                     Gap::Closed => None,
                 };
                 if asked.is_some() {
                     return asked;
                 }
-            } else {
+            }
+            if self.recording.is_none() && !self.pending.is_empty() {
                 let events = self.pending.next_batch();
-                let cursor = cursor_after(self.position.as_ref(), &events);
+                let cursor =
+                    if self.gap.is_passed() { None } else { cursor_after(self.position.as_ref(), &events) };
                 self.store(events, cursor, Purpose::Frames);
             }
         }
@@ -326,37 +303,17 @@ impl Machine {
             return None;
         }
         recording.under_way = true;
-        Some(Command::Record { events: recording.events.clone(), cursor: recording.cursor.clone() })
+        let Recording { events, cursor, history, .. } = recording;
+        Some(Command::Record { events: events.clone(), cursor: cursor.clone(), history: history.clone() })
     }
 
     /// Has this recorded next. One batch is under way at a time, so that order and
     /// cursor need no further thought; the store groups the batches of all sources.
     fn store(&mut self, events: Vec<Received>, cursor: Option<Position>, purpose: Purpose) {
         debug_assert!(self.recording.is_none(), "one batch at a time");
-        self.recording = Some(Recording { events, cursor, purpose, under_way: false });
-    }
-
-    fn list(&mut self, now: Moment, wake: &mut Wake, asker: Asker, query: ListQuery) -> Option<Command> {
-        if self.listing.is_some() || !wake.is_due(now, self.lists.not_before.max(self.quiet_until)) {
-            return None;
-        }
-        self.listing = Some(asker);
-        Some(Command::List(query))
-    }
-
-    fn be_quiet_for(&mut self, now: Moment, asked: Option<Duration>) {
-        self.quiet_until = self.quiet_until.max(now.at + asked.unwrap_or_default());
-    }
-
-    /// An event as the store takes it; `None` if the stream is not subscribed to
-    /// its type, should a server not apply the filter.
-    fn receive(&self, event: Event, source: Source, received_at: UnixMillis) -> Option<Received> {
-        // What Pepay signed or sent first, then what was asked for, then what the token said.
-        let environment =
-            event.subject.environment.or_else(|| self.settings.filters.environment()).or(self.environment);
-        let origin = Arc::clone(&self.settings.name);
-        let wanted = self.settings.types.matches(event.kind.as_str());
-        wanted.then_some(Received { event, source, origin, environment, received_at })
+        let history = self.history.as_ref().filter(|_| cursor.is_some() && !self.history_stored);
+        let history = history.map(History::to_text);
+        self.recording = Some(Recording { events, cursor, history, purpose, under_way: false });
     }
 }
 

@@ -1,12 +1,16 @@
-use super::super::inbox::{Batch, CursorMove, Position, RecordError, Recorded};
+use super::super::inbox::{Batch, CursorMove, Held, Position, RecordError, Recorded, Resume};
 use super::*;
+
+fn resume(position: Position) -> Resume {
+    Resume { position, history: None }
+}
 
 fn position(id: &str) -> Position {
     Position { event: Some(id.parse().unwrap()), created: 1_734_780_000 }
 }
 
 fn cursor(id: &str) -> CursorMove {
-    CursorMove { stream: "commerce".into(), position: position(id) }
+    CursorMove { stream: "commerce".into(), position: position(id), history: None }
 }
 
 /// Makes the store refuse the event `id` from now on, and only that one.
@@ -93,26 +97,27 @@ async fn one_refused_command_does_not_fail_those_it_was_grouped_with() {
 async fn a_batch_and_its_cursor_are_stored_together_or_not_at_all() {
     let fixture = Fixture::new(vec![]).await;
     let inbox = &fixture.store.inbox;
-    assert_eq!(inbox.position("commerce").await, Ok(None));
+    assert_eq!(inbox.resume("commerce").await, Ok(None));
     inbox.record(Batch { events: vec![event("evt_1", "a")], cursor: Some(cursor("evt_1")) }).await.unwrap();
-    assert_eq!(inbox.position("commerce").await, Ok(Some(position("evt_1"))));
+    assert_eq!(inbox.resume("commerce").await, Ok(Some(resume(position("evt_1")))));
 
     refuse(&fixture.side_door(), "evt_3");
     let batch =
         Batch { events: vec![event("evt_2", "a"), event("evt_3", "a")], cursor: Some(cursor("evt_3")) };
     assert!(inbox.record(batch).await.is_err());
-    assert_eq!(inbox.position("commerce").await, Ok(Some(position("evt_1"))));
+    assert_eq!(inbox.resume("commerce").await, Ok(Some(resume(position("evt_1")))));
     let ids = ["evt_1", "evt_2", "evt_3"].map(|id| id.parse().unwrap());
-    assert_eq!(inbox.holds(&ids).await, Ok(vec![true, false, false]));
+    let listed: Vec<_> = ids.into_iter().map(|id| (id, None)).collect();
+    assert_eq!(inbox.compare(&listed).await, Ok(vec![Held::Same, Held::Missing, Held::Missing]));
 }
 
 #[tokio::test]
 async fn an_account_found_empty_has_a_position_too() {
     let fixture = Fixture::new(vec![]).await;
     let empty = Position { event: None, created: 5 };
-    let cursor = Some(CursorMove { stream: "commerce".into(), position: empty.clone() });
+    let cursor = Some(CursorMove { stream: "commerce".into(), position: empty.clone(), history: None });
     fixture.store.inbox.record(Batch { events: vec![], cursor }).await.unwrap();
-    assert_eq!(fixture.store.inbox.position("commerce").await, Ok(Some(empty)));
+    assert_eq!(fixture.store.inbox.resume("commerce").await, Ok(Some(resume(empty))));
 }
 
 #[tokio::test]

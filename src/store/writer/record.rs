@@ -146,11 +146,13 @@ pub(super) fn goes_first(
 }
 
 fn move_cursor(connection: &Connection, cursor: &CursorMove, now: UnixMillis) -> rusqlite::Result<()> {
-    let CursorMove { stream, position } = cursor;
+    let CursorMove { stream, position, history } = cursor;
     let mut upsert = connection.prepare_cached(
-        "INSERT INTO stream_cursor (stream, event_id, created, moved_at) VALUES (?1, ?2, ?3, ?4) \
-         ON CONFLICT (stream) DO UPDATE SET event_id = ?2, created = ?3, moved_at = ?4",
+        "INSERT INTO stream_cursor (stream, event_id, created, moved_at, history) \
+         VALUES (?1, ?2, ?3, ?4, ?5) \
+         ON CONFLICT (stream) DO UPDATE \
+         SET event_id = ?2, created = ?3, moved_at = ?4, history = coalesce(?5, history)",
     )?;
     let event = position.event.as_ref().map(EventId::as_str);
-    upsert.execute(params![stream, event, position.created, now.0]).map(drop)
+    upsert.execute(params![stream, event, position.created, now.0, history]).map(drop)
 }

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use super::Narrowing;
 use super::errand::Progress;
 use crate::domain::clock::UnixMillis;
 use crate::domain::event::{EventId, Received};
 use crate::pepay::rest::ListQuery;
 use crate::source::backfill::Hole;
+use crate::source::reconcile::Listed;
 use crate::store::inbox::Position;
 
 /// A point in time: on a clock that never jumps, and on the wall.
@@ -35,21 +37,30 @@ pub enum Command {
     Connect {
         /// The last event stored.
         since: Option<EventId>,
+        /// What to leave out of the subscription.
+        narrowing: Narrowing,
     },
     /// Drop the connection; no answer.
     Disconnect(Ending),
     /// Send a ping; no answer.
     Ping,
     /// Ask REST for a page; answer with `page`.
-    List(ListQuery),
-    /// Ask the store which of these it holds; answer with `held`.
-    Compare(Vec<EventId>),
+    List {
+        /// Which one.
+        query: ListQuery,
+        /// What to leave out of the filters.
+        narrowing: Narrowing,
+    },
+    /// Ask the store which of these it holds as they are listed; answer with `held`.
+    Compare(Vec<Listed>),
     /// Store these with this cursor in one transaction; answer with `recorded`.
     Record {
         /// In Pepay's order.
         events: Vec<Received>,
         /// Where the stream stands once they are stored.
         cursor: Option<Position>,
+        /// The history that goes with the cursor, if it has changed.
+        history: Option<String>,
     },
     /// Something to log, count and show.
     Tell(Notice),
@@ -149,11 +160,30 @@ pub enum Notice {
     },
     /// Pepay no longer shows a stretch of history.
     Unproven(Hole),
-    /// There is no list to look for missed events in.
-    Unlisted {
-        /// The last event that is known to be stored.
+    /// The list has been in trouble for as long as it may hold live events back:
+    /// they pass, and the gap stays open.
+    HoldEnded {
+        /// Frames that were held.
+        frames: usize,
+        /// The last event up to which everything is stored.
         after: Option<EventId>,
     },
+    /// The list shows nothing, although the account has had events.
+    ListEmpty,
+    /// Pepay's clock and ours are far apart.
+    ClockOff {
+        /// How far Pepay's is ahead, in milliseconds.
+        offset_ms: i64,
+    },
+    /// Connections end soon after they were opened, again and again.
+    ThrownOut {
+        /// How many in a row.
+        times: u32,
+    },
+    /// The connection is one to count on: it lasted, or it is live.
+    Steady,
+    /// Pepay does not take the cursor; the stream goes on without it.
+    CursorRefused,
     /// More frames arrived than can be held: they are dropped and read from REST.
     HoldOverflowed {
         /// How many were dropped.
@@ -172,6 +202,8 @@ pub enum Notice {
         cut_short: bool,
         /// Whether the stream is proven behind.
         behind: bool,
+        /// Up to which creation time everything is stored, in Unix seconds.
+        compared: Option<i64>,
     },
     /// The backfill that a person asked for is over.
     BackfillEnded(Progress),

@@ -1,26 +1,32 @@
-//! A walk that a person asked for: history read again, beside the live events.
+//! A walk that an operator asked for: history read again, beside the live events.
 //!
-//! It takes in what is missing up to where the stream stands, and leaves what is
-//! newer to the stream. So it never moves the cursor, and what it stores comes
-//! before nothing of the same object that only a gap still holds. Of two events
-//! of one second whose ids show no order the one that is not the cursor counts
-//! as newer: sweeps look after those.
+//! It takes in what is missing up to where the stream stands. What is newer waits
+//! until the stream has had time to bring it, and is then taken in as well. The
+//! cursor never moves, and while a gap is open what is newer is left to that: so
+//! nothing is stored before an event of the same object that only a gap still
+//! holds. Of two events of one second whose ids show no order the one that is not
+//! the cursor counts as newer.
 
 use std::time::Duration;
 
+use super::gap::OpenGap;
 use super::{
     Asker, Command, Gap, Link, Machine, Moment, Notice, Purpose, Wake, is_past, position_of, position_on,
 };
-use crate::domain::event::Source;
+use crate::domain::event::Received;
 use crate::domain::operator::BackfillFrom;
 use crate::pepay::error::Failure;
 use crate::pepay::rest::Page;
-use crate::source::backfill::{Hole, NoProgress, Step, Stretch, Walk};
+use crate::source::backfill::{Bottom, Hole, NoProgress, Step, Stretch, Walk};
+use crate::source::reconcile::GRACE;
 use crate::store::inbox::Position;
 
 /// Pages are asked for at least this far apart: nobody waits for old history, and
 /// the stream may need the list itself.
 const BETWEEN_PAGES: Duration = Duration::from_millis(200);
+
+/// Events newer than the cursor that may wait.
+const NEWER: usize = 1_000;
 
 /// Failures in a row after which it is over. Waits between them grow as always.
 const FAILURES: u32 = 10;
@@ -37,6 +43,12 @@ pub(super) struct Errand {
     failures: u32,
     /// Whether Pepay no longer shows the event it was to begin after.
     hole: Option<Hole>,
+    /// What is newer than the cursor was when it was read, at most [`NEWER`].
+    newer: Vec<Received>,
+    /// Whether there was more of that.
+    overflowed: bool,
+    /// Until when the stream has time to bring that.
+    settles: Option<Duration>,
     progress: Progress,
 }
 
@@ -49,6 +61,21 @@ pub struct Progress {
     pub recorded: u64,
     /// Why it does not get on, or has not brought everything.
     pub trouble: Option<String>,
+}
+
+impl Errand {
+    /// Why it has not brought everything, if it has not.
+    fn trouble(&mut self) -> Option<String> {
+        let hole = self.hole.take();
+        let hole = hole
+            .map(|hole| format!("Pepay no longer shows {}: all that it still has was read", hole.after.0));
+        hole.or_else(|| {
+            let text = || {
+                format!("more than {NEWER} events are newer than the cursor: the rest was left to the stream")
+            };
+            self.overflowed.then(text)
+        })
+    }
 }
 
 impl Machine {
@@ -68,6 +95,9 @@ impl Machine {
             next: Duration::ZERO,
             failures: 0,
             hole: None,
+            newer: Vec::new(),
+            overflowed: false,
+            settles: None,
             progress: Progress::default(),
         });
     }
@@ -82,8 +112,8 @@ impl Machine {
         let may_run = match &self.gap {
             Gap::Closed => true,
             // The stream's own walk comes first. Without a connection it begins at the pace of sweeps.
-            Gap::Open { walk, .. } => walk.is_none() && !matches!(self.link, Link::Up { .. }),
-            Gap::Unknown => false,
+            Gap::Open(OpenGap { walk, .. }) => walk.is_none() && !matches!(self.link, Link::Up { .. }),
+            Gap::Unknown { .. } => false,
         };
         while may_run && self.recording.is_none() {
             let errand = self.errand.as_mut()?;
@@ -99,11 +129,23 @@ impl Machine {
                 }
                 Step::Store(stretch) => self.take_over(stretch),
                 Step::Done { from_top: true } => {
-                    let hole = errand.hole.take();
-                    let forgotten = hole.map(|hole| {
-                        format!("Pepay no longer shows {}: all that it still has was read", hole.after.0)
-                    });
-                    self.end_errand(forgotten);
+                    if errand.newer.is_empty() {
+                        let trouble = errand.trouble();
+                        self.end_errand(trouble);
+                    } else if let Gap::Closed = self.gap {
+                        let until = *errand.settles.get_or_insert(now.at + GRACE);
+                        if !wake.is_due(now, until) {
+                            return None;
+                        }
+                        let newer = std::mem::take(&mut errand.newer);
+                        self.store(newer, None, Purpose::Errand);
+                    } else {
+                        let trouble = errand.newer.first().map(|first| {
+                            let (count, first) = (errand.newer.len(), &first.event.id);
+                            format!("{count} events from {first} on are newer than the cursor: they wait for the open gap")
+                        });
+                        self.end_errand(trouble);
+                    }
                 }
                 // From here on the floor is what has been handed over.
                 Step::Done { from_top: false } => errand.walk.restart(),
@@ -123,8 +165,13 @@ impl Machine {
         for event in stretch.events {
             let place = position_of(&event, received_at);
             let is_passed = |position: &Position| place.event == position.event || !is_past(&place, position);
-            if self.position.as_ref().is_some_and(is_passed) {
-                events.extend(self.receive(event, Source::Backfill, received_at));
+            let is_passed = self.position.as_ref().is_some_and(is_passed);
+            let Some(received) = self.receive_asked(event, received_at) else { continue };
+            match &mut self.errand {
+                _ if is_passed => events.push(received),
+                Some(errand) if errand.newer.len() < NEWER => errand.newer.push(received),
+                Some(errand) => errand.overflowed = true,
+                None => {}
             }
         }
         if !events.is_empty() {
@@ -136,8 +183,9 @@ impl Machine {
     pub(super) fn errand_page(&mut self, page: Page) -> Result<(), NoProgress> {
         let Some(errand) = &mut self.errand else { return Ok(()) };
         let read = page.events.len() as u64;
-        let hole = errand.walk.page(page, &errand.floor)?;
-        errand.hole = errand.hole.take().or(hole);
+        if let Some(Bottom::End(Some(hole))) = errand.walk.page(page, &errand.floor)? {
+            errand.hole.get_or_insert(hole);
+        }
         errand.failures = 0;
         errand.progress.trouble = None;
         errand.progress.read += read;
@@ -148,6 +196,11 @@ impl Machine {
     pub(super) fn restart_errand(&mut self) -> bool {
         let walk = self.errand.as_mut().map(|errand| &mut errand.walk).filter(|walk| !walk.is_at_top());
         walk.map(Walk::restart).is_some()
+    }
+
+    /// The page cannot be read: half of it is asked for next, if there is half of it.
+    pub(super) fn halve_errand(&mut self) -> bool {
+        self.errand.as_mut().is_some_and(|errand| errand.walk.unreadable())
     }
 
     /// A page of the errand has not arrived; `is_final` says that none will.

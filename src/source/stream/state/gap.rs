@@ -3,35 +3,60 @@
 use std::time::Duration;
 
 use super::link::Link;
-use super::{Asker, Command, Machine, Moment, Notice, Purpose, Wake, position_of, position_on};
+use super::{Asker, Command, Machine, Moment, Notice, Pace, Purpose, Wake, position_after, position_on};
 use crate::domain::event::{Received, Source};
 use crate::pepay::rest::{ListQuery, Page};
-use crate::source::backfill::{NoProgress, Step, Stretch, Walk};
+use crate::source::backfill::{Bottom, Hole, NoProgress, Step, Stretch, Walk};
 use crate::source::stream::StartFrom;
+use crate::source::stream::history::History;
 use crate::store::inbox::Position;
 
 /// Walks of one connection begin at least this far apart: a server that keeps
 /// hinting at gaps does not set the pace of requests.
 const BETWEEN_WALKS: Duration = Duration::from_secs(1);
 
+/// How many times the hold limit a list that makes progress may hold live events back.
+const LONGEST_HOLD: u32 = 10;
+
 /// What is known about the history before the live frames.
 #[derive(Debug)]
 pub(super) enum Gap {
     /// The stream has never run: where it begins is not known.
-    Unknown,
-    /// Events may be missing; frames are held.
-    Open {
-        /// The walk that is under way.
-        walk: Option<Running>,
-        /// Events that REST brought and nobody else had.
-        filled: usize,
-        /// Whether Pepay had forgotten a part.
-        hole: bool,
-        /// Whether to walk although no connection is open.
-        urged: bool,
+    Unknown {
+        /// Since when the list has been asked for it.
+        asking: Option<Duration>,
     },
+    /// Events may be missing.
+    Open(OpenGap),
     /// Everything before the live frames is stored.
     Closed,
+}
+
+/// A gap that is not closed.
+#[derive(Debug, Default)]
+pub(super) struct OpenGap {
+    /// The walk that is under way.
+    pub(super) walk: Option<Box<Running>>,
+    /// Events that REST brought and nobody else had.
+    pub(super) filled: usize,
+    /// Whether something in it cannot be shown to be stored.
+    unproven: bool,
+    /// Whether to walk although no connection is open.
+    pub(super) urged: bool,
+    /// How far down a walk has come, in Unix seconds.
+    deepest: Option<i64>,
+    pub(super) hold: Hold,
+}
+
+/// How long live frames are held.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Hold {
+    /// Since when frames are held back, and the list has made no progress.
+    since: Option<Duration>,
+    /// Since when they are held back at all.
+    began: Option<Duration>,
+    /// Whether they pass all the same.
+    pub(super) over: bool,
 }
 
 /// A walk and when it saw the top of the list.
@@ -40,23 +65,49 @@ pub(super) struct Running {
     walk: Walk,
     /// The machine's epoch when the top was asked for.
     epoch: u64,
-    /// Whether Pepay has forgotten everything it was to bring.
+    /// Whether the list showed nothing at all: nothing follows from that.
     in_vain: bool,
 }
 
+impl Hold {
+    pub(super) fn begin(&mut self, now: Moment) {
+        self.since.get_or_insert(now.at);
+        self.began.get_or_insert(now.at);
+    }
+
+    fn progress(&mut self, now: Moment) {
+        self.since = self.since.map(|_| now.at);
+    }
+
+    /// When frames pass, if they are held.
+    fn until(&self, limit: Duration) -> Option<Duration> {
+        let (since, began) = (self.since?, self.began?);
+        Some((since + limit).min(began + limit * LONGEST_HOLD))
+    }
+}
+
 impl Gap {
-    pub(super) const OPEN: Self = Self::Open { walk: None, filled: 0, hole: false, urged: false };
+    pub(super) const UNKNOWN: Self = Self::Unknown { asking: None };
+
+    pub(super) fn open() -> Self {
+        Self::Open(OpenGap::default())
+    }
+
+    /// Whether live frames pass although the history before them is not proven.
+    pub(super) const fn is_passed(&self) -> bool {
+        matches!(self, Self::Open(OpenGap { hold: Hold { over: true, .. }, .. }))
+    }
 }
 
 impl Machine {
     /// The server hints that it left events out.
-    pub fn hint(&mut self) {
+    pub fn hint(&mut self, now: Moment) {
         if matches!(self.gap, Gap::Closed) {
             // They may have belonged before these.
             let frames = self.pending.take();
             self.open_gap();
             for frame in frames {
-                self.hold(frame);
+                self.hold(now, frame);
             }
         }
         self.epoch += 1;
@@ -65,21 +116,57 @@ impl Machine {
     pub(super) fn open_gap(&mut self) {
         if matches!(self.gap, Gap::Closed) {
             // Without a position there is nothing a walk could go down to.
-            self.gap = if self.position.is_some() { Gap::OPEN } else { Gap::Unknown };
+            self.gap = if self.position.is_some() { Gap::open() } else { Gap::UNKNOWN };
             self.notices.push_back(Notice::GapOpened);
             self.abandon_sweep();
         }
     }
 
-    /// Keeps a frame until the gap is closed.
-    pub(super) fn hold(&mut self, frame: Received) {
-        if self.held.is_full() {
+    /// Keeps a frame until the gap is closed, or lets it pass if that takes too long.
+    pub(super) fn hold(&mut self, now: Moment, frame: Received) {
+        if self.gap.is_passed() {
+            self.pending.push(frame);
+            return;
+        }
+        if let Gap::Open(open) = &mut self.gap {
+            open.hold.begin(now);
+        }
+        if !self.held.is_full() {
+            self.held.push(frame);
+        } else if self.walks.failures > 0 {
+            // No list can be counted on to bring what is dropped here.
+            self.pass_held();
+            self.pending.push(frame);
+        } else {
             // From here on REST has to bring them: only a walk that begins after this counts.
             let frames = self.held.take().len() + 1;
             self.notices.push_back(Notice::HoldOverflowed { frames });
             self.epoch += 1;
-        } else {
-            self.held.push(frame);
+        }
+    }
+
+    /// Lets held frames pass once they have been held for as long as they may be.
+    pub(super) fn end_hold(&mut self, now: Moment, wake: &mut Wake) {
+        let Gap::Open(open) = &self.gap else { return };
+        if open.hold.over {
+            return;
+        }
+        if let Some(until) = open.hold.until(self.settings.hold_limit)
+            && wake.is_due(now, until)
+        {
+            self.update_history(now);
+            self.pass_held();
+        }
+    }
+
+    fn pass_held(&mut self) {
+        let Gap::Open(open) = &mut self.gap else { return };
+        open.hold.over = true;
+        let frames = self.held.take();
+        let after = self.position.as_ref().and_then(|position| position.event.clone());
+        self.notices.push_back(Notice::HoldEnded { frames: frames.len(), after });
+        for frame in frames {
+            self.pending.push(frame);
         }
     }
 
@@ -89,49 +176,68 @@ impl Machine {
             StartFrom::Earliest => Position { event: None, created: 0 },
             StartFrom::After(event) => position_on(event),
             StartFrom::Now => {
-                let query = ListQuery {
-                    starting_after: None,
-                    ending_before: None,
-                    created_gte: None,
-                    created_lte: None,
-                    limit: 1,
-                };
-                return self.list(now, wake, Asker::Beginning, query);
+                let Gap::Unknown { asking } = &mut self.gap else { return None };
+                let until = *asking.get_or_insert(now.at) + self.settings.hold_limit;
+                if !wake.is_due(now, until) {
+                    let query = ListQuery {
+                        starting_after: None,
+                        ending_before: None,
+                        created_gte: None,
+                        created_lte: None,
+                        limit: 1,
+                    };
+                    return self.list(now, wake, Asker::Beginning, query);
+                }
+                // Live events are not withheld for a list that does not answer.
+                self.forget_list_request(Asker::Beginning);
+                Position { event: None, created: self.pepay_time(now) }
             }
         };
-        self.store(Vec::new(), Some(beginning), Purpose::Cursor);
+        self.begin_at(now, beginning);
         None
     }
 
-    /// The newest event there is; or none, and then everything is newer.
+    /// The newest event there is; or none, and then the stream begins at this moment.
     pub(super) fn found_beginning(&mut self, now: Moment, page: Page) {
-        let created = page.events.first().map_or(now.wall.seconds(), |event| event.created);
-        let beginning = Position { event: page.last, created: created.min(now.wall.seconds()) };
-        self.store(Vec::new(), Some(beginning), Purpose::Cursor);
+        let time = self.pepay_time(now);
+        let created = page.events.first().map_or(time, |event| event.created);
+        self.begin_at(now, Position { event: page.last, created: created.min(time) });
+    }
+
+    fn begin_at(&mut self, now: Moment, beginning: Position) {
+        if matches!(self.gap, Gap::Unknown { .. }) && self.recording.is_none() {
+            // By the time of the start, as far as a clock is to be trusted with that.
+            let is_now = self.settings.start_from == StartFrom::Now && self.clock_offset.is_some();
+            let floor = if is_now { self.pepay_time(now) } else { beginning.created };
+            self.history = Some(History::begin(&self.settings, floor));
+            self.store(Vec::new(), Some(beginning), Purpose::Cursor);
+        }
     }
 
     /// The next step of filling the gap.
     pub(super) fn fill(&mut self, now: Moment, wake: &mut Wake) -> Option<Command> {
         let is_up = matches!(self.link, Link::Up { .. });
         loop {
-            let Gap::Open { walk, urged, .. } = &mut self.gap else { return None };
-            let Some(running) = walk else {
-                if !is_up && !*urged {
-                    return None;
-                }
-                if !wake.is_due(now, self.next_walk) {
+            let Gap::Open(open) = &mut self.gap else { return None };
+            let Some(running) = &mut open.walk else {
+                if !is_up && !open.urged || !wake.is_due(now, self.next_walk) {
                     return None;
                 }
                 self.next_walk = now.at + BETWEEN_WALKS;
-                *walk =
-                    Some(Running { walk: Walk::new(self.limits.walk), epoch: self.epoch, in_vain: false });
+                let walk = Walk::new(self.limits.walk);
+                open.walk = Some(Box::new(Running { walk, epoch: self.epoch, in_vain: false }));
                 continue;
             };
+            if running.in_vain {
+                open.walk = None;
+                continue;
+            }
             match running.walk.step() {
                 Step::Ask(query) => {
                     let is_at_top = running.walk.is_at_top();
                     let command = self.list(now, wake, Asker::Walk, query)?;
-                    if let (true, Gap::Open { walk: Some(running), .. }) = (is_at_top, &mut self.gap) {
+                    if let (true, Gap::Open(OpenGap { walk: Some(running), .. })) = (is_at_top, &mut self.gap)
+                    {
                         running.epoch = self.epoch;
                     }
                     return Some(command);
@@ -141,20 +247,15 @@ impl Machine {
                     return None;
                 }
                 Step::Done { from_top } => {
-                    let (in_vain, is_current) = (running.in_vain, running.epoch == self.epoch);
-                    *walk = None;
-                    *urged = false;
+                    let is_current = running.epoch == self.epoch;
+                    open.unproven |= running.walk.skipped() > 0;
+                    open.walk = None;
+                    open.urged = false;
                     if !from_top {
                         self.next_walk = now.at;
                     }
                     if is_up && from_top && is_current {
                         self.close_gap(now);
-                    }
-                    if in_vain {
-                        // The account is as good as empty: whatever comes is newer.
-                        let empty = Position { event: None, created: now.wall.seconds() };
-                        self.store(Vec::new(), Some(empty), Purpose::Cursor);
-                        return None;
                     }
                 }
             }
@@ -162,22 +263,57 @@ impl Machine {
     }
 
     /// A page of the walk has arrived.
-    pub(super) fn walked(&mut self, page: Page) -> Result<(), NoProgress> {
-        if let (Some(position), Gap::Open { walk: Some(running), hole, .. }) = (&self.position, &mut self.gap)
-            && let Some(found) = running.walk.page(page, position)?
-        {
-            // Said before the cursor moves past it, so that no crash can swallow it.
-            *hole = true;
-            running.in_vain = found.before.is_none();
-            self.notices.push_back(Notice::Unproven(found));
+    pub(super) fn walked(&mut self, now: Moment, page: Page) -> Result<(), NoProgress> {
+        let Some(position) = &self.position else { return Ok(()) };
+        let Gap::Open(open) = &mut self.gap else { return Ok(()) };
+        let Some(running) = &mut open.walk else { return Ok(()) };
+        let bottom = running.walk.page(page, position)?;
+        let depth = running.walk.depth();
+        let is_deeper = depth.is_some_and(|depth| open.deepest.is_none_or(|deepest| depth < deepest));
+        if is_deeper {
+            open.deepest = depth;
+        }
+        if is_deeper || matches!(bottom, Some(Bottom::Known | Bottom::Older)) {
+            open.hold.progress(now);
+            self.walks = Pace::default();
+        }
+        match bottom {
+            None | Some(Bottom::Known | Bottom::Older) => {}
+            Some(Bottom::End(hole)) => self.reached_end(now, hole),
         }
         Ok(())
+    }
+
+    /// The list has ended and the known event was not on it.
+    fn reached_end(&mut self, now: Moment, hole: Option<Hole>) {
+        let has_changed = match (&self.position, &self.history) {
+            (Some(position), Some(history)) => history.has_changed_since(position.created),
+            _ => false,
+        };
+        let Gap::Open(open) = &mut self.gap else { return };
+        let Some(running) = &mut open.walk else { return };
+        match hole.filter(|_| !has_changed) {
+            Some(Hole { before: None, .. }) => {
+                // An account that has had events shows none. Whatever that means, it is no
+                // reason to forget where the stream stands.
+                running.in_vain = true;
+                self.walks.failed(now, self.settings.backoff, &self.jitter, None);
+                self.notices.push_back(Notice::ListEmpty);
+            }
+            Some(hole) => {
+                // Said before the cursor moves past it, so that no crash can swallow it.
+                open.unproven = true;
+                self.walks = Pace::default();
+                self.notices.push_back(Notice::Unproven(hole));
+            }
+            None => self.walks = Pace::default(),
+        }
     }
 
     /// The place a walk was going by is rejected: it begins again at the top.
     pub(super) fn restart_walk(&mut self) -> bool {
         match &mut self.gap {
-            Gap::Open { walk: Some(running), .. } if !running.walk.is_at_top() => {
+            Gap::Open(OpenGap { walk: Some(running), .. }) if !running.walk.is_at_top() => {
                 running.walk.restart();
                 true
             }
@@ -185,25 +321,17 @@ impl Machine {
         }
     }
 
-    /// There is no list at all: the stream is all there is, and goes on. Holding
-    /// frames for a proof that cannot come would only lose them.
-    pub(super) fn go_on_unlisted(&mut self, now: Moment) {
-        self.unlisted = true;
-        let after = self.position.as_ref().and_then(|position| position.event.clone());
-        self.notices.push_back(Notice::Unlisted { after });
+    /// The page cannot be read: half of it is asked for next, if there is half of it.
+    pub(super) fn halve_walk(&mut self) -> bool {
         match &mut self.gap {
-            Gap::Open { hole, .. } => {
-                *hole = true;
-                self.close_gap(now);
-            }
-            Gap::Unknown => self.gap = Gap::Closed,
-            Gap::Closed => {}
+            Gap::Open(OpenGap { walk: Some(running), .. }) => running.walk.unreadable(),
+            _ => false,
         }
     }
 
     fn store_stretch(&mut self, stretch: Stretch) {
         let received_at = stretch.received_at;
-        let cursor = stretch.events.last().map(|event| position_of(event, received_at));
+        let cursor = position_after(self.position.as_ref(), &stretch.events, received_at);
         let mut events = Vec::with_capacity(stretch.events.len());
         for event in stretch.events {
             events.extend(self.receive(event, Source::Backfill, received_at));
@@ -212,9 +340,10 @@ impl Machine {
     }
 
     fn close_gap(&mut self, now: Moment) {
-        if let Gap::Open { filled, hole, .. } = std::mem::replace(&mut self.gap, Gap::Closed) {
-            self.notices.push_back(Notice::GapClosed { filled, proven: !hole });
+        if let Gap::Open(open) = std::mem::replace(&mut self.gap, Gap::Closed) {
+            self.notices.push_back(Notice::GapClosed { filled: open.filled, proven: !open.unproven });
         }
+        self.went_live(now);
         // Those that the walk has brought as well are repetitions, which the store tells apart.
         for frame in self.held.take() {
             self.pending.push(frame);

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Command, Ending, Gap, Machine, Moment, Pace, Wake};
-use crate::domain::backoff::{Backoff, Jitter};
+use super::{Command, Ending, Gap, Machine, Moment, Notice, Pace, Wake};
 use crate::pepay::error::{Failure, FailureKind};
 use crate::source::stream::{Auth, Settings};
 
@@ -11,6 +10,46 @@ use crate::source::stream::{Auth, Settings};
 /// healthy, and the next loss begins a new series of waits. Shorter ones do not
 /// count, so that a server that accepts and closes is no hot loop.
 const HEALTHY_SPELL: Duration = Duration::from_secs(30);
+
+/// A connection that went live and then lasted for this many times `backoff_min`
+/// is one to count on as well, so that a server that ends each after a while is met
+/// again at once.
+const LIVE_SPELL: u32 = 10;
+
+/// Connections in a row that ended early for it to be said that they do.
+const THROWN_OUT: u32 = 3;
+
+/// Connections in a row that resumed, brought nothing and ended early, after which
+/// the cursor is left out.
+const FRUITLESS: u32 = 3;
+
+/// How the present connection, and those before it, have fared.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Spell {
+    /// Connections in a row that ended before they could be counted on.
+    short: u32,
+    /// Those of them in a row that resumed and brought no event.
+    fruitless: u32,
+    /// Whether this one asked to resume.
+    resumed: bool,
+    /// Whether it has brought an event.
+    brought: bool,
+    /// Since when it is live.
+    live: Option<Duration>,
+    /// Whether it can be counted on.
+    steady: bool,
+}
+
+impl Spell {
+    fn begin(&mut self, resumed: bool) {
+        *self = Self { short: self.short, fruitless: self.fruitless, resumed, ..Self::default() };
+    }
+
+    /// An event has arrived.
+    pub(super) const fn brought(&mut self) {
+        self.brought = true;
+    }
+}
 
 /// The connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,46 +83,43 @@ pub enum ConnectStep {
     Upgrade,
 }
 
-impl Pace {
-    /// After a failure: the next try waits as the schedule says, and never less
-    /// than Pepay asked for.
-    pub(super) fn failed(&mut self, now: Moment, backoff: Backoff, jitter: &Jitter, floor: Option<Duration>) {
-        self.failures = self.failures.saturating_add(1);
-        let wait = match floor {
-            // Above the floor, so that many bridges do not return as one.
-            Some(floor) => {
-                (floor + backoff.delay(1, jitter.next())).max(backoff.delay(self.failures, jitter.next()))
-            }
-            None => backoff.delay(self.failures, jitter.next()),
-        };
-        self.not_before = now.at + wait;
-    }
-
-    /// After a refusal that only a person can end: the slowest pace, never faster.
-    pub(super) fn refused(
-        &mut self,
-        now: Moment,
-        backoff: Backoff,
-        jitter: &Jitter,
-        floor: Option<Duration>,
-    ) {
-        self.failures = self.failures.saturating_add(1);
-        let slowest = backoff.max().mul_f64(1.0 + 0.1 * jitter.next());
-        self.not_before = now.at + slowest.max(floor.unwrap_or_default());
-    }
-}
-
 impl Machine {
     /// The connection is open.
     pub fn opened(&mut self, now: Moment) {
+        let resuming = matches!(self.link, Link::Connecting { resuming: true });
         self.link = Link::Up { since: now.at, heard: now.at, pinged: now.at, stalled: None };
+        self.spell.begin(resuming);
         self.refusals = 0;
         self.replace_link = None;
         self.epoch += 1;
-        self.next_walk = now.at;
-        if self.unlisted {
-            // Whether there is a list by now is asked once for each connection.
-            self.lists = Pace::default();
+        self.next_walk = self.next_walk.min(now.at);
+        if matches!(self.gap, Gap::Closed) {
+            self.went_live(now);
+        }
+    }
+
+    /// Everything before the live frames is stored.
+    pub(super) fn went_live(&mut self, now: Moment) {
+        if matches!(self.link, Link::Up { .. }) {
+            self.spell.live.get_or_insert(now.at);
+            if self.spell.short < THROWN_OUT {
+                self.notices.push_back(Notice::Steady);
+            }
+        }
+    }
+
+    /// Counts on the connection once it has lasted.
+    fn note_steady(&mut self, now: Moment, since: Duration, wake: &mut Wake) {
+        if self.spell.steady {
+            return;
+        }
+        let backoff = self.settings.backoff;
+        let lasted = since + HEALTHY_SPELL.min(backoff.max());
+        let live = self.spell.live.map(|live| live + (backoff.min() * LIVE_SPELL).min(backoff.max()));
+        if wake.is_due(now, live.map_or(lasted, |live| live.min(lasted))) {
+            self.spell.steady = true;
+            (self.spell.short, self.spell.fruitless) = (0, 0);
+            self.notices.push_back(Notice::Steady);
         }
     }
 
@@ -111,6 +147,10 @@ impl Machine {
                 self.since_rejected = true;
                 false
             }
+            // A filter of ours may be what Pepay does not take: then it is applied on this side.
+            Ending::Rejected if step == ConnectStep::Upgrade && failure.kind == FailureKind::Rejected => {
+                !self.stream_refusals.widen()
+            }
             Ending::Rejected => true,
             _ => false,
         };
@@ -131,13 +171,34 @@ impl Machine {
 
     /// The connection has ended.
     pub fn closed(&mut self, now: Moment) {
+        self.end_link(now, false);
+    }
+
+    fn end_link(&mut self, now: Moment, is_ours: bool) {
         let Link::Up { since, .. } = self.link else { return };
+        self.note_steady(now, since, &mut Wake::default());
         self.link = Link::Down;
-        if now.at.saturating_sub(since) >= HEALTHY_SPELL.min(self.settings.backoff.max()) {
+        if self.spell.steady {
             self.connects = Pace::default();
+        } else if !is_ours {
+            self.note_thrown_out();
         }
         self.connects.failed(now, self.settings.backoff, &self.jitter, None);
         self.open_gap();
+    }
+
+    fn note_thrown_out(&mut self) {
+        let Spell { resumed, brought, .. } = self.spell;
+        self.spell.short = self.spell.short.saturating_add(1);
+        self.spell.fruitless = if resumed && !brought { self.spell.fruitless + 1 } else { 0 };
+        if self.spell.short >= THROWN_OUT {
+            self.notices.push_back(Notice::ThrownOut { times: self.spell.short });
+        }
+        if self.spell.fruitless >= FRUITLESS {
+            self.spell.fruitless = 0;
+            self.since_rejected = true;
+            self.notices.push_back(Notice::CursorRefused);
+        }
     }
 
     /// A person wants a new connection: the one there is, is given up, and the
@@ -160,7 +221,7 @@ impl Machine {
         match self.link {
             Link::Connecting { .. } => None,
             Link::Down => {
-                if matches!(self.gap, Gap::Unknown) || self.pending.is_full() {
+                if matches!(self.gap, Gap::Unknown { .. }) || self.pending.is_full() {
                     return None;
                 }
                 if !wake.is_due(now, self.connects.not_before.max(self.quiet_until)) {
@@ -169,9 +230,10 @@ impl Machine {
                 let since =
                     self.position.as_ref().filter(|_| !self.since_rejected).and_then(|p| p.event.clone());
                 self.link = Link::Connecting { resuming: since.is_some() };
-                Some(Command::Connect { since })
+                Some(Command::Connect { since, narrowing: self.stream_refusals })
             }
-            Link::Up { heard, pinged, stalled, .. } => {
+            Link::Up { since: opened, heard, pinged, stalled } => {
+                self.note_steady(now, opened, wake);
                 let stalled = if self.keeps_up() { None } else { stalled.or(Some(now.at)) };
                 let Settings { idle_timeout, ping_interval, .. } = self.settings;
                 if let Some(ending) = self.replace_link.take() {
@@ -201,7 +263,7 @@ impl Machine {
     }
 
     fn disconnect(&mut self, now: Moment, ending: Ending) -> Command {
-        self.closed(now);
+        self.end_link(now, ending != Ending::Idle);
         if ending == Ending::Operator {
             self.connects = Pace::default();
         }

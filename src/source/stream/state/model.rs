@@ -48,11 +48,32 @@ enum Act {
     Forget(u8),
     /// The server loses a frame without a word.
     LoseFrame,
-    /// A person wants a new connection.
+    /// The next page of a walk is wrong.
+    Lie(Lie),
+    /// An operator wants a new connection.
     Reconnect,
     /// A person wants the history after one of the events there are, by its id or by its time.
     Backfill(usize, bool),
 }
+
+/// What is wrong with a page of the list, once.
+#[derive(Clone, Copy, Debug)]
+enum Lie {
+    /// It is empty, and the list ends there.
+    Empty,
+    /// The list ends there.
+    CutOff,
+    /// It is the first page once more.
+    Top,
+    /// Its entries come oldest first.
+    Shuffled,
+    /// An entry with a time of long ago comes first.
+    OldOnTop,
+    /// It cannot be read.
+    Unreadable,
+}
+
+const LIES: [Lie; 6] = [Lie::Empty, Lie::CutOff, Lie::Top, Lie::Shuffled, Lie::OldOnTop, Lie::Unreadable];
 
 /// What a server sends for `since`.
 #[derive(Clone, Copy, Debug)]
@@ -102,6 +123,7 @@ fn act(lossy: bool) -> impl Strategy<Value = Act> {
         8 => (0..20_000_u16).prop_map(Act::Wait),
         1 => (0..12_u8).prop_map(Act::Forget),
         1 => Just(if lossy { Act::LoseFrame } else { Act::Frame }),
+        2 => prop::sample::select(&LIES[..]).prop_map(Act::Lie),
         1 => Just(Act::Reconnect),
         1 => (any::<usize>(), any::<bool>()).prop_map(|(which, by_time)| Act::Backfill(which, by_time)),
     ]

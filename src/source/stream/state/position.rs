@@ -23,9 +23,21 @@ pub(super) fn position_on(event: &EventId) -> Position {
 /// harmless, since everything up to either is stored, but the next gap would
 /// begin at the older one.
 pub(super) fn cursor_after(position: Option<&Position>, frames: &[Received]) -> Option<Position> {
+    latest(position, frames.iter().map(|frame| position_of(&frame.event, frame.received_at)))
+}
+
+/// The same for events of a page that arrived at `received_at`.
+pub(super) fn position_after(
+    position: Option<&Position>,
+    events: &[Event],
+    received_at: UnixMillis,
+) -> Option<Position> {
+    latest(position, events.iter().map(|event| position_of(event, received_at)))
+}
+
+fn latest(position: Option<&Position>, places: impl Iterator<Item = Position>) -> Option<Position> {
     let mut moved: Option<Position> = None;
-    for frame in frames {
-        let next = position_of(&frame.event, frame.received_at);
+    for next in places {
         if moved.as_ref().or(position).is_none_or(|current| is_past(&next, current)) {
             moved = Some(next);
         }

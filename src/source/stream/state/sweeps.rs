@@ -2,10 +2,14 @@
 
 use std::time::Duration;
 
+use super::gap::OpenGap;
+use super::link::Link;
 use super::{Asker, Command, Ending, Gap, Machine, Moment, Notice, Purpose, Wake};
 use crate::domain::event::Source;
 use crate::pepay::rest::Page;
-use crate::source::reconcile::{GRACE, Step, Suspect, Sweep};
+use crate::source::backfill::NoProgress;
+use crate::source::reconcile::{BETWEEN_PAGES, Compared, GRACE, PAGES, Step, Suspect, Sweep};
+use crate::source::stream::history::Wanted;
 
 /// How soon after a gap closed the first sweep looks for what the list was late
 /// to show, or what fell between the upgrade and the subscription behind it.
@@ -25,8 +29,14 @@ pub(super) struct Sweeps {
     settles: Option<Duration>,
     /// Whether the store is being asked.
     comparing: bool,
-    /// Up to which creation time everything is stored, in Unix seconds.
-    proven: Option<i64>,
+    /// The range of creation times in which everything is stored.
+    compared: Option<Compared>,
+    /// Pages that the running one has asked for.
+    asked: u32,
+    /// When it may ask for the next.
+    next_page: Duration,
+    /// Sweeps in a row that found the list ahead of a stream that brought nothing.
+    quiet: u32,
     /// Sweeps since one looked at the whole lookback.
     since_full: u32,
     failures: u32,
@@ -40,29 +50,36 @@ impl Sweeps {
             running: None,
             settles: None,
             comparing: false,
-            proven: None,
+            compared: None,
+            asked: 0,
+            next_page: Duration::ZERO,
+            quiet: 0,
             since_full: 0,
             failures: 0,
         }
     }
 
     /// Begins a sweep. One in every `lookback` takes nothing as proven.
-    fn begin(&mut self, now: Moment, lookback: Duration) {
+    /// `time` is the present in Unix seconds, by Pepay's clock where that is known.
+    fn begin(&mut self, time: i64, lookback: Duration) {
         let lookback = lookback.max(self.interval * 2);
-        let since = now.wall.seconds().saturating_sub_unsigned(lookback.as_secs()).max(0);
+        let since = time.saturating_sub_unsigned(lookback.as_secs()).max(0);
         let rounds = lookback.as_millis() / self.interval.as_millis().max(1);
         self.since_full += 1;
         if u128::from(self.since_full) >= rounds {
             self.since_full = 0;
-            self.proven = None;
+            self.compared = None;
         }
-        self.running = Some(Sweep::new(since, self.proven));
+        (self.asked, self.next_page) = (0, Duration::ZERO);
+        self.running = Some(Sweep::new(since, self.compared));
     }
 
     /// Ends the running sweep; the next one comes an interval later, or, after
     /// failures, up to eight.
     fn end(&mut self, now: Moment) {
-        self.running = None;
+        if let Some(compared) = self.running.take().and_then(|running| running.so_far()) {
+            self.compared = Some(compared);
+        }
         self.settles = None;
         self.next = now.at + self.interval * (1 << self.failures.min(3));
     }
@@ -70,19 +87,20 @@ impl Sweeps {
 
 impl Machine {
     pub(super) fn sweep(&mut self, now: Moment, wake: &mut Wake) -> Option<Command> {
+        let time = self.pepay_time(now);
         let sweeps = self.sweeps.as_mut()?;
         if sweeps.running.is_none() {
             if !wake.is_due(now, sweeps.next) {
                 return None;
             }
             match &mut self.gap {
-                Gap::Closed => sweeps.begin(now, self.settings.reconcile_lookback),
+                Gap::Closed => sweeps.begin(time, self.settings.reconcile_lookback),
                 // A sweep would run ahead of the gap: walk instead, connection or not.
-                Gap::Open { urged, .. } => {
+                Gap::Open(OpenGap { urged, .. }) => {
                     *urged = true;
                     sweeps.end(now);
                 }
-                Gap::Unknown => sweeps.end(now),
+                Gap::Unknown { .. } => sweeps.end(now),
             }
         }
         if sweeps.comparing || self.recording.is_some() {
@@ -90,7 +108,19 @@ impl Machine {
         }
         let running = sweeps.running.as_mut()?;
         match running.step() {
-            Step::Ask(query) => self.list(now, wake, Asker::Sweep, query),
+            Step::Ask(query) => {
+                if !wake.is_due(now, sweeps.next_page) {
+                    return None;
+                }
+                let command = self.list(now, wake, Asker::Sweep, query)?;
+                if let Some(sweeps) = &mut self.sweeps {
+                    sweeps.asked += 1;
+                    if sweeps.asked >= PAGES {
+                        sweeps.next_page = now.at + BETWEEN_PAGES;
+                    }
+                }
+                Some(command)
+            }
             Step::Compare(ids) => {
                 sweeps.comparing = true;
                 Some(Command::Compare(ids))
@@ -116,11 +146,18 @@ impl Machine {
     }
 
     /// A page of the sweep has arrived.
-    pub(super) fn sweep_page(&mut self, mut page: Page) {
-        page.events.retain(|event| self.settings.types.matches(event.kind.as_str()));
-        if let Some(running) = self.sweeps.as_mut().and_then(|sweeps| sweeps.running.as_mut()) {
-            running.page(page);
-        }
+    pub(super) fn sweep_page(&mut self, page: Page) -> Result<(), NoProgress> {
+        let Some(running) = self.sweeps.as_mut().and_then(|sweeps| sweeps.running.as_mut()) else {
+            return Ok(());
+        };
+        let Some(history) = &self.history else { return Ok(()) };
+        running.page(page, |event| history.wants(event) == Wanted::Yes)
+    }
+
+    /// The page cannot be read: half of it is asked for next, if there is half of it.
+    pub(super) fn halve_sweep(&mut self) -> bool {
+        let running = self.sweeps.as_mut().and_then(|sweeps| sweeps.running.as_mut());
+        running.is_some_and(Sweep::unreadable)
     }
 
     fn take_in(&mut self, suspects: Vec<Suspect>) {
@@ -131,7 +168,7 @@ impl Machine {
         self.store(events, None, Purpose::Sweep);
     }
 
-    /// The store's answer: for each id whether it holds it; `None` if it cannot say.
+    /// The store's answer: for each event whether it holds it as it is listed; `None` if it cannot say.
     pub fn held(&mut self, now: Moment, held: Option<&[bool]>) {
         let Some(sweeps) = &mut self.sweeps else { return };
         sweeps.comparing = false;
@@ -143,17 +180,40 @@ impl Machine {
     }
 
     pub(super) fn swept(&mut self, now: Moment, found: usize) {
+        let Some(newest) = self.sweeps.as_ref().and_then(|sweeps| sweeps.running.as_ref()).map(Sweep::newest)
+        else {
+            return;
+        };
+        let is_quiet = newest.is_some_and(|newest| self.is_quiet_until(now, newest));
         let Some(sweeps) = &mut self.sweeps else { return };
         let Some(running) = sweeps.running.take() else { return };
         sweeps.failures = 0;
         sweeps.end(now);
-        sweeps.proven = running.proves().or(sweeps.proven);
+        sweeps.compared = running.proves().or(running.so_far()).or(sweeps.compared);
+        sweeps.quiet = if is_quiet { sweeps.quiet + 1 } else { 0 };
+        let (quiet, compared) = (sweeps.quiet, sweeps.compared);
         self.behind = if found == 0 { 0 } else { self.behind + 1 };
         let behind = self.behind >= BEHIND_SWEEPS;
-        if behind && self.behind.is_multiple_of(BEHIND_SWEEPS) {
+        // A quiet stream is replaced once; if that does not help, it is said.
+        if behind && self.behind.is_multiple_of(BEHIND_SWEEPS) || quiet == BEHIND_SWEEPS {
             self.replace_link = Some(Ending::Behind);
         }
-        self.notices.push_back(Notice::Swept { found, cut_short: running.is_cut_short(), behind });
+        self.notices.push_back(Notice::Swept {
+            found,
+            cut_short: running.is_cut_short(),
+            behind: behind || quiet > BEHIND_SWEEPS,
+            compared: compared.map(|compared| compared.to),
+        });
+    }
+
+    /// Whether the list shows, at `newest`, events that a stream which was open all
+    /// the while has not brought.
+    fn is_quiet_until(&self, now: Moment, newest: i64) -> bool {
+        let Link::Up { since, .. } = self.link else { return false };
+        let up_for = i64::try_from(now.at.saturating_sub(since).as_secs()).unwrap_or(i64::MAX);
+        let opened = self.pepay_time(now).saturating_sub(up_for);
+        let grace = i64::try_from(AFTER_GAP.as_secs()).unwrap_or(i64::MAX);
+        newest > self.last_frame.max(opened).saturating_add(grace)
     }
 
     pub(super) fn sweep_failed(&mut self, now: Moment) {
@@ -165,12 +225,12 @@ impl Machine {
 
     pub(super) fn abandon_sweep(&mut self) {
         if let Some(sweeps) = &mut self.sweeps {
-            sweeps.running = None;
+            if let Some(compared) = sweeps.running.take().and_then(|running| running.so_far()) {
+                sweeps.compared = Some(compared);
+            }
             sweeps.settles = None;
         }
-        if self.listing == Some(Asker::Sweep) {
-            self.listing = Some(Asker::Nobody);
-        }
+        self.forget_list_request(Asker::Sweep);
     }
 
     /// After a gap a sweep follows soon. The gap proves nothing to it: the walk

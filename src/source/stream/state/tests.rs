@@ -8,7 +8,11 @@ mod sweeps;
 use bytes::Bytes;
 
 use super::*;
+use crate::domain::clock::UnixMillis;
 use crate::domain::event::{EventId, Subject};
+use crate::pepay::error::{Failure, FailureKind};
+use crate::pepay::rest::Page;
+use crate::source::stream::history::Wanted;
 use crate::source::stream::tests::settings;
 
 /// A machine, its clock, and what it last said.
@@ -18,6 +22,8 @@ struct Play {
     notices: Vec<Notice>,
     /// Until when it waits.
     until: Option<Duration>,
+    /// What time it is at Pepay, if its answers tell.
+    server_time: Option<UnixMillis>,
 }
 
 const START: i64 = 1_700_000_000;
@@ -29,8 +35,9 @@ impl Play {
     }
 
     fn at(settings: Settings, position: Option<Position>) -> Self {
-        let machine = Machine::new(settings, position, Jitter::from_fn(|| 1.0));
-        Self { machine, at: Duration::ZERO, notices: Vec::new(), until: None }
+        let resume = position.map(|position| Resume { position, history: None });
+        let machine = Machine::new(settings, resume, Jitter::from_fn(|| 1.0));
+        Self { machine, at: Duration::ZERO, notices: Vec::new(), until: None, server_time: None }
     }
 
     fn now(&self) -> Moment {
@@ -83,17 +90,29 @@ impl Play {
 
     /// Answers the list that is asked for.
     fn list(&mut self, newest_first: &[usize]) {
+        let page = self.page(newest_first, false);
+        assert_eq!(self.machine.page(self.now(), Ok(page)), None);
+    }
+
+    fn page(&self, newest_first: &[usize], has_more: bool) -> Page {
         let events: Vec<_> = newest_first.iter().map(|n| event(*n)).collect();
         let last = events.last().map(|event| event.id.clone());
-        let page = Page {
-            events,
-            last,
-            has_more: false,
-            skipped: None,
-            received_at: self.now().wall,
-            server_time: None,
-        };
-        assert_eq!(self.machine.page(self.now(), Ok(page)), None);
+        let (received_at, server_time) = (self.now().wall, self.server_time);
+        Page { events, last, has_more, skipped: None, received_at, server_time }
+    }
+
+    /// The list that was asked for fails.
+    fn list_fails(&mut self, kind: FailureKind) {
+        let failure = Failure { kind, retry_after: None, text: format!("{kind:?}") };
+        assert!(self.machine.page(self.now(), Err(failure)).is_some());
+    }
+
+    /// Answers the list that is asked for, and that nothing follows: one answer does not end it.
+    fn list_to_its_end(&mut self, newest_first: &[usize]) {
+        self.list(newest_first);
+        let commands = self.commands();
+        assert!(matches!(commands[..], [Command::List { .. }]), "{commands:?}");
+        self.list(&[]);
     }
 
     /// The store takes what it was given.
@@ -106,7 +125,7 @@ impl Play {
         let mut play = Self::new(settings);
         assert!(matches!(play.command(), Command::Connect { .. }));
         play.machine.opened(play.now());
-        assert!(matches!(play.command(), Command::List(_)));
+        assert!(matches!(play.command(), Command::List { .. }));
         play.list(&[1]);
         assert_eq!(play.commands().len(), 0);
         assert_eq!(play.machine.phase(), StreamPhase::Live);
@@ -119,7 +138,7 @@ impl Play {
 
     /// The batch it wants stored now: event numbers, and where the cursor goes.
     fn batch(&mut self) -> (Vec<usize>, Option<usize>) {
-        let Command::Record { events, cursor } = self.command() else { panic!("no batch") };
+        let Command::Record { events, cursor, .. } = self.command() else { panic!("no batch") };
         let numbers = events.iter().map(|received| number(&received.event.id)).collect();
         (numbers, cursor.and_then(|cursor| cursor.event).as_ref().map(number))
     }

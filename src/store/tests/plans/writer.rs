@@ -105,7 +105,7 @@ async fn work(store: &mut Store) {
     let (mut all_arrivals, all) = store.outboxes.remove(0).split();
 
     let position = Position { event: Some(event_id("evt_2000-1")), created: 1 };
-    let cursor = Some(CursorMove { stream: "commerce".into(), position });
+    let cursor = Some(CursorMove { stream: "commerce".into(), position, history: None });
     let events = vec![old("evt_2000-1", Source::Stream), old("evt_2000-1", Source::Stream)];
     store.inbox.record(Batch { events, cursor }).await.unwrap();
     assert_eq!(record(store, "evt_2000-1", Source::Webhook).await, Recorded::Duplicate);

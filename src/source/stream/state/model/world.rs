@@ -1,6 +1,8 @@
 //! The world around a machine: what Pepay has, what is on the wire, what is
 //! stored, and the promises it is held to.
 
+mod lies;
+mod pepay;
 mod wish;
 
 use std::collections::{BTreeSet, VecDeque};
@@ -9,9 +11,13 @@ use bytes::Bytes;
 
 use super::super::frames::Room;
 use super::super::*;
-use super::{Act, Replay};
+use super::{Act, Lie, Replay};
+use crate::domain::clock::UnixMillis;
 use crate::domain::event::{EventId, Subject};
+use crate::pepay::error::{Failure, FailureKind};
+use crate::pepay::rest::{ListQuery, Page};
 use crate::source::backfill::Budget;
+use crate::source::reconcile::Listed;
 use crate::source::stream::StartFrom;
 use crate::source::stream::tests::settings;
 
@@ -23,6 +29,9 @@ const LIMITS: Limits = Limits {
 };
 /// Events on a page, whatever was asked for.
 const PAGE: usize = 4;
+
+/// When the world begins.
+const START: UnixMillis = UnixMillis(1_700_000_000_000);
 
 /// `since`, if there is one.
 type Since = Option<EventId>;
@@ -42,16 +51,25 @@ pub(super) struct World {
     /// The cursor that a connection is asked for with.
     connecting: Option<Since>,
     listing: Option<(ListQuery, Option<Result<Page, Failure>>)>,
-    recording: Option<(Vec<Received>, Option<Position>)>,
-    comparing: Option<Vec<EventId>>,
+    recording: Option<(Vec<Received>, Option<Position>, Option<String>)>,
+    comparing: Option<Vec<Listed>>,
     stored: BTreeSet<usize>,
     cursor: Option<Position>,
+    history: Option<String>,
+    /// What is wrong with the next page of a walk.
+    lie: Option<Lie>,
+    /// Whether this reading of the list, and the one before it, was lied to.
+    lied: [bool; 2],
     /// The first event that the stream answers for.
     first: Option<usize>,
     /// Holes the machine has named.
     holes: usize,
     /// What a person's backfill is to bring: the first event and the last.
     wish: Option<(usize, usize)>,
+    /// Requests for pages so far.
+    requests: u32,
+    /// Since when a frame has been read that is not on its way to the store.
+    held_since: Option<Duration>,
     /// Whether frames may be lost without a word: then order and cursor cannot be held to.
     lossy: bool,
 }
@@ -61,7 +79,7 @@ impl World {
         let mut world = Self {
             machine: machine(None, start_from.clone()),
             start_from,
-            now: Moment { at: Duration::ZERO, wall: UnixMillis(1_700_000_000_000) },
+            now: Moment { at: Duration::ZERO, wall: START },
             ordered_ids,
             log: Vec::new(),
             forgotten: 0,
@@ -72,48 +90,22 @@ impl World {
             comparing: None,
             stored: BTreeSet::new(),
             cursor: None,
+            history: None,
+            lie: None,
+            lied: [false; 2],
             first: None,
             holes: 0,
             wish: None,
+            requests: 0,
+            held_since: None,
             lossy,
         };
-        (0..before).for_each(|_| world.create(0));
+        // What was there long before the first start is none of its business.
+        let long_ago = world.now.wall.seconds() - 10 * 86_400;
+        let created = if world.start_from == StartFrom::Now { long_ago } else { world.now.wall.seconds() };
+        world.log.extend((0..before).map(|_| (0, created)));
         world.obey();
         world
-    }
-
-    fn id(&self, index: usize) -> EventId {
-        let text = if self.ordered_ids {
-            format!("evt_{}-{index}", self.log[index].1 * 1000)
-        } else {
-            // Scrambled, so that no order of text is the order of creation.
-            format!("{:x}x{index}", (index * 2_654_435_761) % 65_521)
-        };
-        text.parse().unwrap()
-    }
-
-    fn index(id: &EventId) -> usize {
-        id.as_str().rsplit(['-', 'x']).next().unwrap().parse().unwrap()
-    }
-
-    fn event(&self, index: usize) -> Event {
-        let (object, created) = self.log[index];
-        Event {
-            id: self.id(index),
-            kind: "commerce.order.updated".parse().unwrap(),
-            subject: Subject { object: Some(format!("order_{object}").into()), ..Subject::default() },
-            created,
-            digest: None,
-            body: Bytes::from_static(b"{}"),
-        }
-    }
-
-    fn create(&mut self, object: u8) {
-        let index = self.log.len();
-        self.log.push((object, self.now.wall.seconds()));
-        if let Some(wire) = &mut self.wire {
-            wire.push_back(index);
-        }
     }
 
     /// Does what the machine says until it waits.
@@ -121,19 +113,23 @@ impl World {
         for _ in 0..1_000 {
             match self.machine.poll(self.now) {
                 Poll::Wait(until) => return until,
-                Poll::Do(Command::Connect { since }) => {
+                Poll::Do(Command::Connect { since, .. }) => {
                     assert!(self.connecting.is_none() && self.wire.is_none());
                     self.connecting = Some(since);
                 }
                 Poll::Do(Command::Disconnect(_)) => self.wire = None,
                 Poll::Do(Command::Ping) => assert!(self.wire.is_some()),
-                Poll::Do(Command::List(query)) => {
+                Poll::Do(Command::List { query, .. }) => {
                     assert!(self.listing.is_none());
+                    self.requests += 1;
+                    if query.starting_after.is_none() {
+                        self.lied = [false, self.lied[0]];
+                    }
                     self.listing = Some((query, None));
                 }
-                Poll::Do(Command::Record { events, cursor }) => {
+                Poll::Do(Command::Record { events, cursor, history }) => {
                     assert!(self.recording.is_none());
-                    self.recording = Some((events, cursor));
+                    self.recording = Some((events, cursor, history));
                 }
                 Poll::Do(Command::Compare(ids)) => {
                     assert!(self.comparing.is_none());
@@ -145,6 +141,7 @@ impl World {
         panic!("the machine does not come to rest");
     }
 
+    #[expect(clippy::too_many_lines, reason = "one arm for each thing that can happen")]
     pub(super) fn play(&mut self, act: &Act) {
         match *act {
             Act::Create(object) => self.create(object),
@@ -177,7 +174,7 @@ impl World {
             }
             Act::Hint => {
                 if self.wire.is_some() {
-                    self.machine.hint();
+                    self.machine.hint(self.now);
                 }
             }
             Act::Drop => {
@@ -188,7 +185,16 @@ impl World {
             Act::Serve => {
                 if let Some((query, page @ None)) = &self.listing {
                     let (query, _) = (query.clone(), page);
-                    self.listing = Some((query.clone(), Some(self.answer(&query))));
+                    let answer = self.answer(&query);
+                    let is_walk = self.machine.listing == Some(Asker::Walk);
+                    let answer = match self.lie.take_if(|_| is_walk && self.lied == [false; 2]) {
+                        Some(lie) => {
+                            self.lied[0] = true;
+                            self.falsify(lie, answer)
+                        }
+                        None => answer,
+                    };
+                    self.listing = Some((query, Some(answer)));
                 }
             }
             Act::Page => {
@@ -202,8 +208,8 @@ impl World {
                 }
             }
             Act::Commit => {
-                if let Some((events, cursor)) = self.recording.take() {
-                    let results = self.commit(&events, cursor);
+                if let Some((events, cursor, history)) = self.recording.take() {
+                    let results = self.commit(&events, cursor, history);
                     self.machine.recorded(self.now, Some(&results));
                 }
             }
@@ -214,19 +220,23 @@ impl World {
             }
             Act::Compare => {
                 if let Some(ids) = self.comparing.take() {
-                    let held: Vec<_> = ids.iter().map(|id| self.stored.contains(&Self::index(id))).collect();
+                    let held: Vec<_> =
+                        ids.iter().map(|(id, _)| self.stored.contains(&Self::index(id))).collect();
                     self.machine.held(self.now, Some(&held));
                 }
             }
             Act::Restart(committed) => {
-                if let Some((events, cursor)) = self.recording.take()
+                if let Some((events, cursor, history)) = self.recording.take()
                     && committed
                 {
-                    self.commit(&events, cursor);
+                    self.commit(&events, cursor, history);
                 }
                 (self.wire, self.connecting, self.listing, self.comparing) = (None, None, None, None);
                 self.wish = None;
-                self.machine = machine(self.cursor.clone(), self.start_from.clone());
+                self.held_since = None;
+                let history = self.history.clone();
+                let resume = self.cursor.clone().map(|position| Resume { position, history });
+                self.machine = machine(resume, self.start_from.clone());
             }
             Act::Wait(millis) => {
                 let time = Duration::from_millis(millis.into());
@@ -240,10 +250,12 @@ impl World {
             Act::LoseFrame => {
                 self.wire.as_mut().and_then(VecDeque::pop_front);
             }
+            Act::Lie(lie) => self.lie = Some(lie),
             Act::Reconnect => self.machine.reconnect(),
             Act::Backfill(which, by_time) => self.backfill(which, by_time),
         }
         self.obey();
+        self.check_bounds();
     }
 
     /// A server repeats what it has sent on this connection or before: events that
@@ -252,55 +264,42 @@ impl World {
         self.stored.contains(&index) || !matches!(self.machine.gap, Gap::Closed)
     }
 
-    fn connect(&mut self, replay: Replay) {
-        let Some(since) = self.connecting.take() else { return };
-        let after = since.as_ref().map_or(self.log.len(), |id| Self::index(id) + 1);
-        if after > 0 && after - 1 < self.forgotten && since.is_some() && matches!(replay, Replay::Full) {
-            self.machine.connect_failed(self.now, ConnectStep::Upgrade, &failure(FailureKind::Rejected));
-            return;
-        }
-        let missed: Vec<_> = (after.max(self.forgotten)..self.log.len()).collect();
-        let wire = match replay {
-            Replay::Full => missed,
-            Replay::First(count) => missed.into_iter().take(count.into()).collect(),
-            Replay::Last(count) => {
-                let skipped = missed.len().saturating_sub(count.into());
-                missed.into_iter().skip(skipped).collect()
-            }
-            Replay::Nothing => Vec::new(),
-        };
-        self.wire = Some(wire.into());
-        self.machine.opened(self.now);
-    }
-
-    fn answer(&self, query: &ListQuery) -> Result<Page, Failure> {
-        let below = match &query.starting_after {
-            Some(id) if Self::index(id) < self.forgotten => return Err(failure(FailureKind::Rejected)),
-            Some(id) => Self::index(id),
-            None => self.log.len(),
-        };
-        let listed = |index: &usize| query.created_gte.is_none_or(|bound| self.log[*index].1 >= bound);
-        let all: Vec<_> = (self.forgotten..below).rev().filter(listed).collect();
-        let events: Vec<_> =
-            all.iter().take(PAGE.min(query.limit.into())).map(|index| self.event(*index)).collect();
-        let (last, has_more) = (events.last().map(|event| event.id.clone()), events.len() < all.len());
-        Ok(Page { events, last, has_more, skipped: None, received_at: self.now.wall, server_time: None })
-    }
-
     /// Stores a batch and holds the machine to its promises.
-    fn commit(&mut self, events: &[Received], cursor: Option<Position>) -> Vec<Recorded> {
+    fn commit(
+        &mut self,
+        events: &[Received],
+        cursor: Option<Position>,
+        history: Option<String>,
+    ) -> Vec<Recorded> {
         let mut results = Vec::new();
         for received in events {
+            if received.event.id.as_str() == "evt_odd" {
+                assert!(self.start_from == StartFrom::Earliest, "an event of long ago is taken in");
+                results.push(Recorded::New);
+                continue;
+            }
             let index = Self::index(&received.event.id);
-            if received.source != Source::Reconcile && !self.lossy {
-                self.check_order(index);
+            // What an operator asks for may be older.
+            let is_asked = received.source == Source::Backfill && cursor.is_none();
+            if self.start_from == StartFrom::Now && !is_asked {
+                let floor = START.seconds() - 300;
+                assert!(received.event.created >= floor, "{index} was created before the first start");
+            }
+            // Order is given up for what passes an open gap, and for nothing else.
+            let passed = received.source == Source::Stream && self.machine.gap.is_passed();
+            if received.source != Source::Reconcile && !self.lossy && !passed {
+                self.check_order(index, received.source);
             }
             let new = self.stored.insert(index);
             results.push(if new { Recorded::New } else { Recorded::Duplicate });
         }
         if let Some(cursor) = cursor {
+            self.history = history.or(self.history.take());
             let reached = cursor.event.as_ref().map(Self::index);
-            let mut first = *self.first.get_or_insert_with(|| reached.map_or(0, |index| index + 1));
+            // Without an event, the stream answers for what is created from its beginning on.
+            let by_time = self.log.iter().position(|(_, created)| *created >= cursor.created);
+            let by_time = by_time.unwrap_or(self.log.len());
+            let mut first = *self.first.get_or_insert(reached.map_or(by_time, |index| index + 1));
             if self.cursor.as_ref().is_some_and(|cursor| cursor.event.is_none()) {
                 // Nobody can tell an account that is empty from one that has forgotten everything.
                 first = first.max(self.forgotten);
@@ -322,18 +321,20 @@ impl World {
     }
 
     /// No earlier event of the same object may still be missing.
-    fn check_order(&self, index: usize) {
+    fn check_order(&self, index: usize, source: Source) {
         let first = self.first.unwrap_or(0).max(self.forgotten);
         for earlier in first..index {
             assert!(
                 self.log[earlier].0 != self.log[index].0 || self.stored.contains(&earlier),
-                "{index} is handed over before {earlier} of the same object"
+                "{index} is handed over by {source:?} before {earlier} of the same object, {:?}",
+                self.machine.gap
             );
         }
     }
 
     /// The faults end. Everything that Pepay has must come to be stored.
     pub(super) fn heal(&mut self) {
+        self.lie = None;
         let deadline = self.now.at + Duration::from_secs(3_600);
         while self.now.at < deadline {
             self.play(&Act::Connect(Replay::Nothing));
@@ -354,7 +355,7 @@ impl World {
             let step = if idle { 1_000 } else { 1 };
             self.play(&Act::Wait(step));
         }
-        assert!(matches!(self.machine.gap, Gap::Closed), "the gap never closes");
+        assert!(matches!(self.machine.gap, Gap::Closed), "the gap never closes: {:#?}", self.machine);
         assert!(self.wish.is_none(), "the backfill never ends");
         let first = self.first.unwrap().max(self.forgotten);
         let missing: Vec<_> = (first..self.log.len()).filter(|index| !self.stored.contains(index)).collect();
@@ -367,12 +368,12 @@ fn failure(kind: FailureKind) -> Failure {
     Failure { kind, retry_after, text: "it failed".to_owned() }
 }
 
-fn machine(position: Option<Position>, start_from: StartFrom) -> Machine {
+fn machine(resume: Option<Resume>, start_from: StartFrom) -> Machine {
     let numbers = std::sync::atomic::AtomicU32::new(0);
     let jitter = Jitter::from_fn(move || {
         f64::from(numbers.fetch_add(7, std::sync::atomic::Ordering::Relaxed) % 10) / 10.0
     });
-    let mut machine = Machine::new(Settings { start_from, ..settings() }, position, jitter);
+    let mut machine = Machine::new(Settings { start_from, ..settings() }, resume, jitter);
     machine.limits = LIMITS;
     machine.held = Frames::new(LIMITS.held);
     machine.pending = Frames::new(LIMITS.pending);

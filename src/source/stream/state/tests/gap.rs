@@ -4,11 +4,11 @@ use crate::source::stream::StartFrom;
 #[test]
 fn a_connection_resumes_after_the_cursor_and_frames_wait_for_the_list() {
     let mut play = Play::new(settings());
-    let Command::Connect { since } = play.command() else { panic!() };
+    let Command::Connect { since, .. } = play.command() else { panic!() };
     assert_eq!(since, at(1).event);
     play.machine.opened(play.now());
     play.frame(3);
-    assert!(matches!(play.command(), Command::List(_)));
+    assert!(matches!(play.command(), Command::List { .. }));
     play.frame(4);
     play.list(&[3, 2, 1]);
     assert_eq!(play.batch(), (vec![2, 3], Some(3)));
@@ -24,13 +24,13 @@ fn a_list_that_was_read_before_the_connection_opened_proves_nothing() {
     play.until_connect();
     play.machine.opened(play.now());
     play.wait(1.0);
-    assert!(matches!(play.command(), Command::List(_)));
+    assert!(matches!(play.command(), Command::List { .. }));
     play.machine.closed(play.now());
     play.until_connect();
     play.machine.opened(play.now());
     play.list(&[1]);
     assert_eq!(play.machine.phase(), StreamPhase::Backfilling);
-    assert!(matches!(play.command(), Command::List(_)), "it is read once more");
+    assert!(matches!(play.command(), Command::List { .. }), "it is read once more");
     play.list(&[1]);
     assert_eq!(play.commands().len(), 0);
     assert_eq!(play.machine.phase(), StreamPhase::Live);
@@ -41,13 +41,13 @@ fn frames_that_cannot_be_held_are_left_to_another_list() {
     let mut play = Play::new(settings());
     play.commands();
     play.machine.opened(play.now());
-    assert!(matches!(play.command(), Command::List(_)));
+    assert!(matches!(play.command(), Command::List { .. }));
     for n in 0..=Limits::DEFAULT.held.frames {
         play.frame(n + 2);
     }
     play.list(&[1]);
     play.wait(1.0);
-    assert!(matches!(play.command(), Command::List(_)), "the gap is not closed by the first list");
+    assert!(matches!(play.command(), Command::List { .. }), "the gap is not closed by the first list");
     let frames = Limits::DEFAULT.held.frames + 1;
     assert!(play.notices.contains(&Notice::HoldOverflowed { frames }));
 }
@@ -57,8 +57,8 @@ fn a_hint_holds_what_is_not_stored_and_reads_the_list() {
     let mut play = Play::live(settings());
     play.wait(1.0);
     play.frame(2);
-    play.machine.hint();
-    assert!(matches!(play.command(), Command::List(_)));
+    play.machine.hint(play.now());
+    assert!(matches!(play.command(), Command::List { .. }));
     play.list(&[2, 1]);
     assert_eq!(play.batch(), (vec![2], Some(2)));
     play.store(1);
@@ -69,31 +69,33 @@ fn a_hint_holds_what_is_not_stored_and_reads_the_list() {
 #[test]
 fn the_first_start_remembers_the_newest_event_before_it_connects() {
     let mut play = Play::at(settings(), None);
-    let Command::List(query) = play.command() else { panic!() };
+    let Command::List { query, .. } = play.command() else { panic!() };
     assert_eq!(query.limit, 1);
     play.list(&[7]);
     assert_eq!(play.batch(), (vec![], Some(7)));
     assert_eq!(play.machine.position(), None, "not before it is stored");
     play.store(0);
-    let Command::Connect { since } = play.command() else { panic!() };
+    let Command::Connect { since, .. } = play.command() else { panic!() };
     assert_eq!(since, at(7).event);
 }
 
 #[test]
 fn an_account_without_events_loses_not_even_its_first() {
     let mut play = Play::at(settings(), None);
+    // Pepay's clock is behind ours, and it says so.
+    play.server_time = Some(UnixMillis((START - 3600) * 1000));
     play.commands();
     play.list(&[]);
     let Command::Record { cursor: Some(cursor), .. } = play.command() else { panic!() };
-    assert_eq!(cursor, Position { event: None, created: START });
+    assert_eq!(cursor, Position { event: None, created: START - 3600 });
     play.store(0);
-    assert!(matches!(play.command(), Command::Connect { since: None }));
+    assert!(matches!(play.command(), Command::Connect { since: None, .. }));
     play.machine.opened(play.now());
-    let Command::List(query) = play.command() else { panic!() };
+    let Command::List { query, .. } = play.command() else { panic!() };
     assert_eq!((query.starting_after, query.created_gte), (None, None));
-    // Pepay's clock is behind ours: the event seems older than the moment the account was empty.
-    play.list(&[2, 1]);
+    play.list_to_its_end(&[2, 1]);
     assert_eq!(play.batch(), (vec![1, 2], Some(2)));
+    assert!(play.notices.iter().any(|notice| matches!(notice, Notice::ClockOff { .. })));
 }
 
 #[test]
@@ -151,24 +153,142 @@ fn a_batch_that_is_not_stored_is_offered_again_before_anything_else() {
 }
 
 #[test]
-fn an_account_that_forgot_everything_is_not_found_out_anew_each_time() {
-    let mut play = Play::new(settings());
+fn a_list_that_shows_nothing_is_never_believed_and_live_events_pass_it_in_time() {
+    let mut play = Play::new(Settings { reconcile_interval: None, ..settings() });
     play.commands();
     play.machine.opened(play.now());
+    play.frame(9);
+    let (mut asked, mut passed) = (0, None);
+    while play.at < Duration::from_secs(120) {
+        for command in play.commands() {
+            match command {
+                Command::List { .. } => {
+                    asked += 1;
+                    play.list(&[]);
+                }
+                Command::Record { events, cursor, .. } => {
+                    assert_eq!(cursor, None, "the gap keeps its cursor");
+                    passed.get_or_insert((events.len(), play.at));
+                    play.store(1);
+                }
+                Command::Ping => {}
+                other => panic!("{other:?}"),
+            }
+        }
+        play.wait(1.0);
+        play.machine.heard(play.at);
+    }
+    let (frames, at) = passed.expect("the frame passes");
+    assert_eq!((frames, seconds(at)), (1, 30), "after the hold limit");
+    assert!((5..30).contains(&asked), "{asked} requests in two minutes");
+    assert_eq!(play.machine.position(), Some(&self::at(1)));
+    assert!(play.notices.contains(&Notice::ListEmpty));
+    // The list heals: what it shows closes the gap, and nothing was missed.
+    loop {
+        if play.commands().iter().any(|command| matches!(command, Command::List { .. })) {
+            break;
+        }
+        play.wait(1.0);
+        play.machine.heard(play.at);
+    }
+    play.list(&[9, 5, 1]);
+    assert_eq!(play.batch(), (vec![5, 9], Some(9)));
+    play.store(2);
+    play.commands();
+    assert!(play.notices.contains(&Notice::GapClosed { filled: 2, proven: true }), "{:?}", play.notices);
+}
+
+#[test]
+fn every_trouble_of_the_list_holds_live_events_back_for_a_bounded_time() {
+    for kind in [
+        FailureKind::Refused,
+        FailureKind::Missing,
+        FailureKind::Rejected,
+        FailureKind::RateLimited,
+        FailureKind::Unavailable,
+        FailureKind::Unreachable,
+        FailureKind::Malformed,
+    ] {
+        let mut play = Play::live(Settings { reconcile_interval: None, ..settings() });
+        play.machine.closed(play.now());
+        play.until_connect();
+        play.machine.opened(play.now());
+        play.frame(2);
+        let mut passed = None;
+        while play.at < Duration::from_secs(60) && passed.is_none() {
+            for command in play.commands() {
+                match command {
+                    Command::List { .. } => play.list_fails(kind),
+                    Command::Record { cursor, .. } => {
+                        assert_eq!(cursor, None);
+                        passed = Some(play.at);
+                    }
+                    _ => {}
+                }
+            }
+            play.wait(0.5);
+            play.machine.heard(play.at);
+        }
+        let passed = passed.unwrap_or_else(|| panic!("{kind:?} holds it back for ever"));
+        assert!(seconds(passed) <= 31, "{kind:?}: {passed:?}");
+        assert_eq!(play.machine.phase(), StreamPhase::Backfilling, "the gap stays open");
+    }
+}
+
+#[test]
+fn a_second_page_that_is_always_refused_is_asked_for_ever_more_rarely() {
+    let mut play = Play::new(Settings { reconcile_interval: None, ..settings() });
+    play.commands();
+    play.machine.opened(play.now());
+    let mut asked = Vec::new();
+    while play.at < Duration::from_secs(120) {
+        for command in play.commands() {
+            let Command::List { query, .. } = command else { continue };
+            asked.push(seconds(play.at));
+            if query.starting_after.is_some() {
+                play.list_fails(FailureKind::Missing);
+            } else {
+                let page = play.page(&[90, 80, 70], true);
+                assert_eq!(play.machine.page(play.now(), Ok(page)), None);
+            }
+        }
+        play.wait(0.1);
+        play.machine.heard(play.at);
+    }
+    let late = asked.iter().filter(|at| **at >= 60).count();
+    assert!(late <= 24, "{late} requests in the second minute, with waits of up to 10 s");
+}
+
+#[test]
+fn what_was_created_before_the_first_start_is_left_alone_whatever_the_list_shows() {
+    let mut play = Play::at(settings(), None);
     play.commands();
     play.list(&[]);
-    let Command::Record { cursor: Some(cursor), .. } = play.command() else { panic!() };
-    assert_eq!(cursor, Position { event: None, created: START });
-    assert!(play.notices.contains(&Notice::GapClosed { filled: 0, proven: false }));
+    play.command();
     play.store(0);
-    play.machine.closed(play.now());
-    play.notices.clear();
-    play.until_connect();
+    play.commands();
     play.machine.opened(play.now());
     play.commands();
-    play.list(&[]);
-    play.commands();
-    assert!(play.notices.contains(&Notice::GapClosed { filled: 0, proven: true }));
+    // An hour old: a list that was wrong once.
+    play.list_to_its_end(&[3, 2, 1]);
+    assert_eq!(play.commands().len(), 0, "nothing is stored");
+    assert_eq!(play.machine.phase(), StreamPhase::Live);
+}
+
+#[test]
+fn wider_types_begin_with_the_change() {
+    let orders = |types: &str| Settings { types: types.parse().unwrap(), ..settings() };
+    let mut history = History::begin(&orders("commerce.order.*"), 0);
+    history.change(&orders("commerce.order.*,invoice.*"), START);
+    let of = |kind: &str, created| Event { kind: kind.parse().unwrap(), created, ..event(1) };
+    assert_eq!(history.wants(&of("invoice.updated", START - 3600)), Wanted::No);
+    assert_eq!(history.wants(&of("invoice.updated", START + 1)), Wanted::Yes);
+    assert_eq!(history.wants(&of("commerce.order.updated", START - 3600)), Wanted::Yes);
+    history.change(&orders("commerce.order.*"), START + 7200);
+    history.change(&orders("*"), START + 14_400);
+    assert_eq!(history.wants(&of("invoice.updated", START + 3600)), Wanted::Yes, "wanted then and now");
+    assert_eq!(history.wants(&of("invoice.updated", START + 9000)), Wanted::No, "not wanted then");
+    assert_eq!(History::parse(&history.to_text()), Some(history));
 }
 
 #[test]
@@ -183,52 +303,30 @@ fn events_of_other_types_are_not_taken_in_and_do_not_stop_the_cursor() {
     assert_eq!(play.batch(), (vec![], Some(2)));
 }
 
-fn no_list() -> Failure {
-    Failure { kind: FailureKind::Missing, retry_after: None, text: String::new() }
-}
-
 #[test]
-fn without_a_list_the_first_start_begins_with_the_first_frame() {
-    let mut play = Play::at(settings(), None);
-    assert!(matches!(play.command(), Command::List(_)));
-    assert!(play.machine.page(play.now(), Err(no_list())).is_some());
-    assert!(matches!(play.command(), Command::Connect { since: None }));
-    play.machine.opened(play.now());
-    play.frame(7);
-    assert_eq!(play.batch(), (vec![7], Some(7)));
-}
-
-#[test]
-fn a_list_that_comes_back_before_the_first_frame_gives_the_beginning_after_all() {
-    let mut play = Play::at(settings(), None);
-    play.command();
-    assert!(play.machine.page(play.now(), Err(no_list())).is_some());
-    play.command();
-    play.machine.opened(play.now());
-    play.commands();
-    play.machine.closed(play.now());
-    play.wait(60.0);
-    assert!(matches!(play.command(), Command::List(ListQuery { limit: 1, .. })));
-    play.list(&[9]);
-    let Command::Record { events, cursor } = play.command() else { panic!("no cursor") };
-    assert!(events.is_empty());
-    assert_eq!(cursor.and_then(|cursor| cursor.event).as_ref().map(number), Some(9));
-}
-
-#[test]
-fn without_a_list_a_new_connection_goes_on_with_what_the_replay_brings_and_says_so() {
-    let mut play = Play::live(settings());
-    play.machine.closed(play.now());
-    play.until_connect();
-    play.machine.opened(play.now());
-    assert!(matches!(play.command(), Command::List(_)));
-    play.frame(2);
-    play.frame(3);
-    assert!(play.machine.page(play.now(), Err(no_list())).is_some());
-    assert_eq!(play.batch(), (vec![2, 3], Some(3)));
-    let told =
-        |notice: &Notice| matches!(notice, Notice::Unlisted { after: Some(after) } if number(after) == 1);
-    assert!(play.notices.iter().any(told), "{:?}", play.notices);
-    assert!(play.notices.contains(&Notice::GapClosed { filled: 0, proven: false }));
-    assert_eq!(play.machine.phase(), StreamPhase::Live);
+fn a_list_that_does_not_answer_does_not_keep_the_first_start_waiting() {
+    let mut play = Play::at(Settings { reconcile_interval: None, ..settings() }, None);
+    let mut began = None;
+    while began.is_none() && play.at < Duration::from_secs(60) {
+        for command in play.commands() {
+            match command {
+                Command::List { query, .. } => {
+                    assert_eq!(query.limit, 1);
+                    play.list_fails(FailureKind::Missing);
+                }
+                Command::Record { events, cursor, .. } => {
+                    assert!(events.is_empty());
+                    began = cursor;
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        if began.is_none() {
+            play.wait(1.0);
+        }
+    }
+    assert_eq!(seconds(play.at), 30, "the hold limit");
+    assert_eq!(began, Some(Position { event: None, created: START + 30 }));
+    play.store(0);
+    assert!(matches!(play.command(), Command::Connect { since: None, .. }));
 }

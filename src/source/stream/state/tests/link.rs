@@ -29,13 +29,10 @@ fn a_store_that_stays_behind_ends_the_connection_and_not_the_pings_before_that()
         frames += 1;
     }
     assert_eq!(frames, Limits::DEFAULT.pending.frames);
-    // Read on, and left to the list: nothing of it is kept beyond the hold.
-    for _ in 0..2 * Limits::DEFAULT.held.frames {
-        play.frame(4);
-    }
+    // What is on the wire stays there, and nothing is dropped.
+    assert!(!play.machine.takes_frames());
     assert_eq!(play.commands().len(), 0);
-    assert_eq!(play.machine.phase(), StreamPhase::Backfilling);
-    assert!(play.notices.iter().any(|notice| matches!(notice, Notice::HoldOverflowed { .. })));
+    assert_eq!(play.machine.phase(), StreamPhase::Live);
     play.wait(20.0);
     assert!(matches!(play.command(), Command::Ping));
     play.wait(40.0);
@@ -128,9 +125,9 @@ fn retry_after_is_a_floor_on_every_road() {
     };
     assert!(play.machine.page(play.now(), Err(failure)).is_some());
     play.wait(29.0);
-    assert!(!play.commands().iter().any(|command| matches!(command, Command::List(_))));
+    assert!(!play.commands().iter().any(|command| matches!(command, Command::List { .. })));
     play.wait(2.0);
-    assert!(play.commands().iter().any(|command| matches!(command, Command::List(_))));
+    assert!(play.commands().iter().any(|command| matches!(command, Command::List { .. })));
 }
 
 #[test]
@@ -139,12 +136,22 @@ fn a_cursor_that_the_upgrade_rejects_is_left_out_and_the_list_brings_what_it_sto
     play.until_connect();
     assert_eq!(play.refuse(ConnectStep::Upgrade, FailureKind::Rejected, None), Ending::Rejected);
     play.wait(1.0);
-    assert!(matches!(play.command(), Command::Connect { since: None }));
+    assert!(matches!(play.command(), Command::Connect { since: None, narrowing: Narrowing::Full }));
+    for narrowing in [Narrowing::Types, Narrowing::Bare] {
+        play.refuse(ConnectStep::Upgrade, FailureKind::Rejected, None);
+        play.wait(4.0);
+        let Command::Connect { narrowing: tried, .. } = play.command() else { panic!() };
+        assert_eq!(tried, narrowing, "then it may be a filter, which can be applied on this side");
+    }
     play.refuse(ConnectStep::Upgrade, FailureKind::Rejected, None);
-    assert_eq!(seconds(play.until_connect()), 11, "then it is the subscription, which only a person mends");
+    assert_eq!(
+        seconds(play.until_connect()),
+        11,
+        "then it is the subscription, which only an operator mends"
+    );
     play.machine.opened(play.now());
     play.commands();
-    play.list(&[9, 8]);
+    play.list_to_its_end(&[9, 8]);
     let Notice::Unproven(hole) = play.notices_after() else { panic!() };
     assert_eq!(number(&hole.after.0), 1);
     assert_eq!(hole.before.map(|(id, _)| number(&id)), Some(8));
@@ -155,13 +162,13 @@ fn a_person_gets_a_new_connection_at_once_and_its_gap_is_looked_into() {
     let mut play = Play::live(settings());
     play.machine.reconnect();
     let commands = play.commands();
-    let [Command::Disconnect(Ending::Operator), Command::Connect { since }] = &commands[..] else {
+    let [Command::Disconnect(Ending::Operator), Command::Connect { since, .. }] = &commands[..] else {
         panic!("{commands:?}")
     };
     assert_eq!(since, &at(1).event);
     play.machine.opened(play.now());
     assert_eq!(play.machine.phase(), StreamPhase::Backfilling);
-    assert!(matches!(play.command(), Command::List(_)));
+    assert!(matches!(play.command(), Command::List { .. }));
     play.list(&[1]);
     assert_eq!(play.commands().len(), 0, "once");
 }
@@ -189,4 +196,66 @@ fn a_person_does_not_outrank_pepays_retry_after() {
     play.refuse(ConnectStep::Upgrade, FailureKind::RateLimited, Some(90));
     play.machine.reconnect();
     assert_eq!(seconds(play.until_connect()), 90);
+}
+
+#[test]
+fn a_server_that_ends_every_connection_after_a_while_is_met_again_at_once() {
+    let mut play = Play::live(Settings { reconcile_interval: None, ..settings() });
+    let began = play.at;
+    let mut apart = Duration::ZERO;
+    for _ in 0..20 {
+        play.wait(10.0);
+        play.machine.heard(play.at);
+        play.commands();
+        play.machine.closed(play.now());
+        apart += play.until_connect();
+        play.machine.opened(play.now());
+        play.wait(1.0);
+        assert!(matches!(play.command(), Command::List { .. }));
+        play.list(&[1]);
+        play.commands();
+    }
+    let whole = play.at.saturating_sub(began);
+    assert!(apart * 10 < whole, "{apart:?} of {whole:?} without a connection");
+    assert!(!play.notices.iter().any(|notice| matches!(notice, Notice::ThrownOut { .. })));
+}
+
+#[test]
+fn connections_that_end_at_once_again_and_again_are_said_until_one_lasts() {
+    let mut play = Play::new(settings());
+    for times in 1..=4 {
+        play.until_connect();
+        play.machine.opened(play.now());
+        play.machine.closed(play.now());
+        play.commands();
+        let said = play.notices.contains(&Notice::ThrownOut { times });
+        assert_eq!(said, times >= 3, "{times}");
+    }
+    play.until_connect();
+    play.machine.opened(play.now());
+    play.notices.clear();
+    play.wait(10.0);
+    play.machine.heard(play.at);
+    play.commands();
+    assert!(play.notices.contains(&Notice::Steady));
+}
+
+#[test]
+fn a_cursor_that_is_refused_inside_the_connection_is_left_out_after_a_few_tries() {
+    let mut play = Play::new(settings());
+    for left_out in [false, false, false, true] {
+        let since = loop {
+            let connect = play.commands().into_iter().find_map(|command| match command {
+                Command::Connect { since, .. } => Some(since),
+                _ => None,
+            });
+            match connect {
+                Some(since) => break since,
+                None => play.at = play.until.expect("it waits for the time"),
+            }
+        };
+        assert_eq!(since.is_none(), left_out);
+        play.machine.opened(play.now());
+        play.machine.closed(play.now());
+    }
 }

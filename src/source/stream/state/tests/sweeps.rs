@@ -9,12 +9,12 @@ fn sweep(play: &mut Play, found: &[usize]) -> Vec<Command> {
         let mut ended = false;
         for command in play.commands() {
             match command {
-                Command::List(_) => {
+                Command::List { .. } => {
                     play.list(found);
                     ended = found.is_empty();
                 }
                 Command::Compare(ids) => play.machine.held(play.now(), Some(&vec![false; ids.len()])),
-                Command::Record { events, cursor } => {
+                Command::Record { events, cursor, .. } => {
                     assert_eq!(cursor, None, "a sweep moves no cursor");
                     assert!(events.iter().all(|received| received.source == Source::Reconcile));
                     play.store(events.len());
@@ -38,7 +38,12 @@ fn a_stream_whose_events_sweeps_keep_finding_is_replaced() {
     assert_eq!(sweep(&mut play, &[2]).len(), 0);
     let commands = sweep(&mut play, &[3]);
     assert!(matches!(commands[..], [Command::Disconnect(Ending::Behind)]), "{commands:?}");
-    assert!(play.notices.contains(&Notice::Swept { found: 1, cut_short: false, behind: true }));
+    assert!(play.notices.contains(&Notice::Swept {
+        found: 1,
+        cut_short: false,
+        behind: true,
+        compared: Some(event(3).created)
+    }));
 }
 
 #[test]
@@ -55,7 +60,7 @@ fn without_a_connection_the_list_is_walked_at_the_pace_of_sweeps() {
     play.machine.closed(play.now());
     play.until_connect();
     play.wait(61.0);
-    assert!(matches!(play.command(), Command::List(_)));
+    assert!(matches!(play.command(), Command::List { .. }));
     play.list(&[2, 1]);
     assert_eq!(play.batch(), (vec![2], Some(2)));
     play.store(1);
@@ -72,7 +77,7 @@ fn sweeps_that_fail_become_rarer() {
         loop {
             play.wait(1.0);
             play.machine.heard(play.at);
-            if play.commands().iter().any(|command| matches!(command, Command::List(_))) {
+            if play.commands().iter().any(|command| matches!(command, Command::List { .. })) {
                 break;
             }
         }

@@ -1,0 +1,137 @@
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+
+use super::*;
+use crate::domain::event::Subject;
+
+fn event(n: i64) -> Event {
+    Event {
+        id: format!("evt_{n}").parse().unwrap(),
+        kind: "t".parse().unwrap(),
+        subject: Subject::default(),
+        created: n,
+        digest: None,
+        body: Bytes::new(),
+    }
+}
+
+fn number(id: &EventId) -> i64 {
+    id.as_str()[4..].parse().unwrap()
+}
+
+/// Runs a sweep over an account with events `1..=newest`, of which `missing`
+/// are not stored and `late` are stored during the grace.
+fn run(mut sweep: Sweep, newest: i64, missing: &[i64], late: &[i64]) -> (Vec<i64>, u32, Sweep) {
+    let mut missing: BTreeSet<_> = missing.iter().copied().collect();
+    let mut requests = 0;
+    loop {
+        match sweep.step() {
+            Step::Ask(query) => {
+                requests += 1;
+                let from = query.starting_after.map_or(newest, |id| number(&id) - 1);
+                let to = query.created_gte.unwrap_or(1).max(1);
+                let from = query.created_lte.map_or(from, |lte| from.min(lte));
+                let events: Vec<_> = (to..=from).rev().take(usize::from(query.limit)).map(event).collect();
+                let last = events.last().map(|event| event.id.clone());
+                let has_more = last.as_ref().is_some_and(|id| number(id) > to);
+                let page = Page {
+                    events,
+                    last,
+                    has_more,
+                    skipped: None,
+                    received_at: UnixMillis(0),
+                    server_time: None,
+                };
+                sweep.page(page, |_| true).unwrap();
+            }
+            Step::Compare(ids) => {
+                let held: Vec<_> = ids.iter().map(|(id, _)| !missing.contains(&number(id))).collect();
+                sweep.held(&held);
+            }
+            Step::Settle => {
+                missing.retain(|n| !late.contains(n));
+                sweep.settled();
+            }
+            Step::Store(found) => {
+                return (found.iter().map(|s| number(&s.event.id)).collect(), requests, sweep);
+            }
+            Step::Done => return (vec![], requests, sweep),
+        }
+    }
+}
+
+const fn range(from: i64, to: i64) -> Compared {
+    Compared { from, to }
+}
+
+#[test]
+fn nothing_missing_costs_one_request() {
+    let (found, requests, sweep) = run(Sweep::new(900, None), 990, &[], &[]);
+    assert_eq!((found, requests, sweep.proves()), (vec![], 1, Some(range(900, 990))));
+    let (found, requests, sweep) = run(Sweep::new(1, Some(range(1, 5_990))), 6_000, &[], &[]);
+    assert_eq!((found, requests, sweep.proves()), (vec![], 1, Some(range(1, 6_000))));
+}
+
+#[test]
+fn what_is_missing_is_found_through_the_whole_lookback_and_comes_oldest_first() {
+    for compared in [Some(range(5_600, 5_990)), None] {
+        let (found, requests, _) = run(Sweep::new(5_600, compared), 6_000, &[5_650, 5_995, 5_000], &[]);
+        assert_eq!((found, requests), (vec![5_650, 5_995], 5));
+    }
+}
+
+#[test]
+fn an_event_on_its_way_is_left_to_its_source() {
+    let (found, ..) = run(Sweep::new(900, None), 990, &[980, 990], &[990]);
+    assert_eq!(found, [980]);
+}
+
+#[test]
+fn a_sweep_goes_to_the_end_of_its_lookback_however_much_there_is() {
+    let (_, requests, sweep) = run(Sweep::new(1, None), 10_000, &[], &[]);
+    assert_eq!((requests, sweep.proves()), (100, Some(range(1, 10_000))));
+}
+
+#[test]
+fn what_an_earlier_sweep_has_compared_is_left_out_and_what_it_has_not_is_looked_at() {
+    let (found, requests, sweep) = run(Sweep::new(1, Some(range(2_000, 9_000))), 10_000, &[500], &[]);
+    assert_eq!(found, [500]);
+    assert!(requests <= 11 + 21, "{requests} requests");
+    assert_eq!(sweep.proves(), Some(range(1, 10_000)));
+}
+
+#[test]
+fn a_sweep_that_is_broken_off_keeps_what_it_has_compared() {
+    let mut sweep = Sweep::new(1, None);
+    for first in [1_000, 900] {
+        let events: Vec<_> = (first - 99..=first).rev().map(event).collect();
+        let last = events.last().map(|event| event.id.clone());
+        let (received_at, server_time) = (UnixMillis(0), None);
+        let page = Page { events, last, has_more: true, skipped: None, received_at, server_time };
+        sweep.page(page, |_| true).unwrap();
+        sweep.held(&[true; 100]);
+    }
+    assert_eq!(sweep.so_far(), Some(range(801, 1_000)));
+}
+
+#[test]
+fn pages_in_a_circle_are_found_out() {
+    let mut sweep = Sweep::new(1, None);
+    let page = |first: i64| {
+        let events: Vec<_> = (first - 9..=first).rev().map(event).collect();
+        let last = events.last().map(|event| event.id.clone());
+        Page { events, last, has_more: true, skipped: None, received_at: UnixMillis(0), server_time: None }
+    };
+    for first in [50, 40] {
+        sweep.page(page(first), |_| true).unwrap();
+        sweep.held(&[true; 10]);
+    }
+    assert_eq!(sweep.page(page(50), |_| true), Err(NoProgress));
+}
+
+#[test]
+fn an_empty_account_is_no_news() {
+    let (found, requests, sweep) = run(Sweep::new(1, None), 0, &[], &[]);
+    assert_eq!((found, requests, sweep.proves()), (vec![], 1, None));
+}

@@ -1,0 +1,153 @@
+//! Which events a stream has been to bring, and since when.
+//!
+//! A stream brings what its types and filters let through, from its first start
+//! on. Both may be changed later. So the history is a list of subscriptions, each
+//! with the time at which it began; the first of them is the floor. An event is
+//! wanted if the present subscription lets it through and so did one that was in
+//! force when the event was created. What is older than the floor, and what a
+//! wider subscription would have brought before it began, is not news: no answer
+//! of the list, whatever it leaves out or shows, makes the bridge deliver it.
+
+use std::fmt::Write as _;
+
+use super::Settings;
+use crate::domain::event::Event;
+use crate::domain::filter::TypeFilter;
+use crate::pepay::filter::{Admission, Filter, Filters};
+use crate::source::backfill::MARGIN;
+
+/// Subscriptions that are remembered. Beyond that the oldest are forgotten, and
+/// the floor moves up to the oldest that is left.
+const MOST: usize = 32;
+
+/// The subscriptions of one stream, the oldest first; never empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct History(Vec<Subscription>);
+
+/// What a stream has asked for since a moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Subscription {
+    /// In Unix seconds, by Pepay's clock as far as that is known.
+    since: i64,
+    types: TypeFilter,
+    filters: Filters,
+}
+
+/// What the history says about an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// It is to be taken in.
+    Yes,
+    /// It is not.
+    No,
+    /// The present filters let it through as far as its own fields tell, and they do not tell all.
+    Untold,
+}
+
+impl History {
+    /// The history of a stream that begins with what was created at `since`, in Unix seconds.
+    pub fn begin(settings: &Settings, since: i64) -> Self {
+        Self(vec![Subscription::of(settings, since)])
+    }
+
+    /// Whether the present subscription lets `event` through, whenever it was created.
+    pub fn present(settings: &Settings, event: &Event) -> Wanted {
+        admits(&settings.types, &settings.filters, event)
+    }
+
+    /// Reads what [`to_text`](Self::to_text) wrote; `None` if it is not that.
+    pub fn parse(text: &str) -> Option<Self> {
+        let subscriptions: Option<Vec<_>> = text.lines().map(Subscription::parse).collect();
+        subscriptions.filter(|subscriptions| !subscriptions.is_empty()).map(Self)
+    }
+
+    /// The form in which the store keeps it: a line for each subscription.
+    pub fn to_text(&self) -> String {
+        let mut text = String::new();
+        for Subscription { since, types, filters } in &self.0 {
+            let query: String = url::form_urlencoded::Serializer::new(String::new())
+                .extend_pairs(filters.iter().map(|(filter, value)| (filter.name(), value)))
+                .finish();
+            // Writing to a string cannot fail.
+            let _ = writeln!(text, "{since} {types} {query}");
+        }
+        text
+    }
+
+    /// Whether the last subscription is that of `settings`.
+    pub fn is_current(&self, settings: &Settings) -> bool {
+        self.0.last().is_some_and(|last| last.types == settings.types && last.filters == settings.filters)
+    }
+
+    /// Goes on with the subscription of `settings`, from `now` on, in Unix seconds.
+    pub fn change(&mut self, settings: &Settings, now: i64) {
+        let since = self.0.last().map_or(now, |last| now.max(last.since));
+        self.0.push(Subscription::of(settings, since));
+        if self.0.len() > MOST {
+            self.0.remove(0);
+        }
+    }
+
+    /// Whether the subscription has changed at `created` or later, in Unix seconds:
+    /// then an event of that time need not be on the list as it is read now.
+    pub fn has_changed_since(&self, created: i64) -> bool {
+        self.0.len() > 1 && self.0.last().is_some_and(|last| last.since.saturating_add(margin()) >= created)
+    }
+
+    /// Whether `event` is to be taken in.
+    pub fn wants(&self, event: &Event) -> Wanted {
+        let Some(current) = self.0.last() else { return Wanted::No };
+        let now = current.admits(event);
+        if now == Wanted::No {
+            return now;
+        }
+        let mut until = i64::MAX;
+        for subscription in self.0.iter().rev() {
+            let began = event.created >= subscription.since.saturating_sub(margin());
+            let stood = event.created <= until.saturating_add(margin());
+            if began && stood && subscription.admits(event) != Wanted::No {
+                return now;
+            }
+            until = subscription.since;
+        }
+        Wanted::No
+    }
+}
+
+impl Subscription {
+    fn of(settings: &Settings, since: i64) -> Self {
+        Self { since, types: settings.types.clone(), filters: settings.filters.clone() }
+    }
+
+    fn parse(line: &str) -> Option<Self> {
+        let mut parts = line.splitn(3, ' ');
+        let since = parts.next()?.parse().ok()?;
+        let types = parts.next()?.parse().ok()?;
+        let pairs = url::form_urlencoded::parse(parts.next()?.as_bytes());
+        let filter = |(name, value): (std::borrow::Cow<str>, std::borrow::Cow<str>)| {
+            let filter = Filter::ALL.into_iter().find(|filter| filter.name() == name)?;
+            Some((filter, value.into_owned()))
+        };
+        Some(Self { since, types, filters: Filters::new(pairs.map(filter).collect::<Option<_>>()?) })
+    }
+
+    fn admits(&self, event: &Event) -> Wanted {
+        admits(&self.types, &self.filters, event)
+    }
+}
+
+fn admits(types: &TypeFilter, filters: &Filters, event: &Event) -> Wanted {
+    if !types.matches(event.kind.as_str()) {
+        return Wanted::No;
+    }
+    match filters.admits(event) {
+        Admission::Yes => Wanted::Yes,
+        Admission::No => Wanted::No,
+        Admission::Untold => Wanted::Untold,
+    }
+}
+
+/// How far Pepay's machines may disagree about the time, in seconds.
+fn margin() -> i64 {
+    i64::try_from(MARGIN.as_secs()).unwrap_or(i64::MAX)
+}

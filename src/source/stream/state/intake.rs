@@ -1,0 +1,100 @@
+//! What of all that arrives is to be taken in: types, filters, and the time at which
+//! each was subscribed to.
+
+use std::sync::Arc;
+
+use super::{Machine, Moment, Notice};
+use crate::domain::clock::UnixMillis;
+use crate::domain::event::{Event, Received, Source};
+use crate::pepay::rest::Page;
+use crate::source::stream::StartFrom;
+use crate::source::stream::history::{History, Wanted};
+
+/// How far apart our clock and Pepay's are, in milliseconds, for that to be said.
+const CLOCK_OFF: i64 = 5 * 60 * 1000;
+
+impl Machine {
+    /// Takes note of what time it is at Pepay.
+    pub(super) fn note_time(&mut self, now: Moment, page: &Page) {
+        if let Some(time) = page.server_time {
+            let offset = time.0 - now.wall.0;
+            let was = self.clock_offset.replace(offset).unwrap_or(0);
+            if offset.abs() >= CLOCK_OFF && was.abs() < CLOCK_OFF {
+                self.notices.push_back(Notice::ClockOff { offset_ms: offset });
+            }
+        }
+        self.update_history(now);
+    }
+
+    /// What time it is, in Unix seconds: by Pepay's clock, where it has told.
+    pub(super) fn pepay_time(&self, now: Moment) -> i64 {
+        UnixMillis(now.wall.0.saturating_add(self.clock_offset.unwrap_or(0))).seconds()
+    }
+
+    /// Notes a change of types or filters, once the time at Pepay is known or no
+    /// list tells it.
+    pub(super) fn update_history(&mut self, now: Moment) {
+        let time = self.pepay_time(now);
+        let Some(position) = &self.position else { return };
+        match &mut self.history {
+            Some(history) if history.is_current(&self.settings) => {}
+            Some(history) => {
+                history.change(&self.settings, time);
+                self.history_stored = false;
+            }
+            // A cursor of a version that did not note it: what sweeps look at is wanted still.
+            none => {
+                let lookback = i64::try_from(self.settings.reconcile_lookback.as_secs()).unwrap_or(i64::MAX);
+                let floor = match self.settings.start_from {
+                    StartFrom::Now => position.created.saturating_sub(lookback),
+                    StartFrom::Earliest | StartFrom::After(_) => 0,
+                };
+                *none = Some(History::begin(&self.settings, floor));
+            }
+        }
+    }
+
+    /// An event as the store takes it; `None` if the stream is not to bring it,
+    /// whatever the server thinks of types, filters and time.
+    pub(super) fn receive(
+        &mut self,
+        event: Event,
+        source: Source,
+        received_at: UnixMillis,
+    ) -> Option<Received> {
+        let wanted = match &self.history {
+            Some(history) => history.wants(&event),
+            None => History::present(&self.settings, &event),
+        };
+        self.take(event, wanted, source, received_at)
+    }
+
+    /// The same for what an operator asks for, of whatever time.
+    pub(super) fn receive_asked(&mut self, event: Event, received_at: UnixMillis) -> Option<Received> {
+        let wanted = History::present(&self.settings, &event);
+        self.take(event, wanted, Source::Backfill, received_at)
+    }
+
+    fn take(
+        &mut self,
+        event: Event,
+        wanted: Wanted,
+        source: Source,
+        received_at: UnixMillis,
+    ) -> Option<Received> {
+        match wanted {
+            Wanted::No => return None,
+            // The server has applied the filters to what it brings on its own. Of
+            // what the list has beside that, nobody can tell.
+            Wanted::Untold if source != Source::Stream => {
+                self.untold += 1;
+                return None;
+            }
+            Wanted::Yes | Wanted::Untold => {}
+        }
+        let environment =
+            event.subject.environment.or(self.settings.filters.environment()).or(self.environment);
+        let origin = Arc::clone(&self.settings.name);
+        Some(Received { event, source, origin, environment, received_at })
+    }
+}

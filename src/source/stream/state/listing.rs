@@ -1,0 +1,132 @@
+//! Pages of the list: who asks, at what pace, and what follows from an answer.
+
+use std::time::Duration;
+
+use super::pace::{Narrowing, Pace};
+use super::{Command, Machine, Moment, Wake};
+use crate::pepay::error::{Failure, FailureKind};
+use crate::pepay::rest::{ListQuery, Page};
+use crate::source::backfill::NoProgress;
+
+/// Who a page is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asker {
+    Beginning,
+    Walk,
+    Sweep,
+    Errand,
+    /// Nobody any more.
+    Nobody,
+}
+
+impl Machine {
+    /// The answer to [`Command::List`]; says what went wrong with it.
+    pub fn page(&mut self, now: Moment, answer: Result<Page, Failure>) -> Option<Failure> {
+        let asker = self.listing.take();
+        let is_walk = matches!(asker, Some(Asker::Beginning | Asker::Walk));
+        let mut is_stuck = false;
+        let failure = match answer {
+            Ok(page) => {
+                self.note_time(now, &page);
+                match self.take_page(now, asker, page) {
+                    Ok(()) if is_walk => return None,
+                    Ok(()) => {
+                        self.lists = Pace::default();
+                        return None;
+                    }
+                    Err(stuck) => {
+                        is_stuck = true;
+                        Failure::malformed(stuck.to_string())
+                    }
+                }
+            }
+            Err(failure) => failure,
+        };
+        let floor = failure.retry_after;
+        self.be_quiet_for(now, floor);
+        let is_odd = matches!(failure.kind, FailureKind::Rejected | FailureKind::Missing);
+        let halved = failure.kind == FailureKind::Malformed && !is_stuck && self.halve(asker);
+        // A place that leads nowhere, or that Pepay has forgotten, is begun anew at the top.
+        let forgotten = (is_odd || is_stuck) && self.restart(asker);
+        // A parameter of ours that Pepay does not know is no reason to go without a list.
+        let narrowed = failure.kind == FailureKind::Rejected && !forgotten && self.list_refusals.widen();
+        let refused = (failure.kind == FailureKind::Refused || is_odd) && !forgotten && !narrowed;
+        let backoff = self.settings.backoff;
+        let pace = if is_walk { &mut self.walks } else { &mut self.lists };
+        if halved || narrowed {
+            pace.failures = pace.failures.saturating_add(1);
+        } else if refused {
+            pace.refused(now, backoff, &self.jitter, floor);
+        } else {
+            pace.failed(now, backoff, &self.jitter, floor);
+        }
+        match asker {
+            Some(Asker::Sweep) if !halved && !narrowed => self.sweep_failed(now),
+            Some(Asker::Errand) if !halved && !narrowed => self.errand_failed(&failure, refused),
+            _ => {}
+        }
+        Some(failure)
+    }
+
+    fn halve(&mut self, asker: Option<Asker>) -> bool {
+        match asker {
+            Some(Asker::Walk) => self.halve_walk(),
+            Some(Asker::Errand) => self.halve_errand(),
+            Some(Asker::Sweep) => self.halve_sweep(),
+            Some(Asker::Beginning | Asker::Nobody) | None => false,
+        }
+    }
+
+    /// Begins again at the top where the place that was gone on from is refused.
+    fn restart(&mut self, asker: Option<Asker>) -> bool {
+        match asker {
+            Some(Asker::Walk) => self.restart_walk(),
+            Some(Asker::Errand) => self.restart_errand(),
+            Some(Asker::Beginning | Asker::Sweep | Asker::Nobody) | None => false,
+        }
+    }
+
+    fn take_page(&mut self, now: Moment, asker: Option<Asker>, page: Page) -> Result<(), NoProgress> {
+        match asker {
+            Some(Asker::Beginning) => self.found_beginning(now, page),
+            Some(Asker::Walk) => return self.walked(now, page),
+            Some(Asker::Sweep) => return self.sweep_page(page),
+            Some(Asker::Errand) => return self.errand_page(page),
+            Some(Asker::Nobody) | None => {}
+        }
+        Ok(())
+    }
+
+    pub(super) fn list(
+        &mut self,
+        now: Moment,
+        wake: &mut Wake,
+        asker: Asker,
+        query: ListQuery,
+    ) -> Option<Command> {
+        let pace = match asker {
+            Asker::Beginning | Asker::Walk => self.walks,
+            Asker::Sweep | Asker::Errand | Asker::Nobody => self.lists,
+        };
+        let from = pace.not_before.max(self.quiet_until).max(self.requests.next());
+        if self.listing.is_some() || !wake.is_due(now, from) {
+            return None;
+        }
+        self.requests.count(now);
+        self.listing = Some(asker);
+        let bare = self.list_refusals == Narrowing::Bare;
+        let query = ListQuery { created_gte: query.created_gte.filter(|_| !bare), ..query };
+        Some(Command::List { query, narrowing: self.list_refusals })
+    }
+
+    /// Has the answer to what `asker` asked for ignored.
+    pub(super) fn forget_list_request(&mut self, asker: Asker) {
+        if self.listing == Some(asker) {
+            self.listing = Some(Asker::Nobody);
+        }
+    }
+
+    pub(super) fn be_quiet_for(&mut self, now: Moment, asked: Option<Duration>) {
+        self.quiet_until = self.quiet_until.max(now.at + asked.unwrap_or_default());
+    }
+}

@@ -1,0 +1,75 @@
+//! Pepay in the model: its events, its list and its connections.
+
+use super::*;
+
+impl World {
+    pub(super) fn id(&self, index: usize) -> EventId {
+        let text = if self.ordered_ids {
+            format!("evt_{}-{index}", self.log[index].1 * 1000)
+        } else {
+            // Scrambled, so that no order of text is the order of creation.
+            format!("{:x}x{index}", (index * 2_654_435_761) % 65_521)
+        };
+        text.parse().unwrap()
+    }
+
+    pub(super) fn index(id: &EventId) -> usize {
+        id.as_str().rsplit(['-', 'x']).next().unwrap().parse().unwrap()
+    }
+
+    pub(super) fn event(&self, index: usize) -> Event {
+        let (object, created) = self.log[index];
+        Event {
+            id: self.id(index),
+            kind: "commerce.order.updated".parse().unwrap(),
+            subject: Subject { object: Some(format!("order_{object}").into()), ..Subject::default() },
+            created,
+            digest: None,
+            body: Bytes::from_static(b"{}"),
+        }
+    }
+
+    pub(super) fn create(&mut self, object: u8) {
+        let index = self.log.len();
+        self.log.push((object, self.now.wall.seconds()));
+        if let Some(wire) = &mut self.wire {
+            wire.push_back(index);
+        }
+    }
+
+    pub(super) fn connect(&mut self, replay: Replay) {
+        let Some(since) = self.connecting.take() else { return };
+        let after = since.as_ref().map_or(self.log.len(), |id| Self::index(id) + 1);
+        if after > 0 && after - 1 < self.forgotten && since.is_some() && matches!(replay, Replay::Full) {
+            self.machine.connect_failed(self.now, ConnectStep::Upgrade, &failure(FailureKind::Rejected));
+            return;
+        }
+        let missed: Vec<_> = (after.max(self.forgotten)..self.log.len()).collect();
+        let wire = match replay {
+            Replay::Full => missed,
+            Replay::First(count) => missed.into_iter().take(count.into()).collect(),
+            Replay::Last(count) => {
+                let skipped = missed.len().saturating_sub(count.into());
+                missed.into_iter().skip(skipped).collect()
+            }
+            Replay::Nothing => Vec::new(),
+        };
+        self.wire = Some(wire.into());
+        self.machine.opened(self.now);
+    }
+
+    pub(super) fn answer(&self, query: &ListQuery) -> Result<Page, Failure> {
+        let below = match &query.starting_after {
+            Some(id) if Self::index(id) < self.forgotten => return Err(failure(FailureKind::Rejected)),
+            Some(id) => Self::index(id),
+            None => self.log.len(),
+        };
+        let listed = |index: &usize| query.created_gte.is_none_or(|bound| self.log[*index].1 >= bound);
+        let all: Vec<_> = (self.forgotten..below).rev().filter(listed).collect();
+        let events: Vec<_> =
+            all.iter().take(PAGE.min(query.limit.into())).map(|index| self.event(*index)).collect();
+        let (last, has_more) = (events.last().map(|event| event.id.clone()), events.len() < all.len());
+        let (received_at, server_time) = (self.now.wall, Some(self.now.wall));
+        Ok(Page { events, last, has_more, skipped: None, received_at, server_time })
+    }
+}

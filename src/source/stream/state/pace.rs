@@ -1,0 +1,90 @@
+//! When something may be asked for again, how fast, and with what.
+
+use std::time::Duration;
+
+use super::Moment;
+use crate::domain::backoff::{Backoff, Jitter};
+
+/// When something may be tried again.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Pace {
+    pub(super) failures: u32,
+    pub(super) not_before: Duration,
+}
+
+/// Pages that may be asked for at once, after a rest.
+const PAGES_AT_ONCE: u32 = 20;
+
+/// How far apart further pages are.
+const BETWEEN_PAGES: Duration = Duration::from_millis(100);
+
+/// Paces the pages of the list, whoever asks: [`PAGES_AT_ONCE`], then one each
+/// [`BETWEEN_PAGES`].
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Requests {
+    /// When all of them would have been due at the steady pace.
+    earned: Duration,
+}
+
+impl Requests {
+    pub(super) fn next(&self) -> Duration {
+        self.earned.saturating_sub(BETWEEN_PAGES * (PAGES_AT_ONCE - 1))
+    }
+
+    pub(super) fn count(&mut self, now: Moment) {
+        self.earned = self.earned.max(now.at) + BETWEEN_PAGES;
+    }
+}
+
+/// How much of what it could ask for a request leaves out, because Pepay has
+/// refused it. What is left out is filtered on this side.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Narrowing {
+    /// Everything is asked for.
+    #[default]
+    Full,
+    /// Types alone.
+    Types,
+    /// Nothing.
+    Bare,
+}
+
+impl Narrowing {
+    /// Leaves out more; whether there was more to leave out.
+    pub(super) fn widen(&mut self) -> bool {
+        let wider = match self {
+            Self::Full => Self::Types,
+            Self::Types | Self::Bare => Self::Bare,
+        };
+        std::mem::replace(self, wider) != wider
+    }
+}
+
+impl Pace {
+    /// After a failure: the next try waits as the schedule says, and never less
+    /// than Pepay asked for.
+    pub(super) fn failed(&mut self, now: Moment, backoff: Backoff, jitter: &Jitter, floor: Option<Duration>) {
+        self.failures = self.failures.saturating_add(1);
+        let wait = match floor {
+            // Above the floor, so that many bridges do not return as one.
+            Some(floor) => {
+                (floor + backoff.delay(1, jitter.next())).max(backoff.delay(self.failures, jitter.next()))
+            }
+            None => backoff.delay(self.failures, jitter.next()),
+        };
+        self.not_before = now.at + wait;
+    }
+
+    /// After a refusal that only a person can end: the slowest pace, never faster.
+    pub(super) fn refused(
+        &mut self,
+        now: Moment,
+        backoff: Backoff,
+        jitter: &Jitter,
+        floor: Option<Duration>,
+    ) {
+        self.failures = self.failures.saturating_add(1);
+        let slowest = backoff.max().mul_f64(1.0 + 0.1 * jitter.next());
+        self.not_before = now.at + slowest.max(floor.unwrap_or_default());
+    }
+}
