@@ -29,7 +29,7 @@ export CHROMIUM PEPAY_BRIDGE_BINARY
 cd tests/browser
 npm ci --silent --no-audit --no-fund
 case ${1:-} in
-  "") exec node --test --test-timeout=600000 --test-concurrency=1 page.test.mjs session.test.mjs ;;
+  "") exec node --test --test-timeout=600000 --test-concurrency=1 page.test.mjs pepay.test.mjs session.test.mjs ;;
   screenshots) exec node screenshots.mjs ;;
   *) printf 'usage: %s [screenshots]\n' "$0" >&2 && exit 2 ;;
 esac

@@ -2,6 +2,7 @@
 // itself, all on loopback and in a folder of their own.
 
 import { spawn } from 'node:child_process';
+import { createHmac } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import http from 'node:http';
@@ -12,6 +13,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 
 const BINARY = process.env.PEPAY_BRIDGE_BINARY;
+const WEBHOOK_SECRET = 'browser-test-secret';
 /** How long anything may take to come true. */
 const PATIENCE = 30_000;
 const STOP_LIMIT = 30_000;
@@ -90,7 +92,7 @@ export class World {
     this.configuration = path.join(this.folder, 'bridge.toml');
     await this.configure();
     this.simulator = run(['simulator', '--listen', `127.0.0.1:${this.pepayPort}`, '--api-key', 'browser-test-key',
-      '--webhook-url', `http://127.0.0.1:${this.publicPort}/webhooks/pepay`, '--webhook-secret', 'browser-test-secret',
+      '--webhook-url', `http://127.0.0.1:${this.publicPort}/webhooks/pepay`, '--webhook-secret', WEBHOOK_SECRET,
       ...(rate ? ['--rate', String(rate)] : [])]);
     await until('the simulator answers', () => answers(`${this.pepay}/_simulator/statistics`));
     await this.startBridge();
@@ -118,7 +120,7 @@ types = ["*"]
 start_from = "earliest"
 backoff_max = "1s"
 [webhooks.default]
-secrets = ["browser-test-secret"]
+secrets = ["${WEBHOOK_SECRET}"]
 ${target('orders', 'types = ["commerce.order.*"]\ndead_on = [410]\nconcurrency = ' + concurrency)}
 ${target('accounting', 'on_uncertain = "hold"')}
 `;
@@ -132,6 +134,10 @@ ${target('accounting', 'on_uncertain = "hold"')}
 
   async stopBridge() {
     await stop(this.bridge);
+  }
+
+  async stopPepay() {
+    await stop(this.simulator);
   }
 
   async stop() {
@@ -156,16 +162,26 @@ ${target('accounting', 'on_uncertain = "hold"')}
     return deliveries[0]?.state;
   }
 
-  /** Has Pepay publish an event of an order by both roads; resolves to its exact text. */
-  async publish(id, { order = `order-of-${id}`, type = 'commerce.order.updated' } = {}) {
+  /** Has Pepay publish an event of an order by `copies` of each road; resolves to its exact text. */
+  async publish(id, { order = `order-of-${id}`, type = 'commerce.order.updated', copies = 1 } = {}) {
     const text = JSON.stringify({
       id, object: 'event', api_version: '2025-12-16', created: Math.floor(Date.now() / 1000), type, livemode: false,
       data: { object: { object: 'commerce_order', id: order, status: 'placed', total: '19.90' } },
     // A number that a browser would not give back as it came.
     }).replace('"19.90"', '19.90');
-    const answer = await fetch(`${this.pepay}/_simulator/events`, { method: 'POST', body: text });
+    const answer = await fetch(`${this.pepay}/_simulator/events?stream=${copies}&webhook=${copies}`, { method: 'POST', body: text });
     if (!answer.ok) throw new Error(`the simulator refuses ${id}: ${await answer.text()}`);
     return text;
+  }
+
+  /** Sends `text` as a webhook that is signed as Pepay's are, of which Pepay itself knows nothing. */
+  async webhook(text) {
+    const timestamp = String(Date.now());
+    const signature = createHmac('sha256', WEBHOOK_SECRET).update(`${timestamp}.${text}`).digest('hex');
+    const answer = await fetch(`http://127.0.0.1:${this.publicPort}/webhooks/pepay`, {
+      method: 'POST', body: text, headers: { 'x-pepay-timestamp': timestamp, 'x-pepay-signature': signature },
+    });
+    if (!answer.ok) throw new Error(`the bridge refuses the webhook: ${await answer.text()}`);
   }
 
   async play(count) {
