@@ -33,6 +33,8 @@ pub(super) struct Report {
     hole_counted: bool,
     /// Frames that were none, since the connection was opened.
     unknown_frames: u64,
+    /// The same of control frames.
+    control_frames: u64,
 }
 
 impl Report {
@@ -59,6 +61,7 @@ impl Report {
             behind: false,
             hole_counted: false,
             unknown_frames: 0,
+            control_frames: 0,
         }
     }
 
@@ -234,7 +237,7 @@ impl Report {
     pub(super) fn opened(&mut self, position: Option<&Position>) {
         let since = position.and_then(|position| position.event.as_ref()).map(EventId::as_str);
         info!(stream = &*self.name, since, "connected");
-        self.unknown_frames = 0;
+        (self.unknown_frames, self.control_frames) = (0, 0);
         self.connected(true);
         self.status.send_modify(|status| {
             status.ever_connected = true;
@@ -319,9 +322,13 @@ impl Report {
         self.status.send_modify(|status| status.problem = Some(format!("the cursor is not known: {error}")));
     }
 
-    pub(super) fn control(&self, gap: bool, text: &str) {
-        info!(stream = &*self.name, gap, "ws_control: {text}");
+    /// A flood of control frames is no flood of lines.
+    pub(super) fn control(&mut self, gap: bool, text: &str) {
         self.count_frames("control", 1);
+        self.control_frames += 1;
+        if self.control_frames.is_power_of_two() {
+            info!(stream = &*self.name, gap, so_far = self.control_frames, "ws_control: {text}");
+        }
     }
 
     pub(super) fn error_frame(&self) {

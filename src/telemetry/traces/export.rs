@@ -8,7 +8,7 @@ use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
 use opentelemetry::{InstrumentationScope, KeyValue};
-use opentelemetry_otlp::{ExporterBuildError, SpanExporter};
+use opentelemetry_otlp::{ExporterBuildError, SpanExporter, WithHttpConfig as _};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use opentelemetry_sdk::resource::{EnvResourceDetector, TelemetryResourceDetector};
@@ -105,9 +105,19 @@ fn variable(name: &str) -> Option<String> {
 fn exporter(abandon: CancellationToken) -> Result<OnRuntime, ExporterBuildError> {
     let runtime =
         Handle::try_current().map_err(|error| ExporterBuildError::InternalFailure(error.to_string()))?;
-    let mut exporter = SpanExporter::builder().with_http().build()?;
+    // By itself the exporter would go through a proxy that is meant for Pepay.
+    let client = reqwest::Client::builder().no_proxy().timeout(timeout()).build();
+    let client = client.map_err(|error| ExporterBuildError::InternalFailure(error.to_string()))?;
+    let mut exporter = SpanExporter::builder().with_http().with_http_client(client).build()?;
     exporter.set_resource(&resource());
     Ok(OnRuntime { exporter, runtime, abandon, failing: AtomicBool::new(false) })
+}
+
+/// How long an export may take: as the specification has it, in milliseconds.
+fn timeout() -> Duration {
+    let variables = ["OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT"];
+    let named = variables.into_iter().find_map(variable).and_then(|millis| millis.parse().ok());
+    named.map_or(Duration::from_secs(10), Duration::from_millis)
 }
 
 /// What the environment says about this process, over what the program knows itself.

@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use super::soon;
 
 /// A configuration, as environment: key without prefix, and value; one that
-/// begins with `OTEL_` is a variable's whole name, and so is [`FILE`].
+/// begins with `OTEL_` is a variable's whole name, and so are [`FILE`] and proxies.
 pub type Configuration = BTreeMap<String, String>;
 
 /// The variable that names a file to read the configuration from.
@@ -55,7 +55,11 @@ const THREADS: &str = "TOKIO_WORKER_THREADS";
 pub fn command(configuration: &Configuration) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pepay-bridge"));
     let name = |key: &str| {
-        if key.starts_with("OTEL_") || key == FILE { key.to_owned() } else { format!("PEPAY_BRIDGE__{key}") }
+        if key.starts_with("OTEL_") || [FILE, "HTTP_PROXY", "ALL_PROXY"].contains(&key) {
+            key.to_owned()
+        } else {
+            format!("PEPAY_BRIDGE__{key}")
+        }
     };
     let variables = configuration.iter().map(|(key, value)| (name(key), value));
     let threads = std::env::var_os(THREADS).map(|threads| (THREADS, threads));
