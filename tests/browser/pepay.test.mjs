@@ -74,7 +74,7 @@ test('a Pepay that cannot be asked is said in the dialog, which can be left', as
   await world.stopPepay();
   await visit(browser, { expected: /status of 502/ }, async (page) => {
     await verify(page, id);
-    await dialog(page).getByRole('alert').getByText('Connection refused').waitFor();
+    await dialog(page).getByRole('alert').getByText(/^asking Pepay failed: Connection refused/).waitFor();
     await page.keyboard.press('Escape');
     await dialog(page).waitFor({ state: 'detached' });
   });

@@ -93,7 +93,7 @@ pub enum OperationError {
     #[error("{0}")]
     Refused(String),
     /// Pepay did not say what it was asked for; says why, in its own words where it has any.
-    #[error("{0}")]
+    #[error("asking Pepay failed: {0}")]
     Pepay(String),
     /// The store cannot keep the decision now; says why.
     #[error("{0}")]

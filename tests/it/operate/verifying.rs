@@ -96,7 +96,11 @@ async fn what_pepay_says_instead_of_an_event_is_passed_on_and_a_missing_key_is_n
     let (status, problem) = operator.post(&format!("events/{id}/verify"), json!({})).await;
     assert_eq!(status, StatusCode::BAD_GATEWAY, "{problem}");
     assert_eq!(problem["type"], "urn:pepay-bridge:problem:pepay_failed");
-    assert!(problem["detail"].as_str().unwrap().contains("the API key is not valid"), "{problem}");
+    let detail = problem["detail"].as_str().unwrap();
+    assert!(
+        detail.starts_with("asking Pepay failed: ") && detail.contains("the API key is not valid"),
+        "{problem}"
+    );
     assert!(!problem.to_string().contains(API_KEY));
     world.simulator.set_keys(vec![ApiKey::new(API_KEY)]);
     let html = Fault::Answer {
