@@ -121,6 +121,7 @@ impl Report {
                     "Pepay's clock and this machine's are far apart; sweeps go by Pepay's"
                 );
             }
+            Notice::Untold => self.count_frames("untold", 1),
             Notice::ThrownOut { times } => self.thrown_out(times),
             Notice::Steady => {
                 self.no_connection = None;

@@ -56,8 +56,6 @@ pub struct Machine {
     clock_offset: Option<i64>,
     /// The newest creation time of a frame, in Unix seconds.
     last_frame: i64,
-    /// Events that the filters leave untold and that were left to the stream, since the start.
-    untold: u64,
     link: Link,
     gap: Gap,
     /// Grows whenever frames may have been lost: only a walk that saw the top of
@@ -154,7 +152,6 @@ impl Machine {
             history,
             clock_offset: None,
             last_frame: 0,
-            untold: 0,
             settings,
             jitter,
             limits: Limits::DEFAULT,

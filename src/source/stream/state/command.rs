@@ -180,6 +180,9 @@ pub enum Notice {
         /// How many in a row.
         times: u32,
     },
+    /// An event of the list is left to the stream: its own fields do not tell whether
+    /// the filters let it through.
+    Untold,
     /// The connection is one to count on: it lasted, or it is live.
     Steady,
     /// Pepay does not take the cursor; the stream goes on without it.

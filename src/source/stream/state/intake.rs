@@ -87,7 +87,7 @@ impl Machine {
             // The server has applied the filters to what it brings on its own. Of
             // what the list has beside that, nobody can tell.
             Wanted::Untold if source != Source::Stream => {
-                self.untold += 1;
+                self.notices.push_back(Notice::Untold);
                 return None;
             }
             Wanted::Yes | Wanted::Untold => {}
