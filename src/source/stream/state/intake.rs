@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::{Machine, Moment, Notice};
+use super::{Machine, Moment, Narrowing, Notice};
 use crate::domain::clock::UnixMillis;
 use crate::domain::event::{Event, Received, Source};
 use crate::pepay::rest::Page;
@@ -84,9 +84,9 @@ impl Machine {
     ) -> Option<Received> {
         match wanted {
             Wanted::No => return None,
-            // The server has applied the filters to what it brings on its own. Of
-            // what the list has beside that, nobody can tell.
-            Wanted::Untold if source != Source::Stream => {
+            // The server has applied the filters to what it brings on its own, unless it
+            // has refused them.
+            Wanted::Untold if source != Source::Stream || self.stream_refusals != Narrowing::Full => {
                 self.notices.push_back(Notice::Untold);
                 return None;
             }

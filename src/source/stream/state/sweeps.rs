@@ -210,6 +210,10 @@ impl Machine {
     /// the while has not brought.
     fn is_quiet_until(&self, now: Moment, newest: i64) -> bool {
         let Link::Up { since, .. } = self.link else { return false };
+        // An event with a time to come says nothing of when it was created.
+        if newest > self.pepay_time(now) {
+            return false;
+        }
         let up_for = i64::try_from(now.at.saturating_sub(since).as_secs()).unwrap_or(i64::MAX);
         let opened = self.pepay_time(now).saturating_sub(up_for);
         let grace = i64::try_from(AFTER_GAP.as_secs()).unwrap_or(i64::MAX);
