@@ -260,7 +260,10 @@ impl Sweep {
     /// The range that it has compared so far, should it end here; `None` if it has
     /// nothing to add to what was known.
     pub fn so_far(&self) -> Option<Compared> {
-        self.seen.filter(|_| self.suspects.is_empty())
+        let seen = self.seen.filter(|_| self.suspects.is_empty())?;
+        // What was left out has been compared before.
+        let left_out = self.compared.filter(|_| self.jumped).map(|compared| compared.from);
+        Some(Compared { from: left_out.map_or(seen.from, |from| seen.from.min(from)), ..seen })
     }
 
     /// The creation time of the newest event that is wanted, in Unix seconds.

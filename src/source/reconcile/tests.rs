@@ -113,6 +113,15 @@ fn a_sweep_that_is_broken_off_keeps_what_it_has_compared() {
         sweep.held(&[true; 100]);
     }
     assert_eq!(sweep.so_far(), Some(range(801, 1_000)));
+
+    let mut sweep = Sweep::new(1, Some(range(300, 980)));
+    let events: Vec<_> = (901..=1_000).rev().map(event).collect();
+    let last = events.last().map(|event| event.id.clone());
+    let (received_at, server_time) = (UnixMillis(0), None);
+    let page = Page { events, last, has_more: true, skipped: None, received_at, server_time };
+    sweep.page(page, |_| true).unwrap();
+    sweep.held(&[true; 100]);
+    assert_eq!(sweep.so_far(), Some(range(300, 1_000)), "with what it has left out");
 }
 
 #[test]
