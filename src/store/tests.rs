@@ -15,6 +15,7 @@ mod recording;
 mod retention;
 mod routes;
 mod sightings;
+mod states;
 
 use std::path::Path;
 use std::sync::Arc;
