@@ -6,9 +6,13 @@ mod control;
 mod dead;
 mod gaps;
 mod proxy;
+mod reach;
 mod refusals;
 mod sweeps;
 mod switches;
+mod unsteady;
+mod upgrade;
+mod words;
 
 use pepay_bridge::domain::event::EventId;
 use pepay_bridge::simulator::fault::{Door, Ending, Fault};

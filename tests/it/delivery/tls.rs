@@ -1,79 +1,13 @@
 //! Targets behind TLS, with roots and client certificates of their own.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use rustls::RootCertStore;
-use rustls::ServerConfig;
-use rustls::crypto::ring;
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
-use rustls::server::WebPkiClientVerifier;
-use tokio::net::TcpStream;
 use tokio::task::JoinSet;
-use tokio_rustls::TlsAcceptor;
 
 use crate::support::bridge::command;
 use crate::support::soon;
-use crate::support::world::{World, assert_each_once, listen};
-
-/// A certificate authority of the test's own.
-struct Authority(CertifiedIssuer<'static, KeyPair>);
-
-impl Authority {
-    fn new() -> Self {
-        let mut params = CertificateParams::new([]).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
-    }
-
-    /// A certificate for `name` and its key.
-    fn certify(&self, name: &str) -> (rcgen::Certificate, KeyPair) {
-        let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new([name.to_owned()]).unwrap();
-        (params.signed_by(&key, &self.0).unwrap(), key)
-    }
-
-    /// A server for 127.0.0.1; with `clients`, it wants a certificate from them.
-    fn server(&self, clients: Option<&Self>) -> TlsAcceptor {
-        let (certificate, key) = self.certify("127.0.0.1");
-        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
-        let provider = Arc::new(ring::default_provider());
-        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider));
-        let builder = builder.with_safe_default_protocol_versions().unwrap();
-        let builder = match clients {
-            None => builder.with_no_client_auth(),
-            Some(clients) => {
-                let mut roots = RootCertStore::empty();
-                roots.add(clients.0.der().clone()).unwrap();
-                let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
-                builder.with_client_cert_verifier(verifier.build().unwrap())
-            }
-        };
-        let chain = vec![certificate.der().clone()];
-        TlsAcceptor::from(Arc::new(builder.with_single_cert(chain, key).unwrap()))
-    }
-}
-
-/// Puts TLS before the target at `url`; answers the address of that, with https.
-async fn secure(url: &str, acceptor: TlsAcceptor, served: &mut JoinSet<()>) -> String {
-    let (listener, secured) = listen().await;
-    let plain = url.trim_start_matches("http://").to_owned();
-    served.spawn(async move {
-        let mut connections = JoinSet::new();
-        loop {
-            let (client, _) = listener.accept().await.unwrap();
-            let (acceptor, plain) = (acceptor.clone(), plain.clone());
-            connections.spawn(async move {
-                // Clients that do not trust it, or are not trusted, end here.
-                let Ok(mut client) = acceptor.accept(client).await else { return };
-                let mut target = TcpStream::connect(plain).await.unwrap();
-                let _ended = tokio::io::copy_bidirectional(&mut client, &mut target).await;
-            });
-        }
-    });
-    secured.replace("http", "https")
-}
+use crate::support::tls::{Authority, secure};
+use crate::support::world::{World, assert_each_once};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn roots_and_client_certificates_are_those_that_are_configured() {
@@ -86,7 +20,7 @@ async fn roots_and_client_certificates_are_those_that_are_configured() {
         path
     };
     let (certificate, key) = ours.certify("pepay-bridge");
-    let ca_file = file("ca.pem", ours.0.pem());
+    let ca_file = file("ca.pem", ours.pem());
     let cert_file = file("client.pem", certificate.pem());
     let key_file = file("client-key.pem", key.serialize_pem());
 

@@ -1,7 +1,5 @@
 //! Comparing an event with what Pepay has under its id.
 
-use pepay_bridge::domain::clock::Clock;
-use pepay_bridge::pepay::signature::SigningKey;
 use pepay_bridge::simulator::fault::{Door, Fault};
 use pepay_bridge::simulator::options::{ApiKey, Copies, Options};
 use pepay_bridge::simulator::switches::{ListShape, Switches};
@@ -11,19 +9,7 @@ use serde_json::json;
 use super::Operator;
 use crate::support::bridge::{Bridge, command};
 use crate::support::soon;
-use crate::support::world::{API_KEY, WEBHOOK_SECRET, World};
-
-/// Posts `body` as Pepay's webhook would.
-async fn webhook(bridge: &Bridge, body: &str) {
-    let timestamp = Clock::system().now().0.to_string();
-    let signature = SigningKey::new(&WEBHOOK_SECRET.into()).sign(&timestamp, body.as_bytes());
-    let request = reqwest::Client::new()
-        .post(format!("{}/webhooks/pepay", bridge.public))
-        .header("x-pepay-timestamp", timestamp)
-        .header("x-pepay-signature", signature)
-        .body(body.to_owned());
-    assert!(soon("the webhook", request.send()).await.unwrap().status().is_success());
-}
+use crate::support::world::{API_KEY, World, webhook};
 
 /// Exit code, standard output and standard error of `events verify`.
 async fn verify(world: &World, bridge: &Bridge, arguments: &[&str]) -> (Option<i32>, String, String) {

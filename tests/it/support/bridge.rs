@@ -55,7 +55,9 @@ const THREADS: &str = "TOKIO_WORKER_THREADS";
 pub fn command(configuration: &Configuration) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pepay-bridge"));
     let name = |key: &str| {
-        if key.starts_with("OTEL_") || [FILE, "HTTP_PROXY", "ALL_PROXY"].contains(&key) {
+        if key.starts_with("OTEL_")
+            || [FILE, "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY"].contains(&key)
+        {
             key.to_owned()
         } else {
             format!("PEPAY_BRIDGE__{key}")
@@ -127,8 +129,17 @@ impl Bridge {
 
     /// Its resident memory in KiB.
     pub fn memory(&self) -> u64 {
+        self.kibibytes("VmRSS:")
+    }
+
+    /// The most resident memory that it ever had, in KiB.
+    pub fn peak_memory(&self) -> u64 {
+        self.kibibytes("VmHWM:")
+    }
+
+    fn kibibytes(&self, field: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id().unwrap())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(field)).unwrap();
         line.trim().trim_end_matches(" kB").parse().unwrap()
     }
 

@@ -2,7 +2,10 @@
 //! on loopback, and ways to wait for what they do.
 
 pub mod bridge;
+pub mod pepay;
 pub mod raw;
+pub mod tls;
+pub mod tunnel;
 pub mod world;
 
 use std::future::Future;

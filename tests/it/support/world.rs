@@ -8,6 +8,7 @@ use std::time::Duration;
 use pepay_bridge::domain::backoff::Jitter;
 use pepay_bridge::domain::clock::Clock;
 use pepay_bridge::domain::event::EventId;
+use pepay_bridge::pepay::signature::SigningKey;
 use pepay_bridge::simulator::Simulator;
 use pepay_bridge::simulator::options::{ApiKey, Copies, Options, WebhookEndpoint};
 use pepay_bridge::simulator::target::{self, Delivery, Target, Verifier};
@@ -203,6 +204,18 @@ pub fn assert_each_once(target: &Target, ids: &[EventId]) {
     let missing: Vec<_> = ids.iter().filter(|id| !delivered.contains_key(id.as_str())).collect();
     assert!(missing.is_empty() && delivered.len() == ids.len(), "missing: {missing:?}");
     assert!(delivered.values().flatten().all(|delivery| delivery.signature_valid == Some(true)));
+}
+
+/// Posts `body` as Pepay's webhook would.
+pub async fn webhook(bridge: &Bridge, body: &str) {
+    let timestamp = Clock::system().now().0.to_string();
+    let signature = SigningKey::new(&WEBHOOK_SECRET.into()).sign(&timestamp, body.as_bytes());
+    let request = reqwest::Client::new()
+        .post(format!("{}/webhooks/pepay", bridge.public))
+        .header("x-pepay-timestamp", timestamp)
+        .header("x-pepay-signature", signature)
+        .body(body.to_owned());
+    assert!(super::soon("the webhook", request.send()).await.unwrap().status().is_success());
 }
 
 /// A port of its own, and its URL.

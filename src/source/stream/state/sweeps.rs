@@ -184,40 +184,48 @@ impl Machine {
         else {
             return;
         };
-        let is_quiet = newest.is_some_and(|newest| self.is_quiet_until(now, newest));
+        let quiet = newest.and_then(|newest| self.is_quiet_until(now, newest));
         let Some(sweeps) = &mut self.sweeps else { return };
         let Some(running) = sweeps.running.take() else { return };
         sweeps.failures = 0;
         sweeps.end(now);
         sweeps.compared = running.proves().or(running.so_far()).or(sweeps.compared);
-        sweeps.quiet = if is_quiet { sweeps.quiet + 1 } else { 0 };
-        let (quiet, compared) = (sweeps.quiet, sweeps.compared);
+        match quiet {
+            Some(true) => sweeps.quiet = sweeps.quiet.saturating_add(1),
+            Some(false) => sweeps.quiet = 0,
+            // What a replaced connection brings is still to be seen.
+            None => {}
+        }
+        let (is_quiet, times, compared) = (quiet == Some(true), sweeps.quiet, sweeps.compared);
         self.behind = if found == 0 { 0 } else { self.behind + 1 };
         let behind = self.behind >= BEHIND_SWEEPS;
         // A quiet stream is replaced once; if that does not help, it is said.
-        if behind && self.behind.is_multiple_of(BEHIND_SWEEPS) || quiet == BEHIND_SWEEPS {
+        if behind && self.behind.is_multiple_of(BEHIND_SWEEPS) || is_quiet && times == BEHIND_SWEEPS {
             self.replace_link = Some(Ending::Behind);
         }
         self.notices.push_back(Notice::Swept {
             found,
             cut_short: running.is_cut_short(),
-            behind: behind || quiet > BEHIND_SWEEPS,
+            behind: behind || times > BEHIND_SWEEPS,
             compared: compared.map(|compared| compared.to),
         });
     }
 
     /// Whether the list shows, at `newest`, events that a stream which was open all
-    /// the while has not brought.
-    fn is_quiet_until(&self, now: Moment, newest: i64) -> bool {
-        let Link::Up { since, .. } = self.link else { return false };
+    /// the while has not brought; `None` if it has not been open for long enough to tell.
+    fn is_quiet_until(&self, now: Moment, newest: i64) -> Option<bool> {
+        let grace = i64::try_from(AFTER_GAP.as_secs()).unwrap_or(i64::MAX);
+        if newest <= self.last_frame.saturating_add(grace) {
+            return Some(false);
+        }
+        let Link::Up { since, .. } = self.link else { return None };
         // An event with a time to come says nothing of when it was created.
         if newest > self.pepay_time(now) {
-            return false;
+            return None;
         }
         let up_for = i64::try_from(now.at.saturating_sub(since).as_secs()).unwrap_or(i64::MAX);
         let opened = self.pepay_time(now).saturating_sub(up_for);
-        let grace = i64::try_from(AFTER_GAP.as_secs()).unwrap_or(i64::MAX);
-        newest > self.last_frame.max(opened).saturating_add(grace)
+        (newest > opened.saturating_add(grace)).then_some(true)
     }
 
     pub(super) fn sweep_failed(&mut self, now: Moment) {

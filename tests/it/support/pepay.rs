@@ -1,0 +1,383 @@
+//! A Pepay made of bytes: it says what a test tells it to, byte for byte, where the
+//! simulator says only what HTTP and WebSocket libraries let it say.
+
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+
+use super::soon;
+use super::world::{World, listen};
+
+/// What stands in for the right `Sec-WebSocket-Accept` in the head of an upgrade.
+pub const ACCEPT: &str = "{accept}";
+/// An upgrade as a sound server answers it.
+pub const SWITCHING: &str = "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\n\
+                             sec-websocket-accept: {accept}\r\n\r\n";
+/// How far apart segments are.
+const PACE: Duration = Duration::from_millis(2);
+
+/// What a request asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    Token,
+    Stream,
+    List,
+    Other,
+}
+
+/// A request with its head and its body read.
+#[derive(Clone, Debug)]
+pub struct Request {
+    pub asked: Asked,
+    /// Path and query.
+    pub target: String,
+    head: String,
+    pub at: Instant,
+    /// Which of its kind it is, from 0.
+    pub number: usize,
+}
+
+impl Request {
+    /// A parameter of the query, as it was written.
+    pub fn parameter(&self, name: &str) -> Option<&str> {
+        let (_, query) = self.target.split_once('?')?;
+        query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
+    }
+
+    fn field(&self, name: &str) -> Option<&str> {
+        self.head.lines().find_map(|line| {
+            let (field, value) = line.split_once(':')?;
+            field.eq_ignore_ascii_case(name).then(|| value.trim())
+        })
+    }
+}
+
+/// What becomes of one request.
+#[derive(Clone, Debug)]
+pub enum Act {
+    /// A token, the published events, or a stream that brings what is published.
+    Usual,
+    /// This answer, with the length of its body added to its head.
+    Say(&'static str, Vec<u8>),
+    /// These bytes, some milliseconds apart; then the connection is closed.
+    Segments(Vec<Vec<u8>>),
+    /// A stream whose upgrade is answered with these bytes, some milliseconds apart.
+    Stream(Vec<String>, Then),
+    /// The connection is closed without an answer.
+    Close,
+}
+
+/// What a stream does once it is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Then {
+    /// Brings what is published and answers pings.
+    Live,
+    /// The same, until it is closed with 1001 after this time.
+    LiveFor(Duration),
+    /// Brings nothing and answers pings.
+    Quiet,
+    /// Sends this frame and closes.
+    Text(&'static str),
+    /// Sends pings without end and reads nothing.
+    Deaf,
+}
+
+/// A stream as a sound server opens it.
+pub fn stream(then: Then) -> Act {
+    Act::Stream(vec![SWITCHING.to_owned()], then)
+}
+
+/// All there was so far.
+#[derive(Clone, Debug, Default)]
+pub struct Record {
+    pub requests: Vec<Request>,
+    /// Events by their bytes, oldest first.
+    events: Vec<String>,
+    /// Streams that are open.
+    pub open: usize,
+    /// Streams that were opened and have ended.
+    pub ended: usize,
+}
+
+impl Record {
+    /// The requests of one kind.
+    pub fn of(&self, asked: Asked) -> impl Iterator<Item = &Request> {
+        self.requests.iter().filter(move |request| request.asked == asked)
+    }
+}
+
+type Plan = Box<dyn Fn(&Request) -> Act + Send + Sync>;
+
+/// The server. Its connections end when it is dropped.
+pub struct RawPepay {
+    pub url: String,
+    shared: Arc<Shared>,
+    _accepting: JoinSet<()>,
+}
+
+struct Shared {
+    plan: Mutex<Plan>,
+    record: watch::Sender<Record>,
+}
+
+impl RawPepay {
+    /// A Pepay that does what `plan` says, on a port of its own.
+    pub async fn new(plan: impl Fn(&Request) -> Act + Send + Sync + 'static) -> Self {
+        let (listener, url) = listen().await;
+        let shared = Arc::new(Shared { plan: Mutex::new(Box::new(plan)), record: watch::Sender::default() });
+        let mut accepting = JoinSet::new();
+        accepting.spawn(accept(listener, Arc::clone(&shared)));
+        Self { url, shared, _accepting: accepting }
+    }
+
+    /// The same, in the place of the simulator of `world`.
+    pub async fn of(world: &mut World, plan: impl Fn(&Request) -> Act + Send + Sync + 'static) -> Self {
+        let pepay = Self::new(plan).await;
+        world.set("PEPAY__API_URL", &pepay.url);
+        pepay
+    }
+
+    /// Does what `plan` says from now on.
+    pub fn change(&self, plan: impl Fn(&Request) -> Act + Send + Sync + 'static) {
+        *self.shared.plan.lock().unwrap() = Box::new(plan);
+    }
+
+    /// Publishes an event: on live streams, and on the list.
+    pub fn publish(&self, event: String) {
+        self.shared.record.send_modify(|record| record.events.push(event));
+    }
+
+    pub fn record(&self) -> Record {
+        self.shared.record.borrow().clone()
+    }
+
+    /// Waits until `reached` holds.
+    pub async fn until(&self, what: &str, reached: impl FnMut(&Record) -> bool) -> Record {
+        let mut record = self.shared.record.subscribe();
+        soon(what, record.wait_for(reached)).await.unwrap().clone()
+    }
+}
+
+/// An event of an order, created at this Unix second; `n` tells it from others of that second.
+pub fn event(created: i64, n: u32) -> String {
+    format!(
+        r#"{{"id":"evt_{created}000-{n}","object":"event","type":"commerce.order.updated","created":{created},"data":{{"object":{{"object":"commerce_order","id":"order-{n}","status":"placed"}}}}}}"#
+    )
+}
+
+/// An event created just now.
+pub fn news(n: u32) -> String {
+    let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs();
+    event(i64::try_from(now).unwrap(), n)
+}
+
+/// A page of the list with these entries.
+pub fn page(entries: &[String], has_more: bool) -> Vec<u8> {
+    let entries = entries.join(",");
+    format!(r#"{{"success":true,"data":{{"object":"list","data":[{entries}],"has_more":{has_more}}}}}"#)
+        .into_bytes()
+}
+
+async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+    let mut connections = JoinSet::new();
+    loop {
+        let (connection, _) = listener.accept().await.unwrap();
+        connection.set_nodelay(true).unwrap();
+        let shared = Arc::clone(&shared);
+        connections.spawn(async move {
+            // A connection that breaks is what is tested here.
+            let _broken = serve(connection, &shared).await;
+        });
+    }
+}
+
+async fn serve(connection: TcpStream, shared: &Shared) -> io::Result<()> {
+    let mut connection = BufReader::new(connection);
+    while let Some(request) = read(&mut connection).await? {
+        let request = shared.note(request);
+        let act = shared.plan.lock().unwrap()(&request);
+        let act = usual(act, &request, &shared.record.borrow().events);
+        match act {
+            Act::Say(head, body) => {
+                let head = head.trim_end();
+                let head = format!("{head}\r\ncontent-length: {}\r\n\r\n", body.len());
+                connection.write_all(head.as_bytes()).await?;
+                connection.write_all(&body).await?;
+                continue;
+            }
+            Act::Segments(segments) => {
+                write(&mut connection, segments).await?;
+                connection.shutdown().await?;
+                connection.read_to_end(&mut Vec::new()).await?;
+            }
+            Act::Stream(head, then) => {
+                let key = derive_accept_key(request.field("sec-websocket-key").unwrap().as_bytes());
+                let head = head.into_iter().map(|part| part.replace(ACCEPT, &key).into_bytes());
+                write(&mut connection, head.collect()).await?;
+                shared.record.send_modify(|record| record.open += 1);
+                let _over = talk(&mut connection, then, shared).await;
+                shared.record.send_modify(|record| {
+                    record.open -= 1;
+                    record.ended += 1;
+                });
+            }
+            Act::Usual | Act::Close => {}
+        }
+        return Ok(());
+    }
+    Ok(())
+}
+
+/// What a Pepay that is well does about `request`, if `act` says no more than that.
+fn usual(act: Act, request: &Request, events: &[String]) -> Act {
+    if !matches!(act, Act::Usual) {
+        return act;
+    }
+    let json = "HTTP/1.1 200 OK\r\ncontent-type: application/json";
+    match request.asked {
+        Asked::Token => Act::Say(json, br#"{"success":true,"data":{"token":"t0k"}}"#.to_vec()),
+        Asked::Stream => stream(Then::Live),
+        Asked::List => {
+            let limit = request.parameter("limit").unwrap().parse().unwrap();
+            let id = request.parameter("starting_after").map(|id| format!("{{\"id\":\"{id}\""));
+            let end = id.map_or(events.len(), |id| {
+                events.iter().position(|event| event.starts_with(&id)).unwrap_or_default()
+            });
+            let older = &events[..end];
+            let shown: Vec<_> = older.iter().rev().take(limit).cloned().collect();
+            let has_more = older.len() > shown.len();
+            Act::Say(json, page(&shown, has_more))
+        }
+        Asked::Other => Act::Say("HTTP/1.1 404 Not Found", Vec::new()),
+    }
+}
+
+async fn write(connection: &mut BufReader<TcpStream>, segments: Vec<Vec<u8>>) -> io::Result<()> {
+    let mut pace = tokio::time::interval(PACE);
+    for segment in segments {
+        pace.tick().await;
+        connection.write_all(&segment).await?;
+    }
+    Ok(())
+}
+
+/// One request; `None` at the end of the connection.
+async fn read(connection: &mut BufReader<TcpStream>) -> io::Result<Option<Request>> {
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        if connection.read_line(&mut head).await? == 0 {
+            return Ok(None);
+        }
+    }
+    let target = head.split(' ').nth(1).unwrap().to_owned();
+    let path = target.split('?').next().unwrap();
+    let asked = match path {
+        "/api/v1/ws/token" => Asked::Token,
+        "/api/v1/events" => Asked::List,
+        "/ws/commerce/events" | "/ws/merchant/events" => Asked::Stream,
+        _ => Asked::Other,
+    };
+    let request = Request { asked, target, head, at: Instant::now(), number: 0 };
+    let length = request.field("content-length").map_or(0, |length| length.parse().unwrap());
+    connection.read_exact(&mut vec![0; length]).await?;
+    Ok(Some(request))
+}
+
+impl Shared {
+    fn note(&self, mut request: Request) -> Request {
+        request.number = self.record.borrow().of(request.asked).count();
+        self.record.send_modify(|record| record.requests.push(request.clone()));
+        request
+    }
+}
+
+/// Does with an open stream what `then` says, until either side ends it.
+async fn talk(connection: &mut BufReader<TcpStream>, then: Then, shared: &Shared) -> io::Result<()> {
+    let mut record = shared.record.subscribe();
+    let mut sent = record.borrow().events.len();
+    match then {
+        Then::Text(text) => {
+            connection.write_all(&frame(0x81, text.as_bytes())).await?;
+            return connection.write_all(&frame(0x88, &1000_u16.to_be_bytes())).await;
+        }
+        Then::Deaf => {
+            let pings = frame(0x89, &[b'p'; 100]).repeat(100);
+            loop {
+                connection.write_all(&pings).await?;
+            }
+        }
+        Then::Live | Then::LiveFor(_) | Then::Quiet => {}
+    }
+    let age = async {
+        match then {
+            Then::LiveFor(age) => tokio::time::sleep(age).await,
+            _ => std::future::pending().await,
+        }
+    };
+    tokio::pin!(age);
+    loop {
+        tokio::select! {
+            changed = record.changed(), if then != Then::Quiet => {
+                if changed.is_err() {
+                    return Ok(());
+                }
+                let news = record.borrow_and_update().events[sent..].to_vec();
+                sent += news.len();
+                for event in news {
+                    connection.write_all(&frame(0x81, event.as_bytes())).await?;
+                }
+            }
+            () = &mut age => return connection.write_all(&frame(0x88, &1001_u16.to_be_bytes())).await,
+            // A frame of the client's is short: what is begun is there.
+            ready = connection.fill_buf() => if ready?.is_empty() {
+                return Ok(());
+            } else {
+                let (opcode, payload) = client_frame(connection).await?;
+                match opcode {
+                    8 => return Ok(()),
+                    9 => connection.write_all(&frame(0x8a, &payload)).await?,
+                    _ => {}
+                }
+            }
+        }
+    }
+}
+
+/// A frame as a server sends it (RFC 6455, section 5.2).
+fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mut frame = vec![first];
+    match u16::try_from(payload.len()).unwrap() {
+        short @ 0..126 => frame.push(u8::try_from(short).unwrap()),
+        long => {
+            frame.push(126);
+            frame.extend(long.to_be_bytes());
+        }
+    }
+    frame.extend(payload);
+    frame
+}
+
+/// Opcode and payload of a control frame of the client's.
+async fn client_frame(connection: &mut BufReader<TcpStream>) -> io::Result<(u8, Vec<u8>)> {
+    let mut head = [0; 6];
+    connection.read_exact(&mut head).await?;
+    let mut payload = vec![0; usize::from(head[1] & 0x7f)];
+    connection.read_exact(&mut payload).await?;
+    for (byte, key) in payload.iter_mut().zip(head[2..].iter().cycle()) {
+        *byte ^= key;
+    }
+    Ok((head[0] & 0x0f, payload))
+}
+
+/// A key of the length of a `Sec-WebSocket-Accept` that belongs to no request.
+pub fn wrong_accept() -> String {
+    BASE64_STANDARD.encode([7; 20])
+}
