@@ -26,6 +26,8 @@ mod attempt;
 mod body;
 mod breaker;
 mod client;
+mod connections;
+mod connector;
 mod control;
 mod dispatch;
 mod evidence;
@@ -34,6 +36,7 @@ mod pace;
 mod places;
 mod reach;
 pub mod sign;
+mod status_line;
 pub mod tls;
 mod underway;
 pub use client::{BuildError, TargetClient};
@@ -67,6 +70,9 @@ pub struct Settings {
     pub timeout: Duration,
     /// For the connection alone.
     pub connect_timeout: Duration,
+    /// How long an unused connection is kept, at most; zero keeps none. With
+    /// [`OnUncertain::Hold`](crate::domain::delivery::OnUncertain::Hold) none is kept.
+    pub idle_timeout: Duration,
     /// Root certificates beside the system's own.
     pub roots: Option<Roots>,
     /// Certificate and key for mutual TLS.

@@ -28,6 +28,7 @@ pub(super) fn read(name: &str, mut section: Section<'_>) -> Result<Settings, Fau
     let headers = section.headers("headers", is_taken);
     let timeout = section.value("timeout", "10s", &form::duration(MILLISECOND..=HOUR));
     let connect_timeout = section.value("connect_timeout", "3s", &form::duration(MILLISECOND..=HOUR));
+    let idle_timeout = section.value("idle_timeout", "4s", &form::duration(Duration::ZERO..=HOUR));
     let roots = roots(&mut section);
     let client_identity = client_identity(&mut section);
     let concurrency = section.value("concurrency", "16", &form::number(1..=1024));
@@ -53,6 +54,7 @@ pub(super) fn read(name: &str, mut section: Section<'_>) -> Result<Settings, Fau
         headers: headers?,
         timeout: timeout?,
         connect_timeout: connect_timeout?,
+        idle_timeout: idle_timeout?,
         roots: roots?,
         client_identity: client_identity?,
         concurrency: concurrency?,

@@ -1,69 +1,50 @@
 //! One target's HTTP client: builds the request, sends it, and says what came of it.
 
-use std::error::Error as _;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
-use reqwest::redirect::Policy;
-use reqwest::{Client, ClientBuilder, Request, Response};
+use http::header::{ACCEPT, CONTENT_TYPE, HOST, LOCATION, RETRY_AFTER, USER_AGENT, WWW_AUTHENTICATE};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri};
 
 use super::Settings;
 use super::body::{Body, Departure};
 use super::breaker::Health;
-use super::tls::UnusableFile;
+use super::connections::{Answer, Connections, Keep, NoAnswer, UnreadBody};
+use super::connector::Connector;
+use super::status_line::Status;
 use crate::domain::cause::innermost;
 use crate::domain::clock::Clock;
-use crate::domain::delivery::Verdict;
+use crate::domain::delivery::{OnUncertain, Verdict};
 use crate::domain::event::Event;
 use crate::domain::retry_after;
 use crate::store::outbox::Job;
 use crate::telemetry::traces;
 
-/// Bytes of an answer that are read so that the connection can be used again.
-/// A longer answer costs the connection.
-const DRAINED: usize = 64 << 10;
-
-/// Bytes of a failed answer that are kept for the operator.
-const KEPT: usize = 1 << 10;
-
-/// How long the body of an answer may take once its status is known. The status
-/// decides; the rest is courtesy.
-const DRAIN_TIME: Duration = Duration::from_secs(2);
-
-/// How long an unused connection is kept. Many servers close theirs after five
-/// seconds, and a request that meets the closing has an unknown outcome.
-const IDLE: Duration = Duration::from_secs(4);
+/// Characters of a header's value that are repeated in an error.
+const QUOTED: usize = 200;
 
 /// Headers of a request beside those that are configured, at most.
 const HEADERS: usize = 16;
 
 /// Why a target's client could not be built.
 #[derive(Debug, thiserror::Error)]
-pub enum BuildError {
-    /// A certificate or key file cannot be used.
-    #[error("target {target}: {error}")]
-    File {
-        /// The configured name of the target.
-        target: String,
-        /// Which file, and why.
-        error: UnusableFile,
-    },
-    /// The HTTP client refuses the settings.
-    #[error("target {target}: {reason}")]
-    Client {
-        /// The configured name of the target.
-        target: String,
-        /// Why.
-        reason: String,
-    },
+#[error("target {target}: {reason}")]
+pub struct BuildError {
+    /// The configured name of the target.
+    target: String,
+    /// Why.
+    reason: String,
 }
 
 /// Sends to one target.
 #[derive(Debug)]
 pub struct TargetClient {
-    client: Client,
+    connections: Connections,
+    /// Path and query of the target's URL.
+    path: Uri,
+    /// The headers that every request has.
+    common: HeaderMap,
     settings: Settings,
     clock: Clock,
 }
@@ -87,13 +68,12 @@ pub(super) struct Report {
 /// is read: a target that is slow with it must not widen the window in which a
 /// crash makes its 2xx unknown.
 #[derive(Debug)]
-pub(super) struct Rest(Response);
+pub(super) struct Rest(UnreadBody);
 
 impl Rest {
     /// Reads it within bounds, so that the connection can be used again.
-    pub(super) async fn read(mut self) {
-        // Without its end in time the connection is closed.
-        let _ = tokio::time::timeout(DRAIN_TIME, drain(&mut self.0, None)).await;
+    pub(super) async fn read(self) {
+        self.0.read(None).await;
     }
 }
 
@@ -101,13 +81,29 @@ impl TargetClient {
     /// A client for the target of `settings`.
     ///
     /// # Errors
-    /// [`BuildError`] if a certificate cannot be used.
+    /// [`BuildError`] if its URL or a certificate cannot be used.
     pub fn new(settings: Settings, clock: Clock) -> Result<Self, BuildError> {
-        let client = builder(&settings)?.build().map_err(|error| BuildError::Client {
-            target: settings.name.to_string(),
-            reason: error.to_string(),
-        })?;
-        Ok(Self { client, settings, clock })
+        let connector = connector(&settings)?;
+        let address = connector.address();
+        let path = address.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+        let host = address.authority().map(|authority| HeaderValue::from_str(authority.as_str()));
+        let mut common = HeaderMap::new();
+        if let Some(Ok(host)) = host {
+            common.insert(HOST, host);
+        }
+        common.insert(ACCEPT, HeaderValue::from_static("*/*"));
+        let user_agent = concat!("pepay-bridge/", env!("CARGO_PKG_VERSION"));
+        common.insert(USER_AGENT, HeaderValue::from_static(user_agent));
+        common.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        // The configured ones may replace what HTTP leaves open.
+        common.extend(settings.headers.clone());
+        let idle = match settings.retry.on_uncertain {
+            OnUncertain::Retry => settings.idle_timeout,
+            // A request that meets the closing of a kept connection would be held.
+            OnUncertain::Hold => Duration::ZERO,
+        };
+        let connections = Connections::new(connector, Keep { idle, most: settings.concurrency });
+        Ok(Self { connections, path: path.into(), common, settings, clock })
     }
 
     /// The target's settings.
@@ -145,21 +141,31 @@ impl TargetClient {
     }
 
     async fn post(&self, body: Bytes, headers: HeaderMap) -> Report {
-        let (started, departure) = (Instant::now(), Departure::default());
-        let mut request = Request::new(Method::POST, self.settings.url.clone());
+        let (started, departure, mut status) = (Instant::now(), Departure::default(), Status::default());
+        let mut request = Request::new(Body::new(body, departure.clone()));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = self.path.clone();
         *request.headers_mut() = headers;
-        *request.body_mut() = Some(reqwest::Body::wrap(Body::new(body, departure.clone())));
-        let outcome = tokio::time::timeout(self.settings.timeout, self.client.execute(request)).await;
+        let sent = self.connections.send(request, &mut status);
+        let outcome = tokio::time::timeout(self.settings.timeout, sent).await;
         let duration = started.elapsed();
         let left = departure.has_begun();
-        match outcome {
-            Ok(Ok(response)) => self.judge(response, duration).await,
-            Ok(Err(error)) => unanswered(left, cause(&error, left), duration),
+        let error = match outcome {
+            Ok(Ok(answer)) => return self.judge(answer, duration).await,
+            Ok(Err(NoAnswer::Unconnected(error))) => format!("cannot connect: {}", innermost(&error)),
+            Ok(Err(NoAnswer::Broken(error))) if left => {
+                format!("the connection broke: {}", innermost(&error))
+            }
+            Ok(Err(NoAnswer::Broken(error))) => format!("cannot connect: {}", innermost(&error)),
             Err(_) => {
                 let limit = humantime::format_duration(self.settings.timeout);
                 let what = if left { "no answer" } else { "no connection" };
-                unanswered(left, format!("{what} within {limit}"), duration)
+                format!("{what} within {limit}")
             }
+        };
+        match status.seen().filter(|_| left) {
+            Some(status) => self.judge_status(status, &error, duration),
+            None => unanswered(left, error, duration),
         }
     }
 
@@ -183,8 +189,8 @@ impl TargetClient {
     /// What goes with every event, a made-up one included.
     fn headers(&self, event: &Event) -> HeaderMap {
         let now = self.clock.now().seconds();
-        let mut headers = HeaderMap::with_capacity(HEADERS + self.settings.headers.len());
-        headers.extend(self.settings.headers.clone());
+        let mut headers = HeaderMap::with_capacity(HEADERS + self.common.len());
+        headers.clone_from(&self.common);
         let mut text = |name: &'static str, value: &str| {
             // Event ids and types are visible ASCII, the rest is made here: all fit a header.
             if let Ok(value) = HeaderValue::from_str(value) {
@@ -199,54 +205,60 @@ impl TargetClient {
             text("webhook-signature", &key.sign(event.id.as_str(), now, &event.body));
         }
         headers.insert(HeaderName::from_static("webhook-timestamp"), HeaderValue::from(now));
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers
     }
 
     /// The status decides. What follows of the answer is read within bounds and
     /// cannot change the verdict.
-    async fn judge(&self, mut response: Response, duration: Duration) -> Report {
-        let status = response.status();
-        let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+    async fn judge(&self, answer: Answer, duration: Duration) -> Report {
+        let Answer { status, headers, body } = answer;
+        let retry_after = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
         let retry_after = retry_after.and_then(|value| retry_after::parse(value, self.clock.now()));
         let (verdict, health) = classify(status, retry_after, self.settings.dead_on.contains(&status));
         if verdict == Verdict::Acknowledged {
-            let rest = (response.content_length() != Some(0)).then_some(Rest(response));
+            let rest = body.unless_at_end().map(Rest);
             let (error, answer) = (None, Vec::new());
             return Report { verdict, health, status: Some(status), error, answer, rest, duration };
         }
         let mut answer = Vec::new();
         // What was read in time is kept.
-        let _ = tokio::time::timeout(DRAIN_TIME, drain(&mut response, Some(&mut answer))).await;
-        let error = Some(format!("answered {status}"));
+        body.read(Some(&mut answer)).await;
+        let error = Some(format!("answered {status}{}", explanation(status, &headers)));
         Report { verdict, health, status: Some(status), error, answer, rest: None, duration }
+    }
+
+    /// The same where the head of the answer could not be read beyond its status line.
+    fn judge_status(&self, status: StatusCode, unread: &str, duration: Duration) -> Report {
+        let (verdict, health) = classify(status, None, self.settings.dead_on.contains(&status));
+        let acknowledged = verdict == Verdict::Acknowledged;
+        let error = (!acknowledged).then(|| format!("answered {status}, and then {unread}"));
+        Report { verdict, health, status: Some(status), error, answer: Vec::new(), rest: None, duration }
     }
 }
 
-/// The client of a target, as its settings say.
-pub(super) fn builder(settings: &Settings) -> Result<ClientBuilder, BuildError> {
-    let mut builder = Client::builder()
-        .user_agent(concat!("pepay-bridge/", env!("CARGO_PKG_VERSION")))
-        .redirect(Policy::none())
-        .retry(reqwest::retry::never())
-        .referer(false)
-        .no_proxy()
-        .http1_only()
-        .tcp_nodelay(true)
-        .connect_timeout(settings.connect_timeout)
-        .pool_idle_timeout(IDLE)
-        .pool_max_idle_per_host(settings.concurrency);
-    let unusable = |error| BuildError::File { target: settings.name.to_string(), error };
-    if let Some(roots) = &settings.roots {
-        builder = builder.tls_certs_merge(roots.certificates().map_err(unusable)?);
-    } else if settings.url.scheme() == "http" {
-        // It is never asked for TLS: the system's roots would take time and memory to load.
-        builder = builder.tls_certs_only([]);
-    }
-    if let Some(identity) = &settings.client_identity {
-        builder = builder.identity(identity.identity().map_err(unusable)?);
-    }
-    Ok(builder)
+/// What connects to the target of `settings`.
+pub(super) fn connector(settings: &Settings) -> Result<Connector, BuildError> {
+    let unusable = |error: super::connector::Unusable| BuildError {
+        target: settings.name.to_string(),
+        reason: error.to_string(),
+    };
+    Connector::new(settings).map_err(unusable)
+}
+
+/// The header that says what a redirect or a 401 asks for. Of an address neither
+/// query nor fragment is told: they may hold a secret.
+fn explanation(status: StatusCode, headers: &HeaderMap) -> String {
+    let (name, text): (_, fn(&str) -> &str) = if status.is_redirection() {
+        (LOCATION, |value| value.split(['?', '#']).next().unwrap_or_default())
+    } else if status == StatusCode::UNAUTHORIZED {
+        (WWW_AUTHENTICATE, |value| value)
+    } else {
+        return String::new();
+    };
+    let Some(value) = headers.get(&name) else { return String::new() };
+    let value = String::from_utf8_lossy(value.as_bytes());
+    let told: String = text(&value).chars().take(QUOTED).filter(|char| !char.is_control()).collect();
+    format!(", {name}: {told}")
 }
 
 /// What `status` means for the delivery, and for the target.
@@ -277,25 +289,4 @@ const fn unanswered(left: bool, error: String, duration: Duration) -> Report {
         if left { (Verdict::Uncertain, Health::Silent) } else { (Verdict::Unreached, Health::Unreached) };
     let answer = Vec::new();
     Report { verdict, health, status: None, error: Some(error), answer, rest: None, duration }
-}
-
-/// Why there was no answer, without the error of the client itself, which repeats the URL.
-pub(super) fn cause(error: &reqwest::Error, left: bool) -> String {
-    let what = if left { "the connection broke" } else { "cannot connect" };
-    error.source().map_or_else(|| what.to_owned(), |cause| format!("{what}: {}", innermost(cause)))
-}
-
-/// Reads the answer to its end or to [`DRAINED`]; its first bytes go to `kept`.
-async fn drain(response: &mut Response, mut kept: Option<&mut Vec<u8>>) {
-    let mut read = 0;
-    // An error ends the answer like its end does; the connection is closed then.
-    while let Ok(Some(chunk)) = response.chunk().await {
-        if let Some(kept) = &mut kept {
-            kept.extend(chunk.iter().take(KEPT - kept.len()));
-        }
-        read += chunk.len();
-        if read >= DRAINED {
-            break;
-        }
-    }
 }

@@ -1,28 +1,34 @@
-//! Certificates and keys of a target, from PEM files: read when the configuration
-//! is, so that what was judged is what is used, and a reload sees what has changed.
+//! Certificates and keys of a target, from PEM files. The files are read when the
+//! configuration is: what was validated is what is used, and a reload compares content.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::{fmt, fs};
 
-use reqwest::{Certificate, Identity};
+use rustls::crypto::{CryptoProvider, ring};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
+use rustls::{ClientConfig, client::ResolvesClientCert};
+use rustls_platform_verifier::Verifier;
 
-/// Root certificates, as they were in their file. Equal if the file said the same.
+/// Root certificates of one file. Equal if the files have the same path and certificates.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Roots {
     path: PathBuf,
-    pem: Arc<[u8]>,
+    certificates: Vec<CertificateDer<'static>>,
 }
 
-/// A client certificate and its key, as they were in their files. Equal if these said the same.
-#[derive(Clone, PartialEq, Eq)]
+/// A client certificate and its key. Equal if the files have the same path and content.
+#[derive(Clone)]
 pub struct ClientIdentity {
     cert_file: PathBuf,
-    /// The key and after it the chain.
+    /// Content of the key file and the certificate file, for the comparison.
     pem: Arc<[u8]>,
+    key: Arc<CertifiedKey>,
 }
 
-/// Why a file is no use. Names the file, and shows nothing of what is in it.
+/// Why a file cannot be used. Names the file and shows nothing of its content.
 #[derive(Debug, thiserror::Error)]
 #[error("{path} cannot be used: {reason}")]
 pub struct UnusableFile {
@@ -36,15 +42,8 @@ impl Roots {
     /// # Errors
     /// [`UnusableFile`] if it cannot be read or holds none.
     pub fn read(path: PathBuf) -> Result<Self, UnusableFile> {
-        let roots = Self { pem: read(&path)?.into(), path };
-        if roots.certificates()?.is_empty() {
-            return Err(unusable(&roots.path, &"there is no certificate in it, in PEM form"));
-        }
-        Ok(roots)
-    }
-
-    pub(super) fn certificates(&self) -> Result<Vec<Certificate>, UnusableFile> {
-        Certificate::from_pem_bundle(&self.pem).map_err(|error| unusable(&self.path, &error))
+        let certificates = certificates(&path, &read(&path)?)?;
+        Ok(Self { path, certificates })
     }
 }
 
@@ -52,21 +51,73 @@ impl ClientIdentity {
     /// The certificate chain in one PEM file and its private key in another.
     ///
     /// # Errors
-    /// [`UnusableFile`] if a file cannot be read, or does not hold what it should.
+    /// [`UnusableFile`] if a file cannot be read, does not hold what it should, or
+    /// the key is not that of the certificate.
     pub fn read(cert_file: PathBuf, key_file: &Path) -> Result<Self, UnusableFile> {
-        let mut pem = read(key_file)?;
-        pem.push(b'\n');
-        pem.extend(read(&cert_file)?);
-        let identity = Self { cert_file, pem: pem.into() };
-        identity.identity()?;
-        Ok(identity)
+        let (key_pem, cert_pem) = (read(key_file)?, read(&cert_file)?);
+        let unpaired = || {
+            let reason = "with the key file it is no certificate chain and key, in PEM form";
+            unusable(&cert_file, &reason)
+        };
+        let chain = certificates(&cert_file, &cert_pem).map_err(|_| unpaired())?;
+        let key = PrivateKeyDer::from_pem_slice(&key_pem).map_err(|_| unpaired())?;
+        let key = CertifiedKey::from_der(chain, key, &provider()).map_err(|_| unpaired())?;
+        Ok(Self { cert_file, pem: [key_pem, cert_pem].concat().into(), key: Arc::new(key) })
+    }
+}
+
+impl PartialEq for ClientIdentity {
+    fn eq(&self, other: &Self) -> bool {
+        self.cert_file == other.cert_file && self.pem == other.pem
+    }
+}
+
+impl Eq for ClientIdentity {}
+
+/// The TLS settings of a client that trusts the system's roots and `roots`, and
+/// shows `identity` to a target that asks for a certificate.
+pub(super) fn client(
+    roots: Option<&Roots>,
+    identity: Option<&ClientIdentity>,
+) -> Result<ClientConfig, rustls::Error> {
+    let provider = provider();
+    let roots = roots.map(|roots| roots.certificates.clone()).unwrap_or_default();
+    let verifier = Verifier::new_with_extra_roots(roots, Arc::clone(&provider))?;
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier));
+    let mut config = match identity {
+        Some(identity) => builder.with_client_cert_resolver(Arc::new(Shown(Arc::clone(&identity.key)))),
+        None => builder.with_no_client_auth(),
+    };
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(config)
+}
+
+/// Shows the same certificate to every target that asks for one.
+#[derive(Debug)]
+struct Shown(Arc<CertifiedKey>);
+
+impl ResolvesClientCert for Shown {
+    fn resolve(&self, _: &[&[u8]], _: &[rustls::SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0))
     }
 
-    pub(super) fn identity(&self) -> Result<Identity, UnusableFile> {
-        let unpaired = |_| {
-            unusable(&self.cert_file, &"with the key file it is no certificate chain and key, in PEM form")
-        };
-        Identity::from_pem(&self.pem).map_err(unpaired)
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    CryptoProvider::get_default().cloned().unwrap_or_else(|| Arc::new(ring::default_provider()))
+}
+
+fn certificates(path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, UnusableFile> {
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    match certificates {
+        Ok(certificates) if !certificates.is_empty() => Ok(certificates),
+        _ => Err(unusable(path, &"there is no certificate in it, in PEM form")),
     }
 }
 
@@ -76,7 +127,7 @@ impl fmt::Debug for Roots {
     }
 }
 
-/// A private key is in it.
+/// Leaves out the private key.
 impl fmt::Debug for ClientIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "ClientIdentity({})", self.cert_file.display())

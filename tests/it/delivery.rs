@@ -5,6 +5,7 @@ mod answers;
 mod backlog;
 mod breaker;
 mod broken;
+mod connections;
 mod control;
 mod engine;
 mod model;

@@ -1,9 +1,9 @@
 //! Answers of every kind: the status decides, whatever comes behind it.
 
-use crate::delivery::{all_settled, failures, targets};
+use crate::delivery::{all_settled, failures, settled, targets};
 use crate::support::raw::{Act, OK, RawTarget};
 use crate::support::soon;
-use crate::support::world::World;
+use crate::support::world::{SHORT, World};
 
 /// Far more than is read of any answer, and more than the sockets in between hold.
 const HUGE: usize = 32 << 20;
@@ -39,6 +39,91 @@ fn bodies(status: u16) -> Vec<(&'static str, Act)> {
             Act::SayAndClose([&head(status, "transfer-encoding: chunked\r\n")[..], b"zzz"].concat()),
         ),
     ]
+}
+
+/// Answers whose status line is in order and whose headers are not.
+fn heads(status: u16) -> Vec<(&'static str, Act)> {
+    let say = |lines: &str| Act::Say(head(status, lines));
+    let cut = |lines: &str| format!("HTTP/1.1 {status} Something\r\n{lines}").into_bytes();
+    let empty = "content-length: 0\r\n";
+    vec![
+        ("nocolon", say(&format!("{empty}no header\r\n"))),
+        ("noname", say(&format!("{empty}: nothing\r\n"))),
+        ("control", say(&format!("{empty}x: a\u{1}b\r\n"))),
+        ("named", say(&format!("{empty}x(y): z\r\n"))),
+        ("spaced", say("content-length : 0\r\n")),
+        ("folded", say(&format!("x: a\r\n b\r\n{empty}"))),
+        ("lengths", say("content-length: ten\r\n")),
+        ("twolengths", say("content-length: 0\r\ncontent-length: 5\r\n")),
+        ("coding", say("transfer-encoding: chunked, surprise\r\n")),
+        ("hundred", say(&format!("{}{empty}", "x: y\r\n".repeat(101)))),
+        ("thousands", say(&format!("{}{empty}", "x: y\r\n".repeat(5000)))),
+        ("endlesshead", Act::SayForEver(cut("x: "))),
+        ("halfahead", Act::SayAndReset(cut("content-le"))),
+        ("noheads", Act::SayAndClose(cut(""))),
+        ("tricklinghead", Act::Trickle(cut("x: "))),
+        ("interim", Act::Say([&head(103, "link: a\u{1}b\r\n")[..], &head(status, empty)].concat())),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_status_line_decides_whatever_headers_follow_it() {
+    for status in [200, 503] {
+        let mut world = World::new(World::with_duplicates()).await;
+        let scripts = heads(status).into_iter().map(|(name, act)| (name.to_owned(), vec![act]));
+        let targets = targets(&mut world, scripts).await;
+        for name in targets.keys() {
+            // What is sent twice by mistake would be sent at once, and what is unknown held.
+            world.set_target(name, "ON_UNCERTAIN", "hold");
+            world.set_target(name, "TIMEOUT", &format!("{}ms", SHORT.as_millis()));
+        }
+        let bridge = world.bridge().await;
+        world.simulator.play(1);
+        settled(&bridge, "held", 0).await;
+        let (_, log) = bridge.stop().await;
+        for (name, target) in targets {
+            let failures = failures(&log, &name);
+            if status == 200 {
+                assert_eq!(target.attempts(), [1], "{name}");
+                assert!(failures.is_empty(), "{name}: {failures:?}");
+            } else {
+                assert_eq!(target.attempts(), [1, 2], "{name}");
+                assert_eq!((failures.len(), &failures[0]["status"]), (1, &status.into()), "{name}");
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redirect_and_a_401_say_what_they_ask_for() {
+    let mut world = World::new(World::with_duplicates()).await;
+    let said = [
+        (
+            "moved",
+            302,
+            "location: https://elsewhere.example/new?token=secret\r\n",
+            "answered 302 Found, location: https://elsewhere.example/new",
+        ),
+        ("lost", 307, "", "answered 307 Temporary Redirect"),
+        (
+            "asking",
+            401,
+            "www-authenticate: Bearer realm=\"orders\"\r\n",
+            "answered 401 Unauthorized, www-authenticate: Bearer realm=\"orders\"",
+        ),
+        ("created", 500, "location: /x\r\n", "answered 500 Internal Server Error"),
+    ];
+    let scripts = said.map(|(name, status, lines, _)| {
+        (name.to_owned(), vec![Act::Say(head(status, &format!("{lines}content-length: 0\r\n")))])
+    });
+    let _targets = targets(&mut world, scripts).await;
+    let bridge = world.bridge().await;
+    world.simulator.play(1);
+    all_settled(&bridge).await;
+    let (_, log) = bridge.stop().await;
+    for (name, _, _, error) in said {
+        assert_eq!(failures(&log, name)[0]["error"], error);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

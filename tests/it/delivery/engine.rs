@@ -125,6 +125,7 @@ pub fn settings(url: &str, ordering: Ordering, concurrency: usize) -> Settings {
         headers: http::HeaderMap::new(),
         timeout: Duration::from_secs(10),
         connect_timeout: Duration::from_secs(3),
+        idle_timeout: Duration::from_secs(4),
         roots: None,
         client_identity: None,
         concurrency,
