@@ -28,7 +28,7 @@ use crate::domain::backoff::Jitter;
 use crate::domain::clock::Clock;
 use crate::lifecycle::{Ended, HangUps, Signals, Stop, Tasks};
 use crate::pepay::rest;
-use crate::store::archive::ReadError;
+use crate::store::error::ReadError;
 use crate::store::{self, Store};
 use crate::telemetry::{Metrics, MetricsError, traces};
 use crate::web::{self, AdminToken, Limits, View};
@@ -173,7 +173,7 @@ impl App {
         let (mut parts, webhooks, shown, directed) = Parts::new(&store, clock.clone(), jitter, stop.clone());
         // Everything that can fail comes before the first request goes out.
         let prepared = parts.prepare(&settings)?;
-        let paused = store.archive.paused().await?;
+        let paused = store.operator.paused().await?;
         parts.replace(prepared, std::mem::take(&mut store.outboxes), &paused, &mut work);
 
         let both_live_sources = {
@@ -184,7 +184,7 @@ impl App {
             }
         };
         let view = View {
-            archive: store.archive.clone(),
+            operator: store.operator.clone(),
             parts: shown,
             clock,
             started,
@@ -196,7 +196,7 @@ impl App {
         };
         let token = AdminToken::new(settings.web.admin_token.as_ref());
         let (reload, reloads) = reload::channel();
-        let (pausing, fulfilment) = pauses::channel(store.archive.clone(), directed.clone());
+        let (pausing, fulfilment) = pauses::channel(store.operator.clone(), directed.clone());
         let operations = Arc::new(operations::Operations::new(directed, pausing, reload.clone(), verifier));
         let (admin_pages, sampler) = web::admin(view.clone(), render, &token, operations);
         let public_pages = web::public(view, &webhooks);
@@ -255,7 +255,7 @@ impl App {
     /// Says what is undelivered of each target that is `concerned`.
     async fn announce_backlogs(&self, concerned: impl Fn(&str) -> bool) {
         // Without an answer there is nothing to tell; readiness will say so.
-        for backlog in self.store.archive.backlogs().await.unwrap_or_default() {
+        for backlog in self.store.operator.backlogs().await.unwrap_or_default() {
             let (target, open) = (&*backlog.target, backlog.open);
             if open == 0 || !concerned(target) {
                 continue;

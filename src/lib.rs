@@ -7,7 +7,7 @@
 //!       ──webhook─▶ source::webhook ┼─▶ store::inbox ─▶ store::outbox ─▶ delivery ──▶ targets
 //!       ──REST────▶ source::backfill┘        │                ▲             │
 //!                                            ▼                └── outcome ──┘
-//!                        web ◀── store::archive
+//!                        web ◀── store::operator
 //! ```
 //! An event enters at the left, leaves at the right and never travels back.
 //! Memory never holds the only copy: the event, its deliveries and the cursor it
@@ -19,10 +19,10 @@
 //! |---|---|---|
 //! | [`domain`] | event, delivery, filter, backoff, clock: values and pure functions | nothing |
 //! | [`pepay`] | Pepay's wire formats: envelope, frames, signature, REST | `domain` |
-//! | [`store`] | all SQL, behind `inbox`, `outbox` and `archive` | `domain` |
-//! | [`source`] | stream, backfill, webhook | `domain`, `pepay`, `store::inbox` |
-//! | [`delivery`] | a dispatcher, client and breaker for each target | `domain`, `store::outbox` |
-//! | [`web`] | listeners, health, metrics, status, the admin API, the page | `domain`, `store::archive` |
+//! | [`store`] | all SQL, behind `inbox`, `outbox` and `operator` | `domain` |
+//! | [`source`] | stream, backfill, webhook | `domain`, `pepay`, `store::inbox`, its values and errors |
+//! | [`delivery`] | a dispatcher, client and breaker for each target | `domain`, `store::outbox`, its values and errors |
+//! | [`web`] | listeners, health, metrics, status, the admin API, the page | `domain`, `store::operator`, its values and errors |
 //! | [`simulator`] | a stand-in for Pepay, and a sample target | `domain`, `pepay` |
 //! | [`config`] | layers and validation | everyone's settings types |
 //! | [`cli`] | the commands | `app`, `config`; `simulator` for `demo`; what `backup` and `doctor` look at |
@@ -36,12 +36,12 @@
 //! # The promise
 //! An event that was acknowledged to Pepay, or that a cursor has passed, is
 //! stored and will be offered to every matching target until that target
-//! acknowledges it or the delivery is given up and kept for a person. A recorded
+//! acknowledges it or the delivery is given up and kept for an operator. A recorded
 //! acknowledgement is final: the event is never sent to that target again. In
 //! one window a target can see an event twice, with the same `webhook-id`: when
 //! the process dies, or the answer is lost, between the target's 2xx and the
-//! record of it. With `on_uncertain = "hold"` such an event waits for a person
-//! instead.
+//! record of it. With `on_uncertain = "hold"` such an event waits for an
+//! operator instead.
 //!
 //! # Where to start reading
 //! [`app`] shows what there is and how it is wired. Then follow an event:

@@ -1,55 +1,58 @@
-//! All SQL. Those outside see narrow handles and plain values:
+//! The store: everything that is kept, behind narrow handles and plain values.
 //!
-//! - [`inbox`] records what the sources bring,
-//! - [`outbox`] hands deliveries to a target's dispatcher and takes their outcomes,
-//! - [`archive`] answers the operator,
-//! - [`backup`] copies a store that may be in use, and [`checkup`] looks at one.
+//! | file | holds |
+//! |---|---|
+//! | [`inbox`] | the sources' handle: records what they bring |
+//! | [`outbox`] | a target's handle: hands out deliveries, takes their outcomes |
+//! | [`operator`] | the operator's handle: shows what is stored, does what is asked |
+//! | [`types`], [`view`], [`error`] | plain values and errors of these |
+//! | [`backup`], [`checkup`] | a copy of a store that may be in use, a look at one |
 //!
 //! One writer thread owns the one connection that writes and commits in groups;
-//! readers are a small read-only pool. No type of the engine leaves this room.
+//! readers are a small read-only pool. No type of the engine leaves this module.
 
-pub mod archive;
 pub mod backup;
 pub mod checkup;
 mod commands;
-mod comparison;
+mod counts;
 pub mod disk;
+pub mod error;
 pub mod inbox;
-mod janitor;
 mod lane;
 mod lock;
+pub mod operator;
 pub mod outbox;
 mod reader;
+mod retention;
 mod row;
 mod schema;
-mod tally;
-mod traced;
+mod settings;
+mod source_comparison;
 mod turns;
+pub mod types;
+pub mod view;
 mod writer;
 
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::watch;
 
 use crate::domain::clock::Clock;
-use crate::domain::delivery::Ordering;
-use crate::domain::event::{Environment, Received};
-use crate::domain::filter::TypeFilter;
 
-pub use comparison::Comparison;
-pub use janitor::Janitor;
+pub use retention::Janitor;
 pub use schema::OpenError;
+pub use settings::{Durability, Route, Settings};
+pub use source_comparison::Comparison;
 pub use writer::Writer;
 
-use archive::Archive;
 use commands::Commands;
-use inbox::{Inbox, RecordError};
-use janitor::Retention;
+use counts::Counters;
+use error::RecordError;
+use inbox::Inbox;
+use operator::OperatorStore;
 use outbox::Outbox;
 use reader::Reader;
-use tally::Counters;
+use retention::Retention;
 use writer::Command;
 use writer::outlets::Outlets;
 
@@ -57,56 +60,13 @@ use writer::outlets::Outlets;
 /// adds latency; whoever finds it full is told to come back.
 const QUEUE: usize = 1024;
 
-/// Where the store lives and what a commit is worth.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
-    /// The database file; its folder is created if missing.
-    pub path: PathBuf,
-    /// What a commit survives.
-    pub durability: Durability,
-    /// How long delivered events keep their bodies and attempts.
-    pub payload_retention: Duration,
-    /// How long event ids are kept for deduplication.
-    pub dedupe_retention: Duration,
-}
-
-/// What a commit survives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Durability {
-    /// Power loss (`synchronous = FULL`).
-    Full,
-    /// A killed process (`synchronous = NORMAL`).
-    Normal,
-}
-
-/// Which events become deliveries to a target.
-#[derive(Clone, Debug)]
-pub struct Route {
-    /// The configured name of the target.
-    pub target: Arc<str>,
-    /// The event types it receives.
-    pub types: TypeFilter,
-    /// The network environment it receives events of; `None` is any, and none known.
-    pub environment: Option<Environment>,
-    /// Whether its deliveries wait for one another.
-    pub ordering: Ordering,
-}
-
-impl Route {
-    /// Whether `event` becomes a delivery.
-    fn takes(&self, event: &Received) -> bool {
-        self.types.matches(event.event.kind.as_str())
-            && (self.environment.is_none() || self.environment == event.environment)
-    }
-}
-
 /// An open store: its handles, to be given to those who need them.
 #[derive(Debug)]
 pub struct Store {
     /// For the sources.
     pub inbox: Inbox,
     /// For the operator.
-    pub archive: Archive,
+    pub operator: OperatorStore,
     /// For the dispatchers, one for each route and in their order.
     pub outboxes: Vec<Outbox>,
     commands: Commands,
@@ -144,7 +104,12 @@ impl Store {
         let writer = Writer::new(connection, lock, queue, outlets, clock.clone(), Arc::clone(&counters))?;
         let store = Self {
             inbox: Inbox::new(commands.clone(), reader.clone()),
-            archive: Archive::new(commands.clone(), reader.clone(), Arc::clone(&counters), clock.clone()),
+            operator: OperatorStore::new(
+                commands.clone(),
+                reader.clone(),
+                Arc::clone(&counters),
+                clock.clone(),
+            ),
             outboxes,
             commands,
             reader,

@@ -3,7 +3,7 @@
 //!
 //! [`public`] and [`admin`] are the routers of the two listeners, [`serve()`]
 //! puts a router behind a listener with limits. All that is shown comes from a
-//! [`View`]; what is to be done is done by the store's archive, or by the running
+//! [`View`]; what is to be done is done by the store for the operator, or by the running
 //! parts behind [`Operations`].
 
 mod api;
@@ -43,7 +43,8 @@ pub use self::token::AdminToken;
 use self::api::problem::Problem;
 use self::readiness::Readiness;
 use crate::domain::clock::{Clock, UnixMillis};
-use crate::store::archive::{Archive, Backlog};
+use crate::store::operator::OperatorStore;
+use crate::store::view::Backlog;
 
 /// Where the two listeners bind.
 #[derive(Clone, Debug)]
@@ -63,7 +64,7 @@ const STORE_LIMIT: Duration = Duration::from_secs(2);
 #[derive(Clone, Debug)]
 pub struct View {
     /// The store.
-    pub archive: Archive,
+    pub operator: OperatorStore,
     /// What runs at present.
     pub parts: watch::Receiver<Arc<Parts>>,
     /// The current time.
@@ -85,7 +86,7 @@ impl View {
     }
 
     async fn backlogs(&self) -> Result<Vec<Backlog>, String> {
-        within(STORE_LIMIT, self.archive.backlogs()).await
+        within(STORE_LIMIT, self.operator.backlogs()).await
     }
 }
 

@@ -10,7 +10,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::operations::Directed;
 use crate::domain::operator::OperationError;
-use crate::store::archive::{ActError, Archive};
+use crate::store::error::ActError;
+use crate::store::operator::OperatorStore;
 
 /// Wishes that wait for their turn; a further one waits for room.
 const WAITING: usize = 16;
@@ -29,15 +30,18 @@ struct Wish {
 
 /// What fulfils the wishes.
 pub(super) struct Fulfilment {
-    archive: Archive,
+    operator: OperatorStore,
     directed: watch::Receiver<Arc<Directed>>,
     wishes: mpsc::Receiver<Wish>,
 }
 
 /// The handle, and what does its work once it [runs](Fulfilment::run).
-pub(super) fn channel(archive: Archive, directed: watch::Receiver<Arc<Directed>>) -> (Pauses, Fulfilment) {
+pub(super) fn channel(
+    operator: OperatorStore,
+    directed: watch::Receiver<Arc<Directed>>,
+) -> (Pauses, Fulfilment) {
     let (pauses, wishes) = mpsc::channel(WAITING);
-    (Pauses(pauses), Fulfilment { archive, directed, wishes })
+    (Pauses(pauses), Fulfilment { operator, directed, wishes })
 }
 
 impl Pauses {
@@ -73,7 +77,7 @@ impl Fulfilment {
 
     async fn set(&self, target: &str, paused: bool) -> Result<(), OperationError> {
         self.directed.borrow().target(target)?;
-        self.archive.set_paused(target, paused).await.map_err(|error| match error {
+        self.operator.set_paused(target, paused).await.map_err(|error| match error {
             ActError::Store(error) => OperationError::Unavailable(error.to_string()),
             _ => OperationError::Unknown,
         })?;

@@ -119,7 +119,7 @@ impl App {
         let settings = loaded.map_err(ReloadError::Invalid)?;
         let prepared = self.parts.prepare(&settings);
         let prepared = prepared.map_err(|error| ReloadError::Invalid(vec![error.to_string()]))?;
-        let paused = self.store.archive.paused().await.map_err(unavailable)?;
+        let paused = self.store.operator.paused().await.map_err(unavailable)?;
         let outboxes = self.store.reroute(prepared.kept_targets.clone(), prepared.routes()).await;
         Ok(Ready { settings, prepared, outboxes: outboxes.map_err(unavailable)?, paused })
     }

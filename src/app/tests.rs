@@ -61,7 +61,7 @@ impl Pausing {
             ..operations::Directed::default()
         };
         let directed = tokio::sync::watch::channel(Arc::new(directed)).1;
-        let (pauses, work) = pauses::channel(store.archive.clone(), directed.clone());
+        let (pauses, work) = pauses::channel(store.operator.clone(), directed.clone());
         let mut fulfilment = JoinSet::new();
         fulfilment.spawn(work.run(CancellationToken::new()));
         let operations = operations::Operations::new(
@@ -84,7 +84,7 @@ impl Pausing {
     }
 
     async fn is_remembered(store: &Store) -> bool {
-        !store.archive.paused().await.unwrap().is_empty()
+        !store.operator.paused().await.unwrap().is_empty()
     }
 }
 

@@ -10,7 +10,9 @@ use super::client::{Report, TargetClient};
 use crate::domain::backoff::{Backoff, Jitter};
 use crate::domain::clock::{Clock, UnixMillis};
 use crate::domain::delivery::{Attempt, Next, OnUncertain, RetryPolicy};
-use crate::store::outbox::{Begun, CutOff, Job, Ledger, RecordError, Settlement};
+use crate::store::error::RecordError;
+use crate::store::outbox::Ledger;
+use crate::store::types::{Begun, CutOff, Job, Settlement};
 use crate::telemetry::{names, traces};
 
 /// The ends of the waits between tries to write an outcome: it has to be written,

@@ -18,7 +18,7 @@ use crate::domain::clock::Clock;
 use crate::domain::delivery::{OnUncertain, Verdict};
 use crate::domain::event::Event;
 use crate::domain::retry_after;
-use crate::store::outbox::Job;
+use crate::store::types::Job;
 use crate::telemetry::traces;
 
 /// Characters of a header's value that are repeated in an error.

@@ -18,7 +18,9 @@ use super::underway::UnderWay;
 use crate::domain::clock::UnixMillis;
 use crate::domain::delivery::Verdict;
 use crate::domain::status::{Circuit, TargetError, TargetStatus};
-use crate::store::outbox::{Arrival, Arrivals, Due, Job, Kind, PerKind, RecordError, Search};
+use crate::store::error::RecordError;
+use crate::store::outbox::{Arrival, Arrivals};
+use crate::store::types::{Due, Job, Kind, PerKind, Search};
 
 /// The longest time between two looks into the store: the safety net below the wake-ups.
 const SLOW_POLL: Duration = Duration::from_secs(10);

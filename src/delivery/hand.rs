@@ -3,7 +3,7 @@
 
 use std::collections::{HashSet, VecDeque};
 
-use crate::store::outbox::{Job, Kind, PerKind};
+use crate::store::types::{Job, Kind, PerKind};
 
 /// Deliveries of `kind` waiting in memory, at most. The others wait in the store.
 const fn capacity(kind: Kind) -> usize {

@@ -1,7 +1,7 @@
 //! Who gets a free place on the wire: each kind of delivery has a share of a
 //! target's `concurrency`, and what one kind does not use the others may. Pure.
 
-use crate::store::outbox::{Kind, PerKind};
+use crate::store::types::{Kind, PerKind};
 
 /// Places that each kind gets of so many, as long as all of them want some.
 const SHARES: u32 = 8;

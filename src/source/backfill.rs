@@ -25,7 +25,7 @@ use std::time::Duration;
 use crate::domain::clock::UnixMillis;
 use crate::domain::event::{Event, EventId};
 use crate::pepay::rest::{LARGEST_PAGE, ListQuery, Page};
-use crate::store::inbox::Position;
+use crate::store::types::Position;
 
 use descent::{Descent, is_long_before};
 

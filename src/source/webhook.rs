@@ -30,7 +30,9 @@ use crate::domain::clock::Clock;
 use crate::domain::event::Environment;
 use crate::domain::status::{Rejection, SeenEvent, WebhookStatus};
 use crate::pepay::signature::SigningKey;
-use crate::store::inbox::{Inbox, RecordError, Recorded};
+use crate::store::error::RecordError;
+use crate::store::inbox::Inbox;
+use crate::store::types::Recorded;
 
 /// How long a delivery waits for its commit.
 const COMMIT_LIMIT: Duration = Duration::from_secs(10);

@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode};
 
+use super::disk;
+use super::lock::Lock;
 use super::schema::{self, OpenError};
-use super::{disk, lock};
 
 /// A store of ours, as it was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,7 +56,7 @@ pub fn engine() -> String {
 /// # Errors
 /// If the lock file cannot be read.
 pub fn is_in_use(database: &Path) -> io::Result<bool> {
-    lock::is_held(&schema::canonical(database))
+    Lock::is_held(&schema::canonical(database))
 }
 
 /// Looks at `database`; `None` if there is none yet. Its integrity is checked for

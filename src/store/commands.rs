@@ -3,7 +3,7 @@
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
-use super::inbox::RecordError;
+use super::error::RecordError;
 use super::writer::{Command, Reply};
 
 /// Where the writer takes its commands. Cheap to clone.

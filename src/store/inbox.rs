@@ -5,10 +5,13 @@
 use std::sync::Arc;
 
 use super::commands::{Commands, stopped};
+use super::error::{ReadError, RecordError};
 use super::reader::Reader;
-use super::traced::Traced;
+use super::types::{Batch, Held, Recorded, Resume};
 use super::writer::Command;
-use crate::domain::event::{Digest, EventId, Received};
+use crate::domain::clock::UnixMillis;
+use crate::domain::event::{Digest, EventId, EventType, Received, Source};
+use crate::telemetry::traces;
 
 /// The sources' handle on the store. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -17,93 +20,14 @@ pub struct Inbox {
     reader: Reader,
 }
 
-/// What a stream has read from Pepay, to be written as one.
-#[derive(Debug, Default)]
-pub struct Batch {
-    /// The events, in Pepay's order.
-    pub events: Vec<Received>,
-    /// Where the stream stands once they are stored.
-    pub cursor: Option<CursorMove>,
-}
-
-/// A stream's new position.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CursorMove {
-    /// The configured name of the stream.
-    pub stream: Arc<str>,
-    /// Where it stands.
-    pub position: Position,
-    /// What the stream has subscribed to since when, in a form of its own; `None`
-    /// leaves what is stored.
-    pub history: Option<String>,
-}
-
-/// What a stream goes on from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Resume {
-    /// Where it stands.
-    pub position: Position,
-    /// What was last stored as its history, if anything was.
-    pub history: Option<String>,
-}
-
-/// A place in Pepay's order up to which a stream has stored every event.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Position {
-    /// The last event covered. `None` for an account that held no event at all
-    /// when the stream first looked: everything is newer than this.
-    pub event: Option<EventId>,
-    /// When that event was created, or when the account was found empty, in
-    /// Unix seconds: what `created[gte]` starts from once Pepay has forgotten the id.
-    pub created: i64,
-}
-
-/// What became of a recorded event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Recorded {
-    /// It is new and now stored.
-    New,
-    /// Its id was held already.
-    Duplicate,
-    /// Its id was held already, of an event that says something else. This one is kept
-    /// beside that and never delivered.
-    Conflict,
-}
-
-/// What the store holds of an event that is listed somewhere.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Held {
-    /// Nothing.
-    Missing,
-    /// The same, as far as can be told: an earlier version stored no digest.
-    Same,
-    /// Another event under its id.
-    Different,
-}
-
-/// Why nothing was recorded. The same may be offered again.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RecordError {
-    /// The writer has more waiting than it takes on.
-    #[error("the store's queue is full")]
-    Overloaded,
-    /// The transaction failed, or the store does not answer.
-    #[error("the store is unavailable: {0}")]
-    Unavailable(String),
-}
-
-/// Why a question to the store went unanswered.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the store cannot be read: {0}")]
-pub struct ReadError(pub String);
-
 impl Inbox {
     pub(super) const fn new(commands: Commands, reader: Reader) -> Self {
         Self { commands, reader }
     }
 
-    /// Records `batch` as one, waiting for room in the writer's queue: the road
-    /// of a source that can slow down. Answers in the order of the events.
+    /// Records `batch` in one transaction, waiting for room in the writer's queue:
+    /// for a source that can slow down. Returns one value for each event, in their
+    /// order.
     ///
     /// # Errors
     /// [`RecordError::Unavailable`]; then neither an event nor the cursor was stored.
@@ -114,8 +38,8 @@ impl Inbox {
         recorded
     }
 
-    /// Records one event, or fails at once where the queue is full: the road of
-    /// a source whose caller can come back.
+    /// Records one event, or fails at once where the queue is full: for a source
+    /// whose caller can come back.
     ///
     /// # Errors
     /// [`RecordError`]; then the event was not stored.
@@ -142,5 +66,47 @@ impl Inbox {
     /// [`ReadError`] if the store cannot be read.
     pub async fn compare(&self, events: &[(EventId, Option<Digest>)]) -> Result<Vec<Held>, ReadError> {
         self.reader.compare(events).await
+    }
+}
+
+/// What a trace shows of events that were handed to the writer, once they are stored.
+struct Traced(Vec<TracedEvent>);
+
+struct TracedEvent {
+    id: EventId,
+    kind: EventType,
+    source: Source,
+    origin: Arc<str>,
+    received_at: UnixMillis,
+}
+
+impl Traced {
+    /// `None` where nothing is traced.
+    fn new(events: &[Received]) -> Option<Self> {
+        let traced = |received: &Received| TracedEvent {
+            id: received.event.id.clone(),
+            kind: received.event.kind.clone(),
+            source: received.source,
+            origin: Arc::clone(&received.origin),
+            received_at: received.received_at,
+        };
+        traces::on().then(|| Self(events.iter().map(traced).collect()))
+    }
+
+    /// Adds `traced` to the traces of its events, unless storing them has failed.
+    fn stored(traced: Option<Self>, recorded: &Result<Vec<Recorded>, RecordError>) {
+        let (Some(Self(events)), Ok(recorded)) = (traced, recorded) else { return };
+        for (event, recorded) in events.iter().zip(recorded) {
+            let event_id = event.id.as_str();
+            let Some(trace) = traces::of(event_id) else { return };
+            trace.received(&traces::Sighting {
+                event_id,
+                kind: event.kind.as_str(),
+                source: event.source.as_str(),
+                origin: &event.origin,
+                duplicate: *recorded != Recorded::New,
+                arrived: event.received_at.into(),
+            });
+        }
     }
 }

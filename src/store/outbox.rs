@@ -6,20 +6,17 @@
 //! turn it is, so a dispatcher may send whatever it gets at once. When that one
 //! is settled, the next of its lane is handed over like a new one.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
-use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
 
 use super::commands::Commands;
-pub use super::inbox::RecordError;
+use super::error::RecordError;
 use super::turns::Turns;
+use super::types::{Begun, CutOff, Due, Job, Search, Settlement, TargetId};
 use super::writer::{Command, Reply};
-use crate::domain::clock::UnixMillis;
-use crate::domain::delivery::{Next, OnUncertain};
-use crate::domain::event::Received;
+use crate::domain::delivery::OnUncertain;
 
 /// Deliveries handed over in memory and not yet taken, for each target. What
 /// does not fit is found in the store again.
@@ -27,10 +24,6 @@ const HANDOFF_DELIVERIES: usize = 512;
 
 /// The same in bytes of event bodies.
 const HANDOFF_BYTES: usize = 8 << 20;
-
-/// A target's number in the store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct TargetId(pub(super) i64);
 
 /// One target's handle on the store. Of two handles on the same target, as there
 /// are when its route was replaced, only one may be in use: the earlier until all
@@ -47,161 +40,6 @@ pub struct Ledger {
     target: TargetId,
     commands: Commands,
     turns: Arc<Turns>,
-}
-
-/// What to look for among the deliveries of a target.
-#[derive(Clone, Debug)]
-pub struct Search {
-    /// Due at this time or before.
-    pub now: UnixMillis,
-    /// Sequences to pass over, because they are in hand already.
-    pub known: HashSet<i64>,
-    /// How many of each kind to find at most; a kind with 0 is not looked for.
-    pub limits: PerKind<usize>,
-}
-
-/// Which share of a target's places a delivery is sent in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Kind {
-    /// A first attempt of an event that was accepted a moment ago, while nothing
-    /// of its object waited.
-    New,
-    /// A first attempt that has waited in the store or in its lane.
-    Waiting,
-    /// A further attempt.
-    Retry,
-}
-
-impl Kind {
-    /// Every kind.
-    pub const ALL: [Self; 3] = [Self::New, Self::Waiting, Self::Retry];
-}
-
-/// One value for each [`Kind`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PerKind<T>([T; 3]);
-
-impl<T> PerKind<T> {
-    /// The value that `of` has for each kind.
-    pub fn from_fn(of: impl FnMut(Kind) -> T) -> Self {
-        Self(Kind::ALL.map(of))
-    }
-}
-
-impl<T> std::ops::Index<Kind> for PerKind<T> {
-    type Output = T;
-
-    fn index(&self, kind: Kind) -> &T {
-        &self.0[kind as usize]
-    }
-}
-
-impl<T> std::ops::IndexMut<Kind> for PerKind<T> {
-    fn index_mut(&mut self, kind: Kind) -> &mut T {
-        &mut self.0[kind as usize]
-    }
-}
-
-/// What a search has found.
-#[derive(Clone, Debug)]
-pub struct Due {
-    /// The deliveries: retries from both ends of what is due in turn, then first
-    /// attempts, the longest due first, then the newest ones.
-    pub jobs: Vec<Job>,
-    /// What is left of each kind that was looked for.
-    pub left: PerKind<Left>,
-}
-
-/// What a search has left in the store.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Left {
-    /// Whether there are more that are due now.
-    pub more: bool,
-    /// When the next one falls due.
-    pub next_due: Option<UnixMillis>,
-}
-
-/// An attempt that is about to go out.
-#[derive(Clone, Copy, Debug)]
-pub struct Begun {
-    /// The delivery's event.
-    pub sequence: i64,
-    /// The attempt's number, from 1.
-    pub number: u32,
-    /// When it begins.
-    pub at: UnixMillis,
-}
-
-/// An attempt that was on the wire when the process ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CutOff {
-    /// The id of its event.
-    pub event_id: String,
-    /// Its number, from 1.
-    pub number: u32,
-}
-
-/// A delivery whose turn it is.
-#[derive(Clone, Debug)]
-pub struct Job {
-    /// The event's place in the bridge's order of acceptance.
-    pub sequence: i64,
-    /// Attempts already made.
-    pub attempts: u32,
-    /// When the first of them began.
-    pub first_attempt_at: Option<UnixMillis>,
-    /// How often an operator has had it sent again after it had ended.
-    pub replays: u32,
-    /// Which share of the places it is sent in.
-    pub kind: Kind,
-    /// What to deliver.
-    pub event: Arc<Received>,
-    pub(super) lane: Option<i64>,
-}
-
-/// An attempt that has ended, and what follows from it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settlement {
-    /// The delivery's event.
-    pub sequence: i64,
-    /// The attempt's number, from 1.
-    pub number: u32,
-    /// When it began.
-    pub started_at: UnixMillis,
-    /// How long it took.
-    pub duration: Duration,
-    /// The target's HTTP status, where it answered.
-    pub status: Option<u16>,
-    /// What went wrong; `None` on success.
-    pub error: Option<String>,
-    /// The first bytes of a failed answer.
-    pub answer: Vec<u8>,
-    /// What becomes of the delivery.
-    pub next: Next,
-    pub(super) lane: Option<i64>,
-}
-
-impl Job {
-    /// What the delivery is about, as far as it is known here: one number for all
-    /// deliveries of a lane, else one for each delivery.
-    pub fn subject(&self) -> i64 {
-        self.lane.unwrap_or(self.sequence)
-    }
-
-    /// The settlement of this delivery's next attempt, to be filled in further.
-    pub fn settlement(&self, started_at: UnixMillis, duration: Duration, next: Next) -> Settlement {
-        Settlement {
-            sequence: self.sequence,
-            number: self.attempts + 1,
-            started_at,
-            duration,
-            status: None,
-            error: None,
-            answer: Vec::new(),
-            next,
-            lane: self.lane,
-        }
-    }
 }
 
 impl Outbox {

@@ -18,12 +18,13 @@ use std::time::Duration;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions};
 use sqlx::{ConnectOptions as _, QueryBuilder, Row as _};
 
-use super::archive::Summary;
-use super::inbox::{Held, Position, ReadError, Resume};
+use super::error::ReadError;
 use super::schema::{OpenError, database};
+use super::types::{Held, Position, Resume};
+use super::view::Summary;
 use crate::domain::event::{Digest, EventId, InvalidEventId};
 
-pub(super) use self::compare::Seen;
+pub(super) use self::compare::{Seen, WINDOW};
 
 /// Connections of the pool. Reads are short; each connection costs a thread.
 const CONNECTIONS: u32 = 2;

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 use sqlx::ConnectOptions as _;
@@ -11,8 +12,7 @@ use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode};
 
 use super::lock::Lock;
-use super::writer::BUSY_TIMEOUT;
-use super::{Durability, Settings};
+use super::settings::{Durability, Settings};
 
 pub(super) static MIGRATIONS: Migrator = sqlx::migrate!();
 
@@ -21,6 +21,9 @@ pub(super) const APPLICATION_ID: i32 = 0x5045_5042;
 
 /// The first SQLite without the WAL-reset bug, which could corrupt a database.
 const OLDEST_SQLITE: i32 = 3_051_003;
+
+/// How long a statement waits for another connection's lock.
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why a store could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -83,10 +86,18 @@ pub(super) async fn prepare(path: &Path) -> Result<Lock, OpenError> {
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         fs::create_dir_all(folder).map_err(|source| OpenError::Folder { path: folder.to_owned(), source })?;
     }
-    let lock = Lock::take(&canonical(path))?;
+    let lock = take_lock(&canonical(path))?;
     let is_new = is_new(path)?;
     migrate(path, is_new).await?;
     Ok(lock)
+}
+
+fn take_lock(database: &Path) -> Result<Lock, OpenError> {
+    match Lock::take(database) {
+        Ok(Some(lock)) => Ok(lock),
+        Ok(None) => Err(OpenError::InUse(database.to_owned())),
+        Err(source) => Err(OpenError::Lock { path: Lock::beside(database), source }),
+    }
 }
 
 /// Whether the linked `SQLite` is one to trust a database to.

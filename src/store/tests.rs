@@ -24,10 +24,13 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use super::outbox::{Arrival, Arrivals, Job, Ledger};
+use super::outbox::{Arrival, Arrivals, Ledger};
+use super::types::Job;
 use super::*;
 use crate::domain::clock::UnixMillis;
+use crate::domain::delivery::Ordering;
 use crate::domain::event::{Received, Source};
+use crate::domain::filter::TypeFilter;
 use crate::pepay::envelope;
 
 const NOW: UnixMillis = UnixMillis(1_800_000_000_000);

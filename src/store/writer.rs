@@ -33,12 +33,13 @@ use rusqlite::{Connection, params};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
-use super::inbox::RecordError;
+use super::counts::Counters;
+use super::error::RecordError;
 use super::lock::Lock;
-use super::outbox::{CutOff, Due, Job, TargetId};
+use super::schema;
 use super::schema::OpenError;
-use super::tally::Counters;
-use super::{Route, schema};
+use super::settings::Route;
+use super::types::{CutOff, Due, Job, TargetId};
 use crate::domain::clock::{Clock, UnixMillis};
 use answers::Answers;
 use census::Census;
@@ -50,8 +51,7 @@ use outlets::{Opened, Outlets};
 use retain::Removed;
 use trouble::Trouble;
 
-pub(super) use checkpoint::BUSY_TIMEOUT;
-pub(super) use command::{Command, Key, Reply};
+pub(super) use command::{Command, Reply};
 pub(super) use lateness::ORDINARY_MS;
 pub(super) use retain::Chore;
 

@@ -50,7 +50,8 @@ use super::readiness::Readiness;
 use super::serve::log_panic;
 use super::{AdminToken, STORE_LIMIT, View};
 use crate::domain::event::EventId;
-use crate::store::archive::{Archive, DeliveryDetail};
+use crate::store::operator::OperatorStore;
+use crate::store::view::DeliveryDetail;
 
 /// What every call of the API sees.
 pub(super) struct Api {
@@ -149,8 +150,8 @@ impl Api {
         &self.readiness.view
     }
 
-    fn archive(&self) -> &Archive {
-        &self.view().archive
+    fn operator(&self) -> &OperatorStore {
+        &self.view().operator
     }
 
     /// The answer to a question, which has a limited time.
@@ -195,7 +196,7 @@ impl Api {
     }
 
     async fn delivery(&self, target: &str, id: &EventId) -> Result<DeliveryDetail, Problem> {
-        let found = self.ask(self.archive().delivery(target, id)).await?;
+        let found = self.ask(self.operator().delivery(target, id)).await?;
         found.ok_or_else(|| {
             Problem::not_found(format!("there is no delivery of the event `{id}` to a target `{target}`"))
         })

@@ -11,7 +11,7 @@ use super::readiness::Readiness;
 use super::{Parts, STORE_LIMIT, oldest_age, within};
 use crate::domain::clock::UnixMillis;
 use crate::domain::status::{Circuit, TargetStatus};
-use crate::store::archive::{Backlog, Usage};
+use crate::store::view::{Backlog, Usage};
 use crate::telemetry::names;
 
 /// Renders the installed recorder's metrics as Prometheus text 0.0.4.
@@ -20,7 +20,7 @@ pub type Render = Arc<dyn Fn() -> String + Send + Sync>;
 /// Shows every metric, readiness and the backlogs as they are now.
 pub(super) async fn show(State((readiness, render)): State<(Arc<Readiness>, Render)>) -> Response {
     let view = &readiness.view;
-    let usage = within(STORE_LIMIT, view.archive.usage());
+    let usage = within(STORE_LIMIT, view.operator.usage());
     let (verdict, backlogs, usage) = tokio::join!(readiness.look(), view.backlogs(), usage);
     gauge!(names::READY).set(f64::from(u8::from(verdict.reasons.is_empty())));
     match backlogs {

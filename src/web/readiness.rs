@@ -10,7 +10,7 @@ use super::{STORE_LIMIT, View, within};
 use crate::domain::clock::UnixMillis;
 use crate::domain::event::Source;
 use crate::domain::status::{StreamPhase, StreamStatus};
-use crate::store::archive::{Quiet, Usage};
+use crate::store::view::{Quiet, Usage};
 
 /// How long the result of a probe stands. Health checks may come in any number;
 /// the store is asked once in this time.
@@ -78,7 +78,7 @@ impl Readiness {
         let reasons = stopping.into_iter().chain(store).chain(low_disk).chain(streams).collect();
         // No reason against being ready: without webhooks coming in, a webhook
         // endpoint could never stop being quiet.
-        let warnings = self.view.archive.quiet().iter().map(in_words).collect();
+        let warnings = self.view.operator.quiet().iter().map(in_words).collect();
         Verdict { store_failure, reasons, warnings }
     }
 
@@ -89,9 +89,11 @@ impl Readiness {
         if probed.at.is_none_or(|at| at.elapsed() >= self.stands) {
             // Noted before the answer: who asks and hangs up must not make the next one ask again.
             probed.at = Some(Instant::now());
-            let archive = &self.view.archive;
-            let (commits, usage) =
-                tokio::join!(within(self.patience, archive.probe()), within(self.patience, archive.usage()));
+            let operator = &self.view.operator;
+            let (commits, usage) = tokio::join!(
+                within(self.patience, operator.probe()),
+                within(self.patience, operator.usage())
+            );
             probed.failure = commits.err();
             // A disk that does not tell is no full one.
             probed.low_disk = usage.ok().as_ref().and_then(low_disk);

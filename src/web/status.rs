@@ -11,7 +11,7 @@ use super::readiness::Readiness;
 use super::{STORE_LIMIT, oldest_age, within};
 use crate::domain::clock::UnixMillis;
 use crate::domain::status::{StreamStatus, TargetStatus, WebhookStatus};
-use crate::store::archive::{Backlog, Summary};
+use crate::store::view::{Backlog, Summary};
 
 /// The whole page.
 #[derive(Serialize)]
@@ -73,7 +73,7 @@ struct Waiting {
 pub(super) async fn show(State(readiness): State<Arc<Readiness>>) -> Json<Page> {
     let view = &readiness.view;
     let (verdict, summary, backlogs) =
-        tokio::join!(readiness.look(), within(STORE_LIMIT, view.archive.summary()), view.backlogs());
+        tokio::join!(readiness.look(), within(STORE_LIMIT, view.operator.summary()), view.backlogs());
     let unread = backlogs.as_ref().err().cloned();
     let (now, parts) = (view.clock.now(), view.parts());
     let backlogs = backlogs.unwrap_or_default();

@@ -74,7 +74,7 @@ impl Shown {
             last_delivered_at: None,
         };
         let view = View {
-            archive: store.archive.clone(),
+            operator: store.operator.clone(),
             parts: watch::channel(Arc::new(Parts {
                 streams: vec![streams],
                 webhooks: vec![watch::channel(webhook).1],

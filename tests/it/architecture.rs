@@ -16,9 +16,9 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("telemetry", &[]),
     ("pepay", &["domain"]),
     ("store", &["domain"]),
-    ("source", &["domain", "pepay", "store::inbox"]),
-    ("delivery", &["domain", "store::outbox"]),
-    ("web", &["domain", "store::archive"]),
+    ("source", &["domain", "pepay", "store::inbox", "store::types", "store::error"]),
+    ("delivery", &["domain", "store::outbox", "store::types", "store::error"]),
+    ("web", &["domain", "store::operator", "store::view", "store::error"]),
     ("simulator", &["pepay", "domain"]),
     ("config", SETTINGS),
     ("cli", COMMANDS),
@@ -191,7 +191,9 @@ fn a_forbidden_import_is_named_with_file_line_and_rule() {
     let source = "//! Health.\n\nuse crate::domain::clock::Clock;\nuse crate::delivery::Settings;\n";
     assert_eq!(
         broken("src/web/health.rs", source),
-        ["src/web/health.rs:4: `web` may not name `delivery::Settings`; it may name domain, store::archive"]
+        [
+            "src/web/health.rs:4: `web` may not name `delivery::Settings`; it may name domain, store::operator, store::view, store::error"
+        ]
     );
 }
 

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use super::{MARGIN, NoProgress};
 use crate::domain::event::{Event, EventId};
 use crate::pepay::rest::Page;
-use crate::store::inbox::Position;
+use crate::store::types::Position;
 
 /// Pages in a row that may begin with something newer than the page before them.
 const STRAY_PAGES: u32 = 3;

@@ -22,7 +22,9 @@ use crate::domain::event::{Environment, EventId};
 use crate::pepay::error::Failure;
 use crate::pepay::frame::{self, Frame};
 use crate::pepay::rest::{Page, Rest};
-use crate::store::inbox::{Batch, CursorMove, Held, Inbox, Position, ReadError, RecordError, Recorded};
+use crate::store::error::{ReadError, RecordError};
+use crate::store::inbox::Inbox;
+use crate::store::types::{Batch, CursorMove, Held, Position, Recorded};
 
 /// How long a stop waits for a batch that is with the store. What is not
 /// committed then is read again after the next start.

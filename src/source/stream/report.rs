@@ -15,7 +15,8 @@ use crate::domain::status::{GapStatus, SeenEvent, StreamPhase, StreamStatus};
 use crate::pepay::error::{Failure, FailureKind};
 use crate::pepay::rest::{Page, Skipped};
 use crate::source::backfill::Hole;
-use crate::store::inbox::{Position, ReadError, RecordError};
+use crate::store::error::{ReadError, RecordError};
+use crate::store::types::Position;
 use crate::telemetry::names;
 
 pub(super) struct Report {

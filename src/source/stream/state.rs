@@ -22,7 +22,7 @@ use super::history::History;
 use crate::domain::backoff::Jitter;
 use crate::domain::event::{Environment, Event, Received, Source};
 use crate::domain::status::StreamPhase;
-use crate::store::inbox::{Position, Recorded, Resume};
+use crate::store::types::{Position, Recorded, Resume};
 
 pub use command::{Command, Ending, Moment, Notice, Poll};
 use errand::Errand;

@@ -9,7 +9,7 @@ use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 
 use crate::domain::event::EventId;
-use crate::store::inbox::Recorded;
+use crate::store::types::Recorded;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 

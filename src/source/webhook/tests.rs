@@ -92,7 +92,7 @@ impl Fixture {
 
     /// How many events are stored.
     async fn stored(&self) -> i64 {
-        self.store.archive.summary().await.unwrap().last_sequence
+        self.store.operator.summary().await.unwrap().last_sequence
     }
 
     /// A second connection, as an operator's own tool would open.

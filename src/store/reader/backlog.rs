@@ -6,8 +6,8 @@ use sqlx::Row as _;
 
 use super::Reader;
 use crate::domain::clock::UnixMillis;
-use crate::store::inbox::ReadError;
-use crate::store::outbox::TargetId;
+use crate::store::error::ReadError;
+use crate::store::types::TargetId;
 
 /// A target, and when the event of its oldest delivery still to be made arrived.
 pub(in crate::store) type Waiting = (TargetId, Arc<str>, Option<UnixMillis>);

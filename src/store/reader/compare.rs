@@ -1,6 +1,7 @@
 //! The live sources beside each other, and how long deliveries took.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
@@ -9,9 +10,13 @@ use super::Reader;
 use super::events::readable;
 use crate::domain::clock::UnixMillis;
 use crate::domain::event::Source;
-use crate::store::archive::{Latency, Races, SourceCount};
-use crate::store::comparison::WINDOW;
-use crate::store::inbox::ReadError;
+use crate::store::error::ReadError;
+use crate::store::view::{Latency, Races, SourceCount};
+
+/// How long both sources have to bring an event. A webhook that was not answered
+/// is tried again with growing pauses, and a stream is given two minutes to be
+/// back: what has not come by then was not merely slower.
+pub(in crate::store) const WINDOW: Duration = Duration::from_mins(5);
 
 /// How many of the newest events are compared.
 const RACES: i64 = 1000;
@@ -149,7 +154,7 @@ fn seen(row: &SqliteRow) -> Result<Seen, sqlx::Error> {
     })
 }
 
-fn millis(duration: std::time::Duration) -> u64 {
+fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 

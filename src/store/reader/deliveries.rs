@@ -10,8 +10,8 @@ use super::select::{
 };
 use crate::domain::clock::UnixMillis;
 use crate::domain::operator::{Cursor, Filter, Page};
-use crate::store::archive::{DeliverySummary, Listed};
-use crate::store::inbox::ReadError;
+use crate::store::error::ReadError;
+use crate::store::view::{DeliverySummary, Listed};
 
 /// A delivery, and the number of its target.
 type Found = (i64, DeliverySummary);

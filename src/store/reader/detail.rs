@@ -11,8 +11,8 @@ use super::{Reader, count, deliveries};
 use crate::domain::clock::UnixMillis;
 use crate::domain::event::EventId;
 use crate::domain::operator::Filter;
-use crate::store::archive::{AttemptEntry, Conflict, DeliveryDetail, EventDetail, EventFacts, Sighting};
-use crate::store::inbox::ReadError;
+use crate::store::error::ReadError;
+use crate::store::view::{AttemptEntry, Conflict, DeliveryDetail, EventDetail, EventFacts, Sighting};
 
 pub(super) const SIGHTINGS: &str = "SELECT sequence, source, origin, at FROM sighting WHERE sequence = ?1";
 pub(super) const CONFLICTS: &str = "SELECT sequence, source, origin, received_at, type, digest, size, body \

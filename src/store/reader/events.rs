@@ -9,8 +9,8 @@ use super::select::{EVENT_FACTS, THEIR_DELIVERIES, of_sequences, push_delivery, 
 use super::{Reader, count};
 use crate::domain::clock::UnixMillis;
 use crate::domain::operator::{Cursor, Filter, Page};
-use crate::store::archive::{EventFacts, EventSummary, Listed, Standing};
-use crate::store::inbox::ReadError;
+use crate::store::error::ReadError;
+use crate::store::view::{EventFacts, EventSummary, Listed, Standing};
 
 /// Rows looked at in one go, at most. The first goes are small, since most pages
 /// are full at once.

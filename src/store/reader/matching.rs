@@ -6,9 +6,8 @@ use super::Reader;
 use super::select::{THEIR_DELIVERIES, asks_of_event, of_sequences, push_delivery, push_event, push_states};
 use crate::domain::delivery::State;
 use crate::domain::operator::{Action, Filter};
-use crate::store::inbox::ReadError;
-use crate::store::outbox::TargetId;
-use crate::store::writer::Key;
+use crate::store::error::ReadError;
+use crate::store::types::{Key, TargetId};
 
 /// Rows looked at in one go. Between two goes others are let in.
 const STRIDE: i64 = 5_000;

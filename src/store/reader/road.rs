@@ -9,7 +9,7 @@ use super::{Extent, Reader};
 use crate::domain::clock::UnixMillis;
 use crate::domain::delivery::State;
 use crate::domain::operator::Filter;
-use crate::store::inbox::ReadError;
+use crate::store::error::ReadError;
 use crate::store::writer::ORDINARY_MS;
 
 /// Ids that begin alike are taken one by one up to this number; more of them are

@@ -6,11 +6,11 @@ use crate::domain::delivery::State;
 use crate::domain::filter::Pattern;
 use crate::domain::operator::Filter;
 
-/// The columns of [`EventFacts`](crate::store::archive::EventFacts), first in a row.
+/// The columns of [`EventFacts`](crate::store::operator::EventFacts), first in a row.
 pub(super) const EVENT_FACTS: &str = "e.sequence, e.id, e.type, e.object_id, e.created, e.source, e.origin, e.environment, e.received_at, \
      length(e.body)";
 
-/// The columns of [`DeliverySummary`](crate::store::archive::DeliverySummary), and the target's number.
+/// The columns of [`DeliverySummary`](crate::store::operator::DeliverySummary), and the target's number.
 pub(super) const DELIVERY_FACTS: &str = "e.sequence, t.id, t.name, e.id, e.type, e.object_id, e.received_at, d.state, d.attempts, d.replays, \
      d.due_at, d.first_attempt_at, d.settled_at, a.status, a.error, \
      (SELECT b.id FROM event b WHERE b.sequence = (SELECT w.sequence FROM delivery w \

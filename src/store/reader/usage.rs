@@ -5,9 +5,9 @@ use std::sync::Arc;
 use sqlx::Row as _;
 
 use super::{Reader, count};
-use crate::store::archive::Usage;
 use crate::store::disk::{self, Disk};
-use crate::store::inbox::ReadError;
+use crate::store::error::ReadError;
+use crate::store::view::Usage;
 
 impl Reader {
     pub(in crate::store) async fn usage(&self) -> Result<Usage, ReadError> {

@@ -40,8 +40,8 @@ async fn a_copy_of_a_store_in_use_is_one_snapshot_that_opens_as_a_store() {
     fs::create_dir(restored.path().join("data")).unwrap();
     fs::rename(fixture.folder.path().join("copy.db"), settings(restored.path()).path).unwrap();
     let restored = Fixture::at(restored, vec![route("orders", "*", Ordering::PerObject)]).await;
-    assert_eq!(restored.store.archive.summary().await.unwrap().last_sequence, 50);
-    assert_eq!(restored.store.archive.backlogs().await.unwrap()[0].open, 50);
+    assert_eq!(restored.store.operator.summary().await.unwrap().last_sequence, 50);
+    assert_eq!(restored.store.operator.backlogs().await.unwrap()[0].open, 50);
     let vacuum: i64 = restored.side_door().pragma_query_value(None, "auto_vacuum", |row| row.get(0)).unwrap();
     assert_eq!(vacuum, 2, "set up like the original");
     restored.close().await;

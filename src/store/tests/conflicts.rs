@@ -1,7 +1,7 @@
 //! Another event under an id that is held is noticed, kept and never delivered.
 
-use super::super::archive::EventDetail;
-use super::super::inbox::{Batch, Held, Recorded};
+use super::super::types::{Batch, Held, Recorded};
+use super::super::view::EventDetail;
 use super::*;
 
 /// An event of `evt_1` with this status, sent with so many pending webhooks.
@@ -19,7 +19,7 @@ async fn record(fixture: &Fixture, received: Received) -> Recorded {
 }
 
 async fn shown(fixture: &Fixture) -> EventDetail {
-    fixture.store.archive.event(&"evt_1".parse().unwrap()).await.unwrap().unwrap()
+    fixture.store.operator.event(&"evt_1".parse().unwrap()).await.unwrap().unwrap()
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-use super::super::outbox::{PerKind, Search};
+use super::super::types::{PerKind, Search};
 use super::*;
 use crate::domain::delivery::Next;
 
@@ -91,7 +91,7 @@ impl Play {
     async fn record(&mut self, object: &str, created: u16) {
         let n = self.waiting.values().map(BTreeSet::len).sum::<usize>();
         let id = format!("evt_{created}-{n}{object}");
-        if self.fixture.store.inbox.try_record(event(&id, object)).await.unwrap() == inbox::Recorded::New {
+        if self.fixture.store.inbox.try_record(event(&id, object)).await.unwrap() == types::Recorded::New {
             let order = id.parse::<crate::domain::event::EventId>().unwrap().creation_order().unwrap();
             self.waiting.entry(object.to_owned()).or_default().insert(order);
         }

@@ -1,4 +1,4 @@
-use super::super::archive::{DeliverySummary, EventSummary};
+use super::super::view::{DeliverySummary, EventSummary};
 use super::*;
 use crate::domain::delivery::{Next, State};
 use crate::domain::operator::{Action, Filter, Page};
@@ -15,7 +15,7 @@ fn at(seconds: u64, id: &str, object: &str) -> Received {
 async fn all_events(fixture: &Fixture, filter: &Filter, limit: u32) -> Vec<EventSummary> {
     let (mut items, mut page) = (Vec::new(), Page { limit, cursor: None });
     loop {
-        let part = fixture.store.archive.events(filter, &page).await.unwrap();
+        let part = fixture.store.operator.events(filter, &page).await.unwrap();
         assert!(part.items.len() <= limit as usize);
         items.extend(part.items);
         page.cursor = part.next;
@@ -28,7 +28,7 @@ async fn all_events(fixture: &Fixture, filter: &Filter, limit: u32) -> Vec<Event
 async fn all_deliveries(fixture: &Fixture, filter: &Filter, limit: u32) -> Vec<DeliverySummary> {
     let (mut items, mut page) = (Vec::new(), Page { limit, cursor: None });
     loop {
-        let part = fixture.store.archive.deliveries(filter, &page).await.unwrap();
+        let part = fixture.store.operator.deliveries(filter, &page).await.unwrap();
         assert!(part.items.len() <= limit as usize);
         items.extend(part.items);
         page.cursor = part.next;
@@ -101,7 +101,7 @@ async fn a_time_is_found_among_events_that_were_accepted_hours_after_they_arrive
     fixture = fixture.restart(routes()).await;
     assert_eq!(count(&fixture, 0, HOUR).await, 20);
     let later = Filter { source: Some(Source::Webhook), ..between(5 * HOUR, 7 * HOUR) };
-    assert_eq!(fixture.store.archive.count(Action::Cancel, &later).await.unwrap(), 2 * 22);
+    assert_eq!(fixture.store.operator.count(Action::Cancel, &later).await.unwrap(), 2 * 22);
     fixture = fixture.restart(routes()).await;
     record(&fixture, 2 * HOUR, 50..55).await;
     assert_eq!(count(&fixture, 2 * HOUR, 3 * HOUR).await, 5);
@@ -147,12 +147,12 @@ async fn each_filter_lets_through_what_it_says() {
 #[tokio::test]
 async fn an_event_is_shown_with_its_bytes_deliveries_and_attempts() {
     let fixture = filled().await;
-    let archive = &fixture.store.archive;
-    let shown = archive.event(&"evt_1".parse().unwrap()).await.unwrap().unwrap();
+    let operator = &fixture.store.operator;
+    let shown = operator.event(&"evt_1".parse().unwrap()).await.unwrap().unwrap();
     let sent = event("evt_1", "a").event.body;
     assert_eq!(shown.body.as_deref().map(str::as_bytes), Some(&sent[..]));
     assert_eq!(shown.event.size, Some(sent.len() as u64));
-    assert_eq!(archive.body(&"evt_1".parse().unwrap()).await, Ok(Some(Some(sent))));
+    assert_eq!(operator.body(&"evt_1".parse().unwrap()).await, Ok(Some(Some(sent))));
     assert_eq!(shown.body_sha256.map(|digest| digest.len()), Some(64));
     let orders = shown.deliveries.iter().find(|one| &*one.delivery.target == "orders").unwrap();
     assert_eq!((orders.delivery.state, orders.delivery.last_status), (State::Dead, Some(500)));
@@ -168,9 +168,9 @@ async fn an_event_is_shown_with_its_bytes_deliveries_and_attempts() {
         (&"commerce.order.updated".into(), &serde_json::Value::Null)
     );
 
-    assert_eq!(archive.event(&"evt_9".parse().unwrap()).await, Ok(None));
-    assert_eq!(archive.body(&"evt_9".parse().unwrap()).await, Ok(None));
-    assert_eq!(archive.delivery("elsewhere", &"evt_1".parse().unwrap()).await, Ok(None));
+    assert_eq!(operator.event(&"evt_9".parse().unwrap()).await, Ok(None));
+    assert_eq!(operator.body(&"evt_9".parse().unwrap()).await, Ok(None));
+    assert_eq!(operator.delivery("elsewhere", &"evt_1".parse().unwrap()).await, Ok(None));
 }
 
 #[tokio::test]
@@ -209,7 +209,7 @@ async fn a_row_that_cannot_be_read_keeps_nobody_from_the_others() {
     assert!(serde_json::to_string(&events).is_ok(), "a time beyond all years is still written");
     let deliveries = all_deliveries(&fixture, &Filter::default(), 50).await;
     assert_eq!(deliveries.len(), 12);
-    assert!(fixture.store.archive.event(&"evt_2".parse().unwrap()).await.is_err());
+    assert!(fixture.store.operator.event(&"evt_2".parse().unwrap()).await.is_err());
 }
 
 #[tokio::test]
@@ -225,7 +225,7 @@ async fn one_call_looks_at_a_bounded_number_of_rows_and_can_be_gone_on_from() {
     let filter = Filter { types: Some("a.b".parse().unwrap()), ..Filter::default() };
     let (mut page, mut above) = (Page::default(), 45_001);
     loop {
-        let part = fixture.store.archive.events(&filter, &page).await.unwrap();
+        let part = fixture.store.operator.events(&filter, &page).await.unwrap();
         page.cursor = part.next;
         let Some(cursor) = page.cursor else {
             assert!(above <= 20_001, "the last call looked at what is below {above}");
@@ -248,7 +248,7 @@ async fn an_object_is_found_however_far_back_a_bounded_piece_at_a_time() {
     let moved = "UPDATE event SET sequence = sequence + ?1 WHERE id IN ('evt_5', 'evt_6')";
     fixture.side_door().execute(moved, [FAR]).unwrap();
     let of_b = Filter { object_id: Some("b".into()), ..Filter::default() };
-    let first = fixture.store.archive.events(&of_b, &Page { limit: 50, cursor: None }).await.unwrap();
+    let first = fixture.store.operator.events(&of_b, &Page { limit: 50, cursor: None }).await.unwrap();
     assert_eq!(ids(&first.items), ["evt_5"]);
     assert!(first.next.is_some_and(|cursor| cursor.sequence > FAR / 2), "{:?}", first.next);
     for limit in [1, 2, 50] {
@@ -257,6 +257,6 @@ async fn an_object_is_found_however_far_back_a_bounded_piece_at_a_time() {
     let early = Filter { to: Some(NOW.plus(Duration::from_secs(150))), ..of_b.clone() };
     assert_eq!(ids(&all_events(&fixture, &early, 50).await), ["evt_2"]);
     let held = Filter { state: Some(State::Held), ..of_b };
-    assert_eq!(fixture.store.archive.count(Action::Close, &held).await, Ok(1));
+    assert_eq!(fixture.store.operator.count(Action::Close, &held).await, Ok(1));
     assert_eq!(all_deliveries(&fixture, &held, 50).await[0].event_id, "evt_2");
 }

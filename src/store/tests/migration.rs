@@ -5,8 +5,8 @@ use std::collections::HashSet;
 use sqlx::sqlite::{SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode};
 use sqlx::{ConnectOptions as _, Connection as _};
 
-use super::super::outbox::{PerKind, Search};
 use super::super::schema;
+use super::super::types::{PerKind, Search};
 use super::*;
 use crate::domain::delivery::{Next, State};
 use crate::domain::event::{Environment, Source};
@@ -59,11 +59,11 @@ async fn every_row_and_every_lane_of_the_first_version_goes_on() {
     let looked_at = checkup::examine(&settings(folder.path()).path, Duration::MAX).unwrap().unwrap();
     assert_eq!((looked_at.schema, looked_at.events), (1, 8));
     let mut fixture = Fixture::at(folder, vec![route("orders", "*", Ordering::PerObject)]).await;
-    let archive = fixture.store.archive.clone();
+    let operator = fixture.store.operator.clone();
     let expected = ["delivered", "dead", "held", "sending", "retrying", "pending", "pending", "pending"];
     for (n, state) in (1..).zip(expected) {
         let id = format!("evt_{n}000-1").parse().unwrap();
-        let shown = archive.event(&id).await.unwrap().unwrap();
+        let shown = operator.event(&id).await.unwrap().unwrap();
         assert_eq!(shown.deliveries[0].delivery.state.as_str(), state, "{id}");
         assert_eq!(shown.deliveries[0].attempt_log.len(), usize::from(n <= 2), "{id}");
         assert!(shown.body.is_some());
@@ -86,8 +86,8 @@ async fn every_row_and_every_lane_of_the_first_version_goes_on() {
     assert_eq!(check, "ok");
     // The next event goes on counting, and retention begins before the first.
     fixture.store.inbox.try_record(event("evt_9000-1", "z")).await.unwrap();
-    assert_eq!(archive.summary().await.unwrap().last_sequence, 9);
-    assert_eq!(archive.summary().await.unwrap().first_sequence, 1);
+    assert_eq!(operator.summary().await.unwrap().last_sequence, 9);
+    assert_eq!(operator.summary().await.unwrap().first_sequence, 1);
 }
 
 #[tokio::test]
@@ -115,10 +115,10 @@ async fn events_whose_object_was_not_read_become_findable() {
     let fixture = Fixture::at(folder, vec![]).await;
     for (n, (_, object, expected)) in cases.iter().enumerate() {
         let id = format!("evt_old{n}").parse().unwrap();
-        let shown = fixture.store.archive.event(&id).await.unwrap().unwrap();
+        let shown = fixture.store.operator.event(&id).await.unwrap().unwrap();
         assert_eq!(shown.event.object_id.as_deref(), *expected, "{object}");
     }
-    let untouched = fixture.store.archive.event(&"evt_1000-1".parse().unwrap()).await.unwrap().unwrap();
+    let untouched = fixture.store.operator.event(&"evt_1000-1".parse().unwrap()).await.unwrap().unwrap();
     assert_eq!(untouched.event.object_id.as_deref(), Some("a"));
 }
 

@@ -12,7 +12,7 @@ async fn the_folder_is_created_and_the_database_set_up_as_promised() {
     let strict = "SELECT count(*) FROM pragma_table_list \
                   WHERE schema = 'main' AND NOT strict AND name NOT LIKE 'sqlite_%' AND name != '_sqlx_migrations'";
     assert_eq!(connection.query_row(strict, [], |row| row.get::<_, i64>(0)).unwrap(), 0);
-    assert!(fixture.store.archive.summary().await.unwrap().engine.starts_with("SQLite 3."));
+    assert!(fixture.store.operator.summary().await.unwrap().engine.starts_with("SQLite 3."));
 }
 
 /// What `.cargo/config.toml` is there for: with one for all, a database that has grown
@@ -46,11 +46,11 @@ async fn closing_leaves_no_write_ahead_log_behind() {
 #[tokio::test]
 async fn a_closed_store_refuses_and_says_why() {
     let fixture = Fixture::new(vec![]).await;
-    let (inbox, archive) = (fixture.store.inbox.clone(), fixture.store.archive.clone());
+    let (inbox, operator) = (fixture.store.inbox.clone(), fixture.store.operator.clone());
     fixture.close().await;
     let error = inbox.try_record(event("evt_1", "a")).await.unwrap_err();
     assert_eq!(error.to_string(), "the store is unavailable: it has stopped");
-    assert!(archive.probe().await.is_err());
+    assert!(operator.probe().await.is_err());
 }
 
 #[tokio::test]

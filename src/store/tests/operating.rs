@@ -1,5 +1,7 @@
-use super::super::archive::{ActError, Archive, BulkError, Headway};
-use super::super::outbox::{PerKind, Search};
+use super::super::error::{ActError, BulkError};
+use super::super::operator::OperatorStore;
+use super::super::types::{PerKind, Search};
+use super::super::view::BulkProgress;
 use super::*;
 use crate::domain::delivery::{Next, State};
 use crate::domain::event::EventId;
@@ -31,40 +33,40 @@ async fn due_ids(ledger: &Ledger) -> Vec<String> {
     due(ledger).await.iter().map(|job| id(job).to_owned()).collect()
 }
 
-async fn state(archive: &Archive, id: &str) -> State {
-    archive.delivery("orders", &event_id(id)).await.unwrap().unwrap().delivery.state
+async fn state(operator: &OperatorStore, id: &str) -> State {
+    operator.delivery("orders", &event_id(id)).await.unwrap().unwrap().delivery.state
 }
 
 /// The event that the delivery of `id` waits for.
-async fn waits_for(archive: &Archive, id: &str) -> Option<String> {
-    archive.delivery("orders", &event_id(id)).await.unwrap().unwrap().delivery.waits_for
+async fn waits_for(operator: &OperatorStore, id: &str) -> Option<String> {
+    operator.delivery("orders", &event_id(id)).await.unwrap().unwrap().delivery.waits_for
 }
 
-async fn act(archive: &Archive, action: Action, id: &str) -> Result<(), ActError> {
-    archive.act(action, "orders", &event_id(id)).await
+async fn act(operator: &OperatorStore, action: Action, id: &str) -> Result<(), ActError> {
+    operator.act(action, "orders", &event_id(id)).await
 }
 
 #[tokio::test]
 async fn a_dead_delivery_is_sent_again_at_once_with_its_time_counted_anew() {
     let mut fixture = Fixture::new(per_object()).await;
-    let archive = fixture.store.archive.clone();
+    let operator = fixture.store.operator.clone();
     let (mut arrivals, ledger) = fixture.outbox();
     record(&fixture, "evt_1000-1", "a").await;
     let job = arrived(&mut arrivals).await;
     settle(&ledger, &job, Next::Dead).await;
-    act(&archive, Action::Retry, "evt_1000-1").await.unwrap();
+    act(&operator, Action::Retry, "evt_1000-1").await.unwrap();
     assert!(matches!(arrivals.next().await, Arrival::Overflow), "the dispatcher is told to look");
     let again = due(&ledger).await.remove(0);
     assert_eq!((again.attempts, again.first_attempt_at, again.replays), (1, Some(NOW), 0));
     assert!(ledger.start(&again));
     settle(&ledger, &again, Next::Delivered).await;
-    assert_eq!(state(&archive, "evt_1000-1").await, State::Delivered);
+    assert_eq!(state(&operator, "evt_1000-1").await, State::Delivered);
 }
 
 #[tokio::test]
 async fn a_retried_delivery_enters_its_lane_at_its_place() {
     let mut fixture = Fixture::new(per_object()).await;
-    let archive = fixture.store.archive.clone();
+    let operator = fixture.store.operator.clone();
     let (mut arrivals, ledger) = fixture.outbox();
     for id in ["evt_1000-1", "evt_2000-1", "evt_3000-1"] {
         record(&fixture, id, "a").await;
@@ -73,16 +75,16 @@ async fn a_retried_delivery_enters_its_lane_at_its_place() {
     settle(&ledger, &first, Next::Dead).await;
     let in_hand = arrived(&mut arrivals).await;
     assert_eq!(id(&in_hand), second);
-    act(&archive, Action::Retry, "evt_1000-1").await.unwrap();
+    act(&operator, Action::Retry, "evt_1000-1").await.unwrap();
     assert!(!ledger.start(&in_hand), "the one before it goes first");
     assert_eq!(due_ids(&ledger).await, ["evt_1000-1"]);
-    assert_eq!(waits_for(&archive, "evt_3000-1").await.as_deref(), Some(second));
+    assert_eq!(waits_for(&operator, "evt_3000-1").await.as_deref(), Some(second));
 
     // While it is on the wire, one that is retried waits behind it.
     let first = due(&ledger).await.remove(0);
     assert!(ledger.start(&first));
-    act(&archive, Action::Cancel, second).await.unwrap();
-    act(&archive, Action::Retry, second).await.unwrap();
+    act(&operator, Action::Cancel, second).await.unwrap();
+    act(&operator, Action::Retry, second).await.unwrap();
     assert_eq!(due_ids(&ledger).await, ["evt_1000-1"]);
     settle(&ledger, &first, Next::Delivered).await;
     assert_eq!(due_ids(&ledger).await, [second]);
@@ -91,7 +93,7 @@ async fn a_retried_delivery_enters_its_lane_at_its_place() {
 #[tokio::test]
 async fn one_that_arrives_late_waits_for_the_one_on_its_way_and_names_it() {
     let mut fixture = Fixture::new(per_object()).await;
-    let archive = fixture.store.archive.clone();
+    let operator = fixture.store.operator.clone();
     let (mut arrivals, ledger) = fixture.outbox();
     record(&fixture, "evt_2000-1", "a").await;
     let on_its_way = arrived(&mut arrivals).await;
@@ -106,12 +108,12 @@ async fn one_that_arrives_late_waits_for_the_one_on_its_way_and_names_it() {
         ("evt_3000-1", Some("evt_1500-1")),
     ];
     for (id, before) in expected {
-        assert_eq!(waits_for(&archive, id).await.as_deref(), before, "{id}");
+        assert_eq!(waits_for(&operator, id).await.as_deref(), before, "{id}");
     }
 
     // Those that are late go before its next attempt.
     settle(&ledger, &on_its_way, Next::Retrying { due_at: NOW }).await;
-    assert_eq!(waits_for(&archive, "evt_2000-1").await.as_deref(), Some("evt_1500-1"));
+    assert_eq!(waits_for(&operator, "evt_2000-1").await.as_deref(), Some("evt_1500-1"));
     for id in ["evt_1000-1", "evt_1500-1", "evt_2000-1", "evt_3000-1"] {
         assert_eq!(due_ids(&ledger).await, [id]);
         let job = due(&ledger).await.remove(0);
@@ -124,20 +126,20 @@ async fn one_that_arrives_late_waits_for_the_one_on_its_way_and_names_it() {
 async fn a_held_delivery_is_released_or_closed_and_its_lane_goes_on() {
     for action in [Action::Release, Action::Close, Action::Cancel] {
         let mut fixture = Fixture::new(per_object()).await;
-        let archive = fixture.store.archive.clone();
+        let operator = fixture.store.operator.clone();
         let (mut arrivals, ledger) = fixture.outbox();
         record(&fixture, "evt_1000-1", "a").await;
         record(&fixture, "evt_2000-1", "a").await;
         let job = arrived(&mut arrivals).await;
         settle(&ledger, &job, Next::Held).await;
         assert_eq!(due_ids(&ledger).await, [""; 0]);
-        act(&archive, action, "evt_1000-1").await.unwrap();
+        act(&operator, action, "evt_1000-1").await.unwrap();
         let (expected, next) = match action {
             Action::Release => (State::Retrying, "evt_1000-1"),
             Action::Close => (State::Closed, "evt_2000-1"),
             _ => (State::Cancelled, "evt_2000-1"),
         };
-        assert_eq!(state(&archive, "evt_1000-1").await, expected);
+        assert_eq!(state(&operator, "evt_1000-1").await, expected);
         assert_eq!(due_ids(&ledger).await, [next]);
     }
 }
@@ -146,16 +148,16 @@ async fn a_held_delivery_is_released_or_closed_and_its_lane_goes_on() {
 async fn what_is_cancelled_in_a_dispatchers_hand_is_not_started_with_or_without_a_lane() {
     for ordering in [Ordering::PerObject, Ordering::None] {
         let mut fixture = Fixture::new(vec![route("orders", "*", ordering)]).await;
-        let archive = fixture.store.archive.clone();
+        let operator = fixture.store.operator.clone();
         let (mut arrivals, ledger) = fixture.outbox();
         record(&fixture, "evt_1", "a").await;
         let job = arrived(&mut arrivals).await;
-        act(&archive, Action::Cancel, "evt_1").await.unwrap();
+        act(&operator, Action::Cancel, "evt_1").await.unwrap();
         assert!(!ledger.start(&job));
         assert_eq!(due_ids(&ledger).await, [""; 0]);
         // Never tried, so it begins at the beginning.
-        act(&archive, Action::Retry, "evt_1").await.unwrap();
-        assert_eq!(state(&archive, "evt_1").await, State::Pending);
+        act(&operator, Action::Retry, "evt_1").await.unwrap();
+        assert_eq!(state(&operator, "evt_1").await, State::Pending);
         let again = due(&ledger).await.remove(0);
         assert!(again.attempts == 0 && ledger.start(&again));
     }
@@ -164,10 +166,10 @@ async fn what_is_cancelled_in_a_dispatchers_hand_is_not_started_with_or_without_
 #[tokio::test]
 async fn a_mark_outlives_neither_the_hand_nor_a_search_that_comes_too_early() {
     let mut fixture = Fixture::new(vec![route("orders", "*", Ordering::None)]).await;
-    let archive = fixture.store.archive.clone();
+    let operator = fixture.store.operator.clone();
     let (mut arrivals, ledger) = fixture.outbox();
     record(&fixture, "evt_1", "a").await;
-    act(&archive, Action::Cancel, "evt_1").await.unwrap();
+    act(&operator, Action::Cancel, "evt_1").await.unwrap();
     assert_eq!(due_ids(&ledger).await, [""; 0], "handed over and not taken");
     let job = arrived(&mut arrivals).await;
     let known = std::collections::HashSet::from([job.sequence]);
@@ -178,19 +180,19 @@ async fn a_mark_outlives_neither_the_hand_nor_a_search_that_comes_too_early() {
 #[tokio::test]
 async fn what_is_on_the_wire_is_left_alone() {
     let mut fixture = Fixture::new(vec![route("orders", "*", Ordering::None)]).await;
-    let archive = fixture.store.archive.clone();
+    let operator = fixture.store.operator.clone();
     let (mut arrivals, ledger) = fixture.outbox();
     record(&fixture, "evt_1", "a").await;
     let job = arrived(&mut arrivals).await;
     assert!(ledger.start(&job));
-    assert_eq!(act(&archive, Action::Cancel, "evt_1").await, Err(ActError::OnTheWire));
-    ledger.begin(outbox::Begun { sequence: 1, number: 1, at: NOW }).await.unwrap();
+    assert_eq!(act(&operator, Action::Cancel, "evt_1").await, Err(ActError::OnTheWire));
+    ledger.begin(types::Begun { sequence: 1, number: 1, at: NOW }).await.unwrap();
     for action in Action::ALL {
-        assert_eq!(act(&archive, action, "evt_1").await, Err(ActError::OnTheWire));
+        assert_eq!(act(&operator, action, "evt_1").await, Err(ActError::OnTheWire));
     }
-    assert_eq!(archive.replay("orders", &event_id("evt_1")).await, Err(ActError::OnTheWire));
+    assert_eq!(operator.replay("orders", &event_id("evt_1")).await, Err(ActError::OnTheWire));
     settle(&ledger, &job, Next::Delivered).await;
-    let refused = act(&archive, Action::Cancel, "evt_1").await.unwrap_err();
+    let refused = act(&operator, Action::Cancel, "evt_1").await.unwrap_err();
     assert_eq!(
         refused.to_string(),
         "the delivery is delivered; this can be done to one that is pending, retrying, held, dead"
@@ -202,21 +204,21 @@ async fn a_delivered_event_is_replayed_and_numbered() {
     let routes =
         vec![route("orders", "commerce.*", Ordering::PerObject), route("all", "x.*", Ordering::None)];
     let mut fixture = Fixture::new(routes).await;
-    let archive = fixture.store.archive.clone();
+    let operator = fixture.store.operator.clone();
     let (mut arrivals, ledger) = fixture.outbox();
     record(&fixture, "evt_1", "a").await;
     let job = arrived(&mut arrivals).await;
     settle(&ledger, &job, Next::Delivered).await;
     for n in 1..=2 {
-        assert_eq!(archive.replay("orders", &event_id("evt_1")).await, Ok(n));
-        let refused = archive.replay("orders", &event_id("evt_1")).await;
+        assert_eq!(operator.replay("orders", &event_id("evt_1")).await, Ok(n));
+        let refused = operator.replay("orders", &event_id("evt_1")).await;
         assert!(matches!(refused, Err(ActError::NotAllowed { state: State::Retrying, .. })), "{refused:?}");
         let again = due(&ledger).await.remove(0);
         assert_eq!((again.replays, again.attempts), (n, n));
         settle(&ledger, &again, Next::Delivered).await;
     }
     // To a target that it did not match, it goes for the first time.
-    assert_eq!(archive.replay("all", &event_id("evt_1")).await, Ok(1));
+    assert_eq!(operator.replay("all", &event_id("evt_1")).await, Ok(1));
     let (_, all) = fixture.outbox();
     assert_eq!(due_ids(&all).await, ["evt_1"]);
 }
@@ -224,21 +226,21 @@ async fn a_delivered_event_is_replayed_and_numbered() {
 #[tokio::test]
 async fn what_is_not_there_is_said() {
     let fixture = Fixture::new(vec![route("orders", "x.*", Ordering::None)]).await;
-    let archive = &fixture.store.archive;
+    let operator = &fixture.store.operator;
     record(&fixture, "evt_1", "a").await;
-    assert_eq!(act(archive, Action::Retry, "evt_2").await, Err(ActError::NoSuchEvent));
-    assert_eq!(act(archive, Action::Retry, "evt_1").await, Err(ActError::NoSuchDelivery));
-    let elsewhere = archive.act(Action::Retry, "elsewhere", &event_id("evt_1")).await;
+    assert_eq!(act(operator, Action::Retry, "evt_2").await, Err(ActError::NoSuchEvent));
+    assert_eq!(act(operator, Action::Retry, "evt_1").await, Err(ActError::NoSuchDelivery));
+    let elsewhere = operator.act(Action::Retry, "elsewhere", &event_id("evt_1")).await;
     assert_eq!(elsewhere, Err(ActError::NoSuchTarget));
     fixture.side_door().execute("UPDATE event SET body = NULL", []).unwrap();
-    assert_eq!(archive.replay("orders", &event_id("evt_1")).await, Err(ActError::PayloadGone));
-    assert_eq!(archive.set_paused("elsewhere", true).await, Err(ActError::NoSuchTarget));
+    assert_eq!(operator.replay("orders", &event_id("evt_1")).await, Err(ActError::PayloadGone));
+    assert_eq!(operator.set_paused("elsewhere", true).await, Err(ActError::NoSuchTarget));
 }
 
 #[tokio::test]
 async fn many_are_acted_on_if_as_many_match_as_were_confirmed() {
     let mut fixture = Fixture::new(vec![route("orders", "*", Ordering::None)]).await;
-    let archive = fixture.store.archive.clone();
+    let operator = fixture.store.operator.clone();
     let (mut arrivals, ledger) = fixture.outbox();
     for n in 0..450 {
         record(&fixture, &format!("evt_{n}"), if n < 10 { "a" } else { "b" }).await;
@@ -246,19 +248,19 @@ async fn many_are_acted_on_if_as_many_match_as_were_confirmed() {
         settle(&ledger, &job, Next::Dead).await;
     }
     let of_a = Filter { object_id: Some("a".to_owned()), ..Filter::default() };
-    assert_eq!(archive.count(Action::Retry, &of_a).await, Ok(10));
-    assert_eq!(archive.count(Action::Release, &of_a).await, Ok(0));
+    assert_eq!(operator.count(Action::Retry, &of_a).await, Ok(10));
+    assert_eq!(operator.count(Action::Release, &of_a).await, Ok(0));
     let all = Filter { state: Some(State::Dead), ..Filter::default() };
-    let refused = archive.act_on_all(Action::Retry, &all, 449, |_| {}).await;
+    let refused = operator.act_on_all(Action::Retry, &all, 449, |_| {}).await;
     assert_eq!(refused, Err(BulkError::Changed { matching: 450 }));
     assert_eq!(due_ids(&ledger).await.len(), 0);
     let told = std::sync::Mutex::new(Vec::new());
-    let changed = archive.act_on_all(Action::Retry, &all, 450, |step| told.lock().unwrap().push(step)).await;
+    let changed = operator.act_on_all(Action::Retry, &all, 450, |step| told.lock().unwrap().push(step)).await;
     assert_eq!(changed, Ok(450));
-    let steps = [200, 400, 450].map(|far| Headway { gone_through: far, changed: far });
+    let steps = [200, 400, 450].map(|far| BulkProgress { gone_through: far, changed: far });
     assert_eq!(*told.lock().unwrap(), steps);
     assert_eq!(due_ids(&ledger).await.len(), 450);
-    assert_eq!(archive.count(Action::Cancel, &Filter::default()).await, Ok(450));
+    assert_eq!(operator.count(Action::Cancel, &Filter::default()).await, Ok(450));
 }
 
 /// What becomes of a delivery whose attempt was cut off.
@@ -268,58 +270,59 @@ const HOLD_201: &str = "UPDATE delivery SET state = 'held', due_at = NULL, attem
 #[tokio::test]
 async fn of_many_those_that_no_longer_pass_the_filter_are_left_as_they_are() {
     let fixture = Fixture::new(vec![route("orders", "*", Ordering::None)]).await;
-    let archive = fixture.store.archive.clone();
+    let operator = fixture.store.operator.clone();
     for n in 0..202 {
         record(&fixture, &format!("evt_{n}"), "a").await;
     }
     let door = fixture.side_door();
-    let between_steps = |headway: Headway| {
-        if headway.gone_through == 200 {
+    let between_steps = |so_far: BulkProgress| {
+        if so_far.gone_through == 200 {
             door.execute_batch(HOLD_201).unwrap();
         }
     };
     let pending = Filter { state: Some(State::Pending), ..Filter::default() };
-    assert_eq!(archive.act_on_all(Action::Cancel, &pending, 202, between_steps).await, Ok(201));
-    assert_eq!(state(&archive, "evt_200").await, State::Held, "held ones were not asked for");
-    assert_eq!(state(&archive, "evt_201").await, State::Cancelled);
+    assert_eq!(operator.act_on_all(Action::Cancel, &pending, 202, between_steps).await, Ok(201));
+    assert_eq!(state(&operator, "evt_200").await, State::Held, "held ones were not asked for");
+    assert_eq!(state(&operator, "evt_201").await, State::Cancelled);
     // Without a state in the filter, every one that the action applies to is meant.
-    assert_eq!(archive.act_on_all(Action::Cancel, &Filter::default(), 1, |_| {}).await, Ok(1));
-    assert_eq!(state(&archive, "evt_200").await, State::Cancelled);
+    assert_eq!(operator.act_on_all(Action::Cancel, &Filter::default(), 1, |_| {}).await, Ok(1));
+    assert_eq!(state(&operator, "evt_200").await, State::Cancelled);
 }
 
 #[tokio::test]
 async fn what_was_changed_before_many_could_not_be_finished_is_told_as_it_is() {
     let fixture = Fixture::new(vec![route("orders", "*", Ordering::None)]).await;
-    let archive = fixture.store.archive.clone();
+    let operator = fixture.store.operator.clone();
     for n in 0..450 {
         record(&fixture, &format!("evt_{n}"), "a").await;
     }
     let door = fixture.side_door();
     let told = std::sync::Mutex::new(Vec::new());
-    let progress = |headway: Headway| {
-        if headway.gone_through == 200 {
+    let progress = |so_far: BulkProgress| {
+        if so_far.gone_through == 200 {
             door.execute_batch(HOLD_201).unwrap();
             let fail = "CREATE TRIGGER fail BEFORE UPDATE ON delivery WHEN new.sequence > 400 \
                         BEGIN SELECT raise(ABORT, 'not this one'); END";
             door.execute_batch(fail).unwrap();
         }
-        told.lock().unwrap().push(headway);
+        told.lock().unwrap().push(so_far);
     };
     let pending = Filter { state: Some(State::Pending), ..Filter::default() };
-    let failed = archive.act_on_all(Action::Cancel, &pending, 450, progress).await.unwrap_err();
+    let failed = operator.act_on_all(Action::Cancel, &pending, 450, progress).await.unwrap_err();
     assert!(failed.to_string().contains("not this one"), "{failed}");
-    let steps = [(200, 200), (400, 399)].map(|(gone_through, changed)| Headway { gone_through, changed });
+    let steps =
+        [(200, 200), (400, 399)].map(|(gone_through, changed)| BulkProgress { gone_through, changed });
     assert_eq!(*told.lock().unwrap(), steps);
     let left = Filter { state: Some(State::Cancelled), ..Filter::default() };
-    assert_eq!(archive.count(Action::Retry, &left).await, Ok(399));
+    assert_eq!(operator.count(Action::Retry, &left).await, Ok(399));
 }
 
 #[tokio::test]
 async fn a_stopped_target_is_remembered_across_a_restart() {
     let fixture = Fixture::new(per_object()).await;
-    fixture.store.archive.set_paused("orders", true).await.unwrap();
+    fixture.store.operator.set_paused("orders", true).await.unwrap();
     let fixture = fixture.restart(per_object()).await;
-    assert_eq!(fixture.store.archive.paused().await.unwrap(), ["orders".into()]);
-    fixture.store.archive.set_paused("orders", false).await.unwrap();
-    assert!(fixture.store.archive.paused().await.unwrap().is_empty());
+    assert_eq!(fixture.store.operator.paused().await.unwrap(), ["orders".into()]);
+    fixture.store.operator.set_paused("orders", false).await.unwrap();
+    assert!(fixture.store.operator.paused().await.unwrap().is_empty());
 }

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::domain::event::Environment;
 
 #[derive(Clone, Copy, Debug)]
 enum Shape {

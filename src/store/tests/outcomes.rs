@@ -1,6 +1,6 @@
 use std::collections::HashSet;
 
-use super::super::outbox::{Begun, CutOff, Due, Kind, Left, PerKind, Search, Settlement};
+use super::super::types::{Begun, CutOff, Due, Kind, Left, PerKind, Search, Settlement};
 use super::*;
 use crate::domain::delivery::{Next, OnUncertain};
 
@@ -96,7 +96,7 @@ async fn an_older_event_goes_before_one_that_waits_and_after_one_that_was_starte
     assert!(!ledger.start(&later) && ledger.start(&older));
 
     inbox.try_record(event("evt_500-1", "a")).await.unwrap();
-    fixture.store.archive.probe().await.unwrap();
+    fixture.store.operator.probe().await.unwrap();
     assert!(arrivals.take_ready().is_none(), "what has been started is not called back");
     let mut seen = vec![id(&older).to_owned()];
     ledger.settle(vec![settlement(&older, Next::Delivered)]).await.unwrap();
@@ -203,7 +203,7 @@ async fn a_crowd_of_retries_and_a_backlog_do_not_stand_before_what_is_new() {
         Received { received_at, ..event(&format!("evt_{n}"), &format!("{n}")) }
     };
     let events = (1..=30).map(of).collect();
-    fixture.store.inbox.record(inbox::Batch { events, cursor: None }).await.unwrap();
+    fixture.store.inbox.record(types::Batch { events, cursor: None }).await.unwrap();
     for n in 1..=10 {
         let job = arrived(&mut arrivals).await;
         ledger
@@ -239,7 +239,7 @@ async fn the_next_of_a_lane_is_due_since_its_event_was_accepted() {
         ..event(&format!("evt_{n}"), object)
     };
     let events = vec![earlier(1, "a"), earlier(2, "a"), earlier(3, "b")];
-    fixture.store.inbox.record(inbox::Batch { events, cursor: None }).await.unwrap();
+    fixture.store.inbox.record(types::Batch { events, cursor: None }).await.unwrap();
     let first = arrived(&mut arrivals).await;
     assert_eq!(first.kind, Kind::New);
     ledger.settle(vec![settlement(&first, Next::Delivered)]).await.unwrap();
@@ -253,9 +253,9 @@ async fn what_does_not_fit_in_memory_is_announced_and_stays_in_the_store() {
     let mut fixture = Fixture::new(vec![route("orders", "*", Ordering::None)]).await;
     let (mut arrivals, ledger) = fixture.outbox();
     let events = (0..2000).map(|n| event(&format!("evt_{n}"), "a")).collect();
-    fixture.store.inbox.record(inbox::Batch { events, cursor: None }).await.unwrap();
+    fixture.store.inbox.record(types::Batch { events, cursor: None }).await.unwrap();
     // The writer takes one thing after the other: once it answers this, it has handed all over.
-    fixture.store.archive.probe().await.unwrap();
+    fixture.store.operator.probe().await.unwrap();
     let in_memory = std::iter::from_fn(|| arrivals.take_ready()).count();
     assert!(in_memory < 2000, "{in_memory}");
     assert!(matches!(arrivals.next().await, Arrival::Overflow));
@@ -322,8 +322,8 @@ async fn the_backlog_counts_what_waits_what_is_held_and_what_is_dead() {
         let job = arrived(&mut arrivals).await;
         ledger.settle(vec![settlement(&job, next)]).await.unwrap();
     }
-    let backlog = fixture.store.archive.backlogs().await.unwrap().remove(0);
+    let backlog = fixture.store.operator.backlogs().await.unwrap().remove(0);
     let expected =
-        archive::Backlog { target: "orders".into(), open: 3, oldest: Some(later(4)), held: 1, dead: 1 };
+        view::Backlog { target: "orders".into(), open: 3, oldest: Some(later(4)), held: 1, dead: 1 };
     assert_eq!(backlog, expected);
 }

@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, HashSet};
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-use super::super::archive::ActError;
-use super::super::outbox::{Begun, PerKind, Search};
+use super::super::error::ActError;
+use super::super::types::{Begun, PerKind, Search};
 use super::*;
 use crate::domain::delivery::{Next, OnUncertain, State};
 use crate::domain::event::EventId;
@@ -168,7 +168,7 @@ impl Play {
         let before = self.deliveries[&sequence].clone();
         // One that was never tried is pending, which cannot be retried.
         let id = before.id.parse().unwrap();
-        let done = self.fixture.store.archive.act(action, "orders", &id).await;
+        let done = self.fixture.store.operator.act(action, "orders", &id).await;
         let pending = matches!(done, Err(ActError::NotAllowed { state: State::Pending, .. }));
         if pending && action == Action::Retry && before.state == State::Retrying {
             return;
@@ -177,9 +177,9 @@ impl Play {
     }
 
     async fn act_on_all(&mut self, action: Action) {
-        let archive = self.fixture.store.archive.clone();
-        let matching = archive.count(action, &Filter::default()).await.unwrap();
-        let changed = archive.act_on_all(action, &Filter::default(), matching, |_| {}).await.unwrap();
+        let operator = self.fixture.store.operator.clone();
+        let matching = operator.count(action, &Filter::default()).await.unwrap();
+        let changed = operator.act_on_all(action, &Filter::default(), matching, |_| {}).await.unwrap();
         let sequences: Vec<_> = self.deliveries.keys().copied().collect();
         let expected = sequences.into_iter().filter(|sequence| self.expect(action, *sequence)).count();
         let expected = u64::try_from(expected).unwrap();
@@ -190,7 +190,7 @@ impl Play {
     async fn replay(&mut self, sequence: i64) {
         let expected = self.deliveries.get_mut(&sequence).unwrap();
         let id = expected.id.parse().unwrap();
-        let done = self.fixture.store.archive.replay("orders", &id).await;
+        let done = self.fixture.store.operator.replay("orders", &id).await;
         if REPLAYABLE.contains(&expected.state) {
             expected.replays += 1;
             expected.state = State::Retrying;
@@ -226,7 +226,7 @@ impl Play {
 
     /// Of each lane one is first, nothing else is due, and the counts are right.
     async fn check(&self) {
-        let backlog = self.fixture.store.archive.backlogs().await.unwrap().remove(0);
+        let backlog = self.fixture.store.operator.backlogs().await.unwrap().remove(0);
         let count = |state| self.deliveries.values().filter(|one| one.state == state).count() as u64;
         let expected = (count(State::Retrying), count(State::Held), count(State::Dead));
         assert_eq!((backlog.open, backlog.held, backlog.dead), expected);

@@ -1,4 +1,5 @@
-use super::super::inbox::{Batch, CursorMove, Held, Position, RecordError, Recorded, Resume};
+use super::super::error::RecordError;
+use super::super::types::{Batch, CursorMove, Held, Position, Recorded, Resume};
 use super::*;
 
 fn resume(position: Position) -> Resume {
@@ -62,7 +63,7 @@ async fn the_sequence_has_no_gaps_across_duplicates_refusals_and_restarts() {
     let rows: Vec<(i64, String)> = rows.map(Result::unwrap).collect();
     let expected = [1, 2, 3, 4].map(|n| (n, format!("evt_{n}")));
     assert_eq!(rows, expected);
-    let summary = fixture.store.archive.summary().await.unwrap();
+    let summary = fixture.store.operator.summary().await.unwrap();
     assert_eq!((summary.first_sequence, summary.last_sequence), (1, 4));
 }
 
@@ -88,7 +89,7 @@ async fn one_refused_command_does_not_fail_those_it_was_grouped_with() {
             _ => assert_eq!(recorded, Ok(Recorded::New)),
         }
     }
-    assert_eq!(store.archive.summary().await.unwrap().last_sequence, 49);
+    assert_eq!(store.operator.summary().await.unwrap().last_sequence, 49);
     store.close().await;
     writer.join().unwrap();
 }
@@ -135,7 +136,7 @@ async fn a_full_queue_is_reported_at_once_and_nothing_of_it_is_stored() {
     }
     let writer = std::thread::spawn(|| writer.run());
     assert!(waiting.join_all().await.into_iter().all(|recorded| recorded == Ok(Recorded::New)));
-    assert_eq!(store.archive.summary().await.unwrap().last_sequence, i64::try_from(QUEUE).unwrap());
+    assert_eq!(store.operator.summary().await.unwrap().last_sequence, i64::try_from(QUEUE).unwrap());
     store.close().await;
     writer.join().unwrap();
 }
@@ -143,7 +144,7 @@ async fn a_full_queue_is_reported_at_once_and_nothing_of_it_is_stored() {
 #[tokio::test]
 async fn the_probe_commits() {
     let fixture = Fixture::new(vec![]).await;
-    fixture.store.archive.probe().await.unwrap();
+    fixture.store.operator.probe().await.unwrap();
     let at: i64 = fixture.side_door().query_row("SELECT at FROM heartbeat", [], |row| row.get(0)).unwrap();
     assert_eq!(at, NOW.0);
 }

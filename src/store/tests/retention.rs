@@ -1,6 +1,6 @@
 use std::sync::Mutex;
 
-use super::super::outbox::{PerKind, Search};
+use super::super::types::{PerKind, Search};
 use super::*;
 use crate::domain::delivery::{Next, State};
 use crate::domain::event::EventId;
@@ -96,13 +96,13 @@ async fn bodies_go_once_every_delivery_is_done_and_not_before() {
     aging.sweep().await;
     assert_eq!(aging.held(), ["(evt_0)", "evt_1", "evt_2", "evt_3"]);
     assert_eq!(aging.count("SELECT count(*) FROM attempt"), 3);
-    let archive = &aging.fixture.store.archive;
-    assert_eq!(archive.body(&event_id("evt_0")).await, Ok(Some(None)));
-    assert_eq!(archive.replay("orders", &event_id("evt_0")).await, Err(archive::ActError::PayloadGone));
+    let operator = &aging.fixture.store.operator;
+    assert_eq!(operator.body(&event_id("evt_0")).await, Ok(Some(None)));
+    assert_eq!(operator.replay("orders", &event_id("evt_0")).await, Err(error::ActError::PayloadGone));
 
     // What was passed over is found again when it ends, and only then.
-    archive.act(Action::Cancel, "orders", &event_id("evt_1")).await.unwrap();
-    archive.act(Action::Close, "orders", &event_id("evt_2")).await.unwrap();
+    operator.act(Action::Cancel, "orders", &event_id("evt_1")).await.unwrap();
+    operator.act(Action::Close, "orders", &event_id("evt_2")).await.unwrap();
     let search = Search {
         now: *aging.now.lock().unwrap(),
         known: std::collections::HashSet::new(),
@@ -131,15 +131,15 @@ async fn events_go_with_all_there_is_of_them_and_their_numbers_are_not_given_aga
     for table in ["event", "delivery", "attempt", "sighting", "conflict", "ripe"] {
         assert_eq!(aging.count(&format!("SELECT count(*) FROM {table}")), 0, "{table}");
     }
-    let summary = aging.fixture.store.archive.summary().await.unwrap();
+    let summary = aging.fixture.store.operator.summary().await.unwrap();
     assert_eq!((summary.first_sequence, summary.last_sequence), (251, 250));
     let database = settings(aging.fixture.folder.path()).path;
     assert_eq!(checkup::examine(&database, DAY).unwrap().unwrap().events, 0);
-    assert_eq!(aging.fixture.store.archive.backlogs().await.unwrap()[0].dead, 0);
+    assert_eq!(aging.fixture.store.operator.backlogs().await.unwrap()[0].dead, 0);
     drop((arrivals, ledger));
     let aging = aging.restart().await;
     aging.record("evt_new", "a").await;
-    let summary = aging.fixture.store.archive.summary().await.unwrap();
+    let summary = aging.fixture.store.operator.summary().await.unwrap();
     assert_eq!((summary.first_sequence, summary.last_sequence), (251, 251));
 }
 
@@ -155,27 +155,27 @@ async fn what_is_still_to_be_made_or_decided_on_outlives_its_time_and_then_goes(
     aging.record("evt_3", "a").await;
     aging.sweep().await;
     assert_eq!(aging.held(), ["evt_0", "evt_3"]);
-    let archive = &aging.fixture.store.archive;
-    let summary = archive.summary().await.unwrap();
+    let operator = &aging.fixture.store.operator;
+    let summary = operator.summary().await.unwrap();
     assert_eq!((summary.first_sequence, summary.last_sequence), (4, 4), "from there on nothing is missing");
     let looked_at = checkup::examine(&settings(aging.fixture.folder.path()).path, DAY).unwrap().unwrap();
     assert_eq!(looked_at.events, 1, "as many as are told of a running bridge");
-    let listed = archive.events(&Filter::default(), &Page::default()).await.unwrap();
+    let listed = operator.events(&Filter::default(), &Page::default()).await.unwrap();
     let ids: Vec<_> = listed.items.iter().map(|event| &*event.event.id).collect();
     assert_eq!((ids, listed.next), (vec!["evt_3", "evt_0"], None));
-    assert_eq!(archive.count(Action::Close, &Filter::default()).await, Ok(1));
+    assert_eq!(operator.count(Action::Close, &Filter::default()).await, Ok(1));
 
-    archive.act(Action::Close, "orders", &event_id("evt_0")).await.unwrap();
+    operator.act(Action::Close, "orders", &event_id("evt_0")).await.unwrap();
     aging.sweep().await;
     assert_eq!(aging.held(), ["evt_3"]);
-    assert_eq!(archive.delivery("orders", &event_id("evt_0")).await, Ok(None));
+    assert_eq!(operator.delivery("orders", &event_id("evt_0")).await, Ok(None));
 }
 
 #[tokio::test]
 async fn the_newest_events_stay_however_old_they_are() {
     let aging = Aging::new().await;
     aging.record("evt_0", "a").await;
-    aging.fixture.store.archive.act(Action::Cancel, "orders", &event_id("evt_0")).await.unwrap();
+    aging.fixture.store.operator.act(Action::Cancel, "orders", &event_id("evt_0")).await.unwrap();
     aging.pass(30 * DAY);
     aging.fixture.store.janitor().sweep().await.unwrap();
     assert_eq!(aging.held(), ["(evt_0)"]);
@@ -207,9 +207,9 @@ async fn the_room_is_given_back() {
              SELECT n, 'evt_' || n, 'a.b', 0, 'stream', 'x', 0, zeroblob(100000) FROM n",
         )
         .unwrap();
-    let before = aging.fixture.store.archive.usage().await.unwrap();
+    let before = aging.fixture.store.operator.usage().await.unwrap();
     aging.sweep().await;
-    let after = aging.fixture.store.archive.usage().await.unwrap();
+    let after = aging.fixture.store.operator.usage().await.unwrap();
     assert!(before.database_bytes > 40_000_000, "{before:?}");
     assert!(after.database_bytes < 20_000_000 && after.free_bytes < 17_000_000, "{after:?}");
     assert!(after.disk_total_bytes >= after.disk_free_bytes && after.disk_free_bytes > 0);
@@ -230,6 +230,6 @@ async fn a_delivery_that_waits_in_a_lane_keeps_its_body_and_its_turn() {
     assert_eq!(aging.held(), ["evt_2000-1"]);
     assert_eq!(id(&arrived(&mut arrivals).await), "evt_2000-1");
     let standing =
-        aging.fixture.store.archive.delivery("orders", &event_id("evt_2000-1")).await.unwrap().unwrap();
+        aging.fixture.store.operator.delivery("orders", &event_id("evt_2000-1")).await.unwrap().unwrap();
     assert_eq!((standing.delivery.state, standing.delivery.waits_for), (State::Pending, None));
 }

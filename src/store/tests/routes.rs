@@ -2,10 +2,10 @@
 
 use std::collections::HashSet;
 
-use super::super::outbox::{Due, PerKind, Search};
+use super::super::types::{Due, PerKind, Search};
 use super::*;
 use crate::domain::delivery::Next;
-use crate::store::inbox::Batch;
+use crate::store::types::Batch;
 
 async fn record(fixture: &Fixture, id: &str, object: &str) {
     let batch = Batch { events: vec![event(id, object)], cursor: None };

@@ -1,4 +1,4 @@
-use super::super::archive::{Races, SourceCount};
+use super::super::view::{Races, SourceCount};
 use super::*;
 
 fn by(source: Source, seconds: u64, id: &str) -> Received {
@@ -9,7 +9,7 @@ fn by(source: Source, seconds: u64, id: &str) -> Received {
 async fn record(fixture: &Fixture, received: Received) {
     fixture.store.inbox.try_record(received).await.unwrap();
     // The writer takes one thing after the other: once it answers this, it has counted that.
-    fixture.store.archive.probe().await.unwrap();
+    fixture.store.operator.probe().await.unwrap();
 }
 
 /// A store whose time is this many seconds after [`NOW`].
@@ -34,7 +34,7 @@ async fn the_first_sighting_by_each_source_is_kept_and_repeats_write_nothing() {
     }
     assert_eq!(version(), before);
     record(&fixture, by(Source::Reconcile, 60, "evt_1")).await;
-    let shown = fixture.store.archive.event(&"evt_1".parse().unwrap()).await.unwrap().unwrap();
+    let shown = fixture.store.operator.event(&"evt_1".parse().unwrap()).await.unwrap().unwrap();
     let sightings: Vec<_> =
         shown.sightings.iter().map(|one| (one.source, &*one.origin, one.lag_ms)).collect();
     let expected = [
@@ -44,7 +44,7 @@ async fn the_first_sighting_by_each_source_is_kept_and_repeats_write_nothing() {
     ];
     assert_eq!(sightings, expected);
 
-    let tally = fixture.store.archive.tally();
+    let tally = fixture.store.operator.tally();
     let webhook = tally.sources.iter().find(|tally| tally.source == Source::Webhook).unwrap();
     assert_eq!((webhook.received, webhook.unique, webhook.duplicate), (3, 0, 3));
     assert_eq!(webhook.last_event_at, Some(NOW.plus(Duration::from_secs(9))));
@@ -61,7 +61,7 @@ async fn races_tell_who_was_first_by_how_much_and_what_one_alone_has_brought() {
     record(&fixture, by(Source::Webhook, 0, "evt_4")).await;
     record(&fixture, by(Source::Webhook, 200, "evt_5")).await;
     record(&fixture, by(Source::Backfill, 0, "evt_6")).await;
-    let races = fixture.store.archive.races().await.unwrap();
+    let races = fixture.store.operator.races().await.unwrap();
     let expected = Races {
         compared: 3,
         first: vec![
@@ -83,16 +83,16 @@ async fn a_source_is_quiet_once_the_other_alone_has_brought_many_events_and_no_l
         record(&fixture, by(Source::Stream, n, &format!("evt_{n}"))).await;
     }
     comparison.look(true).await.unwrap();
-    assert_eq!(fixture.store.archive.quiet(), []);
+    assert_eq!(fixture.store.operator.quiet(), []);
     record(&fixture, by(Source::Stream, 20, "evt_20")).await;
     record(&fixture, by(Source::Stream, 390, "evt_21")).await;
     comparison.look(true).await.unwrap();
-    let quiet = fixture.store.archive.quiet();
+    let quiet = fixture.store.operator.quiet();
     assert_eq!(quiet.len(), 1);
     assert_eq!((quiet[0].source, quiet[0].missed, quiet[0].since), (Source::Webhook, 20, NOW));
     // It speaks again.
     record(&fixture, by(Source::Webhook, 395, "evt_21")).await;
-    assert_eq!(fixture.store.archive.quiet(), []);
+    assert_eq!(fixture.store.operator.quiet(), []);
 }
 
 #[tokio::test]
@@ -104,5 +104,5 @@ async fn nothing_is_compared_while_there_is_only_one_source() {
     }
     comparison.look(false).await.unwrap();
     comparison.look(true).await.unwrap();
-    assert_eq!(fixture.store.archive.quiet(), []);
+    assert_eq!(fixture.store.operator.quiet(), []);
 }

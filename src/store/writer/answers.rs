@@ -7,7 +7,7 @@
 use tokio::runtime::Handle;
 
 use super::Reply;
-use crate::store::inbox::RecordError;
+use crate::store::error::RecordError;
 
 /// What the callers of a group are to hear.
 #[derive(Default)]

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use rusqlite::Connection;
 
 use crate::domain::delivery::State;
-use crate::store::outbox::TargetId;
-use crate::store::tally::{Counters, Unfinished};
+use crate::store::counts::{Counters, Unfinished};
+use crate::store::types::TargetId;
 
 /// What the transaction under way changes about that.
 #[derive(Debug)]

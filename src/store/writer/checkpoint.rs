@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
+use crate::store::schema::BUSY_TIMEOUT;
+
 /// Pages of a log that is worth moving.
 const PAGES: i32 = 1000;
 
@@ -19,9 +21,6 @@ const PART: i32 = 4;
 
 /// How long to wait for readers of an old state. Meanwhile nothing is written.
 const PATIENCE: Duration = Duration::from_millis(100);
-
-/// What a statement has otherwise.
-pub(in crate::store) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 thread_local! {
     /// Pages in the log after the newest commit of this thread: `SQLite` tells

@@ -10,10 +10,9 @@ use super::outlets::Opened;
 use crate::domain::delivery::{OnUncertain, State};
 use crate::domain::event::EventId;
 use crate::domain::operator::Action;
-use crate::store::Route;
-use crate::store::archive::ActError;
-use crate::store::inbox::{Batch, RecordError, Recorded};
-use crate::store::outbox::{Begun, CutOff, Due, Search, Settlement, TargetId};
+use crate::store::error::{ActError, RecordError};
+use crate::store::settings::Route;
+use crate::store::types::{Batch, Begun, CutOff, Due, Key, Recorded, Search, Settlement, TargetId};
 
 /// Where the answer to a command goes.
 pub(in crate::store) type Reply<T> = oneshot::Sender<Result<T, RecordError>>;
@@ -52,13 +51,6 @@ pub(in crate::store) enum Command {
     Reroute { kept: Vec<Arc<str>>, opened: Vec<Route>, reply: Reply<Vec<Opened>> },
     /// End.
     Close { reply: oneshot::Sender<()> },
-}
-
-/// Which delivery.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(in crate::store) struct Key {
-    pub(in crate::store) target: TargetId,
-    pub(in crate::store) sequence: i64,
 }
 
 impl Command {

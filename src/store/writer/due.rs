@@ -9,8 +9,8 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use super::turn;
 use crate::domain::clock::UnixMillis;
 use crate::domain::event::Received;
-use crate::store::outbox::{Due, Job, Kind, Left, PerKind, Search, TargetId};
 use crate::store::row::{EVENT_COLUMNS, EventRow};
+use crate::store::types::{Due, Job, Kind, Left, PerKind, Search, TargetId};
 
 /// Bytes of event bodies of one kind taken into memory by one search.
 const BODIES: usize = 2 << 20;

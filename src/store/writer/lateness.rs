@@ -13,7 +13,7 @@ use rusqlite::{Connection, OptionalExtension as _};
 
 use super::record::Written;
 use crate::domain::clock::UnixMillis;
-use crate::store::inbox::{Batch, Recorded};
+use crate::store::types::{Batch, Recorded};
 
 /// Up to this much, in milliseconds, is never noted and always reckoned with.
 pub(in crate::store) const ORDINARY_MS: i64 = 5 * 60 * 1000;

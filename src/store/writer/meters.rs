@@ -8,8 +8,8 @@ use super::notices::{Conflicts, Nameless};
 use super::record::Written;
 use crate::domain::delivery::Next;
 use crate::domain::event::{Received, Source};
-use crate::store::inbox::Recorded;
-use crate::store::tally::Counters;
+use crate::store::counts::Counters;
+use crate::store::types::Recorded;
 use crate::telemetry::names;
 
 /// The writer's metrics.

@@ -11,10 +11,9 @@ use crate::domain::clock::UnixMillis;
 use crate::domain::delivery::{Ordering, State};
 use crate::domain::event::EventId;
 use crate::domain::operator::{Action, REPLAYABLE};
-use crate::store::archive::ActError;
+use crate::store::error::ActError;
 use crate::store::lane::{FIRST, lane, rank};
-use crate::store::outbox::TargetId;
-use crate::store::writer::Key;
+use crate::store::types::{Key, TargetId};
 
 /// What a command came to, and whom it concerns.
 pub(super) struct Written {

@@ -7,10 +7,11 @@ use rusqlite::{Connection, params};
 use super::Command;
 use super::record::Written;
 use crate::domain::event::Received;
-use crate::store::Route;
 use crate::store::commands::Commands;
-use crate::store::outbox::{self, Arrivals, Handoff, Job, Kind, Outbox, TargetId};
+use crate::store::outbox::{self, Arrivals, Handoff, Outbox};
+use crate::store::settings::Route;
 use crate::store::turns::Turns;
+use crate::store::types::{Job, Kind, TargetId};
 
 /// Every target that was configured since the writer began.
 #[derive(Debug, Default)]

@@ -10,8 +10,8 @@ use super::{order, sighting, turn};
 use crate::domain::clock::UnixMillis;
 use crate::domain::delivery::{Ordering, State};
 use crate::domain::event::{Digest, Environment, EventId, Received};
-use crate::store::inbox::{Batch, CursorMove, Recorded};
 use crate::store::lane::{FIRST, lane, rank};
+use crate::store::types::{Batch, CursorMove, Recorded};
 
 /// An event as it was stored, or found.
 pub(super) struct Written {

@@ -12,7 +12,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::census::Census;
 use crate::domain::clock::UnixMillis;
-use crate::store::outbox::TargetId;
+use crate::store::types::TargetId;
 
 /// A piece of the work, small enough to go in between.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use super::retain::Removed;
 use super::turn;
 use crate::domain::clock::UnixMillis;
 use crate::domain::delivery::{Next, OnUncertain, State};
-use crate::store::outbox::{Begun, CutOff, Job, Settlement, TargetId};
+use crate::store::types::{Begun, CutOff, Job, Settlement, TargetId};
 
 /// Attempts kept for a delivery, the newest ones.
 const ATTEMPTS_KEPT: u32 = 100;

@@ -7,7 +7,7 @@ use super::due;
 use crate::domain::clock::UnixMillis;
 use crate::domain::event::EventId;
 use crate::store::lane::{FIRST, rank};
-use crate::store::outbox::{Job, TargetId};
+use crate::store::types::{Job, TargetId};
 
 /// The place of a stored event among those that wait, as if it waited.
 pub(super) fn place(connection: &Connection, sequence: i64) -> rusqlite::Result<i64> {

@@ -14,7 +14,8 @@ use super::body::Body;
 use super::path::{Segments, action};
 use super::problem::Problem;
 use super::schema::{ActionName, BulkBody, Extent};
-use crate::store::archive::{BulkError, Headway};
+use crate::store::error::BulkError;
+use crate::store::view::BulkProgress;
 
 /// How long counting may take: every delivery that matches is looked up.
 const COUNT_LIMIT: Duration = Duration::from_mins(1);
@@ -52,7 +53,7 @@ pub(super) async fn act(
     let BulkBody { filter, written, extent } = BulkBody::read(members)?;
     let confirmed = match extent {
         Extent::Counted => {
-            let count = api.archive().count(action, &filter);
+            let count = api.operator().count(action, &filter);
             let matching = api.ask_within(COUNT_LIMIT, count).await?;
             return Ok(Json(BulkOutcome { action: action.as_str(), matching, changed: 0 }));
         }
@@ -60,11 +61,11 @@ pub(super) async fn act(
     };
     let audit = Audit::of(action.as_str()).filter(written);
     let listed = api.under_way.enter(action, confirmed);
-    let progress = |headway: Headway| {
-        audit.note_changed(headway.changed);
-        listed.went(headway);
+    let progress = |so_far: BulkProgress| {
+        audit.note_changed(so_far.changed);
+        listed.went(so_far);
     };
-    let work = api.archive().act_on_all(action, &filter, confirmed, progress);
+    let work = api.operator().act_on_all(action, &filter, confirmed, progress);
     let worked = match tokio::time::timeout(BULK_LIMIT, work).await {
         Ok(result) => result.map_err(|error| match error {
             BulkError::Changed { matching } => Problem::count_changed(confirmed, matching),

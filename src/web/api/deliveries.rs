@@ -17,7 +17,7 @@ use super::given::{NoQuery, Query};
 use super::path::{Segments, action, event_id};
 use super::problem::Problem;
 use super::schema::{ActionName, Nothing};
-use crate::store::archive::{DeliveryDetail, DeliverySummary};
+use crate::store::view::{DeliveryDetail, DeliverySummary};
 
 /// A page of deliveries, those of the newest event first.
 #[derive(Debug, Serialize, ToSchema)]
@@ -38,7 +38,7 @@ pub(super) async fn list(
 ) -> Result<Json<Deliveries>, Problem> {
     let (filter, page) = (filter::filter(&mut given), filter::page(&mut given));
     given.finish()?;
-    let listed = api.ask(api.archive().deliveries(&filter, &page)).await?;
+    let listed = api.ask(api.operator().deliveries(&filter, &page)).await?;
     Ok(Json(Deliveries {
         deliveries: listed.items,
         next_cursor: listed.next.map(|cursor| cursor.to_string()),
@@ -79,7 +79,7 @@ pub(super) async fn act(
     let audit = Audit::of(action.as_str()).target(&target).event(&id);
     let acted = async {
         let id = event_id(&id)?;
-        api.have(api.archive().act(action, &target, &id)).await?;
+        api.have(api.operator().act(action, &target, &id)).await?;
         Ok(id)
     };
     let id = audit.end(acted.await, |_| 1)?;

@@ -21,7 +21,7 @@ use super::problem::Problem;
 use super::schema::{Nothing, ReplayBody};
 use crate::domain::event::Source;
 use crate::domain::operator::Verification;
-use crate::store::archive::{DeliveryDetail, EventDetail, EventSummary};
+use crate::store::view::{DeliveryDetail, EventDetail, EventSummary};
 
 /// A page of events, the newest first.
 #[derive(Debug, Serialize, ToSchema)]
@@ -42,7 +42,7 @@ pub(super) async fn list(
 ) -> Result<Json<Events>, Problem> {
     let (filter, page) = (filter::filter(&mut given), filter::page(&mut given));
     given.finish()?;
-    let listed = api.ask(api.archive().events(&filter, &page)).await?;
+    let listed = api.ask(api.operator().events(&filter, &page)).await?;
     Ok(Json(Events { events: listed.items, next_cursor: listed.next.map(|cursor| cursor.to_string()) }))
 }
 
@@ -56,7 +56,7 @@ pub(super) async fn show(
     Segments(id): Segments<String>,
     _: NoQuery,
 ) -> Result<Json<EventDetail>, Problem> {
-    let found = api.ask(api.archive().event(&event_id(&id)?)).await?;
+    let found = api.ask(api.operator().event(&event_id(&id)?)).await?;
     found.map(Json).ok_or_else(|| no_event(&id))
 }
 
@@ -71,7 +71,7 @@ pub(super) async fn body(
     Segments(id): Segments<String>,
     _: NoQuery,
 ) -> Result<Response, Problem> {
-    let found = api.ask(api.archive().body(&event_id(&id)?)).await?;
+    let found = api.ask(api.operator().body(&event_id(&id)?)).await?;
     let body = found.ok_or_else(|| no_event(&id))?;
     let body = body.ok_or_else(|| Problem::gone("retention has removed the event's body"))?;
     Ok(([(CONTENT_TYPE, "application/json")], body).into_response())
@@ -95,7 +95,7 @@ pub(super) async fn replay(
     let audit = Audit::of("replay").target(&target).event(&id);
     let replayed = async {
         let id = event_id(&id)?;
-        api.have(api.archive().replay(&target, &id)).await?;
+        api.have(api.operator().replay(&target, &id)).await?;
         Ok(id)
     };
     let id = audit.end(replayed.await, |_| 1)?;
@@ -122,7 +122,7 @@ pub(super) async fn verify(
 ) -> Result<Json<Verification>, Problem> {
     let audit = Audit::of("verify").event(&id);
     let verified = async {
-        let held = api.ask(api.archive().event(&event_id(&id)?)).await?.ok_or_else(|| no_event(&id))?;
+        let held = api.ask(api.operator().event(&event_id(&id)?)).await?.ok_or_else(|| no_event(&id))?;
         let body = held.body.ok_or_else(|| Problem::gone("retention has removed the event's body"))?;
         let by_stream = held.sightings.iter().find(|sighting| sighting.source != Source::Webhook);
         let stream = by_stream.map(|sighting| &*sighting.origin);

@@ -8,7 +8,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::domain::clock::UnixMillis;
-use crate::store::archive::Tally;
+use crate::store::view::Tally;
 
 /// Between two points.
 pub(super) const INTERVAL: Duration = Duration::from_secs(5);
@@ -81,7 +81,7 @@ impl History {
 mod tests {
     use super::*;
     use crate::domain::event::Source;
-    use crate::store::archive::{SourceTally, TargetTally};
+    use crate::store::view::{SourceTally, TargetTally};
 
     fn tally(received: u64, unique: u64, delivered: u64) -> Tally {
         let duplicate = received - unique;

@@ -49,7 +49,7 @@ impl Sampler {
                 tokio::select! {
                     biased;
                     _ = points.tick() => {
-                        self.api.history.add(self.api.view().clock.now(), &self.api.archive().tally());
+                        self.api.history.add(self.api.view().clock.now(), &self.api.operator().tally());
                     }
                     _ = looks.tick() => self.look().await,
                 }

@@ -16,7 +16,7 @@ use super::history::Point;
 use super::targets::TargetView;
 use crate::domain::clock::UnixMillis;
 use crate::domain::status::{StreamStatus, WebhookStatus};
-use crate::store::archive::{Latency, Races, SourceTally, Usage};
+use crate::store::view::{Latency, Races, SourceTally, Usage};
 use crate::web::status::Store;
 use crate::web::{STORE_LIMIT, within};
 
@@ -78,7 +78,7 @@ impl Api {
         let view = self.view();
         let (verdict, summary, targets, assessment) = tokio::join!(
             self.readiness.look(),
-            within(STORE_LIMIT, view.archive.summary()),
+            within(STORE_LIMIT, view.operator.summary()),
             self.targets(),
             self.assessment(),
         );
@@ -96,7 +96,7 @@ impl Api {
             targets,
             store: Store::new(verdict.store_failure, summary, unread),
             usage: assessment.usage,
-            sources: view.archive.tally().sources,
+            sources: view.operator.tally().sources,
             races: assessment.races,
             history,
         }
@@ -128,11 +128,11 @@ impl Api {
         {
             return assessment.clone();
         }
-        let archive = self.archive();
+        let operator = self.operator();
         let (races, usage, latencies) = tokio::join!(
-            within(STORE_LIMIT, archive.races()),
-            within(STORE_LIMIT, archive.usage()),
-            within(STORE_LIMIT, archive.latencies()),
+            within(STORE_LIMIT, operator.races()),
+            within(STORE_LIMIT, operator.usage()),
+            within(STORE_LIMIT, operator.latencies()),
         );
         for error in
             [races.as_ref().err(), usage.as_ref().err(), latencies.as_ref().err()].into_iter().flatten()

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use crate::domain::operator::OperationError;
 use crate::domain::reload::ReloadError;
-use crate::store::archive::{ActError, ReadError, RecordError};
+use crate::store::error::{ActError, ReadError, RecordError};
 
 /// The media type of a problem.
 pub(super) const MEDIA_TYPE: &str = "application/problem+json";

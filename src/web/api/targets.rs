@@ -17,7 +17,7 @@ use super::schema::Nothing;
 use crate::domain::clock::UnixMillis;
 use crate::domain::operator::{TargetInfo, TestOutcome};
 use crate::domain::status::{Circuit, TargetError, TargetStatus};
-use crate::store::archive::{Backlog, Latency};
+use crate::store::view::{Backlog, Latency};
 use crate::web::oldest_age;
 
 /// A target: how it is configured, what it does, and what it has before it. What

@@ -11,7 +11,7 @@ use super::Api;
 use super::given::NoQuery;
 use super::schema::ActionName;
 use crate::domain::operator::Action;
-use crate::store::archive::Headway;
+use crate::store::view::BulkProgress;
 
 /// A bulk call that is being worked on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -83,10 +83,10 @@ impl UnderWay {
 
 impl Listed<'_> {
     /// It has come so far.
-    pub(super) fn went(&self, headway: Headway) {
+    pub(super) fn went(&self, so_far: BulkProgress) {
         let mut calls = self.under_way.lock();
         if let Some(call) = calls.listed.iter_mut().find(|call| call.number == self.number) {
-            (call.gone_through, call.changed) = (headway.gone_through, headway.changed);
+            (call.gone_through, call.changed) = (so_far.gone_through, so_far.changed);
         }
     }
 }
@@ -106,7 +106,7 @@ mod tests {
         let under_way = UnderWay::default();
         let first = under_way.enter(Action::Retry, 500);
         let second = under_way.enter(Action::Retry, 500);
-        second.went(Headway { gone_through: 200, changed: 199 });
+        second.went(BulkProgress { gone_through: 200, changed: 199 });
         let far = |call: &BulkCall| (call.matching, call.gone_through, call.changed);
         assert_eq!(under_way.calls().iter().map(far).collect::<Vec<_>>(), [(500, 0, 0), (500, 200, 199)]);
         drop(first);

@@ -8,7 +8,7 @@ use pepay_bridge::domain::delivery::Ordering;
 use pepay_bridge::domain::event::{Received, Source};
 use pepay_bridge::domain::filter::TypeFilter;
 use pepay_bridge::pepay::envelope;
-use pepay_bridge::store::inbox::Batch;
+use pepay_bridge::store::types::Batch;
 use pepay_bridge::store::{Durability, Route, Settings, Store};
 
 use crate::support::raw::{Act, OK, RawTarget};

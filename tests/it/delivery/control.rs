@@ -124,7 +124,7 @@ async fn a_test_event_is_signed_and_marked_and_leaves_no_trace() {
     for name in ["pepay-bridge-sequence", "pepay-bridge-source", "pepay-bridge-replay"] {
         assert!(!sent.headers.contains_key(name), "{name} tells of a stored event");
     }
-    assert_eq!(engine.store.archive.summary().await.unwrap().last_sequence, 0);
+    assert_eq!(engine.store.operator.summary().await.unwrap().last_sequence, 0);
     assert_eq!(engine.status.borrow().last_delivered_at, None);
     engine.stop().await;
 }
@@ -178,7 +178,7 @@ async fn a_replay_of_a_delivered_event_says_so_and_which_one_it_is() {
         let delivered = async {
             // It is replayed only once the acknowledgement of the one before is recorded.
             loop {
-                if let Ok(number) = engine.store.archive.replay("target", &id).await {
+                if let Ok(number) = engine.store.operator.replay("target", &id).await {
                     return number;
                 }
             }

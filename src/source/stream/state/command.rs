@@ -9,7 +9,7 @@ use crate::domain::event::{EventId, Received};
 use crate::pepay::rest::ListQuery;
 use crate::source::backfill::Hole;
 use crate::source::reconcile::Listed;
-use crate::store::inbox::Position;
+use crate::store::types::Position;
 
 /// A point in time: on a clock that never jumps, and on the wall.
 #[derive(Clone, Copy, Debug)]

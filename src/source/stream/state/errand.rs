@@ -19,7 +19,7 @@ use crate::pepay::error::Failure;
 use crate::pepay::rest::Page;
 use crate::source::backfill::{Bottom, Hole, NoProgress, Step, Stretch, Walk};
 use crate::source::reconcile::GRACE;
-use crate::store::inbox::Position;
+use crate::store::types::Position;
 
 /// Pages are asked for at least this far apart: nobody waits for old history, and
 /// the stream may need the list itself.

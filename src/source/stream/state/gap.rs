@@ -9,7 +9,7 @@ use crate::pepay::rest::{ListQuery, Page};
 use crate::source::backfill::{Bottom, Hole, NoProgress, Step, Stretch, Walk};
 use crate::source::stream::StartFrom;
 use crate::source::stream::history::History;
-use crate::store::inbox::Position;
+use crate::store::types::Position;
 
 /// Walks of one connection begin at least this far apart: a server that keeps
 /// hinting at gaps does not set the pace of requests.

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use crate::domain::clock::UnixMillis;
 use crate::domain::event::{Event, EventId, Received};
-use crate::store::inbox::Position;
+use crate::store::types::Position;
 
 /// The position that stands for `event`. A time of the future is not believed:
 /// nothing that follows could pass it.

@@ -6,8 +6,8 @@ use std::collections::{BTreeSet, HashSet};
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
-use super::super::super::inbox::{Batch, CursorMove, Position, Recorded};
-use super::super::super::outbox::{Begun, PerKind, Search, Settlement};
+use super::super::super::types::{Batch, CursorMove, Position, Recorded};
+use super::super::super::types::{Begun, PerKind, Search, Settlement};
 use super::*;
 use crate::domain::delivery::{Next, OnUncertain};
 use crate::domain::event::EventId;
@@ -89,7 +89,7 @@ async fn settle(ledger: &Ledger, job: &Job, next: Next) {
 }
 
 async fn act(store: &Store, action: Action, target: &str, id: &str) {
-    store.archive.act(action, target, &event_id(id)).await.unwrap();
+    store.operator.act(action, target, &event_id(id)).await.unwrap();
 }
 
 async fn sweep(store: &Store) {
@@ -131,10 +131,10 @@ async fn work(store: &mut Store) {
     settle(&orders, &due(&orders).await, Next::Dead).await;
     act(store, Action::Retry, "orders", "evt_3000-1").await;
     act(store, Action::Cancel, "orders", "evt_3000-1").await;
-    store.archive.replay("orders", &event_id("evt_1000-1")).await.unwrap();
-    store.archive.replay("others", &event_id("evt_1000-1")).await.unwrap();
-    store.archive.set_paused("orders", true).await.unwrap();
-    store.archive.probe().await.unwrap();
+    store.operator.replay("orders", &event_id("evt_1000-1")).await.unwrap();
+    store.operator.replay("others", &event_id("evt_1000-1")).await.unwrap();
+    store.operator.set_paused("orders", true).await.unwrap();
+    store.operator.probe().await.unwrap();
 
     begin(&all, &arrived(&mut all_arrivals).await).await;
     assert_eq!(all.recover(OnUncertain::Hold).await.unwrap().len(), 1);

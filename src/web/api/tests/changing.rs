@@ -12,7 +12,7 @@ const CANCEL: &str = "/api/v1/deliveries/cancel";
 #[tokio::test]
 async fn counting_what_a_bulk_call_is_for_has_longer_than_other_questions() {
     let caller = Caller::new().await;
-    let held = caller.shown.view.archive.hold_reads().await;
+    let held = caller.shown.view.operator.hold_reads().await;
     let mut counted = pin!(caller.post(CANCEL, r#"{"filter":{},"dry_run":true}"#));
     assert!(poll!(&mut counted).is_pending());
     let other = caller.get("/api/v1/deliveries").await;
@@ -44,7 +44,7 @@ async fn a_bulk_call_is_listed_for_as_long_as_it_is_worked_on() {
 async fn what_was_done_is_not_told_as_a_failure_where_it_cannot_be_shown() {
     let caller = Caller::new().await;
     caller.shown.store_event("evt_1", 30).await;
-    caller.shown.view.archive.fail_reads().await;
+    caller.shown.view.operator.fail_reads().await;
     for (path, body) in [
         ("/api/v1/deliveries/orders/evt_1/cancel", "{}"),
         ("/api/v1/events/evt_1/replay", r#"{"target":"orders"}"#),

@@ -201,6 +201,15 @@ pub struct AttemptEntry {
     pub answer: Option<String>,
 }
 
+/// How far an action on many has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BulkProgress {
+    /// Deliveries that have been gone through.
+    pub gone_through: u64,
+    /// Those of them that were changed.
+    pub changed: u64,
+}
+
 /// What a target still has before it, and what waits for a person.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Backlog {

@@ -1,85 +1,37 @@
-//! The operator's view of the store: what is stored, what waits, whether it
-//! commits; and what a person does about it.
-
-mod bulk;
-mod values;
+//! The operator's handle on the store: shows what is stored, what waits and whether
+//! it commits, and does what an operator decides about deliveries.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-pub use self::bulk::Headway;
-pub use self::values::{
-    AttemptEntry, Backlog, Conflict, DeliveryDetail, DeliverySummary, EventDetail, EventFacts, EventSummary,
-    Latency, Listed, Quiet, Races, Sighting, SourceCount, SourceTally, Standing, Summary, Tally, TargetTally,
-    Usage,
-};
-pub use super::inbox::{ReadError, RecordError};
-
 use super::commands::Commands;
+use super::counts::{Counters, Unfinished};
+use super::error::{ActError, BulkError, ReadError, RecordError};
 use super::reader::Reader;
-use super::tally::{Counters, Unfinished};
+use super::view::{
+    Backlog, BulkProgress, DeliveryDetail, DeliverySummary, EventDetail, EventSummary, Latency, Listed,
+    Quiet, Races, Summary, Tally, Usage,
+};
 use super::writer::Command;
 use crate::domain::clock::Clock;
-use crate::domain::delivery::State;
 use crate::domain::event::EventId;
 use crate::domain::operator::{Action, Filter, Page};
 
+/// Deliveries of one step of an action on many: a few milliseconds of the writer,
+/// for which events that arrive meanwhile wait.
+const STEP: usize = 200;
+
 /// The operator's handle on the store. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Archive {
+pub struct OperatorStore {
     commands: Commands,
     reader: Reader,
     counters: Arc<Counters>,
     clock: Clock,
 }
 
-/// Why nothing was done about a delivery.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ActError {
-    /// The id is not held.
-    #[error("there is no event of this id")]
-    NoSuchEvent,
-    /// The target is unknown, or what was asked for needs one that is configured.
-    #[error("there is no target of this name")]
-    NoSuchTarget,
-    /// The event was never to go to the target.
-    #[error("the event has no delivery to this target")]
-    NoSuchDelivery,
-    /// Its state does not allow it.
-    #[error("the delivery is {}; this can be done to one that is {}", state.as_str(), any_of(allowed))]
-    NotAllowed {
-        /// The state.
-        state: State,
-        /// Those that would.
-        allowed: &'static [State],
-    },
-    /// An attempt is under way. What it comes to decides first.
-    #[error("an attempt of the delivery is on the wire")]
-    OnTheWire,
-    /// What would be sent has been removed.
-    #[error("the body of the event has been removed")]
-    PayloadGone,
-    /// The store does not commit.
-    #[error(transparent)]
-    Store(#[from] RecordError),
-}
-
-/// Why an action on many deliveries was not done, or not to its end.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BulkError {
-    /// Not as many match as were confirmed; nothing was done.
-    #[error("{matching} deliveries match now")]
-    Changed {
-        /// How many do.
-        matching: u64,
-    },
-    /// The store failed; what was reported until then is done.
-    #[error(transparent)]
-    Store(#[from] RecordError),
-}
-
-impl Archive {
+impl OperatorStore {
     pub(super) const fn new(
         commands: Commands,
         reader: Reader,
@@ -120,7 +72,7 @@ impl Archive {
     }
 
     /// The events that pass `filter`, newest first. The work of one call is
-    /// bounded: it may answer a short or empty page with a cursor to go on from.
+    /// bounded: it may return a short or empty page with a cursor to go on from.
     ///
     /// # Errors
     /// [`ReadError`] if the store cannot be read.
@@ -177,7 +129,7 @@ impl Archive {
     }
 
     /// Sends the event `id` to `target` again, although that delivery has ended, or
-    /// for the first time where there was none. Answers the number of the replay,
+    /// for the first time where there was none. Returns the number of the replay,
     /// from 1.
     ///
     /// # Errors
@@ -187,7 +139,50 @@ impl Archive {
         self.commands.ask(|reply| Command::Replay { target, id, reply }).await?
     }
 
-    /// Notes whether a person has `target` stopped. The dispatcher is told by others.
+    /// How many deliveries that pass `filter` are in a state that `action` applies to.
+    ///
+    /// # Errors
+    /// [`ReadError`] if the store cannot be read.
+    pub async fn count(&self, action: Action, filter: &Filter) -> Result<u64, ReadError> {
+        let matching = self.reader.matching(action, filter).await?;
+        Ok(u64::try_from(matching.len()).unwrap_or(u64::MAX))
+    }
+
+    /// Does `action` to every delivery that [`count`](Self::count) counts, the
+    /// oldest first, if there are as many as `confirmed`. Calls `progress` after each
+    /// step. Returns how many have changed: those that have moved on by themselves
+    /// meanwhile, and no longer pass, have not.
+    ///
+    /// # Errors
+    /// [`BulkError`].
+    pub async fn act_on_all(
+        &self,
+        action: Action,
+        filter: &Filter,
+        confirmed: u64,
+        progress: impl Fn(BulkProgress),
+    ) -> Result<u64, BulkError> {
+        let unread = |error: ReadError| RecordError::Unavailable(error.to_string());
+        let mut all = self.reader.matching(action, filter).await.map_err(unread)?;
+        let matching = u64::try_from(all.len()).unwrap_or(u64::MAX);
+        if matching != confirmed {
+            return Err(BulkError::Changed { matching });
+        }
+        all.sort_unstable_by_key(|key| key.sequence);
+        let states = filter.states_for(action);
+        let mut so_far = BulkProgress::default();
+        for step in all.chunks(STEP) {
+            let (states, keys) = (states.clone(), step.to_vec());
+            so_far.changed +=
+                self.commands.ask(|reply| Command::ActOn { action, states, keys, reply }).await?;
+            so_far.gone_through += u64::try_from(step.len()).unwrap_or(0);
+            progress(so_far);
+        }
+        Ok(so_far.changed)
+    }
+
+    /// Writes that an operator has paused `target`, or resumed it, so that a restart
+    /// goes on with it. Does not pause the running dispatcher.
     ///
     /// # Errors
     /// [`ActError::NoSuchTarget`], or [`ActError::Store`] if nothing was written.
@@ -196,7 +191,7 @@ impl Archive {
         self.commands.ask(|reply| Command::Pause { target, paused, reply }).await?
     }
 
-    /// The targets that a person has stopped, by name.
+    /// The targets that an operator has paused, by name.
     ///
     /// # Errors
     /// [`ReadError`] if the store cannot be read.
@@ -221,7 +216,7 @@ impl Archive {
         self.reader.latencies().await
     }
 
-    /// The room the store takes, and the room there is.
+    /// The size of the store, and what its disk has left.
     ///
     /// # Errors
     /// [`ReadError`] if the store cannot be read or its disk does not tell.
@@ -234,13 +229,13 @@ impl Archive {
         self.counters.tally()
     }
 
-    /// Keeps everybody from reading until what is answered is dropped.
+    /// Keeps everybody from reading until the returned value is dropped.
     #[cfg(test)]
     pub(crate) async fn hold_reads(&self) -> impl Sized + use<> {
         self.reader.hold().await
     }
 
-    /// Has every question from here on fail.
+    /// Has every read from here on fail.
     #[cfg(test)]
     pub(crate) async fn fail_reads(&self) {
         self.reader.pool().close().await;
@@ -251,8 +246,4 @@ impl Archive {
     pub fn quiet(&self) -> Vec<Quiet> {
         self.counters.quiet()
     }
-}
-
-fn any_of(states: &[State]) -> String {
-    states.iter().map(|state| state.as_str()).collect::<Vec<_>>().join(", ")
 }

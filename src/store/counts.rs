@@ -4,9 +4,9 @@
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::archive::{Quiet, SourceTally, Tally, TargetTally};
-use super::inbox::Recorded;
-use super::outbox::TargetId;
+use super::types::Recorded;
+use super::types::TargetId;
+use super::view::{Quiet, SourceTally, Tally, TargetTally};
 use crate::domain::clock::UnixMillis;
 use crate::domain::delivery::State;
 use crate::domain::event::Source;

@@ -7,17 +7,13 @@ use std::time::Duration;
 use metrics::{Counter, counter};
 use tokio_util::sync::CancellationToken;
 
-use super::archive::{Quiet, ReadError};
-use super::reader::{Reader, Seen};
-use super::tally::Counters;
+use super::counts::Counters;
+use super::error::ReadError;
+use super::reader::{Reader, Seen, WINDOW};
+use super::view::Quiet;
 use crate::domain::clock::{Clock, UnixMillis};
 use crate::domain::event::Source;
 use crate::telemetry::names;
-
-/// How long both sources have to bring an event. A webhook that was not answered
-/// is tried again with growing pauses, and a stream is given two minutes to be
-/// back: what has not come by then was not merely slower.
-pub(super) const WINDOW: Duration = Duration::from_mins(5);
 
 /// Between two looks.
 const TICK: Duration = Duration::from_secs(5);

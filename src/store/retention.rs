@@ -7,10 +7,10 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::Settings;
 use super::commands::Commands;
-use super::inbox::RecordError;
+use super::error::RecordError;
 use super::reader::Reader;
+use super::settings::Settings;
 use super::writer::{Chore, Command};
 use crate::domain::clock::{Clock, UnixMillis};
 

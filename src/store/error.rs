@@ -1,0 +1,68 @@
+//! Why the store did not do what it was asked for.
+
+use crate::domain::delivery::State;
+
+/// Why nothing was recorded. The same may be offered again.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RecordError {
+    /// The writer has more waiting than it takes on.
+    #[error("the store's queue is full")]
+    Overloaded,
+    /// The transaction failed, or the store does not answer.
+    #[error("the store is unavailable: {0}")]
+    Unavailable(String),
+}
+
+/// Why a question to the store went unanswered.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the store cannot be read: {0}")]
+pub struct ReadError(pub String);
+
+/// Why nothing was done about a delivery.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ActError {
+    /// The id is not held.
+    #[error("there is no event of this id")]
+    NoSuchEvent,
+    /// The target is unknown, or what was asked for needs one that is configured.
+    #[error("there is no target of this name")]
+    NoSuchTarget,
+    /// The event was never to go to the target.
+    #[error("the event has no delivery to this target")]
+    NoSuchDelivery,
+    /// Its state does not allow it.
+    #[error("the delivery is {}; this can be done to one that is {}", state.as_str(), any_of(allowed))]
+    NotAllowed {
+        /// The state.
+        state: State,
+        /// Those that would.
+        allowed: &'static [State],
+    },
+    /// An attempt is under way. What it comes to decides first.
+    #[error("an attempt of the delivery is on the wire")]
+    OnTheWire,
+    /// What would be sent has been removed.
+    #[error("the body of the event has been removed")]
+    PayloadGone,
+    /// The store does not commit.
+    #[error(transparent)]
+    Store(#[from] RecordError),
+}
+
+/// Why an action on many deliveries was not done, or not to its end.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BulkError {
+    /// Not as many match as were confirmed; nothing was done.
+    #[error("{matching} deliveries match now")]
+    Changed {
+        /// How many do.
+        matching: u64,
+    },
+    /// The store failed; what was reported until then is done.
+    #[error(transparent)]
+    Store(#[from] RecordError),
+}
+
+fn any_of(states: &[State]) -> String {
+    states.iter().map(|state| state.as_str()).collect::<Vec<_>>().join(", ")
+}
