@@ -19,6 +19,7 @@ mod server;
 mod store;
 mod streams;
 mod targets;
+mod warnings;
 mod webhooks;
 
 #[cfg(test)]
@@ -27,9 +28,12 @@ mod tests;
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use problem::{Problem, Problems};
+pub use streams::Subscription;
+pub use warnings::Warning;
 
 use self::problem::Faulty;
 use self::section::{Reading, Section};
@@ -47,10 +51,10 @@ pub struct Settings {
     pub log: telemetry::Settings,
     /// The database.
     pub store: crate::store::Settings,
-    /// Where Pepay is, and the key.
-    pub pepay: Account,
-    /// The streams. With one, `pepay.api_key` is there.
-    pub streams: Vec<source::stream::Settings>,
+    /// The account of `[pepay]`, which commands use and every stream without its own.
+    pub pepay: Arc<Account>,
+    /// The streams.
+    pub streams: Vec<Subscription>,
     /// The webhook endpoints; their paths differ. Together with the streams there is at least one.
     pub webhooks: Vec<source::webhook::Settings>,
     /// The targets; at least one.
@@ -65,6 +69,8 @@ pub struct Loaded {
     /// Every key with the value the bridge goes by, as TOML. Each secret is
     /// `[redacted]`, or the path of its file.
     pub effective: String,
+    /// What is allowed and probably not meant.
+    pub warnings: Vec<Warning>,
 }
 
 /// Loads the configuration from the file at `path`, or the one that the
@@ -84,11 +90,14 @@ fn read(
     environment: impl IntoIterator<Item = (impl Into<OsString>, impl Into<OsString>)>,
 ) -> (Result<Loaded, Problems>, Reading) {
     let mut reading = Reading::default();
-    let settings = layers::read(path, environment, &mut reading.problems)
-        .and_then(|given| settings(Section::root(given, &mut reading)));
+    let settings = layers::read(path, environment, &mut reading.problems).and_then(|layers| {
+        reading.proxy = layers.proxy;
+        settings(Section::root(layers.table, &mut reading))
+    });
     let loaded = match settings {
         Ok(settings) if reading.problems.is_empty() => {
-            Ok(Loaded { settings, effective: reading.effective.join("\n") + "\n" })
+            let warnings = warnings::of(&settings);
+            Ok(Loaded { settings, effective: reading.effective.join("\n") + "\n", warnings })
         }
         _ => Err(reading.problems.clone()),
     };
@@ -138,7 +147,7 @@ fn part<T>(
 ) -> Result<T, Problems> {
     let mut reading = Reading::default();
     let settings = layers::read(path, environment, &mut reading.problems)
-        .and_then(|given| read(&mut Section::root(given, &mut reading)));
+        .and_then(|layers| read(&mut Section::root(layers.table, &mut reading)));
     match settings {
         Ok(settings) if reading.problems.is_empty() => Ok(settings),
         _ => Err(reading.problems),
@@ -151,8 +160,13 @@ fn settings(mut root: Section<'_>) -> Result<Settings, Faulty> {
     let server = server::read(root.section("server"));
     let log = server::read_log(root.section("log"));
     let store = store::read(root.section("store"));
-    let pepay = pepay::read(root.section("pepay"), has_streams);
-    let streams = root.sections("streams", streams::read);
+    let (inherited, mut keyless, mut all) = (root.given("pepay"), Vec::new(), 0);
+    let pepay = pepay::read(root.section("pepay"));
+    let streams = root.sections("streams", |name, section| {
+        all += 1;
+        streams::read(name, section, &inherited, &mut keyless)
+    });
+    pepay::keys_are_there(&mut root, &keyless, all);
     let mut paths = webhooks::Paths::new();
     let webhooks = root.sections("webhooks", |name, section| webhooks::read(name, section, &mut paths));
     let targets = root.sections("targets", targets::read);
@@ -178,7 +192,7 @@ fn settings(mut root: Section<'_>) -> Result<Settings, Faulty> {
         web,
         log: log?,
         store: store?,
-        pepay: pepay?,
+        pepay: Arc::new(pepay?),
         streams: streams?,
         webhooks: webhooks?,
         targets: targets?,

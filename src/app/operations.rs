@@ -53,15 +53,23 @@ impl Operations {
         Self { directed, pauses, reload, verifier }
     }
 
-    /// The account of `stream`, or that of `[pepay]` if there is no such stream.
-    fn asker(&self, stream: Option<&str>) -> Result<Asker, OperationError> {
+    /// The account of `stream`. If there is no such stream, every account, that of
+    /// `[pepay]` first.
+    fn askers(&self, stream: Option<&str>) -> Vec<Asker> {
         let directed = self.directed.borrow();
         let of_stream = directed.accounts.iter().find(|(name, _)| Some(&**name) == stream);
         if let Some((name, account)) = of_stream {
-            return Ok(Asker { name: format!("streams.{name}"), account: Arc::clone(account) });
+            return vec![Asker { name: format!("streams.{name}"), account: Arc::clone(account) }];
         }
-        let account = directed.account.clone().ok_or(OperationError::Unknown)?;
-        Ok(Asker { name: "pepay".to_owned(), account })
+        let pepay = directed.account.iter().map(|account| ("pepay".to_owned(), account));
+        let streams = directed.accounts.iter().map(|(name, account)| (format!("streams.{name}"), account));
+        let mut askers: Vec<Asker> = Vec::new();
+        for (name, account) in pepay.chain(streams) {
+            if askers.iter().all(|asker| asker.account != *account) {
+                askers.push(Asker { name, account: Arc::clone(account) });
+            }
+        }
+        askers
     }
 
     fn target(&self, name: &str) -> Result<delivery::Control, OperationError> {
@@ -99,8 +107,8 @@ impl web::Operations for Operations {
         stream: Option<&str>,
         held: Bytes,
     ) -> BoxFuture<'_, Result<Verification, OperationError>> {
-        let asker = self.asker(stream);
-        Box::pin(async move { self.verifier.verify(asker?, id, held).await })
+        let askers = self.askers(stream);
+        Box::pin(self.verifier.verify(askers, id, held))
     }
 
     fn reload(&self) -> BoxFuture<'_, Result<Changes, ReloadError>> {

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use super::Error;
 use super::operations::Directed;
 use super::posts::{Named, Posts};
-use crate::config::Settings;
+use crate::config::{Settings, Subscription};
 use crate::delivery::{self, Target, TargetClient};
 use crate::domain::backoff::Jitter;
 use crate::domain::clock::Clock;
@@ -42,13 +42,6 @@ pub(super) struct Parts {
 struct Handle<C, S> {
     control: C,
     status: watch::Receiver<S>,
-}
-
-/// A stream, and the account that it is one of.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Subscription {
-    settings: stream::Settings,
-    account: Arc<Account>,
 }
 
 /// What a configuration replaces, prepared as far as anything can go wrong.
@@ -107,11 +100,9 @@ impl Parts {
     /// Prepares what `settings` ask for and does not run yet. Nothing has changed after this.
     pub(super) fn prepare(&self, settings: &Settings) -> Result<Prepared, Error> {
         let targets = difference("targets", self.targets.settings(), settings.targets.clone());
-        let account = Arc::new(settings.pepay.clone());
-        let subscriptions = settings.streams.iter().cloned();
-        let subscriptions =
-            subscriptions.map(|settings| Subscription { settings, account: Arc::clone(&account) });
-        let streams = difference("streams", self.streams.settings(), subscriptions.collect());
+        let differs = self.directed.borrow().account.as_ref().is_some_and(|ours| *ours != settings.pepay);
+        let pepay = if differs { vec!["pepay changed".to_owned()] } else { Vec::new() };
+        let streams = difference("streams", self.streams.settings(), settings.streams.clone());
         let endpoints = difference("webhooks", self.endpoints.settings(), settings.webhooks.clone());
 
         let added = targets.new.iter().map(Named::name).filter(|name| self.targets.handle(name).is_none());
@@ -120,7 +111,7 @@ impl Parts {
         let clients = clients.collect::<Result<_, _>>()?;
         let subscribed = streams.new.into_iter().map(|subscription| self.subscribe(subscription));
         Ok(Prepared {
-            changes: [targets.lines, streams.lines, endpoints.lines].concat(),
+            changes: [pepay, targets.lines, streams.lines, endpoints.lines].concat(),
             kept_targets: targets.kept,
             added_or_removed_targets,
             targets: clients,
@@ -128,7 +119,7 @@ impl Parts {
             streams: subscribed.collect::<Result<_, _>>()?,
             removed_streams: streams.removed,
             endpoints: settings.webhooks.clone(),
-            account,
+            account: Arc::clone(&settings.pepay),
         })
     }
 

@@ -36,37 +36,55 @@ impl Verifier {
         Self { places: Semaphore::const_new(AT_ONCE), clock }
     }
 
-    /// Compares `held` with what Pepay has under `id`.
+    /// Compares `held` with what Pepay has under `id`. Each of `askers` that has a key
+    /// asks, until one finds it.
     ///
     /// # Errors
     /// [`OperationError::Refused`] without a key, [`OperationError::Busy`] if too many
     /// ask, [`OperationError::Pepay`] if Pepay does not say.
     pub(super) async fn verify(
         &self,
-        asker: Asker,
+        mut askers: Vec<Asker>,
         id: EventId,
         held: Bytes,
     ) -> Result<Verification, OperationError> {
         let _place = self.places.try_acquire().map_err(|_| OperationError::Busy)?;
-        if asker.account.api_key.is_none() {
+        askers.retain(|asker| asker.account.api_key.is_some());
+        if askers.is_empty() {
             let reason = "Pepay cannot be asked: there is no `pepay.api_key` (or `api_key_file`)";
             return Err(OperationError::Refused(reason.to_owned()));
         }
-        let pepay = |error: &dyn std::fmt::Display| OperationError::Pepay(error.to_string());
-        let rest = Rest::new(&asker.account, self.clock.clone()).map_err(|error| pepay(&error))?;
-        let theirs = match tokio::time::timeout(LIMIT, rest.event(&id)).await {
-            Ok(answer) => answer.map_err(|failure| pepay(&failure))?,
-            Err(_) => return Err(pepay(&format_args!("no answer within {} s", LIMIT.as_secs()))),
+        let found = tokio::time::timeout(LIMIT, self.find(&askers, &id)).await;
+        let found = found.map_err(|_| pepay(format_args!("no answer within {} s", LIMIT.as_secs())))??;
+        let Some((asker, theirs)) = found else {
+            let asked_as = askers.iter().map(|asker| &*asker.name).collect::<Vec<_>>().join(", ");
+            let (outcome, differs) = (Agreement::Unknown, Vec::new());
+            return Ok(Verification { event_id: id.to_string(), outcome, differs, asked_as });
         };
-        let (outcome, differs) = match theirs {
-            None => (Agreement::Unknown, Vec::new()),
-            Some(theirs) => {
-                let differs = comparison::differences(&held, &theirs, self.clock.now());
-                let differs = differs.map_err(|error| pepay(&error))?;
-                let outcome = if differs.is_empty() { Agreement::Equal } else { Agreement::Different };
-                (outcome, differs)
-            }
-        };
-        Ok(Verification { event_id: id.to_string(), outcome, differs, asked_as: asker.name })
+        let differs = comparison::differences(&held, &theirs, self.clock.now()).map_err(pepay)?;
+        let outcome = if differs.is_empty() { Agreement::Equal } else { Agreement::Different };
+        Ok(Verification { event_id: id.to_string(), outcome, differs, asked_as: asker.name.clone() })
     }
+
+    /// The event under `id` and who found it. A failure counts only if nobody finds it.
+    async fn find<'a>(
+        &self,
+        askers: &'a [Asker],
+        id: &EventId,
+    ) -> Result<Option<(&'a Asker, Bytes)>, OperationError> {
+        let mut failed = None;
+        for asker in askers {
+            let rest = Rest::new(&asker.account, self.clock.clone()).map_err(pepay)?;
+            match rest.event(id).await {
+                Ok(Some(theirs)) => return Ok(Some((asker, theirs))),
+                Ok(None) => {}
+                Err(failure) => failed = Some(pepay(failure)),
+            }
+        }
+        failed.map_or(Ok(None), Err)
+    }
+}
+
+fn pepay(error: impl std::fmt::Display) -> OperationError {
+    OperationError::Pepay(error.to_string())
 }

@@ -6,10 +6,14 @@ use std::path::Path;
 use super::Error;
 use crate::config;
 
-/// Prints the effective configuration.
+/// Prints the effective configuration, and warnings on standard error.
 pub(super) fn check(
     config: Option<&Path>,
     environment: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Result<(), Error> {
-    super::print(&config::load(config, environment)?.effective)
+    let loaded = config::load(config, environment)?;
+    for warning in &loaded.warnings {
+        super::hint(&format!("warning: {warning}"));
+    }
+    super::print(&loaded.effective)
 }

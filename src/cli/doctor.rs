@@ -14,7 +14,7 @@ use std::path::Path;
 
 use self::report::{Check, Report};
 use super::Error;
-use crate::config::{self, Settings};
+use crate::config::{self, Loaded, Settings, Warning};
 use crate::domain::clock::Clock;
 
 /// Check everything that the bridge needs, beside a running one or without it
@@ -35,8 +35,8 @@ pub(super) fn doctor(
     config: Option<&Path>,
     environment: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Result<(), Error> {
-    let settings = config::load(config, environment)?.settings;
-    let report = super::runtime()?.block_on(examine(&settings, Clock::system()));
+    let loaded = config::load(config, environment)?;
+    let report = super::runtime()?.block_on(examine(&loaded, Clock::system()));
     super::print(&if arguments.json { report.json() } else { report.to_string() })?;
     match report.failed() {
         0 => Ok(()),
@@ -45,7 +45,8 @@ pub(super) fn doctor(
 }
 
 /// Makes every check. All at once where they wait, and in a fixed order.
-async fn examine(settings: &Settings, clock: Clock) -> Report {
+async fn examine(loaded: &Loaded, clock: Clock) -> Report {
+    let settings = &loaded.settings;
     let webhooks = webhooks::examine(&settings.webhooks, &clock);
     let (pepay, targets, store) = tokio::join!(
         pepay::examine(settings, clock),
@@ -53,11 +54,11 @@ async fn examine(settings: &Settings, clock: Clock) -> Report {
         store::examine(&settings.store.path),
     );
     let bridge = bridge::examine(settings).await;
-    let parts = [vec![configuration(settings)], pepay, webhooks, targets, store, bridge];
+    let parts = [configuration(loaded), pepay, webhooks, targets, store, bridge];
     Report(parts.into_iter().flatten().collect())
 }
 
-fn configuration(settings: &Settings) -> Check {
+fn configuration(Loaded { settings, warnings, .. }: &Loaded) -> Vec<Check> {
     let count = |number: usize, what: &str| match number {
         1 => format!("1 {what}"),
         number => format!("{number} {what}s"),
@@ -68,5 +69,9 @@ fn configuration(settings: &Settings) -> Check {
         count(webhooks.len(), "webhook endpoint"),
         count(targets.len(), "target"),
     ];
-    Check::ok("configuration", format!("valid: {}", found.join(", ")))
+    let valid = Check::ok("configuration", format!("valid: {}", found.join(", ")));
+    let warnings = warnings.iter().map(|Warning { key, found, advice }| {
+        Check::warning("configuration", format!("`{key}` {found}"), advice)
+    });
+    [valid].into_iter().chain(warnings).collect()
 }

@@ -1,14 +1,15 @@
 //! The layers under one another: the file first, the environment over it.
 //! Defaults stand beside the keys, in the files of the sections.
 
-use std::collections::HashMap;
-use std::ffi::OsString;
+use std::collections::{BTreeMap, HashMap};
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use ::config::{Config, ConfigError, File, FileFormat, Source, Value, ValueKind};
 
 use super::problem::{Faulty, Problems, quoted};
+use crate::pepay::account::Proxy;
 
 /// Names the file where no `--config` does.
 const FILE_VARIABLE: &str = "PEPAY_BRIDGE_CONFIG";
@@ -22,6 +23,14 @@ const FILTER_VARIABLE: &str = "RUST_LOG";
 /// A level of the configuration: what was given, by name.
 pub(super) type Table = HashMap<String, Value>;
 
+/// What the file and the environment say.
+pub(super) struct Layers {
+    /// The keys.
+    pub(super) table: Table,
+    /// The proxy that the environment names for every program.
+    pub(super) proxy: Proxy,
+}
+
 /// Reads the file, lays the environment over it, and returns what was given.
 ///
 /// Faulty only without the file: all that it holds would be reported as missing.
@@ -29,7 +38,10 @@ pub(super) fn read(
     path: Option<&Path>,
     environment: impl IntoIterator<Item = (impl Into<OsString>, impl Into<OsString>)>,
     problems: &mut Problems,
-) -> Result<Table, Faulty> {
+) -> Result<Layers, Faulty> {
+    let environment: BTreeMap<OsString, OsString> =
+        environment.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+    let proxy = proxy(&environment, problems);
     let (variables, named_file) = variables(environment, problems);
     let path = path.map(|path| ("--config", path.to_owned()));
     let mut layers = Config::builder();
@@ -37,7 +49,29 @@ pub(super) fn read(
         layers = layers.add_source(Layer(file(origin, &path, problems)?));
     }
     let merged = layers.add_source(Layer(variables)).build().and_then(|merged| merged.cache.into_table());
-    merged.map_err(|error| problems.push("configuration", error.to_string()))
+    match merged {
+        Ok(table) => Ok(Layers { table, proxy }),
+        Err(error) => Err(problems.push("configuration", error.to_string())),
+    }
+}
+
+/// The proxy that `environment` names, by the variables that other programs read as well.
+fn proxy(environment: &BTreeMap<OsString, OsString>, problems: &mut Problems) -> Proxy {
+    let mut variable = |names: [&str; 2]| {
+        let set = |name: &&str| environment.get(OsStr::new(name)).is_some_and(|value| !value.is_empty());
+        let name = names.into_iter().find(set)?;
+        let value = environment.get(OsStr::new(name)).and_then(|value| value.to_str());
+        if value.is_none() {
+            problems.push(name, "is not UTF-8");
+        }
+        value.map(str::trim).filter(|value| !value.is_empty())
+    };
+    let (https, no) =
+        (variable(["HTTPS_PROXY", "https_proxy"]), variable(["NO_PROXY", "no_proxy"]).unwrap_or_default());
+    match https {
+        Some(https) => Proxy::Environment { https: https.into(), no: no.to_owned() },
+        None => Proxy::Never,
+    }
 }
 
 fn file(origin: &str, path: &Path, problems: &mut Problems) -> Result<Table, Faulty> {
@@ -120,14 +154,8 @@ impl fmt::Debug for Layer {
 }
 
 /// What the environment sets, and the file that it names.
-fn variables(
-    environment: impl IntoIterator<Item = (impl Into<OsString>, impl Into<OsString>)>,
-    problems: &mut Problems,
-) -> (Table, Option<PathBuf>) {
+fn variables(environment: BTreeMap<OsString, OsString>, problems: &mut Problems) -> (Table, Option<PathBuf>) {
     let (mut table, mut file, mut filter) = (Table::new(), None, None);
-    let mut environment: Vec<(OsString, OsString)> =
-        environment.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
-    environment.sort();
     for (name, value) in environment {
         let name = name.to_string_lossy().into_owned();
         let lower = name.to_lowercase();

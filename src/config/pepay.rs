@@ -1,16 +1,55 @@
-//! `[pepay]`.
+//! `[pepay]`, and the same keys of a stream.
 
 use url::Url;
 
 use super::form::{self, Form};
+use super::layers::Table;
 use super::problem::Faulty;
 use super::section::Section;
 use crate::pepay::account::{Account, Proxy, Roots};
 
 const API_URL: &str = "https://api-beta.pepay.io";
 
-/// Where Pepay is, and the key, which is `needed` as soon as there is a stream.
-pub(super) fn read(mut section: Section<'_>, needed: bool) -> Result<Account, Faulty> {
+/// The keys that a stream takes from `[pepay]` unless it has one of those beside it.
+const INHERITED: [(&str, &[&str]); 7] = [
+    ("api_url", &["api_url"]),
+    // Without one of its own, the address of a stream follows its `api_url`.
+    ("ws_url", &["ws_url", "api_url"]),
+    ("api_key", &["api_key", "api_key_file"]),
+    ("api_key_file", &["api_key", "api_key_file"]),
+    ("api_key_header", &["api_key_header"]),
+    ("ca_file", &["ca_file"]),
+    ("proxy", &["proxy"]),
+];
+
+/// The account of `[pepay]`.
+pub(super) fn read(mut section: Section<'_>) -> Result<Account, Faulty> {
+    let account = account(&mut section);
+    section.finish();
+    account
+}
+
+/// The account of a stream: what its section leaves out is as in `pepay`.
+pub(super) fn of_stream(section: &mut Section<'_>, pepay: &Table) -> Result<Account, Faulty> {
+    section.inherit(pepay, &INHERITED);
+    account(section)
+}
+
+/// Records a problem for the streams that have no key. `all` is the number of streams.
+pub(super) fn keys_are_there(root: &mut Section<'_>, without: &[String], all: usize) {
+    const ALLOWED: &str = "allowed is `api_key` or `api_key_file`";
+    if without.len() == all && all > 0 {
+        let fault = format!("is missing, and a stream cannot be opened without it; {ALLOWED}");
+        root.problem("pepay.api_key", &fault);
+        return;
+    }
+    for stream in without {
+        let fault = format!("is missing, and there is no `pepay.api_key` either; {ALLOWED}");
+        root.problem(&format!("streams.{stream}.api_key"), &fault);
+    }
+}
+
+fn account(section: &mut Section<'_>) -> Result<Account, Faulty> {
     let api_url = section.value("api_url", API_URL, &base(["https", "http"]));
     let ws_default = match &api_url {
         Ok(api_url) => streams_beside(api_url.as_str()),
@@ -19,15 +58,9 @@ pub(super) fn read(mut section: Section<'_>, needed: bool) -> Result<Account, Fa
     let ws_url = section.value("ws_url", &ws_default, &base(["wss", "ws"]));
     let api_key = section.header_safe_secret("api_key");
     let api_key_header = section.value("api_key_header", "x-commerce-api-key", &form::header_name());
-    if needed && matches!(api_key, Ok(None)) {
-        section.problem(
-            "api_key",
-            "is missing, and a stream cannot be opened without it; allowed is `api_key` or `api_key_file`",
-        );
-    }
-    let ca = roots(&mut section);
-    let proxy = section.optional("proxy", &proxy()).map(|proxy| proxy.unwrap_or_else(from_environment));
-    section.finish();
+    let ca = roots(section);
+    let proxy = section.optional("proxy", &proxy());
+    let proxy = proxy.map(|proxy| proxy.unwrap_or_else(|| section.environments_proxy()));
     Ok(Account {
         ca: ca?,
         proxy: proxy?,
@@ -58,23 +91,9 @@ fn proxy() -> Form<Proxy> {
     })
 }
 
-/// The proxy that the environment names by the variables that other programs know as well.
-fn from_environment() -> Proxy {
-    let variable = |names: [&str; 2]| {
-        names.into_iter().find_map(|name| std::env::var(name).ok()).filter(|value| !value.trim().is_empty())
-    };
-    match variable(["HTTPS_PROXY", "https_proxy"]) {
-        Some(https) => {
-            let no = variable(["NO_PROXY", "no_proxy"]).unwrap_or_default();
-            Proxy::Environment { https: https.into(), no }
-        }
-        None => Proxy::Never,
-    }
-}
-
 /// An address that paths are put behind.
 fn base(schemes: [&'static str; 2]) -> Form<Url> {
-    let url = form::url(schemes, "the key belongs into `pepay.api_key`");
+    let url = form::url(schemes, "the key belongs into `api_key`");
     Form::text(move |text| match url.read(text)? {
         url if url.query().is_some() => {
             Err("has a query (`?…`); allowed is a base such as `https://host`".into())

@@ -15,6 +15,7 @@ use ::config::{Value, ValueKind};
 use super::form::{Form, show_duration};
 use super::layers::{Table, is_empty};
 use super::problem::{Faulty, Problem, Problems, quoted};
+use crate::pepay::account::Proxy;
 
 /// What the reading of all sections brings about, beside the settings.
 #[derive(Default)]
@@ -24,6 +25,8 @@ pub(super) struct Reading {
     pub(super) effective: Vec<String>,
     /// The full path of every key that was asked for.
     pub(super) known: BTreeSet<String>,
+    /// The proxy that the environment names for every program.
+    pub(super) proxy: Proxy,
 }
 
 /// What was given for a key.
@@ -38,13 +41,23 @@ pub(super) struct Section<'r> {
     reading: &'r mut Reading,
     path: String,
     given: Table,
+    /// The keys whose value is another section's, where its faults are recorded.
+    inherited: BTreeSet<&'static str>,
     asked: Vec<String>,
 }
 
 impl<'r> Section<'r> {
     /// The root, whose keys are the sections.
     pub(super) fn root(given: Table, reading: &'r mut Reading) -> Self {
-        Self { reading, path: String::new(), given, asked: Vec::new() }
+        Self { reading, path: String::new(), given, inherited: BTreeSet::new(), asked: Vec::new() }
+    }
+
+    /// What is given in the section `name`, which is still to be read.
+    pub(super) fn given(&self, name: &str) -> Table {
+        match self.given.get(name).map(|given| &given.kind) {
+            Some(ValueKind::Table(table)) => table.clone(),
+            _ => Table::new(),
+        }
     }
 
     /// The section `name`; empty if nothing of it is given.
@@ -104,7 +117,23 @@ impl<'r> Section<'r> {
             effective.push(String::new());
         }
         effective.push(format!("[{path}]"));
-        Section { reading: self.reading, path: path.to_owned(), given, asked: Vec::new() }
+        let inherited = BTreeSet::new();
+        Section { reading: self.reading, path: path.to_owned(), given, inherited, asked: Vec::new() }
+    }
+
+    /// Takes each of `keys` from `other`, unless one of the keys beside it is given here.
+    pub(super) fn inherit(&mut self, other: &Table, keys: &[(&'static str, &[&str])]) {
+        let is_given = |key: &&str| self.given.get(*key).is_some_and(|value| !is_empty(value));
+        let open = keys.iter().filter(|(_, beside)| !beside.iter().any(is_given));
+        let open: Vec<_> = open.map(|(key, _)| *key).collect();
+        let taken = open.iter().filter_map(|&key| Some((key.to_owned(), other.get(key)?.clone())));
+        self.given.extend(taken);
+        self.inherited.extend(open);
+    }
+
+    /// The proxy that the environment names for every program.
+    pub(super) fn environments_proxy(&self) -> Proxy {
+        self.reading.proxy.clone()
     }
 
     /// A key that has a default.
@@ -197,6 +226,9 @@ impl<'r> Section<'r> {
 
     /// Records what is wrong with `key`, which `variable` has set.
     pub(super) fn problem_of(&mut self, key: &str, message: &str, variable: Option<String>) -> Faulty {
+        if self.inherited.contains(key) {
+            return Faulty;
+        }
         let (key, message) = (self.path_of(key), message.to_owned());
         self.reading.problems.record(Problem { key, message, variable })
     }

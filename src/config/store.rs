@@ -6,7 +6,8 @@ use std::time::Duration;
 use super::form::{self, DAY, Form, show_duration};
 use super::problem::Faulty;
 use super::section::Section;
-use crate::source::{stream, webhook};
+use super::streams::Subscription;
+use crate::source::webhook;
 use crate::store::{Durability, Settings};
 
 /// A century: what is longer is a slip, and no sum of times overflows below it.
@@ -42,11 +43,12 @@ pub(super) fn read(mut section: Section<'_>) -> Result<Settings, Faulty> {
 pub(super) fn outlives_repeats(
     root: &mut Section<'_>,
     settings: &Settings,
-    streams: &[stream::Settings],
+    streams: &[Subscription],
     webhooks: &[webhook::Settings],
 ) {
     let memory = settings.dedupe_retention;
-    let sweeps = streams.iter().filter(|stream| stream.reconcile_interval.is_some());
+    let sweeps =
+        streams.iter().map(|stream| &stream.settings).filter(|stream| stream.reconcile_interval.is_some());
     let sweeps = sweeps
         .map(|stream| (format!("streams.{}.reconcile_lookback", stream.name), stream.reconcile_lookback));
     let repeats =

@@ -1,13 +1,17 @@
 //! `[streams.NAME]`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::form::{self, DAY, Form, HOUR, MILLISECOND, SECOND};
+use super::layers::Table;
+use super::pepay;
 use super::problem::{Faulty, quoted};
 use super::section::Section;
 use crate::domain::backoff::Backoff;
 use crate::domain::event::EventId;
 use crate::domain::filter::{Pattern, TypeFilter};
+use crate::pepay::account::Account;
 use crate::pepay::filter::{Filter, Filters};
 use crate::source::stream::{Auth, Endpoint, Settings, StartFrom};
 
@@ -23,15 +27,39 @@ const fn endpoints(filter: Filter) -> &'static [Endpoint] {
 /// What a stream waits between tries to connect at the least: Pepay counts requests.
 const LEAST_BACKOFF: Duration = Duration::from_millis(50);
 
-/// One stream.
-pub(super) fn read(name: &str, mut section: Section<'_>) -> Result<Settings, Faulty> {
+/// A stream, and the account that it belongs to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subscription {
+    /// The stream.
+    pub settings: Settings,
+    /// Where Pepay is for this stream, and its key, which is there.
+    pub account: Arc<Account>,
+}
+
+/// One stream. What it says nothing of is as in `pepay`; one without a key is added to `keyless`.
+pub(super) fn read(
+    name: &str,
+    mut section: Section<'_>,
+    pepay: &Table,
+    keyless: &mut Vec<String>,
+) -> Result<Subscription, Faulty> {
+    let account = pepay::of_stream(&mut section, pepay);
+    if account.as_ref().is_ok_and(|account| account.api_key.is_none()) {
+        keyless.push(name.to_owned());
+    }
+    let settings = settings(name, &mut section);
+    section.finish();
+    Ok(Subscription { settings: settings?, account: Arc::new(account?) })
+}
+
+fn settings(name: &str, section: &mut Section<'_>) -> Result<Settings, Faulty> {
     let endpoint = form::choice(&[("commerce", Endpoint::Commerce), ("merchant", Endpoint::Merchant)]);
     let endpoint = section.value("endpoint", "commerce", &endpoint);
     let auth = form::choice(&[("token", Auth::Token), ("header", Auth::Header)]);
     let auth = section.value("auth", "token", &auth);
     let token_ttl = section.value("token_ttl", "60s", &whole_seconds());
-    let types = types(&mut section, default_types(endpoint));
-    let filters = filters(&mut section, endpoint);
+    let types = types(section, default_types(endpoint));
+    let filters = filters(section, endpoint);
     let start_from = section.value("start_from", "now", &start_from());
     let idle_timeout = section.value("idle_timeout", "60s", &form::duration(MILLISECOND * 500..=DAY));
     let ping_interval = section.value("ping_interval", "20s", &form::duration(MILLISECOND * 100..=DAY));
@@ -44,12 +72,11 @@ pub(super) fn read(name: &str, mut section: Section<'_>) -> Result<Settings, Fau
             &format!("`{ping}` is too long; allowed is less than `idle_timeout`, which is `{idle}`"),
         );
     }
-    let backoff = backoff(&mut section, LEAST_BACKOFF, ("backoff_min", "500ms"), ("backoff_max", "60s"));
+    let backoff = backoff(section, LEAST_BACKOFF, ("backoff_min", "500ms"), ("backoff_max", "60s"));
     let reconcile_interval =
         section.value("reconcile_interval", "5m", &off_or(form::duration(SECOND..=DAY * 30)));
     let reconcile_lookback = section.value("reconcile_lookback", "15m", &form::duration(SECOND..=DAY * 365));
     let hold_limit = section.value("hold_limit", "30s", &form::duration(SECOND..=DAY));
-    section.finish();
     Ok(Settings {
         name: name.into(),
         endpoint: endpoint?,

@@ -67,7 +67,8 @@ fn the_defaults_are_those_of_the_interface() {
     assert_eq!(settings.pepay.ws_url.as_str(), "wss://api-beta.pepay.io/");
     assert_eq!(settings.pepay.api_key_header, "x-commerce-api-key");
 
-    let stream = &settings.streams[0];
+    let Subscription { settings: stream, account } = &settings.streams[0];
+    assert_eq!(*account, settings.pepay);
     assert_eq!((&*stream.name, stream.endpoint, stream.auth), ("commerce", Endpoint::Commerce, Auth::Token));
     assert_eq!(stream.types.to_string(), "commerce.order.*,invoice.*,invoice_payment.*");
     assert_eq!(stream.start_from, StartFrom::Now);
@@ -175,7 +176,7 @@ fn everything_can_be_set_by_environment_alone() {
         ("PEPAY_BRIDGE__TARGETS__T__RATE_LIMIT", "0.5"),
     ];
     let settings = load(None, environment).unwrap().settings;
-    let stream = &settings.streams[0];
+    let stream = &settings.streams[0].settings;
     assert_eq!((&*stream.name, stream.endpoint), ("my-shop", Endpoint::Merchant));
     assert_eq!(stream.filters, Filters::new(vec![(Filter::Environment, "mainnet".to_owned())]));
     assert_eq!(stream.types.patterns().len(), 2);
@@ -224,8 +225,8 @@ fn secrets_come_from_files_too() {
         secrets.path(),
         headers.path()
     );
-    let Loaded { settings, effective } = load_text(&text, &[]).unwrap();
-    assert_eq!(settings.pepay.api_key.unwrap().expose_secret(), "key");
+    let Loaded { settings, effective, .. } = load_text(&text, &[]).unwrap();
+    assert_eq!(settings.pepay.api_key.as_ref().unwrap().expose_secret(), "key");
     assert_eq!(settings.webhooks[0].keys.len(), 2);
     assert_eq!(settings.targets[0].headers["authorization"], "Bearer x");
     assert_eq!(settings.targets[0].headers["x-a"], "b");
@@ -237,7 +238,7 @@ fn of_a_secret_and_its_file_the_environment_wins_over_the_file() {
     let (in_file, missing) = (file(" from-a-file "), "/no/such/file");
     let secret = |text: &str, variable: (&str, &str)| {
         let settings = load_text(&format!("{LEAST}{text}"), &[variable]).unwrap().settings;
-        settings.pepay.api_key.unwrap().expose_secret().to_owned()
+        settings.pepay.api_key.as_ref().unwrap().expose_secret().to_owned()
     };
     let in_place = ("PEPAY_BRIDGE__PEPAY__API_KEY", "from-a-variable");
     assert_eq!(secret(&format!("[pepay]\napi_key_file = '{missing}'"), in_place), "from-a-variable");
@@ -313,4 +314,5 @@ fn the_streams_address_follows_that_of_the_api() {
     assert_eq!(url("ws_url = 'ws://other:1'"), "ws://other:1/");
 }
 
+mod accounts;
 mod faults;

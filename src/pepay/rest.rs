@@ -231,7 +231,8 @@ impl Rest {
         Ok(Probe { clock_offset, key })
     }
 
-    /// Which way Pepay's addresses are reached.
+    /// Which way the account's addresses are reached: directly or through which proxy,
+    /// and whether its own roots are trusted. Holds no credentials.
     pub fn way(&self) -> String {
         let by = |address: &Url| match self.http.proxy_for(address) {
             Some(proxy) => format!("through the proxy {proxy}"),
@@ -240,8 +241,13 @@ impl Rest {
         let mut ws = self.account.ws_url.clone();
         // Fails for no address of a WebSocket: both are special schemes.
         let _ = ws.set_scheme(if ws.scheme() == "wss" { "https" } else { "http" });
-        let (api, ws) = (by(&self.account.api_url), by(&ws));
-        if api == ws { api } else { format!("API {api}, stream {ws}") }
+        let (api, stream) = (by(&self.account.api_url), by(&ws));
+        let mut way = if api == stream { api } else { format!("API {api}, stream {stream}") };
+        if self.account.ca.is_some() && [&self.account.api_url, &ws].iter().any(|url| url.scheme() == "https")
+        {
+            way += ", trusting `ca_file`";
+        }
+        way
     }
 
     /// The answer to a request with the key, of at most `limit` bytes.

@@ -68,6 +68,7 @@ async fn a_bridge_that_is_well_gets_a_line_of_ok_for_everything_it_stands_on() {
         "clock",
         "api key",
         "stream commerce",
+        "list commerce",
         "webhook default",
         "target orders",
         "signing orders",
@@ -81,8 +82,8 @@ async fn a_bridge_that_is_well_gets_a_line_of_ok_for_everything_it_stands_on() {
     for check in checks.iter().filter(|check| check["name"] != "disk") {
         assert_eq!((&check["verdict"], &check["advice"]), (&"ok".into(), &Value::Null), "{check}");
     }
-    assert_eq!(checks[9]["found"], "running");
-    assert!(checks[7]["found"].as_str().unwrap().ends_with("sound"), "{}", checks[7]);
+    assert_eq!(checks[10]["found"], "running");
+    assert!(checks[8]["found"].as_str().unwrap().ends_with("sound"), "{}", checks[8]);
     assert_eq!(world.simulator.statistics().streams_opened, opened + 1, "the stream was tried");
     assert_eq!(target.totals().received, 0, "nothing was sent to the target");
     assert!(bridge.stop().await.0.success());
@@ -120,7 +121,7 @@ async fn what_is_wrong_is_named_with_what_to_do_and_the_exit_code_says_so() {
         let line = line(&output, name);
         assert!(line.starts_with(verdict) && line.contains(says), "{line}");
     }
-    assert!(shown(&output).contains("pepay-bridge: 4 of "), "{}", shown(&output));
+    assert!(shown(&output).contains("pepay-bridge: 5 of "), "{}", shown(&output));
     assert!(!shown(&output).contains("no-such-key"));
 }
 
@@ -148,7 +149,7 @@ async fn a_clock_that_is_further_from_pepays_than_webhooks_bear_is_a_failure() {
     assert_eq!(output.status.code(), Some(1), "{}", shown(&output));
     let clock = line(&output, "clock");
     assert!(clock.starts_with("FAILED") && clock.contains(" s ahead of Pepay's"), "{clock}");
-    assert!(line(&output, "api key").ends_with("accepted"));
+    assert!(line(&output, "api key").ends_with("accepted, asked directly"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

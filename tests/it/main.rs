@@ -1,6 +1,7 @@
 //! Integration tests, by behaviour.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
+mod accounts;
 mod architecture;
 mod assumptions;
 mod backup;

@@ -81,6 +81,11 @@ pub(super) fn simulate(
 
 async fn run(arguments: Arguments, settings: &Settings) -> Result<(), Error> {
     let Arguments { order, to, wallet_network, wallet_address, tracking, timeout, reach, json } = arguments;
+    if settings.pepay.api_key.is_none() {
+        return Err(Error::failure(
+            "`pepay.api_key` is not set, and this asks with the account of `[pepay]`",
+        ));
+    }
     let bridge = Admin::new(&settings.web, &reach)?;
     let rest = Rest::new(&settings.pepay, Clock::system()).map_err(Error::failure)?;
     // First of all: what the bridge has of this order already, and whether there is a bridge.
@@ -121,7 +126,7 @@ async fn run(arguments: Arguments, settings: &Settings) -> Result<(), Error> {
 
 /// The sources that can bring the event, as far as the configuration tells.
 fn expected(settings: &Settings) -> Vec<&'static str> {
-    let by_stream = settings.streams.iter().any(|stream| stream.types.matches(KIND));
+    let by_stream = settings.streams.iter().any(|stream| stream.settings.types.matches(KIND));
     let by_webhook = !settings.webhooks.is_empty();
     [by_stream.then_some("stream"), by_webhook.then_some("webhook")].into_iter().flatten().collect()
 }

@@ -5,11 +5,14 @@ use std::time::Duration;
 use futures_util::future::join_all;
 
 use super::report::Check;
-use crate::config::Settings;
+use crate::config::{Settings, Subscription};
 use crate::domain::clock::Clock;
 use crate::pepay::error::{Failure, FailureKind};
 use crate::pepay::rest::{Probe, Rest};
-use crate::source::stream::{Auth, Settings as Stream, Unreached, probe, reach};
+use crate::source::stream::{Auth, Unreached, probe, reach};
+
+/// What to do about an account that no client can be made for.
+const UNUSABLE: &str = "correct `api_key` and `ca_file`, of the stream or of `[pepay]`";
 
 /// How far the clocks may be apart before somebody should know.
 const UNEASY: Duration = Duration::from_secs(5);
@@ -18,40 +21,72 @@ const UNEASY: Duration = Duration::from_secs(5);
 /// Webhooks allow as well, and what we sign is judged by them.
 const TOLERANCE: Duration = Duration::from_mins(5);
 
-pub(super) async fn examine(settings: &Settings, clock: Clock) -> Vec<Check> {
-    let rest = match Rest::new(&settings.pepay, clock.clone()) {
-        Ok(rest) => rest,
-        Err(error) => return vec![Check::failed("api key", error.to_string(), "correct `pepay.api_key`")],
-    };
-    let streams = settings.streams.iter().map(|stream| {
-        let rest = rest.clone();
-        async move { tokio::join!(reach(stream, &rest), probe(stream, &rest)) }
-    });
-    let way = rest.way();
-    let (mut probes, mut checks) = (Vec::new(), Vec::new());
-    for (stream, (reached, probe)) in settings.streams.iter().zip(join_all(streams).await) {
-        checks.push(of_stream(stream, reached, &way));
-        probes.push(probe);
-    }
-    // The list that the first stream will ask for, or else that of everything.
-    let probe = match probes.into_iter().next() {
-        Some(probe) => probe,
-        None => rest.probe(&[]).await,
-    };
-    let tolerance = settings.webhooks.iter().map(|webhook| webhook.tolerance).min();
-    let has_key = settings.pepay.api_key.is_some();
-    let first = [of_clock(&probe, tolerance.unwrap_or(TOLERANCE)), of_key(probe, has_key)];
-    first.into_iter().chain(checks).collect()
+/// A stream's own account, asked the way the stream asks.
+struct Asked<'s> {
+    stream: &'s Subscription,
+    /// How its addresses are reached.
+    way: String,
+    reached: Result<(), Unreached>,
+    list: Result<Probe, Failure>,
 }
 
-fn of_clock(probe: &Result<Probe, Failure>, tolerance: Duration) -> Check {
+pub(super) async fn examine(settings: &Settings, clock: Clock) -> Vec<Check> {
+    let streams = settings.streams.iter().map(|stream| ask(stream, clock.clone()));
+    let streams = join_all(streams).await;
+    let (key, probe) = of_pepay(settings, &streams, clock).await;
+    let lists = streams.iter().flatten().map(|asked| &asked.list).chain(&probe);
+    let offsets = lists.filter_map(|list| list.as_ref().ok()?.clock_offset);
+    let tolerance = settings.webhooks.iter().map(|webhook| webhook.tolerance).min();
+    let clock = of_clock(offsets.max_by_key(|offset| offset.unsigned_abs()), tolerance.unwrap_or(TOLERANCE));
+    let streams = streams.into_iter().flat_map(|asked| match asked {
+        Ok(asked) => vec![of_stream(&asked), of_list(&asked)],
+        Err(check) => vec![check],
+    });
+    [clock, key].into_iter().chain(streams).collect()
+}
+
+/// Asks for a connection, and for the page of the list that the stream will ask for.
+async fn ask(stream: &Subscription, clock: Clock) -> Result<Asked<'_>, Check> {
+    let Subscription { settings, account } = stream;
+    let rest = Rest::new(account, clock)
+        .map_err(|error| Check::failed(format!("stream {}", settings.name), error.to_string(), UNUSABLE))?;
+    let (reached, list) = tokio::join!(reach(settings, &rest), probe(settings, &rest));
+    Ok(Asked { stream, way: rest.way(), reached, list })
+}
+
+/// The account of `[pepay]`, and what Pepay answered if it was asked apart from the streams.
+async fn of_pepay(
+    settings: &Settings,
+    streams: &[Result<Asked<'_>, Check>],
+    clock: Clock,
+) -> (Check, Option<Result<Probe, Failure>>) {
+    let (name, account) = ("api key", &settings.pepay);
+    if account.api_key.is_none() && !streams.is_empty() {
+        return (Check::ok(name, "none in `[pepay]`; each stream has its own"), None);
+    }
+    if let Some(asked) = streams.iter().flatten().find(|asked| asked.stream.account == *account) {
+        return (of_key(&asked.list, &asked.way), None);
+    }
+    let rest = match Rest::new(account, clock) {
+        Ok(rest) => rest,
+        Err(error) => return (Check::failed(name, error.to_string(), UNUSABLE), None),
+    };
+    let probe = rest.probe(&[]).await;
+    let check = match account.api_key {
+        Some(_) => of_key(&probe, &rest.way()),
+        None => Check::ok(name, "none is configured, and webhooks need none"),
+    };
+    (check, Some(probe))
+}
+
+fn of_clock(offset: Option<i64>, tolerance: Duration) -> Check {
     let name = "clock";
-    let Ok(Probe { clock_offset: Some(offset), .. }) = probe else {
+    let Some(offset) = offset else {
         let found = "cannot be compared with Pepay's, which did not say what time it is";
         return Check::warning(name, found, "see to it that this machine follows a time server");
     };
     let apart = Duration::from_millis(offset.unsigned_abs());
-    let direction = if *offset > 0 { "behind" } else { "ahead of" };
+    let direction = if offset > 0 { "behind" } else { "ahead of" };
     let found = format!("{:.1} s {direction} Pepay's", apart.as_secs_f64());
     if apart >= tolerance {
         let advice =
@@ -69,48 +104,54 @@ fn of_clock(probe: &Result<Probe, Failure>, tolerance: Duration) -> Check {
     }
 }
 
-fn of_key(probe: Result<Probe, Failure>, has_key: bool) -> Check {
-    let name = "api key";
-    if !has_key {
-        return Check::ok(name, "none is configured, and webhooks need none");
-    }
-    match probe.and_then(|probe| probe.key) {
-        Ok(()) => Check::ok(name, "accepted"),
-        Err(failure) => of_failure(name, &failure, &failure.text),
+fn of_key(probe: &Result<Probe, Failure>, way: &str) -> Check {
+    of_answer("api key".to_owned(), probe, way, format!("accepted, asked {way}"))
+}
+
+fn of_list(Asked { stream, way, list, .. }: &Asked<'_>) -> Check {
+    let found = format!("answered what the stream asks for, {way}");
+    of_answer(format!("list {}", stream.settings.name), list, way, found)
+}
+
+fn of_answer(name: String, probe: &Result<Probe, Failure>, way: &str, accepted: String) -> Check {
+    match probe.as_ref().map(|probe| &probe.key) {
+        Ok(Ok(())) => Check::ok(name, accepted),
+        Ok(Err(failure)) | Err(failure) => of_failure(name, failure, &failure.text, way),
     }
 }
 
-fn of_stream(settings: &Stream, reached: Result<(), Unreached>, way: &str) -> Check {
-    let name = format!("stream {}", settings.name);
+fn of_stream(Asked { stream, way, reached, .. }: &Asked<'_>) -> Check {
+    let name = format!("stream {}", stream.settings.name);
     match reached {
-        Ok(()) if settings.auth == Auth::Token => {
+        Ok(()) if stream.settings.auth == Auth::Token => {
             Check::ok(name, format!("token minted, connection opened {way}"))
         }
         Ok(()) => Check::ok(name, format!("connection opened {way}")),
         Err(error) => {
-            let (Unreached::Token(failure) | Unreached::Upgrade(failure)) = &error;
-            of_failure(name, failure, &error.to_string())
+            let (Unreached::Token(failure) | Unreached::Upgrade(failure)) = error;
+            of_failure(name, failure, &error.to_string(), way)
         }
     }
 }
 
-fn of_failure(name: impl Into<String>, failure: &Failure, found: &str) -> Check {
+fn of_failure(name: String, failure: &Failure, found: &str, way: &str) -> Check {
     let advice = match failure.kind {
         FailureKind::Refused => {
-            "compare `pepay.api_key` and `pepay.api_key_header` with Pepay's dashboard, and the key's scope with the stream's `endpoint`"
+            "compare `pepay.api_key` and `pepay.api_key_header`, or those of the stream, with Pepay's dashboard, and the key's scope with the stream's `endpoint`"
         }
-        FailureKind::Missing => "is `pepay.api_url` Pepay's address?",
+        FailureKind::Missing => "is `api_url` Pepay's address?",
         FailureKind::Rejected => "Pepay does not take what is configured: compare the stream's filters",
         FailureKind::RateLimited => {
+            let found = format!("{found} (asked {way})");
             return Check::warning(name, found, "this key asks too often: is a second bridge using it?");
         }
         FailureKind::Unavailable => "Pepay has trouble, which the bridge waits out; ask Pepay if it lasts",
         FailureKind::Unreachable => {
-            "can this machine reach `pepay.api_url` and `pepay.ws_url`, by name and through its firewall?"
+            "can this machine reach `api_url` and `ws_url`, by name, through its firewall and the proxy?"
         }
-        FailureKind::Malformed => "does something else answer at `pepay.api_url`?",
+        FailureKind::Malformed => "does something else answer at `api_url`?",
     };
-    Check::failed(name, found, advice)
+    Check::failed(name, format!("{found} (asked {way})"), advice)
 }
 
 #[cfg(test)]
@@ -118,8 +159,7 @@ mod tests {
     use super::*;
 
     fn line(offset: Option<i64>) -> String {
-        let probe = Ok(Probe { clock_offset: offset, key: Ok(()) });
-        super::super::Report(vec![of_clock(&probe, Duration::from_secs(60))]).to_string()
+        super::super::Report(vec![of_clock(offset, Duration::from_secs(60))]).to_string()
     }
 
     #[test]

@@ -252,6 +252,42 @@ fn values_of_a_wrong_form_are_problems() {
 }
 
 #[test]
+fn what_sets_a_pace_at_pepay_has_a_least_and_a_greatest_value() {
+    let fault =
+        |key: &str, value: &str| problems(&format!("[pepay]\napi_key = 'k'\n[streams.s]\n{key} = '{value}'"));
+    for (key, allowed, refused) in [
+        ("token_ttl", ["1s", "24h"], ["0s", "25h"]),
+        ("idle_timeout", ["21s", "1d"], ["499ms", "25h"]),
+        ("ping_interval", ["100ms", "59s"], ["99ms", "25h"]),
+        ("backoff_min", ["50ms", "60s"], ["49ms", "31d"]),
+        ("backoff_max", ["500ms", "30d"], ["49ms", "31d"]),
+        ("reconcile_interval", ["1s", "30d"], ["999ms", "31d"]),
+        ("reconcile_lookback", ["1s", "364d"], ["999ms", "366d"]),
+        ("hold_limit", ["1s", "1d"], ["999ms", "25h"]),
+    ] {
+        for allowed in allowed {
+            assert_eq!(fault(key, allowed), [""; 0], "{key} = {allowed}");
+        }
+        for refused in refused.into_iter().chain(["1ns", "99999d"]) {
+            let found = fault(key, refused);
+            let says = format!("streams.s.{key}: `{refused}` is out of range; allowed are ");
+            assert!(found.iter().any(|problem| problem.starts_with(&says)), "{key} = {refused}: {found:?}");
+        }
+    }
+    // Those that bound one another.
+    for (key, value, says) in [
+        ("backoff_min", "61s", "at most `backoff_max`, which is `1m`"),
+        ("backoff_max", "499ms", "at most `backoff_max`, which is `499ms`"),
+        ("ping_interval", "60s", "less than `idle_timeout`, which is `1m`"),
+        ("idle_timeout", "20s", "less than `idle_timeout`, which is `20s`"),
+    ] {
+        let found = fault(key, value);
+        assert!(found.len() == 1 && found[0].contains(says), "{key} = {value}: {found:?}");
+    }
+    assert_eq!(fault("reconcile_interval", "0s"), [""; 0], "which is off");
+}
+
+#[test]
 fn a_targets_url_holds_no_credentials() {
     let text = LEAST.replace("http://orders/", "https://user:hidden@orders/");
     let problems = load_text(&text, &[]).unwrap_err().to_string();

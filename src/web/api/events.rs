@@ -106,7 +106,8 @@ pub(super) async fn replay(
 ///
 /// Type, creation time and data are compared; of the data counts what it means, not
 /// how it is written. Pepay is asked with the account of the stream that brought the
-/// event, or with that of `[pepay]`. Nothing is changed.
+/// event; for one that came by webhook alone, with each account until one finds it.
+/// Nothing is changed.
 #[utoipa::path(post, path = "/api/v1/events/{id}/verify", tag = "events", operation_id = "verifyEvent",
     params(("id" = String, Path, description = "The event's id, percent-encoded")),
     request_body = Nothing,

@@ -37,7 +37,8 @@ async fn a_changed_stream_goes_on_where_it_was_and_another_keeps_its_connection(
     assert_eq!(world.simulator.statistics().streams_opened, 4, "one stream has been left alone");
 
     world.set("PEPAY__API_KEY_HEADER", "x-api-key");
-    assert_eq!(reload(&world, &mut bridge).await, ["streams.commerce changed", "streams.invoices changed"]);
+    let changes = ["pepay changed", "streams.commerce changed", "streams.invoices changed"];
+    assert_eq!(reload(&world, &mut bridge).await, changes);
     ids.extend(world.simulator.play(50));
     soon("both connections", world.simulator.until(|now| now.streams_opened == 6)).await;
     soon("all deliveries", target.until(|totals| totals.unique == 350)).await;

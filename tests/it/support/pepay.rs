@@ -52,7 +52,13 @@ impl Request {
         query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
     }
 
-    fn field(&self, name: &str) -> Option<&str> {
+    /// Whether this text is in its head, the query included.
+    pub fn shows(&self, text: &str) -> bool {
+        self.head.contains(text)
+    }
+
+    /// A field of the head.
+    pub fn field(&self, name: &str) -> Option<&str> {
         self.head.lines().find_map(|line| {
             let (field, value) = line.split_once(':')?;
             field.eq_ignore_ascii_case(name).then(|| value.trim())
