@@ -69,6 +69,30 @@ fn without_a_connection_the_list_is_walked_at_the_pace_of_sweeps() {
 }
 
 #[test]
+fn a_sweep_looks_back_from_the_time_at_pepay_and_not_from_ours() {
+    const BEHIND: i64 = 86_400;
+    let mut play = Play::live(settings());
+    play.server_time = Some(UnixMillis((START - BEHIND) * 1000));
+    // The first answer tells the time.
+    sweep(&mut play, &[]);
+    let lookback = i64::try_from(play.machine.settings.reconcile_lookback.as_secs()).unwrap();
+    let since = loop {
+        play.wait(1.0);
+        play.machine.heard(play.at);
+        let listed = play.commands().into_iter().find_map(|command| match command {
+            Command::List { query, .. } => query.created_gte,
+            _ => None,
+        });
+        if let Some(since) = listed {
+            break since;
+        }
+    };
+    let ours = play.now().wall.seconds() - lookback;
+    let ahead = ours - since;
+    assert!((BEHIND..BEHIND + lookback).contains(&ahead), "{ahead} s before our own");
+}
+
+#[test]
 fn sweeps_that_fail_become_rarer() {
     let mut play = Play::live(settings());
     let mut waits = Vec::new();
