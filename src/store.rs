@@ -6,26 +6,21 @@
 //! | [`outbox`] | a target's handle: hands out deliveries, takes their outcomes |
 //! | [`operator`] | the operator's handle: shows what is stored, does what is asked |
 //! | [`types`], [`view`], [`error`] | plain values and errors of these |
-//! | [`backup`], [`checkup`] | a copy of a store that may be in use, a look at one |
+//! | [`backup`], [`check`] | a copy of a store that may be in use, a look at one |
 //!
 //! One writer thread owns the one connection that writes and commits in groups;
 //! readers are a small read-only pool. No type of the engine leaves this module.
 
-pub mod backup;
-pub mod checkup;
 mod commands;
 mod counts;
-pub mod disk;
+mod engine;
 pub mod error;
 pub mod inbox;
 mod lane;
-mod lock;
 pub mod operator;
 pub mod outbox;
-mod reader;
 mod retention;
 mod row;
-mod schema;
 mod settings;
 mod source_comparison;
 mod turns;
@@ -39,19 +34,22 @@ use tokio::sync::watch;
 
 use crate::domain::clock::Clock;
 
+pub use engine::sqlite::file::Disk;
+pub use engine::sqlite::open::OpenError;
+pub use engine::sqlite::{backup, check};
 pub use retention::Janitor;
-pub use schema::OpenError;
 pub use settings::{Durability, Route, Settings};
 pub use source_comparison::Comparison;
 pub use writer::Writer;
 
 use commands::Commands;
 use counts::Counters;
+use engine::sqlite::open;
+use engine::sqlite::read::Reader;
 use error::RecordError;
 use inbox::Inbox;
 use operator::OperatorStore;
 use outbox::Outbox;
-use reader::Reader;
 use retention::Retention;
 use writer::Command;
 use writer::outlets::Outlets;
@@ -89,8 +87,8 @@ impl Store {
         routes: Vec<Route>,
         clock: Clock,
     ) -> Result<(Self, Writer), OpenError> {
-        let lock = schema::prepare(&settings.path).await?;
-        let mut connection = schema::open_writer(settings)?;
+        let lock = open::prepare(&settings.path).await?;
+        let mut connection = open::open_writer(settings)?;
         let reader = Reader::open(&settings.path).await?;
 
         let (commands, queue) = Commands::new(QUEUE);
@@ -98,8 +96,8 @@ impl Store {
         for route in &routes {
             counters.add_target(&route.target);
         }
-        let (outlets, opened) = Outlets::open(&mut connection, routes)
-            .map_err(|error| schema::database(&settings.path, &error))?;
+        let (outlets, opened) =
+            Outlets::open(&mut connection, routes).map_err(|error| open::database(&settings.path, &error))?;
         let outboxes = opened.into_iter().map(|opened| opened.into_outbox(commands.clone())).collect();
         let writer = Writer::new(connection, lock, queue, outlets, clock.clone(), Arc::clone(&counters))?;
         let store = Self {

@@ -1,5 +1,4 @@
-//! What the writer counts while it runs: numbers that cost an addition and are
-//! read without asking anybody.
+//! Counters that the writer keeps in memory while it runs, and percentiles.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -127,4 +126,22 @@ impl Counters {
 /// Each change is one step: a panic elsewhere leaves nothing half-done.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The value that `percent` of 100 do not exceed, by the nearest rank; 0 of none.
+pub(super) fn percentile(sorted: &[u64], percent: usize) -> u64 {
+    let rank = (sorted.len() * percent).div_ceil(100).max(1);
+    sorted.get(rank - 1).copied().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_percentile_is_the_value_at_the_nearest_rank() {
+        let values: Vec<u64> = (1..=200).collect();
+        assert_eq!((percentile(&values, 50), percentile(&values, 99)), (100, 198));
+        assert_eq!((percentile(&[7], 50), percentile(&[7], 99), percentile(&[], 50)), (7, 7, 0));
+    }
 }

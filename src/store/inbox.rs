@@ -5,8 +5,8 @@
 use std::sync::Arc;
 
 use super::commands::{Commands, stopped};
+use super::engine::sqlite::read::Reader;
 use super::error::{ReadError, RecordError};
-use super::reader::Reader;
 use super::types::{Batch, Held, Recorded, Resume};
 use super::writer::Command;
 use crate::domain::clock::UnixMillis;

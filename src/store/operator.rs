@@ -6,9 +6,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::commands::Commands;
-use super::counts::{Counters, Unfinished};
+use super::counts::{Counters, Unfinished, percentile};
+use super::engine::sqlite::read::Reader;
 use super::error::{ActError, BulkError, ReadError, RecordError};
-use super::reader::Reader;
+use super::source_comparison;
 use super::view::{
     Backlog, BulkProgress, DeliveryDetail, DeliverySummary, EventDetail, EventSummary, Latency, Listed,
     Quiet, Races, Summary, Tally, Usage,
@@ -17,6 +18,9 @@ use super::writer::Command;
 use crate::domain::clock::Clock;
 use crate::domain::event::EventId;
 use crate::domain::operator::{Action, Filter, Page};
+
+/// How many of the newest events are compared by source.
+const RACES: i64 = 1000;
 
 /// Deliveries of one step of an action on many: a few milliseconds of the writer,
 /// for which events that arrive meanwhile wait.
@@ -204,7 +208,8 @@ impl OperatorStore {
     /// # Errors
     /// [`ReadError`] if the store cannot be read.
     pub async fn races(&self) -> Result<Races, ReadError> {
-        self.reader.races(self.clock.now()).await
+        let seen = self.reader.newest_seen(RACES).await?;
+        Ok(source_comparison::races(&seen, self.clock.now()))
     }
 
     /// How long the newest events took to be delivered, by target; a target
@@ -213,7 +218,17 @@ impl OperatorStore {
     /// # Errors
     /// [`ReadError`] if the store cannot be read.
     pub async fn latencies(&self) -> Result<Vec<Latency>, ReadError> {
-        self.reader.latencies().await
+        let latency = |(target, mut times): (Arc<str>, Vec<u64>)| {
+            times.sort_unstable();
+            Latency {
+                target,
+                count: u64::try_from(times.len()).unwrap_or(u64::MAX),
+                p50_ms: percentile(&times, 50),
+                p99_ms: percentile(&times, 99),
+            }
+        };
+        let times = self.reader.delivery_times().await?.into_iter();
+        Ok(times.filter(|(_, times)| !times.is_empty()).map(latency).collect())
     }
 
     /// The size of the store, and what its disk has left.

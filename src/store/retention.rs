@@ -8,8 +8,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::commands::Commands;
+use super::engine::sqlite::read::Reader;
 use super::error::RecordError;
-use super::reader::Reader;
 use super::settings::Settings;
 use super::writer::{Chore, Command};
 use crate::domain::clock::{Clock, UnixMillis};

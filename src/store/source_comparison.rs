@@ -1,19 +1,26 @@
 //! The two live sources as a check on each other: what only one of them has
 //! brought, and which of them has gone quiet while the other has not.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::{Counter, counter};
 use tokio_util::sync::CancellationToken;
 
-use super::counts::Counters;
+use super::counts::{Counters, percentile};
+use super::engine::sqlite::read::Reader;
 use super::error::ReadError;
-use super::reader::{Reader, Seen, WINDOW};
-use super::view::Quiet;
+use super::types::Seen;
+use super::view::{Quiet, Races, SourceCount};
 use crate::domain::clock::{Clock, UnixMillis};
 use crate::domain::event::Source;
 use crate::telemetry::names;
+
+/// How long both sources have to bring an event. A webhook that was not answered
+/// is tried again with growing pauses, and a stream is given two minutes to be
+/// back: an event that has not come by then is missing, not merely late.
+const WINDOW: Duration = Duration::from_mins(5);
 
 /// Between two looks.
 const TICK: Duration = Duration::from_secs(5);
@@ -146,4 +153,40 @@ impl Side {
         }
         self.missed += 1;
     }
+}
+
+/// Which of the live sources was first to bring each of the events `seen`.
+pub(super) fn races(seen: &[Seen], now: UnixMillis) -> Races {
+    let (mut first, mut only, mut lags) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
+    for event in seen {
+        match (event.stream, event.webhook) {
+            (Some(stream), Some(webhook)) => {
+                let webhook_won = webhook < stream || (webhook == stream && event.first == Source::Webhook);
+                let winner = if webhook_won { Source::Webhook } else { Source::Stream };
+                *first.entry(winner.as_str()).or_insert(0) += 1;
+                lags.push(millis(stream.since(webhook).max(webhook.since(stream))));
+            }
+            (Some(_), None) | (None, Some(_)) if now.since(event.received_at) >= WINDOW => {
+                let source = if event.stream.is_some() { Source::Stream } else { Source::Webhook };
+                *only.entry(source.as_str()).or_insert(0) += 1;
+            }
+            _ => {}
+        }
+    }
+    lags.sort_unstable();
+    let counts = |counted: &BTreeMap<&str, u64>| {
+        let count = |source: Source| Some(SourceCount { source, count: *counted.get(source.as_str())? });
+        [Source::Stream, Source::Webhook].into_iter().filter_map(count).collect()
+    };
+    Races {
+        compared: u64::try_from(lags.len()).unwrap_or(u64::MAX),
+        first: counts(&first),
+        lag_ms_p50: percentile(&lags, 50),
+        lag_ms_p99: percentile(&lags, 99),
+        only: counts(&only),
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

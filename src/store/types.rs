@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::domain::clock::UnixMillis;
 use crate::domain::delivery::Next;
-use crate::domain::event::{EventId, Received};
+use crate::domain::event::{EventId, Received, Source};
 
 /// A target's number in the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -236,4 +236,15 @@ impl Job {
             lane: self.lane,
         }
     }
+}
+
+/// An event, and when each live source first brought it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Seen {
+    pub(super) sequence: i64,
+    pub(super) received_at: UnixMillis,
+    /// The source that was first to bring it, also within one millisecond.
+    pub(super) first: Source,
+    pub(super) stream: Option<UnixMillis>,
+    pub(super) webhook: Option<UnixMillis>,
 }

@@ -34,10 +34,9 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
 use super::counts::Counters;
+use super::engine::sqlite::file::Lock;
+use super::engine::sqlite::open::{self, OpenError};
 use super::error::RecordError;
-use super::lock::Lock;
-use super::schema;
-use super::schema::OpenError;
 use super::settings::Route;
 use super::types::{CutOff, Due, Job, TargetId};
 use crate::domain::clock::{Clock, UnixMillis};
@@ -121,7 +120,7 @@ impl Writer {
             Ok((newest, Removed::read(&connection)?, Lateness::read(&connection)?, census))
         });
         let path = connection.path().map(std::path::PathBuf::from).unwrap_or_default();
-        let (newest, removed, lateness, census) = read.map_err(|error| schema::database(&path, &error))?;
+        let (newest, removed, lateness, census) = read.map_err(|error| open::database(&path, &error))?;
         Ok(Self {
             checkpoints: Checkpoints::of(&connection),
             connection,

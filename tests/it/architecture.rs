@@ -50,8 +50,8 @@ const COMMANDS: &[&str] = &[
     "delivery::Settings",
     "delivery::reach",
     "store::backup",
-    "store::checkup",
-    "store::disk",
+    "store::check",
+    "store::Disk",
     "web::Settings",
 ];
 

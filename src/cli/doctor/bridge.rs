@@ -8,10 +8,10 @@ use url::Url;
 use super::report::Check;
 use crate::cli::health;
 use crate::config::Settings;
-use crate::store::checkup;
+use crate::store::check;
 
 pub(super) async fn examine(settings: &Settings) -> Vec<Check> {
-    match checkup::is_in_use(&settings.store.path) {
+    match check::is_in_use(&settings.store.path) {
         Ok(true) => {}
         Ok(false) => return vec![Check::ok("bridge", "not running")],
         Err(error) => {

@@ -6,8 +6,8 @@ use std::time::Duration;
 use bytesize::ByteSize;
 
 use super::report::Check;
-use crate::store::checkup::{self, Checkup, Integrity};
-use crate::store::disk::Disk;
+use crate::store::Disk;
+use crate::store::check::{self, Checkup, Integrity};
 
 /// How long the check of what hangs together may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -19,7 +19,7 @@ const TIGHT: u64 = 64 << 20;
 
 pub(super) async fn examine(database: &Path) -> Vec<Check> {
     let path = database.to_owned();
-    let examined = tokio::task::spawn_blocking(move || checkup::examine(&path, PATIENCE)).await;
+    let examined = tokio::task::spawn_blocking(move || check::examine(&path, PATIENCE)).await;
     let of_database = match examined {
         Ok(Ok(Some(checkup))) => of_database(&checkup),
         Ok(Ok(None)) => {
@@ -46,7 +46,7 @@ fn of_database(checkup: &Checkup) -> Check {
         "{events} events in {}, log {}, schema {schema}{upgrade}, {}",
         size(*bytes),
         size(*wal_bytes),
-        checkup::engine()
+        check::engine()
     );
     match integrity {
         Integrity::Sound => Check::ok("database", format!("{found}, sound")),

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use sqlx::sqlite::{SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode};
 use sqlx::{ConnectOptions as _, Connection as _};
 
-use super::super::schema;
+use super::super::engine::sqlite::open;
 use super::super::types::{PerKind, Search};
 use super::*;
 use crate::domain::delivery::{Next, State};
@@ -23,7 +23,7 @@ async fn first_version(folder: &Path) {
         .journal_mode(SqliteJournalMode::Wal)
         .pragma("application_id", 0x5045_5042.to_string());
     let mut connection = options.connect().await.unwrap();
-    schema::MIGRATIONS.run_to(1, &mut connection).await.unwrap();
+    open::MIGRATIONS.run_to(1, &mut connection).await.unwrap();
     connection.close().await.unwrap();
     let door = rusqlite::Connection::open(&path).unwrap();
     let body = |n: i64| event(&format!("evt_{n}000-1"), "a").event.body.to_vec();
@@ -56,7 +56,7 @@ async fn first_version(folder: &Path) {
 async fn every_row_and_every_lane_of_the_first_version_goes_on() {
     let folder = TempDir::new().unwrap();
     first_version(folder.path()).await;
-    let looked_at = checkup::examine(&settings(folder.path()).path, Duration::MAX).unwrap().unwrap();
+    let looked_at = check::examine(&settings(folder.path()).path, Duration::MAX).unwrap().unwrap();
     assert_eq!((looked_at.schema, looked_at.events), (1, 8));
     let mut fixture = Fixture::at(folder, vec![route("orders", "*", Ordering::PerObject)]).await;
     let operator = fixture.store.operator.clone();

@@ -134,7 +134,7 @@ async fn events_go_with_all_there_is_of_them_and_their_numbers_are_not_given_aga
     let summary = aging.fixture.store.operator.summary().await.unwrap();
     assert_eq!((summary.first_sequence, summary.last_sequence), (251, 250));
     let database = settings(aging.fixture.folder.path()).path;
-    assert_eq!(checkup::examine(&database, DAY).unwrap().unwrap().events, 0);
+    assert_eq!(check::examine(&database, DAY).unwrap().unwrap().events, 0);
     assert_eq!(aging.fixture.store.operator.backlogs().await.unwrap()[0].dead, 0);
     drop((arrivals, ledger));
     let aging = aging.restart().await;
@@ -158,7 +158,7 @@ async fn what_is_still_to_be_made_or_decided_on_outlives_its_time_and_then_goes(
     let operator = &aging.fixture.store.operator;
     let summary = operator.summary().await.unwrap();
     assert_eq!((summary.first_sequence, summary.last_sequence), (4, 4), "from there on nothing is missing");
-    let looked_at = checkup::examine(&settings(aging.fixture.folder.path()).path, DAY).unwrap().unwrap();
+    let looked_at = check::examine(&settings(aging.fixture.folder.path()).path, DAY).unwrap().unwrap();
     assert_eq!(looked_at.events, 1, "as many as are told of a running bridge");
     let listed = operator.events(&Filter::default(), &Page::default()).await.unwrap();
     let ids: Vec<_> = listed.items.iter().map(|event| &*event.event.id).collect();

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
-use crate::store::schema::BUSY_TIMEOUT;
+use crate::store::engine::sqlite::open::BUSY_TIMEOUT;
 
 /// Pages of a log that is worth moving.
 const PAGES: i32 = 1000;

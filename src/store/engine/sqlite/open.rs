@@ -11,10 +11,12 @@ use sqlx::Connection as _;
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode};
 
-use super::lock::Lock;
-use super::settings::{Durability, Settings};
+use super::file::Lock;
+use crate::store::settings::{Durability, Settings};
 
-pub(super) static MIGRATIONS: Migrator = sqlx::migrate!();
+/// The migrations. Their files are in `migrations/` at the top of the repository,
+/// where `sqlx` looks for them by default.
+pub(in crate::store) static MIGRATIONS: Migrator = sqlx::migrate!();
 
 /// Marks a file as a database of this program: "PEPB" (SQLite file format, section 1.3.13).
 pub(super) const APPLICATION_ID: i32 = 0x5045_5042;
@@ -23,7 +25,7 @@ pub(super) const APPLICATION_ID: i32 = 0x5045_5042;
 const OLDEST_SQLITE: i32 = 3_051_003;
 
 /// How long a statement waits for another connection's lock.
-pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+pub(in crate::store) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why a store could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -81,7 +83,7 @@ pub enum OpenError {
 }
 
 /// Checks the file, takes its lock and brings its schema up to date.
-pub(super) async fn prepare(path: &Path) -> Result<Lock, OpenError> {
+pub(in crate::store) async fn prepare(path: &Path) -> Result<Lock, OpenError> {
     check_engine()?;
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         fs::create_dir_all(folder).map_err(|source| OpenError::Folder { path: folder.to_owned(), source })?;
@@ -165,7 +167,7 @@ async fn migrate(path: &Path, is_new: bool) -> Result<(), OpenError> {
 }
 
 /// The connection that writes.
-pub(super) fn open_writer(settings: &Settings) -> Result<Connection, OpenError> {
+pub(in crate::store) fn open_writer(settings: &Settings) -> Result<Connection, OpenError> {
     let open = || -> rusqlite::Result<Connection> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(&settings.path, flags)?;
@@ -197,6 +199,6 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection, OpenError> {
     open().map_err(|error: rusqlite::Error| database(path, &error))
 }
 
-pub(super) fn database(path: &Path, error: &dyn std::fmt::Display) -> OpenError {
+pub(in crate::store) fn database(path: &Path, error: &dyn std::fmt::Display) -> OpenError {
     OpenError::Database { path: path.to_owned(), reason: error.to_string() }
 }

@@ -9,9 +9,8 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode};
 
-use super::disk;
-use super::lock::Lock;
-use super::schema::{self, OpenError};
+use super::file::{self, Lock};
+use super::open::{self, OpenError};
 
 /// A store of ours, as it was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,7 +55,7 @@ pub fn engine() -> String {
 /// # Errors
 /// If the lock file cannot be read.
 pub fn is_in_use(database: &Path) -> io::Result<bool> {
-    Lock::is_held(&schema::canonical(database))
+    Lock::is_held(&open::canonical(database))
 }
 
 /// Looks at `database`; `None` if there is none yet. Its integrity is checked for
@@ -65,19 +64,19 @@ pub fn is_in_use(database: &Path) -> io::Result<bool> {
 /// # Errors
 /// [`OpenError`] if a bridge could not open it either.
 pub fn examine(database: &Path, limit: Duration) -> Result<Option<Checkup>, OpenError> {
-    schema::check_engine()?;
-    if schema::is_new(database)? {
+    open::check_engine()?;
+    if open::is_new(database)? {
         return Ok(None);
     }
-    let failed = |error: rusqlite::Error| schema::database(database, &error);
-    let connection = schema::open_reader(database)?;
+    let failed = |error: rusqlite::Error| open::database(database, &error);
+    let connection = open::open_reader(database)?;
     let newest = "SELECT coalesce(max(version), 0) FROM _sqlx_migrations";
     let schema = connection.query_row(newest, [], |row| row.get(0)).map_err(failed)?;
     let events = events(&connection).map_err(failed)?;
     let integrity = quick_check(&connection, limit).map_err(failed)?;
     let bytes = database.metadata().map_or(0, |file| file.len());
-    let wal_bytes = disk::wal_bytes(database);
-    let newest_schema = schema::newest();
+    let wal_bytes = file::wal_bytes(database);
+    let newest_schema = open::newest();
     Ok(Some(Checkup { schema, newest_schema, events, bytes, wal_bytes, integrity }))
 }
 

@@ -20,8 +20,8 @@ use std::sync::Arc;
 use rusqlite::{Connection, ErrorCode, InterruptHandle, params};
 use tempfile::NamedTempFile;
 
-use super::disk::Disk;
-use super::schema::{self, OpenError};
+use super::file::Disk;
+use super::open::{self, OpenError};
 
 /// Left free on the disk, in bytes, so that the copy does not take the last of
 /// what the bridge needs to go on.
@@ -106,7 +106,7 @@ impl Backup {
     /// # Errors
     /// [`BackupError`] says what stands in its way.
     pub fn prepare(database: &Path, to: &Path) -> Result<Self, BackupError> {
-        if schema::is_new(database)? {
+        if open::is_new(database)? {
             return Err(BackupError::Nothing(database.to_owned()));
         }
         if fs::symlink_metadata(to).is_ok() {
@@ -119,8 +119,8 @@ impl Backup {
         let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         // Made absolute, because a name that begins with `file:` would be taken for a URI.
         let folder = fs::canonicalize(folder).map_err(refused(folder))?;
-        let source = schema::open_reader(database)?;
-        let expected = size(&source).map_err(|error| schema::database(database, &error))?;
+        let source = open::open_reader(database)?;
+        let expected = size(&source).map_err(|error| open::database(database, &error))?;
         let free = Disk::of(&folder).map_err(refused(&folder))?.free;
         if free < expected.saturating_add(RESERVE) {
             return Err(BackupError::NoRoom { path: folder, expected, free });
@@ -220,7 +220,7 @@ fn read_back(source: &Connection, name: &str, file: &File) -> Result<Copied, Bac
     if verdict != "ok" {
         return Err(BackupError::Unsound(verdict));
     }
-    if mark != schema::APPLICATION_ID {
+    if mark != open::APPLICATION_ID {
         return Err(BackupError::Unsound("it is not marked as a database of pepay-bridge".to_owned()));
     }
     let bytes = file.metadata().map_err(|error| BackupError::Unsound(error.to_string()))?.len();

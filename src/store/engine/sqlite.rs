@@ -1,0 +1,64 @@
+//! `SQLite`: opening, copying and checking a database, and reading from it.
+//!
+//! | file | holds |
+//! |---|---|
+//! | [`open`] | whose a file is, migrations, connections |
+//! | [`file`](self::file) | what lies beside it: lock, write-ahead log, free disk space |
+//! | [`backup`], [`check`] | a copy of a database in use, a look at one |
+//! | [`read`] | the pool of readers; cursors of streams |
+//! | [`list`], [`detail`] | lists of events and deliveries; one of them in full |
+//! | [`statistics`] | sizes, backlogs, what came by which source, how long deliveries took |
+//! | [`scan`], [`query`], [`decode`] | which events a list looks at, its SQL, its rows |
+
+pub mod backup;
+pub mod check;
+mod decode;
+mod detail;
+pub mod file;
+mod list;
+pub(in crate::store) mod open;
+mod query;
+pub(in crate::store) mod read;
+mod scan;
+pub(in crate::store) mod statistics;
+
+/// Every query that reads, for the test that looks at how `SQLite` would carry it out.
+#[cfg(test)]
+pub(in crate::store) mod asked {
+    use super::{detail, query, scan, statistics};
+    use crate::domain::delivery::State;
+    use crate::domain::operator::{Cursor, Filter};
+
+    /// Those that are always the same.
+    pub(in crate::store) const FIXED: [&str; 13] = [
+        statistics::WAITING,
+        statistics::SEEN_AFTER,
+        statistics::DELIVERED_BELOW,
+        statistics::OLDEST_OPEN,
+        detail::SIGHTINGS,
+        detail::ATTEMPTS,
+        detail::CONFLICTS,
+        detail::BODY,
+        scan::BY_ID,
+        scan::IN_BLOCKS,
+        scan::BY_OBJECT,
+        scan::BY_SEQUENCE,
+        scan::ARRIVAL,
+    ];
+
+    /// The one that takes the newest deliveries of a target, whatever their state.
+    pub(in crate::store) const NEWEST: &str = statistics::DELIVERED_BELOW;
+
+    /// Those that are put together for `filter`.
+    pub(in crate::store) fn of(filter: &Filter, cursor: Option<Cursor>) -> Vec<String> {
+        let sequences = [1, 2, 3];
+        let queries = [
+            query::events(filter, &sequences, 50),
+            query::standings(&sequences),
+            query::deliveries(filter, cursor, &sequences, 50),
+            query::keys(filter, &State::ALL, &sequences),
+        ];
+        let by_state = State::ALL.into_iter().filter_map(scan::by_state).map(str::to_owned);
+        queries.iter().map(|query| query.sql().as_str().to_owned()).chain(by_state).collect()
+    }
+}

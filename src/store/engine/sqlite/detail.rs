@@ -1,0 +1,92 @@
+//! One event, or one delivery, with everything there is about it.
+
+use bytes::Bytes;
+use sha2::{Digest as _, Sha256};
+use sqlx::Row as _;
+
+use super::decode::{self, readable, text};
+use super::query::{self, EVENT_FACTS};
+use super::read::Reader;
+use crate::domain::event::EventId;
+use crate::domain::operator::Filter;
+use crate::store::error::ReadError;
+use crate::store::view::{Conflict, DeliveryDetail, EventDetail, EventFacts, Sighting};
+
+pub(super) const SIGHTINGS: &str = "SELECT sequence, source, origin, at FROM sighting WHERE sequence = ?1";
+pub(super) const CONFLICTS: &str = "SELECT sequence, source, origin, received_at, type, digest, size, body \
+                                    FROM conflict WHERE sequence = ?1";
+pub(super) const ATTEMPTS: &str = "SELECT sequence, number, started_at, duration_ms, status, error, answer \
+                                   FROM attempt WHERE target_id = ?1 AND sequence = ?2 ORDER BY number";
+pub(super) const BODY: &str = "SELECT body FROM event WHERE id = ?1";
+
+impl Reader {
+    /// Everything about the event `id`.
+    pub(in crate::store) async fn event(&self, id: &EventId) -> Result<Option<EventDetail>, ReadError> {
+        let query = format!("SELECT {EVENT_FACTS}, e.body AS body FROM event e WHERE e.id = ?1");
+        let row =
+            sqlx::query(sqlx::AssertSqlSafe(query)).bind(id.as_str()).fetch_optional(self.pool()).await?;
+        let Some(row) = row else { return Ok(None) };
+        let Some(event) = decode::event(&row)? else {
+            return Err(ReadError("the event holds a value this version does not know".to_owned()));
+        };
+        let body: Option<Vec<u8>> = row.try_get("body")?;
+        Ok(Some(EventDetail {
+            deliveries: self.details(event.sequence, &Filter::default()).await?,
+            sightings: self.sightings(&event).await?,
+            conflicts: self.conflicts(event.sequence).await?,
+            body_sha256: body.as_ref().map(|body| hex::encode(Sha256::digest(body))),
+            body: body.as_deref().map(text),
+            event,
+        }))
+    }
+
+    /// The body of the event `id`, if it is stored and its body is kept.
+    pub(in crate::store) async fn body(&self, id: &EventId) -> Result<Option<Option<Bytes>>, ReadError> {
+        let row = sqlx::query(BODY).bind(id.as_str()).fetch_optional(self.pool()).await?;
+        let body = row.map(|row| row.try_get::<Option<Vec<u8>>, _>("body")).transpose()?;
+        Ok(body.map(|body| body.map(Bytes::from)))
+    }
+
+    /// Everything about the delivery of the event `id` to `target`.
+    pub(in crate::store) async fn delivery(
+        &self,
+        target: &str,
+        id: &EventId,
+    ) -> Result<Option<DeliveryDetail>, ReadError> {
+        let query = sqlx::query("SELECT sequence FROM event WHERE id = ?1").bind(id.as_str());
+        let Some(row) = query.fetch_optional(self.pool()).await? else { return Ok(None) };
+        let filter = Filter { target: Some(target.to_owned()), ..Filter::default() };
+        Ok(self.details(row.try_get("sequence")?, &filter).await?.pop())
+    }
+
+    /// The deliveries of one event that pass `filter`, by target.
+    async fn details(&self, sequence: i64, filter: &Filter) -> Result<Vec<DeliveryDetail>, ReadError> {
+        let mut query = query::deliveries(filter, None, &[sequence], usize::MAX);
+        let rows = query.build().fetch_all(self.pool()).await?;
+        let mut details = Vec::new();
+        for (target, delivery) in rows.iter().filter_map(|row| readable(decode::delivery(row), row)) {
+            let rows = sqlx::query(ATTEMPTS).bind(target).bind(sequence).fetch_all(self.pool()).await?;
+            let attempt_log = rows.iter().filter_map(|row| readable(decode::attempt(row), row)).collect();
+            details.push(DeliveryDetail { delivery, attempt_log });
+        }
+        details.sort_by(|a, b| a.delivery.target.cmp(&b.delivery.target));
+        Ok(details)
+    }
+
+    async fn conflicts(&self, sequence: i64) -> Result<Vec<Conflict>, ReadError> {
+        let rows = sqlx::query(CONFLICTS).bind(sequence).fetch_all(self.pool()).await?;
+        let mut conflicts: Vec<_> =
+            rows.iter().filter_map(|row| readable(decode::conflict(row), row)).collect();
+        conflicts.sort_by_key(|conflict| conflict.received_at);
+        Ok(conflicts)
+    }
+
+    async fn sightings(&self, event: &EventFacts) -> Result<Vec<Sighting>, ReadError> {
+        let rows = sqlx::query(SIGHTINGS).bind(event.sequence).fetch_all(self.pool()).await?;
+        let (source, origin, at) = (event.source, event.origin.clone(), event.received_at);
+        let mut sightings = vec![Sighting { source, origin, at, lag_ms: 0 }];
+        sightings.extend(rows.iter().filter_map(|row| readable(decode::sighting(row, at), row)));
+        sightings.sort_by_key(|sighting| sighting.at);
+        Ok(sightings)
+    }
+}

@@ -1,0 +1,92 @@
+//! What lies beside a database file: its lock, its write-ahead log, and the free
+//! space of its disk.
+
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// One process per database: an advisory lock on a file beside it, which the
+/// operating system releases when the process ends, however it ends. Held for as
+/// long as this lives.
+#[derive(Debug)]
+pub(in crate::store) struct Lock(#[expect(dead_code, reason = "holding the file open holds the lock")] File);
+
+impl Lock {
+    /// Takes the lock of `database`; `None` if another process has it.
+    pub(super) fn take(database: &Path) -> io::Result<Option<Self>> {
+        let path = Self::beside(database);
+        let file = File::options().create(true).truncate(false).write(true).open(path)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Self(file))),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+
+    /// Whether a process holds the lock of `database`. Creates no lock file.
+    pub(super) fn is_held(database: &Path) -> io::Result<bool> {
+        let file = match File::open(Self::beside(database)) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        match file.try_lock_shared() {
+            Ok(()) => Ok(false),
+            Err(TryLockError::WouldBlock) => Ok(true),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+
+    /// The lock file of `database`.
+    pub(super) fn beside(database: &Path) -> PathBuf {
+        let mut name = database.as_os_str().to_owned();
+        name.push(".lock");
+        name.into()
+    }
+}
+
+/// Bytes of the write-ahead log of `database`; 0 if there is none.
+pub(super) fn wal_bytes(database: &Path) -> u64 {
+    let mut path = database.as_os_str().to_owned();
+    path.push("-wal");
+    fs::metadata(path).map_or(0, |file| file.len())
+}
+
+/// The size of a file system and what is free of it, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Disk {
+    /// What this process may still write.
+    pub free: u64,
+    /// The size of the file system.
+    pub total: u64,
+}
+
+impl Disk {
+    /// The file system that `path` lies on, or would lie on: that of the nearest
+    /// folder above it that exists.
+    ///
+    /// # Errors
+    /// If the operating system reports none.
+    pub fn of(path: &Path) -> io::Result<Self> {
+        let existing = path.ancestors().find(|path| path.exists());
+        // A relative path ends in an empty one, which is the folder one is in.
+        let existing = existing.filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let answer = rustix::fs::statvfs(existing)?;
+        let bytes = |blocks: u64| blocks.saturating_mul(answer.f_frsize);
+        Ok(Self { free: bytes(answer.f_bavail), total: bytes(answer.f_blocks) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_does_not_exist_has_the_disk_of_the_folder_above_it() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let disk = Disk::of(folder.path()).unwrap();
+        assert!(disk.total > 0 && disk.free <= disk.total, "{disk:?}");
+        assert_eq!(Disk::of(&folder.path().join("data/bridge.db")).unwrap().total, disk.total);
+        assert!(Disk::of(Path::new("no-such-folder/bridge.db")).unwrap().total > 0);
+    }
+}

@@ -1,0 +1,178 @@
+//! The parts that queries are put together from, and the queries of lists.
+
+use sqlx::{QueryBuilder, Sqlite};
+
+use crate::domain::delivery::State;
+use crate::domain::filter::Pattern;
+use crate::domain::operator::{Cursor, Filter};
+
+/// The columns of [`EventFacts`](crate::store::view::EventFacts).
+pub(super) const EVENT_FACTS: &str = "e.sequence AS sequence, e.id AS id, e.type AS type, e.object_id AS object_id, e.created AS created, \
+     e.source AS source, e.origin AS origin, e.environment AS environment, e.received_at AS received_at, \
+     length(e.body) AS size";
+
+/// The columns of [`DeliverySummary`](crate::store::view::DeliverySummary), and the
+/// target's number.
+pub(super) const DELIVERY_FACTS: &str = "e.sequence AS sequence, t.id AS target_id, t.name AS target, e.id AS event_id, e.type AS type, \
+     e.object_id AS object_id, e.received_at AS received_at, d.state AS state, d.attempts AS attempts, \
+     d.replays AS replays, d.due_at AS due_at, d.first_attempt_at AS first_attempt_at, \
+     d.settled_at AS settled_at, a.status AS last_status, a.error AS last_error, \
+     (SELECT b.id FROM event b WHERE b.sequence = (SELECT w.sequence FROM delivery w \
+        WHERE w.target_id = d.target_id AND w.lane = d.lane AND (w.rank, w.sequence) < (d.rank, d.sequence) \
+        ORDER BY w.rank DESC, w.sequence DESC LIMIT 1)) AS waits_for";
+
+/// The events of the sequences that follow as a JSON array, in its order. The
+/// joins are crossed so that no other order is considered.
+const EVENTS: &str = " FROM json_each(";
+const OF_SEQUENCES: &str = ") c CROSS JOIN event e ON e.sequence = c.value";
+
+/// Their deliveries, by the target's number.
+const THEIR_DELIVERIES: &str = " CROSS JOIN target t NOT INDEXED \
+     CROSS JOIN delivery d ON d.target_id = t.id AND d.sequence = e.sequence";
+
+/// The last attempt of each.
+const LAST_ATTEMPT: &str = " LEFT JOIN attempt a ON a.target_id = d.target_id AND a.sequence = d.sequence \
+     AND a.number = (SELECT max(x.number) FROM attempt x \
+                     WHERE x.target_id = d.target_id AND x.sequence = d.sequence)";
+
+/// Those of the events of `sequences` that pass `filter`, in their order.
+pub(super) fn events(filter: &Filter, sequences: &[i64], limit: usize) -> QueryBuilder<Sqlite> {
+    let mut query = of_sequences(EVENT_FACTS, sequences);
+    query.push(" WHERE 1");
+    push_event(&mut query, filter);
+    if filter.state.is_some() || filter.target.is_some() {
+        query.push(" AND EXISTS (SELECT 1 FROM target t CROSS JOIN delivery d ON d.target_id = t.id AND d.sequence = e.sequence WHERE 1");
+        push_delivery(&mut query, filter);
+        query.push(")");
+    }
+    push_limit(&mut query, limit);
+    query
+}
+
+/// The states of the deliveries of the events of `sequences`.
+pub(super) fn standings(sequences: &[i64]) -> QueryBuilder<Sqlite> {
+    let columns = "e.sequence AS sequence, t.name AS target, d.state AS state, d.attempts AS attempts";
+    let mut query = of_sequences(columns, sequences);
+    query.push(THEIR_DELIVERIES);
+    query
+}
+
+/// The deliveries of the events of `sequences` that pass `filter` and lie beyond
+/// `cursor`: in their order, and of one event by the target's number.
+pub(super) fn deliveries(
+    filter: &Filter,
+    cursor: Option<Cursor>,
+    sequences: &[i64],
+    limit: usize,
+) -> QueryBuilder<Sqlite> {
+    let mut query = of_sequences(DELIVERY_FACTS, sequences);
+    query.push(THEIR_DELIVERIES).push(LAST_ATTEMPT).push(" WHERE 1");
+    push_event(&mut query, filter);
+    push_delivery(&mut query, filter);
+    if let Some(cursor) = cursor {
+        query.push(" AND (e.sequence <> ").push_bind(cursor.sequence);
+        query.push(" OR t.id > ").push_bind(cursor.target).push(")");
+    }
+    push_limit(&mut query, limit);
+    query
+}
+
+/// The keys of the deliveries of the events of `sequences` that pass `filter` and
+/// are in one of `states`.
+pub(super) fn keys(filter: &Filter, states: &[State], sequences: &[i64]) -> QueryBuilder<Sqlite> {
+    let mut query = of_sequences("d.target_id AS target_id, d.sequence AS sequence", sequences);
+    query.push(THEIR_DELIVERIES).push(" WHERE 1");
+    push_event(&mut query, filter);
+    push_delivery(&mut query, filter);
+    push_states(&mut query, states);
+    query
+}
+
+/// Whether `filter` asks something of the event itself.
+pub(super) fn asks_of_event(filter: &Filter) -> bool {
+    let Filter { types, object_id, source, state: _, target: _, from, to, id_prefix } = filter;
+    types.is_some()
+        || object_id.is_some()
+        || source.is_some()
+        || from.is_some()
+        || to.is_some()
+        || id_prefix.is_some()
+}
+
+/// A query that selects `columns` of the events of `sequences`, which it takes as
+/// one parameter, a JSON array.
+fn of_sequences(columns: &str, sequences: &[i64]) -> QueryBuilder<Sqlite> {
+    let numbers: Vec<_> = sequences.iter().map(ToString::to_string).collect();
+    let mut query = QueryBuilder::new("SELECT ");
+    query.push(columns).push(EVENTS).push_bind(format!("[{}]", numbers.join(","))).push(OF_SEQUENCES);
+    query
+}
+
+/// What `filter` asks of an event itself.
+fn push_event(query: &mut QueryBuilder<Sqlite>, filter: &Filter) {
+    if let Some(types) = filter.types.as_ref().filter(|types| !types.is_any()) {
+        query.push(" AND (0");
+        for pattern in types.patterns() {
+            match pattern {
+                Pattern::Any => query.push(" OR 1"),
+                Pattern::Exact(kind) => query.push(" OR e.type = ").push_bind(kind.to_string()),
+                Pattern::Prefix(prefix) => push_prefix(query.push(" OR "), "e.type", prefix),
+            };
+        }
+        query.push(")");
+    }
+    if let Some(object) = &filter.object_id {
+        query.push(" AND e.object_id = ").push_bind(object.clone());
+    }
+    if let Some(source) = filter.source {
+        query.push(" AND e.source = ").push_bind(source.as_str());
+    }
+    if let Some(from) = filter.from {
+        query.push(" AND e.received_at >= ").push_bind(from.0);
+    }
+    if let Some(to) = filter.to {
+        query.push(" AND e.received_at < ").push_bind(to.0);
+    }
+    if let Some(prefix) = &filter.id_prefix {
+        push_prefix(query.push(" AND "), "e.id", prefix);
+    }
+}
+
+/// What `filter` asks of a delivery.
+fn push_delivery(query: &mut QueryBuilder<Sqlite>, filter: &Filter) {
+    if let Some(target) = &filter.target {
+        query.push(" AND t.name = ").push_bind(target.clone());
+    }
+    if let Some(state) = filter.state {
+        push_states(query, &[state]);
+    }
+}
+
+/// That a delivery is in one of `states`.
+fn push_states(query: &mut QueryBuilder<Sqlite>, states: &[State]) {
+    query.push(" AND d.state IN (");
+    let mut list = query.separated(", ");
+    for state in states {
+        list.push_bind(state.as_str());
+    }
+    query.push(")");
+}
+
+fn push_limit(query: &mut QueryBuilder<Sqlite>, limit: usize) {
+    query.push(" LIMIT ").push_bind(i64::try_from(limit).unwrap_or(i64::MAX));
+}
+
+fn push_prefix<'q>(
+    query: &'q mut QueryBuilder<Sqlite>,
+    column: &str,
+    prefix: &str,
+) -> &'q mut QueryBuilder<Sqlite> {
+    let length = i64::try_from(prefix.chars().count()).unwrap_or(i64::MAX);
+    query
+        .push("substr(")
+        .push(column)
+        .push(", 1, ")
+        .push_bind(length)
+        .push(") = ")
+        .push_bind(prefix.to_owned())
+}
