@@ -8,6 +8,11 @@
 //! between the top and that event nothing is left out, whatever a server thinks
 //! of page order. Then it hands the events *up*, oldest first.
 //!
+//! If the known event is not among the first [`Budget::descent`] pages, the walk
+//! keeps those and tries to [climb](climb) from the known event: each page is handed
+//! on at once, until one meets the pages that are kept. Where the list does not show
+//! that a page is the next one, the descent goes on.
+//!
 //! Without that sight only the order of the list itself proves that the rest is
 //! older: every entry so far came newest first, and a whole page of entries is
 //! older than the floor by more than [`MARGIN`]. Where the list just ends, one more
@@ -17,6 +22,7 @@
 //! of a newer one only the place where it began, to which the walk descends again
 //! once everything below is stored.
 
+mod climb;
 mod descent;
 
 use std::collections::{HashSet, VecDeque};
@@ -27,7 +33,8 @@ use crate::domain::event::{Event, EventId};
 use crate::pepay::rest::{LARGEST_PAGE, ListQuery, Page};
 use crate::store::types::Position;
 
-use descent::{Descent, is_long_before};
+use climb::{Climb, Climbed};
+use descent::Descent;
 
 /// How much older than the cursor an event has to be to prove that the walk has
 /// passed it: Pepay's machines may disagree about the time, within reason.
@@ -47,16 +54,14 @@ pub struct Budget {
     pub bytes: usize,
     /// Places to descend to again, one for each page that memory did not hold.
     pub places: usize,
+    /// Pages of a descent before a climb is tried.
+    pub descent: u32,
 }
 
 impl Budget {
     /// Enough for ten thousand events at once and a gap of two million.
-    pub const DEFAULT: Self = Self { events: 10_000, bytes: 16 * 1024 * 1024, places: 20_000 };
+    pub const DEFAULT: Self = Self { events: 10_000, bytes: 16 * 1024 * 1024, places: 20_000, descent: 20 };
 }
-
-/// Entries in a row that have to be older than the floor before the order of the
-/// list counts as proof that the rest is.
-const OLDER_RUN: usize = LARGEST_PAGE as usize;
 
 /// A walk over the list.
 #[derive(Debug)]
@@ -76,6 +81,10 @@ pub struct Walk {
     /// Entries to ask for: fewer after a page that could not be read.
     limit: u16,
     descent: Descent,
+    /// Whether a climb may be tried.
+    climbs: bool,
+    /// The newest event that was handed on.
+    passed: Option<EventId>,
     /// Entries that were no events.
     skipped: usize,
 }
@@ -85,11 +94,13 @@ enum Stage {
     /// Reading older and older pages, of at most this many entries; the next is
     /// what is older than `after`.
     Down { after: Option<EventId>, most: u16 },
+    /// Reading newer and newer pages, and handing them over.
+    Climb(Climb),
     /// Handing over what was kept.
     Up,
 }
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 struct Kept {
     /// What its request started after.
     place: Option<EventId>,
@@ -132,9 +143,11 @@ pub enum Step {
     },
 }
 
-/// What a descent has come to.
+/// What a page has come to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Bottom {
+pub enum Reached {
+    /// More events that can be handed over, next to those that were.
+    Higher,
     /// The known event: everything above it has been read.
     Known,
     /// A page of events that are older than the known one, in a list that is in order.
@@ -173,6 +186,8 @@ impl Walk {
             short: false,
             limit: FIRST_LIMIT,
             descent: Descent::new(),
+            climbs: true,
+            passed: None,
             skipped: 0,
         }
     }
@@ -180,7 +195,13 @@ impl Walk {
     /// What to do next. Asking again means that the last [`Step::Store`] is stored.
     pub fn step(&mut self) -> Step {
         loop {
-            match &self.stage {
+            match &mut self.stage {
+                Stage::Climb(climb) => {
+                    return match climb.take_ready() {
+                        Some(kept) => self.hand_over(kept),
+                        None => Step::Ask(climb.query()),
+                    };
+                }
                 Stage::Down { after, .. } => {
                     return Step::Ask(ListQuery {
                         starting_after: after.clone(),
@@ -193,10 +214,7 @@ impl Walk {
                 Stage::Up => {
                     if let Some(kept) = self.kept.pop_back() {
                         if !kept.events.is_empty() {
-                            let mut events: Vec<_> = kept.events.into_iter().rev().collect();
-                            // In a list that is in order this changes nothing.
-                            events.sort_by_key(moment);
-                            return Step::Store(Stretch { events, received_at: kept.received_at });
+                            return self.hand_over(kept);
                         }
                     } else if let Some(place) = self.places.pop_back() {
                         self.descent = Descent::new();
@@ -212,53 +230,51 @@ impl Walk {
     }
 
     /// The answer to the last [`Step::Ask`]. `floor` is where the stream stands.
-    /// Returns what the descent came to, if this page is its last.
+    /// Returns what the page came to, unless it leads no further than the one before it.
     ///
     /// # Errors
     /// [`NoProgress`] if the page repeats what came before it. The walk stays where
     /// it is.
-    pub fn page(&mut self, page: Page, floor: &Position) -> Result<Option<Bottom>, NoProgress> {
-        let Stage::Down { after, most } = &mut self.stage else { return Ok(None) };
-        self.descent.check(after.as_ref(), &page)?;
-        self.limit = self.limit.saturating_mul(2).min(*most);
-        self.skipped += page.skipped.as_ref().map_or(0, |skipped| skipped.count);
-        let known = floor.event.as_ref();
-        let known = known.and_then(|known| page.events.iter().position(|event| event.id == *known));
-        let place = after.clone();
-        if page.last.is_some() {
-            after.clone_from(&page.last);
-        }
-        let is_confirmed = std::mem::replace(&mut self.descent.ended, !page.has_more) && page.last.is_none();
-        let mut events = page.events;
-        if let Some(known) = known {
-            // What is newer and yet stands below it is none of what it proves to be stored.
-            let below = events.split_off(known);
-            let newest = below.first().map(moment);
-            events.extend(below.into_iter().filter(|event| Some(moment(event)) > newest));
-        }
-        self.descent.note(&events, floor);
-        let bytes = events.iter().map(|event| event.body.len()).sum();
-        self.kept.push_back(Kept { place, events, bytes, received_at: page.received_at });
-        let bottom = if known.is_some() {
-            Some(Bottom::Known)
-        } else if self.descent.sorted && self.descent.older >= OLDER_RUN {
-            self.drop_older(floor);
-            Some(Bottom::Older)
-        } else if page.has_more || !is_confirmed {
-            None
-        } else {
-            let before = self.descent.oldest.clone();
-            let hole = floor.event.clone().map(|event| Hole { after: (event, floor.created), before });
-            if self.descent.sorted {
-                self.drop_older(floor);
+    pub fn page(&mut self, page: Page, floor: &Position) -> Result<Option<Reached>, NoProgress> {
+        let skipped = page.skipped.as_ref().map_or(0, |skipped| skipped.count);
+        let reached = match &mut self.stage {
+            Stage::Down { .. } => self.down(page, floor)?,
+            Stage::Climb(climb) => {
+                let top = self.kept.back().map_or(&[][..], |kept| &kept.events);
+                match climb.page(page, top) {
+                    Climbed::Further => None,
+                    Climbed::Higher => Some(Reached::Higher),
+                    Climbed::Joined(kept) => {
+                        self.kept.push_back(kept);
+                        self.stage = Stage::Up;
+                        Some(Reached::Known)
+                    }
+                    Climbed::Lost => {
+                        self.give_up_climb();
+                        None
+                    }
+                }
             }
-            Some(Bottom::End(hole))
+            Stage::Up => return Ok(None),
         };
-        self.make_room(floor);
-        if bottom.is_some() {
-            self.stage = Stage::Up;
+        self.skipped += skipped;
+        Ok(reached)
+    }
+
+    /// The page that was asked for has not arrived; `is_final` says that the same
+    /// request will not do better. Returns whether the walk asks for something else next.
+    pub fn failed(&mut self, is_final: bool) -> bool {
+        let Stage::Climb(climb) = &mut self.stage else { return false };
+        let is_over = climb.failed(is_final);
+        if is_over {
+            self.give_up_climb();
         }
-        Ok(bottom)
+        is_over
+    }
+
+    fn hand_over(&mut self, kept: Kept) -> Step {
+        self.passed = kept.events.first().map(|event| event.id.clone()).or(self.passed.take());
+        Step::Store(kept.into_stretch())
     }
 
     /// The page that was asked for cannot be read: half of it is asked for next.
@@ -288,43 +304,21 @@ impl Walk {
     pub fn restart(&mut self) {
         *self = Self { skipped: self.skipped, ..Self::down_to(self.budget, self.since) };
     }
+}
 
-    /// Drops the last entries that are long before `floor`: they proved that the
-    /// floor was reached, and are none of what was missed.
-    fn drop_older(&mut self, floor: &Position) {
-        for kept in self.kept.iter_mut().rev() {
-            while let Some(event) = kept.events.pop_if(|event| is_long_before(event, floor.created)) {
-                kept.bytes -= event.body.len();
-            }
-            if !kept.events.is_empty() {
-                return;
-            }
-        }
+impl Kept {
+    /// A page that was asked for from `place` on.
+    fn of(place: Option<EventId>, page: Page) -> Self {
+        let bytes = page.events.iter().map(|event| event.body.len()).sum();
+        Self { place, events: page.events, bytes, received_at: page.received_at }
     }
 
-    fn make_room(&mut self, floor: &Position) {
-        if self.is_over_budget() && self.descent.sorted {
-            self.drop_older(floor);
-        }
-        while self.kept.len() > 1 && self.is_over_budget() {
-            let Some(newest) = self.kept.pop_front() else { return };
-            if self.resumed.contains(&newest.place) {
-                // The list leads back here: another walk has to bring what this one cannot hold.
-                self.short = true;
-            } else {
-                self.places.push_back(newest.place);
-            }
-        }
-        while self.places.len() > self.budget.places {
-            self.places.pop_front();
-            self.short = true;
-        }
-    }
-
-    fn is_over_budget(&self) -> bool {
-        let events: usize = self.kept.iter().map(|page| page.events.len()).sum();
-        let bytes: usize = self.kept.iter().map(|page| page.bytes).sum();
-        events > self.budget.events || bytes > self.budget.bytes
+    /// Its events, oldest first.
+    fn into_stretch(self) -> Stretch {
+        let mut events: Vec<_> = self.events.into_iter().rev().collect();
+        // In a list that is in order this changes nothing.
+        events.sort_by_key(moment);
+        Stretch { events, received_at: self.received_at }
     }
 }
 

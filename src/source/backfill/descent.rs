@@ -2,17 +2,23 @@
 
 use std::collections::HashSet;
 
-use super::{MARGIN, NoProgress};
+use super::{Hole, Kept, MARGIN, NoProgress, Reached, Stage, Walk, moment};
 use crate::domain::event::{Event, EventId};
-use crate::pepay::rest::Page;
+use crate::pepay::rest::{LARGEST_PAGE, Page};
 use crate::store::types::Position;
 
 /// Pages in a row that may begin with something newer than the page before them.
 const STRAY_PAGES: u32 = 3;
 
+/// Entries in a row that have to be older than the floor before the order of the
+/// list counts as proof that the rest is.
+const OLDER_RUN: usize = LARGEST_PAGE as usize;
+
 /// What one descent has seen of the list so far.
 #[derive(Debug)]
 pub(super) struct Descent {
+    /// Its pages.
+    pub(super) pages: u32,
     /// The oldest event on the last page: id and creation time.
     pub(super) oldest: Option<(EventId, i64)>,
     /// The creation time of the last entry.
@@ -36,6 +42,7 @@ pub(super) struct Descent {
 impl Descent {
     pub(super) fn new() -> Self {
         Self {
+            pages: 0,
             oldest: None,
             last: None,
             newest: None,
@@ -61,6 +68,7 @@ impl Descent {
         if repeats || circles || strays > STRAY_PAGES {
             return Err(NoProgress);
         }
+        self.pages += 1;
         self.strays = strays;
         self.newest = newest.or(self.newest);
         self.depth = [self.depth, newest].into_iter().flatten().min();
@@ -81,8 +89,95 @@ impl Descent {
     }
 }
 
+impl Walk {
+    /// A page of a descent.
+    pub(super) fn down(&mut self, page: Page, floor: &Position) -> Result<Option<Reached>, NoProgress> {
+        let Stage::Down { after, most } = &mut self.stage else { return Ok(None) };
+        self.descent.check(after.as_ref(), &page)?;
+        self.limit = self.limit.saturating_mul(2).min(*most);
+        let ends = [floor.event.as_ref(), self.passed.as_ref()];
+        let is_known = |event: &Event| ends.contains(&Some(&event.id));
+        let known = page.events.iter().position(is_known);
+        let place = after.clone();
+        if page.last.is_some() {
+            after.clone_from(&page.last);
+        }
+        let is_confirmed = std::mem::replace(&mut self.descent.ended, !page.has_more) && page.last.is_none();
+        let has_more = page.has_more;
+        let mut page = Kept::of(place, page);
+        if let Some(known) = known {
+            // What is newer and yet stands below it is none of what it proves to be stored.
+            let below = page.events.split_off(known);
+            let newest = below.first().map(moment);
+            page.events.extend(below.into_iter().filter(|event| Some(moment(event)) > newest));
+        }
+        self.descent.note(&page.events, floor);
+        self.kept.push_back(page);
+        let reached = if known.is_some() {
+            Some(Reached::Known)
+        } else if self.descent.sorted && self.descent.older >= OLDER_RUN {
+            self.drop_older(floor);
+            Some(Reached::Older)
+        } else if has_more || !is_confirmed {
+            None
+        } else {
+            let before = self.descent.oldest.clone();
+            let hole = floor.event.clone().map(|event| Hole { after: (event, floor.created), before });
+            if self.descent.sorted {
+                self.drop_older(floor);
+            }
+            Some(Reached::End(hole))
+        };
+        self.make_room(floor);
+        if reached.is_some() {
+            self.stage = Stage::Up;
+        } else if has_more {
+            self.try_climb(floor);
+        }
+        Ok(reached)
+    }
+
+    /// Drops the last entries that are long before `floor`: they proved that the
+    /// floor was reached, and are none of what was missed.
+    fn drop_older(&mut self, floor: &Position) {
+        for kept in self.kept.iter_mut().rev() {
+            while let Some(event) = kept.events.pop_if(|event| is_long_before(event, floor.created)) {
+                kept.bytes -= event.body.len();
+            }
+            if !kept.events.is_empty() {
+                return;
+            }
+        }
+    }
+
+    fn make_room(&mut self, floor: &Position) {
+        if self.is_over_budget() && self.descent.sorted {
+            self.drop_older(floor);
+        }
+        while self.kept.len() > 1 && self.is_over_budget() {
+            let Some(newest) = self.kept.pop_front() else { return };
+            if self.resumed.contains(&newest.place) {
+                // The list leads back here: another walk has to bring what this one cannot hold.
+                self.short = true;
+            } else {
+                self.places.push_back(newest.place);
+            }
+        }
+        while self.places.len() > self.budget.places {
+            self.places.pop_front();
+            self.short = true;
+        }
+    }
+
+    fn is_over_budget(&self) -> bool {
+        let events: usize = self.kept.iter().map(|page| page.events.len()).sum();
+        let bytes: usize = self.kept.iter().map(|page| page.bytes).sum();
+        events > self.budget.events || bytes > self.budget.bytes
+    }
+}
+
 /// Whether `event` is so much older than `created`, in Unix seconds, that no
 /// disagreement of clocks explains it.
-pub(super) fn is_long_before(event: &Event, created: i64) -> bool {
+fn is_long_before(event: &Event, created: i64) -> bool {
     event.created < created.saturating_sub_unsigned(MARGIN.as_secs())
 }

@@ -1,5 +1,6 @@
 //! Gaps: over drops, restarts and a server that replays less than it was asked for.
 
+use pepay_bridge::domain::event::EventId;
 use pepay_bridge::simulator::fault::{Ending, Fault, Frame, Road};
 use pepay_bridge::simulator::options::Options;
 use pepay_bridge::simulator::switches::{ListShape, PageOrder, Switches};
@@ -34,6 +35,35 @@ async fn gaps_of_hundreds_of_events_over_several_drops_are_closed_under_either_p
         assert_eq!(counted(&bridge, &gaps_counted("unproven")).await, "0");
         assert!(bridge.stop().await.0.success());
         assert_each_once(&target, &ids);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_gap_is_closed_in_order_under_either_page_order() {
+    for page_order in [PageOrder::NextToCursor, PageOrder::Newest] {
+        let switches = Switches { page_order, ..Switches::default() };
+        let options = Options { replay_retention: 10, snapshot: 5, switches, ..without_webhooks() };
+        let mut world = World::new(options).await;
+        let target = world.target("orders").await;
+        let bridge = world.bridge().await;
+        let mut ids = world.simulator.play(5);
+        caught_up(&bridge, ids.last().unwrap()).await;
+        assert!(bridge.stop().await.0.success());
+        ids.extend(world.simulator.play(2600));
+        let before = world.simulator.statistics().rest_pages;
+        let bridge = world.bridge().await;
+        caught_up(&bridge, ids.last().unwrap()).await;
+        let pages = world.simulator.statistics().rest_pages - before;
+        assert!(pages <= 2600_u64.div_ceil(99) + 3, "{page_order:?}: {pages} pages");
+        delivered(&target, ids.len()).await;
+        assert_eq!(counted(&bridge, &gaps_counted("unproven")).await, "0");
+        assert!(bridge.stop().await.0.success());
+        assert_each_once(&target, &ids);
+        let mut accepted: Vec<_> =
+            target.deliveries().into_iter().map(|delivery| (delivery.sequence, delivery.id)).collect();
+        accepted.sort();
+        let accepted = accepted.iter().map(|(_, id)| &**id);
+        assert!(accepted.eq(ids.iter().map(EventId::as_str)), "{page_order:?}");
     }
 }
 

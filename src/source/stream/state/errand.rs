@@ -17,7 +17,7 @@ use crate::domain::event::Received;
 use crate::domain::operator::BackfillFrom;
 use crate::pepay::error::Failure;
 use crate::pepay::rest::Page;
-use crate::source::backfill::{Bottom, Hole, NoProgress, Step, Stretch, Walk};
+use crate::source::backfill::{Hole, NoProgress, Reached, Step, Stretch, Walk};
 use crate::source::reconcile::GRACE;
 use crate::store::types::Position;
 
@@ -183,7 +183,7 @@ impl Machine {
     pub(super) fn errand_page(&mut self, page: Page) -> Result<(), NoProgress> {
         let Some(errand) = &mut self.errand else { return Ok(()) };
         let read = page.events.len() as u64;
-        if let Some(Bottom::End(Some(hole))) = errand.walk.page(page, &errand.floor)? {
+        if let Some(Reached::End(Some(hole))) = errand.walk.page(page, &errand.floor)? {
             errand.hole.get_or_insert(hole);
         }
         errand.failures = 0;
@@ -192,15 +192,9 @@ impl Machine {
         Ok(())
     }
 
-    /// The place the errand was going by is rejected: it begins again at the top.
-    pub(super) fn restart_errand(&mut self) -> bool {
-        let walk = self.errand.as_mut().map(|errand| &mut errand.walk).filter(|walk| !walk.is_at_top());
-        walk.map(Walk::restart).is_some()
-    }
-
-    /// The page cannot be read: half of it is asked for next, if there is half of it.
-    pub(super) fn halve_errand(&mut self) -> bool {
-        self.errand.as_mut().is_some_and(|errand| errand.walk.unreadable())
+    /// The walk that is under way.
+    pub(super) fn errand_walk(&mut self) -> Option<&mut Walk> {
+        self.errand.as_mut().map(|errand| &mut errand.walk)
     }
 
     /// A page of the errand has not arrived; `is_final` says that none will.

@@ -6,7 +6,7 @@ use super::link::Link;
 use super::{Asker, Command, Machine, Moment, Notice, Pace, Purpose, Wake, position_after, position_on};
 use crate::domain::event::{Received, Source};
 use crate::pepay::rest::{ListQuery, Page};
-use crate::source::backfill::{Bottom, Hole, NoProgress, Step, Stretch, Walk};
+use crate::source::backfill::{Hole, NoProgress, Reached, Step, Stretch, Walk};
 use crate::source::stream::StartFrom;
 use crate::source::stream::history::History;
 use crate::store::types::Position;
@@ -267,19 +267,18 @@ impl Machine {
         let Some(position) = &self.position else { return Ok(()) };
         let Gap::Open(open) = &mut self.gap else { return Ok(()) };
         let Some(running) = &mut open.walk else { return Ok(()) };
-        let bottom = running.walk.page(page, position)?;
+        let reached = running.walk.page(page, position)?;
         let depth = running.walk.depth();
         let is_deeper = depth.is_some_and(|depth| open.deepest.is_none_or(|deepest| depth < deepest));
         if is_deeper {
             open.deepest = depth;
         }
-        if is_deeper || matches!(bottom, Some(Bottom::Known | Bottom::Older)) {
+        if is_deeper || matches!(reached, Some(Reached::Higher | Reached::Known | Reached::Older)) {
             open.hold.progress(now);
             self.walks = Pace::default();
         }
-        match bottom {
-            None | Some(Bottom::Known | Bottom::Older) => {}
-            Some(Bottom::End(hole)) => self.reached_end(now, hole),
+        if let Some(Reached::End(hole)) = reached {
+            self.reached_end(now, hole);
         }
         Ok(())
     }
@@ -310,22 +309,11 @@ impl Machine {
         }
     }
 
-    /// The place a walk was going by is rejected: it begins again at the top.
-    pub(super) fn restart_walk(&mut self) -> bool {
+    /// The walk that is under way.
+    pub(super) fn gap_walk(&mut self) -> Option<&mut Walk> {
         match &mut self.gap {
-            Gap::Open(OpenGap { walk: Some(running), .. }) if !running.walk.is_at_top() => {
-                running.walk.restart();
-                true
-            }
-            _ => false,
-        }
-    }
-
-    /// The page cannot be read: half of it is asked for next, if there is half of it.
-    pub(super) fn halve_walk(&mut self) -> bool {
-        match &mut self.gap {
-            Gap::Open(OpenGap { walk: Some(running), .. }) => running.walk.unreadable(),
-            _ => false,
+            Gap::Open(OpenGap { walk: Some(running), .. }) => Some(&mut running.walk),
+            _ => None,
         }
     }
 

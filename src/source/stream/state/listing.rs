@@ -6,7 +6,7 @@ use super::pace::{Narrowing, Pace};
 use super::{Command, Machine, Moment, Wake};
 use crate::pepay::error::{Failure, FailureKind};
 use crate::pepay::rest::{ListQuery, Page};
-use crate::source::backfill::NoProgress;
+use crate::source::backfill::{NoProgress, Walk};
 
 /// Who a page is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,15 +45,20 @@ impl Machine {
         let floor = failure.retry_after;
         self.be_quiet_for(now, floor);
         let is_odd = matches!(failure.kind, FailureKind::Rejected | FailureKind::Missing);
-        let halved = failure.kind == FailureKind::Malformed && !is_stuck && self.halve(asker);
+        let is_unreadable = failure.kind == FailureKind::Malformed && !is_stuck;
+        let is_final = is_odd || is_unreadable;
+        let turned = self.walk_of(asker).is_some_and(|walk| walk.failed(is_final));
+        let halved = is_unreadable && !turned && self.halve(asker);
         // A place that leads nowhere, or that Pepay has forgotten, is begun anew at the top.
-        let forgotten = (is_odd || is_stuck) && self.restart(asker);
+        let forgotten = (is_odd || is_stuck) && !turned && self.restart(asker);
         // A parameter of ours that Pepay does not know is no reason to go without a list.
-        let narrowed = failure.kind == FailureKind::Rejected && !forgotten && self.list_refusals.widen();
-        let refused = (failure.kind == FailureKind::Refused || is_odd) && !forgotten && !narrowed;
+        let narrowed =
+            failure.kind == FailureKind::Rejected && !turned && !forgotten && self.list_refusals.widen();
+        let changed = turned && is_final || halved || narrowed;
+        let refused = (failure.kind == FailureKind::Refused || is_odd) && !forgotten && !changed;
         let backoff = self.settings.backoff;
         let pace = if is_walk { &mut self.walks } else { &mut self.lists };
-        if halved || narrowed {
+        if changed {
             pace.failures = pace.failures.saturating_add(1);
         } else if refused {
             pace.refused(now, backoff, &self.jitter, floor);
@@ -61,29 +66,33 @@ impl Machine {
             pace.failed(now, backoff, &self.jitter, floor);
         }
         match asker {
-            Some(Asker::Sweep) if !halved && !narrowed => self.sweep_failed(now),
-            Some(Asker::Errand) if !halved && !narrowed => self.errand_failed(&failure, refused),
+            Some(Asker::Sweep) if !changed => self.sweep_failed(now),
+            Some(Asker::Errand) if !changed => self.errand_failed(&failure, refused),
             _ => {}
         }
         Some(failure)
     }
 
+    /// The walk that a page is for.
+    fn walk_of(&mut self, asker: Option<Asker>) -> Option<&mut Walk> {
+        match asker {
+            Some(Asker::Walk) => self.gap_walk(),
+            Some(Asker::Errand) => self.errand_walk(),
+            Some(Asker::Beginning | Asker::Sweep | Asker::Nobody) | None => None,
+        }
+    }
+
+    /// Asks for half of an unreadable page next, if there is half of it.
     fn halve(&mut self, asker: Option<Asker>) -> bool {
         match asker {
-            Some(Asker::Walk) => self.halve_walk(),
-            Some(Asker::Errand) => self.halve_errand(),
             Some(Asker::Sweep) => self.halve_sweep(),
-            Some(Asker::Beginning | Asker::Nobody) | None => false,
+            _ => self.walk_of(asker).is_some_and(Walk::unreadable),
         }
     }
 
     /// Begins again at the top where the place that was gone on from is refused.
     fn restart(&mut self, asker: Option<Asker>) -> bool {
-        match asker {
-            Some(Asker::Walk) => self.restart_walk(),
-            Some(Asker::Errand) => self.restart_errand(),
-            Some(Asker::Beginning | Asker::Sweep | Asker::Nobody) | None => false,
-        }
+        self.walk_of(asker).filter(|walk| !walk.is_at_top()).map(Walk::restart).is_some()
     }
 
     fn take_page(&mut self, now: Moment, asker: Option<Asker>, page: Page) -> Result<(), NoProgress> {

@@ -75,6 +75,17 @@ enum Lie {
 
 const LIES: [Lie; 6] = [Lie::Empty, Lie::CutOff, Lie::Top, Lie::Shuffled, Lie::OldOnTop, Lie::Unreadable];
 
+/// What the list makes of `ending_before`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Newer {
+    /// The page next to the cursor comes first.
+    NextToCursor,
+    /// The newest page comes first.
+    Newest,
+    /// The parameter is refused.
+    Refused,
+}
+
 /// What a server sends for `since`.
 #[derive(Clone, Copy, Debug)]
 enum Replay {
@@ -129,6 +140,10 @@ fn act(lossy: bool) -> impl Strategy<Value = Act> {
     ]
 }
 
+fn newer() -> impl Strategy<Value = Newer> {
+    prop::sample::select(&[Newer::NextToCursor, Newer::Newest, Newer::Refused][..])
+}
+
 fn start() -> impl Strategy<Value = StartFrom> {
     prop_oneof![Just(StartFrom::Now), Just(StartFrom::Earliest)]
 }
@@ -142,10 +157,11 @@ proptest! {
     fn whatever_happens_nothing_is_lost_and_order_holds(
         acts in prop::collection::vec(act(false), 1..400),
         ordered_ids: bool,
+        newer in newer(),
         before in 0..12_usize,
         start_from in start(),
     ) {
-        let mut world = World::new(ordered_ids, before, start_from, false);
+        let mut world = World::new(ordered_ids, newer, before, start_from, false);
         for act in acts {
             world.play(&act);
         }
@@ -156,9 +172,10 @@ proptest! {
     #[test]
     fn frames_lost_in_silence_are_found_by_sweeps(
         acts in prop::collection::vec(act(true), 1..200),
+        newer in newer(),
         before in 0..12_usize,
     ) {
-        let mut world = World::new(true, before, StartFrom::Now, true);
+        let mut world = World::new(true, newer, before, StartFrom::Now, true);
         for act in acts {
             world.play(&act);
         }

@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use super::super::frames::Room;
 use super::super::*;
-use super::{Act, Lie, Replay};
+use super::{Act, Lie, Newer, Replay};
 use crate::domain::clock::UnixMillis;
 use crate::domain::event::{EventId, Subject};
 use crate::pepay::error::{Failure, FailureKind};
@@ -23,7 +23,7 @@ use crate::source::stream::tests::settings;
 
 /// Small enough that a few dozen events meet every bound.
 const LIMITS: Limits = Limits {
-    walk: Budget { events: 9, bytes: usize::MAX, places: 3 },
+    walk: Budget { events: 9, bytes: usize::MAX, places: 3, descent: 2 },
     held: Room { frames: 6, bytes: usize::MAX },
     pending: Room { frames: 5, bytes: usize::MAX },
 };
@@ -42,6 +42,8 @@ pub(super) struct World {
     now: Moment,
     /// Whether ids show the order of creation.
     ordered_ids: bool,
+    /// What the list makes of `ending_before`.
+    newer: Newer,
     /// Pepay's events: the object and the time of each.
     log: Vec<(u8, i64)>,
     /// Events below this are forgotten.
@@ -75,12 +77,19 @@ pub(super) struct World {
 }
 
 impl World {
-    pub(super) fn new(ordered_ids: bool, before: usize, start_from: StartFrom, lossy: bool) -> Self {
+    pub(super) fn new(
+        ordered_ids: bool,
+        newer: Newer,
+        before: usize,
+        start_from: StartFrom,
+        lossy: bool,
+    ) -> Self {
         let mut world = Self {
             machine: machine(None, start_from.clone()),
             start_from,
             now: Moment { at: Duration::ZERO, wall: START },
             ordered_ids,
+            newer,
             log: Vec::new(),
             forgotten: 0,
             wire: None,
@@ -122,7 +131,7 @@ impl World {
                 Poll::Do(Command::List { query, .. }) => {
                     assert!(self.listing.is_none());
                     self.requests += 1;
-                    if query.starting_after.is_none() {
+                    if query.starting_after.is_none() && query.ending_before.is_none() {
                         self.lied = [false, self.lied[0]];
                     }
                     self.listing = Some((query, None));

@@ -12,7 +12,8 @@ impl World {
             }
             Lie::CutOff => page.has_more = false,
             Lie::Top => {
-                let top = ListQuery { starting_after: None, ..self.listing.as_ref().unwrap().0.clone() };
+                let asked = self.listing.as_ref().unwrap().0.clone();
+                let top = ListQuery { starting_after: None, ending_before: None, ..asked };
                 return self.answer(&top);
             }
             Lie::Shuffled if self.ordered_ids => {

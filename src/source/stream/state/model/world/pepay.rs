@@ -59,16 +59,24 @@ impl World {
     }
 
     pub(super) fn answer(&self, query: &ListQuery) -> Result<Page, Failure> {
-        let below = match &query.starting_after {
-            Some(id) if Self::index(id) < self.forgotten => return Err(failure(FailureKind::Rejected)),
-            Some(id) => Self::index(id),
-            None => self.log.len(),
+        let place = |id: &Option<EventId>| match id.as_ref().map(Self::index) {
+            Some(index) if index < self.forgotten => Err(failure(FailureKind::Rejected)),
+            place => Ok(place),
         };
+        let below = place(&query.starting_after)?.unwrap_or(self.log.len());
+        let above = place(&query.ending_before)?;
+        if above.is_some() && self.newer == Newer::Refused {
+            return Err(failure(FailureKind::Rejected));
+        }
+        let from = above.map_or(self.forgotten, |index| index + 1);
         let listed = |index: &usize| query.created_gte.is_none_or(|bound| self.log[*index].1 >= bound);
-        let all: Vec<_> = (self.forgotten..below).rev().filter(listed).collect();
-        let events: Vec<_> =
-            all.iter().take(PAGE.min(query.limit.into())).map(|index| self.event(*index)).collect();
-        let (last, has_more) = (events.last().map(|event| event.id.clone()), events.len() < all.len());
+        let mut all: Vec<_> = (from..below).rev().filter(listed).collect();
+        let (count, limit) = (all.len(), PAGE.min(query.limit.into()));
+        if above.is_some() && self.newer == Newer::NextToCursor {
+            all.drain(..count.saturating_sub(limit));
+        }
+        let events: Vec<_> = all.iter().take(limit).map(|index| self.event(*index)).collect();
+        let (last, has_more) = (events.last().map(|event| event.id.clone()), events.len() < count);
         let (received_at, server_time) = (self.now.wall, Some(self.now.wall));
         Ok(Page { events, last, has_more, skipped: None, received_at, server_time })
     }

@@ -1,0 +1,159 @@
+//! The way up from the known event, for a gap that is long: each page is handed on
+//! as soon as it is read.
+//!
+//! `ending_before` returns what is newer than an event. Which page of that comes first
+//! is not documented, so every page has to prove that it is the next one. The first
+//! page does so by a second request: what follows its oldest entry is the known event.
+//! Each further page is asked for from one entry below the newest that was handed on,
+//! and has to end with that newest one. The climb is over where a page meets the pages
+//! that the descent has read, and given up where a page proves nothing.
+
+use super::{Kept, Stage, Walk};
+use crate::domain::event::{Event, EventId};
+use crate::pepay::rest::{LARGEST_PAGE, ListQuery, Page};
+use crate::store::types::Position;
+
+/// Failures in a row that may heal by themselves, after which a climb is given up.
+const FAILURES: u32 = 3;
+
+/// A climb.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Climb {
+    /// Where the descent goes on if this is given up.
+    pub(super) after: EventId,
+    /// The limit of its pages.
+    pub(super) most: u16,
+    foothold: Foothold,
+    /// What is to be handed on next.
+    ready: Option<Kept>,
+    failures: u32,
+}
+
+/// What is known of the page to be read next.
+#[derive(Debug, PartialEq, Eq)]
+enum Foothold {
+    /// It has to be the one after the known event.
+    Known(EventId),
+    /// This page is read, and not yet proven to be the one after the known event.
+    Unproven { known: EventId, oldest: EventId, page: Kept },
+    /// It has to end with `newest`, and `below` comes right before that.
+    Proven { below: EventId, newest: EventId },
+}
+
+/// What a page of a climb has come to.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Climbed {
+    /// Another page is needed.
+    Further,
+    /// There are events to be handed on.
+    Higher,
+    /// The page meets those of the descent; this is what lies below them.
+    Joined(Kept),
+    /// The page is not the next one.
+    Lost,
+}
+
+impl Climb {
+    pub(super) const fn new(known: EventId, after: EventId, most: u16) -> Self {
+        Self { after, most, foothold: Foothold::Known(known), ready: None, failures: 0 }
+    }
+
+    /// The next page to ask for.
+    pub(super) fn query(&self) -> ListQuery {
+        let (starting_after, ending_before, limit) = match &self.foothold {
+            Foothold::Known(known) => (None, Some(known), LARGEST_PAGE),
+            Foothold::Unproven { oldest, .. } => (Some(oldest), None, 1),
+            Foothold::Proven { below, .. } => (None, Some(below), LARGEST_PAGE),
+        };
+        ListQuery {
+            starting_after: starting_after.cloned(),
+            ending_before: ending_before.cloned(),
+            created_gte: None,
+            created_lte: None,
+            limit,
+        }
+    }
+
+    /// What is to be handed on, if anything is.
+    pub(super) const fn take_ready(&mut self) -> Option<Kept> {
+        self.ready.take()
+    }
+
+    /// The answer to [`query`](Self::query). `top` is the lowest page of the descent.
+    pub(super) fn page(&mut self, page: Page, top: &[Event]) -> Climbed {
+        self.failures = 0;
+        match &mut self.foothold {
+            Foothold::Known(known) => {
+                let is_odd = page.events.iter().any(|event| event.id == *known);
+                let Some(oldest) = page.last.clone().filter(|_| !is_odd && !page.events.is_empty()) else {
+                    return Climbed::Lost;
+                };
+                self.foothold =
+                    Foothold::Unproven { known: known.clone(), oldest, page: Kept::of(None, page) };
+                Climbed::Further
+            }
+            Foothold::Unproven { known, page: kept, .. } => {
+                if page.events.first().is_none_or(|event| event.id != *known) {
+                    return Climbed::Lost;
+                }
+                let kept = std::mem::replace(kept, Kept::of(None, page));
+                let below = known.clone();
+                self.hand_on(kept, below, top)
+            }
+            Foothold::Proven { newest, .. } => {
+                let is_next = page.last.as_ref() == Some(newest);
+                let mut kept = Kept::of(None, page);
+                let Some(newest) = kept.events.pop_if(|event| is_next && event.id == *newest) else {
+                    return Climbed::Lost;
+                };
+                if kept.events.is_empty() {
+                    return Climbed::Lost;
+                }
+                self.hand_on(kept, newest.id, top)
+            }
+        }
+    }
+
+    /// Hands on those of `page` that are not in `top`; `below` comes right before them.
+    fn hand_on(&mut self, mut page: Kept, below: EventId, top: &[Event]) -> Climbed {
+        let joint = page.events.iter().rposition(|event| top.iter().any(|known| known.id == event.id));
+        if let Some(joint) = joint {
+            page.events.drain(..=joint);
+            return Climbed::Joined(page);
+        }
+        let mut ids = page.events.iter().map(|event| event.id.clone());
+        let Some(newest) = ids.next() else { return Climbed::Lost };
+        self.foothold = Foothold::Proven { below: ids.next().unwrap_or(below), newest };
+        self.ready = Some(page);
+        Climbed::Higher
+    }
+
+    /// A page has not arrived. Returns whether the climb is to be given up; `is_final`
+    /// says that the same request will not do better.
+    pub(super) const fn failed(&mut self, is_final: bool) -> bool {
+        self.failures += 1;
+        is_final || self.failures >= FAILURES
+    }
+}
+
+impl Walk {
+    /// Leaves the descent where it is and climbs from the known event, if that is
+    /// further down than a few pages.
+    pub(super) fn try_climb(&mut self, floor: &Position) {
+        let Stage::Down { after, most } = &self.stage else { return };
+        if self.climbs
+            && self.descent.pages >= self.budget.descent
+            && let (Some(known), Some(after)) = (&floor.event, after)
+        {
+            self.stage = Stage::Climb(Climb::new(known.clone(), after.clone(), *most));
+        }
+    }
+
+    /// Goes on with the descent instead.
+    pub(super) fn give_up_climb(&mut self) {
+        if let Stage::Climb(climb) = &self.stage {
+            self.climbs = false;
+            self.stage = Stage::Down { after: Some(climb.after.clone()), most: climb.most };
+        }
+    }
+}
