@@ -47,6 +47,9 @@ pub(super) struct Errand {
     newer: Vec<Received>,
     /// Whether there was more of that.
     overflowed: bool,
+    /// Whether the walk has seen what the stream has passed: only then is nothing
+    /// left out between that and what is newer.
+    joined: bool,
     /// Until when the stream has time to bring that.
     settles: Option<Duration>,
     progress: Progress,
@@ -97,6 +100,7 @@ impl Machine {
             hole: None,
             newer: Vec::new(),
             overflowed: false,
+            joined: false,
             settles: None,
             progress: Progress::default(),
         });
@@ -129,7 +133,15 @@ impl Machine {
                 }
                 Step::Store(stretch) => self.take_over(stretch),
                 Step::Done { from_top: true } => {
-                    if errand.newer.is_empty() {
+                    if !errand.joined
+                        && !errand.newer.is_empty()
+                        && let Some(position) = &self.position
+                    {
+                        // It was to begin above the cursor. What lies between goes first.
+                        (errand.walk, errand.floor) = (Walk::new(self.limits.walk), position.clone());
+                        (errand.joined, errand.overflowed) = (true, false);
+                        errand.newer.clear();
+                    } else if errand.newer.is_empty() {
                         let trouble = errand.trouble();
                         self.end_errand(trouble);
                     } else if let Gap::Closed = self.gap {
@@ -159,6 +171,8 @@ impl Machine {
     fn take_over(&mut self, stretch: Stretch) {
         let received_at = stretch.received_at;
         if let (Some(errand), Some(last)) = (&mut self.errand, stretch.events.last()) {
+            errand.joined |=
+                self.position.as_ref().is_some_and(|position| position.event == errand.floor.event);
             errand.floor = position_of(last, received_at);
         }
         let mut events = Vec::with_capacity(stretch.events.len());
@@ -166,6 +180,9 @@ impl Machine {
             let place = position_of(&event, received_at);
             let is_passed = |position: &Position| place.event == position.event || !is_past(&place, position);
             let is_passed = self.position.as_ref().is_some_and(is_passed);
+            if let Some(errand) = &mut self.errand {
+                errand.joined |= is_passed;
+            }
             let Some(received) = self.receive_asked(event, received_at) else { continue };
             match &mut self.errand {
                 _ if is_passed => events.push(received),

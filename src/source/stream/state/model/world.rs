@@ -62,6 +62,8 @@ pub(super) struct World {
     lie: Option<Lie>,
     /// Whether this reading of the list, and the one before it, was lied to.
     lied: [bool; 2],
+    /// Whether the last page has not arrived.
+    unread: bool,
     /// The first event that the stream answers for.
     first: Option<usize>,
     /// Holes the machine has named.
@@ -102,6 +104,7 @@ impl World {
             history: None,
             lie: None,
             lied: [false; 2],
+            unread: false,
             first: None,
             holes: 0,
             wish: None,
@@ -131,7 +134,9 @@ impl World {
                 Poll::Do(Command::List { query, .. }) => {
                     assert!(self.listing.is_none());
                     self.requests += 1;
-                    if query.starting_after.is_none() && query.ending_before.is_none() {
+                    let is_top = query.starting_after.is_none() && query.ending_before.is_none();
+                    // A page that did not arrive is no reading.
+                    if is_top && !std::mem::take(&mut self.unread) {
                         self.lied = [false, self.lied[0]];
                     }
                     self.listing = Some((query, None));
@@ -213,6 +218,7 @@ impl World {
             }
             Act::PageFails(kind) => {
                 if self.listing.take().is_some() {
+                    self.unread = true;
                     self.machine.page(self.now, Err(failure(kind)));
                 }
             }

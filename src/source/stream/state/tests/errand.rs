@@ -51,6 +51,30 @@ fn an_errand_takes_in_what_is_missing_below_the_cursor_and_does_not_move_it() {
 }
 
 #[test]
+fn what_lies_between_the_cursor_and_a_newer_beginning_goes_first() {
+    let since_twelve = BackfillFrom::Time(UnixMillis(event(12).created * 1000));
+    for (from, pages) in [(after(11), &[&[13, 12, 11][..]][..]), (since_twelve, &[&[13, 12], &[]])] {
+        let mut play = live_at_nine();
+        play.machine.backfill(&from);
+        for page in pages {
+            assert!(matches!(play.command(), Command::List { .. }));
+            play.list(page);
+            assert_eq!(play.commands().len(), 0);
+            play.wait(0.2);
+        }
+        let Command::List { query, .. } = play.command() else { panic!("the rest is not asked for") };
+        assert_eq!((query.starting_after, query.created_gte), (None, None));
+        play.list(&[13, 12, 11, 10, 9]);
+        assert_eq!(play.commands().len(), 0, "what is newer has time to come by frame");
+        play.wait(2.0);
+        assert_eq!(play.batch(), (vec![10, 11, 12, 13], None));
+        play.store(4);
+        play.commands();
+        assert_eq!(ended(&play).trouble, None);
+    }
+}
+
+#[test]
 fn from_a_time_the_list_is_asked_for_no_more_than_that() {
     let mut play = live_at_nine();
     let from = event(4).created;
