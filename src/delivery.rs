@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::domain::backoff::Jitter;
-use crate::domain::delivery::{Ordering, RetryPolicy};
+use crate::domain::delivery::{OnUncertain, Ordering, RetryPolicy};
 use crate::domain::event::Environment;
 use crate::domain::filter::TypeFilter;
 use crate::domain::status::{Circuit, TargetStatus};
@@ -31,7 +31,7 @@ mod connector;
 mod control;
 mod dispatch;
 mod evidence;
-mod hand;
+mod order;
 mod pace;
 mod places;
 mod reach;
@@ -102,9 +102,10 @@ impl Target {
         paused: bool,
         jitter: Jitter,
     ) -> (Self, Control, watch::Receiver<TargetStatus>) {
-        let (arrivals, ledger) = outbox.split();
+        let (arrivals, requests, ledger) = outbox.split();
         let delivery = client.settings();
         let (concurrency, backoff) = (delivery.concurrency, delivery.retry.backoff);
+        let repeats = delivery.retry.on_uncertain == OnUncertain::Retry;
         let pace = delivery.rate_limit.map(Pace::new);
         let (status, shown) = watch::channel(TargetStatus {
             name: Arc::clone(&delivery.name),
@@ -123,9 +124,10 @@ impl Target {
             pace,
             context: Arc::new(Context::new(client, ledger, jitter)),
             arrivals,
+            requests,
             pause,
             status,
-            work: dispatch::Work::default(),
+            work: dispatch::Work::new(repeats),
         };
         (Self(dispatcher), control, shown)
     }

@@ -46,7 +46,19 @@
 //! # Where to start reading
 //! [`app`] shows what there is and how it is wired. Then follow an event:
 //! [`source::webhook`], [`store::inbox`], `store/writer.rs`, [`store::outbox`],
-//! `delivery/dispatch.rs`.
+//! `delivery/dispatch.rs`, `delivery/order.rs`.
+//!
+//! # Glossary
+//! | word | means |
+//! |---|---|
+//! | event | what Pepay sends: one change of an order, an invoice or a payment |
+//! | delivery | one event on its way to one target; it has one row in the store |
+//! | attempt | one request that tries to make a delivery |
+//! | lane | the deliveries of one object to one target, which go one at a time |
+//! | rank | the place of a delivery in its lane: Pepay's order, where ids carry it |
+//! | parked lane | one whose first delivery waits for its next attempt or for an operator |
+//! | held | of a delivery: an attempt's outcome is unknown, and an operator decides |
+//! | sweep | a walk through Pepay's list that finds what both sources have missed |
 
 pub mod app;
 pub mod cli;

@@ -23,7 +23,6 @@ mod retention;
 mod row;
 mod settings;
 mod source_comparison;
-mod turns;
 pub mod types;
 pub mod view;
 mod writer;
@@ -49,7 +48,7 @@ use engine::sqlite::read::Reader;
 use error::RecordError;
 use inbox::Inbox;
 use operator::OperatorStore;
-use outbox::Outbox;
+use outbox::{Outbox, Owners};
 use retention::Retention;
 use writer::Command;
 use writer::outlets::Outlets;
@@ -93,17 +92,19 @@ impl Store {
 
         let (commands, queue) = Commands::new(QUEUE);
         let counters = Arc::<Counters>::default();
+        let owners = Owners::default();
         for route in &routes {
             counters.add_target(&route.target);
         }
-        let (outlets, opened) =
-            Outlets::open(&mut connection, routes).map_err(|error| open::database(&settings.path, &error))?;
+        let (outlets, opened) = Outlets::open(&mut connection, routes, owners.clone())
+            .map_err(|error| open::database(&settings.path, &error))?;
         let outboxes = opened.into_iter().map(|opened| opened.into_outbox(commands.clone())).collect();
         let writer = Writer::new(connection, lock, queue, outlets, clock.clone(), Arc::clone(&counters))?;
         let store = Self {
             inbox: Inbox::new(commands.clone(), reader.clone()),
             operator: OperatorStore::new(
                 commands.clone(),
+                owners,
                 reader.clone(),
                 Arc::clone(&counters),
                 clock.clone(),

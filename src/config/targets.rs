@@ -31,7 +31,7 @@ pub(super) fn read(name: &str, mut section: Section<'_>) -> Result<Settings, Fau
     let idle_timeout = section.value("idle_timeout", "4s", &form::duration(Duration::ZERO..=HOUR));
     let roots = roots(&mut section);
     let client_identity = client_identity(&mut section);
-    let concurrency = section.value("concurrency", "16", &form::number(1..=1024));
+    let concurrency = section.value("concurrency", "64", &form::number(1..=1024));
     let ordering = form::choice(&[
         ("per_object", Ordering::PerObject),
         ("per_order", Ordering::PerOrder),

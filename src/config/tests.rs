@@ -90,7 +90,7 @@ fn the_defaults_are_those_of_the_interface() {
     assert!(target.types.is_any() && target.headers.is_empty() && target.dead_on.is_empty());
     assert!(target.signing_key.is_none() && target.roots.is_none() && target.client_identity.is_none());
     assert_eq!((target.timeout, target.connect_timeout), (Duration::from_secs(10), Duration::from_secs(3)));
-    assert_eq!((target.concurrency, target.rate_limit), (16, None));
+    assert_eq!((target.concurrency, target.rate_limit), (64, None));
     assert_eq!(target.ordering, Ordering::PerObject);
     assert_eq!(target.retry.backoff.ceiling(1), Duration::from_secs(1));
     assert_eq!(target.retry.backoff.max(), Duration::from_hours(1));

@@ -1,5 +1,8 @@
 //! The loop of one target: takes deliveries as they arrive or fall due, sends
-//! as many at a time as the target allows, and sees every outcome written.
+//! as many at a time as the target allows, and sees every outcome written. It owns
+//! the order of the target's deliveries, and does to them what operators ask for.
+
+mod actions;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,16 +14,16 @@ use tokio_util::sync::CancellationToken;
 use super::attempt::{Context, Ended, due_again};
 use super::breaker::{Breaker, Permit, Role, Tried};
 use super::control::Pause;
-use super::hand::Hand;
+use super::order::{Order, Timely};
 use super::pace::Pace;
 use super::places::Places;
 use super::underway::UnderWay;
 use crate::domain::clock::UnixMillis;
-use crate::domain::delivery::Verdict;
+use crate::domain::delivery::{Next, Verdict};
 use crate::domain::status::{Circuit, TargetError, TargetStatus};
 use crate::store::error::RecordError;
-use crate::store::outbox::{Arrival, Arrivals};
-use crate::store::types::{Due, Job, Kind, PerKind, Search};
+use crate::store::outbox::{Arrival, Arrivals, Requests};
+use crate::store::types::{Arrived, Found, Job, Kind, Search};
 
 /// The longest time between two looks into the store: the safety net below the wake-ups.
 const SLOW_POLL: Duration = Duration::from_secs(10);
@@ -28,20 +31,24 @@ const SLOW_POLL: Duration = Duration::from_secs(10);
 /// How long to leave a store alone that could not be asked.
 const STORE_TROUBLE: Duration = Duration::from_secs(1);
 
+/// Between two tries to find out whether every lane is known.
+const CENSUS: Duration = Duration::from_secs(1);
+
 /// Outcomes waiting to be written, at most. A store that cannot write stops the sending.
 const UNSETTLED: usize = 1024;
 
 type Attempted = (Role, Kind, Result<Ended, (Job, RecordError)>);
 type Settled = Result<Vec<Ended>, Vec<Ended>>;
-/// How many of each kind were looked for, and what was found.
-type Searched = (PerKind<usize>, Result<Due, RecordError>);
-type SearchUnderWay = Pin<Box<dyn Future<Output = Searched> + Send>>;
+/// A question to the store, and what it has answered.
+type Asked<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+type Searched = (Search, Result<Found, RecordError>);
 
 /// Delivers to one target.
 #[derive(Debug)]
 pub(super) struct Dispatcher {
     pub(super) context: Arc<Context>,
     pub(super) arrivals: Arrivals,
+    pub(super) requests: Requests,
     pub(super) concurrency: usize,
     pub(super) places: Places,
     pub(super) breaker: Breaker,
@@ -52,22 +59,40 @@ pub(super) struct Dispatcher {
 }
 
 /// What a dispatcher has under way.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Work {
-    hand: Hand,
+    order: Order,
     on_the_wire: UnderWay<Attempted>,
     /// Acknowledgements whose rest is read. They count as on the wire, and nobody waits for them.
     reading: UnderWay<()>,
     settling: UnderWay<Settled>,
     /// How many outcomes are being settled.
     unsettled: usize,
-    /// Whether to look into the store again once nothing is being settled: of what
-    /// an operator had sent again just after it was settled, the hand still knew.
-    look_again: bool,
-    /// When to look into the store next, for each kind.
-    look_at: PerKind<Option<UnixMillis>>,
-    /// Whether older first attempts wait in the store than those in hand.
-    has_backlog: bool,
+    /// When to search for retries.
+    retries_at: UnixMillis,
+    /// When to find out whether every lane is known.
+    census_at: UnixMillis,
+    /// How many new deliveries were missed when that was last looked at.
+    missed: u64,
+    /// Until when the store is left alone, since it could not be asked.
+    store_trouble_until: UnixMillis,
+}
+
+impl Work {
+    /// Nothing is under way. With `repeats`, a delivery may be repeated after a crash.
+    pub(super) fn new(repeats: bool) -> Self {
+        Self {
+            order: Order::new(repeats),
+            on_the_wire: UnderWay::default(),
+            reading: UnderWay::default(),
+            settling: UnderWay::default(),
+            unsettled: 0,
+            retries_at: UnixMillis(0),
+            census_at: UnixMillis(0),
+            missed: 0,
+            store_trouble_until: UnixMillis(0),
+        }
+    }
 }
 
 impl Dispatcher {
@@ -78,37 +103,36 @@ impl Dispatcher {
             () = self.context.recover() => {}
             () = stop.cancelled() => return,
         }
-        // A predecessor may have found and delivered what was handed over meanwhile.
-        // Whatever is still open is found by the first search.
-        self.arrivals.clear();
-        let mut search: Option<SearchUnderWay> = None;
-        self.look_at_all(self.context.clock.now());
-        while !(stop.is_cancelled() && self.is_idle()) {
+        let mut search: Option<Asked<Searched>> = None;
+        let mut acting: Option<Asked<actions::Done>> = None;
+        while !(stop.is_cancelled() && self.is_idle() && acting.is_none()) {
             let running = !stop.is_cancelled();
             let start_at = if running && !self.pause.is_on() { self.start() } else { None };
             self.show_in_flight();
-            if running && search.is_none() {
+            if running && search.is_none() && acting.is_none() {
                 search = self.search();
             }
-            let wake = self.sleep(start_at, search.is_some());
+            let wake = self.sleep(start_at, search.is_some() || acting.is_some());
+            // What an operator changes must not be found as it was before.
+            let hears = search.is_none() && acting.is_none();
             tokio::select! {
-                // What is found is compared with what was known when the search
-                // began, so arrivals wait until it is back.
-                arrival = self.arrivals.next(), if running && search.is_none() && self.work.hand.has_room(Kind::New) => {
-                    match arrival {
-                        Arrival::Job(job) => self.take_arrived(job),
-                        Arrival::Overflow => {
-                            self.work.look_again |= !self.work.settling.is_empty();
-                            self.look_at_all(self.context.clock.now());
-                        }
-                        // The store has ended before it was told to: whoever watches it stops the bridge.
-                        Arrival::Closed => return stop.cancelled().await,
-                    }
-                }
+                arrival = self.arrivals.next() => match arrival {
+                    Arrival::New(arrived) => self.take_arrived(arrived),
+                    Arrival::Missed => self.note_missed(),
+                    // The store has ended before it was told to: whoever watches it stops the bridge.
+                    Arrival::Closed => return stop.cancelled().await,
+                },
+                request = self.requests.next(), if hears => acting = Some(self.act(request)),
                 found = async { Some(search.as_mut()?.as_mut().await) }, if search.is_some() => {
                     search = None;
-                    if let Some(found) = found {
-                        self.take_found(found);
+                    if let Some((search, found)) = found {
+                        self.take_found(&search, found);
+                    }
+                }
+                done = async { Some(acting.as_mut()?.as_mut().await) }, if acting.is_some() => {
+                    acting = None;
+                    if let Some((request, acted)) = done {
+                        self.take_acted(request, acted);
                     }
                 }
                 ended = self.work.on_the_wire.done() => self.take_ended(ended),
@@ -126,9 +150,9 @@ impl Dispatcher {
         self.work.on_the_wire.is_empty() && self.work.settling.is_empty()
     }
 
-    fn is_search_due(&self, kind: Kind, now: UnixMillis) -> bool {
-        // Further away than the slow poll only if the clock was set back.
-        self.work.look_at[kind].is_some_and(|at| at <= now || at > now.plus(SLOW_POLL))
+    /// Whether `at` has come. Further away than the slow poll only if the clock was set back.
+    fn is_due(at: UnixMillis, now: UnixMillis) -> bool {
+        at <= now || at > now.plus(SLOW_POLL)
     }
 
     /// Sends what may be sent. Returns when to try again, if that is a matter of time.
@@ -137,7 +161,7 @@ impl Dispatcher {
         while self.work.on_the_wire.len() + self.work.reading.len() < self.concurrency
             && self.work.unsettled < UNSETTLED
         {
-            let has = |kind| self.work.hand.has(kind);
+            let has = |kind| self.work.order.has(kind);
             let (fresh, retries) = (has(Kind::New) || has(Kind::Waiting), has(Kind::Retry));
             // Without one that may have a place there is nothing to ask for.
             let regular = self.places.next(has)?;
@@ -150,101 +174,84 @@ impl Dispatcher {
             if let Some(Err(at)) = self.pace.as_mut().map(|pace| pace.ask(now)) {
                 return Some(at);
             }
-            let job = match permit {
-                Permit::ProbeFresh => self.work.hand.probe(true, |subject| self.breaker.has_probed(subject)),
-                Permit::ProbeRetry => self.work.hand.probe(false, |subject| self.breaker.has_probed(subject)),
-                _ => self.work.hand.next(regular),
+            let order = &mut self.work.order;
+            let taken = match permit {
+                Permit::ProbeFresh => order.probe(true, |subject| self.breaker.has_probed(subject)),
+                Permit::ProbeRetry => order.probe(false, |subject| self.breaker.has_probed(subject)),
+                _ => order.next(regular).map(|job| (regular, job)),
             };
-            let Some(job) = job else { break };
-            if !self.context.ledger.start(&job) {
-                // One that comes before it has arrived: it is let out again after that.
-                self.work.hand.finish(job.sequence);
-                self.look_at_all(now);
-                continue;
-            }
-            let (role, kind, context) =
-                (self.breaker.sent(job.subject()), job.kind, Arc::clone(&self.context));
+            let Some((kind, job)) = taken else { break };
+            let (role, context) = (self.breaker.sent(job.subject()), Arc::clone(&self.context));
             self.places.take(kind);
             self.work.on_the_wire.push(async move { (role, kind, context.attempt(job).await) });
         }
         None
     }
 
-    /// A search of the store for the kinds that it is time for and that there is room for.
-    fn search(&mut self) -> Option<SearchUnderWay> {
+    /// A search of the store for what is missing in memory.
+    fn search(&mut self) -> Option<Asked<Searched>> {
         let now = self.context.clock.now();
-        let limits =
-            PerKind::from_fn(
-                |kind| {
-                    if self.is_search_due(kind, now) { self.work.hand.appetite(kind) } else { 0 }
-                },
-            );
-        let looked_for = |kind: &Kind| limits[*kind] > 0;
-        if !Kind::ALL.iter().any(looked_for) {
+        if !Self::is_due(self.work.store_trouble_until, now) {
             return None;
         }
-        for kind in Kind::ALL.into_iter().filter(looked_for) {
-            self.work.look_at[kind] = None;
+        let retries = Self::is_due(self.work.retries_at, now);
+        let timely = Timely { retries, census: Self::is_due(self.work.census_at, now) };
+        let search = self.work.order.search(now, timely)?;
+        if search.census.is_some() {
+            self.work.census_at = now.plus(CENSUS);
         }
-        let search = Search { now, known: self.work.hand.known().clone(), limits };
+        if search.retries > 0 {
+            self.work.retries_at = now.plus(SLOW_POLL);
+        }
         let context = Arc::clone(&self.context);
-        Some(Box::pin(async move { (limits, context.ledger.due(search).await) }))
+        Some(Box::pin(async move {
+            let found = context.ledger.search(search.clone()).await;
+            (search, found)
+        }))
     }
 
-    fn take_found(&mut self, (limits, found): Searched) {
+    fn take_found(&mut self, search: &Search, found: Result<Found, RecordError>) {
         let now = self.context.clock.now();
-        let looked_for = Kind::ALL.into_iter().filter(|kind| limits[*kind] > 0);
+        // What was found has been handed over before, and must not be taken for new
+        // once it has been delivered.
+        self.take_all_arrived();
         match found {
-            Ok(due) => {
-                for job in due.jobs {
-                    self.work.hand.take(job);
+            Ok(found) => {
+                let next = if found.more_retries { Some(now) } else { found.next_due };
+                if let Some(at) = next {
+                    self.retry_at(at);
                 }
-                for kind in looked_for {
-                    let left = due.left[kind];
-                    if kind == Kind::Waiting {
-                        self.work.has_backlog = left.more;
-                    }
-                    self.look_at(kind, if left.more { now } else { now.plus(SLOW_POLL) });
-                    if let Some(at) = left.next_due {
-                        self.look_at(kind, at);
-                    }
-                }
-                // What was both found and handed over is known by now, and so
-                // passed over, as long as what is found was not finished meanwhile.
-                while let Some(job) = self.arrivals.take_ready() {
-                    self.keep_arrived(job);
-                }
+                self.work.order.found(found);
             }
             Err(error) => {
-                tracing::error!(target = %self.context.target, %error, "what is due cannot be read from the store");
-                for kind in looked_for {
-                    self.look_at(kind, now.plus(STORE_TROUBLE));
-                }
+                tracing::error!(target = %self.context.target, %error, "what is open cannot be read from the store");
+                self.work.order.search_failed(search);
+                self.work.store_trouble_until = now.plus(STORE_TROUBLE);
+                self.retry_at(self.work.store_trouble_until);
             }
         }
     }
 
-    fn take_arrived(&mut self, job: Job) {
-        self.keep_arrived(job);
-        while self.work.hand.has_room(Kind::New)
-            && let Some(job) = self.arrivals.take_ready()
-        {
-            self.keep_arrived(job);
+    fn take_arrived(&mut self, arrived: Arrived) {
+        self.note_missed();
+        self.work.order.arrived(arrived);
+        self.take_all_arrived();
+    }
+
+    fn take_all_arrived(&mut self) {
+        self.note_missed();
+        while let Some(arrived) = self.arrivals.take_ready() {
+            self.note_missed();
+            self.work.order.arrived(arrived);
         }
     }
 
-    /// Takes what was handed over. What a lane has let out does not go before what
-    /// has waited in the store for longer: it is found there in its turn.
-    fn keep_arrived(&mut self, job: Job) {
-        let stays = match job.kind {
-            Kind::New => false,
-            Kind::Waiting => self.work.has_backlog || !self.work.hand.has_room(Kind::Waiting),
-            Kind::Retry => !self.work.hand.has_room(Kind::Retry),
-        };
-        if stays {
-            self.look_at(job.kind, self.context.clock.now());
-        } else {
-            self.work.hand.take(job);
+    /// Takes note of new deliveries that did not fit into memory.
+    fn note_missed(&mut self) {
+        let missed = self.arrivals.missed();
+        if missed != self.work.missed {
+            self.work.missed = missed;
+            self.work.order.missed_some();
         }
     }
 
@@ -255,7 +262,13 @@ impl Dispatcher {
             self.places.leave(kind);
             match ended {
                 Ok(mut ended) => {
-                    self.note(role, &ended, now);
+                    let (sequence, next) = (ended.job.sequence, ended.settlement.next);
+                    self.note(role, kind, &ended, now);
+                    if next == Next::Delivered {
+                        self.work.order.acknowledged(sequence);
+                    } else {
+                        self.work.order.failed(sequence);
+                    }
                     if let Some(rest) = ended.report.rest.take() {
                         self.work.reading.push(rest.read());
                     }
@@ -265,9 +278,9 @@ impl Dispatcher {
                     let event_id = job.event.event.id.as_str();
                     tracing::error!(target = %self.context.target, event_id, %error, "an attempt could not be recorded and was not made");
                     self.breaker.unsent(role);
-                    self.context.ledger.not_started(&job);
-                    self.work.hand.finish(job.sequence);
-                    self.look_at_all(now.plus(STORE_TROUBLE));
+                    self.work.order.not_sent(job.sequence);
+                    self.work.store_trouble_until = now.plus(STORE_TROUBLE);
+                    self.retry_at(self.work.store_trouble_until);
                 }
             }
         }
@@ -292,28 +305,24 @@ impl Dispatcher {
                 }
             }
         }
-        if self.work.look_again && self.work.settling.is_empty() {
-            self.work.look_again = false;
-            self.look_at_all(self.context.clock.now());
-        }
     }
 
     /// Lets go of a delivery whose outcome is written.
     fn finish(&mut self, ended: &Ended) {
         self.work.unsettled -= 1;
-        self.work.hand.finish(ended.job.sequence);
+        self.work.order.written(ended.job.sequence, ended.settlement.next);
         if let Some(at) = due_again(&ended.settlement) {
-            self.look_at(Kind::Retry, at);
+            self.retry_at(at);
         }
     }
 
     /// Draws the conclusions about the target as a whole.
-    fn note(&mut self, role: Role, ended: &Ended, now: UnixMillis) {
+    fn note(&mut self, role: Role, kind: Kind, ended: &Ended, now: UnixMillis) {
         let target = &*self.context.target;
         let (job, health) = (&ended.job, ended.report.health);
         let tried = Tried { role, subject: job.subject(), first: job.attempts == 0 };
         let changed = self.breaker.note(tried, health, now, self.context.jitter.next());
-        if job.kind == Kind::Retry {
+        if kind == Kind::Retry {
             self.places.note_retry(ended.report.verdict == Verdict::Acknowledged);
         }
         match changed {
@@ -347,24 +356,19 @@ impl Dispatcher {
         });
     }
 
-    /// Makes sure that the store is asked for `kind` at `at` or before.
-    fn look_at(&mut self, kind: Kind, at: UnixMillis) {
-        let planned = &mut self.work.look_at[kind];
-        *planned = Some(planned.map_or(at, |planned| UnixMillis(planned.0.min(at.0))));
+    /// Makes sure that retries are searched for at `at` or before.
+    fn retry_at(&mut self, at: UnixMillis) {
+        self.work.retries_at = self.work.retries_at.min(at);
     }
 
-    /// The same for every kind.
-    fn look_at_all(&mut self, at: UnixMillis) {
-        for kind in Kind::ALL {
-            self.look_at(kind, at);
-        }
-    }
-
-    fn sleep(&self, start_at: Option<UnixMillis>, searching: bool) -> Duration {
-        let has_appetite = |kind: &Kind| !searching && self.work.hand.appetite(*kind) > 0;
-        let look_at = Kind::ALL.into_iter().filter(has_appetite).filter_map(|kind| self.work.look_at[kind]);
-        let now = self.context.clock.now();
-        let next = look_at.chain(start_at).map(|at| at.since(now)).min();
+    fn sleep(&self, start_at: Option<UnixMillis>, asking: bool) -> Duration {
+        let (now, order) = (self.context.clock.now(), &self.work.order);
+        let trouble = self.work.store_trouble_until;
+        let retries = (!asking && order.wants_retries()).then_some(self.work.retries_at);
+        let search = (!asking && order.wants_search()).then_some(now);
+        let census = (!asking && !order.is_complete()).then_some(self.work.census_at);
+        let search = [retries, search, census].into_iter().flatten().map(|at| at.max(trouble));
+        let next = search.chain(start_at).map(|at| at.since(now)).min();
         next.unwrap_or(SLOW_POLL).min(SLOW_POLL)
     }
 }

@@ -25,7 +25,7 @@ pub(super) fn of_name(name: &str) -> i64 {
     digest.first_chunk().copied().map_or(0, i64::from_be_bytes)
 }
 
-/// The rank of the delivery whose turn it is: before all that wait.
+/// The rank of a held delivery: before all that wait, which it holds back.
 pub(super) const FIRST: i64 = 0;
 
 /// The place of an event among those that wait in one lane: Pepay's order of

@@ -9,13 +9,16 @@ use super::commands::Commands;
 use super::counts::{Counters, Unfinished, percentile};
 use super::engine::sqlite::read::Reader;
 use super::error::{ActError, BulkError, ReadError, RecordError};
+use super::outbox::Owners;
 use super::source_comparison;
+use super::types::{Act, ActKind, Acted, Key, TargetId};
 use super::view::{
     Backlog, BulkProgress, DeliveryDetail, DeliverySummary, EventDetail, EventSummary, Latency, Listed,
     Quiet, Races, Summary, Tally, Usage,
 };
 use super::writer::Command;
 use crate::domain::clock::Clock;
+use crate::domain::delivery::State;
 use crate::domain::event::EventId;
 use crate::domain::operator::{Action, Filter, Page};
 
@@ -30,6 +33,7 @@ const STEP: usize = 200;
 #[derive(Clone, Debug)]
 pub struct OperatorStore {
     commands: Commands,
+    owners: Owners,
     reader: Reader,
     counters: Arc<Counters>,
     clock: Clock,
@@ -38,11 +42,12 @@ pub struct OperatorStore {
 impl OperatorStore {
     pub(super) const fn new(
         commands: Commands,
+        owners: Owners,
         reader: Reader,
         counters: Arc<Counters>,
         clock: Clock,
     ) -> Self {
-        Self { commands, reader, counters, clock }
+        Self { commands, owners, reader, counters, clock }
     }
 
     /// Commits a small write, the way events are committed.
@@ -123,13 +128,13 @@ impl OperatorStore {
     }
 
     /// Does `action` to the delivery of the event `id` to `target`. Resolves after
-    /// the commit; what has become due is offered to its dispatcher at once.
+    /// the commit.
     ///
     /// # Errors
     /// [`ActError`]; then nothing has changed.
     pub async fn act(&self, action: Action, target: &str, id: &EventId) -> Result<(), ActError> {
-        let (target, id) = (target.to_owned(), id.clone());
-        self.commands.ask(|reply| Command::Act { action, target, id, reply }).await?
+        let kind = ActKind::Apply(action, action.applies_to().into());
+        self.act_on_one(kind, target, id).await.map(drop)
     }
 
     /// Sends the event `id` to `target` again, although that delivery has ended, or
@@ -139,8 +144,24 @@ impl OperatorStore {
     /// # Errors
     /// [`ActError`]; then nothing has changed.
     pub async fn replay(&self, target: &str, id: &EventId) -> Result<u32, ActError> {
-        let (target, id) = (target.to_owned(), id.clone());
-        self.commands.ask(|reply| Command::Replay { target, id, reply }).await?
+        self.act_on_one(ActKind::Replay, target, id).await
+    }
+
+    async fn act_on_one(&self, kind: ActKind, target: &str, id: &EventId) -> Result<u32, ActError> {
+        let (name, id) = (target.to_owned(), id.clone());
+        let key = self.commands.ask(|reply| Command::Find { target: name, id, reply }).await??;
+        let Key { target, sequence } = key;
+        let acted = self.carry_out(target, vec![Act { sequence, kind }]).await?;
+        acted.into_iter().next().map_or(Err(ActError::NoSuchDelivery), |acted| acted.result)
+    }
+
+    /// Has `acts` done by the dispatcher of `target`, which knows what is on the wire;
+    /// without one, nothing is.
+    async fn carry_out(&self, target: TargetId, acts: Vec<Act>) -> Result<Vec<Acted>, RecordError> {
+        match self.owners.ask(target, acts).await {
+            Ok(acted) => acted,
+            Err(acts) => self.commands.ask(|reply| Command::Act { target, acts, reply }).await,
+        }
     }
 
     /// How many deliveries that pass `filter` are in a state that `action` applies to.
@@ -172,15 +193,21 @@ impl OperatorStore {
         if matching != confirmed {
             return Err(BulkError::Changed { matching });
         }
-        all.sort_unstable_by_key(|key| key.sequence);
-        let states = filter.states_for(action);
+        all.sort_unstable();
+        let states: Arc<[State]> = filter.states_for(action).into();
         let mut so_far = BulkProgress::default();
-        for step in all.chunks(STEP) {
-            let (states, keys) = (states.clone(), step.to_vec());
-            so_far.changed +=
-                self.commands.ask(|reply| Command::ActOn { action, states, keys, reply }).await?;
-            so_far.gone_through += u64::try_from(step.len()).unwrap_or(0);
-            progress(so_far);
+        for of_target in all.chunk_by(|one, next| one.target == next.target) {
+            for step in of_target.chunks(STEP) {
+                let act = |key: &Key| Act {
+                    sequence: key.sequence,
+                    kind: ActKind::Apply(action, Arc::clone(&states)),
+                };
+                let acted = self.carry_out(step[0].target, step.iter().map(act).collect()).await?;
+                let changed = acted.iter().filter(|acted| acted.result.is_ok()).count();
+                so_far.changed += u64::try_from(changed).unwrap_or(0);
+                so_far.gone_through += u64::try_from(step.len()).unwrap_or(0);
+                progress(so_far);
+            }
         }
         Ok(so_far.changed)
     }

@@ -1,29 +1,32 @@
-//! How deliveries leave the store: new ones are handed over in memory right
-//! after their commit, the rest is asked for when it is due, and every outcome
-//! is written back.
+//! How deliveries leave the store: new ones are handed over in memory right after
+//! their commit, others are searched for, and every outcome is written back.
 //!
-//! Of the deliveries that share a lane the store lets out only the one whose
-//! turn it is, so a dispatcher may send whatever it gets at once. When that one
-//! is settled, the next of its lane is handed over like a new one.
+//! Which of them may be sent, and when, is not decided here: the dispatcher of a
+//! target owns the order of its deliveries. What an operator does to one goes through
+//! the dispatcher too, while there is one.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::commands::Commands;
 use super::error::RecordError;
-use super::turns::Turns;
-use super::types::{Begun, CutOff, Due, Job, Search, Settlement, TargetId};
+use super::types::{Act, Acted, Arrived, Begun, CutOff, Found, Job, Search, Settlement, TargetId};
 use super::writer::{Command, Reply};
 use crate::domain::delivery::OnUncertain;
 
-/// Deliveries handed over in memory and not yet taken, for each target. What
-/// does not fit is found in the store again.
-const HANDOFF_DELIVERIES: usize = 512;
+/// New deliveries handed over and not yet taken, for each target. Of what does not fit
+/// the dispatcher learns no more than that there was something.
+const HANDOFF: usize = 4096;
 
-/// The same in bytes of event bodies.
+/// Bytes of event bodies among them. Beyond this a delivery is handed over without its
+/// event, which stays in the store.
 const HANDOFF_BYTES: usize = 8 << 20;
+
+/// Requests of operators that wait for a dispatcher.
+const REQUESTS: usize = 16;
 
 /// One target's handle on the store. Of two handles on the same target, as there
 /// are when its route was replaced, only one may be in use: the earlier until all
@@ -31,6 +34,7 @@ const HANDOFF_BYTES: usize = 8 << 20;
 #[derive(Debug)]
 pub struct Outbox {
     arrivals: Arrivals,
+    requests: Requests,
     ledger: Ledger,
 }
 
@@ -39,47 +43,41 @@ pub struct Outbox {
 pub struct Ledger {
     target: TargetId,
     commands: Commands,
-    turns: Arc<Turns>,
 }
 
 impl Outbox {
-    pub(super) const fn new(
+    pub(super) fn new(
         target: TargetId,
         commands: Commands,
-        turns: Arc<Turns>,
-        arrivals: Arrivals,
+        (arrivals, requests): (Arrivals, Requests),
     ) -> Self {
-        Self { arrivals, ledger: Ledger { target, commands, turns } }
+        Self { arrivals, requests, ledger: Ledger { target, commands } }
     }
 
-    /// The two halves: what arrives, and where outcomes go.
-    pub fn split(self) -> (Arrivals, Ledger) {
-        (self.arrivals, self.ledger)
+    /// The parts: what arrives, what operators ask for, and where outcomes go. While
+    /// there are requests to be taken, nobody else acts on the target's deliveries.
+    pub fn split(self) -> (Arrivals, Requests, Ledger) {
+        (self.arrivals, self.requests, self.ledger)
     }
 }
 
 impl Ledger {
-    /// Finds deliveries that are due. Whatever is found has been offered to
-    /// [`Arrivals`] before this resolves, if it was going to be: a caller that
-    /// empties those first and passes over what it finds twice sends nothing twice.
+    /// Searches the open deliveries. What was stored before the search has been handed
+    /// to [`Arrivals`] before this resolves, or is counted there as missed.
     ///
     /// # Errors
     /// [`RecordError`] if the store cannot be read.
-    pub async fn due(&self, search: Search) -> Result<Due, RecordError> {
-        self.ask(|target, reply| Command::Due { target, search, reply }).await
+    pub async fn search(&self, search: Search) -> Result<Found, RecordError> {
+        self.ask(|target, reply| Command::Search { target, search, reply }).await
     }
 
-    /// Whether `job` may be started now. No, if an event that comes before it has
-    /// arrived since, which is let out first, or a person has decided otherwise:
-    /// what is still to be sent is found again. After a yes, the
-    /// attempt must end in [`settle`](Self::settle) or [`not_started`](Self::not_started).
-    pub fn start(&self, job: &Job) -> bool {
-        self.turns.start(job.sequence)
-    }
-
-    /// Says that `job` was not started after all.
-    pub fn not_started(&self, job: &Job) {
-        self.turns.end(job.sequence);
+    /// Does what an operator asks for. Resolves after the commit. None of the
+    /// deliveries may be on the wire.
+    ///
+    /// # Errors
+    /// [`RecordError`] if nothing was written.
+    pub async fn act(&self, acts: Vec<Act>) -> Result<Vec<Acted>, RecordError> {
+        self.ask(|target, reply| Command::Act { target, acts, reply }).await
     }
 
     /// Writes that an attempt is about to go out. Resolves after the commit.
@@ -112,17 +110,26 @@ impl Ledger {
     }
 }
 
+/// What operators ask of a dispatcher.
+#[derive(Debug)]
+pub struct Request {
+    /// What to do.
+    pub acts: Vec<Act>,
+    /// Where the outcome goes, one for each in their order.
+    pub reply: oneshot::Sender<Result<Vec<Acted>, RecordError>>,
+}
+
 /// The writer's end of a handoff.
 #[derive(Debug)]
 pub(super) struct Handoff {
-    jobs: mpsc::Sender<Job>,
+    jobs: mpsc::Sender<Arrived>,
     shared: Arc<Shared>,
 }
 
 /// The dispatcher's end of a handoff.
 #[derive(Debug)]
 pub struct Arrivals {
-    jobs: mpsc::Receiver<Job>,
+    jobs: mpsc::Receiver<Arrived>,
     shared: Arc<Shared>,
     /// Where the predecessor's jobs came from: kept open, since one that closes
     /// says that the store has ended.
@@ -132,49 +139,96 @@ pub struct Arrivals {
 #[derive(Debug, Default)]
 struct Shared {
     bytes: AtomicUsize,
-    overflowed: AtomicBool,
-    overflow: Notify,
+    missed: AtomicU64,
+    wake: Notify,
 }
 
 /// What a dispatcher is woken by.
 #[derive(Debug)]
 pub enum Arrival {
-    /// A delivery to make.
-    Job(Job),
-    /// Some did not fit, or have become due by a person's hand: ask [`Ledger::due`] once there is room.
-    Overflow,
+    /// A new delivery.
+    New(Arrived),
+    /// New deliveries that did not fit: [`Arrivals::missed`] has changed.
+    Missed,
     /// The writer has ended; there will be no more.
     Closed,
 }
 
-pub(super) fn handoff() -> (Handoff, Arrivals) {
-    let (sender, receiver) = mpsc::channel(HANDOFF_DELIVERIES);
+/// What operators ask of the dispatcher of a target.
+#[derive(Debug)]
+pub struct Requests(mpsc::Receiver<Request>);
+
+impl Requests {
+    /// The next request; never resolves once there can be no more. Safe to drop and
+    /// call again: nothing is lost.
+    pub async fn next(&mut self) -> Request {
+        match self.0.recv().await {
+            Some(request) => request,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// The dispatchers that own the order of a target's deliveries, by target.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Owners(Arc<Mutex<HashMap<TargetId, mpsc::Sender<Request>>>>);
+
+impl Owners {
+    /// Has `acts` done by the dispatcher of `target`. Gives them back if there is none.
+    pub(super) async fn ask(
+        &self,
+        target: TargetId,
+        acts: Vec<Act>,
+    ) -> Result<Result<Vec<Acted>, RecordError>, Vec<Act>> {
+        let owner = self.lock().get(&target).cloned();
+        let Some(owner) = owner else { return Err(acts) };
+        let (reply, outcome) = oneshot::channel();
+        if let Err(mpsc::error::SendError(request)) = owner.send(Request { acts: acts.clone(), reply }).await
+        {
+            return Err(request.acts);
+        }
+        // One that ends before it has looked at them has done nothing.
+        outcome.await.map_err(|_| acts)
+    }
+
+    fn set(&self, target: TargetId, owner: mpsc::Sender<Request>) {
+        self.lock().insert(target, owner);
+    }
+
+    /// Each change is one call: a panic elsewhere leaves nothing half-done.
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<TargetId, mpsc::Sender<Request>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A handoff to the dispatcher of `target`, which is its owner from here on.
+pub(super) fn handoff(target: TargetId, owners: &Owners) -> (Handoff, Arrivals, Requests) {
+    let (sender, receiver) = mpsc::channel(HANDOFF);
+    let (owner, requests) = mpsc::channel(REQUESTS);
+    owners.set(target, owner);
     let shared = Arc::new(Shared::default());
     let arrivals = Arrivals { jobs: receiver, shared: Arc::clone(&shared), _before: None };
-    (Handoff { jobs: sender, shared }, arrivals)
+    (Handoff { jobs: sender, shared }, arrivals, Requests(requests))
 }
 
 impl Handoff {
     /// Hands `job` over if it fits; never waits.
     pub(super) fn offer(&self, job: Job) {
         let size = job.event.event.body.len();
-        let before = self.shared.bytes.fetch_add(size, Relaxed);
-        if before + size <= HANDOFF_BYTES && self.jobs.try_send(job).is_ok() {
-            return;
+        let (sequence, lane, rank) = (job.sequence, job.lane, job.rank);
+        let fits = self.shared.bytes.fetch_add(size, Relaxed) + size <= HANDOFF_BYTES;
+        if !fits {
+            self.shared.bytes.fetch_sub(size, Relaxed);
         }
-        self.shared.bytes.fetch_sub(size, Relaxed);
-        self.wake();
-    }
-
-    /// Whether everything handed over has been taken.
-    pub(super) fn is_empty(&self) -> bool {
-        self.jobs.capacity() == self.jobs.max_capacity()
-    }
-
-    /// Has the dispatcher look into the store, as soon as it has room.
-    pub(super) fn wake(&self) {
-        if !self.shared.overflowed.swap(true, Relaxed) {
-            self.shared.overflow.notify_one();
+        let arrived = Arrived { sequence, lane, rank, job: fits.then_some(job) };
+        if let Err(error) = self.jobs.try_send(arrived) {
+            if fits {
+                self.shared.bytes.fetch_sub(size, Relaxed);
+            }
+            if matches!(error, mpsc::error::TrySendError::Full(_)) {
+                self.shared.missed.fetch_add(1, Relaxed);
+                self.shared.wake.notify_one();
+            }
         }
     }
 }
@@ -185,35 +239,36 @@ impl Arrivals {
         Self { _before: Some(before), ..self }
     }
 
-    /// Lets go of what has arrived: for whoever begins, and is going to find all
-    /// that is still to be done by asking [`Ledger::due`].
-    pub fn clear(&mut self) {
-        while self.take_ready().is_some() {}
+    /// How many new deliveries did not fit. A new delivery that is taken was stored
+    /// after all that had been counted when it was handed over.
+    pub fn missed(&self) -> u64 {
+        self.shared.missed.load(Relaxed)
     }
 
     /// What has arrived already, without waiting.
-    pub fn take_ready(&mut self) -> Option<Job> {
-        let job = self.jobs.try_recv().ok()?;
-        self.shared.bytes.fetch_sub(job.event.event.body.len(), Relaxed);
-        Some(job)
+    pub fn take_ready(&mut self) -> Option<Arrived> {
+        let arrived = self.jobs.try_recv().ok()?;
+        self.taken(&arrived);
+        Some(arrived)
     }
 
     /// The next arrival. Safe to drop and call again: nothing is lost.
     pub async fn next(&mut self) -> Arrival {
         tokio::select! {
-            job = self.jobs.recv() => match job {
-                Some(job) => {
-                    self.shared.bytes.fetch_sub(job.event.event.body.len(), Relaxed);
-                    Arrival::Job(job)
+            arrived = self.jobs.recv() => match arrived {
+                Some(arrived) => {
+                    self.taken(&arrived);
+                    Arrival::New(arrived)
                 }
                 None => Arrival::Closed,
             },
-            () = self.shared.overflow.notified() => {
-                // Cleared before the caller asks the store, so that what overflows
-                // from here on announces itself again.
-                self.shared.overflowed.store(false, Relaxed);
-                Arrival::Overflow
-            }
+            () = self.shared.wake.notified() => Arrival::Missed,
+        }
+    }
+
+    fn taken(&self, arrived: &Arrived) {
+        if let Some(job) = &arrived.job {
+            self.shared.bytes.fetch_sub(job.event.event.body.len(), Relaxed);
         }
     }
 }

@@ -2,14 +2,12 @@
 
 mod backup;
 mod conflicts;
-mod lanes;
 mod listing;
 mod migration;
 mod opening;
 mod operating;
 mod orders;
 mod outcomes;
-mod people;
 mod plans;
 mod recording;
 mod retention;
@@ -17,6 +15,7 @@ mod routes;
 mod sightings;
 mod states;
 
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -25,7 +24,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::outbox::{Arrival, Arrivals, Ledger};
-use super::types::Job;
+use super::types::{Job, Scan, Search};
 use super::*;
 use crate::domain::clock::UnixMillis;
 use crate::domain::delivery::Ordering;
@@ -38,6 +37,8 @@ const NOW: UnixMillis = UnixMillis(1_800_000_000_000);
 /// A store in a folder of its own, its writer on a thread.
 struct Fixture {
     store: Store,
+    /// Without a dispatcher, operators act on the store itself.
+    outboxes: Vec<(Arrivals, Ledger)>,
     writer: JoinHandle<()>,
     folder: TempDir,
 }
@@ -67,8 +68,17 @@ impl Fixture {
 
     async fn at(folder: TempDir, routes: Vec<Route>) -> Self {
         let (store, writer) = open(folder.path(), routes).await.unwrap();
+        Self::of(store, writer, folder)
+    }
+
+    fn of(mut store: Store, writer: Writer, folder: TempDir) -> Self {
+        let without_requests = |outbox: Outbox| {
+            let (arrivals, _, ledger) = outbox.split();
+            (arrivals, ledger)
+        };
+        let outboxes = store.outboxes.drain(..).map(without_requests).collect();
         let writer = std::thread::spawn(|| writer.run());
-        Self { store, writer, folder }
+        Self { store, outboxes, writer, folder }
     }
 
     /// Closes the store and answers its folder.
@@ -89,7 +99,7 @@ impl Fixture {
     }
 
     fn outbox(&mut self) -> (Arrivals, Ledger) {
-        self.store.outboxes.remove(0).split()
+        self.outboxes.remove(0)
     }
 }
 
@@ -110,9 +120,31 @@ fn event(id: &str, object: &str) -> Received {
 
 async fn arrived(arrivals: &mut Arrivals) -> Job {
     match arrivals.next().await {
-        Arrival::Job(job) => job,
+        Arrival::New(arrived) => arrived.job.unwrap(),
         other => panic!("{other:?} instead of a delivery"),
     }
+}
+
+/// Nothing is known: everything that can be sent is searched for.
+fn everything(now: UnixMillis) -> Search {
+    Search {
+        now,
+        lookups: Vec::new(),
+        lanes: HashMap::new(),
+        singles: HashSet::new(),
+        retries: 5000,
+        scan: Some(Scan { after: 0, limit: 5000 }),
+        census: None,
+    }
+}
+
+/// The heads of the lanes and what is in none, as far as they may be sent `now`.
+async fn heads(ledger: &Ledger, now: UnixMillis) -> Vec<Job> {
+    let found = ledger.search(everything(now)).await.unwrap();
+    let mut heads = found.singles;
+    heads.extend(found.lanes.into_iter().filter_map(|lane| lane.rows.into_iter().next()));
+    heads.sort_by_key(|job| job.sequence);
+    heads
 }
 
 fn id(job: &Job) -> &str {

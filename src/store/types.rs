@@ -1,19 +1,21 @@
 //! What goes into the store and comes out of it: plain values.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::error::ActError;
 use crate::domain::clock::UnixMillis;
-use crate::domain::delivery::Next;
+use crate::domain::delivery::{Next, State};
 use crate::domain::event::{EventId, Received, Source};
+use crate::domain::operator::Action;
 
 /// A target's number in the store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct TargetId(pub(super) i64);
 
 /// Which delivery.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Key {
     pub(super) target: TargetId,
     pub(super) sequence: i64,
@@ -83,15 +85,95 @@ pub enum Held {
     Different,
 }
 
-/// What to look for among the deliveries of a target.
+/// The place of a delivery in its lane: its rank and its sequence.
+pub type LaneRank = (i64, i64);
+
+/// What to look for among the open deliveries of a target.
 #[derive(Clone, Debug)]
 pub struct Search {
-    /// Due at this time or before.
+    /// The time by which a retry is due.
     pub now: UnixMillis,
-    /// Sequences to pass over, because they are in hand already.
-    pub known: HashSet<i64>,
-    /// How many of each kind to find at most; a kind with 0 is not looked for.
-    pub limits: PerKind<usize>,
+    /// Lanes to read.
+    pub lookups: Vec<Lookup>,
+    /// Lanes that are known, each with the last place that may be taken of it otherwise.
+    pub lanes: HashMap<i64, LaneRank>,
+    /// Known deliveries without a lane.
+    pub singles: HashSet<i64>,
+    /// How many retries that are due to find, at most.
+    pub retries: usize,
+    /// Pending deliveries to find, in the order of their sequences.
+    pub scan: Option<Scan>,
+    /// Whether to list every lane that has an open delivery, if there are no more than
+    /// this and the scan has come to its end.
+    pub census: Option<usize>,
+}
+
+/// A lane to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lookup {
+    /// The lane.
+    pub lane: i64,
+    /// The place after which to begin; `None` is its head.
+    pub after: Option<LaneRank>,
+}
+
+/// Pending deliveries to find.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scan {
+    /// The sequence after which to begin.
+    pub after: i64,
+    /// How many lanes, and deliveries without one, to find at most.
+    pub limit: usize,
+}
+
+/// What a search has found.
+#[derive(Clone, Debug, Default)]
+pub struct Found {
+    /// The lanes that were looked up, and those in which something was found.
+    pub lanes: Vec<FoundLane>,
+    /// Deliveries without a lane.
+    pub singles: Vec<Job>,
+    /// How far the scan has come.
+    pub scanned: Option<Scanned>,
+    /// Whether more retries are due.
+    pub more_retries: bool,
+    /// When the next retry falls due, if retries were searched for.
+    pub next_due: Option<UnixMillis>,
+    /// Every lane that has an open delivery, with its head.
+    pub census: Option<Vec<(i64, LaneRank)>>,
+}
+
+/// The beginning of a lane, or of what comes after a place in it.
+#[derive(Clone, Debug)]
+pub struct FoundLane {
+    /// The lane.
+    pub lane: i64,
+    /// Where reading began.
+    pub after: Option<LaneRank>,
+    /// Its deliveries in their order, up to a number and to the first that has to wait.
+    pub rows: Vec<Job>,
+    /// What follows.
+    pub rest: FoundRest,
+}
+
+/// What follows the deliveries that were read of a lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FoundRest {
+    /// Nothing.
+    Nothing,
+    /// Perhaps more.
+    More,
+    /// One that waits for its time or for an operator, and perhaps more behind it.
+    Blocked(LaneRank),
+}
+
+/// How far a scan has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scanned {
+    /// The last sequence looked at.
+    pub to: i64,
+    /// Whether there may be more above it.
+    pub more: bool,
 }
 
 /// Which share of a target's places a delivery is sent in.
@@ -136,25 +218,6 @@ impl<T> std::ops::IndexMut<Kind> for PerKind<T> {
     }
 }
 
-/// What a search has found.
-#[derive(Clone, Debug)]
-pub struct Due {
-    /// The deliveries: retries from both ends of what is due in turn, then first
-    /// attempts, the longest due first, then the newest ones.
-    pub jobs: Vec<Job>,
-    /// What is left of each kind that was looked for.
-    pub left: PerKind<Left>,
-}
-
-/// What a search has left in the store.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Left {
-    /// Whether there are more that are due now.
-    pub more: bool,
-    /// When the next one falls due.
-    pub next_due: Option<UnixMillis>,
-}
-
 /// An attempt that is about to go out.
 #[derive(Clone, Copy, Debug)]
 pub struct Begun {
@@ -175,7 +238,36 @@ pub struct CutOff {
     pub number: u32,
 }
 
-/// A delivery whose turn it is.
+/// What an operator asks for about one delivery.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Act {
+    /// The delivery's event.
+    pub sequence: i64,
+    /// What to do.
+    pub kind: ActKind,
+}
+
+/// What an operator asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ActKind {
+    /// Do this to a delivery, if it is in one of the states.
+    Apply(Action, Arc<[State]>),
+    /// Send an event again to a target that it has ended for, or for the first time.
+    Replay,
+}
+
+/// What became of an [`Act`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Acted {
+    /// The delivery's event.
+    pub sequence: i64,
+    /// The lane in which the delivery is, or was.
+    pub lane: Option<i64>,
+    /// How often it has been replayed, or why nothing was done.
+    pub result: Result<u32, ActError>,
+}
+
+/// A delivery to be made.
 #[derive(Clone, Debug)]
 pub struct Job {
     /// The event's place in the bridge's order of acceptance.
@@ -186,11 +278,12 @@ pub struct Job {
     pub first_attempt_at: Option<UnixMillis>,
     /// How often an operator has had it sent again after it had ended.
     pub replays: u32,
-    /// Which share of the places it is sent in.
-    pub kind: Kind,
     /// What to deliver.
     pub event: Arc<Received>,
-    pub(super) lane: Option<i64>,
+    /// The lane that it shares with others, if it waits for any.
+    pub lane: Option<i64>,
+    /// Its rank in that lane.
+    pub rank: i64,
 }
 
 /// An attempt that has ended, and what follows from it.
@@ -212,7 +305,6 @@ pub struct Settlement {
     pub answer: Vec<u8>,
     /// What becomes of the delivery.
     pub next: Next,
-    pub(super) lane: Option<i64>,
 }
 
 impl Job {
@@ -233,7 +325,6 @@ impl Job {
             error: None,
             answer: Vec::new(),
             next,
-            lane: self.lane,
         }
     }
 }
@@ -247,4 +338,17 @@ pub(super) struct Seen {
     pub(super) first: Source,
     pub(super) stream: Option<UnixMillis>,
     pub(super) webhook: Option<UnixMillis>,
+}
+
+/// A new delivery.
+#[derive(Clone, Debug)]
+pub struct Arrived {
+    /// The event's place in the bridge's order of acceptance.
+    pub sequence: i64,
+    /// The lane that it shares with others, if it waits for any.
+    pub lane: Option<i64>,
+    /// Its rank in that lane.
+    pub rank: i64,
+    /// The delivery; `None` if it was too much to hand over.
+    pub job: Option<Job>,
 }

@@ -10,7 +10,6 @@ mod census;
 mod checkpoint;
 mod command;
 mod conflict;
-mod due;
 mod lateness;
 mod meters;
 mod notices;
@@ -19,10 +18,10 @@ mod order;
 pub(super) mod outlets;
 mod record;
 mod retain;
+mod search;
 mod settle;
 mod sighting;
 mod trouble;
-mod turn;
 #[cfg(test)]
 mod watched;
 
@@ -36,9 +35,9 @@ use tokio::sync::{mpsc, oneshot};
 use super::counts::Counters;
 use super::engine::sqlite::file::Lock;
 use super::engine::sqlite::open::{self, OpenError};
-use super::error::RecordError;
+use super::error::{ActError, RecordError};
 use super::settings::Route;
-use super::types::{CutOff, Due, Job, TargetId};
+use super::types::{Acted, CutOff, Found, Key};
 use crate::domain::clock::{Clock, UnixMillis};
 use answers::Answers;
 use census::Census;
@@ -63,16 +62,12 @@ const GROUP_BYTES: usize = 4 << 20;
 /// What a command wrote, to be told once it is committed.
 enum Written {
     Events(Vec<record::Written>),
-    /// With the deliveries whose turn it has become.
-    Settled {
-        released: Vec<Job>,
-    },
     Recovered(Vec<CutOff>),
-    Due(Due),
-    Operated(operate::Written),
-    Removed {
-        more: bool,
-    },
+    Found(Found),
+    Key(Result<Key, ActError>),
+    Acted(Vec<Acted>),
+    Paused(Result<(), ActError>),
+    Removed { more: bool },
     Done,
 }
 
@@ -209,7 +204,7 @@ impl Writer {
             let started = Instant::now();
             match self.transact(&group) {
                 Ok(written) => {
-                    if group.iter().any(|command| !matches!(command, Command::Due { .. })) {
+                    if group.iter().any(|command| !matches!(command, Command::Search { .. })) {
                         self.meters.commit.record(started.elapsed());
                     }
                     self.trouble.committed(started);
@@ -259,7 +254,6 @@ impl Writer {
     /// the newest sequence, which counts once the transaction has committed.
     fn carry_out(&self, group: &[Command]) -> Result<(Vec<Written>, i64), Failure> {
         let (now, mut sequence) = (self.clock.now(), self.sequence);
-        self.outlets.forget_revoked(group);
         let mut written = Vec::with_capacity(group.len());
         for (index, command) in group.iter().enumerate() {
             let one = match command {
@@ -270,8 +264,7 @@ impl Writer {
                 }
                 Command::Settle { target, settlements, .. } => {
                     settle::all(&self.connection, (&self.census, &self.removed), *target, settlements, now)
-                        .inspect(|released| self.grant(*target, released))
-                        .map(|released| Written::Settled { released })
+                        .map(|()| Written::Done)
                 }
                 Command::Begin { target, attempt, .. } => {
                     settle::begin(&self.connection, *target, attempt).map(|()| Written::Done)
@@ -280,19 +273,19 @@ impl Writer {
                     settle::recover(&self.connection, &self.census, *target, *on_uncertain, now)
                         .map(Written::Recovered)
                 }
-                Command::Due { target, search, .. } => due::find(&self.connection, *target, search)
-                    .inspect(|due| self.grant(*target, &due.jobs))
-                    .map(Written::Due),
-                Command::Act { .. }
-                | Command::ActOn { .. }
-                | Command::Replay { .. }
-                | Command::Pause { .. } => operate::carry_out(
-                    &self.connection,
-                    (&self.outlets, &self.removed, &self.census),
-                    command,
-                    now,
-                )
-                .map(Written::Operated),
+                Command::Search { target, search, .. } => {
+                    search::find(&self.connection, *target, search).map(Written::Found)
+                }
+                Command::Find { target, id, .. } => {
+                    operate::find(&self.connection, target, id).map(Written::Key)
+                }
+                Command::Act { target, acts, .. } => {
+                    let shared = (&self.outlets, &self.removed, &self.census);
+                    operate::act(&self.connection, shared, *target, acts, now).map(Written::Acted)
+                }
+                Command::Pause { target, paused, .. } => {
+                    operate::pause(&self.connection, target, *paused, now).map(Written::Paused)
+                }
                 Command::Probe { .. } => self.beat(now).map(|()| Written::Done),
                 Command::Remove { chore, .. } => self
                     .removed
@@ -318,15 +311,10 @@ impl Writer {
                         self.outlets.hand_over(event, one);
                     }
                 }
-                (Command::Settle { target, settlements, reply }, Written::Settled { released }) => {
+                (Command::Settle { target, settlements, reply }, Written::Done) => {
                     if let Some(outlet) = self.outlets.of(target) {
                         for settlement in &settlements {
-                            // Not before the commit: until then its turn must not be taken back.
-                            outlet.turns.end(settlement.sequence);
                             self.meters.count_attempt(&outlet.route.target, settlement.next);
-                        }
-                        for job in released {
-                            outlet.handoff.offer(job);
                         }
                     }
                     answers.keep(reply, Ok(()));
@@ -334,8 +322,17 @@ impl Writer {
                 (Command::Recover { reply, .. }, Written::Recovered(attempts)) => {
                     answers.keep(reply, Ok(attempts));
                 }
-                (Command::Due { reply, .. }, Written::Due(due)) => {
-                    answers.keep(reply, Ok(due));
+                (Command::Search { reply, .. }, Written::Found(found)) => {
+                    answers.keep(reply, Ok(found));
+                }
+                (Command::Find { reply, .. }, Written::Key(key)) => {
+                    answers.keep(reply, Ok(key));
+                }
+                (Command::Act { reply, .. }, Written::Acted(acted)) => {
+                    answers.keep(reply, Ok(acted));
+                }
+                (Command::Pause { reply, .. }, Written::Paused(paused)) => {
+                    answers.keep(reply, Ok(paused));
                 }
                 (Command::Begin { reply, .. }, Written::Done) => {
                     answers.keep(reply, Ok(()));
@@ -348,9 +345,6 @@ impl Writer {
                 (Command::Remove { reply, .. }, Written::Removed { more }) => {
                     answers.keep(reply, Ok(more));
                 }
-                (command, Written::Operated(written)) => {
-                    operate::tell(&self.outlets, &mut answers, command, written);
-                }
                 _ => {}
             }
         }
@@ -358,15 +352,6 @@ impl Writer {
         if events > 0 {
             #[expect(clippy::cast_precision_loss, reason = "a group holds far fewer than 2^52 events")]
             self.meters.batch.record(events as f64);
-        }
-    }
-
-    /// Says that it is the turn of `jobs`: here, in the order of the commands, so
-    /// that a later one may take it back.
-    fn grant<'a>(&self, target: TargetId, jobs: impl IntoIterator<Item = &'a Job>) {
-        let Some(outlet) = self.outlets.of(target) else { return };
-        for job in jobs {
-            outlet.turns.grant(job.sequence);
         }
     }
 

@@ -54,7 +54,9 @@ impl Shown {
             ordering: Ordering::None,
         };
         let clock = Clock::from_fn(|| NOW);
-        let (store, writer) = Store::open(&settings, vec![route], clock.clone()).await.unwrap();
+        let (mut store, writer) = Store::open(&settings, vec![route], clock.clone()).await.unwrap();
+        // Without a dispatcher, operators act on the store itself.
+        store.outboxes.clear();
         let started = UnixMillis(NOW.0 - 90_000);
         let mut status = StreamStatus::new("commerce".into(), started);
         (status.connected, status.ever_connected) = (true, true);

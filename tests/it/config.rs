@@ -87,7 +87,7 @@ fn check_prints_every_key_with_its_effective_value_and_no_secret() {
     assert_eq!(effective(&output, "webhooks.default", "secrets"), r#"["[redacted]", "[redacted]"]"#);
     assert_eq!(effective(&output, "webhooks.default", "max_body"), r#""256KiB""#);
     assert_eq!(effective(&output, "targets.orders", "headers"), r#"{ authorization = "[redacted]" }"#);
-    assert_eq!(effective(&output, "targets.orders", "concurrency"), "16");
+    assert_eq!(effective(&output, "targets.orders", "concurrency"), "64");
     assert_eq!(stderr(&output), "");
     assert_no_secret(&output);
 }

@@ -1,6 +1,7 @@
 use super::super::error::{ActError, BulkError};
 use super::super::operator::OperatorStore;
-use super::super::types::{PerKind, Search};
+use super::super::outbox::Request;
+use super::super::types::{Act, Acted, Settlement};
 use super::super::view::BulkProgress;
 use super::*;
 use crate::domain::delivery::{Next, State};
@@ -23,10 +24,13 @@ async fn settle(ledger: &Ledger, job: &Job, next: Next) {
     ledger.settle(vec![job.settlement(NOW, Duration::ZERO, next)]).await.unwrap();
 }
 
+async fn begin(ledger: &Ledger, job: &Job) {
+    let begun = types::Begun { sequence: job.sequence, number: job.attempts + 1, at: NOW };
+    ledger.begin(begun).await.unwrap();
+}
+
 async fn due(ledger: &Ledger) -> Vec<Job> {
-    let search =
-        Search { now: NOW, known: std::collections::HashSet::new(), limits: PerKind::from_fn(|_| 5000) };
-    ledger.due(search).await.unwrap().jobs
+    heads(ledger, NOW).await
 }
 
 async fn due_ids(ledger: &Ledger) -> Vec<String> {
@@ -55,10 +59,8 @@ async fn a_dead_delivery_is_sent_again_at_once_with_its_time_counted_anew() {
     let job = arrived(&mut arrivals).await;
     settle(&ledger, &job, Next::Dead).await;
     act(&operator, Action::Retry, "evt_1000-1").await.unwrap();
-    assert!(matches!(arrivals.next().await, Arrival::Overflow), "the dispatcher is told to look");
     let again = due(&ledger).await.remove(0);
     assert_eq!((again.attempts, again.first_attempt_at, again.replays), (1, Some(NOW), 0));
-    assert!(ledger.start(&again));
     settle(&ledger, &again, Next::Delivered).await;
     assert_eq!(state(&operator, "evt_1000-1").await, State::Delivered);
 }
@@ -73,16 +75,12 @@ async fn a_retried_delivery_enters_its_lane_at_its_place() {
     }
     let (first, second) = (arrived(&mut arrivals).await, "evt_2000-1");
     settle(&ledger, &first, Next::Dead).await;
-    let in_hand = arrived(&mut arrivals).await;
-    assert_eq!(id(&in_hand), second);
+    assert_eq!(due_ids(&ledger).await, [second]);
     act(&operator, Action::Retry, "evt_1000-1").await.unwrap();
-    assert!(!ledger.start(&in_hand), "the one before it goes first");
-    assert_eq!(due_ids(&ledger).await, ["evt_1000-1"]);
+    assert_eq!(due_ids(&ledger).await, ["evt_1000-1"], "the one before it goes first");
     assert_eq!(waits_for(&operator, "evt_3000-1").await.as_deref(), Some(second));
 
-    // While it is on the wire, one that is retried waits behind it.
     let first = due(&ledger).await.remove(0);
-    assert!(ledger.start(&first));
     act(&operator, Action::Cancel, second).await.unwrap();
     act(&operator, Action::Retry, second).await.unwrap();
     assert_eq!(due_ids(&ledger).await, ["evt_1000-1"]);
@@ -97,7 +95,7 @@ async fn one_that_arrives_late_waits_for_the_one_on_its_way_and_names_it() {
     let (mut arrivals, ledger) = fixture.outbox();
     record(&fixture, "evt_2000-1", "a").await;
     let on_its_way = arrived(&mut arrivals).await;
-    assert!(ledger.start(&on_its_way));
+    begin(&ledger, &on_its_way).await;
     for late_and_later in ["evt_1000-1", "evt_1500-1", "evt_3000-1"] {
         record(&fixture, late_and_later, "a").await;
     }
@@ -117,7 +115,6 @@ async fn one_that_arrives_late_waits_for_the_one_on_its_way_and_names_it() {
     for id in ["evt_1000-1", "evt_1500-1", "evt_2000-1", "evt_3000-1"] {
         assert_eq!(due_ids(&ledger).await, [id]);
         let job = due(&ledger).await.remove(0);
-        assert!(ledger.start(&job));
         settle(&ledger, &job, Next::Delivered).await;
     }
 }
@@ -145,36 +142,18 @@ async fn a_held_delivery_is_released_or_closed_and_its_lane_goes_on() {
 }
 
 #[tokio::test]
-async fn what_is_cancelled_in_a_dispatchers_hand_is_not_started_with_or_without_a_lane() {
+async fn what_is_cancelled_before_its_first_attempt_begins_at_the_beginning() {
     for ordering in [Ordering::PerObject, Ordering::None] {
         let mut fixture = Fixture::new(vec![route("orders", "*", ordering)]).await;
         let operator = fixture.store.operator.clone();
-        let (mut arrivals, ledger) = fixture.outbox();
+        let (_arrivals, ledger) = fixture.outbox();
         record(&fixture, "evt_1", "a").await;
-        let job = arrived(&mut arrivals).await;
         act(&operator, Action::Cancel, "evt_1").await.unwrap();
-        assert!(!ledger.start(&job));
         assert_eq!(due_ids(&ledger).await, [""; 0]);
-        // Never tried, so it begins at the beginning.
         act(&operator, Action::Retry, "evt_1").await.unwrap();
         assert_eq!(state(&operator, "evt_1").await, State::Pending);
-        let again = due(&ledger).await.remove(0);
-        assert!(again.attempts == 0 && ledger.start(&again));
+        assert_eq!(due(&ledger).await.remove(0).attempts, 0);
     }
-}
-
-#[tokio::test]
-async fn a_mark_outlives_neither_the_hand_nor_a_search_that_comes_too_early() {
-    let mut fixture = Fixture::new(vec![route("orders", "*", Ordering::None)]).await;
-    let operator = fixture.store.operator.clone();
-    let (mut arrivals, ledger) = fixture.outbox();
-    record(&fixture, "evt_1", "a").await;
-    act(&operator, Action::Cancel, "evt_1").await.unwrap();
-    assert_eq!(due_ids(&ledger).await, [""; 0], "handed over and not taken");
-    let job = arrived(&mut arrivals).await;
-    let known = std::collections::HashSet::from([job.sequence]);
-    ledger.due(Search { now: NOW, known, limits: PerKind::from_fn(|_| 10) }).await.unwrap();
-    assert!(!ledger.start(&job), "what is in hand stays marked");
 }
 
 #[tokio::test]
@@ -184,9 +163,7 @@ async fn what_is_on_the_wire_is_left_alone() {
     let (mut arrivals, ledger) = fixture.outbox();
     record(&fixture, "evt_1", "a").await;
     let job = arrived(&mut arrivals).await;
-    assert!(ledger.start(&job));
-    assert_eq!(act(&operator, Action::Cancel, "evt_1").await, Err(ActError::OnTheWire));
-    ledger.begin(types::Begun { sequence: 1, number: 1, at: NOW }).await.unwrap();
+    begin(&ledger, &job).await;
     for action in Action::ALL {
         assert_eq!(act(&operator, action, "evt_1").await, Err(ActError::OnTheWire));
     }
@@ -325,4 +302,53 @@ async fn a_stopped_target_is_remembered_across_a_restart() {
     assert_eq!(fixture.store.operator.paused().await.unwrap(), ["orders".into()]);
     fixture.store.operator.set_paused("orders", false).await.unwrap();
     assert!(fixture.store.operator.paused().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn what_an_operator_asks_for_goes_through_the_dispatcher_while_there_is_one() {
+    let fixture = Fixture::new(Vec::new()).await;
+    let operator = fixture.store.operator.clone();
+    let routes = vec![route("orders", "*", Ordering::None)];
+    let mut opened = fixture.store.reroute(Vec::new(), routes).await.unwrap();
+    let (_arrivals, mut requests, ledger) = opened.remove(0).split();
+    record(&fixture, "evt_1", "a").await;
+    let id = event_id("evt_1");
+    let dispatcher = async {
+        let Request { acts, reply } = requests.next().await;
+        let refused =
+            |act: &Act| Acted { sequence: act.sequence, lane: None, result: Err(ActError::OnTheWire) };
+        reply.send(Ok(acts.iter().map(refused).collect())).unwrap();
+    };
+    let (acted, ()) = tokio::join!(operator.act(Action::Cancel, "orders", &id), dispatcher);
+    assert_eq!(acted, Err(ActError::OnTheWire));
+
+    // One that ends without an answer has done nothing.
+    let asked = operator.act(Action::Cancel, "orders", &id);
+    let ends = async {
+        drop(requests.next().await);
+        drop((requests, ledger));
+    };
+    assert_eq!(tokio::join!(asked, ends).0, Ok(()));
+    assert_eq!(state(&operator, "evt_1").await, State::Cancelled);
+}
+
+#[tokio::test]
+async fn a_first_success_is_in_the_log_before_and_after_a_replay() {
+    let mut fixture = Fixture::new(per_object()).await;
+    let operator = fixture.store.operator.clone();
+    let (mut arrivals, ledger) = fixture.outbox();
+    record(&fixture, "evt_1", "a").await;
+    let job = arrived(&mut arrivals).await;
+    let ended = job.settlement(NOW, Duration::from_millis(7), Next::Delivered);
+    ledger.settle(vec![Settlement { status: Some(204), ..ended }]).await.unwrap();
+    let log = || async {
+        let detail = operator.delivery("orders", &event_id("evt_1")).await.unwrap().unwrap();
+        let entry = |one: &view::AttemptEntry| (one.number, one.duration_ms, one.status, one.started_at);
+        (detail.delivery.last_status, detail.attempt_log.iter().map(entry).collect::<Vec<_>>())
+    };
+    assert_eq!(log().await, (Some(204), vec![(1, 7, Some(204), NOW)]));
+    operator.replay("orders", &event_id("evt_1")).await.unwrap();
+    assert_eq!(log().await, (Some(204), vec![(1, 7, Some(204), NOW)]));
+    settle(&ledger, &due(&ledger).await.remove(0), Next::Delivered).await;
+    assert_eq!(log().await, (None, vec![(1, 7, Some(204), NOW), (2, 0, None, NOW)]));
 }

@@ -1,6 +1,4 @@
-use std::collections::HashSet;
-
-use super::super::types::{Begun, CutOff, Due, Kind, Left, PerKind, Search, Settlement};
+use super::super::types::{Batch, Begun, CutOff, FoundRest, Lookup, Scan, Scanned, Search, Settlement};
 use super::*;
 use crate::domain::delivery::{Next, OnUncertain};
 
@@ -12,12 +10,12 @@ fn settlement(job: &Job, next: Next) -> Settlement {
     job.settlement(NOW, Duration::from_millis(3), next)
 }
 
-async fn due(ledger: &Ledger, now: UnixMillis) -> Due {
-    ledger.due(Search { now, known: HashSet::new(), limits: PerKind::from_fn(|_| 100) }).await.unwrap()
+async fn due(ledger: &Ledger, now: UnixMillis) -> Vec<Job> {
+    heads(ledger, now).await
 }
 
 async fn due_ids(ledger: &Ledger, now: UnixMillis) -> Vec<String> {
-    due(ledger, now).await.jobs.iter().map(|job| id(job).to_owned()).collect()
+    due(ledger, now).await.iter().map(|job| id(job).to_owned()).collect()
 }
 
 fn later(seconds: u64) -> UnixMillis {
@@ -41,72 +39,57 @@ async fn an_event_becomes_one_delivery_for_each_target_it_matches() {
     assert_eq!(id(&arrived(&mut orders).await), "evt_1");
     assert_eq!(id(&arrived(&mut all).await), "evt_1");
     assert!(orders.take_ready().is_none() && all.take_ready().is_none());
-    assert!(due(&invoices, later(60)).await.jobs.is_empty());
+    assert!(due(&invoices, later(60)).await.is_empty());
 }
 
 #[tokio::test]
-async fn of_one_object_only_the_first_is_let_out_until_it_is_settled() {
+async fn a_lane_is_read_in_pepays_order_up_to_the_first_that_has_to_wait() {
     let mut fixture = Fixture::new(per_object()).await;
     let (mut arrivals, ledger) = fixture.outbox();
-    for (id, object) in [("evt_1", "a"), ("evt_2", "a"), ("evt_3", "b"), ("evt_4", "a")] {
+    for id in ["evt_1000-1", "evt_3000-1", "evt_2000-10", "evt_2000-9", "evt_500-1"] {
+        fixture.store.inbox.try_record(event(id, "a")).await.unwrap();
+    }
+    let first = arrived(&mut arrivals).await;
+    let lane = first.lane.unwrap();
+    let read = |after| {
+        let search =
+            Search { lookups: vec![Lookup { lane, after }], scan: None, retries: 0, ..everything(NOW) };
+        let ledger = ledger.clone();
+        async move {
+            let found = ledger.search(search).await.unwrap().lanes.remove(0);
+            (found.rows.iter().map(|job| id(job).to_owned()).collect::<Vec<_>>(), found.rest)
+        }
+    };
+    let all = ["evt_500-1", "evt_1000-1", "evt_2000-9", "evt_2000-10", "evt_3000-1"].map(String::from);
+    assert_eq!(read(None).await, (all.to_vec(), FoundRest::Nothing));
+    assert_eq!(read(Some((first.rank, first.sequence))).await, (all[2..].to_vec(), FoundRest::Nothing));
+
+    ledger.settle(vec![settlement(&first, Next::Retrying { due_at: later(5) })]).await.unwrap();
+    let blocked = FoundRest::Blocked((first.rank, first.sequence));
+    assert_eq!(read(None).await, (all[..1].to_vec(), blocked));
+    assert_eq!(due_ids(&ledger, later(5)).await, ["evt_500-1"], "what came before it goes first");
+
+    // What is held comes before all others, late ones too.
+    let again = Settlement { number: 2, ..settlement(&first, Next::Held) };
+    ledger.settle(vec![again]).await.unwrap();
+    assert_eq!(read(None).await, (Vec::new(), FoundRest::Blocked((0, first.sequence))));
+}
+
+#[tokio::test]
+async fn a_retry_is_found_when_it_is_due() {
+    let mut fixture = Fixture::new(per_object()).await;
+    let (mut arrivals, ledger) = fixture.outbox();
+    for (id, object) in [("evt_1", "a"), ("evt_2", "b")] {
         fixture.store.inbox.try_record(event(id, object)).await.unwrap();
     }
     let (first, other) = (arrived(&mut arrivals).await, arrived(&mut arrivals).await);
-    assert_eq!((id(&first), id(&other)), ("evt_1", "evt_3"));
-    assert!(arrivals.take_ready().is_none());
-    assert_eq!(due_ids(&ledger, NOW).await, ["evt_1", "evt_3"]);
-
+    assert_eq!((id(&first), id(&other)), ("evt_1", "evt_2"));
     ledger.settle(vec![settlement(&first, Next::Retrying { due_at: later(5) })]).await.unwrap();
-    assert_eq!(due_ids(&ledger, NOW).await, ["evt_3"], "a failing one holds back its own object");
-
-    let again = due(&ledger, later(5)).await.jobs.remove(0);
+    assert_eq!(due_ids(&ledger, NOW).await, ["evt_2"]);
+    let found = ledger.search(everything(NOW)).await.unwrap();
+    assert_eq!((found.more_retries, found.next_due), (false, Some(later(5))));
+    let again = due(&ledger, later(5)).await.remove(0);
     assert_eq!((id(&again), again.attempts, again.first_attempt_at), ("evt_1", 1, Some(NOW)));
-    ledger.settle(vec![settlement(&again, Next::Dead)]).await.unwrap();
-    let second = arrived(&mut arrivals).await;
-    assert_eq!(id(&second), "evt_2");
-    ledger.settle(vec![settlement(&second, Next::Delivered)]).await.unwrap();
-    assert_eq!(id(&arrived(&mut arrivals).await), "evt_4");
-}
-
-#[tokio::test]
-async fn those_that_wait_in_a_lane_leave_in_pepays_order() {
-    let mut fixture = Fixture::new(per_object()).await;
-    let (mut arrivals, ledger) = fixture.outbox();
-    for id in ["evt_1000-1", "evt_3000-1", "evt_2000-10", "evt_2000-9"] {
-        fixture.store.inbox.try_record(event(id, "a")).await.unwrap();
-    }
-    let mut order = Vec::new();
-    for _ in 0..4 {
-        let job = arrived(&mut arrivals).await;
-        order.push(id(&job).to_owned());
-        ledger.settle(vec![settlement(&job, Next::Delivered)]).await.unwrap();
-    }
-    assert_eq!(order, ["evt_1000-1", "evt_2000-9", "evt_2000-10", "evt_3000-1"]);
-}
-
-#[tokio::test]
-async fn an_older_event_goes_before_one_that_waits_and_after_one_that_was_started() {
-    let mut fixture = Fixture::new(per_object()).await;
-    let (mut arrivals, ledger) = fixture.outbox();
-    let inbox = fixture.store.inbox.clone();
-    inbox.try_record(event("evt_2000-1", "a")).await.unwrap();
-    let later = arrived(&mut arrivals).await;
-    inbox.try_record(event("evt_1000-1", "a")).await.unwrap();
-    let older = arrived(&mut arrivals).await;
-    assert!(!ledger.start(&later) && ledger.start(&older));
-
-    inbox.try_record(event("evt_500-1", "a")).await.unwrap();
-    fixture.store.operator.probe().await.unwrap();
-    assert!(arrivals.take_ready().is_none(), "what has been started is not called back");
-    let mut seen = vec![id(&older).to_owned()];
-    ledger.settle(vec![settlement(&older, Next::Delivered)]).await.unwrap();
-    for _ in 0..2 {
-        let job = arrived(&mut arrivals).await;
-        assert!(ledger.start(&job));
-        seen.push(id(&job).to_owned());
-        ledger.settle(vec![settlement(&job, Next::Delivered)]).await.unwrap();
-    }
-    assert_eq!(seen, ["evt_1000-1", "evt_500-1", "evt_2000-1"]);
 }
 
 #[tokio::test]
@@ -117,16 +100,15 @@ async fn outcomes_are_written_as_one_or_not_at_all() {
         fixture.store.inbox.try_record(event(id, object)).await.unwrap();
     }
     let (first, second) = (arrived(&mut arrivals).await, arrived(&mut arrivals).await);
-    let both = vec![settlement(&first, Next::Delivered), settlement(&second, Next::Delivered)];
+    let again = Next::Retrying { due_at: later(5) };
+    let both = vec![settlement(&first, Next::Delivered), settlement(&second, again)];
     let door = fixture.side_door();
     door.execute("INSERT INTO attempt VALUES (1, ?1, 1, 0, 0, NULL, NULL, NULL)", [second.sequence]).unwrap();
     assert!(ledger.settle(both.clone()).await.is_err(), "the second has an attempt of this number");
     assert_eq!(due_ids(&ledger, NOW).await, ["evt_1", "evt_2"], "nothing of it was written");
-    assert!(arrivals.take_ready().is_none(), "nothing of it was let out");
 
     door.execute("DELETE FROM attempt", []).unwrap();
     ledger.settle(both).await.unwrap();
-    assert_eq!(id(&arrived(&mut arrivals).await), "evt_3");
     assert_eq!(due_ids(&ledger, NOW).await, ["evt_3"]);
 }
 
@@ -138,14 +120,14 @@ async fn a_settled_delivery_never_changes_again() {
     let job = arrived(&mut arrivals).await;
     ledger.settle(vec![settlement(&job, Next::Delivered)]).await.unwrap();
     ledger.settle(vec![settlement(&job, Next::Retrying { due_at: NOW })]).await.unwrap();
-    assert!(due(&ledger, later(60)).await.jobs.is_empty());
+    assert!(due(&ledger, later(60)).await.is_empty());
     let row: (String, i64) = fixture
         .side_door()
         .query_row("SELECT state, (SELECT count(*) FROM attempt) FROM delivery", [], |row| {
             Ok((row.get(0)?, row.get(1)?))
         })
         .unwrap();
-    assert_eq!(row, ("delivered".to_owned(), 1));
+    assert_eq!(row, ("delivered".to_owned(), 0), "the row itself tells of a first success");
 }
 
 #[tokio::test]
@@ -162,108 +144,93 @@ async fn everything_undelivered_is_found_again_after_a_restart() {
     let mut fixture = fixture.restart(per_object()).await;
     let (_, ledger) = fixture.outbox();
     let found = due(&ledger, NOW).await;
-    assert_eq!(found.jobs.iter().map(id).collect::<Vec<_>>(), ["evt_3"]);
-    assert_eq!(found.jobs[0].event.event.body, event("evt_3", "3").event.body);
-    assert_eq!(found.left[Kind::Retry], Left { more: false, next_due: Some(later(9)) });
-    assert_eq!(found.left[Kind::Waiting], Left::default());
+    assert_eq!(found.iter().map(id).collect::<Vec<_>>(), ["evt_3"]);
+    assert_eq!(found[0].event.event.body, event("evt_3", "3").event.body);
+    let found = ledger.search(everything(NOW)).await.unwrap();
+    assert_eq!((found.more_retries, found.next_due), (false, Some(later(9))));
 }
 
 #[tokio::test]
-async fn a_search_passes_over_what_is_in_hand_and_says_when_there_is_more() {
-    let mut fixture = Fixture::new(vec![route("orders", "*", Ordering::None)]).await;
-    let (_arrivals, ledger) = fixture.outbox();
-    for n in 1..=5 {
-        fixture.store.inbox.try_record(event(&format!("evt_{n}"), "a")).await.unwrap();
+async fn a_search_passes_over_what_is_known_and_says_when_there_is_more() {
+    for ordering in [Ordering::None, Ordering::PerObject] {
+        let mut fixture = Fixture::new(vec![route("orders", "*", ordering)]).await;
+        let (mut arrivals, ledger) = fixture.outbox();
+        let mut jobs = Vec::new();
+        for n in 1..=6 {
+            fixture.store.inbox.try_record(event(&format!("evt_{n}"), &n.to_string())).await.unwrap();
+            jobs.push(arrived(&mut arrivals).await);
+        }
+        let known = [&jobs[0], &jobs[2]];
+        let first = (i64::MIN, i64::MIN);
+        let search = Search {
+            lanes: known.iter().filter_map(|job| Some((job.lane?, first))).collect(),
+            singles: known.iter().map(|job| job.sequence).collect(),
+            scan: Some(Scan { after: 0, limit: 2 }),
+            ..everything(NOW)
+        };
+        let found = ledger.search(search.clone()).await.unwrap();
+        let of_lanes = found.lanes.iter().flat_map(|lane| &lane.rows);
+        let sequences: Vec<_> = found.singles.iter().chain(of_lanes).map(|job| job.sequence).collect();
+        assert_eq!(sequences, [2, 4]);
+        assert_eq!(found.scanned, Some(Scanned { to: 4, more: true }));
+        let rest = Search { scan: Some(Scan { after: 4, limit: 2 }), ..search };
+        assert_eq!(ledger.search(rest).await.unwrap().scanned, Some(Scanned { to: 6, more: false }));
     }
-    let found =
-        ledger.due(Search { now: NOW, known: HashSet::from([1, 3]), limits: oldest(2) }).await.unwrap();
-    assert_eq!(found.jobs.iter().map(|job| job.sequence).collect::<Vec<_>>(), [2, 4]);
-    assert!(found.left[Kind::Waiting].more);
-}
-
-/// So many of those that have waited for the longest, and no others.
-fn oldest(limit: usize) -> PerKind<usize> {
-    PerKind::from_fn(|kind| if kind == Kind::Waiting { limit } else { 0 })
-}
-
-/// The sequences and kinds that a search for so many of each kind finds.
-async fn found(ledger: &Ledger, known: HashSet<i64>, limit: usize) -> Vec<(i64, Kind)> {
-    let search = Search { now: NOW, known, limits: PerKind::from_fn(|_| limit) };
-    ledger.due(search).await.unwrap().jobs.iter().map(|job| (job.sequence, job.kind)).collect()
 }
 
 #[tokio::test]
-async fn a_crowd_of_retries_and_a_backlog_do_not_stand_before_what_is_new() {
-    let mut fixture = Fixture::new(vec![route("orders", "*", Ordering::None)]).await;
-    let (mut arrivals, ledger) = fixture.outbox();
-    let long_ago = UnixMillis(NOW.0 - 3_600_000);
-    let of = |n: i64| {
-        // Ten that are retried, ten that have waited for long, ten that have just come.
-        let received_at = if n <= 20 { UnixMillis(long_ago.0 + n) } else { UnixMillis(NOW.0 - 30 + n) };
-        Received { received_at, ..event(&format!("evt_{n}"), &format!("{n}")) }
-    };
-    let events = (1..=30).map(of).collect();
-    fixture.store.inbox.record(types::Batch { events, cursor: None }).await.unwrap();
-    for n in 1..=10 {
-        let job = arrived(&mut arrivals).await;
-        ledger
-            .settle(vec![settlement(&job, Next::Retrying { due_at: UnixMillis(NOW.0 - 20 + n) })])
-            .await
-            .unwrap();
-    }
-    let three = found(&ledger, HashSet::new(), 3).await;
-    let (new, waiting, retry) = (Kind::New, Kind::Waiting, Kind::Retry);
-    let wanted = [
-        (1, retry),
-        (10, retry),
-        (2, retry),
-        (11, waiting),
-        (12, waiting),
-        (13, waiting),
-        (30, new),
-        (29, new),
-        (28, new),
-    ];
-    assert_eq!(three, wanted);
-    let known = three.into_iter().map(|(sequence, _)| sequence).collect();
-    let wanted = [(3, retry), (9, retry), (14, waiting), (15, waiting), (27, new), (26, new)];
-    assert_eq!(found(&ledger, known, 2).await, wanted);
-}
-
-#[tokio::test]
-async fn the_next_of_a_lane_is_due_since_its_event_was_accepted() {
+async fn every_lane_with_an_open_delivery_is_listed_if_there_are_not_too_many() {
     let mut fixture = Fixture::new(per_object()).await;
     let (mut arrivals, ledger) = fixture.outbox();
-    let earlier = |n: i64, object: &str| Received {
-        received_at: UnixMillis(NOW.0 - 100 + n),
-        ..event(&format!("evt_{n}"), object)
-    };
-    let events = vec![earlier(1, "a"), earlier(2, "a"), earlier(3, "b")];
-    fixture.store.inbox.record(types::Batch { events, cursor: None }).await.unwrap();
-    let first = arrived(&mut arrivals).await;
-    assert_eq!(first.kind, Kind::New);
-    ledger.settle(vec![settlement(&first, Next::Delivered)]).await.unwrap();
-    let oldest = ledger.due(Search { now: NOW, known: HashSet::new(), limits: oldest(1) }).await.unwrap();
-    assert_eq!(oldest.jobs[0].sequence, 2, "before what was accepted later");
-    assert_eq!(oldest.jobs[0].kind, Kind::Waiting);
+    let mut heads = Vec::new();
+    for (id, object) in [("evt_2000-1", "a"), ("evt_2000-2", "b"), ("evt_1000-1", "a"), ("evt_2000-3", "c")] {
+        fixture.store.inbox.try_record(event(id, object)).await.unwrap();
+        let job = arrived(&mut arrivals).await;
+        heads.push((job.lane.unwrap(), (job.rank, job.sequence)));
+    }
+    let census = |limit| Search { census: Some(limit), ..everything(NOW) };
+    heads.remove(0);
+    heads.sort_unstable();
+    assert_eq!(ledger.search(census(3)).await.unwrap().census, Some(heads));
+    assert_eq!(ledger.search(census(2)).await.unwrap().census, None);
+    let unfinished = Search { scan: Some(Scan { after: 0, limit: 1 }), ..census(3) };
+    assert_eq!(ledger.search(unfinished).await.unwrap().census, None, "the scan goes on");
 }
 
 #[tokio::test]
-async fn what_does_not_fit_in_memory_is_announced_and_stays_in_the_store() {
+async fn of_a_crowd_of_retries_those_from_both_ends_are_found() {
     let mut fixture = Fixture::new(vec![route("orders", "*", Ordering::None)]).await;
     let (mut arrivals, ledger) = fixture.outbox();
-    let events = (0..2000).map(|n| event(&format!("evt_{n}"), "a")).collect();
-    fixture.store.inbox.record(types::Batch { events, cursor: None }).await.unwrap();
-    // The writer takes one thing after the other: once it answers this, it has handed all over.
-    fixture.store.operator.probe().await.unwrap();
-    let in_memory = std::iter::from_fn(|| arrivals.take_ready()).count();
-    assert!(in_memory < 2000, "{in_memory}");
-    assert!(matches!(arrivals.next().await, Arrival::Overflow));
-    let all = ledger
-        .due(Search { now: NOW, known: HashSet::new(), limits: PerKind::from_fn(|_| 5000) })
-        .await
-        .unwrap();
-    assert_eq!(all.jobs.len(), 2000);
+    for n in 1..=10 {
+        fixture.store.inbox.try_record(event(&format!("evt_{n}"), "a")).await.unwrap();
+        let job = arrived(&mut arrivals).await;
+        let due_at = UnixMillis(NOW.0 - 20 + job.sequence);
+        ledger.settle(vec![settlement(&job, Next::Retrying { due_at })]).await.unwrap();
+    }
+    let search = Search { retries: 3, scan: None, ..everything(NOW) };
+    let found = ledger.search(search).await.unwrap();
+    assert_eq!(found.singles.iter().map(|job| job.sequence).collect::<Vec<_>>(), [1, 10, 2]);
+    assert!(found.more_retries);
+}
+
+#[tokio::test]
+async fn what_does_not_fit_in_memory_is_counted_or_handed_over_without_its_event() {
+    let mut fixture = Fixture::new(vec![route("orders", "*", Ordering::None)]).await;
+    let (mut arrivals, ledger) = fixture.outbox();
+    let large = "x".repeat(1 << 20);
+    let of = |n: usize| event(&format!("evt_{n}"), if n < 20 { &large } else { "a" });
+    fixture.store.inbox.record(Batch { events: (0..6000).map(of).collect(), cursor: None }).await.unwrap();
+    let mut taken = Vec::new();
+    while let Some(arrived) = arrivals.take_ready() {
+        taken.push(arrived.job.is_some());
+    }
+    let whole = taken.iter().filter(|is_whole| **is_whole).count();
+    assert!((5..10).contains(&taken.iter().take(20).filter(|is_whole| **is_whole).count()));
+    assert_eq!(u64::try_from(taken.len()).unwrap() + arrivals.missed(), 6000);
+    assert!(arrivals.missed() > 0 && whole < taken.len());
+    assert!(matches!(arrivals.next().await, Arrival::Missed));
+    let rest = Search { scan: Some(Scan { after: 5000, limit: 5000 }), ..everything(NOW) };
+    assert_eq!(ledger.search(rest).await.unwrap().singles.len(), 1000);
 }
 
 #[tokio::test]
@@ -277,7 +244,6 @@ async fn an_attempt_cut_off_by_a_crash_is_held_or_repeated_as_configured() {
         fixture.store.inbox.try_record(event("evt_2", "a")).await.unwrap();
         let job = arrived(&mut arrivals).await;
         ledger.begin(Begun { sequence: job.sequence, number: 1, at: NOW }).await.unwrap();
-        assert!(due(&ledger, NOW).await.jobs.is_empty(), "on the wire is not due");
 
         let mut fixture = fixture.restart(per_object()).await;
         let (_, ledger) = fixture.outbox();
@@ -285,8 +251,8 @@ async fn an_attempt_cut_off_by_a_crash_is_held_or_repeated_as_configured() {
         assert_eq!(ledger.recover(on_uncertain).await, Ok(vec![cut_off]));
         assert_eq!(ledger.recover(on_uncertain).await, Ok(Vec::new()));
         let found = due(&ledger, NOW).await;
-        assert_eq!(found.jobs.len(), due_again);
-        assert!(found.jobs.iter().all(|job| job.attempts == 1 && id(job) == "evt_1"));
+        assert_eq!(found.len(), due_again);
+        assert!(found.iter().all(|job| job.attempts == 1 && id(job) == "evt_1"));
         let stored: String = fixture
             .side_door()
             .query_row("SELECT state FROM delivery WHERE sequence = 1", [], |row| row.get(0))

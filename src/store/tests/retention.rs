@@ -1,6 +1,5 @@
 use std::sync::Mutex;
 
-use super::super::types::{PerKind, Search};
 use super::*;
 use crate::domain::delivery::{Next, State};
 use crate::domain::event::EventId;
@@ -29,8 +28,7 @@ impl Aging {
             Clock::from_fn(move || *now.lock().unwrap())
         };
         let (store, writer) = Store::open(&settings(folder.path()), routes(), clock).await.unwrap();
-        let writer = std::thread::spawn(|| writer.run());
-        Self { fixture: Fixture { store, writer, folder }, now }
+        Self { fixture: Fixture::of(store, writer, folder), now }
     }
 
     async fn restart(self) -> Self {
@@ -103,12 +101,8 @@ async fn bodies_go_once_every_delivery_is_done_and_not_before() {
     // What was passed over is found again when it ends, and only then.
     operator.act(Action::Cancel, "orders", &event_id("evt_1")).await.unwrap();
     operator.act(Action::Close, "orders", &event_id("evt_2")).await.unwrap();
-    let search = Search {
-        now: *aging.now.lock().unwrap(),
-        known: std::collections::HashSet::new(),
-        limits: PerKind::from_fn(|_| 9),
-    };
-    let job = ledger.due(search).await.unwrap().jobs.remove(0);
+    let now = *aging.now.lock().unwrap();
+    let job = heads(&ledger, now).await.remove(0);
     ledger.settle(vec![job.settlement(NOW, Duration::ZERO, Next::Delivered)]).await.unwrap();
     assert_eq!(aging.count("SELECT count(*) FROM ripe"), 3);
     aging.sweep().await;

@@ -17,7 +17,7 @@ async fn later(seconds: u64) -> Fixture {
     let folder = TempDir::new().unwrap();
     let clock = Clock::from_fn(move || NOW.plus(Duration::from_secs(seconds)));
     let (store, writer) = Store::open(&settings(folder.path()), vec![], clock).await.unwrap();
-    Fixture { store, writer: std::thread::spawn(|| writer.run()), folder }
+    Fixture::of(store, writer, folder)
 }
 
 #[tokio::test]

@@ -7,12 +7,13 @@ use tokio::sync::oneshot;
 
 use super::Chore;
 use super::outlets::Opened;
-use crate::domain::delivery::{OnUncertain, State};
+use crate::domain::delivery::OnUncertain;
 use crate::domain::event::EventId;
-use crate::domain::operator::Action;
-use crate::store::error::{ActError, RecordError};
+use crate::store::error::ActError;
+use crate::store::error::RecordError;
 use crate::store::settings::Route;
-use crate::store::types::{Batch, Begun, CutOff, Due, Key, Recorded, Search, Settlement, TargetId};
+use crate::store::types::{Act, Acted, Begun, CutOff, Found, Search, Settlement, TargetId};
+use crate::store::types::{Batch, Key, Recorded};
 
 /// Where the answer to a command goes.
 pub(in crate::store) type Reply<T> = oneshot::Sender<Result<T, RecordError>>;
@@ -28,16 +29,13 @@ pub(in crate::store) enum Command {
     Begin { target: TargetId, attempt: Begun, reply: Reply<()> },
     /// Decide what becomes of the attempts that a stopped process left on the wire.
     Recover { target: TargetId, on_uncertain: OnUncertain, reply: Reply<Vec<CutOff>> },
-    /// Find deliveries that are due. Asked of the writer, because whatever it
-    /// finds has then been offered to the dispatcher before it answers.
-    Due { target: TargetId, search: Search, reply: Reply<Due> },
-    /// Do to one delivery what a person asks for.
-    Act { action: Action, target: String, id: EventId, reply: Reply<Result<(), ActError>> },
-    /// The same to many, as far as they are in one of `states`; answers how many
-    /// have changed.
-    ActOn { action: Action, states: Vec<State>, keys: Vec<Key>, reply: Reply<u64> },
-    /// Send an event to a target again.
-    Replay { target: String, id: EventId, reply: Reply<Result<u32, ActError>> },
+    /// Search the open deliveries. Asked of the writer, because whatever was stored
+    /// before has then been offered to the dispatcher before it answers.
+    Search { target: TargetId, search: Search, reply: Reply<Found> },
+    /// Find the delivery of an event to a target, by their names.
+    Find { target: String, id: EventId, reply: Reply<Result<Key, ActError>> },
+    /// Do to deliveries what an operator asks for.
+    Act { target: TargetId, acts: Vec<Act>, reply: Reply<Vec<Acted>> },
     /// Note that a person has a target stopped, or started again.
     Pause { target: String, paused: bool, reply: Reply<Result<(), ActError>> },
     /// Do a piece of a chore. Answers whether there is more of it.
@@ -61,10 +59,10 @@ impl Command {
         match self {
             Self::Record { reply, .. } => drop(reply.send(Err(refusal))),
             Self::Recover { reply, .. } => drop(reply.send(Err(refusal))),
-            Self::Due { reply, .. } => drop(reply.send(Err(refusal))),
-            Self::Act { reply, .. } | Self::Pause { reply, .. } => drop(reply.send(Err(refusal))),
-            Self::ActOn { reply, .. } => drop(reply.send(Err(refusal))),
-            Self::Replay { reply, .. } => drop(reply.send(Err(refusal))),
+            Self::Search { reply, .. } => drop(reply.send(Err(refusal))),
+            Self::Find { reply, .. } => drop(reply.send(Err(refusal))),
+            Self::Act { reply, .. } => drop(reply.send(Err(refusal))),
+            Self::Pause { reply, .. } => drop(reply.send(Err(refusal))),
             Self::Remove { reply, .. } => drop(reply.send(Err(refusal))),
             Self::Settle { reply, .. }
             | Self::Begin { reply, .. }

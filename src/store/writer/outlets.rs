@@ -4,18 +4,20 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, params};
 
-use super::Command;
 use super::record::Written;
 use crate::domain::event::Received;
+use crate::store::Route;
 use crate::store::commands::Commands;
-use crate::store::outbox::{self, Arrivals, Handoff, Outbox};
-use crate::store::settings::Route;
-use crate::store::turns::Turns;
-use crate::store::types::{Job, Kind, TargetId};
+use crate::store::lane::rank;
+use crate::store::outbox::{self, Arrivals, Handoff, Outbox, Owners, Requests};
+use crate::store::types::{Job, TargetId};
 
 /// Every target that was configured since the writer began.
 #[derive(Debug, Default)]
-pub(in crate::store) struct Outlets(Vec<Outlet>);
+pub(in crate::store) struct Outlets {
+    all: Vec<Outlet>,
+    owners: Owners,
+}
 
 /// One target.
 #[derive(Debug)]
@@ -26,7 +28,6 @@ pub(super) struct Outlet {
     /// since what it has on the wire still ends.
     open: bool,
     pub(super) handoff: Handoff,
-    pub(super) turns: Arc<Turns>,
 }
 
 /// What the new outbox of a target is made of.
@@ -34,7 +35,7 @@ pub(super) struct Outlet {
 pub(in crate::store) struct Opened {
     target: TargetId,
     arrivals: Arrivals,
-    turns: Arc<Turns>,
+    requests: Requests,
 }
 
 impl Outlet {
@@ -46,7 +47,7 @@ impl Outlet {
 
 impl Opened {
     pub(in crate::store) fn into_outbox(self, commands: Commands) -> Outbox {
-        Outbox::new(self.target, commands, self.turns, self.arrivals)
+        Outbox::new(self.target, commands, (self.arrivals, self.requests))
     }
 }
 
@@ -55,8 +56,9 @@ impl Outlets {
     pub(in crate::store) fn open(
         connection: &mut Connection,
         routes: Vec<Route>,
+        owners: Owners,
     ) -> rusqlite::Result<(Self, Vec<Opened>)> {
-        let mut outlets = Self::default();
+        let mut outlets = Self { all: Vec::new(), owners };
         let opened = outlets.replace(connection, &[], routes)?;
         Ok((outlets, opened))
     }
@@ -70,72 +72,51 @@ impl Outlets {
         routes: Vec<Route>,
     ) -> rusqlite::Result<Vec<Opened>> {
         let targets = register(connection, &routes)?;
-        for outlet in &mut self.0 {
+        for outlet in &mut self.all {
             outlet.open &= kept.contains(&outlet.route.target);
         }
         let opened = routes.into_iter().zip(targets).map(|(route, target)| self.open_one(target, route));
         Ok(opened.collect())
     }
 
-    /// What a predecessor has started is in `turns`, which its successor therefore takes over.
     fn open_one(&mut self, target: TargetId, route: Route) -> Opened {
-        let (handoff, arrivals) = outbox::handoff();
-        let Some(outlet) = self.0.iter_mut().find(|outlet| outlet.target == target) else {
-            let turns = Arc::new(Turns::default());
-            self.0.push(Outlet { target, route, open: true, handoff, turns: Arc::clone(&turns) });
-            return Opened { target, arrivals, turns };
+        let (handoff, arrivals, requests) = outbox::handoff(target, &self.owners);
+        let Some(outlet) = self.all.iter_mut().find(|outlet| outlet.target == target) else {
+            self.all.push(Outlet { target, route, open: true, handoff });
+            return Opened { target, arrivals, requests };
         };
         let before = std::mem::replace(&mut outlet.handoff, handoff);
         (outlet.route, outlet.open) = (route, true);
-        Opened { target, arrivals: arrivals.after(before), turns: Arc::clone(&outlet.turns) }
+        Opened { target, arrivals: arrivals.after(before), requests }
     }
 
     /// Those that receive what is accepted now, each with its index.
     pub(super) fn open_ones(&self) -> impl Iterator<Item = (usize, &Outlet)> {
-        self.0.iter().enumerate().filter(|(_, outlet)| outlet.open)
+        self.all.iter().enumerate().filter(|(_, outlet)| outlet.open)
     }
 
     /// The one at `index`.
     pub(super) fn at(&self, index: usize) -> &Outlet {
-        &self.0[index]
+        &self.all[index]
     }
 
     /// The one of `target`.
     pub(super) fn of(&self, target: TargetId) -> Option<&Outlet> {
-        self.0.iter().find(|outlet| outlet.target == target)
+        self.all.iter().find(|outlet| outlet.target == target)
     }
 
-    /// Offers a new event to the targets that it can go to at once.
+    /// Offers a new event to the targets that it goes to.
     pub(super) fn hand_over(&self, event: Received, written: Written) {
-        if written.ready.is_empty() {
+        if written.outlets.is_empty() {
             return;
         }
+        let (sequence, rank) = (written.sequence, rank(&event.event.id, event.received_at));
         let event = Arc::new(event);
-        for (outlet, lane) in written.ready {
+        for (outlet, lane) in written.outlets {
             let event = Arc::clone(&event);
-            self.at(outlet).handoff.offer(Job {
-                sequence: written.sequence,
-                attempts: 0,
-                first_attempt_at: None,
-                replays: 0,
-                kind: Kind::New,
-                event,
-                lane,
-            });
-        }
-    }
-
-    /// What no dispatcher can have in hand any more needs no mark that it must not
-    /// be started. Said before anything of `group` is done, so that no mark is
-    /// lost of a delivery which is still to be handed over.
-    pub(super) fn forget_revoked(&self, group: &[Command]) {
-        for command in group {
-            if let Command::Due { target, search, .. } = command
-                && let Some(outlet) = self.of(*target)
-                && outlet.handoff.is_empty()
-            {
-                outlet.turns.keep_revoked(&search.known);
-            }
+            let (attempts, first_attempt_at, replays) = (0, None, 0);
+            let job = Job { sequence, attempts, first_attempt_at, replays, event, lane, rank };
+            self.at(outlet).handoff.offer(job);
         }
     }
 }

@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, params};
 
 use super::census::Census;
-use super::outlets::{Outlet, Outlets};
-use super::{order, sighting, turn};
+use super::outlets::Outlets;
+use super::{order, sighting};
 use crate::domain::clock::UnixMillis;
 use crate::domain::delivery::{Ordering, State};
 use crate::domain::event::{Digest, Environment, EventId, Received};
-use crate::store::lane::{FIRST, lane, rank};
+use crate::store::lane::{lane, rank};
 use crate::store::types::{Batch, CursorMove, Recorded};
 
 /// An event as it was stored, or found.
@@ -18,8 +18,8 @@ pub(super) struct Written {
     pub(super) recorded: Recorded,
     /// Its sequence, if it is new.
     pub(super) sequence: i64,
-    /// The outlets it can go to at once, by index, each with its lane there.
-    pub(super) ready: Vec<(usize, Option<i64>)>,
+    /// The outlets it goes to, by index, each with its lane there.
+    pub(super) outlets: Vec<(usize, Option<i64>)>,
     /// How far its source was behind the first, if it came by this one for the first time.
     pub(super) lag: Option<Duration>,
     /// Whether it is a conflict that was not known.
@@ -42,11 +42,11 @@ pub(super) fn batch(
         if !insert_event(connection, event, next, of_order)? {
             let sighting::Repeat { lag, conflict, news } = sighting::note(connection, event)?;
             let recorded = if conflict { Recorded::Conflict } else { Recorded::Duplicate };
-            return Ok(Written { recorded, sequence: 0, ready: Vec::new(), lag, news });
+            return Ok(Written { recorded, sequence: 0, outlets: Vec::new(), lag, news });
         }
         *sequence = next;
-        let ready = insert_deliveries(connection, (outlets, census), (event, of_order), next)?;
-        Ok(Written { recorded: Recorded::New, sequence: next, ready, lag: None, news: false })
+        let outlets = insert_deliveries(connection, (outlets, census), (event, of_order), next)?;
+        Ok(Written { recorded: Recorded::New, sequence: next, outlets, lag: None, news: false })
     });
     let written = events.collect::<rusqlite::Result<_>>()?;
     if let Some(cursor) = &batch.cursor {
@@ -92,57 +92,20 @@ fn insert_deliveries(
     sequence: i64,
 ) -> rusqlite::Result<Vec<(usize, Option<i64>)>> {
     let mut insert = connection.prepare_cached(
-        "INSERT INTO delivery (target_id, sequence, state, lane, rank, due_at) \
-         VALUES (?1, ?2, 'pending', ?3, ?4, ?5)",
+        "INSERT INTO delivery (target_id, sequence, state, lane, rank) VALUES (?1, ?2, 'pending', ?3, ?4)",
     )?;
-    let mut ready = Vec::new();
+    let rank = rank(&event.event.id, event.received_at);
+    let mut taken_by = Vec::new();
     for (index, outlet) in outlets.open_ones() {
         if !outlet.route.takes(event) {
             continue;
         }
         let lane = lane(outlet.route.ordering, event, of_order);
-        let first = match lane {
-            None => true,
-            Some(lane) => goes_first(connection, outlet, lane, event)?,
-        };
-        let (rank, due_at) = if first {
-            ready.push((index, lane));
-            (FIRST, Some(event.received_at.0))
-        } else {
-            (rank(&event.event.id, event.received_at), None)
-        };
-        insert.execute(params![outlet.target.0, sequence, lane, rank, due_at])?;
+        insert.execute(params![outlet.target.0, sequence, lane, rank])?;
         census.step(outlet.target, None, State::Pending);
+        taken_by.push((index, lane));
     }
-    Ok(ready)
-}
-
-/// Whether a new event may go at once: its lane is empty, or the delivery whose
-/// turn it is comes later in its order, has not been started, and steps back.
-pub(super) fn goes_first(
-    connection: &Connection,
-    outlet: &Outlet,
-    lane: i64,
-    event: &Received,
-) -> rusqlite::Result<bool> {
-    let target = outlet.target.0;
-    let first = connection
-        .prepare_cached(
-            "SELECT sequence, state FROM delivery WHERE target_id = ?1 AND lane = ?2 ORDER BY rank LIMIT 1",
-        )?
-        .query_row(params![target, lane], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)))
-        .optional()?;
-    let Some((first, state)) = first else { return Ok(true) };
-    let waits = state == State::Pending.as_str() || state == State::Retrying.as_str();
-    if !waits {
-        return Ok(false);
-    }
-    let place = turn::place(connection, first)?;
-    if rank(&event.event.id, event.received_at) >= place || !outlet.turns.revoke(first) {
-        return Ok(false);
-    }
-    turn::step_back(connection, outlet.target, first, place)?;
-    Ok(true)
+    Ok(taken_by)
 }
 
 fn move_cursor(connection: &Connection, cursor: &CursorMove, now: UnixMillis) -> rusqlite::Result<()> {

@@ -1,57 +1,47 @@
-//! Storing what attempts came to, and letting out the next of a lane.
+//! Storing what attempts came to.
+
+use std::time::Duration;
 
 use rusqlite::{Connection, params};
 
 use super::census::Census;
 use super::retain::Removed;
-use super::turn;
 use crate::domain::clock::UnixMillis;
 use crate::domain::delivery::{Next, OnUncertain, State};
-use crate::store::types::{Begun, CutOff, Job, Settlement, TargetId};
+use crate::store::lane::FIRST;
+use crate::store::types::{Begun, CutOff, Settlement, TargetId};
 
 /// Attempts kept for a delivery, the newest ones.
 const ATTEMPTS_KEPT: u32 = 100;
 
-/// Stores `settlements`. Answers the deliveries whose turn it has become.
+/// Stores `settlements`.
 pub(super) fn all(
     connection: &Connection,
     (census, removed): (&Census, &Removed),
     target: TargetId,
     settlements: &[Settlement],
     now: UnixMillis,
-) -> rusqlite::Result<Vec<Job>> {
-    let mut released = Vec::new();
+) -> rusqlite::Result<()> {
     for settlement in settlements {
-        released.extend(settle(connection, census, target, settlement, now)?);
+        if !update_delivery(connection, target, settlement, now)? {
+            // Settled before: the answer to an earlier try of the same command was
+            // lost. A settled delivery never changes again.
+            continue;
+        }
+        census.step(target, Some(State::Sending), settlement.next.state());
+        if !is_first_success(settlement) {
+            insert_attempt(connection, target, settlement)?;
+        }
         if matches!(settlement.next, Next::Delivered | Next::Dead) {
             removed.ended(connection, settlement.sequence)?;
         }
     }
-    Ok(released)
+    Ok(())
 }
 
-/// Stores `settlement`. Answers the delivery of the lane whose turn it has become, if another's.
-fn settle(
-    connection: &Connection,
-    census: &Census,
-    target: TargetId,
-    settlement: &Settlement,
-    now: UnixMillis,
-) -> rusqlite::Result<Option<Job>> {
-    if !update_delivery(connection, target, settlement, now)? {
-        // Settled before: the answer to an earlier try of the same command was
-        // lost. A settled delivery never changes again.
-        return Ok(None);
-    }
-    census.step(target, Some(State::Sending), settlement.next.state());
-    insert_attempt(connection, target, settlement)?;
-    match (settlement.next, settlement.lane) {
-        (Next::Delivered | Next::Dead, Some(lane)) => turn::pass_on(connection, target, lane, now),
-        (Next::Retrying { .. }, Some(lane)) => {
-            turn::let_pass(connection, target, lane, settlement.sequence, now)
-        }
-        (Next::Held, Some(_)) | (_, None) => Ok(None),
-    }
+/// Whether the attempt is told by the row of its delivery, as most are.
+fn is_first_success(settlement: &Settlement) -> bool {
+    settlement.number == 1 && settlement.next == Next::Delivered
 }
 
 fn update_delivery(
@@ -67,7 +57,8 @@ fn update_delivery(
     let settled_at = matches!(settlement.next, Next::Delivered | Next::Dead).then_some(now.0);
     let mut update = connection.prepare_cached(
         "UPDATE delivery SET state = ?3, due_at = ?4, attempts = ?5, settled_at = ?6, \
-                lane = iif(?6 IS NULL, lane, NULL), first_attempt_at = coalesce(first_attempt_at, ?7) \
+                lane = iif(?6 IS NULL, lane, NULL), rank = iif(?3 = 'held', ?8, rank), \
+                first_attempt_at = coalesce(first_attempt_at, ?7), status = ?9, duration_ms = ?10 \
          WHERE target_id = ?1 AND sequence = ?2 AND settled_at IS NULL \
            AND (attempts < ?5 OR (attempts = ?5 AND state = 'sending'))",
     )?;
@@ -79,6 +70,9 @@ fn update_delivery(
         settlement.number,
         settled_at,
         settlement.started_at.0,
+        FIRST,
+        settlement.status.filter(|_| is_first_success(settlement)),
+        is_first_success(settlement).then(|| millis(settlement.duration)),
     ])?;
     Ok(rows == 1)
 }
@@ -98,7 +92,7 @@ fn insert_attempt(
         settlement.sequence,
         settlement.number,
         settlement.started_at.0,
-        i64::try_from(settlement.duration.as_millis()).unwrap_or(i64::MAX),
+        millis(settlement.duration),
         settlement.status,
         settlement.error,
         answer,
@@ -116,7 +110,7 @@ pub(super) fn begin(connection: &Connection, target: TargetId, attempt: &Begun) 
     let mut update = connection.prepare_cached(
         "UPDATE delivery SET state = 'sending', due_at = NULL, attempts = ?3, \
                 first_attempt_at = coalesce(first_attempt_at, ?4) \
-         WHERE target_id = ?1 AND sequence = ?2 AND due_at IS NOT NULL",
+         WHERE target_id = ?1 AND sequence = ?2 AND (state = 'pending' OR state = 'retrying')",
     )?;
     let changed = update.execute(params![target.0, attempt.sequence, attempt.number, attempt.at.0])?;
     if changed == 1 { Ok(()) } else { Err(rusqlite::Error::StatementChangedRows(changed)) }
@@ -147,9 +141,9 @@ pub(super) fn recover(
         OnUncertain::Retry => (State::Retrying, Some(now.0)),
     };
     let changed = connection.execute(
-        "UPDATE delivery INDEXED BY delivery_open SET state = ?2, due_at = ?3 \
+        "UPDATE delivery INDEXED BY delivery_open SET state = ?2, due_at = ?3, rank = iif(?2 = 'held', ?4, rank) \
          WHERE target_id = ?1 AND settled_at IS NULL AND state = 'sending'",
-        params![target.0, state.as_str(), due_at],
+        params![target.0, state.as_str(), due_at, FIRST],
     )?;
     let changed = i64::try_from(changed).unwrap_or(i64::MAX);
     census.change(target, State::Sending, -changed);
@@ -167,4 +161,8 @@ fn cut_off(connection: &Connection, target: TargetId) -> rusqlite::Result<Vec<Cu
         )?
         .query_map(params![target.0], |row| Ok(CutOff { event_id: row.get(0)?, number: row.get(1)? }))?
         .collect()
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }

@@ -59,7 +59,7 @@ async fn a_target_is_shown_without_the_secrets_of_its_address() {
     let target = &body["targets"][0];
     assert_eq!(target["url"], "http://127.0.0.1:9/events");
     assert_eq!(target["types"], json!(["commerce.order.*", "invoice.*"]));
-    assert_eq!((&target["ordering"], &target["concurrency"]), (&json!("per_object"), &json!(16)));
+    assert_eq!((&target["ordering"], &target["concurrency"]), (&json!("per_object"), &json!(64)));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,6 +4,7 @@ use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 
 use crate::domain::clock::UnixMillis;
+use crate::domain::delivery::State;
 use crate::domain::event::Source;
 use crate::store::types::Seen;
 use crate::store::view::{AttemptEntry, Conflict, DeliverySummary, EventFacts, Sighting, Standing};
@@ -61,23 +62,27 @@ pub(super) fn standing(row: &SqliteRow) -> Decoded<(i64, Standing)> {
 /// The number of a target, and a delivery to it, from the columns of
 /// [`DELIVERY_FACTS`](super::query::DELIVERY_FACTS).
 pub(super) fn delivery(row: &SqliteRow) -> Decoded<(i64, DeliverySummary)> {
-    let Ok(state) = row.try_get::<&str, _>("state")?.parse() else { return Ok(None) };
+    let Ok(state) = row.try_get::<&str, _>("state")?.parse::<State>() else { return Ok(None) };
+    let received_at = UnixMillis(row.try_get("received_at")?);
+    let waits_for: Option<String> = row.try_get("waits_for")?;
+    // A first attempt is due since its event arrived. What waits for another is not due.
+    let due_at = if state == State::Pending { Some(received_at) } else { time(row, "due_at")? };
     let delivery = DeliverySummary {
         sequence: row.try_get("sequence")?,
         target: row.try_get::<&str, _>("target")?.into(),
         event_id: row.try_get("event_id")?,
         kind: row.try_get("type")?,
         object_id: row.try_get("object_id")?,
-        received_at: UnixMillis(row.try_get("received_at")?),
+        received_at,
         state,
         attempts: row.try_get("attempts")?,
         replays: row.try_get("replays")?,
-        due_at: time(row, "due_at")?,
+        due_at: due_at.filter(|_| waits_for.is_none()),
         first_attempt_at: time(row, "first_attempt_at")?,
         settled_at: time(row, "settled_at")?,
         last_status: row.try_get("last_status")?,
         last_error: row.try_get("last_error")?,
-        waits_for: row.try_get("waits_for")?,
+        waits_for,
     };
     Ok(Some((row.try_get("target_id")?, delivery)))
 }

@@ -17,6 +17,11 @@ pub(super) const CONFLICTS: &str = "SELECT sequence, source, origin, received_at
                                     FROM conflict WHERE sequence = ?1";
 pub(super) const ATTEMPTS: &str = "SELECT sequence, number, started_at, duration_ms, status, error, answer \
                                    FROM attempt WHERE target_id = ?1 AND sequence = ?2 ORDER BY number";
+/// A first attempt that was acknowledged, which the row of the delivery tells.
+pub(super) const FIRST_SUCCESS: &str = "SELECT d.sequence AS sequence, d.attempts AS number, d.first_attempt_at AS started_at, \
+     d.duration_ms AS duration_ms, d.status AS status, NULL AS error, NULL AS answer \
+     FROM delivery d JOIN event e ON e.sequence = d.sequence \
+     WHERE d.target_id = ?1 AND d.sequence = ?2 AND d.duration_ms IS NOT NULL AND e.body IS NOT NULL";
 pub(super) const BODY: &str = "SELECT body FROM event WHERE id = ?1";
 
 impl Reader {
@@ -53,10 +58,16 @@ impl Reader {
         target: &str,
         id: &EventId,
     ) -> Result<Option<DeliveryDetail>, ReadError> {
-        let query = sqlx::query("SELECT sequence FROM event WHERE id = ?1").bind(id.as_str());
-        let Some(row) = query.fetch_optional(self.pool()).await? else { return Ok(None) };
+        let Some(sequence) = self.sequence(id).await? else { return Ok(None) };
         let filter = Filter { target: Some(target.to_owned()), ..Filter::default() };
-        Ok(self.details(row.try_get("sequence")?, &filter).await?.pop())
+        Ok(self.details(sequence, &filter).await?.pop())
+    }
+
+    /// The sequence of the event `id`.
+    async fn sequence(&self, id: &EventId) -> Result<Option<i64>, ReadError> {
+        let query = sqlx::query("SELECT sequence FROM event WHERE id = ?1").bind(id.as_str());
+        let row = query.fetch_optional(self.pool()).await?;
+        Ok(row.map(|row| row.try_get("sequence")).transpose()?)
     }
 
     /// The deliveries of one event that pass `filter`, by target.
@@ -66,7 +77,11 @@ impl Reader {
         let mut details = Vec::new();
         for (target, delivery) in rows.iter().filter_map(|row| readable(decode::delivery(row), row)) {
             let rows = sqlx::query(ATTEMPTS).bind(target).bind(sequence).fetch_all(self.pool()).await?;
-            let attempt_log = rows.iter().filter_map(|row| readable(decode::attempt(row), row)).collect();
+            let mut attempt_log: Vec<_> =
+                rows.iter().filter_map(|row| readable(decode::attempt(row), row)).collect();
+            let first =
+                sqlx::query(FIRST_SUCCESS).bind(target).bind(sequence).fetch_optional(self.pool()).await?;
+            attempt_log.extend(first.iter().filter_map(|row| readable(decode::attempt(row), row)));
             details.push(DeliveryDetail { delivery, attempt_log });
         }
         details.sort_by(|a, b| a.delivery.target.cmp(&b.delivery.target));

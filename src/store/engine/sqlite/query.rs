@@ -16,10 +16,13 @@ pub(super) const EVENT_FACTS: &str = "e.sequence AS sequence, e.id AS id, e.type
 pub(super) const DELIVERY_FACTS: &str = "e.sequence AS sequence, t.id AS target_id, t.name AS target, e.id AS event_id, e.type AS type, \
      e.object_id AS object_id, e.received_at AS received_at, d.state AS state, d.attempts AS attempts, \
      d.replays AS replays, d.due_at AS due_at, d.first_attempt_at AS first_attempt_at, \
-     d.settled_at AS settled_at, a.status AS last_status, a.error AS last_error, \
-     (SELECT b.id FROM event b WHERE b.sequence = (SELECT w.sequence FROM delivery w \
-        WHERE w.target_id = d.target_id AND w.lane = d.lane AND (w.rank, w.sequence) < (d.rank, d.sequence) \
-        ORDER BY w.rank DESC, w.sequence DESC LIMIT 1)) AS waits_for";
+     d.settled_at AS settled_at, coalesce(a.status, iif(e.body IS NULL, NULL, d.status)) AS last_status, a.error AS last_error, \
+     (SELECT b.id FROM event b WHERE d.state <> 'sending' AND b.sequence = coalesce( \
+        (SELECT w.sequence FROM delivery w INDEXED BY delivery_lane WHERE w.target_id = d.target_id \
+           AND w.lane = d.lane AND (w.rank, w.sequence) < (d.rank, d.sequence) AND w.state <> 'sending' \
+           ORDER BY w.rank DESC, w.sequence DESC LIMIT 1), \
+        (SELECT w.sequence FROM delivery w INDEXED BY delivery_open WHERE w.target_id = d.target_id \
+           AND w.settled_at IS NULL AND w.state = 'sending' AND w.lane = d.lane LIMIT 1))) AS waits_for";
 
 /// The events of the sequences that follow as a JSON array, in its order. The
 /// joins are crossed so that no other order is considered.

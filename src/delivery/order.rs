@@ -1,0 +1,375 @@
+//! The order of one target's deliveries, in memory: which may be sent now, and what
+//! has to be asked of the store. Pure: no I/O, no clock, no lock.
+//!
+//! Deliveries of one lane (see the [glossary](crate#glossary)) go one at a time, by
+//! rank. Every open delivery has its row in the store; what is here is a window of
+//! them, bounded in number and bytes. What is dropped here is found there again.
+//!
+//! An order is *complete* while it knows every lane that has an open delivery. Then a
+//! new event of another lane is at the head of its lane, and the store is not asked.
+//! Otherwise the lane is looked up first.
+
+mod lane;
+mod rows;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{HashMap, VecDeque};
+
+use self::lane::{Lane, Rest};
+use self::rows::Meanwhile;
+use crate::domain::delivery::Next;
+use crate::store::types::{Arrived, Job, Kind, LaneRank, PerKind};
+
+pub(super) use self::rows::Timely;
+
+/// How much of it is in memory, at most.
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    /// Deliveries beyond which new ones stay in the store.
+    items: usize,
+    /// The same in bytes of their bodies.
+    bytes: usize,
+    /// Lanes, parked ones included, beyond which the parked ones are forgotten.
+    lanes: usize,
+    /// New events of unknown lanes that are looked up at the same time.
+    fresh_lookups: usize,
+}
+
+const LIMITS: Limits = Limits { items: 4096, bytes: 4 << 20, lanes: 8192, fresh_lookups: 64 };
+
+/// Acknowledged deliveries of one lane whose outcome is not written yet, at most. A
+/// crash repeats these, in their order.
+const RUN: usize = 32;
+
+/// Before every delivery of a lane.
+const NO_PLACE: LaneRank = (i64::MIN, i64::MIN);
+
+/// The order of one target's deliveries.
+#[derive(Debug)]
+pub(super) struct Order {
+    limits: Limits,
+    items: HashMap<i64, Item>,
+    lanes: HashMap<i64, Lane>,
+    ready: PerKind<VecDeque<i64>>,
+    /// Bytes of the bodies in memory.
+    bytes: usize,
+    /// Lanes to look up, with what came last of each in memory.
+    wanted: HashMap<i64, Option<LaneRank>>,
+    /// The same lanes, and some that are not wanted any more, in the order of asking.
+    wanted_first: VecDeque<i64>,
+    /// How many acknowledged deliveries of a lane may be unwritten before the next starts.
+    run: usize,
+    /// Whether every lane that has an open delivery is in `lanes`.
+    complete: bool,
+    /// The sequence up to which the store's pending deliveries have been looked at.
+    scanned_to: i64,
+    /// Whether there may be pending deliveries above it that are not in memory.
+    scan_more: bool,
+    /// Lanes of deliveries that an operator is about to change.
+    withdrawn: Vec<i64>,
+    /// What happens while a search is out; `None` while none is.
+    meanwhile: Option<Meanwhile>,
+}
+
+/// A delivery in memory.
+#[derive(Debug)]
+struct Item {
+    place: Place,
+    lane: Option<i64>,
+    rank: i64,
+    /// Bytes counted for its body.
+    bytes: usize,
+    /// `None` once it is out.
+    job: Option<Job>,
+}
+
+/// Where a delivery in memory stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// Behind others of its lane.
+    Queued,
+    /// To be sent.
+    Ready(Kind),
+    /// On the wire.
+    Out,
+    /// Its outcome is being written.
+    Ending,
+}
+
+impl Order {
+    /// Nothing is known yet. Without `repeats`, the next of a lane waits until the
+    /// outcome of the one before is written.
+    pub(super) fn new(repeats: bool) -> Self {
+        Self::limited(repeats, LIMITS)
+    }
+
+    fn limited(repeats: bool, limits: Limits) -> Self {
+        Self {
+            limits,
+            items: HashMap::new(),
+            lanes: HashMap::new(),
+            ready: PerKind::default(),
+            bytes: 0,
+            wanted: HashMap::new(),
+            wanted_first: VecDeque::new(),
+            run: if repeats { RUN } else { 1 },
+            complete: false,
+            scanned_to: 0,
+            scan_more: true,
+            withdrawn: Vec::new(),
+            meanwhile: None,
+        }
+    }
+
+    /// A new event was stored. `arrived` has its job, unless that was too much to hand over.
+    pub(super) fn arrived(&mut self, arrived: Arrived) {
+        let Arrived { sequence, rank, lane, job } = arrived;
+        if self.items.contains_key(&sequence) {
+            return;
+        }
+        let job = job.filter(|_| self.has_room());
+        let Some(number) = lane else {
+            match job {
+                Some(job) => self.add_ready(job, Kind::New),
+                None => self.leave_to_scan(sequence),
+            }
+            return;
+        };
+        let place = (rank, sequence);
+        match (self.lanes.get(&number).map(|lane| lane.rest), job) {
+            (Some(Rest::Nothing), Some(job)) => return self.add_arrived(number, job),
+            (Some(Rest::After(known_to)), Some(job)) if place < known_to => {
+                return self.add_arrived(number, job);
+            }
+            // It waits in the store, behind what is known.
+            (Some(Rest::After(before) | Rest::Parked(before)), _) if place > before => {}
+            (Some(_), _) => self.look_up(number),
+            (None, Some(job)) if self.complete => {
+                self.lanes.insert(number, Lane::new(Rest::Nothing));
+                return self.add_arrived(number, job);
+            }
+            (None, Some(_)) if self.wanted.len() < self.limits.fresh_lookups => {
+                self.lanes.insert(number, Lane { fresh: Some(sequence), ..Lane::new(Rest::Unknown) });
+                self.want(number, None);
+            }
+            (None, _) => self.leave_to_scan(sequence),
+        }
+        if let Some(meanwhile) = &mut self.meanwhile {
+            meanwhile.left(number, place);
+        }
+    }
+
+    /// New events were stored, and it is not known which. What is not out is looked for
+    /// in the store again.
+    pub(super) fn missed_some(&mut self) {
+        let numbers: Vec<_> = self.lanes.keys().copied().collect();
+        for number in numbers {
+            self.drop_queue(number);
+            let lane = self.lane(number);
+            lane.rest = Rest::Unknown;
+            if lane.is_idle() {
+                self.lanes.remove(&number);
+            }
+        }
+        self.wanted.clear();
+        self.wanted_first.clear();
+        self.leave_to_scan(1);
+        if let Some(meanwhile) = &mut self.meanwhile {
+            meanwhile.missed();
+        }
+    }
+
+    /// Whether any of `kind` is ready.
+    pub(super) fn has(&self, kind: Kind) -> bool {
+        !self.ready[kind].is_empty()
+    }
+
+    /// Takes the next of `kind` to be sent.
+    pub(super) fn next(&mut self, kind: Kind) -> Option<Job> {
+        let sequence = self.ready[kind].pop_front()?;
+        self.start(sequence)
+    }
+
+    /// Takes the delivery to try a troubled target with: of the first attempts if
+    /// `fresh`, else of the retries, the first that is about something else than what
+    /// is in `tried`. Where there is no other, the first.
+    pub(super) fn probe(&mut self, fresh: bool, tried: impl Fn(i64) -> bool) -> Option<(Kind, Job)> {
+        let kinds: &[Kind] = if fresh { &[Kind::New, Kind::Waiting] } else { &[Kind::Retry] };
+        let subject =
+            |sequence: &i64| self.items.get(sequence).and_then(|item| item.lane).unwrap_or(*sequence);
+        let untried = kinds.iter().find_map(|kind| {
+            Some((*kind, self.ready[*kind].iter().position(|sequence| !tried(subject(sequence)))?))
+        });
+        let first = || kinds.iter().find(|kind| self.has(**kind)).map(|kind| (*kind, 0));
+        let (kind, index) = untried.or_else(first)?;
+        let sequence = self.ready[kind].remove(index)?;
+        Some((kind, self.start(sequence)?))
+    }
+
+    /// `sequence` was acknowledged: the next of its lane may go, where a repeat after a
+    /// crash is allowed.
+    pub(super) fn acknowledged(&mut self, sequence: i64) {
+        self.end(sequence, false);
+    }
+
+    /// `sequence` was attempted and not acknowledged: its lane waits until that is written.
+    pub(super) fn failed(&mut self, sequence: i64) {
+        self.end(sequence, true);
+    }
+
+    /// What became of `sequence` is written.
+    pub(super) fn written(&mut self, sequence: i64, next: Next) {
+        let Some(item) = self.remove(sequence) else { return };
+        let Some(number) = item.lane else { return };
+        let lane = self.lane(number);
+        lane.ending -= 1;
+        if lane.failing == Some(sequence) {
+            lane.failing = None;
+        }
+        match next {
+            Next::Delivered | Next::Dead => {}
+            Next::Retrying { .. } => self.park(number, (item.rank, sequence)),
+            Next::Held => self.park(number, NO_PLACE),
+        }
+        self.promote(number, Kind::Waiting);
+    }
+
+    /// `sequence` was to be sent and was not. It is looked for in the store again.
+    pub(super) fn not_sent(&mut self, sequence: i64) {
+        let Some(item) = self.remove(sequence) else { return };
+        match item.lane {
+            None => self.scan_again_from(sequence),
+            Some(lane) => {
+                self.lane(lane).out = None;
+                self.look_up(lane);
+            }
+        }
+    }
+
+    /// Whether `sequence` is on the wire, or its outcome is being written.
+    pub(super) fn is_out(&self, sequence: i64) -> bool {
+        self.items.get(&sequence).is_some_and(|item| matches!(item.place, Place::Out | Place::Ending))
+    }
+
+    /// An operator is about to change `sequence`, which is not out: it is not to be
+    /// sent as it is here.
+    pub(super) fn withdraw(&mut self, sequence: i64) {
+        match self.items.get(&sequence).map(|item| item.lane) {
+            Some(Some(lane)) => {
+                self.drop_queue(lane);
+                self.lane(lane).rest = Rest::Unknown;
+                self.wanted.remove(&lane);
+                self.withdrawn.push(lane);
+            }
+            Some(None) => {
+                self.unready(sequence);
+                self.remove(sequence);
+            }
+            None => {}
+        }
+    }
+
+    /// What was withdrawn is in the store as it is to be sent now.
+    pub(super) fn restore(&mut self) {
+        for lane in std::mem::take(&mut self.withdrawn) {
+            self.look_up(lane);
+        }
+    }
+
+    /// An operator has changed `sequence`, of `lane`: what is to be sent of it is in
+    /// the store.
+    pub(super) fn changed(&mut self, sequence: i64, lane: Option<i64>) {
+        if let Some(lane) = lane {
+            self.look_up(lane);
+            return;
+        }
+        if self.items.contains_key(&sequence) {
+            self.unready(sequence);
+            self.remove(sequence);
+        }
+        self.scan_again_from(sequence);
+    }
+
+    fn has_room(&self) -> bool {
+        self.items.len() < self.limits.items && self.bytes < self.limits.bytes
+    }
+
+    fn add_arrived(&mut self, lane: i64, job: Job) {
+        self.queue(lane, job);
+        self.promote(lane, Kind::New);
+    }
+
+    /// A new delivery stays in the store for now.
+    fn leave_to_scan(&mut self, sequence: i64) {
+        self.complete = false;
+        self.scan_again_from(sequence);
+    }
+
+    fn scan_again_from(&mut self, sequence: i64) {
+        self.scanned_to = self.scanned_to.min(sequence - 1);
+        self.scan_more = true;
+        if let Some(meanwhile) = &mut self.meanwhile {
+            meanwhile.scan_from(sequence - 1);
+        }
+    }
+
+    /// Takes `sequence`, which was ready, out.
+    fn start(&mut self, sequence: i64) -> Option<Job> {
+        let item = self.items.get_mut(&sequence)?;
+        item.place = Place::Out;
+        self.bytes -= std::mem::take(&mut item.bytes);
+        let (job, lane, rank) = (item.job.take(), item.lane, item.rank);
+        if let Some(lane) = lane {
+            let lane = self.lane(lane);
+            lane.queue.remove(&(rank, sequence));
+            (lane.ready, lane.out) = (None, Some(sequence));
+        }
+        job
+    }
+
+    fn end(&mut self, sequence: i64, failing: bool) {
+        let Some(item) = self.items.get_mut(&sequence) else { return };
+        item.place = Place::Ending;
+        let Some(number) = item.lane else { return };
+        let lane = self.lane(number);
+        lane.out = None;
+        lane.ending += 1;
+        if failing {
+            lane.failing = Some(sequence);
+        }
+        self.promote(number, Kind::Waiting);
+    }
+
+    /// Adds `job`, which waits for nothing.
+    fn add_ready(&mut self, job: Job, kind: Kind) {
+        let sequence = job.sequence;
+        self.add(job, Place::Ready(kind));
+        self.ready[kind].push_back(sequence);
+    }
+
+    fn add(&mut self, job: Job, place: Place) {
+        let bytes = job.event.event.body.len();
+        self.bytes += bytes;
+        let (sequence, lane, rank) = (job.sequence, job.lane, job.rank);
+        self.items.insert(sequence, Item { place, lane, rank, bytes, job: Some(job) });
+    }
+
+    fn remove(&mut self, sequence: i64) -> Option<Item> {
+        let item = self.items.remove(&sequence)?;
+        self.bytes -= item.bytes;
+        if let Some(meanwhile) = &mut self.meanwhile {
+            meanwhile.ended(sequence);
+        }
+        Some(item)
+    }
+
+    /// Takes `sequence` off the ready ones.
+    fn unready(&mut self, sequence: i64) {
+        if let Some(Item { place: place @ Place::Ready(_), .. }) = self.items.get_mut(&sequence)
+            && let Place::Ready(kind) = std::mem::replace(place, Place::Queued)
+        {
+            self.ready[kind].retain(|one| *one != sequence);
+        }
+    }
+}

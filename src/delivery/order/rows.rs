@@ -1,0 +1,210 @@
+//! What an [`Order`] asks of the store, and what it makes of the rows.
+
+use std::collections::{HashMap, HashSet};
+
+use super::Order;
+use super::lane::{Lane, Rest};
+use crate::domain::clock::UnixMillis;
+use crate::store::types::{Found, FoundLane, FoundRest, Job, Kind, LaneRank, Lookup, Scan, Search};
+
+/// Lanes looked up by one search, at most.
+const LOOKUPS: usize = 128;
+
+/// First attempts read ahead from the store.
+const WAITING: usize = 128;
+
+/// Retries read ahead from the store. What is behind others here was due before what
+/// has fallen due since.
+const RETRIES: usize = 32;
+
+/// For what the time has come to search.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in crate::delivery) struct Timely {
+    /// Retries that are due.
+    pub(in crate::delivery) retries: bool,
+    /// Whether every lane is known.
+    pub(in crate::delivery) census: bool,
+}
+
+/// What happens while a search is out, and the search may not have seen.
+#[derive(Debug, Default)]
+pub(super) struct Meanwhile {
+    /// What ended.
+    ended: HashSet<i64>,
+    /// Lanes of which something ended and waits, or that had nothing left.
+    stale: HashSet<i64>,
+    /// The first of what was stored of each lane and not taken into memory.
+    left: HashMap<i64, LaneRank>,
+    /// Whether more was stored than is known of.
+    missed: bool,
+    /// The sequence after which the scan is to go on, whatever it has found above.
+    scan_from: Option<i64>,
+}
+
+impl Meanwhile {
+    pub(super) fn ended(&mut self, sequence: i64) {
+        self.ended.insert(sequence);
+    }
+
+    pub(super) fn stale(&mut self, lane: i64) {
+        self.stale.insert(lane);
+    }
+
+    pub(super) fn left(&mut self, lane: i64, place: LaneRank) {
+        self.left.entry(lane).and_modify(|first| *first = place.min(*first)).or_insert(place);
+    }
+
+    pub(super) fn missed(&mut self) {
+        self.missed = true;
+        self.scan_from(0);
+    }
+
+    pub(super) fn scan_from(&mut self, sequence: i64) {
+        self.scan_from = Some(self.scan_from.map_or(sequence, |from| from.min(sequence)));
+    }
+}
+
+impl Order {
+    /// What to ask the store for now, if anything. No other search may be out.
+    pub(in crate::delivery) fn search(&mut self, now: UnixMillis, timely: Timely) -> Option<Search> {
+        let waiting = self.ready[Kind::Waiting].len();
+        let scan = (self.scan_more && waiting <= WAITING / 2)
+            .then(|| Scan { after: self.scanned_to, limit: WAITING - waiting });
+        let retries = self.ready[Kind::Retry].len();
+        let retries = if timely.retries && retries <= RETRIES / 2 { RETRIES - retries } else { 0 };
+        let census = (timely.census && !self.complete && (scan.is_some() || !self.scan_more))
+            .then_some(self.limits.lanes);
+        let mut wanted = Vec::new();
+        while wanted.len() < LOOKUPS
+            && let Some(lane) = self.wanted_first.pop_front()
+        {
+            if self.wanted.contains_key(&lane) {
+                wanted.push(lane);
+            }
+        }
+        if wanted.is_empty() && scan.is_none() && retries == 0 && census.is_none() {
+            return None;
+        }
+        let lookup = |lane| Lookup { lane, after: self.wanted.remove(&lane).flatten() };
+        let lookups = wanted.into_iter().map(lookup).collect();
+        if scan.is_some() {
+            self.scan_more = false;
+        }
+        self.meanwhile = Some(Meanwhile::default());
+        let (mut lanes, mut singles) = (HashMap::new(), HashSet::new());
+        if scan.is_some() || retries > 0 {
+            lanes = self.lanes.iter().map(|(number, lane)| (*number, lane.takes_up_to())).collect();
+            singles =
+                self.items.iter().filter(|(_, item)| item.lane.is_none()).map(|(one, _)| *one).collect();
+        }
+        Some(Search { now, lookups, lanes, singles, retries, scan, census })
+    }
+
+    /// Whether retries are to be searched for.
+    pub(in crate::delivery) fn wants_retries(&self) -> bool {
+        self.meanwhile.is_none() && self.ready[Kind::Retry].len() <= RETRIES / 2
+    }
+
+    /// Whether a search is wanted whatever the time.
+    pub(in crate::delivery) fn wants_search(&self) -> bool {
+        let scans = self.scan_more && self.ready[Kind::Waiting].len() <= WAITING / 2;
+        self.meanwhile.is_none() && (scans || !self.wanted.is_empty())
+    }
+
+    /// Whether every lane that has an open delivery is known.
+    pub(in crate::delivery) const fn is_complete(&self) -> bool {
+        self.complete
+    }
+
+    /// A search has failed: what it was about is asked for again.
+    pub(in crate::delivery) fn search_failed(&mut self, search: &Search) {
+        self.meanwhile = None;
+        self.scan_more |= search.scan.is_some();
+        for lookup in &search.lookups {
+            if self.lanes.contains_key(&lookup.lane) {
+                self.promote(lookup.lane, Kind::Waiting);
+            }
+        }
+    }
+
+    /// Takes what a search has found.
+    pub(in crate::delivery) fn found(&mut self, found: Found) {
+        let Some(meanwhile) = self.meanwhile.take() else { return };
+        for lane in found.lanes {
+            self.found_lane(lane, &meanwhile);
+        }
+        for job in found.singles {
+            if !self.items.contains_key(&job.sequence) && !meanwhile.ended.contains(&job.sequence) {
+                let kind = if job.attempts > 0 { Kind::Retry } else { Kind::Waiting };
+                self.add_ready(job, kind);
+            }
+        }
+        if let Some(scanned) = found.scanned {
+            self.scanned_to = meanwhile.scan_from.map_or(scanned.to, |from| from.min(scanned.to));
+            self.scan_more |= scanned.more;
+        }
+        if let Some(lanes) = found.census
+            && !self.scan_more
+        {
+            self.complete(lanes, &meanwhile);
+        }
+    }
+
+    /// `lanes` have open deliveries, and no others but those in memory.
+    fn complete(&mut self, lanes: Vec<(i64, LaneRank)>, meanwhile: &Meanwhile) {
+        for (number, head) in lanes {
+            if self.lanes.contains_key(&number) {
+                continue;
+            }
+            if meanwhile.stale.contains(&number) || meanwhile.ended.contains(&head.1) {
+                self.look_up(number);
+            } else {
+                self.lanes.insert(number, Lane::new(Rest::Parked(head)));
+            }
+        }
+        self.complete = true;
+    }
+
+    fn found_lane(&mut self, found: FoundLane, meanwhile: &Meanwhile) {
+        let number = found.lane;
+        let expected = match self.lanes.get(&number).map(|lane| lane.rest) {
+            None | Some(Rest::Unknown | Rest::Parked(_)) => found.after.is_none(),
+            Some(Rest::After(known_to)) => found.after == Some(known_to),
+            Some(Rest::Nothing) => false,
+        };
+        if !expected || meanwhile.stale.contains(&number) {
+            // It has changed since it was asked for. What was found of a lane that is not
+            // known may have ended.
+            self.promote(number, Kind::Waiting);
+            return;
+        }
+        let lane = self.lane(number);
+        let fresh = lane.fresh.take();
+        let is_fresh = found.rows.first().is_some_and(|first| Some(first.sequence) == fresh);
+        let left = meanwhile.left.get(&number).copied();
+        // What has come since may belong before or among what was found.
+        let is_certain =
+            |job: &Job| !meanwhile.missed && left.is_none_or(|left| (job.rank, job.sequence) <= left);
+        let mut last = found.after;
+        let mut all = true;
+        for job in found.rows {
+            if !is_certain(&job) {
+                all = false;
+                break;
+            }
+            last = Some((job.rank, job.sequence));
+            if !self.items.contains_key(&job.sequence) && !meanwhile.ended.contains(&job.sequence) {
+                self.queue(number, job);
+            }
+        }
+        all &= left.is_none() && !meanwhile.missed;
+        let lane = self.lane(number);
+        lane.rest = match (found.rest, last) {
+            (FoundRest::Nothing, _) if all => Rest::Nothing,
+            (FoundRest::Blocked(head), _) if all && lane.queue.is_empty() => Rest::Parked(head),
+            (_, Some(last)) => Rest::After(last),
+            (_, None) => Rest::Unknown,
+        };
+        self.promote(number, if is_fresh { Kind::New } else { Kind::Waiting });
+    }
+}

@@ -1,0 +1,370 @@
+//! The order against a model of the store, whatever comes in whatever order: of one
+//! lane one delivery is out at a time and none goes while one before it is open, held
+//! ones hold back their lane, nothing is sent that has ended, memory is bounded, and
+//! nothing is forgotten.
+
+mod stored;
+
+use std::collections::{BTreeSet, HashSet};
+
+use proptest::prelude::*;
+use proptest::sample::Index;
+
+use super::*;
+use crate::domain::clock::UnixMillis;
+use crate::domain::delivery::State;
+use crate::store::types::{Found, Search};
+use stored::{Row, Stored};
+
+const NOW: UnixMillis = UnixMillis(1_000);
+const SMALL: Limits = Limits { items: 6, bytes: 1 << 20, lanes: 3, fresh_lookups: 2 };
+
+#[derive(Clone, Debug)]
+enum Step {
+    /// An event of this lane is stored, of this rank. It may be handed over, handed over
+    /// without its job, or missed.
+    Store { lane: u8, rank: i64, handed_over: Handover },
+    /// The dispatcher takes what was handed over.
+    Take,
+    /// A search begins.
+    Search,
+    /// What the search has found comes back.
+    Found,
+    /// One of this kind is started.
+    Start(Index),
+    /// One that is out ends so.
+    End(Index, Outcome),
+    /// What became of one is written.
+    Write(Index),
+    /// An operator does this to one.
+    Act(Index, Done),
+    /// The process ends and begins again.
+    Restart,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Handover {
+    Whole,
+    Stub,
+    Missed,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Outcome {
+    Delivered,
+    RetryNow,
+    RetryLater,
+    Held,
+    Dead,
+}
+
+/// What an operator does, if its state allows it.
+#[derive(Clone, Copy, Debug)]
+enum Done {
+    Cancel,
+    SendAgain,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let handed_over =
+        prop_oneof![8 => Just(Handover::Whole), 2 => Just(Handover::Stub), 1 => Just(Handover::Missed)];
+    let outcome = prop_oneof![
+        6 => Just(Outcome::Delivered),
+        2 => Just(Outcome::RetryNow),
+        2 => Just(Outcome::RetryLater),
+        1 => Just(Outcome::Held),
+        1 => Just(Outcome::Dead),
+    ];
+    let done = prop_oneof![Just(Done::Cancel), Just(Done::SendAgain)];
+    let step = prop_oneof![
+        8 => (0..6_u8, 1..40_i64, handed_over)
+            .prop_map(|(lane, rank, handed_over)| Step::Store { lane, rank, handed_over }),
+        6 => Just(Step::Take),
+        6 => Just(Step::Search),
+        6 => Just(Step::Found),
+        8 => any::<Index>().prop_map(Step::Start),
+        8 => (any::<Index>(), outcome).prop_map(|(which, outcome)| Step::End(which, outcome)),
+        8 => any::<Index>().prop_map(Step::Write),
+        2 => (any::<Index>(), done).prop_map(|(which, done)| Step::Act(which, done)),
+        1 => Just(Step::Restart),
+    ];
+    prop::collection::vec(step, 1..120)
+}
+
+/// The store, the dispatcher's order of what is in it, and what the two have agreed on.
+struct World {
+    repeats: bool,
+    stored: Stored,
+    order: Order,
+    handed_over: VecDeque<Arrived>,
+    missed: bool,
+    search: Option<(Search, Found)>,
+    out: Vec<i64>,
+    /// Ended and not written yet.
+    ending: Vec<(i64, Outcome)>,
+}
+
+impl World {
+    fn new(repeats: bool) -> Self {
+        Self {
+            repeats,
+            stored: Stored::default(),
+            order: Order::limited(repeats, SMALL),
+            handed_over: VecDeque::new(),
+            missed: false,
+            search: None,
+            out: Vec::new(),
+            ending: Vec::new(),
+        }
+    }
+
+    fn step(&mut self, step: &Step) {
+        match step {
+            Step::Store { lane, rank, handed_over } => self.store(*lane, *rank, *handed_over),
+            Step::Take => self.take(),
+            Step::Search => self.search(true),
+            Step::Found => self.found(),
+            Step::Start(which) => {
+                let ready: Vec<_> = Kind::ALL.into_iter().filter(|kind| self.order.has(*kind)).collect();
+                if !ready.is_empty() {
+                    self.start(ready[which.index(ready.len())]);
+                }
+            }
+            Step::End(which, outcome) if !self.out.is_empty() => {
+                self.end(which.index(self.out.len()), *outcome);
+            }
+            Step::Write(which) if !self.ending.is_empty() => self.write(which.index(self.ending.len())),
+            Step::Act(which, done) if !self.stored.rows.is_empty() && self.search.is_none() => {
+                let sequence = i64::try_from(which.index(self.stored.rows.len())).unwrap() + 1;
+                self.act(sequence, *done);
+            }
+            Step::Restart => self.restart(),
+            Step::End(..) | Step::Write(_) | Step::Act(..) => {}
+        }
+        self.check();
+    }
+
+    fn store(&mut self, lane: u8, rank: i64, handed_over: Handover) {
+        let sequence = i64::try_from(self.stored.rows.len()).unwrap() + 1;
+        // The last lane is none.
+        let lane = (lane < 5).then_some(i64::from(lane));
+        self.stored.rows.insert(sequence, Row { lane, rank, state: State::Pending, due: false, attempts: 0 });
+        let job = (handed_over == Handover::Whole).then(|| self.stored.job(sequence));
+        match handed_over {
+            Handover::Missed => self.missed = true,
+            Handover::Whole | Handover::Stub => {
+                // Those after one that was missed are handed over with the word of it.
+                self.handed_over.push_back(Arrived { sequence, lane, rank, job });
+            }
+        }
+    }
+
+    fn note_missed(&mut self) {
+        if std::mem::take(&mut self.missed) {
+            self.order.missed_some();
+        }
+    }
+
+    fn take(&mut self) {
+        self.note_missed();
+        while let Some(arrived) = self.handed_over.pop_front() {
+            self.order.arrived(arrived);
+        }
+    }
+
+    /// As the store's own search, of a snapshot that is taken now.
+    fn search(&mut self, timely: bool) {
+        if self.search.is_none()
+            && let Some(search) = self.order.search(NOW, Timely { retries: timely, census: timely })
+        {
+            let found = self.stored.find(&search);
+            self.search = Some((search, found));
+        }
+    }
+
+    fn found(&mut self) {
+        self.take();
+        if let Some((_, found)) = self.search.take() {
+            self.order.found(found);
+        }
+    }
+
+    fn start(&mut self, kind: Kind) {
+        let Some(job) = self.order.next(kind) else { panic!("{kind:?} has none") };
+        let row = &self.stored.rows[&job.sequence];
+        assert!(!self.out.contains(&job.sequence) && !self.is_ending(job.sequence), "it is out already");
+        assert!(matches!(row.state, State::Pending | State::Retrying), "{row:?} is sent");
+        assert!(row.state == State::Pending || row.due, "a retry is sent before its time");
+        if let Some(lane) = row.lane {
+            let in_lane = |sequence: &i64| self.stored.rows[sequence].lane == Some(lane);
+            assert!(!self.out.iter().any(in_lane), "two of a lane are out");
+            let known: HashSet<_> = self.handed_over.iter().map(|arrived| arrived.sequence).collect();
+            for (sequence, other) in self.stored.rows.iter().filter(|(_, other)| other.lane == Some(lane)) {
+                assert!(other.state != State::Held, "a held delivery does not hold back its lane");
+                let ended = self.ending.iter().find(|(one, _)| one == sequence);
+                if let Some((_, outcome)) = ended {
+                    assert!(
+                        self.repeats && matches!(outcome, Outcome::Delivered),
+                        "the one before may still fail"
+                    );
+                    continue;
+                }
+                let is_before = (other.rank, *sequence) < (row.rank, job.sequence);
+                // What has been stored a moment ago the dispatcher cannot know of.
+                let is_known = !known.contains(sequence) && !self.missed;
+                let is_open = matches!(other.state, State::Pending | State::Retrying);
+                assert!(!(is_before && is_open && is_known), "{other:?} comes before {row:?} and waits");
+            }
+        }
+        self.out.push(job.sequence);
+    }
+
+    fn is_ending(&self, sequence: i64) -> bool {
+        self.ending.iter().any(|(one, _)| *one == sequence)
+    }
+
+    fn end(&mut self, index: usize, outcome: Outcome) {
+        let sequence = self.out.swap_remove(index);
+        if matches!(outcome, Outcome::Delivered) {
+            self.order.acknowledged(sequence);
+        } else {
+            self.order.failed(sequence);
+        }
+        self.ending.push((sequence, outcome));
+    }
+
+    /// Outcomes are written in any order, but for the one of a lane.
+    fn write(&mut self, index: usize) {
+        let lane = self.stored.rows[&self.ending[index].0].lane;
+        let index = match lane {
+            Some(_) => self.ending.iter().position(|(one, _)| self.stored.rows[one].lane == lane).unwrap(),
+            None => index,
+        };
+        let (sequence, outcome) = self.ending.remove(index);
+        let row = self.stored.rows.get_mut(&sequence).unwrap();
+        row.attempts += 1;
+        let next = match outcome {
+            Outcome::Delivered => Next::Delivered,
+            Outcome::RetryNow | Outcome::RetryLater => {
+                row.due = matches!(outcome, Outcome::RetryNow);
+                Next::Retrying { due_at: NOW }
+            }
+            Outcome::Held => {
+                row.rank = 0;
+                Next::Held
+            }
+            Outcome::Dead => Next::Dead,
+        };
+        row.state = next.state();
+        self.order.written(sequence, next);
+    }
+
+    /// As the dispatcher does: nothing is searched for meanwhile.
+    fn act(&mut self, sequence: i64, done: Done) {
+        if self.order.is_out(sequence) {
+            return;
+        }
+        self.order.withdraw(sequence);
+        let row = self.stored.rows.get_mut(&sequence).unwrap();
+        match done {
+            Done::Cancel if !row.state.is_settled() => row.state = State::Cancelled,
+            Done::SendAgain if row.state == State::Pending => {}
+            Done::SendAgain => {
+                row.state = if row.attempts > 0 { State::Retrying } else { State::Pending };
+                row.due = row.attempts > 0;
+            }
+            Done::Cancel => {}
+        }
+        let lane = row.lane;
+        self.note_missed();
+        while let Some(arrived) = self.handed_over.pop_front() {
+            let job = arrived.job.filter(|_| arrived.sequence != sequence);
+            self.order.arrived(Arrived { job, ..arrived });
+        }
+        self.order.changed(sequence, lane);
+        self.order.restore();
+    }
+
+    /// What was on the wire was not recorded as such: it is sent again.
+    fn restart(&mut self) {
+        for (sequence, _) in std::mem::take(&mut self.ending) {
+            // A crash loses what was not written, or not.
+            self.out.push(sequence);
+        }
+        self.out.clear();
+        self.handed_over.clear();
+        (self.missed, self.search) = (false, None);
+        self.order = Order::limited(self.repeats, SMALL);
+    }
+
+    fn check(&self) {
+        let most = SMALL.items + 8 * 8 + self.out.len() + self.ending.len();
+        assert!(self.order.items.len() <= most, "{} deliveries are in memory", self.order.items.len());
+        let counted: usize = self.order.items.values().map(|item| item.bytes).sum();
+        assert_eq!(self.order.bytes, counted);
+        let of = |kind: Kind| self.order.ready[kind].iter().copied();
+        let ready: BTreeSet<_> = Kind::ALL.into_iter().flat_map(of).collect();
+        for (sequence, item) in &self.order.items {
+            assert_eq!(matches!(item.place, Place::Ready(_)), ready.contains(sequence), "{sequence}");
+        }
+    }
+
+    /// Everything is delivered that can be.
+    fn finish(mut self) {
+        let mut turns = 0;
+        loop {
+            for row in self.stored.rows.values_mut() {
+                row.due = true;
+            }
+            self.take();
+            self.found();
+            while let Some(kind) = Kind::ALL.into_iter().find(|kind| self.order.has(*kind)) {
+                self.start(kind);
+            }
+            while !self.out.is_empty() {
+                self.end(0, Outcome::Delivered);
+            }
+            while !self.ending.is_empty() {
+                self.write(0);
+            }
+            self.search(true);
+            turns += 1;
+            let waits = |row: &Row| matches!(row.state, State::Pending | State::Retrying);
+            let held: HashSet<_> = self
+                .stored
+                .rows
+                .values()
+                .filter(|row| row.state == State::Held)
+                .map(|row| row.lane)
+                .collect();
+            let rest: Vec<_> = self
+                .stored
+                .rows
+                .iter()
+                .filter(|(_, row)| waits(row) && (row.lane.is_none() || !held.contains(&row.lane)))
+                .collect();
+            if rest.is_empty() {
+                return;
+            }
+            assert!(turns < 1_000, "{rest:?} are forgotten by {:?}", self.order);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        // 4,096 of them, or 16 times what PROPTEST_CASES says.
+        cases: ProptestConfig::default().cases * 16,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn lanes_hold_nothing_is_forgotten_and_memory_is_bounded(steps in steps(), repeats in any::<bool>()) {
+        let mut world = World::new(repeats);
+        for step in &steps {
+            world.step(step);
+        }
+        world.finish();
+    }
+}
