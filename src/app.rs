@@ -1,11 +1,11 @@
-//! The composition root: turns settings into handles, handles into tasks, and
-//! runs them until it is told to stop. The only file that sees every room.
+//! The composition root: turns settings into handles and handles into tasks, and runs
+//! the tasks until a stop signal. The only file that sees every module.
 
 mod operations;
 mod parts;
 mod pauses;
-mod posts;
 mod reload;
+mod supervisor;
 mod verify;
 
 use std::io;
@@ -120,9 +120,9 @@ pub struct App {
     store: Store,
     parts: Parts,
     token: AdminToken,
-    /// What brings events in and sends them on: told to stop first.
+    /// The tasks that take events in and deliver them: stopped first.
     work: Tasks,
-    /// What that stands on: told to stop once the work is done.
+    /// The tasks below those: stopped once the work has ended.
     base: Tasks,
     base_stop: CancellationToken,
     stop: Stop,
@@ -170,7 +170,7 @@ impl App {
         base.spawn_thread("store-writer", stop.soft.clone(), || writer.run())?;
 
         let verifier = verify::Verifier::new(clock.clone());
-        let (mut parts, webhooks, shown, directed) = Parts::new(&store, clock.clone(), jitter, stop.clone());
+        let (mut parts, webhooks, shown, controls) = Parts::new(&store, clock.clone(), jitter, stop.clone());
         // Everything that can fail comes before the first request goes out.
         let prepared = parts.prepare(&settings)?;
         let paused = store.operator.paused().await?;
@@ -196,8 +196,8 @@ impl App {
         };
         let token = AdminToken::new(settings.web.admin_token.as_ref());
         let (reload, reloads) = reload::channel();
-        let (pausing, fulfilment) = pauses::channel(store.operator.clone(), directed.clone());
-        let operations = Arc::new(operations::Operations::new(directed, pausing, reload.clone(), verifier));
+        let (pausing, worker) = pauses::channel(store.operator.clone(), controls.clone());
+        let operations = Arc::new(operations::Operations::new(controls, pausing, reload.clone(), verifier));
         let (admin_pages, sampler) = web::admin(view.clone(), render, &token, operations);
         let public_pages = web::public(view, &webhooks);
         let (soft, hard) = (stop.soft.clone(), stop.hard.clone());
@@ -205,7 +205,7 @@ impl App {
         work.spawn("public listener", soft.clone(), serving);
         let serving = web::serve(admin, admin_pages, Limits::ADMIN, base_stop.clone(), base_stop.clone());
         base.spawn("admin listener", soft.clone(), serving);
-        base.spawn("pauses", soft.clone(), fulfilment.run(base_stop.clone()));
+        base.spawn("pauses", soft.clone(), worker.run(base_stop.clone()));
         base.spawn("overview", soft.clone(), sampler.run(base_stop.clone()));
         if let Some(export) = traced {
             base.spawn("traces", soft.clone(), export.run(base_stop.clone()));
@@ -254,7 +254,7 @@ impl App {
 
     /// Says what is undelivered of each target that is `concerned`.
     async fn announce_backlogs(&self, concerned: impl Fn(&str) -> bool) {
-        // Without an answer there is nothing to tell; readiness will say so.
+        // If the store does not answer, readiness reports it.
         for backlog in self.store.operator.backlogs().await.unwrap_or_default() {
             let (target, open) = (&*backlog.target, backlog.open);
             if open == 0 || !concerned(target) {
@@ -268,7 +268,7 @@ impl App {
         }
     }
 
-    /// Runs until it is told to stop, then stops in order: intake and delivery
+    /// Runs until a stop is requested, then stops in order: intake and delivery
     /// first, within the grace period, then the store, then what shows it.
     ///
     /// # Errors
@@ -317,8 +317,8 @@ impl App {
         }
     }
 
-    /// A task may end because it was told to, a moment ago or long since. Any other
-    /// end is a crash, which ends the bridge, and the first one is the one to tell of.
+    /// A task may end once its stop was requested. Any other end is a crash, which stops
+    /// the bridge; the first crash is the one that is reported.
     fn judge(&mut self, ended: Ended) {
         if ended.is_crash() {
             tracing::error!(part = ended.name, panicked = ended.panicked, "a part has ended that must not");

@@ -1,4 +1,4 @@
-//! What an operator can have the running parts do.
+//! The operations of the admin API, applied to the running parts.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use crate::web;
 
 /// The running parts, for the admin API.
 pub(super) struct Operations {
-    directed: watch::Receiver<Arc<Directed>>,
+    controls: watch::Receiver<Arc<Controls>>,
     pauses: Pauses,
     reload: Reload,
     verifier: Verifier,
@@ -27,7 +27,7 @@ pub(super) struct Operations {
 
 /// The parts that run under one configuration, each list sorted by name.
 #[derive(Debug, Default)]
-pub(super) struct Directed {
+pub(super) struct Controls {
     pub(super) streams: Vec<(Arc<str>, stream::Control)>,
     /// The account of each stream.
     pub(super) accounts: Vec<(Arc<str>, Arc<Account>)>,
@@ -36,7 +36,7 @@ pub(super) struct Directed {
     pub(super) targets: Vec<(TargetInfo, delivery::Control)>,
 }
 
-impl Directed {
+impl Controls {
     pub(super) fn target(&self, name: &str) -> Result<&delivery::Control, OperationError> {
         let target = self.targets.iter().find(|(target, _)| target.name == name);
         target.map(|(_, control)| control).ok_or(OperationError::Unknown)
@@ -45,24 +45,24 @@ impl Directed {
 
 impl Operations {
     pub(super) const fn new(
-        directed: watch::Receiver<Arc<Directed>>,
+        controls: watch::Receiver<Arc<Controls>>,
         pauses: Pauses,
         reload: Reload,
         verifier: Verifier,
     ) -> Self {
-        Self { directed, pauses, reload, verifier }
+        Self { controls, pauses, reload, verifier }
     }
 
     /// The account of `stream`. If there is no such stream, every account, that of
     /// `[pepay]` first.
     fn askers(&self, stream: Option<&str>) -> Vec<Asker> {
-        let directed = self.directed.borrow();
-        let of_stream = directed.accounts.iter().find(|(name, _)| Some(&**name) == stream);
+        let controls = self.controls.borrow();
+        let of_stream = controls.accounts.iter().find(|(name, _)| Some(&**name) == stream);
         if let Some((name, account)) = of_stream {
             return vec![Asker { name: format!("streams.{name}"), account: Arc::clone(account) }];
         }
-        let pepay = directed.account.iter().map(|account| ("pepay".to_owned(), account));
-        let streams = directed.accounts.iter().map(|(name, account)| (format!("streams.{name}"), account));
+        let pepay = controls.account.iter().map(|account| ("pepay".to_owned(), account));
+        let streams = controls.accounts.iter().map(|(name, account)| (format!("streams.{name}"), account));
         let mut askers: Vec<Asker> = Vec::new();
         for (name, account) in pepay.chain(streams) {
             if askers.iter().all(|asker| asker.account != *account) {
@@ -73,12 +73,12 @@ impl Operations {
     }
 
     fn target(&self, name: &str) -> Result<delivery::Control, OperationError> {
-        self.directed.borrow().target(name).cloned()
+        self.controls.borrow().target(name).cloned()
     }
 
     fn stream(&self, name: &str) -> Result<stream::Control, OperationError> {
-        let directed = self.directed.borrow();
-        let stream = directed.streams.iter().find(|(stream, _)| **stream == *name);
+        let controls = self.controls.borrow();
+        let stream = controls.streams.iter().find(|(stream, _)| **stream == *name);
         stream.map(|(_, control)| control.clone()).ok_or(OperationError::Unknown)
     }
 }
@@ -116,7 +116,7 @@ impl web::Operations for Operations {
     }
 
     fn targets(&self) -> Vec<TargetInfo> {
-        self.directed.borrow().targets.iter().map(|(target, _)| target.clone()).collect()
+        self.controls.borrow().targets.iter().map(|(target, _)| target.clone()).collect()
     }
 }
 

@@ -1,13 +1,13 @@
-//! What a configuration can replace while the bridge runs: targets, streams and
-//! webhook endpoints, and what is shown of them.
+//! The parts that a reload can replace: targets, streams and webhook endpoints, with
+//! their statuses and controls.
 
 use std::sync::Arc;
 
 use tokio::sync::watch;
 
 use super::Error;
-use super::operations::Directed;
-use super::posts::{Named, Posts};
+use super::operations::Controls;
+use super::supervisor::{Named, Supervisor};
 use crate::config::{Settings, Subscription};
 use crate::delivery::{self, Target, TargetClient};
 use crate::domain::backoff::Jitter;
@@ -25,19 +25,19 @@ use crate::web::{self, Routes};
 /// What runs under the present configuration.
 #[derive(Debug)]
 pub(super) struct Parts {
-    targets: Posts<delivery::Settings, Handle<delivery::Control, TargetStatus>>,
-    streams: Posts<Subscription, Handle<stream::Control, StreamStatus>>,
+    targets: Supervisor<delivery::Settings, Handle<delivery::Control, TargetStatus>>,
+    streams: Supervisor<Subscription, Handle<stream::Control, StreamStatus>>,
     endpoints: Endpoints,
     routes: Routes,
     shown: watch::Sender<Arc<web::Parts>>,
-    directed: watch::Sender<Arc<Directed>>,
+    controls: watch::Sender<Arc<Controls>>,
     inbox: Inbox,
     clock: Clock,
     jitter: Jitter,
     stop: Stop,
 }
 
-/// What is known of a part by others: how to direct it, and how it is.
+/// What other modules hold of a part: its control and its status.
 #[derive(Debug)]
 struct Handle<C, S> {
     control: C,
@@ -70,37 +70,36 @@ struct Difference<S> {
 }
 
 impl Parts {
-    /// Nothing runs yet. Webhooks will be served by the returned routes, which can
-    /// be given to a listener already; what runs is shown by the one receiver, and
-    /// directed by what is in the other.
+    /// Runs nothing yet. The returned routes can be given to a listener already. The first
+    /// receiver has the statuses of the running parts, the second their controls.
     pub(super) fn new(
         store: &Store,
         clock: Clock,
         jitter: Jitter,
         stop: Stop,
-    ) -> (Self, Routes, watch::Receiver<Arc<web::Parts>>, watch::Receiver<Arc<Directed>>) {
+    ) -> (Self, Routes, watch::Receiver<Arc<web::Parts>>, watch::Receiver<Arc<Controls>>) {
         let (shown, showing) = watch::channel(Arc::default());
-        let (directed, directing) = watch::channel(Arc::default());
+        let (controls, controlling) = watch::channel(Arc::default());
         let routes = Routes::new(axum::Router::new());
         let parts = Self {
-            targets: Posts::new("target"),
-            streams: Posts::new("stream"),
+            targets: Supervisor::new("target"),
+            streams: Supervisor::new("stream"),
             endpoints: Endpoints::new(store.inbox.clone(), clock.clone()),
             routes: routes.clone(),
             shown,
-            directed,
+            controls,
             inbox: store.inbox.clone(),
             clock,
             jitter,
             stop,
         };
-        (parts, routes, showing, directing)
+        (parts, routes, showing, controlling)
     }
 
     /// Prepares what `settings` ask for and does not run yet. Nothing has changed after this.
     pub(super) fn prepare(&self, settings: &Settings) -> Result<Prepared, Error> {
         let targets = difference("targets", self.targets.settings(), settings.targets.clone());
-        let differs = self.directed.borrow().account.as_ref().is_some_and(|ours| *ours != settings.pepay);
+        let differs = self.controls.borrow().account.as_ref().is_some_and(|ours| *ours != settings.pepay);
         let pepay = if differs { vec!["pepay changed".to_owned()] } else { Vec::new() };
         let streams = difference("streams", self.streams.settings(), settings.streams.clone());
         let endpoints = difference("webhooks", self.endpoints.settings(), settings.webhooks.clone());
@@ -156,16 +155,16 @@ impl Parts {
                 replaced.push((before.status.clone(), control.clone()));
             }
             let (handle, hard) = (Handle { control, status }, hard.clone());
-            self.targets.fill(tasks, &soft, (settings, handle), |stop| target.run(stop, hard));
+            self.targets.replace(tasks, &soft, (settings, handle), |stop| target.run(stop, hard));
         }
         for (subscription, stream, handle) in prepared.streams {
             if let Some(before) = self.streams.handle(subscription.name()) {
                 stream.follow(&before.status.borrow());
             }
-            self.streams.fill(tasks, &soft, (subscription, handle), |stop| stream.run(stop));
+            self.streams.replace(tasks, &soft, (subscription, handle), |stop| stream.run(stop));
         }
-        prepared.removed_targets.iter().for_each(|name| self.targets.dismiss(name));
-        prepared.removed_streams.iter().for_each(|name| self.streams.dismiss(name));
+        prepared.removed_targets.iter().for_each(|name| self.targets.stop(name));
+        prepared.removed_streams.iter().for_each(|name| self.streams.stop(name));
         self.endpoints.open(prepared.endpoints);
         self.routes.replace(self.endpoints.router());
         self.shown.send_replace(Arc::new(web::Parts {
@@ -178,7 +177,7 @@ impl Parts {
             accounts.map(|stream| (Arc::clone(stream.name()), Arc::clone(&stream.account))).collect();
         let streams = self.streams.settings().zip(self.streams.handles());
         let targets = self.targets.settings().zip(self.targets.handles());
-        let successors = Arc::new(Directed {
+        let successors = Arc::new(Controls {
             accounts,
             account: Some(prepared.account),
             streams: streams
@@ -186,13 +185,13 @@ impl Parts {
                 .collect(),
             targets: targets.map(|(settings, handle)| (settings.into(), handle.control.clone())).collect(),
         });
-        self.directed.send_modify(|directed| {
-            // Whoever directs one holds a look at them meanwhile: whatever was said to a
-            // predecessor has been said by now, and the next will be said to its successor.
+        self.controls.send_modify(|controls| {
+            // A pause holds a borrow of the controls until it is applied: every pause of a
+            // predecessor has been applied by now, and the next goes to its successor.
             for (before, control) in replaced {
                 control.pause(before.borrow().paused);
             }
-            *directed = successors;
+            *controls = successors;
         });
     }
 

@@ -1,66 +1,65 @@
-//! Stopping a target and letting it go on. The store remembers it and the running
-//! target obeys it: two steps that must not come apart. So they belong to a task of
-//! their own, which takes one wish at a time and each to its end, however long the
-//! store takes, and although whoever asked may have stopped waiting for it.
+//! Pausing and resuming targets. A pause is written to the store and then applied to the
+//! running target. Both steps have to happen: a task of its own takes one request at a
+//! time to its end, however long the store takes and even if the caller has gone.
 
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::operations::Directed;
+use super::operations::Controls;
 use crate::domain::operator::OperationError;
 use crate::store::error::ActError;
 use crate::store::operator::OperatorStore;
 
-/// Wishes that wait for their turn; a further one waits for room.
+/// Requests that wait in the channel; a further caller waits for a slot.
 const WAITING: usize = 16;
 
-/// Has targets stopped, or let go on. Cheap to clone.
+/// Sends pause requests. Cheap to clone.
 #[derive(Clone, Debug)]
-pub(super) struct Pauses(mpsc::Sender<Wish>);
+pub(super) struct Pauses(mpsc::Sender<PauseRequest>);
 
-/// What somebody wants of one target, and where the outcome goes.
+/// One target to pause or resume, and the channel for the outcome.
 #[derive(Debug)]
-struct Wish {
+struct PauseRequest {
     target: String,
     paused: bool,
     reply: oneshot::Sender<Result<(), OperationError>>,
 }
 
-/// What fulfils the wishes.
-pub(super) struct Fulfilment {
+/// The task that applies the requests.
+pub(super) struct PauseWorker {
     operator: OperatorStore,
-    directed: watch::Receiver<Arc<Directed>>,
-    wishes: mpsc::Receiver<Wish>,
+    controls: watch::Receiver<Arc<Controls>>,
+    requests: mpsc::Receiver<PauseRequest>,
 }
 
-/// The handle, and what does its work once it [runs](Fulfilment::run).
+/// The handle, and the task behind it, which the caller [runs](PauseWorker::run).
 pub(super) fn channel(
     operator: OperatorStore,
-    directed: watch::Receiver<Arc<Directed>>,
-) -> (Pauses, Fulfilment) {
-    let (pauses, wishes) = mpsc::channel(WAITING);
-    (Pauses(pauses), Fulfilment { operator, directed, wishes })
+    controls: watch::Receiver<Arc<Controls>>,
+) -> (Pauses, PauseWorker) {
+    let (pauses, requests) = mpsc::channel(WAITING);
+    (Pauses(pauses), PauseWorker { operator, controls, requests })
 }
 
 impl Pauses {
-    /// Stops `target`, or lets it go on. Once this has been waited for a first time
-    /// it is going to be done, even if nobody waits for it any more.
+    /// Pauses or resumes `target`. Once the future has been polled, the request is
+    /// carried out even if the future is dropped.
     pub(super) async fn set(&self, target: String, paused: bool) -> Result<(), OperationError> {
         let stopping = || OperationError::Unavailable("the bridge is stopping".to_owned());
         let (reply, outcome) = oneshot::channel();
-        self.0.send(Wish { target, paused, reply }).await.map_err(|_| stopping())?;
+        self.0.send(PauseRequest { target, paused, reply }).await.map_err(|_| stopping())?;
         outcome.await.map_err(|_| stopping())?
     }
 }
 
-impl Fulfilment {
-    /// Runs until `stop`, and then to the end of the wish in hand: a store that has
-    /// closed answers at once.
+impl PauseWorker {
+    /// Runs until `stop`, and then to the end of the request it has begun: a store that
+    /// has closed returns at once.
     pub(super) async fn run(mut self, stop: CancellationToken) {
-        while let Some(Some(Wish { target, paused, reply })) =
-            stop.run_until_cancelled(self.wishes.recv()).await
+        while let Some(Some(PauseRequest { target, paused, reply })) =
+            stop.run_until_cancelled(self.requests.recv()).await
         {
             let outcome = self.set(&target, paused).await;
             if let Err(outcome) = reply.send(outcome) {
@@ -69,22 +68,22 @@ impl Fulfilment {
                     target,
                     paused,
                     failure,
-                    "what was asked for has ended after its asker had gone"
+                    "a pause request has ended after its caller had gone"
                 );
             }
         }
     }
 
     async fn set(&self, target: &str, paused: bool) -> Result<(), OperationError> {
-        self.directed.borrow().target(target)?;
+        self.controls.borrow().target(target)?;
         self.operator.set_paused(target, paused).await.map_err(|error| match error {
             ActError::Store(error) => OperationError::Unavailable(error.to_string()),
             _ => OperationError::Unknown,
         })?;
-        // Looked up again: a reload may have replaced it meanwhile. One that comes
-        // now waits for this look-up to end, and takes over what it has brought about.
-        let directed = self.directed.borrow();
-        directed.target(target)?.pause(paused);
+        // Looked up again: a reload may have replaced the target meanwhile. A reload that
+        // comes now waits until this borrow ends, and takes over the state it has set.
+        let controls = self.controls.borrow();
+        controls.target(target)?.pause(paused);
         Ok(())
     }
 }

@@ -21,11 +21,11 @@ pub type Load = Arc<dyn Fn() -> Result<Settings, Vec<String>> + Send + Sync>;
 #[derive(Clone, Debug)]
 pub struct Reload(mpsc::Sender<Request>);
 
-/// One wish for a reload, and where its outcome goes.
+/// A request for a reload, with the channel for its outcome.
 #[derive(Debug)]
 pub(super) struct Request(oneshot::Sender<Result<Changes, ReloadError>>);
 
-/// A configuration that only waits to be put into effect.
+/// A configuration that is ready to be put into effect.
 struct Ready {
     settings: Settings,
     prepared: Prepared,
@@ -64,7 +64,7 @@ impl Reload {
 }
 
 impl App {
-    /// Does what `request` asks for, logs what came of it, and answers.
+    /// Reloads, logs the outcome, and sends it to the caller.
     pub(super) async fn serve_reload(&mut self, request: Request) {
         let outcome = self.reload().await;
         failed_gauge().set(f64::from(u8::from(outcome.is_err())));
@@ -89,7 +89,7 @@ impl App {
                 }
             }
         }
-        // Whoever asked may have gone.
+        // The caller may have gone.
         let _ = request.0.send(outcome);
     }
 
@@ -105,14 +105,14 @@ impl App {
         self.apply_rest(&settings, &mut changes);
         changes.restart_needed.extend(self.fixed.differing(&settings));
         let announced = self.announce_backlogs(|target| concerned.iter().any(|name| **name == *target));
-        // Told to a person, and needed by nobody else.
+        // For the log alone.
         let _ = stop.run_until_cancelled(announced).await;
         Ok(changes)
     }
 
     /// Everything of a reload that waits for a file or the store, and all that can fail.
-    /// Abandoned on the way, it has at most told the store of routes that nobody
-    /// will use: whoever abandons it stops.
+    /// If its future is dropped, the store may hold routes without a reader; only a stop
+    /// drops it.
     async fn make_ready(&self) -> Result<Ready, ReloadError> {
         let load = Arc::clone(&self.load);
         let loaded = tokio::task::spawn_blocking(move || load()).await.map_err(unavailable)?;

@@ -1,4 +1,4 @@
-//! What a person has a bridge do while its store is slow to answer.
+//! Pauses and reloads while the store is slow.
 
 use std::sync::Mutex;
 
@@ -40,7 +40,7 @@ struct Pausing {
     status: tokio::sync::watch::Receiver<TargetStatus>,
     store: Store,
     writer: Writer,
-    fulfilment: JoinSet<()>,
+    worker: JoinSet<()>,
     _target: Target,
     _folder: TempDir,
 }
@@ -56,21 +56,21 @@ impl Pausing {
             Store::open(&settings.store, vec![parts::route(target)], Clock::system()).await.unwrap();
         let client = TargetClient::new(target.clone(), Clock::system()).unwrap();
         let (running, control, status) = Target::new(client, store.outboxes.remove(0), false, random());
-        let directed = operations::Directed {
+        let controls = operations::Controls {
             targets: vec![(target.into(), control)],
-            ..operations::Directed::default()
+            ..operations::Controls::default()
         };
-        let directed = tokio::sync::watch::channel(Arc::new(directed)).1;
-        let (pauses, work) = pauses::channel(store.operator.clone(), directed.clone());
-        let mut fulfilment = JoinSet::new();
-        fulfilment.spawn(work.run(CancellationToken::new()));
+        let controls = tokio::sync::watch::channel(Arc::new(controls)).1;
+        let (pauses, work) = pauses::channel(store.operator.clone(), controls.clone());
+        let mut worker = JoinSet::new();
+        worker.spawn(work.run(CancellationToken::new()));
         let operations = operations::Operations::new(
-            directed,
+            controls,
             pauses,
             reload::channel().0,
             verify::Verifier::new(Clock::system()),
         );
-        Self { operations, status, store, writer, fulfilment, _target: running, _folder: folder }
+        Self { operations, status, store, writer, worker, _target: running, _folder: folder }
     }
 
     /// Asks for it, and stops waiting at once, as a client does that hangs up.
@@ -97,7 +97,7 @@ async fn a_pause_that_nobody_waits_for_any_more_is_remembered_and_obeyed() {
     assert!(Pausing::is_remembered(&pausing.store).await);
     pausing.store.close().await;
     writer.join().unwrap();
-    drop(pausing.fulfilment);
+    drop(pausing.worker);
 }
 
 #[tokio::test]
@@ -117,7 +117,7 @@ async fn of_many_who_pause_and_resume_at_once_the_last_one_is_remembered_and_obe
     writer.join().unwrap();
     let refused = soon(pausing.operations.pause("orders", true)).await;
     assert!(matches!(refused, Err(OperationError::Unavailable(_))), "{refused:?}");
-    drop(pausing.fulfilment);
+    drop(pausing.worker);
 }
 
 #[tokio::test(flavor = "multi_thread")]

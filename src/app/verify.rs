@@ -1,4 +1,4 @@
-//! Asking Pepay what it has under an event's id.
+//! Fetches an event from Pepay by its id, to compare it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +24,7 @@ pub(super) struct Verifier {
     clock: Clock,
 }
 
-/// Whose key asks.
+/// An account to ask with.
 pub(super) struct Asker {
     /// `streams.<name>` or `pepay`.
     pub(super) name: String,
@@ -66,7 +66,8 @@ impl Verifier {
         Ok(Verification { event_id: id.to_string(), outcome, differs, asked_as: asker.name.clone() })
     }
 
-    /// The event under `id` and who found it. A failure counts only if nobody finds it.
+    /// The event under `id`, and the account that has it. A failure is returned only if
+    /// no account has it.
     async fn find<'a>(
         &self,
         askers: &'a [Asker],

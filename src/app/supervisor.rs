@@ -15,51 +15,51 @@ pub(super) trait Named {
     fn name(&self) -> &Arc<str>;
 }
 
-/// The parts of one kind: of each name at most one at a time.
+/// Runs the parts of one kind: at most one of each name at a time.
 #[derive(Debug)]
-pub(super) struct Posts<S, H> {
+pub(super) struct Supervisor<S, H> {
     kind: &'static str,
-    held: BTreeMap<Arc<str>, Post<S, H>>,
-    /// The ends of those that were dismissed and have no successor yet.
-    left: BTreeMap<Arc<str>, Gone>,
+    running: BTreeMap<Arc<str>, Running<S, H>>,
+    /// The ends of parts that were stopped and have no successor yet.
+    stopped: BTreeMap<Arc<str>, Done>,
 }
 
 #[derive(Debug)]
-struct Post<S, H> {
+struct Running<S, H> {
     settings: S,
-    /// What is known of it by others.
+    /// What other modules hold of it.
     handle: H,
     stop: CancellationToken,
-    gone: Gone,
+    done: Done,
 }
 
 /// Resolves once a part has ended as it should; an error if it crashed.
-type Gone = oneshot::Receiver<()>;
+type Done = oneshot::Receiver<()>;
 
-impl<S: Named, H> Posts<S, H> {
-    /// No part yet; `kind` is what one is called in the log.
+impl<S: Named, H> Supervisor<S, H> {
+    /// Runs nothing yet. `kind` names a part in the log.
     pub(super) const fn new(kind: &'static str) -> Self {
-        Self { kind, held: BTreeMap::new(), left: BTreeMap::new() }
+        Self { kind, running: BTreeMap::new(), stopped: BTreeMap::new() }
     }
 
     /// The settings of each, by name.
     pub(super) fn settings(&self) -> impl Iterator<Item = &S> {
-        self.held.values().map(|post| &post.settings)
+        self.running.values().map(|running| &running.settings)
     }
 
     /// The handle of each, by name.
     pub(super) fn handles(&self) -> impl Iterator<Item = &H> {
-        self.held.values().map(|post| &post.handle)
+        self.running.values().map(|running| &running.handle)
     }
 
-    /// The handle of the one of this name.
+    /// The handle of the part of this name.
     pub(super) fn handle(&self, name: &str) -> Option<&H> {
-        self.held.get(name).map(|post| &post.handle)
+        self.running.get(name).map(|running| &running.handle)
     }
 
-    /// Dismisses whoever holds the post of this name, and has `run` begin as soon as
-    /// that one has ended. It is given what tells it to stop, which `stop` does too.
-    pub(super) fn fill<F: Future<Output = ()> + Send + 'static>(
+    /// Stops the part of this name, and starts `run` as soon as that part has ended.
+    /// `run` is given its stop signal, a child of `stop`.
+    pub(super) fn replace<F: Future<Output = ()> + Send + 'static>(
         &mut self,
         tasks: &mut Tasks,
         stop: &CancellationToken,
@@ -67,31 +67,31 @@ impl<S: Named, H> Posts<S, H> {
         run: impl FnOnce(CancellationToken) -> F + Send + 'static,
     ) {
         let name = Arc::clone(settings.name());
-        self.dismiss(&name);
-        let before = self.left.remove(&name);
-        let ((leave, gone), own) = (oneshot::channel(), stop.child_token());
+        self.stop(&name);
+        let before = self.stopped.remove(&name);
+        let ((end, done), own) = (oneshot::channel(), stop.child_token());
         let stop = own.clone();
         tasks.spawn(format!("{} {name}", self.kind), stop.clone(), async move {
             if let Some(before) = before
                 && before.await.is_err()
             {
-                // It crashed and left something half-done: the process is about to stop.
+                // It crashed in the middle of its work: the process is about to stop.
                 return stop.cancelled().await;
             }
             if !stop.is_cancelled() {
                 run(stop).await;
             }
-            // A successor that is not there yet finds this when it comes.
-            let _ = leave.send(());
+            // Kept in `stopped` for a successor that comes later.
+            let _ = end.send(());
         });
-        self.held.insert(name, Post { settings, handle, stop: own, gone });
+        self.running.insert(name, Running { settings, handle, stop: own, done });
     }
 
-    /// Tells the one of this name to stop. It finishes what it has in hand.
-    pub(super) fn dismiss(&mut self, name: &Arc<str>) {
-        if let Some(post) = self.held.remove(name) {
-            post.stop.cancel();
-            self.left.insert(Arc::clone(name), post.gone);
+    /// Signals the part of this name to stop. It finishes the work it has begun.
+    pub(super) fn stop(&mut self, name: &Arc<str>) {
+        if let Some(running) = self.running.remove(name) {
+            running.stop.cancel();
+            self.stopped.insert(Arc::clone(name), running.done);
         }
     }
 }
@@ -108,15 +108,15 @@ mod tests {
         }
     }
 
-    /// Fills the post "a" with a part that says what it does, and ends when it is let go.
-    fn fill(
-        posts: &mut Posts<Arc<str>, ()>,
+    /// Starts a part "a", which reports its begin and its end, in place of the one before.
+    fn replace(
+        supervisor: &mut Supervisor<Arc<str>, ()>,
         tasks: &mut Tasks,
         which: u8,
         said: &mpsc::Sender<(u8, &'static str)>,
     ) -> oneshot::Sender<()> {
         let (said, (let_go, finished)) = (said.clone(), oneshot::channel());
-        posts.fill(tasks, &CancellationToken::new(), ("a".into(), ()), move |stop| async move {
+        supervisor.replace(tasks, &CancellationToken::new(), ("a".into(), ()), move |stop| async move {
             said.send((which, "begins")).await.unwrap();
             stop.cancelled().await;
             finished.await.unwrap();
@@ -127,18 +127,18 @@ mod tests {
 
     #[tokio::test]
     async fn a_successor_begins_when_its_predecessor_has_ended_and_is_skipped_if_replaced_before() {
-        let (mut posts, mut tasks) = (Posts::new("test"), Tasks::default());
+        let (mut supervisor, mut tasks) = (Supervisor::new("test"), Tasks::default());
         let (said, mut saying) = mpsc::channel(8);
-        let first = fill(&mut posts, &mut tasks, 1, &said);
+        let first = replace(&mut supervisor, &mut tasks, 1, &said);
         assert_eq!(saying.recv().await, Some((1, "begins")));
-        drop(fill(&mut posts, &mut tasks, 2, &said));
-        posts.dismiss(&"a".into());
-        let third = fill(&mut posts, &mut tasks, 3, &said);
+        drop(replace(&mut supervisor, &mut tasks, 2, &said));
+        supervisor.stop(&"a".into());
+        let third = replace(&mut supervisor, &mut tasks, 3, &said);
         assert!(saying.is_empty());
         first.send(()).unwrap();
         assert_eq!(saying.recv().await, Some((1, "ends")));
         assert_eq!(saying.recv().await, Some((3, "begins")));
-        posts.dismiss(&"a".into());
+        supervisor.stop(&"a".into());
         third.send(()).unwrap();
         while let Some(ended) = tasks.next().await {
             assert!(!ended.is_crash(), "{ended}");
@@ -147,14 +147,14 @@ mod tests {
 
     #[tokio::test]
     async fn nothing_follows_a_crash() {
-        let (mut posts, mut tasks) = (Posts::new("test"), Tasks::default());
+        let (mut supervisor, mut tasks) = (Supervisor::new("test"), Tasks::default());
         let (said, mut saying) = mpsc::channel(8);
-        drop(fill(&mut posts, &mut tasks, 1, &said));
+        drop(replace(&mut supervisor, &mut tasks, 1, &said));
         assert_eq!(saying.recv().await, Some((1, "begins")));
-        let _second = fill(&mut posts, &mut tasks, 2, &said);
+        let _second = replace(&mut supervisor, &mut tasks, 2, &said);
         let crashed = tasks.next().await.unwrap();
         assert!(crashed.panicked && crashed.name == "test a", "{crashed:?}");
-        posts.dismiss(&"a".into());
+        supervisor.stop(&"a".into());
         assert!(!tasks.next().await.unwrap().is_crash());
         assert!(saying.is_empty());
     }
