@@ -1,4 +1,4 @@
-//! The configuration room: layers, validation, and the settings of every part.
+//! The configuration: layers, validation, and the settings of every part.
 //!
 //! Later wins: the built-in defaults, the TOML file of `--config` or
 //! `PEPAY_BRIDGE_CONFIG`, the environment (`PEPAY_BRIDGE__SECTION__KEY`, and
@@ -104,8 +104,8 @@ fn read(
     (loaded, reading)
 }
 
-/// Where the public listener is, and nothing else: for whoever asks a running
-/// bridge and cannot read its secrets.
+/// Reads the address of the public listener alone: a command that asks a running
+/// bridge need not be able to read its secrets.
 ///
 /// # Errors
 /// What is wrong with that address, or with the file as a whole.
@@ -116,8 +116,8 @@ pub fn listen(
     part(path, environment, |root| server::listen(&mut root.section("server")))
 }
 
-/// Where the listeners are and the token of the private one, and nothing else: for
-/// whoever works with a running bridge.
+/// Reads the listeners and the token of the private one alone, for commands that work
+/// with a running bridge.
 ///
 /// # Errors
 /// What is wrong with that section, or with the file as a whole.
@@ -128,8 +128,8 @@ pub fn server(
     part(path, environment, |root| server::read(root.section("server")).map(|(web, _)| web))
 }
 
-/// Where the store is, and nothing else: for whoever copies it and cannot read
-/// the bridge's secrets.
+/// Reads `[store]` alone: a command that copies the store need not be able to read the
+/// bridge's secrets.
 ///
 /// # Errors
 /// What is wrong with that section, or with the file as a whole.

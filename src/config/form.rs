@@ -80,7 +80,7 @@ pub(super) fn duration(allowed: RangeInclusive<Duration>) -> Form<Duration> {
     })
 }
 
-/// `duration` in the largest unit that divides it, as somebody would write it.
+/// `duration` in the largest unit that divides it.
 pub(super) fn show_duration(duration: Duration) -> String {
     let millis = duration.as_millis();
     let units = [(DAY, "d"), (HOUR, "h"), (SECOND * 60, "m"), (SECOND, "s"), (MILLISECOND, "ms")];

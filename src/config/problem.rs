@@ -19,8 +19,8 @@ pub struct Problem {
     pub variable: Option<String>,
 }
 
-/// A value could not be had. Why has been recorded already, so whoever meets
-/// this has nothing more to say about it.
+/// A value is missing or faulty. The problem has been recorded: a caller records no
+/// further one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Faulty;
 

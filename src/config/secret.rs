@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::problem::{Faulty, quoted};
-use super::section::{Given, Section, text, variable};
+use super::section::{RawValue, Section, text, variable};
 
 /// What stands for a secret in the effective configuration.
 const REDACTED: &str = "[redacted]";
@@ -20,7 +20,7 @@ const LARGEST_FILE: u64 = 64 * 1024;
 /// Headers: names and values.
 type Pairs = Vec<(String, String)>;
 
-/// Where a secret is given; of a file, its trimmed content.
+/// Where a secret is given. For a file, its trimmed content.
 enum Secret<T> {
     Nowhere,
     InPlace(T),
@@ -62,7 +62,7 @@ impl Section<'_> {
     pub(super) fn secrets(&mut self, key: &str) -> Result<Vec<SecretString>, Faulty> {
         // An empty list, as in the example, is not given.
         let in_place = match self.take_list(key) {
-            // Left out in silence, it would be a secret that somebody believes to be in use.
+            // Left out in silence, it would look like a secret that is in use.
             Ok(Some(given)) if given.value.iter().any(String::is_empty) => {
                 let fault = "holds an empty text; allowed are secrets, each of at least one character";
                 Err(self.problem_of(key, fault, given.variable))
@@ -81,7 +81,7 @@ impl Section<'_> {
     }
 
     /// Headers with secret values, or the lines `name: value` of the file `<key>_file`.
-    /// `taken` tells which names are not allowed, because the bridge sets them itself.
+    /// `taken` returns whether the bridge sets a header itself, which is not allowed here.
     pub(super) fn headers(
         &mut self,
         key: &str,
@@ -128,11 +128,11 @@ impl Section<'_> {
     fn either<T>(
         &mut self,
         key: &str,
-        in_place: Result<Option<Given<T>>, Faulty>,
+        in_place: Result<Option<RawValue<T>>, Faulty>,
     ) -> Result<Secret<T>, Faulty> {
         let file_key = format!("{key}_file");
         let in_file = self.take_text(&file_key)?;
-        let Given { value: path, variable } = match (in_place?, in_file) {
+        let RawValue { value: path, variable } = match (in_place?, in_file) {
             (None, None) => return Ok(Secret::Nowhere),
             (Some(in_place), None) => return Ok(Secret::InPlace(in_place.value)),
             (None, Some(in_file)) => in_file,
@@ -159,7 +159,7 @@ impl Section<'_> {
         }
     }
 
-    fn take_headers(&mut self, key: &str) -> Result<Option<Given<Pairs>>, Faulty> {
+    fn take_headers(&mut self, key: &str) -> Result<Option<RawValue<Pairs>>, Faulty> {
         let Some(value) = self.take(key) else { return Ok(None) };
         let variable = variable(&value);
         let pairs: Option<Vec<_>> = match value.kind {
@@ -176,7 +176,7 @@ impl Section<'_> {
         // An empty value takes a header of the file away.
         pairs.retain(|(_, value)| !value.is_empty());
         pairs.sort();
-        Ok(Some(pairs).filter(|pairs| !pairs.is_empty()).map(|value| Given { value, variable }))
+        Ok(Some(pairs).filter(|pairs| !pairs.is_empty()).map(|value| RawValue { value, variable }))
     }
 
     fn header_lines(&mut self, key: &str, content: &str) -> Result<Pairs, Faulty> {

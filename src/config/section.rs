@@ -30,7 +30,7 @@ pub(super) struct Reading {
 }
 
 /// What was given for a key.
-pub(super) struct Given<T> {
+pub(super) struct RawValue<T> {
     pub(super) value: T,
     /// The environment variable that gave it; the file leaves no trace.
     pub(super) variable: Option<String>,
@@ -139,7 +139,7 @@ impl<'r> Section<'r> {
     /// A key that has a default.
     pub(super) fn value<T>(&mut self, key: &str, default: &str, form: &Form<T>) -> Result<T, Faulty> {
         let given = self.take_text(key)?;
-        let given = given.unwrap_or_else(|| Given { value: default.to_owned(), variable: None });
+        let given = given.unwrap_or_else(|| RawValue { value: default.to_owned(), variable: None });
         self.read(key, given, form)
     }
 
@@ -162,7 +162,7 @@ impl<'r> Section<'r> {
 
     /// A list, or its items in one text, separated by commas.
     pub(super) fn list<T>(&mut self, key: &str, default: &[&str], form: &Form<T>) -> Result<Vec<T>, Faulty> {
-        let mut given = self.take_list(key)?.unwrap_or_else(|| Given {
+        let mut given = self.take_list(key)?.unwrap_or_else(|| RawValue {
             value: default.iter().map(|&item| item.to_owned()).collect(),
             variable: None,
         });
@@ -176,7 +176,7 @@ impl<'r> Section<'r> {
         values.into_iter().collect()
     }
 
-    fn read<T>(&mut self, key: &str, given: Given<String>, form: &Form<T>) -> Result<T, Faulty> {
+    fn read<T>(&mut self, key: &str, given: RawValue<String>, form: &Form<T>) -> Result<T, Faulty> {
         let value = form.read(&given.value).map_err(|fault| self.problem_of(key, &fault, given.variable))?;
         self.show(key, &form.show(&given.value));
         Ok(value)
@@ -246,17 +246,17 @@ impl<'r> Section<'r> {
     }
 
     /// What is given for `key` as text.
-    pub(super) fn take_text(&mut self, key: &str) -> Result<Option<Given<String>>, Faulty> {
+    pub(super) fn take_text(&mut self, key: &str) -> Result<Option<RawValue<String>>, Faulty> {
         let Some(value) = self.take(key) else { return Ok(None) };
         let variable = variable(&value);
         match text(value) {
-            Some(value) => Ok(Some(Given { value, variable })),
+            Some(value) => Ok(Some(RawValue { value, variable })),
             None => Err(self.problem(key, "is a list or a table; allowed is a single value")),
         }
     }
 
     /// What is given for `key` as a list of trimmed texts, of which some may be empty.
-    pub(super) fn take_list(&mut self, key: &str) -> Result<Option<Given<Vec<String>>>, Faulty> {
+    pub(super) fn take_list(&mut self, key: &str) -> Result<Option<RawValue<Vec<String>>>, Faulty> {
         let Some(value) = self.take(key) else { return Ok(None) };
         let variable = variable(&value);
         let items: Option<Vec<String>> = match value.kind {
@@ -273,7 +273,7 @@ impl<'r> Section<'r> {
             ));
         };
         let items = items.iter().map(|item| item.trim().to_owned());
-        Ok(Some(Given { value: items.collect(), variable }))
+        Ok(Some(RawValue { value: items.collect(), variable }))
     }
 
     fn path_of(&self, key: &str) -> String {

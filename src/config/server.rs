@@ -45,7 +45,7 @@ pub(super) fn read(mut section: Section<'_>) -> Result<(web::Settings, Duration)
     Ok((web, shutdown_grace?))
 }
 
-/// The public address alone, for whoever only wants to know where the bridge listens.
+/// The address of the public listener.
 pub(super) fn listen(section: &mut Section<'_>) -> Result<SocketAddr, Faulty> {
     section.value("listen", LISTEN, &form::address())
 }

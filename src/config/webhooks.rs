@@ -46,8 +46,8 @@ pub(super) fn read(name: &str, mut section: Section<'_>, paths: &mut Paths) -> R
     })
 }
 
-/// Refuses one secret for endpoints of different environments: whoever holds it could
-/// have the events of one taken for those of the other.
+/// Refuses one secret for endpoints of different environments: its holder could sign
+/// events of one environment for the other.
 pub(super) fn do_not_share(root: &mut Section<'_>, endpoints: &[Settings]) {
     for (index, one) in endpoints.iter().enumerate() {
         for other in endpoints.iter().skip(index + 1) {
