@@ -112,7 +112,7 @@ pub enum Error {
     /// The command line is at fault, which takes a running bridge to know.
     #[error("{0}")]
     Usage(String),
-    /// Something that the log has told already, in its own form.
+    /// A failure that has been logged already.
     #[error("the log says why")]
     Logged,
     /// Anything else.
@@ -171,7 +171,7 @@ fn print(text: &str) -> Result<(), Error> {
     print_bytes(text.as_bytes()).map(|_| ())
 }
 
-/// The same with bytes; answers whether anybody still reads.
+/// The same with bytes. Returns whether the reader is still there.
 fn print_bytes(bytes: &[u8]) -> Result<bool, Error> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
@@ -183,6 +183,6 @@ fn print_bytes(bytes: &[u8]) -> Result<bool, Error> {
 
 /// Says `text` on standard error, beside what a command prints.
 fn hint(text: &str) {
-    // There is nobody left to tell if standard error is gone.
+    // Without standard error there is no place left to report to.
     let _ = writeln!(io::stderr().lock(), "{text}");
 }

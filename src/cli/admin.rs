@@ -47,10 +47,10 @@ pub(super) struct Arguments {
     json: bool,
 }
 
-/// A person who works with a running bridge.
+/// An operator's connection to a running bridge.
 pub(super) struct Operator {
     pub(super) bridge: Admin,
-    /// Whether answers are printed as they are.
+    /// Whether answers are printed as JSON, unchanged.
     pub(super) json: bool,
     /// When the command was given.
     pub(super) now: UnixMillis,
@@ -68,18 +68,18 @@ impl Operator {
         Ok(Self { bridge, json: arguments.json, now: Clock::system().now() })
     }
 
-    /// Prints `answer` as it is if JSON is wanted, or else what `tell` makes of it. One
+    /// Prints `answer` as it is if JSON is wanted, or else the text that `render` makes of it. One
     /// without content says that it is done, and nothing more.
     pub(super) fn show<T: DeserializeOwned>(
         &self,
         answer: &Answer,
-        tell: impl FnOnce(T) -> String,
+        render: impl FnOnce(T) -> String,
     ) -> Result<(), Error> {
         match (self.json, answer.0.is_empty()) {
             (true, true) => Ok(()),
             (true, false) => answer.print(),
-            (false, true) => super::print("done; the bridge cannot tell at the moment what it is now\n"),
-            (false, false) => super::print(&tell(answer.read()?)),
+            (false, true) => super::print("done; its state now cannot be read at the moment\n"),
+            (false, false) => super::print(&render(answer.read()?)),
         }
     }
 }
@@ -91,7 +91,7 @@ pub(super) struct Admin {
     token: Option<SecretString>,
 }
 
-/// What the bridge answers to what it does not refuse.
+/// A successful answer of the bridge.
 pub(super) struct Answer(pub(super) Vec<u8>);
 
 impl Answer {

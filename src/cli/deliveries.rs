@@ -18,7 +18,7 @@ use super::listing::Listing;
 use super::{Error, runtime};
 use crate::domain::operator::Action;
 
-/// Find deliveries, and decide about those that wait for a person
+/// Find deliveries, and decide about those that wait for an operator
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     #[command(subcommand)]

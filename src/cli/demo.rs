@@ -59,7 +59,7 @@ async fn play(events: usize, log_filter: Vec<(OsString, OsString)>) -> Result<()
     };
     match played {
         Ok(played) => played?,
-        // The ledger will tell what is missing.
+        // The ledger reports what is missing.
         Err(_) => show.say(&format!("gave up waiting after {} s", limit.as_secs()))?,
     }
     let ledger = stage.close(events).await?;

@@ -1,6 +1,6 @@
-//! `pepay-bridge doctor`: looks at everything a bridge stands on, from outside.
-//! How each thing is looked at is in the room it belongs to; here is what is
-//! asked, what an answer means, and what a person is to do about it.
+//! `pepay-bridge doctor`: checks everything that a bridge needs, from outside. The probes
+//! are in the modules that they belong to; here is which are made, what an outcome
+//! means, and the advice for the operator.
 
 mod bridge;
 mod pepay;

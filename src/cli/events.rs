@@ -74,7 +74,7 @@ pub(super) fn events(
             Command::Show { id, body: true } => body(&operator, id).await,
             Command::Show { id, body: false } => {
                 let answer = operator.bridge.get(&["events", id], &[]).await?;
-                operator.show(&answer, |event: Event| event.told(operator.now))
+                operator.show(&answer, |event: Event| event.render(operator.now))
             }
             Command::Replay { id, target } => {
                 let again = json!({ "target": target });
@@ -83,7 +83,7 @@ pub(super) fn events(
             }
             Command::Verify { id } => {
                 let answer = operator.bridge.post(&["events", id, "verify"], &json!({})).await?;
-                verify::tell(&operator, &answer)
+                verify::report(&operator, &answer)
             }
         }
     })

@@ -51,7 +51,7 @@ async fn ask(url: Url) -> Result<(), Error> {
     Err(Error::failure(format!("not ready: {url} answered {status}")))
 }
 
-/// What a running bridge answers at `url`, or in words why there is no answer.
+/// Status and body of a running bridge at `url`, or why there is no answer.
 pub(super) async fn look(url: &Url) -> Result<(StatusCode, String), String> {
     let no_answer = |error: reqwest::Error| format!("no answer from {url}: {}", innermost(&error));
     let client = reqwest::Client::builder().timeout(TIMEOUT).no_proxy().build().map_err(no_answer)?;

@@ -76,11 +76,11 @@ impl Listing {
                 for item in page.items {
                     table.row(item.cells(operator.now));
                 }
-                // One table as far as it is known how much there will be.
+                // One table, unless the number of rows is unbounded.
                 let whole = left == 0 || cursor.is_none();
                 if self.all || whole { table.take() } else { String::new() }
             };
-            // Nobody needs the other pages if nobody has read this one.
+            // The reader has gone.
             if !print_bytes(text.as_bytes())? {
                 return Ok(());
             }

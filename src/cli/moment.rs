@@ -1,4 +1,4 @@
-//! Points in time: as people give them, and as they are told.
+//! Points in time: as an operator writes them, and as they are printed.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -45,7 +45,7 @@ impl When {
     }
 }
 
-/// A time that the bridge tells.
+/// A time in an answer of the bridge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub(super) struct Moment(UnixMillis);
@@ -85,7 +85,7 @@ impl Moment {
     }
 
     /// The time itself, and where it lies from `now`.
-    pub(super) fn told(self, now: UnixMillis) -> String {
+    pub(super) fn render(self, now: UnixMillis) -> String {
         format!("{self} ({})", self.from(now))
     }
 }
@@ -121,13 +121,13 @@ mod tests {
     }
 
     #[test]
-    fn a_moment_is_told_from_now() {
+    fn a_moment_is_shown_with_its_distance_from_now() {
         let moment = |seconds: i64| Moment(UnixMillis(NOW.0 + seconds * 1000));
         for (seconds, from) in
             [(0, "0s ago"), (-192, "3m12s ago"), (-90_061, "1day1h ago"), (3600, "in 1h"), (-59, "59s ago")]
         {
             assert_eq!(moment(seconds).from(NOW), from);
         }
-        assert_eq!(moment(-60).told(NOW), "2024-12-21T11:19:00.000Z (1m ago)");
+        assert_eq!(moment(-60).render(NOW), "2024-12-21T11:19:00.000Z (1m ago)");
     }
 }

@@ -1,5 +1,4 @@
-//! That something goes on, and how far it is: on standard error, and only where
-//! somebody looks.
+//! Progress on standard error, if that is a terminal.
 
 use std::io::{self, IsTerminal as _};
 use std::time::Duration;
@@ -14,7 +13,7 @@ pub(super) fn screen() -> ProgressDrawTarget {
     if io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() }
 }
 
-/// Says `what` goes on, and for how long already, until it is dropped.
+/// Shows `what` and the time since it began, until it is dropped.
 pub(super) fn spinner(what: String) -> Spinner {
     let bar = ProgressBar::with_draw_target(None, screen()).with_message(what);
     // The default style stands in should the template ever be wrong.
@@ -25,11 +24,11 @@ pub(super) fn spinner(what: String) -> Spinner {
     Spinner(bar)
 }
 
-/// A line that moves, and leaves nothing behind.
+/// A moving line, which is removed at the end.
 pub(super) struct Spinner(ProgressBar);
 
 impl Spinner {
-    /// Says how far it is.
+    /// Replaces the text.
     pub(super) fn say(&self, what: String) {
         self.0.set_message(what);
     }
@@ -41,7 +40,7 @@ impl Drop for Spinner {
     }
 }
 
-/// Says how much of `whole` is done of `what`, until it is dropped.
+/// Shows how much of `whole` is done of `what`, until it is dropped.
 pub(super) fn bar(what: String, whole: u64) -> Bar {
     let bar = ProgressBar::with_draw_target(Some(whole), screen()).with_message(what);
     // The default style stands in should the template ever be wrong.
@@ -52,11 +51,11 @@ pub(super) fn bar(what: String, whole: u64) -> Bar {
     Bar(bar)
 }
 
-/// A line that fills, and leaves nothing behind.
+/// A bar, which is removed at the end.
 pub(super) struct Bar(ProgressBar);
 
 impl Bar {
-    /// Whether nobody sees it.
+    /// Whether standard error is no terminal.
     pub(super) fn is_hidden(&self) -> bool {
         self.0.is_hidden()
     }

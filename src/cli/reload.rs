@@ -13,7 +13,7 @@ use super::{Error, runtime};
 /// Have a running bridge read its configuration and every secret file anew, like SIGHUP
 ///
 /// Prints what is in effect now and what waits for a restart. A configuration with
-/// a fault changes nothing; each fault is told.
+/// a fault changes nothing; each fault is printed.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     #[command(flatten)]
@@ -26,7 +26,7 @@ struct Changes {
     restart_needed: Vec<String>,
 }
 
-/// Asks for it, and tells what came of it.
+/// Requests the reload and prints its outcome.
 pub(super) fn reload(
     arguments: &Arguments,
     config: Option<&Path>,
@@ -35,15 +35,15 @@ pub(super) fn reload(
     let operator = Operator::new(&arguments.admin, config, environment)?;
     runtime()?.block_on(async {
         let answer = operator.bridge.post_patiently(&["reload"], &json!({})).await?;
-        operator.show(&answer, Changes::told)
+        operator.show(&answer, Changes::render)
     })
 }
 
 impl Changes {
-    fn told(self) -> String {
+    fn render(self) -> String {
         let applied = self.applied.iter().map(|key| format!("in effect          {}\n", clean(key)));
         let waiting = self.restart_needed.iter().map(|key| format!("waits for restart  {}\n", clean(key)));
-        let told: String = applied.chain(waiting).collect();
-        if told.is_empty() { "nothing has changed\n".to_owned() } else { told }
+        let text: String = applied.chain(waiting).collect();
+        if text.is_empty() { "nothing has changed\n".to_owned() } else { text }
     }
 }

@@ -8,7 +8,7 @@ use super::Error;
 use crate::config::{Loaded, Settings};
 use crate::{app, config, telemetry};
 
-/// Runs the daemon until it is told to stop.
+/// Runs the daemon until a signal stops it.
 pub(super) fn run(
     config: Option<&Path>,
     environment: impl IntoIterator<Item = (OsString, OsString)>,

@@ -30,7 +30,7 @@ const TICK: Duration = Duration::from_millis(10);
 
 /// A local stand-in for Pepay: stream tokens, both WebSocket streams, the REST
 /// list of events, a sender of signed webhooks and the order transitions of
-/// devnet. It can be told to misbehave under /_simulator/faults.
+/// devnet. Faults are injected under /_simulator/faults.
 #[derive(Args, Clone, Debug)]
 pub(super) struct Arguments {
     /// Where it listens. Its control surface asks for no key: keep it private

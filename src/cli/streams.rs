@@ -48,7 +48,7 @@ pub(super) fn streams(
         match &arguments.command {
             Command::List => {
                 let answer = operator.bridge.get(&["streams"], &[]).await?;
-                operator.show(&answer, |streams: Streams| streams.told(operator.now))
+                operator.show(&answer, |streams: Streams| streams.render(operator.now))
             }
             Command::Reconnect { stream } => {
                 let answer = operator.bridge.post(&["streams", stream, "reconnect"], &json!({})).await?;
@@ -90,7 +90,7 @@ struct Gap {
     after: Option<String>,
 }
 
-/// A backfill that somebody asked for.
+/// A backfill that an operator has started.
 #[derive(Clone, Debug, Deserialize)]
 struct Backfill {
     running: bool,
@@ -105,7 +105,7 @@ const HEADER: [&str; 8] =
     ["STREAM", "PHASE", "SINCE", "LAST EVENT", "RECONNECTS", "GAP", "BACKFILL", "PROBLEM"];
 
 impl Streams {
-    fn told(self, now: UnixMillis) -> String {
+    fn render(self, now: UnixMillis) -> String {
         let mut table = Table::new(&HEADER);
         for stream in self.streams {
             table.row(stream.cells(now));
@@ -129,14 +129,14 @@ impl Stream {
             self.last_event.map(|seen| seen.at.age(now)).unwrap_or_default(),
             self.reconnects.to_string(),
             gap,
-            self.backfill.map(|backfill| backfill.told()).unwrap_or_default(),
+            self.backfill.map(|backfill| backfill.render()).unwrap_or_default(),
             self.problem.or(disconnected).unwrap_or_default(),
         ]
     }
 }
 
 impl Backfill {
-    fn told(&self) -> String {
+    fn render(&self) -> String {
         let Self { running, from, read, recorded, error, .. } = self;
         let running = if *running { "running" } else { "ended" };
         let error = error.as_deref().map(|error| format!(", {error}")).unwrap_or_default();

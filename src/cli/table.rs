@@ -1,4 +1,4 @@
-//! Columns for people, which `awk` and `cut` read as well: no borders, no
+//! Columns that `awk` and `cut` can read: no borders, no
 //! wrapping, at least two spaces between.
 
 use comfy_table::presets::NOTHING;

@@ -55,7 +55,7 @@ pub(super) fn targets(
         match &arguments.command {
             Command::List => {
                 let answer = operator.bridge.get(&["targets"], &[]).await?;
-                operator.show(&answer, |targets: Targets| targets.told(operator.now))
+                operator.show(&answer, |targets: Targets| targets.render(operator.now))
             }
             Command::Pause { target } => switch(&operator, target, "pause").await,
             Command::Resume { target } => switch(&operator, target, "resume").await,
@@ -142,7 +142,7 @@ const HEADER: [&str; 11] = [
 ];
 
 impl Targets {
-    fn told(self, now: UnixMillis) -> String {
+    fn render(self, now: UnixMillis) -> String {
         let mut table = Table::new(&HEADER);
         for target in self.targets {
             table.row(target.cells(now));
@@ -180,7 +180,7 @@ impl Target {
     }
 }
 
-/// A count that the store may not tell.
+/// A count that is missing while the store does not answer.
 fn number(count: Option<u64>) -> String {
     count.map_or_else(|| "unknown".to_owned(), |count| count.to_string())
 }

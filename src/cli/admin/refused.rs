@@ -1,4 +1,4 @@
-//! Why a running bridge did not do what it was asked for, in words for a person.
+//! Why a running bridge refused a request, as text.
 
 use http::StatusCode;
 use serde::Deserialize;
@@ -18,7 +18,7 @@ impl From<Refused> for Error {
     }
 }
 
-/// Problem details, as far as they are told.
+/// Problem details, as far as they are printed.
 #[derive(Debug, Deserialize)]
 struct Problem {
     detail: String,
@@ -35,7 +35,7 @@ struct Fault {
 }
 
 impl Refused {
-    /// What `body`, answered with `status` by whoever is at `base`, comes to.
+    /// The refusal in `body`, which the server at `base` returned with `status`.
     pub(super) fn read(base: &Url, with_token: bool, status: StatusCode, body: &[u8]) -> Self {
         let problem = serde_json::from_slice::<Problem>(body);
         Self(match (status, problem) {
@@ -49,7 +49,7 @@ impl Refused {
                 "the bridge at {base} asks for its `server.admin_token`: give this command the bridge's \
                  configuration (--config), or PEPAY_BRIDGE__SERVER__ADMIN_TOKEN or …_ADMIN_TOKEN_FILE"
             ),
-            (_, Ok(problem)) => problem.told(),
+            (_, Ok(problem)) => problem.render(),
             (_, Err(_)) => {
                 format!("{base} answered {status} without a reason; is it the admin listener of a bridge?")
             }
@@ -59,9 +59,9 @@ impl Refused {
 
 impl Problem {
     /// The detail, and a line for each fault that it does not name itself.
-    fn told(&self) -> String {
-        let untold = self.errors.iter().filter(|fault| !self.detail.contains(&fault.reason));
-        let lines = untold.map(|Fault { name, reason, allowed }| {
+    fn render(&self) -> String {
+        let missing = self.errors.iter().filter(|fault| !self.detail.contains(&fault.reason));
+        let lines = missing.map(|Fault { name, reason, allowed }| {
             let allowed = match &**allowed {
                 [] => String::new(),
                 allowed => format!("; allowed: {}", allowed.join(", ")),
@@ -83,25 +83,25 @@ mod tests {
     }
 
     #[test]
-    fn a_problem_is_told_with_each_fault_once() {
+    fn a_problem_is_rendered_with_each_fault_once() {
         let problem = r#"{"detail":"`stat` is not known here, and more is wrong","errors":[
             {"name":"stat","reason":"is not known here","allowed":["type"]},
             {"name":"limit","reason":"= `0`: allowed is 1 to 500"},
             {"name":"source","reason":"= `x`: is none","allowed":["stream","webhook"]}]}"#;
-        let told = "`stat` is not known here, and more is wrong\n  limit: = `0`: allowed is 1 to 500\n  \
+        let expected = "`stat` is not known here, and more is wrong\n  limit: = `0`: allowed is 1 to 500\n  \
                     source: = `x`: is none; allowed: stream, webhook";
-        assert_eq!(refused(400, true, problem), told);
+        assert_eq!(refused(400, true, problem), expected);
     }
 
     #[test]
-    fn a_missing_token_another_token_and_somebody_else_are_told_apart() {
+    fn a_missing_token_another_token_and_another_server_are_distinguished() {
         assert!(refused(401, false, "{}").contains("PEPAY_BRIDGE__SERVER__ADMIN_TOKEN"));
         assert!(refused(401, true, "{}").contains("another `server.admin_token`"));
         assert!(refused(404, true, "<html>").contains("is it the admin listener of a bridge?"));
     }
 
     #[test]
-    fn a_terminal_is_not_told_what_to_do_by_an_answer() {
+    fn an_answer_cannot_control_the_terminal() {
         assert_eq!(refused(404, true, r#"{"detail":"no \u001b[2J"}"#), "no \u{FFFD}[2J");
     }
 }

@@ -1,5 +1,5 @@
 //! One action for every delivery that the filters let through: counted first,
-//! then done with the count that a person has agreed to.
+//! then done with the count that the operator has confirmed.
 
 use std::convert::Infallible;
 use std::future::pending;
@@ -23,7 +23,7 @@ const PACE: Duration = Duration::from_millis(250);
 pub(super) enum Consent {
     /// Nothing is to be changed.
     CountOnly,
-    /// Whoever sits at the terminal is asked.
+    /// The operator is asked at the terminal.
     Asked,
     Given,
 }
@@ -52,7 +52,7 @@ pub(super) async fn act(
     let Outcome { matching, .. } = counted.read()?;
     let found = format!("{} to {action}", count(matching));
     if matching == 0 || consent == Consent::CountOnly {
-        return tell(&counted, operator, &format!("{found}\n"));
+        return report(&counted, operator, &format!("{found}\n"));
     }
     if consent == Consent::Asked {
         ask(&format!("{found} ({})", written(&filter)))?;
@@ -66,10 +66,10 @@ pub(super) async fn act(
     drop(bar);
     let answer = answer?;
     let Outcome { changed, .. } = answer.read()?;
-    tell(&answer, operator, &format!("{action}: {} changed\n", count(changed)))
+    report(&answer, operator, &format!("{action}: {} changed\n", count(changed)))
 }
 
-/// Shows how far it is, if anybody looks. Never resolves.
+/// Shows the progress on a terminal. Never resolves.
 async fn follow(bar: &Bar, action: Action, matching: u64, operator: &Operator) -> Infallible {
     if bar.is_hidden() {
         return pending().await;
@@ -77,9 +77,9 @@ async fn follow(bar: &Bar, action: Action, matching: u64, operator: &Operator) -
     let mut ticks = tokio::time::interval(PACE);
     loop {
         ticks.tick().await;
-        // What goes wrong here goes wrong with the call itself, which tells of it.
+        // A failure here is a failure of the call itself, which reports it.
         let Ok(answer) = operator.bridge.get(&["bulk"], &[]).await else { continue };
-        let Ok(UnderWay { calls }) = answer.read() else { continue };
+        let Ok(BulkJobs { calls }) = answer.read() else { continue };
         let ours = |call: &&Call| call.action == action.as_str() && call.matching == matching;
         if let Some(call) = calls.iter().find(ours) {
             bar.show(call.gone_through);
@@ -87,9 +87,9 @@ async fn follow(bar: &Bar, action: Action, matching: u64, operator: &Operator) -
     }
 }
 
-/// The bulk calls that the bridge works on.
+/// The bulk calls that are running in the bridge.
 #[derive(Debug, Deserialize)]
-struct UnderWay {
+struct BulkJobs {
     calls: Vec<Call>,
 }
 
@@ -100,15 +100,16 @@ struct Call {
     gone_through: u64,
 }
 
-fn tell(answer: &Answer, operator: &Operator, text: &str) -> Result<(), Error> {
+fn report(answer: &Answer, operator: &Operator, text: &str) -> Result<(), Error> {
     if operator.json { answer.print() } else { print(text) }
 }
 
-/// Ends in success if a person at the terminal agrees.
+/// Returns `Ok` if the operator at the terminal confirms.
 fn ask(found: &str) -> Result<(), Error> {
     let (mut stdin, mut stderr) = (io::stdin().lock(), io::stderr().lock());
     if !stdin.is_terminal() || !stderr.is_terminal() {
-        let way_on = "nobody can be asked here: --yes does it without a question, --dry-run only counts";
+        let way_on =
+            "this is no terminal to confirm at: --yes does it without a question, --dry-run only counts";
         return Err(Error::Usage(format!("{found}; {way_on}")));
     }
     let mut answer = String::new();

@@ -1,4 +1,4 @@
-//! A delivery, for a person: in a list, and with all its attempts.
+//! A delivery as text: a row of a list, and in full with all its attempts.
 
 use std::fmt::Write as _;
 
@@ -74,24 +74,24 @@ impl Delivery {
     }
 
     /// Where it stands, with each of its attempts.
-    pub(in crate::cli) fn told(&self, now: UnixMillis) -> String {
-        let mut told = format!("delivery to {}: {}", self.target, self.state);
+    pub(in crate::cli) fn render(&self, now: UnixMillis) -> String {
+        let mut head = format!("delivery to {}: {}", self.target, self.state);
         if let Some(at) = self.settled_at {
-            let _ = write!(told, " at {}", at.told(now));
+            let _ = write!(head, " at {}", at.render(now));
         }
         match &*self.next(now) {
             "" => {}
-            next => told = format!("{told}, next {next}"),
+            next => head = format!("{head}, next {next}"),
         }
         if self.replays > 0 {
-            let _ = write!(told, ", replays: {}", self.replays);
+            let _ = write!(head, ", replays: {}", self.replays);
         }
-        let mut text = clean(&told) + "\n";
+        let mut text = clean(&head) + "\n";
         let mut attempts = Table::new(&["ATTEMPT", "STARTED", "TOOK", "STATUS", "ERROR", "ANSWER"]);
         for Attempt { number, started_at, duration_ms, status, error, answer } in &self.attempt_log {
             attempts.row([
                 number.to_string(),
-                started_at.told(now),
+                started_at.render(now),
                 format!("{duration_ms}ms"),
                 status.map(|status| status.to_string()).unwrap_or_default(),
                 error.clone().unwrap_or_default(),

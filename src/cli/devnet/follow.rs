@@ -1,4 +1,4 @@
-//! How far one event has come, as a running bridge tells it.
+//! The progress of one event, as a running bridge reports it.
 
 use std::collections::BTreeSet;
 
@@ -43,12 +43,12 @@ struct Delivery {
     last_error: Option<String>,
 }
 
-/// What is waited for, and what has been told of it.
+/// What is waited for, and which steps have been reported.
 #[derive(Debug)]
 pub(super) struct Follow {
     /// The sources that have to bring the event.
     expected: Vec<&'static str>,
-    told: BTreeSet<String>,
+    reported: BTreeSet<String>,
 }
 
 impl Delivery {
@@ -64,14 +64,14 @@ impl Delivery {
 
 impl Follow {
     pub(super) const fn new(expected: Vec<&'static str>) -> Self {
-        Self { expected, told: BTreeSet::new() }
+        Self { expected, reported: BTreeSet::new() }
     }
 
-    /// What there is to tell of `event` since the last time.
+    /// The steps of `event` since the last call.
     pub(super) fn news(&mut self, event: &Event) -> Vec<(String, String)> {
         let mut news = Vec::new();
-        let mut tell = |key: String, who: String, what: String| {
-            if self.told.insert(key) {
+        let mut report = |key: String, who: String, what: String| {
+            if self.reported.insert(key) {
                 news.push((who, what));
             }
         };
@@ -81,7 +81,7 @@ impl Follow {
             } else {
                 format!("the same event, by {origin}, {lag_ms} ms after the first")
             };
-            tell(format!("source {source}"), source.clone(), what);
+            report(format!("source {source}"), source.clone(), what);
         }
         for delivery in &event.deliveries {
             let Delivery { target, state, attempts, last_error } = delivery;
@@ -89,7 +89,7 @@ impl Follow {
             let why = why.map(|why| format!(": {why}")).unwrap_or_default();
             if delivery.is_delivered() || delivery.is_stuck() || *attempts > 0 && state == "retrying" {
                 let what = format!("{state}, attempt {attempts}{why}");
-                tell(format!("target {target} {state} {attempts}"), format!("target {target}"), what);
+                report(format!("target {target} {state} {attempts}"), format!("target {target}"), what);
             }
         }
         news
@@ -109,7 +109,7 @@ impl Follow {
     }
 
     /// Whether nothing more happens by itself: all sources have brought it, and
-    /// what is not delivered waits for a person.
+    /// what is not delivered waits for an operator.
     pub(super) fn is_over(&self, event: &Event) -> bool {
         let moving = |delivery: &Delivery| !delivery.is_delivered() && !delivery.is_stuck();
         let unseen = |source: &&str| !event.sightings.iter().any(|sighting| sighting.source == *source);
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn each_step_is_told_once_and_what_is_missing_by_name() {
+    fn each_step_is_reported_once_and_what_is_missing_by_name() {
         let mut follow = Follow::new(vec!["stream", "webhook"]);
         let first = event(&["webhook"], &[("a", "pending", 0), ("b", "retrying", 1)]);
         assert_eq!(
@@ -169,8 +169,8 @@ mod tests {
             ]
         );
         let last = event(&["webhook", "stream"], &[("a", "delivered", 1), ("b", "delivered", 2)]);
-        let told: Vec<_> = follow.news(&last).into_iter().map(|(who, _)| who).collect();
-        assert_eq!(told, ["stream", "target a", "target b"]);
+        let reported: Vec<_> = follow.news(&last).into_iter().map(|(who, _)| who).collect();
+        assert_eq!(reported, ["stream", "target a", "target b"]);
         assert!(follow.missing(&last).is_empty() && follow.is_over(&last));
         assert_eq!(last.summary(), "came by webhook and stream and reached 2 targets");
     }

@@ -95,7 +95,7 @@ async fn run(arguments: Arguments, settings: &Settings) -> Result<(), Error> {
     let screen = Screen { began, quiet: json };
     let simulation = Simulation { transition_to: to, wallet_network, wallet_address, tracking };
     let moved = rest.simulate(&order, &simulation).await.map_err(Error::failure)?;
-    screen.tell("Pepay", &told_by_pepay(&moved))?;
+    screen.show("Pepay", &order_state(&moved))?;
 
     let mut follow = Follow::new(expected(settings));
     let mut last = None;
@@ -116,7 +116,7 @@ async fn run(arguments: Arguments, settings: &Settings) -> Result<(), Error> {
         print(&format!("{ended}\n"))?;
     }
     if let (Some(event), true) = (&last, missing.is_empty()) {
-        return screen.tell("done", &event.summary());
+        return screen.show("done", &event.summary());
     }
     if !in_time {
         missing.push(format!("waited {}", humantime::format_duration(timeout)));
@@ -124,14 +124,14 @@ async fn run(arguments: Arguments, settings: &Settings) -> Result<(), Error> {
     Err(Error::failure(missing.join("; ")))
 }
 
-/// The sources that can bring the event, as far as the configuration tells.
+/// The sources that can bring the event, by the configuration.
 fn expected(settings: &Settings) -> Vec<&'static str> {
     let by_stream = settings.streams.iter().any(|stream| stream.settings.types.matches(KIND));
     let by_webhook = !settings.webhooks.is_empty();
     [by_stream.then_some("stream"), by_webhook.then_some("webhook")].into_iter().flatten().collect()
 }
 
-fn told_by_pepay(order: &Order) -> String {
+fn order_state(order: &Order) -> String {
     let words = [&order.status, &order.substatus, &order.network_environment];
     let words: Vec<_> = words.into_iter().flatten().map(String::as_str).collect();
     if words.is_empty() {
@@ -161,7 +161,7 @@ async fn watch(
     loop {
         let event: Event = bridge.get(&["events", &id], &[]).await?.read()?;
         for (who, what) in follow.news(&event) {
-            screen.tell(&who, &what)?;
+            screen.show(&who, &what)?;
         }
         let over = follow.is_over(&event);
         *last = Some(event);
@@ -199,14 +199,14 @@ async fn list(bridge: &Admin, order: &OrderId) -> Result<Vec<(i64, String)>, Err
     }
 }
 
-/// Where each step is told.
+/// Prints each step, with the time since the beginning.
 struct Screen {
     began: Instant,
     quiet: bool,
 }
 
 impl Screen {
-    fn tell(&self, who: &str, what: &str) -> Result<(), Error> {
+    fn show(&self, who: &str, what: &str) -> Result<(), Error> {
         if self.quiet {
             return Ok(());
         }

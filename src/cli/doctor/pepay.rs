@@ -14,7 +14,7 @@ use crate::source::stream::{Auth, Unreached, probe, reach};
 /// What to do about an account that no client can be made for.
 const UNUSABLE: &str = "correct `api_key` and `ca_file`, of the stream or of `[pepay]`";
 
-/// How far the clocks may be apart before somebody should know.
+/// How far the clocks may be apart without a warning.
 const UNEASY: Duration = Duration::from_secs(5);
 
 /// How far they may be apart if no webhook says less: what receivers of Standard

@@ -1,16 +1,16 @@
-//! What the checks have found, for people and for machines.
+//! The outcome of the checks, as text and as JSON.
 
 use std::fmt;
 
 use serde::Serialize;
 use serde_json::json;
 
-/// What a check came to.
+/// The outcome of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Verdict {
     Ok,
-    /// Works now; somebody should look at it.
+    /// It works, and the operator should look at it.
     Warning,
     Failed,
 }
@@ -26,7 +26,7 @@ pub(super) struct Check {
     advice: Option<String>,
 }
 
-/// All checks, in the order they are told.
+/// All checks, in the order in which they are printed.
 pub(super) struct Report(pub(super) Vec<Check>);
 
 impl Check {

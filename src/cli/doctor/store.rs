@@ -12,9 +12,9 @@ use crate::store::check::{self, Checkup, Integrity};
 /// How long the check of what hangs together may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Below this, somebody should make room.
+/// Free space below this is a warning.
 const UNEASY: u64 = 1 << 30;
-/// Below this, the next burst of events may not be storable.
+/// Free space below this is a failure: a burst of events may not fit.
 const TIGHT: u64 = 64 << 20;
 
 pub(super) async fn examine(database: &Path) -> Vec<Check> {

@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use super::report::Check;
 use crate::delivery::{Settings, reach};
 
-/// What a target's own limit is cut to: somebody waits for the answer.
+/// The longest wait for a target: the operator waits for the outcome.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(super) async fn examine(targets: &[Settings]) -> Vec<Check> {

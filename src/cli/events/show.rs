@@ -1,4 +1,4 @@
-//! An event with all that happened to it, for a person.
+//! An event with its whole history, as text.
 
 use std::fmt::Write as _;
 
@@ -51,23 +51,23 @@ struct Conflict {
 }
 
 impl Event {
-    /// Its whole story, from Pepay to every target.
-    pub(super) fn told(&self, now: UnixMillis) -> String {
+    /// Its history, from Pepay to every target.
+    pub(super) fn render(&self, now: UnixMillis) -> String {
         let mut text = self.facts(now);
         text += "\nsightings\n";
         let mut sightings = Table::new(&["SOURCE", "ORIGIN", "AT", "LAG"]);
         for Sighting { source, origin, at, lag_ms } in &self.sightings {
-            sightings.row([source.clone(), origin.clone(), at.told(now), format!("{lag_ms}ms")]);
+            sightings.row([source.clone(), origin.clone(), at.render(now), format!("{lag_ms}ms")]);
         }
         text += &indented(&sightings.take());
         for conflict in &self.conflicts {
-            text += &conflict.told(now);
+            text += &conflict.render(now);
         }
         if self.deliveries.is_empty() {
             text += "\nno target receives events of this type\n";
         }
         for delivery in &self.deliveries {
-            let _ = write!(text, "\n{}", delivery.told(now));
+            let _ = write!(text, "\n{}", delivery.render(now));
         }
         if let Some(body) = &self.body {
             let _ =
@@ -89,8 +89,8 @@ impl Event {
             ("type", self.kind.clone()),
             ("object", some(&self.object_id)),
             ("environment", some(&self.environment)),
-            ("created", self.created.told(now)),
-            ("received", format!("{}, by {} {}", self.received_at.told(now), self.source, self.origin)),
+            ("created", self.created.render(now)),
+            ("received", format!("{}, by {} {}", self.received_at.render(now), self.source, self.origin)),
             ("body", size),
             ("sha256", some(&self.body_sha256)),
         ] {
@@ -101,9 +101,9 @@ impl Event {
 }
 
 impl Conflict {
-    fn told(&self, now: UnixMillis) -> String {
+    fn render(&self, now: UnixMillis) -> String {
         let Self { source, origin, received_at, kind, size, body } = self;
-        let at = received_at.told(now);
+        let at = received_at.render(now);
         let line = format!("another event under this id, by {source} {origin} {at}: {kind}, {size} bytes");
         let mut text = format!("\nconflict\n  {}\n", clean(&line));
         if let Some(body) = body {

@@ -15,11 +15,11 @@ struct Verification {
     asked_as: String,
 }
 
-/// Tells what the comparison came to.
+/// Prints the outcome of the comparison.
 ///
 /// # Errors
 /// Anything but `equal` is a failure, so that the exit code is 1.
-pub(super) fn tell(operator: &Operator, answer: &Answer) -> Result<(), Error> {
+pub(super) fn report(operator: &Operator, answer: &Answer) -> Result<(), Error> {
     let Verification { event_id, outcome, differs, asked_as } = answer.read()?;
     if operator.json {
         answer.print()?;

@@ -49,7 +49,7 @@ pub(super) async fn backfill(arguments: &Arguments, operator: &Operator) -> Resu
     if !wait {
         return operator.show(&answer, |stream: Stream| {
             let name = clean(&stream.name);
-            format!("stream {name} reads again; `streams list` tells how far it is\n")
+            format!("stream {name} reads again; `streams list` shows how far it is\n")
         });
     }
     let begun: Stream = answer.read()?;
@@ -58,7 +58,7 @@ pub(super) async fn backfill(arguments: &Arguments, operator: &Operator) -> Resu
     if operator.json {
         answer.print()?;
     } else {
-        print(&(clean(&ended.told()) + "\n"))?;
+        print(&(clean(&ended.render()) + "\n"))?;
     }
     match ended.error {
         Some(_) => Err(Error::failure("the backfill has not brought everything")),
@@ -66,9 +66,10 @@ pub(super) async fn backfill(arguments: &Arguments, operator: &Operator) -> Resu
     }
 }
 
-/// Looks after the backfill that has `begun` until it has ended; answers how, and the stream then.
+/// Follows the backfill that has `begun` until it has ended. Returns its outcome and the
+/// stream's state then.
 async fn ended(name: &str, begun: &Backfill, operator: &Operator) -> Result<(Backfill, Answer), Error> {
-    let spinner = progress::spinner(clean(&begun.told()));
+    let spinner = progress::spinner(clean(&begun.render()));
     let mut ticks = tokio::time::interval(PACE);
     loop {
         ticks.tick().await;
@@ -85,7 +86,7 @@ async fn ended(name: &str, begun: &Backfill, operator: &Operator) -> Result<(Bac
         match found.filter(|(backfill, _)| backfill.started_at == begun.started_at) {
             None => return Err(interrupted(name)),
             Some((backfill, answer)) if !backfill.running => return Ok((backfill, answer)),
-            Some((backfill, _)) => spinner.say(clean(&backfill.told())),
+            Some((backfill, _)) => spinner.say(clean(&backfill.render())),
         }
     }
 }

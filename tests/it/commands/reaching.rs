@@ -79,6 +79,6 @@ async fn what_is_done_and_cannot_be_shown_is_a_success() {
     });
     let shell = Shell { configuration: world.configuration.clone(), admin };
     let told = shell.done("events replay evt_1 --target orders").await;
-    assert_eq!(told, "done; the bridge cannot tell at the moment what it is now\n");
+    assert_eq!(told, "done; its state now cannot be read at the moment\n");
     assert_eq!(shell.done("deliveries retry orders evt_1 --json").await, "");
 }
