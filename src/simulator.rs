@@ -59,7 +59,7 @@ use selection::Facts;
 use statistics::Statistics;
 use switches::Switches;
 
-/// How long open streams get to say goodbye once the simulator is told to stop.
+/// How long open streams may take to close once the simulator stops.
 const STREAM_GRACE: Duration = Duration::from_secs(2);
 
 /// A simulated Pepay. Cheap to clone; all clones are the same account.
@@ -88,7 +88,7 @@ struct Account {
     orders: Mutex<devnet::Orders>,
     factory: Mutex<Factory>,
     statistics: watch::Sender<Statistics>,
-    /// Answers given, for `x-request-id`.
+    /// The number of answers so far, for `x-request-id`.
     answers: AtomicU64,
 }
 
@@ -288,7 +288,7 @@ impl Simulator {
     }
 }
 
-/// The value behind `mutex`. No code of this room leaves one half-changed, so a
+/// The value behind `mutex`. No code of this module leaves one half-changed, so a
 /// panic elsewhere is no reason to stop.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)

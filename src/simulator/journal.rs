@@ -1,5 +1,5 @@
 //! Every event of the account in the order of publication, and between them
-//! what open streams are told to do. Streams and the webhook sender follow it
+//! the commands to open streams. Streams and the webhook sender follow it
 //! with a position each; the REST list and replays read the events alone.
 
 mod page;
@@ -132,7 +132,7 @@ pub(super) struct Opening {
 #[derive(Debug)]
 pub(super) struct Journal {
     rings: Mutex<Rings>,
-    /// The position after the last item; tells followers to read.
+    /// The position after the last item; a change wakes the followers.
     end: watch::Sender<u64>,
     /// Events that are kept.
     capacity: usize,

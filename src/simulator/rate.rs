@@ -30,7 +30,7 @@ impl Rates {
             return Ok(());
         }
         let left = MINUTE - now.0.rem_euclid(MINUTE);
-        // Rounded up, so that whoever waits so long is let in.
+        // Rounded up, so that a request after that wait is accepted.
         Err(Duration::from_secs(left.unsigned_abs().div_ceil(1000)))
     }
 }

@@ -154,7 +154,7 @@ fn date(now: SystemTime, ahead: i64) -> Option<HeaderValue> {
         .then(|| HeaderValue::try_from(httpdate::fmt_http_date(date)).ok())?
 }
 
-/// Answers a path that Pepay does not have.
+/// The answer for a path that Pepay does not have.
 pub(super) async fn unknown_path() -> Refusal {
     Refusal::new(StatusCode::NOT_FOUND, "NOT_FOUND", "no such endpoint").shaped(Shape::Plain)
 }

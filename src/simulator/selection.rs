@@ -1,4 +1,4 @@
-//! Which events somebody asked for: type patterns and the fields of
+//! Which events a request asks for: type patterns and the fields of
 //! `data.object` that Pepay's filters name.
 
 use serde::Deserialize;
@@ -138,7 +138,7 @@ impl Facts {
     }
 }
 
-/// The events somebody asked for and may see.
+/// The events that a request asks for and its key may see.
 #[derive(Debug)]
 pub(super) struct Selection {
     pub(super) types: TypeFilter,
@@ -194,7 +194,7 @@ pub(super) fn types(text: &str) -> Result<TypeFilter, String> {
 }
 
 /// The pairs of a query string; a name that stands twice is an error, since
-/// nobody can say which of the two was meant.
+/// it is not clear which of the two was meant.
 pub(super) fn pairs(query: &str) -> Result<Vec<(String, String)>, String> {
     let pairs: Vec<(String, String)> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
     match pairs.iter().enumerate().find(|(at, (name, _))| pairs[..*at].iter().any(|(seen, _)| seen == name)) {

@@ -24,7 +24,7 @@ use tower::ServiceExt;
 const MAX_CONNECTIONS: usize = 1024;
 /// How long a connection may take to send the head of a request, and to stay idle.
 const HEAD_LIMIT: Duration = Duration::from_secs(30);
-/// How long requests under way get once the server is told to stop.
+/// How long requests under way get once the server stops.
 const GRACE: Duration = Duration::from_secs(1);
 /// The pause after a failed accept, such as for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

@@ -23,7 +23,7 @@ pub struct Statistics {
     pub tokens_reused: u64,
     /// Streams opened.
     pub streams_opened: u64,
-    /// Streams open now. A silent one counts until it is dropped: nobody reads
+    /// Streams open now. A silent one counts until it is dropped: no task reads
     /// from it any more, so its end goes unseen.
     pub streams_open: u64,
     /// Streams opened with a `since` that was too old.

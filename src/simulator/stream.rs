@@ -28,7 +28,7 @@ use crate::domain::event::EventId;
 /// Room for an oversized frame from a client, which is read and ignored.
 const MAX_INCOMING: usize = 64 * 1024;
 
-/// How long somebody is told to wait who finds no room.
+/// The `Retry-After` when the number of streams is at its limit.
 const FULL_WAIT: Duration = Duration::from_secs(1);
 
 pub(super) fn routes(served: &Served) -> Router<Served> {

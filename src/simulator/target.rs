@@ -1,8 +1,8 @@
 //! A sample target: takes what the bridge forwards, keeps a ledger of it, and
 //! fails on request. It is also an example of what a target can look like.
 
+mod fault_plan;
 mod ledger;
-mod mood;
 mod signature;
 
 use std::sync::{Arc, Mutex};
@@ -21,10 +21,10 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use self::fault_plan::FaultPlan;
+pub use self::fault_plan::Reaction;
 use self::ledger::Ledger;
 pub use self::ledger::{Delivery, Totals};
-use self::mood::Mood;
-pub use self::mood::Reaction;
 pub use self::signature::{InvalidSecret, Verifier};
 use super::lock;
 use super::server::{self, Wire};
@@ -67,18 +67,18 @@ struct Shared {
     ledger: Mutex<Ledger>,
     /// Published under the ledger's lock, so that they are those of the ledger.
     totals: watch::Sender<Totals>,
-    mood: Mutex<Mood>,
+    plan: Mutex<FaultPlan>,
 }
 
 impl Target {
-    /// A target that has received nothing and answers 200 to everything.
+    /// A target that has received nothing and returns 200 for every request.
     pub fn new(options: Options, clock: Clock) -> Self {
         Self(Arc::new(Shared {
             verifier: options.verifier,
             clock,
             ledger: Mutex::new(Ledger::new(options.keep)),
             totals: watch::Sender::default(),
-            mood: Mutex::new(Mood::new(options.seed)),
+            plan: Mutex::new(FaultPlan::new(options.seed)),
         }))
     }
 
@@ -96,22 +96,22 @@ impl Target {
     /// The next `times` requests meet `reaction`, after those that others were
     /// ordered for. At most 64 orders wait; later ones are forgotten.
     pub fn next(&self, times: u32, reaction: Reaction) {
-        lock(&self.0.mood).next(times, reaction);
+        lock(&self.0.plan).next(times, reaction);
     }
 
     /// Of all other requests, the share `ratio` (0 to 1) meets `reaction`.
     pub fn fail_ratio(&self, ratio: f64, reaction: Reaction) {
-        lock(&self.0.mood).fail_ratio(ratio, reaction);
+        lock(&self.0.plan).fail_ratio(ratio, reaction);
     }
 
     /// Every request takes this much longer.
     pub fn delay(&self, delay: Duration) {
-        lock(&self.0.mood).delay = delay;
+        lock(&self.0.plan).delay = delay;
     }
 
-    /// Answers 200 to everything again, at once.
+    /// Returns 200 for every request again, at once.
     pub fn heal(&self) {
-        lock(&self.0.mood).heal();
+        lock(&self.0.plan).heal();
     }
 
     /// Counts so far.
@@ -171,7 +171,7 @@ async fn receive(
     let acceptable = !delivery.id.is_empty() && event.is_some();
     let number = target.record(|ledger| ledger.arrive(delivery));
     let mut visit = Visit { target: &target, number, answer: None };
-    let (reaction, delay) = lock(&target.0.mood).react();
+    let (reaction, delay) = lock(&target.0.plan).react();
     tokio::time::sleep(delay).await;
     let response = match reaction {
         Some(Reaction::Answer(status, retry_after)) => match retry_after {

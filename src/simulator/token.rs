@@ -57,7 +57,7 @@ fn try_mint(
     headers: &HeaderMap,
     body: &[u8],
 ) -> Result<Json<serde_json::Value>, Refusal> {
-    // Whoever has no key learns nothing about the rest.
+    // A request without a key learns nothing about the rest.
     let key = simulator.key(headers)?;
     let TokenRequest { scope, ttl_seconds } = serde_json::from_slice(body)
         .map_err(|error| Refusal::bad_request("INVALID_REQUEST", format!("the body: {error}")))?;
@@ -110,7 +110,7 @@ pub(super) struct Tokens {
 impl Tokens {
     fn issue(&mut self, pass: Pass, signer: &SigningKey) -> String {
         self.issued += 1;
-        // It looks like a JSON Web Token, and nobody without the key can guess it.
+        // It looks like a JSON Web Token, and it cannot be guessed without the key.
         let claims = json!({"n": self.issued, "scope": pass.scope, "exp": pass.expires_at.seconds()});
         let claims = URL_SAFE_NO_PAD.encode(claims.to_string());
         let token = format!("{claims}.{}", signer.sign("ws_token", claims.as_bytes()));

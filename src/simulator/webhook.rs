@@ -26,7 +26,7 @@ const BATCH: usize = 64;
 
 /// A client that keeps to one address: redirects are not followed, proxies not asked.
 pub(super) fn client(timeout: Duration) -> Result<Client, reqwest::Error> {
-    // Whoever came first has chosen; where nobody has, this is the provider
+    // The first caller has chosen a provider; without one, this is the provider
     // the rest of the program uses.
     let _already_chosen = rustls::crypto::ring::default_provider().install_default();
     Client::builder()

@@ -42,7 +42,7 @@ struct Ledger {
 }
 
 impl Ledger {
-    /// Targets in every mood. What is random comes from `SEED`, which is shown if the test fails.
+    /// Targets with every fault. What is random comes from `SEED`, which is shown if the test fails.
     #[expect(clippy::print_stderr, reason = "kept by the test runner until a test fails")]
     async fn new(on_uncertain: &str) -> Self {
         let seed = std::env::var("SEED").map_or_else(|_| rand::rng().random(), |seed| seed.parse().unwrap());

@@ -83,7 +83,7 @@ fn page_of(
         Cursor::NewerThan(id) => (index(id)? + 1..events.len(), *order == PageOrder::NextToCursor),
     };
     let candidates = events.range(range).filter(|entry| chosen(entry));
-    // One more than asked for tells whether there is more.
+    // One entry more than the limit shows whether there is more.
     let mut entries: Vec<_> = if from_oldest {
         candidates.take(limit + 1).cloned().collect()
     } else {

@@ -110,7 +110,7 @@ impl Connection {
     /// Serves the stream until either side ends it.
     pub(super) async fn run(mut self, stop: &CancellationToken) {
         let ending = self.follow(stop).await;
-        // Counted before the client can see the end, so that whoever has seen
+        // Counted before the client can see the end, so that a client that has seen
         // it finds the count right.
         self.simulator.count(|statistics| statistics.streams_open -= 1);
         self.end(ending).await;
@@ -201,7 +201,7 @@ impl Connection {
             }
             // The stream goes one way; what a client says on it is of no interest.
             Some(Ok(Message::Text(_) | Message::Binary(_))) => {}
-            // The library answers a close frame by itself.
+            // The library replies to a close frame by itself.
             Some(Ok(Message::Close(_)) | Err(_)) | None => return ControlFlow::Break(Ending::Eof),
         }
         ControlFlow::Continue(())
@@ -287,7 +287,7 @@ impl Connection {
     }
 }
 
-/// Waits for a write, as long as a client may take and nobody tells it to stop.
+/// Waits for a write, up to the client's time limit or the stop signal.
 async fn limited(write: impl Future<Output = Result<(), axum::Error>>, stop: &CancellationToken) -> Flow {
     tokio::select! {
         biased;

@@ -25,7 +25,7 @@ pub struct Delivery {
     pub attempt: Option<u32>,
     /// `pepay-bridge-sequence`.
     pub sequence: Option<i64>,
-    /// Whether its Standard Webhooks signature is right; `None` if nobody looked.
+    /// Whether its Standard Webhooks signature is right; `None` if it was not checked.
     pub signature_valid: Option<bool>,
     /// When its last byte had arrived.
     pub received_at: UnixMillis,

@@ -1,4 +1,4 @@
-//! What is to happen to the next requests of a sample target.
+//! The faults that the next requests of a sample target meet.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -7,30 +7,30 @@ use http::StatusCode;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-/// Orders that may wait.
+/// The most entries of the plan.
 const MAX_WAITING: usize = 64;
 
 /// What the target does with a request it has read, other than answer 200.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reaction {
-    /// Answers with this status, and with `Retry-After` if there is one.
+    /// Sends this status, and `Retry-After` if there is one.
     Answer(StatusCode, Option<String>),
-    /// Never answers; the sender has to give up by itself.
+    /// Sends no answer; the sender has to give up by itself.
     Hang,
     /// Resets the connection instead of answering.
     Reset,
 }
 
 #[derive(Debug)]
-pub(super) struct Mood {
+pub(super) struct FaultPlan {
     waiting: VecDeque<(Reaction, u32)>,
-    /// What the others meet, and how many of them.
+    /// The share of the other requests that fail, and how.
     usual: Option<(f64, Reaction)>,
     pub(super) delay: Duration,
     rng: StdRng,
 }
 
-impl Mood {
+impl FaultPlan {
     pub(super) fn new(seed: u64) -> Self {
         Self {
             waiting: VecDeque::new(),
@@ -86,21 +86,21 @@ mod tests {
 
     #[test]
     fn ordered_reactions_come_first_and_run_out() {
-        let mut mood = Mood::new(1);
-        mood.fail_ratio(1.0, GONE);
-        mood.next(2, Reaction::Hang);
-        let met: Vec<_> = (0..3).filter_map(|_| mood.react().0).collect();
+        let mut plan = FaultPlan::new(1);
+        plan.fail_ratio(1.0, GONE);
+        plan.next(2, Reaction::Hang);
+        let met: Vec<_> = (0..3).filter_map(|_| plan.react().0).collect();
         assert_eq!(met, [Reaction::Hang, Reaction::Hang, GONE]);
-        mood.heal();
-        assert_eq!(mood.react().0, None);
+        plan.heal();
+        assert_eq!(plan.react().0, None);
     }
 
     #[test]
     fn a_ratio_is_met_on_the_whole_and_repeats_with_its_seed() {
         let failures = |seed| {
-            let mut mood = Mood::new(seed);
-            mood.fail_ratio(0.3, GONE);
-            (0..1000).map(|_| mood.react().0.is_some()).collect::<Vec<_>>()
+            let mut plan = FaultPlan::new(seed);
+            plan.fail_ratio(0.3, GONE);
+            (0..1000).map(|_| plan.react().0.is_some()).collect::<Vec<_>>()
         };
         let met = failures(1).into_iter().filter(|failed| *failed).count();
         assert!((250..350).contains(&met), "{met}");
