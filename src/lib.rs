@@ -14,8 +14,8 @@
 //! moves are one transaction, and a webhook is answered, a cursor advanced, only
 //! after that has been committed.
 //!
-//! # The rooms, and what each may use
-//! | room | holds | may use |
+//! # The modules, and what each may use
+//! | module | holds | may use |
 //! |---|---|---|
 //! | [`domain`] | event, delivery, filter, backoff, clock: values and pure functions | nothing |
 //! | [`pepay`] | Pepay's wire formats: envelope, frames, signature, REST | `domain` |

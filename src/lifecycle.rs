@@ -1,5 +1,4 @@
-//! Starting, watching and stopping: who is told to stop, who is waited for, and
-//! what the process says about it in the end.
+//! Starting, watching and stopping tasks, and the outcome that the process ends with.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -15,9 +14,9 @@ use tokio_util::sync::CancellationToken;
 /// The two stops, as the parts of the bridge see them.
 #[derive(Clone, Debug, Default)]
 pub struct Stop {
-    /// Take nothing new in, finish what is in hand.
+    /// Take in nothing new, finish the work that has begun.
     pub soft: CancellationToken,
-    /// Abandon what is in hand.
+    /// Abandon the work that has begun.
     pub hard: CancellationToken,
 }
 
@@ -29,8 +28,8 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Listens from now on: first thing, since the first process of a container
-    /// loses a signal that nobody listens for.
+    /// Listens from now on. Called before anything else: a signal without a handler is
+    /// lost in the first process of a container.
     ///
     /// # Errors
     /// If the process may not listen for signals.
@@ -88,7 +87,7 @@ pub struct Tasks {
 #[derive(Debug, Default)]
 struct Known {
     name: String,
-    /// Tells the task to end.
+    /// The task's stop signal.
     stop: CancellationToken,
 }
 
@@ -96,23 +95,23 @@ struct Known {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{name} {}", if *panicked { "has crashed" } else { "has ended by itself" })]
 pub struct Ended {
-    /// What it is called.
+    /// Its name.
     pub name: String,
     /// Whether it panicked.
     pub panicked: bool,
-    /// Whether it had been told to end.
-    pub told: bool,
+    /// Whether its stop had been requested.
+    pub stop_requested: bool,
 }
 
 impl Ended {
-    /// Whether it ended otherwise than by returning after it was told to.
+    /// Whether it ended otherwise than by returning after its stop was requested.
     pub const fn is_crash(&self) -> bool {
-        self.panicked || !self.told
+        self.panicked || !self.stop_requested
     }
 }
 
 impl Tasks {
-    /// Starts `task` under `name`. `stop` is what tells it to end.
+    /// Starts `task` under `name`. `stop` is its stop signal.
     pub fn spawn(
         &mut self,
         name: impl Into<String>,
@@ -136,12 +135,12 @@ impl Tasks {
         let (done, ended) = oneshot::channel();
         thread::Builder::new().name(name.to_owned()).spawn(move || {
             work();
-            // Nobody listens any more if the process is on its way out.
+            // The receiver is gone if the process is ending.
             let _ = done.send(());
         })?;
         self.spawn(name, stop, async move {
             if ended.await.is_err() {
-                // The panic hook has told what happened on the thread.
+                // The panic hook has logged the panic on the thread.
                 std::panic::resume_unwind(Box::new(name));
             }
         });
@@ -156,7 +155,7 @@ impl Tasks {
             Err(error) => (error.id(), error.is_panic()),
         };
         let Known { name, stop } = self.known.remove(&id).unwrap_or_default();
-        Some(Ended { name, panicked, told: stop.is_cancelled() })
+        Some(Ended { name, panicked, stop_requested: stop.is_cancelled() })
     }
 
     /// Whether every task has ended.
@@ -196,7 +195,8 @@ mod tests {
     #[tokio::test]
     async fn a_thread_is_watched_like_a_task() {
         let (mut tasks, stop) = (Tasks::default(), CancellationToken::new());
-        let ended = |panicked| Some(Ended { name: "store writer".to_owned(), panicked, told: false });
+        let ended =
+            |panicked| Some(Ended { name: "store writer".to_owned(), panicked, stop_requested: false });
         tasks.spawn_thread("store writer", stop.clone(), || {}).unwrap();
         assert_eq!(tasks.next().await, ended(false));
         tasks.spawn_thread("store writer", stop, || panic!("a test")).unwrap();

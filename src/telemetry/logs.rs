@@ -33,7 +33,7 @@ pub struct Settings {
 /// How a log line is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// For people; coloured where standard error is a terminal.
+    /// Lines of text; coloured where standard error is a terminal.
     Text,
     /// One flat object a line: `timestamp`, `level`, `module`, `message`, and the fields beside them.
     Json,
@@ -65,7 +65,7 @@ pub fn start(settings: &Settings) -> Result<(), InvalidSettings> {
     Ok(())
 }
 
-/// Has this process log what `filter` lets through from now on. Answers whether
+/// Has this process log what `filter` lets through from now on. Returns whether
 /// it does: not if the filter cannot be read, or logging was never started.
 pub fn refilter(filter: &str) -> bool {
     let filter = EnvFilter::builder().parse(filter).ok();

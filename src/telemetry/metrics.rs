@@ -56,7 +56,7 @@ impl Metrics {
     }
 
     /// Moves recorded durations into their buckets. Between two calls they
-    /// pile up in memory, so whoever runs the bridge calls this every few
+    /// pile up in memory, so the bridge calls this every few
     /// seconds, scraped or not.
     pub fn upkeep(&self) {
         self.0.run_upkeep();
@@ -116,9 +116,9 @@ fn describe() {
         names::EVENTS_SINGLE_SOURCE,
         "Events that one live source alone had brought when both had had their time"
     );
-    describe_gauge!(names::DELIVERIES_HELD, "Deliveries whose outcome is unknown, waiting for a person");
+    describe_gauge!(names::DELIVERIES_HELD, "Deliveries whose outcome is unknown, waiting for an operator");
     describe_gauge!(names::DELIVERIES_DEAD, "Deliveries given up");
-    describe_gauge!(names::TARGET_PAUSED, "1 while a person has the target stopped");
+    describe_gauge!(names::TARGET_PAUSED, "1 while an operator has paused the target");
     describe_gauge!(names::TARGET_CIRCUIT_OPEN, "1 while the target counts as down and its deliveries wait");
     describe_gauge!(names::STORE_BYTES, "Bytes of the database");
     describe_gauge!(names::STORE_WAL_BYTES, "Bytes of the database's write-ahead log");

@@ -1,4 +1,4 @@
-//! The metrics of the bridge. Every room may use these names; no other metric exists.
+//! The metrics of the bridge. Every module may use these names; no other metric exists.
 
 /// 1 while the bridge is ready, as `/readyz` has it.
 pub const READY: &str = "pepay_bridge_ready";
@@ -42,11 +42,11 @@ pub const STORE_BATCH: &str = "pepay_bridge_store_batch_events";
 pub const SOURCE_LAG: &str = "pepay_bridge_source_lag_seconds";
 /// Events that one live source alone had brought when both had had their time. Label `source`.
 pub const EVENTS_SINGLE_SOURCE: &str = "pepay_bridge_events_single_source_total";
-/// Deliveries whose outcome is unknown, waiting for a person. Label `target`.
+/// Deliveries whose outcome is unknown, waiting for an operator. Label `target`.
 pub const DELIVERIES_HELD: &str = "pepay_bridge_deliveries_held";
 /// Deliveries given up. Label `target`.
 pub const DELIVERIES_DEAD: &str = "pepay_bridge_deliveries_dead";
-/// 1 while a person has a target stopped. Label `target`.
+/// 1 while an operator has paused a target. Label `target`.
 pub const TARGET_PAUSED: &str = "pepay_bridge_target_paused";
 /// 1 while a target counts as down and its deliveries wait. Label `target`.
 pub const TARGET_CIRCUIT_OPEN: &str = "pepay_bridge_target_circuit_open";

@@ -4,7 +4,7 @@
 //! a `deliver` span for each attempt at a target. Nothing is stored for that. The
 //! ids of the trace and of its root are the first 24 bytes of the SHA-256 of the
 //! event's id, so an attempt hours later, or after a restart, is part of it, and
-//! whoever knows an event finds its trace. The root is the sighting that brought
+//! the trace of an event is found by the event's id. The root is the sighting that brought
 //! the event; everything else is a child of it.
 //!
 //! Off unless the environment names a collector; then, like the recorder of the

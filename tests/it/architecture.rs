@@ -1,5 +1,5 @@
-//! The import rule: which room of `src/` may name which other, so that an event
-//! flows one way and each room can be read alone. Test code is free to reach
+//! The import rule: which module of `src/` may name which other, so that an event
+//! flows one way and each module can be read alone. Test code is free to reach
 //! further; it has to build what it tests.
 
 mod scan;
@@ -9,8 +9,8 @@ use std::{fmt, fs, io};
 
 use scan::{paths, tokens};
 
-/// Every room and what it may name besides itself.
-const ROOMS: &[(&str, &[&str])] = &[
+/// Every module and what it may name besides itself.
+const MODULES: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("lifecycle", &[]),
     ("telemetry", &[]),
@@ -55,7 +55,7 @@ const COMMANDS: &[&str] = &[
     "web::Settings",
 ];
 
-/// The types that configuration is turned into; it sees no other part of a room.
+/// The types that configuration is turned into; it sees no other part of a module.
 const SETTINGS: &[&str] = &[
     "domain",
     "pepay::account::Account",
@@ -79,7 +79,7 @@ const SETTINGS: &[&str] = &[
     "web::Settings",
 ];
 
-/// The table of metric names and the traces: what every room may name.
+/// The table of metric names and the traces: what every module may name.
 const EVERYWHERE: [&str; 2] = ["telemetry::names", "telemetry::traces"];
 const ANYTHING: &str = "*";
 
@@ -117,26 +117,29 @@ fn violations(file: &str, source: &str) -> Vec<Violation> {
     if lines > LONGEST_FILE {
         found.push(violation(lines, format!("a file has at most {LONGEST_FILE} lines")));
     }
-    let module: Vec<&str> = file.trim_start_matches("src/").trim_end_matches(".rs").split('/').collect();
-    let room = module[0];
-    let Some((_, allowed)) = ROOMS.iter().find(|(name, _)| *name == room) else {
-        found.push(violation(1, format!("the room `{room}` has no line in the import rule")));
+    let path: Vec<&str> = file.trim_start_matches("src/").trim_end_matches(".rs").split('/').collect();
+    let module = path[0];
+    let Some((_, allowed)) = MODULES.iter().find(|(name, _)| *name == module) else {
+        found.push(violation(1, format!("the module `{module}` has no line in the import rule")));
         return found;
     };
-    if module.contains(&"tests") {
+    if path.contains(&"tests") {
         return found;
     }
     let tokens = tokens(source);
-    let depth = if matches!(room, "main" | "lib") { 0 } else { module.len() };
+    let depth = if matches!(module, "main" | "lib") { 0 } else { path.len() };
     for named in paths(&tokens, depth) {
         let may = |prefix: &str| {
             prefix == ANYTHING || prefix.split("::").eq(named.path.iter().take(prefix.split("::").count()))
         };
-        if !may(room) && !EVERYWHERE.into_iter().any(may) && !allowed.iter().any(|prefix| may(prefix)) {
-            let path = named.path.join("::");
+        if !may(module) && !EVERYWHERE.into_iter().any(may) && !allowed.iter().any(|prefix| may(prefix)) {
+            let named_path = named.path.join("::");
             let list =
                 if allowed.is_empty() { "nothing of the crate".to_owned() } else { allowed.join(", ") };
-            found.push(violation(named.line, format!("`{room}` may not name `{path}`; it may name {list}")));
+            found.push(violation(
+                named.line,
+                format!("`{module}` may not name `{named_path}`; it may name {list}"),
+            ));
         }
     }
     for (libraries, places) in LIBRARIES {
@@ -212,7 +215,7 @@ fn a_forbidden_path_is_found_in_groups_expressions_and_climbs() {
     assert_eq!(
         lines("src/source/webhook.rs", "use crate::store;\n"),
         [1],
-        "a whole room is more than its handle"
+        "a whole module is more than its handle"
     );
 }
 
@@ -253,5 +256,5 @@ fn a_long_file_and_an_unknown_room_are_found() {
     assert_eq!(broken("src/web.rs", &long), ["src/web.rs:401: a file has at most 400 lines"]);
     assert_eq!(broken("src/web.rs", &"\n".repeat(LONGEST_FILE)), [""; 0]);
     let unknown = broken("src/helpers.rs", "");
-    assert_eq!(unknown, ["src/helpers.rs:1: the room `helpers` has no line in the import rule"]);
+    assert_eq!(unknown, ["src/helpers.rs:1: the module `helpers` has no line in the import rule"]);
 }

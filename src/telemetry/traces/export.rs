@@ -39,7 +39,7 @@ pub struct Export {
 }
 
 /// Starts to trace if the environment asks for it, with `now` as the clock. To be
-/// called within the runtime, once; answers what has to be flushed in the end.
+/// called within the runtime, once. Returns what has to be flushed in the end.
 ///
 /// A collector that cannot be used as configured costs the traces, and nothing else.
 pub fn start(now: impl Fn() -> SystemTime + Send + Sync + 'static) -> Option<Export> {
