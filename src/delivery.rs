@@ -110,6 +110,7 @@ impl Target {
         let (status, shown) = watch::channel(TargetStatus {
             name: Arc::clone(&delivery.name),
             in_flight: 0,
+            limited_since: None,
             circuit: Circuit::Closed,
             paused,
             last_error: None,

@@ -45,8 +45,10 @@
 //!
 //! # Where to start reading
 //! [`app`] shows what there is and how it is wired. Then follow an event:
-//! [`source::webhook`], [`store::inbox`], `store/writer.rs`, [`store::outbox`],
-//! `delivery/dispatch.rs`, `delivery/order.rs`.
+//! [`source::webhook`], [`store::inbox`], `store/committer.rs` with
+//! `committer/append.rs`, `store/engine/sqlite/append.rs`, `store/routing.rs`,
+//! [`store::outbox`], `delivery/dispatch.rs`, `delivery/order.rs`,
+//! `delivery/attempt.rs`, `delivery/client.rs`.
 //!
 //! # Glossary
 //! | word | means |

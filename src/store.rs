@@ -6,26 +6,27 @@
 //! | [`outbox`] | a target's handle: hands out deliveries, takes their outcomes |
 //! | [`operator`] | the operator's handle: shows what is stored, does what is asked |
 //! | [`types`], [`view`], [`error`] | plain values and errors of these |
+//! | `committer` | the thread that writes: group commit, and what follows a commit |
+//! | `routing`, `counts`, `retention`, `source_comparison` | what every engine shares; no SQL |
+//! | `engine` | the trait of a database, and `SQLite`; all SQL |
 //! | [`backup`], [`check`] | a copy of a store that may be in use, a look at one |
 //!
-//! One writer thread owns the one connection that writes and commits in groups;
-//! readers are a small read-only pool. No type of the engine leaves this module.
+//! One thread owns the engine and commits in groups; readers are a small pool. No type
+//! of an engine leaves this module.
 
-mod commands;
+mod committer;
 mod counts;
 mod engine;
 pub mod error;
 pub mod inbox;
-mod lane;
 pub mod operator;
 pub mod outbox;
 mod retention;
-mod row;
+mod routing;
 mod settings;
 mod source_comparison;
 pub mod types;
 pub mod view;
-mod writer;
 
 use std::sync::Arc;
 
@@ -33,27 +34,28 @@ use tokio::sync::watch;
 
 use crate::domain::clock::Clock;
 
+pub use committer::Committer;
 pub use engine::sqlite::file::Disk;
 pub use engine::sqlite::open::OpenError;
 pub use engine::sqlite::{backup, check};
 pub use retention::Janitor;
 pub use settings::{Durability, Route, Settings};
 pub use source_comparison::Comparison;
-pub use writer::Writer;
 
-use commands::Commands;
+use committer::{Control, Tasks};
 use counts::Counters;
 use engine::sqlite::open;
 use engine::sqlite::read::Reader;
+use engine::sqlite::write::SqliteEngine;
+use engine::{Engine, EngineError};
 use error::RecordError;
 use inbox::Inbox;
 use operator::OperatorStore;
 use outbox::{Outbox, Owners};
 use retention::Retention;
-use writer::Command;
-use writer::outlets::Outlets;
+use routing::RoutingTable;
 
-/// Commands that may wait for the writer. A queue longer than a few groups only
+/// Commands that may wait for the committer. A queue longer than a few groups only
 /// adds latency; whoever finds it full is told to come back.
 const QUEUE: usize = 1024;
 
@@ -66,7 +68,7 @@ pub struct Store {
     pub operator: OperatorStore,
     /// For the dispatchers, one for each route and in their order.
     pub outboxes: Vec<Outbox>,
-    commands: Commands,
+    tasks: Tasks,
     reader: Reader,
     counters: Arc<Counters>,
     clock: Clock,
@@ -77,7 +79,7 @@ pub struct Store {
 
 impl Store {
     /// Opens the store, creating or migrating it as needed, and takes its lock.
-    /// Nothing is committed until [`Writer::run`] is running on a thread of its own.
+    /// Nothing is committed until [`Committer::run`] is running on a thread of its own.
     ///
     /// # Errors
     /// [`OpenError`] names the file and what is wrong with it; it is left as it was.
@@ -85,39 +87,52 @@ impl Store {
         settings: &Settings,
         routes: Vec<Route>,
         clock: Clock,
-    ) -> Result<(Self, Writer), OpenError> {
+    ) -> Result<(Self, Committer), OpenError> {
         let lock = open::prepare(&settings.path).await?;
-        let mut connection = open::open_writer(settings)?;
+        let engine = SqliteEngine::open(settings, lock)?;
         let reader = Reader::open(&settings.path).await?;
+        Self::on(Box::new(engine), reader, (settings, routes), clock)
+            .map_err(|error| open::database(&settings.path, &error))
+    }
 
-        let (commands, queue) = Commands::new(QUEUE);
+    /// Wires the handles and the committer of a store on `engine`.
+    fn on(
+        mut engine: Box<dyn Engine>,
+        reader: Reader,
+        (settings, routes): (&Settings, Vec<Route>),
+        clock: Clock,
+    ) -> Result<(Self, Committer), EngineError> {
+        let (tasks, queue) = Tasks::new(QUEUE);
         let counters = Arc::<Counters>::default();
-        let owners = Owners::default();
         for route in &routes {
             counters.add_target(&route.target);
         }
-        let (outlets, opened) = Outlets::open(&mut connection, routes, owners.clone())
-            .map_err(|error| open::database(&settings.path, &error))?;
-        let outboxes = opened.into_iter().map(|opened| opened.into_outbox(commands.clone())).collect();
-        let writer = Writer::new(connection, lock, queue, outlets, clock.clone(), Arc::clone(&counters))?;
+        let names: Vec<_> = routes.iter().map(|route| Arc::clone(&route.target)).collect();
+        let targets = engine.register(&names)?;
+        counters.change_unfinished(&engine.count()?);
+        let (owners, newest) = (Owners::default(), engine.newest());
+        let mut table = RoutingTable::new(owners.clone());
+        let opened = table.replace(&[], routes.into_iter().zip(targets));
+        let outboxes = opened.into_iter().map(|opened| opened.into_outbox(tasks.clone())).collect();
+        let committer = Committer::new(engine, queue, table, clock.clone(), Arc::clone(&counters));
         let store = Self {
-            inbox: Inbox::new(commands.clone(), reader.clone()),
+            inbox: Inbox::new(tasks.clone(), reader.clone()),
             operator: OperatorStore::new(
-                commands.clone(),
+                tasks.clone(),
                 owners,
                 reader.clone(),
                 Arc::clone(&counters),
                 clock.clone(),
             ),
             outboxes,
-            commands,
+            tasks,
             reader,
             counters,
             clock,
             retention: watch::Sender::new(settings.into()),
-            newest: writer.newest(),
+            newest,
         };
-        Ok((store, writer))
+        Ok((store, committer))
     }
 
     /// Replaces the routes, in one step between two commits: the targets in `kept`
@@ -133,14 +148,14 @@ impl Store {
         for route in &opened {
             self.counters.add_target(&route.target);
         }
-        let opened = self.commands.ask(|reply| Command::Reroute { kept, opened, reply }).await?;
-        Ok(opened.into_iter().map(|opened| opened.into_outbox(self.commands.clone())).collect())
+        let opened = self.tasks.control(|reply| Control::Reroute { kept, opened, reply }).await?;
+        Ok(opened.into_iter().map(|opened| opened.into_outbox(self.tasks.clone())).collect())
     }
 
     /// Removes what is older than it is to be kept.
     pub fn janitor(&self) -> Janitor {
         let retention = self.retention.subscribe();
-        Janitor::new(self.commands.clone(), self.reader.clone(), self.clock.clone(), retention)
+        Janitor::new(self.tasks.clone(), self.reader.clone(), self.clock.clone(), retention)
     }
 
     /// Has the janitor go by the retentions of `settings` from its next round on.
@@ -154,10 +169,11 @@ impl Store {
         Comparison::new(reader, counters, self.clock.clone(), self.newest)
     }
 
-    /// Has the writer commit what was handed to it before, checkpoint, and end.
+    /// Has the committer commit what was handed to it before, checkpoint, and end.
     /// Whatever comes after is refused as unavailable.
     pub async fn close(&self) {
-        self.commands.close().await;
+        // An error says that the committer is gone already, which is what was asked for.
+        let _ = self.tasks.control(|reply| Control::Close { reply }).await;
     }
 }
 

@@ -62,23 +62,39 @@ const fn absolute(label: &'static str, over: Place, goal: Goal) -> Ratio {
 }
 
 /// Every line, in its order.
-pub const ALL: [Ratio; 38] = [
+pub const ALL: [Ratio; 41] = [
     rates("durable ingest / bare, 64 connections", "ingest-64", "bare-64", AtLeast(0.45)),
     rates("durable ingest / bare, 256 connections", "ingest-256", "bare-256", AtLeast(0.60)),
-    rates("end to end / bare, 64 connections", "end-to-end-64", "bare-64", AtLeast(0.30)),
-    rates("end to end / bare, 256 connections", "end-to-end-256", "bare-256", AtLeast(0.40)),
+    rates("end to end / bare, 64 connections", "end-to-end-64", "bare-64", AtLeast(0.25)),
+    rates("end to end / bare, 256 connections", "end-to-end-256", "bare-256", AtLeast(0.33)),
     cpu("processor time, ingest / bare, 64 connections", "ingest-64", "bare-64"),
     cpu("processor time, ingest / bare, 256 connections", "ingest-256", "bare-256"),
     cpu("processor time, end to end / bare, 64 connections", "end-to-end-64", "bare-64"),
     cpu("processor time, end to end / bare, 256 connections", "end-to-end-256", "bare-256"),
     rates("durable ingest, 64 / SQLite alone", "ingest-64", "ceiling", Shown),
     rates("durable ingest, 256 / SQLite alone", "ingest-256", "ceiling", Shown),
+    ratio(
+        "processor time, three targets / one target",
+        ("three-targets", Cpu),
+        ("end-to-end-64", Cpu),
+        Shown,
+    ),
+    absolute(
+        "one object, target answers at once, deliveries a second",
+        ("hot-object-0", Rate),
+        AtLeast(2000.0),
+    ),
+    absolute(
+        "one object, target answers after 5 ms, deliveries a second",
+        ("hot-object-5", Rate),
+        AtLeast(180.0),
+    ),
     rates("half duplicates / end to end, 64 connections", "duplicates-64", "end-to-end-64", Shown),
     rates("stream to target / end to end, 64 connections", "stream", "end-to-end-64", AtLeast(1.0)),
     rates("stream to target / end to end, 256 connections", "stream", "end-to-end-256", AtLeast(1.0)),
     rates("ingest / Node tuned, 64 connections", "ingest-64", "tuned-ingest-64", AtLeast(2.5)),
     rates("ingest / Node tuned, 256 connections", "ingest-256", "tuned-ingest-256", Shown),
-    rates("end to end / Node tuned, 64 connections", "end-to-end-64", "tuned-end-to-end-64", AtLeast(3.5)),
+    rates("end to end / Node tuned, 64 connections", "end-to-end-64", "tuned-end-to-end-64", AtLeast(2.5)),
     rates("end to end / Node tuned, 256 connections", "end-to-end-256", "tuned-end-to-end-256", Shown),
     rates("ingest / Node plain, 64 connections", "ingest-64", "plain-ingest-64", AtLeast(15.0)),
     rates("end to end / Node plain, 64 connections", "end-to-end-64", "plain-end-to-end-64", AtLeast(20.0)),

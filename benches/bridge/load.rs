@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use crate::http::Head;
-use crate::requests::Requests;
+use crate::requests::{Bodies, Requests};
 use crate::{Outcome, proc, role};
 
 /// A repetition comes this many new events after the event.
@@ -35,6 +35,16 @@ pub struct Load {
     pub events: u64,
     /// Every second request repeats an earlier one.
     pub repeating: bool,
+    /// All events are about the same object.
+    pub one_object: bool,
+}
+
+impl Load {
+    /// Its requests, signed.
+    pub fn requests(&self) -> Requests {
+        let bodies = if self.one_object { Bodies::of_one_object() } else { Bodies::new() };
+        Requests::sign(bodies, (self.first, self.events), &self.address.to_string())
+    }
 }
 
 /// What came of it.
@@ -150,7 +160,7 @@ pub fn exact(count: u64) -> f64 {
 
 /// Signs, says so, waits for the word, sends, and says what came of it.
 pub fn play(load: &Load) -> Outcome<()> {
-    let requests = Arc::new(Requests::sign(load.first, load.events, &load.address.to_string()));
+    let requests = Arc::new(load.requests());
     role::say(&"ready")?;
     let () = role::hear()?;
     role::say(&role::runtime()?.block_on(send(load, requests))?)

@@ -39,27 +39,22 @@ pub enum Quantity {
 pub type Figures = BTreeMap<Quantity, f64>;
 
 /// Puts `load` on the server `pid` by the sender `role`, until the last event
-/// has reached the target, if there is one.
+/// has reached every one of the targets.
 ///
 /// # Errors
 /// Also where an event was refused, was lost, or came twice: then there is no result.
-pub fn under_load(
-    pid: u32,
-    role: &'static str,
-    load: &Load,
-    mut target: Option<&mut Role>,
-) -> Outcome<Figures> {
+pub fn under_load(pid: u32, role: &'static str, load: &Load, targets: &mut [Role]) -> Outcome<Figures> {
     let (events, seconds) = WARM_UP;
     let warm_up = Load { events, seconds, repeating: false, ..load.clone() };
     let warm = send("load", &warm_up, || Ok(()))?;
-    arrived(target.as_deref_mut(), warm.events)?;
+    arrived(targets, warm.events)?;
     let load = Load { first: warm.events, ..load.clone() };
     let mut before = Duration::ZERO;
     let sent = send(role, &load, || {
         before = proc::cpu(pid)?;
         Ok(())
     })?;
-    let seconds = match arrived(target, load.first + sent.events)? {
+    let seconds = match arrived(targets, load.first + sent.events)? {
         None => sent.seconds,
         Some(last_ms) => seconds_between(sent.started_ms, last_ms),
     };
@@ -85,12 +80,15 @@ fn send(role: &'static str, load: &Load, at_start: impl FnOnce() -> Outcome<()>)
     Ok(sent)
 }
 
-/// When the last of events `0..events` reached the target, if there is one.
-fn arrived(target: Option<&mut Role>, events: u64) -> Outcome<Option<i64>> {
-    let Some(target) = target else { return Ok(None) };
-    let received = target.ask(&Expect { events, seconds: DRAIN_LIMIT })?;
-    check_arrivals(events, &received)?;
-    Ok(Some(received.last_ms))
+/// When the last of events `0..events` reached the last of the targets, if there are any.
+fn arrived(targets: &mut [Role], events: u64) -> Outcome<Option<i64>> {
+    let mut last = None;
+    for target in targets {
+        let received = target.ask(&Expect { events, seconds: DRAIN_LIMIT })?;
+        check_arrivals(events, &received)?;
+        last = last.max(Some(received.last_ms));
+    }
+    Ok(last)
 }
 
 /// From one point in time to another, both in Unix milliseconds.

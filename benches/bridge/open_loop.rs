@@ -23,7 +23,7 @@ pub fn play(load: &Load) -> Outcome<()> {
     // Threads inherit it: they wake when they mean to, and not up to 50 µs later. Where the
     // system does not allow it, that much is measured in addition.
     let _ = std::fs::write("/proc/self/timerslack_ns", "1");
-    let requests = Requests::sign(load.first, load.events, &load.address.to_string());
+    let requests = load.requests();
     role::say(&"ready")?;
     let () = role::hear()?;
     let mut streams = Vec::new();

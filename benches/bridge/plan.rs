@@ -31,7 +31,14 @@ pub enum Kind {
         /// Of the sender.
         connections: u32,
     },
-    /// The same, every second request a repetition.
+    /// The same with three targets.
+    ThreeTargets,
+    /// All events about one object.
+    HotObject {
+        /// How long the target takes for each, in milliseconds.
+        delay_ms: u64,
+    },
+    /// End to end, every second request a repetition.
     Duplicates,
     /// From the stream to the target.
     Stream,
@@ -65,13 +72,16 @@ pub enum Kind {
 }
 
 /// Every measurement with its name and what it is, in the order of a round.
-pub const ALL: [(&str, Kind, &str); 27] = [
+pub const ALL: [(&str, Kind, &str); 30] = [
     ("disk", Kind::Disk, "append of 4 KB + fdatasync"),
     ("bare-64", Kind::Bare { connections: 64 }, "bare axum + HMAC, nothing stored, 64 connections"),
     ("ceiling", Kind::Ceiling, "SQLite alone, groups of 64, FULL"),
     ("ingest-64", Kind::Ingest { connections: 64 }, "durable ingest, 64 connections"),
     ("end-to-end-64", Kind::EndToEnd { connections: 64 }, "end to end, 64 connections"),
     ("duplicates-64", Kind::Duplicates, "end to end, half of it duplicates, 64 connections"),
+    ("three-targets", Kind::ThreeTargets, "end to end, three targets, 64 connections"),
+    ("hot-object-0", Kind::HotObject { delay_ms: 0 }, "one object, target answers at once"),
+    ("hot-object-5", Kind::HotObject { delay_ms: 5 }, "one object, target answers after 5 ms"),
     ("stream", Kind::Stream, "stream to target"),
     ("bare-256", Kind::Bare { connections: 256 }, "bare axum + HMAC, nothing stored, 256 connections"),
     ("ingest-256", Kind::Ingest { connections: 256 }, "durable ingest, 256 connections"),

@@ -32,6 +32,8 @@ pub struct Bodies {
     templates: Vec<Body>,
     /// The time in the ids of the first events.
     pub start: UnixMillis,
+    /// Whether all events are about the same object.
+    one_object: bool,
 }
 
 struct Body {
@@ -46,7 +48,14 @@ impl Bodies {
     pub fn new() -> Self {
         let start = Clock::system().now();
         let events = Factory::new(7).events(TEMPLATES, start);
-        Self { templates: events.iter().filter_map(Body::of).collect(), start }
+        Self { templates: events.iter().filter_map(Body::of).collect(), start, one_object: false }
+    }
+
+    /// The same, all about one object.
+    pub fn of_one_object() -> Self {
+        let mut bodies = Self::new();
+        bodies.templates.truncate(1);
+        Self { one_object: true, ..bodies }
     }
 
     /// The same, with ids that end in the present after `count` events: those that come
@@ -89,7 +98,7 @@ impl Bodies {
 
     /// As in the id of the object of event `n`: other objects at another time.
     fn object_number(&self, n: u64) -> u64 {
-        object(n).wrapping_add(self.start.0.unsigned_abs())
+        object(if self.one_object { 0 } else { n }).wrapping_add(self.start.0.unsigned_abs())
     }
 
     fn template(&self, n: u64) -> &Body {
@@ -178,8 +187,7 @@ struct Head {
 
 impl Requests {
     /// Signs `count` events, numbered from `first`, with the present as their timestamp.
-    pub fn sign(first: u64, count: u64, host: &str) -> Self {
-        let bodies = Bodies::new();
+    pub fn sign(bodies: Bodies, (first, count): (u64, u64), host: &str) -> Self {
         let timestamp = bodies.start.0.to_string();
         let key = SigningKey::new(&SECRET.into());
         let signatures = (first..first + count).map(|n| {

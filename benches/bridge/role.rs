@@ -23,7 +23,7 @@ pub fn play(arguments: &[String]) -> Outcome<()> {
         "bare" => runtime()?.block_on(bare::play()),
         "load" => load::play(&serde_json::from_str(task)?),
         "open-loop" => open_loop::play(&serde_json::from_str(task)?),
-        "target" => runtime()?.block_on(target::play()),
+        "target" => runtime()?.block_on(target::play(serde_json::from_str(task)?)),
         "stream" => runtime()?.block_on(stream::play(&serde_json::from_str(task)?)),
         _ => Err(format!("there is no role {name}").into()),
     }

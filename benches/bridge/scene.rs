@@ -26,6 +26,8 @@ use crate::{Outcome, ceiling, disk, proc, report};
 const SIGNED_A_SECOND: f64 = 100_000.0;
 /// How long a bridge has been at rest when its memory is read.
 const REST: Duration = Duration::from_secs(3);
+/// Events about one object, for a target that answers at once.
+const HOT_EVENTS: u64 = 6_000;
 /// Connections of the sender at a fixed pace.
 const PACED_CONNECTIONS: u32 = 64;
 /// Bytes on the disk for each stored event, with its rows and indexes; about 1,530 were measured.
@@ -79,13 +81,15 @@ impl Scene {
             Kind::Bare { connections } => {
                 let mut server = Role::start("bare", &())?;
                 let address = server.hear()?;
-                under_load(server.pid(), "load", &self.load(address, connections), None)?
+                under_load(server.pid(), "load", &self.load(address, connections), &mut [])?
             }
             Kind::Ingest { connections } => {
                 let bridge = Bridge::start(&folder, &Setup::nothing())?;
-                under_load(bridge.pid(), "load", &self.load(bridge.address, connections), None)?
+                under_load(bridge.pid(), "load", &self.load(bridge.address, connections), &mut [])?
             }
             Kind::EndToEnd { connections } => self.end_to_end(&folder, connections, false)?,
+            Kind::ThreeTargets => self.three_targets(&folder)?,
+            Kind::HotObject { delay_ms } => self.hot_object(&folder, delay_ms)?,
             Kind::Duplicates => self.end_to_end(&folder, 64, true)?,
             Kind::Stream => self.stream(&folder)?,
             Kind::Pace { rate } => self.pace(&folder, rate)?,
@@ -104,31 +108,54 @@ impl Scene {
         let seconds = self.options.seconds;
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count of events")]
         let events = (seconds * SIGNED_A_SECOND) as u64;
-        Load { address, connections, seconds, first: 0, events, repeating: false }
+        Load { address, connections, seconds, first: 0, events, repeating: false, one_object: false }
     }
 
     fn end_to_end(&self, folder: &Path, connections: u32, repeating: bool) -> Outcome<Figures> {
-        let (mut target, address) = target()?;
+        let (target, address) = target(0)?;
         let bridge = Bridge::start(folder, &Setup::orders(address))?;
         let load = Load { repeating, ..self.load(bridge.address, connections) };
-        under_load(bridge.pid(), "load", &load, Some(&mut target))
+        under_load(bridge.pid(), "load", &load, &mut [target])
+    }
+
+    fn three_targets(&self, folder: &Path) -> Outcome<Figures> {
+        let (mut targets, mut setup) = (Vec::new(), Setup { targets: Vec::new(), pepay: None });
+        for name in ["orders", "stock", "books"] {
+            let (target, address) = target(0)?;
+            targets.push(target);
+            setup.targets.push((name, address, "*"));
+        }
+        let bridge = Bridge::start(folder, &setup)?;
+        under_load(bridge.pid(), "load", &self.load(bridge.address, 64), &mut targets)
+    }
+
+    fn hot_object(&self, folder: &Path, delay_ms: u64) -> Outcome<Figures> {
+        let (target, address) = target(delay_ms)?;
+        let bridge = Bridge::start(folder, &Setup::orders(address))?;
+        let load = self.load(bridge.address, 64);
+        let events = HOT_EVENTS / (1 + delay_ms);
+        under_load(bridge.pid(), "load", &Load { one_object: true, events, ..load }, &mut [target])
     }
 
     fn pace(&self, folder: &Path, rate: u32) -> Outcome<Figures> {
-        let (mut target, address) = target()?;
+        let (target, address) = target(0)?;
         let bridge = Bridge::start(folder, &Setup::orders(address))?;
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count of events")]
         let events = (self.options.seconds * f64::from(rate)) as u64;
         let load = Load { events, ..self.load(bridge.address, PACED_CONNECTIONS) };
-        under_load(bridge.pid(), "open-loop", &load, Some(&mut target))
+        under_load(bridge.pid(), "open-loop", &load, &mut [target])
     }
 
     fn peer(&self, folder: &Path, script: &str, connections: u32, forwards: bool) -> Outcome<Figures> {
         let peers = self.peers.as_ref().ok_or("the Node programs are not installed")?;
-        let mut receiver = if forwards { Some(target()?) } else { None };
-        let peer = peers.start(script, folder, receiver.as_ref().map(|(_, address)| *address))?;
-        let load = self.load(peer.address, connections);
-        under_load(peer.pid(), "load", &load, receiver.as_mut().map(|(target, _)| target))
+        let (mut receivers, mut address) = (Vec::new(), None);
+        if forwards {
+            let (receiver, its_address) = target(0)?;
+            receivers.push(receiver);
+            address = Some(its_address);
+        }
+        let peer = peers.start(script, folder, address)?;
+        under_load(peer.pid(), "load", &self.load(peer.address, connections), &mut receivers)
     }
 
     fn stream(&self, folder: &Path) -> Outcome<Figures> {
@@ -148,12 +175,11 @@ impl Scene {
     }
 
     fn stored(&mut self) -> Outcome<Figures> {
-        let (mut target, address) = target()?;
+        let (target, address) = target(0)?;
         let (setup, count) = (Setup::orders(address), self.options.stored);
         let folder = self.filled("stored", &setup, count, Fate::Delivered)?;
         let bridge = Bridge::start(&folder, &setup)?;
-        let mut figures =
-            under_load(bridge.pid(), "load", &self.load(bridge.address, 64), Some(&mut target))?;
+        let mut figures = under_load(bridge.pid(), "load", &self.load(bridge.address, 64), &mut [target])?;
         figures.insert(Quantity::Start, bridge.start.as_secs_f64());
         // Not killed: the next round goes on where this one ends.
         bridge.stop()?;
@@ -167,7 +193,7 @@ impl Scene {
     }
 
     fn beside(&mut self, waiting: bool) -> Outcome<Figures> {
-        let (mut target, address) = target()?;
+        let (target, address) = target(0)?;
         let mut setup = Setup::orders(address);
         // Both times it takes events of its own only, so that nothing differs but what waits.
         setup.targets.push(("dead", NOBODY, "test.ping"));
@@ -178,7 +204,7 @@ impl Scene {
             self.folder("run")?
         };
         let bridge = Bridge::start(&folder, &setup)?;
-        let figures = under_load(bridge.pid(), "load", &self.load(bridge.address, 64), Some(&mut target))?;
+        let figures = under_load(bridge.pid(), "load", &self.load(bridge.address, 64), &mut [target])?;
         bridge.stop()?;
         Ok(figures)
     }
@@ -215,8 +241,9 @@ impl Drop for Scene {
     }
 }
 
-fn target() -> Outcome<(Role, SocketAddr)> {
-    let mut target = Role::start("target", &())?;
+/// A target that answers after so many milliseconds.
+fn target(delay_ms: u64) -> Outcome<(Role, SocketAddr)> {
+    let mut target = Role::start("target", &delay_ms)?;
     let address = target.hear()?;
     Ok((target, address))
 }

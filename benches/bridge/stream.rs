@@ -80,7 +80,7 @@ pub async fn play(task: &Task) -> Outcome<()> {
     let (go, arrived) = (CancellationToken::new(), tally.follow());
     let state = Pepay { seconds: task.seconds, go: go.clone(), arrived, sent };
     let mut tasks = JoinSet::new();
-    tasks.spawn(target::accept(target, Arc::clone(&tally)));
+    tasks.spawn(target::accept(target, Arc::clone(&tally), Duration::ZERO));
     tasks.spawn(async move {
         // It ends with the process.
         let _ended = axum::serve(pepay, routes(state)).await;

@@ -1,4 +1,4 @@
-//! The receiver: answers 200 at once and counts how often each event came.
+//! The receiver: answers 200, at once or after a while, and counts how often each event came.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -54,12 +54,13 @@ struct Seen {
 }
 
 /// Serves until it is killed, and says what came when it is asked.
-pub async fn play() -> Outcome<()> {
+pub async fn play(delay_ms: u64) -> Outcome<()> {
     let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await?;
     role::say(&listener.local_addr()?)?;
+    let delay = Duration::from_millis(delay_ms);
     let tally = Arc::new(Tally::default());
     let mut tasks = JoinSet::new();
-    tasks.spawn(accept(listener, Arc::clone(&tally)));
+    tasks.spawn(accept(listener, Arc::clone(&tally), delay));
     loop {
         let expect: Expect = role::hear_async().await?;
         role::say(&tally.until(&expect).await)?;
@@ -67,18 +68,18 @@ pub async fn play() -> Outcome<()> {
 }
 
 /// Accepts connections and serves each.
-pub async fn accept(listener: TcpListener, tally: Arc<Tally>) {
+pub async fn accept(listener: TcpListener, tally: Arc<Tally>, delay: Duration) {
     let mut connections = JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
         let tally = Arc::clone(&tally);
         connections.spawn(async move {
             // Whoever sends may end the connection whenever it likes.
-            let _ended = serve(stream, &tally).await;
+            let _ended = serve(stream, &tally, delay).await;
         });
     }
 }
 
-async fn serve(mut stream: TcpStream, tally: &Tally) -> std::io::Result<()> {
+async fn serve(mut stream: TcpStream, tally: &Tally, delay: Duration) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     let clock = Clock::system();
     let (mut buffer, mut filled) = (vec![0; 16 << 10], 0);
@@ -87,6 +88,9 @@ async fn serve(mut stream: TcpStream, tally: &Tally) -> std::io::Result<()> {
             tally.count(id, &clock);
             buffer.copy_within(length..filled, 0);
             filled -= length;
+            if !delay.is_zero() {
+                tokio::time::sleep(delay).await;
+            }
             stream.write_all(OK).await?;
         }
         if filled == buffer.len() {

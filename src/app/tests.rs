@@ -11,7 +11,7 @@ use crate::delivery::{Target, TargetClient};
 use crate::domain::operator::OperationError;
 use crate::domain::reload::ReloadError;
 use crate::domain::status::TargetStatus;
-use crate::store::Writer;
+use crate::store::Committer;
 use crate::web::Operations as _;
 
 /// Far longer than anything here takes: a test that reaches it has failed.
@@ -39,7 +39,7 @@ struct Pausing {
     operations: operations::Operations,
     status: tokio::sync::watch::Receiver<TargetStatus>,
     store: Store,
-    writer: Writer,
+    writer: Committer,
     worker: JoinSet<()>,
     _target: Target,
     _folder: TempDir,

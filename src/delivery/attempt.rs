@@ -11,7 +11,7 @@ use crate::domain::backoff::{Backoff, Jitter};
 use crate::domain::clock::{Clock, UnixMillis};
 use crate::domain::delivery::{Attempt, Next, OnUncertain, RetryPolicy};
 use crate::store::error::RecordError;
-use crate::store::outbox::Ledger;
+use crate::store::outbox::DeliveryLog;
 use crate::store::types::{Begun, CutOff, Job, Settlement};
 use crate::telemetry::{names, traces};
 
@@ -28,7 +28,7 @@ const SLOW: Duration = Duration::from_millis(100);
 pub(super) struct Context {
     pub(super) target: Arc<str>,
     pub(super) client: Arc<TargetClient>,
-    pub(super) ledger: Ledger,
+    pub(super) ledger: DeliveryLog,
     pub(super) retry: RetryPolicy,
     /// Waits between tries to write an outcome.
     rewrite: Backoff,
@@ -58,7 +58,7 @@ struct Meters {
 }
 
 impl Context {
-    pub(super) fn new(client: Arc<TargetClient>, ledger: Ledger, jitter: Jitter) -> Self {
+    pub(super) fn new(client: Arc<TargetClient>, ledger: DeliveryLog, jitter: Jitter) -> Self {
         let (clock, retry) = (client.clock().clone(), client.settings().retry);
         let target = Arc::clone(&client.settings().name);
         let name = || target.to_string();

@@ -349,9 +349,14 @@ impl Dispatcher {
 
     fn show_in_flight(&self) {
         let (in_flight, circuit) = (self.work.on_the_wire.len(), self.breaker.circuit());
+        let is_full = in_flight + self.work.reading.len() >= self.concurrency;
+        let is_limited = is_full && Kind::ALL.into_iter().any(|kind| self.work.order.has(kind));
+        let now = self.context.clock.now();
         self.status.send_if_modified(|status| {
-            let changed = (status.in_flight, status.circuit) != (in_flight, circuit);
-            (status.in_flight, status.circuit) = (in_flight, circuit);
+            let limited_since = is_limited.then(|| status.limited_since.unwrap_or(now));
+            let changed = (status.in_flight, status.circuit, status.limited_since)
+                != (in_flight, circuit, limited_since);
+            (status.in_flight, status.circuit, status.limited_since) = (in_flight, circuit, limited_since);
             changed
         });
     }

@@ -181,9 +181,13 @@ pub struct TargetStatus {
     pub name: Arc<str>,
     /// Attempts on the wire now.
     pub in_flight: usize,
+    /// Since when as many attempts are on the wire as `concurrency` allows, while more
+    /// deliveries could be sent: more places would make it faster.
+    #[schema(required)]
+    pub limited_since: Option<UnixMillis>,
     /// Whether requests are let through.
     pub circuit: Circuit,
-    /// Whether a person has stopped it.
+    /// Whether an operator has paused it.
     pub paused: bool,
     /// The last failed attempt.
     #[schema(required)]

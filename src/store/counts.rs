@@ -1,4 +1,4 @@
-//! Counters that the writer keeps in memory while it runs, and percentiles.
+//! Counters that the committer keeps in memory while it runs, and percentiles.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -47,9 +47,37 @@ impl Unfinished {
     }
 }
 
+/// How a group changes what is unfinished of each target: counted once, when the store
+/// is opened, and kept up with from there on. Counting a million for each look would take
+/// some tenths of a second.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct BacklogChanges(Vec<(TargetId, Unfinished)>);
+
+impl BacklogChanges {
+    /// A delivery to `target` has come from one state, if it was there, to another.
+    pub(super) fn step(&mut self, target: TargetId, from: Option<State>, to: State) {
+        if let Some(from) = from {
+            self.change(target, from, -1);
+        }
+        self.change(target, to, 1);
+    }
+
+    /// There are so many more deliveries to `target` in `state`.
+    pub(super) fn change(&mut self, target: TargetId, state: State, by: i64) {
+        let index = self.0.iter().position(|(known, _)| *known == target).unwrap_or_else(|| {
+            self.0.push((target, Unfinished::default()));
+            self.0.len() - 1
+        });
+        self.0[index].1.change(state, by);
+    }
+}
+
 impl Counters {
     /// Adds `changes` to what is unfinished.
-    pub(super) fn change_unfinished(&self, changes: &[(TargetId, Unfinished)]) {
+    pub(super) fn change_unfinished(&self, BacklogChanges(changes): &BacklogChanges) {
+        if changes.is_empty() {
+            return;
+        }
         let mut unfinished = lock(&self.unfinished);
         for (target, change) in changes {
             match unfinished.iter_mut().find(|(known, _)| known == target) {

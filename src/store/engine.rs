@@ -1,3 +1,158 @@
-//! The engines, which hold all SQL. `SQLite` is the only one.
+//! What a store is built on: a database that keeps events and deliveries. All SQL is
+//! below this line, and everything above it is shared by the engines.
+//!
+//! The [committer](super::committer) calls an engine from one thread. It begins, carries
+//! out what has queued up, and commits: one group. Verbs take sets. Each may be repeated,
+//! with the same effect, after an outcome that is not known.
+//!
+//! `SQLite` is the only engine. Nothing here says that a store has one process: what a
+//! target's owner writes it writes under its [`Term`], which is constant for `SQLite`.
 
 pub mod sqlite;
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::counts::BacklogChanges;
+use super::error::ActError;
+use super::routing::RoutingTable;
+use super::types::{Act, Acted, Appended, Batch, Begun, CutOff, Found, Key, Search, Settlement, TargetId};
+use crate::domain::clock::UnixMillis;
+use crate::domain::delivery::OnUncertain;
+use crate::domain::event::EventId;
+
+/// Why an engine did not do something.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum EngineError {
+    /// This cannot be carried out; other work can.
+    #[error("{0}")]
+    Rejected(String),
+    /// The database does not work now.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+/// The time during which one process owns the order of a target. A later owner has a
+/// greater one. An engine refuses what is written under a term that is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Term(pub(super) i64);
+
+impl Term {
+    /// The one of an engine whose store has a single process.
+    pub(super) const SOLE: Self = Self(0);
+}
+
+/// A piece of retention, small enough to go in between.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RetentionStep {
+    /// Removes bodies and attempts of events that arrived before this and whose
+    /// deliveries are done.
+    Payloads {
+        /// The time.
+        before: UnixMillis,
+    },
+    /// Removes events that arrived before this and whose deliveries have all ended.
+    Events {
+        /// The time.
+        before: UnixMillis,
+        /// How many of the newest are kept however old they are.
+        but_newest: i64,
+    },
+    /// Looks again at what was passed over and has ended since.
+    Recheck,
+    /// Gives pages that hold nothing back to the file system.
+    Vacuum,
+}
+
+/// A database that keeps events and deliveries.
+pub(super) trait Engine: fmt::Debug + Send {
+    /// Begins a group. One that could not be ended when it failed is ended first.
+    fn begin(&mut self) -> Result<(), EngineError>;
+
+    /// Makes the group durable.
+    fn commit(&mut self) -> Result<(), EngineError>;
+
+    /// Undoes the group.
+    fn roll_back(&mut self) -> Result<(), EngineError>;
+
+    /// Does what is to be done now and then, outside of a group and after its callers
+    /// have been answered.
+    fn tidy(&mut self);
+
+    /// Makes the log of the database as short as its readers allow, outside of a group.
+    fn checkpoint(&mut self);
+
+    /// The sequence of the newest event; 0 for none ever.
+    fn newest(&self) -> i64;
+
+    /// Gives every target its number, in their order. Outside of a group.
+    fn register(&mut self, targets: &[Arc<str>]) -> Result<Vec<TargetId>, EngineError>;
+
+    /// Counts what is unfinished. Outside of a group.
+    fn count(&mut self) -> Result<BacklogChanges, EngineError>;
+
+    /// Stores the events of `batch` that are new, numbers them without a gap, gives each
+    /// a pending delivery for every target of `routes` that takes it, notes by which
+    /// sources the others came, and moves the cursor.
+    fn append(
+        &mut self,
+        batch: &Batch,
+        routes: &RoutingTable,
+        changes: &mut BacklogChanges,
+        now: UnixMillis,
+    ) -> Result<Vec<Appended>, EngineError>;
+
+    /// Notes that an attempt is about to go out. Rejected if the delivery is not pending
+    /// or retrying.
+    fn claim(&mut self, term: Term, target: TargetId, attempt: Begun) -> Result<(), EngineError>;
+
+    /// Stores what attempts came to. What was settled before stays as it is.
+    fn settle(
+        &mut self,
+        term: Term,
+        target: TargetId,
+        settlements: &[Settlement],
+        changes: &mut BacklogChanges,
+        now: UnixMillis,
+    ) -> Result<(), EngineError>;
+
+    /// Decides what becomes of attempts that a process has left on the wire.
+    fn recover(
+        &mut self,
+        term: Term,
+        target: TargetId,
+        on_uncertain: OnUncertain,
+        changes: &mut BacklogChanges,
+        now: UnixMillis,
+    ) -> Result<Vec<CutOff>, EngineError>;
+
+    /// Searches the open deliveries of a target.
+    fn search(&mut self, target: TargetId, search: &Search) -> Result<Found, EngineError>;
+
+    /// Finds the number of a target and the sequence of an event, by their names.
+    fn find(&mut self, target: &str, id: &EventId) -> Result<Result<Key, ActError>, EngineError>;
+
+    /// Does to deliveries of a target what an operator asks for. None is on the wire.
+    fn act(
+        &mut self,
+        target: TargetId,
+        acts: &[Act],
+        routes: &RoutingTable,
+        changes: &mut BacklogChanges,
+        now: UnixMillis,
+    ) -> Result<Vec<Acted>, EngineError>;
+
+    /// Notes whether a target is paused.
+    fn pause(
+        &mut self,
+        target: &str,
+        paused: bool,
+        now: UnixMillis,
+    ) -> Result<Result<(), ActError>, EngineError>;
+
+    /// Does a piece of retention. Returns whether there is more of it.
+    fn retain(&mut self, step: RetentionStep, changes: &mut BacklogChanges) -> Result<bool, EngineError>;
+
+    /// Writes a few bytes, to see that commits work.
+    fn beat(&mut self, now: UnixMillis) -> Result<(), EngineError>;
+}

@@ -4,11 +4,10 @@
 
 use std::sync::Arc;
 
-use super::commands::{Commands, stopped};
+use super::committer::{Append, Tasks, stopped};
 use super::engine::sqlite::read::Reader;
 use super::error::{ReadError, RecordError};
 use super::types::{Batch, Held, Recorded, Resume};
-use super::writer::Command;
 use crate::domain::clock::UnixMillis;
 use crate::domain::event::{Digest, EventId, EventType, Received, Source};
 use crate::telemetry::traces;
@@ -16,16 +15,16 @@ use crate::telemetry::traces;
 /// The sources' handle on the store. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Inbox {
-    commands: Commands,
+    tasks: Tasks,
     reader: Reader,
 }
 
 impl Inbox {
-    pub(super) const fn new(commands: Commands, reader: Reader) -> Self {
-        Self { commands, reader }
+    pub(super) const fn new(tasks: Tasks, reader: Reader) -> Self {
+        Self { tasks, reader }
     }
 
-    /// Records `batch` in one transaction, waiting for room in the writer's queue:
+    /// Records `batch` in one transaction, waiting for room in the committer's queue:
     /// for a source that can slow down. Returns one value for each event, in their
     /// order.
     ///
@@ -33,7 +32,7 @@ impl Inbox {
     /// [`RecordError::Unavailable`]; then neither an event nor the cursor was stored.
     pub async fn record(&self, batch: Batch) -> Result<Vec<Recorded>, RecordError> {
         let traced = Traced::new(&batch.events);
-        let recorded = self.commands.ask(|reply| Command::Record { batch, reply }).await;
+        let recorded = self.tasks.put(|reply| Append::boxed(batch, reply)).await;
         Traced::stored(traced, &recorded);
         recorded
     }
@@ -46,7 +45,7 @@ impl Inbox {
     pub async fn try_record(&self, event: Received) -> Result<Recorded, RecordError> {
         let batch = Batch { events: vec![event], cursor: None };
         let traced = Traced::new(&batch.events);
-        let recorded = self.commands.ask_at_once(|reply| Command::Record { batch, reply }).await;
+        let recorded = self.tasks.try_put(|reply| Append::boxed(batch, reply)).await;
         Traced::stored(traced, &recorded);
         recorded?.first().copied().ok_or_else(stopped)
     }
@@ -69,7 +68,7 @@ impl Inbox {
     }
 }
 
-/// What a trace shows of events that were handed to the writer, once they are stored.
+/// What a trace shows of events that were handed to the committer, once they are stored.
 struct Traced(Vec<TracedEvent>);
 
 struct TracedEvent {

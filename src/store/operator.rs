@@ -5,18 +5,17 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::commands::Commands;
+use super::committer::Tasks;
 use super::counts::{Counters, Unfinished, percentile};
 use super::engine::sqlite::read::Reader;
 use super::error::{ActError, BulkError, ReadError, RecordError};
-use super::outbox::Owners;
+use super::outbox::{Owners, act};
 use super::source_comparison;
 use super::types::{Act, ActKind, Acted, Key, TargetId};
 use super::view::{
     Backlog, BulkProgress, DeliveryDetail, DeliverySummary, EventDetail, EventSummary, Latency, Listed,
     Quiet, Races, Summary, Tally, Usage,
 };
-use super::writer::Command;
 use crate::domain::clock::Clock;
 use crate::domain::delivery::State;
 use crate::domain::event::EventId;
@@ -25,14 +24,14 @@ use crate::domain::operator::{Action, Filter, Page};
 /// How many of the newest events are compared by source.
 const RACES: i64 = 1000;
 
-/// Deliveries of one step of an action on many: a few milliseconds of the writer,
+/// Deliveries of one step of an action on many: a few milliseconds of the committer,
 /// for which events that arrive meanwhile wait.
 const STEP: usize = 200;
 
 /// The operator's handle on the store. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct OperatorStore {
-    commands: Commands,
+    tasks: Tasks,
     owners: Owners,
     reader: Reader,
     counters: Arc<Counters>,
@@ -41,13 +40,13 @@ pub struct OperatorStore {
 
 impl OperatorStore {
     pub(super) const fn new(
-        commands: Commands,
+        tasks: Tasks,
         owners: Owners,
         reader: Reader,
         counters: Arc<Counters>,
         clock: Clock,
     ) -> Self {
-        Self { commands, owners, reader, counters, clock }
+        Self { tasks, owners, reader, counters, clock }
     }
 
     /// Commits a small write, the way events are committed.
@@ -55,7 +54,7 @@ impl OperatorStore {
     /// # Errors
     /// [`RecordError`] if the store cannot commit now, or could not a moment ago.
     pub async fn probe(&self) -> Result<(), RecordError> {
-        self.commands.ask(|reply| Command::Probe { reply }).await
+        self.tasks.probe().await
     }
 
     /// Every target's backlog, by name.
@@ -149,7 +148,7 @@ impl OperatorStore {
 
     async fn act_on_one(&self, kind: ActKind, target: &str, id: &EventId) -> Result<u32, ActError> {
         let (name, id) = (target.to_owned(), id.clone());
-        let key = self.commands.ask(|reply| Command::Find { target: name, id, reply }).await??;
+        let key = self.tasks.read(move |group| group.engine.find(&name, &id)).await??;
         let Key { target, sequence } = key;
         let acted = self.carry_out(target, vec![Act { sequence, kind }]).await?;
         acted.into_iter().next().map_or(Err(ActError::NoSuchDelivery), |acted| acted.result)
@@ -160,7 +159,7 @@ impl OperatorStore {
     async fn carry_out(&self, target: TargetId, acts: Vec<Act>) -> Result<Vec<Acted>, RecordError> {
         match self.owners.ask(target, acts).await {
             Ok(acted) => acted,
-            Err(acts) => self.commands.ask(|reply| Command::Act { target, acts, reply }).await,
+            Err(acts) => act(&self.tasks, target, acts).await,
         }
     }
 
@@ -219,7 +218,7 @@ impl OperatorStore {
     /// [`ActError::NoSuchTarget`], or [`ActError::Store`] if nothing was written.
     pub async fn set_paused(&self, target: &str, paused: bool) -> Result<(), ActError> {
         let target = target.to_owned();
-        self.commands.ask(|reply| Command::Pause { target, paused, reply }).await?
+        self.tasks.write(move |group| group.engine.pause(&target, paused, group.now)).await?
     }
 
     /// The targets that an operator has paused, by name.

@@ -11,10 +11,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use super::commands::Commands;
+use super::committer::{Group, Settle, Tasks};
+use super::engine::Term;
 use super::error::RecordError;
 use super::types::{Act, Acted, Arrived, Begun, CutOff, Found, Job, Search, Settlement, TargetId};
-use super::writer::{Command, Reply};
 use crate::domain::delivery::OnUncertain;
 
 /// New deliveries handed over and not yet taken, for each target. Of what does not fit
@@ -35,40 +35,37 @@ const REQUESTS: usize = 16;
 pub struct Outbox {
     arrivals: Arrivals,
     requests: Requests,
-    ledger: Ledger,
+    ledger: DeliveryLog,
 }
 
 /// Where a target's deliveries are asked for and their outcomes written. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Ledger {
+pub struct DeliveryLog {
     target: TargetId,
-    commands: Commands,
+    tasks: Tasks,
 }
 
 impl Outbox {
-    pub(super) fn new(
-        target: TargetId,
-        commands: Commands,
-        (arrivals, requests): (Arrivals, Requests),
-    ) -> Self {
-        Self { arrivals, requests, ledger: Ledger { target, commands } }
+    pub(super) fn new(target: TargetId, tasks: Tasks, (arrivals, requests): (Arrivals, Requests)) -> Self {
+        Self { arrivals, requests, ledger: DeliveryLog { target, tasks } }
     }
 
     /// The parts: what arrives, what operators ask for, and where outcomes go. While
     /// there are requests to be taken, nobody else acts on the target's deliveries.
-    pub fn split(self) -> (Arrivals, Requests, Ledger) {
+    pub fn split(self) -> (Arrivals, Requests, DeliveryLog) {
         (self.arrivals, self.requests, self.ledger)
     }
 }
 
-impl Ledger {
+impl DeliveryLog {
     /// Searches the open deliveries. What was stored before the search has been handed
     /// to [`Arrivals`] before this resolves, or is counted there as missed.
     ///
     /// # Errors
     /// [`RecordError`] if the store cannot be read.
     pub async fn search(&self, search: Search) -> Result<Found, RecordError> {
-        self.ask(|target, reply| Command::Search { target, search, reply }).await
+        let target = self.target;
+        self.tasks.read(move |group| group.engine.search(target, &search)).await
     }
 
     /// Does what an operator asks for. Resolves after the commit. None of the
@@ -77,7 +74,7 @@ impl Ledger {
     /// # Errors
     /// [`RecordError`] if nothing was written.
     pub async fn act(&self, acts: Vec<Act>) -> Result<Vec<Acted>, RecordError> {
-        self.ask(|target, reply| Command::Act { target, acts, reply }).await
+        act(&self.tasks, self.target, acts).await
     }
 
     /// Writes that an attempt is about to go out. Resolves after the commit.
@@ -85,7 +82,8 @@ impl Ledger {
     /// # Errors
     /// [`RecordError`] if that was not written; then the attempt must not be made.
     pub async fn begin(&self, attempt: Begun) -> Result<(), RecordError> {
-        self.ask(|target, reply| Command::Begin { target, attempt, reply }).await
+        let target = self.target;
+        self.tasks.write(move |group| group.engine.claim(Term::SOLE, target, attempt)).await
     }
 
     /// Writes what attempts came to, as one. Resolves after the commit.
@@ -93,7 +91,7 @@ impl Ledger {
     /// # Errors
     /// [`RecordError`] if nothing was written; the same may be tried again.
     pub async fn settle(&self, settlements: Vec<Settlement>) -> Result<(), RecordError> {
-        self.ask(|target, reply| Command::Settle { target, settlements, reply }).await
+        self.tasks.put(|reply| Settle::boxed((Term::SOLE, self.target), settlements, reply)).await
     }
 
     /// Decides, at start, what becomes of attempts that were on the wire when
@@ -102,12 +100,19 @@ impl Ledger {
     /// # Errors
     /// [`RecordError`] if nothing was written; the same may be tried again.
     pub async fn recover(&self, on_uncertain: OnUncertain) -> Result<Vec<CutOff>, RecordError> {
-        self.ask(|target, reply| Command::Recover { target, on_uncertain, reply }).await
+        let target = self.target;
+        let recover = move |group: &mut Group<'_>| {
+            group.engine.recover(Term::SOLE, target, on_uncertain, group.changes, group.now)
+        };
+        self.tasks.write(recover).await
     }
+}
 
-    async fn ask<T>(&self, command: impl FnOnce(TargetId, Reply<T>) -> Command) -> Result<T, RecordError> {
-        self.commands.ask(|reply| command(self.target, reply)).await
-    }
+/// Does what operators ask for to deliveries of `target`, none of which is on the wire.
+pub(super) async fn act(tasks: &Tasks, target: TargetId, acts: Vec<Act>) -> Result<Vec<Acted>, RecordError> {
+    let act =
+        move |group: &mut Group<'_>| group.engine.act(target, &acts, group.routes, group.changes, group.now);
+    tasks.write(act).await
 }
 
 /// What operators ask of a dispatcher.
@@ -119,7 +124,7 @@ pub struct Request {
     pub reply: oneshot::Sender<Result<Vec<Acted>, RecordError>>,
 }
 
-/// The writer's end of a handoff.
+/// The committer's end of a handoff.
 #[derive(Debug)]
 pub(super) struct Handoff {
     jobs: mpsc::Sender<Arrived>,

@@ -1,5 +1,5 @@
 //! Keeping the store small: removes what is older than its retention and gives
-//! the room back, in steps that leave the writer to others most of the time.
+//! the room back, in steps that leave the committer to others most of the time.
 
 use std::time::Duration;
 
@@ -7,18 +7,18 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::commands::Commands;
+use super::committer::{Control, Tasks};
+use super::engine::RetentionStep;
 use super::engine::sqlite::read::Reader;
 use super::error::RecordError;
 use super::settings::Settings;
-use super::writer::{Chore, Command};
 use crate::domain::clock::{Clock, UnixMillis};
 
 /// Between two looks for something to do.
 const REST: Duration = Duration::from_mins(1);
 
 /// After each step, so many times as long as it took is left to others: a quarter
-/// of the writer's time at most.
+/// of the committer's time at most.
 const LEFT_TO_OTHERS: u32 = 3;
 
 /// Between two steps at least.
@@ -50,10 +50,10 @@ impl From<&Settings> for Retention {
     }
 }
 
-/// Keeps the store small. To be [run](Self::run) beside the writer.
+/// Keeps the store small. To be [run](Self::run) beside the committer.
 #[derive(Debug)]
 pub struct Janitor {
-    commands: Commands,
+    tasks: Tasks,
     reader: Reader,
     clock: Clock,
     /// As it is now: a reload may change it.
@@ -63,12 +63,12 @@ pub struct Janitor {
 
 impl Janitor {
     pub(super) const fn new(
-        commands: Commands,
+        tasks: Tasks,
         reader: Reader,
         clock: Clock,
         retention: watch::Receiver<Retention>,
     ) -> Self {
-        Self { commands, reader, clock, retention, newest_kept: NEWEST_KEPT }
+        Self { tasks, reader, clock, retention, newest_kept: NEWEST_KEPT }
     }
 
     /// Looks for something to do every minute until `stop`.
@@ -94,16 +94,16 @@ impl Janitor {
     /// Does everything there is to do now.
     pub(super) async fn sweep(&self) -> Result<(), RecordError> {
         let (now, Retention { payloads, ids }) = (self.clock.now(), *self.retention.borrow());
-        let chores = [
-            Chore::Payloads { before: before(now, payloads) },
-            Chore::Ripe,
-            Chore::Events { before: before(now, ids), but_newest: self.newest_kept },
-            Chore::Vacuum,
+        let steps = [
+            RetentionStep::Payloads { before: before(now, payloads) },
+            RetentionStep::Recheck,
+            RetentionStep::Events { before: before(now, ids), but_newest: self.newest_kept },
+            RetentionStep::Vacuum,
         ];
-        for chore in chores {
+        for step in steps {
             loop {
                 let started = Instant::now();
-                let more = self.commands.ask(|reply| Command::Remove { chore, reply }).await?;
+                let more = self.tasks.write(move |group| group.engine.retain(step, group.changes)).await?;
                 if !more {
                     break;
                 }
@@ -111,7 +111,7 @@ impl Janitor {
             }
         }
         if self.reader.wal_bytes() > LOG_BYTES {
-            self.commands.ask(|reply| Command::Checkpoint { reply }).await?;
+            self.tasks.control(|reply| Control::Checkpoint { reply }).await?;
         }
         Ok(())
     }

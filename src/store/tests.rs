@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use super::outbox::{Arrival, Arrivals, Ledger};
+use super::outbox::{Arrival, Arrivals, DeliveryLog};
 use super::types::{Job, Scan, Search};
 use super::*;
 use crate::domain::clock::UnixMillis;
@@ -38,7 +38,7 @@ const NOW: UnixMillis = UnixMillis(1_800_000_000_000);
 struct Fixture {
     store: Store,
     /// Without a dispatcher, operators act on the store itself.
-    outboxes: Vec<(Arrivals, Ledger)>,
+    outboxes: Vec<(Arrivals, DeliveryLog)>,
     writer: JoinHandle<()>,
     folder: TempDir,
 }
@@ -57,7 +57,7 @@ fn route(target: &str, types: &str, ordering: Ordering) -> Route {
     Route { target: target.into(), types, environment: None, ordering }
 }
 
-async fn open(folder: &Path, routes: Vec<Route>) -> Result<(Store, Writer), OpenError> {
+async fn open(folder: &Path, routes: Vec<Route>) -> Result<(Store, Committer), OpenError> {
     Store::open(&settings(folder), routes, Clock::from_fn(|| NOW)).await
 }
 
@@ -71,7 +71,7 @@ impl Fixture {
         Self::of(store, writer, folder)
     }
 
-    fn of(mut store: Store, writer: Writer, folder: TempDir) -> Self {
+    fn of(mut store: Store, writer: Committer, folder: TempDir) -> Self {
         let without_requests = |outbox: Outbox| {
             let (arrivals, _, ledger) = outbox.split();
             (arrivals, ledger)
@@ -98,7 +98,7 @@ impl Fixture {
         rusqlite::Connection::open(settings(self.folder.path()).path).unwrap()
     }
 
-    fn outbox(&mut self) -> (Arrivals, Ledger) {
+    fn outbox(&mut self) -> (Arrivals, DeliveryLog) {
         self.outboxes.remove(0)
     }
 }
@@ -139,7 +139,7 @@ fn everything(now: UnixMillis) -> Search {
 }
 
 /// The heads of the lanes and what is in none, as far as they may be sent `now`.
-async fn heads(ledger: &Ledger, now: UnixMillis) -> Vec<Job> {
+async fn heads(ledger: &DeliveryLog, now: UnixMillis) -> Vec<Job> {
     let found = ledger.search(everything(now)).await.unwrap();
     let mut heads = found.singles;
     heads.extend(found.lanes.into_iter().filter_map(|lane| lane.rows.into_iter().next()));

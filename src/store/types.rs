@@ -74,6 +74,21 @@ pub enum Recorded {
     Conflict,
 }
 
+/// An event as it was stored, or found.
+#[derive(Clone, Debug)]
+pub(super) struct Appended {
+    /// What became of it.
+    pub(super) recorded: Recorded,
+    /// Its sequence, if it is new.
+    pub(super) sequence: i64,
+    /// The queues of the targets that it goes to, by index, each with its lane there.
+    pub(super) queues: Vec<(usize, Option<i64>)>,
+    /// How far its source was behind the first, if it came by this one for the first time.
+    pub(super) lag: Option<Duration>,
+    /// Whether it is a conflict that was not known.
+    pub(super) news: bool,
+}
+
 /// What the store holds of an event that is listed somewhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Held {

@@ -120,6 +120,10 @@ fn describe() {
     describe_gauge!(names::DELIVERIES_DEAD, "Deliveries given up");
     describe_gauge!(names::TARGET_PAUSED, "1 while an operator has paused the target");
     describe_gauge!(names::TARGET_CIRCUIT_OPEN, "1 while the target counts as down and its deliveries wait");
+    describe_gauge!(
+        names::TARGET_LIMITED,
+        "1 while as many attempts are on the wire as concurrency allows and more could be sent"
+    );
     describe_gauge!(names::STORE_BYTES, "Bytes of the database");
     describe_gauge!(names::STORE_WAL_BYTES, "Bytes of the database's write-ahead log");
     describe_gauge!(

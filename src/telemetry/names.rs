@@ -50,6 +50,9 @@ pub const DELIVERIES_DEAD: &str = "pepay_bridge_deliveries_dead";
 pub const TARGET_PAUSED: &str = "pepay_bridge_target_paused";
 /// 1 while a target counts as down and its deliveries wait. Label `target`.
 pub const TARGET_CIRCUIT_OPEN: &str = "pepay_bridge_target_circuit_open";
+/// 1 while as many attempts are on the wire as `concurrency` allows and more could be sent.
+/// Label `target`.
+pub const TARGET_LIMITED: &str = "pepay_bridge_target_limited";
 /// Bytes of the database.
 pub const STORE_BYTES: &str = "pepay_bridge_store_bytes";
 /// Bytes of its write-ahead log.

@@ -20,7 +20,7 @@ use crate::domain::event::{Received, Source};
 use crate::domain::filter::TypeFilter;
 use crate::domain::status::{Circuit, StreamStatus, TargetStatus, WebhookStatus};
 use crate::pepay::envelope;
-use crate::store::{self, Durability, Route, Store, Writer};
+use crate::store::{self, Committer, Durability, Route, Store};
 use crate::telemetry::names;
 
 /// 2024-12-21T11:20:00Z.
@@ -31,7 +31,7 @@ pub(super) const NOW: UnixMillis = UnixMillis(1_734_780_000_000);
 pub(super) struct Shown {
     pub(super) view: View,
     store: Store,
-    writer: Option<Writer>,
+    writer: Option<Committer>,
     running: Option<JoinHandle<()>>,
     stream: watch::Sender<StreamStatus>,
     _folder: TempDir,
@@ -70,6 +70,7 @@ impl Shown {
         let target = TargetStatus {
             name: "orders".into(),
             in_flight: 2,
+            limited_since: None,
             circuit: Circuit::Closed,
             paused: false,
             last_error: None,
@@ -215,7 +216,7 @@ async fn the_status_shows_every_part() {
             "events": 2, "first_sequence": 1, "last_sequence": 2,
         },
         "targets": [{
-            "name": "orders", "in_flight": 2, "circuit": "closed", "paused": false,
+            "name": "orders", "in_flight": 2, "limited_since": null, "circuit": "closed", "paused": false,
             "last_error": null, "last_delivered_at": null,
             "backlog": 2, "backlog_oldest_seconds": 30.0, "backlog_oldest_at": "2024-12-21T11:19:30.000Z",
             "held": 0, "dead": 0,

@@ -16,7 +16,7 @@ use tower::ServiceExt;
 
 use super::*;
 use crate::domain::clock::UnixMillis;
-use crate::store::{self, Durability, Store, Writer};
+use crate::store::{self, Committer, Durability, Store};
 
 const NOW: UnixMillis = UnixMillis(1_734_780_000_000);
 const PATH: &str = "/webhooks/pepay";
@@ -26,7 +26,7 @@ const MAX_BODY: usize = 4096;
 /// until it is told to.
 struct Fixture {
     store: Store,
-    writer: Option<Writer>,
+    writer: Option<Committer>,
     running: Option<JoinHandle<()>>,
     router: Router,
     statuses: Vec<watch::Receiver<WebhookStatus>>,

@@ -5,22 +5,39 @@
 //! | [`open`] | whose a file is, migrations, connections |
 //! | [`file`](self::file) | what lies beside it: lock, write-ahead log, free disk space |
 //! | [`backup`], [`check`] | a copy of a database in use, a look at one |
+//! | [`write`] | the connection that writes |
+//! | [`append`], [`repeats`], [`order`] | storing events, what is held already, the lane of an order |
+//! | [`settle`], [`act`] | outcomes of attempts, actions of operators |
+//! | [`search`] | what of a target is open, and in which order |
+//! | [`retain`], [`checkpoint`] | removing what is old, moving the log |
 //! | [`read`] | the pool of readers; cursors of streams |
 //! | [`list`], [`detail`] | lists of events and deliveries; one of them in full |
 //! | [`statistics`] | sizes, backlogs, what came by which source, how long deliveries took |
 //! | [`scan`], [`query`], [`decode`] | which events a list looks at, its SQL, its rows |
 
+mod act;
+mod append;
 pub mod backup;
 pub mod check;
+mod checkpoint;
 mod decode;
 mod detail;
+mod event_row;
 pub mod file;
 mod list;
 pub(in crate::store) mod open;
+mod order;
 mod query;
 pub(in crate::store) mod read;
+mod repeats;
+mod retain;
 mod scan;
+mod search;
+mod settle;
 pub(in crate::store) mod statistics;
+#[cfg(test)]
+pub(in crate::store) mod watched;
+pub(in crate::store) mod write;
 
 /// Every query that reads, for the test that looks at how `SQLite` would carry it out.
 #[cfg(test)]

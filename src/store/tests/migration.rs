@@ -33,7 +33,7 @@ async fn first_version(folder: &Path) {
         )
         .unwrap();
     }
-    let lane = lane::lane(Ordering::PerObject, &event("evt_6000-1", "a"), None).unwrap();
+    let lane = routing::lane(Ordering::PerObject, &event("evt_6000-1", "a"), None).unwrap();
     door.execute_batch(&format!(
         "INSERT INTO delivery VALUES
            (1, 1, 'delivered', NULL, 0, NULL, 1, 5, 6), (1, 2, 'dead', NULL, 0, NULL, 2, 5, 6),

@@ -20,20 +20,20 @@ async fn record(fixture: &Fixture, id: &str, object: &str) {
     fixture.store.inbox.try_record(event(id, object)).await.unwrap();
 }
 
-async fn settle(ledger: &Ledger, job: &Job, next: Next) {
+async fn settle(ledger: &DeliveryLog, job: &Job, next: Next) {
     ledger.settle(vec![job.settlement(NOW, Duration::ZERO, next)]).await.unwrap();
 }
 
-async fn begin(ledger: &Ledger, job: &Job) {
+async fn begin(ledger: &DeliveryLog, job: &Job) {
     let begun = types::Begun { sequence: job.sequence, number: job.attempts + 1, at: NOW };
     ledger.begin(begun).await.unwrap();
 }
 
-async fn due(ledger: &Ledger) -> Vec<Job> {
+async fn due(ledger: &DeliveryLog) -> Vec<Job> {
     heads(ledger, NOW).await
 }
 
-async fn due_ids(ledger: &Ledger) -> Vec<String> {
+async fn due_ids(ledger: &DeliveryLog) -> Vec<String> {
     due(ledger).await.iter().map(|job| id(job).to_owned()).collect()
 }
 

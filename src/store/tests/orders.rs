@@ -100,7 +100,7 @@ async fn a_payment_without_a_known_order_shares_the_lane_of_its_invoice() {
         fixture.store.inbox.try_record(event_of(n, Shape::Payment, 1)).await.unwrap();
     }
     let lanes = lanes(&fixture);
-    assert_eq!(lanes, [lane::of_name("i1"); 2]);
+    assert_eq!(lanes, [routing::lane_of_name("i1"); 2]);
 }
 
 #[tokio::test]

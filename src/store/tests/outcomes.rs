@@ -10,11 +10,11 @@ fn settlement(job: &Job, next: Next) -> Settlement {
     job.settlement(NOW, Duration::from_millis(3), next)
 }
 
-async fn due(ledger: &Ledger, now: UnixMillis) -> Vec<Job> {
+async fn due(ledger: &DeliveryLog, now: UnixMillis) -> Vec<Job> {
     heads(ledger, now).await
 }
 
-async fn due_ids(ledger: &Ledger, now: UnixMillis) -> Vec<String> {
+async fn due_ids(ledger: &DeliveryLog, now: UnixMillis) -> Vec<String> {
     due(ledger, now).await.iter().map(|job| id(job).to_owned()).collect()
 }
 

@@ -71,7 +71,7 @@ async fn the_sequence_has_no_gaps_across_duplicates_refusals_and_restarts() {
 async fn one_refused_command_does_not_fail_those_it_was_grouped_with() {
     let folder = TempDir::new().unwrap();
     let (store, writer) = open(folder.path(), vec![]).await.unwrap();
-    // Queued before the writer runs, so that they are one group.
+    // Queued before the committer runs, so that they are one group.
     let mut waiting = tokio::task::JoinSet::new();
     for n in 0..50 {
         let (inbox, id) = (store.inbox.clone(), format!("evt_{n}"));

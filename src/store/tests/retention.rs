@@ -66,7 +66,7 @@ impl Aging {
     }
 }
 
-async fn end(arrivals: &mut Arrivals, ledger: &Ledger, next: Next) {
+async fn end(arrivals: &mut Arrivals, ledger: &DeliveryLog, next: Next) {
     let job = arrived(arrivals).await;
     let mut settlement = job.settlement(NOW, Duration::ZERO, next);
     settlement.answer = b"an answer".to_vec();

@@ -9,7 +9,7 @@ async fn record(fixture: &Fixture, id: &str, object: &str) {
     fixture.store.inbox.record(batch).await.unwrap();
 }
 
-async fn ids_due(ledger: &Ledger) -> Vec<String> {
+async fn ids_due(ledger: &DeliveryLog) -> Vec<String> {
     heads(ledger, NOW).await.iter().map(|job| id(job).to_owned()).collect()
 }
 

@@ -29,8 +29,12 @@ pub(super) struct TargetView {
     info: TargetInfo,
     /// Attempts on the wire now.
     in_flight: usize,
+    /// Since when as many attempts are on the wire as `concurrency` allows, while more
+    /// deliveries could be sent.
+    #[schema(required)]
+    limited_since: Option<UnixMillis>,
     circuit: Circuit,
-    /// Whether a person has stopped it.
+    /// Whether an operator has paused it.
     paused: bool,
     #[schema(required)]
     last_error: Option<TargetError>,
@@ -45,7 +49,7 @@ pub(super) struct TargetView {
     /// When the event of the oldest of them arrived.
     #[schema(required)]
     backlog_oldest_at: Option<UnixMillis>,
-    /// Deliveries that wait for a person, their outcome being unknown.
+    /// Deliveries that wait for an operator, their outcome being unknown.
     #[schema(required)]
     held: Option<u64>,
     /// Deliveries given up.
@@ -66,6 +70,7 @@ impl TargetView {
         Self {
             info,
             in_flight: status.in_flight,
+            limited_since: status.limited_since,
             circuit: status.circuit,
             paused: status.paused,
             last_error: status.last_error,

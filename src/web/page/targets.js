@@ -58,7 +58,7 @@ export function open(outlet, _route, signal) {
         ['End to end', target.latency?.count ? `${duration(target.latency.p50_ms)} median, 99 % within ${duration(target.latency.p99_ms)} (newest ${counted(target.latency.count, 'delivery', 'deliveries')})` : 'nothing delivered yet'],
         ['Last delivered', ago(target.last_delivered_at, 'not yet')],
         ['Types', target.types?.join(', ')],
-        ['Sends', target.ordering && `${target.ordering === 'none' ? 'in any order' : 'in order per object'}, ${number(target.in_flight)} of at most ${number(target.concurrency)} at a time`],
+        ['Sends', target.ordering && `${target.ordering === 'none' ? 'in any order' : 'in order per object'}, ${number(target.in_flight)} of at most ${number(target.concurrency)} at a time${target.limited_since ? ', and more could be sent: concurrency limits it' : ''}`],
         ['Address', target.url && h('code', { class: 'long' }, target.url)],
         ['Last error', target.last_error && [target.last_error.error, ', ', ago(target.last_error.at), ', ', h('a', { class: 'long', href: link('events', target.last_error.event_id) }, target.last_error.event_id)], true],
       ]));

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 
+use super::append::ORDINARY_SKEW_MS;
 use super::read::{Extent, Reader};
 use crate::domain::delivery::State;
 use crate::domain::operator::Filter;
 use crate::store::error::ReadError;
-use crate::store::writer::ORDINARY_MS;
 
 /// Up to this many ids with the same prefix are looked up one by one; with more of
 /// them, all events are scanned.
@@ -127,7 +127,7 @@ impl Reader {
     /// accepted earlier.
     async fn max_arrival_skew_ms(&self) -> Result<i64, ReadError> {
         let row = sqlx::query(MAX_ARRIVAL_SKEW).fetch_one(self.pool()).await?;
-        Ok(row.try_get::<i64, _>("max_arrival_skew_ms")?.max(ORDINARY_MS))
+        Ok(row.try_get::<i64, _>("max_arrival_skew_ms")?.max(ORDINARY_SKEW_MS))
     }
 
     /// A sequence of the part without gaps between what arrived before `at` and what

@@ -1,4 +1,4 @@
-//! Nothing that the writer does walks through a large table: the real one is
+//! Nothing that the committer does walks through a large table: the real one is
 //! driven through its work, and SQLite is asked how it does each statement that ran.
 
 use std::collections::BTreeSet;
@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
+use super::super::super::engine::sqlite::watched;
 use super::super::super::types::{Batch, CursorMove, Position, Recorded};
 use super::super::super::types::{Begun, Search, Settlement};
 use super::*;
@@ -13,7 +14,7 @@ use crate::domain::delivery::{Next, OnUncertain};
 use crate::domain::event::EventId;
 use crate::domain::operator::Action;
 
-/// What must have run, or else the test has not seen the writer's work.
+/// What must have run, or else the test has not seen the committer's work.
 const WORK: [&str; 40] = [
     "INSERT INTO event ",
     "INSERT INTO delivery (target_id, sequence, state, lane, rank) ",
@@ -70,15 +71,15 @@ async fn record(store: &Store, id: &str, source: Source) -> Recorded {
     store.inbox.try_record(old(id, source)).await.unwrap()
 }
 
-async fn due(ledger: &Ledger) -> Job {
+async fn due(ledger: &DeliveryLog) -> Job {
     heads(ledger, NOW).await.remove(0)
 }
 
-async fn begin(ledger: &Ledger, job: &Job) {
+async fn begin(ledger: &DeliveryLog, job: &Job) {
     ledger.begin(Begun { sequence: job.sequence, number: job.attempts + 1, at: NOW }).await.unwrap();
 }
 
-async fn settle(ledger: &Ledger, job: &Job, next: Next) {
+async fn settle(ledger: &DeliveryLog, job: &Job, next: Next) {
     ledger.settle(vec![job.settlement(NOW, Duration::ZERO, next)]).await.unwrap();
 }
 
@@ -92,7 +93,7 @@ async fn sweep(store: &Store) {
     janitor.sweep().await.unwrap();
 }
 
-/// Has the writer do all that it does: what comes in, what goes out, what a person
+/// Has the committer do all that it does: what comes in, what goes out, what a person
 /// asks for, and what becomes of all that in the end.
 async fn work(store: &mut Store) {
     let (mut arrivals, _, orders) = store.outboxes.remove(0).split();
@@ -169,8 +170,16 @@ async fn nothing_that_the_writer_does_walks_through_a_large_table() {
         route("all", "*", Ordering::None),
         route("others", "x.*", Ordering::PerOrder),
     ];
-    let (mut store, writer) = open(folder.path(), routes).await.unwrap();
-    let writer = std::thread::spawn(|| writer.run_watched());
+    let settings = settings(folder.path());
+    let engine = SqliteEngine::open(&settings, open::prepare(&settings.path).await.unwrap()).unwrap();
+    engine.watch();
+    let reader = Reader::open(&settings.path).await.unwrap();
+    let clock = Clock::from_fn(|| NOW);
+    let (mut store, committer) = Store::on(Box::new(engine), reader, (&settings, routes), clock).unwrap();
+    let writer = std::thread::spawn(|| {
+        committer.run();
+        watched::run()
+    });
     work(&mut store).await;
     store.close().await;
     let run: BTreeSet<String> = writer.join().unwrap();
@@ -178,7 +187,7 @@ async fn nothing_that_the_writer_does_walks_through_a_large_table() {
     for work in WORK {
         assert!(run.iter().any(|statement| statement.contains(work)), "not seen: {work}\n{run:#?}");
     }
-    let connection = Connection::open(settings(folder.path()).path).unwrap();
+    let connection = Connection::open(settings.path).unwrap();
     connection.pragma_update(None, "foreign_keys", true).unwrap();
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRIGGER_EQP, true).unwrap();
     for statement in run.iter().filter(|statement| has_a_plan(statement)) {

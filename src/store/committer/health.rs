@@ -1,8 +1,10 @@
-//! Saying that the store cannot commit: at once, then now and then while it
+//! Whether commits work, and saying so: at once, then now and then while it
 //! lasts, and when it is over. A full disk under load fails hundreds of groups a
 //! second, and one line each would bury what else there is to read.
 
 use std::time::{Duration, Instant};
+
+use crate::store::engine::EngineError;
 
 /// Between two lines while it lasts.
 const REMINDER: Duration = Duration::from_secs(10);
@@ -11,9 +13,9 @@ const REMINDER: Duration = Duration::from_secs(10);
 /// of a probe, and is no less full for that.
 const RECENT: Duration = Duration::from_secs(15);
 
-/// Whether the store is in trouble, and what has been said about it.
+/// Whether the store commits, and what has been said about it.
 #[derive(Debug, Default)]
-pub(super) struct Trouble {
+pub(super) struct CommitHealth {
     ongoing: Option<Ongoing>,
     /// The last failure, for as long as it is recent.
     last: Option<(Instant, String)>,
@@ -26,9 +28,9 @@ struct Ongoing {
     refused: usize,
 }
 
-impl Trouble {
+impl CommitHealth {
     /// A group of `commands` could not be committed.
-    pub(super) fn failed(&mut self, now: Instant, error: &rusqlite::Error, commands: usize) {
+    pub(super) fn failed(&mut self, now: Instant, error: &EngineError, commands: usize) {
         self.last = Some((now, error.to_string()));
         let first = self.ongoing.is_none();
         let trouble = self.ongoing.get_or_insert(Ongoing { since: now, said: now, refused: 0 });
@@ -49,7 +51,7 @@ impl Trouble {
     }
 
     /// The last failure, if it was recent.
-    pub(super) fn recent(&self, now: Instant) -> Option<&str> {
+    pub(super) fn recent_failure(&self, now: Instant) -> Option<&str> {
         let recent = |at: Instant| now.duration_since(at) < RECENT;
         self.last.as_ref().filter(|(at, _)| recent(*at)).map(|(_, error)| &**error)
     }

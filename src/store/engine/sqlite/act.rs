@@ -2,27 +2,27 @@
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::census::Census;
-use super::outlets::{Outlet, Outlets};
-use super::retain::Removed;
-use super::{order, search};
+use super::order::stored_order_lane;
+use super::retain::Retained;
+use super::search;
 use crate::domain::clock::UnixMillis;
 use crate::domain::delivery::{Ordering, State};
 use crate::domain::event::EventId;
 use crate::domain::operator::{Action, REPLAYABLE};
+use crate::store::counts::BacklogChanges;
 use crate::store::error::ActError;
-use crate::store::lane::{lane, rank};
+use crate::store::routing::{RoutingTable, TargetQueue, lane, rank};
 use crate::store::types::{Act, ActKind, Acted, Key, TargetId};
 
 /// Does `acts` to deliveries of `target`, none of which is on the wire.
-pub(super) fn act(
+pub(super) fn all(
     connection: &Connection,
-    (outlets, removed, census): (&Outlets, &Removed, &Census),
+    (routes, retained, changes): (&RoutingTable, &Retained, &mut BacklogChanges),
     target: TargetId,
     acts: &[Act],
     now: UnixMillis,
 ) -> rusqlite::Result<Vec<Acted>> {
-    let actions = Actions { connection, outlets, removed, census, target, now };
+    let mut actions = Actions { connection, routes, retained, changes, target, now };
     acts.iter().map(|act| actions.act(act)).collect()
 }
 
@@ -68,9 +68,9 @@ struct DeliveryRow {
 /// What is done to deliveries of one target in the open transaction.
 struct Actions<'a> {
     connection: &'a Connection,
-    outlets: &'a Outlets,
-    removed: &'a Removed,
-    census: &'a Census,
+    routes: &'a RoutingTable,
+    retained: &'a Retained,
+    changes: &'a mut BacklogChanges,
     target: TargetId,
     now: UnixMillis,
 }
@@ -79,7 +79,7 @@ struct Actions<'a> {
 type Outcome = Result<(Option<i64>, u32), ActError>;
 
 impl Actions<'_> {
-    fn act(&self, act: &Act) -> rusqlite::Result<Acted> {
+    fn act(&mut self, act: &Act) -> rusqlite::Result<Acted> {
         let sequence = act.sequence;
         let found = self.delivery(sequence)?;
         let before = found.as_ref().and_then(|found| found.lane);
@@ -102,7 +102,7 @@ impl Actions<'_> {
     }
 
     fn apply(
-        &self,
+        &mut self,
         action: Action,
         states: &[State],
         sequence: i64,
@@ -135,30 +135,30 @@ impl Actions<'_> {
     }
 
     /// Makes an unsettled delivery due now.
-    fn make_due(&self, sequence: i64, found: &DeliveryRow) -> rusqlite::Result<Outcome> {
+    fn make_due(&mut self, sequence: i64, found: &DeliveryRow) -> rusqlite::Result<Outcome> {
         let mut update = self.connection.prepare_cached(
             "UPDATE delivery SET state = 'retrying', due_at = ?3, first_attempt_at = ?3 \
              WHERE target_id = ?1 AND sequence = ?2 AND (state = 'retrying' OR state = 'held')",
         )?;
         update.execute(params![self.target.0, sequence, self.now.0])?;
-        self.census.step(self.target, Some(found.state), State::Retrying);
+        self.changes.step(self.target, Some(found.state), State::Retrying);
         Ok(Ok((found.lane, found.replays)))
     }
 
     /// Ends a delivery.
-    fn end(&self, sequence: i64, found: &DeliveryRow, state: State) -> rusqlite::Result<Outcome> {
+    fn end(&mut self, sequence: i64, found: &DeliveryRow, state: State) -> rusqlite::Result<Outcome> {
         let mut update = self.connection.prepare_cached(
             "UPDATE delivery SET state = ?3, due_at = NULL, lane = NULL, settled_at = ?4 \
              WHERE target_id = ?1 AND sequence = ?2 AND state <> 'sending' AND state <> 'delivered'",
         )?;
         update.execute(params![self.target.0, sequence, state.as_str(), self.now.0])?;
-        self.census.step(self.target, Some(found.state), state);
-        self.removed.ended(self.connection, sequence)?;
+        self.changes.step(self.target, Some(found.state), state);
+        self.retained.ended(self.connection, sequence)?;
         Ok(Ok((found.lane, found.replays)))
     }
 
     /// Has a delivery that has ended go on, at its place in its lane.
-    fn reopen(&self, sequence: i64, found: &DeliveryRow, replay: bool) -> rusqlite::Result<Outcome> {
+    fn reopen(&mut self, sequence: i64, found: &DeliveryRow, replay: bool) -> rusqlite::Result<Outcome> {
         let (lane, rank) = match self.place(sequence)? {
             Ok(place) => place,
             Err(error) => return Ok(Err(error)),
@@ -174,7 +174,7 @@ impl Actions<'_> {
         let due_at = tried.then_some(self.now.0);
         let state_name = state.as_str();
         update.execute(params![self.target.0, sequence, state_name, lane, rank, due_at, replay])?;
-        self.census.step(self.target, Some(found.state), state);
+        self.changes.step(self.target, Some(found.state), state);
         Ok(Ok((lane, found.replays + u32::from(replay))))
     }
 
@@ -190,7 +190,7 @@ impl Actions<'_> {
     }
 
     /// Has an event go to a target that it was not to go to.
-    fn open(&self, sequence: i64) -> rusqlite::Result<Outcome> {
+    fn open(&mut self, sequence: i64) -> rusqlite::Result<Outcome> {
         let (lane, rank) = match self.place(sequence)? {
             Ok(place) => place,
             Err(error) => return Ok(Err(error)),
@@ -200,22 +200,22 @@ impl Actions<'_> {
              VALUES (?1, ?2, 'pending', ?3, ?4, 1)",
         )?;
         insert.execute(params![self.target.0, sequence, lane, rank])?;
-        self.census.step(self.target, None, State::Pending);
+        self.changes.step(self.target, None, State::Pending);
         Ok(Ok((lane, 1)))
     }
 
     /// The lane of an event and its rank there.
     fn place(&self, sequence: i64) -> rusqlite::Result<Result<(Option<i64>, i64), ActError>> {
-        let Some(outlet) = self.outlets.of(self.target).filter(|outlet| Outlet::is_open(outlet)) else {
+        let Some(queue) = self.routes.of(self.target).filter(|queue| TargetQueue::is_open(queue)) else {
             return Ok(Err(ActError::NoSuchTarget));
         };
         let Some(event) = search::event(self.connection, sequence)? else {
             return Ok(Err(ActError::PayloadGone));
         };
-        let of_order = match outlet.route.ordering {
-            Ordering::PerOrder => order::stored(self.connection, sequence)?,
+        let of_order = match queue.route.ordering {
+            Ordering::PerOrder => stored_order_lane(self.connection, sequence)?,
             Ordering::PerObject | Ordering::None => None,
         };
-        Ok(Ok((lane(outlet.route.ordering, &event, of_order), rank(&event.event.id, event.received_at))))
+        Ok(Ok((lane(queue.route.ordering, &event, of_order), rank(&event.event.id, event.received_at))))
     }
 }

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use rusqlite::{Connection, params};
 
-use super::census::Census;
-use super::retain::Removed;
+use super::retain::Retained;
 use crate::domain::clock::UnixMillis;
 use crate::domain::delivery::{Next, OnUncertain, State};
-use crate::store::lane::FIRST;
+use crate::store::counts::BacklogChanges;
+use crate::store::routing::FIRST;
 use crate::store::types::{Begun, CutOff, Settlement, TargetId};
 
 /// Attempts kept for a delivery, the newest ones.
@@ -17,7 +17,7 @@ const ATTEMPTS_KEPT: u32 = 100;
 /// Stores `settlements`.
 pub(super) fn all(
     connection: &Connection,
-    (census, removed): (&Census, &Removed),
+    (retained, changes): (&Retained, &mut BacklogChanges),
     target: TargetId,
     settlements: &[Settlement],
     now: UnixMillis,
@@ -28,12 +28,12 @@ pub(super) fn all(
             // lost. A settled delivery never changes again.
             continue;
         }
-        census.step(target, Some(State::Sending), settlement.next.state());
+        changes.step(target, Some(State::Sending), settlement.next.state());
         if !is_first_success(settlement) {
             insert_attempt(connection, target, settlement)?;
         }
         if matches!(settlement.next, Next::Delivered | Next::Dead) {
-            removed.ended(connection, settlement.sequence)?;
+            retained.ended(connection, settlement.sequence)?;
         }
     }
     Ok(())
@@ -106,14 +106,15 @@ fn insert_attempt(
 }
 
 /// Stores that an attempt is about to go out, so that a crash leaves a trace of it.
-pub(super) fn begin(connection: &Connection, target: TargetId, attempt: &Begun) -> rusqlite::Result<()> {
+/// Returns whether the delivery was one to be sent.
+pub(super) fn claim(connection: &Connection, target: TargetId, attempt: Begun) -> rusqlite::Result<bool> {
     let mut update = connection.prepare_cached(
         "UPDATE delivery SET state = 'sending', due_at = NULL, attempts = ?3, \
                 first_attempt_at = coalesce(first_attempt_at, ?4) \
          WHERE target_id = ?1 AND sequence = ?2 AND (state = 'pending' OR state = 'retrying')",
     )?;
     let changed = update.execute(params![target.0, attempt.sequence, attempt.number, attempt.at.0])?;
-    if changed == 1 { Ok(()) } else { Err(rusqlite::Error::StatementChangedRows(changed)) }
+    Ok(changed == 1)
 }
 
 /// Attempts found on the wire at start were cut off by the end of the process:
@@ -123,7 +124,7 @@ pub(super) fn begin(connection: &Connection, target: TargetId, attempt: &Begun) 
 /// deliveries, and would rather go through all of them in their own order.
 pub(super) fn recover(
     connection: &Connection,
-    census: &Census,
+    changes: &mut BacklogChanges,
     target: TargetId,
     on_uncertain: OnUncertain,
     now: UnixMillis,
@@ -140,14 +141,14 @@ pub(super) fn recover(
         OnUncertain::Hold => (State::Held, None),
         OnUncertain::Retry => (State::Retrying, Some(now.0)),
     };
-    let changed = connection.execute(
+    let rows = connection.execute(
         "UPDATE delivery INDEXED BY delivery_open SET state = ?2, due_at = ?3, rank = iif(?2 = 'held', ?4, rank) \
          WHERE target_id = ?1 AND settled_at IS NULL AND state = 'sending'",
         params![target.0, state.as_str(), due_at, FIRST],
     )?;
-    let changed = i64::try_from(changed).unwrap_or(i64::MAX);
-    census.change(target, State::Sending, -changed);
-    census.change(target, state, changed);
+    let rows = i64::try_from(rows).unwrap_or(i64::MAX);
+    changes.change(target, State::Sending, -rows);
+    changes.change(target, state, rows);
     Ok(cut_off)
 }
 

@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
+use super::event_row::{EVENT_COLUMNS, EventRow};
 use crate::domain::clock::UnixMillis;
 use crate::domain::delivery::State;
 use crate::domain::event::Received;
-use crate::store::row::{EVENT_COLUMNS, EventRow};
 use crate::store::types::{Found, FoundLane, FoundRest, Job, LaneRank, Scan, Scanned, Search, TargetId};
 
 /// Bytes of event bodies taken into memory by one search.

@@ -6,33 +6,17 @@
 //! ripe when one ends, and looked at again then. So no event is looked at twice
 //! without a reason.
 
-use std::cell::Cell;
-
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::census::Census;
 use crate::domain::clock::UnixMillis;
+use crate::store::counts::BacklogChanges;
+use crate::store::engine::RetentionStep;
 use crate::store::types::TargetId;
 
-/// A piece of the work, small enough to go in between.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::store) enum Chore {
-    /// Bodies and attempts of events that arrived before this and whose
-    /// deliveries are done.
-    Payloads { before: UnixMillis },
-    /// Events that arrived before this and whose deliveries have all ended, but for
-    /// so many of the newest.
-    Events { before: UnixMillis, but_newest: i64 },
-    /// What was passed over and has ended since.
-    Ripe,
-    /// Giving pages that hold nothing back to the file system.
-    Vacuum,
-}
-
-/// Events of one chore: some milliseconds of the writer.
+/// Events of one step: some milliseconds of the committer.
 const STEP: i64 = 100;
 
-/// Pages given back by one chore.
+/// Pages given back by one step.
 const PAGES: i64 = 64;
 
 /// Pages that are kept though they hold nothing, 16 MiB: what comes next fills
@@ -41,65 +25,67 @@ const PAGES_KEPT: i64 = 4096;
 
 /// How far what is old has been removed.
 #[derive(Debug)]
-pub(super) struct Removed {
+pub(super) struct Retained {
     /// The sequence up to which bodies and attempts have been. Raised before the
-    /// commit: if that fails, some events are noted as ripe for nothing.
-    payloads: Cell<i64>,
+    /// commit: if that fails, some events are looked at again for nothing.
+    payloads_through: i64,
     /// The same of whole events, when the store was opened.
-    pub(super) events: i64,
+    pub(super) events_through: i64,
 }
 
-impl Removed {
+impl Retained {
     pub(super) fn read(connection: &Connection) -> rusqlite::Result<Self> {
-        let query = "SELECT payload_through, events_through FROM retention";
-        connection
-            .query_row(query, [], |row| Ok(Self { payloads: Cell::new(row.get(0)?), events: row.get(1)? }))
+        connection.query_row("SELECT payload_through, events_through FROM retention", [], |row| {
+            let (payloads_through, events_through) =
+                (row.get("payload_through")?, row.get("events_through")?);
+            Ok(Self { payloads_through, events_through })
+        })
     }
 
     /// A delivery of `sequence` has ended. Notes that the event is to be looked at
     /// again, if it was passed over.
     pub(super) fn ended(&self, connection: &Connection, sequence: i64) -> rusqlite::Result<()> {
-        if sequence > self.payloads.get() {
+        if sequence > self.payloads_through {
             return Ok(());
         }
         let mut insert =
             connection.prepare_cached("INSERT INTO ripe (sequence) VALUES (?1) ON CONFLICT DO NOTHING")?;
         insert.execute(params![sequence]).map(drop)
     }
+}
 
-    /// Does one piece of `chore`. Answers whether there is more of it.
-    pub(super) fn remove(
-        &self,
-        connection: &Connection,
-        census: &Census,
-        chore: Chore,
-    ) -> rusqlite::Result<bool> {
-        match chore {
-            Chore::Payloads { before } => self.payloads(connection, before),
-            Chore::Events { before, but_newest } => events(connection, census, before, but_newest),
-            Chore::Ripe => ripe(connection, census),
-            Chore::Vacuum => vacuum(connection),
+/// Does one piece of retention. Returns whether there is more of it.
+pub(super) fn step(
+    connection: &Connection,
+    retained: &mut Retained,
+    changes: &mut BacklogChanges,
+    step: RetentionStep,
+) -> rusqlite::Result<bool> {
+    match step {
+        RetentionStep::Payloads { before } => payloads(connection, retained, before),
+        RetentionStep::Events { before, but_newest } => events(connection, changes, before, but_newest),
+        RetentionStep::Recheck => recheck(connection, changes),
+        RetentionStep::Vacuum => vacuum(connection),
+    }
+}
+
+fn payloads(connection: &Connection, retained: &mut Retained, before: UnixMillis) -> rusqlite::Result<bool> {
+    let through: i64 = position(connection, "SELECT payload_through FROM retention")?;
+    let (old, more) = old(connection, (through, i64::MAX), before)?;
+    let Some(last) = old.last() else { return Ok(false) };
+    retained.payloads_through = *last;
+    for &sequence in &old {
+        if is_done(connection, sequence)? {
+            remove_payload(connection, sequence)?;
         }
     }
-
-    fn payloads(&self, connection: &Connection, before: UnixMillis) -> rusqlite::Result<bool> {
-        let through: i64 = position(connection, "SELECT payload_through FROM retention")?;
-        let (old, more) = old(connection, (through, i64::MAX), before)?;
-        let Some(last) = old.last() else { return Ok(false) };
-        self.payloads.set(*last);
-        for &sequence in &old {
-            if is_done(connection, sequence)? {
-                remove_payload(connection, sequence)?;
-            }
-        }
-        connection.prepare_cached("UPDATE retention SET payload_through = ?1")?.execute(params![last])?;
-        Ok(more)
-    }
+    connection.prepare_cached("UPDATE retention SET payload_through = ?1")?.execute(params![last])?;
+    Ok(more)
 }
 
 fn events(
     connection: &Connection,
-    census: &Census,
+    changes: &mut BacklogChanges,
     before: UnixMillis,
     but_newest: i64,
 ) -> rusqlite::Result<bool> {
@@ -111,14 +97,14 @@ fn events(
     let Some(last) = old.last() else { return Ok(false) };
     for &sequence in &old {
         if has_ended(connection, sequence)? {
-            remove_event(connection, census, sequence)?;
+            remove_event(connection, changes, sequence)?;
         }
     }
     connection.prepare_cached("UPDATE retention SET events_through = ?1")?.execute(params![last])?;
     Ok(more)
 }
 
-fn ripe(connection: &Connection, census: &Census) -> rusqlite::Result<bool> {
+fn recheck(connection: &Connection, changes: &mut BacklogChanges) -> rusqlite::Result<bool> {
     let events_through = position(connection, "SELECT events_through FROM retention")?;
     let ripe: Vec<i64> = {
         let mut select = connection.prepare_cached("SELECT sequence FROM ripe ORDER BY sequence LIMIT ?1")?;
@@ -127,7 +113,7 @@ fn ripe(connection: &Connection, census: &Census) -> rusqlite::Result<bool> {
     };
     for &sequence in &ripe {
         if sequence <= events_through && has_ended(connection, sequence)? {
-            remove_event(connection, census, sequence)?;
+            remove_event(connection, changes, sequence)?;
         } else if is_done(connection, sequence)? {
             remove_payload(connection, sequence)?;
         }
@@ -196,7 +182,11 @@ fn remove_payload(connection: &Connection, sequence: i64) -> rusqlite::Result<()
     Ok(())
 }
 
-fn remove_event(connection: &Connection, census: &Census, sequence: i64) -> rusqlite::Result<()> {
+fn remove_event(
+    connection: &Connection,
+    changes: &mut BacklogChanges,
+    sequence: i64,
+) -> rusqlite::Result<()> {
     {
         // Takes its attempts with it.
         let mut delete = connection.prepare_cached(
@@ -206,7 +196,7 @@ fn remove_event(connection: &Connection, census: &Census, sequence: i64) -> rusq
         let mut rows = delete.query(params![sequence])?;
         while let Some(row) = rows.next()? {
             if let Ok(state) = row.get::<_, String>(1)?.parse() {
-                census.change(TargetId(row.get(0)?), state, -1);
+                changes.change(TargetId(row.get(0)?), state, -1);
             }
         }
     }

@@ -7,12 +7,12 @@
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use crate::domain::event::Event;
-use crate::store::lane;
+use crate::store::routing::lane_of_name;
 
 /// The lane of the order that `event` belongs to: by the order it names, else by the
 /// order that its invoice is known to belong to, else by the invoice. `None` if it names
 /// neither. Notes which invoice belongs to which order; the first word counts.
-pub(super) fn lane_of(
+pub(super) fn order_lane(
     connection: &Connection,
     event: &Event,
     sequence: i64,
@@ -26,15 +26,15 @@ pub(super) fn lane_of(
                      ON CONFLICT DO NOTHING",
                 )?
                 .execute(params![invoice, order, sequence])?;
-            Some(lane::of_name(order))
+            Some(lane_of_name(order))
         }
-        (Some(order), None) => Some(lane::of_name(order)),
+        (Some(order), None) => Some(lane_of_name(order)),
         (None, Some(invoice)) => {
             let order = connection
                 .prepare_cached("SELECT order_id FROM order_link WHERE invoice_id = ?1")?
                 .query_row(params![invoice], |row| row.get::<_, String>(0))
                 .optional()?;
-            Some(lane::of_name(order.as_deref().unwrap_or(invoice)))
+            Some(lane_of_name(order.as_deref().unwrap_or(invoice)))
         }
         (None, None) => None,
     };
@@ -42,7 +42,7 @@ pub(super) fn lane_of(
 }
 
 /// The same of an event that is stored; `None` as well if no target had that ordering then.
-pub(super) fn stored(connection: &Connection, sequence: i64) -> rusqlite::Result<Option<i64>> {
+pub(super) fn stored_order_lane(connection: &Connection, sequence: i64) -> rusqlite::Result<Option<i64>> {
     connection
         .prepare_cached("SELECT order_lane FROM event WHERE sequence = ?1")?
         .query_row(params![sequence], |row| row.get(0))

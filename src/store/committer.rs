@@ -1,0 +1,242 @@
+//! The thread that writes, and group commit.
+//!
+//! It takes a task, adds what has queued up meanwhile, carries all of it out in one
+//! transaction of the engine, and answers every caller after the commit. The cost of
+//! making things durable is shared by all that wait for it; a group is never waited for
+//! to fill.
+
+mod append;
+mod health;
+mod metrics;
+mod settle;
+mod task;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+
+use super::counts::{BacklogChanges, Counters};
+use super::engine::{Engine, EngineError};
+use super::error::RecordError;
+use super::routing::{NewOutbox, RoutingTable};
+use super::settings::Route;
+use crate::domain::clock::Clock;
+use health::CommitHealth;
+use metrics::Meters;
+use task::{Committed, Replies, Reply, Task};
+
+pub(super) use append::Append;
+pub(super) use settle::Settle;
+pub(super) use task::{Group, Tasks, stopped};
+
+/// Tasks in one group, at most.
+const GROUP_TASKS: usize = 512;
+
+/// Bytes of event bodies in one group: it stops growing beyond this.
+const GROUP_BYTES: usize = 4 << 20;
+
+/// What comes to the committer.
+#[derive(Debug)]
+pub(super) enum Message {
+    /// A piece of a group.
+    Task(Box<dyn Task>),
+    /// A change of the committer itself.
+    Control(Control),
+}
+
+/// What ends a group: it changes the committer itself.
+pub(super) enum Control {
+    /// Replace the routes: these targets stay as they are, those are opened anew, all
+    /// others closed.
+    Reroute { kept: Vec<Arc<str>>, opened: Vec<Route>, reply: Reply<Vec<NewOutbox>> },
+    /// Make the engine's log as short as its readers allow.
+    Checkpoint { reply: Reply<()> },
+    /// End.
+    Close { reply: Reply<()> },
+}
+
+impl fmt::Debug for Control {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Reroute { .. } => "Reroute",
+            Self::Checkpoint { .. } => "Checkpoint",
+            Self::Close { .. } => "Close",
+        })
+    }
+}
+
+/// Why a group was not committed.
+enum Failure {
+    /// This task cannot be carried out; its neighbours can.
+    Task(usize, EngineError),
+    /// The engine does not work.
+    Engine(EngineError),
+}
+
+/// The writing side of a store. To be [run](Self::run) on a thread of its own.
+#[derive(Debug)]
+pub struct Committer {
+    engine: Box<dyn Engine>,
+    queue: mpsc::Receiver<Message>,
+    routes: RoutingTable,
+    clock: Clock,
+    counters: Arc<Counters>,
+    meters: Meters,
+    health: CommitHealth,
+    /// Where the callers wait.
+    runtime: Handle,
+}
+
+impl Committer {
+    pub(super) fn new(
+        engine: Box<dyn Engine>,
+        queue: mpsc::Receiver<Message>,
+        routes: RoutingTable,
+        clock: Clock,
+        counters: Arc<Counters>,
+    ) -> Self {
+        let meters = Meters::new(Arc::clone(&counters));
+        let (health, runtime) = (CommitHealth::default(), Handle::current());
+        Self { engine, queue, routes, clock, counters, meters, health, runtime }
+    }
+
+    /// Commits until it is told to close or no handle is left. Blocks.
+    pub fn run(mut self) {
+        let closed = self.work();
+        // Leaves no log behind for the next start to find.
+        self.engine.checkpoint();
+        // The database is closed by then.
+        drop(self);
+        if let Some(closed) = closed {
+            let _ = closed.send(Ok(()));
+        }
+    }
+
+    /// Returns who has had it closed.
+    fn work(&mut self) -> Option<Reply<()>> {
+        while let Some(first) = self.queue.blocking_recv() {
+            let (group, control) = self.gather(first);
+            if !group.is_empty() {
+                self.write(group);
+            }
+            // A caller may have gone; what it has asked for is done all the same.
+            match control {
+                None => {}
+                Some(Control::Reroute { kept, opened, reply }) => {
+                    let _ = reply.send(self.reroute(&kept, opened));
+                }
+                Some(Control::Checkpoint { reply }) => {
+                    self.engine.checkpoint();
+                    let _ = reply.send(Ok(()));
+                }
+                Some(Control::Close { reply }) => return Some(reply),
+            }
+        }
+        None
+    }
+
+    /// `first` and what waits behind it, up to the bounds of a group or to what ends one.
+    fn gather(&mut self, first: Message) -> (Vec<Box<dyn Task>>, Option<Control>) {
+        let (mut group, mut bytes, mut next) = (Vec::new(), 0, Some(first));
+        while let Some(message) = next {
+            match message {
+                Message::Control(control) => return (group, Some(control)),
+                Message::Task(task) => {
+                    bytes += task.bytes();
+                    group.push(task);
+                }
+            }
+            let full = group.len() >= GROUP_TASKS || bytes >= GROUP_BYTES;
+            next = if full { None } else { self.queue.try_recv().ok() };
+        }
+        (group, None)
+    }
+
+    /// Replaces the routes, between two groups: what one has stored is handed over
+    /// to the targets that it was stored for.
+    fn reroute(&mut self, kept: &[Arc<str>], opened: Vec<Route>) -> Result<Vec<NewOutbox>, RecordError> {
+        let names: Vec<_> = opened.iter().map(|route| Arc::clone(&route.target)).collect();
+        let targets = self.engine.register(&names)?;
+        Ok(self.routes.replace(kept, opened.into_iter().zip(targets)))
+    }
+
+    /// Commits `group`; a task that cannot be carried out is refused by itself and the
+    /// others are committed without it.
+    fn write(&mut self, mut group: Vec<Box<dyn Task>>) {
+        while !group.is_empty() {
+            let started = Instant::now();
+            match self.transact(&mut group) {
+                Ok(changes) => {
+                    if group.iter().any(|task| !task.only_reads()) {
+                        self.meters.commit.record(started.elapsed());
+                    }
+                    self.health.committed(started);
+                    self.counters.change_unfinished(&changes);
+                    self.follow_up(group);
+                    self.engine.tidy();
+                    return;
+                }
+                Err(Failure::Task(index, error)) => {
+                    tracing::error!(%error, "a task of the store was refused");
+                    group.remove(index).refused(error.into());
+                }
+                Err(Failure::Engine(error)) => {
+                    self.health.failed(started, &error, group.len());
+                    for task in group {
+                        task.refused(error.clone().into());
+                    }
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Carries out `group` in one transaction. Returns how it changes the backlogs.
+    fn transact(&mut self, group: &mut [Box<dyn Task>]) -> Result<BacklogChanges, Failure> {
+        self.engine.begin().map_err(Failure::Engine)?;
+        let result = self.carry_out(group).and_then(|changes| {
+            self.engine.commit().map_err(Failure::Engine)?;
+            Ok(changes)
+        });
+        if result.is_err() {
+            self.engine.roll_back().map_err(Failure::Engine)?;
+        }
+        result
+    }
+
+    fn carry_out(&mut self, group: &mut [Box<dyn Task>]) -> Result<BacklogChanges, Failure> {
+        let mut changes = BacklogChanges::default();
+        let (engine, routes, now) = (&mut *self.engine, &self.routes, self.clock.now());
+        let mut open = Group { engine, routes, changes: &mut changes, now };
+        for (index, task) in group.iter_mut().enumerate() {
+            task.run(&mut open).map_err(|error| match error {
+                EngineError::Rejected(_) => Failure::Task(index, error),
+                EngineError::Unavailable(_) => Failure::Engine(error),
+            })?;
+        }
+        Ok(changes)
+    }
+
+    /// After the commit: hands new deliveries over, counts, and answers the callers.
+    fn follow_up(&self, group: Vec<Box<dyn Task>>) {
+        let (mut replies, mut events) = (Replies::default(), 0);
+        let mut committed = Committed {
+            routes: &self.routes,
+            meters: &self.meters,
+            replies: &mut replies,
+            recent_failure: self.health.recent_failure(Instant::now()),
+            events: &mut events,
+        };
+        for task in group {
+            task.committed(&mut committed);
+        }
+        replies.send_all(&self.runtime);
+        if events > 0 {
+            #[expect(clippy::cast_precision_loss, reason = "a group holds far fewer than 2^52 events")]
+            self.meters.batch.record(events as f64);
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! What is counted and said of single events: metrics, looked up once, and log lines,
+//! within bounds, since others decide how many there are.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use metrics::{Counter, Histogram, counter, histogram};
+
+use crate::domain::clock::UnixMillis;
+use crate::domain::delivery::Next;
+use crate::domain::event::{EventType, Received, Source};
+use crate::store::counts::Counters;
+use crate::store::types::{Appended, Recorded};
+use crate::telemetry::names;
+
+/// The committer's metrics.
+#[derive(Debug)]
+pub(super) struct Meters {
+    sources: [SourceMeters; Source::ALL.len()],
+    counters: Arc<Counters>,
+    nameless: Nameless,
+    conflicts: Conflicts,
+    /// How long commits took.
+    pub(super) commit: Histogram,
+    /// How many events they held.
+    pub(super) batch: Histogram,
+}
+
+#[derive(Debug)]
+struct SourceMeters {
+    received: Counter,
+    unique: Counter,
+    duplicate: Counter,
+    conflicting: Counter,
+    lag: Histogram,
+}
+
+impl Meters {
+    pub(super) fn new(counters: Arc<Counters>) -> Self {
+        let of = |source: Source| SourceMeters {
+            received: counter!(names::EVENTS_RECEIVED, "source" => source.as_str()),
+            unique: counter!(names::EVENTS_UNIQUE, "source" => source.as_str()),
+            duplicate: counter!(names::EVENTS_DUPLICATE, "source" => source.as_str()),
+            conflicting: counter!(names::EVENTS_CONFLICTING, "source" => source.as_str()),
+            lag: histogram!(names::SOURCE_LAG, "source" => source.as_str()),
+        };
+        Self {
+            sources: Source::ALL.map(of),
+            counters,
+            nameless: Nameless::default(),
+            conflicts: Conflicts::default(),
+            commit: histogram!(names::STORE_COMMIT),
+            batch: histogram!(names::STORE_BATCH),
+        }
+    }
+
+    /// `event` was read, and `appended` is what became of it.
+    pub(super) fn count(&self, event: &Received, appended: &Appended) {
+        let meters = &self.sources[event.source as usize];
+        meters.received.increment(1);
+        match appended.recorded {
+            Recorded::New => meters.unique.increment(1),
+            Recorded::Duplicate | Recorded::Conflict => meters.duplicate.increment(1),
+        }
+        if appended.recorded == Recorded::New && event.event.subject.object.is_none() {
+            self.nameless.count(&event.event.kind);
+        }
+        if appended.news {
+            meters.conflicting.increment(1);
+            self.conflicts.tell(event);
+        }
+        if let Some(lag) = appended.lag {
+            meters.lag.record(lag);
+        }
+        self.counters.count(event.source, appended.recorded, event.received_at);
+    }
+
+    /// An attempt at `target` has ended, and this follows.
+    pub(super) fn count_attempt(&self, target: &Arc<str>, next: Next) {
+        if next == Next::Delivered {
+            self.counters.count_delivered(target);
+        }
+    }
+}
+
+/// Types that get a label of their own: those that Pepay documents.
+const KNOWN: [&str; 7] = [
+    "commerce.order.created",
+    "commerce.order.updated",
+    "invoice.created",
+    "invoice.updated",
+    "invoice_payment.created",
+    "invoice_payment.updated",
+    PING,
+];
+
+/// A test of Pepay's dashboard, which names nothing.
+const PING: &str = "test.ping";
+
+/// Types that are warned of, at most.
+const TYPES: usize = 64;
+
+/// At most one line in this time, in milliseconds.
+const LOG_INTERVAL: u64 = 10_000;
+
+/// Events that name no object.
+#[derive(Debug, Default)]
+pub(super) struct Nameless {
+    told: RefCell<HashSet<EventType>>,
+}
+
+impl Nameless {
+    /// Counts an event of type `kind` and warns of the first one of each type.
+    pub(super) fn count(&self, kind: &EventType) {
+        let label = KNOWN.into_iter().find(|known| *known == kind.as_str()).unwrap_or("other");
+        counter!(names::EVENTS_WITHOUT_OBJECT, "type" => label).increment(1);
+        let mut told = self.told.borrow_mut();
+        if label != PING && told.len() < TYPES && told.insert(kind.clone()) {
+            tracing::warn!(
+                %kind,
+                "an event names no order, invoice or payment, so it has no place in an order and is found by its id \
+                 alone; further ones of this type are counted in {}",
+                names::EVENTS_WITHOUT_OBJECT
+            );
+        }
+    }
+}
+
+/// Events that came under the id of another one.
+#[derive(Debug, Default)]
+pub(super) struct Conflicts {
+    /// When the last line was logged; `None` for never.
+    logged_at: Cell<Option<UnixMillis>>,
+    /// Conflicts since that line.
+    unlogged: Cell<u64>,
+}
+
+impl Conflicts {
+    /// Warns of `event`, unless another one was warned of a moment ago.
+    pub(super) fn tell(&self, event: &Received) {
+        let now = event.received_at;
+        if self.logged_at.get().is_some_and(|at| now.0.abs_diff(at.0) < LOG_INTERVAL) {
+            self.unlogged.set(self.unlogged.get() + 1);
+            return;
+        }
+        self.logged_at.set(Some(now));
+        let Received { event, source, origin, .. } = event;
+        tracing::warn!(
+            event_id = %event.id, kind = %event.kind, source = source.as_str(), %origin,
+            unlogged = self.unlogged.take(),
+            "conflict: another event is held under this id; this one is kept beside it and not delivered"
+        );
+    }
+}

@@ -1,0 +1,248 @@
+//! What the committer is asked to do: each task carries out its part of a group, and
+//! knows what follows from the commit.
+
+use std::fmt;
+
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{mpsc, oneshot};
+
+use super::metrics::Meters;
+use super::{Control, Message};
+use crate::domain::clock::UnixMillis;
+use crate::store::counts::BacklogChanges;
+use crate::store::engine::{Engine, EngineError};
+use crate::store::error::RecordError;
+use crate::store::routing::RoutingTable;
+
+/// Where the outcome of a task goes.
+pub(in crate::store) type Reply<T> = oneshot::Sender<Result<T, RecordError>>;
+
+/// A group that is being carried out.
+pub(in crate::store) struct Group<'a> {
+    pub(in crate::store) engine: &'a mut dyn Engine,
+    pub(in crate::store) routes: &'a RoutingTable,
+    pub(in crate::store) changes: &'a mut BacklogChanges,
+    pub(in crate::store) now: UnixMillis,
+}
+
+/// What there is after a commit.
+pub(in crate::store) struct Committed<'a> {
+    pub(super) routes: &'a RoutingTable,
+    pub(super) meters: &'a Meters,
+    pub(super) replies: &'a mut Replies,
+    /// The last failure to commit, if it was a moment ago.
+    pub(super) recent_failure: Option<&'a str>,
+    /// Events of the group.
+    pub(super) events: &'a mut usize,
+}
+
+/// A piece of a group.
+pub(in crate::store) trait Task: fmt::Debug + Send {
+    /// Carries it out. Is called again, with the same effect, if another task of the
+    /// group has failed.
+    fn run(&mut self, group: &mut Group<'_>) -> Result<(), EngineError>;
+
+    /// The group is durable.
+    fn committed(self: Box<Self>, committed: &mut Committed<'_>);
+
+    /// It was not done.
+    fn refused(self: Box<Self>, error: RecordError);
+
+    /// Bytes of event bodies in it.
+    fn bytes(&self) -> usize {
+        0
+    }
+
+    /// Whether it only reads.
+    fn only_reads(&self) -> bool {
+        false
+    }
+}
+
+/// A task that returns what it does and has no other effect.
+struct Ask<T, W> {
+    work: W,
+    done: Option<T>,
+    reply: Reply<T>,
+    only_reads: bool,
+}
+
+impl<T, W> fmt::Debug for Ask<T, W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Ask")
+    }
+}
+
+impl<T, W> Task for Ask<T, W>
+where
+    T: Send + 'static,
+    W: FnMut(&mut Group<'_>) -> Result<T, EngineError> + Send,
+{
+    fn run(&mut self, group: &mut Group<'_>) -> Result<(), EngineError> {
+        self.done = Some((self.work)(group)?);
+        Ok(())
+    }
+
+    fn committed(self: Box<Self>, committed: &mut Committed<'_>) {
+        if let Some(done) = self.done {
+            committed.replies.push(self.reply, Ok(done));
+        }
+    }
+
+    fn refused(self: Box<Self>, error: RecordError) {
+        // A caller that has gone does not need its answer.
+        let _ = self.reply.send(Err(error));
+    }
+
+    fn only_reads(&self) -> bool {
+        self.only_reads
+    }
+}
+
+/// A small write that shows whether commits work.
+#[derive(Debug)]
+struct Probe(Reply<()>);
+
+impl Task for Probe {
+    fn run(&mut self, group: &mut Group<'_>) -> Result<(), EngineError> {
+        group.engine.beat(group.now)
+    }
+
+    fn committed(self: Box<Self>, committed: &mut Committed<'_>) {
+        let failure = committed.recent_failure.map(|error| RecordError::Unavailable(error.to_owned()));
+        committed.replies.push(self.0, failure.map_or(Ok(()), Err));
+    }
+
+    fn refused(self: Box<Self>, error: RecordError) {
+        let _ = self.0.send(Err(error));
+    }
+}
+
+/// The callers of a group. They wait on the runtime, and waking one of them from the
+/// committer's thread costs a system call, so the runtime is given all at once.
+#[derive(Default)]
+pub(super) struct Replies(Vec<Box<dyn FnOnce() + Send>>);
+
+impl Replies {
+    /// Keeps `outcome` for its caller.
+    pub(super) fn push<T: Send + 'static>(&mut self, reply: Reply<T>, outcome: Result<T, RecordError>) {
+        self.0.push(Box::new(|| drop(reply.send(outcome))));
+    }
+
+    /// Has `runtime` send them all. A runtime that is ending drops them, and every
+    /// caller learns that the store has stopped.
+    pub(super) fn send_all(self, runtime: &tokio::runtime::Handle) {
+        if !self.0.is_empty() {
+            runtime.spawn(async { self.0.into_iter().for_each(|reply| reply()) });
+        }
+    }
+}
+
+/// The queue of the committer. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(in crate::store) struct Tasks(mpsc::Sender<Message>);
+
+impl Tasks {
+    /// With room for so many that wait.
+    pub(in crate::store) fn new(room: usize) -> (Self, mpsc::Receiver<Message>) {
+        let (sender, queue) = mpsc::channel(room);
+        (Self(sender), queue)
+    }
+
+    /// Has `work` done in a group, and returns what it returns after the commit. Waits
+    /// for room in the queue.
+    pub(in crate::store) async fn write<T: Send + 'static>(
+        &self,
+        work: impl FnMut(&mut Group<'_>) -> Result<T, EngineError> + Send + 'static,
+    ) -> Result<T, RecordError> {
+        self.put(|reply| Box::new(Ask { work, done: None, reply, only_reads: false })).await
+    }
+
+    /// The same of work that only reads.
+    pub(in crate::store) async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnMut(&mut Group<'_>) -> Result<T, EngineError> + Send + 'static,
+    ) -> Result<T, RecordError> {
+        self.put(|reply| Box::new(Ask { work, done: None, reply, only_reads: true })).await
+    }
+
+    /// Commits a small write. Fails also if a commit has failed a moment ago.
+    pub(in crate::store) async fn probe(&self) -> Result<(), RecordError> {
+        self.put(|reply| Box::new(Probe(reply))).await
+    }
+
+    /// Has a task carried out, waiting for room in the queue.
+    pub(in crate::store) async fn put<T>(
+        &self,
+        task: impl FnOnce(Reply<T>) -> Box<dyn Task>,
+    ) -> Result<T, RecordError> {
+        self.ask(|reply| Message::Task(task(reply))).await
+    }
+
+    /// The same, but fails at once where there is no room.
+    pub(in crate::store) async fn try_put<T>(
+        &self,
+        task: impl FnOnce(Reply<T>) -> Box<dyn Task>,
+    ) -> Result<T, RecordError> {
+        let (reply, outcome) = oneshot::channel();
+        self.0.try_send(Message::Task(task(reply))).map_err(|error| match error {
+            TrySendError::Full(_) => RecordError::Overloaded,
+            TrySendError::Closed(_) => stopped(),
+        })?;
+        outcome.await.map_err(|_| stopped())?
+    }
+
+    /// Changes the committer itself, between two groups.
+    pub(in crate::store) async fn control<T>(
+        &self,
+        control: impl FnOnce(Reply<T>) -> Control,
+    ) -> Result<T, RecordError> {
+        self.ask(|reply| Message::Control(control(reply))).await
+    }
+
+    async fn ask<T>(&self, message: impl FnOnce(Reply<T>) -> Message) -> Result<T, RecordError> {
+        let (reply, outcome) = oneshot::channel();
+        self.0.send(message(reply)).await.map_err(|_| stopped())?;
+        outcome.await.map_err(|_| stopped())?
+    }
+}
+
+pub(in crate::store) fn stopped() -> RecordError {
+    RecordError::Unavailable("it has stopped".to_owned())
+}
+#[cfg(test)]
+mod tests {
+    use tokio::runtime::{Builder, Runtime};
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    fn runtime() -> Runtime {
+        Builder::new_current_thread().build().unwrap()
+    }
+
+    #[test]
+    fn each_caller_gets_its_own_answer_also_beside_one_that_has_gone() {
+        let (runtime, mut replies) = (runtime(), Replies::default());
+        let (gone, _) = oneshot::channel::<Result<(), RecordError>>();
+        replies.push(gone, Ok(()));
+        let (text, told) = oneshot::channel();
+        replies.push(text, Ok("stored"));
+        let (number, refused) = oneshot::channel::<Result<u64, RecordError>>();
+        replies.push(number, Err(RecordError::Overloaded));
+        replies.send_all(runtime.handle());
+        assert_eq!(runtime.block_on(told).unwrap(), Ok("stored"));
+        assert_eq!(runtime.block_on(refused).unwrap(), Err(RecordError::Overloaded));
+    }
+
+    #[test]
+    fn a_runtime_that_has_ended_leaves_nobody_waiting() {
+        let (runtime, mut replies) = (runtime(), Replies::default());
+        let (reply, mut answer) = oneshot::channel();
+        replies.push(reply, Ok(()));
+        let handle = runtime.handle().clone();
+        drop(runtime);
+        replies.send_all(&handle);
+        assert_eq!(answer.try_recv(), Err(oneshot::error::TryRecvError::Closed));
+    }
+}

@@ -1,0 +1,212 @@
+//! The connection that writes.
+
+use std::sync::Arc;
+
+use rusqlite::{Connection, ErrorCode, params};
+
+use super::append::{self, ArrivalSkew};
+use super::checkpoint::{self, Checkpoints};
+use super::file::Lock;
+use super::open::{self, OpenError};
+use super::retain::Retained;
+use super::{act, retain, search, settle};
+use crate::domain::clock::UnixMillis;
+use crate::domain::delivery::OnUncertain;
+use crate::domain::event::EventId;
+use crate::store::counts::BacklogChanges;
+use crate::store::engine::{Engine, EngineError, RetentionStep, Term};
+use crate::store::error::ActError;
+use crate::store::routing::RoutingTable;
+use crate::store::settings::Settings;
+use crate::store::types::{
+    Act, Acted, Appended, Batch, Begun, CutOff, Found, Key, Search, Settlement, TargetId,
+};
+
+/// A database file that this process alone writes to.
+#[derive(Debug)]
+pub(in crate::store) struct SqliteEngine {
+    pub(super) connection: Connection,
+    /// The sequence of the newest event that is committed.
+    newest: i64,
+    /// The same with those of the group that is open.
+    appended: i64,
+    retained: Retained,
+    skew: ArrivalSkew,
+    checkpoints: Checkpoints,
+    /// Last, so that the database is closed before another process may have it.
+    _lock: Lock,
+}
+
+impl SqliteEngine {
+    /// Opens the database of `settings`, which is made or migrated already.
+    pub(in crate::store) fn open(settings: &Settings, lock: Lock) -> Result<Self, OpenError> {
+        let connection = open::open_writer(settings)?;
+        let read = || -> rusqlite::Result<_> {
+            let newest = "SELECT coalesce(max(sequence), 0) FROM event";
+            let newest: i64 = connection.query_row(newest, [], |row| row.get(0))?;
+            let retained = Retained::read(&connection)?;
+            // Where all events have been removed, their numbers are not given again.
+            Ok((newest.max(retained.events_through), retained, ArrivalSkew::read(&connection)?))
+        };
+        let (newest, retained, skew) = read().map_err(|error| open::database(&settings.path, &error))?;
+        let checkpoints = Checkpoints::of(&connection);
+        Ok(Self { connection, newest, appended: newest, retained, skew, checkpoints, _lock: lock })
+    }
+
+    fn execute(&self, statement: &str) -> Result<(), EngineError> {
+        Ok(self.connection.prepare_cached(statement)?.execute([]).map(drop)?)
+    }
+}
+
+impl Engine for SqliteEngine {
+    fn begin(&mut self) -> Result<(), EngineError> {
+        self.roll_back()?;
+        self.execute("BEGIN IMMEDIATE")
+    }
+
+    fn commit(&mut self) -> Result<(), EngineError> {
+        self.execute("COMMIT")?;
+        self.newest = self.appended;
+        Ok(())
+    }
+
+    fn roll_back(&mut self) -> Result<(), EngineError> {
+        self.appended = self.newest;
+        // SQLite may have done so itself, as it does when the disk is full.
+        if self.connection.is_autocommit() { Ok(()) } else { self.execute("ROLLBACK") }
+    }
+
+    fn tidy(&mut self) {
+        self.checkpoints.after_commit(&self.connection);
+    }
+
+    fn checkpoint(&mut self) {
+        checkpoint::truncate(&self.connection);
+    }
+
+    fn newest(&self) -> i64 {
+        self.newest
+    }
+
+    fn register(&mut self, targets: &[Arc<str>]) -> Result<Vec<TargetId>, EngineError> {
+        self.roll_back()?;
+        let transaction = self.connection.transaction()?;
+        let numbers = targets.iter().map(|name| {
+            let insert = "INSERT INTO target (name) VALUES (?1) ON CONFLICT DO NOTHING";
+            transaction.execute(insert, params![name])?;
+            let select = "SELECT id FROM target WHERE name = ?1";
+            transaction.query_row(select, params![name], |row| row.get("id").map(TargetId))
+        });
+        let numbers = numbers.collect::<rusqlite::Result<_>>()?;
+        transaction.commit()?;
+        Ok(numbers)
+    }
+
+    fn count(&mut self) -> Result<BacklogChanges, EngineError> {
+        let mut changes = BacklogChanges::default();
+        let mut select = self.connection.prepare(COUNTS)?;
+        let mut rows = select.query([])?;
+        while let Some(row) = rows.next()? {
+            // What this version does not know is counted as nothing.
+            if let Ok(state) = row.get::<_, String>("state")?.parse() {
+                changes.change(TargetId(row.get("target_id")?), state, row.get("number")?);
+            }
+        }
+        Ok(changes)
+    }
+
+    fn append(
+        &mut self,
+        batch: &Batch,
+        routes: &RoutingTable,
+        changes: &mut BacklogChanges,
+        now: UnixMillis,
+    ) -> Result<Vec<Appended>, EngineError> {
+        let appended = append::batch(&self.connection, (routes, changes), batch, &mut self.appended, now)?;
+        self.skew.note(&self.connection, batch, &appended, now)?;
+        Ok(appended)
+    }
+
+    fn claim(&mut self, _: Term, target: TargetId, attempt: Begun) -> Result<(), EngineError> {
+        if settle::claim(&self.connection, target, attempt)? {
+            return Ok(());
+        }
+        Err(EngineError::Rejected("the delivery is neither pending nor retrying".to_owned()))
+    }
+
+    fn settle(
+        &mut self,
+        _: Term,
+        target: TargetId,
+        settlements: &[Settlement],
+        changes: &mut BacklogChanges,
+        now: UnixMillis,
+    ) -> Result<(), EngineError> {
+        Ok(settle::all(&self.connection, (&self.retained, changes), target, settlements, now)?)
+    }
+
+    fn recover(
+        &mut self,
+        _: Term,
+        target: TargetId,
+        on_uncertain: OnUncertain,
+        changes: &mut BacklogChanges,
+        now: UnixMillis,
+    ) -> Result<Vec<CutOff>, EngineError> {
+        Ok(settle::recover(&self.connection, changes, target, on_uncertain, now)?)
+    }
+
+    fn search(&mut self, target: TargetId, search: &Search) -> Result<Found, EngineError> {
+        Ok(search::find(&self.connection, target, search)?)
+    }
+
+    fn find(&mut self, target: &str, id: &EventId) -> Result<Result<Key, ActError>, EngineError> {
+        Ok(act::find(&self.connection, target, id)?)
+    }
+
+    fn act(
+        &mut self,
+        target: TargetId,
+        acts: &[Act],
+        routes: &RoutingTable,
+        changes: &mut BacklogChanges,
+        now: UnixMillis,
+    ) -> Result<Vec<Acted>, EngineError> {
+        Ok(act::all(&self.connection, (routes, &self.retained, changes), target, acts, now)?)
+    }
+
+    fn pause(
+        &mut self,
+        target: &str,
+        paused: bool,
+        now: UnixMillis,
+    ) -> Result<Result<(), ActError>, EngineError> {
+        Ok(act::pause(&self.connection, target, paused, now)?)
+    }
+
+    fn retain(&mut self, step: RetentionStep, changes: &mut BacklogChanges) -> Result<bool, EngineError> {
+        Ok(retain::step(&self.connection, &mut self.retained, changes, step)?)
+    }
+
+    fn beat(&mut self, now: UnixMillis) -> Result<(), EngineError> {
+        let beat = "INSERT INTO heartbeat (id, at) VALUES (1, ?1) ON CONFLICT (id) DO UPDATE SET at = ?1";
+        Ok(self.connection.prepare_cached(beat)?.execute(params![now.0]).map(drop)?)
+    }
+}
+
+const COUNTS: &str = "SELECT target_id, state, count(*) AS number FROM delivery WHERE settled_at IS NULL \
+                      GROUP BY target_id, state \
+                      UNION ALL SELECT target_id, 'dead', count(*) FROM delivery WHERE state = 'dead' \
+                      GROUP BY target_id";
+
+impl From<rusqlite::Error> for EngineError {
+    /// Tells what concerns one command from what concerns the whole database.
+    fn from(error: rusqlite::Error) -> Self {
+        match error.sqlite_error_code() {
+            Some(ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch | ErrorCode::TooBig) | None => {
+                Self::Rejected(error.to_string())
+            }
+            Some(_) => Self::Unavailable(error.to_string()),
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! Which events go to which targets, in which lane and rank, and who is told.
+
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+
+use super::committer::Tasks;
+use super::outbox::{self, Arrivals, Handoff, Outbox, Owners, Requests};
+use super::settings::Route;
+use super::types::{Appended, Job, TargetId};
+use crate::domain::clock::UnixMillis;
+use crate::domain::delivery::Ordering;
+use crate::domain::event::{EventId, Received};
+
+/// Every target that was configured since the committer began.
+#[derive(Debug)]
+pub(super) struct RoutingTable {
+    all: Vec<TargetQueue>,
+    owners: Owners,
+}
+
+/// One target.
+#[derive(Debug)]
+pub(super) struct TargetQueue {
+    pub(super) target: TargetId,
+    pub(super) route: Route,
+    /// Whether it receives events that are accepted now. One that is closed stays,
+    /// since what it has on the wire still ends.
+    open: bool,
+    pub(super) handoff: Handoff,
+}
+
+/// What the new outbox of a target is made of.
+#[derive(Debug)]
+pub(super) struct NewOutbox {
+    target: TargetId,
+    arrivals: Arrivals,
+    requests: Requests,
+}
+
+impl TargetQueue {
+    /// Whether it receives events that are accepted now.
+    pub(super) const fn is_open(&self) -> bool {
+        self.open
+    }
+}
+
+impl NewOutbox {
+    pub(super) fn into_outbox(self, tasks: Tasks) -> Outbox {
+        Outbox::new(self.target, tasks, (self.arrivals, self.requests))
+    }
+}
+
+impl RoutingTable {
+    /// A table without any target. `owners` will know the dispatchers.
+    pub(super) fn new(owners: Owners) -> Self {
+        Self { all: Vec::new(), owners }
+    }
+
+    /// Leaves the targets in `kept` as they are, opens those of `routes` anew and closes
+    /// all others.
+    pub(super) fn replace(
+        &mut self,
+        kept: &[Arc<str>],
+        routes: impl IntoIterator<Item = (Route, TargetId)>,
+    ) -> Vec<NewOutbox> {
+        for queue in &mut self.all {
+            queue.open &= kept.contains(&queue.route.target);
+        }
+        routes.into_iter().map(|(route, target)| self.open_one(target, route)).collect()
+    }
+
+    fn open_one(&mut self, target: TargetId, route: Route) -> NewOutbox {
+        let (handoff, arrivals, requests) = outbox::handoff(target, &self.owners);
+        let Some(queue) = self.all.iter_mut().find(|queue| queue.target == target) else {
+            self.all.push(TargetQueue { target, route, open: true, handoff });
+            return NewOutbox { target, arrivals, requests };
+        };
+        let before = std::mem::replace(&mut queue.handoff, handoff);
+        (queue.route, queue.open) = (route, true);
+        NewOutbox { target, arrivals: arrivals.after(before), requests }
+    }
+
+    /// Those that receive what is accepted now, each with its index.
+    pub(super) fn open_ones(&self) -> impl Iterator<Item = (usize, &TargetQueue)> {
+        self.all.iter().enumerate().filter(|(_, queue)| queue.open)
+    }
+
+    /// The one at `index`.
+    pub(super) fn at(&self, index: usize) -> &TargetQueue {
+        &self.all[index]
+    }
+
+    /// The one of `target`.
+    pub(super) fn of(&self, target: TargetId) -> Option<&TargetQueue> {
+        self.all.iter().find(|queue| queue.target == target)
+    }
+
+    /// The name of `target`.
+    pub(super) fn name(&self, target: TargetId) -> Option<&Arc<str>> {
+        self.of(target).map(|queue| &queue.route.target)
+    }
+
+    /// Offers a new event to the targets that it goes to.
+    pub(super) fn hand_over(&self, event: Received, appended: Appended) {
+        if appended.queues.is_empty() {
+            return;
+        }
+        let (sequence, rank) = (appended.sequence, rank(&event.event.id, event.received_at));
+        let event = Arc::new(event);
+        for (queue, lane) in appended.queues {
+            let event = Arc::clone(&event);
+            let (attempts, first_attempt_at, replays) = (0, None, 0);
+            let job = Job { sequence, attempts, first_attempt_at, replays, event, lane, rank };
+            self.at(queue).handoff.offer(job);
+        }
+    }
+}
+
+/// The lane of an event towards a target: events of one object share one, or those
+/// of one order with its invoice and payments, whose lane is `of_order`.
+pub(super) fn lane(ordering: Ordering, event: &Received, of_order: Option<i64>) -> Option<i64> {
+    let of_object = || event.event.subject.object.as_deref().map(lane_of_name);
+    match ordering {
+        Ordering::None => None,
+        Ordering::PerObject => of_object(),
+        Ordering::PerOrder => of_order.or_else(of_object),
+    }
+}
+
+/// The lane of what has this name. A number, because it is indexed; the beginning of
+/// a SHA-256, because it has to be the same in every later version. Two objects that
+/// met in one lane would wait for each other and lose nothing.
+pub(super) fn lane_of_name(name: &str) -> i64 {
+    let digest = <[u8; 32]>::from(Sha256::digest(name.as_bytes()));
+    digest.first_chunk().copied().map_or(0, i64::from_be_bytes)
+}
+
+/// The rank of a held delivery: before all that wait, which it holds back.
+pub(super) const FIRST: i64 = 0;
+
+/// The place of an event among those that wait in one lane: Pepay's order of
+/// creation where the id carries it, else the time of arrival. Both are
+/// milliseconds followed by 20 bits to tell the same millisecond apart. Above [`FIRST`].
+pub(super) fn rank(id: &EventId, received_at: UnixMillis) -> i64 {
+    const BITS: u32 = 20;
+    let arrival = u64::try_from(received_at.0).unwrap_or(0);
+    let (millis, n) = id.creation_order().unwrap_or((arrival, 0));
+    let rank = (millis.min(u64::MAX >> (BITS + 1)) << BITS) | n.min((1 << BITS) - 1);
+    i64::try_from(rank).unwrap_or(i64::MAX).max(FIRST + 1)
+}
