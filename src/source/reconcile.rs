@@ -42,7 +42,7 @@ pub struct Sweep {
     suspects: Vec<Suspect>,
     /// The creation times of the newest and the oldest event seen.
     seen: Option<Compared>,
-    /// The creation time of the newest event that is wanted.
+    /// The creation time of the newest event that the stream was to bring.
     newest: Option<i64>,
     /// Where it would have gone on, had it not left out what was compared before.
     left_out: Option<EventId>,
@@ -80,8 +80,8 @@ enum Stage {
     },
     Compare {
         page: Page,
-        /// The oldest entry, wanted or not.
-        oldest: Option<i64>,
+        /// The time from which on the list has been read, as far as its order shows.
+        depth: Option<i64>,
     },
     Settle,
     CompareAgain,
@@ -153,14 +153,20 @@ impl Sweep {
         }
     }
 
-    /// The answer to [`Step::Ask`]; only what is `wanted` is compared.
+    /// The answer to [`Step::Ask`]; only what is `wanted` is compared. What is `due` is
+    /// what the stream was to bring.
     ///
     /// # Errors
     /// [`NoProgress`] if the page repeats one that came before it.
-    pub fn page(&mut self, mut page: Page, wanted: impl Fn(&Event) -> bool) -> Result<(), NoProgress> {
+    pub fn page(
+        &mut self,
+        mut page: Page,
+        wanted: impl Fn(&Event) -> bool,
+        due: impl Fn(&Event) -> bool,
+    ) -> Result<(), NoProgress> {
         let Stage::List { after, until } = &self.stage else { return Ok(()) };
-        let times = page.events.iter().map(|event| event.created);
-        let (newest, oldest) = (times.clone().max(), times.min());
+        let newest = page.events.iter().map(|event| event.created).max();
+        let depth = depth(&page.events);
         let was_asked = until.is_none_or(|until| newest.is_none_or(|newest| newest <= until + margin()));
         if !was_asked {
             // The bound is not taken notice of: the compared range is read as well.
@@ -173,16 +179,17 @@ impl Sweep {
             return Err(NoProgress);
         }
         self.limit = self.limit.saturating_mul(2).min(LARGEST_PAGE);
-        if let (Some(from), Some(to)) = (oldest, newest) {
+        if let (Some(from), Some(to)) = (depth, newest) {
             let seen = self.seen.get_or_insert(Compared { from, to });
             (seen.from, seen.to) = (seen.from.min(from), seen.to.max(to));
         }
         page.events.retain(wanted);
-        self.newest = page.events.iter().map(|event| event.created).max().max(self.newest);
+        let due = page.events.iter().filter(|event| due(event)).map(|event| event.created);
+        self.newest = due.max().max(self.newest);
         self.stage = if page.events.is_empty() {
-            self.compared(page, oldest, &[])
+            self.compared(page, depth, &[])
         } else {
-            Stage::Compare { page, oldest }
+            Stage::Compare { page, depth }
         };
         Ok(())
     }
@@ -200,7 +207,7 @@ impl Sweep {
     /// a conflict.
     pub fn held(&mut self, held: &[bool]) {
         match std::mem::replace(&mut self.stage, Stage::Store) {
-            Stage::Compare { page, oldest } => self.stage = self.compared(page, oldest, held),
+            Stage::Compare { page, depth } => self.stage = self.compared(page, depth, held),
             Stage::CompareAgain => {
                 let mut held = held.iter();
                 self.suspects.retain(|_| held.next() != Some(&true));
@@ -209,13 +216,13 @@ impl Sweep {
         }
     }
 
-    fn compared(&mut self, page: Page, oldest: Option<i64>, held: &[bool]) -> Stage {
+    fn compared(&mut self, page: Page, depth: Option<i64>, held: &[bool]) -> Stage {
         for (event, held) in page.events.into_iter().zip(held) {
             if !held {
                 self.suspects.push(Suspect { event, received_at: page.received_at });
             }
         }
-        let is_below = |time: i64| oldest.is_some_and(|oldest| oldest < time);
+        let is_below = |time: i64| depth.is_some_and(|depth| depth < time);
         // A list that takes no notice of the bound is not read to its end.
         if page.has_more && !is_below(self.since.saturating_sub(margin())) {
             match self.compared {
@@ -266,7 +273,7 @@ impl Sweep {
         Some(Compared { from: left_out.map_or(seen.from, |from| seen.from.min(from)), ..seen })
     }
 
-    /// The creation time of the newest event that is wanted, in Unix seconds.
+    /// The creation time of the newest event that the stream was to bring, in Unix seconds.
     pub const fn newest(&self) -> Option<i64> {
         self.newest
     }
@@ -275,6 +282,19 @@ impl Sweep {
     pub const fn is_cut_short(&self) -> bool {
         self.cut_short
     }
+}
+
+/// How far down these entries of a page reach, in Unix seconds: to the oldest, if they
+/// come newest first, give or take [`OVERLAP`]. One old entry on top proves nothing.
+fn depth(events: &[Event]) -> Option<i64> {
+    let mut oldest = i64::MAX;
+    for event in events {
+        if event.created > oldest.saturating_add(OVERLAP) {
+            return events.iter().map(|event| event.created).max();
+        }
+        oldest = oldest.min(event.created);
+    }
+    (!events.is_empty()).then_some(oldest)
 }
 
 /// How far Pepay's machines may disagree about the time, in seconds.

@@ -4,7 +4,9 @@
 
 mod control;
 mod dead;
+mod floor;
 mod gaps;
+mod lies;
 mod proxy;
 mod reach;
 mod refusals;

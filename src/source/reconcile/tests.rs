@@ -43,7 +43,7 @@ fn run(mut sweep: Sweep, newest: i64, missing: &[i64], late: &[i64]) -> (Vec<i64
                     received_at: UnixMillis(0),
                     server_time: None,
                 };
-                sweep.page(page, |_| true).unwrap();
+                sweep.page(page, |_| true, |_| true).unwrap();
             }
             Step::Compare(ids) => {
                 let held: Vec<_> = ids.iter().map(|(id, _)| !missing.contains(&number(id))).collect();
@@ -109,7 +109,7 @@ fn a_sweep_that_is_broken_off_keeps_what_it_has_compared() {
         let last = events.last().map(|event| event.id.clone());
         let (received_at, server_time) = (UnixMillis(0), None);
         let page = Page { events, last, has_more: true, skipped: None, received_at, server_time };
-        sweep.page(page, |_| true).unwrap();
+        sweep.page(page, |_| true, |_| true).unwrap();
         sweep.held(&[true; 100]);
     }
     assert_eq!(sweep.so_far(), Some(range(801, 1_000)));
@@ -119,7 +119,7 @@ fn a_sweep_that_is_broken_off_keeps_what_it_has_compared() {
     let last = events.last().map(|event| event.id.clone());
     let (received_at, server_time) = (UnixMillis(0), None);
     let page = Page { events, last, has_more: true, skipped: None, received_at, server_time };
-    sweep.page(page, |_| true).unwrap();
+    sweep.page(page, |_| true, |_| true).unwrap();
     sweep.held(&[true; 100]);
     assert_eq!(sweep.so_far(), Some(range(300, 1_000)), "with what it has left out");
 }
@@ -133,10 +133,24 @@ fn pages_in_a_circle_are_found_out() {
         Page { events, last, has_more: true, skipped: None, received_at: UnixMillis(0), server_time: None }
     };
     for first in [50, 40] {
-        sweep.page(page(first), |_| true).unwrap();
+        sweep.page(page(first), |_| true, |_| true).unwrap();
         sweep.held(&[true; 10]);
     }
-    assert_eq!(sweep.page(page(50), |_| true), Err(NoProgress));
+    assert_eq!(sweep.page(page(50), |_| true, |_| true), Err(NoProgress));
+}
+
+#[test]
+fn one_old_entry_on_a_page_neither_ends_a_sweep_nor_widens_what_it_has_compared() {
+    let mut sweep = Sweep::new(1_000, Some(range(1_000, 4_000)));
+    let events: Vec<_> = [7].into_iter().chain((4_902..=5_000).rev()).map(event).collect();
+    let last = events.last().map(|event| event.id.clone());
+    let (received_at, server_time) = (UnixMillis(0), None);
+    let page = Page { events, last: last.clone(), has_more: true, skipped: None, received_at, server_time };
+    sweep.page(page, |_| true, |_| true).unwrap();
+    sweep.held(&[true; 100]);
+    let Step::Ask(query) = sweep.step() else { panic!() };
+    assert_eq!((query.starting_after, query.created_lte), (last, None), "on to the next page");
+    assert_eq!(sweep.so_far(), Some(range(5_000, 5_000)));
 }
 
 #[test]

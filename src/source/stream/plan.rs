@@ -7,7 +7,7 @@ use url::Url;
 
 use super::state::Narrowing;
 use super::{Endpoint, Settings};
-use crate::domain::event::EventId;
+use crate::domain::event::{Event, EventId};
 use crate::pepay::account::Account;
 use crate::pepay::rest;
 use crate::pepay::token::Scope;
@@ -27,6 +27,21 @@ impl Endpoint {
         match self {
             Self::Commerce => "ws/commerce/events",
             Self::Merchant => "ws/merchant/events",
+        }
+    }
+
+    /// Whether the stream is certain to bring `event`, if its filters let it through.
+    /// Pepay documents the families of types for each stream; invoices and payments are
+    /// brought by the commerce stream if they are linked to an order (Pepay:
+    /// `sdk/commerce/websockets`, `sdk/merchants/websockets`). A payment names its invoice alone.
+    pub(super) fn carries(self, event: &Event) -> bool {
+        let kind = event.kind.as_str();
+        let is_of_invoice = kind.starts_with("invoice.") || kind.starts_with("invoice_payment.");
+        match self {
+            Self::Commerce => {
+                kind.starts_with("commerce.order.") || is_of_invoice && event.subject.order.is_some()
+            }
+            Self::Merchant => is_of_invoice,
         }
     }
 
@@ -89,8 +104,10 @@ pub(super) fn list_filters(settings: &Settings, narrowing: Narrowing) -> Vec<(St
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::clock::UnixMillis;
     use crate::domain::filter::TypeFilter;
     use crate::pepay::account::Proxy;
+    use crate::pepay::envelope;
     use crate::pepay::filter::{Filter, Filters};
     use crate::source::stream::tests::settings;
 
@@ -144,6 +161,29 @@ mod tests {
         assert_eq!(listed(Narrowing::Full), ["type=invoice.*,test.ping", "environment=devnet"]);
         assert_eq!(listed(Narrowing::Types), ["type=invoice.*,test.ping"]);
         assert!(listed(Narrowing::Bare).is_empty());
+    }
+
+    #[test]
+    fn an_endpoint_is_certain_to_bring_what_is_documented_of_it_alone() {
+        let event = |kind: &str, order: Option<&str>| {
+            let object =
+                order.map_or("{}".to_owned(), |order| format!(r#"{{"commerce_order_id":"{order}"}}"#));
+            let body =
+                format!(r#"{{"id":"evt_1","object":"event","type":"{kind}","data":{{"object":{object}}}}}"#);
+            envelope::parse(body.into(), UnixMillis(0)).unwrap()
+        };
+        for (kind, order, commerce, merchant) in [
+            ("commerce.order.updated", None, true, false),
+            ("invoice.updated", Some("o"), true, true),
+            ("invoice.updated", None, false, true),
+            ("invoice_payment.created", None, false, true),
+            ("test.ping", None, false, false),
+            ("commerce.dispute.opened", None, false, false),
+        ] {
+            let carries = [Endpoint::Commerce, Endpoint::Merchant]
+                .map(|endpoint| endpoint.carries(&event(kind, order)));
+            assert_eq!(carries, [commerce, merchant], "{kind} {order:?}");
+        }
     }
 
     #[test]

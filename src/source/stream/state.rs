@@ -260,10 +260,12 @@ impl Machine {
             self.history_stored |= recording.history.is_some();
         }
         let new = results.iter().filter(|result| **result == Recorded::New).count();
+        let carried = recording.events.iter().map(|received| self.settings.endpoint.carries(&received.event));
+        let missed = results.iter().zip(carried).filter(|of| *of == (&Recorded::New, true)).count();
         match (recording.purpose, &mut self.gap) {
             (Purpose::Stretch, Gap::Open(open)) => open.filled += new,
             (Purpose::Cursor, Gap::Unknown { .. }) => self.gap = Gap::open(),
-            (Purpose::Sweep, _) => self.swept(now, new),
+            (Purpose::Sweep, _) => self.swept(now, new, missed),
             (Purpose::Errand, _) => self.errand_stored(new),
             _ => {}
         }

@@ -1,6 +1,9 @@
 //! Targets, streams and the configuration of a running bridge.
 
-use serde_json::json;
+use http::StatusCode;
+use pepay_bridge::simulator::fault::{Door, Ending, Fault, Road};
+use pepay_bridge::simulator::options::{Copies, Options};
+use serde_json::{Value, json};
 
 use super::{Shell, cells};
 use crate::support::soon;
@@ -56,7 +59,7 @@ async fn a_stream_connects_anew_and_reads_again_until_it_has_read_all() {
     );
     let begun = shell.done("streams backfill commerce --from 2h").await;
     assert!(begun.contains("streams list"), "{begun}");
-    let over = |listed: &serde_json::Value| listed["streams"][0]["backfill"]["running"] == false;
+    let over = |listed: &Value| listed["streams"][0]["backfill"]["running"] == false;
     shell.until("streams list", over).await;
     let printed = shell.done("streams list").await;
     let header = "STREAM | PHASE | SINCE | LAST EVENT | RECONNECTS | GAP | BACKFILL | PROBLEM";
@@ -72,6 +75,43 @@ async fn a_stream_connects_anew_and_reads_again_until_it_has_read_all() {
     for wrong in ["reconnect nobody", "backfill nobody --from 1h"] {
         assert!(shell.failed(&format!("streams {wrong}"), 1).await.contains("there is no"));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backfill_takes_in_what_is_newer_than_the_cursor_or_names_it() {
+    let mut world =
+        World::new(Options { copies: Copies { stream: 1, webhook: 0 }, ..Options::default() }).await;
+    let target = world.target("orders").await;
+    world.set("STREAMS__COMMERCE__RECONCILE_INTERVAL", "0s");
+    let bridge = world.bridge().await;
+    let shell = Shell::beside(&bridge, &world.configuration);
+    let first = world.simulator.play(5);
+    soon("all deliveries", target.until(|totals| totals.unique == 5)).await;
+    let cursor = |listed: &Value| listed["streams"][0]["cursor"] == first[4].as_str();
+    shell.until("streams list", cursor).await;
+    // Lost in silence, and nothing has come since.
+    world.simulator.inject(Fault::Skip { road: Road::Live, times: 3 }).unwrap();
+    let lost = world.simulator.play(3);
+    let ended = shell.done("streams backfill commerce --from 1h --wait").await;
+    assert!(ended.ends_with(" read, 3 new\n"), "{ended}");
+    soon("the lost ones", target.until(|totals| totals.unique == 8)).await;
+
+    let refused = Fault::Answer {
+        door: Door::Upgrade,
+        times: 1000,
+        status: StatusCode::BAD_GATEWAY,
+        retry_after: None,
+        body: None,
+    };
+    world.simulator.inject(refused).unwrap();
+    world.simulator.inject(Fault::Drop { ending: Ending::Eof }).unwrap();
+    bridge.until("the loss", |status| status["streams"][0]["connected"] == false).await;
+    world.simulator.play(2);
+    let ended = shell.run("streams backfill commerce --from 1h --wait").await;
+    assert_eq!(ended.code, Some(1), "{}{}", ended.stdout, ended.stderr);
+    let said = format!("5 events from {} on are newer than the cursor: they wait for the open gap", lost[0]);
+    assert!(ended.stdout.contains(&said), "{}{}", ended.stdout, ended.stderr);
+    assert!(ended.stderr.contains("has not brought everything"), "{}", ended.stderr);
 }
 
 #[tokio::test(flavor = "multi_thread")]

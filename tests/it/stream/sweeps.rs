@@ -3,7 +3,9 @@
 use pepay_bridge::simulator::fault::{Fault, Road};
 use pepay_bridge::simulator::statistics::Statistics;
 
-use super::{counted, delivered, reconnects, without_webhooks};
+use super::{caught_up, counted, delivered, reconnects, without_webhooks};
+use crate::support::bridge::Bridge;
+use crate::support::pepay::{Act, Asked, RawPepay, event, now, page};
 use crate::support::soon;
 use crate::support::world::{World, acknowledged, assert_each_once};
 
@@ -54,4 +56,72 @@ async fn a_sweep_that_finds_nothing_costs_one_request() {
     soon("sweeps", world.simulator.until(pages)).await;
     assert!(bridge.stop().await.0.success());
     assert_each_once(&target, &ids);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sweep_comes_to_the_end_of_its_lookback_however_many_events_that_holds() {
+    let mut world = World::new(without_webhooks()).await;
+    let target = world.target("orders").await;
+    world.set("STREAMS__COMMERCE__RECONCILE_INTERVAL", "0s");
+    let bridge = world.bridge().await;
+    bridge.until("a live stream", |status| status["streams"][0]["phase"] == "live").await;
+    world.simulator.inject(Fault::Skip { road: Road::Live, times: 1 }).unwrap();
+    let mut ids = world.simulator.play(2_200);
+    delivered(&target, 2_199).await;
+    caught_up(&bridge, ids.last().unwrap()).await;
+    bridge.stop().await;
+
+    // 23 pages: 20 at once, three more a second apart.
+    world.set("STREAMS__COMMERCE__RECONCILE_INTERVAL", "1s");
+    let before = world.simulator.statistics().rest_pages;
+    let bridge = world.bridge().await;
+    delivered(&target, 2_200).await;
+    bridge.until("the proof", |status| status["streams"][0]["compared_until"].is_string()).await;
+    let found = acknowledged(&target)[ids[0].as_str()][0].headers["pepay-bridge-source"].clone();
+    assert_eq!(found, "reconcile");
+    // The next ones leave out what has been compared.
+    ids.extend(world.simulator.play(1));
+    delivered(&target, 2_201).await;
+    let pages = |seen: &Statistics| seen.rest_pages >= before + 30;
+    soon("more sweeps", world.simulator.until(pages)).await;
+    bridge.until("sweeps that go on", |status| status["streams"][0]["problem"].is_null()).await;
+    assert!(bridge.stop().await.0.success());
+    assert_each_once(&target, &ids);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_old_entry_on_a_page_does_not_end_a_sweep() {
+    let mut world = World::new(without_webhooks()).await;
+    let target = world.target("orders").await;
+    world.set("STREAMS__COMMERCE__RECONCILE_INTERVAL", "0s");
+    world.set("STREAMS__COMMERCE__START_FROM", "earliest");
+    let pepay = RawPepay::of(&mut world, |_| Act::Usual).await;
+    let began = now() - 800;
+    let events: Vec<_> = (0..150).map(|n| event(began + i64::from(n) * 5, n)).collect();
+    for event in &events {
+        pepay.publish(event.clone());
+    }
+    let bridge = Bridge::start(&world.configuration).await;
+    delivered(&target, 150).await;
+    bridge.until("the end of the gap", |status| status["streams"][0]["gap"]["state"] == "closed").await;
+    bridge.stop().await;
+
+    // What no source has brought lies below a page that begins with an event of last year.
+    pepay.list_late(5, event(began + 20, 200));
+    let odd: Vec<_> =
+        [event(began - 31_536_000, 201)].into_iter().chain(events.into_iter().rev()).take(100).collect();
+    pepay.change(move |request| match (request.asked, request.parameter("starting_after")) {
+        (Asked::List, None) => {
+            Act::Say("HTTP/1.1 200 OK\r\ncontent-type: application/json", page(&odd, true))
+        }
+        _ => Act::Usual,
+    });
+    world.set("STREAMS__COMMERCE__RECONCILE_INTERVAL", "1s");
+    let bridge = Bridge::start(&world.configuration).await;
+    let seen = pepay.record().of(Asked::List).count();
+    pepay.until("a sweep", |record| record.of(Asked::List).count() >= seen + 3).await;
+    pepay.change(|_| Act::Usual);
+    // With that of last year, since the stream was to begin with the earliest.
+    delivered(&target, 152).await;
+    assert!(bridge.stop().await.0.success());
 }

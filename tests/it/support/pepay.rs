@@ -3,7 +3,7 @@
 
 use std::io;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -161,6 +161,12 @@ impl RawPepay {
         self.shared.record.send_modify(|record| record.events.push(event));
     }
 
+    /// Puts an event into the list, this far from its oldest, and on no stream.
+    pub fn list_late(&self, at: usize, event: String) {
+        // The place that live streams have reached moves up with it: they repeat one event.
+        self.shared.record.send_modify(|record| record.events.insert(at, event));
+    }
+
     pub fn record(&self) -> Record {
         self.shared.record.borrow().clone()
     }
@@ -179,10 +185,14 @@ pub fn event(created: i64, n: u32) -> String {
     )
 }
 
+/// The present, in Unix seconds.
+pub fn now() -> i64 {
+    UNIX_EPOCH.elapsed().unwrap().as_secs().try_into().unwrap()
+}
+
 /// An event created just now.
 pub fn news(n: u32) -> String {
-    let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs();
-    event(i64::try_from(now).unwrap(), n)
+    event(now(), n)
 }
 
 /// A page of the list with these entries.
@@ -228,8 +238,12 @@ async fn serve(connection: TcpStream, shared: &Shared) -> io::Result<()> {
                 let key = derive_accept_key(request.field("sec-websocket-key").unwrap().as_bytes());
                 let head = head.into_iter().map(|part| part.replace(ACCEPT, &key).into_bytes());
                 write(&mut connection, head.collect()).await?;
-                shared.record.send_modify(|record| record.open += 1);
-                let _over = talk(&mut connection, then, shared).await;
+                let mut sent = 0;
+                shared.record.send_modify(|record| {
+                    record.open += 1;
+                    sent = record.events.len();
+                });
+                let _over = talk(&mut connection, then, sent, shared).await;
                 shared.record.send_modify(|record| {
                     record.open -= 1;
                     record.ended += 1;
@@ -305,10 +319,16 @@ impl Shared {
     }
 }
 
-/// Does with an open stream what `then` says, until either side ends it.
-async fn talk(connection: &mut BufReader<TcpStream>, then: Then, shared: &Shared) -> io::Result<()> {
+/// Does with an open stream what `then` says, until either side ends it; what is
+/// published after the first `sent` events is news.
+async fn talk(
+    connection: &mut BufReader<TcpStream>,
+    then: Then,
+    mut sent: usize,
+    shared: &Shared,
+) -> io::Result<()> {
     let mut record = shared.record.subscribe();
-    let mut sent = record.borrow().events.len();
+    record.mark_changed();
     match then {
         Then::Text(text) => {
             connection.write_all(&frame(0x81, text.as_bytes())).await?;

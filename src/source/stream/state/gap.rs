@@ -190,7 +190,7 @@ impl Machine {
                 }
                 // Live events are not withheld for a list that does not answer.
                 self.forget_list_request(Asker::Beginning);
-                Position { event: None, created: self.pepay_time(now) }
+                Position { event: None, created: self.safe_time(now) }
             }
         };
         self.begin_at(now, beginning);
@@ -199,16 +199,16 @@ impl Machine {
 
     /// The newest event there is; or none, and then the stream begins at this moment.
     pub(super) fn found_beginning(&mut self, now: Moment, page: Page) {
-        let time = self.pepay_time(now);
+        let time = self.safe_time(now);
         let created = page.events.first().map_or(time, |event| event.created);
         self.begin_at(now, Position { event: page.last, created: created.min(time) });
     }
 
     fn begin_at(&mut self, now: Moment, beginning: Position) {
         if matches!(self.gap, Gap::Unknown { .. }) && self.recording.is_none() {
-            // By the time of the start, as far as a clock is to be trusted with that.
-            let is_now = self.settings.start_from == StartFrom::Now && self.clock_offset.is_some();
-            let floor = if is_now { self.pepay_time(now) } else { beginning.created };
+            // Not by what the list shows on top, which may be anything.
+            let is_now = self.settings.start_from == StartFrom::Now;
+            let floor = if is_now { self.safe_time(now) } else { beginning.created };
             self.history = Some(History::begin(&self.settings, floor));
             self.store(Vec::new(), Some(beginning), Purpose::Cursor);
         }

@@ -31,10 +31,16 @@ impl Machine {
         UnixMillis(now.wall.0.saturating_add(self.clock_offset.unwrap_or(0))).seconds()
     }
 
+    /// A moment that has come by Pepay's clock and by this machine's. What was created
+    /// after it is news, even if one of the two clocks is ahead.
+    pub(super) fn safe_time(&self, now: Moment) -> i64 {
+        self.pepay_time(now).min(now.wall.seconds())
+    }
+
     /// Notes a change of types or filters, once the time at Pepay is known or no
     /// list tells it.
     pub(super) fn update_history(&mut self, now: Moment) {
-        let time = self.pepay_time(now);
+        let time = self.safe_time(now);
         let Some(position) = &self.position else { return };
         match &mut self.history {
             Some(history) if history.is_current(&self.settings) => {}

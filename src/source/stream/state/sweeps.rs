@@ -139,7 +139,7 @@ impl Machine {
                 None
             }
             Step::Done => {
-                self.swept(now, 0);
+                self.swept(now, 0, 0);
                 None
             }
         }
@@ -151,7 +151,8 @@ impl Machine {
             return Ok(());
         };
         let Some(history) = &self.history else { return Ok(()) };
-        running.page(page, |event| history.wants(event) == Wanted::Yes)
+        let endpoint = self.settings.endpoint;
+        running.page(page, |event| history.wants(event) == Wanted::Yes, |event| endpoint.carries(event))
     }
 
     /// The page cannot be read: half of it is asked for next, if there is half of it.
@@ -179,7 +180,9 @@ impl Machine {
         }
     }
 
-    pub(super) fn swept(&mut self, now: Moment, found: usize) {
+    /// The sweep is over: it has `found` so many events, and of those so many that the
+    /// stream was to bring had been `missed`.
+    pub(super) fn swept(&mut self, now: Moment, found: usize, missed: usize) {
         let Some(newest) = self.sweeps.as_ref().and_then(|sweeps| sweeps.running.as_ref()).map(Sweep::newest)
         else {
             return;
@@ -197,7 +200,7 @@ impl Machine {
             None => {}
         }
         let (is_quiet, times, compared) = (quiet == Some(true), sweeps.quiet, sweeps.compared);
-        self.behind = if found == 0 { 0 } else { self.behind + 1 };
+        self.behind = if missed == 0 { 0 } else { self.behind.saturating_add(1) };
         let behind = self.behind >= BEHIND_SWEEPS;
         // A quiet stream is replaced once; if that does not help, it is said.
         if behind && self.behind.is_multiple_of(BEHIND_SWEEPS) || is_quiet && times == BEHIND_SWEEPS {

@@ -160,7 +160,7 @@ fn number(id: &EventId) -> usize {
 fn event(n: usize) -> Event {
     Event {
         id: format!("evt_{n}").parse().unwrap(),
-        kind: "invoice.updated".parse().unwrap(),
+        kind: "commerce.order.updated".parse().unwrap(),
         subject: Subject::default(),
         created: START - 3600 + i64::try_from(n).unwrap(),
         digest: None,

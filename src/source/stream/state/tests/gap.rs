@@ -294,7 +294,7 @@ fn wider_types_begin_with_the_change() {
 #[test]
 fn events_of_other_types_are_not_taken_in_and_do_not_stop_the_cursor() {
     use crate::domain::filter::TypeFilter;
-    let types = TypeFilter::new(vec!["commerce.order.*".parse().unwrap()]);
+    let types = TypeFilter::new(vec!["invoice.*".parse().unwrap()]);
     let mut play = Play::new(Settings { types, ..settings() });
     play.commands();
     play.machine.opened(play.now());
