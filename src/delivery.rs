@@ -25,30 +25,30 @@ use crate::store::outbox::Outbox;
 mod attempt;
 mod body;
 mod breaker;
+mod check_connection;
 mod client;
 mod connections;
 mod connector;
 mod control;
 mod dispatch;
 mod evidence;
+mod future_set;
 mod order;
-mod pace;
 mod places;
-mod reach;
+mod rate_limiter;
 pub mod sign;
 mod status_line;
 pub mod tls;
-mod underway;
+pub use check_connection::{ConnectError, check_connection};
 pub use client::{BuildError, TargetClient};
 pub use control::Control;
-pub use reach::{Unreached, reach};
 
 use attempt::Context;
 use breaker::Breaker;
 use control::Pause;
 use dispatch::Dispatcher;
-use pace::Pace;
 use places::Places;
+use rate_limiter::RateLimiter;
 use tls::{ClientIdentity, Roots};
 
 /// One configured target.
@@ -106,7 +106,7 @@ impl Target {
         let delivery = client.settings();
         let (concurrency, backoff) = (delivery.concurrency, delivery.retry.backoff);
         let repeats = delivery.retry.on_uncertain == OnUncertain::Retry;
-        let pace = delivery.rate_limit.map(Pace::new);
+        let pace = delivery.rate_limit.map(RateLimiter::new);
         let (status, shown) = watch::channel(TargetStatus {
             name: Arc::clone(&delivery.name),
             in_flight: 0,

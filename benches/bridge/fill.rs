@@ -7,7 +7,7 @@ use rusqlite::{Connection, params};
 
 use crate::Outcome;
 use crate::bridge::{Bridge, Setup, database};
-use crate::requests::{Bodies, object, turn};
+use crate::requests::{Bodies, object};
 
 /// Rows in a transaction.
 const GROUP: u64 = 100_000;
@@ -95,36 +95,30 @@ impl Store {
             Fate::Delivered => {
                 self.event(bodies, n, sequence, bodies.kind(n))?;
                 let mut delivery = self.0.prepare_cached(
-                    "INSERT INTO delivery (target_id, sequence, state, rank, attempts, first_attempt_at, settled_at) \
-                     SELECT id, ?1, 'delivered', 0, 1, ?2, ?3 FROM target",
+                    "INSERT INTO delivery (target_id, sequence, state, rank, attempts, first_attempt_at, settled_at, \
+                                           status, duration_ms) \
+                     SELECT id, ?1, 'delivered', ?1, 1, ?2, ?2 + ?3, 200, ?3 FROM target",
                 )?;
-                delivery.execute(params![column(sequence), at, at + DELIVERED_AFTER])?;
-                let mut attempt = self.0.prepare_cached(
-                    "INSERT INTO attempt (target_id, sequence, number, started_at, duration_ms, status) \
-                     SELECT id, ?1, 1, ?2, ?3, 200 FROM target",
-                )?;
-                attempt.execute(params![column(sequence), at, DELIVERED_AFTER]).map(drop)
+                delivery.execute(params![column(sequence), at, DELIVERED_AFTER]).map(drop)
             }
             Fate::Undelivered => {
                 self.event(bodies, n, sequence, bodies.kind(n))?;
-                self.pending(sequence, n, at, None)
+                self.pending(sequence, n, None)
             }
             Fate::WaitingFor { target } => {
                 self.event(bodies, n, sequence, "test.ping")?;
-                self.pending(sequence, n, at, Some(target))
+                self.pending(sequence, n, Some(target))
             }
         }
     }
 
-    /// A delivery that is due, in a lane of its object's; for one target or for all.
-    fn pending(&self, sequence: u64, n: u64, at: i64, target: Option<&str>) -> rusqlite::Result<()> {
-        // The first of an object goes first, the others after it, in their order.
-        let (rank, due) = if turn(n) == 0 { (0, Some(at)) } else { (column(sequence), None) };
+    /// A delivery in a lane of its object's, at its place there; for one target or for all.
+    fn pending(&self, sequence: u64, n: u64, target: Option<&str>) -> rusqlite::Result<()> {
         let mut insert = self.0.prepare_cached(
-            "INSERT INTO delivery (target_id, sequence, state, lane, rank, due_at) \
-             SELECT id, ?1, 'pending', ?2, ?3, ?4 FROM target WHERE ?5 IS NULL OR name = ?5",
+            "INSERT INTO delivery (target_id, sequence, state, lane, rank) \
+             SELECT id, ?1, 'pending', ?2, ?1 FROM target WHERE ?3 IS NULL OR name = ?3",
         )?;
-        insert.execute(params![column(sequence), column(object(n)), rank, due, target]).map(drop)
+        insert.execute(params![column(sequence), column(object(n)), target]).map(drop)
     }
 }
 

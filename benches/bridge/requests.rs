@@ -147,11 +147,6 @@ pub fn object(n: u64) -> u64 {
     object.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 16
 }
 
-/// How many events of its object come before event `n`.
-pub fn turn(n: u64) -> u64 {
-    n / OPEN_OBJECTS % EVENTS_PER_OBJECT
-}
-
 fn id(start: UnixMillis, n: u64) -> String {
     let millis = start.0.unsigned_abs() + n / PER_MILLISECOND;
     format!("evt_{millis:013}-{n:0EVENT_DIGITS$}")

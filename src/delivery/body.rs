@@ -1,7 +1,7 @@
 //! The body of a request, which knows whether it has been asked for.
 //!
 //! HTTP/1 asks for a body only when there is a connection and the head is on its
-//! way out. As long as nobody has asked, the target cannot have the event,
+//! way out. As long as it has not been asked for, the target cannot have the event,
 //! however the attempt ends: no connection in time, or a kept one that turned
 //! out to be closed.
 

@@ -131,7 +131,7 @@ impl Breaker {
     }
 
     /// Whether a request may go out at `now`, where `fresh` says that a first attempt
-    /// waits and `retries` that a further one does. Whoever sends one says so by
+    /// waits and `retries` that a further one does. The caller reports one that it sends by
     /// [`sent`](Self::sent).
     pub(super) fn ask(&self, now: UnixMillis, fresh: bool, retries: bool) -> Permit {
         let schedule = match &self.state {

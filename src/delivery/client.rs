@@ -180,7 +180,7 @@ impl TargetClient {
         headers.insert(HeaderName::from_static("pepay-bridge-attempt"), HeaderValue::from(number));
         headers.insert(HeaderName::from_static("pepay-bridge-sequence"), HeaderValue::from(job.sequence));
         if job.replays > 0 {
-            // What tells it from a repetition, to a target that goes by the id.
+            // What sets it apart from a repetition, for a target that goes by the id.
             headers.insert(HeaderName::from_static("pepay-bridge-replay"), HeaderValue::from(job.replays));
         }
         headers
@@ -246,7 +246,7 @@ pub(super) fn connector(settings: &Settings) -> Result<Connector, BuildError> {
 }
 
 /// The header that says what a redirect or a 401 asks for. Of an address neither
-/// query nor fragment is told: they may hold a secret.
+/// query nor fragment is shown: they may hold a secret.
 fn explanation(status: StatusCode, headers: &HeaderMap) -> String {
     let (name, text): (_, fn(&str) -> &str) = if status.is_redirection() {
         (LOCATION, |value| value.split(['?', '#']).next().unwrap_or_default())
@@ -283,7 +283,7 @@ fn classify(status: StatusCode, retry_after: Option<Duration>, dead: bool) -> (V
 }
 
 /// What a request without an answer means: an event that never left was
-/// certainly not taken, of any other nobody knows.
+/// certainly not taken; of any other it is unknown.
 const fn unanswered(left: bool, error: String, duration: Duration) -> Report {
     let (verdict, health) =
         if left { (Verdict::Uncertain, Health::Silent) } else { (Verdict::Unreached, Health::Unreached) };

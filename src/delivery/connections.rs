@@ -118,7 +118,7 @@ impl Connections {
         Self(Arc::new(Inner { connector, http, keep, pool: Mutex::default() }))
     }
 
-    /// Sends `request` and returns the head of the answer. `status` tells, even after
+    /// Sends `request` and returns the head of the answer. `status` says, even after
     /// an error or when this is dropped, whether the status line had arrived.
     pub(super) async fn send(
         &self,

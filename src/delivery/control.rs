@@ -1,4 +1,4 @@
-//! What a person can have one target do: stop, go on, and take a test event.
+//! What an operator can have one target do: pause, resume, and take a test event.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -13,7 +13,7 @@ use crate::domain::event::Event;
 use crate::domain::operator::{OperationError, TestOutcome};
 use crate::domain::status::TargetStatus;
 
-/// A person's handle on one target. Cheap to clone. It works as long as the
+/// An operator's handle on one target. Cheap to clone. It works as long as the
 /// target does; a target that is set up anew has a new one.
 #[derive(Clone, Debug)]
 pub struct Control {
@@ -25,7 +25,7 @@ pub struct Control {
     testing: Arc<Mutex<UnixMillis>>,
 }
 
-/// Whether a person has stopped a target, shared with its dispatcher.
+/// Whether an operator has paused a target, shared with its dispatcher.
 #[derive(Debug)]
 pub(super) struct Pause {
     on: AtomicBool,
@@ -64,8 +64,8 @@ impl Control {
     }
 
     /// Stops the target, or lets it go on. While it is paused nothing is started,
-    /// probes neither; what is on the wire ends and is settled. Whoever calls this
-    /// has had the store remember it: here it lasts as long as the process.
+    /// probes neither; what is on the wire ends and is settled. The store
+    /// remembers it beforehand: here it lasts as long as the process.
     pub fn pause(&self, paused: bool) {
         self.status.send_if_modified(|status| {
             // Within the lock of the status, so that the two never disagree.
@@ -75,7 +75,7 @@ impl Control {
     }
 
     /// Sends a made-up event, once, as deliveries are sent but for the headers
-    /// that tell of a stored event, and with `pepay-bridge-test: 1`. It is neither
+    /// that describe a stored event, and with `pepay-bridge-test: 1`. It is neither
     /// stored nor counted, changes nothing about the circuit, and goes out while
     /// the target is paused or its circuit open.
     ///

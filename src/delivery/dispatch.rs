@@ -14,10 +14,10 @@ use tokio_util::sync::CancellationToken;
 use super::attempt::{Context, Ended, due_again};
 use super::breaker::{Breaker, Permit, Role, Tried};
 use super::control::Pause;
+use super::future_set::FutureSet;
 use super::order::{Order, Timely};
-use super::pace::Pace;
 use super::places::Places;
-use super::underway::UnderWay;
+use super::rate_limiter::RateLimiter;
 use crate::domain::clock::UnixMillis;
 use crate::domain::delivery::{Next, Verdict};
 use crate::domain::status::{Circuit, TargetError, TargetStatus};
@@ -52,7 +52,7 @@ pub(super) struct Dispatcher {
     pub(super) concurrency: usize,
     pub(super) places: Places,
     pub(super) breaker: Breaker,
-    pub(super) pace: Option<Pace>,
+    pub(super) pace: Option<RateLimiter>,
     pub(super) pause: Arc<Pause>,
     pub(super) status: watch::Sender<TargetStatus>,
     pub(super) work: Work,
@@ -62,10 +62,10 @@ pub(super) struct Dispatcher {
 #[derive(Debug)]
 pub(super) struct Work {
     order: Order,
-    on_the_wire: UnderWay<Attempted>,
-    /// Acknowledgements whose rest is read. They count as on the wire, and nobody waits for them.
-    reading: UnderWay<()>,
-    settling: UnderWay<Settled>,
+    on_the_wire: FutureSet<Attempted>,
+    /// Acknowledgements whose rest is read. They count as on the wire, and no delivery waits for them.
+    reading: FutureSet<()>,
+    settling: FutureSet<Settled>,
     /// How many outcomes are being settled.
     unsettled: usize,
     /// When to search for retries.
@@ -83,9 +83,9 @@ impl Work {
     pub(super) fn new(repeats: bool) -> Self {
         Self {
             order: Order::new(repeats),
-            on_the_wire: UnderWay::default(),
-            reading: UnderWay::default(),
-            settling: UnderWay::default(),
+            on_the_wire: FutureSet::default(),
+            reading: FutureSet::default(),
+            settling: FutureSet::default(),
             unsettled: 0,
             retries_at: UnixMillis(0),
             census_at: UnixMillis(0),
@@ -119,7 +119,7 @@ impl Dispatcher {
                 arrival = self.arrivals.next() => match arrival {
                     Arrival::New(arrived) => self.take_arrived(arrived),
                     Arrival::Missed => self.note_missed(),
-                    // The store has ended before it was told to: whoever watches it stops the bridge.
+                    // The store has ended before it was asked to, which stops the bridge.
                     Arrival::Closed => return stop.cancelled().await,
                 },
                 request = self.requests.next(), if hears => acting = Some(self.act(request)),
@@ -332,7 +332,7 @@ impl Dispatcher {
         }
     }
 
-    /// Shows what `outcomes` tell of the target.
+    /// Shows what `outcomes` say about the target.
     fn show(&self, outcomes: &[Ended], now: UnixMillis) {
         self.status.send_modify(|status| {
             for ended in outcomes {

@@ -19,7 +19,7 @@ const MARGIN: f64 = 8.0;
 /// What is left of the tolerance above 1 after each success.
 const FORGETTING: f64 = 0.9995;
 
-/// Subjects that are told apart within a run of failures. More say no more.
+/// Subjects that are counted separately within a run of failures. More add nothing.
 const SUBJECTS: usize = 4096;
 
 /// What is found about a target.

@@ -36,7 +36,7 @@ struct Limits {
     fresh_lookups: usize,
 }
 
-const LIMITS: Limits = Limits { items: 4096, bytes: 4 << 20, lanes: 8192, fresh_lookups: 64 };
+const LIMITS: Limits = Limits { items: 2048, bytes: 2 << 20, lanes: 8192, fresh_lookups: 64 };
 
 /// Acknowledged deliveries of one lane whose outcome is not written yet, at most. A
 /// crash repeats these, in their order.
@@ -144,6 +144,7 @@ impl Order {
             }
             // It waits in the store, behind what is known.
             (Some(Rest::After(before) | Rest::Parked(before)), _) if place > before => {}
+            (Some(Rest::Nothing), None) if self.is_behind(number, place) => {}
             (Some(_), _) => self.look_up(number),
             (None, Some(job)) if self.complete => {
                 self.lanes.insert(number, Lane::new(Rest::Nothing));
@@ -178,6 +179,17 @@ impl Order {
         if let Some(meanwhile) = &mut self.meanwhile {
             meanwhile.missed();
         }
+    }
+
+    /// Whether `place` is behind what waits in memory of a lane that was known whole, and
+    /// from now on is known up to there.
+    fn is_behind(&mut self, number: i64, place: LaneRank) -> bool {
+        let lane = self.lane(number);
+        let last = lane.queue.last().copied().filter(|last| place > *last);
+        if let Some(last) = last {
+            lane.rest = Rest::After(last);
+        }
+        last.is_some()
     }
 
     /// Whether any of `kind` is ready.

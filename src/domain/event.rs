@@ -30,7 +30,7 @@ impl EventId {
 
     /// Pepay's order of creation, for ids of the form `evt_<unix ms>-<n>`.
     ///
-    /// Usable to order events, never to tell them apart.
+    /// Usable to order events, never to identify them.
     pub fn creation_order(&self) -> Option<(u64, u64)> {
         let (millis, n) = self.0.strip_prefix("evt_")?.split_once('-')?;
         Some((millis.parse().ok()?, n.parse().ok()?))
@@ -89,7 +89,7 @@ fn visible_ascii(text: &str) -> bool {
 /// One event, with the bytes exactly as Pepay sent them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// What deduplication goes by.
+    /// The key of deduplication.
     pub id: EventId,
     /// What filters match on.
     pub kind: EventType,
@@ -98,7 +98,7 @@ pub struct Event {
     /// When Pepay created it, in Unix seconds: as the event says, else by its id, else
     /// when it arrived.
     pub created: i64,
-    /// What tells it from another event under the same id. `None` for an event that
+    /// What differs from another event under the same id. `None` for an event that
     /// was not read from Pepay, or was stored by a version that made none.
     pub digest: Option<Digest>,
     /// The JSON, byte for byte.
@@ -168,7 +168,7 @@ impl Event {
 pub struct Received {
     /// The event itself.
     pub event: Event,
-    /// The road it came by.
+    /// The source it came by.
     pub source: Source,
     /// The configured name of the stream or webhook endpoint it came through.
     pub origin: Arc<str>,
@@ -178,7 +178,7 @@ pub struct Received {
     pub received_at: UnixMillis,
 }
 
-/// The road an event came by.
+/// The source an event came by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Source {

@@ -1,4 +1,4 @@
-//! What a person can ask for: which events and deliveries to look at, what to do
+//! What an operator can ask for: which events and deliveries to look at, what to do
 //! about a delivery, and what of the running parts.
 
 mod running;
@@ -16,7 +16,7 @@ use super::filter::TypeFilter;
 
 pub use running::{Agreement, BackfillFrom, OperationError, Part, TargetInfo, TestOutcome, Verification};
 
-/// What a person can do about a delivery.
+/// What an operator can do about a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Action {

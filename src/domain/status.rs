@@ -1,5 +1,5 @@
 //! What the running parts say about themselves: plain values, published by the
-//! part and read by whoever reports them.
+//! part and read by what reports them.
 
 use std::sync::Arc;
 
@@ -46,7 +46,7 @@ pub struct StreamStatus {
     /// Since when connections have ended soon after they were opened, again and again.
     #[schema(required)]
     pub unsteady_since: Option<UnixMillis>,
-    /// What keeps the stream from being healthy, in words for a person.
+    /// What keeps the stream from being healthy, in words for an operator.
     #[schema(required)]
     pub problem: Option<String>,
     /// The last backfill that an operator asked for since the process started.
@@ -126,7 +126,7 @@ pub struct BackfillStatus {
     pub from: String,
     /// Events read from Pepay's list. One that has to be read again counts again.
     pub read: u64,
-    /// Those of them that nobody had brought before.
+    /// Those of them that no source had brought before.
     pub recorded: u64,
     /// When it was asked for.
     pub started_at: UnixMillis,
@@ -138,7 +138,7 @@ pub struct BackfillStatus {
     pub error: Option<String>,
 }
 
-/// An event somebody saw, and when.
+/// An event that was seen, and when.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct SeenEvent {
     /// Its id.
@@ -156,7 +156,7 @@ pub struct WebhookStatus {
     /// Where it listens.
     #[schema(value_type = String)]
     pub path: Arc<str>,
-    /// The newest event that came through this endpoint and is stored, whoever brought it first.
+    /// The newest event that came through this endpoint and is stored, whichever source brought it first.
     #[schema(required)]
     pub last_event: Option<SeenEvent>,
     /// The last refusal, by its error code.

@@ -260,7 +260,7 @@ impl OperatorStore {
     /// The size of the store, and what its disk has left.
     ///
     /// # Errors
-    /// [`ReadError`] if the store cannot be read or its disk does not tell.
+    /// [`ReadError`] if the store cannot be read or its disk does not say.
     pub async fn usage(&self) -> Result<Usage, ReadError> {
         self.reader.usage().await
     }
@@ -270,7 +270,7 @@ impl OperatorStore {
         self.counters.tally()
     }
 
-    /// Keeps everybody from reading until the returned value is dropped.
+    /// Blocks all reads until the returned value is dropped.
     #[cfg(test)]
     pub(crate) async fn hold_reads(&self) -> impl Sized + use<> {
         self.reader.hold().await

@@ -19,11 +19,11 @@ use crate::domain::delivery::OnUncertain;
 
 /// New deliveries handed over and not yet taken, for each target. Of what does not fit
 /// the dispatcher learns no more than that there was something.
-const HANDOFF: usize = 4096;
+const HANDOFF: usize = 2048;
 
 /// Bytes of event bodies among them. Beyond this a delivery is handed over without its
 /// event, which stays in the store.
-const HANDOFF_BYTES: usize = 8 << 20;
+const HANDOFF_BYTES: usize = 4 << 20;
 
 /// Requests of operators that wait for a dispatcher.
 const REQUESTS: usize = 16;
@@ -51,7 +51,7 @@ impl Outbox {
     }
 
     /// The parts: what arrives, what operators ask for, and where outcomes go. While
-    /// there are requests to be taken, nobody else acts on the target's deliveries.
+    /// there are requests to be taken, the dispatcher alone acts on the target's deliveries.
     pub fn split(self) -> (Arrivals, Requests, DeliveryLog) {
         (self.arrivals, self.requests, self.ledger)
     }
@@ -95,7 +95,7 @@ impl DeliveryLog {
     }
 
     /// Decides, at start, what becomes of attempts that were on the wire when
-    /// the process ended. Answers which they were.
+    /// the process ended. Returns which they were.
     ///
     /// # Errors
     /// [`RecordError`] if nothing was written; the same may be tried again.

@@ -25,7 +25,7 @@ const LEFT_TO_OTHERS: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// A write-ahead log beyond this is moved into the database and cut off. SQLite
-/// does the first by itself every few megabytes, unless somebody keeps reading an
+/// does the first by itself every few megabytes, unless a reader keeps an
 /// old state; more than this costs disk, and time at the next start.
 const LOG_BYTES: u64 = 64 << 20;
 

@@ -1,4 +1,4 @@
-//! Which events go to which targets, in which lane and rank, and who is told.
+//! Which events go to which targets, in which lane and rank, and to which dispatcher.
 
 use std::sync::Arc;
 
@@ -141,7 +141,7 @@ pub(super) const FIRST: i64 = 0;
 
 /// The place of an event among those that wait in one lane: Pepay's order of
 /// creation where the id carries it, else the time of arrival. Both are
-/// milliseconds followed by 20 bits to tell the same millisecond apart. Above [`FIRST`].
+/// milliseconds followed by 20 bits that separate those of one millisecond. Above [`FIRST`].
 pub(super) fn rank(id: &EventId, received_at: UnixMillis) -> i64 {
     const BITS: u32 = 20;
     let arrival = u64::try_from(received_at.0).unwrap_or(0);

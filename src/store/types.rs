@@ -94,7 +94,7 @@ pub(super) struct Appended {
 pub enum Held {
     /// Nothing.
     Missing,
-    /// The same, as far as can be told: an earlier version stored no digest.
+    /// The same, as far as is known: an earlier version stored no digest.
     Same,
     /// Another event under its id.
     Different,

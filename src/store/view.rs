@@ -1,4 +1,4 @@
-//! What the store tells an operator: plain values, with the names they have as JSON.
+//! What the store shows an operator: plain values, with the names they have as JSON.
 
 use std::sync::Arc;
 
@@ -104,7 +104,7 @@ pub struct Conflict {
     /// Its type.
     #[serde(rename = "type")]
     pub kind: String,
-    /// What tells it apart: the beginning of a SHA-256 over what it says, in hexadecimal.
+    /// Its digest: the beginning of a SHA-256 over what it says, in hexadecimal.
     pub digest: String,
     /// Bytes of its body.
     pub size: u64,
@@ -149,15 +149,15 @@ pub struct DeliverySummary {
     pub state: State,
     /// Attempts begun.
     pub attempts: u32,
-    /// How often it was sent again by a person after it had ended.
+    /// How often it was sent again by an operator after it had ended.
     pub replays: u32,
-    /// When the next attempt is due, if it is its turn.
+    /// When the next attempt is due, if nothing goes before it.
     #[schema(required)]
     pub due_at: Option<UnixMillis>,
     /// The id of the event that goes before this one in its lane.
     #[schema(required)]
     pub waits_for: Option<String>,
-    /// When the first attempt began, or a person had it tried anew.
+    /// When the first attempt began, or an operator had it tried anew.
     #[schema(required)]
     pub first_attempt_at: Option<UnixMillis>,
     /// When it ended.
@@ -210,7 +210,7 @@ pub struct BulkProgress {
     pub changed: u64,
 }
 
-/// What a target still has before it, and what waits for a person.
+/// What a target still has before it, and what waits for an operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Backlog {
     /// The name of the target: every one that was ever configured.
@@ -219,7 +219,7 @@ pub struct Backlog {
     pub open: u64,
     /// When the event of the oldest of those arrived.
     pub oldest: Option<UnixMillis>,
-    /// Deliveries whose outcome is unknown, waiting for a person.
+    /// Deliveries whose outcome is unknown, waiting for an operator.
     pub held: u64,
     /// Deliveries given up.
     pub dead: u64,

@@ -48,7 +48,7 @@ const COMMANDS: &[&str] = &[
     "source::stream::probe",
     "source::webhook::Settings",
     "delivery::Settings",
-    "delivery::reach",
+    "delivery::check_connection",
     "store::backup",
     "store::check",
     "store::Disk",

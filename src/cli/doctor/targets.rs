@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 
 use super::report::Check;
-use crate::delivery::{Settings, reach};
+use crate::delivery::{Settings, check_connection};
 
 /// The longest wait for a target: the operator waits for the outcome.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -19,7 +19,7 @@ pub(super) async fn examine(targets: &[Settings]) -> Vec<Check> {
 async fn of_target(target: &Settings) -> Check {
     let (name, key) = (format!("target {}", target.name), format!("`targets.{}.url`", target.name));
     let what = if target.url.scheme() == "https" { "connects, with TLS" } else { "connects" };
-    match tokio::time::timeout(PATIENCE, reach(target)).await {
+    match tokio::time::timeout(PATIENCE, check_connection(target)).await {
         Ok(Ok(())) => Check::ok(name, format!("{what}; no request was sent")),
         Ok(Err(error)) => Check::failed(
             name,

@@ -6,7 +6,7 @@ use super::{Item, NO_PLACE, Order, Place};
 use crate::store::types::{Job, Kind, LaneRank};
 
 /// So few left in memory of a lane that has more in the store, and more are asked for.
-const FEW: usize = 16;
+const FEW: usize = 64;
 
 /// The deliveries of one lane, as far as they are in memory.
 #[derive(Debug)]
@@ -23,6 +23,8 @@ pub(super) struct Lane {
     pub(super) failing: Option<i64>,
     /// A new event that had it looked up.
     pub(super) fresh: Option<i64>,
+    /// Whether a search that looks it up is out.
+    pub(super) looked_up: bool,
     /// What the store has of it beside.
     pub(super) rest: Rest,
 }
@@ -44,7 +46,7 @@ pub(super) enum Rest {
 impl Lane {
     pub(super) const fn new(rest: Rest) -> Self {
         let queue = BTreeSet::new();
-        Self { queue, ready: None, out: None, ending: 0, failing: None, fresh: None, rest }
+        Self { queue, ready: None, out: None, ending: 0, failing: None, fresh: None, looked_up: false, rest }
     }
 
     /// What a search is to take of it, other than by looking it up: what comes no later
@@ -120,7 +122,7 @@ impl Order {
 
     /// Has `lane` looked up from a place on.
     pub(super) fn want(&mut self, lane: i64, after: Option<LaneRank>) {
-        if self.wanted.insert(lane, after).is_none() {
+        if !self.lane(lane).looked_up && self.wanted.insert(lane, after).is_none() {
             self.wanted_first.push_back(lane);
         }
     }

@@ -10,8 +10,8 @@ use crate::store::types::{Found, FoundLane, FoundRest, Job, Kind, LaneRank, Look
 /// Lanes looked up by one search, at most.
 const LOOKUPS: usize = 128;
 
-/// First attempts read ahead from the store.
-const WAITING: usize = 128;
+/// First attempts read ahead from the store: what is sent while the next are searched for.
+const WAITING: usize = 512;
 
 /// Retries read ahead from the store. What is behind others here was due before what
 /// has fallen due since.
@@ -85,7 +85,10 @@ impl Order {
         if wanted.is_empty() && scan.is_none() && retries == 0 && census.is_none() {
             return None;
         }
-        let lookup = |lane| Lookup { lane, after: self.wanted.remove(&lane).flatten() };
+        let lookup = |lane| {
+            self.lane(lane).looked_up = true;
+            Lookup { lane, after: self.wanted.remove(&lane).flatten() }
+        };
         let lookups = wanted.into_iter().map(lookup).collect();
         if scan.is_some() {
             self.scan_more = false;
@@ -121,7 +124,8 @@ impl Order {
         self.meanwhile = None;
         self.scan_more |= search.scan.is_some();
         for lookup in &search.lookups {
-            if self.lanes.contains_key(&lookup.lane) {
+            if let Some(lane) = self.lanes.get_mut(&lookup.lane) {
+                lane.looked_up = false;
                 self.promote(lookup.lane, Kind::Waiting);
             }
         }
@@ -167,6 +171,9 @@ impl Order {
 
     fn found_lane(&mut self, found: FoundLane, meanwhile: &Meanwhile) {
         let number = found.lane;
+        if let Some(lane) = self.lanes.get_mut(&number) {
+            lane.looked_up = false;
+        }
         let expected = match self.lanes.get(&number).map(|lane| lane.rest) {
             None | Some(Rest::Unknown | Rest::Parked(_)) => found.after.is_none(),
             Some(Rest::After(known_to)) => found.after == Some(known_to),

@@ -4,7 +4,7 @@
 
 use super::state::State;
 
-/// What follows an attempt of which nobody knows whether the target took it.
+/// What follows an attempt whose outcome is unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnUncertain {
     /// Send again: at least once.
@@ -22,7 +22,7 @@ pub enum Step {
     Deliver,
     /// An attempt has ended: there will be another one.
     Retry,
-    /// An attempt has ended: nobody knows whether the target took the event.
+    /// An attempt has ended: it is unknown whether the target took the event.
     Hold,
     /// An attempt has ended: there will be no other one.
     GiveUp,

@@ -36,7 +36,7 @@ pub struct TestOutcome {
     pub acknowledged: bool,
     /// The target's HTTP status, where it answered.
     pub status: Option<u16>,
-    /// From the wish to connect to the head of the answer, in milliseconds.
+    /// From the beginning of the connection to the head of the answer, in milliseconds.
     pub duration_ms: u64,
     /// What went wrong, without any secret; `None` on success.
     pub error: Option<String>,

@@ -179,7 +179,7 @@ impl Actions<'_> {
     }
 
     /// Gives a first attempt that was acknowledged an entry in the log of attempts,
-    /// before the row of the delivery tells of other ones.
+    /// before the row of the delivery stands for other ones.
     fn log_first_success(&self, sequence: i64) -> rusqlite::Result<()> {
         let mut insert = self.connection.prepare_cached(
             "INSERT INTO attempt (target_id, sequence, number, started_at, duration_ms, status) \

@@ -2,7 +2,7 @@
 //!
 //! Made by `VACUUM INTO` on a read-only connection: one statement, so one
 //! snapshot, whatever is committed meanwhile. `SQLite`'s backup API copies page
-//! by page instead and begins again whenever somebody else commits, which a busy
+//! by page instead and begins again whenever another connection commits, which a busy
 //! bridge always does; kept to one snapshot it would hold the log just as long,
 //! and copy the free pages too.
 //!
@@ -95,7 +95,7 @@ pub enum BackupError {
     /// The copy is not what it should be.
     #[error("the copy is not sound and was thrown away: {0}")]
     Unsound(String),
-    /// Somebody has ended it.
+    /// It was ended by its caller.
     #[error("interrupted")]
     Interrupted,
 }

@@ -1,7 +1,7 @@
 //! Moving the write-ahead log into the database.
 //!
 //! `SQLite`'s own way is to try with every commit that finds the log longer than
-//! a thousand pages, before that commit returns. While somebody reads a state from
+//! a thousand pages, before that commit returns. While a reader holds a state from
 //! before the log began, nothing can be moved, and each try sorts all of the log
 //! nevertheless. Here it is tried after the callers have their answers, and again
 //! only when the log has grown by a part of its length.
@@ -23,8 +23,8 @@ const PART: i32 = 4;
 const PATIENCE: Duration = Duration::from_millis(100);
 
 thread_local! {
-    /// Pages in the log after the newest commit of this thread: `SQLite` tells
-    /// nobody but a function that can hold nothing.
+    /// Pages in the log after the newest commit of this thread: `SQLite` reports
+    /// it to a bare function, which can hold nothing.
     static IN_LOG: Cell<i32> = const { Cell::new(0) };
 }
 
@@ -47,7 +47,7 @@ impl Checkpoints {
         Self { seen: 0, due: PAGES }
     }
 
-    /// Moves the log as far as nobody reads it, if it is time to.
+    /// Moves the log as far as no reader needs it, if it is time to.
     pub(super) fn after_commit(&mut self, connection: &Connection) {
         let pages = IN_LOG.get();
         if pages < self.seen {
@@ -65,7 +65,7 @@ impl Checkpoints {
     }
 }
 
-/// Moves the log into the database as far as nobody reads it, and cuts it off if
+/// Moves the log into the database as far as no reader needs it, and cuts it off if
 /// that was all of it.
 pub(super) fn truncate(connection: &Connection) {
     let done = connection.busy_timeout(PATIENCE).and_then(|()| {
@@ -74,7 +74,7 @@ pub(super) fn truncate(connection: &Connection) {
     match done {
         Ok(false) => {}
         Ok(true) => {
-            tracing::info!("somebody reads an old state of the store: its write-ahead log is kept for now");
+            tracing::info!("a reader holds an old state of the store: its write-ahead log is kept for now");
         }
         Err(error) => not_moved(&error),
     }
@@ -114,7 +114,7 @@ mod tests {
             Self { connection, checkpoints, folder }
         }
 
-        /// Commits; answers how many pages the log has then, and whether it was tried to move it.
+        /// Commits; returns how many pages the log has then, and whether it was tried to move it.
         fn commit(&mut self) -> (i32, bool) {
             let fill = "INSERT INTO a VALUES (zeroblob(?1))";
             self.connection.execute(fill, params![COMMIT * 4096]).unwrap();

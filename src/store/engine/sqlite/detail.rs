@@ -17,7 +17,7 @@ pub(super) const CONFLICTS: &str = "SELECT sequence, source, origin, received_at
                                     FROM conflict WHERE sequence = ?1";
 pub(super) const ATTEMPTS: &str = "SELECT sequence, number, started_at, duration_ms, status, error, answer \
                                    FROM attempt WHERE target_id = ?1 AND sequence = ?2 ORDER BY number";
-/// A first attempt that was acknowledged, which the row of the delivery tells.
+/// A first attempt that was acknowledged, which the row of the delivery holds.
 pub(super) const FIRST_SUCCESS: &str = "SELECT d.sequence AS sequence, d.attempts AS number, d.first_attempt_at AS started_at, \
      d.duration_ms AS duration_ms, d.status AS status, NULL AS error, NULL AS answer \
      FROM delivery d JOIN event e ON e.sequence = d.sequence \

@@ -57,7 +57,7 @@ fn is_conflict(event: &Received, held: Option<Digest>) -> bool {
 }
 
 /// Keeps `event` as a conflict of the event of `sequence`. Returns whether it is to be
-/// told of: not where the same was brought by the same source before.
+/// reported: not where the same was brought by the same source before.
 fn keep_conflict(connection: &Connection, sequence: i64, event: &Received) -> rusqlite::Result<bool> {
     let Received { event, source, origin, received_at, .. } = event;
     let Some(Digest(digest)) = event.digest else { return Ok(false) };

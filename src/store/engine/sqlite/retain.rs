@@ -90,7 +90,7 @@ fn events(
     but_newest: i64,
 ) -> rusqlite::Result<bool> {
     let through = position(connection, "SELECT events_through FROM retention")?;
-    // Never ahead of the bodies, so that one position tells what was passed over.
+    // Never ahead of the bodies, so that one position shows what was passed over.
     let payloads = position(connection, "SELECT payload_through FROM retention")?;
     let newest = position(connection, "SELECT coalesce(max(sequence), 0) FROM event")?;
     let (old, more) = old(connection, (through, payloads.min(newest - but_newest)), before)?;
@@ -145,8 +145,8 @@ fn old(
     Ok((next.into_iter().map(|(sequence, _)| sequence).collect(), more))
 }
 
-/// Whether nobody needs the body any more: every delivery was made, or a person
-/// has put an end to it. What is dead is kept for a person.
+/// Whether the body is needed no more: every delivery was made, or an operator has
+/// ended it. What is dead is kept for an operator.
 fn is_done(connection: &Connection, sequence: i64) -> rusqlite::Result<bool> {
     none(
         connection,
@@ -218,7 +218,7 @@ fn vacuum(connection: &Connection) -> rusqlite::Result<bool> {
     if spare <= 0 {
         return Ok(false);
     }
-    // Gives back one page for each row it answers.
+    // Gives back one page for each row it returns.
     let mut pragma =
         connection.prepare_cached(&format!("PRAGMA incremental_vacuum({})", PAGES.min(spare)))?;
     let mut rows = pragma.query([])?;

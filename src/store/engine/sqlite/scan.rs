@@ -89,7 +89,7 @@ impl Reader {
             lowest = self.arrived_at(extent, from.0.saturating_sub(skew)).await?;
         }
         let path = self.access_path(filter, states).await?;
-        // Below the part without gaps, sequences tell nothing of the time of arrival.
+        // Below the part without gaps, sequences say nothing of the time of arrival.
         let lowest = if lowest <= extent.first { 0 } else { lowest };
         Ok(EventScan { path, extent, lowest, scanned_to, cost: 0, began: Instant::now() })
     }

@@ -13,7 +13,7 @@ use crate::domain::event::Received;
 use crate::store::types::{Found, FoundLane, FoundRest, Job, LaneRank, Scan, Scanned, Search, TargetId};
 
 /// Bytes of event bodies taken into memory by one search.
-const BODIES: usize = 4 << 20;
+const BODIES: usize = 2 << 20;
 
 /// Deliveries read of all lanes that one search looks up.
 const LOOKED_UP: usize = 1024;
@@ -24,10 +24,16 @@ const OF_LANE: std::ops::RangeInclusive<usize> = 4..=128;
 /// Rows that one search passes over because they are known.
 const PASSED_OVER: usize = 4096;
 
-/// A lane from a place on.
-pub(in crate::store) const LANE: &str = "SELECT sequence, rank, state, due_at FROM delivery \
-     INDEXED BY delivery_lane WHERE target_id = ?1 AND lane = ?2 AND (rank, sequence) > (?3, ?4) \
-     ORDER BY rank, sequence LIMIT ?5";
+/// A lane from a place on, with the events.
+pub(in crate::store) const LANE: &str = "SELECT d.sequence, d.rank, d.state, d.due_at, d.attempts, d.first_attempt_at, \
+       d.lane, d.replays, e.id, e.type, e.object_id, e.created, e.source, e.origin, e.environment, e.received_at, e.body \
+     FROM delivery d INDEXED BY delivery_lane CROSS JOIN event e ON e.sequence = d.sequence \
+     WHERE d.target_id = ?1 AND d.lane = ?2 AND (d.rank, d.sequence) > (?3, ?4) \
+     ORDER BY d.rank, d.sequence LIMIT ?5";
+/// One delivery, with its event.
+const ONE: &str = "SELECT d.sequence, d.rank, d.attempts, d.first_attempt_at, d.lane, d.replays, \
+       e.id, e.type, e.object_id, e.created, e.source, e.origin, e.environment, e.received_at, e.body \
+     FROM delivery d CROSS JOIN event e ON e.sequence = d.sequence WHERE d.target_id = ?1 AND d.sequence = ?2";
 /// The retries that are due, the longest due first.
 pub(in crate::store) const OLDEST_DUE: &str = "SELECT sequence, lane, rank FROM delivery \
      INDEXED BY delivery_due WHERE target_id = ?1 AND due_at <= ?2 ORDER BY due_at, sequence LIMIT ?3";
@@ -176,7 +182,9 @@ impl Finding<'_> {
             if self.search.singles.contains(&sequence) || !self.lanes.insert(sequence) {
                 return Ok(false);
             }
-            let Some(job) = job(self.connection, self.target, sequence)? else { return Ok(false) };
+            let mut select = self.connection.prepare_cached(ONE)?;
+            let found = select.query_row(params![self.target.0, sequence], job).optional()?;
+            let Some(job) = found.flatten() else { return Ok(false) };
             self.bytes += job.event.event.body.len();
             self.found.singles.push(job);
             return Ok(true);
@@ -193,47 +201,41 @@ impl Finding<'_> {
             return Ok(false);
         }
         let (rank, sequence) = after.unwrap_or((i64::MIN, i64::MIN));
-        let entries = {
-            let mut select = self.connection.prepare_cached(LANE)?;
-            let rows = select.query_map(
-                params![self.target.0, lane, rank, sequence, i64::try_from(limit).unwrap_or(i64::MAX)],
-                |row| {
-                    let place: LaneRank = (row.get("rank")?, row.get("sequence")?);
-                    let due_at = row.get::<_, Option<i64>>("due_at")?;
-                    Ok((place, row.get::<_, String>("state")?, due_at))
-                },
-            )?;
-            rows.collect::<rusqlite::Result<Vec<_>>>()?
-        };
-        let is_full = entries.len() == limit;
         let mut found = FoundLane { lane, after, rows: Vec::new(), rest: FoundRest::Nothing };
-        if is_full {
-            found.rest = FoundRest::More;
-        }
-        for (place, state, due_at) in entries {
-            // What is on the wire is so by the one that asks.
-            let may_go = state == State::Pending.as_str()
-                || state == State::Sending.as_str()
-                || (state == State::Retrying.as_str() && due_at.is_none_or(|at| at <= self.search.now.0));
-            if !may_go {
-                found.rest = FoundRest::Blocked(place);
-                break;
-            }
+        let mut select = self.connection.prepare_cached(LANE)?;
+        let most = i64::try_from(limit).unwrap_or(i64::MAX);
+        let mut rows = select.query(params![self.target.0, lane, rank, sequence, most])?;
+        while let Some(row) = rows.next()? {
+            let place: LaneRank = (row.get("rank")?, row.get("sequence")?);
             if !found.rows.is_empty() && self.bytes >= BODIES {
                 found.rest = FoundRest::More;
                 break;
             }
-            let Some(job) = job(self.connection, self.target, place.1)? else {
-                // It cannot be read, and what comes after it waits for it.
+            // What cannot be read holds back what comes after it, as what has to wait does.
+            let job = if may_go(row, self.search.now)? { job(row)? } else { None };
+            let Some(job) = job else {
                 found.rest = FoundRest::Blocked(place);
                 break;
             };
             self.bytes += job.event.event.body.len();
             found.rows.push(job);
         }
+        if found.rows.len() == limit {
+            found.rest = FoundRest::More;
+        }
         self.found.lanes.push(found);
         Ok(true)
     }
+}
+
+/// Whether the delivery of `row` may be sent `now`. What is on the wire is so by the one
+/// that asks.
+fn may_go(row: &Row<'_>, now: UnixMillis) -> rusqlite::Result<bool> {
+    let state = row.get_ref("state")?.as_str()?;
+    let due_at: Option<i64> = row.get("due_at")?;
+    Ok(state == State::Pending.as_str()
+        || state == State::Sending.as_str()
+        || (state == State::Retrying.as_str() && due_at.is_none_or(|at| at <= now.0)))
 }
 
 /// The event of `sequence`, if its body is still there and can be read.
@@ -245,24 +247,14 @@ pub(super) fn event(connection: &Connection, sequence: i64) -> rusqlite::Result<
     Ok(found.and_then(|row| readable(sequence, row)))
 }
 
-/// The delivery of `sequence` to `target`, with its event.
-fn job(connection: &Connection, target: TargetId, sequence: i64) -> rusqlite::Result<Option<Job>> {
-    let mut select = connection.prepare_cached(&format!(
-        "SELECT {EVENT_COLUMNS}, d.attempts, d.first_attempt_at, d.lane, d.rank, d.replays FROM delivery d \
-         JOIN event e ON e.sequence = d.sequence WHERE d.target_id = ?1 AND d.sequence = ?2"
-    ))?;
-    let found = select.query_row(params![target.0, sequence], |row| {
-        let first_attempt_at = row.get::<_, Option<i64>>("first_attempt_at")?.map(UnixMillis);
-        let (attempts, replays) = (row.get("attempts")?, row.get("replays")?);
-        Ok((event_row(row)?, attempts, first_attempt_at, replays, row.get("lane")?, row.get("rank")?))
-    });
-    let Some((event, attempts, first_attempt_at, replays, lane, rank)) = found.optional()? else {
-        return Ok(None);
-    };
-    Ok(readable(sequence, event).map(|event| {
-        let event = Arc::new(event);
-        Job { sequence, attempts, first_attempt_at, replays, event, lane, rank }
-    }))
+/// The delivery of `row`, if its event can be read.
+fn job(row: &Row<'_>) -> rusqlite::Result<Option<Job>> {
+    let sequence = row.get("sequence")?;
+    let Some(event) = readable(sequence, event_row(row)?) else { return Ok(None) };
+    let first_attempt_at = row.get::<_, Option<i64>>("first_attempt_at")?.map(UnixMillis);
+    let (attempts, replays) = (row.get("attempts")?, row.get("replays")?);
+    let (event, lane, rank) = (Arc::new(event), row.get("lane")?, row.get("rank")?);
+    Ok(Some(Job { sequence, attempts, first_attempt_at, replays, event, lane, rank }))
 }
 
 fn event_row(row: &Row<'_>) -> rusqlite::Result<EventRow> {

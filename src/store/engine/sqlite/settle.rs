@@ -39,7 +39,7 @@ pub(super) fn all(
     Ok(())
 }
 
-/// Whether the attempt is told by the row of its delivery, as most are.
+/// Whether the row of the delivery holds the attempt, as it does for most.
 fn is_first_success(settlement: &Settlement) -> bool {
     settlement.number == 1 && settlement.next == Next::Delivered
 }
@@ -118,7 +118,7 @@ pub(super) fn claim(connection: &Connection, target: TargetId, attempt: Begun) -
 }
 
 /// Attempts found on the wire at start were cut off by the end of the process:
-/// nobody knows what came of them. Answers which they were.
+/// their outcomes are unknown. Returns which they were.
 ///
 /// The index is named, since SQLite takes the unfinished for most of a target's
 /// deliveries, and would rather go through all of them in their own order.

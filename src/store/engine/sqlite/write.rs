@@ -200,7 +200,7 @@ const COUNTS: &str = "SELECT target_id, state, count(*) AS number FROM delivery 
                       GROUP BY target_id";
 
 impl From<rusqlite::Error> for EngineError {
-    /// Tells what concerns one command from what concerns the whole database.
+    /// Separates what concerns one task from what concerns the whole database.
     fn from(error: rusqlite::Error) -> Self {
         match error.sqlite_error_code() {
             Some(ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch | ErrorCode::TooBig) | None => {

@@ -31,13 +31,13 @@ const WORK: [&str; 40] = [
     "UPDATE delivery SET state = ?3, due_at = ?4, attempts = ?5, settled_at = ?6",
     "INSERT INTO attempt ",
     "DELETE FROM attempt WHERE target_id = ?1 AND sequence = ?2 AND number <= ?3",
-    "INDEXED BY delivery_lane WHERE target_id = ?1 AND lane = ?2 AND (rank, sequence) > (?3, ?4)",
+    "WHERE d.target_id = ?1 AND d.lane = ?2 AND (d.rank, d.sequence) > (?3, ?4)",
     "INDEXED BY delivery_due WHERE target_id = ?1 AND due_at <= ?2 ORDER BY due_at, sequence",
     "INDEXED BY delivery_due WHERE target_id = ?1 AND due_at <= ?2 ORDER BY due_at DESC",
     "SELECT min(due_at) FROM delivery INDEXED BY delivery_due",
     "state = 'pending' AND sequence > ?2 ORDER BY sequence LIMIT ?3",
     "WITH RECURSIVE known (lane)",
-    "d.replays FROM delivery d JOIN event e ON e.sequence = d.sequence",
+    "FROM delivery d CROSS JOIN event e ON e.sequence = d.sequence WHERE d.target_id = ?1 AND d.sequence = ?2",
     "SELECT e.id, d.attempts FROM delivery d ",
     "INSERT OR IGNORE INTO attempt ",
     "UPDATE delivery INDEXED BY delivery_open SET state = ?2, due_at = ?3, rank",
@@ -133,6 +133,7 @@ async fn work(store: &mut Store) {
     store.operator.set_paused("orders", true).await.unwrap();
     store.operator.probe().await.unwrap();
 
+    assert!(!heads(&all, NOW).await.is_empty());
     begin(&all, &arrived(&mut all_arrivals).await).await;
     assert_eq!(all.recover(OnUncertain::Hold).await.unwrap().len(), 1);
     act(store, Action::Cancel, "all", "evt_3000-1").await;

@@ -11,9 +11,9 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 
 /// Futures that run as long as [`done`](Self::done) is waited for.
-pub(super) struct UnderWay<T>(FuturesUnordered<BoxFuture<'static, T>>);
+pub(super) struct FutureSet<T>(FuturesUnordered<BoxFuture<'static, T>>);
 
-impl<T> UnderWay<T> {
+impl<T> FutureSet<T> {
     pub(super) fn push(&self, future: impl Future<Output = T> + Send + 'static) {
         self.0.push(Box::pin(future));
     }
@@ -40,14 +40,14 @@ impl<T> UnderWay<T> {
     }
 }
 
-impl<T> Default for UnderWay<T> {
+impl<T> Default for FutureSet<T> {
     fn default() -> Self {
         Self(FuturesUnordered::new())
     }
 }
 
-impl<T> fmt::Debug for UnderWay<T> {
+impl<T> fmt::Debug for FutureSet<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("UnderWay").field(&self.len()).finish()
+        f.debug_tuple("FutureSet").field(&self.len()).finish()
     }
 }

@@ -6,14 +6,14 @@ use crate::domain::clock::UnixMillis;
 
 /// The rhythm of a target with `rate_limit`.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(super) struct RateLimiter {
     /// Microseconds between two requests: milliseconds would round 300 a second to 333.
     interval: i64,
     /// When the next may leave, in microseconds since the epoch.
     next: i64,
 }
 
-impl Pace {
+impl RateLimiter {
     /// `rate` requests per second.
     pub(super) fn new(rate: f64) -> Self {
         let interval = Duration::try_from_secs_f64(1.0 / rate).unwrap_or(Duration::MAX);
@@ -42,7 +42,7 @@ mod tests {
 
     #[test]
     fn requests_keep_their_distance_and_the_rate_is_met() {
-        let (mut pace, mut now, mut sent) = (Pace::new(300.0), UnixMillis(1_000_000), 0);
+        let (mut pace, mut now, mut sent) = (RateLimiter::new(300.0), UnixMillis(1_000_000), 0);
         let end = now.plus(Duration::from_secs(10));
         while now < end {
             match pace.ask(now) {
@@ -55,7 +55,7 @@ mod tests {
 
     #[test]
     fn idle_time_is_not_saved_up_for_a_burst() {
-        let mut pace = Pace::new(1.0);
+        let mut pace = RateLimiter::new(1.0);
         assert_eq!(pace.ask(UnixMillis(1_000_000)), Ok(()));
         let later = UnixMillis(9_000_000);
         assert_eq!(pace.ask(later), Ok(()));
@@ -64,7 +64,7 @@ mod tests {
 
     #[test]
     fn a_clock_that_was_set_back_stops_the_traffic_for_one_interval_at_most() {
-        let mut pace = Pace::new(1.0);
+        let mut pace = RateLimiter::new(1.0);
         assert_eq!(pace.ask(UnixMillis(9_000_000)), Ok(()));
         assert_eq!(pace.ask(UnixMillis(1_000_000)), Err(UnixMillis(1_001_000)));
     }

@@ -6,7 +6,7 @@ use crate::domain::cause::innermost;
 
 /// Why there is no connection to a target.
 #[derive(Debug, thiserror::Error)]
-pub enum Unreached {
+pub enum ConnectError {
     /// Its client cannot be built.
     #[error(transparent)]
     Build(#[from] BuildError),
@@ -20,11 +20,11 @@ pub enum Unreached {
 /// `connect_timeout` at most.
 ///
 /// # Errors
-/// [`Unreached`]
-pub async fn reach(settings: &Settings) -> Result<(), Unreached> {
+/// [`ConnectError`]
+pub async fn check_connection(settings: &Settings) -> Result<(), ConnectError> {
     let connected = client::connector(settings)?.open().await;
     connected.map(drop).map_err(|error| {
-        let told = format!("cannot connect: {}", innermost(&error));
-        Unreached::Connection(told)
+        let reason = format!("cannot connect: {}", innermost(&error));
+        ConnectError::Connection(reason)
     })
 }
