@@ -1,7 +1,7 @@
 //! The admin API: what an operator sees and does, under `/api`.
 //!
 //! Each file of the room is one kind of thing that can be asked for. Requests
-//! are read strictly ([`given`], [`body`]), failures are problem details
+//! are read strictly ([`params`], [`body`]), failures are problem details
 //! ([`problem`]), and every call that changes something leaves a line in the
 //! log ([`audit`]). The document at `/api/openapi.json` is made from the same
 //! code ([`openapi`]).
@@ -12,11 +12,11 @@ mod bulk;
 mod deliveries;
 mod events;
 mod filter;
-mod given;
 mod history;
 mod live;
 mod openapi;
 mod overview;
+mod params;
 mod path;
 pub(super) mod problem;
 mod reload;

@@ -9,7 +9,7 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode};
 use serde_json::{Map, Value};
 
-use super::given::{Given, NoQuery};
+use super::params::{NoQuery, Params};
 use super::problem::{Faults, Problem};
 
 /// The longest body of a call, in bytes.
@@ -85,15 +85,15 @@ impl Members {
         &mut self,
         name: &'static str,
         prefix: &'static str,
-        read: impl FnOnce(&mut Given) -> T,
+        read: impl FnOnce(&mut Params) -> T,
     ) -> Option<T> {
         let members = self.of_kind(name, "an object", |value| match value {
             Value::Object(members) => Some(members),
             _ => None,
         })?;
-        let mut given = Given::object(members, prefix);
-        let read = read(&mut given);
-        self.faults.absorb(given.faults());
+        let mut params = Params::object(members, prefix);
+        let read = read(&mut params);
+        self.faults.absorb(params.faults());
         Some(read)
     }
 

@@ -13,7 +13,7 @@ use super::Api;
 use super::audit::Audit;
 use super::body::NoBody;
 use super::filter::{self, Listing};
-use super::given::{NoQuery, Query};
+use super::params::{NoQuery, Query};
 use super::path::{Segments, action, event_id};
 use super::problem::Problem;
 use super::schema::{ActionName, Nothing};
@@ -34,10 +34,10 @@ pub(super) struct Deliveries {
     params(Listing), responses((status = 200, description = "A page of deliveries", body = Deliveries)))]
 pub(super) async fn list(
     State(api): State<Arc<Api>>,
-    Query(mut given): Query,
+    Query(mut params): Query,
 ) -> Result<Json<Deliveries>, Problem> {
-    let (filter, page) = (filter::filter(&mut given), filter::page(&mut given));
-    given.finish()?;
+    let (filter, page) = (filter::filter(&mut params), filter::page(&mut params));
+    params.finish()?;
     let listed = api.ask(api.operator().deliveries(&filter, &page)).await?;
     Ok(Json(Deliveries {
         deliveries: listed.items,

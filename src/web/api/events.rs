@@ -15,7 +15,7 @@ use super::Api;
 use super::audit::Audit;
 use super::body::{Body, NoBody};
 use super::filter::{self, Listing};
-use super::given::{NoQuery, Query};
+use super::params::{NoQuery, Query};
 use super::path::{Segments, event_id, no_event};
 use super::problem::Problem;
 use super::schema::{Nothing, ReplayBody};
@@ -38,10 +38,10 @@ pub(super) struct Events {
     params(Listing), responses((status = 200, description = "A page of events", body = Events)))]
 pub(super) async fn list(
     State(api): State<Arc<Api>>,
-    Query(mut given): Query,
+    Query(mut params): Query,
 ) -> Result<Json<Events>, Problem> {
-    let (filter, page) = (filter::filter(&mut given), filter::page(&mut given));
-    given.finish()?;
+    let (filter, page) = (filter::filter(&mut params), filter::page(&mut params));
+    params.finish()?;
     let listed = api.ask(api.operator().events(&filter, &page)).await?;
     Ok(Json(Events { events: listed.items, next_cursor: listed.next.map(|cursor| cursor.to_string()) }))
 }

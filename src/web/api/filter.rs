@@ -9,7 +9,7 @@ use utoipa::openapi::schema::{
 use utoipa::openapi::{RefOr, Required};
 use utoipa::{IntoParams, PartialSchema, ToSchema};
 
-use super::given::Given;
+use super::params::Params;
 use crate::domain::clock::UnixMillis;
 use crate::domain::delivery::State;
 use crate::domain::event::{EventId, InvalidEventId, Source};
@@ -17,23 +17,23 @@ use crate::domain::filter::TypeFilter;
 use crate::domain::operator::{Cursor, Filter, Page};
 
 /// Reads every filter that is given.
-pub(super) fn filter(given: &mut Given) -> Filter {
+pub(super) fn filter(params: &mut Params) -> Filter {
     Filter {
-        types: given.parsed("type", str::parse::<TypeFilter>),
-        object_id: given.parsed("object_id", some_text),
-        source: given.one_of("source", &Source::ALL, Source::as_str),
-        state: given.one_of("state", &State::ALL, State::as_str),
-        target: given.parsed("target", some_text),
-        from: given.parsed("from", str::parse::<UnixMillis>),
-        to: given.parsed("to", str::parse::<UnixMillis>),
-        id_prefix: given.parsed("id_prefix", prefix),
+        types: params.parsed("type", str::parse::<TypeFilter>),
+        object_id: params.parsed("object_id", some_text),
+        source: params.one_of("source", &Source::ALL, Source::as_str),
+        state: params.one_of("state", &State::ALL, State::as_str),
+        target: params.parsed("target", some_text),
+        from: params.parsed("from", str::parse::<UnixMillis>),
+        to: params.parsed("to", str::parse::<UnixMillis>),
+        id_prefix: params.parsed("id_prefix", prefix),
     }
 }
 
 /// Reads which page of a list is asked for.
-pub(super) fn page(given: &mut Given) -> Page {
-    let limit = given.parsed("limit", limit).unwrap_or(Page::default().limit);
-    let cursor = given.parsed("cursor", str::parse::<Cursor>);
+pub(super) fn page(params: &mut Params) -> Page {
+    let limit = params.parsed("limit", limit).unwrap_or(Page::default().limit);
+    let cursor = params.parsed("cursor", str::parse::<Cursor>);
     Page { limit, cursor }
 }
 

@@ -15,8 +15,8 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::Api;
-use super::given::NoQuery;
 use super::history;
+use super::params::NoQuery;
 use super::problem::Problem;
 use super::schema::OverviewEvent;
 use crate::web::token::Admission;

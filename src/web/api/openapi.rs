@@ -9,7 +9,7 @@ use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, Ref, ResponseBuilder, Server};
 
-use super::given::NoQuery;
+use super::params::NoQuery;
 use super::problem::{self, Problem};
 use super::{Api, bulk, deliveries, events, live, overview, reload, streams, targets, under_way};
 

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use utoipa::ToSchema;
 
 use super::Api;
-use super::given::NoQuery;
+use super::params::NoQuery;
 use super::history::Point;
 use super::targets::TargetView;
 use crate::domain::clock::UnixMillis;

@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 use super::Api;
 use super::audit::Audit;
 use super::body::{Body, NoBody};
-use super::given::NoQuery;
+use super::params::NoQuery;
 use super::path::Segments;
 use super::problem::Problem;
 use super::schema::{BackfillBody, Nothing};

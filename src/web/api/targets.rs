@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use super::Api;
 use super::audit::Audit;
 use super::body::NoBody;
-use super::given::NoQuery;
+use super::params::NoQuery;
 use super::path::Segments;
 use super::problem::Problem;
 use super::schema::Nothing;

@@ -8,7 +8,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Api;
-use super::given::NoQuery;
+use super::params::NoQuery;
 use super::schema::ActionName;
 use crate::domain::operator::Action;
 use crate::store::view::BulkProgress;

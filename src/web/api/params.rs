@@ -13,7 +13,7 @@ use super::problem::{Faults, Problem};
 
 /// Named values that have not been looked at yet.
 #[derive(Debug)]
-pub(super) struct Given {
+pub(super) struct Params {
     values: Vec<(String, String)>,
     /// Written before each name where it is told of, such as `filter.`.
     prefix: &'static str,
@@ -22,7 +22,7 @@ pub(super) struct Given {
     faults: Faults,
 }
 
-impl Given {
+impl Params {
     /// The parameters of a query.
     pub(super) fn query(query: &str) -> Self {
         let values = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
@@ -94,13 +94,13 @@ impl Given {
 }
 
 /// The query of a request.
-pub(super) struct Query(pub(super) Given);
+pub(super) struct Query(pub(super) Params);
 
 impl<S: Sync> FromRequestParts<S> for Query {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        Ok(Self(Given::query(parts.uri.query().unwrap_or_default())))
+        Ok(Self(Params::query(parts.uri.query().unwrap_or_default())))
     }
 }
 
@@ -111,6 +111,6 @@ impl<S: Sync> FromRequestParts<S> for NoQuery {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        Given::query(parts.uri.query().unwrap_or_default()).finish().map(|()| Self)
+        Params::query(parts.uri.query().unwrap_or_default()).finish().map(|()| Self)
     }
 }
