@@ -33,6 +33,6 @@ VOLUME /data
 EXPOSE 8080 9090
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=20s --retries=3 \
-    CMD ["/usr/local/bin/pepay-bridge", "health"]
+    CMD ["/usr/local/bin/pepay-bridge", "health", "--intake"]
 ENTRYPOINT ["/usr/local/bin/pepay-bridge"]
 CMD ["run"]

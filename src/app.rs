@@ -31,7 +31,7 @@ use crate::pepay::rest;
 use crate::store::error::ReadError;
 use crate::store::{self, Store};
 use crate::telemetry::{Metrics, MetricsError, traces};
-use crate::web::{self, AdminToken, Limits, View};
+use crate::web::{self, AdminToken, HttpRefusals, Limits, View};
 
 /// How often recorded durations are moved into their buckets.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
@@ -183,11 +183,13 @@ impl App {
                 !parts.streams.is_empty() && !parts.webhooks.is_empty()
             }
         };
+        let refusals = HttpRefusals::new(clock.clone());
         let view = View {
             operator: store.operator.clone(),
             parts: shown,
             clock,
             started,
+            refusals: refusals.clone(),
             stopping: stop.soft.clone(),
         };
         let render = {
@@ -201,9 +203,12 @@ impl App {
         let (admin_pages, sampler) = web::admin(view.clone(), render, &token, operations);
         let public_pages = web::public(view, &webhooks);
         let (soft, hard) = (stop.soft.clone(), stop.hard.clone());
-        let serving = web::serve(public, public_pages, Limits::PUBLIC, soft.clone(), hard);
+        let keep_alive = settings.web.keep_alive;
+        let limits = Limits::PUBLIC.keeping_alive(keep_alive);
+        let serving = web::serve(public, public_pages, limits, Some(refusals), soft.clone(), hard);
         work.spawn("public listener", soft.clone(), serving);
-        let serving = web::serve(admin, admin_pages, Limits::ADMIN, base_stop.clone(), base_stop.clone());
+        let limits = Limits::ADMIN.keeping_alive(keep_alive);
+        let serving = web::serve(admin, admin_pages, limits, None, base_stop.clone(), base_stop.clone());
         base.spawn("admin listener", soft.clone(), serving);
         base.spawn("pauses", soft.clone(), worker.run(base_stop.clone()));
         base.spawn("overview", soft.clone(), sampler.run(base_stop.clone()));

@@ -1,7 +1,7 @@
-//! The vocabulary every other room shares: what an event is, which states a
+//! The vocabulary every other module shares: what an event is, which states a
 //! delivery can be in, how filters match and how retries spread.
 //!
-//! Nothing here does I/O, waits, or imports another room.
+//! Nothing here does I/O, waits, or imports another module.
 
 pub mod backoff;
 pub mod cause;
@@ -9,6 +9,7 @@ pub mod clock;
 pub mod delivery;
 pub mod event;
 pub mod filter;
+pub mod log_limit;
 pub mod operator;
 pub mod reload;
 pub mod retry_after;

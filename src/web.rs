@@ -14,6 +14,7 @@ pub mod operations;
 mod page;
 mod parts;
 mod readiness;
+mod refused;
 mod routes;
 mod serve;
 mod status;
@@ -36,6 +37,7 @@ pub use self::api::Sampler;
 pub use self::metrics::Render;
 pub use self::operations::Operations;
 pub use self::parts::Parts;
+pub use self::refused::HttpRefusals;
 pub use self::routes::Routes;
 pub use self::serve::{Limits, serve};
 pub use self::token::AdminToken;
@@ -55,6 +57,8 @@ pub struct Settings {
     pub admin_listen: SocketAddr,
     /// Bearer token of the private listener; without one it is loopback only.
     pub admin_token: Option<SecretString>,
+    /// How long an idle inbound connection is kept.
+    pub keep_alive: Duration,
 }
 
 /// How long a page waits for the store.
@@ -71,6 +75,8 @@ pub struct View {
     pub clock: Clock,
     /// When the process started.
     pub started: UnixMillis,
+    /// What no handler of the public listener has taken.
+    pub refusals: HttpRefusals,
     /// Cancelled once the process is shutting down.
     pub stopping: CancellationToken,
 }
@@ -138,6 +144,7 @@ fn health_routes(readiness: &Arc<Readiness>) -> Router {
     Router::new()
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
+        .route("/readyz/intake", get(health::intake))
         .method_not_allowed_fallback(method_not_allowed)
         .with_state(Arc::clone(readiness))
 }

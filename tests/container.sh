@@ -104,7 +104,7 @@ inspect() { podman image inspect --format "$1" "$image"; }
 equal "user" 65532:65532 "$(inspect '{{.Config.User}}')"
 equal "entry point" '[/usr/local/bin/pepay-bridge] [run]' "$(inspect '{{.Config.Entrypoint}} {{.Config.Cmd}}')"
 equal "stop signal" SIGTERM "$(inspect '{{.Config.StopSignal}}')"
-equal "health check" '[CMD /usr/local/bin/pepay-bridge health]' "$(inspect '{{.HealthCheck.Test}}')"
+equal "health check" '[CMD /usr/local/bin/pepay-bridge health --intake]' "$(inspect '{{.HealthCheck.Test}}')"
 equal "version label" "$(cargo pkgid | sed 's/.*[#@]//')" "$(inspect '{{index .Labels "org.opencontainers.image.version"}}')"
 equal "revision label" "$commit" "$(inspect '{{index .Labels "org.opencontainers.image.revision"}}')"
 

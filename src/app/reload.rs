@@ -38,6 +38,7 @@ struct Ready {
 pub(super) struct Fixed {
     pub(super) listen: std::net::SocketAddr,
     pub(super) admin_listen: std::net::SocketAddr,
+    pub(super) keep_alive: std::time::Duration,
     pub(super) log_format: telemetry::Format,
     pub(super) store: store::Settings,
 }
@@ -169,6 +170,7 @@ impl Fixed {
         Self {
             listen: settings.web.listen,
             admin_listen: settings.web.admin_listen,
+            keep_alive: settings.web.keep_alive,
             log_format: settings.log.format,
             store: settings.store.clone(),
         }
@@ -180,6 +182,7 @@ impl Fixed {
         let keys = [
             ("server.listen", self.listen != settings.web.listen),
             ("server.admin_listen", self.admin_listen != settings.web.admin_listen),
+            ("server.keep_alive", self.keep_alive != settings.web.keep_alive),
             ("log.format", self.log_format != settings.log.format),
             ("store.url", ours.path != theirs.path),
             ("store.durability", ours.durability != theirs.durability),

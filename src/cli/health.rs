@@ -24,8 +24,11 @@ pub(super) struct Arguments {
     ///
     /// By default the port of `server.listen`, as the configuration and the
     /// environment have it, on this machine.
-    #[arg(long, value_parser = address)]
+    #[arg(long, value_parser = http_url)]
     url: Option<Url>,
+    /// Ask whether webhooks can be taken, whatever the streams do: /readyz/intake
+    #[arg(long)]
+    intake: bool,
 }
 
 /// Asks a running bridge whether it is ready, and prints what it says.
@@ -36,10 +39,10 @@ pub(super) fn health(
 ) -> Result<(), Error> {
     let url = match &arguments.url {
         Some(url) => url.clone(),
-        None => address(&format!("http://{}", reachable(config::listen(config, environment)?)))
+        None => http_url(&format!("http://{}", reachable(config::listen(config, environment)?)))
             .map_err(Error::failure)?,
     };
-    super::runtime()?.block_on(ask(url))
+    super::runtime()?.block_on(ask(asked(url, arguments.intake)))
 }
 
 async fn ask(url: Url) -> Result<(), Error> {
@@ -66,13 +69,12 @@ pub(super) async fn look(url: &Url) -> Result<(StatusCode, String), String> {
     Ok((answer.status(), String::from_utf8_lossy(&body).into_owned()))
 }
 
-/// An address to ask, `/readyz` if it names no path.
-fn address(text: &str) -> Result<Url, String> {
-    let mut url = http_url(text)?;
+/// The address to ask: `url` if it names a path, else readiness or that of the intake.
+fn asked(mut url: Url, intake: bool) -> Url {
     if url.path() == "/" {
-        url.set_path("/readyz");
+        url.set_path(if intake { "/readyz/intake" } else { "/readyz" });
     }
-    Ok(url)
+    url
 }
 
 /// An address of HTTP.
@@ -100,15 +102,16 @@ mod tests {
 
     #[test]
     fn an_address_without_a_path_asks_for_readiness() {
-        for (text, asked) in [
-            ("http://127.0.0.1:8080", "http://127.0.0.1:8080/readyz"),
-            ("http://bridge:80/", "http://bridge/readyz"),
-            ("https://bridge/healthz", "https://bridge/healthz"),
+        for (text, intake, address) in [
+            ("http://127.0.0.1:8080", false, "http://127.0.0.1:8080/readyz"),
+            ("http://127.0.0.1:8080", true, "http://127.0.0.1:8080/readyz/intake"),
+            ("http://bridge:80/", false, "http://bridge/readyz"),
+            ("https://bridge/healthz", false, "https://bridge/healthz"),
         ] {
-            assert_eq!(address(text).unwrap().as_str(), asked);
+            assert_eq!(asked(http_url(text).unwrap(), intake).as_str(), address);
         }
         for bad in ["127.0.0.1:8080", "bridge", "file:///etc/passwd"] {
-            assert!(address(bad).is_err(), "{bad}");
+            assert!(http_url(bad).is_err(), "{bad}");
         }
     }
 

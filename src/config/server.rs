@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
 
-use super::form::{self, Form, HOUR};
+use super::form::{self, Form, HOUR, SECOND};
 use super::problem::Faulty;
 use super::section::Section;
 use crate::{telemetry, web};
@@ -18,6 +18,7 @@ pub(super) fn read(mut section: Section<'_>) -> Result<(web::Settings, Duration)
     let listen = listen(&mut section);
     let admin_listen = section.value("admin_listen", "127.0.0.1:9090", &form::address());
     let shutdown_grace = section.value("shutdown_grace", "25s", &form::duration(Duration::ZERO..=HOUR));
+    let keep_alive = section.value("keep_alive", "75s", &form::duration(SECOND..=HOUR));
     let admin_token = section.header_safe_secret("admin_token");
     if let (Ok(listen), Ok(admin)) = (listen, admin_listen)
         && collide(listen, admin)
@@ -41,7 +42,12 @@ pub(super) fn read(mut section: Section<'_>) -> Result<(web::Settings, Duration)
         );
     }
     section.finish();
-    let web = web::Settings { listen: listen?, admin_listen: admin_listen?, admin_token: admin_token? };
+    let web = web::Settings {
+        listen: listen?,
+        admin_listen: admin_listen?,
+        admin_token: admin_token?,
+        keep_alive: keep_alive?,
+    };
     Ok((web, shutdown_grace?))
 }
 

@@ -12,7 +12,7 @@ use crate::pepay::signature::SigningKey;
 use crate::source::webhook::Settings;
 
 /// Served beside the webhooks, on the same listener.
-const TAKEN: [&str; 2] = ["/healthz", "/readyz"];
+const TAKEN: [&str; 3] = ["/healthz", "/readyz", "/readyz/intake"];
 
 /// The paths of the endpoints read so far, each with the name of its endpoint.
 pub(super) type Paths = BTreeMap<Arc<str>, String>;

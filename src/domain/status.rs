@@ -159,7 +159,7 @@ pub struct WebhookStatus {
     /// The newest event that came through this endpoint and is stored, whichever source brought it first.
     #[schema(required)]
     pub last_event: Option<SeenEvent>,
-    /// The last refusal, by its error code.
+    /// The last refusal.
     #[schema(required)]
     pub last_rejection: Option<Rejection>,
 }
@@ -171,6 +171,23 @@ pub struct Rejection {
     pub code: &'static str,
     /// When.
     pub at: UnixMillis,
+    /// Why, in more detail than the sender is told.
+    pub message: String,
+    /// The event's id, once the signature has been verified.
+    #[schema(required)]
+    pub event_id: Option<String>,
+    /// Size of the body, in bytes, as far as it was declared or read.
+    #[schema(required)]
+    pub bytes: Option<u64>,
+    /// `X-Pepay-Timestamp` less the time of arrival, in seconds, where that is what was refused.
+    #[schema(required)]
+    pub clock_off_seconds: Option<i64>,
+    /// Address and port of the other side of the connection: a proxy's, if there is one.
+    #[schema(required)]
+    pub peer: Option<String>,
+    /// `X-Forwarded-For`, as the request has it: anybody can write it.
+    #[schema(required)]
+    pub forwarded_for: Option<String>,
 }
 
 /// A target's dispatcher, as `/status` shows it.

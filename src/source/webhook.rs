@@ -1,30 +1,33 @@
-//! Signed webhooks, taken on axum endpoints.
+//! Signed webhooks, received on axum endpoints.
 //!
-//! One request takes one road: `body` reads a bounded body, `verified` turns it
-//! into an event that is proven to be Pepay's, the store commits it, and
-//! `answer` says so. Whatever is refused on the way is counted, shown and logged
-//! in one place, `Endpoint::refuse`.
+//! `body` reads a bounded body, `verified` turns it into an event that is proven to be
+//! Pepay's, the store commits it, and `answer` is the response. Every refusal is
+//! counted, shown and logged in one place, `Endpoint::refuse`.
 
 mod answer;
 mod body;
+mod body_memory;
 mod rejections;
-mod room;
 #[cfg(test)]
 mod tests;
 mod verified;
 
+use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{ConnectInfo, FromRequestParts, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{self, MethodRouter};
+use http::HeaderValue;
+use http::request::Parts;
 use tokio::sync::watch;
 
 use self::answer::{Code, Refusal};
+use self::body_memory::BodyMemory;
 use self::rejections::Rejections;
-use self::room::Room;
 use self::verified::Verified;
 use crate::domain::clock::Clock;
 use crate::domain::event::Environment;
@@ -33,6 +36,9 @@ use crate::pepay::signature::SigningKey;
 use crate::store::error::RecordError;
 use crate::store::inbox::Inbox;
 use crate::store::types::Recorded;
+
+/// Names the client where a proxy is between (de facto standard).
+const FORWARDED_FOR: &str = "x-forwarded-for";
 
 /// How long a delivery waits for its commit.
 const COMMIT_LIMIT: Duration = Duration::from_secs(10);
@@ -66,14 +72,14 @@ impl Settings {
 pub struct Endpoints {
     inbox: Inbox,
     clock: Clock,
-    room: Room,
+    memory: BodyMemory,
     open: Vec<Arc<Endpoint>>,
 }
 
 impl Endpoints {
     /// None yet; what they accept will be recorded in `inbox`.
     pub fn new(inbox: Inbox, clock: Clock) -> Self {
-        Self { inbox, clock, room: Room::new(), open: Vec::new() }
+        Self { inbox, clock, memory: BodyMemory::new(), open: Vec::new() }
     }
 
     /// Opens these endpoints and closes all others. One that is open under its
@@ -88,7 +94,7 @@ impl Endpoints {
                 before => {
                     let status = before.map(|before| before.status.clone());
                     let (inbox, clock) = (self.inbox.clone(), self.clock.clone());
-                    Arc::new(Endpoint::new(settings, status, inbox, clock, self.room.clone()))
+                    Arc::new(Endpoint::new(settings, status, inbox, clock, self.memory.clone()))
                 }
             }
         });
@@ -105,10 +111,15 @@ impl Endpoints {
         self.open.iter().map(|endpoint| endpoint.status.subscribe()).collect()
     }
 
-    /// The routes of those that are open now.
+    /// The routes of those that are open now. Each is reached with one slash more at
+    /// its end too, unless that is the path of another.
     pub fn router(&self) -> Router {
         self.open.iter().fold(Router::new(), |router, endpoint| {
-            router.route(&endpoint.settings.path, methods(Arc::clone(endpoint)))
+            let (path, methods) = (&*endpoint.settings.path, methods(Arc::clone(endpoint)));
+            let slashed = format!("{path}/");
+            let is_free = self.settings().all(|other| *other.path != *slashed);
+            let router = router.route(path, methods.clone());
+            if is_free { router.route(&slashed, methods) } else { router }
         })
     }
 }
@@ -119,7 +130,7 @@ struct Endpoint {
     settings: Settings,
     inbox: Inbox,
     clock: Clock,
-    room: Room,
+    memory: BodyMemory,
     status: watch::Sender<WebhookStatus>,
     rejections: Rejections,
     /// How long a delivery waits for its commit before it is answered 503. The
@@ -131,7 +142,26 @@ fn methods(endpoint: Arc<Endpoint>) -> MethodRouter {
     routing::post(receive).fallback(answer::method_not_allowed).with_state(endpoint)
 }
 
-async fn receive(State(endpoint): State<Arc<Endpoint>>, verified: Result<Verified, Refusal>) -> Response {
+/// The sender, as far as the connection and the request tell.
+struct Sender {
+    peer: Option<SocketAddr>,
+    forwarded_for: Option<HeaderValue>,
+}
+
+impl<S: Sync> FromRequestParts<S> for Sender {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0);
+        Ok(Self { peer, forwarded_for: parts.headers.get(FORWARDED_FOR).cloned() })
+    }
+}
+
+async fn receive(
+    State(endpoint): State<Arc<Endpoint>>,
+    sender: Sender,
+    verified: Result<Verified, Refusal>,
+) -> Response {
     let outcome = match verified {
         Ok(verified) => endpoint.commit(verified).await,
         Err(refusal) => Err(refusal),
@@ -139,7 +169,7 @@ async fn receive(State(endpoint): State<Arc<Endpoint>>, verified: Result<Verifie
     match outcome {
         Ok(recorded) => answer::accepted(recorded),
         Err(refusal) => {
-            endpoint.refuse(&refusal);
+            endpoint.refuse(&refusal, &sender);
             refusal.into_response()
         }
     }
@@ -152,7 +182,7 @@ impl Endpoint {
         status: Option<watch::Sender<WebhookStatus>>,
         inbox: Inbox,
         clock: Clock,
-        room: Room,
+        memory: BodyMemory,
     ) -> Self {
         let (name, path) = (Arc::clone(&settings.name), Arc::clone(&settings.path));
         let fresh = WebhookStatus { name, path, last_event: None, last_rejection: None };
@@ -162,7 +192,7 @@ impl Endpoint {
             settings,
             inbox,
             clock,
-            room,
+            memory,
             status,
             rejections: Rejections::new(),
             commit_limit: COMMIT_LIMIT,
@@ -171,9 +201,9 @@ impl Endpoint {
 
     /// Stores the event; only then may the delivery be answered with success.
     async fn commit(&self, verified: Verified) -> Result<Recorded, Refusal> {
-        // Held to the end: the room is given back with the answer.
-        let (received, _room) = verified.into_parts();
-        let id = received.event.id.clone();
+        // Held to the end: the memory is given back with the response.
+        let (received, _memory) = verified.into_parts();
+        let (id, created) = (received.event.id.clone(), received.event.created);
         let committed = tokio::time::timeout(self.commit_limit, self.inbox.try_record(received)).await;
         let (code, message) = match committed {
             Ok(Ok(recorded)) => {
@@ -181,13 +211,16 @@ impl Endpoint {
                 let seen = SeenEvent { id: id.to_string(), at };
                 self.status.send_modify(|status| status.last_event = Some(seen));
                 let duplicate = recorded != Recorded::New;
-                tracing::debug!(webhook = %self.settings.name, event_id = %id, duplicate, "webhook accepted");
+                let webhook = &*self.settings.name;
+                // `created` as it was read: Pepay's pages write it in several forms.
+                tracing::debug!(webhook, event_id = %id, created, duplicate, "webhook accepted");
                 return Ok(recorded);
             }
             Ok(Err(error @ RecordError::Overloaded)) => (Code::Overloaded, error.to_string()),
-            // The store's own words stay in the log of the store: the sender needs none of them.
-            Ok(Err(RecordError::Unavailable(_))) => {
-                (Code::StoreUnavailable, "the event could not be stored".to_owned())
+            // The store's own words are for the operator alone.
+            Ok(Err(error @ RecordError::Unavailable(_))) => {
+                let refusal = Refusal::new(Code::StoreUnavailable, "the event could not be stored");
+                return Err(refusal.in_detail(error.to_string()).about(id));
             }
             Err(_) => (Code::StoreUnavailable, "the event was not stored in time".to_owned()),
         };
@@ -195,14 +228,44 @@ impl Endpoint {
     }
 
     /// Counts, shows and logs a refusal.
-    fn refuse(&self, refusal: &Refusal) {
-        let at = self.clock.now();
-        let code = refusal.code.as_str();
-        self.status.send_modify(|status| status.last_rejection = Some(Rejection { code, at }));
-        if let Some(unlogged) = self.rejections.count(refusal.code, at) {
-            let (webhook, event_id) =
-                (&*self.settings.name, refusal.event_id.as_ref().map(tracing::field::display));
-            tracing::warn!(webhook, code, event_id, unlogged, "webhook refused");
+    fn refuse(&self, refusal: &Refusal, sender: &Sender) {
+        let rejection = Rejection {
+            code: refusal.code.as_str(),
+            at: self.clock.now(),
+            message: refusal.reason().to_owned(),
+            event_id: refusal.event_id.as_ref().map(ToString::to_string),
+            bytes: refusal.bytes,
+            clock_off_seconds: refusal.clock_off,
+            peer: sender.peer.map(|peer| peer.to_string()),
+            forwarded_for: sender.forwarded_for.as_ref().map(verified::shown),
+        };
+        if let Some(unlogged) = self.rejections.count(refusal.code, rejection.at) {
+            self.log(&rejection, refusal.code == Code::ConnectionCut, unlogged);
         }
+        self.status.send_modify(|status| status.last_rejection = Some(rejection));
+    }
+
+    fn log(&self, rejection: &Rejection, is_harmless: bool, unlogged: u64) {
+        let Rejection { code, message, event_id, bytes, clock_off_seconds, peer, forwarded_for, .. } =
+            rejection;
+        // The level of a line is part of its code: one line for each, of the same fields.
+        macro_rules! tell {
+            ($level:ident) => {
+                tracing::$level!(
+                    webhook = &*self.settings.name,
+                    code,
+                    reason = message,
+                    event_id,
+                    bytes,
+                    clock_off_seconds,
+                    peer,
+                    forwarded_for,
+                    unlogged,
+                    "webhook refused"
+                )
+            };
+        }
+        // Pepay sends again what was cut off.
+        if is_harmless { tell!(info) } else { tell!(warn) }
     }
 }

@@ -97,6 +97,10 @@ fn describe() {
         "New events that name no order, invoice or payment, by type"
     );
     describe_counter!(names::WEBHOOKS_REJECTED, "Webhooks that were refused, by error code");
+    describe_counter!(
+        names::HTTP_REFUSED,
+        "Requests to the public listener that no handler took, by HTTP status"
+    );
     describe_counter!(names::DELIVERIES, "Ended delivery attempts, by outcome");
     describe_histogram!(names::DELIVERY_DURATION, "How long a delivery attempt took");
     describe_histogram!(names::END_TO_END, "From an event's arrival to its recorded acknowledgement");

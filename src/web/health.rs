@@ -1,4 +1,4 @@
-//! `/healthz` and `/readyz`.
+//! `/healthz`, `/readyz` and `/readyz/intake`.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ struct Answer {
     warnings: Vec<String>,
 }
 
-/// Answers as long as the process can.
+/// Returns 200 as long as the process runs.
 pub(super) async fn alive(State(readiness): State<Arc<Readiness>>) -> Json<Value> {
     Json(json!({
         "status": "ok",
@@ -30,10 +30,15 @@ pub(super) async fn alive(State(readiness): State<Arc<Readiness>>) -> Json<Value
     }))
 }
 
-/// Answers 200 if the bridge can do its work, else 503 with the reasons; and in
-/// either case what a person should look at all the same.
+/// Returns 200 if the bridge can do its work, else 503 with the reasons; in either
+/// case with what an operator should look at all the same.
 pub(super) async fn ready(State(readiness): State<Arc<Readiness>>) -> Response {
     Answer::from(readiness.look().await).into_response()
+}
+
+/// Returns 200 if webhooks can be taken, else 503 with the reasons. A stream is none.
+pub(super) async fn intake(State(readiness): State<Arc<Readiness>>) -> Response {
+    Answer::from(readiness.intake().await).into_response()
 }
 
 impl From<Verdict> for Answer {

@@ -69,17 +69,23 @@ impl Readiness {
 
     /// Looks at the store and every source.
     pub(super) async fn look(&self) -> Verdict {
-        let (store_failure, low_disk) = self.store().await;
+        let mut verdict = self.intake().await;
         let now = self.view.clock.now();
-        let stopping = self.view.stopping.is_cancelled().then(|| "shutting down".to_owned());
-        let store = store_failure.clone();
         let streams = self.view.parts().streams();
-        let streams = streams.iter().filter_map(|stream| unusable(stream, now, self.quotes));
-        let reasons = stopping.into_iter().chain(store).chain(low_disk).chain(streams).collect();
+        verdict.reasons.extend(streams.iter().filter_map(|stream| unusable(stream, now, self.quotes)));
         // No reason against being ready: without webhooks coming in, a webhook
         // endpoint could never stop being quiet.
-        let warnings = self.view.operator.quiet().iter().map(in_words).collect();
-        Verdict { store_failure, reasons, warnings }
+        verdict.warnings.extend(self.view.operator.quiet().iter().map(in_words));
+        verdict
+    }
+
+    /// Looks at what taking a webhook depends on: a bridge that is not stopping, and a
+    /// store that commits and has room.
+    pub(super) async fn intake(&self) -> Verdict {
+        let (store_failure, low_disk) = self.store().await;
+        let stopping = self.view.stopping.is_cancelled().then(|| "shutting down".to_owned());
+        let reasons = stopping.into_iter().chain(store_failure.clone()).chain(low_disk).collect();
+        Verdict { store_failure, reasons, warnings: Vec::new() }
     }
 
     /// Why the store does not commit, and why it will not for long.

@@ -1,18 +1,21 @@
 //! A router behind a listener, with limits.
 //!
 //! The accept loop is written out because `axum::serve` bounds neither the
-//! number of connections nor the time one may take to say what it wants: a few
-//! hundred clients that send nothing would be enough to shut everybody out.
+//! number of connections nor the time one may take to send a request: a few
+//! hundred clients that send nothing would be enough to shut all others out.
 
-mod door;
-mod stall;
+mod connection_limit;
+mod gate;
+mod head_timeout;
 #[cfg(test)]
 mod tests;
+mod write_timeout;
 
 use std::any::Any;
+use std::convert::Infallible;
 use std::future::Future;
 use std::io;
-use std::pin::pin;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,11 +30,12 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tower::ServiceExt as _;
 use tower_http::catch_panic::CatchPanicLayer;
 
-use self::door::{Arriving, Door, Leaving, Place};
-use self::stall::Impatient;
+use self::connection_limit::{Arriving, ConnectionLimit, Leaving, Slot};
+use self::head_timeout::HeadTimeout;
+use self::write_timeout::WriteTimeout;
+use super::refused::HttpRefusals;
 
 /// The longest head of a request, in bytes; a longer one is answered 431.
 const MAX_HEAD: usize = 16 * 1024;
@@ -46,14 +50,14 @@ const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 /// What clients of a listener may take up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections at the same time. A further one takes the place of the one
-    /// that has kept the server waiting for the longest, or waits if all are
-    /// being served.
+    /// Connections at the same time. A further one replaces the one that has kept
+    /// the server waiting for the longest, or waits if all are being served.
     pub connections: usize,
-    /// From the connection, or the previous answer, to the last byte of the
-    /// next request's head: bounds slow heads and idle connections alike.
+    /// From the connection, or the previous response, to the first byte of the next request.
+    pub keep_alive: Duration,
+    /// From the first to the last byte of a request's head.
     pub head: Duration,
-    /// How long a client may leave an answer unread.
+    /// How long a client may leave a response unread.
     pub stall: Duration,
 }
 
@@ -61,26 +65,47 @@ impl Limits {
     /// For a listener that anybody can reach. Together with the private one,
     /// the store and the targets it stays below 1024 file descriptors, where
     /// many systems draw the line.
-    pub const PUBLIC: Self =
-        Self { connections: 512, head: Duration::from_secs(15), stall: Duration::from_secs(15) };
+    pub const PUBLIC: Self = Self {
+        connections: 512,
+        keep_alive: Duration::from_secs(75),
+        head: Duration::from_secs(15),
+        stall: Duration::from_secs(15),
+    };
 
     /// For the private listener.
     pub const ADMIN: Self = Self { connections: 64, ..Self::PUBLIC };
+
+    /// The same with another time for which an idle connection is kept.
+    pub const fn keeping_alive(self, keep_alive: Duration) -> Self {
+        Self { keep_alive, ..self }
+    }
+}
+
+/// What every connection of a listener shares.
+#[derive(Clone)]
+struct Server {
+    router: Router,
+    limits: Limits,
+    refusals: Option<HttpRefusals>,
+    stop: CancellationToken,
 }
 
 /// Serves `router` on `listener` until `stop`, then lets the requests in
 /// flight finish, and returns. On `abandon` it drops them and returns at once.
+/// What no handler takes goes to `refusals`.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
     limits: Limits,
+    refusals: Option<HttpRefusals>,
     stop: CancellationToken,
     abandon: CancellationToken,
 ) {
     let router = router.layer(CatchPanicLayer::custom(panicked));
+    let server = Server { router, limits, refusals, stop };
     let mut connections = JoinSet::new();
     let work = async {
-        accept(listener, &router, limits, &stop, &mut connections).await;
+        accept(listener, &server, &mut connections).await;
         while let Some(ended) = connections.join_next().await {
             log_end(ended);
         }
@@ -90,28 +115,22 @@ pub async fn serve(
 }
 
 /// Accepts until `stop`, then closes the listener.
-async fn accept(
-    listener: TcpListener,
-    router: &Router,
-    limits: Limits,
-    stop: &CancellationToken,
-    connections: &mut JoinSet<()>,
-) {
-    let door = Door::new(limits.connections);
-    // Accepted, and not yet let in.
+async fn accept(listener: TcpListener, server: &Server, connections: &mut JoinSet<()>) {
+    let (limit, stop) = (ConnectionLimit::new(server.limits.connections), &server.stop);
+    // Accepted, and not yet admitted.
     let mut outside = None;
     loop {
         tokio::select! {
             biased;
             () = stop.cancelled() => return,
             Some(ended) = connections.join_next() => log_end(ended),
-            place = door.admit(), if outside.is_some() => {
-                if let Some(stream) = outside.take() {
-                    connections.spawn(connection(stream, place, router.clone(), limits, stop.clone()));
+            slot = limit.admit(), if outside.is_some() => {
+                if let Some((stream, peer)) = outside.take() {
+                    connections.spawn(connection(stream, peer, slot, server.clone()));
                 }
             }
             accepted = listener.accept(), if outside.is_none() => match accepted {
-                Ok((stream, _)) => outside = Some(stream),
+                Ok(accepted) => outside = Some(accepted),
                 Err(error) if concerns_one_client(&error) => tracing::debug!(%error, "connection lost before it was accepted"),
                 Err(error) => {
                     tracing::error!(%error, "cannot accept connections");
@@ -127,52 +146,59 @@ fn concerns_one_client(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
-/// Serves one connection until it ends, until its place is needed for another,
-/// or until the request in flight at `stop` has been answered.
-fn connection(
-    stream: TcpStream,
-    place: Place,
-    router: Router,
-    limits: Limits,
-    stop: CancellationToken,
-) -> impl Future<Output = ()> {
-    // Answers are small and written whole: waiting for more to send only delays them.
+/// Serves one connection until it ends, until it has to make place for another, or
+/// until the request in flight at the stop has been answered.
+fn connection(stream: TcpStream, peer: SocketAddr, slot: Slot, server: Server) -> impl Future<Output = ()> {
+    let Server { router, limits, refusals, stop } = server;
+    // Responses are small and written whole: waiting for more to send only delays them.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY not set");
     }
-    let (leave, place) = (place.leave.clone(), Arc::new(place));
-    let io = Impatient::new(TokioIo::new(stream), limits.stall, Arc::clone(&place));
+    let (close, slot) = (slot.close.clone(), Arc::new(slot));
+    let timed = HeadTimeout::new(stream, Arc::clone(&slot), limits.keep_alive, limits.head);
+    let io = WriteTimeout::new(TokioIo::new(timed), limits.stall, Arc::clone(&slot));
+    let counted = refusals.clone();
     let service = service_fn(move |request: Request<Incoming>| {
-        let (router, place) = (router.clone(), Arc::clone(&place));
+        slot.head_complete();
+        let (router, slot, refusals) = (router.clone(), Arc::clone(&slot), counted.clone());
         async move {
-            let request = request.map(|body| Body::new(Arriving::new(body, Arc::clone(&place))));
-            let response = router.oneshot(request).await;
-            response.map(|response| response.map(|body| Leaving::new(body, place)))
+            let request = request.map(|body| Body::new(Arriving::new(body, Arc::clone(&slot))));
+            let response = gate::pass(request, peer, router, refusals.as_ref()).await;
+            Ok::<_, Infallible>(response.map(|body| Leaving::new(body, slot)))
         }
     });
-    let connection = http1::Builder::new()
+    let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(limits.head)
+        // The transport's limits are shorter. With one of its own hyper reads again after
+        // a response, which is what starts theirs.
+        .header_read_timeout(limits.keep_alive + limits.head)
         .max_header_size(MAX_HEAD)
         .max_buf_size(MAX_BUFFER)
         .serve_connection(io, service);
     async move {
-        let mut connection = pin!(connection);
         let ended = tokio::select! {
-            ended = connection.as_mut() => ended,
-            () = leave.cancelled() => return,
+            ended = &mut connection => ended,
+            () = close.cancelled() => return,
             () = stop.cancelled() => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
+                Pin::new(&mut connection).graceful_shutdown();
+                (&mut connection).await
             }
         };
-        if let Err(error) = ended {
-            tracing::debug!(%error, "connection ended");
+        let Err(error) = ended else { return };
+        tracing::debug!(%error, "connection ended");
+        let Some(refusals) = refusals else { return };
+        if error.is_parse_version_h2() {
+            refusals.note_http2(peer);
+        } else if error.is_parse_too_large() {
+            let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+            refusals.note_head(status, &connection.into_parts().read_buf, peer);
+        } else if error.is_parse() {
+            refusals.note_head(StatusCode::BAD_REQUEST, &connection.into_parts().read_buf, peer);
         }
     }
 }
 
-/// Answers for a handler that panicked; the process goes on.
+/// The response of a handler that panicked; the process goes on.
 #[expect(clippy::needless_pass_by_value, reason = "this is how the layer hands a panic over")]
 fn panicked(panic: Box<dyn Any + Send>) -> Response<Body> {
     log_panic(&*panic);

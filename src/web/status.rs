@@ -8,6 +8,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::readiness::Readiness;
+use super::refused::RefusedWebhook;
 use super::{STORE_LIMIT, oldest_age, within};
 use crate::domain::clock::UnixMillis;
 use crate::domain::status::{StreamStatus, TargetStatus, WebhookStatus};
@@ -25,6 +26,8 @@ pub(super) struct Page {
     warnings: Vec<String>,
     streams: Vec<StreamStatus>,
     webhooks: Vec<WebhookStatus>,
+    /// The last signed request to the public listener that reached no webhook endpoint.
+    last_refused_webhook: Option<RefusedWebhook>,
     store: Store,
     targets: Vec<Target>,
 }
@@ -85,6 +88,7 @@ pub(super) async fn show(State(readiness): State<Arc<Readiness>>) -> Json<Page> 
         warnings: verdict.warnings,
         streams: parts.streams(),
         webhooks: parts.webhooks(),
+        last_refused_webhook: view.refusals.last(),
         store: Store::new(verdict.store_failure, summary, unread),
         targets: parts.targets().into_iter().map(|status| Target::new(status, &backlogs, now)).collect(),
     })

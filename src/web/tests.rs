@@ -84,6 +84,7 @@ impl Shown {
                 targets: vec![watch::channel(target).1],
             }))
             .1,
+            refusals: HttpRefusals::new(clock.clone()),
             clock,
             started,
             stopping: CancellationToken::new(),
@@ -174,6 +175,24 @@ async fn ready_is_a_store_that_commits_and_sources_that_work() {
 }
 
 #[tokio::test]
+async fn webhooks_are_taken_while_the_store_commits_whatever_the_streams_do() {
+    let mut shown = Shown::new().await;
+    shown.stream.send_modify(|status| (status.connected, status.ever_connected) = (false, false));
+    for router in [shown.public(), shown.admin(Some("hunter2"))] {
+        assert_eq!(page(router.clone(), "/readyz").await.0, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(page(router, "/readyz/intake").await, (StatusCode::OK, json!({ "ready": true })));
+    }
+    shown.view.stopping.cancel();
+    shown.close().await;
+    let (status, body) = page(shown.public(), "/readyz/intake").await;
+    let reasons = ["shutting down", "the store is unavailable: it has stopped"];
+    assert_eq!(
+        (status, body),
+        (StatusCode::SERVICE_UNAVAILABLE, json!({ "ready": false, "reasons": reasons }))
+    );
+}
+
+#[tokio::test]
 async fn every_reason_not_to_be_ready_is_named() {
     let mut shown = Shown::new().await;
     shown.stream.send_modify(|status| {
@@ -211,6 +230,7 @@ async fn the_status_shows_every_part() {
         "warnings": [],
         "streams": [serde_json::to_value(&*shown.stream.borrow()).unwrap()],
         "webhooks": [{ "name": "default", "path": "/webhooks/pepay", "last_event": null, "last_rejection": null }],
+        "last_refused_webhook": null,
         "store": {
             "committing": true, "error": null, "engine": engine,
             "events": 2, "first_sequence": 1, "last_sequence": 2,

@@ -13,6 +13,7 @@ mod demo;
 mod devnet;
 mod doctor;
 mod forwarding;
+mod listening;
 mod manual;
 mod monitoring;
 mod operate;

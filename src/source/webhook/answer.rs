@@ -1,4 +1,4 @@
-//! What a delivery is answered with.
+//! The response to a delivery.
 
 use std::borrow::Cow;
 
@@ -30,6 +30,8 @@ pub(super) enum Code {
     PayloadTooLarge,
     /// The body did not arrive in time.
     RequestTimeout,
+    /// The connection ended before the body did.
+    ConnectionCut,
     /// The event could not be committed.
     StoreUnavailable,
     /// The store has more waiting than it takes on.
@@ -38,7 +40,7 @@ pub(super) enum Code {
 
 impl Code {
     /// Every code, in the order of the declaration, so that `code as usize` is its index.
-    pub(super) const ALL: [Self; 9] = [
+    pub(super) const ALL: [Self; 10] = [
         Self::InvalidSignature,
         Self::TimestampOutOfRange,
         Self::MalformedPayload,
@@ -46,6 +48,7 @@ impl Code {
         Self::WrongEnvironment,
         Self::PayloadTooLarge,
         Self::RequestTimeout,
+        Self::ConnectionCut,
         Self::StoreUnavailable,
         Self::Overloaded,
     ];
@@ -60,6 +63,7 @@ impl Code {
             Self::WrongEnvironment => "wrong_environment",
             Self::PayloadTooLarge => "payload_too_large",
             Self::RequestTimeout => "request_timeout",
+            Self::ConnectionCut => "connection_cut",
             Self::StoreUnavailable => "store_unavailable",
             Self::Overloaded => "overloaded",
         }
@@ -71,7 +75,9 @@ impl Code {
             | Self::TimestampOutOfRange
             | Self::MalformedPayload
             | Self::EventIdMismatch
-            | Self::WrongEnvironment => StatusCode::BAD_REQUEST,
+            | Self::WrongEnvironment
+            // Nobody is left to read it.
+            | Self::ConnectionCut => StatusCode::BAD_REQUEST,
             Self::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::StoreUnavailable | Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
@@ -89,30 +95,57 @@ impl Code {
 
     /// Whether part of the request may be left unread on the connection.
     const fn ends_connection(self) -> bool {
-        matches!(self, Self::PayloadTooLarge | Self::RequestTimeout)
+        matches!(self, Self::PayloadTooLarge | Self::RequestTimeout | Self::ConnectionCut)
     }
 }
 
 /// A refused delivery.
 #[derive(Debug)]
 pub(super) struct Refusal {
-    /// What it is answered with.
+    /// The error code of the response.
     pub(super) code: Code,
-    /// The same in words, for the sender.
+    /// The reason, for the sender.
     message: Cow<'static, str>,
-    /// The event it was about, known once the signature has been verified.
+    /// The reason, for the operator alone, where the sender is told less.
+    detail: Option<String>,
+    /// The event's id, known once the signature has been verified.
     pub(super) event_id: Option<EventId>,
+    /// Size of the body, in bytes, as far as it was declared or read.
+    pub(super) bytes: Option<u64>,
+    /// The timestamp less the time of arrival, in seconds.
+    pub(super) clock_off: Option<i64>,
 }
 
 impl Refusal {
-    /// A refusal that explains itself with `message`.
+    /// A refusal with `message` as its reason.
     pub(super) fn new(code: Code, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, message: message.into(), event_id: None }
+        let message = message.into();
+        Self { code, message, detail: None, event_id: None, bytes: None, clock_off: None }
     }
 
     /// The same, about this event.
     pub(super) fn about(self, event_id: EventId) -> Self {
         Self { event_id: Some(event_id), ..self }
+    }
+
+    /// The same, with a reason that the sender is not told.
+    pub(super) fn in_detail(self, detail: impl Into<String>) -> Self {
+        Self { detail: Some(detail.into()), ..self }
+    }
+
+    /// The same, of a timestamp that is so far from the time of arrival, in seconds.
+    pub(super) fn off_by(self, seconds: i64) -> Self {
+        Self { clock_off: Some(seconds), ..self }
+    }
+
+    /// The same, of a body of this size, unless another is known.
+    pub(super) fn sized(self, bytes: Option<u64>) -> Self {
+        Self { bytes: self.bytes.or(bytes), ..self }
+    }
+
+    /// The reason in full, for the operator.
+    pub(super) fn reason(&self) -> &str {
+        self.detail.as_deref().unwrap_or(&self.message)
     }
 }
 
@@ -130,7 +163,7 @@ impl IntoResponse for Refusal {
     }
 }
 
-/// The answer to a delivery whose event is committed.
+/// The response to a delivery whose event is committed.
 pub(super) fn accepted(recorded: Recorded) -> Response {
     let body = match recorded {
         Recorded::New => r#"{"ok":true,"duplicate":false}"#,
@@ -139,7 +172,7 @@ pub(super) fn accepted(recorded: Recorded) -> Response {
     ([(CONTENT_TYPE, JSON)], body).into_response()
 }
 
-/// The answer to any method but POST; the router adds `Allow`.
+/// The response to any method but POST; the router adds `Allow`.
 pub(super) async fn method_not_allowed() -> Response {
     error(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "webhooks are delivered with POST")
 }

@@ -1,6 +1,8 @@
-//! Reading a body from somebody who has not proven anything yet: bounded in
-//! size, in time, in copies, and in what all of them take up together.
+//! Reads the body of a delivery that is not verified yet. Size, time and copies are
+//! bounded, and so is the memory of all bodies together.
 
+use std::error::Error;
+use std::io;
 use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
@@ -11,35 +13,34 @@ use http_body_util::BodyExt;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::answer::{Code, Refusal};
-use super::room::Room;
+use super::body_memory::BodyMemory;
 
-/// How much of a body that there is no place for is still read and thrown away, and
-/// for how long. A connection closed with bytes unread is reset, and a sender that
+/// How much of a refused body is still read and thrown away, and for how long. A connection closed with bytes unread is reset, and a sender that
 /// meets the reset while it writes never sees the answer.
 const DISCARD_BYTES: usize = 1024 * 1024;
 const DISCARD_LIMIT: Duration = Duration::from_secs(2);
 
-/// A whole body, and the room that it takes up if it is large.
+/// A whole body, and the memory that it takes up if it is large.
 #[derive(Debug)]
 pub(super) struct Whole {
     pub(super) bytes: Bytes,
-    pub(super) room: Option<OwnedSemaphorePermit>,
+    pub(super) memory: Option<OwnedSemaphorePermit>,
 }
 
-/// The whole body, if it has at most `limit` bytes, arrives within `patience`, and
-/// there is `room` for it.
+/// Returns the whole body, if it has at most `limit` bytes, arrives within `patience`,
+/// and `memory` suffices for it.
 pub(super) async fn read(
     headers: &HeaderMap,
     mut body: Body,
     limit: usize,
-    room: &Room,
+    memory: &BodyMemory,
     patience: Duration,
 ) -> Result<Whole, Refusal> {
     let declared_too_large = body.size_hint().lower() > limit as u64;
     let collected = if declared_too_large {
         Err(too_large(limit))
     } else {
-        tokio::time::timeout(patience, collect(&mut body, limit, room))
+        tokio::time::timeout(patience, collect(&mut body, limit, memory))
             .await
             .unwrap_or_else(|_| Err(Refusal::new(Code::RequestTimeout, "the body did not arrive in time")))
     };
@@ -57,8 +58,25 @@ fn too_large(limit: usize) -> Refusal {
     Refusal::new(Code::PayloadTooLarge, format!("the body has more than {limit} bytes"))
 }
 
+/// Why a body could not be read to its end: its chunks are malformed, or the connection is gone.
+fn broken(error: &axum::Error) -> Refusal {
+    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
+    let kind = loop {
+        let Some(at) = cause else { break None };
+        if let Some(error) = at.downcast_ref::<io::Error>() {
+            break Some(error.kind());
+        }
+        cause = at.source();
+    };
+    if matches!(kind, Some(io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData)) {
+        Refusal::new(Code::MalformedPayload, "the body's chunks are malformed")
+    } else {
+        Refusal::new(Code::ConnectionCut, "the connection ended before the body did")
+    }
+}
+
 /// The body, in one piece.
-async fn collect(body: &mut Body, limit: usize, room: &Room) -> Result<Whole, Refusal> {
+async fn collect(body: &mut Body, limit: usize, memory: &BodyMemory) -> Result<Whole, Refusal> {
     // What it may come to: a body of unknown length may come to the limit.
     let size = body.size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(limit);
     let mut taken = None;
@@ -67,16 +85,17 @@ async fn collect(body: &mut Body, limit: usize, room: &Room) -> Result<Whole, Re
     // chunks make the bridge hold many times the limit.
     let mut first = Bytes::new();
     let mut gathered = BytesMut::new();
+    let mut read = 0;
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| Refusal::new(Code::MalformedPayload, "the body ended early"))?;
+        let frame = frame.map_err(|error| broken(&error).sized(Some(read as u64)))?;
         let Ok(piece) = frame.into_data() else { continue };
-        let read = first.len().max(gathered.len()) + piece.len();
+        read += piece.len();
         if read > limit {
             return Err(too_large(limit));
         }
-        if read > Room::FREE && taken.is_none() {
+        if read > BodyMemory::FREE && taken.is_none() {
             let full = || Refusal::new(Code::Overloaded, "too many large bodies at the same time");
-            taken = Some(room.take(size).ok_or_else(full)?);
+            taken = Some(memory.take(size).ok_or_else(full)?);
         }
         if first.is_empty() && gathered.is_empty() {
             first = piece;
@@ -90,7 +109,7 @@ async fn collect(body: &mut Body, limit: usize, room: &Room) -> Result<Whole, Re
         gathered.extend_from_slice(&piece);
     }
     let bytes = if gathered.is_empty() { first } else { gathered.freeze() };
-    Ok(Whole { bytes, room: taken })
+    Ok(Whole { bytes, memory: taken })
 }
 
 async fn discard(body: &mut Body) {
@@ -116,13 +135,13 @@ mod tests {
         Body::from_stream(stream::iter(pieces.iter().map(|piece| Ok::<_, Infallible>(*piece))))
     }
 
-    async fn read_in(room: &Room, limit: usize, body: Body) -> Result<Whole, Code> {
-        let whole = read(&HeaderMap::new(), body, limit, room, Duration::from_mins(1)).await;
+    async fn read_in(memory: &BodyMemory, limit: usize, body: Body) -> Result<Whole, Code> {
+        let whole = read(&HeaderMap::new(), body, limit, memory, Duration::from_mins(1)).await;
         whole.map_err(|refusal| refusal.code)
     }
 
     async fn read_to(limit: usize, body: Body) -> Result<Bytes, Code> {
-        read_in(&Room::new(), limit, body).await.map(|whole| whole.bytes)
+        read_in(&BodyMemory::new(), limit, body).await.map(|whole| whole.bytes)
     }
 
     #[tokio::test]
@@ -155,41 +174,51 @@ mod tests {
     #[tokio::test]
     async fn a_body_that_stops_coming_is_given_up() {
         let stuck = Body::from_stream(stream::pending::<Result<Bytes, Infallible>>());
-        let (headers, room) = (HeaderMap::new(), Room::new());
-        let refusal = read(&headers, stuck, 10, &room, Duration::from_millis(1)).await.unwrap_err();
+        let (headers, memory) = (HeaderMap::new(), BodyMemory::new());
+        let refusal = read(&headers, stuck, 10, &memory, Duration::from_millis(1)).await.unwrap_err();
         assert_eq!(refusal.code, Code::RequestTimeout);
     }
 
     #[tokio::test]
-    async fn large_bodies_share_a_room_in_which_small_ones_need_no_place() {
-        const LARGE: usize = Room::FREE + 1;
+    async fn large_bodies_share_a_budget_of_which_small_ones_take_nothing() {
+        const LARGE: usize = BodyMemory::FREE + 1;
         let of = |bytes: usize| Body::from(vec![b'x'; bytes]);
-        let room = Room::of(2 * LARGE);
-        let first = read_in(&room, LARGE, of(LARGE)).await.unwrap();
+        let memory = BodyMemory::of(2 * LARGE);
+        let first = read_in(&memory, LARGE, of(LARGE)).await.unwrap();
         // Of unknown length, which counts as much as it may come to.
         let unknown =
             Body::from_stream(stream::iter([Ok::<_, Infallible>(vec![b'x'; LARGE - 1]), Ok(vec![b'x'])]));
-        let second = read_in(&room, LARGE, unknown).await.unwrap();
+        let second = read_in(&memory, LARGE, unknown).await.unwrap();
         assert_eq!((first.bytes.len(), second.bytes.len()), (LARGE, LARGE));
 
-        assert_eq!(read_in(&room, LARGE, of(LARGE)).await.unwrap_err(), Code::Overloaded);
-        assert_eq!(read_in(&room, LARGE, of(Room::FREE)).await.unwrap().bytes.len(), Room::FREE);
+        assert_eq!(read_in(&memory, LARGE, of(LARGE)).await.unwrap_err(), Code::Overloaded);
+        assert_eq!(
+            read_in(&memory, LARGE, of(BodyMemory::FREE)).await.unwrap().bytes.len(),
+            BodyMemory::FREE
+        );
         drop(first);
-        let third = read_in(&room, LARGE, of(LARGE)).await.unwrap();
-        assert_eq!(read_in(&room, LARGE, of(LARGE)).await.unwrap_err(), Code::Overloaded);
+        let third = read_in(&memory, LARGE, of(LARGE)).await.unwrap();
+        assert_eq!(read_in(&memory, LARGE, of(LARGE)).await.unwrap_err(), Code::Overloaded);
         drop((second, third));
-        assert_eq!(read_in(&room, 2 * LARGE, of(2 * LARGE)).await.unwrap().bytes.len(), 2 * LARGE);
+        assert_eq!(read_in(&memory, 2 * LARGE, of(2 * LARGE)).await.unwrap().bytes.len(), 2 * LARGE);
     }
 
     #[tokio::test]
-    async fn the_largest_body_that_can_be_configured_has_room() {
+    async fn the_largest_body_that_can_be_configured_fits_the_budget() {
         let limit = Settings::LARGEST_BODY;
         assert_eq!(read_to(limit, Body::from(vec![b'x'; limit])).await.unwrap().len(), limit);
     }
 
     #[tokio::test]
-    async fn a_body_that_breaks_off_is_malformed() {
-        let broken = Body::from_stream(stream::iter([Ok("a"), Err(std::io::Error::other("reset"))]));
-        assert_eq!(read_to(10, broken).await, Err(Code::MalformedPayload));
+    async fn a_connection_that_ends_in_the_body_is_no_malformed_body() {
+        use io::ErrorKind::{ConnectionReset, InvalidInput, UnexpectedEof};
+        for (kind, code) in [
+            (UnexpectedEof, Code::ConnectionCut),
+            (ConnectionReset, Code::ConnectionCut),
+            (InvalidInput, Code::MalformedPayload),
+        ] {
+            let broken = Body::from_stream(stream::iter([Ok("a"), Err(io::Error::from(kind))]));
+            assert_eq!(read_to(10, broken).await, Err(code), "{kind:?}");
+        }
     }
 }

@@ -194,9 +194,7 @@ async fn every_refusal_says_why_and_leaves_no_trace() {
     let elsewhere = |secret: &str| {
         let request = signed(secret, &now, "evt_1", &body).body(Body::from(body.clone()));
         let mut request = request.unwrap();
-        request
-            .headers_mut()
-            .insert("x-pepay-network-environment", http::HeaderValue::from_static("mainnet"));
+        request.headers_mut().insert("x-pepay-network-environment", HeaderValue::from_static("mainnet"));
         request
     };
     let request = |secret: &str, timestamp: &str, id: &str, body: &str| {
@@ -311,8 +309,71 @@ async fn the_status_shows_the_last_event_and_the_last_refusal() {
     fixture.send(delivery("evt_1")).await;
     fixture.send(Request::post(PATH).body(Body::empty()).unwrap()).await;
     expected["last_event"] = json!({ "id": "evt_1", "at": "2024-12-21T11:20:00.000Z" });
-    expected["last_rejection"] = json!({ "code": "invalid_signature", "at": "2024-12-21T11:20:00.000Z" });
+    expected["last_rejection"] = json!({
+        "code": "invalid_signature", "at": "2024-12-21T11:20:00.000Z",
+        "message": "there is no X-Pepay-Signature", "event_id": null, "bytes": 0,
+        "clock_off_seconds": null, "peer": null, "forwarded_for": null,
+    });
     assert_eq!(shown(), expected);
+
+    let body = event("evt_1");
+    let late = (NOW.0 - 1_200_000).to_string();
+    let mut request = signed("secret", &late, "evt_1", &body).body(Body::from(body.clone())).unwrap();
+    request.headers_mut().insert("x-forwarded-for", "203.0.113.9, 10.0.0.1".parse().unwrap());
+    request.extensions_mut().insert(ConnectInfo::<SocketAddr>("10.0.0.2:4711".parse().unwrap()));
+    fixture.send(request).await;
+    expected["last_rejection"] = json!({
+        "code": "timestamp_out_of_range", "at": "2024-12-21T11:20:00.000Z",
+        "message": "X-Pepay-Timestamp is 1200 s behind this machine's clock; allowed are 300 s",
+        "event_id": null, "bytes": body.len(), "clock_off_seconds": -1200,
+        "peer": "10.0.0.2:4711", "forwarded_for": "203.0.113.9, 10.0.0.1",
+    });
+    assert_eq!(shown(), expected);
+}
+
+#[tokio::test]
+async fn the_operator_is_told_more_than_the_sender() {
+    let fixture = Fixture::new().await;
+    let message = || fixture.statuses[0].borrow().last_rejection.clone().unwrap().message;
+    let (now, body) = (NOW.0.to_string(), event("evt_1"));
+    let request =
+        |secret: &str, id: &str| signed(secret, &now, id, &body).body(Body::from(body.clone())).unwrap();
+
+    let answer = fixture.send(request("guessed", "evt_1")).await;
+    assert!(answer.body.contains("no signature of this endpoint's secrets matches"), "{answer:?}");
+    assert_eq!(message(), "the signature is made with none of the endpoint's 1 secrets over these bytes");
+
+    let answer = fixture.send(request("secret", "evt_2")).await;
+    assert!(!answer.body.contains("evt_1"), "{answer:?}");
+    assert_eq!(message(), "X-Pepay-Event-ID is `evt_2`, the body's `id` `evt_1`");
+
+    let mut elsewhere = request("secret", "evt_1");
+    elsewhere.headers_mut().insert("x-pepay-network-environment", HeaderValue::from_static("mainnet"));
+    fixture.send(elsewhere).await;
+    assert_eq!(
+        message(),
+        "this endpoint takes devnet events only; the header says `mainnet`, the body `nothing`"
+    );
+}
+
+#[tokio::test]
+async fn one_slash_more_is_accepted_unless_it_is_another_endpoint() {
+    let ask = async |paths: &[&str], path: &str| {
+        let endpoint = |path: &&str| Settings { name: (*path).into(), path: (*path).into(), ..settings() };
+        let mut fixture = Fixture::idle(paths.iter().map(endpoint).collect()).await;
+        fixture.run();
+        let mut request = delivery("evt_1");
+        *request.uri_mut() = path.parse().unwrap();
+        let status = fixture.router.clone().oneshot(request).await.unwrap().status().as_u16();
+        let taken = fixture.statuses.iter().position(|status| status.borrow().last_event.is_some());
+        (status, taken)
+    };
+    assert_eq!(ask(&["/hook"], "/hook/").await, (200, Some(0)));
+    assert_eq!(ask(&["/hook"], "/hook//").await, (404, None));
+    assert_eq!(ask(&["/hook"], "/Hook").await, (404, None));
+    assert_eq!(ask(&["/hook", "/hook/"], "/hook/").await, (200, Some(1)));
+    assert_eq!(ask(&["/hook/"], "/hook/").await, (200, Some(0)));
+    assert_eq!(ask(&["/hook/"], "/hook").await, (404, None));
 }
 
 #[tokio::test]

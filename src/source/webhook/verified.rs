@@ -5,8 +5,7 @@
 //! since anybody can send bytes. Then the signature, over the timestamp
 //! header's literal text and the body as it came: nothing is parsed before it
 //! holds, and a sender without a secret learns nothing but `invalid_signature`.
-//! What is checked after that is the business of somebody who has proven to be
-//! Pepay.
+//! What is checked after that concerns a sender who is proven to be Pepay.
 //!
 //! Only the timestamp and the body are signed. Of the other headers,
 //! `X-Pepay-Event` is not used at all, and the two that are compared can only
@@ -15,6 +14,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::HttpBody as _;
 use axum::extract::{FromRequest, Request};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
@@ -34,22 +34,24 @@ const ENVIRONMENT: &str = "x-pepay-network-environment";
 /// How long a body may take to arrive.
 const READ_LIMIT: Duration = Duration::from_secs(10);
 
+/// Characters of a header's value that an operator is shown.
+const SHOWN: usize = 200;
+
 /// Below this a timestamp is in seconds: as milliseconds it would lie in 1973,
 /// as seconds it reaches to the year 5138.
 const FIRST_MILLISECONDS: i64 = 100_000_000_000;
 
-/// A delivery that has passed every check. Nothing else makes one, so whoever
-/// holds it need not ask.
+/// A delivery that has passed every check. Only the extractor makes one.
 pub(super) struct Verified {
     received: Received,
-    room: Option<OwnedSemaphorePermit>,
+    memory: Option<OwnedSemaphorePermit>,
 }
 
 impl Verified {
-    /// The event, ready to be stored, and the room that its body takes up until the
+    /// The event, ready to be stored, and the memory that its body takes up until the
     /// delivery is answered.
     pub(super) fn into_parts(self) -> (Received, Option<OwnedSemaphorePermit>) {
-        (self.received, self.room)
+        (self.received, self.memory)
     }
 }
 
@@ -59,9 +61,12 @@ impl FromRequest<Arc<Endpoint>> for Verified {
     async fn from_request(request: Request, endpoint: &Arc<Endpoint>) -> Result<Self, Refusal> {
         let (parts, body) = request.into_parts();
         let settings = &endpoint.settings;
-        let body = body::read(&parts.headers, body, settings.max_body, &endpoint.room, READ_LIMIT).await?;
-        let received = verify(&parts.headers, body.bytes, settings, endpoint.clock.now())?;
-        Ok(Self { received, room: body.room })
+        let declared = body.size_hint().exact();
+        let body = body::read(&parts.headers, body, settings.max_body, &endpoint.memory, READ_LIMIT).await;
+        let body = body.map_err(|refusal| refusal.sized(declared))?;
+        let size = body.bytes.len() as u64;
+        let received = verify(&parts.headers, body.bytes, settings, endpoint.clock.now());
+        Ok(Self { received: received.map_err(|refusal| refusal.sized(Some(size)))?, memory: body.memory })
     }
 }
 
@@ -73,10 +78,7 @@ fn verify(
     now: UnixMillis,
 ) -> Result<Received, Refusal> {
     let timestamp = authenticate(headers, &body, settings)?;
-    let in_range = millis(timestamp).is_some_and(|sent_at| within(settings.tolerance, sent_at, now));
-    if !in_range {
-        return Err(out_of_range());
-    }
+    in_range(timestamp, settings.tolerance, now)?;
     let event = envelope::parse(body, now)
         .map_err(|error| Refusal::new(Code::MalformedPayload, error.to_string()))?;
     match environment(headers, &event, settings) {
@@ -91,18 +93,37 @@ fn verify(
     }
 }
 
-/// Proves that the body comes from somebody who holds a secret. Returns the
+/// Proves that the sender holds a secret. Returns the
 /// literal text of the timestamp, which is proven with it.
 fn authenticate<'a>(headers: &'a HeaderMap, body: &[u8], settings: &Settings) -> Result<&'a str, Refusal> {
     let signatures = SIGNATURES.map(|name| only(headers, name));
-    let unsigned = || Refusal::new(Code::InvalidSignature, "no signature of this endpoint's secrets matches");
+    // The sender learns nothing else, whatever the operator is told.
+    let unsigned = |detail: String| {
+        let message = "no signature of this endpoint's secrets matches";
+        Refusal::new(Code::InvalidSignature, message).in_detail(detail)
+    };
     if signatures.iter().all(Option::is_none) {
-        return Err(unsigned());
+        let given = SIGNATURES.iter().any(|name| headers.contains_key(*name));
+        let detail = if given {
+            "X-Pepay-Signature is given twice or is no text"
+        } else {
+            "there is no X-Pepay-Signature"
+        };
+        return Err(unsigned(detail.to_owned()));
     }
-    let timestamp = only(headers, TIMESTAMP).ok_or_else(out_of_range)?;
+    let timestamp = only(headers, TIMESTAMP).ok_or_else(|| {
+        out_of_range()
+            .in_detail("X-Pepay-Timestamp is missing or given twice; the signature was not looked at")
+    })?;
     let mut claims = signatures.iter().flatten();
     let proven = claims.any(|claim| settings.keys.iter().any(|key| key.verify(claim, timestamp, body)));
-    if proven { Ok(timestamp) } else { Err(unsigned()) }
+    if proven {
+        return Ok(timestamp);
+    }
+    let secrets = settings.keys.len();
+    Err(unsigned(format!(
+        "the signature is made with none of the endpoint's {secrets} secrets over these bytes"
+    )))
 }
 
 /// Compares the headers about the event with the event itself. Returns the
@@ -112,10 +133,11 @@ fn environment(
     event: &Event,
     settings: &Settings,
 ) -> Result<Option<Environment>, Refusal> {
-    let another_id = |value: &HeaderValue| value.as_bytes() != event.id.as_str().as_bytes();
-    if headers.get_all(EVENT_ID).iter().any(another_id) {
+    let another_id = |value: &&HeaderValue| value.as_bytes() != event.id.as_str().as_bytes();
+    if let Some(other) = headers.get_all(EVENT_ID).iter().find(another_id) {
         let message = "X-Pepay-Event-ID differs from the body's `id`";
-        return Err(Refusal::new(Code::EventIdMismatch, message));
+        let detail = format!("X-Pepay-Event-ID is `{}`, the body's `id` `{}`", shown(other), event.id);
+        return Err(Refusal::new(Code::EventIdMismatch, message).in_detail(detail));
     }
     // Either may refuse: the unsigned header cannot overrule what the signed body says.
     let named = || headers.get_all(ENVIRONMENT).iter().filter(|value| !value.is_empty());
@@ -124,7 +146,10 @@ fn environment(
             || event.subject.environment.is_some_and(|own| own != expected);
         if elsewhere {
             let message = format!("this endpoint takes {} events only", expected.as_str());
-            return Err(Refusal::new(Code::WrongEnvironment, message));
+            let body = event.subject.environment.map_or("nothing", Environment::as_str);
+            let header = named().next().map_or_else(|| "nothing".to_owned(), shown);
+            let detail = format!("{message}; the header says `{header}`, the body `{body}`");
+            return Err(Refusal::new(Code::WrongEnvironment, message).in_detail(detail));
         }
     }
     let in_header = named().find_map(|value| value.to_str().ok()?.parse().ok());
@@ -132,8 +157,8 @@ fn environment(
     Ok(event.subject.environment.or(settings.environment).or(in_header))
 }
 
-/// The text of a header that has exactly one value. Of two, nobody could say
-/// which one was meant, so neither counts.
+/// The text of a header that has exactly one value. Of two it is unknown which one
+/// was meant, so neither counts.
 fn only<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     let mut values = headers.get_all(name).iter();
     let value = values.next()?.to_str().ok()?;
@@ -147,13 +172,33 @@ fn millis(timestamp: &str) -> Option<UnixMillis> {
     Some(UnixMillis(if number < FIRST_MILLISECONDS { number * 1000 } else { number }))
 }
 
-fn within(tolerance: Duration, sent_at: UnixMillis, now: UnixMillis) -> bool {
-    sent_at.since(now).max(now.since(sent_at)) <= tolerance
+/// Refuses a timestamp, whose signature holds, that is too far from `now`.
+fn in_range(timestamp: &str, tolerance: Duration, now: UnixMillis) -> Result<(), Refusal> {
+    let Some(sent_at) = millis(timestamp) else {
+        return Err(out_of_range().in_detail("X-Pepay-Timestamp is no timestamp"));
+    };
+    let (ahead, behind) = (sent_at.since(now), now.since(sent_at));
+    if ahead.max(behind) <= tolerance {
+        return Ok(());
+    }
+    let (seconds, allowed) = ((sent_at.0.saturating_sub(now.0)) / 1000, tolerance.as_secs());
+    let direction = if seconds < 0 { "behind" } else { "ahead of" };
+    let message = format!(
+        "X-Pepay-Timestamp is {} s {direction} this machine's clock; allowed are {allowed} s",
+        seconds.unsigned_abs()
+    );
+    Err(Refusal::new(Code::TimestampOutOfRange, message).off_by(seconds))
 }
 
 fn out_of_range() -> Refusal {
     let message = "X-Pepay-Timestamp is missing, no timestamp, or too far from the present";
     Refusal::new(Code::TimestampOutOfRange, message)
+}
+
+/// The beginning of a header's value, for the operator.
+pub(super) fn shown(value: &HeaderValue) -> String {
+    let text = String::from_utf8_lossy(value.as_bytes());
+    text.chars().filter(|char| !char.is_control()).take(SHOWN).collect()
 }
 
 #[cfg(test)]

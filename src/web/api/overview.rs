@@ -11,12 +11,13 @@ use tokio::time::Instant;
 use utoipa::ToSchema;
 
 use super::Api;
-use super::params::NoQuery;
 use super::history::Point;
+use super::params::NoQuery;
 use super::targets::TargetView;
 use crate::domain::clock::UnixMillis;
 use crate::domain::status::{StreamStatus, WebhookStatus};
 use crate::store::view::{Latency, Races, SourceTally, Usage};
+use crate::web::refused::RefusedWebhook;
 use crate::web::status::Store;
 use crate::web::{STORE_LIMIT, within};
 
@@ -39,6 +40,9 @@ pub(super) struct Overview {
     warnings: Vec<String>,
     streams: Vec<StreamStatus>,
     webhooks: Vec<WebhookStatus>,
+    /// The last signed request to the public listener that reached no webhook endpoint.
+    #[schema(required)]
+    last_refused_webhook: Option<RefusedWebhook>,
     targets: Vec<TargetView>,
     store: Store,
     /// Null if the store does not tell.
@@ -93,6 +97,7 @@ impl Api {
             warnings: verdict.warnings,
             streams: parts.streams(),
             webhooks: parts.webhooks(),
+            last_refused_webhook: view.refusals.last(),
             targets,
             store: Store::new(verdict.store_failure, summary, unread),
             usage: assessment.usage,

@@ -135,14 +135,22 @@ function targets({ targets: all }) {
     }));
 }
 
-function webhooks({ webhooks: all }) {
-  return h('section', { class: 'card', 'aria-labelledby': 'webhooks', key: 'webhooks' }, h('h2', { id: 'webhooks' }, 'Webhooks'), table({
+function refusal({ code, at, message, peer, forwarded_for: from, event_id: id, bytes: size }) {
+  const sender = from ? `${from} (by ${peer})` : peer;
+  const notes = [message, id, size == null ? null : bytes(size), sender && `from ${sender}`].filter(Boolean);
+  return [`${words(code)}, `, ago(at), h('span', { class: 'note' }, notes.join('; '))];
+}
+
+function webhooks({ webhooks: all, last_refused_webhook: missed }) {
+  const miss = missed && h('p', { class: 'verdict warn', key: 'missed' }, h('strong', 'A signed webhook reached no endpoint: '),
+    h('code', missed.request), ` was answered ${missed.status}, `, ago(missed.at), `, from ${missed.forwarded_for ?? missed.peer}. Is the address at Pepay, or a proxy, right?`);
+  return h('section', { class: 'card', 'aria-labelledby': 'webhooks', key: 'webhooks' }, h('h2', { id: 'webhooks' }, 'Webhooks'), miss, table({
     caption: 'Webhook endpoints', hideCaption: true, key: ({ name }) => name, rows: all ?? [], empty: 'No webhook endpoint is configured.',
     columns: [
       { label: 'Endpoint', cell: ({ name }) => name, main: true },
       { label: 'Path', cell: ({ path }) => h('code', path) },
       { label: 'Last event', cell: ({ last_event: last }) => ago(last?.at, 'none yet') },
-      { label: 'Last refusal', cell: ({ last_rejection: last }) => (last ? [`${words(last.code)}, `, ago(last.at)] : 'none') },
+      { label: 'Last refusal', cell: ({ last_rejection: last }) => (last ? refusal(last) : 'none') },
     ],
   }));
 }

@@ -15,17 +15,17 @@ use super::*;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Generous, so that a test sees only the limit it is about.
-const GENEROUS: Limits = Limits { connections: 8, head: PATIENCE, stall: PATIENCE };
+const GENEROUS: Limits = Limits { connections: 8, keep_alive: PATIENCE, head: PATIENCE, stall: PATIENCE };
 
 /// A server with its two stops.
-struct Server {
+struct Serving {
     address: SocketAddr,
     stop: CancellationToken,
     abandon: CancellationToken,
     task: JoinSet<()>,
 }
 
-impl Server {
+impl Serving {
     async fn start(router: Router, limits: Limits) -> Self {
         Self::start_on(bind().await, router, limits)
     }
@@ -34,7 +34,7 @@ impl Server {
         let address = listener.local_addr().unwrap();
         let (stop, abandon) = (CancellationToken::new(), CancellationToken::new());
         let mut task = JoinSet::new();
-        task.spawn(serve(listener, router, limits, stop.clone(), abandon.clone()));
+        task.spawn(serve(listener, router, limits, None, stop.clone(), abandon.clone()));
         Self { address, stop, abandon, task }
     }
 
@@ -116,7 +116,7 @@ fn held() -> (Router, mpsc::Receiver<()>, Arc<Notify>) {
 
 #[tokio::test]
 async fn requests_on_one_connection_are_answered_one_after_another() {
-    let server = Server::start(hello(), GENEROUS).await;
+    let server = Serving::start(hello(), GENEROUS).await;
     let mut client = server.client().await;
     for _ in 0..3 {
         client.get("/").await;
@@ -127,7 +127,7 @@ async fn requests_on_one_connection_are_answered_one_after_another() {
 #[tokio::test]
 async fn a_head_that_never_ends_is_cut_off() {
     let limits = Limits { head: Duration::from_millis(50), ..GENEROUS };
-    let server = Server::start(hello(), limits).await;
+    let server = Serving::start(hello(), limits).await;
     let mut client = server.client().await;
     client.send("GET / HTTP/1.1\r\nhost: br").await;
     client.closed().await;
@@ -135,25 +135,66 @@ async fn a_head_that_never_ends_is_cut_off() {
 
 #[tokio::test]
 async fn a_connection_that_says_nothing_is_closed() {
-    let limits = Limits { head: Duration::from_millis(50), ..GENEROUS };
-    let server = Server::start(hello(), limits).await;
+    let limits = Limits { keep_alive: Duration::from_millis(50), ..GENEROUS };
+    let server = Serving::start(hello(), limits).await;
     assert_eq!(server.client().await.closed().await, "");
 }
 
 #[tokio::test]
 async fn a_connection_that_says_nothing_more_is_closed() {
     let listener = bind().await;
-    // Asks before anybody listens to it, so that its first head is never late.
+    // Sent before the server runs, so that its first head is never late.
     let mut client = Client::of(listener.local_addr().unwrap()).await;
     client.get("/").await;
-    let limits = Limits { head: Duration::from_millis(50), ..GENEROUS };
-    let _server = Server::start_on(listener, hello(), limits);
+    let limits = Limits { keep_alive: Duration::from_millis(50), ..GENEROUS };
+    let _server = Serving::start_on(listener, hello(), limits);
     assert!(client.closed().await.ends_with("hello"));
 }
 
 #[tokio::test]
+async fn an_idle_connection_has_longer_than_a_head_that_has_begun() {
+    let limits = Limits { head: Duration::from_millis(50), ..GENEROUS };
+    let server = Serving::start(hello(), limits).await;
+    let mut client = server.client().await;
+    for _ in 0..2 {
+        // Far longer idle than a head may take.
+        tokio::time::timeout(Duration::from_millis(200), client.0.readable()).await.unwrap_err();
+        client.get("/").await;
+        client.reads("hello").await;
+    }
+    client.send("GET / HTT").await;
+    assert_eq!(client.closed().await, "");
+}
+
+#[tokio::test]
+async fn a_body_may_take_longer_than_a_head() {
+    let limits =
+        Limits { head: Duration::from_millis(50), keep_alive: Duration::from_millis(50), ..GENEROUS };
+    let server = Serving::start(echo(), limits).await;
+    let mut client = server.client().await;
+    client.send("POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\nhel").await;
+    tokio::time::timeout(Duration::from_millis(200), client.0.readable()).await.unwrap_err();
+    client.send("lo").await;
+    client.reads("hello").await;
+}
+
+#[tokio::test]
+async fn a_missing_or_doubled_host_is_a_bad_request() {
+    let server = Serving::start(hello(), GENEROUS).await;
+    let mut client = server.client().await;
+    for hosts in ["", "host: a\r\nhost: b\r\n"] {
+        client.send(&format!("GET / HTTP/1.1\r\n{hosts}\r\n")).await;
+        let answer = client.reads("}}").await;
+        assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("bad_host"), "{answer}");
+        assert!(answer.contains("x-content-type-options: nosniff\r\n"), "{answer}");
+    }
+    client.get("/").await;
+    client.reads("hello").await;
+}
+
+#[tokio::test]
 async fn a_head_that_is_too_long_is_refused() {
-    let server = Server::start(hello(), GENEROUS).await;
+    let server = Serving::start(hello(), GENEROUS).await;
     let mut client = server.client().await;
     client.send(&format!("GET / HTTP/1.1\r\nx: {}\r\n\r\n", "y".repeat(MAX_HEAD))).await;
     assert!(client.closed().await.starts_with("HTTP/1.1 431"));
@@ -180,7 +221,7 @@ async fn an_answer_nobody_reads_is_given_up() {
         }
     };
     let limits = Limits { stall: Duration::from_millis(50), ..GENEROUS };
-    let server = Server::start(Router::new().route("/", get(endless)), limits).await;
+    let server = Serving::start(Router::new().route("/", get(endless)), limits).await;
     let mut client = server.client().await;
     client.get("/").await;
     assert_eq!(within(drops.recv()).await, Some(()));
@@ -189,7 +230,7 @@ async fn an_answer_nobody_reads_is_given_up() {
 #[tokio::test]
 async fn who_exceeds_the_cap_waits_while_everybody_else_is_being_served() {
     let (router, mut entries, release) = held();
-    let server = Server::start(router, Limits { connections: 1, ..GENEROUS }).await;
+    let server = Serving::start(router, Limits { connections: 1, ..GENEROUS }).await;
     let mut inside = server.client().await;
     inside.get("/").await;
     within(entries.recv()).await.unwrap();
@@ -205,7 +246,7 @@ async fn who_exceeds_the_cap_waits_while_everybody_else_is_being_served() {
 
 #[tokio::test]
 async fn clients_that_keep_the_server_waiting_give_up_their_place_the_longest_first() {
-    let server = Server::start(echo(), Limits { connections: 3, ..GENEROUS }).await;
+    let server = Serving::start(echo(), Limits { connections: 3, ..GENEROUS }).await;
     let mut silent = server.client().await;
     let mut slow_head = server.client().await;
     slow_head.send("GET / HTTP/1.1\r\n").await;
@@ -220,16 +261,16 @@ async fn clients_that_keep_the_server_waiting_give_up_their_place_the_longest_fi
         quick.reads("hello").await;
         holder.closed().await;
         quick.closed().await;
-        // Takes the place that the quick one has left, as the one last waited for.
+        // Takes the slot that the quick one has left, as the one last waited for.
         fillers.push(server.client().await);
     }
 }
 
 /// Asks for an answer that is long in coming, then has another client fall idle and a
-/// third one ask for a place: the answer must come whole all the same.
+/// third one ask for a slot: the answer must come whole all the same.
 async fn outlasts_an_idle_one(router: Router, end: &str, release: &Notify) {
     let router = router.route("/", get(|| async { "hello" }));
-    let server = Server::start(router, Limits { connections: 2, ..GENEROUS }).await;
+    let server = Serving::start(router, Limits { connections: 2, ..GENEROUS }).await;
     let mut receiving = server.client().await;
     receiving.get("/long").await;
     let mut first = [0; 9];
@@ -273,7 +314,7 @@ async fn a_panic_is_answered_and_the_connection_goes_on() {
     async fn broken() -> &'static str {
         panic!("the handler is broken")
     }
-    let server = Server::start(hello().route("/broken", get(broken)), GENEROUS).await;
+    let server = Serving::start(hello().route("/broken", get(broken)), GENEROUS).await;
     let mut client = server.client().await;
     client.get("/broken").await;
     let answer = client.reads("}}").await;
@@ -285,7 +326,7 @@ async fn a_panic_is_answered_and_the_connection_goes_on() {
 #[tokio::test]
 async fn at_the_stop_requests_in_flight_are_finished_and_nobody_else_is_let_in() {
     let (router, mut entries, release) = held();
-    let server = Server::start(router, GENEROUS).await;
+    let server = Serving::start(router, GENEROUS).await;
     let (mut busy, mut silent) = (server.client().await, server.client().await);
     busy.get("/").await;
     within(entries.recv()).await.unwrap();
@@ -305,7 +346,7 @@ async fn at_the_stop_requests_in_flight_are_finished_and_nobody_else_is_let_in()
 #[tokio::test]
 async fn at_the_hard_stop_requests_in_flight_are_dropped() {
     let (router, mut entries, _release) = held();
-    let server = Server::start(router, GENEROUS).await;
+    let server = Serving::start(router, GENEROUS).await;
     let mut busy = server.client().await;
     busy.get("/").await;
     within(entries.recv()).await.unwrap();

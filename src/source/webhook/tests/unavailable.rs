@@ -45,7 +45,8 @@ async fn a_store_that_cannot_commit_is_unavailable_and_tells_the_sender_no_more(
 #[tokio::test]
 async fn a_commit_that_takes_too_long_is_answered_and_its_repeat_is_a_duplicate() {
     let mut fixture = Fixture::idle(vec![settings()]).await;
-    let mut endpoint = Endpoint::new(settings(), None, fixture.store.inbox.clone(), clock(), Room::new());
+    let mut endpoint =
+        Endpoint::new(settings(), None, fixture.store.inbox.clone(), clock(), BodyMemory::new());
     endpoint.commit_limit = Duration::from_millis(1);
     let impatient = methods(Arc::new(endpoint));
     let answer = Answer::of(impatient.oneshot(delivery("evt_1")).await.unwrap()).await;
@@ -57,13 +58,13 @@ async fn a_commit_that_takes_too_long_is_answered_and_its_repeat_is_a_duplicate(
 #[tokio::test]
 async fn a_large_body_takes_room_until_it_is_answered() {
     let large = |id: &str| {
-        let body = event(id) + &" ".repeat(Room::FREE);
+        let body = event(id) + &" ".repeat(BodyMemory::FREE);
         signed("secret", &NOW.0.to_string(), id, &body).body(Body::from(body)).unwrap()
     };
     let mut fixture = Fixture::idle(Vec::new()).await;
-    let (inbox, room) = (fixture.store.inbox.clone(), Room::of(2 * Room::FREE));
-    let roomy = Settings { max_body: 2 * Room::FREE, ..settings() };
-    let endpoint = methods(Arc::new(Endpoint::new(roomy, None, inbox, clock(), room)));
+    let (inbox, memory) = (fixture.store.inbox.clone(), BodyMemory::of(2 * BodyMemory::FREE));
+    let roomy = Settings { max_body: 2 * BodyMemory::FREE, ..settings() };
+    let endpoint = methods(Arc::new(Endpoint::new(roomy, None, inbox, clock(), memory)));
     let send = |request| endpoint.clone().oneshot(request);
 
     let mut first = Box::pin(send(large("evt_1")));

@@ -183,6 +183,7 @@ async fn the_overview_shows_every_part() {
     let expected = [
         "commit",
         "history",
+        "last_refused_webhook",
         "now",
         "races",
         "ready",

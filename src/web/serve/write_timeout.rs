@@ -1,8 +1,8 @@
-//! A transport that gives up on a peer that does not read, and tells when all has been sent.
+//! A transport that bounds the time without progress of a write, and tells when
+//! everything written has been sent.
 //!
-//! hyper bounds how long a request's head takes, but not how long an answer
-//! does: a client that keeps sending requests and never reads would hold its
-//! connection for as long as it likes.
+//! hyper does not bound how long a response takes: a client that sends requests and
+//! never reads would hold its connection for as long as it likes.
 
 use std::future::Future;
 use std::io;
@@ -14,22 +14,22 @@ use std::time::Duration;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use tokio::time::Sleep;
 
-use super::door::Place;
+use super::connection_limit::Slot;
 
 /// `inner`, whose writes fail with [`io::ErrorKind::TimedOut`] once none has
 /// made progress for `limit`.
-pub(super) struct Impatient<I> {
+pub(super) struct WriteTimeout<I> {
     inner: I,
     limit: Duration,
-    /// Is told when everything written has been sent.
-    place: Arc<Place>,
+    /// Told when everything written has been sent.
+    slot: Arc<Slot>,
     /// Runs while a write waits for the peer.
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
-impl<I> Impatient<I> {
-    pub(super) const fn new(inner: I, limit: Duration, place: Arc<Place>) -> Self {
-        Self { inner, limit, place, stalled: None }
+impl<I> WriteTimeout<I> {
+    pub(super) const fn new(inner: I, limit: Duration, slot: Arc<Slot>) -> Self {
+        Self { inner, limit, slot, stalled: None }
     }
 
     /// Passes `progress` on, or the failure if it has been pending for too long.
@@ -44,7 +44,7 @@ impl<I> Impatient<I> {
     }
 }
 
-impl<I: Read + Unpin> Read for Impatient<I> {
+impl<I: Read + Unpin> Read for WriteTimeout<I> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -54,7 +54,7 @@ impl<I: Read + Unpin> Read for Impatient<I> {
     }
 }
 
-impl<I: Write + Unpin> Write for Impatient<I> {
+impl<I: Write + Unpin> Write for WriteTimeout<I> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let progress = Pin::new(&mut self.inner).poll_write(cx, buf);
         self.bounded(cx, progress)
@@ -63,7 +63,7 @@ impl<I: Write + Unpin> Write for Impatient<I> {
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = ready!(Pin::new(&mut self.inner).poll_flush(cx));
         // The server flushes once it has written all it has.
-        self.place.sent();
+        self.slot.sent();
         Poll::Ready(flushed)
     }
 

@@ -1,0 +1,93 @@
+//! A transport that bounds the wait for a request: for its first byte, and from there
+//! to the end of its head.
+//!
+//! hyper bounds both together. The first has to be longer than what a proxy keeps its
+//! connections for, the second short.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::Sleep;
+
+use super::connection_limit::{Head, Slot};
+
+/// `stream`, whose reads fail with [`io::ErrorKind::TimedOut`] once a limit is over.
+pub(super) struct HeadTimeout {
+    stream: TcpStream,
+    slot: Arc<Slot>,
+    keep_alive: Duration,
+    head: Duration,
+    /// Runs while a read waits for a request.
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl HeadTimeout {
+    /// Waits up to `keep_alive` for the first byte of a request, and from there up to
+    /// `head` for the end of its head.
+    pub(super) const fn new(
+        stream: TcpStream,
+        slot: Arc<Slot>,
+        keep_alive: Duration,
+        head: Duration,
+    ) -> Self {
+        Self { stream, slot, keep_alive, head, timer: None }
+    }
+}
+
+impl AsyncRead for HeadTimeout {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        if let Poll::Ready(read) = Pin::new(&mut self.stream).poll_read(cx, buf) {
+            if buf.filled().len() > before {
+                self.slot.received();
+            }
+            return Poll::Ready(read);
+        }
+        let deadline = match self.slot.head() {
+            Head::Awaited(since) => since + self.keep_alive,
+            Head::Begun(since) => since + self.head,
+            Head::Complete => return Poll::Pending,
+        };
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        if timer.deadline() != deadline {
+            timer.as_mut().reset(deadline);
+        }
+        timer.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl AsyncWrite for HeadTimeout {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}
