@@ -31,7 +31,7 @@ use crate::pepay::rest;
 use crate::store::error::ReadError;
 use crate::store::{self, Store};
 use crate::telemetry::{Metrics, MetricsError, traces};
-use crate::web::{self, AdminToken, HttpRefusals, Limits, View};
+use crate::web::{self, HttpRefusals, Limits, Tokens, View};
 
 /// How often recorded durations are moved into their buckets.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
@@ -119,7 +119,7 @@ pub struct App {
     pub admin_address: SocketAddr,
     store: Store,
     parts: Parts,
-    token: AdminToken,
+    tokens: Tokens,
     /// The tasks that take events in and deliver them: stopped first.
     work: Tasks,
     /// The tasks below those: stopped once the work has ended.
@@ -196,11 +196,11 @@ impl App {
             let metrics = metrics.clone();
             Arc::new(move || metrics.render())
         };
-        let token = AdminToken::new(settings.web.admin_token.as_ref());
+        let tokens = Tokens::new(&settings.web.all_tokens());
         let (reload, reloads) = reload::channel();
         let (pausing, worker) = pauses::channel(store.operator.clone(), controls.clone());
         let operations = Arc::new(operations::Operations::new(controls, pausing, reload.clone(), verifier));
-        let (admin_pages, sampler) = web::admin(view.clone(), render, &token, operations);
+        let (admin_pages, sampler) = web::admin(view.clone(), render, &tokens, operations);
         let public_pages = web::public(view, &webhooks);
         let (soft, hard) = (stop.soft.clone(), stop.hard.clone());
         let keep_alive = settings.web.keep_alive;
@@ -225,7 +225,7 @@ impl App {
             admin_address,
             store,
             parts,
-            token,
+            tokens,
             work,
             base,
             base_stop,

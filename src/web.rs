@@ -7,6 +7,7 @@
 //! parts behind [`Operations`].
 
 mod api;
+mod guard;
 mod health;
 mod host;
 mod metrics;
@@ -40,9 +41,10 @@ pub use self::parts::Parts;
 pub use self::refused::HttpRefusals;
 pub use self::routes::Routes;
 pub use self::serve::{Limits, serve};
-pub use self::token::AdminToken;
+pub use self::token::{Scope, Token, Tokens};
 
 use self::api::problem::Problem;
+use self::guard::Guard;
 use self::readiness::Readiness;
 use crate::domain::clock::{Clock, UnixMillis};
 use crate::store::operator::OperatorStore;
@@ -55,10 +57,25 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// Private: metrics, status, administration.
     pub admin_listen: SocketAddr,
-    /// Bearer token of the private listener; without one it is loopback only.
+    /// Bearer token of the private listener that may do everything; without any token
+    /// it is loopback only.
     pub admin_token: Option<SecretString>,
+    /// Further tokens of the private listener.
+    pub tokens: Vec<Token>,
     /// How long an idle inbound connection is kept.
     pub keep_alive: Duration,
+}
+
+impl Settings {
+    /// Every token of the private listener.
+    pub fn all_tokens(&self) -> Vec<Token> {
+        let admin = self.admin_token.iter().map(|secret| Token {
+            name: "server.admin_token".into(),
+            scope: Scope::Operate,
+            secret: secret.clone(),
+        });
+        admin.chain(self.tokens.iter().cloned()).collect()
+    }
 }
 
 /// How long a page waits for the store.
@@ -118,25 +135,26 @@ pub fn public(view: View, webhooks: &Routes) -> Router {
 }
 
 /// The routes of the private listener, and what keeps the listeners of the API
-/// supplied. While there is a `token`, everything but health and the files of the
-/// page asks for it; while there is none, page, API and `/status` answer only to
+/// supplied. While there are `tokens`, everything but health and the files of the
+/// page asks for one; while there is none, page, API and `/status` answer only to
 /// loopback names.
 pub fn admin(
     view: View,
     render: Render,
-    token: &AdminToken,
+    tokens: &Tokens,
     operations: Arc<dyn Operations>,
 ) -> (Router, Sampler) {
+    let state = (tokens.clone(), Guard::new(view.clock.clone()));
     let readiness = Arc::new(Readiness::new(view));
-    let (api, sampler) = api::new(Arc::clone(&readiness), operations, token.clone());
+    let (api, sampler) = api::new(Arc::clone(&readiness), operations, tokens.clone());
     let pages = Router::new()
         .route("/metrics", get(metrics::show).with_state((Arc::clone(&readiness), render)))
         .route("/status", get(status::show).with_state(Arc::clone(&readiness)))
         .nest("/api", api)
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(nothing_here)
-        .layer(middleware::from_fn_with_state(token.clone(), token::check));
-    let pages = pages.merge(page::routes()).layer(middleware::from_fn_with_state(token.clone(), host::check));
+        .layer(middleware::from_fn_with_state(state.clone(), token::check));
+    let pages = pages.merge(page::routes()).layer(middleware::from_fn_with_state(state, host::check));
     (pages.merge(health_routes(&readiness)), sampler)
 }
 

@@ -132,15 +132,12 @@ impl App {
             self.grace = settings.shutdown_grace;
             applied.push("server.shutdown_grace changed".to_owned());
         }
-        let token = settings.web.admin_token.as_ref();
-        if !self.token.is(token) {
-            // What is bound stays bound, and without a token only loopback may be.
-            if token.is_none() && !self.admin_address.ip().to_canonical().is_loopback() {
-                restart_needed.push("server.admin_token".to_owned());
-            } else {
-                self.token.replace(token);
-                applied.push("server.admin_token changed".to_owned());
-            }
+        let tokens = settings.web.all_tokens();
+        // What is bound stays bound, and without a token only loopback may be.
+        if tokens.is_empty() && !self.admin_address.ip().to_canonical().is_loopback() {
+            restart_needed.push("server.admin_token".to_owned());
+        } else {
+            applied.extend(self.tokens.replace(&tokens));
         }
         let (ours, theirs) = (&mut self.fixed.store, &settings.store);
         let retentions = [

@@ -92,7 +92,7 @@ impl<'r> Section<'r> {
         given.sort_by(|(a, _), (b, _)| a.cmp(b));
         let mut all = Vec::new();
         for (own_name, given) in given {
-            let path = format!("{name}.{}", own_name.escape_debug());
+            let path = self.path_of(&format!("{name}.{}", own_name.escape_debug()));
             let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == '-';
             if own_name.len() > 64 || own_name.is_empty() || !own_name.chars().all(allowed) {
                 let fault = "is no name; allowed are 1 to 64 of `a` to `z`, `0` to `9`, `_` and `-`";

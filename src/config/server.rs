@@ -3,11 +3,13 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use secrecy::{ExposeSecret, SecretString};
 use tracing_subscriber::EnvFilter;
 
 use super::form::{self, Form, HOUR, SECOND};
 use super::problem::Faulty;
 use super::section::Section;
+use crate::web::{Scope, Token};
 use crate::{telemetry, web};
 
 /// The default of `server.listen`.
@@ -20,6 +22,13 @@ pub(super) fn read(mut section: Section<'_>) -> Result<(web::Settings, Duration)
     let shutdown_grace = section.value("shutdown_grace", "25s", &form::duration(Duration::ZERO..=HOUR));
     let keep_alive = section.value("keep_alive", "75s", &form::duration(SECOND..=HOUR));
     let admin_token = section.header_safe_secret("admin_token");
+    let admin_token = long_enough(&mut section, "admin_token", admin_token);
+    let mut tokens = section.sections("tokens", token);
+    if let Ok(all) = &tokens
+        && let Some(fault) = shared(all, admin_token.as_ref().ok().and_then(Option::as_ref))
+    {
+        tokens = Err(section.problem("tokens", &fault));
+    }
     if let (Ok(listen), Ok(admin)) = (listen, admin_listen)
         && collide(listen, admin)
     {
@@ -30,13 +39,14 @@ pub(super) fn read(mut section: Section<'_>) -> Result<(web::Settings, Duration)
             ),
         );
     }
-    if let (Ok(admin), Ok(None)) = (admin_listen, &admin_token)
+    let is_open = matches!((&admin_token, &tokens), (Ok(None), Ok(tokens)) if tokens.is_empty());
+    if let (Ok(admin), true) = (admin_listen, is_open)
         && !admin.ip().to_canonical().is_loopback()
     {
         section.problem(
             "admin_listen",
             &format!(
-                "`{admin}` is reachable from outside and there is no `server.admin_token`; \
+                "`{admin}` is reachable from outside and there is no `server.admin_token` and no `[server.tokens.NAME]`; \
                  allowed without one is a loopback address such as `127.0.0.1:9090`"
             ),
         );
@@ -46,9 +56,54 @@ pub(super) fn read(mut section: Section<'_>) -> Result<(web::Settings, Duration)
         listen: listen?,
         admin_listen: admin_listen?,
         admin_token: admin_token?,
+        tokens: tokens?,
         keep_alive: keep_alive?,
     };
     Ok((web, shutdown_grace?))
+}
+
+/// The fewest characters of a token: what cannot be guessed over the network.
+const LEAST_TOKEN: usize = 16;
+
+/// One of `[server.tokens.NAME]`.
+fn token(name: &str, mut section: Section<'_>) -> Result<Token, Faulty> {
+    let secret = section.header_safe_secret("token");
+    let secret = match long_enough(&mut section, "token", secret) {
+        Ok(None) => Err(section.problem("token", "is missing; allowed is a token, or `token_file`")),
+        Ok(Some(secret)) => Ok(secret),
+        Err(faulty) => Err(faulty),
+    };
+    let scope =
+        form::choice(&[("metrics", Scope::Metrics), ("read", Scope::Read), ("operate", Scope::Operate)]);
+    let scope = section.required("scope", "`metrics`, `read` or `operate`", &scope);
+    section.finish();
+    Ok(Token { name: format!("server.tokens.{name}").into(), scope: scope?, secret: secret? })
+}
+
+fn long_enough(
+    section: &mut Section<'_>,
+    key: &str,
+    secret: Result<Option<SecretString>, Faulty>,
+) -> Result<Option<SecretString>, Faulty> {
+    match secret {
+        Ok(Some(secret)) if secret.expose_secret().len() < LEAST_TOKEN => {
+            let fault =
+                format!("has a value that is too short; allowed are at least {LEAST_TOKEN} characters");
+            Err(section.problem(key, &fault))
+        }
+        secret => secret,
+    }
+}
+
+/// What is wrong if two of the tokens are the same: the scope of a request would be undecided.
+fn shared(tokens: &[Token], admin: Option<&SecretString>) -> Option<String> {
+    let all = tokens.iter().map(|token| (&*token.name, &token.secret));
+    let all: Vec<_> = admin.map(|secret| ("server.admin_token", secret)).into_iter().chain(all).collect();
+    all.iter().enumerate().find_map(|(index, (name, secret))| {
+        let same = |(_, other): &&(&str, &SecretString)| other.expose_secret() == secret.expose_secret();
+        let (other, _) = all[..index].iter().find(same)?;
+        Some(format!("has the same token as `{other}` in `{name}`; allowed is a token of its own"))
+    })
 }
 
 /// The address of the public listener.

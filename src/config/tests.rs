@@ -56,7 +56,7 @@ fn the_defaults_are_those_of_the_interface() {
     let settings = settings(&format!("{LEAST}[streams.commerce]\n[pepay]\napi_key = \"k\""));
     assert_eq!(settings.web.listen.to_string(), "0.0.0.0:8080");
     assert_eq!(settings.web.admin_listen.to_string(), "127.0.0.1:9090");
-    assert!(settings.web.admin_token.is_none());
+    assert!(settings.web.admin_token.is_none() && settings.web.tokens.is_empty());
     assert_eq!(settings.shutdown_grace, Duration::from_secs(25));
     assert_eq!(settings.log, telemetry::Settings { format: telemetry::Format::Text, filter: "info".into() });
     assert_eq!(settings.store.path, Path::new("data/pepay-bridge.db"));

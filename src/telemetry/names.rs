@@ -18,6 +18,9 @@ pub const EVENTS_WITHOUT_OBJECT: &str = "pepay_bridge_events_without_object_tota
 pub const WEBHOOKS_REJECTED: &str = "pepay_bridge_webhooks_rejected_total";
 /// Requests to the public listener that no handler took. Label `code`, the HTTP status.
 pub const HTTP_REFUSED: &str = "pepay_bridge_http_refused_total";
+/// Requests to the private listener that were refused. Label `reason` (`missing`, `wrong`, `slowed`,
+/// `scope`, `foreign_host`, `cross_site`).
+pub const ADMIN_REFUSED: &str = "pepay_bridge_admin_refused_total";
 /// Ended attempts. Labels `target` and `outcome` (`delivered`, `retried`, `dead`, `held`).
 pub const DELIVERIES: &str = "pepay_bridge_deliveries_total";
 /// How long an attempt took, in seconds. Label `target`.

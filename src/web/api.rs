@@ -48,7 +48,7 @@ use self::under_way::UnderWay;
 use super::operations::Operations;
 use super::readiness::Readiness;
 use super::serve::log_panic;
-use super::{AdminToken, STORE_LIMIT, View};
+use super::{STORE_LIMIT, Tokens, View};
 use crate::domain::event::EventId;
 use crate::store::operator::OperatorStore;
 use crate::store::view::DeliveryDetail;
@@ -64,14 +64,14 @@ pub(super) struct Api {
     live: watch::Receiver<Arc<str>>,
     /// Places for listeners.
     listeners: Arc<Semaphore>,
-    token: AdminToken,
+    tokens: Tokens,
 }
 
 /// The routes below `/api`, and what keeps their listeners supplied.
 pub(super) fn new(
     readiness: Arc<Readiness>,
     operations: Arc<dyn Operations>,
-    token: AdminToken,
+    tokens: Tokens,
 ) -> (Router, Sampler) {
     let (sender, live) = watch::channel(Arc::default());
     let api = Arc::new(Api {
@@ -82,7 +82,7 @@ pub(super) fn new(
         under_way: UnderWay::default(),
         live,
         listeners: Arc::new(Semaphore::new(live::MAX_LISTENERS)),
-        token,
+        tokens,
     });
     (routes(Arc::clone(&api)), Sampler::new(api, sender))
 }

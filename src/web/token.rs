@@ -1,92 +1,162 @@
-//! The bearer token of the private listener (RFC 6750, section 2.1).
+//! The bearer tokens of the private listener (RFC 6750, section 2.1), and what each may do.
 
 use std::fmt;
+use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use hmac::{Hmac, KeyInit, Mac};
-use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::header::{AUTHORIZATION, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::Sha256;
 use tokio::sync::watch;
 
-/// The token of the private listener, if it asks for one. It can be replaced
-/// while the listener serves; clones are handles on the same token.
-#[derive(Clone, Debug)]
-pub struct AdminToken(watch::Sender<Option<Key>>);
+use super::guard::{self, Guard, Reason};
 
-/// The token, kept as a MAC key: it is compared by what it signs, which takes
+/// What a token may do. Each scope includes those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Scope {
+    /// `/metrics` and `/status`.
+    Metrics,
+    /// Everything that only reads.
+    Read,
+    /// Everything.
+    Operate,
+}
+
+/// A configured token.
+#[derive(Clone, Debug)]
+pub struct Token {
+    /// Its name in the configuration, such as `server.tokens.prometheus`.
+    pub name: Arc<str>,
+    /// What it may do.
+    pub scope: Scope,
+    /// What a request has to show.
+    pub secret: SecretString,
+}
+
+/// The tokens of the private listener; none lets every request through. They can be
+/// replaced while the listener serves. Clones are handles on the same tokens.
+#[derive(Clone, Debug)]
+pub struct Tokens(watch::Sender<Vec<Arc<Held>>>);
+
+struct Held {
+    name: Arc<str>,
+    scope: Scope,
+    key: Key,
+}
+
+/// A secret, kept as a MAC key: it is compared by what it signs, which takes
 /// the same time wherever a guess goes wrong and however long it is.
 struct Key(Hmac<Sha256>);
 
-impl AdminToken {
-    /// This token; without one, every request is let through.
-    pub fn new(token: Option<&SecretString>) -> Self {
-        Self(watch::Sender::new(token.map(Key::new)))
+impl Tokens {
+    /// These tokens.
+    pub fn new(tokens: &[Token]) -> Self {
+        Self(watch::Sender::new(tokens.iter().map(|token| Arc::new(Held::new(token))).collect()))
     }
 
-    /// Has every request from now on show `token` instead.
-    pub fn replace(&self, token: Option<&SecretString>) {
-        self.0.send_replace(token.map(Key::new));
-    }
-
-    /// Whether `token` is the one there is.
-    pub fn is(&self, token: Option<&SecretString>) -> bool {
-        match (&*self.0.borrow(), token) {
-            (None, None) => true,
-            (Some(key), Some(token)) => key.is_made_of(token.expose_secret()),
-            _ => false,
+    /// Has every request from now on show one of `tokens` instead. Returns what has
+    /// changed, such as `server.tokens.prometheus changed`.
+    pub fn replace(&self, tokens: &[Token]) -> Vec<String> {
+        let changes = self.changes(tokens);
+        if !changes.is_empty() {
+            self.0.send_modify(|held| {
+                // One that stays is the same as before: what it has admitted goes on.
+                let kept = |token: &Token| held.iter().find(|held| held.is(token)).cloned();
+                let kept: Vec<_> = tokens.iter().map(kept).collect();
+                let all = kept.into_iter().zip(tokens);
+                *held = all.map(|(kept, token)| kept.unwrap_or_else(|| Arc::new(Held::new(token)))).collect();
+            });
         }
+        changes
     }
 
-    /// Whether there is a token to be shown.
-    pub(super) fn is_set(&self) -> bool {
-        self.0.borrow().is_some()
+    /// What [`replace`](Self::replace) with `tokens` would change.
+    pub fn changes(&self, tokens: &[Token]) -> Vec<String> {
+        let held = self.0.borrow();
+        let removed = held.iter().filter(|held| tokens.iter().all(|token| token.name != held.name));
+        let removed = removed.map(|held| format!("{} removed", held.name));
+        let differing = tokens.iter().filter(|token| !held.iter().any(|held| held.is(token)));
+        let differing = differing.map(|token| {
+            let known = held.iter().any(|held| held.name == token.name);
+            format!("{} {}", token.name, if known { "changed" } else { "added" })
+        });
+        removed.chain(differing).collect()
     }
 
-    /// What a request with `headers` is let in by, if it is.
-    fn admit(&self, headers: &HeaderMap) -> Option<Admission> {
+    /// Whether a token has to be shown.
+    pub(super) fn are_set(&self) -> bool {
+        !self.0.borrow().is_empty()
+    }
+
+    /// What a request with `headers` is let in by, and what for, if it is.
+    fn admit(&self, headers: &HeaderMap) -> Result<Admission, Reason> {
         let seen = self.0.subscribe();
-        let admitted = seen.borrow().as_ref().is_none_or(|key| key.is_shown(headers));
-        admitted.then_some(Admission(seen))
+        let held = {
+            let tokens = seen.borrow();
+            if tokens.is_empty() {
+                None
+            } else {
+                let shown = headers.get(AUTHORIZATION).ok_or(Reason::Missing)?;
+                let guess = bearer(shown).ok_or(Reason::Wrong)?;
+                let held = tokens.iter().find(|held| held.key.is_made_of(guess));
+                Some(Arc::clone(held.ok_or(Reason::Wrong)?))
+            }
+        };
+        Ok(Admission { seen, held })
     }
 }
 
-/// What a request was let in by: the token as it was then. Every request that the
-/// [check] lets through carries it.
+/// What a request was let in by: its token, or that there was none. Every request that
+/// the [check] lets through carries it.
 #[derive(Clone)]
-pub(super) struct Admission(watch::Receiver<Option<Key>>);
+pub(super) struct Admission {
+    seen: watch::Receiver<Vec<Arc<Held>>>,
+    held: Option<Arc<Held>>,
+}
 
 impl Admission {
+    fn scope(&self) -> Scope {
+        self.held.as_ref().map_or(Scope::Operate, |held| held.scope)
+    }
+
     /// Resolves once the token has been replaced since.
     pub(super) async fn expired(&mut self) {
+        let holds = |tokens: &Vec<Arc<Held>>| match &self.held {
+            None => tokens.is_empty(),
+            Some(held) => tokens.iter().any(|one| Arc::ptr_eq(one, held)),
+        };
         // An error says that the listener is gone, and with it the token.
-        let _ = self.0.changed().await;
+        let _ = self.seen.wait_for(|tokens| !holds(tokens)).await;
+    }
+}
+
+impl Held {
+    fn new(token: &Token) -> Self {
+        let key = Key(keyed(token.secret.expose_secret().as_bytes()));
+        Self { name: Arc::clone(&token.name), scope: token.scope, key }
+    }
+
+    fn is(&self, token: &Token) -> bool {
+        let same = self.name == token.name && self.scope == token.scope;
+        same && self.key.is_made_of(token.secret.expose_secret())
     }
 }
 
 impl Key {
-    fn new(token: &SecretString) -> Self {
-        Self(keyed(token.expose_secret().as_bytes()))
-    }
-
-    fn is_shown(&self, headers: &HeaderMap) -> bool {
-        let presented = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let Some((scheme, guess)) = presented.and_then(|value| value.split_once(' ')) else { return false };
-        scheme.eq_ignore_ascii_case("bearer") && self.is_made_of(guess.trim())
-    }
-
     fn is_made_of(&self, guess: &str) -> bool {
         let signed_by_guess = keyed(guess.as_bytes()).finalize().into_bytes();
         self.0.clone().verify(&signed_by_guess).is_ok()
     }
 }
 
-impl fmt::Debug for Key {
+/// Leaves out the key.
+impl fmt::Debug for Held {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Key([redacted])")
+        write!(f, "{} ({:?})", self.name, self.scope)
     }
 }
 
@@ -96,16 +166,65 @@ fn keyed(key: &[u8]) -> Hmac<Sha256> {
     mac
 }
 
-/// Lets a request with the token through, and answers 401 to any other.
-pub(super) async fn check(State(token): State<AdminToken>, mut request: Request, next: Next) -> Response {
-    if let Some(admission) = token.admit(request.headers()) {
-        request.extensions_mut().insert(admission);
-        return next.run(request).await;
+/// The token that an `Authorization` shows.
+fn bearer(value: &HeaderValue) -> Option<&str> {
+    let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+}
+
+/// The least scope that a request needs.
+fn needed(method: &Method, path: &str) -> Scope {
+    // Asks Pepay for an event and changes nothing.
+    let verifies = || path.starts_with("/api/v1/events/") && path.ends_with("/verify");
+    if matches!(path, "/metrics" | "/status") {
+        Scope::Metrics
+    } else if method.is_safe() || verifies() {
+        Scope::Read
+    } else {
+        Scope::Operate
     }
+}
+
+/// Lets a request through whose token may do what it asks for. Answers 401 without a
+/// token of ours, 403 to one that may do less, and 429 to an address that guesses.
+pub(super) async fn check(
+    State((tokens, guard)): State<(Tokens, Guard)>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let path = request.uri().path();
-    let message = "this listener asks for its token: `authorization: Bearer …`";
-    let mut response = super::refuse(path, StatusCode::UNAUTHORIZED, "unauthorized", message);
-    let challenge = HeaderValue::from_static("Bearer realm=\"pepay-bridge\"");
-    response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+    if tokens.are_set() && guard.is_slowed(&request) {
+        let message = "too many wrong tokens from this address";
+        let mut response = super::refuse(path, StatusCode::TOO_MANY_REQUESTS, "too_many_requests", message);
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        guard.note(Reason::Slowed, &request);
+        return response;
+    }
+    let (reason, status, code, message) = match tokens.admit(request.headers()) {
+        Ok(admission) if admission.scope() >= needed(request.method(), path) => {
+            request.extensions_mut().insert(admission);
+            return next.run(request).await;
+        }
+        Ok(_) => {
+            let message = "the scope of this token does not include that";
+            (Reason::Scope, StatusCode::FORBIDDEN, "insufficient_scope", message)
+        }
+        Err(reason) => {
+            let message = "this listener asks for its token: `authorization: Bearer …`";
+            (reason, StatusCode::UNAUTHORIZED, "unauthorized", message)
+        }
+    };
+    let mut response = super::refuse(path, status, code, message);
+    let challenge = match reason {
+        Reason::Scope => "Bearer realm=\"pepay-bridge\", error=\"insufficient_scope\"",
+        _ => "Bearer realm=\"pepay-bridge\"",
+    };
+    response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+    guard.note(reason, &request);
+    if reason == Reason::Wrong {
+        let peer = guard::peer(&request);
+        drop(request);
+        guard.slow_down(peer).await;
+    }
     response
 }

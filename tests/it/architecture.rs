@@ -77,6 +77,8 @@ const SETTINGS: &[&str] = &[
     "telemetry::Format",
     "telemetry::Settings",
     "web::Settings",
+    "web::Scope",
+    "web::Token",
 ];
 
 /// The table of metric names and the traces: what every module may name.

@@ -57,7 +57,7 @@ const SECRETS: [&str; 6] = [
 
 const WITH_SECRETS: &str = r#"
     [server]
-    admin_token = "hidden-token"
+    admin_token = "hidden-token-of-the-operator"
     [pepay]
     api_key = "hidden-key"
     [streams.commerce]

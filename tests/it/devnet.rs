@@ -33,7 +33,7 @@ async fn a_transition_is_followed_from_pepay_by_both_sources_to_every_target() {
     world.target("invoices").await;
     world.set("TARGETS__ORDERS__TYPES", "commerce.order.*");
     world.set("TARGETS__INVOICES__TYPES", "invoice.*");
-    world.set("SERVER__ADMIN_TOKEN", "admin-token");
+    world.set("SERVER__ADMIN_TOKEN", "the-admin-token-of-it");
     let bridge = world.bridge().await;
 
     let (code, shown, said) =

@@ -196,3 +196,60 @@ async fn webhooks_are_taken_while_a_stream_is_not_usable() {
     }
     bridge.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_to_the_private_listener_that_are_refused_are_counted_logged_and_slowed() {
+    let mut world = World::new(World::with_duplicates()).await;
+    world.target("orders").await;
+    world.set("SERVER__ADMIN_TOKEN", "the-token-of-the-operator");
+    world.set("SERVER__TOKENS__PROMETHEUS__TOKEN", "the-token-of-prometheus");
+    world.set("SERVER__TOKENS__PROMETHEUS__SCOPE", "metrics");
+    let mut bridge = Bridge::start(&world.configuration).await;
+    let ask = async |path: &str, token: &str, more: &[(&str, &str)]| {
+        let mut request = reqwest::Client::new().get(format!("{}{path}", bridge.admin));
+        if !token.is_empty() {
+            request = request.bearer_auth(token);
+        }
+        for (name, value) in more {
+            request = request.header(*name, *value);
+        }
+        soon(path, request.send()).await.unwrap()
+    };
+    let began = std::time::Instant::now();
+    assert_eq!(ask("/status", "a-guess-that-is-hidden", &[]).await.status(), 401);
+    assert!(began.elapsed() >= Duration::from_millis(400), "{:?}", began.elapsed());
+    assert_eq!(ask("/status", "", &[]).await.status(), 401);
+    assert_eq!(ask("/api/v1/overview", "the-token-of-prometheus", &[]).await.status(), 403);
+    let elsewhere = [("sec-fetch-site", "cross-site")];
+    assert_eq!(ask("/status", "the-token-of-the-operator", &elsewhere).await.status(), 403);
+    assert_eq!(
+        ask("/status", "the-token-of-the-operator", &[("origin", "http://evil.example")]).await.status(),
+        403
+    );
+
+    // Many at a time from one address are refused unread.
+    let guesses = (0..40).map(|_| ask("/status", "a-guess-that-is-hidden", &[]));
+    let answers = futures_util::future::join_all(guesses).await;
+    assert!(answers.iter().any(|answer| answer.status() == 429), "none was slowed");
+    assert!(answers.iter().all(|answer| matches!(answer.status().as_u16(), 401 | 429)));
+
+    let metrics = ask("/metrics", "the-token-of-prometheus", &[]).await;
+    assert_eq!(metrics.headers()["x-content-type-options"], "nosniff");
+    let metrics = metrics.text().await.unwrap();
+    let count = |reason: &str| -> u32 {
+        let series = format!("pepay_bridge_admin_refused_total{{reason=\"{reason}\"}} ");
+        metrics.lines().find_map(|line| line.strip_prefix(&series)?.parse().ok()).unwrap()
+    };
+    assert_eq!((count("missing"), count("scope"), count("cross_site")), (1, 1, 2));
+    assert_eq!(count("wrong") + count("slowed"), 41);
+    for reason in ["wrong", "missing", "scope", "cross_site", "slowed"] {
+        let told = |line: &Value| message(line) == "admin request refused" && line["reason"] == reason;
+        let line = bridge.logged_where(reason, told).await;
+        assert!(line["peer"].as_str().unwrap().starts_with("127.0.0.1:"), "{line}");
+    }
+    let (_, log) = bridge.stop().await;
+    let told =
+        log.iter().filter(|line| message(line) == "admin request refused" && line["reason"] == "wrong");
+    assert!(told.count() <= 2, "one line in ten seconds");
+    assert!(!log.iter().any(|line| line.to_string().contains("hidden")));
+}

@@ -83,12 +83,15 @@ async fn a_reload_that_fails_is_shown_by_a_metric_until_one_works() {
 async fn what_needs_a_restart_is_named_and_everything_else_applied() {
     let mut world = World::new(World::with_duplicates()).await;
     let target = world.target("orders").await;
-    world.set("SERVER__ADMIN_TOKEN", "first");
+    world.set("SERVER__ADMIN_TOKEN", "the-first-token-of-all");
     let mut bridge = world.bridge_on_file().await;
     for (key, value) in [
         ("SERVER__LISTEN", "127.0.0.1:1"),
         ("SERVER__ADMIN_LISTEN", "127.0.0.1:2"),
         ("SERVER__SHUTDOWN_GRACE", "24s"),
+        ("SERVER__KEEP_ALIVE", "70s"),
+        ("SERVER__TOKENS__PROMETHEUS__TOKEN", "the-token-of-prometheus"),
+        ("SERVER__TOKENS__PROMETHEUS__SCOPE", "metrics"),
         ("STORE__DURABILITY", "full"),
         ("LOG__FORMAT", "text"),
         ("STORE__PAYLOAD_RETENTION", "20d"),
@@ -97,18 +100,20 @@ async fn what_needs_a_restart_is_named_and_everything_else_applied() {
     ] {
         world.set(key, value);
     }
-    std::fs::write(world.folder.path().join("token"), "second\n").unwrap();
+    std::fs::write(world.folder.path().join("token"), "the-second-token-of-all\n").unwrap();
     world.configuration.remove("SERVER__ADMIN_TOKEN");
     world.set("SERVER__ADMIN_TOKEN_FILE", world.folder.path().join("token").to_str().unwrap());
-    let answer = as_operator(&bridge, "first", || world.save()).await;
+    let answer = as_operator(&bridge, "the-first-token-of-all", || world.save()).await;
     let changes = [
         "targets.orders changed",
         "server.shutdown_grace changed",
         "server.admin_token changed",
+        "server.tokens.prometheus added",
         "store.payload_retention changed",
         "log.filter changed",
     ];
-    let waiting = ["server.listen", "server.admin_listen", "log.format", "store.durability"];
+    let waiting =
+        ["server.listen", "server.admin_listen", "server.keep_alive", "log.format", "store.durability"];
     assert_eq!(answer, (StatusCode::OK, json!({ "applied": changes, "restart_needed": waiting })));
     let line = bridge.logged_where("the keys", |line| line["keys"].is_string()).await;
     assert_eq!(
@@ -116,12 +121,13 @@ async fn what_needs_a_restart_is_named_and_everything_else_applied() {
         (&json!(waiting.join(", ")), "changed keys wait for a restart")
     );
 
-    assert_eq!(as_operator(&bridge, "first", || ()).await.0, StatusCode::UNAUTHORIZED);
-    std::fs::write(world.folder.path().join("token"), "third\n").unwrap();
-    let (status, answer) = as_operator(&bridge, "second", || ()).await;
+    assert_eq!(as_operator(&bridge, "the-first-token-of-all", || ()).await.0, StatusCode::UNAUTHORIZED);
+    assert_eq!(as_operator(&bridge, "the-token-of-prometheus", || ()).await.0, StatusCode::FORBIDDEN);
+    std::fs::write(world.folder.path().join("token"), "the-third-token-of-all\n").unwrap();
+    let (status, answer) = as_operator(&bridge, "the-second-token-of-all", || ()).await;
     assert_eq!((status, &answer["applied"]), (StatusCode::OK, &json!(["server.admin_token changed"])));
     world.set("TARGETS__ORDERS__CONCURRENCY", "none");
-    let (status, answer) = as_operator(&bridge, "third", || world.save()).await;
+    let (status, answer) = as_operator(&bridge, "the-third-token-of-all", || world.save()).await;
     assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
     assert!(answer["errors"].to_string().contains("targets.orders.concurrency"), "{answer}");
 

@@ -204,8 +204,49 @@ fn the_listeners_stay_apart_and_the_private_one_stays_private() {
         "no `server.admin_token`",
     );
     assert_eq!(problems("[server]\nlisten = '127.0.0.1:0'\nadmin_listen = '[::1]:0'"), [""; 0]);
-    assert_eq!(problems("[server]\nadmin_listen = '0.0.0.0:9090'\nadmin_token = 't'"), [""; 0]);
+    assert_eq!(
+        problems("[server]\nadmin_listen = '0.0.0.0:9090'\nadmin_token = 'sixteen-or-more-of-them'"),
+        [""; 0]
+    );
+    let named = "admin_listen = '0.0.0.0:9090'\n[server.tokens.prometheus]\ntoken = 'sixteen-or-more-of-them'\nscope = 'metrics'";
+    assert_eq!(problems(&format!("[server]\n{named}")), [""; 0]);
     assert_problem("[server]\nadmin_token = 'a b'", "server.admin_token", "visible ASCII");
+}
+
+#[test]
+fn a_token_is_long_has_a_scope_and_is_like_no_other() {
+    let problem = |tokens: &str, key: &str, says: &str| {
+        assert_problem(&format!("[server]\nadmin_token = 'the-operators-own-token'\n{tokens}"), key, says);
+    };
+    assert_problem(
+        "[server]\nadmin_token = 'fifteen-of-them'",
+        "server.admin_token",
+        "at least 16 characters",
+    );
+    let long = "token = 'sixteen-or-more-of-them'";
+    problem(
+        "[server.tokens.p]\ntoken = 'short'\nscope = 'read'",
+        "server.tokens.p.token",
+        "at least 16 characters",
+    );
+    problem("[server.tokens.p]\nscope = 'read'", "server.tokens.p.token", "is missing");
+    problem(&format!("[server.tokens.p]\n{long}"), "server.tokens.p.scope", "`metrics`, `read` or `operate`");
+    problem(&format!("[server.tokens.p]\n{long}\nscope = 'write'"), "server.tokens.p.scope", "`metrics`");
+    problem(
+        &format!("[server.tokens.p]\n{long}\nscope = 'read'\nname = 'p'"),
+        "server.tokens.p.name",
+        "is no known key",
+    );
+    problem(
+        &format!("[server.tokens.p]\n{long}\nscope = 'read'\n[server.tokens.q]\n{long}\nscope = 'operate'"),
+        "server.tokens",
+        "has the same token as `server.tokens.p` in `server.tokens.q`",
+    );
+    problem(
+        "[server.tokens.p]\ntoken = 'the-operators-own-token'\nscope = 'read'",
+        "server.tokens",
+        "has the same token as `server.admin_token`",
+    );
 }
 
 #[test]
@@ -302,7 +343,7 @@ fn a_targets_url_holds_no_credentials() {
 fn no_secret_shows_in_what_is_effective_or_in_debug() {
     let text = "
         [server]
-        admin_token = 'hidden-1'
+        admin_token = 'hidden-1-and-long-enough'
         [pepay]
         api_key = 'hidden-2'
         [webhooks.w]

@@ -51,7 +51,7 @@ pub(super) fn document(guarded: bool) -> utoipa::openapi::OpenApi {
     }
     if guarded {
         let bearer = Http::builder().scheme(HttpAuthScheme::Bearer);
-        let bearer = bearer.description(Some("The value of `server.admin_token`.")).build();
+        let bearer = bearer.description(Some("The value of `server.admin_token`, or of a token in `[server.tokens.NAME]` whose scope includes the call.")).build();
         document.components.get_or_insert_default().add_security_scheme(TOKEN, SecurityScheme::Http(bearer));
         document.security = Some(vec![SecurityRequirement::new(TOKEN, [""; 0])]);
     }
@@ -60,8 +60,11 @@ pub(super) fn document(guarded: bool) -> utoipa::openapi::OpenApi {
 
 /// Adds the problems that any call may meet.
 fn complete(item: &mut PathItem, guarded: bool) {
-    let any: &[_] =
-        if guarded { &[("401", "Not the right token")] } else { &[("403", "Not a loopback host")] };
+    let any: &[_] = if guarded {
+        &[("401", "Not the right token"), ("403", "The token's scope does not include that")]
+    } else {
+        &[("403", "Not a loopback host")]
+    };
     let wrong = [("400", "A parameter or member is unknown or wrong; `errors` names each")];
     let short =
         [("503", "The store does not answer, or something else is short for a moment; see `Retry-After`")];
@@ -84,5 +87,5 @@ fn add<'a>(operation: &mut Operation, problems: impl Iterator<Item = &'a (&'stat
 #[utoipa::path(get, path = "/api/openapi.json", tag = "bridge", operation_id = "showOpenApi",
     responses((status = 200, description = "The OpenAPI document of this API", body = serde_json::Value, content_type = "application/json")))]
 pub(super) async fn show(State(api): State<Arc<Api>>, _: NoQuery) -> Json<utoipa::openapi::OpenApi> {
-    Json(document(api.token.is_set()))
+    Json(document(api.tokens.are_set()))
 }

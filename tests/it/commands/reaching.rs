@@ -48,7 +48,7 @@ async fn a_missing_and_a_wrong_token_are_told_apart_and_never_shown() {
     shell.configuration.insert("SERVER__ADMIN_TOKEN_FILE".to_owned(), file.to_str().unwrap().to_owned());
     shell.done("events list").await;
 
-    std::fs::write(&file, "another-token\n").unwrap();
+    std::fs::write(&file, "another-token-than-theirs\n").unwrap();
     let wrong = shell.failed("targets pause orders", 1).await;
     assert!(wrong.contains("has another `server.admin_token`"), "{wrong}");
     shell.configuration.remove("SERVER__ADMIN_TOKEN_FILE");

@@ -33,22 +33,22 @@ async fn a_stop_ends_the_streams_of_those_who_watch_and_does_not_wait_for_them()
 async fn who_watches_with_a_token_that_is_replaced_is_cut_off_and_has_to_show_the_new_one() {
     let mut world = World::new(World::with_duplicates()).await;
     world.target_at("orders", "http://127.0.0.1:9/");
-    world.set("SERVER__ADMIN_TOKEN", "first");
+    world.set("SERVER__ADMIN_TOKEN", "the-first-token-of-all");
     let mut bridge = world.bridge_on_file().await;
     let live = format!("{}/api/v1/live", bridge.admin);
     let listen = async |token: &str| {
         let request = reqwest::Client::new().get(&live).bearer_auth(token);
         soon("the answer", request.send()).await.unwrap()
     };
-    let mut watching = listen("first").await;
+    let mut watching = listen("the-first-token-of-all").await;
     assert_eq!(watching.status(), StatusCode::OK);
     assert!(soon("an overview", watching.chunk()).await.unwrap().is_some());
-    world.set("SERVER__ADMIN_TOKEN", "second");
+    world.set("SERVER__ADMIN_TOKEN", "the-second-token-of-all");
     world.save();
     bridge.reload().await;
     soon("the end of the stream", async { while watching.chunk().await.unwrap().is_some() {} }).await;
-    assert_eq!(listen("first").await.status(), StatusCode::UNAUTHORIZED);
-    assert_eq!(listen("second").await.status(), StatusCode::OK);
+    assert_eq!(listen("the-first-token-of-all").await.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(listen("the-second-token-of-all").await.status(), StatusCode::OK);
     assert!(bridge.stop().await.0.success());
 }
 
