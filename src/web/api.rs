@@ -1,6 +1,6 @@
 //! The admin API: what an operator sees and does, under `/api`.
 //!
-//! Each file of the room is one kind of thing that can be asked for. Requests
+//! Each file is one kind of resource. Requests
 //! are read strictly ([`params`], [`body`]), failures are problem details
 //! ([`problem`]), and every call that changes something leaves a line in the
 //! log ([`audit`]). The document at `/api/openapi.json` is made from the same
@@ -60,7 +60,7 @@ pub(super) struct Api {
     assessments: Assessments,
     history: History,
     under_way: UnderWay,
-    /// The newest overview as JSON, for whoever listens.
+    /// The newest overview as JSON, for the event streams.
     live: watch::Receiver<Arc<str>>,
     /// Places for listeners.
     listeners: Arc<Semaphore>,
@@ -128,7 +128,7 @@ async fn method_not_allowed() -> Problem {
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
 }
 
-/// Answers for a handler that panicked; the process goes on.
+/// The response of a handler that panicked; the process goes on.
 #[expect(clippy::needless_pass_by_value, reason = "this is how the layer hands a panic over")]
 fn panicked(panic: Box<dyn Any + Send>) -> Response {
     log_panic(&*panic);
@@ -136,8 +136,8 @@ fn panicked(panic: Box<dyn Any + Send>) -> Response {
     Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", detail).into_response()
 }
 
-/// Payments are nobody else's business: nothing on the way keeps an answer, or
-/// takes it for something that it is not.
+/// Keeps proxies and browsers from storing a response, which may show payments, and
+/// from guessing its type.
 async fn private(mut response: Response) -> Response {
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

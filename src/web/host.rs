@@ -18,9 +18,9 @@ use http::{HeaderMap, Method, StatusCode, Uri};
 use super::guard::{Guard, Reason};
 use super::{Tokens, is_api};
 
-/// Answers 403 to a browser's request from another site. While there is no token, lets
-/// page, API and `/status` be asked for by a loopback name or address alone, and answers
-/// 403 to any other; `/metrics`, which tells of no payment, by any name.
+/// Refuses (403) a browser's request from another site. While there is no token, lets
+/// page, API and `/status` be asked for by a loopback name or address alone, and refuses
+/// any other (403); `/metrics`, which tells of no payment, by any name.
 pub(super) async fn check(
     State((tokens, guard)): State<(Tokens, Guard)>,
     request: Request,

@@ -1,5 +1,5 @@
-//! What a person can have the running parts do. The room of the web sees them
-//! through this trait alone: who runs them implements it.
+//! What an operator can have the running parts do. The web module sees them through
+//! this trait alone; the application implements it.
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -8,7 +8,7 @@ use crate::domain::event::EventId;
 use crate::domain::operator::{BackfillFrom, OperationError, TargetInfo, TestOutcome, Verification};
 use crate::domain::reload::{Changes, ReloadError};
 
-/// The running parts, as far as a person may direct them.
+/// The running parts, as far as an operator can direct them.
 pub trait Operations: Send + Sync {
     /// Stops a target, or lets it go on. Stands before it answers: a restart keeps it.
     /// Of several, the last one asked for stands; who stops waiting takes nothing back.
@@ -39,7 +39,7 @@ pub trait Operations: Send + Sync {
         held: Bytes,
     ) -> BoxFuture<'_, Result<Verification, OperationError>>;
 
-    /// Reads the configuration anew. Answers what has changed, or why nothing has.
+    /// Reads the configuration anew. Returns what has changed, or why nothing has.
     fn reload(&self) -> BoxFuture<'_, Result<Changes, ReloadError>>;
 
     /// Every configured target, in the order of the configuration.

@@ -77,7 +77,7 @@ fn file(content: &'static [u8], media_type: &'static str) -> axum::routing::Meth
     get(async move |headers: HeaderMap| answer(content, media_type, &tag, &headers))
 }
 
-/// The content, unless whoever asks has it already.
+/// The content, or 304 if the client has it already.
 fn answer(content: &'static [u8], media_type: &'static str, tag: &str, asked: &HeaderMap) -> Response {
     let tags = asked.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
     let held = tags.flat_map(|tags| tags.split(',')).any(|held| held.trim().trim_start_matches("W/") == tag);

@@ -1,4 +1,4 @@
-//! What runs, for whoever shows it.
+//! The status of everything that runs.
 
 use tokio::sync::watch;
 

@@ -26,7 +26,7 @@ const LOW_DISK: u64 = 256 << 20;
 /// On a small disk, less than one part in this many.
 const LOW_DISK_PART: u64 = 10;
 
-/// Answers whether the bridge is ready, for one router.
+/// Tells whether the bridge is ready, for one router.
 pub(super) struct Readiness {
     pub(super) view: View,
     /// Whether Pepay's own words about a stream are part of a reason.
@@ -50,7 +50,7 @@ pub(super) struct Verdict {
     pub(super) store_failure: Option<String>,
     /// Why the bridge is not ready; empty if it is.
     pub(super) reasons: Vec<String>,
-    /// What a person should look at although it is.
+    /// What an operator should look at although it is.
     pub(super) warnings: Vec<String>,
 }
 
@@ -90,7 +90,7 @@ impl Readiness {
 
     /// Why the store does not commit, and why it will not for long.
     async fn store(&self) -> (Option<String>, Option<String>) {
-        // Held while the store is asked, so that whoever comes meanwhile shares the answer.
+        // Held while the store is asked, so that requests that come meanwhile share the result.
         let mut probed = self.probed.lock().await;
         if probed.at.is_none_or(|at| at.elapsed() >= self.stands) {
             // Noted before the answer: who asks and hangs up must not make the next one ask again.

@@ -22,7 +22,7 @@ pub(super) struct Page {
     ready: bool,
     /// Why it is not; empty if it is.
     reasons: Vec<String>,
-    /// What a person should look at although it is.
+    /// What an operator should look at although it is.
     warnings: Vec<String>,
     streams: Vec<StreamStatus>,
     webhooks: Vec<WebhookStatus>,

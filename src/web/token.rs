@@ -185,7 +185,7 @@ fn needed(method: &Method, path: &str) -> Scope {
     }
 }
 
-/// Lets a request through whose token may do what it asks for. Answers 401 without a
+/// Lets a request through whose token may do what it asks for. Returns 401 without a
 /// token of ours, 403 to one that may do less, and 429 to an address that guesses.
 pub(super) async fn check(
     State((tokens, guard)): State<(Tokens, Guard)>,

@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::problem::Problem;
 
-/// A call that has begun. It is logged once: when it ends, or when whoever asked
-/// for it has gone before that.
+/// A call that has begun. It is logged once: when it ends, or when the client
+/// has disconnected before that.
 #[derive(Debug)]
 pub(super) struct Audit {
     action: &'static str,

@@ -119,7 +119,7 @@ impl Members {
         self.faults.note(name, reason);
     }
 
-    /// What was `read` from the body, unless a member is wrong or nobody asked for it.
+    /// What was `read` from the body, unless a member is wrong or unknown.
     pub(super) fn finish<T>(mut self, read: Option<T>) -> Result<T, Problem> {
         for name in self.unread.keys() {
             self.faults.note_allowed(name, "is not known here", &self.known);

@@ -1,4 +1,4 @@
-//! Deliveries: the list, one of them, and what a person may do about one.
+//! Deliveries: the list, one of them, and what an operator can do about one.
 
 use std::sync::Arc;
 

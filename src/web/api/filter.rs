@@ -94,7 +94,7 @@ impl IntoParams for Listing {
         let whole =
             ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)).maximum(Some(Page::LARGEST));
         let limit = whole.default(Some(Page::default().limit.into())).build();
-        // Whoever asks has no need to know, but a test of the API does.
+        // Of no use to a client; a test of the API compares it.
         let cursor = ObjectBuilder::new().schema_type(Type::String).pattern(Some(CURSOR));
         let cursor = RefOr::T(Schema::Object(cursor.build()));
         let more = [

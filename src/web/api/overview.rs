@@ -1,4 +1,4 @@
-//! Everything at a glance: for the page, and for whoever wants one answer.
+//! The overview: the state of everything in one response.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,7 +36,7 @@ pub(super) struct Overview {
     ready: bool,
     /// Why it is not; empty if it is.
     reasons: Vec<String>,
-    /// What a person should look at although it is.
+    /// What an operator should look at although it is.
     warnings: Vec<String>,
     streams: Vec<StreamStatus>,
     webhooks: Vec<WebhookStatus>,
@@ -125,7 +125,7 @@ impl Api {
         (shown.collect(), unread)
     }
 
-    /// Held while the store is asked, so that whoever comes meanwhile shares the answer.
+    /// Held while the store is asked, so that requests that come meanwhile share the result.
     async fn assessment(&self) -> Assessment {
         let mut last = self.assessments.0.lock().await;
         if let Some((at, assessment)) = &*last

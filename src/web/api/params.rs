@@ -76,7 +76,7 @@ impl Params {
         found
     }
 
-    /// Refuses whatever was given and nobody asked for, and every wrong value.
+    /// Refuses every unknown name and every wrong value.
     pub(super) fn finish(self) -> Result<(), Problem> {
         self.faults().check()
     }

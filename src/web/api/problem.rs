@@ -13,7 +13,7 @@ use crate::store::error::{ActError, ReadError, RecordError};
 /// The media type of a problem.
 pub(super) const MEDIA_TYPE: &str = "application/problem+json";
 
-/// How long whoever finds the store unavailable should stay away, in seconds.
+/// `Retry-After` where the store is unavailable, in seconds.
 const RETRY_SECONDS: &str = "2";
 
 /// Problem details as of RFC 9457.
@@ -28,7 +28,7 @@ pub(in crate::web) struct Problem {
     /// The status of the answer.
     #[schema(minimum = 400, maximum = 599)]
     status: u16,
-    /// What is wrong with this request, for a person.
+    /// What is wrong with this request, in words.
     detail: String,
     /// Every value that is wrong.
     #[serde(skip_serializing_if = "Vec::is_empty")]

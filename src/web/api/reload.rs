@@ -13,7 +13,7 @@ use super::problem::Problem;
 use super::schema::Nothing;
 use crate::domain::reload::Changes;
 
-/// How long a reload may take before whoever asked for it is told to look for themselves:
+/// How long a reload may take before the response says that it is still running:
 /// its files may be on a disk that is slow to answer.
 const RELOAD_LIMIT: Duration = Duration::from_secs(30);
 

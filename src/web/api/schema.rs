@@ -86,7 +86,7 @@ pub(super) struct BulkBody {
 pub(super) enum Extent {
     /// It only counts.
     Counted,
-    /// It changes as many as a person has confirmed.
+    /// It changes as many as an operator has confirmed.
     Confirmed(u64),
 }
 

@@ -136,7 +136,7 @@ async fn set_paused(api: &Api, name: &str, paused: bool) -> Result<Json<TargetVi
         api.have(api.operations.pause(name, paused)).await?;
         let (targets, _) = api.targets().await;
         let mut target = targets.into_iter().find(|target| target.is(name)).ok_or_else(|| no_target(name))?;
-        // This is what was brought about, whatever somebody else has asked for since.
+        // The state that this call has set, whatever another has set since.
         target.paused = paused;
         Ok(Json(target))
     };

@@ -1,5 +1,5 @@
 //! The API through its routes: how requests are read, and what the answers look
-//! like. What a person can do with it is tried against the real program.
+//! like. What an operator does with it is tested against the real binary.
 
 mod answers;
 mod changing;
@@ -24,7 +24,7 @@ struct Answer {
     body: Value,
 }
 
-/// Whoever asks, with a token of its own unless told otherwise.
+/// A client, with the token unless told otherwise.
 struct Caller {
     shown: Shown,
     router: Router,

@@ -1,4 +1,4 @@
-//! The bulk calls that are being worked on, for whoever waits for one of them.
+//! The bulk calls in progress, and how far each has come.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

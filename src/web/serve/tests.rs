@@ -96,7 +96,7 @@ fn hello() -> Router {
     Router::new().route("/", get(|| async { "hello" }))
 }
 
-/// Answers with the body of the request.
+/// Returns the body of the request.
 fn echo() -> Router {
     Router::new().route("/", axum::routing::post(|body: Bytes| async { body }))
 }
