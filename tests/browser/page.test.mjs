@@ -115,7 +115,7 @@ test('filters are kept in the address, and what is unknown is said in words', as
     assert.equal(await page.getByLabel('Type').inputValue(), 'commerce.order.*');
     await open(page, '#/events?from=2026-01-01T00:00:30.000Z&to=2026-01-01T01:00:00.000Z');
     await page.getByText('No event matches.').first().waitFor();
-    assert.equal(await page.getByLabel('From', { exact: true }).inputValue(), '2026-01-01T00:00:30');
+    assert.equal(await page.getByLabel('From (UTC)', { exact: true }).inputValue(), '2026-01-01T00:00:30');
     await page.getByLabel('To, not included').fill('2099-01-01T00:00:30');
     await button(page, 'Search').click();
     await page.getByRole('table', { name: 'Events' }).waitFor();
@@ -279,7 +279,7 @@ test('nobody leaves a dialog while the bridge does what was agreed to', async ()
     await button(page, 'Pause orders').click();
     await dialog(page).getByRole('button', { name: 'Pause target' }).click();
     await dialog(page).getByRole('progressbar', { name: 'Working' }).waitFor();
-    assert.ok(await dialog(page).getByRole('button', { name: 'Cancel' }).isDisabled());
+    assert.ok(await dialog(page).getByRole('button', { name: 'Go back' }).isDisabled());
     for (let presses = 0; presses < 3; presses += 1) await page.keyboard.press('Escape');
     assert.ok(await dialog(page).isVisible());
     release();
@@ -292,6 +292,47 @@ test('nobody leaves a dialog while the bridge does what was agreed to', async ()
     await button(page, 'Resume orders').click();
     await dialog(page).getByRole('button', { name: 'Resume target' }).click();
     await said(page, 'orders is resumed.');
+  });
+});
+
+test('what cannot be seen is escaped, and any event that can be stored is shown', async () => {
+  const [many, turned, deep] = ['evt_1764000000009-1', 'evt_1764000000009-2', 'evt_1764000000009-3'];
+  const text = (id, object) => `{"id":"${id}","object":"event","type":"test.ping","created":1764000000,"data":{"object":${object}}}`;
+  await world.webhook(text(many, `{"id":"o","values":[${'1,'.repeat(60_000)}1]}`));
+  await world.webhook(text(turned, '{"id":"o","note":"paid\u202eyllaer ton\u200b"}'));
+  await world.webhook(text(deep, `{"id":"o","deep":${'['.repeat(90)}${']'.repeat(90)}}`));
+  await visit(browser, {}, async (page) => {
+    for (const id of [many, deep]) {
+      await open(page, `#/events/${id}`);
+      await page.getByRole('heading', { name: 'Payload' }).waitFor();
+      await page.getByText('"object": "event"', { exact: false }).first().waitFor();
+      await fitsItsWidth(page, id);
+    }
+    await open(page, `#/events/${turned}`);
+    await page.getByText('"paid\\u{202e}yllaer ton\\u{200b}"', { exact: true }).waitFor();
+  });
+});
+
+test('the overview is green only while nothing needs an operator, and trouble comes first', async () => {
+  const id = 'evt_1764000000010-1';
+  await visit(browser, { viewport: PHONE, isMobile: true, hasTouch: true }, async (page) => {
+    await open(page);
+    await isLive(page);
+    const verdict = page.locator('.verdict').first();
+    const top = async (name) => (await page.getByRole('heading', { name, exact: true }).boundingBox()).y;
+    world.orders.answer = 'gone';
+    await world.publish(id);
+    await settledAs('orders', id, 'dead');
+    await verdict.getByText('Taking events in.').waitFor();
+    await verdict.getByRole('link', { name: /deliver(y is|ies are) dead$/ }).waitFor();
+    assert.equal(await page.getByText('Ready.').count(), 0);
+    assert.ok(await top('Targets') < await top('Events over time'), 'the target with the dead delivery comes before the charts');
+    await fitsItsWidth(page, 'the verdict');
+    world.orders.answer = 'accept';
+    await open(page, `#/events/${id}`);
+    await button(page, 'Retry for orders').click();
+    await dialog(page).getByRole('button', { name: 'Retry delivery' }).click();
+    await settledAs('orders', id, 'delivered');
   });
 });
 

@@ -6,7 +6,7 @@ import { parse } from './route.js';
 import { showSession } from './session.js';
 import { explainBy } from './states.js';
 import { span } from './format.js';
-import { timeOfDay } from './time.js';
+import { timeOfDay, zone } from './time.js';
 import * as overview from './overview.js';
 import * as events from './events.js';
 import * as event from './event.js';
@@ -63,6 +63,7 @@ function showConnection() {
   if (pill.textContent !== text) pill.textContent = text;
   const banner = document.getElementById('banner');
   banner.hidden = live.state === 'live' || live.state === 'connecting';
+  main.classList.toggle('stale', !banner.hidden);
   if (!banner.hidden) banner.textContent = trouble();
   if (live.state !== heardState) {
     hear(live.state === 'live' ? 'The page is live.' : live.state === 'lost' ? 'The connection to the bridge is lost.' : text);
@@ -72,7 +73,7 @@ function showConnection() {
 }
 
 function trouble() {
-  const from = live.heardAt ? ` What is shown is from ${timeOfDay(live.heardAt).slice(0, 8)}.` : '';
+  const from = live.heardAt ? ` What is shown is from ${timeOfDay(live.heardAt).slice(0, 8)} ${zone()}.` : '';
   if (live.state === 'stale') return `The bridge has said nothing for ${span(Math.round((Date.now() - live.heardAt) / 1000))}.${from}`;
   const why = live.error && live.error.name !== 'AbortError' ? ` ${linesOf(live.error)[0]}` : '';
   const wait = Math.max(0, Math.ceil((live.retryAt - Date.now()) / 1000));

@@ -15,7 +15,7 @@ let questions = 0;
 export function ask({ title, body, agree, danger = false, act }) {
   questions += 1;
   const [titleId, bodyId] = [`question-${questions}`, `question-${questions}-body`];
-  const leave = h('button', { type: 'button', onclick: () => dialog.close() }, 'Cancel');
+  const leave = h('button', { type: 'button', onclick: () => dialog.close() }, 'Go back');
   const go = h('button', { type: 'submit', class: danger ? 'primary danger' : 'primary' }, agree);
   const trouble = h('div', { class: 'bad', role: 'alert' });
   const progress = h('progress', { 'aria-label': 'Working', hidden: true });

@@ -19,9 +19,22 @@ function fill(element, content) {
     content = content.slice(1);
     for (const [name, value] of Object.entries(first)) assign(element, name, value);
   }
-  const children = content.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false);
-  element.append(...children);
+  // One by one: there may be more of them than a call takes arguments.
+  for (const child of content.flat(Infinity)) {
+    if (child === null || child === undefined || child === false) continue;
+    element.append(child instanceof Node ? child : visible(String(child)));
+  }
   return element;
+}
+
+const UNSEEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u115f\u1160\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff\uffa0\ufff9-\ufffb\u{1d173}-\u{1d17a}\u{e0000}-\u{e01ef}]/gu;
+
+/**
+ * `text` with escapes in place of what is not seen: control characters, those that turn the
+ * direction of what follows, and those without a width.
+ */
+export function visible(text) {
+  return text.replace(UNSEEN, (char) => `\\u{${char.codePointAt(0).toString(16).padStart(4, '0')}}`);
 }
 
 function assign(element, name, value) {
@@ -32,14 +45,15 @@ function assign(element, name, value) {
   } else if (name === 'key') {
     element.dataset.key = value;
   } else {
-    element.setAttribute(name, value === true ? '' : value);
+    const isText = typeof value === 'string' && (name === 'title' || name === 'aria-label');
+    element.setAttribute(name, value === true ? '' : isText ? visible(value) : value);
   }
 }
 
 /** Makes `container` hold `children`, changing only what differs: focus, selection and open details stay. */
 export function show(container, ...children) {
   const fresh = document.createDocumentFragment();
-  fresh.append(...children.flat(Infinity).filter(Boolean));
+  for (const child of children.flat(Infinity)) if (child) fresh.append(child);
   patchChildren(container, fresh);
 }
 

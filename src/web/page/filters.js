@@ -4,7 +4,7 @@ import { h } from './dom.js';
 import { live } from './live.js';
 import { STATES } from './states.js';
 import { counted, span } from './format.js';
-import { fromField, now, toField } from './time.js';
+import { fromField, now, toField, zone } from './time.js';
 
 const SOURCES = ['stream', 'webhook', 'backfill', 'reconcile'];
 const TYPES = ['commerce.order.*', 'commerce.order.created', 'commerce.order.updated', 'invoice.*', 'invoice.created',
@@ -49,8 +49,8 @@ export function filterForm({ query, apply, without = [] }) {
   const targets = h('datalist', { id: 'targets-known' });
   const within = choice('Any time', [...WITHIN.map((seconds) => [String(seconds), `Last ${span(seconds)}`]), ['range', 'From … to …']]);
   const range = [
-    field('from', 'From', h('input', { type: 'datetime-local', step: 1 })),
-    field('to', 'To, not included', h('input', { type: 'datetime-local', step: 1 })),
+    field('from', `From (${zone()})`, h('input', { type: 'datetime-local', step: 1 })),
+    field('to', `To, not included (${zone()})`, h('input', { type: 'datetime-local', step: 1 })),
   ];
   const first = [
     field('id_prefix', 'Event id', search('evt_…, or how it begins')),

@@ -7,10 +7,13 @@ import { facts, table } from './table.js';
 import { link } from './route.js';
 import { label } from './states.js';
 import { bytes, counted, duration, number, percent, span, words } from './format.js';
-import { ago } from './time.js';
+import { ago, now } from './time.js';
 import { configuration } from './configuration.js';
 import { targetLabels } from './targets.js';
 import { streamLabels } from './streams.js';
+
+/** How long a webhook that missed is part of the verdict, in milliseconds. */
+const RECENT = 86_400_000;
 
 const COUNTS = [
   { name: 'received', label: 'Received' },
@@ -41,25 +44,62 @@ export function open(outlet, _route, signal) {
       return;
     }
     overTime.hidden = false;
-    show(top, readiness(overview), tiles(overview));
+    // What needs an operator comes before what is only worth knowing.
+    const [urgent, calm] = [[], []];
+    (overview.targets.some(targetNeeds) ? urgent : calm).push(targets(overview));
+    (overview.streams.some(streamNeeds) ? urgent : calm).push(streams(overview));
+    (overview.last_refused_webhook ? urgent : calm).push(webhooks(overview));
+    show(top, verdict(overview), tiles(overview), urgent);
     drawGraphs();
-    show(rest, h('div', { class: 'columns' }, sources(overview), races(overview)), streams(overview), targets(overview),
-      webhooks(overview), store(overview), configuration());
+    show(rest, h('div', { class: 'columns' }, sources(overview), races(overview)), calm, store(overview), configuration());
   }
   listen(draw, signal);
   draw();
   return { title: 'Overview' };
 }
 
-function readiness({ ready, reasons, warnings = [], version, commit, uptime_seconds: uptime }) {
-  const build = h('span', { class: 'note' }, `version ${version}${commit ? ` (${commit.slice(0, 9)})` : ''}, up for ${span(uptime)}`);
-  if (ready && warnings.length) {
-    return h('div', { class: 'verdict warn', key: 'verdict' }, h('p', h('strong', 'Ready,'), ' and there is something to look at.'),
-      h('ul', warnings.map((warning) => h('li', warning))), build);
-  }
-  if (ready) return h('div', { class: 'verdict good', key: 'verdict' }, h('p', h('strong', 'Ready.'), ' The store commits and every source is usable. '), build);
-  return h('div', { class: 'verdict bad', key: 'verdict' }, h('p', h('strong', 'Not ready.')), h('ul', [...reasons, ...warnings].map((reason) => h('li', reason))), build);
+/** Everything of the flow that needs an operator, the gravest first: `[look, what]`. */
+function troubles({ ready, reasons, warnings = [], targets: all, streams: subscribed, last_refused_webhook: missed }) {
+  const sum = (name) => all.reduce((total, target) => total + (target[name] ?? 0), 0);
+  const named = (some) => some.map(({ name }) => name).join(', ');
+  const share = (some, whole, one) => `${number(some.length)} of ${counted(whole.length, one)}`;
+  const are = (some, what) => `${some.length === 1 ? 'is' : 'are'} ${what}: ${named(some)}`;
+  const [down, paused] = [all.filter(({ circuit }) => circuit !== 'closed'), all.filter((target) => target.paused)];
+  const [dead, held] = [sum('dead'), sum('held')];
+  const lossy = subscribed.filter(({ gap, behind }) => behind || gap?.state === 'unproven');
+  const waiting = (state, count, what) => h('a', { href: link('deliveries', null, { state }) }, `${counted(count, 'delivery', 'deliveries')} ${count === 1 ? 'is' : 'are'} ${what}`);
+  const isRecent = missed && now() - Date.parse(missed.at) < RECENT;
+  return [
+    ...reasons.map((reason) => ['bad', reason]),
+    down.length ? ['bad', `${share(down, all, 'target')} ${are(down, 'down')}`] : null,
+    dead ? ['bad', waiting('dead', dead, 'dead')] : null,
+    held ? ['warn', waiting('held', held, 'held')] : null,
+    lossy.length ? ['bad', `${share(lossy, subscribed, 'stream')} ${are(lossy, 'missing events')}`] : null,
+    paused.length ? ['warn', `${share(paused, all, 'target')} ${are(paused, 'paused')}`] : null,
+    isRecent ? ['warn', ['A signed webhook reached no endpoint: ', h('code', missed.request)]] : null,
+    ...warnings.map((warning) => ['warn', warning]),
+  ].filter(Boolean).map(([look, what]) => [ready ? look : 'bad', what]);
 }
+
+function verdict(overview) {
+  const { ready, version, commit, uptime_seconds: uptime } = overview;
+  const build = h('span', { class: 'note' }, `version ${version}${commit ? ` (${commit.slice(0, 9)})` : ''}, up for ${span(uptime)}`);
+  const found = troubles(overview);
+  if (!found.length) {
+    return h('div', { class: 'verdict good', key: 'verdict' }, h('p', h('strong', 'Ready.'), ' Taking events in; no delivery waits for an operator. '), build);
+  }
+  const look = found.some(([grave]) => grave === 'bad') ? 'bad' : 'warn';
+  const title = ready ? 'Taking events in.' : 'Not ready.';
+  return h('div', { class: `verdict ${look}`, key: 'verdict' }, h('p', h('strong', title)), h('ul', found.map(([, what]) => h('li', what))), build);
+}
+
+/** Those that need an operator before the others. */
+function troubledFirst(all, isTroubled) {
+  return [...all].sort((a, b) => Number(isTroubled(b)) - Number(isTroubled(a)));
+}
+
+const targetNeeds = ({ circuit, paused, dead, held }) => circuit !== 'closed' || paused || dead > 0 || held > 0;
+const streamNeeds = ({ connected, behind, gap }) => !connected || behind || gap?.state === 'unproven';
 
 function tiles({ targets: all, store: held, usage }) {
   const sum = (name) => all.reduce((total, target) => total + (target[name] ?? 0), 0);
@@ -106,7 +146,7 @@ function races({ races: race }) {
 function streams({ streams: all }) {
   return h('section', { class: 'card', 'aria-labelledby': 'streams', key: 'streams' },
     h('div', { class: 'head' }, h('h2', { id: 'streams' }, 'Streams'), h('a', { href: link('streams') }, 'Reconnect, backfill')), table({
-      caption: 'Streams', hideCaption: true, key: ({ name }) => name, rows: all, empty: 'No stream is configured.',
+      caption: 'Streams', hideCaption: true, key: ({ name }) => name, rows: troubledFirst(all, streamNeeds), empty: 'No stream is configured.',
       columns: [
         { label: 'Stream', cell: ({ name }) => name, main: true },
         { label: 'State', cell: streamLabels },
@@ -121,7 +161,7 @@ function streams({ streams: all }) {
 function targets({ targets: all }) {
   return h('section', { class: 'card', 'aria-labelledby': 'targets', key: 'targets' },
     h('div', { class: 'head' }, h('h2', { id: 'targets' }, 'Targets'), h('a', { href: link('targets') }, 'Pause, resume, test')), table({
-      caption: 'Targets', hideCaption: true, key: ({ name }) => name, rows: all, empty: 'No target is configured.',
+      caption: 'Targets', hideCaption: true, key: ({ name }) => name, rows: troubledFirst(all, targetNeeds), empty: 'No target is configured.',
       columns: [
         { label: 'Target', cell: ({ name }) => name, main: true },
         { label: 'State', cell: targetLabels },

@@ -3,6 +3,14 @@
 import { h } from './dom.js';
 import { request } from './api.js';
 import { fail, say } from './notice.js';
+import { counted } from './format.js';
+
+/** Characters of a payload that are shown; the whole of it can be copied and downloaded. */
+const SHOWN = 1 << 20;
+/** Values that are coloured; of a payload with more, none is. */
+const COLOURED = 5_000;
+/** The deepest level that has an indentation of its own. */
+const DEEPEST = 40;
 
 const TOKEN = /"(?:[^"\\]|\\.)*"|[{}[\],:]|[^\s{}[\],:"]+/g;
 
@@ -17,7 +25,8 @@ export function payload({ id, body, size, body_sha256: sha256 }) {
     h('div', { class: 'head' }, title, h('div', { class: 'buttons' },
       h('button', { type: 'button', onclick: () => copy(body) }, 'Copy'),
       h('button', { type: 'button', onclick: () => download(id) }, 'Download'))),
-    h('pre', { class: 'code', tabindex: 0, role: 'region', 'aria-label': 'Payload, indented for reading' }, indented(body)),
+    h('pre', { class: 'code', tabindex: 0, role: 'region', 'aria-label': 'Payload, indented for reading' }, indented(body.slice(0, SHOWN))),
+    body.length > SHOWN ? h('p', { class: 'warn' }, `Only the first ${counted(SHOWN, 'character')} are shown.`) : null,
     h('p', { class: 'note' }, `Indented here. Copy and download give the ${size} bytes as Pepay sent them`,
       sha256 ? [', SHA-256 ', h('code', { class: 'long' }, sha256)] : null, '.'));
 }
@@ -30,9 +39,10 @@ export function indented(text) {
   const pieces = [];
   let depth = 0;
   const tokens = text.match(TOKEN) ?? [];
+  const isColoured = tokens.length <= COLOURED;
   tokens.forEach((token, index) => {
     const [before, after] = [tokens[index - 1], tokens[index + 1]];
-    const line = () => pieces.push(`\n${'  '.repeat(depth)}`);
+    const line = () => pieces.push(`\n${'  '.repeat(Math.min(depth, DEEPEST))}`);
     if (token === '{' || token === '[') {
       depth += 1;
       pieces.push(token);
@@ -46,11 +56,13 @@ export function indented(text) {
       line();
     } else if (token === ':') {
       pieces.push(': ');
+    } else if (!isColoured) {
+      pieces.push(token);
     } else {
       pieces.push(h('span', { class: token.startsWith('"') ? (after === ':' ? 'name' : 'text') : 'value' }, token));
     }
   });
-  return pieces;
+  return isColoured ? pieces : [pieces.join('')];
 }
 
 /** Copies `text`, also where the browser has no clipboard because the page came without TLS. */

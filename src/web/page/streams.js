@@ -9,7 +9,7 @@ import { facts } from './table.js';
 import { link } from './route.js';
 import { button, label } from './states.js';
 import { counted, number, words } from './format.js';
-import { ago, fromField, now, toField } from './time.js';
+import { ago, fromField, now, toField, zone } from './time.js';
 
 const HOUR = 3_600_000;
 
@@ -83,7 +83,7 @@ export function open(outlet, _route, signal) {
     const from = h('input', { type: 'datetime-local', step: 1, id: 'backfill-from', value: toField(new Date(now() - HOUR).toISOString()), required: true });
     const after = h('input', { type: 'text', id: 'backfill-after', placeholder: 'evt_…', spellcheck: 'false', autocomplete: 'off', disabled: true, required: true });
     const fields = [
-      h('div', { class: 'field' }, h('label', { for: 'backfill-from' }, 'Time'), from),
+      h('div', { class: 'field' }, h('label', { for: 'backfill-from' }, `Time (${zone()})`), from),
       h('div', { class: 'field', hidden: true }, h('label', { for: 'backfill-after' }, 'Event id'), after),
     ];
     const way = (value, text, checked) => h('label', { class: 'choice' }, h('input', {

@@ -21,9 +21,17 @@ export function ago(iso, nothing = '–') {
   return h('time', { datetime: iso, title: inFull(iso), 'data-relative': true }, relative(iso));
 }
 
-/** The time of day, to the millisecond. */
+/** The time of day, to the millisecond, and its zone. */
 export function at(iso) {
-  return h('time', { datetime: iso, title: inFull(iso) }, timeOfDay(iso));
+  return h('time', { datetime: iso, title: inFull(iso) }, timeOfDay(iso), ' ', h('span', { class: 'zone' }, zone(iso)));
+}
+
+/** The zone that times are shown in, as its distance from UTC at `iso`. */
+export function zone(iso = new Date(now()).toISOString()) {
+  const minutes = -new Date(iso).getTimezoneOffset();
+  if (!minutes) return 'UTC';
+  const size = Math.abs(minutes);
+  return `UTC${minutes < 0 ? '−' : '+'}${pad(Math.floor(size / 60))}:${pad(size % 60)}`;
 }
 
 function relative(iso) {
@@ -43,7 +51,7 @@ export function day(iso) {
 }
 
 function inFull(iso) {
-  return `${day(iso)} ${timeOfDay(iso)} here, ${iso} in UTC`;
+  return `${day(iso)} ${timeOfDay(iso)} ${zone(iso)}, ${iso} in UTC`;
 }
 
 function pad(value, digits = 2) {
