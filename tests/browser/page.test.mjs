@@ -296,11 +296,11 @@ test('nobody leaves a dialog while the bridge does what was agreed to', async ()
 });
 
 test('what cannot be seen is escaped, and any event that can be stored is shown', async () => {
-  const [many, turned, deep] = ['evt_1764000000009-1', 'evt_1764000000009-2', 'evt_1764000000009-3'];
+  const [many, turned, deep] = ['evt_1764000000018-1', 'evt_1764000000018-2', 'evt_1764000000018-3'];
   const text = (id, object) => `{"id":"${id}","object":"event","type":"test.ping","created":1764000000,"data":{"object":${object}}}`;
   await world.webhook(text(many, `{"id":"o","values":[${'1,'.repeat(60_000)}1]}`));
   await world.webhook(text(turned, '{"id":"o","note":"paid\u202eyllaer ton\u200b"}'));
-  await world.webhook(text(deep, `{"id":"o","deep":${'['.repeat(90)}${']'.repeat(90)}}`));
+  await world.webhook(text(deep, `{"id":"o","deep":${'['.repeat(55)}${']'.repeat(55)}}`));
   await visit(browser, {}, async (page) => {
     for (const id of [many, deep]) {
       await open(page, `#/events/${id}`);
@@ -314,7 +314,7 @@ test('what cannot be seen is escaped, and any event that can be stored is shown'
 });
 
 test('the overview is green only while nothing needs an operator, and trouble comes first', async () => {
-  const id = 'evt_1764000000010-1';
+  const id = 'evt_1764000000019-1';
   await visit(browser, { viewport: PHONE, isMobile: true, hasTouch: true }, async (page) => {
     await open(page);
     await isLive(page);
