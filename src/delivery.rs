@@ -71,7 +71,7 @@ pub struct Settings {
     /// For the connection alone.
     pub connect_timeout: Duration,
     /// How long an unused connection is kept, at most; zero keeps none. With
-    /// [`OnUncertain::Hold`](crate::domain::delivery::OnUncertain::Hold) none is kept.
+    /// [`OnUncertain::Hold`] none is kept.
     pub idle_timeout: Duration,
     /// Root certificates beside the system's own.
     pub roots: Option<Roots>,

@@ -9,7 +9,7 @@
 //! of page order. Then it hands the events *up*, oldest first.
 //!
 //! If the known event is not among the first [`Budget::descent`] pages, the walk
-//! keeps those and tries to [climb](climb) from the known event: each page is handed
+//! keeps those and tries to climb from the known event: each page is handed
 //! on at once, until one meets the pages that are kept. Where the list does not show
 //! that a page is the next one, the descent goes on.
 //!
