@@ -44,11 +44,22 @@
 //! operator instead.
 //!
 //! # Where to start reading
-//! [`app`] shows what there is and how it is wired. Then follow an event:
-//! [`source::webhook`], [`store::inbox`], `store/committer.rs` with
-//! `committer/append.rs`, `store/engine/sqlite/append.rs`, `store/routing.rs`,
-//! [`store::outbox`], `delivery/dispatch.rs`, `delivery/order.rs`,
-//! `delivery/attempt.rs`, `delivery/client.rs`.
+//! [`app`] shows what there is and how it is wired. A webhook goes through these files,
+//! in this order, from the socket to the target:
+//!
+//! | file | what happens |
+//! |---|---|
+//! | `web/serve.rs` | its connection is accepted and its request read |
+//! | `source/webhook.rs` | the endpoint of its path takes it |
+//! | `source/webhook/verified.rs` | it is verified, and read as an event |
+//! | `pepay/signature.rs`, `pepay/envelope.rs` | how Pepay signs, and what its events are |
+//! | `store/inbox.rs` | the event is offered to the store; the answer waits for the commit |
+//! | `store/committer.rs`, `store/committer/append.rs` | it joins a group, is committed and handed over |
+//! | `store/engine/sqlite/write.rs`, `store/engine/sqlite/append.rs` | its rows are written |
+//! | `store/routing.rs` | which targets it goes to, in which lane and rank |
+//! | `store/outbox.rs` | it is handed to the dispatchers of those |
+//! | `delivery/dispatch.rs`, `delivery/order.rs` | it waits for what goes before it, and for a place |
+//! | `delivery/attempt.rs`, `delivery/client.rs` | it is sent, and the outcome is recorded |
 //!
 //! # Glossary
 //! | word | means |
