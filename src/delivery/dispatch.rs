@@ -105,12 +105,19 @@ impl Dispatcher {
         }
         let mut search: Option<Asked<Searched>> = None;
         let mut acting: Option<Asked<actions::Done>> = None;
+        let mut has_acted = false;
         while !(stop.is_cancelled() && self.is_idle() && acting.is_none()) {
             let running = !stop.is_cancelled();
             let start_at = if running && !self.pause.is_on() { self.start() } else { None };
             self.show_in_flight();
             if running && search.is_none() && acting.is_none() {
-                search = self.search();
+                // They take turns, so that neither waits for ever for the other.
+                let request = if has_acted { None } else { self.requests.take_ready() };
+                has_acted = request.is_some();
+                match request {
+                    Some(request) => acting = Some(self.act(request)),
+                    None => search = self.search(),
+                }
             }
             let wake = self.sleep(start_at, search.is_some() || acting.is_some());
             // What an operator changes must not be found as it was before.

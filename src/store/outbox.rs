@@ -164,6 +164,11 @@ pub enum Arrival {
 pub struct Requests(mpsc::Receiver<Request>);
 
 impl Requests {
+    /// A request that waits already.
+    pub fn take_ready(&mut self) -> Option<Request> {
+        self.0.try_recv().ok()
+    }
+
     /// The next request; never resolves once there can be no more. Safe to drop and
     /// call again: nothing is lost.
     pub async fn next(&mut self) -> Request {

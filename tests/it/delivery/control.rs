@@ -8,7 +8,7 @@ use pepay_bridge::delivery::Settings;
 use pepay_bridge::delivery::sign::SigningKey;
 use pepay_bridge::domain::clock::Clock;
 use pepay_bridge::domain::delivery::Ordering;
-use pepay_bridge::domain::operator::OperationError;
+use pepay_bridge::domain::operator::{Action, OperationError};
 use pepay_bridge::domain::status::Circuit;
 use pepay_bridge::simulator::target::{Delivery, Options, Reaction, Target, Verifier};
 use serde_json::json;
@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::delivery::engine::{Engine, event, settings};
+use crate::support::raw::{Act, OK, RawTarget};
 use crate::support::soon;
 use crate::support::world::{SIGNING_SECRET, World, listen};
 
@@ -216,4 +217,25 @@ async fn a_target_stays_paused_over_a_restart_of_the_bridge() {
     soon("the deliveries", target.until(|totals| totals.unique == 6)).await;
     assert!(bridge.stop().await.0.success());
     assert_eq!(world.delivered("orders").len(), ids.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_does_not_wait_for_the_end_of_a_backlog() {
+    const BACKLOG: usize = 3000;
+    let folder = TempDir::new().unwrap();
+    let (listener, url) = listen().await;
+    let settings = settings(&url, Ordering::PerObject, 16);
+    let target = RawTarget::on(listener, url, Duration::from_millis(5), |_| Act::Say(OK.to_vec()));
+    let engine = Engine::start_as(&folder, &settings, true).await;
+    let events: Vec<_> = (0..BACKLOG).map(|n| event(n, n)).collect();
+    let last = events[BACKLOG - 1].event.id.clone();
+    engine.record(events).await;
+    engine.control.pause(false);
+    target.until("the beginning", |record| record.unique() > 0).await;
+    soon("the action", engine.store.operator.act(Action::Cancel, "target", &last)).await.unwrap();
+    let so_far = target.record().unique();
+    assert!(so_far < BACKLOG - 1, "{so_far} were delivered before it was done");
+    let record = target.until("the others", |record| record.unique() == BACKLOG - 1).await;
+    assert!(!record.requests.iter().any(|seen| seen.id == last.as_str()), "it was called off");
+    engine.stop().await;
 }
