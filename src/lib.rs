@@ -31,7 +31,8 @@
 //!
 //! `source`, `delivery` and `web` never name each other, nor `config`; everyone
 //! may name the metrics (`telemetry::names`) and the traces (`telemetry::traces`).
-//! A test reads the imports and enforces this table.
+//! A test reads the imports, enforces this table, and finds files that use one
+//! another in a circle.
 //!
 //! # The promise
 //! An event that was acknowledged to Pepay, or that a cursor has passed, is

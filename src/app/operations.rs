@@ -7,13 +7,13 @@ use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
 use super::Reload;
+use super::parts::Controls;
 use super::pauses::Pauses;
 use super::verify::{Asker, Verifier};
 use crate::delivery;
 use crate::domain::event::EventId;
 use crate::domain::operator::{BackfillFrom, OperationError, TargetInfo, TestOutcome, Verification};
 use crate::domain::reload::{Changes, ReloadError};
-use crate::pepay::account::Account;
 use crate::source::stream;
 use crate::web;
 
@@ -23,24 +23,6 @@ pub(super) struct Operations {
     pauses: Pauses,
     reload: Reload,
     verifier: Verifier,
-}
-
-/// The parts that run under one configuration, each list sorted by name.
-#[derive(Debug, Default)]
-pub(super) struct Controls {
-    pub(super) streams: Vec<(Arc<str>, stream::Control)>,
-    /// The account of each stream.
-    pub(super) accounts: Vec<(Arc<str>, Arc<Account>)>,
-    /// The account of `[pepay]`.
-    pub(super) account: Option<Arc<Account>>,
-    pub(super) targets: Vec<(TargetInfo, delivery::Control)>,
-}
-
-impl Controls {
-    pub(super) fn target(&self, name: &str) -> Result<&delivery::Control, OperationError> {
-        let target = self.targets.iter().find(|(target, _)| target.name == name);
-        target.map(|(_, control)| control).ok_or(OperationError::Unknown)
-    }
 }
 
 impl Operations {

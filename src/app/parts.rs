@@ -6,12 +6,12 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::Error;
-use super::operations::Controls;
 use super::supervisor::{Named, Supervisor};
 use crate::config::{Settings, Subscription};
 use crate::delivery::{self, Target, TargetClient};
 use crate::domain::backoff::Jitter;
 use crate::domain::clock::Clock;
+use crate::domain::operator::{OperationError, TargetInfo};
 use crate::domain::status::{StreamStatus, TargetStatus};
 use crate::lifecycle::{Stop, Tasks};
 use crate::pepay::account::Account;
@@ -35,6 +35,24 @@ pub(super) struct Parts {
     clock: Clock,
     jitter: Jitter,
     stop: Stop,
+}
+
+/// The parts that run under one configuration, each list sorted by name.
+#[derive(Debug, Default)]
+pub(super) struct Controls {
+    pub(super) streams: Vec<(Arc<str>, stream::Control)>,
+    /// The account of each stream.
+    pub(super) accounts: Vec<(Arc<str>, Arc<Account>)>,
+    /// The account of `[pepay]`.
+    pub(super) account: Option<Arc<Account>>,
+    pub(super) targets: Vec<(TargetInfo, delivery::Control)>,
+}
+
+impl Controls {
+    pub(super) fn target(&self, name: &str) -> Result<&delivery::Control, OperationError> {
+        let target = self.targets.iter().find(|(target, _)| target.name == name);
+        target.map(|(_, control)| control).ok_or(OperationError::Unknown)
+    }
 }
 
 /// What other modules hold of a part: its control and its status.

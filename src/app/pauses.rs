@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::operations::Controls;
+use super::parts::Controls;
 use crate::domain::operator::OperationError;
 use crate::store::error::ActError;
 use crate::store::operator::OperatorStore;

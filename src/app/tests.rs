@@ -56,10 +56,8 @@ impl Pausing {
             Store::open(&settings.store, vec![parts::route(target)], Clock::system()).await.unwrap();
         let client = TargetClient::new(target.clone(), Clock::system()).unwrap();
         let (running, control, status) = Target::new(client, store.outboxes.remove(0), false, random());
-        let controls = operations::Controls {
-            targets: vec![(target.into(), control)],
-            ..operations::Controls::default()
-        };
+        let controls =
+            parts::Controls { targets: vec![(target.into(), control)], ..parts::Controls::default() };
         let controls = tokio::sync::watch::channel(Arc::new(controls)).1;
         let (pauses, work) = pauses::channel(store.operator.clone(), controls.clone());
         let mut worker = JoinSet::new();

@@ -31,7 +31,7 @@ pub(super) struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// List events, the newest first
-    List(Listing),
+    List(Box<Listing>),
     /// Show an event: who brought it, where it went, every attempt, and its body
     Show {
         /// The event's id

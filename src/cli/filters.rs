@@ -20,6 +20,14 @@ pub(super) struct Filters {
     #[arg(long, value_name = "ID")]
     object_id: Option<String>,
 
+    /// Events about this order, and about an invoice that names it
+    #[arg(long, value_name = "ID")]
+    order_id: Option<String>,
+
+    /// Events about this invoice, and about a payment that names it
+    #[arg(long, value_name = "ID")]
+    invoice_id: Option<String>,
+
     /// Events that came by this road first
     #[arg(long, value_parser = PossibleValuesParser::new(Source::ALL.map(Source::as_str)))]
     source: Option<String>,
@@ -52,6 +60,8 @@ impl Filters {
         let all = [
             ("type", self.types.clone()),
             ("object_id", self.object_id.clone()),
+            ("order_id", self.order_id.clone()),
+            ("invoice_id", self.invoice_id.clone()),
             ("source", self.source.clone()),
             ("state", self.state.clone()),
             ("target", self.target.clone()),

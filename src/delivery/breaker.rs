@@ -9,7 +9,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::evidence::{Evidence, Finding};
+use super::evidence::{Evidence, Finding, Health};
 use crate::domain::backoff::Backoff;
 use crate::domain::clock::UnixMillis;
 use crate::domain::status::Circuit;
@@ -40,21 +40,6 @@ impl Ladder {
 
 /// How many of the latest probes are remembered, so that the next is about something else.
 const PROBED: usize = 64;
-
-/// What an attempt says about the target as a whole.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Health {
-    /// It took the event, or said no to it.
-    Up,
-    /// It failed over this event, at least: 408 or 5xx, but for 503.
-    Failing,
-    /// It said that it cannot take more for now: 429 or 503.
-    Busy,
-    /// It did not answer a request that had left.
-    Silent,
-    /// There was no connection to it.
-    Unreached,
-}
 
 /// What a request was let through as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,9 +9,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri}
 
 use super::Settings;
 use super::body::{Body, Departure};
-use super::breaker::Health;
 use super::connections::{Answer, Connections, Keep, NoAnswer, UnreadBody};
 use super::connector::Connector;
+use super::evidence::Health;
 use super::status_line::Status;
 use crate::domain::cause::innermost;
 use crate::domain::clock::Clock;

@@ -2,8 +2,6 @@
 
 use std::collections::HashSet;
 
-use super::breaker::Health;
-
 /// The weight at which a target counts as down, as long as no success has refuted less.
 const ENOUGH: u32 = 1000;
 
@@ -21,6 +19,21 @@ const FORGETTING: f64 = 0.9995;
 
 /// Subjects that are counted separately within a run of failures. More add nothing.
 const SUBJECTS: usize = 4096;
+
+/// What an attempt says about the target as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Health {
+    /// It took the event, or said no to it.
+    Up,
+    /// It failed over this event, at least: 408 or 5xx, but for 503.
+    Failing,
+    /// It said that it cannot take more for now: 429 or 503.
+    Busy,
+    /// It did not answer a request that had left.
+    Silent,
+    /// There was no connection to it.
+    Unreached,
+}
 
 /// What is found about a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -93,6 +93,11 @@ pub struct Filter {
     pub types: Option<TypeFilter>,
     /// The event is about this object.
     pub object_id: Option<String>,
+    /// The event is about this order, or about what names it as its order.
+    pub order_id: Option<String>,
+    /// The event is about this invoice, or about what belongs to an invoice and names
+    /// it: a payment. An order does not belong to its invoice.
+    pub invoice_id: Option<String>,
     /// The event came by this source first.
     pub source: Option<Source>,
     /// The delivery is in this state.

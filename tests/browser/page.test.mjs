@@ -57,7 +57,7 @@ test('an event is found by its id and by its order, with its story and its exact
     await page.getByLabel('Order or other object').fill(KNOWN.order);
     await button(page, 'Search').click();
     await page.getByText('1 event', { exact: true }).waitFor();
-    assert.match(page.url(), /#\/events\?object_id=order-to-find$/, 'the address can be shared');
+    assert.match(page.url(), /#\/events\?order_id=order-to-find$/, 'the address can be shared');
     await button(page, 'Clear').click();
     await page.getByLabel('Event id').fill(KNOWN.id.slice(0, -1));
     await page.getByLabel('Event id').press('Enter');

@@ -42,26 +42,31 @@ pub(in crate::store) mod write;
 /// Every query that reads, for the test that looks at how `SQLite` would carry it out.
 #[cfg(test)]
 pub(in crate::store) mod asked {
+    use super::query::Named;
     use super::{detail, query, scan, statistics};
     use crate::domain::delivery::State;
     use crate::domain::operator::{Cursor, Filter};
 
     /// Those that are always the same.
-    pub(in crate::store) const FIXED: [&str; 13] = [
-        statistics::WAITING,
-        statistics::SEEN_AFTER,
-        statistics::DELIVERED_BELOW,
-        statistics::OLDEST_OPEN,
-        detail::SIGHTINGS,
-        detail::ATTEMPTS,
-        detail::CONFLICTS,
-        detail::BODY,
-        scan::BY_ID,
-        scan::IN_BLOCKS,
-        scan::BY_OBJECT,
-        scan::BY_SEQUENCE,
-        scan::ARRIVAL,
-    ];
+    pub(in crate::store) fn fixed() -> Vec<String> {
+        let texts = [
+            statistics::WAITING,
+            statistics::SEEN_AFTER,
+            statistics::DELIVERED_BELOW,
+            statistics::OLDEST_OPEN,
+            detail::SIGHTINGS,
+            detail::ATTEMPTS,
+            detail::CONFLICTS,
+            detail::BODY,
+            scan::BY_ID,
+            scan::BY_SEQUENCE,
+            scan::ARRIVAL,
+        ];
+        let by_id = [None, Some(Named::Order), Some(Named::Invoice)];
+        let by_id =
+            by_id.into_iter().flat_map(|named| [query::in_blocks(named), query::in_found_blocks(named)]);
+        texts.into_iter().map(str::to_owned).chain(by_id).collect()
+    }
 
     /// The one that takes the newest deliveries of a target, whatever their state.
     pub(in crate::store) const NEWEST: &str = statistics::DELIVERED_BELOW;

@@ -109,6 +109,64 @@ async fn a_time_is_found_among_events_that_were_accepted_hours_after_they_arrive
     assert_eq!(kept, 6 * 3_600_000, "the most there has been, in whole minutes");
 }
 
+/// An event of `kind` whose `data.object` is `object`.
+fn of_kind(id: &str, kind: &str, object: &str) -> Received {
+    let body = format!(r#"{{"id":"{id}","type":"{kind}","data":{{"object":{object}}}}}"#);
+    Received { event: envelope::parse(body.into(), NOW).unwrap(), ..event(id, "x") }
+}
+
+#[tokio::test]
+async fn an_order_is_found_with_its_invoices_and_an_invoice_with_its_payments() {
+    let fixture = Fixture::new(vec![route("all", "*", Ordering::None)]).await;
+    let mut recorded = 0;
+    let mut record = async |kind: &str, object: &str| {
+        recorded += 1;
+        let received = of_kind(&format!("evt_{recorded}"), kind, object);
+        fixture.store.inbox.try_record(received).await.unwrap();
+    };
+    record("commerce.order.created", r#"{"orderId":"o","invoiceId":"i"}"#).await;
+    record("invoice.created", r#"{"id":"i","commerce_order_id":"o"}"#).await;
+    record("invoice_payment.created", r#"{"id":"p","invoice_id":"i"}"#).await;
+    record("commerce.order.created", r#"{"id":"o2","invoice_id":"i2"}"#).await;
+    record("invoice_payment.created", r#"{"invoice_id":"i"}"#).await;
+    // In blocks of the indexes that are far from those, and in one that is not full.
+    for n in 0..1_100 {
+        record("commerce.order.updated", &format!(r#"{{"id":"other_{n}"}}"#)).await;
+    }
+    record("invoice.updated", r#"{"invoiceId":"i","orderId":"o"}"#).await;
+
+    let none = Filter::default();
+    let cases: Vec<(Filter, &[&str])> = vec![
+        (Filter { order_id: Some("o".into()), ..none.clone() }, &["evt_1106", "evt_2", "evt_1"]),
+        (Filter { invoice_id: Some("i".into()), ..none.clone() }, &["evt_1106", "evt_5", "evt_3", "evt_2"]),
+        (Filter { invoice_id: Some("i2".into()), ..none.clone() }, &[]),
+        (Filter { object_id: Some("o".into()), ..none.clone() }, &["evt_1"]),
+        (Filter { object_id: Some("i".into()), ..none.clone() }, &["evt_1106", "evt_2"]),
+        (Filter { order_id: Some("i".into()), invoice_id: Some("o".into()), ..none.clone() }, &[]),
+        (
+            Filter { order_id: Some("o".into()), types: Some("invoice.*".parse().unwrap()), ..none.clone() },
+            &["evt_1106", "evt_2"],
+        ),
+        (Filter { order_id: Some("p".into()), ..none.clone() }, &["evt_3"]),
+    ];
+    for (filter, expected) in cases {
+        for limit in [1, 2, 50] {
+            let found = all_events(&fixture, &filter, limit).await;
+            assert_eq!(ids(&found), expected, "{filter:?} in pages of {limit}");
+            let deliveries = all_deliveries(&fixture, &filter, limit).await;
+            let found: Vec<_> = deliveries.iter().map(|one| &*one.event_id).collect();
+            assert_eq!(found, expected, "{filter:?} in pages of {limit}");
+        }
+        let matching = fixture.store.operator.count(Action::Cancel, &filter).await.unwrap();
+        assert_eq!(matching, u64::try_from(expected.len()).unwrap(), "{filter:?}");
+    }
+    // Where events have been removed, not every block holds one.
+    let door = fixture.side_door();
+    door.execute_batch("UPDATE retention SET payload_through = 1105, events_through = 1105").unwrap();
+    let filter = Filter { order_id: Some("o".into()), ..none };
+    assert_eq!(ids(&all_events(&fixture, &filter, 1).await), ["evt_1106", "evt_2", "evt_1"]);
+}
+
 #[tokio::test]
 async fn each_filter_lets_through_what_it_says() {
     let fixture = filled().await;

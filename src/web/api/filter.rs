@@ -21,6 +21,8 @@ pub(super) fn filter(params: &mut Params) -> Filter {
     Filter {
         types: params.parsed("type", str::parse::<TypeFilter>),
         object_id: params.parsed("object_id", some_text),
+        order_id: params.parsed("order_id", some_text),
+        invoice_id: params.parsed("invoice_id", some_text),
         source: params.one_of("source", &Source::ALL, Source::as_str),
         state: params.one_of("state", &State::ALL, State::as_str),
         target: params.parsed("target", some_text),
@@ -54,7 +56,7 @@ fn limit(text: &str) -> Result<u32, String> {
 }
 
 /// Every filter: its name, what it keeps, and how it is written.
-fn documented() -> [(&'static str, &'static str, Object); 8] {
+fn documented() -> [(&'static str, &'static str, Object); 10] {
     let text = || ObjectBuilder::new().schema_type(Type::String);
     let time = || text().format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime))).build();
     let pattern = r" *(\*|[A-Za-z0-9._-]{1,253}(\.\*)?) *";
@@ -65,6 +67,16 @@ fn documented() -> [(&'static str, &'static str, Object); 8] {
             text().pattern(Some(format!("^{pattern}(,{pattern})*$"))).build(),
         ),
         ("object_id", "Events about this order, invoice or payment.", text().min_length(Some(1)).build()),
+        (
+            "order_id",
+            "Events about this order, and about an invoice that names it.",
+            text().min_length(Some(1)).build(),
+        ),
+        (
+            "invoice_id",
+            "Events about this invoice, and about a payment that names it.",
+            text().min_length(Some(1)).build(),
+        ),
         (
             "source",
             "Events that came by this road first.",

@@ -11,7 +11,7 @@ const TYPES = ['commerce.order.*', 'commerce.order.created', 'commerce.order.upd
   'invoice.updated', 'invoice_payment.*', 'invoice_payment.created', 'invoice_payment.updated', 'test.ping'];
 /** Spans to choose from, in seconds. */
 const WITHIN = [900, 3600, 6 * 3600, 86_400, 7 * 86_400, 30 * 86_400];
-const NAMES = ['id_prefix', 'object_id', 'type', 'source', 'target', 'state', 'from', 'to'];
+const NAMES = ['id_prefix', 'object_id', 'order_id', 'invoice_id', 'type', 'source', 'target', 'state', 'from', 'to'];
 
 /** The filter of an address as the API takes it: a span becomes the time at which it starts. */
 export function toFilter({ within, ...query }) {
@@ -24,7 +24,8 @@ export function toFilter({ within, ...query }) {
 export function inWords(query) {
   const words = {
     state: (value) => value, target: (value) => `for target ${value}`, type: (value) => `of type ${value}`,
-    object_id: (value) => `of object ${value}`, id_prefix: (value) => `with an id that begins with ${value}`,
+    object_id: (value) => `of object ${value}`, order_id: (value) => `of order ${value}`,
+    invoice_id: (value) => `of invoice ${value}`, id_prefix: (value) => `with an id that begins with ${value}`,
     source: (value) => `brought first by ${value}`, within: (value) => `received in the last ${span(Number(value))}`,
     from: (value) => `received from ${value}`, to: (value) => `received before ${value}`,
   };
@@ -54,9 +55,11 @@ export function filterForm({ query, apply, without = [] }) {
   ];
   const first = [
     field('id_prefix', 'Event id', search('evt_…, or how it begins')),
-    field('object_id', 'Order or other object', search('its whole id')),
+    field('order_id', 'Order or other object', search('its whole id')),
   ];
   const further = [
+    field('invoice_id', 'Invoice, with its payments', search('its whole id')),
+    field('object_id', 'Only this object', search('its whole id')),
     field('type', 'Type', search('any, or invoice.*', 'types-known')),
     field('target', 'Target', search('any', 'targets-known')),
     field('state', 'Delivery state', choice('Any', Object.keys(STATES).map((state) => [state, state]))),
@@ -96,7 +99,7 @@ export function filterForm({ query, apply, without = [] }) {
     for (const [name, control] of ids) control.value = ['from', 'to'].includes(name) ? toField(query[name]) : query[name] ?? '';
     if (query.from || query.to) within.value = 'range';
     showRange();
-    const used = ['type', 'target', 'state', 'source', 'within', 'from', 'to'].filter((name) => ids.has(name) && query[name]).length;
+    const used = ['invoice_id', 'object_id', 'type', 'target', 'state', 'source', 'within', 'from', 'to'].filter((name) => ids.has(name) && query[name]).length;
     summary.textContent = used ? `More filters, ${counted(used, 'in use', 'in use')}` : 'More filters';
     if (used) more.open = true;
   }

@@ -82,16 +82,18 @@ pub fn paths(tokens: &[Token], depth: usize) -> Vec<Named> {
 }
 
 /// Where one branch of a path ends, and the name it has from there on.
-struct Leaf {
-    named: Named,
-    name: String,
+pub struct Leaf {
+    pub named: Named,
+    pub name: String,
 }
 
-fn text(tokens: &[Token], at: usize) -> &str {
+/// The text of the token at `at`; empty behind the last.
+pub fn text(tokens: &[Token], at: usize) -> &str {
     tokens.get(at).map_or("", |token| &token.text)
 }
 
-fn starts_path(tokens: &[Token], at: usize) -> bool {
+/// Whether a path begins at `at`, and does not go on there.
+pub fn starts_path(tokens: &[Token], at: usize) -> bool {
     at == 0 || !matches!(text(tokens, at - 1), "::" | ".")
 }
 
@@ -117,7 +119,7 @@ fn root(tokens: &[Token], at: usize, depth: usize) -> Option<usize> {
 
 /// Follows the branches of a path that goes on at `at` behind `prefix`, records
 /// where they end, and returns the index behind them.
-fn spread(tokens: &[Token], mut at: usize, prefix: &[String], found: &mut Vec<Leaf>) -> usize {
+pub fn spread(tokens: &[Token], mut at: usize, prefix: &[String], found: &mut Vec<Leaf>) -> usize {
     let mut path = prefix.to_vec();
     let line = tokens.get(at).map_or(0, |token| token.line);
     loop {

@@ -43,6 +43,20 @@ async fn events_are_listed_in_columns_by_every_filter_and_page_by_page() {
         }
     }
 
+    // An order is found with the invoice that names it.
+    let invoice = shell.json("events list --type invoice.* --limit 1").await["events"][0].clone();
+    let invoice = invoice["id"].as_str().unwrap();
+    let body = shell.json(&format!("events show {invoice}")).await["body"].as_str().unwrap().to_owned();
+    let body: Value = serde_json::from_str(&body).unwrap();
+    let order = body["data"]["object"]["commerce_order_id"].as_str().unwrap();
+    let listed = async |filter: String| {
+        let events = shell.json(&format!("events list {filter}")).await["events"].clone();
+        events.as_array().unwrap().iter().any(|event| event["id"] == invoice)
+    };
+    assert!(listed(format!("--order-id {order}")).await, "{order}");
+    assert!(!listed(format!("--object-id {order}")).await, "{order}");
+    assert!(listed(format!("--invoice-id {}", body["data"]["object"]["id"].as_str().unwrap())).await);
+
     // Page by page, with what the page before says on standard error.
     let (mut listed, mut cursor) = (Vec::new(), String::new());
     loop {

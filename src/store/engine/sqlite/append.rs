@@ -6,7 +6,7 @@ use super::order::order_lane;
 use super::repeats::{self, Repeat};
 use crate::domain::clock::UnixMillis;
 use crate::domain::delivery::{Ordering, State};
-use crate::domain::event::{Digest, Environment, EventId, Received};
+use crate::domain::event::{Digest, Environment, EventId, Received, Subject};
 use crate::store::counts::BacklogChanges;
 use crate::store::routing::{RoutingTable, lane, rank};
 use crate::store::types::{Appended, Batch, CursorMove, Recorded};
@@ -48,10 +48,11 @@ fn insert_event(
     of_order: Option<i64>,
 ) -> rusqlite::Result<bool> {
     let Received { event, source, origin, environment, received_at } = event;
+    let (order, invoice) = belongs_to(&event.subject);
     let mut insert = connection.prepare_cached(
         "INSERT INTO event (sequence, id, type, object_id, created, source, origin, environment, \
-                            received_at, body, digest, order_lane) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) ON CONFLICT (id) DO NOTHING",
+                            received_at, body, digest, order_lane, order_id, invoice_id) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14) ON CONFLICT (id) DO NOTHING",
     )?;
     let rows = insert.execute(params![
         sequence,
@@ -66,8 +67,20 @@ fn insert_event(
         &event.body[..],
         event.digest.map(|Digest(digest)| digest),
         of_order,
+        order,
+        invoice,
     ])?;
     Ok(rows == 1)
+}
+
+/// The order and the invoice that an event names besides its object, by which it is
+/// found already. None for an order, which does not belong to its invoice.
+fn belongs_to(subject: &Subject) -> (Option<&str>, Option<&str>) {
+    let Subject { object, order, invoice, .. } = subject;
+    if order.is_some() && order == object {
+        return (None, None);
+    }
+    (order.as_deref(), invoice.as_deref().filter(|invoice| object.as_deref() != Some(invoice)))
 }
 
 fn insert_deliveries(

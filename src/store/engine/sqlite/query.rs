@@ -38,6 +38,13 @@ const LAST_ATTEMPT: &str = " LEFT JOIN attempt a ON a.target_id = d.target_id AN
      AND a.number = (SELECT max(x.number) FROM attempt x \
                      WHERE x.target_id = d.target_id AND x.sequence = d.sequence)";
 
+/// As what an event names an id that is not its object's.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Named {
+    Order,
+    Invoice,
+}
+
 /// Those of the events of `sequences` that pass `filter`, in their order.
 pub(super) fn events(filter: &Filter, sequences: &[i64], limit: usize) -> QueryBuilder<Sqlite> {
     let mut query = of_sequences(EVENT_FACTS, sequences);
@@ -91,11 +98,54 @@ pub(super) fn keys(filter: &Filter, states: &[State], sequences: &[i64]) -> Quer
     query
 }
 
+/// What finds the events about an id, or that name it so, in blocks from one down to
+/// another, one by one.
+pub(super) fn in_blocks(named: Option<Named>) -> String {
+    let events = in_block(named, ["?3", "?4", "?5"]);
+    format!(
+        "WITH RECURSIVE block (number) AS ( \
+           VALUES (?1) UNION ALL SELECT number - 1 FROM block WHERE number > ?2) \
+         {events} ORDER BY sequence DESC LIMIT ?6"
+    )
+}
+
+/// The same from the newest block that holds anything, where not every block does.
+pub(super) fn in_found_blocks(named: Option<Named>) -> String {
+    let events = in_block(named, ["?1", "?2", "?3"]);
+    format!(
+        "WITH RECURSIVE block (number) AS ( \
+           SELECT max(sequence) >> 9 FROM event WHERE sequence < ?3 \
+           UNION ALL SELECT (SELECT max(sequence) >> 9 FROM event WHERE sequence < number << 9) \
+           FROM block WHERE number << 9 > ?2) \
+         {events} ORDER BY sequence DESC LIMIT ?4"
+    )
+}
+
+/// The events of the blocks by the index of each column. None is found twice, since a
+/// column does not repeat the id of the object.
+fn in_block(named: Option<Named>, [id, lowest, below]: [&str; 3]) -> String {
+    let by = |column: &str| {
+        format!(
+            "SELECT e.sequence AS sequence FROM block \
+             CROSS JOIN event e ON e.sequence >> 9 = block.number AND e.{column} = {id} \
+             WHERE e.sequence >= {lowest} AND e.sequence < {below}"
+        )
+    };
+    match named {
+        None => by("object_id"),
+        Some(Named::Order) => format!("{} UNION ALL {}", by("object_id"), by("order_id")),
+        Some(Named::Invoice) => format!("{} UNION ALL {}", by("object_id"), by("invoice_id")),
+    }
+}
+
 /// Whether `filter` asks something of the event itself.
 pub(super) fn asks_of_event(filter: &Filter) -> bool {
-    let Filter { types, object_id, source, state: _, target: _, from, to, id_prefix } = filter;
+    let Filter { types, object_id, order_id, invoice_id, source, state: _, target: _, from, to, id_prefix } =
+        filter;
     types.is_some()
         || object_id.is_some()
+        || order_id.is_some()
+        || invoice_id.is_some()
         || source.is_some()
         || from.is_some()
         || to.is_some()
@@ -126,6 +176,12 @@ fn push_event(query: &mut QueryBuilder<Sqlite>, filter: &Filter) {
     }
     if let Some(object) = &filter.object_id {
         query.push(" AND e.object_id = ").push_bind(object.clone());
+    }
+    for (column, id) in [("e.order_id", &filter.order_id), ("e.invoice_id", &filter.invoice_id)] {
+        if let Some(id) = id {
+            query.push(" AND (e.object_id = ").push_bind(id.clone());
+            query.push(" OR ").push(column).push(" = ").push_bind(id.clone()).push(")");
+        }
     }
     if let Some(source) = filter.source {
         query.push(" AND e.source = ").push_bind(source.as_str());

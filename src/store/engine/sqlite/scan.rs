@@ -3,10 +3,11 @@
 
 use std::time::{Duration, Instant};
 
-use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
+use sqlx::{AssertSqlSafe, Row as _};
 
 use super::append::ORDINARY_SKEW_MS;
+use super::query::{self, Named};
 use super::read::{Extent, Reader};
 use crate::domain::delivery::State;
 use crate::domain::operator::Filter;
@@ -51,8 +52,9 @@ pub(super) struct EventScan {
 enum AccessPath {
     /// These sequences, from the newest down.
     Sequences(Vec<i64>),
-    /// The index of objects.
-    Object(String),
+    /// The index of objects and, for an order or an invoice, that of the events that
+    /// name it.
+    Id { id: String, named: Option<Named> },
     /// The indexes of deliveries, for each of the targets and each of the states.
     Deliveries { targets: Vec<i64>, states: Vec<State> },
     /// All events.
@@ -100,8 +102,15 @@ impl Reader {
         {
             return Ok(AccessPath::Sequences(sequences));
         }
-        if let Some(object) = &filter.object_id {
-            return Ok(AccessPath::Object(object.clone()));
+        let ids = [
+            (&filter.object_id, None),
+            (&filter.order_id, Some(Named::Order)),
+            (&filter.invoice_id, Some(Named::Invoice)),
+        ];
+        for (id, named) in ids {
+            if let Some(id) = id {
+                return Ok(AccessPath::Id { id: id.clone(), named });
+            }
         }
         if !states.is_empty() && states.iter().all(|state| by_state(*state).is_some()) {
             let targets = self.target_numbers(filter.target.as_deref()).await?;
@@ -150,18 +159,6 @@ impl Reader {
 pub(super) const BY_ID: &str = "SELECT sequence FROM event WHERE id >= ?1 AND id < ?2 LIMIT ?3";
 const MAX_ARRIVAL_SKEW: &str = "SELECT most AS max_arrival_skew_ms FROM lateness";
 pub(super) const ARRIVAL: &str = "SELECT received_at FROM event WHERE sequence = ?1";
-/// Asks the blocks from one down to another, one by one.
-pub(super) const IN_BLOCKS: &str = "WITH RECURSIVE block (number) AS ( \
-       VALUES (?1) UNION ALL SELECT number - 1 FROM block WHERE number > ?2) \
-     SELECT e.sequence AS sequence FROM block CROSS JOIN event e ON e.sequence >> 9 = block.number AND e.object_id = ?3 \
-     WHERE e.sequence >= ?4 AND e.sequence < ?5 ORDER BY e.sequence DESC LIMIT ?6";
-/// The same from the newest block that holds anything, where not every block does.
-pub(super) const BY_OBJECT: &str = "WITH RECURSIVE block (number) AS ( \
-       SELECT max(sequence) >> 9 FROM event WHERE sequence < ?3 \
-       UNION ALL SELECT (SELECT max(sequence) >> 9 FROM event WHERE sequence < number << 9) \
-       FROM block WHERE number << 9 > ?2) \
-     SELECT e.sequence AS sequence FROM block CROSS JOIN event e ON e.sequence >> 9 = block.number AND e.object_id = ?1 \
-     WHERE e.sequence >= ?2 AND e.sequence < ?3 ORDER BY e.sequence DESC LIMIT ?4";
 pub(super) const BY_SEQUENCE: &str = "SELECT sequence FROM event WHERE sequence >= ?1 AND sequence < ?2 \
                                       ORDER BY sequence DESC LIMIT ?3";
 
@@ -210,17 +207,20 @@ impl EventScan {
                 let left = sequences.iter().filter(|one| (self.lowest..self.scanned_to).contains(one));
                 left.take(usize::try_from(wanted).unwrap_or(0)).copied().collect()
             }
-            AccessPath::Object(object) if self.is_gapless() => {
+            AccessPath::Id { id, named } if self.is_gapless() => {
                 let blocks = self.blocks();
-                let rows = reader.in_blocks(object, &blocks, wanted).await?;
+                let rows = reader.in_blocks(id, *named, &blocks, wanted).await?;
                 self.cost += BLOCK * (blocks.newest - blocks.oldest + 1) + count(&rows);
                 // With as many as were wanted, these blocks may hold more.
                 let last = rows.last().copied().filter(|_| count(&rows) == wanted);
                 self.scanned_to = last.unwrap_or(blocks.lowest);
                 return Ok(Some(rows));
             }
-            AccessPath::Object(object) => {
-                let query = sqlx::query(BY_OBJECT).bind(object).bind(self.lowest).bind(self.scanned_to);
+            AccessPath::Id { id, named } => {
+                let query = sqlx::query(AssertSqlSafe(query::in_found_blocks(*named)))
+                    .bind(id)
+                    .bind(self.lowest)
+                    .bind(self.scanned_to);
                 sequences(&query.bind(wanted).fetch_all(reader.pool()).await?)?
             }
             AccessPath::Deliveries { targets, states } => {
@@ -267,9 +267,18 @@ impl EventScan {
 }
 
 impl Reader {
-    /// The newest `wanted` events of `object` in `blocks`.
-    async fn in_blocks(&self, object: &str, blocks: &Blocks, wanted: i64) -> Result<Vec<i64>, ReadError> {
-        let query = sqlx::query(IN_BLOCKS).bind(blocks.newest).bind(blocks.oldest).bind(object);
+    /// The newest `wanted` events in `blocks` that are about `id`, or name it so.
+    async fn in_blocks(
+        &self,
+        id: &str,
+        named: Option<Named>,
+        blocks: &Blocks,
+        wanted: i64,
+    ) -> Result<Vec<i64>, ReadError> {
+        let query = sqlx::query(AssertSqlSafe(query::in_blocks(named)))
+            .bind(blocks.newest)
+            .bind(blocks.oldest)
+            .bind(id);
         let query = query.bind(blocks.lowest).bind(blocks.below).bind(wanted);
         sequences(&query.fetch_all(self.pool()).await?)
     }

@@ -11,6 +11,8 @@ async fn a_parameter_that_is_not_known_is_refused_by_name_with_those_that_are() 
     let known = json!([
         "type",
         "object_id",
+        "order_id",
+        "invoice_id",
         "source",
         "state",
         "target",
@@ -52,6 +54,8 @@ async fn a_wrong_value_is_refused_with_what_is_allowed() {
         ("cursor=3", "cursor"),
         ("target=", "target"),
         ("object_id=", "object_id"),
+        ("order_id=", "order_id"),
+        ("invoice_id=", "invoice_id"),
     ] {
         let body = caller.get(&format!("/api/v1/events?{query}")).await.refuses(&[name]);
         assert!(body["errors"][0]["reason"].as_str().unwrap().len() > 10, "{body}");
@@ -71,7 +75,7 @@ async fn everything_that_is_wrong_is_told_at_once() {
 async fn right_values_are_taken() {
     let caller = Caller::new().await;
     for query in [
-        "type=commerce.order.*,invoice.updated&object_id=ord_1&source=stream&state=dead&target=orders&limit=500",
+        "type=commerce.order.*,invoice.updated&object_id=ord_1&order_id=ord_1&invoice_id=7&source=stream&state=dead&target=orders&limit=500",
         "from=2026-01-31T09:30:00Z&to=2026-01-31T10:30:00.250%2B01:00&id_prefix=evt_&cursor=12-0",
         "cursor=12-9223372036854775807",
         "",
