@@ -33,6 +33,7 @@ use clap::{Parser, Subcommand};
 
 use self::runtime::runtime;
 use crate::config::Problems;
+use crate::domain::cause::chain;
 
 const ABOUT: &str = "\
 Receives Pepay's commerce events over WebSocket and webhooks, keeps each one \
@@ -77,8 +78,7 @@ pub struct Cli {
 enum Command {
     /// Run the bridge until SIGTERM or SIGINT; SIGHUP reloads the configuration. Also what no command does
     Run,
-    /// Validate the configuration and print the effective one, without its secrets
-    Check,
+    Check(check::Arguments),
     /// Ask a running bridge whether it is ready; exits 0 if it is and 1 if not
     Health(health::Arguments),
     Events(events::Arguments),
@@ -112,9 +112,9 @@ pub enum Error {
     /// The command line is at fault, which takes a running bridge to know.
     #[error("{0}")]
     Usage(String),
-    /// A failure that has been logged already.
+    /// A failure that has been logged already, and its exit code.
     #[error("the log says why")]
-    Logged,
+    Logged(u8),
     /// Anything else.
     #[error(transparent)]
     Failure(Box<dyn std::error::Error + Send + Sync>),
@@ -131,8 +131,8 @@ impl Error {
         let (text, code) = match self {
             Self::Configuration(problems) => (problems.to_string(), ExitCode::from(2)),
             Self::Usage(fault) => (format!("pepay-bridge: {fault}"), ExitCode::from(2)),
-            Self::Failure(reason) => (format!("pepay-bridge: {reason}"), ExitCode::FAILURE),
-            Self::Logged => return ExitCode::FAILURE,
+            Self::Failure(reason) => (format!("pepay-bridge: {}", chain(&**reason)), ExitCode::FAILURE),
+            Self::Logged(code) => return ExitCode::from(*code),
         };
         hint(&text);
         code
@@ -149,7 +149,7 @@ pub fn execute(cli: Cli, environment: impl IntoIterator<Item = (OsString, OsStri
     let config = cli.config.as_deref();
     match cli.command.unwrap_or(Command::Run) {
         Command::Run => run::run(config, environment),
-        Command::Check => check::check(config, environment),
+        Command::Check(arguments) => check::check(&arguments, config, environment),
         Command::Health(arguments) => health::health(&arguments, config, environment),
         Command::Events(arguments) => events::events(&arguments, config, environment),
         Command::Deliveries(arguments) => deliveries::deliveries(&arguments, config, environment),

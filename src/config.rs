@@ -9,6 +9,7 @@
 //! Two rules hold for all keys: an empty text means "not set", and a secret `x`
 //! may be given as `x_file`, a path whose trimmed content is the value.
 
+pub mod access;
 mod form;
 mod layers;
 mod pepay;
@@ -31,9 +32,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use problem::{Problem, Problems};
+pub use problem::{Problem, Problems, Warning};
 pub use streams::Subscription;
-pub use warnings::Warning;
 
 use self::problem::Faulty;
 use self::section::{Reading, Section};
@@ -92,11 +92,13 @@ fn read(
     let mut reading = Reading::default();
     let settings = layers::read(path, environment, &mut reading.problems).and_then(|layers| {
         reading.proxy = layers.proxy;
+        reading.warnings = layers.warnings;
         settings(Section::root(layers.table, &mut reading))
     });
     let loaded = match settings {
         Ok(settings) if reading.problems.is_empty() => {
-            let warnings = warnings::of(&settings);
+            let mut warnings = std::mem::take(&mut reading.warnings);
+            warnings.extend(warnings::of(&settings));
             Ok(Loaded { settings, effective: reading.effective.join("\n") + "\n", warnings })
         }
         _ => Err(reading.problems.clone()),
@@ -138,6 +140,25 @@ pub fn store(
     environment: impl IntoIterator<Item = (impl Into<OsString>, impl Into<OsString>)>,
 ) -> Result<crate::store::Settings, Problems> {
     part(path, environment, |root| store::read(root.section("store")))
+}
+
+/// How logs are written, as far as the configuration can be read: for its own faults.
+pub fn log_format(
+    path: Option<&Path>,
+    environment: impl IntoIterator<Item = (impl Into<OsString>, impl Into<OsString>)>,
+) -> telemetry::Format {
+    let environment: Vec<(OsString, OsString)> =
+        environment.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+    let of = |path, environment: Vec<(OsString, OsString)>| {
+        part(path, environment, |root| server::log_format(&mut root.section("log"))).ok()
+    };
+    // What is wrong elsewhere, as in the syntax of the file, leaves the environment.
+    let variable = |(name, _): &(OsString, OsString)| name.eq_ignore_ascii_case(layers::FORMAT_VARIABLE);
+    let variable = environment.iter().filter(|pair| variable(pair)).cloned().collect();
+    of(None, variable)
+        .filter(|format| *format != telemetry::Format::Text)
+        .or_else(|| of(path, environment))
+        .unwrap_or(telemetry::Format::Text)
 }
 
 fn part<T>(

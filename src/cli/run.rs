@@ -5,7 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::Error;
-use crate::config::{Loaded, Settings};
+use crate::config::{Loaded, Problem, Problems, Settings, access};
+use crate::domain::cause::chain;
 use crate::{app, config, telemetry};
 
 /// Runs the daemon until a signal stops it.
@@ -14,7 +15,8 @@ pub(super) fn run(
     environment: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Result<(), Error> {
     let environment: Vec<_> = environment.into_iter().collect();
-    let loaded = config::load(config, environment.iter().cloned())?;
+    let loaded = config::load(config, environment.iter().cloned());
+    let loaded = loaded.map_err(|problems| refused(problems, config, &environment))?;
     telemetry::start(&loaded.settings.log).map_err(Error::failure)?;
     let settings = warned(loaded);
     let config = config.map(Path::to_owned);
@@ -22,10 +24,30 @@ pub(super) fn run(
         let loaded = config::load(config.as_deref(), environment.iter().cloned());
         loaded.map(warned).map_err(|problems| problems.iter().map(ToString::to_string).collect())
     });
+    let database = settings.store.path.clone();
     super::runtime()?.block_on(app::run(settings, load)).map_err(|error| {
-        tracing::error!(%error, "pepay-bridge cannot go on");
-        Error::Logged
+        let reason = match &error {
+            app::Error::Store(_) => access::unwritable(&database),
+            _ => None,
+        };
+        let reason = reason.map(|reason| format!("; {reason}")).unwrap_or_default();
+        let error = format!("{}{reason}", chain(&error));
+        tracing::error!(error, "pepay-bridge cannot go on");
+        Error::Logged(1)
     })
+}
+
+/// Where the log is JSON, so are the faults of the configuration.
+fn refused(problems: Problems, config: Option<&Path>, environment: &[(OsString, OsString)]) -> Error {
+    let format = config::log_format(config, environment.iter().cloned());
+    let settings = telemetry::Settings { format, filter: "error".to_owned() };
+    if format == telemetry::Format::Text || telemetry::start(&settings).is_err() {
+        return problems.into();
+    }
+    for Problem { key, message, variable } in problems.iter() {
+        tracing::error!(key, variable, "configuration: {message}");
+    }
+    Error::Logged(2)
 }
 
 /// The settings of `loaded`, once its warnings are logged.

@@ -4,7 +4,7 @@
 use std::fmt::Display;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use bytesize::ByteSize;
 use http::HeaderName;
 use url::Url;
 
+use super::access;
 use super::problem::quoted;
 use crate::domain::event::Environment;
 
@@ -23,18 +24,20 @@ type Read<T> = dyn Fn(&str) -> Result<T, String>;
 pub(super) struct Form<T> {
     read: Box<Read<T>>,
     bare: bool,
+    /// Makes of a text what is shown of it, if that is another one.
+    shown: Option<fn(&str) -> String>,
 }
 
 impl<T> Form<T> {
     /// A form that TOML writes in quotes. The error of `read` says what is
     /// wrong and what is allowed.
     pub(super) fn text(read: impl Fn(&str) -> Result<T, String> + 'static) -> Self {
-        Self { read: Box::new(read), bare: false }
+        Self { read: Box::new(read), bare: false, shown: None }
     }
 
     /// A form that TOML writes without quotes.
     pub(super) fn bare(read: impl Fn(&str) -> Result<T, String> + 'static) -> Self {
-        Self { read: Box::new(read), bare: true }
+        Self { read: Box::new(read), bare: true, shown: None }
     }
 
     /// Reads `text`.
@@ -47,12 +50,20 @@ impl<T> Form<T> {
     where
         T: 'static,
     {
-        let Self { read, bare } = self;
-        Form { read: Box::new(move |text| read(text).map(&make)), bare }
+        let Self { read, bare, shown } = self;
+        Form { read: Box::new(move |text| read(text).map(&make)), bare, shown }
+    }
+
+    /// The same form, of whose text `shown` is shown.
+    pub(super) fn shown_as(self, shown: fn(&str) -> String) -> Self {
+        Self { shown: Some(shown), ..self }
     }
 
     /// `text`, which has been read, as TOML writes it.
     pub(super) fn show(&self, text: &str) -> toml::Value {
+        if let Some(shown) = self.shown {
+            return shown(text).into();
+        }
         let number =
             || text.parse().map(toml::Value::Integer).or_else(|_| text.parse().map(toml::Value::Float));
         match self.bare.then(number) {
@@ -209,18 +220,18 @@ pub(super) fn header_name() -> Form<HeaderName> {
     })
 }
 
-/// A file that is there and can be opened.
+/// A file that is there and can be opened. Its path is not repeated: a key or a
+/// certificate may have been pasted in its place.
 pub(super) fn file() -> Form<PathBuf> {
     Form::text(|text| {
         let is_file = std::fs::File::open(text).and_then(|file| Ok(file.metadata()?.is_file()));
         match is_file {
             Ok(true) => Ok(text.into()),
-            Ok(false) => {
-                Err(format!("{} is not a file; allowed is the path of a readable file", quoted(text)))
-            }
-            Err(error) => {
-                Err(format!("cannot open {}: {error}; allowed is the path of a readable file", quoted(text)))
-            }
+            Ok(false) => Err("names what is not a file; allowed is the path of a readable file".to_owned()),
+            Err(error) => Err(format!(
+                "names a file that cannot be opened: {}; allowed is the path of a readable file",
+                access::explained(Path::new(text), &error)
+            )),
         }
     })
 }

@@ -8,13 +8,18 @@ use std::path::{Path, PathBuf};
 
 use ::config::{Config, ConfigError, File, FileFormat, Source, Value, ValueKind};
 
-use super::problem::{Faulty, Problems, quoted};
+use super::access;
+use super::problem::{Faulty, Problems, Warning, quoted};
 use crate::pepay::account::Proxy;
 
 /// Names the file where no `--config` does.
 const FILE_VARIABLE: &str = "PEPAY_BRIDGE_CONFIG";
 /// Begins every variable that sets a key.
 const PREFIX: &str = "pepay_bridge__";
+/// Begins every name that looks like one of ours.
+const OWN: &str = "pepay_bridge_";
+/// Sets `log.format`.
+pub(super) const FORMAT_VARIABLE: &str = "PEPAY_BRIDGE__LOG__FORMAT";
 /// Stands between the levels of a key.
 const SEPARATOR: &str = "__";
 /// Sets `log.filter` before everything else, as in every Rust program.
@@ -29,6 +34,8 @@ pub(super) struct Layers {
     pub(super) table: Table,
     /// The proxy that the environment names for every program.
     pub(super) proxy: Proxy,
+    /// What is allowed and probably not meant.
+    pub(super) warnings: Vec<Warning>,
 }
 
 /// Reads the file, lays the environment over it, and returns what was given.
@@ -44,13 +51,14 @@ pub(super) fn read(
     let proxy = proxy(&environment, problems);
     let (variables, named_file) = variables(environment, problems);
     let path = path.map(|path| ("--config", path.to_owned()));
-    let mut layers = Config::builder();
+    let (mut layers, mut warnings) = (Config::builder(), Vec::new());
     if let Some((origin, path)) = path.or(named_file.map(|path| (FILE_VARIABLE, path))) {
         layers = layers.add_source(Layer(file(origin, &path, problems)?));
+        warnings.extend(access::writable(&path));
     }
     let merged = layers.add_source(Layer(variables)).build().and_then(|merged| merged.cache.into_table());
     match merged {
-        Ok(table) => Ok(Layers { table, proxy }),
+        Ok(table) => Ok(Layers { table, proxy, warnings }),
         Err(error) => Err(problems.push("configuration", error.to_string())),
     }
 }
@@ -76,8 +84,9 @@ fn proxy(environment: &BTreeMap<OsString, OsString>, problems: &mut Problems) ->
 
 fn file(origin: &str, path: &Path, problems: &mut Problems) -> Result<Table, Faulty> {
     let name = quoted(&path.to_string_lossy());
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| problems.push(origin, format!("cannot read {name}: {error}")))?;
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        problems.push(origin, format!("cannot read {name}: {}", access::explained(path, &error)))
+    })?;
     File::from_str(&text, FileFormat::Toml)
         .collect()
         .map(lower_header_names)
@@ -176,6 +185,9 @@ fn variables(environment: BTreeMap<OsString, OsString>, problems: &mut Problems)
                     }
                 }
             }
+        } else if lower.starts_with(OWN) && !is_of_others(&name, &value.to_string_lossy()) {
+            problems
+                .push(name, "names nothing; allowed are PEPAY_BRIDGE__SECTION__KEY and PEPAY_BRIDGE_CONFIG");
         }
     }
     if let Some(filter) = filter {
@@ -185,6 +197,17 @@ fn variables(environment: BTreeMap<OsString, OsString>, problems: &mut Problems)
         }
     }
     (table, file)
+}
+
+/// Whether `name` belongs to the container image, the build, the benchmarks, or is one that
+/// Kubernetes sets in every pod beside a service whose name begins with `pepay-bridge`.
+fn is_of_others(name: &str, value: &str) -> bool {
+    const OURS: [&str; 3] = ["PEPAY_BRIDGE_IMAGE", "PEPAY_BRIDGE_COMMIT", "PEPAY_BRIDGE_BINARY"];
+    let protocols = ["TCP", "UDP", "SCTP"];
+    let of_service = name.ends_with("_SERVICE_HOST") || name.contains("_SERVICE_PORT");
+    let of_port = name.ends_with("_PORT") && value.contains("://")
+        || name.contains("_PORT_") && name.split('_').any(|part| protocols.contains(&part));
+    OURS.contains(&name) || of_service || of_port
 }
 
 /// Puts `value` at `key`, whose levels are still separated as in the environment.

@@ -77,7 +77,7 @@ fn roots(section: &mut Section<'_>) -> Result<Option<Roots>, Faulty> {
     Roots::read(&path).map(Some).map_err(|error| {
         section.problem(
             "ca_file",
-            &format!("{} cannot be used: {error}; allowed is a file of PEM certificates", path.display()),
+            &format!("names a file that cannot be used: {error}; allowed is a file of PEM certificates"),
         )
     })
 }

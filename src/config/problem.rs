@@ -19,6 +19,18 @@ pub struct Problem {
     pub variable: Option<String>,
 }
 
+/// What is allowed and probably not meant. Displays one line, which holds no secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warning {
+    /// The full path of the key, such as `streams.commerce.api_url`; for what has no key,
+    /// the file.
+    pub key: String,
+    /// What is set.
+    pub found: String,
+    /// What to do about it.
+    pub advice: String,
+}
+
 /// A value is missing or faulty. The problem has been recorded: a caller records no
 /// further one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +54,9 @@ impl Problems {
 
     /// Records `problem`.
     pub(super) fn record(&mut self, problem: Problem) -> Faulty {
-        self.0.push(problem);
+        let Problem { key, message, variable } = problem;
+        let variable = variable.map(|variable| escaped(&variable));
+        self.0.push(Problem { key: escaped(&key), message: escaped(&message), variable });
         Faulty
     }
 }
@@ -59,6 +73,13 @@ impl fmt::Display for Problems {
     }
 }
 
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { key, found, advice } = self;
+        write!(f, "{key}: {found}; {advice}")
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.key, self.message)?;
@@ -67,6 +88,15 @@ impl fmt::Display for Problem {
             None => Ok(()),
         }
     }
+}
+
+/// `text` with its control characters escaped: a terminal or a log may show it.
+pub(super) fn escaped(text: &str) -> String {
+    let escaped = |character: char| match character {
+        control if control.is_control() => control.escape_default().collect::<String>(),
+        other => other.to_string(),
+    };
+    text.chars().map(escaped).collect()
 }
 
 /// `text` as it appears in a message: in backticks, on one line, of bounded length.

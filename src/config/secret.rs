@@ -4,18 +4,23 @@
 
 use std::fs::File;
 use std::io::Read as _;
+use std::path::Path;
 
 use ::config::ValueKind;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 
-use super::problem::{Faulty, quoted};
+use super::access;
+use super::problem::Faulty;
 use super::section::{RawValue, Section, text, variable};
 
 /// What stands for a secret in the effective configuration.
 const REDACTED: &str = "[redacted]";
 /// No secret is longer; what is longer is the wrong file.
 const LARGEST_FILE: u64 = 64 * 1024;
+
+/// A shorter secret is easily guessed.
+const SHORTEST: usize = 16;
 
 /// Headers: names and values.
 type Pairs = Vec<(String, String)>;
@@ -42,6 +47,7 @@ impl Section<'_> {
             }
             Secret::InFile(content) => content,
         };
+        self.judge(key, &secret);
         Ok(Some(secret.into()))
     }
 
@@ -77,7 +83,22 @@ impl Section<'_> {
             }
             Secret::InFile(content) => lines(&content).map(str::to_owned).collect(),
         };
+        for secret in &secrets {
+            self.judge(key, secret);
+        }
         Ok(secrets.into_iter().map(SecretString::from).collect())
+    }
+
+    /// Warns of a secret that is easily guessed or was pasted with its quotation marks.
+    fn judge(&mut self, key: &str, secret: &str) {
+        if secret.chars().count() < SHORTEST {
+            let found = format!("has a secret of fewer than {SHORTEST} characters");
+            self.warn(key, found, "use a longer, random one");
+        }
+        let quoted = ['"', '\''].iter().any(|mark| secret.starts_with(*mark) && secret.ends_with(*mark));
+        if quoted && secret.len() > 1 {
+            self.warn(key, "has a secret in quotation marks, which are part of it", "leave them out");
+        }
     }
 
     /// Headers with secret values, or the lines `name: value` of the file `<key>_file`.
@@ -148,12 +169,16 @@ impl Section<'_> {
             }
         };
         match read(&path) {
-            Ok(content) => {
+            Ok((content, exposed)) => {
+                if let Some(found) = exposed {
+                    self.warn(&file_key, found, "take that permission away (chmod o-r)");
+                }
                 self.show(&file_key, &path.into());
                 Ok(Secret::InFile(content))
             }
             Err(fault) => {
-                let fault = format!("{} {fault}; allowed is a file that holds the secret", quoted(&path));
+                // Not the text itself: a secret may have been pasted there.
+                let fault = format!("names a file that {fault}; allowed is a file that holds the secret");
                 Err(self.problem_of(&file_key, &fault, variable))
             }
         }
@@ -171,7 +196,7 @@ impl Section<'_> {
         let Some(mut pairs) = pairs else {
             let allowed =
                 format!("allowed is a table of texts such as `{key} = {{ authorization = \"…\" }}`");
-            return Err(self.problem(key, &format!("is no table of texts; {allowed}")));
+            return Err(self.problem_of(key, &format!("is no table of texts; {allowed}"), variable));
         };
         // An empty value takes a header of the file away.
         pairs.retain(|(_, value)| !value.is_empty());
@@ -196,17 +221,22 @@ fn lines(content: &str) -> impl Iterator<Item = &str> {
     content.lines().map(str::trim).filter(|line| !line.is_empty())
 }
 
-/// The trimmed content of a secret's file, or what is wrong with it.
-fn read(path: &str) -> Result<String, String> {
+/// The trimmed content of a secret's file and, if every user may read it, a warning; or
+/// what is wrong with it.
+fn read(path: &str) -> Result<(String, Option<String>), String> {
     let mut content = String::new();
-    File::open(path)
-        .and_then(|file| file.take(LARGEST_FILE + 1).read_to_string(&mut content))
-        .map_err(|error| format!("cannot be read: {error}"))?;
+    let opened = File::open(path).and_then(|file| {
+        let exposed = access::readable(&file.metadata()?);
+        file.take(LARGEST_FILE + 1).read_to_string(&mut content)?;
+        Ok(exposed)
+    });
+    let exposed =
+        opened.map_err(|error| format!("cannot be read: {}", access::explained(Path::new(path), &error)))?;
     if content.len() as u64 > LARGEST_FILE {
         return Err(format!("is larger than {} KiB", LARGEST_FILE / 1024));
     }
     match content.trim() {
         "" => Err("is empty".to_owned()),
-        secret => Ok(secret.to_owned()),
+        secret => Ok((secret.to_owned(), exposed)),
     }
 }

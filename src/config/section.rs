@@ -14,13 +14,14 @@ use ::config::{Value, ValueKind};
 
 use super::form::{Form, show_duration};
 use super::layers::{Table, is_empty};
-use super::problem::{Faulty, Problem, Problems, quoted};
+use super::problem::{Faulty, Problem, Problems, Warning, quoted};
 use crate::pepay::account::Proxy;
 
 /// What the reading of all sections brings about, beside the settings.
 #[derive(Default)]
 pub(super) struct Reading {
     pub(super) problems: Problems,
+    pub(super) warnings: Vec<Warning>,
     /// The lines of the effective configuration, TOML.
     pub(super) effective: Vec<String>,
     /// The full path of every key that was asked for.
@@ -233,6 +234,14 @@ impl<'r> Section<'r> {
         self.reading.problems.record(Problem { key, message, variable })
     }
 
+    /// Records a warning about `key`, unless it stands in the section that gave the value.
+    pub(super) fn warn(&mut self, key: &str, found: impl Into<String>, advice: &str) {
+        if !self.inherited.contains(key) {
+            let (key, found, advice) = (self.path_of(key), found.into(), advice.to_owned());
+            self.reading.warnings.push(Warning { key, found, advice });
+        }
+    }
+
     /// Writes a line of the effective configuration.
     pub(super) fn show(&mut self, key: &str, value: &toml::Value) {
         self.reading.effective.push(format!("{key} = {value}"));
@@ -251,7 +260,7 @@ impl<'r> Section<'r> {
         let variable = variable(&value);
         match text(value) {
             Some(value) => Ok(Some(RawValue { value, variable })),
-            None => Err(self.problem(key, "is a list or a table; allowed is a single value")),
+            None => Err(self.problem_of(key, "is a list or a table; allowed is a single value", variable)),
         }
     }
 
@@ -267,10 +276,8 @@ impl<'r> Section<'r> {
             }),
         };
         let Some(items) = items else {
-            return Err(self.problem(
-                key,
-                "is no list of single values; allowed is a list, or one text separated by commas",
-            ));
+            let fault = "is no list of single values; allowed is a list, or one text separated by commas";
+            return Err(self.problem_of(key, fault, variable));
         };
         let items = items.iter().map(|item| item.trim().to_owned());
         Ok(Some(RawValue { value: items.collect(), variable }))
@@ -284,7 +291,8 @@ impl<'r> Section<'r> {
 /// The environment variable that gave `value`; the file leaves no origin.
 pub(super) fn variable(value: &Value) -> Option<String> {
     match &value.kind {
-        ValueKind::Table(table) => table.values().find_map(variable),
+        // The first by name: a table has no order.
+        ValueKind::Table(table) => table.values().filter_map(variable).min(),
         _ => value.origin().map(str::to_owned),
     }
 }

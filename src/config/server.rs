@@ -119,11 +119,15 @@ fn collide(a: SocketAddr, b: SocketAddr) -> bool {
     same_ip && a.port() == b.port() && a.port() != 0
 }
 
+/// How log lines are written.
+pub(super) fn log_format(section: &mut Section<'_>) -> Result<telemetry::Format, Faulty> {
+    use telemetry::Format;
+    section.value("format", "text", &form::choice(&[("text", Format::Text), ("json", Format::Json)]))
+}
+
 /// How the bridge logs.
 pub(super) fn read_log(mut section: Section<'_>) -> Result<telemetry::Settings, Faulty> {
-    use telemetry::Format;
-    let format =
-        section.value("format", "text", &form::choice(&[("text", Format::Text), ("json", Format::Json)]));
+    let format = log_format(&mut section);
     let filter = section.value("filter", "info", &filter());
     section.finish();
     Ok(telemetry::Settings { format: format?, filter: filter? })

@@ -10,6 +10,7 @@ use http::header::{
 use http::{HeaderName, StatusCode};
 use url::Url;
 
+use super::access;
 use super::form::{self, DAY, Form, HOUR, MILLISECOND};
 use super::problem::{Faulty, quoted};
 use super::section::Section;
@@ -67,6 +68,7 @@ pub(super) fn read(name: &str, mut section: Section<'_>) -> Result<Settings, Fau
 
 fn url() -> Form<Url> {
     form::url(["https", "http"], "credentials belong into `headers`, as `authorization`")
+        .shown_as(|text| text.split('?').next().unwrap_or_default().to_owned())
 }
 
 fn signing_key(section: &mut Section<'_>) -> Result<Option<SigningKey>, Faulty> {
@@ -92,6 +94,9 @@ fn client_identity(section: &mut Section<'_>) -> Result<Option<ClientIdentity>, 
     let key_file = section.optional("client_key_file", &form::file());
     let lone = match (cert_file?, key_file?) {
         (Some(cert_file), Some(key_file)) => {
+            if let Some(found) = key_file.metadata().ok().as_ref().and_then(access::readable) {
+                section.warn("client_key_file", found, "take that permission away (chmod o-r)");
+            }
             return match ClientIdentity::read(cert_file, &key_file) {
                 Ok(identity) => Ok(Some(identity)),
                 Err(error) => Err(section.problem("client_cert_file", &format!("{error}"))),

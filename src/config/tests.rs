@@ -298,7 +298,7 @@ fn a_secrets_file_has_to_be_readable_and_hold_something() {
         "is empty",
     );
     let missing = "[pepay]\napi_key_file = '/no/such/key'";
-    assert_problem(missing, "pepay.api_key_file", "`/no/such/key` cannot be read: No such file");
+    assert_problem(missing, "pepay.api_key_file", "names a file that cannot be read: No such file");
     let both = "[pepay]\napi_key = 'hidden'\napi_key_file = '/no/such/key'";
     assert_problem(both, "pepay.api_key", "`api_key_file` too; allowed is one of the two");
     let no_header = file("authorization Bearer");

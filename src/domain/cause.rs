@@ -11,6 +11,21 @@ pub fn innermost<'a>(mut error: &'a (dyn Error + 'static)) -> &'a (dyn Error + '
     error
 }
 
+/// `error` and its causes, outermost first, without those whose text the one before
+/// repeats already.
+pub fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let (mut said, mut cause) = (text.clone(), error.source());
+    while let Some(error) = cause {
+        let next = error.to_string();
+        if !said.contains(&next) {
+            text = format!("{text}: {next}");
+        }
+        (said, cause) = (next, error.source());
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -25,5 +40,13 @@ mod tests {
         assert_eq!(innermost(&inner).to_string(), "connection refused");
         let outer = Layer("cannot send", Some(Box::new(Layer("cannot connect", Some(Box::new(inner))))));
         assert_eq!(innermost(&outer).to_string(), "connection refused");
+        assert_eq!(chain(&outer), "cannot send: cannot connect: connection refused");
+    }
+
+    #[test]
+    fn what_an_error_repeats_of_its_cause_is_said_once() {
+        let inner = Layer("connection refused", None);
+        let outer = Layer("cannot connect: connection refused", Some(Box::new(inner)));
+        assert_eq!(chain(&outer), "cannot connect: connection refused");
     }
 }

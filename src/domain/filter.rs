@@ -49,6 +49,11 @@ impl TypeFilter {
         self.0.contains(&Pattern::Any)
     }
 
+    /// Whether there can be a type that passes this filter and `other`.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        self.0.iter().any(|one| other.0.iter().any(|other| one.overlaps(other)))
+    }
+
     /// The patterns, in the order they were written.
     pub fn patterns(&self) -> &[Pattern] {
         &self.0
@@ -83,6 +88,16 @@ impl Pattern {
             Self::Any => true,
             Self::Prefix(prefix) => kind.starts_with(&**prefix),
             Self::Exact(exact) => kind == &**exact,
+        }
+    }
+
+    fn overlaps(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Exact(kind), other) | (other, Self::Exact(kind)) => other.matches(kind),
+            (Self::Any, _) | (_, Self::Any) => true,
+            (Self::Prefix(one), Self::Prefix(other)) => {
+                one.starts_with(&**other) || other.starts_with(&**one)
+            }
         }
     }
 }

@@ -126,6 +126,19 @@ async fn what_is_wrong_is_named_with_what_to_do_and_the_exit_code_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn addresses_that_a_start_could_not_listen_on_are_found_before_it() {
+    let mut world = World::new(World::with_duplicates()).await;
+    world.target("orders").await;
+    let (_taken, url) = listen().await;
+    world.set("SERVER__LISTEN", url.trim_start_matches("http://"));
+    let output = doctor(&world.configuration, &[]).await;
+    assert_eq!(output.status.code(), Some(1), "{}", shown(&output));
+    let listener = line(&output, "listener");
+    assert!(listener.starts_with("FAILED") && listener.contains("another program has it"), "{listener}");
+    assert!(line(&output, "admin listener").ends_with("is free"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_clock_that_is_further_from_pepays_than_webhooks_bear_is_a_failure() {
     let mut world = World::new(World::with_duplicates()).await;
     let (pepay, url) = listen().await;

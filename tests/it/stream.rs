@@ -6,7 +6,6 @@ mod control;
 mod dead;
 mod floor;
 mod gaps;
-mod large;
 mod lies;
 mod proxy;
 mod reach;

@@ -1,21 +1,28 @@
 //! Whether a bridge runs on the configured database, and what it says of itself.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 
 use serde_json::Value;
+use tokio::net::TcpListener;
 use url::Url;
 
 use super::report::Check;
 use crate::cli::health;
 use crate::config::Settings;
+use crate::domain::cause::chain;
 use crate::store::check;
 
 pub(super) async fn examine(settings: &Settings) -> Vec<Check> {
     match check::is_in_use(&settings.store.path) {
         Ok(true) => {}
-        Ok(false) => return vec![Check::ok("bridge", "not running")],
+        Ok(false) => {
+            let public = free("listener", "server.listen", settings.web.listen).await;
+            let admin = free("admin listener", "server.admin_listen", settings.web.admin_listen).await;
+            return vec![Check::ok("bridge", "not running"), public, admin];
+        }
         Err(error) => {
-            let found = format!("the lock beside the database cannot be read: {error}");
+            let found = format!("the lock beside the database cannot be read: {}", chain(&error));
             return vec![Check::warning("bridge", found, "run this as the user the bridge runs as")];
         }
     }
@@ -24,6 +31,21 @@ pub(super) async fn examine(settings: &Settings) -> Vec<Check> {
         of_listener("admin listener", "server.admin_listen", settings.web.admin_listen, "/healthz"),
     );
     vec![Check::ok("bridge", "running"), ready, admin]
+}
+
+/// Whether a bridge that starts now could listen at `address`.
+async fn free(name: &str, key: &str, address: SocketAddr) -> Check {
+    let Err(error) = TcpListener::bind(address).await else {
+        return Check::ok(name, format!("{address} is free"));
+    };
+    let advice = match error.kind() {
+        ErrorKind::AddrInUse => format!("another program has it: stop that one, or change `{key}`"),
+        ErrorKind::PermissionDenied => {
+            format!("a port below 1024 takes the right to it: change `{key}`, or grant CAP_NET_BIND_SERVICE")
+        }
+        _ => format!("is `{key}` an address of this machine?"),
+    };
+    Check::failed(name, format!("{address} cannot be listened on: {error}"), advice)
 }
 
 async fn of_listener(name: &str, key: &str, listen: SocketAddr, path: &str) -> Check {

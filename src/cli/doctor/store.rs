@@ -6,6 +6,8 @@ use std::time::Duration;
 use bytesize::ByteSize;
 
 use super::report::Check;
+use crate::config::access;
+use crate::domain::cause::chain;
 use crate::store::Disk;
 use crate::store::check::{self, Checkup, Integrity};
 
@@ -27,11 +29,15 @@ pub(super) async fn examine(database: &Path) -> Vec<Check> {
             Check::ok("database", found)
         }
         Ok(Err(error)) => {
-            Check::failed("database", error.to_string(), "is `store.url` right, and may this user read it?")
+            Check::failed("database", chain(&error), "is `store.url` right, and may this user read it?")
         }
         Err(error) => Check::failed("database", error.to_string(), "report this as a defect"),
     };
-    vec![of_database, of_disk(database)]
+    let unwritable = access::unwritable(database).map(|reason| {
+        let found = format!("{} cannot be written: {reason}", database.display());
+        Check::failed("permissions", found, "run this as the user the bridge runs as")
+    });
+    [Some(of_database), unwritable, Some(of_disk(database))].into_iter().flatten().collect()
 }
 
 fn of_database(checkup: &Checkup) -> Check {

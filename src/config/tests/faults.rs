@@ -146,7 +146,11 @@ fn keys_that_contradict_one_another_are_problems() {
         "store.dedupe_retention",
         "more than `streams.s.reconcile_lookback`, which is `30d`",
     );
-    assert_problem("client_key_file = '/dev/stdin'", "targets.orders.client_key_file", "is not a file");
+    assert_problem(
+        "client_key_file = '/dev/stdin'",
+        "targets.orders.client_key_file",
+        "names what is not a file",
+    );
     let pem = file("pem");
     let lone = format!("client_key_file = '{}'", pem.path().display());
     assert_problem(&lone, "targets.orders.client_cert_file", "together, or neither");
@@ -260,7 +264,11 @@ fn values_of_a_wrong_form_are_problems() {
         ("give_up_after = '9999d'", "targets.orders.give_up_after", "allowed are 0s to 3650d"),
         ("dead_on = [399]", "targets.orders.dead_on", "allowed are 400 to 599"),
         ("signing_secret = 'hidden'", "targets.orders.signing_secret", "allowed is `whsec_`"),
-        ("ca_file = '/no/such.pem'", "targets.orders.ca_file", "cannot open `/no/such.pem`"),
+        (
+            "ca_file = '/no/such.pem'",
+            "targets.orders.ca_file",
+            "names a file that cannot be opened: No such file",
+        ),
         ("ca_file = 'Cargo.toml'", "targets.orders.ca_file", "there is no certificate in it"),
         (
             "client_cert_file = 'Cargo.toml'\nclient_key_file = 'Cargo.toml'",

@@ -1,0 +1,85 @@
+//! Who may read and write a file, and what stands in the way.
+
+use std::error::Error;
+use std::fs::Metadata;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use rustix::fs::{Access, AtFlags, CWD, accessat};
+
+use super::problem::{Warning, escaped};
+use crate::domain::cause::innermost;
+
+/// The permissions of a file for all users.
+const OTHERS_READ: u32 = 0o004;
+const OTHERS_WRITE: u32 = 0o002;
+
+/// `error` about the file at `path`; where permissions are at fault, whose they are and
+/// what to do. Names no path: the text under a key may be a secret in the wrong place.
+pub fn explained(path: &Path, error: &io::Error) -> String {
+    match denied(path, error) {
+        Some(reason) => format!("{error}: {reason}"),
+        None => error.to_string(),
+    }
+}
+
+/// Why a permission denies what was tried with the file at `path`, if one does: the user
+/// of this process, the owner and mode of what denies it, and the remedy.
+pub fn denied(path: &Path, error: &(dyn Error + 'static)) -> Option<String> {
+    let cause = innermost(error).downcast_ref::<io::Error>()?;
+    if cause.kind() == io::ErrorKind::PermissionDenied { owner(path) } else { None }
+}
+
+/// Why this process may not write the file at `path`, or create it if there is none.
+pub fn unwritable(path: &Path) -> Option<String> {
+    let existing = path.ancestors().find(|path| exists(path))?;
+    let needed = if existing == path { Access::WRITE_OK } else { Access::WRITE_OK | Access::EXEC_OK };
+    let reason = || owner(path).unwrap_or_else(|| "its file system takes no writing".to_owned());
+    (!may(existing, needed)).then(reason)
+}
+
+/// Whose what stands in the way of `path` is, in words.
+fn owner(path: &Path) -> Option<String> {
+    let user = rustix::process::geteuid().as_raw();
+    let folders = path.ancestors().skip(1).filter(|folder| exists(folder));
+    let closed = folders.filter(|folder| !may(folder, Access::EXEC_OK)).last();
+    let (what, remedy) = match closed {
+        Some(_) => ("a folder above it", "allow that user to enter it"),
+        None if path.exists() => ("it", "give it to that user, or run as its owner"),
+        None => ("its folder", "give it to that user, or run as its owner"),
+    };
+    let denying = closed.or_else(|| path.ancestors().find(|path| exists(path)))?;
+    let metadata = denying.metadata().ok()?;
+    Some(format!("this process runs as user {user}, and {what} {}; {remedy}", owned(&metadata)))
+}
+
+/// Whether there is something at `path`. What cannot be looked at is there.
+fn exists(path: &Path) -> bool {
+    !path.as_os_str().is_empty() && path.try_exists().unwrap_or(true)
+}
+
+fn may(path: &Path, access: Access) -> bool {
+    accessat(CWD, path, access, AtFlags::EACCESS).is_ok()
+}
+
+fn owned(metadata: &Metadata) -> String {
+    let mode = metadata.mode() & 0o7777;
+    format!("belongs to user {} and group {} with mode {mode:04o}", metadata.uid(), metadata.gid())
+}
+
+/// A warning if every user may write the configuration at `path`.
+pub(super) fn writable(path: &Path) -> Option<Warning> {
+    let mode = path.metadata().ok()?.mode() & 0o777;
+    (mode & OTHERS_WRITE != 0).then(|| Warning {
+        key: escaped(&path.to_string_lossy()),
+        found: format!("can be written by every user of this machine (mode {mode:04o})"),
+        advice: "take that permission away (chmod o-w)".to_owned(),
+    })
+}
+
+/// What is found if every user may read a secret's file.
+pub(super) fn readable(metadata: &Metadata) -> Option<String> {
+    let mode = metadata.mode() & 0o777;
+    (mode & OTHERS_READ != 0).then(|| format!("can be read by every user of this machine (mode {mode:04o})"))
+}
