@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`inbox`] | the sources' handle: records what they bring |
 //! | [`outbox`] | a target's handle: hands out deliveries, takes their outcomes |
+//! | `handoff` | bounded queues in memory, from the committer to a dispatcher |
 //! | [`operator`] | the operator's handle: shows what is stored, does what is asked |
 //! | [`types`], [`view`], [`error`] | plain values and errors of these |
 //! | `committer` | the thread that writes: group commit, and what follows a commit |
@@ -18,6 +19,7 @@ mod committer;
 mod counts;
 mod engine;
 pub mod error;
+mod handoff;
 pub mod inbox;
 pub mod operator;
 pub mod outbox;
@@ -49,9 +51,10 @@ use engine::sqlite::read::Reader;
 use engine::sqlite::write::SqliteEngine;
 use engine::{Engine, EngineError};
 use error::RecordError;
+use handoff::Owners;
 use inbox::Inbox;
 use operator::OperatorStore;
-use outbox::{Outbox, Owners};
+use outbox::Outbox;
 use retention::Retention;
 use routing::RoutingTable;
 
@@ -113,7 +116,7 @@ impl Store {
         let (owners, newest) = (Owners::default(), engine.newest());
         let mut table = RoutingTable::new(owners.clone());
         let opened = table.replace(&[], routes.into_iter().zip(targets));
-        let outboxes = opened.into_iter().map(|opened| opened.into_outbox(tasks.clone())).collect();
+        let outboxes = opened.into_iter().map(|opened| Outbox::new(opened, tasks.clone())).collect();
         let committer = Committer::new(engine, queue, table, clock.clone(), Arc::clone(&counters));
         let store = Self {
             inbox: Inbox::new(tasks.clone(), reader.clone()),
@@ -149,7 +152,7 @@ impl Store {
             self.counters.add_target(&route.target);
         }
         let opened = self.tasks.control(|reply| Control::Reroute { kept, opened, reply }).await?;
-        Ok(opened.into_iter().map(|opened| opened.into_outbox(self.tasks.clone())).collect())
+        Ok(opened.into_iter().map(|opened| Outbox::new(opened, self.tasks.clone())).collect())
     }
 
     /// Removes what is older than it is to be kept.

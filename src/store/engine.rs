@@ -14,7 +14,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::counts::BacklogChanges;
-use super::error::ActError;
+use super::error::{ActError, RecordError};
 use super::routing::RoutingTable;
 use super::types::{Act, Acted, Appended, Batch, Begun, CutOff, Found, Key, Search, Settlement, TargetId};
 use crate::domain::clock::UnixMillis;
@@ -30,6 +30,12 @@ pub(super) enum EngineError {
     /// The database does not work now.
     #[error("{0}")]
     Unavailable(String),
+}
+
+impl From<EngineError> for RecordError {
+    fn from(error: EngineError) -> Self {
+        Self::Unavailable(error.to_string())
+    }
 }
 
 /// The time during which one process owns the order of a target. A later owner has a

@@ -1,6 +1,5 @@
 //! Why the store did not do what it was asked for.
 
-use super::engine::EngineError;
 use crate::domain::delivery::State;
 
 /// Why nothing was recorded. The same may be offered again.
@@ -66,10 +65,4 @@ pub enum BulkError {
 
 fn any_of(states: &[State]) -> String {
     states.iter().map(|state| state.as_str()).collect::<Vec<_>>().join(", ")
-}
-
-impl From<EngineError> for RecordError {
-    fn from(error: EngineError) -> Self {
-        Self::Unavailable(error.to_string())
-    }
 }

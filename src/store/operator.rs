@@ -9,7 +9,8 @@ use super::committer::Tasks;
 use super::counts::{Counters, Unfinished, percentile};
 use super::engine::sqlite::read::Reader;
 use super::error::{ActError, BulkError, ReadError, RecordError};
-use super::outbox::{Owners, act};
+use super::handoff::Owners;
+use super::outbox::act;
 use super::source_comparison;
 use super::types::{Act, ActKind, Acted, Key, TargetId};
 use super::view::{

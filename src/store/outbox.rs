@@ -5,28 +5,14 @@
 //! target owns the order of its deliveries. What an operator does to one goes through
 //! the dispatcher too, while there is one.
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
-
-use tokio::sync::{Notify, mpsc, oneshot};
-
 use super::committer::{Group, Settle, Tasks};
 use super::engine::Term;
 use super::error::RecordError;
-use super::types::{Act, Acted, Arrived, Begun, CutOff, Found, Job, Search, Settlement, TargetId};
+use super::routing::NewOutbox;
+use super::types::{Act, Acted, Begun, CutOff, Found, Search, Settlement, TargetId};
 use crate::domain::delivery::OnUncertain;
 
-/// New deliveries handed over and not yet taken, for each target. Of what does not fit
-/// the dispatcher learns no more than that there was something.
-const HANDOFF: usize = 2048;
-
-/// Bytes of event bodies among them. Beyond this a delivery is handed over without its
-/// event, which stays in the store.
-const HANDOFF_BYTES: usize = 4 << 20;
-
-/// Requests of operators that wait for a dispatcher.
-const REQUESTS: usize = 16;
+pub use super::handoff::{Arrival, Arrivals, Request, Requests};
 
 /// One target's handle on the store. Of two handles on the same target, as there
 /// are when its route was replaced, only one may be in use: the earlier until all
@@ -46,7 +32,8 @@ pub struct DeliveryLog {
 }
 
 impl Outbox {
-    pub(super) fn new(target: TargetId, tasks: Tasks, (arrivals, requests): (Arrivals, Requests)) -> Self {
+    pub(super) fn new(opened: NewOutbox, tasks: Tasks) -> Self {
+        let NewOutbox { target, arrivals, requests } = opened;
         Self { arrivals, requests, ledger: DeliveryLog { target, tasks } }
     }
 
@@ -113,172 +100,4 @@ pub(super) async fn act(tasks: &Tasks, target: TargetId, acts: Vec<Act>) -> Resu
     let act =
         move |group: &mut Group<'_>| group.engine.act(target, &acts, group.routes, group.changes, group.now);
     tasks.write(act).await
-}
-
-/// What operators ask of a dispatcher.
-#[derive(Debug)]
-pub struct Request {
-    /// What to do.
-    pub acts: Vec<Act>,
-    /// Where the outcome goes, one for each in their order.
-    pub reply: oneshot::Sender<Result<Vec<Acted>, RecordError>>,
-}
-
-/// The committer's end of a handoff.
-#[derive(Debug)]
-pub(super) struct Handoff {
-    jobs: mpsc::Sender<Arrived>,
-    shared: Arc<Shared>,
-}
-
-/// The dispatcher's end of a handoff.
-#[derive(Debug)]
-pub struct Arrivals {
-    jobs: mpsc::Receiver<Arrived>,
-    shared: Arc<Shared>,
-    /// Where the predecessor's jobs came from: kept open, since one that closes
-    /// says that the store has ended.
-    _before: Option<Handoff>,
-}
-
-#[derive(Debug, Default)]
-struct Shared {
-    bytes: AtomicUsize,
-    missed: AtomicU64,
-    wake: Notify,
-}
-
-/// What a dispatcher is woken by.
-#[derive(Debug)]
-pub enum Arrival {
-    /// A new delivery.
-    New(Arrived),
-    /// New deliveries that did not fit: [`Arrivals::missed`] has changed.
-    Missed,
-    /// The writer has ended; there will be no more.
-    Closed,
-}
-
-/// What operators ask of the dispatcher of a target.
-#[derive(Debug)]
-pub struct Requests(mpsc::Receiver<Request>);
-
-impl Requests {
-    /// A request that waits already.
-    pub fn take_ready(&mut self) -> Option<Request> {
-        self.0.try_recv().ok()
-    }
-
-    /// The next request; never resolves once there can be no more. Safe to drop and
-    /// call again: nothing is lost.
-    pub async fn next(&mut self) -> Request {
-        match self.0.recv().await {
-            Some(request) => request,
-            None => std::future::pending().await,
-        }
-    }
-}
-
-/// The dispatchers that own the order of a target's deliveries, by target.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Owners(Arc<Mutex<HashMap<TargetId, mpsc::Sender<Request>>>>);
-
-impl Owners {
-    /// Has `acts` done by the dispatcher of `target`. Gives them back if there is none.
-    pub(super) async fn ask(
-        &self,
-        target: TargetId,
-        acts: Vec<Act>,
-    ) -> Result<Result<Vec<Acted>, RecordError>, Vec<Act>> {
-        let owner = self.lock().get(&target).cloned();
-        let Some(owner) = owner else { return Err(acts) };
-        let (reply, outcome) = oneshot::channel();
-        if let Err(mpsc::error::SendError(request)) = owner.send(Request { acts: acts.clone(), reply }).await
-        {
-            return Err(request.acts);
-        }
-        // One that ends before it has looked at them has done nothing.
-        outcome.await.map_err(|_| acts)
-    }
-
-    fn set(&self, target: TargetId, owner: mpsc::Sender<Request>) {
-        self.lock().insert(target, owner);
-    }
-
-    /// Each change is one call: a panic elsewhere leaves nothing half-done.
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<TargetId, mpsc::Sender<Request>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A handoff to the dispatcher of `target`, which is its owner from here on.
-pub(super) fn handoff(target: TargetId, owners: &Owners) -> (Handoff, Arrivals, Requests) {
-    let (sender, receiver) = mpsc::channel(HANDOFF);
-    let (owner, requests) = mpsc::channel(REQUESTS);
-    owners.set(target, owner);
-    let shared = Arc::new(Shared::default());
-    let arrivals = Arrivals { jobs: receiver, shared: Arc::clone(&shared), _before: None };
-    (Handoff { jobs: sender, shared }, arrivals, Requests(requests))
-}
-
-impl Handoff {
-    /// Hands `job` over if it fits; never waits.
-    pub(super) fn offer(&self, job: Job) {
-        let size = job.event.event.body.len();
-        let (sequence, lane, rank) = (job.sequence, job.lane, job.rank);
-        let fits = self.shared.bytes.fetch_add(size, Relaxed) + size <= HANDOFF_BYTES;
-        if !fits {
-            self.shared.bytes.fetch_sub(size, Relaxed);
-        }
-        let arrived = Arrived { sequence, lane, rank, job: fits.then_some(job) };
-        if let Err(error) = self.jobs.try_send(arrived) {
-            if fits {
-                self.shared.bytes.fetch_sub(size, Relaxed);
-            }
-            if matches!(error, mpsc::error::TrySendError::Full(_)) {
-                self.shared.missed.fetch_add(1, Relaxed);
-                self.shared.wake.notify_one();
-            }
-        }
-    }
-}
-
-impl Arrivals {
-    /// The same, with those of `before` open for as long as these are.
-    pub(super) fn after(self, before: Handoff) -> Self {
-        Self { _before: Some(before), ..self }
-    }
-
-    /// How many new deliveries did not fit. A new delivery that is taken was stored
-    /// after all that had been counted when it was handed over.
-    pub fn missed(&self) -> u64 {
-        self.shared.missed.load(Relaxed)
-    }
-
-    /// What has arrived already, without waiting.
-    pub fn take_ready(&mut self) -> Option<Arrived> {
-        let arrived = self.jobs.try_recv().ok()?;
-        self.taken(&arrived);
-        Some(arrived)
-    }
-
-    /// The next arrival. Safe to drop and call again: nothing is lost.
-    pub async fn next(&mut self) -> Arrival {
-        tokio::select! {
-            arrived = self.jobs.recv() => match arrived {
-                Some(arrived) => {
-                    self.taken(&arrived);
-                    Arrival::New(arrived)
-                }
-                None => Arrival::Closed,
-            },
-            () = self.shared.wake.notified() => Arrival::Missed,
-        }
-    }
-
-    fn taken(&self, arrived: &Arrived) {
-        if let Some(job) = &arrived.job {
-            self.shared.bytes.fetch_sub(job.event.event.body.len(), Relaxed);
-        }
-    }
 }

@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use super::committer::Tasks;
-use super::outbox::{self, Arrivals, Handoff, Outbox, Owners, Requests};
+use super::handoff::{Arrivals, Handoff, Owners, Requests, handoff};
 use super::settings::Route;
 use super::types::{Appended, Job, TargetId};
 use crate::domain::clock::UnixMillis;
@@ -33,21 +32,15 @@ pub(super) struct TargetQueue {
 /// What the new outbox of a target is made of.
 #[derive(Debug)]
 pub(super) struct NewOutbox {
-    target: TargetId,
-    arrivals: Arrivals,
-    requests: Requests,
+    pub(super) target: TargetId,
+    pub(super) arrivals: Arrivals,
+    pub(super) requests: Requests,
 }
 
 impl TargetQueue {
     /// Whether it receives events that are accepted now.
     pub(super) const fn is_open(&self) -> bool {
         self.open
-    }
-}
-
-impl NewOutbox {
-    pub(super) fn into_outbox(self, tasks: Tasks) -> Outbox {
-        Outbox::new(self.target, tasks, (self.arrivals, self.requests))
     }
 }
 
@@ -71,7 +64,7 @@ impl RoutingTable {
     }
 
     fn open_one(&mut self, target: TargetId, route: Route) -> NewOutbox {
-        let (handoff, arrivals, requests) = outbox::handoff(target, &self.owners);
+        let (handoff, arrivals, requests) = handoff(target, &self.owners);
         let Some(queue) = self.all.iter_mut().find(|queue| queue.target == target) else {
             self.all.push(TargetQueue { target, route, open: true, handoff });
             return NewOutbox { target, arrivals, requests };

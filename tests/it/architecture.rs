@@ -99,10 +99,6 @@ const LIBRARIES: &[(&[&str], &[&str])] = &[
 /// Where files still stand in a circle, and why. A place that has none any more is a
 /// failure as well: its line goes.
 const CIRCLES: &[(&str, &str)] = &[
-    (
-        "store",
-        "a routing table holds the queues of outboxes, and an outbox asks through the engine that takes the table",
-    ),
     ("source/stream/state", "what the machine says and what it counts with are told apart by file alone"),
 ];
 
