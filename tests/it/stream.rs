@@ -6,6 +6,7 @@ mod control;
 mod dead;
 mod floor;
 mod gaps;
+mod large;
 mod lies;
 mod proxy;
 mod reach;

@@ -20,6 +20,7 @@ use std::time::Duration;
 use super::Settings;
 use super::history::History;
 use crate::domain::backoff::Jitter;
+use crate::domain::clock::UnixMillis;
 use crate::domain::event::{Environment, Event, Received, Source};
 use crate::domain::status::StreamPhase;
 use crate::store::types::{Position, Recorded, Resume};
@@ -56,6 +57,8 @@ pub struct Machine {
     clock_offset: Option<i64>,
     /// The newest creation time of a frame, in Unix seconds.
     last_frame: i64,
+    /// The latest arrival of what has been handed to the store.
+    last_arrival: UnixMillis,
     link: Link,
     gap: Gap,
     /// Grows whenever frames may have been lost: only a walk that saw the top of
@@ -85,6 +88,8 @@ pub struct Machine {
     stream_refusals: Narrowing,
     /// Pepay asked for silence until then, on whatever road.
     quiet_until: Duration,
+    /// The same for connections, which the list keeps waiting for a bounded time only.
+    link_quiet_until: Duration,
     next_walk: Duration,
     /// 401 and 403 in a row.
     refusals: u32,
@@ -152,6 +157,7 @@ impl Machine {
             history,
             clock_offset: None,
             last_frame: 0,
+            last_arrival: UnixMillis(0),
             settings,
             jitter,
             limits: Limits::DEFAULT,
@@ -173,6 +179,7 @@ impl Machine {
             list_refusals: Narrowing::Full,
             stream_refusals: Narrowing::Full,
             quiet_until: Duration::ZERO,
+            link_quiet_until: Duration::ZERO,
             next_walk: Duration::ZERO,
             refusals: 0,
             since_rejected: false,
@@ -308,8 +315,16 @@ impl Machine {
 
     /// Has this recorded next. One batch is under way at a time, so that order and
     /// cursor need no further thought; the store groups the batches of all sources.
-    fn store(&mut self, events: Vec<Received>, cursor: Option<Position>, purpose: Purpose) {
+    fn store(&mut self, mut events: Vec<Received>, cursor: Option<Position>, purpose: Purpose) {
         debug_assert!(self.recording.is_none(), "one batch at a time");
+        for received in &mut events {
+            self.last_arrival = self.last_arrival.max(received.received_at);
+            // Where ids show no order, the store ranks by arrival what waits for one
+            // another, and a walk's newest page arrives first.
+            if received.event.id.creation_order().is_none() {
+                received.received_at = self.last_arrival;
+            }
+        }
         let history = self.history.as_ref().filter(|_| cursor.is_some() && !self.history_stored);
         let history = history.map(History::to_text);
         self.recording = Some(Recording { events, cursor, history, purpose, under_way: false });

@@ -137,18 +137,31 @@ async fn a_list_that_stays_wrong_holds_no_live_event_for_long_and_closes_the_gap
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_list_that_hangs_holds_no_live_event_for_long() {
+async fn a_list_that_hangs_or_wants_an_hour_of_silence_holds_no_live_event_for_long() {
     let mut world = World::new(forgetful()).await;
     let target = world.target("orders").await;
     world.set("STREAMS__COMMERCE__HOLD_LIMIT", "1s");
-    let hang = |times| Fault::Delay { door: Door::Rest, times, wait: Duration::from_hours(1) };
+    let hang = Fault::Delay { door: Door::Rest, times: 1, wait: Duration::from_hours(1) };
+    let hour = Fault::Answer {
+        door: Door::Rest,
+        times: 1,
+        status: StatusCode::TOO_MANY_REQUESTS,
+        retry_after: Some(RetryAfter::Seconds(3600)),
+        body: None,
+    };
     // At the very first start as well.
-    world.simulator.inject(hang(1)).unwrap();
-    let bridge = Bridge::start(&world.configuration).await;
-    soon("the stream", world.simulator.until(|seen| seen.streams_opened == 1)).await;
-    let ids = world.simulator.play(4);
-    delivered(&target, 4).await;
-    assert!(bridge.stop().await.0.success());
+    let mut ids = Vec::new();
+    for (name, fault) in [("hang", hang), ("hour", hour)] {
+        let database = world.folder.path().join(name);
+        world.set("STORE__URL", &format!("sqlite://{}", database.display()));
+        world.simulator.inject(fault).unwrap();
+        let opened = world.simulator.statistics().streams_opened;
+        let bridge = Bridge::start(&world.configuration).await;
+        soon(name, world.simulator.until(|seen| seen.streams_opened > opened)).await;
+        ids.extend(world.simulator.play(4));
+        delivered(&target, ids.len()).await;
+        assert!(bridge.stop().await.0.success());
+    }
     assert_each_once(&target, &ids);
 }
 

@@ -2,8 +2,11 @@
 
 use super::{counted, delivered, reconnects, without_webhooks};
 use crate::support::bridge::Bridge;
-use crate::support::pepay::{ACCEPT, Act, Asked, RawPepay, SWITCHING, Then, news, stream, wrong_accept};
+use crate::support::pepay::{ACCEPT, Act, Asked, RawPepay, SWITCHING, Then, news, stream};
 use crate::support::world::World;
+
+/// A `Sec-WebSocket-Accept` that belongs to no request here.
+const WRONG: &str = "BwcHBwcHBwcHBwcHBwcHBwcHBwc=";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upgrade_is_taken_however_its_head_arrives() {
@@ -57,7 +60,7 @@ async fn what_only_looks_like_an_upgrade_is_none() {
     world.target("orders").await;
     let pepay = RawPepay::of(&mut world, |_| Act::Usual).await;
     for (head, says) in [
-        (SWITCHING.replace(ACCEPT, &wrong_accept()), "without the right Sec-WebSocket-Accept"),
+        (SWITCHING.replace(ACCEPT, WRONG), "without the right Sec-WebSocket-Accept"),
         (
             SWITCHING.replace("sec-websocket-accept: {accept}\r\n", ""),
             "without the right Sec-WebSocket-Accept",

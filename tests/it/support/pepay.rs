@@ -5,8 +5,6 @@ use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -77,8 +75,6 @@ pub enum Act {
     Segments(Vec<Vec<u8>>),
     /// A stream whose upgrade is answered with these bytes, some milliseconds apart.
     Stream(Vec<String>, Then),
-    /// The connection is closed without an answer.
-    Close,
 }
 
 /// What a stream does once it is open.
@@ -249,7 +245,7 @@ async fn serve(connection: TcpStream, shared: &Shared) -> io::Result<()> {
                     record.ended += 1;
                 });
             }
-            Act::Usual | Act::Close => {}
+            Act::Usual => {}
         }
         return Ok(());
     }
@@ -401,9 +397,4 @@ async fn client_frame(connection: &mut BufReader<TcpStream>) -> io::Result<(u8, 
         *byte ^= key;
     }
     Ok((head[0] & 0x0f, payload))
-}
-
-/// A key of the length of a `Sec-WebSocket-Accept` that belongs to no request.
-pub fn wrong_accept() -> String {
-    BASE64_STANDARD.encode([7; 20])
 }

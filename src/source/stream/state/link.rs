@@ -129,6 +129,7 @@ impl Machine {
         self.link = Link::Down;
         let (backoff, floor) = (self.settings.backoff, failure.retry_after);
         self.be_quiet_for(now, floor);
+        self.link_quiet_until = self.link_quiet_until.max(self.quiet_until);
         let ending = match failure.kind {
             FailureKind::Refused => Ending::Refused,
             FailureKind::Rejected | FailureKind::Missing => Ending::Rejected,
@@ -224,7 +225,7 @@ impl Machine {
                 if matches!(self.gap, Gap::Unknown { .. }) || self.pending.is_full() {
                     return None;
                 }
-                if !wake.is_due(now, self.connects.not_before.max(self.quiet_until)) {
+                if !wake.is_due(now, self.connects.not_before.max(self.link_quiet_until)) {
                     return None;
                 }
                 let since =

@@ -44,6 +44,9 @@ impl Machine {
         };
         let floor = failure.retry_after;
         self.be_quiet_for(now, floor);
+        // Trouble of the list withholds live events for no longer than the hold limit.
+        let link_quiet_until = now.at + floor.unwrap_or_default().min(self.settings.hold_limit);
+        self.link_quiet_until = self.link_quiet_until.max(link_quiet_until);
         let is_odd = matches!(failure.kind, FailureKind::Rejected | FailureKind::Missing);
         let is_unreadable = failure.kind == FailureKind::Malformed && !is_stuck;
         let is_final = is_odd || is_unreadable;

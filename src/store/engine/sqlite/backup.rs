@@ -106,7 +106,7 @@ impl Backup {
     /// # Errors
     /// [`BackupError`] says what stands in its way.
     pub fn prepare(database: &Path, to: &Path) -> Result<Self, BackupError> {
-        if open::is_new(database)? {
+        if open::schema_of(database)?.is_none() {
             return Err(BackupError::Nothing(database.to_owned()));
         }
         if fs::symlink_metadata(to).is_ok() {

@@ -65,7 +65,7 @@ pub fn is_in_use(database: &Path) -> io::Result<bool> {
 /// [`OpenError`] if a bridge could not open it either.
 pub fn examine(database: &Path, limit: Duration) -> Result<Option<Checkup>, OpenError> {
     open::check_engine()?;
-    if open::is_new(database)? {
+    if open::schema_of(database)?.is_none() {
         return Ok(None);
     }
     let failed = |error: rusqlite::Error| open::database(database, &error);

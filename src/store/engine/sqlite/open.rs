@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OpenFlags};
 use sqlx::ConnectOptions as _;
@@ -89,8 +89,19 @@ pub(in crate::store) async fn prepare(path: &Path) -> Result<Lock, OpenError> {
         fs::create_dir_all(folder).map_err(|source| OpenError::Folder { path: folder.to_owned(), source })?;
     }
     let lock = take_lock(&canonical(path))?;
-    let is_new = is_new(path)?;
-    migrate(path, is_new).await?;
+    let (found, newest) = (schema_of(path)?, newest());
+    let Some(found) = found.filter(|found| *found < newest) else {
+        migrate(path, found.is_none()).await?;
+        return Ok(lock);
+    };
+    let started = Instant::now();
+    tracing::info!(
+        from = found,
+        to = newest,
+        "bringing the database up to date, which takes seconds for a million events; what is interrupted begins anew"
+    );
+    migrate(path, false).await?;
+    tracing::info!(schema = newest, seconds = started.elapsed().as_secs(), "the database is up to date");
     Ok(lock)
 }
 
@@ -121,11 +132,11 @@ pub(super) fn canonical(path: &Path) -> PathBuf {
     fs::canonicalize(path).ok().or_else(in_folder).unwrap_or_else(|| path.to_owned())
 }
 
-/// Whether the database is still to be made. An existing one must be ours, and
-/// of a schema we know, before anything is written to it.
-pub(super) fn is_new(path: &Path) -> Result<bool, OpenError> {
+/// The schema of the database; `None` if it is still to be made. An existing one must be
+/// ours, and of a schema we know, before anything is written to it.
+pub(super) fn schema_of(path: &Path) -> Result<Option<i64>, OpenError> {
     if fs::metadata(path).map_or(0, |file| file.len()) == 0 {
-        return Ok(true);
+        return Ok(None);
     }
     let failed = |error: rusqlite::Error| database(path, &error);
     let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(failed)?;
@@ -135,19 +146,19 @@ pub(super) fn is_new(path: &Path) -> Result<bool, OpenError> {
         // A crash in the first moments of a new database can leave it empty and unmarked.
         let is_empty = application_id == 0 && number("SELECT count(*) FROM sqlite_schema")? == 0;
         return if is_empty {
-            Ok(true)
+            Ok(None)
         } else {
             Err(OpenError::Foreign { path: path.to_owned(), application_id })
         };
     }
-    if number("SELECT count(*) FROM sqlite_schema WHERE name = '_sqlx_migrations'")? > 0 {
-        let found = number("SELECT coalesce(max(version), 0) FROM _sqlx_migrations")?;
-        let known = newest();
-        if found > known {
-            return Err(OpenError::NewerSchema { path: path.to_owned(), found, known });
-        }
+    if number("SELECT count(*) FROM sqlite_schema WHERE name = '_sqlx_migrations'")? == 0 {
+        return Ok(Some(0));
     }
-    Ok(false)
+    let (found, known) = (number("SELECT coalesce(max(version), 0) FROM _sqlx_migrations")?, newest());
+    if found > known {
+        return Err(OpenError::NewerSchema { path: path.to_owned(), found, known });
+    }
+    Ok(Some(found))
 }
 
 async fn migrate(path: &Path, is_new: bool) -> Result<(), OpenError> {

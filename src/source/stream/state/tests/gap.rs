@@ -330,3 +330,26 @@ fn a_list_that_does_not_answer_does_not_keep_the_first_start_waiting() {
     play.store(0);
     assert!(matches!(play.command(), Command::Connect { since: None, .. }));
 }
+
+#[test]
+fn what_is_stored_later_arrives_no_earlier_where_ids_show_no_order() {
+    let mut play = Play::new(settings());
+    play.commands();
+    play.machine.opened(play.now());
+    play.commands();
+    play.wait(1.0);
+    play.frame(4);
+    let page = play.page(&[3], true);
+    play.machine.page(play.now(), Ok(page));
+    play.commands();
+    play.wait(1.0);
+    play.list(&[2, 1]);
+    let mut arrived = Vec::new();
+    while arrived.len() < 3 {
+        let Command::Record { events, .. } = play.command() else { panic!("no batch") };
+        arrived.extend(events.iter().map(|received| (number(&received.event.id), received.received_at)));
+        play.store(events.len());
+    }
+    assert_eq!(arrived.iter().map(|(n, _)| *n).collect::<Vec<_>>(), [2, 3, 4]);
+    assert!(arrived.is_sorted_by_key(|(_, at)| *at), "{arrived:?}");
+}

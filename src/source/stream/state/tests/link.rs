@@ -131,6 +131,31 @@ fn retry_after_is_a_floor_on_every_road() {
 }
 
 #[test]
+fn the_list_keeps_no_connection_waiting_for_longer_than_the_hold_limit() {
+    let limited = || Failure {
+        kind: FailureKind::RateLimited,
+        retry_after: Some(Duration::from_secs(3600)),
+        text: String::new(),
+    };
+    // At the very first start, and after a loss.
+    let mut play = Play::at(settings(), None);
+    play.commands();
+    assert!(play.machine.page(play.now(), Err(limited())).is_some());
+    play.wait(30.0);
+    play.commands();
+    play.store(0);
+    assert!(play.commands().iter().any(|command| matches!(command, Command::Connect { .. })));
+    let mut play = Play::new(settings());
+    play.until_connect();
+    play.machine.opened(play.now());
+    play.commands();
+    assert!(play.machine.page(play.now(), Err(limited())).is_some());
+    play.machine.closed(play.now());
+    let waited = seconds(play.until_connect());
+    assert!((30..40).contains(&waited), "{waited}");
+}
+
+#[test]
 fn a_cursor_that_the_upgrade_rejects_is_left_out_and_the_list_brings_what_it_stood_for() {
     let mut play = Play::new(settings());
     play.until_connect();
