@@ -10,6 +10,7 @@
 //! | `committer` | the thread that writes: group commit, and what follows a commit |
 //! | `routing`, `counts`, `retention`, `source_comparison` | what every engine shares; no SQL |
 //! | `engine` | the trait of a database, and `SQLite`; all SQL |
+//! | `contract` | the tests of every engine |
 //! | [`backup`], [`check`] | a copy of a store that may be in use, a look at one |
 //!
 //! One thread owns the engine and commits in groups; readers are a small pool. No type
@@ -181,4 +182,4 @@ impl Store {
 }
 
 #[cfg(test)]
-mod tests;
+mod contract;

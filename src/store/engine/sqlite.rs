@@ -36,6 +36,8 @@ mod search;
 mod settle;
 pub(in crate::store) mod statistics;
 #[cfg(test)]
+mod tests;
+#[cfg(test)]
 pub(in crate::store) mod watched;
 pub(in crate::store) mod write;
 

@@ -3,7 +3,7 @@ use super::*;
 #[tokio::test]
 async fn the_folder_is_created_and_the_database_set_up_as_promised() {
     let fixture = Fixture::new(vec![]).await;
-    let connection = fixture.side_door();
+    let connection = fixture.backend.side_door();
     let pragma = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).unwrap();
     assert_eq!(pragma("auto_vacuum"), 2);
     assert_eq!(pragma("application_id"), 0x5045_5042);
@@ -27,10 +27,10 @@ fn every_connection_has_a_page_cache_of_its_own() {
 #[tokio::test]
 async fn a_second_process_is_refused_until_the_first_has_closed() {
     let fixture = Fixture::new(vec![]).await;
-    let refused = open(fixture.folder.path(), vec![]).await.unwrap_err();
+    let refused = open(fixture.backend.folder.path(), vec![]).await.unwrap_err();
     assert!(matches!(refused, OpenError::InUse(_)), "{refused}");
     assert!(refused.to_string().contains("in use by another pepay-bridge"));
-    let folder = fixture.close().await;
+    let folder = fixture.close().await.folder;
     assert!(open(folder.path(), vec![]).await.is_ok());
 }
 
@@ -38,19 +38,9 @@ async fn a_second_process_is_refused_until_the_first_has_closed() {
 async fn closing_leaves_no_write_ahead_log_behind() {
     let fixture = Fixture::new(vec![]).await;
     fixture.store.inbox.try_record(event("evt_1", "a")).await.unwrap();
-    let folder = fixture.close().await;
+    let folder = fixture.close().await.folder;
     let wal = settings(folder.path()).path.with_extension("db-wal");
     assert_eq!(std::fs::metadata(wal).map_or(0, |file| file.len()), 0);
-}
-
-#[tokio::test]
-async fn a_closed_store_refuses_and_says_why() {
-    let fixture = Fixture::new(vec![]).await;
-    let (inbox, operator) = (fixture.store.inbox.clone(), fixture.store.operator.clone());
-    fixture.close().await;
-    let error = inbox.try_record(event("evt_1", "a")).await.unwrap_err();
-    assert_eq!(error.to_string(), "the store is unavailable: it has stopped");
-    assert!(operator.probe().await.is_err());
 }
 
 #[tokio::test]
@@ -81,6 +71,7 @@ async fn a_file_that_is_no_database_is_refused_by_name() {
 async fn a_database_of_a_newer_schema_is_refused_by_number() {
     let fixture = Fixture::new(vec![]).await;
     fixture
+        .backend
         .side_door()
         .execute(
             "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
@@ -88,7 +79,7 @@ async fn a_database_of_a_newer_schema_is_refused_by_number() {
             [],
         )
         .unwrap();
-    let folder = fixture.close().await;
+    let folder = fixture.close().await.folder;
     let before = std::fs::read(settings(folder.path()).path).unwrap();
     let refused = open(folder.path(), vec![]).await.unwrap_err();
     assert!(matches!(refused, OpenError::NewerSchema { found: 9999, .. }), "{refused}");
@@ -98,10 +89,10 @@ async fn a_database_of_a_newer_schema_is_refused_by_number() {
 #[tokio::test]
 async fn a_second_process_is_refused_by_whatever_name_it_calls_the_database() {
     let fixture = Fixture::new(vec![]).await;
-    let path = settings(fixture.folder.path()).path;
-    let other = fixture.folder.path().join("other.db");
+    let path = settings(fixture.backend.folder.path()).path;
+    let other = fixture.backend.folder.path().join("other.db");
     std::os::unix::fs::symlink(path, &other).unwrap();
-    let settings = Settings { path: other, ..settings(fixture.folder.path()) };
+    let settings = Settings { path: other, ..settings(fixture.backend.folder.path()) };
     let refused = Store::open(&settings, vec![], Clock::from_fn(|| NOW)).await.unwrap_err();
     assert!(matches!(refused, OpenError::InUse(_)), "{refused}");
 }

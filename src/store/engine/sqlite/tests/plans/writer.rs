@@ -6,13 +6,14 @@ use std::collections::BTreeSet;
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
-use super::super::super::engine::sqlite::watched;
-use super::super::super::types::{Batch, CursorMove, Position, Recorded};
-use super::super::super::types::{Begun, Search, Settlement};
+use super::super::super::read::Reader;
+use super::super::super::write::SqliteEngine;
+use super::super::super::{open, watched};
 use super::*;
 use crate::domain::delivery::{Next, OnUncertain};
 use crate::domain::event::EventId;
 use crate::domain::operator::Action;
+use crate::store::types::{Batch, Begun, CursorMove, Position, Recorded, Search, Settlement};
 
 /// What must have run, or else the test has not seen the committer's work.
 const WORK: [&str; 40] = [

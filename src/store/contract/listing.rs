@@ -1,7 +1,9 @@
-use super::super::view::{DeliverySummary, EventSummary};
+//! What an operator finds in lists.
+
 use super::*;
 use crate::domain::delivery::{Next, State};
 use crate::domain::operator::{Action, Filter, Page};
+use crate::store::view::{DeliverySummary, EventSummary};
 
 fn routes() -> Vec<Route> {
     vec![route("orders", "commerce.*", Ordering::PerObject), route("all", "*", Ordering::None)]
@@ -105,7 +107,7 @@ async fn a_time_is_found_among_events_that_were_accepted_hours_after_they_arrive
     fixture = fixture.restart(routes()).await;
     record(&fixture, 2 * HOUR, 50..55).await;
     assert_eq!(count(&fixture, 2 * HOUR, 3 * HOUR).await, 5);
-    let kept: i64 = fixture.side_door().query_row("SELECT most FROM lateness", [], |row| row.get(0)).unwrap();
+    let kept = fixture.backend.number("SELECT most FROM lateness");
     assert_eq!(kept, 6 * 3_600_000, "the most there has been, in whole minutes");
 }
 
@@ -161,8 +163,7 @@ async fn an_order_is_found_with_its_invoices_and_an_invoice_with_its_payments() 
         assert_eq!(matching, u64::try_from(expected.len()).unwrap(), "{filter:?}");
     }
     // Where events have been removed, not every block holds one.
-    let door = fixture.side_door();
-    door.execute_batch("UPDATE retention SET payload_through = 1105, events_through = 1105").unwrap();
+    fixture.backend.execute("UPDATE retention SET payload_through = 1105, events_through = 1105");
     let filter = Filter { order_id: Some("o".into()), ..none };
     assert_eq!(ids(&all_events(&fixture, &filter, 1).await), ["evt_1106", "evt_2", "evt_1"]);
 }
@@ -252,15 +253,14 @@ async fn one_that_waits_names_the_one_before_it() {
 #[tokio::test]
 async fn a_row_that_cannot_be_read_keeps_nobody_from_the_others() {
     let fixture = filled().await;
-    let door = fixture.side_door();
-    door.execute_batch(
-        "PRAGMA ignore_check_constraints = 1;
-         UPDATE event SET source = 'pigeon' WHERE sequence = 2;
-         UPDATE event SET environment = 'moon' WHERE sequence = 3;
-         UPDATE event SET created = 9223372036854775807 WHERE sequence = 4;
-         UPDATE delivery SET state = 'lost' WHERE sequence = 5;",
-    )
-    .unwrap();
+    for written_by_a_later_version in [
+        "UPDATE event SET source = 'pigeon' WHERE sequence = 2",
+        "UPDATE event SET environment = 'moon' WHERE sequence = 3",
+        "UPDATE event SET created = 9223372036854775807 WHERE sequence = 4",
+        "UPDATE delivery SET state = 'lost' WHERE sequence = 5",
+    ] {
+        fixture.backend.execute_unchecked(written_by_a_later_version);
+    }
     let events = all_events(&fixture, &Filter::default(), 50).await;
     assert_eq!(ids(&events), ["evt_7", "evt_6", "evt_5", "evt_4", "evt_1"]);
     assert!(events[2].deliveries.is_empty());
@@ -273,13 +273,11 @@ async fn a_row_that_cannot_be_read_keeps_nobody_from_the_others() {
 #[tokio::test]
 async fn one_call_looks_at_a_bounded_number_of_rows_and_can_be_gone_on_from() {
     let fixture = Fixture::new(vec![]).await;
-    let door = fixture.side_door();
-    door.execute_batch(
+    fixture.backend.execute(
         "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 45000)
-         INSERT INTO event (sequence, id, type, created, source, origin, received_at, body)
-         SELECT n, 'evt_' || n, iif(n = 1, 'a.b', 'c.d'), 0, 'stream', 'x', n, x'00' FROM n",
-    )
-    .unwrap();
+         INSERT INTO event (sequence, id, type, created, source, origin, received_at)
+         SELECT n, 'evt_' || n, CASE n WHEN 1 THEN 'a.b' ELSE 'c.d' END, 0, 'stream', 'x', n FROM n",
+    );
     let filter = Filter { types: Some("a.b".parse().unwrap()), ..Filter::default() };
     let (mut page, mut above) = (Page::default(), 45_001);
     loop {
@@ -303,8 +301,8 @@ async fn an_object_is_found_however_far_back_a_bounded_piece_at_a_time() {
     const FAR: i64 = 5_000_000;
     let fixture = filled().await;
     // As if five million events of other objects had come in between.
-    let moved = "UPDATE event SET sequence = sequence + ?1 WHERE id IN ('evt_5', 'evt_6')";
-    fixture.side_door().execute(moved, [FAR]).unwrap();
+    let moved = format!("UPDATE event SET sequence = sequence + {FAR} WHERE id IN ('evt_5', 'evt_6')");
+    fixture.backend.execute_unchecked(&moved);
     let of_b = Filter { object_id: Some("b".into()), ..Filter::default() };
     let first = fixture.store.operator.events(&of_b, &Page { limit: 50, cursor: None }).await.unwrap();
     assert_eq!(ids(&first.items), ["evt_5"]);

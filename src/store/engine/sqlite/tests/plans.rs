@@ -5,7 +5,7 @@ mod writer;
 
 use sqlx::{Row as _, SqlitePool};
 
-use super::super::engine::sqlite::asked;
+use super::super::asked;
 use super::*;
 use crate::domain::delivery::State;
 use crate::domain::operator::{Filter, Page};

@@ -1,8 +1,8 @@
 //! Another event under an id that is held is noticed, kept and never delivered.
 
-use super::super::types::{Batch, Held, Recorded};
-use super::super::view::EventDetail;
 use super::*;
+use crate::store::types::{Batch, Held, Recorded};
+use crate::store::view::EventDetail;
 
 /// An event of `evt_1` with this status, sent with so many pending webhooks.
 fn said(source: Source, status: &str, pending: u32) -> Received {
@@ -39,8 +39,7 @@ async fn another_event_under_a_known_id_is_kept_by_whichever_source_it_comes() {
     assert_eq!(bodies, [std::str::from_utf8(&said(Source::Stream, "paid", 0).event.body).unwrap()]);
     let (mut arrivals, _ledger) = fixture.outbox();
     assert_eq!(arrived(&mut arrivals).await.event.event.body, said(Source::Webhook, "unpaid", 1).event.body);
-    let deliveries = "SELECT count(*) FROM delivery";
-    assert_eq!(fixture.side_door().query_row(deliveries, [], |row| row.get::<_, i64>(0)).unwrap(), 1);
+    assert_eq!(fixture.backend.number("SELECT count(*) FROM delivery"), 1);
 }
 
 #[tokio::test]
@@ -70,7 +69,7 @@ async fn what_is_kept_of_conflicts_is_bounded() {
 async fn a_conflict_is_told_after_the_body_has_gone_and_not_of_an_event_without_a_digest() {
     let fixture = Fixture::new(vec![]).await;
     record(&fixture, said(Source::Webhook, "unpaid", 0)).await;
-    fixture.side_door().execute("UPDATE event SET body = NULL", []).unwrap();
+    fixture.backend.execute("UPDATE event SET body = NULL");
     let asked = |status: &str| {
         let Received { event, .. } = said(Source::Reconcile, status, 0);
         (event.id, event.digest)
@@ -80,7 +79,7 @@ async fn a_conflict_is_told_after_the_body_has_gone_and_not_of_an_event_without_
     assert_eq!(compared, [Held::Same, Held::Missing, Held::Different]);
     assert_eq!(record(&fixture, said(Source::Reconcile, "paid", 0)).await, Recorded::Conflict);
     // As a version before digests left it.
-    fixture.side_door().execute("UPDATE event SET digest = NULL", []).unwrap();
+    fixture.backend.execute("UPDATE event SET digest = NULL");
     assert_eq!(fixture.store.inbox.compare(&[asked("paid")]).await.unwrap(), [Held::Same]);
     assert_eq!(record(&fixture, said(Source::Reconcile, "other", 0)).await, Recorded::Duplicate);
 }

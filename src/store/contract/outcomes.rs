@@ -1,6 +1,9 @@
-use super::super::types::{Batch, Begun, CutOff, FoundRest, Lookup, Scan, Scanned, Search, Settlement};
+//! What is to be sent, and what attempts come to.
+
 use super::*;
 use crate::domain::delivery::{Next, OnUncertain};
+use crate::store::types::{Batch, Begun, CutOff, FoundRest, Lookup, Scan, Scanned, Search, Settlement};
+use crate::store::view::Backlog;
 
 fn per_object() -> Vec<Route> {
     vec![route("orders", "*", Ordering::PerObject)]
@@ -102,12 +105,12 @@ async fn outcomes_are_written_as_one_or_not_at_all() {
     let (first, second) = (arrived(&mut arrivals).await, arrived(&mut arrivals).await);
     let again = Next::Retrying { due_at: later(5) };
     let both = vec![settlement(&first, Next::Delivered), settlement(&second, again)];
-    let door = fixture.side_door();
-    door.execute("INSERT INTO attempt VALUES (1, ?1, 1, 0, 0, NULL, NULL, NULL)", [second.sequence]).unwrap();
-    assert!(ledger.settle(both.clone()).await.is_err(), "the second has an attempt of this number");
+    let of_second = format!("new.sequence = {}", second.sequence);
+    fixture.backend.refuse("INSERT ON attempt", &of_second);
+    assert!(ledger.settle(both.clone()).await.is_err(), "the second cannot be logged");
     assert_eq!(due_ids(&ledger, NOW).await, ["evt_1", "evt_2"], "nothing of it was written");
 
-    door.execute("DELETE FROM attempt", []).unwrap();
+    fixture.backend.accept("INSERT ON attempt");
     ledger.settle(both).await.unwrap();
     assert_eq!(due_ids(&ledger, NOW).await, ["evt_3"]);
 }
@@ -121,13 +124,9 @@ async fn a_settled_delivery_never_changes_again() {
     ledger.settle(vec![settlement(&job, Next::Delivered)]).await.unwrap();
     ledger.settle(vec![settlement(&job, Next::Retrying { due_at: NOW })]).await.unwrap();
     assert!(due(&ledger, later(60)).await.is_empty());
-    let row: (String, i64) = fixture
-        .side_door()
-        .query_row("SELECT state, (SELECT count(*) FROM attempt) FROM delivery", [], |row| {
-            Ok((row.get(0)?, row.get(1)?))
-        })
-        .unwrap();
-    assert_eq!(row, ("delivered".to_owned(), 0), "the row itself tells of a first success");
+    assert_eq!(fixture.backend.texts("SELECT state FROM delivery"), ["delivered"]);
+    let logged = fixture.backend.number("SELECT count(*) FROM attempt");
+    assert_eq!(logged, 0, "the row itself tells of a first success");
 }
 
 #[tokio::test]
@@ -253,11 +252,7 @@ async fn an_attempt_cut_off_by_a_crash_is_held_or_repeated_as_configured() {
         let found = due(&ledger, NOW).await;
         assert_eq!(found.len(), due_again);
         assert!(found.iter().all(|job| job.attempts == 1 && id(job) == "evt_1"));
-        let stored: String = fixture
-            .side_door()
-            .query_row("SELECT state FROM delivery WHERE sequence = 1", [], |row| row.get(0))
-            .unwrap();
-        assert_eq!(stored, state);
+        assert_eq!(fixture.backend.texts("SELECT state FROM delivery WHERE sequence = 1"), [state]);
     }
 }
 
@@ -289,7 +284,6 @@ async fn the_backlog_counts_what_waits_what_is_held_and_what_is_dead() {
         ledger.settle(vec![settlement(&job, next)]).await.unwrap();
     }
     let backlog = fixture.store.operator.backlogs().await.unwrap().remove(0);
-    let expected =
-        view::Backlog { target: "orders".into(), open: 3, oldest: Some(later(4)), held: 1, dead: 1 };
+    let expected = Backlog { target: "orders".into(), open: 3, oldest: Some(later(4)), held: 1, dead: 1 };
     assert_eq!(backlog, expected);
 }

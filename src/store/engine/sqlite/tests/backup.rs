@@ -8,7 +8,7 @@ use super::*;
 use crate::store::backup::{Backup, BackupError, Copied};
 
 fn copy(fixture: &Fixture, name: &str) -> Result<Copied, BackupError> {
-    let folder = fixture.folder.path();
+    let folder = fixture.backend.folder.path();
     Backup::prepare(&settings(folder).path, &folder.join(name))?.run()
 }
 
@@ -29,23 +29,25 @@ async fn a_copy_of_a_store_in_use_is_one_snapshot_that_opens_as_a_store() {
     // Still open, with all of it in the write-ahead log.
     let copied = copy(&fixture, "copy.db").unwrap();
     assert_eq!((copied.events, copied.newest_sequence), (50, 50));
-    let file = fs::metadata(fixture.folder.path().join("copy.db")).unwrap();
+    let file = fs::metadata(fixture.backend.folder.path().join("copy.db")).unwrap();
     assert_eq!(copied.bytes, file.len());
     assert_eq!(file.permissions().mode() & 0o777, 0o600, "for its owner alone");
-    assert_eq!(files(&fixture.folder), ["copy.db", "data"], "one file, nothing beside it");
+    assert_eq!(files(&fixture.backend.folder), ["copy.db", "data"], "one file, nothing beside it");
 
     // What comes later is not in it, and the store goes on.
     fixture.store.inbox.try_record(event("evt_1-later", "order")).await.unwrap();
     let restored = TempDir::new().unwrap();
     fs::create_dir(restored.path().join("data")).unwrap();
-    fs::rename(fixture.folder.path().join("copy.db"), settings(restored.path()).path).unwrap();
-    let restored = Fixture::at(restored, vec![route("orders", "*", Ordering::PerObject)]).await;
+    fs::rename(fixture.backend.folder.path().join("copy.db"), settings(restored.path()).path).unwrap();
+    let restored =
+        Fixture::at(Sqlite { folder: restored }, vec![route("orders", "*", Ordering::PerObject)]).await;
     assert_eq!(restored.store.operator.summary().await.unwrap().last_sequence, 50);
     assert_eq!(restored.store.operator.backlogs().await.unwrap()[0].open, 50);
-    let vacuum: i64 = restored.side_door().pragma_query_value(None, "auto_vacuum", |row| row.get(0)).unwrap();
+    let vacuum: i64 =
+        restored.backend.side_door().pragma_query_value(None, "auto_vacuum", |row| row.get(0)).unwrap();
     assert_eq!(vacuum, 2, "set up like the original");
     restored.close().await;
-    let folder = fixture.close().await;
+    let folder = fixture.close().await.folder;
 
     // Of a stopped one just as well.
     let copied = Backup::prepare(&settings(folder.path()).path, &folder.path().join("stopped.db"));
@@ -55,7 +57,7 @@ async fn a_copy_of_a_store_in_use_is_one_snapshot_that_opens_as_a_store() {
 #[tokio::test]
 async fn nothing_is_overwritten_and_nothing_that_is_no_store_is_copied() {
     let fixture = Fixture::new(vec![]).await;
-    let folder = fixture.folder.path();
+    let folder = fixture.backend.folder.path();
     fs::write(folder.join("taken"), "precious").unwrap();
     assert!(matches!(copy(&fixture, "taken"), Err(BackupError::Exists(_))));
     // Also if it appears while the copy is made.
@@ -72,7 +74,7 @@ async fn nothing_is_overwritten_and_nothing_that_is_no_store_is_copied() {
     let refused = |database: &Path| Backup::prepare(database, &folder.join("copy.db")).unwrap_err();
     assert!(matches!(refused(&missing), BackupError::Nothing(_)));
     assert!(matches!(refused(&foreign), BackupError::Open(OpenError::Foreign { .. })));
-    assert_eq!(files(&fixture.folder), ["data", "foreign.db", "late", "taken"]);
+    assert_eq!(files(&fixture.backend.folder), ["data", "foreign.db", "late", "taken"]);
 }
 
 #[tokio::test]
@@ -83,8 +85,10 @@ async fn a_copy_that_is_interrupted_leaves_nothing_behind() {
     }
     // The call may come before the first step or after the last: until it meets one.
     for name in (0..).map(|n| format!("copy-{n}")) {
-        let backup =
-            Backup::prepare(&settings(fixture.folder.path()).path, &fixture.folder.path().join(&name));
+        let backup = Backup::prepare(
+            &settings(fixture.backend.folder.path()).path,
+            &fixture.backend.folder.path().join(&name),
+        );
         let backup = backup.unwrap();
         let (interrupter, over) = (backup.interrupter(), AtomicBool::new(false));
         let copied = std::thread::scope(|scope| {
@@ -98,12 +102,12 @@ async fn a_copy_that_is_interrupted_leaves_nothing_behind() {
             copied
         });
         match copied {
-            Ok(_) => fs::remove_file(fixture.folder.path().join(name)).unwrap(),
+            Ok(_) => fs::remove_file(fixture.backend.folder.path().join(name)).unwrap(),
             Err(error) => {
                 assert!(matches!(error, BackupError::Interrupted), "{error}");
                 break;
             }
         }
     }
-    assert_eq!(files(&fixture.folder), ["data"]);
+    assert_eq!(files(&fixture.backend.folder), ["data"]);
 }

@@ -3,10 +3,10 @@
 use sqlx::sqlite::{SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode};
 use sqlx::{ConnectOptions as _, Connection as _};
 
-use super::super::engine::sqlite::open;
+use super::super::open;
 use super::*;
 use crate::domain::delivery::State;
-use crate::domain::event::{Environment, Source};
+use crate::domain::event::Environment;
 
 /// A database of the first version with a delivery in every state it knew, and a
 /// lane in which three wait.
@@ -55,7 +55,7 @@ async fn every_row_and_every_lane_of_the_first_version_goes_on() {
     first_version(folder.path()).await;
     let looked_at = check::examine(&settings(folder.path()).path, Duration::MAX).unwrap().unwrap();
     assert_eq!((looked_at.schema, looked_at.events), (1, 8));
-    let mut fixture = Fixture::at(folder, vec![route("orders", "*", Ordering::PerObject)]).await;
+    let mut fixture = Fixture::at(Sqlite { folder }, vec![route("orders", "*", Ordering::PerObject)]).await;
     let operator = fixture.store.operator.clone();
     let expected = ["delivered", "dead", "held", "sending", "retrying", "pending", "pending", "pending"];
     for (n, state) in (1..).zip(expected) {
@@ -70,7 +70,7 @@ async fn every_row_and_every_lane_of_the_first_version_goes_on() {
     let sequences: Vec<Vec<_>> =
         found.lanes.iter().map(|lane| lane.rows.iter().map(|job| job.sequence).collect()).collect();
     assert_eq!(sequences, [vec![5], vec![6, 7, 8]]);
-    let door = fixture.side_door();
+    let door = fixture.backend.side_door();
     let broken =
         door.prepare("PRAGMA foreign_key_check").unwrap().query([]).unwrap().next().unwrap().is_some();
     assert!(!broken);
@@ -104,7 +104,7 @@ async fn events_whose_object_was_not_read_become_findable() {
         door.execute(insert, row).unwrap();
     }
     drop(door);
-    let fixture = Fixture::at(folder, vec![]).await;
+    let fixture = Fixture::at(Sqlite { folder }, vec![]).await;
     for (n, (_, object, expected)) in cases.iter().enumerate() {
         let id = format!("evt_old{n}").parse().unwrap();
         let shown = fixture.store.operator.event(&id).await.unwrap().unwrap();
@@ -132,7 +132,7 @@ fn named(door: &rusqlite::Connection, table: &str, beginning: &str) -> Vec<Strin
 #[tokio::test]
 async fn the_lists_of_the_schema_are_those_of_the_domain() {
     let fixture = Fixture::new(vec![]).await;
-    let door = fixture.side_door();
+    let door = fixture.backend.side_door();
     assert_eq!(named(&door, "delivery", "state TEXT NOT NULL CHECK"), State::ALL.map(State::as_str));
     for table in ["event", "sighting", "conflict"] {
         assert_eq!(named(&door, table, "source TEXT NOT NULL CHECK"), Source::ALL.map(Source::as_str));

@@ -1,6 +1,10 @@
-use super::super::error::RecordError;
-use super::super::types::{Batch, CursorMove, Held, Position, Recorded, Resume};
+//! What becomes of events and cursors that are recorded.
+
 use super::*;
+use crate::domain::operator::{Filter, Page};
+use crate::store::QUEUE;
+use crate::store::error::RecordError;
+use crate::store::types::{Batch, CursorMove, Held, Position, Recorded, Resume};
 
 fn resume(position: Position) -> Resume {
     Resume { position, history: None }
@@ -15,12 +19,8 @@ fn cursor(id: &str) -> CursorMove {
 }
 
 /// Makes the store refuse the event `id` from now on, and only that one.
-fn refuse(connection: &rusqlite::Connection, id: &str) {
-    let trigger = format!(
-        "CREATE TRIGGER refuse BEFORE INSERT ON event WHEN NEW.id = '{id}' \
-         BEGIN SELECT RAISE(ABORT, 'refused by the test'); END"
-    );
-    connection.execute_batch(&trigger).unwrap();
+fn refuse(backend: &UnderTest, id: &str) {
+    backend.refuse("INSERT ON event", &format!("new.id = '{id}'"));
 }
 
 #[tokio::test]
@@ -32,11 +32,8 @@ async fn an_id_is_stored_once_whatever_its_source_and_its_bytes_are_kept() {
     assert_eq!(inbox.try_record(first).await, Ok(Recorded::New));
     let again = Received { source: Source::Stream, ..event("evt_1", "other") };
     assert_eq!(inbox.try_record(again).await, Ok(Recorded::Conflict));
-    let stored: (Vec<u8>, String) = fixture
-        .side_door()
-        .query_row("SELECT body, source FROM event", [], |row| Ok((row.get(0)?, row.get(1)?)))
-        .unwrap();
-    assert_eq!(stored, (body.to_vec(), "webhook".to_owned()));
+    assert_eq!(fixture.store.operator.body(&"evt_1".parse().unwrap()).await, Ok(Some(Some(body))));
+    assert_eq!(fixture.backend.texts("SELECT source FROM event"), ["webhook"]);
 }
 
 #[tokio::test]
@@ -50,27 +47,24 @@ async fn an_event_repeated_within_one_batch_is_stored_once() {
 #[tokio::test]
 async fn the_sequence_has_no_gaps_across_duplicates_refusals_and_restarts() {
     let fixture = Fixture::new(vec![]).await;
-    refuse(&fixture.side_door(), "evt_bad");
+    refuse(&fixture.backend, "evt_bad");
     for id in ["evt_1", "evt_1", "evt_bad", "evt_2", "evt_bad", "evt_1", "evt_3"] {
         // Refusals are what this test is about.
         let _ = fixture.store.inbox.try_record(event(id, "a")).await;
     }
     let fixture = fixture.restart(vec![]).await;
     fixture.store.inbox.try_record(event("evt_4", "a")).await.unwrap();
-    let connection = fixture.side_door();
-    let mut select = connection.prepare("SELECT sequence, id FROM event ORDER BY sequence").unwrap();
-    let rows = select.query_map([], |row| Ok((row.get(0)?, row.get::<_, String>(1)?))).unwrap();
-    let rows: Vec<(i64, String)> = rows.map(Result::unwrap).collect();
-    let expected = [1, 2, 3, 4].map(|n| (n, format!("evt_{n}")));
-    assert_eq!(rows, expected);
+    let listed = fixture.store.operator.events(&Filter::default(), &Page::default()).await.unwrap().items;
+    let rows: Vec<_> = listed.iter().map(|one| (one.event.sequence, &*one.event.id)).collect();
+    assert_eq!(rows, [(4, "evt_4"), (3, "evt_3"), (2, "evt_2"), (1, "evt_1")]);
     let summary = fixture.store.operator.summary().await.unwrap();
     assert_eq!((summary.first_sequence, summary.last_sequence), (1, 4));
 }
 
 #[tokio::test]
 async fn one_refused_command_does_not_fail_those_it_was_grouped_with() {
-    let folder = TempDir::new().unwrap();
-    let (store, writer) = open(folder.path(), vec![]).await.unwrap();
+    let backend = UnderTest::new().await;
+    let (store, writer) = backend.open(vec![], Clock::from_fn(|| NOW)).await;
     // Queued before the committer runs, so that they are one group.
     let mut waiting = tokio::task::JoinSet::new();
     for n in 0..50 {
@@ -78,8 +72,7 @@ async fn one_refused_command_does_not_fail_those_it_was_grouped_with() {
         waiting.spawn(async move { (n, inbox.try_record(event(&id, "a")).await) });
     }
     tokio::task::yield_now().await;
-    let connection = rusqlite::Connection::open(settings(folder.path()).path).unwrap();
-    refuse(&connection, "evt_7");
+    refuse(&backend, "evt_7");
     let writer = std::thread::spawn(|| writer.run());
     for (n, recorded) in waiting.join_all().await {
         match n {
@@ -102,7 +95,7 @@ async fn a_batch_and_its_cursor_are_stored_together_or_not_at_all() {
     inbox.record(Batch { events: vec![event("evt_1", "a")], cursor: Some(cursor("evt_1")) }).await.unwrap();
     assert_eq!(inbox.resume("commerce").await, Ok(Some(resume(position("evt_1")))));
 
-    refuse(&fixture.side_door(), "evt_3");
+    refuse(&fixture.backend, "evt_3");
     let batch =
         Batch { events: vec![event("evt_2", "a"), event("evt_3", "a")], cursor: Some(cursor("evt_3")) };
     assert!(inbox.record(batch).await.is_err());
@@ -123,8 +116,8 @@ async fn an_account_found_empty_has_a_position_too() {
 
 #[tokio::test]
 async fn a_full_queue_is_reported_at_once_and_nothing_of_it_is_stored() {
-    let folder = TempDir::new().unwrap();
-    let (store, writer) = open(folder.path(), vec![]).await.unwrap();
+    let backend = UnderTest::new().await;
+    let (store, writer) = backend.open(vec![], Clock::from_fn(|| NOW)).await;
     let mut waiting = tokio::task::JoinSet::new();
     for n in 0..QUEUE + 10 {
         let (inbox, id) = (store.inbox.clone(), format!("evt_{n}"));
@@ -145,6 +138,15 @@ async fn a_full_queue_is_reported_at_once_and_nothing_of_it_is_stored() {
 async fn the_probe_commits() {
     let fixture = Fixture::new(vec![]).await;
     fixture.store.operator.probe().await.unwrap();
-    let at: i64 = fixture.side_door().query_row("SELECT at FROM heartbeat", [], |row| row.get(0)).unwrap();
-    assert_eq!(at, NOW.0);
+    assert_eq!(fixture.backend.numbers("SELECT at FROM heartbeat"), [NOW.0]);
+}
+
+#[tokio::test]
+async fn a_closed_store_refuses_and_says_why() {
+    let fixture = Fixture::new(vec![]).await;
+    let (inbox, operator) = (fixture.store.inbox.clone(), fixture.store.operator.clone());
+    fixture.close().await;
+    let error = inbox.try_record(event("evt_1", "a")).await.unwrap_err();
+    assert_eq!(error.to_string(), "the store is unavailable: it has stopped");
+    assert!(operator.probe().await.is_err());
 }

@@ -13,7 +13,7 @@ fn quoted(sql: &str) -> impl Iterator<Item = &str> {
 #[tokio::test]
 async fn the_table_takes_exactly_the_states_of_the_domain() {
     let fixture = Fixture::new(vec![route("orders", "*", Ordering::None)]).await;
-    let connection = fixture.side_door();
+    let connection = fixture.backend.side_door();
     let sql: String = connection
         .query_row("SELECT sql FROM sqlite_schema WHERE type = 'table' AND name = 'delivery'", [], |row| {
             row.get("sql")

@@ -1,12 +1,14 @@
-use super::super::error::{ActError, BulkError};
-use super::super::operator::OperatorStore;
-use super::super::outbox::Request;
-use super::super::types::{Act, Acted, Settlement};
-use super::super::view::BulkProgress;
+//! What an operator does about deliveries.
+
 use super::*;
 use crate::domain::delivery::{Next, State};
 use crate::domain::event::EventId;
 use crate::domain::operator::{Action, Filter};
+use crate::store::error::{ActError, BulkError};
+use crate::store::operator::OperatorStore;
+use crate::store::outbox::Request;
+use crate::store::types::{Act, Acted, Begun, Settlement};
+use crate::store::view::{AttemptEntry, BulkProgress};
 
 fn per_object() -> Vec<Route> {
     vec![route("orders", "*", Ordering::PerObject)]
@@ -25,7 +27,7 @@ async fn settle(ledger: &DeliveryLog, job: &Job, next: Next) {
 }
 
 async fn begin(ledger: &DeliveryLog, job: &Job) {
-    let begun = types::Begun { sequence: job.sequence, number: job.attempts + 1, at: NOW };
+    let begun = Begun { sequence: job.sequence, number: job.attempts + 1, at: NOW };
     ledger.begin(begun).await.unwrap();
 }
 
@@ -209,7 +211,7 @@ async fn what_is_not_there_is_said() {
     assert_eq!(act(operator, Action::Retry, "evt_1").await, Err(ActError::NoSuchDelivery));
     let elsewhere = operator.act(Action::Retry, "elsewhere", &event_id("evt_1")).await;
     assert_eq!(elsewhere, Err(ActError::NoSuchTarget));
-    fixture.side_door().execute("UPDATE event SET body = NULL", []).unwrap();
+    fixture.backend.execute("UPDATE event SET body = NULL");
     assert_eq!(operator.replay("orders", &event_id("evt_1")).await, Err(ActError::PayloadGone));
     assert_eq!(operator.set_paused("elsewhere", true).await, Err(ActError::NoSuchTarget));
 }
@@ -251,10 +253,9 @@ async fn of_many_those_that_no_longer_pass_the_filter_are_left_as_they_are() {
     for n in 0..202 {
         record(&fixture, &format!("evt_{n}"), "a").await;
     }
-    let door = fixture.side_door();
     let between_steps = |so_far: BulkProgress| {
         if so_far.gone_through == 200 {
-            door.execute_batch(HOLD_201).unwrap();
+            fixture.backend.execute(HOLD_201);
         }
     };
     let pending = Filter { state: Some(State::Pending), ..Filter::default() };
@@ -273,20 +274,17 @@ async fn what_was_changed_before_many_could_not_be_finished_is_told_as_it_is() {
     for n in 0..450 {
         record(&fixture, &format!("evt_{n}"), "a").await;
     }
-    let door = fixture.side_door();
     let told = std::sync::Mutex::new(Vec::new());
     let progress = |so_far: BulkProgress| {
         if so_far.gone_through == 200 {
-            door.execute_batch(HOLD_201).unwrap();
-            let fail = "CREATE TRIGGER fail BEFORE UPDATE ON delivery WHEN new.sequence > 400 \
-                        BEGIN SELECT raise(ABORT, 'not this one'); END";
-            door.execute_batch(fail).unwrap();
+            fixture.backend.execute(HOLD_201);
+            fixture.backend.refuse("UPDATE ON delivery", "new.sequence > 400");
         }
         told.lock().unwrap().push(so_far);
     };
     let pending = Filter { state: Some(State::Pending), ..Filter::default() };
     let failed = operator.act_on_all(Action::Cancel, &pending, 450, progress).await.unwrap_err();
-    assert!(failed.to_string().contains("not this one"), "{failed}");
+    assert!(failed.to_string().contains("refused by the test"), "{failed}");
     let steps =
         [(200, 200), (400, 399)].map(|(gone_through, changed)| BulkProgress { gone_through, changed });
     assert_eq!(*told.lock().unwrap(), steps);
@@ -343,7 +341,7 @@ async fn a_first_success_is_in_the_log_before_and_after_a_replay() {
     ledger.settle(vec![Settlement { status: Some(204), ..ended }]).await.unwrap();
     let log = || async {
         let detail = operator.delivery("orders", &event_id("evt_1")).await.unwrap().unwrap();
-        let entry = |one: &view::AttemptEntry| (one.number, one.duration_ms, one.status, one.started_at);
+        let entry = |one: &AttemptEntry| (one.number, one.duration_ms, one.status, one.started_at);
         (detail.delivery.last_status, detail.attempt_log.iter().map(entry).collect::<Vec<_>>())
     };
     assert_eq!(log().await, (Some(204), vec![(1, 7, Some(204), NOW)]));

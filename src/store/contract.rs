@@ -1,0 +1,173 @@
+//! What every engine has to keep to: the tests of a store that hold for any database,
+//! through the store's handles.
+//!
+//! The tests are in `contract/suite.rs` and the files that it names. The tests of an engine
+//! load them, with what they are to run on under the name `UnderTest`:
+//! ```ignore
+//! use backend::Sqlite as UnderTest;
+//! #[path = "../../contract/suite.rs"]
+//! mod contract;
+//! ```
+//! What is an engine's own, such as its files, its migrations and its query plans, is tested
+//! beside it. The suite looks into a database, and interferes with it, by SQL that `SQLite`
+//! and `PostgreSQL` both understand; where theirs differs, [`Backend`] has a method.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use super::outbox::{Arrival, Arrivals, DeliveryLog, Outbox};
+use super::settings::Route;
+use super::types::{Job, Scan, Search};
+use super::{Committer, Store};
+use crate::domain::clock::{Clock, UnixMillis};
+use crate::domain::delivery::Ordering;
+use crate::domain::event::{Received, Source};
+use crate::domain::filter::TypeFilter;
+use crate::pepay::envelope;
+
+/// The time at which a store of the suite is, unless a test says otherwise.
+pub(super) const NOW: UnixMillis = UnixMillis(1_800_000_000_000);
+
+/// How long a [`Backend`] has to keep bodies and attempts.
+pub(super) const PAYLOAD_RETENTION: Duration = Duration::from_hours(24);
+
+/// How long a [`Backend`] has to keep ids.
+pub(super) const DEDUPE_RETENTION: Duration = Duration::from_hours(48);
+
+/// One database of the engine under test. Goes with it when it is dropped.
+pub(super) trait Backend: Sized {
+    /// A database that does not exist yet.
+    async fn new() -> Self;
+
+    /// Opens a store on it, which is made by the first call.
+    async fn open(&self, routes: Vec<Route>, clock: Clock) -> (Store, Committer);
+
+    /// Executes a statement over a connection beside the store's.
+    fn execute(&self, statement: &str);
+
+    /// The same without checking what it writes, as if a later version had written it.
+    fn execute_unchecked(&self, statement: &str);
+
+    /// The rows of a query with one column of numbers.
+    fn numbers(&self, query: &str) -> Vec<i64>;
+
+    /// The rows of a query with one column of texts.
+    fn texts(&self, query: &str) -> Vec<String>;
+
+    /// Has the database refuse, as "refused by the test", each `write` (`INSERT ON event`,
+    /// say) whose row `new` fulfils `condition`. One `write` at a time.
+    fn refuse(&self, write: &str, condition: &str);
+
+    /// Has it take these again.
+    fn accept(&self, write: &str);
+
+    /// The only row of a query with one column of numbers.
+    fn number(&self, query: &str) -> i64 {
+        let rows = self.numbers(query);
+        assert_eq!(rows.len(), 1, "{query}");
+        rows[0]
+    }
+}
+
+/// A store on a database of its own, its writer on a thread.
+pub(super) struct Fixture<B> {
+    pub(super) store: Store,
+    /// Without a dispatcher, operators act on the store itself.
+    outboxes: Vec<(Arrivals, DeliveryLog)>,
+    writer: JoinHandle<()>,
+    pub(super) backend: B,
+}
+
+impl<B: Backend> Fixture<B> {
+    pub(super) async fn new(routes: Vec<Route>) -> Self {
+        Self::at(B::new().await, routes).await
+    }
+
+    pub(super) async fn at(backend: B, routes: Vec<Route>) -> Self {
+        Self::timed(backend, routes, Clock::from_fn(|| NOW)).await
+    }
+
+    /// A store that takes the time from `clock`.
+    pub(super) async fn timed(backend: B, routes: Vec<Route>, clock: Clock) -> Self {
+        let (mut store, committer) = backend.open(routes, clock).await;
+        let without_requests = |outbox: Outbox| {
+            let (arrivals, _, ledger) = outbox.split();
+            (arrivals, ledger)
+        };
+        let outboxes = store.outboxes.drain(..).map(without_requests).collect();
+        let writer = std::thread::spawn(|| committer.run());
+        Self { store, outboxes, writer, backend }
+    }
+
+    /// Closes the store. Returns its database.
+    pub(super) async fn close(self) -> B {
+        self.store.close().await;
+        self.writer.join().unwrap();
+        self.backend
+    }
+
+    /// Closes the store and opens it again, as a restart does.
+    pub(super) async fn restart(self, routes: Vec<Route>) -> Self {
+        Self::at(self.close().await, routes).await
+    }
+
+    /// The next outbox, in the order of the routes.
+    pub(super) fn outbox(&mut self) -> (Arrivals, DeliveryLog) {
+        self.outboxes.remove(0)
+    }
+}
+
+pub(super) fn route(target: &str, types: &str, ordering: Ordering) -> Route {
+    let types = TypeFilter::new(types.split(',').map(|pattern| pattern.parse().unwrap()).collect());
+    Route { target: target.into(), types, environment: None, ordering }
+}
+
+/// An event of `id` about `object`.
+pub(super) fn event(id: &str, object: &str) -> Received {
+    let body = format!(
+        r#"{{"id":"{id}","object":"event","type":"commerce.order.updated","created":1734780000,
+           "data":{{"object":{{"object":"commerce_order","id":"{object}"}}}},  "extra": "é" }}"#
+    );
+    Received {
+        event: envelope::parse(body.into(), UnixMillis(0)).unwrap(),
+        source: Source::Webhook,
+        origin: Arc::from("default"),
+        environment: None,
+        received_at: NOW,
+    }
+}
+
+pub(super) async fn arrived(arrivals: &mut Arrivals) -> Job {
+    match arrivals.next().await {
+        Arrival::New(arrived) => arrived.job.unwrap(),
+        other => panic!("{other:?} instead of a delivery"),
+    }
+}
+
+/// Nothing is known: everything that can be sent is searched for.
+pub(super) fn everything(now: UnixMillis) -> Search {
+    Search {
+        now,
+        lookups: Vec::new(),
+        lanes: HashMap::new(),
+        singles: HashSet::new(),
+        retries: 5000,
+        scan: Some(Scan { after: 0, limit: 5000 }),
+        census: None,
+    }
+}
+
+/// The heads of the lanes and what is in none, as far as they may be sent `now`.
+pub(super) async fn heads(ledger: &DeliveryLog, now: UnixMillis) -> Vec<Job> {
+    let found = ledger.search(everything(now)).await.unwrap();
+    let mut heads = found.singles;
+    heads.extend(found.lanes.into_iter().filter_map(|lane| lane.rows.into_iter().next()));
+    heads.sort_by_key(|job| job.sequence);
+    heads
+}
+
+pub(super) fn id(job: &Job) -> &str {
+    job.event.event.id.as_str()
+}

@@ -1,0 +1,27 @@
+//! The suite on one engine, the one of [`UnderTest`](super::UnderTest).
+
+mod conflicts;
+mod listing;
+mod operating;
+mod orders;
+mod outcomes;
+mod recording;
+pub(super) mod retention;
+mod routes;
+mod sightings;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::UnderTest;
+use crate::domain::clock::{Clock, UnixMillis};
+use crate::domain::delivery::Ordering;
+use crate::domain::event::{Received, Source};
+use crate::pepay::envelope;
+use crate::store::contract::{self, Backend, NOW, arrived, event, everything, heads, id, route};
+use crate::store::outbox::{Arrival, Arrivals, DeliveryLog};
+use crate::store::settings::Route;
+use crate::store::types::Job;
+
+type Fixture = contract::Fixture<UnderTest>;

@@ -1,0 +1,84 @@
+//! A database of the suite: a file in a folder of its own.
+
+use std::path::Path;
+
+use rusqlite::Connection;
+use tempfile::TempDir;
+
+use crate::domain::clock::Clock;
+use crate::store::contract::{Backend, DEDUPE_RETENTION, NOW, PAYLOAD_RETENTION};
+use crate::store::settings::{Durability, Route, Settings};
+use crate::store::{Committer, OpenError, Store};
+
+/// A folder that holds a database.
+pub(super) struct Sqlite {
+    pub(super) folder: TempDir,
+}
+
+pub(super) fn settings(folder: &Path) -> Settings {
+    Settings {
+        path: folder.join("data/test.db"),
+        durability: Durability::Normal,
+        payload_retention: PAYLOAD_RETENTION,
+        dedupe_retention: DEDUPE_RETENTION,
+    }
+}
+
+/// Opens the store in `folder`.
+pub(super) async fn open(folder: &Path, routes: Vec<Route>) -> Result<(Store, Committer), OpenError> {
+    Store::open(&settings(folder), routes, Clock::from_fn(|| NOW)).await
+}
+
+impl Sqlite {
+    /// A second connection, as an operator's own tool would open.
+    pub(super) fn side_door(&self) -> Connection {
+        Connection::open(settings(self.folder.path()).path).unwrap()
+    }
+
+    fn rows<T: rusqlite::types::FromSql>(&self, query: &str) -> Vec<T> {
+        let door = self.side_door();
+        let mut select = door.prepare(query).unwrap();
+        assert_eq!(select.column_count(), 1, "{query}");
+        let rows = select.query_map([], |row| row.get(0)).unwrap();
+        rows.map(Result::unwrap).collect()
+    }
+}
+
+impl Backend for Sqlite {
+    async fn new() -> Self {
+        Self { folder: TempDir::new().unwrap() }
+    }
+
+    async fn open(&self, routes: Vec<Route>, clock: Clock) -> (Store, Committer) {
+        Store::open(&settings(self.folder.path()), routes, clock).await.unwrap()
+    }
+
+    fn execute(&self, statement: &str) {
+        self.side_door().execute(statement, []).unwrap();
+    }
+
+    fn execute_unchecked(&self, statement: &str) {
+        let door = self.side_door();
+        door.pragma_update(None, "ignore_check_constraints", true).unwrap();
+        door.execute(statement, []).unwrap();
+    }
+
+    fn numbers(&self, query: &str) -> Vec<i64> {
+        self.rows(query)
+    }
+
+    fn texts(&self, query: &str) -> Vec<String> {
+        self.rows(query)
+    }
+
+    fn refuse(&self, write: &str, condition: &str) {
+        self.execute(&format!(
+            "CREATE TRIGGER refuse BEFORE {write} WHEN {condition} \
+             BEGIN SELECT RAISE(ABORT, 'refused by the test'); END"
+        ));
+    }
+
+    fn accept(&self, _: &str) {
+        self.execute("DROP TRIGGER refuse");
+    }
+}
