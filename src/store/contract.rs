@@ -1,5 +1,5 @@
 //! What every engine has to keep to: the tests of a store that hold for any database,
-//! through the store's handles.
+//! through the store's handles and through the [`Engine`] below them.
 //!
 //! The tests are in `contract/suite.rs` and the files that it names. The tests of an engine
 //! load them, with what they are to run on under the name `UnderTest`:
@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use super::engine::Engine;
 use super::outbox::{Arrival, Arrivals, DeliveryLog, Outbox};
 use super::settings::Route;
 use super::types::{Job, Scan, Search};
@@ -43,6 +44,9 @@ pub(super) trait Backend: Sized {
 
     /// Opens a store on it, which is made by the first call.
     async fn open(&self, routes: Vec<Route>, clock: Clock) -> (Store, Committer);
+
+    /// The engine by itself.
+    async fn engine(&self) -> Box<dyn Engine>;
 
     /// Executes a statement over a connection beside the store's.
     fn execute(&self, statement: &str);

@@ -98,9 +98,8 @@ const LIBRARIES: &[(&[&str], &[&str])] = &[
 
 /// Where files still stand in a circle, and why. A place that has none any more is a
 /// failure as well: its line goes.
-const CIRCLES: &[(&str, &str)] = &[
-    ("source/stream/state", "what the machine says and what it counts with are told apart by file alone"),
-];
+const CIRCLES: &[(&str, &str)] =
+    &[("source/stream/state", "what the machine says and what it counts with are told apart by file alone")];
 
 /// The same of the benchmarks.
 const CIRCLES_OF_BENCHES: &[(&str, &str)] =

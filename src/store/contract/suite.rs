@@ -1,14 +1,17 @@
 //! The suite on one engine, the one of [`UnderTest`](super::UnderTest).
 
 mod conflicts;
+mod direct;
 mod listing;
 mod operating;
 mod orders;
 mod outcomes;
 mod recording;
+mod repeats;
 pub(super) mod retention;
 mod routes;
 mod sightings;
+mod steps;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -6,7 +6,7 @@ use super::order::stored_order_lane;
 use super::retain::Retained;
 use super::search;
 use crate::domain::clock::UnixMillis;
-use crate::domain::delivery::{Ordering, State};
+use crate::domain::delivery::{self, Ordering, State};
 use crate::domain::event::EventId;
 use crate::domain::operator::{Action, REPLAYABLE};
 use crate::store::counts::BacklogChanges;
@@ -110,7 +110,8 @@ impl Actions<'_> {
     ) -> rusqlite::Result<Outcome> {
         // One that has moved on since it was chosen is passed over, also if the action
         // would apply to it where it is now: that is not what was asked for.
-        if !states.contains(&found.state) {
+        let step = action.step(found.attempts > 0);
+        if !states.contains(&found.state) || delivery::apply(found.state, step).is_err() {
             return Ok(Err(ActError::NotAllowed { state: found.state, allowed: action.applies_to() }));
         }
         match action {

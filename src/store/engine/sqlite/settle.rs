@@ -25,7 +25,8 @@ pub(super) fn all(
     for settlement in settlements {
         if !update_delivery(connection, target, settlement, now)? {
             // Settled before: the answer to an earlier try of the same command was
-            // lost. A settled delivery never changes again.
+            // lost. A settled delivery never changes again, and a held one only by an
+            // operator.
             continue;
         }
         changes.step(target, Some(State::Sending), settlement.next.state());
@@ -59,7 +60,7 @@ fn update_delivery(
         "UPDATE delivery SET state = ?3, due_at = ?4, attempts = ?5, settled_at = ?6, \
                 lane = iif(?6 IS NULL, lane, NULL), rank = iif(?3 = 'held', ?8, rank), \
                 first_attempt_at = coalesce(first_attempt_at, ?7), status = ?9, duration_ms = ?10 \
-         WHERE target_id = ?1 AND sequence = ?2 AND settled_at IS NULL \
+         WHERE target_id = ?1 AND sequence = ?2 AND settled_at IS NULL AND state <> 'held' \
            AND (attempts < ?5 OR (attempts = ?5 AND state = 'sending'))",
     )?;
     let rows = update.execute(params![

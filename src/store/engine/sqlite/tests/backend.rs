@@ -5,8 +5,11 @@ use std::path::Path;
 use rusqlite::Connection;
 use tempfile::TempDir;
 
+use super::super::open;
+use super::super::write::SqliteEngine;
 use crate::domain::clock::Clock;
 use crate::store::contract::{Backend, DEDUPE_RETENTION, NOW, PAYLOAD_RETENTION};
+use crate::store::engine::Engine;
 use crate::store::settings::{Durability, Route, Settings};
 use crate::store::{Committer, OpenError, Store};
 
@@ -51,6 +54,12 @@ impl Backend for Sqlite {
 
     async fn open(&self, routes: Vec<Route>, clock: Clock) -> (Store, Committer) {
         Store::open(&settings(self.folder.path()), routes, clock).await.unwrap()
+    }
+
+    async fn engine(&self) -> Box<dyn Engine> {
+        let settings = settings(self.folder.path());
+        let lock = open::prepare(&settings.path).await.unwrap();
+        Box::new(SqliteEngine::open(&settings, lock).unwrap())
     }
 
     fn execute(&self, statement: &str) {

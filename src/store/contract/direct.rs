@@ -1,0 +1,128 @@
+//! An engine by itself, without a committer.
+
+use super::*;
+use crate::domain::delivery::State;
+use crate::store::committer::Group;
+use crate::store::counts::{BacklogChanges, Counters};
+use crate::store::engine::{Engine, EngineError};
+use crate::store::handoff::Owners;
+use crate::store::routing::RoutingTable;
+use crate::store::types::{Batch, TargetId};
+
+/// An engine with one target. Each call is a group of its own, a second later than the
+/// one before it.
+pub(super) struct Direct {
+    pub(super) engine: Box<dyn Engine>,
+    pub(super) target: TargetId,
+    routes: RoutingTable,
+    /// What is unfinished, by what the groups have reported.
+    counters: Counters,
+    now: UnixMillis,
+    /// Last, so that the engine is closed before its database goes.
+    pub(super) backend: UnderTest,
+}
+
+const DELIVERIES: &str = "SELECT 'delivery ' || state || ' ' || attempts || ' ' || target_id || ' ' || sequence || ' ' || \
+            coalesce(lane, 0) || ' ' || rank || ' ' || replays || ' ' || coalesce(due_at, 0) || ' ' || \
+            coalesce(first_attempt_at, 0) || ' ' || coalesce(settled_at, 0) || ' ' || \
+            coalesce(status, 0) || ' ' || coalesce(duration_ms, -1) FROM delivery";
+
+const ATTEMPTS: &str = "SELECT 'attempt ' || target_id || ' ' || sequence || ' ' || number || ' ' || \
+            started_at || ' ' || duration_ms || ' ' || coalesce(status, 0) || ' ' || \
+            coalesce(error, '') FROM attempt";
+
+/// Everything that is stored, but for bytes and for when a cursor was moved.
+const ROWS: [&str; 11] = [
+    DELIVERIES,
+    ATTEMPTS,
+    "SELECT 'event ' || sequence || ' ' || id || ' ' || source || ' ' || received_at || ' ' || \
+            CASE WHEN body IS NULL THEN 'without' ELSE 'with' END FROM event",
+    "SELECT 'sighting ' || sequence || ' ' || source || ' ' || at FROM sighting",
+    "SELECT 'conflict ' || sequence || ' ' || source || ' ' || size FROM conflict",
+    "SELECT 'cursor ' || stream || ' ' || coalesce(event_id, '') || ' ' || created || ' ' || \
+            coalesce(history, '') FROM stream_cursor",
+    "SELECT 'target ' || id || ' ' || name || ' ' || coalesce(paused_at, 0) FROM target",
+    "SELECT 'ripe ' || sequence FROM ripe",
+    "SELECT 'retention ' || payload_through || ' ' || events_through FROM retention",
+    "SELECT 'lateness ' || most FROM lateness",
+    "SELECT 'order ' || invoice_id || ' ' || order_id FROM order_link",
+];
+
+impl Direct {
+    pub(super) async fn new() -> Self {
+        let backend = UnderTest::new().await;
+        let mut engine = backend.engine().await;
+        let target = engine.register(&["orders".into()]).unwrap()[0];
+        let mut routes = RoutingTable::new(Owners::default());
+        routes.replace(&[], [(route("orders", "*", Ordering::PerObject), target)]);
+        Self { engine, target, routes, counters: Counters::default(), now: NOW, backend }
+    }
+
+    /// Does `work` and commits it. What it reports of the backlog has to be what there is.
+    pub(super) fn commit<T>(
+        &mut self,
+        work: impl FnOnce(&mut Group<'_>) -> Result<T, EngineError>,
+    ) -> Result<T, EngineError> {
+        let (done, changes) = self.carry_out(work);
+        if done.is_err() {
+            self.engine.roll_back().unwrap();
+            return done;
+        }
+        self.engine.commit().unwrap();
+        self.counters.change_unfinished(&changes);
+        let counted = Counters::default();
+        counted.change_unfinished(&self.engine.count().unwrap());
+        assert_eq!(self.counters.unfinished(self.target), counted.unfinished(self.target));
+        done
+    }
+
+    /// Does `work` and undoes it.
+    pub(super) fn undo<T>(&mut self, work: impl FnOnce(&mut Group<'_>) -> Result<T, EngineError>) {
+        self.carry_out(work).0.map(drop).unwrap();
+        self.engine.roll_back().unwrap();
+    }
+
+    fn carry_out<T>(
+        &mut self,
+        work: impl FnOnce(&mut Group<'_>) -> Result<T, EngineError>,
+    ) -> (Result<T, EngineError>, BacklogChanges) {
+        self.now = self.now.plus(Duration::from_secs(1));
+        let mut changes = BacklogChanges::default();
+        self.engine.begin().unwrap();
+        let done = work(&mut Group {
+            engine: &mut *self.engine,
+            routes: &self.routes,
+            changes: &mut changes,
+            now: self.now,
+        });
+        (done, changes)
+    }
+
+    /// Stores an event about an object of its own. Returns its sequence.
+    pub(super) fn store(&mut self, id: &str) -> i64 {
+        let batch = Batch { events: vec![event(id, id)], cursor: None };
+        let append =
+            |group: &mut Group<'_>| group.engine.append(&batch, group.routes, group.changes, group.now);
+        self.commit(append).unwrap()[0].sequence
+    }
+
+    /// Everything that is stored.
+    pub(super) fn rows(&self) -> Vec<String> {
+        let mut rows: Vec<_> = ROWS.iter().flat_map(|query| self.backend.texts(query)).collect();
+        rows.sort();
+        rows
+    }
+
+    /// What is stored of the delivery of `sequence`, and of its attempts.
+    pub(super) fn delivery(&self, sequence: i64) -> Vec<String> {
+        let of = |query| self.backend.texts(&format!("{query} WHERE sequence = {sequence} ORDER BY 1"));
+        [DELIVERIES, ATTEMPTS].into_iter().flat_map(of).collect()
+    }
+
+    /// The state of the delivery of `sequence`, and how many attempts were begun.
+    pub(super) fn standing(&self, sequence: i64) -> (State, u32) {
+        let row = self.delivery(sequence).remove(0);
+        let mut columns = row.split(' ').skip(1);
+        (columns.next().unwrap().parse().unwrap(), columns.next().unwrap().parse().unwrap())
+    }
+}

@@ -1,0 +1,243 @@
+//! Each verb of an engine may be repeated, with the same effect, after a commit of which
+//! nobody has heard.
+
+use super::direct::Direct;
+use super::*;
+use crate::domain::delivery::{Next, OnUncertain, State};
+use crate::domain::operator::{Action, REPLAYABLE};
+use crate::store::committer::Group;
+use crate::store::engine::{EngineError, RetentionStep, Term};
+use crate::store::error::ActError;
+use crate::store::types::{
+    Act, ActKind, Acted, Batch, Begun, CursorMove, CutOff, Position, Recorded, Settlement,
+};
+
+type Done<T> = Result<T, EngineError>;
+
+/// Does `work`, and then once more. The first time changes what is stored, the second time
+/// does not, and no more does a group that is undone, in the memory of the engine neither.
+fn twice<T>(direct: &mut Direct, mut work: impl FnMut(&mut Group<'_>) -> Done<T>) -> [Done<T>; 2] {
+    let before = direct.rows();
+    direct.undo(&mut work);
+    assert_eq!(direct.rows(), before, "undone");
+    let first = direct.commit(&mut work);
+    let after = direct.rows();
+    assert_ne!(after, before, "the first time");
+    let second = direct.commit(&mut work);
+    assert_eq!(direct.rows(), after, "the second time");
+    [first, second]
+}
+
+async fn with_one_event() -> Direct {
+    let mut direct = Direct::new().await;
+    assert_eq!(direct.store("evt_1"), 1);
+    direct
+}
+
+fn claim(direct: &mut Direct, number: u32) {
+    let (target, begun) = (direct.target, Begun { sequence: 1, number, at: NOW });
+    direct.commit(|group| group.engine.claim(Term::SOLE, target, begun)).unwrap();
+}
+
+/// The first attempt of the delivery of event 1, with an answer.
+fn settlement(next: Next) -> Settlement {
+    Settlement {
+        sequence: 1,
+        number: 1,
+        started_at: NOW,
+        duration: Duration::from_millis(3),
+        status: Some(200),
+        error: None,
+        answer: b"an answer".to_vec(),
+        next,
+    }
+}
+
+fn settle(direct: &mut Direct, settlements: &[Settlement]) {
+    let target = direct.target;
+    let settle = |group: &mut Group<'_>| {
+        group.engine.settle(Term::SOLE, target, settlements, group.changes, group.now)
+    };
+    direct.commit(settle).unwrap();
+}
+
+const OUTCOMES: [Next; 4] = [Next::Delivered, Next::Retrying { due_at: NOW }, Next::Held, Next::Dead];
+
+#[tokio::test]
+async fn events_that_are_stored_twice_are_there_once_and_leave_no_gap() {
+    let mut direct = Direct::new().await;
+    let other = Received { event: event("evt_2", "b").event, ..event("evt_2", "a") };
+    let again = Received { source: Source::Stream, ..event("evt_1", "a") };
+    let position = Position { event: Some("evt_2".parse().unwrap()), created: 1 };
+    let cursor = CursorMove { stream: "commerce".into(), position, history: Some("so far".to_owned()) };
+    let events = vec![event("evt_1", "a"), event("evt_2", "a"), again, other];
+    let batch = Batch { events, cursor: Some(cursor) };
+    let append = |group: &mut Group<'_>| {
+        let appended = group.engine.append(&batch, group.routes, group.changes, group.now)?;
+        Ok(appended.iter().map(|one| (one.recorded, one.sequence, one.queues.len())).collect::<Vec<_>>())
+    };
+    let [first, second] = twice(&mut direct, append);
+    let (duplicate, conflict) = ((Recorded::Duplicate, 0, 0), (Recorded::Conflict, 0, 0));
+    let new = |sequence| (Recorded::New, sequence, 1);
+    assert_eq!(first.unwrap(), [new(1), new(2), duplicate, conflict]);
+    // The other one under the id is known now, and the first is what is held.
+    assert_eq!(second.unwrap(), [duplicate, duplicate, duplicate, conflict]);
+    assert_eq!(direct.engine.newest(), 2);
+    assert_eq!(direct.store("evt_3"), 3);
+    assert_eq!(direct.engine.newest(), 3);
+}
+
+#[tokio::test]
+async fn one_attempt_is_claimed_by_one_alone() {
+    let mut direct = with_one_event().await;
+    let (target, begun) = (direct.target, Begun { sequence: 1, number: 1, at: NOW });
+    let [first, second] = twice(&mut direct, |group| group.engine.claim(Term::SOLE, target, begun));
+    assert_eq!(first, Ok(()));
+    assert!(matches!(second, Err(EngineError::Rejected(_))), "{second:?}");
+    let unknown = Begun { sequence: 2, ..begun };
+    let refused = direct.commit(|group| group.engine.claim(Term::SOLE, target, unknown));
+    assert!(matches!(refused, Err(EngineError::Rejected(_))), "{refused:?}");
+}
+
+#[tokio::test]
+async fn what_an_attempt_has_come_to_is_stored_once() {
+    for next in OUTCOMES {
+        for is_claimed in [false, true] {
+            let mut direct = with_one_event().await;
+            if is_claimed {
+                claim(&mut direct, 1);
+            }
+            let target = direct.target;
+            // Also within one set.
+            let both = [settlement(next), settlement(next)];
+            let settle_both = |group: &mut Group<'_>| {
+                group.engine.settle(Term::SOLE, target, &both, group.changes, group.now)
+            };
+            let [first, second] = twice(&mut direct, settle_both);
+            assert_eq!((first, second), (Ok(()), Ok(())), "{next:?}");
+            assert_eq!(direct.standing(1), (next.state(), 1));
+            // What it is said to have come to later is too late.
+            let settled = direct.rows();
+            for later in OUTCOMES {
+                settle(&mut direct, &[settlement(later)]);
+                assert_eq!(direct.rows(), settled, "{later:?} after {next:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_attempt_that_has_ended_does_not_end_the_one_after_it() {
+    let mut direct = with_one_event().await;
+    settle(&mut direct, &[settlement(Next::Retrying { due_at: NOW })]);
+    claim(&mut direct, 2);
+    let on_its_way = direct.rows();
+    for late in OUTCOMES {
+        settle(&mut direct, &[settlement(late)]);
+        assert_eq!(direct.rows(), on_its_way, "{late:?}");
+    }
+    settle(&mut direct, &[Settlement { number: 2, ..settlement(Next::Delivered) }]);
+    assert_eq!(direct.standing(1), (State::Delivered, 2));
+}
+
+#[tokio::test]
+async fn an_attempt_that_was_cut_off_is_recovered_once() {
+    for (on_uncertain, state) in [(OnUncertain::Hold, State::Held), (OnUncertain::Retry, State::Retrying)] {
+        let mut direct = with_one_event().await;
+        direct.store("evt_2");
+        claim(&mut direct, 1);
+        let target = direct.target;
+        let recover = |group: &mut Group<'_>| {
+            group.engine.recover(Term::SOLE, target, on_uncertain, group.changes, group.now)
+        };
+        let [first, second] = twice(&mut direct, recover);
+        assert_eq!(first, Ok(vec![CutOff { event_id: "evt_1".to_owned(), number: 1 }]));
+        assert_eq!(second, Ok(vec![]));
+        assert_eq!((direct.standing(1), direct.standing(2)), ((state, 1), (State::Pending, 0)));
+    }
+}
+
+#[tokio::test]
+async fn an_action_is_done_to_what_is_as_it_was_when_it_was_chosen() {
+    let retry = |from: State| ActKind::Apply(Action::Retry, [from].into());
+    let chosen = |action: Action, from: State| ActKind::Apply(action, [from].into());
+    let cases = [
+        (Next::Retrying { due_at: NOW }, chosen(Action::Cancel, State::Retrying), State::Cancelled),
+        (Next::Dead, retry(State::Dead), State::Retrying),
+        (Next::Dead, chosen(Action::Cancel, State::Dead), State::Cancelled),
+        (Next::Held, chosen(Action::Release, State::Held), State::Retrying),
+        (Next::Held, chosen(Action::Close, State::Held), State::Closed),
+        (Next::Held, chosen(Action::Cancel, State::Held), State::Cancelled),
+        (Next::Delivered, ActKind::Replay, State::Retrying),
+        (Next::Dead, ActKind::Replay, State::Retrying),
+    ];
+    for (before, kind, after) in cases {
+        let mut direct = with_one_event().await;
+        settle(&mut direct, &[settlement(before)]);
+        let (target, case) = (direct.target, format!("{kind:?} of {before:?}"));
+        // Also within one set.
+        let both = [Act { sequence: 1, kind: kind.clone() }, Act { sequence: 1, kind: kind.clone() }];
+        let act =
+            |group: &mut Group<'_>| group.engine.act(target, &both, group.routes, group.changes, group.now);
+        let results = |acted: Done<Vec<Acted>>| -> Vec<_> {
+            acted.unwrap().into_iter().map(|one| one.result).collect()
+        };
+        let [first, second] = twice(&mut direct, act).map(results);
+        let allowed = match &kind {
+            ActKind::Apply(action, _) => action.applies_to(),
+            ActKind::Replay => REPLAYABLE,
+        };
+        let refused = Err(ActError::NotAllowed { state: after, allowed });
+        let replays = u32::from(kind == ActKind::Replay);
+        assert_eq!(first, [Ok(replays), refused.clone()], "{case}");
+        assert_eq!(second, [refused.clone(), refused], "{case}");
+        assert_eq!(direct.standing(1), (after, 1), "{case}");
+    }
+}
+
+#[tokio::test]
+async fn a_target_is_paused_from_the_first_time_on() {
+    let mut direct = Direct::new().await;
+    for paused in [true, false] {
+        let pause = |group: &mut Group<'_>| group.engine.pause("orders", paused, group.now);
+        assert_eq!(twice(&mut direct, pause), [Ok(Ok(())), Ok(Ok(()))]);
+    }
+    let elsewhere = direct.commit(|group| group.engine.pause("elsewhere", true, group.now));
+    assert_eq!(elsewhere, Ok(Err(ActError::NoSuchTarget)));
+}
+
+#[tokio::test]
+async fn what_is_old_is_removed_once() {
+    let mut direct = Direct::new().await;
+    let before = NOW.plus(Duration::from_secs(1));
+    for (id, next) in (1..).zip(OUTCOMES) {
+        direct.store(&format!("evt_{id}"));
+        settle(&mut direct, &[Settlement { sequence: id, ..settlement(next) }]);
+    }
+    let mut retain = |step| {
+        let [first, second] = twice(&mut direct, |group| group.engine.retain(step, group.changes));
+        assert_eq!((first, second), (Ok(false), Ok(false)), "{step:?}");
+    };
+    retain(RetentionStep::Payloads { before });
+    retain(RetentionStep::Events { before, but_newest: 0 });
+    let left = "SELECT sequence FROM event ORDER BY sequence";
+    assert_eq!(direct.backend.numbers(left), [2, 3], "what has not ended stays");
+    settle(&mut direct, &[Settlement { sequence: 2, number: 2, ..settlement(Next::Delivered) }]);
+    let recheck = |group: &mut Group<'_>| group.engine.retain(RetentionStep::Recheck, group.changes);
+    assert_eq!(twice(&mut direct, recheck), [Ok(false), Ok(false)]);
+    assert_eq!(direct.backend.numbers(left), [3]);
+    assert_eq!(direct.store("evt_5"), 5, "no number is given again");
+}
+
+#[tokio::test]
+async fn a_target_keeps_its_number() {
+    let mut direct = Direct::new().await;
+    let names = ["all", "orders", "all"].map(Arc::from);
+    let first = direct.engine.register(&names).unwrap();
+    assert_eq!((first[0], first[1]), (first[2], direct.target));
+    assert_ne!(first[0], direct.target);
+    assert_eq!(direct.engine.register(&names).unwrap(), first);
+    let Direct { engine, backend, .. } = direct;
+    drop(engine);
+    assert_eq!(backend.engine().await.register(&names).unwrap(), first, "after a restart too");
+}
