@@ -42,7 +42,8 @@ pub struct Sweep {
     suspects: Vec<Suspect>,
     /// The creation times of the newest and the oldest event seen.
     seen: Option<Compared>,
-    /// The creation time of the newest event that the stream was to bring.
+    /// The creation time of the newest event that the stream was to bring, but for times
+    /// to come.
     newest: Option<i64>,
     /// Where it would have gone on, had it not left out what was compared before.
     left_out: Option<EventId>,
@@ -154,19 +155,21 @@ impl Sweep {
     }
 
     /// The answer to [`Step::Ask`]; only what is `wanted` is compared. What is `due` is
-    /// what the stream was to bring.
+    /// what the stream was to bring. `now` is Pepay's time in Unix seconds: no creation
+    /// time is believed to be later.
     ///
     /// # Errors
     /// [`NoProgress`] if the page repeats one that came before it.
     pub fn page(
         &mut self,
         mut page: Page,
+        now: i64,
         wanted: impl Fn(&Event) -> bool,
         due: impl Fn(&Event) -> bool,
     ) -> Result<(), NoProgress> {
         let Stage::List { after, until } = &self.stage else { return Ok(()) };
-        let newest = page.events.iter().map(|event| event.created).max();
-        let depth = depth(&page.events);
+        let newest = page.events.iter().map(|event| event.created.min(now)).max();
+        let depth = depth(&page.events, now);
         let was_asked = until.is_none_or(|until| newest.is_none_or(|newest| newest <= until + margin()));
         if !was_asked {
             // The bound is not taken notice of: the compared range is read as well.
@@ -185,7 +188,7 @@ impl Sweep {
         }
         page.events.retain(wanted);
         let due = page.events.iter().filter(|event| due(event)).map(|event| event.created);
-        self.newest = due.max().max(self.newest);
+        self.newest = due.filter(|created| *created <= now).max().max(self.newest);
         self.stage = if page.events.is_empty() {
             self.compared(page, depth, &[])
         } else {
@@ -273,7 +276,8 @@ impl Sweep {
         Some(Compared { from: left_out.map_or(seen.from, |from| seen.from.min(from)), ..seen })
     }
 
-    /// The creation time of the newest event that the stream was to bring, in Unix seconds.
+    /// The creation time of the newest event that the stream was to bring, in Unix
+    /// seconds. Times to come do not count: they say nothing of when an event was created.
     pub const fn newest(&self) -> Option<i64> {
         self.newest
     }
@@ -286,13 +290,13 @@ impl Sweep {
 
 /// How far down these entries of a page reach, in Unix seconds: to the oldest, if they
 /// come newest first, give or take [`OVERLAP`]. One old entry on top proves nothing.
-fn depth(events: &[Event]) -> Option<i64> {
+fn depth(events: &[Event], now: i64) -> Option<i64> {
     let mut oldest = i64::MAX;
     for event in events {
-        if event.created > oldest.saturating_add(OVERLAP) {
-            return events.iter().map(|event| event.created).max();
+        if event.created.min(now) > oldest.saturating_add(OVERLAP) {
+            return events.iter().map(|event| event.created.min(now)).max();
         }
-        oldest = oldest.min(event.created);
+        oldest = oldest.min(event.created.min(now));
     }
     (!events.is_empty()).then_some(oldest)
 }

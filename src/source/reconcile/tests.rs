@@ -5,6 +5,9 @@ use bytes::Bytes;
 use super::*;
 use crate::domain::event::Subject;
 
+/// Later than every event, unless said otherwise.
+const NOW: i64 = 1_000_000;
+
 fn event(n: i64) -> Event {
     Event {
         id: format!("evt_{n}").parse().unwrap(),
@@ -43,7 +46,7 @@ fn run(mut sweep: Sweep, newest: i64, missing: &[i64], late: &[i64]) -> (Vec<i64
                     received_at: UnixMillis(0),
                     server_time: None,
                 };
-                sweep.page(page, |_| true, |_| true).unwrap();
+                sweep.page(page, NOW, |_| true, |_| true).unwrap();
             }
             Step::Compare(ids) => {
                 let held: Vec<_> = ids.iter().map(|(id, _)| !missing.contains(&number(id))).collect();
@@ -109,7 +112,7 @@ fn a_sweep_that_is_broken_off_keeps_what_it_has_compared() {
         let last = events.last().map(|event| event.id.clone());
         let (received_at, server_time) = (UnixMillis(0), None);
         let page = Page { events, last, has_more: true, skipped: None, received_at, server_time };
-        sweep.page(page, |_| true, |_| true).unwrap();
+        sweep.page(page, NOW, |_| true, |_| true).unwrap();
         sweep.held(&[true; 100]);
     }
     assert_eq!(sweep.so_far(), Some(range(801, 1_000)));
@@ -119,9 +122,29 @@ fn a_sweep_that_is_broken_off_keeps_what_it_has_compared() {
     let last = events.last().map(|event| event.id.clone());
     let (received_at, server_time) = (UnixMillis(0), None);
     let page = Page { events, last, has_more: true, skipped: None, received_at, server_time };
-    sweep.page(page, |_| true, |_| true).unwrap();
+    sweep.page(page, NOW, |_| true, |_| true).unwrap();
     sweep.held(&[true; 100]);
     assert_eq!(sweep.so_far(), Some(range(300, 1_000)), "with what it has left out");
+}
+
+#[test]
+fn a_time_to_come_is_no_reason_to_leave_anything_out() {
+    let top = |compared| {
+        let mut sweep = Sweep::new(1, compared);
+        let events: Vec<_> = [NOW + 365 * 86_400].into_iter().chain((902..=1_000).rev()).map(event).collect();
+        let last = events.last().map(|event| event.id.clone());
+        let (received_at, server_time) = (UnixMillis(0), None);
+        let page = Page { events, last, has_more: true, skipped: None, received_at, server_time };
+        sweep.page(page, 1_000, |_| true, |_| true).unwrap();
+        sweep.held(&[true; 100]);
+        sweep
+    };
+    let sweep = top(None);
+    assert_eq!(sweep.so_far(), Some(range(902, 1_000)), "it ends now");
+    assert_eq!(sweep.newest(), Some(1_000));
+    let mut next = top(Some(range(1, 900)));
+    let Step::Ask(query) = next.step() else { panic!("the rest is left out") };
+    assert_eq!(query.starting_after, Some(event(902).id));
 }
 
 #[test]
@@ -133,10 +156,10 @@ fn pages_in_a_circle_are_found_out() {
         Page { events, last, has_more: true, skipped: None, received_at: UnixMillis(0), server_time: None }
     };
     for first in [50, 40] {
-        sweep.page(page(first), |_| true, |_| true).unwrap();
+        sweep.page(page(first), NOW, |_| true, |_| true).unwrap();
         sweep.held(&[true; 10]);
     }
-    assert_eq!(sweep.page(page(50), |_| true, |_| true), Err(NoProgress));
+    assert_eq!(sweep.page(page(50), NOW, |_| true, |_| true), Err(NoProgress));
 }
 
 #[test]
@@ -146,7 +169,7 @@ fn one_old_entry_on_a_page_neither_ends_a_sweep_nor_widens_what_it_has_compared(
     let last = events.last().map(|event| event.id.clone());
     let (received_at, server_time) = (UnixMillis(0), None);
     let page = Page { events, last: last.clone(), has_more: true, skipped: None, received_at, server_time };
-    sweep.page(page, |_| true, |_| true).unwrap();
+    sweep.page(page, NOW, |_| true, |_| true).unwrap();
     sweep.held(&[true; 100]);
     let Step::Ask(query) = sweep.step() else { panic!() };
     assert_eq!((query.starting_after, query.created_lte), (last, None), "on to the next page");

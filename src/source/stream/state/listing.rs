@@ -102,7 +102,7 @@ impl Machine {
         match asker {
             Some(Asker::Beginning) => self.found_beginning(now, page),
             Some(Asker::Walk) => return self.walked(now, page),
-            Some(Asker::Sweep) => return self.sweep_page(page),
+            Some(Asker::Sweep) => return self.sweep_page(now, page),
             Some(Asker::Errand) => return self.errand_page(page),
             Some(Asker::Nobody) | None => {}
         }

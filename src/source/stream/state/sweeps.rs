@@ -70,6 +70,8 @@ impl Sweeps {
             self.since_full = 0;
             self.compared = None;
         }
+        // A clock may have been set back since.
+        self.compared = self.compared.map(|Compared { from, to }| Compared { from, to: to.min(time) });
         (self.asked, self.next_page) = (0, Duration::ZERO);
         self.running = Some(Sweep::new(since, self.compared));
     }
@@ -146,13 +148,14 @@ impl Machine {
     }
 
     /// A page of the sweep has arrived.
-    pub(super) fn sweep_page(&mut self, page: Page) -> Result<(), NoProgress> {
+    pub(super) fn sweep_page(&mut self, now: Moment, page: Page) -> Result<(), NoProgress> {
+        let time = self.pepay_time(now);
         let Some(running) = self.sweeps.as_mut().and_then(|sweeps| sweeps.running.as_mut()) else {
             return Ok(());
         };
         let Some(history) = &self.history else { return Ok(()) };
         let endpoint = self.settings.endpoint;
-        running.page(page, |event| history.wants(event) == Wanted::Yes, |event| endpoint.carries(event))
+        running.page(page, time, |event| history.wants(event) == Wanted::Yes, |event| endpoint.carries(event))
     }
 
     /// The page cannot be read: half of it is asked for next, if there is half of it.
@@ -222,10 +225,6 @@ impl Machine {
             return Some(false);
         }
         let Link::Up { since, .. } = self.link else { return None };
-        // An event with a time to come says nothing of when it was created.
-        if newest > self.pepay_time(now) {
-            return None;
-        }
         let up_for = i64::try_from(now.at.saturating_sub(since).as_secs()).unwrap_or(i64::MAX);
         let opened = self.pepay_time(now).saturating_sub(up_for);
         (newest > opened.saturating_add(grace)).then_some(true)

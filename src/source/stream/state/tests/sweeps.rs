@@ -46,6 +46,112 @@ fn a_stream_whose_events_sweeps_keep_finding_is_replaced() {
     }));
 }
 
+/// The event that is created at this moment.
+fn present(play: &Play) -> usize {
+    3600 + usize::try_from(seconds(play.at)).unwrap()
+}
+
+/// Sweeps once over a list that shows events which are all stored: `newest`, or one
+/// of this moment, and those of `others`.
+fn sweep_over_what_is_stored(play: &mut Play, newest: Option<usize>, others: &[Event]) -> Vec<Command> {
+    loop {
+        play.wait(2.0);
+        play.machine.heard(play.at);
+        let mut ended = false;
+        let mut rest = Vec::new();
+        for command in play.commands() {
+            match command {
+                Command::List { .. } => {
+                    let mut page = play.page(&[newest.unwrap_or_else(|| present(play))], false);
+                    page.events.extend_from_slice(others);
+                    assert_eq!(play.machine.page(play.now(), Ok(page)), None);
+                }
+                Command::Compare(ids) => {
+                    play.machine.held(play.now(), Some(&vec![true; ids.len()]));
+                    ended = true;
+                }
+                Command::Ping => {}
+                other => rest.push(other),
+            }
+        }
+        if ended || !rest.is_empty() {
+            rest.extend(play.commands());
+            return rest;
+        }
+    }
+}
+
+/// Connects again, with nothing missing.
+fn connect_again(play: &mut Play) {
+    play.until_connect();
+    play.machine.opened(play.now());
+    assert!(matches!(play.commands()[..], [Command::List { .. }]));
+    play.list(&[1]);
+    assert_eq!(play.commands().len(), 0);
+}
+
+fn is_behind(play: &Play) -> bool {
+    let swept = play.notices.iter().rev().find_map(|notice| match notice {
+        Notice::Swept { behind, .. } => Some(*behind),
+        _ => None,
+    });
+    swept.expect("a sweep has ended")
+}
+
+#[test]
+fn a_stream_that_brings_nothing_while_the_list_moves_on_is_replaced_once_and_then_said() {
+    let rogue = Event { created: START + 365 * 86_400, ..event(2) };
+    for others in [&[][..], &[rogue]] {
+        let mut play = Play::live(settings());
+        let mut replaced = 0;
+        for _ in 0..8 {
+            let commands = sweep_over_what_is_stored(&mut play, None, others);
+            if let [Command::Disconnect(ending)] = commands[..] {
+                assert_eq!(ending, Ending::Behind);
+                assert!(!is_behind(&play), "a new connection may bring what this one does not");
+                replaced += 1;
+                connect_again(&mut play);
+            } else {
+                assert_eq!(commands.len(), 0, "{commands:?}");
+            }
+        }
+        assert_eq!(replaced, 1);
+        assert!(is_behind(&play));
+        // The event that it brings ends that.
+        let brought = present(&play);
+        play.frame(brought);
+        assert!(matches!(play.command(), Command::Record { .. }));
+        play.store(1);
+        assert_eq!(sweep_over_what_is_stored(&mut play, Some(brought), others).len(), 0);
+        assert!(!is_behind(&play));
+    }
+}
+
+#[test]
+fn a_stream_that_brings_what_the_list_shows_is_left_alone() {
+    let mut play = Play::live(settings());
+    for _ in 0..6 {
+        let brought = present(&play);
+        play.frame(brought);
+        assert!(matches!(play.command(), Command::Record { .. }));
+        play.store(1);
+        assert_eq!(sweep_over_what_is_stored(&mut play, Some(brought), &[]).len(), 0);
+        assert!(!is_behind(&play));
+    }
+}
+
+#[test]
+fn an_event_of_the_future_neither_ends_a_sweep_nor_shows_as_compared() {
+    let mut play = Play::live(settings());
+    let rogue = Event { created: START + 365 * 86_400, ..event(2) };
+    assert_eq!(sweep_over_what_is_stored(&mut play, None, std::slice::from_ref(&rogue)).len(), 0);
+    let compared = play.notices.iter().find_map(|notice| match notice {
+        Notice::Swept { compared, .. } => *compared,
+        _ => None,
+    });
+    assert!(compared.unwrap() <= START + i64::try_from(seconds(play.at)).unwrap(), "{compared:?}");
+}
+
 #[test]
 fn one_sweep_that_finds_something_is_no_reason_to_reconnect() {
     let mut play = Play::live(settings());
