@@ -3,10 +3,9 @@
 //! another event under the same id is told from a repeat.
 
 use bytes::Bytes;
-use serde_json::value::RawValue;
 
 use super::envelope::{self, InvalidEnvelope};
-use super::{digest, members};
+use super::{digest, json};
 use crate::domain::clock::UnixMillis;
 use crate::domain::event::Digest;
 use crate::domain::operator::Part;
@@ -34,9 +33,8 @@ pub fn differences(one: &Bytes, other: &Bytes, now: UnixMillis) -> Result<Vec<Pa
 
 /// The digest of an event's data alone.
 fn data(event: &[u8]) -> Option<Digest> {
-    let text = std::str::from_utf8(event).ok()?;
-    let [data] = members::members(text, &["data"]).ok()??.values;
-    Some(digest::of("", None, data.map(RawValue::get)))
+    let [data] = json::named(event, &["data"])?.values;
+    Some(digest::of("", None, data))
 }
 
 #[cfg(test)]

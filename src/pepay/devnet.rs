@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::scan;
+use super::json;
 
 /// What an order can be asked to become.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -137,9 +137,9 @@ pub struct Order {
 /// Reads the answer. Pepay has done what it was asked once it says 2xx, so one
 /// of another shape is no failure: it tells less.
 pub(super) fn parse(body: &[u8]) -> Order {
-    let order = scan::member(body, "data").and_then(|data| scan::member(data, "order"));
+    let order = json::member(body, "data").and_then(|data| json::member(data, "order"));
     let text =
-        |name| order.and_then(|order| scan::member(order, name)).and_then(scan::text).map(Cow::into_owned);
+        |name| order.and_then(|order| json::member(order, name)).and_then(json::text).map(Cow::into_owned);
     Order {
         status: text("status"),
         substatus: text("substatus"),

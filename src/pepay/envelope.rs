@@ -2,10 +2,8 @@
 //! webhook body, a WebSocket frame and the REST list.
 
 use bytes::Bytes;
-use serde_json::value::RawValue;
 
-use super::members::{self, members};
-use super::{created, digest, subject};
+use super::{created, digest, json, subject};
 use crate::domain::clock::UnixMillis;
 use crate::domain::event::{Event, EventId, EventType, InvalidEventId, InvalidEventType};
 
@@ -64,21 +62,22 @@ pub fn parse(body: Bytes, received_at: UnixMillis) -> Result<Event, InvalidEnvel
     if nests_deeper_than(text, MAX_DEPTH) {
         return Err(InvalidEnvelope::TooDeep);
     }
-    let envelope = members(text, &["id", "type", "object", "created", "data"])?;
+    json::check(text)?;
+    let envelope = json::named(&body, &["id", "type", "object", "created", "data"]);
     let envelope = envelope.ok_or(InvalidEnvelope::Shape)?;
     let ([id, kind, object, created, data], [id_repeated, kind_repeated, ..]) =
         (envelope.values, envelope.repeated);
     if id_repeated || kind_repeated {
         return Err(InvalidEnvelope::Shape);
     }
-    let needed = |value: Option<_>| value.and_then(members::string).ok_or(InvalidEnvelope::Shape);
+    let needed = |value: Option<_>| value.and_then(json::text).ok_or(InvalidEnvelope::Shape);
     let (id, kind): (EventId, EventType) = (needed(id)?.parse()?, needed(kind)?.parse()?);
-    if object.and_then(members::string).is_some_and(|object| object != "event") {
+    if object.and_then(json::text).is_some_and(|object| object != "event") {
         return Err(InvalidEnvelope::NotAnEvent);
     }
     let told = created.and_then(created::told);
-    let digest = digest::of(kind.as_str(), told, data.map(RawValue::get));
-    let object = data.and_then(|data| members::of(data, &["object"])).and_then(|[object]| object);
+    let digest = digest::of(kind.as_str(), told, data);
+    let object = data.and_then(|data| json::named(data, &["object"])).and_then(|data| data.values[0]);
     let subject = object.map(|object| subject::of(&kind, object)).unwrap_or_default();
     let created = told.unwrap_or_else(|| created::fallback(&id, received_at));
     Ok(Event { id, kind, subject, created, digest: Some(digest), body })

@@ -55,13 +55,6 @@ pub enum FailureKind {
     Malformed,
 }
 
-/// Where JSON is not what it should be. The parser's own message would repeat
-/// what it found there, at any length.
-pub fn place(problem: &serde_json::Error) -> String {
-    let what = if problem.is_data() { "another shape of JSON" } else { "no JSON" };
-    format!("{what} at line {}, column {}", problem.line(), problem.column())
-}
-
 impl Failure {
     /// No answer came: `what` happened instead.
     pub fn unreachable(what: impl Into<String>) -> Self {

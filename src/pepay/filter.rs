@@ -4,9 +4,7 @@
 
 use std::borrow::Cow;
 
-use serde_json::value::RawValue;
-
-use super::members;
+use super::json;
 use super::subject::{self, Thing};
 use crate::domain::event::{Environment, Event};
 
@@ -155,11 +153,10 @@ fn admits(filter: Filter, value: &str, event: &Event) -> Option<bool> {
 /// The first field of `data.object` that holds what `filter` asks for. Reads the
 /// body anew: only streams with filters need it.
 fn field(event: &Event, filter: Filter) -> Option<Cow<'_, str>> {
-    let body: &RawValue = serde_json::from_slice(&event.body).ok()?;
-    let [data] = members::of(body, &["data"])?;
-    let [object] = members::of(data?, &["object"])?;
-    let values = members::of(object?, &filter.spellings())?;
-    values.into_iter().flatten().filter_map(members::text).find(|text| !text.is_empty())
+    let [data] = json::named(&event.body, &["data"])?.values;
+    let [object] = json::named(data?, &["object"])?.values;
+    let values = json::named(object?, &filter.spellings())?.values;
+    values.into_iter().flatten().filter_map(json::text_or_number).find(|text| !text.is_empty())
 }
 
 #[cfg(test)]

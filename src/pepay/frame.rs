@@ -4,8 +4,7 @@
 use bytes::Bytes;
 
 use super::error::Words;
-use super::members::{self, members};
-use super::{envelope, error, scan};
+use super::{envelope, error, json};
 use crate::domain::clock::UnixMillis;
 use crate::domain::event::Event;
 
@@ -53,16 +52,15 @@ pub fn parse(body: Bytes, received_at: UnixMillis) -> Frame {
 
 /// The text of `object`, if it is one.
 fn object(body: &[u8]) -> Option<String> {
-    let found = members(std::str::from_utf8(body).ok()?, &["object"]).ok()??;
-    let [object] = found.values;
-    object.and_then(members::string).map(std::borrow::Cow::into_owned)
+    let [object] = json::named(body, &["object"])?.values;
+    object.and_then(json::text).map(std::borrow::Cow::into_owned)
 }
 
 /// Any value containing one of these words hints at events that were left out;
 /// so does a flag or a count named after one, unless it is off.
 fn hints_at_gap(body: &[u8]) -> bool {
-    let says_so = |text| scan::text(text).is_some_and(|text| names_a_gap(&text));
-    scan::leaves(body).any(|(name, value)| match value.first() {
+    let says_so = |text| json::text(text).is_some_and(|text| names_a_gap(&text));
+    json::leaves(body).any(|(name, value)| match value.first() {
         Some(b'"') => says_so(value),
         Some(b't') => name.is_some_and(says_so),
         Some(b'0'..=b'9') => {

@@ -7,10 +7,9 @@
 
 use std::sync::Arc;
 
-use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 
-use super::members;
+use super::json;
 use crate::domain::event::{Environment, EventType, Subject};
 
 /// The longest id that is kept as it is, in bytes.
@@ -45,8 +44,8 @@ const NAMES: [&str; 11] = [
 /// by `id`, `invoiceId` or `invoice_id`; a payment by `id`; anything else by the
 /// first of all these. An empty text and a value that is neither text nor number
 /// count as absent.
-pub(super) fn of(kind: &EventType, object: &RawValue) -> Subject {
-    let Some(values) = members::of(object, &NAMES) else { return Subject::default() };
+pub(super) fn of(kind: &EventType, object: &[u8]) -> Subject {
+    let Some(json::Named { values, .. }) = json::named(object, &NAMES) else { return Subject::default() };
     let [
         what,
         id,
@@ -58,7 +57,7 @@ pub(super) fn of(kind: &EventType, object: &RawValue) -> Subject {
         invoice_id,
         environments @ ..,
     ] = values;
-    let first = |spellings: &[Option<&RawValue>]| spellings.iter().flatten().find_map(|value| name(value));
+    let first = |spellings: &[Option<&[u8]>]| spellings.iter().flatten().find_map(|value| name(value));
     let environment = environments.into_iter().flatten().find_map(environment);
     let invoice = || first(&[invoice, invoice_id]);
     let other_order = || first(&[commerce_order, commerce_order_id, order, order_id]);
@@ -84,7 +83,7 @@ pub(super) fn of(kind: &EventType, object: &RawValue) -> Subject {
 
 /// The kind of thing, by the event's type, and for a type that is not documented by
 /// what `data.object.object` says.
-pub(super) fn thing(kind: &EventType, object: Option<&RawValue>) -> Thing {
+pub(super) fn thing(kind: &EventType, object: Option<&[u8]>) -> Thing {
     let kind = kind.as_str();
     if kind.starts_with("commerce.order.") {
         Thing::Order
@@ -93,7 +92,7 @@ pub(super) fn thing(kind: &EventType, object: Option<&RawValue>) -> Thing {
     } else if kind.starts_with("invoice_payment.") {
         Thing::Payment
     } else {
-        match object.and_then(members::text).as_deref() {
+        match object.and_then(json::text_or_number).as_deref() {
             Some("commerce_order" | "order") => Thing::Order,
             Some("invoice") => Thing::Invoice,
             Some("invoice_payment" | "payment") => Thing::Payment,
@@ -104,16 +103,16 @@ pub(super) fn thing(kind: &EventType, object: Option<&RawValue>) -> Thing {
 
 /// An id as it is kept. One longer than [`LONGEST_NAME`] is replaced by its hash, so
 /// that its events still share a lane and nothing long is copied.
-fn name(value: &RawValue) -> Option<Arc<str>> {
-    let text = members::text(value).filter(|text| !text.is_empty())?;
+fn name(value: &[u8]) -> Option<Arc<str>> {
+    let text = json::text_or_number(value).filter(|text| !text.is_empty())?;
     if text.len() <= LONGEST_NAME {
         return Some(Arc::from(&*text));
     }
     Some(format!("sha256:{}", hex::encode(Sha256::digest(text.as_bytes()))).into())
 }
 
-fn environment(value: &RawValue) -> Option<Environment> {
-    let text = members::text(value)?;
+fn environment(value: &[u8]) -> Option<Environment> {
+    let text = json::text_or_number(value)?;
     [Environment::Devnet, Environment::Mainnet]
         .into_iter()
         .find(|known| known.as_str().eq_ignore_ascii_case(&text))
@@ -124,7 +123,7 @@ mod tests {
     use super::*;
 
     fn subject(kind: &str, object: &str) -> Subject {
-        of(&kind.parse().unwrap(), serde_json::from_str(object).unwrap())
+        of(&kind.parse().unwrap(), object.as_bytes())
     }
 
     /// Object, order and invoice.

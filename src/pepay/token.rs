@@ -4,7 +4,7 @@
 use secrecy::SecretString;
 use serde::Serialize;
 
-use super::scan;
+use super::json;
 use crate::domain::event::Environment;
 
 /// Which stream a token opens.
@@ -48,11 +48,11 @@ pub(super) enum NoToken {
 /// Reads the answer, with or without the `success`/`data` wrapper. Its `ws_url` is
 /// not followed: where the bridge connects is configuration.
 pub(super) fn parse(body: &[u8]) -> Result<Token, NoToken> {
-    if scan::member(body, "success") == Some(b"false") {
+    if json::member(body, "success") == Some(b"false") {
         return Err(NoToken::Denied);
     }
-    let minted = scan::member(body, "data").unwrap_or(body);
-    let text = |name| scan::member(minted, name).and_then(scan::text);
+    let minted = json::member(body, "data").unwrap_or(body);
+    let text = |name| json::member(minted, name).and_then(json::text);
     let token = text("token").filter(|token| !token.is_empty() && token.len() <= LONGEST_TOKEN);
     let environment = text("network_environment").and_then(|name| name.parse().ok());
     let secret = token.ok_or(NoToken::Unreadable)?.into_owned().into();

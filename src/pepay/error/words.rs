@@ -9,7 +9,7 @@ use http::header::CONTENT_TYPE;
 
 use crate::domain::clock::UnixMillis;
 use crate::domain::retry_after;
-use crate::pepay::scan;
+use crate::pepay::json;
 
 /// The longest stretch of a page that is looked through for words, in bytes.
 const PAGE_BYTES: usize = 4096;
@@ -32,7 +32,7 @@ impl<'a> Words<'a> {
     /// body that was cut short, those before the cut.
     pub(in crate::pepay) fn of(body: &'a [u8]) -> Self {
         let [mut error, mut message, mut error_code, mut code, mut retry_after] = [None; 5];
-        for (name, value) in scan::members(body).into_iter().flatten().map_while(Result::ok) {
+        for (name, value) in json::members(body).into_iter().flatten().map_while(Result::ok) {
             match name {
                 b"error" => error = Some(value),
                 b"message" => message = Some(value),
@@ -42,7 +42,7 @@ impl<'a> Words<'a> {
                 _ => {}
             }
         }
-        let inner = |name| error.and_then(|error| scan::member(error, name));
+        let inner = |name| error.and_then(|error| json::member(error, name));
         let first = |values: &[Option<&'a [u8]>]| values.iter().flatten().find_map(|value| plain(value));
         Self {
             code: first(&[inner("code"), inner("error_code"), error_code, code]),
@@ -64,7 +64,7 @@ impl<'a> Words<'a> {
 /// A text that says something, or a number.
 fn plain(value: &[u8]) -> Option<Cow<'_, str>> {
     match value.first()? {
-        b'"' => scan::text(value).filter(|text| !text.trim().is_empty()),
+        b'"' => json::text(value).filter(|text| !text.trim().is_empty()),
         b'-' | b'0'..=b'9' => std::str::from_utf8(value).ok().map(Cow::Borrowed),
         _ => None,
     }

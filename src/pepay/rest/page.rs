@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::domain::clock::UnixMillis;
 use crate::domain::event::{Event, EventId};
-use crate::pepay::{envelope, scan};
+use crate::pepay::{envelope, json};
 
 /// One page of the list of events.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,14 +64,14 @@ pub(super) fn parse(body: &[u8], limit: u16, received_at: UnixMillis) -> Result<
     let answer = List::of(body)?;
     let (mut events, mut last, mut skipped) = (Vec::new(), None, None);
     let (mut count, mut cut) = (0, false);
-    for entry in scan::items(answer.entries).ok_or(Unreadable::Form)? {
+    for entry in json::items(answer.entries).ok_or(Unreadable::Form)? {
         let entry = entry.map_err(|_| Unreadable::Form)?;
         if count == usize::from(limit) {
             cut = true;
             break;
         }
         count += 1;
-        let id = scan::member(entry, "id").and_then(id);
+        let id = json::member(entry, "id").and_then(id);
         // Copied, so that one kept event does not keep the whole page.
         match envelope::parse(Bytes::copy_from_slice(entry), received_at) {
             Ok(event) => events.push(event),
@@ -115,16 +115,16 @@ struct List<'a> {
 
 impl<'a> List<'a> {
     fn of(body: &'a [u8]) -> Result<Self, Unreadable> {
-        if scan::items(body).is_some() {
+        if json::items(body).is_some() {
             return Ok(Self { entries: body, has_more: None });
         }
         let outer = Self::members(body)?;
-        if scan::items(outer.entries).is_some() { Ok(outer) } else { Self::members(outer.entries) }
+        if json::items(outer.entries).is_some() { Ok(outer) } else { Self::members(outer.entries) }
     }
 
     fn members(object: &'a [u8]) -> Result<Self, Unreadable> {
         let (mut entries, mut has_more) = (None, None);
-        for member in scan::members(object).ok_or(Unreadable::Form)? {
+        for member in json::members(object).ok_or(Unreadable::Form)? {
             match member.map_err(|_| Unreadable::Form)? {
                 (b"success", b"false") => return Err(Unreadable::Denied),
                 (b"data", value) => entries = Some(value),
@@ -137,7 +137,7 @@ impl<'a> List<'a> {
 }
 
 fn id(value: &[u8]) -> Option<EventId> {
-    scan::text(value)?.parse().ok()
+    json::text(value)?.parse().ok()
 }
 
 /// The first id in `body` that looks like an event's, or else the first of any kind.

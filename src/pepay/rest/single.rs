@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 
-use crate::pepay::scan;
+use crate::pepay::json;
 
 /// What an answer with 200 holds.
 #[derive(Debug, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub(super) enum Single {
 /// `data` as well; it is known by its own `id`.
 pub(super) fn parse(body: &Bytes) -> Single {
     let (mut has_id, mut data, mut denied) = (false, None, false);
-    let Some(members) = scan::members(body) else { return Single::Unreadable };
+    let Some(members) = json::members(body) else { return Single::Unreadable };
     for member in members {
         match member {
             Ok((b"id", _)) => has_id = true,
@@ -33,7 +33,7 @@ pub(super) fn parse(body: &Bytes) -> Single {
     match data {
         _ if has_id => Single::Event(body.slice_ref(body.trim_ascii())),
         _ if denied => Single::Denied,
-        Some(event) if scan::member(event, "id").is_some() => Single::Event(body.slice_ref(event)),
+        Some(event) if json::member(event, "id").is_some() => Single::Event(body.slice_ref(event)),
         _ => Single::Unreadable,
     }
 }

@@ -1,10 +1,13 @@
-//! The parts of a JSON text, found by its quotes and brackets alone. Nothing is
-//! allocated, nothing recurses, and a part that is no JSON costs only itself:
+//! The parts of a JSON text, found by its quotes and brackets alone. No tree of
+//! values is built, nothing recurses, and a part that is no JSON costs only itself:
 //! `NaN`, a bad byte or a control character in one member leaves the others readable.
+//! So does a lone surrogate or a number out of range in a member that is not read.
+//! [`check`] tells whether the whole text is JSON.
 
 use std::borrow::Cow;
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 /// The text ends, or goes on otherwise, where JSON needs a part of another kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +35,54 @@ pub(super) fn member<'a>(text: &'a [u8], name: &str) -> Option<&'a [u8]> {
     members(text)?
         .map_while(Result::ok)
         .find_map(|(found, value)| (found == name.as_bytes()).then_some(value))
+}
+
+/// What an object holds under each of `N` names.
+pub(super) struct Named<'a, const N: usize> {
+    /// The value under each name, the last one where there are several.
+    pub(super) values: [Option<&'a [u8]>; N],
+    /// Whether a name was there more than once.
+    pub(super) repeated: [bool; N],
+}
+
+/// The members named `names` of the object that `text` is, or `None` if it begins
+/// like another value. The members before a broken one are read.
+pub(super) fn named<'a, const N: usize>(text: &'a [u8], names: &[&str; N]) -> Option<Named<'a, N>> {
+    let mut named = Named { values: [None; N], repeated: [false; N] };
+    for (name, value) in members(text)?.map_while(Result::ok) {
+        let name = unescaped(name);
+        let index = names.iter().position(|wanted| wanted.as_bytes() == &*name);
+        let slot = index.and_then(|index| named.values.get_mut(index).zip(named.repeated.get_mut(index)));
+        if let Some((found, repeated)) = slot {
+            *repeated |= found.replace(value).is_some();
+        }
+    }
+    Some(named)
+}
+
+/// A name without its escapes; as it is, if they cannot be read.
+fn unescaped(name: &[u8]) -> Cow<'_, [u8]> {
+    if !name.contains(&b'\\') {
+        return name.into();
+    }
+    let plain = text(&[b"\"", name, b"\""].concat()).map(|name| name.into_owned().into_bytes());
+    plain.map_or(Cow::Borrowed(name), Cow::Owned)
+}
+
+/// Whether `text` is JSON.
+///
+/// # Errors
+/// Says where it stops being JSON.
+pub(super) fn check(text: &str) -> Result<(), serde_json::Error> {
+    serde_json::from_str::<IgnoredAny>(text).map(drop)
+}
+
+/// The text of a JSON string, or a number as it is written.
+pub(super) fn text_or_number(value: &[u8]) -> Option<Cow<'_, str>> {
+    match value.first()? {
+        b'-' | b'0'..=b'9' => std::str::from_utf8(value).ok().map(Cow::Borrowed),
+        _ => text(value),
+    }
 }
 
 /// The text of a JSON string, if `value` is one that can be read.
@@ -249,6 +300,15 @@ mod tests {
     }
 
     #[test]
+    fn a_name_is_known_in_any_spelling_and_its_last_value_counts() {
+        let object = br#"{"b":1,"\u0061":2,"c":{"a":9},"\ud800":3,"a":4}"#;
+        let found = named(object, &["a", "b", "d"]).unwrap();
+        assert_eq!(found.values, [Some(b"4".as_slice()), Some(b"1"), None]);
+        assert_eq!(found.repeated, [true, false, false]);
+        assert!(named(b"[]", &["a"]).is_none());
+    }
+
+    #[test]
     fn leaves_come_with_the_names_of_their_own() {
         let found: Vec<_> = leaves(br#"{"a":[1,{"b":"x:"}],"c": true, "d":{}} "e"#).collect();
         let named = |name: &'static str, leaf: &'static str| (Some(name.as_bytes()), leaf.as_bytes());
@@ -278,6 +338,16 @@ mod tests {
             let found: Vec<serde_json::Value> =
                 items(text.as_bytes()).unwrap().map(|item| serde_json::from_slice(item.unwrap()).unwrap()).collect();
             prop_assert_eq!(found, values);
+        }
+
+        #[test]
+        fn the_members_of_any_object_are_those_a_parser_sees(object in prop::collection::hash_map("[a-c\\\\\"é]{0,2}", json(), 0..6)) {
+            let text = serde_json::to_string(&object).unwrap();
+            prop_assert!(check(&text).is_ok());
+            for (name, value) in object {
+                let [found] = named(text.as_bytes(), &[&name]).unwrap().values;
+                prop_assert_eq!(serde_json::from_slice::<serde_json::Value>(found.unwrap()).unwrap(), value);
+            }
         }
 
         #[test]
