@@ -48,16 +48,16 @@ pub(super) struct Named<'a, const N: usize> {
 /// The members named `names` of the object that `text` is, or `None` if it begins
 /// like another value. The members before a broken one are read.
 pub(super) fn named<'a, const N: usize>(text: &'a [u8], names: &[&str; N]) -> Option<Named<'a, N>> {
-    let mut named = Named { values: [None; N], repeated: [false; N] };
+    let mut all = Named { values: [None; N], repeated: [false; N] };
     for (name, value) in members(text)?.map_while(Result::ok) {
         let name = unescaped(name);
         let index = names.iter().position(|wanted| wanted.as_bytes() == &*name);
-        let slot = index.and_then(|index| named.values.get_mut(index).zip(named.repeated.get_mut(index)));
+        let slot = index.and_then(|index| all.values.get_mut(index).zip(all.repeated.get_mut(index)));
         if let Some((found, repeated)) = slot {
             *repeated |= found.replace(value).is_some();
         }
     }
-    Some(named)
+    Some(all)
 }
 
 /// A name without its escapes; as it is, if they cannot be read.
