@@ -95,7 +95,7 @@ pub struct Target(Dispatcher);
 
 impl Target {
     /// Prepares a target, whose own `outbox` is; `paused` says whether it begins
-    /// stopped by a person. The receiver always holds its present status.
+    /// paused by an operator. The receiver always holds its present status.
     pub fn new(
         client: TargetClient,
         outbox: Outbox,

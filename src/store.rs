@@ -60,7 +60,7 @@ use retention::Retention;
 use routing::RoutingTable;
 
 /// Commands that may wait for the committer. A queue longer than a few groups only
-/// adds latency; whoever finds it full is told to come back.
+/// adds latency; a caller that finds it full is asked to come back.
 const QUEUE: usize = 1024;
 
 /// An open store: its handles, to be given to those who need them.

@@ -1,4 +1,4 @@
-//! A bound on log lines that anybody can cause.
+//! A bound on log lines that any caller can cause.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 

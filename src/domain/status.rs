@@ -185,7 +185,7 @@ pub struct Rejection {
     /// Address and port of the other side of the connection: a proxy's, if there is one.
     #[schema(required)]
     pub peer: Option<String>,
-    /// `X-Forwarded-For`, as the request has it: anybody can write it.
+    /// `X-Forwarded-For`, as the request has it: any sender can write it.
     #[schema(required)]
     pub forwarded_for: Option<String>,
 }

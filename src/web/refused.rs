@@ -73,7 +73,7 @@ pub(super) struct RefusedWebhook {
     at: UnixMillis,
     /// Address and port of the other side of the connection: a proxy's, if there is one.
     peer: String,
-    /// `X-Forwarded-For`, as the request has it: anybody can write it.
+    /// `X-Forwarded-For`, as the request has it: any sender can write it.
     #[schema(required)]
     forwarded_for: Option<String>,
 }

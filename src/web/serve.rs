@@ -62,7 +62,7 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// For a listener that anybody can reach. Together with the private one,
+    /// For a listener that is open to all. Together with the private one,
     /// the store and the targets it stays below 1024 file descriptors, where
     /// many systems draw the line.
     pub const PUBLIC: Self = Self {

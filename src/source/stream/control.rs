@@ -1,4 +1,4 @@
-//! What a person can have a running stream do: connect anew, and read history again.
+//! What an operator can have a running stream do: connect anew, and read history again.
 
 use tokio::sync::{mpsc, watch};
 
@@ -21,7 +21,7 @@ pub struct Control {
 /// Where a stream finds what it is asked for.
 pub(super) type Orders = mpsc::Receiver<Order>;
 
-/// What a person wants of a stream.
+/// What an operator wants of a stream.
 #[derive(Debug)]
 pub(super) enum Order {
     /// A new connection, now.

@@ -72,7 +72,7 @@ pub struct Machine {
     /// Who waits for the page that is being fetched.
     listing: Option<Asker>,
     sweeps: Option<Sweeps>,
-    /// A backfill that a person asked for.
+    /// A backfill that an operator asked for.
     errand: Option<Errand>,
     connects: Pace,
     /// Pages of the beginning and of walks. Only progress ends a series of failures.

@@ -59,7 +59,7 @@ pub(super) enum Incoming {
 #[derive(Debug)]
 pub(super) struct Loss {
     pub ending: Ending,
-    /// For a person.
+    /// For an operator.
     pub text: String,
 }
 

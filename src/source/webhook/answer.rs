@@ -76,7 +76,7 @@ impl Code {
             | Self::MalformedPayload
             | Self::EventIdMismatch
             | Self::WrongEnvironment
-            // Nobody is left to read it.
+            // No reader is left.
             | Self::ConnectionCut => StatusCode::BAD_REQUEST,
             Self::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,

@@ -2,7 +2,7 @@
 //! (Pepay: `api-spec/webhooks-authentication`).
 //!
 //! The order of the checks is part of the protection. The size comes first,
-//! since anybody can send bytes. Then the signature, over the timestamp
+//! since any sender can send bytes. Then the signature, over the timestamp
 //! header's literal text and the body as it came: nothing is parsed before it
 //! holds, and a sender without a secret learns nothing but `invalid_signature`.
 //! What is checked after that concerns a sender who is proven to be Pepay.

@@ -1,5 +1,5 @@
-//! Each verb of an engine may be repeated, with the same effect, after a commit of which
-//! nobody has heard.
+//! Each verb of an engine may be repeated, with the same effect, after a commit whose
+//! outcome is not known.
 
 use super::direct::Direct;
 use super::*;

@@ -1,4 +1,4 @@
-// Deliveries by state, above all those that need a person, and what can be done with all of them at once.
+// Deliveries by state, above all those that need an operator, and what can be done with all of them at once.
 
 import { h, show } from './dom.js';
 import { get } from './api.js';

@@ -1,4 +1,4 @@
-// The states of a delivery, and what a person may do in each (the bridge decides; this is what the page offers).
+// The states of a delivery, and what an operator may do in each (the bridge decides; this is what the page offers).
 
 import { h } from './dom.js';
 

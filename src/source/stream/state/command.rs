@@ -146,14 +146,14 @@ impl Ending {
     }
 }
 
-/// Something worth telling a person.
+/// Something worth an operator's attention.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
     /// The stream may have missed events; REST will tell.
     GapOpened,
     /// Everything up to the newest event is stored, but for what `Unproven` named.
     GapClosed {
-        /// Events that REST brought and nobody else had.
+        /// Events that REST alone brought.
         filled: usize,
         /// Whether there was a hole.
         proven: bool,
@@ -208,6 +208,6 @@ pub enum Notice {
         /// Up to which creation time everything is stored, in Unix seconds.
         compared: Option<i64>,
     },
-    /// The backfill that a person asked for is over.
+    /// The backfill that an operator asked for is over.
     BackfillEnded(Progress),
 }

@@ -21,7 +21,7 @@ use crate::source::backfill::{Hole, NoProgress, Reached, Step, Stretch, Walk};
 use crate::source::reconcile::GRACE;
 use crate::store::types::Position;
 
-/// Pages are asked for at least this far apart: nobody waits for old history, and
+/// Pages are asked for at least this far apart: no delivery waits for old history, and
 /// the stream may need the list itself.
 const BETWEEN_PAGES: Duration = Duration::from_millis(200);
 
@@ -60,7 +60,7 @@ pub(super) struct Errand {
 pub struct Progress {
     /// Events read from the list.
     pub read: u64,
-    /// Those of them that nobody had brought before.
+    /// Those of them that no source had brought before.
     pub recorded: u64,
     /// Why it does not get on, or has not brought everything.
     pub trouble: Option<String>,
@@ -167,7 +167,7 @@ impl Machine {
     }
 
     /// Stores those of `stretch` that the stream has passed, the one at which it
-    /// stands included: where a stream begins, nobody has brought that.
+    /// stands included: where a stream begins, no source has brought that.
     fn take_over(&mut self, stretch: Stretch) {
         let received_at = stretch.received_at;
         if let (Some(errand), Some(last)) = (&mut self.errand, stretch.events.last()) {

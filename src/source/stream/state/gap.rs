@@ -37,7 +37,7 @@ pub(super) enum Gap {
 pub(super) struct OpenGap {
     /// The walk that is under way.
     pub(super) walk: Option<Box<Running>>,
-    /// Events that REST brought and nobody else had.
+    /// Events that REST alone brought.
     pub(super) filled: usize,
     /// Whether something in it cannot be shown to be stored.
     unproven: bool,

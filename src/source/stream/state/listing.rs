@@ -15,7 +15,7 @@ pub(super) enum Asker {
     Walk,
     Sweep,
     Errand,
-    /// Nobody any more.
+    /// No part of the stream any more.
     Nobody,
 }
 

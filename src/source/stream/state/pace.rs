@@ -18,7 +18,7 @@ const PAGES_AT_ONCE: u32 = 20;
 /// How far apart further pages are.
 const BETWEEN_PAGES: Duration = Duration::from_millis(100);
 
-/// Paces the pages of the list, whoever asks: [`PAGES_AT_ONCE`], then one each
+/// Paces the pages of the list, for all that ask: [`PAGES_AT_ONCE`], then one each
 /// [`BETWEEN_PAGES`].
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Requests {
@@ -75,7 +75,7 @@ impl Pace {
         self.not_before = now.at + wait;
     }
 
-    /// After a refusal that only a person can end: the slowest pace, never faster.
+    /// After a refusal that only an operator can end: the slowest pace, never faster.
     pub(super) fn refused(
         &mut self,
         now: Moment,

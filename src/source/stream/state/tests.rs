@@ -88,7 +88,7 @@ impl Play {
         self.machine.connect_failed(self.now(), step, &failure)
     }
 
-    /// Answers the list that is asked for.
+    /// Gives an answer for the list that is asked for.
     fn list(&mut self, newest_first: &[usize]) {
         let page = self.page(newest_first, false);
         assert_eq!(self.machine.page(self.now(), Ok(page)), None);
@@ -107,7 +107,7 @@ impl Play {
         assert!(self.machine.page(self.now(), Err(failure)).is_some());
     }
 
-    /// Answers the list that is asked for, and that nothing follows: one answer does not end it.
+    /// Gives an answer for the list that is asked for, and that nothing follows: one answer does not end it.
     fn list_to_its_end(&mut self, newest_first: &[usize]) {
         self.list(newest_first);
         let commands = self.commands();

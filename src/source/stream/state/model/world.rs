@@ -68,7 +68,7 @@ pub(super) struct World {
     first: Option<usize>,
     /// Holes the machine has named.
     holes: usize,
-    /// What a person's backfill is to bring: the first event and the last.
+    /// What an operator's backfill is to bring: the first event and the last.
     wish: Option<(usize, usize)>,
     /// Requests for pages so far.
     requests: u32,
@@ -316,7 +316,7 @@ impl World {
             let by_time = by_time.unwrap_or(self.log.len());
             let mut first = *self.first.get_or_insert(reached.map_or(by_time, |index| index + 1));
             if self.cursor.as_ref().is_some_and(|cursor| cursor.event.is_none()) {
-                // Nobody can tell an account that is empty from one that has forgotten everything.
+                // An account that is empty cannot be told from one that has forgotten everything.
                 first = first.max(self.forgotten);
                 self.first = Some(first);
             }

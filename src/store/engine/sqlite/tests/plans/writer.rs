@@ -94,7 +94,7 @@ async fn sweep(store: &Store) {
     janitor.sweep().await.unwrap();
 }
 
-/// Has the committer do all that it does: what comes in, what goes out, what a person
+/// Has the committer do all that it does: what comes in, what goes out, what an operator
 /// asks for, and what becomes of all that in the end.
 async fn work(store: &mut Store) {
     let (mut arrivals, _, orders) = store.outboxes.remove(0).split();

@@ -1,0 +1,197 @@
+//! What is probably not meant is warned of, and faults at the start say enough and no more.
+
+use super::*;
+
+#[test]
+fn what_is_allowed_and_probably_not_meant_is_a_warning_and_a_failure_only_if_strict() {
+    let config = file(DOUBTFUL);
+    std::fs::set_permissions(config.path(), std::fs::Permissions::from_mode(0o666)).unwrap();
+    let output = bridge(&["check", "--config", path(&config)], &[]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_no_secret(&output);
+    let writable = format!("{}: can be written by every user", path(&config));
+    for (key, says) in [
+        (&*writable, "chmod o-w"),
+        ("pepay.api_key: has a secret of fewer than 16 characters", "longer"),
+        ("pepay.api_key: has a secret in quotation marks", "leave them out"),
+        ("targets.deaf.types: match nothing that a stream subscribes to", "receives nothing"),
+        ("streams.commerce.types: has `invoice.*`, which no target takes", "leave it out"),
+        ("targets.orders.signing_secret: is not set", "verify"),
+        ("targets.orders.headers: are sent to `orders.internal` without encryption", "https://"),
+        ("targets.twin.url: is that of `targets.orders` too", "twice"),
+        ("targets.twin.signing_secret: is not set", "verify"),
+    ] {
+        let warned = |line: &str| line.starts_with(&format!("warning: {key}")) && line.contains(says);
+        assert!(stderr(&output).lines().any(warned), "{key}: {says} is not in\n{}", stderr(&output));
+    }
+    assert_eq!(stderr(&output).lines().count(), 9, "{}", stderr(&output));
+    // A query is left out, as in /status.
+    assert_eq!(effective(&output, "targets.orders", "url"), r#""http://orders.internal:8000/events""#);
+    let strict = bridge(&["check", "--strict", "--config", path(&config)], &[]);
+    assert_eq!(strict.status.code(), Some(1), "{}", stderr(&strict));
+    let sound = file(WITH_SECRETS);
+    let sound = bridge(&["check", "--strict", "--config", path(&sound)], &[]);
+    assert_eq!((sound.status.code(), stderr(&sound)), (Some(0), ""));
+}
+
+#[test]
+fn a_secret_that_every_user_can_read_is_warned_of_by_its_key() {
+    let secret = file("hidden-key-0123456789");
+    let config = file(WITH_SECRETS);
+    let environment = [("PEPAY_BRIDGE__PEPAY__API_KEY_FILE", path(&secret))];
+    for (mode, warned) in [(0o600, false), (0o640, false), (0o644, true), (0o604, true)] {
+        std::fs::set_permissions(secret.path(), std::fs::Permissions::from_mode(mode)).unwrap();
+        let output = bridge(&["check", "--config", path(&config)], &environment);
+        let says = "warning: pepay.api_key_file: can be read by every user of this machine";
+        assert_eq!(stderr(&output).contains(says), warned, "{mode:o}: {}", stderr(&output));
+    }
+}
+
+#[test]
+fn a_pasted_secret_is_in_no_message_about_a_file() {
+    for key in [
+        "SERVER__ADMIN_TOKEN_FILE",
+        "PEPAY__API_KEY_FILE",
+        "PEPAY__CA_FILE",
+        "STREAMS__COMMERCE__API_KEY_FILE",
+        "WEBHOOKS__DEFAULT__SECRETS_FILE",
+        "TARGETS__ORDERS__SIGNING_SECRET_FILE",
+        "TARGETS__ORDERS__HEADERS_FILE",
+        "TARGETS__ORDERS__CA_FILE",
+        "TARGETS__ORDERS__CLIENT_KEY_FILE",
+    ] {
+        let config = file(WITH_SECRETS);
+        for pasted in ["hidden-token", "hidden\u{1b}[2Jkey", "/etc", "/dev/null"] {
+            let environment = [(&*format!("PEPAY_BRIDGE__{key}"), pasted)];
+            let output = bridge(&["check", "--config", path(&config)], &environment);
+            assert_eq!(output.status.code(), Some(2), "{key} = {pasted:?}: {}", stdout(&output));
+            let said = stderr(&output);
+            assert!(!said.contains(pasted) && !said.contains('\u{1b}'), "{key}: {said}");
+        }
+    }
+}
+
+#[test]
+fn a_variable_that_begins_as_ours_and_names_nothing_is_a_fault() {
+    let config = file(WITH_SECRETS);
+    for name in [
+        "PEPAY_BRIDGE_TARGETS__ORDERS__URL",
+        "PEPAY_BRIDGE_LOG_FORMAT",
+        "PEPAY_BRIDGE_SERVER_PORT",
+        "pepay_bridge_config",
+    ] {
+        let output = bridge(&["check", "--config", path(&config)], &[(name, "hidden-key")]);
+        assert_eq!(output.status.code(), Some(2), "{name}");
+        assert!(
+            stderr(&output).starts_with(&format!("{name}: names nothing; allowed are ")),
+            "{}",
+            stderr(&output)
+        );
+        assert_no_secret(&output);
+    }
+    // Kubernetes sets these in every pod beside a service of this name.
+    let services = [
+        ("PEPAY_BRIDGE_SERVICE_HOST", "10.0.0.1"),
+        ("PEPAY_BRIDGE_SERVICE_PORT", "8080"),
+        ("PEPAY_BRIDGE_SERVICE_PORT_HTTP", "8080"),
+        ("PEPAY_BRIDGE_PORT", "tcp://10.0.0.1:8080"),
+        ("PEPAY_BRIDGE_PORT_8080_TCP", "tcp://10.0.0.1:8080"),
+        ("PEPAY_BRIDGE_PORT_8080_TCP_ADDR", "10.0.0.1"),
+        ("PEPAY_BRIDGE_ADMIN_SERVICE_HOST", "10.0.0.2"),
+        ("PEPAY_BRIDGE_ADMIN_PORT_9090_TCP_PROTO", "tcp"),
+    ];
+    let output = bridge(&["check", "--config", path(&config)], &services);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+}
+
+#[test]
+fn a_fault_at_the_start_is_logged_in_the_configured_form_and_is_the_same_at_every_run() {
+    let config = file(&WITH_SECRETS.replace(
+        "[server]",
+        "[log]\nformat = \"json\"\nfilter = \"off\"\n[server]\n\"a\\u001bb\" = 1\nlisten = \"x\"",
+    ));
+    let environment = [
+        ("PEPAY_BRIDGE__TARGETS__ORDERS__TIMEOUT__A", "1"),
+        ("PEPAY_BRIDGE__TARGETS__ORDERS__TIMEOUT__B", "1"),
+        ("PEPAY_BRIDGE__TARGETS__ORDERS__TIMEOUT__C", "1"),
+    ];
+    let output = bridge(&["run", "--config", path(&config)], &environment);
+    assert_eq!(output.status.code(), Some(2));
+    let lines: Vec<serde_json::Value> =
+        stderr(&output).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(lines.len() == 3 && lines.iter().all(|line| line["level"] == "ERROR"), "{lines:?}");
+    assert_eq!(lines[0]["key"], "server.listen");
+    assert!(lines[0]["message"].as_str().unwrap().starts_with("configuration: `x` is not an address"));
+    assert_eq!(lines[1]["key"], "server.a\\u{1b}b");
+    assert_eq!(lines[2]["variable"], "PEPAY_BRIDGE__TARGETS__ORDERS__TIMEOUT__A");
+    let shown = bridge(&["check", "--config", path(&config)], &environment);
+    for _ in 0..5 {
+        assert_eq!(stderr(&bridge(&["check", "--config", path(&config)], &environment)), stderr(&shown));
+    }
+    // Of a file that is no TOML, the environment alone says how to log.
+    let broken = file("[log");
+    let output = bridge(&["run", "--config", path(&broken)], &[("PEPAY_BRIDGE__LOG__FORMAT", "json")]);
+    let line: serde_json::Value = serde_json::from_str(stderr(&output).trim()).unwrap();
+    assert!(
+        output.status.code() == Some(2) && line["message"].as_str().unwrap().contains("line 1"),
+        "{line}"
+    );
+}
+
+/// Runs the program as a user who owns nothing, which takes another one than root.
+fn as_stranger(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pepay-bridge"));
+    command.args(arguments).env_clear().envs(environment.iter().copied());
+    if std::fs::metadata("/proc/self").unwrap().uid() == 0 {
+        command.uid(65_534).gid(65_534);
+    }
+    command.output().unwrap()
+}
+
+#[test]
+fn a_permission_that_is_missing_is_named_with_user_owner_mode_and_remedy() {
+    let folder = tempfile::tempdir().unwrap();
+    let secret = folder.path().join("key");
+    std::fs::write(&secret, "hidden-key-0123456789").unwrap();
+    let set = |path: &Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let owner = std::fs::metadata(folder.path()).unwrap().uid();
+    let user = if owner == 0 { 65_534 } else { owner };
+    let database = format!("sqlite://{}", folder.path().join("data/bridge.db").display());
+    let environment = [
+        ("PEPAY_BRIDGE__SERVER__LISTEN", "127.0.0.1:0"),
+        ("PEPAY_BRIDGE__SERVER__ADMIN_LISTEN", "127.0.0.1:0"),
+        ("PEPAY_BRIDGE__STORE__URL", &*database),
+        ("PEPAY_BRIDGE__WEBHOOKS__DEFAULT__SECRETS_FILE", secret.to_str().unwrap()),
+        ("PEPAY_BRIDGE__TARGETS__ORDERS__URL", "http://127.0.0.1:9/"),
+    ];
+    // The file itself, and then the folder around it.
+    for (of_folder, of_file, says) in [
+        (0o755, 0o000, format!("and it belongs to user {owner} and group ")),
+        (0o000, 0o644, format!("and a folder above it belongs to user {owner} and group ")),
+    ] {
+        set(&secret, of_file);
+        set(folder.path(), of_folder);
+        let output = as_stranger(&["check"], &environment);
+        set(folder.path(), 0o755);
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(
+            said.contains(&format!("Permission denied (os error 13): this process runs as user {user}, ")),
+            "{said}"
+        );
+        assert!(said.contains(&says) && said.contains("with mode 0000; "), "{said}");
+    }
+    // The folder of the database.
+    set(&secret, 0o644);
+    set(folder.path(), 0o555);
+    let (run, doctor) = (as_stranger(&["run"], &environment), as_stranger(&["doctor"], &environment));
+    set(folder.path(), 0o755);
+    assert_eq!((run.status.code(), doctor.status.code()), (Some(1), Some(1)), "{}", stderr(&run));
+    let reason =
+        format!("this process runs as user {user}, and its folder belongs to user {owner} and group ");
+    for said in [stderr(&run), stdout(&doctor)] {
+        assert!(said.contains(&reason) && said.contains("with mode 0555; give it to that user"), "{said}");
+    }
+}
