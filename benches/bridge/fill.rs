@@ -123,6 +123,6 @@ impl Store {
 }
 
 /// A number as SQLite keeps it.
-fn column(number: u64) -> i64 {
+pub fn column(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }

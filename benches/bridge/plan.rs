@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use crate::ceiling::Library;
 use crate::options::Options;
 use crate::peers::Peers;
 use crate::report::{self, Results};
@@ -15,7 +16,10 @@ pub enum Kind {
     /// The disk's own time.
     Disk,
     /// SQLite's own rate.
-    Ceiling,
+    Ceiling {
+        /// Through which library.
+        library: Library,
+    },
     /// The handler that stores nothing.
     Bare {
         /// Of the sender.
@@ -72,10 +76,15 @@ pub enum Kind {
 }
 
 /// Every measurement with its name and what it is, in the order of a round.
-pub const ALL: [(&str, Kind, &str); 30] = [
+pub const ALL: [(&str, Kind, &str); 31] = [
     ("disk", Kind::Disk, "append of 4 KB + fdatasync"),
     ("bare-64", Kind::Bare { connections: 64 }, "bare axum + HMAC, nothing stored, 64 connections"),
-    ("ceiling", Kind::Ceiling, "SQLite alone, groups of 64, FULL"),
+    ("ceiling", Kind::Ceiling { library: Library::Rusqlite }, "SQLite alone, groups of 64, FULL"),
+    (
+        "ceiling-sqlx",
+        Kind::Ceiling { library: Library::Sqlx },
+        "SQLite alone through sqlx, groups of 64, FULL",
+    ),
     ("ingest-64", Kind::Ingest { connections: 64 }, "durable ingest, 64 connections"),
     ("end-to-end-64", Kind::EndToEnd { connections: 64 }, "end to end, 64 connections"),
     ("duplicates-64", Kind::Duplicates, "end to end, half of it duplicates, 64 connections"),

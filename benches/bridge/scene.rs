@@ -77,7 +77,7 @@ impl Scene {
         let time = Duration::from_secs_f64(self.options.seconds);
         let figures = match kind {
             Kind::Disk => disk::measure(&folder, time)?,
-            Kind::Ceiling => ceiling::measure(&folder, time)?,
+            Kind::Ceiling { library } => ceiling::measure(&folder, time, library)?,
             Kind::Bare { connections } => {
                 let mut server = Role::start("bare", &())?;
                 let address = server.hear()?;
