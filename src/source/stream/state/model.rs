@@ -12,8 +12,8 @@ use crate::source::stream::StartFrom;
 /// What happens next in the world.
 #[derive(Clone, Debug)]
 enum Act {
-    /// Pepay creates an event about one of a few objects.
-    Create(u8),
+    /// Pepay creates an event about one of a few orders, or about its invoice.
+    Create(u8, Kind),
     /// A webhook brings one of the events there are.
     Webhook(usize),
     /// The connection asked for comes about; the server replays in this way.
@@ -40,8 +40,9 @@ enum Act {
     CommitFails,
     /// The store says what it holds.
     Compare,
-    /// The process dies and starts again; a batch under way may have been committed.
-    Restart(bool),
+    /// The process dies and starts again, with other types and filters if any are named;
+    /// a batch under way may have been committed.
+    Restart(bool, Option<Subscribed>),
     /// Time passes.
     Wait(u16),
     /// Pepay forgets its oldest events.
@@ -55,6 +56,29 @@ enum Act {
     /// A person wants the history after one of the events there are, by its id or by its time.
     Backfill(usize, bool),
 }
+
+/// What an event is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Order,
+    Invoice,
+}
+
+/// The types and filters of the stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Subscribed {
+    /// Every type, no filter.
+    All,
+    /// Events of orders.
+    Orders,
+    /// Events of invoices.
+    Invoices,
+    /// Every type, filtered by one order, which the list does not know as a parameter.
+    OneOrder,
+}
+
+const SUBSCRIBED: [Subscribed; 4] =
+    [Subscribed::All, Subscribed::Orders, Subscribed::Invoices, Subscribed::OneOrder];
 
 /// What is wrong with a page of the list, once.
 #[derive(Clone, Copy, Debug)]
@@ -116,7 +140,8 @@ fn act(lossy: bool) -> impl Strategy<Value = Act> {
         Just(Replay::Nothing),
     ];
     prop_oneof![
-        10 => (0..4_u8).prop_map(Act::Create),
+        8 => (0..4_u8).prop_map(|order| Act::Create(order, Kind::Order)),
+        3 => (0..4_u8).prop_map(|order| Act::Create(order, Kind::Invoice)),
         2 => any::<usize>().prop_map(Act::Webhook),
         6 => replay.prop_map(Act::Connect),
         1 => failure().prop_map(Act::ConnectFails),
@@ -130,7 +155,7 @@ fn act(lossy: bool) -> impl Strategy<Value = Act> {
         10 => Just(Act::Commit),
         1 => Just(Act::CommitFails),
         2 => Just(Act::Compare),
-        1 => any::<bool>().prop_map(Act::Restart),
+        1 => (any::<bool>(), prop::option::of(subscribed())).prop_map(|(done, other)| Act::Restart(done, other)),
         8 => (0..20_000_u16).prop_map(Act::Wait),
         1 => (0..12_u8).prop_map(Act::Forget),
         1 => Just(if lossy { Act::LoseFrame } else { Act::Frame }),
@@ -138,6 +163,10 @@ fn act(lossy: bool) -> impl Strategy<Value = Act> {
         1 => Just(Act::Reconnect),
         1 => (any::<usize>(), any::<bool>()).prop_map(|(which, by_time)| Act::Backfill(which, by_time)),
     ]
+}
+
+fn subscribed() -> impl Strategy<Value = Subscribed> {
+    prop::sample::select(&SUBSCRIBED[..])
 }
 
 fn newer() -> impl Strategy<Value = Newer> {

@@ -3,17 +3,17 @@
 
 mod lies;
 mod pepay;
+mod promises;
+mod subscriptions;
 mod wish;
 
 use std::collections::{BTreeSet, VecDeque};
 
-use bytes::Bytes;
-
 use super::super::frames::Room;
 use super::super::*;
-use super::{Act, Lie, Newer, Replay};
+use super::{Act, Kind, Lie, Newer, Replay, Subscribed};
 use crate::domain::clock::UnixMillis;
-use crate::domain::event::{EventId, Subject};
+use crate::domain::event::EventId;
 use crate::pepay::error::{Failure, FailureKind};
 use crate::pepay::rest::{ListQuery, Page};
 use crate::source::backfill::Budget;
@@ -36,6 +36,15 @@ const START: UnixMillis = UnixMillis(1_700_000_000_000);
 /// `since`, if there is one.
 type Since = Option<EventId>;
 
+/// An event as Pepay has it.
+#[derive(Clone, Copy, Debug)]
+struct Logged {
+    /// The order that it is about, or whose invoice it is about.
+    order: u8,
+    kind: Kind,
+    created: i64,
+}
+
 pub(super) struct World {
     machine: Machine,
     start_from: StartFrom,
@@ -44,15 +53,20 @@ pub(super) struct World {
     ordered_ids: bool,
     /// What the list makes of `ending_before`.
     newer: Newer,
-    /// Pepay's events: the object and the time of each.
-    log: Vec<(u8, i64)>,
+    /// The present types and filters, and all that there have been.
+    subscribed: Subscribed,
+    ever_subscribed: Vec<Subscribed>,
+    /// What the connection is subscribed to.
+    connected_for: Subscribed,
+    /// Pepay's events.
+    log: Vec<Logged>,
     /// Events below this are forgotten.
     forgotten: usize,
     /// Frames on the wire; `None` without a connection.
     wire: Option<VecDeque<usize>>,
     /// The cursor that a connection is asked for with.
     connecting: Option<Since>,
-    listing: Option<(ListQuery, Option<Result<Page, Failure>>)>,
+    listing: Option<(ListQuery, Narrowing, Option<Result<Page, Failure>>)>,
     recording: Option<(Vec<Received>, Option<Position>, Option<String>)>,
     comparing: Option<Vec<Listed>>,
     stored: BTreeSet<usize>,
@@ -87,11 +101,14 @@ impl World {
         lossy: bool,
     ) -> Self {
         let mut world = Self {
-            machine: machine(None, start_from.clone()),
+            machine: machine(None, start_from.clone(), Subscribed::All),
             start_from,
             now: Moment { at: Duration::ZERO, wall: START },
             ordered_ids,
             newer,
+            subscribed: Subscribed::All,
+            ever_subscribed: vec![Subscribed::All],
+            connected_for: Subscribed::All,
             log: Vec::new(),
             forgotten: 0,
             wire: None,
@@ -115,7 +132,7 @@ impl World {
         // What was there long before the first start is none of its business.
         let long_ago = world.now.wall.seconds() - 10 * 86_400;
         let created = if world.start_from == StartFrom::Now { long_ago } else { world.now.wall.seconds() };
-        world.log.extend((0..before).map(|_| (0, created)));
+        world.log.extend((0..before).map(|_| Logged { order: 0, kind: Kind::Order, created }));
         world.obey();
         world
     }
@@ -131,7 +148,7 @@ impl World {
                 }
                 Poll::Do(Command::Disconnect(_)) => self.wire = None,
                 Poll::Do(Command::Ping) => assert!(self.wire.is_some()),
-                Poll::Do(Command::List { query, .. }) => {
+                Poll::Do(Command::List { query, narrowing }) => {
                     assert!(self.listing.is_none());
                     self.requests += 1;
                     let is_top = query.starting_after.is_none() && query.ending_before.is_none();
@@ -139,7 +156,7 @@ impl World {
                     if is_top && !std::mem::take(&mut self.unread) {
                         self.lied = [false, self.lied[0]];
                     }
-                    self.listing = Some((query, None));
+                    self.listing = Some((query, narrowing, None));
                 }
                 Poll::Do(Command::Record { events, cursor, history }) => {
                     assert!(self.recording.is_none());
@@ -158,7 +175,7 @@ impl World {
     #[expect(clippy::too_many_lines, reason = "one arm for each thing that can happen")]
     pub(super) fn play(&mut self, act: &Act) {
         match *act {
-            Act::Create(object) => self.create(object),
+            Act::Create(order, kind) => self.create(order, kind),
             Act::Webhook(which) => {
                 if !self.log.is_empty() {
                     self.stored.insert(which % self.log.len());
@@ -197,9 +214,9 @@ impl World {
                 }
             }
             Act::Serve => {
-                if let Some((query, page @ None)) = &self.listing {
-                    let (query, _) = (query.clone(), page);
-                    let answer = self.answer(&query);
+                if let Some((query, narrowing, None)) = &self.listing {
+                    let (query, narrowing) = (query.clone(), *narrowing);
+                    let answer = self.answer(&query, narrowing);
                     let is_walk = self.machine.listing == Some(Asker::Walk);
                     let answer = match self.lie.take_if(|_| is_walk && self.lied == [false; 2]) {
                         Some(lie) => {
@@ -208,11 +225,11 @@ impl World {
                         }
                         None => answer,
                     };
-                    self.listing = Some((query, Some(answer)));
+                    self.listing = Some((query, narrowing, Some(answer)));
                 }
             }
             Act::Page => {
-                if let Some((_, Some(answer))) = self.listing.take_if(|(_, answer)| answer.is_some()) {
+                if let Some((.., Some(answer))) = self.listing.take_if(|(.., answer)| answer.is_some()) {
                     self.machine.page(self.now, answer);
                 }
             }
@@ -240,7 +257,7 @@ impl World {
                     self.machine.held(self.now, Some(&held));
                 }
             }
-            Act::Restart(committed) => {
+            Act::Restart(committed, other) => {
                 if let Some((events, cursor, history)) = self.recording.take()
                     && committed
                 {
@@ -251,7 +268,8 @@ impl World {
                 self.held_since = None;
                 let history = self.history.clone();
                 let resume = self.cursor.clone().map(|position| Resume { position, history });
-                self.machine = machine(resume, self.start_from.clone());
+                self.subscribe(other);
+                self.machine = machine(resume, self.start_from.clone(), self.subscribed);
             }
             Act::Wait(millis) => {
                 let time = Duration::from_millis(millis.into());
@@ -276,75 +294,8 @@ impl World {
     /// A server repeats what it has sent on this connection or before: events that
     /// are stored, or held, or covered by the gap that is open.
     fn may_be_repeated(&self, index: usize) -> bool {
-        self.stored.contains(&index) || !matches!(self.machine.gap, Gap::Closed)
-    }
-
-    /// Stores a batch and holds the machine to its promises.
-    fn commit(
-        &mut self,
-        events: &[Received],
-        cursor: Option<Position>,
-        history: Option<String>,
-    ) -> Vec<Recorded> {
-        let mut results = Vec::new();
-        for received in events {
-            if received.event.id.as_str() == "evt_odd" {
-                assert!(self.start_from == StartFrom::Earliest, "an event of long ago is taken in");
-                results.push(Recorded::New);
-                continue;
-            }
-            let index = Self::index(&received.event.id);
-            // What an operator asks for may be older.
-            let is_asked = received.source == Source::Backfill && cursor.is_none();
-            if self.start_from == StartFrom::Now && !is_asked {
-                let floor = START.seconds() - 300;
-                assert!(received.event.created >= floor, "{index} was created before the first start");
-            }
-            // Order is given up for what passes an open gap, and for nothing else.
-            let passed = received.source == Source::Stream && self.machine.gap.is_passed();
-            if received.source != Source::Reconcile && !self.lossy && !passed {
-                self.check_order(index, received.source);
-            }
-            let new = self.stored.insert(index);
-            results.push(if new { Recorded::New } else { Recorded::Duplicate });
-        }
-        if let Some(cursor) = cursor {
-            self.history = history.or(self.history.take());
-            let reached = cursor.event.as_ref().map(Self::index);
-            // Without an event, the stream answers for what is created from its beginning on.
-            let by_time = self.log.iter().position(|(_, created)| *created >= cursor.created);
-            let by_time = by_time.unwrap_or(self.log.len());
-            let mut first = *self.first.get_or_insert(reached.map_or(by_time, |index| index + 1));
-            if self.cursor.as_ref().is_some_and(|cursor| cursor.event.is_none()) {
-                // An account that is empty cannot be told from one that has forgotten everything.
-                first = first.max(self.forgotten);
-                self.first = Some(first);
-            }
-            if let Some(reached) = reached
-                && !self.lossy
-            {
-                for index in first..=reached {
-                    assert!(
-                        self.stored.contains(&index) || (index < self.forgotten && self.holes > 0),
-                        "the cursor stands at {reached} and {index} is not stored"
-                    );
-                }
-            }
-            self.cursor = Some(cursor);
-        }
-        results
-    }
-
-    /// No earlier event of the same object may still be missing.
-    fn check_order(&self, index: usize, source: Source) {
-        let first = self.first.unwrap_or(0).max(self.forgotten);
-        for earlier in first..index {
-            assert!(
-                self.log[earlier].0 != self.log[index].0 || self.stored.contains(&earlier),
-                "{index} is handed over by {source:?} before {earlier} of the same object, {:?}",
-                self.machine.gap
-            );
-        }
+        let is_subscribed = self.is_admitted(index, self.connected_for);
+        is_subscribed && (self.stored.contains(&index) || !matches!(self.machine.gap, Gap::Closed))
     }
 
     /// The faults end. Everything that Pepay has must come to be stored.
@@ -373,7 +324,9 @@ impl World {
         assert!(matches!(self.machine.gap, Gap::Closed), "the gap never closes: {:#?}", self.machine);
         assert!(self.wish.is_none(), "the backfill never ends");
         let first = self.first.unwrap().max(self.forgotten);
-        let missing: Vec<_> = (first..self.log.len()).filter(|index| !self.stored.contains(index)).collect();
+        let missing: Vec<_> = (first..self.log.len())
+            .filter(|index| self.has_to_be_brought(*index) && !self.stored.contains(index))
+            .collect();
         assert!(missing.is_empty(), "{missing:?} of {} are never stored", self.log.len());
     }
 }
@@ -383,12 +336,13 @@ fn failure(kind: FailureKind) -> Failure {
     Failure { kind, retry_after, text: "it failed".to_owned() }
 }
 
-fn machine(resume: Option<Resume>, start_from: StartFrom) -> Machine {
+fn machine(resume: Option<Resume>, start_from: StartFrom, subscribed: Subscribed) -> Machine {
     let numbers = std::sync::atomic::AtomicU32::new(0);
     let jitter = Jitter::from_fn(move || {
         f64::from(numbers.fetch_add(7, std::sync::atomic::Ordering::Relaxed) % 10) / 10.0
     });
-    let mut machine = Machine::new(Settings { start_from, ..settings() }, resume, jitter);
+    let settings = subscribed.of(Settings { start_from, ..settings() });
+    let mut machine = Machine::new(settings, resume, jitter);
     machine.limits = LIMITS;
     machine.held = Frames::new(LIMITS.held);
     machine.pending = Frames::new(LIMITS.pending);

@@ -1,11 +1,12 @@
 //! Pepay in the model: its events, its list and its connections.
 
 use super::*;
+use crate::pepay::envelope;
 
 impl World {
     pub(super) fn id(&self, index: usize) -> EventId {
         let text = if self.ordered_ids {
-            format!("evt_{}-{index}", self.log[index].1 * 1000)
+            format!("evt_{}-{index}", self.log[index].created * 1000)
         } else {
             // Scrambled, so that no order of text is the order of creation.
             format!("{:x}x{index}", (index * 2_654_435_761) % 65_521)
@@ -18,21 +19,28 @@ impl World {
     }
 
     pub(super) fn event(&self, index: usize) -> Event {
-        let (object, created) = self.log[index];
-        Event {
-            id: self.id(index),
-            kind: "commerce.order.updated".parse().unwrap(),
-            subject: Subject { object: Some(format!("order_{object}").into()), ..Subject::default() },
-            created,
-            digest: None,
-            body: Bytes::from_static(b"{}"),
-        }
+        let Logged { order, kind, created } = self.log[index];
+        // Both shapes of an order that are documented, and an invoice with and without its order.
+        let (kind, object) = match (kind, Self::is_whole(index)) {
+            (Kind::Order, true) => ("commerce.order.updated", format!(r#""id":"order_{order}""#)),
+            (Kind::Order, false) => ("commerce.order.updated", format!(r#""order_id":"order_{order}""#)),
+            (Kind::Invoice, true) => {
+                ("invoice.updated", format!(r#""id":"invoice_{order}","commerce_order_id":"order_{order}""#))
+            }
+            (Kind::Invoice, false) => ("invoice.updated", format!(r#""id":"invoice_{order}""#)),
+        };
+        let id = self.id(index);
+        let body = format!(
+            r#"{{"id":"{id}","object":"event","type":"{kind}","created":{created},"data":{{"object":{{{object}}}}}}}"#
+        );
+        envelope::parse(body.into(), self.now.wall).unwrap()
     }
 
-    pub(super) fn create(&mut self, object: u8) {
+    pub(super) fn create(&mut self, order: u8, kind: Kind) {
         let index = self.log.len();
-        self.log.push((object, self.now.wall.seconds()));
-        if let Some(wire) = &mut self.wire {
+        self.log.push(Logged { order, kind, created: self.now.wall.seconds() });
+        let is_subscribed = self.is_admitted(index, self.connected_for);
+        if let Some(wire) = self.wire.as_mut().filter(|_| is_subscribed) {
             wire.push_back(index);
         }
     }
@@ -44,7 +52,10 @@ impl World {
             self.machine.connect_failed(self.now, ConnectStep::Upgrade, &failure(FailureKind::Rejected));
             return;
         }
-        let missed: Vec<_> = (after.max(self.forgotten)..self.log.len()).collect();
+        self.connected_for = self.subscribed;
+        let missed: Vec<_> = (after.max(self.forgotten)..self.log.len())
+            .filter(|index| self.is_admitted(*index, self.connected_for))
+            .collect();
         let wire = match replay {
             Replay::Full => missed,
             Replay::First(count) => missed.into_iter().take(count.into()).collect(),
@@ -58,7 +69,7 @@ impl World {
         self.machine.opened(self.now);
     }
 
-    pub(super) fn answer(&self, query: &ListQuery) -> Result<Page, Failure> {
+    pub(super) fn answer(&self, query: &ListQuery, narrowing: Narrowing) -> Result<Page, Failure> {
         let place = |id: &Option<EventId>| match id.as_ref().map(Self::index) {
             Some(index) if index < self.forgotten => Err(failure(FailureKind::Rejected)),
             place => Ok(place),
@@ -69,7 +80,10 @@ impl World {
             return Err(failure(FailureKind::Rejected));
         }
         let from = above.map_or(self.forgotten, |index| index + 1);
-        let listed = |index: &usize| query.created_gte.is_none_or(|bound| self.log[*index].1 >= bound);
+        let listed = |index: &usize| {
+            let is_of_type = narrowing == Narrowing::Bare || self.is_listed(*index);
+            is_of_type && query.created_gte.is_none_or(|bound| self.log[*index].created >= bound)
+        };
         let mut all: Vec<_> = (from..below).rev().filter(listed).collect();
         let (count, limit) = (all.len(), PAGE.min(query.limit.into()));
         if above.is_some() && self.newer == Newer::NextToCursor {

@@ -11,7 +11,11 @@ impl World {
                 let (first, last) = self.wish.take().expect("a backfill ends once");
                 if progress.trouble.is_none() {
                     let missing: Vec<_> = (first.max(self.forgotten)..=last)
-                        .filter(|index| !self.stored.contains(index) && self.is_told_apart(*index))
+                        .filter(|index| {
+                            !self.stored.contains(index)
+                                && self.has_to_be_brought(*index)
+                                && self.is_told_apart(*index)
+                        })
                         .collect();
                     assert!(missing.is_empty(), "{missing:?} are not brought by a backfill from {first}");
                 }
@@ -22,7 +26,7 @@ impl World {
 
     /// Whether this event can be known to come before the cursor.
     fn is_told_apart(&self, index: usize) -> bool {
-        self.ordered_ids || self.cursor.as_ref().is_none_or(|cursor| self.log[index].1 < cursor.created)
+        self.ordered_ids || self.cursor.as_ref().is_none_or(|cursor| self.log[index].created < cursor.created)
     }
 
     pub(super) fn backfill(&mut self, which: usize, by_time: bool) {
@@ -35,8 +39,8 @@ impl World {
         }
         let which = which % self.log.len();
         let (from, first) = if by_time {
-            let created = self.log[which].1;
-            let first = self.log.iter().position(|(_, at)| *at == created).unwrap();
+            let created = self.log[which].created;
+            let first = self.log.iter().position(|logged| logged.created == created).unwrap();
             (BackfillFrom::Time(UnixMillis(created * 1000)), first)
         } else {
             (BackfillFrom::After(self.id(which)), which + 1)
