@@ -31,7 +31,7 @@ pub struct Failure {
     pub kind: FailureKind,
     /// Not before this has passed, Pepay asks.
     pub retry_after: Option<Duration>,
-    /// What happened, for an operator.
+    /// What happened, in words for the log.
     pub text: String,
 }
 

@@ -1,5 +1,5 @@
 //! The REST client: the list of events and the minting of tokens. No retries
-//! here: who asks decides what a failure means.
+//! here: the caller decides what a failure means.
 
 mod answer;
 mod page;

@@ -104,7 +104,7 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// A stream of `account`'s that records in `inbox`, an operator's handle on it,
+    /// A stream of `account`'s that records in `inbox`, the operator's handle on it,
     /// and where its status is shown.
     ///
     /// # Errors

@@ -9,7 +9,7 @@ use crate::domain::status::{BackfillStatus, StreamPhase, StreamStatus};
 /// Orders that may wait for the driver. It takes them within moments.
 const WAITING: usize = 8;
 
-/// A person's handle on one stream. Cheap to clone. It works as long as the
+/// The operator's handle on one stream. Cheap to clone. It works as long as the
 /// stream runs; one that is set up anew has a new one.
 #[derive(Clone, Debug)]
 pub struct Control {
@@ -21,7 +21,7 @@ pub struct Control {
 /// Where a stream finds what it is asked for.
 pub(super) type Orders = mpsc::Receiver<Order>;
 
-/// What an operator wants of a stream.
+/// What an operator asks of a stream.
 #[derive(Debug)]
 pub(super) enum Order {
     /// A new connection, now.

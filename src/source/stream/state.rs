@@ -4,12 +4,12 @@
 //! Pepay and store can be played through in a test. See `docs/stream.md`.
 
 mod command;
-mod errand;
 mod frames;
 mod gap;
 mod intake;
 mod link;
 mod listing;
+mod manual_backfill;
 mod pace;
 mod position;
 mod sweeps;
@@ -26,15 +26,15 @@ use crate::domain::status::StreamPhase;
 use crate::store::types::{Position, Recorded, Resume};
 
 pub use command::{Command, Ending, Moment, Notice, Poll};
-use errand::Errand;
-pub use errand::Progress;
 use frames::{Frames, Limits};
 use gap::Gap;
 pub use link::ConnectStep;
 use link::{Link, Spell};
 use listing::Asker;
+use manual_backfill::ManualBackfill;
+pub use manual_backfill::Progress;
 pub use pace::Narrowing;
-use pace::{Pace, Requests};
+use pace::{RateLimiter, RetryTimer};
 use position::{cursor_after, is_past, position_after, position_of, position_on};
 use sweeps::Sweeps;
 
@@ -69,19 +69,19 @@ pub struct Machine {
     /// Frames on their way to the store.
     pending: Frames,
     recording: Option<Recording>,
-    /// Who waits for the page that is being fetched.
+    /// What the page is for that is being fetched.
     listing: Option<Asker>,
     sweeps: Option<Sweeps>,
-    /// A backfill that an operator asked for.
-    errand: Option<Errand>,
-    connects: Pace,
+    /// The backfill that an operator asked for.
+    manual: Option<ManualBackfill>,
+    connects: RetryTimer,
     /// Pages of the beginning and of walks. Only progress ends a series of failures.
-    walks: Pace,
+    walks: RetryTimer,
     /// Pages of sweeps and of what an operator asked for.
-    lists: Pace,
-    records: Pace,
-    /// What paces all pages.
-    requests: Requests,
+    lists: RetryTimer,
+    records: RetryTimer,
+    /// The rate limit of all pages.
+    requests: RateLimiter,
     /// How many of the optional parameters the list has refused.
     list_refusals: Narrowing,
     /// The same for the stream.
@@ -124,7 +124,7 @@ enum Purpose {
     Frames,
     Stretch,
     Sweep,
-    Errand,
+    ManualBackfill,
     Cursor,
 }
 
@@ -170,12 +170,12 @@ impl Machine {
             pending: Frames::new(Limits::DEFAULT.pending),
             recording: None,
             listing: None,
-            errand: None,
-            connects: Pace::default(),
-            walks: Pace::default(),
-            lists: Pace::default(),
-            records: Pace::default(),
-            requests: Requests::default(),
+            manual: None,
+            connects: RetryTimer::default(),
+            walks: RetryTimer::default(),
+            lists: RetryTimer::default(),
+            records: RetryTimer::default(),
+            requests: RateLimiter::default(),
             list_refusals: Narrowing::Full,
             stream_refusals: Narrowing::Full,
             quiet_until: Duration::ZERO,
@@ -199,7 +199,7 @@ impl Machine {
             .map(Command::Tell)
             .or_else(|| self.attend_link(now, &mut wake))
             .or_else(|| self.sweep(now, &mut wake))
-            .or_else(|| self.run_errand(now, &mut wake))
+            .or_else(|| self.run_manual_backfill(now, &mut wake))
             .or_else(|| self.record(now, &mut wake));
         match command {
             Some(command) => Poll::Do(command),
@@ -260,7 +260,7 @@ impl Machine {
             self.recording = Some(recording);
             return;
         };
-        self.records = Pace::default();
+        self.records = RetryTimer::default();
         if let Some(cursor) = recording.cursor {
             self.position = Some(cursor);
             self.since_rejected = false;
@@ -273,11 +273,11 @@ impl Machine {
             (Purpose::Stretch, Gap::Open(open)) => open.filled += new,
             (Purpose::Cursor, Gap::Unknown { .. }) => self.gap = Gap::open(),
             (Purpose::Sweep, _) => self.swept(now, new, missed),
-            (Purpose::Errand, _) => self.errand_stored(new),
+            (Purpose::ManualBackfill, _) => self.manual_backfill_stored(new),
             _ => {}
         }
-        // What an errand brings is not news.
-        let newest = recording.events.pop().filter(|_| recording.purpose != Purpose::Errand);
+        // What a manual backfill brings is not news.
+        let newest = recording.events.pop().filter(|_| recording.purpose != Purpose::ManualBackfill);
         let newest = newest.map(|received| received.event.id);
         self.notices.push_back(Notice::Stored { newest });
     }

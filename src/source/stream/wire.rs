@@ -59,7 +59,7 @@ pub(super) enum Incoming {
 #[derive(Debug)]
 pub(super) struct Loss {
     pub ending: Ending,
-    /// For an operator.
+    /// What happened, in words for the log.
     pub text: String,
 }
 

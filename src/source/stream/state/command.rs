@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Narrowing;
-use super::errand::Progress;
+use super::manual_backfill::Progress;
 use crate::domain::clock::UnixMillis;
 use crate::domain::event::{EventId, Received};
 use crate::pepay::rest::ListQuery;
@@ -83,7 +83,7 @@ pub enum Ending {
     Stalled,
     /// Sweeps kept finding what the stream should have brought.
     Behind,
-    /// A person asked for a new one.
+    /// An operator asked for a new one.
     Operator,
     /// Key or token were refused.
     Refused,
@@ -146,14 +146,14 @@ impl Ending {
     }
 }
 
-/// Something worth an operator's attention.
+/// Something to log, count or show.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
     /// The stream may have missed events; REST will tell.
     GapOpened,
     /// Everything up to the newest event is stored, but for what `Unproven` named.
     GapClosed {
-        /// Events that REST alone brought.
+        /// Events that REST was the first to bring.
         filled: usize,
         /// Whether there was a hole.
         proven: bool,
@@ -208,6 +208,6 @@ pub enum Notice {
         /// Up to which creation time everything is stored, in Unix seconds.
         compared: Option<i64>,
     },
-    /// The backfill that an operator asked for is over.
+    /// The manual backfill is over.
     BackfillEnded(Progress),
 }

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use super::link::Link;
-use super::{Asker, Command, Machine, Moment, Notice, Pace, Purpose, Wake, position_after, position_on};
+use super::{
+    Asker, Command, Machine, Moment, Notice, Purpose, RetryTimer, Wake, position_after, position_on,
+};
 use crate::domain::event::{Received, Source};
 use crate::pepay::rest::{ListQuery, Page};
 use crate::source::backfill::{Hole, NoProgress, Reached, Step, Stretch, Walk};
@@ -37,7 +39,7 @@ pub(super) enum Gap {
 pub(super) struct OpenGap {
     /// The walk that is under way.
     pub(super) walk: Option<Box<Running>>,
-    /// Events that REST alone brought.
+    /// Events that REST was the first to bring.
     pub(super) filled: usize,
     /// Whether something in it cannot be shown to be stored.
     unproven: bool,
@@ -275,7 +277,7 @@ impl Machine {
         }
         if is_deeper || matches!(reached, Some(Reached::Higher | Reached::Known | Reached::Older)) {
             open.hold.progress(now);
-            self.walks = Pace::default();
+            self.walks = RetryTimer::default();
         }
         if let Some(Reached::End(hole)) = reached {
             self.reached_end(now, hole);
@@ -302,10 +304,10 @@ impl Machine {
             Some(hole) => {
                 // Said before the cursor moves past it, so that no crash can swallow it.
                 open.unproven = true;
-                self.walks = Pace::default();
+                self.walks = RetryTimer::default();
                 self.notices.push_back(Notice::Unproven(hole));
             }
-            None => self.walks = Pace::default(),
+            None => self.walks = RetryTimer::default(),
         }
     }
 

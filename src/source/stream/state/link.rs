@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Command, Ending, Gap, Machine, Moment, Notice, Pace, Wake};
+use super::{Command, Ending, Gap, Machine, Moment, Notice, RetryTimer, Wake};
 use crate::pepay::error::{Failure, FailureKind};
 use crate::source::stream::{Auth, Settings};
 
@@ -180,7 +180,7 @@ impl Machine {
         self.note_steady(now, since, &mut Wake::default());
         self.link = Link::Down;
         if self.spell.steady {
-            self.connects = Pace::default();
+            self.connects = RetryTimer::default();
         } else if !is_ours {
             self.note_thrown_out();
         }
@@ -202,11 +202,11 @@ impl Machine {
         }
     }
 
-    /// A person wants a new connection: the one there is, is given up, and the
+    /// An operator asks for a new connection: the one there is, is given up, and the
     /// next try waits for nothing but what Pepay asked for. One that is being
     /// opened already is what was wanted.
     pub fn reconnect(&mut self) {
-        self.connects = Pace::default();
+        self.connects = RetryTimer::default();
         self.refusals = 0;
         if matches!(self.link, Link::Up { .. }) {
             self.replace_link = Some(Ending::Operator);
@@ -266,7 +266,7 @@ impl Machine {
     fn disconnect(&mut self, now: Moment, ending: Ending) -> Command {
         self.end_link(now, ending != Ending::Idle);
         if ending == Ending::Operator {
-            self.connects = Pace::default();
+            self.connects = RetryTimer::default();
         }
         Command::Disconnect(ending)
     }

@@ -1,22 +1,22 @@
-//! Pages of the list: who asks, at what pace, and what follows from an answer.
+//! Pages of the list: what they are for, at what pace, and what follows from an answer.
 
 use std::time::Duration;
 
-use super::pace::{Narrowing, Pace};
+use super::pace::{Narrowing, RetryTimer};
 use super::{Command, Machine, Moment, Wake};
 use crate::pepay::error::{Failure, FailureKind};
 use crate::pepay::rest::{ListQuery, Page};
 use crate::source::backfill::{NoProgress, Walk};
 
-/// Who a page is for.
+/// What a page is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Asker {
     Beginning,
     Walk,
     Sweep,
-    Errand,
-    /// No part of the stream any more.
-    Nobody,
+    ManualBackfill,
+    /// What it was for is over.
+    Over,
 }
 
 impl Machine {
@@ -31,7 +31,7 @@ impl Machine {
                 match self.take_page(now, asker, page) {
                     Ok(()) if is_walk => return None,
                     Ok(()) => {
-                        self.lists = Pace::default();
+                        self.lists = RetryTimer::default();
                         return None;
                     }
                     Err(stuck) => {
@@ -70,7 +70,7 @@ impl Machine {
         }
         match asker {
             Some(Asker::Sweep) if !changed => self.sweep_failed(now),
-            Some(Asker::Errand) if !changed => self.errand_failed(&failure, refused),
+            Some(Asker::ManualBackfill) if !changed => self.manual_backfill_failed(&failure, refused),
             _ => {}
         }
         Some(failure)
@@ -80,8 +80,8 @@ impl Machine {
     fn walk_of(&mut self, asker: Option<Asker>) -> Option<&mut Walk> {
         match asker {
             Some(Asker::Walk) => self.gap_walk(),
-            Some(Asker::Errand) => self.errand_walk(),
-            Some(Asker::Beginning | Asker::Sweep | Asker::Nobody) | None => None,
+            Some(Asker::ManualBackfill) => self.manual_backfill_walk(),
+            Some(Asker::Beginning | Asker::Sweep | Asker::Over) | None => None,
         }
     }
 
@@ -103,8 +103,8 @@ impl Machine {
             Some(Asker::Beginning) => self.found_beginning(now, page),
             Some(Asker::Walk) => return self.walked(now, page),
             Some(Asker::Sweep) => return self.sweep_page(now, page),
-            Some(Asker::Errand) => return self.errand_page(page),
-            Some(Asker::Nobody) | None => {}
+            Some(Asker::ManualBackfill) => return self.manual_backfill_page(page),
+            Some(Asker::Over) | None => {}
         }
         Ok(())
     }
@@ -118,7 +118,7 @@ impl Machine {
     ) -> Option<Command> {
         let pace = match asker {
             Asker::Beginning | Asker::Walk => self.walks,
-            Asker::Sweep | Asker::Errand | Asker::Nobody => self.lists,
+            Asker::Sweep | Asker::ManualBackfill | Asker::Over => self.lists,
         };
         let from = pace.not_before.max(self.quiet_until).max(self.requests.next());
         if self.listing.is_some() || !wake.is_due(now, from) {
@@ -134,7 +134,7 @@ impl Machine {
     /// Has the answer to what `asker` asked for ignored.
     pub(super) fn forget_list_request(&mut self, asker: Asker) {
         if self.listing == Some(asker) {
-            self.listing = Some(Asker::Nobody);
+            self.listing = Some(Asker::Over);
         }
     }
 

@@ -53,7 +53,7 @@ enum Act {
     Lie(Lie),
     /// An operator wants a new connection.
     Reconnect,
-    /// A person wants the history after one of the events there are, by its id or by its time.
+    /// An operator asks for the history after one of the events there are, by its id or by its time.
     Backfill(usize, bool),
 }
 

@@ -7,7 +7,7 @@ use crate::domain::backoff::{Backoff, Jitter};
 
 /// When something may be tried again.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Pace {
+pub(super) struct RetryTimer {
     pub(super) failures: u32,
     pub(super) not_before: Duration,
 }
@@ -18,15 +18,15 @@ const PAGES_AT_ONCE: u32 = 20;
 /// How far apart further pages are.
 const BETWEEN_PAGES: Duration = Duration::from_millis(100);
 
-/// Paces the pages of the list, for all that ask: [`PAGES_AT_ONCE`], then one each
-/// [`BETWEEN_PAGES`].
+/// The rate limit of the pages of the list, whatever they are for: [`PAGES_AT_ONCE`],
+/// then one each [`BETWEEN_PAGES`].
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Requests {
+pub(super) struct RateLimiter {
     /// When all of them would have been due at the steady pace.
     earned: Duration,
 }
 
-impl Requests {
+impl RateLimiter {
     pub(super) fn next(&self) -> Duration {
         self.earned.saturating_sub(BETWEEN_PAGES * (PAGES_AT_ONCE - 1))
     }
@@ -60,7 +60,7 @@ impl Narrowing {
     }
 }
 
-impl Pace {
+impl RetryTimer {
     /// After a failure: the next try waits as the schedule says, and never less
     /// than Pepay asked for.
     pub(super) fn failed(&mut self, now: Moment, backoff: Backoff, jitter: &Jitter, floor: Option<Duration>) {

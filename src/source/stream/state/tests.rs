@@ -1,8 +1,8 @@
 //! The machine's promises, one by one.
 
-mod errand;
 mod gap;
 mod link;
+mod manual_backfill;
 mod sweeps;
 
 use bytes::Bytes;
@@ -88,7 +88,7 @@ impl Play {
         self.machine.connect_failed(self.now(), step, &failure)
     }
 
-    /// Gives an answer for the list that is asked for.
+    /// Gives the list as the answer.
     fn list(&mut self, newest_first: &[usize]) {
         let page = self.page(newest_first, false);
         assert_eq!(self.machine.page(self.now(), Ok(page)), None);
@@ -107,7 +107,7 @@ impl Play {
         assert!(self.machine.page(self.now(), Err(failure)).is_some());
     }
 
-    /// Gives an answer for the list that is asked for, and that nothing follows: one answer does not end it.
+    /// Gives the list as the answer, and then that nothing follows: one answer does not end it.
     fn list_to_its_end(&mut self, newest_first: &[usize]) {
         self.list(newest_first);
         let commands = self.commands();

@@ -2,10 +2,10 @@
 //! stored, and the promises it is held to.
 
 mod lies;
+mod manual_backfill;
 mod pepay;
 mod promises;
 mod subscriptions;
-mod wish;
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -82,8 +82,8 @@ pub(super) struct World {
     first: Option<usize>,
     /// Holes the machine has named.
     holes: usize,
-    /// What an operator's backfill is to bring: the first event and the last.
-    wish: Option<(usize, usize)>,
+    /// What the manual backfill is to bring: the first event and the last.
+    backfill_due: Option<(usize, usize)>,
     /// Requests for pages so far.
     requests: u32,
     /// Since when a frame has been read that is not on its way to the store.
@@ -124,7 +124,7 @@ impl World {
             unread: false,
             first: None,
             holes: 0,
-            wish: None,
+            backfill_due: None,
             requests: 0,
             held_since: None,
             lossy,
@@ -264,7 +264,7 @@ impl World {
                     self.commit(&events, cursor, history);
                 }
                 (self.wire, self.connecting, self.listing, self.comparing) = (None, None, None, None);
-                self.wish = None;
+                self.backfill_due = None;
                 self.held_since = None;
                 let history = self.history.clone();
                 let resume = self.cursor.clone().map(|position| Resume { position, history });
@@ -312,7 +312,7 @@ impl World {
             if quiet
                 && matches!(self.machine.gap, Gap::Closed)
                 && self.machine.pending.is_empty()
-                && self.wish.is_none()
+                && self.backfill_due.is_none()
                 && !self.lossy
             {
                 break;
@@ -322,7 +322,7 @@ impl World {
             self.play(&Act::Wait(step));
         }
         assert!(matches!(self.machine.gap, Gap::Closed), "the gap never closes: {:#?}", self.machine);
-        assert!(self.wish.is_none(), "the backfill never ends");
+        assert!(self.backfill_due.is_none(), "the backfill never ends");
         let first = self.first.unwrap().max(self.forgotten);
         let missing: Vec<_> = (first..self.log.len())
             .filter(|index| self.has_to_be_brought(*index) && !self.stored.contains(index))

@@ -183,7 +183,7 @@ fn a_cursor_that_the_upgrade_rejects_is_left_out_and_the_list_brings_what_it_sto
 }
 
 #[test]
-fn a_person_gets_a_new_connection_at_once_and_its_gap_is_looked_into() {
+fn an_operator_gets_a_new_connection_at_once_and_its_gap_is_looked_into() {
     let mut play = Play::live(settings());
     play.machine.reconnect();
     let commands = play.commands();
@@ -199,7 +199,7 @@ fn a_person_gets_a_new_connection_at_once_and_its_gap_is_looked_into() {
 }
 
 #[test]
-fn a_person_cuts_a_wait_short_and_the_waits_begin_anew() {
+fn an_operator_cuts_a_wait_short_and_the_waits_begin_anew() {
     let mut play = Play::new(settings());
     for _ in 0..8 {
         play.until_connect();
@@ -215,7 +215,7 @@ fn a_person_cuts_a_wait_short_and_the_waits_begin_anew() {
 }
 
 #[test]
-fn a_person_does_not_outrank_pepays_retry_after() {
+fn an_operator_does_not_outrank_pepays_retry_after() {
     let mut play = Play::new(settings());
     play.until_connect();
     play.refuse(ConnectStep::Upgrade, FailureKind::RateLimited, Some(90));

@@ -41,7 +41,7 @@ impl World {
             let by_time = by_time.unwrap_or(self.log.len());
             let mut first = *self.first.get_or_insert(reached.map_or(by_time, |index| index + 1));
             if self.cursor.as_ref().is_some_and(|cursor| cursor.event.is_none()) {
-                // An account that is empty cannot be told from one that has forgotten everything.
+                // An account that is empty and one that has forgotten everything look the same.
                 first = first.max(self.forgotten);
                 self.first = Some(first);
             }

@@ -25,7 +25,7 @@ fn ended(play: &Play) -> &Progress {
 }
 
 #[test]
-fn an_errand_takes_in_what_is_missing_below_the_cursor_and_does_not_move_it() {
+fn a_manual_backfill_takes_in_what_is_missing_below_the_cursor_and_does_not_move_it() {
     let mut play = live_at_nine();
     play.machine.backfill(&after(3));
     assert!(matches!(play.command(), Command::List { .. }));
@@ -92,7 +92,7 @@ fn from_a_time_the_list_is_asked_for_no_more_than_that() {
 }
 
 #[test]
-fn frames_go_on_during_an_errand_and_pages_keep_their_distance() {
+fn frames_go_on_during_a_manual_backfill_and_pages_keep_their_distance() {
     let mut play = live_at_nine();
     play.machine.backfill(&after(1));
     play.command();
@@ -118,7 +118,7 @@ fn frames_go_on_during_an_errand_and_pages_keep_their_distance() {
 }
 
 #[test]
-fn an_errand_waits_for_the_gap_of_a_new_connection() {
+fn a_manual_backfill_waits_for_the_gap_of_a_new_connection() {
     let mut play = live_at_nine();
     play.machine.closed(play.now());
     play.until_connect();
@@ -133,7 +133,7 @@ fn an_errand_waits_for_the_gap_of_a_new_connection() {
 }
 
 #[test]
-fn without_a_connection_an_errand_gets_on_and_leaves_newer_events_to_the_gap() {
+fn without_a_connection_a_manual_backfill_gets_on_and_leaves_newer_events_to_the_gap() {
     let mut play = live_at_nine();
     play.machine.closed(play.now());
     play.until_connect();
@@ -168,7 +168,7 @@ fn failure(kind: FailureKind) -> Failure {
 }
 
 #[test]
-fn what_only_a_person_can_mend_ends_an_errand_at_once() {
+fn what_only_an_operator_can_mend_ends_a_manual_backfill_at_once() {
     for kind in [FailureKind::Refused, FailureKind::Missing] {
         let mut play = live_at_nine();
         play.machine.backfill(&after(3));
@@ -208,7 +208,7 @@ fn what_may_heal_is_tried_again_for_a_while_and_retry_after_is_kept() {
 }
 
 #[test]
-fn a_second_wish_does_not_disturb_the_first() {
+fn a_second_backfill_does_not_disturb_the_first() {
     let mut play = live_at_nine();
     play.machine.backfill(&after(3));
     play.command();

@@ -21,7 +21,7 @@ use crate::source::backfill::{Hole, NoProgress, Reached, Step, Stretch, Walk};
 use crate::source::reconcile::GRACE;
 use crate::store::types::Position;
 
-/// Pages are asked for at least this far apart: no delivery waits for old history, and
+/// Pages are asked for at least this far apart: old history is not urgent, and
 /// the stream may need the list itself.
 const BETWEEN_PAGES: Duration = Duration::from_millis(200);
 
@@ -33,7 +33,7 @@ const FAILURES: u32 = 10;
 
 /// The walk and how far it has come.
 #[derive(Debug)]
-pub(super) struct Errand {
+pub(super) struct ManualBackfill {
     walk: Walk,
     /// What the walk goes down to: where it was told to begin, then the last event it has handed over.
     floor: Position,
@@ -60,13 +60,13 @@ pub(super) struct Errand {
 pub struct Progress {
     /// Events read from the list.
     pub read: u64,
-    /// Those of them that no source had brought before.
+    /// Those of them that were not stored before.
     pub recorded: u64,
     /// Why it does not get on, or has not brought everything.
     pub trouble: Option<String>,
 }
 
-impl Errand {
+impl ManualBackfill {
     /// Why it has not brought everything, if it has not.
     fn trouble(&mut self) -> Option<String> {
         let hole = self.hole.take();
@@ -82,8 +82,8 @@ impl Errand {
 }
 
 impl Machine {
-    /// A person wants the history from there on compared with the store. Without
-    /// effect while an earlier wish is carried out.
+    /// Compares the history from there on with the store. Without effect while an
+    /// earlier backfill runs.
     pub fn backfill(&mut self, from: &BackfillFrom) {
         let budget = self.limits.walk;
         let (walk, floor) = match from {
@@ -92,7 +92,7 @@ impl Machine {
             }
             BackfillFrom::After(event) => (Walk::new(budget), position_on(event)),
         };
-        self.errand.get_or_insert(Errand {
+        self.manual.get_or_insert(ManualBackfill {
             walk,
             floor,
             next: Duration::ZERO,
@@ -108,11 +108,11 @@ impl Machine {
 
     /// How far the backfill under way has come, if there is one.
     pub fn progress(&self) -> Option<&Progress> {
-        self.errand.as_ref().map(|errand| &errand.progress)
+        self.manual.as_ref().map(|manual| &manual.progress)
     }
 
-    /// The next step of the errand.
-    pub(super) fn run_errand(&mut self, now: Moment, wake: &mut Wake) -> Option<Command> {
+    /// The next step of the manual.
+    pub(super) fn run_manual_backfill(&mut self, now: Moment, wake: &mut Wake) -> Option<Command> {
         let may_run = match &self.gap {
             Gap::Closed => true,
             // The stream's own walk comes first. Without a connection it begins at the pace of sweeps.
@@ -120,119 +120,119 @@ impl Machine {
             Gap::Unknown { .. } => false,
         };
         while may_run && self.recording.is_none() {
-            let errand = self.errand.as_mut()?;
-            match errand.walk.step() {
+            let manual = self.manual.as_mut()?;
+            match manual.walk.step() {
                 Step::Ask(query) => {
-                    if !wake.is_due(now, errand.next) {
+                    if !wake.is_due(now, manual.next) {
                         return None;
                     }
                     let next = now.at + BETWEEN_PAGES;
-                    let command = self.list(now, wake, Asker::Errand, query)?;
-                    self.errand.as_mut()?.next = next;
+                    let command = self.list(now, wake, Asker::ManualBackfill, query)?;
+                    self.manual.as_mut()?.next = next;
                     return Some(command);
                 }
                 Step::Store(stretch) => self.take_over(stretch),
                 Step::Done { from_top: true } => {
-                    if !errand.joined
-                        && !errand.newer.is_empty()
+                    if !manual.joined
+                        && !manual.newer.is_empty()
                         && let Some(position) = &self.position
                     {
                         // It was to begin above the cursor. What lies between goes first.
-                        (errand.walk, errand.floor) = (Walk::new(self.limits.walk), position.clone());
-                        (errand.joined, errand.overflowed) = (true, false);
-                        errand.newer.clear();
-                    } else if errand.newer.is_empty() {
-                        let trouble = errand.trouble();
-                        self.end_errand(trouble);
+                        (manual.walk, manual.floor) = (Walk::new(self.limits.walk), position.clone());
+                        (manual.joined, manual.overflowed) = (true, false);
+                        manual.newer.clear();
+                    } else if manual.newer.is_empty() {
+                        let trouble = manual.trouble();
+                        self.end_manual_backfill(trouble);
                     } else if let Gap::Closed = self.gap {
-                        let until = *errand.settles.get_or_insert(now.at + GRACE);
+                        let until = *manual.settles.get_or_insert(now.at + GRACE);
                         if !wake.is_due(now, until) {
                             return None;
                         }
-                        let newer = std::mem::take(&mut errand.newer);
-                        self.store(newer, None, Purpose::Errand);
+                        let newer = std::mem::take(&mut manual.newer);
+                        self.store(newer, None, Purpose::ManualBackfill);
                     } else {
-                        let trouble = errand.newer.first().map(|first| {
-                            let (count, first) = (errand.newer.len(), &first.event.id);
+                        let trouble = manual.newer.first().map(|first| {
+                            let (count, first) = (manual.newer.len(), &first.event.id);
                             format!("{count} events from {first} on are newer than the cursor: they wait for the open gap")
                         });
-                        self.end_errand(trouble);
+                        self.end_manual_backfill(trouble);
                     }
                 }
                 // From here on the floor is what has been handed over.
-                Step::Done { from_top: false } => errand.walk.restart(),
+                Step::Done { from_top: false } => manual.walk.restart(),
             }
         }
         None
     }
 
     /// Stores those of `stretch` that the stream has passed, the one at which it
-    /// stands included: where a stream begins, no source has brought that.
+    /// stands included: the one at which a stream begins has not been brought.
     fn take_over(&mut self, stretch: Stretch) {
         let received_at = stretch.received_at;
-        if let (Some(errand), Some(last)) = (&mut self.errand, stretch.events.last()) {
-            errand.joined |=
-                self.position.as_ref().is_some_and(|position| position.event == errand.floor.event);
-            errand.floor = position_of(last, received_at);
+        if let (Some(manual), Some(last)) = (&mut self.manual, stretch.events.last()) {
+            manual.joined |=
+                self.position.as_ref().is_some_and(|position| position.event == manual.floor.event);
+            manual.floor = position_of(last, received_at);
         }
         let mut events = Vec::with_capacity(stretch.events.len());
         for event in stretch.events {
             let place = position_of(&event, received_at);
             let is_passed = |position: &Position| place.event == position.event || !is_past(&place, position);
             let is_passed = self.position.as_ref().is_some_and(is_passed);
-            if let Some(errand) = &mut self.errand {
-                errand.joined |= is_passed;
+            if let Some(manual) = &mut self.manual {
+                manual.joined |= is_passed;
             }
             let Some(received) = self.receive_asked(event, received_at) else { continue };
-            match &mut self.errand {
+            match &mut self.manual {
                 _ if is_passed => events.push(received),
-                Some(errand) if errand.newer.len() < NEWER => errand.newer.push(received),
-                Some(errand) => errand.overflowed = true,
+                Some(manual) if manual.newer.len() < NEWER => manual.newer.push(received),
+                Some(manual) => manual.overflowed = true,
                 None => {}
             }
         }
         if !events.is_empty() {
-            self.store(events, None, Purpose::Errand);
+            self.store(events, None, Purpose::ManualBackfill);
         }
     }
 
-    /// A page of the errand has arrived.
-    pub(super) fn errand_page(&mut self, page: Page) -> Result<(), NoProgress> {
-        let Some(errand) = &mut self.errand else { return Ok(()) };
+    /// A page of the manual backfill has arrived.
+    pub(super) fn manual_backfill_page(&mut self, page: Page) -> Result<(), NoProgress> {
+        let Some(manual) = &mut self.manual else { return Ok(()) };
         let read = page.events.len() as u64;
-        if let Some(Reached::End(Some(hole))) = errand.walk.page(page, &errand.floor)? {
-            errand.hole.get_or_insert(hole);
+        if let Some(Reached::End(Some(hole))) = manual.walk.page(page, &manual.floor)? {
+            manual.hole.get_or_insert(hole);
         }
-        errand.failures = 0;
-        errand.progress.trouble = None;
-        errand.progress.read += read;
+        manual.failures = 0;
+        manual.progress.trouble = None;
+        manual.progress.read += read;
         Ok(())
     }
 
     /// The walk that is under way.
-    pub(super) fn errand_walk(&mut self) -> Option<&mut Walk> {
-        self.errand.as_mut().map(|errand| &mut errand.walk)
+    pub(super) fn manual_backfill_walk(&mut self) -> Option<&mut Walk> {
+        self.manual.as_mut().map(|manual| &mut manual.walk)
     }
 
-    /// A page of the errand has not arrived; `is_final` says that none will.
-    pub(super) fn errand_failed(&mut self, failure: &Failure, is_final: bool) {
-        let Some(errand) = &mut self.errand else { return };
-        errand.failures += 1;
-        errand.progress.trouble = Some(failure.text.clone());
-        if is_final || errand.failures >= FAILURES {
-            self.end_errand(Some(failure.text.clone()));
+    /// A page of the manual backfill has not arrived; `is_final` says that none will.
+    pub(super) fn manual_backfill_failed(&mut self, failure: &Failure, is_final: bool) {
+        let Some(manual) = &mut self.manual else { return };
+        manual.failures += 1;
+        manual.progress.trouble = Some(failure.text.clone());
+        if is_final || manual.failures >= FAILURES {
+            self.end_manual_backfill(Some(failure.text.clone()));
         }
     }
 
-    pub(super) fn errand_stored(&mut self, new: usize) {
-        if let Some(errand) = &mut self.errand {
-            errand.progress.recorded += new as u64;
+    pub(super) fn manual_backfill_stored(&mut self, new: usize) {
+        if let Some(manual) = &mut self.manual {
+            manual.progress.recorded += new as u64;
         }
     }
 
-    fn end_errand(&mut self, trouble: Option<String>) {
-        if let Some(errand) = self.errand.take() {
-            self.notices.push_back(Notice::BackfillEnded(Progress { trouble, ..errand.progress }));
+    fn end_manual_backfill(&mut self, trouble: Option<String>) {
+        if let Some(manual) = self.manual.take() {
+            self.notices.push_back(Notice::BackfillEnded(Progress { trouble, ..manual.progress }));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A person who has history read again, and what that has to bring.
+//! An operator who has history read again, and what that has to bring.
 
 use super::*;
 use crate::domain::operator::BackfillFrom;
@@ -8,7 +8,7 @@ impl World {
         match notice {
             Notice::Unproven(_) => self.holes += 1,
             Notice::BackfillEnded(progress) => {
-                let (first, last) = self.wish.take().expect("a backfill ends once");
+                let (first, last) = self.backfill_due.take().expect("a backfill ends once");
                 if progress.trouble.is_none() {
                     let missing: Vec<_> = (first.max(self.forgotten)..=last)
                         .filter(|index| {
@@ -34,7 +34,7 @@ impl World {
         else {
             return;
         };
-        if self.wish.is_some() {
+        if self.backfill_due.is_some() {
             return;
         }
         let which = which % self.log.len();
@@ -45,7 +45,7 @@ impl World {
         } else {
             (BackfillFrom::After(self.id(which)), which + 1)
         };
-        self.wish = Some((first, last));
+        self.backfill_due = Some((first, last));
         self.machine.backfill(&from);
     }
 }
