@@ -300,6 +300,14 @@ impl Walk {
         self.skipped
     }
 
+    /// Goes on after it has ended below the top: from the top down to the newest event
+    /// that it has handed over. Below that nothing is read again, even where the floor,
+    /// which need not be on the list, has not moved.
+    pub fn go_on(&mut self) {
+        let passed = self.passed.take();
+        *self = Self { skipped: self.skipped, passed, ..Self::down_to(self.budget, self.since) };
+    }
+
     /// Begins again at the top: what it was going by has been forgotten by Pepay.
     pub fn restart(&mut self) {
         *self = Self { skipped: self.skipped, ..Self::down_to(self.budget, self.since) };

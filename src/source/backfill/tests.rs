@@ -119,6 +119,29 @@ fn a_gap_longer_than_memory_is_walked_again_from_the_kept_places() {
 }
 
 #[test]
+fn a_walk_that_ends_below_the_top_goes_on_from_there_where_its_floor_is_not_on_the_list() {
+    let list = all(1..=3001);
+    let mut walk = Walk::new(Budget { places: 3, ..SMALL });
+    let floor = Position { event: Some("evt_0".parse().unwrap()), created: 0 };
+    let (mut stored, mut below_the_top) = (Vec::new(), 0);
+    loop {
+        match walk.step() {
+            Step::Ask(query) => {
+                walk.page(answer(&list, &query, Newer::Ignored), &floor).unwrap();
+            }
+            Step::Store(stretch) => stored.extend(stretch.events.iter().map(|event| number(&event.id))),
+            Step::Done { from_top: true } => break,
+            Step::Done { from_top: false } => {
+                below_the_top += 1;
+                assert!(below_the_top <= 10, "{} of 3001 events after so many walks", stored.len());
+                walk.go_on();
+            }
+        }
+    }
+    assert_eq!((stored, below_the_top > 1), (list, true));
+}
+
+#[test]
 fn a_long_gap_is_read_once_and_handed_over_page_by_page_where_the_list_shows_what_is_next() {
     for gap in [199, 297, 298, 299, 300, 396, 397, 5000] {
         let list = all(1..=gap + 1);

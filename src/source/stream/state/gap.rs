@@ -248,15 +248,13 @@ impl Machine {
                     self.store_stretch(stretch);
                     return None;
                 }
-                Step::Done { from_top } => {
+                Step::Done { from_top: false } => running.walk.go_on(),
+                Step::Done { from_top: true } => {
                     let is_current = running.epoch == self.epoch;
                     open.unproven |= running.walk.skipped() > 0;
                     open.walk = None;
                     open.urged = false;
-                    if !from_top {
-                        self.next_walk = now.at;
-                    }
-                    if is_up && from_top && is_current {
+                    if is_up && is_current {
                         self.close_gap(now);
                     }
                 }

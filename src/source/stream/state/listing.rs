@@ -126,8 +126,11 @@ impl Machine {
         }
         self.requests.count(now);
         self.listing = Some(asker);
-        let bare = self.list_refusals == Narrowing::Bare;
-        let query = ListQuery { created_gte: query.created_gte.filter(|_| !bare), ..query };
+        let query = match self.list_refusals {
+            // The bounds are optional too: walks and sweeps look at the time of each entry.
+            Narrowing::Bare => ListQuery { created_gte: None, created_lte: None, ..query },
+            Narrowing::Full | Narrowing::Types => query,
+        };
         Some(Command::List { query, narrowing: self.list_refusals })
     }
 

@@ -11,7 +11,7 @@ use super::*;
 use crate::domain::clock::UnixMillis;
 use crate::domain::event::{EventId, Subject};
 use crate::pepay::error::{Failure, FailureKind};
-use crate::pepay::rest::Page;
+use crate::pepay::rest::{ListQuery, Page};
 use crate::source::stream::history::Wanted;
 use crate::source::stream::tests::settings;
 

@@ -301,6 +301,11 @@ impl World {
     /// The faults end. Everything that Pepay has must come to be stored.
     pub(super) fn heal(&mut self) {
         self.lie = None;
+        if !(self.forgotten..self.log.len()).any(|index| self.is_listed(index)) {
+            // A list that shows nothing is not believed until it shows something.
+            self.create(0, Kind::Order);
+            self.create(0, Kind::Invoice);
+        }
         let deadline = self.now.at + Duration::from_secs(3_600);
         while self.now.at < deadline {
             self.play(&Act::Connect(Replay::Nothing));

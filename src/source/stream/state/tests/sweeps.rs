@@ -217,3 +217,22 @@ fn sweeps_that_fail_become_rarer() {
     }
     assert_eq!(waits, [10, 120, 240, 480, 480]);
 }
+
+#[test]
+fn a_list_that_refuses_its_parameters_is_asked_for_without_either_bound_of_time() {
+    let mut play = Play::live(settings());
+    let (since, until) = (Some(1), Some(2));
+    for bounds in [(since, until), (since, until), (None, None)] {
+        let query = ListQuery {
+            starting_after: None,
+            ending_before: None,
+            created_gte: since,
+            created_lte: until,
+            limit: 100,
+        };
+        let asked = play.machine.list(play.now(), &mut Wake::default(), Asker::Sweep, query);
+        let Some(Command::List { query, .. }) = asked else { panic!("{asked:?}") };
+        assert_eq!((query.created_gte, query.created_lte), bounds);
+        play.list_fails(FailureKind::Rejected);
+    }
+}
