@@ -47,8 +47,8 @@ pub use source_comparison::Comparison;
 
 use committer::{Control, Tasks};
 use counts::Counters;
+use engine::read::Reader;
 use engine::sqlite::open;
-use engine::sqlite::read::Reader;
 use engine::sqlite::write::SqliteEngine;
 use engine::{Engine, EngineError};
 use error::RecordError;
@@ -94,7 +94,7 @@ impl Store {
     ) -> Result<(Self, Committer), OpenError> {
         let lock = open::prepare(&settings.path).await?;
         let engine = SqliteEngine::open(settings, lock)?;
-        let reader = Reader::open(&settings.path).await?;
+        let reader = Reader::of_sqlite(open::open_reader_pool(&settings.path).await?, &settings.path);
         Self::on(Box::new(engine), reader, (settings, routes), clock)
             .map_err(|error| open::database(&settings.path, &error))
     }

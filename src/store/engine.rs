@@ -8,6 +8,7 @@
 //! `SQLite` is the only engine. Nothing here says that a store has one process: what a
 //! target's owner writes it writes under its [`Term`], which is constant for `SQLite`.
 
+pub(in crate::store) mod read;
 pub mod sqlite;
 
 use std::fmt;
@@ -20,6 +21,10 @@ use super::types::{Act, Acted, Appended, Batch, Begun, CutOff, Found, Key, Searc
 use crate::domain::clock::UnixMillis;
 use crate::domain::delivery::OnUncertain;
 use crate::domain::event::EventId;
+
+/// Up to this much, in milliseconds, an event may have arrived before one that was accepted
+/// earlier without a note of it: it is always reckoned with.
+const ORDINARY_SKEW_MS: i64 = 5 * 60 * 1000;
 
 /// Why an engine did not do something.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use super::committer::{Append, Tasks, stopped};
-use super::engine::sqlite::read::Reader;
+use super::engine::read::Reader;
 use super::error::{ReadError, RecordError};
 use super::types::{Batch, Held, Recorded, Resume};
 use crate::domain::clock::UnixMillis;

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::committer::Tasks;
 use super::counts::{Counters, Unfinished, percentile};
-use super::engine::sqlite::read::Reader;
+use super::engine::read::Reader;
 use super::error::{ActError, BulkError, ReadError, RecordError};
 use super::handoff::Owners;
 use super::outbox::act;

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::committer::{Control, Tasks};
 use super::engine::RetentionStep;
-use super::engine::sqlite::read::Reader;
+use super::engine::read::Reader;
 use super::error::RecordError;
 use super::settings::Settings;
 use crate::domain::clock::{Clock, UnixMillis};

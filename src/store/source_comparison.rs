@@ -9,7 +9,7 @@ use metrics::{Counter, counter};
 use tokio_util::sync::CancellationToken;
 
 use super::counts::{Counters, percentile};
-use super::engine::sqlite::read::Reader;
+use super::engine::read::Reader;
 use super::error::ReadError;
 use super::types::Seen;
 use super::view::{Quiet, Races, SourceCount};

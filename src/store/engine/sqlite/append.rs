@@ -8,6 +8,7 @@ use crate::domain::clock::UnixMillis;
 use crate::domain::delivery::{Ordering, State};
 use crate::domain::event::{Digest, Environment, EventId, Received, Subject};
 use crate::store::counts::BacklogChanges;
+use crate::store::engine::ORDINARY_SKEW_MS;
 use crate::store::routing::{RoutingTable, lane, rank};
 use crate::store::types::{Appended, Batch, CursorMove, Recorded};
 
@@ -117,9 +118,6 @@ fn move_cursor(connection: &Connection, cursor: &CursorMove, now: UnixMillis) ->
     let event = position.event.as_ref().map(EventId::as_str);
     upsert.execute(params![stream, event, position.created, now.0, history]).map(drop)
 }
-
-/// Up to this much, in milliseconds, is never noted and always reckoned with.
-pub(super) const ORDINARY_SKEW_MS: i64 = 5 * 60 * 1000;
 
 const NEWEST: &str = "SELECT received_at FROM event ORDER BY sequence DESC LIMIT 1";
 

@@ -46,7 +46,7 @@ impl Lock {
 }
 
 /// Bytes of the write-ahead log of `database`; 0 if there is none.
-pub(super) fn wal_bytes(database: &Path) -> u64 {
+pub(in crate::store) fn wal_bytes(database: &Path) -> u64 {
     let mut path = database.as_os_str().to_owned();
     path.push("-wal");
     fs::metadata(path).map_or(0, |file| file.len())

@@ -9,7 +9,9 @@ use rusqlite::{Connection, OpenFlags};
 use sqlx::ConnectOptions as _;
 use sqlx::Connection as _;
 use sqlx::migrate::Migrator;
-use sqlx::sqlite::{SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode};
+use sqlx::sqlite::{
+    SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
+};
 
 use super::file::Lock;
 use crate::store::settings::{Durability, Settings};
@@ -26,6 +28,9 @@ const OLDEST_SQLITE: i32 = 3_051_003;
 
 /// How long a statement waits for another connection's lock.
 pub(in crate::store) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Connections of the pool that reads. Reads are short; each connection costs a thread.
+const READERS: u32 = 2;
 
 /// Why a store could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -208,6 +213,19 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection, OpenError> {
         Ok(connection)
     };
     open().map_err(|error: rusqlite::Error| database(path, &error))
+}
+
+/// A pool of connections that read.
+pub(in crate::store) async fn open_reader_pool(path: &Path) -> Result<SqlitePool, OpenError> {
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .read_only(true)
+        .busy_timeout(BUSY_TIMEOUT)
+        .pragma("cache_size", "-512")
+        .disable_statement_logging();
+    let pool =
+        SqlitePoolOptions::new().max_connections(READERS).min_connections(1).acquire_timeout(BUSY_TIMEOUT);
+    pool.connect_with(options).await.map_err(|error| database(path, &error))
 }
 
 pub(in crate::store) fn database(path: &Path, error: &dyn std::fmt::Display) -> OpenError {

@@ -5,10 +5,10 @@ mod writer;
 
 use sqlx::{Row as _, SqlitePool};
 
-use super::super::asked;
 use super::*;
 use crate::domain::delivery::State;
 use crate::domain::operator::{Filter, Page};
+use crate::store::engine::read::asked;
 
 /// The tables that grow, by their names and the letters they go by.
 const LARGE: [&str; 14] = [

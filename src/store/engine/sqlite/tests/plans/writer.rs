@@ -6,13 +6,13 @@ use std::collections::BTreeSet;
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
-use super::super::super::read::Reader;
 use super::super::super::write::SqliteEngine;
 use super::super::super::{open, watched};
 use super::*;
 use crate::domain::delivery::{Next, OnUncertain};
 use crate::domain::event::EventId;
 use crate::domain::operator::Action;
+use crate::store::engine::read::Reader;
 use crate::store::types::{Batch, Begun, CursorMove, Position, Recorded, Search, Settlement};
 
 /// What must have run, or else the test has not seen the committer's work.
@@ -175,7 +175,8 @@ async fn nothing_that_the_writer_does_walks_through_a_large_table() {
     let settings = settings(folder.path());
     let engine = SqliteEngine::open(&settings, open::prepare(&settings.path).await.unwrap()).unwrap();
     engine.watch();
-    let reader = Reader::open(&settings.path).await.unwrap();
+    let pool = open::open_reader_pool(&settings.path).await.unwrap();
+    let reader = Reader::of_sqlite(pool, &settings.path);
     let clock = Clock::from_fn(|| NOW);
     let (mut store, committer) = Store::on(Box::new(engine), reader, (&settings, routes), clock).unwrap();
     let writer = std::thread::spawn(|| {

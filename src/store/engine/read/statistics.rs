@@ -3,12 +3,11 @@
 
 use std::sync::Arc;
 
-use sqlx::Row as _;
-
 use super::decode::{self, count, readable};
-use super::file::{self, Disk};
-use super::read::{Extent, Reader};
+use super::rows::Database;
+use super::{Extent, Reader};
 use crate::domain::clock::UnixMillis;
+use crate::store::engine::sqlite::file::{self, Disk};
 use crate::store::error::ReadError;
 use crate::store::types::{Seen, TargetId};
 use crate::store::view::{Summary, Usage};
@@ -28,51 +27,53 @@ pub(super) const WAITING: &str = "SELECT t.id AS id, t.name AS name, \
        (SELECT e.received_at FROM event e WHERE e.sequence = (SELECT min(oldest) FROM ( \
           SELECT (SELECT min(d.sequence) FROM delivery d INDEXED BY delivery_open \
                   WHERE d.target_id = t.id AND d.settled_at IS NULL AND d.state = s.state) AS oldest \
-          FROM (SELECT 'pending' AS state UNION ALL SELECT 'sending' UNION ALL SELECT 'retrying') s))) \
+          FROM (SELECT 'pending' AS state UNION ALL SELECT 'sending' UNION ALL SELECT 'retrying') s) o)) \
        AS oldest \
      FROM target t ORDER BY t.name";
 
 pub(super) const SEEN_AFTER: &str = "SELECT e.sequence AS sequence, e.source AS source, e.received_at AS received_at, \
        (SELECT s.at FROM sighting s WHERE s.sequence = e.sequence AND s.source = 'stream') AS stream_at, \
        (SELECT s.at FROM sighting s WHERE s.sequence = e.sequence AND s.source = 'webhook') AS webhook_at \
-     FROM event e WHERE e.sequence > ?1 ORDER BY e.sequence LIMIT ?2";
+     FROM event e WHERE e.sequence > $1 ORDER BY e.sequence LIMIT $2";
 
 pub(super) const DELIVERED_BELOW: &str = "SELECT n.settled_at - e.received_at AS took_ms FROM \
        (SELECT d.sequence, d.state, d.replays, d.settled_at FROM delivery d \
-        WHERE d.target_id = ?1 AND d.sequence < ?2 ORDER BY d.sequence DESC LIMIT ?3) n \
-     CROSS JOIN event e ON e.sequence = n.sequence WHERE n.state = 'delivered' AND n.replays = 0 LIMIT ?4";
+        WHERE d.target_id = $1 AND d.sequence < $2 ORDER BY d.sequence DESC LIMIT $3) n \
+     CROSS JOIN event e ON e.sequence = n.sequence WHERE n.state = 'delivered' AND n.replays = 0 LIMIT $4";
 
 /// The index is named for the reason given at [`WAITING`].
 pub(super) const OLDEST_OPEN: &str = "SELECT min(sequence) AS oldest FROM delivery INDEXED BY delivery_open \
-     WHERE target_id = ?1 AND settled_at IS NULL AND state = ?2";
+     WHERE target_id = $1 AND settled_at IS NULL AND state = $2";
 
 impl Reader {
     /// The store as a whole.
     pub(in crate::store) async fn summary(&self) -> Result<Summary, ReadError> {
         let Extent { first, last } = self.extent().await?;
-        let engine = sqlx::query("SELECT sqlite_version() AS version").fetch_one(self.pool()).await?;
-        Ok(Summary {
-            first_sequence: if last == 0 { 0 } else { first },
-            last_sequence: last,
-            engine: format!("SQLite {}", engine.try_get::<&str, _>("version")?),
-        })
+        let engine = match &self.database {
+            Database::Sqlite { .. } => {
+                let row = self.database.only_row("SELECT sqlite_version() AS version", []).await?;
+                format!("SQLite {}", row.text("version")?)
+            }
+        };
+        Ok(Summary { first_sequence: if last == 0 { 0 } else { first }, last_sequence: last, engine })
     }
 
     /// The size of the store, and what its disk has left.
     pub(in crate::store) async fn usage(&self) -> Result<Usage, ReadError> {
+        let Database::Sqlite { path, .. } = &self.database;
         let query = "SELECT c.page_count * s.page_size AS size, f.freelist_count * s.page_size AS free \
                      FROM pragma_page_count c, pragma_page_size s, pragma_freelist_count f";
-        let row = sqlx::query(query).fetch_one(self.pool()).await?;
-        let path = Arc::clone(self.path());
+        let row = self.database.only_row(query, []).await?;
+        let path = Arc::clone(path);
         // On a thread of its own, since the call does not return while the disk hangs.
         let disk = tokio::task::spawn_blocking(move || Disk::of(&path)).await;
         let Disk { free, total } = disk
             .map_err(|error| ReadError(error.to_string()))?
             .map_err(|error| ReadError(format!("the free space of its disk is unknown: {error}")))?;
         Ok(Usage {
-            database_bytes: count(row.try_get("size")?),
+            database_bytes: count(row.number("size")?),
             wal_bytes: self.wal_bytes(),
-            free_bytes: count(row.try_get("free")?),
+            free_bytes: count(row.number("free")?),
             disk_free_bytes: free,
             disk_total_bytes: total,
         })
@@ -80,15 +81,17 @@ impl Reader {
 
     /// Bytes of the write-ahead log.
     pub(in crate::store) fn wal_bytes(&self) -> u64 {
-        file::wal_bytes(self.path())
+        match &self.database {
+            Database::Sqlite { path, .. } => file::wal_bytes(path),
+        }
     }
 
     /// Every target that was ever configured, by name.
     pub(in crate::store) async fn waiting(&self) -> Result<Vec<Waiting>, ReadError> {
-        let rows = sqlx::query(WAITING).fetch_all(self.pool()).await?;
+        let rows = self.database.rows(WAITING, []).await?;
         let waiting = rows.iter().map(|row| {
-            let oldest = row.try_get::<Option<i64>, _>("oldest")?.map(UnixMillis);
-            Ok((TargetId(row.try_get("id")?), row.try_get::<&str, _>("name")?.into(), oldest))
+            let oldest = row.number_or_null("oldest")?.map(UnixMillis);
+            Ok((TargetId(row.number("id")?), row.text("name")?.into(), oldest))
         });
         waiting.collect()
     }
@@ -100,7 +103,7 @@ impl Reader {
         sequence: i64,
         limit: i64,
     ) -> Result<Vec<Seen>, ReadError> {
-        let rows = sqlx::query(SEEN_AFTER).bind(sequence).bind(limit).fetch_all(self.pool()).await?;
+        let rows = self.database.rows(SEEN_AFTER, [sequence.into(), limit.into()]).await?;
         Ok(rows.iter().filter_map(|row| readable(decode::seen(row), row)).collect())
     }
 
@@ -114,10 +117,10 @@ impl Reader {
     /// from their arrival to their acknowledgement.
     pub(in crate::store) async fn delivery_times(&self) -> Result<Vec<(Arc<str>, Vec<u64>)>, ReadError> {
         let query = "SELECT id, name FROM target ORDER BY name";
-        let targets = sqlx::query(query).fetch_all(self.pool()).await?;
+        let targets = self.database.rows(query, []).await?;
         let mut times = Vec::new();
         for target in targets {
-            let (id, name): (i64, &str) = (target.try_get("id")?, target.try_get("name")?);
+            let (id, name): (i64, &str) = (target.number("id")?, target.text("name")?);
             let mut taken = self.delivered_below(id, i64::MAX).await?;
             if taken.is_empty() {
                 // The newest deliveries are a backlog: what was delivered lies below it.
@@ -129,16 +132,16 @@ impl Reader {
     }
 
     async fn delivered_below(&self, target: i64, below: i64) -> Result<Vec<u64>, ReadError> {
-        let query = sqlx::query(DELIVERED_BELOW).bind(target).bind(below).bind(SEARCHED).bind(DELIVERED);
-        let rows = query.fetch_all(self.pool()).await?;
-        rows.iter().map(|row| Ok(count(row.try_get("took_ms")?))).collect()
+        let values = [target.into(), below.into(), SEARCHED.into(), DELIVERED.into()];
+        let rows = self.database.rows(DELIVERED_BELOW, values).await?;
+        rows.iter().map(|row| Ok(count(row.number("took_ms")?))).collect()
     }
 
     async fn oldest_open(&self, target: i64) -> Result<i64, ReadError> {
         let mut oldest = i64::MAX;
         for state in ["pending", "sending", "retrying"] {
-            let row = sqlx::query(OLDEST_OPEN).bind(target).bind(state).fetch_one(self.pool()).await?;
-            oldest = oldest.min(row.try_get::<Option<i64>, _>("oldest")?.unwrap_or(i64::MAX));
+            let row = self.database.only_row(OLDEST_OPEN, [target.into(), state.into()]).await?;
+            oldest = oldest.min(row.number_or_null("oldest")?.unwrap_or(i64::MAX));
         }
         Ok(oldest)
     }

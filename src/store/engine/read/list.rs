@@ -3,11 +3,9 @@
 
 use std::collections::HashMap;
 
-use sqlx::Row as _;
-
+use super::Reader;
 use super::decode::{self, readable};
 use super::query;
-use super::read::Reader;
 use crate::domain::delivery::State;
 use crate::domain::operator::{Action, Cursor, Filter, Page};
 use crate::store::error::ReadError;
@@ -38,8 +36,8 @@ impl Reader {
                 break false;
             }
             let Some(sequences) = scan.next(self, stride.min(budget)).await? else { break true };
-            let mut query = query::events(filter, &sequences, limit + 1 - found.len());
-            let rows = query.build().fetch_all(self.pool()).await?;
+            let query = query::events(filter, &sequences, limit + 1 - found.len());
+            let rows = self.database.run(query).await?;
             found.extend(rows.iter().filter_map(|row| readable(decode::event(row), row)));
             stride = (stride * 4).min(STRIDE);
         };
@@ -58,7 +56,7 @@ impl Reader {
     async fn with_standings(&self, events: Vec<EventFacts>) -> Result<Vec<EventSummary>, ReadError> {
         let sequences: Vec<_> = events.iter().map(|event| event.sequence).collect();
         let mut standings: HashMap<i64, Vec<Standing>> = HashMap::new();
-        for row in query::standings(&sequences).build().fetch_all(self.pool()).await? {
+        for row in self.database.run(query::standings(&sequences)).await? {
             if let Some((sequence, standing)) = readable(decode::standing(&row), &row) {
                 standings.entry(sequence).or_default().push(standing);
             }
@@ -89,8 +87,8 @@ impl Reader {
                 break false;
             }
             let Some(sequences) = scan.next(self, stride.min(budget)).await? else { break true };
-            let mut query = query::deliveries(filter, page.cursor, &sequences, limit + 1 - found.len());
-            let rows = query.build().fetch_all(self.pool()).await?;
+            let query = query::deliveries(filter, page.cursor, &sequences, limit + 1 - found.len());
+            let rows = self.database.run(query).await?;
             found.extend(rows.iter().filter_map(|row| readable(decode::delivery(row), row)));
             stride = (stride * 4).min(STRIDE);
         };
@@ -141,9 +139,9 @@ impl Reader {
         let mut scan = self.scan(filter, states, None).await?;
         let mut keys = Vec::new();
         while let Some(sequences) = scan.next(self, MATCHING_STRIDE).await? {
-            for row in query::keys(filter, states, &sequences).build().fetch_all(self.pool()).await? {
-                let target = TargetId(row.try_get("target_id")?);
-                keys.push(Key { target, sequence: row.try_get("sequence")? });
+            for row in self.database.run(query::keys(filter, states, &sequences)).await? {
+                let target = TargetId(row.number("target_id")?);
+                keys.push(Key { target, sequence: row.number("sequence")? });
             }
         }
         Ok(keys)

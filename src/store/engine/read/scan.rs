@@ -3,14 +3,12 @@
 
 use std::time::{Duration, Instant};
 
-use sqlx::sqlite::SqliteRow;
-use sqlx::{AssertSqlSafe, Row as _};
-
-use super::append::ORDINARY_SKEW_MS;
 use super::query::{self, Named};
-use super::read::{Extent, Reader};
+use super::rows::Row;
+use super::{Extent, Reader};
 use crate::domain::delivery::State;
 use crate::domain::operator::Filter;
+use crate::store::engine::ORDINARY_SKEW_MS;
 use crate::store::error::ReadError;
 
 /// Up to this many ids with the same prefix are looked up one by one; with more of
@@ -123,7 +121,7 @@ impl Reader {
     async fn few_with_prefix(&self, prefix: &str) -> Result<Option<Vec<i64>>, ReadError> {
         // Ids are visible ASCII, so every id with this prefix is less than this.
         let end = format!("{prefix}\u{7f}");
-        let rows = sqlx::query(BY_ID).bind(prefix).bind(end).bind(FEW + 1).fetch_all(self.pool()).await?;
+        let rows = self.database.rows(BY_ID, [prefix.into(), (&*end).into(), (FEW + 1).into()]).await?;
         if i64::try_from(rows.len()).unwrap_or(i64::MAX) > FEW {
             return Ok(None);
         }
@@ -135,8 +133,8 @@ impl Reader {
     /// The most, in milliseconds, by which an event has arrived before one that was
     /// accepted earlier.
     async fn max_arrival_skew_ms(&self) -> Result<i64, ReadError> {
-        let row = sqlx::query(MAX_ARRIVAL_SKEW).fetch_one(self.pool()).await?;
-        Ok(row.try_get::<i64, _>("max_arrival_skew_ms")?.max(ORDINARY_SKEW_MS))
+        let row = self.database.only_row(MAX_ARRIVAL_SKEW, []).await?;
+        Ok(row.number("max_arrival_skew_ms")?.max(ORDINARY_SKEW_MS))
     }
 
     /// A sequence of the part without gaps between what arrived before `at` and what
@@ -147,20 +145,20 @@ impl Reader {
         let (mut low, mut high) = (extent.first, extent.last.saturating_add(1));
         while low < high {
             let middle = low + (high - low) / 2;
-            let row = sqlx::query(ARRIVAL).bind(middle).fetch_optional(self.pool()).await?;
+            let row = self.database.row(ARRIVAL, [middle.into()]).await?;
             // One that has been removed since is older than all that are left.
-            let arrived: i64 = row.map_or(Ok(i64::MIN), |row| row.try_get("received_at"))?;
+            let arrived: i64 = row.map_or(Ok(i64::MIN), |row| row.number("received_at"))?;
             if arrived < at { low = middle + 1 } else { high = middle }
         }
         Ok(low)
     }
 }
 
-pub(super) const BY_ID: &str = "SELECT sequence FROM event WHERE id >= ?1 AND id < ?2 LIMIT ?3";
+pub(super) const BY_ID: &str = "SELECT sequence FROM event WHERE id >= $1 AND id < $2 LIMIT $3";
 const MAX_ARRIVAL_SKEW: &str = "SELECT most AS max_arrival_skew_ms FROM lateness";
-pub(super) const ARRIVAL: &str = "SELECT received_at FROM event WHERE sequence = ?1";
-pub(super) const BY_SEQUENCE: &str = "SELECT sequence FROM event WHERE sequence >= ?1 AND sequence < ?2 \
-                                      ORDER BY sequence DESC LIMIT ?3";
+pub(super) const ARRIVAL: &str = "SELECT received_at FROM event WHERE sequence = $1";
+pub(super) const BY_SEQUENCE: &str = "SELECT sequence FROM event WHERE sequence >= $1 AND sequence < $2 \
+                                      ORDER BY sequence DESC LIMIT $3";
 
 /// What finds the deliveries of a target in `state` by an index; `None` if none does.
 /// The index is named, else SQLite may go through all that the target ever had.
@@ -168,18 +166,18 @@ pub(super) const fn by_state(state: State) -> Option<&'static str> {
     match state {
         State::Pending | State::Sending | State::Retrying | State::Held => Some(
             "SELECT sequence FROM delivery INDEXED BY delivery_open \
-             WHERE target_id = ?1 AND settled_at IS NULL AND state = ?2 \
-             AND sequence >= ?3 AND sequence < ?4 ORDER BY sequence DESC LIMIT ?5",
+             WHERE target_id = $1 AND settled_at IS NULL AND state = $2 \
+             AND sequence >= $3 AND sequence < $4 ORDER BY sequence DESC LIMIT $5",
         ),
         State::Dead => Some(
             "SELECT sequence FROM delivery INDEXED BY delivery_dead \
-             WHERE target_id = ?1 AND state = 'dead' AND state = ?2 \
-             AND sequence >= ?3 AND sequence < ?4 ORDER BY sequence DESC LIMIT ?5",
+             WHERE target_id = $1 AND state = 'dead' AND state = $2 \
+             AND sequence >= $3 AND sequence < $4 ORDER BY sequence DESC LIMIT $5",
         ),
         State::Closed | State::Cancelled => Some(
             "SELECT sequence FROM delivery INDEXED BY delivery_decided \
-             WHERE target_id = ?1 AND state IN ('closed', 'cancelled') \
-             AND state = ?2 AND sequence >= ?3 AND sequence < ?4 ORDER BY sequence DESC LIMIT ?5",
+             WHERE target_id = $1 AND state IN ('closed', 'cancelled') \
+             AND state = $2 AND sequence >= $3 AND sequence < $4 ORDER BY sequence DESC LIMIT $5",
         ),
         State::Delivered => None,
     }
@@ -217,11 +215,8 @@ impl EventScan {
                 return Ok(Some(rows));
             }
             AccessPath::Id { id, named } => {
-                let query = sqlx::query(AssertSqlSafe(query::in_found_blocks(*named)))
-                    .bind(id)
-                    .bind(self.lowest)
-                    .bind(self.scanned_to);
-                sequences(&query.bind(wanted).fetch_all(reader.pool()).await?)?
+                let values = [(&**id).into(), self.lowest.into(), self.scanned_to.into(), wanted.into()];
+                sequences(&reader.database.rows(query::in_found_blocks(*named), values).await?)?
             }
             AccessPath::Deliveries { targets, states } => {
                 let mut rows = Vec::new();
@@ -242,8 +237,8 @@ impl EventScan {
                 (lowest..self.scanned_to).rev().collect()
             }
             AccessPath::All => {
-                let query = sqlx::query(BY_SEQUENCE).bind(self.lowest).bind(self.scanned_to).bind(wanted);
-                sequences(&query.fetch_all(reader.pool()).await?)?
+                let values = [self.lowest.into(), self.scanned_to.into(), wanted.into()];
+                sequences(&reader.database.rows(BY_SEQUENCE, values).await?)?
             }
         };
         let Some(last) = rows.last() else { return Ok(None) };
@@ -275,12 +270,9 @@ impl Reader {
         blocks: &Blocks,
         wanted: i64,
     ) -> Result<Vec<i64>, ReadError> {
-        let query = sqlx::query(AssertSqlSafe(query::in_blocks(named)))
-            .bind(blocks.newest)
-            .bind(blocks.oldest)
-            .bind(id);
-        let query = query.bind(blocks.lowest).bind(blocks.below).bind(wanted);
-        sequences(&query.fetch_all(self.pool()).await?)
+        let &Blocks { newest, oldest, lowest, below } = blocks;
+        let values = [newest.into(), oldest.into(), id.into(), lowest.into(), below.into(), wanted.into()];
+        sequences(&self.database.rows(query::in_blocks(named), values).await?)
     }
 
     /// The newest `wanted` deliveries of `target` in `state` between two sequences.
@@ -292,13 +284,13 @@ impl Reader {
         wanted: i64,
     ) -> Result<Vec<i64>, ReadError> {
         let Some(query) = by_state(state) else { return Ok(Vec::new()) };
-        let query = sqlx::query(query).bind(target).bind(state.as_str()).bind(lowest).bind(below);
-        sequences(&query.bind(wanted).fetch_all(self.pool()).await?)
+        let values = [target.into(), state.as_str().into(), lowest.into(), below.into(), wanted.into()];
+        sequences(&self.database.rows(query, values).await?)
     }
 }
 
-fn sequences(rows: &[SqliteRow]) -> Result<Vec<i64>, ReadError> {
-    rows.iter().map(|row| Ok(row.try_get("sequence")?)).collect()
+fn sequences(rows: &[Row]) -> Result<Vec<i64>, ReadError> {
+    rows.iter().map(|row| Ok(row.number("sequence")?)).collect()
 }
 
 fn count(sequences: &[i64]) -> i64 {

@@ -1,7 +1,6 @@
 //! The parts that queries are put together from, and the queries of lists.
 
-use sqlx::{QueryBuilder, Sqlite};
-
+use super::rows::Query;
 use crate::domain::delivery::State;
 use crate::domain::filter::Pattern;
 use crate::domain::operator::{Cursor, Filter};
@@ -9,14 +8,14 @@ use crate::domain::operator::{Cursor, Filter};
 /// The columns of [`EventFacts`](crate::store::view::EventFacts).
 pub(super) const EVENT_FACTS: &str = "e.sequence AS sequence, e.id AS id, e.type AS type, e.object_id AS object_id, e.created AS created, \
      e.source AS source, e.origin AS origin, e.environment AS environment, e.received_at AS received_at, \
-     length(e.body) AS size";
+     CAST(length(e.body) AS bigint) AS size";
 
 /// The columns of [`DeliverySummary`](crate::store::view::DeliverySummary), and the
 /// target's number.
 pub(super) const DELIVERY_FACTS: &str = "e.sequence AS sequence, t.id AS target_id, t.name AS target, e.id AS event_id, e.type AS type, \
      e.object_id AS object_id, e.received_at AS received_at, d.state AS state, d.attempts AS attempts, \
      d.replays AS replays, d.due_at AS due_at, d.first_attempt_at AS first_attempt_at, \
-     d.settled_at AS settled_at, coalesce(a.status, iif(e.body IS NULL, NULL, d.status)) AS last_status, a.error AS last_error, \
+     d.settled_at AS settled_at, coalesce(a.status, CASE WHEN e.body IS NOT NULL THEN d.status END) AS last_status, a.error AS last_error, \
      (SELECT b.id FROM event b WHERE d.state <> 'sending' AND b.sequence = coalesce( \
         (SELECT w.sequence FROM delivery w INDEXED BY delivery_lane WHERE w.target_id = d.target_id \
            AND w.lane = d.lane AND (w.rank, w.sequence) < (d.rank, d.sequence) AND w.state <> 'sending' \
@@ -24,13 +23,12 @@ pub(super) const DELIVERY_FACTS: &str = "e.sequence AS sequence, t.id AS target_
         (SELECT w.sequence FROM delivery w INDEXED BY delivery_open WHERE w.target_id = d.target_id \
            AND w.settled_at IS NULL AND w.state = 'sending' AND w.lane = d.lane LIMIT 1))) AS waits_for";
 
-/// The events of the sequences that follow as a JSON array, in its order. The
-/// joins are crossed so that no other order is considered.
-const EVENTS: &str = " FROM json_each(";
-const OF_SEQUENCES: &str = ") c CROSS JOIN event e ON e.sequence = c.value";
+/// The events of the sequences before it, in their order. The joins are crossed so that
+/// `SQLite` considers no other order.
+const OF_SEQUENCES: &str = " CROSS JOIN event e ON e.sequence = c.value";
 
 /// Their deliveries, by the target's number.
-const THEIR_DELIVERIES: &str = " CROSS JOIN target t NOT INDEXED \
+const THEIR_DELIVERIES: &str = " CROSS JOIN target t NOT INDEXED ON TRUE \
      CROSS JOIN delivery d ON d.target_id = t.id AND d.sequence = e.sequence";
 
 /// The last attempt of each.
@@ -46,21 +44,21 @@ pub(super) enum Named {
 }
 
 /// Those of the events of `sequences` that pass `filter`, in their order.
-pub(super) fn events(filter: &Filter, sequences: &[i64], limit: usize) -> QueryBuilder<Sqlite> {
+pub(super) fn events(filter: &Filter, sequences: &[i64], limit: usize) -> Query {
     let mut query = of_sequences(EVENT_FACTS, sequences);
-    query.push(" WHERE 1");
+    query.push(" WHERE TRUE");
     push_event(&mut query, filter);
     if filter.state.is_some() || filter.target.is_some() {
-        query.push(" AND EXISTS (SELECT 1 FROM target t CROSS JOIN delivery d ON d.target_id = t.id AND d.sequence = e.sequence WHERE 1");
+        query.push(" AND EXISTS (SELECT 1 FROM target t CROSS JOIN delivery d ON d.target_id = t.id AND d.sequence = e.sequence WHERE TRUE");
         push_delivery(&mut query, filter);
         query.push(")");
     }
-    push_limit(&mut query, limit);
+    query.limit(limit);
     query
 }
 
 /// The states of the deliveries of the events of `sequences`.
-pub(super) fn standings(sequences: &[i64]) -> QueryBuilder<Sqlite> {
+pub(super) fn standings(sequences: &[i64]) -> Query {
     let columns = "e.sequence AS sequence, t.name AS target, d.state AS state, d.attempts AS attempts";
     let mut query = of_sequences(columns, sequences);
     query.push(THEIR_DELIVERIES);
@@ -69,29 +67,24 @@ pub(super) fn standings(sequences: &[i64]) -> QueryBuilder<Sqlite> {
 
 /// The deliveries of the events of `sequences` that pass `filter` and lie beyond
 /// `cursor`: in their order, and of one event by the target's number.
-pub(super) fn deliveries(
-    filter: &Filter,
-    cursor: Option<Cursor>,
-    sequences: &[i64],
-    limit: usize,
-) -> QueryBuilder<Sqlite> {
+pub(super) fn deliveries(filter: &Filter, cursor: Option<Cursor>, sequences: &[i64], limit: usize) -> Query {
     let mut query = of_sequences(DELIVERY_FACTS, sequences);
-    query.push(THEIR_DELIVERIES).push(LAST_ATTEMPT).push(" WHERE 1");
+    query.push(THEIR_DELIVERIES).push(LAST_ATTEMPT).push(" WHERE TRUE");
     push_event(&mut query, filter);
     push_delivery(&mut query, filter);
     if let Some(cursor) = cursor {
         query.push(" AND (e.sequence <> ").push_bind(cursor.sequence);
         query.push(" OR t.id > ").push_bind(cursor.target).push(")");
     }
-    push_limit(&mut query, limit);
+    query.limit(limit);
     query
 }
 
 /// The keys of the deliveries of the events of `sequences` that pass `filter` and
 /// are in one of `states`.
-pub(super) fn keys(filter: &Filter, states: &[State], sequences: &[i64]) -> QueryBuilder<Sqlite> {
+pub(super) fn keys(filter: &Filter, states: &[State], sequences: &[i64]) -> Query {
     let mut query = of_sequences("d.target_id AS target_id, d.sequence AS sequence", sequences);
-    query.push(THEIR_DELIVERIES).push(" WHERE 1");
+    query.push(THEIR_DELIVERIES).push(" WHERE TRUE");
     push_event(&mut query, filter);
     push_delivery(&mut query, filter);
     push_states(&mut query, states);
@@ -101,23 +94,23 @@ pub(super) fn keys(filter: &Filter, states: &[State], sequences: &[i64]) -> Quer
 /// What finds the events about an id, or that name it so, in blocks from one down to
 /// another, one by one.
 pub(super) fn in_blocks(named: Option<Named>) -> String {
-    let events = in_block(named, ["?3", "?4", "?5"]);
+    let events = in_block(named, ["$3", "$4", "$5"]);
     format!(
         "WITH RECURSIVE block (number) AS ( \
-           VALUES (?1) UNION ALL SELECT number - 1 FROM block WHERE number > ?2) \
-         {events} ORDER BY sequence DESC LIMIT ?6"
+           VALUES ($1) UNION ALL SELECT number - 1 FROM block WHERE number > $2) \
+         {events} ORDER BY sequence DESC LIMIT $6"
     )
 }
 
 /// The same from the newest block that holds anything, where not every block does.
 pub(super) fn in_found_blocks(named: Option<Named>) -> String {
-    let events = in_block(named, ["?1", "?2", "?3"]);
+    let events = in_block(named, ["$1", "$2", "$3"]);
     format!(
         "WITH RECURSIVE block (number) AS ( \
-           SELECT max(sequence) >> 9 FROM event WHERE sequence < ?3 \
+           SELECT max(sequence) >> 9 FROM event WHERE sequence < $3 \
            UNION ALL SELECT (SELECT max(sequence) >> 9 FROM event WHERE sequence < number << 9) \
-           FROM block WHERE number << 9 > ?2) \
-         {events} ORDER BY sequence DESC LIMIT ?4"
+           FROM block WHERE number << 9 > $2) \
+         {events} ORDER BY sequence DESC LIMIT $4"
     )
 }
 
@@ -138,6 +131,13 @@ fn in_block(named: Option<Named>, [id, lowest, below]: [&str; 3]) -> String {
     }
 }
 
+/// The digests of the events that have these ids.
+pub(super) fn digests<'a>(ids: impl IntoIterator<Item = &'a str>) -> Query {
+    let mut query = Query::new("SELECT id, digest FROM event WHERE id IN (");
+    query.push_list(ids).push(")");
+    query
+}
+
 /// Whether `filter` asks something of the event itself.
 pub(super) fn asks_of_event(filter: &Filter) -> bool {
     let Filter { types, object_id, order_id, invoice_id, source, state: _, target: _, from, to, id_prefix } =
@@ -152,35 +152,33 @@ pub(super) fn asks_of_event(filter: &Filter) -> bool {
         || id_prefix.is_some()
 }
 
-/// A query that selects `columns` of the events of `sequences`, which it takes as
-/// one parameter, a JSON array.
-fn of_sequences(columns: &str, sequences: &[i64]) -> QueryBuilder<Sqlite> {
-    let numbers: Vec<_> = sequences.iter().map(ToString::to_string).collect();
-    let mut query = QueryBuilder::new("SELECT ");
-    query.push(columns).push(EVENTS).push_bind(format!("[{}]", numbers.join(","))).push(OF_SEQUENCES);
+/// A query that selects `columns` of the events of `sequences`.
+fn of_sequences(columns: &str, sequences: &[i64]) -> Query {
+    let mut query = Query::new("SELECT ");
+    query.push(columns).push(" FROM ").push_numbers(sequences).push(OF_SEQUENCES);
     query
 }
 
 /// What `filter` asks of an event itself.
-fn push_event(query: &mut QueryBuilder<Sqlite>, filter: &Filter) {
+fn push_event(query: &mut Query, filter: &Filter) {
     if let Some(types) = filter.types.as_ref().filter(|types| !types.is_any()) {
-        query.push(" AND (0");
+        query.push(" AND (FALSE");
         for pattern in types.patterns() {
             match pattern {
-                Pattern::Any => query.push(" OR 1"),
-                Pattern::Exact(kind) => query.push(" OR e.type = ").push_bind(kind.to_string()),
+                Pattern::Any => query.push(" OR TRUE"),
+                Pattern::Exact(kind) => query.push(" OR e.type = ").push_bind(&**kind),
                 Pattern::Prefix(prefix) => push_prefix(query.push(" OR "), "e.type", prefix),
             };
         }
         query.push(")");
     }
     if let Some(object) = &filter.object_id {
-        query.push(" AND e.object_id = ").push_bind(object.clone());
+        query.push(" AND e.object_id = ").push_bind(&**object);
     }
     for (column, id) in [("e.order_id", &filter.order_id), ("e.invoice_id", &filter.invoice_id)] {
         if let Some(id) = id {
-            query.push(" AND (e.object_id = ").push_bind(id.clone());
-            query.push(" OR ").push(column).push(" = ").push_bind(id.clone()).push(")");
+            query.push(" AND (e.object_id = ").push_bind(&**id);
+            query.push(" OR ").push(column).push(" = ").push_bind(&**id).push(")");
         }
     }
     if let Some(source) = filter.source {
@@ -198,9 +196,9 @@ fn push_event(query: &mut QueryBuilder<Sqlite>, filter: &Filter) {
 }
 
 /// What `filter` asks of a delivery.
-fn push_delivery(query: &mut QueryBuilder<Sqlite>, filter: &Filter) {
+fn push_delivery(query: &mut Query, filter: &Filter) {
     if let Some(target) = &filter.target {
-        query.push(" AND t.name = ").push_bind(target.clone());
+        query.push(" AND t.name = ").push_bind(&**target);
     }
     if let Some(state) = filter.state {
         push_states(query, &[state]);
@@ -208,30 +206,12 @@ fn push_delivery(query: &mut QueryBuilder<Sqlite>, filter: &Filter) {
 }
 
 /// That a delivery is in one of `states`.
-fn push_states(query: &mut QueryBuilder<Sqlite>, states: &[State]) {
+fn push_states(query: &mut Query, states: &[State]) {
     query.push(" AND d.state IN (");
-    let mut list = query.separated(", ");
-    for state in states {
-        list.push_bind(state.as_str());
-    }
-    query.push(")");
+    query.push_list(states.iter().map(|state| state.as_str())).push(")");
 }
 
-fn push_limit(query: &mut QueryBuilder<Sqlite>, limit: usize) {
-    query.push(" LIMIT ").push_bind(i64::try_from(limit).unwrap_or(i64::MAX));
-}
-
-fn push_prefix<'q>(
-    query: &'q mut QueryBuilder<Sqlite>,
-    column: &str,
-    prefix: &str,
-) -> &'q mut QueryBuilder<Sqlite> {
+fn push_prefix<'q>(query: &'q mut Query, column: &str, prefix: &str) -> &'q mut Query {
     let length = i64::try_from(prefix.chars().count()).unwrap_or(i64::MAX);
-    query
-        .push("substr(")
-        .push(column)
-        .push(", 1, ")
-        .push_bind(length)
-        .push(") = ")
-        .push_bind(prefix.to_owned())
+    query.push("substr(").push(column).push(", 1, ").push_bind(length).push(") = ").push_bind(prefix)
 }

@@ -1,0 +1,135 @@
+//! Reading from a store, beside the connection that writes: one set of queries for every
+//! engine.
+//!
+//! | file | holds |
+//! |---|---|
+//! | [`rows`] | what differs between the engines: pools, values, rows |
+//! | [`list`], [`detail`] | lists of events and deliveries; one of them in full |
+//! | [`statistics`] | sizes, backlogs, what came by which source, how long deliveries took |
+//! | [`scan`], [`query`], [`decode`] | which events a list looks at, its SQL, its rows |
+
+#[cfg(test)]
+pub(in crate::store) mod asked;
+mod decode;
+mod detail;
+mod list;
+mod query;
+mod rows;
+mod scan;
+mod statistics;
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use sqlx::SqlitePool;
+
+use crate::domain::event::{Digest, EventId, InvalidEventId};
+use crate::store::error::ReadError;
+use crate::store::types::{Held, Position, Resume};
+
+use rows::Database;
+
+/// What reads from a store. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(in crate::store) struct Reader {
+    database: Database,
+}
+
+impl Reader {
+    /// One that reads a file of `SQLite` by `pool`.
+    pub(in crate::store) fn of_sqlite(pool: SqlitePool, path: &Path) -> Self {
+        Self { database: Database::Sqlite { pool, path: Arc::new(path.to_owned()) } }
+    }
+
+    /// The pool of `SQLite`.
+    #[cfg(test)]
+    pub(in crate::store) fn pool(&self) -> &SqlitePool {
+        match &self.database {
+            Database::Sqlite { pool, .. } => pool,
+        }
+    }
+
+    /// Takes every connection there is.
+    #[cfg(test)]
+    pub(in crate::store) async fn hold(&self) -> Vec<impl Sized + use<>> {
+        let pool = self.pool();
+        let mut held = Vec::new();
+        for _ in 0..pool.options().get_max_connections() {
+            held.push(pool.acquire().await.unwrap());
+        }
+        held
+    }
+
+    /// What `stream` goes on from.
+    pub(in crate::store) async fn resume(&self, stream: &str) -> Result<Option<Resume>, ReadError> {
+        let query = "SELECT event_id, created, history FROM stream_cursor WHERE stream = $1";
+        let row = self.database.row(query, [stream.into()]).await?;
+        row.map(|row| {
+            let event = row
+                .text_or_null("event_id")?
+                .map(str::parse)
+                .transpose()
+                .map_err(|error: InvalidEventId| ReadError(error.to_string()))?;
+            let position = Position { event, created: row.number("created")? };
+            Ok(Resume { position, history: row.text_or_null("history")?.map(str::to_owned) })
+        })
+        .transpose()
+    }
+
+    /// What is stored of `events`, in their order.
+    pub(in crate::store) async fn compare(
+        &self,
+        events: &[(EventId, Option<Digest>)],
+    ) -> Result<Vec<Held>, ReadError> {
+        if events.is_empty() {
+            return Ok(Vec::new());
+        }
+        let rows = self.database.run(query::digests(events.iter().map(|(id, _)| id.as_str()))).await?;
+        let stored = rows.iter().map(|row| Ok((row.text("id")?, row.bytes_or_null("digest")?)));
+        let stored = stored.collect::<Result<HashMap<_, _>, sqlx::Error>>()?;
+        let held = |(id, digest): &(EventId, Option<Digest>)| match (stored.get(id.as_str()), digest) {
+            (None, _) => Held::Missing,
+            (Some(Some(stored)), Some(digest)) if *stored != digest.0 => Held::Different,
+            (Some(_), _) => Held::Same,
+        };
+        Ok(events.iter().map(held).collect())
+    }
+
+    /// The targets that an operator has paused, by name.
+    pub(in crate::store) async fn paused(&self) -> Result<Vec<Arc<str>>, ReadError> {
+        let query = "SELECT name FROM target WHERE paused_at IS NOT NULL ORDER BY name";
+        let rows = self.database.rows(query, []).await?;
+        rows.iter().map(|row| Ok(row.text("name")?.into())).collect()
+    }
+
+    /// The numbers of all targets, or of the one called `name`.
+    async fn target_numbers(&self, name: Option<&str>) -> Result<Vec<i64>, ReadError> {
+        let query = "SELECT id FROM target WHERE $1 IS NULL OR name = $1";
+        let rows = self.database.rows(query, [name.into()]).await?;
+        rows.iter().map(|row| Ok(row.number("id")?)).collect()
+    }
+
+    /// The sequences between which every event is stored.
+    async fn extent(&self) -> Result<Extent, ReadError> {
+        let query = "SELECT r.events_through AS through, \
+                            coalesce((SELECT max(sequence) FROM event), 0) AS newest FROM retention r";
+        let row = self.database.only_row(query, []).await?;
+        let (through, newest) = (row.number("through")?, row.number("newest")?);
+        Ok(Extent { first: through + 1, last: newest.max(through) })
+    }
+}
+
+/// The sequences between which every event is stored. Below `first` there may be
+/// single ones, whose deliveries have not ended.
+#[derive(Clone, Copy, Debug)]
+struct Extent {
+    first: i64,
+    last: i64,
+}
+
+impl From<sqlx::Error> for ReadError {
+    fn from(error: sqlx::Error) -> Self {
+        Self(error.to_string())
+    }
+}

@@ -1,0 +1,150 @@
+//! Rows as the values that are shown. Columns are read by name.
+
+use super::rows::Row;
+use crate::domain::clock::UnixMillis;
+use crate::domain::delivery::State;
+use crate::domain::event::Source;
+use crate::store::types::Seen;
+use crate::store::view::{AttemptEntry, Conflict, DeliverySummary, EventFacts, Sighting, Standing};
+
+/// A value, or `None` if the row holds what this version does not know.
+pub(super) type Decoded<T> = Result<Option<T>, sqlx::Error>;
+
+/// The value of `row`. A row that cannot be decoded is logged and passed over, so
+/// that the others are still shown. `row` has a column `sequence`.
+pub(super) fn readable<T>(decoded: Decoded<T>, row: &Row) -> Option<T> {
+    let sequence = || row.number("sequence").unwrap_or_default();
+    match decoded {
+        Ok(Some(value)) => Some(value),
+        Ok(None) => {
+            tracing::error!(
+                sequence = sequence(),
+                "a stored row holds a value this version does not know and is passed over"
+            );
+            None
+        }
+        Err(error) => {
+            tracing::error!(%error, sequence = sequence(), "a stored row cannot be read and is passed over");
+            None
+        }
+    }
+}
+
+/// An event, from the columns of [`EVENT_FACTS`](super::query::EVENT_FACTS).
+pub(super) fn event(row: &Row) -> Decoded<EventFacts> {
+    let Ok(source) = row.text("source")?.parse() else { return Ok(None) };
+    let environment = row.text_or_null("environment")?.map(str::parse).transpose();
+    let Ok(environment) = environment else { return Ok(None) };
+    Ok(Some(EventFacts {
+        sequence: row.number("sequence")?,
+        id: row.text("id")?.to_owned(),
+        kind: row.text("type")?.to_owned(),
+        object_id: row.text_or_null("object_id")?.map(str::to_owned),
+        created: UnixMillis(row.number("created")?.saturating_mul(1000)),
+        source,
+        origin: row.text("origin")?.to_owned(),
+        environment,
+        received_at: UnixMillis(row.number("received_at")?),
+        size: row.number_or_null("size")?.map(count),
+    }))
+}
+
+/// The state of a delivery, and the sequence of its event.
+pub(super) fn standing(row: &Row) -> Decoded<(i64, Standing)> {
+    let Ok(state) = row.text("state")?.parse() else { return Ok(None) };
+    let target = row.text("target")?.into();
+    let standing = Standing { target, state, attempts: row.small("attempts")? };
+    Ok(Some((row.number("sequence")?, standing)))
+}
+
+/// The number of a target, and a delivery to it, from the columns of
+/// [`DELIVERY_FACTS`](super::query::DELIVERY_FACTS).
+pub(super) fn delivery(row: &Row) -> Decoded<(i64, DeliverySummary)> {
+    let Ok(state) = row.text("state")?.parse::<State>() else { return Ok(None) };
+    let received_at = UnixMillis(row.number("received_at")?);
+    let waits_for: Option<String> = row.text_or_null("waits_for")?.map(str::to_owned);
+    // A first attempt is due since its event arrived. What waits for another is not due.
+    let due_at = if state == State::Pending { Some(received_at) } else { time(row, "due_at")? };
+    let delivery = DeliverySummary {
+        sequence: row.number("sequence")?,
+        target: row.text("target")?.into(),
+        event_id: row.text("event_id")?.to_owned(),
+        kind: row.text("type")?.to_owned(),
+        object_id: row.text_or_null("object_id")?.map(str::to_owned),
+        received_at,
+        state,
+        attempts: row.small("attempts")?,
+        replays: row.small("replays")?,
+        due_at: due_at.filter(|_| waits_for.is_none()),
+        first_attempt_at: time(row, "first_attempt_at")?,
+        settled_at: time(row, "settled_at")?,
+        last_status: row.small_or_null("last_status")?,
+        last_error: row.text_or_null("last_error")?.map(str::to_owned),
+        waits_for,
+    };
+    Ok(Some((row.number("target_id")?, delivery)))
+}
+
+/// An attempt that has ended.
+pub(super) fn attempt(row: &Row) -> Decoded<AttemptEntry> {
+    Ok(Some(AttemptEntry {
+        number: row.small("number")?,
+        started_at: UnixMillis(row.number("started_at")?),
+        duration_ms: count(row.number("duration_ms")?),
+        status: row.small_or_null("status")?,
+        error: row.text_or_null("error")?.map(str::to_owned),
+        answer: row.bytes_or_null("answer")?.map(text),
+    }))
+}
+
+/// An event that came under the id of another one.
+pub(super) fn conflict(row: &Row) -> Decoded<Conflict> {
+    let Ok(source) = row.text("source")?.parse() else { return Ok(None) };
+    Ok(Some(Conflict {
+        source,
+        origin: row.text("origin")?.to_owned(),
+        received_at: UnixMillis(row.number("received_at")?),
+        kind: row.text("type")?.to_owned(),
+        digest: hex::encode(row.bytes_or_null("digest")?.unwrap_or_default()),
+        size: count(row.number("size")?),
+        body: row.bytes_or_null("body")?.map(text),
+    }))
+}
+
+/// A further source of an event whose first one brought it at `first`.
+pub(super) fn sighting(row: &Row, first: UnixMillis) -> Decoded<Sighting> {
+    let Ok(source) = row.text("source")?.parse() else { return Ok(None) };
+    let at = UnixMillis(row.number("at")?);
+    let lag_ms = u64::try_from(at.since(first).as_millis()).unwrap_or(u64::MAX);
+    Ok(Some(Sighting { source, origin: row.text("origin")?.to_owned(), at, lag_ms }))
+}
+
+/// An event, and when each live source first brought it.
+pub(super) fn seen(row: &Row) -> Decoded<Seen> {
+    let Ok(first) = row.text("source")?.parse::<Source>() else { return Ok(None) };
+    let received_at = UnixMillis(row.number("received_at")?);
+    let by = |live: Source, column| {
+        if first == live { Ok(Some(received_at)) } else { time(row, column) }
+    };
+    Ok(Some(Seen {
+        sequence: row.number("sequence")?,
+        received_at,
+        first,
+        stream: by(Source::Stream, "stream_at")?,
+        webhook: by(Source::Webhook, "webhook_at")?,
+    }))
+}
+
+/// `bytes` as text; what is no UTF-8 is replaced.
+pub(super) fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// A number of rows or bytes.
+pub(super) fn count(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or(0)
+}
+
+fn time(row: &Row, column: &str) -> Result<Option<UnixMillis>, sqlx::Error> {
+    Ok(row.number_or_null(column)?.map(UnixMillis))
+}
