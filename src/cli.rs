@@ -15,6 +15,8 @@ mod health;
 mod listing;
 mod man;
 mod moment;
+mod names;
+mod place;
 mod progress;
 mod reload;
 mod run;
@@ -23,10 +25,11 @@ mod simulator;
 mod streams;
 mod table;
 mod targets;
+mod text;
 
 use std::ffi::OsString;
 use std::io::{self, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -41,7 +44,8 @@ once and durably, and forwards each to your services until they acknowledge it."
 
 const CONFIGURATION: &str = "\
 Configuration, later wins: the built-in defaults, the TOML file of --config or
-PEPAY_BRIDGE_CONFIG, the environment. A variable is named after its key, with
+PEPAY_BRIDGE_CONFIG, or else ./pepay-bridge.toml or
+/etc/pepay-bridge/pepay-bridge.toml, the environment. A variable is named after its key, with
 two underscores between the levels; a list is one text separated by commas:
 
   PEPAY_BRIDGE__PEPAY__API_KEY=…                 pepay.api_key
@@ -60,7 +64,7 @@ Logs go to standard error.
 Exit codes: 0 success, 1 failure, 2 a fault of the command line or of the
 configuration, with one line for each.";
 
-const CONFIG_HELP: &str = "TOML file to read the configuration from [env: PEPAY_BRIDGE_CONFIG]";
+const CONFIG_HELP: &str = "TOML file to read the configuration from [env: PEPAY_BRIDGE_CONFIG] [default: ./pepay-bridge.toml, then /etc/pepay-bridge/pepay-bridge.toml]";
 
 /// The command line.
 #[derive(Debug, Parser)]
@@ -93,6 +97,9 @@ enum Command {
     Simulator(simulator::Arguments),
     /// Print the script that completes this command line in a shell
     Completions(completions::Arguments),
+    /// Print the names that a running bridge has for something: what completion scripts ask for
+    #[command(hide = true)]
+    CompleteNames(names::Arguments),
     /// Print the manual page, or write one for each command
     Man(man::Arguments),
 }
@@ -109,6 +116,9 @@ pub enum Error {
     /// The configuration is at fault.
     #[error(transparent)]
     Configuration(#[from] Problems),
+    /// There is no configuration.
+    #[error("{0}")]
+    Unconfigured(Problems),
     /// The command line is at fault, which takes a running bridge to know.
     #[error("{0}")]
     Usage(String),
@@ -130,6 +140,7 @@ impl Error {
     pub fn report(&self) -> ExitCode {
         let (text, code) = match self {
             Self::Configuration(problems) => (problems.to_string(), ExitCode::from(2)),
+            Self::Unconfigured(problems) => (format!("{problems}\n\n{}", place::ADVICE), ExitCode::from(2)),
             Self::Usage(fault) => (format!("pepay-bridge: {fault}"), ExitCode::from(2)),
             Self::Failure(reason) => (format!("pepay-bridge: {}", chain(&**reason)), ExitCode::FAILURE),
             Self::Logged(code) => return ExitCode::from(*code),
@@ -146,8 +157,21 @@ impl Error {
 pub fn execute(cli: Cli, environment: impl IntoIterator<Item = (OsString, OsString)>) -> Result<(), Error> {
     // The one TLS implementation. An error means that it is chosen already.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let config = cli.config.as_deref();
-    match cli.command.unwrap_or(Command::Run) {
+    let environment: Vec<_> = environment.into_iter().collect();
+    let file = place::file(cli.config, &environment);
+    let is_missing = place::is_missing(file.as_deref(), &environment);
+    match carry_out(cli.command.unwrap_or(Command::Run), file.as_deref(), environment) {
+        Err(Error::Configuration(problems)) if is_missing => Err(Error::Unconfigured(problems)),
+        ended => ended,
+    }
+}
+
+fn carry_out(
+    command: Command,
+    config: Option<&Path>,
+    environment: Vec<(OsString, OsString)>,
+) -> Result<(), Error> {
+    match command {
         Command::Run => run::run(config, environment),
         Command::Check(arguments) => check::check(&arguments, config, environment),
         Command::Health(arguments) => health::health(&arguments, config, environment),
@@ -162,6 +186,7 @@ pub fn execute(cli: Cli, environment: impl IntoIterator<Item = (OsString, OsStri
         Command::Demo(arguments) => demo::demo(&arguments, environment),
         Command::Simulator(arguments) => simulator::simulator(arguments, environment),
         Command::Completions(arguments) => completions::completions(&arguments),
+        Command::CompleteNames(arguments) => names::names(&arguments, config, environment),
         Command::Man(arguments) => man::man(&arguments),
     }
 }

@@ -23,5 +23,80 @@ pub(super) fn completions(arguments: &Arguments) -> Result<(), Error> {
         // that what a command takes would never be found.
         script = script.replace("pepay__subcmd__bridge", "pepay__bridge");
     }
-    super::print(&script)
+    super::print(&with_names(arguments.shell, script))
+}
+
+/// `script`, which also completes the names of targets and streams, as the running bridge
+/// has them. Elvish and PowerShell complete what is fixed alone.
+fn with_names(shell: Shell, script: String) -> String {
+    match shell {
+        Shell::Bash => script + BASH,
+        Shell::Fish => script + FISH,
+        Shell::Zsh => zsh(&script),
+        _ => script,
+    }
+}
+
+/// Stands before the generated function, and calls it for all but names.
+const BASH: &str = r#"
+_pepay_bridge_with_names() {
+    local word skip="" kind="" cur="${COMP_WORDS[COMP_CWORD]}" prev="${COMP_WORDS[COMP_CWORD-1]}"
+    local -a words=() reach=()
+    for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
+        if [[ -n ${skip} ]]; then
+            reach+=("${word}")
+            skip=""
+        elif [[ ${word} == --config || ${word} == --admin-url ]]; then
+            reach+=("${word}")
+            skip=1
+        elif [[ ${word} != -* ]]; then
+            words+=("${word}")
+        fi
+    done
+    case "${words[*]}" in
+        "targets pause"|"targets resume"|"targets test") kind=targets ;;
+        "deliveries retry"|"deliveries release"|"deliveries close"|"deliveries cancel") kind=targets ;;
+        "streams reconnect"|"streams backfill") kind=streams ;;
+    esac
+    if [[ ${prev} == --target ]]; then
+        kind=targets
+    elif [[ -n ${skip} || ${cur} == -* || ${prev} == --?* ]]; then
+        kind=""
+    fi
+    if [[ -z ${kind} ]]; then
+        _pepay__bridge "$@"
+        return
+    fi
+    COMPREPLY=($(compgen -W "$("${COMP_WORDS[0]}" complete-names "${kind}" "${reach[@]}" 2>/dev/null)" -- "${cur}"))
+}
+complete -F _pepay_bridge_with_names -o bashdefault -o default pepay-bridge
+"#;
+
+const FISH: &str = r#"
+complete -c pepay-bridge -n "__fish_seen_subcommand_from events deliveries" -l target -x -a "(pepay-bridge complete-names targets 2>/dev/null)"
+complete -c pepay-bridge -n "__fish_seen_subcommand_from targets; and __fish_seen_subcommand_from pause resume test" -f -a "(pepay-bridge complete-names targets 2>/dev/null)"
+complete -c pepay-bridge -n "__fish_seen_subcommand_from deliveries; and __fish_seen_subcommand_from retry release close cancel" -f -a "(pepay-bridge complete-names targets 2>/dev/null)"
+complete -c pepay-bridge -n "__fish_seen_subcommand_from streams; and __fish_seen_subcommand_from reconnect backfill" -f -a "(pepay-bridge complete-names streams 2>/dev/null)"
+"#;
+
+const ZSH: &str = r#"
+_pepay_bridge_targets() { local -a names=(${(f)"$(pepay-bridge complete-names targets 2>/dev/null)"}); compadd -a names }
+_pepay_bridge_streams() { local -a names=(${(f)"$(pepay-bridge complete-names streams 2>/dev/null)"}); compadd -a names }
+"#;
+
+/// The generated script has an action for each value: `_default` where it knows of none.
+fn zsh(script: &str) -> String {
+    let action = |line: &str| {
+        let of = |beginnings: &[&str]| beginnings.iter().any(|beginning| line.starts_with(beginning));
+        let names = if of(&["'--target=[", "':target -- ", "'::of_target -- "]) {
+            ":_pepay_bridge_targets'"
+        } else if of(&["':stream -- "]) {
+            ":_pepay_bridge_streams'"
+        } else {
+            ":_default'"
+        };
+        line.replace(":_default'", names) + "\n"
+    };
+    let (head, rest) = script.split_once('\n').unwrap_or((script, ""));
+    format!("{head}\n{ZSH}{}", rest.lines().map(action).collect::<String>())
 }

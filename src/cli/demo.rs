@@ -6,6 +6,7 @@ mod show;
 mod stage;
 
 use std::ffi::OsString;
+use std::pin::pin;
 use std::time::Duration;
 
 use clap::Args;
@@ -31,6 +32,10 @@ pub(super) struct Arguments {
     /// How many events to play
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     events: u32,
+
+    /// Then leave the page open, and print its address, until Ctrl-C
+    #[arg(long)]
+    keep: bool,
 }
 
 /// Plays the demo.
@@ -40,30 +45,44 @@ pub(super) fn demo(
 ) -> Result<(), Error> {
     // Of the environment only the log filter: the demo brings its own configuration.
     let log_filter = environment.into_iter().filter(|(name, _)| name == "RUST_LOG").collect();
-    super::runtime()?.block_on(play(arguments.events as usize, log_filter))
+    super::runtime()?.block_on(play(arguments.events as usize, arguments.keep, log_filter))
 }
 
-async fn play(events: usize, log_filter: Vec<(OsString, OsString)>) -> Result<(), Error> {
+async fn play(events: usize, keep: bool, log_filter: Vec<(OsString, OsString)>) -> Result<(), Error> {
     let show = Show::new(events);
-    let stage = Stage::build(events, log_filter).await?;
+    let mut stage = Stage::build(events, log_filter).await?;
     show.say(&format!("simulator   {}", stage.simulator_url))?;
     show.say(&format!("bridge      {}   (status on {}/status)", stage.public_url, stage.admin_url))?;
     show.say(&format!("target      {}", stage.target_url))?;
 
     let (signals, stop) = (Signals::listen().map_err(Error::failure)?, Stop::default());
+    let mut obeyed = pin!(signals.obey(stop.clone()));
     let limit = LIMIT + LIMIT_FOR_EACH * u32::try_from(events).unwrap_or(u32::MAX);
     let played = tokio::select! {
         played = tokio::time::timeout(limit, acts(&stage, &show, events)) => played,
         () = stop.soft.cancelled() => return Err(Error::failure("interrupted")),
-        never = signals.obey(stop.clone()) => match never {},
+        never = &mut obeyed => match never {},
     };
     match played {
         Ok(played) => played?,
         // The ledger reports what is missing.
         Err(_) => show.say(&format!("gave up waiting after {} s", limit.as_secs()))?,
     }
-    let ledger = stage.close(events).await?;
+    let received = stage.received().await?;
+    if !keep {
+        stage.close().await?;
+    }
+    // Drawn up before an operator sends something again from the page.
+    let ledger = stage.ledger(events, received);
     show.finish(&ledger.to_string())?;
+    if keep {
+        show.say(&format!("\npage        {}/   open until Ctrl-C", stage.admin_url))?;
+        tokio::select! {
+            () = stop.soft.cancelled() => {}
+            never = &mut obeyed => match never {},
+        }
+        stage.close().await?;
+    }
     ledger.verdict().map_err(Error::failure)
 }
 

@@ -40,11 +40,11 @@ pub(super) struct Filters {
     #[arg(long, value_name = "NAME")]
     target: Option<String>,
 
-    /// Received then or later: RFC 3339, or an age such as `2h`
+    /// Received then or later: RFC 3339, a day such as `2026-01-31`, or an age such as `2h`
     #[arg(long, value_name = "TIME")]
     from: Option<When>,
 
-    /// Received before: RFC 3339, or an age such as `30m`
+    /// Received before: RFC 3339, a day, or an age such as `30m`
     #[arg(long, value_name = "TIME")]
     to: Option<When>,
 
@@ -70,6 +70,11 @@ impl Filters {
             ("id_prefix", self.id_prefix.clone()),
         ];
         all.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+    }
+
+    /// The target that they ask for.
+    pub(super) fn target(&self) -> Option<&str> {
+        self.target.as_deref()
     }
 
     /// The given ones, as the filter of a bulk call.

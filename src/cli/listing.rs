@@ -6,6 +6,7 @@ use serde::de::DeserializeOwned;
 
 use super::admin::Operator;
 use super::filters::Filters;
+use super::names::target_is_known;
 use super::table::Table;
 use super::{Error, hint, print_bytes};
 use crate::domain::clock::UnixMillis;
@@ -80,6 +81,9 @@ impl Listing {
                 let whole = left == 0 || cursor.is_none();
                 if self.all || whole { table.take() } else { String::new() }
             };
+            if cursor.is_none() && !found && !operator.json {
+                target_is_known(&operator.bridge, self.filters.target()).await?;
+            }
             // The reader has gone.
             if !print_bytes(text.as_bytes())? {
                 return Ok(());

@@ -11,7 +11,7 @@ use crate::domain::clock::{InvalidTime, UnixMillis};
 /// lie behind it, and stands for it.
 const LAST: UnixMillis = UnixMillis(253_402_300_799_999);
 
-/// A time, or how long ago it is.
+/// A time, the beginning of a day in UTC, or how long ago it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum When {
     At(UnixMillis),
@@ -20,15 +20,19 @@ pub(super) enum When {
 
 /// Why a text is neither.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("allowed is a time such as `2026-01-31T09:30:00Z`, or how long ago it is, such as `2h` or `3days`")]
+#[error(
+    "allowed is a time such as `2026-01-31T09:30:00Z`, a day such as `2026-01-31` (its beginning, in UTC), \
+     or how long ago it is, such as `2h` or `3days`"
+)]
 pub(super) struct InvalidWhen;
 
 impl FromStr for When {
     type Err = InvalidWhen;
 
     fn from_str(text: &str) -> Result<Self, InvalidWhen> {
-        let ago = |_| humantime::parse_duration(text).map(Self::Ago).map_err(|_| InvalidWhen);
-        text.parse().map(Self::At).or_else(ago)
+        let day = |_| format!("{text}T00:00:00Z").parse();
+        let ago = |_: InvalidTime| humantime::parse_duration(text).map(Self::Ago).map_err(|_| InvalidWhen);
+        text.parse().or_else(day).map(Self::At).or_else(ago)
     }
 }
 
@@ -106,6 +110,7 @@ mod tests {
     fn a_time_is_given_as_it_is_or_as_an_age() {
         for (text, written) in [
             ("2024-12-21T12:20:00+01:00", "2024-12-21T11:20:00.000Z"),
+            ("2024-12-21", "2024-12-21T00:00:00.000Z"),
             ("2h", "2024-12-21T09:20:00.000Z"),
             ("1day 30m", "2024-12-20T10:50:00.000Z"),
             ("0s", "2024-12-21T11:20:00.000Z"),
@@ -115,7 +120,7 @@ mod tests {
         ] {
             assert_eq!(text.parse::<When>().unwrap().written(NOW), written, "{text}");
         }
-        for text in ["", "yesterday", "2024-12-21", "-2h"] {
+        for text in ["", "yesterday", "2024-12-32", "2024-12", "21.12.2024", "-2h"] {
             assert_eq!(text.parse::<When>(), Err(InvalidWhen), "{text}");
         }
     }

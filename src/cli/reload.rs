@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::admin::{self, Operator};
-use super::table::clean;
+use super::text::clean;
 use super::{Error, runtime};
 
 /// Have a running bridge read its configuration and every secret file anew, like SIGHUP

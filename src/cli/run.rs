@@ -19,6 +19,8 @@ pub(super) fn run(
     let loaded = loaded.map_err(|problems| refused(problems, config, &environment))?;
     telemetry::start(&loaded.settings.log).map_err(Error::failure)?;
     let settings = warned(loaded);
+    let file = config.map(|path| path.display().to_string());
+    tracing::info!(file, "configuration read");
     let config = config.map(Path::to_owned);
     let load: app::Load = Arc::new(move || {
         let loaded = config::load(config.as_deref(), environment.iter().cloned());

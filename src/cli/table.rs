@@ -1,8 +1,13 @@
 //! Columns that `awk` and `cut` can read: no borders, no
 //! wrapping, at least two spaces between.
 
+use std::io::{self, IsTerminal as _};
+
 use comfy_table::presets::NOTHING;
 use comfy_table::{ColumnConstraint, Width};
+use rustix::termios::tcgetwinsize;
+
+use super::text::{clean, shortened};
 
 /// What stands where there is nothing.
 const NOTHING_THERE: &str = "-";
@@ -10,18 +15,35 @@ const NOTHING_THERE: &str = "-";
 /// Between two columns.
 const GAP: u16 = 2;
 
+/// The columns that hold ids.
+const OF_IDS: [&str; 3] = ["ID", "EVENT", "OBJECT"];
+
+/// An id keeps at least so many characters.
+const SHORTEST_ID: usize = 16;
+
+/// What the last column, which is often a sentence, may need of a line that is too long.
+const OF_LAST: usize = 24;
+
 /// A table that may be printed part by part, each as wide as the one before.
 pub(super) struct Table {
     header: Vec<String>,
     rows: Vec<Vec<String>>,
     /// Of every column so far.
     widths: Vec<u16>,
+    /// Columns of the terminal that it is printed on, if it is.
+    terminal: Option<usize>,
 }
 
 impl Table {
+    /// A table for standard output. Only where that is a terminal, and a line would be
+    /// longer than its lines, are ids shortened.
     pub(super) fn new(header: &[&str]) -> Self {
+        Self::of_width(header, terminal_width())
+    }
+
+    fn of_width(header: &[&str], terminal: Option<usize>) -> Self {
         let header = header.iter().map(|&name| name.to_owned()).collect();
-        Self { header, rows: Vec::new(), widths: Vec::new() }
+        Self { header, rows: Vec::new(), widths: Vec::new(), terminal }
     }
 
     /// Adds a row, with a cell for every column.
@@ -36,6 +58,7 @@ impl Table {
         if self.rows.is_empty() {
             return String::new();
         }
+        self.shorten_ids();
         let mut table = comfy_table::Table::new();
         table.load_style(NOTHING);
         if self.widths.is_empty() {
@@ -51,18 +74,49 @@ impl Table {
         }
         table.trim_fmt() + "\n"
     }
+
+    /// Shortens ids as far as the terminal has no room for them.
+    fn shorten_ids(&mut self) {
+        let Some(terminal) = self.terminal else { return };
+        let is_id = |column: &usize| OF_IDS.contains(&&*self.header[*column]);
+        let ids: Vec<usize> = (0..self.header.len()).filter(is_id).collect();
+        let longest = |column: usize| {
+            let cells = self.rows.iter().filter_map(|row| row.get(column));
+            let cells = cells.chain(self.header.get(column));
+            cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+        };
+        let mut widths: Vec<usize> = (0..self.header.len()).map(longest).collect();
+        if let Some(last) = widths.last_mut() {
+            *last = (*last).min(OF_LAST);
+        }
+        let mut excess = (widths.iter().sum::<usize>() + usize::from(GAP) * widths.len().saturating_sub(1))
+            .saturating_sub(terminal);
+        // The longest first, so that a short one stays whole.
+        while let Some(column) = ids.iter().copied().max_by_key(|column| widths[*column])
+            && excess > 0
+            && widths[column] > SHORTEST_ID
+        {
+            widths[column] -= 1;
+            excess -= 1;
+        }
+        for column in ids {
+            for cell in self.rows.iter_mut().filter_map(|row| row.get_mut(column)) {
+                *cell = shortened(cell, widths[column]);
+            }
+        }
+    }
 }
 
-/// `text` on one line, without what would make a terminal do something or show it
-/// in another order: a target's words are not trusted.
-pub(super) fn clean(text: &str) -> String {
-    let shown = |letter: char| match letter {
-        '\n' | '\t' => ' ',
-        '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}' => char::REPLACEMENT_CHARACTER,
-        letter if letter.is_control() => char::REPLACEMENT_CHARACTER,
-        letter => letter,
-    };
-    text.chars().map(shown).collect()
+/// The columns of the terminal that standard output is, if it is one.
+fn terminal_width() -> Option<usize> {
+    /// Of a terminal that does not say how wide it is.
+    const USUAL: u16 = 80;
+    let stdout = io::stdout();
+    if !stdout.is_terminal() {
+        return None;
+    }
+    let columns = tcgetwinsize(&stdout).map_or(0, |size| size.ws_col);
+    Some(usize::from(if columns == 0 { USUAL } else { columns }))
 }
 
 #[cfg(test)]
@@ -75,7 +129,7 @@ mod tests {
 
     #[test]
     fn columns_are_aligned_over_all_parts_and_the_header_comes_once() {
-        let mut table = Table::new(&["A", "NUMBER", "TEXT"]);
+        let mut table = Table::of_width(&["A", "NUMBER", "TEXT"], None);
         assert_eq!(table.take(), "");
         table.row(row(["a long cell", "1", "some words"]));
         table.row(row(["b", "", "x"]));
@@ -90,10 +144,30 @@ mod tests {
 
     #[test]
     fn a_long_text_stays_on_its_line_and_commands_no_terminal() {
-        let mut table = Table::new(&["A", "B", "C"]);
+        let mut table = Table::of_width(&["A", "B", "C"], None);
         table.row(row(["a", "b", &format!("{}\nred \u{1b}[31m\u{202E}end", "x".repeat(300))]));
         let shown = table.take();
         assert_eq!(shown.lines().count(), 2);
-        assert!(shown.ends_with("x red \u{FFFD}[31m\u{FFFD}end\n"), "{shown}");
+        assert!(shown.ends_with("x red \\u{1b}[31m\\u{202e}end\n"), "{shown}");
+    }
+
+    #[test]
+    fn ids_are_shortened_in_the_middle_where_a_terminal_has_no_room_for_them() {
+        let (id, object) = ("evt_1734780000000-123456789", "3c90c3cc-0d44-4b50-8888-8dd25736052a");
+        let printed = |width| {
+            let mut table = Table::of_width(&["ID", "OBJECT", "LAST ERROR"], width);
+            table.row(row([id, object, "answered 503 Service Unavailable, twice"]));
+            table.take()
+        };
+        for whole in [None, Some(500), Some(95)] {
+            assert!(printed(whole).contains(id) && printed(whole).contains(object), "{whole:?}");
+        }
+        let some = printed(Some(84));
+        assert!(some.contains(id) && !some.contains(object), "the longest gives way first: {some}");
+        let narrow = printed(Some(60));
+        let [start, end] = ["3c90c3cc", "736052a"];
+        assert!(narrow.contains('…') && narrow.contains(start) && narrow.contains(end), "{narrow}");
+        assert!(printed(Some(1)).contains("evt_1734…3456789"), "{}", printed(Some(1)));
+        assert!(printed(Some(1)).contains("answered 503 Service Unavailable, twice"));
     }
 }

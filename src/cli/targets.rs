@@ -9,7 +9,8 @@ use serde_json::json;
 
 use super::admin::{self, Operator};
 use super::moment::Moment;
-use super::table::{Table, clean};
+use super::table::Table;
+use super::text::clean;
 use super::{Error, runtime};
 use crate::domain::clock::UnixMillis;
 

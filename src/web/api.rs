@@ -50,6 +50,7 @@ use super::readiness::Readiness;
 use super::serve::log_panic;
 use super::{STORE_LIMIT, Tokens, View};
 use crate::domain::event::EventId;
+use crate::store::error::ActError;
 use crate::store::operator::OperatorStore;
 use crate::store::view::DeliveryDetail;
 
@@ -178,6 +179,21 @@ impl Api {
     ) -> Result<T, Problem> {
         let otherwise = "the store does not answer; it may still do what it was asked for";
         in_time(STORE_LIMIT, change, otherwise).await
+    }
+
+    /// What became of an act about a delivery to `target`, which has a limited time.
+    async fn acted<T>(
+        &self,
+        target: &str,
+        act: impl Future<Output = Result<T, ActError>>,
+    ) -> Result<T, Problem> {
+        let named = async {
+            act.await.map_err(|error| match error {
+                ActError::NoSuchTarget => self.no_target(target),
+                error => error.into(),
+            })
+        };
+        self.have(named).await
     }
 
     /// The answer to a change that stands: `status`, and the delivery as it is then.

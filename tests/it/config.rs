@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::thread::JoinHandle;
 
-use tempfile::NamedTempFile;
+use tempfile::{NamedTempFile, TempDir};
 
 use crate::support::world::hold;
 
@@ -20,6 +20,12 @@ fn bridge(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pepay-bridge"));
     command.args(arguments).env_clear().envs(environment.iter().copied());
     command.output().unwrap()
+}
+
+/// The same in `folder`, where nothing else is configured.
+fn bridge_in(folder: &TempDir, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pepay-bridge"));
+    command.args(arguments).env_clear().current_dir(folder.path()).output().unwrap()
 }
 
 fn stdout(output: &Output) -> &str {
@@ -227,6 +233,38 @@ fn the_help_names_every_command_and_how_to_configure() {
         let output = bridge(&[command, "--help"], &[]);
         assert!(stdout(&output).contains("--config <FILE>"), "{command}: {}", stdout(&output));
     }
+}
+
+#[test]
+fn a_bare_command_without_a_configuration_says_where_it_looked_and_what_to_do() {
+    let empty = TempDir::new().unwrap();
+    for arguments in [&[][..], &["run"], &["check"]] {
+        let output = bridge_in(&empty, arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        for said in [
+            "./pepay-bridge.toml",
+            "/etc/pepay-bridge/pepay-bridge.toml",
+            "--config FILE",
+            "pepay-bridge demo",
+        ] {
+            assert!(stderr(&output).contains(said), "{said} is not in\n{}", stderr(&output));
+        }
+    }
+}
+
+#[test]
+fn a_configuration_in_the_folder_is_found_unless_another_is_named() {
+    let folder = TempDir::new().unwrap();
+    std::fs::write(
+        folder.path().join("pepay-bridge.toml"),
+        "[webhooks.default]\nsecrets = \"s\"\n[targets.found]\nurl = \"http://found/\"\n",
+    )
+    .unwrap();
+    let found = bridge_in(&folder, &["check"]);
+    assert!(stdout(&found).contains("[targets.found]"), "{}", stderr(&found));
+    let named = bridge_in(&folder, &["check", "--config", "none.toml"]);
+    assert_eq!(named.status.code(), Some(2));
+    assert!(stderr(&named).starts_with("--config: cannot read `none.toml`"), "{}", stderr(&named));
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! The demo, as a new user runs it.
 
 use std::collections::BTreeMap;
-use std::process::Command;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::process::{Command, Stdio};
 
 #[test]
 fn the_demo_ends_with_a_ledger_that_balances() {
@@ -24,6 +26,29 @@ fn the_demo_ends_with_a_ledger_that_balances() {
     assert_eq!(ledger["received"], ledger["unique"] + ledger["duplicates"]);
     assert!(ledger["attempts failed"] > 0, "a target that fails is part of the demo");
     assert!(!shown.contains('\u{1b}'), "plain lines where there is no terminal");
+}
+
+#[test]
+fn a_demo_that_is_kept_leaves_the_page_open_until_it_is_interrupted() {
+    let mut demo = Command::new(env!("CARGO_BIN_EXE_pepay-bridge"))
+        .args(["demo", "--events", "6", "--keep"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(demo.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let page = lines.find_map(|line| line.strip_prefix("page ").map(str::to_owned)).unwrap();
+    let address = page.trim().strip_prefix("http://").unwrap().split('/').next().unwrap().to_owned();
+    let mut connection = TcpStream::connect(&address).unwrap();
+    write!(connection, "GET / HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).unwrap();
+    assert!(
+        answer.starts_with("HTTP/1.1 200 OK") && answer.contains("<title>pepay-bridge</title>"),
+        "{answer}"
+    );
+    let process = rustix::process::Pid::from_child(&demo);
+    rustix::process::kill_process(process, rustix::process::Signal::INT).unwrap();
+    assert!(demo.wait().unwrap().success());
 }
 
 #[test]

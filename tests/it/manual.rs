@@ -1,7 +1,9 @@
 //! Completions and manual pages, made from the command line itself.
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener};
 use std::process::{Command, Output, Stdio};
+use std::thread::JoinHandle;
 
 use tempfile::TempDir;
 
@@ -27,28 +29,77 @@ fn every_shell_gets_a_script_that_knows_the_commands() {
 
 #[test]
 fn bash_completes_commands_and_options_with_the_script() {
-    // As bash calls the function that the script has named to it.
-    let complete = "COMP_WORDS=(\"$@\"); COMP_CWORD=$(($# - 1))\n\
-                    function=$(complete -p pepay-bridge | sed 's/.*-F \\([^ ]*\\).*/\\1/')\n\
-                    $function \"$1\" \"${@: -1}\" \"${@: -2:1}\"; echo \"${COMPREPLY[*]}\"";
-    let script = format!("{}\n{complete}\n", stdout(&["completions", "bash"]));
-    for (typed, completed) in [
+    for (typed, expected) in [
         (&["pepay-bridge", "che"][..], "check"),
         (&["pepay-bridge", "health", "--ur"], "--url"),
         (&["pepay-bridge", "deliveries", "rel"], "release"),
         (&["pepay-bridge", "events", "list", "--id-"], "--id-prefix"),
     ] {
-        let mut bash = Command::new("bash")
-            .arg("-s")
-            .args(typed)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        bash.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
-        let output = bash.wait_with_output().unwrap();
-        assert_eq!(String::from_utf8(output.stdout).unwrap().trim(), completed, "{typed:?}");
+        assert_eq!(completed(typed), expected, "{typed:?}");
     }
+}
+
+/// What bash completes the last of the `typed` words with.
+fn completed(typed: &[&str]) -> String {
+    // As bash calls the function that the script has named to it.
+    let complete = "COMP_WORDS=(\"$@\"); COMP_CWORD=$(($# - 1))\n\
+                    function=$(complete -p pepay-bridge | sed 's/.*-F \\([^ ]*\\).*/\\1/')\n\
+                    $function \"$1\" \"${@: -1}\" \"${@: -2:1}\"; echo \"${COMPREPLY[*]}\"";
+    let script = format!("{}\n{complete}\n", stdout(&["completions", "bash"]));
+    let mut bash = Command::new("bash")
+        .arg("-s")
+        .args(typed)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    bash.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
+    let output = bash.wait_with_output().unwrap();
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+/// A server that is asked once, and returns the two targets of a bridge.
+fn two_targets() -> (SocketAddr, JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let served = std::thread::spawn(move || {
+        let (mut connection, _) = listener.accept().unwrap();
+        let mut request = Vec::new();
+        while !request.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            connection.read_exact(&mut byte).unwrap();
+            request.push(byte[0]);
+        }
+        assert!(request.starts_with(b"GET /api/v1/targets HTTP/1.1\r\n"));
+        let body = r#"{"targets":[{"name":"orders"},{"name":"order-archive"}]}"#;
+        write!(connection, "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len()).unwrap();
+    });
+    (address, served)
+}
+
+#[test]
+fn bash_completes_the_names_of_targets_as_the_running_bridge_has_them() {
+    for typed in [&["targets", "pause", "ord"][..], &["deliveries", "list", "--target", "ord"]] {
+        let (address, served) = two_targets();
+        let reach = ["--admin-url".to_owned(), format!("http://{address}")];
+        let words = reach.iter().map(String::as_str).chain(typed.iter().copied());
+        let words: Vec<_> = std::iter::once(env!("CARGO_BIN_EXE_pepay-bridge")).chain(words).collect();
+        assert_eq!(completed(&words), "orders order-archive", "{typed:?}");
+        served.join().unwrap();
+    }
+}
+
+#[test]
+fn every_shell_that_can_asks_for_names() {
+    for shell in ["bash", "zsh", "fish"] {
+        let script = stdout(&["completions", shell]);
+        assert!(script.contains("complete-names"), "{shell}");
+    }
+    let zsh = stdout(&["completions", "zsh"]);
+    for line in zsh.lines().filter(|line| line.starts_with("'--target=[")) {
+        assert!(line.contains(":NAME:_pepay_bridge_targets'"), "{line}");
+    }
+    assert!(zsh.contains("':target -- ") && !stdout(&["--help"]).contains("complete-names"));
 }
 
 #[test]

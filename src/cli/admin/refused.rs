@@ -5,7 +5,7 @@ use serde::Deserialize;
 use url::Url;
 
 use crate::cli::Error;
-use crate::cli::table::clean;
+use crate::cli::text::clean;
 
 /// Why there was no success.
 #[derive(Debug, thiserror::Error)]
@@ -102,6 +102,6 @@ mod tests {
 
     #[test]
     fn an_answer_cannot_control_the_terminal() {
-        assert_eq!(refused(404, true, r#"{"detail":"no \u001b[2J"}"#), "no \u{FFFD}[2J");
+        assert_eq!(refused(404, true, r#"{"detail":"no \u001b[2J"}"#), "no \\u{1b}[2J");
     }
 }

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::cli::admin::{Answer, Operator};
 use crate::cli::filters::Filters;
+use crate::cli::names::target_is_known;
 use crate::cli::progress::{self, Bar};
 use crate::cli::{Error, print};
 use crate::domain::operator::Action;
@@ -50,6 +51,9 @@ pub(super) async fn act(
     drop(spinner);
     let counted = counted?;
     let Outcome { matching, .. } = counted.read()?;
+    if matching == 0 && !operator.json {
+        target_is_known(&operator.bridge, filters.target()).await?;
+    }
     let found = format!("{} to {action}", count(matching));
     if matching == 0 || consent == Consent::CountOnly {
         return report(&counted, operator, &format!("{found}\n"));

@@ -6,7 +6,8 @@ use serde::Deserialize;
 
 use crate::cli::listing::Listed;
 use crate::cli::moment::Moment;
-use crate::cli::table::{Table, clean};
+use crate::cli::table::Table;
+use crate::cli::text::clean;
 use crate::domain::clock::UnixMillis;
 
 /// A delivery as the API shows it; in a list it comes without its attempts.

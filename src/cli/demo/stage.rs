@@ -118,23 +118,28 @@ impl Stage {
         })
     }
 
-    /// Stops the bridge as an operator would, then the rest, and draws up the ledger.
-    pub(super) async fn close(self, played: usize) -> Result<Ledger, Error> {
-        let received = self.received().await?;
+    /// Stops the bridge as an operator would, then the rest.
+    pub(super) async fn close(&mut self) -> Result<(), Error> {
         self.bridge_stop.soft.cancel();
-        self.bridge.await.map_err(Error::failure)?.map_err(Error::failure)?;
+        (&mut self.bridge).await.map_err(Error::failure)?.map_err(Error::failure)?;
         self.others_stop.cancel();
         self.others.close();
         self.others.wait().await;
+        Ok(())
+    }
+
+    /// What the target has of the events that were `played`, and by which source the bridge
+    /// has `received` them.
+    pub(super) fn ledger(&self, played: usize, received: Vec<Received>) -> Ledger {
         let mut delivered = BTreeMap::<String, u64>::new();
         for delivery in self.target.deliveries().into_iter().filter(target::Delivery::acknowledged) {
             *delivered.entry(delivery.id.to_string()).or_default() += 1;
         }
-        Ok(Ledger { played: played as u64, received, delivered, failed: self.target.totals().failed })
+        Ledger { played: played as u64, received, delivered, failed: self.target.totals().failed }
     }
 
     /// What the bridge's own metrics say it received, by source.
-    async fn received(&self) -> Result<Vec<Received>, Error> {
+    pub(super) async fn received(&self) -> Result<Vec<Received>, Error> {
         let client = reqwest::Client::builder().no_proxy().build().map_err(Error::failure)?;
         let metrics = client.get(format!("{}/metrics", self.admin_url));
         let answer = metrics.send().await.map_err(Error::failure)?;

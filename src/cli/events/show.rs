@@ -6,7 +6,8 @@ use serde::Deserialize;
 
 use crate::cli::deliveries::Delivery;
 use crate::cli::moment::Moment;
-use crate::cli::table::{Table, clean};
+use crate::cli::table::Table;
+use crate::cli::text::clean;
 use crate::domain::clock::UnixMillis;
 
 /// An event as the API shows it.

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use super::{Backfill, Stream};
 use crate::cli::admin::{Answer, Operator};
 use crate::cli::moment::When;
-use crate::cli::table::clean;
+use crate::cli::text::clean;
 use crate::cli::{Error, print, progress};
 
 /// How often a backfill is looked after.
@@ -25,7 +25,7 @@ pub(super) struct Arguments {
     /// The stream's name
     stream: String,
 
-    /// Events created then or later: RFC 3339, or an age such as `2h`
+    /// Events created then or later: RFC 3339, a day such as `2026-01-31`, or an age such as `2h`
     #[arg(long, value_name = "TIME", group = "beginning")]
     from: Option<When>,
 

@@ -79,7 +79,7 @@ pub(super) async fn act(
     let audit = Audit::of(action.as_str()).target(&target).event(&id);
     let acted = async {
         let id = event_id(&id)?;
-        api.have(api.operator().act(action, &target, &id)).await?;
+        api.acted(&target, api.operator().act(action, &target, &id)).await?;
         Ok(id)
     };
     let id = audit.end(acted.await, |_| 1)?;

@@ -95,7 +95,7 @@ pub(super) async fn replay(
     let audit = Audit::of("replay").target(&target).event(&id);
     let replayed = async {
         let id = event_id(&id)?;
-        api.have(api.operator().replay(&target, &id)).await?;
+        api.acted(&target, api.operator().replay(&target, &id)).await?;
         Ok(id)
     };
     let id = audit.end(replayed.await, |_| 1)?;

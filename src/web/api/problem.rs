@@ -103,6 +103,15 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, "not_found", what)
     }
 
+    /// There is no such thing, while there are `known` ones: `no target "x"; there are: a, b`.
+    pub(super) fn no_such(kind: &str, name: &str, known: &[String]) -> Self {
+        let there = match known {
+            [] => "there is none".to_owned(),
+            known => format!("there are: {}", known.join(", ")),
+        };
+        Self::not_found(format!("no {kind} \"{name}\"; {there}"))
+    }
+
     /// The state of things does not allow it.
     pub(super) fn conflict(code: &str, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::CONFLICT, code, detail)

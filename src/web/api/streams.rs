@@ -15,6 +15,7 @@ use super::params::NoQuery;
 use super::path::Segments;
 use super::problem::Problem;
 use super::schema::{BackfillBody, Nothing};
+use crate::domain::operator::OperationError;
 use crate::domain::status::StreamStatus;
 
 /// Every configured stream.
@@ -43,7 +44,7 @@ pub(super) async fn reconnect(
     _: NoBody,
 ) -> Result<(StatusCode, Json<StreamStatus>), Problem> {
     let audit = Audit::of("reconnect").stream(&name);
-    let told = api.operations.reconnect(&name).map_err(Problem::from).and_then(|()| stream(&api, &name));
+    let told = api.of_stream(&name, api.operations.reconnect(&name)).and_then(|()| stream(&api, &name));
     audit.end(told, |_| 1)
 }
 
@@ -61,12 +62,28 @@ pub(super) async fn backfill(
 ) -> Result<(StatusCode, Json<StreamStatus>), Problem> {
     let BackfillBody { from, written } = BackfillBody::read(members)?;
     let audit = Audit::of("backfill").stream(&name).filter(written);
-    let told = api.operations.backfill(&name, from).map_err(Problem::from).and_then(|()| stream(&api, &name));
+    let told = api.of_stream(&name, api.operations.backfill(&name, from)).and_then(|()| stream(&api, &name));
     audit.end(told, |_| 1)
 }
 
 fn stream(api: &Api, name: &str) -> Result<(StatusCode, Json<StreamStatus>), Problem> {
     let found = api.view().parts().streams().into_iter().find(|stream| *stream.name == *name);
-    let stream = found.ok_or_else(|| Problem::not_found(format!("there is no stream `{name}`")))?;
+    let stream = found.ok_or_else(|| api.no_stream(name))?;
     Ok((StatusCode::ACCEPTED, Json(stream)))
+}
+
+impl Api {
+    /// The outcome of an operation on the stream `name`; of one that is unknown, which there are.
+    fn of_stream<T>(&self, name: &str, outcome: Result<T, OperationError>) -> Result<T, Problem> {
+        outcome.map_err(|error| match error {
+            OperationError::Unknown => self.no_stream(name),
+            error => error.into(),
+        })
+    }
+
+    fn no_stream(&self, name: &str) -> Problem {
+        let streams = self.view().parts().streams();
+        let known: Vec<_> = streams.iter().map(|stream| stream.name.to_string()).collect();
+        Problem::no_such("stream", name, &known)
+    }
 }

@@ -15,7 +15,7 @@ use super::path::Segments;
 use super::problem::Problem;
 use super::schema::Nothing;
 use crate::domain::clock::UnixMillis;
-use crate::domain::operator::{TargetInfo, TestOutcome};
+use crate::domain::operator::{OperationError, TargetInfo, TestOutcome};
 use crate::domain::status::{Circuit, TargetError, TargetStatus};
 use crate::store::view::{Backlog, Latency};
 use crate::web::oldest_age;
@@ -133,9 +133,10 @@ pub(super) async fn resume(
 async fn set_paused(api: &Api, name: &str, paused: bool) -> Result<Json<TargetView>, Problem> {
     let audit = Audit::of(if paused { "pause" } else { "resume" }).target(name);
     let set = async {
-        api.have(api.operations.pause(name, paused)).await?;
+        api.have(async { api.of_target(name, api.operations.pause(name, paused).await) }).await?;
         let (targets, _) = api.targets().await;
-        let mut target = targets.into_iter().find(|target| target.is(name)).ok_or_else(|| no_target(name))?;
+        let found = targets.into_iter().find(|target| target.is(name));
+        let mut target = found.ok_or_else(|| api.no_target(name))?;
         // The state that this call has set, whatever another has set since.
         target.paused = paused;
         Ok(Json(target))
@@ -160,10 +161,22 @@ pub(super) async fn test(
 ) -> Result<Json<TestOutcome>, Problem> {
     let audit = Audit::of("test").target(&name);
     // Has the target's own time limit.
-    let tested = api.operations.test(&name).await.map_err(Problem::from);
+    let tested = api.of_target(&name, api.operations.test(&name).await);
     audit.end(tested, |_| 1).map(Json)
 }
 
-fn no_target(name: &str) -> Problem {
-    Problem::not_found(format!("there is no target `{name}`"))
+impl Api {
+    /// The outcome of an operation on the target `name`; of one that is unknown, which there are.
+    fn of_target<T>(&self, name: &str, outcome: Result<T, OperationError>) -> Result<T, Problem> {
+        outcome.map_err(|error| match error {
+            OperationError::Unknown => self.no_target(name),
+            error => error.into(),
+        })
+    }
+
+    /// There is no target `name`.
+    pub(super) fn no_target(&self, name: &str) -> Problem {
+        let known: Vec<_> = self.operations.targets().into_iter().map(|target| target.name).collect();
+        Problem::no_such("target", name, &known)
+    }
 }

@@ -136,5 +136,5 @@ async fn an_event_is_shown_with_its_story_and_its_body_byte_for_byte() {
     soon("the replay", target.until(|totals| totals.received == 2)).await;
     assert_eq!(target.deliveries()[1].headers["pepay-bridge-replay"], "1");
     let refused = shell.failed(&format!("events replay {id} --target nobody"), 1).await;
-    assert_eq!(refused, "pepay-bridge: there is no target of this name\n");
+    assert_eq!(refused, "pepay-bridge: no target \"nobody\"; there are: orders\n");
 }

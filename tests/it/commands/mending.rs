@@ -65,7 +65,14 @@ async fn the_dead_deliveries_of_a_broken_target_are_found_and_retried_until_the_
     let said = "pepay-bridge: the delivery is delivered; this can be done to one that is retrying, dead, \
                 closed, cancelled\n";
     assert_eq!(refused, said);
-    assert!(shell.failed("deliveries cancel nobody evt_1", 1).await.contains("there is no "));
+    for of_nobody in [
+        "deliveries cancel nobody evt_1",
+        "deliveries cancel --target nobody --yes",
+        "events list --target nobody",
+    ] {
+        let refused = shell.failed(of_nobody, 1).await;
+        assert_eq!(refused, "pepay-bridge: no target \"nobody\"; there are: orders\n", "{of_nobody}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

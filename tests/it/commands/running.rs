@@ -31,7 +31,8 @@ async fn a_target_is_stopped_and_goes_on() {
     let tested = shell.done("targets test orders").await;
     assert!(tested.starts_with("target orders: answered 200 after "), "{tested}");
     for verb in ["pause", "resume", "test"] {
-        assert!(shell.failed(&format!("targets {verb} nobody"), 1).await.contains("there is no"));
+        let refused = shell.failed(&format!("targets {verb} nobody"), 1).await;
+        assert_eq!(refused, "pepay-bridge: no target \"nobody\"; there are: orders\n");
     }
 }
 
@@ -73,7 +74,8 @@ async fn a_stream_connects_anew_and_reads_again_until_it_has_read_all() {
         assert!(!shell.failed(&format!("streams backfill commerce{wrong}"), 2).await.is_empty());
     }
     for wrong in ["reconnect nobody", "backfill nobody --from 1h"] {
-        assert!(shell.failed(&format!("streams {wrong}"), 1).await.contains("there is no"));
+        let refused = shell.failed(&format!("streams {wrong}"), 1).await;
+        assert_eq!(refused, "pepay-bridge: no stream \"nobody\"; there are: commerce\n");
     }
 }
 

@@ -42,6 +42,6 @@ async fn a_replay_is_marked_so_that_a_target_can_tell_it_from_a_repetition() {
         operator.post(&format!("events/{id}/replay"), json!({ "target": "nobody" })).await;
     assert_eq!(
         (status, &problem["detail"]),
-        (StatusCode::NOT_FOUND, &json!("there is no target of this name"))
+        (StatusCode::NOT_FOUND, &json!("no target \"nobody\"; there are: orders, picky"))
     );
 }

@@ -1,0 +1,84 @@
+//! The names that a running bridge has: hidden `pepay-bridge complete-names`, which the
+//! completion scripts call, and what a command says of a name that there is not.
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::time::Duration;
+
+use clap::ValueEnum;
+use serde::Deserialize;
+
+use super::admin::{self, Admin, Operator};
+use super::text::clean;
+use super::{Error, print, runtime};
+
+/// How long somebody who presses the Tab key waits at most.
+const LIMIT: Duration = Duration::from_secs(1);
+
+/// The arguments of `complete-names`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Names of what
+    #[arg(value_enum)]
+    kind: Kind,
+
+    #[command(flatten)]
+    admin: admin::Arguments,
+}
+
+/// What has a name.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum Kind {
+    Targets,
+    Streams,
+}
+
+#[derive(Debug, Deserialize)]
+struct Answer {
+    #[serde(alias = "targets", alias = "streams")]
+    all: Vec<Named>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Named {
+    name: String,
+}
+
+/// Prints each name on a line; nothing where no bridge answers in time.
+pub(super) fn names(
+    arguments: &Arguments,
+    config: Option<&Path>,
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<(), Error> {
+    let operator = Operator::new(&arguments.admin, config, environment)?;
+    let found = runtime()?.block_on(async {
+        let asked = tokio::time::timeout(LIMIT, of(&operator.bridge, arguments.kind));
+        asked.await.unwrap_or_else(|_| Ok(Vec::new()))
+    });
+    let lines = found?.iter().map(|name| format!("{}\n", clean(name))).collect::<String>();
+    print(&lines)
+}
+
+async fn of(bridge: &Admin, kind: Kind) -> Result<Vec<String>, Error> {
+    let path = match kind {
+        Kind::Targets => "targets",
+        Kind::Streams => "streams",
+    };
+    let answer: Answer = bridge.get(&[path], &[]).await?.read()?;
+    Ok(answer.all.into_iter().map(|named| named.name).collect())
+}
+
+/// Where nothing was found for `target`: fails if the bridge has no target of that name.
+pub(super) async fn target_is_known(bridge: &Admin, target: Option<&str>) -> Result<(), Error> {
+    let Some(target) = target else { return Ok(()) };
+    let known = of(bridge, Kind::Targets).await?;
+    if known.iter().any(|name| name == target) {
+        return Ok(());
+    }
+    let there = if known.is_empty() {
+        "there is none".to_owned()
+    } else {
+        format!("there are: {}", known.join(", "))
+    };
+    Err(Error::failure(clean(&format!("no target \"{target}\"; {there}"))))
+}
