@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -170,7 +170,9 @@ impl App {
         base.spawn_thread("store-writer", stop.soft.clone(), || writer.run())?;
 
         let verifier = verify::Verifier::new(clock.clone());
-        let (mut parts, webhooks, shown, controls) = Parts::new(&store, clock.clone(), jitter, stop.clone());
+        let saver = Arc::new(Notify::new());
+        let (mut parts, webhooks, shown, controls) =
+            Parts::new(&store, clock.clone(), jitter, stop.clone(), Arc::clone(&saver));
         // Everything that can fail comes before the first request goes out.
         let prepared = parts.prepare(&settings)?;
         let paused = store.operator.paused().await?;
@@ -198,7 +200,7 @@ impl App {
         };
         let tokens = Tokens::new(&settings.web.all_tokens());
         let (reload, reloads) = reload::channel();
-        let (pausing, worker) = pauses::channel(store.operator.clone(), controls.clone());
+        let (pausing, worker) = pauses::channel(store.operator.clone(), controls.clone(), saver);
         let operations = Arc::new(operations::Operations::new(controls, pausing, reload.clone(), verifier));
         let (admin_pages, sampler) = web::admin(view.clone(), render, &tokens, operations);
         let public_pages = web::public(view, &webhooks);

@@ -10,6 +10,7 @@
 //! may be given as `x_file`, a path whose trimmed content is the value.
 
 pub mod access;
+mod condition;
 mod form;
 mod layers;
 mod pepay;

@@ -7,11 +7,12 @@
 //! reaches it through its [`Control`].
 
 use std::collections::BTreeSet;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, StatusCode};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
@@ -20,6 +21,7 @@ use crate::domain::delivery::{OnUncertain, Ordering, RetryPolicy};
 use crate::domain::event::Environment;
 use crate::domain::filter::TypeFilter;
 use crate::domain::status::{Circuit, TargetStatus};
+use crate::pepay::condition::Condition;
 use crate::store::outbox::Outbox;
 
 mod attempt;
@@ -36,12 +38,13 @@ mod future_set;
 mod order;
 mod places;
 mod rate_limiter;
+mod refusals;
 pub mod sign;
 mod status_line;
 pub mod tls;
 pub use check_connection::{ConnectError, check_connection};
-pub use client::{BuildError, TargetClient};
-pub use control::Control;
+pub use client::{BuildError, MessageOutcome, TargetClient};
+pub use control::{BY_OPERATOR, Control};
 
 use attempt::Context;
 use breaker::Breaker;
@@ -62,8 +65,10 @@ pub struct Settings {
     pub types: TypeFilter,
     /// Which network environment it receives events of; `None` is any, and none known.
     pub environment: Option<Environment>,
-    /// Signs what is sent, as Standard Webhooks.
-    pub signing_key: Option<sign::SigningKey>,
+    /// What it asks of an event beside that.
+    pub condition: Option<Condition>,
+    /// Each signs what is sent, as Standard Webhooks.
+    pub signing_keys: Vec<sign::SigningKey>,
     /// Sent with every request; marked sensitive.
     pub headers: HeaderMap,
     /// From the wish to connect to the head of the answer.
@@ -87,6 +92,9 @@ pub struct Settings {
     pub retry: RetryPolicy,
     /// Answers that are not worth retrying.
     pub dead_on: BTreeSet<StatusCode>,
+    /// After how many refusals in a row that each ended its delivery the target is paused;
+    /// `None` is never.
+    pub pause_when_rejecting: Option<NonZeroU64>,
 }
 
 /// One target, ready to be delivered to.
@@ -94,12 +102,14 @@ pub struct Settings {
 pub struct Target(Dispatcher);
 
 impl Target {
-    /// Prepares a target, whose own `outbox` is; `paused` says whether it begins
-    /// paused by an operator. The receiver always holds its present status.
+    /// Prepares a target, whose own `outbox` is; `paused` says why it begins paused, if it
+    /// does. `saver` is told when it pauses itself, which is to be saved then. The
+    /// receiver always holds its present status.
     pub fn new(
         client: TargetClient,
         outbox: Outbox,
-        paused: bool,
+        paused: Option<String>,
+        saver: Arc<Notify>,
         jitter: Jitter,
     ) -> (Self, Control, watch::Receiver<TargetStatus>) {
         let (arrivals, requests, ledger) = outbox.split();
@@ -112,11 +122,15 @@ impl Target {
             in_flight: 0,
             limited_since: None,
             circuit: Circuit::Closed,
-            paused,
+            next_probe: None,
+            retry_after_until: None,
+            rejecting: None,
+            paused: paused.is_some(),
+            paused_reason: paused.clone(),
             last_error: None,
             last_delivered_at: None,
         });
-        let (client, pause) = (Arc::new(client), Arc::new(Pause::new(paused)));
+        let (client, pause) = (Arc::new(client), Arc::new(Pause::new(paused.is_some(), saver)));
         let control = Control::new(Arc::clone(&pause), status.clone(), Arc::clone(&client));
         let dispatcher = Dispatcher {
             concurrency,
@@ -133,9 +147,11 @@ impl Target {
         (Self(dispatcher), control, shown)
     }
 
-    /// Shows what a predecessor of the same name has shown, as far as it is still true.
-    pub fn follow(&self, before: &TargetStatus) {
+    /// Goes on with what a predecessor of the same name has shown, as far as it is still true.
+    /// A target at the `same_address` wants to be left alone for as long as it has said.
+    pub fn follow(&self, before: &TargetStatus, same_address: bool) {
         self.0.status.send_modify(|status| {
+            status.retry_after_until = before.retry_after_until.filter(|_| same_address);
             status.last_error.clone_from(&before.last_error);
             status.last_delivered_at = before.last_delivered_at;
         });

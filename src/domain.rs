@@ -10,6 +10,7 @@ pub mod delivery;
 pub mod event;
 pub mod filter;
 pub mod log_limit;
+pub mod next_try;
 pub mod operator;
 pub mod reload;
 pub mod retry_after;

@@ -19,9 +19,9 @@
 //! |---|---|---|
 //! | [`domain`] | event, delivery, filter, backoff, clock: values and pure functions | nothing |
 //! | [`pepay`] | Pepay's wire formats: envelope, frames, signature, REST | `domain` |
-//! | [`store`] | all SQL, behind `inbox`, `outbox` and `operator` | `domain` |
+//! | [`store`] | all SQL, behind `inbox`, `outbox` and `operator` | `domain`, and a target's condition (`pepay::condition`) |
 //! | [`source`] | stream, backfill, webhook | `domain`, `pepay`, `store::inbox`, its values and errors |
-//! | [`delivery`] | a dispatcher, client and breaker for each target | `domain`, `store::outbox`, its values and errors |
+//! | [`delivery`] | a dispatcher, client and breaker for each target | `domain`, `pepay::condition`, `store::outbox`, its values and errors |
 //! | [`web`] | listeners, health, metrics, status, the admin API, the page | `domain`, `store::operator`, its values and errors |
 //! | [`simulator`] | a stand-in for Pepay, and a sample target | `domain`, `pepay` |
 //! | [`config`] | layers and validation | everyone's settings types |

@@ -5,6 +5,7 @@
 pub mod account;
 mod client;
 pub mod comparison;
+pub mod condition;
 mod created;
 pub mod devnet;
 mod digest;

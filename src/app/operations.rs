@@ -7,13 +7,14 @@ use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
 use super::Reload;
-use super::parts::Controls;
+use super::parts::{Controls, route};
 use super::pauses::Pauses;
 use super::verify::{Asker, Verifier};
 use crate::delivery;
-use crate::domain::event::EventId;
-use crate::domain::operator::{BackfillFrom, OperationError, TargetInfo, TestOutcome, Verification};
+use crate::domain::event::{Environment, EventId};
+use crate::domain::operator::{BackfillFrom, OperationError, Routing, TargetInfo, TestOutcome, Verification};
 use crate::domain::reload::{Changes, ReloadError};
+use crate::pepay::condition::{Condition, Path};
 use crate::source::stream;
 use crate::web;
 
@@ -97,6 +98,15 @@ impl web::Operations for Operations {
         Box::pin(self.reload.reload())
     }
 
+    fn routing(&self, kind: &str, environment: Option<Environment>, body: &[u8]) -> Vec<Routing> {
+        let controls = self.controls.borrow();
+        let routing = controls.targets.iter().map(|(target, control)| Routing {
+            target: target.name.clone(),
+            mismatch: route(control.settings()).mismatch(kind, environment, body),
+        });
+        routing.collect()
+    }
+
     fn targets(&self) -> Vec<TargetInfo> {
         self.controls.borrow().targets.iter().map(|(target, _)| target.clone()).collect()
     }
@@ -104,6 +114,7 @@ impl web::Operations for Operations {
 
 impl From<&delivery::Settings> for TargetInfo {
     fn from(settings: &delivery::Settings) -> Self {
+        let own = |(path, value): (&Path, &str)| (path.to_string(), value.to_owned());
         let mut url = settings.url.clone();
         // No configuration has a user or password in it, but a query can hold a key.
         url.set_query(None);
@@ -111,6 +122,8 @@ impl From<&delivery::Settings> for TargetInfo {
             name: settings.name.to_string(),
             url: url.into(),
             types: settings.types.patterns().iter().map(ToString::to_string).collect(),
+            environment: settings.environment,
+            condition: settings.condition.iter().flat_map(Condition::terms).map(own).collect(),
             ordering: settings.ordering.as_str(),
             concurrency: settings.concurrency,
         }

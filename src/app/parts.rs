@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::Error;
 use super::supervisor::{Named, Supervisor};
@@ -35,7 +35,12 @@ pub(super) struct Parts {
     clock: Clock,
     jitter: Jitter,
     stop: Stop,
+    /// Told when a target has paused itself.
+    saver: Arc<Notify>,
 }
+
+/// Why a target is paused that was paused when the process started.
+const BEFORE_START: &str = "since before the bridge was started";
 
 /// The parts that run under one configuration, each list sorted by name.
 #[derive(Debug, Default)]
@@ -95,6 +100,7 @@ impl Parts {
         clock: Clock,
         jitter: Jitter,
         stop: Stop,
+        saver: Arc<Notify>,
     ) -> (Self, Routes, watch::Receiver<Arc<web::Parts>>, watch::Receiver<Arc<Controls>>) {
         let (shown, showing) = watch::channel(Arc::default());
         let (controls, controlling) = watch::channel(Arc::default());
@@ -110,6 +116,7 @@ impl Parts {
             clock,
             jitter,
             stop,
+            saver,
         };
         (parts, routes, showing, controlling)
     }
@@ -165,12 +172,17 @@ impl Parts {
         for (client, outbox) in prepared.targets.into_iter().zip(outboxes) {
             let settings = client.settings().clone();
             let predecessor = self.targets.handle(&settings.name);
-            let paused = predecessor
-                .map_or_else(|| paused.contains(&settings.name), |target| target.status.borrow().paused);
-            let (target, control, status) = Target::new(client, outbox, paused, self.jitter.clone());
+            let paused = match predecessor {
+                Some(before) => before.status.borrow().paused_reason.clone(),
+                None => paused.contains(&settings.name).then(|| BEFORE_START.to_owned()),
+            };
+            let saver = Arc::clone(&self.saver);
+            let (target, control, status) = Target::new(client, outbox, paused, saver, self.jitter.clone());
             if let Some(before) = predecessor {
-                target.follow(&before.status.borrow());
-                replaced.push((before.status.clone(), control.clone()));
+                let mut running = self.targets.settings();
+                let same_address = running.any(|one| one.name == settings.name && one.url == settings.url);
+                target.follow(&before.status.borrow(), same_address);
+                replaced.push((before.control.clone(), control.clone()));
             }
             let (handle, hard) = (Handle { control, status }, hard.clone());
             self.targets.replace(tasks, &soft, (settings, handle), |stop| target.run(stop, hard));
@@ -207,7 +219,7 @@ impl Parts {
             // A pause holds a borrow of the controls until it is applied: every pause of a
             // predecessor has been applied by now, and the next goes to its successor.
             for (before, control) in replaced {
-                control.pause(before.borrow().paused);
+                control.follow(&before);
             }
             *controls = successors;
         });
@@ -228,8 +240,14 @@ impl Prepared {
 
 /// Which events a target receives.
 pub(super) fn route(settings: &delivery::Settings) -> Route {
-    let delivery::Settings { name, types, environment, ordering, .. } = settings;
-    Route { target: Arc::clone(name), types: types.clone(), environment: *environment, ordering: *ordering }
+    let delivery::Settings { name, types, environment, condition, ordering, .. } = settings;
+    Route {
+        target: Arc::clone(name),
+        types: types.clone(),
+        environment: *environment,
+        condition: condition.clone(),
+        ordering: *ordering,
+    }
 }
 
 fn difference<'a, S: Named + PartialEq + 'a>(

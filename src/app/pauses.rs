@@ -1,10 +1,13 @@
 //! Pausing and resuming targets. A pause is written to the store and then applied to the
 //! running target. Both steps have to happen: a task of its own takes one request at a
-//! time to its end, however long the store takes and even if the caller has gone.
+//! time to its end, however long the store takes and even if the caller has gone. The
+//! same task saves the pause of a target that has paused itself, so that what the store
+//! remembers is always the last of both.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::parts::Controls;
@@ -14,6 +17,9 @@ use crate::store::operator::OperatorStore;
 
 /// Requests that wait in the channel; a further caller waits for a slot.
 const WAITING: usize = 16;
+
+/// Between two tries to save a pause.
+const SAVE_AGAIN: Duration = Duration::from_secs(5);
 
 /// Sends pause requests. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -32,15 +38,18 @@ pub(super) struct PauseWorker {
     operator: OperatorStore,
     controls: watch::Receiver<Arc<Controls>>,
     requests: mpsc::Receiver<PauseRequest>,
+    /// Told when a target has paused itself.
+    unsaved: Arc<Notify>,
 }
 
 /// The handle, and the task behind it, which the caller [runs](PauseWorker::run).
 pub(super) fn channel(
     operator: OperatorStore,
     controls: watch::Receiver<Arc<Controls>>,
+    unsaved: Arc<Notify>,
 ) -> (Pauses, PauseWorker) {
     let (pauses, requests) = mpsc::channel(WAITING);
-    (Pauses(pauses), PauseWorker { operator, controls, requests })
+    (Pauses(pauses), PauseWorker { operator, controls, requests, unsaved })
 }
 
 impl Pauses {
@@ -58,9 +67,21 @@ impl PauseWorker {
     /// Runs until `stop`, and then to the end of the request it has begun: a store that
     /// has closed returns at once.
     pub(super) async fn run(mut self, stop: CancellationToken) {
-        while let Some(Some(PauseRequest { target, paused, reply })) =
-            stop.run_until_cancelled(self.requests.recv()).await
-        {
+        let mut all_saved = true;
+        loop {
+            let request = tokio::select! {
+                () = stop.cancelled() => return,
+                request = self.requests.recv() => request,
+                () = self.unsaved.notified() => {
+                    all_saved = self.save().await;
+                    continue;
+                }
+                () = tokio::time::sleep(SAVE_AGAIN), if !all_saved => {
+                    all_saved = self.save().await;
+                    continue;
+                }
+            };
+            let Some(PauseRequest { target, paused, reply }) = request else { return };
             let outcome = self.set(&target, paused).await;
             if let Err(outcome) = reply.send(outcome) {
                 let failure = outcome.err().map(|error| error.to_string());
@@ -72,6 +93,24 @@ impl PauseWorker {
                 );
             }
         }
+    }
+
+    /// Saves the pauses of targets that have paused themselves. Returns whether the store
+    /// has taken all of them.
+    async fn save(&self) -> bool {
+        let controls = Arc::clone(&self.controls.borrow());
+        let mut all_saved = true;
+        for (target, control) in controls.targets.iter().filter(|(_, control)| control.has_unsaved_pause()) {
+            let target = &*target.name;
+            match self.operator.set_paused(target, true).await {
+                Ok(()) => control.pause_is_saved(),
+                Err(error) => {
+                    all_saved = false;
+                    tracing::warn!(target, %error, "the pause of a target cannot be saved, trying again");
+                }
+            }
+        }
+        all_saved
     }
 
     async fn set(&self, target: &str, paused: bool) -> Result<(), OperationError> {

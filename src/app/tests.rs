@@ -55,11 +55,13 @@ impl Pausing {
         let (mut store, writer) =
             Store::open(&settings.store, vec![parts::route(target)], Clock::system()).await.unwrap();
         let client = TargetClient::new(target.clone(), Clock::system()).unwrap();
-        let (running, control, status) = Target::new(client, store.outboxes.remove(0), false, random());
+        let saver = Arc::new(Notify::new());
+        let (running, control, status) =
+            Target::new(client, store.outboxes.remove(0), None, Arc::clone(&saver), random());
         let controls =
             parts::Controls { targets: vec![(target.into(), control)], ..parts::Controls::default() };
         let controls = tokio::sync::watch::channel(Arc::new(controls)).1;
-        let (pauses, work) = pauses::channel(store.operator.clone(), controls.clone());
+        let (pauses, work) = pauses::channel(store.operator.clone(), controls.clone(), saver);
         let mut worker = JoinSet::new();
         worker.spawn(work.run(CancellationToken::new()));
         let operations = operations::Operations::new(

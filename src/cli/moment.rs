@@ -50,7 +50,7 @@ impl When {
 }
 
 /// A time in an answer of the bridge.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(try_from = "String")]
 pub(super) struct Moment(UnixMillis);
 

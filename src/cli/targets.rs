@@ -5,6 +5,7 @@ use std::path::Path;
 
 use clap::Subcommand;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::json;
 
 use super::admin::{self, Operator};
@@ -106,7 +107,11 @@ struct Target {
     name: String,
     in_flight: u64,
     circuit: String,
+    next_probe: Option<NextProbe>,
+    retry_after_until: Option<Moment>,
+    rejecting: Option<IgnoredAny>,
     paused: bool,
+    paused_reason: Option<String>,
     last_error: Option<Failure>,
     last_delivered_at: Option<Moment>,
     backlog: Option<u64>,
@@ -122,15 +127,23 @@ struct Failure {
     at: Moment,
 }
 
+/// When the next probes of an open circuit go out.
+#[derive(Debug, Deserialize)]
+struct NextProbe {
+    first_attempt_at: Moment,
+    retry_at: Moment,
+}
+
 #[derive(Debug, Deserialize)]
 struct Latency {
     p50_ms: u64,
     p99_ms: u64,
 }
 
-const HEADER: [&str; 11] = [
+const HEADER: [&str; 12] = [
     "TARGET",
     "STATE",
+    "WAITS FOR",
     "BACKLOG",
     "OLDEST",
     "HELD",
@@ -153,12 +166,30 @@ impl Targets {
 }
 
 impl Target {
+    /// Its state in a word, and what holds it back.
+    fn state(&self, now: UnixMillis) -> (&'static str, String) {
+        let asked_to_wait = self.retry_after_until.filter(|until| until.is_after(now));
+        let asked_to_wait = asked_to_wait.map(|until| format!("its Retry-After, {}", until.from(now)));
+        let probe = self
+            .next_probe
+            .as_ref()
+            .map(|probe| format!("a probe, {}", probe.first_attempt_at.min(probe.retry_at).from(now)));
+        match (&*self.circuit, &self.rejecting) {
+            _ if self.paused => {
+                let reason = self.paused_reason.as_deref().unwrap_or_default();
+                ("paused", format!("a resume; paused {reason}"))
+            }
+            (_, Some(_)) => ("rejecting", asked_to_wait.unwrap_or_default()),
+            ("closed", None) => match asked_to_wait {
+                Some(until) => ("waiting", until),
+                None => ("ok", String::new()),
+            },
+            _ => ("failing", asked_to_wait.or(probe).unwrap_or_default()),
+        }
+    }
+
     fn cells(self, now: UnixMillis) -> [String; HEADER.len()] {
-        let state = match (&*self.circuit, self.paused) {
-            (_, true) => "paused",
-            ("closed", false) => "ok",
-            _ => "failing",
-        };
+        let (state, waits_for) = self.state(now);
         let age = |at: Option<Moment>| at.map(|at| at.age(now)).unwrap_or_default();
         let (p50, p99) = match self.latency {
             Some(Latency { p50_ms, p99_ms }) => (format!("{p50_ms}ms"), format!("{p99_ms}ms")),
@@ -168,6 +199,7 @@ impl Target {
         [
             self.name,
             state.to_owned(),
+            waits_for,
             number(self.backlog),
             age(self.backlog_oldest_at),
             number(self.held),

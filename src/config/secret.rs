@@ -66,6 +66,23 @@ impl Section<'_> {
 
     /// Secrets, or the lines of the file `<key>_file`.
     pub(super) fn secrets(&mut self, key: &str) -> Result<Vec<SecretString>, Faulty> {
+        self.secrets_shown(key, |count| (count > 0).then(|| vec![REDACTED; count].into()))
+    }
+
+    /// The same where one secret is usual, and is shown as one text.
+    pub(super) fn one_or_more_secrets(&mut self, key: &str) -> Result<Vec<SecretString>, Faulty> {
+        self.secrets_shown(key, |count| match count {
+            0 => Some("".into()),
+            1 => Some(REDACTED.into()),
+            _ => Some(vec![REDACTED; count].into()),
+        })
+    }
+
+    fn secrets_shown(
+        &mut self,
+        key: &str,
+        shown: impl Fn(usize) -> Option<toml::Value>,
+    ) -> Result<Vec<SecretString>, Faulty> {
         // An empty list, as in the example, is not given.
         let in_place = match self.take_list(key) {
             // Left out in silence, it would look like a secret that is in use.
@@ -76,9 +93,12 @@ impl Section<'_> {
             given => given.map(|given| given.filter(|given| !given.value.is_empty())),
         };
         let secrets: Vec<String> = match self.either(key, in_place)? {
-            Secret::Nowhere => Vec::new(),
+            Secret::Nowhere => {
+                shown(0).iter().for_each(|shown| self.show(key, shown));
+                Vec::new()
+            }
             Secret::InPlace(secrets) => {
-                self.show(key, &vec![REDACTED; secrets.len()].into());
+                shown(secrets.len()).iter().for_each(|shown| self.show(key, shown));
                 secrets
             }
             Secret::InFile(content) => lines(&content).map(str::to_owned).collect(),

@@ -1,6 +1,7 @@
 //! `[targets.NAME]`.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use http::header::{
@@ -20,12 +21,16 @@ use crate::delivery::sign::SigningKey;
 use crate::delivery::tls::{ClientIdentity, Roots};
 use crate::domain::delivery::{OnUncertain, Ordering, RetryPolicy};
 
+/// Signing secrets of one target, at most: each signs every request.
+const MOST_SECRETS: usize = 8;
+
 /// One target.
 pub(super) fn read(name: &str, mut section: Section<'_>) -> Result<Settings, Faulty> {
     let url = section.required("url", "an http or https URL", &url());
     let types = types(&mut section, &["*"]);
     let environment = section.optional("environment", &form::environment());
-    let signing_key = signing_key(&mut section);
+    let condition = section.condition("where");
+    let signing_keys = signing_keys(&mut section);
     let headers = section.headers("headers", is_taken);
     let timeout = section.value("timeout", "10s", &form::duration(MILLISECOND..=HOUR));
     let connect_timeout = section.value("connect_timeout", "3s", &form::duration(MILLISECOND..=HOUR));
@@ -43,6 +48,7 @@ pub(super) fn read(name: &str, mut section: Section<'_>) -> Result<Settings, Fau
     let backoff = backoff(&mut section, MILLISECOND, ("retry_min", "1s"), ("retry_max", "1h"));
     let give_up_after = section.value("give_up_after", "3d", &form::duration(Duration::ZERO..=DAY * 3650));
     let dead_on = section.list("dead_on", &[], &status());
+    let pause_when_rejecting = section.value("pause_when_rejecting", "0", &form::number(0..=1_000_000_u64));
     let on_uncertain = form::choice(&[("retry", OnUncertain::Retry), ("hold", OnUncertain::Hold)]);
     let on_uncertain = section.value("on_uncertain", "retry", &on_uncertain);
     section.finish();
@@ -51,7 +57,8 @@ pub(super) fn read(name: &str, mut section: Section<'_>) -> Result<Settings, Fau
         url: url?,
         types: types?,
         environment: environment?,
-        signing_key: signing_key?,
+        condition: condition?,
+        signing_keys: signing_keys?,
         headers: headers?,
         timeout: timeout?,
         connect_timeout: connect_timeout?,
@@ -63,6 +70,7 @@ pub(super) fn read(name: &str, mut section: Section<'_>) -> Result<Settings, Fau
         rate_limit: Some(rate_limit?).filter(|limit| *limit > 0.0),
         retry: RetryPolicy { backoff: backoff?, give_up_after: give_up_after?, on_uncertain: on_uncertain? },
         dead_on: dead_on?.into_iter().collect::<BTreeSet<_>>(),
+        pause_when_rejecting: NonZeroU64::new(pause_when_rejecting?),
     })
 }
 
@@ -71,12 +79,24 @@ fn url() -> Form<Url> {
         .shown_as(|text| text.split('?').next().unwrap_or_default().to_owned())
 }
 
-fn signing_key(section: &mut Section<'_>) -> Result<Option<SigningKey>, Faulty> {
-    let Some(secret) = section.secret("signing_secret")? else { return Ok(None) };
-    match SigningKey::parse(&secret) {
-        Ok(key) => Ok(Some(key)),
-        Err(error) => Err(section.problem("signing_secret", &format!("is {error}"))),
+/// The keys of every signing secret: while one is rotated, both sign.
+pub(super) fn signing_keys(section: &mut Section<'_>) -> Result<Vec<SigningKey>, Faulty> {
+    let secrets = section.one_or_more_secrets("signing_secret")?;
+    if secrets.len() > MOST_SECRETS {
+        let fault = format!("has {} secrets; allowed are up to {MOST_SECRETS}", secrets.len());
+        return Err(section.problem("signing_secret", &fault));
     }
+    let mut keys = Vec::with_capacity(secrets.len());
+    for secret in &secrets {
+        match SigningKey::parse(secret) {
+            Ok(key) if keys.contains(&key) => {
+                return Err(section.problem("signing_secret", "has a secret twice; allowed is each once"));
+            }
+            Ok(key) => keys.push(key),
+            Err(error) => return Err(section.problem("signing_secret", &format!("is {error}"))),
+        }
+    }
+    Ok(keys)
 }
 
 fn roots(section: &mut Section<'_>) -> Result<Option<Roots>, Faulty> {

@@ -88,7 +88,12 @@ fn the_defaults_are_those_of_the_interface() {
 
     let target = &settings.targets[0];
     assert!(target.types.is_any() && target.headers.is_empty() && target.dead_on.is_empty());
-    assert!(target.signing_key.is_none() && target.roots.is_none() && target.client_identity.is_none());
+    assert!(
+        target.signing_keys.is_empty()
+            && target.condition.is_none()
+            && target.roots.is_none()
+            && target.client_identity.is_none()
+    );
     assert_eq!((target.timeout, target.connect_timeout), (Duration::from_secs(10), Duration::from_secs(3)));
     assert_eq!((target.concurrency, target.rate_limit), (64, None));
     assert_eq!(target.ordering, Ordering::PerObject);
@@ -315,4 +320,5 @@ fn the_streams_address_follows_that_of_the_api() {
 }
 
 mod accounts;
+mod choosing;
 mod faults;

@@ -34,7 +34,7 @@ pub(super) fn of(settings: &Settings) -> Vec<Warning> {
         let mut warn = |key: &str, found: String, advice: &str| {
             warnings.push(Warning { key: format!("{section}.{key}"), found, advice: advice.to_owned() });
         };
-        if target.signing_key.is_none() {
+        if target.signing_keys.is_empty() {
             let found = "is not set, so the target cannot verify who sends".to_owned();
             warn("signing_secret", found, "set one, and have the target verify it");
         }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::evidence::{Evidence, Finding, Health};
 use crate::domain::backoff::Backoff;
 use crate::domain::clock::UnixMillis;
-use crate::domain::status::Circuit;
+use crate::domain::status::{Circuit, NextProbe};
 
 /// The longest interval between probes, however long retries may wait.
 const LONGEST_INTERVAL: Duration = Duration::from_mins(1);
@@ -205,6 +205,16 @@ impl Breaker {
             State::Closed => Circuit::Closed,
             State::Open(_) => Circuit::Open,
             State::Probing(_) => Circuit::HalfOpen,
+        }
+    }
+
+    /// When the next probes may go out, while the circuit is open.
+    pub(super) const fn next_probe(&self) -> Option<NextProbe> {
+        match self.state {
+            State::Open(Schedule { fresh_at, retry_at, .. }) => {
+                Some(NextProbe { first_attempt_at: fresh_at, retry_at })
+            }
+            State::Closed | State::Probing(_) => None,
         }
     }
 

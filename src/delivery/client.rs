@@ -12,6 +12,7 @@ use super::body::{Body, Departure};
 use super::connections::{Answer, Connections, Keep, NoAnswer, UnreadBody};
 use super::connector::Connector;
 use super::evidence::Health;
+use super::sign::SigningKey;
 use super::status_line::Status;
 use crate::domain::cause::innermost;
 use crate::domain::clock::Clock;
@@ -55,6 +56,8 @@ pub(super) struct Report {
     pub(super) verdict: Verdict,
     pub(super) health: Health,
     pub(super) status: Option<StatusCode>,
+    /// How long the target wants to be left alone: `Retry-After` of a 429 or 503.
+    pub(super) retry_after: Option<Duration>,
     /// What went wrong, without URL or header; `None` on success.
     pub(super) error: Option<String>,
     /// The first bytes of a failed answer.
@@ -62,6 +65,21 @@ pub(super) struct Report {
     /// What is left to read of an acknowledgement.
     pub(super) rest: Option<Rest>,
     pub(super) duration: Duration,
+}
+
+/// What came of a message that is no event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MessageOutcome {
+    /// Whether it was answered with 2xx.
+    pub acknowledged: bool,
+    /// The HTTP status, where there was an answer.
+    pub status: Option<u16>,
+    /// How long the other side wants to be left alone: `Retry-After` of a 429 or 503.
+    pub retry_after: Option<Duration>,
+    /// What went wrong, without URL or header; `None` on success.
+    pub error: Option<String>,
+    /// From the beginning of the connection to the head of the answer.
+    pub duration: Duration,
 }
 
 /// The unread rest of an answer. An acknowledgement is recorded before its rest
@@ -127,6 +145,22 @@ impl TargetClient {
         self.post(job.event.event.body.clone(), headers).await
     }
 
+    /// Posts a message that is no event, signed like one.
+    pub async fn send_message(&self, id: &str, message: Bytes) -> MessageOutcome {
+        let headers = self.identified(id, &message);
+        let mut report = self.post(message, headers).await;
+        if let Some(rest) = report.rest.take() {
+            rest.read().await;
+        }
+        MessageOutcome {
+            acknowledged: report.verdict == Verdict::Acknowledged,
+            status: report.status.map(|status| status.as_u16()),
+            retry_after: report.retry_after,
+            error: report.error,
+            duration: report.duration,
+        }
+    }
+
     /// Sends a made-up `event`, marked as such, and reads the rest of the answer
     /// within bounds.
     pub(super) async fn send_test(&self, event: &Event) -> Report {
@@ -188,21 +222,34 @@ impl TargetClient {
 
     /// What goes with every event, a made-up one included.
     fn headers(&self, event: &Event) -> HeaderMap {
+        let mut headers = self.identified(event.id.as_str(), &event.body);
+        // Event ids and types are visible ASCII: both fit a header.
+        for (name, value) in [("x-pepay-event", event.kind.as_str()), ("x-pepay-event-id", event.id.as_str())]
+        {
+            if let Ok(value) = HeaderValue::from_str(value) {
+                headers.insert(HeaderName::from_static(name), value);
+            }
+        }
+        headers
+    }
+
+    /// What goes with every body: its id, and its signatures.
+    fn identified(&self, id: &str, body: &[u8]) -> HeaderMap {
         let now = self.clock.now().seconds();
         let mut headers = HeaderMap::with_capacity(HEADERS + self.common.len());
         headers.clone_from(&self.common);
         let mut text = |name: &'static str, value: &str| {
-            // Event ids and types are visible ASCII, the rest is made here: all fit a header.
+            // Ids are visible ASCII, the rest is made here: all fit a header.
             if let Ok(value) = HeaderValue::from_str(value) {
                 headers.insert(HeaderName::from_static(name), value);
             }
         };
-        text("webhook-id", event.id.as_str());
-        text("idempotency-key", event.id.as_str());
-        text("x-pepay-event", event.kind.as_str());
-        text("x-pepay-event-id", event.id.as_str());
-        if let Some(key) = &self.settings.signing_key {
-            text("webhook-signature", &key.sign(event.id.as_str(), now, &event.body));
+        text("webhook-id", id);
+        text("idempotency-key", id);
+        if !self.settings.signing_keys.is_empty() {
+            let sign = |key: &SigningKey| key.sign(id, now, body);
+            let signatures: Vec<_> = self.settings.signing_keys.iter().map(sign).collect();
+            text("webhook-signature", &signatures.join(" "));
         }
         headers.insert(HeaderName::from_static("webhook-timestamp"), HeaderValue::from(now));
         headers
@@ -214,17 +261,18 @@ impl TargetClient {
         let Answer { status, headers, body } = answer;
         let retry_after = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
         let retry_after = retry_after.and_then(|value| retry_after::parse(value, self.clock.now()));
+        let retry_after = retry_after.filter(|_| asks_to_wait(status));
         let (verdict, health) = classify(status, retry_after, self.settings.dead_on.contains(&status));
+        let report = Report::of(verdict, health, duration);
+        let report = Report { status: Some(status), retry_after, ..report };
         if verdict == Verdict::Acknowledged {
-            let rest = body.unless_at_end().map(Rest);
-            let (error, answer) = (None, Vec::new());
-            return Report { verdict, health, status: Some(status), error, answer, rest, duration };
+            return Report { rest: body.unless_at_end().map(Rest), ..report };
         }
         let mut answer = Vec::new();
         // What was read in time is kept.
         body.read(Some(&mut answer)).await;
         let error = Some(format!("answered {status}{}", explanation(status, &headers)));
-        Report { verdict, health, status: Some(status), error, answer, rest: None, duration }
+        Report { error, answer, ..report }
     }
 
     /// The same where the head of the answer could not be read beyond its status line.
@@ -232,7 +280,23 @@ impl TargetClient {
         let (verdict, health) = classify(status, None, self.settings.dead_on.contains(&status));
         let acknowledged = verdict == Verdict::Acknowledged;
         let error = (!acknowledged).then(|| format!("answered {status}, and then {unread}"));
-        Report { verdict, health, status: Some(status), error, answer: Vec::new(), rest: None, duration }
+        Report { status: Some(status), error, ..Report::of(verdict, health, duration) }
+    }
+}
+
+impl Report {
+    /// A report of which nothing else is known.
+    const fn of(verdict: Verdict, health: Health, duration: Duration) -> Self {
+        Self {
+            verdict,
+            health,
+            status: None,
+            retry_after: None,
+            error: None,
+            answer: Vec::new(),
+            rest: None,
+            duration,
+        }
     }
 }
 
@@ -266,27 +330,26 @@ fn classify(status: StatusCode, retry_after: Option<Duration>, dead: bool) -> (V
     if status.is_success() {
         return (Verdict::Acknowledged, Health::Up);
     }
-    let asks_to_wait = matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
-    let health = if asks_to_wait {
+    let health = if asks_to_wait(status) {
         Health::Busy
     } else if status.is_server_error() || status == StatusCode::REQUEST_TIMEOUT {
         Health::Failing
     } else {
         Health::Up
     };
-    let verdict = if dead {
-        Verdict::Rejected
-    } else {
-        Verdict::Refused { retry_after: retry_after.filter(|_| asks_to_wait) }
-    };
+    let verdict = if dead { Verdict::Rejected } else { Verdict::Refused { retry_after } };
     (verdict, health)
+}
+
+/// Whether `status` says that the target takes nothing for now.
+const fn asks_to_wait(status: StatusCode) -> bool {
+    matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE)
 }
 
 /// What a request without an answer means: an event that never left was
 /// certainly not taken; of any other it is unknown.
-const fn unanswered(left: bool, error: String, duration: Duration) -> Report {
+fn unanswered(left: bool, error: String, duration: Duration) -> Report {
     let (verdict, health) =
         if left { (Verdict::Uncertain, Health::Silent) } else { (Verdict::Unreached, Health::Unreached) };
-    let answer = Vec::new();
-    Report { verdict, health, status: None, error: Some(error), answer, rest: None, duration }
+    Report { error: Some(error), ..Report::of(verdict, health, duration) }
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use tokio::sync::{Mutex, Notify, watch};
 
+use super::Settings;
 use super::attempt::millis;
 use super::client::TargetClient;
 use crate::domain::clock::{Clock, UnixMillis};
@@ -12,6 +13,9 @@ use crate::domain::delivery::Verdict;
 use crate::domain::event::Event;
 use crate::domain::operator::{OperationError, TestOutcome};
 use crate::domain::status::TargetStatus;
+
+/// Why a target is paused that an operator has paused.
+pub const BY_OPERATOR: &str = "by an operator";
 
 /// An operator's handle on one target. Cheap to clone. It works as long as the
 /// target does; a target that is set up anew has a new one.
@@ -25,20 +29,39 @@ pub struct Control {
     testing: Arc<Mutex<UnixMillis>>,
 }
 
-/// Whether an operator has paused a target, shared with its dispatcher.
+/// Whether a target is paused, shared with its dispatcher.
 #[derive(Debug)]
 pub(super) struct Pause {
     on: AtomicBool,
+    /// Whether the dispatcher has paused it, and the store does not know of that yet.
+    unsaved: AtomicBool,
+    /// Whether an operator has resumed it, and the dispatcher has not seen that yet.
+    resumed: AtomicBool,
     changed: Notify,
+    /// Told when there is an unsaved pause.
+    saver: Arc<Notify>,
 }
 
 impl Pause {
-    pub(super) fn new(on: bool) -> Self {
-        Self { on: AtomicBool::new(on), changed: Notify::new() }
+    pub(super) fn new(on: bool, saver: Arc<Notify>) -> Self {
+        let (unsaved, resumed) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { on: AtomicBool::new(on), unsaved, resumed, changed: Notify::new(), saver }
     }
 
     pub(super) fn is_on(&self) -> bool {
         self.on.load(Relaxed)
+    }
+
+    /// Whether an operator has resumed the target since the last call.
+    pub(super) fn take_resumed(&self) -> bool {
+        self.resumed.swap(false, Relaxed)
+    }
+
+    /// Pauses, to be saved by who waits for that.
+    pub(super) fn begin_unsaved(&self) {
+        self.on.store(true, Relaxed);
+        self.unsaved.store(true, Relaxed);
+        self.saver.notify_one();
     }
 
     /// Resolves after a change: one that came before the call, too, so that a
@@ -49,6 +72,8 @@ impl Pause {
 
     fn set(&self, on: bool) {
         self.on.store(on, Relaxed);
+        self.unsaved.store(false, Relaxed);
+        self.resumed.store(!on, Relaxed);
         self.changed.notify_one();
     }
 }
@@ -63,14 +88,48 @@ impl Control {
         Self { pause, status, client, clock, testing: Arc::new(Mutex::new(UnixMillis(0))) }
     }
 
-    /// Stops the target, or lets it go on. While it is paused nothing is started,
-    /// probes neither; what is on the wire ends and is settled. The store
-    /// remembers it beforehand: here it lasts as long as the process.
+    /// How the target is configured.
+    pub fn settings(&self) -> &Settings {
+        self.client.settings()
+    }
+
+    /// Stops the target, or lets it go on, as an operator has decided. While it is paused
+    /// nothing is started, probes neither; what is on the wire ends and is settled. One
+    /// that goes on is asked at once, whatever it has said before: neither its
+    /// `Retry-After` nor its refusals count any more. The store remembers a pause
+    /// beforehand: here it lasts as long as the process.
     pub fn pause(&self, paused: bool) {
-        self.status.send_if_modified(|status| {
+        self.status.send_modify(|status| {
             // Within the lock of the status, so that the two never disagree.
             self.pause.set(paused);
-            std::mem::replace(&mut status.paused, paused) != paused
+            status.paused = paused;
+            status.paused_reason = paused.then(|| BY_OPERATOR.to_owned());
+        });
+    }
+
+    /// Whether the target has paused itself, and that was not said to be saved yet.
+    pub fn has_unsaved_pause(&self) -> bool {
+        self.pause.unsaved.load(Relaxed)
+    }
+
+    /// The store remembers the pause.
+    pub fn pause_is_saved(&self) {
+        self.pause.unsaved.store(false, Relaxed);
+    }
+
+    /// Pauses this target as `before`, its predecessor, is by now.
+    pub fn follow(&self, before: &Self) {
+        let (paused, reason) = {
+            let before = before.status.borrow();
+            (before.paused, before.paused_reason.clone())
+        };
+        self.status.send_modify(|status| {
+            if before.has_unsaved_pause() {
+                self.pause.begin_unsaved();
+            } else if self.pause.is_on() != paused {
+                self.pause.set(paused);
+            }
+            (status.paused, status.paused_reason) = (paused, reason);
         });
     }
 

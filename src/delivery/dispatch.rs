@@ -3,6 +3,7 @@
 //! the order of the target's deliveries, and does to them what operators ask for.
 
 mod actions;
+mod findings;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,15 +13,16 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::attempt::{Context, Ended, due_again};
-use super::breaker::{Breaker, Permit, Role, Tried};
+use super::breaker::{Breaker, Permit, Role};
 use super::control::Pause;
 use super::future_set::FutureSet;
 use super::order::{Order, Timely};
 use super::places::Places;
 use super::rate_limiter::RateLimiter;
+use super::refusals::Refusals;
 use crate::domain::clock::UnixMillis;
-use crate::domain::delivery::{Next, Verdict};
-use crate::domain::status::{Circuit, TargetError, TargetStatus};
+use crate::domain::delivery::Next;
+use crate::domain::status::TargetStatus;
 use crate::store::error::RecordError;
 use crate::store::outbox::{Arrival, Arrivals, Requests};
 use crate::store::types::{Arrived, Found, Job, Kind, Search};
@@ -68,6 +70,10 @@ pub(super) struct Work {
     settling: FutureSet<Settled>,
     /// How many outcomes are being settled.
     unsettled: usize,
+    /// What the target has refused since its last acknowledgement.
+    refusals: Refusals,
+    /// Until when the target wants to be left alone.
+    retry_after_until: Option<UnixMillis>,
     /// When to search for retries.
     retries_at: UnixMillis,
     /// When to find out whether every lane is known.
@@ -87,6 +93,8 @@ impl Work {
             reading: FutureSet::default(),
             settling: FutureSet::default(),
             unsettled: 0,
+            refusals: Refusals::default(),
+            retry_after_until: None,
             retries_at: UnixMillis(0),
             census_at: UnixMillis(0),
             missed: 0,
@@ -103,13 +111,17 @@ impl Dispatcher {
             () = self.context.recover() => {}
             () = stop.cancelled() => return,
         }
+        self.work.retry_after_until = self.status.borrow().retry_after_until;
         let mut search: Option<Asked<Searched>> = None;
         let mut acting: Option<Asked<actions::Done>> = None;
         let mut has_acted = false;
         while !(stop.is_cancelled() && self.is_idle() && acting.is_none()) {
             let running = !stop.is_cancelled();
+            if self.pause.take_resumed() {
+                self.begin_anew();
+            }
             let start_at = if running && !self.pause.is_on() { self.start() } else { None };
-            self.show_in_flight();
+            self.show_present();
             if running && search.is_none() && acting.is_none() {
                 // They take turns, so that neither waits for ever for the other.
                 let request = if has_acted { None } else { self.requests.take_ready() };
@@ -165,6 +177,9 @@ impl Dispatcher {
     /// Sends what may be sent. Returns when to try again, if that is a matter of time.
     fn start(&mut self) -> Option<UnixMillis> {
         let now = self.context.clock.now();
+        if let Some(until) = self.left_alone_until(now) {
+            return Some(until);
+        }
         while self.work.on_the_wire.len() + self.work.reading.len() < self.concurrency
             && self.work.unsettled < UNSETTLED
         {
@@ -321,51 +336,6 @@ impl Dispatcher {
         if let Some(at) = due_again(&ended.settlement) {
             self.retry_at(at);
         }
-    }
-
-    /// Draws the conclusions about the target as a whole.
-    fn note(&mut self, role: Role, kind: Kind, ended: &Ended, now: UnixMillis) {
-        let target = &*self.context.target;
-        let (job, health) = (&ended.job, ended.report.health);
-        let tried = Tried { role, subject: job.subject(), first: job.attempts == 0 };
-        let changed = self.breaker.note(tried, health, now, self.context.jitter.next());
-        if kind == Kind::Retry {
-            self.places.note_retry(ended.report.verdict == Verdict::Acknowledged);
-        }
-        match changed {
-            Some(Circuit::Open) => tracing::warn!(target, "target is down: deliveries wait, probes go on"),
-            Some(Circuit::Closed) => tracing::info!(target, "target is up"),
-            Some(Circuit::HalfOpen) | None => {}
-        }
-    }
-
-    /// Shows what `outcomes` say about the target.
-    fn show(&self, outcomes: &[Ended], now: UnixMillis) {
-        self.status.send_modify(|status| {
-            for ended in outcomes {
-                if ended.report.verdict == Verdict::Acknowledged {
-                    status.last_delivered_at = Some(now);
-                }
-                if let Some(error) = &ended.report.error {
-                    let event_id = ended.job.event.event.id.to_string();
-                    status.last_error = Some(TargetError { event_id, error: error.clone(), at: now });
-                }
-            }
-        });
-    }
-
-    fn show_in_flight(&self) {
-        let (in_flight, circuit) = (self.work.on_the_wire.len(), self.breaker.circuit());
-        let is_full = in_flight + self.work.reading.len() >= self.concurrency;
-        let is_limited = is_full && Kind::ALL.into_iter().any(|kind| self.work.order.has(kind));
-        let now = self.context.clock.now();
-        self.status.send_if_modified(|status| {
-            let limited_since = is_limited.then(|| status.limited_since.unwrap_or(now));
-            let changed = (status.in_flight, status.circuit, status.limited_since)
-                != (in_flight, circuit, limited_since);
-            (status.in_flight, status.circuit, status.limited_since) = (in_flight, circuit, limited_since);
-            changed
-        });
     }
 
     /// Makes sure that retries are searched for at `at` or before.

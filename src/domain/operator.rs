@@ -14,7 +14,9 @@ use super::delivery::{State, Step};
 use super::event::Source;
 use super::filter::TypeFilter;
 
-pub use running::{Agreement, BackfillFrom, OperationError, Part, TargetInfo, TestOutcome, Verification};
+pub use running::{
+    Agreement, BackfillFrom, Mismatch, OperationError, Part, Routing, TargetInfo, TestOutcome, Verification,
+};
 
 /// What an operator can do about a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, ToSchema)]

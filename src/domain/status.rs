@@ -204,8 +204,21 @@ pub struct TargetStatus {
     pub limited_since: Option<UnixMillis>,
     /// Whether requests are let through.
     pub circuit: Circuit,
-    /// Whether an operator has paused it.
+    /// While the circuit is open, when the next probes go out.
+    #[schema(required)]
+    pub next_probe: Option<NextProbe>,
+    /// Until when nothing is started, since the target has asked for that with
+    /// `Retry-After`.
+    #[schema(required)]
+    pub retry_after_until: Option<UnixMillis>,
+    /// Set while the target refuses everything.
+    #[schema(required)]
+    pub rejecting: Option<Rejecting>,
+    /// Whether it is paused: by an operator, or by `pause_when_rejecting`.
     pub paused: bool,
+    /// Why it is paused; null while it is not.
+    #[schema(required)]
+    pub paused_reason: Option<String>,
     /// The last failed attempt.
     #[schema(required)]
     pub last_error: Option<TargetError>,
@@ -224,6 +237,28 @@ pub enum Circuit {
     Open,
     /// One request tries whether the target is back.
     HalfOpen,
+}
+
+/// When an open circuit lets single requests through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct NextProbe {
+    /// When a delivery's first attempt may be the next probe.
+    pub first_attempt_at: UnixMillis,
+    /// When a further attempt may be.
+    pub retry_at: UnixMillis,
+}
+
+/// A target that answers every event with a refusal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Rejecting {
+    /// When the first refusal of the present run came.
+    pub since: UnixMillis,
+    /// How many refusals there were in a row.
+    pub refusals: u64,
+    /// How many of them ended their delivery.
+    pub final_refusals: u64,
+    /// What the last one said, without any secret.
+    pub error: String,
 }
 
 /// A failed attempt.

@@ -125,7 +125,7 @@ impl<B: Backend> Fixture<B> {
 
 pub(super) fn route(target: &str, types: &str, ordering: Ordering) -> Route {
     let types = TypeFilter::new(types.split(',').map(|pattern| pattern.parse().unwrap()).collect());
-    Route { target: target.into(), types, environment: None, ordering }
+    Route { target: target.into(), types, environment: None, condition: None, ordering }
 }
 
 /// An event of `id` about `object`.

@@ -7,6 +7,8 @@ use std::time::Duration;
 use crate::domain::delivery::Ordering;
 use crate::domain::event::{Environment, Received};
 use crate::domain::filter::TypeFilter;
+use crate::domain::operator::Mismatch;
+use crate::pepay::condition::Condition;
 
 /// Where the store lives and what a commit is worth.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +41,8 @@ pub struct Route {
     pub types: TypeFilter,
     /// The network environment it receives events of; `None` is any, and none known.
     pub environment: Option<Environment>,
+    /// What it asks of an event beside that.
+    pub condition: Option<Condition>,
     /// Whether its deliveries wait for one another.
     pub ordering: Ordering,
 }
@@ -46,7 +50,20 @@ pub struct Route {
 impl Route {
     /// Whether `event` becomes a delivery.
     pub(super) fn takes(&self, event: &Received) -> bool {
-        self.types.matches(event.event.kind.as_str())
-            && (self.environment.is_none() || self.environment == event.environment)
+        let Received { event, environment, .. } = event;
+        self.mismatch(event.kind.as_str(), *environment, &event.body).is_none()
+    }
+
+    /// Why an event of type `kind` and of `environment` does not become a delivery, if so.
+    pub fn mismatch(&self, kind: &str, environment: Option<Environment>, body: &[u8]) -> Option<Mismatch> {
+        if !self.types.matches(kind) {
+            Some(Mismatch::Types)
+        } else if self.environment.is_some() && self.environment != environment {
+            Some(Mismatch::Environment)
+        } else if self.condition.as_ref().is_some_and(|condition| !condition.is_met_by(body)) {
+            Some(Mismatch::Where)
+        } else {
+            None
+        }
     }
 }

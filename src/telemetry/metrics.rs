@@ -123,8 +123,9 @@ fn describe() {
     );
     describe_gauge!(names::DELIVERIES_HELD, "Deliveries whose outcome is unknown, waiting for an operator");
     describe_gauge!(names::DELIVERIES_DEAD, "Deliveries given up");
-    describe_gauge!(names::TARGET_PAUSED, "1 while an operator has paused the target");
+    describe_gauge!(names::TARGET_PAUSED, "1 while the target is paused");
     describe_gauge!(names::TARGET_CIRCUIT_OPEN, "1 while the target counts as down and its deliveries wait");
+    describe_gauge!(names::TARGET_REJECTING, "1 while the target refuses everything");
     describe_gauge!(
         names::TARGET_LIMITED,
         "1 while as many attempts are on the wire as concurrency allows and more could be sent"

@@ -51,10 +51,12 @@ pub const EVENTS_SINGLE_SOURCE: &str = "pepay_bridge_events_single_source_total"
 pub const DELIVERIES_HELD: &str = "pepay_bridge_deliveries_held";
 /// Deliveries given up. Label `target`.
 pub const DELIVERIES_DEAD: &str = "pepay_bridge_deliveries_dead";
-/// 1 while an operator has paused a target. Label `target`.
+/// 1 while a target is paused. Label `target`.
 pub const TARGET_PAUSED: &str = "pepay_bridge_target_paused";
 /// 1 while a target counts as down and its deliveries wait. Label `target`.
 pub const TARGET_CIRCUIT_OPEN: &str = "pepay_bridge_target_circuit_open";
+/// 1 while a target refuses everything. Label `target`.
+pub const TARGET_REJECTING: &str = "pepay_bridge_target_rejecting";
 /// 1 while as many attempts are on the wire as `concurrency` allows and more could be sent.
 /// Label `target`.
 pub const TARGET_LIMITED: &str = "pepay_bridge_target_limited";

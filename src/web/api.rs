@@ -21,6 +21,7 @@ mod path;
 pub(super) mod problem;
 mod reload;
 mod schema;
+mod shown;
 mod streams;
 mod targets;
 #[cfg(test)]
@@ -44,6 +45,7 @@ pub use self::live::Sampler;
 use self::history::History;
 use self::overview::Assessments;
 use self::problem::Problem;
+use self::shown::ShownDelivery;
 use self::under_way::UnderWay;
 use super::operations::Operations;
 use super::readiness::Readiness;
@@ -52,7 +54,6 @@ use super::{STORE_LIMIT, Tokens, View};
 use crate::domain::event::EventId;
 use crate::store::error::ActError;
 use crate::store::operator::OperatorStore;
-use crate::store::view::DeliveryDetail;
 
 /// What every call of the API sees.
 pub(super) struct Api {
@@ -211,9 +212,10 @@ impl Api {
         }
     }
 
-    async fn delivery(&self, target: &str, id: &EventId) -> Result<DeliveryDetail, Problem> {
+    async fn delivery(&self, target: &str, id: &EventId) -> Result<ShownDelivery, Problem> {
         let found = self.ask(self.operator().delivery(target, id)).await?;
-        found.ok_or_else(|| {
+        let shown = found.map(|delivery| self.shown(delivery));
+        shown.ok_or_else(|| {
             Problem::not_found(format!("there is no delivery of the event `{id}` to a target `{target}`"))
         })
     }

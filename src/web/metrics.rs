@@ -74,6 +74,7 @@ fn show_target(target: &TargetStatus) {
     let flag = |is_set: bool| f64::from(u8::from(is_set));
     let name = || target.name.to_string();
     gauge!(names::TARGET_PAUSED, "target" => name()).set(flag(target.paused));
+    gauge!(names::TARGET_REJECTING, "target" => name()).set(flag(target.rejecting.is_some()));
     gauge!(names::TARGET_LIMITED, "target" => name()).set(flag(target.limited_since.is_some()));
     gauge!(names::TARGET_CIRCUIT_OPEN, "target" => name()).set(flag(target.circuit != Circuit::Closed));
 }

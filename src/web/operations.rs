@@ -4,8 +4,8 @@
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
-use crate::domain::event::EventId;
-use crate::domain::operator::{BackfillFrom, OperationError, TargetInfo, TestOutcome, Verification};
+use crate::domain::event::{Environment, EventId};
+use crate::domain::operator::{BackfillFrom, OperationError, Routing, TargetInfo, TestOutcome, Verification};
 use crate::domain::reload::{Changes, ReloadError};
 
 /// The running parts, as far as an operator can direct them.
@@ -41,6 +41,9 @@ pub trait Operations: Send + Sync {
 
     /// Reads the configuration anew. Returns what has changed, or why nothing has.
     fn reload(&self) -> BoxFuture<'_, Result<Changes, ReloadError>>;
+
+    /// How each target takes an event of type `kind`, as it is configured now.
+    fn routing(&self, kind: &str, environment: Option<Environment>, body: &[u8]) -> Vec<Routing>;
 
     /// Every configured target, in the order of the configuration.
     fn targets(&self) -> Vec<TargetInfo>;

@@ -52,6 +52,7 @@ impl Shown {
             target: "orders".into(),
             types: TypeFilter::any(),
             environment: None,
+            condition: None,
             ordering: Ordering::None,
         };
         let clock = Clock::from_fn(|| NOW);
@@ -73,7 +74,11 @@ impl Shown {
             in_flight: 2,
             limited_since: None,
             circuit: Circuit::Closed,
+            next_probe: None,
+            retry_after_until: None,
+            rejecting: None,
             paused: false,
+            paused_reason: None,
             last_error: None,
             last_delivered_at: None,
         };
@@ -242,7 +247,8 @@ async fn the_status_shows_every_part() {
             "events": 2, "first_sequence": 1, "last_sequence": 2,
         },
         "targets": [{
-            "name": "orders", "in_flight": 2, "limited_since": null, "circuit": "closed", "paused": false,
+            "name": "orders", "in_flight": 2, "limited_since": null, "circuit": "closed",
+            "next_probe": null, "retry_after_until": null, "rejecting": null, "paused": false, "paused_reason": null,
             "last_error": null, "last_delivered_at": null,
             "backlog": 2, "backlog_oldest_seconds": 30.0, "backlog_oldest_at": "2024-12-21T11:19:30.000Z",
             "held": 0, "dead": 0,

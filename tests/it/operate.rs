@@ -6,6 +6,7 @@ mod mending;
 mod parts;
 mod replaying;
 mod verifying;
+mod waiting;
 mod watching;
 
 use reqwest::header::CONTENT_TYPE;

@@ -22,12 +22,19 @@ pub(in crate::cli) struct Delivery {
     state: String,
     attempts: u32,
     replays: u32,
-    due_at: Option<Moment>,
-    waits_for: Option<String>,
+    next_try: Option<NextTry>,
     settled_at: Option<Moment>,
     last_error: Option<String>,
     #[serde(default)]
     attempt_log: Vec<Attempt>,
+}
+
+/// What it waits for.
+#[derive(Debug, Deserialize)]
+struct NextTry {
+    waits_for: String,
+    at: Option<Moment>,
+    event_id: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -43,7 +50,7 @@ struct Attempt {
 impl Listed for Delivery {
     const PATH: &'static str = "deliveries";
     const HEADER: &'static [&'static str] =
-        &["AGE", "TARGET", "EVENT", "TYPE", "OBJECT", "STATE", "ATTEMPTS", "NEXT", "LAST ERROR"];
+        &["AGE", "TARGET", "EVENT", "TYPE", "OBJECT", "STATE", "ATTEMPTS", "NEXT TRY", "LAST ERROR"];
 
     fn cells(self, now: UnixMillis) -> Vec<String> {
         let (age, next) = (self.received_at.age(now), self.next(now));
@@ -82,7 +89,7 @@ impl Delivery {
         }
         match &*self.next(now) {
             "" => {}
-            next => head = format!("{head}, next {next}"),
+            next => head = format!("{head}, next try {next}"),
         }
         if self.replays > 0 {
             let _ = write!(head, ", replays: {}", self.replays);
@@ -103,13 +110,26 @@ impl Delivery {
         text
     }
 
-    /// When it goes on, or after which other event; empty if it does not by itself.
+    /// The name of its target.
+    pub(in crate::cli) fn target(&self) -> &str {
+        &self.target
+    }
+
+    /// When it is tried next, and what it waits for; empty if it is on the wire or has ended.
     fn next(&self, now: UnixMillis) -> String {
-        match (&self.waits_for, self.due_at) {
-            (Some(before), _) => format!("after {before}"),
-            (None, Some(due)) if due.is_after(now) => due.from(now),
-            (None, Some(_)) => "now".to_owned(),
-            (None, None) => String::new(),
+        let Some(NextTry { waits_for, at, event_id }) = &self.next_try else { return String::new() };
+        let at = at.map_or_else(|| "soon".to_owned(), |at| at.from(now));
+        match &**waits_for {
+            "place" => "at once".to_owned(),
+            "time" => at,
+            "retry_after" => format!("{at}, by its target's Retry-After"),
+            "probe" => format!("{at}, by a probe"),
+            "event" => format!("after {}", event_id.as_deref().unwrap_or("another event")),
+            "pause" => "when its target is resumed".to_owned(),
+            "operator" => "when an operator decides".to_owned(),
+            "target" => "when its target is configured".to_owned(),
+            // A later bridge may know more.
+            other => other.to_owned(),
         }
     }
 }

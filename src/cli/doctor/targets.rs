@@ -34,11 +34,16 @@ async fn of_target(target: &Settings) -> Check {
 }
 
 fn of_signature(target: &Settings) -> Option<Check> {
-    let (name, key) = (format!("signing {}", target.name), target.signing_key.as_ref()?);
+    let (name, keys) = (format!("signing {}", target.name), &target.signing_keys);
     let (id, at, body) = ("evt_doctor", 0, b"{}");
-    Some(if key.verify(&key.sign(id, at, body), id, at, body) {
-        Check::ok(name, "the secret signs and verifies")
-    } else {
-        Check::failed(name, "the secret does not verify what it signs", "report this as a defect")
-    })
+    let verifies = keys.iter().all(|key| key.verify(&key.sign(id, at, body), id, at, body));
+    match keys.len() {
+        0 => None,
+        _ if !verifies => {
+            let found = "a secret does not verify what it signs";
+            Some(Check::failed(name, found, "report this as a defect"))
+        }
+        1 => Some(Check::ok(name, "the secret signs and verifies")),
+        several => Some(Check::ok(name, format!("each of {several} secrets signs and verifies"))),
+    }
 }

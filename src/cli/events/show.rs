@@ -28,7 +28,17 @@ pub(super) struct Event {
     sightings: Vec<Sighting>,
     conflicts: Vec<Conflict>,
     deliveries: Vec<Delivery>,
+    #[serde(default)]
+    routing: Vec<Routing>,
     body: Option<String>,
+}
+
+/// Whether a target matches the event, as it is configured now.
+#[derive(Debug, Deserialize)]
+struct Routing {
+    target: String,
+    /// The key that leaves the event out.
+    mismatch: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -64,8 +74,12 @@ impl Event {
         for conflict in &self.conflicts {
             text += &conflict.render(now);
         }
-        if self.deliveries.is_empty() {
-            text += "\nno target receives events of this type\n";
+        for routing in self.routing.iter().filter(|routing| !self.goes_to(&routing.target)) {
+            let why = match routing.mismatch.as_deref() {
+                Some(key) => format!("not matched by `{key}`"),
+                None => "it would match now, and did not when it arrived".to_owned(),
+            };
+            let _ = write!(text, "\n{}\n", clean(&format!("no delivery to {}: {why}", routing.target)));
         }
         for delivery in &self.deliveries {
             let _ = write!(text, "\n{}", delivery.render(now));
@@ -75,6 +89,10 @@ impl Event {
                 write!(text, "\nbody\n{}", indented(&body.lines().map(clean).collect::<Vec<_>>().join("\n")));
         }
         text
+    }
+
+    fn goes_to(&self, target: &str) -> bool {
+        self.deliveries.iter().any(|delivery| delivery.target() == target)
     }
 
     fn facts(&self, now: UnixMillis) -> String {

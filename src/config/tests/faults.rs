@@ -264,6 +264,7 @@ fn values_of_a_wrong_form_are_problems() {
         ("give_up_after = '9999d'", "targets.orders.give_up_after", "allowed are 0s to 3650d"),
         ("dead_on = [399]", "targets.orders.dead_on", "allowed are 400 to 599"),
         ("signing_secret = 'hidden'", "targets.orders.signing_secret", "allowed is `whsec_`"),
+        ("pause_when_rejecting = -1", "targets.orders.pause_when_rejecting", "allowed are 0 to"),
         (
             "ca_file = '/no/such.pem'",
             "targets.orders.ca_file",

@@ -1,12 +1,13 @@
 //! What an operator asks of the running parts, and what they answer: plain values.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::domain::clock::UnixMillis;
-use crate::domain::event::EventId;
+use crate::domain::event::{Environment, EventId};
 
 /// Where a backfill that an operator asks for begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,6 +101,28 @@ pub enum OperationError {
     Unavailable(String),
 }
 
+/// Which key of a target leaves an event out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Mismatch {
+    /// `types`.
+    Types,
+    /// `environment`.
+    Environment,
+    /// `where`.
+    Where,
+}
+
+/// How one target takes an event, as it is configured now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Routing {
+    /// The name of the target.
+    pub target: String,
+    /// The key that leaves the event out; null if it matches.
+    #[schema(required)]
+    pub mismatch: Option<Mismatch>,
+}
+
 /// A target as it is configured, without any secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct TargetInfo {
@@ -109,7 +132,13 @@ pub struct TargetInfo {
     pub url: String,
     /// The event types it receives.
     pub types: Vec<String>,
-    /// `per_object` or `none`.
+    /// The network environment it receives events of; null is any, and none known.
+    #[schema(required)]
+    pub environment: Option<Environment>,
+    /// What it asks of an event beside that: values by their paths.
+    #[serde(rename = "where")]
+    pub condition: BTreeMap<String, String>,
+    /// `per_object`, `per_order` or `none`.
     pub ordering: &'static str,
     /// Attempts on the wire at the same time.
     pub concurrency: usize,

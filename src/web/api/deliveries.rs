@@ -17,12 +17,12 @@ use super::params::{NoQuery, Query};
 use super::path::{Segments, action, event_id};
 use super::problem::Problem;
 use super::schema::{ActionName, Nothing};
-use crate::store::view::{DeliveryDetail, DeliverySummary};
+use super::shown::{ListedDelivery, ShownDelivery};
 
 /// A page of deliveries, those of the newest event first.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Deliveries {
-    deliveries: Vec<DeliverySummary>,
+    deliveries: Vec<ListedDelivery>,
     /// Where the list goes on; null at its end. A page may hold less than was
     /// asked for, or nothing, and still have one.
     #[schema(required)]
@@ -40,7 +40,7 @@ pub(super) async fn list(
     params.finish()?;
     let listed = api.ask(api.operator().deliveries(&filter, &page)).await?;
     Ok(Json(Deliveries {
-        deliveries: listed.items,
+        deliveries: listed.items.into_iter().map(|delivery| api.listed(delivery)).collect(),
         next_cursor: listed.next.map(|cursor| cursor.to_string()),
     }))
 }
@@ -49,13 +49,13 @@ pub(super) async fn list(
 #[utoipa::path(get, path = "/api/v1/deliveries/{target}/{event_id}", tag = "deliveries", operation_id = "showDelivery",
     params(("target" = String, Path, description = "The target's name"),
            ("event_id" = String, Path, description = "The event's id, percent-encoded")),
-    responses((status = 200, description = "The delivery", body = DeliveryDetail),
+    responses((status = 200, description = "The delivery", body = ShownDelivery),
               (status = 404, description = "No such delivery", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn show(
     State(api): State<Arc<Api>>,
     Segments((target, id)): Segments<(String, String)>,
     _: NoQuery,
-) -> Result<Json<DeliveryDetail>, Problem> {
+) -> Result<Json<ShownDelivery>, Problem> {
     api.delivery(&target, &event_id(&id)?).await.map(Json)
 }
 
@@ -65,7 +65,7 @@ pub(super) async fn show(
            ("event_id" = String, Path, description = "The event's id, percent-encoded"),
            ("action" = ActionName, Path, description = "What to do")),
     request_body = Nothing,
-    responses((status = 200, description = "The delivery as it is now", body = DeliveryDetail),
+    responses((status = 200, description = "The delivery as it is now", body = ShownDelivery),
               (status = 204, description = "It is done; the delivery cannot be read at the moment"),
               (status = 404, description = "No such delivery or action", body = Problem, content_type = "application/problem+json"),
               (status = 409, description = "Its state does not allow it; `errors` names the state and the allowed ones", body = Problem, content_type = "application/problem+json"),

@@ -19,9 +19,10 @@ use super::params::{NoQuery, Query};
 use super::path::{Segments, event_id, no_event};
 use super::problem::Problem;
 use super::schema::{Nothing, ReplayBody};
+use super::shown::{ShownDelivery, ShownEvent};
 use crate::domain::event::Source;
 use crate::domain::operator::Verification;
-use crate::store::view::{DeliveryDetail, EventDetail, EventSummary};
+use crate::store::view::EventSummary;
 
 /// A page of events, the newest first.
 #[derive(Debug, Serialize, ToSchema)]
@@ -49,15 +50,16 @@ pub(super) async fn list(
 /// One event, with its body, sightings, deliveries and attempts
 #[utoipa::path(get, path = "/api/v1/events/{id}", tag = "events", operation_id = "showEvent",
     params(("id" = String, Path, description = "The event's id, percent-encoded")),
-    responses((status = 200, description = "The event", body = EventDetail),
+    responses((status = 200, description = "The event", body = ShownEvent),
               (status = 404, description = "No such event", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn show(
     State(api): State<Arc<Api>>,
     Segments(id): Segments<String>,
     _: NoQuery,
-) -> Result<Json<EventDetail>, Problem> {
+) -> Result<Json<ShownEvent>, Problem> {
     let found = api.ask(api.operator().event(&event_id(&id)?)).await?;
-    found.map(Json).ok_or_else(|| no_event(&id))
+    let shown = found.map(|event| Json(api.shown_event(event)));
+    shown.ok_or_else(|| no_event(&id))
 }
 
 /// The exact bytes of an event, as Pepay sent them
@@ -81,7 +83,7 @@ pub(super) async fn body(
 #[utoipa::path(post, path = "/api/v1/events/{id}/replay", tag = "events", operation_id = "replayEvent",
     params(("id" = String, Path, description = "The event's id, percent-encoded")),
     request_body = ReplayBody,
-    responses((status = 202, description = "The delivery, which is on its way again", body = DeliveryDetail),
+    responses((status = 202, description = "The delivery, which is on its way again", body = ShownDelivery),
               (status = 204, description = "It is on its way again; the delivery cannot be read at the moment"),
               (status = 404, description = "No such event or target", body = Problem, content_type = "application/problem+json"),
               (status = 409, description = "The delivery is not settled yet; `errors` names its state and the allowed ones", body = Problem, content_type = "application/problem+json"),

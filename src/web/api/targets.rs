@@ -16,7 +16,7 @@ use super::problem::Problem;
 use super::schema::Nothing;
 use crate::domain::clock::UnixMillis;
 use crate::domain::operator::{OperationError, TargetInfo, TestOutcome};
-use crate::domain::status::{Circuit, TargetError, TargetStatus};
+use crate::domain::status::{Circuit, NextProbe, Rejecting, TargetError, TargetStatus};
 use crate::store::view::{Backlog, Latency};
 use crate::web::oldest_age;
 
@@ -34,8 +34,20 @@ pub(super) struct TargetView {
     #[schema(required)]
     limited_since: Option<UnixMillis>,
     circuit: Circuit,
-    /// Whether an operator has paused it.
+    /// While the circuit is open, when the next probes go out.
+    #[schema(required)]
+    next_probe: Option<NextProbe>,
+    /// Until when nothing is started, since the target has asked for that with `Retry-After`.
+    #[schema(required)]
+    retry_after_until: Option<UnixMillis>,
+    /// Set while the target refuses everything.
+    #[schema(required)]
+    rejecting: Option<Rejecting>,
+    /// Whether it is paused: by an operator, or by `pause_when_rejecting`.
     paused: bool,
+    /// Why it is paused; null while it is not.
+    #[schema(required)]
+    paused_reason: Option<String>,
     #[schema(required)]
     last_error: Option<TargetError>,
     #[schema(required)]
@@ -72,7 +84,11 @@ impl TargetView {
             in_flight: status.in_flight,
             limited_since: status.limited_since,
             circuit: status.circuit,
+            next_probe: status.next_probe,
+            retry_after_until: status.retry_after_until,
+            rejecting: status.rejecting,
             paused: status.paused,
+            paused_reason: status.paused_reason,
             last_error: status.last_error,
             last_delivered_at: status.last_delivered_at,
             backlog: backlog.map(|backlog| backlog.open),
@@ -138,7 +154,9 @@ async fn set_paused(api: &Api, name: &str, paused: bool) -> Result<Json<TargetVi
         let found = targets.into_iter().find(|target| target.is(name));
         let mut target = found.ok_or_else(|| api.no_target(name))?;
         // The state that this call has set, whatever another has set since.
-        target.paused = paused;
+        if target.paused != paused {
+            (target.paused, target.paused_reason) = (paused, None);
+        }
         Ok(Json(target))
     };
     audit.end(set.await, |_| 1)

@@ -9,7 +9,7 @@ import { copy, payload } from './payload.js';
 import { timeline } from './timeline.js';
 import { facts, table } from './table.js';
 import { link } from './route.js';
-import { ACTIONS, badge, button, refusal, settled } from './states.js';
+import { ACTIONS, badge, button, nextTry, refusal, settled } from './states.js';
 import { bytes, counted, duration, number } from './format.js';
 import { ago, at } from './time.js';
 
@@ -93,8 +93,7 @@ function card(event, delivery, changed) {
     facts([
       ['Attempts', number(attempts)],
       ['Replays', replays ? number(replays) : null],
-      ['Next try', delivery.due_at && ago(delivery.due_at)],
-      ['Waits for', delivery.waits_for && [h('a', { class: 'long', href: link('events', delivery.waits_for) }, delivery.waits_for), ', the event before it of the same object']],
+      ['Next try', nextTry(delivery.next_try)],
       ['Settled', delivery.settled_at && ago(delivery.settled_at)],
       ['Last answer', delivery.last_status],
       ['Last error', state === 'delivered' ? null : delivery.last_error, true],

@@ -65,6 +65,7 @@ function troubles({ ready, reasons, warnings = [], targets: all, streams: subscr
   const share = (some, whole, one) => `${number(some.length)} of ${counted(whole.length, one)}`;
   const are = (some, what) => `${some.length === 1 ? 'is' : 'are'} ${what}: ${named(some)}`;
   const [down, paused] = [all.filter(({ circuit }) => circuit !== 'closed'), all.filter((target) => target.paused)];
+  const rejecting = all.filter((target) => target.rejecting);
   const [dead, held] = [sum('dead'), sum('held')];
   const lossy = subscribed.filter(({ gap, behind }) => behind || gap?.state === 'unproven');
   const waiting = (state, count, what) => h('a', { href: link('deliveries', null, { state }) }, `${counted(count, 'delivery', 'deliveries')} ${count === 1 ? 'is' : 'are'} ${what}`);
@@ -72,6 +73,7 @@ function troubles({ ready, reasons, warnings = [], targets: all, streams: subscr
   return [
     ...reasons.map((reason) => ['bad', reason]),
     down.length ? ['bad', `${share(down, all, 'target')} ${are(down, 'down')}`] : null,
+    rejecting.length ? ['bad', `${share(rejecting, all, 'target')} ${are(rejecting, 'refusing everything')}`] : null,
     dead ? ['bad', waiting('dead', dead, 'dead')] : null,
     held ? ['warn', waiting('held', held, 'held')] : null,
     lossy.length ? ['bad', `${share(lossy, subscribed, 'stream')} ${are(lossy, 'missing events')}`] : null,
@@ -98,7 +100,7 @@ function troubledFirst(all, isTroubled) {
   return [...all].sort((a, b) => Number(isTroubled(b)) - Number(isTroubled(a)));
 }
 
-const targetNeeds = ({ circuit, paused, dead, held }) => circuit !== 'closed' || paused || dead > 0 || held > 0;
+const targetNeeds = ({ circuit, paused, rejecting, dead, held }) => circuit !== 'closed' || paused || rejecting || dead > 0 || held > 0;
 const streamNeeds = ({ connected, behind, gap }) => !connected || behind || gap?.state === 'unproven';
 
 function tiles({ targets: all, store: held, usage }) {

@@ -1,6 +1,8 @@
 // The states of a delivery, and what an operator may do in each (the bridge decides; this is what the page offers).
 
 import { h } from './dom.js';
+import { link } from './route.js';
+import { ago } from './time.js';
 
 /** Every state with its look and its meaning. */
 export const STATES = {
@@ -29,6 +31,22 @@ export function badge(state, text = state) {
 /** A label of any kind: `look` is calm, good, warn, bad or done. */
 export function label(look, text, title) {
   return h('span', { class: `badge ${look}`, title }, text);
+}
+
+/** What a delivery waits for, or null: the parts of a text. */
+export function nextTry(next) {
+  if (!next) return null;
+  const at = next.at ? ago(next.at) : 'soon';
+  return {
+    place: ['at once, as soon as there is a place on the wire'],
+    time: [at],
+    retry_after: [at, ', when the target’s Retry-After is over'],
+    probe: [at, ', by a probe of the target’s breaker'],
+    event: ['after ', h('a', { class: 'long', href: link('events', next.event_id) }, next.event_id), ', the event before it of the same object'],
+    pause: ['when its target is resumed'],
+    operator: ['when an operator decides'],
+    target: ['when its target is configured'],
+  }[next.waits_for] ?? [next.waits_for];
 }
 
 /** What a person can do with a delivery. */

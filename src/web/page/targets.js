@@ -9,13 +9,16 @@ import { facts } from './table.js';
 import { link } from './route.js';
 import { label } from './states.js';
 import { counted, duration, number, words } from './format.js';
-import { ago } from './time.js';
+import { ago, now } from './time.js';
 
 /** A target's state in labels. */
-export function targetLabels({ circuit, paused }) {
+export function targetLabels({ circuit, paused, paused_reason: why, rejecting, retry_after_until: until }) {
+  const waits = until && Date.parse(until) > now();
   return [
-    paused ? label('warn', 'paused', 'A person has stopped it: nothing new is sent') : null,
-    circuit === 'closed' && !paused ? label('good', 'sending', 'Requests go out') : null,
+    paused ? label('warn', 'paused', `Nothing new is sent. It was paused ${why ?? ''}`) : null,
+    rejecting ? label('bad', 'rejecting', `It has refused ${number(rejecting.refusals)} requests in a row: ${rejecting.error}`) : null,
+    waits && !paused ? label('warn', 'asks to wait', 'Nothing is sent until then: the target has asked for that with Retry-After') : null,
+    circuit === 'closed' && !paused && !rejecting && !waits ? label('good', 'sending', 'Requests go out') : null,
     circuit === 'open' ? label('bad', 'circuit open', 'Too many failures in a row: requests wait') : null,
     circuit === 'half_open' ? label('warn', 'trying again', 'One request tries whether the target is back') : null,
   ];
@@ -60,6 +63,9 @@ export function open(outlet, _route, signal) {
         ['Types', target.types?.join(', ')],
         ['Sends', target.ordering && `${target.ordering === 'none' ? 'in any order' : 'in order per object'}, ${number(target.in_flight)} of at most ${number(target.concurrency)} at a time${target.limited_since ? ', and more could be sent: concurrency limits it' : ''}`],
         ['Address', target.url && h('code', { class: 'long' }, target.url)],
+        ['Paused', target.paused && target.paused_reason],
+        ['Asks to wait', target.retry_after_until && Date.parse(target.retry_after_until) > now() && ['until ', ago(target.retry_after_until)]],
+        ['Refuses', target.rejecting && [`everything since `, ago(target.rejecting.since), `, ${counted(target.rejecting.refusals, 'request')} in a row: `, target.rejecting.error], true],
         ['Last error', target.last_error && [target.last_error.error, ', ', ago(target.last_error.at), ', ', h('a', { class: 'long', href: link('events', target.last_error.event_id) }, target.last_error.event_id)], true],
       ]));
   }

@@ -2,8 +2,8 @@
 
 import { h } from './dom.js';
 import { counted, duration, words } from './format.js';
-import { ago, at, day } from './time.js';
-import { badge, settled } from './states.js';
+import { at, day } from './time.js';
+import { badge, nextTry, settled } from './states.js';
 
 /** So many attempts of one target are shown at its beginning and at its end; between them they are folded. */
 const SHOWN = 3;
@@ -69,10 +69,9 @@ function step(target, { number, started_at: started, duration_ms: took, status, 
   };
 }
 
-function outlook({ state, due_at: due, waits_for: before }) {
-  if (before) return 'waits for the event before it of the same object';
+function outlook({ state, next_try: next }) {
   if (state === 'held') return 'the outcome of the last attempt is unknown: release or close it';
-  if (due) return ['next try ', ago(due)];
+  if (next) return ['next try ', nextTry(next)];
   return words(state);
 }
 

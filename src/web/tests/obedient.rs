@@ -1,13 +1,14 @@
 //! Running parts that do what they are told, and forget it.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, ready};
 
-use crate::domain::event::EventId;
+use crate::domain::event::{Environment, EventId};
 use crate::domain::operator::{
-    Agreement, BackfillFrom, OperationError, TargetInfo, TestOutcome, Verification,
+    Agreement, BackfillFrom, Mismatch, OperationError, Routing, TargetInfo, TestOutcome, Verification,
 };
 use crate::domain::reload::{Changes, ReloadError};
 use crate::web::Operations;
@@ -74,11 +75,18 @@ impl Operations for Obedient {
         Box::pin(ready(outcome))
     }
 
+    fn routing(&self, kind: &str, _environment: Option<Environment>, _body: &[u8]) -> Vec<Routing> {
+        let mismatch = (kind != "commerce.order.updated").then_some(Mismatch::Types);
+        vec![Routing { target: "orders".to_owned(), mismatch }]
+    }
+
     fn targets(&self) -> Vec<TargetInfo> {
         vec![TargetInfo {
             name: "orders".to_owned(),
             url: "http://127.0.0.1:8000/events".to_owned(),
             types: vec!["*".to_owned()],
+            environment: None,
+            condition: BTreeMap::new(),
             ordering: "none",
             concurrency: 16,
         }]

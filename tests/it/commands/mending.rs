@@ -23,7 +23,7 @@ async fn the_dead_deliveries_of_a_broken_target_are_found_and_retried_until_the_
     let targets = shell.done("targets list").await;
     assert!(targets.contains("answered 410"), "{targets}");
     let printed = shell.done("deliveries list --state dead --target orders").await;
-    let header = "AGE | TARGET | EVENT | TYPE | OBJECT | STATE | ATTEMPTS | NEXT | LAST ERROR";
+    let header = "AGE | TARGET | EVENT | TYPE | OBJECT | STATE | ATTEMPTS | NEXT TRY | LAST ERROR";
     let rows = cells(&printed, header);
     assert_eq!(rows.len(), 20, "{printed}");
     assert!(rows.iter().all(|row| row[5] == "dead" && row[6] == "1" && row[8].contains("410")), "{printed}");

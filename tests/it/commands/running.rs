@@ -19,9 +19,9 @@ async fn a_target_is_stopped_and_goes_on() {
     let ids = world.simulator.play(3);
     shell.until("targets list", |listed| listed["targets"][0]["backlog"] == 3).await;
     let printed = shell.done("targets list").await;
-    let header =
-        "TARGET | STATE | BACKLOG | OLDEST | HELD | DEAD | SENDING | P50 | P99 | DELIVERED | LAST ERROR";
-    assert_eq!(cells(&printed, header)[0][..3], ["orders", "paused", "3"], "{printed}");
+    let header = "TARGET | STATE | WAITS FOR | BACKLOG | OLDEST | HELD | DEAD | SENDING | P50 | P99 | DELIVERED | LAST ERROR";
+    let resumed = "a resume; paused by an operator";
+    assert_eq!(cells(&printed, header)[0][..4], ["orders", "paused", resumed, "3"], "{printed}");
     assert_eq!(target.totals().received, 0);
 
     assert_eq!(shell.json("targets resume orders").await["paused"], false);

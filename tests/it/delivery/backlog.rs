@@ -48,7 +48,8 @@ pub async fn store_backlog(database: &Path, target: &str, backlog: usize) {
         dedupe_retention: Duration::from_hours(48),
     };
     let types = TypeFilter::new(vec!["*".parse().unwrap()]);
-    let route = Route { target: target.into(), types, environment: None, ordering: Ordering::PerObject };
+    let (environment, condition, ordering) = (None, None, Ordering::PerObject);
+    let route = Route { target: target.into(), types, environment, condition, ordering };
     let (store, writer) = Store::open(&settings, vec![route], clock.clone()).await.unwrap();
     let writer = std::thread::spawn(|| writer.run());
     for first in (0..backlog).step_by(2000) {

@@ -34,8 +34,8 @@ async fn sample() -> Sample {
     let (listener, url) = listen().await;
     let (mut served, running) = (JoinSet::new(), target.clone());
     served.spawn(async move { running.serve(listener, CancellationToken::new()).await });
-    let signing_key = Some(SigningKey::parse(&SIGNING_SECRET.into()).unwrap());
-    let mut settings = Settings { signing_key, ..settings(&url, Ordering::PerObject, 1) };
+    let signing_keys = vec![SigningKey::parse(&SIGNING_SECRET.into()).unwrap()];
+    let mut settings = Settings { signing_keys, ..settings(&url, Ordering::PerObject, 1) };
     settings.timeout = TIMEOUT;
     settings.headers.insert("authorization", "Bearer t0k".parse().unwrap());
     Sample { target, settings, _served: served }

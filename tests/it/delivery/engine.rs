@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use pepay_bridge::delivery::{Control, Settings, Target, TargetClient};
+use pepay_bridge::delivery::{BY_OPERATOR, Control, Settings, Target, TargetClient};
 use pepay_bridge::domain::backoff::{Backoff, Jitter};
 use pepay_bridge::domain::clock::{Clock, UnixMillis};
 use pepay_bridge::domain::delivery::{OnUncertain, Ordering, RetryPolicy};
@@ -17,7 +17,7 @@ use pepay_bridge::store::outbox::Outbox;
 use pepay_bridge::store::types::Batch;
 use pepay_bridge::store::{self, Durability, OpenError, Route, Store};
 use tempfile::TempDir;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -60,6 +60,7 @@ impl Engine {
             }
         };
         let writer = std::thread::spawn(|| writer.run());
+        let paused = paused.then(|| BY_OPERATOR.to_owned());
         let (target, control, status) = target(settings, store.outboxes.remove(0), paused);
         let (mut dispatcher, stop) = (JoinSet::new(), CancellationToken::new());
         dispatcher.spawn(target.run(stop.clone(), CancellationToken::new()));
@@ -70,7 +71,7 @@ impl Engine {
     /// reload of the configuration. Does not wait for that.
     pub async fn replace(&mut self, settings: &Settings) {
         let mut outboxes = self.store.reroute(Vec::new(), vec![route(settings)]).await.unwrap();
-        let paused = self.status.borrow().paused;
+        let paused = self.status.borrow().paused_reason.clone();
         let (target, control, status) = target(settings, outboxes.remove(0), paused);
         (self.control, self.status) = (control, status);
         let stop = CancellationToken::new();
@@ -103,16 +104,17 @@ impl Engine {
 
 fn route(settings: &Settings) -> Route {
     let (types, ordering) = (settings.types.clone(), settings.ordering);
-    Route { target: Arc::clone(&settings.name), types, environment: None, ordering }
+    Route { target: Arc::clone(&settings.name), types, environment: None, condition: None, ordering }
 }
 
 fn target(
     settings: &Settings,
     outbox: Outbox,
-    paused: bool,
+    paused: Option<String>,
 ) -> (Target, Control, watch::Receiver<TargetStatus>) {
     let client = TargetClient::new(settings.clone(), Clock::system()).unwrap();
-    Target::new(client, outbox, paused, Jitter::from_fn(|| rand::Rng::random(&mut rand::rng())))
+    let saver = Arc::new(Notify::new());
+    Target::new(client, outbox, paused, saver, Jitter::from_fn(|| rand::Rng::random(&mut rand::rng())))
 }
 
 /// A target at `url` that is tried again soon, and for ever.
@@ -121,7 +123,8 @@ pub fn settings(url: &str, ordering: Ordering, concurrency: usize) -> Settings {
         name: "target".into(),
         url: url.parse().unwrap(),
         types: TypeFilter::new(vec!["*".parse().unwrap()]),
-        signing_key: None,
+        signing_keys: Vec::new(),
+        condition: None,
         headers: http::HeaderMap::new(),
         timeout: Duration::from_secs(10),
         connect_timeout: Duration::from_secs(3),
@@ -137,6 +140,7 @@ pub fn settings(url: &str, ordering: Ordering, concurrency: usize) -> Settings {
             on_uncertain: OnUncertain::Retry,
         },
         dead_on: BTreeSet::new(),
+        pause_when_rejecting: None,
         environment: None,
     }
 }

@@ -1,0 +1,143 @@
+//! What the ends of attempts say about a target as a whole, and what is shown of it.
+
+use super::super::attempt::Ended;
+use super::super::breaker::{Role, Tried};
+use super::super::evidence::Health;
+use super::super::refusals::{Refusal, Refusals};
+use super::{Dispatcher, SLOW_POLL};
+use crate::domain::clock::UnixMillis;
+use crate::domain::delivery::{Next, Verdict};
+use crate::domain::status::{Circuit, TargetError};
+use crate::store::types::Kind;
+
+impl Dispatcher {
+    /// Draws the conclusions about the target as a whole.
+    pub(super) fn note(&mut self, role: Role, kind: Kind, ended: &Ended, now: UnixMillis) {
+        let target = &*self.context.target;
+        let (job, health) = (&ended.job, ended.report.health);
+        let tried = Tried { role, subject: job.subject(), first: job.attempts == 0 };
+        let changed = self.breaker.note(tried, health, now, self.context.jitter.next());
+        if kind == Kind::Retry {
+            self.places.note_retry(ended.report.verdict == Verdict::Acknowledged);
+        }
+        match changed {
+            Some(Circuit::Open) => tracing::warn!(target, "target is down: deliveries wait, probes go on"),
+            Some(Circuit::Closed) => tracing::info!(target, "target is up"),
+            Some(Circuit::HalfOpen) | None => {}
+        }
+        self.note_retry_after(ended, now);
+        self.note_refusal(ended, now);
+    }
+
+    /// `Retry-After` is about the target: it binds whatever is to be sent to it, up to
+    /// `retry_max`.
+    fn note_retry_after(&mut self, ended: &Ended, now: UnixMillis) {
+        let Some(wait) = ended.report.retry_after.filter(|wait| !wait.is_zero()) else { return };
+        let wait = wait.min(self.context.retry.backoff.max());
+        let until = now.plus(wait);
+        // Of several that were on the wire together, one line says it for all.
+        if self.work.retry_after_until.is_none() {
+            let (target, seconds) = (&*self.context.target, wait.as_secs());
+            tracing::info!(target, seconds, "target asks to wait: nothing is sent to it meanwhile");
+        }
+        self.work.retry_after_until = self.work.retry_after_until.max(Some(until));
+    }
+
+    /// Until when nothing is started, since the target has asked for that. What lies
+    /// well beyond `retry_max` was said before the clock was set back.
+    pub(super) fn left_alone_until(&mut self, now: UnixMillis) -> Option<UnixMillis> {
+        let most = now.plus(self.context.retry.backoff.max() + SLOW_POLL);
+        self.work.retry_after_until =
+            self.work.retry_after_until.filter(|until| now < *until && *until <= most);
+        self.work.retry_after_until
+    }
+
+    fn note_refusal(&mut self, ended: &Ended, now: UnixMillis) {
+        let (target, report) = (&*self.context.target, &ended.report);
+        if report.verdict == Verdict::Acknowledged {
+            if self.work.refusals.end() {
+                tracing::info!(target, "target takes events again");
+            }
+            return;
+        }
+        let is_refusal = report.verdict == Verdict::Rejected || report.health == Health::Up;
+        let Some(status) = report.status.filter(|_| is_refusal) else { return };
+        let refusal = Refusal {
+            sequence: ended.job.sequence,
+            status,
+            is_final: ended.settlement.next == Next::Dead,
+            error: report.error.as_deref().unwrap_or_default(),
+        };
+        if self.work.refusals.add(refusal, now) {
+            let error = refusal.error;
+            tracing::warn!(
+                target,
+                error,
+                "target refuses everything: its address or credentials may be wrong"
+            );
+        }
+        let limit = self.context.client.settings().pause_when_rejecting;
+        if limit.is_some_and(|limit| self.work.refusals.final_ones() >= limit.get()) {
+            self.pause_itself(refusal.error);
+        }
+    }
+
+    /// Pauses the target because of its refusals. What is on the wire still ends.
+    fn pause_itself(&self, error: &str) {
+        if self.pause.is_on() {
+            return;
+        }
+        let refusals = self.work.refusals.final_ones();
+        let reason = format!("by `pause_when_rejecting`, after {refusals} final refusals in a row: {error}");
+        let target = &*self.context.target;
+        tracing::error!(target, refusals, error, "target is paused, since it refuses everything for good");
+        self.status.send_modify(|status| {
+            // Within the lock of the status, so that the two never disagree.
+            self.pause.begin_unsaved();
+            (status.paused, status.paused_reason) = (true, Some(reason));
+        });
+    }
+
+    /// An operator has resumed the target: it is asked at once, and judged anew.
+    pub(super) fn begin_anew(&mut self) {
+        self.work.refusals = Refusals::default();
+        self.work.retry_after_until = None;
+    }
+
+    /// Shows what `outcomes` say about the target.
+    pub(super) fn show(&self, outcomes: &[Ended], now: UnixMillis) {
+        self.status.send_modify(|status| {
+            for ended in outcomes {
+                if ended.report.verdict == Verdict::Acknowledged {
+                    status.last_delivered_at = Some(now);
+                }
+                if let Some(error) = &ended.report.error {
+                    let event_id = ended.job.event.event.id.to_string();
+                    status.last_error = Some(TargetError { event_id, error: error.clone(), at: now });
+                }
+            }
+        });
+    }
+
+    /// Shows what is under way, and what holds the rest back.
+    pub(super) fn show_present(&self) {
+        let (in_flight, circuit) = (self.work.on_the_wire.len(), self.breaker.circuit());
+        let is_full = in_flight + self.work.reading.len() >= self.concurrency;
+        let is_limited = is_full && Kind::ALL.into_iter().any(|kind| self.work.order.has(kind));
+        let (now, next_probe) = (self.context.clock.now(), self.breaker.next_probe());
+        let retry_after_until = self.work.retry_after_until;
+        let rejecting = if self.work.refusals.is_rejecting() { self.work.refusals.run() } else { None };
+        self.status.send_if_modified(|status| {
+            let limited_since = is_limited.then(|| status.limited_since.unwrap_or(now));
+            let before = (status.in_flight, status.circuit, status.limited_since);
+            let held_back_before = (status.next_probe, status.retry_after_until);
+            let changed = before != (in_flight, circuit, limited_since)
+                || held_back_before != (next_probe, retry_after_until)
+                || status.rejecting != rejecting;
+            (status.in_flight, status.circuit, status.limited_since) = (in_flight, circuit, limited_since);
+            (status.next_probe, status.retry_after_until) = (next_probe, retry_after_until);
+            status.rejecting = rejecting;
+            changed
+        });
+    }
+}

@@ -1,0 +1,164 @@
+//! What a delivery waits for before it is tried next. Pure.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::clock::UnixMillis;
+use super::delivery::State;
+use super::status::{Circuit, TargetStatus};
+
+/// What a delivery waits for, and until when, as far as that is a matter of time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct NextTry {
+    /// What it waits for.
+    pub waits_for: WaitsFor,
+    /// When that is over; null if it is not known.
+    #[schema(required)]
+    pub at: Option<UnixMillis>,
+    /// The event that goes before it, where it waits for one.
+    #[schema(required)]
+    pub event_id: Option<String>,
+}
+
+/// What a delivery waits for. Of several, the one that lasts longest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum WaitsFor {
+    /// A place on the wire, or its turn by `rate_limit`: it goes out as soon as there is one.
+    Place,
+    /// The end of its own wait after a failed attempt.
+    Time,
+    /// The end of the wait that the target has asked for with `Retry-After`.
+    RetryAfter,
+    /// The next probe of the target's breaker. It goes out at the first success, or as a
+    /// probe itself.
+    Probe,
+    /// An earlier event of its lane.
+    Event,
+    /// A paused target, until an operator resumes it.
+    Pause,
+    /// An operator's decision about it: it is held.
+    Operator,
+    /// A target of that name: none is configured.
+    Target,
+}
+
+/// A delivery, as far as its next try depends on it.
+#[derive(Clone, Copy, Debug)]
+pub struct Waiting<'a> {
+    /// Its state.
+    pub state: State,
+    /// Whether an attempt was made.
+    pub tried: bool,
+    /// When its own wait is over.
+    pub due_at: Option<UnixMillis>,
+    /// The event before it in its lane.
+    pub behind: Option<&'a str>,
+}
+
+impl Waiting<'_> {
+    /// What it waits for at `now`; `None` if it is on the wire, or has ended. `target` is
+    /// the status of its target, if that is configured.
+    pub fn next_try(&self, target: Option<&TargetStatus>, now: UnixMillis) -> Option<NextTry> {
+        if self.state.is_settled() || self.state == State::Sending {
+            return None;
+        }
+        let wait = |waits_for| Some(NextTry { waits_for, at: None, event_id: None });
+        if self.state == State::Held {
+            return wait(WaitsFor::Operator);
+        }
+        let Some(target) = target else { return wait(WaitsFor::Target) };
+        if target.paused {
+            return wait(WaitsFor::Pause);
+        }
+        if let Some(before) = self.behind {
+            let event_id = Some(before.to_owned());
+            return Some(NextTry { waits_for: WaitsFor::Event, at: None, event_id });
+        }
+        let probe = (target.circuit != Circuit::Closed).then(|| {
+            let next = target.next_probe;
+            // While a probe is out, its end decides.
+            next.map_or(now, |next| if self.tried { next.retry_at } else { next.first_attempt_at })
+        });
+        let waits = [
+            (WaitsFor::Time, self.due_at.filter(|at| *at > now)),
+            (WaitsFor::RetryAfter, target.retry_after_until.filter(|at| *at > now)),
+            (WaitsFor::Probe, probe),
+        ];
+        let longest = waits.into_iter().filter_map(|(what, at)| Some((what, at?))).max_by_key(|(_, at)| *at);
+        let Some((waits_for, at)) = longest else { return wait(WaitsFor::Place) };
+        Some(NextTry { waits_for, at: Some(at).filter(|at| *at > now), event_id: None })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::status::NextProbe;
+
+    const NOW: UnixMillis = UnixMillis(1_000_000);
+    const SOON: UnixMillis = UnixMillis(1_001_000);
+    const LATER: UnixMillis = UnixMillis(1_002_000);
+
+    fn target() -> TargetStatus {
+        TargetStatus {
+            name: "orders".into(),
+            in_flight: 0,
+            limited_since: None,
+            circuit: Circuit::Closed,
+            next_probe: None,
+            retry_after_until: None,
+            rejecting: None,
+            paused: false,
+            paused_reason: None,
+            last_error: None,
+            last_delivered_at: None,
+        }
+    }
+
+    fn of(state: State) -> Waiting<'static> {
+        Waiting { state, tried: state == State::Retrying, due_at: None, behind: None }
+    }
+
+    fn waits(waiting: &Waiting<'_>, target: &TargetStatus) -> (WaitsFor, Option<UnixMillis>) {
+        let next = waiting.next_try(Some(target), NOW).unwrap();
+        (next.waits_for, next.at)
+    }
+
+    #[test]
+    fn what_is_on_the_wire_or_has_ended_waits_for_nothing() {
+        for state in State::ALL {
+            let waits = of(state).next_try(Some(&target()), NOW).is_some();
+            assert_eq!(waits, matches!(state, State::Pending | State::Retrying | State::Held), "{state:?}");
+        }
+    }
+
+    #[test]
+    fn of_several_waits_the_longest_is_told() {
+        let probing = NextProbe { first_attempt_at: SOON, retry_at: LATER };
+        let open = TargetStatus { circuit: Circuit::Open, next_probe: Some(probing), ..target() };
+        let asks = |at| TargetStatus { retry_after_until: Some(at), ..target() };
+        let retry = |at| Waiting { due_at: Some(at), ..of(State::Retrying) };
+        assert_eq!(waits(&of(State::Pending), &target()), (WaitsFor::Place, None));
+        assert_eq!(waits(&retry(NOW), &target()), (WaitsFor::Place, None));
+        assert_eq!(waits(&retry(SOON), &target()), (WaitsFor::Time, Some(SOON)));
+        assert_eq!(waits(&retry(SOON), &asks(LATER)), (WaitsFor::RetryAfter, Some(LATER)));
+        assert_eq!(waits(&retry(LATER), &asks(SOON)), (WaitsFor::Time, Some(LATER)));
+        assert_eq!(waits(&of(State::Pending), &asks(NOW)), (WaitsFor::Place, None), "that is over");
+        assert_eq!(waits(&of(State::Pending), &open), (WaitsFor::Probe, Some(SOON)));
+        assert_eq!(waits(&retry(SOON), &open), (WaitsFor::Probe, Some(LATER)));
+        let trying = TargetStatus { circuit: Circuit::HalfOpen, ..target() };
+        assert_eq!(waits(&retry(NOW), &trying), (WaitsFor::Probe, None));
+    }
+
+    #[test]
+    fn what_no_time_ends_comes_before_what_one_does() {
+        let paused = TargetStatus { paused: true, retry_after_until: Some(LATER), ..target() };
+        let behind = Waiting { behind: Some("evt_1"), due_at: Some(SOON), ..of(State::Pending) };
+        assert_eq!(waits(&behind, &paused), (WaitsFor::Pause, None));
+        assert_eq!(waits(&behind, &target()), (WaitsFor::Event, None));
+        assert_eq!(waits(&of(State::Held), &paused), (WaitsFor::Operator, None));
+        let none = behind.next_try(None, NOW).unwrap();
+        assert_eq!(none.waits_for, WaitsFor::Target);
+    }
+}

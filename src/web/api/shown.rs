@@ -1,0 +1,86 @@
+//! Deliveries and events as the API shows them: what the store knows, and beside it what
+//! the running targets do.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::Api;
+use crate::domain::next_try::{NextTry, Waiting};
+use crate::domain::operator::Routing;
+use crate::store::view::{Conflict, DeliveryDetail, DeliverySummary, EventDetail, EventFacts, Sighting};
+
+/// A delivery in a list.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ListedDelivery {
+    #[serde(flatten)]
+    delivery: DeliverySummary,
+    /// What it waits for; null if it is on the wire, or has ended.
+    #[schema(required)]
+    next_try: Option<NextTry>,
+}
+
+/// A delivery with its attempts.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ShownDelivery {
+    #[serde(flatten)]
+    delivery: DeliveryDetail,
+    /// What it waits for; null if it is on the wire, or has ended.
+    #[schema(required)]
+    next_try: Option<NextTry>,
+}
+
+/// Everything about one event.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ShownEvent {
+    #[serde(flatten)]
+    event: EventFacts,
+    /// Its deliveries, by target.
+    deliveries: Vec<ShownDelivery>,
+    /// Whether each configured target matches it, as the target is configured now; empty
+    /// once the body has been removed.
+    routing: Vec<Routing>,
+    /// The first time each source brought it, in the order of time.
+    sightings: Vec<Sighting>,
+    /// Others that came under its id and say something else, in the order of time; at
+    /// most 8 are kept.
+    conflicts: Vec<Conflict>,
+    /// The exact text that Pepay sent; null once removed.
+    #[schema(required)]
+    body: Option<String>,
+    /// The SHA-256 of the body's bytes, in hexadecimal.
+    #[schema(required)]
+    body_sha256: Option<String>,
+}
+
+impl Api {
+    /// `delivery` in a list.
+    pub(super) fn listed(&self, delivery: DeliverySummary) -> ListedDelivery {
+        ListedDelivery { next_try: self.next_try(&delivery), delivery }
+    }
+
+    /// `delivery` with its attempts.
+    pub(super) fn shown(&self, delivery: DeliveryDetail) -> ShownDelivery {
+        ShownDelivery { next_try: self.next_try(&delivery.delivery), delivery }
+    }
+
+    /// `event` with its deliveries.
+    pub(super) fn shown_event(&self, event: EventDetail) -> ShownEvent {
+        let EventDetail { event, deliveries, sightings, conflicts, body, body_sha256 } = event;
+        let route = |body: &String| self.operations.routing(&event.kind, event.environment, body.as_bytes());
+        let routing = body.as_ref().map(route).unwrap_or_default();
+        let deliveries = deliveries.into_iter().map(|delivery| self.shown(delivery)).collect();
+        ShownEvent { event, deliveries, routing, sightings, conflicts, body, body_sha256 }
+    }
+
+    fn next_try(&self, delivery: &DeliverySummary) -> Option<NextTry> {
+        let parts = self.view().parts();
+        let target = parts.targets.iter().find(|target| target.borrow().name == delivery.target);
+        let waiting = Waiting {
+            state: delivery.state,
+            tried: delivery.attempts > 0,
+            due_at: delivery.due_at,
+            behind: delivery.waits_for.as_deref(),
+        };
+        waiting.next_try(target.map(|target| target.borrow()).as_deref(), self.view().clock.now())
+    }
+}
