@@ -10,7 +10,7 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
     find . -path ./target -prune -o -type f -exec touch {} + \
     && cargo build --release --locked --bin pepay-bridge \
     && install -D target/release/pepay-bridge /image/pepay-bridge \
-    && install -d -m 0750 /image/data
+    && install -d -m 0700 /image/data
 
 # No shell, no package manager; CA certificates for TLS are in it.
 FROM gcr.io/distroless/cc-debian12:nonroot

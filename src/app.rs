@@ -18,6 +18,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+pub use self::parts::identities;
 pub use self::reload::{Load, Reload};
 
 use self::parts::Parts;
@@ -29,6 +30,7 @@ use crate::domain::clock::Clock;
 use crate::lifecycle::{Ended, HangUps, Signals, Stop, Tasks};
 use crate::pepay::rest;
 use crate::store::error::ReadError;
+use crate::store::inbox::ClaimError;
 use crate::store::{self, Store};
 use crate::telemetry::{Metrics, MetricsError, traces};
 use crate::web::{self, HttpRefusals, Limits, Tokens, View};
@@ -58,6 +60,9 @@ pub enum Error {
     /// The store cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// The store holds the events of another Pepay or another account.
+    #[error(transparent)]
+    Claim(#[from] ClaimError),
     /// A target cannot be set up.
     #[error(transparent)]
     Target(#[from] delivery::BuildError),
@@ -79,14 +84,16 @@ pub enum Error {
 }
 
 /// Runs the bridge until a signal stops it; SIGHUP has it read its configuration
-/// again, by `load`.
+/// again, by `load`. With `adopt`, the store goes on with the configured accounts, whatever
+/// it held before.
 ///
 /// # Errors
 /// [`Error`] if it cannot start, or ends without being asked to.
-pub async fn run(settings: Settings, load: Load) -> Result<(), Error> {
+pub async fn run(settings: Settings, load: Load, adopt: bool) -> Result<(), Error> {
     let (signals, mut hang_ups, stop) = (Signals::listen()?, HangUps::listen()?, Stop::default());
     let run = async {
-        let app = App::start(settings, load, Clock::system(), random(), stop.clone()).await?;
+        let (clock, jitter) = (Clock::system(), random());
+        let app = App::start(settings, load, (clock, jitter), stop.clone(), adopt).await?;
         let reload = app.reload_handle();
         let obey = async {
             loop {
@@ -136,20 +143,23 @@ pub struct App {
     fixed: Fixed,
     /// The first task that ended and must not have.
     crashed: Option<Ended>,
+    /// A source that is of another account than the store.
+    refused: Option<ClaimError>,
 }
 
 impl App {
     /// Opens the store, binds both listeners and starts every task. `load` reads
-    /// the configuration again, for a [reload](Self::reload_handle).
+    /// the configuration again, for a [reload](Self::reload_handle). With `adopt`, the
+    /// store goes on with the configured accounts, whatever it held before.
     ///
     /// # Errors
     /// [`Error`] says what could not be opened, bound or started.
     pub async fn start(
         settings: Settings,
         load: Load,
-        clock: Clock,
-        jitter: Jitter,
+        (clock, jitter): (Clock, Jitter),
         stop: Stop,
+        adopt: bool,
     ) -> Result<Self, Error> {
         // An error says that one is installed already, as in a second bridge of one process.
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -168,6 +178,8 @@ impl App {
         let (mut store, writer) = Store::open(&settings.store, routes, clock.clone()).await?;
         let (mut work, mut base, base_stop) = (Tasks::default(), Tasks::default(), CancellationToken::new());
         base.spawn_thread("store-writer", stop.soft.clone(), || writer.run())?;
+        // Before anything is delivered or taken in.
+        store.claim(identities(&settings), adopt).await?;
 
         let verifier = verify::Verifier::new(clock.clone());
         let saver = Arc::new(Notify::new());
@@ -239,6 +251,7 @@ impl App {
             log_filter: settings.log.filter.clone(),
             fixed: Fixed::new(&settings),
             crashed: None,
+            refused: None,
         };
         app.announce().await;
         Ok(app)
@@ -293,6 +306,9 @@ impl App {
         if let Some(crashed) = self.crashed {
             return Err(crashed.into());
         }
+        if let Some(refused) = self.refused {
+            return Err(refused.into());
+        }
         closed.map_err(|_| Error::Close)?;
         tracing::info!("stopped");
         Ok(())
@@ -306,6 +322,10 @@ impl App {
                 Some(ended) = self.work.next() => self.judge(ended),
                 Some(ended) = self.base.next() => self.judge(ended),
                 Some(request) = self.reloads.recv() => self.serve_reload(request).await,
+                refused = self.store.refusal(), if self.fixed.reloads == 0 => {
+                    self.refused = Some(ClaimError::Other(refused));
+                    self.stop.soft.cancel();
+                }
             }
         }
         self.reloads.close();

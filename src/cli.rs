@@ -80,8 +80,7 @@ pub struct Cli {
 /// What the program can do.
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the bridge until SIGTERM or SIGINT; SIGHUP reloads the configuration. Also what no command does
-    Run,
+    Run(run::Arguments),
     Check(check::Arguments),
     /// Ask a running bridge whether it is ready; exits 0 if it is and 1 if not
     Health(health::Arguments),
@@ -160,7 +159,11 @@ pub fn execute(cli: Cli, environment: impl IntoIterator<Item = (OsString, OsStri
     let environment: Vec<_> = environment.into_iter().collect();
     let file = place::file(cli.config, &environment);
     let is_missing = place::is_missing(file.as_deref(), &environment);
-    match carry_out(cli.command.unwrap_or(Command::Run), file.as_deref(), environment) {
+    match carry_out(
+        cli.command.unwrap_or(Command::Run(run::Arguments::default())),
+        file.as_deref(),
+        environment,
+    ) {
         Err(Error::Configuration(problems)) if is_missing => Err(Error::Unconfigured(problems)),
         ended => ended,
     }
@@ -172,7 +175,7 @@ fn carry_out(
     environment: Vec<(OsString, OsString)>,
 ) -> Result<(), Error> {
     match command {
-        Command::Run => run::run(config, environment),
+        Command::Run(arguments) => run::run(&arguments, config, environment),
         Command::Check(arguments) => check::check(&arguments, config, environment),
         Command::Health(arguments) => health::health(&arguments, config, environment),
         Command::Events(arguments) => events::events(&arguments, config, environment),

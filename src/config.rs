@@ -100,6 +100,7 @@ fn read(
         Ok(settings) if reading.problems.is_empty() => {
             let mut warnings = std::mem::take(&mut reading.warnings);
             warnings.extend(warnings::of(&settings));
+            warnings.extend(access::of_store(&settings.store));
             Ok(Loaded { settings, effective: reading.effective.join("\n") + "\n", warnings })
         }
         _ => Err(reading.problems.clone()),

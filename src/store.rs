@@ -8,7 +8,7 @@
 //! | [`operator`] | the operator's handle: shows what is stored, does what is asked |
 //! | [`types`], [`view`], [`error`] | plain values and errors of these |
 //! | `committer` | the thread that writes: group commit, and what follows a commit |
-//! | `routing`, `counts`, `retention`, `source_comparison` | what every engine shares; no SQL |
+//! | `routing`, `counts`, `retention`, `identity`, `source_comparison` | what every engine shares; no SQL |
 //! | `engine` | the trait of a database, and `SQLite`; all SQL |
 //! | `contract` | the tests of every engine |
 //! | [`backup`], [`check`] | a copy of a store that may be in use, a look at one |
@@ -21,6 +21,7 @@ mod counts;
 mod engine;
 pub mod error;
 mod handoff;
+mod identity;
 pub mod inbox;
 pub mod operator;
 pub mod outbox;
@@ -53,6 +54,7 @@ use engine::sqlite::write::SqliteEngine;
 use engine::{Engine, EngineError};
 use error::RecordError;
 use handoff::Owners;
+use identity::{ClaimError, OtherIdentity, SourceIdentity};
 use inbox::Inbox;
 use operator::OperatorStore;
 use outbox::Outbox;
@@ -77,6 +79,8 @@ pub struct Store {
     counters: Arc<Counters>,
     clock: Clock,
     retention: watch::Sender<Retention>,
+    /// The last source that was refused for being another account's.
+    refused: watch::Receiver<Option<Box<OtherIdentity>>>,
     /// The sequence of the newest event when the store was opened.
     newest: i64,
 }
@@ -119,8 +123,9 @@ impl Store {
         let opened = table.replace(&[], routes.into_iter().zip(targets));
         let outboxes = opened.into_iter().map(|opened| Outbox::new(opened, tasks.clone())).collect();
         let committer = Committer::new(engine, queue, table, clock.clone(), Arc::clone(&counters));
+        let (refusing, refused) = watch::channel(None);
         let store = Self {
-            inbox: Inbox::new(tasks.clone(), reader.clone()),
+            inbox: Inbox::new(tasks.clone(), reader.clone(), refusing),
             operator: OperatorStore::new(
                 tasks.clone(),
                 owners,
@@ -134,6 +139,7 @@ impl Store {
             counters,
             clock,
             retention: watch::Sender::new(settings.into()),
+            refused,
             newest,
         };
         Ok((store, committer))
@@ -154,6 +160,43 @@ impl Store {
         }
         let opened = self.tasks.control(|reply| Control::Reroute { kept, opened, reply }).await?;
         Ok(opened.into_iter().map(|opened| Outbox::new(opened, self.tasks.clone())).collect())
+    }
+
+    /// Notes that `sources` bring this store its events, all that are configured. With
+    /// `adopt`, whatever they were before.
+    ///
+    /// # Errors
+    /// [`ClaimError::Other`] if the store holds another Pepay's or another account's; then
+    /// nothing has changed.
+    pub async fn claim(&self, sources: Vec<SourceIdentity>, adopt: bool) -> Result<(), ClaimError> {
+        let claim = move |group: &mut committer::Group<'_>| {
+            if adopt {
+                group.engine.forget_identities()?;
+            }
+            let changed = match identity::reconcile(&group.engine.identities()?, &sources) {
+                Ok(changed) => changed,
+                Err(other) => return Ok(Err(other)),
+            };
+            for identity in changed {
+                group.engine.identify(&identity, group.now)?;
+            }
+            Ok(Ok(()))
+        };
+        Ok(self.tasks.write(claim).await??)
+    }
+
+    /// Resolves once a source turns out to be of another account than the store, with the
+    /// reason.
+    pub async fn refusal(&mut self) -> Box<OtherIdentity> {
+        loop {
+            let refused = self.refused.borrow_and_update().clone();
+            if let Some(refused) = refused {
+                return refused;
+            }
+            if self.refused.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+        }
     }
 
     /// Removes what is older than it is to be kept.

@@ -17,7 +17,7 @@ use crate::lifecycle::{Stop, Tasks};
 use crate::pepay::account::Account;
 use crate::source::stream::{self, Stream};
 use crate::source::webhook::{self, Endpoints};
-use crate::store::inbox::Inbox;
+use crate::store::inbox::{Inbox, SourceIdentity};
 use crate::store::outbox::Outbox;
 use crate::store::{Route, Store};
 use crate::web::{self, Routes};
@@ -236,6 +236,24 @@ impl Prepared {
     pub(super) fn routes(&self) -> Vec<Route> {
         self.targets.iter().map(|client| route(client.settings())).collect()
     }
+}
+
+/// Which Pepay the configured sources are of. Webhooks go with `[pepay]`, and say of
+/// themselves only which environment they take, if all of them take the same.
+pub fn identities(settings: &Settings) -> Vec<SourceIdentity> {
+    let of = |source: &str, account: &Account, environment| SourceIdentity {
+        source: source.into(),
+        api_url: account.base(),
+        environment,
+        account: None,
+    };
+    let environment = settings.webhooks.first().and_then(|first| first.environment);
+    let environment =
+        environment.filter(|_| settings.webhooks.iter().all(|webhook| webhook.environment == environment));
+    let webhooks = (!settings.webhooks.is_empty()).then(|| of("", &settings.pepay, environment));
+    let streams = settings.streams.iter();
+    let streams = streams.map(|stream| of(&stream.settings.name, &stream.account, None));
+    webhooks.into_iter().chain(streams).collect()
 }
 
 /// Which events a target receives.

@@ -6,9 +6,10 @@ use metrics::Gauge;
 use tokio::sync::{mpsc, oneshot};
 
 use super::App;
-use super::parts::Prepared;
+use super::parts::{self, Prepared};
 use crate::config::Settings;
 use crate::domain::reload::{Changes, ReloadError};
+use crate::store::inbox::ClaimError;
 use crate::store::outbox::Outbox;
 use crate::telemetry::names;
 use crate::{store, telemetry};
@@ -36,6 +37,8 @@ struct Ready {
 /// What was bound and opened at the start, which a reload compares and does not change.
 #[derive(Debug)]
 pub(super) struct Fixed {
+    /// How many configurations have been put into effect since the start.
+    pub(super) reloads: u64,
     pub(super) listen: std::net::SocketAddr,
     pub(super) admin_listen: std::net::SocketAddr,
     pub(super) keep_alive: std::time::Duration,
@@ -100,6 +103,7 @@ impl App {
         let ready = stop.run_until_cancelled(self.make_ready()).await;
         let Ready { settings, prepared, outboxes, paused } = ready.ok_or_else(stopping)??;
         // Nothing can fail from here on.
+        self.fixed.reloads += 1;
         let mut changes = Changes { applied: prepared.changes.clone(), ..Changes::default() };
         let concerned = prepared.added_or_removed_targets.clone();
         self.parts.replace(prepared, outboxes, &paused, &mut self.work);
@@ -120,6 +124,10 @@ impl App {
         let settings = loaded.map_err(ReloadError::Invalid)?;
         let prepared = self.parts.prepare(&settings);
         let prepared = prepared.map_err(|error| ReloadError::Invalid(vec![error.to_string()]))?;
+        self.store.claim(parts::identities(&settings), false).await.map_err(|error| match error {
+            ClaimError::Other(other) => ReloadError::Invalid(vec![other.to_string()]),
+            ClaimError::Store(error) => unavailable(error),
+        })?;
         let paused = self.store.operator.paused().await.map_err(unavailable)?;
         let outboxes = self.store.reroute(prepared.kept_targets.clone(), prepared.routes()).await;
         Ok(Ready { settings, prepared, outboxes: outboxes.map_err(unavailable)?, paused })
@@ -143,6 +151,7 @@ impl App {
         let retentions = [
             ("store.payload_retention", &mut ours.payload_retention, theirs.payload_retention),
             ("store.dedupe_retention", &mut ours.dedupe_retention, theirs.dedupe_retention),
+            ("store.dead_retention", &mut ours.dead_retention, theirs.dead_retention),
         ];
         for (key, ours, theirs) in retentions {
             if *ours != theirs {
@@ -165,6 +174,7 @@ impl App {
 impl Fixed {
     pub(super) fn new(settings: &Settings) -> Self {
         Self {
+            reloads: 0,
             listen: settings.web.listen,
             admin_listen: settings.web.admin_listen,
             keep_alive: settings.web.keep_alive,

@@ -140,7 +140,7 @@ async fn a_stop_does_not_wait_for_a_reload_whose_store_does_not_answer() {
         })
     };
     let stop = Stop::default();
-    let app = App::start(started, load, Clock::system(), random(), stop.clone()).await.unwrap();
+    let app = App::start(started, load, (Clock::system(), random()), stop.clone(), false).await.unwrap();
     let reload = app.reload_handle();
     let mut running = JoinSet::new();
     running.spawn(app.run());

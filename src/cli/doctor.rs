@@ -2,6 +2,7 @@
 //! are in the modules that they belong to; here is which are made, what an outcome
 //! means, and the advice for the operator.
 
+mod account;
 mod bridge;
 mod pepay;
 mod report;
@@ -48,13 +49,14 @@ pub(super) fn doctor(
 async fn examine(loaded: &Loaded, clock: Clock) -> Report {
     let settings = &loaded.settings;
     let webhooks = webhooks::examine(&settings.webhooks, &clock);
-    let (pepay, targets, store) = tokio::join!(
+    let ((pepay, identities), targets, store) = tokio::join!(
         pepay::examine(settings, clock),
         targets::examine(&settings.targets),
         store::examine(&settings.store.path),
     );
+    let account = account::examine(settings, identities);
     let bridge = bridge::examine(settings).await;
-    let parts = [configuration(loaded), pepay, webhooks, targets, store, bridge];
+    let parts = [configuration(loaded), pepay, webhooks, targets, store, account, bridge];
     Report(parts.into_iter().flatten().collect())
 }
 

@@ -9,8 +9,20 @@ use crate::config::{Loaded, Problem, Problems, Settings, access};
 use crate::domain::cause::chain;
 use crate::{app, config, telemetry};
 
+/// Run the bridge until SIGTERM or SIGINT; SIGHUP reloads the configuration. Also what no command does
+#[derive(Debug, Default, clap::Args)]
+pub(super) struct Arguments {
+    /// Have the store go on with the configured accounts, although it holds another's events
+    ///
+    /// A store remembers which Pepay, environment and account its events come from, and a start
+    /// with another one is refused. This forgets what it remembers.
+    #[arg(long)]
+    adopt: bool,
+}
+
 /// Runs the daemon until a signal stops it.
 pub(super) fn run(
+    arguments: &Arguments,
     config: Option<&Path>,
     environment: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Result<(), Error> {
@@ -27,7 +39,7 @@ pub(super) fn run(
         loaded.map(warned).map_err(|problems| problems.iter().map(ToString::to_string).collect())
     });
     let database = settings.store.path.clone();
-    super::runtime()?.block_on(app::run(settings, load)).map_err(|error| {
+    super::runtime()?.block_on(app::run(settings, load, arguments.adopt)).map_err(|error| {
         let reason = match &error {
             app::Error::Store(_) => access::unwritable(&database),
             _ => None,

@@ -10,6 +10,11 @@ use rustix::fs::{Access, AtFlags, CWD, accessat};
 
 use super::problem::{Warning, escaped};
 use crate::domain::cause::innermost;
+use crate::store;
+
+/// The permissions of a file for its group and for all users.
+const NOT_THE_OWNERS: u32 = 0o066;
+const NOT_THE_OWNERS_WRITE: u32 = 0o022;
 
 /// The permissions of a file for all users.
 const OTHERS_READ: u32 = 0o004;
@@ -66,6 +71,35 @@ fn may(path: &Path, access: Access) -> bool {
 fn owned(metadata: &Metadata) -> String {
     let mode = metadata.mode() & 0o7777;
     format!("belongs to user {} and group {} with mode {mode:04o}", metadata.uid(), metadata.gid())
+}
+
+/// Warnings about the files of the store that others than their owner may read or write,
+/// and about a folder that others may write. What does not exist yet is created for its
+/// owner alone.
+pub(super) fn of_store(settings: &store::Settings) -> Vec<Warning> {
+    let mode = |path: &Path| Some(path.metadata().ok()?.mode() & 0o777);
+    let warning = |path: &Path, mode: u32, what: &str, remedy: &str| Warning {
+        key: "store.url".to_owned(),
+        found: format!("is at {}, {what} (mode {mode:04o})", escaped(&path.to_string_lossy())),
+        advice: format!("take that permission away ({remedy})"),
+    };
+    let folder = settings.path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new("."));
+    let folder_mode = mode(folder).filter(|mode| mode & NOT_THE_OWNERS_WRITE != 0);
+    let of_folder = folder_mode.map(|mode| {
+        warning(folder, mode, "a folder in which others than its owner may replace files", "chmod go-w")
+    });
+    let files = settings.files();
+    let open = files.iter().filter_map(|path| Some((path, mode(path)?)));
+    let open = open.filter(|(_, mode)| mode & NOT_THE_OWNERS != 0);
+    let of_files = open.map(|(path, mode)| {
+        let what = match mode & NOT_THE_OWNERS_WRITE {
+            0 => "which others than its owner may read",
+            _ => "which others than its owner may write",
+        };
+        warning(path, mode, what, "chmod 600")
+    });
+    of_folder.into_iter().chain(of_files).collect()
 }
 
 /// A warning if every user may write the configuration at `path`.

@@ -29,12 +29,14 @@ pub(super) fn read(mut section: Section<'_>) -> Result<Settings, Faulty> {
     let dedupe_retention =
         section.value("dedupe_retention", "365d", &form::duration(SHORTEST_MEMORY..=LONGEST));
     section.at_most(("payload_retention", payload_retention), ("dedupe_retention", dedupe_retention));
+    let dead_retention = section.value("dead_retention", "365d", &form::duration(Duration::ZERO..=LONGEST));
     section.finish();
     Ok(Settings {
         path: path?,
         durability: durability?,
         payload_retention: payload_retention?,
         dedupe_retention: dedupe_retention?,
+        dead_retention: dead_retention?,
     })
 }
 

@@ -27,6 +27,13 @@ pub struct Account {
     pub proxy: Proxy,
 }
 
+impl Account {
+    /// The base of the REST API without a slash at its end, as the store remembers it.
+    pub fn base(&self) -> String {
+        self.api_url.as_str().trim_end_matches('/').to_owned()
+    }
+}
+
 /// By value, the key included.
 impl PartialEq for Account {
     fn eq(&self, other: &Self) -> bool {

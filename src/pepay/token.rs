@@ -1,6 +1,8 @@
 //! `POST /api/v1/ws/token`: a short-lived token for one connection
 //! (Pepay: `api-spec/realtime/ws-token`).
 
+use std::borrow::Cow;
+
 use secrecy::SecretString;
 use serde::Serialize;
 
@@ -29,9 +31,21 @@ pub(super) struct Request {
 pub struct Token {
     /// The token itself.
     pub secret: SecretString,
-    /// The environment it belongs to, where Pepay says so.
-    pub environment: Option<Environment>,
+    /// Whose it is.
+    pub identity: Identity,
 }
+
+/// Whose a token is, as far as Pepay says so.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// The environment it belongs to.
+    pub environment: Option<Environment>,
+    /// The `merchant_id`.
+    pub account: Option<String>,
+}
+
+/// The longest id of an account that is believed, in bytes.
+const LONGEST_ACCOUNT: usize = 255;
 
 /// The longest token that is put into a URL, in bytes.
 const LONGEST_TOKEN: usize = 8 * 1024;
@@ -55,8 +69,13 @@ pub(super) fn parse(body: &[u8]) -> Result<Token, NoToken> {
     let text = |name| json::member(minted, name).and_then(json::text);
     let token = text("token").filter(|token| !token.is_empty() && token.len() <= LONGEST_TOKEN);
     let environment = text("network_environment").and_then(|name| name.parse().ok());
+    let account = json::member(minted, "merchant_id").and_then(json::text_or_number);
+    let fits = |account: &Cow<'_, str>| {
+        (1..=LONGEST_ACCOUNT).contains(&account.len()) && !account.contains(char::is_control)
+    };
+    let account = account.filter(fits).map(Cow::into_owned);
     let secret = token.ok_or(NoToken::Unreadable)?.into_owned().into();
-    Ok(Token { secret, environment })
+    Ok(Token { secret, identity: Identity { environment, account } })
 }
 
 #[cfg(test)]
@@ -66,19 +85,25 @@ mod tests {
 
     #[test]
     fn a_token_is_read_with_and_without_its_wrapper() {
-        for (body, environment) in [
+        for (body, environment, account) in [
             (
-                r#"{"success":true,"data":{"token":"t0k","scope":"commerce","network_environment":null}}"#,
+                r#"{"success":true,"data":{"token":"t0k","merchant_id":123,"network_environment":null}}"#,
                 None,
+                Some("123"),
             ),
             (
-                r#"{"token":"t0k","network_environment":"devnet","ws_url":"wss://elsewhere"}"#,
+                r#"{"token":"t0k","merchant_id":"m_1","network_environment":"devnet","ws_url":"wss://elsewhere"}"#,
                 Some(Environment::Devnet),
+                Some("m_1"),
             ),
+            (r#"{"token":"t0k","merchant_id":null}"#, None, None),
+            (r#"{"token":"t0k","merchant_id":{"id":1}}"#, None, None),
+            (r#"{"token":"t0k","merchant_id":"\u001b[2J"}"#, None, None),
         ] {
             let token = parse(body.as_bytes()).unwrap();
             assert_eq!(token.secret.expose_secret(), "t0k");
-            assert_eq!(token.environment, environment);
+            assert_eq!(token.identity.environment, environment);
+            assert_eq!(token.identity.account.as_deref(), account);
             assert!(!format!("{token:?}").contains("t0k"));
         }
     }

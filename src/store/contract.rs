@@ -34,6 +34,9 @@ pub(super) const NOW: UnixMillis = UnixMillis(1_800_000_000_000);
 /// How long a [`Backend`] has to keep bodies and attempts.
 pub(super) const PAYLOAD_RETENTION: Duration = Duration::from_hours(24);
 
+/// How long a [`Backend`] has to keep what is dead, until an operator decides.
+pub(super) const DEAD_RETENTION: Duration = Duration::from_hours(96);
+
 /// How long a [`Backend`] has to keep ids.
 pub(super) const DEDUPE_RETENTION: Duration = Duration::from_hours(48);
 

@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use super::counts::BacklogChanges;
 use super::error::{ActError, RecordError};
+use super::identity::SourceIdentity;
 use super::routing::RoutingTable;
 use super::types::{Act, Acted, Appended, Batch, Begun, CutOff, Found, Key, Search, Settlement, TargetId};
 use crate::domain::clock::UnixMillis;
@@ -62,7 +63,12 @@ pub(super) enum RetentionStep {
         /// The time.
         before: UnixMillis,
     },
-    /// Removes events that arrived before this and whose deliveries have all ended.
+    /// Cancels dead deliveries that died before this and that no operator has decided on.
+    Dead {
+        /// The time.
+        before: UnixMillis,
+    },
+    /// Removes events that arrived before this and whose deliveries are all done.
     Events {
         /// The time.
         before: UnixMillis,
@@ -73,6 +79,15 @@ pub(super) enum RetentionStep {
     Recheck,
     /// Gives pages that hold nothing back to the file system.
     Vacuum,
+}
+
+/// What a piece of retention came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Retained {
+    /// Whether there is more of it.
+    pub(super) more: bool,
+    /// How many dead deliveries were cancelled, by the name of their target.
+    pub(super) expired: Vec<(Arc<str>, u64)>,
 }
 
 /// A database that keeps events and deliveries.
@@ -161,8 +176,22 @@ pub(super) trait Engine: fmt::Debug + Send {
         now: UnixMillis,
     ) -> Result<Result<(), ActError>, EngineError>;
 
-    /// Does a piece of retention. Returns whether there is more of it.
-    fn retain(&mut self, step: RetentionStep, changes: &mut BacklogChanges) -> Result<bool, EngineError>;
+    /// Does a piece of retention.
+    fn retain(
+        &mut self,
+        step: RetentionStep,
+        changes: &mut BacklogChanges,
+        now: UnixMillis,
+    ) -> Result<Retained, EngineError>;
+
+    /// Which Pepay the events of each source come from, as far as it was noted.
+    fn identities(&mut self) -> Result<Vec<SourceIdentity>, EngineError>;
+
+    /// Notes the identity of a source, in place of what was noted of it.
+    fn identify(&mut self, identity: &SourceIdentity, now: UnixMillis) -> Result<(), EngineError>;
+
+    /// Forgets the identities of all sources.
+    fn forget_identities(&mut self) -> Result<(), EngineError>;
 
     /// Writes a few bytes, to see that commits work.
     fn beat(&mut self, now: UnixMillis) -> Result<(), EngineError>;

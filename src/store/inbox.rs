@@ -4,24 +4,58 @@
 
 use std::sync::Arc;
 
-use super::committer::{Append, Tasks, stopped};
+use tokio::sync::watch;
+
+use super::committer::{Append, Group, Tasks, stopped};
 use super::engine::read::Reader;
 use super::error::{ReadError, RecordError};
+use super::identity::{self, OtherIdentity};
 use super::types::{Batch, Held, Recorded, Resume};
 use crate::domain::clock::UnixMillis;
 use crate::domain::event::{Digest, EventId, EventType, Received, Source};
 use crate::telemetry::traces;
+
+pub use super::identity::{ClaimError, SourceIdentity};
 
 /// The sources' handle on the store. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Inbox {
     tasks: Tasks,
     reader: Reader,
+    refusing: watch::Sender<Option<Box<OtherIdentity>>>,
 }
 
 impl Inbox {
-    pub(super) const fn new(tasks: Tasks, reader: Reader) -> Self {
-        Self { tasks, reader }
+    pub(super) const fn new(
+        tasks: Tasks,
+        reader: Reader,
+        refusing: watch::Sender<Option<Box<OtherIdentity>>>,
+    ) -> Self {
+        Self { tasks, reader, refusing }
+    }
+
+    /// Notes what Pepay says of the account of a source that the store knows.
+    ///
+    /// # Errors
+    /// [`ClaimError::Other`] if it is another one than the source was of before; then
+    /// nothing has changed.
+    pub async fn identify(&self, found: SourceIdentity) -> Result<(), ClaimError> {
+        let note = move |group: &mut Group<'_>| {
+            let mut stored = group.engine.identities()?;
+            stored.retain(|stored| stored.source == found.source);
+            let changed = match identity::reconcile(&stored, std::slice::from_ref(&found)) {
+                Ok(changed) => changed,
+                Err(other) => return Ok(Err(other)),
+            };
+            for identity in changed {
+                group.engine.identify(&identity, group.now)?;
+            }
+            Ok(Ok(()))
+        };
+        self.tasks.write(note).await?.map_err(|other| {
+            self.refusing.send_replace(Some(other.clone()));
+            other.into()
+        })
     }
 
     /// Records `batch` in one transaction, waiting for room in the committer's queue:

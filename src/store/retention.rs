@@ -1,18 +1,21 @@
 //! Keeping the store small: removes what is older than its retention and gives
 //! the room back, in steps that leave the committer to others most of the time.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use metrics::counter;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::committer::{Control, Tasks};
-use super::engine::RetentionStep;
+use super::committer::{Control, Group, Tasks};
 use super::engine::read::Reader;
+use super::engine::{Retained, RetentionStep};
 use super::error::RecordError;
 use super::settings::Settings;
 use crate::domain::clock::{Clock, UnixMillis};
+use crate::telemetry::names;
 
 /// Between two looks for something to do.
 const REST: Duration = Duration::from_mins(1);
@@ -42,11 +45,17 @@ pub(super) struct Retention {
     pub(super) payloads: Duration,
     /// Ids.
     pub(super) ids: Duration,
+    /// What is dead, until an operator decides.
+    pub(super) dead: Duration,
 }
 
 impl From<&Settings> for Retention {
     fn from(settings: &Settings) -> Self {
-        Self { payloads: settings.payload_retention, ids: settings.dedupe_retention }
+        Self {
+            payloads: settings.payload_retention,
+            ids: settings.dedupe_retention,
+            dead: settings.dead_retention,
+        }
     }
 }
 
@@ -93,8 +102,9 @@ impl Janitor {
 
     /// Does everything there is to do now.
     pub(super) async fn sweep(&self) -> Result<(), RecordError> {
-        let (now, Retention { payloads, ids }) = (self.clock.now(), *self.retention.borrow());
+        let (now, Retention { payloads, ids, dead }) = (self.clock.now(), *self.retention.borrow());
         let steps = [
+            RetentionStep::Dead { before: before(now, dead) },
             RetentionStep::Payloads { before: before(now, payloads) },
             RetentionStep::Recheck,
             RetentionStep::Events { before: before(now, ids), but_newest: self.newest_kept },
@@ -103,7 +113,9 @@ impl Janitor {
         for step in steps {
             loop {
                 let started = Instant::now();
-                let more = self.tasks.write(move |group| group.engine.retain(step, group.changes)).await?;
+                let work = move |group: &mut Group<'_>| group.engine.retain(step, group.changes, group.now);
+                let Retained { more, expired } = self.tasks.write(work).await?;
+                expired.iter().for_each(tell_expired);
                 if !more {
                     break;
                 }
@@ -115,6 +127,16 @@ impl Janitor {
         }
         Ok(())
     }
+}
+
+/// Counts and logs dead deliveries of a target that were cancelled by their age.
+fn tell_expired((target, count): &(Arc<str>, u64)) {
+    counter!(names::DELIVERIES_EXPIRED, "target" => target.to_string()).increment(*count);
+    tracing::warn!(
+        %target, count,
+        "dead deliveries that no operator has decided on within store.dead_retention are cancelled; \
+         their events go by the other retentions"
+    );
 }
 
 fn before(now: UnixMillis, retention: Duration) -> UnixMillis {

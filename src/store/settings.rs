@@ -19,8 +19,23 @@ pub struct Settings {
     pub durability: Durability,
     /// How long delivered events keep their bodies and attempts.
     pub payload_retention: Duration,
+    /// How long a dead delivery that no operator has decided on keeps its event.
+    pub dead_retention: Duration,
     /// How long event ids are kept for deduplication.
     pub dedupe_retention: Duration,
+}
+
+impl Settings {
+    /// The files of the store, those that there may be: the database, what SQLite keeps
+    /// beside it, and the lock.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let beside = |suffix: &str| {
+            let mut name = self.path.clone().into_os_string();
+            name.push(suffix);
+            PathBuf::from(name)
+        };
+        ["", "-wal", "-shm", ".lock"].map(beside).into()
+    }
 }
 
 /// What a commit survives.

@@ -103,6 +103,10 @@ fn describe() {
     );
     describe_counter!(names::ADMIN_REFUSED, "Requests to the private listener that were refused, by reason");
     describe_counter!(names::DELIVERIES, "Ended delivery attempts, by outcome");
+    describe_counter!(
+        names::DELIVERIES_EXPIRED,
+        "Dead deliveries that no operator has decided on within store.dead_retention"
+    );
     describe_histogram!(names::DELIVERY_DURATION, "How long a delivery attempt took");
     describe_histogram!(names::END_TO_END, "From an event's arrival to its recorded acknowledgement");
     describe_gauge!(names::BACKLOG, "Deliveries still to be made");

@@ -23,6 +23,8 @@ pub const HTTP_REFUSED: &str = "pepay_bridge_http_refused_total";
 pub const ADMIN_REFUSED: &str = "pepay_bridge_admin_refused_total";
 /// Ended attempts. Labels `target` and `outcome` (`delivered`, `retried`, `dead`, `held`).
 pub const DELIVERIES: &str = "pepay_bridge_deliveries_total";
+/// Dead deliveries that `store.dead_retention` has cancelled. Label `target`.
+pub const DELIVERIES_EXPIRED: &str = "pepay_bridge_deliveries_expired_total";
 /// How long an attempt took, in seconds. Label `target`.
 pub const DELIVERY_DURATION: &str = "pepay_bridge_delivery_duration_seconds";
 /// From an event's arrival to its recorded acknowledgement, in seconds. Label `target`.

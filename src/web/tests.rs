@@ -47,6 +47,7 @@ impl Shown {
             durability: Durability::Normal,
             payload_retention: Duration::from_hours(24),
             dedupe_retention: Duration::from_hours(48),
+            dead_retention: Duration::from_hours(96),
         };
         let route = Route {
             target: "orders".into(),

@@ -74,6 +74,7 @@ async fn a_bridge_that_is_well_gets_a_line_of_ok_for_everything_it_stands_on() {
         "signing orders",
         "database",
         "disk",
+        "account",
         "bridge",
         "readiness",
         "admin listener",
@@ -82,7 +83,9 @@ async fn a_bridge_that_is_well_gets_a_line_of_ok_for_everything_it_stands_on() {
     for check in checks.iter().filter(|check| check["name"] != "disk") {
         assert_eq!((&check["verdict"], &check["advice"]), (&"ok".into(), &Value::Null), "{check}");
     }
-    assert_eq!(checks[10]["found"], "running");
+    let account = "the store holds events of account 123 at ";
+    assert!(checks[10]["found"].as_str().unwrap().contains(account), "{}", checks[10]);
+    assert_eq!(checks[11]["found"], "running");
     assert!(checks[8]["found"].as_str().unwrap().ends_with("sound"), "{}", checks[8]);
     assert_eq!(world.simulator.statistics().streams_opened, opened + 1, "the stream was tried");
     assert_eq!(target.totals().received, 0, "nothing was sent to the target");

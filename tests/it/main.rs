@@ -13,6 +13,7 @@ mod demo;
 mod devnet;
 mod doctor;
 mod forwarding;
+mod identity;
 mod listening;
 mod manual;
 mod monitoring;

@@ -1,5 +1,6 @@
 //! Pepay: the clock, the key, and each stream.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -9,6 +10,7 @@ use crate::config::{Settings, Subscription};
 use crate::domain::clock::Clock;
 use crate::pepay::error::{Failure, FailureKind};
 use crate::pepay::rest::{Probe, Rest};
+use crate::pepay::token::Identity;
 use crate::source::stream::{Auth, Unreached, probe, reach};
 
 /// What to do about an account that no client can be made for.
@@ -26,11 +28,12 @@ struct Asked<'s> {
     stream: &'s Subscription,
     /// How its addresses are reached.
     way: String,
-    reached: Result<(), Unreached>,
+    reached: Result<Identity, Unreached>,
     list: Result<Probe, Failure>,
 }
 
-pub(super) async fn examine(settings: &Settings, clock: Clock) -> Vec<Check> {
+/// Checks Pepay. Returns also whose the tokens of the streams were, by their names.
+pub(super) async fn examine(settings: &Settings, clock: Clock) -> (Vec<Check>, Vec<(Arc<str>, Identity)>) {
     let streams = settings.streams.iter().map(|stream| ask(stream, clock.clone()));
     let streams = join_all(streams).await;
     let (key, probe) = of_pepay(settings, &streams, clock).await;
@@ -38,11 +41,15 @@ pub(super) async fn examine(settings: &Settings, clock: Clock) -> Vec<Check> {
     let offsets = lists.filter_map(|list| list.as_ref().ok()?.clock_offset);
     let tolerance = settings.webhooks.iter().map(|webhook| webhook.tolerance).min();
     let clock = of_clock(offsets.max_by_key(|offset| offset.unsigned_abs()), tolerance.unwrap_or(TOLERANCE));
+    let reached = streams.iter().flatten().filter_map(|asked| {
+        Some((Arc::clone(&asked.stream.settings.name), asked.reached.as_ref().ok()?.clone()))
+    });
+    let identities = reached.collect();
     let streams = streams.into_iter().flat_map(|asked| match asked {
         Ok(asked) => vec![of_stream(&asked), of_list(&asked)],
         Err(check) => vec![check],
     });
-    [clock, key].into_iter().chain(streams).collect()
+    ([clock, key].into_iter().chain(streams).collect(), identities)
 }
 
 /// Asks for a connection, and for the page of the list that the stream will ask for.
@@ -123,10 +130,10 @@ fn of_answer(name: String, probe: &Result<Probe, Failure>, way: &str, accepted: 
 fn of_stream(Asked { stream, way, reached, .. }: &Asked<'_>) -> Check {
     let name = format!("stream {}", stream.settings.name);
     match reached {
-        Ok(()) if stream.settings.auth == Auth::Token => {
+        Ok(_) if stream.settings.auth == Auth::Token => {
             Check::ok(name, format!("token minted, connection opened {way}"))
         }
-        Ok(()) => Check::ok(name, format!("connection opened {way}")),
+        Ok(_) => Check::ok(name, format!("connection opened {way}")),
         Err(error) => {
             let (Unreached::Token(failure) | Unreached::Upgrade(failure)) = error;
             of_failure(name, failure, &error.to_string(), way)

@@ -18,12 +18,13 @@ use super::state::{Command, ConnectStep, Ending, Machine, Moment, Narrowing, Pol
 use super::wire::{self, Incoming, Loss, Socket};
 use super::{Auth, Settings, Stream};
 use crate::domain::clock::Clock;
-use crate::domain::event::{Environment, EventId};
-use crate::pepay::error::Failure;
+use crate::domain::event::EventId;
+use crate::pepay::error::{Failure, FailureKind};
 use crate::pepay::frame::{self, Frame};
 use crate::pepay::rest::{Page, Rest};
+use crate::pepay::token::Identity;
 use crate::store::error::{ReadError, RecordError};
-use crate::store::inbox::Inbox;
+use crate::store::inbox::{ClaimError, Inbox, SourceIdentity};
 use crate::store::types::{Batch, CursorMove, Held, Position, Recorded};
 
 /// How long a stop waits for a batch that is with the store. What is not
@@ -33,7 +34,7 @@ const LAST_COMMIT: Duration = Duration::from_secs(5);
 /// Work under way, if any.
 type Slot<T> = Option<BoxFuture<'static, T>>;
 /// What a try to connect came to.
-pub(super) type Connected = Result<(Socket, Option<Environment>), (ConnectStep, Failure)>;
+pub(super) type Connected = Result<(Socket, Identity), (ConnectStep, Failure)>;
 
 struct Driver {
     settings: Settings,
@@ -49,6 +50,8 @@ struct Driver {
     listing: Slot<Result<Page, Failure>>,
     recording: Slot<Result<Vec<Recorded>, RecordError>>,
     comparing: Slot<Result<Vec<bool>, ReadError>>,
+    /// Why nothing is taken from this account: the store holds another one's events.
+    foreign: Option<Failure>,
 }
 
 /// Runs `stream` until `stop` is cancelled.
@@ -85,6 +88,7 @@ pub(super) async fn run(stream: Stream, stop: CancellationToken) {
         listing: None,
         recording: None,
         comparing: None,
+        foreign: None,
     };
     driver.serve(&stop).await;
     driver.end().await;
@@ -127,7 +131,8 @@ impl Driver {
         match command {
             Command::Connect { since, narrowing } => {
                 let (settings, rest) = (self.settings.clone(), self.rest.clone());
-                self.connecting = Some(connect(settings, rest, since, narrowing).boxed());
+                let inbox = Some(self.inbox.clone());
+                self.connecting = Some(connect(settings, rest, inbox, (since, narrowing)).boxed());
             }
             Command::Disconnect(ending) => {
                 self.socket = None;
@@ -142,7 +147,14 @@ impl Driver {
             }
             Command::List { query, narrowing } => {
                 let (rest, filters) = (self.rest.clone(), plan::list_filters(&self.settings, narrowing));
-                self.listing = Some(async move { rest.list(&query, &filters).await }.boxed());
+                let foreign = self.foreign.clone();
+                let list = async move {
+                    match foreign {
+                        Some(failure) => Err(failure),
+                        None => rest.list(&query, &filters).await,
+                    }
+                };
+                self.listing = Some(list.boxed());
             }
             Command::Compare(listed) => {
                 let inbox = self.inbox.clone();
@@ -164,13 +176,17 @@ impl Driver {
     fn connected(&mut self, outcome: Connected) {
         let now = self.now();
         match outcome {
-            Ok((socket, environment)) => {
+            Ok((socket, identity)) => {
                 self.socket = Some(socket);
-                self.machine.in_environment(environment);
+                self.foreign = None;
+                self.machine.in_environment(identity.environment);
                 self.machine.opened(now);
                 self.report.opened(self.machine.position());
             }
             Err((step, failure)) => {
+                if step == ConnectStep::Identity && failure.kind == FailureKind::Rejected {
+                    self.foreign = Some(failure.clone());
+                }
                 let ending = self.machine.connect_failed(now, step, &failure);
                 self.report.not_connected(ending, &failure);
             }
@@ -265,11 +281,12 @@ impl Driver {
 }
 
 /// Mints a token, if one is used, and opens a connection: a fresh token for every try.
+/// The account of the token has to be the one that `inbox` knows.
 pub(super) async fn connect(
     settings: Settings,
     rest: Rest,
-    since: Option<EventId>,
-    narrowing: Narrowing,
+    inbox: Option<Inbox>,
+    (since, narrowing): (Option<EventId>, Narrowing),
 ) -> Connected {
     let token = match settings.auth {
         Auth::Header => None,
@@ -278,12 +295,36 @@ pub(super) async fn connect(
             Some(minted.map_err(|failure| (ConnectStep::Token, failure))?)
         }
     };
+    let identity = token.as_ref().map(|token| token.identity.clone()).unwrap_or_default();
+    if let Some(inbox) = inbox
+        && token.is_some()
+    {
+        let identified = identify(&settings, &rest, &inbox, identity.clone()).await;
+        identified.map_err(|failure| (ConnectStep::Identity, failure))?;
+    }
     let secret = token.as_ref().map(|token| &token.secret);
     let upgrade = plan::upgrade(&settings, (since.as_ref(), narrowing), rest.account(), secret, rest.key());
     match wire::connect(&rest, upgrade, settings.idle_timeout).await {
-        Ok(socket) => Ok((socket, token.and_then(|token| token.environment))),
+        Ok(socket) => Ok((socket, identity)),
         Err(failure) => Err((ConnectStep::Upgrade, failure)),
     }
+}
+
+/// Has the store compare whose the token is with whose events it holds.
+async fn identify(
+    settings: &Settings,
+    rest: &Rest,
+    inbox: &Inbox,
+    Identity { environment, account }: Identity,
+) -> Result<(), Failure> {
+    let api_url = rest.account().base();
+    let found = SourceIdentity { source: settings.name.clone(), api_url, environment, account };
+    let (kind, text) = match inbox.identify(found).await {
+        Ok(()) => return Ok(()),
+        Err(error @ ClaimError::Other(_)) => (FailureKind::Rejected, error.to_string()),
+        Err(error @ ClaimError::Store(_)) => (FailureKind::Unavailable, error.to_string()),
+    };
+    Err(Failure { kind, retry_after: None, text })
 }
 
 /// The end of the work in `slot`, which is then empty; never, if it is empty.

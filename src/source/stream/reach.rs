@@ -6,6 +6,7 @@ use super::plan;
 use super::state::{ConnectStep, Narrowing};
 use crate::pepay::error::Failure;
 use crate::pepay::rest::{Probe, Rest};
+use crate::pepay::token::Identity;
 
 /// Why Pepay did not let a stream in.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -20,17 +21,17 @@ pub enum Unreached {
 
 /// Opens a connection the way a stream does, and closes it at once. What arrives
 /// meanwhile is dropped, and no cursor moves: Pepay's stream takes nothing away
-/// from other readers.
+/// from other readers. Returns whose the token was.
 ///
 /// # Errors
 /// [`Unreached`]
-pub async fn reach(settings: &Settings, rest: &Rest) -> Result<(), Unreached> {
-    match driver::connect(settings.clone(), rest.clone(), None, Narrowing::Full).await {
-        Ok((socket, _)) => {
+pub async fn reach(settings: &Settings, rest: &Rest) -> Result<Identity, Unreached> {
+    match driver::connect(settings.clone(), rest.clone(), None, (None, Narrowing::Full)).await {
+        Ok((socket, identity)) => {
             socket.close().await;
-            Ok(())
+            Ok(identity)
         }
-        Err((ConnectStep::Token, failure)) => Err(Unreached::Token(failure)),
+        Err((ConnectStep::Token | ConnectStep::Identity, failure)) => Err(Unreached::Token(failure)),
         Err((ConnectStep::Upgrade, failure)) => Err(Unreached::Upgrade(failure)),
     }
 }

@@ -63,6 +63,7 @@ impl Fixture {
             durability: Durability::Normal,
             payload_retention: Duration::from_hours(24),
             dedupe_retention: Duration::from_hours(48),
+            dead_retention: Duration::from_hours(96),
         };
         let (store, writer) = Store::open(&settings, Vec::new(), clock()).await.unwrap();
         let (router, statuses) = router(endpoints, store.inbox.clone());

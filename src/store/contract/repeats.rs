@@ -6,7 +6,7 @@ use super::*;
 use crate::domain::delivery::{Next, OnUncertain, State};
 use crate::domain::operator::{Action, REPLAYABLE};
 use crate::store::committer::Group;
-use crate::store::engine::{EngineError, RetentionStep, Term};
+use crate::store::engine::{EngineError, Retained, RetentionStep, Term};
 use crate::store::error::ActError;
 use crate::store::types::{
     Act, ActKind, Acted, Batch, Begun, CursorMove, CutOff, Position, Recorded, Settlement,
@@ -215,16 +215,24 @@ async fn what_is_old_is_removed_once() {
         settle(&mut direct, &[Settlement { sequence: id, ..settlement(next) }]);
     }
     let mut retain = |step| {
-        let [first, second] = twice(&mut direct, |group| group.engine.retain(step, group.changes));
-        assert_eq!((first, second), (Ok(false), Ok(false)), "{step:?}");
+        let outcomes = twice(&mut direct, |group| group.engine.retain(step, group.changes, group.now));
+        assert_eq!(outcomes, [Ok(Retained::default()), Ok(Retained::default())], "{step:?}");
     };
     retain(RetentionStep::Payloads { before });
     retain(RetentionStep::Events { before, but_newest: 0 });
     let left = "SELECT sequence FROM event ORDER BY sequence";
-    assert_eq!(direct.backend.numbers(left), [2, 3], "what has not ended stays");
+    assert_eq!(direct.backend.numbers(left), [2, 3, 4], "what is not made or decided on stays");
     settle(&mut direct, &[Settlement { sequence: 2, number: 2, ..settlement(Next::Delivered) }]);
-    let recheck = |group: &mut Group<'_>| group.engine.retain(RetentionStep::Recheck, group.changes);
-    assert_eq!(twice(&mut direct, recheck), [Ok(false), Ok(false)]);
+    let retain = |direct: &mut Direct, step| {
+        twice(direct, |group| group.engine.retain(step, group.changes, group.now))
+    };
+    let nothing = || Ok(Retained::default());
+    assert_eq!(retain(&mut direct, RetentionStep::Recheck), [nothing(), nothing()]);
+    let expired = Retained { more: false, expired: vec![("orders".into(), 1)] };
+    let dead = RetentionStep::Dead { before: NOW.plus(Duration::from_hours(1)) };
+    assert_eq!(retain(&mut direct, dead), [Ok(expired), nothing()]);
+    assert_eq!(direct.backend.numbers(left), [3, 4]);
+    assert_eq!(retain(&mut direct, RetentionStep::Recheck), [nothing(), nothing()]);
     assert_eq!(direct.backend.numbers(left), [3]);
     assert_eq!(direct.store("evt_5"), 5, "no number is given again");
 }

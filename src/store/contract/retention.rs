@@ -6,7 +6,7 @@ use super::*;
 use crate::domain::delivery::{Next, State};
 use crate::domain::event::EventId;
 use crate::domain::operator::{Action, Filter, Page};
-use crate::store::contract::PAYLOAD_RETENTION as DAY;
+use crate::store::contract::{DEAD_RETENTION, PAYLOAD_RETENTION as DAY};
 use crate::store::error::ActError;
 
 /// A store whose time is moved by the test. Bodies are kept for a day, ids for two.
@@ -39,6 +39,10 @@ impl Aging {
     pub(in super::super) fn pass(&self, time: Duration) {
         let mut now = self.now.lock().unwrap();
         *now = now.plus(time);
+    }
+
+    fn now(&self) -> UnixMillis {
+        *self.now.lock().unwrap()
     }
 
     pub(in super::super) async fn sweep(&self) {
@@ -119,6 +123,8 @@ async fn events_go_with_all_there_is_of_them_and_their_numbers_are_not_given_aga
         aging.fixture.store.inbox.try_record(again).await.unwrap();
         end(&mut arrivals, &ledger, if n % 2 == 0 { Next::Delivered } else { Next::Dead }).await;
     }
+    let operator = &aging.fixture.store.operator;
+    assert_eq!(operator.act_on_all(Action::Cancel, &Filter::default(), 125, |_| {}).await, Ok(125));
     aging.pass(2 * DAY + Duration::from_millis(1));
     aging.sweep().await;
     for table in ["event", "delivery", "attempt", "sighting", "conflict", "ripe"] {
@@ -158,6 +164,72 @@ async fn what_is_still_to_be_made_or_decided_on_outlives_its_time_and_then_goes(
     aging.sweep().await;
     assert_eq!(aging.held(), ["evt_3"]);
     assert_eq!(operator.delivery("orders", &event_id("evt_0")).await, Ok(None));
+}
+
+#[tokio::test]
+async fn what_is_dead_keeps_its_event_until_an_operator_has_decided() {
+    let mut aging = Aging::new().await;
+    let (mut arrivals, ledger) = aging.fixture.outbox();
+    for n in 0..3 {
+        aging.record(&format!("evt_{n}"), &n.to_string()).await;
+        end(&mut arrivals, &ledger, Next::Dead).await;
+    }
+    aging.pass(3 * DAY);
+    aging.sweep().await;
+    assert_eq!(aging.held(), ["evt_0", "evt_1", "evt_2"], "older than ids are kept, and not decided on");
+    let operator = &aging.fixture.store.operator;
+    assert_eq!(operator.backlogs().await.unwrap()[0].dead, 3);
+
+    operator.act(Action::Cancel, "orders", &event_id("evt_0")).await.unwrap();
+    operator.act(Action::Retry, "orders", &event_id("evt_1")).await.unwrap();
+    aging.sweep().await;
+    assert_eq!(aging.held(), ["evt_1", "evt_2"]);
+    let job = heads(&ledger, aging.now()).await.remove(0);
+    ledger.settle(vec![job.settlement(NOW, Duration::ZERO, Next::Delivered)]).await.unwrap();
+    aging.sweep().await;
+    assert_eq!(aging.held(), ["evt_2"]);
+}
+
+#[tokio::test]
+async fn what_nobody_decides_on_is_cancelled_when_its_own_time_is_over() {
+    let mut aging = Aging::new().await;
+    let (mut arrivals, ledger) = aging.fixture.outbox();
+    aging.record("evt_0", "a").await;
+    end(&mut arrivals, &ledger, Next::Dead).await;
+    // Its time begins when it died, not when it arrived.
+    aging.pass(DAY);
+    aging.record("evt_1", "b").await;
+    let late = arrived(&mut arrivals).await;
+    let late = late.settlement(aging.now(), Duration::ZERO, Next::Dead);
+    ledger.settle(vec![late]).await.unwrap();
+    aging.pass(3 * DAY);
+    aging.sweep().await;
+    assert_eq!(aging.held(), ["evt_0", "evt_1"]);
+    aging.pass(Duration::from_millis(1));
+    aging.sweep().await;
+    assert_eq!(aging.held(), ["evt_1"]);
+    assert_eq!(aging.fixture.store.operator.backlogs().await.unwrap()[0].dead, 1);
+    aging.pass(DAY);
+    aging.sweep().await;
+    assert_eq!(aging.held(), [""; 0]);
+    assert_eq!(aging.fixture.store.operator.backlogs().await.unwrap()[0].dead, 0);
+}
+
+#[tokio::test]
+async fn of_the_newest_events_a_dead_delivery_ends_and_the_id_stays() {
+    let mut aging = Aging::new().await;
+    let (mut arrivals, ledger) = aging.fixture.outbox();
+    for n in 0..250 {
+        aging.record(&format!("evt_{n}"), &n.to_string()).await;
+        end(&mut arrivals, &ledger, Next::Dead).await;
+    }
+    aging.pass(DEAD_RETENTION + Duration::from_millis(1));
+    let janitor = aging.fixture.store.janitor();
+    janitor.sweep().await.unwrap();
+    janitor.sweep().await.unwrap();
+    assert_eq!(aging.count("SELECT count(*) FROM event WHERE body IS NULL"), 250);
+    assert_eq!(aging.count("SELECT count(*) FROM delivery WHERE state = 'cancelled'"), 250);
+    assert_eq!(aging.fixture.store.operator.backlogs().await.unwrap()[0].dead, 0);
 }
 
 #[tokio::test]

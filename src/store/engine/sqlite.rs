@@ -7,6 +7,7 @@
 //! | [`backup`], [`check`] | a copy of a database in use, a look at one |
 //! | [`write`] | the connection that writes |
 //! | [`append`], [`repeats`], [`order`] | storing events, what is held already, the lane of an order |
+//! | [`identity`] | whose events they are |
 //! | [`settle`], [`act`] | outcomes of attempts, actions of operators |
 //! | [`search`] | what of a target is open, and in which order |
 //! | [`retain`], [`checkpoint`] | removing what is old, moving the log |
@@ -18,6 +19,7 @@ pub mod check;
 mod checkpoint;
 mod event_row;
 pub mod file;
+mod identity;
 pub(in crate::store) mod open;
 mod order;
 mod repeats;

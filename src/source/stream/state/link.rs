@@ -77,6 +77,8 @@ pub(super) enum Link {
 /// Which step of a try to connect failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConnectStep {
+    /// Comparing whose the token is with whose events the store holds.
+    Identity,
     /// Minting the token.
     Token,
     /// Opening the WebSocket.

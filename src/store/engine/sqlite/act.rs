@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::order::stored_order_lane;
-use super::retain::Retained;
+use super::retain::Positions;
 use super::search;
 use crate::domain::clock::UnixMillis;
 use crate::domain::delivery::{self, Ordering, State};
@@ -17,7 +17,7 @@ use crate::store::types::{Act, ActKind, Acted, Key, TargetId};
 /// Does `acts` to deliveries of `target`, none of which is on the wire.
 pub(super) fn all(
     connection: &Connection,
-    (routes, retained, changes): (&RoutingTable, &Retained, &mut BacklogChanges),
+    (routes, retained, changes): (&RoutingTable, &Positions, &mut BacklogChanges),
     target: TargetId,
     acts: &[Act],
     now: UnixMillis,
@@ -69,7 +69,7 @@ struct DeliveryRow {
 struct Actions<'a> {
     connection: &'a Connection,
     routes: &'a RoutingTable,
-    retained: &'a Retained,
+    retained: &'a Positions,
     changes: &'a mut BacklogChanges,
     target: TargetId,
     now: UnixMillis,

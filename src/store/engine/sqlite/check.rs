@@ -10,7 +10,9 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode};
 
 use super::file::{self, Lock};
+use super::identity;
 use super::open::{self, OpenError};
+use crate::store::identity::{OtherIdentity, SourceIdentity, reconcile};
 
 /// A store of ours, as it was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,6 +80,40 @@ pub fn examine(database: &Path, limit: Duration) -> Result<Option<Checkup>, Open
     let wal_bytes = file::wal_bytes(database);
     let newest_schema = open::newest();
     Ok(Some(Checkup { schema, newest_schema, events, bytes, wal_bytes, integrity }))
+}
+
+/// Whose events a store holds, compared with the configured sources.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Identities {
+    /// Nothing is noted of it.
+    None,
+    /// Those of the configured sources, as far as is known.
+    Same(Vec<SourceIdentity>),
+    /// Another Pepay's or another account's.
+    Other(Box<OtherIdentity>),
+}
+
+/// Compares whose events `database` holds with the sources that are `found`.
+///
+/// # Errors
+/// [`OpenError`] if it cannot be read.
+pub fn identities(database: &Path, found: &[SourceIdentity]) -> Result<Identities, OpenError> {
+    if open::schema_of(database)?.is_none() {
+        return Ok(Identities::None);
+    }
+    let failed = |error: rusqlite::Error| open::database(database, &error);
+    let connection = open::open_reader(database)?;
+    if !connection.table_exists(None, "source_identity").map_err(failed)? {
+        return Ok(Identities::None);
+    }
+    let stored = identity::all(&connection).map_err(failed)?;
+    if stored.is_empty() {
+        return Ok(Identities::None);
+    }
+    Ok(match reconcile(&stored, found) {
+        Ok(_) => Identities::Same(stored),
+        Err(other) => Identities::Other(other),
+    })
 }
 
 /// How many events there are from where none has been removed: their sequences

@@ -1,9 +1,39 @@
 //! What lies beside a database file: its lock, its write-ahead log, and the free
 //! space of its disk.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+
+/// What is created is for its owner alone, whatever the umask of the process is.
+const OWNERS_FILE: u32 = 0o600;
+const OWNERS_FOLDER: u32 = 0o700;
+
+/// Creates the folder `path`, and those above it that are missing.
+pub(super) fn create_folder(path: &Path) -> io::Result<()> {
+    if path.as_os_str().is_empty() || path.is_dir() {
+        return Ok(());
+    }
+    if let Some(above) = path.parent() {
+        create_folder(above)?;
+    }
+    match DirBuilder::new().mode(OWNERS_FOLDER).create(path) {
+        Ok(()) => fs::set_permissions(path, Permissions::from_mode(OWNERS_FOLDER)),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Creates the file `path`, empty, if there is none. SQLite gives the files that it
+/// creates beside a database the mode of the database.
+pub(super) fn create_file(path: &Path) -> io::Result<()> {
+    match OpenOptions::new().write(true).create_new(true).mode(OWNERS_FILE).open(path) {
+        Ok(file) => file.set_permissions(Permissions::from_mode(OWNERS_FILE)),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+    }
+}
 
 /// One process per database: an advisory lock on a file beside it, which the
 /// operating system releases when the process ends, however it ends. Held for as
@@ -15,7 +45,15 @@ impl Lock {
     /// Takes the lock of `database`; `None` if another process has it.
     pub(super) fn take(database: &Path) -> io::Result<Option<Self>> {
         let path = Self::beside(database);
-        let file = File::options().create(true).truncate(false).write(true).open(path)?;
+        create_file(&path)?;
+        let file = File::options().write(true).open(path)?;
+        // Whoever can open a file can lock it, for reading is enough: one that an earlier
+        // version has left for all to read is closed to them.
+        let mode = file.metadata()?.mode() & 0o7777;
+        if mode != OWNERS_FILE {
+            // Another owner's stays as it is; a warning names it.
+            let _ = file.set_permissions(Permissions::from_mode(OWNERS_FILE));
+        }
         match file.try_lock() {
             Ok(()) => Ok(Some(Self(file))),
             Err(TryLockError::WouldBlock) => Ok(None),

@@ -13,7 +13,7 @@ use sqlx::sqlite::{
     SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
 };
 
-use super::file::Lock;
+use super::file::{self, Lock};
 use crate::store::settings::{Durability, Settings};
 
 /// The migrations. Their files are in `migrations/` at the top of the repository,
@@ -91,7 +91,8 @@ pub enum OpenError {
 pub(in crate::store) async fn prepare(path: &Path) -> Result<Lock, OpenError> {
     check_engine()?;
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        fs::create_dir_all(folder).map_err(|source| OpenError::Folder { path: folder.to_owned(), source })?;
+        file::create_folder(folder)
+            .map_err(|source| OpenError::Folder { path: folder.to_owned(), source })?;
     }
     let lock = take_lock(&canonical(path))?;
     let (found, newest) = (schema_of(path)?, newest());
@@ -167,6 +168,9 @@ pub(super) fn schema_of(path: &Path) -> Result<Option<i64>, OpenError> {
 }
 
 async fn migrate(path: &Path, is_new: bool) -> Result<(), OpenError> {
+    if is_new {
+        file::create_file(path).map_err(|error| database(path, &error))?;
+    }
     let mut options = SqliteConnectOptions::new().filename(path).disable_statement_logging();
     if is_new {
         options = options

@@ -5,12 +5,18 @@
 //! event that is passed over, because a delivery of it had not ended, is noted as
 //! ripe when one ends, and looked at again then. So no event is looked at twice
 //! without a reason.
+//!
+//! A dead delivery is not done: it keeps its event until an operator has decided, or
+//! until it has been dead for as long as that is allowed and is cancelled here.
+
+use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use crate::domain::clock::UnixMillis;
+use crate::domain::delivery::State;
 use crate::store::counts::BacklogChanges;
-use crate::store::engine::RetentionStep;
+use crate::store::engine::{Retained, RetentionStep};
 use crate::store::types::TargetId;
 
 /// Events of one step: some milliseconds of the committer.
@@ -25,7 +31,7 @@ const PAGES_KEPT: i64 = 4096;
 
 /// How far what is old has been removed.
 #[derive(Debug)]
-pub(super) struct Retained {
+pub(super) struct Positions {
     /// The sequence up to which bodies and attempts have been. Raised before the
     /// commit: if that fails, some events are looked at again for nothing.
     payloads_through: i64,
@@ -33,7 +39,7 @@ pub(super) struct Retained {
     pub(super) events_through: i64,
 }
 
-impl Retained {
+impl Positions {
     pub(super) fn read(connection: &Connection) -> rusqlite::Result<Self> {
         connection.query_row("SELECT payload_through, events_through FROM retention", [], |row| {
             let (payloads_through, events_through) =
@@ -54,26 +60,67 @@ impl Retained {
     }
 }
 
-/// Does one piece of retention. Returns whether there is more of it.
+/// Does one piece of retention.
 pub(super) fn step(
     connection: &Connection,
-    retained: &mut Retained,
-    changes: &mut BacklogChanges,
+    (positions, changes): (&mut Positions, &mut BacklogChanges),
     step: RetentionStep,
-) -> rusqlite::Result<bool> {
-    match step {
-        RetentionStep::Payloads { before } => payloads(connection, retained, before),
+    now: UnixMillis,
+) -> rusqlite::Result<Retained> {
+    let more = match step {
+        RetentionStep::Dead { before } => return dead(connection, (positions, changes), before, now),
+        RetentionStep::Payloads { before } => payloads(connection, positions, before),
         RetentionStep::Events { before, but_newest } => events(connection, changes, before, but_newest),
         RetentionStep::Recheck => recheck(connection, changes),
         RetentionStep::Vacuum => vacuum(connection),
-    }
+    };
+    Ok(Retained { more: more?, expired: Vec::new() })
 }
 
-fn payloads(connection: &Connection, retained: &mut Retained, before: UnixMillis) -> rusqlite::Result<bool> {
+/// The oldest of what is dead.
+const DEAD_BEFORE: &str = "SELECT target_id, sequence FROM delivery INDEXED BY delivery_dead_age \
+     WHERE state = 'dead' AND settled_at < ?1 ORDER BY settled_at LIMIT ?2";
+
+fn dead(
+    connection: &Connection,
+    (positions, changes): (&Positions, &mut BacklogChanges),
+    before: UnixMillis,
+    now: UnixMillis,
+) -> rusqlite::Result<Retained> {
+    let found: Vec<(i64, i64)> = {
+        let mut select = connection.prepare_cached(DEAD_BEFORE)?;
+        let rows = select.query_map(params![before.0, STEP], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        rows.collect::<rusqlite::Result<_>>()?
+    };
+    let mut expired: Vec<(Arc<str>, u64)> = Vec::new();
+    for &(target, sequence) in &found {
+        let mut update = connection.prepare_cached(
+            "UPDATE delivery SET state = 'cancelled', settled_at = ?3 \
+             WHERE target_id = ?1 AND sequence = ?2 AND state = 'dead'",
+        )?;
+        update.execute(params![target, sequence, now.0])?;
+        changes.step(TargetId(target), Some(State::Dead), State::Cancelled);
+        positions.ended(connection, sequence)?;
+        let name: String = connection
+            .prepare_cached("SELECT name FROM target WHERE id = ?1")?
+            .query_row(params![target], |row| row.get(0))?;
+        match expired.iter_mut().find(|(known, _)| **known == *name) {
+            Some((_, count)) => *count += 1,
+            None => expired.push((name.into(), 1)),
+        }
+    }
+    Ok(Retained { more: is_full(found.len()), expired })
+}
+
+fn payloads(
+    connection: &Connection,
+    positions: &mut Positions,
+    before: UnixMillis,
+) -> rusqlite::Result<bool> {
     let through: i64 = position(connection, "SELECT payload_through FROM retention")?;
     let (old, more) = old(connection, (through, i64::MAX), before)?;
     let Some(last) = old.last() else { return Ok(false) };
-    retained.payloads_through = *last;
+    positions.payloads_through = *last;
     for &sequence in &old {
         if is_done(connection, sequence)? {
             remove_payload(connection, sequence)?;
@@ -96,7 +143,7 @@ fn events(
     let (old, more) = old(connection, (through, payloads.min(newest - but_newest)), before)?;
     let Some(last) = old.last() else { return Ok(false) };
     for &sequence in &old {
-        if has_ended(connection, sequence)? {
+        if is_done(connection, sequence)? {
             remove_event(connection, changes, sequence)?;
         }
     }
@@ -112,10 +159,12 @@ fn recheck(connection: &Connection, changes: &mut BacklogChanges) -> rusqlite::R
         rows.collect::<rusqlite::Result<_>>()?
     };
     for &sequence in &ripe {
-        if sequence <= events_through && has_ended(connection, sequence)? {
-            remove_event(connection, changes, sequence)?;
-        } else if is_done(connection, sequence)? {
-            remove_payload(connection, sequence)?;
+        if is_done(connection, sequence)? {
+            if sequence <= events_through {
+                remove_event(connection, changes, sequence)?;
+            } else {
+                remove_payload(connection, sequence)?;
+            }
         }
         // One that is not done after all is noted again when its next delivery ends.
         connection.prepare_cached("DELETE FROM ripe WHERE sequence = ?1")?.execute(params![sequence])?;
@@ -145,29 +194,13 @@ fn old(
     Ok((next.into_iter().map(|(sequence, _)| sequence).collect(), more))
 }
 
-/// Whether the body is needed no more: every delivery was made, or an operator has
-/// ended it. What is dead is kept for an operator.
+/// Whether the event is needed no more: every delivery was made, or an operator has
+/// ended it. What is dead waits for an operator.
 fn is_done(connection: &Connection, sequence: i64) -> rusqlite::Result<bool> {
-    none(
-        connection,
+    let mut select = connection.prepare_cached(
         "SELECT 1 FROM target t CROSS JOIN delivery d ON d.target_id = t.id AND d.sequence = ?1 \
          WHERE d.settled_at IS NULL OR d.state = 'dead' LIMIT 1",
-        sequence,
-    )
-}
-
-/// Whether no delivery is left to be made or decided on.
-fn has_ended(connection: &Connection, sequence: i64) -> rusqlite::Result<bool> {
-    none(
-        connection,
-        "SELECT 1 FROM target t CROSS JOIN delivery d ON d.target_id = t.id AND d.sequence = ?1 \
-         WHERE d.settled_at IS NULL LIMIT 1",
-        sequence,
-    )
-}
-
-fn none(connection: &Connection, query: &str, sequence: i64) -> rusqlite::Result<bool> {
-    let mut select = connection.prepare_cached(query)?;
+    )?;
     select.query_row(params![sequence], |_| Ok(())).optional().map(|found| found.is_none())
 }
 

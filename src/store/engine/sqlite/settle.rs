@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, params};
 
-use super::retain::Retained;
+use super::retain::Positions;
 use crate::domain::clock::UnixMillis;
 use crate::domain::delivery::{Next, OnUncertain, State};
 use crate::store::counts::BacklogChanges;
@@ -17,7 +17,7 @@ const ATTEMPTS_KEPT: u32 = 100;
 /// Stores `settlements`.
 pub(super) fn all(
     connection: &Connection,
-    (retained, changes): (&Retained, &mut BacklogChanges),
+    (retained, changes): (&Positions, &mut BacklogChanges),
     target: TargetId,
     settlements: &[Settlement],
     now: UnixMillis,

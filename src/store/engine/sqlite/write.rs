@@ -8,14 +8,15 @@ use super::append::{self, ArrivalSkew};
 use super::checkpoint::{self, Checkpoints};
 use super::file::Lock;
 use super::open::{self, OpenError};
-use super::retain::Retained;
-use super::{act, retain, search, settle};
+use super::retain::Positions;
+use super::{act, identity, retain, search, settle};
 use crate::domain::clock::UnixMillis;
 use crate::domain::delivery::OnUncertain;
 use crate::domain::event::EventId;
 use crate::store::counts::BacklogChanges;
-use crate::store::engine::{Engine, EngineError, RetentionStep, Term};
+use crate::store::engine::{Engine, EngineError, Retained, RetentionStep, Term};
 use crate::store::error::ActError;
+use crate::store::identity::SourceIdentity;
 use crate::store::routing::RoutingTable;
 use crate::store::settings::Settings;
 use crate::store::types::{
@@ -30,7 +31,7 @@ pub(in crate::store) struct SqliteEngine {
     newest: i64,
     /// The same with those of the group that is open.
     appended: i64,
-    retained: Retained,
+    retained: Positions,
     skew: ArrivalSkew,
     checkpoints: Checkpoints,
     /// Last, so that the database is closed before another process may have it.
@@ -44,7 +45,7 @@ impl SqliteEngine {
         let read = || -> rusqlite::Result<_> {
             let newest = "SELECT coalesce(max(sequence), 0) FROM event";
             let newest: i64 = connection.query_row(newest, [], |row| row.get(0))?;
-            let retained = Retained::read(&connection)?;
+            let retained = Positions::read(&connection)?;
             // Where all events have been removed, their numbers are not given again.
             Ok((newest.max(retained.events_through), retained, ArrivalSkew::read(&connection)?))
         };
@@ -184,8 +185,25 @@ impl Engine for SqliteEngine {
         Ok(act::pause(&self.connection, target, paused, now)?)
     }
 
-    fn retain(&mut self, step: RetentionStep, changes: &mut BacklogChanges) -> Result<bool, EngineError> {
-        Ok(retain::step(&self.connection, &mut self.retained, changes, step)?)
+    fn retain(
+        &mut self,
+        step: RetentionStep,
+        changes: &mut BacklogChanges,
+        now: UnixMillis,
+    ) -> Result<Retained, EngineError> {
+        Ok(retain::step(&self.connection, (&mut self.retained, changes), step, now)?)
+    }
+
+    fn identities(&mut self) -> Result<Vec<SourceIdentity>, EngineError> {
+        Ok(identity::all(&self.connection)?)
+    }
+
+    fn identify(&mut self, identity: &SourceIdentity, now: UnixMillis) -> Result<(), EngineError> {
+        Ok(identity::note(&self.connection, identity, now)?)
+    }
+
+    fn forget_identities(&mut self) -> Result<(), EngineError> {
+        self.execute("DELETE FROM source_identity")
     }
 
     fn beat(&mut self, now: UnixMillis) -> Result<(), EngineError> {

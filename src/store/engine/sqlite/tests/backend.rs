@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use super::super::open;
 use super::super::write::SqliteEngine;
 use crate::domain::clock::Clock;
-use crate::store::contract::{Backend, DEDUPE_RETENTION, NOW, PAYLOAD_RETENTION};
+use crate::store::contract::{Backend, DEAD_RETENTION, DEDUPE_RETENTION, NOW, PAYLOAD_RETENTION};
 use crate::store::engine::Engine;
 use crate::store::settings::{Durability, Route, Settings};
 use crate::store::{Committer, OpenError, Store};
@@ -24,6 +24,7 @@ pub(super) fn settings(folder: &Path) -> Settings {
         durability: Durability::Normal,
         payload_retention: PAYLOAD_RETENTION,
         dedupe_retention: DEDUPE_RETENTION,
+        dead_retention: DEAD_RETENTION,
     }
 }
 

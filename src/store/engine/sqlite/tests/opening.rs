@@ -104,3 +104,49 @@ async fn a_folder_that_cannot_be_made_is_named() {
     let refused = open(folder.path(), vec![]).await.unwrap_err();
     assert!(matches!(refused, OpenError::Folder { .. }), "{refused}");
 }
+
+/// The permissions of the folder of a store and of the files in it, by name.
+fn modes(folder: &Path) -> Vec<(String, u32)> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
+    let mut modes: Vec<_> =
+        files.map(|file| (file.file_name().into_string().unwrap(), mode(&file.path()))).collect();
+    modes.push((String::new(), mode(folder)));
+    modes.sort();
+    modes
+}
+
+#[tokio::test]
+async fn everything_is_created_for_its_owner_alone() {
+    let fixture = Fixture::new(vec![]).await;
+    fixture.store.inbox.try_record(event("evt_1", "a")).await.unwrap();
+    let path = settings(fixture.backend.folder.path()).path;
+    let name = |suffix: &str| format!("{}{suffix}", path.file_name().unwrap().to_str().unwrap());
+    let expected = [
+        (String::new(), 0o700),
+        (name(""), 0o600),
+        (name("-shm"), 0o600),
+        (name("-wal"), 0o600),
+        (name(".lock"), 0o600),
+    ];
+    assert_eq!(modes(path.parent().unwrap()), expected);
+}
+
+#[tokio::test]
+async fn what_exists_keeps_its_mode_but_for_the_lock_which_its_readers_could_hold() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = Fixture::new(vec![]).await.close().await.folder;
+    let path = settings(folder.path()).path;
+    let lock = path.with_extension("db.lock");
+    let open_to_all = |path: &Path| {
+        let mode = if path.is_dir() { 0o755 } else { 0o644 };
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    [path.parent().unwrap(), &path, &lock].into_iter().for_each(open_to_all);
+    let (store, _) = open(folder.path(), vec![]).await.unwrap();
+    let modes = modes(path.parent().unwrap());
+    let of = |suffix: &str| modes.iter().find(|(name, _)| name.ends_with(suffix)).unwrap().1;
+    assert_eq!((modes[0].1, of(".db"), of(".lock")), (0o755, 0o644, 0o600));
+    drop(store);
+}

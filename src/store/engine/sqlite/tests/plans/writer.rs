@@ -16,7 +16,7 @@ use crate::store::engine::read::Reader;
 use crate::store::types::{Batch, Begun, CursorMove, Position, Recorded, Search, Settlement};
 
 /// What must have run, or else the test has not seen the committer's work.
-const WORK: [&str; 40] = [
+const WORK: [&str; 41] = [
     "INSERT INTO event ",
     "INSERT INTO delivery (target_id, sequence, state, lane, rank) ",
     "INSERT INTO stream_cursor ",
@@ -51,6 +51,7 @@ const WORK: [&str; 40] = [
     "INSERT INTO attempt (target_id, sequence, number, started_at, duration_ms, status) ",
     "UPDATE target SET paused_at",
     "INSERT INTO ripe ",
+    "SELECT target_id, sequence FROM delivery INDEXED BY delivery_dead_age WHERE state = 'dead'",
     "SELECT coalesce(max(sequence), 0) FROM event",
     "SELECT sequence, received_at FROM event WHERE sequence > ?1 AND sequence <= ?2",
     "UPDATE event SET body = NULL",
