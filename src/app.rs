@@ -23,7 +23,7 @@ pub use self::reload::{Load, Reload};
 
 use self::parts::Parts;
 use self::reload::Fixed;
-use crate::config::Settings;
+use crate::config::{NamedFile, Settings};
 use crate::delivery;
 use crate::domain::backoff::Jitter;
 use crate::domain::clock::Clock;
@@ -139,6 +139,8 @@ pub struct App {
     reload: Reload,
     reloads: mpsc::Receiver<reload::Request>,
     log_filter: String,
+    /// The files of the configuration, as they were read last.
+    files: Vec<NamedFile>,
     /// What a reload cannot change.
     fixed: Fixed,
     /// The first task that ended and must not have.
@@ -249,6 +251,7 @@ impl App {
             reload,
             reloads,
             log_filter: settings.log.filter.clone(),
+            files: settings.files.clone(),
             fixed: Fixed::new(&settings),
             crashed: None,
             refused: None,

@@ -11,6 +11,7 @@
 
 pub mod access;
 mod condition;
+mod files;
 mod form;
 mod layers;
 mod pepay;
@@ -33,6 +34,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use files::NamedFile;
 pub use problem::{Problem, Problems, Warning};
 pub use streams::Subscription;
 
@@ -60,6 +62,8 @@ pub struct Settings {
     pub webhooks: Vec<source::webhook::Settings>,
     /// The targets; at least one.
     pub targets: Vec<delivery::Settings>,
+    /// The files that were read for all this, the configuration file first if there is one.
+    pub files: Vec<NamedFile>,
 }
 
 /// A configuration without fault.
@@ -94,11 +98,15 @@ fn read(
     let settings = layers::read(path, environment, &mut reading.problems).and_then(|layers| {
         reading.proxy = layers.proxy;
         reading.warnings = layers.warnings;
+        reading.mounts = layers.mounts;
+        reading.files.extend(layers.file);
         settings(Section::root(layers.table, &mut reading))
     });
     let loaded = match settings {
-        Ok(settings) if reading.problems.is_empty() => {
+        Ok(mut settings) if reading.problems.is_empty() => {
+            settings.files = std::mem::take(&mut reading.files);
             let mut warnings = std::mem::take(&mut reading.warnings);
+            warnings.extend(settings.files.iter().filter_map(NamedFile::warning));
             warnings.extend(warnings::of(&settings));
             warnings.extend(access::of_store(&settings.store));
             Ok(Loaded { settings, effective: reading.effective.join("\n") + "\n", warnings })
@@ -219,5 +227,6 @@ fn settings(mut root: Section<'_>) -> Result<Settings, Faulty> {
         streams: streams?,
         webhooks: webhooks?,
         targets: targets?,
+        files: Vec::new(),
     })
 }

@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::App;
 use super::parts::{self, Prepared};
 use crate::config::Settings;
-use crate::domain::reload::{Changes, ReloadError};
+use crate::domain::reload::{Changes, FileRead, ReloadError};
 use crate::store::inbox::ClaimError;
 use crate::store::outbox::Outbox;
 use crate::telemetry::names;
@@ -73,11 +73,23 @@ impl App {
         let outcome = self.reload().await;
         failed_gauge().set(f64::from(u8::from(outcome.is_err())));
         match &outcome {
-            Ok(Changes { applied, restart_needed }) => {
+            Ok(Changes { applied, restart_needed, files }) => {
+                let changed: Vec<_> =
+                    files.iter().filter(|file| file.changed).map(|file| &*file.key).collect();
+                let files = (files.len(), changed.join(", "));
                 if applied.is_empty() {
-                    tracing::info!("configuration read again: nothing has changed that could be applied");
+                    tracing::info!(
+                        files = files.0,
+                        changed_files = files.1,
+                        "configuration read again: nothing has changed that could be applied"
+                    );
                 } else {
-                    tracing::info!(changes = applied.join(", "), "configuration reloaded");
+                    tracing::info!(
+                        changes = applied.join(", "),
+                        files = files.0,
+                        changed_files = files.1,
+                        "configuration reloaded"
+                    );
                 }
                 if !restart_needed.is_empty() {
                     tracing::warn!(keys = restart_needed.join(", "), "changed keys wait for a restart");
@@ -135,7 +147,13 @@ impl App {
 
     /// Applies what is left once the parts are replaced.
     fn apply_rest(&mut self, settings: &Settings, changes: &mut Changes) {
-        let Changes { applied, restart_needed } = changes;
+        let Changes { applied, restart_needed, files } = changes;
+        files.extend(settings.files.iter().map(|file| FileRead {
+            key: file.key.clone(),
+            changed: file.has_changed_since(&self.files),
+            own_mount: file.own_mount,
+        }));
+        self.files.clone_from(&settings.files);
         if self.grace != settings.shutdown_grace {
             self.grace = settings.shutdown_grace;
             applied.push("server.shutdown_grace changed".to_owned());

@@ -12,8 +12,8 @@ use super::{Error, runtime};
 
 /// Have a running bridge read its configuration and every secret file anew, like SIGHUP
 ///
-/// Prints what is in effect now and what waits for a restart. A configuration with
-/// a fault changes nothing; each fault is printed.
+/// Prints what is in effect now, what waits for a restart, and each file that was read
+/// anew. A configuration with a fault changes nothing; each fault is printed.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     #[command(flatten)]
@@ -24,6 +24,14 @@ pub(super) struct Arguments {
 struct Changes {
     applied: Vec<String>,
     restart_needed: Vec<String>,
+    files: Vec<FileRead>,
+}
+
+#[derive(Debug, Deserialize)]
+struct FileRead {
+    key: String,
+    changed: bool,
+    own_mount: bool,
 }
 
 /// Requests the reload and prints its outcome.
@@ -43,7 +51,26 @@ impl Changes {
     fn render(self) -> String {
         let applied = self.applied.iter().map(|key| format!("in effect          {}\n", clean(key)));
         let waiting = self.restart_needed.iter().map(|key| format!("waits for restart  {}\n", clean(key)));
-        let text: String = applied.chain(waiting).collect();
-        if text.is_empty() { "nothing has changed\n".to_owned() } else { text }
+        let mut text: String = applied.chain(waiting).collect();
+        if text.is_empty() {
+            text.push_str("nothing has changed\n");
+        }
+        text.extend(self.files.iter().map(FileRead::render));
+        text
+    }
+}
+
+impl FileRead {
+    fn render(&self) -> String {
+        let key = clean(&self.key);
+        let changed = if self.changed { ", changed" } else { "" };
+        let warning = if self.own_mount {
+            format!(
+                "warning            {key} is mounted as a single file: what replaces it is not seen; mount its folder\n"
+            )
+        } else {
+            String::new()
+        };
+        format!("read anew          {key}{changed}\n{warning}")
     }
 }

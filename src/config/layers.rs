@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use ::config::{Config, ConfigError, File, FileFormat, Source, Value, ValueKind};
 
 use super::access;
-use super::problem::{Faulty, Problems, Warning, quoted};
+use super::files::{Mounts, NamedFile};
+use super::problem::{Faulty, Problems, Warning, escaped, quoted};
 use crate::pepay::account::Proxy;
 
 /// Names the file where no `--config` does.
@@ -36,6 +37,10 @@ pub(super) struct Layers {
     pub(super) proxy: Proxy,
     /// What is allowed and probably not meant.
     pub(super) warnings: Vec<Warning>,
+    /// The file, if there is one.
+    pub(super) file: Option<NamedFile>,
+    /// The mount points of this process.
+    pub(super) mounts: Mounts,
 }
 
 /// Reads the file, lays the environment over it, and returns what was given.
@@ -51,14 +56,18 @@ pub(super) fn read(
     let proxy = proxy(&environment, problems);
     let (variables, named_file) = variables(environment, problems);
     let path = path.map(|path| ("--config", path.to_owned()));
-    let (mut layers, mut warnings) = (Config::builder(), Vec::new());
+    let (mut layers, mut warnings, mut named) = (Config::builder(), Vec::new(), None);
+    let mounts = Mounts::read();
     if let Some((origin, path)) = path.or(named_file.map(|path| (FILE_VARIABLE, path))) {
-        layers = layers.add_source(Layer(file(origin, &path, problems)?));
+        let (table, text) = file(origin, &path, problems)?;
+        layers = layers.add_source(Layer(table));
+        let key = escaped(&path.to_string_lossy());
+        named = Some(NamedFile::new(key, &path, text.as_bytes(), &mounts));
         warnings.extend(access::writable(&path));
     }
     let merged = layers.add_source(Layer(variables)).build().and_then(|merged| merged.cache.into_table());
     match merged {
-        Ok(table) => Ok(Layers { table, proxy, warnings }),
+        Ok(table) => Ok(Layers { table, proxy, warnings, file: named, mounts }),
         Err(error) => Err(problems.push("configuration", error.to_string())),
     }
 }
@@ -82,15 +91,16 @@ fn proxy(environment: &BTreeMap<OsString, OsString>, problems: &mut Problems) ->
     }
 }
 
-fn file(origin: &str, path: &Path, problems: &mut Problems) -> Result<Table, Faulty> {
+/// What the file at `path` gives, and its text.
+fn file(origin: &str, path: &Path, problems: &mut Problems) -> Result<(Table, String), Faulty> {
     let name = quoted(&path.to_string_lossy());
     let text = std::fs::read_to_string(path).map_err(|error| {
         problems.push(origin, format!("cannot read {name}: {}", access::explained(path, &error)))
     })?;
-    File::from_str(&text, FileFormat::Toml)
-        .collect()
-        .map(lower_header_names)
-        .map_err(|error| problems.push(path.to_string_lossy(), syntax_error(&text, &error)))
+    match File::from_str(&text, FileFormat::Toml).collect() {
+        Ok(table) => Ok((lower_header_names(table), text)),
+        Err(error) => Err(problems.push(path.to_string_lossy(), syntax_error(&text, &error))),
+    }
 }
 
 /// Where and why `text` is no TOML. The line itself is not repeated: a secret may stand in it.

@@ -73,7 +73,7 @@ fn account(section: &mut Section<'_>) -> Result<Account, Faulty> {
 
 /// The roots in `ca_file`.
 fn roots(section: &mut Section<'_>) -> Result<Option<Roots>, Faulty> {
-    let Some(path) = section.optional("ca_file", &form::file())? else { return Ok(None) };
+    let Some(path) = section.optional_file("ca_file")? else { return Ok(None) };
     Roots::read(&path).map(Some).map_err(|error| {
         section.problem(
             "ca_file",

@@ -8,11 +8,13 @@
 //! disagree with what the bridge runs on.
 
 use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ::config::{Value, ValueKind};
 
-use super::form::{Form, show_duration};
+use super::files::{self, Mounts, NamedFile};
+use super::form::{self, Form, show_duration};
 use super::layers::{Table, is_empty};
 use super::problem::{Faulty, Problem, Problems, Warning, quoted};
 use crate::pepay::account::Proxy;
@@ -22,6 +24,10 @@ use crate::pepay::account::Proxy;
 pub(super) struct Reading {
     pub(super) problems: Problems,
     pub(super) warnings: Vec<Warning>,
+    /// The files that keys name.
+    pub(super) files: Vec<NamedFile>,
+    /// The mount points of this process.
+    pub(super) mounts: Mounts,
     /// The lines of the effective configuration, TOML.
     pub(super) effective: Vec<String>,
     /// The full path of every key that was asked for.
@@ -151,6 +157,26 @@ impl<'r> Section<'r> {
             return Ok(None);
         };
         self.read(key, given, form).map(Some)
+    }
+
+    /// A key that names a file and may be left out.
+    pub(super) fn optional_file(&mut self, key: &str) -> Result<Option<PathBuf>, Faulty> {
+        let path = self.optional(key, &form::file())?;
+        // What cannot be read is a fault where it is used.
+        if let Some(path) = &path
+            && let Ok(content) = files::content(path)
+        {
+            self.note_file(key, path, &content);
+        }
+        Ok(path)
+    }
+
+    /// Notes that `key` names the file at `path`, which was read as `content`.
+    pub(super) fn note_file(&mut self, key: &str, path: &Path, content: &[u8]) {
+        if !self.inherited.contains(key) {
+            let file = NamedFile::new(self.path_of(key), path, content, &self.reading.mounts);
+            self.reading.files.push(file);
+        }
     }
 
     /// A key that has to be given; `allowed` is said where it is not.

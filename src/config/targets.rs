@@ -100,7 +100,7 @@ pub(super) fn signing_keys(section: &mut Section<'_>) -> Result<Vec<SigningKey>,
 }
 
 fn roots(section: &mut Section<'_>) -> Result<Option<Roots>, Faulty> {
-    let Some(path) = section.optional("ca_file", &form::file())? else { return Ok(None) };
+    let Some(path) = section.optional_file("ca_file")? else { return Ok(None) };
     match Roots::read(path) {
         Ok(roots) => Ok(Some(roots)),
         Err(error) => {
@@ -110,8 +110,8 @@ fn roots(section: &mut Section<'_>) -> Result<Option<Roots>, Faulty> {
 }
 
 fn client_identity(section: &mut Section<'_>) -> Result<Option<ClientIdentity>, Faulty> {
-    let cert_file = section.optional("client_cert_file", &form::file());
-    let key_file = section.optional("client_key_file", &form::file());
+    let cert_file = section.optional_file("client_cert_file");
+    let key_file = section.optional_file("client_key_file");
     let lone = match (cert_file?, key_file?) {
         (Some(cert_file), Some(key_file)) => {
             if let Some(found) = key_file.metadata().ok().as_ref().and_then(access::readable) {

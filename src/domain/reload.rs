@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-/// What has become of a configuration that was read again. Both lists name
+/// What has become of a configuration that was read again. The lists name
 /// keys, and never show a value.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Changes {
@@ -10,6 +10,21 @@ pub struct Changes {
     pub applied: Vec<String>,
     /// Keys whose new value waits for a restart, such as `server.listen`.
     pub restart_needed: Vec<String>,
+    /// The files that were read anew: the configuration file, and each with a secret, a
+    /// certificate or a key.
+    pub files: Vec<FileRead>,
+}
+
+/// A file that was read anew.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct FileRead {
+    /// The key that names it, such as `pepay.api_key_file`; for the configuration file, its path.
+    pub key: String,
+    /// Whether its content is another than when it was read before.
+    pub changed: bool,
+    /// Whether the file is a mount point of its own: then a file that was renamed over it is
+    /// not seen, and `changed` is false for it.
+    pub own_mount: bool,
 }
 
 /// Why a configuration that was read again is not in effect. Nothing has changed then.

@@ -114,7 +114,13 @@ async fn what_needs_a_restart_is_named_and_everything_else_applied() {
     ];
     let waiting =
         ["server.listen", "server.admin_listen", "server.keep_alive", "log.format", "store.durability"];
-    assert_eq!(answer, (StatusCode::OK, json!({ "applied": changes, "restart_needed": waiting })));
+    assert_eq!(answer.0, StatusCode::OK);
+    assert_eq!((&answer.1["applied"], &answer.1["restart_needed"]), (&json!(changes), &json!(waiting)));
+    let own = |key: &str| json!({ "key": key, "changed": true, "own_mount": false });
+    assert_eq!(
+        answer.1["files"],
+        json!([own(world.save().to_str().unwrap()), own("server.admin_token_file")])
+    );
     let line = bridge.logged_where("the keys", |line| line["keys"].is_string()).await;
     assert_eq!(
         (&line["keys"], message(&line)),

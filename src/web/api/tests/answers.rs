@@ -149,7 +149,7 @@ async fn a_reload_tells_what_has_changed_or_everything_that_is_wrong_or_why_it_c
     let changes = caller.post("/api/v1/reload", "{}").await.ok();
     assert_eq!(
         changes,
-        json!({ "applied": ["targets.orders changed"], "restart_needed": ["server.listen"] })
+        json!({ "applied": ["targets.orders changed"], "restart_needed": ["server.listen"], "files": [] })
     );
     let answer = caller.post("/api/v1/reload", "{}").await;
     let body = answer.problem(StatusCode::UNPROCESSABLE_ENTITY, "invalid_configuration");
