@@ -11,7 +11,9 @@
 //! If the known event is not among the first [`Budget::descent`] pages, the walk
 //! keeps those and tries to climb from the known event: each page is handed
 //! on at once, until one meets the pages that are kept. Where the list does not show
-//! that a page is the next one, the descent goes on.
+//! that a page is the next one, or no event is known, it climbs by time: the list is
+//! read in stretches of time, the oldest first. Where that is of no use either, the
+//! descent goes on.
 //!
 //! Without that sight only the order of the list itself proves that the rest is
 //! older: every entry so far came newest first, and a whole page of entries is
@@ -24,6 +26,7 @@
 
 mod climb;
 mod descent;
+mod time_climb;
 
 use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
@@ -35,6 +38,7 @@ use crate::store::types::Position;
 
 use climb::{Climb, Climbed};
 use descent::Descent;
+use time_climb::TimeClimb;
 
 /// How much older than the cursor an event has to be to prove that the walk has
 /// passed it: Pepay's machines may disagree about the time, within reason.
@@ -81,8 +85,10 @@ pub struct Walk {
     /// Entries to ask for: fewer after a page that could not be read.
     limit: u16,
     descent: Descent,
-    /// Whether a climb may be tried.
-    climbs: bool,
+    /// Which way up may still be tried.
+    way_up: WayUp,
+    /// The climb by time that is under way.
+    time_climb: Option<Box<TimeClimb>>,
     /// The newest event that was handed on.
     passed: Option<EventId>,
     /// Entries that were no events.
@@ -96,8 +102,21 @@ enum Stage {
     Down { after: Option<EventId>, most: u16 },
     /// Reading newer and newer pages, and handing them over.
     Climb(Climb),
+    /// Looking for where the next descent of a climb by time begins.
+    Probe,
     /// Handing over what was kept.
     Up,
+}
+
+/// A way to hand on the oldest events of a long gap before all of it is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum WayUp {
+    /// From the known event on; then by time.
+    Known,
+    /// By time.
+    Time,
+    /// There is none.
+    None,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -186,7 +205,8 @@ impl Walk {
             short: false,
             limit: FIRST_LIMIT,
             descent: Descent::new(),
-            climbs: true,
+            way_up: WayUp::Known,
+            time_climb: None,
             passed: None,
             skipped: 0,
         }
@@ -202,6 +222,10 @@ impl Walk {
                         None => Step::Ask(climb.query()),
                     };
                 }
+                Stage::Probe => match &self.time_climb {
+                    Some(climb) => return Step::Ask(climb.query(self.since)),
+                    None => self.stage = Stage::Up,
+                },
                 Stage::Down { after, .. } => {
                     return Step::Ask(ListQuery {
                         starting_after: after.clone(),
@@ -221,6 +245,8 @@ impl Walk {
                         self.resumed.insert(place.clone());
                         self.limit = LARGEST_PAGE;
                         self.stage = Stage::Down { after: place, most: LARGEST_PAGE };
+                    } else if self.time_climb.is_some() {
+                        self.climb_on();
                     } else {
                         return Step::Done { from_top: !self.short };
                     }
@@ -238,7 +264,17 @@ impl Walk {
     pub fn page(&mut self, page: Page, floor: &Position) -> Result<Option<Reached>, NoProgress> {
         let skipped = page.skipped.as_ref().map_or(0, |skipped| skipped.count);
         let reached = match &mut self.stage {
-            Stage::Down { .. } => self.down(page, floor)?,
+            Stage::Down { .. } => match self.down(page, floor) {
+                Err(NoProgress) if self.time_climb.is_some() => {
+                    self.end_time_climb();
+                    None
+                }
+                reached => reached?,
+            },
+            Stage::Probe => {
+                self.probed(page, floor);
+                None
+            }
             Stage::Climb(climb) => {
                 let top = self.kept.back().map_or(&[][..], |kept| &kept.events);
                 match climb.page(page, top) {
@@ -264,15 +300,22 @@ impl Walk {
     /// The page that was asked for has not arrived; `is_final` says that the same
     /// request will not do better. Returns whether the walk asks for something else next.
     pub fn failed(&mut self, is_final: bool) -> bool {
-        let Stage::Climb(climb) = &mut self.stage else { return false };
-        let is_over = climb.failed(is_final);
+        let is_over = match (&mut self.stage, &mut self.time_climb) {
+            (Stage::Climb(climb), _) => climb.failed(is_final),
+            (Stage::Probe, Some(climb)) => climb.failed(is_final),
+            _ => false,
+        };
         if is_over {
             self.give_up_climb();
+            self.end_time_climb();
         }
         is_over
     }
 
     fn hand_over(&mut self, kept: Kept) -> Step {
+        if let Some(climb) = &mut self.time_climb {
+            climb.handed += kept.events.len();
+        }
         self.passed = kept.events.first().map(|event| event.id.clone()).or(self.passed.take());
         Step::Store(kept.into_stretch())
     }

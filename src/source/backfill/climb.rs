@@ -8,7 +8,7 @@
 //! and has to end with that newest one. The climb is over where a page meets the pages
 //! that the descent has read, and given up where a page proves nothing.
 
-use super::{Kept, Stage, Walk};
+use super::{Kept, Stage, Walk, WayUp};
 use crate::domain::event::{Event, EventId};
 use crate::pepay::rest::{LARGEST_PAGE, ListQuery, Page};
 use crate::store::types::Position;
@@ -137,22 +137,26 @@ impl Climb {
 }
 
 impl Walk {
-    /// Leaves the descent where it is and climbs from the known event, if that is
-    /// further down than a few pages.
+    /// Leaves the descent where it is and climbs, if the known event is further down
+    /// than a few pages.
     pub(super) fn try_climb(&mut self, floor: &Position) {
-        let Stage::Down { after, most } = &self.stage else { return };
-        if self.climbs
-            && self.descent.pages >= self.budget.descent
-            && let (Some(known), Some(after)) = (&floor.event, after)
-        {
-            self.stage = Stage::Climb(Climb::new(known.clone(), after.clone(), *most));
+        let Stage::Down { after: Some(after), most } = &self.stage else { return };
+        if self.descent.pages < self.budget.descent || self.time_climb.is_some() {
+            return;
+        }
+        match (self.way_up, &floor.event) {
+            (WayUp::Known, Some(known)) => {
+                self.stage = Stage::Climb(Climb::new(known.clone(), after.clone(), *most));
+            }
+            (WayUp::Known | WayUp::Time, _) => self.try_time_climb(floor),
+            (WayUp::None, _) => {}
         }
     }
 
     /// Goes on with the descent instead.
     pub(super) fn give_up_climb(&mut self) {
         if let Stage::Climb(climb) = &self.stage {
-            self.climbs = false;
+            self.way_up = WayUp::Time;
             self.stage = Stage::Down { after: Some(climb.after.clone()), most: climb.most };
         }
     }

@@ -1,3 +1,5 @@
+mod time_climb;
+
 use bytes::Bytes;
 
 use super::*;
@@ -35,6 +37,7 @@ fn answer(account: &[usize], query: &ListQuery, newer: Newer) -> Page {
     let older = |n: &&usize| {
         let event = event(**n);
         query.created_gte.is_none_or(|bound| event.created >= bound)
+            && query.created_lte.is_none_or(|bound| event.created <= bound)
             && query.starting_after.as_ref().is_none_or(|after| **n < number(after))
             && above.is_none_or(|above| **n > above)
     };
@@ -172,7 +175,7 @@ fn a_long_gap_is_read_once_and_handed_over_page_by_page_where_the_list_shows_wha
 #[test]
 fn a_list_that_does_not_show_what_is_next_costs_two_requests_more() {
     let list = all(1..=3001);
-    let (stored, once, end) = walk(Walk { climbs: false, ..Walk::new(SMALL) }, &list, &mut at(1));
+    let (stored, once, end) = walk(Walk { way_up: WayUp::None, ..Walk::new(SMALL) }, &list, &mut at(1));
     assert_eq!((stored, end), (all(2..=3001), CLOSED));
     for newer in [Newer::Newest, Newer::Ignored] {
         let (stored, requests, end) = walk_over(newer, Walk::new(SMALL), &list, &mut at(1));
@@ -251,7 +254,8 @@ fn a_climb_is_given_up_after_a_refusal_or_a_few_failures() {
 fn a_gap_longer_than_the_list_of_places_ends_below_the_top() {
     let budget = Budget { places: 3, ..SMALL };
     let (list, mut floor) = (all(1..=1001), at(1));
-    let (stored, _, end) = walk(Walk::new(budget), &list, &mut floor);
+    let descending = Walk { way_up: WayUp::None, ..Walk::new(budget) };
+    let (stored, _, end) = walk(descending, &list, &mut floor);
     assert_eq!(end, (false, Some(Reached::Known)));
     let (rest, _, end) = walk(Walk::new(Budget::DEFAULT), &list, &mut floor);
     assert_eq!(end, CLOSED);

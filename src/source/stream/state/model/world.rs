@@ -36,6 +36,9 @@ const START: UnixMillis = UnixMillis(1_700_000_000_000);
 /// `since`, if there is one.
 type Since = Option<EventId>;
 
+/// A page that was asked for, and the answer that is on its way.
+type Listing = (ListQuery, Narrowing, Option<Result<Page, Failure>>);
+
 /// An event as Pepay has it.
 #[derive(Clone, Copy, Debug)]
 struct Logged {
@@ -66,7 +69,7 @@ pub(super) struct World {
     wire: Option<VecDeque<usize>>,
     /// The cursor that a connection is asked for with.
     connecting: Option<Since>,
-    listing: Option<(ListQuery, Narrowing, Option<Result<Page, Failure>>)>,
+    listing: Option<Listing>,
     recording: Option<(Vec<Received>, Option<Position>, Option<String>)>,
     comparing: Option<Vec<Listed>>,
     stored: BTreeSet<usize>,

@@ -82,7 +82,12 @@ impl World {
         let from = above.map_or(self.forgotten, |index| index + 1);
         let listed = |index: &usize| {
             let is_of_type = narrowing == Narrowing::Bare || self.is_listed(*index);
-            is_of_type && query.created_gte.is_none_or(|bound| self.log[*index].created >= bound)
+            let created = self.log[*index].created;
+            // One of the lists takes no notice of the upper bound.
+            let until = query.created_lte.filter(|_| self.newer != Newer::Refused);
+            is_of_type
+                && query.created_gte.is_none_or(|bound| created >= bound)
+                && until.is_none_or(|bound| created <= bound)
         };
         let mut all: Vec<_> = (from..below).rev().filter(listed).collect();
         let (count, limit) = (all.len(), PAGE.min(query.limit.into()));

@@ -1,0 +1,197 @@
+//! The way up by time, for a long gap that cannot be climbed from the known event:
+//! there is none, Pepay has forgotten it, or `ending_before` is of no use.
+//!
+//! A probe asks for one entry that was created by a certain time, and a descent begins
+//! right below that entry. It ends like every other: at the newest event that was
+//! handed on, or where the list proves that nothing is left. So a time says only where
+//! to begin. What is handed on is proven by ids, and a list that takes no notice of
+//! `created[lte]` costs requests and nothing else.
+
+use std::collections::VecDeque;
+
+use super::descent::Descent;
+use super::{Kept, MARGIN, Stage, Walk, WayUp};
+use crate::domain::clock::UnixMillis;
+use crate::domain::event::{Event, EventId};
+use crate::pepay::rest::{LARGEST_PAGE, ListQuery, Page};
+use crate::store::types::Position;
+
+/// Probes in a row that may fail, before the climb is given up.
+const FAILURES: u32 = 3;
+
+/// A climb by time. Times are creation times in Unix seconds.
+#[derive(Debug)]
+pub(super) struct TimeClimb {
+    top: Top,
+    /// Nothing that is still to be handed on was created by then.
+    from: i64,
+    /// Something was created by then.
+    upper: i64,
+    /// The newest that was created by then, where that is known and below the top.
+    found: Option<(Event, UnixMillis)>,
+    /// When the event that the next probe asks for was created at the latest.
+    until: i64,
+    /// How much time one descent is to cover.
+    width: i64,
+    /// Events that were handed on since the last probe.
+    pub(super) handed: usize,
+    failures: u32,
+}
+
+/// What the first descent has read, and where it goes on.
+#[derive(Debug)]
+struct Top {
+    kept: VecDeque<Kept>,
+    places: VecDeque<Option<EventId>>,
+    descent: Descent,
+    after: EventId,
+    most: u16,
+    /// The creation time of its oldest event.
+    oldest: i64,
+    events: usize,
+}
+
+impl TimeClimb {
+    /// Events of the first descent that are in memory.
+    #[cfg(test)]
+    pub(super) fn top_events(&self) -> usize {
+        self.top.kept.iter().map(|kept| kept.events.len()).sum()
+    }
+
+    /// The next page to ask for, of what was created at `since` or later.
+    pub(super) const fn query(&self, since: Option<i64>) -> ListQuery {
+        ListQuery {
+            starting_after: None,
+            ending_before: None,
+            created_gte: since,
+            created_lte: Some(self.until),
+            limit: 1,
+        }
+    }
+
+    /// A probe has not been answered. Returns whether the climb is to be given up;
+    /// `is_final` says that the same request will not do better.
+    pub(super) const fn failed(&mut self, is_final: bool) -> bool {
+        self.failures += 1;
+        is_final || self.failures >= FAILURES
+    }
+
+    /// Aims at the first `width` after what was handed on. Returns whether that is below the top.
+    fn aim(&mut self) -> bool {
+        (self.upper, self.found) = (self.top.oldest, None);
+        self.until = self.from.saturating_add(self.width).min(self.top.oldest - 1);
+        self.until > self.from
+    }
+
+    /// Covers as much time next as brings as many events as the first descent has read.
+    fn adapt(&mut self) {
+        let number = |count: usize| i64::try_from(count.max(1)).unwrap_or(i64::MAX);
+        let fitting = self.width.saturating_mul(number(self.top.events)) / number(self.handed);
+        self.width = fitting.clamp(self.width / 4, self.width.saturating_mul(4)).max(1);
+        self.handed = 0;
+    }
+}
+
+impl Walk {
+    /// Leaves the descent where it is and climbs by time, if that may be of use.
+    pub(super) fn try_time_climb(&mut self, floor: &Position) {
+        let Stage::Down { after: Some(after), most } = &self.stage else { return };
+        let Some((_, oldest)) = self.descent.oldest else { return };
+        // Below the known event there is nothing to be read: without its time, it is
+        // not known where that is.
+        let from = match floor.event {
+            Some(_) if floor.created == 0 => return,
+            Some(_) => floor.created.saturating_add_unsigned(MARGIN.as_secs()),
+            None => floor.created.saturating_sub(1),
+        };
+        let newest = self.kept.iter().find_map(|kept| kept.events.first()).map(|event| event.created);
+        let width = newest.unwrap_or(oldest).saturating_sub(oldest).max(1);
+        let (after, most) = (after.clone(), *most);
+        let mut climb = TimeClimb {
+            top: Top {
+                events: self.kept.iter().map(|kept| kept.events.len()).sum(),
+                kept: VecDeque::new(),
+                places: VecDeque::new(),
+                descent: Descent::new(),
+                after,
+                most,
+                oldest,
+            },
+            from,
+            upper: oldest,
+            found: None,
+            until: from,
+            width,
+            handed: 0,
+            failures: 0,
+        };
+        if climb.aim() {
+            climb.top.kept = std::mem::take(&mut self.kept);
+            climb.top.places = std::mem::take(&mut self.places);
+            climb.top.descent = std::mem::replace(&mut self.descent, Descent::new());
+            self.time_climb = Some(Box::new(climb));
+            self.stage = Stage::Probe;
+        }
+    }
+
+    /// The answer to a probe.
+    pub(super) fn probed(&mut self, mut page: Page, floor: &Position) {
+        let Some(climb) = &mut self.time_climb else { return };
+        climb.failures = 0;
+        // The entry that the next page follows, should there be more than one.
+        let event = page.events.pop();
+        if event.as_ref().is_some_and(|event| event.created > climb.until) {
+            return self.end_time_climb();
+        }
+        let known = [floor.event.as_ref(), self.passed.as_ref()];
+        let is_new = |event: &Event| event.created > climb.from && !known.contains(&Some(&event.id));
+        match event.filter(is_new) {
+            Some(event) => {
+                climb.upper = event.created;
+                climb.found = Some((event, page.received_at));
+            }
+            None => climb.from = climb.until,
+        }
+        let is_near = climb.upper.saturating_sub(climb.from) <= climb.width;
+        match climb.found.take_if(|_| is_near) {
+            Some((event, received_at)) => {
+                climb.from = event.created;
+                self.descend_from(event, received_at, floor);
+            }
+            None if is_near => self.end_time_climb(),
+            None => climb.until = climb.from + (climb.upper - climb.from) / 2,
+        }
+    }
+
+    /// Reads and hands on what is below `event`, and that itself.
+    fn descend_from(&mut self, event: Event, received_at: UnixMillis, floor: &Position) {
+        let place = Some(event.id.clone());
+        let kept = Kept { place: place.clone(), bytes: event.body.len(), events: vec![event], received_at };
+        self.descent = Descent::new();
+        self.descent.note(&kept.events, floor);
+        self.kept.push_back(kept);
+        self.limit = LARGEST_PAGE;
+        self.stage = Stage::Down { after: place, most: LARGEST_PAGE };
+    }
+
+    /// What was found last is handed on: looks for what is next.
+    pub(super) fn climb_on(&mut self) {
+        let Some(climb) = &mut self.time_climb else { return };
+        climb.adapt();
+        if climb.aim() {
+            self.stage = Stage::Probe;
+        } else {
+            self.end_time_climb();
+        }
+    }
+
+    /// Goes on with the first descent, down to what was handed on.
+    pub(super) fn end_time_climb(&mut self) {
+        if let Some(climb) = self.time_climb.take() {
+            let Top { kept, places, descent, after, most, .. } = climb.top;
+            (self.kept, self.places, self.descent) = (kept, places, descent);
+            (self.limit, self.way_up) = (most, WayUp::None);
+            self.stage = Stage::Down { after: Some(after), most };
+        }
+    }
+}
