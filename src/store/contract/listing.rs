@@ -169,6 +169,32 @@ async fn an_order_is_found_with_its_invoices_and_an_invoice_with_its_payments() 
 }
 
 #[tokio::test]
+async fn where_orders_have_lanes_an_order_is_found_with_the_payments_of_its_invoice() {
+    let fixture = Fixture::new(vec![route("all", "*", Ordering::PerOrder)]).await;
+    for (n, kind, object) in [
+        (1, "invoice_payment.created", r#"{"id":"p0","invoice_id":"i"}"#),
+        (2, "commerce.order.created", r#"{"orderId":"o","invoiceId":"i"}"#),
+        (3, "invoice_payment.created", r#"{"id":"p1","invoice_id":"i"}"#),
+        (4, "invoice.updated", r#"{"id":"i"}"#),
+        (5, "invoice_payment.created", r#"{"id":"p2","invoice_id":"i2"}"#),
+        (6, "invoice_payment.created", r#"{"id":"p3","invoice_id":"i","order_id":"o2"}"#),
+    ] {
+        let received = of_kind(&format!("evt_{n}"), kind, object);
+        fixture.store.inbox.try_record(received).await.unwrap();
+    }
+    let none = Filter::default();
+    let cases: [(Filter, &[&str]); 4] = [
+        (Filter { order_id: Some("o".into()), ..none.clone() }, &["evt_4", "evt_3", "evt_2"]),
+        (Filter { order_id: Some("o2".into()), ..none.clone() }, &["evt_6"]),
+        (Filter { invoice_id: Some("i".into()), ..none.clone() }, &["evt_6", "evt_4", "evt_3", "evt_1"]),
+        (Filter { invoice_id: Some("i2".into()), ..none }, &["evt_5"]),
+    ];
+    for (filter, expected) in cases {
+        assert_eq!(ids(&all_events(&fixture, &filter, 2).await), expected, "{filter:?}");
+    }
+}
+
+#[tokio::test]
 async fn each_filter_lets_through_what_it_says() {
     let fixture = filled().await;
     let none = Filter::default();

@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::order::order_lane;
+use super::order::{OrderLane, order_lane};
 use super::repeats::{self, Repeat};
 use crate::domain::clock::UnixMillis;
 use crate::domain::delivery::{Ordering, State};
@@ -25,12 +25,13 @@ pub(super) fn batch(
     let events = batch.events.iter().map(|event| {
         let next = *sequence + 1;
         let of_order = if by_order { order_lane(connection, &event.event, next)? } else { None };
-        if !insert_event(connection, event, next, of_order)? {
+        if !insert_event(connection, event, next, of_order.as_ref())? {
             let Repeat { lag, conflict, news } = repeats::note(connection, event)?;
             let recorded = if conflict { Recorded::Conflict } else { Recorded::Duplicate };
             return Ok(Appended { recorded, sequence: 0, queues: Vec::new(), lag, news });
         }
         *sequence = next;
+        let of_order = of_order.map(|of_order| of_order.lane);
         let queues = insert_deliveries(connection, (routes, &mut *changes), (event, of_order), next)?;
         Ok(Appended { recorded: Recorded::New, sequence: next, queues, lag: None, news: false })
     });
@@ -46,10 +47,12 @@ fn insert_event(
     connection: &Connection,
     event: &Received,
     sequence: i64,
-    of_order: Option<i64>,
+    of_order: Option<&OrderLane>,
 ) -> rusqlite::Result<bool> {
     let Received { event, source, origin, environment, received_at } = event;
     let (order, invoice) = belongs_to(&event.subject);
+    // A payment names its invoice alone, and is found by the order of that.
+    let order = order.or(of_order.and_then(|of_order| of_order.linked.as_deref()));
     let mut insert = connection.prepare_cached(
         "INSERT INTO event (sequence, id, type, object_id, created, source, origin, environment, \
                             received_at, body, digest, order_lane, order_id, invoice_id) \
@@ -67,7 +70,7 @@ fn insert_event(
         received_at.0,
         &event.body[..],
         event.digest.map(|Digest(digest)| digest),
-        of_order,
+        of_order.map(|of_order| of_order.lane),
         order,
         invoice,
     ])?;

@@ -9,6 +9,15 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use crate::domain::event::Event;
 use crate::store::routing::lane_of_name;
 
+/// What is known of the order that an event belongs to.
+#[derive(Debug)]
+pub(super) struct OrderLane {
+    /// The lane that it shares with the order.
+    pub(super) lane: i64,
+    /// The order of its invoice, where it does not name an order itself.
+    pub(super) linked: Option<String>,
+}
+
 /// The lane of the order that `event` belongs to: by the order it names, else by the
 /// order that its invoice is known to belong to, else by the invoice. `None` if it names
 /// neither. Notes which invoice belongs to which order; the first word counts.
@@ -16,9 +25,9 @@ pub(super) fn order_lane(
     connection: &Connection,
     event: &Event,
     sequence: i64,
-) -> rusqlite::Result<Option<i64>> {
+) -> rusqlite::Result<Option<OrderLane>> {
     let (order, invoice) = (event.subject.order.as_deref(), event.subject.invoice.as_deref());
-    let name = match (order, invoice) {
+    let (lane, linked) = match (order, invoice) {
         (Some(order), Some(invoice)) => {
             connection
                 .prepare_cached(
@@ -26,19 +35,19 @@ pub(super) fn order_lane(
                      ON CONFLICT DO NOTHING",
                 )?
                 .execute(params![invoice, order, sequence])?;
-            Some(lane_of_name(order))
+            (lane_of_name(order), None)
         }
-        (Some(order), None) => Some(lane_of_name(order)),
+        (Some(order), None) => (lane_of_name(order), None),
         (None, Some(invoice)) => {
             let order = connection
                 .prepare_cached("SELECT order_id FROM order_link WHERE invoice_id = ?1")?
                 .query_row(params![invoice], |row| row.get::<_, String>(0))
                 .optional()?;
-            Some(lane_of_name(order.as_deref().unwrap_or(invoice)))
+            (lane_of_name(order.as_deref().unwrap_or(invoice)), order)
         }
-        (None, None) => None,
+        (None, None) => return Ok(None),
     };
-    Ok(name)
+    Ok(Some(OrderLane { lane, linked }))
 }
 
 /// The same of an event that is stored; `None` as well if no target had that ordering then.
