@@ -25,15 +25,13 @@ use crate::domain::event::{Environment, Event, Received, Source};
 use crate::domain::status::StreamPhase;
 use crate::store::types::{Position, Recorded, Resume};
 
-pub use command::{Command, Ending, Moment, Notice, Poll};
+pub use command::{Command, Ending, Moment, Narrowing, Notice, Poll, Progress};
 use frames::{Frames, Limits};
 use gap::Gap;
 pub use link::ConnectStep;
 use link::{Link, Spell};
 use listing::Asker;
 use manual_backfill::ManualBackfill;
-pub use manual_backfill::Progress;
-pub use pace::Narrowing;
 use pace::{RateLimiter, RetryTimer};
 use position::{cursor_after, is_past, position_after, position_of, position_on};
 use sweeps::Sweeps;

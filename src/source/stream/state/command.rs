@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use super::Narrowing;
-use super::manual_backfill::Progress;
 use crate::domain::clock::UnixMillis;
 use crate::domain::event::{EventId, Received};
 use crate::pepay::rest::ListQuery;
@@ -64,6 +62,30 @@ pub enum Command {
     },
     /// Something to log, count and show.
     Tell(Notice),
+}
+
+/// How much of what it could ask for a request leaves out, because Pepay has
+/// refused it. What is left out is filtered on this side.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Narrowing {
+    /// Everything is asked for.
+    #[default]
+    Full,
+    /// Types alone.
+    Types,
+    /// Nothing.
+    Bare,
+}
+
+impl Narrowing {
+    /// Leaves out more; whether there was more to leave out.
+    pub(super) fn widen(&mut self) -> bool {
+        let wider = match self {
+            Self::Full => Self::Types,
+            Self::Types | Self::Bare => Self::Bare,
+        };
+        std::mem::replace(self, wider) != wider
+    }
 }
 
 /// Why a connection, or a try for one, ended: the label `reason` of the metric.
@@ -210,4 +232,15 @@ pub enum Notice {
     },
     /// The manual backfill is over.
     BackfillEnded(Progress),
+}
+
+/// How far a backfill has come.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Events read from the list.
+    pub read: u64,
+    /// Those of them that were not stored before.
+    pub recorded: u64,
+    /// Why it does not get on, or has not brought everything.
+    pub trouble: Option<String>,
 }

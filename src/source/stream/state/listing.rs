@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::pace::{Narrowing, RetryTimer};
-use super::{Command, Machine, Moment, Wake};
+use super::pace::RetryTimer;
+use super::{Command, Machine, Moment, Narrowing, Wake};
 use crate::pepay::error::{Failure, FailureKind};
 use crate::pepay::rest::{ListQuery, Page};
 use crate::source::backfill::{NoProgress, Walk};

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::gap::OpenGap;
 use super::{
-    Asker, Command, Gap, Link, Machine, Moment, Notice, Purpose, Wake, is_past, position_of, position_on,
+    Asker, Command, Gap, Link, Machine, Moment, Notice, Progress, Purpose, Wake, is_past, position_of, position_on,
 };
 use crate::domain::event::Received;
 use crate::domain::operator::BackfillFrom;
@@ -53,17 +53,6 @@ pub(super) struct ManualBackfill {
     /// Until when the stream has time to bring that.
     settles: Option<Duration>,
     progress: Progress,
-}
-
-/// How far a backfill has come.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Progress {
-    /// Events read from the list.
-    pub read: u64,
-    /// Those of them that were not stored before.
-    pub recorded: u64,
-    /// Why it does not get on, or has not brought everything.
-    pub trouble: Option<String>,
 }
 
 impl ManualBackfill {

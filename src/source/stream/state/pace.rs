@@ -1,4 +1,4 @@
-//! When something may be asked for again, how fast, and with what.
+//! When something may be asked for again, and how fast.
 
 use std::time::Duration;
 
@@ -33,30 +33,6 @@ impl RateLimiter {
 
     pub(super) fn count(&mut self, now: Moment) {
         self.earned = self.earned.max(now.at) + BETWEEN_PAGES;
-    }
-}
-
-/// How much of what it could ask for a request leaves out, because Pepay has
-/// refused it. What is left out is filtered on this side.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Narrowing {
-    /// Everything is asked for.
-    #[default]
-    Full,
-    /// Types alone.
-    Types,
-    /// Nothing.
-    Bare,
-}
-
-impl Narrowing {
-    /// Leaves out more; whether there was more to leave out.
-    pub(super) fn widen(&mut self) -> bool {
-        let wider = match self {
-            Self::Full => Self::Types,
-            Self::Types | Self::Bare => Self::Bare,
-        };
-        std::mem::replace(self, wider) != wider
     }
 }
 
