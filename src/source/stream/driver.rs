@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::control::{Order, Orders};
 use super::plan;
 use super::report::Report;
-use super::state::{Command, ConnectStep, Ending, Machine, Moment, Narrowing, Poll};
+use super::state::{ConnectStep, Effect, Ending, Machine, Moment, Narrowing, Poll};
 use super::wire::{self, Incoming, Loss, Socket};
 use super::{Auth, Settings, Stream};
 use crate::domain::clock::Clock;
@@ -122,30 +122,30 @@ impl Driver {
             }
             match self.machine.poll(self.now()) {
                 Poll::Wait(until) => return until,
-                Poll::Do(command) => self.carry_out(command).await,
+                Poll::Do(effect) => self.carry_out(effect).await,
             }
         }
     }
 
-    async fn carry_out(&mut self, command: Command) {
-        match command {
-            Command::Connect { since, narrowing } => {
+    async fn carry_out(&mut self, effect: Effect) {
+        match effect {
+            Effect::Connect { since, narrowing } => {
                 let (settings, rest) = (self.settings.clone(), self.rest.clone());
                 let inbox = Some(self.inbox.clone());
                 self.connecting = Some(connect(settings, rest, inbox, (since, narrowing)).boxed());
             }
-            Command::Disconnect(ending) => {
+            Effect::Disconnect(ending) => {
                 self.socket = None;
                 self.report.lost(ending, ending.given_up());
             }
-            Command::Ping => {
+            Effect::Ping => {
                 if let Some(socket) = &mut self.socket
                     && let Err(loss) = socket.ping().await
                 {
                     self.lost(&loss);
                 }
             }
-            Command::List { query, narrowing } => {
+            Effect::List { query, narrowing } => {
                 let (rest, filters) = (self.rest.clone(), plan::list_filters(&self.settings, narrowing));
                 let foreign = self.foreign.clone();
                 let list = async move {
@@ -156,20 +156,20 @@ impl Driver {
                 };
                 self.listing = Some(list.boxed());
             }
-            Command::Compare(listed) => {
+            Effect::Compare(listed) => {
                 let inbox = self.inbox.clone();
                 let compare = async move {
                     Ok(inbox.compare(&listed).await?.into_iter().map(|held| held == Held::Same).collect())
                 };
                 self.comparing = Some(compare.boxed());
             }
-            Command::Record { events, cursor, history } => {
+            Effect::Record { events, cursor, history } => {
                 let stream = self.settings.name.clone();
                 let cursor = cursor.map(|position: Position| CursorMove { stream, position, history });
                 let (inbox, batch) = (self.inbox.clone(), Batch { events, cursor });
                 self.recording = Some(async move { inbox.record(batch).await }.boxed());
             }
-            Command::Tell(notice) => self.report.tell(notice),
+            Effect::Tell(notice) => self.report.tell(notice),
         }
     }
 

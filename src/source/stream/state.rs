@@ -3,7 +3,7 @@
 //! nothing and knows no library's types, so that every interleaving of network,
 //! Pepay and store can be played through in a test. See `docs/stream.md`.
 
-mod command;
+mod effect;
 mod frames;
 mod gap;
 mod intake;
@@ -25,7 +25,7 @@ use crate::domain::event::{Environment, Event, Received, Source};
 use crate::domain::status::StreamPhase;
 use crate::store::types::{Position, Recorded, Resume};
 
-pub use command::{Command, Ending, Moment, Narrowing, Notice, Poll, Progress};
+pub use effect::{Effect, Ending, Moment, Narrowing, Notice, Poll, Progress};
 use frames::{Frames, Limits};
 use gap::Gap;
 pub use link::ConnectStep;
@@ -191,17 +191,17 @@ impl Machine {
     /// What to do now. Ask again after every answer and every input.
     pub fn poll(&mut self, now: Moment) -> Poll {
         let mut wake = Wake::default();
-        let command = self
+        let effect = self
             .notices
             .pop_front()
-            .map(Command::Tell)
+            .map(Effect::Tell)
             .or_else(|| self.attend_link(now, &mut wake))
             .or_else(|| self.sweep(now, &mut wake))
             .or_else(|| self.run_manual_backfill(now, &mut wake))
             .or_else(|| self.record(now, &mut wake));
-        match command {
-            Some(command) => Poll::Do(command),
-            // A step without a command may have left something to tell.
+        match effect {
+            Some(effect) => Poll::Do(effect),
+            // A step without an effect may have left something to tell.
             None if !self.notices.is_empty() => self.poll(now),
             None => Poll::Wait(wake.0),
         }
@@ -248,7 +248,7 @@ impl Machine {
         }
     }
 
-    /// The answer to [`Command::Record`]: what became of each event, or nothing if it was not stored.
+    /// The answer to [`Effect::Record`]: what became of each event, or nothing if it was not stored.
     pub fn recorded(&mut self, now: Moment, answer: Option<&[Recorded]>) {
         let Some(mut recording) = self.recording.take() else { return };
         let Some(results) = answer else {
@@ -280,7 +280,7 @@ impl Machine {
         self.notices.push_back(Notice::Stored { newest });
     }
 
-    fn record(&mut self, now: Moment, wake: &mut Wake) -> Option<Command> {
+    fn record(&mut self, now: Moment, wake: &mut Wake) -> Option<Effect> {
         self.end_hold(now, wake);
         if self.recording.is_none() {
             // Frames that were read before a gap opened come before what fills it;
@@ -308,7 +308,7 @@ impl Machine {
         }
         recording.under_way = true;
         let Recording { events, cursor, history, .. } = recording;
-        Some(Command::Record { events: events.clone(), cursor: cursor.clone(), history: history.clone() })
+        Some(Effect::Record { events: events.clone(), cursor: cursor.clone(), history: history.clone() })
     }
 
     /// Has this recorded next. One batch is under way at a time, so that order and

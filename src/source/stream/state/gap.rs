@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use super::link::Link;
-use super::{
-    Asker, Command, Machine, Moment, Notice, Purpose, RetryTimer, Wake, position_after, position_on,
-};
+use super::{Asker, Effect, Machine, Moment, Notice, Purpose, RetryTimer, Wake, position_after, position_on};
 use crate::domain::event::{Received, Source};
 use crate::pepay::rest::{ListQuery, Page};
 use crate::source::backfill::{Hole, NoProgress, Reached, Step, Stretch, Walk};
@@ -173,7 +171,7 @@ impl Machine {
     }
 
     /// Where the very first start begins.
-    pub(super) fn find_beginning(&mut self, now: Moment, wake: &mut Wake) -> Option<Command> {
+    pub(super) fn find_beginning(&mut self, now: Moment, wake: &mut Wake) -> Option<Effect> {
         let beginning = match &self.settings.start_from {
             StartFrom::Earliest => Position { event: None, created: 0 },
             StartFrom::After(event) => position_on(event),
@@ -217,7 +215,7 @@ impl Machine {
     }
 
     /// The next step of filling the gap.
-    pub(super) fn fill(&mut self, now: Moment, wake: &mut Wake) -> Option<Command> {
+    pub(super) fn fill(&mut self, now: Moment, wake: &mut Wake) -> Option<Effect> {
         let is_up = matches!(self.link, Link::Up { .. });
         loop {
             let Gap::Open(open) = &mut self.gap else { return None };
@@ -237,12 +235,12 @@ impl Machine {
             match running.walk.step() {
                 Step::Ask(query) => {
                     let is_at_top = running.walk.is_at_top();
-                    let command = self.list(now, wake, Asker::Walk, query)?;
+                    let effect = self.list(now, wake, Asker::Walk, query)?;
                     if let (true, Gap::Open(OpenGap { walk: Some(running), .. })) = (is_at_top, &mut self.gap)
                     {
                         running.epoch = self.epoch;
                     }
-                    return Some(command);
+                    return Some(effect);
                 }
                 Step::Store(stretch) => {
                     self.store_stretch(stretch);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Command, Ending, Gap, Machine, Moment, Notice, RetryTimer, Wake};
+use super::{Effect, Ending, Gap, Machine, Moment, Notice, RetryTimer, Wake};
 use crate::pepay::error::{Failure, FailureKind};
 use crate::source::stream::{Auth, Settings};
 
@@ -220,7 +220,7 @@ impl Machine {
         matches!(self.link, Link::Up { .. }) && !self.pending.is_full()
     }
 
-    pub(super) fn attend_link(&mut self, now: Moment, wake: &mut Wake) -> Option<Command> {
+    pub(super) fn attend_link(&mut self, now: Moment, wake: &mut Wake) -> Option<Effect> {
         match self.link {
             Link::Connecting { .. } => None,
             Link::Down => {
@@ -233,7 +233,7 @@ impl Machine {
                 let since =
                     self.position.as_ref().filter(|_| !self.since_rejected).and_then(|p| p.event.clone());
                 self.link = Link::Connecting { resuming: since.is_some() };
-                Some(Command::Connect { since, narrowing: self.stream_refusals })
+                Some(Effect::Connect { since, narrowing: self.stream_refusals })
             }
             Link::Up { since: opened, heard, pinged, stalled } => {
                 self.note_steady(now, opened, wake);
@@ -260,16 +260,16 @@ impl Machine {
                         *pinged = now.at;
                     }
                 }
-                ping.then_some(Command::Ping)
+                ping.then_some(Effect::Ping)
             }
         }
     }
 
-    fn disconnect(&mut self, now: Moment, ending: Ending) -> Command {
+    fn disconnect(&mut self, now: Moment, ending: Ending) -> Effect {
         self.end_link(now, ending != Ending::Idle);
         if ending == Ending::Operator {
             self.connects = RetryTimer::default();
         }
-        Command::Disconnect(ending)
+        Effect::Disconnect(ending)
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::pace::RetryTimer;
-use super::{Command, Machine, Moment, Narrowing, Wake};
+use super::{Effect, Machine, Moment, Narrowing, Wake};
 use crate::pepay::error::{Failure, FailureKind};
 use crate::pepay::rest::{ListQuery, Page};
 use crate::source::backfill::{NoProgress, Walk};
@@ -20,7 +20,7 @@ pub(super) enum Asker {
 }
 
 impl Machine {
-    /// The answer to [`Command::List`]; says what went wrong with it.
+    /// The answer to [`Effect::List`]; says what went wrong with it.
     pub fn page(&mut self, now: Moment, answer: Result<Page, Failure>) -> Option<Failure> {
         let asker = self.listing.take();
         let is_walk = matches!(asker, Some(Asker::Beginning | Asker::Walk));
@@ -115,7 +115,7 @@ impl Machine {
         wake: &mut Wake,
         asker: Asker,
         query: ListQuery,
-    ) -> Option<Command> {
+    ) -> Option<Effect> {
         let pace = match asker {
             Asker::Beginning | Asker::Walk => self.walks,
             Asker::Sweep | Asker::ManualBackfill | Asker::Over => self.lists,
@@ -131,7 +131,7 @@ impl Machine {
             Narrowing::Bare => ListQuery { created_gte: None, created_lte: None, ..query },
             Narrowing::Full | Narrowing::Types => query,
         };
-        Some(Command::List { query, narrowing: self.list_refusals })
+        Some(Effect::List { query, narrowing: self.list_refusals })
     }
 
     /// Has the answer to what `asker` asked for ignored.

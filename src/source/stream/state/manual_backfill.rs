@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use super::gap::OpenGap;
 use super::{
-    Asker, Command, Gap, Link, Machine, Moment, Notice, Progress, Purpose, Wake, is_past, position_of, position_on,
+    Asker, Effect, Gap, Link, Machine, Moment, Notice, Progress, Purpose, Wake, is_past, position_of,
+    position_on,
 };
 use crate::domain::event::Received;
 use crate::domain::operator::BackfillFrom;
@@ -101,7 +102,7 @@ impl Machine {
     }
 
     /// The next step of the manual.
-    pub(super) fn run_manual_backfill(&mut self, now: Moment, wake: &mut Wake) -> Option<Command> {
+    pub(super) fn run_manual_backfill(&mut self, now: Moment, wake: &mut Wake) -> Option<Effect> {
         let may_run = match &self.gap {
             Gap::Closed => true,
             // The stream's own walk comes first. Without a connection it begins at the pace of sweeps.
@@ -116,9 +117,9 @@ impl Machine {
                         return None;
                     }
                     let next = now.at + BETWEEN_PAGES;
-                    let command = self.list(now, wake, Asker::ManualBackfill, query)?;
+                    let effect = self.list(now, wake, Asker::ManualBackfill, query)?;
                     self.manual.as_mut()?.next = next;
-                    return Some(command);
+                    return Some(effect);
                 }
                 Step::Store(stretch) => self.take_over(stretch),
                 Step::Done { from_top: true } => {

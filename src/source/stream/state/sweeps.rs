@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::gap::OpenGap;
 use super::link::Link;
-use super::{Asker, Command, Ending, Gap, Machine, Moment, Notice, Purpose, Wake};
+use super::{Asker, Effect, Ending, Gap, Machine, Moment, Notice, Purpose, Wake};
 use crate::domain::event::Source;
 use crate::pepay::rest::Page;
 use crate::source::backfill::NoProgress;
@@ -88,7 +88,7 @@ impl Sweeps {
 }
 
 impl Machine {
-    pub(super) fn sweep(&mut self, now: Moment, wake: &mut Wake) -> Option<Command> {
+    pub(super) fn sweep(&mut self, now: Moment, wake: &mut Wake) -> Option<Effect> {
         let time = self.pepay_time(now);
         let sweeps = self.sweeps.as_mut()?;
         if sweeps.running.is_none() {
@@ -114,18 +114,18 @@ impl Machine {
                 if !wake.is_due(now, sweeps.next_page) {
                     return None;
                 }
-                let command = self.list(now, wake, Asker::Sweep, query)?;
+                let effect = self.list(now, wake, Asker::Sweep, query)?;
                 if let Some(sweeps) = &mut self.sweeps {
                     sweeps.asked += 1;
                     if sweeps.asked >= PAGES {
                         sweeps.next_page = now.at + BETWEEN_PAGES;
                     }
                 }
-                Some(command)
+                Some(effect)
             }
             Step::Compare(ids) => {
                 sweeps.comparing = true;
-                Some(Command::Compare(ids))
+                Some(Effect::Compare(ids))
             }
             Step::Settle => {
                 let until = *sweeps.settles.get_or_insert(now.at + GRACE);

@@ -50,32 +50,32 @@ impl Play {
     }
 
     /// What the machine wants done now, notices apart.
-    fn commands(&mut self) -> Vec<Command> {
-        let mut commands = Vec::new();
+    fn effects(&mut self) -> Vec<Effect> {
+        let mut effects = Vec::new();
         loop {
             match self.machine.poll(self.now()) {
-                Poll::Do(Command::Tell(notice)) => self.notices.push(notice),
-                Poll::Do(command) => commands.push(command),
+                Poll::Do(Effect::Tell(notice)) => self.notices.push(notice),
+                Poll::Do(effect) => effects.push(effect),
                 Poll::Wait(until) => {
                     self.until = until;
-                    return commands;
+                    return effects;
                 }
             }
         }
     }
 
     /// The one thing it wants done now.
-    fn command(&mut self) -> Command {
-        let mut commands = self.commands();
-        assert_eq!(commands.len(), 1, "{commands:?}");
-        commands.remove(0)
+    fn effect(&mut self) -> Effect {
+        let mut effects = self.effects();
+        assert_eq!(effects.len(), 1, "{effects:?}");
+        effects.remove(0)
     }
 
     /// Waits until it wants to connect, and how long that took.
     fn until_connect(&mut self) -> Duration {
         let before = self.at;
         loop {
-            if self.commands().iter().any(|command| matches!(command, Command::Connect { .. })) {
+            if self.effects().iter().any(|effect| matches!(effect, Effect::Connect { .. })) {
                 return self.at.saturating_sub(before);
             }
             self.at = self.until.expect("it waits for the time");
@@ -110,8 +110,8 @@ impl Play {
     /// Gives the list as the answer, and then that nothing follows: one answer does not end it.
     fn list_to_its_end(&mut self, newest_first: &[usize]) {
         self.list(newest_first);
-        let commands = self.commands();
-        assert!(matches!(commands[..], [Command::List { .. }]), "{commands:?}");
+        let effects = self.effects();
+        assert!(matches!(effects[..], [Effect::List { .. }]), "{effects:?}");
         self.list(&[]);
     }
 
@@ -123,11 +123,11 @@ impl Play {
     /// Connected, with the gap closed and nothing left to do.
     fn live(settings: Settings) -> Self {
         let mut play = Self::new(settings);
-        assert!(matches!(play.command(), Command::Connect { .. }));
+        assert!(matches!(play.effect(), Effect::Connect { .. }));
         play.machine.opened(play.now());
-        assert!(matches!(play.command(), Command::List { .. }));
+        assert!(matches!(play.effect(), Effect::List { .. }));
         play.list(&[1]);
-        assert_eq!(play.commands().len(), 0);
+        assert_eq!(play.effects().len(), 0);
         assert_eq!(play.machine.phase(), StreamPhase::Live);
         play
     }
@@ -138,16 +138,14 @@ impl Play {
 
     /// The batch it wants stored now: event numbers, and where the cursor goes.
     fn batch(&mut self) -> (Vec<usize>, Option<usize>) {
-        let Command::Record { events, cursor, .. } = self.command() else { panic!("no batch") };
+        let Effect::Record { events, cursor, .. } = self.effect() else { panic!("no batch") };
         let numbers = events.iter().map(|received| number(&received.event.id)).collect();
         (numbers, cursor.and_then(|cursor| cursor.event).as_ref().map(number))
     }
 
     /// The hole that was named, which must come before anything is stored.
     fn notices_after(&mut self) -> Notice {
-        let Poll::Do(Command::Tell(notice)) = self.machine.poll(self.now()) else {
-            panic!("nothing is told")
-        };
+        let Poll::Do(Effect::Tell(notice)) = self.machine.poll(self.now()) else { panic!("nothing is told") };
         notice
     }
 }

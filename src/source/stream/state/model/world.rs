@@ -145,13 +145,13 @@ impl World {
         for _ in 0..1_000 {
             match self.machine.poll(self.now) {
                 Poll::Wait(until) => return until,
-                Poll::Do(Command::Connect { since, .. }) => {
+                Poll::Do(Effect::Connect { since, .. }) => {
                     assert!(self.connecting.is_none() && self.wire.is_none());
                     self.connecting = Some(since);
                 }
-                Poll::Do(Command::Disconnect(_)) => self.wire = None,
-                Poll::Do(Command::Ping) => assert!(self.wire.is_some()),
-                Poll::Do(Command::List { query, narrowing }) => {
+                Poll::Do(Effect::Disconnect(_)) => self.wire = None,
+                Poll::Do(Effect::Ping) => assert!(self.wire.is_some()),
+                Poll::Do(Effect::List { query, narrowing }) => {
                     assert!(self.listing.is_none());
                     self.requests += 1;
                     let is_top = query.starting_after.is_none() && query.ending_before.is_none();
@@ -161,15 +161,15 @@ impl World {
                     }
                     self.listing = Some((query, narrowing, None));
                 }
-                Poll::Do(Command::Record { events, cursor, history }) => {
+                Poll::Do(Effect::Record { events, cursor, history }) => {
                     assert!(self.recording.is_none());
                     self.recording = Some((events, cursor, history));
                 }
-                Poll::Do(Command::Compare(ids)) => {
+                Poll::Do(Effect::Compare(ids)) => {
                     assert!(self.comparing.is_none());
                     self.comparing = Some(ids);
                 }
-                Poll::Do(Command::Tell(notice)) => self.told(&notice),
+                Poll::Do(Effect::Tell(notice)) => self.told(&notice),
             }
         }
         panic!("the machine does not come to rest");

@@ -4,11 +4,11 @@ use crate::source::stream::StartFrom;
 #[test]
 fn a_connection_resumes_after_the_cursor_and_frames_wait_for_the_list() {
     let mut play = Play::new(settings());
-    let Command::Connect { since, .. } = play.command() else { panic!() };
+    let Effect::Connect { since, .. } = play.effect() else { panic!() };
     assert_eq!(since, at(1).event);
     play.machine.opened(play.now());
     play.frame(3);
-    assert!(matches!(play.command(), Command::List { .. }));
+    assert!(matches!(play.effect(), Effect::List { .. }));
     play.frame(4);
     play.list(&[3, 2, 1]);
     assert_eq!(play.batch(), (vec![2, 3], Some(3)));
@@ -24,30 +24,30 @@ fn a_list_that_was_read_before_the_connection_opened_proves_nothing() {
     play.until_connect();
     play.machine.opened(play.now());
     play.wait(1.0);
-    assert!(matches!(play.command(), Command::List { .. }));
+    assert!(matches!(play.effect(), Effect::List { .. }));
     play.machine.closed(play.now());
     play.until_connect();
     play.machine.opened(play.now());
     play.list(&[1]);
     assert_eq!(play.machine.phase(), StreamPhase::Backfilling);
-    assert!(matches!(play.command(), Command::List { .. }), "it is read once more");
+    assert!(matches!(play.effect(), Effect::List { .. }), "it is read once more");
     play.list(&[1]);
-    assert_eq!(play.commands().len(), 0);
+    assert_eq!(play.effects().len(), 0);
     assert_eq!(play.machine.phase(), StreamPhase::Live);
 }
 
 #[test]
 fn frames_that_cannot_be_held_are_left_to_another_list() {
     let mut play = Play::new(settings());
-    play.commands();
+    play.effects();
     play.machine.opened(play.now());
-    assert!(matches!(play.command(), Command::List { .. }));
+    assert!(matches!(play.effect(), Effect::List { .. }));
     for n in 0..=Limits::DEFAULT.held.frames {
         play.frame(n + 2);
     }
     play.list(&[1]);
     play.wait(1.0);
-    assert!(matches!(play.command(), Command::List { .. }), "the gap is not closed by the first list");
+    assert!(matches!(play.effect(), Effect::List { .. }), "the gap is not closed by the first list");
     let frames = Limits::DEFAULT.held.frames + 1;
     assert!(play.notices.contains(&Notice::HoldOverflowed { frames }));
 }
@@ -58,7 +58,7 @@ fn a_hint_holds_what_is_not_stored_and_reads_the_list() {
     play.wait(1.0);
     play.frame(2);
     play.machine.hint(play.now());
-    assert!(matches!(play.command(), Command::List { .. }));
+    assert!(matches!(play.effect(), Effect::List { .. }));
     play.list(&[2, 1]);
     assert_eq!(play.batch(), (vec![2], Some(2)));
     play.store(1);
@@ -69,13 +69,13 @@ fn a_hint_holds_what_is_not_stored_and_reads_the_list() {
 #[test]
 fn the_first_start_remembers_the_newest_event_before_it_connects() {
     let mut play = Play::at(settings(), None);
-    let Command::List { query, .. } = play.command() else { panic!() };
+    let Effect::List { query, .. } = play.effect() else { panic!() };
     assert_eq!(query.limit, 1);
     play.list(&[7]);
     assert_eq!(play.batch(), (vec![], Some(7)));
     assert_eq!(play.machine.position(), None, "not before it is stored");
     play.store(0);
-    let Command::Connect { since, .. } = play.command() else { panic!() };
+    let Effect::Connect { since, .. } = play.effect() else { panic!() };
     assert_eq!(since, at(7).event);
 }
 
@@ -84,14 +84,14 @@ fn an_account_without_events_loses_not_even_its_first() {
     let mut play = Play::at(settings(), None);
     // Pepay's clock is behind ours, and it says so.
     play.server_time = Some(UnixMillis((START - 3600) * 1000));
-    play.commands();
+    play.effects();
     play.list(&[]);
-    let Command::Record { cursor: Some(cursor), .. } = play.command() else { panic!() };
+    let Effect::Record { cursor: Some(cursor), .. } = play.effect() else { panic!() };
     assert_eq!(cursor, Position { event: None, created: START - 3600 });
     play.store(0);
-    assert!(matches!(play.command(), Command::Connect { since: None, .. }));
+    assert!(matches!(play.effect(), Effect::Connect { since: None, .. }));
     play.machine.opened(play.now());
-    let Command::List { query, .. } = play.command() else { panic!() };
+    let Effect::List { query, .. } = play.effect() else { panic!() };
     assert_eq!((query.starting_after, query.created_gte), (None, None));
     play.list_to_its_end(&[2, 1]);
     assert_eq!(play.batch(), (vec![1, 2], Some(2)));
@@ -109,7 +109,7 @@ fn earliest_and_an_event_id_need_no_list_to_begin_with() {
         (StartFrom::After(at(5).event.unwrap()), Position { created: 0, ..at(5) }),
     ] {
         let mut play = Play::at(Settings { start_from, ..settings() }, None);
-        let Command::Record { cursor, .. } = play.command() else { panic!() };
+        let Effect::Record { cursor, .. } = play.effect() else { panic!() };
         assert_eq!(cursor, Some(expected));
     }
 }
@@ -134,7 +134,7 @@ fn a_time_of_the_future_does_not_hold_the_cursor() {
     let next = Event { created: START + 9, ..event(3) };
     play.wait(10.0);
     play.machine.event(play.now(), next);
-    assert_eq!(play.commands().len(), 2, "a batch and a list");
+    assert_eq!(play.effects().len(), 2, "a batch and a list");
     assert!(play.machine.recording.as_ref().unwrap().cursor.is_some());
 }
 
@@ -145,7 +145,7 @@ fn a_batch_that_is_not_stored_is_offered_again_before_anything_else() {
     assert_eq!(play.batch(), (vec![2], Some(2)));
     play.frame(3);
     play.machine.recorded(play.now(), None);
-    assert_eq!(play.commands().len(), 0, "not at once");
+    assert_eq!(play.effects().len(), 0, "not at once");
     play.wait(0.5);
     assert_eq!(play.batch(), (vec![2], Some(2)));
     play.store(1);
@@ -155,23 +155,23 @@ fn a_batch_that_is_not_stored_is_offered_again_before_anything_else() {
 #[test]
 fn a_list_that_shows_nothing_is_never_believed_and_live_events_pass_it_in_time() {
     let mut play = Play::new(Settings { reconcile_interval: None, ..settings() });
-    play.commands();
+    play.effects();
     play.machine.opened(play.now());
     play.frame(9);
     let (mut asked, mut passed) = (0, None);
     while play.at < Duration::from_secs(120) {
-        for command in play.commands() {
-            match command {
-                Command::List { .. } => {
+        for effect in play.effects() {
+            match effect {
+                Effect::List { .. } => {
                     asked += 1;
                     play.list(&[]);
                 }
-                Command::Record { events, cursor, .. } => {
+                Effect::Record { events, cursor, .. } => {
                     assert_eq!(cursor, None, "the gap keeps its cursor");
                     passed.get_or_insert((events.len(), play.at));
                     play.store(1);
                 }
-                Command::Ping => {}
+                Effect::Ping => {}
                 other => panic!("{other:?}"),
             }
         }
@@ -185,7 +185,7 @@ fn a_list_that_shows_nothing_is_never_believed_and_live_events_pass_it_in_time()
     assert!(play.notices.contains(&Notice::ListEmpty));
     // The list heals: what it shows closes the gap, and nothing was missed.
     loop {
-        if play.commands().iter().any(|command| matches!(command, Command::List { .. })) {
+        if play.effects().iter().any(|effect| matches!(effect, Effect::List { .. })) {
             break;
         }
         play.wait(1.0);
@@ -194,7 +194,7 @@ fn a_list_that_shows_nothing_is_never_believed_and_live_events_pass_it_in_time()
     play.list(&[9, 5, 1]);
     assert_eq!(play.batch(), (vec![5, 9], Some(9)));
     play.store(2);
-    play.commands();
+    play.effects();
     assert!(play.notices.contains(&Notice::GapClosed { filled: 2, proven: true }), "{:?}", play.notices);
 }
 
@@ -216,10 +216,10 @@ fn every_trouble_of_the_list_holds_live_events_back_for_a_bounded_time() {
         play.frame(2);
         let mut passed = None;
         while play.at < Duration::from_secs(60) && passed.is_none() {
-            for command in play.commands() {
-                match command {
-                    Command::List { .. } => play.list_fails(kind),
-                    Command::Record { cursor, .. } => {
+            for effect in play.effects() {
+                match effect {
+                    Effect::List { .. } => play.list_fails(kind),
+                    Effect::Record { cursor, .. } => {
                         assert_eq!(cursor, None);
                         passed = Some(play.at);
                     }
@@ -238,12 +238,12 @@ fn every_trouble_of_the_list_holds_live_events_back_for_a_bounded_time() {
 #[test]
 fn a_second_page_that_is_always_refused_is_asked_for_ever_more_rarely() {
     let mut play = Play::new(Settings { reconcile_interval: None, ..settings() });
-    play.commands();
+    play.effects();
     play.machine.opened(play.now());
     let mut asked = Vec::new();
     while play.at < Duration::from_secs(120) {
-        for command in play.commands() {
-            let Command::List { query, .. } = command else { continue };
+        for effect in play.effects() {
+            let Effect::List { query, .. } = effect else { continue };
             asked.push(seconds(play.at));
             if query.starting_after.is_some() {
                 play.list_fails(FailureKind::Missing);
@@ -262,16 +262,16 @@ fn a_second_page_that_is_always_refused_is_asked_for_ever_more_rarely() {
 #[test]
 fn what_was_created_before_the_first_start_is_left_alone_whatever_the_list_shows() {
     let mut play = Play::at(settings(), None);
-    play.commands();
+    play.effects();
     play.list(&[]);
-    play.command();
+    play.effect();
     play.store(0);
-    play.commands();
+    play.effects();
     play.machine.opened(play.now());
-    play.commands();
+    play.effects();
     // An hour old: a list that was wrong once.
     play.list_to_its_end(&[3, 2, 1]);
-    assert_eq!(play.commands().len(), 0, "nothing is stored");
+    assert_eq!(play.effects().len(), 0, "nothing is stored");
     assert_eq!(play.machine.phase(), StreamPhase::Live);
 }
 
@@ -296,9 +296,9 @@ fn events_of_other_types_are_not_taken_in_and_do_not_stop_the_cursor() {
     use crate::domain::filter::TypeFilter;
     let types = TypeFilter::new(vec!["invoice.*".parse().unwrap()]);
     let mut play = Play::new(Settings { types, ..settings() });
-    play.commands();
+    play.effects();
     play.machine.opened(play.now());
-    play.commands();
+    play.effects();
     play.list(&[2, 1]);
     assert_eq!(play.batch(), (vec![], Some(2)));
 }
@@ -308,13 +308,13 @@ fn a_list_that_does_not_answer_does_not_keep_the_first_start_waiting() {
     let mut play = Play::at(Settings { reconcile_interval: None, ..settings() }, None);
     let mut began = None;
     while began.is_none() && play.at < Duration::from_secs(60) {
-        for command in play.commands() {
-            match command {
-                Command::List { query, .. } => {
+        for effect in play.effects() {
+            match effect {
+                Effect::List { query, .. } => {
                     assert_eq!(query.limit, 1);
                     play.list_fails(FailureKind::Missing);
                 }
-                Command::Record { events, cursor, .. } => {
+                Effect::Record { events, cursor, .. } => {
                     assert!(events.is_empty());
                     began = cursor;
                 }
@@ -328,25 +328,25 @@ fn a_list_that_does_not_answer_does_not_keep_the_first_start_waiting() {
     assert_eq!(seconds(play.at), 30, "the hold limit");
     assert_eq!(began, Some(Position { event: None, created: START + 30 }));
     play.store(0);
-    assert!(matches!(play.command(), Command::Connect { since: None, .. }));
+    assert!(matches!(play.effect(), Effect::Connect { since: None, .. }));
 }
 
 #[test]
 fn what_is_stored_later_arrives_no_earlier_where_ids_show_no_order() {
     let mut play = Play::new(settings());
-    play.commands();
+    play.effects();
     play.machine.opened(play.now());
-    play.commands();
+    play.effects();
     play.wait(1.0);
     play.frame(4);
     let page = play.page(&[3], true);
     play.machine.page(play.now(), Ok(page));
-    play.commands();
+    play.effects();
     play.wait(1.0);
     play.list(&[2, 1]);
     let mut arrived = Vec::new();
     while arrived.len() < 3 {
-        let Command::Record { events, .. } = play.command() else { panic!("no batch") };
+        let Effect::Record { events, .. } = play.effect() else { panic!("no batch") };
         arrived.extend(events.iter().map(|received| (number(&received.event.id), received.received_at)));
         play.store(events.len());
     }

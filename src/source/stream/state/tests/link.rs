@@ -5,16 +5,16 @@ use crate::source::stream::Auth;
 fn silence_is_answered_with_pings_and_then_with_a_new_connection() {
     let mut play = Play::live(Settings { reconcile_interval: None, ..settings() });
     play.wait(20.0);
-    assert!(matches!(play.command(), Command::Ping));
+    assert!(matches!(play.effect(), Effect::Ping));
     play.machine.heard(play.at);
     play.wait(20.0);
-    assert!(matches!(play.command(), Command::Ping));
+    assert!(matches!(play.effect(), Effect::Ping));
     play.wait(20.0);
-    assert!(matches!(play.command(), Command::Ping));
+    assert!(matches!(play.effect(), Effect::Ping));
     play.wait(19.9);
-    assert_eq!(play.commands().len(), 0);
+    assert_eq!(play.effects().len(), 0);
     play.wait(0.1);
-    assert!(matches!(play.commands()[..], [Command::Disconnect(Ending::Idle)]));
+    assert!(matches!(play.effects()[..], [Effect::Disconnect(Ending::Idle)]));
     assert!(play.until_connect() <= Duration::from_millis(500));
 }
 
@@ -31,16 +31,16 @@ fn a_store_that_stays_behind_ends_the_connection_and_not_the_pings_before_that()
     assert_eq!(frames, Limits::DEFAULT.pending.frames);
     // What is on the wire stays there, and nothing is dropped.
     assert!(!play.machine.takes_frames());
-    assert_eq!(play.commands().len(), 0);
+    assert_eq!(play.effects().len(), 0);
     assert_eq!(play.machine.phase(), StreamPhase::Live);
     play.wait(20.0);
-    assert!(matches!(play.command(), Command::Ping));
+    assert!(matches!(play.effect(), Effect::Ping));
     play.wait(40.0);
-    assert!(matches!(play.commands()[..], [Command::Disconnect(Ending::Stalled)]));
+    assert!(matches!(play.effects()[..], [Effect::Disconnect(Ending::Stalled)]));
     play.wait(600.0);
-    assert_eq!(play.commands().len(), 0, "no new connection before there is room");
+    assert_eq!(play.effects().len(), 0, "no new connection before there is room");
     play.store(1);
-    assert!(play.commands().iter().any(|command| matches!(command, Command::Connect { .. })));
+    assert!(play.effects().iter().any(|effect| matches!(effect, Effect::Connect { .. })));
 }
 
 #[test]
@@ -51,13 +51,13 @@ fn a_stall_that_ends_in_time_costs_nothing() {
     while play.machine.keeps_up() {
         play.frame(3);
     }
-    play.commands();
+    play.effects();
     play.wait(59.0);
-    play.commands();
+    play.effects();
     play.store(1);
-    play.commands();
+    play.effects();
     play.wait(59.0);
-    assert!(!play.commands().iter().any(|command| matches!(command, Command::Disconnect(_))));
+    assert!(!play.effects().iter().any(|effect| matches!(effect, Effect::Disconnect(_))));
 }
 
 #[test]
@@ -115,9 +115,9 @@ fn retry_after_is_a_floor_on_every_road() {
         }
     }
     let mut play = Play::new(Settings { reconcile_interval: None, ..settings() });
-    play.commands();
+    play.effects();
     play.machine.opened(play.now());
-    play.commands();
+    play.effects();
     let failure = Failure {
         kind: FailureKind::RateLimited,
         retry_after: Some(Duration::from_secs(30)),
@@ -125,9 +125,9 @@ fn retry_after_is_a_floor_on_every_road() {
     };
     assert!(play.machine.page(play.now(), Err(failure)).is_some());
     play.wait(29.0);
-    assert!(!play.commands().iter().any(|command| matches!(command, Command::List { .. })));
+    assert!(!play.effects().iter().any(|effect| matches!(effect, Effect::List { .. })));
     play.wait(2.0);
-    assert!(play.commands().iter().any(|command| matches!(command, Command::List { .. })));
+    assert!(play.effects().iter().any(|effect| matches!(effect, Effect::List { .. })));
 }
 
 #[test]
@@ -139,16 +139,16 @@ fn the_list_keeps_no_connection_waiting_for_longer_than_the_hold_limit() {
     };
     // At the very first start, and after a loss.
     let mut play = Play::at(settings(), None);
-    play.commands();
+    play.effects();
     assert!(play.machine.page(play.now(), Err(limited())).is_some());
     play.wait(30.0);
-    play.commands();
+    play.effects();
     play.store(0);
-    assert!(play.commands().iter().any(|command| matches!(command, Command::Connect { .. })));
+    assert!(play.effects().iter().any(|effect| matches!(effect, Effect::Connect { .. })));
     let mut play = Play::new(settings());
     play.until_connect();
     play.machine.opened(play.now());
-    play.commands();
+    play.effects();
     assert!(play.machine.page(play.now(), Err(limited())).is_some());
     play.machine.closed(play.now());
     let waited = seconds(play.until_connect());
@@ -161,11 +161,11 @@ fn a_cursor_that_the_upgrade_rejects_is_left_out_and_the_list_brings_what_it_sto
     play.until_connect();
     assert_eq!(play.refuse(ConnectStep::Upgrade, FailureKind::Rejected, None), Ending::Rejected);
     play.wait(1.0);
-    assert!(matches!(play.command(), Command::Connect { since: None, narrowing: Narrowing::Full }));
+    assert!(matches!(play.effect(), Effect::Connect { since: None, narrowing: Narrowing::Full }));
     for narrowing in [Narrowing::Types, Narrowing::Bare] {
         play.refuse(ConnectStep::Upgrade, FailureKind::Rejected, None);
         play.wait(4.0);
-        let Command::Connect { narrowing: tried, .. } = play.command() else { panic!() };
+        let Effect::Connect { narrowing: tried, .. } = play.effect() else { panic!() };
         assert_eq!(tried, narrowing, "then it may be a filter, which can be applied on this side");
     }
     play.refuse(ConnectStep::Upgrade, FailureKind::Rejected, None);
@@ -175,7 +175,7 @@ fn a_cursor_that_the_upgrade_rejects_is_left_out_and_the_list_brings_what_it_sto
         "then it is the subscription, which only an operator mends"
     );
     play.machine.opened(play.now());
-    play.commands();
+    play.effects();
     play.list_to_its_end(&[9, 8]);
     let Notice::Unproven(hole) = play.notices_after() else { panic!() };
     assert_eq!(number(&hole.after.0), 1);
@@ -186,16 +186,16 @@ fn a_cursor_that_the_upgrade_rejects_is_left_out_and_the_list_brings_what_it_sto
 fn an_operator_gets_a_new_connection_at_once_and_its_gap_is_looked_into() {
     let mut play = Play::live(settings());
     play.machine.reconnect();
-    let commands = play.commands();
-    let [Command::Disconnect(Ending::Operator), Command::Connect { since, .. }] = &commands[..] else {
-        panic!("{commands:?}")
+    let effects = play.effects();
+    let [Effect::Disconnect(Ending::Operator), Effect::Connect { since, .. }] = &effects[..] else {
+        panic!("{effects:?}")
     };
     assert_eq!(since, &at(1).event);
     play.machine.opened(play.now());
     assert_eq!(play.machine.phase(), StreamPhase::Backfilling);
-    assert!(matches!(play.command(), Command::List { .. }));
+    assert!(matches!(play.effect(), Effect::List { .. }));
     play.list(&[1]);
-    assert_eq!(play.commands().len(), 0, "once");
+    assert_eq!(play.effects().len(), 0, "once");
 }
 
 #[test]
@@ -205,11 +205,11 @@ fn an_operator_cuts_a_wait_short_and_the_waits_begin_anew() {
         play.until_connect();
         play.refuse(ConnectStep::Upgrade, FailureKind::Unavailable, None);
     }
-    assert_eq!(play.commands().len(), 0);
+    assert_eq!(play.effects().len(), 0);
     play.machine.reconnect();
-    assert!(matches!(play.command(), Command::Connect { .. }));
+    assert!(matches!(play.effect(), Effect::Connect { .. }));
     play.machine.reconnect();
-    assert_eq!(play.commands().len(), 0, "it is being opened already");
+    assert_eq!(play.effects().len(), 0, "it is being opened already");
     play.refuse(ConnectStep::Upgrade, FailureKind::Unavailable, None);
     assert_eq!(play.until_connect().as_millis(), 500);
 }
@@ -231,14 +231,14 @@ fn a_server_that_ends_every_connection_after_a_while_is_met_again_at_once() {
     for _ in 0..20 {
         play.wait(10.0);
         play.machine.heard(play.at);
-        play.commands();
+        play.effects();
         play.machine.closed(play.now());
         apart += play.until_connect();
         play.machine.opened(play.now());
         play.wait(1.0);
-        assert!(matches!(play.command(), Command::List { .. }));
+        assert!(matches!(play.effect(), Effect::List { .. }));
         play.list(&[1]);
-        play.commands();
+        play.effects();
     }
     let whole = play.at.saturating_sub(began);
     assert!(apart * 10 < whole, "{apart:?} of {whole:?} without a connection");
@@ -252,7 +252,7 @@ fn connections_that_end_at_once_again_and_again_are_said_until_one_lasts() {
         play.until_connect();
         play.machine.opened(play.now());
         play.machine.closed(play.now());
-        play.commands();
+        play.effects();
         let said = play.notices.contains(&Notice::ThrownOut { times });
         assert_eq!(said, times >= 3, "{times}");
     }
@@ -261,7 +261,7 @@ fn connections_that_end_at_once_again_and_again_are_said_until_one_lasts() {
     play.notices.clear();
     play.wait(10.0);
     play.machine.heard(play.at);
-    play.commands();
+    play.effects();
     assert!(play.notices.contains(&Notice::Steady));
 }
 
@@ -270,8 +270,8 @@ fn a_cursor_that_is_refused_inside_the_connection_is_left_out_after_a_few_tries(
     let mut play = Play::new(settings());
     for left_out in [false, false, false, true] {
         let since = loop {
-            let connect = play.commands().into_iter().find_map(|command| match command {
-                Command::Connect { since, .. } => Some(since),
+            let connect = play.effects().into_iter().find_map(|effect| match effect {
+                Effect::Connect { since, .. } => Some(since),
                 _ => None,
             });
             match connect {

@@ -1,31 +1,31 @@
 use super::*;
 
 /// Sweeps once, finding `found` to be missing.
-fn sweep(play: &mut Play, found: &[usize]) -> Vec<Command> {
+fn sweep(play: &mut Play, found: &[usize]) -> Vec<Effect> {
     let mut rest = Vec::new();
     for _ in 0..60 {
         play.wait(2.0);
         play.machine.heard(play.at);
         let mut ended = false;
-        for command in play.commands() {
-            match command {
-                Command::List { .. } => {
+        for effect in play.effects() {
+            match effect {
+                Effect::List { .. } => {
                     play.list(found);
                     ended = found.is_empty();
                 }
-                Command::Compare(ids) => play.machine.held(play.now(), Some(&vec![false; ids.len()])),
-                Command::Record { events, cursor, .. } => {
+                Effect::Compare(ids) => play.machine.held(play.now(), Some(&vec![false; ids.len()])),
+                Effect::Record { events, cursor, .. } => {
                     assert_eq!(cursor, None, "a sweep moves no cursor");
                     assert!(events.iter().all(|received| received.source == Source::Reconcile));
                     play.store(events.len());
                     ended = true;
                 }
-                Command::Ping => {}
+                Effect::Ping => {}
                 other => rest.push(other),
             }
         }
         if ended {
-            rest.extend(play.commands());
+            rest.extend(play.effects());
             return rest;
         }
     }
@@ -36,8 +36,8 @@ fn sweep(play: &mut Play, found: &[usize]) -> Vec<Command> {
 fn a_stream_whose_events_sweeps_keep_finding_is_replaced() {
     let mut play = Play::live(settings());
     assert_eq!(sweep(&mut play, &[2]).len(), 0);
-    let commands = sweep(&mut play, &[3]);
-    assert!(matches!(commands[..], [Command::Disconnect(Ending::Behind)]), "{commands:?}");
+    let effects = sweep(&mut play, &[3]);
+    assert!(matches!(effects[..], [Effect::Disconnect(Ending::Behind)]), "{effects:?}");
     assert!(play.notices.contains(&Notice::Swept {
         found: 1,
         cut_short: false,
@@ -53,29 +53,29 @@ fn present(play: &Play) -> usize {
 
 /// Sweeps once over a list that shows events which are all stored: `newest`, or one
 /// of this moment, and those of `others`.
-fn sweep_over_what_is_stored(play: &mut Play, newest: Option<usize>, others: &[Event]) -> Vec<Command> {
+fn sweep_over_what_is_stored(play: &mut Play, newest: Option<usize>, others: &[Event]) -> Vec<Effect> {
     loop {
         play.wait(2.0);
         play.machine.heard(play.at);
         let mut ended = false;
         let mut rest = Vec::new();
-        for command in play.commands() {
-            match command {
-                Command::List { .. } => {
+        for effect in play.effects() {
+            match effect {
+                Effect::List { .. } => {
                     let mut page = play.page(&[newest.unwrap_or_else(|| present(play))], false);
                     page.events.extend_from_slice(others);
                     assert_eq!(play.machine.page(play.now(), Ok(page)), None);
                 }
-                Command::Compare(ids) => {
+                Effect::Compare(ids) => {
                     play.machine.held(play.now(), Some(&vec![true; ids.len()]));
                     ended = true;
                 }
-                Command::Ping => {}
+                Effect::Ping => {}
                 other => rest.push(other),
             }
         }
         if ended || !rest.is_empty() {
-            rest.extend(play.commands());
+            rest.extend(play.effects());
             return rest;
         }
     }
@@ -85,9 +85,9 @@ fn sweep_over_what_is_stored(play: &mut Play, newest: Option<usize>, others: &[E
 fn connect_again(play: &mut Play) {
     play.until_connect();
     play.machine.opened(play.now());
-    assert!(matches!(play.commands()[..], [Command::List { .. }]));
+    assert!(matches!(play.effects()[..], [Effect::List { .. }]));
     play.list(&[1]);
-    assert_eq!(play.commands().len(), 0);
+    assert_eq!(play.effects().len(), 0);
 }
 
 fn is_behind(play: &Play) -> bool {
@@ -105,14 +105,14 @@ fn a_stream_that_brings_nothing_while_the_list_moves_on_is_replaced_once_and_the
         let mut play = Play::live(settings());
         let mut replaced = 0;
         for _ in 0..8 {
-            let commands = sweep_over_what_is_stored(&mut play, None, others);
-            if let [Command::Disconnect(ending)] = commands[..] {
+            let effects = sweep_over_what_is_stored(&mut play, None, others);
+            if let [Effect::Disconnect(ending)] = effects[..] {
                 assert_eq!(ending, Ending::Behind);
                 assert!(!is_behind(&play), "a new connection may bring what this one does not");
                 replaced += 1;
                 connect_again(&mut play);
             } else {
-                assert_eq!(commands.len(), 0, "{commands:?}");
+                assert_eq!(effects.len(), 0, "{effects:?}");
             }
         }
         assert_eq!(replaced, 1);
@@ -120,7 +120,7 @@ fn a_stream_that_brings_nothing_while_the_list_moves_on_is_replaced_once_and_the
         // The event that it brings ends that.
         let brought = present(&play);
         play.frame(brought);
-        assert!(matches!(play.command(), Command::Record { .. }));
+        assert!(matches!(play.effect(), Effect::Record { .. }));
         play.store(1);
         assert_eq!(sweep_over_what_is_stored(&mut play, Some(brought), others).len(), 0);
         assert!(!is_behind(&play));
@@ -133,7 +133,7 @@ fn a_stream_that_brings_what_the_list_shows_is_left_alone() {
     for _ in 0..6 {
         let brought = present(&play);
         play.frame(brought);
-        assert!(matches!(play.command(), Command::Record { .. }));
+        assert!(matches!(play.effect(), Effect::Record { .. }));
         play.store(1);
         assert_eq!(sweep_over_what_is_stored(&mut play, Some(brought), &[]).len(), 0);
         assert!(!is_behind(&play));
@@ -166,11 +166,11 @@ fn without_a_connection_the_list_is_walked_at_the_pace_of_sweeps() {
     play.machine.closed(play.now());
     play.until_connect();
     play.wait(61.0);
-    assert!(matches!(play.command(), Command::List { .. }));
+    assert!(matches!(play.effect(), Effect::List { .. }));
     play.list(&[2, 1]);
     assert_eq!(play.batch(), (vec![2], Some(2)));
     play.store(1);
-    assert_eq!(play.commands().len(), 0);
+    assert_eq!(play.effects().len(), 0);
     assert_eq!(play.machine.phase(), StreamPhase::Connecting);
 }
 
@@ -185,8 +185,8 @@ fn a_sweep_looks_back_from_the_time_at_pepay_and_not_from_ours() {
     let since = loop {
         play.wait(1.0);
         play.machine.heard(play.at);
-        let listed = play.commands().into_iter().find_map(|command| match command {
-            Command::List { query, .. } => query.created_gte,
+        let listed = play.effects().into_iter().find_map(|effect| match effect {
+            Effect::List { query, .. } => query.created_gte,
             _ => None,
         });
         if let Some(since) = listed {
@@ -207,7 +207,7 @@ fn sweeps_that_fail_become_rarer() {
         loop {
             play.wait(1.0);
             play.machine.heard(play.at);
-            if play.commands().iter().any(|command| matches!(command, Command::List { .. })) {
+            if play.effects().iter().any(|effect| matches!(effect, Effect::List { .. })) {
                 break;
             }
         }
@@ -231,7 +231,7 @@ fn a_list_that_refuses_its_parameters_is_asked_for_without_either_bound_of_time(
             limit: 100,
         };
         let asked = play.machine.list(play.now(), &mut Wake::default(), Asker::Sweep, query);
-        let Some(Command::List { query, .. }) = asked else { panic!("{asked:?}") };
+        let Some(Effect::List { query, .. }) = asked else { panic!("{asked:?}") };
         assert_eq!((query.created_gte, query.created_lte), bounds);
         play.list_fails(FailureKind::Rejected);
     }

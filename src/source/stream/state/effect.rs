@@ -22,14 +22,14 @@ pub struct Moment {
 #[derive(Debug)]
 pub enum Poll {
     /// Do this, then ask again.
-    Do(Command),
+    Do(Effect),
     /// Nothing until an input arrives or this moment comes, if one is named.
     Wait(Option<Duration>),
 }
 
 /// One thing to do. Of each kind, one is under way at a time.
 #[derive(Debug)]
-pub enum Command {
+pub enum Effect {
     /// Open a connection, resuming after this event; answer with
     /// `opened` or `connect_failed`.
     Connect {
