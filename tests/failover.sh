@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# Measures the failover to a cold standby as docs/operations.md describes it: a bridge that is backed up
+# every few seconds is killed and its disk taken away under load, another one starts from the last
+# backup. Says how long webhooks were not taken (RTO), how old the restored state was (RPO of the
+# store), what was lost, and what targets saw again.
+#
+# PEPAY_BRIDGE_BINARY names a binary that is built already, INTERVAL the seconds between backups, ROUNDS
+# how often all that is done.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+if [ -z "${PEPAY_BRIDGE_BINARY:-}" ]; then
+  cargo build --release --locked
+  PEPAY_BRIDGE_BINARY=$PWD/target/release/pepay-bridge
+fi
+binary=$(realpath "$PEPAY_BRIDGE_BINARY")
+work=$(mktemp -d "${TMPDIR:-/tmp}/pepay-bridge-failover.XXXXXX")
+cleanup() {
+  local ended=$?
+  [ "$ended" = 0 ] || tail -n 20 "$work"/*.log >&2 || true
+  [ -z "${ports_PID:-}" ] || kill "$ports_PID" 2>/dev/null || true
+  rm -rf "$work"
+}
+trap cleanup EXIT
+coproc ports { exec python3 tests/ports.py 4; }
+read -r pepay public admin target <&"${ports[0]}"
+python3 tests/deploy/failover.py "$binary" "$work" "$pepay" "$public" "$admin" "$target" "${INTERVAL:-5}" "${ROUNDS:-3}"
