@@ -10,7 +10,7 @@ builder_name=docker.io/library/rust:1.95-bookworm
 runtime_name=gcr.io/distroless/cc-debian12:nonroot
 
 # What a bare Rust image needs to run the build: a shell with its tools, a linker, a C compiler.
-builder_packages=(bash coreutils findutils gcc libc6-dev)
+builder_packages=(bash coreutils findutils gcc grep libc6-dev sed)
 # What distroless puts into `cc-debian12`.
 runtime_packages=(base-files ca-certificates gcc-12-base libc6 libgcc-s1 libgomp1 libssl3 libstdc++6 netbase tzdata)
 

@@ -17,7 +17,7 @@ body = json.dumps(
     {
         "id": event_id,
         "object": "event",
-        "created": int(time.time()),
+        "created": 1734780000,
         "type": event_type,
         "data": {"object": {"object": "commerce_order", "id": "order-1", "status": "placed"}},
     }
