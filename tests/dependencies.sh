@@ -1,0 +1,58 @@
+#!/usr/bin/env bash
+# Compares docs/dependencies.md with Cargo.toml and with what is linked into the binary: each direct
+# dependency has its line, each crate that is there in two versions too, and there are not too many.
+# `tests/dependencies.sh licences` prints the licences of what is linked.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+case ${1:-} in
+  "") ;;
+  licences) exec deploy/image/licences.sh ;;
+  *) printf 'usage: %s [licences]\n' "$0" >&2 && exit 2 ;;
+esac
+
+most=250
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cargo metadata --locked --no-deps --format-version 1 >"$work/metadata.json"
+for platform in x86_64-unknown-linux-gnu aarch64-unknown-linux-gnu; do
+  cargo tree --locked --edges normal,no-proc-macro --target "$platform" --prefix none --format '{p}' |
+    sed 's/ (.*//' | sort -u >"$work/$platform"
+done
+deploy/image/licences.sh >"$work/licences" || exit 1
+[ "$(wc -c <"$work/licences")" -gt 100000 ]
+
+python3 - "$work" "$most" docs/dependencies.md <<'PYTHON'
+import json, pathlib, re, sys
+
+work, most, page = pathlib.Path(sys.argv[1]), int(sys.argv[2]), pathlib.Path(sys.argv[3]).read_text()
+parts = dict(re.findall(r"^## (.*?)\n(.*?)(?=^## |\Z)", page, re.M | re.S))
+rows = {title: re.findall(r"^\| (`.*?) \|", text, re.M) for title, text in parts.items()}
+named = {title: [name for row in found for name in re.findall(r"`([^`]+)`", row)] for title, found in rows.items()}
+package = json.loads((work / "metadata.json").read_text())["packages"][0]
+faults = []
+
+
+def compare(title, real):
+    for name in sorted(real - set(named[title])):
+        faults.append(f"{name} is not on the page, under '{title}'")
+    for name in sorted(set(named[title]) - real):
+        faults.append(f"{name} is on the page, under '{title}', and not there")
+
+
+shipped = {one["name"] for one in package["dependencies"] if one["kind"] is None}
+compare("What is shipped", shipped)
+compare("What only tests and benchmarks use", {one["name"] for one in package["dependencies"] if one["kind"] == "dev"} - shipped)
+twice = set()
+for platform in ("x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu"):
+    crates = [line.rsplit(" v", 1) for line in (work / platform).read_text().splitlines()]
+    names = [name for name, _ in crates]
+    twice |= {name for name in names if names.count(name) > 1}
+    print(f"dependencies: {len(crates) - 1} crates in the binary for {platform}")
+    if len(crates) - 1 > most:
+        faults.append(f"{len(crates) - 1} crates in the binary for {platform}, {most} are allowed")
+compare("What is there twice", twice)
+for fault in faults:
+    print(f"dependencies: FAILED: {fault}")
+sys.exit(bool(faults))
+PYTHON
