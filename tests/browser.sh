@@ -7,17 +7,15 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-skip() {
-  printf '\n*** SKIPPED: the page was not tested in a browser: %s ***\n\n' "$*"
-  exit 0
-}
+# shellcheck source=tests/skip.sh
+. tests/skip.sh
 
 CHROMIUM=${CHROMIUM:-$(command -v chromium || true)}
-[ -n "$CHROMIUM" ] || skip "chromium is missing"
+[ -n "$CHROMIUM" ] || skip installable "the page in a browser" "chromium is missing"
 for tool in node npm python3; do
-  command -v "$tool" >/dev/null || skip "$tool is missing"
+  command -v "$tool" >/dev/null || skip installable "the page in a browser" "$tool is missing"
 done
-[ "$(node -p 'process.versions.node.split(".")[0]')" -ge 20 ] || skip "Node.js is older than 20"
+[ "$(node -p 'process.versions.node.split(".")[0]')" -ge 20 ] || skip unavailable "the page in a browser" "Node.js is older than 20"
 
 if [ -z "${PEPAY_BRIDGE_BINARY:-}" ]; then
   cargo build --release --locked

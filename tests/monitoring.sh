@@ -4,6 +4,8 @@
 # without installing it; where neither can be had, says so and is skipped.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+# shellcheck source=tests/skip.sh
+. tests/skip.sh
 
 kit=docs/monitoring
 tools=$PWD/target/ci/prometheus
@@ -19,8 +21,7 @@ else
       dpkg-deb --extract prometheus_*.deb . && rm prometheus_*.deb) >"$tools/apt.log" 2>&1 || tail -n 5 "$tools/apt.log"
   fi
   if ! [ -x "$promtool" ]; then
-    echo "SKIPPED: no promtool; install Debian's package prometheus to check the monitoring kit"
-    exit 0
+    skip installable "the monitoring kit" "promtool is missing; Debian's package is prometheus"
   fi
 fi
 
