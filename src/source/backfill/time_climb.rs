@@ -33,6 +33,9 @@ pub(super) struct TimeClimb {
     until: i64,
     /// How much time one descent is to cover.
     width: i64,
+    /// How far below `upper` the next probe may look: more each time, so that a short
+    /// history costs few probes.
+    reach: i64,
     /// Events that were handed on since the last probe.
     pub(super) handed: usize,
     failures: u32,
@@ -79,15 +82,17 @@ impl TimeClimb {
     /// Aims at the first `width` after what was handed on. Returns whether that is below the top.
     fn aim(&mut self) -> bool {
         (self.upper, self.found) = (self.top.oldest, None);
+        self.reach = self.width.saturating_mul(4);
         self.until = self.from.saturating_add(self.width).min(self.top.oldest - 1);
         self.until > self.from
     }
 
     /// Covers as much time next as brings as many events as the first descent has read.
+    /// A stretch that was partly empty does not make the next one longer than memory.
     fn adapt(&mut self) {
         let number = |count: usize| i64::try_from(count.max(1)).unwrap_or(i64::MAX);
         let fitting = self.width.saturating_mul(number(self.top.events)) / number(self.handed);
-        self.width = fitting.clamp(self.width / 4, self.width.saturating_mul(4)).max(1);
+        self.width = fitting.clamp(self.width / 4, self.width.saturating_mul(2)).max(1);
         self.handed = 0;
     }
 }
@@ -122,6 +127,7 @@ impl Walk {
             found: None,
             until: from,
             width,
+            reach: width,
             handed: 0,
             failures: 0,
         };
@@ -159,7 +165,11 @@ impl Walk {
                 self.descend_from(event, received_at, floor);
             }
             None if is_near => self.end_time_climb(),
-            None => climb.until = climb.from + (climb.upper - climb.from) / 2,
+            None => {
+                let middle = climb.from + (climb.upper - climb.from) / 2;
+                climb.until = middle.max(climb.upper.saturating_sub(climb.reach));
+                climb.reach = climb.reach.saturating_mul(4);
+            }
         }
     }
 

@@ -72,6 +72,17 @@ fn a_long_gap_without_a_known_event_is_read_once_and_its_oldest_events_go_first(
 }
 
 #[test]
+fn a_gap_that_memory_could_hold_costs_a_few_probes_more() {
+    let list = all(500_000..=501_500);
+    let walked = walk_all(Walk::new(BUDGET), Position { event: None, created: 0 }, |query| {
+        answer(&list, query, Newer::Newest)
+    });
+    let pages = list.len().div_ceil(99);
+    assert_eq!(walked.stored, list);
+    assert!(walked.requests <= pages + 8, "{} requests for {pages} pages", walked.requests);
+}
+
+#[test]
 fn a_list_that_takes_no_notice_of_a_time_costs_one_request_more() {
     let list = all(1..=6_000);
     let heedless = |query: &ListQuery| {
