@@ -119,8 +119,8 @@ through() { # NAME PORT
 }
 
 # Nothing but the two proxies listens on the ports below; they share no socket option with ours.
-kill "$ports_PID"
-wait "$ports_PID" 2>/dev/null || true
+[ -z "${ports_PID:-}" ] || kill "$ports_PID" 2>/dev/null || true
+[ -z "${ports_PID:-}" ] || wait "$ports_PID" 2>/dev/null || true
 
 caddy=$(tool caddy usr/bin/caddy caddy)
 if [ -n "$caddy" ]; then

@@ -119,8 +119,8 @@ unix_socket_directories = ''
 fsync = off
 CONF
 # The port is held open for it until here; PostgreSQL does not share it.
-kill "$ports_PID"
-wait "$ports_PID" 2>/dev/null || true
+[ -z "${ports_PID:-}" ] || kill "$ports_PID" 2>/dev/null || true
+[ -z "${ports_PID:-}" ] || wait "$ports_PID" 2>/dev/null || true
 (cd / && as_postgres pg_ctl --pgdata "$work/cluster" --log "$work/cluster/log" --wait start >/dev/null)
 for name in "${names[@]}"; do
   createdb --host 127.0.0.1 --port "$database" --username receiver "$name"
