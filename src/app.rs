@@ -186,7 +186,7 @@ impl App {
         let verifier = verify::Verifier::new(clock.clone());
         let saver = Arc::new(Notify::new());
         let (mut parts, webhooks, shown, controls) =
-            Parts::new(&store, clock.clone(), jitter, stop.clone(), Arc::clone(&saver));
+            Parts::new(&store, clock.clone(), jitter.clone(), stop.clone(), Arc::clone(&saver));
         // Everything that can fail comes before the first request goes out.
         let prepared = parts.prepare(&settings)?;
         let paused = store.operator.paused().await?;
@@ -216,7 +216,7 @@ impl App {
         let (reload, reloads) = reload::channel();
         let (pausing, worker) = pauses::channel(store.operator.clone(), controls.clone(), saver);
         let operations = Arc::new(operations::Operations::new(controls, pausing, reload.clone(), verifier));
-        let (admin_pages, sampler) = web::admin(view.clone(), render, &tokens, operations);
+        let (admin_pages, sampler) = web::admin(view.clone(), render, &tokens, operations, jitter);
         let public_pages = web::public(view, &webhooks);
         let (soft, hard) = (stop.soft.clone(), stop.hard.clone());
         let keep_alive = settings.web.keep_alive;

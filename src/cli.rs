@@ -2,6 +2,7 @@
 //! success or in an [`Error`] that knows its exit code.
 
 mod admin;
+mod audit;
 mod backup;
 mod check;
 mod completions;
@@ -88,6 +89,7 @@ enum Command {
     Deliveries(deliveries::Arguments),
     Targets(targets::Arguments),
     Streams(streams::Arguments),
+    Audit(audit::Arguments),
     Reload(reload::Arguments),
     Doctor(doctor::Arguments),
     Backup(backup::Arguments),
@@ -182,6 +184,7 @@ fn carry_out(
         Command::Deliveries(arguments) => deliveries::deliveries(&arguments, config, environment),
         Command::Targets(arguments) => targets::targets(&arguments, config, environment),
         Command::Streams(arguments) => streams::streams(&arguments, config, environment),
+        Command::Audit(arguments) => audit::audit(&arguments, config, environment),
         Command::Reload(arguments) => reload::reload(&arguments, config, environment),
         Command::Backup(arguments) => backup::backup(&arguments, config, environment),
         Command::Doctor(arguments) => doctor::doctor(&arguments, config, environment),

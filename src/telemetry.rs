@@ -1,5 +1,6 @@
 //! Logs, metrics and traces: how they are set up, and the one table of metric names.
 
+pub mod audit;
 mod json;
 mod logs;
 mod metrics;

@@ -7,6 +7,7 @@
 //! parts behind [`Operations`].
 
 mod api;
+mod audit;
 mod guard;
 mod health;
 mod host;
@@ -44,8 +45,10 @@ pub use self::serve::{Limits, serve};
 pub use self::token::{Scope, Token, Tokens};
 
 use self::api::problem::Problem;
+use self::audit::Trail;
 use self::guard::Guard;
 use self::readiness::Readiness;
+use crate::domain::backoff::Jitter;
 use crate::domain::clock::{Clock, UnixMillis};
 use crate::store::operator::OperatorStore;
 use crate::store::view::Backlog;
@@ -137,24 +140,28 @@ pub fn public(view: View, webhooks: &Routes) -> Router {
 /// The routes of the private listener, and what keeps the listeners of the API
 /// supplied. While there are `tokens`, everything but health and the files of the
 /// page asks for one; while there is none, page, API and `/status` answer only to
-/// loopback names.
+/// loopback names. The keys of the audit trail are drawn from `random`.
 pub fn admin(
     view: View,
     render: Render,
     tokens: &Tokens,
     operations: Arc<dyn Operations>,
+    random: Jitter,
 ) -> (Router, Sampler) {
-    let state = (tokens.clone(), Guard::new(view.clock.clone()));
+    let guard = Guard::new(view.clock.clone());
+    let trail = Trail::new(view.operator.clone(), view.clock.clone(), random);
     let readiness = Arc::new(Readiness::new(view));
-    let (api, sampler) = api::new(Arc::clone(&readiness), operations, tokens.clone());
+    let (api, sampler) = api::new(Arc::clone(&readiness), operations, tokens.clone(), trail.clone());
     let pages = Router::new()
         .route("/metrics", get(metrics::show).with_state((Arc::clone(&readiness), render)))
         .route("/status", get(status::show).with_state(Arc::clone(&readiness)))
         .nest("/api", api)
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(nothing_here)
-        .layer(middleware::from_fn_with_state(state.clone(), token::check));
-    let pages = pages.merge(page::routes()).layer(middleware::from_fn_with_state(state, host::check));
+        .layer(middleware::from_fn_with_state((tokens.clone(), guard.clone(), trail), token::check));
+    let pages = pages
+        .merge(page::routes())
+        .layer(middleware::from_fn_with_state((tokens.clone(), guard), host::check));
     (pages.merge(health_routes(&readiness)), sampler)
 }
 

@@ -119,6 +119,8 @@ impl From<&delivery::Settings> for TargetInfo {
         // No configuration has a user or password in it, but a query can hold a key.
         url.set_query(None);
         Self {
+            signed: !settings.signing_keys.is_empty(),
+            headers: settings.headers.keys().map(ToString::to_string).collect(),
             name: settings.name.to_string(),
             url: url.into(),
             types: settings.types.patterns().iter().map(ToString::to_string).collect(),

@@ -170,6 +170,7 @@ impl App {
             ("store.payload_retention", &mut ours.payload_retention, theirs.payload_retention),
             ("store.dedupe_retention", &mut ours.dedupe_retention, theirs.dedupe_retention),
             ("store.dead_retention", &mut ours.dead_retention, theirs.dead_retention),
+            ("store.audit_retention", &mut ours.audit_retention, theirs.audit_retention),
         ];
         for (key, ours, theirs) in retentions {
             if *ours != theirs {

@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::time::Duration;
 
+use http::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, RequestBuilder};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::de::DeserializeOwned;
@@ -24,6 +25,8 @@ use crate::web::Settings;
 const TIMEOUT: Duration = Duration::from_secs(20);
 /// For what takes its time: the bridge itself limits it to less.
 const LONG_TIMEOUT: Duration = Duration::from_secs(660);
+/// By this header the audit trail knows the command line.
+const CLIENT: HeaderName = HeaderName::from_static("pepay-bridge-client");
 /// No answer is longer, in bytes.
 const LONGEST_ANSWER: usize = 64 << 20;
 
@@ -118,7 +121,8 @@ impl Admin {
     pub(super) fn new(settings: &Settings, reach: &Reach) -> Result<Self, Error> {
         let configured = || Url::parse(&format!("http://{}", health::reachable(settings.admin_listen)));
         let base = reach.admin_url.clone().map_or_else(configured, Ok).map_err(Error::failure)?;
-        let client = Client::builder().no_proxy().build().map_err(Error::failure)?;
+        let marks = HeaderMap::from_iter([(CLIENT, HeaderValue::from_static("cli"))]);
+        let client = Client::builder().no_proxy().default_headers(marks).build().map_err(Error::failure)?;
         Ok(Self { client, base, token: settings.admin_token.clone() })
     }
 

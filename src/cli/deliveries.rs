@@ -31,7 +31,7 @@ pub(super) struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// List deliveries, those of the newest event first
-    List(Listing),
+    List(Listing<Filters>),
     /// Send now what is retrying, dead, closed or cancelled; the time to give up begins anew
     #[command(override_usage = usage(Action::Retry))]
     Retry(Choice),

@@ -13,6 +13,7 @@ use serde_json::json;
 use self::show::Event;
 use super::admin::{self, Operator};
 use super::deliveries::Delivery;
+use super::filters::EventFilters;
 use super::listing::{Listed, Listing};
 use super::moment::Moment;
 use super::{Error, print_bytes, runtime};
@@ -31,7 +32,7 @@ pub(super) struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// List events, the newest first
-    List(Box<Listing>),
+    List(Box<Listing<EventFilters>>),
     /// Show an event: who brought it, where it went, every attempt, and its body
     Show {
         /// The event's id

@@ -3,6 +3,7 @@
 use clap::builder::PossibleValuesParser;
 use serde_json::Value;
 
+use super::listing::Filtering;
 use super::moment::When;
 use crate::domain::clock::UnixMillis;
 use crate::domain::delivery::State;
@@ -53,9 +54,8 @@ pub(super) struct Filters {
     id_prefix: Option<String>,
 }
 
-impl Filters {
-    /// The given ones, by the names that the API has for them.
-    pub(super) fn given(&self, now: UnixMillis) -> Vec<(&'static str, String)> {
+impl Filtering for Filters {
+    fn given(&self, now: UnixMillis) -> Vec<(&'static str, String)> {
         let time = |when: Option<When>| when.map(|when| when.written(now));
         let all = [
             ("type", self.types.clone()),
@@ -72,14 +72,38 @@ impl Filters {
         all.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
     }
 
-    /// The target that they ask for.
-    pub(super) fn target(&self) -> Option<&str> {
+    fn target(&self) -> Option<&str> {
         self.target.as_deref()
     }
+}
 
+impl Filters {
     /// The given ones, as the filter of a bulk call.
     pub(super) fn object(&self, now: UnixMillis) -> Value {
         let members = self.given(now).into_iter();
         Value::Object(members.map(|(name, value)| (name.to_owned(), value.into())).collect())
+    }
+}
+
+/// The filters of events: those of both lists, and what their bodies have.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Filters")]
+pub(super) struct EventFilters {
+    #[command(flatten)]
+    common: Filters,
+
+    /// Events whose body has this text, byte for byte: every body is read until there are enough
+    #[arg(long, value_name = "TEXT")]
+    text: Option<String>,
+}
+
+impl Filtering for EventFilters {
+    fn given(&self, now: UnixMillis) -> Vec<(&'static str, String)> {
+        let text = self.text.clone().map(|text| ("q", text));
+        self.common.given(now).into_iter().chain(text).collect()
+    }
+
+    fn target(&self) -> Option<&str> {
+        self.common.target()
     }
 }

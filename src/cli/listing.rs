@@ -1,11 +1,10 @@
 //! Lists that come page by page, the newest first.
 
-use clap::value_parser;
+use clap::{Args, value_parser};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::admin::Operator;
-use super::filters::Filters;
 use super::names::target_is_known;
 use super::table::Table;
 use super::{Error, hint, print_bytes};
@@ -16,7 +15,7 @@ const LARGEST_PAGE: u32 = 500;
 
 /// What to list, and how much of it.
 #[derive(Debug, clap::Args)]
-pub(super) struct Listing {
+pub(super) struct Listing<F: Args> {
     /// How many at most
     #[arg(long, value_name = "COUNT", default_value_t = 50, value_parser = value_parser!(u32).range(1..))]
     limit: u32,
@@ -31,7 +30,16 @@ pub(super) struct Listing {
 
     // Last, since their heading is for what follows as well.
     #[command(flatten)]
-    filters: Filters,
+    filters: F,
+}
+
+/// What narrows a list down.
+pub(super) trait Filtering {
+    /// What is given, by the names that the API has for it.
+    fn given(&self, now: UnixMillis) -> Vec<(&'static str, String)>;
+
+    /// The target that is asked for, which has to be one of the bridge.
+    fn target(&self) -> Option<&str>;
 }
 
 /// What can be listed.
@@ -47,12 +55,12 @@ pub(super) trait Listed: DeserializeOwned {
 
 #[derive(Debug, Deserialize)]
 struct Page<T> {
-    #[serde(alias = "events", alias = "deliveries")]
+    #[serde(alias = "events", alias = "deliveries", alias = "entries")]
     items: Vec<T>,
     next_cursor: Option<String>,
 }
 
-impl Listing {
+impl<F: Args + Filtering> Listing<F> {
     /// Asks for page after page, since one may hold less than was asked for, and prints them.
     pub(super) async fn print<T: Listed>(&self, operator: &Operator) -> Result<(), Error> {
         let filters = self.filters.given(operator.now);

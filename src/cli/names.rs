@@ -55,7 +55,11 @@ pub(super) fn names(
         let asked = tokio::time::timeout(LIMIT, of(&operator.bridge, arguments.kind));
         asked.await.unwrap_or_else(|_| Ok(Vec::new()))
     });
-    let lines = found?.iter().map(|name| format!("{}\n", clean(name))).collect::<String>();
+    let mut lines = String::new();
+    for name in found? {
+        lines += &clean(&name);
+        lines += "\n";
+    }
     print(&lines)
 }
 

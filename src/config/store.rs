@@ -28,6 +28,7 @@ pub(super) fn read(mut section: Section<'_>) -> Result<Settings, Faulty> {
         section.value("payload_retention", "30d", &form::duration(Duration::ZERO..=LONGEST));
     let dedupe_retention =
         section.value("dedupe_retention", "365d", &form::duration(SHORTEST_MEMORY..=LONGEST));
+    let audit_retention = section.value("audit_retention", "365d", &form::duration(DAY..=LONGEST));
     section.at_most(("payload_retention", payload_retention), ("dedupe_retention", dedupe_retention));
     let dead_retention = section.value("dead_retention", "365d", &form::duration(Duration::ZERO..=LONGEST));
     section.finish();
@@ -37,6 +38,7 @@ pub(super) fn read(mut section: Section<'_>) -> Result<Settings, Faulty> {
         payload_retention: payload_retention?,
         dedupe_retention: dedupe_retention?,
         dead_retention: dead_retention?,
+        audit_retention: audit_retention?,
     })
 }
 

@@ -112,6 +112,8 @@ pub struct Filter {
     pub to: Option<UnixMillis>,
     /// The event's id begins with this.
     pub id_prefix: Option<String>,
+    /// The event's body has this text, byte for byte. Of events alone.
+    pub text: Option<String>,
 }
 
 impl Filter {

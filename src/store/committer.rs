@@ -6,6 +6,7 @@
 //! to fill.
 
 mod append;
+mod audit;
 mod health;
 mod metrics;
 mod settle;
@@ -29,6 +30,7 @@ use metrics::Meters;
 use task::{Committed, Replies, Reply, Task};
 
 pub(super) use append::Append;
+pub(super) use audit::{Audit, unwritten};
 pub(super) use settle::Settle;
 pub(super) use task::{Group, Tasks, stopped};
 

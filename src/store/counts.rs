@@ -117,7 +117,7 @@ impl Counters {
     pub(super) fn add_target(&self, target: &Arc<str>) {
         let mut targets = lock(&self.targets);
         if !targets.iter().any(|known| known.target == *target) {
-            targets.push(TargetTally { target: Arc::clone(target), delivered: 0 });
+            targets.push(TargetTally { target: Arc::clone(target), delivered: 0, failed: 0 });
         }
     }
 
@@ -125,6 +125,13 @@ impl Counters {
     pub(super) fn count_delivered(&self, target: &str) {
         if let Some(tally) = lock(&self.targets).iter_mut().find(|known| *known.target == *target) {
             tally.delivered += 1;
+        }
+    }
+
+    /// An attempt at `target` has failed.
+    pub(super) fn count_failed(&self, target: &str) {
+        if let Some(tally) = lock(&self.targets).iter_mut().find(|known| *known.target == *target) {
+            tally.failed += 1;
         }
     }
 

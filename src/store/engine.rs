@@ -19,6 +19,7 @@ use super::error::{ActError, RecordError};
 use super::identity::SourceIdentity;
 use super::routing::RoutingTable;
 use super::types::{Act, Acted, Appended, Batch, Begun, CutOff, Found, Key, Search, Settlement, TargetId};
+use crate::domain::audit::Entry;
 use crate::domain::clock::UnixMillis;
 use crate::domain::delivery::OnUncertain;
 use crate::domain::event::EventId;
@@ -77,6 +78,13 @@ pub(super) enum RetentionStep {
     },
     /// Looks again at what was passed over and has ended since.
     Recheck,
+    /// Removes entries of the audit trail from before this.
+    Audit {
+        /// The time.
+        before: UnixMillis,
+        /// How many of the newest of each kind are kept at most, however new the others are.
+        newest: i64,
+    },
     /// Gives pages that hold nothing back to the file system.
     Vacuum,
 }
@@ -175,6 +183,9 @@ pub(super) trait Engine: fmt::Debug + Send {
         paused: bool,
         now: UnixMillis,
     ) -> Result<Result<(), ActError>, EngineError>;
+
+    /// Writes an entry of the audit trail, once for each `key`, which is drawn at random.
+    fn audit(&mut self, key: i64, entry: &Entry) -> Result<(), EngineError>;
 
     /// Does a piece of retention.
     fn retain(

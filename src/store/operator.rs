@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::committer::Tasks;
+use super::committer::{Audit, Tasks, stopped, unwritten};
 use super::counts::{Counters, Unfinished, percentile};
 use super::engine::read::Reader;
 use super::error::{ActError, BulkError, ReadError, RecordError};
@@ -14,9 +14,10 @@ use super::outbox::act;
 use super::source_comparison;
 use super::types::{Act, ActKind, Acted, Key, TargetId};
 use super::view::{
-    Backlog, BulkProgress, DeliveryDetail, DeliverySummary, EventDetail, EventSummary, Latency, Listed,
-    Quiet, Races, Summary, Tally, Usage,
+    AuditEntry, Backlog, BulkProgress, DeliveryDetail, DeliverySummary, EventDetail, EventSummary, Latency,
+    Listed, Quiet, Races, Summary, Tally, Usage,
 };
+use crate::domain::audit::{self, Entry};
 use crate::domain::clock::Clock;
 use crate::domain::delivery::State;
 use crate::domain::event::EventId;
@@ -220,6 +221,40 @@ impl OperatorStore {
     pub async fn set_paused(&self, target: &str, paused: bool) -> Result<(), ActError> {
         let target = target.to_owned();
         self.tasks.write(move |group| group.engine.pause(&target, paused, group.now)).await?
+    }
+
+    /// Has an entry written to the audit trail, under a `key` that is drawn at random. It is
+    /// handed over at once: who does not wait takes nothing back. Resolves after the commit;
+    /// a failure is logged and counted.
+    ///
+    /// # Errors
+    /// [`RecordError`] if it was not written.
+    pub fn record(&self, key: i64, entry: Entry) -> impl Future<Output = Result<(), RecordError>> + use<> {
+        let action = entry.action.clone();
+        let handed = self.tasks.hand_over(|reply| Audit::boxed(key, entry, reply));
+        if let Err(error) = &handed {
+            unwritten(&action, error);
+        }
+        async { handed?.await.map_err(|_| stopped())? }
+    }
+
+    /// The entries of the audit trail that pass `filter`, from the cursor `before` on, the
+    /// newest first. Returns where to go on; `None` at the end.
+    ///
+    /// # Errors
+    /// [`ReadError`] if the store cannot be read.
+    pub async fn audit(
+        &self,
+        filter: &audit::Filter,
+        before: Option<i64>,
+        limit: u32,
+    ) -> Result<(Vec<AuditEntry>, Option<i64>), ReadError> {
+        let limit = usize::try_from(limit.clamp(1, Page::LARGEST)).unwrap_or(1);
+        let mut found = self.reader.audit(filter, before, limit + 1).await?;
+        let has_more = found.len() > limit;
+        found.truncate(limit);
+        let next = found.last().filter(|_| has_more).map(|last| last.id);
+        Ok((found, next))
     }
 
     /// The targets that an operator has paused, by name.

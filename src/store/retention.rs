@@ -38,6 +38,10 @@ const LOG_BYTES: u64 = 64 << 20;
 /// megabytes.
 const NEWEST_KEPT: i64 = 10_000;
 
+/// Entries of the audit trail that are kept of each kind, some tens of megabytes: who reads
+/// very many bodies does not push out what was changed.
+const AUDIT_KEPT: i64 = 100_000;
+
 /// How long what is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Retention {
@@ -47,6 +51,8 @@ pub(super) struct Retention {
     pub(super) ids: Duration,
     /// What is dead, until an operator decides.
     pub(super) dead: Duration,
+    /// Entries of the audit trail.
+    pub(super) audit: Duration,
 }
 
 impl From<&Settings> for Retention {
@@ -55,6 +61,7 @@ impl From<&Settings> for Retention {
             payloads: settings.payload_retention,
             ids: settings.dedupe_retention,
             dead: settings.dead_retention,
+            audit: settings.audit_retention,
         }
     }
 }
@@ -102,12 +109,13 @@ impl Janitor {
 
     /// Does everything there is to do now.
     pub(super) async fn sweep(&self) -> Result<(), RecordError> {
-        let (now, Retention { payloads, ids, dead }) = (self.clock.now(), *self.retention.borrow());
+        let (now, Retention { payloads, ids, dead, audit }) = (self.clock.now(), *self.retention.borrow());
         let steps = [
             RetentionStep::Dead { before: before(now, dead) },
             RetentionStep::Payloads { before: before(now, payloads) },
             RetentionStep::Recheck,
             RetentionStep::Events { before: before(now, ids), but_newest: self.newest_kept },
+            RetentionStep::Audit { before: before(now, audit), newest: AUDIT_KEPT },
             RetentionStep::Vacuum,
         ];
         for step in steps {

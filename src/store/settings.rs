@@ -23,6 +23,8 @@ pub struct Settings {
     pub dead_retention: Duration,
     /// How long event ids are kept for deduplication.
     pub dedupe_retention: Duration,
+    /// How long entries of the audit trail are kept.
+    pub audit_retention: Duration,
 }
 
 impl Settings {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::domain::audit::Entry;
 use crate::domain::clock::UnixMillis;
 use crate::domain::delivery::State;
 use crate::domain::event::{Environment, Source};
@@ -201,6 +202,16 @@ pub struct AttemptEntry {
     pub answer: Option<String>,
 }
 
+/// An entry of the audit trail.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct AuditEntry {
+    /// Its number, which is never given twice: one that is missing was removed.
+    pub id: i64,
+    /// What it says.
+    #[serde(flatten)]
+    pub entry: Entry,
+}
+
 /// How far an action on many has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BulkProgress {
@@ -324,6 +335,8 @@ pub struct TargetTally {
     pub target: Arc<str>,
     /// Attempts that were acknowledged.
     pub delivered: u64,
+    /// Attempts that were not.
+    pub failed: u64,
 }
 
 /// A live source that brings nothing while the other does.

@@ -8,12 +8,13 @@ use std::sync::OnceLock;
 
 use tracing::level_filters::LevelFilter;
 use tracing::{Metadata, Subscriber};
-use tracing_subscriber::filter::{EnvFilter, ParseError, filter_fn};
+use tracing_subscriber::filter::{EnvFilter, FilterExt as _, ParseError, filter_fn};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
 use tracing_subscriber::{Layer as _, Registry, reload};
 
+use super::audit;
 use super::json::FlatJson;
 
 /// Where the filter of this process is replaced, once logging has started.
@@ -81,18 +82,25 @@ where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     let (filter, handle) = reload::Layer::new(EnvFilter::builder().parse(&settings.filter)?);
+    let audits = filter_fn(is_audit).with_max_level_hint(LevelFilter::INFO);
+    let filter = filter.or(audits).and(filter_fn(is_safe));
     let lines = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(ansi);
     let lines = match settings.format {
         Format::Text => lines.boxed(),
         Format::Json => lines.event_format(FlatJson).boxed(),
     };
-    Ok((Registry::default().with(filter).with(lines.with_filter(filter_fn(is_safe))), handle))
+    Ok((Registry::default().with(lines.with_filter(filter)), handle))
 }
 
 /// The WebSocket library writes whole upgrade requests at its finest level,
 /// the token and the key among them. No filter may ask for that.
 fn is_safe(metadata: &Metadata<'_>) -> bool {
     !metadata.target().starts_with("tungstenite") || *metadata.level() <= LevelFilter::DEBUG
+}
+
+/// What operators have asked for is logged whatever the filter.
+fn is_audit(metadata: &Metadata<'_>) -> bool {
+    metadata.target() == audit::TARGET && *metadata.level() <= LevelFilter::INFO
 }
 
 fn log_panic(panic: &PanicHookInfo<'_>) {
@@ -175,6 +183,22 @@ mod tests {
         };
         let lines = logged(Format::Text, "warn,a=debug", act);
         assert!(lines.contains("fine") && !lines.contains("coarse"), "{lines}");
+    }
+
+    #[test]
+    fn what_operators_have_asked_for_is_logged_whatever_the_filter() {
+        for filter in ["off", "error", "pepay_bridge=off", "other=trace"] {
+            let lines = logged(Format::Json, filter, || {
+                tracing::info!(target: audit::TARGET, who = "admin_token", target = "orders", "audit");
+                tracing::debug!(target: audit::TARGET, "finer");
+                tracing::info!("another");
+            });
+            assert!(
+                lines.contains(r#""who":"admin_token""#) && lines.contains(r#""target":"orders""#),
+                "{filter}: {lines}"
+            );
+            assert_eq!(lines.lines().count(), 1, "{filter}: {lines}");
+        }
     }
 
     #[test]

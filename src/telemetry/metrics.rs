@@ -101,6 +101,7 @@ fn describe() {
         names::HTTP_REFUSED,
         "Requests to the public listener that no handler took, by HTTP status"
     );
+    describe_counter!(names::AUDIT_UNWRITTEN, "Entries of the audit trail that could not be stored");
     describe_counter!(names::ADMIN_REFUSED, "Requests to the private listener that were refused, by reason");
     describe_counter!(names::DELIVERIES, "Ended delivery attempts, by outcome");
     describe_counter!(

@@ -21,6 +21,8 @@ pub const HTTP_REFUSED: &str = "pepay_bridge_http_refused_total";
 /// Requests to the private listener that were refused. Label `reason` (`missing`, `wrong`, `slowed`,
 /// `scope`, `foreign_host`, `cross_site`).
 pub const ADMIN_REFUSED: &str = "pepay_bridge_admin_refused_total";
+/// Entries of the audit trail that could not be stored.
+pub const AUDIT_UNWRITTEN: &str = "pepay_bridge_audit_unwritten_total";
 /// Ended attempts. Labels `target` and `outcome` (`delivered`, `retried`, `dead`, `held`).
 pub const DELIVERIES: &str = "pepay_bridge_deliveries_total";
 /// Dead deliveries that `store.dead_retention` has cancelled. Label `target`.

@@ -2,8 +2,8 @@
 //!
 //! Each file is one kind of resource. Requests
 //! are read strictly ([`params`], [`body`]), failures are problem details
-//! ([`problem`]), and every call that changes something leaves a line in the
-//! log ([`audit`]). The document at `/api/openapi.json` is made from the same
+//! ([`problem`]), and every call that may change something leaves an entry in the
+//! [audit trail](crate::web::audit). The document at `/api/openapi.json` is made from the same
 //! code ([`openapi`]).
 
 mod audit;
@@ -47,6 +47,7 @@ use self::overview::Assessments;
 use self::problem::Problem;
 use self::shown::ShownDelivery;
 use self::under_way::UnderWay;
+use super::audit::{Trail, record};
 use super::operations::Operations;
 use super::readiness::Readiness;
 use super::serve::log_panic;
@@ -74,6 +75,7 @@ pub(super) fn new(
     readiness: Arc<Readiness>,
     operations: Arc<dyn Operations>,
     tokens: Tokens,
+    trail: Trail,
 ) -> (Router, Sampler) {
     let (sender, live) = watch::channel(Arc::default());
     let api = Arc::new(Api {
@@ -86,10 +88,10 @@ pub(super) fn new(
         listeners: Arc::new(Semaphore::new(live::MAX_LISTENERS)),
         tokens,
     });
-    (routes(Arc::clone(&api)), Sampler::new(api, sender))
+    (routes(Arc::clone(&api), trail), Sampler::new(api, sender))
 }
 
-fn routes(api: Arc<Api>) -> Router {
+fn routes(api: Arc<Api>, trail: Trail) -> Router {
     let v1 = Router::new()
         .route("/events", get(events::list))
         .route("/events/{id}", get(events::show))
@@ -110,12 +112,15 @@ fn routes(api: Arc<Api>) -> Router {
         .route("/streams/{name}/backfill", post(streams::backfill))
         .route("/reload", post(reload::reload))
         .route("/overview", get(overview::show))
+        .route("/history", get(history::show))
+        .route("/audit", get(audit::list))
         .route("/live", get(live::listen));
     Router::new()
         .nest("/v1", v1)
         .route("/openapi.json", get(openapi::show))
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(nothing_here)
+        .layer(middleware::from_fn_with_state(trail, record))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(middleware::map_response(private))
         .with_state(api)

@@ -48,6 +48,7 @@ impl Shown {
             payload_retention: Duration::from_hours(24),
             dedupe_retention: Duration::from_hours(48),
             dead_retention: Duration::from_hours(96),
+            audit_retention: Duration::from_hours(48),
         };
         let route = Route {
             target: "orders".into(),
@@ -141,7 +142,13 @@ impl Shown {
         let render: Render = Arc::new(|| "rendered".to_owned());
         let tokens: Vec<_> =
             token.into_iter().map(|secret| operating("server.admin_token", secret)).collect();
-        admin(self.view.clone(), render, &Tokens::new(&tokens), Arc::new(Obedient::default()))
+        admin(
+            self.view.clone(),
+            render,
+            &Tokens::new(&tokens),
+            Arc::new(Obedient::default()),
+            Jitter::from_fn(|| 0.5),
+        )
     }
 }
 
@@ -279,7 +286,13 @@ async fn metrics_show_readiness_and_the_backlog_as_they_are_now() {
     let scrape = async || {
         let handle = handle.clone();
         let render: Render = Arc::new(move || handle.render());
-        let (router, _) = admin(view.clone(), render, &Tokens::new(&[]), Arc::new(Obedient::default()));
+        let (router, _) = admin(
+            view.clone(),
+            render,
+            &Tokens::new(&[]),
+            Arc::new(Obedient::default()),
+            Jitter::from_fn(|| 0.5),
+        );
         let (status, headers, body) = ask(router, Method::GET, "/metrics", None).await;
         assert_eq!(
             (status, &headers["content-type"]),
@@ -314,7 +327,13 @@ async fn what_runs_no_longer_is_neither_shown_nor_a_reason_nor_a_gauge() {
     let (parts, showing) = watch::channel(shown.view.parts());
     shown.view.parts = showing;
     let render: Render = Arc::new(move || handle.render());
-    let (router, _) = admin(shown.view.clone(), render, &Tokens::new(&[]), Arc::new(Obedient::default()));
+    let (router, _) = admin(
+        shown.view.clone(),
+        render,
+        &Tokens::new(&[]),
+        Arc::new(Obedient::default()),
+        Jitter::from_fn(|| 0.5),
+    );
     let gauges = async |router: Router| {
         let (_, _, body) = ask(router, Method::GET, "/metrics", None).await;
         assert!(

@@ -13,6 +13,7 @@ use secrecy::{ExposeSecret, SecretString};
 use sha2::Sha256;
 use tokio::sync::watch;
 
+use super::audit::{Caller, Trail};
 use super::guard::{self, Guard, Reason};
 
 /// What a token may do. Each scope includes those before it.
@@ -123,6 +124,17 @@ impl Admission {
         self.held.as_ref().map_or(Scope::Operate, |held| held.scope)
     }
 
+    /// The token as the audit trail names it.
+    fn caller(&self) -> Caller {
+        let short = |name: &str| {
+            let name = name.strip_prefix("server.").unwrap_or(name);
+            // One in `[server.tokens]` that is called so is another one.
+            let own = name.strip_prefix("tokens.").filter(|own| *own != "admin_token");
+            own.unwrap_or(name).into()
+        };
+        Caller(self.held.as_ref().map(|held| short(&held.name)))
+    }
+
     /// Resolves once the token has been replaced since.
     pub(super) async fn expired(&mut self) {
         let holds = |tokens: &Vec<Arc<Held>>| match &self.held {
@@ -188,7 +200,7 @@ fn needed(method: &Method, path: &str) -> Scope {
 /// Lets a request through whose token may do what it asks for. Returns 401 without a
 /// token of ours, 403 to one that may do less, and 429 to an address that guesses.
 pub(super) async fn check(
-    State((tokens, guard)): State<(Tokens, Guard)>,
+    State((tokens, guard, trail)): State<(Tokens, Guard, Trail)>,
     mut request: Request,
     next: Next,
 ) -> Response {
@@ -202,10 +214,13 @@ pub(super) async fn check(
     }
     let (reason, status, code, message) = match tokens.admit(request.headers()) {
         Ok(admission) if admission.scope() >= needed(request.method(), path) => {
+            let caller = admission.caller();
             request.extensions_mut().insert(admission);
+            request.extensions_mut().insert(caller);
             return next.run(request).await;
         }
-        Ok(_) => {
+        Ok(admission) => {
+            trail.refused(&request, admission.caller(), "insufficient_scope").await;
             let message = "the scope of this token does not include that";
             (Reason::Scope, StatusCode::FORBIDDEN, "insufficient_scope", message)
         }

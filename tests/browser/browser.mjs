@@ -4,7 +4,10 @@ import assert from 'node:assert/strict';
 import { chromium } from 'playwright-core';
 
 export const DESK = { width: 1280, height: 900 };
-export const PHONE = { width: 360, height: 740 };
+export const TABLET = { width: 768, height: 1024 };
+export const PHONE = { width: 390, height: 844 };
+/** The narrowest phone that there is. */
+export const NARROW = { width: 360, height: 740 };
 
 export function launch() {
   return chromium.launch({

@@ -1,10 +1,12 @@
 // The page in a real browser, on the real binary.
 
 import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import { after, before, beforeEach, test } from 'node:test';
+import { promisify } from 'node:util';
 import axe from 'axe-core';
-import { DESK, fitsItsWidth, isLive, launch, PHONE, visit } from './browser.mjs';
+import { DESK, fitsItsWidth, isLive, launch, NARROW, PHONE, TABLET, visit } from './browser.mjs';
 import { until, World } from './world.mjs';
 
 let [browser, world] = [null, null];
@@ -44,7 +46,7 @@ test('the overview is live: what comes is counted without reloading', async () =
     await page.getByRole('img', { name: 'Received over time' }).waitFor();
     await page.locator('figure', { hasText: 'Unique' }).locator('desc', { hasText: 'in the last 15 min; at most' }).waitFor({ state: 'attached' });
     await page.getByText('The same as a table').click();
-    await page.getByRole('table', { name: /Events in each 15 s/ }).waitFor();
+    await page.getByRole('table', { name: /Counts in each 15 s/ }).waitFor();
     const sources = page.getByRole('table', { name: 'Events by source' });
     for (const source of ['stream', 'webhook']) await sources.getByRole('row', { name: source }).waitFor();
     await page.getByText('The other followed after').waitFor();
@@ -336,6 +338,128 @@ test('the overview is green only while nothing needs an operator, and trouble co
   });
 });
 
+test('a day of history and failed attempts are shown beside what was delivered', async () => {
+  const id = 'evt_1764000000020-1';
+  await visit(browser, {}, async (page) => {
+    await open(page);
+    await isLive(page);
+    const failed = page.locator('figure', { hasText: 'Failed attempts' }).locator('.total');
+    const total = async () => Number((await failed.innerText()).replaceAll(',', ''));
+    const before = await total();
+    world.orders.answer = 'busy';
+    await world.publish(id);
+    await until('a try has failed', () => world.orders.ledger.some((entry) => entry.id === id));
+    world.orders.answer = 'accept';
+    await settledAs('orders', id, 'delivered');
+    await until('the failure is counted', async () => (await total()) > before);
+    await page.getByText('1 d', { exact: true }).click();
+    await page.getByText('in 1 d', { exact: true }).first().waitFor();
+    await until('the day has it as well', async () => (await total()) > 0);
+    await page.getByText('The same as a table').click();
+    await page.getByRole('table', { name: /Counts in each 24 min/ }).waitFor();
+  });
+});
+
+test('the request of an attempt is shown as it was made, and a shell can make it again', async () => {
+  const id = 'evt_1764000000021-1';
+  const text = await world.publish(id, { order: "it's an order" });
+  await settledAs('orders', id, 'delivered');
+  await visit(browser, { permissions: ['clipboard-read', 'clipboard-write'] }, async (page) => {
+    await open(page, `#/events/${id}`);
+    await isLive(page);
+    const card = page.getByRole('region', { name: /^orders/ });
+    await card.getByText('Show', { exact: false }).first().click();
+    const shown = await card.getByRole('region', { name: 'Request of attempt 1' }).innerText();
+    const [line, ...lines] = shown.split('\n');
+    assert.equal(line, `POST ${world.orders.url}`);
+    const headers = Object.fromEntries(lines.map((header) => header.split(/: (.*)/s)));
+    const sent = world.orders.ledger.find((entry) => entry.id === id);
+    const volatile = ['content-length', 'transfer-encoding', 'connection', 'webhook-timestamp'];
+    const names = (all) => Object.keys(all).filter((name) => !volatile.includes(name)).sort();
+    assert.deepEqual(names(headers), names(sent.headers));
+    for (const name of names(headers)) assert.equal(headers[name], sent.headers[name], name);
+    assert.ok(Math.abs(headers['webhook-timestamp'] - sent.headers['webhook-timestamp']) <= 1);
+
+    await card.getByRole('button', { name: 'Copy as curl attempt 1' }).click();
+    await said(page, 'Copied.');
+    const command = await page.evaluate(() => navigator.clipboard.readText());
+    await promisify(execFile)('bash', ['-c', `${command} --silent --noproxy '*'`]);
+    const again = world.orders.ledger.filter((entry) => entry.id === id);
+    assert.equal(again.length, 2);
+    assert.equal(again[1].text, text);
+    assert.equal(again[1].headers['pepay-bridge-sequence'], sent.headers['pepay-bridge-sequence']);
+  });
+});
+
+test('an event is found by a text in its body', async () => {
+  const id = 'evt_1764000000022-1';
+  await world.publish(id, { order: 'needle-in-a-haystack' });
+  await settledAs('orders', id, 'delivered');
+  await visit(browser, {}, async (page) => {
+    await open(page, '#/events');
+    await page.getByText('More filters').click();
+    await page.getByLabel('Text in the body').fill('needle-in-a-hay');
+    await button(page, 'Search').click();
+    await page.getByText('1 event', { exact: true }).waitFor();
+    await page.getByRole('link', { name: id, exact: true }).waitFor();
+    assert.match(page.url(), /q=needle-in-a-hay/);
+    await page.getByLabel('Text in the body').fill('NEEDLE-in-a-hay');
+    await button(page, 'Search').click();
+    await page.getByText('No event matches.').first().waitFor();
+  });
+});
+
+test('what is selected is changed and nothing else, and the list follows its count', async () => {
+  const ids = [1, 2, 3].map((n) => `evt_1764000000023-${n}`);
+  world.orders.answer = 'gone';
+  for (const id of ids) await world.publish(id);
+  for (const id of ids) await settledAs('orders', id, 'dead');
+  world.orders.answer = 'accept';
+  await visit(browser, {}, async (page) => {
+    await open(page, '#/deliveries?state=dead');
+    await isLive(page);
+    await page.getByText('3 deliveries', { exact: true }).waitFor();
+    for (const id of ids.slice(0, 2)) await page.getByRole('checkbox', { name: `Select ${id} to orders` }).check();
+    await page.getByText('2 selected:').waitFor();
+    assert.equal(await button(page, 'Release selected').count(), 0, 'none of them is held');
+    await button(page, 'Retry selected').click();
+    await dialog(page).getByRole('button', { name: 'Retry 2 deliveries' }).click();
+    await said(page, '2 deliveries retried.');
+    for (const id of ids.slice(0, 2)) await settledAs('orders', id, 'delivered');
+    await page.getByText('1 delivery', { exact: true }).waitFor();
+    assert.equal(await page.getByRole('link', { name: 'Dead 1', exact: true }).count(), 1, 'the tab says the same');
+    assert.equal(await world.state('orders', ids[2]), 'dead');
+
+    await button(page, 'Select all shown').click();
+    await page.getByText('1 selected:').waitFor();
+    assert.ok(await page.getByRole('checkbox', { name: `Select ${ids[2]} to orders` }).isChecked());
+    await button(page, 'Select none').click();
+    assert.ok(!(await page.getByRole('checkbox', { name: `Select ${ids[2]} to orders` }).isChecked()));
+    // Somebody else does it: nobody presses Refresh here.
+    await fetch(`${world.page}api/v1/deliveries/orders/${ids[2]}/cancel`, { method: 'POST', body: '{}', headers: { 'content-type': 'application/json' } });
+    await page.getByText('Nothing is dead').first().waitFor();
+  });
+});
+
+test('who has changed what is listed, and whose body was read', async () => {
+  await visit(browser, {}, async (page) => {
+    await open(page, `#/events/${KNOWN.id}`);
+    await page.getByRole('heading', { name: 'Payload' }).waitFor();
+    await page.getByRole('link', { name: 'Audit' }).click();
+    await page.getByRole('heading', { level: 1, name: 'Audit' }).waitFor();
+    await page.getByLabel('What').selectOption('read');
+    await page.getByLabel('Event id').fill(KNOWN.id);
+    await button(page, 'Search').click();
+    await page.getByRole('row', { name: /read body/ }).first().waitFor();
+    const row = page.getByRole('row', { name: new RegExp(KNOWN.id) }).first();
+    await row.getByText('by page', { exact: false }).waitFor();
+    await row.getByText('done', { exact: true }).waitFor();
+    assert.match(page.url(), /kind=read/);
+    await button(page, 'Clear').click();
+    await page.getByRole('table', { name: 'Entries' }).waitFor();
+  });
+});
+
 test('a test event shows its outcome, good or bad', async () => {
   await visit(browser, {}, async (page) => {
     await open(page, '#/targets');
@@ -440,15 +564,16 @@ test('everything can be reached and done by keyboard', async () => {
 const VIEWS = {
   overview: ['', 'Which source was first'],
   events: ['#/events?within=86400', 'More filters, 1 in use'],
-  event: [`#/events/${KNOWN.id}`, 'Payload'],
+  event: [`#/events/${KNOWN.id}`, 'Indented here'],
   deliveries: ['#/deliveries', 'deliveries, and more'],
   targets: ['#/targets', 'Send test event'],
   streams: ['#/streams', 'Accounted for'],
+  audit: ['#/audit', 'read body'],
 };
 
-for (const colorScheme of ['light', 'dark']) {
-  test(`nothing is in the way of people with disabilities (${colorScheme})`, async () => {
-    await visit(browser, { colorScheme, viewport: DESK }, async (page) => {
+for (const [colorScheme, viewport] of ['light', 'dark'].flatMap((scheme) => [PHONE, TABLET, DESK].map((size) => [scheme, size]))) {
+  test(`nothing is in the way of people with disabilities (${colorScheme}, ${viewport.width} px)`, async () => {
+    await visit(browser, { colorScheme, viewport }, async (page) => {
       const check = async (what) => {
         await page.evaluate(axe.source);
         const { violations } = await page.evaluate(() => window.axe.run(document, { runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'] }));
@@ -460,6 +585,7 @@ for (const colorScheme of ['light', 'dark']) {
         await isLive(page);
         await page.getByText(sign).first().waitFor();
         await check(name);
+        await fitsItsWidth(page, name);
       }
       await open(page, '#/targets');
       await button(page, 'Pause orders').click();
@@ -469,13 +595,17 @@ for (const colorScheme of ['light', 'dark']) {
   });
 }
 
-test('no view is wider than a phone', async () => {
-  await visit(browser, { viewport: PHONE, isMobile: true, hasTouch: true }, async (page) => {
+test('no view is wider than its screen, however wide that is', async () => {
+  await visit(browser, { viewport: NARROW, isMobile: true, hasTouch: true }, async (page) => {
     for (const [name, [address, sign]] of Object.entries(VIEWS)) {
       await open(page, address);
       await isLive(page);
       await page.getByText(sign).first().waitFor();
-      await fitsItsWidth(page, name);
+      for (const width of [NARROW.width, 480, 700, 720, 890, 900, 1000, 1190, 1210]) {
+        await page.setViewportSize({ ...NARROW, width });
+        await fitsItsWidth(page, `${name} at ${width} px`);
+      }
+      await page.setViewportSize(NARROW);
     }
   });
 });

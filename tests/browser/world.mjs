@@ -33,7 +33,7 @@ export async function until(what, question) {
 export class Target {
   /** "accept", "gone" (410), "busy" (503), or "vanish": it reads the request and breaks the connection. */
   answer = 'accept';
-  /** `{ id, replay, attempt, test, acknowledged }` of every request. */
+  /** `{ id, replay, attempt, test, headers, text, acknowledged }` of every request. */
   ledger = [];
 
   static async start() {
@@ -45,12 +45,13 @@ export class Target {
   }
 
   async take(request, response) {
-    for await (const _ of request);
+    let text = '';
+    for await (const chunk of request.setEncoding('utf8')) text += chunk;
     const { headers } = request;
     const acknowledged = this.answer === 'accept';
     this.ledger.push({
       id: headers['webhook-id'], replay: headers['pepay-bridge-replay'], attempt: headers['pepay-bridge-attempt'],
-      test: headers['pepay-bridge-test'], acknowledged,
+      test: headers['pepay-bridge-test'], headers, text, acknowledged,
     });
     if (this.answer === 'vanish') response.destroy();
     else response.writeHead({ accept: 200, gone: 410, busy: 503 }[this.answer], { 'content-type': 'application/json' }).end(JSON.stringify({ ok: acknowledged }));

@@ -85,8 +85,9 @@ const SETTINGS: &[&str] = &[
     "web::Token",
 ];
 
-/// The table of metric names and the traces: what every module may name.
-const EVERYWHERE: [&str; 2] = ["telemetry::names", "telemetry::traces"];
+/// The table of metric names, the traces and the target of audit lines: what every module may
+/// name.
+const EVERYWHERE: [&str; 3] = ["telemetry::names", "telemetry::traces", "telemetry::audit"];
 const ANYTHING: &str = "*";
 
 /// Libraries that belong to one place, and the files that are that place.

@@ -1,5 +1,6 @@
 //! What an operator sees and does, by the admin API of the real binary.
 
+mod auditing;
 mod ending;
 mod listing;
 mod mending;

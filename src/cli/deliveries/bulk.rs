@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::cli::admin::{Answer, Operator};
 use crate::cli::filters::Filters;
+use crate::cli::listing::Filtering as _;
 use crate::cli::names::target_is_known;
 use crate::cli::progress::{self, Bar};
 use crate::cli::{Error, print};

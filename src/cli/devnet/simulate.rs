@@ -159,7 +159,7 @@ async fn watch(
         }
     };
     loop {
-        let event: Event = bridge.get(&["events", &id], &[]).await?.read()?;
+        let event: Event = bridge.get(&["events", &id], &[("body", "false")]).await?.read()?;
         for (who, what) in follow.news(&event) {
             screen.show(&who, &what)?;
         }

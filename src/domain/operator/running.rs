@@ -126,6 +126,10 @@ pub struct Routing {
 /// A target as it is configured, without any secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct TargetInfo {
+    /// Whether requests are signed.
+    pub signed: bool,
+    /// The names of the configured headers; their values are secrets.
+    pub headers: Vec<String>,
     /// Its configured name.
     pub name: String,
     /// Where events are posted, without user, password and query.

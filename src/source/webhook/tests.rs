@@ -64,6 +64,7 @@ impl Fixture {
             payload_retention: Duration::from_hours(24),
             dedupe_retention: Duration::from_hours(48),
             dead_retention: Duration::from_hours(96),
+            audit_retention: Duration::from_hours(48),
         };
         let (store, writer) = Store::open(&settings, Vec::new(), clock()).await.unwrap();
         let (router, statuses) = router(endpoints, store.inbox.clone());

@@ -78,8 +78,9 @@ impl Meters {
 
     /// An attempt at `target` has ended, and this follows.
     pub(super) fn count_attempt(&self, target: &Arc<str>, next: Next) {
-        if next == Next::Delivered {
-            self.counters.count_delivered(target);
+        match next {
+            Next::Delivered => self.counters.count_delivered(target),
+            Next::Retrying { .. } | Next::Held | Next::Dead => self.counters.count_failed(target),
         }
     }
 }

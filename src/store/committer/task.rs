@@ -184,12 +184,21 @@ impl Tasks {
         &self,
         task: impl FnOnce(Reply<T>) -> Box<dyn Task>,
     ) -> Result<T, RecordError> {
+        self.hand_over(task)?.await.map_err(|_| stopped())?
+    }
+
+    /// Hands a task over at once, or fails where there is no room. Returns where its outcome
+    /// comes; who does not wait for that takes nothing back.
+    pub(in crate::store) fn hand_over<T>(
+        &self,
+        task: impl FnOnce(Reply<T>) -> Box<dyn Task>,
+    ) -> Result<oneshot::Receiver<Result<T, RecordError>>, RecordError> {
         let (reply, outcome) = oneshot::channel();
         self.0.try_send(Message::Task(task(reply))).map_err(|error| match error {
             TrySendError::Full(_) => RecordError::Overloaded,
             TrySendError::Closed(_) => stopped(),
         })?;
-        outcome.await.map_err(|_| stopped())?
+        Ok(outcome)
     }
 
     /// Changes the committer itself, between two groups.

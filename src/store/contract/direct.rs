@@ -32,7 +32,7 @@ const ATTEMPTS: &str = "SELECT 'attempt ' || target_id || ' ' || sequence || ' '
             coalesce(error, '') FROM attempt";
 
 /// Everything that is stored, but for bytes and for when a cursor was moved.
-const ROWS: [&str; 11] = [
+const ROWS: [&str; 12] = [
     DELIVERIES,
     ATTEMPTS,
     "SELECT 'event ' || sequence || ' ' || id || ' ' || source || ' ' || received_at || ' ' || \
@@ -45,6 +45,7 @@ const ROWS: [&str; 11] = [
     "SELECT 'ripe ' || sequence FROM ripe",
     "SELECT 'retention ' || payload_through || ' ' || events_through FROM retention",
     "SELECT 'lateness ' || most FROM lateness",
+    "SELECT 'audit ' || key || ' ' || at || ' ' || action || ' ' || count || ' ' || outcome FROM audit",
     "SELECT 'order ' || invoice_id || ' ' || order_id FROM order_link",
 ];
 

@@ -77,6 +77,23 @@ async fn pages_of_any_size_add_up_to_the_whole_list_newest_first() {
 }
 
 #[tokio::test]
+async fn a_text_is_found_in_bodies_byte_for_byte_in_calls_that_are_bounded() {
+    let fixture = filled().await;
+    let found = async |text: &str, limit| {
+        let filter = Filter { text: Some(text.to_owned()), ..Filter::default() };
+        ids(&all_events(&fixture, &filter, limit).await).join(" ")
+    };
+    for limit in [1, 2, 50] {
+        assert_eq!(found(r#""id":"b"}"#, limit).await, "evt_5 evt_2");
+    }
+    assert_eq!(found("\"é\"", 2).await.split(' ').count(), 7);
+    for text in ["É", "100%", "_", "'", r#""id":"B"}"#] {
+        assert_eq!(found(text, 50).await.is_empty(), text != "_", "{text}: no pattern, no case");
+    }
+    fixture.close().await;
+}
+
+#[tokio::test]
 async fn a_time_is_found_among_events_that_were_accepted_hours_after_they_arrived() {
     const HOUR: u64 = 3600;
     let mut fixture = Fixture::new(routes()).await;

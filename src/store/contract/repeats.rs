@@ -61,6 +61,14 @@ fn settle(direct: &mut Direct, settlements: &[Settlement]) {
     direct.commit(settle).unwrap();
 }
 
+#[tokio::test]
+async fn an_entry_of_the_audit_trail_that_is_written_twice_is_there_once() {
+    let mut direct = Direct::new().await;
+    let entry = auditing::entry("retry", 0);
+    assert_eq!(twice(&mut direct, |group| group.engine.audit(7, &entry)), [Ok(()), Ok(())]);
+    assert_eq!(direct.backend.number("SELECT count(*) FROM audit"), 1);
+}
+
 const OUTCOMES: [Next; 4] = [Next::Delivered, Next::Retrying { due_at: NOW }, Next::Held, Next::Dead];
 
 #[tokio::test]

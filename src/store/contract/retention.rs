@@ -32,7 +32,7 @@ impl Aging {
         Self { fixture: Fixture::timed(backend, routes(), clock).await, now }
     }
 
-    async fn restart(self) -> Self {
+    pub(in super::super) async fn restart(self) -> Self {
         Self::at(self.fixture.close().await, self.now).await
     }
 

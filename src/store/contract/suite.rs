@@ -1,5 +1,6 @@
 //! The suite on one engine, the one of [`UnderTest`](super::UnderTest).
 
+mod auditing;
 mod conflicts;
 mod direct;
 mod listing;

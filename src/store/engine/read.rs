@@ -4,12 +4,14 @@
 //! | file | holds |
 //! |---|---|
 //! | [`rows`] | what differs between the engines: pools, values, rows |
+//! | [`audit`] | the audit trail |
 //! | [`list`], [`detail`] | lists of events and deliveries; one of them in full |
 //! | [`statistics`] | sizes, backlogs, what came by which source, how long deliveries took |
 //! | [`scan`], [`query`], [`decode`] | which events a list looks at, its SQL, its rows |
 
 #[cfg(test)]
 pub(in crate::store) mod asked;
+mod audit;
 mod decode;
 mod detail;
 mod list;

@@ -14,6 +14,7 @@
 
 mod act;
 mod append;
+mod audit;
 pub mod backup;
 pub mod check;
 mod checkpoint;

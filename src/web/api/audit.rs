@@ -1,148 +1,62 @@
-//! The trace that every state-changing call leaves in the log.
+//! The audit trail, as it is listed.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
 
+use axum::Json;
+use axum::extract::State;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::Api;
+use super::filter::{AuditListing, limit, some_text};
+use super::params::{Params, Query};
 use super::problem::Problem;
+use crate::domain::audit::{Filter, Kind};
+use crate::domain::clock::UnixMillis;
+use crate::domain::operator::Page;
+use crate::store::view::AuditEntry;
 
-/// A call that has begun. It is logged once: when it ends, or when the client
-/// has disconnected before that.
-#[derive(Debug)]
-pub(super) struct Audit {
-    action: &'static str,
-    target: Option<String>,
-    stream: Option<String>,
-    event_id: Option<String>,
-    filter: Option<String>,
-    /// How many things have been changed, as far as it has been told.
-    changed: AtomicU64,
-    ended: bool,
+/// A page of the audit trail, the newest entry first.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Trail {
+    entries: Vec<AuditEntry>,
+    /// Where the list goes on; null at its end.
+    #[schema(required)]
+    next_cursor: Option<String>,
 }
 
-impl Audit {
-    pub(super) const fn of(action: &'static str) -> Self {
-        let changed = AtomicU64::new(0);
-        Self { action, target: None, stream: None, event_id: None, filter: None, changed, ended: false }
-    }
+/// What operators have changed, and whose bodies they have read, the newest first
+///
+/// Every call that may change something leaves an entry, also one that was refused for its
+/// token's scope or has failed; so does each body that was given away.
+#[utoipa::path(get, path = "/api/v1/audit", tag = "bridge", operation_id = "listAudit",
+    params(AuditListing), responses((status = 200, description = "A page of the trail", body = Trail)))]
+pub(super) async fn list(
+    State(api): State<Arc<Api>>,
+    Query(mut params): Query,
+) -> Result<Json<Trail>, Problem> {
+    let filter = filter(&mut params);
+    let limit = params.parsed("limit", limit).unwrap_or(Page::default().limit);
+    let cursor = params.parsed("cursor", cursor);
+    params.finish()?;
+    let (entries, next) = api.ask(api.operator().audit(&filter, cursor, limit)).await?;
+    Ok(Json(Trail { entries, next_cursor: next.map(|next| next.to_string()) }))
+}
 
-    /// The target that it is about.
-    pub(super) fn target(mut self, name: &str) -> Self {
-        self.target = Some(name.to_owned());
-        self
-    }
-
-    /// The stream that it is about.
-    pub(super) fn stream(mut self, name: &str) -> Self {
-        self.stream = Some(name.to_owned());
-        self
-    }
-
-    /// The event that it is about.
-    pub(super) fn event(mut self, id: &str) -> Self {
-        self.event_id = Some(id.to_owned());
-        self
-    }
-
-    /// What it was narrowed to.
-    pub(super) fn filter(mut self, filter: String) -> Self {
-        self.filter = Some(filter);
-        self
-    }
-
-    /// Notes how many things have been changed so far, and will stay so however it ends.
-    pub(super) fn note_changed(&self, so_far: u64) {
-        self.changed.store(so_far, Ordering::Relaxed);
-    }
-
-    /// How many things have been changed so far.
-    pub(super) fn changed(&self) -> u64 {
-        self.changed.load(Ordering::Relaxed)
-    }
-
-    /// Logs how it ended; `count` says how many things it has changed to its end.
-    pub(super) fn end<T>(
-        mut self,
-        result: Result<T, Problem>,
-        count: impl FnOnce(&T) -> u64,
-    ) -> Result<T, Problem> {
-        self.ended = true;
-        match &result {
-            Ok(done) => self.log("done", count(done)),
-            Err(problem) => self.log(problem.code(), self.changed()),
-        }
-        result
-    }
-
-    fn log(&self, outcome: &str, count: u64) {
-        tracing::info!(
-            action = self.action,
-            target = self.target,
-            stream = self.stream,
-            event_id = self.event_id,
-            filter = self.filter,
-            count,
-            outcome,
-            "asked by a person"
-        );
+fn filter(params: &mut Params) -> Filter {
+    Filter {
+        kind: params.one_of("kind", &Kind::ALL, Kind::as_str),
+        who: params.parsed("who", some_text),
+        action: params.parsed("action", some_text),
+        target: params.parsed("target", some_text),
+        event_id: params.parsed("event_id", some_text),
+        from: params.parsed("from", str::parse::<UnixMillis>),
+        to: params.parsed("to", str::parse::<UnixMillis>),
     }
 }
 
-impl Drop for Audit {
-    fn drop(&mut self) {
-        if !self.ended {
-            self.log("abandoned", self.changed());
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::{Arc, Mutex};
-
-    use tracing::subscriber::with_default;
-
-    use super::*;
-
-    #[derive(Clone, Default)]
-    struct Log(Arc<Mutex<Vec<u8>>>);
-
-    impl std::io::Write for Log {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-
-    /// The lines that `act` logs.
-    fn logged(act: impl FnOnce()) -> String {
-        let log = Log::default();
-        let theirs = log.clone();
-        with_default(
-            tracing_subscriber::fmt().with_ansi(false).with_writer(move || theirs.clone()).finish(),
-            act,
-        );
-        String::from_utf8(log.0.lock().unwrap().clone()).unwrap()
-    }
-
-    #[test]
-    fn a_call_is_logged_once_with_what_it_has_changed_however_it_ends() {
-        let half_done = || {
-            let audit = Audit::of("retry").filter("{}".to_owned());
-            audit.note_changed(200);
-            audit.note_changed(399);
-            audit
-        };
-        let done = logged(|| drop(half_done().end(Ok(450), |changed| *changed)));
-        assert!(done.contains("count=450 outcome=\"done\"") && done.lines().count() == 1, "{done}");
-        let unavailable = || Problem::unavailable("store_unavailable", "it has stopped");
-        let failed = logged(|| drop(half_done().end(Err(unavailable()), |changed| *changed)));
-        assert!(failed.contains("count=399 outcome=\"store_unavailable\""), "{failed}");
-        let abandoned = logged(|| drop(half_done()));
-        assert!(abandoned.contains("count=399 outcome=\"abandoned\""), "{abandoned}");
-        let refused = logged(|| drop(Audit::of("pause").end(Err::<(), _>(unavailable()), |()| 1)));
-        assert!(refused.contains("count=0 outcome=\"store_unavailable\""), "{refused}");
-    }
+fn cursor(text: &str) -> Result<i64, &'static str> {
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let number = if is_number { text.parse().ok() } else { None };
+    number.ok_or("this is no cursor; allowed is the `next_cursor` of an earlier answer")
 }

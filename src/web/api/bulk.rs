@@ -9,13 +9,13 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Api;
-use super::audit::Audit;
 use super::body::Body;
 use super::path::{Segments, action};
 use super::problem::Problem;
 use super::schema::{ActionName, BulkBody, Extent};
 use crate::store::error::BulkError;
 use crate::store::view::BulkProgress;
+use crate::web::audit::Audit;
 
 /// How long counting may take: every delivery that matches is looked up.
 const COUNT_LIMIT: Duration = Duration::from_mins(1);
@@ -47,19 +47,21 @@ pub(super) struct BulkOutcome {
 pub(super) async fn act(
     State(api): State<Arc<Api>>,
     Segments(name): Segments<String>,
+    audit: Audit,
     Body(members): Body,
 ) -> Result<Json<BulkOutcome>, Problem> {
     let action = action(&name)?;
     let BulkBody { filter, written, extent } = BulkBody::read(members)?;
     let confirmed = match extent {
         Extent::Counted => {
+            audit.changes_nothing();
             let count = api.operator().count(action, &filter);
             let matching = api.ask_within(COUNT_LIMIT, count).await?;
             return Ok(Json(BulkOutcome { action: action.as_str(), matching, changed: 0 }));
         }
         Extent::Confirmed(confirmed) => confirmed,
     };
-    let audit = Audit::of(action.as_str()).filter(written);
+    audit.filter(&written);
     let listed = api.under_way.enter(action, confirmed);
     let progress = |so_far: BulkProgress| {
         audit.note_changed(so_far.changed);
@@ -73,7 +75,8 @@ pub(super) async fn act(
         }),
         Err(_) => Err(unfinished(audit.changed(), "it took too long")),
     };
-    let changed = audit.end(worked, |changed| *changed)?;
+    let changed = worked?;
+    audit.note_changed(changed);
     Ok(Json(BulkOutcome { action: action.as_str(), matching: confirmed, changed }))
 }
 

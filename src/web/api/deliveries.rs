@@ -10,7 +10,6 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Api;
-use super::audit::Audit;
 use super::body::NoBody;
 use super::filter::{self, Listing};
 use super::params::{NoQuery, Query};
@@ -18,6 +17,7 @@ use super::path::{Segments, action, event_id};
 use super::problem::Problem;
 use super::schema::{ActionName, Nothing};
 use super::shown::{ListedDelivery, ShownDelivery};
+use crate::web::audit::Audit;
 
 /// A page of deliveries, those of the newest event first.
 #[derive(Debug, Serialize, ToSchema)]
@@ -73,15 +73,13 @@ pub(super) async fn show(
 pub(super) async fn act(
     State(api): State<Arc<Api>>,
     Segments((target, id, name)): Segments<(String, String, String)>,
+    audit: Audit,
     _: NoBody,
 ) -> Result<Response, Problem> {
     let action = action(&name)?;
-    let audit = Audit::of(action.as_str()).target(&target).event(&id);
-    let acted = async {
-        let id = event_id(&id)?;
-        api.acted(&target, api.operator().act(action, &target, &id)).await?;
-        Ok(id)
-    };
-    let id = audit.end(acted.await, |_| 1)?;
+    audit.target(&target).event(&id);
+    let id = event_id(&id)?;
+    api.acted(&target, api.operator().act(action, &target, &id)).await?;
+    audit.note_changed(1);
     Ok(api.done(StatusCode::OK, &target, &id).await)
 }

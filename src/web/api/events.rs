@@ -12,9 +12,8 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Api;
-use super::audit::Audit;
 use super::body::{Body, NoBody};
-use super::filter::{self, Listing};
+use super::filter::{self, EventListing};
 use super::params::{NoQuery, Query};
 use super::path::{Segments, event_id, no_event};
 use super::problem::Problem;
@@ -23,6 +22,7 @@ use super::shown::{ShownDelivery, ShownEvent};
 use crate::domain::event::Source;
 use crate::domain::operator::Verification;
 use crate::store::view::EventSummary;
+use crate::web::audit::Audit;
 
 /// A page of events, the newest first.
 #[derive(Debug, Serialize, ToSchema)]
@@ -35,31 +35,48 @@ pub(super) struct Events {
 }
 
 /// Events, the newest first
+///
+/// Where `q` asks for a text in the body, a call searches 2,000 bodies at most, and no more
+/// once half a second has gone by: `next_cursor` goes on from there.
 #[utoipa::path(get, path = "/api/v1/events", tag = "events", operation_id = "listEvents",
-    params(Listing), responses((status = 200, description = "A page of events", body = Events)))]
+    params(EventListing), responses((status = 200, description = "A page of events", body = Events)))]
 pub(super) async fn list(
     State(api): State<Arc<Api>>,
     Query(mut params): Query,
 ) -> Result<Json<Events>, Problem> {
-    let (filter, page) = (filter::filter(&mut params), filter::page(&mut params));
+    let (mut filter, page) = (filter::filter(&mut params), filter::page(&mut params));
+    filter.text = filter::searched(&mut params);
     params.finish()?;
     let listed = api.ask(api.operator().events(&filter, &page)).await?;
     Ok(Json(Events { events: listed.items, next_cursor: listed.next.map(|cursor| cursor.to_string()) }))
 }
 
 /// One event, with its body, sightings, deliveries and attempts
+///
+/// With `body=false` it comes without its body and those of its conflicts, and reading it
+/// leaves no entry in the audit trail.
 #[utoipa::path(get, path = "/api/v1/events/{id}", tag = "events", operation_id = "showEvent",
-    params(("id" = String, Path, description = "The event's id, percent-encoded")),
+    params(("id" = String, Path, description = "The event's id, percent-encoded"),
+           ("body" = Option<bool>, Query, description = "Whether with its body; `true` by default")),
     responses((status = 200, description = "The event", body = ShownEvent),
               (status = 404, description = "No such event", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn show(
     State(api): State<Arc<Api>>,
     Segments(id): Segments<String>,
-    _: NoQuery,
+    audit: Audit,
+    Query(mut params): Query,
 ) -> Result<Json<ShownEvent>, Problem> {
+    let with_body = params.one_of("body", &[true, false], |with| if with { "true" } else { "false" });
+    params.finish()?;
     let found = api.ask(api.operator().event(&event_id(&id)?)).await?;
-    let shown = found.map(|event| Json(api.shown_event(event)));
-    shown.ok_or_else(|| no_event(&id))
+    let mut event = found.ok_or_else(|| no_event(&id))?;
+    if with_body == Some(false) {
+        event.body = None;
+        event.conflicts.iter_mut().for_each(|conflict| conflict.body = None);
+    } else if event.body.is_some() || event.conflicts.iter().any(|conflict| conflict.body.is_some()) {
+        audit.event(&id).reads("read_body", 1);
+    }
+    Ok(Json(api.shown_event(event)))
 }
 
 /// The exact bytes of an event, as Pepay sent them
@@ -71,11 +88,13 @@ pub(super) async fn show(
 pub(super) async fn body(
     State(api): State<Arc<Api>>,
     Segments(id): Segments<String>,
+    audit: Audit,
     _: NoQuery,
 ) -> Result<Response, Problem> {
     let found = api.ask(api.operator().body(&event_id(&id)?)).await?;
     let body = found.ok_or_else(|| no_event(&id))?;
     let body = body.ok_or_else(|| Problem::gone("retention has removed the event's body"))?;
+    audit.event(&id).reads("read_body", 1);
     Ok(([(CONTENT_TYPE, "application/json")], body).into_response())
 }
 
@@ -91,16 +110,14 @@ pub(super) async fn body(
 pub(super) async fn replay(
     State(api): State<Arc<Api>>,
     Segments(id): Segments<String>,
+    audit: Audit,
     Body(members): Body,
 ) -> Result<Response, Problem> {
     let ReplayBody { target } = ReplayBody::read(members)?;
-    let audit = Audit::of("replay").target(&target).event(&id);
-    let replayed = async {
-        let id = event_id(&id)?;
-        api.acted(&target, api.operator().replay(&target, &id)).await?;
-        Ok(id)
-    };
-    let id = audit.end(replayed.await, |_| 1)?;
+    audit.target(&target).event(&id);
+    let id = event_id(&id)?;
+    api.acted(&target, api.operator().replay(&target, &id)).await?;
+    audit.note_changed(1);
     Ok(api.done(StatusCode::ACCEPTED, &target, &id).await)
 }
 
@@ -121,15 +138,13 @@ pub(super) async fn replay(
 pub(super) async fn verify(
     State(api): State<Arc<Api>>,
     Segments(id): Segments<String>,
+    audit: Audit,
     _: NoBody,
 ) -> Result<Json<Verification>, Problem> {
-    let audit = Audit::of("verify").event(&id);
-    let verified = async {
-        let held = api.ask(api.operator().event(&event_id(&id)?)).await?.ok_or_else(|| no_event(&id))?;
-        let body = held.body.ok_or_else(|| Problem::gone("retention has removed the event's body"))?;
-        let by_stream = held.sightings.iter().find(|sighting| sighting.source != Source::Webhook);
-        let stream = by_stream.map(|sighting| &*sighting.origin);
-        api.operations.verify(event_id(&id)?, stream, body.into()).await.map_err(Problem::from)
-    };
-    audit.end(verified.await, |_| 0).map(Json)
+    audit.event(&id);
+    let held = api.ask(api.operator().event(&event_id(&id)?)).await?.ok_or_else(|| no_event(&id))?;
+    let body = held.body.ok_or_else(|| Problem::gone("retention has removed the event's body"))?;
+    let by_stream = held.sightings.iter().find(|sighting| sighting.source != Source::Webhook);
+    let stream = by_stream.map(|sighting| &*sighting.origin);
+    Ok(Json(api.operations.verify(event_id(&id)?, stream, body.into()).await?))
 }

@@ -10,6 +10,7 @@ use utoipa::openapi::{RefOr, Required};
 use utoipa::{IntoParams, PartialSchema, ToSchema};
 
 use super::params::Params;
+use crate::domain::audit;
 use crate::domain::clock::UnixMillis;
 use crate::domain::delivery::State;
 use crate::domain::event::{EventId, InvalidEventId, Source};
@@ -29,6 +30,7 @@ pub(super) fn filter(params: &mut Params) -> Filter {
         from: params.parsed("from", str::parse::<UnixMillis>),
         to: params.parsed("to", str::parse::<UnixMillis>),
         id_prefix: params.parsed("id_prefix", prefix),
+        text: None,
     }
 }
 
@@ -39,7 +41,7 @@ pub(super) fn page(params: &mut Params) -> Page {
     Page { limit, cursor }
 }
 
-fn some_text(text: &str) -> Result<String, &'static str> {
+pub(super) fn some_text(text: &str) -> Result<String, &'static str> {
     if text.is_empty() { Err("is empty") } else { Ok(text.to_owned()) }
 }
 
@@ -47,7 +49,7 @@ fn prefix(text: &str) -> Result<String, InvalidEventId> {
     text.parse::<EventId>().map(|prefix| prefix.to_string())
 }
 
-fn limit(text: &str) -> Result<u32, String> {
+pub(super) fn limit(text: &str) -> Result<u32, String> {
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
     let limit = if digits { text.parse().ok() } else { None };
     limit
@@ -55,10 +57,40 @@ fn limit(text: &str) -> Result<u32, String> {
         .ok_or_else(|| format!("allowed is 1 to {}", Page::LARGEST))
 }
 
+/// The schema of a text.
+pub(super) fn text() -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(Type::String)
+}
+
+/// The schema of a time.
+pub(super) fn time() -> ObjectBuilder {
+    text().format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)))
+}
+
+/// The schema of `limit`.
+pub(super) fn limited() -> ObjectBuilder {
+    let whole = ObjectBuilder::new().schema_type(Type::Integer);
+    whole.minimum(Some(1)).maximum(Some(Page::LARGEST)).default(Some(Page::default().limit.into()))
+}
+
+/// The documentation of a parameter of a list.
+pub(super) fn parameter(
+    place: impl Fn() -> Option<ParameterIn>,
+    name: &str,
+    about: &str,
+    schema: impl Into<Schema>,
+) -> Parameter {
+    ParameterBuilder::new()
+        .name(name)
+        .parameter_in(place().unwrap_or(ParameterIn::Query))
+        .required(Required::False)
+        .description(Some(about))
+        .schema(Some(RefOr::T(schema.into())))
+        .build()
+}
+
 /// Every filter: its name, what it keeps, and how it is written.
 fn documented() -> [(&'static str, &'static str, Object); 10] {
-    let text = || ObjectBuilder::new().schema_type(Type::String);
-    let time = || text().format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime))).build();
     let pattern = r" *(\*|[A-Za-z0-9._-]{1,253}(\.\*)?) *";
     [
         (
@@ -88,8 +120,8 @@ fn documented() -> [(&'static str, &'static str, Object); 10] {
             text().enum_values(Some(State::ALL.map(State::as_str))).build(),
         ),
         ("target", "Deliveries to this target; events that have one.", text().min_length(Some(1)).build()),
-        ("from", "Events received at this time (RFC 3339) or later.", time()),
-        ("to", "Events received before this time (RFC 3339).", time()),
+        ("from", "Events received at this time (RFC 3339) or later.", time().build()),
+        ("to", "Events received before this time (RFC 3339).", time().build()),
         ("id_prefix", "Events whose id begins so.", text().pattern(Some("^[!-~]{1,255}$")).build()),
     ]
 }
@@ -103,29 +135,63 @@ pub(super) struct Listing;
 
 impl IntoParams for Listing {
     fn into_params(place: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
-        let whole =
-            ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)).maximum(Some(Page::LARGEST));
-        let limit = whole.default(Some(Page::default().limit.into())).build();
         // Of no use to a client; a test of the API compares it.
-        let cursor = ObjectBuilder::new().schema_type(Type::String).pattern(Some(CURSOR));
-        let cursor = RefOr::T(Schema::Object(cursor.build()));
+        let cursor = text().pattern(Some(CURSOR)).build();
         let more = [
-            ("limit", "The most that the answer holds.", RefOr::T(Schema::Object(limit))),
+            ("limit", "The most that the answer holds.", limited().build()),
             ("cursor", "`next_cursor` of an earlier answer: goes on where that one ended.", cursor),
         ];
-        let filters =
-            documented().map(|(name, about, schema)| (name, about, RefOr::T(Schema::Object(schema))));
-        let parameter = |(name, about, schema)| {
-            ParameterBuilder::new()
-                .name(name)
-                .parameter_in(place().unwrap_or(ParameterIn::Query))
-                .required(Required::False)
-                .description(Some(about))
-                .schema(Some(schema))
-                .build()
-        };
-        filters.into_iter().chain(more).map(parameter).collect()
+        let all = documented().into_iter().chain(more);
+        all.map(|(name, about, schema)| parameter(&place, name, about, schema)).collect()
     }
+}
+
+/// The parameters of the list of events: a list's, and the text that their bodies have.
+pub(super) struct EventListing;
+
+impl IntoParams for EventListing {
+    fn into_params(place: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let some = text().min_length(Some(1)).max_length(Some(LONGEST_TEXT)).build();
+        let searched = parameter(&place, "q", "Events whose body has this text, byte for byte.", some);
+        Listing::into_params(place).into_iter().chain([searched]).collect()
+    }
+}
+
+/// The parameters of the audit trail.
+pub(super) struct AuditListing;
+
+impl IntoParams for AuditListing {
+    fn into_params(place: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let some = || text().min_length(Some(1));
+        let kinds = text().enum_values(Some(audit::Kind::ALL.map(audit::Kind::as_str)));
+        let all: [(&str, &str, ObjectBuilder); 9] = [
+            ("kind", "Entries of this kind.", kinds),
+            ("who", "Calls by the token of this name; `admin_token` is `server.admin_token`.", some()),
+            ("action", "Calls for this, such as `retry`, `pause` or `read_body`.", some()),
+            ("target", "Calls about this target.", some()),
+            ("event_id", "Calls about this event.", some()),
+            ("from", "Asked for at this time (RFC 3339) or later.", time()),
+            ("to", "Asked for before this time (RFC 3339).", time()),
+            ("limit", "The most that the answer holds.", limited()),
+            (
+                "cursor",
+                "`next_cursor` of an earlier answer: goes on where that one ended.",
+                text().pattern(Some("^[0-9]{1,18}$")),
+            ),
+        ];
+        all.map(|(name, about, schema)| parameter(&place, name, about, schema)).into()
+    }
+}
+
+/// The longest text that is searched for, in characters.
+const LONGEST_TEXT: usize = 200;
+
+/// Reads the text that bodies are searched for.
+pub(super) fn searched(params: &mut Params) -> Option<String> {
+    params.parsed("q", |text| match text.chars().count() {
+        1..=LONGEST_TEXT => Ok(text.to_owned()),
+        _ => Err(format!("allowed are 1 to {LONGEST_TEXT} characters")),
+    })
 }
 
 /// The filter of a bulk call.

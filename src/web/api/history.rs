@@ -1,12 +1,17 @@
-//! What came in and went out over the last hour, in memory.
+//! What came in and went out: over the last hour in points of seconds, over the last day
+//! in points of minutes, in memory.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use axum::Json;
+use axum::extract::State;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::Api;
+use super::params::NoQuery;
 use crate::domain::clock::UnixMillis;
 use crate::store::view::Tally;
 
@@ -15,6 +20,12 @@ pub(super) const INTERVAL: Duration = Duration::from_secs(5);
 
 /// Points that are kept: one hour.
 const POINTS: usize = 720;
+
+/// Points that make a minute.
+const OF_MINUTE: usize = 12;
+
+/// Minutes that are kept: one day.
+const MINUTES: usize = 1440;
 
 /// What was counted since the point before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -27,39 +38,96 @@ pub(super) struct Point {
     unique: u64,
     /// Deliveries acknowledged.
     delivered: u64,
+    /// Attempts that failed.
+    failed: u64,
 }
 
-/// The points of the last hour.
+/// The points of the last hour, and the minutes of the last day.
 #[derive(Debug, Default)]
 pub(super) struct History(Mutex<Points>);
 
 #[derive(Debug, Default)]
 struct Points {
     kept: VecDeque<Point>,
+    minutes: VecDeque<Point>,
+    /// The minute that has begun, and of how many points it is.
+    begun: Option<(Point, usize)>,
     /// The sums at the newest point.
+    sums: Sums,
+}
+
+/// What has been counted since the process started.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sums {
     received: u64,
     unique: u64,
     delivered: u64,
+    failed: u64,
+}
+
+impl From<&Tally> for Sums {
+    fn from(tally: &Tally) -> Self {
+        Self {
+            received: tally.sources.iter().map(|source| source.received).sum(),
+            unique: tally.sources.iter().map(|source| source.unique).sum(),
+            delivered: tally.targets.iter().map(|target| target.delivered).sum(),
+            failed: tally.targets.iter().map(|target| target.failed).sum(),
+        }
+    }
+}
+
+impl Point {
+    /// What `sums` has more than `before`.
+    const fn between(at: UnixMillis, before: Sums, sums: Sums) -> Self {
+        Self {
+            at,
+            received: sums.received.saturating_sub(before.received),
+            unique: sums.unique.saturating_sub(before.unique),
+            delivered: sums.delivered.saturating_sub(before.delivered),
+            failed: sums.failed.saturating_sub(before.failed),
+        }
+    }
+
+    /// This time and the one that `next` is of.
+    const fn and(self, next: Self) -> Self {
+        Self {
+            at: next.at,
+            received: self.received + next.received,
+            unique: self.unique + next.unique,
+            delivered: self.delivered + next.delivered,
+            failed: self.failed + next.failed,
+        }
+    }
+}
+
+impl Points {
+    fn add(&mut self, point: Point) {
+        keep(&mut self.kept, POINTS, point);
+        let (minute, points) =
+            self.begun.take().map_or((point, 1), |(so_far, points)| (so_far.and(point), points + 1));
+        if points == OF_MINUTE {
+            keep(&mut self.minutes, MINUTES, minute);
+        } else {
+            self.begun = Some((minute, points));
+        }
+    }
+}
+
+/// Adds `point` as the newest of so many at most.
+fn keep(points: &mut VecDeque<Point>, most: usize, point: Point) {
+    if points.len() == most {
+        points.pop_front();
+    }
+    points.push_back(point);
 }
 
 impl History {
     /// Adds what `tally` has more than at the last time.
     pub(super) fn add(&self, at: UnixMillis, tally: &Tally) {
-        let received = tally.sources.iter().map(|source| source.received).sum();
-        let unique = tally.sources.iter().map(|source| source.unique).sum();
-        let delivered = tally.targets.iter().map(|target| target.delivered).sum();
-        let mut points = self.points();
-        if points.kept.len() == POINTS {
-            points.kept.pop_front();
-        }
-        let point = Point {
-            at,
-            received: u64::saturating_sub(received, points.received),
-            unique: u64::saturating_sub(unique, points.unique),
-            delivered: u64::saturating_sub(delivered, points.delivered),
-        };
-        points.kept.push_back(point);
-        (points.received, points.unique, points.delivered) = (received, unique, delivered);
+        let (sums, mut points) = (Sums::from(tally), self.points());
+        let point = Point::between(at, points.sums, sums);
+        points.add(point);
+        points.sums = sums;
     }
 
     /// Every point, oldest first.
@@ -72,9 +140,30 @@ impl History {
         self.points().kept.back().copied().into_iter().collect()
     }
 
-    fn points(&self) -> std::sync::MutexGuard<'_, Points> {
+    /// The minutes of the last day, oldest first, and the one that has begun.
+    fn minutes(&self) -> Vec<Point> {
+        let points = self.points();
+        points.minutes.iter().copied().chain(points.begun.map(|(minute, _)| minute)).collect()
+    }
+
+    fn points(&self) -> MutexGuard<'_, Points> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A day of history.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Day {
+    /// What came and went: a point every minute, for a day or since the bridge started,
+    /// oldest first. The last one may be of a part of a minute.
+    points: Vec<Point>,
+}
+
+/// What came and went over the last day, by the minute
+#[utoipa::path(get, path = "/api/v1/history", tag = "bridge", operation_id = "showHistory",
+    responses((status = 200, description = "A day of history, from memory: it begins with the process", body = Day)))]
+pub(super) async fn show(State(api): State<Arc<Api>>, _: NoQuery) -> Json<Day> {
+    Json(Day { points: api.history.minutes() })
 }
 
 #[cfg(test)]
@@ -86,7 +175,7 @@ mod tests {
     fn tally(received: u64, unique: u64, delivered: u64) -> Tally {
         let duplicate = received - unique;
         let source = SourceTally { source: Source::Stream, received, unique, duplicate, last_event_at: None };
-        let target = TargetTally { target: "orders".into(), delivered };
+        let target = TargetTally { target: "orders".into(), delivered, failed: 2 * delivered };
         Tally {
             sources: vec![source, SourceTally { received: 0, unique: 0, ..source }],
             targets: vec![target],
@@ -100,8 +189,8 @@ mod tests {
         history.add(UnixMillis(1), &tally(3, 2, 1));
         history.add(UnixMillis(2), &tally(7, 4, 4));
         let points = [
-            Point { at: UnixMillis(1), received: 3, unique: 2, delivered: 1 },
-            Point { at: UnixMillis(2), received: 4, unique: 2, delivered: 3 },
+            Point { at: UnixMillis(1), received: 3, unique: 2, delivered: 1, failed: 2 },
+            Point { at: UnixMillis(2), received: 4, unique: 2, delivered: 3, failed: 6 },
         ];
         assert_eq!(history.all(), points);
         assert_eq!(history.newest(), points[1..]);
@@ -113,5 +202,17 @@ mod tests {
         (0..=720).for_each(|at| history.add(UnixMillis(at), &tally(0, 0, 0)));
         let points = history.all();
         assert_eq!((points.len(), points[0].at, points[719].at), (720, UnixMillis(1), UnixMillis(720)));
+    }
+
+    #[test]
+    fn twelve_points_are_a_minute_and_a_day_of_them_is_kept() {
+        let history = History::default();
+        (1..=13).for_each(|at| history.add(UnixMillis(at), &tally(0, 0, at.unsigned_abs())));
+        let minutes = history.minutes();
+        let counted = |point: &Point| (point.at.0, point.delivered, point.failed);
+        assert_eq!(minutes.iter().map(counted).collect::<Vec<_>>(), [(12, 12, 24), (13, 1, 2)]);
+        (14..=12 * 1442).for_each(|at| history.add(UnixMillis(at), &tally(0, 0, at.unsigned_abs())));
+        let minutes = history.minutes();
+        assert_eq!((minutes.len(), minutes[0].at.0, minutes[1439].at.0), (1440, 36, 12 * 1442));
     }
 }

@@ -11,7 +11,9 @@ use utoipa::openapi::{ContentBuilder, Ref, ResponseBuilder, Server};
 
 use super::params::NoQuery;
 use super::problem::{self, Problem};
-use super::{Api, bulk, deliveries, events, live, overview, reload, streams, targets, under_way};
+use super::{
+    Api, audit, bulk, deliveries, events, history, live, overview, reload, streams, targets, under_way,
+};
 
 /// The name of the way to authenticate.
 const TOKEN: &str = "admin_token";
@@ -28,7 +30,7 @@ const TOKEN: &str = "admin_token";
         deliveries::list, deliveries::show, deliveries::act, bulk::act, under_way::list,
         targets::list, targets::pause, targets::resume, targets::test,
         streams::list, streams::reconnect, streams::backfill,
-        overview::show, live::listen, reload::reload, show,
+        overview::show, history::show, audit::list, live::listen, reload::reload, show,
     ),
     components(schemas(Problem)),
     tags(

@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 use crate::domain::operator::OperationError;
 use crate::domain::reload::ReloadError;
 use crate::store::error::{ActError, ReadError, RecordError};
+use crate::web::audit::Code;
 
 /// The media type of a problem.
 pub(super) const MEDIA_TYPE: &str = "application/problem+json";
@@ -148,8 +149,8 @@ impl Problem {
         &self.detail
     }
 
-    /// In a word, for the log.
-    pub(super) fn code(&self) -> &str {
+    /// In a word, for the audit trail.
+    fn code(&self) -> &str {
         self.kind.rsplit(':').next().unwrap_or_default()
     }
 }
@@ -157,7 +158,9 @@ impl Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let code = Code(self.code().to_owned());
         let mut response = (status, axum::Json(self)).into_response();
+        response.extensions_mut().insert(code);
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

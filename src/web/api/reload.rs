@@ -7,11 +7,11 @@ use axum::Json;
 use axum::extract::State;
 
 use super::Api;
-use super::audit::Audit;
 use super::body::NoBody;
 use super::problem::Problem;
 use super::schema::Nothing;
 use crate::domain::reload::Changes;
+use crate::web::audit::Audit;
 
 /// How long a reload may take before the response says that it is still running:
 /// its files may be on a disk that is slow to answer.
@@ -22,13 +22,18 @@ const RELOAD_LIMIT: Duration = Duration::from_secs(30);
     request_body = Nothing,
     responses((status = 200, description = "What has changed, and what takes a restart", body = Changes),
               (status = 422, description = "The configuration is not valid, and nothing was changed; `errors` says why", body = Problem, content_type = "application/problem+json")))]
-pub(super) async fn reload(State(api): State<Arc<Api>>, _: NoBody) -> Result<Json<Changes>, Problem> {
-    let audit = Audit::of("reload");
+pub(super) async fn reload(
+    State(api): State<Arc<Api>>,
+    audit: Audit,
+    _: NoBody,
+) -> Result<Json<Changes>, Problem> {
     let reloaded = match tokio::time::timeout(RELOAD_LIMIT, api.operations.reload()).await {
         Ok(outcome) => outcome.map_err(Problem::from),
         Err(_) => {
             Err(Problem::unavailable("not_done_yet", "the reload goes on; the log will say what came of it"))
         }
     };
-    audit.end(reloaded, |changes| changes.applied.len() as u64).map(Json)
+    let changes = reloaded?;
+    audit.note_changed(changes.applied.len() as u64);
+    Ok(Json(changes))
 }

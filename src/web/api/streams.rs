@@ -9,7 +9,6 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Api;
-use super::audit::Audit;
 use super::body::{Body, NoBody};
 use super::params::NoQuery;
 use super::path::Segments;
@@ -17,6 +16,7 @@ use super::problem::Problem;
 use super::schema::{BackfillBody, Nothing};
 use crate::domain::operator::OperationError;
 use crate::domain::status::StreamStatus;
+use crate::web::audit::Audit;
 
 /// Every configured stream.
 #[derive(Debug, Serialize, ToSchema)]
@@ -41,11 +41,13 @@ pub(super) async fn list(State(api): State<Arc<Api>>, _: NoQuery) -> Json<Stream
 pub(super) async fn reconnect(
     State(api): State<Arc<Api>>,
     Segments(name): Segments<String>,
+    audit: Audit,
     _: NoBody,
 ) -> Result<(StatusCode, Json<StreamStatus>), Problem> {
-    let audit = Audit::of("reconnect").stream(&name);
+    audit.stream(&name);
     let told = api.of_stream(&name, api.operations.reconnect(&name)).and_then(|()| stream(&api, &name));
-    audit.end(told, |_| 1)
+    audit.note_changed(u64::from(told.is_ok()));
+    told
 }
 
 /// Has a stream read Pepay's list again, from a time or an event on
@@ -58,12 +60,14 @@ pub(super) async fn reconnect(
 pub(super) async fn backfill(
     State(api): State<Arc<Api>>,
     Segments(name): Segments<String>,
+    audit: Audit,
     Body(members): Body,
 ) -> Result<(StatusCode, Json<StreamStatus>), Problem> {
     let BackfillBody { from, written } = BackfillBody::read(members)?;
-    let audit = Audit::of("backfill").stream(&name).filter(written);
+    audit.stream(&name).filter(&written);
     let told = api.of_stream(&name, api.operations.backfill(&name, from)).and_then(|()| stream(&api, &name));
-    audit.end(told, |_| 1)
+    audit.note_changed(u64::from(told.is_ok()));
+    told
 }
 
 fn stream(api: &Api, name: &str) -> Result<(StatusCode, Json<StreamStatus>), Problem> {

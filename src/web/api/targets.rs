@@ -8,7 +8,6 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Api;
-use super::audit::Audit;
 use super::body::NoBody;
 use super::params::NoQuery;
 use super::path::Segments;
@@ -18,6 +17,7 @@ use crate::domain::clock::UnixMillis;
 use crate::domain::operator::{OperationError, TargetInfo, TestOutcome};
 use crate::domain::status::{Circuit, NextProbe, Rejecting, TargetError, TargetStatus};
 use crate::store::view::{Backlog, Latency};
+use crate::web::audit::Audit;
 use crate::web::oldest_age;
 
 /// A target: how it is configured, what it does, and what it has before it. What
@@ -127,9 +127,10 @@ pub(super) async fn list(State(api): State<Arc<Api>>, _: NoQuery) -> Json<Target
 pub(super) async fn pause(
     State(api): State<Arc<Api>>,
     Segments(name): Segments<String>,
+    audit: Audit,
     _: NoBody,
 ) -> Result<Json<TargetView>, Problem> {
-    set_paused(&api, &name, true).await
+    set_paused(&api, &audit, &name, true).await
 }
 
 /// Lets a stopped target go on
@@ -141,25 +142,24 @@ pub(super) async fn pause(
 pub(super) async fn resume(
     State(api): State<Arc<Api>>,
     Segments(name): Segments<String>,
+    audit: Audit,
     _: NoBody,
 ) -> Result<Json<TargetView>, Problem> {
-    set_paused(&api, &name, false).await
+    set_paused(&api, &audit, &name, false).await
 }
 
-async fn set_paused(api: &Api, name: &str, paused: bool) -> Result<Json<TargetView>, Problem> {
-    let audit = Audit::of(if paused { "pause" } else { "resume" }).target(name);
-    let set = async {
-        api.have(async { api.of_target(name, api.operations.pause(name, paused).await) }).await?;
-        let (targets, _) = api.targets().await;
-        let found = targets.into_iter().find(|target| target.is(name));
-        let mut target = found.ok_or_else(|| api.no_target(name))?;
-        // The state that this call has set, whatever another has set since.
-        if target.paused != paused {
-            (target.paused, target.paused_reason) = (paused, None);
-        }
-        Ok(Json(target))
-    };
-    audit.end(set.await, |_| 1)
+async fn set_paused(api: &Api, audit: &Audit, name: &str, paused: bool) -> Result<Json<TargetView>, Problem> {
+    audit.target(name);
+    api.have(async { api.of_target(name, api.operations.pause(name, paused).await) }).await?;
+    audit.note_changed(1);
+    let (targets, _) = api.targets().await;
+    let found = targets.into_iter().find(|target| target.is(name));
+    let mut target = found.ok_or_else(|| api.no_target(name))?;
+    // The state that this call has set, whatever another has set since.
+    if target.paused != paused {
+        (target.paused, target.paused_reason) = (paused, None);
+    }
+    Ok(Json(target))
 }
 
 /// Sends a made-up event to a target and answers what it said
@@ -175,12 +175,14 @@ async fn set_paused(api: &Api, name: &str, paused: bool) -> Result<Json<TargetVi
 pub(super) async fn test(
     State(api): State<Arc<Api>>,
     Segments(name): Segments<String>,
+    audit: Audit,
     _: NoBody,
 ) -> Result<Json<TestOutcome>, Problem> {
-    let audit = Audit::of("test").target(&name);
+    audit.target(&name);
     // Has the target's own time limit.
     let tested = api.of_target(&name, api.operations.test(&name).await);
-    audit.end(tested, |_| 1).map(Json)
+    audit.note_changed(u64::from(tested.is_ok()));
+    tested.map(Json)
 }
 
 impl Api {

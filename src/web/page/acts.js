@@ -55,7 +55,7 @@ export async function verify(id) {
 
 /**
  * Applies `action` to every delivery that `query` matches: counts first, and changes exactly
- * as many as the person has agreed to. Resolves to whether anything was changed.
+ * as many as the operator has agreed to. Resolves to whether anything was changed.
  */
 export async function actOnAll(action, query) {
   const { verb, means, danger, done } = ACTIONS[action];
@@ -91,6 +91,38 @@ export async function actOnAll(action, query) {
   });
   if (!changed) return false;
   say(`${counted(changed.changed, 'delivery', 'deliveries')} ${done}.`);
+  return true;
+}
+
+/**
+ * Applies `action` to the deliveries that were `selected`, one by one; those that it is not for by
+ * then stay as they are. Resolves to whether anything was changed.
+ */
+export async function actOnSelected(action, selected) {
+  const { verb, means, danger, done } = ACTIONS[action];
+  const fitting = selected.filter(({ state }) => ACTIONS[action].from.includes(state));
+  const many = counted(fitting.length, 'delivery', 'deliveries');
+  const result = await ask({
+    title: `${verb} what is selected?`, agree: `${verb} ${many}`, danger,
+    body: [h('p', h('strong', many), fitting.length < selected.length ? ` of the ${selected.length} that are selected` : ' that you have selected', '.'), h('p', means)],
+    act: async ({ advance }) => {
+      const refused = [];
+      for (const [index, { target, event_id: id }] of fitting.entries()) {
+        try {
+          await post(`deliveries/${encodeURIComponent(target)}/${encodeURIComponent(id)}/${action}`);
+        } catch (error) {
+          // It has moved on; any other failure is one for all that are left.
+          if (![404, 409, 410].includes(error.status)) throw error;
+          refused.push(id);
+        }
+        advance(index + 1, fitting.length);
+      }
+      return { changed: fitting.length - refused.length, refused };
+    },
+  });
+  if (!result) return false;
+  const left = result.refused.length ? `; ${counted(result.refused.length, 'other')} had moved on and stayed as they are` : '';
+  say(`${counted(result.changed, 'delivery', 'deliveries')} ${done}${left}.`);
   return true;
 }
 

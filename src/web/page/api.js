@@ -37,7 +37,7 @@ export async function post(path, body = {}, { signal } = {}) {
 
 /**
  * The answer itself, once it is a good one. Asks for the token as often as the bridge does; a
- * `limit` is that of each try, and not of the person.
+ * `limit` is that of each try, and not of the operator.
  */
 export async function request(path, { query = {}, headers = {}, signal, limit, ...options } = {}) {
   const given = Object.entries(query).filter(([, value]) => value !== undefined && value !== null && value !== '');
@@ -46,7 +46,7 @@ export async function request(path, { query = {}, headers = {}, signal, limit, .
     const used = token();
     const authorization = used ? { authorization: `Bearer ${used}` } : {};
     const answer = await reach(url, {
-      ...options, headers: { ...headers, ...authorization }, cache: 'no-store', signal: limit ? within(limit, signal) : signal,
+      ...options, headers: { ...headers, ...authorization, 'pepay-bridge-client': 'page' }, cache: 'no-store', signal: limit ? within(limit, signal) : signal,
     });
     if (answer.ok) return answer;
     if (answer.status !== 401 || !(await askToken(used))) throw await problem(answer);

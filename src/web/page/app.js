@@ -13,8 +13,9 @@ import * as event from './event.js';
 import * as deliveries from './deliveries.js';
 import * as targets from './targets.js';
 import * as streams from './streams.js';
+import * as audit from './audit.js';
 
-const VIEWS = { overview, events, deliveries, targets, streams };
+const VIEWS = { overview, events, deliveries, targets, streams, audit };
 const main = document.getElementById('main');
 
 /** What is shown now: its name and id, and what the view has given. */

@@ -9,10 +9,12 @@ const BARS = 60;
 const WIDTH = 240;
 const HEIGHT = 56;
 
+/** The longest span that a chart can show, in seconds: its history is of minutes. */
+export const DAY = 86_400;
 /** The spans a chart can show, in seconds; each is cut into 60 bars. */
-export const SPANS = [300, 900, 3600];
+export const SPANS = [300, 900, 3600, DAY];
 
-/** Sums a history of counts into equal buckets that end now: `[{ at, received, unique, delivered }]`. */
+/** Sums a history of counts into equal buckets that end now: `[{ at, received, unique, delivered, failed }]`. */
 export function buckets(history, seconds, names) {
   const width = (seconds * 1000) / BARS;
   // Buckets lie on multiples of their width: bars move on, and do not flicker.
@@ -40,7 +42,7 @@ export function charts({ history, seconds, counts, pointed, point }) {
       chart({ name, label, sums, highest, seconds, each, pointed, point }))),
     h('details', { key: 'numbers' }, h('summary', 'The same as a table'),
       h('div', { class: 'scroll', tabindex: 0, role: 'region', 'aria-label': 'Counts over time' }, table({
-        caption: `Events in each ${each}, newest first`,
+        caption: `Counts in each ${each}, newest first`,
         columns: [
           { label: 'From', cell: (sum) => at(sum.at), main: true },
           ...counts.map(({ name, label }) => ({ label, number: true, cell: (sum) => number(sum[name]) })),
@@ -76,12 +78,12 @@ function chart({ name, label, sums, highest, seconds, each, pointed, point }) {
   svg('title', { id: `${name}-title` }, `${label} over time`), svg('desc', { id: `${name}-desc` }, description),
   svg('rect', { class: 'ground', width: WIDTH, height: HEIGHT }), bars);
   const reading = sums[pointed];
-  return h('figure', { class: 'chart', key: name },
+  return h('figure', { class: `chart ${name}`, key: name },
     h('figcaption', h('span', { class: 'name' }, label),
       h('span', { class: 'total' }, reading ? number(reading[name]) : number(total)),
       h('span', { class: 'note' }, reading ? `from ${timeOfDay(reading.at).slice(0, 8)}` : `in ${span(seconds)}`)),
     picture,
-    h('div', { class: 'axis', 'aria-hidden': true }, h('span', `${span(seconds)} ago`), h('span', `top: ${counted(highest, 'event')} in ${each}`), h('span', 'now')));
+    h('div', { class: 'axis', 'aria-hidden': true }, h('span', `${span(seconds)} ago`), h('span', `top: ${number(highest)} in ${each}`), h('span', 'now')));
 }
 
 /** Parts of a whole as one bar; `parts` are `{ label, count }`. */

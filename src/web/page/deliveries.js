@@ -2,9 +2,9 @@
 
 import { h, show } from './dom.js';
 import { get } from './api.js';
-import { act, actOnAll } from './acts.js';
+import { act, actOnAll, actOnSelected } from './acts.js';
 import { listing } from './listing.js';
-import { listen, live } from './live.js';
+import { listen, live, next as nextOverview } from './live.js';
 import { filterForm, toFilter } from './filters.js';
 import { fail } from './notice.js';
 import { link } from './route.js';
@@ -16,12 +16,20 @@ import { table } from './table.js';
 const TABS = [['dead', 'Dead'], ['held', 'Held'], ['retrying', 'Retrying'], ['', 'All']];
 const REMEDIES = { retry: ['dead', 'retrying'], release: ['held'] };
 const BULK = ['retry', 'release', 'close', 'cancel'];
+/** How long the counts may take to follow a change, in milliseconds. */
+const CATCH_UP = 3_000;
+/** Between two readings of a list whose count has changed. */
+const KEEP_UP = 5_000;
 
 export function open(outlet, route, signal) {
   let { query } = route;
+  /** The deliveries that are selected, by their keys. */
+  const selected = new Map();
+  /** What was counted in this state when it was last read, and when that was. */
+  let [counted, readAt] = [null, 0];
   const tabs = h('nav', { class: 'tabs', 'aria-label': 'States' });
   const filters = filterForm({
-    query, without: ['state'],
+    query, without: ['state', 'q'],
     apply: (given) => {
       const address = link('deliveries', null, { state: query.state, ...given });
       if (location.hash === address) list.refresh();
@@ -39,8 +47,9 @@ export function open(outlet, route, signal) {
       return { items: deliveries, next };
     },
     draw: (deliveries) => table({
-      caption: 'Deliveries, newest first', hideCaption: true, rows: deliveries, key: ({ target, event_id: id }) => `${target} ${id}`,
+      caption: 'Deliveries, newest first', hideCaption: true, rows: deliveries, key: keyOf,
       columns: [
+        { label: 'Select', cell: choice },
         { label: 'Event', main: true, whole: true, cell: ({ event_id: id }) => h('a', { class: 'id', href: link('events', id) }, id) },
         { label: 'Target', whole: true, cell: ({ target }) => target },
         { label: 'State', whole: true, cell: ({ state }) => badge(state) },
@@ -55,6 +64,41 @@ export function open(outlet, route, signal) {
     empty: query.state === 'dead' ? 'Nothing is dead: no delivery was given up.' : 'No delivery matches.',
   });
 
+  /** Shows what a change has left, once the counts say the same. */
+  async function changed() {
+    selected.clear();
+    drawBulk();
+    await nextOverview(CATCH_UP);
+    if (!signal.aborted) list.refresh();
+  }
+
+  function choice(delivery) {
+    const key = keyOf(delivery);
+    return h('input', {
+      type: 'checkbox', checked: selected.has(key), 'aria-label': `Select ${delivery.event_id} to ${delivery.target}`,
+      onchange: ({ currentTarget }) => {
+        if (currentTarget.checked) selected.set(key, delivery);
+        else selected.delete(key);
+        drawBulk();
+      },
+    });
+  }
+
+  function selectShown() {
+    for (const delivery of list.items()) selected.set(keyOf(delivery), delivery);
+    drawBulk();
+    list.look();
+  }
+
+  /** Reads the list again when its count has changed and nobody is choosing from it. */
+  function keepUp() {
+    const fresh = countOf(query.state);
+    if (fresh === null || selected.size || fresh === counted || Date.now() - readAt < KEEP_UP) return;
+    const first = counted === null;
+    [counted, readAt] = [fresh, Date.now()];
+    if (!first) list.keepUp();
+  }
+
   /** What is most often right for one delivery; the rest is where its event is shown. */
   function remedy(delivery) {
     const action = Object.keys(REMEDIES).find((name) => REMEDIES[name].includes(delivery.state));
@@ -62,22 +106,30 @@ export function open(outlet, route, signal) {
     const { verb } = ACTIONS[action];
     return h('button', {
       type: 'button', class: 'quiet', 'aria-label': `${verb} delivery of ${delivery.event_id} to ${delivery.target}`,
-      onclick: async () => { if (await act(action, delivery)) list.refresh(); },
+      onclick: async () => { if (await act(action, delivery)) changed(); },
     }, verb);
   }
 
   function drawTabs() {
-    const count = (state) => (['dead', 'held'].includes(state) ? live.overview?.targets.reduce((sum, target) => sum + (target[state] ?? 0), 0) : null);
     show(tabs, TABS.map(([state, text]) => {
-      const counted = count(state);
+      const here = countOf(state);
       return h('a', {
         key: state || 'all', href: link('deliveries', null, { ...query, state }), 'aria-current': (query.state ?? '') === state ? 'page' : null,
-      }, text, counted ? h('span', { class: 'count' }, number(counted)) : null);
+      }, text, here ? h('span', { class: 'count' }, number(here)) : null);
     }));
   }
 
   function drawBulk() {
-    show(bulk, h('span', { class: 'note' }, 'All that match:'), BULK.map((action) => {
+    const size = selected.size;
+    const some = size ? [
+      h('span', { class: 'note', key: 'selected' }, `${number(size)} selected:`),
+      BULK.filter((action) => [...selected.values()].some(({ state }) => ACTIONS[action].from.includes(state))).map((action) => button({
+        key: `${action}-selected`, text: `${ACTIONS[action].verb} selected`, class: ACTIONS[action].danger ? 'danger' : null,
+        onclick: async () => { if (await actOnSelected(action, [...selected.values()])) changed(); },
+      })),
+      h('button', { type: 'button', class: 'quiet', key: 'none', onclick: () => { selected.clear(); drawBulk(); list.look(); } }, 'Select none'),
+    ] : [h('button', { type: 'button', class: 'quiet', key: 'select', onclick: selectShown }, 'Select all shown')];
+    show(bulk, some.flat(Infinity), h('span', { class: 'note', key: 'all' }, 'All that match:'), BULK.map((action) => {
       const { verb, from, danger } = ACTIONS[action];
       const fits = !query.state || from.includes(query.state);
       return button({
@@ -85,7 +137,7 @@ export function open(outlet, route, signal) {
         reason: fits ? null : `${verb} is for deliveries that are ${from.join(', ')}; these are ${query.state}.`,
         onclick: async () => {
           try {
-            if (await actOnAll(action, query)) list.refresh();
+            if (await actOnAll(action, query)) changed();
           } catch (error) {
             fail(error);
           }
@@ -96,15 +148,30 @@ export function open(outlet, route, signal) {
 
   drawTabs();
   drawBulk();
-  listen(drawTabs, signal);
+  listen(() => {
+    drawTabs();
+    keepUp();
+  }, signal);
   return {
     title: 'Deliveries',
     follow(next) {
       query = next.query;
+      selected.clear();
+      counted = null;
       filters.show(query);
       drawTabs();
       drawBulk();
       list.follow(query);
     },
   };
+}
+
+function keyOf({ target, event_id: id }) {
+  return `${target} ${id}`;
+}
+
+/** How many deliveries are in `state`, where the overview counts them. */
+function countOf(state) {
+  if (!['dead', 'held'].includes(state) || !live.overview) return null;
+  return live.overview.targets.reduce((sum, target) => sum + (target[state] ?? 0), 0);
 }

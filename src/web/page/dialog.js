@@ -7,7 +7,7 @@ import { fail, linesOf, say } from './notice.js';
 let questions = 0;
 
 /**
- * Asks whether to go on, and does it: `act` runs once the person has agreed, and the dialog
+ * Asks whether to go on, and does it: `act` runs once the operator has agreed, and the dialog
  * stays, with what went wrong, until it has succeeded or they have left. While `act` runs nobody
  * leaves: what the bridge has been asked for cannot be taken back; `act` may show how far it has
  * come. Resolves to what `act` gave, or undefined.

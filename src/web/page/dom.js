@@ -67,6 +67,8 @@ function patch(old, fresh) {
     return;
   }
   patchAttributes(old, fresh);
+  // What was pressed is kept beside the attribute.
+  if (old.type === 'checkbox') old.checked = fresh.checked;
   for (const name of old.handlers ?? []) old[name] = null;
   for (const name of fresh.handlers ?? []) old[name] = fresh[name];
   old.handlers = fresh.handlers;

@@ -6,6 +6,7 @@ import { listen, live } from './live.js';
 import { act, replay, verify } from './acts.js';
 import { hear, linesOf } from './notice.js';
 import { copy, payload } from './payload.js';
+import { curl, inText, requestOf } from './request.js';
 import { timeline } from './timeline.js';
 import { facts, table } from './table.js';
 import { link } from './route.js';
@@ -31,7 +32,10 @@ export function open(outlet, { id }, signal) {
   async function load() {
     loading = true;
     try {
-      event = await get(`events/${encodeURIComponent(id)}`, { signal });
+      // The body does not change: it is read, and noted in the audit trail, once.
+      const { body } = event ?? {};
+      event = await get(`events/${encodeURIComponent(id)}`, { query: event ? { body: false } : {}, signal });
+      if (event.size !== null) event.body ??= body ?? null;
       draw();
     } catch (error) {
       if (signal.aborted) return;
@@ -59,7 +63,7 @@ export function open(outlet, { id }, signal) {
   return { title: `Event ${id}` };
 }
 
-/** What needs a person comes first, what is done comes last. */
+/** What needs an operator comes first, what is done comes last. */
 function urgency({ state }) {
   return ['dead', 'held'].includes(state) ? 0 : settled(state) ? 2 : 1;
 }
@@ -98,10 +102,11 @@ function card(event, delivery, changed) {
       ['Last answer', delivery.last_status],
       ['Last error', state === 'delivered' ? null : delivery.last_error, true],
     ]),
-    log?.length ? h('details', { class: 'attempts', open: log.length <= FEW, key: 'attempts' }, h('summary', counted(log.length, 'attempt')), attemptTable(target, log)) : attempts ? h('p', { class: 'empty' }, 'The attempts were removed by retention.') : null);
+    log?.length ? h('details', { class: 'attempts', open: log.length <= FEW, key: 'attempts' }, h('summary', counted(log.length, 'attempt')), attemptTable(event, delivery)) : attempts ? h('p', { class: 'empty' }, 'The attempts were removed by retention.') : null);
 }
 
-function attemptTable(target, log) {
+function attemptTable(event, delivery) {
+  const { target, attempt_log: log } = delivery;
   return table({
     caption: `Attempts to deliver to ${target}, newest first`, hideCaption: true, rows: [...log].reverse(), key: ({ number: n }) => String(n),
     columns: [
@@ -111,8 +116,22 @@ function attemptTable(target, log) {
       { label: 'Status', number: true, cell: ({ status }) => status ?? '–' },
       { label: 'Error', cell: ({ error }) => error ?? 'none' },
       { label: 'Answer', cell: ({ answer }) => answered(answer) },
+      { label: 'Request', cell: (attempt) => exchange(event, delivery, attempt) },
     ],
   });
+}
+
+/** What was sent, if the target is configured, and the same for a shell. */
+function exchange(event, delivery, attempt) {
+  const { overview } = live;
+  const target = overview?.targets.find(({ name }) => name === delivery.target);
+  if (!target?.url) return 'unknown';
+  const request = requestOf({ event, delivery, attempt, target, version: overview.version });
+  return h('details', h('summary', 'Show', h('span', { class: 'unseen' }, ` the request of attempt ${attempt.number}`)),
+    h('pre', { class: 'code', tabindex: 0, role: 'region', 'aria-label': `Request of attempt ${attempt.number}` }, inText(request)),
+    h('p', { class: 'note' }, event.body === null ? 'Its body was removed by retention.' : `Its body is the payload below, ${bytes(event.size)}.`,
+      ' Made anew from the event and the present configuration.'),
+    event.body === null ? null : h('button', { type: 'button', onclick: () => copy(curl(request, event)) }, 'Copy as curl', h('span', { class: 'unseen' }, ` attempt ${attempt.number}`)));
 }
 
 /** A short answer stands in the table, a long one is opened. */

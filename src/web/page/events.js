@@ -25,7 +25,7 @@ export function open(outlet, route, signal) {
   const list = listing({
     outlet: results, signal, query: route.query, one: 'event', many: 'events',
     fetch: async (query, cursor) => {
-      const { events, next_cursor: next } = await get('events', { query: { ...toFilter(query), limit: 50, cursor }, signal });
+      const { events, next_cursor: next } = await get('events', { query: { ...toFilter(query), q: query.q, limit: 50, cursor }, signal });
       return { items: events, next };
     },
     draw: (events) => table({

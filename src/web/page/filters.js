@@ -20,7 +20,7 @@ export function toFilter({ within, ...query }) {
   return filter;
 }
 
-/** A filter in words, for the person who is about to change all that it matches. */
+/** A filter in words, for the operator who is about to change all that it matches. */
 export function inWords(query) {
   const words = {
     state: (value) => value, target: (value) => `for target ${value}`, type: (value) => `of type ${value}`,
@@ -60,6 +60,7 @@ export function filterForm({ query, apply, without = [] }) {
   const further = [
     field('invoice_id', 'Invoice, with its payments', search('its whole id')),
     field('object_id', 'Only this object', search('its whole id')),
+    field('q', 'Text in the body', search('exactly as Pepay wrote it')),
     field('type', 'Type', search('any, or invoice.*', 'types-known')),
     field('target', 'Target', search('any', 'targets-known')),
     field('state', 'Delivery state', choice('Any', Object.keys(STATES).map((state) => [state, state]))),
@@ -99,7 +100,7 @@ export function filterForm({ query, apply, without = [] }) {
     for (const [name, control] of ids) control.value = ['from', 'to'].includes(name) ? toField(query[name]) : query[name] ?? '';
     if (query.from || query.to) within.value = 'range';
     showRange();
-    const used = ['invoice_id', 'object_id', 'type', 'target', 'state', 'source', 'within', 'from', 'to'].filter((name) => ids.has(name) && query[name]).length;
+    const used = ['invoice_id', 'object_id', 'q', 'type', 'target', 'state', 'source', 'within', 'from', 'to'].filter((name) => ids.has(name) && query[name]).length;
     summary.textContent = used ? `More filters, ${counted(used, 'in use', 'in use')}` : 'More filters';
     if (used) more.open = true;
   }

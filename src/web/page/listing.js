@@ -15,11 +15,11 @@ const FULL = 50;
 export function listing({ outlet, signal, query, one, many, fetch, draw, empty, newer = () => 0 }) {
   let [items, next, loading, problem, asked] = [[], null, false, null, 0];
 
-  async function load({ anew }) {
+  async function load({ anew, quiet = false }) {
     asked += 1;
     const turn = asked;
     [loading, problem] = [true, null];
-    drawAll();
+    if (!quiet) drawAll();
     let found = anew ? [] : items;
     let cursor = anew ? null : next;
     try {
@@ -32,7 +32,7 @@ export function listing({ outlet, signal, query, one, many, fetch, draw, empty, 
         if (!cursor || found.length - before >= FULL) break;
       }
       [items, next] = [found, cursor];
-      hear(items.length ? `${counted(items.length, one, many)} shown${next ? ', more can be loaded' : ''}` : empty);
+      if (!quiet) hear(items.length ? `${counted(items.length, one, many)} shown${next ? ', more can be loaded' : ''}` : empty);
     } catch (error) {
       if (turn !== asked || signal.aborted) return;
       problem = error;
@@ -68,6 +68,10 @@ export function listing({ outlet, signal, query, one, many, fetch, draw, empty, 
       return load({ anew: true });
     },
     refresh: () => load({ anew: true }),
+    /** The same where nobody has asked, unless more than a page is shown or something is loading. */
+    keepUp: () => { if (!loading && items.length <= FULL) load({ anew: true, quiet: true }); },
+    /** What is shown. */
+    items: () => items,
     /** Looks again how many are newer. */
     look: drawAll,
   };

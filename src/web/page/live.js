@@ -35,6 +35,17 @@ export function listen(listener, signal) {
   signal?.addEventListener('abort', () => listeners.delete(listener));
 }
 
+/** Resolves with the next overview, or after `limit` milliseconds. */
+export function next(limit) {
+  return new Promise((resolve) => {
+    const over = new AbortController();
+    const { heardAt } = live;
+    const done = () => { over.abort(); clearTimeout(timer); resolve(); };
+    const timer = setTimeout(done, limit);
+    listen(() => { if (live.heardAt !== heardAt) done(); }, over.signal);
+  });
+}
+
 function tell() {
   for (const listener of listeners) listener();
 }

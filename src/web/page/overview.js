@@ -2,7 +2,9 @@
 
 import { h, show } from './dom.js';
 import { listen, live } from './live.js';
-import { charts, share, SPANS } from './chart.js';
+import { get } from './api.js';
+import { charts, DAY, share, SPANS } from './chart.js';
+import { fail } from './notice.js';
 import { facts, table } from './table.js';
 import { link } from './route.js';
 import { label } from './states.js';
@@ -15,14 +17,20 @@ import { streamLabels } from './streams.js';
 /** How long a webhook that missed is part of the verdict, in milliseconds. */
 const RECENT = 86_400_000;
 
+/** Between two readings of a day's history, in milliseconds. */
+const REREAD = 60_000;
+
 const COUNTS = [
   { name: 'received', label: 'Received' },
   { name: 'unique', label: 'Unique' },
   { name: 'delivered', label: 'Delivered' },
+  { name: 'failed', label: 'Failed attempts' },
 ];
 
 export function open(outlet, _route, signal) {
   let [seconds, pointed] = [900, null];
+  /** The minutes of a day, and when they were last asked for. */
+  let [minutes, askedAt] = [[], 0];
   const top = h('div');
   const graphs = h('div', { class: 'graphs' });
   const rest = h('div');
@@ -34,8 +42,18 @@ export function open(outlet, _route, signal) {
     h('div', { class: 'head' }, h('h2', { id: 'over-time' }, 'Events over time'), choices), graphs);
   show(outlet, h('h1', { tabindex: -1 }, 'Overview'), top, overTime, rest);
 
+  async function readDay() {
+    askedAt = Date.now();
+    try {
+      minutes = (await get('history', { signal })).points;
+      drawGraphs();
+    } catch (error) {
+      fail(error);
+    }
+  }
   function drawGraphs() {
-    show(graphs, charts({ history: live.history, seconds, counts: COUNTS, pointed, point: (index) => { pointed = index; drawGraphs(); } }));
+    if (seconds === DAY && Date.now() - askedAt > REREAD) readDay();
+    show(graphs, charts({ history: seconds === DAY ? minutes : live.history, seconds, counts: COUNTS, pointed, point: (index) => { pointed = index; drawGraphs(); } }));
   }
   function draw() {
     const { overview } = live;
@@ -111,8 +129,8 @@ function tiles({ targets: all, store: held, usage }) {
   const tile = (name, value, note, look) => h('div', { class: look ? `tile ${look}` : 'tile', key: name }, h('dt', name), h('dd', h('span', { class: 'figure' }, value), h('span', { class: 'note' }, note)));
   return h('dl', { class: 'tiles', key: 'tiles' },
     tile('Backlog', number(sum('backlog')), oldest ? ['oldest waits for ', span(Math.floor(oldest.backlog_oldest_seconds)), ' (', oldest.name, ')'] : 'nothing waits'),
-    tile('Dead', dead ? h('a', { href: link('deliveries', null, { state: 'dead' }) }, number(dead)) : '0', dead ? 'given up: need a person' : 'none given up', dead ? 'bad' : null),
-    tile('Held', waiting ? h('a', { href: link('deliveries', null, { state: 'held' }) }, number(waiting)) : '0', waiting ? 'outcome unknown: need a person' : 'no outcome unknown', waiting ? 'warn' : null),
+    tile('Dead', dead ? h('a', { href: link('deliveries', null, { state: 'dead' }) }, number(dead)) : '0', dead ? 'given up: need an operator' : 'none given up', dead ? 'bad' : null),
+    tile('Held', waiting ? h('a', { href: link('deliveries', null, { state: 'held' }) }, number(waiting)) : '0', waiting ? 'outcome unknown: need an operator' : 'no outcome unknown', waiting ? 'warn' : null),
     tile('End to end', slowest ? duration(slowest.latency.p50_ms) : '–', slowest ? `median; 99 % within ${duration(slowest.latency.p99_ms)} (${slowest.name}, the slowest)` : 'nothing delivered yet'),
     tile('Stored', number(held.events), `events, ${bytes(usage?.database_bytes)}`));
 }

@@ -5,7 +5,7 @@ import { h } from './dom.js';
 const KEY = 'pepay-bridge.token';
 /** The answer to the question that is being asked now, if any. */
 let asking = null;
-/** Whether the person has said that they do not want to be asked. */
+/** Whether the operator has said that they do not want to be asked. */
 let declined = false;
 
 export function token() {

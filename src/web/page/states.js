@@ -9,11 +9,11 @@ export const STATES = {
   pending: ['calm', 'waits for its turn'],
   sending: ['calm', 'on the wire now'],
   retrying: ['warn', 'failed, and will be tried again'],
-  held: ['warn', 'the outcome of an attempt is unknown: a person decides'],
+  held: ['warn', 'the outcome of an attempt is unknown: an operator decides'],
   delivered: ['good', 'acknowledged by the target'],
-  dead: ['bad', 'given up: a person decides'],
-  closed: ['done', 'a person has said that nothing more is needed'],
-  cancelled: ['done', 'a person has decided that it is not to be sent'],
+  dead: ['bad', 'given up: an operator decides'],
+  closed: ['done', 'an operator has said that nothing more is needed'],
+  cancelled: ['done', 'an operator has decided that it is not to be sent'],
 };
 
 const SETTLED = ['delivered', 'dead', 'closed', 'cancelled'];
@@ -49,7 +49,7 @@ export function nextTry(next) {
   }[next.waits_for] ?? [next.waits_for];
 }
 
-/** What a person can do with a delivery. */
+/** What an operator can do with a delivery. */
 export const ACTIONS = {
   retry: {
     verb: 'Retry', done: 'retried', from: ['dead', 'cancelled', 'closed', 'retrying'],

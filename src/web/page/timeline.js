@@ -54,7 +54,7 @@ function attempts(delivery, expanded, expand) {
   if (settled(state) && done) {
     steps.push({
       key: `settled-${target}`, at: done, look: state === 'delivered' ? 'good' : state === 'dead' ? 'bad' : 'done',
-      text: [h('strong', target), ' ', badge(state)], note: state === 'dead' ? 'given up: a person decides' : null,
+      text: [h('strong', target), ' ', badge(state)], note: state === 'dead' ? 'given up: an operator decides' : null,
     });
   }
   return steps;

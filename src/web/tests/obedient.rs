@@ -83,6 +83,8 @@ impl Operations for Obedient {
 
     fn targets(&self) -> Vec<TargetInfo> {
         vec![TargetInfo {
+            signed: false,
+            headers: Vec::new(),
             name: "orders".to_owned(),
             url: "http://127.0.0.1:8000/events".to_owned(),
             types: vec!["*".to_owned()],

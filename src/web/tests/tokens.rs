@@ -8,8 +8,13 @@ async fn tokens_can_be_replaced_while_requests_come() {
     let (old, new) = (operating("server.admin_token", "old"), operating("server.admin_token", "new"));
     let more = operating("server.tokens.more", "more");
     let tokens = Tokens::new(std::slice::from_ref(&old));
-    let (router, _) =
-        admin(shown.view.clone(), Arc::new(String::new), &tokens, Arc::new(Obedient::default()));
+    let (router, _) = admin(
+        shown.view.clone(),
+        Arc::new(String::new),
+        &tokens,
+        Arc::new(Obedient::default()),
+        Jitter::from_fn(|| 0.5),
+    );
     let admitted = async |bearer: Option<&str>| {
         ask(router.clone(), Method::GET, "/metrics", bearer).await.0 == StatusCode::OK
     };
@@ -41,6 +46,7 @@ async fn a_token_may_do_what_its_scope_includes_and_no_more() {
         Arc::new(String::new),
         &Tokens::new(&tokens),
         Arc::new(Obedient::default()),
+        Jitter::from_fn(|| 0.5),
     );
     for (method, path, least) in [
         (Method::GET, "/metrics", Scope::Metrics),

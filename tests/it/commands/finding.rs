@@ -34,6 +34,8 @@ async fn events_are_listed_in_columns_by_every_filter_and_page_by_page() {
         ("--to 1h".to_owned(), Some(0)),
         ("--state dead".to_owned(), Some(0)),
         ("--target nobody".to_owned(), Some(0)),
+        (format!("--text {}", text("id")), None),
+        ("--text nowhere-in-a-body".to_owned(), Some(0)),
     ] {
         let events = shell.json(&format!("events list {filter}")).await["events"].clone();
         let events = events.as_array().unwrap();

@@ -23,6 +23,11 @@ async fn a_target_is_stopped_and_goes_on() {
     let resumed = "a resume; paused by an operator";
     assert_eq!(cells(&printed, header)[0][..4], ["orders", "paused", resumed, "3"], "{printed}");
     assert_eq!(target.totals().received, 0);
+    let audited = shell.done("audit list --action pause").await;
+    let header = "AT | WHO | PEER | BY | ACTION | TARGET | STREAM | EVENT | COUNT | OUTCOME | FILTER";
+    let entry = &cells(&audited, header)[0];
+    let told = ["-", "cli", "pause", "orders", "-", "-", "1", "done", "-"];
+    assert_eq!([&entry[1..2], &entry[3..]].concat(), told, "{audited}");
 
     assert_eq!(shell.json("targets resume orders").await["paused"], false);
     shell.until_all_are("delivered", 3).await;

@@ -47,6 +47,7 @@ pub async fn store_backlog(database: &Path, target: &str, backlog: usize) {
         payload_retention: Duration::from_hours(24),
         dedupe_retention: Duration::from_hours(48),
         dead_retention: Duration::from_hours(48),
+        audit_retention: Duration::from_hours(48),
     };
     let types = TypeFilter::new(vec!["*".parse().unwrap()]);
     let (environment, condition, ordering) = (None, None, Ordering::PerObject);

@@ -50,6 +50,7 @@ impl Engine {
             durability: Durability::Normal,
             payload_retention: Duration::from_hours(24),
             dedupe_retention: Duration::from_hours(48),
+            audit_retention: Duration::from_hours(48),
             dead_retention: Duration::from_hours(48),
         };
         // Other tests of this process start programs, and until such a child has become its

@@ -16,7 +16,10 @@ use crate::store::view::{DeliverySummary, EventFacts, EventSummary, Listed, Stan
 /// since most pages are full at once.
 const STRIDE: i64 = 4_000;
 
-/// The same for an action on many. Between two queries others are let in.
+/// Bodies that are searched in one query, at most: each may be some hundred kilobytes.
+const SEARCHED: i64 = 100;
+
+/// The same as [`STRIDE`] for an action on many. Between two queries others are let in.
 const MATCHING_STRIDE: i64 = 5_000;
 
 impl Reader {
@@ -29,7 +32,8 @@ impl Reader {
         let limit = usize::try_from(page.limit.clamp(1, Page::LARGEST)).unwrap_or(1);
         let states = filter.state.as_slice();
         let mut scan = self.scan(filter, states, page.cursor.map(|cursor| cursor.sequence)).await?;
-        let (mut found, mut stride) = (Vec::new(), i64::from(page.limit.max(1)) + 1);
+        let widest = if filter.text.is_some() { SEARCHED } else { STRIDE };
+        let (mut found, mut stride) = (Vec::new(), (i64::from(page.limit.max(1)) + 1).min(widest));
         let is_end = loop {
             let budget = scan.budget();
             if found.len() > limit || budget == 0 {
@@ -39,7 +43,7 @@ impl Reader {
             let query = query::events(filter, &sequences, limit + 1 - found.len());
             let rows = self.database.run(query).await?;
             found.extend(rows.iter().filter_map(|row| readable(decode::event(row), row)));
-            stride = (stride * 4).min(STRIDE);
+            stride = (stride * 4).min(widest);
         };
         let next = if found.len() > limit {
             found.truncate(limit);

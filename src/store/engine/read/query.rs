@@ -140,8 +140,19 @@ pub(super) fn digests<'a>(ids: impl IntoIterator<Item = &'a str>) -> Query {
 
 /// Whether `filter` asks something of the event itself.
 pub(super) fn asks_of_event(filter: &Filter) -> bool {
-    let Filter { types, object_id, order_id, invoice_id, source, state: _, target: _, from, to, id_prefix } =
-        filter;
+    let Filter {
+        types,
+        object_id,
+        order_id,
+        invoice_id,
+        source,
+        state: _,
+        target: _,
+        from,
+        to,
+        id_prefix,
+        text,
+    } = filter;
     types.is_some()
         || object_id.is_some()
         || order_id.is_some()
@@ -150,6 +161,7 @@ pub(super) fn asks_of_event(filter: &Filter) -> bool {
         || from.is_some()
         || to.is_some()
         || id_prefix.is_some()
+        || text.is_some()
 }
 
 /// A query that selects `columns` of the events of `sequences`.
@@ -192,6 +204,9 @@ fn push_event(query: &mut Query, filter: &Filter) {
     }
     if let Some(prefix) = &filter.id_prefix {
         push_prefix(query.push(" AND "), "e.id", prefix);
+    }
+    if let Some(text) = &filter.text {
+        query.push(" AND ").push_contains("e.body", text);
     }
 }
 

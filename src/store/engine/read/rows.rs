@@ -85,6 +85,11 @@ impl Query {
         self.push("json_each(").push_bind(Value::Numbers(numbers.to_vec())).push(") c")
     }
 
+    /// Adds that the bytes in `column` have `text` somewhere.
+    pub(super) fn push_contains(&mut self, column: &str, text: &str) -> &mut Self {
+        self.push("instr(").push(column).push(", CAST(").push_bind(text).push(" AS BLOB)) > 0")
+    }
+
     /// Ends the query after so many rows.
     pub(super) fn limit(&mut self, rows: usize) {
         self.limit = Some(i64::try_from(rows).unwrap_or(i64::MAX));

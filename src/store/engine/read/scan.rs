@@ -21,6 +21,10 @@ const BUDGET: i64 = 20_000;
 /// After this a call looks at no more rows: those that come from the disk take longer.
 const LONG_ENOUGH: Duration = Duration::from_millis(500);
 
+/// The cost of looking for a text in a body, in rows looked at: 2,000 bodies are searched
+/// by one call at most.
+const BODY: i64 = 10;
+
 /// The index of objects has a key of blocks of two to the power of this many events,
 /// as migration 0003 says.
 const BLOCK_BITS: u32 = 9;
@@ -42,6 +46,8 @@ pub(super) struct EventScan {
     scanned_to: i64,
     /// The cost of that, in rows.
     cost: i64,
+    /// The cost of a row that is looked at.
+    weight: i64,
     began: Instant,
 }
 
@@ -89,9 +95,10 @@ impl Reader {
             lowest = self.arrived_at(extent, from.0.saturating_sub(skew)).await?;
         }
         let path = self.access_path(filter, states).await?;
+        let weight = if filter.text.is_some() { BODY } else { 1 };
         // Below the part without gaps, sequences say nothing of the time of arrival.
         let lowest = if lowest <= extent.first { 0 } else { lowest };
-        Ok(EventScan { path, extent, lowest, scanned_to, cost: 0, began: Instant::now() })
+        Ok(EventScan { path, extent, lowest, scanned_to, cost: 0, weight, began: Instant::now() })
     }
 
     async fn access_path(&self, filter: &Filter, states: &[State]) -> Result<AccessPath, ReadError> {
@@ -194,7 +201,7 @@ impl EventScan {
         // The first rows are always looked at, so that a slow disk does not end every
         // call where it began.
         let over_budget = self.cost > 0 && self.began.elapsed() >= LONG_ENOUGH;
-        if over_budget { 0 } else { (BUDGET - self.cost).max(0) }
+        if over_budget { 0 } else { (BUDGET - self.cost).max(0) / self.weight }
     }
 
     /// The next events to look at, newest first, `wanted` at most; `None` at the end.
@@ -208,7 +215,7 @@ impl EventScan {
             AccessPath::Id { id, named } if self.is_gapless() => {
                 let blocks = self.blocks();
                 let rows = reader.in_blocks(id, *named, &blocks, wanted).await?;
-                self.cost += BLOCK * (blocks.newest - blocks.oldest + 1) + count(&rows);
+                self.cost += BLOCK * (blocks.newest - blocks.oldest + 1) + self.weight * count(&rows);
                 // With as many as were wanted, these blocks may hold more.
                 let last = rows.last().copied().filter(|_| count(&rows) == wanted);
                 self.scanned_to = last.unwrap_or(blocks.lowest);
@@ -243,7 +250,7 @@ impl EventScan {
         };
         let Some(last) = rows.last() else { return Ok(None) };
         self.scanned_to = *last;
-        self.cost += count(&rows);
+        self.cost += self.weight * count(&rows);
         Ok(Some(rows))
     }
 
@@ -305,7 +312,15 @@ mod tests {
     fn a_call_that_has_taken_long_looks_at_no_more_rows_but_always_at_some() {
         let began = Instant::now().checked_sub(LONG_ENOUGH).unwrap();
         let extent = Extent { first: 1, last: 0 };
-        let scan = |cost| EventScan { path: AccessPath::All, extent, lowest: 0, scanned_to: 1, cost, began };
+        let scan = |cost| EventScan {
+            path: AccessPath::All,
+            extent,
+            lowest: 0,
+            scanned_to: 1,
+            cost,
+            weight: 1,
+            began,
+        };
         assert_eq!(scan(0).budget(), BUDGET);
         assert_eq!(scan(1).budget(), 0);
     }

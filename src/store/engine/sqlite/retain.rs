@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
+use super::audit;
 use crate::domain::clock::UnixMillis;
 use crate::domain::delivery::State;
 use crate::store::counts::BacklogChanges;
@@ -72,6 +73,7 @@ pub(super) fn step(
         RetentionStep::Payloads { before } => payloads(connection, positions, before),
         RetentionStep::Events { before, but_newest } => events(connection, changes, before, but_newest),
         RetentionStep::Recheck => recheck(connection, changes),
+        RetentionStep::Audit { before, newest } => audit::remove_old(connection, before, newest),
         RetentionStep::Vacuum => vacuum(connection),
     };
     Ok(Retained { more: more?, expired: Vec::new() })

@@ -9,7 +9,8 @@ use super::checkpoint::{self, Checkpoints};
 use super::file::Lock;
 use super::open::{self, OpenError};
 use super::retain::Positions;
-use super::{act, identity, retain, search, settle};
+use super::{act, audit, identity, retain, search, settle};
+use crate::domain::audit::Entry;
 use crate::domain::clock::UnixMillis;
 use crate::domain::delivery::OnUncertain;
 use crate::domain::event::EventId;
@@ -183,6 +184,10 @@ impl Engine for SqliteEngine {
         now: UnixMillis,
     ) -> Result<Result<(), ActError>, EngineError> {
         Ok(act::pause(&self.connection, target, paused, now)?)
+    }
+
+    fn audit(&mut self, key: i64, entry: &Entry) -> Result<(), EngineError> {
+        Ok(audit::write(&self.connection, key, entry)?)
     }
 
     fn retain(

@@ -107,7 +107,7 @@ async fn targets_show_configuration_state_and_backlog() {
     let body = caller.get("/api/v1/targets").await.ok();
     let expected = json!({ "targets": [{
         "name": "orders", "url": "http://127.0.0.1:8000/events", "types": ["*"], "ordering": "none", "concurrency": 16,
-        "environment": null, "where": {},
+        "environment": null, "where": {}, "signed": false, "headers": [],
         "in_flight": 2, "limited_since": null, "circuit": "closed", "next_probe": null, "retry_after_until": null,
         "rejecting": null, "paused": false, "paused_reason": null, "last_error": null, "last_delivered_at": null,
         "backlog": 1, "backlog_oldest_seconds": 30.0, "backlog_oldest_at": "2024-12-21T11:19:30.000Z",

@@ -8,8 +8,9 @@ use super::*;
 use crate::web::api::openapi::document;
 
 /// Every operation.
-const OPERATIONS: [(&str, &str); 21] = [
+const OPERATIONS: [(&str, &str); 23] = [
     ("get", "/api/openapi.json"),
+    ("get", "/api/v1/audit"),
     ("get", "/api/v1/bulk"),
     ("get", "/api/v1/deliveries"),
     ("post", "/api/v1/deliveries/{action}"),
@@ -20,6 +21,7 @@ const OPERATIONS: [(&str, &str); 21] = [
     ("get", "/api/v1/events/{id}/body"),
     ("post", "/api/v1/events/{id}/replay"),
     ("post", "/api/v1/events/{id}/verify"),
+    ("get", "/api/v1/history"),
     ("get", "/api/v1/live"),
     ("get", "/api/v1/overview"),
     ("post", "/api/v1/reload"),

@@ -20,7 +20,8 @@ async fn a_parameter_that_is_not_known_is_refused_by_name_with_those_that_are() 
         "to",
         "id_prefix",
         "limit",
-        "cursor"
+        "cursor",
+        "q"
     ]);
     assert_eq!(body["errors"][0], json!({ "name": "stat", "reason": "is not known here", "allowed": known }));
     for path in

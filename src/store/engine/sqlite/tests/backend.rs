@@ -25,6 +25,7 @@ pub(super) fn settings(folder: &Path) -> Settings {
         payload_retention: PAYLOAD_RETENTION,
         dedupe_retention: DEDUPE_RETENTION,
         dead_retention: DEAD_RETENTION,
+        audit_retention: DEDUPE_RETENTION,
     }
 }
 

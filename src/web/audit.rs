@@ -1,0 +1,323 @@
+//! The audit trail: who has asked for what on the private listener, and what came of it.
+//!
+//! [`record`] stands around the API. It notes every call of a method that may change
+//! something, and what handlers say of others, by [`Audit`]. An entry is a line of the log,
+//! whatever its filter, and a row of the store. A call is never refused because its entry
+//! cannot be stored: the response waits for the row for a moment at most.
+
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use axum::extract::{FromRequestParts, Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
+use http::request::Parts;
+
+use super::guard;
+use crate::domain::audit::{Entry, Kind};
+use crate::domain::backoff::Jitter;
+use crate::domain::clock::Clock;
+use crate::store::operator::OperatorStore;
+use crate::telemetry::audit;
+
+/// How long a response waits until its entry is stored. After that it goes out, and the
+/// entry may still be stored.
+const LIMIT: Duration = Duration::from_secs(1);
+
+/// By this header a client says that it is the page or the command line.
+const CLIENT: &str = "pepay-bridge-client";
+
+/// Characters of a name or an id that are kept.
+const LONGEST_NAME: usize = 255;
+
+/// Characters of a filter that are kept.
+const LONGEST_FILTER: usize = 1000;
+
+/// Where entries go. Clones are handles on the same.
+#[derive(Clone)]
+pub(super) struct Trail(Arc<Inner>);
+
+struct Inner {
+    operator: OperatorStore,
+    clock: Clock,
+    /// What the keys of entries are drawn from.
+    random: Jitter,
+}
+
+/// By which token a request was let in; `None` where none is asked for. Every request that
+/// the check of tokens lets through carries it.
+#[derive(Clone, Debug)]
+pub(super) struct Caller(pub(super) Option<Arc<str>>);
+
+/// The code of a problem. Every response that is one carries it.
+#[derive(Clone, Debug)]
+pub(super) struct Code(pub(super) String);
+
+/// What a handler knows of its call and the request does not say.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Audit(Arc<Mutex<Details>>);
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Details {
+    /// `None` is a call that leaves no entry.
+    kind: Option<Kind>,
+    action: String,
+    target: Option<String>,
+    stream: Option<String>,
+    event_id: Option<String>,
+    filter: Option<String>,
+    /// How many things have been changed, as far as it has been told.
+    count: u64,
+}
+
+/// A call that has begun. It leaves one entry: when it ends, or when the client has
+/// disconnected before that.
+struct Call {
+    trail: Trail,
+    /// Without what is known only at the end.
+    begun: Entry,
+    audit: Audit,
+    ended: bool,
+}
+
+impl Audit {
+    /// The target that it is about.
+    pub(super) fn target(&self, name: &str) -> &Self {
+        self.details().target = Some(bounded(name, LONGEST_NAME));
+        self
+    }
+
+    /// The stream that it is about.
+    pub(super) fn stream(&self, name: &str) -> &Self {
+        self.details().stream = Some(bounded(name, LONGEST_NAME));
+        self
+    }
+
+    /// The event that it is about.
+    pub(super) fn event(&self, id: &str) -> &Self {
+        self.details().event_id = Some(bounded(id, LONGEST_NAME));
+        self
+    }
+
+    /// What it is narrowed to, as it was written.
+    pub(super) fn filter(&self, filter: &str) -> &Self {
+        self.details().filter = Some(bounded(filter, LONGEST_FILTER));
+        self
+    }
+
+    /// Notes how many things have been changed so far, and will stay so however it ends.
+    pub(super) fn note_changed(&self, so_far: u64) {
+        self.details().count = so_far;
+    }
+
+    /// How many things have been changed so far.
+    pub(super) fn changed(&self) -> u64 {
+        self.details().count
+    }
+
+    /// It gives so many bodies away, under the name `action`.
+    pub(super) fn reads(&self, action: &str, bodies: u64) -> &Self {
+        let mut details = self.details();
+        (details.kind, details.count) = (Some(Kind::Read), bodies);
+        action.clone_into(&mut details.action);
+        drop(details);
+        self
+    }
+
+    /// It changes nothing, whatever its method is: it leaves no entry.
+    pub(super) fn changes_nothing(&self) {
+        self.details().kind = None;
+    }
+
+    /// Each change is one step: a panic elsewhere leaves nothing half-done.
+    fn details(&self) -> MutexGuard<'_, Details> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Audit {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(parts.extensions.get().cloned().unwrap_or_default())
+    }
+}
+
+impl Trail {
+    /// A trail in the store of `operator`, whose keys are drawn from `random`.
+    pub(super) fn new(operator: OperatorStore, clock: Clock, random: Jitter) -> Self {
+        Self(Arc::new(Inner { operator, clock, random }))
+    }
+
+    /// Notes that a token may not do what it has asked for, if that would change something.
+    /// Resolves once the entry is stored, or after a moment.
+    pub(super) fn refused(
+        &self,
+        request: &Request,
+        caller: Caller,
+        code: &str,
+    ) -> impl Future<Output = ()> + use<> {
+        let entry = self.begin(request, caller).entry(code).filter(|entry| entry.kind == Kind::Change);
+        let trail = self.clone();
+        async move {
+            if let Some(entry) = entry {
+                trail.put(entry).await;
+            }
+        }
+    }
+
+    fn begin(&self, request: &Request, caller: Caller) -> Call {
+        let said = request.headers().get(CLIENT).and_then(|value| value.to_str().ok());
+        let client = said.filter(|said| ["page", "cli"].contains(said)).unwrap_or("api");
+        let begun = Entry {
+            at: self.0.clock.now(),
+            kind: Kind::Change,
+            who: caller.0.map(|name| name.to_string()),
+            peer: guard::peer(request).map(|peer| peer.to_string()),
+            client: client.to_owned(),
+            action: String::new(),
+            target: None,
+            stream: None,
+            event_id: None,
+            filter: None,
+            count: 0,
+            outcome: String::new(),
+        };
+        let kind = if request.method().is_safe() { None } else { Some(Kind::Change) };
+        let details = Details { kind, ..Details::of(request.uri().path()) };
+        Call { trail: self.clone(), begun, audit: Audit(Arc::new(Mutex::new(details))), ended: false }
+    }
+
+    /// Logs `entry`, and waits for a moment until it is stored.
+    async fn put(&self, entry: Entry) {
+        // The store says what it could not write.
+        let _ = tokio::time::timeout(LIMIT, self.hand_over(entry)).await;
+    }
+
+    /// Logs `entry` and has it stored, whether or not somebody waits for that.
+    fn hand_over(&self, entry: Entry) -> impl Future<Output = ()> + use<> {
+        let Entry { who, peer, client, action, target, stream, event_id, filter, count, outcome, .. } =
+            &entry;
+        let (who, peer, client) = (who.as_deref(), peer.as_deref(), &**client);
+        let (target, stream, event_id) = (target.as_deref(), stream.as_deref(), event_id.as_deref());
+        let (action, filter, outcome) = (&**action, filter.as_deref(), &**outcome);
+        tracing::info!(
+            target: audit::TARGET,
+            who, peer, client, action, target, stream, event_id, filter, count, outcome,
+            "audit"
+        );
+        let key = self.0.random.next().to_bits().cast_signed();
+        let written = self.0.operator.record(key, entry);
+        async { drop(written.await) }
+    }
+}
+
+impl Details {
+    /// What the `path` of a call says, below `/api/v1/`: the action comes last.
+    fn of(path: &str) -> Self {
+        let path = path.trim_start_matches("/api").trim_start_matches("/v1/");
+        let segments: Vec<&str> = path.split('/').collect();
+        let name = |text: &str| bounded(text, LONGEST_NAME);
+        let some = |text: &str| Some(name(text));
+        let action = name(segments.last().unwrap_or(&""));
+        match *segments {
+            ["deliveries", target, id, _] => {
+                Self { action, target: some(target), event_id: some(id), ..Self::default() }
+            }
+            ["events", id, _] => Self { action, event_id: some(id), ..Self::default() },
+            ["targets", target, _] => Self { action, target: some(target), ..Self::default() },
+            ["streams", stream, _] => Self { action, stream: some(stream), ..Self::default() },
+            _ => Self { action, ..Self::default() },
+        }
+    }
+}
+
+/// The entry of a call that has ended with `outcome`.
+fn entry(begun: Entry, details: Details, outcome: &str) -> Entry {
+    let Details { kind, action, target, stream, event_id, filter, count } = details;
+    let (kind, outcome) = (kind.unwrap_or(begun.kind), outcome.to_owned());
+    Entry { kind, action, target, stream, event_id, filter, count, outcome, ..begun }
+}
+
+/// The beginning of a text from outside.
+fn bounded(text: &str, limit: usize) -> String {
+    match text.char_indices().nth(limit) {
+        None => text.to_owned(),
+        Some((end, _)) => format!("{}…", &text[..end]),
+    }
+}
+
+impl Call {
+    /// What is to be written once it has ended with `outcome`.
+    fn entry(&mut self, outcome: &str) -> Option<Entry> {
+        self.ended = true;
+        let details = self.audit.details().clone();
+        details.kind.map(|_| entry(self.begun.clone(), details, outcome))
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        if !self.ended
+            && let Some(entry) = self.entry("abandoned")
+        {
+            // Nobody is left to wait.
+            drop(self.trail.hand_over(entry));
+        }
+    }
+}
+
+/// Notes what comes of each call.
+pub(super) async fn record(State(trail): State<Trail>, mut request: Request, next: Next) -> Response {
+    let caller = request.extensions().get().cloned().unwrap_or(Caller(None));
+    let mut call = trail.begin(&request, caller);
+    request.extensions_mut().insert(call.audit.clone());
+    let response = next.run(request).await;
+    let code = response.extensions().get().map(|Code(code)| &**code);
+    let outcome = if response.status().is_success() { "done" } else { code.unwrap_or("failed") };
+    if let Some(entry) = call.entry(outcome) {
+        // A body that was not given away has not been read.
+        if entry.kind == Kind::Change || outcome == "done" {
+            trail.put(entry).await;
+        }
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_says_what_is_asked_for_and_about_what() {
+        let details = |action: &str, target: Option<&str>, stream: Option<&str>, id: Option<&str>| {
+            let owned = |text: Option<&str>| text.map(str::to_owned);
+            let action = action.to_owned();
+            let (target, stream, event_id) = (owned(target), owned(stream), owned(id));
+            Details { action, target, stream, event_id, ..Details::default() }
+        };
+        for (path, expected) in [
+            ("/api/v1/targets/orders/pause", details("pause", Some("orders"), None, None)),
+            ("/v1/targets/orders/pause", details("pause", Some("orders"), None, None)),
+            ("/v1/streams/commerce/backfill", details("backfill", None, Some("commerce"), None)),
+            ("/v1/events/evt_1/replay", details("replay", None, None, Some("evt_1"))),
+            ("/v1/deliveries/orders/evt_1/retry", details("retry", Some("orders"), None, Some("evt_1"))),
+            ("/v1/deliveries/cancel", details("cancel", None, None, None)),
+            ("/api/v1/reload", details("reload", None, None, None)),
+        ] {
+            assert_eq!(Details::of(path), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn what_is_kept_of_a_text_is_bounded() {
+        assert_eq!(bounded("orders", 6), "orders");
+        assert_eq!(bounded("örders", 2), "ör…");
+        let audit = Audit::default();
+        audit.target(&"x".repeat(10_000)).event(&"y".repeat(10_000)).filter(&"z".repeat(60_000));
+        let details = audit.details().clone();
+        assert_eq!(details.target.unwrap().chars().count(), LONGEST_NAME + 1);
+        assert_eq!(details.filter.unwrap().chars().count(), LONGEST_FILTER + 1);
+    }
+}

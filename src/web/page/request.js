@@ -1,0 +1,51 @@
+// The request of an attempt, as the bridge makes it, and the same for curl. The bridge keeps no
+// request: all of it follows from the event, the attempt and the target, but for secrets.
+
+/** Longer bodies are no argument of a command: Linux takes 128 KiB. */
+const LONGEST_ARGUMENT = 100_000;
+
+/**
+ * `{ url, headers }` of an attempt; `headers` are `[name, value]`, and the value is null where it
+ * is a secret. `target` is one of the overview.
+ */
+export function requestOf({ event, delivery, attempt, target, version }) {
+  const url = new URL(target.url);
+  const given = [
+    ['host', url.host],
+    ['accept', '*/*'],
+    ['content-type', 'application/json'],
+    ['user-agent', `pepay-bridge/${version}`],
+    ['webhook-id', event.id],
+    ['webhook-timestamp', String(Math.floor(Date.parse(attempt.started_at) / 1000))],
+    target.signed ? ['webhook-signature', null] : null,
+    ['idempotency-key', event.id],
+    ['x-pepay-event', event.type],
+    ['x-pepay-event-id', event.id],
+    event.environment ? ['x-pepay-network-environment', event.environment] : null,
+    ['pepay-bridge-source', event.source],
+    ['pepay-bridge-attempt', String(attempt.number)],
+    ['pepay-bridge-sequence', String(event.sequence)],
+    delivery.replays ? ['pepay-bridge-replay', String(delivery.replays)] : null,
+  ].filter(Boolean);
+  const configured = target.headers ?? [];
+  const headers = [...given.filter(([name]) => !configured.includes(name)), ...configured.map((name) => [name, null])];
+  return { url: target.url, headers };
+}
+
+/** The request as text: a line, and one for each header. */
+export function inText({ url, headers }) {
+  return [`POST ${url}`, ...headers.map(([name, value]) => `${name}: ${value ?? '(secret, not shown)'}`)].join('\n');
+}
+
+/**
+ * A command that makes the same request. A secret is a variable of the shell; the signature is
+ * left out, since it holds for its own time only.
+ */
+export function curl({ url, headers }, { id, body }) {
+  const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
+  const variable = (name) => `"${name}: \$${name.toUpperCase().replaceAll(/[^A-Z0-9]/g, '_')}"`;
+  const sent = headers.filter(([name]) => !['host', 'webhook-signature'].includes(name));
+  const lines = sent.map(([name, value]) => `-H ${value === null ? variable(name) : quoted(`${name}: ${value}`)}`);
+  const data = body.length > LONGEST_ARGUMENT ? `--data-binary @${quoted(`${id}.json`)}` : `--data-raw ${quoted(body)}`;
+  return [`curl -X POST ${quoted(url)}`, ...lines, data].join(' \\\n  ');
+}

@@ -1,0 +1,98 @@
+//! What operators have asked for is kept: who, what, how many, and what came of it.
+
+use reqwest::{Client, StatusCode};
+use serde_json::{Value, json};
+
+use crate::support::bridge::Bridge;
+use crate::support::soon;
+use crate::support::world::World;
+
+const ADMIN: &str = "the-token-of-the-admin";
+const READER: &str = "the-token-of-the-reader";
+
+/// The status and the body of `GET path`, or of a `POST` of `body`.
+async fn ask(bridge: &Bridge, token: &str, path: &str, body: Option<&str>) -> (StatusCode, Value) {
+    let url = format!("{}/api/v1/{path}", bridge.admin);
+    let request = match body {
+        None => Client::new().get(url),
+        Some(body) => {
+            Client::new().post(url).header("content-type", "application/json").body(body.to_owned())
+        }
+    };
+    let request = request.bearer_auth(token).header("pepay-bridge-client", "page");
+    let answer = soon(path, request.send()).await.unwrap();
+    (answer.status(), serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap_or_default())
+}
+
+async fn listed(bridge: &Bridge, query: &str) -> Vec<Value> {
+    let (status, body) = ask(bridge, READER, &format!("audit?{query}"), None).await;
+    assert_eq!(status, StatusCode::OK, "{body}");
+    body["entries"].as_array().unwrap().clone()
+}
+
+/// Who, what, about what, how many and with which outcome.
+fn told(entry: &Value) -> [Value; 6] {
+    ["who", "action", "target", "event_id", "count", "outcome"].map(|member| entry[member].clone())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_change_and_every_reading_of_a_body_is_kept_and_logged_whatever_the_filter() {
+    let mut world = World::new(World::with_duplicates()).await;
+    let target = world.target("orders").await;
+    world.set("SERVER__ADMIN_TOKEN", ADMIN);
+    world.set("SERVER__TOKENS__GRAFANA__TOKEN", READER);
+    world.set("SERVER__TOKENS__GRAFANA__SCOPE", "read");
+    world.set("LOG__FILTER", "error,pepay_bridge::app=info");
+    let bridge = world.bridge().await;
+    let id = world.simulator.play(1)[0].as_str().to_owned();
+    soon("the delivery", target.until(|totals| totals.unique == 1)).await;
+
+    let (_, event) = ask(&bridge, READER, &format!("events/{id}"), None).await;
+    assert!(event["body"].is_string());
+    let (_, event) = ask(&bridge, READER, &format!("events/{id}?body=false"), None).await;
+    assert!(event["body"].is_null() && event["size"].is_number(), "{event}");
+    let post = async |token, path: &str, body, expected: u16| {
+        let (status, answer) = ask(&bridge, token, path, Some(body)).await;
+        assert_eq!(status.as_u16(), expected, "{path}: {answer}");
+    };
+    post(READER, "targets/orders/pause", "{}", 403).await;
+    post(ADMIN, "targets/orders/pause", "{}", 200).await;
+    post(ADMIN, "targets/nobody/pause", "{}", 404).await;
+    post(ADMIN, "deliveries/cancel", r#"{"filter":{"state":"dead"},"dry_run":true}"#, 200).await;
+    post(ADMIN, "deliveries/cancel", r#"{"filter":{"state":"dead"},"confirm":0}"#, 200).await;
+    post(ADMIN, &format!("events/{id}/replay"), "no JSON", 400).await;
+    post("a-wrong-token-altogether", "targets/orders/resume", "{}", 401).await;
+
+    let entries = listed(&bridge, "limit=50").await;
+    let expected = [
+        json!(["admin_token", "replay", null, id, 0, "malformed_body"]),
+        json!(["admin_token", "cancel", null, null, 0, "done"]),
+        json!(["admin_token", "pause", "nobody", null, 0, "not_found"]),
+        json!(["admin_token", "pause", "orders", null, 1, "done"]),
+        json!(["grafana", "pause", "orders", null, 0, "insufficient_scope"]),
+        json!(["grafana", "read_body", null, id, 1, "done"]),
+    ];
+    assert_eq!(entries.iter().map(|entry| json!(told(entry))).collect::<Vec<_>>(), expected);
+    assert_eq!(entries[1]["filter"], r#"{"state":"dead"}"#);
+    for entry in &entries {
+        assert_eq!(
+            (&entry["client"], entry["peer"].as_str().unwrap().starts_with("127.0.0.1:")),
+            (&json!("page"), true)
+        );
+    }
+    assert_eq!(listed(&bridge, "who=grafana&kind=change").await.len(), 1);
+    assert_eq!(listed(&bridge, &format!("event_id={id}")).await.len(), 2);
+    let (_, page) = ask(&bridge, READER, "audit?limit=4", None).await;
+    let rest = listed(&bridge, &format!("cursor={}", page["next_cursor"].as_str().unwrap())).await;
+    assert_eq!(rest, entries[4..]);
+
+    let (status, log) = bridge.stop().await;
+    assert!(status.success());
+    let mut logged: Vec<_> = log.iter().filter(|line| line["message"] == "audit").map(told).collect();
+    logged.reverse();
+    let without_nulls = |entry: &Value| told(entry);
+    assert_eq!(logged, entries.iter().map(without_nulls).collect::<Vec<_>>());
+
+    let bridge = world.bridge().await;
+    assert_eq!(listed(&bridge, "").await, entries, "a restart keeps them");
+}
