@@ -94,3 +94,18 @@ async fn of_each_kind_only_the_newest_are_kept_so_that_readings_push_out_no_chan
     assert!(!more);
     assert_eq!(direct.backend.numbers("SELECT key FROM audit ORDER BY key"), [4, 5, 6]);
 }
+
+#[tokio::test]
+async fn an_entry_that_cannot_be_written_fails_alone() {
+    let fixture = Fixture::new(vec![route("orders", "*", Ordering::None)]).await;
+    let operator = fixture.store.operator.clone();
+    fixture.backend.refuse("INSERT ON audit", "new.action = 'retry'");
+    let written = operator.record(1, entry("retry", 0));
+    let stored = fixture.store.inbox.try_record(event("evt_1", "a"));
+    let (written, stored) = tokio::join!(written, stored);
+    assert!(written.is_err() && stored.is_ok(), "{written:?} {stored:?}");
+    operator.record(2, entry("pause", 0)).await.unwrap();
+    let (listed, _) = operator.audit(&Filter::default(), None, 50).await.unwrap();
+    assert_eq!(actions(&listed), ["pause"]);
+    fixture.close().await;
+}

@@ -58,3 +58,13 @@ async fn what_was_done_is_not_told_as_a_failure_where_it_cannot_be_shown() {
     let unread = caller.get("/api/v1/deliveries/orders/evt_1").await;
     unread.problem(StatusCode::SERVICE_UNAVAILABLE, "store_unavailable");
 }
+
+#[tokio::test]
+async fn a_call_goes_through_although_its_entry_cannot_be_stored() {
+    let mut caller = Caller::new().await;
+    caller.shown.store_event("evt_1", 30).await;
+    caller.shown.close().await;
+    let outcome = caller.post("/api/v1/targets/orders/test", "{}").await.ok();
+    assert_eq!(outcome["event_id"], "evt_test_1");
+    assert_eq!(caller.get("/api/v1/audit").await.ok()["entries"], json!([]));
+}
