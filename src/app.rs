@@ -31,6 +31,7 @@ use crate::lifecycle::{Ended, HangUps, Signals, Stop, Tasks};
 use crate::pepay::rest;
 use crate::store::error::ReadError;
 use crate::store::inbox::ClaimError;
+use crate::store::view::Backlog;
 use crate::store::{self, Store};
 use crate::telemetry::{Metrics, MetricsError, traces};
 use crate::web::{self, HttpRefusals, Limits, Tokens, View};
@@ -143,6 +144,7 @@ pub struct App {
     files: Vec<NamedFile>,
     /// What a reload cannot change.
     fixed: Fixed,
+    clock: Clock,
     /// The first task that ended and must not have.
     crashed: Option<Ended>,
     /// A source that is of another account than the store.
@@ -171,6 +173,8 @@ impl App {
             traces::start(move || clock.now().into())
         };
         let started = clock.now();
+        reload::loaded_at(started);
+        let now = clock.clone();
 
         let public = bind("server.listen", settings.web.listen).await?;
         let admin = bind("server.admin_listen", settings.web.admin_listen).await?;
@@ -253,6 +257,7 @@ impl App {
             log_filter: settings.log.filter.clone(),
             files: settings.files.clone(),
             fixed: Fixed::new(&settings),
+            clock: now,
             crashed: None,
             refused: None,
         };
@@ -279,14 +284,21 @@ impl App {
     async fn announce_backlogs(&self, concerned: impl Fn(&str) -> bool) {
         // If the store does not answer, readiness reports it.
         for backlog in self.store.operator.backlogs().await.unwrap_or_default() {
-            let (target, open) = (&*backlog.target, backlog.open);
-            if open == 0 || !concerned(target) {
+            let Backlog { open, held, dead, .. } = backlog;
+            let target = &*backlog.target;
+            if !backlog.is_waiting() || !concerned(target) {
                 continue;
             }
-            if self.parts.has_target(target) {
+            if !self.parts.has_target(target) {
+                tracing::warn!(
+                    target,
+                    open,
+                    held,
+                    dead,
+                    "deliveries wait for a target that is not configured any more"
+                );
+            } else if open > 0 {
                 tracing::info!(target, open, "deliveries left to make");
-            } else {
-                tracing::warn!(target, open, "deliveries wait for a target that is not configured any more");
             }
         }
     }

@@ -20,6 +20,8 @@ mod names;
 mod place;
 mod progress;
 mod reload;
+mod removed;
+mod restore;
 mod run;
 mod runtime;
 mod simulator;
@@ -93,6 +95,7 @@ enum Command {
     Reload(reload::Arguments),
     Doctor(doctor::Arguments),
     Backup(backup::Arguments),
+    Restore(restore::Arguments),
     Devnet(devnet::Arguments),
     Demo(demo::Arguments),
     Simulator(simulator::Arguments),
@@ -187,6 +190,7 @@ fn carry_out(
         Command::Audit(arguments) => audit::audit(&arguments, config, environment),
         Command::Reload(arguments) => reload::reload(&arguments, config, environment),
         Command::Backup(arguments) => backup::backup(&arguments, config, environment),
+        Command::Restore(arguments) => restore::run(&arguments, config, environment),
         Command::Doctor(arguments) => doctor::doctor(&arguments, config, environment),
         Command::Devnet(arguments) => devnet::devnet(arguments, config, environment),
         Command::Demo(arguments) => demo::demo(&arguments, environment),

@@ -11,7 +11,7 @@
 //! | `routing`, `counts`, `retention`, `identity`, `source_comparison` | what every engine shares; no SQL |
 //! | `engine` | the trait of a database, and `SQLite`; all SQL |
 //! | `contract` | the tests of every engine |
-//! | [`backup`], [`check`] | a copy of a store that may be in use, a look at one |
+//! | [`backup`], [`restore`], [`check`] | a copy of a store that may be in use, putting one back, a look at one |
 //!
 //! One thread owns the engine and commits in groups; readers are a small pool. No type
 //! of an engine leaves this module.
@@ -36,22 +36,23 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use crate::domain::clock::Clock;
+use crate::domain::clock::{Clock, UnixMillis};
+use crate::domain::delivery::OnUncertain;
 
 pub use committer::Committer;
 pub use engine::sqlite::file::Disk;
 pub use engine::sqlite::open::OpenError;
-pub use engine::sqlite::{backup, check};
+pub use engine::sqlite::{backup, check, restore};
 pub use retention::Janitor;
 pub use settings::{Durability, Route, Settings};
 pub use source_comparison::Comparison;
 
 use committer::{Control, Tasks};
-use counts::Counters;
+use counts::{BacklogChanges, Counters};
 use engine::read::Reader;
 use engine::sqlite::open;
 use engine::sqlite::write::SqliteEngine;
-use engine::{Engine, EngineError};
+use engine::{Engine, EngineError, Term};
 use error::RecordError;
 use handoff::Owners;
 use identity::{ClaimError, OtherIdentity, SourceIdentity};
@@ -60,6 +61,7 @@ use operator::OperatorStore;
 use outbox::Outbox;
 use retention::Retention;
 use routing::RoutingTable;
+use types::TargetId;
 
 /// Commands that may wait for the committer. A queue longer than a few groups only
 /// adds latency; a caller that finds it full is asked to come back.
@@ -117,7 +119,7 @@ impl Store {
         }
         let names: Vec<_> = routes.iter().map(|route| Arc::clone(&route.target)).collect();
         let targets = engine.register(&names)?;
-        counters.change_unfinished(&engine.count()?);
+        counters.change_unfinished(&unfinished(&mut *engine, &targets, clock.now())?);
         let (owners, newest) = (Owners::default(), engine.newest());
         let mut table = RoutingTable::new(owners.clone());
         let opened = table.replace(&[], routes.into_iter().zip(targets));
@@ -222,6 +224,22 @@ impl Store {
         // An error says that the committer is gone already, which is what was asked for.
         let _ = self.tasks.control(|reply| Control::Close { reply }).await;
     }
+}
+
+/// Counts what is unfinished. What a target that is not `configured` any more had on the
+/// wire when the last process ended waits for an operator: nobody else decides about it.
+fn unfinished(
+    engine: &mut dyn Engine,
+    configured: &[TargetId],
+    now: UnixMillis,
+) -> Result<BacklogChanges, EngineError> {
+    let mut unfinished = engine.count()?;
+    for target in unfinished.targets().into_iter().filter(|target| !configured.contains(target)) {
+        engine.begin()?;
+        engine.recover(Term::SOLE, target, OnUncertain::Hold, &mut unfinished, now)?;
+        engine.commit()?;
+    }
+    Ok(unfinished)
 }
 
 #[cfg(test)]

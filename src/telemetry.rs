@@ -5,6 +5,7 @@ mod json;
 mod logs;
 mod metrics;
 pub mod names;
+mod process;
 pub mod traces;
 
 pub use logs::{Format, InvalidSettings, Settings, refilter, start};

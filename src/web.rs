@@ -127,6 +127,20 @@ async fn within<T, E: ToString>(
     }
 }
 
+/// What of `backlogs` waits for targets that are none of the `configured`.
+fn of_removed(backlogs: &[Backlog], configured: impl Fn(&str) -> bool) -> Vec<&Backlog> {
+    backlogs.iter().filter(|backlog| backlog.is_waiting() && !configured(&backlog.target)).collect()
+}
+
+/// What an operator is told of a removed target.
+fn warning_of_removed(backlog: &Backlog) -> String {
+    format!(
+        "the target {} is not configured any more, and {} deliveries wait for it: move them (`deliveries move`), or cancel them",
+        backlog.target,
+        backlog.in_words()
+    )
+}
+
 /// How long the oldest open delivery of a target has waited, in seconds; 0 if there is none.
 fn oldest_age(backlog: &Backlog, now: UnixMillis) -> f64 {
     backlog.oldest.map_or(0.0, |oldest| now.since(oldest).as_secs_f64())

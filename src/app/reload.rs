@@ -8,9 +8,11 @@ use tokio::sync::{mpsc, oneshot};
 use super::App;
 use super::parts::{self, Prepared};
 use crate::config::Settings;
-use crate::domain::reload::{Changes, FileRead, ReloadError};
+use crate::domain::clock::UnixMillis;
+use crate::domain::reload::{Changes, FileRead, ReloadError, RemovedTarget};
 use crate::store::inbox::ClaimError;
 use crate::store::outbox::Outbox;
+use crate::store::view::Backlog;
 use crate::telemetry::names;
 use crate::{store, telemetry};
 
@@ -72,8 +74,11 @@ impl App {
     pub(super) async fn serve_reload(&mut self, request: Request) {
         let outcome = self.reload().await;
         failed_gauge().set(f64::from(u8::from(outcome.is_err())));
+        if outcome.is_ok() {
+            loaded_at(self.clock.now());
+        }
         match &outcome {
-            Ok(Changes { applied, restart_needed, files }) => {
+            Ok(Changes { applied, restart_needed, files, removed_targets: _ }) => {
                 let changed: Vec<_> =
                     files.iter().filter(|file| file.changed).map(|file| &*file.key).collect();
                 let files = (files.len(), changed.join(", "));
@@ -124,6 +129,8 @@ impl App {
         let announced = self.announce_backlogs(|target| concerned.iter().any(|name| **name == *target));
         // For the log alone.
         let _ = stop.run_until_cancelled(announced).await;
+        let removed = stop.run_until_cancelled(self.removed_targets()).await;
+        changes.removed_targets = removed.unwrap_or_default();
         Ok(changes)
     }
 
@@ -145,9 +152,23 @@ impl App {
         Ok(Ready { settings, prepared, outboxes: outboxes.map_err(unavailable)?, paused })
     }
 
+    /// What waits for targets that are not configured any more, if the store tells.
+    async fn removed_targets(&self) -> Vec<RemovedTarget> {
+        let backlogs = self.store.operator.backlogs().await.unwrap_or_default();
+        let removed = backlogs.into_iter().filter(|backlog| backlog.is_waiting());
+        let removed = removed.filter(|backlog| !self.parts.has_target(&backlog.target));
+        let told = removed.map(|Backlog { target, open, held, dead, .. }| RemovedTarget {
+            target: target.to_string(),
+            backlog: open,
+            held,
+            dead,
+        });
+        told.collect()
+    }
+
     /// Applies what is left once the parts are replaced.
     fn apply_rest(&mut self, settings: &Settings, changes: &mut Changes) {
-        let Changes { applied, restart_needed, files } = changes;
+        let Changes { applied, restart_needed, files, .. } = changes;
         files.extend(settings.files.iter().map(|file| FileRead {
             key: file.key.clone(),
             changed: file.has_changed_since(&self.files),
@@ -215,6 +236,12 @@ impl Fixed {
         ];
         keys.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key.to_owned()).collect()
     }
+}
+
+/// The configuration that is in effect was read then.
+#[expect(clippy::cast_precision_loss, reason = "exact up to 2^53 milliseconds")]
+pub(super) fn loaded_at(now: UnixMillis) {
+    metrics::gauge!(names::LAST_RELOAD).set(now.0 as f64 / 1000.0);
 }
 
 /// Whether the last reload has failed.

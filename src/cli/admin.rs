@@ -132,6 +132,46 @@ impl Admin {
         Ok(self.ask(request).await?)
     }
 
+    /// `GET path?query` of what has no bounds: each piece goes to `take`, until that wants no more.
+    pub(super) async fn stream(
+        &self,
+        path: &[&str],
+        query: &[(&str, &str)],
+        mut take: impl FnMut(&[u8]) -> Result<bool, Error>,
+    ) -> Result<(), Error> {
+        let request = self.authorised(self.client.get(self.address(path)?).query(query));
+        let no_answer = |error: reqwest::Error| self.no_answer(&error);
+        let mut answer = request.send().await.map_err(no_answer)?;
+        if !answer.status().is_success() {
+            let (status, mut body) = (answer.status(), Vec::new());
+            while let Some(piece) = answer.chunk().await.map_err(no_answer)? {
+                body.extend_from_slice(&piece);
+                if body.len() > LONGEST_ANSWER {
+                    break;
+                }
+            }
+            return Err(Refused::read(&self.base, self.token.is_some(), status, &body).into());
+        }
+        let broken = |error: reqwest::Error| {
+            Error::failure(format!("the answer is not complete: {}", innermost(&error)))
+        };
+        while let Some(piece) =
+            tokio::time::timeout(TIMEOUT, answer.chunk()).await.map_err(Error::failure)?.map_err(broken)?
+        {
+            if !take(&piece)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn authorised(&self, request: RequestBuilder) -> RequestBuilder {
+        match &self.token {
+            Some(token) => request.bearer_auth(token.expose_secret()),
+            None => request,
+        }
+    }
+
     /// `POST path` of what is done at once.
     pub(super) async fn post(&self, path: &[&str], body: &Value) -> Result<Answer, Error> {
         self.post_within(TIMEOUT, path, body).await
@@ -162,10 +202,7 @@ impl Admin {
     }
 
     async fn ask(&self, request: RequestBuilder) -> Result<Answer, Refused> {
-        let request = match &self.token {
-            Some(token) => request.bearer_auth(token.expose_secret()),
-            None => request,
-        };
+        let request = self.authorised(request);
         let no_answer = |error: reqwest::Error| self.no_answer(&error);
         let mut answer = request.send().await.map_err(no_answer)?;
         let mut body = Vec::new();

@@ -3,12 +3,13 @@
 use std::ffi::OsString;
 use std::path::Path;
 
-use super::Error;
+use super::{Error, removed};
 use crate::config;
 
 /// Validate the configuration and print the effective one, without its secrets
 ///
-/// What is allowed and probably not meant is a warning on standard error.
+/// What is allowed and probably not meant is a warning on standard error, and so is what waits
+/// in the store for a target that is not configured any more.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// Exit 1 if there is a warning
@@ -27,7 +28,11 @@ pub(super) fn check(
     for warning in &loaded.warnings {
         super::hint(&format!("warning: {warning}"));
     }
-    match loaded.warnings.len() {
+    let removed = removed::warnings(&loaded.settings);
+    for warning in &removed {
+        super::hint(&format!("warning: {warning}; {}", removed::ADVICE));
+    }
+    match loaded.warnings.len() + removed.len() {
         1.. if arguments.strict => Err(Error::failure("there are warnings, and --strict takes none")),
         _ => Ok(()),
     }

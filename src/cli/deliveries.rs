@@ -1,17 +1,17 @@
 //! `pepay-bridge deliveries`.
 
-mod bulk;
+pub(super) mod bulk;
 mod delivery;
 
 use std::ffi::OsString;
 use std::path::Path;
 
 use clap::Subcommand;
-use serde_json::json;
+use serde_json::{Map, json};
 
 pub(super) use self::delivery::Delivery;
 
-use self::bulk::Consent;
+use self::bulk::{BulkRequest, Consent};
 use super::admin::{self, Operator};
 use super::filters::Filters;
 use super::listing::Listing;
@@ -44,6 +44,27 @@ enum Command {
     /// Decide of what is pending, retrying, held or dead that it is not to be sent
     #[command(override_usage = usage(Action::Cancel))]
     Cancel(Choice),
+    /// Give what is unfinished of a target that is not configured any more to another one
+    ///
+    /// Pending, retrying, held and dead deliveries keep their state, attempts and order. What the
+    /// other target has already is cancelled instead.
+    Move {
+        /// The target that is not configured any more
+        #[arg(long, value_name = "OLD")]
+        from: String,
+
+        /// The target that goes on with them
+        #[arg(long, value_name = "NEW")]
+        to: String,
+
+        /// Do not ask before many are changed
+        #[arg(long, short)]
+        yes: bool,
+
+        /// Say how many there are, and change nothing
+        #[arg(long, conflicts_with = "yes")]
+        dry_run: bool,
+    },
 }
 
 /// One delivery, by its target and event, or every one that the filters let through.
@@ -53,8 +74,8 @@ struct Choice {
     #[arg(
         value_name = "TARGET",
         requires = "event_id",
-        required_unless_present = "Filters",
-        conflicts_with = "Filters"
+        required_unless_present_any = ["target", "CommonFilters"],
+        conflicts_with_all = ["target", "CommonFilters"]
     )]
     of_target: Option<String>,
 
@@ -95,6 +116,15 @@ pub(super) fn deliveries(
             Command::Release(choice) => choice.act(Action::Release, &operator).await,
             Command::Close(choice) => choice.act(Action::Close, &operator).await,
             Command::Cancel(choice) => choice.act(Action::Cancel, &operator).await,
+            Command::Move { from, to, yes, dry_run } => {
+                let body = Map::from_iter([
+                    ("from".to_owned(), from.as_str().into()),
+                    ("to".to_owned(), to.as_str().into()),
+                ]);
+                let narrowed = format!("from {from} to {to}");
+                let call = BulkRequest { action: "move", body, narrowed, target: None };
+                bulk::carry_out(call, Consent::of(*dry_run, *yes), &operator).await
+            }
         }
     })
 }
@@ -106,11 +136,6 @@ impl Choice {
             let answer = operator.bridge.post(&path, &json!({})).await?;
             return operator.show(&answer, |delivery: Delivery| delivery.standing());
         }
-        let consent = match (self.dry_run, self.yes) {
-            (true, _) => Consent::CountOnly,
-            (_, true) => Consent::Given,
-            _ => Consent::Asked,
-        };
-        bulk::act(action, &self.filters, consent, operator).await
+        bulk::act(action, &self.filters, Consent::of(self.dry_run, self.yes), operator).await
     }
 }

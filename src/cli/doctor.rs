@@ -14,7 +14,7 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use self::report::{Check, Report};
-use super::Error;
+use super::{Error, removed};
 use crate::config::{self, Loaded, Settings, Warning};
 use crate::domain::clock::Clock;
 
@@ -55,8 +55,11 @@ async fn examine(loaded: &Loaded, clock: Clock) -> Report {
         store::examine(&settings.store.path),
     );
     let account = account::examine(settings, identities);
+    let removed = removed::warnings(settings);
+    let removed =
+        removed.into_iter().map(|found| Check::warning("targets", found, removed::ADVICE)).collect();
     let bridge = bridge::examine(settings).await;
-    let parts = [configuration(loaded), pepay, webhooks, targets, store, account, bridge];
+    let parts = [configuration(loaded), pepay, webhooks, targets, removed, store, account, bridge];
     Report(parts.into_iter().flatten().collect())
 }
 

@@ -1,5 +1,6 @@
 //! `pepay-bridge events`.
 
+mod replay;
 mod show;
 mod verify;
 
@@ -10,11 +11,11 @@ use clap::Subcommand;
 use serde::Deserialize;
 use serde_json::json;
 
+use self::replay::Replay;
 use self::show::Event;
 use super::admin::{self, Operator};
-use super::deliveries::Delivery;
-use super::filters::EventFilters;
-use super::listing::{Listed, Listing};
+use super::filters::{EventFilters, Filters};
+use super::listing::{Filtering as _, Listed, Listing};
 use super::moment::Moment;
 use super::{Error, print_bytes, runtime};
 use crate::domain::clock::UnixMillis;
@@ -43,14 +44,15 @@ enum Command {
         body: bool,
     },
     /// Send an event to a target again, marked `pepay-bridge-replay`, also one that was delivered
-    Replay {
-        /// The event's id
-        id: String,
-
-        /// The target that it goes to
-        #[arg(long, value_name = "NAME")]
-        target: String,
-    },
+    ///
+    /// With filters instead of an id: every event that they let through and that the target
+    /// takes or has taken, the oldest first. `--state` is that of the delivery to the target.
+    #[command(override_usage = REPLAY_USAGE)]
+    Replay(Box<Replay>),
+    /// Print events with their bodies and outcomes as JSON, a line each, the newest first
+    ///
+    /// What arrives meanwhile does not shift them. Exits 1 if the output is not complete.
+    Export(Box<Filters>),
     /// Ask Pepay for an event and compare; exits 0 only if Pepay has the same
     ///
     /// Compares type, creation time and data. The bridge asks Pepay with the account of
@@ -61,6 +63,9 @@ enum Command {
         id: String,
     },
 }
+
+const REPLAY_USAGE: &str = "pepay-bridge events replay [OPTIONS] --target NAME ID
+       pepay-bridge events replay [OPTIONS] --target NAME [FILTERS] [--missing] [--yes | --dry-run]";
 
 /// Does what is asked for.
 pub(super) fn events(
@@ -77,17 +82,21 @@ pub(super) fn events(
                 let answer = operator.bridge.get(&["events", id], &[]).await?;
                 operator.show(&answer, |event: Event| event.render(operator.now))
             }
-            Command::Replay { id, target } => {
-                let again = json!({ "target": target });
-                let answer = operator.bridge.post(&["events", id, "replay"], &again).await?;
-                operator.show(&answer, |delivery: Delivery| delivery.replayed())
-            }
+            Command::Replay(replay) => replay.send(&operator).await,
+            Command::Export(filters) => export(&operator, filters).await,
             Command::Verify { id } => {
                 let answer = operator.bridge.post(&["events", id, "verify"], &json!({})).await?;
                 verify::report(&operator, &answer)
             }
         }
     })
+}
+
+/// Prints what comes as it comes, for as long as somebody reads.
+async fn export(operator: &Operator, filters: &Filters) -> Result<(), Error> {
+    let given = filters.given(operator.now);
+    let query: Vec<_> = given.iter().map(|(name, value)| (*name, &**value)).collect();
+    operator.bridge.stream(&["export"], &query, print_bytes).await
 }
 
 /// Writes the exact bytes, and not one more.

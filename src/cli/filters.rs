@@ -11,8 +11,21 @@ use crate::domain::event::Source;
 
 /// What is not given lets everything through.
 #[derive(Debug, clap::Args)]
-#[command(next_help_heading = "Filters")]
 pub(super) struct Filters {
+    /// Deliveries to this target, or events that have one
+    #[arg(long, value_name = "NAME", help_heading = HEADING)]
+    target: Option<String>,
+
+    #[command(flatten)]
+    others: CommonFilters,
+}
+
+const HEADING: &str = "Filters";
+
+/// The filters but for the target.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = HEADING)]
+pub(super) struct CommonFilters {
     /// Events of these types: exact, or a prefix such as `invoice.*`; several with commas
     #[arg(long = "type", value_name = "TYPES")]
     types: Option<String>,
@@ -37,10 +50,6 @@ pub(super) struct Filters {
     #[arg(long, value_parser = PossibleValuesParser::new(State::ALL.map(State::as_str)))]
     state: Option<String>,
 
-    /// Deliveries to this target, or events that have one
-    #[arg(long, value_name = "NAME")]
-    target: Option<String>,
-
     /// Received then or later: RFC 3339, a day such as `2026-01-31`, or an age such as `2h`
     #[arg(long, value_name = "TIME")]
     from: Option<When>,
@@ -56,20 +65,9 @@ pub(super) struct Filters {
 
 impl Filtering for Filters {
     fn given(&self, now: UnixMillis) -> Vec<(&'static str, String)> {
-        let time = |when: Option<When>| when.map(|when| when.written(now));
-        let all = [
-            ("type", self.types.clone()),
-            ("object_id", self.object_id.clone()),
-            ("order_id", self.order_id.clone()),
-            ("invoice_id", self.invoice_id.clone()),
-            ("source", self.source.clone()),
-            ("state", self.state.clone()),
-            ("target", self.target.clone()),
-            ("from", time(self.from)),
-            ("to", time(self.to)),
-            ("id_prefix", self.id_prefix.clone()),
-        ];
-        all.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+        let mut given = self.others.given(now);
+        given.extend(self.target.clone().map(|target| ("target", target)));
+        given
     }
 
     fn target(&self) -> Option<&str> {
@@ -80,14 +78,41 @@ impl Filtering for Filters {
 impl Filters {
     /// The given ones, as the filter of a bulk call.
     pub(super) fn object(&self, now: UnixMillis) -> Value {
-        let members = self.given(now).into_iter();
-        Value::Object(members.map(|(name, value)| (name.to_owned(), value.into())).collect())
+        object(self.given(now))
     }
+}
+
+impl CommonFilters {
+    /// The given ones, by the names that the API has for them.
+    fn given(&self, now: UnixMillis) -> Vec<(&'static str, String)> {
+        let time = |when: Option<When>| when.map(|when| when.written(now));
+        let all = [
+            ("type", self.types.clone()),
+            ("object_id", self.object_id.clone()),
+            ("order_id", self.order_id.clone()),
+            ("invoice_id", self.invoice_id.clone()),
+            ("source", self.source.clone()),
+            ("state", self.state.clone()),
+            ("from", time(self.from)),
+            ("to", time(self.to)),
+            ("id_prefix", self.id_prefix.clone()),
+        ];
+        all.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+    }
+
+    /// The given ones, as the filter of a bulk call.
+    pub(super) fn object(&self, now: UnixMillis) -> Value {
+        object(self.given(now))
+    }
+}
+
+fn object(given: Vec<(&'static str, String)>) -> Value {
+    Value::Object(given.into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect())
 }
 
 /// The filters of events: those of both lists, and what their bodies have.
 #[derive(Debug, clap::Args)]
-#[command(next_help_heading = "Filters")]
+#[command(next_help_heading = HEADING)]
 pub(super) struct EventFilters {
     #[command(flatten)]
     common: Filters,

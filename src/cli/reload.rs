@@ -25,6 +25,8 @@ struct Changes {
     applied: Vec<String>,
     restart_needed: Vec<String>,
     files: Vec<FileRead>,
+    #[serde(default)]
+    removed_targets: Vec<RemovedTarget>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -32,6 +34,14 @@ struct FileRead {
     key: String,
     changed: bool,
     own_mount: bool,
+}
+
+#[derive(Debug, Deserialize)]
+struct RemovedTarget {
+    target: String,
+    backlog: u64,
+    held: u64,
+    dead: u64,
 }
 
 /// Requests the reload and prints its outcome.
@@ -56,6 +66,13 @@ impl Changes {
             text.push_str("nothing has changed\n");
         }
         text.extend(self.files.iter().map(FileRead::render));
+        for RemovedTarget { target, backlog, held, dead } in self.removed_targets {
+            let target = clean(&target);
+            text += &format!(
+                "removed            targets.{target}: {backlog} pending, {held} held and {dead} dead deliveries wait; \
+                 move them (deliveries move --from {target} --to NAME), or cancel them\n"
+            );
+        }
         text
     }
 }

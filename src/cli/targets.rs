@@ -111,6 +111,8 @@ struct Target {
     retry_after_until: Option<Moment>,
     rejecting: Option<IgnoredAny>,
     paused: bool,
+    #[serde(default)]
+    configured: Option<bool>,
     paused_reason: Option<String>,
     last_error: Option<Failure>,
     last_delivered_at: Option<Moment>,
@@ -175,6 +177,9 @@ impl Target {
             .as_ref()
             .map(|probe| format!("a probe, {}", probe.first_attempt_at.min(probe.retry_at).from(now)));
         match (&*self.circuit, &self.rejecting) {
+            _ if self.configured == Some(false) => {
+                ("removed", "`deliveries move`, or cancelling them".to_owned())
+            }
             _ if self.paused => {
                 let reason = self.paused_reason.as_deref().unwrap_or_default();
                 ("paused", format!("a resume; paused {reason}"))

@@ -1,6 +1,7 @@
 //! What an operator can ask for: which events and deliveries to look at, what to do
 //! about a delivery, and what of the running parts.
 
+mod bulk;
 mod running;
 
 use std::fmt;
@@ -14,6 +15,7 @@ use super::delivery::{State, Step};
 use super::event::Source;
 use super::filter::TypeFilter;
 
+pub use bulk::{BulkReplay, BulkWork};
 pub use running::{
     Agreement, BackfillFrom, Mismatch, OperationError, Part, Routing, TargetInfo, TestOutcome, Verification,
 };

@@ -13,6 +13,8 @@ pub struct Changes {
     /// The files that were read anew: the configuration file, and each with a secret, a
     /// certificate or a key.
     pub files: Vec<FileRead>,
+    /// Targets that are not configured any more while deliveries to them wait.
+    pub removed_targets: Vec<RemovedTarget>,
 }
 
 /// A file that was read anew.
@@ -25,6 +27,19 @@ pub struct FileRead {
     /// Whether the file is a mount point of its own: then a file that was renamed over it is
     /// not seen, and `changed` is false for it.
     pub own_mount: bool,
+}
+
+/// A target that is not configured any more, and what waits for it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct RemovedTarget {
+    /// Its name.
+    pub target: String,
+    /// Deliveries that were still to be made.
+    pub backlog: u64,
+    /// Deliveries whose outcome is unknown.
+    pub held: u64,
+    /// Deliveries given up.
+    pub dead: u64,
 }
 
 /// Why a configuration that was read again is not in effect. Nothing has changed then.

@@ -227,6 +227,35 @@ pub struct TargetStatus {
     pub last_delivered_at: Option<UnixMillis>,
 }
 
+impl TargetStatus {
+    /// A target that is not configured any more: nothing is sent to it.
+    pub const fn removed(name: Arc<str>) -> Self {
+        Self {
+            name,
+            in_flight: 0,
+            limited_since: None,
+            circuit: Circuit::Closed,
+            next_probe: None,
+            retry_after_until: None,
+            rejecting: None,
+            paused: false,
+            paused_reason: None,
+            last_error: None,
+            last_delivered_at: None,
+        }
+    }
+}
+
+/// Whether a target is part of the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TargetState {
+    /// It is.
+    Configured,
+    /// Not any more, and deliveries to it wait: to be moved to another target or cancelled.
+    Removed,
+}
+
 /// A target's breaker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]

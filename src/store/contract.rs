@@ -26,6 +26,7 @@ use crate::domain::clock::{Clock, UnixMillis};
 use crate::domain::delivery::Ordering;
 use crate::domain::event::{Received, Source};
 use crate::domain::filter::TypeFilter;
+use crate::domain::operator::{Action, BulkWork, Filter};
 use crate::pepay::envelope;
 
 /// The time at which a store of the suite is, unless a test says otherwise.
@@ -129,6 +130,11 @@ impl<B: Backend> Fixture<B> {
 pub(super) fn route(target: &str, types: &str, ordering: Ordering) -> Route {
     let types = TypeFilter::new(types.split(',').map(|pattern| pattern.parse().unwrap()).collect());
     Route { target: target.into(), types, environment: None, condition: None, ordering }
+}
+
+/// `action` on everything that passes `filter`.
+pub(super) fn work(action: Action, filter: &Filter) -> BulkWork {
+    BulkWork::Act(action, filter.clone())
 }
 
 /// An event of `id` about `object`.

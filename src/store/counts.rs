@@ -54,6 +54,11 @@ impl Unfinished {
 pub(super) struct BacklogChanges(Vec<(TargetId, Unfinished)>);
 
 impl BacklogChanges {
+    /// The targets that something changes for.
+    pub(super) fn targets(&self) -> Vec<TargetId> {
+        self.0.iter().map(|(target, _)| *target).collect()
+    }
+
     /// A delivery to `target` has come from one state, if it was there, to another.
     pub(super) fn step(&mut self, target: TargetId, from: Option<State>, to: State) {
         if let Some(from) = from {

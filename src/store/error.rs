@@ -27,6 +27,14 @@ pub enum ActError {
     /// The target is unknown, or what was asked for needs one that is configured.
     #[error("there is no target of this name")]
     NoSuchTarget,
+    /// The target is not configured any more, and this needs one that is.
+    #[error(
+        "the target is not configured any more: move its deliveries to another one (`deliveries move`), or cancel them"
+    )]
+    NotConfigured,
+    /// The target has a delivery of the event already.
+    #[error("the target has a delivery of this event already")]
+    AlreadyThere,
     /// The event was never to go to the target.
     #[error("the event has no delivery to this target")]
     NoSuchDelivery,
@@ -58,6 +66,14 @@ pub enum BulkError {
         /// How many do.
         matching: u64,
     },
+    /// There is no such target, or none that is configured where one has to be.
+    #[error("there is no target `{0}`")]
+    NoSuchTarget(String),
+    /// Deliveries are moved from a target that is not configured any more.
+    #[error(
+        "the target `{0}` is configured or still ending: only what a removed target has left can be moved"
+    )]
+    InUse(String),
     /// The store failed; what was reported until then is done.
     #[error(transparent)]
     Store(#[from] RecordError),

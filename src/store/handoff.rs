@@ -107,6 +107,11 @@ impl Owners {
         outcome.await.map_err(|_| acts)
     }
 
+    /// Whether `target` has a dispatcher.
+    pub(super) fn has(&self, target: TargetId) -> bool {
+        self.lock().get(&target).is_some_and(|owner| !owner.is_closed())
+    }
+
     fn set(&self, target: TargetId, owner: mpsc::Sender<Request>) {
         self.lock().insert(target, owner);
     }

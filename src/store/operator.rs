@@ -1,6 +1,8 @@
 //! The operator's handle on the store: shows what is stored, what waits and whether
 //! it commits, and does what an operator decides about deliveries.
 
+mod bulk;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -8,27 +10,22 @@ use bytes::Bytes;
 use super::committer::{Audit, Tasks, stopped, unwritten};
 use super::counts::{Counters, Unfinished, percentile};
 use super::engine::read::Reader;
-use super::error::{ActError, BulkError, ReadError, RecordError};
+use super::error::{ActError, ReadError, RecordError};
 use super::handoff::Owners;
 use super::outbox::act;
 use super::source_comparison;
 use super::types::{Act, ActKind, Acted, Key, TargetId};
 use super::view::{
-    AuditEntry, Backlog, BulkProgress, DeliveryDetail, DeliverySummary, EventDetail, EventSummary, Latency,
-    Listed, Quiet, Races, Summary, Tally, Usage,
+    AuditEntry, Backlog, DeliveryDetail, DeliverySummary, EventDetail, EventSummary, Latency, Listed, Quiet,
+    Races, Summary, Tally, Usage,
 };
 use crate::domain::audit::{self, Entry};
 use crate::domain::clock::Clock;
-use crate::domain::delivery::State;
 use crate::domain::event::EventId;
 use crate::domain::operator::{Action, Filter, Page};
 
 /// How many of the newest events are compared by source.
 const RACES: i64 = 1000;
-
-/// Deliveries of one step of an action on many: a few milliseconds of the committer,
-/// for which events that arrive meanwhile wait.
-const STEP: usize = 200;
 
 /// The operator's handle on the store. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -163,54 +160,6 @@ impl OperatorStore {
             Ok(acted) => acted,
             Err(acts) => act(&self.tasks, target, acts).await,
         }
-    }
-
-    /// How many deliveries that pass `filter` are in a state that `action` applies to.
-    ///
-    /// # Errors
-    /// [`ReadError`] if the store cannot be read.
-    pub async fn count(&self, action: Action, filter: &Filter) -> Result<u64, ReadError> {
-        let matching = self.reader.matching(action, filter).await?;
-        Ok(u64::try_from(matching.len()).unwrap_or(u64::MAX))
-    }
-
-    /// Does `action` to every delivery that [`count`](Self::count) counts, the
-    /// oldest first, if there are as many as `confirmed`. Calls `progress` after each
-    /// step. Returns how many have changed: those that have moved on by themselves
-    /// meanwhile, and no longer pass, have not.
-    ///
-    /// # Errors
-    /// [`BulkError`].
-    pub async fn act_on_all(
-        &self,
-        action: Action,
-        filter: &Filter,
-        confirmed: u64,
-        progress: impl Fn(BulkProgress),
-    ) -> Result<u64, BulkError> {
-        let unread = |error: ReadError| RecordError::Unavailable(error.to_string());
-        let mut all = self.reader.matching(action, filter).await.map_err(unread)?;
-        let matching = u64::try_from(all.len()).unwrap_or(u64::MAX);
-        if matching != confirmed {
-            return Err(BulkError::Changed { matching });
-        }
-        all.sort_unstable();
-        let states: Arc<[State]> = filter.states_for(action).into();
-        let mut so_far = BulkProgress::default();
-        for of_target in all.chunk_by(|one, next| one.target == next.target) {
-            for step in of_target.chunks(STEP) {
-                let act = |key: &Key| Act {
-                    sequence: key.sequence,
-                    kind: ActKind::Apply(action, Arc::clone(&states)),
-                };
-                let acted = self.carry_out(step[0].target, step.iter().map(act).collect()).await?;
-                let changed = acted.iter().filter(|acted| acted.result.is_ok()).count();
-                so_far.changed += u64::try_from(changed).unwrap_or(0);
-                so_far.gone_through += u64::try_from(step.len()).unwrap_or(0);
-                progress(so_far);
-            }
-        }
-        Ok(so_far.changed)
     }
 
     /// Writes that an operator has paused `target`, or resumed it, so that a restart

@@ -89,6 +89,11 @@ impl RoutingTable {
         self.all.iter().find(|queue| queue.target == target)
     }
 
+    /// The one called `name`, if it receives events.
+    pub(super) fn open_one_called(&self, name: &str) -> Option<&TargetQueue> {
+        self.all.iter().find(|queue| queue.open && *queue.route.target == *name)
+    }
+
     /// The name of `target`.
     pub(super) fn name(&self, target: TargetId) -> Option<&Arc<str>> {
         self.of(target).map(|queue| &queue.route.target)

@@ -12,7 +12,7 @@ use crate::domain::operator::Action;
 
 /// A target's number in the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct TargetId(pub(super) i64);
+pub struct TargetId(pub(super) i64);
 
 /// Which delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -253,6 +253,14 @@ pub struct CutOff {
     pub number: u32,
 }
 
+/// An event that work on many is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Candidate {
+    pub(super) sequence: i64,
+    /// One number for what goes one at a time: for the events of an object or an order.
+    pub(super) group: i64,
+}
+
 /// What an operator asks for about one delivery.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Act {
@@ -269,6 +277,11 @@ pub enum ActKind {
     Apply(Action, Arc<[State]>),
     /// Send an event again to a target that it has ended for, or for the first time.
     Replay,
+    /// Send an event for the first time to a target that it has never had a delivery to.
+    Offer,
+    /// Take over the unfinished delivery of an event to another target, which has no
+    /// dispatcher.
+    Take(TargetId),
 }
 
 /// What became of an [`Act`].

@@ -236,6 +236,20 @@ pub struct Backlog {
     pub dead: u64,
 }
 
+impl Backlog {
+    /// Whether anything waits, be it for the bridge or for an operator.
+    pub const fn is_waiting(&self) -> bool {
+        self.open + self.held + self.dead > 0
+    }
+
+    /// What waits, in words: `400 pending, 28 held`.
+    pub fn in_words(&self) -> String {
+        let counts = [(self.open, "pending"), (self.held, "held"), (self.dead, "dead")];
+        let counts = counts.iter().filter(|(count, _)| *count > 0);
+        counts.map(|(count, what)| format!("{count} {what}")).collect::<Vec<_>>().join(", ")
+    }
+}
+
 /// The store as a whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Summary {
@@ -262,6 +276,9 @@ pub struct Usage {
     pub disk_free_bytes: u64,
     /// Bytes of its disk.
     pub disk_total_bytes: u64,
+    /// When the newest backup was made; null if none is known.
+    #[schema(required)]
+    pub last_backup_at: Option<UnixMillis>,
 }
 
 /// Which live source was first to bring the newest events.

@@ -8,7 +8,7 @@ use metrics_exporter_prometheus::{
     BuildError, Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
 };
 
-use super::names;
+use super::{names, process};
 
 /// From half a millisecond to a minute, in seconds.
 const SECONDS: [f64; 16] =
@@ -50,9 +50,10 @@ impl Metrics {
         Ok(INSTALLED.get_or_init(|| metrics).clone())
     }
 
-    /// Everything recorded so far, as Prometheus text (version 0.0.4).
+    /// Everything recorded so far and what the system says of the process, as Prometheus
+    /// text (version 0.0.4).
     pub fn render(&self) -> String {
-        self.0.render()
+        self.0.render() + &process::render()
     }
 
     /// Moves recorded durations into their buckets. Between two calls they
@@ -81,6 +82,9 @@ fn recorder() -> Result<PrometheusRecorder, BuildError> {
 /// The `HELP` lines.
 fn describe() {
     describe_gauge!(names::READY, "1 while the store commits and every source is usable");
+    describe_gauge!(names::BUILD_INFO, "The version and the commit of the program");
+    describe_gauge!(names::LAST_RELOAD, "When the configuration that is in effect was read, in Unix seconds");
+    describe_gauge!(names::LAST_BACKUP, "When the newest backup of the database was made, in Unix seconds");
     describe_gauge!(
         names::RELOAD_FAILED,
         "1 while the configuration could not be reloaded when that was last asked for"
@@ -193,7 +197,9 @@ mod tests {
             for name in &names {
                 match *name {
                     name if name.ends_with("_total") => counter!(name).increment(1),
-                    names::BACKLOG_OLDEST => gauge!(*name).set(1.0),
+                    names::BACKLOG_OLDEST | names::LAST_RELOAD | names::LAST_BACKUP => {
+                        gauge!(*name).set(1.0);
+                    }
                     name if name.ends_with("_seconds") || name == names::STORE_BATCH => {
                         histogram!(name).record(1.0);
                     }

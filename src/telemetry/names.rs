@@ -2,6 +2,12 @@
 
 /// 1 while the bridge is ready, as `/readyz` has it.
 pub const READY: &str = "pepay_bridge_ready";
+/// Always 1. Labels `version` and `commit`, those of the program.
+pub const BUILD_INFO: &str = "pepay_bridge_build_info";
+/// When the configuration that is in effect was read, in Unix seconds.
+pub const LAST_RELOAD: &str = "pepay_bridge_last_reload_timestamp_seconds";
+/// When the newest backup of the database was made, in Unix seconds; missing if none is known.
+pub const LAST_BACKUP: &str = "pepay_bridge_last_backup_timestamp_seconds";
 /// 1 while the configuration could not be reloaded when that was last asked for.
 pub const RELOAD_FAILED: &str = "pepay_bridge_reload_failed";
 /// Events taken from a source into the store, repeats included. Label `source`.
@@ -31,9 +37,9 @@ pub const DELIVERIES_EXPIRED: &str = "pepay_bridge_deliveries_expired_total";
 pub const DELIVERY_DURATION: &str = "pepay_bridge_delivery_duration_seconds";
 /// From an event's arrival to its recorded acknowledgement, in seconds. Label `target`.
 pub const END_TO_END: &str = "pepay_bridge_end_to_end_seconds";
-/// Deliveries still to be made. Label `target`.
+/// Deliveries still to be made. Labels `target` and `configured` (`true`, `false`).
 pub const BACKLOG: &str = "pepay_bridge_backlog";
-/// Age of the oldest delivery still to be made, in seconds. Label `target`.
+/// Age of the oldest delivery still to be made, in seconds. Labels `target` and `configured` (`true`, `false`).
 pub const BACKLOG_OLDEST: &str = "pepay_bridge_backlog_oldest_seconds";
 /// 1 while a stream's connection is open. Label `stream`.
 pub const STREAM_CONNECTED: &str = "pepay_bridge_stream_connected";
@@ -51,18 +57,18 @@ pub const STORE_BATCH: &str = "pepay_bridge_store_batch_events";
 pub const SOURCE_LAG: &str = "pepay_bridge_source_lag_seconds";
 /// Events that one live source alone had brought when both had had their time. Label `source`.
 pub const EVENTS_SINGLE_SOURCE: &str = "pepay_bridge_events_single_source_total";
-/// Deliveries whose outcome is unknown, waiting for an operator. Label `target`.
+/// Deliveries whose outcome is unknown, waiting for an operator. Labels `target` and `configured` (`true`, `false`).
 pub const DELIVERIES_HELD: &str = "pepay_bridge_deliveries_held";
-/// Deliveries given up. Label `target`.
+/// Deliveries given up. Labels `target` and `configured` (`true`, `false`).
 pub const DELIVERIES_DEAD: &str = "pepay_bridge_deliveries_dead";
-/// 1 while a target is paused. Label `target`.
+/// 1 while a target is paused. Labels `target` and `configured` (`true`, `false`).
 pub const TARGET_PAUSED: &str = "pepay_bridge_target_paused";
-/// 1 while a target counts as down and its deliveries wait. Label `target`.
+/// 1 while a target counts as down and its deliveries wait. Labels `target` and `configured` (`true`, `false`).
 pub const TARGET_CIRCUIT_OPEN: &str = "pepay_bridge_target_circuit_open";
-/// 1 while a target refuses everything. Label `target`.
+/// 1 while a target refuses everything. Labels `target` and `configured` (`true`, `false`).
 pub const TARGET_REJECTING: &str = "pepay_bridge_target_rejecting";
 /// 1 while as many attempts are on the wire as `concurrency` allows and more could be sent.
-/// Label `target`.
+/// Labels `target` and `configured` (`true`, `false`).
 pub const TARGET_LIMITED: &str = "pepay_bridge_target_limited";
 /// Bytes of the database.
 pub const STORE_BYTES: &str = "pepay_bridge_store_bytes";

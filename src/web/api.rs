@@ -11,6 +11,7 @@ mod body;
 mod bulk;
 mod deliveries;
 mod events;
+mod export;
 mod filter;
 mod history;
 mod live;
@@ -67,6 +68,8 @@ pub(super) struct Api {
     live: watch::Receiver<Arc<str>>,
     /// Places for listeners.
     listeners: Arc<Semaphore>,
+    /// Places for exports.
+    exports: Arc<Semaphore>,
     tokens: Tokens,
 }
 
@@ -86,6 +89,7 @@ pub(super) fn new(
         under_way: UnderWay::default(),
         live,
         listeners: Arc::new(Semaphore::new(live::MAX_LISTENERS)),
+        exports: Arc::new(Semaphore::new(export::MAX_EXPORTS)),
         tokens,
     });
     (routes(Arc::clone(&api), trail), Sampler::new(api, sender))
@@ -94,11 +98,14 @@ pub(super) fn new(
 fn routes(api: Arc<Api>, trail: Trail) -> Router {
     let v1 = Router::new()
         .route("/events", get(events::list))
+        .route("/export", get(export::export))
         .route("/events/{id}", get(events::show))
         .route("/events/{id}/body", get(events::body))
         .route("/events/{id}/replay", post(events::replay))
         .route("/events/{id}/verify", post(events::verify))
         .route("/deliveries", get(deliveries::list))
+        .route("/deliveries/replay", post(bulk::replay))
+        .route("/deliveries/move", post(bulk::move_all))
         .route("/deliveries/{action}", post(bulk::act))
         .route("/deliveries/{target}/{event_id}", get(deliveries::show))
         .route("/deliveries/{target}/{event_id}/{action}", post(deliveries::act))

@@ -22,9 +22,14 @@ pub(super) async fn show(State((readiness, render)): State<(Arc<Readiness>, Rend
     let view = &readiness.view;
     let usage = within(STORE_LIMIT, view.operator.usage());
     let (verdict, backlogs, usage) = tokio::join!(readiness.look(), view.backlogs(), usage);
+    gauge!(names::BUILD_INFO, "version" => env!("CARGO_PKG_VERSION"), "commit" => env!("PEPAY_BRIDGE_COMMIT"))
+        .set(1.0);
     gauge!(names::READY).set(f64::from(u8::from(verdict.reasons.is_empty())));
     match backlogs {
-        Ok(backlogs) => backlogs.iter().for_each(|backlog| refresh(backlog, view.clock.now())),
+        Ok(backlogs) => {
+            let (parts, now) = (view.parts(), view.clock.now());
+            backlogs.iter().for_each(|backlog| refresh(backlog, parts.has_target(&backlog.target), now));
+        }
         // The rest is worth showing still; the gauges keep their last values.
         Err(error) => tracing::warn!(%error, "backlog metrics not refreshed"),
     }
@@ -38,45 +43,52 @@ pub(super) async fn show(State((readiness, render)): State<(Arc<Readiness>, Rend
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }
 
-/// `text` without the gauges of targets and streams that do not run: what is
-/// recorded is never forgotten, and a gauge is about the present. A target that
-/// is configured no longer can neither catch up nor be looked at.
+/// `text` without the gauges that are of the past, since what is recorded is never
+/// forgotten: those of streams that do not run, and those that say of a target that it is
+/// configured when it is not, or the other way round.
 fn of_the_present(text: &str, parts: &Parts) -> String {
     let mut is_gauge = false;
     let present = text.split_inclusive('\n').filter(|line| {
         if let Some(kind) = line.strip_prefix("# TYPE ") {
             is_gauge = kind.trim_end().ends_with(" gauge");
         }
-        let runs = |label: &str, is_there: &dyn Fn(&str) -> bool| {
-            // Names hold nothing that would have to be escaped.
-            let value = line.split_once(label).and_then(|(_, rest)| rest.split_once('"'));
-            value.is_none_or(|(name, _)| is_there(name))
-        };
+        // Names hold nothing that would have to be escaped.
+        let label = |name: &str| Some(line.split_once(name)?.1.split_once('"')?.0);
+        let stream = label("{stream=\"");
+        let runs = |name: &str| parts.streams.iter().any(|stream| *stream.borrow().name == *name);
+        let target = label("{target=\"").zip(label(",configured=\""));
         !is_gauge
-            || (runs("{target=\"", &|name| parts.targets.iter().any(|target| *target.borrow().name == *name))
-                && runs("{stream=\"", &|name| {
-                    parts.streams.iter().any(|stream| *stream.borrow().name == *name)
-                }))
+            || (stream.is_none_or(runs)
+                && target.is_none_or(|(name, said)| said == flag_name(parts.has_target(name))))
     });
     present.collect()
 }
 
 #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53 deliveries")]
-fn refresh(backlog: &Backlog, now: UnixMillis) {
-    let target = || backlog.target.to_string();
-    gauge!(names::BACKLOG, "target" => target()).set(backlog.open as f64);
-    gauge!(names::BACKLOG_OLDEST, "target" => target()).set(oldest_age(backlog, now));
-    gauge!(names::DELIVERIES_HELD, "target" => target()).set(backlog.held as f64);
-    gauge!(names::DELIVERIES_DEAD, "target" => target()).set(backlog.dead as f64);
+fn refresh(backlog: &Backlog, configured: bool, now: UnixMillis) {
+    let of_target = |name: &'static str| gauge!(name, "target" => backlog.target.to_string(), "configured" => flag_name(configured));
+    of_target(names::BACKLOG).set(backlog.open as f64);
+    of_target(names::BACKLOG_OLDEST).set(oldest_age(backlog, now));
+    of_target(names::DELIVERIES_HELD).set(backlog.held as f64);
+    of_target(names::DELIVERIES_DEAD).set(backlog.dead as f64);
+}
+
+/// The value of a label.
+const fn flag_name(flag: bool) -> &'static str {
+    if flag { "true" } else { "false" }
 }
 
 fn show_target(target: &TargetStatus) {
     let flag = |is_set: bool| f64::from(u8::from(is_set));
     let name = || target.name.to_string();
-    gauge!(names::TARGET_PAUSED, "target" => name()).set(flag(target.paused));
-    gauge!(names::TARGET_REJECTING, "target" => name()).set(flag(target.rejecting.is_some()));
-    gauge!(names::TARGET_LIMITED, "target" => name()).set(flag(target.limited_since.is_some()));
-    gauge!(names::TARGET_CIRCUIT_OPEN, "target" => name()).set(flag(target.circuit != Circuit::Closed));
+    gauge!(names::TARGET_PAUSED, "target" => name(), "configured" => flag_name(true))
+        .set(flag(target.paused));
+    gauge!(names::TARGET_REJECTING, "target" => name(), "configured" => flag_name(true))
+        .set(flag(target.rejecting.is_some()));
+    gauge!(names::TARGET_LIMITED, "target" => name(), "configured" => flag_name(true))
+        .set(flag(target.limited_since.is_some()));
+    gauge!(names::TARGET_CIRCUIT_OPEN, "target" => name(), "configured" => flag_name(true))
+        .set(flag(target.circuit != Circuit::Closed));
 }
 
 #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53 bytes")]
@@ -85,4 +97,7 @@ fn show_usage(usage: &Usage) {
     gauge!(names::STORE_WAL_BYTES).set(usage.wal_bytes as f64);
     gauge!(names::STORE_FREE_BYTES).set(usage.free_bytes as f64);
     gauge!(names::DISK_FREE_BYTES).set(usage.disk_free_bytes as f64);
+    if let Some(at) = usage.last_backup_at {
+        gauge!(names::LAST_BACKUP).set(at.0 as f64 / 1000.0);
+    }
 }

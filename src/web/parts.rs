@@ -27,6 +27,11 @@ impl Parts {
         current(&self.webhooks)
     }
 
+    /// Whether a target of this name runs.
+    pub fn has_target(&self, name: &str) -> bool {
+        self.targets.iter().any(|target| *target.borrow().name == *name)
+    }
+
     /// The present status of each target.
     pub fn targets(&self) -> Vec<TargetStatus> {
         current(&self.targets)

@@ -226,6 +226,7 @@ mod tests {
     #[test]
     fn a_disk_that_is_nearly_full_is_a_reason_before_it_is_full() {
         let usage = |free: u64, total: u64| Usage {
+            last_backup_at: None,
             database_bytes: 0,
             wal_bytes: 0,
             free_bytes: 0,

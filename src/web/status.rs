@@ -9,9 +9,9 @@ use utoipa::ToSchema;
 
 use super::readiness::Readiness;
 use super::refused::RefusedWebhook;
-use super::{STORE_LIMIT, oldest_age, within};
+use super::{STORE_LIMIT, of_removed, oldest_age, warning_of_removed, within};
 use crate::domain::clock::UnixMillis;
-use crate::domain::status::{StreamStatus, TargetStatus, WebhookStatus};
+use crate::domain::status::{StreamStatus, TargetState, TargetStatus, WebhookStatus};
 use crate::store::view::{Backlog, Summary};
 
 /// The whole page.
@@ -58,6 +58,8 @@ struct Holdings {
 struct Target {
     #[serde(flatten)]
     status: TargetStatus,
+    configured: bool,
+    state: TargetState,
     #[serde(flatten)]
     backlog: Option<Waiting>,
 }
@@ -80,17 +82,25 @@ pub(super) async fn show(State(readiness): State<Arc<Readiness>>) -> Json<Page> 
     let unread = backlogs.as_ref().err().cloned();
     let (now, parts) = (view.clock.now(), view.parts());
     let backlogs = backlogs.unwrap_or_default();
+    let targets = parts.targets();
+    let removed = of_removed(&backlogs, |name| targets.iter().any(|target| *target.name == *name));
+    let warnings = verdict.warnings.into_iter().chain(removed.iter().copied().map(warning_of_removed));
+    let warnings = warnings.collect();
+    let configured = targets.into_iter().map(|status| (status, TargetState::Configured));
+    let removed = removed
+        .iter()
+        .map(|backlog| (TargetStatus::removed(Arc::clone(&backlog.target)), TargetState::Removed));
     Json(Page {
         version: env!("CARGO_PKG_VERSION"),
         uptime_seconds: view.uptime().as_secs(),
         ready: verdict.reasons.is_empty(),
         reasons: verdict.reasons,
-        warnings: verdict.warnings,
+        warnings,
         streams: parts.streams(),
         webhooks: parts.webhooks(),
         last_refused_webhook: view.refusals.last(),
         store: Store::new(verdict.store_failure, summary, unread),
-        targets: parts.targets().into_iter().map(|status| Target::new(status, &backlogs, now)).collect(),
+        targets: configured.chain(removed).map(|target| Target::new(target, &backlogs, now)).collect(),
     })
 }
 
@@ -118,7 +128,7 @@ impl From<Summary> for Holdings {
 }
 
 impl Target {
-    fn new(status: TargetStatus, backlogs: &[Backlog], now: UnixMillis) -> Self {
+    fn new((status, state): (TargetStatus, TargetState), backlogs: &[Backlog], now: UnixMillis) -> Self {
         let backlog = backlogs.iter().find(|backlog| backlog.target == status.name);
         let backlog = backlog.map(|backlog| Waiting {
             backlog: backlog.open,
@@ -127,6 +137,6 @@ impl Target {
             held: backlog.held,
             dead: backlog.dead,
         });
-        Self { status, backlog }
+        Self { status, configured: state == TargetState::Configured, state, backlog }
     }
 }

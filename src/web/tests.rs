@@ -255,7 +255,7 @@ async fn the_status_shows_every_part() {
             "events": 2, "first_sequence": 1, "last_sequence": 2,
         },
         "targets": [{
-            "name": "orders", "in_flight": 2, "limited_since": null, "circuit": "closed",
+            "name": "orders", "configured": true, "state": "configured", "in_flight": 2, "limited_since": null, "circuit": "closed",
             "next_probe": null, "retry_after_until": null, "rejecting": null, "paused": false, "paused_reason": null,
             "last_error": null, "last_delivered_at": null,
             "backlog": 2, "backlog_oldest_seconds": 30.0, "backlog_oldest_at": "2024-12-21T11:19:30.000Z",
@@ -301,12 +301,18 @@ async fn metrics_show_readiness_and_the_backlog_as_they_are_now() {
         body
     };
     let empty = scrape().await;
-    assert!(empty.contains("pepay_bridge_backlog{target=\"orders\"} 0\n"), "{empty}");
-    assert!(empty.contains("pepay_bridge_backlog_oldest_seconds{target=\"orders\"} 0\n"), "{empty}");
+    assert!(empty.contains("pepay_bridge_backlog{target=\"orders\",configured=\"true\"} 0\n"), "{empty}");
+    assert!(
+        empty.contains("pepay_bridge_backlog_oldest_seconds{target=\"orders\",configured=\"true\"} 0\n"),
+        "{empty}"
+    );
     shown.store_event("evt_1", 30).await;
     let filled = scrape().await;
-    assert!(filled.contains("pepay_bridge_backlog{target=\"orders\"} 1\n"), "{filled}");
-    assert!(filled.contains("pepay_bridge_backlog_oldest_seconds{target=\"orders\"} 30\n"), "{filled}");
+    assert!(filled.contains("pepay_bridge_backlog{target=\"orders\",configured=\"true\"} 1\n"), "{filled}");
+    assert!(
+        filled.contains("pepay_bridge_backlog_oldest_seconds{target=\"orders\",configured=\"true\"} 30\n"),
+        "{filled}"
+    );
     assert!(filled.contains("pepay_bridge_ready 1\n"), "{filled}");
     shown.close().await;
     let closed = scrape().await;
@@ -340,7 +346,7 @@ async fn what_runs_no_longer_is_neither_shown_nor_a_reason_nor_a_gauge() {
             body.contains("pepay_bridge_stream_gaps_total{stream=\"commerce\",outcome=\"closed\"} 1\n"),
             "{body}"
         );
-        ["backlog{target=\"orders\"} 1\n", "stream_connected{stream=\"commerce\"} 0\n"]
+        ["backlog{target=\"orders\",configured=\"true\"} 1\n", "stream_connected{stream=\"commerce\"} 0\n"]
             .map(|gauge| body.contains(&format!("pepay_bridge_{gauge}")))
     };
     assert_eq!(gauges(router.clone()).await, [true, true]);
@@ -349,10 +355,15 @@ async fn what_runs_no_longer_is_neither_shown_nor_a_reason_nor_a_gauge() {
     assert_eq!(gauges(router.clone()).await, [false, false]);
     assert_eq!(page(router.clone(), "/readyz").await.0, StatusCode::OK);
     let (_, status) = page(router, "/status").await;
+    assert_eq!((&status["streams"], &status["webhooks"]), (&json!([]), &json!([])));
+    // What waits for a target that is not configured any more stays in sight.
+    let removed = &status["targets"][0];
     assert_eq!(
-        (&status["streams"], &status["targets"], &status["webhooks"]),
-        (&json!([]), &json!([]), &json!([]))
+        (&removed["name"], &removed["state"], &removed["backlog"]),
+        (&json!("orders"), &json!("removed"), &json!(1))
     );
+    let warning = status["warnings"][0].as_str().unwrap();
+    assert!(warning.starts_with("the target orders is not configured any more, and 1 pending"), "{warning}");
 }
 
 #[tokio::test]

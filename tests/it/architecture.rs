@@ -54,6 +54,7 @@ const COMMANDS: &[&str] = &[
     "store::backup",
     "store::inbox::SourceIdentity",
     "store::check",
+    "store::restore",
     "store::Disk",
     "web::Settings",
 ];

@@ -1,8 +1,10 @@
 //! What an operator sees and does from the command line, beside a running bridge.
 
+mod exporting;
 mod finding;
 mod mending;
 mod reaching;
+mod removed;
 mod running;
 
 use std::process::Stdio;

@@ -7,7 +7,7 @@ use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 use std::time::Duration;
 
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value};
 
 use crate::cli::admin::{Answer, Operator};
 use crate::cli::filters::Filters;
@@ -22,7 +22,7 @@ const PACE: Duration = Duration::from_millis(250);
 
 /// Whether many may be changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Consent {
+pub(in crate::cli) enum Consent {
     /// Nothing is to be changed.
     CountOnly,
     /// The operator is asked at the terminal.
@@ -30,10 +30,33 @@ pub(super) enum Consent {
     Given,
 }
 
+impl Consent {
+    /// Of the two options; `--dry-run` comes first.
+    pub(in crate::cli) const fn of(dry_run: bool, yes: bool) -> Self {
+        match (dry_run, yes) {
+            (true, _) => Self::CountOnly,
+            (_, true) => Self::Given,
+            _ => Self::Asked,
+        }
+    }
+}
+
 #[derive(Debug, Deserialize)]
 struct Outcome {
     matching: u64,
     changed: u64,
+}
+
+/// What is done to many.
+pub(in crate::cli) struct BulkRequest<'a> {
+    /// The last part of its path, which is its name.
+    pub(in crate::cli) action: &'static str,
+    /// The members of its body, but for the confirmation.
+    pub(in crate::cli) body: Map<String, Value>,
+    /// What it is narrowed to, in words.
+    pub(in crate::cli) narrowed: String,
+    /// A target that has to be known where nothing was found.
+    pub(in crate::cli) target: Option<&'a str>,
 }
 
 /// Does `action`, if there is anything to do and `consent` for it.
@@ -44,26 +67,46 @@ pub(super) async fn act(
     operator: &Operator,
 ) -> Result<(), Error> {
     let filter = filters.object(operator.now);
-    let path = ["deliveries", action.as_str()];
-    let dry_run = json!({ "filter": filter, "dry_run": true });
+    let narrowed = written(&filter);
+    let body = Map::from_iter([("filter".to_owned(), filter)]);
+    carry_out(
+        BulkRequest { action: action.as_str(), body, narrowed, target: filters.target() },
+        consent,
+        operator,
+    )
+    .await
+}
+
+/// Counts what `request` is for, and does it if there is anything to do and `consent` for it.
+pub(in crate::cli) async fn carry_out(
+    BulkRequest { action, body, narrowed, target }: BulkRequest<'_>,
+    consent: Consent,
+    operator: &Operator,
+) -> Result<(), Error> {
+    let path = ["deliveries", action];
+    let with = |name: &str, value: Value| {
+        let mut body = body.clone();
+        body.insert(name.to_owned(), value);
+        Value::Object(body)
+    };
     let spinner = progress::spinner("counting".to_owned());
     // There may be millions.
-    let counted = operator.bridge.post_patiently(&path, &dry_run).await;
+    let counted = operator.bridge.post_patiently(&path, &with("dry_run", true.into())).await;
     drop(spinner);
     let counted = counted?;
     let Outcome { matching, .. } = counted.read()?;
     if matching == 0 && !operator.json {
-        target_is_known(&operator.bridge, filters.target()).await?;
+        target_is_known(&operator.bridge, target).await?;
     }
     let found = format!("{} to {action}", count(matching));
     if matching == 0 || consent == Consent::CountOnly {
         return report(&counted, operator, &format!("{found}\n"));
     }
     if consent == Consent::Asked {
-        ask(&format!("{found} ({})", written(&filter)))?;
+        ask(&format!("{found} ({narrowed})"))?;
     }
     let bar = progress::bar(found, matching);
-    let confirmed = json!({ "filter": filter, "confirm": matching });
+    let confirmed = with("confirm", matching.into());
     let answer = tokio::select! {
         answer = operator.bridge.post_patiently(&path, &confirmed) => answer,
         never = follow(&bar, action, matching, operator) => match never {},
@@ -75,7 +118,7 @@ pub(super) async fn act(
 }
 
 /// Shows the progress on a terminal. Never resolves.
-async fn follow(bar: &Bar, action: Action, matching: u64, operator: &Operator) -> Infallible {
+async fn follow(bar: &Bar, action: &str, matching: u64, operator: &Operator) -> Infallible {
     if bar.is_hidden() {
         return pending().await;
     }
@@ -85,7 +128,7 @@ async fn follow(bar: &Bar, action: Action, matching: u64, operator: &Operator) -
         // A failure here is a failure of the call itself, which reports it.
         let Ok(answer) = operator.bridge.get(&["bulk"], &[]).await else { continue };
         let Ok(BulkJobs { calls }) = answer.read() else { continue };
-        let ours = |call: &&Call| call.action == action.as_str() && call.matching == matching;
+        let ours = |call: &&Call| call.action == action && call.matching == matching;
         if let Some(call) = calls.iter().find(ours) {
             bar.show(call.gone_through);
         }
@@ -134,7 +177,7 @@ fn count(deliveries: u64) -> String {
 }
 
 /// The filter in words.
-fn written(filter: &Value) -> String {
+pub(in crate::cli) fn written(filter: &Value) -> String {
     let members = filter.as_object().into_iter().flatten();
     let members = members.map(|(name, value)| format!("{name} {}", value.as_str().unwrap_or_default()));
     members.collect::<Vec<_>>().join(", ")

@@ -123,6 +123,23 @@ pub struct Routing {
     pub mismatch: Option<Mismatch>,
 }
 
+impl TargetInfo {
+    /// A target that is not configured any more.
+    pub fn removed(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            url: String::new(),
+            types: Vec::new(),
+            signed: false,
+            headers: Vec::new(),
+            environment: None,
+            condition: BTreeMap::new(),
+            ordering: "none",
+            concurrency: 0,
+        }
+    }
+}
+
 /// A target as it is configured, without any secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct TargetInfo {

@@ -120,7 +120,7 @@ async fn a_time_is_found_among_events_that_were_accepted_hours_after_they_arrive
     fixture = fixture.restart(routes()).await;
     assert_eq!(count(&fixture, 0, HOUR).await, 20);
     let later = Filter { source: Some(Source::Webhook), ..between(5 * HOUR, 7 * HOUR) };
-    assert_eq!(fixture.store.operator.count(Action::Cancel, &later).await.unwrap(), 2 * 22);
+    assert_eq!(fixture.store.operator.count(&work(Action::Cancel, &later)).await.unwrap(), 2 * 22);
     fixture = fixture.restart(routes()).await;
     record(&fixture, 2 * HOUR, 50..55).await;
     assert_eq!(count(&fixture, 2 * HOUR, 3 * HOUR).await, 5);
@@ -176,7 +176,7 @@ async fn an_order_is_found_with_its_invoices_and_an_invoice_with_its_payments() 
             let found: Vec<_> = deliveries.iter().map(|one| &*one.event_id).collect();
             assert_eq!(found, expected, "{filter:?} in pages of {limit}");
         }
-        let matching = fixture.store.operator.count(Action::Cancel, &filter).await.unwrap();
+        let matching = fixture.store.operator.count(&work(Action::Cancel, &filter)).await.unwrap();
         assert_eq!(matching, u64::try_from(expected.len()).unwrap(), "{filter:?}");
     }
     // Where events have been removed, not every block holds one.
@@ -356,6 +356,6 @@ async fn an_object_is_found_however_far_back_a_bounded_piece_at_a_time() {
     let early = Filter { to: Some(NOW.plus(Duration::from_secs(150))), ..of_b.clone() };
     assert_eq!(ids(&all_events(&fixture, &early, 50).await), ["evt_2"]);
     let held = Filter { state: Some(State::Held), ..of_b };
-    assert_eq!(fixture.store.operator.count(Action::Close, &held).await, Ok(1));
+    assert_eq!(fixture.store.operator.count(&work(Action::Close, &held)).await, Ok(1));
     assert_eq!(all_deliveries(&fixture, &held, 50).await[0].event_id, "evt_2");
 }

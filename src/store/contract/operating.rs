@@ -227,19 +227,20 @@ async fn many_are_acted_on_if_as_many_match_as_were_confirmed() {
         settle(&ledger, &job, Next::Dead).await;
     }
     let of_a = Filter { object_id: Some("a".to_owned()), ..Filter::default() };
-    assert_eq!(operator.count(Action::Retry, &of_a).await, Ok(10));
-    assert_eq!(operator.count(Action::Release, &of_a).await, Ok(0));
+    assert_eq!(operator.count(&work(Action::Retry, &of_a)).await, Ok(10));
+    assert_eq!(operator.count(&work(Action::Release, &of_a)).await, Ok(0));
     let all = Filter { state: Some(State::Dead), ..Filter::default() };
-    let refused = operator.act_on_all(Action::Retry, &all, 449, |_| {}).await;
+    let refused = operator.act_on_all(&work(Action::Retry, &all), 449, |_| {}).await;
     assert_eq!(refused, Err(BulkError::Changed { matching: 450 }));
     assert_eq!(due_ids(&ledger).await.len(), 0);
     let told = std::sync::Mutex::new(Vec::new());
-    let changed = operator.act_on_all(Action::Retry, &all, 450, |step| told.lock().unwrap().push(step)).await;
+    let changed =
+        operator.act_on_all(&work(Action::Retry, &all), 450, |step| told.lock().unwrap().push(step)).await;
     assert_eq!(changed, Ok(450));
     let steps = [200, 400, 450].map(|far| BulkProgress { gone_through: far, changed: far });
     assert_eq!(*told.lock().unwrap(), steps);
     assert_eq!(due_ids(&ledger).await.len(), 450);
-    assert_eq!(operator.count(Action::Cancel, &Filter::default()).await, Ok(450));
+    assert_eq!(operator.count(&work(Action::Cancel, &Filter::default())).await, Ok(450));
 }
 
 /// What becomes of a delivery whose attempt was cut off.
@@ -259,11 +260,11 @@ async fn of_many_those_that_no_longer_pass_the_filter_are_left_as_they_are() {
         }
     };
     let pending = Filter { state: Some(State::Pending), ..Filter::default() };
-    assert_eq!(operator.act_on_all(Action::Cancel, &pending, 202, between_steps).await, Ok(201));
+    assert_eq!(operator.act_on_all(&work(Action::Cancel, &pending), 202, between_steps).await, Ok(201));
     assert_eq!(state(&operator, "evt_200").await, State::Held, "held ones were not asked for");
     assert_eq!(state(&operator, "evt_201").await, State::Cancelled);
     // Without a state in the filter, every one that the action applies to is meant.
-    assert_eq!(operator.act_on_all(Action::Cancel, &Filter::default(), 1, |_| {}).await, Ok(1));
+    assert_eq!(operator.act_on_all(&work(Action::Cancel, &Filter::default()), 1, |_| {}).await, Ok(1));
     assert_eq!(state(&operator, "evt_200").await, State::Cancelled);
 }
 
@@ -283,13 +284,13 @@ async fn what_was_changed_before_many_could_not_be_finished_is_told_as_it_is() {
         told.lock().unwrap().push(so_far);
     };
     let pending = Filter { state: Some(State::Pending), ..Filter::default() };
-    let failed = operator.act_on_all(Action::Cancel, &pending, 450, progress).await.unwrap_err();
+    let failed = operator.act_on_all(&work(Action::Cancel, &pending), 450, progress).await.unwrap_err();
     assert!(failed.to_string().contains("refused by the test"), "{failed}");
     let steps =
         [(200, 200), (400, 399)].map(|(gone_through, changed)| BulkProgress { gone_through, changed });
     assert_eq!(*told.lock().unwrap(), steps);
     let left = Filter { state: Some(State::Cancelled), ..Filter::default() };
-    assert_eq!(operator.count(Action::Retry, &left).await, Ok(399));
+    assert_eq!(operator.count(&work(Action::Retry, &left)).await, Ok(399));
 }
 
 #[tokio::test]

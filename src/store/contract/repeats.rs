@@ -193,7 +193,7 @@ async fn an_action_is_done_to_what_is_as_it_was_when_it_was_chosen() {
         let [first, second] = twice(&mut direct, act).map(results);
         let allowed = match &kind {
             ActKind::Apply(action, _) => action.applies_to(),
-            ActKind::Replay => REPLAYABLE,
+            _ => REPLAYABLE,
         };
         let refused = Err(ActError::NotAllowed { state: after, allowed });
         let replays = u32::from(kind == ActKind::Replay);

@@ -124,7 +124,7 @@ async fn events_go_with_all_there_is_of_them_and_their_numbers_are_not_given_aga
         end(&mut arrivals, &ledger, if n % 2 == 0 { Next::Delivered } else { Next::Dead }).await;
     }
     let operator = &aging.fixture.store.operator;
-    assert_eq!(operator.act_on_all(Action::Cancel, &Filter::default(), 125, |_| {}).await, Ok(125));
+    assert_eq!(operator.act_on_all(&work(Action::Cancel, &Filter::default()), 125, |_| {}).await, Ok(125));
     aging.pass(2 * DAY + Duration::from_millis(1));
     aging.sweep().await;
     for table in ["event", "delivery", "attempt", "sighting", "conflict", "ripe"] {
@@ -158,7 +158,7 @@ async fn what_is_still_to_be_made_or_decided_on_outlives_its_time_and_then_goes(
     let listed = operator.events(&Filter::default(), &Page::default()).await.unwrap();
     let ids: Vec<_> = listed.items.iter().map(|event| &*event.event.id).collect();
     assert_eq!((ids, listed.next), (vec!["evt_3", "evt_0"], None));
-    assert_eq!(operator.count(Action::Close, &Filter::default()).await, Ok(1));
+    assert_eq!(operator.count(&work(Action::Close, &Filter::default())).await, Ok(1));
 
     operator.act(Action::Close, "orders", &event_id("evt_0")).await.unwrap();
     aging.sweep().await;

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`open`] | whose a file is, migrations, connections |
 //! | [`file`](self::file) | what lies beside it: lock, write-ahead log, free disk space |
-//! | [`backup`], [`check`] | a copy of a database in use, a look at one |
+//! | [`backup`], [`restore`], [`check`] | a copy of a database in use, putting one back, a look at one |
 //! | [`write`] | the connection that writes |
 //! | [`append`], [`repeats`], [`order`] | storing events, what is held already, the lane of an order |
 //! | [`identity`] | whose events they are |
@@ -24,6 +24,7 @@ mod identity;
 pub(in crate::store) mod open;
 mod order;
 mod repeats;
+pub mod restore;
 mod retain;
 mod search;
 mod settle;

@@ -1,4 +1,6 @@
-//! One action for everything that a filter matches, once its count is confirmed.
+//! Work on many deliveries, once its count is confirmed.
+
+mod bodies;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,11 +10,13 @@ use axum::extract::State;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use self::bodies::{MoveBody, ReplayAllBody};
 use super::Api;
 use super::body::Body;
 use super::path::{Segments, action};
 use super::problem::Problem;
-use super::schema::{ActionName, BulkBody, Extent};
+use super::schema::{ActionName, BulkBody, BulkName, Extent};
+use crate::domain::operator::BulkWork;
 use crate::store::error::BulkError;
 use crate::store::view::BulkProgress;
 use crate::web::audit::Audit;
@@ -26,7 +30,7 @@ const BULK_LIMIT: Duration = Duration::from_mins(10);
 /// What a bulk call came to.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct BulkOutcome {
-    #[schema(value_type = ActionName)]
+    #[schema(value_type = BulkName)]
     action: &'static str,
     /// Deliveries that matched the filter and that the action applies to.
     matching: u64,
@@ -52,32 +56,94 @@ pub(super) async fn act(
 ) -> Result<Json<BulkOutcome>, Problem> {
     let action = action(&name)?;
     let BulkBody { filter, written, extent } = BulkBody::read(members)?;
-    let confirmed = match extent {
-        Extent::Counted => {
-            audit.changes_nothing();
-            let count = api.operator().count(action, &filter);
-            let matching = api.ask_within(COUNT_LIMIT, count).await?;
-            return Ok(Json(BulkOutcome { action: action.as_str(), matching, changed: 0 }));
-        }
-        Extent::Confirmed(confirmed) => confirmed,
-    };
     audit.filter(&written);
-    let listed = api.under_way.enter(action, confirmed);
-    let progress = |so_far: BulkProgress| {
-        audit.note_changed(so_far.changed);
-        listed.went(so_far);
-    };
-    let work = api.operator().act_on_all(action, &filter, confirmed, progress);
-    let worked = match tokio::time::timeout(BULK_LIMIT, work).await {
-        Ok(result) => result.map_err(|error| match error {
+    api.carry_out(&BulkWork::Act(action, filter), extent, audit).await
+}
+
+/// Sends every event that a filter matches to a target again
+///
+/// Events that the target takes, or has taken; with `missing` only those that it takes and
+/// never had a delivery of. The oldest first, and of one object in order. Counted and confirmed
+/// like the other bulk calls.
+#[utoipa::path(post, path = "/api/v1/deliveries/replay", tag = "deliveries", operation_id = "replayEvents",
+    request_body = ReplayAllBody,
+    responses((status = 200, description = "How many there are, and how many are on their way", body = BulkOutcome),
+              (status = 404, description = "No such target", body = Problem, content_type = "application/problem+json"),
+              (status = 409, description = "Another number matches now than was confirmed: `matching`", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn replay(
+    State(api): State<Arc<Api>>,
+    audit: Audit,
+    Body(members): Body,
+) -> Result<Json<BulkOutcome>, Problem> {
+    let ReplayAllBody { replay, written, extent } = ReplayAllBody::read(members)?;
+    audit.target(&replay.target).filter(&written);
+    api.carry_out(&BulkWork::Replay(replay), extent, audit).await
+}
+
+/// Gives what is unfinished of a removed target to another one
+///
+/// Pending, retrying, held and dead deliveries keep their state, their attempts and their
+/// order. What the other target has a delivery of already is cancelled instead of moved, and
+/// not counted as changed.
+#[utoipa::path(post, path = "/api/v1/deliveries/move", tag = "deliveries", operation_id = "moveDeliveries",
+    request_body = MoveBody,
+    responses((status = 200, description = "How many there are, and how many were moved", body = BulkOutcome),
+              (status = 404, description = "No such target", body = Problem, content_type = "application/problem+json"),
+              (status = 409, description = "Another number matches now than was confirmed (`matching`), or the target that they are taken from is configured", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn move_all(
+    State(api): State<Arc<Api>>,
+    audit: Audit,
+    Body(members): Body,
+) -> Result<Json<BulkOutcome>, Problem> {
+    let MoveBody { from, to, extent } = MoveBody::read(members)?;
+    audit.target(&to).filter(&format!("from {from}"));
+    api.carry_out(&BulkWork::Move { from, to }, extent, audit).await
+}
+
+impl Api {
+    /// Counts `work`, or does it.
+    async fn carry_out(
+        &self,
+        work: &BulkWork,
+        extent: Extent,
+        audit: Audit,
+    ) -> Result<Json<BulkOutcome>, Problem> {
+        let action = work.as_str();
+        let confirmed = match extent {
+            Extent::Counted => {
+                audit.changes_nothing();
+                let count = async {
+                    let counted = self.operator().count(work).await;
+                    counted.map_err(|error| self.bulk_problem(error, 0, 0))
+                };
+                let matching = self.ask_within(COUNT_LIMIT, count).await?;
+                return Ok(Json(BulkOutcome { action, matching, changed: 0 }));
+            }
+            Extent::Confirmed(confirmed) => confirmed,
+        };
+        let listed = self.under_way.enter(action, confirmed);
+        let progress = |so_far: BulkProgress| {
+            audit.note_changed(so_far.changed);
+            listed.went(so_far);
+        };
+        let worked = self.operator().act_on_all(work, confirmed, progress);
+        let worked = match tokio::time::timeout(BULK_LIMIT, worked).await {
+            Ok(result) => result.map_err(|error| self.bulk_problem(error, confirmed, audit.changed())),
+            Err(_) => Err(unfinished(audit.changed(), "it took too long")),
+        };
+        let changed = worked?;
+        audit.note_changed(changed);
+        Ok(Json(BulkOutcome { action, matching: confirmed, changed }))
+    }
+
+    fn bulk_problem(&self, error: BulkError, confirmed: u64, changed: u64) -> Problem {
+        match error {
             BulkError::Changed { matching } => Problem::count_changed(confirmed, matching),
-            BulkError::Store(error) => unfinished(audit.changed(), &error.to_string()),
-        }),
-        Err(_) => Err(unfinished(audit.changed(), "it took too long")),
-    };
-    let changed = worked?;
-    audit.note_changed(changed);
-    Ok(Json(BulkOutcome { action: action.as_str(), matching: confirmed, changed }))
+            BulkError::NoSuchTarget(name) => self.no_target(&name),
+            BulkError::InUse(_) => Problem::conflict("target_in_use", error.to_string()),
+            BulkError::Store(error) => unfinished(changed, &error.to_string()),
+        }
+    }
 }
 
 fn unfinished(changed: u64, reason: &str) -> Problem {

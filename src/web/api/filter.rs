@@ -157,6 +157,15 @@ impl IntoParams for EventListing {
     }
 }
 
+/// The filters as parameters, without a page.
+pub(super) struct Filters;
+
+impl IntoParams for Filters {
+    fn into_params(place: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        documented().map(|(name, about, schema)| parameter(&place, name, about, schema)).into()
+    }
+}
+
 /// The parameters of the audit trail.
 pub(super) struct AuditListing;
 

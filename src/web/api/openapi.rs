@@ -11,8 +11,10 @@ use utoipa::openapi::{ContentBuilder, Ref, ResponseBuilder, Server};
 
 use super::params::NoQuery;
 use super::problem::{self, Problem};
+use super::schema::ActionName;
 use super::{
-    Api, audit, bulk, deliveries, events, history, live, overview, reload, streams, targets, under_way,
+    Api, audit, bulk, deliveries, events, export, history, live, overview, reload, streams, targets,
+    under_way,
 };
 
 /// The name of the way to authenticate.
@@ -26,13 +28,14 @@ const TOKEN: &str = "admin_token";
                        parameters and members are refused by name.",
     ),
     paths(
-        events::list, events::show, events::body, events::replay, events::verify,
-        deliveries::list, deliveries::show, deliveries::act, bulk::act, under_way::list,
+        events::list, export::export, events::show, events::body, events::replay, events::verify,
+        deliveries::list, deliveries::show, deliveries::act, bulk::act, bulk::replay, bulk::move_all,
+        under_way::list,
         targets::list, targets::pause, targets::resume, targets::test,
         streams::list, streams::reconnect, streams::backfill,
         overview::show, history::show, audit::list, live::listen, reload::reload, show,
     ),
-    components(schemas(Problem)),
+    components(schemas(Problem, ActionName)),
     tags(
         (name = "events", description = "What Pepay has sent"),
         (name = "deliveries", description = "Events on their way to targets"),

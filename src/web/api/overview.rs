@@ -19,7 +19,7 @@ use crate::domain::status::{StreamStatus, WebhookStatus};
 use crate::store::view::{Latency, Races, SourceTally, Usage};
 use crate::web::refused::RefusedWebhook;
 use crate::web::status::Store;
-use crate::web::{STORE_LIMIT, within};
+use crate::web::{STORE_LIMIT, of_removed, within};
 
 /// How long an assessment stands: each reads a thousand rows, and changes slowly.
 const ASSESSMENT_STANDS: Duration = Duration::from_secs(5);
@@ -87,6 +87,8 @@ impl Api {
             self.assessment(),
         );
         let ((targets, unread), parts) = (targets, view.parts());
+        let removed = targets.iter().filter_map(TargetView::warning);
+        let warnings = verdict.warnings.into_iter().chain(removed).collect();
         Overview {
             version: env!("CARGO_PKG_VERSION"),
             commit: env!("PEPAY_BRIDGE_COMMIT"),
@@ -94,7 +96,7 @@ impl Api {
             uptime_seconds: view.uptime().as_secs(),
             ready: verdict.reasons.is_empty(),
             reasons: verdict.reasons,
-            warnings: verdict.warnings,
+            warnings,
             streams: parts.streams(),
             webhooks: parts.webhooks(),
             last_refused_webhook: view.refusals.last(),
@@ -107,7 +109,7 @@ impl Api {
         }
     }
 
-    /// Every configured target, and why the store tells nothing about them, if it does not.
+    /// Every target, and why the store tells nothing about them, if it does not.
     pub(super) async fn targets(&self) -> (Vec<TargetView>, Option<String>) {
         let view = self.view();
         let (backlogs, assessment) = tokio::join!(view.backlogs(), self.assessment());
@@ -122,7 +124,13 @@ impl Api {
             let latency = assessment.latencies.iter().find(|latency| *latency.target == *info.name);
             Some(TargetView::new(info, status, backlog, latency, now))
         });
-        (shown.collect(), unread)
+        let mut shown: Vec<_> = shown.collect();
+        let removed = of_removed(&backlogs, |name| statuses.iter().any(|status| *status.name == *name));
+        shown.extend(removed.into_iter().map(|backlog| {
+            let latency = assessment.latencies.iter().find(|latency| latency.target == backlog.target);
+            TargetView::removed(backlog, latency, now)
+        }));
+        (shown, unread)
     }
 
     /// Held while the store is asked, so that requests that come meanwhile share the result.

@@ -197,6 +197,8 @@ impl From<ActError> for Problem {
                 Self { errors: faults.0, ..Self::conflict("state_not_allowed", detail) }
             }
             ActError::OnTheWire => Self::conflict("on_the_wire", detail),
+            ActError::NotConfigured => Self::conflict("target_removed", detail),
+            ActError::AlreadyThere => Self::conflict("already_there", detail),
             ActError::PayloadGone => Self::gone(detail),
             ActError::Store(error) => error.into(),
         }

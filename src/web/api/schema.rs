@@ -13,14 +13,14 @@ use super::filter::{self, BulkFilter};
 use super::problem::Problem;
 use crate::domain::clock::UnixMillis;
 use crate::domain::event::EventId;
-use crate::domain::operator::{Action, BackfillFrom, Filter};
+use crate::domain::operator::{Action, BackfillFrom, BulkWork, Filter};
 
-fn text() -> ObjectBuilder {
+pub(super) fn text() -> ObjectBuilder {
     ObjectBuilder::new().schema_type(Type::String)
 }
 
 /// An object that has no other members than those it is given.
-fn closed() -> ObjectBuilder {
+pub(super) fn closed() -> ObjectBuilder {
     ObjectBuilder::new()
         .schema_type(Type::Object)
         .additional_properties(Some(AdditionalProperties::FreeForm(false)))
@@ -39,6 +39,17 @@ impl PartialSchema for ActionName {
 }
 
 impl ToSchema for ActionName {}
+
+/// What may be done about many deliveries.
+pub(super) struct BulkName;
+
+impl PartialSchema for BulkName {
+    fn schema() -> RefOr<Schema> {
+        text().enum_values(Some(BulkWork::NAMES)).into()
+    }
+}
+
+impl ToSchema for BulkName {}
 
 /// The body of a call that needs no more than its path.
 pub(super) struct Nothing;
@@ -95,15 +106,7 @@ impl BulkBody {
         members.require("filter");
         let written = members.written("filter");
         let filter = members.object("filter", "filter.", filter::filter);
-        let extent = if members.flag("dry_run").unwrap_or_default() {
-            if members.has("confirm") {
-                members.note("dry_run", "and `confirm` exclude each other");
-            }
-            Some(Extent::Counted)
-        } else {
-            members.require("confirm");
-            members.count("confirm").map(Extent::Confirmed)
-        };
+        let extent = Extent::read(&mut members);
         let read = filter.zip(extent).map(|(filter, extent)| Self { filter, written, extent });
         members.finish(read)
     }
@@ -111,7 +114,27 @@ impl BulkBody {
 
 impl PartialSchema for BulkBody {
     fn schema() -> RefOr<Schema> {
-        let filter = || Ref::from_schema_name(BulkFilter::name());
+        Extent::documented(|| {
+            closed().property("filter", Ref::from_schema_name(BulkFilter::name())).required("filter")
+        })
+    }
+}
+
+impl Extent {
+    /// Reads `dry_run` and `confirm`.
+    pub(super) fn read(members: &mut Members) -> Option<Self> {
+        if members.flag("dry_run").unwrap_or_default() {
+            if members.has("confirm") {
+                members.note("dry_run", "and `confirm` exclude each other");
+            }
+            return Some(Self::Counted);
+        }
+        members.require("confirm");
+        members.count("confirm").map(Self::Confirmed)
+    }
+
+    /// The two bodies that consist of `others` and of these members.
+    pub(super) fn documented(others: impl Fn() -> ObjectBuilder) -> RefOr<Schema> {
         let dry_run = |value: bool| {
             let about = "Only count what matches.";
             ObjectBuilder::new()
@@ -124,15 +147,9 @@ impl PartialSchema for BulkBody {
             .minimum(Some(0))
             .maximum(Some(MAX_CONFIRMED))
             .description(Some("How many there are, as the dry run said."));
-        let counts = closed().property("filter", filter()).property("dry_run", dry_run(true));
-        let changes = closed()
-            .property("filter", filter())
-            .property("dry_run", dry_run(false))
-            .property("confirm", confirm);
-        OneOfBuilder::new()
-            .item(counts.required("filter").required("dry_run"))
-            .item(changes.required("filter").required("confirm"))
-            .into()
+        let counts = others().property("dry_run", dry_run(true));
+        let changes = others().property("dry_run", dry_run(false)).property("confirm", confirm);
+        OneOfBuilder::new().item(counts.required("dry_run")).item(changes.required("confirm")).into()
     }
 }
 

@@ -15,10 +15,10 @@ use super::problem::Problem;
 use super::schema::Nothing;
 use crate::domain::clock::UnixMillis;
 use crate::domain::operator::{OperationError, TargetInfo, TestOutcome};
-use crate::domain::status::{Circuit, NextProbe, Rejecting, TargetError, TargetStatus};
+use crate::domain::status::{Circuit, NextProbe, Rejecting, TargetError, TargetState, TargetStatus};
 use crate::store::view::{Backlog, Latency};
 use crate::web::audit::Audit;
-use crate::web::oldest_age;
+use crate::web::{oldest_age, warning_of_removed};
 
 /// A target: how it is configured, what it does, and what it has before it. What
 /// the store does not tell is null.
@@ -27,6 +27,10 @@ use crate::web::oldest_age;
 pub(super) struct TargetView {
     #[serde(flatten)]
     info: TargetInfo,
+    /// Whether it is part of the configuration. Of one that is not, what is configured is
+    /// empty, `none` or 0.
+    configured: bool,
+    state: TargetState,
     /// Attempts on the wire now.
     in_flight: usize,
     /// Since when as many attempts are on the wire as `concurrency` allows, while more
@@ -81,6 +85,8 @@ impl TargetView {
     ) -> Self {
         Self {
             info,
+            configured: true,
+            state: TargetState::Configured,
             in_flight: status.in_flight,
             limited_since: status.limited_since,
             circuit: status.circuit,
@@ -100,12 +106,33 @@ impl TargetView {
         }
     }
 
+    /// A target that is not configured any more.
+    pub(super) fn removed(backlog: &Backlog, latency: Option<&Latency>, now: UnixMillis) -> Self {
+        let info = TargetInfo::removed(&backlog.target);
+        let status = TargetStatus::removed(Arc::clone(&backlog.target));
+        let view = Self::new(info, status, Some(backlog), latency, now);
+        Self { configured: false, state: TargetState::Removed, ..view }
+    }
+
+    /// What an operator is told of it, if it is not configured any more.
+    pub(super) fn warning(&self) -> Option<String> {
+        let backlog = Backlog {
+            target: self.info.name.as_str().into(),
+            open: self.backlog?,
+            oldest: self.backlog_oldest_at,
+            held: self.held?,
+            dead: self.dead?,
+        };
+        (!self.configured).then(|| warning_of_removed(&backlog))
+    }
+
     fn is(&self, name: &str) -> bool {
         self.info.name == name
     }
 }
 
-/// Every configured target.
+/// Every configured target, and those that are not configured any more while deliveries
+/// to them wait.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Targets {
     targets: Vec<TargetView>,

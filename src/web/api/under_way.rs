@@ -9,8 +9,7 @@ use utoipa::ToSchema;
 
 use super::Api;
 use super::params::NoQuery;
-use super::schema::ActionName;
-use crate::domain::operator::Action;
+use super::schema::BulkName;
 use crate::store::view::BulkProgress;
 
 /// A bulk call that is being worked on.
@@ -19,7 +18,7 @@ pub(super) struct BulkCall {
     /// Tells it from the others.
     #[serde(skip)]
     number: u64,
-    #[schema(value_type = ActionName)]
+    #[schema(value_type = BulkName)]
     action: &'static str,
     /// Deliveries that it is for.
     matching: u64,
@@ -62,11 +61,11 @@ pub(super) struct Listed<'a> {
 
 impl UnderWay {
     /// Lists a call for so many deliveries.
-    pub(super) fn enter(&self, action: Action, matching: u64) -> Listed<'_> {
+    pub(super) fn enter(&self, action: &'static str, matching: u64) -> Listed<'_> {
         let mut calls = self.lock();
         calls.begun += 1;
         let number = calls.begun;
-        let call = BulkCall { number, action: action.as_str(), matching, gone_through: 0, changed: 0 };
+        let call = BulkCall { number, action, matching, gone_through: 0, changed: 0 };
         calls.listed.push(call);
         Listed { under_way: self, number }
     }
@@ -104,8 +103,8 @@ mod tests {
     #[test]
     fn a_call_is_listed_with_how_far_it_is_until_it_ends() {
         let under_way = UnderWay::default();
-        let first = under_way.enter(Action::Retry, 500);
-        let second = under_way.enter(Action::Retry, 500);
+        let first = under_way.enter("retry", 500);
+        let second = under_way.enter("retry", 500);
         second.went(BulkProgress { gone_through: 200, changed: 199 });
         let far = |call: &BulkCall| (call.matching, call.gone_through, call.changed);
         assert_eq!(under_way.calls().iter().map(far).collect::<Vec<_>>(), [(500, 0, 0), (500, 200, 199)]);

@@ -118,7 +118,7 @@ function troubledFirst(all, isTroubled) {
   return [...all].sort((a, b) => Number(isTroubled(b)) - Number(isTroubled(a)));
 }
 
-const targetNeeds = ({ circuit, paused, rejecting, dead, held }) => circuit !== 'closed' || paused || rejecting || dead > 0 || held > 0;
+const targetNeeds = ({ configured, circuit, paused, rejecting, dead, held }) => configured === false || circuit !== 'closed' || paused || rejecting || dead > 0 || held > 0;
 const streamNeeds = ({ connected, behind, gap }) => !connected || behind || gap?.state === 'unproven';
 
 function tiles({ targets: all, store: held, usage }) {

@@ -69,6 +69,7 @@ impl Operations for Obedient {
                 applied: vec!["targets.orders changed".to_owned()],
                 restart_needed: vec!["server.listen".to_owned()],
                 files: Vec::new(),
+                removed_targets: Vec::new(),
             }),
             1 => Err(ReloadError::Invalid(problems.map(str::to_owned).into())),
             _ => Err(ReloadError::Unavailable("the disk is gone".to_owned())),

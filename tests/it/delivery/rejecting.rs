@@ -35,7 +35,7 @@ async fn world(target: &RawTarget) -> World {
 }
 
 async fn gauge(bridge: &Bridge, name: &str) -> f64 {
-    bridge.metric(&format!("pepay_bridge_target_{name}{{target=\"orders\"}}")).await
+    bridge.metric(&format!("pepay_bridge_target_{name}{{target=\"orders\",configured=\"true\"}}")).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -88,7 +88,7 @@ async fn a_stream_reconnects_and_reads_again_what_pepay_has() {
     );
 
     let changes = operator.act("reload", json!({})).await;
-    assert_eq!(changes, json!({ "applied": [], "restart_needed": [], "files": [] }));
+    assert_eq!(changes, json!({ "applied": [], "restart_needed": [], "files": [], "removed_targets": [] }));
 }
 
 #[tokio::test(flavor = "multi_thread")]

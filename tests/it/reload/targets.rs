@@ -155,10 +155,12 @@ async fn a_target_that_is_taken_out_finishes_what_is_under_way_and_goes_on_when_
     assert_eq!(reload(&world, &mut bridge).await, ["targets.orders removed"]);
     bridge.logged("deliveries wait for a target that is not configured any more").await;
     let status = bridge.status().await;
-    let names: Vec<_> = status["targets"].as_array().unwrap().iter().map(|target| &target["name"]).collect();
-    assert_eq!(names, ["other"]);
+    let targets = status["targets"].as_array().unwrap();
+    let shown: Vec<_> = targets.iter().map(|target| (&target["name"], &target["state"])).collect();
+    assert_eq!(shown, [(&"other".into(), &"configured".into()), (&"orders".into(), &"removed".into())]);
     let metrics = bridge.admin("/metrics").await.text().await.unwrap();
-    assert!(!metrics.contains("pepay_bridge_backlog{target=\"orders\"}"), "{metrics}");
+    assert!(!metrics.contains("pepay_bridge_backlog{target=\"orders\",configured=\"true\"}"), "{metrics}");
+    assert!(metrics.contains("pepay_bridge_backlog{target=\"orders\",configured=\"false\"}"), "{metrics}");
     let missed = world.simulator.play(20);
     other.until("the others", |record| record.unique() == 80).await;
 

@@ -6,10 +6,13 @@ use std::collections::HashMap;
 use super::Reader;
 use super::decode::{self, readable};
 use super::query;
+use super::rows::Row;
 use crate::domain::delivery::State;
-use crate::domain::operator::{Action, Cursor, Filter, Page};
+use crate::domain::operator::{Action, Cursor, Filter, Page, REPLAYABLE};
 use crate::store::error::ReadError;
-use crate::store::types::{Key, TargetId};
+use crate::store::routing::lane_of_name;
+use crate::store::settings::Route;
+use crate::store::types::{Candidate, Key, TargetId};
 use crate::store::view::{DeliverySummary, EventFacts, EventSummary, Listed, Standing};
 
 /// Rows looked at in one query, at most. The first queries of a page look at fewer,
@@ -21,6 +24,17 @@ const SEARCHED: i64 = 100;
 
 /// The same as [`STRIDE`] for an action on many. Between two queries others are let in.
 const MATCHING_STRIDE: i64 = 5_000;
+
+/// Candidates whose groups are read in one query.
+const STRIDE_OF_CANDIDATES: usize = 5_000;
+
+/// What goes one at a time is about one order, where that is known, or one object.
+fn candidate(row: &Row) -> Result<Candidate, sqlx::Error> {
+    let sequence = row.number("sequence")?;
+    let of_object = row.text_or_null("object_id")?.map(lane_of_name);
+    let group = row.number_or_null("order_lane")?.or(of_object).unwrap_or(sequence);
+    Ok(Candidate { sequence, group })
+}
 
 impl Reader {
     /// The events that pass `filter`, from the cursor of `page` on.
@@ -137,6 +151,65 @@ impl Reader {
             }
         }
         Ok(keys)
+    }
+
+    /// The number of the target called `name`.
+    pub(in crate::store) async fn target(&self, name: &str) -> Result<Option<TargetId>, ReadError> {
+        Ok(self.target_numbers(Some(name)).await?.first().copied().map(TargetId))
+    }
+
+    /// The events that pass `filter`, that have no delivery to `target` and that its `route`
+    /// takes; unless only those are `missing`, also those whose delivery to it has ended. What
+    /// has no body any more is left out.
+    pub(in crate::store) async fn replayable(
+        &self,
+        target: TargetId,
+        route: &Route,
+        filter: &Filter,
+        missing: bool,
+    ) -> Result<Vec<Candidate>, ReadError> {
+        let states = filter.state.as_slice();
+        // Only a condition looks into the body.
+        let with_body = route.condition.is_some();
+        let mut scan = self.scan(filter, states, None).await?;
+        let mut found = Vec::new();
+        while let Some(sequences) = scan.next(self, MATCHING_STRIDE).await? {
+            for row in self.database.run(query::replayable(filter, (target.0, with_body), &sequences)).await?
+            {
+                let is_wanted = match row.text_or_null("state")? {
+                    Some(state) => !missing && state.parse().is_ok_and(|state| REPLAYABLE.contains(&state)),
+                    None => {
+                        let environment = row.text_or_null("environment")?;
+                        let environment = environment.and_then(|name| name.parse().ok());
+                        let body = if with_body { row.bytes_or_null("body")? } else { None };
+                        route.mismatch(row.text("type")?, environment, body.unwrap_or_default()).is_none()
+                    }
+                };
+                if is_wanted {
+                    found.push(candidate(&row)?);
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Everything that is unfinished or dead of `target`, which is called `name`.
+    pub(in crate::store) async fn unfinished(
+        &self,
+        name: &str,
+        target: TargetId,
+    ) -> Result<Vec<Candidate>, ReadError> {
+        let states = [State::Pending, State::Sending, State::Retrying, State::Held, State::Dead];
+        let keys = self.matching_states(Some(name), &states).await?;
+        let keys = keys.into_iter().filter(|key| key.target == target);
+        let sequences: Vec<_> = keys.map(|key| key.sequence).collect();
+        let mut found = Vec::new();
+        for sequences in sequences.chunks(STRIDE_OF_CANDIDATES) {
+            for row in self.database.run(query::candidates(sequences)).await? {
+                found.push(candidate(&row)?);
+            }
+        }
+        Ok(found)
     }
 
     async fn matching_events(&self, filter: &Filter, states: &[State]) -> Result<Vec<Key>, ReadError> {

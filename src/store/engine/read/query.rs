@@ -48,11 +48,7 @@ pub(super) fn events(filter: &Filter, sequences: &[i64], limit: usize) -> Query 
     let mut query = of_sequences(EVENT_FACTS, sequences);
     query.push(" WHERE TRUE");
     push_event(&mut query, filter);
-    if filter.state.is_some() || filter.target.is_some() {
-        query.push(" AND EXISTS (SELECT 1 FROM target t CROSS JOIN delivery d ON d.target_id = t.id AND d.sequence = e.sequence WHERE TRUE");
-        push_delivery(&mut query, filter);
-        query.push(")");
-    }
+    push_having(&mut query, filter);
     query.limit(limit);
     query
 }
@@ -89,6 +85,25 @@ pub(super) fn keys(filter: &Filter, states: &[State], sequences: &[i64]) -> Quer
     push_delivery(&mut query, filter);
     push_states(&mut query, states);
     query
+}
+
+/// Of the events of `sequences` that pass `filter` and have a body: what tells whether they
+/// can go to the target `target` again, and what they are about.
+pub(super) fn replayable(filter: &Filter, (target, with_body): (i64, bool), sequences: &[i64]) -> Query {
+    let columns = "e.sequence AS sequence, e.object_id AS object_id, e.order_lane AS order_lane, \
+                   e.type AS type, e.environment AS environment, r.state AS state";
+    let columns = if with_body { &format!("{columns}, e.body AS body") } else { columns };
+    let mut query = of_sequences(columns, sequences);
+    query.push(" LEFT JOIN delivery r ON r.target_id = ").push_bind(target);
+    query.push(" AND r.sequence = e.sequence WHERE e.body IS NOT NULL");
+    push_event(&mut query, filter);
+    push_having(&mut query, filter);
+    query
+}
+
+/// What the events of `sequences` are about.
+pub(super) fn candidates(sequences: &[i64]) -> Query {
+    of_sequences("e.sequence AS sequence, e.object_id AS object_id, e.order_lane AS order_lane", sequences)
 }
 
 /// What finds the events about an id, or that name it so, in blocks from one down to
@@ -207,6 +222,15 @@ fn push_event(query: &mut Query, filter: &Filter) {
     }
     if let Some(text) = &filter.text {
         query.push(" AND ").push_contains("e.body", text);
+    }
+}
+
+/// That an event has a delivery of which `filter` asks something, if it does.
+fn push_having(query: &mut Query, filter: &Filter) {
+    if filter.state.is_some() || filter.target.is_some() {
+        query.push(" AND EXISTS (SELECT 1 FROM target t CROSS JOIN delivery d ON d.target_id = t.id AND d.sequence = e.sequence WHERE TRUE");
+        push_delivery(query, filter);
+        query.push(")");
     }
 }
 

@@ -66,16 +66,17 @@ impl Reader {
         let row = self.database.only_row(query, []).await?;
         let path = Arc::clone(path);
         // On a thread of its own, since the call does not return while the disk hangs.
-        let disk = tokio::task::spawn_blocking(move || Disk::of(&path)).await;
-        let Disk { free, total } = disk
-            .map_err(|error| ReadError(error.to_string()))?
-            .map_err(|error| ReadError(format!("the free space of its disk is unknown: {error}")))?;
+        let looked = tokio::task::spawn_blocking(move || (Disk::of(&path), file::last_backup(&path))).await;
+        let (disk, last_backup_at) = looked.map_err(|error| ReadError(error.to_string()))?;
+        let Disk { free, total } =
+            disk.map_err(|error| ReadError(format!("the free space of its disk is unknown: {error}")))?;
         Ok(Usage {
             database_bytes: count(row.number("size")?),
             wal_bytes: self.wal_bytes(),
             free_bytes: count(row.number("free")?),
             disk_free_bytes: free,
             disk_total_bytes: total,
+            last_backup_at,
         })
     }
 

@@ -11,7 +11,7 @@ use crate::domain::event::EventId;
 use crate::domain::operator::{Action, REPLAYABLE};
 use crate::store::counts::BacklogChanges;
 use crate::store::error::ActError;
-use crate::store::routing::{RoutingTable, TargetQueue, lane, rank};
+use crate::store::routing::{FIRST, RoutingTable, TargetQueue, lane, rank};
 use crate::store::types::{Act, ActKind, Acted, Key, TargetId};
 
 /// Does `acts` to deliveries of `target`, none of which is on the wire.
@@ -25,6 +25,9 @@ pub(super) fn all(
     let mut actions = Actions { connection, routes, retained, changes, target, now };
     acts.iter().map(|act| actions.act(act)).collect()
 }
+
+/// The states of what can be moved to another target.
+const MOVABLE: &[State] = &[State::Pending, State::Sending, State::Retrying, State::Held, State::Dead];
 
 /// Finds the number of a target and the sequence of an event.
 pub(super) fn find(
@@ -84,10 +87,13 @@ impl Actions<'_> {
         let found = self.delivery(sequence)?;
         let before = found.as_ref().and_then(|found| found.lane);
         let outcome = match (&act.kind, found) {
+            (ActKind::Take(from), found) => self.take(*from, sequence, found.is_some())?,
             (ActKind::Apply(..), None) => Err(ActError::NoSuchDelivery),
+            (ActKind::Offer, None) => self.open(sequence, 0)?,
+            (ActKind::Offer, Some(_)) => Err(ActError::AlreadyThere),
             (_, Some(found)) if found.state == State::Sending => Err(ActError::OnTheWire),
             (ActKind::Apply(action, states), Some(found)) => self.apply(*action, states, sequence, &found)?,
-            (ActKind::Replay, None) => self.open(sequence)?,
+            (ActKind::Replay, None) => self.open(sequence, 1)?,
             (ActKind::Replay, Some(found)) if REPLAYABLE.contains(&found.state) => {
                 self.reopen(sequence, &found, true)?
             }
@@ -123,10 +129,14 @@ impl Actions<'_> {
     }
 
     fn delivery(&self, sequence: i64) -> rusqlite::Result<Option<DeliveryRow>> {
+        self.delivery_to(self.target, sequence)
+    }
+
+    fn delivery_to(&self, target: TargetId, sequence: i64) -> rusqlite::Result<Option<DeliveryRow>> {
         let mut select = self.connection.prepare_cached(
             "SELECT state, lane, attempts, replays FROM delivery WHERE target_id = ?1 AND sequence = ?2",
         )?;
-        let found = select.query_row(params![self.target.0, sequence], |row| {
+        let found = select.query_row(params![target.0, sequence], |row| {
             // What is not known to this version cannot be acted on by it.
             let state = row.get::<_, String>("state")?.parse().map_err(|_| rusqlite::Error::InvalidQuery)?;
             let (lane, attempts, replays) = (row.get("lane")?, row.get("attempts")?, row.get("replays")?);
@@ -148,14 +158,23 @@ impl Actions<'_> {
 
     /// Ends a delivery.
     fn end(&mut self, sequence: i64, found: &DeliveryRow, state: State) -> rusqlite::Result<Outcome> {
+        self.end_at((self.target, state), sequence, found)?;
+        Ok(Ok((found.lane, found.replays)))
+    }
+
+    fn end_at(
+        &mut self,
+        (target, state): (TargetId, State),
+        sequence: i64,
+        found: &DeliveryRow,
+    ) -> rusqlite::Result<()> {
         let mut update = self.connection.prepare_cached(
             "UPDATE delivery SET state = ?3, due_at = NULL, lane = NULL, settled_at = ?4 \
-             WHERE target_id = ?1 AND sequence = ?2 AND state <> 'sending' AND state <> 'delivered'",
+             WHERE target_id = ?1 AND sequence = ?2 AND state <> 'delivered'",
         )?;
-        update.execute(params![self.target.0, sequence, state.as_str(), self.now.0])?;
-        self.changes.step(self.target, Some(found.state), state);
-        self.retained.ended(self.connection, sequence)?;
-        Ok(Ok((found.lane, found.replays)))
+        update.execute(params![target.0, sequence, state.as_str(), self.now.0])?;
+        self.changes.step(target, Some(found.state), state);
+        self.retained.ended(self.connection, sequence)
     }
 
     /// Has a delivery that has ended go on, at its place in its lane.
@@ -191,24 +210,65 @@ impl Actions<'_> {
     }
 
     /// Has an event go to a target that it was not to go to.
-    fn open(&mut self, sequence: i64) -> rusqlite::Result<Outcome> {
+    fn open(&mut self, sequence: i64, replays: u32) -> rusqlite::Result<Outcome> {
         let (lane, rank) = match self.place(sequence)? {
             Ok(place) => place,
             Err(error) => return Ok(Err(error)),
         };
         let mut insert = self.connection.prepare_cached(
             "INSERT INTO delivery (target_id, sequence, state, lane, rank, replays) \
-             VALUES (?1, ?2, 'pending', ?3, ?4, 1)",
+             VALUES (?1, ?2, 'pending', ?3, ?4, ?5)",
         )?;
-        insert.execute(params![self.target.0, sequence, lane, rank])?;
+        insert.execute(params![self.target.0, sequence, lane, rank, replays])?;
         self.changes.step(self.target, None, State::Pending);
-        Ok(Ok((lane, 1)))
+        Ok(Ok((lane, replays)))
+    }
+
+    /// Takes over an unfinished delivery of the target `from`, with its attempts and at its
+    /// place in its lane. One that this target has already ends there instead. One that is
+    /// recorded as on the wire has no dispatcher any more: its outcome is unknown.
+    fn take(&mut self, from: TargetId, sequence: i64, is_there: bool) -> rusqlite::Result<Outcome> {
+        let Some(found) = self.delivery_to(from, sequence)? else {
+            return Ok(Err(ActError::NoSuchDelivery));
+        };
+        if found.state.is_settled() && found.state != State::Dead {
+            return Ok(Err(ActError::NotAllowed { state: found.state, allowed: MOVABLE }));
+        }
+        if is_there {
+            self.end_at((from, State::Cancelled), sequence, &found)?;
+            return Ok(Err(ActError::AlreadyThere));
+        }
+        let (lane, rank) = match self.place(sequence)? {
+            Ok(place) => place,
+            Err(error) => return Ok(Err(error)),
+        };
+        let state = if found.state == State::Sending { State::Held } else { found.state };
+        let lane = lane.filter(|_| !state.is_settled());
+        let rank = if state == State::Held { FIRST } else { rank };
+        let mut insert = self.connection.prepare_cached(
+            "INSERT INTO delivery (target_id, sequence, state, lane, rank, due_at, attempts, replays, \
+                                   first_attempt_at, settled_at, status, duration_ms) \
+             SELECT ?3, sequence, ?4, ?5, ?6, due_at, attempts, replays, first_attempt_at, settled_at, \
+                    status, duration_ms \
+             FROM delivery WHERE target_id = ?1 AND sequence = ?2",
+        )?;
+        insert.execute(params![from.0, sequence, self.target.0, state.as_str(), lane, rank])?;
+        let mut update = self
+            .connection
+            .prepare_cached("UPDATE attempt SET target_id = ?3 WHERE target_id = ?1 AND sequence = ?2")?;
+        update.execute(params![from.0, sequence, self.target.0])?;
+        let mut delete =
+            self.connection.prepare_cached("DELETE FROM delivery WHERE target_id = ?1 AND sequence = ?2")?;
+        delete.execute(params![from.0, sequence])?;
+        self.changes.change(from, found.state, -1);
+        self.changes.change(self.target, state, 1);
+        Ok(Ok((lane, found.replays)))
     }
 
     /// The lane of an event and its rank there.
     fn place(&self, sequence: i64) -> rusqlite::Result<Result<(Option<i64>, i64), ActError>> {
         let Some(queue) = self.routes.of(self.target).filter(|queue| TargetQueue::is_open(queue)) else {
-            return Ok(Err(ActError::NoSuchTarget));
+            return Ok(Err(ActError::NotConfigured));
         };
         let Some(event) = search::event(self.connection, sequence)? else {
             return Ok(Err(ActError::PayloadGone));

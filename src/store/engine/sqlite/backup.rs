@@ -20,7 +20,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, ErrorCode, InterruptHandle, params};
 use tempfile::NamedTempFile;
 
-use super::file::Disk;
+use super::file::{self, Disk};
 use super::open::{self, OpenError};
 
 /// Left free on the disk, in bytes, so that the copy does not take the last of
@@ -35,6 +35,8 @@ pub struct Backup {
     file: NamedTempFile,
     to: PathBuf,
     expected: u64,
+    /// The database.
+    of: PathBuf,
 }
 
 /// A copy that has been made, read back and found sound.
@@ -129,7 +131,7 @@ impl Backup {
         let file = tempfile::Builder::new().prefix(".pepay-bridge-backup-").tempfile_in(&folder);
         let file = file.map_err(refused(&folder))?;
         let to = to.file_name().map_or_else(|| to.to_owned(), |name| folder.join(name));
-        Ok(Self { source, file, to, expected })
+        Ok(Self { source, file, to, expected, of: open::canonical(database) })
     }
 
     /// To see how far it has come.
@@ -147,7 +149,7 @@ impl Backup {
     /// # Errors
     /// [`BackupError`], and then there is no copy.
     pub fn run(self) -> Result<Copied, BackupError> {
-        let Self { source, file, to, .. } = self;
+        let Self { source, file, to, of, .. } = self;
         let refused = |source| BackupError::Write { path: to.clone(), source };
         let name = file.path().to_str().ok_or_else(|| refused(io::Error::other("the path is not UTF-8")))?;
         let failed = |error: rusqlite::Error| match error.sqlite_error_code() {
@@ -166,6 +168,8 @@ impl Backup {
         // The name itself is on disk only once its folder is.
         let folder = to.parent().unwrap_or(Path::new("/"));
         File::open(folder).and_then(|folder| folder.sync_all()).map_err(refused)?;
+        // For a metric alone: a user who may only read the database cannot leave it.
+        let _ = file::note_backup(&of);
         Ok(copied)
     }
 }

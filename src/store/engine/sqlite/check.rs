@@ -13,6 +13,7 @@ use super::file::{self, Lock};
 use super::identity;
 use super::open::{self, OpenError};
 use crate::store::identity::{OtherIdentity, SourceIdentity, reconcile};
+use crate::store::view::Backlog;
 
 /// A store of ours, as it was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,6 +116,44 @@ pub fn identities(database: &Path, found: &[SourceIdentity]) -> Result<Identitie
         Err(other) => Identities::Other(other),
     })
 }
+
+/// What waits for each target of `database`, by name: what is still to be made, held and dead.
+/// Nothing if there is none yet.
+///
+/// # Errors
+/// [`OpenError`] if it cannot be read.
+pub fn backlogs(database: &Path) -> Result<Vec<Backlog>, OpenError> {
+    if open::schema_of(database)?.is_none_or(|schema| schema < FIRST_WITH_STATES) {
+        return Ok(Vec::new());
+    }
+    let failed = |error: rusqlite::Error| open::database(database, &error);
+    let connection = open::open_reader(database)?;
+    let read = || -> rusqlite::Result<Vec<Backlog>> {
+        let mut select = connection.prepare(BACKLOGS)?;
+        let rows = select.query_map([], |row| {
+            let count =
+                |column: &str| row.get::<_, i64>(column).map(|count| u64::try_from(count).unwrap_or(0));
+            Ok(Backlog {
+                target: row.get::<_, String>("name")?.into(),
+                open: count("open")?,
+                oldest: None,
+                held: count("held")?,
+                dead: count("dead")?,
+            })
+        })?;
+        rows.collect()
+    };
+    read().map_err(failed)
+}
+
+/// The first schema in which what is dead has an index of its own.
+const FIRST_WITH_STATES: i64 = 2;
+
+const BACKLOGS: &str = "SELECT t.name AS name, \
+       (SELECT count(*) FROM delivery d INDEXED BY delivery_open WHERE d.target_id = t.id AND d.settled_at IS NULL AND d.state <> 'held') AS open, \
+       (SELECT count(*) FROM delivery d INDEXED BY delivery_open WHERE d.target_id = t.id AND d.settled_at IS NULL AND d.state = 'held') AS held, \
+       (SELECT count(*) FROM delivery d INDEXED BY delivery_dead WHERE d.target_id = t.id AND d.state = 'dead') AS dead \
+     FROM target t ORDER BY t.name";
 
 /// How many events there are from where none has been removed: their sequences
 /// have no gaps.

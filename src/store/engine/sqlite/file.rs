@@ -6,6 +6,8 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+use crate::domain::clock::UnixMillis;
+
 /// What is created is for its owner alone, whatever the umask of the process is.
 const OWNERS_FILE: u32 = 0o600;
 const OWNERS_FOLDER: u32 = 0o700;
@@ -23,6 +25,11 @@ pub(super) fn create_folder(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
         Err(error) => Err(error),
     }
+}
+
+/// Leaves a file to its owner alone.
+pub(super) fn close_to_others(file: &File) -> io::Result<()> {
+    file.set_permissions(Permissions::from_mode(OWNERS_FILE))
 }
 
 /// Creates the file `path`, empty, if there is none. SQLite gives the files that it
@@ -81,6 +88,27 @@ impl Lock {
         name.push(".lock");
         name.into()
     }
+}
+
+/// The file beside `database` whose time of change is that of its newest backup. Empty.
+fn backup_mark(database: &Path) -> PathBuf {
+    let mut name = database.as_os_str().to_owned();
+    name.push(".backup");
+    name.into()
+}
+
+/// Notes that a backup of `database` has been made now.
+pub(super) fn note_backup(database: &Path) -> io::Result<()> {
+    let mark = backup_mark(database);
+    create_file(&mark)?;
+    File::options().write(true).open(mark)?.set_modified(std::time::SystemTime::now())
+}
+
+/// When the newest backup of `database` was made, as far as it was noted.
+pub(in crate::store) fn last_backup(database: &Path) -> Option<UnixMillis> {
+    let modified = fs::metadata(backup_mark(database)).ok()?.modified().ok()?;
+    let since = modified.duration_since(std::time::UNIX_EPOCH).ok()?;
+    i64::try_from(since.as_millis()).ok().map(UnixMillis)
 }
 
 /// Bytes of the write-ahead log of `database`; 0 if there is none.

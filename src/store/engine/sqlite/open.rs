@@ -111,7 +111,7 @@ pub(in crate::store) async fn prepare(path: &Path) -> Result<Lock, OpenError> {
     Ok(lock)
 }
 
-fn take_lock(database: &Path) -> Result<Lock, OpenError> {
+pub(super) fn take_lock(database: &Path) -> Result<Lock, OpenError> {
     match Lock::take(database) {
         Ok(Some(lock)) => Ok(lock),
         Ok(None) => Err(OpenError::InUse(database.to_owned())),

@@ -107,7 +107,7 @@ async fn targets_show_configuration_state_and_backlog() {
     let body = caller.get("/api/v1/targets").await.ok();
     let expected = json!({ "targets": [{
         "name": "orders", "url": "http://127.0.0.1:8000/events", "types": ["*"], "ordering": "none", "concurrency": 16,
-        "environment": null, "where": {}, "signed": false, "headers": [],
+        "environment": null, "where": {}, "signed": false, "headers": [], "configured": true, "state": "configured",
         "in_flight": 2, "limited_since": null, "circuit": "closed", "next_probe": null, "retry_after_until": null,
         "rejecting": null, "paused": false, "paused_reason": null, "last_error": null, "last_delivered_at": null,
         "backlog": 1, "backlog_oldest_seconds": 30.0, "backlog_oldest_at": "2024-12-21T11:19:30.000Z",
@@ -149,7 +149,7 @@ async fn a_reload_tells_what_has_changed_or_everything_that_is_wrong_or_why_it_c
     let changes = caller.post("/api/v1/reload", "{}").await.ok();
     assert_eq!(
         changes,
-        json!({ "applied": ["targets.orders changed"], "restart_needed": ["server.listen"], "files": [] })
+        json!({ "applied": ["targets.orders changed"], "restart_needed": ["server.listen"], "files": [], "removed_targets": [] })
     );
     let answer = caller.post("/api/v1/reload", "{}").await;
     let body = answer.problem(StatusCode::UNPROCESSABLE_ENTITY, "invalid_configuration");

@@ -8,7 +8,7 @@ use super::*;
 use crate::web::api::openapi::document;
 
 /// Every operation.
-const OPERATIONS: [(&str, &str); 23] = [
+const OPERATIONS: [(&str, &str); 26] = [
     ("get", "/api/openapi.json"),
     ("get", "/api/v1/audit"),
     ("get", "/api/v1/bulk"),
@@ -22,6 +22,9 @@ const OPERATIONS: [(&str, &str); 23] = [
     ("post", "/api/v1/events/{id}/replay"),
     ("post", "/api/v1/events/{id}/verify"),
     ("get", "/api/v1/history"),
+    ("get", "/api/v1/export"),
+    ("post", "/api/v1/deliveries/replay"),
+    ("post", "/api/v1/deliveries/move"),
     ("get", "/api/v1/live"),
     ("get", "/api/v1/overview"),
     ("post", "/api/v1/reload"),

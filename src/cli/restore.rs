@@ -1,0 +1,65 @@
+//! `pepay-bridge restore`.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use super::Error;
+use crate::config;
+use crate::domain::clock::{Clock, UnixMillis};
+use crate::store::restore::{Restored, restore};
+
+/// Put a backup in the place of the database, while no bridge runs
+///
+/// The file is copied, read through and checked before anything else is touched. The
+/// database that was there is kept beside it. What was delivered after the backup is
+/// delivered again at the next start.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// The copy that `backup` has made
+    file: PathBuf,
+
+    /// Print what was restored as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Restores the configured store.
+pub(super) fn run(
+    arguments: &Arguments,
+    config: Option<&Path>,
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<(), Error> {
+    let database = config::store(config, environment)?.path;
+    let suffix = format!(".before-restore-{}", stamp(Clock::system().now()));
+    let restored = restore(&arguments.file, &database, &suffix).map_err(Error::failure)?;
+    super::print(&if arguments.json { json_of(&database, &restored) } else { text_of(&database, &restored) })
+}
+
+/// The time for the name of a file: `20261127T132600Z`.
+fn stamp(now: UnixMillis) -> String {
+    let written = humantime::format_rfc3339_seconds(now.into()).to_string();
+    written.chars().filter(|c| !matches!(c, '-' | ':')).collect()
+}
+
+fn text_of(database: &Path, Restored { events, newest_sequence, schema, kept }: &Restored) -> String {
+    let kept = kept.as_ref().map_or_else(|| "there was none".to_owned(), |kept| kept.display().to_string());
+    format!(
+        "{:<17}{}\n{:<17}{events}\n{:<17}{newest_sequence}\n{:<17}{schema}\n{:<17}sound\n{:<17}{kept}\n",
+        "database",
+        database.display(),
+        "events",
+        "newest sequence",
+        "schema",
+        "integrity",
+        "kept before it",
+    )
+}
+
+fn json_of(database: &Path, Restored { events, newest_sequence, schema, kept }: &Restored) -> String {
+    let restored = json!({
+        "database": database, "events": events, "newest_sequence": newest_sequence, "schema": schema, "kept": kept,
+    });
+    format!("{restored}\n")
+}

@@ -1,0 +1,183 @@
+//! What a removed target has left, and what a new one has missed.
+
+use super::*;
+use crate::domain::delivery::{Next, State};
+use crate::domain::operator::{Action, BulkReplay, BulkWork, Filter};
+use crate::store::error::{ActError, BulkError};
+use crate::store::types::Begun;
+
+fn moved() -> BulkWork {
+    BulkWork::Move { from: "old".to_owned(), to: "new".to_owned() }
+}
+
+fn replayed(filter: Filter, missing: bool) -> BulkWork {
+    BulkWork::Replay(BulkReplay { target: "new".to_owned(), filter, missing })
+}
+
+fn to(target: &str) -> Vec<Route> {
+    vec![route(target, "*", Ordering::PerObject)]
+}
+
+async fn record(fixture: &Fixture, id: &str, object: &str) {
+    fixture.store.inbox.try_record(event(id, object)).await.unwrap();
+}
+
+/// A store whose target `old` is gone, with one delivery in each state; the last two are about
+/// one object.
+async fn with_leftovers() -> Fixture {
+    let mut fixture = Fixture::new(to("old")).await;
+    let (mut arrivals, ledger) = fixture.outbox();
+    let cases = [
+        ("evt_1000-1", "a", Some(Next::Delivered)),
+        ("evt_2000-1", "b", Some(Next::Dead)),
+        ("evt_3000-1", "c", Some(Next::Held)),
+        ("evt_4000-1", "d", Some(Next::Retrying { due_at: NOW })),
+        ("evt_5000-1", "d", None),
+    ];
+    for (id, object, next) in cases {
+        record(&fixture, id, object).await;
+        let job = arrived(&mut arrivals).await;
+        if let Some(next) = next {
+            ledger.settle(vec![job.settlement(NOW, Duration::ZERO, next)]).await.unwrap();
+        }
+    }
+    fixture.restart(to("new")).await
+}
+
+/// Every delivery: its target, event, state and attempts.
+fn deliveries(fixture: &Fixture) -> Vec<String> {
+    fixture.backend.texts(
+        "SELECT t.name || ' ' || d.sequence || ' ' || d.state || ' ' || d.attempts FROM delivery d \
+         JOIN target t ON t.id = d.target_id ORDER BY d.sequence, t.name",
+    )
+}
+
+#[tokio::test]
+async fn what_a_removed_target_has_left_goes_to_another_one_as_it_is_and_in_order() {
+    let mut fixture = with_leftovers().await;
+    let operator = fixture.store.operator.clone();
+    assert_eq!(operator.count(&moved()).await, Ok(4));
+    let refused = operator.act_on_all(&moved(), 3, |_| {}).await;
+    assert_eq!(refused, Err(BulkError::Changed { matching: 4 }));
+    assert_eq!(operator.act_on_all(&moved(), 4, |_| {}).await, Ok(4));
+    assert_eq!(
+        deliveries(&fixture),
+        ["old 1 delivered 1", "new 2 dead 1", "new 3 held 1", "new 4 retrying 1", "new 5 pending 0"]
+    );
+    let kept = "SELECT count(*) FROM attempt a JOIN target t ON t.id = a.target_id WHERE t.name = 'new'";
+    assert_eq!(fixture.backend.number(kept), 3);
+    let backlogs = operator.backlogs().await.unwrap();
+    let counted = |name: &str| {
+        let found = backlogs.iter().find(|backlog| &*backlog.target == name).unwrap();
+        (found.open, found.held, found.dead)
+    };
+    assert_eq!((counted("old"), counted("new")), ((0, 0, 0), (2, 1, 1)));
+
+    // The later event of an object waits for the earlier one.
+    let (_, ledger) = fixture.outbox();
+    let job = heads(&ledger, NOW).await;
+    assert_eq!(job.iter().map(id).collect::<Vec<_>>(), ["evt_4000-1"]);
+    ledger.settle(vec![job[0].settlement(NOW, Duration::ZERO, Next::Delivered)]).await.unwrap();
+    assert_eq!(id(&heads(&ledger, NOW).await[0]), "evt_5000-1");
+    operator.act(Action::Retry, "new", &"evt_2000-1".parse().unwrap()).await.unwrap();
+    assert_eq!(operator.count(&moved()).await, Ok(0));
+}
+
+#[tokio::test]
+async fn what_the_other_target_has_already_is_not_doubled() {
+    let both = || [to("old"), to("new")].concat();
+    let fixture = Fixture::new(both()).await;
+    record(&fixture, "evt_1", "a").await;
+    let fixture = fixture.restart(to("new")).await;
+    let operator = &fixture.store.operator;
+    assert_eq!(operator.act_on_all(&moved(), 1, |_| {}).await, Ok(0));
+    assert_eq!(deliveries(&fixture), ["new 1 pending 0", "old 1 cancelled 0"]);
+}
+
+#[tokio::test]
+async fn deliveries_are_moved_from_a_removed_target_to_a_configured_one_alone() {
+    let fixture = Fixture::new([to("old"), to("new")].concat()).await;
+    let operator = &fixture.store.operator;
+    assert_eq!(operator.count(&moved()).await, Err(BulkError::InUse("old".to_owned())));
+    let fixture = fixture.restart(to("other")).await;
+    let operator = &fixture.store.operator;
+    assert_eq!(operator.count(&moved()).await, Err(BulkError::NoSuchTarget("new".to_owned())));
+    let nowhere = BulkWork::Move { from: "nobody".to_owned(), to: "other".to_owned() };
+    assert_eq!(operator.count(&nowhere).await, Err(BulkError::NoSuchTarget("nobody".to_owned())));
+}
+
+#[tokio::test]
+async fn what_a_removed_target_had_on_the_wire_waits_for_an_operator() {
+    let mut fixture = Fixture::new(to("old")).await;
+    let (mut arrivals, ledger) = fixture.outbox();
+    record(&fixture, "evt_1", "a").await;
+    let job = arrived(&mut arrivals).await;
+    ledger.begin(Begun { sequence: job.sequence, number: 1, at: NOW }).await.unwrap();
+    let fixture = fixture.restart(to("new")).await;
+    assert_eq!(deliveries(&fixture), ["old 1 held 1"]);
+    let operator = &fixture.store.operator;
+    let of_old =
+        operator.backlogs().await.unwrap().into_iter().find(|backlog| &*backlog.target == "old").unwrap();
+    assert_eq!((of_old.open, of_old.held), (0, 1));
+    operator.act(Action::Cancel, "old", &"evt_1".parse().unwrap()).await.unwrap();
+    assert_eq!(deliveries(&fixture), ["old 1 cancelled 1"]);
+}
+
+#[tokio::test]
+async fn what_is_dead_for_a_removed_target_is_cancelled_or_moved_and_not_retried() {
+    let fixture = with_leftovers().await;
+    let (operator, dead) = (&fixture.store.operator, "evt_2000-1".parse().unwrap());
+    assert_eq!(operator.act(Action::Retry, "old", &dead).await, Err(ActError::NotConfigured));
+    operator.act(Action::Cancel, "old", &dead).await.unwrap();
+    assert_eq!(operator.count(&moved()).await, Ok(3));
+}
+
+#[tokio::test]
+async fn a_new_target_gets_what_it_has_missed_once() {
+    let fixture = Fixture::new(to("old")).await;
+    for (id, object) in [("evt_1", "a"), ("evt_2", "b"), ("evt_3", "a")] {
+        record(&fixture, id, object).await;
+    }
+    let routes = vec![route("new", "commerce.order.*", Ordering::PerObject)];
+    let mut fixture = fixture.restart(routes).await;
+    let operator = fixture.store.operator.clone();
+    let missing = replayed(Filter::default(), true);
+    assert_eq!(operator.count(&replayed(Filter::default(), false)).await, Ok(3), "it takes all of them");
+    let of_a = Filter { object_id: Some("a".to_owned()), ..Filter::default() };
+    assert_eq!(operator.act_on_all(&replayed(of_a, true), 2, |_| {}).await, Ok(2));
+    assert_eq!(operator.act_on_all(&missing, 1, |_| {}).await, Ok(1));
+    assert_eq!(operator.count(&missing).await, Ok(0));
+    let (_, ledger) = fixture.outbox();
+    let first: Vec<_> =
+        heads(&ledger, NOW).await.iter().map(|job| (id(job).to_owned(), job.replays)).collect();
+    assert_eq!(first, [("evt_1".to_owned(), 0), ("evt_2".to_owned(), 0)], "evt_3 waits for evt_1");
+}
+
+#[tokio::test]
+async fn many_are_replayed_in_the_order_of_their_objects_and_counted_as_replays() {
+    let mut fixture = Fixture::new(to("new")).await;
+    let (mut arrivals, ledger) = fixture.outbox();
+    for n in 0..450 {
+        record(&fixture, &format!("evt_{n}"), &format!("{}", n % 7)).await;
+        let job = arrived(&mut arrivals).await;
+        let next = if n % 2 == 0 { Next::Delivered } else { Next::Dead };
+        ledger.settle(vec![job.settlement(NOW, Duration::ZERO, next)]).await.unwrap();
+    }
+    let operator = fixture.store.operator.clone();
+    let dead = Filter { state: Some(State::Dead), ..Filter::default() };
+    assert_eq!(operator.count(&replayed(dead, false)).await, Ok(225));
+    let all = replayed(Filter::default(), false);
+    assert_eq!(operator.act_on_all(&all, 450, |_| {}).await, Ok(450));
+    let waiting = "SELECT count(*) FROM delivery WHERE replays = 1 AND state = 'retrying'";
+    assert_eq!(fixture.backend.number(waiting), 450);
+    assert_eq!(heads(&ledger, NOW).await.len(), 7, "one of each object");
+}
+
+#[tokio::test]
+async fn a_target_is_not_sent_what_its_types_leave_out() {
+    let fixture = Fixture::new(to("old")).await;
+    record(&fixture, "evt_1", "a").await;
+    let fixture = fixture.restart(vec![route("new", "invoice.*", Ordering::PerObject)]).await;
+    assert_eq!(fixture.store.operator.count(&replayed(Filter::default(), true)).await, Ok(0));
+    assert_eq!(fixture.store.operator.count(&replayed(Filter::default(), false)).await, Ok(0));
+}

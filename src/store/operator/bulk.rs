@@ -1,0 +1,182 @@
+//! Work on many deliveries: counted, confirmed, and done in steps.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::OperatorStore;
+use crate::domain::delivery::State;
+use crate::domain::operator::{Action, BulkReplay, BulkWork, Filter};
+use crate::store::error::{BulkError, ReadError, RecordError};
+use crate::store::settings::Route;
+use crate::store::types::{Act, ActKind, Candidate, TargetId};
+use crate::store::view::BulkProgress;
+
+/// Deliveries of one step: a few milliseconds of the committer, for which events that
+/// arrive meanwhile wait.
+const STEP: usize = 200;
+
+/// Acts on the deliveries of one target, the first to be done first.
+struct Steps {
+    target: TargetId,
+    steps: Vec<Vec<Act>>,
+    /// Whether half of the time is left to others.
+    paced: bool,
+}
+
+impl OperatorStore {
+    /// How many deliveries `work` is for.
+    ///
+    /// # Errors
+    /// [`BulkError`], but for [`BulkError::Changed`].
+    pub async fn count(&self, work: &BulkWork) -> Result<u64, BulkError> {
+        Ok(number(&self.steps(work).await?))
+    }
+
+    /// Does `work`, the oldest first, if it is for as many deliveries as `confirmed`. Calls
+    /// `progress` after each step. Returns how many have changed: those that have moved on by
+    /// themselves meanwhile, and no longer pass, have not.
+    ///
+    /// # Errors
+    /// [`BulkError`].
+    pub async fn act_on_all(
+        &self,
+        work: &BulkWork,
+        confirmed: u64,
+        progress: impl Fn(BulkProgress),
+    ) -> Result<u64, BulkError> {
+        let all = self.steps(work).await?;
+        let matching = number(&all);
+        if matching != confirmed {
+            return Err(BulkError::Changed { matching });
+        }
+        let mut so_far = BulkProgress::default();
+        for Steps { target, steps, paced } in all {
+            for acts in steps {
+                let (began, gone_through) = (Instant::now(), acts.len());
+                let acted = self.carry_out(target, acts).await?;
+                let changed = acted.iter().filter(|acted| acted.result.is_ok()).count();
+                so_far.changed += u64::try_from(changed).unwrap_or(0);
+                so_far.gone_through += u64::try_from(gone_through).unwrap_or(0);
+                progress(so_far);
+                if paced {
+                    tokio::time::sleep(began.elapsed()).await;
+                }
+            }
+        }
+        Ok(so_far.changed)
+    }
+
+    async fn steps(&self, work: &BulkWork) -> Result<Vec<Steps>, BulkError> {
+        match work {
+            BulkWork::Act(action, filter) => self.of_action(*action, filter).await,
+            BulkWork::Replay(replay) => self.of_replay(replay).await,
+            BulkWork::Move { from, to } => self.of_move(from, to).await,
+        }
+    }
+
+    async fn of_action(&self, action: Action, filter: &Filter) -> Result<Vec<Steps>, BulkError> {
+        let mut all = self.reader.matching(action, filter).await.map_err(unread)?;
+        all.sort_unstable();
+        let states: Arc<[State]> = filter.states_for(action).into();
+        let kind = || ActKind::Apply(action, Arc::clone(&states));
+        let of_target = all.chunk_by(|one, next| one.target == next.target).map(|keys| Steps {
+            target: keys[0].target,
+            steps: keys
+                .chunks(STEP)
+                .map(|step| step.iter().map(|key| Act { sequence: key.sequence, kind: kind() }).collect())
+                .collect(),
+            paced: false,
+        });
+        Ok(of_target.collect())
+    }
+
+    async fn of_replay(&self, replay: &BulkReplay) -> Result<Vec<Steps>, BulkError> {
+        let (target, route) = self.configured(&replay.target).await?;
+        let found = self.reader.replayable(target, &route, &replay.events(), replay.missing).await;
+        let kind = if replay.missing { ActKind::Offer } else { ActKind::Replay };
+        Ok(vec![Steps { target, steps: by_object(found.map_err(unread)?, &kind), paced: true }])
+    }
+
+    async fn of_move(&self, from: &str, to: &str) -> Result<Vec<Steps>, BulkError> {
+        let (target, _) = self.configured(to).await?;
+        let old = self.reader.target(from).await.map_err(unread)?;
+        let old = old.ok_or_else(|| BulkError::NoSuchTarget(from.to_owned()))?;
+        // A removed target may still be ending what it has on the wire.
+        if self.owners.has(old) || self.configured(from).await.is_ok() {
+            return Err(BulkError::InUse(from.to_owned()));
+        }
+        let found = self.reader.unfinished(from, old).await.map_err(unread)?;
+        Ok(vec![Steps { target, steps: by_object(found, &ActKind::Take(old)), paced: true }])
+    }
+
+    /// The number and the route of a target that is configured.
+    async fn configured(&self, name: &str) -> Result<(TargetId, Route), BulkError> {
+        let wanted = name.to_owned();
+        let found = self.tasks.read(move |group| {
+            let queue = group.routes.open_one_called(&wanted);
+            Ok(queue.map(|queue| (queue.target, queue.route.clone())))
+        });
+        found.await?.ok_or_else(|| BulkError::NoSuchTarget(name.to_owned()))
+    }
+}
+
+/// The steps for `candidates`, the oldest first. What is about one object is in one step,
+/// however much it is: no later event of an object is on its way before an earlier one is.
+fn by_object(mut candidates: Vec<Candidate>, kind: &ActKind) -> Vec<Vec<Act>> {
+    let mut first: HashMap<i64, i64> = HashMap::new();
+    for Candidate { sequence, group } in &candidates {
+        first.entry(*group).and_modify(|first| *first = (*first).min(*sequence)).or_insert(*sequence);
+    }
+    candidates.sort_unstable_by_key(|Candidate { sequence, group }| {
+        (first.get(group).copied().unwrap_or(*sequence), *sequence)
+    });
+    let mut steps: Vec<Vec<Act>> = Vec::new();
+    for of_object in candidates.chunk_by(|one, next| one.group == next.group) {
+        let acts = of_object.iter().map(|one| Act { sequence: one.sequence, kind: kind.clone() });
+        match steps.last_mut() {
+            Some(step) if step.len() + of_object.len() <= STEP => step.extend(acts),
+            _ => steps.push(acts.collect()),
+        }
+    }
+    steps
+}
+
+fn number(steps: &[Steps]) -> u64 {
+    let number: usize = steps.iter().flat_map(|of_target| &of_target.steps).map(Vec::len).sum();
+    u64::try_from(number).unwrap_or(u64::MAX)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "made for `map_err`")]
+fn unread(error: ReadError) -> RecordError {
+    RecordError::Unavailable(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sequences(candidates: &[(i64, i64)]) -> Vec<Vec<i64>> {
+        let candidates =
+            candidates.iter().map(|(sequence, group)| Candidate { sequence: *sequence, group: *group });
+        let steps = by_object(candidates.collect(), &ActKind::Replay);
+        steps.iter().map(|step| step.iter().map(|act| act.sequence).collect()).collect()
+    }
+
+    #[test]
+    fn what_is_about_one_object_stays_together_and_the_oldest_object_is_first() {
+        assert_eq!(sequences(&[(5, 1), (2, 2), (4, 2), (1, 1), (3, 3)]), [[1, 5, 2, 4, 3]]);
+    }
+
+    #[test]
+    fn an_object_is_never_divided_between_two_steps() {
+        let all: Vec<_> = (0..1000).map(|n| (n, n % 3)).chain((1000..1150).map(|n| (n, n))).collect();
+        let steps = sequences(&all);
+        assert_eq!(steps.iter().map(Vec::len).collect::<Vec<_>>(), [334, 333, 333, 150]);
+        for step in &steps[..3] {
+            assert!(step.iter().all(|sequence| sequence % 3 == step[0] % 3), "{step:?}");
+            assert!(step.is_sorted(), "{step:?}");
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! What waits for a target that is not configured any more, and what a new one has missed.
+
+use std::process::Stdio;
+
+use super::*;
+use crate::support::world::{World, hold};
+
+/// The configuration without a target.
+fn without(world: &mut World, target: &str) {
+    let prefix = format!("TARGETS__{}__", target.to_uppercase());
+    world.configuration.retain(|key, _| !key.starts_with(&prefix));
+}
+
+async fn said(world: &World, arguments: &str) -> String {
+    let output = command(&world.configuration).args(arguments.split(' ')).stdout(Stdio::piped()).output();
+    let output = soon(arguments, output).await.unwrap();
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_for_a_removed_target_stays_in_sight_until_it_is_moved() {
+    let mut world = World::new(World::with_duplicates()).await;
+    let (_nobody, url) = hold();
+    world.target_at("old", &url);
+    world.set_target("old", "RETRY_MIN", "1h");
+    world.set_target("old", "RETRY_MAX", "1h");
+    let bridge = world.bridge_on_file().await;
+    world.simulator.play(12);
+    bridge.until("all waits", |status| status["targets"][0]["backlog"] == 12).await;
+
+    without(&mut world, "old");
+    let new = world.target("new").await;
+    world.save();
+    for report in [said(&world, "check").await, said(&world, "doctor").await] {
+        assert!(
+            report.contains("targets.old: is not configured, and 12 pending deliveries wait for it"),
+            "{report}"
+        );
+    }
+    let shell = Shell::beside(&bridge, &world.configuration);
+    let failed = shell.run("deliveries move --from old --to new --yes").await;
+    assert_ne!(failed.code, Some(0), "{}", failed.stdout);
+    let (_, changes) = bridge.post("/api/v1/reload", &serde_json::json!({})).await;
+    assert_eq!(changes["removed_targets"][0]["target"], "old", "{changes}");
+    assert_eq!(changes["removed_targets"][0]["backlog"], 12, "{changes}");
+    assert!(shell.done("reload").await.contains("deliveries move --from old --to NAME"));
+
+    let status = bridge.status().await;
+    let removed = &status["targets"][1];
+    assert_eq!((&removed["name"], &removed["state"]), (&"old".into(), &"removed".into()), "{status}");
+    assert_eq!((&removed["backlog"], &removed["configured"]), (&12.into(), &false.into()), "{status}");
+    assert!(
+        status["warnings"][0].as_str().unwrap().contains("the target old is not configured any more"),
+        "{status}"
+    );
+    assert_eq!(bridge.metric("pepay_bridge_backlog{target=\"old\",configured=\"false\"}").await, 12.0);
+    let listed = shell.json("targets list").await;
+    assert_eq!(
+        (&listed["targets"][1]["state"], &listed["targets"][1]["configured"]),
+        (&"removed".into(), &false.into())
+    );
+    assert!(shell.done("targets list").await.contains("removed"));
+
+    // The events are old: what has arrived before the new target was there is not for it.
+    assert_eq!(new.totals().received, 0);
+    assert!(
+        shell
+            .done("deliveries move --from old --to new --dry-run")
+            .await
+            .starts_with("12 deliveries to move")
+    );
+    assert_eq!(
+        shell.done("deliveries move --from old --to new --yes").await,
+        "move: 12 deliveries changed\n"
+    );
+    // What was tried waits for its time; an operator sends it at once.
+    shell.done("deliveries retry --target new --yes").await;
+    soon("all deliveries", new.until(|totals| totals.unique == 12)).await;
+    assert_eq!(new.totals().overlapping, 0);
+    let status = bridge.status().await;
+    assert_eq!(status["targets"].as_array().unwrap().len(), 1, "{status}");
+    assert_eq!(bridge.metric("pepay_bridge_backlog{target=\"old\",configured=\"false\"}").await, 0.0);
+    assert!(bridge.stop().await.0.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_that_is_added_gets_what_it_has_missed() {
+    let mut world = World::new(World::with_duplicates()).await;
+    let old = world.target("old").await;
+    let mut bridge = world.bridge_on_file().await;
+    let ids = world.simulator.play(30);
+    soon("all deliveries", old.until(|totals| totals.unique == 30)).await;
+    let new = world.target("new").await;
+    world.save();
+    bridge.reload().await;
+    let shell = Shell::beside(&bridge, &world.configuration);
+    let command = "events replay --target new --missing";
+    assert_eq!(shell.done(&format!("{command} --dry-run")).await, "30 deliveries to replay\n");
+    let asked = shell.failed(command, 2).await;
+    assert!(asked.contains("30 deliveries to replay") && asked.contains("--yes"), "{asked}");
+    assert_eq!(shell.done(&format!("{command} --yes")).await, "replay: 30 deliveries changed\n");
+    soon("all deliveries", new.until(|totals| totals.unique == 30)).await;
+    assert_eq!(shell.done(&format!("{command} --yes")).await, "0 deliveries to replay\n");
+
+    // And once more, by filters, without --missing.
+    let one = ids[0].as_str();
+    assert_eq!(
+        shell.done(&format!("events replay --target new --id-prefix {one} --yes")).await,
+        "replay: 1 delivery changed\n"
+    );
+    soon("the replay", new.until(|totals| totals.received == 31)).await;
+    let refused = shell.failed("events replay --target nobody --missing --yes", 1).await;
+    assert!(refused.contains("no target \"nobody\"; there are: new, old"), "{refused}");
+    assert_eq!((old.totals().received, new.totals().overlapping), (30, 0));
+    assert!(bridge.stop().await.0.success());
+}
