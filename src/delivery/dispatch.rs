@@ -4,6 +4,7 @@
 
 mod actions;
 mod findings;
+mod misdated;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use self::misdated::Misdated;
 use super::attempt::{Context, Ended, due_again};
 use super::breaker::{Breaker, Permit, Role};
 use super::control::Pause;
@@ -76,6 +78,7 @@ pub(super) struct Work {
     retry_after_until: Option<UnixMillis>,
     /// When to search for retries.
     retries_at: UnixMillis,
+    misdated: Misdated,
     /// When to find out whether every lane is known.
     census_at: UnixMillis,
     /// How many new deliveries were missed when that was last looked at.
@@ -96,6 +99,7 @@ impl Work {
             refusals: Refusals::default(),
             retry_after_until: None,
             retries_at: UnixMillis(0),
+            misdated: Misdated::default(),
             census_at: UnixMillis(0),
             missed: 0,
             store_trouble_until: UnixMillis(0),
@@ -218,7 +222,7 @@ impl Dispatcher {
         }
         let retries = Self::is_due(self.work.retries_at, now);
         let timely = Timely { retries, census: Self::is_due(self.work.census_at, now) };
-        let search = self.work.order.search(now, timely)?;
+        let search = self.work.order.search(self.work.misdated.as_of(now), timely)?;
         if search.census.is_some() {
             self.work.census_at = now.plus(CENSUS);
         }
@@ -242,6 +246,15 @@ impl Dispatcher {
                 let next = if found.more_retries { Some(now) } else { found.next_due };
                 if let Some(at) = next {
                     self.retry_at(at);
+                }
+                let latest = now.plus(self.context.retry.backoff.max() + SLOW_POLL);
+                if self.work.misdated.note(search, &found, now, latest) {
+                    let target = &*self.context.target;
+                    tracing::warn!(
+                        target,
+                        "retries lie beyond `retry_max`, as after a clock is set back: they are made now"
+                    );
+                    self.retry_at(now);
                 }
                 self.work.order.found(found);
             }

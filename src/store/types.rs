@@ -154,6 +154,8 @@ pub struct Found {
     pub more_retries: bool,
     /// When the next retry falls due, if retries were searched for.
     pub next_due: Option<UnixMillis>,
+    /// When the last of those that are not due yet does.
+    pub last_due: Option<UnixMillis>,
     /// Every lane that has an open delivery, with its head.
     pub census: Option<Vec<(i64, LaneRank)>>,
 }

@@ -91,6 +91,11 @@ async fn a_retry_is_found_when_it_is_due() {
     assert_eq!(due_ids(&ledger, NOW).await, ["evt_2"]);
     let found = ledger.search(everything(NOW)).await.unwrap();
     assert_eq!((found.more_retries, found.next_due), (false, Some(later(5))));
+    ledger.settle(vec![settlement(&other, Next::Retrying { due_at: later(7) })]).await.unwrap();
+    let found = ledger.search(everything(NOW)).await.unwrap();
+    assert_eq!((found.next_due, found.last_due), (Some(later(5)), Some(later(7))));
+    let found = ledger.search(everything(later(7))).await.unwrap();
+    assert_eq!((found.next_due, found.last_due), (None, None));
     let again = due(&ledger, later(5)).await.remove(0);
     assert_eq!((id(&again), again.attempts, again.first_attempt_at), ("evt_1", 1, Some(NOW)));
 }

@@ -41,3 +41,34 @@ async fn an_outcome_that_cannot_be_written_is_tried_again_until_it_is_and_a_stop
     bridge.stop().await;
     assert_eq!(target.attempts(), [1]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_that_was_planned_by_a_clock_set_back_since_is_made_soon() {
+    let mut world = World::new(World::with_duplicates()).await;
+    let fails = b"HTTP/1.1 500 No\r\ncontent-length: 0\r\n\r\n";
+    let target = RawTarget::scripted([Act::Say(fails.to_vec())]).await;
+    world.target_at("orders", &target.url);
+    // Between the first attempt and the second there is time to stop.
+    world.set_target("orders", "RETRY_MIN", "30s");
+    world.set_target("orders", "RETRY_MAX", "30s");
+    let bridge = world.bridge().await;
+    world.simulator.play(1);
+    soon("the webhooks", world.simulator.webhooks_settled()).await;
+    soon("the record of the attempt", async {
+        while world.look_up::<i64>("SELECT count(*) FROM delivery WHERE state = 'retrying'") == 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    bridge.stop().await;
+    // As it is where the clock was an hour ahead.
+    let database = rusqlite::Connection::open(world.database()).unwrap();
+    let hour = "UPDATE delivery SET due_at = due_at + 3600000 WHERE state = 'retrying'";
+    assert_eq!(database.execute(hour, []).unwrap(), 1);
+    drop(database);
+
+    let mut bridge = world.bridge().await;
+    crate::delivery::all_settled(&bridge).await;
+    bridge.logged("retries lie beyond `retry_max`").await;
+    bridge.stop().await;
+}

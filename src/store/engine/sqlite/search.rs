@@ -43,6 +43,9 @@ pub(in crate::store) const NEWEST_DUE: &str = "SELECT sequence, lane, rank FROM 
 /// When the next retry falls due.
 pub(in crate::store) const NEXT_DUE: &str =
     "SELECT min(due_at) FROM delivery INDEXED BY delivery_due WHERE target_id = ?1 AND due_at > ?2";
+/// When the last one does.
+pub(in crate::store) const LAST_DUE: &str =
+    "SELECT max(due_at) FROM delivery INDEXED BY delivery_due WHERE target_id = ?1 AND due_at > ?2";
 /// What is pending, by sequence.
 pub(in crate::store) const PENDING: &str = "SELECT sequence, lane, rank FROM delivery \
      INDEXED BY delivery_open WHERE target_id = ?1 AND settled_at IS NULL AND state = 'pending' \
@@ -118,11 +121,15 @@ impl Finding<'_> {
             }
         }
         self.found.more_retries |= taken == limit;
-        let mut next = self.connection.prepare_cached(NEXT_DUE)?;
-        let next =
-            next.query_row(params![self.target.0, self.search.now.0], |row| row.get::<_, Option<i64>>(0))?;
-        self.found.next_due = next.map(UnixMillis);
+        (self.found.next_due, self.found.last_due) = (self.not_due(NEXT_DUE)?, self.not_due(LAST_DUE)?);
         Ok(())
+    }
+
+    fn not_due(&self, query: &str) -> rusqlite::Result<Option<UnixMillis>> {
+        let mut select = self.connection.prepare_cached(query)?;
+        let at: Option<i64> =
+            select.query_row(params![self.target.0, self.search.now.0], |row| row.get(0))?;
+        Ok(at.map(UnixMillis))
     }
 
     fn scan(&mut self, scan: Scan) -> rusqlite::Result<()> {

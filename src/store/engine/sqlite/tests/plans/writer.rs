@@ -16,7 +16,7 @@ use crate::store::engine::read::Reader;
 use crate::store::types::{Batch, Begun, CursorMove, Position, Recorded, Search, Settlement};
 
 /// What must have run, or else the test has not seen the committer's work.
-const WORK: [&str; 41] = [
+const WORK: [&str; 42] = [
     "INSERT INTO event ",
     "INSERT INTO delivery (target_id, sequence, state, lane, rank) ",
     "INSERT INTO stream_cursor ",
@@ -36,6 +36,7 @@ const WORK: [&str; 41] = [
     "INDEXED BY delivery_due WHERE target_id = ?1 AND due_at <= ?2 ORDER BY due_at, sequence",
     "INDEXED BY delivery_due WHERE target_id = ?1 AND due_at <= ?2 ORDER BY due_at DESC",
     "SELECT min(due_at) FROM delivery INDEXED BY delivery_due",
+    "SELECT max(due_at) FROM delivery INDEXED BY delivery_due",
     "state = 'pending' AND sequence > ?2 ORDER BY sequence LIMIT ?3",
     "WITH RECURSIVE known (lane)",
     "FROM delivery d CROSS JOIN event e ON e.sequence = d.sequence WHERE d.target_id = ?1 AND d.sequence = ?2",
