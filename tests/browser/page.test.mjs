@@ -365,12 +365,18 @@ test('the request of an attempt is shown as it was made, and a shell can make it
   const text = await world.publish(id, { order: "it's an order" });
   await settledAs('orders', id, 'delivered');
   await visit(browser, { permissions: ['clipboard-read', 'clipboard-write'] }, async (page) => {
+    // Which targets there are is known only after the event.
+    const shown = page.getByRole('heading', { name: 'Payload' }).waitFor();
+    await page.route('**/api/v1/overview', async (route) => {
+      await shown;
+      await route.continue();
+    });
     await open(page, `#/events/${id}`);
     await isLive(page);
     const card = page.getByRole('region', { name: /^orders/ });
     await card.getByText('Show', { exact: false }).first().click();
-    const shown = await card.getByRole('region', { name: 'Request of attempt 1' }).innerText();
-    const [line, ...lines] = shown.split('\n');
+    const request = await card.getByRole('region', { name: 'Request of attempt 1' }).innerText();
+    const [line, ...lines] = request.split('\n');
     assert.equal(line, `POST ${world.orders.url}`);
     const headers = Object.fromEntries(lines.map((header) => header.split(/: (.*)/s)));
     const sent = world.orders.ledger.find((entry) => entry.id === id);

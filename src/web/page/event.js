@@ -28,6 +28,8 @@ export function open(outlet, { id }, signal) {
   const body = h('div');
   show(outlet, h('p', { class: 'crumb' }, h('a', { href: link('events') }, 'Events'), ' /'), title, body);
   let [event, loadedAt, loading, expanded] = [null, 0, false, false];
+  /** Whether the overview was there, which tells of targets, when the event was drawn. */
+  let withTargets = false;
 
   async function load() {
     loading = true;
@@ -47,6 +49,7 @@ export function open(outlet, { id }, signal) {
   }
 
   function draw() {
+    withTargets = live.overview !== null;
     show(body, about(event),
       timeline(event, { expanded, expand: () => { expanded = true; draw(); } }),
       h('h2', { id: 'deliveries', key: 'deliveries-title' }, 'Deliveries'),
@@ -57,6 +60,7 @@ export function open(outlet, { id }, signal) {
 
   load().then(() => event && hear(`${event.type}, ${event.deliveries.map(({ target, state }) => `${target}: ${state}`).join(', ')}`));
   listen(() => {
+    if (event && !withTargets && live.overview) draw();
     const open = event?.deliveries.some(({ state }) => !settled(state));
     if (open && !loading && Date.now() - loadedAt > LOOK_AGAIN) load();
   }, signal);
