@@ -155,7 +155,7 @@ impl App {
     /// What waits for targets that are not configured any more, if the store tells.
     async fn removed_targets(&self) -> Vec<RemovedTarget> {
         let backlogs = self.store.operator.backlogs().await.unwrap_or_default();
-        let removed = backlogs.into_iter().filter(|backlog| backlog.is_waiting());
+        let removed = backlogs.into_iter().filter(Backlog::is_waiting);
         let removed = removed.filter(|backlog| !self.parts.has_target(&backlog.target));
         let told = removed.map(|Backlog { target, open, held, dead, .. }| RemovedTarget {
             target: target.to_string(),

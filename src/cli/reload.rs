@@ -68,10 +68,9 @@ impl Changes {
         text.extend(self.files.iter().map(FileRead::render));
         for RemovedTarget { target, backlog, held, dead } in self.removed_targets {
             let target = clean(&target);
-            text += &format!(
-                "removed            targets.{target}: {backlog} pending, {held} held and {dead} dead deliveries wait; \
-                 move them (deliveries move --from {target} --to NAME), or cancel them\n"
-            );
+            let waiting = format!("{backlog} pending, {held} held and {dead} dead deliveries wait");
+            let advice = format!("move them (deliveries move --from {target} --to NAME), or cancel them");
+            text.extend(["removed            targets.", &target, ": ", &waiting, "; ", &advice, "\n"]);
         }
         text
     }

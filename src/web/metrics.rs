@@ -28,7 +28,9 @@ pub(super) async fn show(State((readiness, render)): State<(Arc<Readiness>, Rend
     match backlogs {
         Ok(backlogs) => {
             let (parts, now) = (view.parts(), view.clock.now());
-            backlogs.iter().for_each(|backlog| refresh(backlog, parts.has_target(&backlog.target), now));
+            for backlog in &backlogs {
+                refresh(backlog, parts.has_target(&backlog.target), now);
+            }
         }
         // The rest is worth showing still; the gauges keep their last values.
         Err(error) => tracing::warn!(%error, "backlog metrics not refreshed"),

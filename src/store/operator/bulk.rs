@@ -20,7 +20,7 @@ const STEP: usize = 200;
 /// Acts on the deliveries of one target, the first to be done first.
 struct Steps {
     target: TargetId,
-    steps: Vec<Vec<Act>>,
+    acts: Vec<Vec<Act>>,
     /// Whether half of the time is left to others.
     paced: bool,
 }
@@ -52,8 +52,8 @@ impl OperatorStore {
             return Err(BulkError::Changed { matching });
         }
         let mut so_far = BulkProgress::default();
-        for Steps { target, steps, paced } in all {
-            for acts in steps {
+        for Steps { target, acts, paced } in all {
+            for acts in acts {
                 let (began, gone_through) = (Instant::now(), acts.len());
                 let acted = self.carry_out(target, acts).await?;
                 let changed = acted.iter().filter(|acted| acted.result.is_ok()).count();
@@ -83,7 +83,7 @@ impl OperatorStore {
         let kind = || ActKind::Apply(action, Arc::clone(&states));
         let of_target = all.chunk_by(|one, next| one.target == next.target).map(|keys| Steps {
             target: keys[0].target,
-            steps: keys
+            acts: keys
                 .chunks(STEP)
                 .map(|step| step.iter().map(|key| Act { sequence: key.sequence, kind: kind() }).collect())
                 .collect(),
@@ -96,7 +96,7 @@ impl OperatorStore {
         let (target, route) = self.configured(&replay.target).await?;
         let found = self.reader.replayable(target, &route, &replay.events(), replay.missing).await;
         let kind = if replay.missing { ActKind::Offer } else { ActKind::Replay };
-        Ok(vec![Steps { target, steps: by_object(found.map_err(unread)?, &kind), paced: true }])
+        Ok(vec![Steps { target, acts: by_object(found.map_err(unread)?, &kind), paced: true }])
     }
 
     async fn of_move(&self, from: &str, to: &str) -> Result<Vec<Steps>, BulkError> {
@@ -108,7 +108,7 @@ impl OperatorStore {
             return Err(BulkError::InUse(from.to_owned()));
         }
         let found = self.reader.unfinished(from, old).await.map_err(unread)?;
-        Ok(vec![Steps { target, steps: by_object(found, &ActKind::Take(old)), paced: true }])
+        Ok(vec![Steps { target, acts: by_object(found, &ActKind::Take(old)), paced: true }])
     }
 
     /// The number and the route of a target that is configured.
@@ -144,7 +144,7 @@ fn by_object(mut candidates: Vec<Candidate>, kind: &ActKind) -> Vec<Vec<Act>> {
 }
 
 fn number(steps: &[Steps]) -> u64 {
-    let number: usize = steps.iter().flat_map(|of_target| &of_target.steps).map(Vec::len).sum();
+    let number: usize = steps.iter().flat_map(|of_target| &of_target.acts).map(Vec::len).sum();
     u64::try_from(number).unwrap_or(u64::MAX)
 }
 

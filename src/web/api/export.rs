@@ -33,10 +33,17 @@ const CHUNK: usize = 64 * 1024;
 struct Export {
     api: Arc<Api>,
     filter: Filter,
-    /// Where the next page begins; `None` behind the last one.
-    next: Option<Option<Cursor>>,
+    next: Next,
     ids: VecDeque<String>,
     _place: OwnedSemaphorePermit,
+}
+
+/// Which page comes next.
+#[derive(Clone, Copy, Debug)]
+enum Next {
+    First,
+    After(Cursor),
+    None,
 }
 
 /// Every event that passes, with its body, sightings, deliveries and attempts
@@ -59,7 +66,7 @@ pub(super) async fn export(
     let place = place.map_err(|_| Problem::unavailable("too_many_exports", "two exports are under way"))?;
     // How many bodies it comes to is not known yet.
     audit.filter(&written.unwrap_or_default()).reads("export", 0);
-    let mut export = Export { api, filter, next: Some(None), ids: VecDeque::new(), _place: place };
+    let mut export = Export { api, filter, next: Next::First, ids: VecDeque::new(), _place: place };
     // What is wrong at once is a problem of its own.
     let first = export.chunk().await?;
     let rest = stream::unfold((export, first), |(mut export, ready)| async move {
@@ -69,7 +76,7 @@ pub(super) async fn export(
                 Ok(chunk) => Some((Ok(chunk?), (export, None))),
                 // The connection is cut, which tells that the answer is not complete.
                 Err(problem) => {
-                    export.next = None;
+                    export.next = Next::None;
                     export.ids.clear();
                     Some((Err(io::Error::other(problem.detail().to_owned())), (export, None)))
                 }
@@ -85,10 +92,10 @@ impl Export {
         let mut chunk = Vec::new();
         while chunk.len() < CHUNK {
             let Some(id) = self.ids.pop_front() else {
-                match self.page().await? {
-                    true => continue,
-                    false => break,
+                if self.page().await? {
+                    continue;
                 }
+                break;
             };
             let Ok(id) = id.parse::<EventId>() else { continue };
             let Some(event) = self.api.ask(self.api.operator().event(&id)).await? else { continue };
@@ -102,11 +109,15 @@ impl Export {
 
     /// Reads the ids of the next page. Returns whether there was one.
     async fn page(&mut self) -> Result<bool, Problem> {
-        let Some(cursor) = self.next else { return Ok(false) };
+        let cursor = match self.next {
+            Next::First => None,
+            Next::After(cursor) => Some(cursor),
+            Next::None => return Ok(false),
+        };
         let page = Page { limit: PAGE, cursor };
         let listed = self.api.ask(self.api.operator().events(&self.filter, &page)).await?;
         self.ids.extend(listed.items.into_iter().map(|event| event.event.id));
-        self.next = listed.next.map(Some);
+        self.next = listed.next.map_or(Next::None, Next::After);
         Ok(true)
     }
 }

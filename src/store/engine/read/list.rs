@@ -176,14 +176,13 @@ impl Reader {
         while let Some(sequences) = scan.next(self, MATCHING_STRIDE).await? {
             for row in self.database.run(query::replayable(filter, (target.0, with_body), &sequences)).await?
             {
-                let is_wanted = match row.text_or_null("state")? {
-                    Some(state) => !missing && state.parse().is_ok_and(|state| REPLAYABLE.contains(&state)),
-                    None => {
-                        let environment = row.text_or_null("environment")?;
-                        let environment = environment.and_then(|name| name.parse().ok());
-                        let body = if with_body { row.bytes_or_null("body")? } else { None };
-                        route.mismatch(row.text("type")?, environment, body.unwrap_or_default()).is_none()
-                    }
+                let is_wanted = if let Some(state) = row.text_or_null("state")? {
+                    !missing && state.parse().is_ok_and(|state| REPLAYABLE.contains(&state))
+                } else {
+                    let environment = row.text_or_null("environment")?;
+                    let environment = environment.and_then(|name| name.parse().ok());
+                    let body = if with_body { row.bytes_or_null("body")? } else { None };
+                    route.mismatch(row.text("type")?, environment, body.unwrap_or_default()).is_none()
                 };
                 if is_wanted {
                     found.push(candidate(&row)?);

@@ -90,7 +90,8 @@ impl Lock {
     }
 }
 
-/// The file beside `database` whose time of change is that of its newest backup. Empty.
+/// The file beside `database` whose time of change is that of its newest backup. What is in
+/// it says nothing.
 fn backup_mark(database: &Path) -> PathBuf {
     let mut name = database.as_os_str().to_owned();
     name.push(".backup");
@@ -101,7 +102,7 @@ fn backup_mark(database: &Path) -> PathBuf {
 pub(super) fn note_backup(database: &Path) -> io::Result<()> {
     let mark = backup_mark(database);
     create_file(&mark)?;
-    File::options().write(true).open(mark)?.set_modified(std::time::SystemTime::now())
+    fs::write(mark, b"\n")
 }
 
 /// When the newest backup of `database` was made, as far as it was noted.
