@@ -23,6 +23,7 @@ pub use self::reload::{Load, Reload};
 
 use self::parts::Parts;
 use self::reload::Fixed;
+use crate::alerts::{self, Alerts};
 use crate::config::{NamedFile, Settings};
 use crate::delivery;
 use crate::domain::backoff::Jitter;
@@ -34,7 +35,7 @@ use crate::store::inbox::ClaimError;
 use crate::store::view::Backlog;
 use crate::store::{self, Store};
 use crate::telemetry::{Metrics, MetricsError, traces};
-use crate::web::{self, HttpRefusals, Limits, Tokens, View};
+use crate::web::{self, Finder, HttpRefusals, Limits, Tokens, View};
 
 /// How often recorded durations are moved into their buckets.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
@@ -128,6 +129,7 @@ pub struct App {
     store: Store,
     parts: Parts,
     tokens: Tokens,
+    alerts: Alerts,
     /// The tasks that take events in and deliver them: stopped first.
     work: Tasks,
     /// The tasks below those: stopped once the work has ended.
@@ -188,6 +190,7 @@ impl App {
         store.claim(identities(&settings), adopt).await?;
 
         let verifier = verify::Verifier::new(clock.clone());
+        let (alerts, watcher) = alerts::watcher(settings.alerts.clone(), clock.clone(), jitter.clone())?;
         let saver = Arc::new(Notify::new());
         let (mut parts, webhooks, shown, controls) =
             Parts::new(&store, clock.clone(), jitter.clone(), stop.clone(), Arc::clone(&saver));
@@ -219,7 +222,10 @@ impl App {
         let tokens = Tokens::new(&settings.web.all_tokens());
         let (reload, reloads) = reload::channel();
         let (pausing, worker) = pauses::channel(store.operator.clone(), controls.clone(), saver);
-        let operations = Arc::new(operations::Operations::new(controls, pausing, reload.clone(), verifier));
+        let look = Finder::new(view.clone()).looking();
+        let operations =
+            operations::Operations::new(controls, pausing, reload.clone(), verifier, alerts.clone());
+        let operations = Arc::new(operations);
         let (admin_pages, sampler) = web::admin(view.clone(), render, &tokens, operations, jitter);
         let public_pages = web::public(view, &webhooks);
         let (soft, hard) = (stop.soft.clone(), stop.hard.clone());
@@ -235,6 +241,7 @@ impl App {
         if let Some(export) = traced {
             base.spawn("traces", soft.clone(), export.run(base_stop.clone()));
         }
+        base.spawn("alerts", soft.clone(), watcher.run(look, base_stop.clone()));
         base.spawn("retention", soft.clone(), store.janitor().run(base_stop.clone()));
         let comparison = store.comparison().run(both_live_sources, base_stop.clone());
         base.spawn("comparison of sources", soft.clone(), comparison);
@@ -246,6 +253,7 @@ impl App {
             store,
             parts,
             tokens,
+            alerts,
             work,
             base,
             base_stop,

@@ -2,6 +2,7 @@
 //! success or in an [`Error`] that knows its exit code.
 
 mod admin;
+mod alerts;
 mod audit;
 mod backup;
 mod check;
@@ -93,6 +94,7 @@ enum Command {
     Streams(streams::Arguments),
     Audit(audit::Arguments),
     Reload(reload::Arguments),
+    Alerts(alerts::Arguments),
     Doctor(doctor::Arguments),
     Backup(backup::Arguments),
     Restore(restore::Arguments),
@@ -188,6 +190,7 @@ fn carry_out(
         Command::Targets(arguments) => targets::targets(&arguments, config, environment),
         Command::Streams(arguments) => streams::streams(&arguments, config, environment),
         Command::Audit(arguments) => audit::audit(&arguments, config, environment),
+        Command::Alerts(arguments) => alerts::alerts(&arguments, config, environment),
         Command::Reload(arguments) => reload::reload(&arguments, config, environment),
         Command::Backup(arguments) => backup::backup(&arguments, config, environment),
         Command::Restore(arguments) => restore::run(&arguments, config, environment),

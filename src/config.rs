@@ -10,6 +10,7 @@
 //! may be given as `x_file`, a path whose trimmed content is the value.
 
 pub mod access;
+mod alerts;
 mod condition;
 mod files;
 mod form;
@@ -64,6 +65,8 @@ pub struct Settings {
     pub targets: Vec<delivery::Settings>,
     /// The files that were read for all this, the configuration file first if there is one.
     pub files: Vec<NamedFile>,
+    /// Where alerts go; `None` is nowhere.
+    pub alerts: Option<crate::alerts::Settings>,
 }
 
 /// A configuration without fault.
@@ -201,6 +204,7 @@ fn settings(mut root: Section<'_>) -> Result<Settings, Faulty> {
     let mut paths = webhooks::Paths::new();
     let webhooks = root.sections("webhooks", |name, section| webhooks::read(name, section, &mut paths));
     let targets = root.sections("targets", targets::read);
+    let alerts = alerts::read(root.section("alerts"));
     if !has_streams && !has_webhooks {
         root.problem(
             "streams",
@@ -228,5 +232,6 @@ fn settings(mut root: Section<'_>) -> Result<Settings, Faulty> {
         webhooks: webhooks?,
         targets: targets?,
         files: Vec::new(),
+        alerts: alerts?,
     })
 }

@@ -16,7 +16,7 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use crate::domain::backoff::Jitter;
+use crate::domain::backoff::{Backoff, Jitter};
 use crate::domain::delivery::{OnUncertain, Ordering, RetryPolicy};
 use crate::domain::event::Environment;
 use crate::domain::filter::TypeFilter;
@@ -97,6 +97,36 @@ pub struct Settings {
     pub pause_when_rejecting: Option<NonZeroU64>,
 }
 
+impl Settings {
+    /// How messages that are no events are sent to `url`: with the defaults of a target.
+    pub fn of_messages(name: &str, url: Url, signing_keys: Vec<sign::SigningKey>) -> Self {
+        Self {
+            name: name.into(),
+            url,
+            types: TypeFilter::any(),
+            environment: None,
+            condition: None,
+            signing_keys,
+            headers: HeaderMap::new(),
+            timeout: Duration::from_secs(10),
+            connect_timeout: Duration::from_secs(3),
+            idle_timeout: Duration::from_secs(4),
+            roots: None,
+            client_identity: None,
+            concurrency: 1,
+            ordering: Ordering::None,
+            rate_limit: None,
+            retry: RetryPolicy {
+                backoff: Backoff::between(Duration::from_secs(1), Duration::from_hours(1)),
+                give_up_after: Duration::ZERO,
+                on_uncertain: OnUncertain::Retry,
+            },
+            dead_on: BTreeSet::new(),
+            pause_when_rejecting: None,
+        }
+    }
+}
+
 /// One target, ready to be delivered to.
 #[derive(Debug)]
 pub struct Target(Dispatcher);
@@ -113,6 +143,7 @@ impl Target {
         jitter: Jitter,
     ) -> (Self, Control, watch::Receiver<TargetStatus>) {
         let (arrivals, requests, ledger) = outbox.split();
+        let is_paused = paused.is_some();
         let delivery = client.settings();
         let (concurrency, backoff) = (delivery.concurrency, delivery.retry.backoff);
         let repeats = delivery.retry.on_uncertain == OnUncertain::Retry;
@@ -125,12 +156,12 @@ impl Target {
             next_probe: None,
             retry_after_until: None,
             rejecting: None,
-            paused: paused.is_some(),
-            paused_reason: paused.clone(),
+            paused: is_paused,
+            paused_reason: paused,
             last_error: None,
             last_delivered_at: None,
         });
-        let (client, pause) = (Arc::new(client), Arc::new(Pause::new(paused.is_some(), saver)));
+        let (client, pause) = (Arc::new(client), Arc::new(Pause::new(is_paused, saver)));
         let control = Control::new(Arc::clone(&pause), status.clone(), Arc::clone(&client));
         let dispatcher = Dispatcher {
             concurrency,

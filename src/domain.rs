@@ -3,6 +3,7 @@
 //!
 //! Nothing here does I/O, waits, or imports another module.
 
+pub mod alert;
 pub mod audit;
 pub mod backoff;
 pub mod cause;

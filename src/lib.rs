@@ -24,6 +24,7 @@
 //! | [`delivery`] | a dispatcher, client and breaker for each target | `domain`, `pepay::condition`, `store::outbox`, its values and errors |
 //! | [`web`] | listeners, health, metrics, status, the admin API, the page | `domain`, `store::operator`, its values and errors |
 //! | [`simulator`] | a stand-in for Pepay, and a sample target | `domain`, `pepay` |
+//! | [`alerts`] | tells an operator what does not heal by itself | `domain`, the client of `delivery` |
 //! | [`config`] | layers and validation | everyone's settings types |
 //! | [`cli`] | the commands | `app`, `config`; `simulator` for `demo`; what `backup` and `doctor` look at |
 //! | [`lifecycle`], [`telemetry`] | stopping; logs, metrics and traces | nothing |
@@ -74,6 +75,7 @@
 //! | held | of a delivery: an attempt's outcome is unknown, and an operator decides |
 //! | sweep | a walk through Pepay's list that finds what both sources have missed |
 
+pub mod alerts;
 pub mod app;
 pub mod cli;
 pub mod config;

@@ -8,6 +8,7 @@
 
 mod api;
 mod audit;
+mod findings;
 mod guard;
 mod health;
 mod host;
@@ -36,6 +37,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub use self::api::Sampler;
+pub use self::findings::Finder;
 pub use self::metrics::Render;
 pub use self::operations::Operations;
 pub use self::parts::Parts;

@@ -10,7 +10,9 @@ use super::Reload;
 use super::parts::{Controls, route};
 use super::pauses::Pauses;
 use super::verify::{Asker, Verifier};
+use crate::alerts::Alerts;
 use crate::delivery;
+use crate::domain::alert::AlertOutcome;
 use crate::domain::event::{Environment, EventId};
 use crate::domain::operator::{BackfillFrom, OperationError, Routing, TargetInfo, TestOutcome, Verification};
 use crate::domain::reload::{Changes, ReloadError};
@@ -24,6 +26,7 @@ pub(super) struct Operations {
     pauses: Pauses,
     reload: Reload,
     verifier: Verifier,
+    alerts: Alerts,
 }
 
 impl Operations {
@@ -32,8 +35,9 @@ impl Operations {
         pauses: Pauses,
         reload: Reload,
         verifier: Verifier,
+        alerts: Alerts,
     ) -> Self {
-        Self { controls, pauses, reload, verifier }
+        Self { controls, pauses, reload, verifier, alerts }
     }
 
     /// The account of `stream`. If there is no such stream, every account, that of
@@ -69,6 +73,10 @@ impl Operations {
 impl web::Operations for Operations {
     fn pause(&self, target: &str, paused: bool) -> BoxFuture<'_, Result<(), OperationError>> {
         Box::pin(self.pauses.set(target.to_owned(), paused))
+    }
+
+    fn test_alerts(&self) -> BoxFuture<'_, Result<AlertOutcome, OperationError>> {
+        Box::pin(self.alerts.test())
     }
 
     fn test(&self, target: &str) -> BoxFuture<'_, Result<TestOutcome, OperationError>> {

@@ -7,6 +7,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::App;
 use super::parts::{self, Prepared};
+use crate::alerts::Channel;
 use crate::config::Settings;
 use crate::domain::clock::UnixMillis;
 use crate::domain::reload::{Changes, FileRead, ReloadError, RemovedTarget};
@@ -34,6 +35,7 @@ struct Ready {
     prepared: Prepared,
     outboxes: Vec<Outbox>,
     paused: Vec<Arc<str>>,
+    alerts: Option<Channel>,
 }
 
 /// What was bound and opened at the start, which a reload compares and does not change.
@@ -118,13 +120,17 @@ impl App {
         // Files and store may be on a disk that does not answer: a stop does not wait for that.
         let stop = self.stop.soft.clone();
         let ready = stop.run_until_cancelled(self.make_ready()).await;
-        let Ready { settings, prepared, outboxes, paused } = ready.ok_or_else(stopping)??;
+        let Ready { settings, prepared, outboxes, paused, alerts } = ready.ok_or_else(stopping)??;
         // Nothing can fail from here on.
         self.fixed.reloads += 1;
         let mut changes = Changes { applied: prepared.changes.clone(), ..Changes::default() };
         let concerned = prepared.added_or_removed_targets.clone();
         self.parts.replace(prepared, outboxes, &paused, &mut self.work);
         self.apply_rest(&settings, &mut changes);
+        if !self.alerts.are(settings.alerts.as_ref()) {
+            self.alerts.replace(alerts);
+            changes.applied.push("alerts changed".to_owned());
+        }
         changes.restart_needed.extend(self.fixed.differing(&settings));
         let announced = self.announce_backlogs(|target| concerned.iter().any(|name| **name == *target));
         // For the log alone.
@@ -147,9 +153,13 @@ impl App {
             ClaimError::Other(other) => ReloadError::Invalid(vec![other.to_string()]),
             ClaimError::Store(error) => unavailable(error),
         })?;
+        let alerts = self
+            .alerts
+            .prepare(settings.alerts.as_ref())
+            .map_err(|error| ReloadError::Invalid(vec![error.to_string()]))?;
         let paused = self.store.operator.paused().await.map_err(unavailable)?;
         let outboxes = self.store.reroute(prepared.kept_targets.clone(), prepared.routes()).await;
-        Ok(Ready { settings, prepared, outboxes: outboxes.map_err(unavailable)?, paused })
+        Ok(Ready { settings, prepared, outboxes: outboxes.map_err(unavailable)?, paused, alerts })
     }
 
     /// What waits for targets that are not configured any more, if the store tells.

@@ -69,6 +69,7 @@ impl Pausing {
             pauses,
             reload::channel().0,
             verify::Verifier::new(Clock::system()),
+            alerts::watcher(None, Clock::system(), random()).unwrap().0,
         );
         Self { operations, status, store, writer, worker, _target: running, _folder: folder }
     }

@@ -117,6 +117,11 @@ impl Answer {
 }
 
 impl Admin {
+    /// The bridge of this configuration.
+    pub(super) fn of(settings: &Settings) -> Result<Self, Error> {
+        Self::new(settings, &Reach { admin_url: None })
+    }
+
     /// The bridge of this configuration, or the one that is reached another way.
     pub(super) fn new(settings: &Settings, reach: &Reach) -> Result<Self, Error> {
         let configured = || Url::parse(&format!("http://{}", health::reachable(settings.admin_listen)));

@@ -4,6 +4,7 @@
 
 mod account;
 mod bridge;
+mod deliveries;
 mod pepay;
 mod report;
 mod store;

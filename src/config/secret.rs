@@ -51,6 +51,22 @@ impl Section<'_> {
         Ok(Some(secret.into()))
     }
 
+    /// What is shown as a secret is, and is none: short ones are as good as long ones.
+    pub(super) fn hidden(&mut self, key: &str) -> Result<Option<SecretString>, Faulty> {
+        let in_place = self.take_text(key);
+        Ok(match self.either(key, in_place)? {
+            Secret::Nowhere => {
+                self.show(key, &"".into());
+                None
+            }
+            Secret::InPlace(text) => {
+                self.show(key, &REDACTED.into());
+                Some(text.into())
+            }
+            Secret::InFile(content) => Some(content.into()),
+        })
+    }
+
     /// A secret that is sent in a header.
     pub(super) fn header_safe_secret(&mut self, key: &str) -> Result<Option<SecretString>, Faulty> {
         let secret = self.secret(key)?;
@@ -94,11 +110,15 @@ impl Section<'_> {
         };
         let secrets: Vec<String> = match self.either(key, in_place)? {
             Secret::Nowhere => {
-                shown(0).iter().for_each(|shown| self.show(key, shown));
+                if let Some(shown) = shown(0) {
+                    self.show(key, &shown);
+                }
                 Vec::new()
             }
             Secret::InPlace(secrets) => {
-                shown(secrets.len()).iter().for_each(|shown| self.show(key, shown));
+                if let Some(shown) = shown(secrets.len()) {
+                    self.show(key, &shown);
+                }
                 secrets
             }
             Secret::InFile(content) => lines(&content).map(str::to_owned).collect(),

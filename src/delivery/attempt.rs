@@ -216,7 +216,10 @@ impl Context {
         match settlement.next {
             Next::Delivered => {
                 self.meters.delivered.increment(1);
-                self.meters.end_to_end.record(now.since(job.event.received_at));
+                // What an operator has had sent again tells nothing of the way there.
+                if job.replays == 0 && !job.renewed {
+                    self.meters.end_to_end.record(now.since(job.event.received_at));
+                }
                 // Each of thousands a second; one that was in the log before is news.
                 if attempt == 1 {
                     tell!(debug, "delivered");

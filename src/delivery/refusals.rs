@@ -26,7 +26,7 @@ pub(super) struct Refusals {
     since: Option<UnixMillis>,
     /// The refused events, up to [`EVENTS`] of them.
     events: HashSet<i64>,
-    refusals: u64,
+    count: u64,
     /// How many of them ended their delivery.
     final_ones: u64,
     /// How many of them refused the credentials, without another in between.
@@ -55,7 +55,7 @@ impl Refusals {
         if self.events.len() < EVENTS {
             self.events.insert(refusal.sequence);
         }
-        self.refusals += 1;
+        self.count += 1;
         self.final_ones += u64::from(refusal.is_final);
         self.of_credentials = if about_credentials(refusal.status) { self.of_credentials + 1 } else { 0 };
         refusal.error.clone_into(&mut self.error);
@@ -83,7 +83,7 @@ impl Refusals {
 
     /// The run, to be shown, if there is one.
     pub(super) fn run(&self) -> Option<Rejecting> {
-        let (refusals, final_refusals, error) = (self.refusals, self.final_ones, self.error.clone());
+        let (refusals, final_refusals, error) = (self.count, self.final_ones, self.error.clone());
         self.since.map(|since| Rejecting { since, refusals, final_refusals, error })
     }
 }

@@ -43,6 +43,15 @@ impl Backoff {
         (!min.is_zero() && min <= max).then_some(Self { min, max })
     }
 
+    /// The schedule between two constants.
+    ///
+    /// # Panics
+    /// If `min` is zero or above `max`: a constant of such is none.
+    pub const fn between(min: Duration, max: Duration) -> Self {
+        assert!(!min.is_zero() && min.as_nanos() <= max.as_nanos());
+        Self { min, max }
+    }
+
     /// The shortest wait, before jitter.
     pub const fn min(self) -> Duration {
         self.min

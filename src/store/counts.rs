@@ -23,6 +23,7 @@ pub(super) struct Counters {
 struct OfSource {
     unique: AtomicU64,
     duplicate: AtomicU64,
+    conflicting: AtomicU64,
     /// When the newest event arrived; 0 for none.
     last_at: AtomicI64,
 }
@@ -112,6 +113,11 @@ impl Counters {
         counters.last_at.store(at.0, Relaxed);
     }
 
+    /// `source` has brought another event under a known id, which is news.
+    pub(super) fn count_conflict(&self, source: Source) {
+        self.sources[source as usize].conflicting.fetch_add(1, Relaxed);
+    }
+
     /// When `source` last brought something since the start.
     pub(super) fn last_at(&self, source: Source) -> Option<UnixMillis> {
         let at = self.sources[source as usize].last_at.load(Relaxed);
@@ -144,8 +150,9 @@ impl Counters {
         let sources = Source::ALL.map(|source| {
             let counters = &self.sources[source as usize];
             let (unique, duplicate) = (counters.unique.load(Relaxed), counters.duplicate.load(Relaxed));
-            let last_event_at = self.last_at(source);
-            SourceTally { source, received: unique + duplicate, unique, duplicate, last_event_at }
+            let (conflicting, last_event_at) = (counters.conflicting.load(Relaxed), self.last_at(source));
+            let received = unique + duplicate;
+            SourceTally { source, received, unique, duplicate, conflicting, last_event_at }
         });
         Tally { sources: sources.to_vec(), targets: lock(&self.targets).clone() }
     }

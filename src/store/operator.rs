@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::committer::{Audit, Tasks, stopped, unwritten};
 use super::counts::{Counters, Unfinished, percentile};
-use super::engine::read::Reader;
+use super::engine::read::{DeliveryTimes, Reader};
 use super::error::{ActError, ReadError, RecordError};
 use super::handoff::Owners;
 use super::outbox::act;
@@ -229,17 +229,18 @@ impl OperatorStore {
     /// # Errors
     /// [`ReadError`] if the store cannot be read.
     pub async fn latencies(&self) -> Result<Vec<Latency>, ReadError> {
-        let latency = |(target, mut times): (Arc<str>, Vec<u64>)| {
+        let latency = |times: DeliveryTimes| {
+            let DeliveryTimes { target, taken: mut times, since } = times;
             times.sort_unstable();
-            Latency {
+            Some(Latency {
                 target,
+                since: since?,
                 count: u64::try_from(times.len()).unwrap_or(u64::MAX),
                 p50_ms: percentile(&times, 50),
                 p99_ms: percentile(&times, 99),
-            }
+            })
         };
-        let times = self.reader.delivery_times().await?.into_iter();
-        Ok(times.filter(|(_, times)| !times.is_empty()).map(latency).collect())
+        Ok(self.reader.delivery_times().await?.into_iter().filter_map(latency).collect())
     }
 
     /// The size of the store, and what its disk has left.

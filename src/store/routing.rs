@@ -108,8 +108,8 @@ impl RoutingTable {
         let event = Arc::new(event);
         for (queue, lane) in appended.queues {
             let event = Arc::clone(&event);
-            let (attempts, first_attempt_at, replays) = (0, None, 0);
-            let job = Job { sequence, attempts, first_attempt_at, replays, event, lane, rank };
+            let (attempts, first_attempt_at, replays, renewed) = (0, None, 0, false);
+            let job = Job { sequence, attempts, first_attempt_at, replays, renewed, event, lane, rank };
             self.at(queue).handoff.offer(job);
         }
     }

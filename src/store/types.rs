@@ -308,6 +308,8 @@ pub struct Job {
     pub first_attempt_at: Option<UnixMillis>,
     /// How often an operator has had it sent again after it had ended.
     pub replays: u32,
+    /// Whether an operator has had it tried anew: it lay dead, held or waiting before.
+    pub renewed: bool,
     /// What to deliver.
     pub event: Arc<Received>,
     /// The lane that it shares with others, if it waits for any.

@@ -305,8 +305,9 @@ pub struct SourceCount {
     pub count: u64,
 }
 
-/// From an event's arrival to its recorded acknowledgement, over a target's
-/// newest delivered events.
+/// From an event's arrival to its recorded acknowledgement, over a target's newest first
+/// deliveries: at most 500 of the newest 5000. What an operator has had sent again, from
+/// dead or held too, is left out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Latency {
     /// The name of the target.
@@ -314,6 +315,8 @@ pub struct Latency {
     pub target: Arc<str>,
     /// Over how many events.
     pub count: u64,
+    /// When the first of them was acknowledged.
+    pub since: UnixMillis,
     /// The median, in milliseconds.
     pub p50_ms: u64,
     /// 99 of 100 were faster, in milliseconds.
@@ -340,6 +343,8 @@ pub struct SourceTally {
     pub unique: u64,
     /// Those that were held already.
     pub duplicate: u64,
+    /// Those of them that say something else than what is held; one content counts once.
+    pub conflicting: u64,
     /// When the newest of them arrived.
     #[schema(required)]
     pub last_event_at: Option<UnixMillis>,

@@ -113,7 +113,10 @@ fn describe() {
         "Dead deliveries that no operator has decided on within store.dead_retention"
     );
     describe_histogram!(names::DELIVERY_DURATION, "How long a delivery attempt took");
-    describe_histogram!(names::END_TO_END, "From an event's arrival to its recorded acknowledgement");
+    describe_histogram!(
+        names::END_TO_END,
+        "From an event's arrival to its recorded acknowledgement, of first deliveries"
+    );
     describe_gauge!(names::BACKLOG, "Deliveries still to be made");
     describe_gauge!(names::BACKLOG_OLDEST, "Age of the oldest delivery still to be made");
     describe_gauge!(names::STREAM_CONNECTED, "1 while the stream's connection is open");
@@ -139,6 +142,7 @@ fn describe() {
         names::TARGET_LIMITED,
         "1 while as many attempts are on the wire as concurrency allows and more could be sent"
     );
+    describe_counter!(names::ALERTS, "Alerts that were sent, or left out, by kind and outcome");
     describe_gauge!(names::STORE_BYTES, "Bytes of the database");
     describe_gauge!(names::STORE_WAL_BYTES, "Bytes of the database's write-ahead log");
     describe_gauge!(

@@ -35,7 +35,8 @@ pub const DELIVERIES: &str = "pepay_bridge_deliveries_total";
 pub const DELIVERIES_EXPIRED: &str = "pepay_bridge_deliveries_expired_total";
 /// How long an attempt took, in seconds. Label `target`.
 pub const DELIVERY_DURATION: &str = "pepay_bridge_delivery_duration_seconds";
-/// From an event's arrival to its recorded acknowledgement, in seconds. Label `target`.
+/// From an event's arrival to its recorded acknowledgement, in seconds, of first deliveries:
+/// without what an operator has had sent again, from dead or held too. Label `target`.
 pub const END_TO_END: &str = "pepay_bridge_end_to_end_seconds";
 /// Deliveries still to be made. Labels `target` and `configured` (`true`, `false`).
 pub const BACKLOG: &str = "pepay_bridge_backlog";
@@ -70,6 +71,9 @@ pub const TARGET_REJECTING: &str = "pepay_bridge_target_rejecting";
 /// 1 while as many attempts are on the wire as `concurrency` allows and more could be sent.
 /// Labels `target` and `configured` (`true`, `false`).
 pub const TARGET_LIMITED: &str = "pepay_bridge_target_limited";
+/// Alerts. Labels `kind` (as in `alerts.on`) and `outcome` (`sent`, `failed`: left out after an
+/// hour, or since too many waited).
+pub const ALERTS: &str = "pepay_bridge_alerts_total";
 /// Bytes of the database.
 pub const STORE_BYTES: &str = "pepay_bridge_store_bytes";
 /// Bytes of its write-ahead log.

@@ -6,6 +6,7 @@
 //! [audit trail](crate::web::audit). The document at `/api/openapi.json` is made from the same
 //! code ([`openapi`]).
 
+mod alerts;
 mod audit;
 mod body;
 mod bulk;
@@ -118,6 +119,7 @@ fn routes(api: Arc<Api>, trail: Trail) -> Router {
         .route("/streams/{name}/reconnect", post(streams::reconnect))
         .route("/streams/{name}/backfill", post(streams::backfill))
         .route("/reload", post(reload::reload))
+        .route("/alerts/test", post(alerts::test))
         .route("/overview", get(overview::show))
         .route("/history", get(history::show))
         .route("/audit", get(audit::list))
@@ -225,8 +227,9 @@ impl Api {
     }
 
     async fn delivery(&self, target: &str, id: &EventId) -> Result<ShownDelivery, Problem> {
-        let found = self.ask(self.operator().delivery(target, id)).await?;
-        let shown = found.map(|delivery| self.shown(delivery));
+        let event = self.ask(self.operator().event(id)).await?.map(|event| self.shown_event(event));
+        let mut deliveries = event.into_iter().flat_map(|event| event.deliveries);
+        let shown = deliveries.find(|delivery| delivery.goes_to(target));
         shown.ok_or_else(|| {
             Problem::not_found(format!("there is no delivery of the event `{id}` to a target `{target}`"))
         })

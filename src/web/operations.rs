@@ -4,6 +4,7 @@
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
+use crate::domain::alert::AlertOutcome;
 use crate::domain::event::{Environment, EventId};
 use crate::domain::operator::{BackfillFrom, OperationError, Routing, TargetInfo, TestOutcome, Verification};
 use crate::domain::reload::{Changes, ReloadError};
@@ -13,6 +14,9 @@ pub trait Operations: Send + Sync {
     /// Stops a target, or lets it go on. Stands before it answers: a restart keeps it.
     /// Of several, the last one asked for stands; who stops waiting takes nothing back.
     fn pause(&self, target: &str, paused: bool) -> BoxFuture<'_, Result<(), OperationError>>;
+
+    /// Sends a test to where alerts go, and waits for the answer.
+    fn test_alerts(&self) -> BoxFuture<'_, Result<AlertOutcome, OperationError>>;
 
     /// Sends a made-up event to a target, which is not stored, and waits for the answer.
     fn test(&self, target: &str) -> BoxFuture<'_, Result<TestOutcome, OperationError>>;

@@ -48,6 +48,8 @@ struct Probed {
 pub(super) struct Verdict {
     /// Why the store does not commit, if it does not.
     pub(super) store_failure: Option<String>,
+    /// Why it will not for long, if so.
+    pub(super) low_disk: Option<String>,
     /// Why the bridge is not ready; empty if it is.
     pub(super) reasons: Vec<String>,
     /// What an operator should look at although it is.
@@ -84,8 +86,8 @@ impl Readiness {
     pub(super) async fn intake(&self) -> Verdict {
         let (store_failure, low_disk) = self.store().await;
         let stopping = self.view.stopping.is_cancelled().then(|| "shutting down".to_owned());
-        let reasons = stopping.into_iter().chain(store_failure.clone()).chain(low_disk).collect();
-        Verdict { store_failure, reasons, warnings: Vec::new() }
+        let reasons = stopping.into_iter().chain(store_failure.clone()).chain(low_disk.clone()).collect();
+        Verdict { store_failure, low_disk, reasons, warnings: Vec::new() }
     }
 
     /// Why the store does not commit, and why it will not for long.
@@ -118,7 +120,7 @@ fn low_disk(usage: &Usage) -> Option<String> {
     })
 }
 
-fn in_words(quiet: &Quiet) -> String {
+pub(super) fn in_words(quiet: &Quiet) -> String {
     let (source, missed) = (quiet.source.as_str(), quiet.missed);
     let since = humantime::format_rfc3339_seconds(quiet.since.into());
     let other = if quiet.source == Source::Stream { "webhook" } else { "stream" };
@@ -129,7 +131,7 @@ fn in_words(quiet: &Quiet) -> String {
 
 /// Why `stream` brings no events, if it brings none for long enough to say so.
 /// `quotes` says whether its problem is repeated. One that is connected is trusted to catch up, unless it reports a problem with that.
-fn unusable(stream: &StreamStatus, now: UnixMillis, quotes: bool) -> Option<String> {
+pub(super) fn unusable(stream: &StreamStatus, now: UnixMillis, quotes: bool) -> Option<String> {
     let works = stream.connected && (stream.phase == StreamPhase::Live || stream.problem.is_none());
     let seconds = now.since(stream.since).as_secs();
     let unsteady =

@@ -34,7 +34,7 @@ pub(super) struct Shown {
     store: Store,
     writer: Option<Committer>,
     running: Option<JoinHandle<()>>,
-    stream: watch::Sender<StreamStatus>,
+    pub(super) stream: watch::Sender<StreamStatus>,
     _folder: TempDir,
 }
 

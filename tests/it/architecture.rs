@@ -20,6 +20,17 @@ const MODULES: &[(&str, &[&str])] = &[
     ("source", &["domain", "pepay", "store::inbox", "store::types", "store::error"]),
     ("delivery", &["domain", "pepay::condition", "store::outbox", "store::types", "store::error"]),
     ("web", &["domain", "store::operator", "store::view", "store::error"]),
+    (
+        "alerts",
+        &[
+            "domain",
+            "delivery::Settings",
+            "delivery::TargetClient",
+            "delivery::MessageOutcome",
+            "delivery::BuildError",
+            "delivery::sign::SigningKey",
+        ],
+    ),
     ("simulator", &["pepay", "domain"]),
     ("config", SETTINGS),
     ("cli", COMMANDS),
@@ -62,6 +73,8 @@ const COMMANDS: &[&str] = &[
 /// The types that configuration is turned into; it sees no other part of a module.
 const SETTINGS: &[&str] = &[
     "domain",
+    "alerts::Settings",
+    "alerts::Format",
     "pepay::account::Account",
     "pepay::account::Proxy",
     "pepay::account::Roots",

@@ -9,6 +9,7 @@ use tokio::net::TcpSocket;
 use tokio::task::JoinSet;
 
 use crate::support::bridge::{Bridge, Configuration, command};
+use crate::support::raw::{Act, RawTarget};
 use crate::support::soon;
 use crate::support::world::{API_KEY, SIGNING_SECRET, WEBHOOK_SECRET, World, hold, listen};
 
@@ -78,6 +79,7 @@ async fn a_bridge_that_is_well_gets_a_line_of_ok_for_everything_it_stands_on() {
         "bridge",
         "readiness",
         "admin listener",
+        "deliveries orders",
     ];
     assert_eq!(names, expected);
     for check in checks.iter().filter(|check| check["name"] != "disk") {
@@ -90,6 +92,32 @@ async fn a_bridge_that_is_well_gets_a_line_of_ok_for_everything_it_stands_on() {
     assert_eq!(world.simulator.statistics().streams_opened, opened + 1, "the stream was tried");
     assert_eq!(target.totals().received, 0, "nothing was sent to the target");
     assert!(bridge.stop().await.0.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_that_refuses_everything_or_is_paused_is_named_beside_a_running_bridge() {
+    let mut world = World::new(World::with_duplicates()).await;
+    let _held = listen_at_known_addresses(&mut world);
+    let refusal = Act::Say(b"HTTP/1.1 401 No\r\ncontent-length: 0\r\n\r\n".to_vec());
+    let refusing = RawTarget::new(move |_| refusal.clone()).await;
+    world.target_at("refusing", &refusing.url);
+    let paused = world.target("paused").await;
+    let bridge = world.bridge().await;
+    bridge.post("/api/v1/targets/paused/pause", &serde_json::json!({})).await;
+    world.simulator.play(5);
+    let rejects = |status: &Value| {
+        status["targets"].as_array().unwrap().iter().any(|target| !target["rejecting"].is_null())
+    };
+    bridge.until("the refusals", rejects).await;
+    let output = doctor(&world.configuration, &[]).await;
+    assert_eq!(output.status.code(), Some(1), "{}", shown(&output));
+    let line = |name: &str| line(&output, name);
+    let refused = line("deliveries refusing");
+    assert!(refused.starts_with("FAILED") && refused.contains("401"), "{refused}");
+    let stopped = line("deliveries paused");
+    assert!(stopped.starts_with("warning") && stopped.contains("by an operator"), "{stopped}");
+    assert_eq!(paused.totals().received, 0);
+    bridge.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

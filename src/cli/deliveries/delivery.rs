@@ -23,6 +23,8 @@ pub(in crate::cli) struct Delivery {
     attempts: u32,
     replays: u32,
     next_try: Option<NextTry>,
+    /// The key of its target that leaves its event out.
+    mismatch: Option<String>,
     settled_at: Option<Moment>,
     last_error: Option<String>,
     #[serde(default)]
@@ -78,7 +80,8 @@ impl Delivery {
     /// What it is after it was sent again.
     pub(in crate::cli) fn replayed(&self) -> String {
         let Self { target, event_id, state, replays, .. } = self;
-        clean(&format!("replay {replays} of {event_id} to {target} is {state}")) + "\n"
+        let all_the_same = self.unmatched();
+        clean(&format!("replay {replays} of {event_id} to {target} is {state}{all_the_same}")) + "\n"
     }
 
     /// Where it stands, with each of its attempts.
@@ -94,6 +97,7 @@ impl Delivery {
         if self.replays > 0 {
             let _ = write!(head, ", replays: {}", self.replays);
         }
+        head += &self.unmatched();
         let mut text = clean(&head) + "\n";
         let mut attempts = Table::new(&["ATTEMPT", "STARTED", "TOOK", "STATUS", "ERROR", "ANSWER"]);
         for Attempt { number, started_at, duration_ms, status, error, answer } in &self.attempt_log {
@@ -113,6 +117,12 @@ impl Delivery {
     /// The name of its target.
     pub(in crate::cli) fn target(&self) -> &str {
         &self.target
+    }
+
+    /// That its target does not match its event, if so.
+    fn unmatched(&self) -> String {
+        let mismatch = self.mismatch.as_ref();
+        mismatch.map(|key| format!(", although not matched by `{key}`")).unwrap_or_default()
     }
 
     /// When it is tried next, and what it waits for; empty if it is on the wire or has ended.

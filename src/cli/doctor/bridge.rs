@@ -7,6 +7,7 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use url::Url;
 
+use super::deliveries;
 use super::report::Check;
 use crate::cli::health;
 use crate::config::Settings;
@@ -26,11 +27,12 @@ pub(super) async fn examine(settings: &Settings) -> Vec<Check> {
             return vec![Check::warning("bridge", found, "run this as the user the bridge runs as")];
         }
     }
-    let (ready, admin) = tokio::join!(
+    let (ready, admin, deliveries) = tokio::join!(
         of_listener("readiness", "server.listen", settings.web.listen, "/readyz"),
         of_listener("admin listener", "server.admin_listen", settings.web.admin_listen, "/healthz"),
+        deliveries::examine(settings),
     );
-    vec![Check::ok("bridge", "running"), ready, admin]
+    [Check::ok("bridge", "running"), ready, admin].into_iter().chain(deliveries).collect()
 }
 
 /// Whether a bridge that starts now could listen at `address`.

@@ -68,6 +68,7 @@ impl Meters {
         }
         if appended.news {
             meters.conflicting.increment(1);
+            self.counters.count_conflict(event.source);
             self.conflicts.tell(event);
         }
         if let Some(lag) = appended.lag {

@@ -3,6 +3,7 @@
 mod auditing;
 mod conflicts;
 mod direct;
+mod latency;
 mod listing;
 mod operating;
 mod orders;

@@ -20,6 +20,8 @@ mod rows;
 mod scan;
 mod statistics;
 
+pub(in crate::store) use statistics::DeliveryTimes;
+
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;

@@ -174,7 +174,14 @@ mod tests {
 
     fn tally(received: u64, unique: u64, delivered: u64) -> Tally {
         let duplicate = received - unique;
-        let source = SourceTally { source: Source::Stream, received, unique, duplicate, last_event_at: None };
+        let source = SourceTally {
+            source: Source::Stream,
+            received,
+            unique,
+            duplicate,
+            conflicting: 0,
+            last_event_at: None,
+        };
         let target = TargetTally { target: "orders".into(), delivered, failed: 2 * delivered };
         Tally {
             sources: vec![source, SourceTally { received: 0, unique: 0, ..source }],

@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 
 use super::Api;
 use crate::domain::next_try::{NextTry, Waiting};
-use crate::domain::operator::Routing;
+use crate::domain::operator::{Mismatch, Routing};
 use crate::store::view::{Conflict, DeliveryDetail, DeliverySummary, EventDetail, EventFacts, Sighting};
 
 /// A delivery in a list.
@@ -27,6 +27,17 @@ pub(super) struct ShownDelivery {
     /// What it waits for; null if it is on the wire, or has ended.
     #[schema(required)]
     next_try: Option<NextTry>,
+    /// The key of its target that leaves its event out, as the target is configured now: an
+    /// operator has it sent all the same. Null if the target takes it, or is not configured.
+    #[schema(required)]
+    mismatch: Option<Mismatch>,
+}
+
+impl ShownDelivery {
+    /// Whether it goes to `target`.
+    pub(super) fn goes_to(&self, target: &str) -> bool {
+        *self.delivery.delivery.target == *target
+    }
 }
 
 /// Everything about one event.
@@ -35,7 +46,7 @@ pub(super) struct ShownEvent {
     #[serde(flatten)]
     event: EventFacts,
     /// Its deliveries, by target.
-    deliveries: Vec<ShownDelivery>,
+    pub(super) deliveries: Vec<ShownDelivery>,
     /// Whether each configured target matches it, as the target is configured now; empty
     /// once the body has been removed.
     routing: Vec<Routing>,
@@ -58,9 +69,10 @@ impl Api {
         ListedDelivery { next_try: self.next_try(&delivery), delivery }
     }
 
-    /// `delivery` with its attempts.
-    pub(super) fn shown(&self, delivery: DeliveryDetail) -> ShownDelivery {
-        ShownDelivery { next_try: self.next_try(&delivery.delivery), delivery }
+    fn shown(&self, delivery: DeliveryDetail, routing: &[Routing]) -> ShownDelivery {
+        let mismatch = routing.iter().find(|routing| *routing.target == *delivery.delivery.target);
+        let mismatch = mismatch.and_then(|routing| routing.mismatch);
+        ShownDelivery { next_try: self.next_try(&delivery.delivery), mismatch, delivery }
     }
 
     /// `event` with its deliveries.
@@ -68,7 +80,7 @@ impl Api {
         let EventDetail { event, deliveries, sightings, conflicts, body, body_sha256 } = event;
         let route = |body: &String| self.operations.routing(&event.kind, event.environment, body.as_bytes());
         let routing = body.as_ref().map(route).unwrap_or_default();
-        let deliveries = deliveries.into_iter().map(|delivery| self.shown(delivery)).collect();
+        let deliveries = deliveries.into_iter().map(|delivery| self.shown(delivery, &routing)).collect();
         ShownEvent { event, deliveries, routing, sightings, conflicts, body, body_sha256 }
     }
 

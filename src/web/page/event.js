@@ -53,8 +53,9 @@ export function open(outlet, { id }, signal) {
     show(body, about(event),
       timeline(event, { expanded, expand: () => { expanded = true; draw(); } }),
       h('h2', { id: 'deliveries', key: 'deliveries-title' }, 'Deliveries'),
-      event.deliveries.length ? null : h('p', { class: 'empty', key: 'none' }, 'No target takes events of this type.'),
+      event.deliveries.length || event.routing.length ? null : h('p', { class: 'empty', key: 'none' }, 'No delivery was made.'),
       [...event.deliveries].sort((a, b) => urgency(a) - urgency(b)).map((delivery) => card(event, delivery, load)),
+      leftOut(event),
       elsewhere(event, load), payload(event));
   }
 
@@ -82,6 +83,12 @@ function about(event) {
     ['Sequence', number(event.sequence)],
     ['Size', event.size === null ? 'payload removed by retention' : bytes(event.size)],
   ]));
+}
+
+/** The targets that the event does not go to, and why. */
+function leftOut({ deliveries, routing }) {
+  const others = routing.filter(({ target: name }) => !deliveries.some(({ target }) => target === name));
+  return others.length ? h('ul', { class: 'note', key: 'left-out' }, others.map(({ target, mismatch }) => h('li', `No delivery to ${target}: `, mismatch ? ['not matched by its ', h('code', mismatch)] : 'it would match now, and did not when it arrived'))) : null;
 }
 
 function card(event, delivery, changed) {

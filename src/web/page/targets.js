@@ -59,7 +59,7 @@ export function open(outlet, _route, signal) {
         ['Backlog', [number(target.backlog), target.backlog_oldest_at ? [', oldest from ', ago(target.backlog_oldest_at)] : '']],
         ['Held', target.held ? h('a', { href: link('deliveries', null, { state: 'held', target: name }) }, number(target.held)) : '0'],
         ['Dead', target.dead ? h('a', { href: link('deliveries', null, { state: 'dead', target: name }) }, number(target.dead)) : '0'],
-        ['End to end', target.latency?.count ? `${duration(target.latency.p50_ms)} median, 99 % within ${duration(target.latency.p99_ms)} (newest ${counted(target.latency.count, 'delivery', 'deliveries')})` : 'nothing delivered yet'],
+        ['End to end', target.latency?.count ? [`${duration(target.latency.p50_ms)} median, 99 % within ${duration(target.latency.p99_ms)} (newest ${counted(target.latency.count, 'first delivery', 'first deliveries')}, since `, ago(target.latency.since), ')'] : 'nothing delivered yet'],
         ['Last delivered', ago(target.last_delivered_at, 'not yet')],
         ['Types', target.types?.join(', ')],
         ['Sends', target.ordering && `${target.ordering === 'none' ? 'in any order' : 'in order per object'}, ${number(target.in_flight)} of at most ${number(target.concurrency)} at a time${target.limited_since ? ', and more could be sent: concurrency limits it' : ''}`],

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, ready};
 
+use crate::domain::alert::AlertOutcome;
 use crate::domain::event::{Environment, EventId};
 use crate::domain::operator::{
     Agreement, BackfillFrom, Mismatch, OperationError, Routing, TargetInfo, TestOutcome, Verification,
@@ -29,6 +30,11 @@ fn known(name: &str, known: &str) -> Result<(), OperationError> {
 impl Operations for Obedient {
     fn pause(&self, target: &str, _paused: bool) -> BoxFuture<'_, Result<(), OperationError>> {
         Box::pin(ready(known(target, "orders")))
+    }
+
+    fn test_alerts(&self) -> BoxFuture<'_, Result<AlertOutcome, OperationError>> {
+        let refused = OperationError::Refused("no alerts are configured".to_owned());
+        Box::pin(ready(Err(refused)))
     }
 
     fn test(&self, target: &str) -> BoxFuture<'_, Result<TestOutcome, OperationError>> {

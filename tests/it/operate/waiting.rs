@@ -95,8 +95,8 @@ async fn a_delivery_says_what_it_waits_for() {
     command.args(["targets", "list", "--admin-url", &bridge.admin]);
     let told = String::from_utf8(soon("the targets", command.output()).await.unwrap().stdout).unwrap();
     for (target, says) in [("busy", "its Retry-After"), ("paused", "by an operator"), ("down", "a probe")] {
-        let line = told.lines().find(|line| line.starts_with(target)).unwrap();
-        assert!(line.contains(says), "{line}");
+        let row = told.lines().find(|row| row.starts_with(target)).unwrap();
+        assert!(row.contains(says), "{row}");
     }
     bridge.stop().await;
 }

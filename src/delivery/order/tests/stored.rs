@@ -52,6 +52,7 @@ impl Stored {
             sequence,
             attempts: row.attempts,
             first_attempt_at: None,
+            renewed: false,
             replays: 0,
             event: Arc::clone(&self.event),
             lane: row.lane,

@@ -21,6 +21,15 @@ const SEARCHED: i64 = 5000;
 /// A target, and when the event of its oldest delivery still to be made arrived.
 pub(in crate::store) type Waiting = (TargetId, Arc<str>, Option<UnixMillis>);
 
+/// How long the newest first deliveries to a target took.
+pub(in crate::store) struct DeliveryTimes {
+    pub(in crate::store) target: Arc<str>,
+    /// Milliseconds, of each.
+    pub(in crate::store) taken: Vec<u64>,
+    /// When the first of them was acknowledged.
+    pub(in crate::store) since: Option<UnixMillis>,
+}
+
 /// The index is named, since SQLite takes the unfinished for most of a target's
 /// deliveries, and would rather look for the first of them among all that it ever had.
 pub(super) const WAITING: &str = "SELECT t.id AS id, t.name AS name, \
@@ -36,10 +45,14 @@ pub(super) const SEEN_AFTER: &str = "SELECT e.sequence AS sequence, e.source AS 
        (SELECT s.at FROM sighting s WHERE s.sequence = e.sequence AND s.source = 'webhook') AS webhook_at \
      FROM event e WHERE e.sequence > $1 ORDER BY e.sequence LIMIT $2";
 
-pub(super) const DELIVERED_BELOW: &str = "SELECT n.settled_at - e.received_at AS took_ms FROM \
-       (SELECT d.sequence, d.state, d.replays, d.settled_at FROM delivery d \
+/// Without what an operator has had sent again. Where that was a retry or a release, an
+/// attempt is earlier than what counts as the first one since then.
+pub(super) const DELIVERED_BELOW: &str = "SELECT n.settled_at - e.received_at AS took_ms, n.settled_at AS at FROM \
+       (SELECT d.sequence, d.state, d.replays, d.settled_at, d.attempts, d.first_attempt_at FROM delivery d \
         WHERE d.target_id = $1 AND d.sequence < $2 ORDER BY d.sequence DESC LIMIT $3) n \
-     CROSS JOIN event e ON e.sequence = n.sequence WHERE n.state = 'delivered' AND n.replays = 0 LIMIT $4";
+     CROSS JOIN event e ON e.sequence = n.sequence WHERE n.state = 'delivered' AND n.replays = 0 \
+       AND (n.attempts = 1 OR NOT EXISTS (SELECT 1 FROM attempt a WHERE a.target_id = $1 \
+              AND a.sequence = n.sequence AND a.started_at < n.first_attempt_at)) LIMIT $4";
 
 /// The index is named for the reason given at [`WAITING`].
 pub(super) const OLDEST_OPEN: &str = "SELECT min(sequence) AS oldest FROM delivery INDEXED BY delivery_open \
@@ -114,9 +127,9 @@ impl Reader {
         self.seen_after(newest.saturating_sub(limit), limit).await
     }
 
-    /// How long, in milliseconds, the newest delivered events of each target took
-    /// from their arrival to their acknowledgement.
-    pub(in crate::store) async fn delivery_times(&self) -> Result<Vec<(Arc<str>, Vec<u64>)>, ReadError> {
+    /// How long the newest delivered events of each target took from their arrival to
+    /// their acknowledgement.
+    pub(in crate::store) async fn delivery_times(&self) -> Result<Vec<DeliveryTimes>, ReadError> {
         let query = "SELECT id, name FROM target ORDER BY name";
         let targets = self.database.rows(query, []).await?;
         let mut times = Vec::new();
@@ -127,15 +140,17 @@ impl Reader {
                 // The newest deliveries are a backlog: what was delivered lies below it.
                 taken = self.delivered_below(id, self.oldest_open(id).await?).await?;
             }
-            times.push((name.into(), taken));
+            let since = taken.iter().map(|(_, at)| *at).min().map(UnixMillis);
+            let taken = taken.into_iter().map(|(took, _)| took).collect();
+            times.push(DeliveryTimes { target: name.into(), taken, since });
         }
         Ok(times)
     }
 
-    async fn delivered_below(&self, target: i64, below: i64) -> Result<Vec<u64>, ReadError> {
+    async fn delivered_below(&self, target: i64, below: i64) -> Result<Vec<(u64, i64)>, ReadError> {
         let values = [target.into(), below.into(), SEARCHED.into(), DELIVERED.into()];
         let rows = self.database.rows(DELIVERED_BELOW, values).await?;
-        rows.iter().map(|row| Ok(count(row.number("took_ms")?))).collect()
+        rows.iter().map(|row| Ok((count(row.number("took_ms")?), row.number("at")?))).collect()
     }
 
     async fn oldest_open(&self, target: i64) -> Result<i64, ReadError> {

@@ -24,14 +24,19 @@ const OF_LANE: std::ops::RangeInclusive<usize> = 4..=128;
 /// Rows that one search passes over because they are known.
 const PASSED_OVER: usize = 4096;
 
-/// A lane from a place on, with the events.
+/// A lane from a place on, with the events. An operator who has a delivery tried anew has
+/// its first attempt counted anew: attempts from before are earlier than that.
 pub(in crate::store) const LANE: &str = "SELECT d.sequence, d.rank, d.state, d.due_at, d.attempts, d.first_attempt_at, \
-       d.lane, d.replays, e.id, e.type, e.object_id, e.created, e.source, e.origin, e.environment, e.received_at, e.body \
+       d.lane, d.replays, (d.attempts > 0 AND EXISTS (SELECT 1 FROM attempt a WHERE a.target_id = d.target_id \
+         AND a.sequence = d.sequence AND a.started_at < d.first_attempt_at)) AS renewed, \
+       e.id, e.type, e.object_id, e.created, e.source, e.origin, e.environment, e.received_at, e.body \
      FROM delivery d INDEXED BY delivery_lane CROSS JOIN event e ON e.sequence = d.sequence \
      WHERE d.target_id = ?1 AND d.lane = ?2 AND (d.rank, d.sequence) > (?3, ?4) \
      ORDER BY d.rank, d.sequence LIMIT ?5";
 /// One delivery, with its event.
 const ONE: &str = "SELECT d.sequence, d.rank, d.attempts, d.first_attempt_at, d.lane, d.replays, \
+       (d.attempts > 0 AND EXISTS (SELECT 1 FROM attempt a WHERE a.target_id = d.target_id \
+         AND a.sequence = d.sequence AND a.started_at < d.first_attempt_at)) AS renewed, \
        e.id, e.type, e.object_id, e.created, e.source, e.origin, e.environment, e.received_at, e.body \
      FROM delivery d CROSS JOIN event e ON e.sequence = d.sequence WHERE d.target_id = ?1 AND d.sequence = ?2";
 /// The retries that are due, the longest due first.
@@ -259,9 +264,9 @@ fn job(row: &Row<'_>) -> rusqlite::Result<Option<Job>> {
     let sequence = row.get("sequence")?;
     let Some(event) = readable(sequence, event_row(row)?) else { return Ok(None) };
     let first_attempt_at = row.get::<_, Option<i64>>("first_attempt_at")?.map(UnixMillis);
-    let (attempts, replays) = (row.get("attempts")?, row.get("replays")?);
+    let (attempts, replays, renewed) = (row.get("attempts")?, row.get("replays")?, row.get("renewed")?);
     let (event, lane, rank) = (Arc::new(event), row.get("lane")?, row.get("rank")?);
-    Ok(Some(Job { sequence, attempts, first_attempt_at, replays, event, lane, rank }))
+    Ok(Some(Job { sequence, attempts, first_attempt_at, replays, renewed, event, lane, rank }))
 }
 
 fn event_row(row: &Row<'_>) -> rusqlite::Result<EventRow> {

@@ -8,7 +8,7 @@ use super::*;
 use crate::web::api::openapi::document;
 
 /// Every operation.
-const OPERATIONS: [(&str, &str); 26] = [
+const OPERATIONS: [(&str, &str); 27] = [
     ("get", "/api/openapi.json"),
     ("get", "/api/v1/audit"),
     ("get", "/api/v1/bulk"),
@@ -32,6 +32,7 @@ const OPERATIONS: [(&str, &str); 26] = [
     ("post", "/api/v1/streams/{name}/backfill"),
     ("post", "/api/v1/streams/{name}/reconnect"),
     ("get", "/api/v1/targets"),
+    ("post", "/api/v1/alerts/test"),
     ("post", "/api/v1/targets/{name}/pause"),
     ("post", "/api/v1/targets/{name}/resume"),
     ("post", "/api/v1/targets/{name}/test"),

@@ -1,0 +1,266 @@
+//! Looks for what is to be told, and sends it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use metrics::counter;
+use tokio::sync::{Mutex, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::tracker::Tracker;
+use super::{Settings, message};
+use crate::delivery::{BuildError, MessageOutcome, Settings as Address, TargetClient};
+use crate::domain::alert::{Alert, AlertOutcome, Findings};
+use crate::domain::backoff::{Backoff, Jitter};
+use crate::domain::clock::{Clock, UnixMillis};
+use crate::domain::operator::OperationError;
+use crate::telemetry::names;
+
+/// Between two looks at the state.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// Messages that wait, at most; beyond that the oldest is left out.
+const WAITING: usize = 100;
+
+/// The ends of the waits between tries to send a message.
+const RETRY_MIN: Duration = Duration::from_secs(1);
+const RETRY_MAX: Duration = Duration::from_mins(5);
+
+const BACKOFF: Backoff = Backoff::between(RETRY_MIN, RETRY_MAX);
+
+/// How long a message is tried.
+const GIVE_UP_AFTER: Duration = Duration::from_hours(1);
+
+/// Where alerts go, ready to be used.
+#[derive(Debug)]
+pub struct Channel {
+    settings: Settings,
+    client: TargetClient,
+}
+
+impl Channel {
+    fn new(settings: Settings, clock: Clock) -> Result<Self, BuildError> {
+        let address = Address::of_messages("alerts", settings.url.clone(), settings.signing_keys.clone());
+        Ok(Self { client: TargetClient::new(address, clock)?, settings })
+    }
+
+    async fn send(&self, id: &str, message: Vec<u8>) -> MessageOutcome {
+        self.client.send_message(id, Bytes::from(message)).await
+    }
+}
+
+/// The handle on the alerts. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Alerts {
+    channel: watch::Sender<Option<Arc<Channel>>>,
+    clock: Clock,
+    /// Held while a test is out.
+    testing: Arc<Mutex<()>>,
+}
+
+/// The task behind it.
+#[derive(Debug)]
+pub struct Watcher {
+    channel: watch::Receiver<Option<Arc<Channel>>>,
+    clock: Clock,
+    jitter: Jitter,
+    tracker: Tracker,
+    waiting: VecDeque<Message>,
+    /// When the first of those may go out.
+    next_at: Instant,
+    /// Sent so far since the start, for the ids.
+    numbered: u64,
+}
+
+/// An alert on its way.
+#[derive(Debug)]
+struct Message {
+    alert: Alert,
+    id: String,
+    failures: u32,
+}
+
+type Sending = BoxFuture<'static, (Message, MessageOutcome)>;
+type Looking = BoxFuture<'static, Findings>;
+
+/// Alerts that go to where `settings` say, and the task that sends them.
+///
+/// # Errors
+/// [`BuildError`] if the address cannot be used.
+pub fn watcher(
+    settings: Option<Settings>,
+    clock: Clock,
+    jitter: Jitter,
+) -> Result<(Alerts, Watcher), BuildError> {
+    let channel = settings.map(|settings| Channel::new(settings, clock.clone())).transpose()?;
+    let (sender, channel) = watch::channel(channel.map(Arc::new));
+    let watcher = Watcher {
+        channel,
+        clock: clock.clone(),
+        jitter,
+        tracker: Tracker::default(),
+        waiting: VecDeque::new(),
+        next_at: Instant::now(),
+        numbered: 0,
+    };
+    Ok((Alerts { channel: sender, clock, testing: Arc::default() }, watcher))
+}
+
+impl Alerts {
+    /// Whether alerts go to where `settings` say.
+    pub fn are(&self, settings: Option<&Settings>) -> bool {
+        self.channel.borrow().as_ref().map(|channel| &channel.settings) == settings
+    }
+
+    /// A channel as `settings` have it, if there are any.
+    ///
+    /// # Errors
+    /// [`BuildError`] if the address cannot be used.
+    pub fn prepare(&self, settings: Option<&Settings>) -> Result<Option<Channel>, BuildError> {
+        settings.map(|settings| Channel::new(settings.clone(), self.clock.clone())).transpose()
+    }
+
+    /// Sends alerts to `channel` from now on. What stands is told there again.
+    pub fn replace(&self, channel: Option<Channel>) {
+        self.channel.send_replace(channel.map(Arc::new));
+    }
+
+    /// Sends a message that says nothing is wrong, once.
+    ///
+    /// # Errors
+    /// [`OperationError::Refused`] if no alerts are configured, [`OperationError::Busy`]
+    /// while another test is out.
+    pub async fn test(&self) -> Result<AlertOutcome, OperationError> {
+        let unset =
+            || OperationError::Refused("no alerts are configured: `alerts.url` is not set".to_owned());
+        let channel = self.channel.borrow().clone().ok_or_else(unset)?;
+        let _one = self.testing.try_lock().map_err(|_| OperationError::Busy)?;
+        let now = self.clock.now();
+        let id = format!("alert_test_{}", now.0);
+        let outcome = channel.send(&id, message::test(channel.settings.format, now)).await;
+        Ok(AlertOutcome {
+            id,
+            acknowledged: outcome.acknowledged,
+            status: outcome.status,
+            duration_ms: u64::try_from(outcome.duration.as_millis()).unwrap_or(u64::MAX),
+            error: outcome.error,
+        })
+    }
+}
+
+impl Watcher {
+    /// Looks by `look`, and sends what is news, until `stop`. What waits then is not sent.
+    pub async fn run(mut self, look: impl Fn() -> Looking + Send, stop: CancellationToken) {
+        let mut ticks = interval(LOOK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut looking, mut sending): (Option<Looking>, Option<Sending>) = (None, None);
+        loop {
+            if sending.is_none() && self.next_at <= Instant::now() {
+                sending = self.send_next();
+            }
+            let waits = sending.is_none() && !self.waiting.is_empty();
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = ticks.tick(), if looking.is_none() => {
+                    looking = self.channel.borrow().is_some().then(&look);
+                }
+                findings = async { Some(looking.as_mut()?.as_mut().await) }, if looking.is_some() => {
+                    looking = None;
+                    if let Some(findings) = findings {
+                        self.take(findings);
+                    }
+                }
+                ended = async { Some(sending.as_mut()?.as_mut().await) }, if sending.is_some() => {
+                    sending = None;
+                    if let Some((message, outcome)) = ended {
+                        self.take_ended(message, outcome);
+                    }
+                }
+                () = sleep_until(self.next_at), if waits => {}
+                Ok(()) = self.channel.changed() => {
+                    // Another receiver knows nothing yet of what stands.
+                    self.tracker = Tracker::default();
+                    self.next_at = Instant::now();
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, mut findings: Findings) {
+        let Some(channel) = self.channel.borrow().clone() else { return };
+        findings.all.retain(|finding| channel.settings.on.contains(&finding.kind));
+        let now = self.clock.now();
+        for alert in self.tracker.observe(findings, now) {
+            self.numbered += 1;
+            let id = format!("alert_{}_{}", now.0, self.numbered);
+            let (kind, name) = (alert.kind.as_str(), &*alert.name);
+            tracing::info!(kind, name, resolved = alert.resolved, summary = alert.summary, "alert");
+            if self.waiting.len() == WAITING
+                && let Some(oldest) = self.waiting.pop_front()
+            {
+                oldest.left_out("too many wait");
+            }
+            self.waiting.push_back(Message { alert, id, failures: 0 });
+        }
+    }
+
+    fn send_next(&mut self) -> Option<Sending> {
+        let Some(channel) = self.channel.borrow().clone() else {
+            self.waiting.clear();
+            return None;
+        };
+        let message = self.waiting.pop_front()?;
+        Some(Box::pin(async move {
+            let bytes = message::of(&message.alert, channel.settings.format);
+            let outcome = channel.send(&message.id, bytes).await;
+            (message, outcome)
+        }))
+    }
+
+    fn take_ended(&mut self, mut message: Message, outcome: MessageOutcome) {
+        if outcome.acknowledged {
+            self.next_at = Instant::now();
+            return message.count("sent");
+        }
+        message.failures = message.failures.saturating_add(1);
+        let error = outcome.error.unwrap_or_default();
+        let wish = outcome.retry_after.unwrap_or_default().min(RETRY_MAX);
+        let wait = BACKOFF.delay(message.failures, self.jitter.next()).max(wish);
+        self.next_at = Instant::now() + wait;
+        if message.is_old(self.clock.now()) {
+            message.left_out(&error);
+        } else {
+            if message.failures == 1 {
+                let (kind, name) = (message.alert.kind.as_str(), &*message.alert.name);
+                tracing::warn!(kind, name, error, "an alert could not be sent, trying again");
+            }
+            self.waiting.push_front(message);
+        }
+    }
+}
+
+impl Message {
+    fn is_old(&self, now: UnixMillis) -> bool {
+        now.since(self.alert.at) >= GIVE_UP_AFTER
+    }
+
+    fn left_out(self, why: &str) {
+        let (kind, name) = (self.alert.kind.as_str(), &*self.alert.name);
+        tracing::error!(
+            kind,
+            name,
+            summary = self.alert.summary,
+            why,
+            "an alert is left out: it could not be sent"
+        );
+        self.count("failed");
+    }
+
+    fn count(&self, outcome: &'static str) {
+        counter!(names::ALERTS, "kind" => self.alert.kind.as_str(), "outcome" => outcome).increment(1);
+    }
+}

@@ -1,0 +1,65 @@
+//! `pepay-bridge alerts`.
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use clap::Subcommand;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::admin::{self, Operator};
+use super::text::clean;
+use super::{Error, runtime};
+
+/// Try whether alerts reach you
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+
+    #[command(flatten)]
+    admin: admin::Arguments,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Have the bridge send a message that says nothing is wrong; exits 1 unless it is taken
+    Test,
+}
+
+#[derive(Debug, Deserialize)]
+struct Outcome {
+    id: String,
+    acknowledged: bool,
+    status: Option<u16>,
+    duration_ms: u64,
+    error: Option<String>,
+}
+
+/// Does what is asked for.
+pub(super) fn alerts(
+    arguments: &Arguments,
+    config: Option<&Path>,
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<(), Error> {
+    let operator = Operator::new(&arguments.admin, config, environment)?;
+    runtime()?.block_on(async {
+        match arguments.command {
+            Command::Test => test(&operator).await,
+        }
+    })
+}
+
+async fn test(operator: &Operator) -> Result<(), Error> {
+    let answer = operator.bridge.post_patiently(&["alerts", "test"], &json!({})).await?;
+    let outcome: Outcome = answer.read()?;
+    let status = outcome.status.map(|status| format!("answered {status}"));
+    let why = outcome.error.or(status).unwrap_or_else(|| "no answer".to_owned());
+    let why = clean(&format!("the test alert {}: {why} after {} ms", outcome.id, outcome.duration_ms));
+    if operator.json {
+        answer.print()?;
+    } else if outcome.acknowledged {
+        super::print(&format!("{why}\n"))?;
+    }
+    if outcome.acknowledged { Ok(()) } else { Err(Error::failure(why)) }
+}

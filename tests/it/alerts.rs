@@ -1,0 +1,249 @@
+//! Alerts: what does not heal by itself reaches the operator, once, and its end as well.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+use pepay_bridge::simulator::target::{Reaction, Verifier};
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+use crate::support::bridge::{Bridge, command, refused};
+use crate::support::soon;
+use crate::support::world::{SIGNING_SECRET, World, hold, listen};
+
+/// Who is alerted.
+struct Desk {
+    url: String,
+    shared: Arc<Mutex<Shared>>,
+    _served: JoinSet<()>,
+}
+
+#[derive(Default)]
+struct Shared {
+    /// The answers to the next messages; 200 to all others.
+    answers: VecDeque<StatusCode>,
+    received: Vec<Received>,
+}
+
+/// A message, as it came.
+#[derive(Clone)]
+struct Received {
+    id: String,
+    /// Whether its signature is right.
+    signed: bool,
+    acknowledged: bool,
+    message: Value,
+}
+
+impl Desk {
+    async fn new(answers: impl IntoIterator<Item = StatusCode>) -> Self {
+        let shared = Shared { answers: answers.into_iter().collect(), received: Vec::new() };
+        let shared = Arc::new(Mutex::new(shared));
+        let state = Arc::clone(&shared);
+        let app = Router::new().fallback(move |headers: HeaderMap, body: Bytes| {
+            let state = Arc::clone(&state);
+            async move { state.lock().unwrap().take(&headers, &body) }
+        });
+        let (listener, url) = listen().await;
+        let mut served = JoinSet::new();
+        served.spawn(async move { axum::serve(listener, app).await.unwrap() });
+        Self { url: format!("{url}/hook?key=hidden-key"), shared, _served: served }
+    }
+
+    fn answer(&self, status: StatusCode) {
+        self.shared.lock().unwrap().answers.push_back(status);
+    }
+
+    /// Every message that came, in their order.
+    fn received(&self) -> Vec<Received> {
+        self.shared.lock().unwrap().received.clone()
+    }
+
+    /// Those that were taken.
+    fn taken(&self) -> Vec<Received> {
+        self.received().into_iter().filter(|one| one.acknowledged).collect()
+    }
+
+    /// Waits for a message that is `wanted`.
+    async fn until(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        soon(what, async {
+            loop {
+                if let Some(found) = self.taken().into_iter().find(|one| wanted(&one.message)) {
+                    return found.message;
+                }
+                tokio::task::yield_now().await;
+            }
+        })
+        .await
+    }
+
+    /// Waits for a message about `kind` that is `status`.
+    async fn told(&self, kind: &str, status: &str) -> Value {
+        let is = |message: &Value| message["data"]["kind"] == kind && message["data"]["status"] == status;
+        self.until(kind, is).await["data"].clone()
+    }
+}
+
+impl Shared {
+    fn take(&mut self, headers: &HeaderMap, body: &[u8]) -> StatusCode {
+        let answer = self.answers.pop_front().unwrap_or(StatusCode::OK);
+        assert_eq!(headers["content-type"], "application/json");
+        self.received.push(Received {
+            id: headers["webhook-id"].to_str().unwrap().to_owned(),
+            signed: Verifier::new(&SIGNING_SECRET.into()).unwrap().verify(headers, body),
+            acknowledged: answer.is_success(),
+            message: serde_json::from_slice(body).unwrap(),
+        });
+        answer
+    }
+}
+
+fn alert(world: &mut World, desk: &Desk) {
+    world.set("ALERTS__URL", &desk.url);
+    world.set("ALERTS__SIGNING_SECRET", SIGNING_SECRET);
+}
+
+async fn run(world: &World, bridge: Option<&Bridge>, arguments: &[&str]) -> (Option<i32>, String, String) {
+    let mut command = command(&world.configuration);
+    command.args(arguments);
+    if let Some(bridge) = bridge {
+        command.args(["--admin-url", &bridge.admin]);
+    }
+    let output = soon("the command", command.stdout(std::process::Stdio::piped()).output()).await.unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dead_and_down_and_rejecting_are_told_once_signed_and_so_is_their_end() {
+    let desk = Desk::new([]).await;
+    let mut world = World::new(World::with_duplicates()).await;
+    let orders = world.target("orders").await;
+    world.set_target("orders", "DEAD_ON", "410");
+    orders.fail_ratio(1.0, Reaction::Answer(StatusCode::GONE, None));
+    let (_held, nobody) = hold();
+    world.target_at("away", &nobody);
+    alert(&mut world, &desk);
+    let bridge = world.bridge().await;
+    world.simulator.play(40);
+
+    let dead = desk.told("dead", "firing").await;
+    assert_eq!(dead["name"], "orders");
+    let rejecting = desk.told("rejecting", "firing").await;
+    assert!(rejecting["summary"].as_str().unwrap().contains("410"), "{rejecting}");
+    let down = desk.told("target_down", "firing").await;
+    assert_eq!(down["name"], "away");
+
+    orders.heal();
+    let filter = json!({ "state": "dead" });
+    let (_, counted) =
+        bridge.post("/api/v1/deliveries/retry", &json!({ "filter": filter, "dry_run": true })).await;
+    let confirm = &counted["matching"];
+    let (code, _) =
+        bridge.post("/api/v1/deliveries/retry", &json!({ "filter": filter, "confirm": confirm })).await;
+    assert_eq!(code, 200);
+    desk.told("dead", "resolved").await;
+    desk.told("rejecting", "resolved").await;
+
+    let all = desk.taken();
+    for kind in ["dead", "rejecting", "target_down"] {
+        let about = all.iter().map(|one| &one.message["data"]).filter(|data| data["kind"] == kind);
+        let statuses: Vec<_> = about.map(|data| data["status"].as_str().unwrap()).collect();
+        let ended: &[&str] = if kind == "target_down" { &["firing"] } else { &["firing", "resolved"] };
+        assert_eq!(statuses, ended, "{kind}");
+    }
+    for Received { signed, message, .. } in &all {
+        let kind = format!("pepay_bridge.alert.{}", message["data"]["status"].as_str().unwrap());
+        assert!(*signed && message["type"] == json!(kind), "{message}");
+    }
+    bridge.until_metric("pepay_bridge_alerts_total{kind=\"dead\",outcome=\"sent\"}", 2.0).await;
+    bridge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alert_that_is_refused_is_sent_again_under_its_id_and_blocks_nothing() {
+    let desk = Desk::new([StatusCode::INTERNAL_SERVER_ERROR; 2]).await;
+    let mut world = World::new(World::with_duplicates()).await;
+    let orders = world.target("orders").await;
+    world.set_target("orders", "DEAD_ON", "410");
+    orders.next(1, Reaction::Answer(StatusCode::GONE, None));
+    alert(&mut world, &desk);
+    let mut bridge = world.bridge().await;
+    world.simulator.play(20);
+    bridge.logged("an alert could not be sent").await;
+    soon("the deliveries", orders.until(|totals| totals.unique >= 19)).await;
+    desk.told("dead", "firing").await;
+    let ids: Vec<_> = desk.received().into_iter().map(|one| one.id).collect();
+    assert!(ids.len() == 3 && ids.iter().all(|id| *id == ids[0]), "{ids:?}");
+    let (_, log) = bridge.stop().await;
+    assert!(!serde_json::to_string(&log).unwrap().contains("hidden-key"), "the address is a secret");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_turns_alerts_on_for_what_they_are_for_as_texts_for_a_chat() {
+    let desk = Desk::new([]).await;
+    let mut world = World::new(World::with_duplicates()).await;
+    let orders = world.target("orders").await;
+    world.set_target("orders", "DEAD_ON", "410");
+    orders.next(1, Reaction::Answer(StatusCode::GONE, None));
+    let (_held, nobody) = hold();
+    world.target_at("away", &nobody);
+    let mut bridge = world.bridge_on_file().await;
+    world.simulator.play(20);
+    soon("the deliveries", orders.until(|totals| totals.unique >= 19)).await;
+    for (key, value) in [("URL", &*desk.url), ("FORMAT", "slack"), ("ON", "target_down")] {
+        world.set(&format!("ALERTS__{key}"), value);
+    }
+    world.save();
+    assert_eq!(bridge.reload().await["changes"], "alerts changed");
+    let message = desk.until("the alert", |_| true).await;
+    let text = message["text"].as_str().unwrap();
+    assert!(text.contains("*target_down*") && text.contains("target away is down"), "{text}");
+    bridge.stop().await;
+    assert_eq!(desk.taken().len(), 1, "nothing of what is dead");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn alerts_test_exits_by_what_the_other_side_says() {
+    let desk = Desk::new([]).await;
+    let mut world = World::new(World::with_duplicates()).await;
+    world.target("orders").await;
+    let bridge = world.bridge().await;
+    let (code, _, why) = run(&world, Some(&bridge), &["alerts", "test"]).await;
+    assert!(code == Some(1) && why.contains("alerts.url"), "{why}");
+    bridge.stop().await;
+
+    alert(&mut world, &desk);
+    let bridge = world.bridge().await;
+    let (code, said, _) = run(&world, Some(&bridge), &["alerts", "test"]).await;
+    assert!(code == Some(0) && said.contains("answered 200"), "{said}");
+    let Received { signed, message, .. } = desk.taken().remove(0);
+    assert!(signed && message["type"] == "pepay_bridge.alert.test", "{message}");
+    desk.answer(StatusCode::FORBIDDEN);
+    let (code, said, why) = run(&world, Some(&bridge), &["alerts", "test", "--json"]).await;
+    assert!(code == Some(1) && why.contains("403"), "{why}");
+    let outcome: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!((&outcome["acknowledged"], &outcome["status"]), (&json!(false), &json!(403)));
+    bridge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn faults_of_the_section_are_named_and_its_address_is_never_shown() {
+    let mut world = World::new(World::with_duplicates()).await;
+    world.target("orders").await;
+    world.set("ALERTS__URL", "ftp://hidden-host/hidden-key");
+    world.set("ALERTS__ON", "dead,deaf");
+    let (status, said) = refused(&world.configuration).await;
+    assert_eq!(status.code(), Some(2), "{said}");
+    assert!(said.contains("alerts.url") && said.contains("`deaf` is nothing to alert of"), "{said}");
+    assert!(!said.contains("hidden"), "{said}");
+    world.set("ALERTS__URL", "https://hidden-host/hidden-key");
+    world.set("ALERTS__ON", "dead,disk");
+    let (code, shown, _) = run(&world, None, &["check"]).await;
+    assert_eq!(code, Some(0));
+    assert!(shown.contains("[alerts]") && !shown.contains("hidden"), "{shown}");
+    assert!(shown.contains("on = [\"dead\", \"disk\"]"), "{shown}");
+}
