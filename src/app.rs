@@ -245,6 +245,7 @@ impl App {
         base.spawn("retention", soft.clone(), store.janitor().run(base_stop.clone()));
         let comparison = store.comparison().run(both_live_sources, base_stop.clone());
         base.spawn("comparison of sources", soft.clone(), comparison);
+        base.spawn("lease of the store", soft.clone(), store.held(base_stop.clone()));
         base.spawn("metrics", soft, keep_metrics(metrics, base_stop.clone()));
 
         let app = Self {

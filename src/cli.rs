@@ -14,6 +14,7 @@ mod doctor;
 mod events;
 mod filters;
 mod health;
+mod import;
 mod listing;
 mod man;
 mod moment;
@@ -98,6 +99,7 @@ enum Command {
     Doctor(doctor::Arguments),
     Backup(backup::Arguments),
     Restore(restore::Arguments),
+    Import(import::Arguments),
     Devnet(devnet::Arguments),
     Demo(demo::Arguments),
     Simulator(simulator::Arguments),
@@ -194,6 +196,7 @@ fn carry_out(
         Command::Reload(arguments) => reload::reload(&arguments, config, environment),
         Command::Backup(arguments) => backup::backup(&arguments, config, environment),
         Command::Restore(arguments) => restore::run(&arguments, config, environment),
+        Command::Import(arguments) => import::import(&arguments, config, environment),
         Command::Doctor(arguments) => doctor::doctor(&arguments, config, environment),
         Command::Devnet(arguments) => devnet::devnet(arguments, config, environment),
         Command::Demo(arguments) => demo::demo(&arguments, environment),

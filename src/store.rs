@@ -9,7 +9,7 @@
 //! | [`types`], [`view`], [`error`] | plain values and errors of these |
 //! | `committer` | the thread that writes: group commit, and what follows a commit |
 //! | `routing`, `counts`, `retention`, `identity`, `source_comparison` | what every engine shares; no SQL |
-//! | `engine` | the trait of a database, and `SQLite`; all SQL |
+//! | `engine` | the trait of a database, `SQLite` and `PostgreSQL`; all SQL |
 //! | `contract` | the tests of every engine |
 //! | [`backup`], [`restore`], [`check`] | a copy of a store that may be in use, putting one back, a look at one |
 //!
@@ -35,24 +35,27 @@ pub mod view;
 use std::sync::Arc;
 
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use crate::domain::clock::{Clock, UnixMillis};
 use crate::domain::delivery::OnUncertain;
 
 pub use committer::Committer;
+pub use engine::postgres::{check as server_check, import};
 pub use engine::sqlite::file::Disk;
-pub use engine::sqlite::open::OpenError;
 pub use engine::sqlite::{backup, check, restore};
+pub use error::OpenError;
 pub use retention::Janitor;
-pub use settings::{Durability, Route, Settings};
+pub use settings::{Durability, Place, Route, Server, Settings};
 pub use source_comparison::Comparison;
 
 use committer::{Control, Tasks};
 use counts::{BacklogChanges, Counters};
+use engine::postgres::write::PostgresEngine;
 use engine::read::Reader;
 use engine::sqlite::open;
 use engine::sqlite::write::SqliteEngine;
-use engine::{Engine, EngineError, Term};
+use engine::{Engine, EngineError, GroupKind, Term};
 use error::RecordError;
 use handoff::Owners;
 use identity::{ClaimError, OtherIdentity, SourceIdentity};
@@ -85,32 +88,46 @@ pub struct Store {
     refused: watch::Receiver<Option<Box<OtherIdentity>>>,
     /// The sequence of the newest event when the store was opened.
     newest: i64,
+    /// Cancelled once another process has taken over.
+    lost: CancellationToken,
 }
 
 impl Store {
-    /// Opens the store, creating or migrating it as needed, and takes its lock.
+    /// Opens the store, creating or migrating it as needed, and takes its lock or lease.
     /// Nothing is committed until [`Committer::run`] is running on a thread of its own.
     ///
     /// # Errors
-    /// [`OpenError`] names the file and what is wrong with it; it is left as it was.
+    /// [`OpenError`] names the file or server and what is wrong; it is left as it was.
     pub async fn open(
         settings: &Settings,
         routes: Vec<Route>,
         clock: Clock,
     ) -> Result<(Self, Committer), OpenError> {
-        let lock = open::prepare(&settings.path).await?;
-        let engine = SqliteEngine::open(settings, lock)?;
-        let reader = Reader::of_sqlite(open::open_reader_pool(&settings.path).await?, &settings.path);
-        Self::on(Box::new(engine), reader, (settings, routes), clock)
-            .map_err(|error| open::database(&settings.path, &error))
+        let durability = settings.durability;
+        match &settings.place {
+            Place::File(path) => {
+                let lock = open::prepare(path).await?;
+                let engine = SqliteEngine::open(path, durability, lock)?;
+                let reader = Reader::of_sqlite(open::open_reader_pool(path).await?, path);
+                Self::on((Box::new(engine), reader), (settings, routes), clock, CancellationToken::new())
+                    .map_err(|error| open::database(path, &error))
+            }
+            Place::Server(server) => {
+                let (engine, (pool, begin)) = PostgresEngine::open(server, durability).await?;
+                let (lost, reader) = (engine.lost(), Reader::of_postgres(pool, begin));
+                Self::on((Box::new(engine), reader), (settings, routes), clock, lost).map_err(|error| {
+                    OpenError::Server { server: "store.url".into(), reason: error.to_string() }
+                })
+            }
+        }
     }
 
     /// Wires the handles and the committer of a store on `engine`.
     fn on(
-        mut engine: Box<dyn Engine>,
-        reader: Reader,
+        (mut engine, reader): (Box<dyn Engine>, Reader),
         (settings, routes): (&Settings, Vec<Route>),
         clock: Clock,
+        lost: CancellationToken,
     ) -> Result<(Self, Committer), EngineError> {
         let (tasks, queue) = Tasks::new(QUEUE);
         let counters = Arc::<Counters>::default();
@@ -143,6 +160,7 @@ impl Store {
             retention: watch::Sender::new(settings.into()),
             refused,
             newest,
+            lost,
         };
         Ok((store, committer))
     }
@@ -162,6 +180,18 @@ impl Store {
         }
         let opened = self.tasks.control(|reply| Control::Reroute { kept, opened, reply }).await?;
         Ok(opened.into_iter().map(|opened| Outbox::new(opened, self.tasks.clone())).collect())
+    }
+
+    /// Resolves once another process has taken the store over, after which nothing can be
+    /// written to it any more, or at `stop`.
+    pub fn held(&self, stop: CancellationToken) -> impl Future<Output = ()> + Send + use<> {
+        let lost = self.lost.clone();
+        async move {
+            tokio::select! {
+                () = lost.cancelled() => {}
+                () = stop.cancelled() => {}
+            }
+        }
     }
 
     /// Notes that `sources` bring this store its events, all that are configured. With
@@ -235,7 +265,7 @@ fn unfinished(
 ) -> Result<BacklogChanges, EngineError> {
     let mut unfinished = engine.count()?;
     for target in unfinished.targets().into_iter().filter(|target| !configured.contains(target)) {
-        engine.begin()?;
+        engine.begin(GroupKind::Writes)?;
         engine.recover(Term::SOLE, target, OnUncertain::Hold, &mut unfinished, now)?;
         engine.commit()?;
     }

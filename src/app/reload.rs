@@ -241,7 +241,7 @@ impl Fixed {
             ("server.admin_listen", self.admin_listen != settings.web.admin_listen),
             ("server.keep_alive", self.keep_alive != settings.web.keep_alive),
             ("log.format", self.log_format != settings.log.format),
-            ("store.url", ours.path != theirs.path),
+            ("store.url", ours.place != theirs.place),
             ("store.durability", ours.durability != theirs.durability),
         ];
         keys.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key.to_owned()).collect()

@@ -125,7 +125,7 @@ async fn of_many_who_pause_and_resume_at_once_the_last_one_is_remembered_and_obe
 async fn a_stop_does_not_wait_for_a_reload_whose_store_does_not_answer() {
     let folder = TempDir::new().unwrap();
     let started = settings(&folder);
-    let database = started.store.path.clone();
+    let database = started.store.file().unwrap().to_owned();
     let intruder = Arc::new(Mutex::new(None));
     let (read, mut reading) = mpsc::channel(1);
     let load: Load = {

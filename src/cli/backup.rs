@@ -28,14 +28,18 @@ pub(super) struct Arguments {
     json: bool,
 }
 
+const ON_A_SERVER: &str = "the store is on a PostgreSQL server: copy its schema with `pg_dump --schema`, or back up \
+     the server with pg_basebackup and archived logs, which allows recovery to a point in time";
+
 /// Copies the configured store.
 pub(super) fn backup(
     arguments: &Arguments,
     config: Option<&Path>,
     environment: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Result<(), Error> {
-    let database = config::store(config, environment)?.path;
-    let backup = Backup::prepare(&database, &arguments.file).map_err(Error::failure)?;
+    let store = config::store(config, environment)?;
+    let Some(database) = store.file() else { return Err(Error::failure(ON_A_SERVER)) };
+    let backup = Backup::prepare(database, &arguments.file).map_err(Error::failure)?;
     let copied = super::runtime()?.block_on(watch(backup))?;
     super::print(&if arguments.json {
         json_of(&arguments.file, &copied)

@@ -53,7 +53,7 @@ async fn examine(loaded: &Loaded, clock: Clock) -> Report {
     let ((pepay, identities), targets, store) = tokio::join!(
         pepay::examine(settings, clock),
         targets::examine(&settings.targets),
-        store::examine(&settings.store.path),
+        store::examine(&settings.store),
     );
     let account = account::examine(settings, identities);
     let removed = removed::warnings(settings);

@@ -60,6 +60,12 @@ impl Bar {
         self.0.is_hidden()
     }
 
+    /// So much is done, of as much as turns out to be whole.
+    pub(super) fn show_of(&self, done: u64, whole: u64) {
+        self.0.set_length(whole);
+        self.0.set_position(done);
+    }
+
     /// So much is done.
     pub(super) fn show(&self, done: u64) {
         self.0.set_position(done);

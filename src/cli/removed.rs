@@ -5,7 +5,7 @@ use crate::store::check;
 
 /// A line for each such target. None if the store cannot be read: other checks say so.
 pub(super) fn warnings(settings: &Settings) -> Vec<String> {
-    let backlogs = check::backlogs(&settings.store.path).unwrap_or_default();
+    let backlogs = settings.store.file().and_then(|file| check::backlogs(file).ok()).unwrap_or_default();
     let removed = backlogs.iter().filter(|backlog| {
         backlog.is_waiting() && settings.targets.iter().all(|target| target.name != backlog.target)
     });

@@ -31,7 +31,12 @@ pub(super) fn run(
     config: Option<&Path>,
     environment: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Result<(), Error> {
-    let database = config::store(config, environment)?.path;
+    let store = config::store(config, environment)?;
+    let Some(database) = store.file().map(Path::to_owned) else {
+        return Err(Error::failure(
+            "the store is on a PostgreSQL server: restore it with the server's own tools",
+        ));
+    };
     let suffix = format!(".before-restore-{}", stamp(Clock::system().now()));
     let restored = restore(&arguments.file, &database, &suffix).map_err(Error::failure)?;
     super::print(&if arguments.json { json_of(&database, &restored) } else { text_of(&database, &restored) })

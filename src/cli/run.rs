@@ -38,10 +38,10 @@ pub(super) fn run(
         let loaded = config::load(config.as_deref(), environment.iter().cloned());
         loaded.map(warned).map_err(|problems| problems.iter().map(ToString::to_string).collect())
     });
-    let database = settings.store.path.clone();
+    let database = settings.store.file().map(Path::to_owned);
     super::runtime()?.block_on(app::run(settings, load, arguments.adopt)).map_err(|error| {
         let reason = match &error {
-            app::Error::Store(_) => access::unwritable(&database),
+            app::Error::Store(_) => database.as_deref().and_then(access::unwritable),
             _ => None,
         };
         let reason = reason.map(|reason| format!("; {reason}")).unwrap_or_default();

@@ -83,7 +83,8 @@ pub(super) fn of_store(settings: &store::Settings) -> Vec<Warning> {
         found: format!("is at {}, {what} (mode {mode:04o})", escaped(&path.to_string_lossy())),
         advice: format!("take that permission away ({remedy})"),
     };
-    let folder = settings.path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let Some(database) = settings.file() else { return Vec::new() };
+    let folder = database.parent().filter(|folder| !folder.as_os_str().is_empty());
     let folder = folder.unwrap_or(Path::new("."));
     let folder_mode = mode(folder).filter(|mode| mode & NOT_THE_OWNERS_WRITE != 0);
     let of_folder = folder_mode.map(|mode| {

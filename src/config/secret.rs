@@ -67,6 +67,28 @@ impl Section<'_> {
         })
     }
 
+    /// A text that may hold a secret, or the trimmed content of the file `<key>_file`. Of a
+    /// text in place, `shown` is shown.
+    pub(super) fn text_or_file(
+        &mut self,
+        key: &str,
+        default: &str,
+        shown: fn(&str) -> String,
+    ) -> Result<String, Faulty> {
+        let in_place = self.take_text(key);
+        Ok(match self.either(key, in_place)? {
+            Secret::Nowhere => {
+                self.show(key, &default.into());
+                default.to_owned()
+            }
+            Secret::InPlace(text) => {
+                self.show(key, &shown(&text).into());
+                text
+            }
+            Secret::InFile(content) => content,
+        })
+    }
+
     /// A secret that is sent in a header.
     pub(super) fn header_safe_secret(&mut self, key: &str) -> Result<Option<SecretString>, Faulty> {
         let secret = self.secret(key)?;

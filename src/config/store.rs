@@ -1,14 +1,17 @@
 //! `[store]`.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use url::Url;
+
 use super::form::{self, DAY, Form, show_duration};
-use super::problem::Faulty;
+use super::problem::{Faulty, quoted};
 use super::section::Section;
 use super::streams::Subscription;
 use crate::source::webhook;
-use crate::store::{Durability, Settings};
+use crate::store::{Durability, Place, Server, Settings};
 
 /// A century: what is longer is a slip, and no sum of times overflows below it.
 const LONGEST: Duration = DAY.saturating_mul(36_500);
@@ -21,7 +24,7 @@ const SHORTEST_MEMORY: Duration = DAY.saturating_mul(7);
 
 /// Where and for how long the bridge keeps what it holds.
 pub(super) fn read(mut section: Section<'_>) -> Result<Settings, Faulty> {
-    let path = section.value("url", "sqlite://data/pepay-bridge.db", &url());
+    let place = place(&mut section);
     let durability = form::choice(&[("full", Durability::Full), ("normal", Durability::Normal)]);
     let durability = section.value("durability", "full", &durability);
     let payload_retention =
@@ -33,7 +36,7 @@ pub(super) fn read(mut section: Section<'_>) -> Result<Settings, Faulty> {
     let dead_retention = section.value("dead_retention", "365d", &form::duration(Duration::ZERO..=LONGEST));
     section.finish();
     Ok(Settings {
-        path: path?,
+        place: place?,
         durability: durability?,
         payload_retention: payload_retention?,
         dedupe_retention: dedupe_retention?,
@@ -67,22 +70,115 @@ pub(super) fn outlives_repeats(
     }
 }
 
-/// `sqlite://PATH`, or `sqlite:PATH`. The text is not repeated in a message:
-/// another database's URL may hold a password.
-fn url() -> Form<PathBuf> {
-    const ALLOWED: &str = "allowed is `sqlite://PATH`, such as `sqlite://data/pepay-bridge.db`";
+/// Where the database is: by the scheme of `url`, or of the content of `url_file`.
+fn place(section: &mut Section<'_>) -> Result<Place, Faulty> {
+    let url = section.text_or_file("url", "sqlite://data/pepay-bridge.db", shown);
+    let schema = section.value("schema", "pepay_bridge", &schema());
+    let connections = section.value("connections", "4", &form::number(1..=100));
+    let shares = form::choice(&[("none", false), ("transaction", true)]);
+    let pooled = section.value("pooler", "none", &shares);
+    let ca_file = section.optional("ca_file", &form::file());
+    let certificate = section.optional("client_cert_file", &form::file());
+    let key = section.optional("client_key_file", &form::file());
+    let url = url?;
+    if !is_server(&url) {
+        return match path(&url) {
+            Ok(path) => Ok(Place::File(path)),
+            Err(fault) => Err(section.problem("url", &fault)),
+        };
+    }
+    if let Err(fault) = server_url(&url) {
+        return Err(section.problem("url", &fault));
+    }
+    let client_identity = match (certificate?, key?) {
+        (Some(certificate), Some(key)) => Some((certificate, key)),
+        (None, None) => None,
+        (Some(_), None) => return Err(section.problem("client_key_file", LONE)),
+        (None, Some(_)) => return Err(section.problem("client_cert_file", LONE)),
+    };
+    Ok(Place::Server(Server {
+        url: url.into(),
+        ca_file: ca_file?,
+        client_identity,
+        schema: schema?,
+        connections: connections?,
+        pooled: pooled?,
+    }))
+}
+
+const LONE: &str = "is missing; allowed are `client_cert_file` and `client_key_file` together, or neither";
+
+const ALLOWED: &str = "allowed is `sqlite://PATH`, such as `sqlite://data/pepay-bridge.db`, or \
+                       `postgres://USER:PASSWORD@HOST:PORT/DATABASE`";
+
+/// The sessions of `sslmode` that can be asked for.
+const TLS_MODES: [&str; 6] = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"];
+
+fn is_server(url: &str) -> bool {
+    url.starts_with("postgres://") || url.starts_with("postgresql://")
+}
+
+/// What is shown of a URL: a server's without its password.
+fn shown(text: &str) -> String {
+    if !is_server(text) {
+        return text.to_owned();
+    }
+    match Url::parse(text) {
+        Ok(mut url) => {
+            // An error says that the URL can have none.
+            let _ = url.set_password(None);
+            url.to_string()
+        }
+        Err(_) => "postgres://[redacted]".to_owned(),
+    }
+}
+
+/// The text is not repeated in a message: it may hold a password.
+fn server_url(text: &str) -> Result<(), String> {
+    let url = Url::parse(text).map_err(|error| format!("is no URL ({error}); {ALLOWED}"))?;
+    if url.host_str().is_none_or(str::is_empty) {
+        return Err(format!("names no server; {ALLOWED}"));
+    }
+    if url.path().trim_matches('/').is_empty() {
+        return Err(format!("names no database; {ALLOWED}"));
+    }
+    let is_known =
+        |(key, value): (Cow<'_, str>, Cow<'_, str>)| key == "sslmode" && TLS_MODES.contains(&&*value);
+    if url.fragment().is_some() || !url.query_pairs().all(is_known) {
+        return Err(format!(
+            "has parameters that are not known; allowed is `sslmode` with one of `{}`",
+            TLS_MODES.join("`, `")
+        ));
+    }
+    Ok(())
+}
+
+/// The name of a schema, as it can be written without quotation marks.
+fn schema() -> Form<String> {
     Form::text(|text| {
-        let path = text.strip_prefix("sqlite://").or_else(|| text.strip_prefix("sqlite:"));
-        let Some(path) = path else {
-            return Err(format!("is no SQLite URL; {ALLOWED}"));
-        };
-        let fault = match path {
-            "" => "names no file",
-            _ if path.contains(":memory:") => "is a database in memory, which would not outlive the process",
-            _ if path.contains(['?', '#']) || path.starts_with("file:") => "has parameters",
-            _ if path.ends_with('/') || Path::new(path).is_dir() => "names a folder",
-            _ => return Ok(path.into()),
-        };
-        Err(format!("{fault}; {ALLOWED}"))
+        let is_letter = |c: char| c.is_ascii_lowercase() || c == '_';
+        let is_name = text.starts_with(is_letter) && text.chars().all(|c| is_letter(c) || c.is_ascii_digit());
+        if is_name && text.len() <= 63 && !text.starts_with("pg_") {
+            return Ok(text.to_owned());
+        }
+        let fault = "is no name of a schema; allowed are 1 to 63 of `a` to `z`, `0` to `9` and `_`, not beginning \
+                     with a digit or `pg_`";
+        Err(format!("{} {fault}", quoted(text)))
     })
+}
+
+/// The file of `sqlite://PATH`, or `sqlite:PATH`.
+fn path(text: &str) -> Result<PathBuf, String> {
+    let path = text.strip_prefix("sqlite://").or_else(|| text.strip_prefix("sqlite:"));
+    let Some(path) = path else {
+        return Err(format!("is no URL of SQLite or PostgreSQL; {ALLOWED}"));
+    };
+    let fault = match path {
+        "" => "names no file",
+        _ if path.contains(":memory:") => "is a database in memory, which would not outlive the process",
+        _ if path.contains(['?', '#']) || path.starts_with("file:") => "has parameters",
+        _ if path.ends_with('/') || Path::new(path).is_dir() => "names a folder",
+        _ => return Ok(path.into()),
+    };
+    Err(format!("{fault}; {ALLOWED}"))
 }

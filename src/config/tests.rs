@@ -59,7 +59,7 @@ fn the_defaults_are_those_of_the_interface() {
     assert!(settings.web.admin_token.is_none() && settings.web.tokens.is_empty());
     assert_eq!(settings.shutdown_grace, Duration::from_secs(25));
     assert_eq!(settings.log, telemetry::Settings { format: telemetry::Format::Text, filter: "info".into() });
-    assert_eq!(settings.store.path, Path::new("data/pepay-bridge.db"));
+    assert_eq!(settings.store.file(), Some(Path::new("data/pepay-bridge.db")));
     assert_eq!(settings.store.durability, Durability::Full);
     assert_eq!(settings.store.payload_retention, DAY * 30);
     assert_eq!(settings.store.dedupe_retention, DAY * 365);

@@ -20,10 +20,11 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use super::counts::{BacklogChanges, Counters};
-use super::engine::{Engine, EngineError};
+use super::engine::{Engine, EngineError, GroupKind};
 use super::error::RecordError;
 use super::routing::{NewOutbox, RoutingTable};
 use super::settings::Route;
+use super::types::Batch;
 use crate::domain::clock::Clock;
 use health::CommitHealth;
 use metrics::Meters;
@@ -74,6 +75,8 @@ impl fmt::Debug for Control {
 enum Failure {
     /// This task cannot be carried out; its neighbours can.
     Task(usize, EngineError),
+    /// One of the batches of events cannot be stored; which of them is found one by one.
+    Appends,
     /// The engine does not work.
     Engine(EngineError),
 }
@@ -168,9 +171,10 @@ impl Committer {
     /// Commits `group`; a task that cannot be carried out is refused by itself and the
     /// others are committed without it.
     fn write(&mut self, mut group: Vec<Box<dyn Task>>) {
+        let mut one_by_one = false;
         while !group.is_empty() {
             let started = Instant::now();
-            match self.transact(&mut group) {
+            match self.transact(&mut group, one_by_one) {
                 Ok(changes) => {
                     if group.iter().any(|task| !task.only_reads()) {
                         self.meters.commit.record(started.elapsed());
@@ -185,6 +189,7 @@ impl Committer {
                     tracing::error!(%error, "a task of the store was refused");
                     group.remove(index).refused(error.into());
                 }
+                Err(Failure::Appends) => one_by_one = true,
                 Err(Failure::Engine(error)) => {
                     self.health.failed(started, &error, group.len());
                     for task in group {
@@ -197,9 +202,9 @@ impl Committer {
     }
 
     /// Carries out `group` in one transaction. Returns how it changes the backlogs.
-    fn transact(&mut self, group: &mut [Box<dyn Task>]) -> Result<BacklogChanges, Failure> {
-        self.engine.begin().map_err(Failure::Engine)?;
-        let result = self.carry_out(group).and_then(|changes| {
+    fn transact(&mut self, group: &mut [Box<dyn Task>], one_by_one: bool) -> Result<BacklogChanges, Failure> {
+        self.engine.begin(kind(group, one_by_one)).map_err(Failure::Engine)?;
+        let result = self.carry_out(group, one_by_one).and_then(|changes| {
             self.engine.commit().map_err(Failure::Engine)?;
             Ok(changes)
         });
@@ -209,10 +214,15 @@ impl Committer {
         result
     }
 
-    fn carry_out(&mut self, group: &mut [Box<dyn Task>]) -> Result<BacklogChanges, Failure> {
+    fn carry_out(
+        &mut self,
+        group: &mut [Box<dyn Task>],
+        one_by_one: bool,
+    ) -> Result<BacklogChanges, Failure> {
         let mut changes = BacklogChanges::default();
         let (engine, routes, now) = (&mut *self.engine, &self.routes, self.clock.now());
         let mut open = Group { engine, routes, changes: &mut changes, now };
+        append(&mut open, group, one_by_one)?;
         for (index, task) in group.iter_mut().enumerate() {
             task.run(&mut open).map_err(|error| match error {
                 EngineError::Rejected(_) => Failure::Task(index, error),
@@ -241,4 +251,35 @@ impl Committer {
             self.meters.batch.record(events as f64);
         }
     }
+}
+
+/// What `group` consists of.
+fn kind(group: &[Box<dyn Task>], one_by_one: bool) -> GroupKind {
+    if group.iter().all(|task| task.only_reads()) {
+        GroupKind::Reads
+    } else if !one_by_one && group.iter().all(|task| task.batch().is_some()) {
+        GroupKind::Appends
+    } else {
+        GroupKind::Writes
+    }
+}
+
+/// Stores the events of all tasks of `group`, before anything else is done: in one call, or
+/// in one for each task.
+fn append(open: &mut Group<'_>, group: &mut [Box<dyn Task>], one_by_one: bool) -> Result<(), Failure> {
+    let of: Vec<usize> = (0..group.len()).filter(|index| group[*index].batch().is_some()).collect();
+    let at_once = if one_by_one { 1 } else { of.len().max(1) };
+    for part in of.chunks(at_once) {
+        let batches: Vec<&Batch> = part.iter().filter_map(|index| group[*index].batch()).collect();
+        let appended = open.engine.append(&batches, open.routes, open.changes, open.now);
+        let appended = appended.map_err(|error| match error {
+            EngineError::Rejected(_) if part.len() > 1 => Failure::Appends,
+            EngineError::Rejected(_) => Failure::Task(part[0], error),
+            EngineError::Unavailable(_) => Failure::Engine(error),
+        })?;
+        for (index, appended) in part.iter().zip(appended) {
+            group[*index].appended(appended);
+        }
+    }
+    Ok(())
 }

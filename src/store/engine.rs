@@ -5,9 +5,11 @@
 //! out what has queued up, and commits: one group. Verbs take sets. Each may be repeated,
 //! with the same effect, after an outcome that is not known.
 //!
-//! `SQLite` is the only engine. Nothing here says that a store has one process: what a
-//! target's owner writes it writes under its [`Term`], which is constant for `SQLite`.
+//! Nothing here says that a store has one process: what a target's owner writes it writes
+//! under its [`Term`], which is constant as long as a store has a single writer.
 
+mod event_row;
+pub mod postgres;
 pub(in crate::store) mod read;
 pub mod sqlite;
 
@@ -53,6 +55,17 @@ pub(super) struct Term(pub(super) i64);
 impl Term {
     /// The one of an engine whose store has a single process.
     pub(super) const SOLE: Self = Self(0);
+}
+
+/// What a group consists of, by which an engine chooses how to begin it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum GroupKind {
+    /// Verbs that only read.
+    Reads,
+    /// One call of [`Engine::append`].
+    Appends,
+    /// Anything.
+    Writes,
 }
 
 /// A piece of retention, small enough to go in between.
@@ -101,7 +114,7 @@ pub(super) struct Retained {
 /// A database that keeps events and deliveries.
 pub(super) trait Engine: fmt::Debug + Send {
     /// Begins a group. One that could not be ended when it failed is ended first.
-    fn begin(&mut self) -> Result<(), EngineError>;
+    fn begin(&mut self, kind: GroupKind) -> Result<(), EngineError>;
 
     /// Makes the group durable.
     fn commit(&mut self) -> Result<(), EngineError>;
@@ -125,16 +138,17 @@ pub(super) trait Engine: fmt::Debug + Send {
     /// Counts what is unfinished. Outside of a group.
     fn count(&mut self) -> Result<BacklogChanges, EngineError>;
 
-    /// Stores the events of `batch` that are new, numbers them without a gap, gives each
+    /// Stores the events of `batches` that are new, numbers them without a gap, gives each
     /// a pending delivery for every target of `routes` that takes it, notes by which
-    /// sources the others came, and moves the cursor.
+    /// sources the others came, and moves the cursors. Rejected as a whole if one of them
+    /// cannot be stored.
     fn append(
         &mut self,
-        batch: &Batch,
+        batches: &[&Batch],
         routes: &RoutingTable,
         changes: &mut BacklogChanges,
         now: UnixMillis,
-    ) -> Result<Vec<Appended>, EngineError>;
+    ) -> Result<Vec<Vec<Appended>>, EngineError>;
 
     /// Notes that an attempt is about to go out. Rejected if the delivery is not pending
     /// or retrying.

@@ -1,6 +1,83 @@
 //! Why the store did not do what it was asked for.
 
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
 use crate::domain::delivery::State;
+
+/// Why a store could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The folder of the database is missing and cannot be made.
+    #[error("the folder {path} of the database cannot be created: {source}")]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The lock file cannot be written.
+    #[error("the lock file {path} cannot be used: {source}")]
+    Lock {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Another process has it.
+    #[error("the database {0} is in use by another pepay-bridge process")]
+    InUse(PathBuf),
+    /// A database, but not one of ours.
+    #[error("{path} is a database of another application (application_id {application_id:#x})")]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// What it is marked with.
+        application_id: i64,
+    },
+    /// Written by a later version.
+    #[error(
+        "the database {path} has schema {found}, newer than {known}, the newest this version knows: run the version that wrote it, or a later one"
+    )]
+    NewerSchema {
+        /// The file.
+        path: PathBuf,
+        /// Its schema.
+        found: i64,
+        /// Ours.
+        known: i64,
+    },
+    /// The linked library is too old.
+    #[error("SQLite {0} has a bug that can corrupt the database; 3.51.3 or newer is needed")]
+    OldSqlite(&'static str),
+    /// SQLite says no.
+    #[error("the database {path} cannot be opened: {reason}")]
+    Database {
+        /// The file.
+        path: PathBuf,
+        /// What SQLite said.
+        reason: String,
+    },
+    /// A server, or what is on it, cannot be used.
+    #[error("the database {server} cannot be used: {reason}")]
+    Server {
+        /// The server, without user and password.
+        server: Arc<str>,
+        /// Why.
+        reason: String,
+    },
+    /// Another process has the store of a server.
+    #[error(
+        "another pepay-bridge process holds the store in schema \"{schema}\" of {server}: several at a time are not supported"
+    )]
+    Leased {
+        /// The server, without user and password.
+        server: Arc<str>,
+        /// The schema.
+        schema: String,
+    },
+}
 
 /// Why nothing was recorded. The same may be offered again.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

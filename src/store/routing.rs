@@ -9,7 +9,7 @@ use super::settings::Route;
 use super::types::{Appended, Job, TargetId};
 use crate::domain::clock::UnixMillis;
 use crate::domain::delivery::Ordering;
-use crate::domain::event::{EventId, Received};
+use crate::domain::event::{EventId, Received, Subject};
 
 /// Every target that was configured since the committer began.
 #[derive(Debug)]
@@ -124,6 +124,16 @@ pub(super) fn lane(ordering: Ordering, event: &Received, of_order: Option<i64>) 
         Ordering::PerObject => of_object(),
         Ordering::PerOrder => of_order.or_else(of_object),
     }
+}
+
+/// The order and the invoice that an event names besides its object, by which it is
+/// found already. None for an order, which does not belong to its invoice.
+pub(super) fn belongs_to(subject: &Subject) -> (Option<&str>, Option<&str>) {
+    let Subject { object, order, invoice, .. } = subject;
+    if order.is_some() && order == object {
+        return (None, None);
+    }
+    (order.as_deref(), invoice.as_deref().filter(|invoice| object.as_deref() != Some(invoice)))
 }
 
 /// The lane of what has this name. A number, because it is indexed; the beginning of

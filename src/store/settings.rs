@@ -1,8 +1,10 @@
 //! What a store is opened with.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
 
 use crate::domain::delivery::Ordering;
 use crate::domain::event::{Environment, Received};
@@ -13,8 +15,8 @@ use crate::pepay::condition::Condition;
 /// Where the store lives and what a commit is worth.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// The database file; its folder is created if missing.
-    pub path: PathBuf,
+    /// The database.
+    pub place: Place,
     /// What a commit survives.
     pub durability: Durability,
     /// How long delivered events keep their bodies and attempts.
@@ -28,11 +30,20 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// The database file, of a store that is one.
+    pub fn file(&self) -> Option<&Path> {
+        match &self.place {
+            Place::File(path) => Some(path),
+            Place::Server(_) => None,
+        }
+    }
+
     /// The files of the store, those that there may be: the database, what SQLite keeps
-    /// beside it, and the lock.
+    /// beside it, and the lock; none of a server.
     pub fn files(&self) -> Vec<PathBuf> {
+        let Some(path) = self.file() else { return Vec::new() };
         let beside = |suffix: &str| {
-            let mut name = self.path.clone().into_os_string();
+            let mut name = path.as_os_str().to_owned();
             name.push(suffix);
             PathBuf::from(name)
         };
@@ -40,12 +51,49 @@ impl Settings {
     }
 }
 
+/// Where a store is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// A file of `SQLite`; its folder is created if missing.
+    File(PathBuf),
+    /// A schema of a `PostgreSQL` server.
+    Server(Server),
+}
+
+/// A schema of a `PostgreSQL` server, and how to reach it.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// The URL, which may hold a password.
+    pub url: SecretString,
+    /// A file of PEM certificates, one of which has signed the server's.
+    pub ca_file: Option<PathBuf>,
+    /// Files of the bridge's own certificate and key, which the server may ask for.
+    pub client_identity: Option<(PathBuf, PathBuf)>,
+    /// The schema, which is created if missing.
+    pub schema: String,
+    /// Connections that read, at most; there is one more that writes.
+    pub connections: u32,
+    /// Whether a pooler shares sessions, as `PgBouncer` does in transaction mode.
+    pub pooled: bool,
+}
+
+impl PartialEq for Server {
+    fn eq(&self, other: &Self) -> bool {
+        let Self { url, ca_file, client_identity, schema, connections, pooled } = self;
+        url.expose_secret() == other.url.expose_secret()
+            && (ca_file, client_identity) == (&other.ca_file, &other.client_identity)
+            && (schema, connections, pooled) == (&other.schema, &other.connections, &other.pooled)
+    }
+}
+
+impl Eq for Server {}
+
 /// What a commit survives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durability {
-    /// Power loss (`synchronous = FULL`).
+    /// Power loss (`synchronous = FULL`), or what a server is set to.
     Full,
-    /// A killed process (`synchronous = NORMAL`).
+    /// A killed process (`synchronous = NORMAL`); of a server, not its crash.
     Normal,
 }
 

@@ -272,9 +272,9 @@ pub struct Usage {
     pub wal_bytes: u64,
     /// Bytes of the database that hold nothing and will be used again.
     pub free_bytes: u64,
-    /// Bytes of its disk that the bridge may still write.
+    /// Bytes of its disk that the bridge may still write; 0 where the disk is a server's.
     pub disk_free_bytes: u64,
-    /// Bytes of its disk.
+    /// Bytes of its disk; 0 where the disk is a server's.
     pub disk_total_bytes: u64,
     /// When the newest backup was made; null if none is known.
     #[schema(required)]

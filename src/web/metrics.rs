@@ -98,7 +98,9 @@ fn show_usage(usage: &Usage) {
     gauge!(names::STORE_BYTES).set(usage.database_bytes as f64);
     gauge!(names::STORE_WAL_BYTES).set(usage.wal_bytes as f64);
     gauge!(names::STORE_FREE_BYTES).set(usage.free_bytes as f64);
-    gauge!(names::DISK_FREE_BYTES).set(usage.disk_free_bytes as f64);
+    if usage.disk_total_bytes > 0 {
+        gauge!(names::DISK_FREE_BYTES).set(usage.disk_free_bytes as f64);
+    }
     if let Some(at) = usage.last_backup_at {
         gauge!(names::LAST_BACKUP).set(at.0 as f64 / 1000.0);
     }

@@ -43,7 +43,7 @@ impl Shown {
     pub(super) async fn idle() -> Self {
         let folder = TempDir::new().unwrap();
         let settings = store::Settings {
-            path: folder.path().join("test.db"),
+            place: store::Place::File(folder.path().join("test.db")),
             durability: Durability::Normal,
             payload_retention: Duration::from_hours(24),
             dedupe_retention: Duration::from_hours(48),

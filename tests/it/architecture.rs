@@ -66,7 +66,13 @@ const COMMANDS: &[&str] = &[
     "store::inbox::SourceIdentity",
     "store::check",
     "store::restore",
+    "store::server_check",
+    "store::import",
     "store::Disk",
+    "store::Durability",
+    "store::Place",
+    "store::Server",
+    "store::Settings",
     "web::Settings",
 ];
 
@@ -84,6 +90,8 @@ const SETTINGS: &[&str] = &[
     "pepay::signature::SigningKey",
     "store::Settings",
     "store::Durability",
+    "store::Place",
+    "store::Server",
     "source::stream::Settings",
     "source::stream::Endpoint",
     "source::stream::Auth",

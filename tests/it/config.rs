@@ -202,7 +202,7 @@ fn the_version_names_the_release_and_the_commit() {
 }
 
 /// Every command.
-const COMMANDS: [&str; 15] = [
+const COMMANDS: [&str; 16] = [
     "run",
     "check",
     "health",
@@ -213,6 +213,7 @@ const COMMANDS: [&str; 15] = [
     "reload",
     "doctor",
     "backup",
+    "import",
     "devnet",
     "demo",
     "simulator",

@@ -19,6 +19,7 @@ mod listening;
 mod manual;
 mod monitoring;
 mod operate;
+mod postgres;
 mod reload;
 mod simulator;
 mod stream;

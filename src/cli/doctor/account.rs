@@ -7,8 +7,8 @@ use crate::app;
 use crate::config::Settings;
 use crate::domain::cause::chain;
 use crate::pepay::token::Identity;
-use crate::store::check;
 use crate::store::inbox::SourceIdentity;
+use crate::store::{Place, check};
 
 /// Compares what the store remembers with the configuration and with whose the tokens of
 /// the streams were. Says nothing of a store that remembers nothing yet.
@@ -19,7 +19,12 @@ pub(super) fn examine(settings: &Settings, minted: Vec<(Arc<str>, Identity)>) ->
             (source.environment, source.account) = (environment, account);
         }
     }
-    let check = match check::identities(&settings.store.path, &found) {
+    let identities = match &settings.store.place {
+        Place::File(database) => check::identities(database, &found),
+        // A start compares them, and refuses.
+        Place::Server(_) => return Vec::new(),
+    };
+    let check = match identities {
         Ok(check::Identities::None) => return Vec::new(),
         Ok(check::Identities::Same(held)) => {
             let knows_more = |one: &SourceIdentity| {

@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::net::SocketAddr;
 
 use serde_json::Value;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use url::Url;
 
 use super::deliveries;
@@ -12,10 +12,15 @@ use super::report::Check;
 use crate::cli::health;
 use crate::config::Settings;
 use crate::domain::cause::chain;
-use crate::store::check;
+use crate::store::{Place, check};
 
 pub(super) async fn examine(settings: &Settings) -> Vec<Check> {
-    match check::is_in_use(&settings.store.path) {
+    let in_use = match &settings.store.place {
+        Place::File(database) => check::is_in_use(database),
+        // A process on another machine says nothing of this one: its listener does.
+        Place::Server(_) => Ok(TcpStream::connect(settings.web.admin_listen).await.is_ok()),
+    };
+    match in_use {
         Ok(true) => {}
         Ok(false) => {
             let public = free("listener", "server.listen", settings.web.listen).await;

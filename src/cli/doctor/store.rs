@@ -8,8 +8,9 @@ use bytesize::ByteSize;
 use super::report::Check;
 use crate::config::access;
 use crate::domain::cause::chain;
-use crate::store::Disk;
 use crate::store::check::{self, Checkup, Integrity};
+use crate::store::server_check::{self, ServerCheckup};
+use crate::store::{Disk, Durability, Place, Server, Settings};
 
 /// How long the check of what hangs together may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -19,7 +20,35 @@ const UNEASY: u64 = 1 << 30;
 /// Free space below this is a failure: a burst of events may not fit.
 const TIGHT: u64 = 64 << 20;
 
-pub(super) async fn examine(database: &Path) -> Vec<Check> {
+pub(super) async fn examine(settings: &Settings) -> Vec<Check> {
+    match &settings.place {
+        Place::File(database) => of_file(database).await,
+        Place::Server(server) => vec![of_server(server, settings.durability).await],
+    }
+}
+
+/// A schema on a server, which has its own disk and its own checks.
+async fn of_server(server: &Server, durability: Durability) -> Check {
+    match server_check::examine(server, durability).await {
+        Ok(found) => {
+            let ServerCheckup { version, schema, newest_schema, holder, commits } = found;
+            let schema = match schema {
+                None => "no schema yet, which the first start creates".to_owned(),
+                Some(schema) if schema < newest_schema => {
+                    format!("schema {schema} (the next start brings it to {newest_schema})")
+                }
+                Some(schema) => format!("schema {schema}"),
+            };
+            let holder = if holder { "held by a bridge" } else { "held by no bridge" };
+            Check::ok("database", format!("PostgreSQL {version}, {schema}, {holder}; {commits}"))
+        }
+        Err(error) => {
+            Check::failed("database", chain(&error), "is `store.url` right, and does the server run?")
+        }
+    }
+}
+
+async fn of_file(database: &Path) -> Vec<Check> {
     let path = database.to_owned();
     let examined = tokio::task::spawn_blocking(move || check::examine(&path, PATIENCE)).await;
     let of_database = match examined {

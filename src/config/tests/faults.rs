@@ -59,7 +59,7 @@ fn every_fault_is_reported_at_once_by_its_full_path() {
 fn unknown_keys_are_named_at_every_level() {
     assert_problem("[sever]\nx = 1", "sever", "did you mean `server`?");
     assert_problem("[server]\nlisten_on = ''", "server.listen_on", "did you mean `listen`?");
-    assert_problem("[store]\nzzz = 1", "store.zzz", "allowed are `url`, `durability`");
+    assert_problem("[store]\nzzz = 1", "store.zzz", "allowed are `url`, `url_file`");
     assert_problem("time_out = '1s'", "targets.orders.time_out", "did you mean `timeout`?");
     let problems = load_text(LEAST, &[("PEPAY_BRIDGE__TARGETS__ORDERS__TIMEOUTS", "hidden")]).unwrap_err();
     assert_eq!(
@@ -282,7 +282,12 @@ fn values_of_a_wrong_form_are_problems() {
         ("headers = { 'a b' = 'x' }", "targets.orders.headers.a b", "is not a header name"),
         ("headers = { a = \"x\\ny\" }", "targets.orders.headers.a", "a value that no header can have"),
         ("[store]\nurl = 'sqlite::memory:'", "store.url", "in memory"),
-        ("[store]\nurl = 'postgres://u:hidden@h/d'", "store.url", "is no SQLite URL"),
+        ("[store]\nurl = 'mysql://u:hidden@h/d'", "store.url", "is no URL of SQLite or PostgreSQL"),
+        ("[store]\nurl = 'postgres://u:hidden@h'", "store.url", "names no database"),
+        ("[store]\nurl = 'postgres://u:hidden@h/d?options=x'", "store.url", "parameters that are not known"),
+        ("[store]\nurl = 'postgres://u:hidden@h:x/d'", "store.url", "is no URL ("),
+        ("[store]\nschema = 'Pepay'", "store.schema", "is no name of a schema"),
+        ("[store]\npooler = 'session'", "store.pooler", "allowed"),
         ("[store]\nurl = 'sqlite://'", "store.url", "names no file"),
         ("[store]\nurl = 'sqlite://a?mode=ro'", "store.url", "has parameters"),
         ("[store]\nurl = 'sqlite:///tmp'", "store.url", "names a folder"),

@@ -59,7 +59,7 @@ impl Fixture {
     async fn idle(endpoints: Vec<Settings>) -> Self {
         let folder = TempDir::new().unwrap();
         let settings = store::Settings {
-            path: folder.path().join("test.db"),
+            place: store::Place::File(folder.path().join("test.db")),
             durability: Durability::Normal,
             payload_retention: Duration::from_hours(24),
             dedupe_retention: Duration::from_hours(48),

@@ -20,9 +20,16 @@ impl Append {
 }
 
 impl Task for Append {
-    fn run(&mut self, group: &mut Group<'_>) -> Result<(), EngineError> {
-        self.appended = group.engine.append(&self.batch, group.routes, group.changes, group.now)?;
+    fn run(&mut self, _: &mut Group<'_>) -> Result<(), EngineError> {
         Ok(())
+    }
+
+    fn batch(&self) -> Option<&Batch> {
+        Some(&self.batch)
+    }
+
+    fn appended(&mut self, appended: Vec<Appended>) {
+        self.appended = appended;
     }
 
     fn committed(self: Box<Self>, committed: &mut Committed<'_>) {

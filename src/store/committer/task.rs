@@ -13,6 +13,7 @@ use crate::store::counts::BacklogChanges;
 use crate::store::engine::{Engine, EngineError};
 use crate::store::error::RecordError;
 use crate::store::routing::RoutingTable;
+use crate::store::types::{Appended, Batch};
 
 /// Where the outcome of a task goes.
 pub(in crate::store) type Reply<T> = oneshot::Sender<Result<T, RecordError>>;
@@ -41,6 +42,15 @@ pub(in crate::store) trait Task: fmt::Debug + Send {
     /// Carries it out. Is called again, with the same effect, if another task of the
     /// group has failed.
     fn run(&mut self, group: &mut Group<'_>) -> Result<(), EngineError>;
+
+    /// The events that it stores, which is done together with those of its neighbours and
+    /// before [`run`](Self::run).
+    fn batch(&self) -> Option<&Batch> {
+        None
+    }
+
+    /// What became of its events.
+    fn appended(&mut self, _: Vec<Appended>) {}
 
     /// The group is durable.
     fn committed(self: Box<Self>, committed: &mut Committed<'_>);

@@ -4,7 +4,7 @@ use super::*;
 use crate::domain::delivery::State;
 use crate::store::committer::Group;
 use crate::store::counts::{BacklogChanges, Counters};
-use crate::store::engine::{Engine, EngineError};
+use crate::store::engine::{Engine, EngineError, GroupKind};
 use crate::store::handoff::Owners;
 use crate::store::routing::RoutingTable;
 use crate::store::types::{Batch, TargetId};
@@ -89,7 +89,7 @@ impl Direct {
     ) -> (Result<T, EngineError>, BacklogChanges) {
         self.now = self.now.plus(Duration::from_secs(1));
         let mut changes = BacklogChanges::default();
-        self.engine.begin().unwrap();
+        self.engine.begin(GroupKind::Writes).unwrap();
         let done = work(&mut Group {
             engine: &mut *self.engine,
             routes: &self.routes,
@@ -103,8 +103,8 @@ impl Direct {
     pub(super) fn store(&mut self, id: &str) -> i64 {
         let batch = Batch { events: vec![event(id, id)], cursor: None };
         let append =
-            |group: &mut Group<'_>| group.engine.append(&batch, group.routes, group.changes, group.now);
-        self.commit(append).unwrap()[0].sequence
+            |group: &mut Group<'_>| group.engine.append(&[&batch], group.routes, group.changes, group.now);
+        self.commit(append).unwrap()[0][0].sequence
     }
 
     /// Everything that is stored.

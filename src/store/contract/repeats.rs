@@ -81,7 +81,7 @@ async fn events_that_are_stored_twice_are_there_once_and_leave_no_gap() {
     let events = vec![event("evt_1", "a"), event("evt_2", "a"), again, other];
     let batch = Batch { events, cursor: Some(cursor) };
     let append = |group: &mut Group<'_>| {
-        let appended = group.engine.append(&batch, group.routes, group.changes, group.now)?;
+        let appended = group.engine.append(&[&batch], group.routes, group.changes, group.now)?.remove(0);
         Ok(appended.iter().map(|one| (one.recorded, one.sequence, one.queues.len())).collect::<Vec<_>>())
     };
     let [first, second] = twice(&mut direct, append);

@@ -26,7 +26,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use sqlx::SqlitePool;
+use sqlx::{PgPool, SqlitePool};
 
 use crate::domain::event::{Digest, EventId, InvalidEventId};
 use crate::store::error::ReadError;
@@ -46,11 +46,18 @@ impl Reader {
         Self { database: Database::Sqlite { pool, path: Arc::new(path.to_owned()) } }
     }
 
+    /// One that reads a schema of `PostgreSQL` by `pool`. Where sessions are shared,
+    /// `shared` begins each transaction.
+    pub(in crate::store) fn of_postgres(pool: PgPool, shared: Option<Arc<str>>) -> Self {
+        Self { database: Database::Postgres { pool, shared } }
+    }
+
     /// The pool of `SQLite`.
     #[cfg(test)]
     pub(in crate::store) fn pool(&self) -> &SqlitePool {
         match &self.database {
             Database::Sqlite { pool, .. } => pool,
+            Database::Postgres { .. } => panic!("not a file"),
         }
     }
 

@@ -18,7 +18,6 @@ mod audit;
 pub mod backup;
 pub mod check;
 mod checkpoint;
-mod event_row;
 pub mod file;
 mod identity;
 pub(in crate::store) mod open;

@@ -9,7 +9,7 @@ use pepay_bridge::domain::event::{Received, Source};
 use pepay_bridge::domain::filter::TypeFilter;
 use pepay_bridge::pepay::envelope;
 use pepay_bridge::store::types::Batch;
-use pepay_bridge::store::{Durability, Route, Settings, Store};
+use pepay_bridge::store::{Durability, Place, Route, Settings, Store};
 
 use crate::support::raw::{Act, OK, RawTarget};
 use crate::support::soon;
@@ -42,7 +42,7 @@ fn event(n: usize, clock: &Clock) -> Received {
 pub async fn store_backlog(database: &Path, target: &str, backlog: usize) {
     let clock = Clock::system();
     let settings = Settings {
-        path: database.to_owned(),
+        place: Place::File(database.to_owned()),
         durability: Durability::Normal,
         payload_retention: Duration::from_hours(24),
         dedupe_retention: Duration::from_hours(48),

@@ -46,7 +46,7 @@ impl Engine {
         let clock = Clock::system();
         let route = route(settings);
         let file = store::Settings {
-            path: folder.path().join("model.db"),
+            place: store::Place::File(folder.path().join("model.db")),
             durability: Durability::Normal,
             payload_retention: Duration::from_hours(24),
             dedupe_retention: Duration::from_hours(48),

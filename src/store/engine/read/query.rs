@@ -47,6 +47,7 @@ pub(super) enum Named {
 pub(super) fn events(filter: &Filter, sequences: &[i64], limit: usize) -> Query {
     let mut query = of_sequences(EVENT_FACTS, sequences);
     query.push(" WHERE TRUE");
+    query.order("e.sequence DESC");
     push_event(&mut query, filter);
     push_having(&mut query, filter);
     query.limit(limit);
@@ -68,6 +69,7 @@ pub(super) fn deliveries(filter: &Filter, cursor: Option<Cursor>, sequences: &[i
     query.push(THEIR_DELIVERIES).push(LAST_ATTEMPT).push(" WHERE TRUE");
     push_event(&mut query, filter);
     push_delivery(&mut query, filter);
+    query.order("e.sequence DESC, t.id");
     if let Some(cursor) = cursor {
         query.push(" AND (e.sequence <> ").push_bind(cursor.sequence);
         query.push(" OR t.id > ").push_bind(cursor.target).push(")");
@@ -252,5 +254,6 @@ fn push_states(query: &mut Query, states: &[State]) {
 
 fn push_prefix<'q>(query: &'q mut Query, column: &str, prefix: &str) -> &'q mut Query {
     let length = i64::try_from(prefix.chars().count()).unwrap_or(i64::MAX);
-    query.push("substr(").push(column).push(", 1, ").push_bind(length).push(") = ").push_bind(prefix)
+    query.push("substr(").push(column).push(", 1, CAST(").push_bind(length);
+    query.push(" AS integer)) = ").push_bind(prefix)
 }

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use sqlx::postgres::{PgPool, PgRow};
 use sqlx::sqlite::{SqlitePool, SqliteRow};
 use sqlx::{AssertSqlSafe, Row as _};
 
@@ -19,6 +20,13 @@ pub(in crate::store) enum Database {
         pool: SqlitePool,
         /// The file.
         path: Arc<PathBuf>,
+    },
+    /// A schema of `PostgreSQL`.
+    Postgres {
+        /// Connections.
+        pool: PgPool,
+        /// What begins a transaction where sessions are shared; `None` where they are not.
+        shared: Option<Arc<str>>,
     },
 }
 
@@ -57,12 +65,13 @@ pub(in crate::store) struct Query {
     text: String,
     values: Vec<Value>,
     limit: Option<i64>,
+    order: Option<&'static str>,
 }
 
 impl Query {
     /// A query that begins with `text`.
     pub(super) fn new(text: &str) -> Self {
-        Self { text: text.to_owned(), values: Vec::new(), limit: None }
+        Self { text: text.to_owned(), values: Vec::new(), limit: None, order: None }
     }
 
     /// Adds `text`.
@@ -95,6 +104,20 @@ impl Query {
         self.limit = Some(i64::try_from(rows).unwrap_or(i64::MAX));
     }
 
+    /// Names the order in which the rows come. `SQLite` returns them so by itself, in the
+    /// order of its joins, and would sort them once more.
+    pub(super) fn order(&mut self, columns: &'static str) -> &mut Self {
+        self.order = Some(columns);
+        self
+    }
+
+    /// What `PostgreSQL` is asked.
+    fn postgres(&self) -> String {
+        let order = self.order.map(|columns| format!(" ORDER BY {columns}")).unwrap_or_default();
+        let limit = self.limit.map(|limit| format!(" LIMIT {limit}")).unwrap_or_default();
+        format!("{}{order}{limit}", self.text)
+    }
+
     /// What `SQLite` is asked.
     pub(super) fn sqlite(&self) -> String {
         match self.limit {
@@ -117,6 +140,8 @@ impl Query {
 pub(in crate::store) enum Row {
     /// Of `SQLite`.
     Sqlite(SqliteRow),
+    /// Of `PostgreSQL`.
+    Postgres(PgRow),
 }
 
 impl Row {
@@ -124,6 +149,7 @@ impl Row {
     pub(in crate::store) fn number(&self, column: &str) -> Result<i64, sqlx::Error> {
         match self {
             Self::Sqlite(row) => row.try_get(column),
+            Self::Postgres(row) => row.try_get(column),
         }
     }
 
@@ -147,6 +173,7 @@ impl Row {
     pub(in crate::store) fn number_or_null(&self, column: &str) -> Result<Option<i64>, sqlx::Error> {
         match self {
             Self::Sqlite(row) => row.try_get(column),
+            Self::Postgres(row) => row.try_get(column),
         }
     }
 
@@ -154,6 +181,7 @@ impl Row {
     pub(in crate::store) fn text(&self, column: &str) -> Result<&str, sqlx::Error> {
         match self {
             Self::Sqlite(row) => row.try_get(column),
+            Self::Postgres(row) => row.try_get(column),
         }
     }
 
@@ -161,6 +189,7 @@ impl Row {
     pub(in crate::store) fn text_or_null(&self, column: &str) -> Result<Option<&str>, sqlx::Error> {
         match self {
             Self::Sqlite(row) => row.try_get(column),
+            Self::Postgres(row) => row.try_get(column),
         }
     }
 
@@ -168,7 +197,42 @@ impl Row {
     pub(in crate::store) fn bytes_or_null(&self, column: &str) -> Result<Option<&[u8]>, sqlx::Error> {
         match self {
             Self::Sqlite(row) => row.try_get(column),
+            Self::Postgres(row) => row.try_get(column),
         }
+    }
+}
+
+/// `query` without the words by which `SQLite` is told of an index or of an order of joins,
+/// and with `PostgreSQL`'s words for rows of numbers.
+fn without_hints(query: &str) -> String {
+    let mut words: Vec<Cow<'_, str>> = Vec::new();
+    let mut rest = query.split_ascii_whitespace().peekable();
+    while let Some(word) = rest.next() {
+        match (word, rest.peek().copied()) {
+            ("INDEXED", Some("BY")) => {
+                rest.next();
+                rest.next();
+            }
+            ("NOT", Some("INDEXED")) => {
+                rest.next();
+            }
+            ("CROSS", Some("JOIN")) => {}
+            // A text, by which bytes are searched.
+            ("AS", Some("BLOB))")) => {
+                rest.next();
+                let text = words.pop().map(|word| word.replace("CAST(", "convert_to(")).unwrap_or_default();
+                words.push(Cow::Owned(text + ", 'UTF8'))"));
+            }
+            _ if word.starts_with("instr(") => {
+                words.push(Cow::Owned(word.replacen("instr(", "pg_catalog.position(", 1)));
+            }
+            _ => words.push(Cow::Borrowed(word)),
+        }
+    }
+    let query = words.join(" ");
+    match query.split_once("json_each(") {
+        Some((before, after)) => format!("{before}unnest({}", after.replacen(") c", ") AS c (value)", 1)),
+        None => query,
     }
 }
 
@@ -217,7 +281,11 @@ impl Database {
 
     /// The rows of a query that was put together.
     pub(super) async fn run(&self, query: Query) -> Result<Vec<Row>, sqlx::Error> {
-        Box::pin(self.fetch(Cow::Owned(query.sqlite()), query.values)).await
+        let text = match self {
+            Self::Sqlite { .. } => query.sqlite(),
+            Self::Postgres { .. } => query.postgres(),
+        };
+        Box::pin(self.fetch(Cow::Owned(text), query.values)).await
     }
 
     async fn fetch(&self, text: Cow<'static, str>, values: Vec<Value>) -> Result<Vec<Row>, sqlx::Error> {
@@ -233,6 +301,44 @@ impl Database {
                 }
                 Ok(query.fetch_all(pool).await?.into_iter().map(Row::Sqlite).collect())
             }
+            Self::Postgres { pool, shared } => {
+                let mut query = sqlx::query(AssertSqlSafe(without_hints(&text))).persistent(shared.is_none());
+                for value in values {
+                    query = match value {
+                        Value::Number(number) => query.bind(number),
+                        Value::Text(text) => query.bind(text),
+                        Value::Numbers(numbers) => query.bind(numbers),
+                    };
+                }
+                let rows = match shared {
+                    None => query.fetch_all(pool).await?,
+                    Some(begin) => {
+                        let begin = AssertSqlSafe(begin.as_ref().to_owned());
+                        let mut transaction = pool.begin_with(begin).await?;
+                        let rows = query.fetch_all(&mut *transaction).await?;
+                        transaction.commit().await?;
+                        rows
+                    }
+                };
+                Ok(rows.into_iter().map(Row::Postgres).collect())
+            }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn postgres_is_asked_without_the_hints_for_sqlite() {
+        let query = "SELECT e.id FROM json_each($1) c CROSS JOIN event e ON e.sequence = c.value CROSS JOIN target t \
+                     NOT INDEXED ON TRUE JOIN delivery d INDEXED BY delivery_open ON d.state = 'x'";
+        let expected = "SELECT e.id FROM unnest($1) AS c (value) JOIN event e ON e.sequence = c.value JOIN target t \
+                        ON TRUE JOIN delivery d ON d.state = 'x'";
+        assert_eq!(without_hints(query), expected);
+        let query = "WHERE instr(e.body, CAST($7 AS BLOB)) > 0";
+        let expected = "WHERE pg_catalog.position(e.body, convert_to($7, 'UTF8')) > 0";
+        assert_eq!(without_hints(query), expected);
     }
 }

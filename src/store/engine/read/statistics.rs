@@ -67,13 +67,19 @@ impl Reader {
                 let row = self.database.only_row("SELECT sqlite_version() AS version", []).await?;
                 format!("SQLite {}", row.text("version")?)
             }
+            Database::Postgres { .. } => {
+                let query = "SELECT current_setting('server_version') AS version";
+                format!("PostgreSQL {}", self.database.only_row(query, []).await?.text("version")?)
+            }
         };
         Ok(Summary { first_sequence: if last == 0 { 0 } else { first }, last_sequence: last, engine })
     }
 
     /// The size of the store, and what its disk has left.
     pub(in crate::store) async fn usage(&self) -> Result<Usage, ReadError> {
-        let Database::Sqlite { path, .. } = &self.database;
+        let Database::Sqlite { path, .. } = &self.database else {
+            return self.usage_of_schema().await;
+        };
         let query = "SELECT c.page_count * s.page_size AS size, f.freelist_count * s.page_size AS free \
                      FROM pragma_page_count c, pragma_page_size s, pragma_freelist_count f";
         let row = self.database.only_row(query, []).await?;
@@ -93,10 +99,27 @@ impl Reader {
         })
     }
 
+    /// The size of a schema; nothing is known of its server's disk.
+    async fn usage_of_schema(&self) -> Result<Usage, ReadError> {
+        let query = "SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint AS size FROM pg_class c \
+                     WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind = 'r'";
+        let database_bytes = count(self.database.only_row(query, []).await?.number("size")?);
+        Ok(Usage {
+            database_bytes,
+            wal_bytes: 0,
+            free_bytes: 0,
+            disk_free_bytes: 0,
+            disk_total_bytes: 0,
+            last_backup_at: None,
+        })
+    }
+
     /// Bytes of the write-ahead log.
     pub(in crate::store) fn wal_bytes(&self) -> u64 {
         match &self.database {
             Database::Sqlite { path, .. } => file::wal_bytes(path),
+            // The server's own concern.
+            Database::Postgres { .. } => 0,
         }
     }
 

@@ -6,10 +6,10 @@ use super::order::{OrderLane, order_lane};
 use super::repeats::{self, Repeat};
 use crate::domain::clock::UnixMillis;
 use crate::domain::delivery::{Ordering, State};
-use crate::domain::event::{Digest, Environment, EventId, Received, Subject};
+use crate::domain::event::{Digest, Environment, EventId, Received};
 use crate::store::counts::BacklogChanges;
 use crate::store::engine::ORDINARY_SKEW_MS;
-use crate::store::routing::{RoutingTable, lane, rank};
+use crate::store::routing::{RoutingTable, belongs_to, lane, rank};
 use crate::store::types::{Appended, Batch, CursorMove, Recorded};
 
 /// Stores the events of `batch` that are new, numbers them from `sequence` on,
@@ -75,16 +75,6 @@ fn insert_event(
         invoice,
     ])?;
     Ok(rows == 1)
-}
-
-/// The order and the invoice that an event names besides its object, by which it is
-/// found already. None for an order, which does not belong to its invoice.
-fn belongs_to(subject: &Subject) -> (Option<&str>, Option<&str>) {
-    let Subject { object, order, invoice, .. } = subject;
-    if order.is_some() && order == object {
-        return (None, None);
-    }
-    (order.as_deref(), invoice.as_deref().filter(|invoice| object.as_deref() != Some(invoice)))
 }
 
 fn insert_deliveries(

@@ -21,7 +21,8 @@ use rusqlite::{Connection, ErrorCode, InterruptHandle, params};
 use tempfile::NamedTempFile;
 
 use super::file::{self, Disk};
-use super::open::{self, OpenError};
+use super::open;
+use crate::store::error::OpenError;
 
 /// Left free on the disk, in bytes, so that the copy does not take the last of
 /// what the bridge needs to go on.

@@ -10,8 +10,8 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode};
 
 use super::file::{self, Lock};
-use super::identity;
-use super::open::{self, OpenError};
+use super::{identity, open};
+use crate::store::error::OpenError;
 use crate::store::identity::{OtherIdentity, SourceIdentity, reconcile};
 use crate::store::view::Backlog;
 

@@ -1,7 +1,6 @@
 //! Opening a database file: whose it is, which schema it has, how it is set up.
 
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -14,7 +13,8 @@ use sqlx::sqlite::{
 };
 
 use super::file::{self, Lock};
-use crate::store::settings::{Durability, Settings};
+use crate::store::error::OpenError;
+use crate::store::settings::Durability;
 
 /// The migrations. Their files are in `migrations/` at the top of the repository,
 /// where `sqlx` looks for them by default.
@@ -31,61 +31,6 @@ pub(in crate::store) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Connections of the pool that reads. Reads are short; each connection costs a thread.
 const READERS: u32 = 2;
-
-/// Why a store could not be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// The folder of the database is missing and cannot be made.
-    #[error("the folder {path} of the database cannot be created: {source}")]
-    Folder {
-        /// The folder.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// The lock file cannot be written.
-    #[error("the lock file {path} cannot be used: {source}")]
-    Lock {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// Another process has it.
-    #[error("the database {0} is in use by another pepay-bridge process")]
-    InUse(PathBuf),
-    /// A database, but not one of ours.
-    #[error("{path} is a database of another application (application_id {application_id:#x})")]
-    Foreign {
-        /// The file.
-        path: PathBuf,
-        /// What it is marked with.
-        application_id: i64,
-    },
-    /// Written by a later version.
-    #[error(
-        "the database {path} has schema {found}, newer than {known}, the newest this version knows: run the version that wrote it, or a later one"
-    )]
-    NewerSchema {
-        /// The file.
-        path: PathBuf,
-        /// Its schema.
-        found: i64,
-        /// Ours.
-        known: i64,
-    },
-    /// The linked library is too old.
-    #[error("SQLite {0} has a bug that can corrupt the database; 3.51.3 or newer is needed")]
-    OldSqlite(&'static str),
-    /// SQLite says no.
-    #[error("the database {path} cannot be opened: {reason}")]
-    Database {
-        /// The file.
-        path: PathBuf,
-        /// What SQLite said.
-        reason: String,
-    },
-}
 
 /// Checks the file, takes its lock and brings its schema up to date.
 pub(in crate::store) async fn prepare(path: &Path) -> Result<Lock, OpenError> {
@@ -140,7 +85,7 @@ pub(super) fn canonical(path: &Path) -> PathBuf {
 
 /// The schema of the database; `None` if it is still to be made. An existing one must be
 /// ours, and of a schema we know, before anything is written to it.
-pub(super) fn schema_of(path: &Path) -> Result<Option<i64>, OpenError> {
+pub(in crate::store) fn schema_of(path: &Path) -> Result<Option<i64>, OpenError> {
     if fs::metadata(path).map_or(0, |file| file.len()) == 0 {
         return Ok(None);
     }
@@ -187,12 +132,12 @@ async fn migrate(path: &Path, is_new: bool) -> Result<(), OpenError> {
 }
 
 /// The connection that writes.
-pub(in crate::store) fn open_writer(settings: &Settings) -> Result<Connection, OpenError> {
+pub(in crate::store) fn open_writer(path: &Path, durability: Durability) -> Result<Connection, OpenError> {
     let open = || -> rusqlite::Result<Connection> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(&settings.path, flags)?;
+        let connection = Connection::open_with_flags(path, flags)?;
         connection.busy_timeout(BUSY_TIMEOUT)?;
-        let synchronous = match settings.durability {
+        let synchronous = match durability {
             Durability::Full => "FULL",
             Durability::Normal => "NORMAL",
         };
@@ -205,11 +150,11 @@ pub(in crate::store) fn open_writer(settings: &Settings) -> Result<Connection, O
         connection.set_prepared_statement_cache_capacity(64);
         Ok(connection)
     };
-    open().map_err(|error| database(&settings.path, &error))
+    open().map_err(|error| database(path, &error))
 }
 
 /// A connection that reads, and never writes to the database.
-pub(super) fn open_reader(path: &Path) -> Result<Connection, OpenError> {
+pub(in crate::store) fn open_reader(path: &Path) -> Result<Connection, OpenError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let open = || {
         let connection = Connection::open_with_flags(path, flags)?;

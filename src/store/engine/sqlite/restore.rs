@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use rusqlite::Connection;
 
 use super::file::{self, Disk};
-use super::open::{self, OpenError};
+use super::open;
+use crate::store::error::OpenError;
 
 /// Left free on the disk, in bytes.
 const RESERVE: u64 = 64 << 20;

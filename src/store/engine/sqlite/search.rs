@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
-use super::event_row::{EVENT_COLUMNS, EventRow};
 use crate::domain::clock::UnixMillis;
 use crate::domain::delivery::State;
 use crate::domain::event::Received;
+use crate::store::engine::event_row::EventRow;
 use crate::store::types::{Found, FoundLane, FoundRest, Job, LaneRank, Scan, Scanned, Search, TargetId};
 
 /// Bytes of event bodies taken into memory by one search.
@@ -250,19 +250,23 @@ fn may_go(row: &Row<'_>, now: UnixMillis) -> rusqlite::Result<bool> {
         || (state == State::Retrying.as_str() && due_at.is_none_or(|at| at <= now.0)))
 }
 
+/// What an event is rebuilt from.
+const EVENT_COLUMNS: &str =
+    "e.id, e.type, e.object_id, e.created, e.source, e.origin, e.environment, e.received_at, e.body";
+
 /// The event of `sequence`, if its body is still there and can be read.
 pub(super) fn event(connection: &Connection, sequence: i64) -> rusqlite::Result<Option<Received>> {
     let mut select = connection.prepare_cached(&format!(
         "SELECT {EVENT_COLUMNS} FROM event e WHERE e.sequence = ?1 AND e.body IS NOT NULL"
     ))?;
     let found = select.query_row(params![sequence], event_row).optional()?;
-    Ok(found.and_then(|row| readable(sequence, row)))
+    Ok(found.and_then(|row| row.readable(sequence)))
 }
 
 /// The delivery of `row`, if its event can be read.
 fn job(row: &Row<'_>) -> rusqlite::Result<Option<Job>> {
     let sequence = row.get("sequence")?;
-    let Some(event) = readable(sequence, event_row(row)?) else { return Ok(None) };
+    let Some(event) = event_row(row)?.readable(sequence) else { return Ok(None) };
     let first_attempt_at = row.get::<_, Option<i64>>("first_attempt_at")?.map(UnixMillis);
     let (attempts, replays, renewed) = (row.get("attempts")?, row.get("replays")?, row.get("renewed")?);
     let (event, lane, rank) = (Arc::new(event), row.get("lane")?, row.get("rank")?);
@@ -281,13 +285,4 @@ fn event_row(row: &Row<'_>) -> rusqlite::Result<EventRow> {
         received_at: row.get("received_at")?,
         body: row.get("body")?,
     })
-}
-
-fn readable(sequence: i64, row: EventRow) -> Option<Received> {
-    // Left where it is for a later version, which may know the value.
-    row.into_received()
-        .inspect_err(|error| {
-            tracing::error!(%error, sequence, "a stored event cannot be read and is passed over");
-        })
-        .ok()
 }

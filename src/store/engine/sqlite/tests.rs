@@ -20,10 +20,10 @@ use crate::domain::event::{Received, Source};
 use crate::pepay::envelope;
 use crate::store::contract::{NOW, arrived, event, everything, heads, id, route};
 use crate::store::outbox::DeliveryLog;
-use crate::store::settings::Settings;
+use crate::store::settings::{Place, Settings};
 use crate::store::types::Job;
 use crate::store::{OpenError, Store, check, routing};
-use backend::{Sqlite, open, settings};
+use backend::{Sqlite, database, open, settings};
 
 use Sqlite as UnderTest;
 #[path = "../../contract/suite.rs"]

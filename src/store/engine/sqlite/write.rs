@@ -1,5 +1,6 @@
 //! The connection that writes.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use rusqlite::{Connection, ErrorCode, params};
@@ -7,7 +8,7 @@ use rusqlite::{Connection, ErrorCode, params};
 use super::append::{self, ArrivalSkew};
 use super::checkpoint::{self, Checkpoints};
 use super::file::Lock;
-use super::open::{self, OpenError};
+use super::open;
 use super::retain::Positions;
 use super::{act, audit, identity, retain, search, settle};
 use crate::domain::audit::Entry;
@@ -15,11 +16,11 @@ use crate::domain::clock::UnixMillis;
 use crate::domain::delivery::OnUncertain;
 use crate::domain::event::EventId;
 use crate::store::counts::BacklogChanges;
-use crate::store::engine::{Engine, EngineError, Retained, RetentionStep, Term};
-use crate::store::error::ActError;
+use crate::store::engine::{Engine, EngineError, GroupKind, Retained, RetentionStep, Term};
+use crate::store::error::{ActError, OpenError};
 use crate::store::identity::SourceIdentity;
 use crate::store::routing::RoutingTable;
-use crate::store::settings::Settings;
+use crate::store::settings::Durability;
 use crate::store::types::{
     Act, Acted, Appended, Batch, Begun, CutOff, Found, Key, Search, Settlement, TargetId,
 };
@@ -40,9 +41,9 @@ pub(in crate::store) struct SqliteEngine {
 }
 
 impl SqliteEngine {
-    /// Opens the database of `settings`, which is made or migrated already.
-    pub(in crate::store) fn open(settings: &Settings, lock: Lock) -> Result<Self, OpenError> {
-        let connection = open::open_writer(settings)?;
+    /// Opens the database at `path`, which is made or migrated already.
+    pub(in crate::store) fn open(path: &Path, durability: Durability, lock: Lock) -> Result<Self, OpenError> {
+        let connection = open::open_writer(path, durability)?;
         let read = || -> rusqlite::Result<_> {
             let newest = "SELECT coalesce(max(sequence), 0) FROM event";
             let newest: i64 = connection.query_row(newest, [], |row| row.get(0))?;
@@ -50,7 +51,7 @@ impl SqliteEngine {
             // Where all events have been removed, their numbers are not given again.
             Ok((newest.max(retained.events_through), retained, ArrivalSkew::read(&connection)?))
         };
-        let (newest, retained, skew) = read().map_err(|error| open::database(&settings.path, &error))?;
+        let (newest, retained, skew) = read().map_err(|error| open::database(path, &error))?;
         let checkpoints = Checkpoints::of(&connection);
         Ok(Self { connection, newest, appended: newest, retained, skew, checkpoints, _lock: lock })
     }
@@ -61,7 +62,7 @@ impl SqliteEngine {
 }
 
 impl Engine for SqliteEngine {
-    fn begin(&mut self) -> Result<(), EngineError> {
+    fn begin(&mut self, _: GroupKind) -> Result<(), EngineError> {
         self.roll_back()?;
         self.execute("BEGIN IMMEDIATE")
     }
@@ -119,14 +120,18 @@ impl Engine for SqliteEngine {
 
     fn append(
         &mut self,
-        batch: &Batch,
+        batches: &[&Batch],
         routes: &RoutingTable,
         changes: &mut BacklogChanges,
         now: UnixMillis,
-    ) -> Result<Vec<Appended>, EngineError> {
-        let appended = append::batch(&self.connection, (routes, changes), batch, &mut self.appended, now)?;
-        self.skew.note(&self.connection, batch, &appended, now)?;
-        Ok(appended)
+    ) -> Result<Vec<Vec<Appended>>, EngineError> {
+        let append = |batch: &&Batch| {
+            let (connection, sequence) = (&self.connection, &mut self.appended);
+            let appended = append::batch(connection, (routes, &mut *changes), batch, sequence, now)?;
+            self.skew.note(connection, batch, &appended, now)?;
+            Ok(appended)
+        };
+        batches.iter().map(append).collect()
     }
 
     fn claim(&mut self, _: Term, target: TargetId, attempt: Begun) -> Result<(), EngineError> {

@@ -1,6 +1,6 @@
 //! A database of the suite: a file in a folder of its own.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 use tempfile::TempDir;
@@ -10,7 +10,7 @@ use super::super::write::SqliteEngine;
 use crate::domain::clock::Clock;
 use crate::store::contract::{Backend, DEAD_RETENTION, DEDUPE_RETENTION, NOW, PAYLOAD_RETENTION};
 use crate::store::engine::Engine;
-use crate::store::settings::{Durability, Route, Settings};
+use crate::store::settings::{Durability, Place, Route, Settings};
 use crate::store::{Committer, OpenError, Store};
 
 /// A folder that holds a database.
@@ -18,9 +18,14 @@ pub(super) struct Sqlite {
     pub(super) folder: TempDir,
 }
 
+/// The file of the database in `folder`.
+pub(super) fn database(folder: &Path) -> PathBuf {
+    folder.join("data/test.db")
+}
+
 pub(super) fn settings(folder: &Path) -> Settings {
     Settings {
-        path: folder.join("data/test.db"),
+        place: Place::File(database(folder)),
         durability: Durability::Normal,
         payload_retention: PAYLOAD_RETENTION,
         dedupe_retention: DEDUPE_RETENTION,
@@ -37,7 +42,7 @@ pub(super) async fn open(folder: &Path, routes: Vec<Route>) -> Result<(Store, Co
 impl Sqlite {
     /// A second connection, as an operator's own tool would open.
     pub(super) fn side_door(&self) -> Connection {
-        Connection::open(settings(self.folder.path()).path).unwrap()
+        Connection::open(database(self.folder.path())).unwrap()
     }
 
     fn rows<T: rusqlite::types::FromSql>(&self, query: &str) -> Vec<T> {
@@ -59,9 +64,9 @@ impl Backend for Sqlite {
     }
 
     async fn engine(&self) -> Box<dyn Engine> {
-        let settings = settings(self.folder.path());
-        let lock = open::prepare(&settings.path).await.unwrap();
-        Box::new(SqliteEngine::open(&settings, lock).unwrap())
+        let path = database(self.folder.path());
+        let lock = open::prepare(&path).await.unwrap();
+        Box::new(SqliteEngine::open(&path, Durability::Normal, lock).unwrap())
     }
 
     fn execute(&self, statement: &str) {

@@ -9,7 +9,7 @@ use crate::store::backup::{Backup, BackupError, Copied};
 
 fn copy(fixture: &Fixture, name: &str) -> Result<Copied, BackupError> {
     let folder = fixture.backend.folder.path();
-    Backup::prepare(&settings(folder).path, &folder.join(name))?.run()
+    Backup::prepare(&database(folder), &folder.join(name))?.run()
 }
 
 /// What lies in the folder of a fixture beside its database's.
@@ -38,7 +38,7 @@ async fn a_copy_of_a_store_in_use_is_one_snapshot_that_opens_as_a_store() {
     fixture.store.inbox.try_record(event("evt_1-later", "order")).await.unwrap();
     let restored = TempDir::new().unwrap();
     fs::create_dir(restored.path().join("data")).unwrap();
-    fs::rename(fixture.backend.folder.path().join("copy.db"), settings(restored.path()).path).unwrap();
+    fs::rename(fixture.backend.folder.path().join("copy.db"), database(restored.path())).unwrap();
     let restored =
         Fixture::at(Sqlite { folder: restored }, vec![route("orders", "*", Ordering::PerObject)]).await;
     assert_eq!(restored.store.operator.summary().await.unwrap().last_sequence, 50);
@@ -50,7 +50,7 @@ async fn a_copy_of_a_store_in_use_is_one_snapshot_that_opens_as_a_store() {
     let folder = fixture.close().await.folder;
 
     // Of a stopped one just as well.
-    let copied = Backup::prepare(&settings(folder.path()).path, &folder.path().join("stopped.db"));
+    let copied = Backup::prepare(&database(folder.path()), &folder.path().join("stopped.db"));
     assert_eq!(copied.unwrap().run().unwrap().events, 51);
 }
 
@@ -61,7 +61,7 @@ async fn nothing_is_overwritten_and_nothing_that_is_no_store_is_copied() {
     fs::write(folder.join("taken"), "precious").unwrap();
     assert!(matches!(copy(&fixture, "taken"), Err(BackupError::Exists(_))));
     // Also if it appears while the copy is made.
-    let backup = Backup::prepare(&settings(folder).path, &folder.join("late")).unwrap();
+    let backup = Backup::prepare(&database(folder), &folder.join("late")).unwrap();
     fs::write(folder.join("late"), "precious").unwrap();
     assert!(matches!(backup.run(), Err(BackupError::Exists(_))));
     for name in ["taken", "late"] {
@@ -86,7 +86,7 @@ async fn a_copy_that_is_interrupted_leaves_nothing_behind() {
     // The call may come before the first step or after the last: until it meets one.
     for name in (0..).map(|n| format!("copy-{n}")) {
         let backup = Backup::prepare(
-            &settings(fixture.backend.folder.path()).path,
+            &database(fixture.backend.folder.path()),
             &fixture.backend.folder.path().join(&name),
         );
         let backup = backup.unwrap();

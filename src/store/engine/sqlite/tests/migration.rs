@@ -11,7 +11,7 @@ use crate::domain::event::Environment;
 /// A database of the first version with a delivery in every state it knew, and a
 /// lane in which three wait.
 async fn first_version(folder: &Path) {
-    let path = settings(folder).path;
+    let path = database(folder);
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     let options = SqliteConnectOptions::new()
         .filename(&path)
@@ -53,7 +53,7 @@ async fn first_version(folder: &Path) {
 async fn every_row_and_every_lane_of_the_first_version_goes_on() {
     let folder = TempDir::new().unwrap();
     first_version(folder.path()).await;
-    let looked_at = check::examine(&settings(folder.path()).path, Duration::MAX).unwrap().unwrap();
+    let looked_at = check::examine(&database(folder.path()), Duration::MAX).unwrap().unwrap();
     assert_eq!((looked_at.schema, looked_at.events), (1, 8));
     let mut fixture = Fixture::at(Sqlite { folder }, vec![route("orders", "*", Ordering::PerObject)]).await;
     let operator = fixture.store.operator.clone();
@@ -86,7 +86,7 @@ async fn every_row_and_every_lane_of_the_first_version_goes_on() {
 async fn events_whose_object_was_not_read_become_findable() {
     let folder = TempDir::new().unwrap();
     first_version(folder.path()).await;
-    let door = rusqlite::Connection::open(settings(folder.path()).path).unwrap();
+    let door = rusqlite::Connection::open(database(folder.path())).unwrap();
     let cases = [
         ("commerce.order.updated", r#"{"orderId":"o"}"#, Some("o")),
         ("commerce.order.updated", r#"{"order_id":"p","orderId":7}"#, Some("7")),

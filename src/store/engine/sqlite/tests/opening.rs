@@ -39,14 +39,14 @@ async fn closing_leaves_no_write_ahead_log_behind() {
     let fixture = Fixture::new(vec![]).await;
     fixture.store.inbox.try_record(event("evt_1", "a")).await.unwrap();
     let folder = fixture.close().await.folder;
-    let wal = settings(folder.path()).path.with_extension("db-wal");
+    let wal = database(folder.path()).with_extension("db-wal");
     assert_eq!(std::fs::metadata(wal).map_or(0, |file| file.len()), 0);
 }
 
 #[tokio::test]
 async fn a_database_of_another_application_is_refused_and_left_alone() {
     let folder = TempDir::new().unwrap();
-    let path = settings(folder.path()).path;
+    let path = database(folder.path());
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     let other = rusqlite::Connection::open(&path).unwrap();
     other.execute_batch("PRAGMA application_id = 77; CREATE TABLE cat (name TEXT)").unwrap();
@@ -60,7 +60,7 @@ async fn a_database_of_another_application_is_refused_and_left_alone() {
 #[tokio::test]
 async fn a_file_that_is_no_database_is_refused_by_name() {
     let folder = TempDir::new().unwrap();
-    let path = settings(folder.path()).path;
+    let path = database(folder.path());
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     std::fs::write(&path, "dear diary".repeat(500)).unwrap();
     let refused = open(folder.path(), vec![]).await.unwrap_err().to_string();
@@ -80,19 +80,19 @@ async fn a_database_of_a_newer_schema_is_refused_by_number() {
         )
         .unwrap();
     let folder = fixture.close().await.folder;
-    let before = std::fs::read(settings(folder.path()).path).unwrap();
+    let before = std::fs::read(database(folder.path())).unwrap();
     let refused = open(folder.path(), vec![]).await.unwrap_err();
     assert!(matches!(refused, OpenError::NewerSchema { found: 9999, .. }), "{refused}");
-    assert_eq!(std::fs::read(settings(folder.path()).path).unwrap(), before, "it is left alone");
+    assert_eq!(std::fs::read(database(folder.path())).unwrap(), before, "it is left alone");
 }
 
 #[tokio::test]
 async fn a_second_process_is_refused_by_whatever_name_it_calls_the_database() {
     let fixture = Fixture::new(vec![]).await;
-    let path = settings(fixture.backend.folder.path()).path;
+    let path = database(fixture.backend.folder.path());
     let other = fixture.backend.folder.path().join("other.db");
     std::os::unix::fs::symlink(path, &other).unwrap();
-    let settings = Settings { path: other, ..settings(fixture.backend.folder.path()) };
+    let settings = Settings { place: Place::File(other), ..settings(fixture.backend.folder.path()) };
     let refused = Store::open(&settings, vec![], Clock::from_fn(|| NOW)).await.unwrap_err();
     assert!(matches!(refused, OpenError::InUse(_)), "{refused}");
 }
@@ -121,7 +121,7 @@ fn modes(folder: &Path) -> Vec<(String, u32)> {
 async fn everything_is_created_for_its_owner_alone() {
     let fixture = Fixture::new(vec![]).await;
     fixture.store.inbox.try_record(event("evt_1", "a")).await.unwrap();
-    let path = settings(fixture.backend.folder.path()).path;
+    let path = database(fixture.backend.folder.path());
     let name = |suffix: &str| format!("{}{suffix}", path.file_name().unwrap().to_str().unwrap());
     let expected = [
         (String::new(), 0o700),
@@ -137,7 +137,7 @@ async fn everything_is_created_for_its_owner_alone() {
 async fn what_exists_keeps_its_mode_but_for_the_lock_which_its_readers_could_hold() {
     use std::os::unix::fs::PermissionsExt as _;
     let folder = Fixture::new(vec![]).await.close().await.folder;
-    let path = settings(folder.path()).path;
+    let path = database(folder.path());
     let lock = path.with_extension("db.lock");
     let open_to_all = |path: &Path| {
         let mode = if path.is_dir() { 0o755 } else { 0o644 };

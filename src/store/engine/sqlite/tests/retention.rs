@@ -9,7 +9,7 @@ const DAY: Duration = Duration::from_hours(24);
 
 /// How many events a look at the file of `aging` tells of.
 fn looked_at(aging: &Aging) -> i64 {
-    check::examine(&settings(aging.fixture.backend.folder.path()).path, DAY).unwrap().unwrap().events
+    check::examine(&database(aging.fixture.backend.folder.path()), DAY).unwrap().unwrap().events
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
+use tokio_util::sync::CancellationToken;
 
 use super::super::super::write::SqliteEngine;
 use super::super::super::{open, watched};
@@ -13,6 +14,7 @@ use crate::domain::delivery::{Next, OnUncertain};
 use crate::domain::event::EventId;
 use crate::domain::operator::Action;
 use crate::store::engine::read::Reader;
+use crate::store::settings::Durability;
 use crate::store::types::{Batch, Begun, CursorMove, Position, Recorded, Search, Settlement};
 
 /// What must have run, or else the test has not seen the committer's work.
@@ -174,13 +176,15 @@ async fn nothing_that_the_writer_does_walks_through_a_large_table() {
         route("all", "*", Ordering::None),
         route("others", "x.*", Ordering::PerOrder),
     ];
-    let settings = settings(folder.path());
-    let engine = SqliteEngine::open(&settings, open::prepare(&settings.path).await.unwrap()).unwrap();
+    let (settings, path) = (settings(folder.path()), database(folder.path()));
+    let lock = open::prepare(&path).await.unwrap();
+    let engine = SqliteEngine::open(&path, Durability::Normal, lock).unwrap();
     engine.watch();
-    let pool = open::open_reader_pool(&settings.path).await.unwrap();
-    let reader = Reader::of_sqlite(pool, &settings.path);
+    let pool = open::open_reader_pool(&path).await.unwrap();
+    let reader = Reader::of_sqlite(pool, &path);
     let clock = Clock::from_fn(|| NOW);
-    let (mut store, committer) = Store::on(Box::new(engine), reader, (&settings, routes), clock).unwrap();
+    let (engine, held) = (Box::new(engine), CancellationToken::new());
+    let (mut store, committer) = Store::on((engine, reader), (&settings, routes), clock, held).unwrap();
     let writer = std::thread::spawn(|| {
         committer.run();
         watched::run()
@@ -192,7 +196,7 @@ async fn nothing_that_the_writer_does_walks_through_a_large_table() {
     for work in WORK {
         assert!(run.iter().any(|statement| statement.contains(work)), "not seen: {work}\n{run:#?}");
     }
-    let connection = Connection::open(settings.path).unwrap();
+    let connection = Connection::open(path).unwrap();
     connection.pragma_update(None, "foreign_keys", true).unwrap();
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRIGGER_EQP, true).unwrap();
     for statement in run.iter().filter(|statement| has_a_plan(statement)) {

@@ -5,11 +5,7 @@ use bytes::Bytes;
 use crate::domain::clock::UnixMillis;
 use crate::domain::event::{Environment, Event, Received, Source, Subject};
 
-/// What an event is rebuilt from, in the order of [`EventRow`]'s fields.
-pub(super) const EVENT_COLUMNS: &str =
-    "e.id, e.type, e.object_id, e.created, e.source, e.origin, e.environment, e.received_at, e.body";
-
-/// The columns of [`EVENT_COLUMNS`].
+/// The columns that an event is rebuilt from.
 pub(super) struct EventRow {
     pub(super) id: String,
     pub(super) kind: String,
@@ -25,10 +21,20 @@ pub(super) struct EventRow {
 /// A column holds what no version known to this one writes.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("column event.{0} holds a value this version does not know")]
-pub(super) struct UnknownValue(&'static str);
+struct UnknownValue(&'static str);
 
 impl EventRow {
-    pub(super) fn into_received(self) -> Result<Received, UnknownValue> {
+    /// The event of `sequence`; one that this version cannot read is logged and left for a
+    /// later version, which may know the value.
+    pub(super) fn readable(self, sequence: i64) -> Option<Received> {
+        self.into_received()
+            .inspect_err(|error| {
+                tracing::error!(%error, sequence, "a stored event cannot be read and is passed over");
+            })
+            .ok()
+    }
+
+    fn into_received(self) -> Result<Received, UnknownValue> {
         let environment = self
             .environment
             .map(|name| name.parse::<Environment>().map_err(|_| UnknownValue("environment")))

@@ -1,0 +1,393 @@
+//! Doing to deliveries what an operator asks for: the rows are read, each action is decided
+//! here, and what follows is written as one.
+
+use std::collections::HashMap;
+
+use sqlx::Row as _;
+use sqlx::postgres::PgRow;
+
+use super::search;
+use super::session::Session;
+use super::words::rounds;
+use crate::domain::clock::UnixMillis;
+use crate::domain::delivery::{self, Ordering, State};
+use crate::domain::event::EventId;
+use crate::domain::operator::{Action, REPLAYABLE};
+use crate::store::counts::BacklogChanges;
+use crate::store::error::ActError;
+use crate::store::routing::{FIRST, RoutingTable, TargetQueue, lane, rank};
+use crate::store::types::{Act, ActKind, Acted, Key, TargetId};
+
+/// Finds the number of a target and the sequence of an event.
+pub(super) async fn find(
+    session: &mut Session,
+    target: &str,
+    id: &EventId,
+) -> Result<Result<Key, ActError>, sqlx::Error> {
+    let query = "SELECT (SELECT t.id FROM target t WHERE t.name = $1) AS target_id, \
+                        (SELECT e.sequence FROM event e WHERE e.id = $2) AS sequence";
+    let rows = session.rows(sqlx::query(query).bind(target).bind(id.as_str())).await?;
+    let Some(row) = rows.first() else { return Err(sqlx::Error::RowNotFound) };
+    Ok(match (row.try_get("target_id")?, row.try_get("sequence")?) {
+        (None, _) => Err(ActError::NoSuchTarget),
+        (_, None) => Err(ActError::NoSuchEvent),
+        (Some(target), Some(sequence)) => Ok(Key { target: TargetId(target), sequence }),
+    })
+}
+
+/// Notes whether `target` is paused.
+pub(super) async fn pause(
+    session: &mut Session,
+    target: &str,
+    paused: bool,
+    now: UnixMillis,
+) -> Result<Result<(), ActError>, sqlx::Error> {
+    let update =
+        "UPDATE target SET paused_at = CASE WHEN $2 THEN coalesce(paused_at, $3) END WHERE name = $1";
+    let known = session.execute(sqlx::query(update).bind(target).bind(paused).bind(now.0)).await? == 1;
+    Ok(if known { Ok(()) } else { Err(ActError::NoSuchTarget) })
+}
+
+/// A delivery as far as an action depends on it.
+#[derive(Clone, Copy)]
+struct DeliveryRow {
+    state: State,
+    lane: Option<i64>,
+    attempts: u32,
+    replays: u32,
+}
+
+/// What becomes of a delivery.
+#[derive(Clone, Copy)]
+struct Change {
+    sequence: i64,
+    state: State,
+    lane: Option<i64>,
+    /// `None` where it stays.
+    rank: Option<i64>,
+    due_at: Option<i64>,
+    /// Its first attempt is counted anew from here; `None` where it stays.
+    counted_from: Option<i64>,
+    is_reopened: bool,
+    replays: u32,
+    is_new: bool,
+}
+
+/// What is known of the deliveries and events of one set of actions.
+struct Actions<'a> {
+    routes: &'a RoutingTable,
+    target: TargetId,
+    now: UnixMillis,
+    found: HashMap<i64, DeliveryRow>,
+    /// The lane and the rank of each event, of those that have a body.
+    places: HashMap<i64, (Option<i64>, i64)>,
+}
+
+/// What is to be written, or why nothing is.
+type Decision = Result<Change, ActError>;
+
+/// Does `acts` to deliveries of `target`, none of which is on the wire.
+pub(super) async fn all(
+    session: &mut Session,
+    (routes, changes): (&RoutingTable, &mut BacklogChanges),
+    target: TargetId,
+    acts: &[Act],
+    now: UnixMillis,
+) -> Result<Vec<Acted>, sqlx::Error> {
+    let mut done: HashMap<usize, Acted> = HashMap::new();
+    let indices: Vec<usize> = (0..acts.len()).collect();
+    for round in rounds(&indices, |index| acts[*index].sequence) {
+        let sequences: Vec<_> = round.iter().map(|index| acts[**index].sequence).collect();
+        let (found, places) = (
+            deliveries(session, target, &sequences).await?,
+            places(session, routes, target, &sequences).await?,
+        );
+        let actions = Actions { routes, target, now, found, places };
+        let mut written = Vec::new();
+        for index in round {
+            let act = &acts[*index];
+            let before = actions.found.get(&act.sequence).copied();
+            if let ActKind::Take(from) = act.kind {
+                let taken = take(session, (&actions, changes), from, act.sequence, before.is_some()).await?;
+                let (lane, result) = match taken {
+                    Ok((lane, replays)) => (lane, Ok(replays)),
+                    Err(error) => (None, Err(error)),
+                };
+                let lane = lane.or(before.and_then(|before| before.lane));
+                done.insert(*index, Acted { sequence: act.sequence, lane, result });
+                continue;
+            }
+            let decision = actions.decide(act, before);
+            let lane = decision.as_ref().ok().and_then(|change| change.lane);
+            let lane = lane.or(before.and_then(|before| before.lane));
+            let result = match decision {
+                Ok(change) => {
+                    changes.step(target, before.map(|before| before.state), change.state);
+                    written.push(change);
+                    Ok(change.replays)
+                }
+                Err(error) => Err(error),
+            };
+            done.insert(*index, Acted { sequence: act.sequence, lane, result });
+        }
+        write(session, target, &written, now).await?;
+    }
+    Ok(indices.iter().filter_map(|index| done.remove(index)).collect())
+}
+
+impl Actions<'_> {
+    fn decide(&self, act: &Act, found: Option<DeliveryRow>) -> Decision {
+        let sequence = act.sequence;
+        match (&act.kind, found) {
+            (ActKind::Apply(..) | ActKind::Take(_), None) => Err(ActError::NoSuchDelivery),
+            (ActKind::Offer, None) => self.open(sequence, 0),
+            (ActKind::Offer | ActKind::Take(_), Some(_)) => Err(ActError::AlreadyThere),
+            (_, Some(found)) if found.state == State::Sending => Err(ActError::OnTheWire),
+            (ActKind::Apply(action, states), Some(found)) => self.apply(*action, states, sequence, found),
+            (ActKind::Replay, None) => self.open(sequence, 1),
+            (ActKind::Replay, Some(found)) if REPLAYABLE.contains(&found.state) => {
+                self.reopen(sequence, found, found.replays + 1)
+            }
+            (ActKind::Replay, Some(found)) => {
+                Err(ActError::NotAllowed { state: found.state, allowed: REPLAYABLE })
+            }
+        }
+    }
+
+    fn apply(&self, action: Action, states: &[State], sequence: i64, found: DeliveryRow) -> Decision {
+        // One that has moved on since it was chosen is passed over, also if the action
+        // would apply to it where it is now: that is not what was asked for.
+        let step = action.step(found.attempts > 0);
+        if !states.contains(&found.state) || delivery::apply(found.state, step).is_err() {
+            return Err(ActError::NotAllowed { state: found.state, allowed: action.applies_to() });
+        }
+        let change = |state, lane, due_at| Change {
+            sequence,
+            state,
+            lane,
+            rank: None,
+            due_at,
+            counted_from: due_at,
+            is_reopened: false,
+            replays: found.replays,
+            is_new: false,
+        };
+        match action {
+            Action::Retry if found.state.is_settled() => self.reopen(sequence, found, found.replays),
+            Action::Retry | Action::Release => Ok(change(State::Retrying, found.lane, Some(self.now.0))),
+            Action::Close => Ok(change(State::Closed, None, None)),
+            Action::Cancel => Ok(change(State::Cancelled, None, None)),
+        }
+    }
+
+    /// Has an event go to a target that it was not to go to.
+    fn open(&self, sequence: i64, replays: u32) -> Decision {
+        let (lane, rank) = self.place(sequence)?;
+        Ok(Change {
+            sequence,
+            state: State::Pending,
+            lane,
+            rank: Some(rank),
+            due_at: None,
+            counted_from: None,
+            is_reopened: false,
+            replays,
+            is_new: true,
+        })
+    }
+
+    /// Has a delivery that has ended go on, at its place in its lane.
+    fn reopen(&self, sequence: i64, found: DeliveryRow, replays: u32) -> Decision {
+        let (lane, rank) = self.place(sequence)?;
+        let tried = found.attempts > 0;
+        let due_at = tried.then_some(self.now.0);
+        Ok(Change {
+            sequence,
+            state: if tried { State::Retrying } else { State::Pending },
+            lane,
+            rank: Some(rank),
+            due_at,
+            counted_from: due_at,
+            is_reopened: true,
+            replays,
+            is_new: false,
+        })
+    }
+
+    /// The lane of an event and its rank there.
+    fn place(&self, sequence: i64) -> Result<(Option<i64>, i64), ActError> {
+        if !self.routes.of(self.target).is_some_and(TargetQueue::is_open) {
+            return Err(ActError::NotConfigured);
+        }
+        self.places.get(&sequence).copied().ok_or(ActError::PayloadGone)
+    }
+}
+
+/// The states of what can be moved to another target.
+const MOVABLE: &[State] = &[State::Pending, State::Sending, State::Retrying, State::Held, State::Dead];
+
+/// Copies a delivery to another target.
+const COPY: &str = "INSERT INTO delivery (target_id, sequence, state, lane, rank, due_at, attempts, replays, \
+            first_attempt_at, settled_at, status, duration_ms) \
+     SELECT $3, sequence, $4, $5, $6, due_at, attempts, replays, first_attempt_at, settled_at, status, duration_ms \
+     FROM delivery WHERE target_id = $1 AND sequence = $2";
+
+/// Takes over an unfinished delivery of the target `from`, with its attempts and at its place
+/// in its lane. One that this target has already ends there instead. One that is recorded as
+/// on the wire has no dispatcher any more: its outcome is unknown.
+async fn take(
+    session: &mut Session,
+    (actions, changes): (&Actions<'_>, &mut BacklogChanges),
+    from: TargetId,
+    sequence: i64,
+    is_there: bool,
+) -> Result<Result<(Option<i64>, u32), ActError>, sqlx::Error> {
+    let found = deliveries(session, from, &[sequence]).await?.remove(&sequence);
+    let Some(found) = found else { return Ok(Err(ActError::NoSuchDelivery)) };
+    if found.state.is_settled() && found.state != State::Dead {
+        return Ok(Err(ActError::NotAllowed { state: found.state, allowed: MOVABLE }));
+    }
+    if is_there {
+        let end = "UPDATE delivery SET state = 'cancelled', due_at = NULL, lane = NULL, settled_at = $3 \
+                   WHERE target_id = $1 AND sequence = $2";
+        session.execute(sqlx::query(end).bind(from.0).bind(sequence).bind(actions.now.0)).await?;
+        session.execute(sqlx::query(NOTE).bind(vec![sequence])).await?;
+        changes.step(from, Some(found.state), State::Cancelled);
+        return Ok(Err(ActError::AlreadyThere));
+    }
+    let (lane, rank) = match actions.place(sequence) {
+        Ok(place) => place,
+        Err(error) => return Ok(Err(error)),
+    };
+    let state = if found.state == State::Sending { State::Held } else { found.state };
+    let lane = lane.filter(|_| !state.is_settled());
+    let rank = if state == State::Held { FIRST } else { rank };
+    let copy = sqlx::query(COPY).bind(from.0).bind(sequence).bind(actions.target.0).bind(state.as_str());
+    session.execute(copy.bind(lane).bind(rank)).await?;
+    for statement in [
+        "UPDATE attempt SET target_id = $3 WHERE target_id = $1 AND sequence = $2",
+        "DELETE FROM delivery WHERE target_id = $1 AND sequence = $2 AND target_id <> $3",
+    ] {
+        let query = sqlx::query(statement).bind(from.0).bind(sequence).bind(actions.target.0);
+        session.execute(query).await?;
+    }
+    changes.change(from, found.state, -1);
+    changes.change(actions.target, state, 1);
+    Ok(Ok((lane, found.replays)))
+}
+
+async fn deliveries(
+    session: &mut Session,
+    target: TargetId,
+    sequences: &[i64],
+) -> Result<HashMap<i64, DeliveryRow>, sqlx::Error> {
+    // Locked: what is decided here holds until it is written.
+    let query = "SELECT sequence, state, lane, attempts, replays FROM delivery \
+                 WHERE target_id = $1 AND sequence = ANY ($2) FOR UPDATE";
+    let small = |row: &PgRow, column| -> Result<u32, sqlx::Error> {
+        Ok(u32::try_from(row.try_get::<i64, _>(column)?).unwrap_or(u32::MAX))
+    };
+    let mut found = HashMap::new();
+    for row in session.rows(sqlx::query(query).bind(target.0).bind(sequences)).await? {
+        // What is not known to this version cannot be acted on by it.
+        let unknown = |_| sqlx::Error::Decode("the delivery is in a state this version does not know".into());
+        let state = row.try_get::<&str, _>("state")?.parse().map_err(unknown)?;
+        let (attempts, replays) = (small(&row, "attempts")?, small(&row, "replays")?);
+        let delivery = DeliveryRow { state, lane: row.try_get("lane")?, attempts, replays };
+        found.insert(row.try_get("sequence")?, delivery);
+    }
+    Ok(found)
+}
+
+/// The lane towards `target` and the rank of each event that has a body.
+async fn places(
+    session: &mut Session,
+    routes: &RoutingTable,
+    target: TargetId,
+    sequences: &[i64],
+) -> Result<HashMap<i64, (Option<i64>, i64)>, sqlx::Error> {
+    let mut places = HashMap::new();
+    let Some(queue) = routes.of(target) else { return Ok(places) };
+    // Lane and rank do not depend on the body, which is not read.
+    let query = "SELECT sequence, id, type, object_id, created, source, origin, environment, received_at, \
+                        ''::bytea AS body, order_lane FROM event WHERE sequence = ANY ($1) AND body IS NOT NULL";
+    for row in session.rows(sqlx::query(query).bind(sequences)).await? {
+        let sequence = row.try_get("sequence")?;
+        let Some(event) = search::received(sequence, &row)? else { continue };
+        let of_order = match queue.route.ordering {
+            Ordering::PerOrder => row.try_get("order_lane")?,
+            Ordering::PerObject | Ordering::None => None,
+        };
+        let place = (lane(queue.route.ordering, &event, of_order), rank(&event.event.id, event.received_at));
+        places.insert(sequence, place);
+    }
+    Ok(places)
+}
+
+const CHANGE: &str = "UPDATE delivery d SET state = g.state, lane = g.lane, rank = coalesce(g.rank, d.rank), \
+       due_at = g.due_at, replays = g.replays, \
+       first_attempt_at = CASE WHEN g.reopened THEN g.counted_from ELSE coalesce(g.counted_from, d.first_attempt_at) END, \
+       settled_at = CASE WHEN g.state IN ('closed', 'cancelled') THEN $2 END, \
+       status = CASE WHEN NOT g.reopened THEN d.status END, \
+       duration_ms = CASE WHEN NOT g.reopened THEN d.duration_ms END \
+     FROM unnest($3::bigint[], $4::text[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::boolean[], \
+                 $10::bigint[]) AS g (sequence, state, lane, rank, due_at, counted_from, reopened, replays) \
+     WHERE d.target_id = $1 AND d.sequence = g.sequence";
+
+/// A first attempt that was acknowledged gets an entry in the log of attempts, before the row
+/// of the delivery stands for other ones.
+const LOG: &str = "INSERT INTO attempt (target_id, sequence, number, started_at, duration_ms, status) \
+     SELECT target_id, sequence, attempts, first_attempt_at, duration_ms, status FROM delivery \
+     WHERE target_id = $1 AND sequence = ANY ($2) AND duration_ms IS NOT NULL ON CONFLICT DO NOTHING";
+
+const OPEN: &str = "INSERT INTO delivery (target_id, sequence, state, lane, rank, replays) \
+     SELECT $1, g.sequence, 'pending', g.lane, g.rank, g.replays \
+     FROM unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[]) AS g (sequence, lane, rank, replays)";
+
+const NOTE: &str = "INSERT INTO ripe (sequence) SELECT g.sequence FROM unnest($1::bigint[]) AS g (sequence) \
+     WHERE g.sequence <= (SELECT payload_through FROM retention) ON CONFLICT DO NOTHING";
+
+async fn write(
+    session: &mut Session,
+    target: TargetId,
+    written: &[Change],
+    now: UnixMillis,
+) -> Result<(), sqlx::Error> {
+    let (new, known): (Vec<Change>, Vec<Change>) = written.iter().partition(|change| change.is_new);
+    let sequences = |of: &[Change], which: fn(&Change) -> bool| -> Vec<i64> {
+        of.iter().filter(|change| which(change)).map(|change| change.sequence).collect()
+    };
+    if !new.is_empty() {
+        let query = sqlx::query(OPEN)
+            .bind(target.0)
+            .bind(sequences(&new, |_| true))
+            .bind(new.iter().map(|change| change.lane).collect::<Vec<_>>())
+            .bind(new.iter().map(|change| change.rank).collect::<Vec<_>>())
+            .bind(new.iter().map(|change| i64::from(change.replays)).collect::<Vec<_>>());
+        session.execute(query).await?;
+    }
+    if known.is_empty() {
+        return Ok(());
+    }
+    let reopened = sequences(&known, |change| change.is_reopened);
+    if !reopened.is_empty() {
+        session.execute(sqlx::query(LOG).bind(target.0).bind(reopened)).await?;
+    }
+    let query = sqlx::query(CHANGE)
+        .bind(target.0)
+        .bind(now.0)
+        .bind(sequences(&known, |_| true))
+        .bind(known.iter().map(|change| change.state.as_str()).collect::<Vec<_>>())
+        .bind(known.iter().map(|change| change.lane).collect::<Vec<_>>())
+        .bind(known.iter().map(|change| change.rank).collect::<Vec<_>>())
+        .bind(known.iter().map(|change| change.due_at).collect::<Vec<_>>())
+        .bind(known.iter().map(|change| change.counted_from).collect::<Vec<_>>())
+        .bind(known.iter().map(|change| change.is_reopened).collect::<Vec<_>>())
+        .bind(known.iter().map(|change| i64::from(change.replays)).collect::<Vec<_>>());
+    session.execute(query).await?;
+    let ended = sequences(&known, |change| change.state.is_settled());
+    if !ended.is_empty() {
+        session.execute(sqlx::query(NOTE).bind(ended)).await?;
+    }
+    Ok(())
+}

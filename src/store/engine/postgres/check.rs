@@ -1,0 +1,56 @@
+//! A look at a store from outside, which changes nothing: what `doctor` says about it.
+
+use sqlx::{AssertSqlSafe, Row as _};
+
+use super::connect::Address;
+use super::migrate::{self, Found};
+use crate::store::error::OpenError;
+use crate::store::settings::{Durability, Server};
+
+/// A store of ours on a server, as it was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerCheckup {
+    /// The version of the server.
+    pub version: String,
+    /// The version of the schema; `None` if it is still to be made.
+    pub schema: Option<i64>,
+    /// The newest version of a schema that this program knows.
+    pub newest_schema: i64,
+    /// Whether a process holds the store now.
+    pub holder: bool,
+    /// What a commit waits for, by the server's settings.
+    pub commits: String,
+}
+
+/// Looks at the store of `server`.
+///
+/// # Errors
+/// [`OpenError`] if a bridge could not open it either.
+pub async fn examine(server: &Server, durability: Durability) -> Result<ServerCheckup, OpenError> {
+    let address = Address::of(server, durability)?;
+    let mut connection = migrate::connect(&address).await?;
+    let schema = match migrate::find(&mut connection, &address, &server.schema).await? {
+        Found::Nothing => None,
+        Found::Version(version) => Some(version),
+    };
+    let text = async |connection: &mut sqlx::PgConnection, query: String| {
+        let row = sqlx::raw_sql(AssertSqlSafe(query)).fetch_one(connection).await?;
+        row.try_get::<String, _>(0)
+    };
+    let settings = "SELECT format('synchronous_commit = %s, synchronous_standby_names = ''%s''', \
+                    current_setting('synchronous_commit'), current_setting('synchronous_standby_names'))";
+    let version = "SELECT current_setting('server_version')";
+    let failed = |error: sqlx::Error| address.error(&error);
+    let version = text(&mut connection, version.to_owned()).await.map_err(failed)?;
+    let commits = text(&mut connection, settings.to_owned()).await.map_err(failed)?;
+    let holder = if schema.is_some() {
+        let held = format!(
+            "SELECT (expires_at > clock_timestamp())::text FROM \"{}\".lease WHERE name = 'store'",
+            server.schema
+        );
+        text(&mut connection, held).await.map_err(failed)? == "true"
+    } else {
+        false
+    };
+    Ok(ServerCheckup { version, schema, newest_schema: migrate::newest(), holder, commits })
+}

@@ -1,0 +1,119 @@
+//! Making a schema, and bringing it up to date: in one transaction, under a lock.
+
+use std::time::Duration;
+
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _, PgConnection, Row as _};
+use tokio::time::timeout;
+
+use super::connect::Address;
+use crate::store::error::OpenError;
+
+/// The migrations, by their versions.
+const MIGRATIONS: [(i64, &str, &str); 1] =
+    [(1, "store", include_str!("../../../../migrations/postgres/0001_store.sql"))];
+
+/// The oldest server that this works on, as it numbers its versions.
+const OLDEST_SERVER: i64 = 140_000;
+
+/// How long the connection may take.
+const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+
+/// The newest schema that this version knows.
+pub(super) fn newest() -> i64 {
+    MIGRATIONS.iter().map(|(version, ..)| *version).max().unwrap_or(0)
+}
+
+/// What a schema is found to be.
+pub(super) enum Found {
+    /// Empty, or not there.
+    Nothing,
+    /// Ours, of this version.
+    Version(i64),
+}
+
+/// Brings `schema` up to date, which is made if it is missing.
+pub(super) async fn migrate(address: &Address, schema: &str) -> Result<(), OpenError> {
+    let mut connection = connect(address).await?;
+    run(&mut connection, address, schema).await
+}
+
+/// A connection to a server that is new enough.
+pub(super) async fn connect(address: &Address) -> Result<PgConnection, OpenError> {
+    let connected = timeout(CONNECT_LIMIT, address.options.connect()).await;
+    let mut connection = connected
+        .map_err(|_| address.error(&format!("no answer within {} s", CONNECT_LIMIT.as_secs())))?
+        .map_err(|error| address.error(&error))?;
+    let version = sqlx::raw_sql("SELECT current_setting('server_version_num')");
+    let version = version.fetch_one(&mut connection).await.map_err(|error| address.error(&error))?;
+    let version = version.try_get::<&str, _>(0).map_err(|error| address.error(&error))?;
+    if version.parse::<i64>().is_ok_and(|version| version < OLDEST_SERVER) {
+        return Err(
+            address.error(&format!("its version {version} is too old: PostgreSQL 14 or newer is needed"))
+        );
+    }
+    Ok(connection)
+}
+
+/// What `schema` is, for who holds its lock or only looks.
+pub(super) async fn find(
+    connection: &mut PgConnection,
+    address: &Address,
+    schema: &str,
+) -> Result<Found, OpenError> {
+    let failed = |error: sqlx::Error| address.error(&error);
+    // In text, so that it works through any pooler. The name of a schema holds no quote.
+    let look = format!(
+        "SELECT (to_regclass('\"{schema}\".pepay_bridge_migration') IS NOT NULL)::text, \
+                (SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+                 WHERE n.nspname = '{schema}' AND c.relkind IN ('r', 'p', 'v', 'm'))::text"
+    );
+    let row = sqlx::raw_sql(AssertSqlSafe(look)).fetch_one(&mut *connection).await.map_err(failed)?;
+    let (is_ours, tables): (&str, &str) = (row.try_get(0).map_err(failed)?, row.try_get(1).map_err(failed)?);
+    if is_ours != "true" {
+        if tables != "0" {
+            let reason = format!("the schema \"{schema}\" holds tables of another application");
+            return Err(address.error(&reason));
+        }
+        return Ok(Found::Nothing);
+    }
+    let newest = format!("SELECT coalesce(max(version), 0)::text FROM \"{schema}\".pepay_bridge_migration");
+    let row = sqlx::raw_sql(AssertSqlSafe(newest)).fetch_one(&mut *connection).await.map_err(failed)?;
+    let found = row.try_get::<&str, _>(0).map_err(failed)?.parse().unwrap_or(i64::MAX);
+    if found > self::newest() {
+        return Err(address.error(&format!(
+            "the schema \"{schema}\" has version {found}, newer than {}, the newest this version knows: \
+             run the version that wrote it, or a later one",
+            self::newest()
+        )));
+    }
+    Ok(Found::Version(found))
+}
+
+async fn run(connection: &mut PgConnection, address: &Address, schema: &str) -> Result<(), OpenError> {
+    let failed = |error: sqlx::Error| address.error(&error);
+    let begin =
+        format!("BEGIN; SELECT pg_advisory_xact_lock(hashtextextended('pepay-bridge migrate {schema}', 0))");
+    connection.execute(AssertSqlSafe(begin)).await.map_err(failed)?;
+    let found = match find(connection, address, schema).await? {
+        Found::Nothing => 0,
+        Found::Version(version) => version,
+    };
+    let missing: Vec<_> = MIGRATIONS.into_iter().filter(|(version, ..)| *version > found).collect();
+    if !missing.is_empty() {
+        tracing::info!(from = found, to = newest(), schema, "bringing the schema up to date");
+        let prepare = format!(
+            "CREATE SCHEMA IF NOT EXISTS \"{schema}\"; SET LOCAL search_path TO \"{schema}\"; \
+             CREATE TABLE IF NOT EXISTS pepay_bridge_migration ( \
+               version bigint PRIMARY KEY, name text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())"
+        );
+        connection.execute(AssertSqlSafe(prepare)).await.map_err(failed)?;
+        for (version, name, text) in missing {
+            connection.execute(text).await.map_err(failed)?;
+            let note =
+                format!("INSERT INTO pepay_bridge_migration (version, name) VALUES ({version}, '{name}')");
+            connection.execute(AssertSqlSafe(note)).await.map_err(failed)?;
+        }
+    }
+    connection.execute("COMMIT").await.map_err(failed)?;
+    Ok(())
+}

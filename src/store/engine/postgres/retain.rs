@@ -1,0 +1,199 @@
+//! Removing what is old, a little at a time. Which rows a step looks at, and in which order,
+//! is as for `SQLite`: two positions walk up through the sequences, and what was passed over
+//! is looked at again once a delivery of it has ended.
+
+use sqlx::Row as _;
+
+use super::audit;
+use super::session::Session;
+use crate::domain::clock::UnixMillis;
+use crate::domain::delivery::State;
+use crate::store::counts::BacklogChanges;
+use crate::store::engine::{Retained, RetentionStep};
+use crate::store::types::TargetId;
+
+/// Events of one step.
+const STEP: i64 = 500;
+
+/// Does one piece of retention.
+pub(super) async fn step(
+    session: &mut Session,
+    changes: &mut BacklogChanges,
+    step: RetentionStep,
+    now: UnixMillis,
+) -> Result<Retained, sqlx::Error> {
+    let more = match step {
+        RetentionStep::Dead { before } => return dead(session, changes, before, now).await,
+        RetentionStep::Payloads { before } => payloads(session, before).await,
+        RetentionStep::Events { before, but_newest } => events(session, changes, before, but_newest).await,
+        RetentionStep::Recheck => recheck(session, changes).await,
+        RetentionStep::Audit { before, newest } => audit::remove_old(session, before, newest).await,
+        // Autovacuum does that.
+        RetentionStep::Vacuum => Ok(false),
+    };
+    Ok(Retained { more: more?, expired: Vec::new() })
+}
+
+/// Cancels the oldest of what is dead.
+const DEAD: &str = "WITH oldest AS ( \
+       SELECT target_id, sequence FROM delivery WHERE state = 'dead' AND settled_at < $1 \
+       ORDER BY settled_at LIMIT $2 FOR UPDATE \
+     ), cancelled AS ( \
+       UPDATE delivery d SET state = 'cancelled', settled_at = $3 FROM oldest o \
+       WHERE d.target_id = o.target_id AND d.sequence = o.sequence AND d.state = 'dead' \
+       RETURNING d.target_id, d.sequence \
+     ), noted AS ( \
+       INSERT INTO ripe (sequence) SELECT DISTINCT sequence FROM cancelled \
+       WHERE sequence <= (SELECT payload_through FROM retention) ON CONFLICT DO NOTHING \
+     ) SELECT t.id, t.name, count(*) AS number FROM cancelled c JOIN target t ON t.id = c.target_id \
+       GROUP BY t.id, t.name ORDER BY t.name";
+
+async fn dead(
+    session: &mut Session,
+    changes: &mut BacklogChanges,
+    before: UnixMillis,
+    now: UnixMillis,
+) -> Result<Retained, sqlx::Error> {
+    let (mut expired, mut all) = (Vec::new(), 0);
+    for row in session.rows(sqlx::query(DEAD).bind(before.0).bind(STEP).bind(now.0)).await? {
+        let number: i64 = row.try_get("number")?;
+        let target = TargetId(row.try_get("id")?);
+        changes.change(target, State::Dead, -number);
+        changes.change(target, State::Cancelled, number);
+        all += number;
+        expired.push((row.try_get::<&str, _>("name")?.into(), u64::try_from(number).unwrap_or(0)));
+    }
+    Ok(Retained { more: all >= STEP, expired })
+}
+
+async fn payloads(session: &mut Session, before: UnixMillis) -> Result<bool, sqlx::Error> {
+    let (through, _) = positions(session).await?;
+    let (old, more) = old(session, (through, i64::MAX), before).await?;
+    let Some(last) = old.last().copied() else { return Ok(false) };
+    remove_payloads(session, &old).await?;
+    session.execute(sqlx::query("UPDATE retention SET payload_through = $1").bind(last)).await?;
+    Ok(more)
+}
+
+async fn events(
+    session: &mut Session,
+    changes: &mut BacklogChanges,
+    before: UnixMillis,
+    but_newest: i64,
+) -> Result<bool, sqlx::Error> {
+    let (payloads, through) = positions(session).await?;
+    let newest = "SELECT coalesce(max(sequence), 0) AS newest FROM event";
+    let newest: i64 = only(session.rows(sqlx::query(newest)).await?)?.try_get("newest")?;
+    // Never ahead of the bodies, so that one position shows what was passed over.
+    let (old, more) = old(session, (through, payloads.min(newest - but_newest)), before).await?;
+    let Some(last) = old.last().copied() else { return Ok(false) };
+    remove_events(session, changes, &old).await?;
+    session.execute(sqlx::query("UPDATE retention SET events_through = $1").bind(last)).await?;
+    Ok(more)
+}
+
+async fn recheck(session: &mut Session, changes: &mut BacklogChanges) -> Result<bool, sqlx::Error> {
+    let (_, events_through) = positions(session).await?;
+    let take = "WITH next AS (SELECT sequence FROM ripe ORDER BY sequence LIMIT $1) \
+                DELETE FROM ripe r USING next n WHERE r.sequence = n.sequence RETURNING r.sequence";
+    let rows = session.rows(sqlx::query(take).bind(STEP)).await?;
+    let ripe = rows.iter().map(|row| row.try_get("sequence")).collect::<Result<Vec<i64>, _>>()?;
+    let (passed, others): (Vec<i64>, Vec<i64>) =
+        ripe.iter().partition(|sequence| **sequence <= events_through);
+    remove_events(session, changes, &passed).await?;
+    remove_payloads(session, &others).await?;
+    Ok(is_full(ripe.len()))
+}
+
+/// The sequences up to which bodies and whole events have been removed.
+async fn positions(session: &mut Session) -> Result<(i64, i64), sqlx::Error> {
+    // Locked, so that of two that remove what is old one waits for the other.
+    let query = "SELECT payload_through, events_through FROM retention FOR UPDATE";
+    let row = only(session.rows(sqlx::query(query)).await?)?;
+    Ok((row.try_get("payload_through")?, row.try_get("events_through")?))
+}
+
+/// The next events between two sequences that arrived before `before`, and whether there may
+/// be more. The order of acceptance counts: one stamped late by a clock that was wrong does
+/// not hold up those behind it.
+async fn old(
+    session: &mut Session,
+    (after, through): (i64, i64),
+    before: UnixMillis,
+) -> Result<(Vec<i64>, bool), sqlx::Error> {
+    let query = "SELECT sequence, received_at FROM event WHERE sequence > $1 AND sequence <= $2 \
+                 ORDER BY sequence LIMIT $3";
+    let rows = session.rows(sqlx::query(query).bind(after).bind(through).bind(STEP)).await?;
+    let next = rows.iter().map(|row| Ok((row.try_get("sequence")?, row.try_get("received_at")?)));
+    let mut next = next.collect::<Result<Vec<(i64, i64)>, sqlx::Error>>()?;
+    let looked_at = next.len();
+    next.truncate(next.iter().rposition(|(_, at)| *at < before.0).map_or(0, |last| last + 1));
+    let more = next.len() == looked_at && is_full(looked_at);
+    Ok((next.into_iter().map(|(sequence, _)| sequence).collect(), more))
+}
+
+/// Those of `sequences` whose events are needed no more: every delivery was made, or an
+/// operator has ended it. What is dead waits for an operator.
+async fn done(session: &mut Session, sequences: &[i64]) -> Result<Vec<i64>, sqlx::Error> {
+    if sequences.is_empty() {
+        return Ok(Vec::new());
+    }
+    let done = "SELECT g.sequence FROM unnest($1::bigint[]) AS g (sequence) WHERE NOT EXISTS ( \
+                  SELECT 1 FROM delivery d WHERE d.sequence = g.sequence \
+                  AND (d.settled_at IS NULL OR d.state = 'dead'))";
+    let rows = session.rows(sqlx::query(done).bind(sequences)).await?;
+    rows.iter().map(|row| row.try_get("sequence")).collect()
+}
+
+/// Removes the bodies and attempts of those of `sequences` that are done.
+async fn remove_payloads(session: &mut Session, sequences: &[i64]) -> Result<(), sqlx::Error> {
+    let done = done(session, sequences).await?;
+    if done.is_empty() {
+        return Ok(());
+    }
+    for statement in [
+        "UPDATE event SET body = NULL WHERE sequence = ANY ($1) AND body IS NOT NULL",
+        "UPDATE conflict SET body = NULL WHERE sequence = ANY ($1) AND body IS NOT NULL",
+        "DELETE FROM attempt WHERE sequence = ANY ($1) AND target_id IN (SELECT id FROM target)",
+    ] {
+        session.execute(sqlx::query(statement).bind(&done)).await?;
+    }
+    Ok(())
+}
+
+/// Removes those of `sequences` that are done.
+async fn remove_events(
+    session: &mut Session,
+    changes: &mut BacklogChanges,
+    sequences: &[i64],
+) -> Result<(), sqlx::Error> {
+    let done = done(session, sequences).await?;
+    if done.is_empty() {
+        return Ok(());
+    }
+    // Takes its attempts with it.
+    let delete = "DELETE FROM delivery WHERE sequence = ANY ($1) RETURNING target_id, state";
+    for row in session.rows(sqlx::query(delete).bind(&done)).await? {
+        if let Ok(state) = row.try_get::<&str, _>("state")?.parse() {
+            changes.change(TargetId(row.try_get("target_id")?), state, -1);
+        }
+    }
+    for statement in [
+        "DELETE FROM sighting WHERE sequence = ANY ($1)",
+        "DELETE FROM conflict WHERE sequence = ANY ($1)",
+        "DELETE FROM order_link WHERE sequence = ANY ($1)",
+        "DELETE FROM event WHERE sequence = ANY ($1)",
+    ] {
+        session.execute(sqlx::query(statement).bind(&done)).await?;
+    }
+    Ok(())
+}
+
+/// Whether there may be more than the `found`.
+fn is_full(found: usize) -> bool {
+    i64::try_from(found).is_ok_and(|found| found >= STEP)
+}
+
+fn only(rows: Vec<sqlx::postgres::PgRow>) -> Result<sqlx::postgres::PgRow, sqlx::Error> {
+    rows.into_iter().next().ok_or(sqlx::Error::RowNotFound)
+}

@@ -1,0 +1,245 @@
+//! The connection that writes: its transaction, its time limits and its errors.
+
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use sqlx::postgres::{PgArguments, PgConnectOptions, PgRow};
+use sqlx::query::Query;
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _, PgConnection, Postgres};
+use tokio::runtime::{Handle, Runtime};
+use tokio::time::timeout;
+
+use crate::store::engine::{EngineError, GroupKind};
+
+/// How long a connection may take to be made.
+const CONNECT_LIMIT: Duration = Duration::from_secs(3);
+
+/// How long one call may take. One that takes longer is not cancelled: its connection is
+/// given up, and its outcome is not known.
+const CALL_LIMIT: Duration = Duration::from_secs(10);
+
+/// After a connection could not be made, so long every group fails at once.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// What the append function and the fence raise when another process has the store.
+const TERM_IS_OVER: &str = "PB001";
+
+/// A connection, made anew when it is lost, and the runtime that drives it.
+///
+/// The committer's thread blocks on a runtime of its own: no other thread has to be woken
+/// for a call.
+#[derive(Debug)]
+pub(super) struct Connection {
+    /// `None` once dropped.
+    runtime: Option<Runtime>,
+    session: Session,
+}
+
+/// What a verb is carried out with.
+#[derive(Debug)]
+pub(super) struct Session {
+    options: PgConnectOptions,
+    /// What begins a transaction where sessions are shared; `None` where they are not.
+    shared: Option<Arc<str>>,
+    connection: Option<PgConnection>,
+    in_transaction: bool,
+    failed_at: Option<Instant>,
+    /// The term under which this process writes.
+    pub(super) term: i64,
+}
+
+impl Connection {
+    /// A connection that is made when it is first needed.
+    pub(super) fn new(
+        options: PgConnectOptions,
+        shared: Option<Arc<str>>,
+        term: i64,
+    ) -> std::io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let session =
+            Session { options, shared, connection: None, in_transaction: false, failed_at: None, term };
+        Ok(Self { runtime: Some(runtime), session })
+    }
+
+    /// Does `work` and waits for it.
+    pub(super) fn call<T: Send>(
+        &mut self,
+        work: impl AsyncFnOnce(&mut Session) -> Result<T, sqlx::Error> + Send,
+    ) -> Result<T, EngineError> {
+        let Some(runtime) = &self.runtime else {
+            return Err(EngineError::Unavailable("the connection has ended".to_owned()));
+        };
+        let session = &mut self.session;
+        let wait = move || {
+            runtime.block_on(async {
+                match timeout(CALL_LIMIT, work(&mut *session)).await {
+                    Ok(Ok(done)) => Ok(done),
+                    Ok(Err(error)) => Err(session.failed(&error)),
+                    Err(_) => {
+                        session.give_up();
+                        let limit = CALL_LIMIT.as_secs();
+                        Err(EngineError::Unavailable(format!("PostgreSQL has not answered within {limit} s")))
+                    }
+                }
+            })
+        };
+        // A store is opened from a task, where a thread must not block on another runtime.
+        if Handle::try_current().is_err() {
+            return wait();
+        }
+        let waited = thread::scope(|scope| scope.spawn(wait).join());
+        waited.unwrap_or_else(|_| Err(EngineError::Unavailable("the call has failed".to_owned())))
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        // Dropped in a task, a runtime that waits for its threads panics.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Session {
+    /// Begins a group. Where it is a single call, that is a transaction by itself.
+    pub(super) async fn begin(&mut self, kind: GroupKind) -> Result<(), sqlx::Error> {
+        self.roll_back().await?;
+        self.connect().await?;
+        let begin = match (&self.shared, kind) {
+            (None, GroupKind::Appends) => return Ok(()),
+            (None, GroupKind::Reads) => "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY",
+            (None, GroupKind::Writes) => "BEGIN",
+            (Some(begin), _) => begin,
+        };
+        let mut begin = begin.to_owned();
+        if kind == GroupKind::Writes {
+            // The lock lets a renewal pass, and has whoever takes over wait for this
+            // transaction.
+            begin.push_str("; SELECT 1 FROM lease WHERE name = 'store' AND term = ");
+            begin.push_str(&self.term.to_string());
+            begin.push_str(" FOR KEY SHARE");
+        }
+        let rows = sqlx::raw_sql(AssertSqlSafe(begin)).fetch_all(self.open()?).await?;
+        self.in_transaction = true;
+        if kind == GroupKind::Writes && rows.is_empty() {
+            self.give_up();
+            return Err(sqlx::Error::Configuration(term_is_over().into()));
+        }
+        Ok(())
+    }
+
+    /// Makes the group durable.
+    pub(super) async fn commit(&mut self) -> Result<(), sqlx::Error> {
+        if self.in_transaction {
+            self.in_transaction = false;
+            self.open()?.execute("COMMIT").await?;
+        }
+        Ok(())
+    }
+
+    /// Undoes the group.
+    pub(super) async fn roll_back(&mut self) -> Result<(), sqlx::Error> {
+        if self.in_transaction {
+            self.in_transaction = false;
+            if let Some(connection) = &mut self.connection
+                && connection.execute("ROLLBACK").await.is_err()
+            {
+                // A transaction ends with its connection.
+                self.give_up();
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives a lease back, over the connection as it is.
+    pub(super) async fn resign(&mut self, resignation: String) -> Result<(), sqlx::Error> {
+        self.roll_back().await?;
+        if let Some(connection) = &mut self.connection {
+            connection.execute(AssertSqlSafe(resignation)).await?;
+        }
+        Ok(())
+    }
+
+    /// The rows of `query`.
+    pub(super) async fn rows(
+        &mut self,
+        query: Query<'_, Postgres, PgArguments>,
+    ) -> Result<Vec<PgRow>, sqlx::Error> {
+        let query = query.persistent(self.shared.is_none());
+        query.fetch_all(self.open()?).await
+    }
+
+    /// Has `query` carried out. Returns how many rows it has changed.
+    pub(super) async fn execute(
+        &mut self,
+        query: Query<'_, Postgres, PgArguments>,
+    ) -> Result<u64, sqlx::Error> {
+        let query = query.persistent(self.shared.is_none());
+        Ok(query.execute(self.open()?).await?.rows_affected())
+    }
+
+    fn open(&mut self) -> Result<&mut PgConnection, sqlx::Error> {
+        self.connection.as_mut().ok_or(sqlx::Error::PoolClosed)
+    }
+
+    async fn connect(&mut self) -> Result<(), sqlx::Error> {
+        if self.connection.is_some() {
+            return Ok(());
+        }
+        if self.failed_at.is_some_and(|at| at.elapsed() < PAUSE) {
+            return Err(sqlx::Error::Configuration("PostgreSQL could not be reached a moment ago".into()));
+        }
+        let connected = timeout(CONNECT_LIMIT, self.establish()).await;
+        let connected = connected.unwrap_or_else(|_| {
+            Err(sqlx::Error::Configuration(
+                format!("PostgreSQL could not be reached within {} s", CONNECT_LIMIT.as_secs()).into(),
+            ))
+        });
+        self.failed_at = connected.is_err().then(Instant::now);
+        self.connection = Some(connected?);
+        Ok(())
+    }
+
+    /// A new connection to a server that takes writes.
+    async fn establish(&self) -> Result<PgConnection, sqlx::Error> {
+        let mut connection = self.options.connect().await?;
+        let state = "SELECT (pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean)::text";
+        let row = sqlx::raw_sql(state).fetch_one(&mut connection).await?;
+        let reads_only: &str = sqlx::Row::try_get(&row, 0)?;
+        if reads_only == "true" {
+            return Err(sqlx::Error::Configuration(
+                "PostgreSQL takes no writes: it is a standby, or read-only".into(),
+            ));
+        }
+        Ok(connection)
+    }
+
+    /// Closes the connection without a word; the server undoes what is open.
+    fn give_up(&mut self) {
+        self.connection = None;
+        self.in_transaction = false;
+    }
+
+    /// Separates what concerns one task from what concerns the whole database, whose
+    /// connection is made anew.
+    fn failed(&mut self, error: &sqlx::Error) -> EngineError {
+        if let sqlx::Error::Database(refused) = error {
+            let code = refused.code().unwrap_or_default();
+            if code.starts_with("22") || code.starts_with("23") {
+                return EngineError::Rejected(refused.message().to_owned());
+            }
+            if code == TERM_IS_OVER {
+                self.give_up();
+                return EngineError::Unavailable(term_is_over());
+            }
+        }
+        self.give_up();
+        EngineError::Unavailable(error.to_string())
+    }
+}
+
+fn term_is_over() -> String {
+    "another process has taken over the store".to_owned()
+}

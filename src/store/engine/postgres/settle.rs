@@ -1,0 +1,141 @@
+//! Storing what attempts came to.
+
+use std::time::Duration;
+
+use sqlx::Row as _;
+
+use super::session::Session;
+use super::words::{clean, rounds};
+use crate::domain::clock::UnixMillis;
+use crate::domain::delivery::{Next, OnUncertain, State};
+use crate::store::counts::BacklogChanges;
+use crate::store::routing::FIRST;
+use crate::store::types::{Begun, CutOff, Settlement, TargetId};
+
+/// Attempts kept for a delivery, the newest ones.
+const ATTEMPTS_KEPT: i64 = 100;
+
+/// A settlement of what was settled before changes nothing: the answer to an earlier try of
+/// the same group was lost.
+const SETTLE: &str = "WITH given AS ( \
+       SELECT * FROM unnest($2::bigint[], $3::bigint[], $4::text[], $5::bigint[], $6::bigint[], $7::bigint[], \
+                            $8::bigint[], $9::bigint[], $10::text[], $11::bytea[]) \
+         AS g (sequence, number, state, due_at, settled_at, started_at, duration_ms, status, error, answer) \
+     ), settled AS ( \
+       UPDATE delivery d SET state = g.state, due_at = g.due_at, attempts = g.number, settled_at = g.settled_at, \
+              lane = CASE WHEN g.settled_at IS NULL THEN d.lane END, \
+              rank = CASE WHEN g.state = 'held' THEN $12 ELSE d.rank END, \
+              first_attempt_at = coalesce(d.first_attempt_at, g.started_at), \
+              status = CASE WHEN g.number = 1 AND g.state = 'delivered' THEN g.status END, \
+              duration_ms = CASE WHEN g.number = 1 AND g.state = 'delivered' THEN g.duration_ms END \
+       FROM given g WHERE d.target_id = $1 AND d.sequence = g.sequence AND d.settled_at IS NULL \
+         AND d.state <> 'held' AND (d.attempts < g.number OR (d.attempts = g.number AND d.state = 'sending')) \
+       RETURNING g.sequence, g.number, g.state, g.started_at, g.duration_ms, g.status, g.error, g.answer \
+     ), logged AS ( \
+       INSERT INTO attempt (target_id, sequence, number, started_at, duration_ms, status, error, answer) \
+       SELECT $1, sequence, number, started_at, duration_ms, status, error, answer FROM settled \
+       WHERE NOT (number = 1 AND state = 'delivered') \
+     ), pruned AS ( \
+       DELETE FROM attempt a USING settled s WHERE a.target_id = $1 AND a.sequence = s.sequence \
+         AND s.number > $13 AND a.number <= s.number - $13 \
+     ), noted AS ( \
+       INSERT INTO ripe (sequence) SELECT sequence FROM settled WHERE state IN ('delivered', 'dead') \
+         AND sequence <= (SELECT payload_through FROM retention) ON CONFLICT DO NOTHING \
+     ) SELECT state, count(*) AS number FROM settled GROUP BY state";
+
+/// Stores `settlements`.
+pub(super) async fn all(
+    session: &mut Session,
+    changes: &mut BacklogChanges,
+    target: TargetId,
+    settlements: &[Settlement],
+    now: UnixMillis,
+) -> Result<(), sqlx::Error> {
+    for round in rounds(settlements, |settlement| settlement.sequence) {
+        let column = |of: fn(&Settlement) -> i64| round.iter().map(|one| of(one)).collect::<Vec<_>>();
+        let due_at = |one: &&Settlement| match one.next {
+            Next::Retrying { due_at } => Some(due_at.0),
+            Next::Delivered | Next::Held | Next::Dead => None,
+        };
+        let settled_at =
+            |one: &&Settlement| matches!(one.next, Next::Delivered | Next::Dead).then_some(now.0);
+        let answer = |one: &&Settlement| (!one.answer.is_empty()).then(|| one.answer.clone());
+        let query = sqlx::query(SETTLE)
+            .bind(target.0)
+            .bind(column(|one| one.sequence))
+            .bind(column(|one| one.number.into()))
+            .bind(round.iter().map(|one| one.next.state().as_str()).collect::<Vec<_>>())
+            .bind(round.iter().map(due_at).collect::<Vec<_>>())
+            .bind(round.iter().map(settled_at).collect::<Vec<_>>())
+            .bind(column(|one| one.started_at.0))
+            .bind(column(|one| millis(one.duration)))
+            .bind(round.iter().map(|one| one.status.map(i64::from)).collect::<Vec<_>>())
+            .bind(round.iter().map(|one| one.error.as_deref().map(clean)).collect::<Vec<_>>())
+            .bind(round.iter().map(answer).collect::<Vec<_>>())
+            .bind(FIRST)
+            .bind(ATTEMPTS_KEPT);
+        for row in session.rows(query).await? {
+            if let Ok(state) = row.try_get::<&str, _>("state")?.parse() {
+                let number: i64 = row.try_get("number")?;
+                changes.change(target, State::Sending, -number);
+                changes.change(target, state, number);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Stores that an attempt is about to go out, so that a crash leaves a trace of it.
+/// Returns whether the delivery was one to be sent.
+pub(super) async fn claim(
+    session: &mut Session,
+    target: TargetId,
+    attempt: Begun,
+) -> Result<bool, sqlx::Error> {
+    let update = "UPDATE delivery SET state = 'sending', due_at = NULL, attempts = $3, \
+                         first_attempt_at = coalesce(first_attempt_at, $4) \
+                  WHERE target_id = $1 AND sequence = $2 AND (state = 'pending' OR state = 'retrying')";
+    let query = sqlx::query(update)
+        .bind(target.0)
+        .bind(attempt.sequence)
+        .bind(i64::from(attempt.number))
+        .bind(attempt.at.0);
+    Ok(session.execute(query).await? == 1)
+}
+
+const RECOVER: &str = "WITH interrupted AS ( \
+       UPDATE delivery d SET state = $2, due_at = $3, rank = CASE WHEN $2 = 'held' THEN $4 ELSE d.rank END \
+       WHERE d.target_id = $1 AND d.settled_at IS NULL AND d.state = 'sending' \
+       RETURNING d.sequence, d.attempts \
+     ), logged AS ( \
+       INSERT INTO attempt (target_id, sequence, number, started_at, duration_ms, error) \
+       SELECT $1, sequence, attempts, $5, 0, 'the process ended while this attempt was on the wire' \
+       FROM interrupted ON CONFLICT DO NOTHING \
+     ) SELECT e.id, i.attempts FROM interrupted i JOIN event e ON e.sequence = i.sequence ORDER BY e.sequence";
+
+/// Attempts found on the wire at start were cut off by the end of the process: their
+/// outcomes are unknown. Returns which they were.
+pub(super) async fn recover(
+    session: &mut Session,
+    changes: &mut BacklogChanges,
+    target: TargetId,
+    on_uncertain: OnUncertain,
+    now: UnixMillis,
+) -> Result<Vec<CutOff>, sqlx::Error> {
+    let (state, due_at) = match on_uncertain {
+        OnUncertain::Hold => (State::Held, None),
+        OnUncertain::Retry => (State::Retrying, Some(now.0)),
+    };
+    let query = sqlx::query(RECOVER).bind(target.0).bind(state.as_str()).bind(due_at).bind(FIRST).bind(now.0);
+    let mut cut_off = Vec::new();
+    for row in session.rows(query).await? {
+        let number = u32::try_from(row.try_get::<i64, _>("attempts")?).unwrap_or(u32::MAX);
+        cut_off.push(CutOff { event_id: row.try_get("id")?, number });
+        changes.step(target, Some(State::Sending), state);
+    }
+    Ok(cut_off)
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}

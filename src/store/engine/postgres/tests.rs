@@ -1,0 +1,20 @@
+//! The suite of every engine on `PostgreSQL`, and the tests of what is its own. They need a
+//! server: `tests/postgres.sh` starts one and turns on the feature `postgres-tests`.
+
+#[cfg(feature = "postgres-tests")]
+mod backend;
+#[cfg(feature = "postgres-tests")]
+mod server;
+
+#[cfg(feature = "postgres-tests")]
+use backend::Postgres as UnderTest;
+#[cfg(feature = "postgres-tests")]
+#[path = "../../contract/suite.rs"]
+mod contract;
+
+#[cfg(not(feature = "postgres-tests"))]
+#[test]
+#[ignore = "needs a PostgreSQL server: run tests/postgres.sh"]
+fn the_suite_of_every_engine_is_run_on_postgres() {
+    panic!("run tests/postgres.sh");
+}

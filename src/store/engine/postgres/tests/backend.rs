@@ -1,0 +1,144 @@
+//! A database of the suite: a schema of its own on the server that the environment names.
+
+use std::env;
+use std::thread;
+use std::time::Duration;
+
+use rand::Rng as _;
+use sqlx::postgres::{PgConnectOptions, PgRow};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _, Row as _};
+
+use super::super::write::PostgresEngine;
+use crate::domain::clock::Clock;
+use crate::store::contract::{Backend, DEAD_RETENTION, DEDUPE_RETENTION, PAYLOAD_RETENTION};
+use crate::store::engine::Engine;
+use crate::store::settings::{Durability, Place, Route, Server, Settings};
+use crate::store::{Committer, Store};
+
+/// The server, or the pooler before it.
+const URL: &str = "TEST_POSTGRES";
+/// The server itself, where the other one is a pooler in transaction mode.
+const DIRECT_URL: &str = "TEST_POSTGRES_DIRECT";
+
+/// A schema.
+pub(super) struct Postgres {
+    pub(super) server: Server,
+    direct: PgConnectOptions,
+}
+
+impl Postgres {
+    pub(super) fn settings(&self) -> Settings {
+        Settings {
+            place: Place::Server(self.server.clone()),
+            durability: Durability::Normal,
+            payload_retention: PAYLOAD_RETENTION,
+            dead_retention: DEAD_RETENTION,
+            audit_retention: DEDUPE_RETENTION,
+            dedupe_retention: DEDUPE_RETENTION,
+        }
+    }
+
+    /// Has `statements` carried out over a connection beside the store's, and returns the rows.
+    fn side_door(&self, statements: &str) -> Vec<PgRow> {
+        let run = async || {
+            let mut connection = self.direct.connect().await.unwrap();
+            connection.fetch_all(AssertSqlSafe(statements.to_owned())).await
+        };
+        // A task of a test must not block on its own runtime.
+        let wait = || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(run())
+        };
+        let rows = thread::scope(|scope| scope.spawn(wait).join()).unwrap();
+        rows.unwrap_or_else(|error| panic!("{statements}: {error}"))
+    }
+}
+
+impl Backend for Postgres {
+    async fn new() -> Self {
+        let url = env::var(URL).expect("TEST_POSTGRES names a server: see tests/postgres.sh");
+        let direct = env::var(DIRECT_URL);
+        let schema = format!("test_{:016x}", rand::rng().random::<u64>());
+        let options: PgConnectOptions = direct.as_deref().unwrap_or(&url).parse().unwrap();
+        let direct_options = options.options([("search_path", &*schema), ("client_min_messages", "warning")]);
+        let server = Server {
+            url: url.into(),
+            ca_file: None,
+            client_identity: None,
+            schema,
+            connections: 2,
+            pooled: direct.is_ok(),
+        };
+        Self { server, direct: direct_options }
+    }
+
+    async fn open(&self, routes: Vec<Route>, clock: Clock) -> (Store, Committer) {
+        Store::open(&self.settings(), routes, clock).await.unwrap()
+    }
+
+    async fn engine(&self) -> Box<dyn Engine> {
+        Box::new(PostgresEngine::open(&self.server, Durability::Normal).await.unwrap().0)
+    }
+
+    fn execute(&self, statement: &str) {
+        self.side_door(statement);
+    }
+
+    fn execute_unchecked(&self, statement: &str) {
+        self.side_door(&format!(
+            "DO $$ DECLARE c record; BEGIN \
+               FOR c IN SELECT conrelid::regclass AS t, conname FROM pg_constraint \
+                        WHERE connamespace = current_schema()::regnamespace AND contype = 'c' \
+               LOOP EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %I', c.t, c.conname); END LOOP; \
+             END $$; {statement}"
+        ));
+    }
+
+    fn numbers(&self, query: &str) -> Vec<i64> {
+        self.texts(query).iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    fn texts(&self, query: &str) -> Vec<String> {
+        let rows = self.side_door(query);
+        // In text, as a simple query returns whatever it is.
+        rows.iter().map(|row| row.try_get_unchecked(0).unwrap()).collect()
+    }
+
+    fn refuse(&self, write: &str, condition: &str) {
+        self.side_door(&format!(
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+               IF {condition} THEN \
+                 RAISE EXCEPTION 'refused by the test' USING ERRCODE = 'check_violation'; \
+               END IF; RETURN new; END $$; \
+             CREATE TRIGGER refuse BEFORE {write} FOR EACH ROW EXECUTE FUNCTION refuse()"
+        ));
+    }
+
+    fn accept(&self, write: &str) {
+        let table = write.rsplit(' ').next().unwrap();
+        self.side_door(&format!("DROP TRIGGER refuse ON {table}; DROP FUNCTION refuse()"));
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        // What cannot be dropped goes with the server, which is thrown away.
+        let schema = &self.server.schema;
+        let drop = format!("SET lock_timeout = '2s'; DROP SCHEMA IF EXISTS \"{schema}\" CASCADE");
+        let options = self.direct.clone();
+        let run = move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(async {
+                let limit = Duration::from_secs(5);
+                let _ = tokio::time::timeout(limit, async {
+                    if let Ok(mut connection) = options.connect().await {
+                        let _ = connection.execute(AssertSqlSafe(drop)).await;
+                    }
+                })
+                .await;
+                std::io::Result::Ok(())
+            })
+        };
+        let _ = thread::spawn(run).join();
+    }
+}

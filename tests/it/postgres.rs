@@ -1,0 +1,207 @@
+//! A bridge whose store is on a PostgreSQL server, which fails and comes back. Each test has
+//! a database of its own on the server that the environment names; `tests/postgres.sh` starts one.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde_json::Value;
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _, PgConnection, Row as _};
+
+use crate::support::bridge::{Bridge, command, refused};
+use crate::support::soon;
+use crate::support::world::{World, acknowledged, assert_each_once, hold};
+
+/// The server.
+const URL: &str = "TEST_POSTGRES";
+
+/// A database, and a connection to another one from which it can be cut off.
+struct Database {
+    name: String,
+    url: String,
+    server: PgConnection,
+}
+
+impl Database {
+    async fn new() -> Self {
+        let url = std::env::var(URL).expect("TEST_POSTGRES names a server");
+        let options: sqlx::postgres::PgConnectOptions = url.parse().unwrap();
+        let mut server = options.connect().await.unwrap();
+        let name = format!("it_{:016x}", rand::random::<u64>());
+        server.execute(AssertSqlSafe(format!("CREATE DATABASE {name}"))).await.unwrap();
+        let url = format!("{}/{name}", url.rsplit_once('/').unwrap().0);
+        Self { name, url, server }
+    }
+
+    /// Has the server execute `statement`, and cuts every connection to the database.
+    async fn cut(&mut self, statement: &str) {
+        let statement = format!("ALTER DATABASE {} {statement}", self.name);
+        self.server.execute(AssertSqlSafe(statement)).await.unwrap();
+        let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1";
+        sqlx::query(cut).bind(&self.name).execute(&mut self.server).await.unwrap();
+    }
+
+    /// The first column of the only row of `query`.
+    async fn text(&self, query: &str) -> String {
+        let options: sqlx::postgres::PgConnectOptions = self.url.parse().unwrap();
+        let mut connection = options.connect().await.unwrap();
+        let row = connection.fetch_one(AssertSqlSafe(query.to_owned())).await.unwrap();
+        row.try_get_unchecked(0).unwrap()
+    }
+}
+
+/// A Pepay that sends duplicates, and a bridge's configuration with a database.
+async fn world() -> (World, Database) {
+    let (mut world, database) = (World::new(World::with_duplicates()).await, Database::new().await);
+    world.set("STORE__URL", &database.url);
+    (world, database)
+}
+
+/// Waits until readiness is answered with `status`, and returns what it says.
+async fn ready(bridge: &Bridge, status: u16) -> String {
+    soon("readiness", async {
+        loop {
+            let answer = reqwest::get(format!("{}/readyz", bridge.public)).await.unwrap();
+            let found = answer.status().as_u16();
+            let text = answer.text().await.unwrap();
+            if found == status {
+                return text;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a PostgreSQL server: run tests/postgres.sh"]
+async fn each_event_is_delivered_once_across_restarts() {
+    let (mut world, database) = world().await;
+    let target = world.target("orders").await;
+    let mut bridge = world.bridge().await;
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        ids.extend(world.simulator.play(100));
+        soon("the deliveries", target.until(|totals| totals.unique >= ids.len() as u64)).await;
+        let (status, _) = bridge.stop().await;
+        assert!(status.success());
+        bridge = world.bridge().await;
+    }
+    assert_each_once(&target, &ids);
+    assert_eq!(database.text("SELECT count(*)::text FROM pepay_bridge.event").await, "300");
+    assert_eq!(database.text("SELECT max(sequence)::text FROM pepay_bridge.event").await, "300");
+    let listed = bridge.admin("/api/v1/events?limit=50").await.bytes().await.unwrap();
+    let listed: Value = serde_json::from_slice(&listed).unwrap();
+    assert_eq!(listed["events"].as_array().map(Vec::len), Some(50), "{listed}");
+    let status = bridge.status().await;
+    assert!(status.to_string().contains("PostgreSQL "), "{status}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a PostgreSQL server: run tests/postgres.sh"]
+async fn a_bridge_that_was_killed_is_followed_by_the_next_one() {
+    let (mut world, _database) = world().await;
+    let target = world.target("orders").await;
+    let bridge = world.bridge().await;
+    let mut ids = world.simulator.play(50);
+    soon("some deliveries", target.until(|totals| totals.unique >= 20)).await;
+    let second = refused(&world.configuration).await;
+    assert_eq!(second.0.code(), Some(1));
+    assert!(second.1.contains("another pepay-bridge process holds the store"), "{}", second.1);
+    bridge.kill().await;
+    // It waits for the lease of the killed one to run out.
+    let _bridge = world.bridge().await;
+    ids.extend(world.simulator.play(50));
+    soon("all deliveries", target.until(|totals| totals.unique >= 100)).await;
+    let delivered = acknowledged(&target);
+    assert!(ids.iter().all(|id| delivered.contains_key(id.as_str())));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a PostgreSQL server: run tests/postgres.sh"]
+async fn nothing_is_lost_while_the_server_is_away_or_takes_no_writes() {
+    let (mut world, mut database) = world().await;
+    let target = world.target("orders").await;
+    let bridge = world.bridge().await;
+    let mut ids = world.simulator.play(50);
+    soon("the deliveries", target.until(|totals| totals.unique >= 50)).await;
+    for (away, back) in [
+        ("ALLOW_CONNECTIONS false", "ALLOW_CONNECTIONS true"),
+        ("SET default_transaction_read_only = on", "RESET default_transaction_read_only"),
+    ] {
+        database.cut(away).await;
+        let said = ready(&bridge, 503).await;
+        assert!(said.contains("store"), "{said}");
+        ids.extend(world.simulator.play(20));
+        database.cut(back).await;
+        ready(&bridge, 200).await;
+        let expected = ids.len() as u64;
+        soon("the deliveries", target.until(|totals| totals.unique >= expected)).await;
+    }
+    let delivered = acknowledged(&target);
+    assert!(ids.iter().all(|id| delivered.contains_key(id.as_str())));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a PostgreSQL server: run tests/postgres.sh"]
+async fn commands_know_a_store_on_a_server() {
+    let (mut world, database) = world().await;
+    world.target("orders").await;
+    let run = async |arguments: &[&str]| {
+        let mut command = command(&world.configuration);
+        command.args(arguments).stdout(Stdio::piped());
+        let output = soon("the command", command.output()).await.unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        (text + &String::from_utf8_lossy(&output.stderr), output.status)
+    };
+    let (said, _) = run(&["doctor"]).await;
+    assert!(said.contains("no schema yet"), "{said}");
+    let bridge = world.bridge().await;
+    let (said, _) = run(&["doctor"]).await;
+    assert!(said.contains("PostgreSQL ") && said.contains("held by a bridge"), "{said}");
+    assert!(said.contains("synchronous_commit = "), "{said}");
+    let (said, status) = run(&["backup", "copy.db"]).await;
+    assert!(!status.success() && said.contains("pg_dump"), "{said}");
+    drop((bridge, database));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a PostgreSQL server: run tests/postgres.sh"]
+async fn a_store_is_moved_from_a_file_with_all_that_is_open() {
+    let (mut world, database) = (World::new(World::with_duplicates()).await, Database::new().await);
+    let target = world.target("orders").await;
+    // A second target that nobody answers at: what is for it goes along as it is.
+    let (_held, url) = hold();
+    world.target_at("later", &url);
+    let bridge = world.bridge().await;
+    let mut ids = world.simulator.play(60);
+    soon("the deliveries", target.until(|totals| totals.unique >= 60)).await;
+    assert!(bridge.stop().await.0.success());
+    let file = world.configuration["STORE__URL"].clone();
+    let before = world.rows("SELECT id, CAST(sequence AS TEXT) FROM event ORDER BY sequence");
+
+    world.set("STORE__URL", &database.url);
+    let import = async || {
+        let mut command = command(&world.configuration);
+        command.args(["import", &file]).stdout(Stdio::piped());
+        soon("the import", command.output()).await.unwrap()
+    };
+    let output = import().await;
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(said.contains("newest sequence  60") && said.contains("same"), "{said}");
+    let after = "SELECT string_agg(id || ' ' || sequence, ',' ORDER BY sequence) FROM pepay_bridge.event";
+    let expected: Vec<_> = before.iter().map(|(id, sequence)| format!("{id} {sequence}")).collect();
+    assert_eq!(database.text(after).await, expected.join(","));
+    let again = import().await;
+    let said = String::from_utf8_lossy(&again.stderr).into_owned();
+    assert!(!again.status.success() && said.contains("takes an empty one"), "{said}");
+
+    let bridge = world.bridge().await;
+    ids.extend(world.simulator.play(20));
+    soon("further deliveries", target.until(|totals| totals.unique >= 80)).await;
+    assert_each_once(&target, &ids);
+    let open =
+        "SELECT count(*)::text FROM pepay_bridge.delivery WHERE state IN ('pending', 'sending', 'retrying')";
+    assert_eq!(database.text(open).await, "80");
+    drop(bridge);
+}

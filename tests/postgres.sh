@@ -1,0 +1,70 @@
+#!/usr/bin/env bash
+# Runs the tests that need a PostgreSQL server: the suite of every engine and what only a
+# server has, once directly and, where pgbouncer is installed, once more behind it in
+# transaction mode. Starts a cluster of its own in a temporary folder, on loopback, and
+# throws it away. Arguments go to `cargo test` as filters.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+# shellcheck source=tests/skip.sh
+. tests/skip.sh
+
+bin=$(find /usr/lib/postgresql -maxdepth 2 -name bin 2>/dev/null | sort -V | tail -n 1)
+[ -n "$bin" ] || skip installable PostgreSQL "it is not installed (Debian: apt-get install postgresql)"
+
+folder=$(mktemp -d)
+port=${POSTGRES_PORT:-54329} pooler_port=$((${POSTGRES_PORT:-54329} + 1)) pooler=
+# Neither of the two runs as root.
+as() { if [ "$(id -u)" = 0 ]; then runuser -u postgres -- "$@"; else "$@"; fi; }
+[ "$(id -u)" != 0 ] || chown postgres "$folder"
+stop() {
+  [ -z "$pooler" ] || kill "$pooler" 2>/dev/null || true
+  as "$bin/pg_ctl" --pgdata "$folder/data" --mode immediate --wait stop >/dev/null 2>&1 || true
+  rm -rf "$folder"
+}
+trap stop EXIT
+
+as "$bin/initdb" --pgdata "$folder/data" --username postgres --auth trust --encoding UTF8 >/dev/null
+as "$bin/pg_ctl" --pgdata "$folder/data" --wait --log "$folder/log" --options \
+  "-p $port -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c max_connections=200 -c fsync=off" start >/dev/null
+
+export TEST_POSTGRES=postgres://postgres@127.0.0.1:$port/postgres
+run() { cargo test --locked --lib --features postgres-tests -- "${@:-store::engine::postgres}"; }
+
+printf '\n=== on PostgreSQL, directly\n'
+run "$@"
+
+if command -v pgbouncer >/dev/null; then
+  printf '\n=== on PostgreSQL, behind PgBouncer in transaction mode\n'
+  cat >"$folder/pgbouncer.ini" <<INI
+[databases]
+postgres = host=127.0.0.1 port=$port
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = $pooler_port
+unix_socket_dir =
+auth_type = any
+pool_mode = transaction
+default_pool_size = 60
+max_client_conn = 1000
+logfile = $folder/pgbouncer.log
+INI
+  # With auth_type any, the user of the server is named by the database.
+  sed -i "s/^postgres = .*/& user=postgres/" "$folder/pgbouncer.ini"
+  as pgbouncer --quiet "$folder/pgbouncer.ini" &
+  pooler=$!
+  export TEST_POSTGRES_DIRECT=$TEST_POSTGRES
+  export TEST_POSTGRES=postgres://postgres@127.0.0.1:$pooler_port/postgres
+  for _ in $(seq 50); do
+    (exec 3<>"/dev/tcp/127.0.0.1/$pooler_port") 2>/dev/null && break
+    sleep 0.1
+  done
+  run "$@"
+else
+  left_out installable "PostgreSQL behind a pooler" "pgbouncer is not installed"
+fi
+
+# The program itself, on the server directly.
+export TEST_POSTGRES=postgres://postgres@127.0.0.1:$port/postgres
+printf '\n=== the program on PostgreSQL\n'
+cargo test --locked --test it -- --ignored postgres
