@@ -2,6 +2,7 @@
 //! a database of its own on the server that the environment names; `tests/postgres.sh` starts one.
 
 use std::process::Stdio;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -13,6 +14,9 @@ use crate::support::world::{World, acknowledged, assert_each_once, hold};
 
 /// The server.
 const URL: &str = "TEST_POSTGRES";
+
+/// Databases made by this process, which tell them apart.
+static MADE: AtomicU32 = AtomicU32::new(0);
 
 /// A database, and a connection to another one from which it can be cut off.
 struct Database {
@@ -26,7 +30,7 @@ impl Database {
         let url = std::env::var(URL).expect("TEST_POSTGRES names a server");
         let options: sqlx::postgres::PgConnectOptions = url.parse().unwrap();
         let mut server = options.connect().await.unwrap();
-        let name = format!("it_{:016x}", rand::random::<u64>());
+        let name = format!("it_{}_{}", std::process::id(), MADE.fetch_add(1, Relaxed));
         server.execute(AssertSqlSafe(format!("CREATE DATABASE {name}"))).await.unwrap();
         let url = format!("{}/{name}", url.rsplit_once('/').unwrap().0);
         Self { name, url, server }
