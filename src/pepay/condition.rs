@@ -1,5 +1,5 @@
 //! What a target asks of an event beside its type: equality on a few paths of its JSON.
-//! Not a language. The text is read with [`json`](super::json), without a tree of values.
+//! Not a language. The text is read with `json`, without a tree of values.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
