@@ -322,16 +322,18 @@ async fn one_call_looks_at_a_bounded_number_of_rows_and_can_be_gone_on_from() {
          SELECT n, 'evt_' || n, CASE n WHEN 1 THEN 'a.b' ELSE 'c.d' END, 0, 'stream', 'x', n FROM n",
     );
     let filter = Filter { types: Some("a.b".parse().unwrap()), ..Filter::default() };
-    let (mut page, mut above) = (Page::default(), 45_001);
+    let (mut page, mut above, mut found) = (Page::default(), 45_001, Vec::new());
     loop {
         let part = fixture.store.operator.events(&filter, &page).await.unwrap();
+        found.extend(part.items);
         page.cursor = part.next;
         let Some(cursor) = page.cursor else {
             assert!(above <= 20_001, "the last call looked at what is below {above}");
-            assert_eq!(ids(&part.items), ["evt_1"]);
+            assert_eq!(ids(&found), ["evt_1"]);
             break;
         };
-        assert!(part.items.is_empty());
+        // A call that takes long may hand on its cursor below the last row.
+        assert!(found.is_empty() || cursor.sequence <= 1);
         let looked_at = above - cursor.sequence;
         // Fewer where they take long.
         assert!((1..=20_000).contains(&looked_at), "{looked_at} rows below {above}");
