@@ -1,5 +1,9 @@
 //! `SQLite`: opening, copying and checking a database, and writing to it.
 //!
+//! The writer goes through rusqlite, everything else through sqlx: with sqlx an event
+//! costs the writer twice the processor time, even with one statement for a group
+//! (docs/performance.md).
+//!
 //! | file | holds |
 //! |---|---|
 //! | [`open`] | whose a file is, migrations, connections |
