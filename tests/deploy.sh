@@ -57,7 +57,7 @@ if command -v systemd-analyze >/dev/null; then
   grace=$(sed -n 's/^TimeoutStopSec=//p' deploy/systemd/pepay-bridge.service)
   [ "$grace" -gt 25 ] || fail "systemd kills after $grace s, the bridge takes up to 25"
 else
-  left_out installable "the systemd unit" "systemd-analyze is missing; Debian's package is systemd"
+  left_out unavailable "the systemd unit" "systemd-analyze is missing: this is no machine of systemd"
 fi
 
 [ -x "$tools/venv/bin/pip" ] || python3 -m venv "$tools/venv"
