@@ -3,7 +3,7 @@
 //!
 //! [`Target::run`] is the loop of one target. Read `dispatch.rs` first: what it
 //! takes comes from [`store::outbox`](crate::store::outbox), what it does with one
-//! delivery is in `attempt.rs`, and what goes over the wire in `client.rs`. A person
+//! delivery is in `attempt.rs`, and what goes over the wire in `client.rs`. An operator
 //! reaches it through its [`Control`].
 
 use std::collections::BTreeSet;

@@ -257,7 +257,7 @@ impl Store {
 }
 
 /// Counts what is unfinished. What a target that is not `configured` any more had on the
-/// wire when the last process ended waits for an operator: nobody else decides about it.
+/// wire when the last process ended waits for an operator to decide.
 fn unfinished(
     engine: &mut dyn Engine,
     configured: &[TargetId],

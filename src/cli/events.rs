@@ -92,7 +92,7 @@ pub(super) fn events(
     })
 }
 
-/// Prints what comes as it comes, for as long as somebody reads.
+/// Prints what comes as it comes, until the reader closes the pipe.
 async fn export(operator: &Operator, filters: &Filters) -> Result<(), Error> {
     let given = filters.given(operator.now);
     let query: Vec<_> = given.iter().map(|(name, value)| (*name, &**value)).collect();

@@ -12,7 +12,7 @@ use super::admin::{self, Admin, Operator};
 use super::text::clean;
 use super::{Error, print, runtime};
 
-/// How long somebody who presses the Tab key waits at most.
+/// How long a press of the Tab key waits at most.
 const LIMIT: Duration = Duration::from_secs(1);
 
 /// The arguments of `complete-names`.

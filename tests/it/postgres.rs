@@ -3,7 +3,6 @@
 
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use std::time::Duration;
 
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _, PgConnection, Row as _};
@@ -70,7 +69,7 @@ async fn ready(bridge: &Bridge, status: u16) -> String {
             if found == status {
                 return text;
             }
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            tokio::task::yield_now().await;
         }
     })
     .await

@@ -1,4 +1,4 @@
-//! What a person can do with a target: stop it, let it go on, try it, and have an
+//! What an operator can do with a target: stop it, let it go on, try it, and have an
 //! event sent again.
 
 use std::time::Duration;

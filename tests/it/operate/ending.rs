@@ -1,4 +1,4 @@
-//! Deliveries whose outcome nobody knows wait for a person, who decides.
+//! Deliveries whose outcome is unknown wait for an operator, who decides.
 
 use serde_json::json;
 

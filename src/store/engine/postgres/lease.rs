@@ -2,7 +2,7 @@
 //!
 //! Only the database's clock compares times. A term grows with every new holder, and every
 //! write is checked against it: a process that was replaced and does not know it writes
-//! nothing. A lease that has expired and that nobody took is renewed as if it had not.
+//! nothing. A lease that has expired and was not taken is renewed as if it had not.
 
 use std::sync::Arc;
 use std::time::Duration;
