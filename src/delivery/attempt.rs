@@ -12,7 +12,7 @@ use crate::domain::clock::{Clock, UnixMillis};
 use crate::domain::delivery::{Attempt, Next, OnUncertain, RetryPolicy};
 use crate::store::error::RecordError;
 use crate::store::outbox::DeliveryLog;
-use crate::store::types::{Begun, CutOff, Job, Settlement};
+use crate::store::types::{AttemptStarted, InterruptedAttempt, Job, Settlement};
 use crate::telemetry::{names, traces};
 
 /// The ends of the waits between tries to write an outcome: it has to be written,
@@ -83,7 +83,7 @@ impl Context {
         let event_id = job.event.event.id.as_str();
         tracing::debug!(event_id, target = &*self.target, attempt = number, "sending");
         let trace = traces::of(event_id).map(traces::Trace::attempt);
-        let begun = Begun { sequence: job.sequence, number, at: started_at };
+        let begun = AttemptStarted { sequence: job.sequence, number, at: started_at };
         let report = match self.retry.on_uncertain {
             OnUncertain::Hold => match self.ledger.begin(begun).await {
                 Ok(()) => self.client.send(&job, number, trace.as_ref()).await,
@@ -111,7 +111,7 @@ impl Context {
     async fn send_and_record_if_slow(
         &self,
         job: &Job,
-        begun: Begun,
+        begun: AttemptStarted,
         trace: Option<&traces::Attempt>,
     ) -> Report {
         let mut sending = pin!(self.client.send(job, begun.number, trace));
@@ -176,7 +176,7 @@ impl Context {
         tokio::time::sleep(self.rewrite.delay(failures, self.jitter.next())).await;
     }
 
-    fn report_cut_off(&self, attempt: &CutOff) {
+    fn report_cut_off(&self, attempt: &InterruptedAttempt) {
         let (meter, what) = match self.retry.on_uncertain {
             OnUncertain::Retry => (&self.meters.retried, "will retry"),
             OnUncertain::Hold => (&self.meters.held, "held: its outcome is unknown"),

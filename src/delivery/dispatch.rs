@@ -26,7 +26,7 @@ use crate::domain::clock::UnixMillis;
 use crate::domain::delivery::Next;
 use crate::domain::status::TargetStatus;
 use crate::store::error::RecordError;
-use crate::store::outbox::{Arrival, Arrivals, Requests};
+use crate::store::outbox::{Arrival, JobReceiver, Requests};
 use crate::store::types::{Arrived, Found, Job, Kind, Search};
 
 /// The longest time between two looks into the store: the safety net below the wake-ups.
@@ -51,7 +51,7 @@ type Searched = (Search, Result<Found, RecordError>);
 #[derive(Debug)]
 pub(super) struct Dispatcher {
     pub(super) context: Arc<Context>,
-    pub(super) arrivals: Arrivals,
+    pub(super) arrivals: JobReceiver,
     pub(super) requests: Requests,
     pub(super) concurrency: usize,
     pub(super) places: Places,

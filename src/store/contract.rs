@@ -18,7 +18,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::engine::Engine;
-use super::outbox::{Arrival, Arrivals, DeliveryLog, Outbox};
+use super::outbox::{Arrival, DeliveryLog, JobReceiver, Outbox};
 use super::settings::Route;
 use super::types::{Job, Scan, Search};
 use super::{Committer, Store};
@@ -83,7 +83,7 @@ pub(super) trait Backend: Sized {
 pub(super) struct Fixture<B> {
     pub(super) store: Store,
     /// Without a dispatcher, operators act on the store itself.
-    outboxes: Vec<(Arrivals, DeliveryLog)>,
+    outboxes: Vec<(JobReceiver, DeliveryLog)>,
     writer: JoinHandle<()>,
     pub(super) backend: B,
 }
@@ -122,7 +122,7 @@ impl<B: Backend> Fixture<B> {
     }
 
     /// The next outbox, in the order of the routes.
-    pub(super) fn outbox(&mut self) -> (Arrivals, DeliveryLog) {
+    pub(super) fn outbox(&mut self) -> (JobReceiver, DeliveryLog) {
         self.outboxes.remove(0)
     }
 }
@@ -152,7 +152,7 @@ pub(super) fn event(id: &str, object: &str) -> Received {
     }
 }
 
-pub(super) async fn arrived(arrivals: &mut Arrivals) -> Job {
+pub(super) async fn arrived(arrivals: &mut JobReceiver) -> Job {
     match arrivals.next().await {
         Arrival::New(arrived) => arrived.job.unwrap(),
         other => panic!("{other:?} instead of a delivery"),

@@ -20,7 +20,9 @@ use super::counts::BacklogChanges;
 use super::error::{ActError, RecordError};
 use super::identity::SourceIdentity;
 use super::routing::RoutingTable;
-use super::types::{Act, Acted, Appended, Batch, Begun, CutOff, Found, Key, Search, Settlement, TargetId};
+use super::types::{
+    Act, Acted, Appended, AttemptStarted, Batch, Found, InterruptedAttempt, Key, Search, Settlement, TargetId,
+};
 use crate::domain::audit::Entry;
 use crate::domain::clock::UnixMillis;
 use crate::domain::delivery::OnUncertain;
@@ -152,7 +154,7 @@ pub(super) trait Engine: fmt::Debug + Send {
 
     /// Notes that an attempt is about to go out. Rejected if the delivery is not pending
     /// or retrying.
-    fn claim(&mut self, term: Term, target: TargetId, attempt: Begun) -> Result<(), EngineError>;
+    fn claim(&mut self, term: Term, target: TargetId, attempt: AttemptStarted) -> Result<(), EngineError>;
 
     /// Stores what attempts came to. What was settled before stays as it is.
     fn settle(
@@ -172,7 +174,7 @@ pub(super) trait Engine: fmt::Debug + Send {
         on_uncertain: OnUncertain,
         changes: &mut BacklogChanges,
         now: UnixMillis,
-    ) -> Result<Vec<CutOff>, EngineError>;
+    ) -> Result<Vec<InterruptedAttempt>, EngineError>;
 
     /// Searches the open deliveries of a target.
     fn search(&mut self, target: TargetId, search: &Search) -> Result<Found, EngineError>;

@@ -32,19 +32,19 @@ pub struct Request {
 
 /// The committer's end of a handoff.
 #[derive(Debug)]
-pub(super) struct Handoff {
+pub(super) struct JobSender {
     jobs: mpsc::Sender<Arrived>,
     shared: Arc<Shared>,
 }
 
 /// The dispatcher's end of a handoff.
 #[derive(Debug)]
-pub struct Arrivals {
+pub struct JobReceiver {
     jobs: mpsc::Receiver<Arrived>,
     shared: Arc<Shared>,
     /// Where the predecessor's jobs came from: kept open, since one that closes
     /// says that the store has ended.
-    _before: Option<Handoff>,
+    _before: Option<JobSender>,
 }
 
 #[derive(Debug, Default)]
@@ -59,7 +59,7 @@ struct Shared {
 pub enum Arrival {
     /// A new delivery.
     New(Arrived),
-    /// New deliveries that did not fit: [`Arrivals::missed`] has changed.
+    /// New deliveries that did not fit: [`JobReceiver::missed`] has changed.
     Missed,
     /// The writer has ended; there will be no more.
     Closed,
@@ -123,16 +123,16 @@ impl Owners {
 }
 
 /// A handoff to the dispatcher of `target`, which is its owner from here on.
-pub(super) fn handoff(target: TargetId, owners: &Owners) -> (Handoff, Arrivals, Requests) {
+pub(super) fn handoff(target: TargetId, owners: &Owners) -> (JobSender, JobReceiver, Requests) {
     let (sender, receiver) = mpsc::channel(HANDOFF);
     let (owner, requests) = mpsc::channel(REQUESTS);
     owners.set(target, owner);
     let shared = Arc::new(Shared::default());
-    let arrivals = Arrivals { jobs: receiver, shared: Arc::clone(&shared), _before: None };
-    (Handoff { jobs: sender, shared }, arrivals, Requests(requests))
+    let arrivals = JobReceiver { jobs: receiver, shared: Arc::clone(&shared), _before: None };
+    (JobSender { jobs: sender, shared }, arrivals, Requests(requests))
 }
 
-impl Handoff {
+impl JobSender {
     /// Hands `job` over if it fits; never waits.
     pub(super) fn offer(&self, job: Job) {
         let size = job.event.event.body.len();
@@ -154,9 +154,9 @@ impl Handoff {
     }
 }
 
-impl Arrivals {
+impl JobReceiver {
     /// The same, with those of `before` open for as long as these are.
-    pub(super) fn after(self, before: Handoff) -> Self {
+    pub(super) fn after(self, before: JobSender) -> Self {
         Self { _before: Some(before), ..self }
     }
 

@@ -9,17 +9,17 @@ use super::committer::{Group, Settle, Tasks};
 use super::engine::Term;
 use super::error::RecordError;
 use super::routing::NewOutbox;
-use super::types::{Act, Acted, Begun, CutOff, Found, Search, Settlement, TargetId};
+use super::types::{Act, Acted, AttemptStarted, Found, InterruptedAttempt, Search, Settlement, TargetId};
 use crate::domain::delivery::OnUncertain;
 
-pub use super::handoff::{Arrival, Arrivals, Request, Requests};
+pub use super::handoff::{Arrival, JobReceiver, Request, Requests};
 
 /// One target's handle on the store. Of two handles on the same target, as there
 /// are when its route was replaced, only one may be in use: the earlier until all
 /// that was started by it is settled, the later from then on.
 #[derive(Debug)]
 pub struct Outbox {
-    arrivals: Arrivals,
+    arrivals: JobReceiver,
     requests: Requests,
     ledger: DeliveryLog,
 }
@@ -39,14 +39,14 @@ impl Outbox {
 
     /// The parts: what arrives, what operators ask for, and where outcomes go. While
     /// there are requests to be taken, the dispatcher alone acts on the target's deliveries.
-    pub fn split(self) -> (Arrivals, Requests, DeliveryLog) {
+    pub fn split(self) -> (JobReceiver, Requests, DeliveryLog) {
         (self.arrivals, self.requests, self.ledger)
     }
 }
 
 impl DeliveryLog {
     /// Searches the open deliveries. What was stored before the search has been handed
-    /// to [`Arrivals`] before this resolves, or is counted there as missed.
+    /// to [`JobReceiver`] before this resolves, or is counted there as missed.
     ///
     /// # Errors
     /// [`RecordError`] if the store cannot be read.
@@ -68,7 +68,7 @@ impl DeliveryLog {
     ///
     /// # Errors
     /// [`RecordError`] if that was not written; then the attempt must not be made.
-    pub async fn begin(&self, attempt: Begun) -> Result<(), RecordError> {
+    pub async fn begin(&self, attempt: AttemptStarted) -> Result<(), RecordError> {
         let target = self.target;
         self.tasks.write(move |group| group.engine.claim(Term::SOLE, target, attempt)).await
     }
@@ -86,7 +86,7 @@ impl DeliveryLog {
     ///
     /// # Errors
     /// [`RecordError`] if nothing was written; the same may be tried again.
-    pub async fn recover(&self, on_uncertain: OnUncertain) -> Result<Vec<CutOff>, RecordError> {
+    pub async fn recover(&self, on_uncertain: OnUncertain) -> Result<Vec<InterruptedAttempt>, RecordError> {
         let target = self.target;
         let recover = move |group: &mut Group<'_>| {
             group.engine.recover(Term::SOLE, target, on_uncertain, group.changes, group.now)

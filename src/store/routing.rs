@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use super::handoff::{Arrivals, Handoff, Owners, Requests, handoff};
+use super::handoff::{JobReceiver, JobSender, Owners, Requests, handoff};
 use super::settings::Route;
 use super::types::{Appended, Job, TargetId};
 use crate::domain::clock::UnixMillis;
@@ -26,14 +26,14 @@ pub(super) struct TargetQueue {
     /// Whether it receives events that are accepted now. One that is closed stays,
     /// since what it has on the wire still ends.
     open: bool,
-    pub(super) handoff: Handoff,
+    pub(super) handoff: JobSender,
 }
 
 /// What the new outbox of a target is made of.
 #[derive(Debug)]
 pub(super) struct NewOutbox {
     pub(super) target: TargetId,
-    pub(super) arrivals: Arrivals,
+    pub(super) arrivals: JobReceiver,
     pub(super) requests: Requests,
 }
 

@@ -237,7 +237,7 @@ impl<T> std::ops::IndexMut<Kind> for PerKind<T> {
 
 /// An attempt that is about to go out.
 #[derive(Clone, Copy, Debug)]
-pub struct Begun {
+pub struct AttemptStarted {
     /// The delivery's event.
     pub sequence: i64,
     /// The attempt's number, from 1.
@@ -248,7 +248,7 @@ pub struct Begun {
 
 /// An attempt that was on the wire when the process ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CutOff {
+pub struct InterruptedAttempt {
     /// The id of its event.
     pub event_id: String,
     /// Its number, from 1.

@@ -7,7 +7,7 @@ use crate::domain::operator::{Action, Filter};
 use crate::store::error::{ActError, BulkError};
 use crate::store::operator::OperatorStore;
 use crate::store::outbox::Request;
-use crate::store::types::{Act, Acted, Begun, Settlement};
+use crate::store::types::{Act, Acted, AttemptStarted, Settlement};
 use crate::store::view::{AttemptEntry, BulkProgress};
 
 fn per_object() -> Vec<Route> {
@@ -27,7 +27,7 @@ async fn settle(ledger: &DeliveryLog, job: &Job, next: Next) {
 }
 
 async fn begin(ledger: &DeliveryLog, job: &Job) {
-    let begun = Begun { sequence: job.sequence, number: job.attempts + 1, at: NOW };
+    let begun = AttemptStarted { sequence: job.sequence, number: job.attempts + 1, at: NOW };
     ledger.begin(begun).await.unwrap();
 }
 

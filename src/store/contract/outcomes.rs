@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::domain::delivery::{Next, OnUncertain};
-use crate::store::types::{Batch, Begun, CutOff, FoundRest, Lookup, Scan, Scanned, Search, Settlement};
+use crate::store::types::{
+    AttemptStarted, Batch, FoundRest, InterruptedAttempt, Lookup, Scan, Scanned, Search, Settlement,
+};
 use crate::store::view::Backlog;
 
 fn per_object() -> Vec<Route> {
@@ -247,11 +249,11 @@ async fn an_attempt_cut_off_by_a_crash_is_held_or_repeated_as_configured() {
         fixture.store.inbox.try_record(event("evt_1", "a")).await.unwrap();
         fixture.store.inbox.try_record(event("evt_2", "a")).await.unwrap();
         let job = arrived(&mut arrivals).await;
-        ledger.begin(Begun { sequence: job.sequence, number: 1, at: NOW }).await.unwrap();
+        ledger.begin(AttemptStarted { sequence: job.sequence, number: 1, at: NOW }).await.unwrap();
 
         let mut fixture = fixture.restart(per_object()).await;
         let (_, ledger) = fixture.outbox();
-        let cut_off = CutOff { event_id: "evt_1".to_owned(), number: 1 };
+        let cut_off = InterruptedAttempt { event_id: "evt_1".to_owned(), number: 1 };
         assert_eq!(ledger.recover(on_uncertain).await, Ok(vec![cut_off]));
         assert_eq!(ledger.recover(on_uncertain).await, Ok(Vec::new()));
         let found = due(&ledger, NOW).await;
@@ -267,7 +269,7 @@ async fn an_attempt_that_is_not_due_cannot_begin() {
     let (mut arrivals, ledger) = fixture.outbox();
     fixture.store.inbox.try_record(event("evt_1", "a")).await.unwrap();
     let job = arrived(&mut arrivals).await;
-    let begun = Begun { sequence: job.sequence, number: 1, at: NOW };
+    let begun = AttemptStarted { sequence: job.sequence, number: 1, at: NOW };
     ledger.begin(begun).await.unwrap();
     assert!(ledger.begin(begun).await.is_err());
     ledger.settle(vec![settlement(&job, Next::Delivered)]).await.unwrap();

@@ -4,7 +4,7 @@ use super::*;
 use crate::domain::delivery::{Next, State};
 use crate::domain::operator::{Action, BulkReplay, BulkWork, Filter};
 use crate::store::error::{ActError, BulkError};
-use crate::store::types::Begun;
+use crate::store::types::AttemptStarted;
 
 fn moved() -> BulkWork {
     BulkWork::Move { from: "old".to_owned(), to: "new".to_owned() }
@@ -112,7 +112,7 @@ async fn what_a_removed_target_had_on_the_wire_waits_for_an_operator() {
     let (mut arrivals, ledger) = fixture.outbox();
     record(&fixture, "evt_1", "a").await;
     let job = arrived(&mut arrivals).await;
-    ledger.begin(Begun { sequence: job.sequence, number: 1, at: NOW }).await.unwrap();
+    ledger.begin(AttemptStarted { sequence: job.sequence, number: 1, at: NOW }).await.unwrap();
     let fixture = fixture.restart(to("new")).await;
     assert_eq!(deliveries(&fixture), ["old 1 held 1"]);
     let operator = &fixture.store.operator;

@@ -9,7 +9,8 @@ use crate::store::committer::Group;
 use crate::store::engine::{EngineError, Retained, RetentionStep, Term};
 use crate::store::error::ActError;
 use crate::store::types::{
-    Act, ActKind, Acted, Batch, Begun, CursorMove, CutOff, Position, Recorded, Settlement,
+    Act, ActKind, Acted, AttemptStarted, Batch, CursorMove, InterruptedAttempt, Position, Recorded,
+    Settlement,
 };
 
 type Done<T> = Result<T, EngineError>;
@@ -35,7 +36,7 @@ async fn with_one_event() -> Direct {
 }
 
 fn claim(direct: &mut Direct, number: u32) {
-    let (target, begun) = (direct.target, Begun { sequence: 1, number, at: NOW });
+    let (target, begun) = (direct.target, AttemptStarted { sequence: 1, number, at: NOW });
     direct.commit(|group| group.engine.claim(Term::SOLE, target, begun)).unwrap();
 }
 
@@ -98,11 +99,11 @@ async fn events_that_are_stored_twice_are_there_once_and_leave_no_gap() {
 #[tokio::test]
 async fn one_attempt_is_claimed_by_one_alone() {
     let mut direct = with_one_event().await;
-    let (target, begun) = (direct.target, Begun { sequence: 1, number: 1, at: NOW });
+    let (target, begun) = (direct.target, AttemptStarted { sequence: 1, number: 1, at: NOW });
     let [first, second] = twice(&mut direct, |group| group.engine.claim(Term::SOLE, target, begun));
     assert_eq!(first, Ok(()));
     assert!(matches!(second, Err(EngineError::Rejected(_))), "{second:?}");
-    let unknown = Begun { sequence: 2, ..begun };
+    let unknown = AttemptStarted { sequence: 2, ..begun };
     let refused = direct.commit(|group| group.engine.claim(Term::SOLE, target, unknown));
     assert!(matches!(refused, Err(EngineError::Rejected(_))), "{refused:?}");
 }
@@ -159,7 +160,7 @@ async fn an_attempt_that_was_cut_off_is_recovered_once() {
             group.engine.recover(Term::SOLE, target, on_uncertain, group.changes, group.now)
         };
         let [first, second] = twice(&mut direct, recover);
-        assert_eq!(first, Ok(vec![CutOff { event_id: "evt_1".to_owned(), number: 1 }]));
+        assert_eq!(first, Ok(vec![InterruptedAttempt { event_id: "evt_1".to_owned(), number: 1 }]));
         assert_eq!(second, Ok(vec![]));
         assert_eq!((direct.standing(1), direct.standing(2)), ((state, 1), (State::Pending, 0)));
     }

@@ -69,7 +69,7 @@ impl Aging {
     }
 }
 
-async fn end(arrivals: &mut Arrivals, ledger: &DeliveryLog, next: Next) {
+async fn end(arrivals: &mut JobReceiver, ledger: &DeliveryLog, next: Next) {
     let job = arrived(arrivals).await;
     let mut settlement = job.settlement(NOW, Duration::ZERO, next);
     settlement.answer = b"an answer".to_vec();

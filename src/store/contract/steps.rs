@@ -8,7 +8,7 @@ use crate::domain::operator::Action;
 use crate::store::committer::Group;
 use crate::store::engine::Term;
 use crate::store::error::ActError;
-use crate::store::types::{Act, ActKind, Begun, Settlement};
+use crate::store::types::{Act, ActKind, AttemptStarted, Settlement};
 
 const SEND_NOW: Step = Step::SendNow { tried: true };
 const REPLAY: Step = Step::Replay { tried: true };
@@ -69,7 +69,7 @@ impl Direct {
 
     fn claim(&mut self, sequence: i64) -> bool {
         let (target, attempts) = (self.target, self.standing(sequence).1);
-        let begun = Begun { sequence, number: attempts + 1, at: NOW };
+        let begun = AttemptStarted { sequence, number: attempts + 1, at: NOW };
         self.commit(|group| group.engine.claim(Term::SOLE, target, begun)).is_ok()
     }
 

@@ -10,7 +10,7 @@ use crate::domain::clock::UnixMillis;
 use crate::domain::delivery::{Next, OnUncertain, State};
 use crate::store::counts::BacklogChanges;
 use crate::store::routing::FIRST;
-use crate::store::types::{Begun, CutOff, Settlement, TargetId};
+use crate::store::types::{AttemptStarted, InterruptedAttempt, Settlement, TargetId};
 
 /// Attempts kept for a delivery, the newest ones.
 const ATTEMPTS_KEPT: i64 = 100;
@@ -90,7 +90,7 @@ pub(super) async fn all(
 pub(super) async fn claim(
     session: &mut Session,
     target: TargetId,
-    attempt: Begun,
+    attempt: AttemptStarted,
 ) -> Result<bool, sqlx::Error> {
     let update = "UPDATE delivery SET state = 'sending', due_at = NULL, attempts = $3, \
                          first_attempt_at = coalesce(first_attempt_at, $4) \
@@ -121,7 +121,7 @@ pub(super) async fn recover(
     target: TargetId,
     on_uncertain: OnUncertain,
     now: UnixMillis,
-) -> Result<Vec<CutOff>, sqlx::Error> {
+) -> Result<Vec<InterruptedAttempt>, sqlx::Error> {
     let (state, due_at) = match on_uncertain {
         OnUncertain::Hold => (State::Held, None),
         OnUncertain::Retry => (State::Retrying, Some(now.0)),
@@ -130,7 +130,7 @@ pub(super) async fn recover(
     let mut cut_off = Vec::new();
     for row in session.rows(query).await? {
         let number = u32::try_from(row.try_get::<i64, _>("attempts")?).unwrap_or(u32::MAX);
-        cut_off.push(CutOff { event_id: row.try_get("id")?, number });
+        cut_off.push(InterruptedAttempt { event_id: row.try_get("id")?, number });
         changes.step(target, Some(State::Sending), state);
     }
     Ok(cut_off)

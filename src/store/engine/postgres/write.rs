@@ -21,7 +21,7 @@ use crate::store::identity::SourceIdentity;
 use crate::store::routing::RoutingTable;
 use crate::store::settings::{Durability, Server};
 use crate::store::types::{
-    Act, Acted, Appended, Batch, Begun, CutOff, Found, Key, Search, Settlement, TargetId,
+    Act, Acted, Appended, AttemptStarted, Batch, Found, InterruptedAttempt, Key, Search, Settlement, TargetId,
 };
 
 /// A schema of a server, to which this process alone writes.
@@ -172,7 +172,7 @@ impl Engine for PostgresEngine {
         Ok(appended)
     }
 
-    fn claim(&mut self, _: Term, target: TargetId, attempt: Begun) -> Result<(), EngineError> {
+    fn claim(&mut self, _: Term, target: TargetId, attempt: AttemptStarted) -> Result<(), EngineError> {
         if self.connection.call(async |session| settle::claim(session, target, attempt).await)? {
             return Ok(());
         }
@@ -199,7 +199,7 @@ impl Engine for PostgresEngine {
         on_uncertain: OnUncertain,
         changes: &mut BacklogChanges,
         now: UnixMillis,
-    ) -> Result<Vec<CutOff>, EngineError> {
+    ) -> Result<Vec<InterruptedAttempt>, EngineError> {
         let recover =
             async |session: &mut Session| settle::recover(session, changes, target, on_uncertain, now).await;
         self.connection.call(recover)

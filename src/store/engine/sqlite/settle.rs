@@ -9,7 +9,7 @@ use crate::domain::clock::UnixMillis;
 use crate::domain::delivery::{Next, OnUncertain, State};
 use crate::store::counts::BacklogChanges;
 use crate::store::routing::FIRST;
-use crate::store::types::{Begun, CutOff, Settlement, TargetId};
+use crate::store::types::{AttemptStarted, InterruptedAttempt, Settlement, TargetId};
 
 /// Attempts kept for a delivery, the newest ones.
 const ATTEMPTS_KEPT: u32 = 100;
@@ -108,7 +108,11 @@ fn insert_attempt(
 
 /// Stores that an attempt is about to go out, so that a crash leaves a trace of it.
 /// Returns whether the delivery was one to be sent.
-pub(super) fn claim(connection: &Connection, target: TargetId, attempt: Begun) -> rusqlite::Result<bool> {
+pub(super) fn claim(
+    connection: &Connection,
+    target: TargetId,
+    attempt: AttemptStarted,
+) -> rusqlite::Result<bool> {
     let mut update = connection.prepare_cached(
         "UPDATE delivery SET state = 'sending', due_at = NULL, attempts = ?3, \
                 first_attempt_at = coalesce(first_attempt_at, ?4) \
@@ -129,7 +133,7 @@ pub(super) fn recover(
     target: TargetId,
     on_uncertain: OnUncertain,
     now: UnixMillis,
-) -> rusqlite::Result<Vec<CutOff>> {
+) -> rusqlite::Result<Vec<InterruptedAttempt>> {
     let cut_off = cut_off(connection, target)?;
     connection.execute(
         "INSERT OR IGNORE INTO attempt (target_id, sequence, number, started_at, duration_ms, error) \
@@ -154,14 +158,16 @@ pub(super) fn recover(
 }
 
 /// What is recorded as on the wire, as much as a target may have there.
-fn cut_off(connection: &Connection, target: TargetId) -> rusqlite::Result<Vec<CutOff>> {
+fn cut_off(connection: &Connection, target: TargetId) -> rusqlite::Result<Vec<InterruptedAttempt>> {
     connection
         .prepare_cached(
             "SELECT e.id, d.attempts \
              FROM delivery d INDEXED BY delivery_open JOIN event e ON e.sequence = d.sequence \
              WHERE d.target_id = ?1 AND d.settled_at IS NULL AND d.state = 'sending' ORDER BY d.sequence",
         )?
-        .query_map(params![target.0], |row| Ok(CutOff { event_id: row.get(0)?, number: row.get(1)? }))?
+        .query_map(params![target.0], |row| {
+            Ok(InterruptedAttempt { event_id: row.get(0)?, number: row.get(1)? })
+        })?
         .collect()
 }
 

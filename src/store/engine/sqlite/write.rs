@@ -22,7 +22,7 @@ use crate::store::identity::SourceIdentity;
 use crate::store::routing::RoutingTable;
 use crate::store::settings::Durability;
 use crate::store::types::{
-    Act, Acted, Appended, Batch, Begun, CutOff, Found, Key, Search, Settlement, TargetId,
+    Act, Acted, Appended, AttemptStarted, Batch, Found, InterruptedAttempt, Key, Search, Settlement, TargetId,
 };
 
 /// A database file that this process alone writes to.
@@ -134,7 +134,7 @@ impl Engine for SqliteEngine {
         batches.iter().map(append).collect()
     }
 
-    fn claim(&mut self, _: Term, target: TargetId, attempt: Begun) -> Result<(), EngineError> {
+    fn claim(&mut self, _: Term, target: TargetId, attempt: AttemptStarted) -> Result<(), EngineError> {
         if settle::claim(&self.connection, target, attempt)? {
             return Ok(());
         }
@@ -159,7 +159,7 @@ impl Engine for SqliteEngine {
         on_uncertain: OnUncertain,
         changes: &mut BacklogChanges,
         now: UnixMillis,
-    ) -> Result<Vec<CutOff>, EngineError> {
+    ) -> Result<Vec<InterruptedAttempt>, EngineError> {
         Ok(settle::recover(&self.connection, changes, target, on_uncertain, now)?)
     }
 

@@ -15,7 +15,7 @@ use crate::domain::event::EventId;
 use crate::domain::operator::Action;
 use crate::store::engine::read::Reader;
 use crate::store::settings::Durability;
-use crate::store::types::{Batch, Begun, CursorMove, Position, Recorded, Search, Settlement};
+use crate::store::types::{AttemptStarted, Batch, CursorMove, Position, Recorded, Search, Settlement};
 
 /// What must have run, or else the test has not seen the committer's work.
 const WORK: [&str; 42] = [
@@ -81,7 +81,7 @@ async fn due(ledger: &DeliveryLog) -> Job {
 }
 
 async fn begin(ledger: &DeliveryLog, job: &Job) {
-    ledger.begin(Begun { sequence: job.sequence, number: job.attempts + 1, at: NOW }).await.unwrap();
+    ledger.begin(AttemptStarted { sequence: job.sequence, number: job.attempts + 1, at: NOW }).await.unwrap();
 }
 
 async fn settle(ledger: &DeliveryLog, job: &Job, next: Next) {
