@@ -34,17 +34,19 @@ pub struct Setup {
     pub targets: Vec<(&'static str, SocketAddr, &'static str)>,
     /// Where Pepay is, if there is a stream.
     pub pepay: Option<SocketAddr>,
+    /// The URL of the database, if it is none of the bridge's own.
+    pub store: Option<String>,
 }
 
 impl Setup {
     /// One target, for which there is never anything.
     pub fn nothing() -> Self {
-        Self { targets: vec![("orders", NOBODY, "test.ping")], pepay: None }
+        Self { targets: vec![("orders", NOBODY, "test.ping")], pepay: None, store: None }
     }
 
     /// One target for everything.
     pub fn orders(target: SocketAddr) -> Self {
-        Self { targets: vec![("orders", target, "*")], pepay: None }
+        Self { targets: vec![("orders", target, "*")], pepay: None, store: None }
     }
 }
 
@@ -117,11 +119,12 @@ fn configuration(
     admin: SocketAddr,
     setup: &Setup,
 ) -> Result<String, std::fmt::Error> {
+    let own = || format!("sqlite://{}", database(folder).display());
+    let store = setup.store.clone().unwrap_or_else(own);
     let mut text = format!(
         "[server]\nlisten = \"{address}\"\nadmin_listen = \"{admin}\"\n\n\
-         [store]\nurl = \"sqlite://{}\"\n\n\
-         [webhooks.default]\nsecrets = [\"{SECRET}\"]\n",
-        database(folder).display()
+         [store]\nurl = \"{store}\"\n\n\
+         [webhooks.default]\nsecrets = [\"{SECRET}\"]\n"
     );
     for (name, target, types) in &setup.targets {
         write!(

@@ -62,7 +62,7 @@ const fn absolute(label: &'static str, over: Place, goal: Goal) -> Ratio {
 }
 
 /// Every line, in its order.
-pub const ALL: [Ratio; 42] = [
+pub const ALL: [Ratio; 48] = [
     rates("durable ingest / bare, 64 connections", "ingest-64", "bare-64", AtLeast(0.45)),
     rates("durable ingest / bare, 256 connections", "ingest-256", "bare-256", AtLeast(0.60)),
     rates("end to end / bare, 64 connections", "end-to-end-64", "bare-64", AtLeast(0.25)),
@@ -74,6 +74,12 @@ pub const ALL: [Ratio; 42] = [
     rates("durable ingest, 64 / SQLite alone", "ingest-64", "ceiling", Shown),
     rates("durable ingest, 256 / SQLite alone", "ingest-256", "ceiling", Shown),
     cpu("processor time, SQLite alone through sqlx / through rusqlite", "ceiling-sqlx", "ceiling"),
+    rates("PostgreSQL / SQLite, end to end, 64 connections", "postgres-64", "end-to-end-64", AtLeast(0.45)),
+    rates("PostgreSQL / SQLite, end to end, 256 connections", "postgres-256", "end-to-end-256", Shown),
+    rates("two replicas / SQLite, end to end, 64 connections", "postgres-two-64", "end-to-end-64", Shown),
+    rates("two replicas / SQLite, end to end, 256 connections", "postgres-two-256", "end-to-end-256", Shown),
+    rates("two replicas / one, end to end, 64 connections", "postgres-two-64", "postgres-64", Shown),
+    rates("two replicas / one, end to end, 256 connections", "postgres-two-256", "postgres-256", Shown),
     ratio(
         "processor time, three targets / one target",
         ("three-targets", Cpu),

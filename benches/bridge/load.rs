@@ -23,8 +23,8 @@ const REPEATED_AFTER: u64 = 256;
 /// What to send.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Load {
-    /// To whom.
-    pub address: SocketAddr,
+    /// To whom. The connections are dealt out in turn.
+    pub addresses: Vec<SocketAddr>,
     /// Over how many connections.
     pub connections: u32,
     /// For how long.
@@ -43,7 +43,15 @@ impl Load {
     /// Its requests, signed.
     pub fn requests(&self) -> Requests {
         let bodies = if self.one_object { Bodies::of_one_object() } else { Bodies::new() };
-        Requests::sign(bodies, (self.first, self.events), &self.address.to_string())
+        let host = self.addresses.first().map(ToString::to_string).unwrap_or_default();
+        Requests::sign(bodies, (self.first, self.events), &host)
+    }
+}
+
+impl Load {
+    /// Where each connection leads.
+    pub fn each_connection(&self) -> impl Iterator<Item = SocketAddr> {
+        self.addresses.iter().copied().cycle().take(self.connections as usize)
     }
 }
 
@@ -168,8 +176,8 @@ pub fn play(load: &Load) -> Outcome<()> {
 
 async fn send(load: &Load, requests: Arc<Requests>) -> Outcome<Sent> {
     let mut streams = Vec::new();
-    for _ in 0..load.connections {
-        let stream = TcpStream::connect(load.address).await?;
+    for address in load.each_connection() {
+        let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         streams.push(stream);
     }

@@ -15,12 +15,14 @@
 //! - `role`: starting one of these as a process and talking to it.
 //!   `bridge`, `peers`: the servers that are not this program. `port`: where they listen.
 //! - `ceiling`, `disk`: SQLite and the disk alone. `fill`: a database that has grown.
+//!   `cluster`: a PostgreSQL server.
 //! - `proc`: what the kernel says a process has used. `report`, `chart`: the result.
 
 mod bare;
 mod bridge;
 mod ceiling;
 mod chart;
+mod cluster;
 mod disk;
 mod fill;
 mod goals;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::cluster::Cluster;
 use crate::load::{Load, Sent, exact};
 use crate::role::Role;
 use crate::target::{Expect, Received};
@@ -33,6 +34,10 @@ pub enum Quantity {
     Size,
     /// Processor time of the sender for each event, in microseconds.
     Sender,
+    /// Processor time of the database server for each event, in microseconds.
+    Database,
+    /// What it has written to its log for each event, in bytes.
+    Log,
 }
 
 /// What one measurement came to.
@@ -44,30 +49,78 @@ pub type Figures = BTreeMap<Quantity, f64>;
 /// # Errors
 /// Also where an event was refused, was lost, or came twice: then there is no result.
 pub fn under_load(pid: u32, role: &'static str, load: &Load, targets: &mut [Role]) -> Outcome<Figures> {
+    shared(&[pid], None, role, load, targets)
+}
+
+/// The same with the servers `pids`, whose store is in `database`, if it is not their own.
+///
+/// # Errors
+/// Also where an event was refused, was lost, or came twice: then there is no result.
+pub fn shared(
+    pids: &[u32],
+    database: Option<&Cluster>,
+    role: &'static str,
+    load: &Load,
+    targets: &mut [Role],
+) -> Outcome<Figures> {
     let (events, seconds) = WARM_UP;
     let warm_up = Load { events, seconds, repeating: false, ..load.clone() };
     let warm = send("load", &warm_up, || Ok(()))?;
     arrived(targets, warm.events)?;
     let load = Load { first: warm.events, ..load.clone() };
-    let mut before = Duration::ZERO;
+    let mut before = Used::default();
     let sent = send(role, &load, || {
-        before = proc::cpu(pid)?;
+        before = Used::so_far(pids, database)?;
         Ok(())
     })?;
     let seconds = match arrived(targets, load.first + sent.events)? {
         None => sent.seconds,
         Some(last_ms) => seconds_between(sent.started_ms, last_ms),
     };
-    let cpu = proc::cpu(pid)?.saturating_sub(before).as_secs_f64() * 1e6;
-    let requests = exact(sent.accepted);
-    Ok(BTreeMap::from([
+    let (after, requests) = (Used::so_far(pids, database)?, exact(sent.accepted));
+    let mut figures = BTreeMap::from([
         (Quantity::Rate, requests / seconds),
-        (Quantity::Cpu, cpu / requests),
-        (Quantity::Memory, proc::memory(pid)?.peak),
+        (Quantity::Cpu, micros(after.servers, before.servers) / requests),
+        (Quantity::Memory, most_memory(pids)?),
         (Quantity::P50, sent.p50),
         (Quantity::P99, sent.p99),
         (Quantity::Sender, sent.cpu),
-    ]))
+    ]);
+    if database.is_some() {
+        figures.insert(Quantity::Database, micros(after.database, before.database) / requests);
+        figures.insert(Quantity::Log, (after.log - before.log) / requests);
+    }
+    Ok(figures)
+}
+
+/// What servers and their database have used since they were started.
+#[derive(Clone, Copy, Debug, Default)]
+struct Used {
+    servers: Duration,
+    database: Duration,
+    log: f64,
+}
+
+impl Used {
+    fn so_far(pids: &[u32], database: Option<&Cluster>) -> Outcome<Self> {
+        let mut used = Self::default();
+        for pid in pids {
+            used.servers += proc::cpu(*pid)?;
+        }
+        if let Some(database) = database {
+            used.log = database.log_position()?;
+            used.database = proc::cpu_with_children(database.pid())?;
+        }
+        Ok(used)
+    }
+}
+
+fn micros(after: Duration, before: Duration) -> f64 {
+    after.saturating_sub(before).as_secs_f64() * 1e6
+}
+
+fn most_memory(pids: &[u32]) -> Outcome<f64> {
+    pids.iter().try_fold(0.0, |most: f64, pid| Ok(most.max(proc::memory(*pid)?.peak)))
 }
 
 /// What came of `load`. Calls `at_start` between the preparation and the first request.

@@ -27,8 +27,8 @@ pub fn play(load: &Load) -> Outcome<()> {
     role::say(&"ready")?;
     let () = role::hear()?;
     let mut streams = Vec::new();
-    for _ in 0..load.connections {
-        let stream = TcpStream::connect(load.address)?;
+    for address in load.each_connection() {
+        let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(LIMIT))?;
         streams.push(stream);

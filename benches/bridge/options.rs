@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use clap::Parser;
 
 /// Measures pepay-bridge beside what it stands on and what could stand in its place.
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 #[derive(Clone, Debug, Parser)]
 #[command(
     name = "cargo bench --",
@@ -32,6 +33,10 @@ pub struct Options {
     /// One round of one second each, and small stores: to see that everything works.
     #[arg(long)]
     pub quick: bool,
+    /// PostgreSQL beside SQLite, with one and with two replicas; without it, or names of
+    /// these in --only, no server is started.
+    #[arg(long)]
+    pub postgres: bool,
     /// Put the figures into docs/performance.md, and the chart beside it.
     #[arg(long)]
     pub write: bool,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::ceiling::Library;
+use crate::cluster::Cluster;
 use crate::options::Options;
 use crate::peers::Peers;
 use crate::report::{self, Results};
@@ -33,6 +34,13 @@ pub enum Kind {
     /// The bridge with one.
     EndToEnd {
         /// Of the sender.
+        connections: u32,
+    },
+    /// The same with a store on a PostgreSQL server.
+    Postgres {
+        /// How many bridges share it.
+        replicas: usize,
+        /// Of the sender, dealt out to them.
         connections: u32,
     },
     /// The same with three targets.
@@ -76,7 +84,7 @@ pub enum Kind {
 }
 
 /// Every measurement with its name and what it is, in the order of a round.
-pub const ALL: [(&str, Kind, &str); 31] = [
+pub const ALL: [(&str, Kind, &str); 35] = [
     ("disk", Kind::Disk, "append of 4 KB + fdatasync"),
     ("bare-64", Kind::Bare { connections: 64 }, "bare axum + HMAC, nothing stored, 64 connections"),
     ("ceiling", Kind::Ceiling { library: Library::Rusqlite }, "SQLite alone, groups of 64, FULL"),
@@ -87,6 +95,10 @@ pub const ALL: [(&str, Kind, &str); 31] = [
     ),
     ("ingest-64", Kind::Ingest { connections: 64 }, "durable ingest, 64 connections"),
     ("end-to-end-64", Kind::EndToEnd { connections: 64 }, "end to end, 64 connections"),
+    ("postgres-64", postgres(1, 64), "PostgreSQL: end to end, one replica, 64 connections"),
+    ("postgres-256", postgres(1, 256), "PostgreSQL: end to end, one replica, 256 connections"),
+    ("postgres-two-64", postgres(2, 64), "PostgreSQL: end to end, two replicas, 64 connections"),
+    ("postgres-two-256", postgres(2, 256), "PostgreSQL: end to end, two replicas, 256 connections"),
     ("duplicates-64", Kind::Duplicates, "end to end, half of it duplicates, 64 connections"),
     ("three-targets", Kind::ThreeTargets, "end to end, three targets, 64 connections"),
     ("hot-object-0", Kind::HotObject { delay_ms: 0 }, "one object, target answers at once"),
@@ -118,6 +130,10 @@ const fn tuned(connections: u32, forwards: bool) -> Kind {
     Kind::Peer { script: "tuned.js", connections, forwards }
 }
 
+const fn postgres(replicas: usize, connections: u32) -> Kind {
+    Kind::Postgres { replicas, connections }
+}
+
 const fn plain(forwards: bool) -> Kind {
     Kind::Peer { script: "plain.js", connections: 64, forwards }
 }
@@ -127,7 +143,8 @@ const fn plain(forwards: bool) -> Kind {
 /// # Errors
 /// Where a measurement has no result: one that fails, or loses, or repeats an event.
 pub fn run(options: &Options) -> Outcome<()> {
-    let mut chosen: Vec<_> = ALL.into_iter().filter(|(name, ..)| is_chosen(options, name)).collect();
+    let mut chosen: Vec<_> =
+        ALL.into_iter().filter(|(name, kind, _)| is_chosen(options, name, *kind)).collect();
     if options.list {
         return report::list(&chosen);
     }
@@ -143,7 +160,17 @@ pub fn run(options: &Options) -> Outcome<()> {
             }
         }
     }
-    let mut scene = Scene::new(scratch, options.clone(), peers)?;
+    let mut cluster = None;
+    if chosen.iter().any(|(_, kind, _)| matches!(kind, Kind::Postgres { .. })) {
+        match Cluster::start(&scratch.join("postgres")) {
+            Ok(started) => cluster = Some(started),
+            Err(error) => {
+                report::skipped("PostgreSQL", &*error);
+                chosen.retain(|(_, kind, _)| !matches!(kind, Kind::Postgres { .. }));
+            }
+        }
+    }
+    let mut scene = Scene::new(scratch, options.clone(), peers, cluster)?;
     let (mut results, mut failures) = (Results::new(), Vec::new());
     for round in 1..=options.rounds {
         for (name, kind, _) in &chosen {
@@ -163,8 +190,10 @@ pub fn run(options: &Options) -> Outcome<()> {
     let text = report::markdown(&results, options, &failures);
     report::show(&text)?;
     if options.write && failures.is_empty() {
-        report::write(&text)?;
-        chart::write(&results)?;
+        report::write(&text, options)?;
+        if !options.postgres {
+            chart::write(&results)?;
+        }
     }
     if failures.is_empty() {
         Ok(())
@@ -173,6 +202,13 @@ pub fn run(options: &Options) -> Outcome<()> {
     }
 }
 
-fn is_chosen(options: &Options, name: &str) -> bool {
-    options.only.is_empty() || options.only.iter().any(|start| name.starts_with(start.as_str()))
+fn is_chosen(options: &Options, name: &str, kind: Kind) -> bool {
+    if !options.only.is_empty() {
+        return options.only.iter().any(|start| name.starts_with(start.as_str()));
+    }
+    match kind {
+        Kind::Postgres { .. } => options.postgres || options.list,
+        Kind::Disk | Kind::EndToEnd { .. } => true,
+        _ => !options.postgres,
+    }
 }

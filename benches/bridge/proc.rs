@@ -10,13 +10,40 @@ const TICKS: u64 = 100;
 
 /// Processor time of all threads of a process so far, the ended ones included.
 pub fn cpu(pid: u32) -> Outcome<Duration> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    // The name, in parentheses, may hold anything; utime and stime are fields 14 and 15.
-    let fields: Vec<_> =
-        stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_ascii_whitespace().collect();
-    let ticks = |index: usize| fields.get(index).and_then(|field| field.parse::<u64>().ok());
-    let (user, system) = ticks(11).zip(ticks(12)).ok_or("/proc/<pid>/stat is not in a known form")?;
-    Ok(Duration::from_millis((user + system) * 1000 / TICKS))
+    Ok(Stat::of(pid)?.own)
+}
+
+/// The same of a process and of its children, those included that have ended and been
+/// waited for.
+pub fn cpu_with_children(pid: u32) -> Outcome<Duration> {
+    let parent = Stat::of(pid)?;
+    let pids = fs::read_dir("/proc")?.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    // One that ends meanwhile is counted by its parent from then on.
+    let children = pids.filter_map(|pid| Stat::of(pid).ok()).filter(|stat| stat.parent == pid);
+    Ok(parent.own + parent.ended_children + children.map(|child| child.own).sum::<Duration>())
+}
+
+/// What is read of `/proc/<pid>/stat`.
+struct Stat {
+    parent: u32,
+    own: Duration,
+    ended_children: Duration,
+}
+
+impl Stat {
+    fn of(pid: u32) -> Outcome<Self> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+        // The name, in parentheses, may hold anything; ppid is field 4, utime, stime, cutime
+        // and cstime are fields 14 to 17.
+        let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_ascii_whitespace();
+        let fields: Vec<u64> = fields.map(|field| field.parse().unwrap_or(0)).collect();
+        let field =
+            |index: usize| fields.get(index).copied().ok_or("/proc/<pid>/stat is not in a known form");
+        let ticks = |user, system| -> Outcome<Duration> {
+            Ok(Duration::from_millis((field(user)? + field(system)?) * 1000 / TICKS))
+        };
+        Ok(Self { parent: u32::try_from(field(1)?)?, own: ticks(11, 12)?, ended_children: ticks(13, 14)? })
+    }
 }
 
 /// Memory of a process, in MB (10^6 bytes).

@@ -16,8 +16,11 @@ use crate::{Outcome, proc};
 pub type Results = BTreeMap<&'static str, BTreeMap<u32, Figures>>;
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/performance.md");
-const BEGIN: &str = "<!-- figures: begin -->\n";
-const END: &str = "<!-- figures: end -->\n";
+/// What stands around the figures there, without and with `--postgres`.
+const PLACES: [(&str, &str); 2] = [
+    ("<!-- figures: begin -->\n", "<!-- figures: end -->\n"),
+    ("<!-- figures of PostgreSQL: begin -->\n", "<!-- figures of PostgreSQL: end -->\n"),
+];
 
 /// The least, the median and the greatest of some values.
 pub fn spread(mut values: Vec<f64>) -> Option<(f64, f64, f64)> {
@@ -81,12 +84,13 @@ pub fn show(text: &str) -> Outcome<()> {
 }
 
 /// Puts the result into the page about performance.
-pub fn write(text: &str) -> Outcome<()> {
+pub fn write(text: &str, options: &Options) -> Outcome<()> {
     let page = fs::read_to_string(PAGE)?;
-    let (before, rest) = page.split_once(BEGIN).ok_or("docs/performance.md has no place for figures")?;
-    let (_, after) = rest.split_once(END).ok_or("docs/performance.md has no end of its figures")?;
-    let chart = "![Events a second](performance.svg)\n";
-    Ok(fs::write(PAGE, format!("{before}{BEGIN}{chart}{text}{END}{after}"))?)
+    let (begin, end) = PLACES[usize::from(options.postgres)];
+    let (before, rest) = page.split_once(begin).ok_or("docs/performance.md has no place for figures")?;
+    let (_, after) = rest.split_once(end).ok_or("docs/performance.md has no end of its figures")?;
+    let chart = if options.postgres { "" } else { "![Events a second](performance.svg)\n" };
+    Ok(fs::write(PAGE, format!("{before}{begin}{chart}{text}{end}{after}"))?)
 }
 
 /// The whole result as Markdown.
@@ -105,6 +109,7 @@ pub fn markdown(results: &Results, options: &Options, failures: &[String]) -> St
     // Writing to a string cannot fail.
     let _ = ratios(&mut text, results);
     let _ = figures(&mut text, results);
+    let _ = databases(&mut text, results);
     for failure in failures {
         let _ = writeln!(text, "**No result**: {failure}");
     }
@@ -161,6 +166,26 @@ fn figures(text: &mut String, results: &Results) -> std::fmt::Result {
         )?;
     }
     text.push('\n');
+    Ok(())
+}
+
+/// What a database server uses beside its bridges, if there was one.
+fn databases(text: &mut String, results: &Results) -> std::fmt::Result {
+    let head = "| measurement | replicas µs/event | PostgreSQL µs/event | log, bytes/event |\n|---|---:|---:|---:|\n";
+    let mut has_head = false;
+    for (name, _, what) in plan::ALL {
+        let Some(rounds) = results.get(name) else { continue };
+        let median = |wanted| quantity(rounds, wanted).map(|(_, median, _)| number(median));
+        let Some((database, log)) = median(Quantity::Database).zip(median(Quantity::Log)) else { continue };
+        if !has_head {
+            text.push_str(head);
+            has_head = true;
+        }
+        writeln!(text, "| {what} | {} | {database} | {log} |", median(Quantity::Cpu).unwrap_or_default())?;
+    }
+    if has_head {
+        text.push('\n');
+    }
     Ok(())
 }
 

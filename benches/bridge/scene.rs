@@ -10,9 +10,10 @@ use std::time::Duration;
 use rustix::fs::statvfs;
 
 use crate::bridge::{Bridge, Setup, binary};
+use crate::cluster::Cluster;
 use crate::fill::{Fate, fill};
 use crate::load::{Load, exact};
-use crate::measure::{Figures, Quantity, check_arrivals, seconds_between, under_load};
+use crate::measure::{Figures, Quantity, check_arrivals, seconds_between, shared, under_load};
 use crate::options::Options;
 use crate::peers::Peers;
 use crate::plan::Kind;
@@ -40,14 +41,20 @@ pub struct Scene {
     scratch: PathBuf,
     options: Options,
     peers: Option<Peers>,
+    cluster: Option<Cluster>,
     /// Databases that are filled once and used in every round.
     filled: BTreeMap<&'static str, PathBuf>,
 }
 
 impl Scene {
     /// A scene whose files are in `scratch`.
-    pub fn new(scratch: PathBuf, options: Options, peers: Option<Peers>) -> Outcome<Self> {
-        let mut scene = Self { scratch, options, peers, filled: BTreeMap::new() };
+    pub fn new(
+        scratch: PathBuf,
+        options: Options,
+        peers: Option<Peers>,
+        cluster: Option<Cluster>,
+    ) -> Outcome<Self> {
+        let mut scene = Self { scratch, options, peers, cluster, filled: BTreeMap::new() };
         let room = statvfs(&scene.scratch)?;
         let free = room.f_bavail * room.f_frsize;
         let most = free.saturating_sub(ROOM_LEFT) / ROOM_FOR_AN_EVENT;
@@ -88,6 +95,7 @@ impl Scene {
                 under_load(bridge.pid(), "load", &self.load(bridge.address, connections), &mut [])?
             }
             Kind::EndToEnd { connections } => self.end_to_end(&folder, connections, false)?,
+            Kind::Postgres { replicas, connections } => self.postgres(&folder, replicas, connections)?,
             Kind::ThreeTargets => self.three_targets(&folder)?,
             Kind::HotObject { delay_ms } => self.hot_object(&folder, delay_ms)?,
             Kind::Duplicates => self.end_to_end(&folder, 64, true)?,
@@ -108,7 +116,8 @@ impl Scene {
         let seconds = self.options.seconds;
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count of events")]
         let events = (seconds * SIGNED_A_SECOND) as u64;
-        Load { address, connections, seconds, first: 0, events, repeating: false, one_object: false }
+        let addresses = vec![address];
+        Load { addresses, connections, seconds, first: 0, events, repeating: false, one_object: false }
     }
 
     fn end_to_end(&self, folder: &Path, connections: u32, repeating: bool) -> Outcome<Figures> {
@@ -118,8 +127,24 @@ impl Scene {
         under_load(bridge.pid(), "load", &load, &mut [target])
     }
 
+    fn postgres(&self, folder: &Path, replicas: usize, connections: u32) -> Outcome<Figures> {
+        let cluster = self.cluster.as_ref().ok_or("there is no PostgreSQL")?;
+        let (target, address) = target(0)?;
+        let setup = Setup { store: Some(cluster.database("bench")?), ..Setup::orders(address) };
+        let mut bridges = Vec::new();
+        for number in 0..replicas {
+            let folder = folder.join(number.to_string());
+            fs::create_dir_all(&folder)?;
+            bridges.push(Bridge::start(&folder, &setup)?);
+        }
+        let pids: Vec<_> = bridges.iter().map(Bridge::pid).collect();
+        let addresses: Vec<_> = bridges.iter().map(|bridge| bridge.address).collect();
+        let load = Load { addresses, ..self.load(address, connections) };
+        shared(&pids, Some(cluster), "load", &load, &mut [target])
+    }
+
     fn three_targets(&self, folder: &Path) -> Outcome<Figures> {
-        let (mut targets, mut setup) = (Vec::new(), Setup { targets: Vec::new(), pepay: None });
+        let (mut targets, mut setup) = (Vec::new(), Setup { targets: Vec::new(), pepay: None, store: None });
         for name in ["orders", "stock", "books"] {
             let (target, address) = target(0)?;
             targets.push(target);
