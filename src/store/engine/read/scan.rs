@@ -145,7 +145,7 @@ impl Reader {
     }
 
     /// A sequence of the part without gaps between what arrived before `at` and what
-    /// arrived then or later. JobReceiver are in the order of sequences but for the
+    /// arrived then or later. Arrivals are in the order of sequences but for the
     /// [skew](Self::max_arrival_skew_ms): no event below it arrived at `at` plus that or
     /// later, and none from it on before `at` minus that.
     async fn arrived_at(&self, extent: Extent, at: i64) -> Result<i64, ReadError> {
