@@ -4,10 +4,11 @@
 //!
 //! A sweep reads from the newest event down and leaves out the range that earlier
 //! sweeps have compared already, as soon as a page holds nothing new and reaches
-//! into it: one request where nothing is missing. Where something is, and once per
-//! lookback in any case, it reads on to the end of the lookback, for events that
-//! became visible late. A sweep that has to stop early keeps the range that it has
-//! compared, and the next one goes on from there.
+//! into it: one request where nothing is missing. Where something is, that is stored
+//! as soon as the range is reached, and the sweep reads on to the end of the lookback,
+//! for events that became visible late; so it does once per lookback in any case. A
+//! sweep that has to stop early keeps the range that it has compared, and the next one
+//! goes on from there.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -36,6 +37,8 @@ pub struct Sweep {
     since: i64,
     /// What earlier sweeps have compared; `None` to look at all of it.
     compared: Option<Compared>,
+    /// Up to where everything that was listed has been compared before.
+    known: i64,
     stage: Stage,
     /// Entries to ask for: fewer after a page that could not be read.
     limit: u16,
@@ -49,6 +52,10 @@ pub struct Sweep {
     left_out: Option<EventId>,
     /// Whether it has left that out.
     jumped: bool,
+    /// Whether it has found something missing: then nothing is left out.
+    found: bool,
+    /// Where it goes on once what it has found is stored.
+    rest: Option<EventId>,
     /// Where its pages ended.
     ends: HashSet<EventId>,
     /// Whether the room for suspects ended before the lookback did.
@@ -81,8 +88,8 @@ enum Stage {
     },
     Compare {
         page: Page,
-        /// The time from which on the list has been read, as far as its order shows.
-        depth: Option<i64>,
+        /// The creation times of its newest entry, and of the oldest as far as its order shows.
+        seen: Option<Compared>,
     },
     Settle,
     CompareAgain,
@@ -105,7 +112,8 @@ pub enum Step {
     Compare(Vec<Listed>),
     /// Wait [`GRACE`], then call [`Sweep::settled`].
     Settle,
-    /// Store these, oldest first; the sweep is over.
+    /// Store these, oldest first; then the sweep is over, unless it
+    /// [goes on](Sweep::goes_on).
     Store(Vec<Suspect>),
     /// Nothing is missing; the sweep is over.
     Done,
@@ -113,11 +121,13 @@ pub enum Step {
 
 impl Sweep {
     /// A sweep of what was created since `since`, in Unix seconds, but for what is
-    /// `compared` already.
-    pub fn new(since: i64, compared: Option<Compared>) -> Self {
+    /// `compared` already. What was created after `known` has never been compared, unless
+    /// it is in that range.
+    pub fn new(since: i64, compared: Option<Compared>, known: i64) -> Self {
         Self {
             since,
             compared,
+            known: compared.map_or(known, |compared| compared.to),
             stage: Stage::List { after: None, until: None },
             limit: LARGEST_PAGE,
             suspects: Vec::new(),
@@ -125,6 +135,8 @@ impl Sweep {
             newest: None,
             left_out: None,
             jumped: false,
+            found: false,
+            rest: None,
             ends: HashSet::new(),
             cut_short: false,
         }
@@ -145,8 +157,15 @@ impl Sweep {
             Stage::CompareAgain => {
                 Step::Compare(self.suspects.iter().map(|suspect| listed(&suspect.event)).collect())
             }
-            Stage::Store if self.suspects.is_empty() => Step::Done,
+            Stage::Store if self.suspects.is_empty() => match self.rest.take() {
+                Some(last) => {
+                    self.stage = Stage::List { after: Some(last), until: None };
+                    self.step()
+                }
+                None => Step::Done,
+            },
             Stage::Store => {
+                self.found = true;
                 let mut suspects = std::mem::take(&mut self.suspects);
                 suspects.reverse();
                 Step::Store(suspects)
@@ -182,17 +201,14 @@ impl Sweep {
             return Err(NoProgress);
         }
         self.limit = self.limit.saturating_mul(2).min(LARGEST_PAGE);
-        if let (Some(from), Some(to)) = (depth, newest) {
-            let seen = self.seen.get_or_insert(Compared { from, to });
-            (seen.from, seen.to) = (seen.from.min(from), seen.to.max(to));
-        }
+        let seen = depth.zip(newest).map(|(from, to)| Compared { from, to });
         page.events.retain(wanted);
         let due = page.events.iter().filter(|event| due(event)).map(|event| event.created);
         self.newest = due.filter(|created| *created <= now).max().max(self.newest);
         self.stage = if page.events.is_empty() {
-            self.compared(page, depth, &[])
+            self.compared(page, seen, &[])
         } else {
-            Stage::Compare { page, depth }
+            Stage::Compare { page, seen }
         };
         Ok(())
     }
@@ -210,7 +226,7 @@ impl Sweep {
     /// a conflict.
     pub fn held(&mut self, held: &[bool]) {
         match std::mem::replace(&mut self.stage, Stage::Store) {
-            Stage::Compare { page, depth } => self.stage = self.compared(page, depth, held),
+            Stage::Compare { page, seen } => self.stage = self.compared(page, seen, held),
             Stage::CompareAgain => {
                 let mut held = held.iter();
                 self.suspects.retain(|_| held.next() != Some(&true));
@@ -219,18 +235,27 @@ impl Sweep {
         }
     }
 
-    fn compared(&mut self, page: Page, depth: Option<i64>, held: &[bool]) -> Stage {
+    fn compared(&mut self, page: Page, seen: Option<Compared>, held: &[bool]) -> Stage {
+        if let Some(Compared { from, to }) = seen {
+            let seen = self.seen.get_or_insert(Compared { from, to });
+            (seen.from, seen.to) = (seen.from.min(from), seen.to.max(to));
+        }
         for (event, held) in page.events.into_iter().zip(held) {
             if !held {
                 self.suspects.push(Suspect { event, received_at: page.received_at });
             }
         }
-        let is_below = |time: i64| depth.is_some_and(|depth| depth < time);
+        let is_below = |time: i64| seen.is_some_and(|seen| seen.from < time);
         // A list that takes no notice of the bound is not read to its end.
         if page.has_more && !is_below(self.since.saturating_sub(margin())) {
             match self.compared {
+                // What is new has been read: what of it is missing does not wait for the rest.
+                _ if !self.suspects.is_empty() && !self.found && is_below(self.known) => {
+                    self.rest = page.last;
+                }
                 Some(compared)
                     if self.suspects.is_empty()
+                        && !self.found
                         && !self.jumped
                         && is_below(compared.to.saturating_sub(OVERLAP)) =>
                 {
@@ -260,6 +285,11 @@ impl Sweep {
         self.stage = Stage::CompareAgain;
     }
 
+    /// Whether it is not over yet, although what it has found is stored.
+    pub const fn goes_on(&self) -> bool {
+        self.rest.is_some()
+    }
+
     /// The range in which everything is stored once the sweep is over; `None` if it
     /// cannot say.
     pub fn proves(&self) -> Option<Compared> {
@@ -271,9 +301,9 @@ impl Sweep {
     /// nothing to add to what was known.
     pub fn so_far(&self) -> Option<Compared> {
         let seen = self.seen.filter(|_| self.suspects.is_empty())?;
-        // What was left out has been compared before.
-        let left_out = self.compared.filter(|_| self.jumped).map(|compared| compared.from);
-        Some(Compared { from: left_out.map_or(seen.from, |from| seen.from.min(from)), ..seen })
+        // Where it has come down to what was compared before, the two are one range.
+        let before = self.compared.filter(|compared| seen.from <= compared.to);
+        Some(Compared { from: before.map_or(seen.from, |compared| seen.from.min(compared.from)), ..seen })
     }
 
     /// The creation time of the newest event that the stream was to bring, in Unix

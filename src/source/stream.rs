@@ -8,6 +8,7 @@ mod plan;
 mod reach;
 mod report;
 mod state;
+mod swept;
 mod wire;
 
 use std::sync::Arc;

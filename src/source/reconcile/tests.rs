@@ -27,7 +27,7 @@ fn number(id: &EventId) -> i64 {
 /// are not stored and `late` are stored during the grace.
 fn run(mut sweep: Sweep, newest: i64, missing: &[i64], late: &[i64]) -> (Vec<i64>, u32, Sweep) {
     let mut missing: BTreeSet<_> = missing.iter().copied().collect();
-    let mut requests = 0;
+    let (mut requests, mut stored) = (0, Vec::new());
     loop {
         match sweep.step() {
             Step::Ask(query) => {
@@ -57,9 +57,12 @@ fn run(mut sweep: Sweep, newest: i64, missing: &[i64], late: &[i64]) -> (Vec<i64
                 sweep.settled();
             }
             Step::Store(found) => {
-                return (found.iter().map(|s| number(&s.event.id)).collect(), requests, sweep);
+                stored.extend(found.iter().map(|suspect| number(&suspect.event.id)));
+                if !sweep.goes_on() {
+                    return (stored, requests, sweep);
+                }
             }
-            Step::Done => return (vec![], requests, sweep),
+            Step::Done => return (stored, requests, sweep),
         }
     }
 }
@@ -70,35 +73,61 @@ const fn range(from: i64, to: i64) -> Compared {
 
 #[test]
 fn nothing_missing_costs_one_request() {
-    let (found, requests, sweep) = run(Sweep::new(900, None), 990, &[], &[]);
+    let (found, requests, sweep) = run(Sweep::new(900, None, 0), 990, &[], &[]);
     assert_eq!((found, requests, sweep.proves()), (vec![], 1, Some(range(900, 990))));
-    let (found, requests, sweep) = run(Sweep::new(1, Some(range(1, 5_990))), 6_000, &[], &[]);
+    let (found, requests, sweep) = run(Sweep::new(1, Some(range(1, 5_990)), 0), 6_000, &[], &[]);
     assert_eq!((found, requests, sweep.proves()), (vec![], 1, Some(range(1, 6_000))));
 }
 
 #[test]
 fn what_is_missing_is_found_through_the_whole_lookback_and_comes_oldest_first() {
-    for compared in [Some(range(5_600, 5_990)), None] {
-        let (found, requests, _) = run(Sweep::new(5_600, compared), 6_000, &[5_650, 5_995, 5_000], &[]);
-        assert_eq!((found, requests), (vec![5_650, 5_995], 5));
-    }
+    let (found, requests, _) = run(Sweep::new(5_600, None, 0), 6_000, &[5_650, 5_995, 5_000], &[]);
+    assert_eq!((found, requests), (vec![5_650, 5_995], 5));
+}
+
+#[test]
+fn what_is_new_and_missing_is_stored_before_what_was_compared_is_read_again() {
+    let missing = [5_000, 5_650, 5_991, 5_995];
+    let (found, requests, sweep) = run(Sweep::new(5_600, Some(range(5_600, 5_990)), 0), 6_000, &missing, &[]);
+    assert_eq!((found, requests), (vec![5_991, 5_995, 5_650], 5));
+    assert_eq!(sweep.proves(), Some(range(5_600, 6_000)));
+    // Where nothing is left out, too.
+    let (found, requests, sweep) = run(Sweep::new(5_600, None, 5_990), 6_000, &missing, &[]);
+    assert_eq!((found, requests), (vec![5_991, 5_995, 5_650], 5));
+    assert_eq!(sweep.proves(), Some(range(5_600, 6_000)));
+    // What has arrived by itself is no reason to read on.
+    let (found, requests, _) = run(Sweep::new(1, Some(range(1, 5_990)), 0), 6_000, &[5_995], &[5_995]);
+    assert_eq!((found, requests), (vec![], 2));
+}
+
+#[test]
+fn a_page_counts_as_compared_once_the_store_has_answered() {
+    let mut sweep = Sweep::new(1, Some(range(300, 950)), 0);
+    let events: Vec<_> = (901..=1_000).rev().map(event).collect();
+    let last = events.last().map(|event| event.id.clone());
+    let (received_at, server_time) = (UnixMillis(0), None);
+    let page = Page { events, last, has_more: true, skipped: None, received_at, server_time };
+    sweep.page(page, NOW, |_| true, |_| true).unwrap();
+    assert_eq!(sweep.so_far(), None);
+    sweep.held(&[true; 100]);
+    assert_eq!(sweep.so_far(), Some(range(300, 1_000)), "one range with what it has come down to");
 }
 
 #[test]
 fn an_event_on_its_way_is_left_to_its_source() {
-    let (found, ..) = run(Sweep::new(900, None), 990, &[980, 990], &[990]);
+    let (found, ..) = run(Sweep::new(900, None, 0), 990, &[980, 990], &[990]);
     assert_eq!(found, [980]);
 }
 
 #[test]
 fn a_sweep_goes_to_the_end_of_its_lookback_however_much_there_is() {
-    let (_, requests, sweep) = run(Sweep::new(1, None), 10_000, &[], &[]);
+    let (_, requests, sweep) = run(Sweep::new(1, None, 0), 10_000, &[], &[]);
     assert_eq!((requests, sweep.proves()), (100, Some(range(1, 10_000))));
 }
 
 #[test]
 fn what_an_earlier_sweep_has_compared_is_left_out_and_what_it_has_not_is_looked_at() {
-    let (found, requests, sweep) = run(Sweep::new(1, Some(range(2_000, 9_000))), 10_000, &[500], &[]);
+    let (found, requests, sweep) = run(Sweep::new(1, Some(range(2_000, 9_000)), 0), 10_000, &[500], &[]);
     assert_eq!(found, [500]);
     assert!(requests <= 11 + 21, "{requests} requests");
     assert_eq!(sweep.proves(), Some(range(1, 10_000)));
@@ -106,7 +135,7 @@ fn what_an_earlier_sweep_has_compared_is_left_out_and_what_it_has_not_is_looked_
 
 #[test]
 fn a_sweep_that_is_broken_off_keeps_what_it_has_compared() {
-    let mut sweep = Sweep::new(1, None);
+    let mut sweep = Sweep::new(1, None, 0);
     for first in [1_000, 900] {
         let events: Vec<_> = (first - 99..=first).rev().map(event).collect();
         let last = events.last().map(|event| event.id.clone());
@@ -117,7 +146,7 @@ fn a_sweep_that_is_broken_off_keeps_what_it_has_compared() {
     }
     assert_eq!(sweep.so_far(), Some(range(801, 1_000)));
 
-    let mut sweep = Sweep::new(1, Some(range(300, 980)));
+    let mut sweep = Sweep::new(1, Some(range(300, 980)), 0);
     let events: Vec<_> = (901..=1_000).rev().map(event).collect();
     let last = events.last().map(|event| event.id.clone());
     let (received_at, server_time) = (UnixMillis(0), None);
@@ -130,7 +159,7 @@ fn a_sweep_that_is_broken_off_keeps_what_it_has_compared() {
 #[test]
 fn a_time_to_come_is_no_reason_to_leave_anything_out() {
     let top = |compared| {
-        let mut sweep = Sweep::new(1, compared);
+        let mut sweep = Sweep::new(1, compared, 0);
         let events: Vec<_> = [NOW + 365 * 86_400].into_iter().chain((902..=1_000).rev()).map(event).collect();
         let last = events.last().map(|event| event.id.clone());
         let (received_at, server_time) = (UnixMillis(0), None);
@@ -149,7 +178,7 @@ fn a_time_to_come_is_no_reason_to_leave_anything_out() {
 
 #[test]
 fn pages_in_a_circle_are_found_out() {
-    let mut sweep = Sweep::new(1, None);
+    let mut sweep = Sweep::new(1, None, 0);
     let page = |first: i64| {
         let events: Vec<_> = (first - 9..=first).rev().map(event).collect();
         let last = events.last().map(|event| event.id.clone());
@@ -164,7 +193,7 @@ fn pages_in_a_circle_are_found_out() {
 
 #[test]
 fn one_old_entry_on_a_page_neither_ends_a_sweep_nor_widens_what_it_has_compared() {
-    let mut sweep = Sweep::new(1_000, Some(range(1_000, 4_000)));
+    let mut sweep = Sweep::new(1_000, Some(range(1_000, 4_000)), 0);
     let events: Vec<_> = [7].into_iter().chain((4_902..=5_000).rev()).map(event).collect();
     let last = events.last().map(|event| event.id.clone());
     let (received_at, server_time) = (UnixMillis(0), None);
@@ -178,6 +207,6 @@ fn one_old_entry_on_a_page_neither_ends_a_sweep_nor_widens_what_it_has_compared(
 
 #[test]
 fn an_empty_account_is_no_news() {
-    let (found, requests, sweep) = run(Sweep::new(1, None), 0, &[], &[]);
+    let (found, requests, sweep) = run(Sweep::new(1, None, 0), 0, &[], &[]);
     assert_eq!((found, requests, sweep.proves()), (vec![], 1, None));
 }

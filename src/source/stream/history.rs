@@ -11,6 +11,7 @@
 use std::fmt::Write as _;
 
 use super::Settings;
+use super::swept::Swept;
 use crate::domain::event::Event;
 use crate::domain::filter::TypeFilter;
 use crate::pepay::filter::{Admission, Filter, Filters};
@@ -55,9 +56,11 @@ impl History {
         admits(&settings.types, &settings.filters, event)
     }
 
-    /// Reads what [`to_text`](Self::to_text) wrote; `None` if it is not that.
+    /// Reads what [`to_text`](Self::to_text) wrote, beside the line of [`Swept`]; `None` if
+    /// it is not that.
     pub fn parse(text: &str) -> Option<Self> {
-        let subscriptions: Option<Vec<_>> = text.lines().map(Subscription::parse).collect();
+        let lines = text.lines().filter(|line| !Swept::is_line(line));
+        let subscriptions: Option<Vec<_>> = lines.map(Subscription::parse).collect();
         subscriptions.filter(|subscriptions| !subscriptions.is_empty()).map(Self)
     }
 

@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use super::Settings;
 use super::history::History;
+use super::swept::Swept;
 use crate::domain::backoff::Jitter;
 use crate::domain::clock::UnixMillis;
 use crate::domain::event::{Environment, Event, Received, Source};
@@ -36,8 +37,8 @@ use pace::{RateLimiter, RetryTimer};
 use position::{cursor_after, is_past, position_after, position_of, position_on};
 use sweeps::Sweeps;
 
-/// One stream's state. Nothing in it outlives the process but the position,
-/// which the store keeps.
+/// One stream's state. Nothing in it outlives the process but the position, the history
+/// and what sweeps have compared, which the store keeps together.
 #[derive(Debug)]
 pub struct Machine {
     settings: Settings,
@@ -51,6 +52,8 @@ pub struct Machine {
     history: Option<History>,
     /// Whether the store has the history as it is.
     history_stored: bool,
+    /// What the store has, or is offered until it is taken, of what sweeps have compared.
+    swept_stored: Swept,
     /// How far Pepay's clock is ahead of ours, in milliseconds, as its last answer told.
     clock_offset: Option<i64>,
     /// The newest creation time of a frame, in Unix seconds.
@@ -142,17 +145,18 @@ impl Wake {
 impl Machine {
     /// A machine for a stream that goes on from `resume`; `None` if it has never run.
     pub fn new(settings: Settings, resume: Option<Resume>, jitter: Jitter) -> Self {
-        let (position, history) = match resume {
+        let (position, history, swept) = match resume {
             Some(Resume { position, history }) => {
-                let stored = history.as_deref().and_then(History::parse);
-                (Some(position), stored)
+                let text = history.unwrap_or_default();
+                (Some(position), History::parse(&text), Swept::parse(&text))
             }
-            None => (None, None),
+            None => (None, None, Swept::default()),
         };
         Self {
-            sweeps: settings.reconcile_interval.map(Sweeps::new),
+            sweeps: settings.reconcile_interval.map(|interval| Sweeps::new(interval, swept)),
             history_stored: history.as_ref().is_some_and(|history| history.is_current(&settings)),
             history,
+            swept_stored: swept,
             clock_offset: None,
             last_frame: 0,
             last_arrival: UnixMillis(0),
@@ -323,8 +327,13 @@ impl Machine {
                 received.received_at = self.last_arrival;
             }
         }
-        let history = self.history.as_ref().filter(|_| cursor.is_some() && !self.history_stored);
-        let history = history.map(History::to_text);
+        let swept = self.sweeps.as_ref().map_or(self.swept_stored, Sweeps::swept);
+        let is_stored = self.history_stored && swept == self.swept_stored;
+        let history = self.history.as_ref().filter(|_| cursor.is_some() && !is_stored);
+        let history = history.map(|history| history.to_text() + &swept.to_line());
+        if history.is_some() {
+            self.swept_stored = swept;
+        }
         self.recording = Some(Recording { events, cursor, history, purpose, under_way: false });
     }
 }

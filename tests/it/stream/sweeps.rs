@@ -90,6 +90,33 @@ async fn a_sweep_comes_to_the_end_of_its_lookback_however_many_events_that_holds
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_killed_bridge_looks_at_what_no_sweep_had_compared_however_long_ago_that_was() {
+    let mut world = World::new(without_webhooks()).await;
+    let target = world.target("orders").await;
+    world.set("STREAMS__COMMERCE__RECONCILE_INTERVAL", "30d");
+    let bridge = world.bridge().await;
+    bridge.until("a live stream", |status| status["streams"][0]["phase"] == "live").await;
+    world.simulator.inject(Fault::Skip { road: Road::Live, times: 1 }).unwrap();
+    let mut ids = world.simulator.play(1);
+    let lost_at = now();
+    // Until it is older than the next sweep looks back, and no walk reaches it.
+    while now() < lost_at + 4 {
+        ids.extend(world.simulator.play(1));
+        delivered(&target, ids.len() - 1).await;
+    }
+    caught_up(&bridge, ids.last().unwrap()).await;
+    bridge.kill().await;
+
+    world.set("STREAMS__COMMERCE__RECONCILE_INTERVAL", "1s");
+    world.set("STREAMS__COMMERCE__RECONCILE_LOOKBACK", "1s");
+    let bridge = world.bridge().await;
+    delivered(&target, ids.len()).await;
+    let found = acknowledged(&target)[ids[0].as_str()][0].headers["pepay-bridge-source"].clone();
+    assert_eq!(found, "reconcile");
+    assert!(bridge.stop().await.0.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_old_entry_on_a_page_does_not_end_a_sweep() {
     let mut world = World::new(without_webhooks()).await;
     let target = world.target("orders").await;

@@ -210,6 +210,11 @@ impl Machine {
             let is_now = self.settings.start_from == StartFrom::Now;
             let floor = if is_now { self.safe_time(now) } else { beginning.created };
             self.history = Some(History::begin(&self.settings, floor));
+            // What is older is for the walk.
+            let time = self.safe_time(now);
+            if let Some(sweeps) = &mut self.sweeps {
+                sweeps.begin_stream(time);
+            }
             self.store(Vec::new(), Some(beginning), Purpose::Cursor);
         }
     }

@@ -47,6 +47,9 @@ impl Machine {
             Some(history) => {
                 history.change(&self.settings, time);
                 self.history_stored = false;
+                if let Some(sweeps) = &mut self.sweeps {
+                    sweeps.subscription_changed();
+                }
             }
             // A cursor of a version that did not note it: what sweeps look at is wanted still.
             none => {

@@ -155,8 +155,10 @@ fn act(lossy: bool) -> impl Strategy<Value = Act> {
         10 => Just(Act::Commit),
         1 => Just(Act::CommitFails),
         2 => Just(Act::Compare),
-        1 => (any::<bool>(), prop::option::of(subscribed())).prop_map(|(done, other)| Act::Restart(done, other)),
-        8 => (0..20_000_u16).prop_map(Act::Wait),
+        if lossy { 4 } else { 1 } => (any::<bool>(), prop::option::of(subscribed()))
+            .prop_map(|(done, other)| Act::Restart(done, other)),
+        // Where sweeps have to find what is lost, they are interrupted for longer than they look back.
+        8 => (0..if lossy { 60_000 } else { 20_000_u16 }).prop_map(Act::Wait),
         1 => (0..12_u8).prop_map(Act::Forget),
         1 => Just(if lossy { Act::LoseFrame } else { Act::Frame }),
         2 => prop::sample::select(&LIES[..]).prop_map(Act::Lie),

@@ -8,8 +8,9 @@ use super::{Asker, Effect, Ending, Gap, Machine, Moment, Notice, Purpose, Wake};
 use crate::domain::event::Source;
 use crate::pepay::rest::Page;
 use crate::source::backfill::NoProgress;
-use crate::source::reconcile::{BETWEEN_PAGES, Compared, GRACE, PAGES, Step, Suspect, Sweep};
+use crate::source::reconcile::{BETWEEN_PAGES, GRACE, PAGES, Step, Suspect, Sweep};
 use crate::source::stream::history::Wanted;
+use crate::source::stream::swept::Swept;
 
 /// How soon after a gap closed the first sweep looks for what the list was late
 /// to show, or what fell between the upgrade and the subscription behind it.
@@ -29,59 +30,70 @@ pub(super) struct Sweeps {
     settles: Option<Duration>,
     /// Whether the store is being asked.
     comparing: bool,
-    /// The range of creation times in which everything is stored.
-    compared: Option<Compared>,
+    /// What has been compared, but for the running one.
+    swept: Swept,
+    /// Events that the running one has brought, and those of them that the stream was to bring.
+    found: usize,
+    missed: usize,
     /// Pages that the running one has asked for.
     asked: u32,
     /// When it may ask for the next.
     next_page: Duration,
     /// Sweeps in a row that found the list ahead of a stream that brought nothing.
     quiet: u32,
-    /// Sweeps since one looked at the whole lookback.
-    since_full: u32,
     failures: u32,
 }
 
 impl Sweeps {
-    pub(super) const fn new(interval: Duration) -> Self {
+    pub(super) const fn new(interval: Duration, swept: Swept) -> Self {
         Self {
             interval,
             next: interval,
             running: None,
             settles: None,
             comparing: false,
-            compared: None,
+            swept,
+            found: 0,
+            missed: 0,
             asked: 0,
             next_page: Duration::ZERO,
             quiet: 0,
-            since_full: 0,
             failures: 0,
         }
     }
 
-    /// Begins a sweep. One in every `lookback` takes nothing as proven.
-    /// `time` is the present in Unix seconds, by Pepay's clock where that is known.
-    fn begin(&mut self, time: i64, lookback: Duration) {
-        let lookback = lookback.max(self.interval * 2);
-        let since = time.saturating_sub_unsigned(lookback.as_secs()).max(0);
-        let rounds = lookback.as_millis() / self.interval.as_millis().max(1);
-        self.since_full += 1;
-        if u128::from(self.since_full) >= rounds {
-            self.since_full = 0;
-            self.compared = None;
+    /// What has been compared by now.
+    pub(super) fn swept(&self) -> Swept {
+        let mut swept = self.swept;
+        if let Some(compared) = self.running.as_ref().and_then(Sweep::so_far) {
+            swept.note(compared);
         }
-        // A clock may have been set back since.
-        self.compared = self.compared.map(|Compared { from, to }| Compared { from, to: to.min(time) });
+        swept
+    }
+
+    /// The stream has begun at `time`, in Unix seconds.
+    pub(super) fn begin_stream(&mut self, time: i64) {
+        self.swept.begin_stream(time);
+    }
+
+    /// Types or filters have changed.
+    pub(super) const fn subscription_changed(&mut self) {
+        self.swept.change();
+    }
+
+    /// Begins a sweep. `time` is the present in Unix seconds, by Pepay's clock where that is known.
+    fn begin(&mut self, time: i64, lookback: Duration) {
+        let sweep = self.swept.begin_sweep(time, lookback.max(self.interval * 2));
         (self.asked, self.next_page) = (0, Duration::ZERO);
-        self.running = Some(Sweep::new(since, self.compared));
+        (self.found, self.missed) = (0, 0);
+        self.running = Some(sweep);
     }
 
     /// Ends the running sweep; the next one comes an interval later, or, after
     /// failures, up to eight.
     fn end(&mut self, now: Moment) {
-        if let Some(compared) = self.running.take().and_then(|running| running.so_far()) {
-            self.compared = Some(compared);
-        }
+        self.swept = self.swept();
+        self.running = None;
         self.settles = None;
         self.next = now.at + self.interval * (1 << self.failures.min(3));
     }
@@ -183,9 +195,16 @@ impl Machine {
         }
     }
 
-    /// The sweep is over: it has `found` so many events, and of those so many that the
-    /// stream was to bring had been `missed`.
+    /// The sweep has brought `found` events, and of those so many that the stream was to
+    /// bring had been `missed`; it is over, unless it goes on.
     pub(super) fn swept(&mut self, now: Moment, found: usize, missed: usize) {
+        if let Some(sweeps) = &mut self.sweeps {
+            sweeps.found += found;
+            sweeps.missed += missed;
+            if sweeps.running.as_ref().is_some_and(Sweep::goes_on) {
+                return;
+            }
+        }
         let Some(newest) = self.sweeps.as_ref().and_then(|sweeps| sweeps.running.as_ref()).map(Sweep::newest)
         else {
             return;
@@ -195,14 +214,17 @@ impl Machine {
         let Some(running) = sweeps.running.take() else { return };
         sweeps.failures = 0;
         sweeps.end(now);
-        sweeps.compared = running.proves().or(running.so_far()).or(sweeps.compared);
+        if let Some(compared) = running.proves().or(running.so_far()) {
+            sweeps.swept.note(compared);
+        }
         match quiet {
             Some(true) => sweeps.quiet = sweeps.quiet.saturating_add(1),
             Some(false) => sweeps.quiet = 0,
             // What a replaced connection brings is still to be seen.
             None => {}
         }
-        let (is_quiet, times, compared) = (quiet == Some(true), sweeps.quiet, sweeps.compared);
+        let (is_quiet, times, compared) = (quiet == Some(true), sweeps.quiet, sweeps.swept.newest());
+        let (found, missed) = (sweeps.found, sweeps.missed);
         self.behind = if missed == 0 { 0 } else { self.behind.saturating_add(1) };
         let behind = self.behind >= BEHIND_SWEEPS;
         // A quiet stream is replaced once; if that does not help, it is said.
@@ -213,7 +235,7 @@ impl Machine {
             found,
             cut_short: running.is_cut_short(),
             behind: behind || times > BEHIND_SWEEPS,
-            compared: compared.map(|compared| compared.to),
+            compared,
         });
     }
 
@@ -239,9 +261,8 @@ impl Machine {
 
     pub(super) fn abandon_sweep(&mut self) {
         if let Some(sweeps) = &mut self.sweeps {
-            if let Some(compared) = sweeps.running.take().and_then(|running| running.so_far()) {
-                sweeps.compared = Some(compared);
-            }
+            sweeps.swept = sweeps.swept();
+            sweeps.running = None;
             sweeps.settles = None;
         }
         self.forget_list_request(Asker::Sweep);
