@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::parts::identities;
 pub use self::reload::{Load, Reload};
 
+use self::operations::Operations;
 use self::parts::Parts;
 use self::reload::Fixed;
 use crate::alerts::{self, Alerts};
@@ -35,7 +36,7 @@ use crate::store::inbox::ClaimError;
 use crate::store::view::Backlog;
 use crate::store::{self, Store};
 use crate::telemetry::{Metrics, MetricsError, traces};
-use crate::web::{self, Finder, HttpRefusals, Limits, Tokens, View};
+use crate::web::{self, Finder, HttpRefusals, Limits, Tokens, Trail, View};
 
 /// How often recorded durations are moved into their buckets.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
@@ -96,12 +97,12 @@ pub async fn run(settings: Settings, load: Load, adopt: bool) -> Result<(), Erro
     let run = async {
         let (clock, jitter) = (Clock::system(), random());
         let app = App::start(settings, load, (clock, jitter), stop.clone(), adopt).await?;
-        let reload = app.reload_handle();
+        let (reload, trail) = (app.reload_handle(), app.trail.clone());
         let obey = async {
             loop {
                 hang_ups.next().await;
-                // The outcome is in the log.
-                let _ = reload.reload().await;
+                let (count, outcome) = reload::outcome(&reload.reload().await);
+                trail.signalled("SIGHUP", "reload", count, outcome).await;
             }
         };
         tokio::select! {
@@ -129,6 +130,7 @@ pub struct App {
     store: Store,
     parts: Parts,
     tokens: Tokens,
+    trail: Trail,
     alerts: Alerts,
     /// The tasks that take events in and deliver them: stopped first.
     work: Tasks,
@@ -196,8 +198,8 @@ impl App {
             Parts::new(&store, clock.clone(), jitter.clone(), stop.clone(), Arc::clone(&saver));
         // Everything that can fail comes before the first request goes out.
         let prepared = parts.prepare(&settings)?;
-        let paused = store.operator.paused().await?;
-        parts.replace(prepared, std::mem::take(&mut store.outboxes), &paused, &mut work);
+        let holds = store.operator.holds().await?;
+        parts.replace(prepared, std::mem::take(&mut store.outboxes), &holds, &mut work);
 
         let both_live_sources = {
             let shown = shown.clone();
@@ -223,10 +225,10 @@ impl App {
         let (reload, reloads) = reload::channel();
         let (pausing, worker) = pauses::channel(store.operator.clone(), controls.clone(), saver);
         let look = Finder::new(view.clone()).looking();
-        let operations =
-            operations::Operations::new(controls, pausing, reload.clone(), verifier, alerts.clone());
+        let operations = Operations::new(controls, pausing, reload.clone(), verifier, alerts.clone());
         let operations = Arc::new(operations);
-        let (admin_pages, sampler) = web::admin(view.clone(), render, &tokens, operations, jitter);
+        let trail = Trail::new(store.operator.clone(), now.clone(), jitter);
+        let (admin_pages, sampler) = web::admin(view.clone(), render, &tokens, operations, trail.clone());
         let public_pages = web::public(view, &webhooks);
         let (soft, hard) = (stop.soft.clone(), stop.hard.clone());
         let keep_alive = settings.web.keep_alive;
@@ -254,6 +256,7 @@ impl App {
             store,
             parts,
             tokens,
+            trail,
             alerts,
             work,
             base,

@@ -12,11 +12,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, StatusCode};
+use sha2::{Digest as _, Sha256};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::domain::backoff::{Backoff, Jitter};
+use crate::domain::clock::UnixMillis;
 use crate::domain::delivery::{OnUncertain, Ordering, RetryPolicy};
 use crate::domain::event::Environment;
 use crate::domain::filter::TypeFilter;
@@ -98,6 +100,11 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// What tells the address from another, without its secrets: SHA-256, in hex.
+    pub fn address_digest(&self) -> String {
+        hex::encode(Sha256::digest(self.url.as_str()))
+    }
+
     /// How messages that are no events are sent to `url`: with the defaults of a target.
     pub fn of_messages(name: &str, url: Url, signing_keys: Vec<sign::SigningKey>) -> Self {
         Self {
@@ -133,7 +140,8 @@ pub struct Target(Dispatcher);
 
 impl Target {
     /// Prepares a target, whose own `outbox` is; `paused` says why it begins paused, if it
-    /// does. `saver` is told when it pauses itself, which is to be saved then. The
+    /// does. `saver` is told when it pauses itself or asks to be left alone, which is to be
+    /// saved then. The
     /// receiver always holds its present status.
     pub fn new(
         client: TargetClient,
@@ -186,6 +194,12 @@ impl Target {
             status.last_error.clone_from(&before.last_error);
             status.last_delivered_at = before.last_delivered_at;
         });
+    }
+
+    /// Goes on with what its address has asked for before the process started: nothing is
+    /// started before `until`.
+    pub fn leave_alone(&self, until: UnixMillis) {
+        self.0.status.send_modify(|status| status.retry_after_until = Some(until));
     }
 
     /// Delivers until `stop`, then finishes what is on the wire and writes its

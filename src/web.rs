@@ -37,6 +37,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub use self::api::Sampler;
+pub use self::audit::Trail;
 pub use self::findings::Finder;
 pub use self::metrics::Render;
 pub use self::operations::Operations;
@@ -47,10 +48,8 @@ pub use self::serve::{Limits, serve};
 pub use self::token::{Scope, Token, Tokens};
 
 use self::api::problem::Problem;
-use self::audit::Trail;
 use self::guard::Guard;
 use self::readiness::Readiness;
-use crate::domain::backoff::Jitter;
 use crate::domain::clock::{Clock, UnixMillis};
 use crate::store::operator::OperatorStore;
 use crate::store::view::Backlog;
@@ -156,16 +155,15 @@ pub fn public(view: View, webhooks: &Routes) -> Router {
 /// The routes of the private listener, and what keeps the listeners of the API
 /// supplied. While there are `tokens`, everything but health and the files of the
 /// page asks for one; while there is none, page, API and `/status` answer only to
-/// loopback names. The keys of the audit trail are drawn from `random`.
+/// loopback names. What is changed is noted in the `trail`.
 pub fn admin(
     view: View,
     render: Render,
     tokens: &Tokens,
     operations: Arc<dyn Operations>,
-    random: Jitter,
+    trail: Trail,
 ) -> (Router, Sampler) {
     let guard = Guard::new(view.clock.clone());
-    let trail = Trail::new(view.operator.clone(), view.clock.clone(), random);
     let readiness = Arc::new(Readiness::new(view));
     let (api, sampler) = api::new(Arc::clone(&readiness), operations, tokens.clone(), trail.clone());
     let pages = Router::new()

@@ -31,7 +31,10 @@ CREATE INDEX event_invoice ON event ((sequence >> 9), invoice_id) WHERE invoice_
 CREATE TABLE target (
     id        bigint PRIMARY KEY GENERATED ALWAYS AS IDENTITY,
     name      text   COLLATE "C" NOT NULL UNIQUE,
-    paused_at bigint
+    paused_at bigint,
+    paused_reason       text COLLATE "C",
+    retry_after_until   bigint,
+    retry_after_address text COLLATE "C"
 );
 
 CREATE TABLE delivery (

@@ -19,6 +19,7 @@ use crate::source::stream::{self, Stream};
 use crate::source::webhook::{self, Endpoints};
 use crate::store::inbox::{Inbox, SourceIdentity};
 use crate::store::outbox::Outbox;
+use crate::store::view::{Hold, RetryAfter};
 use crate::store::{Route, Store};
 use crate::web::{self, Routes};
 
@@ -39,7 +40,7 @@ pub(super) struct Parts {
     saver: Arc<Notify>,
 }
 
-/// Why a target is paused that was paused when the process started.
+/// Why a target is paused of which the store remembers no reason.
 const BEFORE_START: &str = "since before the bridge was started";
 
 /// The parts that run under one configuration, each list sorted by name.
@@ -160,24 +161,32 @@ impl Parts {
     /// Puts into effect what was prepared; `outboxes` are those of its
     /// [routes](Prepared::routes). What it replaces finishes what it has in hand
     /// before its successor begins, and what it leaves alone does not notice. A
-    /// target is stopped as its predecessor is, or if it is one of `paused`.
+    /// target without a predecessor is held back as one of `holds` says.
     pub(super) fn replace(
         &mut self,
         prepared: Prepared,
         outboxes: Vec<Outbox>,
-        paused: &[Arc<str>],
+        holds: &[Hold],
         tasks: &mut Tasks,
     ) {
         let (Stop { soft, hard }, mut replaced) = (self.stop.clone(), Vec::new());
         for (client, outbox) in prepared.targets.into_iter().zip(outboxes) {
             let settings = client.settings().clone();
             let predecessor = self.targets.handle(&settings.name);
+            let hold = holds.iter().find(|hold| predecessor.is_none() && hold.target == settings.name);
             let paused = match predecessor {
                 Some(before) => before.status.borrow().paused_reason.clone(),
-                None => paused.contains(&settings.name).then(|| BEFORE_START.to_owned()),
+                None => hold
+                    .filter(|hold| hold.is_paused)
+                    .map(|hold| hold.paused_reason.clone().unwrap_or_else(|| BEFORE_START.to_owned())),
             };
             let saver = Arc::clone(&self.saver);
             let (target, control, status) = Target::new(client, outbox, paused, saver, self.jitter.clone());
+            if let Some(RetryAfter { until, address }) = hold.and_then(|hold| hold.retry_after.as_ref())
+                && *address == settings.address_digest()
+            {
+                target.leave_alone(*until);
+            }
             if let Some(before) = predecessor {
                 let mut running = self.targets.settings();
                 let same_address = running.any(|one| one.name == settings.name && one.url == settings.url);

@@ -2,7 +2,7 @@
 //! running target. Both steps have to happen: a task of its own takes one request at a
 //! time to its end, however long the store takes and even if the caller has gone. The
 //! same task saves the pause of a target that has paused itself, so that what the store
-//! remembers is always the last of both.
+//! remembers is always the last of both, and the `Retry-After` of a target.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,9 +11,11 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::parts::Controls;
+use crate::delivery::BY_OPERATOR;
 use crate::domain::operator::OperationError;
 use crate::store::error::ActError;
 use crate::store::operator::OperatorStore;
+use crate::store::view::RetryAfter;
 
 /// Requests that wait in the channel; a further caller waits for a slot.
 const WAITING: usize = 16;
@@ -38,7 +40,7 @@ pub(super) struct PauseWorker {
     operator: OperatorStore,
     controls: watch::Receiver<Arc<Controls>>,
     requests: mpsc::Receiver<PauseRequest>,
-    /// Told when a target has paused itself.
+    /// Told when a target has paused itself, or has asked to be left alone.
     unsaved: Arc<Notify>,
 }
 
@@ -95,14 +97,15 @@ impl PauseWorker {
         }
     }
 
-    /// Saves the pauses of targets that have paused themselves. Returns whether the store
-    /// has taken all of them.
+    /// Saves the pauses of targets that have paused themselves, and until when targets want to
+    /// be left alone. Returns whether the store has taken all of them.
     async fn save(&self) -> bool {
         let controls = Arc::clone(&self.controls.borrow());
         let mut all_saved = true;
         for (target, control) in controls.targets.iter().filter(|(_, control)| control.has_unsaved_pause()) {
             let target = &*target.name;
-            match self.operator.set_paused(target, true).await {
+            let reason = control.paused_reason();
+            match self.operator.set_paused(target, reason.as_deref()).await {
                 Ok(()) => control.pause_is_saved(),
                 Err(error) => {
                     all_saved = false;
@@ -110,15 +113,28 @@ impl PauseWorker {
                 }
             }
         }
+        for (target, control) in &controls.targets {
+            let Some(until) = control.take_unsaved_retry_after() else { continue };
+            let target = &*target.name;
+            let address = control.settings().address_digest();
+            let wish = until.map(|until| RetryAfter { until, address });
+            if let Err(error) = self.operator.set_retry_after(target, wish).await {
+                all_saved = false;
+                control.retry_after_is_unsaved();
+                tracing::warn!(target, %error, "the Retry-After of a target cannot be saved, trying again");
+            }
+        }
         all_saved
     }
 
     async fn set(&self, target: &str, paused: bool) -> Result<(), OperationError> {
         self.controls.borrow().target(target)?;
-        self.operator.set_paused(target, paused).await.map_err(|error| match error {
-            ActError::Store(error) => OperationError::Unavailable(error.to_string()),
-            _ => OperationError::Unknown,
-        })?;
+        self.operator.set_paused(target, paused.then_some(BY_OPERATOR)).await.map_err(
+            |error| match error {
+                ActError::Store(error) => OperationError::Unavailable(error.to_string()),
+                _ => OperationError::Unknown,
+            },
+        )?;
         // Looked up again: a reload may have replaced the target meanwhile. A reload that
         // comes now waits until this borrow ends, and takes over the state it has set.
         let controls = self.controls.borrow();

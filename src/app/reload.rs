@@ -13,7 +13,7 @@ use crate::domain::clock::UnixMillis;
 use crate::domain::reload::{Changes, FileRead, ReloadError, RemovedTarget};
 use crate::store::inbox::ClaimError;
 use crate::store::outbox::Outbox;
-use crate::store::view::Backlog;
+use crate::store::view::{Backlog, Hold};
 use crate::telemetry::names;
 use crate::{store, telemetry};
 
@@ -34,7 +34,7 @@ struct Ready {
     settings: Settings,
     prepared: Prepared,
     outboxes: Vec<Outbox>,
-    paused: Vec<Arc<str>>,
+    holds: Vec<Hold>,
     alerts: Option<Channel>,
 }
 
@@ -68,6 +68,15 @@ impl Reload {
         let (reply, answer) = oneshot::channel();
         self.0.send(Request(reply)).await.map_err(|_| stopping())?;
         answer.await.map_err(|_| stopping())?
+    }
+}
+
+/// How many changes were applied, and the outcome by the code that the API has for it.
+pub(super) fn outcome(reloaded: &Result<Changes, ReloadError>) -> (u64, &'static str) {
+    match reloaded {
+        Ok(changes) => (changes.applied.len() as u64, "done"),
+        Err(ReloadError::Invalid(_)) => (0, "invalid_configuration"),
+        Err(ReloadError::Unavailable(_)) => (0, "reload_unavailable"),
     }
 }
 
@@ -120,12 +129,12 @@ impl App {
         // Files and store may be on a disk that does not answer: a stop does not wait for that.
         let stop = self.stop.soft.clone();
         let ready = stop.run_until_cancelled(self.make_ready()).await;
-        let Ready { settings, prepared, outboxes, paused, alerts } = ready.ok_or_else(stopping)??;
+        let Ready { settings, prepared, outboxes, holds, alerts } = ready.ok_or_else(stopping)??;
         // Nothing can fail from here on.
         self.fixed.reloads += 1;
         let mut changes = Changes { applied: prepared.changes.clone(), ..Changes::default() };
         let concerned = prepared.added_or_removed_targets.clone();
-        self.parts.replace(prepared, outboxes, &paused, &mut self.work);
+        self.parts.replace(prepared, outboxes, &holds, &mut self.work);
         self.apply_rest(&settings, &mut changes);
         if !self.alerts.are(settings.alerts.as_ref()) {
             self.alerts.replace(alerts);
@@ -157,9 +166,9 @@ impl App {
             .alerts
             .prepare(settings.alerts.as_ref())
             .map_err(|error| ReloadError::Invalid(vec![error.to_string()]))?;
-        let paused = self.store.operator.paused().await.map_err(unavailable)?;
+        let holds = self.store.operator.holds().await.map_err(unavailable)?;
         let outboxes = self.store.reroute(prepared.kept_targets.clone(), prepared.routes()).await;
-        Ok(Ready { settings, prepared, outboxes: outboxes.map_err(unavailable)?, paused, alerts })
+        Ok(Ready { settings, prepared, outboxes: outboxes.map_err(unavailable)?, holds, alerts })
     }
 
     /// What waits for targets that are not configured any more, if the store tells.

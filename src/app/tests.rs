@@ -36,7 +36,7 @@ fn settings(folder: &TempDir) -> Settings {
 
 /// A target that can be paused, and a store that has not begun to commit.
 struct Pausing {
-    operations: operations::Operations,
+    operations: Operations,
     status: tokio::sync::watch::Receiver<TargetStatus>,
     store: Store,
     writer: Committer,
@@ -64,7 +64,7 @@ impl Pausing {
         let (pauses, work) = pauses::channel(store.operator.clone(), controls.clone(), saver);
         let mut worker = JoinSet::new();
         worker.spawn(work.run(CancellationToken::new()));
-        let operations = operations::Operations::new(
+        let operations = Operations::new(
             controls,
             pauses,
             reload::channel().0,
@@ -85,7 +85,7 @@ impl Pausing {
     }
 
     async fn is_remembered(store: &Store) -> bool {
-        !store.operator.paused().await.unwrap().is_empty()
+        store.operator.holds().await.unwrap().iter().any(|hold| hold.is_paused)
     }
 }
 

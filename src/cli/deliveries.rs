@@ -13,7 +13,7 @@ pub(super) use self::delivery::Delivery;
 
 use self::bulk::{BulkRequest, Consent};
 use super::admin::{self, Operator};
-use super::filters::Filters;
+use super::filters::{Filters, MoveFilters};
 use super::listing::Listing;
 use super::{Error, runtime};
 use crate::domain::operator::Action;
@@ -46,25 +46,34 @@ enum Command {
     Cancel(Choice),
     /// Give what is unfinished of a target that is not configured any more to another one
     ///
-    /// Pending, retrying, held and dead deliveries keep their state, attempts and order. What the
-    /// other target has already is cancelled instead.
-    Move {
-        /// The target that is not configured any more
-        #[arg(long, value_name = "OLD")]
-        from: String,
+    /// Pending, retrying, held and dead deliveries that the filters let through keep their state,
+    /// attempts and order. What the other target has already is cancelled instead. What it does not
+    /// take by its types, environment or where stays, and is counted.
+    Move(Move),
+}
 
-        /// The target that goes on with them
-        #[arg(long, value_name = "NEW")]
-        to: String,
+/// From which removed target deliveries go to which other one.
+#[derive(Debug, clap::Args)]
+struct Move {
+    /// The target that is not configured any more
+    #[arg(long, value_name = "OLD")]
+    from: String,
 
-        /// Do not ask before many are changed
-        #[arg(long, short)]
-        yes: bool,
+    /// The target that goes on with them
+    #[arg(long, value_name = "NEW")]
+    to: String,
 
-        /// Say how many there are, and change nothing
-        #[arg(long, conflicts_with = "yes")]
-        dry_run: bool,
-    },
+    /// Do not ask before many are changed
+    #[arg(long, short)]
+    yes: bool,
+
+    /// Say how many there are, and change nothing
+    #[arg(long, conflicts_with = "yes")]
+    dry_run: bool,
+
+    // Last, since their heading is for what follows as well.
+    #[command(flatten)]
+    filters: MoveFilters,
 }
 
 /// One delivery, by its target and event, or every one that the filters let through.
@@ -74,8 +83,8 @@ struct Choice {
     #[arg(
         value_name = "TARGET",
         requires = "event_id",
-        required_unless_present_any = ["target", "CommonFilters"],
-        conflicts_with_all = ["target", "CommonFilters"]
+        required_unless_present_any = ["target", "CommonFilters", "SubjectFilters"],
+        conflicts_with_all = ["target", "CommonFilters", "SubjectFilters"]
     )]
     of_target: Option<String>,
 
@@ -116,17 +125,25 @@ pub(super) fn deliveries(
             Command::Release(choice) => choice.act(Action::Release, &operator).await,
             Command::Close(choice) => choice.act(Action::Close, &operator).await,
             Command::Cancel(choice) => choice.act(Action::Cancel, &operator).await,
-            Command::Move { from, to, yes, dry_run } => {
-                let body = Map::from_iter([
-                    ("from".to_owned(), from.as_str().into()),
-                    ("to".to_owned(), to.as_str().into()),
-                ]);
-                let narrowed = format!("from {from} to {to}");
-                let call = BulkRequest { action: "move", body, narrowed, target: None };
-                bulk::carry_out(call, Consent::of(*dry_run, *yes), &operator).await
-            }
+            Command::Move(wanted) => wanted.carry_out(&operator).await,
         }
     })
+}
+
+impl Move {
+    async fn carry_out(&self, operator: &Operator) -> Result<(), Error> {
+        let Self { from, to, yes, dry_run, filters } = self;
+        let filter = filters.object(operator.now);
+        let narrowed = [format!("from {from} to {to}"), bulk::written(&filter)];
+        let narrowed = narrowed.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", ");
+        let body = Map::from_iter([
+            ("from".to_owned(), from.as_str().into()),
+            ("to".to_owned(), to.as_str().into()),
+            ("filter".to_owned(), filter),
+        ]);
+        let call = BulkRequest { action: "move", body, narrowed, target: None };
+        bulk::carry_out(call, Consent::of(*dry_run, *yes), operator).await
+    }
 }
 
 impl Choice {

@@ -26,6 +26,38 @@ const HEADING: &str = "Filters";
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = HEADING)]
 pub(super) struct CommonFilters {
+    #[command(flatten)]
+    subject: SubjectFilters,
+
+    /// Received then or later: RFC 3339, a day such as `2026-01-31`, or an age such as `2h`
+    #[arg(long, value_name = "TIME")]
+    from: Option<When>,
+
+    /// Received before: RFC 3339, a day, or an age such as `30m`
+    #[arg(long, value_name = "TIME")]
+    to: Option<When>,
+}
+
+/// The filters of deliveries that are moved, where `--from` and `--to` are targets.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = HEADING)]
+pub(super) struct MoveFilters {
+    #[command(flatten)]
+    subject: SubjectFilters,
+
+    /// Received then or later: RFC 3339, a day such as `2026-01-31`, or an age such as `2h`
+    #[arg(long, value_name = "TIME")]
+    received_from: Option<When>,
+
+    /// Received before: RFC 3339, a day, or an age such as `30m`
+    #[arg(long, value_name = "TIME")]
+    received_to: Option<When>,
+}
+
+/// What an event is, how it came, and what has become of it.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = HEADING)]
+struct SubjectFilters {
     /// Events of these types: exact, or a prefix such as `invoice.*`; several with commas
     #[arg(long = "type", value_name = "TYPES")]
     types: Option<String>,
@@ -49,14 +81,6 @@ pub(super) struct CommonFilters {
     /// Deliveries in this state, or events that have one
     #[arg(long, value_parser = PossibleValuesParser::new(State::ALL.map(State::as_str)))]
     state: Option<String>,
-
-    /// Received then or later: RFC 3339, a day such as `2026-01-31`, or an age such as `2h`
-    #[arg(long, value_name = "TIME")]
-    from: Option<When>,
-
-    /// Received before: RFC 3339, a day, or an age such as `30m`
-    #[arg(long, value_name = "TIME")]
-    to: Option<When>,
 
     /// Events whose id begins so
     #[arg(long, value_name = "PREFIX")]
@@ -85,6 +109,29 @@ impl Filters {
 impl CommonFilters {
     /// The given ones, by the names that the API has for them.
     fn given(&self, now: UnixMillis) -> Vec<(&'static str, String)> {
+        self.subject.given((self.from, self.to), now)
+    }
+
+    /// The given ones, as the filter of a bulk call.
+    pub(super) fn object(&self, now: UnixMillis) -> Value {
+        object(self.given(now))
+    }
+}
+
+impl MoveFilters {
+    /// The given ones, as the filter of a bulk call.
+    pub(super) fn object(&self, now: UnixMillis) -> Value {
+        object(self.subject.given((self.received_from, self.received_to), now))
+    }
+}
+
+impl SubjectFilters {
+    /// The given ones and the times of arrival, by the names that the API has for them.
+    fn given(
+        &self,
+        (from, to): (Option<When>, Option<When>),
+        now: UnixMillis,
+    ) -> Vec<(&'static str, String)> {
         let time = |when: Option<When>| when.map(|when| when.written(now));
         let all = [
             ("type", self.types.clone()),
@@ -93,16 +140,11 @@ impl CommonFilters {
             ("invoice_id", self.invoice_id.clone()),
             ("source", self.source.clone()),
             ("state", self.state.clone()),
-            ("from", time(self.from)),
-            ("to", time(self.to)),
+            ("from", time(from)),
+            ("to", time(to)),
             ("id_prefix", self.id_prefix.clone()),
         ];
         all.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
-    }
-
-    /// The given ones, as the filter of a bulk call.
-    pub(super) fn object(&self, now: UnixMillis) -> Value {
-        object(self.given(now))
     }
 }
 

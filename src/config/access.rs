@@ -20,6 +20,9 @@ const NOT_THE_OWNERS_WRITE: u32 = 0o022;
 const OTHERS_READ: u32 = 0o004;
 const OTHERS_WRITE: u32 = 0o002;
 
+/// In a folder with this bit nobody replaces the files of others.
+const STICKY: u32 = 0o1000;
+
 /// `error` about the file at `path`; where permissions are at fault, whose they are and
 /// what to do. Names no path: the text under a key may be a secret in the wrong place.
 pub fn explained(path: &Path, error: &io::Error) -> String {
@@ -74,7 +77,7 @@ fn owned(metadata: &Metadata) -> String {
 }
 
 /// Warnings about the files of the store that others than their owner may read or write,
-/// and about a folder that others may write. What does not exist yet is created for its
+/// about a folder that others may write, and about one that every user may list. What does not exist yet is created for its
 /// owner alone.
 pub(super) fn of_store(settings: &store::Settings) -> Vec<Warning> {
     let mode = |path: &Path| Some(path.metadata().ok()?.mode() & 0o777);
@@ -84,11 +87,16 @@ pub(super) fn of_store(settings: &store::Settings) -> Vec<Warning> {
         advice: format!("take that permission away ({remedy})"),
     };
     let Some(database) = settings.file() else { return Vec::new() };
-    let folder = database.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let folder = folder.unwrap_or(Path::new("."));
-    let folder_mode = mode(folder).filter(|mode| mode & NOT_THE_OWNERS_WRITE != 0);
-    let of_folder = folder_mode.map(|mode| {
-        warning(folder, mode, "a folder in which others than its owner may replace files", "chmod go-w")
+    let folder = folder_of(database);
+    let of_folder = mode(folder).and_then(|mode| {
+        let (what, remedy) = if mode & NOT_THE_OWNERS_WRITE != 0 {
+            ("a folder in which others than its owner may replace files", "chmod go-w")
+        } else if mode & OTHERS_READ != 0 {
+            ("a folder whose files every user of this machine can list", "chmod o-rx")
+        } else {
+            return None;
+        };
+        Some(warning(folder, mode, what, remedy))
     });
     let files = settings.files();
     let open = files.iter().filter_map(|path| Some((path, mode(path)?)));
@@ -111,6 +119,28 @@ pub(super) fn writable(path: &Path) -> Option<Warning> {
         found: format!("can be written by every user of this machine (mode {mode:04o})"),
         advice: "take that permission away (chmod o-w)".to_owned(),
     })
+}
+
+/// The folder that holds the file at `path`.
+fn folder_of(path: &Path) -> &Path {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    folder.unwrap_or(Path::new("."))
+}
+
+/// What is found if every user may list the folder of the secret's file at `path`, or replace
+/// files in it, and the remedy.
+pub(super) fn open_folder(path: &Path) -> Option<(String, &'static str)> {
+    let folder = folder_of(path);
+    let mode = folder.metadata().ok()?.mode() & 0o7777;
+    let (what, remedy) = if mode & OTHERS_WRITE != 0 && mode & STICKY == 0 {
+        ("can be written by every user of this machine", "chmod o-w")
+    } else if mode & OTHERS_READ != 0 {
+        ("can be listed by every user of this machine", "chmod o-rx")
+    } else {
+        return None;
+    };
+    let folder = escaped(&folder.to_string_lossy());
+    Some((format!("is in {folder}, a folder that {what} (mode {mode:04o})"), remedy))
 }
 
 /// What is found if every user may read a secret's file.

@@ -235,6 +235,7 @@ impl Section<'_> {
                 if let Some(found) = exposed {
                     self.warn(&file_key, found, "take that permission away (chmod o-r)");
                 }
+                self.warn_of_folder(&file_key, Path::new(&path));
                 self.note_file(&file_key, Path::new(&path), content.as_bytes());
                 self.show(&file_key, &path.into());
                 Ok(Secret::InFile(content))

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use ::config::{Value, ValueKind};
 
+use super::access;
 use super::files::{self, Mounts, NamedFile};
 use super::form::{self, Form, show_duration};
 use super::layers::{Table, is_empty};
@@ -265,6 +266,15 @@ impl<'r> Section<'r> {
         if !self.inherited.contains(key) {
             let (key, found, advice) = (self.path_of(key), found.into(), advice.to_owned());
             self.reading.warnings.push(Warning { key, found, advice });
+        }
+    }
+
+    /// Records a warning, once for each folder, if others may list the folder of the secret's
+    /// file at `path`, or replace files in it.
+    pub(super) fn warn_of_folder(&mut self, key: &str, path: &Path) {
+        let Some((found, remedy)) = access::open_folder(path) else { return };
+        if self.reading.warnings.iter().all(|warning| warning.found != found) {
+            self.warn(key, found, &format!("take that permission away ({remedy})"));
         }
     }
 

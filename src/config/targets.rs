@@ -117,6 +117,7 @@ fn client_identity(section: &mut Section<'_>) -> Result<Option<ClientIdentity>, 
             if let Some(found) = key_file.metadata().ok().as_ref().and_then(access::readable) {
                 section.warn("client_key_file", found, "take that permission away (chmod o-r)");
             }
+            section.warn_of_folder("client_key_file", &key_file);
             return match ClientIdentity::read(cert_file, &key_file) {
                 Ok(identity) => Ok(Some(identity)),
                 Err(error) => Err(section.problem("client_cert_file", &format!("{error}"))),

@@ -1,7 +1,10 @@
 //! What an operator can have one target do: pause, resume, and take a test event.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicBool, AtomicI64,
+    Ordering::{Relaxed, SeqCst},
+};
 
 use tokio::sync::{Mutex, Notify, watch};
 
@@ -38,14 +41,34 @@ pub(super) struct Pause {
     /// Whether an operator has resumed it, and the dispatcher has not seen that yet.
     resumed: AtomicBool,
     changed: Notify,
-    /// Told when there is an unsaved pause.
+    /// Until when the target has asked to be left alone, in Unix milliseconds; 0 if it has not.
+    retry_after_until: AtomicI64,
+    /// Whether the store does not know of that yet.
+    unsaved_retry_after: AtomicBool,
+    /// Told when there is something unsaved.
     saver: Arc<Notify>,
 }
 
 impl Pause {
     pub(super) fn new(on: bool, saver: Arc<Notify>) -> Self {
-        let (unsaved, resumed) = (AtomicBool::new(false), AtomicBool::new(false));
-        Self { on: AtomicBool::new(on), unsaved, resumed, changed: Notify::new(), saver }
+        Self {
+            on: AtomicBool::new(on),
+            unsaved: AtomicBool::new(false),
+            resumed: AtomicBool::new(false),
+            changed: Notify::new(),
+            retry_after_until: AtomicI64::new(0),
+            unsaved_retry_after: AtomicBool::new(false),
+            saver,
+        }
+    }
+
+    /// Notes until when the target has asked to be left alone, to be saved by who waits for
+    /// that.
+    pub(super) fn note_retry_after(&self, until: Option<UnixMillis>) {
+        // Before the flag: who takes the flag sees this value or a later one.
+        self.retry_after_until.store(until.map_or(0, |until| until.0), SeqCst);
+        self.unsaved_retry_after.store(true, SeqCst);
+        self.saver.notify_one();
     }
 
     pub(super) fn is_on(&self) -> bool {
@@ -117,8 +140,31 @@ impl Control {
         self.pause.unsaved.store(false, Relaxed);
     }
 
+    /// Until when the target has asked to be left alone, if that was not taken yet: to be
+    /// saved. The inner value is `None` if it does not ask for it any more.
+    pub fn take_unsaved_retry_after(&self) -> Option<Option<UnixMillis>> {
+        let taken = self.pause.unsaved_retry_after.swap(false, SeqCst);
+        let until = self.pause.retry_after_until.load(SeqCst);
+        taken.then(|| (until > 0).then_some(UnixMillis(until)))
+    }
+
+    /// What was taken could not be saved: it is to be taken again.
+    pub fn retry_after_is_unsaved(&self) {
+        self.pause.unsaved_retry_after.store(true, SeqCst);
+    }
+
+    /// Why the target is paused, if it is.
+    pub fn paused_reason(&self) -> Option<String> {
+        self.status.borrow().paused_reason.clone()
+    }
+
     /// Pauses this target as `before`, its predecessor, is by now.
     pub fn follow(&self, before: &Self) {
+        if before.settings().url == self.settings().url
+            && let Some(until) = before.take_unsaved_retry_after()
+        {
+            self.pause.note_retry_after(until);
+        }
         let (paused, reason) = {
             let before = before.status.borrow();
             (before.paused, before.paused_reason.clone())

@@ -36,15 +36,16 @@ pub struct Entry {
     /// Whether it changes something, or reads bodies.
     pub kind: Kind,
     /// The token: `admin_token`, or its name in `[server.tokens]`; null where no token is
-    /// asked for.
+    /// asked for. Of what a signal has asked for, the signal: `SIGHUP`.
     #[schema(required)]
     pub who: Option<String>,
     /// Address and port of the other side of the connection.
     #[schema(required)]
     pub peer: Option<String>,
-    /// What the caller says that it is: `page`, `cli` or `api`. Any caller can say so.
+    /// What the caller says that it is: `page`, `cli` or `api`; any caller can say so. `signal`
+    /// where none called.
     pub client: String,
-    /// What was asked for, such as `retry` or `read_body`: the last part of the path.
+    /// What was asked for, such as `retry`, `read_body` or `target test`.
     pub action: String,
     /// The target that it was about.
     #[schema(required)]

@@ -15,7 +15,7 @@ use super::delivery::{State, Step};
 use super::event::Source;
 use super::filter::TypeFilter;
 
-pub use bulk::{BulkReplay, BulkWork};
+pub use bulk::{BulkMove, BulkReplay, BulkWork};
 pub use running::{
     Agreement, BackfillFrom, Mismatch, OperationError, Part, Routing, TargetInfo, TestOutcome, Verification,
 };

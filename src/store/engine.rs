@@ -23,6 +23,7 @@ use super::routing::RoutingTable;
 use super::types::{
     Act, Acted, Appended, AttemptStarted, Batch, Found, InterruptedAttempt, Key, Search, Settlement, TargetId,
 };
+use super::view::RetryAfter;
 use crate::domain::audit::Entry;
 use crate::domain::clock::UnixMillis;
 use crate::domain::delivery::OnUncertain;
@@ -192,12 +193,19 @@ pub(super) trait Engine: fmt::Debug + Send {
         now: UnixMillis,
     ) -> Result<Vec<Acted>, EngineError>;
 
-    /// Notes whether a target is paused.
+    /// Notes why a target is paused; with no reason, that it is not.
     fn pause(
         &mut self,
         target: &str,
-        paused: bool,
+        reason: Option<&str>,
         now: UnixMillis,
+    ) -> Result<Result<(), ActError>, EngineError>;
+
+    /// Notes until when a target has asked to be left alone; with no wish, that it has not.
+    fn leave_alone(
+        &mut self,
+        target: &str,
+        wish: Option<&RetryAfter>,
     ) -> Result<Result<(), ActError>, EngineError>;
 
     /// Writes an entry of the audit trail, once for each `key`, which is drawn at random.

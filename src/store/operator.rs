@@ -16,8 +16,8 @@ use super::outbox::act;
 use super::source_comparison;
 use super::types::{Act, ActKind, Acted, Key, TargetId};
 use super::view::{
-    AuditEntry, Backlog, DeliveryDetail, DeliverySummary, EventDetail, EventSummary, Latency, Listed, Quiet,
-    Races, Summary, Tally, Usage,
+    AuditEntry, Backlog, DeliveryDetail, DeliverySummary, EventDetail, EventSummary, Hold, Latency, Listed,
+    Quiet, Races, RetryAfter, Summary, Tally, Usage,
 };
 use crate::domain::audit::{self, Entry};
 use crate::domain::clock::Clock;
@@ -162,14 +162,24 @@ impl OperatorStore {
         }
     }
 
-    /// Writes that an operator has paused `target`, or resumed it, so that a restart
+    /// Writes why `target` is paused or, with no reason, that it was resumed, so that a restart
     /// goes on with it. Does not pause the running dispatcher.
     ///
     /// # Errors
     /// [`ActError::NoSuchTarget`], or [`ActError::Store`] if nothing was written.
-    pub async fn set_paused(&self, target: &str, paused: bool) -> Result<(), ActError> {
+    pub async fn set_paused(&self, target: &str, reason: Option<&str>) -> Result<(), ActError> {
+        let (target, reason) = (target.to_owned(), reason.map(str::to_owned));
+        self.tasks.write(move |group| group.engine.pause(&target, reason.as_deref(), group.now)).await?
+    }
+
+    /// Writes until when `target` has asked to be left alone, so that a restart goes on with
+    /// it; with no `wish`, that it has not.
+    ///
+    /// # Errors
+    /// [`ActError::NoSuchTarget`], or [`ActError::Store`] if nothing was written.
+    pub async fn set_retry_after(&self, target: &str, wish: Option<RetryAfter>) -> Result<(), ActError> {
         let target = target.to_owned();
-        self.tasks.write(move |group| group.engine.pause(&target, paused, group.now)).await?
+        self.tasks.write(move |group| group.engine.leave_alone(&target, wish.as_ref())).await?
     }
 
     /// Has an entry written to the audit trail, under a `key` that is drawn at random. It is
@@ -206,12 +216,12 @@ impl OperatorStore {
         Ok((found, next))
     }
 
-    /// The targets that an operator has paused, by name.
+    /// The targets that are paused or have asked to be left alone, by name.
     ///
     /// # Errors
     /// [`ReadError`] if the store cannot be read.
-    pub async fn paused(&self) -> Result<Vec<Arc<str>>, ReadError> {
-        self.reader.paused().await
+    pub async fn holds(&self) -> Result<Vec<Hold>, ReadError> {
+        self.reader.holds().await
     }
 
     /// Which of the live sources was first, over the newest events.

@@ -263,6 +263,15 @@ pub(super) struct Candidate {
     pub(super) group: i64,
 }
 
+/// The deliveries of a removed target that pass a filter.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Movable {
+    /// Those that the other target takes.
+    pub(super) taken: Vec<Candidate>,
+    /// How many it does not take.
+    pub(super) not_taken: u64,
+}
+
 /// What an operator asks for about one delivery.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Act {

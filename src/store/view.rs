@@ -11,6 +11,28 @@ use crate::domain::delivery::State;
 use crate::domain::event::{Environment, Source};
 use crate::domain::operator::Cursor;
 
+/// What holds a target back beyond a restart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hold {
+    /// The target's name.
+    pub target: Arc<str>,
+    /// Whether it is paused.
+    pub is_paused: bool,
+    /// Why; `None` also where an earlier version has paused it.
+    pub paused_reason: Option<String>,
+    /// Until when it has asked to be left alone.
+    pub retry_after: Option<RetryAfter>,
+}
+
+/// The wish of a target to be left alone, from the header `Retry-After` of an answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RetryAfter {
+    /// Until when.
+    pub until: UnixMillis,
+    /// SHA-256 of the address that has asked for it, in hex.
+    pub address: String,
+}
+
 /// One part of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed<T> {

@@ -3,15 +3,18 @@
 //! [`record`] stands around the API. It notes every call of a method that may change
 //! something, and what handlers say of others, by [`Audit`]. An entry is a line of the log,
 //! whatever its filter, and a row of the store. A call is never refused because its entry
-//! cannot be stored: the response waits for the row for a moment at most.
+//! cannot be stored: the response waits for the row for a moment at most. The entry of a
+//! response that is streamed is made when the stream ends.
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use axum::body::{Body, Bytes};
 use axum::extract::{FromRequestParts, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
+use futures_util::{Stream, StreamExt as _, stream};
 use http::request::Parts;
 
 use super::guard;
@@ -36,7 +39,7 @@ const LONGEST_FILTER: usize = 1000;
 
 /// Where entries go. Clones are handles on the same.
 #[derive(Clone)]
-pub(super) struct Trail(Arc<Inner>);
+pub struct Trail(Arc<Inner>);
 
 struct Inner {
     operator: OperatorStore,
@@ -69,6 +72,8 @@ struct Details {
     filter: Option<String>,
     /// How many things have been changed, as far as it has been told.
     count: u64,
+    /// Whether it ends with the body of its response, and not before.
+    is_streamed: bool,
 }
 
 /// A call that has begun. It leaves one entry: when it ends, or when the client has
@@ -125,6 +130,13 @@ impl Audit {
         self
     }
 
+    /// The same of bodies that go out one after the other: how many is
+    /// [noted](Self::note_changed) as they go, and the entry is made at the end.
+    pub(super) fn streams(&self, action: &str) -> &Self {
+        self.reads(action, 0).details().is_streamed = true;
+        self
+    }
+
     /// It changes nothing, whatever its method is: it leaves no entry.
     pub(super) fn changes_nothing(&self) {
         self.details().kind = None;
@@ -146,7 +158,7 @@ impl<S: Sync> FromRequestParts<S> for Audit {
 
 impl Trail {
     /// A trail in the store of `operator`, whose keys are drawn from `random`.
-    pub(super) fn new(operator: OperatorStore, clock: Clock, random: Jitter) -> Self {
+    pub fn new(operator: OperatorStore, clock: Clock, random: Jitter) -> Self {
         Self(Arc::new(Inner { operator, clock, random }))
     }
 
@@ -165,6 +177,27 @@ impl Trail {
                 trail.put(entry).await;
             }
         }
+    }
+
+    /// Notes what a signal of the system, called `signal`, had the bridge do: `action` has
+    /// changed `count` things, and came to `outcome`. Resolves once the entry is stored, or
+    /// after a moment.
+    pub async fn signalled(&self, signal: &str, action: &str, count: u64, outcome: &str) {
+        let entry = Entry {
+            at: self.0.clock.now(),
+            kind: Kind::Change,
+            who: Some(signal.to_owned()),
+            peer: None,
+            client: "signal".to_owned(),
+            action: action.to_owned(),
+            target: None,
+            stream: None,
+            event_id: None,
+            filter: None,
+            count,
+            outcome: outcome.to_owned(),
+        };
+        self.put(entry).await;
     }
 
     fn begin(&self, request: &Request, caller: Caller) -> Call {
@@ -226,6 +259,11 @@ impl Details {
                 Self { action, target: some(target), event_id: some(id), ..Self::default() }
             }
             ["events", id, _] => Self { action, event_id: some(id), ..Self::default() },
+            // The bare word would not tell what was tried.
+            ["targets", target, "test"] => {
+                Self { action: "target test".to_owned(), target: some(target), ..Self::default() }
+            }
+            ["alerts", "test"] => Self { action: "alerts test".to_owned(), ..Self::default() },
             ["targets", target, _] => Self { action, target: some(target), ..Self::default() },
             ["streams", stream, _] => Self { action, stream: some(stream), ..Self::default() },
             _ => Self { action, ..Self::default() },
@@ -235,7 +273,7 @@ impl Details {
 
 /// The entry of a call that has ended with `outcome`.
 fn entry(begun: Entry, details: Details, outcome: &str) -> Entry {
-    let Details { kind, action, target, stream, event_id, filter, count } = details;
+    let Details { kind, action, target, stream, event_id, filter, count, is_streamed: _ } = details;
     let (kind, outcome) = (kind.unwrap_or(begun.kind), outcome.to_owned());
     Entry { kind, action, target, stream, event_id, filter, count, outcome, ..begun }
 }
@@ -257,6 +295,24 @@ impl Call {
     }
 }
 
+/// `body` as it is, whose end is that of `call`.
+fn ending_with(body: Body, call: Call) -> impl Stream<Item = Result<Bytes, axum::Error>> {
+    stream::unfold((body.into_data_stream(), call), async |(mut chunks, mut call)| {
+        let next = chunks.next().await;
+        let outcome = match &next {
+            Some(Ok(_)) => return Some((next?, (chunks, call))),
+            Some(Err(_)) => "failed",
+            None => "done",
+        };
+        if !call.ended
+            && let Some(entry) = call.entry(outcome)
+        {
+            call.trail.put(entry).await;
+        }
+        Some((next?, (chunks, call)))
+    })
+}
+
 impl Drop for Call {
     fn drop(&mut self) {
         if !self.ended
@@ -276,6 +332,9 @@ pub(super) async fn record(State(trail): State<Trail>, mut request: Request, nex
     let response = next.run(request).await;
     let code = response.extensions().get().map(|Code(code)| &**code);
     let outcome = if response.status().is_success() { "done" } else { code.unwrap_or("failed") };
+    if outcome == "done" && call.audit.details().is_streamed {
+        return response.map(|body| Body::from_stream(ending_with(body, call)));
+    }
     if let Some(entry) = call.entry(outcome) {
         // A body that was not given away has not been read.
         if entry.kind == Kind::Change || outcome == "done" {
@@ -305,6 +364,8 @@ mod tests {
             ("/v1/deliveries/orders/evt_1/retry", details("retry", Some("orders"), None, Some("evt_1"))),
             ("/v1/deliveries/cancel", details("cancel", None, None, None)),
             ("/api/v1/reload", details("reload", None, None, None)),
+            ("/api/v1/targets/orders/test", details("target test", Some("orders"), None, None)),
+            ("/api/v1/alerts/test", details("alerts test", None, None, None)),
         ] {
             assert_eq!(Details::of(path), expected, "{path}");
         }

@@ -30,6 +30,7 @@ const ASSETS: &[(&str, &[u8])] = assets![
     "app.css",
     "app.js",
     "audit.js",
+    "bulk.js",
     "chart.js",
     "configuration.js",
     "deliveries.js",

@@ -16,6 +16,7 @@ use tower::ServiceExt;
 
 use self::obedient::Obedient;
 use super::*;
+use crate::domain::backoff::Jitter;
 use crate::domain::delivery::Ordering;
 use crate::domain::event::{Received, Source};
 use crate::domain::filter::TypeFilter;
@@ -142,13 +143,11 @@ impl Shown {
         let render: Render = Arc::new(|| "rendered".to_owned());
         let tokens: Vec<_> =
             token.into_iter().map(|secret| operating("server.admin_token", secret)).collect();
-        admin(
-            self.view.clone(),
-            render,
-            &Tokens::new(&tokens),
-            Arc::new(Obedient::default()),
-            Jitter::from_fn(|| 0.5),
-        )
+        admin(self.view.clone(), render, &Tokens::new(&tokens), Arc::new(Obedient::default()), self.trail())
+    }
+
+    fn trail(&self) -> Trail {
+        Trail::new(self.view.operator.clone(), self.view.clock.clone(), Jitter::from_fn(|| 0.5))
     }
 }
 
@@ -283,16 +282,12 @@ async fn metrics_show_readiness_and_the_backlog_as_they_are_now() {
     let handle = recorder.handle();
     let _installed = ::metrics::set_default_local_recorder(&recorder);
     let view = shown.view.clone();
+    let trail = shown.trail();
     let scrape = async || {
         let handle = handle.clone();
         let render: Render = Arc::new(move || handle.render());
-        let (router, _) = admin(
-            view.clone(),
-            render,
-            &Tokens::new(&[]),
-            Arc::new(Obedient::default()),
-            Jitter::from_fn(|| 0.5),
-        );
+        let (router, _) =
+            admin(view.clone(), render, &Tokens::new(&[]), Arc::new(Obedient::default()), trail.clone());
         let (status, headers, body) = ask(router, Method::GET, "/metrics", None).await;
         assert_eq!(
             (status, &headers["content-type"]),
@@ -333,13 +328,8 @@ async fn what_runs_no_longer_is_neither_shown_nor_a_reason_nor_a_gauge() {
     let (parts, showing) = watch::channel(shown.view.parts());
     shown.view.parts = showing;
     let render: Render = Arc::new(move || handle.render());
-    let (router, _) = admin(
-        shown.view.clone(),
-        render,
-        &Tokens::new(&[]),
-        Arc::new(Obedient::default()),
-        Jitter::from_fn(|| 0.5),
-    );
+    let (router, _) =
+        admin(shown.view.clone(), render, &Tokens::new(&[]), Arc::new(Obedient::default()), shown.trail());
     let gauges = async |router: Router| {
         let (_, _, body) = ask(router, Method::GET, "/metrics", None).await;
         assert!(

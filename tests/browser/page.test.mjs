@@ -514,9 +514,87 @@ test('the configuration is read again, and a wrong one is refused with its reaso
     await world.configure({ concurrency: 8 });
     await dialog(page).getByRole('button', { name: 'Reload configuration' }).click();
     await said(page, 'The configuration is reloaded');
-    await page.getByRole('region', { name: 'Configuration' }).getByText(/orders/).first().waitFor();
+    const outcome = page.getByRole('region', { name: 'Configuration' });
+    await outcome.getByText('targets.orders changed').waitFor();
+    await outcome.getByRole('listitem').filter({ hasText: /bridge\.toml, changed$/ }).waitFor();
     const { targets } = await world.api('targets');
     assert.equal(targets.find(({ name }) => name === 'orders').concurrency, 8);
+  });
+});
+
+test('many events are replayed to a target: counted, confirmed, and shown as they go', async () => {
+  const order = 'order-to-replay';
+  const ids = [1, 2, 3].map((n) => `evt_1764000000020-${n}`);
+  for (const id of ids) await world.publish(id, { order });
+  for (const id of ids) await settledAs('orders', id, 'delivered');
+  await visit(browser, {}, async (page) => {
+    await open(page, `#/events?order_id=${order}`);
+    await isLive(page);
+    await page.getByText('3 events', { exact: true }).waitFor();
+    await button(page, 'Replay all …').click();
+    await dialog(page).getByText(`of order ${order}`).waitFor();
+    await dialog(page).getByLabel('To target').selectOption('orders');
+    await dialog(page).getByRole('checkbox', { name: /Only what is missing/ }).check();
+    await dialog(page).getByRole('button', { name: 'Count events' }).click();
+    await dialog(page).getByText('orders has missed none of these events').waitFor();
+    await dialog(page).getByRole('checkbox', { name: /Only what is missing/ }).uncheck();
+    let release;
+    const released = new Promise((resolve) => { release = resolve; });
+    await page.route('**/api/v1/deliveries/replay', async (route) => {
+      if (route.request().postDataJSON().confirm) await released;
+      await route.continue();
+    });
+    await page.route('**/api/v1/bulk', (route) => route.fulfill({ json: { calls: [{ action: 'replay', matching: 3, gone_through: 2, changed: 2 }] } }));
+    await dialog(page).getByRole('button', { name: 'Count events' }).click();
+    await dialog(page).getByRole('heading', { name: 'Replay to orders?' }).waitFor();
+    await dialog(page).getByRole('button', { name: 'Replay 3 events' }).click();
+    await dialog(page).getByText('2 of 3', { exact: true }).waitFor();
+    release();
+    await said(page, '3 events on the way to orders.');
+    await open(page, `#/events?order_id=${order}&q=placed`);
+    await page.getByText('3 events', { exact: true }).waitFor();
+    assert.equal(await button(page, 'Replay all …').getAttribute('aria-disabled'), 'true', 'a text in the body is no filter of bulk work');
+  });
+  for (const id of ids) {
+    await until(`${id} is replayed`, () => world.orders.acknowledged(id) === 2);
+    assert.equal(world.orders.ledger.filter((entry) => entry.id === id && entry.replay === '1').length, 1);
+  }
+});
+
+test('what waits for a removed target is named by a reload, and moved to another one', async () => {
+  const ids = [1, 2].map((n) => `evt_1764000000021-${n}`);
+  await world.configure({ more: `[targets.former]\nurl = "${world.away}"\nretry_min = "1h"\nretry_max = "1h"\n` });
+  await visit(browser, {}, async (page) => {
+    await open(page);
+    await isLive(page);
+    const reload = async () => {
+      await button(page, 'Reload …').click();
+      await dialog(page).getByRole('button', { name: 'Reload configuration' }).click();
+      await dialog(page).waitFor({ state: 'detached' });
+    };
+    await reload();
+    for (const id of ids) await world.publish(id);
+    for (const id of ids) await settledAs('former', id, 'retrying');
+    await world.configure();
+    await reload();
+    const outcome = page.getByRole('region', { name: 'Configuration' });
+    await outcome.getByText(/: 2 pending, 0 held and 0 dead deliveries wait\. Move or cancel them\./).waitFor();
+    await outcome.getByRole('link', { name: 'former' }).click();
+    await page.getByRole('heading', { level: 1, name: 'Deliveries' }).waitFor();
+    await page.getByText('2 deliveries', { exact: true }).waitFor();
+    await open(page, `#/deliveries?target=former&id_prefix=${ids[0]}`);
+    await button(page, 'Move all …').click();
+    await dialog(page).getByLabel('To target').selectOption('accounting');
+    await dialog(page).getByRole('button', { name: 'Count deliveries' }).click();
+    await dialog(page).getByRole('button', { name: 'Move 1 delivery' }).click();
+    // It had this event already.
+    await said(page, '0 deliveries moved to accounting.');
+    assert.deepEqual([await world.state('former', ids[0]), await world.state('former', ids[1])], ['cancelled', 'retrying']);
+    await open(page, '#/targets');
+    await page.getByRole('link', { name: 'Move or cancel what waits for former' }).click();
+    await button(page, 'Cancel all').click();
+    await dialog(page).getByRole('button', { name: 'Cancel 1 delivery' }).click();
+    await said(page, '1 delivery cancelled.');
   });
 });
 
@@ -597,6 +675,20 @@ for (const [colorScheme, viewport] of ['light', 'dark'].flatMap((scheme) => [PHO
       await button(page, 'Pause orders').click();
       await dialog(page).waitFor();
       await check('a dialog');
+      await open(page, '#/events');
+      await isLive(page);
+      await button(page, 'Replay all …').click();
+      await dialog(page).getByLabel('To target').waitFor();
+      await check('a dialog with fields');
+      await fitsItsWidth(page, 'a dialog with fields');
+      await dialog(page).getByRole('button', { name: 'Go back' }).click();
+      await open(page);
+      await isLive(page);
+      await button(page, 'Reload …').click();
+      await dialog(page).getByRole('button', { name: 'Reload configuration' }).click();
+      await page.getByText('Files read').waitFor();
+      await check('what a reload came to');
+      await fitsItsWidth(page, 'what a reload came to');
     });
   });
 }

@@ -86,8 +86,11 @@ export class World {
     this.folder = await mkdtemp(path.join(tmpdir(), 'pepay-bridge-browser-'));
     this.token = token;
     [this.orders, this.accounting] = [await Target.start(), await Target.start()];
-    this.holder = await holdPorts(3);
-    [this.publicPort, this.adminPort, this.pepayPort] = this.holder.ports;
+    this.holder = await holdPorts(4);
+    const [publicPort, adminPort, pepayPort, awayPort] = this.holder.ports;
+    Object.assign(this, { publicPort, adminPort, pepayPort });
+    /** Where nobody listens. */
+    this.away = `http://127.0.0.1:${awayPort}/`;
     this.pepay = `http://127.0.0.1:${this.pepayPort}`;
     this.page = `http://127.0.0.1:${this.adminPort}/`;
     this.configuration = path.join(this.folder, 'bridge.toml');
@@ -99,9 +102,9 @@ export class World {
     await this.startBridge();
   }
 
-  /** Writes the configuration; `concurrency` is that of the target `orders`. */
-  async configure({ concurrency = 16 } = {}) {
-    await writeFile(this.configuration, this.settings(concurrency));
+  /** Writes the configuration; `concurrency` is that of the target `orders`, `more` what is added to it. */
+  async configure({ concurrency = 16, more = '' } = {}) {
+    await writeFile(this.configuration, this.settings(concurrency) + more);
   }
 
   settings(concurrency) {

@@ -1,5 +1,7 @@
 //! Alerts: what does not heal by itself reaches the operator, once, and its end as well.
 
+mod causes;
+
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 

@@ -45,6 +45,8 @@ impl Consent {
 struct Outcome {
     matching: u64,
     changed: u64,
+    #[serde(default)]
+    not_taken: u64,
 }
 
 /// What is done to many.
@@ -94,11 +96,18 @@ pub(in crate::cli) async fn carry_out(
     let counted = operator.bridge.post_patiently(&path, &with("dry_run", true.into())).await;
     drop(spinner);
     let counted = counted?;
-    let Outcome { matching, .. } = counted.read()?;
+    let Outcome { matching, not_taken, .. } = counted.read()?;
     if matching == 0 && !operator.json {
         target_is_known(&operator.bridge, target).await?;
     }
-    let found = format!("{} to {action}", count(matching));
+    let mut found = format!("{} to {action}", count(matching));
+    if not_taken > 0 {
+        let stays = if not_taken == 1 { "1 more stays" } else { &format!("{not_taken} more stay") };
+        found.push_str("; ");
+        found.push_str(stays);
+        found
+            .push_str(", since the other target does not take its events by its types, environment or where");
+    }
     if matching == 0 || consent == Consent::CountOnly {
         return report(&counted, operator, &format!("{found}\n"));
     }

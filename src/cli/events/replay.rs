@@ -12,7 +12,7 @@ use crate::cli::filters::CommonFilters;
 #[derive(Debug, clap::Args)]
 pub(super) struct Replay {
     /// The id of one event; without one, the filters say which
-    #[arg(conflicts_with_all = ["CommonFilters", "missing", "yes", "dry_run"])]
+    #[arg(conflicts_with_all = ["CommonFilters", "SubjectFilters", "missing", "yes", "dry_run"])]
     id: Option<String>,
 
     /// The target that they go to

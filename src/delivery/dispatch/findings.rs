@@ -1,5 +1,7 @@
 //! What the ends of attempts say about a target as a whole, and what is shown of it.
 
+use std::time::Duration;
+
 use super::super::attempt::Ended;
 use super::super::breaker::{Role, Tried};
 use super::super::evidence::Health;
@@ -9,6 +11,9 @@ use crate::domain::clock::UnixMillis;
 use crate::domain::delivery::{Next, Verdict};
 use crate::domain::status::{Circuit, TargetError};
 use crate::store::types::Kind;
+
+/// By how much a wish to be left alone has to grow to be saved again.
+const WORTH_SAVING: Duration = Duration::from_secs(1);
 
 impl Dispatcher {
     /// Draws the conclusions about the target as a whole.
@@ -40,7 +45,12 @@ impl Dispatcher {
             let (target, seconds) = (&*self.context.target, wait.as_secs());
             tracing::info!(target, seconds, "target asks to wait: nothing is sent to it meanwhile");
         }
-        self.work.retry_after_until = self.work.retry_after_until.max(Some(until));
+        let before = self.work.retry_after_until;
+        self.work.retry_after_until = before.max(Some(until));
+        // What makes no difference to a restart is not worth a write.
+        if before.is_none_or(|before| before.plus(WORTH_SAVING) <= until) {
+            self.pause.note_retry_after(self.work.retry_after_until);
+        }
     }
 
     /// Until when nothing is started, since the target has asked for that. What lies
@@ -101,7 +111,9 @@ impl Dispatcher {
     /// An operator has resumed the target: it is asked at once, and judged anew.
     pub(super) fn begin_anew(&mut self) {
         self.work.refusals = Refusals::default();
-        self.work.retry_after_until = None;
+        if self.work.retry_after_until.take().is_some() {
+            self.pause.note_retry_after(None);
+        }
     }
 
     /// Shows what `outcomes` say about the target.

@@ -1,6 +1,7 @@
 //! What an operator asks for about many deliveries at once.
 
 use super::{Action, Filter};
+use crate::domain::delivery::State;
 
 /// Work on many deliveries: counted first, and done once the count is confirmed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -9,13 +10,20 @@ pub enum BulkWork {
     Act(Action, Filter),
     /// Send events to a target again.
     Replay(BulkReplay),
-    /// Give what is unfinished of a target that is not configured any more to another one.
-    Move {
-        /// The name of the target that is not configured any more.
-        from: String,
-        /// The name of the target that goes on with it.
-        to: String,
-    },
+    /// Give deliveries of a target that is not configured any more to another one.
+    Move(BulkMove),
+}
+
+/// Deliveries of a target that is not configured any more, which another one goes on with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BulkMove {
+    /// The name of the target that is not configured any more.
+    pub from: String,
+    /// The name of the target that goes on with them.
+    pub to: String,
+    /// Which deliveries: those that pass, are unfinished or dead, and that the other target
+    /// takes. Its target is `from`, whatever it says.
+    pub filter: Filter,
 }
 
 /// Events that are to be sent to a target again, or for the first time.
@@ -39,8 +47,19 @@ impl BulkWork {
         match self {
             Self::Act(action, _) => action.as_str(),
             Self::Replay(_) => "replay",
-            Self::Move { .. } => "move",
+            Self::Move(_) => "move",
         }
+    }
+}
+
+impl BulkMove {
+    /// The states of what can be moved. What is recorded as on the wire has no dispatcher.
+    pub const STATES: [State; 5] =
+        [State::Pending, State::Sending, State::Retrying, State::Held, State::Dead];
+
+    /// The filter of the deliveries.
+    pub fn deliveries(&self) -> Filter {
+        Filter { target: Some(self.from.clone()), ..self.filter.clone() }
     }
 }
 

@@ -41,7 +41,8 @@ const ROWS: [&str; 12] = [
     "SELECT 'conflict ' || sequence || ' ' || source || ' ' || size FROM conflict",
     "SELECT 'cursor ' || stream || ' ' || coalesce(event_id, '') || ' ' || created || ' ' || \
             coalesce(history, '') FROM stream_cursor",
-    "SELECT 'target ' || id || ' ' || name || ' ' || coalesce(paused_at, 0) FROM target",
+    "SELECT 'target ' || id || ' ' || name || ' ' || coalesce(paused_at, 0) || ' ' || \
+            coalesce(paused_reason, '') || ' ' || coalesce(retry_after_until, 0) FROM target",
     "SELECT 'ripe ' || sequence FROM ripe",
     "SELECT 'retention ' || payload_through || ' ' || events_through FROM retention",
     "SELECT 'lateness ' || most FROM lateness",

@@ -8,7 +8,7 @@ use crate::store::error::{ActError, BulkError};
 use crate::store::operator::OperatorStore;
 use crate::store::outbox::Request;
 use crate::store::types::{Act, Acted, AttemptStarted, Settlement};
-use crate::store::view::{AttemptEntry, BulkProgress};
+use crate::store::view::{AttemptEntry, BulkProgress, Hold, RetryAfter};
 
 fn per_object() -> Vec<Route> {
     vec![route("orders", "*", Ordering::PerObject)]
@@ -213,7 +213,7 @@ async fn what_is_not_there_is_said() {
     assert_eq!(elsewhere, Err(ActError::NoSuchTarget));
     fixture.backend.execute("UPDATE event SET body = NULL");
     assert_eq!(operator.replay("orders", &event_id("evt_1")).await, Err(ActError::PayloadGone));
-    assert_eq!(operator.set_paused("elsewhere", true).await, Err(ActError::NoSuchTarget));
+    assert_eq!(operator.set_paused("elsewhere", Some("by a test")).await, Err(ActError::NoSuchTarget));
 }
 
 #[tokio::test]
@@ -296,11 +296,28 @@ async fn what_was_changed_before_many_could_not_be_finished_is_told_as_it_is() {
 #[tokio::test]
 async fn a_stopped_target_is_remembered_across_a_restart() {
     let fixture = Fixture::new(per_object()).await;
-    fixture.store.operator.set_paused("orders", true).await.unwrap();
+    fixture.store.operator.set_paused("orders", Some("by a test")).await.unwrap();
     let fixture = fixture.restart(per_object()).await;
-    assert_eq!(fixture.store.operator.paused().await.unwrap(), ["orders".into()]);
-    fixture.store.operator.set_paused("orders", false).await.unwrap();
-    assert!(fixture.store.operator.paused().await.unwrap().is_empty());
+    let operator = &fixture.store.operator;
+    let paused = Hold {
+        target: "orders".into(),
+        is_paused: true,
+        paused_reason: Some("by a test".to_owned()),
+        retry_after: None,
+    };
+    assert_eq!(operator.holds().await.unwrap(), [paused]);
+    operator.set_paused("orders", None).await.unwrap();
+    assert!(operator.holds().await.unwrap().is_empty());
+
+    let wish = RetryAfter { until: NOW, address: "digest".to_owned() };
+    operator.set_retry_after("orders", Some(wish.clone())).await.unwrap();
+    let fixture = fixture.restart(per_object()).await;
+    let operator = &fixture.store.operator;
+    let left_alone =
+        Hold { target: "orders".into(), is_paused: false, paused_reason: None, retry_after: Some(wish) };
+    assert_eq!(operator.holds().await.unwrap(), [left_alone]);
+    operator.set_retry_after("orders", None).await.unwrap();
+    assert!(operator.holds().await.unwrap().is_empty());
 }
 
 #[tokio::test]

@@ -2,12 +2,18 @@
 
 use super::*;
 use crate::domain::delivery::{Next, State};
-use crate::domain::operator::{Action, BulkReplay, BulkWork, Filter};
+use crate::domain::event::Environment;
+use crate::domain::operator::{Action, BulkMove, BulkReplay, BulkWork, Filter};
+use crate::pepay::condition::Condition;
 use crate::store::error::{ActError, BulkError};
 use crate::store::types::AttemptStarted;
 
 fn moved() -> BulkWork {
-    BulkWork::Move { from: "old".to_owned(), to: "new".to_owned() }
+    moved_if(Filter::default())
+}
+
+fn moved_if(filter: Filter) -> BulkWork {
+    BulkWork::Move(BulkMove { from: "old".to_owned(), to: "new".to_owned(), filter })
 }
 
 fn replayed(filter: Filter, missing: bool) -> BulkWork {
@@ -84,6 +90,48 @@ async fn what_a_removed_target_has_left_goes_to_another_one_as_it_is_and_in_orde
 }
 
 #[tokio::test]
+async fn what_passes_a_filter_is_moved_and_the_rest_stays() {
+    let fixture = with_leftovers().await;
+    let operator = &fixture.store.operator;
+    let dead = moved_if(Filter { state: Some(State::Dead), ..Filter::default() });
+    assert_eq!(operator.act_on_all(&dead, 1, |_| {}).await, Ok(1));
+    let of_d = Filter { object_id: Some("d".to_owned()), ..Filter::default() };
+    // Whatever target it names, the deliveries of the removed one are meant.
+    let of_d = moved_if(Filter { target: Some("new".to_owned()), ..of_d });
+    assert_eq!(operator.act_on_all(&of_d, 2, |_| {}).await, Ok(2));
+    let delivered = moved_if(Filter { state: Some(State::Delivered), ..Filter::default() });
+    assert_eq!(operator.count(&delivered).await, Ok(0));
+    assert_eq!(
+        deliveries(&fixture),
+        ["old 1 delivered 1", "new 2 dead 1", "old 3 held 1", "new 4 retrying 1", "new 5 pending 0"]
+    );
+}
+
+#[tokio::test]
+async fn what_the_other_target_does_not_take_is_counted_and_stays() {
+    let fixture = Fixture::new(to("old")).await;
+    for (id, environment) in [("evt_1", Environment::Devnet), ("evt_2", Environment::Mainnet)] {
+        let mut received = event(id, id);
+        received.environment = Some(environment);
+        fixture.store.inbox.try_record(received).await.unwrap();
+    }
+    let mut only_mainnet = route("new", "*", Ordering::PerObject);
+    only_mainnet.environment = Some(Environment::Mainnet);
+    let fixture = fixture.restart(vec![only_mainnet]).await;
+    let operator = &fixture.store.operator;
+    let BulkWork::Move(wanted) = moved() else { unreachable!() };
+    assert_eq!((operator.count(&moved()).await, operator.not_taken(&wanted).await), (Ok(1), Ok(1)));
+    assert_eq!(operator.act_on_all(&moved(), 1, |_| {}).await, Ok(1));
+    assert_eq!(deliveries(&fixture), ["old 1 pending 0", "new 2 pending 0"]);
+
+    let mut only_paid = route("new", "*", Ordering::PerObject);
+    only_paid.condition = Condition::new([("data.object.status".to_owned(), "paid".to_owned())]).unwrap();
+    let fixture = fixture.restart(vec![only_paid]).await;
+    let operator = &fixture.store.operator;
+    assert_eq!((operator.count(&moved()).await, operator.not_taken(&wanted).await), (Ok(0), Ok(1)));
+}
+
+#[tokio::test]
 async fn what_the_other_target_has_already_is_not_doubled() {
     let both = || [to("old"), to("new")].concat();
     let fixture = Fixture::new(both()).await;
@@ -102,7 +150,8 @@ async fn deliveries_are_moved_from_a_removed_target_to_a_configured_one_alone() 
     let fixture = fixture.restart(to("other")).await;
     let operator = &fixture.store.operator;
     assert_eq!(operator.count(&moved()).await, Err(BulkError::NoSuchTarget("new".to_owned())));
-    let nowhere = BulkWork::Move { from: "nobody".to_owned(), to: "other".to_owned() };
+    let nowhere = BulkMove { from: "nobody".to_owned(), to: "other".to_owned(), filter: Filter::default() };
+    let nowhere = BulkWork::Move(nowhere);
     assert_eq!(operator.count(&nowhere).await, Err(BulkError::NoSuchTarget("nobody".to_owned())));
 }
 

@@ -12,6 +12,7 @@ use crate::store::types::{
     Act, ActKind, Acted, AttemptStarted, Batch, CursorMove, InterruptedAttempt, Position, Recorded,
     Settlement,
 };
+use crate::store::view::RetryAfter;
 
 type Done<T> = Result<T, EngineError>;
 
@@ -207,11 +208,23 @@ async fn an_action_is_done_to_what_is_as_it_was_when_it_was_chosen() {
 #[tokio::test]
 async fn a_target_is_paused_from_the_first_time_on() {
     let mut direct = Direct::new().await;
-    for paused in [true, false] {
-        let pause = |group: &mut Group<'_>| group.engine.pause("orders", paused, group.now);
+    for reason in [Some("by a test"), None] {
+        let pause = |group: &mut Group<'_>| group.engine.pause("orders", reason, group.now);
         assert_eq!(twice(&mut direct, pause), [Ok(Ok(())), Ok(Ok(()))]);
     }
-    let elsewhere = direct.commit(|group| group.engine.pause("elsewhere", true, group.now));
+    let elsewhere = direct.commit(|group| group.engine.pause("elsewhere", Some("by a test"), group.now));
+    assert_eq!(elsewhere, Ok(Err(ActError::NoSuchTarget)));
+}
+
+#[tokio::test]
+async fn a_target_is_left_alone_as_it_was_asked_for_last() {
+    let mut direct = Direct::new().await;
+    let wish = RetryAfter { until: NOW, address: "digest".to_owned() };
+    for wish in [Some(&wish), None] {
+        let leave_alone = |group: &mut Group<'_>| group.engine.leave_alone("orders", wish);
+        assert_eq!(twice(&mut direct, leave_alone), [Ok(Ok(())), Ok(Ok(()))]);
+    }
+    let elsewhere = direct.commit(|group| group.engine.leave_alone("elsewhere", Some(&wish)));
     assert_eq!(elsewhere, Ok(Err(ActError::NoSuchTarget)));
 }
 

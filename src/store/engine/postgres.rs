@@ -8,7 +8,7 @@
 //! | [`session`] | the connection that writes: transactions, time limits, errors |
 //! | [`write`] | the engine |
 //! | [`append`] | storing events, by the function of migration 1 |
-//! | [`settle`], [`act`] | outcomes of attempts, actions of operators |
+//! | [`settle`], [`act`], [`hold`] | outcomes of attempts, actions of operators, what holds a target back |
 //! | [`search`] | what of a target is open, and in which order |
 //! | [`retain`], [`identity`], [`audit`] | removing what is old; whose events these are; the audit trail |
 //! | [`check`], [`import`] | a look at one from outside; moving a store from a file |
@@ -22,6 +22,7 @@ mod append;
 mod audit;
 pub mod check;
 mod connect;
+mod hold;
 mod identity;
 pub mod import;
 mod lease;

@@ -28,11 +28,13 @@ use std::sync::Arc;
 
 use sqlx::{PgPool, SqlitePool};
 
+use crate::domain::clock::UnixMillis;
 use crate::domain::event::{Digest, EventId, InvalidEventId};
 use crate::store::error::ReadError;
 use crate::store::types::{Held, Position, Resume};
+use crate::store::view::{Hold, RetryAfter};
 
-use rows::Database;
+use rows::{Database, Row};
 
 /// What reads from a store. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -107,11 +109,22 @@ impl Reader {
         Ok(events.iter().map(held).collect())
     }
 
-    /// The targets that an operator has paused, by name.
-    pub(in crate::store) async fn paused(&self) -> Result<Vec<Arc<str>>, ReadError> {
-        let query = "SELECT name FROM target WHERE paused_at IS NOT NULL ORDER BY name";
+    /// The targets that are paused or have asked to be left alone, by name.
+    pub(in crate::store) async fn holds(&self) -> Result<Vec<Hold>, ReadError> {
+        let query = "SELECT name, paused_at, paused_reason, retry_after_until, retry_after_address FROM target \
+                     WHERE paused_at IS NOT NULL OR retry_after_until IS NOT NULL ORDER BY name";
         let rows = self.database.rows(query, []).await?;
-        rows.iter().map(|row| Ok(row.text("name")?.into())).collect()
+        let hold = |row: &Row| {
+            let until = row.number_or_null("retry_after_until")?.map(UnixMillis);
+            let address = row.text_or_null("retry_after_address")?.map(str::to_owned);
+            Ok(Hold {
+                target: row.text("name")?.into(),
+                is_paused: row.number_or_null("paused_at")?.is_some(),
+                paused_reason: row.text_or_null("paused_reason")?.map(str::to_owned),
+                retry_after: until.zip(address).map(|(until, address)| RetryAfter { until, address }),
+            })
+        };
+        rows.iter().map(hold).collect()
     }
 
     /// The numbers of all targets, or of the one called `name`.

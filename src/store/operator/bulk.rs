@@ -7,10 +7,10 @@ use tokio::time::Instant;
 
 use super::OperatorStore;
 use crate::domain::delivery::State;
-use crate::domain::operator::{Action, BulkReplay, BulkWork, Filter};
+use crate::domain::operator::{Action, BulkMove, BulkReplay, BulkWork, Filter};
 use crate::store::error::{BulkError, ReadError, RecordError};
 use crate::store::settings::Route;
-use crate::store::types::{Act, ActKind, Candidate, TargetId};
+use crate::store::types::{Act, ActKind, Candidate, Movable, TargetId};
 use crate::store::view::BulkProgress;
 
 /// Deliveries of one step: a few milliseconds of the committer, for which events that
@@ -72,7 +72,7 @@ impl OperatorStore {
         match work {
             BulkWork::Act(action, filter) => self.of_action(*action, filter).await,
             BulkWork::Replay(replay) => self.of_replay(replay).await,
-            BulkWork::Move { from, to } => self.of_move(from, to).await,
+            BulkWork::Move(moved) => self.of_move(moved).await,
         }
     }
 
@@ -99,16 +99,32 @@ impl OperatorStore {
         Ok(vec![Steps { target, acts: by_object(found.map_err(unread)?, &kind), paced: true }])
     }
 
-    async fn of_move(&self, from: &str, to: &str) -> Result<Vec<Steps>, BulkError> {
-        let (target, _) = self.configured(to).await?;
+    async fn of_move(&self, moved: &BulkMove) -> Result<Vec<Steps>, BulkError> {
+        let (target, old, found) = self.movable(moved).await?;
+        Ok(vec![Steps { target, acts: by_object(found.taken, &ActKind::Take(old)), paced: true }])
+    }
+
+    /// How many deliveries pass the filter of `moved` and stay, since the other target does not
+    /// take their events.
+    ///
+    /// # Errors
+    /// [`BulkError`], but for [`BulkError::Changed`].
+    pub async fn not_taken(&self, moved: &BulkMove) -> Result<u64, BulkError> {
+        Ok(self.movable(moved).await?.2.not_taken)
+    }
+
+    /// The number of the target that goes on, of the one that is removed, and what it has left.
+    async fn movable(&self, moved: &BulkMove) -> Result<(TargetId, TargetId, Movable), BulkError> {
+        let BulkMove { from, to, .. } = moved;
+        let (target, route) = self.configured(to).await?;
         let old = self.reader.target(from).await.map_err(unread)?;
-        let old = old.ok_or_else(|| BulkError::NoSuchTarget(from.to_owned()))?;
+        let old = old.ok_or_else(|| BulkError::NoSuchTarget(from.clone()))?;
         // A removed target may still be ending what it has on the wire.
         if self.owners.has(old) || self.configured(from).await.is_ok() {
-            return Err(BulkError::InUse(from.to_owned()));
+            return Err(BulkError::InUse(from.clone()));
         }
-        let found = self.reader.unfinished(from, old).await.map_err(unread)?;
-        Ok(vec![Steps { target, acts: by_object(found, &ActKind::Take(old)), paced: true }])
+        let found = self.reader.movable(&moved.deliveries(), &route).await.map_err(unread)?;
+        Ok((target, old, found))
     }
 
     /// The number and the route of a target that is configured.

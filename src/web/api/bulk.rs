@@ -36,6 +36,10 @@ pub(super) struct BulkOutcome {
     matching: u64,
     /// Deliveries that were changed.
     changed: u64,
+    /// Of a move that is only counted: deliveries that pass the filter and stay, since the other
+    /// target does not take their events.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    not_taken: Option<u64>,
 }
 
 /// Retries, releases, closes or cancels every delivery that a filter matches
@@ -82,9 +86,10 @@ pub(super) async fn replay(
 
 /// Gives what is unfinished of a removed target to another one
 ///
-/// Pending, retrying, held and dead deliveries keep their state, their attempts and their
-/// order. What the other target has a delivery of already is cancelled instead of moved, and
-/// not counted as changed.
+/// Pending, retrying, held and dead deliveries that the filter lets through keep their state,
+/// their attempts and their order. What the other target has a delivery of already is cancelled
+/// instead of moved, and not counted as changed. What it does not take by its `types`,
+/// `environment` or `where` stays, and `not_taken` counts it.
 #[utoipa::path(post, path = "/api/v1/deliveries/move", tag = "deliveries", operation_id = "moveDeliveries",
     request_body = MoveBody,
     responses((status = 200, description = "How many there are, and how many were moved", body = BulkOutcome),
@@ -95,9 +100,10 @@ pub(super) async fn move_all(
     audit: Audit,
     Body(members): Body,
 ) -> Result<Json<BulkOutcome>, Problem> {
-    let MoveBody { from, to, extent } = MoveBody::read(members)?;
-    audit.target(&to).filter(&format!("from {from}"));
-    api.carry_out(&BulkWork::Move { from, to }, extent, audit).await
+    let MoveBody { moved, written, extent } = MoveBody::read(members)?;
+    let narrowed = format!("from {} {written}", moved.from);
+    audit.target(&moved.to).filter(narrowed.trim_end());
+    api.carry_out(&BulkWork::Move(moved), extent, audit).await
 }
 
 impl Api {
@@ -114,10 +120,13 @@ impl Api {
                 audit.changes_nothing();
                 let count = async {
                     let counted = self.operator().count(work).await;
-                    counted.map_err(|error| self.bulk_problem(error, 0, 0))
+                    let matching = counted.map_err(|error| self.bulk_problem(error, 0, 0))?;
+                    let BulkWork::Move(moved) = work else { return Ok::<_, Problem>((matching, None)) };
+                    let not_taken = self.operator().not_taken(moved).await;
+                    Ok((matching, Some(not_taken.map_err(|error| self.bulk_problem(error, 0, 0))?)))
                 };
-                let matching = self.ask_within(COUNT_LIMIT, count).await?;
-                return Ok(Json(BulkOutcome { action, matching, changed: 0 }));
+                let (matching, not_taken) = self.ask_within(COUNT_LIMIT, count).await?;
+                return Ok(Json(BulkOutcome { action, matching, changed: 0, not_taken }));
             }
             Extent::Confirmed(confirmed) => confirmed,
         };
@@ -133,7 +142,7 @@ impl Api {
         };
         let changed = worked?;
         audit.note_changed(changed);
-        Ok(Json(BulkOutcome { action, matching: confirmed, changed }))
+        Ok(Json(BulkOutcome { action, matching: confirmed, changed, not_taken: None }))
     }
 
     fn bulk_problem(&self, error: BulkError, confirmed: u64, changed: u64) -> Problem {

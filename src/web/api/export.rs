@@ -35,6 +35,9 @@ struct Export {
     filter: Filter,
     next: Next,
     ids: VecDeque<String>,
+    /// How many events have been written so far, which the audit trail notes.
+    exported: u64,
+    audit: Audit,
     _place: OwnedSemaphorePermit,
 }
 
@@ -64,9 +67,9 @@ pub(super) async fn export(
     params.finish()?;
     let place = Arc::clone(&api.exports).try_acquire_owned();
     let place = place.map_err(|_| Problem::unavailable("too_many_exports", "two exports are under way"))?;
-    // How many bodies it comes to is not known yet.
-    audit.filter(&written.unwrap_or_default()).reads("export", 0);
-    let mut export = Export { api, filter, next: Next::First, ids: VecDeque::new(), _place: place };
+    audit.filter(&written.unwrap_or_default()).streams("export");
+    let (next, ids) = (Next::First, VecDeque::new());
+    let mut export = Export { api, filter, next, ids, exported: 0, audit, _place: place };
     // What is wrong at once is a problem of its own.
     let first = export.chunk().await?;
     let rest = stream::unfold((export, first), |(mut export, ready)| async move {
@@ -103,7 +106,9 @@ impl Export {
             serde_json::to_writer(&mut chunk, &shown)
                 .map_err(|error| Problem::unavailable("not_readable", error.to_string()))?;
             chunk.push(b'\n');
+            self.exported += 1;
         }
+        self.audit.note_changed(self.exported);
         Ok((!chunk.is_empty()).then(|| chunk.into()))
     }
 

@@ -208,15 +208,29 @@ pub(super) struct BulkFilter;
 
 impl PartialSchema for BulkFilter {
     fn schema() -> RefOr<Schema> {
-        let closed = AdditionalProperties::FreeForm(false);
-        let object = ObjectBuilder::new()
-            .description(Some("What the action is for; an empty one is for everything it applies to."))
-            .additional_properties(Some(closed));
-        let with = |object: ObjectBuilder, (name, about, schema): (&str, &str, Object)| {
-            object.property(name, ObjectBuilder::from(schema).description(Some(about)))
-        };
-        documented().into_iter().fold(object, with).into()
+        object_of(documented())
     }
 }
 
 impl ToSchema for BulkFilter {}
+
+/// The filter of a move, whose target is named beside it.
+pub(super) struct MoveFilter;
+
+impl PartialSchema for MoveFilter {
+    fn schema() -> RefOr<Schema> {
+        object_of(documented().into_iter().filter(|(name, ..)| *name != "target"))
+    }
+}
+
+/// An object of these filters and no others.
+fn object_of(filters: impl IntoIterator<Item = (&'static str, &'static str, Object)>) -> RefOr<Schema> {
+    let closed = AdditionalProperties::FreeForm(false);
+    let object = ObjectBuilder::new()
+        .description(Some("What the action is for; an empty one is for everything it applies to."))
+        .additional_properties(Some(closed));
+    let with = |object: ObjectBuilder, (name, about, schema): (&str, &str, Object)| {
+        object.property(name, ObjectBuilder::from(schema).description(Some(about)))
+    };
+    filters.into_iter().fold(object, with).into()
+}

@@ -1,16 +1,11 @@
 // What changes a delivery: each asks first, and says what came of it.
 
 import { h } from './dom.js';
-import { get, post } from './api.js';
+import { post } from './api.js';
 import { ask } from './dialog.js';
 import { say } from './notice.js';
 import { counted } from './format.js';
 import { ACTIONS } from './states.js';
-import { inWords, toFilter } from './filters.js';
-import { pause } from './time.js';
-
-/** How often it is asked how far a bulk change has come. */
-const PACE = 500;
 
 /** Applies `action` to one delivery. Resolves to the delivery as it then is, or undefined. */
 export async function act(action, { target, event_id: id }) {
@@ -54,47 +49,6 @@ export async function verify(id) {
 }
 
 /**
- * Applies `action` to every delivery that `query` matches: counts first, and changes exactly
- * as many as the operator has agreed to. Resolves to whether anything was changed.
- */
-export async function actOnAll(action, query) {
-  const { verb, means, danger, done } = ACTIONS[action];
-  // Fixed now: what is confirmed is what was counted.
-  const filter = toFilter(query);
-  const count = async () => (await post(`deliveries/${action}`, { filter, dry_run: true })).matching;
-  const patience = setTimeout(() => say('Counting what matches …'), 1000);
-  const matching = await count().finally(() => clearTimeout(patience));
-  if (matching === 0) {
-    say(`No delivery that matches can be ${done}.`);
-    return false;
-  }
-  let expected = matching;
-  const number = h('strong', counted(expected, 'delivery', 'deliveries'));
-  const changed = await ask({
-    title: `${verb} in bulk?`, agree: `${verb} ${counted(expected, 'delivery', 'deliveries')}`, danger,
-    body: [h('p', number, `: ${inWords(query) || 'all there are'}.`), h('p', means)],
-    act: async ({ advance, relabel }) => {
-      const over = new AbortController();
-      followBulk(action, expected, advance, over.signal);
-      try {
-        return await post(`deliveries/${action}`, { filter, confirm: expected });
-      } catch (error) {
-        if (error.status !== 409) throw error;
-        expected = await count();
-        number.textContent = counted(expected, 'delivery', 'deliveries');
-        relabel(`${verb} ${number.textContent}`);
-        throw Object.assign(error, { message: `Meanwhile it is ${number.textContent} that match. Nothing was changed: look again, and confirm the new number.`, errors: [] });
-      } finally {
-        over.abort();
-      }
-    },
-  });
-  if (!changed) return false;
-  say(`${counted(changed.changed, 'delivery', 'deliveries')} ${done}.`);
-  return true;
-}
-
-/**
  * Applies `action` to the deliveries that were `selected`, one by one; those that it is not for by
  * then stay as they are. Resolves to whether anything was changed.
  */
@@ -124,20 +78,4 @@ export async function actOnSelected(action, selected) {
   const left = result.refused.length ? `; ${counted(result.refused.length, 'other')} had moved on and stayed as they are` : '';
   say(`${counted(result.changed, 'delivery', 'deliveries')} ${done}${left}.`);
   return true;
-}
-
-/** Shows by `advance` how far a bulk change has come, until `signal`. */
-async function followBulk(action, matching, advance, signal) {
-  try {
-    for (;;) {
-      await pause(PACE, signal);
-      const { calls } = await get('bulk', { signal });
-      // The dialog may have gone on to say what came of it.
-      if (signal.aborted) return;
-      const ours = calls.find((call) => call.action === action && call.matching === matching);
-      if (ours) advance(ours.gone_through, matching);
-    }
-  } catch {
-    // It is over, or what went wrong goes wrong with the change itself, which tells of it.
-  }
 }

@@ -8,6 +8,8 @@ export class Problem extends Error {
     super(members.detail || members.title || `the bridge has answered ${status}`);
     this.status = status;
     this.title = members.title ?? '';
+    /** What kind of problem it is, such as `count_changed`. */
+    this.code = (members.type ?? '').split(':').at(-1);
     this.errors = members.errors ?? [];
   }
 

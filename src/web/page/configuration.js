@@ -4,7 +4,8 @@ import { h } from './dom.js';
 import { post } from './api.js';
 import { ask } from './dialog.js';
 import { say } from './notice.js';
-import { counted } from './format.js';
+import { counted, number } from './format.js';
+import { link } from './route.js';
 
 /** What the last reload came to, for as long as the page is open. */
 let last = null;
@@ -13,7 +14,7 @@ export function configuration() {
   return h('section', { class: 'card', 'aria-labelledby': 'configuration', key: 'configuration' },
     h('div', { class: 'head' }, h('h2', { id: 'configuration' }, 'Configuration'),
       h('button', { type: 'button', onclick: reload }, 'Reload …')),
-    last ? [lines('Applied', last.applied, 'nothing has changed'), lines('Takes effect after a restart', last.restart_needed, null)]
+    last ? outcome(last)
       : h('p', { class: 'note' }, 'The file and the secret files are read when the bridge starts and when it is told to.'));
 }
 
@@ -25,6 +26,19 @@ async function reload() {
   if (!done) return;
   last = done;
   say(`The configuration is reloaded: ${counted(done.applied.length, 'change')} applied${done.restart_needed.length ? `, ${done.restart_needed.length} after a restart` : ''}.`);
+}
+
+function outcome({ applied, restart_needed: waiting, files, removed_targets: removed }) {
+  const mounted = files.filter((file) => file.own_mount).map(({ key }) => `${key} is mounted as a single file: a file that replaces it is not seen. Mount its folder.`);
+  return [
+    lines('Applied', applied, 'nothing has changed'),
+    lines('Takes effect after a restart', waiting, null),
+    lines('Warnings', mounted, null),
+    lines('Removed targets', removed.map(({ target, backlog, held, dead }) => [
+      h('a', { href: link('deliveries', null, { target }) }, target),
+      `: ${number(backlog)} pending, ${number(held)} held and ${number(dead)} dead deliveries wait. Move or cancel them.`]), null),
+    lines('Files read', files.map(({ key, changed }) => [h('code', { class: 'long' }, key), changed ? ', changed' : ', as before']), null),
+  ];
 }
 
 function lines(title, texts, nothing) {

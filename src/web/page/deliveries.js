@@ -2,7 +2,8 @@
 
 import { h, show } from './dom.js';
 import { get } from './api.js';
-import { act, actOnAll, actOnSelected } from './acts.js';
+import { act, actOnSelected } from './acts.js';
+import { actOnAll, moveAll } from './bulk.js';
 import { listing } from './listing.js';
 import { listen, live, next as nextOverview } from './live.js';
 import { filterForm, toFilter } from './filters.js';
@@ -16,6 +17,7 @@ import { table } from './table.js';
 const TABS = [['dead', 'Dead'], ['held', 'Held'], ['retrying', 'Retrying'], ['', 'All']];
 const REMEDIES = { retry: ['dead', 'retrying'], release: ['held'] };
 const BULK = ['retry', 'release', 'close', 'cancel'];
+const MOVABLE = ['pending', 'retrying', 'held', 'dead'];
 /** How long the counts may take to follow a change, in milliseconds. */
 const CATCH_UP = 3_000;
 /** Between two readings of a list whose count has changed. */
@@ -143,13 +145,18 @@ export function open(outlet, route, signal) {
           }
         },
       });
-    }));
+    }), isRemoved(query.target) ? button({
+      key: 'move', text: 'Move all …',
+      reason: query.state && !MOVABLE.includes(query.state) ? `Move is for deliveries that are ${MOVABLE.join(', ')}; these are ${query.state}.` : null,
+      onclick: async () => { if (await moveAll(query)) changed(); },
+    }) : null);
   }
 
   drawTabs();
   drawBulk();
   listen(() => {
     drawTabs();
+    drawBulk();
     keepUp();
   }, signal);
   return {
@@ -168,6 +175,11 @@ export function open(outlet, route, signal) {
 
 function keyOf({ target, event_id: id }) {
   return `${target} ${id}`;
+}
+
+/** Whether deliveries wait for a target of this name that is not configured any more. */
+function isRemoved(name) {
+  return Boolean(live.overview?.targets.some((target) => target.name === name && target.configured === false));
 }
 
 /** How many deliveries are in `state`, where the overview counts them. */

@@ -6,24 +6,27 @@ import { listen, live } from './live.js';
 import { listing } from './listing.js';
 import { filterForm, toFilter } from './filters.js';
 import { link } from './route.js';
-import { badge } from './states.js';
+import { replayAll } from './bulk.js';
+import { badge, button } from './states.js';
 import { bytes } from './format.js';
 import { ago } from './time.js';
 import { table } from './table.js';
 
 export function open(outlet, route, signal) {
+  let { query } = route;
   const filters = filterForm({
-    query: route.query,
-    apply: (query) => {
-      const address = link('events', null, query);
+    query,
+    apply: (given) => {
+      const address = link('events', null, given);
       if (location.hash === address) list.refresh();
       else location.hash = address;
     },
   });
+  const bulk = h('div', { class: 'bulk', role: 'group', 'aria-label': 'For all that match' });
   const results = h('section', { 'aria-label': 'Events found' });
-  show(outlet, h('h1', { tabindex: -1 }, 'Events'), filters.form, results);
+  show(outlet, h('h1', { tabindex: -1 }, 'Events'), filters.form, bulk, results);
   const list = listing({
-    outlet: results, signal, query: route.query, one: 'event', many: 'events',
+    outlet: results, signal, query, one: 'event', many: 'events',
     fetch: async (query, cursor) => {
       const { events, next_cursor: next } = await get('events', { query: { ...toFilter(query), q: query.q, limit: 50, cursor }, signal });
       return { items: events, next };
@@ -43,12 +46,24 @@ export function open(outlet, route, signal) {
     newer: ([newest], query) => (newest && !Object.values(query).some(Boolean) ? Math.max(0, (live.overview?.store.last_sequence ?? 0) - newest.sequence) : 0),
     empty: 'No event matches.',
   });
+
+  function drawBulk() {
+    show(bulk, h('span', { class: 'note' }, 'All that match:'), button({
+      text: 'Replay all …',
+      reason: query.q ? 'Events that are found by a text in the body cannot be replayed at once: leave the text out.' : null,
+      onclick: async () => { if (await replayAll(query)) list.refresh(); },
+    }));
+  }
+
+  drawBulk();
   listen(list.look, signal);
   return {
     title: 'Events',
     follow(next) {
-      filters.show(next.query);
-      list.follow(next.query);
+      query = next.query;
+      filters.show(query);
+      drawBulk();
+      list.follow(query);
     },
   };
 }

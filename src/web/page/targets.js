@@ -14,7 +14,7 @@ import { ago, now } from './time.js';
 /** A target's state in labels. */
 export function targetLabels({ configured, circuit, paused, paused_reason: why, rejecting, retry_after_until: until }) {
   const waits = until && Date.parse(until) > now();
-  if (configured === false) return [label('bad', 'removed', 'Not configured any more: what waits for it is to be moved to another target (deliveries move) or cancelled')];
+  if (configured === false) return [label('bad', 'removed', 'Not configured any more: what waits for it is to be moved to another target or cancelled')];
   return [
     paused ? label('warn', 'paused', `Nothing new is sent. It was paused ${why ?? ''}`) : null,
     rejecting ? label('bad', 'rejecting', `It has refused ${number(rejecting.refusals)} requests in a row: ${rejecting.error}`) : null,
@@ -51,7 +51,7 @@ export function open(outlet, _route, signal) {
   function card(target) {
     const { name } = target;
     return h('section', { class: 'card', 'aria-labelledby': `target-${name}`, key: name },
-      h('div', { class: 'head' }, h('h2', { id: `target-${name}` }, name, ' ', targetLabels(target)), target.configured === false ? null : h('div', { class: 'buttons' },
+      h('div', { class: 'head' }, h('h2', { id: `target-${name}` }, name, ' ', targetLabels(target)), target.configured === false ? h('a', { href: link('deliveries', null, { target: name }) }, 'Move or cancel what waits', h('span', { class: 'unseen' }, ` for ${name}`)) : h('div', { class: 'buttons' },
         h('button', { type: 'button', onclick: () => turn(target) }, target.paused ? 'Resume' : 'Pause', h('span', { class: 'unseen' }, ` ${name}`)),
         h('button', { type: 'button', 'aria-disabled': tests.get(name)?.running ? 'true' : null, onclick: () => test(name) }, 'Send test event', h('span', { class: 'unseen' }, ` to ${name}`)))),
       outcome(tests.get(name)),

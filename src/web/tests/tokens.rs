@@ -13,7 +13,7 @@ async fn tokens_can_be_replaced_while_requests_come() {
         Arc::new(String::new),
         &tokens,
         Arc::new(Obedient::default()),
-        Jitter::from_fn(|| 0.5),
+        shown.trail(),
     );
     let admitted = async |bearer: Option<&str>| {
         ask(router.clone(), Method::GET, "/metrics", bearer).await.0 == StatusCode::OK
@@ -46,7 +46,7 @@ async fn a_token_may_do_what_its_scope_includes_and_no_more() {
         Arc::new(String::new),
         &Tokens::new(&tokens),
         Arc::new(Obedient::default()),
-        Jitter::from_fn(|| 0.5),
+        shown.trail(),
     );
     for (method, path, least) in [
         (Method::GET, "/metrics", Scope::Metrics),

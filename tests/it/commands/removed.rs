@@ -2,6 +2,9 @@
 
 use std::process::Stdio;
 
+use http::StatusCode;
+use pepay_bridge::simulator::target::Reaction;
+
 use super::*;
 use crate::support::world::{World, hold};
 
@@ -87,6 +90,94 @@ async fn what_waits_for_a_removed_target_stays_in_sight_until_it_is_moved() {
             < f64::EPSILON
     );
     assert!(bridge.stop().await.0.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_move_is_narrowed_by_filters_and_tells_what_the_other_target_does_not_take() {
+    let mut world = World::new(World::with_duplicates()).await;
+    let (_nobody, url) = hold();
+    world.target_at("old", &url);
+    world.set_target("old", "RETRY_MIN", "1h");
+    world.set_target("old", "RETRY_MAX", "1h");
+    let bridge = world.bridge().await;
+    for (id, status) in [("evt_1", "paid"), ("evt_2", "unpaid"), ("evt_3", "paid")] {
+        let object = serde_json::json!({ "id": format!("inv_{id}"), "status": status });
+        let body = serde_json::json!({ "id": id, "type": "invoice.updated", "data": { "object": object } });
+        crate::support::world::webhook(&bridge, &body.to_string()).await;
+    }
+    bridge.until("all waits", |status| status["targets"][0]["backlog"] == 3).await;
+    bridge.stop().await;
+
+    without(&mut world, "old");
+    let new = world.target("new").await;
+    world.set("TARGETS__NEW__WHERE", "data.object.status=paid");
+    let bridge = world.bridge().await;
+    let shell = Shell::beside(&bridge, &world.configuration);
+    let counted = shell.done("deliveries move --from old --to new --dry-run").await;
+    assert!(counted.starts_with("2 deliveries to move; 1 more stays, since"), "{counted}");
+    let answer = shell.json("deliveries move --from old --to new --dry-run").await;
+    assert_eq!((&answer["matching"], &answer["not_taken"]), (&2.into(), &1.into()), "{answer}");
+    let narrowed = "deliveries move --from old --to new --id-prefix evt_3";
+    assert_eq!(shell.done(&format!("{narrowed} --dry-run")).await, "1 delivery to move\n");
+    assert_eq!(shell.done(&format!("{narrowed} --yes")).await, "move: 1 delivery changed\n");
+    let later = "deliveries move --from old --to new --received-from 2099-01-01 --dry-run";
+    assert_eq!(shell.done(later).await, "0 deliveries to move\n");
+    let body =
+        serde_json::json!({ "from": "old", "to": "new", "filter": { "target": "new" }, "dry_run": true });
+    let (code, refused) = bridge.post("/api/v1/deliveries/move", &body).await;
+    assert_eq!((code, &refused["errors"][0]["name"]), (400, &"filter.target".into()), "{refused}");
+
+    // Nor does a replay of what is missing send what `where` leaves out.
+    let missing = "events replay --target new --missing --dry-run";
+    assert_eq!(shell.done(missing).await, "1 delivery to replay\n");
+    shell.done("deliveries move --from old --to new --yes").await;
+    shell.done("deliveries retry --target new --yes").await;
+    soon("what is paid", new.until(|totals| totals.unique == 2)).await;
+    bridge.until("their record", |status| status["targets"][0]["backlog"] == 0).await;
+    assert_eq!(world.delivered("new"), ["evt_1", "evt_3"].map(str::to_owned).into());
+    let left = shell.json("deliveries list --target old").await;
+    assert_eq!(left["deliveries"].as_array().unwrap().len(), 1, "{left}");
+    assert_eq!(left["deliveries"][0]["event_id"], "evt_2");
+    assert!(bridge.stop().await.0.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_dead_for_too_long_is_cancelled_with_a_line_and_a_count() {
+    let mut world = World::new(World::with_duplicates()).await;
+    let orders = world.target("orders").await;
+    world.set_target("orders", "DEAD_ON", "410");
+    orders.next(2, Reaction::Answer(StatusCode::GONE, None));
+    let bridge = world.bridge().await;
+    world.simulator.play(6);
+    bridge.until("two dead ones", |status| status["targets"][0]["dead"] == 2).await;
+    soon("the others", orders.until(|totals| totals.unique >= 4)).await;
+    bridge.stop().await;
+    let ids =
+        world.rows("SELECT e.id, '' FROM event e JOIN delivery d USING (sequence) WHERE d.state = 'dead'");
+    let died = |days: i64, id: &str| {
+        let query = "UPDATE delivery SET settled_at = settled_at - ?1 * 86400000 WHERE state = 'dead' \
+                     AND sequence = (SELECT sequence FROM event WHERE id = ?2)";
+        let database = rusqlite::Connection::open(world.database()).unwrap();
+        assert_eq!(database.execute(query, rusqlite::params![days, id]).unwrap(), 1);
+    };
+    died(366, &ids[0].0);
+    died(364, &ids[1].0);
+    let mut bridge = world.bridge().await;
+    let line = bridge
+        .logged_where("the line", |line| line["message"].as_str().unwrap().contains("store.dead_retention"))
+        .await;
+    assert_eq!(
+        (&line["level"], &line["target"], &line["count"]),
+        (&"WARN".into(), &"orders".into(), &1.into())
+    );
+    bridge.until_metric("pepay_bridge_deliveries_expired_total{target=\"orders\"}", 1.0).await;
+    let state = |id: &str| {
+        world.look_up::<String>(&format!(
+            "SELECT d.state FROM delivery d JOIN event e USING (sequence) WHERE e.id = '{id}'"
+        ))
+    };
+    assert_eq!((state(&ids[0].0), state(&ids[1].0)), ("cancelled".to_owned(), "dead".to_owned()));
+    bridge.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

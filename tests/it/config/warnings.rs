@@ -48,6 +48,43 @@ fn a_secret_that_every_user_can_read_is_warned_of_by_its_key() {
 }
 
 #[test]
+fn a_folder_that_every_user_can_list_is_warned_of_once_and_so_is_that_of_the_database() {
+    let folder = tempfile::tempdir().unwrap();
+    let set = |mode| {
+        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let config = file(WITH_SECRETS);
+    let [key, token] = ["key", "token"].map(|name| folder.path().join(name));
+    for secret in [&key, &token] {
+        std::fs::write(secret, "hidden-key-0123456789").unwrap();
+        std::fs::set_permissions(secret, std::fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    let database = format!("sqlite://{}", folder.path().join("bridge.db").display());
+    let environment = [
+        ("PEPAY_BRIDGE__PEPAY__API_KEY_FILE", key.to_str().unwrap()),
+        ("PEPAY_BRIDGE__SERVER__ADMIN_TOKEN_FILE", token.to_str().unwrap()),
+        ("PEPAY_BRIDGE__STORE__URL", &*database),
+    ];
+    let name = folder.path().to_str().unwrap();
+    for (mode, of_secrets, of_store) in [
+        (0o700, None, None),
+        (0o750, None, None),
+        (0o755, Some("listed by every user"), Some("whose files every user of this machine can list")),
+        (0o1777, Some("listed by every user"), Some("may replace files")),
+        (0o777, Some("written by every user"), Some("may replace files")),
+    ] {
+        set(mode);
+        let output = bridge(&["check", "--config", path(&config)], &environment);
+        let said: Vec<_> = stderr(&output).lines().filter(|line| line.contains(name)).collect();
+        let expected = usize::from(of_secrets.is_some()) + usize::from(of_store.is_some());
+        assert_eq!((output.status.code(), said.len()), (Some(0), expected), "{mode:o}: {said:?}");
+        for says in of_secrets.into_iter().chain(of_store) {
+            assert!(said.iter().any(|line| line.contains(says)), "{mode:o}: {says} is not in {said:?}");
+        }
+    }
+}
+
+#[test]
 fn a_pasted_secret_is_in_no_message_about_a_file() {
     for key in [
         "SERVER__ADMIN_TOKEN_FILE",

@@ -30,6 +30,55 @@ async fn listed(bridge: &Bridge, query: &str) -> Vec<Value> {
     body["entries"].as_array().unwrap().clone()
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_by_signal_an_export_and_tests_are_kept_with_what_they_were() {
+    let mut world = World::new(World::with_duplicates()).await;
+    let target = world.target("orders").await;
+    world.set("SERVER__ADMIN_TOKEN", ADMIN);
+    world.set("SERVER__TOKENS__GRAFANA__TOKEN", READER);
+    world.set("SERVER__TOKENS__GRAFANA__SCOPE", "read");
+    let mut bridge = world.bridge_on_file().await;
+    world.simulator.play(7);
+    soon("the deliveries", target.until(|totals| totals.unique == 7)).await;
+    world.set_target("orders", "CONCURRENCY", "3");
+    let file = world.save();
+    bridge.reload().await;
+    std::fs::write(&file, "no TOML").unwrap();
+    bridge.reload().await;
+    let url = format!("{}/api/v1/export?type=*", bridge.admin);
+    let export = Client::new().get(url).bearer_auth(READER).send().await.unwrap();
+    assert_eq!(soon("the export", export.text()).await.unwrap().lines().count(), 7);
+    assert_eq!(ask(&bridge, ADMIN, "targets/orders/test", Some("{}")).await.0, StatusCode::OK);
+    assert_eq!(ask(&bridge, ADMIN, "alerts/test", Some("{}")).await.0, StatusCode::CONFLICT);
+
+    // A signal has no response that waits for its entry.
+    let entries = soon("the entries", async {
+        loop {
+            let entries = listed(&bridge, "").await;
+            if entries.len() == 5 {
+                return entries;
+            }
+        }
+    })
+    .await;
+    let mut told: Vec<_> = entries.iter().map(|entry| json!(told(entry))).collect();
+    told.sort_by_key(ToString::to_string);
+    assert_eq!(
+        told,
+        [
+            json!(["SIGHUP", "reload", null, null, 0, "invalid_configuration"]),
+            json!(["SIGHUP", "reload", null, null, 1, "done"]),
+            json!(["admin_token", "alerts test", null, null, 0, "refused"]),
+            json!(["admin_token", "target test", "orders", null, 1, "done"]),
+            json!(["grafana", "export", null, null, 7, "done"]),
+        ]
+    );
+    let by_signal = entries.iter().find(|entry| entry["who"] == "SIGHUP").unwrap();
+    assert_eq!((&by_signal["client"], &by_signal["peer"]), (&json!("signal"), &Value::Null));
+    assert_eq!(listed(&bridge, "action=target%20test").await.len(), 1);
+    bridge.stop().await;
+}
+
 /// Who, what, about what, how many and with which outcome.
 fn told(entry: &Value) -> [Value; 6] {
     ["who", "action", "target", "event_id", "count", "outcome"].map(|member| entry[member].clone())

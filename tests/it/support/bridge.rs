@@ -84,7 +84,12 @@ pub async fn refused(configuration: &Configuration) -> (ExitStatus, String) {
 impl Bridge {
     /// Starts the binary and waits until it says that it is up.
     pub async fn start(configuration: &Configuration) -> Self {
-        let mut child = command(configuration).spawn().unwrap();
+        Self::of(command(configuration)).await
+    }
+
+    /// The same by a command of the test's own, which becomes the binary.
+    pub async fn of(mut command: Command) -> Self {
+        let mut child = command.spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let mut before = Vec::new();
         let up = soon("the start of the bridge", async {
@@ -107,6 +112,11 @@ impl Bridge {
             }
         });
         Self { child, public, admin, log, reader }
+    }
+
+    /// The number of its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id().unwrap()
     }
 
     /// Ends it as a crash does (SIGKILL).

@@ -12,7 +12,7 @@ use super::words::rounds;
 use crate::domain::clock::UnixMillis;
 use crate::domain::delivery::{self, Ordering, State};
 use crate::domain::event::EventId;
-use crate::domain::operator::{Action, REPLAYABLE};
+use crate::domain::operator::{Action, BulkMove, REPLAYABLE};
 use crate::store::counts::BacklogChanges;
 use crate::store::error::ActError;
 use crate::store::routing::{FIRST, RoutingTable, TargetQueue, lane, rank};
@@ -33,19 +33,6 @@ pub(super) async fn find(
         (_, None) => Err(ActError::NoSuchEvent),
         (Some(target), Some(sequence)) => Ok(Key { target: TargetId(target), sequence }),
     })
-}
-
-/// Notes whether `target` is paused.
-pub(super) async fn pause(
-    session: &mut Session,
-    target: &str,
-    paused: bool,
-    now: UnixMillis,
-) -> Result<Result<(), ActError>, sqlx::Error> {
-    let update =
-        "UPDATE target SET paused_at = CASE WHEN $2 THEN coalesce(paused_at, $3) END WHERE name = $1";
-    let known = session.execute(sqlx::query(update).bind(target).bind(paused).bind(now.0)).await? == 1;
-    Ok(if known { Ok(()) } else { Err(ActError::NoSuchTarget) })
 }
 
 /// A delivery as far as an action depends on it.
@@ -223,9 +210,6 @@ impl Actions<'_> {
     }
 }
 
-/// The states of what can be moved to another target.
-const MOVABLE: &[State] = &[State::Pending, State::Sending, State::Retrying, State::Held, State::Dead];
-
 /// Copies a delivery to another target.
 const COPY: &str = "INSERT INTO delivery (target_id, sequence, state, lane, rank, due_at, attempts, replays, \
             first_attempt_at, settled_at, status, duration_ms) \
@@ -245,7 +229,7 @@ async fn take(
     let found = deliveries(session, from, &[sequence]).await?.remove(&sequence);
     let Some(found) = found else { return Ok(Err(ActError::NoSuchDelivery)) };
     if found.state.is_settled() && found.state != State::Dead {
-        return Ok(Err(ActError::NotAllowed { state: found.state, allowed: MOVABLE }));
+        return Ok(Err(ActError::NotAllowed { state: found.state, allowed: &BulkMove::STATES }));
     }
     if is_there {
         let end = "UPDATE delivery SET state = 'cancelled', due_at = NULL, lane = NULL, settled_at = $3 \

@@ -23,7 +23,7 @@ struct Table(&'static str, &'static str, &'static str);
 
 /// Everything that both engines hold, in the order in which it is written.
 const TABLES: [Table; 13] = [
-    Table("target", "id, name, paused_at", "id"),
+    Table("target", "id, name, paused_at, paused_reason, retry_after_until, retry_after_address", "id"),
     Table(
         "event",
         "sequence, id, type, object_id, created, source, origin, environment, received_at, body, digest, \

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::connect::Address;
 use super::lease::Lease;
 use super::session::{Connection, Session};
-use super::{act, append, audit, identity, migrate, retain, search, settle};
+use super::{act, append, audit, hold, identity, migrate, retain, search, settle};
 use crate::domain::audit::Entry;
 use crate::domain::clock::UnixMillis;
 use crate::domain::delivery::OnUncertain;
@@ -23,6 +23,7 @@ use crate::store::settings::{Durability, Server};
 use crate::store::types::{
     Act, Acted, Appended, AttemptStarted, Batch, Found, InterruptedAttempt, Key, Search, Settlement, TargetId,
 };
+use crate::store::view::RetryAfter;
 
 /// A schema of a server, to which this process alone writes.
 #[derive(Debug)]
@@ -228,10 +229,18 @@ impl Engine for PostgresEngine {
     fn pause(
         &mut self,
         target: &str,
-        paused: bool,
+        reason: Option<&str>,
         now: UnixMillis,
     ) -> Result<Result<(), ActError>, EngineError> {
-        self.connection.call(async |session| act::pause(session, target, paused, now).await)
+        self.connection.call(async |session| hold::pause(session, target, reason, now).await)
+    }
+
+    fn leave_alone(
+        &mut self,
+        target: &str,
+        wish: Option<&RetryAfter>,
+    ) -> Result<Result<(), ActError>, EngineError> {
+        self.connection.call(async |session| hold::leave_alone(session, target, wish).await)
     }
 
     fn audit(&mut self, key: i64, entry: &Entry) -> Result<(), EngineError> {

@@ -8,11 +8,11 @@ use super::decode::{self, readable};
 use super::query;
 use super::rows::Row;
 use crate::domain::delivery::State;
-use crate::domain::operator::{Action, Cursor, Filter, Page, REPLAYABLE};
+use crate::domain::operator::{Action, BulkMove, Cursor, Filter, Page, REPLAYABLE};
 use crate::store::error::ReadError;
 use crate::store::routing::lane_of_name;
 use crate::store::settings::Route;
-use crate::store::types::{Candidate, Key, TargetId};
+use crate::store::types::{Candidate, Key, Movable, TargetId};
 use crate::store::view::{DeliverySummary, EventFacts, EventSummary, Listed, Standing};
 
 /// Rows looked at in one query, at most. The first queries of a page look at fewer,
@@ -25,15 +25,20 @@ const SEARCHED: i64 = 100;
 /// The same as [`STRIDE`] for an action on many. Between two queries others are let in.
 const MATCHING_STRIDE: i64 = 5_000;
 
-/// Candidates whose groups are read in one query.
-const STRIDE_OF_CANDIDATES: usize = 5_000;
-
 /// What goes one at a time is about one order, where that is known, or one object.
 fn candidate(row: &Row) -> Result<Candidate, sqlx::Error> {
     let sequence = row.number("sequence")?;
     let of_object = row.text_or_null("object_id")?.map(lane_of_name);
     let group = row.number_or_null("order_lane")?.or(of_object).unwrap_or(sequence);
     Ok(Candidate { sequence, group })
+}
+
+/// Whether a target of this `route` takes the event of `row`, which has a body only where the
+/// route has a condition.
+fn is_taken(row: &Row, route: &Route) -> Result<bool, sqlx::Error> {
+    let environment = row.text_or_null("environment")?.and_then(|name| name.parse().ok());
+    let body = if route.condition.is_some() { row.bytes_or_null("body")? } else { None };
+    Ok(route.mismatch(row.text("type")?, environment, body.unwrap_or_default()).is_none())
 }
 
 impl Reader {
@@ -125,13 +130,17 @@ impl Reader {
         action: Action,
         filter: &Filter,
     ) -> Result<Vec<Key>, ReadError> {
-        let states = filter.states_for(action);
+        self.matching_in(filter, &filter.states_for(action)).await
+    }
+
+    /// Every delivery that passes `filter` and is in one of `states`.
+    async fn matching_in(&self, filter: &Filter, states: &[State]) -> Result<Vec<Key>, ReadError> {
         if states.is_empty() {
             Ok(Vec::new())
         } else if query::asks_of_event(filter) {
-            self.matching_events(filter, &states).await
+            self.matching_events(filter, states).await
         } else {
-            self.matching_states(filter.target.as_deref(), &states).await
+            self.matching_states(filter.target.as_deref(), states).await
         }
     }
 
@@ -173,16 +182,14 @@ impl Reader {
         let with_body = route.condition.is_some();
         let mut scan = self.scan(filter, states, None).await?;
         let mut found = Vec::new();
-        while let Some(sequences) = scan.next(self, MATCHING_STRIDE).await? {
+        let stride = if with_body { SEARCHED } else { MATCHING_STRIDE };
+        while let Some(sequences) = scan.next(self, stride).await? {
             for row in self.database.run(query::replayable(filter, (target.0, with_body), &sequences)).await?
             {
                 let is_wanted = if let Some(state) = row.text_or_null("state")? {
                     !missing && state.parse().is_ok_and(|state| REPLAYABLE.contains(&state))
                 } else {
-                    let environment = row.text_or_null("environment")?;
-                    let environment = environment.and_then(|name| name.parse().ok());
-                    let body = if with_body { row.bytes_or_null("body")? } else { None };
-                    route.mismatch(row.text("type")?, environment, body.unwrap_or_default()).is_none()
+                    is_taken(&row, route)?
                 };
                 if is_wanted {
                     found.push(candidate(&row)?);
@@ -192,20 +199,29 @@ impl Reader {
         Ok(found)
     }
 
-    /// Everything that is unfinished or dead of `target`, which is called `name`.
-    pub(in crate::store) async fn unfinished(
+    /// What passes `filter`, which names the target that it is taken from, is unfinished or
+    /// dead, and goes to a target of this `route`.
+    pub(in crate::store) async fn movable(
         &self,
-        name: &str,
-        target: TargetId,
-    ) -> Result<Vec<Candidate>, ReadError> {
-        let states = [State::Pending, State::Sending, State::Retrying, State::Held, State::Dead];
-        let keys = self.matching_states(Some(name), &states).await?;
-        let keys = keys.into_iter().filter(|key| key.target == target);
-        let sequences: Vec<_> = keys.map(|key| key.sequence).collect();
-        let mut found = Vec::new();
-        for sequences in sequences.chunks(STRIDE_OF_CANDIDATES) {
-            for row in self.database.run(query::candidates(sequences)).await? {
-                found.push(candidate(&row)?);
+        filter: &Filter,
+        route: &Route,
+    ) -> Result<Movable, ReadError> {
+        let states: Vec<_> = BulkMove::STATES
+            .into_iter()
+            .filter(|state| filter.state.is_none_or(|one| one == *state))
+            .collect();
+        let keys = self.matching_in(filter, &states).await?;
+        let sequences: Vec<_> = keys.into_iter().map(|key| key.sequence).collect();
+        let with_body = route.condition.is_some();
+        let stride = if with_body { SEARCHED } else { MATCHING_STRIDE };
+        let mut found = Movable::default();
+        for sequences in sequences.chunks(usize::try_from(stride).unwrap_or(1)) {
+            for row in self.database.run(query::candidates(with_body, sequences)).await? {
+                if is_taken(&row, route)? {
+                    found.taken.push(candidate(&row)?);
+                } else {
+                    found.not_taken += 1;
+                }
             }
         }
         Ok(found)

@@ -103,9 +103,12 @@ pub(super) fn replayable(filter: &Filter, (target, with_body): (i64, bool), sequ
     query
 }
 
-/// What the events of `sequences` are about.
-pub(super) fn candidates(sequences: &[i64]) -> Query {
-    of_sequences("e.sequence AS sequence, e.object_id AS object_id, e.order_lane AS order_lane", sequences)
+/// What the events of `sequences` are about, and what tells whether a target takes them.
+pub(super) fn candidates(with_body: bool, sequences: &[i64]) -> Query {
+    let columns = "e.sequence AS sequence, e.object_id AS object_id, e.order_lane AS order_lane, \
+                   e.type AS type, e.environment AS environment";
+    let columns = if with_body { &format!("{columns}, e.body AS body") } else { columns };
+    of_sequences(columns, sequences)
 }
 
 /// What finds the events about an id, or that name it so, in blocks from one down to

@@ -8,11 +8,12 @@ use super::search;
 use crate::domain::clock::UnixMillis;
 use crate::domain::delivery::{self, Ordering, State};
 use crate::domain::event::EventId;
-use crate::domain::operator::{Action, REPLAYABLE};
+use crate::domain::operator::{Action, BulkMove, REPLAYABLE};
 use crate::store::counts::BacklogChanges;
 use crate::store::error::ActError;
 use crate::store::routing::{FIRST, RoutingTable, TargetQueue, lane, rank};
 use crate::store::types::{Act, ActKind, Acted, Key, TargetId};
+use crate::store::view::RetryAfter;
 
 /// Does `acts` to deliveries of `target`, none of which is on the wire.
 pub(super) fn all(
@@ -25,9 +26,6 @@ pub(super) fn all(
     let mut actions = Actions { connection, routes, retained, changes, target, now };
     acts.iter().map(|act| actions.act(act)).collect()
 }
-
-/// The states of what can be moved to another target.
-const MOVABLE: &[State] = &[State::Pending, State::Sending, State::Retrying, State::Held, State::Dead];
 
 /// Finds the number of a target and the sequence of an event.
 pub(super) fn find(
@@ -46,17 +44,32 @@ pub(super) fn find(
     Ok(Ok(Key { target: TargetId(target), sequence }))
 }
 
-/// Notes whether `target` is paused.
+/// Notes why `target` is paused, or that it is not.
 pub(super) fn pause(
     connection: &Connection,
     target: &str,
-    paused: bool,
+    reason: Option<&str>,
     now: UnixMillis,
 ) -> rusqlite::Result<Result<(), ActError>> {
     let mut update = connection.prepare_cached(
-        "UPDATE target SET paused_at = iif(?2 IS NULL, NULL, coalesce(paused_at, ?2)) WHERE name = ?1",
+        "UPDATE target SET paused_at = iif(?2 IS NULL, NULL, coalesce(paused_at, ?3)), paused_reason = ?2 \
+         WHERE name = ?1",
     )?;
-    let known = update.execute(params![target, paused.then_some(now.0)])? == 1;
+    let known = update.execute(params![target, reason, now.0])? == 1;
+    Ok(if known { Ok(()) } else { Err(ActError::NoSuchTarget) })
+}
+
+/// Notes until when `target` has asked to be left alone, or that it has not.
+pub(super) fn leave_alone(
+    connection: &Connection,
+    target: &str,
+    wish: Option<&RetryAfter>,
+) -> rusqlite::Result<Result<(), ActError>> {
+    let mut update = connection.prepare_cached(
+        "UPDATE target SET retry_after_until = ?2, retry_after_address = ?3 WHERE name = ?1",
+    )?;
+    let (until, address) = wish.map(|wish| (wish.until.0, &*wish.address)).unzip();
+    let known = update.execute(params![target, until, address])? == 1;
     Ok(if known { Ok(()) } else { Err(ActError::NoSuchTarget) })
 }
 
@@ -232,7 +245,7 @@ impl Actions<'_> {
             return Ok(Err(ActError::NoSuchDelivery));
         };
         if found.state.is_settled() && found.state != State::Dead {
-            return Ok(Err(ActError::NotAllowed { state: found.state, allowed: MOVABLE }));
+            return Ok(Err(ActError::NotAllowed { state: found.state, allowed: &BulkMove::STATES }));
         }
         if is_there {
             self.end_at((from, State::Cancelled), sequence, &found)?;

@@ -24,6 +24,7 @@ use crate::store::settings::Durability;
 use crate::store::types::{
     Act, Acted, Appended, AttemptStarted, Batch, Found, InterruptedAttempt, Key, Search, Settlement, TargetId,
 };
+use crate::store::view::RetryAfter;
 
 /// A database file that this process alone writes to.
 #[derive(Debug)]
@@ -185,10 +186,18 @@ impl Engine for SqliteEngine {
     fn pause(
         &mut self,
         target: &str,
-        paused: bool,
+        reason: Option<&str>,
         now: UnixMillis,
     ) -> Result<Result<(), ActError>, EngineError> {
-        Ok(act::pause(&self.connection, target, paused, now)?)
+        Ok(act::pause(&self.connection, target, reason, now)?)
+    }
+
+    fn leave_alone(
+        &mut self,
+        target: &str,
+        wish: Option<&RetryAfter>,
+    ) -> Result<Result<(), ActError>, EngineError> {
+        Ok(act::leave_alone(&self.connection, target, wish)?)
     }
 
     fn audit(&mut self, key: i64, entry: &Entry) -> Result<(), EngineError> {

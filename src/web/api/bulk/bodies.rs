@@ -4,9 +4,9 @@ use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::{Ref, RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
-use crate::domain::operator::BulkReplay;
+use crate::domain::operator::{BulkMove, BulkReplay, Filter};
 use crate::web::api::body::Members;
-use crate::web::api::filter::{self, BulkFilter};
+use crate::web::api::filter::{self, BulkFilter, MoveFilter};
 use crate::web::api::problem::Problem;
 use crate::web::api::schema::{Extent, closed, text};
 
@@ -58,8 +58,9 @@ impl ToSchema for ReplayAllBody {}
 
 /// From which removed target deliveries go to which other one.
 pub(in crate::web::api) struct MoveBody {
-    pub(super) from: String,
-    pub(super) to: String,
+    pub(super) moved: BulkMove,
+    /// The filter as it was written, for the log.
+    pub(super) written: String,
     pub(super) extent: Extent,
 }
 
@@ -68,8 +69,20 @@ impl MoveBody {
         members.require("from");
         members.require("to");
         let (from, to) = (members.text("from"), members.text("to"));
+        let written = members.written("filter");
+        let is_narrowed = members.has("filter");
+        let filter = members.object("filter", "filter.", filter::filter);
+        let filter = if is_narrowed { filter } else { Some(Filter::default()) };
+        if filter.as_ref().is_some_and(|filter| filter.target.is_some()) {
+            members.note("filter.target", "is not known here: it is `from`");
+        }
         let extent = Extent::read(&mut members);
-        members.finish(from.zip(to).zip(extent).map(|((from, to), extent)| Self { from, to, extent }))
+        let read = from.zip(to).zip(filter).zip(extent).map(|(((from, to), filter), extent)| Self {
+            moved: BulkMove { from, to, filter },
+            written,
+            extent,
+        });
+        members.finish(read)
     }
 }
 
@@ -78,7 +91,12 @@ impl PartialSchema for MoveBody {
         let from = || text().description(Some("The name of the target that is not configured any more."));
         let to = || text().description(Some("The name of the target that goes on with them."));
         Extent::documented(|| {
-            closed().property("from", from()).required("from").property("to", to()).required("to")
+            closed()
+                .property("from", from())
+                .required("from")
+                .property("to", to())
+                .required("to")
+                .property("filter", MoveFilter::schema())
         })
     }
 }

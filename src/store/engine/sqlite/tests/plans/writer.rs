@@ -18,7 +18,7 @@ use crate::store::settings::Durability;
 use crate::store::types::{AttemptStarted, Batch, CursorMove, Position, Recorded, Search, Settlement};
 
 /// What must have run, or else the test has not seen the committer's work.
-const WORK: [&str; 42] = [
+const WORK: [&str; 43] = [
     "INSERT INTO event ",
     "INSERT INTO delivery (target_id, sequence, state, lane, rank) ",
     "INSERT INTO stream_cursor ",
@@ -53,6 +53,7 @@ const WORK: [&str; 42] = [
     "INSERT INTO delivery (target_id, sequence, state, lane, rank, replays) ",
     "INSERT INTO attempt (target_id, sequence, number, started_at, duration_ms, status) ",
     "UPDATE target SET paused_at",
+    "UPDATE target SET retry_after_until",
     "INSERT INTO ripe ",
     "SELECT target_id, sequence FROM delivery INDEXED BY delivery_dead_age WHERE state = 'dead'",
     "SELECT coalesce(max(sequence), 0) FROM event",
@@ -135,7 +136,8 @@ async fn work(store: &mut Store) {
     act(store, Action::Cancel, "orders", "evt_3000-1").await;
     store.operator.replay("orders", &event_id("evt_1000-1")).await.unwrap();
     store.operator.replay("others", &event_id("evt_1000-1")).await.unwrap();
-    store.operator.set_paused("orders", true).await.unwrap();
+    store.operator.set_paused("orders", Some("by a test")).await.unwrap();
+    store.operator.set_retry_after("orders", None).await.unwrap();
     store.operator.probe().await.unwrap();
 
     assert!(!heads(&all, NOW).await.is_empty());

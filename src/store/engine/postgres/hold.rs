@@ -1,0 +1,32 @@
+//! What holds a target back beyond a restart: a pause, and its own wish to be left alone.
+
+use super::session::Session;
+use crate::domain::clock::UnixMillis;
+use crate::store::error::ActError;
+use crate::store::view::RetryAfter;
+
+/// Notes why `target` is paused, or that it is not.
+pub(super) async fn pause(
+    session: &mut Session,
+    target: &str,
+    reason: Option<&str>,
+    now: UnixMillis,
+) -> Result<Result<(), ActError>, sqlx::Error> {
+    let update = "UPDATE target SET paused_reason = $2::text, \
+                  paused_at = CASE WHEN $2::text IS NOT NULL THEN coalesce(paused_at, $3) END WHERE name = $1";
+    let known = session.execute(sqlx::query(update).bind(target).bind(reason).bind(now.0)).await? == 1;
+    Ok(if known { Ok(()) } else { Err(ActError::NoSuchTarget) })
+}
+
+/// Notes until when `target` has asked to be left alone, or that it has not.
+pub(super) async fn leave_alone(
+    session: &mut Session,
+    target: &str,
+    wish: Option<&RetryAfter>,
+) -> Result<Result<(), ActError>, sqlx::Error> {
+    let update =
+        "UPDATE target SET retry_after_until = $2::bigint, retry_after_address = $3::text WHERE name = $1";
+    let query = sqlx::query(update).bind(target).bind(wish.map(|wish| wish.until.0));
+    let known = session.execute(query.bind(wish.map(|wish| &*wish.address))).await? == 1;
+    Ok(if known { Ok(()) } else { Err(ActError::NoSuchTarget) })
+}
