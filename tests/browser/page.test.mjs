@@ -524,7 +524,7 @@ test('the configuration is read again, and a wrong one is refused with its reaso
 
 test('many events are replayed to a target: counted, confirmed, and shown as they go', async () => {
   const order = 'order-to-replay';
-  const ids = [1, 2, 3].map((n) => `evt_1764000000020-${n}`);
+  const ids = [1, 2, 3].map((n) => `evt_1764000000060-${n}`);
   for (const id of ids) await world.publish(id, { order });
   for (const id of ids) await settledAs('orders', id, 'delivered');
   await visit(browser, {}, async (page) => {
@@ -562,7 +562,7 @@ test('many events are replayed to a target: counted, confirmed, and shown as the
 });
 
 test('what waits for a removed target is named by a reload, and moved to another one', async () => {
-  const ids = [1, 2].map((n) => `evt_1764000000021-${n}`);
+  const ids = [1, 2].map((n) => `evt_1764000000061-${n}`);
   await world.configure({ more: `[targets.former]\nurl = "${world.away}"\nretry_min = "1h"\nretry_max = "1h"\n` });
   await visit(browser, {}, async (page) => {
     await open(page);
