@@ -37,6 +37,8 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub use self::api::Sampler;
+#[cfg(fuzzing)]
+pub use self::api::fuzzing;
 pub use self::audit::Trail;
 pub use self::findings::Finder;
 pub use self::metrics::Render;

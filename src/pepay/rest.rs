@@ -347,5 +347,32 @@ fn unreadable(what: &str, answer: &Answer) -> Failure {
     }
 }
 
+/// Private parsers, for the fuzz targets of `tests/fuzz`.
+#[cfg(fuzzing)]
+pub mod fuzzing {
+    use super::{Page, Token};
+    use crate::domain::clock::UnixMillis;
+
+    /// See `page::parse`.
+    pub fn page(body: &[u8], limit: u16, received_at: UnixMillis) -> Option<Page> {
+        super::page::parse(body, limit, received_at).ok()
+    }
+
+    /// See `page::around_bad_entry`.
+    pub fn around_bad_entry(body: &[u8], received_at: UnixMillis) -> Option<Page> {
+        super::page::around_bad_entry(body, &"unreadable", received_at)
+    }
+
+    /// See `token::parse`.
+    pub fn token(body: &[u8]) -> Option<Token> {
+        super::token::parse(body).ok()
+    }
+
+    /// See `probe::date`.
+    pub fn date(value: &str) -> Option<UnixMillis> {
+        super::probe::date(value)
+    }
+}
+
 #[cfg(test)]
 mod tests;

@@ -269,3 +269,24 @@ impl Endpoint {
         if is_harmless { tell!(info) } else { tell!(warn) }
     }
 }
+
+/// Private parsers, for the fuzz targets of `tests/fuzz`.
+#[cfg(fuzzing)]
+pub mod fuzzing {
+    use bytes::Bytes;
+    use http::HeaderMap;
+
+    use super::Settings;
+    use crate::domain::clock::UnixMillis;
+    use crate::domain::event::Received;
+
+    /// See `verified::verify`.
+    pub fn verify(
+        headers: &HeaderMap,
+        body: Bytes,
+        settings: &Settings,
+        now: UnixMillis,
+    ) -> Option<Received> {
+        super::verified::verify(headers, body, settings, now).ok()
+    }
+}

@@ -246,3 +246,32 @@ async fn in_time<T, E: Into<Problem>>(
         Err(_) => Err(Problem::unavailable("store_unavailable", otherwise)),
     }
 }
+
+/// Private parsers, for the fuzz targets of `tests/fuzz`.
+#[cfg(fuzzing)]
+pub mod fuzzing {
+    use super::body::Members;
+    use super::{bulk, filter, params, schema};
+    use crate::domain::operator::{Filter, Page};
+
+    /// Reads a body as each call that has one would. Returns how many take it.
+    pub fn bodies(json: &[u8]) -> usize {
+        let members = || Members::read(json);
+        let taken = [
+            members().and_then(schema::BulkBody::read).is_ok(),
+            members().and_then(schema::ReplayBody::read).is_ok(),
+            members().and_then(schema::BackfillBody::read).is_ok(),
+            members().and_then(bulk::bodies::ReplayAllBody::read).is_ok(),
+            members().and_then(bulk::bodies::MoveBody::read).is_ok(),
+        ];
+        taken.into_iter().filter(|taken| *taken).count()
+    }
+
+    /// Reads a query as the list of events would.
+    pub fn listing(query: &str) -> Option<(Filter, Page)> {
+        let mut params = params::Params::query(query);
+        let (mut filter, page) = (filter::filter(&mut params), filter::page(&mut params));
+        filter.text = filter::searched(&mut params);
+        params.finish().ok().map(|()| (filter, page))
+    }
+}

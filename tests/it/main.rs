@@ -14,6 +14,7 @@ mod demo;
 mod devnet;
 mod doctor;
 mod forwarding;
+mod fuzz;
 mod identity;
 mod listening;
 mod manual;

@@ -71,7 +71,7 @@ impl FromRequest<Arc<Endpoint>> for Verified {
 }
 
 /// Checks everything but the size of a delivery that arrived at `now`.
-fn verify(
+pub(super) fn verify(
     headers: &HeaderMap,
     body: Bytes,
     settings: &Settings,

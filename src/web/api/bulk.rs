@@ -1,6 +1,6 @@
 //! Work on many deliveries, once its count is confirmed.
 
-mod bodies;
+pub(super) mod bodies;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -19,7 +19,7 @@ pub(in crate::web::api) struct ReplayAllBody {
 }
 
 impl ReplayAllBody {
-    pub(super) fn read(mut members: Members) -> Result<Self, Problem> {
+    pub(in crate::web::api) fn read(mut members: Members) -> Result<Self, Problem> {
         members.require("target");
         members.require("filter");
         let written = members.written("filter");
@@ -65,7 +65,7 @@ pub(in crate::web::api) struct MoveBody {
 }
 
 impl MoveBody {
-    pub(super) fn read(mut members: Members) -> Result<Self, Problem> {
+    pub(in crate::web::api) fn read(mut members: Members) -> Result<Self, Problem> {
         members.require("from");
         members.require("to");
         let (from, to) = (members.text("from"), members.text("to"));

@@ -1,0 +1,29 @@
+//! The inputs of the fuzz targets, and what holds for each: as far as a parser is public.
+//! `tests/fuzz.sh` makes more of them, and has the private parsers.
+
+#[path = "../fuzz/properties.rs"]
+mod properties;
+
+use std::path::Path;
+
+#[test]
+fn what_the_fuzz_targets_begin_with_holds() {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus");
+    for (target, property) in [
+        ("signature", properties::signature as fn(&[u8])),
+        ("envelope", properties::envelope),
+        ("frame", properties::frame),
+        ("retry_after", properties::retry_after),
+        ("time", properties::time),
+        ("types", properties::types),
+        ("condition", properties::condition),
+        ("configuration", properties::configuration),
+    ] {
+        let mut inputs = 0;
+        for input in std::fs::read_dir(corpus.join(target)).unwrap() {
+            property(&std::fs::read(input.unwrap().path()).unwrap());
+            inputs += 1;
+        }
+        assert!(inputs > 0, "{target} has no inputs");
+    }
+}
