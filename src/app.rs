@@ -5,7 +5,9 @@ mod operations;
 mod parts;
 mod pauses;
 mod reload;
+mod replicas;
 mod supervisor;
+mod upkeep;
 mod verify;
 
 use std::io;
@@ -24,6 +26,7 @@ pub use self::reload::{Load, Reload};
 use self::operations::Operations;
 use self::parts::Parts;
 use self::reload::Fixed;
+use self::replicas::Replicas;
 use crate::alerts::{self, Alerts};
 use crate::config::{NamedFile, Settings};
 use crate::delivery;
@@ -37,9 +40,6 @@ use crate::store::view::Backlog;
 use crate::store::{self, Store};
 use crate::telemetry::{Metrics, MetricsError, traces};
 use crate::web::{self, Finder, HttpRefusals, Limits, Tokens, Trail, View};
-
-/// How often recorded durations are moved into their buckets.
-const METRICS_UPKEEP: Duration = Duration::from_secs(5);
 
 /// How long the store may take to write what it was handed and close.
 const CLOSE_LIMIT: Duration = Duration::from_secs(10);
@@ -192,7 +192,9 @@ impl App {
         store.claim(identities(&settings), adopt).await?;
 
         let verifier = verify::Verifier::new(clock.clone());
-        let (alerts, watcher) = alerts::watcher(settings.alerts.clone(), clock.clone(), jitter.clone())?;
+        let housekeeping = store.housekeeping();
+        let telling = (clock.clone(), jitter.clone());
+        let (alerts, watcher) = alerts::watcher(settings.alerts.clone(), telling, housekeeping.here())?;
         let saver = Arc::new(Notify::new());
         let (mut parts, webhooks, shown, controls) =
             Parts::new(&store, clock.clone(), jitter.clone(), stop.clone(), Arc::clone(&saver));
@@ -201,20 +203,14 @@ impl App {
         let holds = store.operator.holds().await?;
         parts.replace(prepared, std::mem::take(&mut store.outboxes), &holds, &mut work);
 
-        let both_live_sources = {
-            let shown = shown.clone();
-            move || {
-                let parts = shown.borrow();
-                !parts.streams.is_empty() && !parts.webhooks.is_empty()
-            }
-        };
         let refusals = HttpRefusals::new(clock.clone());
         let view = View {
             operator: store.operator.clone(),
-            parts: shown,
+            parts: shown.clone(),
             clock,
             started,
             refusals: refusals.clone(),
+            cluster: store.peers().map(|peers| peers.cluster()),
             stopping: stop.soft.clone(),
         };
         let render = {
@@ -225,7 +221,13 @@ impl App {
         let (reload, reloads) = reload::channel();
         let (pausing, worker) = pauses::channel(store.operator.clone(), controls.clone(), saver);
         let look = Finder::new(view.clone()).looking();
-        let operations = Operations::new(controls, pausing, reload.clone(), verifier, alerts.clone());
+        let operations = Operations::new(
+            controls.clone(),
+            pausing,
+            reload.clone(),
+            (verifier, alerts.clone()),
+            store.peers(),
+        );
         let operations = Arc::new(operations);
         let trail = Trail::new(store.operator.clone(), now.clone(), jitter);
         let (admin_pages, sampler) = web::admin(view.clone(), render, &tokens, operations, trail.clone());
@@ -244,11 +246,9 @@ impl App {
             base.spawn("traces", soft.clone(), export.run(base_stop.clone()));
         }
         base.spawn("alerts", soft.clone(), watcher.run(look, base_stop.clone()));
-        base.spawn("retention", soft.clone(), store.janitor().run(base_stop.clone()));
-        let comparison = store.comparison().run(both_live_sources, base_stop.clone());
-        base.spawn("comparison of sources", soft.clone(), comparison);
-        base.spawn("lease of the store", soft.clone(), store.held(base_stop.clone()));
-        base.spawn("metrics", soft, keep_metrics(metrics, base_stop.clone()));
+        let replicas = Replicas::of(&mut store, controls, &settings);
+        upkeep::spawn(&mut base, (&soft, &base_stop), &store, (housekeeping, replicas), shown);
+        base.spawn("metrics", soft, metrics.keep_up(base_stop.clone()));
 
         let app = Self {
             public_address,
@@ -384,12 +384,6 @@ impl App {
 
 async fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, Error> {
     TcpListener::bind(address).await.map_err(|source| Error::Listen { key, address, source })
-}
-
-async fn keep_metrics(metrics: Metrics, stop: CancellationToken) {
-    while stop.run_until_cancelled(tokio::time::sleep(METRICS_UPKEEP)).await.is_some() {
-        metrics.upkeep();
-    }
 }
 
 #[cfg(test)]

@@ -22,8 +22,9 @@ use crate::domain::clock::UnixMillis;
 use crate::domain::delivery::{OnUncertain, Ordering, RetryPolicy};
 use crate::domain::event::Environment;
 use crate::domain::filter::TypeFilter;
-use crate::domain::status::{Circuit, TargetStatus};
+use crate::domain::status::TargetStatus;
 use crate::pepay::condition::Condition;
+use crate::store::lease::Lease;
 use crate::store::outbox::Outbox;
 
 mod attempt;
@@ -136,7 +137,10 @@ impl Settings {
 
 /// One target, ready to be delivered to.
 #[derive(Debug)]
-pub struct Target(Dispatcher);
+pub struct Target {
+    dispatcher: Dispatcher,
+    lease: Lease,
+}
 
 impl Target {
     /// Prepares a target, whose own `outbox` is; `paused` says why it begins paused, if it
@@ -150,24 +154,16 @@ impl Target {
         saver: Arc<Notify>,
         jitter: Jitter,
     ) -> (Self, Control, watch::Receiver<TargetStatus>) {
-        let (arrivals, requests, ledger) = outbox.split();
+        let Outbox { lease, arrivals, requests, log } = outbox;
         let is_paused = paused.is_some();
         let delivery = client.settings();
         let (concurrency, backoff) = (delivery.concurrency, delivery.retry.backoff);
         let repeats = delivery.retry.on_uncertain == OnUncertain::Retry;
         let pace = delivery.rate_limit.map(RateLimiter::new);
         let (status, shown) = watch::channel(TargetStatus {
-            name: Arc::clone(&delivery.name),
-            in_flight: 0,
-            limited_since: None,
-            circuit: Circuit::Closed,
-            next_probe: None,
-            retry_after_until: None,
-            rejecting: None,
             paused: is_paused,
             paused_reason: paused,
-            last_error: None,
-            last_delivered_at: None,
+            ..TargetStatus::new(Arc::clone(&delivery.name))
         });
         let (client, pause) = (Arc::new(client), Arc::new(Pause::new(is_paused, saver)));
         let control = Control::new(Arc::clone(&pause), status.clone(), Arc::clone(&client));
@@ -176,20 +172,21 @@ impl Target {
             places: Places::new(concurrency),
             breaker: Breaker::new(backoff),
             pace,
-            context: Arc::new(Context::new(client, ledger, jitter)),
+            context: Arc::new(Context::new(client, log, jitter)),
             arrivals,
             requests,
             pause,
             status,
+            repeats,
             work: dispatch::Work::new(repeats),
         };
-        (Self(dispatcher), control, shown)
+        (Self { dispatcher, lease }, control, shown)
     }
 
     /// Goes on with what a predecessor of the same name has shown, as far as it is still true.
     /// A target at the `same_address` wants to be left alone for as long as it has said.
     pub fn follow(&self, before: &TargetStatus, same_address: bool) {
-        self.0.status.send_modify(|status| {
+        self.dispatcher.status.send_modify(|status| {
             status.retry_after_until = before.retry_after_until.filter(|_| same_address);
             status.last_error.clone_from(&before.last_error);
             status.last_delivered_at = before.last_delivered_at;
@@ -199,12 +196,16 @@ impl Target {
     /// Goes on with what its address has asked for before the process started: nothing is
     /// started before `until`.
     pub fn leave_alone(&self, until: UnixMillis) {
-        self.0.status.send_modify(|status| status.retry_after_until = Some(until));
+        self.dispatcher.status.send_modify(|status| status.retry_after_until = Some(until));
     }
 
-    /// Delivers until `stop`, then finishes what is on the wire and writes its
-    /// outcomes; `abandon` ends that too.
+    /// Delivers while this process has the lease of the target, until `stop`; then finishes
+    /// what is on the wire and writes its outcomes. `abandon` ends that too.
     pub async fn run(self, stop: CancellationToken, abandon: CancellationToken) {
-        self.0.run(stop, abandon).await;
+        let Self { mut dispatcher, lease } = self;
+        while !abandon.is_cancelled() {
+            let Some(tenure) = stop.run_until_cancelled(lease.held()).await else { return };
+            dispatcher.run(&Arc::new(tenure), &stop, &abandon).await;
+        }
     }
 }

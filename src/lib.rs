@@ -1,5 +1,5 @@
 //! pepay-bridge: takes Pepay's events in by WebSocket stream and by webhook,
-//! keeps each once in SQLite, and forwards each once to each target.
+//! keeps each once in SQLite or PostgreSQL, and forwards each once to each target.
 //!
 //! # The flow
 //! ```text
@@ -20,8 +20,8 @@
 //! | [`domain`] | event, delivery, filter, backoff, clock: values and pure functions | nothing |
 //! | [`pepay`] | Pepay's wire formats: envelope, frames, signature, REST | `domain` |
 //! | [`store`] | all SQL, behind `inbox`, `outbox` and `operator` | `domain`, and a target's condition (`pepay::condition`) |
-//! | [`source`] | stream, backfill, webhook | `domain`, `pepay`, `store::inbox`, its values and errors |
-//! | [`delivery`] | a dispatcher, client and breaker for each target | `domain`, `pepay::condition`, `store::outbox`, its values and errors |
+//! | [`source`] | stream, backfill, webhook | `domain`, `pepay`, `store::inbox`, leases, its values and errors |
+//! | [`delivery`] | a dispatcher, client and breaker for each target | `domain`, `pepay::condition`, `store::outbox`, leases, its values and errors |
 //! | [`web`] | listeners, health, metrics, status, the admin API, the page | `domain`, `store::operator`, its values and errors |
 //! | [`simulator`] | a stand-in for Pepay, and a sample target | `domain`, `pepay` |
 //! | [`alerts`] | tells an operator what does not heal by itself | `domain`, the client of `delivery` |
@@ -74,6 +74,9 @@
 //! | parked lane | one whose first delivery waits for its next attempt or for an operator |
 //! | held | of a delivery: an attempt's outcome is unknown, and an operator decides |
 //! | sweep | a walk through Pepay's list that finds what both sources have missed |
+//! | replica | one of the processes that share a store on PostgreSQL |
+//! | lease | the right to deliver to a target, read a stream or keep house, of one replica at a time |
+//! | term | the number of a lease's holder in a row of them; what is written under an older one is refused |
 
 pub mod alerts;
 pub mod app;

@@ -6,8 +6,10 @@
 //! | [`outbox`] | a target's handle: hands out deliveries, takes their outcomes |
 //! | `handoff` | bounded queues in memory, from the committer to a dispatcher |
 //! | [`operator`] | the operator's handle: shows what is stored, does what is asked |
+//! | [`lease`], [`cluster`] | which process delivers to a target, reads a stream, keeps house |
 //! | [`types`], [`view`], [`error`] | plain values and errors of these |
 //! | `committer` | the thread that writes: group commit, and what follows a commit |
+//! | `remote` | what an operator asks of another replica, in writing |
 //! | `routing`, `counts`, `retention`, `identity`, `source_comparison` | what every engine shares; no SQL |
 //! | `engine` | the trait of a database, `SQLite` and `PostgreSQL`; all SQL |
 //! | `contract` | the tests of every engine |
@@ -16,6 +18,7 @@
 //! One thread owns the engine and commits in groups; readers are a small pool. No type
 //! of an engine leaves this module.
 
+pub mod cluster;
 mod committer;
 mod counts;
 mod engine;
@@ -23,8 +26,10 @@ pub mod error;
 mod handoff;
 mod identity;
 pub mod inbox;
+pub mod lease;
 pub mod operator;
 pub mod outbox;
+mod remote;
 mod retention;
 mod routing;
 mod settings;
@@ -33,14 +38,17 @@ pub mod types;
 pub mod view;
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::clock::{Clock, UnixMillis};
 use crate::domain::delivery::OnUncertain;
 
 pub use committer::Committer;
+pub use engine::postgres::peers::{AskError, Peers};
 pub use engine::postgres::{check as server_check, import};
 pub use engine::sqlite::file::Disk;
 pub use engine::sqlite::{backup, check, restore};
@@ -49,17 +57,20 @@ pub use retention::Janitor;
 pub use settings::{Durability, Place, Route, Server, Settings};
 pub use source_comparison::Comparison;
 
+use cluster::Asked;
 use committer::{Control, Tasks};
 use counts::{BacklogChanges, Counters};
+use engine::postgres::membership::Membership;
 use engine::postgres::write::PostgresEngine;
 use engine::read::Reader;
 use engine::sqlite::open;
 use engine::sqlite::write::SqliteEngine;
-use engine::{Engine, EngineError, GroupKind, Term};
+use engine::{Authority, Engine, EngineError, GroupKind};
 use error::RecordError;
 use handoff::Owners;
 use identity::{ClaimError, OtherIdentity, SourceIdentity};
 use inbox::Inbox;
+use lease::{Housekeeping, Leases};
 use operator::OperatorStore;
 use outbox::Outbox;
 use retention::Retention;
@@ -69,6 +80,15 @@ use types::TargetId;
 /// Commands that may wait for the committer. A queue longer than a few groups only
 /// adds latency; a caller that finds it full is asked to come back.
 const QUEUE: usize = 1024;
+
+/// Connections by which leases are renewed and other replicas asked.
+const LEASE_CONNECTIONS: u32 = 2;
+
+/// Between two counts of what is unfinished, at least.
+const RECOUNT: Duration = Duration::from_secs(2);
+
+/// So many times as long as a count takes is left to others.
+const RECOUNT_SHARE: u32 = 20;
 
 /// An open store: its handles, to be given to those who need them.
 #[derive(Debug)]
@@ -88,8 +108,9 @@ pub struct Store {
     refused: watch::Receiver<Option<Box<OtherIdentity>>>,
     /// The sequence of the newest event when the store was opened.
     newest: i64,
-    /// Cancelled once another process has taken over.
-    lost: CancellationToken,
+    leases: Leases,
+    /// What keeps the leases, where several processes may share the store.
+    membership: Option<Membership>,
 }
 
 impl Store {
@@ -109,15 +130,24 @@ impl Store {
                 let lock = open::prepare(path).await?;
                 let engine = SqliteEngine::open(path, durability, lock)?;
                 let reader = Reader::of_sqlite(open::open_reader_pool(path).await?, path);
-                Self::on((Box::new(engine), reader), (settings, routes), clock, CancellationToken::new())
+                Self::on((Box::new(engine), reader), (settings, routes), clock, Leases::sole())
                     .map_err(|error| open::database(path, &error))
             }
             Place::Server(server) => {
-                let (engine, (pool, begin)) = PostgresEngine::open(server, durability).await?;
-                let (lost, reader) = (engine.lost(), Reader::of_postgres(pool, begin));
-                Self::on((Box::new(engine), reader), (settings, routes), clock, lost).map_err(|error| {
-                    OpenError::Server { server: "store.url".into(), reason: error.to_string() }
-                })
+                let (engine, (address, pool)) = PostgresEngine::open(server, durability).await?;
+                let (leases, reader) = (Leases::shared(), Reader::of_postgres(pool, address.shared.clone()));
+                let (mut store, committer) =
+                    Self::on((Box::new(engine), reader), (settings, routes), clock, leases.clone())
+                        .map_err(|error| address.error(&error))?;
+                let (tasks, stored) = (store.tasks.clone(), committer.stored());
+                let look = move || tasks.wake();
+                // Of its own: the leases do not wait for what readers are asked.
+                let joining = (&address, address.pool(LEASE_CONNECTIONS), &*server.schema);
+                let membership = Membership::join(joining, leases, look, stored);
+                // It is set nowhere else.
+                let _ = store.operator.peers.set(membership.peers());
+                store.membership = Some(membership);
+                Ok((store, committer))
             }
         }
     }
@@ -127,7 +157,7 @@ impl Store {
         (mut engine, reader): (Box<dyn Engine>, Reader),
         (settings, routes): (&Settings, Vec<Route>),
         clock: Clock,
-        lost: CancellationToken,
+        leases: Leases,
     ) -> Result<(Self, Committer), EngineError> {
         let (tasks, queue) = Tasks::new(QUEUE);
         let counters = Arc::<Counters>::default();
@@ -138,13 +168,13 @@ impl Store {
         let targets = engine.register(&names)?;
         counters.change_unfinished(&unfinished(&mut *engine, &targets, clock.now())?);
         let (owners, newest) = (Owners::default(), engine.newest());
-        let mut table = RoutingTable::new(owners.clone());
+        let mut table = RoutingTable::new(owners.clone(), leases.clone());
         let opened = table.replace(&[], routes.into_iter().zip(targets));
         let outboxes = opened.into_iter().map(|opened| Outbox::new(opened, tasks.clone())).collect();
-        let committer = Committer::new(engine, queue, table, clock.clone(), Arc::clone(&counters));
+        let committer = Committer::new(engine, queue, table, &leases, (clock.clone(), Arc::clone(&counters)));
         let (refusing, refused) = watch::channel(None);
         let store = Self {
-            inbox: Inbox::new(tasks.clone(), reader.clone(), refusing),
+            inbox: Inbox::new(tasks.clone(), reader.clone(), leases.clone(), refusing),
             operator: OperatorStore::new(
                 tasks.clone(),
                 owners,
@@ -160,7 +190,8 @@ impl Store {
             retention: watch::Sender::new(settings.into()),
             refused,
             newest,
-            lost,
+            leases,
+            membership: None,
         };
         Ok((store, committer))
     }
@@ -182,16 +213,37 @@ impl Store {
         Ok(opened.into_iter().map(|opened| Outbox::new(opened, self.tasks.clone())).collect())
     }
 
-    /// Resolves once another process has taken the store over, after which nothing can be
-    /// written to it any more, or at `stop`.
-    pub fn held(&self, stop: CancellationToken) -> impl Future<Output = ()> + Send + use<> {
-        let lost = self.lost.clone();
+    /// The replicas that share the store; `None` of a store of one process.
+    pub fn peers(&self) -> Option<Peers> {
+        self.membership.as_ref().map(Membership::peers)
+    }
+
+    /// What other replicas ask of this one, and is not about deliveries; to be taken once.
+    pub fn take_asked(&mut self) -> Option<mpsc::Receiver<Asked>> {
+        self.membership.as_mut()?.asked.take()
+    }
+
+    /// Counts what is unfinished now and then, while other replicas change it, until `stop`.
+    pub fn recount(&self, stop: CancellationToken) -> impl Future<Output = ()> + Send + use<> {
+        let (tasks, cluster) = (self.tasks.clone(), self.peers().map(|peers| peers.cluster()));
         async move {
-            tokio::select! {
-                () = lost.cancelled() => {}
-                () = stop.cancelled() => {}
+            let (mut rest, mut was_shared) = (RECOUNT, false);
+            while stop.run_until_cancelled(tokio::time::sleep(rest)).await.is_some() {
+                let is_shared = cluster.as_ref().is_some_and(|cluster| cluster.borrow().has_others());
+                // Once more when they have gone: what they did last is not counted yet.
+                if std::mem::replace(&mut was_shared, is_shared) || is_shared {
+                    let began = Instant::now();
+                    // The committer says at a higher level that the database is in trouble.
+                    let _ = tasks.control(|reply| Control::Recount { reply }).await;
+                    rest = RECOUNT.max(began.elapsed() * RECOUNT_SHARE);
+                }
             }
         }
+    }
+
+    /// Asks for what one process at a time does for the whole store.
+    pub fn housekeeping(&self) -> Housekeeping {
+        Housekeeping::new(&self.leases)
     }
 
     /// Notes that `sources` bring this store its events, all that are configured. With
@@ -250,7 +302,10 @@ impl Store {
 
     /// Has the committer commit what was handed to it before, checkpoint, and end.
     /// Whatever comes after is refused as unavailable.
-    pub async fn close(&self) {
+    pub async fn close(&mut self) {
+        if let Some(membership) = self.membership.take() {
+            membership.leave().await;
+        }
         // An error says that the committer is gone already, which is what was asked for.
         let _ = self.tasks.control(|reply| Control::Close { reply }).await;
     }
@@ -266,8 +321,12 @@ fn unfinished(
     let mut unfinished = engine.count()?;
     for target in unfinished.targets().into_iter().filter(|target| !configured.contains(target)) {
         engine.begin(GroupKind::Writes)?;
-        engine.recover(Term::SOLE, target, OnUncertain::Hold, &mut unfinished, now)?;
-        engine.commit()?;
+        match engine.recover(Authority::Unowned, target, OnUncertain::Hold, &mut unfinished, now) {
+            Ok(_) => engine.commit()?,
+            // Another replica is configured with it.
+            Err(EngineError::Superseded) => engine.roll_back()?,
+            Err(error) => return Err(error),
+        }
     }
     Ok(unfinished)
 }

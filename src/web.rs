@@ -18,6 +18,7 @@ mod page;
 mod parts;
 mod readiness;
 mod refused;
+mod replicas;
 mod routes;
 mod serve;
 mod status;
@@ -53,6 +54,7 @@ use self::api::problem::Problem;
 use self::guard::Guard;
 use self::readiness::Readiness;
 use crate::domain::clock::{Clock, UnixMillis};
+use crate::store::cluster::Cluster;
 use crate::store::operator::OperatorStore;
 use crate::store::view::Backlog;
 
@@ -100,6 +102,8 @@ pub struct View {
     pub started: UnixMillis,
     /// What no handler of the public listener has taken.
     pub refusals: HttpRefusals,
+    /// Those that share the store, where there may be any.
+    pub cluster: Option<watch::Receiver<Arc<Cluster>>>,
     /// Cancelled once the process is shutting down.
     pub stopping: CancellationToken,
 }

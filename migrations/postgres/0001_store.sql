@@ -170,31 +170,129 @@ CREATE TABLE audit (
 );
 CREATE INDEX audit_kind ON audit (kind, id);
 
--- Who may write. Times are those of the database's clock alone. A row is made once and
--- taken by UPDATE; a term only grows, and with every new holder.
+-- The processes that share the store. Times are those of the database's clock alone.
+CREATE TABLE replica (
+    id         text  COLLATE "C" PRIMARY KEY,   -- drawn at random by each process
+    about      jsonb NOT NULL,                  -- its name, version and configuration, and what it reports
+    wants      text[] NOT NULL,                 -- the leases that it would hold
+    joined_at  timestamptz NOT NULL,
+    expires_at timestamptz NOT NULL
+);
+
+-- Who delivers to a target (target/NAME), reads a stream (stream/NAME), keeps house
+-- (housekeeping). A row is made once and taken by UPDATE; a term only grows, and with every
+-- new holder.
 CREATE TABLE lease (
-    name       text   PRIMARY KEY,
-    holder     text,
+    name       text   COLLATE "C" PRIMARY KEY,
+    holder     text   COLLATE "C",
     term       bigint NOT NULL,
+    taken_at   timestamptz,
     expires_at timestamptz NOT NULL,
     UNIQUE (name, term)
+) WITH (fillfactor = 50);
+
+-- What a replica asks of the holder of a lease. Answered in the transaction of its effect.
+CREATE TABLE request (
+    id       text  COLLATE "C" PRIMARY KEY,     -- drawn at random
+    lease    text  COLLATE "C" NOT NULL,
+    body     jsonb NOT NULL,
+    asked_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    answer   jsonb
 );
-INSERT INTO lease (name, holder, term, expires_at) VALUES ('store', NULL, 0, '-infinity');
+CREATE INDEX request_open ON request (lease, asked_at) WHERE answer IS NULL;
+
+-- Renews what replica `me` holds and says that it lives. Returns all leases, all living
+-- replicas, the requests that wait for a holder of these leases, and the newest sequence.
+CREATE FUNCTION beat(me text, my_about jsonb, my_wants text[], held text[], terms bigint[], lasts interval)
+RETURNS jsonb LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+DECLARE
+    now_is timestamptz := clock_timestamp();
+BEGIN
+    INSERT INTO replica AS r (id, about, wants, joined_at, expires_at)
+    VALUES (me, my_about, my_wants, now_is, now_is + lasts)
+    ON CONFLICT (id) DO UPDATE
+    SET about = excluded.about, wants = excluded.wants, expires_at = excluded.expires_at;
+    INSERT INTO lease (name, term, expires_at)
+    SELECT w.name, 0, '-infinity' FROM unnest(my_wants) AS w (name)
+    WHERE NOT EXISTS (SELECT 1 FROM lease l WHERE l.name = w.name) ORDER BY w.name
+    ON CONFLICT DO NOTHING;
+    UPDATE lease l SET expires_at = now_is + lasts
+    FROM (SELECT m.name FROM lease m JOIN unnest(held, terms) AS h (name, term)
+          ON m.name = h.name AND m.term = h.term AND m.holder = me
+          ORDER BY m.name FOR NO KEY UPDATE OF m) mine
+    WHERE l.name = mine.name;
+    DELETE FROM replica r WHERE r.expires_at < now_is - interval '1 minute';
+    DELETE FROM request q WHERE q.asked_at < now_is - interval '5 minutes';
+    RETURN jsonb_build_object(
+        'leases', (SELECT coalesce(jsonb_agg(jsonb_build_object(
+            'name', l.name, 'holder', l.holder, 'term', l.term,
+            'taken_at', (extract(epoch FROM l.taken_at) * 1000)::bigint,
+            'left_ms', (extract(epoch FROM greatest(l.expires_at, now_is - interval '1 hour') - now_is) * 1000)::bigint)),
+            '[]') FROM lease l),
+        'replicas', (SELECT coalesce(jsonb_agg(jsonb_build_object(
+            'id', r.id, 'about', r.about, 'wants', r.wants,
+            'joined_at', (extract(epoch FROM r.joined_at) * 1000)::bigint)
+            ORDER BY r.joined_at, r.id), '[]') FROM replica r WHERE r.expires_at > now_is),
+        'requests', (SELECT coalesce(jsonb_agg(jsonb_build_object(
+            'id', q.id, 'lease', q.lease, 'body', q.body) ORDER BY q.asked_at), '[]')
+            FROM (SELECT * FROM request w WHERE w.answer IS NULL AND w.lease = ANY (held)
+                  ORDER BY w.asked_at LIMIT 16) q),
+        'paused', (SELECT coalesce(jsonb_agg(t.name ORDER BY t.name), '[]') FROM target t
+                   WHERE t.paused_at IS NOT NULL),
+        'newest', (SELECT greatest((SELECT max(e.sequence) FROM event e),
+                                   (SELECT r.events_through FROM retention r))));
+END
+$$;
+
+-- Takes those of the leases that are free. One whose last holder is just writing is left
+-- for the next time.
+CREATE FUNCTION take_leases(me text, names text[], lasts interval)
+RETURNS TABLE (taken text, new_term bigint) LANGUAGE sql SET search_path FROM CURRENT AS $$
+    UPDATE lease l
+    SET holder = me, term = l.term + 1, taken_at = clock_timestamp(), expires_at = clock_timestamp() + lasts
+    FROM (SELECT f.name FROM lease f WHERE f.name = ANY (names) AND f.expires_at < clock_timestamp()
+          ORDER BY f.name FOR UPDATE SKIP LOCKED) free
+    WHERE l.name = free.name RETURNING l.name, l.term
+$$;
+
+-- Asks the holder of a lease for something, and says so to whoever listens on `channel`.
+CREATE FUNCTION ask(request_id text, of_lease text, what jsonb, channel text)
+RETURNS void LANGUAGE sql SET search_path FROM CURRENT AS $$
+    INSERT INTO request (id, lease, body) VALUES (request_id, of_lease, what);
+    SELECT pg_notify(channel, 'request');
+$$;
+
+-- Gives leases back, and says so to whoever listens on `channel`.
+CREATE FUNCTION give_back(me text, names text[], terms bigint[], leaves boolean, channel text)
+RETURNS void LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+BEGIN
+    UPDATE lease l SET expires_at = clock_timestamp(), holder = NULL
+    FROM (SELECT m.name FROM lease m JOIN unnest(names, terms) AS h (name, term)
+          ON m.name = h.name AND m.term = h.term AND m.holder = me
+          ORDER BY m.name FOR NO KEY UPDATE OF m) mine
+    WHERE l.name = mine.name;
+    IF leaves THEN
+        DELETE FROM replica r WHERE r.id = me;
+    END IF;
+    PERFORM pg_notify(channel, 'lease');
+END
+$$;
 
 -- Stores what of a group of events is new, in one call: numbers it without a gap, gives it
 -- its deliveries, notes by which sources the rest came and what it says otherwise, and moves
--- cursors. Events are told by their place in the arrays, from 1.
+-- the cursors whose terms stand. Events are told by their place in the arrays, from 1.
 --
 -- The lock makes the order of commits the order of sequences. It is taken by a statement of
 -- its own, so that those behind it see what its last holder has committed.
 CREATE FUNCTION append_events(
-    writer_term bigint, accepted_at bigint, newest_arrival bigint, ordinary_skew bigint,
+    accepted_at bigint, newest_arrival bigint, ordinary_skew bigint,
     ids text[], types text[], objects text[], creations bigint[], sources text[], origins text[],
     environments text[], arrivals bigint[], bodies bytea[], digests bytea[], order_lanes bigint[],
     orders text[], invoices text[],
     delivery_places bigint[], delivery_targets bigint[], delivery_lanes bigint[], delivery_ranks bigint[],
     link_places bigint[], link_invoices text[], link_orders text[],
-    cursor_streams text[], cursor_events text[], cursor_creations bigint[], cursor_histories text[]
+    cursor_streams text[], cursor_events text[], cursor_creations bigint[], cursor_histories text[],
+    cursor_terms bigint[]
 ) RETURNS TABLE (place bigint, new_sequence bigint, first_lag bigint, conflicts boolean, news boolean)
 LANGUAGE plpgsql SET plan_cache_mode = force_custom_plan AS $$
 DECLARE
@@ -205,10 +303,6 @@ DECLARE
     known  boolean;
 BEGIN
     PERFORM pg_advisory_xact_lock(hashtextextended('pepay-bridge append ' || current_schema(), 0));
-    PERFORM 1 FROM lease WHERE name = 'store' AND term = writer_term FOR KEY SHARE;
-    IF NOT FOUND THEN
-        RAISE EXCEPTION 'another process has taken over the store' USING ERRCODE = 'PB001';
-    END IF;
 
     SELECT greatest((SELECT max(e.sequence) FROM event e), (SELECT r.events_through FROM retention r)) INTO newest;
     SELECT coalesce(array_agg(f.n ORDER BY f.n), '{}') INTO fresh FROM (
@@ -294,6 +388,10 @@ BEGIN
     END IF;
 
     FOR n IN 1 .. cardinality(cursor_streams) LOOP
+        -- A cursor of a term that is over stays. A take-over waits for the end of this.
+        PERFORM 1 FROM lease l
+        WHERE l.name = 'stream/' || cursor_streams[n] AND l.term = cursor_terms[n] FOR KEY SHARE;
+        CONTINUE WHEN NOT FOUND;
         INSERT INTO stream_cursor AS c (stream, event_id, created, moved_at, history)
         VALUES (cursor_streams[n], cursor_events[n], cursor_creations[n], accepted_at, cursor_histories[n])
         ON CONFLICT (stream) DO UPDATE

@@ -69,6 +69,8 @@ pub struct Watcher {
     clock: Clock,
     jitter: Jitter,
     tracker: Tracker,
+    /// Whether this process is the one that tells.
+    here: watch::Receiver<bool>,
     waiting: VecDeque<Message>,
     /// When the first of those may go out.
     next_at: Instant,
@@ -87,14 +89,15 @@ struct Message {
 type Sending = BoxFuture<'static, (Message, MessageOutcome)>;
 type Looking = BoxFuture<'static, Findings>;
 
-/// Alerts that go to where `settings` say, and the task that sends them.
+/// Alerts that go to where `settings` say, and the task that sends them while this process
+/// is `here` to do so.
 ///
 /// # Errors
 /// [`BuildError`] if the address cannot be used.
 pub fn watcher(
     settings: Option<Settings>,
-    clock: Clock,
-    jitter: Jitter,
+    (clock, jitter): (Clock, Jitter),
+    here: watch::Receiver<bool>,
 ) -> Result<(Alerts, Watcher), BuildError> {
     let channel = settings.map(|settings| Channel::new(settings, clock.clone())).transpose()?;
     let (sender, channel) = watch::channel(channel.map(Arc::new));
@@ -103,6 +106,7 @@ pub fn watcher(
         clock: clock.clone(),
         jitter,
         tracker: Tracker::default(),
+        here,
         waiting: VecDeque::new(),
         next_at: Instant::now(),
         numbered: 0,
@@ -194,7 +198,12 @@ impl Watcher {
         let Some(channel) = self.channel.borrow().clone() else { return };
         findings.all.retain(|finding| channel.settings.on.contains(&finding.kind));
         let now = self.clock.now();
-        for alert in self.tracker.observe(findings, now) {
+        let news = self.tracker.observe(findings, now);
+        if !*self.here.borrow() {
+            // Another replica tells of them.
+            return;
+        }
+        for alert in news {
             self.numbered += 1;
             let id = format!("alert_{}_{}", now.0, self.numbered);
             let (kind, name) = (alert.kind.as_str(), &*alert.name);

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use super::Reload;
 use super::parts::{Controls, route};
 use super::pauses::Pauses;
+use super::replicas::{Order, ask_stream};
 use super::verify::{Asker, Verifier};
 use crate::alerts::Alerts;
 use crate::delivery;
@@ -17,7 +18,7 @@ use crate::domain::event::{Environment, EventId};
 use crate::domain::operator::{BackfillFrom, OperationError, Routing, TargetInfo, TestOutcome, Verification};
 use crate::domain::reload::{Changes, ReloadError};
 use crate::pepay::condition::{Condition, Path};
-use crate::source::stream;
+use crate::store::Peers;
 use crate::web;
 
 /// The running parts, for the admin API.
@@ -27,17 +28,19 @@ pub(super) struct Operations {
     reload: Reload,
     verifier: Verifier,
     alerts: Alerts,
+    /// Those that share the store, where there may be any.
+    peers: Option<Peers>,
 }
 
 impl Operations {
-    pub(super) const fn new(
+    pub(super) fn new(
         controls: watch::Receiver<Arc<Controls>>,
         pauses: Pauses,
         reload: Reload,
-        verifier: Verifier,
-        alerts: Alerts,
+        (verifier, alerts): (Verifier, Alerts),
+        peers: Option<Peers>,
     ) -> Self {
-        Self { controls, pauses, reload, verifier, alerts }
+        Self { controls, pauses, reload, verifier, alerts, peers }
     }
 
     /// The account of `stream`. If there is no such stream, every account, that of
@@ -63,10 +66,17 @@ impl Operations {
         self.controls.borrow().target(name).cloned()
     }
 
-    fn stream(&self, name: &str) -> Result<stream::Control, OperationError> {
-        let controls = self.controls.borrow();
-        let stream = controls.streams.iter().find(|(stream, _)| **stream == *name);
-        stream.map(|(_, control)| control.clone()).ok_or(OperationError::Unknown)
+    /// Has the stream called `name` do what is ordered, by the replica that reads it.
+    async fn order(&self, name: String, order: Order) -> Result<(), OperationError> {
+        let control = self.controls.borrow().stream(&name)?;
+        let here = match &order {
+            Order::Reconnect => control.reconnect(),
+            Order::Backfill(from) => control.backfill(from.clone()),
+        };
+        match (&self.peers, here) {
+            (Some(peers), Err(OperationError::Elsewhere)) => ask_stream(peers, &name, &order).await,
+            (_, done) => done,
+        }
     }
 }
 
@@ -84,12 +94,12 @@ impl web::Operations for Operations {
         Box::pin(async move { control?.test().await })
     }
 
-    fn reconnect(&self, stream: &str) -> Result<(), OperationError> {
-        self.stream(stream)?.reconnect()
+    fn reconnect(&self, stream: &str) -> BoxFuture<'_, Result<(), OperationError>> {
+        Box::pin(self.order(stream.to_owned(), Order::Reconnect))
     }
 
-    fn backfill(&self, stream: &str, from: BackfillFrom) -> Result<(), OperationError> {
-        self.stream(stream)?.backfill(from)
+    fn backfill(&self, stream: &str, from: BackfillFrom) -> BoxFuture<'_, Result<(), OperationError>> {
+        Box::pin(self.order(stream.to_owned(), Order::Backfill(from)))
     }
 
     fn verify(

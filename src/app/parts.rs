@@ -55,6 +55,11 @@ pub(super) struct Controls {
 }
 
 impl Controls {
+    pub(super) fn stream(&self, name: &str) -> Result<stream::Control, OperationError> {
+        let stream = self.streams.iter().find(|(stream, _)| **stream == *name);
+        stream.map(|(_, control)| control.clone()).ok_or(OperationError::Unknown)
+    }
+
     pub(super) fn target(&self, name: &str) -> Result<&delivery::Control, OperationError> {
         let target = self.targets.iter().find(|(target, _)| target.name == name);
         target.map(|(_, control)| control).ok_or(OperationError::Unknown)

@@ -7,6 +7,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::App;
 use super::parts::{self, Prepared};
+use super::replicas;
 use crate::alerts::Channel;
 use crate::config::Settings;
 use crate::domain::clock::UnixMillis;
@@ -141,6 +142,9 @@ impl App {
             changes.applied.push("alerts changed".to_owned());
         }
         changes.restart_needed.extend(self.fixed.differing(&settings));
+        if let Some(peers) = self.store.peers() {
+            peers.configured(replicas::configuration(&settings));
+        }
         let announced = self.announce_backlogs(|target| concerned.iter().any(|name| **name == *target));
         // For the log alone.
         let _ = stop.run_until_cancelled(announced).await;

@@ -3,6 +3,7 @@
 use std::sync::Mutex;
 
 use tempfile::TempDir;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::*;
@@ -37,7 +38,7 @@ fn settings(folder: &TempDir) -> Settings {
 /// A target that can be paused, and a store that has not begun to commit.
 struct Pausing {
     operations: Operations,
-    status: tokio::sync::watch::Receiver<TargetStatus>,
+    status: watch::Receiver<TargetStatus>,
     store: Store,
     writer: Committer,
     worker: JoinSet<()>,
@@ -60,16 +61,18 @@ impl Pausing {
             Target::new(client, store.outboxes.remove(0), None, Arc::clone(&saver), random());
         let controls =
             parts::Controls { targets: vec![(target.into(), control)], ..parts::Controls::default() };
-        let controls = tokio::sync::watch::channel(Arc::new(controls)).1;
+        let controls = watch::channel(Arc::new(controls)).1;
         let (pauses, work) = pauses::channel(store.operator.clone(), controls.clone(), saver);
         let mut worker = JoinSet::new();
         worker.spawn(work.run(CancellationToken::new()));
+        let here = watch::Sender::new(true).subscribe();
+        let watched = alerts::watcher(None, (Clock::system(), random()), here).unwrap();
         let operations = Operations::new(
             controls,
             pauses,
             reload::channel().0,
-            verify::Verifier::new(Clock::system()),
-            alerts::watcher(None, Clock::system(), random()).unwrap().0,
+            (verify::Verifier::new(Clock::system()), watched.0),
+            None,
         );
         Self { operations, status, store, writer, worker, _target: running, _folder: folder }
     }
@@ -103,7 +106,7 @@ async fn a_pause_that_nobody_waits_for_any_more_is_remembered_and_obeyed() {
 
 #[tokio::test]
 async fn of_many_who_pause_and_resume_at_once_the_last_one_is_remembered_and_obeyed() {
-    let pausing = Pausing::new().await;
+    let mut pausing = Pausing::new().await;
     for paused in [true, false, true, false] {
         pausing.ask_and_leave(paused).await;
     }

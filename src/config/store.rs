@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use secrecy::SecretString;
 use url::Url;
 
 use super::form::{self, DAY, Form, show_duration};
@@ -73,6 +74,7 @@ pub(super) fn outlives_repeats(
 /// Where the database is: by the scheme of `url`, or of the content of `url_file`.
 fn place(section: &mut Section<'_>) -> Result<Place, Faulty> {
     let url = section.text_or_file("url", "sqlite://data/pepay-bridge.db", shown);
+    let listen_url = listen_url(section);
     let schema = section.value("schema", "pepay_bridge", &schema());
     let connections = section.value("connections", "4", &form::number(1..=100));
     let shares = form::choice(&[("none", false), ("transaction", true)]);
@@ -87,7 +89,7 @@ fn place(section: &mut Section<'_>) -> Result<Place, Faulty> {
             Err(fault) => Err(section.problem("url", &fault)),
         };
     }
-    if let Err(fault) = server_url(&url) {
+    if let Err(fault) = server_url(&url, ALLOWED) {
         return Err(section.problem("url", &fault));
     }
     let client_identity = match (certificate?, key?) {
@@ -98,6 +100,7 @@ fn place(section: &mut Section<'_>) -> Result<Place, Faulty> {
     };
     Ok(Place::Server(Server {
         url: url.into(),
+        listen_url: listen_url?,
         ca_file: ca_file?,
         client_identity,
         schema: schema?,
@@ -110,6 +113,8 @@ const LONE: &str = "is missing; allowed are `client_cert_file` and `client_key_f
 
 const ALLOWED: &str = "allowed is `sqlite://PATH`, such as `sqlite://data/pepay-bridge.db`, or \
                        `postgres://USER:PASSWORD@HOST:PORT/DATABASE`";
+
+const ALLOWED_SERVER: &str = "allowed is `postgres://USER:PASSWORD@HOST:PORT/DATABASE`";
 
 /// The sessions of `sslmode` that can be asked for.
 const TLS_MODES: [&str; 6] = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"];
@@ -134,13 +139,13 @@ fn shown(text: &str) -> String {
 }
 
 /// The text is not repeated in a message: it may hold a password.
-fn server_url(text: &str) -> Result<(), String> {
-    let url = Url::parse(text).map_err(|error| format!("is no URL ({error}); {ALLOWED}"))?;
+fn server_url(text: &str, allowed: &str) -> Result<(), String> {
+    let url = Url::parse(text).map_err(|error| format!("is no URL ({error}); {allowed}"))?;
     if url.host_str().is_none_or(str::is_empty) {
-        return Err(format!("names no server; {ALLOWED}"));
+        return Err(format!("names no server; {allowed}"));
     }
     if url.path().trim_matches('/').is_empty() {
-        return Err(format!("names no database; {ALLOWED}"));
+        return Err(format!("names no database; {allowed}"));
     }
     let is_known =
         |(key, value): (Cow<'_, str>, Cow<'_, str>)| key == "sslmode" && TLS_MODES.contains(&&*value);
@@ -151,6 +156,23 @@ fn server_url(text: &str) -> Result<(), String> {
         ));
     }
     Ok(())
+}
+
+/// The URL of another way to the server that `url` names; an empty one is none.
+fn listen_url(section: &mut Section<'_>) -> Result<Option<SecretString>, Faulty> {
+    let url = section.text_or_file("listen_url", "", shown)?;
+    if url.is_empty() {
+        return Ok(None);
+    }
+    let checked = if is_server(&url) {
+        server_url(&url, ALLOWED_SERVER)
+    } else {
+        Err(format!("is no URL of PostgreSQL; {ALLOWED_SERVER}"))
+    };
+    match checked {
+        Ok(()) => Ok(Some(url.into())),
+        Err(fault) => Err(section.problem("listen_url", &fault)),
+    }
 }
 
 /// The name of a schema, as it can be written without quotation marks.

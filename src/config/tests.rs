@@ -13,7 +13,7 @@ use super::*;
 use crate::domain::delivery::{OnUncertain, Ordering};
 use crate::pepay::filter::{Filter, Filters};
 use crate::source::stream::{Auth, Endpoint, StartFrom};
-use crate::store::Durability;
+use crate::store::{Durability, Place};
 
 const EXAMPLE: &str = include_str!("../../config/pepay-bridge.toml");
 const DOCUMENTATION: &str = include_str!("../../docs/configuration.md");

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::{Counter, Histogram, counter, histogram};
+use tokio::time::Instant;
 
 use super::client::{Report, TargetClient};
 use crate::domain::backoff::{Backoff, Jitter};
 use crate::domain::clock::{Clock, UnixMillis};
 use crate::domain::delivery::{Attempt, Next, OnUncertain, RetryPolicy};
 use crate::store::error::RecordError;
+use crate::store::lease::Tenure;
 use crate::store::outbox::DeliveryLog;
 use crate::store::types::{AttemptStarted, InterruptedAttempt, Job, Settlement};
 use crate::telemetry::{names, traces};
@@ -18,17 +20,23 @@ use crate::telemetry::{names, traces};
 /// The ends of the waits between tries to write an outcome: it has to be written,
 /// and the store may be in trouble for a while.
 const REWRITE_MIN: Duration = Duration::from_millis(50);
-const REWRITE_MAX: Duration = Duration::from_secs(5);
+const REWRITE_MAX: Duration = Duration::from_secs(1);
+
+/// How long outcomes may wait to be written before nothing more is sent, with several
+/// replicas.
+const UNSETTLED_LIMIT: Duration = Duration::from_secs(1);
 
 /// How long a request is out before that is worth a commit.
 const SLOW: Duration = Duration::from_millis(100);
 
 /// What every attempt at one target shares.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Context {
     pub(super) target: Arc<str>,
     pub(super) client: Arc<TargetClient>,
-    pub(super) ledger: DeliveryLog,
+    /// While this process delivers to the target.
+    tenure: Option<Arc<Tenure>>,
+    pub(super) log: DeliveryLog,
     pub(super) retry: RetryPolicy,
     /// Waits between tries to write an outcome.
     rewrite: Backoff,
@@ -47,7 +55,7 @@ pub(super) struct Ended {
     trace: Option<traces::Attempt>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Meters {
     delivered: Counter,
     retried: Counter,
@@ -58,7 +66,7 @@ struct Meters {
 }
 
 impl Context {
-    pub(super) fn new(client: Arc<TargetClient>, ledger: DeliveryLog, jitter: Jitter) -> Self {
+    pub(super) fn new(client: Arc<TargetClient>, log: DeliveryLog, jitter: Jitter) -> Self {
         let (clock, retry) = (client.clock().clone(), client.settings().retry);
         let target = Arc::clone(&client.settings().name);
         let name = || target.to_string();
@@ -73,7 +81,35 @@ impl Context {
             end_to_end: histogram!(names::END_TO_END, "target" => name()),
         };
         let rewrite = Backoff::new(REWRITE_MIN, REWRITE_MAX).unwrap_or(retry.backoff);
-        Self { target, client, ledger, retry, rewrite, clock, jitter, meters }
+        Self { target, client, tenure: None, log, retry, rewrite, clock, jitter, meters }
+    }
+
+    /// The same, for a time during which this process delivers to the target.
+    pub(super) fn during(&self, tenure: &Arc<Tenure>) -> Self {
+        Self { tenure: Some(Arc::clone(tenure)), log: self.log.under(tenure.term()), ..self.clone() }
+    }
+
+    /// The same, for the time after that.
+    pub(super) fn after(&self) -> Self {
+        Self { tenure: None, ..self.clone() }
+    }
+
+    /// Whether something may be started now, where outcomes have waited to be written since
+    /// then. Of several replicas, one that cannot write may soon be replaced, and what it
+    /// has sent by then is sent again.
+    pub(super) fn may_start(&self, unsettled_since: Option<Instant>) -> bool {
+        let Some(tenure) = &self.tenure else { return false };
+        let waits = || unsettled_since.is_some_and(|since| since.elapsed() >= UNSETTLED_LIMIT);
+        tenure.is_trusted() && !(tenure.is_shared() && waits())
+    }
+
+    /// Takes note of `error`. Returns whether it says that another process delivers now.
+    fn is_superseded(&self, error: &RecordError) -> bool {
+        let superseded = *error == RecordError::Superseded;
+        if superseded && let Some(tenure) = &self.tenure {
+            tenure.lose();
+        }
+        superseded
     }
 
     /// Sends `job` once. An error says that the attempt was not made, because it
@@ -85,9 +121,12 @@ impl Context {
         let trace = traces::of(event_id).map(traces::Trace::attempt);
         let begun = AttemptStarted { sequence: job.sequence, number, at: started_at };
         let report = match self.retry.on_uncertain {
-            OnUncertain::Hold => match self.ledger.begin(begun).await {
-                Ok(()) => self.client.send(&job, number, trace.as_ref()).await,
-                Err(error) => return Err((job, error)),
+            OnUncertain::Hold => match self.log.begin(begun).await {
+                Ok(()) => self.send(&job, number, trace.as_ref()).await,
+                Err(error) => {
+                    self.is_superseded(&error);
+                    return Err((job, error));
+                }
             },
             OnUncertain::Retry => self.send_and_record_if_slow(&job, begun, trace.as_ref()).await,
         };
@@ -105,6 +144,11 @@ impl Context {
         Ok(Ended { job, report, settlement, trace })
     }
 
+    async fn send(&self, job: &Job, number: u32, trace: Option<&traces::Attempt>) -> Report {
+        let term = self.tenure.as_ref().map_or(0, |tenure| tenure.term().number());
+        self.client.send(job, (number, term), trace).await
+    }
+
     /// Where a repeat is allowed, a commit before each request would be wasted:
     /// only a request that takes long is recorded while it is out, so that after
     /// a crash its repeat has a higher number.
@@ -114,11 +158,11 @@ impl Context {
         begun: AttemptStarted,
         trace: Option<&traces::Attempt>,
     ) -> Report {
-        let mut sending = pin!(self.client.send(job, begun.number, trace));
+        let mut sending = pin!(self.send(job, begun.number, trace));
         if let Ok(report) = tokio::time::timeout(SLOW, &mut sending).await {
             return report;
         }
-        let (report, recorded) = tokio::join!(sending, self.ledger.begin(begun));
+        let (report, recorded) = tokio::join!(sending, self.log.begin(begun));
         if let Err(error) = recorded {
             let event_id = job.event.event.id.as_str();
             tracing::warn!(target = %self.target, event_id, %error, "an attempt under way could not be recorded");
@@ -129,13 +173,15 @@ impl Context {
     /// Writes the outcomes as one; gives them back if that fails.
     pub(super) async fn settle(&self, ended: Vec<Ended>) -> Result<Vec<Ended>, Vec<Ended>> {
         let settlements = ended.iter().map(|one| one.settlement.clone()).collect();
-        match self.ledger.settle(settlements).await {
+        match self.log.settle(settlements).await {
             Ok(()) => {
                 for one in &ended {
                     self.report(one);
                 }
                 Ok(ended)
             }
+            // They are for the process to decide that delivers now.
+            Err(error) if self.is_superseded(&error) => Ok(ended),
             Err(error) => {
                 tracing::debug!(target = %self.target, %error, "outcomes could not be written, trying each by itself");
                 Err(ended)
@@ -146,7 +192,10 @@ impl Context {
     /// Writes one outcome, however long the store makes it wait.
     pub(super) async fn settle_alone(&self, ended: Ended) -> Ended {
         let mut failures = 0;
-        while let Err(error) = self.ledger.settle(vec![ended.settlement.clone()]).await {
+        while let Err(error) = self.log.settle(vec![ended.settlement.clone()]).await {
+            if self.is_superseded(&error) {
+                return ended;
+            }
             failures += 1;
             let event_id = ended.job.event.event.id.as_str();
             // The store says at a higher level that it is in trouble.
@@ -161,8 +210,9 @@ impl Context {
     pub(super) async fn recover(&self) {
         let mut failures = 0;
         loop {
-            match self.ledger.recover(self.retry.on_uncertain).await {
+            match self.log.recover(self.retry.on_uncertain).await {
                 Ok(attempts) => return attempts.iter().for_each(|attempt| self.report_cut_off(attempt)),
+                Err(error) if self.is_superseded(&error) => return,
                 Err(error) => {
                     failures += 1;
                     tracing::error!(target = %self.target, %error, "attempts that were cut off cannot be looked up, trying again");
@@ -184,6 +234,16 @@ impl Context {
         meter.increment(1);
         let (event_id, target, attempt) = (&*attempt.event_id, &*self.target, attempt.number);
         tracing::warn!(event_id, target, attempt, "cut off by the end of the last process, {what}");
+    }
+
+    /// Says that an attempt was not made, since it could not be recorded first.
+    pub(super) fn report_unmade(&self, job: &Job, error: &RecordError) {
+        let (event_id, target) = (job.event.event.id.as_str(), &*self.target);
+        if *error == RecordError::Superseded {
+            tracing::debug!(target, event_id, "an attempt was not made: another replica delivers");
+        } else {
+            tracing::error!(target, event_id, %error, "an attempt could not be recorded and was not made");
+        }
     }
 
     fn report(&self, ended: &Ended) {

@@ -137,8 +137,16 @@ impl TargetClient {
     /// Makes attempt `number` of `job`, as part of `trace` if it is traced. Always
     /// ends, at the latest after the target's timeout and the time given to the
     /// rest of an answer.
-    pub(super) async fn send(&self, job: &Job, number: u32, trace: Option<&traces::Attempt>) -> Report {
+    pub(super) async fn send(
+        &self,
+        job: &Job,
+        (number, term): (u32, i64),
+        trace: Option<&traces::Attempt>,
+    ) -> Report {
         let mut headers = self.job_headers(job, number);
+        if term > 0 {
+            headers.insert(HeaderName::from_static("pepay-bridge-term"), HeaderValue::from(term));
+        }
         if let Some(Ok(traceparent)) = trace.map(|trace| HeaderValue::from_str(&trace.traceparent())) {
             headers.insert(HeaderName::from_static("traceparent"), traceparent);
         }

@@ -6,6 +6,8 @@ use std::sync::atomic::{
     Ordering::{Relaxed, SeqCst},
 };
 
+use serde::Deserialize as _;
+use serde_json::Value;
 use tokio::sync::{Mutex, Notify, watch};
 
 use super::Settings;
@@ -138,6 +140,27 @@ impl Control {
     /// The store remembers the pause.
     pub fn pause_is_saved(&self) {
         self.pause.unsaved.store(false, Relaxed);
+    }
+
+    /// How the target is.
+    pub fn status(&self) -> TargetStatus {
+        self.status.borrow().clone()
+    }
+
+    /// Shows what another replica says of the target, which delivers to it.
+    pub fn show(&self, told: &Value) {
+        // A later version may say it otherwise.
+        if let Ok(told) = TargetStatus::deserialize(told) {
+            self.status.send_replace(told);
+        }
+    }
+
+    /// Pauses or resumes the target as the store has it, since an operator has asked another
+    /// replica for that.
+    pub fn follow_store(&self, paused: bool) {
+        if self.pause.is_on() != paused && !self.has_unsaved_pause() {
+            self.pause(paused);
+        }
     }
 
     /// Until when the target has asked to be left alone, if that was not taken yet: to be

@@ -6,11 +6,12 @@ mod actions;
 mod findings;
 mod misdated;
 
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::misdated::Misdated;
@@ -26,6 +27,7 @@ use crate::domain::clock::UnixMillis;
 use crate::domain::delivery::Next;
 use crate::domain::status::TargetStatus;
 use crate::store::error::RecordError;
+use crate::store::lease::Tenure;
 use crate::store::outbox::{Arrival, JobReceiver, Requests};
 use crate::store::types::{Arrived, Found, Job, Kind, Search};
 
@@ -59,6 +61,8 @@ pub(super) struct Dispatcher {
     pub(super) pace: Option<RateLimiter>,
     pub(super) pause: Arc<Pause>,
     pub(super) status: watch::Sender<TargetStatus>,
+    /// Whether a delivery may be repeated after a crash.
+    pub(super) repeats: bool,
     pub(super) work: Work,
 }
 
@@ -72,6 +76,8 @@ pub(super) struct Work {
     settling: FutureSet<Settled>,
     /// How many outcomes are being settled.
     unsettled: usize,
+    /// Since when none of them has been; `None` while there are none.
+    unsettled_since: Option<Instant>,
     /// What the target has refused since its last acknowledgement.
     refusals: Refusals,
     /// Until when the target wants to be left alone.
@@ -96,6 +102,7 @@ impl Work {
             reading: FutureSet::default(),
             settling: FutureSet::default(),
             unsettled: 0,
+            unsettled_since: None,
             refusals: Refusals::default(),
             retry_after_until: None,
             retries_at: UnixMillis(0),
@@ -108,14 +115,34 @@ impl Work {
 }
 
 impl Dispatcher {
-    /// Delivers until `stop`, then finishes what is on the wire. `abandon` ends
-    /// that too.
-    pub(super) async fn run(mut self, stop: CancellationToken, abandon: CancellationToken) {
+    /// Delivers until `stop` or the end of `tenure`, then finishes what is on the wire.
+    /// `abandon` ends that too.
+    pub(super) async fn run(
+        &mut self,
+        tenure: &Arc<Tenure>,
+        stop: &CancellationToken,
+        abandon: &CancellationToken,
+    ) {
+        self.context = Arc::new(self.context.during(tenure));
+        self.work.retry_after_until = self.status.borrow().retry_after_until;
+        // What has arrived before is in the store, and perhaps delivered by another process.
+        self.arrivals.clear();
+        self.work.missed = self.arrivals.missed();
+        self.deliver(tenure, stop.child_token(), abandon).await;
+        // Nothing of this tenure outlives it.
+        self.work = Work::new(self.repeats);
+        self.requests.clear();
+        self.context = Arc::new(self.context.after());
+        self.show_present();
+    }
+
+    async fn deliver(&mut self, tenure: &Tenure, stop: CancellationToken, abandon: &CancellationToken) {
+        let mut over = pin!(tenure.over());
         tokio::select! {
             () = self.context.recover() => {}
+            () = &mut over => return,
             () = stop.cancelled() => return,
         }
-        self.work.retry_after_until = self.status.borrow().retry_after_until;
         let mut search: Option<Asked<Searched>> = None;
         let mut acting: Option<Asked<actions::Done>> = None;
         let mut has_acted = false;
@@ -163,6 +190,7 @@ impl Dispatcher {
                 settled = self.work.settling.done() => self.take_settled(settled),
                 () = self.pause.changed(), if running => {}
                 () = tokio::time::sleep(wake), if running => {}
+                () = &mut over, if running => stop.cancel(),
                 () = stop.cancelled(), if running => {}
                 () = abandon.cancelled() => return,
             }
@@ -186,6 +214,7 @@ impl Dispatcher {
         }
         while self.work.on_the_wire.len() + self.work.reading.len() < self.concurrency
             && self.work.unsettled < UNSETTLED
+            && self.context.may_start(self.work.unsettled_since)
         {
             let has = |kind| self.work.order.has(kind);
             let (fresh, retries) = (has(Kind::New) || has(Kind::Waiting), has(Kind::Retry));
@@ -231,7 +260,7 @@ impl Dispatcher {
         }
         let context = Arc::clone(&self.context);
         Some(Box::pin(async move {
-            let found = context.ledger.search(search.clone()).await;
+            let found = context.log.search(search.clone()).await;
             (search, found)
         }))
     }
@@ -310,8 +339,7 @@ impl Dispatcher {
                     outcomes.push(ended);
                 }
                 Err((job, error)) => {
-                    let event_id = job.event.event.id.as_str();
-                    tracing::error!(target = %self.context.target, event_id, %error, "an attempt could not be recorded and was not made");
+                    self.context.report_unmade(&job, &error);
                     self.breaker.unsent(role);
                     self.work.order.not_sent(job.sequence);
                     self.work.store_trouble_until = now.plus(STORE_TROUBLE);
@@ -322,6 +350,7 @@ impl Dispatcher {
         if !outcomes.is_empty() {
             self.show(&outcomes, now);
             self.work.unsettled += outcomes.len();
+            self.work.unsettled_since.get_or_insert_with(Instant::now);
             let context = Arc::clone(&self.context);
             self.work.settling.push(async move { context.settle(outcomes).await });
         }
@@ -345,6 +374,7 @@ impl Dispatcher {
     /// Lets go of a delivery whose outcome is written.
     fn finish(&mut self, ended: &Ended) {
         self.work.unsettled -= 1;
+        self.work.unsettled_since = (self.work.unsettled > 0).then(Instant::now);
         self.work.order.written(ended.job.sequence, ended.settlement.next);
         if let Some(at) = due_again(&ended.settlement) {
             self.retry_at(at);

@@ -101,19 +101,7 @@ mod tests {
     const LATER: UnixMillis = UnixMillis(1_002_000);
 
     fn target() -> TargetStatus {
-        TargetStatus {
-            name: "orders".into(),
-            in_flight: 0,
-            limited_since: None,
-            circuit: Circuit::Closed,
-            next_probe: None,
-            retry_after_until: None,
-            rejecting: None,
-            paused: false,
-            paused_reason: None,
-            last_error: None,
-            last_delivered_at: None,
-        }
+        TargetStatus::new("orders".into())
     }
 
     fn of(state: State) -> Waiting<'static> {

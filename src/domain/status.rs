@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, Schema, SchemaFormat, Type};
 use utoipa::{PartialSchema, ToSchema};
@@ -11,7 +11,7 @@ use utoipa::{PartialSchema, ToSchema};
 use super::clock::UnixMillis;
 
 /// A stream, as `/status` shows it.
-#[derive(Clone, Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct StreamStatus {
     /// The configured name.
     #[schema(value_type = String)]
@@ -78,7 +78,7 @@ impl StreamStatus {
 }
 
 /// What a stream is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum StreamPhase {
     /// Minting a token or opening a connection.
@@ -89,12 +89,14 @@ pub enum StreamPhase {
     Live,
     /// Between two tries.
     Waiting,
+    /// Another replica reads it.
+    Standby,
     /// Stopped for good.
     Stopped,
 }
 
 /// Whether a stream's history has a hole.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum GapStatus {
     /// Everything up to the cursor is stored.
@@ -118,7 +120,7 @@ pub enum GapStatus {
 }
 
 /// A backfill that an operator asked for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct BackfillStatus {
     /// Whether it goes on still.
     pub running: bool,
@@ -139,7 +141,7 @@ pub struct BackfillStatus {
 }
 
 /// An event that was seen, and when.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SeenEvent {
     /// Its id.
     pub id: String,
@@ -191,7 +193,7 @@ pub struct Rejection {
 }
 
 /// A target's dispatcher, as `/status` shows it.
-#[derive(Clone, Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct TargetStatus {
     /// The configured name.
     #[schema(value_type = String)]
@@ -228,8 +230,8 @@ pub struct TargetStatus {
 }
 
 impl TargetStatus {
-    /// A target that is not configured any more: nothing is sent to it.
-    pub const fn removed(name: Arc<str>) -> Self {
+    /// A target to which nothing has been sent.
+    pub const fn new(name: Arc<str>) -> Self {
         Self {
             name,
             in_flight: 0,
@@ -257,7 +259,7 @@ pub enum TargetState {
 }
 
 /// A target's breaker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Circuit {
     /// Requests go out.
@@ -269,7 +271,7 @@ pub enum Circuit {
 }
 
 /// When an open circuit lets single requests through.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct NextProbe {
     /// When a delivery's first attempt may be the next probe.
     pub first_attempt_at: UnixMillis,
@@ -278,7 +280,7 @@ pub struct NextProbe {
 }
 
 /// A target that answers every event with a refusal.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Rejecting {
     /// When the first refusal of the present run came.
     pub since: UnixMillis,
@@ -291,7 +293,7 @@ pub struct Rejecting {
 }
 
 /// A failed attempt.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TargetError {
     /// The event it was for.
     pub event_id: String,
@@ -310,6 +312,13 @@ const LAST: UnixMillis = UnixMillis(253_402_300_799_999);
 impl Serialize for UnixMillis {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(&humantime::format_rfc3339_millis((*self).min(LAST).into()))
+    }
+}
+
+/// Read as they are written.
+impl<'de> Deserialize<'de> for UnixMillis {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
 

@@ -26,6 +26,7 @@ use crate::pepay::account::Account;
 use crate::pepay::filter::Filters;
 use crate::pepay::rest::{BuildError, Rest};
 use crate::store::inbox::Inbox;
+use crate::store::lease::Lease;
 
 pub use control::Control;
 pub use reach::{Unreached, probe, reach};
@@ -98,6 +99,7 @@ pub struct Stream {
     settings: Settings,
     rest: Rest,
     inbox: Inbox,
+    lease: Lease,
     clock: Clock,
     jitter: Jitter,
     status: watch::Sender<StreamStatus>,
@@ -121,7 +123,8 @@ impl Stream {
         let rest = Rest::new(account, clock.clone())?;
         let (status, shown) = watch::channel(StreamStatus::new(Arc::clone(&settings.name), clock.now()));
         let (control, orders) = Control::new(status.clone(), clock.clone());
-        Ok((Self { settings, rest, inbox, clock, jitter, status, orders }, control, shown))
+        let lease = inbox.stream_lease(&settings.name);
+        Ok((Self { settings, rest, inbox, lease, clock, jitter, status, orders }, control, shown))
     }
 
     /// Shows what a predecessor of the same name has shown, as far as it is still true:
@@ -135,7 +138,7 @@ impl Stream {
         });
     }
 
-    /// Runs until `stop` is cancelled, and then ends within seconds: a batch that
+    /// Runs while this process has the lease, until `stop` is cancelled, and then ends within seconds: a batch that
     /// is with the store is waited for; frames that are not yet there are dropped,
     /// since the cursor covers only what is stored.
     pub async fn run(self, stop: CancellationToken) {

@@ -218,7 +218,7 @@ impl Endpoint {
             }
             Ok(Err(error @ RecordError::Overloaded)) => (Code::Overloaded, error.to_string()),
             // The store's own words are for the operator alone.
-            Ok(Err(error @ RecordError::Unavailable(_))) => {
+            Ok(Err(error @ (RecordError::Unavailable(_) | RecordError::Superseded))) => {
                 let refusal = Refusal::new(Code::StoreUnavailable, "the event could not be stored");
                 return Err(refusal.in_detail(error.to_string()).about(id));
             }

@@ -7,6 +7,7 @@
 
 mod append;
 mod audit;
+mod foreign;
 mod health;
 mod metrics;
 mod settle;
@@ -17,15 +18,18 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
+use super::cluster::LogPage;
 use super::counts::{BacklogChanges, Counters};
 use super::engine::{Engine, EngineError, GroupKind};
 use super::error::RecordError;
+use super::lease::Leases;
 use super::routing::{NewOutbox, RoutingTable};
 use super::settings::Route;
 use super::types::Batch;
 use crate::domain::clock::Clock;
+use foreign::Foreign;
 use health::CommitHealth;
 use metrics::Meters;
 use task::{Committed, Replies, Reply, Task};
@@ -55,6 +59,8 @@ pub(super) enum Control {
     /// Replace the routes: these targets stay as they are, those are opened anew, all
     /// others closed.
     Reroute { kept: Vec<Arc<str>>, opened: Vec<Route>, reply: Reply<Vec<NewOutbox>> },
+    /// Count what is unfinished, which other processes change too.
+    Recount { reply: Reply<()> },
     /// Make the engine's log as short as its readers allow.
     Checkpoint { reply: Reply<()> },
     /// End.
@@ -65,6 +71,7 @@ impl fmt::Debug for Control {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Reroute { .. } => "Reroute",
+            Self::Recount { .. } => "Recount",
             Self::Checkpoint { .. } => "Checkpoint",
             Self::Close { .. } => "Close",
         })
@@ -87,6 +94,7 @@ pub struct Committer {
     engine: Box<dyn Engine>,
     queue: mpsc::Receiver<Message>,
     routes: RoutingTable,
+    foreign: Foreign,
     clock: Clock,
     counters: Arc<Counters>,
     meters: Meters,
@@ -100,12 +108,18 @@ impl Committer {
         engine: Box<dyn Engine>,
         queue: mpsc::Receiver<Message>,
         routes: RoutingTable,
-        clock: Clock,
-        counters: Arc<Counters>,
+        leases: &Leases,
+        (clock, counters): (Clock, Arc<Counters>),
     ) -> Self {
         let meters = Meters::new(Arc::clone(&counters));
         let (health, runtime) = (CommitHealth::default(), Handle::current());
-        Self { engine, queue, routes, clock, counters, meters, health, runtime }
+        let foreign = Foreign::new(leases.are_shared(), engine.newest());
+        Self { engine, queue, routes, foreign, clock, counters, meters, health, runtime }
+    }
+
+    /// Told when this process has stored events that other processes may wait for.
+    pub(super) fn stored(&self) -> Arc<Notify> {
+        Arc::clone(&self.foreign.stored)
     }
 
     /// Commits until it is told to close or no handle is left. Blocks.
@@ -132,6 +146,10 @@ impl Committer {
                 None => {}
                 Some(Control::Reroute { kept, opened, reply }) => {
                     let _ = reply.send(self.reroute(&kept, opened));
+                }
+                Some(Control::Recount { reply }) => {
+                    let counted = self.engine.count().map(|counted| self.counters.set_unfinished(counted));
+                    let _ = reply.send(counted.map_err(Into::into));
                 }
                 Some(Control::Checkpoint { reply }) => {
                     self.engine.checkpoint();
@@ -175,18 +193,22 @@ impl Committer {
         while !group.is_empty() {
             let started = Instant::now();
             match self.transact(&mut group, one_by_one) {
-                Ok(changes) => {
+                Ok((changes, page)) => {
                     if group.iter().any(|task| !task.only_reads()) {
                         self.meters.commit.record(started.elapsed());
                     }
                     self.health.committed(started);
                     self.counters.change_unfinished(&changes);
+                    // Before what this group has stored, and before any search is answered.
+                    self.foreign.committed(page, &self.routes);
                     self.follow_up(group);
                     self.engine.tidy();
                     return;
                 }
                 Err(Failure::Task(index, error)) => {
-                    tracing::error!(%error, "a task of the store was refused");
+                    if error != EngineError::Superseded {
+                        tracing::error!(%error, "a task of the store was refused");
+                    }
                     group.remove(index).refused(error.into());
                 }
                 Err(Failure::Appends) => one_by_one = true,
@@ -201,8 +223,13 @@ impl Committer {
         }
     }
 
-    /// Carries out `group` in one transaction. Returns how it changes the backlogs.
-    fn transact(&mut self, group: &mut [Box<dyn Task>], one_by_one: bool) -> Result<BacklogChanges, Failure> {
+    /// Carries out `group` in one transaction. Returns how it changes the backlogs, and what
+    /// other processes have stored.
+    fn transact(
+        &mut self,
+        group: &mut [Box<dyn Task>],
+        one_by_one: bool,
+    ) -> Result<(BacklogChanges, Option<LogPage>), Failure> {
         self.engine.begin(kind(group, one_by_one)).map_err(Failure::Engine)?;
         let result = self.carry_out(group, one_by_one).and_then(|changes| {
             self.engine.commit().map_err(Failure::Engine)?;
@@ -218,18 +245,21 @@ impl Committer {
         &mut self,
         group: &mut [Box<dyn Task>],
         one_by_one: bool,
-    ) -> Result<BacklogChanges, Failure> {
+    ) -> Result<(BacklogChanges, Option<LogPage>), Failure> {
         let mut changes = BacklogChanges::default();
         let (engine, routes, now) = (&mut *self.engine, &self.routes, self.clock.now());
         let mut open = Group { engine, routes, changes: &mut changes, now };
-        append(&mut open, group, one_by_one)?;
+        let own = append(&mut open, group, one_by_one)?;
         for (index, task) in group.iter_mut().enumerate() {
             task.run(&mut open).map_err(|error| match error {
-                EngineError::Rejected(_) => Failure::Task(index, error),
+                EngineError::Rejected(_) | EngineError::Superseded => Failure::Task(index, error),
                 EngineError::Unavailable(_) => Failure::Engine(error),
             })?;
         }
-        Ok(changes)
+        // Last, so that it holds whatever a search of the group has seen.
+        let has_reads = group.iter().any(|task| task.only_reads());
+        let page = self.foreign.read(&mut open, own, has_reads).map_err(Failure::Engine)?;
+        Ok((changes, page))
     }
 
     /// After the commit: hands new deliveries over, counts, and answers the callers.
@@ -265,8 +295,13 @@ fn kind(group: &[Box<dyn Task>], one_by_one: bool) -> GroupKind {
 }
 
 /// Stores the events of all tasks of `group`, before anything else is done: in one call, or
-/// in one for each task.
-fn append(open: &mut Group<'_>, group: &mut [Box<dyn Task>], one_by_one: bool) -> Result<(), Failure> {
+/// in one for each task. Returns the sequences of the first and the last of them.
+fn append(
+    open: &mut Group<'_>,
+    group: &mut [Box<dyn Task>],
+    one_by_one: bool,
+) -> Result<Option<(i64, i64)>, Failure> {
+    let mut own: Option<(i64, i64)> = None;
     let of: Vec<usize> = (0..group.len()).filter(|index| group[*index].batch().is_some()).collect();
     let at_once = if one_by_one { 1 } else { of.len().max(1) };
     for part in of.chunks(at_once) {
@@ -274,12 +309,16 @@ fn append(open: &mut Group<'_>, group: &mut [Box<dyn Task>], one_by_one: bool) -
         let appended = open.engine.append(&batches, open.routes, open.changes, open.now);
         let appended = appended.map_err(|error| match error {
             EngineError::Rejected(_) if part.len() > 1 => Failure::Appends,
-            EngineError::Rejected(_) => Failure::Task(part[0], error),
+            EngineError::Rejected(_) | EngineError::Superseded => Failure::Task(part[0], error),
             EngineError::Unavailable(_) => Failure::Engine(error),
         })?;
+        for sequence in appended.iter().flatten().map(|one| one.sequence).filter(|sequence| *sequence > 0) {
+            let (first, last) = own.unwrap_or((sequence, sequence));
+            own = Some((first.min(sequence), last.max(sequence)));
+        }
         for (index, appended) in part.iter().zip(appended) {
             group[*index].appended(appended);
         }
     }
-    Ok(())
+    Ok(own)
 }

@@ -12,15 +12,18 @@
 //! beside it. The suite looks into a database, and interferes with it, by SQL that `SQLite`
 //! and `PostgreSQL` both understand; where theirs differs, [`Backend`] has a method.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use tokio::task::JoinSet;
+
 use super::engine::Engine;
-use super::outbox::{Arrival, DeliveryLog, JobReceiver, Outbox};
+use super::lease::{Lease, Tenure};
+use super::outbox::{Arrival, DeliveryLog, JobReceiver, Outbox, Request};
 use super::settings::Route;
-use super::types::{Job, Scan, Search};
+use super::types::{Job, Scan, Search, Term};
 use super::{Committer, Store};
 use crate::domain::clock::{Clock, UnixMillis};
 use crate::domain::delivery::Ordering;
@@ -43,6 +46,9 @@ pub(super) const DEDUPE_RETENTION: Duration = Duration::from_hours(48);
 
 /// One database of the engine under test. Goes with it when it is dropped.
 pub(super) trait Backend: Sized {
+    /// Whether several processes may share the database.
+    const IS_SHARED: bool;
+
     /// A database that does not exist yet.
     async fn new() -> Self;
 
@@ -51,6 +57,9 @@ pub(super) trait Backend: Sized {
 
     /// The engine by itself.
     async fn engine(&self) -> Box<dyn Engine>;
+
+    /// Takes `lease` for whoever uses the engine by itself. The term before it is over.
+    fn term(&self, lease: &str) -> Term;
 
     /// Executes a statement over a connection beside the store's.
     fn execute(&self, statement: &str);
@@ -82,8 +91,11 @@ pub(super) trait Backend: Sized {
 /// A store on a database of its own, its writer on a thread.
 pub(super) struct Fixture<B> {
     pub(super) store: Store,
-    /// Without a dispatcher, operators act on the store itself.
-    outboxes: Vec<(JobReceiver, DeliveryLog)>,
+    outboxes: VecDeque<(JobReceiver, DeliveryLog)>,
+    /// What the test owns: its targets, and what it asks for.
+    owned: Vec<(Tenure, Lease)>,
+    /// In the place of dispatchers, they do what operators ask for.
+    acting: JoinSet<()>,
     writer: JoinHandle<()>,
     pub(super) backend: B,
 }
@@ -100,17 +112,49 @@ impl<B: Backend> Fixture<B> {
     /// A store that takes the time from `clock`.
     pub(super) async fn timed(backend: B, routes: Vec<Route>, clock: Clock) -> Self {
         let (mut store, committer) = backend.open(routes, clock).await;
-        let without_requests = |outbox: Outbox| {
-            let (arrivals, _, ledger) = outbox.split();
-            (arrivals, ledger)
-        };
-        let outboxes = store.outboxes.drain(..).map(without_requests).collect();
+        let outboxes = std::mem::take(&mut store.outboxes);
         let writer = std::thread::spawn(|| committer.run());
-        Self { store, outboxes, writer, backend }
+        let (owned, acting) = (Vec::new(), JoinSet::new());
+        let mut fixture = Self { store, outboxes: VecDeque::new(), owned, acting, writer, backend };
+        for outbox in outboxes {
+            let owned = fixture.own(outbox).await;
+            fixture.outboxes.push_back(owned);
+        }
+        fixture
+    }
+
+    /// Becomes the owner of the target of `outbox`.
+    pub(super) async fn own(&mut self, outbox: Outbox) -> (JobReceiver, DeliveryLog) {
+        let Outbox { lease, arrivals, mut requests, log } = outbox;
+        let ledger = log.under(self.hold(lease).await);
+        let acting = ledger.clone();
+        self.acting.spawn(async move {
+            loop {
+                let Request { acts, answers, reply } = requests.next().await;
+                // A caller that has gone does not need its answer.
+                let _ = reply.send(acting.act(acts, Vec::new(), answers).await);
+            }
+        });
+        (arrivals, ledger)
+    }
+
+    /// Becomes the reader of the stream called `name`. Returns the term.
+    pub(super) async fn read_stream(&mut self, name: &str) -> Term {
+        self.hold(self.store.inbox.stream_lease(name)).await
+    }
+
+    async fn hold(&mut self, lease: Lease) -> Term {
+        let held = tokio::time::timeout(Duration::from_secs(20), lease.held());
+        let tenure = held.await.expect("the lease is held by now");
+        let term = tenure.term();
+        self.owned.push((tenure, lease));
+        term
     }
 
     /// Closes the store. Returns its database.
-    pub(super) async fn close(self) -> B {
+    pub(super) async fn close(mut self) -> B {
+        self.owned.clear();
+        self.acting.shutdown().await;
         self.store.close().await;
         self.writer.join().unwrap();
         self.backend
@@ -123,7 +167,7 @@ impl<B: Backend> Fixture<B> {
 
     /// The next outbox, in the order of the routes.
     pub(super) fn outbox(&mut self) -> (JobReceiver, DeliveryLog) {
-        self.outboxes.remove(0)
+        self.outboxes.pop_front().unwrap()
     }
 }
 

@@ -97,6 +97,11 @@ impl Counters {
         }
     }
 
+    /// Replaces what is unfinished by what was counted.
+    pub(super) fn set_unfinished(&self, BacklogChanges(counted): BacklogChanges) {
+        *lock(&self.unfinished) = counted;
+    }
+
     /// What is unfinished of `target`.
     pub(super) fn unfinished(&self, target: TargetId) -> Unfinished {
         let unfinished = lock(&self.unfinished);

@@ -5,8 +5,9 @@
 //! out what has queued up, and commits: one group. Verbs take sets. Each may be repeated,
 //! with the same effect, after an outcome that is not known.
 //!
-//! Nothing here says that a store has one process: what a target's owner writes it writes
-//! under its [`Term`], which is constant as long as a store has a single writer.
+//! Several processes may share a store. What the owner of a target or a stream writes it
+//! writes under its [`Term`]; what other processes have stored is read from the
+//! [log](Engine::read_log). In a store of one process the term is constant and the log empty.
 
 mod event_row;
 pub mod postgres;
@@ -16,12 +17,14 @@ pub mod sqlite;
 use std::fmt;
 use std::sync::Arc;
 
+use super::cluster::LogPage;
 use super::counts::BacklogChanges;
 use super::error::{ActError, RecordError};
 use super::identity::SourceIdentity;
 use super::routing::RoutingTable;
 use super::types::{
-    Act, Acted, Appended, AttemptStarted, Batch, Found, InterruptedAttempt, Key, Search, Settlement, TargetId,
+    Act, Acted, Appended, AttemptStarted, Batch, Found, InterruptedAttempt, Key, Search, Settlement,
+    TargetId, Term,
 };
 use super::view::RetryAfter;
 use crate::domain::audit::Entry;
@@ -39,6 +42,9 @@ pub(super) enum EngineError {
     /// This cannot be carried out; other work can.
     #[error("{0}")]
     Rejected(String),
+    /// Another process owns what this is about; other work can be carried out.
+    #[error("another process has taken it over")]
+    Superseded,
     /// The database does not work now.
     #[error("{0}")]
     Unavailable(String),
@@ -46,18 +52,21 @@ pub(super) enum EngineError {
 
 impl From<EngineError> for RecordError {
     fn from(error: EngineError) -> Self {
-        Self::Unavailable(error.to_string())
+        match error {
+            EngineError::Superseded => Self::Superseded,
+            EngineError::Rejected(_) | EngineError::Unavailable(_) => Self::Unavailable(error.to_string()),
+        }
     }
 }
 
-/// The time during which one process owns the order of a target. A later owner has a
-/// greater one. An engine refuses what is written under a term that is over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Term(pub(super) i64);
-
-impl Term {
-    /// The one of an engine whose store has a single process.
-    pub(super) const SOLE: Self = Self(0);
+/// By which right the deliveries of a target are changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Authority {
+    /// This process owns their order.
+    Owner(Term),
+    /// No process does. An engine makes sure of that until the group has ended, and
+    /// returns [`EngineError::Superseded`] where one does.
+    Unowned,
 }
 
 /// What a group consists of, by which an engine chooses how to begin it.
@@ -153,11 +162,22 @@ pub(super) trait Engine: fmt::Debug + Send {
         now: UnixMillis,
     ) -> Result<Vec<Vec<Appended>>, EngineError>;
 
+    /// The pending deliveries to `targets` of the events `between` these, above the first and up to
+    /// the second if there is one, that have
+    /// not been attempted, as the group sees them. Empty in a store of one process.
+    fn read_log(
+        &mut self,
+        between: (i64, Option<i64>),
+        targets: &[TargetId],
+        limit: usize,
+    ) -> Result<LogPage, EngineError>;
+
     /// Notes that an attempt is about to go out. Rejected if the delivery is not pending
-    /// or retrying.
+    /// or retrying, superseded if the term is over.
     fn claim(&mut self, term: Term, target: TargetId, attempt: AttemptStarted) -> Result<(), EngineError>;
 
-    /// Stores what attempts came to. What was settled before stays as it is.
+    /// Stores what attempts came to. What was settled before stays as it is. Superseded if
+    /// the term is over.
     fn settle(
         &mut self,
         term: Term,
@@ -170,7 +190,7 @@ pub(super) trait Engine: fmt::Debug + Send {
     /// Decides what becomes of attempts that a process has left on the wire.
     fn recover(
         &mut self,
-        term: Term,
+        authority: Authority,
         target: TargetId,
         on_uncertain: OnUncertain,
         changes: &mut BacklogChanges,
@@ -186,12 +206,17 @@ pub(super) trait Engine: fmt::Debug + Send {
     /// Does to deliveries of a target what an operator asks for. None is on the wire.
     fn act(
         &mut self,
+        authority: Authority,
         target: TargetId,
         acts: &[Act],
         routes: &RoutingTable,
         changes: &mut BacklogChanges,
         now: UnixMillis,
     ) -> Result<Vec<Acted>, EngineError>;
+
+    /// Writes the answer to a request of another process, once: returns whether it was
+    /// still unanswered, and otherwise has no effect.
+    fn answer(&mut self, request: &str, answer: &str) -> Result<bool, EngineError>;
 
     /// Notes why a target is paused; with no reason, that it is not.
     fn pause(

@@ -67,11 +67,9 @@ pub enum OpenError {
         /// Why.
         reason: String,
     },
-    /// Another process has the store of a server.
-    #[error(
-        "another pepay-bridge process holds the store in schema \"{schema}\" of {server}: several at a time are not supported"
-    )]
-    Leased {
+    /// Other processes use the store of a server, and this needs it alone.
+    #[error("schema \"{schema}\" of {server} is in use by a running pepay-bridge: stop all of them first")]
+    Shared {
         /// The server, without user and password.
         server: Arc<str>,
         /// The schema.
@@ -88,6 +86,9 @@ pub enum RecordError {
     /// The transaction failed, or the store does not answer.
     #[error("the store is unavailable: {0}")]
     Unavailable(String),
+    /// Another process owns what this was about.
+    #[error("another replica has taken it over")]
+    Superseded,
 }
 
 /// Why a question to the store went unanswered.

@@ -2,7 +2,7 @@
 //! dispatcher, and what operators ask of the dispatcher. Bounded queues in memory.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -26,6 +26,8 @@ const REQUESTS: usize = 16;
 pub struct Request {
     /// What to do.
     pub acts: Vec<Act>,
+    /// The request of another replica that this answers, if it is one.
+    pub answers: Option<Arc<str>>,
     /// Where the outcome goes, one for each in their order.
     pub reply: oneshot::Sender<Result<Vec<Acted>, RecordError>>,
 }
@@ -35,6 +37,9 @@ pub struct Request {
 pub(super) struct JobSender {
     jobs: mpsc::Sender<Arrived>,
     shared: Arc<Shared>,
+    /// Whether this process has the target. What is stored while it does not is found by
+    /// the process that does.
+    is_held: Arc<AtomicBool>,
 }
 
 /// The dispatcher's end of a handoff.
@@ -70,6 +75,11 @@ pub enum Arrival {
 pub struct Requests(mpsc::Receiver<Request>);
 
 impl Requests {
+    /// Drops the requests that wait. Who has asked learns that nothing was done.
+    pub fn clear(&mut self) {
+        while self.take_ready().is_some() {}
+    }
+
     /// A request that waits already.
     pub fn take_ready(&mut self) -> Option<Request> {
         self.0.try_recv().ok()
@@ -87,20 +97,30 @@ impl Requests {
 
 /// The dispatchers that own the order of a target's deliveries, by target.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Owners(Arc<Mutex<HashMap<TargetId, mpsc::Sender<Request>>>>);
+pub(super) struct Owners(Arc<Mutex<HashMap<TargetId, Owner>>>);
+
+/// The dispatcher of a target.
+#[derive(Clone, Debug)]
+struct Owner {
+    requests: mpsc::Sender<Request>,
+    /// Whether this process has the target.
+    is_held: Arc<AtomicBool>,
+}
 
 impl Owners {
-    /// Has `acts` done by the dispatcher of `target`. Gives them back if there is none.
+    /// Has `acts` done by the dispatcher of `target`, which `answers` a request of another
+    /// replica. Gives them back if there is none.
     pub(super) async fn ask(
         &self,
         target: TargetId,
         acts: Vec<Act>,
+        answers: Option<Arc<str>>,
     ) -> Result<Result<Vec<Acted>, RecordError>, Vec<Act>> {
         let owner = self.lock().get(&target).cloned();
-        let Some(owner) = owner else { return Err(acts) };
+        let Some(Owner { requests, .. }) = owner.filter(Owner::has_target) else { return Err(acts) };
         let (reply, outcome) = oneshot::channel();
-        if let Err(mpsc::error::SendError(request)) = owner.send(Request { acts: acts.clone(), reply }).await
-        {
+        let request = Request { acts: acts.clone(), answers, reply };
+        if let Err(mpsc::error::SendError(request)) = requests.send(request).await {
             return Err(request.acts);
         }
         // One that ends before it has looked at them has done nothing.
@@ -109,46 +129,76 @@ impl Owners {
 
     /// Whether `target` has a dispatcher.
     pub(super) fn has(&self, target: TargetId) -> bool {
-        self.lock().get(&target).is_some_and(|owner| !owner.is_closed())
+        self.lock().get(&target).is_some_and(|owner| !owner.requests.is_closed())
     }
 
-    fn set(&self, target: TargetId, owner: mpsc::Sender<Request>) {
+    fn set(&self, target: TargetId, owner: Owner) {
         self.lock().insert(target, owner);
     }
 
     /// Each change is one call: a panic elsewhere leaves nothing half-done.
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<TargetId, mpsc::Sender<Request>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<TargetId, Owner>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A handoff to the dispatcher of `target`, which is its owner from here on.
-pub(super) fn handoff(target: TargetId, owners: &Owners) -> (JobSender, JobReceiver, Requests) {
+impl Owner {
+    fn has_target(&self) -> bool {
+        self.is_held.load(Relaxed)
+    }
+}
+
+/// A handoff to the dispatcher of `target`, which is its owner from here on, while the
+/// process has the target.
+pub(super) fn handoff(
+    target: TargetId,
+    is_held: &Arc<AtomicBool>,
+    owners: &Owners,
+) -> (JobSender, JobReceiver, Requests) {
     let (sender, receiver) = mpsc::channel(HANDOFF);
-    let (owner, requests) = mpsc::channel(REQUESTS);
-    owners.set(target, owner);
+    let (asking, requests) = mpsc::channel(REQUESTS);
+    owners.set(target, Owner { requests: asking, is_held: Arc::clone(is_held) });
     let shared = Arc::new(Shared::default());
     let arrivals = JobReceiver { jobs: receiver, shared: Arc::clone(&shared), _before: None };
-    (JobSender { jobs: sender, shared }, arrivals, Requests(requests))
+    (JobSender { jobs: sender, shared, is_held: Arc::clone(is_held) }, arrivals, Requests(requests))
 }
 
 impl JobSender {
+    /// Whether this process has the target.
+    pub(super) fn is_held(&self) -> bool {
+        self.is_held.load(Relaxed)
+    }
+
+    /// Says that there are new deliveries, without any of them.
+    pub(super) fn miss_some(&self) {
+        self.shared.missed.fetch_add(1, Relaxed);
+        self.shared.wake.notify_one();
+    }
+
     /// Hands `job` over if it fits; never waits.
     pub(super) fn offer(&self, job: Job) {
-        let size = job.event.event.body.len();
         let (sequence, lane, rank) = (job.sequence, job.lane, job.rank);
+        self.offer_arrived(Arrived { sequence, lane, rank, job: Some(job) });
+    }
+
+    /// The same of a delivery that may be without its event.
+    pub(super) fn offer_arrived(&self, arrived: Arrived) {
+        if !self.is_held() {
+            return;
+        }
+        let Arrived { sequence, lane, rank, job } = arrived;
+        let size = job.as_ref().map_or(0, |job| job.event.event.body.len());
         let fits = self.shared.bytes.fetch_add(size, Relaxed) + size <= HANDOFF_BYTES;
         if !fits {
             self.shared.bytes.fetch_sub(size, Relaxed);
         }
-        let arrived = Arrived { sequence, lane, rank, job: fits.then_some(job) };
+        let arrived = Arrived { sequence, lane, rank, job: job.filter(|_| fits) };
         if let Err(error) = self.jobs.try_send(arrived) {
             if fits {
                 self.shared.bytes.fetch_sub(size, Relaxed);
             }
             if matches!(error, mpsc::error::TrySendError::Full(_)) {
-                self.shared.missed.fetch_add(1, Relaxed);
-                self.shared.wake.notify_one();
+                self.miss_some();
             }
         }
     }
@@ -164,6 +214,11 @@ impl JobReceiver {
     /// after all that had been counted when it was handed over.
     pub fn missed(&self) -> u64 {
         self.shared.missed.load(Relaxed)
+    }
+
+    /// Drops what has arrived: it is all in the store, to be found there.
+    pub fn clear(&mut self) {
+        while self.take_ready().is_some() {}
     }
 
     /// What has arrived already, without waiting.

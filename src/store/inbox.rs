@@ -10,6 +10,7 @@ use super::committer::{Append, Group, Tasks, stopped};
 use super::engine::read::Reader;
 use super::error::{ReadError, RecordError};
 use super::identity::{self, OtherIdentity};
+use super::lease::{self, Lease, Leases};
 use super::types::{Batch, Held, Recorded, Resume};
 use crate::domain::clock::UnixMillis;
 use crate::domain::event::{Digest, EventId, EventType, Received, Source};
@@ -22,6 +23,7 @@ pub use super::identity::{ClaimError, SourceIdentity};
 pub struct Inbox {
     tasks: Tasks,
     reader: Reader,
+    leases: Leases,
     refusing: watch::Sender<Option<Box<OtherIdentity>>>,
 }
 
@@ -29,9 +31,10 @@ impl Inbox {
     pub(super) const fn new(
         tasks: Tasks,
         reader: Reader,
+        leases: Leases,
         refusing: watch::Sender<Option<Box<OtherIdentity>>>,
     ) -> Self {
-        Self { tasks, reader, refusing }
+        Self { tasks, reader, leases, refusing }
     }
 
     /// Notes what Pepay says of the account of a source that the store knows.
@@ -56,6 +59,11 @@ impl Inbox {
             self.refusing.send_replace(Some(other.clone()));
             other.into()
         })
+    }
+
+    /// Asks for the stream called `name`, which one process at a time reads.
+    pub fn stream_lease(&self, name: &str) -> Lease {
+        self.leases.want(lease::of_stream(name))
     }
 
     /// Records `batch` in one transaction, waiting for room in the committer's queue:

@@ -3,16 +3,20 @@
 
 mod bulk;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::committer::{Audit, Tasks, stopped, unwritten};
+use super::cluster::Asked;
+use super::committer::{Audit, Group, Tasks, stopped, unwritten};
 use super::counts::{Counters, Unfinished, percentile};
+use super::engine::postgres::peers::{AskError, Peers};
 use super::engine::read::{DeliveryTimes, Reader};
 use super::error::{ActError, ReadError, RecordError};
 use super::handoff::Owners;
-use super::outbox::act;
+use super::outbox::act_on_unowned;
+use super::remote;
 use super::source_comparison;
 use super::types::{Act, ActKind, Acted, Key, TargetId};
 use super::view::{
@@ -27,6 +31,10 @@ use crate::domain::operator::{Action, Filter, Page};
 /// How many of the newest events are compared by source.
 const RACES: i64 = 1000;
 
+/// How often a target is asked for again that is just being handed on, and how long apart.
+const HANDED_ON: u32 = 40;
+const HANDING_ON: Duration = Duration::from_millis(50);
+
 /// The operator's handle on the store. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct OperatorStore {
@@ -35,17 +43,19 @@ pub struct OperatorStore {
     reader: Reader,
     counters: Arc<Counters>,
     clock: Clock,
+    /// The other replicas, where there may be any.
+    pub(super) peers: Arc<OnceLock<Peers>>,
 }
 
 impl OperatorStore {
-    pub(super) const fn new(
+    pub(super) fn new(
         tasks: Tasks,
         owners: Owners,
         reader: Reader,
         counters: Arc<Counters>,
         clock: Clock,
     ) -> Self {
-        Self { tasks, owners, reader, counters, clock }
+        Self { tasks, owners, reader, counters, clock, peers: Arc::default() }
     }
 
     /// Commits a small write, the way events are committed.
@@ -153,13 +163,46 @@ impl OperatorStore {
         acted.into_iter().next().map_or(Err(ActError::NoSuchDelivery), |acted| acted.result)
     }
 
-    /// Has `acts` done by the dispatcher of `target`, which knows what is on the wire;
-    /// without one, nothing is.
-    async fn carry_out(&self, target: TargetId, acts: Vec<Act>) -> Result<Vec<Acted>, RecordError> {
-        match self.owners.ask(target, acts).await {
-            Ok(acted) => acted,
-            Err(acts) => act(&self.tasks, target, acts).await,
+    /// Has `acts` done by the dispatcher of `target`, which knows what is on the wire,
+    /// also if that is another replica's; without one, nothing is.
+    async fn carry_out(&self, target: TargetId, mut acts: Vec<Act>) -> Result<Vec<Acted>, RecordError> {
+        for _ in 0..HANDED_ON {
+            acts = match self.owners.ask(target, acts, None).await {
+                Ok(acted) => return acted,
+                Err(acts) => acts,
+            };
+            match act_on_unowned(&self.tasks, target, acts.clone()).await {
+                Err(RecordError::Superseded) => {}
+                acted => return acted,
+            }
+            let peers = self.peers.get().ok_or(RecordError::Superseded)?;
+            let name = self.target_name(target).await?;
+            if !peers.holds_target(&name) {
+                let answer = peers.ask_target(&name, remote::request(target, &acts)).await;
+                let answer = answer.map_err(unanswered)?;
+                return remote::read_answer(&answer, &acts).ok_or(RecordError::Superseded);
+            }
+            // A dispatcher here has ended, or is about to begin.
+            tokio::time::sleep(HANDING_ON).await;
         }
+        Err(RecordError::Superseded)
+    }
+
+    async fn target_name(&self, target: TargetId) -> Result<Arc<str>, RecordError> {
+        let targets = self.reader.waiting().await.map_err(unread)?;
+        let name = targets.into_iter().find(|(id, ..)| *id == target).map(|(_, name, _)| name);
+        name.ok_or(RecordError::Superseded)
+    }
+
+    /// Does what another replica asks for about deliveries, and answers in the same commit.
+    /// Returns whether it was about deliveries.
+    pub async fn serve(&self, asked: &Asked) -> bool {
+        let Some((target, acts)) = remote::read_request(&asked.body) else { return false };
+        // Without a dispatcher here, whoever has one by now finds the request as well.
+        if let Ok(Err(error)) = self.owners.ask(target, acts, Some(asked.id.as_str().into())).await {
+            tracing::debug!(%error, "what another replica asks for was not done");
+        }
+        true
     }
 
     /// Writes why `target` is paused or, with no reason, that it was resumed, so that a restart
@@ -169,7 +212,12 @@ impl OperatorStore {
     /// [`ActError::NoSuchTarget`], or [`ActError::Store`] if nothing was written.
     pub async fn set_paused(&self, target: &str, reason: Option<&str>) -> Result<(), ActError> {
         let (target, reason) = (target.to_owned(), reason.map(str::to_owned));
-        self.tasks.write(move |group| group.engine.pause(&target, reason.as_deref(), group.now)).await?
+        let pause = move |group: &mut Group<'_>| group.engine.pause(&target, reason.as_deref(), group.now);
+        self.tasks.write(pause).await??;
+        if let Some(peers) = self.peers.get() {
+            peers.tell().await;
+        }
+        Ok(())
     }
 
     /// Writes until when `target` has asked to be left alone, so that a restart goes on with
@@ -283,4 +331,14 @@ impl OperatorStore {
     pub fn quiet(&self) -> Vec<Quiet> {
         self.counters.quiet()
     }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "made for `map_err`")]
+fn unread(error: ReadError) -> RecordError {
+    RecordError::Unavailable(error.to_string())
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "made for `map_err`")]
+fn unanswered(error: AskError) -> RecordError {
+    RecordError::Unavailable(error.to_string())
 }

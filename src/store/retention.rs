@@ -87,10 +87,14 @@ impl Janitor {
         Self { tasks, reader, clock, retention, newest_kept: NEWEST_KEPT }
     }
 
-    /// Looks for something to do every minute until `stop`.
-    pub async fn run(self, stop: CancellationToken) {
+    /// Looks for something to do every minute until `stop`, while that is done `here`.
+    pub async fn run(self, mut here: watch::Receiver<bool>, stop: CancellationToken) {
         let mut failing = false;
         loop {
+            let is_here = async { here.wait_for(|here| *here).await.is_ok() };
+            if stop.run_until_cancelled(is_here).await != Some(true) {
+                return;
+            }
             match stop.run_until_cancelled(self.sweep()).await {
                 None => return,
                 // The store says at a higher level that it is in trouble.

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
+use super::cluster::LogPage;
 use super::handoff::{JobReceiver, JobSender, Owners, Requests, handoff};
+use super::lease::{self, Lease, Leases};
 use super::settings::Route;
 use super::types::{Appended, Job, TargetId};
 use crate::domain::clock::UnixMillis;
@@ -16,6 +18,7 @@ use crate::domain::event::{EventId, Received, Subject};
 pub(super) struct RoutingTable {
     all: Vec<TargetQueue>,
     owners: Owners,
+    leases: Leases,
 }
 
 /// One target.
@@ -33,6 +36,7 @@ pub(super) struct TargetQueue {
 #[derive(Debug)]
 pub(super) struct NewOutbox {
     pub(super) target: TargetId,
+    pub(super) lease: Lease,
     pub(super) arrivals: JobReceiver,
     pub(super) requests: Requests,
 }
@@ -45,9 +49,10 @@ impl TargetQueue {
 }
 
 impl RoutingTable {
-    /// A table without any target. `owners` will know the dispatchers.
-    pub(super) fn new(owners: Owners) -> Self {
-        Self { all: Vec::new(), owners }
+    /// A table without any target. `owners` will know the dispatchers, of targets that are
+    /// held by `leases`.
+    pub(super) fn new(owners: Owners, leases: Leases) -> Self {
+        Self { all: Vec::new(), owners, leases }
     }
 
     /// Leaves the targets in `kept` as they are, opens those of `routes` anew and closes
@@ -64,14 +69,16 @@ impl RoutingTable {
     }
 
     fn open_one(&mut self, target: TargetId, route: Route) -> NewOutbox {
-        let (handoff, arrivals, requests) = handoff(target, &self.owners);
+        let lease = lease::of_target(&route.target);
+        let (handoff, arrivals, requests) = handoff(target, &self.leases.watched(&lease), &self.owners);
+        let lease = self.leases.want(lease);
         let Some(queue) = self.all.iter_mut().find(|queue| queue.target == target) else {
             self.all.push(TargetQueue { target, route, open: true, handoff });
-            return NewOutbox { target, arrivals, requests };
+            return NewOutbox { target, lease, arrivals, requests };
         };
         let before = std::mem::replace(&mut queue.handoff, handoff);
         (queue.route, queue.open) = (route, true);
-        NewOutbox { target, arrivals: arrivals.after(before), requests }
+        NewOutbox { target, lease, arrivals: arrivals.after(before), requests }
     }
 
     /// Those that receive what is accepted now, each with its index.
@@ -92,6 +99,24 @@ impl RoutingTable {
     /// The one called `name`, if it receives events.
     pub(super) fn open_one_called(&self, name: &str) -> Option<&TargetQueue> {
         self.all.iter().find(|queue| queue.open && *queue.route.target == *name)
+    }
+
+    /// The targets that this process has.
+    pub(super) fn held(&self) -> Vec<TargetId> {
+        let held = self.all.iter().filter(|queue| queue.handoff.is_held());
+        held.map(|queue| queue.target).collect()
+    }
+
+    /// Hands over what other processes have stored for the targets of this one.
+    pub(super) fn hand_over_page(&self, page: LogPage) {
+        if page.overflow {
+            self.all.iter().for_each(|queue| queue.handoff.miss_some());
+        }
+        for (target, arrived) in page.deliveries {
+            if let Some(queue) = self.of(target) {
+                queue.handoff.offer_arrived(arrived);
+            }
+        }
     }
 
     /// The name of `target`.

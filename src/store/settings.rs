@@ -65,6 +65,8 @@ pub enum Place {
 pub struct Server {
     /// The URL, which may hold a password.
     pub url: SecretString,
+    /// Where to listen for what other replicas tell, if not there.
+    pub listen_url: Option<SecretString>,
     /// A file of PEM certificates, one of which has signed the server's.
     pub ca_file: Option<PathBuf>,
     /// Files of the bridge's own certificate and key, which the server may ask for.
@@ -79,8 +81,10 @@ pub struct Server {
 
 impl PartialEq for Server {
     fn eq(&self, other: &Self) -> bool {
-        let Self { url, ca_file, client_identity, schema, connections, pooled } = self;
+        let Self { url, listen_url, ca_file, client_identity, schema, connections, pooled } = self;
+        let shown = |url: &Option<SecretString>| url.as_ref().map(|url| url.expose_secret().to_owned());
         url.expose_secret() == other.url.expose_secret()
+            && shown(listen_url) == shown(&other.listen_url)
             && (ca_file, client_identity) == (&other.ca_file, &other.client_identity)
             && (schema, connections, pooled) == (&other.schema, &other.connections, &other.pooled)
     }

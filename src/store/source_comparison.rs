@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::counts::{Counters, percentile};
 use super::engine::read::Reader;
 use super::error::ReadError;
+
 use super::types::Seen;
 use super::view::{Quiet, Races, SourceCount};
 use crate::domain::clock::{Clock, UnixMillis};

@@ -2,13 +2,19 @@
 //! listener of its own; the private one serves what [`Metrics::render`] returns.
 
 use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use metrics::{describe_counter, describe_gauge, describe_histogram};
 use metrics_exporter_prometheus::{
     BuildError, Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
 };
 
+use tokio_util::sync::CancellationToken;
+
 use super::{names, process};
+
+/// How often recorded durations are moved into their buckets.
+const UPKEEP: Duration = Duration::from_secs(5);
 
 /// From half a millisecond to a minute, in seconds.
 const SECONDS: [f64; 16] =
@@ -61,6 +67,13 @@ impl Metrics {
     /// seconds, scraped or not.
     pub fn upkeep(&self) {
         self.0.run_upkeep();
+    }
+
+    /// Does so every few seconds until `stop`.
+    pub async fn keep_up(self, stop: CancellationToken) {
+        while stop.run_until_cancelled(tokio::time::sleep(UPKEEP)).await.is_some() {
+            self.upkeep();
+        }
     }
 }
 

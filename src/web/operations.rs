@@ -25,13 +25,13 @@ pub trait Operations: Send + Sync {
     ///
     /// # Errors
     /// [`OperationError`] if there is no such stream or it does not take the order now.
-    fn reconnect(&self, stream: &str) -> Result<(), OperationError>;
+    fn reconnect(&self, stream: &str) -> BoxFuture<'_, Result<(), OperationError>>;
 
     /// Has a stream read what Pepay's REST list has, from a time or an event on.
     ///
     /// # Errors
     /// [`OperationError`] if there is no such stream, or one runs already.
-    fn backfill(&self, stream: &str, from: BackfillFrom) -> Result<(), OperationError>;
+    fn backfill(&self, stream: &str, from: BackfillFrom) -> BoxFuture<'_, Result<(), OperationError>>;
 
     /// Asks Pepay for the event `id`, with the account of `stream` if there is such a
     /// stream, and compares it with `held`, the bytes that the bridge has. Takes 15 s

@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 
 use super::readiness::Readiness;
 use super::refused::RefusedWebhook;
+use super::replicas::ReplicaStatus;
 use super::{STORE_LIMIT, of_removed, oldest_age, warning_of_removed, within};
 use crate::domain::clock::UnixMillis;
 use crate::domain::status::{StreamStatus, TargetState, TargetStatus, WebhookStatus};
@@ -30,6 +31,8 @@ pub(super) struct Page {
     last_refused_webhook: Option<RefusedWebhook>,
     store: Store,
     targets: Vec<Target>,
+    /// Those that share the store; empty of a store of one process.
+    replicas: Vec<ReplicaStatus>,
 }
 
 /// The store, as far as it answers.
@@ -85,11 +88,10 @@ pub(super) async fn show(State(readiness): State<Arc<Readiness>>) -> Json<Page> 
     let targets = parts.targets();
     let removed = of_removed(&backlogs, |name| targets.iter().any(|target| *target.name == *name));
     let warnings = verdict.warnings.into_iter().chain(removed.iter().copied().map(warning_of_removed));
-    let warnings = warnings.collect();
+    let warnings = warnings.chain(view.warning_of_replicas()).collect();
     let configured = targets.into_iter().map(|status| (status, TargetState::Configured));
-    let removed = removed
-        .iter()
-        .map(|backlog| (TargetStatus::removed(Arc::clone(&backlog.target)), TargetState::Removed));
+    let removed =
+        removed.iter().map(|backlog| (TargetStatus::new(Arc::clone(&backlog.target)), TargetState::Removed));
     Json(Page {
         version: env!("CARGO_PKG_VERSION"),
         uptime_seconds: view.uptime().as_secs(),
@@ -101,6 +103,7 @@ pub(super) async fn show(State(readiness): State<Arc<Readiness>>) -> Json<Page> 
         last_refused_webhook: view.refusals.last(),
         store: Store::new(verdict.store_failure, summary, unread),
         targets: configured.chain(removed).map(|target| Target::new(target, &backlogs, now)).collect(),
+        replicas: view.replicas(),
     })
 }
 

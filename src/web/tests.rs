@@ -20,7 +20,7 @@ use crate::domain::backoff::Jitter;
 use crate::domain::delivery::Ordering;
 use crate::domain::event::{Received, Source};
 use crate::domain::filter::TypeFilter;
-use crate::domain::status::{Circuit, StreamStatus, TargetStatus, WebhookStatus};
+use crate::domain::status::{StreamStatus, TargetStatus, WebhookStatus};
 use crate::pepay::envelope;
 use crate::store::{self, Committer, Durability, Route, Store};
 use crate::telemetry::names;
@@ -72,19 +72,7 @@ impl Shown {
             last_event: None,
             last_rejection: None,
         };
-        let target = TargetStatus {
-            name: "orders".into(),
-            in_flight: 2,
-            limited_since: None,
-            circuit: Circuit::Closed,
-            next_probe: None,
-            retry_after_until: None,
-            rejecting: None,
-            paused: false,
-            paused_reason: None,
-            last_error: None,
-            last_delivered_at: None,
-        };
+        let target = TargetStatus { in_flight: 2, ..TargetStatus::new("orders".into()) };
         let view = View {
             operator: store.operator.clone(),
             parts: watch::channel(Arc::new(Parts {
@@ -93,6 +81,7 @@ impl Shown {
                 targets: vec![watch::channel(target).1],
             }))
             .1,
+            cluster: None,
             refusals: HttpRefusals::new(clock.clone()),
             clock,
             started,
@@ -260,6 +249,7 @@ async fn the_status_shows_every_part() {
             "backlog": 2, "backlog_oldest_seconds": 30.0, "backlog_oldest_at": "2024-12-21T11:19:30.000Z",
             "held": 0, "dead": 0,
         }],
+        "replicas": [],
     });
     assert_eq!(body, expected);
 }

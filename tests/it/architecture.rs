@@ -17,9 +17,12 @@ const MODULES: &[(&str, &[&str])] = &[
     ("telemetry", &[]),
     ("pepay", &["domain"]),
     ("store", &["domain", "pepay::condition"]),
-    ("source", &["domain", "pepay", "store::inbox", "store::types", "store::error"]),
-    ("delivery", &["domain", "pepay::condition", "store::outbox", "store::types", "store::error"]),
-    ("web", &["domain", "store::operator", "store::view", "store::error"]),
+    ("source", &["domain", "pepay", "store::inbox", "store::lease", "store::types", "store::error"]),
+    (
+        "delivery",
+        &["domain", "pepay::condition", "store::outbox", "store::lease", "store::types", "store::error"],
+    ),
+    ("web", &["domain", "store::operator", "store::cluster", "store::view", "store::error"]),
     (
         "alerts",
         &[
@@ -314,7 +317,7 @@ fn a_forbidden_import_is_named_with_file_line_and_rule() {
     assert_eq!(
         broken("src/web/health.rs", source),
         [
-            "src/web/health.rs:4: `web` may not name `delivery::Settings`; it may name domain, store::operator, store::view, store::error"
+            "src/web/health.rs:4: `web` may not name `delivery::Settings`; it may name domain, store::operator, store::cluster, store::view, store::error"
         ]
     );
 }

@@ -3,11 +3,12 @@
 
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _, PgConnection, Row as _};
 
-use crate::support::bridge::{Bridge, command, refused};
+use crate::support::bridge::{Bridge, command};
 use crate::support::soon;
 use crate::support::world::{World, acknowledged, assert_each_once, hold};
 
@@ -41,6 +42,16 @@ impl Database {
         self.server.execute(AssertSqlSafe(statement)).await.unwrap();
         let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1";
         sqlx::query(cut).bind(&self.name).execute(&mut self.server).await.unwrap();
+    }
+
+    /// Waits until the only row of `query` is `expected`.
+    async fn until(&self, query: &str, expected: &str) {
+        soon(query, async {
+            while self.text(query).await != expected {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
     }
 
     /// The first column of the only row of `query`.
@@ -99,24 +110,48 @@ async fn each_event_is_delivered_once_across_restarts() {
     assert!(status.to_string().contains("PostgreSQL "), "{status}");
 }
 
+/// How long it takes at most until another bridge has what a killed one had.
+const TAKE_OVER: Duration = Duration::from_secs(5);
+
+/// The living bridges that deliver to targets.
+const OWNERS: &str = "SELECT count(DISTINCT holder)::text FROM pepay_bridge.lease \
+                      WHERE name LIKE 'target/%' AND expires_at > clock_timestamp()";
+
+/// The targets that a living bridge delivers to.
+const OWNED: &str = "SELECT count(*)::text FROM pepay_bridge.lease \
+                     WHERE name LIKE 'target/%' AND expires_at > clock_timestamp()";
+
+const UNFINISHED: &str = "SELECT count(*)::text FROM pepay_bridge.delivery WHERE settled_at IS NULL";
+
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a PostgreSQL server: run tests/postgres.sh"]
-async fn a_bridge_that_was_killed_is_followed_by_the_next_one() {
-    let (mut world, _database) = world().await;
-    let target = world.target("orders").await;
-    let bridge = world.bridge().await;
-    let mut ids = world.simulator.play(50);
-    soon("some deliveries", target.until(|totals| totals.unique >= 20)).await;
-    let second = refused(&world.configuration).await;
-    assert_eq!(second.0.code(), Some(1));
-    assert!(second.1.contains("another pepay-bridge process holds the store"), "{}", second.1);
-    bridge.kill().await;
-    // It waits for the lease of the killed one to run out.
-    let _bridge = world.bridge().await;
+async fn two_bridges_deliver_each_event_once_and_one_goes_on_with_what_a_killed_one_had() {
+    let (mut world, database) = world().await;
+    let targets = [world.target("orders").await, world.target("accounting").await];
+    // One of the two reads the stream.
+    let first = world.bridge().await;
+    let _second = Bridge::start(&world.configuration).await;
+    database.until(OWNERS, "2").await;
+    let mut ids = world.simulator.play(200);
+    for target in &targets {
+        soon("the deliveries", target.until(|totals| totals.unique >= 200)).await;
+    }
+    // Outcomes too: what a killed bridge has not written is sent again.
+    database.until(UNFINISHED, "0").await;
+    for target in &targets {
+        assert_each_once(target, &ids);
+    }
+    first.kill().await;
+    let killed = Instant::now();
+    database.until(OWNERS, "1").await;
+    database.until(OWNED, "2").await;
+    assert!(killed.elapsed() < TAKE_OVER, "{:?}", killed.elapsed());
     ids.extend(world.simulator.play(50));
-    soon("all deliveries", target.until(|totals| totals.unique >= 100)).await;
-    let delivered = acknowledged(&target);
-    assert!(ids.iter().all(|id| delivered.contains_key(id.as_str())));
+    for target in &targets {
+        soon("the deliveries", target.until(|totals| totals.unique >= 250)).await;
+        assert_each_once(target, &ids);
+    }
+    assert_eq!(database.text("SELECT max(sequence)::text FROM pepay_bridge.event").await, "250");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -157,10 +192,10 @@ async fn commands_know_a_store_on_a_server() {
         (text + &String::from_utf8_lossy(&output.stderr), output.status)
     };
     let (said, _) = run(&["doctor"]).await;
-    assert!(said.contains("no schema yet"), "{said}");
+    assert!(said.contains("no schema yet") && said.contains("no bridge runs on it"), "{said}");
     let bridge = world.bridge().await;
     let (said, _) = run(&["doctor"]).await;
-    assert!(said.contains("PostgreSQL ") && said.contains("held by a bridge"), "{said}");
+    assert!(said.contains("PostgreSQL ") && said.contains("1 bridge runs on it"), "{said}");
     assert!(said.contains("synchronous_commit = "), "{said}");
     let (said, status) = run(&["backup", "copy.db"]).await;
     assert!(!status.success() && said.contains("pg_dump"), "{said}");
@@ -200,11 +235,14 @@ async fn a_store_is_moved_from_a_file_with_all_that_is_open() {
     assert!(!again.status.success() && said.contains("takes an empty one"), "{said}");
 
     let bridge = world.bridge().await;
+    let again = import().await;
+    let said = String::from_utf8_lossy(&again.stderr).into_owned();
+    assert!(!again.status.success() && said.contains("is in use by a running pepay-bridge"), "{said}");
     ids.extend(world.simulator.play(20));
     soon("further deliveries", target.until(|totals| totals.unique >= 80)).await;
     assert_each_once(&target, &ids);
     let open =
         "SELECT count(*)::text FROM pepay_bridge.delivery WHERE state IN ('pending', 'sending', 'retrying')";
-    assert_eq!(database.text(open).await, "80");
+    database.until(open, "80").await;
     drop(bridge);
 }

@@ -31,7 +31,7 @@ pub(super) async fn examine(settings: &Settings) -> Vec<Check> {
 async fn of_server(server: &Server, durability: Durability) -> Check {
     match server_check::examine(server, durability).await {
         Ok(found) => {
-            let ServerCheckup { version, schema, newest_schema, holder, commits } = found;
+            let ServerCheckup { version, schema, newest_schema, replicas, commits } = found;
             let schema = match schema {
                 None => "no schema yet, which the first start creates".to_owned(),
                 Some(schema) if schema < newest_schema => {
@@ -39,8 +39,12 @@ async fn of_server(server: &Server, durability: Durability) -> Check {
                 }
                 Some(schema) => format!("schema {schema}"),
             };
-            let holder = if holder { "held by a bridge" } else { "held by no bridge" };
-            Check::ok("database", format!("PostgreSQL {version}, {schema}, {holder}; {commits}"))
+            let running = match replicas {
+                0 => "no bridge runs on it".to_owned(),
+                1 => "1 bridge runs on it".to_owned(),
+                more => format!("{more} bridges run on it"),
+            };
+            Check::ok("database", format!("PostgreSQL {version}, {schema}, {running}; {commits}"))
         }
         Err(error) => {
             Check::failed("database", chain(&error), "is `store.url` right, and does the server run?")

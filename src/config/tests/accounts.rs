@@ -174,3 +174,22 @@ fn a_key_that_leaves_the_machine_unencrypted_is_warned_of_for_each_stream() {
     // Without a key nothing is sent.
     assert_eq!(warnings("[pepay]\napi_url = 'http://a'"), [""; 0]);
 }
+
+#[test]
+fn a_server_of_the_store_is_shown_without_its_passwords() {
+    let text = format!(
+        "{LEAST}[store]\nurl = 'postgres://u:hidden@pooler/d'\nlisten_url = 'postgres://u:hidden@server/d'"
+    );
+    let loaded = load_text(&text, &[]).unwrap();
+    let shown: toml::Table = loaded.effective.parse().unwrap();
+    assert_eq!(shown["store"]["url"].as_str(), Some("postgres://u@pooler/d"));
+    assert_eq!(shown["store"]["listen_url"].as_str(), Some("postgres://u@server/d"));
+    assert!(!format!("{loaded:?}").contains("hidden"));
+    let Place::Server(server) = &loaded.settings.store.place else { panic!("{loaded:?}") };
+    let url = server.listen_url.as_ref().unwrap();
+    assert_eq!(url.expose_secret(), "postgres://u:hidden@server/d");
+
+    let without = load_text(&text.replace("postgres://u:hidden@server/d", ""), &[]).unwrap();
+    let Place::Server(server) = &without.settings.store.place else { panic!("{without:?}") };
+    assert!(server.listen_url.is_none());
+}

@@ -288,6 +288,8 @@ fn values_of_a_wrong_form_are_problems() {
         ("[store]\nurl = 'postgres://u:hidden@h:x/d'", "store.url", "is no URL ("),
         ("[store]\nschema = 'Pepay'", "store.schema", "is no name of a schema"),
         ("[store]\npooler = 'session'", "store.pooler", "allowed"),
+        ("[store]\nlisten_url = 'sqlite://hidden'", "store.listen_url", "is no URL of PostgreSQL"),
+        ("[store]\nlisten_url = 'postgres://u:hidden@h'", "store.listen_url", "names no database"),
         ("[store]\nurl = 'sqlite://'", "store.url", "names no file"),
         ("[store]\nurl = 'sqlite://a?mode=ro'", "store.url", "has parameters"),
         ("[store]\nurl = 'sqlite:///tmp'", "store.url", "names a folder"),

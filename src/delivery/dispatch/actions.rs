@@ -24,17 +24,14 @@ impl Dispatcher {
         let refused: Vec<_> = out.into_iter().map(on_the_wire).collect();
         let context = Arc::clone(&self.context);
         Box::pin(async move {
-            let mut acted = if acts.is_empty() { Ok(Vec::new()) } else { context.ledger.act(acts).await };
-            if let Ok(acted) = &mut acted {
-                acted.extend(refused);
-            }
+            let acted = context.log.act(acts, refused, request.answers.clone()).await;
             (request, acted)
         })
     }
 
     /// Takes what the store has done, and passes it on.
     pub(super) fn take_acted(&mut self, request: Request, acted: Result<Vec<Acted>, RecordError>) {
-        let Request { acts, reply } = request;
+        let Request { acts, reply, .. } = request;
         // What had been handed over before it was done is not to be sent as it was then.
         while let Some(arrived) = self.arrivals.take_ready() {
             let was_changed = acts.iter().any(|act| act.sequence == arrived.sequence);

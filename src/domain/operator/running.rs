@@ -90,6 +90,9 @@ pub enum OperationError {
     /// It is doing the same already.
     #[error("it is doing that already")]
     Busy,
+    /// Another replica does this, and it cannot be asked.
+    #[error("another replica has it")]
+    Elsewhere,
     /// It cannot be done; says why.
     #[error("{0}")]
     Refused(String),

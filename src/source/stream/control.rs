@@ -1,5 +1,7 @@
 //! What an operator can have a running stream do: connect anew, and read history again.
 
+use serde::Deserialize as _;
+use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 
 use crate::domain::clock::Clock;
@@ -83,9 +85,24 @@ impl Control {
         })
     }
 
+    /// How the stream is.
+    pub fn status(&self) -> StreamStatus {
+        self.status.borrow().clone()
+    }
+
+    /// Shows what another replica says of the stream, which reads it.
+    pub fn show(&self, told: &Value) {
+        // A later version may say it otherwise.
+        if let Ok(told) = StreamStatus::deserialize(told) {
+            self.status.send_replace(told);
+        }
+    }
+
     fn order(&self, order: Order) -> Result<(), OperationError> {
-        if self.status.borrow().phase == StreamPhase::Stopped {
-            return Err(stopped());
+        match self.status.borrow().phase {
+            StreamPhase::Stopped => return Err(stopped()),
+            StreamPhase::Standby => return Err(OperationError::Elsewhere),
+            _ => {}
         }
         self.orders.try_send(order).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => OperationError::Busy,

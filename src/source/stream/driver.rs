@@ -17,6 +17,7 @@ use super::report::Report;
 use super::state::{ConnectStep, Effect, Ending, Machine, Moment, Narrowing, Poll};
 use super::wire::{self, Incoming, Loss, Socket};
 use super::{Auth, Settings, Stream};
+use crate::domain::backoff::Jitter;
 use crate::domain::clock::Clock;
 use crate::domain::event::EventId;
 use crate::pepay::error::{Failure, FailureKind};
@@ -25,7 +26,7 @@ use crate::pepay::rest::{Page, Rest};
 use crate::pepay::token::Identity;
 use crate::store::error::{ReadError, RecordError};
 use crate::store::inbox::{ClaimError, Inbox, SourceIdentity};
-use crate::store::types::{Batch, CursorMove, Held, Position, Recorded};
+use crate::store::types::{Batch, CursorMove, Held, Position, Recorded, Resume, Term};
 
 /// How long a stop waits for a batch that is with the store. What is not
 /// committed then is read again after the next start.
@@ -40,6 +41,8 @@ struct Driver {
     settings: Settings,
     rest: Rest,
     inbox: Inbox,
+    /// Under which the cursor is moved.
+    term: Term,
     clock: Clock,
     began: Instant,
     machine: Machine,
@@ -54,44 +57,72 @@ struct Driver {
     foreign: Option<Failure>,
 }
 
-/// Runs `stream` until `stop` is cancelled.
+/// Runs `stream` while this process has its lease, until `stop` is cancelled.
 pub(super) async fn run(stream: Stream, stop: CancellationToken) {
-    let Stream { settings, rest, inbox, clock, jitter, status, orders } = stream;
-    let mut report = Report::new(&settings, clock.clone(), status);
-    let began = Instant::now();
+    let Stream { settings, rest, inbox, lease, clock, jitter, status, orders } = stream;
+    let (mut report, mut orders) = (Report::new(&settings, clock.clone(), status), Some(orders));
+    loop {
+        let Some(tenure) = stop.run_until_cancelled(lease.held()).await else { break };
+        report.began();
+        let resume = tokio::select! {
+            resume = position(&settings, &inbox, &jitter, &mut report) => resume,
+            () = tenure.over() => {
+                report.standby();
+                continue;
+            }
+            () = stop.cancelled() => break,
+        };
+        let Some(taken) = orders.take() else { break };
+        let mut driver = Driver {
+            machine: Machine::new(settings.clone(), resume, jitter.clone()),
+            settings: settings.clone(),
+            rest: rest.clone(),
+            inbox: inbox.clone(),
+            term: tenure.term(),
+            clock: clock.clone(),
+            began: Instant::now(),
+            report,
+            orders: taken,
+            socket: None,
+            connecting: None,
+            listing: None,
+            recording: None,
+            comparing: None,
+            foreign: None,
+        };
+        tokio::select! {
+            () = driver.serve(&stop) => {}
+            () = tenure.over() => {}
+        }
+        let (ended, returned) = driver.end().await;
+        report = ended;
+        orders = Some(returned);
+        if stop.is_cancelled() {
+            break;
+        }
+        report.standby();
+    }
+    report.stopped();
+}
+
+/// Where the stream stands, as soon as the store says.
+async fn position(
+    settings: &Settings,
+    inbox: &Inbox,
+    jitter: &Jitter,
+    report: &mut Report,
+) -> Option<Resume> {
     let mut failures = 0;
-    let resume = loop {
+    loop {
         match inbox.resume(&settings.name).await {
-            Ok(resume) => break resume,
+            Ok(resume) => return resume,
             Err(error) => {
                 failures += 1;
                 report.position_unknown(&error);
-                let wait = settings.backoff.delay(failures, jitter.next());
-                if timeout(wait, stop.cancelled()).await.is_ok() {
-                    report.stopped();
-                    return;
-                }
+                tokio::time::sleep(settings.backoff.delay(failures, jitter.next())).await;
             }
         }
-    };
-    let mut driver = Driver {
-        machine: Machine::new(settings.clone(), resume, jitter),
-        settings,
-        rest,
-        inbox,
-        clock,
-        began,
-        report,
-        orders,
-        socket: None,
-        connecting: None,
-        listing: None,
-        recording: None,
-        comparing: None,
-        foreign: None,
-    };
-    driver.serve(&stop).await;
-    driver.end().await;
+    }
 }
 
 impl Driver {
@@ -164,8 +195,8 @@ impl Driver {
                 self.comparing = Some(compare.boxed());
             }
             Effect::Record { events, cursor, history } => {
-                let stream = self.settings.name.clone();
-                let cursor = cursor.map(|position: Position| CursorMove { stream, position, history });
+                let (stream, term) = (self.settings.name.clone(), self.term);
+                let cursor = cursor.map(|position: Position| CursorMove { stream, position, history, term });
                 let (inbox, batch) = (self.inbox.clone(), Batch { events, cursor });
                 self.recording = Some(async move { inbox.record(batch).await }.boxed());
             }
@@ -262,7 +293,7 @@ impl Driver {
     }
 
     /// Takes leave: what the store has in hand is waited for, within a limit.
-    async fn end(mut self) {
+    async fn end(mut self) -> (Report, Orders) {
         if self.recording.is_some()
             && let Ok(answer) = timeout(LAST_COMMIT, ready(&mut self.recording)).await
         {
@@ -272,7 +303,7 @@ impl Driver {
             socket.close().await;
         }
         self.report.show(&self.machine);
-        self.report.stopped();
+        (self.report, self.orders)
     }
 
     fn now(&self) -> Moment {

@@ -55,7 +55,7 @@ impl Report {
             name,
             clock,
             status,
-            hole: Some(hole).filter(|gap| matches!(gap, GapStatus::Unproven { .. })),
+            hole: Some(hole).filter(is_hole),
             no_connection: None,
             no_list: None,
             no_store: None,
@@ -350,6 +350,20 @@ impl Report {
         counter!(names::STREAM_FRAMES, "stream" => self.name.to_string(), "kind" => kind).increment(count);
     }
 
+    /// This process reads the stream from here on. What another one has said of a
+    /// connection, or of a backfill, is over; a hole stays.
+    pub(super) fn began(&mut self) {
+        self.stopped();
+        self.hole = Some(self.status.borrow().gap.clone()).filter(is_hole);
+        self.status.send_modify(|status| status.phase = StreamPhase::Connecting);
+    }
+
+    /// Another process may read the stream from here on.
+    pub(super) fn standby(&mut self) {
+        self.stopped();
+        self.status.send_modify(|status| (status.phase, status.problem) = (StreamPhase::Standby, None));
+    }
+
     pub(super) fn stopped(&self) {
         self.connected(false);
         self.status.send_modify(|status| {
@@ -360,6 +374,11 @@ impl Report {
             }
         });
     }
+}
+
+/// Whether `gap` is one that stays.
+const fn is_hole(gap: &GapStatus) -> bool {
+    matches!(gap, GapStatus::Unproven { .. })
 }
 
 /// Shows how far a backfill has come; whether that is news.

@@ -1,9 +1,9 @@
 //! Storing what attempts came to, and counting it.
 
 use super::task::{Committed, Group, Reply, Task};
-use crate::store::engine::{EngineError, Term};
+use crate::store::engine::EngineError;
 use crate::store::error::RecordError;
-use crate::store::types::{Settlement, TargetId};
+use crate::store::types::{Settlement, TargetId, Term};
 
 /// Stores what attempts at one target came to.
 #[derive(Debug)]

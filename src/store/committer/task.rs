@@ -176,6 +176,19 @@ impl Tasks {
         self.put(|reply| Box::new(Ask { work, done: None, reply, only_reads: true })).await
     }
 
+    /// Has a group begun, unless one is waiting already.
+    pub(in crate::store) fn wake(&self) {
+        let (reply, _) = oneshot::channel::<Result<(), RecordError>>();
+        let nothing = |_: &mut Group<'_>| Ok(());
+        // Without room there is a group ahead.
+        let _ = self.0.try_send(Message::Task(Box::new(Ask {
+            work: nothing,
+            done: None,
+            reply,
+            only_reads: true,
+        })));
+    }
+
     /// Commits a small write. Fails also if a commit has failed a moment ago.
     pub(in crate::store) async fn probe(&self) -> Result<(), RecordError> {
         self.put(|reply| Box::new(Probe(reply))).await

@@ -6,14 +6,16 @@ use crate::store::committer::Group;
 use crate::store::counts::{BacklogChanges, Counters};
 use crate::store::engine::{Engine, EngineError, GroupKind};
 use crate::store::handoff::Owners;
+use crate::store::lease::Leases;
 use crate::store::routing::RoutingTable;
-use crate::store::types::{Batch, TargetId};
+use crate::store::types::{Batch, TargetId, Term};
 
-/// An engine with one target. Each call is a group of its own, a second later than the
+/// An engine with one target, which it owns. Each call is a group of its own, a second later than the
 /// one before it.
 pub(super) struct Direct {
     pub(super) engine: Box<dyn Engine>,
     pub(super) target: TargetId,
+    pub(super) term: Term,
     routes: RoutingTable,
     /// What is unfinished, by what the groups have reported.
     counters: Counters,
@@ -21,6 +23,9 @@ pub(super) struct Direct {
     /// Last, so that the engine is closed before its database goes.
     pub(super) backend: UnderTest,
 }
+
+/// The lease of its target.
+pub(super) const LEASE: &str = "target/orders";
 
 const DELIVERIES: &str = "SELECT 'delivery ' || state || ' ' || attempts || ' ' || target_id || ' ' || sequence || ' ' || \
             coalesce(lane, 0) || ' ' || rank || ' ' || replays || ' ' || coalesce(due_at, 0) || ' ' || \
@@ -55,9 +60,10 @@ impl Direct {
         let backend = UnderTest::new().await;
         let mut engine = backend.engine().await;
         let target = engine.register(&["orders".into()]).unwrap()[0];
-        let mut routes = RoutingTable::new(Owners::default());
+        let mut routes = RoutingTable::new(Owners::default(), Leases::sole());
         routes.replace(&[], [(route("orders", "*", Ordering::PerObject), target)]);
-        Self { engine, target, routes, counters: Counters::default(), now: NOW, backend }
+        let term = backend.term(LEASE);
+        Self { engine, target, term, routes, counters: Counters::default(), now: NOW, backend }
     }
 
     /// Does `work` and commits it. What it reports of the backlog has to be what there is.

@@ -4,7 +4,7 @@ use super::*;
 use crate::domain::operator::{Filter, Page};
 use crate::store::QUEUE;
 use crate::store::error::RecordError;
-use crate::store::types::{Batch, CursorMove, Held, Position, Recorded, Resume};
+use crate::store::types::{Batch, CursorMove, Held, Position, Recorded, Resume, Term};
 
 fn resume(position: Position) -> Resume {
     Resume { position, history: None }
@@ -14,8 +14,8 @@ fn position(id: &str) -> Position {
     Position { event: Some(id.parse().unwrap()), created: 1_734_780_000 }
 }
 
-fn cursor(id: &str) -> CursorMove {
-    CursorMove { stream: "commerce".into(), position: position(id), history: None }
+fn cursor(id: &str, term: Term) -> CursorMove {
+    CursorMove { stream: "commerce".into(), position: position(id), history: None, term }
 }
 
 /// Makes the store refuse the event `id` from now on, and only that one.
@@ -64,7 +64,7 @@ async fn the_sequence_has_no_gaps_across_duplicates_refusals_and_restarts() {
 #[tokio::test]
 async fn one_refused_command_does_not_fail_those_it_was_grouped_with() {
     let backend = UnderTest::new().await;
-    let (store, writer) = backend.open(vec![], Clock::from_fn(|| NOW)).await;
+    let (mut store, writer) = backend.open(vec![], Clock::from_fn(|| NOW)).await;
     // Queued before the committer runs, so that they are one group.
     let mut waiting = tokio::task::JoinSet::new();
     for n in 0..50 {
@@ -89,15 +89,16 @@ async fn one_refused_command_does_not_fail_those_it_was_grouped_with() {
 
 #[tokio::test]
 async fn a_batch_and_its_cursor_are_stored_together_or_not_at_all() {
-    let fixture = Fixture::new(vec![]).await;
+    let mut fixture = Fixture::new(vec![]).await;
+    let term = fixture.read_stream("commerce").await;
     let inbox = &fixture.store.inbox;
     assert_eq!(inbox.resume("commerce").await, Ok(None));
-    inbox.record(Batch { events: vec![event("evt_1", "a")], cursor: Some(cursor("evt_1")) }).await.unwrap();
+    let cursor = |id| Some(cursor(id, term));
+    inbox.record(Batch { events: vec![event("evt_1", "a")], cursor: cursor("evt_1") }).await.unwrap();
     assert_eq!(inbox.resume("commerce").await, Ok(Some(resume(position("evt_1")))));
 
     refuse(&fixture.backend, "evt_3");
-    let batch =
-        Batch { events: vec![event("evt_2", "a"), event("evt_3", "a")], cursor: Some(cursor("evt_3")) };
+    let batch = Batch { events: vec![event("evt_2", "a"), event("evt_3", "a")], cursor: cursor("evt_3") };
     assert!(inbox.record(batch).await.is_err());
     assert_eq!(inbox.resume("commerce").await, Ok(Some(resume(position("evt_1")))));
     let ids = ["evt_1", "evt_2", "evt_3"].map(|id| id.parse().unwrap());
@@ -107,9 +108,10 @@ async fn a_batch_and_its_cursor_are_stored_together_or_not_at_all() {
 
 #[tokio::test]
 async fn an_account_found_empty_has_a_position_too() {
-    let fixture = Fixture::new(vec![]).await;
+    let mut fixture = Fixture::new(vec![]).await;
+    let term = fixture.read_stream("commerce").await;
     let empty = Position { event: None, created: 5 };
-    let cursor = Some(CursorMove { stream: "commerce".into(), position: empty.clone(), history: None });
+    let cursor = Some(CursorMove { stream: "commerce".into(), position: empty.clone(), history: None, term });
     fixture.store.inbox.record(Batch { events: vec![], cursor }).await.unwrap();
     assert_eq!(fixture.store.inbox.resume("commerce").await, Ok(Some(resume(empty))));
 }
@@ -117,7 +119,7 @@ async fn an_account_found_empty_has_a_position_too() {
 #[tokio::test]
 async fn a_full_queue_is_reported_at_once_and_nothing_of_it_is_stored() {
     let backend = UnderTest::new().await;
-    let (store, writer) = backend.open(vec![], Clock::from_fn(|| NOW)).await;
+    let (mut store, writer) = backend.open(vec![], Clock::from_fn(|| NOW)).await;
     let mut waiting = tokio::task::JoinSet::new();
     for n in 0..QUEUE + 10 {
         let (inbox, id) = (store.inbox.clone(), format!("evt_{n}"));

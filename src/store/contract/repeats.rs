@@ -6,7 +6,7 @@ use super::*;
 use crate::domain::delivery::{Next, OnUncertain, State};
 use crate::domain::operator::{Action, REPLAYABLE};
 use crate::store::committer::Group;
-use crate::store::engine::{EngineError, Retained, RetentionStep, Term};
+use crate::store::engine::{Authority, EngineError, Retained, RetentionStep};
 use crate::store::error::ActError;
 use crate::store::types::{
     Act, ActKind, Acted, AttemptStarted, Batch, CursorMove, InterruptedAttempt, Position, Recorded,
@@ -37,8 +37,9 @@ async fn with_one_event() -> Direct {
 }
 
 fn claim(direct: &mut Direct, number: u32) {
-    let (target, begun) = (direct.target, AttemptStarted { sequence: 1, number, at: NOW });
-    direct.commit(|group| group.engine.claim(Term::SOLE, target, begun)).unwrap();
+    let (target, term) = (direct.target, direct.term);
+    let begun = AttemptStarted { sequence: 1, number, at: NOW };
+    direct.commit(|group| group.engine.claim(term, target, begun)).unwrap();
 }
 
 /// The first attempt of the delivery of event 1, with an answer.
@@ -56,10 +57,9 @@ fn settlement(next: Next) -> Settlement {
 }
 
 fn settle(direct: &mut Direct, settlements: &[Settlement]) {
-    let target = direct.target;
-    let settle = |group: &mut Group<'_>| {
-        group.engine.settle(Term::SOLE, target, settlements, group.changes, group.now)
-    };
+    let (target, term) = (direct.target, direct.term);
+    let settle =
+        |group: &mut Group<'_>| group.engine.settle(term, target, settlements, group.changes, group.now);
     direct.commit(settle).unwrap();
 }
 
@@ -79,7 +79,8 @@ async fn events_that_are_stored_twice_are_there_once_and_leave_no_gap() {
     let other = Received { event: event("evt_2", "b").event, ..event("evt_2", "a") };
     let again = Received { source: Source::Stream, ..event("evt_1", "a") };
     let position = Position { event: Some("evt_2".parse().unwrap()), created: 1 };
-    let cursor = CursorMove { stream: "commerce".into(), position, history: Some("so far".to_owned()) };
+    let term = direct.backend.term("stream/commerce");
+    let cursor = CursorMove { stream: "commerce".into(), position, history: Some("so far".to_owned()), term };
     let events = vec![event("evt_1", "a"), event("evt_2", "a"), again, other];
     let batch = Batch { events, cursor: Some(cursor) };
     let append = |group: &mut Group<'_>| {
@@ -100,12 +101,13 @@ async fn events_that_are_stored_twice_are_there_once_and_leave_no_gap() {
 #[tokio::test]
 async fn one_attempt_is_claimed_by_one_alone() {
     let mut direct = with_one_event().await;
-    let (target, begun) = (direct.target, AttemptStarted { sequence: 1, number: 1, at: NOW });
-    let [first, second] = twice(&mut direct, |group| group.engine.claim(Term::SOLE, target, begun));
+    let (target, term) = (direct.target, direct.term);
+    let begun = AttemptStarted { sequence: 1, number: 1, at: NOW };
+    let [first, second] = twice(&mut direct, |group| group.engine.claim(term, target, begun));
     assert_eq!(first, Ok(()));
     assert!(matches!(second, Err(EngineError::Rejected(_))), "{second:?}");
     let unknown = AttemptStarted { sequence: 2, ..begun };
-    let refused = direct.commit(|group| group.engine.claim(Term::SOLE, target, unknown));
+    let refused = direct.commit(|group| group.engine.claim(term, target, unknown));
     assert!(matches!(refused, Err(EngineError::Rejected(_))), "{refused:?}");
 }
 
@@ -117,12 +119,11 @@ async fn what_an_attempt_has_come_to_is_stored_once() {
             if is_claimed {
                 claim(&mut direct, 1);
             }
-            let target = direct.target;
+            let (target, term) = (direct.target, direct.term);
             // Also within one set.
             let both = [settlement(next), settlement(next)];
-            let settle_both = |group: &mut Group<'_>| {
-                group.engine.settle(Term::SOLE, target, &both, group.changes, group.now)
-            };
+            let settle_both =
+                |group: &mut Group<'_>| group.engine.settle(term, target, &both, group.changes, group.now);
             let [first, second] = twice(&mut direct, settle_both);
             assert_eq!((first, second), (Ok(()), Ok(())), "{next:?}");
             assert_eq!(direct.standing(1), (next.state(), 1));
@@ -156,9 +157,9 @@ async fn an_attempt_that_was_cut_off_is_recovered_once() {
         let mut direct = with_one_event().await;
         direct.store("evt_2");
         claim(&mut direct, 1);
-        let target = direct.target;
+        let (target, owner) = (direct.target, Authority::Owner(direct.term));
         let recover = |group: &mut Group<'_>| {
-            group.engine.recover(Term::SOLE, target, on_uncertain, group.changes, group.now)
+            group.engine.recover(owner, target, on_uncertain, group.changes, group.now)
         };
         let [first, second] = twice(&mut direct, recover);
         assert_eq!(first, Ok(vec![InterruptedAttempt { event_id: "evt_1".to_owned(), number: 1 }]));
@@ -184,11 +185,13 @@ async fn an_action_is_done_to_what_is_as_it_was_when_it_was_chosen() {
     for (before, kind, after) in cases {
         let mut direct = with_one_event().await;
         settle(&mut direct, &[settlement(before)]);
-        let (target, case) = (direct.target, format!("{kind:?} of {before:?}"));
+        let (target, owner) = (direct.target, Authority::Owner(direct.term));
+        let case = format!("{kind:?} of {before:?}");
         // Also within one set.
         let both = [Act { sequence: 1, kind: kind.clone() }, Act { sequence: 1, kind: kind.clone() }];
-        let act =
-            |group: &mut Group<'_>| group.engine.act(target, &both, group.routes, group.changes, group.now);
+        let act = |group: &mut Group<'_>| {
+            group.engine.act(owner, target, &both, group.routes, group.changes, group.now)
+        };
         let results = |acted: Done<Vec<Acted>>| -> Vec<_> {
             acted.unwrap().into_iter().map(|one| one.result).collect()
         };

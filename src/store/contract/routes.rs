@@ -24,7 +24,7 @@ async fn an_event_goes_by_the_routes_that_stand_when_it_is_accepted() {
     record(&fixture, "evt_1", "1").await;
     let mut opened =
         fixture.store.reroute(names(&["a"]), vec![route("b", "*", Ordering::None)]).await.unwrap();
-    let (_, _, b) = opened.remove(0).split();
+    let (_, b) = fixture.own(opened.remove(0)).await;
     record(&fixture, "evt_2", "2").await;
     // What is kept has its handoff still.
     assert_eq!(id(&arrived(&mut a_arrivals).await), "evt_1");
@@ -36,7 +36,8 @@ async fn an_event_goes_by_the_routes_that_stand_when_it_is_accepted() {
     assert_eq!(ids_due(&b).await, ["evt_2", "evt_3"]);
 
     let narrower = route("a", "invoice.*", Ordering::None);
-    let (_, _, a) = fixture.store.reroute(names(&["b"]), vec![narrower]).await.unwrap().remove(0).split();
+    let mut opened = fixture.store.reroute(names(&["b"]), vec![narrower]).await.unwrap();
+    let (_, a) = fixture.own(opened.remove(0)).await;
     record(&fixture, "evt_4", "4").await;
     assert_eq!(ids_due(&a).await, ["evt_1", "evt_2"], "what was to be delivered still is");
     fixture.close().await;
@@ -49,7 +50,8 @@ async fn what_is_stored_from_then_on_is_handed_to_the_successor() {
     let (mut before, old) = fixture.outbox();
     record(&fixture, "evt_1800000000000-2", "o").await;
     let job = arrived(&mut before).await;
-    let (mut arrivals, _, new) = fixture.store.reroute(Vec::new(), routes()).await.unwrap().remove(0).split();
+    let mut opened = fixture.store.reroute(Vec::new(), routes()).await.unwrap();
+    let (mut arrivals, new) = fixture.own(opened.remove(0)).await;
     record(&fixture, "evt_1800000000000-3", "o").await;
     assert_eq!(id(&arrived(&mut arrivals).await), "evt_1800000000000-3");
     // What the predecessor has on the wire still ends.

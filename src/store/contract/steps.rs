@@ -6,7 +6,7 @@ use super::*;
 use crate::domain::delivery::{Next, OnUncertain, State, Step, apply};
 use crate::domain::operator::Action;
 use crate::store::committer::Group;
-use crate::store::engine::Term;
+use crate::store::engine::Authority;
 use crate::store::error::ActError;
 use crate::store::types::{Act, ActKind, AttemptStarted, Settlement};
 
@@ -68,15 +68,15 @@ impl Direct {
     }
 
     fn claim(&mut self, sequence: i64) -> bool {
-        let (target, attempts) = (self.target, self.standing(sequence).1);
+        let (target, term, attempts) = (self.target, self.term, self.standing(sequence).1);
         let begun = AttemptStarted { sequence, number: attempts + 1, at: NOW };
-        self.commit(|group| group.engine.claim(Term::SOLE, target, begun)).is_ok()
+        self.commit(|group| group.engine.claim(term, target, begun)).is_ok()
     }
 
     /// An engine does not tell whether it has settled anything: what is stored does.
     fn settle(&mut self, sequence: i64, next: Next) -> bool {
         let (state, attempts) = self.standing(sequence);
-        let (target, before) = (self.target, self.delivery(sequence));
+        let (target, term, before) = (self.target, self.term, self.delivery(sequence));
         let settlement = Settlement {
             sequence,
             // One that was claimed is counted already.
@@ -89,16 +89,16 @@ impl Direct {
             next,
         };
         let settle = |group: &mut Group<'_>| {
-            group.engine.settle(Term::SOLE, target, &[settlement], group.changes, group.now)
+            group.engine.settle(term, target, &[settlement], group.changes, group.now)
         };
         self.commit(settle).unwrap();
         self.delivery(sequence) != before
     }
 
     fn recover(&mut self, sequence: i64, on_uncertain: OnUncertain) -> bool {
-        let target = self.target;
+        let (target, owner) = (self.target, Authority::Owner(self.term));
         let recover = |group: &mut Group<'_>| {
-            group.engine.recover(Term::SOLE, target, on_uncertain, group.changes, group.now)
+            group.engine.recover(owner, target, on_uncertain, group.changes, group.now)
         };
         let cut_off = self.commit(recover).unwrap();
         cut_off.iter().any(|attempt| attempt.event_id == name(sequence))
@@ -110,10 +110,11 @@ impl Direct {
     }
 
     fn act(&mut self, sequence: i64, kind: ActKind) -> bool {
-        let (target, acts) = (self.target, [Act { sequence, kind }]);
+        let (target, owner, acts) = (self.target, Authority::Owner(self.term), [Act { sequence, kind }]);
         let on_the_wire = self.standing(sequence).0 == State::Sending;
-        let act =
-            |group: &mut Group<'_>| group.engine.act(target, &acts, group.routes, group.changes, group.now);
+        let act = |group: &mut Group<'_>| {
+            group.engine.act(owner, target, &acts, group.routes, group.changes, group.now)
+        };
         match self.commit(act).unwrap().remove(0).result {
             Ok(_) => true,
             Err(ActError::OnTheWire) if on_the_wire => false,

@@ -2,7 +2,7 @@
 
 mod auditing;
 mod conflicts;
-mod direct;
+pub(super) mod direct;
 mod latency;
 mod listing;
 mod operating;

@@ -1,13 +1,15 @@
-//! `PostgreSQL`: a schema of a server, to which one process at a time writes.
+//! `PostgreSQL`: a schema of a server, which any number of processes share.
 //!
 //! | file | holds |
 //! |---|---|
 //! | [`connect`] | addresses, pools, what is set up for a session or a transaction |
 //! | [`migrate`] | making a schema, and bringing it up to date |
-//! | [`lease`] | who may write |
+//! | [`membership`], [`share`] | the processes that share it: who lives, and who holds what |
+//! | [`peers`], [`listener`] | what they ask and tell one another |
 //! | [`session`] | the connection that writes: transactions, time limits, errors |
 //! | [`write`] | the engine |
-//! | [`append`] | storing events, by the function of migration 1 |
+//! | [`append`], [`log`] | storing events, by the function of migration 1; what others have stored |
+//! | [`fence`] | by which right the deliveries of a target are changed |
 //! | [`settle`], [`act`], [`hold`] | outcomes of attempts, actions of operators, what holds a target back |
 //! | [`search`] | what of a target is open, and in which order |
 //! | [`retain`], [`identity`], [`audit`] | removing what is old; whose events these are; the audit trail |
@@ -21,16 +23,21 @@ mod act;
 mod append;
 mod audit;
 pub mod check;
-mod connect;
+pub(in crate::store) mod connect;
+mod fence;
 mod hold;
 mod identity;
 pub mod import;
-mod lease;
+mod listener;
+mod log;
+pub(in crate::store) mod membership;
 mod migrate;
+pub(in crate::store) mod peers;
 mod retain;
 mod search;
 mod session;
 mod settle;
+mod share;
 #[cfg(test)]
 mod tests;
 mod words;

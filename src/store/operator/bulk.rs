@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::OperatorStore;
+use super::{OperatorStore, unread};
 use crate::domain::delivery::State;
 use crate::domain::operator::{Action, BulkMove, BulkReplay, BulkWork, Filter};
-use crate::store::error::{BulkError, ReadError, RecordError};
+use crate::store::error::BulkError;
 use crate::store::settings::Route;
 use crate::store::types::{Act, ActKind, Candidate, Movable, TargetId};
 use crate::store::view::BulkProgress;
@@ -162,11 +162,6 @@ fn by_object(mut candidates: Vec<Candidate>, kind: &ActKind) -> Vec<Vec<Act>> {
 fn number(steps: &[Steps]) -> u64 {
     let number: usize = steps.iter().flat_map(|of_target| &of_target.acts).map(Vec::len).sum();
     u64::try_from(number).unwrap_or(u64::MAX)
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "made for `map_err`")]
-fn unread(error: ReadError) -> RecordError {
-    RecordError::Unavailable(error.to_string())
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ use crate::domain::clock::UnixMillis;
 use crate::domain::status::{StreamStatus, WebhookStatus};
 use crate::store::view::{Latency, Races, SourceTally, Usage};
 use crate::web::refused::RefusedWebhook;
+use crate::web::replicas::ReplicaStatus;
 use crate::web::status::Store;
 use crate::web::{STORE_LIMIT, of_removed, within};
 
@@ -44,6 +45,8 @@ pub(super) struct Overview {
     #[schema(required)]
     last_refused_webhook: Option<RefusedWebhook>,
     targets: Vec<TargetView>,
+    /// Those that share the store; empty of a store of one process.
+    replicas: Vec<ReplicaStatus>,
     store: Store,
     /// Null if the store does not tell.
     #[schema(required)]
@@ -88,7 +91,8 @@ impl Api {
         );
         let ((targets, unread), parts) = (targets, view.parts());
         let removed = targets.iter().filter_map(TargetView::warning);
-        let warnings = verdict.warnings.into_iter().chain(removed).collect();
+        let warnings = verdict.warnings.into_iter().chain(removed);
+        let warnings = warnings.chain(view.warning_of_replicas()).collect();
         Overview {
             version: env!("CARGO_PKG_VERSION"),
             commit: env!("PEPAY_BRIDGE_COMMIT"),
@@ -101,6 +105,7 @@ impl Api {
             webhooks: parts.webhooks(),
             last_refused_webhook: view.refusals.last(),
             targets,
+            replicas: view.replicas(),
             store: Store::new(verdict.store_failure, summary, unread),
             usage: assessment.usage,
             sources: view.operator.tally().sources,

@@ -225,6 +225,7 @@ impl From<OperationError> for Problem {
             OperationError::Busy => Self::conflict("busy", detail),
             OperationError::Refused(_) => Self::conflict("refused", detail),
             OperationError::Pepay(_) => Self::new(StatusCode::BAD_GATEWAY, "pepay_failed", detail),
+            OperationError::Elsewhere => Self::unavailable("elsewhere", detail),
             OperationError::Unavailable(_) => Self::unavailable("store_unavailable", detail),
         }
     }

@@ -45,7 +45,7 @@ pub(super) async fn reconnect(
     _: NoBody,
 ) -> Result<(StatusCode, Json<StreamStatus>), Problem> {
     audit.stream(&name);
-    let told = api.of_stream(&name, api.operations.reconnect(&name)).and_then(|()| stream(&api, &name));
+    let told = api.of_stream(&name, api.operations.reconnect(&name).await).and_then(|()| stream(&api, &name));
     audit.note_changed(u64::from(told.is_ok()));
     told
 }
@@ -65,7 +65,8 @@ pub(super) async fn backfill(
 ) -> Result<(StatusCode, Json<StreamStatus>), Problem> {
     let BackfillBody { from, written } = BackfillBody::read(members)?;
     audit.stream(&name).filter(&written);
-    let told = api.of_stream(&name, api.operations.backfill(&name, from)).and_then(|()| stream(&api, &name));
+    let told =
+        api.of_stream(&name, api.operations.backfill(&name, from).await).and_then(|()| stream(&api, &name));
     audit.note_changed(u64::from(told.is_ok()));
     told
 }

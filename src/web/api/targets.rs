@@ -109,7 +109,7 @@ impl TargetView {
     /// A target that is not configured any more.
     pub(super) fn removed(backlog: &Backlog, latency: Option<&Latency>, now: UnixMillis) -> Self {
         let info = TargetInfo::removed(&backlog.target);
-        let status = TargetStatus::removed(Arc::clone(&backlog.target));
+        let status = TargetStatus::new(Arc::clone(&backlog.target));
         let view = Self::new(info, status, Some(backlog), latency, now);
         Self { configured: false, state: TargetState::Removed, ..view }
     }

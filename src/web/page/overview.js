@@ -69,7 +69,7 @@ export function open(outlet, _route, signal) {
     (overview.last_refused_webhook ? urgent : calm).push(webhooks(overview));
     show(top, verdict(overview), tiles(overview), urgent);
     drawGraphs();
-    show(rest, h('div', { class: 'columns' }, sources(overview), races(overview)), calm, store(overview), configuration());
+    show(rest, h('div', { class: 'columns' }, sources(overview), races(overview)), calm, replicas(overview), store(overview), configuration());
   }
   listen(draw, signal);
   draw();
@@ -211,6 +211,22 @@ function webhooks({ webhooks: all, last_refused_webhook: missed }) {
       { label: 'Path', cell: ({ path }) => h('code', path) },
       { label: 'Last event', cell: ({ last_event: last }) => ago(last?.at, 'none yet') },
       { label: 'Last refusal', cell: ({ last_rejection: last }) => (last ? refusal(last) : 'none') },
+    ],
+  }));
+}
+
+/** Those that share the store, where there may be several. */
+function replicas({ replicas: all = [] }) {
+  if (!all.length) return null;
+  return h('section', { class: 'card', 'aria-labelledby': 'replicas', key: 'replicas' }, h('h2', { id: 'replicas' }, 'Replicas'), table({
+    caption: 'Replicas', hideCaption: true, key: ({ id }) => id, rows: all, empty: 'None lives.',
+    columns: [
+      { label: 'Host', cell: ({ name, this: own }) => [name, own ? [' ', label('calm', 'this one')] : null], main: true },
+      { label: 'Id', cell: ({ id }) => h('code', { title: id }, id.slice(0, 8)) },
+      { label: 'Version', cell: ({ version }) => version },
+      { label: 'Since', cell: ({ since }) => ago(since) },
+      { label: 'Configuration', cell: ({ same_configuration: same }) => (same ? 'the same' : label('warn', 'another', 'Its targets, streams or webhooks are configured otherwise')) },
+      { label: 'Has', cell: ({ holds }) => (holds.length ? holds.map(({ lease, term, since }) => h('div', { key: lease }, lease, h('span', { class: 'note' }, `term ${number(term)}, `, ago(since)))) : 'nothing') },
     ],
   }));
 }

@@ -15,7 +15,7 @@ const HOUR = 3_600_000;
 
 /** A stream's state in labels. */
 export function streamLabels({ connected, phase, gap, behind }) {
-  const looks = { live: 'good', backfilling: 'warn', connecting: 'warn', waiting: 'bad', stopped: 'bad' };
+  const looks = { live: 'good', backfilling: 'warn', connecting: 'warn', waiting: 'bad', standby: 'calm', stopped: 'bad' };
   return [
     label(looks[phase] ?? 'calm', words(phase), connected ? 'Connected' : 'Not connected'),
     gap?.state === 'open' ? label('warn', 'filling a gap') : null,

@@ -48,13 +48,17 @@ impl Operations for Obedient {
         Box::pin(ready(known(target, "orders").map(|()| outcome)))
     }
 
-    fn reconnect(&self, stream: &str) -> Result<(), OperationError> {
-        known(stream, "commerce")
+    fn reconnect(&self, stream: &str) -> BoxFuture<'_, Result<(), OperationError>> {
+        let known = known(stream, "commerce");
+        Box::pin(async { known })
     }
 
-    fn backfill(&self, stream: &str, _from: BackfillFrom) -> Result<(), OperationError> {
-        known(stream, "commerce")?;
-        if self.backfilling.swap(true, Ordering::Relaxed) { Err(OperationError::Busy) } else { Ok(()) }
+    fn backfill(&self, stream: &str, _from: BackfillFrom) -> BoxFuture<'_, Result<(), OperationError>> {
+        let known = known(stream, "commerce");
+        Box::pin(async {
+            known?;
+            if self.backfilling.swap(true, Ordering::Relaxed) { Err(OperationError::Busy) } else { Ok(()) }
+        })
     }
 
     fn verify(

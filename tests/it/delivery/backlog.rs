@@ -52,7 +52,7 @@ pub async fn store_backlog(database: &Path, target: &str, backlog: usize) {
     let types = TypeFilter::new(vec!["*".parse().unwrap()]);
     let (environment, condition, ordering) = (None, None, Ordering::PerObject);
     let route = Route { target: target.into(), types, environment, condition, ordering };
-    let (store, writer) = Store::open(&settings, vec![route], clock.clone()).await.unwrap();
+    let (mut store, writer) = Store::open(&settings, vec![route], clock.clone()).await.unwrap();
     let writer = std::thread::spawn(|| writer.run());
     for first in (0..backlog).step_by(2000) {
         let events = (first..first + 2000).map(|n| event(n, &clock)).collect();

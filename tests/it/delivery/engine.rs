@@ -96,7 +96,7 @@ impl Engine {
     }
 
     /// Stops it as a bridge is stopped.
-    pub async fn stop(self) {
+    pub async fn stop(mut self) {
         self.stop.cancel();
         self.dispatcher.join_all().await;
         self.store.close().await;

@@ -1,6 +1,8 @@
 //! A simulated Pepay and sample targets around a bridge.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,7 +38,8 @@ pub struct World {
 impl World {
     /// A Pepay with a stream and a webhook endpoint, and no target yet.
     pub async fn new(options: Options) -> Self {
-        let folder = TempDir::new().unwrap();
+        // As operators are told to have it: for its owner alone.
+        let folder = tempfile::Builder::new().permissions(Permissions::from_mode(0o700)).tempdir().unwrap();
         let (mut served, stop) = (JoinSet::new(), CancellationToken::new());
         let options = Options { keys: vec![ApiKey::new(API_KEY)], ..options };
         let simulator = Simulator::new(options, Clock::system(), Jitter::from_fn(|| 0.5));

@@ -6,9 +6,9 @@ use std::collections::HashMap;
 use sqlx::Row as _;
 use sqlx::postgres::PgRow;
 
-use super::search;
-use super::session::Session;
+use super::session::{Failed, Session};
 use super::words::rounds;
+use super::{fence, search};
 use crate::domain::clock::UnixMillis;
 use crate::domain::delivery::{self, Ordering, State};
 use crate::domain::event::EventId;
@@ -73,14 +73,20 @@ struct Actions<'a> {
 /// What is to be written, or why nothing is.
 type Decision = Result<Change, ActError>;
 
-/// Does `acts` to deliveries of `target`, none of which is on the wire.
+/// Does `acts` to deliveries of `target`, none of which is on the wire. A target that something
+/// is taken from has no owner until the transaction ends.
 pub(super) async fn all(
     session: &mut Session,
     (routes, changes): (&RoutingTable, &mut BacklogChanges),
     target: TargetId,
     acts: &[Act],
     now: UnixMillis,
-) -> Result<Vec<Acted>, sqlx::Error> {
+) -> Result<Vec<Acted>, Failed> {
+    let taken_from = acts.iter().filter_map(|act| match act.kind {
+        ActKind::Take(from) => Some(from),
+        _ => None,
+    });
+    fence::hold_unowned(session, taken_from.collect()).await?;
     let mut done: HashMap<usize, Acted> = HashMap::new();
     let indices: Vec<usize> = (0..acts.len()).collect();
     for round in rounds(&indices, |index| acts[*index].sequence) {

@@ -77,7 +77,6 @@ pub(super) async fn all(
     }
     let cursors: Vec<_> = batches.iter().filter_map(|batch| batch.cursor.as_ref()).collect();
     let query = sqlx::query(APPEND)
-        .bind(session.term)
         .bind(now.0)
         .bind(newest_arrival.0)
         .bind(ORDINARY_SKEW_MS)
@@ -109,7 +108,8 @@ pub(super) async fn all(
                 .collect::<Vec<_>>(),
         )
         .bind(cursors.iter().map(|cursor| cursor.position.created).collect::<Vec<_>>())
-        .bind(cursors.iter().map(|cursor| cursor.history.as_deref().map(clean)).collect::<Vec<_>>());
+        .bind(cursors.iter().map(|cursor| cursor.history.as_deref().map(clean)).collect::<Vec<_>>())
+        .bind(cursors.iter().map(|cursor| cursor.term.number()).collect::<Vec<_>>());
     let rows = session.rows(query).await?;
 
     let repeat =

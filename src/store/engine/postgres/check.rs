@@ -16,8 +16,8 @@ pub struct ServerCheckup {
     pub schema: Option<i64>,
     /// The newest version of a schema that this program knows.
     pub newest_schema: i64,
-    /// Whether a process holds the store now.
-    pub holder: bool,
+    /// How many processes share the store now.
+    pub replicas: u64,
     /// What a commit waits for, by the server's settings.
     pub commits: String,
 }
@@ -43,14 +43,14 @@ pub async fn examine(server: &Server, durability: Durability) -> Result<ServerCh
     let failed = |error: sqlx::Error| address.error(&error);
     let version = text(&mut connection, version.to_owned()).await.map_err(failed)?;
     let commits = text(&mut connection, settings.to_owned()).await.map_err(failed)?;
-    let holder = if schema.is_some() {
-        let held = format!(
-            "SELECT (expires_at > clock_timestamp())::text FROM \"{}\".lease WHERE name = 'store'",
+    let replicas = if schema.is_some() {
+        let living = format!(
+            "SELECT count(*)::text FROM \"{}\".replica WHERE expires_at > clock_timestamp()",
             server.schema
         );
-        text(&mut connection, held).await.map_err(failed)? == "true"
+        text(&mut connection, living).await.map_err(failed)?.parse().unwrap_or(0)
     } else {
-        false
+        0
     };
-    Ok(ServerCheckup { version, schema, newest_schema: migrate::newest(), holder, commits })
+    Ok(ServerCheckup { version, schema, newest_schema: migrate::newest(), replicas, commits })
 }

@@ -2,14 +2,14 @@
 //! read back and compared before it is committed. What is interrupted leaves nothing behind.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use futures_util::TryStreamExt as _;
 use rusqlite::types::ValueRef;
 use sha2::{Digest as _, Sha256};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _, PgConnection, Row as _};
 
-use super::connect::Address;
-use super::lease::Lease;
+use super::connect::{Address, BEGIN};
 use super::migrate;
 use crate::store::engine::sqlite::open;
 use crate::store::error::OpenError;
@@ -116,21 +116,16 @@ pub async fn import(
     let source = open::open_reader(file)?;
     let address = Address::of(server, Durability::Full)?;
     migrate::migrate(&address, &server.schema).await?;
-    let lease = Lease::take(address.pool(1), &address, &server.schema).await?;
     let mut connection = address.options.connect().await?;
-    let imported = move_all(&mut connection, (server, &address, &lease), (file, &source), progress).await;
-    if imported.is_err() {
-        // The transaction may be open; the lease is given back on a connection of its own.
-        connection = address.options.connect().await?;
-    }
-    connection.execute(AssertSqlSafe(lease.resignation())).await?;
+    // A transaction that has failed ends with its connection.
+    let imported = move_all(&mut connection, (server, &address), (file, &source), progress).await;
     drop(lock);
     imported
 }
 
 async fn move_all(
     connection: &mut PgConnection,
-    (server, address, lease): (&Server, &Address, &Lease),
+    (server, address): (&Server, &Address),
     (file, source): (&Path, &rusqlite::Connection),
     progress: impl Fn(u64, u64),
 ) -> Result<Imported, ImportError> {
@@ -144,13 +139,19 @@ async fn move_all(
     let unsigned = |number: i64| u64::try_from(number).unwrap_or(0);
     let all = counts.iter().map(|number| unsigned(*number)).sum();
 
-    let begin = address.shared.as_deref().unwrap_or("BEGIN");
+    let begin = address.shared.as_deref().unwrap_or(BEGIN);
     let begin = format!(
-        "{begin}; SELECT 1 FROM lease WHERE name = 'store' AND term = {} FOR KEY SHARE; \
-         SELECT (EXISTS (SELECT 1 FROM event) OR EXISTS (SELECT 1 FROM target))::text",
-        lease.term
+        // A process that starts meanwhile waits for the end, and finds the schema as it is then.
+        "{begin}; LOCK TABLE replica, target, event IN EXCLUSIVE MODE; \
+         SELECT (EXISTS (SELECT 1 FROM replica WHERE expires_at > clock_timestamp()))::text; \
+         SELECT (EXISTS (SELECT 1 FROM event) OR EXISTS (SELECT 1 FROM target))::text"
     );
     let rows = connection.fetch_all(AssertSqlSafe(begin)).await?;
+    if rows.iter().rev().nth(1).is_none_or(|row| row.try_get::<&str, _>(0).ok() != Some("false")) {
+        connection.execute("ROLLBACK").await?;
+        let shown = Arc::clone(&address.shown);
+        return Err(OpenError::Shared { server: shown, schema: server.schema.clone() }.into());
+    }
     if rows.last().is_none_or(|row| row.try_get::<&str, _>(0).ok() != Some("false")) {
         connection.execute("ROLLBACK").await?;
         return Err(ImportError::NotEmpty(server.schema.clone()));

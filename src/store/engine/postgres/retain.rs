@@ -35,7 +35,7 @@ pub(super) async fn step(
 }
 
 /// Cancels the oldest of what is dead.
-const DEAD: &str = "WITH oldest AS ( \
+pub(super) const DEAD: &str = "WITH oldest AS ( \
        SELECT target_id, sequence FROM delivery WHERE state = 'dead' AND settled_at < $1 \
        ORDER BY settled_at LIMIT $2 FOR UPDATE \
      ), cancelled AS ( \
@@ -113,6 +113,9 @@ async fn positions(session: &mut Session) -> Result<(i64, i64), sqlx::Error> {
     Ok((row.try_get("payload_through")?, row.try_get("events_through")?))
 }
 
+pub(super) const OLD: &str = "SELECT sequence, received_at FROM event WHERE sequence > $1 AND sequence <= $2 \
+                              ORDER BY sequence LIMIT $3";
+
 /// The next events between two sequences that arrived before `before`, and whether there may
 /// be more. The order of acceptance counts: one stamped late by a clock that was wrong does
 /// not hold up those behind it.
@@ -121,9 +124,7 @@ async fn old(
     (after, through): (i64, i64),
     before: UnixMillis,
 ) -> Result<(Vec<i64>, bool), sqlx::Error> {
-    let query = "SELECT sequence, received_at FROM event WHERE sequence > $1 AND sequence <= $2 \
-                 ORDER BY sequence LIMIT $3";
-    let rows = session.rows(sqlx::query(query).bind(after).bind(through).bind(STEP)).await?;
+    let rows = session.rows(sqlx::query(OLD).bind(after).bind(through).bind(STEP)).await?;
     let next = rows.iter().map(|row| Ok((row.try_get("sequence")?, row.try_get("received_at")?)));
     let mut next = next.collect::<Result<Vec<(i64, i64)>, sqlx::Error>>()?;
     let looked_at = next.len();
@@ -132,18 +133,28 @@ async fn old(
     Ok((next.into_iter().map(|(sequence, _)| sequence).collect(), more))
 }
 
+// With every delivery of an event looked at, which are few: by a condition the server would go
+// through the indexes of all that is open or dead.
+pub(super) const DONE: &str = "SELECT g.sequence FROM unnest($1::bigint[]) AS g (sequence) WHERE ( \
+       SELECT bool_or(d.settled_at IS NULL OR d.state = 'dead') FROM delivery d WHERE d.sequence = g.sequence \
+     ) IS NOT TRUE";
+
 /// Those of `sequences` whose events are needed no more: every delivery was made, or an
 /// operator has ended it. What is dead waits for an operator.
 async fn done(session: &mut Session, sequences: &[i64]) -> Result<Vec<i64>, sqlx::Error> {
     if sequences.is_empty() {
         return Ok(Vec::new());
     }
-    let done = "SELECT g.sequence FROM unnest($1::bigint[]) AS g (sequence) WHERE NOT EXISTS ( \
-                  SELECT 1 FROM delivery d WHERE d.sequence = g.sequence \
-                  AND (d.settled_at IS NULL OR d.state = 'dead'))";
-    let rows = session.rows(sqlx::query(done).bind(sequences)).await?;
+    let rows = session.rows(sqlx::query(DONE).bind(sequences)).await?;
     rows.iter().map(|row| row.try_get("sequence")).collect()
 }
+
+pub(super) const REMOVE_BODIES: &str =
+    "UPDATE event SET body = NULL WHERE sequence = ANY ($1) AND body IS NOT NULL";
+
+// By their deliveries, which are found by sequence alone.
+pub(super) const REMOVE_ATTEMPTS: &str = "DELETE FROM attempt a USING delivery d WHERE d.sequence = ANY ($1) \
+       AND a.target_id = d.target_id AND a.sequence = d.sequence";
 
 /// Removes the bodies and attempts of those of `sequences` that are done.
 async fn remove_payloads(session: &mut Session, sequences: &[i64]) -> Result<(), sqlx::Error> {
@@ -152,14 +163,20 @@ async fn remove_payloads(session: &mut Session, sequences: &[i64]) -> Result<(),
         return Ok(());
     }
     for statement in [
-        "UPDATE event SET body = NULL WHERE sequence = ANY ($1) AND body IS NOT NULL",
+        REMOVE_BODIES,
         "UPDATE conflict SET body = NULL WHERE sequence = ANY ($1) AND body IS NOT NULL",
-        "DELETE FROM attempt WHERE sequence = ANY ($1) AND target_id IN (SELECT id FROM target)",
+        REMOVE_ATTEMPTS,
     ] {
         session.execute(sqlx::query(statement).bind(&done)).await?;
     }
     Ok(())
 }
+
+/// Takes their attempts with them.
+pub(super) const REMOVE_DELIVERIES: &str =
+    "DELETE FROM delivery WHERE sequence = ANY ($1) RETURNING target_id, state";
+
+pub(super) const REMOVE_EVENTS: &str = "DELETE FROM event WHERE sequence = ANY ($1)";
 
 /// Removes those of `sequences` that are done.
 async fn remove_events(
@@ -171,9 +188,7 @@ async fn remove_events(
     if done.is_empty() {
         return Ok(());
     }
-    // Takes its attempts with it.
-    let delete = "DELETE FROM delivery WHERE sequence = ANY ($1) RETURNING target_id, state";
-    for row in session.rows(sqlx::query(delete).bind(&done)).await? {
+    for row in session.rows(sqlx::query(REMOVE_DELIVERIES).bind(&done)).await? {
         if let Ok(state) = row.try_get::<&str, _>("state")?.parse() {
             changes.change(TargetId(row.try_get("target_id")?), state, -1);
         }
@@ -182,7 +197,7 @@ async fn remove_events(
         "DELETE FROM sighting WHERE sequence = ANY ($1)",
         "DELETE FROM conflict WHERE sequence = ANY ($1)",
         "DELETE FROM order_link WHERE sequence = ANY ($1)",
-        "DELETE FROM event WHERE sequence = ANY ($1)",
+        REMOVE_EVENTS,
     ] {
         session.execute(sqlx::query(statement).bind(&done)).await?;
     }

@@ -27,18 +27,18 @@ const OF_LANE: std::ops::RangeInclusive<usize> = 4..=128;
 /// Rows that one search passes over because they are known.
 const PASSED_OVER: usize = 4096;
 
-const OLDEST_DUE: &str = "SELECT sequence, lane, rank FROM delivery WHERE target_id = $1 AND due_at <= $2 \
+pub(super) const OLDEST_DUE: &str = "SELECT sequence, lane, rank FROM delivery WHERE target_id = $1 AND due_at <= $2 \
                           ORDER BY due_at, sequence LIMIT $3";
-const NEWEST_DUE: &str = "SELECT sequence, lane, rank FROM delivery WHERE target_id = $1 AND due_at <= $2 \
+pub(super) const NEWEST_DUE: &str = "SELECT sequence, lane, rank FROM delivery WHERE target_id = $1 AND due_at <= $2 \
                           ORDER BY due_at DESC, sequence DESC LIMIT $3";
-const NOT_DUE: &str =
+pub(super) const NOT_DUE: &str =
     "SELECT min(due_at) AS next, max(due_at) AS last FROM delivery WHERE target_id = $1 AND due_at > $2";
-const PENDING: &str = "SELECT sequence, lane, rank FROM delivery \
+pub(super) const PENDING: &str = "SELECT sequence, lane, rank FROM delivery \
                        WHERE target_id = $1 AND settled_at IS NULL AND state = 'pending' AND sequence > $2 \
                        ORDER BY sequence LIMIT $3";
 
 /// The beginnings of lanes, without bodies.
-const LANES: &str = "SELECT g.n, d.sequence, d.rank, d.state, d.due_at, \
+pub(super) const LANES: &str = "SELECT g.n, d.sequence, d.rank, d.state, d.due_at, \
        coalesce(octet_length(e.body), 0)::bigint AS size \
      FROM unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[]) WITH ORDINALITY \
           AS g (lane, rank, sequence, most, n) \
@@ -47,10 +47,10 @@ const LANES: &str = "SELECT g.n, d.sequence, d.rank, d.state, d.due_at, \
         ORDER BY d.rank, d.sequence LIMIT g.most) d \
      JOIN event e ON e.sequence = d.sequence ORDER BY g.n, d.rank, d.sequence";
 
-const SIZES: &str = "SELECT sequence, coalesce(octet_length(body), 0)::bigint AS size FROM event \
+pub(super) const SIZES: &str = "SELECT sequence, coalesce(octet_length(body), 0)::bigint AS size FROM event \
                      WHERE sequence = ANY ($1)";
 
-const JOBS: &str = "SELECT d.sequence, d.rank, d.attempts, d.first_attempt_at, d.lane, d.replays, \
+pub(super) const JOBS: &str = "SELECT d.sequence, d.rank, d.attempts, d.first_attempt_at, d.lane, d.replays, \
        (d.attempts > 0 AND EXISTS (SELECT 1 FROM attempt a WHERE a.target_id = d.target_id \
          AND a.sequence = d.sequence AND a.started_at < d.first_attempt_at)) AS renewed, e.id, e.type, \
        e.object_id, e.created, e.source, e.origin, e.environment, e.received_at, e.body \
@@ -58,7 +58,7 @@ const JOBS: &str = "SELECT d.sequence, d.rank, d.attempts, d.first_attempt_at, d
      WHERE d.target_id = $1 AND d.sequence = ANY ($2)";
 
 /// Every lane and its head: one step of the index for each.
-const CENSUS: &str = "WITH RECURSIVE known (lane, rank, sequence) AS ( \
+pub(super) const CENSUS: &str = "WITH RECURSIVE known (lane, rank, sequence) AS ( \
        (SELECT lane, rank, sequence FROM delivery WHERE target_id = $1 AND lane IS NOT NULL \
         ORDER BY lane, rank, sequence LIMIT 1) \
        UNION ALL SELECT n.lane, n.rank, n.sequence FROM known \

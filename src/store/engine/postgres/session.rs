@@ -10,6 +10,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _, PgConnection, Post
 use tokio::runtime::{Handle, Runtime};
 use tokio::time::timeout;
 
+use super::connect::BEGIN;
 use crate::store::engine::{EngineError, GroupKind};
 
 /// How long a connection may take to be made.
@@ -22,8 +23,20 @@ const CALL_LIMIT: Duration = Duration::from_secs(10);
 /// After a connection could not be made, so long every group fails at once.
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// What the append function and the fence raise when another process has the store.
-const TERM_IS_OVER: &str = "PB001";
+/// Why a verb was not carried out.
+#[derive(Debug)]
+pub(super) enum Failed {
+    /// The term is over under which it was to be done.
+    Superseded,
+    /// The database has refused it, or does not work.
+    Database(sqlx::Error),
+}
+
+impl From<sqlx::Error> for Failed {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Database(error)
+    }
+}
 
 /// A connection, made anew when it is lost, and the runtime that drives it.
 ///
@@ -45,27 +58,20 @@ pub(super) struct Session {
     connection: Option<PgConnection>,
     in_transaction: bool,
     failed_at: Option<Instant>,
-    /// The term under which this process writes.
-    pub(super) term: i64,
 }
 
 impl Connection {
     /// A connection that is made when it is first needed.
-    pub(super) fn new(
-        options: PgConnectOptions,
-        shared: Option<Arc<str>>,
-        term: i64,
-    ) -> std::io::Result<Self> {
+    pub(super) fn new(options: PgConnectOptions, shared: Option<Arc<str>>) -> std::io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let session =
-            Session { options, shared, connection: None, in_transaction: false, failed_at: None, term };
+        let session = Session { options, shared, connection: None, in_transaction: false, failed_at: None };
         Ok(Self { runtime: Some(runtime), session })
     }
 
     /// Does `work` and waits for it.
-    pub(super) fn call<T: Send>(
+    pub(super) fn call<T: Send, E: Into<Failed>>(
         &mut self,
-        work: impl AsyncFnOnce(&mut Session) -> Result<T, sqlx::Error> + Send,
+        work: impl AsyncFnOnce(&mut Session) -> Result<T, E> + Send,
     ) -> Result<T, EngineError> {
         let Some(runtime) = &self.runtime else {
             return Err(EngineError::Unavailable("the connection has ended".to_owned()));
@@ -75,7 +81,10 @@ impl Connection {
             runtime.block_on(async {
                 match timeout(CALL_LIMIT, work(&mut *session)).await {
                     Ok(Ok(done)) => Ok(done),
-                    Ok(Err(error)) => Err(session.failed(&error)),
+                    Ok(Err(error)) => Err(match error.into() {
+                        Failed::Superseded => EngineError::Superseded,
+                        Failed::Database(error) => session.failed(&error),
+                    }),
                     Err(_) => {
                         session.give_up();
                         let limit = CALL_LIMIT.as_secs();
@@ -110,23 +119,12 @@ impl Session {
         let begin = match (&self.shared, kind) {
             (None, GroupKind::Appends) => return Ok(()),
             (None, GroupKind::Reads) => "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY",
-            (None, GroupKind::Writes) => "BEGIN",
+            (None, GroupKind::Writes) => BEGIN,
             (Some(begin), _) => begin,
         };
-        let mut begin = begin.to_owned();
-        if kind == GroupKind::Writes {
-            // The lock lets a renewal pass, and has whoever takes over wait for this
-            // transaction.
-            begin.push_str("; SELECT 1 FROM lease WHERE name = 'store' AND term = ");
-            begin.push_str(&self.term.to_string());
-            begin.push_str(" FOR KEY SHARE");
-        }
-        let rows = sqlx::raw_sql(AssertSqlSafe(begin)).fetch_all(self.open()?).await?;
+        let begin = begin.to_owned();
+        sqlx::raw_sql(AssertSqlSafe(begin)).execute(self.open()?).await?;
         self.in_transaction = true;
-        if kind == GroupKind::Writes && rows.is_empty() {
-            self.give_up();
-            return Err(sqlx::Error::Configuration(term_is_over().into()));
-        }
         Ok(())
     }
 
@@ -149,15 +147,6 @@ impl Session {
                 // A transaction ends with its connection.
                 self.give_up();
             }
-        }
-        Ok(())
-    }
-
-    /// Gives a lease back, over the connection as it is.
-    pub(super) async fn resign(&mut self, resignation: String) -> Result<(), sqlx::Error> {
-        self.roll_back().await?;
-        if let Some(connection) = &mut self.connection {
-            connection.execute(AssertSqlSafe(resignation)).await?;
         }
         Ok(())
     }
@@ -230,16 +219,8 @@ impl Session {
             if code.starts_with("22") || code.starts_with("23") {
                 return EngineError::Rejected(refused.message().to_owned());
             }
-            if code == TERM_IS_OVER {
-                self.give_up();
-                return EngineError::Unavailable(term_is_over());
-            }
         }
         self.give_up();
         EngineError::Unavailable(error.to_string())
     }
-}
-
-fn term_is_over() -> String {
-    "another process has taken over the store".to_owned()
 }

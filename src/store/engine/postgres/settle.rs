@@ -4,20 +4,25 @@ use std::time::Duration;
 
 use sqlx::Row as _;
 
-use super::session::Session;
+use super::session::{Failed, Session};
 use super::words::{clean, rounds};
 use crate::domain::clock::UnixMillis;
 use crate::domain::delivery::{Next, OnUncertain, State};
 use crate::store::counts::BacklogChanges;
 use crate::store::routing::FIRST;
-use crate::store::types::{AttemptStarted, InterruptedAttempt, Settlement, TargetId};
+use crate::store::types::{AttemptStarted, InterruptedAttempt, Settlement, TargetId, Term};
 
 /// Attempts kept for a delivery, the newest ones.
 const ATTEMPTS_KEPT: i64 = 100;
 
 /// A settlement of what was settled before changes nothing: the answer to an earlier try of
-/// the same group was lost.
-const SETTLE: &str = "WITH given AS ( \
+/// the same group was lost. The row without a state tells whether the term stands.
+///
+/// Open deliveries are told by their states: by `settled_at` the server would go through the
+/// index of all that are open where its statistics are of a time when there were few.
+pub(super) const SETTLE: &str = "WITH fence AS ( \
+       SELECT 1 FROM lease WHERE name = $14 AND term = $15 FOR KEY SHARE \
+     ), given AS ( \
        SELECT * FROM unnest($2::bigint[], $3::bigint[], $4::text[], $5::bigint[], $6::bigint[], $7::bigint[], \
                             $8::bigint[], $9::bigint[], $10::text[], $11::bytea[]) \
          AS g (sequence, number, state, due_at, settled_at, started_at, duration_ms, status, error, answer) \
@@ -28,8 +33,9 @@ const SETTLE: &str = "WITH given AS ( \
               first_attempt_at = coalesce(d.first_attempt_at, g.started_at), \
               status = CASE WHEN g.number = 1 AND g.state = 'delivered' THEN g.status END, \
               duration_ms = CASE WHEN g.number = 1 AND g.state = 'delivered' THEN g.duration_ms END \
-       FROM given g WHERE d.target_id = $1 AND d.sequence = g.sequence AND d.settled_at IS NULL \
-         AND d.state <> 'held' AND (d.attempts < g.number OR (d.attempts = g.number AND d.state = 'sending')) \
+       FROM given g WHERE d.target_id = $1 AND d.sequence = g.sequence \
+         AND EXISTS (SELECT 1 FROM fence) AND d.state IN ('pending', 'sending', 'retrying') \
+         AND (d.attempts < g.number OR (d.attempts = g.number AND d.state = 'sending')) \
        RETURNING g.sequence, g.number, g.state, g.started_at, g.duration_ms, g.status, g.error, g.answer \
      ), logged AS ( \
        INSERT INTO attempt (target_id, sequence, number, started_at, duration_ms, status, error, answer) \
@@ -41,16 +47,17 @@ const SETTLE: &str = "WITH given AS ( \
      ), noted AS ( \
        INSERT INTO ripe (sequence) SELECT sequence FROM settled WHERE state IN ('delivered', 'dead') \
          AND sequence <= (SELECT payload_through FROM retention) ON CONFLICT DO NOTHING \
-     ) SELECT state, count(*) AS number FROM settled GROUP BY state";
+     ) SELECT NULL AS state, count(*) AS number FROM fence \
+       UNION ALL SELECT state, count(*) FROM settled GROUP BY state";
 
-/// Stores `settlements`.
+/// Stores `settlements`, under `term` of `lease`.
 pub(super) async fn all(
     session: &mut Session,
     changes: &mut BacklogChanges,
-    target: TargetId,
+    (target, lease, Term(term)): (TargetId, &str, Term),
     settlements: &[Settlement],
     now: UnixMillis,
-) -> Result<(), sqlx::Error> {
+) -> Result<(), Failed> {
     for round in rounds(settlements, |settlement| settlement.sequence) {
         let column = |of: fn(&Settlement) -> i64| round.iter().map(|one| of(one)).collect::<Vec<_>>();
         let due_at = |one: &&Settlement| match one.next {
@@ -73,10 +80,19 @@ pub(super) async fn all(
             .bind(round.iter().map(|one| one.error.as_deref().map(clean)).collect::<Vec<_>>())
             .bind(round.iter().map(answer).collect::<Vec<_>>())
             .bind(FIRST)
-            .bind(ATTEMPTS_KEPT);
+            .bind(ATTEMPTS_KEPT)
+            .bind(lease)
+            .bind(term);
         for row in session.rows(query).await? {
-            if let Ok(state) = row.try_get::<&str, _>("state")?.parse() {
-                let number: i64 = row.try_get("number")?;
+            let (state, number) =
+                (row.try_get::<Option<&str>, _>("state")?, row.try_get::<i64, _>("number")?);
+            let Some(state) = state else {
+                if number == 0 {
+                    return Err(Failed::Superseded);
+                }
+                continue;
+            };
+            if let Ok(state) = state.parse() {
                 changes.change(target, State::Sending, -number);
                 changes.change(target, state, number);
             }
@@ -85,25 +101,38 @@ pub(super) async fn all(
     Ok(())
 }
 
+pub(super) const CLAIM: &str = "WITH fence AS ( \
+       SELECT 1 FROM lease WHERE name = $5 AND term = $6 FOR KEY SHARE \
+     ), claimed AS ( \
+       UPDATE delivery SET state = 'sending', due_at = NULL, attempts = $3, \
+              first_attempt_at = coalesce(first_attempt_at, $4) \
+       WHERE target_id = $1 AND sequence = $2 AND (state = 'pending' OR state = 'retrying') \
+         AND EXISTS (SELECT 1 FROM fence) RETURNING 1 \
+     ) SELECT EXISTS (SELECT 1 FROM fence) AS stands, EXISTS (SELECT 1 FROM claimed) AS claimed";
+
 /// Stores that an attempt is about to go out, so that a crash leaves a trace of it.
 /// Returns whether the delivery was one to be sent.
 pub(super) async fn claim(
     session: &mut Session,
-    target: TargetId,
+    (target, lease, Term(term)): (TargetId, &str, Term),
     attempt: AttemptStarted,
-) -> Result<bool, sqlx::Error> {
-    let update = "UPDATE delivery SET state = 'sending', due_at = NULL, attempts = $3, \
-                         first_attempt_at = coalesce(first_attempt_at, $4) \
-                  WHERE target_id = $1 AND sequence = $2 AND (state = 'pending' OR state = 'retrying')";
-    let query = sqlx::query(update)
+) -> Result<bool, Failed> {
+    let query = sqlx::query(CLAIM)
         .bind(target.0)
         .bind(attempt.sequence)
         .bind(i64::from(attempt.number))
-        .bind(attempt.at.0);
-    Ok(session.execute(query).await? == 1)
+        .bind(attempt.at.0)
+        .bind(lease)
+        .bind(term);
+    let rows = session.rows(query).await?;
+    let row = rows.first().ok_or(sqlx::Error::RowNotFound)?;
+    if !row.try_get::<bool, _>("stands")? {
+        return Err(Failed::Superseded);
+    }
+    Ok(row.try_get("claimed")?)
 }
 
-const RECOVER: &str = "WITH interrupted AS ( \
+pub(super) const RECOVER: &str = "WITH interrupted AS ( \
        UPDATE delivery d SET state = $2, due_at = $3, rank = CASE WHEN $2 = 'held' THEN $4 ELSE d.rank END \
        WHERE d.target_id = $1 AND d.settled_at IS NULL AND d.state = 'sending' \
        RETURNING d.sequence, d.attempts \
@@ -113,8 +142,8 @@ const RECOVER: &str = "WITH interrupted AS ( \
        FROM interrupted ON CONFLICT DO NOTHING \
      ) SELECT e.id, i.attempts FROM interrupted i JOIN event e ON e.sequence = i.sequence ORDER BY e.sequence";
 
-/// Attempts found on the wire at start were cut off by the end of the process: their
-/// outcomes are unknown. Returns which they were.
+/// Attempts found on the wire were cut off by the end of their process: their outcomes are
+/// unknown. Returns which they were.
 pub(super) async fn recover(
     session: &mut Session,
     changes: &mut BacklogChanges,

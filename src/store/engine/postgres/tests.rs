@@ -4,7 +4,17 @@
 #[cfg(feature = "postgres-tests")]
 mod backend;
 #[cfg(feature = "postgres-tests")]
+mod engines;
+#[cfg(feature = "postgres-tests")]
+mod log;
+#[cfg(feature = "postgres-tests")]
+mod model;
+#[cfg(feature = "postgres-tests")]
+mod plans;
+#[cfg(feature = "postgres-tests")]
 mod server;
+#[cfg(feature = "postgres-tests")]
+mod terms;
 
 #[cfg(feature = "postgres-tests")]
 use backend::Postgres as UnderTest;

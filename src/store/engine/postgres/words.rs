@@ -1,6 +1,9 @@
 //! Values as `PostgreSQL` takes them.
 
 use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::store::types::Term;
 
 /// `text` with the character U+FFFD for each NUL, which no text of `PostgreSQL` may hold.
 pub(super) fn clean(text: &str) -> String {
@@ -20,6 +23,23 @@ pub(super) fn rounds<T>(all: &[T], key: impl Fn(&T) -> i64) -> Vec<Vec<&T>> {
         rounds[*round].push(one);
     }
     rounds
+}
+
+/// `values` as an array of SQL.
+pub(super) fn text_array<T: AsRef<str>>(values: impl Iterator<Item = T>) -> String {
+    let values: Vec<_> = values.map(|value| literal(value.as_ref())).collect();
+    format!("ARRAY[{}]::text[]", values.join(", "))
+}
+
+/// The terms of `held` as an array of SQL.
+pub(super) fn number_array(held: &[(Arc<str>, Term)]) -> String {
+    let terms: Vec<_> = held.iter().map(|(_, term)| term.number().to_string()).collect();
+    format!("ARRAY[{}]::bigint[]", terms.join(", "))
+}
+
+/// `text` as a constant of SQL.
+pub(super) fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\0', "").replace('\'', "''"))
 }
 
 #[cfg(test)]

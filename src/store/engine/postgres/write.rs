@@ -1,67 +1,63 @@
 //! The engine: each verb of the trait as a call over the connection that writes.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use sqlx::Row as _;
 use sqlx::postgres::PgPool;
-use tokio_util::sync::CancellationToken;
 
 use super::connect::Address;
-use super::lease::Lease;
-use super::session::{Connection, Session};
-use super::{act, append, audit, hold, identity, migrate, retain, search, settle};
+use super::session::{Connection, Failed, Session};
+use super::{act, append, audit, fence, hold, identity, log, migrate, retain, search, settle};
 use crate::domain::audit::Entry;
 use crate::domain::clock::UnixMillis;
 use crate::domain::delivery::OnUncertain;
 use crate::domain::event::EventId;
+use crate::store::cluster::LogPage;
 use crate::store::counts::BacklogChanges;
-use crate::store::engine::{Engine, EngineError, GroupKind, Retained, RetentionStep, Term};
+use crate::store::engine::{Authority, Engine, EngineError, GroupKind, Retained, RetentionStep};
 use crate::store::error::{ActError, OpenError};
 use crate::store::identity::SourceIdentity;
 use crate::store::routing::RoutingTable;
 use crate::store::settings::{Durability, Server};
 use crate::store::types::{
-    Act, Acted, Appended, AttemptStarted, Batch, Found, InterruptedAttempt, Key, Search, Settlement, TargetId,
+    Act, Acted, Appended, AttemptStarted, Batch, Found, InterruptedAttempt, Key, Search, Settlement,
+    TargetId, Term,
 };
 use crate::store::view::RetryAfter;
 
-/// A schema of a server, to which this process alone writes.
+/// A schema of a server, which other processes may write to as well.
 #[derive(Debug)]
 pub(in crate::store) struct PostgresEngine {
     connection: Connection,
-    lease: Lease,
     /// The sequence of the newest event that is known to be committed.
     newest: i64,
     /// The same with those of the group that is open.
     appended: i64,
     /// No event that this process has accepted arrived later.
     newest_arrival: UnixMillis,
+    /// The names of the leases of targets, as far as they were needed.
+    leases: HashMap<TargetId, Arc<str>>,
 }
 
-/// A pool that reads, and what begins its transactions where sessions are shared.
-pub(in crate::store) type Pool = (PgPool, Option<Arc<str>>);
+/// How to reach a server, and a pool of connections to it.
+pub(in crate::store) type Reached = (Address, PgPool);
 
 impl PostgresEngine {
-    /// Opens the store of `server`: brings its schema up to date and takes its lease.
+    /// Opens the store of `server`, whose schema it brings up to date.
     pub(in crate::store) async fn open(
         server: &Server,
         durability: Durability,
-    ) -> Result<(Self, Pool), OpenError> {
+    ) -> Result<(Self, Reached), OpenError> {
         let address = Address::of(server, durability)?;
         migrate::migrate(&address, &server.schema).await?;
         let pool = address.pool(server.connections);
-        let lease = Lease::take(pool.clone(), &address, &server.schema).await?;
-        let connection = Connection::new(address.options.clone(), address.shared.clone(), lease.term);
+        let connection = Connection::new(address.options.clone(), address.shared.clone());
         let connection = connection.map_err(|error| address.error(&error))?;
         let newest_arrival = UnixMillis(i64::MIN);
-        let mut engine = Self { connection, lease, newest: 0, appended: 0, newest_arrival };
+        let mut engine = Self { connection, newest: 0, appended: 0, newest_arrival, leases: HashMap::new() };
         engine.read_newest().map_err(|error| address.error(&error))?;
-        Ok((engine, (pool, address.shared)))
-    }
-
-    /// Is cancelled once another process has taken over the store.
-    pub(in crate::store) fn lost(&self) -> CancellationToken {
-        self.lease.lost.clone()
+        Ok((engine, (address, pool)))
     }
 
     fn read_newest(&mut self) -> Result<(), EngineError> {
@@ -78,6 +74,15 @@ impl PostgresEngine {
         Ok(())
     }
 
+    /// The name of the lease of `target`, which never changes.
+    fn lease(&mut self, target: TargetId) -> Result<Arc<str>, EngineError> {
+        if let Some(lease) = self.leases.get(&target) {
+            return Ok(Arc::clone(lease));
+        }
+        let lease = self.connection.call(async |session| fence::lease_of(session, target).await)?;
+        Ok(Arc::clone(self.leases.entry(target).or_insert_with(|| lease.into())))
+    }
+
     /// Does `work` in a transaction of its own.
     fn alone<T: Send>(
         &mut self,
@@ -88,19 +93,8 @@ impl PostgresEngine {
             session.begin(kind).await?;
             let done = work(session).await?;
             session.commit().await?;
-            Ok(done)
+            Ok::<_, sqlx::Error>(done)
         })
-    }
-}
-
-impl Drop for PostgresEngine {
-    fn drop(&mut self) {
-        // Without it the next process waits until the lease has expired.
-        let resignation = self.lease.resignation();
-        let resigned = self.connection.call(async move |session| session.resign(resignation).await);
-        if let Err(error) = resigned {
-            tracing::debug!(%error, "the lease of the store could not be given back");
-        }
     }
 }
 
@@ -173,8 +167,26 @@ impl Engine for PostgresEngine {
         Ok(appended)
     }
 
-    fn claim(&mut self, _: Term, target: TargetId, attempt: AttemptStarted) -> Result<(), EngineError> {
-        if self.connection.call(async |session| settle::claim(session, target, attempt).await)? {
+    fn read_log(
+        &mut self,
+        range: (i64, Option<i64>),
+        targets: &[TargetId],
+        limit: usize,
+    ) -> Result<LogPage, EngineError> {
+        self.connection.call(async |session| log::read(session, range, targets, limit).await)
+    }
+
+    fn answer(&mut self, request: &str, answer: &str) -> Result<bool, EngineError> {
+        let update = "UPDATE request SET answer = $2::jsonb WHERE id = $1 AND answer IS NULL";
+        let query = sqlx::query(update).bind(request).bind(answer);
+        self.connection.call(async |session| session.execute(query).await.map(|changed| changed == 1))
+    }
+
+    fn claim(&mut self, term: Term, target: TargetId, attempt: AttemptStarted) -> Result<(), EngineError> {
+        let lease = self.lease(target)?;
+        let claim =
+            async |session: &mut Session| settle::claim(session, (target, &lease, term), attempt).await;
+        if self.connection.call(claim)? {
             return Ok(());
         }
         Err(EngineError::Rejected("the delivery is neither pending nor retrying".to_owned()))
@@ -182,28 +194,32 @@ impl Engine for PostgresEngine {
 
     fn settle(
         &mut self,
-        _: Term,
+        term: Term,
         target: TargetId,
         settlements: &[Settlement],
         changes: &mut BacklogChanges,
         now: UnixMillis,
     ) -> Result<(), EngineError> {
-        let settle =
-            async |session: &mut Session| settle::all(session, changes, target, settlements, now).await;
+        let lease = self.lease(target)?;
+        let settle = async |session: &mut Session| {
+            settle::all(session, changes, (target, &lease, term), settlements, now).await
+        };
         self.connection.call(settle)
     }
 
     fn recover(
         &mut self,
-        _: Term,
+        authority: Authority,
         target: TargetId,
         on_uncertain: OnUncertain,
         changes: &mut BacklogChanges,
         now: UnixMillis,
     ) -> Result<Vec<InterruptedAttempt>, EngineError> {
-        let recover =
-            async |session: &mut Session| settle::recover(session, changes, target, on_uncertain, now).await;
-        self.connection.call(recover)
+        let lease = self.lease(target)?;
+        self.connection.call(async |session| {
+            fence::hold(session, &lease, authority).await?;
+            Ok::<_, Failed>(settle::recover(session, changes, target, on_uncertain, now).await?)
+        })
     }
 
     fn search(&mut self, target: TargetId, search: &Search) -> Result<Found, EngineError> {
@@ -216,14 +232,18 @@ impl Engine for PostgresEngine {
 
     fn act(
         &mut self,
+        authority: Authority,
         target: TargetId,
         acts: &[Act],
         routes: &RoutingTable,
         changes: &mut BacklogChanges,
         now: UnixMillis,
     ) -> Result<Vec<Acted>, EngineError> {
-        let act = async |session: &mut Session| act::all(session, (routes, changes), target, acts, now).await;
-        self.connection.call(act)
+        let lease = self.lease(target)?;
+        self.connection.call(async |session| {
+            fence::hold(session, &lease, authority).await?;
+            act::all(session, (routes, changes), target, acts, now).await
+        })
     }
 
     fn pause(

@@ -9,7 +9,8 @@ use super::{Extent, Reader};
 use crate::domain::clock::UnixMillis;
 use crate::store::engine::sqlite::file::{self, Disk};
 use crate::store::error::ReadError;
-use crate::store::types::{Seen, TargetId};
+use crate::store::types::Seen;
+use crate::store::types::TargetId;
 use crate::store::view::{Summary, Usage};
 
 /// Over how many of a target's newest delivered events times are taken.

@@ -101,7 +101,7 @@ fn insert_deliveries(
 }
 
 fn move_cursor(connection: &Connection, cursor: &CursorMove, now: UnixMillis) -> rusqlite::Result<()> {
-    let CursorMove { stream, position, history } = cursor;
+    let CursorMove { stream, position, history, term: _ } = cursor;
     let mut upsert = connection.prepare_cached(
         "INSERT INTO stream_cursor (stream, event_id, created, moved_at, history) \
          VALUES (?1, ?2, ?3, ?4, ?5) \

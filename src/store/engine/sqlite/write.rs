@@ -15,14 +15,16 @@ use crate::domain::audit::Entry;
 use crate::domain::clock::UnixMillis;
 use crate::domain::delivery::OnUncertain;
 use crate::domain::event::EventId;
+use crate::store::cluster::LogPage;
 use crate::store::counts::BacklogChanges;
-use crate::store::engine::{Engine, EngineError, GroupKind, Retained, RetentionStep, Term};
+use crate::store::engine::{Authority, Engine, EngineError, GroupKind, Retained, RetentionStep};
 use crate::store::error::{ActError, OpenError};
 use crate::store::identity::SourceIdentity;
 use crate::store::routing::RoutingTable;
 use crate::store::settings::Durability;
 use crate::store::types::{
-    Act, Acted, Appended, AttemptStarted, Batch, Found, InterruptedAttempt, Key, Search, Settlement, TargetId,
+    Act, Acted, Appended, AttemptStarted, Batch, Found, InterruptedAttempt, Key, Search, Settlement,
+    TargetId, Term,
 };
 use crate::store::view::RetryAfter;
 
@@ -135,6 +137,14 @@ impl Engine for SqliteEngine {
         batches.iter().map(append).collect()
     }
 
+    fn read_log(&mut self, _: (i64, Option<i64>), _: &[TargetId], _: usize) -> Result<LogPage, EngineError> {
+        Ok(LogPage::default())
+    }
+
+    fn answer(&mut self, _: &str, _: &str) -> Result<bool, EngineError> {
+        Ok(true)
+    }
+
     fn claim(&mut self, _: Term, target: TargetId, attempt: AttemptStarted) -> Result<(), EngineError> {
         if settle::claim(&self.connection, target, attempt)? {
             return Ok(());
@@ -155,7 +165,7 @@ impl Engine for SqliteEngine {
 
     fn recover(
         &mut self,
-        _: Term,
+        _: Authority,
         target: TargetId,
         on_uncertain: OnUncertain,
         changes: &mut BacklogChanges,
@@ -174,6 +184,7 @@ impl Engine for SqliteEngine {
 
     fn act(
         &mut self,
+        _: Authority,
         target: TargetId,
         acts: &[Act],
         routes: &RoutingTable,

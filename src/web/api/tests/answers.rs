@@ -190,6 +190,7 @@ async fn the_overview_shows_every_part() {
         "races",
         "ready",
         "reasons",
+        "replicas",
         "sources",
         "store",
         "streams",

@@ -13,6 +13,7 @@ use crate::domain::clock::Clock;
 use crate::store::contract::{Backend, DEAD_RETENTION, DEDUPE_RETENTION, PAYLOAD_RETENTION};
 use crate::store::engine::Engine;
 use crate::store::settings::{Durability, Place, Route, Server, Settings};
+use crate::store::types::Term;
 use crate::store::{Committer, Store};
 
 /// The server, or the pooler before it.
@@ -55,6 +56,8 @@ impl Postgres {
 }
 
 impl Backend for Postgres {
+    const IS_SHARED: bool = true;
+
     async fn new() -> Self {
         let url = env::var(URL).expect("TEST_POSTGRES names a server: see tests/postgres.sh");
         let direct = env::var(DIRECT_URL);
@@ -63,6 +66,7 @@ impl Backend for Postgres {
         let direct_options = options.options([("search_path", &*schema), ("client_min_messages", "warning")]);
         let server = Server {
             url: url.into(),
+            listen_url: direct.as_deref().ok().map(Into::into),
             ca_file: None,
             client_identity: None,
             schema,
@@ -78,6 +82,14 @@ impl Backend for Postgres {
 
     async fn engine(&self) -> Box<dyn Engine> {
         Box::new(PostgresEngine::open(&self.server, Durability::Normal).await.unwrap().0)
+    }
+
+    fn term(&self, lease: &str) -> Term {
+        let take = "INSERT INTO lease AS l (name, holder, term, taken_at, expires_at) \
+                    VALUES ('{}', 'a test', 1, clock_timestamp(), clock_timestamp() + interval '1 hour') \
+                    ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, term = l.term + 1, \
+                    taken_at = excluded.taken_at, expires_at = excluded.expires_at RETURNING l.term";
+        Term(self.number(&take.replace("{}", lease)))
     }
 
     fn execute(&self, statement: &str) {

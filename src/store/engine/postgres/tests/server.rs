@@ -1,13 +1,13 @@
-//! What only a server has: leases, terms, connections that are cut.
+//! What only a server has: several processes, connections that are cut.
 
 use std::time::Duration;
 
 use super::backend::Postgres;
 use crate::domain::clock::Clock;
-use crate::domain::delivery::Ordering;
-use crate::store::contract::{Backend as _, Fixture, NOW, event, route};
-use crate::store::error::{OpenError, RecordError};
-use crate::store::types::Recorded;
+use crate::domain::delivery::{Next, Ordering};
+use crate::store::contract::{Backend as _, Fixture, NOW, arrived, event, id, route};
+use crate::store::error::RecordError;
+use crate::store::types::{AttemptStarted, Recorded};
 use crate::store::{Store, server_check};
 
 type Stored = Fixture<Postgres>;
@@ -17,43 +17,43 @@ async fn stored() -> Stored {
 }
 
 const TAKE_OVER: &str = "UPDATE lease SET holder = 'another', term = term + 1, \
-                         expires_at = clock_timestamp() + interval '1 hour' WHERE name = 'store'";
+                         expires_at = clock_timestamp() + interval '1 hour' WHERE name = 'target/orders'";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_second_process_is_refused_until_the_first_has_ended() {
-    let fixture = stored().await;
-    let settings = fixture.backend.settings();
-    let refused = Store::open(&settings, vec![], Clock::from_fn(|| NOW)).await.unwrap_err();
-    assert!(matches!(refused, OpenError::Leased { .. }), "{refused}");
-    let backend = fixture.close().await;
-    let again = Fixture::at(backend, vec![]).await;
-    assert_eq!(again.store.inbox.try_record(event("evt_1", "a")).await, Ok(Recorded::New));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_process_that_was_replaced_writes_nothing_and_learns_of_it() {
-    let fixture = stored().await;
-    fixture.store.inbox.try_record(event("evt_1", "a")).await.unwrap();
-    fixture.backend.execute(TAKE_OVER);
-    for write in [true, false] {
-        let refused = if write {
-            fixture.store.inbox.try_record(event("evt_2", "a")).await.map(drop)
-        } else {
-            fixture.store.operator.probe().await
-        };
-        let Err(RecordError::Unavailable(reason)) = refused else { panic!("{refused:?}") };
-        assert!(reason.contains("another process has taken over"), "{reason}");
+async fn what_a_second_process_stores_is_handed_to_the_one_that_has_the_target() {
+    let mut fixture = stored().await;
+    let (mut arrivals, _ledger) = fixture.outbox();
+    let routes = vec![route("orders", "*", Ordering::PerObject)];
+    let (mut second, writer) = fixture.backend.open(routes, Clock::from_fn(|| NOW)).await;
+    let writer = std::thread::spawn(|| writer.run());
+    for (n, inbox) in (0..).zip([&second.inbox, &fixture.store.inbox].into_iter().cycle().take(20)) {
+        assert_eq!(inbox.try_record(event(&format!("evt_{n}"), "a")).await, Ok(Recorded::New));
     }
-    assert_eq!(fixture.backend.texts("SELECT id FROM event"), ["evt_1"]);
-    let lost = fixture.store.held(tokio_util::sync::CancellationToken::new());
-    tokio::time::timeout(Duration::from_secs(5), lost).await.unwrap();
+    assert_eq!(second.inbox.try_record(event("evt_1", "a")).await, Ok(Recorded::Duplicate));
+    for n in 0..20 {
+        let job = tokio::time::timeout(Duration::from_secs(5), arrived(&mut arrivals)).await.unwrap();
+        assert_eq!((id(&job), job.sequence), (&*format!("evt_{n}"), n + 1));
+    }
+    assert!(arrivals.take_ready().is_none());
+    assert!(second.outboxes[0].arrivals.take_ready().is_none());
+    second.close().await;
+    writer.join().unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lease_that_has_expired_and_that_nobody_took_is_still_held() {
-    let fixture = stored().await;
-    fixture.backend.execute("UPDATE lease SET expires_at = '-infinity' WHERE name = 'store'");
-    assert_eq!(fixture.store.inbox.try_record(event("evt_1", "a")).await, Ok(Recorded::New));
+async fn a_process_that_was_replaced_writes_no_outcome_and_still_stores_events() {
+    let mut fixture = stored().await;
+    let (mut arrivals, ledger) = fixture.outbox();
+    fixture.store.inbox.try_record(event("evt_1", "a")).await.unwrap();
+    let job = arrived(&mut arrivals).await;
+    fixture.backend.execute(TAKE_OVER);
+    let begun = AttemptStarted { sequence: job.sequence, number: 1, at: NOW };
+    assert_eq!(ledger.begin(begun).await, Err(RecordError::Superseded));
+    let settled = ledger.settle(vec![job.settlement(NOW, Duration::ZERO, Next::Delivered)]).await;
+    assert_eq!(settled, Err(RecordError::Superseded));
+    assert_eq!(fixture.backend.texts("SELECT state FROM delivery"), ["pending"]);
+    assert_eq!(fixture.store.inbox.try_record(event("evt_2", "a")).await, Ok(Recorded::New));
+    fixture.store.operator.probe().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

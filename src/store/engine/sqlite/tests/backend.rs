@@ -11,6 +11,7 @@ use crate::domain::clock::Clock;
 use crate::store::contract::{Backend, DEAD_RETENTION, DEDUPE_RETENTION, NOW, PAYLOAD_RETENTION};
 use crate::store::engine::Engine;
 use crate::store::settings::{Durability, Place, Route, Settings};
+use crate::store::types::Term;
 use crate::store::{Committer, OpenError, Store};
 
 /// A folder that holds a database.
@@ -55,6 +56,8 @@ impl Sqlite {
 }
 
 impl Backend for Sqlite {
+    const IS_SHARED: bool = false;
+
     async fn new() -> Self {
         Self { folder: TempDir::new().unwrap() }
     }
@@ -67,6 +70,10 @@ impl Backend for Sqlite {
         let path = database(self.folder.path());
         let lock = open::prepare(&path).await.unwrap();
         Box::new(SqliteEngine::open(&path, Durability::Normal, lock).unwrap())
+    }
+
+    fn term(&self, _: &str) -> Term {
+        Term::SOLE
     }
 
     fn execute(&self, statement: &str) {

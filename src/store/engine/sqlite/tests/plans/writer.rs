@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
-use tokio_util::sync::CancellationToken;
 
 use super::super::super::write::SqliteEngine;
 use super::super::super::{open, watched};
@@ -14,8 +13,10 @@ use crate::domain::delivery::{Next, OnUncertain};
 use crate::domain::event::EventId;
 use crate::domain::operator::Action;
 use crate::store::engine::read::Reader;
+use crate::store::lease::Leases;
+use crate::store::outbox::Outbox;
 use crate::store::settings::Durability;
-use crate::store::types::{AttemptStarted, Batch, CursorMove, Position, Recorded, Search, Settlement};
+use crate::store::types::{AttemptStarted, Batch, CursorMove, Position, Recorded, Search, Settlement, Term};
 
 /// What must have run, or else the test has not seen the committer's work.
 const WORK: [&str; 43] = [
@@ -102,12 +103,12 @@ async fn sweep(store: &Store) {
 /// Has the committer do all that it does: what comes in, what goes out, what an operator
 /// asks for, and what becomes of all that in the end.
 async fn work(store: &mut Store) {
-    let (mut arrivals, _, orders) = store.outboxes.remove(0).split();
-    let (mut all_arrivals, _, all) = store.outboxes.remove(0).split();
+    let Outbox { mut arrivals, log: orders, .. } = store.outboxes.remove(0);
+    let Outbox { arrivals: mut all_arrivals, log: all, .. } = store.outboxes.remove(0);
     drop(store.outboxes.remove(0));
 
     let position = Position { event: Some(event_id("evt_2000-1")), created: 1 };
-    let cursor = Some(CursorMove { stream: "commerce".into(), position, history: None });
+    let cursor = Some(CursorMove { stream: "commerce".into(), position, history: None, term: Term::SOLE });
     let events = vec![old("evt_2000-1", Source::Stream), old("evt_2000-1", Source::Stream)];
     store.inbox.record(Batch { events, cursor }).await.unwrap();
     assert_eq!(record(store, "evt_2000-1", Source::Webhook).await, Recorded::Duplicate);
@@ -185,8 +186,9 @@ async fn nothing_that_the_writer_does_walks_through_a_large_table() {
     let pool = open::open_reader_pool(&path).await.unwrap();
     let reader = Reader::of_sqlite(pool, &path);
     let clock = Clock::from_fn(|| NOW);
-    let (engine, held) = (Box::new(engine), CancellationToken::new());
-    let (mut store, committer) = Store::on((engine, reader), (&settings, routes), clock, held).unwrap();
+    let engine = Box::new(engine);
+    let (mut store, committer) =
+        Store::on((engine, reader), (&settings, routes), clock, Leases::sole()).unwrap();
     let writer = std::thread::spawn(|| {
         committer.run();
         watched::run()

@@ -1,0 +1,189 @@
+//! What the replicas that share a store tell one another of their parts, and what they ask.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+use sha2::{Digest as _, Sha256};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+use super::parts::Controls;
+use crate::config::Settings;
+use crate::domain::operator::{BackfillFrom, OperationError};
+use crate::store::cluster::{Asked, Cluster};
+use crate::store::operator::OperatorStore;
+use crate::store::{AskError, Peers, Store};
+
+/// How often this process says how its parts are.
+const REPORT: Duration = Duration::from_millis(500);
+
+/// Members of a report.
+const TARGETS: &str = "targets";
+const STREAMS: &str = "streams";
+
+/// Members of a request and of its answer.
+const RECONNECT: &str = "reconnect";
+const BACKFILL_TIME: &str = "backfill_time";
+const BACKFILL_AFTER: &str = "backfill_after";
+const REFUSED: &str = "refused";
+const BUSY: &str = "busy";
+
+/// A digest of what replicas should have in common: what is configured of targets, streams
+/// and webhooks, but for secrets.
+pub(super) fn configuration(settings: &Settings) -> String {
+    let Settings { targets, streams, webhooks, .. } = settings;
+    let digest = Sha256::digest(format!("{targets:?} {streams:?} {webhooks:?}"));
+    let first: [u8; 8] = std::array::from_fn(|index| digest[index]);
+    format!("{:016x}", u64::from_be_bytes(first))
+}
+
+/// The task that tells and shows.
+pub(super) struct Replicas {
+    peers: Peers,
+    asked: mpsc::Receiver<Asked>,
+    operator: OperatorStore,
+    controls: watch::Receiver<Arc<Controls>>,
+    /// The targets that were paused when that was last looked at.
+    paused: Option<Vec<String>>,
+}
+
+impl Replicas {
+    /// Tells those that share `store` of the parts that `controls` lead to; `None` of a store
+    /// of one process.
+    pub(super) fn of(
+        store: &mut Store,
+        controls: watch::Receiver<Arc<Controls>>,
+        settings: &Settings,
+    ) -> Option<Self> {
+        let (peers, asked, operator) = (store.peers()?, store.take_asked()?, store.operator.clone());
+        peers.configured(configuration(settings));
+        Some(Self { peers, asked, operator, controls, paused: None })
+    }
+
+    /// Tells, shows and answers, until `stop`.
+    pub(super) async fn run(mut self, stop: CancellationToken) {
+        let (mut cluster, mut ticks) = (self.peers.cluster(), interval(REPORT));
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = ticks.tick() => self.report(),
+                Ok(()) = cluster.changed() => {
+                    let present = Arc::clone(&cluster.borrow_and_update());
+                    self.show(&present);
+                }
+                Some(asked) = self.asked.recv() => self.serve(&asked).await,
+            }
+        }
+    }
+
+    /// Says how the parts are that run here.
+    fn report(&self) {
+        let controls = self.controls.borrow();
+        let (mut targets, mut streams) = (Map::new(), Map::new());
+        for (target, control) in
+            controls.targets.iter().filter(|(target, _)| self.peers.holds_target(&target.name))
+        {
+            targets.insert(target.name.clone(), written(control.status()));
+        }
+        for (name, control) in controls.streams.iter().filter(|(name, _)| self.peers.holds_stream(name)) {
+            streams.insert(name.to_string(), written(control.status()));
+        }
+        self.peers.report(json!({ TARGETS: targets, STREAMS: streams }));
+    }
+
+    /// Shows how the parts are that run elsewhere, and follows the pauses of others.
+    fn show(&mut self, cluster: &Cluster) {
+        let controls = Arc::clone(&self.controls.borrow());
+        let of_others = cluster.replicas.iter().filter(|replica| !replica.is_self);
+        for replica in of_others {
+            for (target, control) in &controls.targets {
+                let told = &replica.report[TARGETS][&target.name];
+                if !self.peers.holds_target(&target.name) && !told.is_null() {
+                    control.show(told);
+                }
+            }
+            for (name, control) in &controls.streams {
+                let told = &replica.report[STREAMS][&**name];
+                if !self.peers.holds_stream(name) && !told.is_null() {
+                    control.show(told);
+                }
+            }
+        }
+        let before = self.paused.replace(cluster.paused.clone());
+        for (target, control) in &controls.targets {
+            let is_paused = cluster.paused.contains(&target.name);
+            let was_paused = before.as_ref().map(|before| before.contains(&target.name));
+            if was_paused != Some(is_paused) {
+                control.follow_store(is_paused);
+            }
+        }
+    }
+
+    async fn serve(&self, asked: &Asked) {
+        if self.operator.serve(asked).await {
+            return;
+        }
+        let name = asked.lease.strip_prefix("stream/").unwrap_or_default();
+        let control = self.controls.borrow().stream(name);
+        let outcome = control.and_then(|control| match order(&asked.body) {
+            Some(Order::Reconnect) => control.reconnect(),
+            Some(Order::Backfill(from)) => control.backfill(from),
+            None => Err(OperationError::Refused(
+                "another replica has asked for what is not known here".to_owned(),
+            )),
+        });
+        let answer = match outcome {
+            Ok(()) => json!({}),
+            Err(OperationError::Busy) => json!({ BUSY: true }),
+            Err(error) => json!({ REFUSED: error.to_string() }),
+        };
+        self.peers.answer(asked, &answer).await;
+    }
+}
+
+/// What is asked of a stream.
+pub(super) enum Order {
+    Reconnect,
+    Backfill(BackfillFrom),
+}
+
+/// Asks the replica that reads the stream called `name`.
+pub(super) async fn ask_stream(peers: &Peers, name: &str, order: &Order) -> Result<(), OperationError> {
+    let body = match order {
+        Order::Reconnect => json!({ RECONNECT: true }),
+        Order::Backfill(BackfillFrom::Time(at)) => json!({ BACKFILL_TIME: at }),
+        Order::Backfill(BackfillFrom::After(id)) => json!({ BACKFILL_AFTER: id.as_str() }),
+    };
+    let answer = peers.ask_stream(name, body).await.map_err(unanswered)?;
+    if answer.get(BUSY).is_some() {
+        return Err(OperationError::Busy);
+    }
+    match answer.get(REFUSED).and_then(Value::as_str) {
+        Some(reason) => Err(OperationError::Refused(reason.to_owned())),
+        None => Ok(()),
+    }
+}
+
+fn order(body: &Value) -> Option<Order> {
+    if body.get(RECONNECT).is_some() {
+        return Some(Order::Reconnect);
+    }
+    let text = |key: &str| body.get(key).and_then(Value::as_str);
+    if let Some(at) = text(BACKFILL_TIME) {
+        return Some(Order::Backfill(BackfillFrom::Time(at.parse().ok()?)));
+    }
+    Some(Order::Backfill(BackfillFrom::After(text(BACKFILL_AFTER)?.parse().ok()?)))
+}
+
+/// A status, which always can be written.
+fn written(status: impl serde::Serialize) -> Value {
+    serde_json::to_value(status).unwrap_or_default()
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "made for `map_err`")]
+fn unanswered(error: AskError) -> OperationError {
+    OperationError::Unavailable(error.to_string())
+}

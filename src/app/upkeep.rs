@@ -1,0 +1,36 @@
+//! What is done for a store beside taking events in and delivering them.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::replicas::Replicas;
+use crate::lifecycle::Tasks;
+use crate::store::Store;
+use crate::store::lease::Housekeeping;
+use crate::web::Parts;
+
+/// Has `tasks` keep `store` small, compare its sources, and deal with other replicas. What
+/// one replica does for all ends at `soft`, the rest at `stop`.
+pub(super) fn spawn(
+    tasks: &mut Tasks,
+    (soft, stop): (&CancellationToken, &CancellationToken),
+    store: &Store,
+    (housekeeping, replicas): (Housekeeping, Option<Replicas>),
+    parts: watch::Receiver<Arc<Parts>>,
+) {
+    let here = housekeeping.here();
+    tasks.spawn("retention", soft.clone(), store.janitor().run(here.clone(), soft.clone()));
+    let has_both_sources_here = move || {
+        let parts = parts.borrow();
+        *here.borrow() && !parts.streams.is_empty() && !parts.webhooks.is_empty()
+    };
+    let comparison = store.comparison().run(has_both_sources_here, stop.clone());
+    tasks.spawn("comparison of sources", soft.clone(), comparison);
+    if let Some(replicas) = replicas {
+        tasks.spawn("replicas", soft.clone(), replicas.run(stop.clone()));
+        tasks.spawn("counts", soft.clone(), store.recount(stop.clone()));
+    }
+    tasks.spawn("housekeeping", soft.clone(), housekeeping.run(soft.clone()));
+}

@@ -1,0 +1,188 @@
+//! Dealing with the other replicas: what they have, and what is asked of them through the
+//! table of requests.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::Rng as _;
+use serde_json::Value;
+use sqlx::postgres::PgPool;
+use sqlx::{AssertSqlSafe, Row as _};
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::listener::{self, Hints};
+use super::words::literal;
+use crate::store::cluster::{Asked, Cluster};
+use crate::store::lease::{self, Leases};
+
+/// How long one call may take.
+const LIMIT: Duration = Duration::from_secs(2);
+
+/// How long an answer of another replica is waited for.
+const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+
+/// Between two looks for it.
+const LOOK: Duration = Duration::from_millis(30);
+
+/// What has the log read.
+#[derive(Clone)]
+pub(super) struct Look(pub(super) Arc<dyn Fn() + Send + Sync>);
+
+impl fmt::Debug for Look {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Look")
+    }
+}
+
+/// What the tasks of a membership share.
+#[derive(Clone, Debug)]
+pub(super) struct Shared {
+    pub(super) pool: PgPool,
+    pub(super) schema: Arc<str>,
+    pub(super) id: Arc<str>,
+    pub(super) leases: Leases,
+    /// Has the committer read what others have stored.
+    pub(super) look: Look,
+    /// What this process says of itself.
+    pub(super) about: watch::Sender<About>,
+    /// Told of what another replica has changed.
+    pub(super) hints: Arc<Hints>,
+    /// Told when this process has stored events.
+    pub(super) stored: Arc<Notify>,
+}
+
+/// What a process says of itself.
+#[derive(Clone, Debug, Default)]
+pub(super) struct About {
+    pub(super) configuration: String,
+    pub(super) report: Value,
+}
+
+/// The other replicas, as far as this process deals with them. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Peers {
+    shared: Shared,
+    cluster: watch::Receiver<Arc<Cluster>>,
+}
+
+/// Why another replica has not done what it was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AskError {
+    /// It has not answered in time. It may do it still.
+    #[error("another replica has this, and has not answered within {} s", ANSWER_LIMIT.as_secs())]
+    Silent,
+    /// The database does not answer.
+    #[error("another replica has this, and the database through which it is asked does not answer")]
+    Unreachable,
+}
+
+impl Shared {
+    /// Has `statement` carried out, in text, so that it works through any pooler. Returns
+    /// the first column; `None` if the database does not answer.
+    pub(super) async fn call(&self, statement: String) -> Option<Vec<String>> {
+        let rows = timeout(LIMIT, sqlx::raw_sql(AssertSqlSafe(statement)).fetch_all(&self.pool)).await;
+        match rows {
+            Ok(Ok(rows)) => Some(rows.iter().filter_map(|row| row.try_get(0).ok()).collect()),
+            // The committer says at a higher level that the database cannot be reached.
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "the leases could not be renewed");
+                None
+            }
+            Err(_) => {
+                tracing::debug!("the leases could not be renewed in time");
+                None
+            }
+        }
+    }
+}
+
+impl Peers {
+    pub(super) const fn new(shared: Shared, cluster: watch::Receiver<Arc<Cluster>>) -> Self {
+        Self { shared, cluster }
+    }
+
+    /// The living replicas, kept up to date.
+    pub fn cluster(&self) -> watch::Receiver<Arc<Cluster>> {
+        self.cluster.clone()
+    }
+
+    /// Whether this process delivers to the target called `name`.
+    pub fn holds_target(&self, name: &str) -> bool {
+        self.shared.leases.holds(&lease::of_target(name))
+    }
+
+    /// Whether this process reads the stream called `name`.
+    pub fn holds_stream(&self, name: &str) -> bool {
+        self.shared.leases.holds(&lease::of_stream(name))
+    }
+
+    /// Says of this process that it has this configuration, in a digest.
+    pub fn configured(&self, configuration: String) {
+        self.shared.about.send_modify(|about| about.configuration = configuration);
+    }
+
+    /// Says this of the parts of this process.
+    pub fn report(&self, report: Value) {
+        self.shared.about.send_modify(|about| about.report = report);
+    }
+
+    /// Has the others look at what has changed.
+    pub async fn tell(&self) {
+        let channel = literal(&listener::channel(&self.shared.schema));
+        // Where it fails, they find it by looking.
+        self.shared.call(format!("SELECT pg_notify({channel}, 'changed')::text")).await;
+    }
+
+    /// Asks the holder of the stream called `name`.
+    ///
+    /// # Errors
+    /// [`AskError`].
+    pub async fn ask_stream(&self, name: &str, body: Value) -> Result<Value, AskError> {
+        self.ask(&lease::of_stream(name), body).await
+    }
+
+    /// Asks the process that delivers to the target called `name`.
+    ///
+    /// # Errors
+    /// [`AskError`].
+    pub async fn ask_target(&self, name: &str, body: Value) -> Result<Value, AskError> {
+        self.ask(&lease::of_target(name), body).await
+    }
+
+    /// Asks the holder of `lease` for what is in `body`, and waits for the answer.
+    async fn ask(&self, lease: &str, body: Value) -> Result<Value, AskError> {
+        let (schema, id) = (&self.shared.schema, format!("{:032x}", rand::rng().random::<u128>()));
+        let ask = format!(
+            "SELECT \"{schema}\".ask({}, {}, {}, {})::text",
+            literal(&id),
+            literal(lease),
+            literal(&body.to_string()),
+            literal(&listener::channel(schema)),
+        );
+        self.shared.call(ask).await.ok_or(AskError::Unreachable)?;
+        let until = Instant::now() + ANSWER_LIMIT;
+        let look = format!("SELECT answer::text FROM \"{schema}\".request WHERE id = {}", literal(&id));
+        while Instant::now() < until {
+            sleep(LOOK).await;
+            let found = self.shared.call(look.clone()).await.unwrap_or_default();
+            if let Some(answer) = found.first() {
+                return serde_json::from_str(answer).map_err(|_| AskError::Unreachable);
+            }
+        }
+        Err(AskError::Silent)
+    }
+
+    /// Answers what was asked, where its effect is no part of the store.
+    pub async fn answer(&self, asked: &Asked, answer: &Value) {
+        let answer = format!(
+            "UPDATE \"{}\".request SET answer = {} WHERE id = {} AND answer IS NULL RETURNING id",
+            self.shared.schema,
+            literal(&answer.to_string()),
+            literal(&asked.id),
+        );
+        // Without an answer, the other replica says so after a while.
+        self.shared.call(answer).await;
+    }
+}

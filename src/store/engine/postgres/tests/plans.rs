@@ -1,0 +1,221 @@
+//! The server is asked how it would carry out each statement that is run often: with nothing
+//! stored, with much, and with a backlog of which it has no statistics yet.
+
+use sqlx::postgres::{PgArguments, PgConnection, PgRow};
+use sqlx::query::Query;
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, Postgres as Server, Row as _};
+
+use super::super::connect::{Address, BEGIN};
+use super::super::{log, retain, search, settle};
+use super::backend::Postgres;
+use crate::store::contract::Backend as _;
+use crate::store::settings::Durability;
+
+/// Events, with a delivery each to two targets. All but the newest thousand are delivered; of
+/// those that are not, one target's wait, and the other one's are retried.
+const GROWN: &str = "\
+    INSERT INTO target (name) VALUES ('orders'), ('all'); \
+    INSERT INTO lease (name, term, expires_at) VALUES ('target/orders', 1, 'infinity'); \
+    INSERT INTO event (sequence, id, type, object_id, created, source, origin, received_at, body) \
+      SELECT n, 'evt_' || n, 'a.b', (n % 5000)::text, n, 'webhook', 'default', n, '{}' \
+      FROM generate_series(1, 100000) AS n; \
+    INSERT INTO delivery (target_id, sequence, state, lane, rank, due_at, attempts, first_attempt_at, settled_at) \
+      SELECT t.id, n, \
+        CASE WHEN n <= 99000 THEN 'delivered' WHEN t.name = 'orders' THEN 'pending' ELSE 'retrying' END, \
+        CASE WHEN n > 99000 THEN n % 500 END, n, CASE WHEN n > 99000 AND t.name = 'all' THEN n END, \
+        CASE WHEN n > 99000 AND t.name = 'orders' THEN 0 ELSE 1 END, \
+        CASE WHEN n > 99000 AND t.name = 'orders' THEN NULL ELSE n END, \
+        CASE WHEN n <= 99000 THEN n END \
+      FROM target t, generate_series(1, 100000) AS n; \
+    UPDATE delivery SET state = 'dead' WHERE sequence % 1000 = 0 AND state = 'delivered'; \
+    INSERT INTO attempt (target_id, sequence, number, started_at, duration_ms, error) \
+      SELECT target_id, sequence, 1, sequence, 1, repeat('x', 300) FROM delivery WHERE attempts > 0; \
+    UPDATE retention SET payload_through = 1000, events_through = 1000; \
+    ANALYZE";
+
+/// As many again that are open, of which the server has no statistics: a backlog that has just
+/// begun to grow.
+const BACKLOG: &str = "\
+    ALTER TABLE delivery SET (autovacuum_enabled = off); \
+    UPDATE delivery SET state = 'delivered', settled_at = 1, lane = NULL, due_at = NULL, attempts = 1, \
+      first_attempt_at = 1 WHERE settled_at IS NULL; \
+    ANALYZE delivery; \
+    INSERT INTO delivery (target_id, sequence, state, lane, rank, due_at, attempts, first_attempt_at) \
+      SELECT t.id, n, CASE WHEN t.name = 'orders' THEN 'pending' ELSE 'retrying' END, n % 5000, n, \
+        CASE WHEN t.name = 'all' THEN n END, CASE WHEN t.name = 'orders' THEN 0 ELSE 1 END, \
+        CASE WHEN t.name = 'all' THEN n END \
+      FROM target t, generate_series(100001, 200000) AS n";
+
+/// With nothing stored, reading whole tables costs nothing: then the server is asked by which
+/// index it could go. As no plan is kept, it goes by that one once there is more.
+const WITHOUT_WALKS: &str =
+    "SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off";
+
+/// A statement, what is given with it, and the indexes that it has to go by: all of these, or
+/// of two that are separated by a bar one.
+struct Hot {
+    statement: String,
+    given: Vec<Given>,
+    indexes: &'static [&'static str],
+}
+
+/// What is given for a parameter.
+#[derive(Clone)]
+enum Given {
+    Number(i64),
+    Numbers(Vec<i64>),
+    Text(&'static str),
+    Texts(Vec<String>),
+    Bytes(usize),
+}
+
+use Given::{Bytes, Number, Numbers, Text, Texts};
+
+/// Both have the target and the sequence.
+const ONE_DELIVERY: &str = "delivery_pkey|delivery_sequence";
+
+/// Of so many events as a large group has.
+const GROUP: i64 = 256;
+
+fn newest(count: i64) -> Given {
+    Numbers((100_001 - count..=100_000).collect())
+}
+
+fn hot(statement: impl Into<String>, given: Vec<Given>, indexes: &'static [&'static str]) -> Hot {
+    Hot { statement: statement.into(), given, indexes }
+}
+
+/// The statement of `append_events` that finds out which events are new.
+fn which_are_new(backend: &Postgres) -> String {
+    let body = backend.texts("SELECT prosrc FROM pg_proc WHERE oid = 'append_events'::regproc").remove(0);
+    let begin = body.find("SELECT coalesce(array_agg(f.n").unwrap();
+    let end = body[begin..].find(';').unwrap() + begin;
+    body[begin..end].replace("INTO fresh ", "").replace("unnest(ids)", "unnest($1::text[])")
+}
+
+fn statements(backend: &Postgres) -> Vec<Hot> {
+    let one = |n| Number(n);
+    let ids = Texts((0..GROUP).map(|n| format!("evt_{}", 99_900 + n)).collect());
+    let of_group = |value: &str| Texts(vec![value.to_owned(); usize::try_from(GROUP).unwrap()]);
+    let numbers = |value| Numbers(vec![value; usize::try_from(GROUP).unwrap()]);
+    let settled = vec![
+        one(1),
+        newest(GROUP),
+        numbers(1),
+        of_group("delivered"),
+        numbers(0),
+        numbers(1),
+        numbers(1),
+        numbers(1),
+        numbers(200),
+        of_group(""),
+        Bytes(usize::try_from(GROUP).unwrap()),
+        one(0),
+        one(100),
+        Text("target/orders"),
+        one(1),
+    ];
+    vec![
+        hot(which_are_new(backend), vec![ids], &["event_id_key"]),
+        hot(
+            settle::CLAIM,
+            vec![one(1), one(99_950), one(1), one(1), Text("target/orders"), one(1)],
+            &[ONE_DELIVERY],
+        ),
+        hot(settle::SETTLE, settled, &[ONE_DELIVERY]),
+        hot(settle::RECOVER, vec![one(1), Text("held"), one(0), one(0), one(1)], &["delivery_open"]),
+        hot(search::OLDEST_DUE, vec![one(2), one(99_500), one(100)], &["delivery_due"]),
+        hot(search::NEWEST_DUE, vec![one(2), one(99_500), one(100)], &["delivery_due"]),
+        hot(search::NOT_DUE, vec![one(2), one(99_500)], &["delivery_due"]),
+        hot(search::PENDING, vec![one(1), one(99_100), one(4096)], &["delivery_open"]),
+        hot(
+            search::LANES,
+            vec![
+                one(1),
+                Numbers((0..64).collect()),
+                numbers_of(0, 64),
+                numbers_of(0, 64),
+                numbers_of(16, 64),
+            ],
+            &["delivery_lane", "event_pkey"],
+        ),
+        hot(search::SIZES, vec![newest(GROUP)], &["event_pkey"]),
+        hot(search::JOBS, vec![one(1), newest(GROUP)], &[ONE_DELIVERY, "event_pkey"]),
+        hot(search::CENSUS, vec![one(1), one(1000)], &["delivery_lane"]),
+        hot(
+            log::KEYS,
+            vec![Numbers(vec![1, 2]), one(99_000), one(i64::MAX), one(1025)],
+            &["delivery_open", "event_pkey"],
+        ),
+        hot(log::EVENTS, vec![newest(GROUP)], &["event_pkey"]),
+        hot(retain::DEAD, vec![one(50_000), one(500), one(1)], &["delivery_dead_age"]),
+        hot(retain::OLD, vec![one(1000), one(50_000), one(500)], &["event_pkey"]),
+        hot(retain::DONE, vec![Numbers((1001..=1500).collect())], &["delivery_sequence"]),
+        hot(retain::REMOVE_BODIES, vec![Numbers((1001..=1500).collect())], &["event_pkey"]),
+        hot(retain::REMOVE_ATTEMPTS, vec![Numbers((1001..=1500).collect())], &["attempt_pkey"]),
+        hot(retain::REMOVE_DELIVERIES, vec![Numbers((1001..=1500).collect())], &["delivery_sequence"]),
+        hot(retain::REMOVE_EVENTS, vec![Numbers((1001..=1500).collect())], &["event_pkey"]),
+    ]
+}
+
+fn numbers_of(value: i64, count: usize) -> Given {
+    Numbers(vec![value; count])
+}
+
+fn bound(statement: String, given: &[Given]) -> Query<'static, Server, PgArguments> {
+    given.iter().fold(sqlx::query(AssertSqlSafe(statement)), |query, given| match given.clone() {
+        Number(number) => query.bind(number),
+        Numbers(numbers) => query.bind(numbers),
+        Text(text) => query.bind(text),
+        Texts(texts) => query.bind(texts),
+        Bytes(count) => query.bind(vec![Vec::<u8>::new(); count]),
+    })
+}
+
+async fn plan(connection: &mut PgConnection, hot: &Hot) -> String {
+    // Without a name, as through a pooler.
+    let explain = bound(format!("EXPLAIN {}", hot.statement), &hot.given).persistent(false);
+    let rows: Vec<PgRow> =
+        explain.fetch_all(connection).await.unwrap_or_else(|error| panic!("{}: {error}", hot.statement));
+    rows.iter().map(|row| row.get::<String, _>(0) + "\n").collect()
+}
+
+/// Whether a table that grows is walked through.
+fn walks(plan: &str) -> bool {
+    ["event", "delivery", "attempt"].iter().any(|table| plan.contains(&format!("Seq Scan on {table} ")))
+}
+
+#[tokio::test]
+async fn what_is_run_often_goes_by_the_index_that_was_made_for_it() {
+    let backend = Postgres::new().await;
+    drop(backend.engine().await);
+    let address = Address::of(&backend.server, Durability::Normal).unwrap();
+    let mut connection = PgConnection::connect_with(&address.options).await.unwrap();
+    for (stage, filling) in [("nothing", ""), ("much", GROWN), ("a backlog", BACKLOG)] {
+        if !filling.is_empty() {
+            backend.execute(filling);
+        }
+        for hot in statements(&backend) {
+            // As the engine begins, through a pooler too.
+            let begin = address.shared.as_deref().unwrap_or(BEGIN);
+            connection.execute(AssertSqlSafe(begin.to_owned())).await.unwrap();
+            if filling.is_empty() {
+                connection.execute(WITHOUT_WALKS).await.unwrap();
+            }
+            let plan = plan(&mut connection, &hot).await;
+            connection.execute("ROLLBACK").await.unwrap();
+            let case = format!("with {stage}\n{}\n{plan}", hot.statement);
+            assert!(!walks(&plan), "{case}");
+            for index in hot.indexes {
+                let is_used = index.split('|').any(|index| plan.contains(&format!(" {index}")));
+                assert!(is_used, "not by {index}; {case}");
+            }
+        }
+    }
+    let begin = address.shared.as_deref().unwrap_or(BEGIN);
+    connection.execute(AssertSqlSafe(begin.to_owned())).await.unwrap();
+    let kept: String = connection.fetch_one("SHOW plan_cache_mode").await.unwrap().get(0);
+    assert_eq!(kept, "force_custom_plan", "no plan is kept");
+    let walk = hot("SELECT * FROM delivery WHERE replays = $1", vec![Number(1)], &[]);
+    assert!(walks(&plan(&mut connection, &walk).await), "the test sees a walk");
+}

@@ -1,0 +1,83 @@
+//! The replicas that share the store, as `/status` and the overview show them.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::View;
+use crate::domain::clock::UnixMillis;
+use crate::store::cluster::{HeldLease, Replica};
+
+/// A process that shares the store.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ReplicaStatus {
+    /// Drawn at random by the process.
+    id: String,
+    /// Whether it is the one that shows this.
+    this: bool,
+    /// The name of its host.
+    name: String,
+    version: String,
+    /// When it joined, by the database's clock.
+    since: UnixMillis,
+    /// Whether its targets, streams and webhooks are configured as those of the one that
+    /// shows this, secrets left aside.
+    same_configuration: bool,
+    /// What it has at present.
+    holds: Vec<LeaseStatus>,
+}
+
+/// A lease that a replica holds.
+#[derive(Debug, Serialize, ToSchema)]
+struct LeaseStatus {
+    /// `target/NAME`, `stream/NAME` or `housekeeping`.
+    lease: String,
+    /// Grows with every holder; requests to a target carry it as `pepay-bridge-term`.
+    term: i64,
+    /// When it was taken, by the database's clock.
+    since: UnixMillis,
+}
+
+impl View {
+    /// The living replicas, the one that has joined first at the beginning; empty of a store
+    /// of one process.
+    pub(super) fn replicas(&self) -> Vec<ReplicaStatus> {
+        let Some(cluster) = &self.cluster else { return Vec::new() };
+        let cluster = cluster.borrow().clone();
+        let own = cluster.replicas.iter().find(|replica| replica.is_self);
+        let own = own.map(|own| own.configuration.clone()).unwrap_or_default();
+        cluster.replicas.iter().map(|replica| ReplicaStatus::new(replica, &own)).collect()
+    }
+
+    /// What an operator should know of the replicas.
+    pub(super) fn warning_of_replicas(&self) -> Option<String> {
+        let replicas = self.replicas();
+        let others: Vec<_> =
+            replicas.iter().filter(|replica| !replica.same_configuration).map(|other| &*other.name).collect();
+        (!others.is_empty()).then(|| {
+            format!(
+                "replicas have another configuration of targets, streams or webhooks: {}",
+                others.join(", ")
+            )
+        })
+    }
+}
+
+impl ReplicaStatus {
+    fn new(replica: &Replica, own_configuration: &str) -> Self {
+        let Replica { id, is_self, name, version, since, configuration, report: _, holds } = replica;
+        let lease = |HeldLease { name, term, since }: &HeldLease| LeaseStatus {
+            lease: name.clone(),
+            term: term.number(),
+            since: *since,
+        };
+        Self {
+            id: id.to_string(),
+            this: *is_self,
+            name: name.clone(),
+            version: version.clone(),
+            since: *since,
+            same_configuration: configuration == own_configuration,
+            holds: holds.iter().map(lease).collect(),
+        }
+    }
+}
