@@ -1,0 +1,103 @@
+"""What Pepay does: events on the stream, as webhooks to all replicas in turn, and on both roads."""
+
+import asyncio
+import collections
+import hashlib
+import hmac
+import json
+import time
+
+from wire import call
+
+OBJECTS = 60
+SECRET = "chaos-of-a-test-bridge"
+# The objects of a third each come by the stream, as webhooks, and by both.
+STREAM, WEBHOOK, BOTH = range(3)
+# Seconds after which a sender tries another replica.
+PATIENCE = 5
+
+
+class Load:
+    def __init__(self, world):
+        self.world = world
+        # What was published on the stream, and what a replica has acknowledged.
+        self.published, self.acknowledged = {}, {}
+        self.new, self.duplicates, self.refusals = collections.Counter(), 0, collections.Counter()
+        self.queues = [asyncio.Queue() for _ in range(OBJECTS)]
+        self.senders = [asyncio.create_task(self.send_all(queue)) for queue in self.queues]
+        self.turn = 0
+
+    async def publish(self, until, rate, chance):
+        """Events of many objects, each with steps in order."""
+        steps, number = collections.Counter(), 0
+        while time.monotonic() < until:
+            which = chance.randrange(OBJECTS)
+            steps[which] += 1
+            number += 1
+            now = int(time.time() * 1000)
+            identity = f"evt_{now:013}-{number:08}"
+            thing = {"object": "commerce_order", "id": f"ord_{which}", "step": steps[which], "pad": "x" * 300}
+            event = {"id": identity, "object": "event", "type": "commerce.order.updated", "created": now // 1000}
+            body = json.dumps(event | {"data": {"object": thing}}).encode()
+            if which % 3 in (STREAM, BOTH):
+                port = self.world.pepay
+                answer = await call(port, "POST", "/_simulator/events?stream=1&webhook=0", body)
+                if answer.status >= 300:
+                    raise RuntimeError(f"the simulator refuses an event: {answer}")
+                self.published[identity] = which
+            if which % 3 in (WEBHOOK, BOTH):
+                # Of one in four a second copy goes to another replica at the same time.
+                copies = 2 if chance.random() < 0.25 else 1
+                self.queues[which].put_nowait((identity, body, copies))
+            await asyncio.sleep(1 / rate)
+
+    async def send_all(self, queue):
+        """The webhooks of one object: the next goes out once the last is acknowledged."""
+        while True:
+            identity, body, copies = await queue.get()
+            await asyncio.gather(*(self.send(identity, body) for _ in range(copies)))
+            queue.task_done()
+
+    async def send(self, identity, body):
+        """Tries one replica after the other until one has acknowledged."""
+        wait = 0.05
+        while True:
+            self.turn += 1
+            replica = self.world.replicas[self.turn % len(self.world.replicas)]
+            if await self.is_acknowledged(replica.port, identity, body):
+                return
+            await asyncio.sleep(wait)
+            wait = min(1, wait * 2)
+
+    async def is_acknowledged(self, port, identity, body):
+        timestamp = str(int(time.time() * 1000))
+        signature = hmac.new(SECRET.encode(), timestamp.encode() + b"." + body, hashlib.sha256).hexdigest()
+        headers = [("x-pepay-timestamp", timestamp), ("x-pepay-signature", signature), ("x-pepay-event-id", identity)]
+        try:
+            answer = await call(port, "POST", "/webhooks/pepay", body, headers, limit=PATIENCE)
+        except OSError:
+            self.refusals["no answer"] += 1
+            return False
+        if answer.status != 200:
+            self.refusals[answer.status] += 1
+            if answer.status != 503 or b"\r\nretry-after:" not in answer.head.lower():
+                raise RuntimeError(f"a webhook is answered {answer}")
+            return False
+        self.acknowledged[identity] = time.monotonic()
+        if json.loads(answer.body)["duplicate"]:
+            self.duplicates += 1
+        else:
+            self.new[identity] += 1
+        return True
+
+    async def all_sent(self, limit):
+        async with asyncio.timeout(limit):
+            await asyncio.gather(*(queue.join() for queue in self.queues))
+
+    def failed(self):
+        """Why the load has ended, if it has."""
+        return next((task.exception() for task in self.senders if task.done()), None)
+
+    def promised(self):
+        """Every id that has to arrive."""
+        return self.published.keys() | self.acknowledged.keys()
