@@ -96,8 +96,8 @@ else
   left_out installable "the configuration of Prometheus" "promtool is missing; Debian's package is prometheus"
 fi
 
-coproc ports { exec python3 tests/ports.py 4; }
-read -r public admin caddy_port nginx_port <&"${ports[0]}"
+coproc ports { exec python3 tests/ports.py 5; }
+read -r public admin caddy_port replicas_port nginx_port <&"${ports[0]}"
 secret="secret of the deploy test"
 cat >"$work/bridge.toml" <<TOML
 [server]
@@ -118,7 +118,7 @@ through() { # NAME PORT
   pass "signed webhooks pass $1 byte for byte"
 }
 
-# Nothing but the two proxies listens on the ports below; they share no socket option with ours.
+# Nothing but the proxies listens on the ports below; they share no socket option with ours.
 [ -z "${ports_PID:-}" ] || kill "$ports_PID" 2>/dev/null || true
 [ -z "${ports_PID:-}" ] || wait "$ports_PID" 2>/dev/null || true
 
@@ -134,6 +134,17 @@ if [ -n "$caddy" ]; then
   "$caddy" run --adapter caddyfile --config "$work/Caddyfile" >>"$work/caddy.log" 2>&1 &
   processes+=("$!")
   through Caddy "$caddy_port"
+  # Of two bridges one cannot be reached.
+  {
+    printf '{\n\tadmin off\n\tskip_install_trust\n\tauto_https disable_redirects\n}\n'
+    sed -e "s|^{\$PUBLIC_SITE::80} {|https://localhost:$replicas_port {\n\ttls internal|" \
+      -e "s|bridge-1:8080 bridge-2:8080|127.0.0.1:9 127.0.0.1:$public|" deploy/replicas/Caddyfile
+  } >"$work/Caddyfile.replicas"
+  "$caddy" validate --adapter caddyfile --config "$work/Caddyfile.replicas" >"$work/caddy-replicas.log" 2>&1 ||
+    fail "the Caddyfile of several replicas"
+  "$caddy" run --adapter caddyfile --config "$work/Caddyfile.replicas" >>"$work/caddy-replicas.log" 2>&1 &
+  processes+=("$!")
+  through "Caddy before a replica that is gone and one that is there" "$replicas_port"
 else
   left_out installable "Caddy" "it is missing; Debian's package is caddy"
 fi
