@@ -68,9 +68,12 @@ fn offset_seconds(offset: &str) -> Option<i64> {
         _ => 1,
     };
     let (hours, minutes) = offset.get(1..)?.split_once(':')?;
-    let well_formed = hours.len() == 2 && minutes.len() == 2;
+    // Before their values, which could be beyond all bounds.
+    if (hours.len(), minutes.len()) != (2, 2) {
+        return None;
+    }
     let (hours, minutes) = (number(hours)?, number(minutes)?);
-    (well_formed && hours <= 23 && minutes <= 59).then_some(sign * (hours * 3600 + minutes * 60))
+    (hours <= 23 && minutes <= 59).then_some(sign * (hours * 3600 + minutes * 60))
 }
 
 fn days_in(year: i64, month: i64) -> i64 {
@@ -141,6 +144,7 @@ mod tests {
             "2024-12-21T11:20:61Z",
             "2024-12-21T11:20:00+1:00",
             "2024-12-21T11:20:00+24:00",
+            "2024-12-21T11:20:00+14:9223372036854775807",
             "2024-12-21T11:20:00.Z",
             "2024-12-21T11:20:00Zx",
             "2024-12-21T11:20:0xZ",
