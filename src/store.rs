@@ -200,7 +200,7 @@ impl Store {
     /// go on as they are, each of `opened` gets an outbox, in that order, and every
     /// other target receives nothing from here on. What is undelivered stays stored.
     ///
-    /// A target that had an outbox before gets a new one. Whoever runs the old one
+    /// A target that had an outbox before gets a new one. The dispatcher of the old one
     /// has to end before the new one is used; see [`Outbox`].
     ///
     /// # Errors

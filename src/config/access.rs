@@ -20,7 +20,7 @@ const NOT_THE_OWNERS_WRITE: u32 = 0o022;
 const OTHERS_READ: u32 = 0o004;
 const OTHERS_WRITE: u32 = 0o002;
 
-/// In a folder with this bit nobody replaces the files of others.
+/// In a folder with this bit no user can replace the files of another.
 const STICKY: u32 = 0o1000;
 
 /// `error` about the file at `path`; where permissions are at fault, whose they are and

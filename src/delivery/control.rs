@@ -64,10 +64,10 @@ impl Pause {
         }
     }
 
-    /// Notes until when the target has asked to be left alone, to be saved by who waits for
-    /// that.
+    /// Notes until when the target has asked to be left alone, to be saved by
+    /// the worker that waits for that.
     pub(super) fn note_retry_after(&self, until: Option<UnixMillis>) {
-        // Before the flag: who takes the flag sees this value or a later one.
+        // Before the flag: what takes the flag sees this value or a later one.
         self.retry_after_until.store(until.map_or(0, |until| until.0), SeqCst);
         self.unsaved_retry_after.store(true, SeqCst);
         self.saver.notify_one();
@@ -82,7 +82,7 @@ impl Pause {
         self.resumed.swap(false, Relaxed)
     }
 
-    /// Pauses, to be saved by who waits for that.
+    /// Pauses, to be saved by the worker that waits for that.
     pub(super) fn begin_unsaved(&self) {
         self.on.store(true, Relaxed);
         self.unsaved.store(true, Relaxed);

@@ -48,7 +48,7 @@ pub struct HeldLease {
     pub since: UnixMillis,
 }
 
-/// What a replica asks of another one, to be answered by whoever holds `lease`.
+/// What a replica asks of another one: of the holder of `lease`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Asked {
     /// Drawn at random.

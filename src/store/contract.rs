@@ -58,7 +58,7 @@ pub(super) trait Backend: Sized {
     /// The engine by itself.
     async fn engine(&self) -> Box<dyn Engine>;
 
-    /// Takes `lease` for whoever uses the engine by itself. The term before it is over.
+    /// Takes `lease` for a test that uses the engine by itself. The term before it is over.
     fn term(&self, lease: &str) -> Term;
 
     /// Executes a statement over a connection beside the store's.

@@ -198,7 +198,7 @@ impl OperatorStore {
     /// Returns whether it was about deliveries.
     pub async fn serve(&self, asked: &Asked) -> bool {
         let Some((target, acts)) = remote::read_request(&asked.body) else { return false };
-        // Without a dispatcher here, whoever has one by now finds the request as well.
+        // Without a dispatcher here, the replica that has one by now finds the request as well.
         if let Ok(Err(error)) = self.owners.ask(target, acts, Some(asked.id.as_str().into())).await {
             tracing::debug!(%error, "what another replica asks for was not done");
         }

@@ -25,7 +25,7 @@ pub use super::handoff::{Arrival, JobReceiver, Request, Requests};
 /// that was started by it is settled, the later from then on.
 #[derive(Debug)]
 pub struct Outbox {
-    /// Asks for the target; what follows is for who holds it.
+    /// Asks for the target. What follows is for the holder.
     pub lease: Lease,
     /// The new deliveries.
     pub arrivals: JobReceiver,
@@ -52,7 +52,7 @@ impl Outbox {
 }
 
 impl DeliveryLog {
-    /// The same, for who owns the target under `term`.
+    /// The same, for the owner of the target under `term`.
     pub fn under(&self, term: Term) -> Self {
         Self { term, ..self.clone() }
     }

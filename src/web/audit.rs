@@ -228,7 +228,7 @@ impl Trail {
         let _ = tokio::time::timeout(LIMIT, self.hand_over(entry)).await;
     }
 
-    /// Logs `entry` and has it stored, whether or not somebody waits for that.
+    /// Logs `entry` and has it stored, whether or not a caller waits for that.
     fn hand_over(&self, entry: Entry) -> impl Future<Output = ()> + use<> {
         let Entry { who, peer, client, action, target, stream, event_id, filter, count, outcome, .. } =
             &entry;
@@ -318,7 +318,7 @@ impl Drop for Call {
         if !self.ended
             && let Some(entry) = self.entry("abandoned")
         {
-            // Nobody is left to wait.
+            // No caller is left to wait.
             drop(self.trail.hand_over(entry));
         }
     }

@@ -7,7 +7,7 @@ import time
 
 # From the loss of an owner to the next delivery at each target, and event of the stream.
 TAKE_OVER = 5
-# Nobody takes over from a replica whose calls take 600 ms each: it is slow itself.
+# No replica takes over from one whose calls take 600 ms each: it is slow itself.
 SLOW = 10
 # A clean stop hands over in much less. This is what a busy machine is granted.
 HAND_OVER = 1

@@ -13,7 +13,7 @@ DIRECTIONS = ("to server", "to replica")
 
 
 class Proxy:
-    """The process, for who starts it."""
+    """The process, as its starter sees it."""
 
     def __init__(self, port, server_port):
         self.port = port

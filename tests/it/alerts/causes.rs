@@ -23,7 +23,7 @@ async fn a_held_delivery_is_told_and_so_is_the_decision_about_it() {
     let mut world = World::new(World::with_duplicates()).await;
     let orders = world.target("orders").await;
     world.set_target("orders", "ON_UNCERTAIN", "hold");
-    // It reads the request and breaks the connection: nobody knows whether it has the event.
+    // It reads the request and breaks the connection: it is unknown whether it has the event.
     orders.next(1, Reaction::Reset);
     alert(&mut world, &desk);
     let bridge = world.bridge().await;

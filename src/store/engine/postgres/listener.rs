@@ -1,5 +1,5 @@
 //! Hints from other replicas, by LISTEN: a connection of its own, which may be lost without
-//! a word. Whoever waits for a hint looks now and then without one.
+//! a sign. What waits for a hint looks now and then without one.
 
 use std::sync::Arc;
 use std::time::Duration;

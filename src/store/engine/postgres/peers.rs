@@ -174,7 +174,7 @@ impl Peers {
         Err(AskError::Silent)
     }
 
-    /// Answers what was asked, where its effect is no part of the store.
+    /// Writes the answer to a request whose effect is no part of the store.
     pub async fn answer(&self, asked: &Asked, answer: &Value) {
         let answer = format!(
             "UPDATE \"{}\".request SET answer = {} WHERE id = {} AND answer IS NULL RETURNING id",

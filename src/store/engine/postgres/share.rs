@@ -22,7 +22,7 @@ pub(super) struct Row {
     pub(super) state: RowState,
 }
 
-/// Who has a lease.
+/// The holder of a lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum RowState {
     /// This process.

@@ -67,7 +67,7 @@ struct Process {
 struct Delivery {
     state: State,
     attempts: u32,
-    /// Whether a request was made whose outcome nobody has written.
+    /// Whether a request was made whose outcome is not written.
     is_unknown: bool,
 }
 
@@ -136,7 +136,7 @@ impl World {
             Err(error) => panic!("{error}"),
             Ok(()) => {
                 assert!(is_owner && matches!(delivery.state, State::Pending | State::Retrying));
-                assert!(!delivery.is_unknown, "requested again, and nobody knows what became of it");
+                assert!(!delivery.is_unknown, "requested again, with the outcome of the first unknown");
                 *delivery = Delivery { state: State::Sending, attempts: number, is_unknown: true };
                 self.processes[process].requests.insert(of, number);
             }
