@@ -200,7 +200,8 @@ impl Committer {
                     self.health.committed(started);
                     self.counters.change_unfinished(&changes);
                     // Before what this group has stored, and before any search is answered.
-                    self.foreign.committed(page, &self.routes);
+                    let stores = group.iter().any(|task| task.batch().is_some());
+                    self.foreign.committed(page, stores, &self.routes);
                     self.follow_up(group);
                     self.engine.tidy();
                     return;

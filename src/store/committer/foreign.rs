@@ -59,10 +59,11 @@ impl Foreign {
         }
     }
 
-    /// Hands `page` over, once the group is committed.
-    pub(super) fn committed(&mut self, page: Option<LogPage>, routes: &RoutingTable) {
+    /// Hands `page` over, once the group is committed, which has stored events `itself` or not.
+    pub(super) fn committed(&mut self, page: Option<LogPage>, itself: bool, routes: &RoutingTable) {
         if let Some(page) = page {
-            if page.newest > self.seen {
+            // Of what others have stored they have told themselves.
+            if itself && page.newest > self.seen {
                 self.stored.notify_one();
             }
             self.seen = self.seen.max(page.newest);
