@@ -177,7 +177,8 @@ impl OperatorStore {
             }
             let peers = self.peers.get().ok_or(RecordError::Superseded)?;
             let name = self.target_name(target).await?;
-            if !peers.holds_target(&name) {
+            // One that was given back a moment ago is free now; only another replica is asked.
+            if peers.cluster().borrow().has_others() && !peers.holds_target(&name) {
                 let answer = peers.ask_target(&name, remote::request(target, &acts)).await;
                 let answer = answer.map_err(unanswered)?;
                 return remote::read_answer(&answer, &acts).ok_or(RecordError::Superseded);
