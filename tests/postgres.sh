@@ -13,12 +13,13 @@ bin=$(find /usr/lib/postgresql -maxdepth 2 -name bin 2>/dev/null | sort -V | tai
 [ -n "$bin" ] || skip installable PostgreSQL "it is not installed (Debian: apt-get install postgresql)"
 
 folder=$(mktemp -d)
-port=${POSTGRES_PORT:-54329} pooler_port=$((${POSTGRES_PORT:-54329} + 1)) pooler=
+port=${POSTGRES_PORT:-54329} pooler_port=$((${POSTGRES_PORT:-54329} + 1))
 # Neither of the two runs as root.
 as() { if [ "$(id -u)" = 0 ]; then runuser -u postgres -- "$@"; else "$@"; fi; }
 [ "$(id -u)" != 0 ] || chown postgres "$folder"
 stop() {
-  [ -z "$pooler" ] || kill "$pooler" 2>/dev/null || true
+  # Its own pid: it is a grandchild where another user runs it.
+  [ ! -e "$folder/pgbouncer.pid" ] || kill "$(cat "$folder/pgbouncer.pid")" 2>/dev/null || true
   as "$bin/pg_ctl" --pgdata "$folder/data" --mode immediate --wait stop >/dev/null 2>&1 || true
   rm -rf "$folder"
 }
@@ -48,11 +49,11 @@ pool_mode = transaction
 default_pool_size = 60
 max_client_conn = 1000
 logfile = $folder/pgbouncer.log
+pidfile = $folder/pgbouncer.pid
 INI
   # With auth_type any, the user of the server is named by the database.
   sed -i "s/^postgres = .*/& user=postgres/" "$folder/pgbouncer.ini"
   as pgbouncer --quiet "$folder/pgbouncer.ini" &
-  pooler=$!
   export TEST_POSTGRES_DIRECT=$TEST_POSTGRES
   export TEST_POSTGRES=postgres://postgres@127.0.0.1:$pooler_port/postgres
   for _ in $(seq 50); do
