@@ -71,11 +71,6 @@ pub(super) struct LogPage {
 }
 
 impl Cluster {
-    /// The replica that holds `lease`.
-    pub fn holder(&self, lease: &str) -> Option<&Replica> {
-        self.replicas.iter().find(|replica| replica.holds.iter().any(|held| held.name == lease))
-    }
-
     /// Whether there are others.
     pub fn has_others(&self) -> bool {
         self.replicas.iter().any(|replica| !replica.is_self)
