@@ -13,7 +13,10 @@ bin=$(find /usr/lib/postgresql -maxdepth 2 -name bin 2>/dev/null | sort -V | tai
 [ -n "$bin" ] || skip installable PostgreSQL "it is not installed (Debian: apt-get install postgresql)"
 
 folder=$(mktemp -d)
-port=${POSTGRES_PORT:-54329} pooler_port=$((${POSTGRES_PORT:-54329} + 1))
+# A port by number may be taken: a connection of the tests themselves that was just closed
+# keeps its own port for a minute.
+coproc ports { exec python3 tests/ports.py 2; }
+read -r port pooler_port <&"${ports[0]}"
 # Neither of the two runs as root.
 as() { if [ "$(id -u)" = 0 ]; then runuser -u postgres -- "$@"; else "$@"; fi; }
 [ "$(id -u)" != 0 ] || chown postgres "$folder"
@@ -56,10 +59,16 @@ INI
   as pgbouncer --quiet "$folder/pgbouncer.ini" &
   export TEST_POSTGRES_DIRECT=$TEST_POSTGRES
   export TEST_POSTGRES=postgres://postgres@127.0.0.1:$pooler_port/postgres
-  for _ in $(seq 50); do
-    (exec 3<>"/dev/tcp/127.0.0.1/$pooler_port") 2>/dev/null && break
+  for _ in $(seq 100); do
+    reached=
+    (exec 3<>"/dev/tcp/127.0.0.1/$pooler_port") 2>/dev/null && reached=yes && break
     sleep 0.1
   done
+  if [ -z "$reached" ]; then
+    printf 'PgBouncer does not listen on port %s; its log:\n' "$pooler_port" >&2
+    cat "$folder/pgbouncer.log" >&2 || true
+    exit 1
+  fi
   run "$@"
 else
   left_out installable "PostgreSQL behind a pooler" "pgbouncer is not installed"
