@@ -50,6 +50,24 @@ impl Setup {
     }
 }
 
+/// Moves the store of `from` into the empty schema that `setup` names, by the bridge's own command.
+pub fn import(folder: &Path, from: &Path, setup: &Setup) -> Outcome<()> {
+    let file = folder.join("import.toml");
+    fs::write(&file, configuration(folder, NOBODY, NOBODY, setup)?)?;
+    let done = Command::new(binary())
+        .args(["import".as_ref(), "--config".as_ref(), file.as_os_str()])
+        .arg(format!("sqlite://{}", database(from).display()))
+        .env_clear()
+        .stdin(Stdio::null())
+        .output()?;
+    if done.status.success() {
+        Ok(())
+    } else {
+        Err(format!("the import ended with {}: {}", done.status, String::from_utf8_lossy(&done.stderr))
+            .into())
+    }
+}
+
 /// A running bridge. Killed when dropped.
 pub struct Bridge {
     child: Child,

@@ -71,15 +71,27 @@ impl Cluster {
         Ok(self.ask("SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn")?.trim().parse()?)
     }
 
-    fn url(&self, database: &str) -> String {
+    /// Writes what `database` has taken in to its files and counts its rows, as a server does by
+    /// itself in the minutes after.
+    pub fn settle(&self, database: &str) -> Outcome<()> {
+        self.ask_in(database, "VACUUM (ANALYZE)")?;
+        self.ask_in(database, "CHECKPOINT").map(drop)
+    }
+
+    /// A database as `store.url` names it.
+    pub fn url(&self, database: &str) -> String {
         format!("postgres://postgres@{}/{database}?sslmode=disable", self.port.address)
     }
 
-    /// What `statement` returns, as text.
     fn ask(&self, statement: &str) -> Outcome<String> {
+        self.ask_in("postgres", statement)
+    }
+
+    /// What `statement` returns, as text.
+    fn ask_in(&self, database: &str, statement: &str) -> Outcome<String> {
         let mut psql = Command::new(self.programs.join("psql"));
         psql.args(["--no-psqlrc", "--tuples-only", "--no-align", "--set", "ON_ERROR_STOP=1"]);
-        run(psql.args(["--dbname", &self.url("postgres"), "--command", statement]))
+        run(psql.args(["--dbname", &self.url(database), "--command", statement]))
     }
 }
 

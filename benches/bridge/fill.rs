@@ -31,18 +31,24 @@ pub enum Fate {
 /// The database of a bridge that does not run.
 pub struct Store(Connection);
 
-/// Makes a database in `folder` that holds `count` events of this `fate`.
-pub fn fill(folder: &Path, setup: &Setup, count: u64, fate: Fate) -> Outcome<()> {
+/// Makes a database in `folder` that holds so many events of each of these fates, in this order.
+pub fn fill(folder: &Path, setup: &Setup, parts: &[(u64, Fate)]) -> Outcome<()> {
     // The schema and the targets' numbers are the bridge's own doing.
     Bridge::start(folder, setup)?.stop()?;
+    let count = parts.iter().map(|(count, _)| count).sum();
     let (store, bodies) = (Store::open(folder)?, Bodies::before_now(count));
     store.set("journal_mode", "OFF")?;
     store.set("synchronous", "OFF")?;
     store.set("cache_size", "-262144")?;
-    for first in (0..count).step_by(usize::try_from(GROUP)?) {
-        store.in_one_transaction(|store| {
-            (first..count.min(first + GROUP)).try_for_each(|n| store.insert(&bodies, n, fate))
-        })?;
+    let mut end = 0;
+    for (count, fate) in parts {
+        let begin = end;
+        end += count;
+        for first in (begin..end).step_by(usize::try_from(GROUP)?) {
+            store.in_one_transaction(|store| {
+                (first..end.min(first + GROUP)).try_for_each(|n| store.insert(&bodies, n, *fate))
+            })?;
+        }
     }
     store.set("journal_mode", "WAL")?;
     // Known to be on the disk before anything is measured.

@@ -43,7 +43,7 @@ pub struct Ratio {
 }
 
 use Goal::{AtLeast, AtMost, Shown};
-use Quantity::{Cpu, Memory, P50, P99, Rate, Size, Start};
+use Quantity::{Cpu, Database, Memory, P50, P99, Rate, Size, Start};
 
 const fn rates(label: &'static str, over: &'static str, under: &'static str, goal: Goal) -> Ratio {
     Ratio { label, over: (over, Rate), under: Some((under, Rate)), goal }
@@ -62,7 +62,7 @@ const fn absolute(label: &'static str, over: Place, goal: Goal) -> Ratio {
 }
 
 /// Every line, in its order.
-pub const ALL: [Ratio; 48] = [
+pub const ALL: [Ratio; 51] = [
     rates("durable ingest / bare, 64 connections", "ingest-64", "bare-64", AtLeast(0.45)),
     rates("durable ingest / bare, 256 connections", "ingest-256", "bare-256", AtLeast(0.60)),
     rates("end to end / bare, 64 connections", "end-to-end-64", "bare-64", AtLeast(0.25)),
@@ -80,6 +80,23 @@ pub const ALL: [Ratio; 48] = [
     rates("two replicas / SQLite, end to end, 256 connections", "postgres-two-256", "end-to-end-256", Shown),
     rates("two replicas / one, end to end, 64 connections", "postgres-two-64", "postgres-64", Shown),
     rates("two replicas / one, end to end, 256 connections", "postgres-two-256", "postgres-256", Shown),
+    ratio(
+        "PostgreSQL: time per event, stored and waiting / none",
+        ("postgres-64", Rate),
+        ("postgres-grown", Rate),
+        Shown,
+    ),
+    cpu(
+        "PostgreSQL: processor time of the replica, stored and waiting / none",
+        "postgres-grown",
+        "postgres-64",
+    ),
+    ratio(
+        "PostgreSQL: processor time of the server, stored and waiting / none",
+        ("postgres-grown", Database),
+        ("postgres-64", Database),
+        Shown,
+    ),
     ratio(
         "processor time, three targets / one target",
         ("three-targets", Cpu),

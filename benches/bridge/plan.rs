@@ -43,6 +43,8 @@ pub enum Kind {
         /// Of the sender, dealt out to them.
         connections: u32,
     },
+    /// The same with one replica on a schema that has grown, beside a target that is down.
+    PostgresGrown,
     /// The same with three targets.
     ThreeTargets,
     /// All events about one object.
@@ -83,8 +85,14 @@ pub enum Kind {
     Binary,
 }
 
+impl Kind {
+    const fn needs_postgres(self) -> bool {
+        matches!(self, Self::Postgres { .. } | Self::PostgresGrown)
+    }
+}
+
 /// Every measurement with its name and what it is, in the order of a round.
-pub const ALL: [(&str, Kind, &str); 35] = [
+pub const ALL: [(&str, Kind, &str); 36] = [
     ("disk", Kind::Disk, "append of 4 KB + fdatasync"),
     ("bare-64", Kind::Bare { connections: 64 }, "bare axum + HMAC, nothing stored, 64 connections"),
     ("ceiling", Kind::Ceiling { library: Library::Rusqlite }, "SQLite alone, groups of 64, FULL"),
@@ -99,6 +107,11 @@ pub const ALL: [(&str, Kind, &str); 35] = [
     ("postgres-256", postgres(1, 256), "PostgreSQL: end to end, one replica, 256 connections"),
     ("postgres-two-64", postgres(2, 64), "PostgreSQL: end to end, two replicas, 64 connections"),
     ("postgres-two-256", postgres(2, 256), "PostgreSQL: end to end, two replicas, 256 connections"),
+    (
+        "postgres-grown",
+        Kind::PostgresGrown,
+        "PostgreSQL: end to end, 64 connections, events stored and waiting",
+    ),
     ("duplicates-64", Kind::Duplicates, "end to end, half of it duplicates, 64 connections"),
     ("three-targets", Kind::ThreeTargets, "end to end, three targets, 64 connections"),
     ("hot-object-0", Kind::HotObject { delay_ms: 0 }, "one object, target answers at once"),
@@ -161,12 +174,12 @@ pub fn run(options: &Options) -> Outcome<()> {
         }
     }
     let mut cluster = None;
-    if chosen.iter().any(|(_, kind, _)| matches!(kind, Kind::Postgres { .. })) {
+    if chosen.iter().any(|(_, kind, _)| kind.needs_postgres()) {
         match Cluster::start(&scratch.join("postgres")) {
             Ok(started) => cluster = Some(started),
             Err(error) => {
                 report::skipped("PostgreSQL", &*error);
-                chosen.retain(|(_, kind, _)| !matches!(kind, Kind::Postgres { .. }));
+                chosen.retain(|(_, kind, _)| !kind.needs_postgres());
             }
         }
     }
@@ -207,7 +220,7 @@ fn is_chosen(options: &Options, name: &str, kind: Kind) -> bool {
         return options.only.iter().any(|start| name.starts_with(start.as_str()));
     }
     match kind {
-        Kind::Postgres { .. } => options.postgres || options.list,
+        kind if kind.needs_postgres() => options.postgres || options.list,
         Kind::Disk | Kind::EndToEnd { .. } => true,
         _ => !options.postgres,
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rustix::fs::statvfs;
 
-use crate::bridge::{Bridge, Setup, binary};
+use crate::bridge::{Bridge, Setup, binary, import};
 use crate::cluster::Cluster;
 use crate::fill::{Fate, fill};
 use crate::load::{Load, exact};
@@ -35,6 +35,9 @@ const PACED_CONNECTIONS: u32 = 64;
 const ROOM_FOR_AN_EVENT: u64 = 2048;
 /// Bytes that stay free.
 const ROOM_LEFT: u64 = 4 << 30;
+
+/// The target that is down.
+const DEAD: &str = "dead";
 
 /// What the measurements share.
 pub struct Scene {
@@ -78,6 +81,7 @@ impl Scene {
             Kind::Stored => return self.stored(),
             Kind::Backlog => return self.backlog(),
             Kind::Beside { waiting } => return self.beside(waiting),
+            Kind::PostgresGrown => return self.postgres_grown(),
             _ => {}
         }
         let folder = self.folder("run")?;
@@ -106,7 +110,7 @@ impl Scene {
             }
             Kind::Idle => rest(&Bridge::start(&folder, &Setup::orders(NOBODY))?)?,
             Kind::Binary => BTreeMap::from([(Quantity::Size, exact(fs::metadata(binary())?.len()) / 1e6)]),
-            Kind::Stored | Kind::Backlog | Kind::Beside { .. } => Figures::new(),
+            Kind::Stored | Kind::Backlog | Kind::Beside { .. } | Kind::PostgresGrown => Figures::new(),
         };
         fs::remove_dir_all(folder)?;
         Ok(figures)
@@ -141,6 +145,30 @@ impl Scene {
         let addresses: Vec<_> = bridges.iter().map(|bridge| bridge.address).collect();
         let load = Load { addresses, ..self.load(address, connections) };
         shared(&pids, Some(cluster), "load", &load, &mut [target])
+    }
+
+    /// Rounds go on where the one before has ended, on one database.
+    fn postgres_grown(&mut self) -> Outcome<Figures> {
+        const NAME: &str = "postgres-grown";
+        const GROWN: &str = "grown";
+        let (target, address) = target(0)?;
+        let setup = beside_a_dead_target(address);
+        let is_new = !self.filled.contains_key(NAME);
+        let (stored, waiting) = (self.options.stored, self.options.waiting);
+        let parts = [(stored, Fate::Delivered), (waiting, Fate::WaitingFor { target: DEAD })];
+        let folder = self.filled(NAME, &setup, &parts)?;
+        let cluster = self.cluster.as_ref().ok_or("there is no PostgreSQL")?;
+        let url = if is_new { cluster.database(GROWN)? } else { cluster.url(GROWN) };
+        let setup = Setup { store: Some(url), ..setup };
+        if is_new && let Err(error) = import(&folder, &folder, &setup).and_then(|()| cluster.settle(GROWN)) {
+            self.filled.remove(NAME);
+            return Err(error);
+        }
+        let bridge = Bridge::start(&folder, &setup)?;
+        let load = self.load(bridge.address, 64);
+        let figures = shared(&[bridge.pid()], Some(cluster), "load", &load, &mut [target])?;
+        bridge.stop()?;
+        Ok(figures)
     }
 
     fn three_targets(&self, folder: &Path) -> Outcome<Figures> {
@@ -202,7 +230,7 @@ impl Scene {
     fn stored(&mut self) -> Outcome<Figures> {
         let (target, address) = target(0)?;
         let (setup, count) = (Setup::orders(address), self.options.stored);
-        let folder = self.filled("stored", &setup, count, Fate::Delivered)?;
+        let folder = self.filled("stored", &setup, &[(count, Fate::Delivered)])?;
         let bridge = Bridge::start(&folder, &setup)?;
         let mut figures = under_load(bridge.pid(), "load", &self.load(bridge.address, 64), &mut [target])?;
         figures.insert(Quantity::Start, bridge.start.as_secs_f64());
@@ -213,18 +241,16 @@ impl Scene {
 
     fn backlog(&mut self) -> Outcome<Figures> {
         let (setup, count) = (Setup::orders(NOBODY), self.options.undelivered);
-        let folder = self.filled("backlog", &setup, count, Fate::Undelivered)?;
+        let folder = self.filled("backlog", &setup, &[(count, Fate::Undelivered)])?;
         rest(&Bridge::start(&folder, &setup)?)
     }
 
     fn beside(&mut self, waiting: bool) -> Outcome<Figures> {
         let (target, address) = target(0)?;
-        let mut setup = Setup::orders(address);
-        // Both times it takes events of its own only, so that nothing differs but what waits.
-        setup.targets.push(("dead", NOBODY, "test.ping"));
-        setup.targets[0].2 = "commerce.*,invoice.*,invoice_payment.*";
+        let setup = beside_a_dead_target(address);
         let folder = if waiting {
-            self.filled("beside", &setup, self.options.waiting, Fate::WaitingFor { target: "dead" })?
+            let fate = Fate::WaitingFor { target: DEAD };
+            self.filled("beside", &setup, &[(self.options.waiting, fate)])?
         } else {
             self.folder("run")?
         };
@@ -235,13 +261,14 @@ impl Scene {
     }
 
     /// The folder of a database that is filled the first time it is asked for.
-    fn filled(&mut self, name: &'static str, setup: &Setup, count: u64, fate: Fate) -> Outcome<PathBuf> {
+    fn filled(&mut self, name: &'static str, setup: &Setup, parts: &[(u64, Fate)]) -> Outcome<PathBuf> {
         if let Some(folder) = self.filled.get(name) {
             return Ok(folder.clone());
         }
+        let count: u64 = parts.iter().map(|(count, _)| count).sum();
         report::filling(name, count, count * Bodies::new().mean() as u64);
         let folder = self.folder(name)?;
-        fill(&folder, setup, count, fate)?;
+        fill(&folder, setup, parts)?;
         self.filled.insert(name, folder.clone());
         Ok(folder)
     }
@@ -271,6 +298,15 @@ fn target(delay_ms: u64) -> Outcome<(Role, SocketAddr)> {
     let mut target = Role::start("target", &delay_ms)?;
     let address = target.hear()?;
     Ok((target, address))
+}
+
+/// A target, and one that is down. Each takes events of its own alone, whether many wait for
+/// the other or none.
+fn beside_a_dead_target(address: SocketAddr) -> Setup {
+    let mut setup = Setup::orders(address);
+    setup.targets[0].2 = "commerce.*,invoice.*,invoice_payment.*";
+    setup.targets.push((DEAD, NOBODY, "test.ping"));
+    setup
 }
 
 fn rest(bridge: &Bridge) -> Outcome<Figures> {
