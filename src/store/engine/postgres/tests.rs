@@ -20,6 +20,7 @@ mod terms;
 use backend::Postgres as UnderTest;
 #[cfg(feature = "postgres-tests")]
 #[path = "../../contract/suite.rs"]
+#[expect(clippy::duplicate_mod, reason = "the same tests on another engine")]
 mod contract;
 
 #[cfg(not(feature = "postgres-tests"))]
