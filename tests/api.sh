@@ -8,16 +8,14 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+# shellcheck source=tests/bridge.sh
+. tests/bridge.sh
+find_binary
+
 schemathesis=4.32.5
 tools=$PWD/target/ci
 [ -x "$tools/venv/bin/pip" ] || python3 -m venv "$tools/venv"
 "$tools/venv/bin/pip" install --quiet "schemathesis==$schemathesis"
-
-if [ -z "${PEPAY_BRIDGE_BINARY:-}" ]; then
-  cargo build --release --locked
-  PEPAY_BRIDGE_BINARY=$PWD/target/release/pepay-bridge
-fi
-binary=$(realpath "$PEPAY_BRIDGE_BINARY")
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/pepay-bridge-api.XXXXXX")
 simulator='' bridge=''

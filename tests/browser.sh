@@ -9,6 +9,8 @@ cd "$(dirname "$0")/.."
 
 # shellcheck source=tests/skip.sh
 . tests/skip.sh
+# shellcheck source=tests/bridge.sh
+. tests/bridge.sh
 
 CHROMIUM=${CHROMIUM:-$(command -v chromium || true)}
 [ -n "$CHROMIUM" ] || skip installable "the page in a browser" "chromium is missing"
@@ -17,11 +19,8 @@ for tool in node npm python3; do
 done
 [ "$(node -p 'process.versions.node.split(".")[0]')" -ge 20 ] || skip unavailable "the page in a browser" "Node.js is older than 20"
 
-if [ -z "${PEPAY_BRIDGE_BINARY:-}" ]; then
-  cargo build --release --locked
-  PEPAY_BRIDGE_BINARY=$PWD/target/release/pepay-bridge
-fi
-PEPAY_BRIDGE_BINARY=$(realpath "$PEPAY_BRIDGE_BINARY")
+find_binary
+PEPAY_BRIDGE_BINARY=$binary
 export CHROMIUM PEPAY_BRIDGE_BINARY
 
 cd tests/browser

@@ -13,6 +13,8 @@ cd "$(dirname "$0")/.."
 
 # shellcheck source=tests/skip.sh
 . tests/skip.sh
+# shellcheck source=tests/bridge.sh
+. tests/bridge.sh
 
 fail() {
   printf 'container: FAILED: %s\n' "$*" >&2
@@ -34,6 +36,7 @@ until_true() {
   done
 }
 
+check_named_binary
 [ "$(uname -s)" = Linux ] || skip unavailable "the container image" "not Linux"
 [ "$(id -u)" = 0 ] || skip unavailable "the container image" "not root"
 grep -q '^VERSION_CODENAME=bookworm$' /etc/os-release 2>/dev/null || skip unavailable "the container image" "not Debian 12, whose packages make the stand-in bases"

@@ -8,6 +8,9 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=tests/skip.sh
 . tests/skip.sh
+# shellcheck source=tests/bridge.sh
+. tests/bridge.sh
+find_binary
 
 tools=$PWD/target/ci
 mkdir -p "$tools/deploy"
@@ -38,12 +41,6 @@ tool() {
   fi
   ! [ -x "$path" ] || printf '%s\n' "$path"
 }
-
-if [ -z "${PEPAY_BRIDGE_BINARY:-}" ]; then
-  cargo build --release --locked
-  PEPAY_BRIDGE_BINARY=$PWD/target/release/pepay-bridge
-fi
-binary=$(realpath "$PEPAY_BRIDGE_BINARY")
 
 if command -v systemd-analyze >/dev/null; then
   # The manual and the program need not be installed here.

@@ -9,11 +9,10 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-if [ -z "${PEPAY_BRIDGE_BINARY:-}" ]; then
-  cargo build --release --locked
-  PEPAY_BRIDGE_BINARY=$PWD/target/release/pepay-bridge
-fi
-binary=$(realpath "$PEPAY_BRIDGE_BINARY")
+# shellcheck source=tests/bridge.sh
+. tests/bridge.sh
+
+find_binary
 work=$(mktemp -d "${TMPDIR:-/tmp}/pepay-bridge-failover.XXXXXX")
 cleanup() {
   local ended=$?

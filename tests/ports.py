@@ -1,19 +1,29 @@
-"""Holds ports of 127.0.0.1 for the servers of a test, until its standard input ends.
+"""Holds ports of 127.0.0.1 for the servers of a test.
 
-ports.py COUNT: prints the ports in one line.
+ports.py COUNT: prints the ports in one line, and holds them until its standard input ends.
 
-A port that is merely free is anybody's until its server listens there: another process may be
-given it for a connection of its own. These are bound and nobody else is given them, yet as
-SO_REUSEADDR goes on Linux a server that sets it too (ours does) can listen there, and stop and
-listen again. Until then connections to them are refused.
+The system may give a port that is merely free to any connection before the server listens
+there. A held port is bound, and the system gives it to no other process. SO_REUSEADDR lets a
+server that sets it too (the bridge, asyncio and PostgreSQL do) listen there, stop, and listen
+again. Until then connections to the port are refused.
 """
 
 import socket
 import sys
 
-held = [socket.socket() for _ in range(int(sys.argv[1]))]
-for one in held:
-    one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    one.bind(("127.0.0.1", 0))
-print(*(one.getsockname()[1] for one in held), flush=True)
-sys.stdin.read()
+held = []
+
+
+def hold(count):
+    """COUNT ports, all different, which this process holds until it ends."""
+    sockets = [socket.socket() for _ in range(count)]
+    for one in sockets:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        one.bind(("127.0.0.1", 0))
+    held.extend(sockets)
+    return [one.getsockname()[1] for one in sockets]
+
+
+if __name__ == "__main__":
+    print(*hold(int(sys.argv[1])), flush=True)
+    sys.stdin.read()

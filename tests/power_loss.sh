@@ -4,12 +4,13 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-bridge=${PEPAY_BRIDGE_BINARY:-target/release/pepay-bridge}
-[ -x "$bridge" ] || cargo build --release --locked
-mkdir -p target/ci
-recorder=$PWD/target/ci/recorder.so
-cc -shared -fPIC -O2 -Wall -Wextra -o "$recorder" tests/power_loss/recorder.c -ldl -lpthread
+# shellcheck source=tests/bridge.sh
+. tests/bridge.sh
+
+find_binary
+build_library tests/power_loss/recorder.c -lpthread
+export PYTHONPATH=tests
 for durability in full normal; do
-  python3 tests/power_loss/power_loss.py --bridge "$(realpath "$bridge")" --recorder "$recorder" \
+  python3 tests/power_loss/power_loss.py --bridge "$binary" --recorder "$library" \
     --durability "$durability" "$@"
 done

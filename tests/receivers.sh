@@ -9,6 +9,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=tests/skip.sh
 . tests/skip.sh
+# shellcheck source=tests/bridge.sh
+. tests/bridge.sh
 
 tools=$PWD/target/ci/receivers
 mkdir -p "$tools"
@@ -21,11 +23,7 @@ for tool in initdb pg_ctl createdb psql; do
 done
 command -v python3 >/dev/null || skip installable "the receivers" "python3 is missing"
 
-if [ -z "${PEPAY_BRIDGE_BINARY:-}" ]; then
-  cargo build --release --locked
-  PEPAY_BRIDGE_BINARY=$PWD/target/release/pepay-bridge
-fi
-binary=$(realpath "$PEPAY_BRIDGE_BINARY")
+find_binary
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/pepay-bridge-receivers.XXXXXX")
 chmod 711 "$work"

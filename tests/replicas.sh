@@ -8,12 +8,12 @@ cd "$(dirname "$0")/.."
 
 # shellcheck source=tests/skip.sh
 . tests/skip.sh
+# shellcheck source=tests/bridge.sh
+. tests/bridge.sh
 [ -n "$(find /usr/lib/postgresql -maxdepth 2 -name bin 2>/dev/null)" ] ||
   skip installable "several replicas" "PostgreSQL is not installed (Debian: apt-get install postgresql)"
 
-bridge=${PEPAY_BRIDGE_BINARY:-target/release/pepay-bridge}
-[ -x "$bridge" ] || cargo build --release --locked
-mkdir -p target/ci
-faults=$PWD/target/ci/faults.so
-cc -shared -fPIC -O2 -Wall -Wextra -o "$faults" tests/torture/faults.c -ldl
-exec python3 tests/replicas/chaos.py --bridge "$(realpath "$bridge")" --faults "$faults" "$@"
+find_binary
+build_library tests/torture/faults.c
+export PYTHONPATH=tests
+exec python3 tests/replicas/chaos.py --bridge "$binary" --faults "$library" "$@"

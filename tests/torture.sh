@@ -5,9 +5,10 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-bridge=${PEPAY_BRIDGE_BINARY:-target/release/pepay-bridge}
-[ -x "$bridge" ] || cargo build --release --locked
-mkdir -p target/ci
-faults=$PWD/target/ci/faults.so
-cc -shared -fPIC -O2 -Wall -Wextra -o "$faults" tests/torture/faults.c -ldl
-exec python3 tests/torture/torture.py --bridge "$(realpath "$bridge")" --faults "$faults" "$@"
+# shellcheck source=tests/bridge.sh
+. tests/bridge.sh
+
+find_binary
+build_library tests/torture/faults.c
+export PYTHONPATH=tests
+exec python3 tests/torture/torture.py --bridge "$binary" --faults "$library" "$@"

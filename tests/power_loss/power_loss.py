@@ -19,13 +19,14 @@ import pathlib
 import random
 import shutil
 import signal
-import socket
 import sqlite3
 import struct
-import subprocess
 import sys
 import tempfile
 import time
+
+from bridge import spawn
+from ports import hold
 
 SECRET = "power-loss-of-a-test-bridge"
 HEAD = struct.Struct("<cIqI")
@@ -135,16 +136,10 @@ def records(path):
             yield end, kind.decode(), number, at, data
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 class World:
     def __init__(self, arguments, folder):
         self.arguments = arguments
-        self.port, self.admin, self.target_port = free_port(), free_port(), free_port()
+        self.port, self.admin, self.target_port = hold(3)
         self.record = folder / "record"
         self.acknowledged = []  # (length of the record, event id)
         self.arrived = set()
@@ -160,17 +155,14 @@ class World:
             "TARGETS__ORDERS__RETRY_MIN": "100ms",
             "LOG__FILTER": "warn",
         }
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("PEPAY_")}
-        environment |= {f"PEPAY_BRIDGE__{name}": value for name, value in settings.items()}
+        environment = {f"PEPAY_BRIDGE__{name}": value for name, value in settings.items()}
         if recorder:
             environment |= {
                 "LD_PRELOAD": recorder,
                 "RECORDER_FOLDER": str(data),
                 "RECORDER_LOG": str(self.record),
             }
-        with open(data.parent / "log", "ab") as log:
-            command = [self.arguments.bridge, "run"]
-            return subprocess.Popen(command, env=environment, cwd=data.parent, stdout=log, stderr=log)
+        return spawn([self.arguments.bridge, "run"], data.parent, "log", environment)
 
     async def ready(self, process):
         while process.poll() is None:

@@ -32,10 +32,11 @@ import ledger
 from database import Server
 from faults import Faults
 from load import Load
+from ports import hold
 from proxy import Proxy
 from replica import KEY, Replica
 from targets import Failing, Good, Held
-from wire import call, call_json, free_ports
+from wire import call, call_json
 
 # Stands for a status.
 NO_ANSWER = 599
@@ -44,7 +45,7 @@ NO_ANSWER = 599
 class World:
     def __init__(self, arguments, folder):
         self.arguments, self.folder, self.began = arguments, folder, time.monotonic()
-        ports = iter(free_ports(14))
+        ports = iter(hold(14))
         self.pepay, self.simulator = next(ports), None
         self.server = Server(folder / "postgres", next(ports))
         moods = random.Random(f"moods of {arguments.seed}")

@@ -1,13 +1,10 @@
 """One replica: the real binary, with a clock that can be set wrong and a proxy to its database."""
 
 import asyncio
-import mmap
-import os
 import signal
-import struct
-import subprocess
 import time
 
+import bridge
 from load import SECRET
 from wire import call
 
@@ -22,56 +19,30 @@ class Replica:
         self.process = None
         self.folder = world.folder / name
         self.folder.mkdir()
-        (self.folder / "control").write_bytes(bytes(32))
-        with open(self.folder / "control", "r+b") as file:
-            self.control = mmap.mmap(file.fileno(), 32)
+        self.injected = bridge.InjectedFaults(world.arguments.faults, self.folder, self.folder / "control")
         self.configure()
 
     def configure(self):
-        text = f"""
-[server]
-listen = "127.0.0.1:{self.port}"
-admin_listen = "127.0.0.1:{self.admin}"
-[store]
-url = "postgres://postgres@127.0.0.1:{self.proxy.port}/postgres?sslmode=disable"
-[log]
-filter = "{self.world.arguments.log}"
-[pepay]
-api_key = "{KEY}"
-api_url = "http://127.0.0.1:{self.world.pepay}"
-[streams.commerce]
-reconcile_interval = "5s"
-hold_limit = "10m"
-ping_interval = "2s"
-backoff_max = "2s"
-[webhooks.default]
-secrets = ["{SECRET}"]
-"""
-        for target in self.world.targets.values():
-            text += f"""
-[targets.{target.name}]
-url = "http://127.0.0.1:{target.port}/"
-concurrency = {CONCURRENCY}
-timeout = "2s"
-retry_min = "100ms"
-retry_max = "1s"
-{target.settings}
-"""
+        settings = f'concurrency = {CONCURRENCY}\ntimeout = "2s"\nretry_max = "1s"\n'
+        targets = {name: (target.port, settings + target.settings) for name, target in self.world.targets.items()}
+        text = bridge.configuration(
+            port=self.port,
+            admin=self.admin,
+            store=f"postgres://postgres@127.0.0.1:{self.proxy.port}/postgres?sslmode=disable",
+            log=self.world.arguments.log,
+            pepay=self.world.pepay,
+            key=KEY,
+            secret=SECRET,
+            targets=targets,
+        )
         (self.folder / "bridge.toml").write_text(text)
 
     def set_clock(self, milliseconds):
-        self.control[16:24] = struct.pack("<q", milliseconds)
+        self.injected.set(bridge.CLOCK_ERROR, milliseconds)
 
     def spawn(self):
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("PEPAY_")}
-        environment |= {
-            "LD_PRELOAD": self.world.arguments.faults,
-            "FAULTS_FOLDER": str(self.folder),
-            "FAULTS_CONTROL": str(self.folder / "control"),
-        }
-        with open(self.folder / "log", "ab") as log:
-            command = [self.world.arguments.bridge, "run", "--config", "bridge.toml"]
-            self.process = subprocess.Popen(command, env=environment, cwd=self.folder, stdout=log, stderr=log)
+        command = [self.world.arguments.bridge, "run", "--config", "bridge.toml"]
+        self.process = bridge.spawn(command, self.folder, "log", self.injected.environment)
 
     async def start(self):
         """Resolves once it takes webhooks."""

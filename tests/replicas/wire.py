@@ -1,22 +1,10 @@
-"""HTTP over asyncio, in as much of it as the chaos needs, and free ports."""
+"""HTTP over asyncio, in as much of it as the chaos needs."""
 
 import asyncio
 import collections
 import json
-import socket
 
 Answer = collections.namedtuple("Answer", "status body head")
-
-
-def free_ports(count):
-    """Ports that nothing listens on, all different."""
-    probes = [socket.socket() for _ in range(count)]
-    for probe in probes:
-        probe.bind(("127.0.0.1", 0))
-    ports = [probe.getsockname()[1] for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports
 
 
 async def call(port, method, path, body=b"", headers=(), limit=15):

@@ -22,18 +22,17 @@ import asyncio
 import collections
 import errno
 import json
-import mmap
-import os
 import pathlib
 import random
 import shutil
 import signal
-import socket
-import struct
 import subprocess
 import sys
 import tempfile
 import time
+
+import bridge
+from ports import hold
 
 SECRET = "torture-of-a-test-bridge"
 KEY = "torture_key"
@@ -43,12 +42,6 @@ REFUSED = 7
 CONCURRENCY = 16
 # Of one lane, how many acknowledged deliveries may be unwritten (docs/delivery.md).
 RUN = 32
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 async def call(port, method, path, body=b""):
@@ -64,9 +57,8 @@ async def call(port, method, path, body=b""):
 class Target:
     """A target with a temper."""
 
-    def __init__(self, name, temper, chance):
-        self.name, self.temper, self.chance = name, temper, chance
-        self.port = free_port()
+    def __init__(self, name, port, temper, chance):
+        self.name, self.port, self.temper, self.chance = name, port, temper, chance
         self.first, self.order, self.repeats = {}, collections.defaultdict(list), 0
         self.is_down, self.refuses = False, False
         self.connections = set()
@@ -135,67 +127,39 @@ class World:
         self.chance = random.Random(arguments.seed)
         self.data = folder / "data"
         self.data.mkdir()
-        self.port, self.admin, self.pepay = free_port(), free_port(), free_port()
+        self.port, self.admin, self.pepay = hold(3)
         tempers = {"steady": steady, "slow": slow, "moody": moody, "choosy": choosy}
         moods = random.Random(arguments.seed + 1)
-        self.targets = {name: Target(name, temper, moods) for name, temper in tempers.items()}
+        ports = hold(len(tempers))
+        self.targets = {name: Target(name, port, tempers[name], moods) for name, port in zip(tempers, ports)}
         self.published, self.given_up, self.counts = {}, set(), collections.Counter()
         self.bridge = self.simulator = None
         self.samples = []
-        with open(folder / "control", "wb") as file:
-            file.write(bytes(32))
-        self.control_file = open(folder / "control", "r+b")
-        self.control = mmap.mmap(self.control_file.fileno(), 32)
+        self.injected = bridge.InjectedFaults(arguments.faults, self.data, folder / "control")
         self.configure(CONCURRENCY)
 
-    def set(self, index, value):
-        self.control[index * 8 : index * 8 + 8] = struct.pack("<q", value)
-
     def configure(self, concurrency):
-        text = f"""
-[server]
-listen = "127.0.0.1:{self.port}"
-admin_listen = "127.0.0.1:{self.admin}"
-[store]
-url = "sqlite://{self.data}/bridge.db"
-[log]
-filter = "warn"
-[pepay]
-api_key = "{KEY}"
-api_url = "http://127.0.0.1:{self.pepay}"
-[streams.commerce]
-reconcile_interval = "5s"
-hold_limit = "10m"
-ping_interval = "2s"
-backoff_max = "2s"
-[webhooks.default]
-secrets = ["{SECRET}"]
-"""
-        for target in self.targets.values():
-            retries = 'dead_on = [422]\n' if target.name == "choosy" else ""
-            text += f"""
-[targets.{target.name}]
-url = "http://127.0.0.1:{target.port}/"
-concurrency = {concurrency}
-timeout = "5s"
-retry_min = "100ms"
-retry_max = "2s"
-{retries}"""
+        settings = f'concurrency = {concurrency}\ntimeout = "5s"\nretry_max = "2s"\n'
+        own = {"choosy": "dead_on = [422]"}
+        targets = {name: (target.port, settings + own.get(name, "")) for name, target in self.targets.items()}
+        text = bridge.configuration(
+            port=self.port,
+            admin=self.admin,
+            store=f"sqlite://{self.data}/bridge.db",
+            log="warn",
+            pepay=self.pepay,
+            key=KEY,
+            secret=SECRET,
+            targets=targets,
+        )
         (self.folder / "bridge.toml").write_text(text)
 
-    def spawn(self, arguments, log, extra):
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("PEPAY_")}
-        with open(self.folder / log, "ab") as output:
-            command = [self.arguments.bridge, *arguments]
-            return subprocess.Popen(command, env=environment | extra, cwd=self.folder, stdout=output, stderr=output)
+    def spawn(self, arguments, log, environment=None):
+        return bridge.spawn([self.arguments.bridge, *arguments], self.folder, log, environment)
 
     async def start_bridge(self):
-        extra = {
-            "LD_PRELOAD": self.arguments.faults,
-            "FAULTS_FOLDER": str(self.data),
-            "FAULTS_CONTROL": str(self.folder / "control"),
-        }
-        self.bridge = self.spawn(["run", "--config", "bridge.toml"], "bridge.log", extra)
+        command = ["run", "--config", "bridge.toml"]
+        self.bridge = self.spawn(command, "bridge.log", self.injected.environment)
         await self.answers(self.bridge, self.admin, "/healthz")
 
     async def start_simulator(self):
@@ -210,7 +174,7 @@ retry_max = "2s"
             "--list-sort": "insertion",
         }
         words = [word for pair in options.items() for word in pair]
-        self.simulator = self.spawn(["simulator", *words], "simulator.log", {})
+        self.simulator = self.spawn(["simulator", *words], "simulator.log")
         await self.answers(self.simulator, self.pepay, "/_simulator/statistics")
 
     async def answers(self, process, port, path):
@@ -281,9 +245,9 @@ retry_max = "2s"
         self.bridge.send_signal(signal.SIGCONT)
 
     async def disk(self, number):
-        self.set(0, number)
+        self.injected.set(bridge.DISK_ERROR, number)
         await asyncio.sleep(self.chance.uniform(1, 5))
-        self.set(0, 0)
+        self.injected.set(bridge.DISK_ERROR, 0)
 
     async def full_disk(self):
         await self.disk(errno.ENOSPC)
@@ -295,14 +259,14 @@ retry_max = "2s"
         await self.disk(errno.EIO)
 
     async def slow_disk(self):
-        self.set(1, 300)
+        self.injected.set(bridge.SYNC_DELAY, 300)
         await asyncio.sleep(self.chance.uniform(1, 5))
-        self.set(1, 0)
+        self.injected.set(bridge.SYNC_DELAY, 0)
 
     async def wrong_clock(self):
-        self.set(2, self.chance.choice([-3_600_000, -60_000, 60_000, 3_600_000]))
+        self.injected.set(bridge.CLOCK_ERROR, self.chance.choice([-3_600_000, -60_000, 60_000, 3_600_000]))
         await asyncio.sleep(self.chance.uniform(1, 5))
-        self.set(2, 0)
+        self.injected.set(bridge.CLOCK_ERROR, 0)
 
     async def reload(self):
         self.configure(self.chance.choice([4, CONCURRENCY]))

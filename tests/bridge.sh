@@ -1,0 +1,31 @@
+# shellcheck shell=bash
+# The binary under test, and the libraries that are preloaded into it. To be sourced in the
+# repository's folder.
+
+# check_named_binary: fails if PEPAY_BRIDGE_BINARY names something that cannot be run.
+check_named_binary() {
+  [ -z "${PEPAY_BRIDGE_BINARY:-}" ] || { [ -f "$PEPAY_BRIDGE_BINARY" ] && [ -x "$PEPAY_BRIDGE_BINARY" ]; } || {
+    printf 'PEPAY_BRIDGE_BINARY names %s, which is no executable file\n' "$PEPAY_BRIDGE_BINARY" >&2
+    exit 1
+  }
+}
+
+# find_binary: sets `binary` to what PEPAY_BRIDGE_BINARY names, or else builds a release.
+find_binary() {
+  check_named_binary
+  [ -n "${PEPAY_BRIDGE_BINARY:-}" ] || cargo build --release --locked
+  # Read by the script that sources this.
+  # shellcheck disable=SC2034
+  binary=$(realpath "${PEPAY_BRIDGE_BINARY:-target/release/pepay-bridge}")
+}
+
+# build_library SOURCE [FLAG...]: sets `library` to a shared library made of one C file.
+build_library() {
+  local source=$1
+  shift
+  mkdir -p target/ci
+  library=$PWD/target/ci/$(basename "$source" .c).so
+  # torture.sh and replicas.sh may build the same one at the same time, and a process may have it open.
+  cc -shared -fPIC -O2 -Wall -Wextra -o "$library.$$" "$source" "$@" -ldl
+  mv "$library.$$" "$library"
+}
