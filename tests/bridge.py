@@ -22,6 +22,8 @@ listen = "127.0.0.1:{port}"
 admin_listen = "127.0.0.1:{admin}"
 [store]
 url = "{store}"
+payload_retention = "1m"
+dead_retention = "5m"
 [log]
 filter = "{log}"
 [pepay]

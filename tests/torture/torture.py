@@ -1,7 +1,7 @@
 """The real binary under faults, for as long as is asked for.
 
 A simulated Pepay publishes events on the stream, as webhooks, or on both; four targets of
-different temper take them; and every few seconds something fails: the process, its disk,
+different temper take them; and every few seconds something fails: the process, its store,
 its clock, the network, Pepay's answers, a target. At the end everything is healed and the
 ledger has to close:
 
@@ -11,7 +11,8 @@ ledger has to close:
   whose events come by the stream alone;
 - repeats at the steady target are no more than what can have been on the wire when the
   process was killed;
-- memory and database have stopped to grow (runs of half an hour or more).
+- bodies of delivered events have been removed (runs of two minutes or more);
+- memory has stopped to grow (runs of half an hour or more).
 
 The same seed gives the same faults in the same order; when exactly they strike depends on
 the machine.
@@ -20,7 +21,6 @@ the machine.
 import argparse
 import asyncio
 import collections
-import errno
 import json
 import pathlib
 import random
@@ -33,6 +33,7 @@ import time
 
 import bridge
 from ports import hold
+from stores import Postgres, Sqlite
 
 SECRET = "torture-of-a-test-bridge"
 KEY = "torture_key"
@@ -136,6 +137,10 @@ class World:
         self.bridge = self.simulator = None
         self.samples = []
         self.injected = bridge.InjectedFaults(arguments.faults, self.data, folder / "control")
+        if arguments.postgres:
+            self.store = Postgres(folder, hold(1)[0], self.chance)
+        else:
+            self.store = Sqlite(self.data, self.injected, self.chance)
         self.configure(CONCURRENCY)
 
     def configure(self, concurrency):
@@ -145,7 +150,7 @@ class World:
         text = bridge.configuration(
             port=self.port,
             admin=self.admin,
-            store=f"sqlite://{self.data}/bridge.db",
+            store=self.store.url,
             log="warn",
             pepay=self.pepay,
             key=KEY,
@@ -193,6 +198,7 @@ class World:
         for process in (self.bridge, self.simulator):
             if process and process.poll() is None:
                 process.kill()
+        self.store.stop()
         kept = tempfile.mkdtemp(prefix="torture-kept-")
         shutil.copytree(self.folder, kept, dirs_exist_ok=True, ignore=shutil.ignore_patterns("control"))
         sys.exit(f"seed {self.arguments.seed}: {why}\n{dict(self.counts)}\nkept in {kept}")
@@ -243,25 +249,6 @@ class World:
         self.bridge.send_signal(signal.SIGSTOP)
         await asyncio.sleep(self.chance.uniform(1, 6))
         self.bridge.send_signal(signal.SIGCONT)
-
-    async def disk(self, number):
-        self.injected.set(bridge.DISK_ERROR, number)
-        await asyncio.sleep(self.chance.uniform(1, 5))
-        self.injected.set(bridge.DISK_ERROR, 0)
-
-    async def full_disk(self):
-        await self.disk(errno.ENOSPC)
-
-    async def read_only_disk(self):
-        await self.disk(errno.EROFS)
-
-    async def failing_disk(self):
-        await self.disk(errno.EIO)
-
-    async def slow_disk(self):
-        self.injected.set(bridge.SYNC_DELAY, 300)
-        await asyncio.sleep(self.chance.uniform(1, 5))
-        self.injected.set(bridge.SYNC_DELAY, 0)
 
     async def wrong_clock(self):
         self.injected.set(bridge.CLOCK_ERROR, self.chance.choice([-3_600_000, -60_000, 60_000, 3_600_000]))
@@ -323,10 +310,10 @@ class World:
 
     async def torment(self, until):
         faults = [
-            self.kill, self.kill, self.kill, self.terminate, self.freeze, self.full_disk, self.read_only_disk,
-            self.failing_disk, self.slow_disk, self.wrong_clock, self.reload, self.stream_ends,
-            self.stream_is_silent, self.stream_waits, self.noise, self.token_refused, self.upgrade_refused,
-            self.rest_fails, self.rest_hangs, self.list_lies, self.target_falls, self.target_refuses,
+            *[self.kill] * self.arguments.kills, *self.store.faults, self.terminate, self.freeze,
+            self.wrong_clock, self.reload, self.stream_ends, self.stream_is_silent, self.stream_waits,
+            self.noise, self.token_refused, self.upgrade_refused, self.rest_fails, self.rest_hangs,
+            self.list_lies, self.target_falls, self.target_refuses,
         ]  # fmt: skip
         while time.monotonic() < until:
             await asyncio.sleep(self.chance.uniform(0.5, 2 * self.arguments.every))
@@ -342,10 +329,9 @@ class World:
             try:
                 status = pathlib.Path(f"/proc/{self.bridge.pid}/status").read_text()
                 memory = int(status.split("VmRSS:")[1].split()[0])
-                size = sum(file.stat().st_size for file in self.data.iterdir())
             except (OSError, IndexError):
                 continue
-            self.samples.append((memory, size))
+            self.samples.append(memory)
 
     async def find_what_was_given_up(self):
         """Webhooks that the simulator has given up, after eight tries within seconds. The bridge
@@ -397,16 +383,17 @@ class World:
             self.fail("the bridge has panicked")
 
     def growth(self):
-        """Of the last third against the one before: memory, and bytes of the database for an event."""
+        """The memory of the last third against that of the one before."""
         third = len(self.samples) // 3
         if third == 0:
             return 1.0
         middle, last = self.samples[third : 2 * third], self.samples[2 * third :]
-        return max(memory for memory, _ in last) / max(memory for memory, _ in middle)
+        return max(last) / max(middle)
 
     async def run(self):
         for target in self.targets.values():
             await target.start()
+        await asyncio.to_thread(self.store.start)
         await self.start_simulator()
         await self.start_bridge()
         # What comes before the first subscription has no place in its order.
@@ -426,7 +413,10 @@ class World:
         growth = self.growth()
         if self.arguments.seconds >= 1800 and growth > 1.2:
             self.fail(f"memory has grown by {growth:.2f} in the last third")
-        memory = max(memory for memory, _ in self.samples) / 1024
+        memory, size = max(self.samples) / 1024, await asyncio.to_thread(self.store.size)
+        stored, without_body = await asyncio.to_thread(self.store.counts)
+        if self.arguments.seconds >= 120 and without_body == 0:
+            self.fail(f"{stored} events are stored and every one has its body")
         print(
             f"seed {self.arguments.seed}: {len(self.published)} events to 4 targets in "
             f"{self.arguments.seconds:.0f} s, {sum(self.counts.values())} faults of {len(self.counts)} kinds "
@@ -434,7 +424,7 @@ class World:
             f"sender; closed {took:.0f} s after the last; repeats "
             + ", ".join(f"{target.repeats} {name}" for name, target in self.targets.items())
             + f"; memory {memory:.0f} MiB at most, last third / middle {growth:.2f}; "
-            f"database {self.samples[-1][1] / 1e6:.0f} MB"
+            f"database {size / 1e6:.0f} MB, {without_body} of {stored} events without their body"
         )
 
 
@@ -447,11 +437,15 @@ async def main():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--rate", type=float, default=80, help="events a second at most")
     parser.add_argument("--every", type=float, default=3, help="seconds between two faults, on average")
+    parser.add_argument("--kills", type=int, default=3, help="how often kill -9 is drawn for once each other fault")
+    parser.add_argument("--postgres", action="store_true", help="on a PostgreSQL cluster of its own")
     parser.add_argument("--patience", type=float, default=120, help="seconds without an arrival")
     arguments = parser.parse_args()
     if arguments.hours:
         arguments.seconds = arguments.hours * 3600
     with tempfile.TemporaryDirectory(prefix="torture-") as folder:
+        # The server runs as another user.
+        pathlib.Path(folder).chmod(0o755)
         world = World(arguments, pathlib.Path(folder))
         running = asyncio.current_task()
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
@@ -459,6 +453,8 @@ async def main():
             await world.run()
         except asyncio.CancelledError:
             world.fail("stopped before its time")
+        finally:
+            world.store.stop()
 
 
 asyncio.run(main())
