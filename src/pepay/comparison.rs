@@ -4,8 +4,9 @@
 
 use bytes::Bytes;
 
+use super::digest::{self, Data};
 use super::envelope::{self, InvalidEnvelope};
-use super::{digest, json};
+use super::json;
 use crate::domain::clock::UnixMillis;
 use crate::domain::event::Digest;
 use crate::domain::operator::Part;
@@ -34,7 +35,8 @@ pub fn differences(one: &Bytes, other: &Bytes, now: UnixMillis) -> Result<Vec<Pa
 /// The digest of an event's data alone.
 fn data(event: &[u8]) -> Option<Digest> {
     let [data] = json::named(event, &["data"])?.values;
-    Some(digest::of("", None, data))
+    let data = data.and_then(|data| Data::read(data, &[]));
+    Some(digest::of("", None, data.as_ref()))
 }
 
 #[cfg(test)]

@@ -3,13 +3,18 @@
 
 use bytes::Bytes;
 
-use super::{created, digest, json, subject};
+use super::digest::{self, Data};
+use super::json::{self, Named};
+use super::{created, subject};
 use crate::domain::clock::UnixMillis;
 use crate::domain::event::{Event, EventId, EventType, InvalidEventId, InvalidEventType};
 
 /// How deep an event may nest. Pepay's own stay below ten; what lies beyond
 /// this is refused so that it cannot harm a target's parser either.
 pub const MAX_DEPTH: usize = 64;
+
+/// The members of an envelope that are read beside `data`.
+const NAMES: [&str; 4] = ["id", "type", "object", "created"];
 
 /// Why bytes are no event.
 #[derive(Debug, thiserror::Error)]
@@ -63,9 +68,8 @@ pub fn parse(body: Bytes, received_at: UnixMillis) -> Result<Event, InvalidEnvel
         return Err(InvalidEnvelope::TooDeep);
     }
     json::check(text)?;
-    let envelope = json::named(&body, &["id", "type", "object", "created", "data"]);
-    let envelope = envelope.ok_or(InvalidEnvelope::Shape)?;
-    let ([id, kind, object, created, data], [id_repeated, kind_repeated, ..]) =
+    let (envelope, data) = read(&body).ok_or(InvalidEnvelope::Shape)?;
+    let ([id, kind, object, created], [id_repeated, kind_repeated, ..]) =
         (envelope.values, envelope.repeated);
     if id_repeated || kind_repeated {
         return Err(InvalidEnvelope::Shape);
@@ -76,11 +80,28 @@ pub fn parse(body: Bytes, received_at: UnixMillis) -> Result<Event, InvalidEnvel
         return Err(InvalidEnvelope::NotAnEvent);
     }
     let told = created.and_then(created::told);
-    let digest = digest::of(kind.as_str(), told, data);
-    let object = data.and_then(|data| json::named(data, &["object"])).and_then(|data| data.values[0]);
-    let subject = object.map(|object| subject::of(&kind, object)).unwrap_or_default();
+    let digest = digest::of(kind.as_str(), told, data.as_ref());
+    let subject = data.map(|data| subject::of(&kind, &data.object)).unwrap_or_default();
     let created = told.unwrap_or_else(|| created::fallback(&id, received_at));
     Ok(Event { id, kind, subject, created, digest: Some(digest), body })
+}
+
+/// The members of an envelope by [`NAMES`], and its `data`, which is read only once: it is
+/// most of the event. `None` if `body` is no object.
+fn read(body: &[u8]) -> Option<(Named<'_, 4>, Option<Data<'_, 11>>)> {
+    let (mut members, mut envelope, mut data) = (json::members(body)?, Named::nothing(), None);
+    loop {
+        let member = members.next_by(|name, text| {
+            if *json::unescaped(name) != *b"data" {
+                return json::end_of_value(text);
+            }
+            // Of several, the last one counts.
+            data = Data::read(text, &subject::NAMES);
+            data.as_ref().map(|data| data.length)
+        });
+        let Some(Ok((name, value))) = member else { return Some((envelope, data)) };
+        envelope.note(&NAMES, &json::unescaped(name), value);
+    }
 }
 
 /// Whether brackets nest deeper than `limit`. Asked before the text is known to

@@ -38,6 +38,7 @@ pub(super) fn member<'a>(text: &'a [u8], name: &str) -> Option<&'a [u8]> {
 }
 
 /// What an object holds under each of `N` names.
+#[derive(Clone, Copy)]
 pub(super) struct Named<'a, const N: usize> {
     /// The value under each name, the last one where there are several.
     pub(super) values: [Option<&'a [u8]>; N],
@@ -48,20 +49,31 @@ pub(super) struct Named<'a, const N: usize> {
 /// The members named `names` of the object that `text` is, or `None` if it begins
 /// like another value. The members before a broken one are read.
 pub(super) fn named<'a, const N: usize>(text: &'a [u8], names: &[&str; N]) -> Option<Named<'a, N>> {
-    let mut all = Named { values: [None; N], repeated: [false; N] };
+    let mut all = Named::nothing();
     for (name, value) in members(text)?.map_while(Result::ok) {
-        let name = unescaped(name);
-        let index = names.iter().position(|wanted| wanted.as_bytes() == &*name);
-        let slot = index.and_then(|index| all.values.get_mut(index).zip(all.repeated.get_mut(index)));
-        if let Some((found, repeated)) = slot {
-            *repeated |= found.replace(value).is_some();
-        }
+        all.note(names, &unescaped(name), value);
     }
     Some(all)
 }
 
+impl<'a, const N: usize> Named<'a, N> {
+    /// An object without any of the names.
+    pub(super) const fn nothing() -> Self {
+        Self { values: [None; N], repeated: [false; N] }
+    }
+
+    /// The object has this member too; `names` are the `N` names, and `name` is unescaped.
+    pub(super) fn note(&mut self, names: &[&str; N], name: &[u8], value: &'a [u8]) {
+        let index = names.iter().position(|wanted| wanted.as_bytes() == name);
+        let slot = index.and_then(|index| self.values.get_mut(index).zip(self.repeated.get_mut(index)));
+        if let Some((found, repeated)) = slot {
+            *repeated |= found.replace(value).is_some();
+        }
+    }
+}
+
 /// A name without its escapes; as it is, if they cannot be read.
-fn unescaped(name: &[u8]) -> Cow<'_, [u8]> {
+pub(super) fn unescaped(name: &[u8]) -> Cow<'_, [u8]> {
     if !name.contains(&b'\\') {
         return name.into();
     }
@@ -89,6 +101,12 @@ pub(super) fn text_or_number(value: &[u8]) -> Option<Cow<'_, str>> {
 pub(super) fn text(value: &[u8]) -> Option<Cow<'_, str>> {
     #[derive(Deserialize)]
     struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+    // Most texts need no parser: what is between the quotes is the text.
+    let inner = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\""));
+    let is_plain = |byte: &u8| *byte >= b' ' && !matches!(byte, b'"' | b'\\');
+    if let Some(inner) = inner.filter(|inner| inner.iter().all(is_plain)) {
+        return std::str::from_utf8(inner).ok().map(Cow::Borrowed);
+    }
     serde_json::from_slice::<Text>(value).ok().map(|Text(text)| text)
 }
 
@@ -127,16 +145,30 @@ impl<'a> Iterator for Leaves<'a> {
     }
 }
 
-impl<'a> Iterator for Members<'a> {
-    type Item = Result<(&'a [u8], &'a [u8]), Broken>;
+/// A member: name without its quotes, and value.
+type Member<'a> = (&'a [u8], &'a [u8]);
 
-    fn next(&mut self) -> Option<Self::Item> {
+impl<'a> Members<'a> {
+    /// The next member. `end` is given its name and the text from its value on, and
+    /// returns the length of the value.
+    pub(super) fn next_by(
+        &mut self,
+        end: impl FnOnce(&'a [u8], &'a [u8]) -> Option<usize>,
+    ) -> Option<Result<Member<'a>, Broken>> {
         self.0.next(|parts| {
             let name = parts.value()?;
             let name = name.strip_prefix(b"\"").and_then(|name| name.strip_suffix(b"\"")).ok_or(Broken)?;
             parts.expect(b':')?;
-            Ok((name, parts.value()?))
+            Ok((name, parts.value_by(|text| end(name, text))?))
         })
+    }
+}
+
+impl<'a> Iterator for Members<'a> {
+    type Item = Result<Member<'a>, Broken>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.next_by(|_, text| end_of_value(text))
     }
 }
 
@@ -185,15 +217,19 @@ impl<'a> Parts<'a> {
     }
 
     fn value(&mut self) -> Result<&'a [u8], Broken> {
+        self.value_by(end_of_value)
+    }
+
+    fn value_by(&mut self, end: impl FnOnce(&'a [u8]) -> Option<usize>) -> Result<&'a [u8], Broken> {
         let text = self.rest.trim_ascii_start();
-        let (value, rest) = text.split_at_checked(end_of_value(text).ok_or(Broken)?).ok_or(Broken)?;
+        let (value, rest) = text.split_at_checked(end(text).ok_or(Broken)?).ok_or(Broken)?;
         self.rest = rest;
         Ok(value)
     }
 }
 
 /// Where the value ends that `text` begins with.
-fn end_of_value(text: &[u8]) -> Option<usize> {
+pub(super) fn end_of_value(text: &[u8]) -> Option<usize> {
     match text.first()? {
         b'"' => end_of_string(text, 0),
         b'{' | b'[' => end_of_brackets(text),
@@ -226,13 +262,14 @@ fn end_of_brackets(text: &[u8]) -> Option<usize> {
 }
 
 /// Where the string ends that begins at `start`.
-fn end_of_string(text: &[u8], start: usize) -> Option<usize> {
+pub(super) fn end_of_string(text: &[u8], start: usize) -> Option<usize> {
     let mut at = start + 1;
     loop {
-        match text.get(at)? {
-            b'"' => return Some(at + 1),
-            b'\\' => at += 2,
-            _ => at += 1,
+        let rest = text.get(at..)?;
+        let special = rest.iter().position(|byte| matches!(byte, b'"' | b'\\'))?;
+        match rest.get(special)? {
+            b'"' => return Some(at + special + 1),
+            _ => at += special + 2,
         }
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
-use super::json;
+use super::json::{self, Named};
 use crate::domain::event::{Environment, EventType, Subject};
 
 /// The longest id that is kept as it is, in bytes.
@@ -24,7 +24,8 @@ pub(super) enum Thing {
     Other,
 }
 
-const NAMES: [&str; 11] = [
+/// The members of `data.object` that are read.
+pub(super) const NAMES: [&str; 11] = [
     "object",
     "id",
     "orderId",
@@ -38,14 +39,13 @@ const NAMES: [&str; 11] = [
     "network_environment",
 ];
 
-/// The subject of an event of type `kind` whose `data.object` is `object`.
+/// The subject of an event of type `kind` whose `data.object` has `named` under [`NAMES`].
 ///
 /// An order is named by `id`, `orderId` or `order_id`, in this order; an invoice
 /// by `id`, `invoiceId` or `invoice_id`; a payment by `id`; anything else by the
 /// first of all these. An empty text and a value that is neither text nor number
 /// count as absent.
-pub(super) fn of(kind: &EventType, object: &[u8]) -> Subject {
-    let Some(json::Named { values, .. }) = json::named(object, &NAMES) else { return Subject::default() };
+pub(super) fn of(kind: &EventType, named: &Named<'_, 11>) -> Subject {
     let [
         what,
         id,
@@ -56,7 +56,7 @@ pub(super) fn of(kind: &EventType, object: &[u8]) -> Subject {
         invoice,
         invoice_id,
         environments @ ..,
-    ] = values;
+    ] = named.values;
     let first = |spellings: &[Option<&[u8]>]| spellings.iter().flatten().find_map(|value| name(value));
     let environment = environments.into_iter().flatten().find_map(environment);
     let invoice = || first(&[invoice, invoice_id]);
@@ -123,7 +123,8 @@ mod tests {
     use super::*;
 
     fn subject(kind: &str, object: &str) -> Subject {
-        of(&kind.parse().unwrap(), object.as_bytes())
+        let named = json::named(object.as_bytes(), &NAMES).unwrap_or(Named::nothing());
+        of(&kind.parse().unwrap(), &named)
     }
 
     /// Object, order and invoice.
