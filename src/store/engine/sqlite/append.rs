@@ -1,6 +1,6 @@
 //! Storing events with their deliveries, and moving a stream's cursor.
 
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{CachedStatement, Connection, OptionalExtension as _, params, params_from_iter};
 
 use super::order::{OrderLane, order_lane};
 use super::repeats::{self, Repeat};
@@ -10,94 +10,153 @@ use crate::domain::event::{Digest, Environment, EventId, Received};
 use crate::store::counts::BacklogChanges;
 use crate::store::engine::ORDINARY_SKEW_MS;
 use crate::store::routing::{RoutingTable, belongs_to, lane, rank};
-use crate::store::types::{Appended, Batch, CursorMove, Recorded};
+use crate::store::types::{Appended, Batch, CursorMove, Recorded, TargetId};
 
-/// Stores the events of `batch` that are new, numbers them from `sequence` on,
-/// and moves the cursor.
-pub(super) fn batch(
-    connection: &Connection,
-    (routes, changes): (&RoutingTable, &mut BacklogChanges),
-    batch: &Batch,
-    sequence: &mut i64,
-    now: UnixMillis,
-) -> rusqlite::Result<Vec<Appended>> {
-    let by_order = routes.open_ones().any(|(_, queue)| queue.route.ordering == Ordering::PerOrder);
-    let events = batch.events.iter().map(|event| {
-        let next = *sequence + 1;
-        let of_order = if by_order { order_lane(connection, &event.event, next)? } else { None };
-        if !insert_event(connection, event, next, of_order.as_ref())? {
-            let Repeat { lag, conflict, news } = repeats::note(connection, event)?;
-            let recorded = if conflict { Recorded::Conflict } else { Recorded::Duplicate };
-            return Ok(Appended { recorded, sequence: 0, queues: Vec::new(), lag, news });
-        }
-        *sequence = next;
-        let of_order = of_order.map(|of_order| of_order.lane);
-        let queues = insert_deliveries(connection, (routes, &mut *changes), (event, of_order), next)?;
-        Ok(Appended { recorded: Recorded::New, sequence: next, queues, lag: None, news: false })
-    });
-    let written = events.collect::<rusqlite::Result<_>>()?;
-    if let Some(cursor) = &batch.cursor {
-        move_cursor(connection, cursor, now)?;
-    }
-    Ok(written)
+/// How many deliveries a statement inserts: as many of the first number as there are, then of
+/// the next. Tables and indexes are opened once for each statement, and not for each row.
+const BLOCKS: [usize; 3] = [16, 4, 1];
+
+/// The events of one group on their way into the tables.
+pub(super) struct Append<'a> {
+    connection: &'a Connection,
+    routes: &'a RoutingTable,
+    /// Whether a target has a lane for each order.
+    by_order: bool,
+    insert: CachedStatement<'a>,
+    /// Those of the events that were inserted.
+    deliveries: Vec<NewDelivery>,
 }
 
-/// Whether `event` was new.
-fn insert_event(
-    connection: &Connection,
-    event: &Received,
+/// A pending delivery that is still to be inserted.
+struct NewDelivery {
+    target: TargetId,
     sequence: i64,
-    of_order: Option<&OrderLane>,
-) -> rusqlite::Result<bool> {
-    let Received { event, source, origin, environment, received_at } = event;
-    let (order, invoice) = belongs_to(&event.subject);
-    // A payment names its invoice alone, and is found by the order of that.
-    let order = order.or(of_order.and_then(|of_order| of_order.linked.as_deref()));
-    let mut insert = connection.prepare_cached(
-        "INSERT INTO event (sequence, id, type, object_id, created, source, origin, environment, \
-                            received_at, body, digest, order_lane, order_id, invoice_id) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14) ON CONFLICT (id) DO NOTHING",
-    )?;
-    let rows = insert.execute(params![
-        sequence,
-        event.id.as_str(),
-        event.kind.as_str(),
-        event.subject.object,
-        event.created,
-        source.as_str(),
-        origin,
-        environment.map(Environment::as_str),
-        received_at.0,
-        &event.body[..],
-        event.digest.map(|Digest(digest)| digest),
-        of_order.map(|of_order| of_order.lane),
-        order,
-        invoice,
-    ])?;
-    Ok(rows == 1)
+    lane: Option<i64>,
+    rank: i64,
 }
 
-fn insert_deliveries(
-    connection: &Connection,
-    (routes, changes): (&RoutingTable, &mut BacklogChanges),
-    (event, of_order): (&Received, Option<i64>),
-    sequence: i64,
-) -> rusqlite::Result<Vec<(usize, Option<i64>)>> {
-    let mut insert = connection.prepare_cached(
-        "INSERT INTO delivery (target_id, sequence, state, lane, rank) VALUES (?1, ?2, 'pending', ?3, ?4)",
-    )?;
-    let rank = rank(&event.event.id, event.received_at);
-    let mut taken_by = Vec::new();
-    for (index, queue) in routes.open_ones() {
-        if !queue.route.takes(event) {
-            continue;
-        }
-        let lane = lane(queue.route.ordering, event, of_order);
-        insert.execute(params![queue.target.0, sequence, lane, rank])?;
-        changes.step(queue.target, None, State::Pending);
-        taken_by.push((index, lane));
+impl NewDelivery {
+    const fn values(&self) -> [Option<i64>; 4] {
+        [Some(self.target.0), Some(self.sequence), self.lane, Some(self.rank)]
     }
-    Ok(taken_by)
+}
+
+impl<'a> Append<'a> {
+    pub(super) fn begin(connection: &'a Connection, routes: &'a RoutingTable) -> rusqlite::Result<Self> {
+        let by_order = routes.open_ones().any(|(_, queue)| queue.route.ordering == Ordering::PerOrder);
+        let insert = connection.prepare_cached(
+            "INSERT INTO event (sequence, id, type, object_id, created, source, origin, environment, \
+                                received_at, body, digest, order_lane, order_id, invoice_id) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14) ON CONFLICT (id) DO NOTHING",
+        )?;
+        Ok(Self { connection, routes, by_order, insert, deliveries: Vec::new() })
+    }
+
+    /// Stores the events of `batch` that are new, numbers them from `sequence` on,
+    /// and moves the cursor.
+    pub(super) fn batch(
+        &mut self,
+        batch: &Batch,
+        changes: &mut BacklogChanges,
+        sequence: &mut i64,
+        now: UnixMillis,
+    ) -> rusqlite::Result<Vec<Appended>> {
+        let events = batch.events.iter().map(|event| {
+            let next = *sequence + 1;
+            let of_order =
+                if self.by_order { order_lane(self.connection, &event.event, next)? } else { None };
+            if !self.insert_event(event, next, of_order.as_ref())? {
+                let Repeat { lag, conflict, news } = repeats::note(self.connection, event)?;
+                let recorded = if conflict { Recorded::Conflict } else { Recorded::Duplicate };
+                return Ok(Appended { recorded, sequence: 0, queues: Vec::new(), lag, news });
+            }
+            *sequence = next;
+            let queues = self.route(event, of_order.map(|of_order| of_order.lane), next, changes);
+            Ok(Appended { recorded: Recorded::New, sequence: next, queues, lag: None, news: false })
+        });
+        let written = events.collect::<rusqlite::Result<_>>()?;
+        if let Some(cursor) = &batch.cursor {
+            move_cursor(self.connection, cursor, now)?;
+        }
+        Ok(written)
+    }
+
+    /// Whether `event` was new.
+    fn insert_event(
+        &mut self,
+        event: &Received,
+        sequence: i64,
+        of_order: Option<&OrderLane>,
+    ) -> rusqlite::Result<bool> {
+        let Received { event, source, origin, environment, received_at } = event;
+        let (order, invoice) = belongs_to(&event.subject);
+        // A payment names its invoice alone, and is found by the order of that.
+        let order = order.or(of_order.and_then(|of_order| of_order.linked.as_deref()));
+        let rows = self.insert.execute(params![
+            sequence,
+            event.id.as_str(),
+            event.kind.as_str(),
+            event.subject.object,
+            event.created,
+            source.as_str(),
+            origin,
+            environment.map(Environment::as_str),
+            received_at.0,
+            &event.body[..],
+            event.digest.map(|Digest(digest)| digest),
+            of_order.map(|of_order| of_order.lane),
+            order,
+            invoice,
+        ])?;
+        Ok(rows == 1)
+    }
+
+    /// Gives a new event a delivery for every target that takes it. Returns their queues
+    /// and lanes.
+    fn route(
+        &mut self,
+        event: &Received,
+        of_order: Option<i64>,
+        sequence: i64,
+        changes: &mut BacklogChanges,
+    ) -> Vec<(usize, Option<i64>)> {
+        let rank = rank(&event.event.id, event.received_at);
+        let mut taken_by = Vec::new();
+        for (index, queue) in self.routes.open_ones() {
+            if !queue.route.takes(event) {
+                continue;
+            }
+            let lane = lane(queue.route.ordering, event, of_order);
+            self.deliveries.push(NewDelivery { target: queue.target, sequence, lane, rank });
+            changes.step(queue.target, None, State::Pending);
+            taken_by.push((index, lane));
+        }
+        taken_by
+    }
+
+    /// Inserts the deliveries.
+    pub(super) fn finish(mut self) -> rusqlite::Result<()> {
+        // As they lie in the table, where one is found from the place of the last.
+        self.deliveries.sort_by_key(|delivery| delivery.target);
+        let mut left = &self.deliveries[..];
+        for rows in BLOCKS {
+            if left.len() < rows {
+                continue;
+            }
+            let mut insert = self.connection.prepare_cached(&insert_deliveries(rows))?;
+            while let Some((block, rest)) = left.split_at_checked(rows) {
+                insert.execute(params_from_iter(block.iter().flat_map(NewDelivery::values)))?;
+                left = rest;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The statement that inserts so many deliveries.
+fn insert_deliveries(rows: usize) -> String {
+    let values = vec!["(?, ?, 'pending', ?, ?)"; rows].join(", ");
+    format!("INSERT INTO delivery (target_id, sequence, state, lane, rank) VALUES {values}")
 }
 
 fn move_cursor(connection: &Connection, cursor: &CursorMove, now: UnixMillis) -> rusqlite::Result<()> {

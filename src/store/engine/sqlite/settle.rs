@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, Statement, params};
 
 use super::retain::Positions;
 use crate::domain::clock::UnixMillis;
@@ -22,8 +22,9 @@ pub(super) fn all(
     settlements: &[Settlement],
     now: UnixMillis,
 ) -> rusqlite::Result<()> {
+    let mut update = connection.prepare_cached(UPDATE)?;
     for settlement in settlements {
-        if !update_delivery(connection, target, settlement, now)? {
+        if !update_delivery(&mut update, target, settlement, now)? {
             // Settled before: the answer to an earlier try of the same command was
             // lost. A settled delivery never changes again, and a held one only by an
             // operator.
@@ -45,8 +46,15 @@ fn is_first_success(settlement: &Settlement) -> bool {
     settlement.number == 1 && settlement.next == Next::Delivered
 }
 
+const UPDATE: &str = "UPDATE delivery SET state = ?3, due_at = ?4, attempts = ?5, settled_at = ?6, \
+            lane = iif(?6 IS NULL, lane, NULL), rank = iif(?3 = 'held', ?8, rank), \
+            first_attempt_at = coalesce(first_attempt_at, ?7), status = ?9, duration_ms = ?10 \
+     WHERE target_id = ?1 AND sequence = ?2 AND settled_at IS NULL AND state <> 'held' \
+       AND (attempts < ?5 OR (attempts = ?5 AND state = 'sending'))";
+
+/// Whether the delivery was one to be settled.
 fn update_delivery(
-    connection: &Connection,
+    update: &mut Statement<'_>,
     target: TargetId,
     settlement: &Settlement,
     now: UnixMillis,
@@ -56,13 +64,6 @@ fn update_delivery(
         next => (next.state(), None),
     };
     let settled_at = matches!(settlement.next, Next::Delivered | Next::Dead).then_some(now.0);
-    let mut update = connection.prepare_cached(
-        "UPDATE delivery SET state = ?3, due_at = ?4, attempts = ?5, settled_at = ?6, \
-                lane = iif(?6 IS NULL, lane, NULL), rank = iif(?3 = 'held', ?8, rank), \
-                first_attempt_at = coalesce(first_attempt_at, ?7), status = ?9, duration_ms = ?10 \
-         WHERE target_id = ?1 AND sequence = ?2 AND settled_at IS NULL AND state <> 'held' \
-           AND (attempts < ?5 OR (attempts = ?5 AND state = 'sending'))",
-    )?;
     let rows = update.execute(params![
         target.0,
         settlement.sequence,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, ErrorCode, params};
 
-use super::append::{self, ArrivalSkew};
+use super::append::{Append, ArrivalSkew};
 use super::checkpoint::{self, Checkpoints};
 use super::file::Lock;
 use super::open;
@@ -128,13 +128,16 @@ impl Engine for SqliteEngine {
         changes: &mut BacklogChanges,
         now: UnixMillis,
     ) -> Result<Vec<Vec<Appended>>, EngineError> {
-        let append = |batch: &&Batch| {
-            let (connection, sequence) = (&self.connection, &mut self.appended);
-            let appended = append::batch(connection, (routes, &mut *changes), batch, sequence, now)?;
+        let (connection, sequence) = (&self.connection, &mut self.appended);
+        let mut append = Append::begin(connection, routes)?;
+        let mut all = Vec::with_capacity(batches.len());
+        for batch in batches {
+            let appended = append.batch(batch, changes, sequence, now)?;
             self.skew.note(connection, batch, &appended, now)?;
-            Ok(appended)
-        };
-        batches.iter().map(append).collect()
+            all.push(appended);
+        }
+        append.finish()?;
+        Ok(all)
     }
 
     fn read_log(&mut self, _: (i64, Option<i64>), _: &[TargetId], _: usize) -> Result<LogPage, EngineError> {
