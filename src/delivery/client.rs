@@ -26,7 +26,22 @@ use crate::telemetry::traces;
 const QUOTED: usize = 200;
 
 /// Headers of a request beside those that are configured, at most.
-const HEADERS: usize = 16;
+const HEADERS: usize = 20;
+
+const ID: HeaderName = HeaderName::from_static("webhook-id");
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+const TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
+const SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
+const EVENT: HeaderName = HeaderName::from_static("x-pepay-event");
+const EVENT_ID: HeaderName = HeaderName::from_static("x-pepay-event-id");
+const ENVIRONMENT: HeaderName = HeaderName::from_static("x-pepay-network-environment");
+const SOURCE: HeaderName = HeaderName::from_static("pepay-bridge-source");
+const ATTEMPT: HeaderName = HeaderName::from_static("pepay-bridge-attempt");
+const SEQUENCE: HeaderName = HeaderName::from_static("pepay-bridge-sequence");
+const REPLAY: HeaderName = HeaderName::from_static("pepay-bridge-replay");
+const TEST: HeaderName = HeaderName::from_static("pepay-bridge-test");
+const TERM: HeaderName = HeaderName::from_static("pepay-bridge-term");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// Why a target's client could not be built.
 #[derive(Debug, thiserror::Error)]
@@ -105,7 +120,8 @@ impl TargetClient {
         let address = connector.address();
         let path = address.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
         let host = address.authority().map(|authority| HeaderValue::from_str(authority.as_str()));
-        let mut common = HeaderMap::new();
+        // A clone has room for as much: what is added to it does not make it grow.
+        let mut common = HeaderMap::with_capacity(HEADERS + settings.headers.len());
         if let Some(Ok(host)) = host {
             common.insert(HOST, host);
         }
@@ -145,10 +161,10 @@ impl TargetClient {
     ) -> Report {
         let mut headers = self.job_headers(job, number);
         if term > 0 {
-            headers.insert(HeaderName::from_static("pepay-bridge-term"), HeaderValue::from(term));
+            headers.insert(TERM, HeaderValue::from(term));
         }
         if let Some(Ok(traceparent)) = trace.map(|trace| HeaderValue::from_str(&trace.traceparent())) {
-            headers.insert(HeaderName::from_static("traceparent"), traceparent);
+            headers.insert(TRACEPARENT, traceparent);
         }
         self.post(job.event.event.body.clone(), headers).await
     }
@@ -173,8 +189,8 @@ impl TargetClient {
     /// within bounds.
     pub(super) async fn send_test(&self, event: &Event) -> Report {
         let mut headers = self.headers(event);
-        headers.insert(HeaderName::from_static("pepay-bridge-attempt"), HeaderValue::from(1));
-        headers.insert(HeaderName::from_static("pepay-bridge-test"), HeaderValue::from(1));
+        headers.insert(ATTEMPT, HeaderValue::from(1));
+        headers.insert(TEST, HeaderValue::from(1));
         let mut report = self.post(event.body.clone(), headers).await;
         if let Some(rest) = report.rest.take() {
             rest.read().await;
@@ -213,17 +229,15 @@ impl TargetClient {
 
     fn job_headers(&self, job: &Job, number: u32) -> HeaderMap {
         let mut headers = self.headers(&job.event.event);
-        let source = HeaderValue::from_static(job.event.source.as_str());
-        headers.insert(HeaderName::from_static("pepay-bridge-source"), source);
+        headers.insert(SOURCE, HeaderValue::from_static(job.event.source.as_str()));
         if let Some(environment) = job.event.environment {
-            let environment = HeaderValue::from_static(environment.as_str());
-            headers.insert(HeaderName::from_static("x-pepay-network-environment"), environment);
+            headers.insert(ENVIRONMENT, HeaderValue::from_static(environment.as_str()));
         }
-        headers.insert(HeaderName::from_static("pepay-bridge-attempt"), HeaderValue::from(number));
-        headers.insert(HeaderName::from_static("pepay-bridge-sequence"), HeaderValue::from(job.sequence));
+        headers.insert(ATTEMPT, HeaderValue::from(number));
+        headers.insert(SEQUENCE, HeaderValue::from(job.sequence));
         if job.replays > 0 {
             // What sets it apart from a repetition, for a target that goes by the id.
-            headers.insert(HeaderName::from_static("pepay-bridge-replay"), HeaderValue::from(job.replays));
+            headers.insert(REPLAY, HeaderValue::from(job.replays));
         }
         headers
     }
@@ -231,12 +245,12 @@ impl TargetClient {
     /// What goes with every event, a made-up one included.
     fn headers(&self, event: &Event) -> HeaderMap {
         let mut headers = self.identified(event.id.as_str(), &event.body);
-        // Event ids and types are visible ASCII: both fit a header.
-        for (name, value) in [("x-pepay-event", event.kind.as_str()), ("x-pepay-event-id", event.id.as_str())]
-        {
-            if let Ok(value) = HeaderValue::from_str(value) {
-                headers.insert(HeaderName::from_static(name), value);
-            }
+        if let Some(id) = headers.get(ID).cloned() {
+            headers.insert(EVENT_ID, id);
+        }
+        // A type is visible ASCII.
+        if let Ok(kind) = HeaderValue::from_str(event.kind.as_str()) {
+            headers.insert(EVENT, kind);
         }
         headers
     }
@@ -244,22 +258,20 @@ impl TargetClient {
     /// What goes with every body: its id, and its signatures.
     fn identified(&self, id: &str, body: &[u8]) -> HeaderMap {
         let now = self.clock.now().seconds();
-        let mut headers = HeaderMap::with_capacity(HEADERS + self.common.len());
-        headers.clone_from(&self.common);
-        let mut text = |name: &'static str, value: &str| {
-            // Ids are visible ASCII, the rest is made here: all fit a header.
-            if let Ok(value) = HeaderValue::from_str(value) {
-                headers.insert(HeaderName::from_static(name), value);
-            }
-        };
-        text("webhook-id", id);
-        text("idempotency-key", id);
+        let mut headers = self.common.clone();
+        // Ids are visible ASCII, the rest is made here: all fit a header.
+        if let Ok(value) = HeaderValue::from_str(id) {
+            headers.insert(IDEMPOTENCY_KEY, value.clone());
+            headers.insert(ID, value);
+        }
         if !self.settings.signing_keys.is_empty() {
             let sign = |key: &SigningKey| key.sign(id, now, body);
             let signatures: Vec<_> = self.settings.signing_keys.iter().map(sign).collect();
-            text("webhook-signature", &signatures.join(" "));
+            if let Ok(signatures) = HeaderValue::try_from(signatures.join(" ")) {
+                headers.insert(SIGNATURE, signatures);
+            }
         }
-        headers.insert(HeaderName::from_static("webhook-timestamp"), HeaderValue::from(now));
+        headers.insert(TIMESTAMP, HeaderValue::from(now));
         headers
     }
 

@@ -17,7 +17,7 @@ use std::time::Duration;
 use axum::body::HttpBody as _;
 use axum::extract::{FromRequest, Request};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::answer::{Code, Refusal};
@@ -26,10 +26,11 @@ use crate::domain::clock::UnixMillis;
 use crate::domain::event::{Environment, Event, Received, Source};
 use crate::pepay::envelope;
 
-const SIGNATURES: [&str; 2] = ["x-pepay-signature", "x-pepay-signature-previous"];
-const TIMESTAMP: &str = "x-pepay-timestamp";
-const EVENT_ID: &str = "x-pepay-event-id";
-const ENVIRONMENT: &str = "x-pepay-network-environment";
+const SIGNATURES: [HeaderName; 2] =
+    [HeaderName::from_static("x-pepay-signature"), HeaderName::from_static("x-pepay-signature-previous")];
+const TIMESTAMP: HeaderName = HeaderName::from_static("x-pepay-timestamp");
+const EVENT_ID: HeaderName = HeaderName::from_static("x-pepay-event-id");
+const ENVIRONMENT: HeaderName = HeaderName::from_static("x-pepay-network-environment");
 
 /// How long a body may take to arrive.
 const READ_LIMIT: Duration = Duration::from_secs(10);
@@ -96,14 +97,14 @@ pub(super) fn verify(
 /// Proves that the sender holds a secret. Returns the
 /// literal text of the timestamp, which is proven with it.
 fn authenticate<'a>(headers: &'a HeaderMap, body: &[u8], settings: &Settings) -> Result<&'a str, Refusal> {
-    let signatures = SIGNATURES.map(|name| only(headers, name));
+    let signatures = SIGNATURES.map(|name| only(headers, &name));
     // The sender learns nothing else, whatever the operator is told.
     let unsigned = |detail: String| {
         let message = "no signature of this endpoint's secrets matches";
         Refusal::new(Code::InvalidSignature, message).in_detail(detail)
     };
     if signatures.iter().all(Option::is_none) {
-        let given = SIGNATURES.iter().any(|name| headers.contains_key(*name));
+        let given = SIGNATURES.iter().any(|name| headers.contains_key(name));
         let detail = if given {
             "X-Pepay-Signature is given twice or is no text"
         } else {
@@ -111,7 +112,7 @@ fn authenticate<'a>(headers: &'a HeaderMap, body: &[u8], settings: &Settings) ->
         };
         return Err(unsigned(detail.to_owned()));
     }
-    let timestamp = only(headers, TIMESTAMP).ok_or_else(|| {
+    let timestamp = only(headers, &TIMESTAMP).ok_or_else(|| {
         out_of_range()
             .in_detail("X-Pepay-Timestamp is missing or given twice; the signature was not looked at")
     })?;
@@ -134,13 +135,13 @@ fn environment(
     settings: &Settings,
 ) -> Result<Option<Environment>, Refusal> {
     let another_id = |value: &&HeaderValue| value.as_bytes() != event.id.as_str().as_bytes();
-    if let Some(other) = headers.get_all(EVENT_ID).iter().find(another_id) {
+    if let Some(other) = headers.get_all(&EVENT_ID).iter().find(another_id) {
         let message = "X-Pepay-Event-ID differs from the body's `id`";
         let detail = format!("X-Pepay-Event-ID is `{}`, the body's `id` `{}`", shown(other), event.id);
         return Err(Refusal::new(Code::EventIdMismatch, message).in_detail(detail));
     }
     // Either may refuse: the unsigned header cannot overrule what the signed body says.
-    let named = || headers.get_all(ENVIRONMENT).iter().filter(|value| !value.is_empty());
+    let named = || headers.get_all(&ENVIRONMENT).iter().filter(|value| !value.is_empty());
     if let Some(expected) = settings.environment {
         let elsewhere = named().any(|value| value.as_bytes() != expected.as_str().as_bytes())
             || event.subject.environment.is_some_and(|own| own != expected);
@@ -159,7 +160,7 @@ fn environment(
 
 /// The text of a header that has exactly one value. Of two it is unknown which one
 /// was meant, so neither counts.
-fn only<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     let mut values = headers.get_all(name).iter();
     let value = values.next()?.to_str().ok()?;
     values.next().is_none().then_some(value)
@@ -266,7 +267,7 @@ mod tests {
     #[test]
     fn any_secret_verifies_either_header() {
         for secret in ["current", "previous"] {
-            for header in SIGNATURES {
+            for header in ["x-pepay-signature", "x-pepay-signature-previous"] {
                 let signature = key(secret).sign(&stamp(), BODY.as_bytes());
                 let headers = [("x-pepay-timestamp", stamp()), (header, signature)];
                 assert!(checked(&headers, BODY, &settings()).is_ok(), "{secret} in {header}");
