@@ -89,7 +89,8 @@ async fn serve(mut stream: TcpStream, tally: &Tally, delay: Duration) -> std::io
             buffer.copy_within(length..filled, 0);
             filled -= length;
             if !delay.is_zero() {
-                tokio::time::sleep(delay).await;
+                // tokio's own sleep goes by whole milliseconds: five last for more than six.
+                tokio::task::spawn_blocking(move || std::thread::sleep(delay)).await?;
             }
             stream.write_all(OK).await?;
         }
