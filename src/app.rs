@@ -247,7 +247,7 @@ impl App {
         }
         base.spawn("alerts", soft.clone(), watcher.run(look, base_stop.clone()));
         let replicas = Replicas::of(&mut store, controls, &settings);
-        upkeep::spawn(&mut base, (&soft, &base_stop), &store, (housekeeping, replicas), shown);
+        upkeep::spawn(&mut base, (&soft, &base_stop), &mut store, (housekeeping, replicas), shown);
         base.spawn("metrics", soft, metrics.keep_up(base_stop.clone()));
 
         let app = Self {

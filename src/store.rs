@@ -8,7 +8,7 @@
 //! | [`operator`] | the operator's handle: shows what is stored, does what is asked |
 //! | [`lease`], [`cluster`] | which process delivers to a target, reads a stream, keeps house |
 //! | [`types`], [`view`], [`error`] | plain values and errors of these |
-//! | `committer` | the thread that writes: group commit, and what follows a commit |
+//! | `committer`, `progress` | the thread that writes: group commit, and what follows a commit; whether it gets on |
 //! | `remote` | what an operator asks of another replica, in writing |
 //! | `routing`, `counts`, `retention`, `identity`, `source_comparison` | what every engine shares; no SQL |
 //! | `engine` | the trait of a database, `SQLite` and `PostgreSQL`; all SQL |
@@ -29,6 +29,7 @@ pub mod inbox;
 pub mod lease;
 pub mod operator;
 pub mod outbox;
+mod progress;
 mod remote;
 mod retention;
 mod routing;
@@ -48,6 +49,7 @@ use crate::domain::clock::{Clock, UnixMillis};
 use crate::domain::delivery::OnUncertain;
 
 pub use committer::Committer;
+pub use engine::postgres::membership::LeaseTask;
 pub use engine::postgres::peers::{AskError, Peers};
 pub use engine::postgres::{check as server_check, import};
 pub use engine::sqlite::file::Disk;
@@ -60,6 +62,7 @@ pub use source_comparison::Comparison;
 use cluster::Asked;
 use committer::{Control, Tasks};
 use counts::{BacklogChanges, Counters};
+use engine::postgres::connect::Purpose;
 use engine::postgres::membership::Membership;
 use engine::postgres::write::PostgresEngine;
 use engine::read::Reader;
@@ -73,6 +76,7 @@ use inbox::Inbox;
 use lease::{Housekeeping, Leases};
 use operator::OperatorStore;
 use outbox::Outbox;
+use progress::Progress;
 use retention::Retention;
 use routing::RoutingTable;
 use types::TargetId;
@@ -130,20 +134,31 @@ impl Store {
                 let lock = open::prepare(path).await?;
                 let engine = SqliteEngine::open(path, durability, lock)?;
                 let reader = Reader::of_sqlite(open::open_reader_pool(path).await?, path);
-                Self::on((Box::new(engine), reader), (settings, routes), clock, Leases::sole())
-                    .map_err(|error| open::database(path, &error))
+                Self::on(
+                    (Box::new(engine), reader),
+                    (settings, routes),
+                    clock,
+                    (Leases::sole(), Arc::default()),
+                )
+                .map_err(|error| open::database(path, &error))
             }
             Place::Server(server) => {
-                let (engine, (address, pool)) = PostgresEngine::open(server, durability).await?;
+                let progress = Arc::<Progress>::default();
+                let open = PostgresEngine::open(server, durability, Arc::clone(&progress));
+                let (engine, (address, pool)) = open.await?;
                 let (leases, reader) = (Leases::shared(), Reader::of_postgres(pool, address.shared.clone()));
-                let (mut store, committer) =
-                    Self::on((Box::new(engine), reader), (settings, routes), clock, leases.clone())
-                        .map_err(|error| address.error(&error))?;
-                let (tasks, stored) = (store.tasks.clone(), committer.stored());
+                let (mut store, committer) = Self::on(
+                    (Box::new(engine), reader),
+                    (settings, routes),
+                    clock,
+                    (leases.clone(), progress),
+                )
+                .map_err(|error| address.error(&error))?;
+                let (tasks, writer) = (store.tasks.clone(), (committer.progress(), committer.stored()));
                 let look = move || tasks.wake();
                 // Of its own: the leases do not wait for what readers are asked.
-                let joining = (&address, address.pool(LEASE_CONNECTIONS), &*server.schema);
-                let membership = Membership::join(joining, leases, look, stored);
+                let joining = (&address, address.pool(LEASE_CONNECTIONS, Purpose::Leases), &*server.schema);
+                let membership = Membership::join(joining, leases, look, writer);
                 // It is set nowhere else.
                 let _ = store.operator.peers.set(membership.peers());
                 store.membership = Some(membership);
@@ -157,7 +172,7 @@ impl Store {
         (mut engine, reader): (Box<dyn Engine>, Reader),
         (settings, routes): (&Settings, Vec<Route>),
         clock: Clock,
-        leases: Leases,
+        (leases, progress): (Leases, Arc<Progress>),
     ) -> Result<(Self, Committer), EngineError> {
         let (tasks, queue) = Tasks::new(QUEUE);
         let counters = Arc::<Counters>::default();
@@ -171,7 +186,8 @@ impl Store {
         let mut table = RoutingTable::new(owners.clone(), leases.clone());
         let opened = table.replace(&[], routes.into_iter().zip(targets));
         let outboxes = opened.into_iter().map(|opened| Outbox::new(opened, tasks.clone())).collect();
-        let committer = Committer::new(engine, queue, table, &leases, (clock.clone(), Arc::clone(&counters)));
+        let times = (clock.clone(), Arc::clone(&counters));
+        let committer = Committer::new(engine, queue, table, &leases, times, progress);
         let (refusing, refused) = watch::channel(None);
         let store = Self {
             inbox: Inbox::new(tasks.clone(), reader.clone(), leases.clone(), refusing),
@@ -221,6 +237,12 @@ impl Store {
     /// What other replicas ask of this one, and is not about deliveries; to be taken once.
     pub fn take_asked(&mut self) -> Option<mpsc::Receiver<Asked>> {
         self.membership.as_mut()?.asked.take()
+    }
+
+    /// What keeps the leases; to be taken once, and run until the store is
+    /// [closed](Self::close). Empty of a store of one process.
+    pub fn take_lease_tasks(&mut self) -> Vec<LeaseTask> {
+        self.membership.as_mut().map(Membership::take_tasks).unwrap_or_default()
     }
 
     /// Counts what is unfinished now and then, while other replicas change it, until `stop`.

@@ -11,15 +11,18 @@ use crate::store::Store;
 use crate::store::lease::Housekeeping;
 use crate::web::Parts;
 
-/// Has `tasks` keep `store` small, compare its sources, and deal with other replicas. What
+/// Has `tasks` keep `store` small and its leases, compare its sources, and deal with other replicas. What
 /// one replica does for all ends at `soft`, the rest at `stop`.
 pub(super) fn spawn(
     tasks: &mut Tasks,
     (soft, stop): (&CancellationToken, &CancellationToken),
-    store: &Store,
+    store: &mut Store,
     (housekeeping, replicas): (Housekeeping, Option<Replicas>),
     parts: watch::Receiver<Arc<Parts>>,
 ) {
+    for task in store.take_lease_tasks() {
+        tasks.spawn(task.name, soft.clone(), task.run);
+    }
     let here = housekeeping.here();
     tasks.spawn("retention", soft.clone(), store.janitor().run(here.clone(), soft.clone()));
     let has_both_sources_here = move || {

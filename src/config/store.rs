@@ -144,6 +144,9 @@ fn server_url(text: &str, allowed: &str) -> Result<(), String> {
     if url.host_str().is_none_or(str::is_empty) {
         return Err(format!("names no server; {allowed}"));
     }
+    if url.host_str().is_some_and(|host| host.contains(',')) {
+        return Err(format!("names several servers: name the address that leads to the primary; {allowed}"));
+    }
     if url.path().trim_matches('/').is_empty() {
         return Err(format!("names no database; {allowed}"));
     }

@@ -14,6 +14,8 @@ pub struct Cluster {
     pub replicas: Vec<Replica>,
     /// The targets that are paused, by name.
     pub paused: Vec<String>,
+    /// Whether this process holds no lease since its writer completes nothing.
+    pub stalled: bool,
 }
 
 /// A process that shares the store.

@@ -15,7 +15,7 @@ mod task;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc};
@@ -25,6 +25,7 @@ use super::counts::{BacklogChanges, Counters};
 use super::engine::{Engine, EngineError, GroupKind};
 use super::error::RecordError;
 use super::lease::Leases;
+use super::progress::Progress;
 use super::routing::{NewOutbox, RoutingTable};
 use super::settings::Route;
 use super::types::Batch;
@@ -44,6 +45,10 @@ const GROUP_TASKS: usize = 512;
 
 /// Bytes of event bodies in one group: it stops growing beyond this.
 const GROUP_BYTES: usize = 4 << 20;
+
+/// After so long a group takes up no further task but those whose events it has stored: what
+/// is left goes with the next one. A task costs calls to the engine, and a call may be slow.
+const GROUP_TIME: Duration = Duration::from_secs(1);
 
 /// What comes to the committer.
 #[derive(Debug)]
@@ -99,8 +104,20 @@ pub struct Committer {
     counters: Arc<Counters>,
     meters: Meters,
     health: CommitHealth,
+    progress: Arc<Progress>,
+    /// What the last group had no time for.
+    left: Vec<Box<dyn Task>>,
     /// Where the callers wait.
     runtime: Handle,
+}
+
+/// What a group came to.
+struct Transacted {
+    changes: BacklogChanges,
+    /// What other processes have stored.
+    page: Option<LogPage>,
+    /// The tasks that it had no time for, in their order.
+    left: Vec<usize>,
 }
 
 impl Committer {
@@ -110,16 +127,23 @@ impl Committer {
         routes: RoutingTable,
         leases: &Leases,
         (clock, counters): (Clock, Arc<Counters>),
+        progress: Arc<Progress>,
     ) -> Self {
         let meters = Meters::new(Arc::clone(&counters));
         let (health, runtime) = (CommitHealth::default(), Handle::current());
+        let left = Vec::new();
         let foreign = Foreign::new(leases.are_shared(), engine.newest());
-        Self { engine, queue, routes, foreign, clock, counters, meters, health, runtime }
+        Self { engine, queue, routes, foreign, clock, counters, meters, health, progress, left, runtime }
     }
 
     /// Told when this process has stored events that other processes may wait for.
     pub(super) fn stored(&self) -> Arc<Notify> {
         Arc::clone(&self.foreign.stored)
+    }
+
+    /// Whether this gets on, kept up to date.
+    pub(super) fn progress(&self) -> Arc<Progress> {
+        Arc::clone(&self.progress)
     }
 
     /// Commits until it is told to close or no handle is left. Blocks.
@@ -136,19 +160,28 @@ impl Committer {
 
     /// Returns who has had it closed.
     fn work(&mut self) -> Option<Reply<()>> {
-        while let Some(first) = self.queue.blocking_recv() {
-            let (group, control) = self.gather(first);
-            if !group.is_empty() {
+        loop {
+            let first = if self.left.is_empty() {
+                Some(self.queue.blocking_recv()?)
+            } else {
+                self.queue.try_recv().ok()
+            };
+            let (group, mut control) = self.gather(first);
+            self.write(group);
+            while control.is_some() && !self.left.is_empty() {
+                // It came after these.
+                let group = std::mem::take(&mut self.left);
                 self.write(group);
             }
             // A caller may have gone; what it has asked for is done all the same.
-            match control {
+            match control.take() {
                 None => {}
                 Some(Control::Reroute { kept, opened, reply }) => {
                     let _ = reply.send(self.reroute(&kept, opened));
                 }
                 Some(Control::Recount { reply }) => {
-                    let counted = self.engine.count().map(|counted| self.counters.set_unfinished(counted));
+                    let counted = self.call(|engine| engine.count());
+                    let counted = counted.map(|counted| self.counters.set_unfinished(counted));
                     let _ = reply.send(counted.map_err(Into::into));
                 }
                 Some(Control::Checkpoint { reply }) => {
@@ -158,12 +191,15 @@ impl Committer {
                 Some(Control::Close { reply }) => return Some(reply),
             }
         }
-        None
     }
 
-    /// `first` and what waits behind it, up to the bounds of a group or to what ends one.
-    fn gather(&mut self, first: Message) -> (Vec<Box<dyn Task>>, Option<Control>) {
-        let (mut group, mut bytes, mut next) = (Vec::new(), 0, Some(first));
+    /// What the last group has left, `first` and what waits behind it, up to the bounds of a
+    /// group or to what ends one.
+    fn gather(&mut self, first: Option<Message>) -> (Vec<Box<dyn Task>>, Option<Control>) {
+        let mut group = std::mem::take(&mut self.left);
+        // What was left does not keep events waiting, as long as it is not too much.
+        let most = (group.len() + GROUP_TASKS).min(2 * GROUP_TASKS);
+        let (mut bytes, mut next) = (0, first);
         while let Some(message) = next {
             match message {
                 Message::Control(control) => return (group, Some(control)),
@@ -172,7 +208,7 @@ impl Committer {
                     group.push(task);
                 }
             }
-            let full = group.len() >= GROUP_TASKS || bytes >= GROUP_BYTES;
+            let full = group.len() >= most || bytes >= GROUP_BYTES;
             next = if full { None } else { self.queue.try_recv().ok() };
         }
         (group, None)
@@ -182,8 +218,17 @@ impl Committer {
     /// to the targets that it was stored for.
     fn reroute(&mut self, kept: &[Arc<str>], opened: Vec<Route>) -> Result<Vec<NewOutbox>, RecordError> {
         let names: Vec<_> = opened.iter().map(|route| Arc::clone(&route.target)).collect();
-        let targets = self.engine.register(&names)?;
+        let targets = self.call(|engine| engine.register(&names))?;
         Ok(self.routes.replace(kept, opened.into_iter().zip(targets)))
+    }
+
+    /// Does what is no group.
+    fn call<T>(
+        &mut self,
+        work: impl FnOnce(&mut dyn Engine) -> Result<T, EngineError>,
+    ) -> Result<T, EngineError> {
+        self.progress.begun(Instant::now().into());
+        work(&mut *self.engine).inspect(|_| self.progress.completed())
     }
 
     /// Commits `group`; a task that cannot be carried out is refused by itself and the
@@ -192,8 +237,15 @@ impl Committer {
         let mut one_by_one = false;
         while !group.is_empty() {
             let started = Instant::now();
-            match self.transact(&mut group, one_by_one) {
-                Ok((changes, page)) => {
+            self.progress.begun(started.into());
+            let transacted = self.transact(&mut group, one_by_one);
+            if !matches!(transacted, Err(Failure::Engine(_))) {
+                self.progress.completed();
+            }
+            match transacted {
+                Ok(Transacted { changes, page, left }) => {
+                    self.left.extend(left.iter().rev().map(|index| group.remove(*index)));
+                    self.left.reverse();
                     if group.iter().any(|task| !task.only_reads()) {
                         self.meters.commit.record(started.elapsed());
                     }
@@ -224,17 +276,13 @@ impl Committer {
         }
     }
 
-    /// Carries out `group` in one transaction. Returns how it changes the backlogs, and what
-    /// other processes have stored.
-    fn transact(
-        &mut self,
-        group: &mut [Box<dyn Task>],
-        one_by_one: bool,
-    ) -> Result<(BacklogChanges, Option<LogPage>), Failure> {
+    /// Carries out `group` in one transaction.
+    fn transact(&mut self, group: &mut [Box<dyn Task>], one_by_one: bool) -> Result<Transacted, Failure> {
+        let began = Instant::now();
         self.engine.begin(kind(group, one_by_one)).map_err(Failure::Engine)?;
-        let result = self.carry_out(group, one_by_one).and_then(|changes| {
+        let result = self.carry_out(group, one_by_one, began).and_then(|transacted| {
             self.engine.commit().map_err(Failure::Engine)?;
-            Ok(changes)
+            Ok(transacted)
         });
         if result.is_err() {
             self.engine.roll_back().map_err(Failure::Engine)?;
@@ -246,12 +294,21 @@ impl Committer {
         &mut self,
         group: &mut [Box<dyn Task>],
         one_by_one: bool,
-    ) -> Result<(BacklogChanges, Option<LogPage>), Failure> {
+        began: Instant,
+    ) -> Result<Transacted, Failure> {
         let mut changes = BacklogChanges::default();
         let (engine, routes, now) = (&mut *self.engine, &self.routes, self.clock.now());
         let mut open = Group { engine, routes, changes: &mut changes, now };
         let own = append(&mut open, group, one_by_one)?;
+        let (mut left, mut has_run) = (Vec::new(), false);
         for (index, task) in group.iter_mut().enumerate() {
+            if task.batch().is_none() {
+                if has_run && began.elapsed() >= GROUP_TIME {
+                    left.push(index);
+                    continue;
+                }
+                has_run = true;
+            }
             task.run(&mut open).map_err(|error| match error {
                 EngineError::Rejected(_) | EngineError::Superseded => Failure::Task(index, error),
                 EngineError::Unavailable(_) => Failure::Engine(error),
@@ -260,7 +317,7 @@ impl Committer {
         // Last, so that it holds whatever a search of the group has seen.
         let has_reads = group.iter().any(|task| task.only_reads());
         let page = self.foreign.read(&mut open, own, has_reads).map_err(Failure::Engine)?;
-        Ok((changes, page))
+        Ok(Transacted { changes, page, left })
     }
 
     /// After the commit: hands new deliveries over, counts, and answers the callers.

@@ -139,6 +139,10 @@ fn describe() {
     );
     describe_counter!(names::STREAM_GAPS, "Gaps looked into, by outcome");
     describe_counter!(names::STREAM_FRAMES, "Frames that were no event, by kind");
+    describe_counter!(
+        names::LEASES_GIVEN_UP,
+        "Times that this replica gave all of its leases back, since its connection that writes completed nothing"
+    );
     describe_histogram!(names::STORE_COMMIT, "How long a commit of the store took");
     describe_histogram!(names::STORE_BATCH, "Events written by one commit of the store");
     describe_histogram!(names::SOURCE_LAG, "How far a source was behind the first to bring an event");

@@ -54,6 +54,8 @@ pub const STREAM_FRAMES: &str = "pepay_bridge_stream_frames_total";
 pub const STORE_COMMIT: &str = "pepay_bridge_store_commit_seconds";
 /// Events written by one commit.
 pub const STORE_BATCH: &str = "pepay_bridge_store_batch_events";
+/// Times that this replica gave all of its leases back, since its connection that writes completed nothing.
+pub const LEASES_GIVEN_UP: &str = "pepay_bridge_leases_given_up_total";
 /// How far a source was behind the first to bring an event, in seconds. Label `source`.
 pub const SOURCE_LAG: &str = "pepay_bridge_source_lag_seconds";
 /// Events that one live source alone had brought when both had had their time. Label `source`.

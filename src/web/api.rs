@@ -58,6 +58,10 @@ use crate::domain::event::EventId;
 use crate::store::error::ActError;
 use crate::store::operator::OperatorStore;
 
+/// How long a change may take that another replica may have to do. It has 10 s for its answer,
+/// and a take-over may come before.
+const OTHERS_LIMIT: Duration = Duration::from_secs(12);
+
 /// What every call of the API sees.
 pub(super) struct Api {
     readiness: Arc<Readiness>,
@@ -193,7 +197,8 @@ impl Api {
         change: impl Future<Output = Result<T, E>>,
     ) -> Result<T, Problem> {
         let otherwise = "the store does not answer; it may still do what it was asked for";
-        in_time(STORE_LIMIT, change, otherwise).await
+        let limit = if self.view().has_other_replicas() { OTHERS_LIMIT } else { STORE_LIMIT };
+        in_time(limit, change, otherwise).await
     }
 
     /// What became of an act about a delivery to `target`, which has a limited time.

@@ -73,6 +73,7 @@ impl Readiness {
     pub(super) async fn look(&self) -> Verdict {
         let mut verdict = self.intake().await;
         let now = self.view.clock.now();
+        verdict.reasons.extend(self.view.stalled());
         let streams = self.view.parts().streams();
         verdict.reasons.extend(streams.iter().filter_map(|stream| unusable(stream, now, self.quotes)));
         // No reason against being ready: without webhooks coming in, a webhook

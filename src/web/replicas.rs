@@ -48,6 +48,20 @@ impl View {
         cluster.replicas.iter().map(|replica| ReplicaStatus::new(replica, &own)).collect()
     }
 
+    /// Whether what is changed here may have to be done by another replica.
+    pub(super) fn has_other_replicas(&self) -> bool {
+        self.cluster.as_ref().is_some_and(|cluster| cluster.borrow().has_others())
+    }
+
+    /// Why this replica does nothing that one at a time does, if so.
+    pub(super) fn stalled(&self) -> Option<String> {
+        let is_stalled = self.cluster.as_ref().is_some_and(|cluster| cluster.borrow().stalled);
+        is_stalled.then(|| {
+            "the leases of this replica are given back: its connection that writes completes nothing"
+                .to_owned()
+        })
+    }
+
     /// What an operator should know of the replicas.
     pub(super) fn warning_of_replicas(&self) -> Option<String> {
         let replicas = self.replicas();

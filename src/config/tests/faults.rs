@@ -284,6 +284,7 @@ fn values_of_a_wrong_form_are_problems() {
         ("[store]\nurl = 'sqlite::memory:'", "store.url", "in memory"),
         ("[store]\nurl = 'mysql://u:hidden@h/d'", "store.url", "is no URL of SQLite or PostgreSQL"),
         ("[store]\nurl = 'postgres://u:hidden@h'", "store.url", "names no database"),
+        ("[store]\nurl = 'postgres://u:hidden@a,b/d'", "store.url", "names several servers"),
         ("[store]\nurl = 'postgres://u:hidden@h/d?options=x'", "store.url", "parameters that are not known"),
         ("[store]\nurl = 'postgres://u:hidden@h:x/d'", "store.url", "is no URL ("),
         ("[store]\nschema = 'Pepay'", "store.schema", "is no name of a schema"),

@@ -294,13 +294,14 @@ impl Driver {
 
     /// Takes leave: what the store has in hand is waited for, within a limit.
     async fn end(mut self) -> (Report, Orders) {
+        // First: another replica may connect now, and the store may be slow.
+        if let Some(socket) = self.socket.take() {
+            socket.close().await;
+        }
         if self.recording.is_some()
             && let Ok(answer) = timeout(LAST_COMMIT, ready(&mut self.recording)).await
         {
             self.recorded(answer);
-        }
-        if let Some(socket) = self.socket.take() {
-            socket.close().await;
         }
         self.report.show(&self.machine);
         (self.report, self.orders)

@@ -3,6 +3,7 @@
 mod auditing;
 mod conflicts;
 pub(super) mod direct;
+mod groups;
 mod latency;
 mod listing;
 mod operating;

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`connect`] | addresses, pools, what is set up for a session or a transaction |
 //! | [`migrate`] | making a schema, and bringing it up to date |
-//! | [`membership`], [`share`] | the processes that share it: who lives, and who holds what |
+//! | [`membership`], [`beat`], [`share`], [`fitness`] | the processes that share it: who lives, and who holds what |
 //! | [`peers`], [`listener`] | what they ask and tell one another |
 //! | [`session`] | the connection that writes: transactions, time limits, errors |
 //! | [`write`] | the engine |
@@ -22,9 +22,11 @@
 mod act;
 mod append;
 mod audit;
+mod beat;
 pub mod check;
 pub(in crate::store) mod connect;
 mod fence;
+mod fitness;
 mod hold;
 mod identity;
 pub mod import;

@@ -9,6 +9,7 @@ use super::{OperatorStore, unread};
 use crate::domain::delivery::State;
 use crate::domain::operator::{Action, BulkMove, BulkReplay, BulkWork, Filter};
 use crate::store::error::BulkError;
+use crate::store::lease;
 use crate::store::settings::Route;
 use crate::store::types::{Act, ActKind, Candidate, Movable, TargetId};
 use crate::store::view::BulkProgress;
@@ -120,11 +121,22 @@ impl OperatorStore {
         let old = self.reader.target(from).await.map_err(unread)?;
         let old = old.ok_or_else(|| BulkError::NoSuchTarget(from.clone()))?;
         // A removed target may still be ending what it has on the wire.
-        if self.owners.has(old) || self.configured(from).await.is_ok() {
+        if self.owners.has(old) || self.configured(from).await.is_ok() || self.is_held_elsewhere(from) {
             return Err(BulkError::InUse(from.clone()));
         }
         let found = self.reader.movable(&moved.deliveries(), &route).await.map_err(unread)?;
         Ok((target, old, found))
+    }
+
+    /// Whether another replica delivers to the target called `name`. One that begins to just now
+    /// is noticed when something is taken from it.
+    fn is_held_elsewhere(&self, name: &str) -> bool {
+        let lease = lease::of_target(name);
+        self.peers.get().is_some_and(|peers| {
+            let cluster = peers.cluster();
+            let replicas = &cluster.borrow().replicas;
+            replicas.iter().any(|one| !one.is_self && one.holds.iter().any(|held| *held.name == *lease))
+        })
     }
 
     /// The number and the route of a target that is configured.

@@ -19,6 +19,33 @@ const ACQUIRE_LIMIT: Duration = Duration::from_secs(5);
 /// hold the lock of the appends.
 const IDLE_LIMIT: &str = "2s";
 
+/// A write that waits longer for a lock is ended by the server, which says so: otherwise it
+/// would go on to wait after its process has given it up. Waiting for a standby to confirm a
+/// commit is not waiting for a lock. A migration waits for another one for as long as that takes.
+const LOCK_LIMIT: (&str, &str) = ("lock_timeout", "5s");
+
+/// The server lets go of a connection whose other end does not answer for some seconds, and of
+/// the locks that it has. Without an effect over a Unix socket.
+const KEEP_ALIVE: [(&str, &str); 4] = [
+    ("tcp_keepalives_idle", "3"),
+    ("tcp_keepalives_interval", "1"),
+    ("tcp_keepalives_count", "3"),
+    ("tcp_user_timeout", "6000"),
+];
+
+/// What a connection is for. The server shows it as the name of the application.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::store) enum Purpose {
+    /// Everything that a group does.
+    Writer,
+    /// What is asked beside it.
+    Reader,
+    /// Leases and requests.
+    Leases,
+    /// Hints of other replicas.
+    Listener,
+}
+
 /// Each statement sees what was committed before it: one that waits for the lock of another
 /// transaction goes by what that has left.
 pub(super) const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
@@ -30,8 +57,8 @@ pub(in crate::store) struct Address {
     /// What begins a transaction where sessions are shared, and with them their settings and
     /// prepared statements; `None` where they are not.
     pub(in crate::store) shared: Option<Arc<str>>,
-    /// Where to listen for what other replicas tell: never where sessions are shared.
-    pub(super) listening: Option<PgConnectOptions>,
+    /// Never where sessions are shared.
+    listening: Option<PgConnectOptions>,
     /// The server and the database, without user and password, for messages.
     pub(super) shown: Arc<str>,
 }
@@ -63,26 +90,53 @@ impl Address {
         let shown = shown.into();
         if server.pooled {
             let begin = format!("{BEGIN}; SET LOCAL search_path TO \"{}\"", server.schema);
-            let begin =
-                settings.fold(begin, |begin, (name, value)| format!("{begin}; SET LOCAL {name} = '{value}'"));
+            let begin = settings
+                .chain([LOCK_LIMIT])
+                .fold(begin, |begin, (name, value)| format!("{begin}; SET LOCAL {name} = '{value}'"));
             return Ok(Self { options, shared: Some(begin.into()), listening, shown });
         }
-        let options = options.options(settings).options([("search_path", &*server.schema)]);
+        let options = options.options(settings.chain(KEEP_ALIVE)).options([("search_path", &*server.schema)]);
         let listening = listening.or_else(|| Some(options.clone()));
         Ok(Self { options, shared: None, listening, shown })
     }
 
     /// A pool of connections, which are made when they are needed.
-    pub(in crate::store) fn pool(&self, connections: u32) -> PgPool {
+    pub(in crate::store) fn pool(&self, connections: u32, purpose: Purpose) -> PgPool {
         PgPoolOptions::new()
             .max_connections(connections)
             .acquire_timeout(ACQUIRE_LIMIT)
-            .connect_lazy_with(self.options.clone())
+            .connect_lazy_with(self.options_for(purpose))
+    }
+
+    /// How to make a connection. A pooler that shares them gives each its client's name again
+    /// and again, so that all of a process have the same there.
+    pub(super) fn options_for(&self, purpose: Purpose) -> PgConnectOptions {
+        let options = self.options.clone();
+        if self.shared.is_some() {
+            return options;
+        }
+        options.application_name(purpose.name()).options([LOCK_LIMIT])
+    }
+
+    /// Where to listen for what other replicas tell, if there is such a place.
+    pub(super) fn listening(&self) -> Option<PgConnectOptions> {
+        Some(self.listening.clone()?.application_name(Purpose::Listener.name()))
     }
 
     /// Why the store there cannot be opened.
     pub(in crate::store) fn error(&self, reason: &dyn Display) -> OpenError {
         OpenError::Server { server: Arc::clone(&self.shown), reason: reason.to_string() }
+    }
+}
+
+impl Purpose {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Writer => "pepay-bridge writer",
+            Self::Reader => "pepay-bridge reader",
+            Self::Leases => "pepay-bridge leases",
+            Self::Listener => "pepay-bridge listener",
+        }
     }
 }
 

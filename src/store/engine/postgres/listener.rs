@@ -48,7 +48,7 @@ pub(super) fn channel(schema: &str) -> String {
 impl Listener {
     /// Will notify `hints`.
     pub(super) fn new(address: &Address, schema: &str, hints: Arc<Hints>) -> Self {
-        let options = address.listening.clone();
+        let options = address.listening();
         Self { options, channel: channel(schema), hints, listens: watch::Sender::new(false) }
     }
 
@@ -59,10 +59,18 @@ impl Listener {
 
     /// Listens until it is dropped.
     pub(super) async fn run(self) {
-        let Some(options) = &self.options else { return };
+        let Some(options) = &self.options else { return std::future::pending().await };
+        let mut is_told = false;
         loop {
             if let Err(error) = self.listen(options.clone()).await {
-                tracing::debug!(%error, "the hints of other replicas are not heard: looking without them");
+                // Once until it is heard again: it is tried each second.
+                is_told &= !*self.listens.borrow();
+                if !std::mem::replace(&mut is_told, true) {
+                    tracing::warn!(
+                        %error,
+                        "the hints of other replicas are not heard: looking for their events every 250 ms"
+                    );
+                }
             }
             self.listens.send_replace(false);
             self.look_for_everything();

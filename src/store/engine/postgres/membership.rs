@@ -5,27 +5,33 @@
 //! time, counted on its own clock from before it sent the renewal. What it does not know it
 //! does not hold: a failed call leaves everything as it was until the trust has run out.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use metrics::counter;
 use rand::Rng as _;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 use sqlx::postgres::PgPool;
 use tokio::sync::{Notify, mpsc, watch};
-use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
+use super::beat::{Beat, LeaseRow, RequestRow};
 use super::connect::Address;
+use super::fitness::{Fitness, Watch};
 use super::listener::{self, Hints};
 use super::peers::{About, Look, Peers, Shared};
 use super::share::{self, Member, Row, RowState};
 use super::words::{literal, number_array, text_array};
-use crate::domain::clock::UnixMillis;
-use crate::store::cluster::{Asked, Cluster, HeldLease, Replica};
+use crate::store::cluster::{Asked, Cluster};
 use crate::store::lease::Leases;
+use crate::store::progress::Progress;
 use crate::store::types::Term;
+use crate::telemetry::names;
 
 /// How long a lease lasts after it was renewed.
 const LASTS: Duration = Duration::from_secs(4);
@@ -42,6 +48,20 @@ const POLL: Duration = Duration::from_millis(250);
 /// Requests of other replicas that wait to be taken.
 const ASKED: usize = 32;
 
+/// A part of what keeps the leases, to be run until the store is closed.
+pub struct LeaseTask {
+    /// Its name.
+    pub name: &'static str,
+    /// Ends when the store is closed.
+    pub run: Pin<Box<dyn Future<Output = ()> + Send>>,
+}
+
+impl fmt::Debug for LeaseTask {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
 /// The part of a process in what it shares with the others.
 #[derive(Debug)]
 pub(in crate::store) struct Membership {
@@ -49,52 +69,22 @@ pub(in crate::store) struct Membership {
     cluster: watch::Receiver<Arc<Cluster>>,
     /// What other replicas ask for, until it is taken.
     pub(in crate::store) asked: Option<mpsc::Receiver<Asked>>,
+    /// What is to be run for it, until it is taken.
+    tasks: Mutex<Vec<LeaseTask>>,
     stop: CancellationToken,
-    running: JoinSet<()>,
-}
-
-/// What the function `beat` returns.
-#[derive(Debug, Deserialize)]
-struct Beat {
-    leases: Vec<LeaseRow>,
-    replicas: Vec<ReplicaRow>,
-    requests: Vec<RequestRow>,
-    paused: Vec<String>,
-    newest: Option<i64>,
-}
-
-#[derive(Debug, Deserialize)]
-struct LeaseRow {
-    name: String,
-    holder: Option<String>,
-    term: i64,
-    taken_at: Option<i64>,
-    left_ms: i64,
-}
-
-#[derive(Debug, Deserialize)]
-struct ReplicaRow {
-    id: String,
-    about: Value,
-    wants: Vec<String>,
-    joined_at: i64,
-}
-
-#[derive(Debug, Deserialize)]
-struct RequestRow {
-    id: String,
-    lease: String,
-    body: Value,
+    /// Those of the tasks that have not ended.
+    running: TaskTracker,
 }
 
 impl Membership {
-    /// Joins those that share the schema of `address`, and takes what is free of the
-    /// `leases` that are wanted.
+    /// Joins those that share the schema of `address`, once its tasks run, and takes what is
+    /// free of the `leases` that are wanted, as long as the writer gets on. `look` has the
+    /// writer do something, `stored` is told when it has stored events.
     pub(in crate::store) fn join(
         (address, pool, schema): (&Address, PgPool, &str),
         leases: Leases,
         look: impl Fn() + Send + Sync + 'static,
-        stored: Arc<Notify>,
+        (progress, stored): (Arc<Progress>, Arc<Notify>),
     ) -> Self {
         let id: Arc<str> = format!("{:032x}", rand::rng().random::<u128>()).into();
         let (about, hints) = (watch::Sender::new(About::default()), Arc::new(Hints::default()));
@@ -104,19 +94,34 @@ impl Membership {
             id,
             leases,
             look: Look(Arc::new(look)),
+            progress,
             about,
             hints,
             stored,
         };
+        counter!(names::LEASES_GIVEN_UP).increment(0);
         let (shown, cluster) = watch::channel(Arc::default());
         let (asking, asked) = mpsc::channel(ASKED);
-        let (stop, mut running) = (CancellationToken::new(), JoinSet::new());
+        let (stop, running) = (CancellationToken::new(), TaskTracker::new());
         let listener = listener::Listener::new(address, schema, Arc::clone(&shared.hints));
         let listens = listener.listens();
-        running.spawn(listener.run());
-        running.spawn(announce(shared.clone(), cluster.clone()));
-        running.spawn(keep(shared.clone(), (shown, asking), listens, stop.clone()));
-        Self { shared, cluster, asked: Some(asked), stop, running }
+        let (hears, tells) = (listener.run(), announce(shared.clone(), cluster.clone()));
+        let keeps = keep(shared.clone(), (shown, asking), listens);
+        let task = |name, work: Pin<Box<dyn Future<Output = ()> + Send>>| {
+            let run = Box::pin(running.track_future(until(stop.clone(), work)));
+            LeaseTask { name, run }
+        };
+        let tasks = vec![
+            task("lease keeper", Box::pin(keeps)),
+            task("announcer of events", Box::pin(tells)),
+            task("listener to replicas", Box::pin(hears)),
+        ];
+        Self { shared, cluster, asked: Some(asked), tasks: Mutex::new(tasks), stop, running }
+    }
+
+    /// What is to be run for it; to be taken once.
+    pub(in crate::store) fn take_tasks(&mut self) -> Vec<LeaseTask> {
+        std::mem::take(self.tasks.get_mut().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The other replicas.
@@ -127,8 +132,9 @@ impl Membership {
     /// Gives back what is held and leaves.
     pub(in crate::store) async fn leave(mut self) {
         self.stop.cancel();
-        self.running.abort_all();
-        while self.running.join_next().await.is_some() {}
+        self.running.close();
+        drop(self.take_tasks());
+        self.running.wait().await;
         let held = self.shared.leases.wishes().held;
         if self.shared.call(self.shared.giving_back(&held, true)).await.is_none() {
             tracing::debug!("the leases could not be given back: the others wait until they have expired");
@@ -136,24 +142,41 @@ impl Membership {
     }
 }
 
-/// Renews, takes and gives back, until `stop`.
+/// Does `work` until it ends or `stop`, whatever it waits for then.
+async fn until(stop: CancellationToken, work: impl Future<Output = ()>) {
+    let _ = stop.run_until_cancelled(work).await;
+}
+
+/// Renews, takes and gives back.
 async fn keep(
     shared: Shared,
     (shown, asking): (watch::Sender<Arc<Cluster>>, mpsc::Sender<Asked>),
     listens: watch::Receiver<bool>,
-    stop: CancellationToken,
 ) {
-    let (mut newest, mut due) = (0, Instant::now());
-    while !stop.is_cancelled() {
-        if let Some(beat) = shared.beat().await {
-            let cluster = shared.cluster(&beat);
-            let next = shared.carry_out(&beat).await;
+    let (mut newest, mut due, mut probed) = (0, Instant::now(), Instant::now());
+    let (mut watch, mut before) = (Watch::default(), Fitness::default());
+    loop {
+        let fitness = watch.look(shared.progress.waiting(), Instant::now());
+        let given_up = if fitness == Fitness::Stalled { shared.give_up() } else { Vec::new() };
+        say(before, fitness);
+        before = fitness;
+        let beat = shared.beat(fitness).await;
+        watch.reached(beat.is_some(), Instant::now());
+        if let Some(beat) = beat {
+            if !given_up.is_empty() {
+                // Not by waiting until they have expired: the others take over at once. They do
+                // not count on this process any more, as it has just said that it wants none.
+                shared.call(shared.giving_back(&given_up, false)).await;
+            }
+            let cluster = Cluster { stalled: fitness == Fitness::Stalled, ..beat.cluster(&shared.id) };
+            let next = shared.carry_out(&beat, fitness).await;
             for RequestRow { id, lease, body } in beat.requests {
                 // One that finds no room is in the next answer again.
                 let _ = asking.try_send(Asked { id, lease, body });
             }
-            if beat.newest.is_some_and(|found| found > newest) {
-                newest = beat.newest.unwrap_or(newest);
+            // Now and then in any case: this is how a writer that has nothing to do is tried.
+            if beat.newest.is_some_and(|found| found > newest) || probed.elapsed() >= RENEWAL {
+                (newest, probed) = (beat.newest.unwrap_or(newest), Instant::now());
                 (shared.look.0)();
             }
             let others = cluster.has_others();
@@ -163,13 +186,32 @@ async fn keep(
         } else {
             due = due.max(Instant::now()) + POLL;
         }
+        if let Some(at) = watch.stalls_at(shared.progress.waiting()) {
+            due = due.min(at.max(Instant::now() + POLL));
+        }
         tokio::select! {
-            () = stop.cancelled() => {}
             () = tokio::time::sleep_until(due) => {}
             () = shared.leases.wish() => {}
             () = shared.hints.leases.notified() => {}
             () = shared.hints.events.notified() => (shared.look.0)(),
         }
+    }
+}
+
+/// Says that the writer has stalled, or gets on again.
+fn say(before: Fitness, now: Fitness) {
+    match (before, now) {
+        (Fitness::Fit | Fitness::Recovering, Fitness::Stalled) => {
+            counter!(names::LEASES_GIVEN_UP).increment(1);
+            tracing::error!(
+                "the connection that writes gets no answer, or completes nothing: all leases are given back, and other \
+                 replicas take over"
+            );
+        }
+        (Fitness::Stalled, Fitness::Fit | Fitness::Recovering) => {
+            tracing::info!("the connection that writes works again: leases are taken again");
+        }
+        _ => {}
     }
 }
 
@@ -187,9 +229,18 @@ async fn announce(shared: Shared, cluster: watch::Receiver<Arc<Cluster>>) {
 }
 
 impl Shared {
+    /// Holds nothing any more, as far as this process is concerned. Returns what it held.
+    fn give_up(&self) -> Vec<(Arc<str>, Term)> {
+        let held = self.leases.wishes().held;
+        for (name, _) in &held {
+            self.leases.lose(name);
+        }
+        held
+    }
+
     /// Says that this process lives, and renews what it holds. `None` if the database does
     /// not answer; then nothing has changed here.
-    async fn beat(&self) -> Option<Beat> {
+    async fn beat(&self, fitness: Fitness) -> Option<Beat> {
         let (sent, wishes) = (Instant::now(), self.leases.wishes());
         if !wishes.given_back.is_empty()
             && self.call(self.giving_back(&wishes.given_back, false)).await.is_some()
@@ -209,7 +260,7 @@ impl Shared {
             self.schema,
             literal(&self.id),
             literal(&about.to_string()),
-            text_array(wishes.wanted.iter()),
+            text_array(wishes.wanted.iter().filter(|_| fitness == Fitness::Fit)),
             text_array(held.iter().map(|(name, _)| name)),
             number_array(&held),
             interval(),
@@ -235,7 +286,7 @@ impl Shared {
     }
 
     /// Takes and leaves what is to be. Returns when the next lease may become free.
-    async fn carry_out(&self, beat: &Beat) -> Option<Duration> {
+    async fn carry_out(&self, beat: &Beat, fitness: Fitness) -> Option<Duration> {
         let members: Vec<Member> = beat
             .replicas
             .iter()
@@ -247,7 +298,12 @@ impl Shared {
         };
         let rows: Vec<Row> =
             beat.leases.iter().map(|row| Row { name: row.name.clone(), state: state(row) }).collect();
-        let plan = share::plan(&self.id, &members, &rows);
+        let wanted: BTreeSet<String> = self.leases.wishes().wanted.iter().map(ToString::to_string).collect();
+        let plan = match fitness {
+            Fitness::Fit => share::plan(&self.id, &members, &rows),
+            Fitness::Recovering => share::left_over(&wanted, &rows),
+            Fitness::Stalled => return None,
+        };
         for name in plan.leave {
             let name = name.into();
             if self.leases.leave(&name) {
@@ -273,39 +329,15 @@ impl Shared {
                 }
             }
         }
-        let wanted =
-            |row: &&LeaseRow| members.iter().any(|one| *one.id == *self.id && one.wants.contains(&row.name));
-        let of_others =
-            beat.leases.iter().filter(wanted).filter(|row| row.holder.as_deref() != Some(&*self.id));
+        let of_others = beat
+            .leases
+            .iter()
+            .filter(|row| wanted.contains(&row.name))
+            .filter(|row| row.holder.as_deref() != Some(&*self.id));
         let next = of_others.map(|row| Duration::from_millis(u64::try_from(row.left_ms).unwrap_or(0))).min();
         // What is free and not taken now belongs to the share of another.
         let next = next.map(|next| next.max(POLL));
         if misses { Some(POLL) } else { next }
-    }
-
-    /// The replicas, as `beat` shows them.
-    fn cluster(&self, beat: &Beat) -> Cluster {
-        let held_by = |id: &str| {
-            let held = beat.leases.iter().filter(|row| row.holder.as_deref() == Some(id) && row.left_ms >= 0);
-            held.map(|row| HeldLease {
-                name: row.name.clone(),
-                term: Term(row.term),
-                since: UnixMillis(row.taken_at.unwrap_or(0)),
-            })
-            .collect()
-        };
-        let text = |about: &Value, key: &str| about[key].as_str().unwrap_or_default().to_owned();
-        let replica = |row: &ReplicaRow| Replica {
-            id: row.id.as_str().into(),
-            is_self: *row.id == *self.id,
-            name: text(&row.about, "name"),
-            version: text(&row.about, "version"),
-            since: UnixMillis(row.joined_at),
-            configuration: text(&row.about, "configuration"),
-            report: row.about["report"].clone(),
-            holds: held_by(&row.id),
-        };
-        Cluster { replicas: beat.replicas.iter().map(replica).collect(), paused: beat.paused.clone() }
     }
 
     fn giving_back(&self, held: &[(Arc<str>, Term)], leaves: bool) -> String {

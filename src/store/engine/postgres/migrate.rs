@@ -8,9 +8,25 @@ use tokio::time::timeout;
 use super::connect::Address;
 use crate::store::error::OpenError;
 
+/// A change of the schema.
+#[derive(Clone, Copy)]
+struct Migration {
+    version: i64,
+    /// The oldest version of the schema whose programs work with this one as well: what they
+    /// read and write is there as before. A migration that takes something away comes one
+    /// release after the program that does without it.
+    works_from: i64,
+    name: &'static str,
+    text: &'static str,
+}
+
 /// The migrations, by their versions.
-const MIGRATIONS: [(i64, &str, &str); 1] =
-    [(1, "store", include_str!("../../../../migrations/postgres/0001_store.sql"))];
+const MIGRATIONS: [Migration; 1] = [Migration {
+    version: 1,
+    works_from: 1,
+    name: "store",
+    text: include_str!("../../../../migrations/postgres/0001_store.sql"),
+}];
 
 /// The oldest server that this works on, as it numbers its versions.
 const OLDEST_SERVER: i64 = 140_000;
@@ -20,7 +36,7 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 
 /// The newest schema that this version knows.
 pub(super) fn newest() -> i64 {
-    MIGRATIONS.iter().map(|(version, ..)| *version).max().unwrap_or(0)
+    MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0)
 }
 
 /// What a schema is found to be.
@@ -76,13 +92,17 @@ pub(super) async fn find(
         }
         return Ok(Found::Nothing);
     }
-    let newest = format!("SELECT coalesce(max(version), 0)::text FROM \"{schema}\".pepay_bridge_migration");
+    let newest = format!(
+        "SELECT coalesce(max(version), 0)::text, coalesce(max(works_from), 0)::text \
+         FROM \"{schema}\".pepay_bridge_migration"
+    );
     let row = sqlx::raw_sql(AssertSqlSafe(newest)).fetch_one(&mut *connection).await.map_err(failed)?;
-    let found = row.try_get::<&str, _>(0).map_err(failed)?.parse().unwrap_or(i64::MAX);
-    if found > self::newest() {
+    let number = |column| row.try_get::<&str, _>(column).map(|text| text.parse().unwrap_or(i64::MAX));
+    let (found, works_from) = (number(0).map_err(failed)?, number(1).map_err(failed)?);
+    if works_from > self::newest() {
         return Err(address.error(&format!(
-            "the schema \"{schema}\" has version {found}, newer than {}, the newest this version knows: \
-             run the version that wrote it, or a later one",
+            "the schema \"{schema}\" has version {found}, for programs that know version {works_from}, newer than \
+             {}, the newest this version knows: run the version that wrote it, or a later one",
             self::newest()
         )));
     }
@@ -98,19 +118,22 @@ async fn run(connection: &mut PgConnection, address: &Address, schema: &str) -> 
         Found::Nothing => 0,
         Found::Version(version) => version,
     };
-    let missing: Vec<_> = MIGRATIONS.into_iter().filter(|(version, ..)| *version > found).collect();
+    let missing: Vec<_> = MIGRATIONS.into_iter().filter(|migration| migration.version > found).collect();
     if !missing.is_empty() {
         tracing::info!(from = found, to = newest(), schema, "bringing the schema up to date");
         let prepare = format!(
             "CREATE SCHEMA IF NOT EXISTS \"{schema}\"; SET LOCAL search_path TO \"{schema}\"; \
              CREATE TABLE IF NOT EXISTS pepay_bridge_migration ( \
-               version bigint PRIMARY KEY, name text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())"
+               version bigint PRIMARY KEY, works_from bigint NOT NULL, name text NOT NULL, \
+               applied_at timestamptz NOT NULL DEFAULT now())"
         );
         connection.execute(AssertSqlSafe(prepare)).await.map_err(failed)?;
-        for (version, name, text) in missing {
+        for Migration { version, works_from, name, text } in missing {
             connection.execute(text).await.map_err(failed)?;
-            let note =
-                format!("INSERT INTO pepay_bridge_migration (version, name) VALUES ({version}, '{name}')");
+            let note = format!(
+                "INSERT INTO pepay_bridge_migration (version, works_from, name) \
+                 VALUES ({version}, {works_from}, '{name}')"
+            );
             connection.execute(AssertSqlSafe(note)).await.map_err(failed)?;
         }
     }

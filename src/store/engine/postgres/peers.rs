@@ -16,6 +16,7 @@ use super::listener::{self, Hints};
 use super::words::literal;
 use crate::store::cluster::{Asked, Cluster};
 use crate::store::lease::{self, Leases};
+use crate::store::progress::Progress;
 
 /// How long one call may take.
 const LIMIT: Duration = Duration::from_secs(2);
@@ -45,6 +46,8 @@ pub(super) struct Shared {
     pub(super) leases: Leases,
     /// Has the committer read what others have stored.
     pub(super) look: Look,
+    /// Whether the committer gets on.
+    pub(super) progress: Arc<Progress>,
     /// What this process says of itself.
     pub(super) about: watch::Sender<About>,
     /// Told of what another replica has changed.

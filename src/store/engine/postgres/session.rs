@@ -12,6 +12,7 @@ use tokio::time::timeout;
 
 use super::connect::BEGIN;
 use crate::store::engine::{EngineError, GroupKind};
+use crate::store::progress::Progress;
 
 /// How long a connection may take to be made.
 const CONNECT_LIMIT: Duration = Duration::from_secs(3);
@@ -58,13 +59,20 @@ pub(super) struct Session {
     connection: Option<PgConnection>,
     in_transaction: bool,
     failed_at: Option<Instant>,
+    /// Told whenever the server has done something.
+    progress: Arc<Progress>,
 }
 
 impl Connection {
     /// A connection that is made when it is first needed.
-    pub(super) fn new(options: PgConnectOptions, shared: Option<Arc<str>>) -> std::io::Result<Self> {
+    pub(super) fn new(
+        options: PgConnectOptions,
+        shared: Option<Arc<str>>,
+        progress: Arc<Progress>,
+    ) -> std::io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let session = Session { options, shared, connection: None, in_transaction: false, failed_at: None };
+        let (connection, in_transaction, failed_at) = (None, false, None);
+        let session = Session { options, shared, connection, in_transaction, failed_at, progress };
         Ok(Self { runtime: Some(runtime), session })
     }
 
@@ -124,6 +132,7 @@ impl Session {
         };
         let begin = begin.to_owned();
         sqlx::raw_sql(AssertSqlSafe(begin)).execute(self.open()?).await?;
+        self.answered();
         self.in_transaction = true;
         Ok(())
     }
@@ -133,6 +142,7 @@ impl Session {
         if self.in_transaction {
             self.in_transaction = false;
             self.open()?.execute("COMMIT").await?;
+            self.answered();
         }
         Ok(())
     }
@@ -157,7 +167,7 @@ impl Session {
         query: Query<'_, Postgres, PgArguments>,
     ) -> Result<Vec<PgRow>, sqlx::Error> {
         let query = query.persistent(self.shared.is_none());
-        query.fetch_all(self.open()?).await
+        query.fetch_all(self.open()?).await.inspect(|_| self.answered())
     }
 
     /// Has `query` carried out. Returns how many rows it has changed.
@@ -166,7 +176,13 @@ impl Session {
         query: Query<'_, Postgres, PgArguments>,
     ) -> Result<u64, sqlx::Error> {
         let query = query.persistent(self.shared.is_none());
-        Ok(query.execute(self.open()?).await?.rows_affected())
+        let done = query.execute(self.open()?).await?;
+        self.answered();
+        Ok(done.rows_affected())
+    }
+
+    fn answered(&self) {
+        self.progress.answered(Instant::now().into());
     }
 
     fn open(&mut self) -> Result<&mut PgConnection, sqlx::Error> {

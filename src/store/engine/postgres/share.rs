@@ -89,6 +89,13 @@ pub(super) fn plan(me: &str, members: &[Member], rows: &[Row]) -> Plan {
     plan
 }
 
+/// What a process takes that claims no share, of what it wants: what the others have left.
+pub(super) fn left_over(wants: &BTreeSet<String>, rows: &[Row]) -> Plan {
+    let is_left = |row: &&Row| matches!(row.state, RowState::Free(since) if since >= LEFT_OVER);
+    let left = rows.iter().filter(is_left).filter(|row| wants.contains(&row.name));
+    Plan { take: left.map(|row| row.name.clone()).collect(), leave: Vec::new() }
+}
+
 /// What comes before the slash of a lease's name.
 fn kind(name: &str) -> &str {
     name.split_once('/').map_or(name, |(kind, _)| kind)
@@ -170,6 +177,21 @@ mod tests {
         let both = [member(0, &names), member(1, &[])];
         assert_eq!(plan("r1", &both, &free(&names)), Plan::default());
         assert_eq!(plan("r0", &both, &free(&names)).take, names);
+    }
+
+    #[test]
+    fn a_process_that_claims_no_share_takes_what_it_wants_of_what_the_others_have_left() {
+        let names = targets(4);
+        let wants = names[..3].iter().cloned().collect();
+        let states = [
+            RowState::Free(LEFT_OVER),
+            RowState::Free(LEFT_OVER / 2),
+            RowState::Held("r1".to_owned()),
+            RowState::Free(LEFT_OVER),
+        ];
+        let rows: Vec<_> =
+            names.iter().cloned().zip(states).map(|(name, state)| Row { name, state }).collect();
+        assert_eq!(left_over(&wants, &rows), Plan { take: vec![names[0].clone()], leave: vec![] });
     }
 
     proptest! {

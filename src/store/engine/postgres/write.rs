@@ -6,7 +6,7 @@ use std::sync::Arc;
 use sqlx::Row as _;
 use sqlx::postgres::PgPool;
 
-use super::connect::Address;
+use super::connect::{Address, Purpose};
 use super::session::{Connection, Failed, Session};
 use super::{act, append, audit, fence, hold, identity, log, migrate, retain, search, settle};
 use crate::domain::audit::Entry;
@@ -18,6 +18,7 @@ use crate::store::counts::BacklogChanges;
 use crate::store::engine::{Authority, Engine, EngineError, GroupKind, Retained, RetentionStep};
 use crate::store::error::{ActError, OpenError};
 use crate::store::identity::SourceIdentity;
+use crate::store::progress::Progress;
 use crate::store::routing::RoutingTable;
 use crate::store::settings::{Durability, Server};
 use crate::store::types::{
@@ -44,15 +45,18 @@ pub(in crate::store) struct PostgresEngine {
 pub(in crate::store) type Reached = (Address, PgPool);
 
 impl PostgresEngine {
-    /// Opens the store of `server`, whose schema it brings up to date.
+    /// Opens the store of `server`, whose schema it brings up to date. `progress` is told of
+    /// what the server answers.
     pub(in crate::store) async fn open(
         server: &Server,
         durability: Durability,
+        progress: Arc<Progress>,
     ) -> Result<(Self, Reached), OpenError> {
         let address = Address::of(server, durability)?;
         migrate::migrate(&address, &server.schema).await?;
-        let pool = address.pool(server.connections);
-        let connection = Connection::new(address.options.clone(), address.shared.clone());
+        let pool = address.pool(server.connections, Purpose::Reader);
+        let connection =
+            Connection::new(address.options_for(Purpose::Writer), address.shared.clone(), progress);
         let connection = connection.map_err(|error| address.error(&error))?;
         let newest_arrival = UnixMillis(i64::MIN);
         let mut engine = Self { connection, newest: 0, appended: 0, newest_arrival, leases: HashMap::new() };

@@ -1,12 +1,14 @@
 //! A database of the suite: a schema of its own on the server that the environment names.
 
 use std::env;
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
 use rand::Rng as _;
 use sqlx::postgres::{PgConnectOptions, PgRow};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _, Row as _};
+use tokio::task::JoinSet;
 
 use super::super::write::PostgresEngine;
 use crate::domain::clock::Clock;
@@ -25,6 +27,8 @@ const DIRECT_URL: &str = "TEST_POSTGRES_DIRECT";
 pub(super) struct Postgres {
     pub(super) server: Server,
     direct: PgConnectOptions,
+    /// What keeps the leases of its stores.
+    keeping: Mutex<JoinSet<()>>,
 }
 
 impl Postgres {
@@ -73,15 +77,19 @@ impl Backend for Postgres {
             connections: 2,
             pooled: direct.is_ok(),
         };
-        Self { server, direct: direct_options }
+        Self { server, direct: direct_options, keeping: Mutex::default() }
     }
 
     async fn open(&self, routes: Vec<Route>, clock: Clock) -> (Store, Committer) {
-        Store::open(&self.settings(), routes, clock).await.unwrap()
+        let (mut store, committer) = Store::open(&self.settings(), routes, clock).await.unwrap();
+        for task in store.take_lease_tasks() {
+            self.keeping.lock().unwrap().spawn(task.run);
+        }
+        (store, committer)
     }
 
     async fn engine(&self) -> Box<dyn Engine> {
-        Box::new(PostgresEngine::open(&self.server, Durability::Normal).await.unwrap().0)
+        Box::new(PostgresEngine::open(&self.server, Durability::Normal, Arc::default()).await.unwrap().0)
     }
 
     fn term(&self, lease: &str) -> Term {

@@ -2,11 +2,18 @@
 
 use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
+
+use super::super::connect::{Address, Purpose};
+use super::super::membership::Membership;
 use super::backend::Postgres;
 use crate::domain::clock::Clock;
 use crate::domain::delivery::{Next, Ordering};
+use crate::lifecycle::Tasks;
 use crate::store::contract::{Backend as _, Fixture, NOW, arrived, event, id, route};
 use crate::store::error::RecordError;
+use crate::store::lease::Leases;
+use crate::store::settings::Durability;
 use crate::store::types::{AttemptStarted, Recorded};
 use crate::store::{Store, server_check};
 
@@ -61,7 +68,7 @@ async fn connections_that_are_cut_are_made_anew() {
     let fixture = stored().await;
     fixture.store.inbox.try_record(event("evt_1", "a")).await.unwrap();
     let cut = "SELECT pg_terminate_backend(pid)::text FROM pg_stat_activity \
-               WHERE application_name = 'pepay-bridge' AND query LIKE '%append_events%'";
+               WHERE application_name LIKE 'pepay-bridge%' AND query LIKE '%append_events%'";
     fixture.backend.texts(cut);
     // The group that finds the connection gone is refused; it is offered again.
     let mut outcome = Err(RecordError::Overloaded);
@@ -89,12 +96,62 @@ async fn a_schema_of_another_application_or_a_later_version_is_left_alone() {
     let fixture = stored().await;
     let settings = fixture.backend.settings();
     let backend = fixture.close().await;
-    backend.execute("INSERT INTO pepay_bridge_migration (version, name) VALUES (999, 'later')");
+    let note = "INSERT INTO pepay_bridge_migration (version, works_from, name) VALUES";
+    backend.execute(&format!("{note} (999, 2, 'later')"));
     let refused = Store::open(&settings, vec![], Clock::from_fn(|| NOW)).await.unwrap_err().to_string();
-    assert!(refused.contains("has version 999, newer than"), "{refused}");
+    assert!(refused.contains("has version 999, for programs that know version 2"), "{refused}");
     let checked = server_check::examine(&backend.server, settings.durability).await;
     assert!(checked.unwrap_err().to_string().contains("version 999"));
     backend.execute("DROP TABLE pepay_bridge_migration");
     let refused = Store::open(&settings, vec![], Clock::from_fn(|| NOW)).await.unwrap_err().to_string();
     assert!(refused.contains("tables of another application"), "{refused}");
+}
+
+/// What a later version may change while this one goes on: nothing is taken away.
+const EXPANDED: &str = "ALTER TABLE event ADD COLUMN later text; \
+     ALTER TABLE event ADD COLUMN given bigint NOT NULL DEFAULT 7; \
+     ALTER TABLE delivery ADD COLUMN later text; ALTER TABLE lease ADD COLUMN later text; \
+     ALTER TABLE stream_cursor ADD COLUMN later text; ALTER TABLE attempt ADD COLUMN later text; \
+     CREATE TABLE later (id bigint); CREATE INDEX later_type ON event (type); \
+     INSERT INTO pepay_bridge_migration (version, works_from, name) VALUES (2, 1, 'later')";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schema_that_a_later_version_has_only_added_to_is_gone_on_with_and_started_on() {
+    let mut fixture = stored().await;
+    let (mut arrivals, ledger) = fixture.outbox();
+    fixture.backend.execute(EXPANDED);
+    fixture.store.inbox.try_record(event("evt_1", "a")).await.unwrap();
+    let job = arrived(&mut arrivals).await;
+    let settlement = job.settlement(NOW, Duration::ZERO, Next::Retrying { due_at: NOW });
+    ledger.settle(vec![settlement]).await.unwrap();
+    let routes = vec![route("orders", "*", Ordering::PerObject)];
+    let (mut second, writer) = fixture.backend.open(routes, Clock::from_fn(|| NOW)).await;
+    let writer = std::thread::spawn(|| writer.run());
+    assert_eq!(second.inbox.try_record(event("evt_2", "b")).await, Ok(Recorded::New));
+    assert_eq!(fixture.backend.texts("SELECT id || given FROM event ORDER BY 1"), ["evt_17", "evt_27"]);
+    let checked = server_check::examine(&fixture.backend.server, fixture.backend.settings().durability).await;
+    assert_eq!(checked.unwrap().schema, Some(2));
+    second.close().await;
+    writer.join().unwrap();
+}
+
+#[tokio::test]
+async fn a_part_of_what_keeps_the_leases_that_panics_is_noticed_and_the_others_end_with_the_store() {
+    let backend = Postgres::new().await;
+    drop(backend.engine().await);
+    let address = Address::of(&backend.server, Durability::Normal).unwrap();
+    let joining = (&address, address.pool(1, Purpose::Leases), &*backend.server.schema);
+    let look = || panic!("a test");
+    let mut membership = Membership::join(joining, Leases::shared(), look, Default::default());
+    let (mut tasks, stop) = (Tasks::default(), CancellationToken::new());
+    for task in membership.take_tasks() {
+        tasks.spawn(task.name, stop.clone(), task.run);
+    }
+    let ended = tasks.next().await.unwrap();
+    assert!(ended.is_crash() && ended.to_string() == "lease keeper has crashed", "{ended:?}");
+    stop.cancel();
+    membership.leave().await;
+    while let Some(ended) = tasks.next().await {
+        assert!(!ended.is_crash(), "{ended:?}");
+    }
 }

@@ -2,6 +2,7 @@
 //! driven through its work, and SQLite is asked how it does each statement that ran.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
@@ -188,7 +189,7 @@ async fn nothing_that_the_writer_does_walks_through_a_large_table() {
     let clock = Clock::from_fn(|| NOW);
     let engine = Box::new(engine);
     let (mut store, committer) =
-        Store::on((engine, reader), (&settings, routes), clock, Leases::sole()).unwrap();
+        Store::on((engine, reader), (&settings, routes), clock, (Leases::sole(), Arc::default())).unwrap();
     let writer = std::thread::spawn(|| {
         committer.run();
         watched::run()

@@ -1,0 +1,135 @@
+//! Whether a process may hold leases: while its writer gets on, and not at once again after
+//! it did not. Pure.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::store::progress::Waiting;
+
+/// A writer that the database has not answered for so long has stalled. Shorter than a lease
+/// lasts, so that another process has taken over within a take-over's time.
+pub(super) const SILENT: Duration = Duration::from_millis(2500);
+
+/// A writer whose groups all fail, or take so long, has stalled as well.
+const FRUITLESS: Duration = Duration::from_secs(15);
+
+/// For so long after a stall a process claims no share of the leases: a writer that stalls
+/// again and again must not have them move back and forth.
+const CALM: Duration = Duration::from_secs(10);
+
+/// What a process may do about leases.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Fitness {
+    /// Everything.
+    #[default]
+    Fit,
+    /// It keeps what it has, and takes what the others leave.
+    Recovering,
+    /// It holds none.
+    Stalled,
+}
+
+/// Follows the writer.
+#[derive(Debug, Default)]
+pub(super) struct Watch {
+    /// Since when the database answers beside the writer. Where it does not, the trust in the
+    /// leases runs out, and what was not taken meanwhile is held again afterwards.
+    reached_since: Option<Instant>,
+    looked_at: Option<Instant>,
+    stalled_at: Option<Instant>,
+}
+
+impl Watch {
+    /// Whether the database has just answered, beside the writer.
+    pub(super) fn reached(&mut self, is_reached: bool, now: Instant) {
+        self.reached_since = is_reached.then(|| self.reached_since.unwrap_or(now));
+    }
+
+    /// When the writer, for which that is waited, counts as stalled.
+    pub(super) fn stalls_at(&self, waiting: Option<Waiting>) -> Option<Instant> {
+        let (Waiting { since, answered }, reached) = (waiting?, self.reached_since?);
+        Some((answered.max(reached) + SILENT).min(since.max(reached) + FRUITLESS))
+    }
+
+    /// What may be done `now`, while the writer waits for that.
+    pub(super) fn look(&mut self, waiting: Option<Waiting>, now: Instant) -> Fitness {
+        // The process itself has stood still, and its writer too.
+        if self.looked_at.replace(now).is_some_and(|before| now.duration_since(before) >= SILENT) {
+            self.reached_since = None;
+        }
+        if self.stalls_at(waiting).is_some_and(|at| now >= at) {
+            self.stalled_at = Some(now);
+            return Fitness::Stalled;
+        }
+        if self.stalled_at.is_some_and(|at| now.duration_since(at) < CALM) {
+            return Fitness::Recovering;
+        }
+        self.stalled_at = None;
+        Fitness::Fit
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// One whose database answers from `start` on.
+    fn reached(start: Instant) -> Watch {
+        let mut watch = Watch::default();
+        watch.reached(true, start);
+        watch
+    }
+
+    fn waiting(since: Instant, answered: Instant) -> Waiting {
+        Waiting { since, answered }
+    }
+
+    #[test]
+    fn a_process_holds_leases_while_its_writer_is_answered_and_completes_what_it_begins() {
+        let start = Instant::now();
+        let almost = start + SILENT - SECOND / 10;
+        assert_eq!(reached(start).look(None, start + 60 * SECOND), Fitness::Fit);
+        assert_eq!(reached(start).look(Some(waiting(start, start)), almost), Fitness::Fit);
+        assert_eq!(reached(start).look(Some(waiting(start, start)), start + SILENT), Fitness::Stalled);
+        let slow = start + FRUITLESS - SECOND;
+        assert_eq!(reached(start).look(Some(waiting(start, slow)), slow), Fitness::Fit);
+        assert_eq!(reached(start).look(Some(waiting(start, slow)), slow + SECOND), Fitness::Stalled);
+    }
+
+    #[test]
+    fn a_writer_has_not_stalled_while_nothing_reaches_the_database() {
+        let start = Instant::now();
+        let (mut watch, asks) = (Watch::default(), waiting(start, start));
+        assert_eq!(watch.look(Some(asks), start + 60 * SECOND), Fitness::Fit);
+        let back = start + 61 * SECOND;
+        watch.reached(true, start);
+        watch.reached(false, start + SECOND);
+        watch.reached(true, back);
+        watch.reached(true, back + SECOND);
+        assert_eq!(watch.stalls_at(Some(asks)), Some(back + SILENT));
+    }
+
+    #[test]
+    fn a_process_that_has_stood_still_itself_is_measured_anew() {
+        let start = Instant::now();
+        let (mut watch, asks) = (reached(start), waiting(start, start));
+        assert_eq!(watch.look(Some(asks), start + SECOND), Fitness::Fit);
+        assert_eq!(watch.look(Some(asks), start + 9 * SECOND), Fitness::Fit);
+        watch.reached(true, start + 9 * SECOND);
+        assert_eq!(watch.stalls_at(Some(asks)), Some(start + 9 * SECOND + SILENT));
+    }
+
+    #[test]
+    fn after_a_stall_it_claims_its_share_only_when_the_writer_has_got_on_for_a_while() {
+        let start = Instant::now();
+        let (mut watch, end) = (reached(start), start + SILENT);
+        assert_eq!(watch.look(Some(waiting(start, start)), end), Fitness::Stalled);
+        for second in 1..10 {
+            assert_eq!(watch.look(None, end + second * SECOND), Fitness::Recovering);
+        }
+        assert_eq!(watch.look(None, end + CALM), Fitness::Fit);
+    }
+}
