@@ -1,6 +1,9 @@
 //! A bridge whose store is on a PostgreSQL server, which fails and comes back. Each test has
 //! a database of its own on the server that the environment names; `tests/postgres.sh` starts one.
 
+mod replicas;
+mod tls;
+
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -120,6 +123,9 @@ const OWNERS: &str = "SELECT count(DISTINCT holder)::text FROM pepay_bridge.leas
 /// The targets that a living bridge delivers to.
 const OWNED: &str = "SELECT count(*)::text FROM pepay_bridge.lease \
                      WHERE name LIKE 'target/%' AND expires_at > clock_timestamp()";
+
+/// The living bridges.
+const LIVING: &str = "SELECT count(*)::text FROM pepay_bridge.replica WHERE expires_at > clock_timestamp()";
 
 const UNFINISHED: &str = "SELECT count(*)::text FROM pepay_bridge.delivery WHERE settled_at IS NULL";
 

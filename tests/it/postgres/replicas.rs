@@ -1,0 +1,138 @@
+//! Several bridges on one database: one that hangs, and what an operator asks of another.
+
+use std::time::Instant;
+
+use pepay_bridge::simulator::target::Reaction;
+use reqwest::StatusCode;
+use serde_json::json;
+
+use super::{LIVING, OWNED, TAKE_OVER, ready, world};
+use crate::support::bridge::Bridge;
+use crate::support::soon;
+use crate::support::world::assert_each_once;
+
+/// Who delivers to the target; empty for none.
+const HOLDER: &str = "SELECT coalesce((SELECT holder FROM pepay_bridge.lease WHERE name = 'target/orders' \
+                      AND expires_at > clock_timestamp()), '')";
+
+/// The process of the server for the connection that writes, of the only bridge there is.
+const WRITER: &str = "SELECT pid::text FROM pg_stat_activity WHERE datname = current_database() \
+                      AND application_name = 'pepay-bridge writer'";
+
+fn signal(pid: &str, signal: &str) {
+    assert!(std::process::Command::new("kill").args([signal, pid]).status().unwrap().success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a PostgreSQL server: run tests/postgres.sh"]
+async fn a_bridge_whose_connection_that_writes_hangs_gives_its_leases_back_until_it_works_again() {
+    let (mut world, database) = world().await;
+    let target = world.target("orders").await;
+    let mut first = world.bridge().await;
+    database.until(OWNED, "1").await;
+    let (holder, writer) = (database.text(HOLDER).await, database.text(WRITER).await);
+    let second = Bridge::start(&world.configuration).await;
+    database.until(LIVING, "2").await;
+    // Idle, or it would have what the second one needs as well.
+    let mut tries = 0;
+    while database.text(&format!("SELECT state FROM pg_stat_activity WHERE pid = {writer}")).await != "idle" {
+        tries += 1;
+        assert!(tries < 1000, "the connection is never idle");
+    }
+    signal(&writer, "-STOP");
+    let stopped = Instant::now();
+    soon("the take-over", async {
+        loop {
+            let now = database.text(HOLDER).await;
+            if !now.is_empty() && now != holder {
+                return;
+            }
+        }
+    })
+    .await;
+    assert!(stopped.elapsed() < TAKE_OVER, "{:?}", stopped.elapsed());
+    first.logged("all leases are given back").await;
+    let said = ready(&first, 503).await;
+    assert!(said.contains("its connection that writes completes nothing"), "{said}");
+    first.until_metric("pepay_bridge_leases_given_up_total", 1.0).await;
+    let ids = world.simulator.play(20);
+    soon("the deliveries", target.until(|totals| totals.unique >= 20)).await;
+    signal(&writer, "-CONT");
+    first.logged("works again").await;
+    ready(&first, 200).await;
+    assert_each_once(&target, &ids);
+    assert!(second.stop().await.0.success());
+    database.until(HOLDER, &holder).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a PostgreSQL server: run tests/postgres.sh"]
+async fn what_is_asked_about_a_target_whose_owner_is_just_stopping_is_done() {
+    let (mut world, database) = world().await;
+    let target = world.target("orders").await;
+    world.set_target("orders", "DEAD_ON", "410");
+    target.fail_ratio(1.0, Reaction::Answer(StatusCode::GONE, None));
+    let owner = world.bridge().await;
+    database.until(OWNED, "1").await;
+    let other = Bridge::start(&world.configuration).await;
+    database.until(LIVING, "2").await;
+    let ids = world.simulator.play(30);
+    let dead = "SELECT count(*)::text FROM pepay_bridge.delivery WHERE state = 'dead'";
+    database.until(dead, "30").await;
+    target.heal();
+    let mut stopping = None;
+    for (n, id) in ids.iter().enumerate() {
+        let path = format!("/api/v1/deliveries/orders/{id}/retry");
+        let (status, answer) = other.post(&path, &json!({})).await;
+        assert_eq!(status, 200, "call {n}: {answer}");
+        if n == 10 {
+            owner.terminate();
+            stopping = Some(Instant::now());
+        }
+    }
+    assert!(stopping.is_some_and(|at| at.elapsed() < TAKE_OVER * 2), "{stopping:?}");
+    assert!(owner.ended().await.0.success());
+    soon("the deliveries", target.until(|totals| totals.unique >= 30)).await;
+    assert_each_once(&target, &ids);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a PostgreSQL server: run tests/postgres.sh"]
+async fn nothing_is_moved_from_a_target_that_another_bridge_alone_is_configured_with() {
+    let (mut world, database) = world().await;
+    let orders = world.target("orders").await;
+    let with_one = world.configuration.clone();
+    let (_silent, url) = crate::support::world::hold();
+    world.target_at("archive", &url);
+    let both = world.bridge().await;
+    database.until(OWNED, "2").await;
+    let one = Bridge::start(&with_one).await;
+    database.until(LIVING, "2").await;
+    let ids = world.simulator.play(5);
+    soon("the deliveries", orders.until(|totals| totals.unique >= 5)).await;
+    let body = json!({ "from": "archive", "to": "orders", "dry_run": true });
+    soon("the refusal", async {
+        loop {
+            let (status, answer) = one.post("/api/v1/deliveries/move", &body).await;
+            if answer.to_string().contains("archive") && status == 409 {
+                return;
+            }
+            assert!(status < 500, "{status} {answer}");
+        }
+    })
+    .await;
+    assert!(both.stop().await.0.success());
+    // No replica delivers to it now.
+    let moved = async {
+        loop {
+            let body = json!({ "from": "archive", "to": "orders", "confirm": 5 });
+            let (status, answer) = one.post("/api/v1/deliveries/move", &body).await;
+            if status == 200 {
+                return answer;
+            }
+        }
+    };
+    let answer = soon("the move", moved).await;
+    assert_eq!(answer["changed"], 0, "it has a delivery of each already: {answer}");
+    assert_each_once(&orders, &ids);
+}
