@@ -11,10 +11,11 @@ DISK_ERROR, SYNC_DELAY, CLOCK_ERROR = range(3)
 CONTROL_SIZE = 32
 
 
-def configuration(*, port, admin, store, log, pepay, key, secret, targets):
+def configuration(*, port, admin, store, log, pepay, key, secret, targets, store_settings=""):
     """The text of the configuration file. The three ports are of 127.0.0.1.
 
-    TARGETS: of each target, by its name, the port and the lines of its section.
+    TARGETS: of each target, by its name, the port and the lines of its section. STORE_SETTINGS: lines of
+    the store's section.
     """
     text = f"""
 [server]
@@ -24,6 +25,7 @@ admin_listen = "127.0.0.1:{admin}"
 url = "{store}"
 payload_retention = "1m"
 dead_retention = "5m"
+{store_settings}
 [log]
 filter = "{log}"
 [pepay]

@@ -3,7 +3,9 @@
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
+import time
 
 SCHEMA = "pepay_bridge"
 
@@ -35,6 +37,28 @@ class Server:
         )
         self.run("pg_ctl", "--pgdata", "data", "--wait", "--log", "log", "--options", options, "start")
 
+    def follow(self, primary):
+        """Becomes a standby of `primary`, which answers no commit from then on that is not here."""
+        conninfo = f"host=127.0.0.1 port={primary.port} user=postgres application_name=standby"
+        self.run("pg_basebackup", "--pgdata", "data", "--write-recovery-conf", "--checkpoint", "fast", "--dbname", conninfo)
+        self.start()
+        primary.ask("ALTER SYSTEM SET synchronous_standby_names = 'standby'")
+        primary.ask("SELECT pg_reload_conf()")
+        self.run("pg_isready", "--host", "127.0.0.1", "--port", str(self.port), "--timeout", "10")
+        end = time.monotonic() + 30
+        while primary.ask("SELECT sync_state FROM pg_stat_replication") != [["sync"]]:
+            if time.monotonic() > end:
+                raise RuntimeError("the standby does not follow")
+            time.sleep(0.1)
+
+    def promote(self):
+        self.run("pg_ctl", "--pgdata", "data", "--wait", "promote")
+
+    def lose(self):
+        """The machine is gone, with its disk."""
+        os.kill(int((self.folder / "data" / "postmaster.pid").read_text().split()[0]), signal.SIGKILL)
+        shutil.rmtree(self.folder / "data", ignore_errors=True)
+
     def stop(self):
         """As a crash: nothing is written on the way out."""
         self.run("pg_ctl", "--pgdata", "data", "--mode", "immediate", "--wait", "stop", check=False)
@@ -54,3 +78,41 @@ class Server:
         if done.returncode != 0:
             raise RuntimeError(done.stderr)
         return [line.split("|") for line in done.stdout.splitlines()]
+
+
+class Pooler:
+    """PgBouncer in transaction mode before the server."""
+
+    def __init__(self, folder, port, server):
+        self.folder, self.port, self.process = folder, port, None
+        self.wrapper = server.wrapper
+        folder.mkdir()
+        if self.wrapper:
+            shutil.chown(folder, "postgres")
+        text = f"""
+[databases]
+postgres = host=127.0.0.1 port={server.port} user=postgres
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = {port}
+unix_socket_dir =
+auth_type = any
+pool_mode = transaction
+default_pool_size = 40
+max_client_conn = 1000
+server_login_retry = 1
+logfile = {folder}/pgbouncer.log
+pidfile = {folder}/pgbouncer.pid
+"""
+        (folder / "pgbouncer.ini").write_text(text)
+
+    def start(self):
+        command = [*self.wrapper, shutil.which("pgbouncer"), "--quiet", str(self.folder / "pgbouncer.ini")]
+        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+
+    def stop(self):
+        """By its own pid: it is a child of the one that changes the user, if there is one."""
+        pid = self.folder / "pgbouncer.pid"
+        if self.process and self.process.poll() is None and pid.exists():
+            os.kill(int(pid.read_text()), signal.SIGTERM)
+            self.process.wait(10)

@@ -29,7 +29,7 @@ import tempfile
 import time
 
 import ledger
-from database import Server
+from database import Pooler, Server
 from faults import Faults
 from load import Load
 from ports import hold
@@ -45,9 +45,11 @@ NO_ANSWER = 599
 class World:
     def __init__(self, arguments, folder):
         self.arguments, self.folder, self.began = arguments, folder, time.monotonic()
-        ports = iter(hold(14))
+        ports = iter(hold(16))
         self.pepay, self.simulator = next(ports), None
         self.server = Server(folder / "postgres", next(ports))
+        self.standby = Server(folder / "standby", next(ports)) if arguments.standby else None
+        self.pooler = Pooler(folder / "pooler", next(ports), self.server) if arguments.pooler else None
         moods = random.Random(f"moods of {arguments.seed}")
         self.targets = {
             "good": Good("good", next(ports), "", moods),
@@ -56,7 +58,7 @@ class World:
         }
         self.replicas = []
         for name in ("one", "two", "three"):
-            proxy = Proxy(next(ports), self.server.port)
+            proxy = Proxy(next(ports), (self.pooler or self.server).port)
             self.replicas.append(Replica(name, self, (next(ports), next(ports)), proxy))
         for replica, clock in zip(self.replicas, (0, 60_000, 0)):
             replica.usual_clock = clock
@@ -68,6 +70,17 @@ class World:
         self.doubled_streams, self.closing, self.load_ended = [], 0, 0
         # How long decisions took, and what this program itself had to wait for the processor.
         self.deciding, self.lag = [], 0
+
+    def of_pooler(self):
+        """What a configuration says of it."""
+        match self.arguments.pooler:
+            case "listening":
+                direct = f"postgres://postgres@127.0.0.1:{self.server.port}/postgres?sslmode=disable"
+                return f'pooler = "transaction"\nlisten_url = "{direct}"'
+            case "polling":
+                return 'pooler = "transaction"'
+            case _:
+                return ""
 
     def clock(self, at):
         return f"{at - self.began:.1f} s"
@@ -162,6 +175,10 @@ class World:
     async def run(self):
         await asyncio.to_thread(self.server.make)
         await asyncio.to_thread(self.server.start)
+        if self.standby:
+            await asyncio.to_thread(self.standby.follow, self.server)
+        if self.pooler:
+            self.pooler.start()
         for target in self.targets.values():
             await target.start()
         await self.start_simulator()
@@ -208,7 +225,10 @@ class World:
             if process and process.poll() is None:
                 process.kill()
                 process.wait()
-        self.server.stop()
+        if self.pooler:
+            self.pooler.stop()
+        for server in filter(None, (self.server, self.standby)):
+            server.stop()
 
     async def keep(self):
         """Where the logs are, and what replicas and database say."""
@@ -251,6 +271,16 @@ async def main():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--rate", type=float, default=40, help="events a second at most")
     parser.add_argument("--only", default="", help="these faults alone, with commas: kill,freeze")
+    parser.add_argument(
+        "--pooler",
+        nargs="?",
+        const="listening",
+        choices=("listening", "polling"),
+        help="behind PgBouncer in transaction mode, with store.listen_url or without",
+    )
+    parser.add_argument(
+        "--standby", action="store_true", help="with a synchronous standby, and with the fault fail_over"
+    )
     parser.add_argument("--log", default="info", help="log.filter of the replicas")
     parser.add_argument("--slack", type=float, default=1, help="how many times the limits of time, on a busy machine")
     parser.add_argument("--patience", type=float, default=60, help="seconds without an arrival at the end")

@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import os
 import signal
 import time
 
@@ -40,8 +41,13 @@ class Faults:
         self.world, self.chance, self.episodes = world, chance, []
         self.all = [
             self.kill, self.freeze, self.cut, self.half_open, self.slow_network, self.terminate_backends,
-            self.stop_database, self.wrong_clock, self.rolling_restart,
+            self.stop_database, self.wrong_clock, self.rolling_restart, self.half_open_writer, self.stop_backend,
         ]  # fmt: skip
+        if world.standby:
+            self.all.append(self.fail_over)
+        if world.arguments.pooler:
+            # A pooler does not tell which of its clients writes.
+            self.all.remove(self.half_open_writer)
         if world.arguments.only:
             self.all = [fault for fault in self.all if fault.__name__ in world.arguments.only.split(",")]
 
@@ -106,6 +112,45 @@ class Faults:
             replica.proxy.tell("reset")
         replica.proxy.tell("heal")
 
+    async def half_open_writer(self, episode):
+        """The connection that writes passes nothing; those that keep the leases work."""
+        replica = self.one(episode)
+        replica.proxy.tell("swallow writer")
+        episode.repeats = (episode.begin - 2, episode.begin + TAKE_OVER)
+        await asyncio.sleep(BEYOND_A_LEASE)
+        if self.chance.random() < 0.5:
+            replica.proxy.tell("reset")
+        replica.proxy.tell("heal")
+
+    async def stop_backend(self, episode):
+        """Stops the process of the server that does what one of the replicas writes."""
+        pid = await self.stop_one_that_is_idle()
+        if pid is None:
+            episode.what = "none: each had a transaction open"
+            return
+        episode.what = f"{pid}"
+        episode.repeats = (episode.begin - 2, time.monotonic() + TAKE_OVER)
+        try:
+            await asyncio.sleep(BEYOND_A_LEASE)
+        finally:
+            # It may have ended, as its client had gone.
+            signal_process(pid, signal.SIGCONT)
+
+    async def stop_one_that_is_idle(self):
+        """In a transaction it would hold what every replica needs, and no replica could help."""
+        name = "pepay-bridge%" if self.world.arguments.pooler else "pepay-bridge writer"
+        ask = lambda statement: asyncio.to_thread(self.world.server.ask, statement)
+        find = f"SELECT pid FROM pg_stat_activity WHERE application_name LIKE '{name}' ORDER BY pid"
+        end = time.monotonic() + 10
+        while time.monotonic() < end:
+            pid = int(self.chance.choice(await ask(find))[0])
+            signal_process(pid, signal.SIGSTOP)
+            if (await ask(f"SELECT state FROM pg_stat_activity WHERE pid = {pid}")) == [["idle"]]:
+                return pid
+            signal_process(pid, signal.SIGCONT)
+            await asyncio.sleep(0.01)
+        return None
+
     async def slow_network(self, episode):
         replica, episode.pause_limit = self.one(episode), SLOW
         replica.proxy.tell("delay 0.3")
@@ -116,7 +161,7 @@ class Faults:
         """Again and again those that write an outcome at that moment."""
         count, end = 0, time.monotonic() + 3
         statement = (
-            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'pepay-bridge'"
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name LIKE 'pepay-bridge%'"
             " AND state IN ('active', 'idle in transaction') AND query ~* 'delivery'"
         )
         while time.monotonic() < end:
@@ -135,6 +180,21 @@ class Faults:
         episode.what, episode.since = f"for {down} s", time.monotonic()
         episode.repeats = (episode.begin - 2, episode.since + TAKE_OVER)
 
+    async def fail_over(self, episode):
+        """The database's machine is lost, and its synchronous standby takes its place."""
+        world = self.world
+        await asyncio.to_thread(world.server.lose)
+        await asyncio.to_thread(world.standby.promote)
+        world.server, world.standby = world.standby, world.server
+        for replica in world.replicas:
+            replica.proxy.tell(f"to {world.server.port}")
+            replica.proxy.tell("reset")
+        episode.since = time.monotonic()
+        episode.repeats = (episode.begin - 2, episode.since + TAKE_OVER)
+        # Longer than what the next one waits for, which needs a standby again.
+        await asyncio.sleep(CALM)
+        await asyncio.to_thread(world.standby.follow, world.server)
+
     async def wrong_clock(self, episode):
         """Beside one that is always a minute ahead."""
         replica, offset = self.one(episode), self.chance.choice([-60_000, 60_000])
@@ -150,3 +210,10 @@ class Faults:
             await replica.start()
             await asyncio.sleep(1)
         episode.what = f"stopped within {max(stops):.2f} s"
+
+
+def signal_process(pid, which):
+    try:
+        os.kill(pid, which)
+    except ProcessLookupError:
+        pass

@@ -2,7 +2,9 @@
 
 Passes bytes until it is told to do otherwise, by a line on its standard input: `delay SECONDS`,
 `cut` (reset every connection and take none), `swallow to server`, `swallow to replica` (leave
-the connections open and let nothing through), `reset` (every connection), `heal`.
+the connections open and let nothing through), `swallow writer` (the same in both directions, of
+the connection that is named so alone), `reset` (every connection), `to PORT` (of the server for
+the connections that are taken from then on), `heal`.
 """
 
 import asyncio
@@ -10,6 +12,8 @@ import subprocess
 import sys
 
 DIRECTIONS = ("to server", "to replica")
+# The name under which a replica makes the connection that writes.
+WRITER = b"pepay-bridge writer"
 
 
 class Proxy:
@@ -33,6 +37,8 @@ class Half(asyncio.Protocol):
     def __init__(self, state, direction):
         self.state, self.direction = state, direction
         self.other, self.transport, self.waiting = None, None, []
+        # The name of a connection is in its first message.
+        self.is_first, self.is_writer = True, False
 
     def connection_made(self, transport):
         self.transport = transport
@@ -41,16 +47,23 @@ class Half(asyncio.Protocol):
             self.state.accepted(self)
 
     def data_received(self, data):
+        if self.is_first and self.direction == DIRECTIONS[0]:
+            self.is_writer = WRITER in data
+        self.is_first = False
         if self.state.delay:
             asyncio.get_running_loop().call_later(self.state.delay, self.pass_on, data)
         else:
             self.pass_on(data)
 
     def pass_on(self, data):
-        if self.other is None or self.direction in self.state.swallowed:
+        if self.other is None or self.is_swallowed():
             self.waiting.append(data)
         elif not self.other.transport.is_closing():
             self.other.transport.write(data)
+
+    def is_swallowed(self):
+        swallowed, is_writer = self.state.swallowed, self.is_writer or self.other.is_writer
+        return self.direction in swallowed or (is_writer and "writer" in swallowed)
 
     def resume(self):
         waiting, self.waiting = self.waiting, []
@@ -103,6 +116,8 @@ class State:
                 self.reset()
             case ["swallow", direction]:
                 self.swallowed.add(direction)
+            case ["to", port]:
+                self.server_port = int(port)
             case ["reset"]:
                 self.reset()
             case ["heal"]:

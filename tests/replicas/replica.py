@@ -29,6 +29,7 @@ class Replica:
             port=self.port,
             admin=self.admin,
             store=f"postgres://postgres@127.0.0.1:{self.proxy.port}/postgres?sslmode=disable",
+            store_settings=self.world.of_pooler(),
             log=self.world.arguments.log,
             pepay=self.world.pepay,
             key=KEY,
