@@ -4,12 +4,11 @@
 use std::fmt;
 
 use serde::Serialize;
-use utoipa::ToSchema;
 
 use super::clock::UnixMillis;
 
 /// What an alert is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// A target has dead deliveries.
@@ -96,19 +95,17 @@ pub struct Findings {
 }
 
 /// What came of a test alert.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct AlertOutcome {
     /// The id it was sent with.
     pub id: String,
     /// Whether it was answered with 2xx.
     pub acknowledged: bool,
     /// The HTTP status, where there was an answer.
-    #[schema(required)]
     pub status: Option<u16>,
     /// From the beginning of the connection to the head of the answer, in milliseconds.
     pub duration_ms: u64,
     /// What went wrong, without any secret; null on success.
-    #[schema(required)]
     pub error: Option<String>,
 }
 

@@ -1,12 +1,11 @@
 //! What an operator has asked for, and what came of it.
 
 use serde::Serialize;
-use utoipa::ToSchema;
 
 use super::clock::UnixMillis;
 
 /// What an entry of the audit trail is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// A call that changes something, also one that was refused or has failed.
@@ -29,7 +28,7 @@ impl Kind {
 }
 
 /// What one call came to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Entry {
     /// When it was asked for.
     pub at: UnixMillis,
@@ -37,10 +36,8 @@ pub struct Entry {
     pub kind: Kind,
     /// The token: `admin_token`, or its name in `[server.tokens]`; null where no token is
     /// asked for. Of what a signal has asked for, the signal: `SIGHUP`.
-    #[schema(required)]
     pub who: Option<String>,
     /// Address and port of the other side of the connection.
-    #[schema(required)]
     pub peer: Option<String>,
     /// What the caller says that it is: `page`, `cli` or `api`; any caller can say so. `signal`
     /// where none called.
@@ -48,16 +45,12 @@ pub struct Entry {
     /// What was asked for, such as `retry`, `read_body` or `target test`.
     pub action: String,
     /// The target that it was about.
-    #[schema(required)]
     pub target: Option<String>,
     /// The stream that it was about.
-    #[schema(required)]
     pub stream: Option<String>,
     /// The event that it was about.
-    #[schema(required)]
     pub event_id: Option<String>,
     /// What it was narrowed to, as it was written; its beginning where that is long.
-    #[schema(required)]
     pub filter: Option<String>,
     /// How many things were changed, or how many bodies read.
     pub count: u64,

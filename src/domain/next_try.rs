@@ -1,27 +1,24 @@
 //! What a delivery waits for before it is tried next. Pure.
 
 use serde::Serialize;
-use utoipa::ToSchema;
 
 use super::clock::UnixMillis;
 use super::delivery::State;
 use super::status::{Circuit, TargetStatus};
 
 /// What a delivery waits for, and until when, as far as that is a matter of time.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct NextTry {
     /// What it waits for.
     pub waits_for: WaitsFor,
     /// When that is over; null if it is not known.
-    #[schema(required)]
     pub at: Option<UnixMillis>,
     /// The event that goes before it, where it waits for one.
-    #[schema(required)]
     pub event_id: Option<String>,
 }
 
 /// What a delivery waits for. Of several, the one that lasts longest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WaitsFor {
     /// A place on the wire, or its turn by `rate_limit`: it goes out as soon as there is one.

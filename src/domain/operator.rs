@@ -8,7 +8,6 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::Serialize;
-use utoipa::ToSchema;
 
 use super::clock::UnixMillis;
 use super::delivery::{State, Step};
@@ -21,7 +20,7 @@ pub use running::{
 };
 
 /// What an operator can do about a delivery.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Action {
     /// Send it now, with the time to give up counted anew.

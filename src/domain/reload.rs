@@ -4,7 +4,7 @@ use serde::Serialize;
 
 /// What has become of a configuration that was read again. The lists name
 /// keys, and never show a value.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Changes {
     /// What is in effect now, such as `targets.orders changed` or `streams.commerce added`.
     pub applied: Vec<String>,
@@ -18,7 +18,7 @@ pub struct Changes {
 }
 
 /// A file that was read anew.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct FileRead {
     /// The key that names it, such as `pepay.api_key_file`; for the configuration file, its path.
     pub key: String,
@@ -30,7 +30,7 @@ pub struct FileRead {
 }
 
 /// A target that is not configured any more, and what waits for it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RemovedTarget {
     /// Its name.
     pub target: String,

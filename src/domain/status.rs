@@ -4,17 +4,13 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use utoipa::openapi::RefOr;
-use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, Schema, SchemaFormat, Type};
-use utoipa::{PartialSchema, ToSchema};
 
 use super::clock::UnixMillis;
 
 /// A stream, as `/status` shows it.
-#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct StreamStatus {
     /// The configured name.
-    #[schema(value_type = String)]
     pub name: Arc<str>,
     /// Whether a connection is open.
     pub connected: bool,
@@ -25,15 +21,12 @@ pub struct StreamStatus {
     /// Whether it has been connected since the process started.
     pub ever_connected: bool,
     /// The id up to which every event is stored.
-    #[schema(required)]
     pub cursor: Option<String>,
     /// The newest event that was stored from this stream.
-    #[schema(required)]
     pub last_event: Option<SeenEvent>,
     /// Connections lost since the process started.
     pub reconnects: u64,
     /// Why the last connection, or try for one, ended.
-    #[schema(required)]
     pub last_disconnect: Option<String>,
     /// Whether everything between the last two connections is accounted for.
     pub gap: GapStatus,
@@ -41,16 +34,12 @@ pub struct StreamStatus {
     pub behind: bool,
     /// Up to when, by the time of creation, sweeps have found everything that Pepay
     /// lists to be stored.
-    #[schema(required)]
     pub compared_until: Option<UnixMillis>,
     /// Since when connections have ended soon after they were opened, again and again.
-    #[schema(required)]
     pub unsteady_since: Option<UnixMillis>,
     /// What keeps the stream from being healthy, in words for an operator.
-    #[schema(required)]
     pub problem: Option<String>,
     /// The last backfill that an operator asked for since the process started.
-    #[schema(required)]
     pub backfill: Option<BackfillStatus>,
 }
 
@@ -78,7 +67,7 @@ impl StreamStatus {
 }
 
 /// What a stream is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StreamPhase {
     /// Minting a token or opening a connection.
@@ -96,7 +85,7 @@ pub enum StreamPhase {
 }
 
 /// Whether a stream's history has a hole.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum GapStatus {
     /// Everything up to the cursor is stored.
@@ -120,7 +109,7 @@ pub enum GapStatus {
 }
 
 /// A backfill that an operator asked for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BackfillStatus {
     /// Whether it goes on still.
     pub running: bool,
@@ -133,15 +122,13 @@ pub struct BackfillStatus {
     /// When it was asked for.
     pub started_at: UnixMillis,
     /// When it ended.
-    #[schema(required)]
     pub ended_at: Option<UnixMillis>,
     /// While it runs, why it does not get on; then, why it has not brought everything.
-    #[schema(required)]
     pub error: Option<String>,
 }
 
 /// An event that was seen, and when.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SeenEvent {
     /// Its id.
     pub id: String,
@@ -150,24 +137,20 @@ pub struct SeenEvent {
 }
 
 /// A webhook endpoint, as `/status` shows it.
-#[derive(Clone, Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize)]
 pub struct WebhookStatus {
     /// The configured name.
-    #[schema(value_type = String)]
     pub name: Arc<str>,
     /// Where it listens.
-    #[schema(value_type = String)]
     pub path: Arc<str>,
     /// The newest event that came through this endpoint and is stored, whichever source brought it first.
-    #[schema(required)]
     pub last_event: Option<SeenEvent>,
     /// The last refusal.
-    #[schema(required)]
     pub last_rejection: Option<Rejection>,
 }
 
 /// A refused webhook.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Rejection {
     /// The error code it was answered with.
     pub code: &'static str,
@@ -176,56 +159,43 @@ pub struct Rejection {
     /// Why, in more detail than the sender is told.
     pub message: String,
     /// The event's id, once the signature has been verified.
-    #[schema(required)]
     pub event_id: Option<String>,
     /// Size of the body, in bytes, as far as it was declared or read.
-    #[schema(required)]
     pub bytes: Option<u64>,
     /// `X-Pepay-Timestamp` less the time of arrival, in seconds, where that is what was refused.
-    #[schema(required)]
     pub clock_off_seconds: Option<i64>,
     /// Address and port of the other side of the connection: a proxy's, if there is one.
-    #[schema(required)]
     pub peer: Option<String>,
     /// `X-Forwarded-For`, as the request has it: any sender can write it.
-    #[schema(required)]
     pub forwarded_for: Option<String>,
 }
 
 /// A target's dispatcher, as `/status` shows it.
-#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct TargetStatus {
     /// The configured name.
-    #[schema(value_type = String)]
     pub name: Arc<str>,
     /// Attempts on the wire now.
     pub in_flight: usize,
     /// Since when as many attempts are on the wire as `concurrency` allows, while more
     /// deliveries could be sent: more places would make it faster.
-    #[schema(required)]
     pub limited_since: Option<UnixMillis>,
     /// Whether requests are let through.
     pub circuit: Circuit,
     /// While the circuit is open, when the next probes go out.
-    #[schema(required)]
     pub next_probe: Option<NextProbe>,
     /// Until when nothing is started, since the target has asked for that with
     /// `Retry-After`.
-    #[schema(required)]
     pub retry_after_until: Option<UnixMillis>,
     /// Set while the target refuses everything.
-    #[schema(required)]
     pub rejecting: Option<Rejecting>,
     /// Whether it is paused: by an operator, or by `pause_when_rejecting`.
     pub paused: bool,
     /// Why it is paused; null while it is not.
-    #[schema(required)]
     pub paused_reason: Option<String>,
     /// The last failed attempt.
-    #[schema(required)]
     pub last_error: Option<TargetError>,
     /// When the target last acknowledged an event.
-    #[schema(required)]
     pub last_delivered_at: Option<UnixMillis>,
 }
 
@@ -249,7 +219,7 @@ impl TargetStatus {
 }
 
 /// Whether a target is part of the configuration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TargetState {
     /// It is.
@@ -259,7 +229,7 @@ pub enum TargetState {
 }
 
 /// A target's breaker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Circuit {
     /// Requests go out.
@@ -271,7 +241,7 @@ pub enum Circuit {
 }
 
 /// When an open circuit lets single requests through.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NextProbe {
     /// When a delivery's first attempt may be the next probe.
     pub first_attempt_at: UnixMillis,
@@ -280,7 +250,7 @@ pub struct NextProbe {
 }
 
 /// A target that answers every event with a refusal.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rejecting {
     /// When the first refusal of the present run came.
     pub since: UnixMillis,
@@ -293,7 +263,7 @@ pub struct Rejecting {
 }
 
 /// A failed attempt.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TargetError {
     /// The event it was for.
     pub event_id: String,
@@ -321,12 +291,3 @@ impl<'de> Deserialize<'de> for UnixMillis {
         String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
-
-impl PartialSchema for UnixMillis {
-    fn schema() -> RefOr<Schema> {
-        let time = SchemaFormat::KnownFormat(KnownFormat::DateTime);
-        ObjectBuilder::new().schema_type(Type::String).format(Some(time)).into()
-    }
-}
-
-impl ToSchema for UnixMillis {}

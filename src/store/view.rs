@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use serde::Serialize;
-use utoipa::ToSchema;
 
 use crate::domain::audit::Entry;
 use crate::domain::clock::UnixMillis;
@@ -44,7 +43,7 @@ pub struct Listed<T> {
 }
 
 /// What there is to say about an event, but for its deliveries.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct EventFacts {
     /// Pepay's id.
     pub id: String,
@@ -54,7 +53,6 @@ pub struct EventFacts {
     #[serde(rename = "type")]
     pub kind: String,
     /// The order, invoice or payment it is about, if it names one.
-    #[schema(required)]
     pub object_id: Option<String>,
     /// When Pepay created it.
     pub created: UnixMillis,
@@ -63,17 +61,15 @@ pub struct EventFacts {
     /// The configured stream or webhook endpoint it came through.
     pub origin: String,
     /// Pepay's network environment, when known.
-    #[schema(required)]
     pub environment: Option<Environment>,
     /// When it arrived.
     pub received_at: UnixMillis,
     /// Bytes of its body; null once that has been removed.
-    #[schema(required)]
     pub size: Option<u64>,
 }
 
 /// An event in a list.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct EventSummary {
     /// The event.
     #[serde(flatten)]
@@ -83,10 +79,9 @@ pub struct EventSummary {
 }
 
 /// Where one delivery of an event stands.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Standing {
     /// The name of the target.
-    #[schema(value_type = String)]
     pub target: Arc<str>,
     /// The state.
     pub state: State,
@@ -95,7 +90,7 @@ pub struct Standing {
 }
 
 /// Everything about one event.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct EventDetail {
     /// The event.
     #[serde(flatten)]
@@ -108,15 +103,13 @@ pub struct EventDetail {
     /// most 8 are kept.
     pub conflicts: Vec<Conflict>,
     /// The exact text that Pepay sent; null once removed.
-    #[schema(required)]
     pub body: Option<String>,
     /// The SHA-256 of the body's bytes, in hexadecimal.
-    #[schema(required)]
     pub body_sha256: Option<String>,
 }
 
 /// An event that came under the id of another one. It is never delivered.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Conflict {
     /// The source that brought it.
     pub source: Source,
@@ -133,12 +126,11 @@ pub struct Conflict {
     pub size: u64,
     /// Its body; null if another source brought the same before, if it is above 256 KiB,
     /// and once it has been removed.
-    #[schema(required)]
     pub body: Option<String>,
 }
 
 /// The first time a source brought an event.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Sighting {
     /// The source.
     pub source: Source,
@@ -151,10 +143,9 @@ pub struct Sighting {
 }
 
 /// A delivery in a list.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct DeliverySummary {
     /// The name of the target.
-    #[schema(value_type = String)]
     pub target: Arc<str>,
     /// The id of the event.
     pub event_id: String,
@@ -164,7 +155,6 @@ pub struct DeliverySummary {
     #[serde(rename = "type")]
     pub kind: String,
     /// The object the event is about, if it names one.
-    #[schema(required)]
     pub object_id: Option<String>,
     /// When the event arrived.
     pub received_at: UnixMillis,
@@ -175,27 +165,21 @@ pub struct DeliverySummary {
     /// How often it was sent again by an operator after it had ended.
     pub replays: u32,
     /// When the next attempt is due, if nothing goes before it.
-    #[schema(required)]
     pub due_at: Option<UnixMillis>,
     /// The id of the event that goes before this one in its lane.
-    #[schema(required)]
     pub waits_for: Option<String>,
     /// When the first attempt began, or an operator had it tried anew.
-    #[schema(required)]
     pub first_attempt_at: Option<UnixMillis>,
     /// When it ended.
-    #[schema(required)]
     pub settled_at: Option<UnixMillis>,
     /// The HTTP status of the last attempt, if it had one.
-    #[schema(required)]
     pub last_status: Option<u16>,
     /// What went wrong with the last attempt.
-    #[schema(required)]
     pub last_error: Option<String>,
 }
 
 /// Everything about one delivery.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct DeliveryDetail {
     /// The delivery.
     #[serde(flatten)]
@@ -205,7 +189,7 @@ pub struct DeliveryDetail {
 }
 
 /// An attempt that has ended.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct AttemptEntry {
     /// Its number, from 1.
     pub number: u32,
@@ -214,18 +198,15 @@ pub struct AttemptEntry {
     /// How long it took.
     pub duration_ms: u64,
     /// The HTTP status, if there was one.
-    #[schema(required)]
     pub status: Option<u16>,
     /// What went wrong; null on success.
-    #[schema(required)]
     pub error: Option<String>,
     /// The beginning of a failed answer.
-    #[schema(required)]
     pub answer: Option<String>,
 }
 
 /// An entry of the audit trail.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct AuditEntry {
     /// Its number, which is never given twice: one that is missing was removed.
     pub id: i64,
@@ -286,7 +267,7 @@ pub struct Summary {
 }
 
 /// The room the store takes, and the room there is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Usage {
     /// Bytes of the database.
     pub database_bytes: u64,
@@ -299,12 +280,11 @@ pub struct Usage {
     /// Bytes of its disk; 0 where the disk is a server's.
     pub disk_total_bytes: u64,
     /// When the newest backup was made; null if none is known.
-    #[schema(required)]
     pub last_backup_at: Option<UnixMillis>,
 }
 
 /// Which live source was first to bring the newest events.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Races {
     /// Events that both have brought.
     pub compared: u64,
@@ -319,7 +299,7 @@ pub struct Races {
 }
 
 /// A number of events of one source.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct SourceCount {
     /// The source.
     pub source: Source,
@@ -330,10 +310,9 @@ pub struct SourceCount {
 /// From an event's arrival to its recorded acknowledgement, over a target's newest first
 /// deliveries: at most 500 of the newest 5000. What an operator has had sent again, from
 /// dead or held too, is left out.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Latency {
     /// The name of the target.
-    #[schema(value_type = String)]
     pub target: Arc<str>,
     /// Over how many events.
     pub count: u64,
@@ -355,7 +334,7 @@ pub struct Tally {
 }
 
 /// What a source has brought since the process started.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct SourceTally {
     /// The source.
     pub source: Source,
@@ -368,7 +347,6 @@ pub struct SourceTally {
     /// Those of them that say something else than what is held; one content counts once.
     pub conflicting: u64,
     /// When the newest of them arrived.
-    #[schema(required)]
     pub last_event_at: Option<UnixMillis>,
 }
 

@@ -11,6 +11,7 @@ mod audit;
 mod body;
 mod bulk;
 mod deliveries;
+mod described;
 mod events;
 mod export;
 mod filter;

@@ -123,6 +123,7 @@ const LIBRARIES: &[(&[&str], &[&str])] = &[
         &["src/source/stream/wire.rs", "src/simulator.rs", "src/simulator/"],
     ),
     (&["opentelemetry", "opentelemetry_sdk", "opentelemetry_otlp"], &["src/telemetry/"]),
+    (&["utoipa"], &["src/web/"]),
 ];
 
 /// Where files of the benchmarks still stand in a circle, and why. A place that has none any more is a

@@ -3,12 +3,10 @@
 use std::str::FromStr;
 
 use serde::Serialize;
-use utoipa::ToSchema;
 
 /// Where a delivery stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
-#[schema(as = DeliveryState)]
 pub enum State {
     /// Never tried.
     Pending,

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Serialize;
-use utoipa::ToSchema;
 
 use crate::domain::clock::UnixMillis;
 use crate::domain::event::{Environment, EventId};
@@ -29,7 +28,7 @@ impl fmt::Display for BackfillFrom {
 }
 
 /// What came of a test event.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct TestOutcome {
     /// The made-up id it was sent with.
     pub event_id: String,
@@ -44,7 +43,7 @@ pub struct TestOutcome {
 }
 
 /// What Pepay has under an event's id, beside what the bridge holds.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Verification {
     /// The event's id.
     pub event_id: String,
@@ -57,7 +56,7 @@ pub struct Verification {
 }
 
 /// Whether Pepay and the bridge hold the same.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Agreement {
     /// Type, creation time and data are the same.
@@ -70,7 +69,7 @@ pub enum Agreement {
 
 /// A part of an event that is compared. Of `data` counts what it means, not how
 /// it is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Part {
     /// Its type.
@@ -105,7 +104,7 @@ pub enum OperationError {
 }
 
 /// Which key of a target leaves an event out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Mismatch {
     /// `types`.
@@ -117,12 +116,11 @@ pub enum Mismatch {
 }
 
 /// How one target takes an event, as it is configured now.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Routing {
     /// The name of the target.
     pub target: String,
     /// The key that leaves the event out; null if it matches.
-    #[schema(required)]
     pub mismatch: Option<Mismatch>,
 }
 
@@ -144,7 +142,7 @@ impl TargetInfo {
 }
 
 /// A target as it is configured, without any secret.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct TargetInfo {
     /// Whether requests are signed.
     pub signed: bool,
@@ -157,7 +155,6 @@ pub struct TargetInfo {
     /// The event types it receives.
     pub types: Vec<String>,
     /// The network environment it receives events of; null is any, and none known.
-    #[schema(required)]
     pub environment: Option<Environment>,
     /// What it asks of an event beside that: values by their paths.
     #[serde(rename = "where")]

@@ -1,0 +1,100 @@
+//! What the store shows of deliveries, and what they wait for.
+
+use super::described;
+use crate::domain::clock::UnixMillis;
+use crate::domain::delivery::{self, State};
+use crate::domain::next_try::{self, WaitsFor};
+use crate::store::view::{self, AttemptEntry, DeliverySummary};
+
+described! {
+    /// Where a delivery stands.
+    #[serde(rename_all = "snake_case")]
+    #[schema(as = DeliveryState)]
+    enum delivery::State { Pending, Sending, Retrying, Held, Delivered, Dead, Closed, Cancelled }
+
+    /// A delivery in a list.
+    struct view::DeliverySummary {
+        /// The name of the target.
+        target: String,
+        /// The id of the event.
+        event_id: String,
+        /// The event's place in the bridge's own order of acceptance.
+        sequence: i64,
+        /// The event's type.
+        #[serde(rename = "type")]
+        kind: String,
+        /// The object the event is about, if it names one.
+        #[schema(required)]
+        object_id: Option<String>,
+        /// When the event arrived.
+        received_at: UnixMillis,
+        /// The state.
+        state: State,
+        /// Attempts begun.
+        attempts: u32,
+        /// How often it was sent again by an operator after it had ended.
+        replays: u32,
+        /// When the next attempt is due, if nothing goes before it.
+        #[schema(required)]
+        due_at: Option<UnixMillis>,
+        /// The id of the event that goes before this one in its lane.
+        #[schema(required)]
+        waits_for: Option<String>,
+        /// When the first attempt began, or an operator had it tried anew.
+        #[schema(required)]
+        first_attempt_at: Option<UnixMillis>,
+        /// When it ended.
+        #[schema(required)]
+        settled_at: Option<UnixMillis>,
+        /// The HTTP status of the last attempt, if it had one.
+        #[schema(required)]
+        last_status: Option<u16>,
+        /// What went wrong with the last attempt.
+        #[schema(required)]
+        last_error: Option<String>,
+    }
+
+    /// Everything about one delivery.
+    struct view::DeliveryDetail {
+        /// The delivery.
+        #[serde(flatten)]
+        delivery: DeliverySummary,
+        /// Its attempts, oldest first, as far as they are kept.
+        attempt_log: Vec<AttemptEntry>,
+    }
+
+    /// An attempt that has ended.
+    struct view::AttemptEntry {
+        /// Its number, from 1.
+        number: u32,
+        /// When it began.
+        started_at: UnixMillis,
+        /// How long it took.
+        duration_ms: u64,
+        /// The HTTP status, if there was one.
+        #[schema(required)]
+        status: Option<u16>,
+        /// What went wrong; null on success.
+        #[schema(required)]
+        error: Option<String>,
+        /// The beginning of a failed answer.
+        #[schema(required)]
+        answer: Option<String>,
+    }
+
+    /// What a delivery waits for, and until when, as far as that is a matter of time.
+    struct next_try::NextTry {
+        /// What it waits for.
+        waits_for: WaitsFor,
+        /// When that is over; null if it is not known.
+        #[schema(required)]
+        at: Option<UnixMillis>,
+        /// The event that goes before it, where it waits for one.
+        #[schema(required)]
+        event_id: Option<String>,
+    }
+
+    /// What a delivery waits for. Of several, the one that lasts longest.
+    #[serde(rename_all = "snake_case")]
+    enum next_try::WaitsFor { Place, Time, RetryAfter, Probe, Event, Pause, Operator, Target }
+}
