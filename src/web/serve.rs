@@ -155,8 +155,10 @@ fn connection(stream: TcpStream, peer: SocketAddr, slot: Slot, server: Server) -
         tracing::debug!(%error, "TCP_NODELAY not set");
     }
     let (close, slot) = (slot.close.clone(), Arc::new(slot));
-    let timed = HeadTimeout::new(stream, Arc::clone(&slot), limits.keep_alive, limits.head);
-    let io = WriteTimeout::new(TokioIo::new(timed), limits.stall, Arc::clone(&slot));
+    let (reads, writes) = stream.into_split();
+    let reads = HeadTimeout::new(reads, Arc::clone(&slot), limits.keep_alive, limits.head);
+    let stream = TokioIo::new(tokio::io::join(reads, writes));
+    let io = WriteTimeout::new(stream, limits.stall, Arc::clone(&slot));
     let counted = refusals.clone();
     let service = service_fn(move |request: Request<Incoming>| {
         slot.head_complete();

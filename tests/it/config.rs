@@ -3,16 +3,15 @@
 mod warnings;
 
 use std::ffi::OsStr;
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener};
+use std::io::Write as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Output};
-use std::thread::JoinHandle;
 
 use tempfile::{NamedTempFile, TempDir};
 
+use crate::support::http::answer_once;
 use crate::support::world::hold;
 
 /// Runs the program with these arguments and nothing but this environment.
@@ -277,33 +276,15 @@ fn a_usage_error_exits_with_2() {
     }
 }
 
-/// A bridge's readiness, answered once with `status` and `body`; ends with the line that was asked.
-fn answers(status: &'static str, body: &'static str) -> (SocketAddr, JoinHandle<String>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    let asked = std::thread::spawn(move || {
-        let (mut connection, _) = listener.accept().unwrap();
-        let mut request = Vec::new();
-        while !request.ends_with(b"\r\n\r\n") {
-            let mut byte = [0];
-            connection.read_exact(&mut byte).unwrap();
-            request.push(byte[0]);
-        }
-        write!(connection, "HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n{body}", body.len()).unwrap();
-        String::from_utf8(request).unwrap().lines().next().unwrap().to_owned()
-    });
-    (address, asked)
-}
-
 #[test]
 fn health_asks_the_configured_port_and_exits_with_the_answer() {
-    let (address, asked) = answers("200 OK", "{\"ready\":true}");
+    let (address, asked) = answer_once("200 OK", "{\"ready\":true}");
     let output =
         bridge(&["health"], &[("PEPAY_BRIDGE__SERVER__LISTEN", &format!("0.0.0.0:{}", address.port()))]);
     assert_eq!((output.status.code(), stdout(&output)), (Some(0), "{\"ready\":true}\n"));
     assert_eq!(asked.join().unwrap(), "GET /readyz HTTP/1.1");
 
-    let (address, asked) = answers("503 Service Unavailable", "{\"reasons\":[\"store\"]}");
+    let (address, asked) = answer_once("503 Service Unavailable", "{\"reasons\":[\"store\"]}");
     let output = bridge(&["health", "--url", &format!("http://{address}")], &[]);
     assert_eq!((output.status.code(), stdout(&output)), (Some(1), "{\"reasons\":[\"store\"]}\n"));
     assert!(stderr(&output).contains("503"), "{}", stderr(&output));

@@ -1,11 +1,11 @@
 //! Completions and manual pages, made from the command line itself.
 
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener};
+use std::io::Write as _;
 use std::process::{Command, Output, Stdio};
-use std::thread::JoinHandle;
 
 use tempfile::TempDir;
+
+use crate::support::http::answer_once;
 
 fn bridge(arguments: &[&str]) -> Output {
     let output = Command::new(env!("CARGO_BIN_EXE_pepay-bridge")).args(arguments).output().unwrap();
@@ -58,34 +58,16 @@ fn completed(typed: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
-/// A server that is asked once, and returns the two targets of a bridge.
-fn two_targets() -> (SocketAddr, JoinHandle<()>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    let served = std::thread::spawn(move || {
-        let (mut connection, _) = listener.accept().unwrap();
-        let mut request = Vec::new();
-        while !request.ends_with(b"\r\n\r\n") {
-            let mut byte = [0];
-            connection.read_exact(&mut byte).unwrap();
-            request.push(byte[0]);
-        }
-        assert!(request.starts_with(b"GET /api/v1/targets HTTP/1.1\r\n"));
-        let body = r#"{"targets":[{"name":"orders"},{"name":"order-archive"}]}"#;
-        write!(connection, "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len()).unwrap();
-    });
-    (address, served)
-}
-
 #[test]
 fn bash_completes_the_names_of_targets_as_the_running_bridge_has_them() {
     for typed in [&["targets", "pause", "ord"][..], &["deliveries", "list", "--target", "ord"]] {
-        let (address, served) = two_targets();
+        let two = r#"{"targets":[{"name":"orders"},{"name":"order-archive"}]}"#;
+        let (address, asked) = answer_once("200 OK", two);
         let reach = ["--admin-url".to_owned(), format!("http://{address}")];
         let words = reach.iter().map(String::as_str).chain(typed.iter().copied());
         let words: Vec<_> = std::iter::once(env!("CARGO_BIN_EXE_pepay-bridge")).chain(words).collect();
         assert_eq!(completed(&words), "orders order-archive", "{typed:?}");
-        served.join().unwrap();
+        assert_eq!(asked.join().unwrap(), "GET /api/v1/targets HTTP/1.1");
     }
 }
 

@@ -1,4 +1,4 @@
-//! A transport that bounds the wait for a request: for its first byte, and from there
+//! The reading half of a transport, which bounds the wait for a request: for its first byte, and from there
 //! to the end of its head.
 //!
 //! hyper bounds both together. The first has to be longer than what a proxy keeps its
@@ -11,15 +11,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::Sleep;
 
 use super::connection_limit::{Head, Slot};
 
 /// `stream`, whose reads fail with [`io::ErrorKind::TimedOut`] once a limit is over.
-pub(super) struct HeadTimeout {
-    stream: TcpStream,
+pub(super) struct HeadTimeout<R> {
+    stream: R,
     slot: Arc<Slot>,
     keep_alive: Duration,
     head: Duration,
@@ -27,20 +26,15 @@ pub(super) struct HeadTimeout {
     timer: Option<Pin<Box<Sleep>>>,
 }
 
-impl HeadTimeout {
+impl<R> HeadTimeout<R> {
     /// Waits up to `keep_alive` for the first byte of a request, and from there up to
     /// `head` for the end of its head.
-    pub(super) const fn new(
-        stream: TcpStream,
-        slot: Arc<Slot>,
-        keep_alive: Duration,
-        head: Duration,
-    ) -> Self {
+    pub(super) const fn new(stream: R, slot: Arc<Slot>, keep_alive: Duration, head: Duration) -> Self {
         Self { stream, slot, keep_alive, head, timer: None }
     }
 }
 
-impl AsyncRead for HeadTimeout {
+impl<R: AsyncRead + Unpin> AsyncRead for HeadTimeout<R> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -63,31 +57,5 @@ impl AsyncRead for HeadTimeout {
             timer.as_mut().reset(deadline);
         }
         timer.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
-    }
-}
-
-impl AsyncWrite for HeadTimeout {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
     }
 }

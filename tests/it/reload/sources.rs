@@ -2,13 +2,13 @@
 
 use pepay_bridge::domain::clock::Clock;
 use pepay_bridge::pepay::signature::SigningKey;
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 
 use super::reload;
 use crate::stream::without_webhooks;
-use crate::support::soon;
 use crate::support::world::{World, assert_each_once};
+use crate::support::{http, soon};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_changed_stream_goes_on_where_it_was_and_another_keeps_its_connection() {
@@ -75,15 +75,8 @@ impl Sender {
         );
         soon("the answer", async {
             self.0.get_mut().write_all(request.as_bytes()).await.unwrap();
-            let mut head = String::new();
-            while !head.ends_with("\r\n\r\n") {
-                assert_ne!(
-                    self.0.read_line(&mut head).await.unwrap(),
-                    0,
-                    "the connection was closed: {head}"
-                );
-            }
-            let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
+            let head = http::read_head(&mut self.0).await.unwrap().expect("the connection was closed");
+            let length = http::field(&head, "content-length").unwrap();
             self.0.read_exact(&mut vec![0; length.parse().unwrap()]).await.unwrap();
             head["HTTP/1.1 ".len()..][..3].parse().unwrap()
         })

@@ -11,8 +11,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-use super::soon;
 use super::world::{World, listen};
+use super::{http, soon};
 
 /// What stands in for the right `Sec-WebSocket-Accept` in the head of an upgrade.
 pub const ACCEPT: &str = "{accept}";
@@ -57,10 +57,7 @@ impl Request {
 
     /// A field of the head.
     pub fn field(&self, name: &str) -> Option<&str> {
-        self.head.lines().find_map(|line| {
-            let (field, value) = line.split_once(':')?;
-            field.eq_ignore_ascii_case(name).then(|| value.trim())
-        })
+        http::field(&self.head, name)
     }
 }
 
@@ -287,12 +284,7 @@ async fn write(connection: &mut BufReader<TcpStream>, segments: Vec<Vec<u8>>) ->
 
 /// One request; `None` at the end of the connection.
 async fn read(connection: &mut BufReader<TcpStream>) -> io::Result<Option<Request>> {
-    let mut head = String::new();
-    while !head.ends_with("\r\n\r\n") {
-        if connection.read_line(&mut head).await? == 0 {
-            return Ok(None);
-        }
-    }
+    let Some(head) = http::read_head(connection).await? else { return Ok(None) };
     let target = head.split(' ').nth(1).unwrap().to_owned();
     let path = target.split('?').next().unwrap();
     let asked = match path {

@@ -6,13 +6,13 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::soon;
 use super::world::listen;
+use super::{http, soon};
 
 /// What every answer that is meant well looks like.
 pub const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
@@ -216,21 +216,13 @@ async fn serve(connection: TcpStream, shared: &Shared) -> io::Result<()> {
 
 /// One request; `None` at the end of the connection.
 async fn read(connection: &mut BufReader<TcpStream>) -> io::Result<Option<Seen>> {
-    let mut head = String::new();
-    while !head.ends_with("\r\n\r\n") {
-        if connection.read_line(&mut head).await? == 0 {
-            return Ok(None);
-        }
-    }
-    let field = |name: &str| {
-        let line = head.lines().find(|line| line.to_lowercase().starts_with(&format!("{name}:")))?;
-        line.split_once(':').map(|(_, value)| value.trim().to_owned())
-    };
+    let Some(head) = http::read_head(connection).await? else { return Ok(None) };
+    let field = |name: &str| http::field(&head, name);
     let mut body = vec![0; field("content-length").unwrap().parse().unwrap()];
     connection.read_exact(&mut body).await?;
     let event: Value = serde_json::from_slice(&body).unwrap();
     Ok(Some(Seen {
-        id: field("webhook-id").unwrap(),
+        id: field("webhook-id").unwrap().to_owned(),
         object: event["data"]["object"]["id"].as_str().unwrap().to_owned(),
         attempt: field("pepay-bridge-attempt").unwrap().parse().unwrap(),
         arrived: 0,
