@@ -10,7 +10,7 @@ import { Webhook } from 'standardwebhooks';
 
 const webhook = new Webhook(process.env.SIGNING_SECRET);
 const database = new pg.Pool({ connectionString: process.env.DATABASE_URL, max: 8 });
-// A connection that breaks while nobody uses it must not end the process.
+// A connection that breaks while it is not in use must not end the process.
 database.on('error', (error) => console.error(error.message));
 
 const app = express();
