@@ -149,7 +149,7 @@ printf 'container: size: %d kB in all: %d kB ours, %d kB of the stand-in base\n'
   $((total / 1000)) $(((total - base) / 1000)) $((base / 1000))
 [ "$total" -lt 60000000 ] || fail "the image has $total bytes, 60 MB are allowed"
 
-# By the shipped compose file, as somebody would start it. tests/container/compose.test.yml adds a
+# By the shipped compose file, as an operator starts it. tests/container/compose.test.yml adds a
 # stand-in for Pepay with a sample target, whose loopback the bridge shares: nothing here can be in the way.
 secrets=$work/secrets
 mkdir "$secrets"
@@ -254,7 +254,7 @@ pass "a secret that is rotated by mv and SIGHUP is in effect, and named in the l
 said=$(podman exec "$bridge" /usr/local/bin/pepay-bridge reload) || fail "reload: $said"
 equal "files that reload names" 4 "$(grep -c '^read anew ' <<<"$said")"
 ! grep -q warning <<<"$said" || fail "reload warns: $said"
-# The same with a file that is mounted alone, which nobody should do.
+# The same with a file that is mounted alone, which should be avoided.
 said=$(podman run --rm --network none --volume "$secrets/pepay_webhook_secrets:/secret:ro" \
   --env PEPAY_BRIDGE__WEBHOOKS__DEFAULT__SECRETS_FILE=/secret --env PEPAY_BRIDGE__TARGETS__ORDERS__URL=http://127.0.0.1:9/ \
   "$image" check 2>&1 >/dev/null)

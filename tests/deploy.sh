@@ -153,7 +153,7 @@ if [ -n "$nginx" ] && command -v openssl >/dev/null; then
   mkdir "$work/nginx"
   {
     printf 'daemon off;\npid %s/nginx.pid;\nerror_log stderr;\n' "$work"
-    # It works as the one who starts it, in its own folder.
+    # It runs as the user that starts it, in its own folder.
     [ "$(id -u)" != 0 ] || printf 'user root;\n'
     printf 'events {}\nhttp {\naccess_log off;\n'
     for kind in client_body proxy fastcgi uwsgi scgi; do printf '%s_temp_path %s;\n' "$kind" "$work/nginx/$kind"; done

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::Outcome;
 use crate::http::Head;
-use crate::port::{NOBODY, Port};
+use crate::port::{Port, UNUSED};
 use crate::requests::SECRET;
 
 /// The variable that names another binary to measure, an older one for instance.
@@ -41,7 +41,7 @@ pub struct Setup {
 impl Setup {
     /// One target, for which there is never anything.
     pub fn nothing() -> Self {
-        Self { targets: vec![("orders", NOBODY, "test.ping")], pepay: None, store: None }
+        Self { targets: vec![("orders", UNUSED, "test.ping")], pepay: None, store: None }
     }
 
     /// One target for everything.
@@ -53,7 +53,7 @@ impl Setup {
 /// Moves the store of `from` into the empty schema that `setup` names, by the bridge's own command.
 pub fn import(folder: &Path, from: &Path, setup: &Setup) -> Outcome<()> {
     let file = folder.join("import.toml");
-    fs::write(&file, configuration(folder, NOBODY, NOBODY, setup)?)?;
+    fs::write(&file, configuration(folder, UNUSED, UNUSED, setup)?)?;
     let done = Command::new(binary())
         .args(["import".as_ref(), "--config".as_ref(), file.as_os_str()])
         .arg(format!("sqlite://{}", database(from).display()))
@@ -169,6 +169,6 @@ fn is_ready(address: SocketAddr) -> bool {
         stream.read_to_end(&mut answer)?;
         Ok(Head::at_the_beginning_of(&answer).is_some_and(|(head, _)| head.status() == Some(200)))
     };
-    // Nobody listens yet, or not for long.
+    // The listener is not there yet, or is about to end.
     ask().unwrap_or(false)
 }

@@ -7,10 +7,10 @@ use tokio::net::TcpSocket;
 
 use crate::Outcome;
 
-/// Where nobody listens: too low to be given to anybody who asks for any port.
-pub const NOBODY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
+/// An address without a listener: the system gives no process so low a port unasked.
+pub const UNUSED: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
 
-/// A port on loopback that nobody else is given as long as this lives. It is
+/// A port on loopback that no other process is given as long as this lives. It is
 /// bound and does not listen, beside which a server that sets `SO_REUSEADDR`,
 /// as the bridge and Node do, can listen on Linux.
 pub struct Port {

@@ -71,7 +71,7 @@ pub fn complain(error: &dyn Display) {
 }
 
 fn say(line: &str) {
-    // Whoever does not listen any more does not miss it.
+    // A reader that has gone does not miss it.
     let _ = writeln!(io::stderr().lock(), "{line}");
 }
 

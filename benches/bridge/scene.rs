@@ -17,7 +17,7 @@ use crate::measure::{Figures, Quantity, check_arrivals, seconds_between, shared,
 use crate::options::Options;
 use crate::peers::Peers;
 use crate::plan::Kind;
-use crate::port::NOBODY;
+use crate::port::UNUSED;
 use crate::requests::Bodies;
 use crate::role::Role;
 use crate::stream::{Addresses, Streamed, Task};
@@ -108,7 +108,7 @@ impl Scene {
             Kind::Peer { script, connections, forwards } => {
                 self.peer(&folder, script, connections, forwards)?
             }
-            Kind::Idle => rest(&Bridge::start(&folder, &Setup::orders(NOBODY))?)?,
+            Kind::Idle => rest(&Bridge::start(&folder, &Setup::orders(UNUSED))?)?,
             Kind::Binary => BTreeMap::from([(Quantity::Size, exact(fs::metadata(binary())?.len()) / 1e6)]),
             Kind::Stored | Kind::Backlog | Kind::Beside { .. } | Kind::PostgresGrown => Figures::new(),
         };
@@ -240,7 +240,7 @@ impl Scene {
     }
 
     fn backlog(&mut self) -> Outcome<Figures> {
-        let (setup, count) = (Setup::orders(NOBODY), self.options.undelivered);
+        let (setup, count) = (Setup::orders(UNUSED), self.options.undelivered);
         let folder = self.filled("backlog", &setup, &[(count, Fate::Undelivered)])?;
         rest(&Bridge::start(&folder, &setup)?)
     }
@@ -305,7 +305,7 @@ fn target(delay_ms: u64) -> Outcome<(Role, SocketAddr)> {
 fn beside_a_dead_target(address: SocketAddr) -> Setup {
     let mut setup = Setup::orders(address);
     setup.targets[0].2 = "commerce.*,invoice.*,invoice_payment.*";
-    setup.targets.push((DEAD, NOBODY, "test.ping"));
+    setup.targets.push((DEAD, UNUSED, "test.ping"));
     setup
 }
 

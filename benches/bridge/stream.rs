@@ -124,7 +124,7 @@ async fn serve(socket: WebSocket, pepay: Pepay) {
         pepay.go.cancelled().await;
         let started = Clock::system().now().0;
         let events = push(&mut frames, &pepay).await;
-        // Nobody asks for a second stream's count.
+        // A second stream's count is not needed.
         let _ = pepay.sent.try_send((events, started));
         std::future::pending::<()>().await;
     };

@@ -73,7 +73,7 @@ pub async fn accept(listener: TcpListener, tally: Arc<Tally>, delay: Duration) {
     while let Ok((stream, _)) = listener.accept().await {
         let tally = Arc::clone(&tally);
         connections.spawn(async move {
-            // Whoever sends may end the connection whenever it likes.
+            // The sender may end the connection at any time.
             let _ended = serve(stream, &tally, delay).await;
         });
     }

@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_is_told_once_and_its_end_once() {
+    fn a_lasting_state_is_alerted_once_and_its_end_once() {
         let mut tracker = Tracker::default();
         let down = || finding(Kind::Rejecting, "orders", 0);
         let dead = || finding(Kind::Dead, "orders", 0);
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_and_goes_is_told_at_a_pace() {
+    fn an_alert_that_comes_and_goes_is_sent_at_a_bounded_rate() {
         let mut tracker = Tracker::default();
         let down = || found(vec![finding(Kind::Rejecting, "orders", 0)]);
         let up = Findings::default;
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_down_for_a_moment_is_not_told() {
+    fn a_short_outage_is_not_alerted() {
         let mut tracker = Tracker::default();
         let starting = found(vec![finding(Kind::StreamDown, "commerce", 0)]);
         assert!(tracker.observe(starting, at(0)).is_empty());
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_unknown_is_not_over() {
+    fn an_alert_of_unknown_state_is_not_resolved() {
         let mut tracker = Tracker::default();
         tracker.observe(found(vec![finding(Kind::Dead, "orders", 0)]), at(0));
         let unknown = Findings { all: Vec::new(), unknown: vec![Kind::Dead] };

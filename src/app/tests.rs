@@ -93,7 +93,7 @@ impl Pausing {
 }
 
 #[tokio::test]
-async fn a_pause_that_nobody_waits_for_any_more_is_remembered_and_obeyed() {
+async fn a_pause_whose_caller_is_gone_is_remembered_and_obeyed() {
     let mut pausing = Pausing::new().await;
     pausing.ask_and_leave(true).await;
     let writer = std::thread::spawn(|| pausing.writer.run());
@@ -105,7 +105,7 @@ async fn a_pause_that_nobody_waits_for_any_more_is_remembered_and_obeyed() {
 }
 
 #[tokio::test]
-async fn of_many_who_pause_and_resume_at_once_the_last_one_is_remembered_and_obeyed() {
+async fn the_last_of_concurrent_pauses_and_resumes_is_remembered_and_obeyed() {
     let mut pausing = Pausing::new().await;
     for paused in [true, false, true, false] {
         pausing.ask_and_leave(paused).await;

@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_seen_is_escaped_and_the_rest_stays() {
+    fn invisible_characters_are_escaped_and_the_rest_stays() {
         for (text, shown) in [
             ("plain, naïve, 日本, 👍🏽", "plain, naïve, 日本, 👍🏽"),
             ("two\nlines\tmore", "two lines more"),

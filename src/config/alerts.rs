@@ -21,7 +21,7 @@ pub(super) fn read(mut section: Section<'_>) -> Result<Option<Settings>, Faulty>
     let on = section.list("on", &defaults, &kind());
     let url = url.and_then(|url| {
         let Some(url) = url else { return Ok(None) };
-        let form = form::url(["https", "http"], "give it a path or a query that nobody guesses");
+        let form = form::url(["https", "http"], "give it a path or a query that cannot be guessed");
         form.read(url.expose_secret()).map(Some).map_err(|fault| section.problem("url", &fault))
     });
     section.finish();

@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_looks_like_an_escape_is_kept() {
+    fn text_that_only_looks_like_an_escape_is_kept() {
         for (escaped, plain) in [
             (&b"a\\040b"[..], &b"a b"[..]),
             (b"\\12", b"\\12"),

@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn what_one_kind_does_not_use_the_others_do() {
+    fn places_that_one_kind_does_not_use_go_to_the_others() {
         assert_eq!(filled(&mut Places::new(CONCURRENCY), &[Kind::New]), [CONCURRENCY, 0, 0]);
         assert_eq!(filled(&mut Places::new(CONCURRENCY), &[Kind::Waiting]), [0, CONCURRENCY, 0]);
         assert_eq!(filled(&mut Places::new(CONCURRENCY), &[Kind::Waiting, Kind::Retry]), [0, 14, 2]);

@@ -44,7 +44,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_error_repeats_of_its_cause_is_said_once() {
+    fn text_that_an_error_repeats_of_its_cause_is_shown_once() {
         let inner = Layer("connection refused", None);
         let outer = Layer("cannot connect: connection refused", Some(Box::new(inner)));
         assert_eq!(chain(&outer), "cannot connect: connection refused");

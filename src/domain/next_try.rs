@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_on_the_wire_or_has_ended_waits_for_nothing() {
+    fn a_delivery_that_is_on_the_wire_or_has_ended_waits_for_nothing() {
         for state in State::ALL {
             let waits = of(state).next_try(Some(&target()), NOW).is_some();
             assert_eq!(waits, matches!(state, State::Pending | State::Retrying | State::Held), "{state:?}");
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_time_ends_comes_before_what_one_does() {
+    fn a_wait_without_an_end_comes_before_one_with_an_end() {
         let paused = TargetStatus { paused: true, retry_after_until: Some(LATER), ..target() };
         let behind = Waiting { behind: Some("evt_1"), due_at: Some(SOON), ..of(State::Pending) };
         assert_eq!(waits(&behind, &paused), (WaitsFor::Pause, None));

@@ -276,7 +276,7 @@ pub struct TargetError {
 /// The last moment that RFC 3339 can write.
 const LAST: UnixMillis = UnixMillis(253_402_300_799_999);
 
-/// Times are written as RFC 3339, which people and `jq` read alike. What lies
+/// Times are written as RFC 3339. What lies
 /// outside its years, as an event can claim of itself, is written as the nearest
 /// that does not.
 impl Serialize for UnixMillis {

@@ -49,7 +49,7 @@ mod tests {
     }
 
     #[test]
-    fn what_pepay_may_write_differently_by_road_is_equal() {
+    fn spellings_that_pepay_may_vary_by_source_are_equal() {
         let one = r#""type":"t","created":1,"pending_webhooks":0,"data":{"object":{"id":"o","n":1}}"#;
         let other = r#""type":"t","created":1.0,"data": {"object": {"n":1, "id":"o"}},"pending_webhooks":2"#;
         assert_eq!(between(one, other), []);

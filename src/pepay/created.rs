@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_time_is_none() {
+    fn a_value_that_is_no_time_is_none() {
         for json in [
             "null",
             "true",

@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_event_is_refused_with_a_reason() {
+    fn a_body_that_is_no_event_is_refused_with_a_reason() {
         let deep = format!("{}{}", "[".repeat(65), "]".repeat(65));
         let cases = [
             ("", "not JSON at line 1"),

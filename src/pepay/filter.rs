@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_events_own_fields_do_not_tell_is_said_so() {
+    fn a_filter_that_an_events_own_fields_do_not_decide_is_untold() {
         let payment = r#"{"id":"p","invoice_id":"i"}"#;
         for filter in Filter::ALL.into_iter().filter(|filter| *filter != Filter::InvoiceId) {
             assert_eq!(

@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_object_names_nothing() {
+    fn a_value_that_is_no_object_names_nothing() {
         for object in ["null", "7", "\"o\"", r#"["o"]"#, "[]", "{}", r#"{"id":"\ud800"}"#] {
             assert_eq!(subject("commerce.order.updated", object), Subject::default(), "{object}");
         }

@@ -65,7 +65,7 @@ const PAID: [Step; 9] = [
     Step::OrderCreated,
 ];
 
-/// The life of an order that nobody pays, last step first.
+/// The steps of an order that is not paid, last step first.
 const EXPIRED: [Step; 4] = [
     Step::OrderTo(Status::Cancelled, "invoice_expired"),
     Step::InvoiceTo(InvoiceStatus::Expired),

@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn what_becomes_known_later_is_added_and_never_taken_away() {
+    fn an_identity_that_becomes_known_later_is_added_and_never_removed() {
         let stored = [of("commerce", "a")];
         assert_eq!(reconcile(&stored, &[account("commerce", "1")]), Ok(vec![account("commerce", "1")]));
         assert_eq!(reconcile(&[account("commerce", "1")], &stored), Ok(vec![]));

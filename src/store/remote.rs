@@ -162,7 +162,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_asked_for_and_answered_is_read_as_it_was_written() {
+    fn requests_and_answers_are_read_as_they_were_written() {
         let kinds = [
             ActKind::Apply(Action::Retry, [State::Dead, State::Held].into()),
             ActKind::Replay,

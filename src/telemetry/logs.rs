@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn what_operators_have_asked_for_is_logged_whatever_the_filter() {
+    fn audit_lines_are_logged_whatever_the_filter() {
         for filter in ["off", "error", "pepay_bridge=off", "other=trace"] {
             let lines = logged(Format::Json, filter, || {
                 tracing::info!(target: audit::TARGET, who = "admin_token", target = "orders", "audit");

@@ -372,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_of_a_text_is_bounded() {
+    fn the_kept_part_of_a_text_is_bounded() {
         assert_eq!(bounded("orders", 6), "orders");
         assert_eq!(bounded("örders", 2), "ör…");
         let audit = Audit::default();

@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_the_store_does_not_tell_is_unknown_and_not_over() {
+    async fn a_state_that_the_store_does_not_tell_is_unknown_and_not_resolved() {
         let mut shown = Shown::new().await;
         shown.view.operator.fail_reads().await;
         let findings = Finder::new(shown.view.clone()).look().await;

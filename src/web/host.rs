@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_page_of_another_site_causes_is_told_from_everything_else() {
+    fn a_request_that_a_page_of_another_site_causes_is_recognized() {
         for method in [Method::GET, Method::HEAD, Method::POST, Method::OPTIONS] {
             for path in ["/metrics", "/status", "/api/v1/overview", "/assets/app.js"] {
                 let crosses = |headers: &[(&str, &str)]| crosses(method.clone(), path, headers);

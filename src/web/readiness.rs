@@ -64,7 +64,7 @@ impl Readiness {
         Self { view, quotes: true, stands: PROBE_STANDS, patience: STORE_LIMIT, probed }
     }
 
-    /// The same without Pepay's own words, which are not for everybody.
+    /// The same without Pepay's own words, which are not public.
     pub(super) fn without_quotes(self) -> Self {
         Self { quotes: false, ..self }
     }

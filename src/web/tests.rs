@@ -305,7 +305,7 @@ async fn metrics_show_readiness_and_the_backlog_as_they_are_now() {
 }
 
 #[tokio::test]
-async fn what_runs_no_longer_is_neither_shown_nor_a_reason_nor_a_gauge() {
+async fn a_part_that_has_ended_is_neither_shown_nor_a_reason_nor_a_gauge() {
     let mut shown = Shown::new().await;
     shown.store_event("evt_1", 30).await;
     shown.stream.send_modify(|status| (status.connected, status.ever_connected) = (false, false));

@@ -180,7 +180,7 @@ test('a change of many shows how far it has come', async () => {
       if (route.request().postDataJSON().confirm) await released;
       await route.continue();
     });
-    // Two are changed sooner than anybody can look.
+    // Two are changed too fast to be seen.
     const calls = [{ action: 'close', matching: 2, gone_through: 2, changed: 2 }, { action: 'retry', matching: 2, gone_through: 1, changed: 1 }];
     await page.route('**/api/v1/bulk', (route) => route.fulfill({ json: { calls } }));
     await open(page, '#/deliveries?state=dead');
@@ -269,7 +269,7 @@ test('a target is paused and resumed, and a delivery that waits is cancelled', a
   assert.equal(world.orders.acknowledged(cancelled), 0);
 });
 
-test('nobody leaves a dialog while the bridge does what was agreed to', async () => {
+test('a dialog stays open while the bridge does what was confirmed', async () => {
   await visit(browser, {}, async (page) => {
     await open(page, '#/targets');
     let release;
@@ -441,7 +441,7 @@ test('what is selected is changed and nothing else, and the list follows its cou
     assert.ok(await page.getByRole('checkbox', { name: `Select ${ids[2]} to orders` }).isChecked());
     await button(page, 'Select none').click();
     assert.ok(!(await page.getByRole('checkbox', { name: `Select ${ids[2]} to orders` }).isChecked()));
-    // Somebody else does it: nobody presses Refresh here.
+    // Another operator does it, and Refresh is not pressed here.
     await fetch(`${world.page}api/v1/deliveries/orders/${ids[2]}/cancel`, { method: 'POST', body: '{}', headers: { 'content-type': 'application/json' } });
     await page.getByText('Nothing is dead').first().waitFor();
   });

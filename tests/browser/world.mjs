@@ -89,7 +89,7 @@ export class World {
     this.holder = await holdPorts(4);
     const [publicPort, adminPort, pepayPort, awayPort] = this.holder.ports;
     Object.assign(this, { publicPort, adminPort, pepayPort });
-    /** Where nobody listens. */
+    /** An address without a listener. */
     this.away = `http://127.0.0.1:${awayPort}/`;
     this.pepay = `http://127.0.0.1:${this.pepayPort}`;
     this.page = `http://127.0.0.1:${this.adminPort}/`;

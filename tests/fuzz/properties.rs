@@ -55,7 +55,7 @@ pub fn envelope(data: &[u8]) {
     assert!((1..=255).contains(&event.id.as_str().len()) && (1..=255).contains(&event.kind.as_str().len()));
     assert!(event.created > 0);
     assert_eq!(comparison::differences(&body, &body, NOW).unwrap(), []);
-    // White space around it and a member that nobody knows change nothing of what it says.
+    // White space around it and an unknown member change nothing of what it says.
     let mut wider = b" \n".to_vec();
     wider.extend_from_slice(data);
     wider.extend_from_slice(b"\t\r\n");

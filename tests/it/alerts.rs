@@ -126,8 +126,8 @@ async fn dead_and_down_and_rejecting_are_told_once_signed_and_so_is_their_end() 
     let orders = world.target("orders").await;
     world.set_target("orders", "DEAD_ON", "410");
     orders.fail_ratio(1.0, Reaction::Answer(StatusCode::GONE, None));
-    let (_held, nobody) = hold();
-    world.target_at("away", &nobody);
+    let (_held, unused) = hold();
+    world.target_at("away", &unused);
     alert(&mut world, &desk);
     let bridge = world.bridge().await;
     world.simulator.play(40);
@@ -191,8 +191,8 @@ async fn a_reload_turns_alerts_on_for_what_they_are_for_as_texts_for_a_chat() {
     let orders = world.target("orders").await;
     world.set_target("orders", "DEAD_ON", "410");
     orders.next(1, Reaction::Answer(StatusCode::GONE, None));
-    let (_held, nobody) = hold();
-    world.target_at("away", &nobody);
+    let (_held, unused) = hold();
+    world.target_at("away", &unused);
     let mut bridge = world.bridge_on_file().await;
     world.simulator.play(20);
     soon("the deliveries", orders.until(|totals| totals.unique >= 19)).await;

@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::support::bridge::{Bridge, Configuration, command};
 use crate::support::soon;
 
-/// Whoever sits at a shell of the machine that the bridge runs on.
+/// The command line of the machine that the bridge runs on.
 struct Shell {
     configuration: Configuration,
     admin: String,
@@ -32,7 +32,7 @@ impl Shell {
         Self { configuration: configuration.clone(), admin: bridge.admin.clone() }
     }
 
-    /// Runs `line`, words separated by spaces, with nobody at a terminal.
+    /// Runs `line`, words separated by spaces, without a terminal.
     async fn run(&self, line: &str) -> Ended {
         let line = format!("{line} --admin-url {}", self.admin);
         run(&self.configuration, &line).await

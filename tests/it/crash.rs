@@ -188,9 +188,12 @@ async fn kill_minus_nine_repeats_no_request_where_repeats_are_ruled_out() {
     for ((name, ..), target) in MOODS.iter().zip(&ledger.targets) {
         let shown =
             status["targets"].as_array().unwrap().iter().find(|shown| shown["name"] == *name).unwrap();
-        // A held one may have been delivered: that nobody knows is why it is held.
+        // A held one may have been delivered: it is held since that is unknown.
         let accounted = target.totals().unique + shown["held"].as_u64().unwrap();
-        assert!(accounted >= ledger.ids.len() as u64, "{name}: delivered, or waiting for a person: {shown}");
+        assert!(
+            accounted >= ledger.ids.len() as u64,
+            "{name}: delivered, or waiting for an operator: {shown}"
+        );
     }
     assert_eq!(ledger.repeats(), 0);
 }

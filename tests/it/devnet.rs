@@ -74,7 +74,7 @@ async fn a_transition_is_followed_from_pepay_by_both_sources_to_every_target() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_has_not_happened_in_time_is_named() {
+async fn a_step_that_has_not_happened_in_time_is_named() {
     let mut world = World::new(World::with_duplicates()).await;
     let target = world.target("orders").await;
     target.fail_ratio(1.0, Reaction::Answer(StatusCode::IM_A_TEAPOT, None));
@@ -109,7 +109,7 @@ async fn without_a_bridge_to_watch_pepay_is_not_asked_for_anything() {
     }
     let (code, shown, said) = {
         let bridge = world.bridge().await;
-        // The order is where a new one is: nobody had it placed.
+        // The order is where a new one is: it was not placed.
         simulate(&world, &[ORDER, "--to", "payment_confirmed", "--url", &bridge.admin]).await
     };
     assert_eq!(code, Some(0), "{shown}{said}");

@@ -121,10 +121,10 @@ async fn a_target_that_refuses_everything_or_is_paused_is_named_beside_a_running
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_wrong_is_named_with_what_to_do_and_the_exit_code_says_so() {
+async fn every_fault_is_named_with_its_remedy_and_sets_the_exit_code() {
     let mut world = World::new(World::with_duplicates()).await;
-    let (_held, nobody) = hold();
-    world.target_at("gone", &nobody);
+    let (_held, unused) = hold();
+    world.target_at("gone", &unused);
     let (not_tls, url) = listen().await;
     world.target_at("plain", &url.replace("http:", "https:"));
     let mut served = JoinSet::new();

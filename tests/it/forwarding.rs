@@ -91,7 +91,7 @@ async fn a_target_in_trouble_holds_up_no_other_and_gets_everything_once_it_is_ba
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_undelivered_when_the_bridge_stops_goes_on_when_it_starts() {
+async fn deliveries_that_are_open_at_a_stop_go_on_after_the_next_start() {
     let mut world = World::new(World::with_duplicates()).await;
     let target = world.target("orders").await;
     let bridge = world.bridge().await;

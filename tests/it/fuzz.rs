@@ -7,7 +7,7 @@ mod properties;
 use std::path::Path;
 
 #[test]
-fn what_the_fuzz_targets_begin_with_holds() {
+fn the_corpora_of_the_fuzz_targets_hold() {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus");
     for (target, property) in [
         ("signature", properties::signature as fn(&[u8])),

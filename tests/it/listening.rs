@@ -91,7 +91,7 @@ async fn a_signed_webhook_that_reaches_no_endpoint_is_counted_logged_and_shown()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_not_signed_is_counted_alone() {
+async fn an_unsigned_request_is_only_counted() {
     let (_world, bridge) = bridge().await;
     for _ in 0..3 {
         send(&bridge, b"GET /wp-login.php HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use crate::support::bridge::Bridge;
 use crate::support::soon;
 
-/// Whoever works with the API of one bridge.
+/// An operator who works with the API of one bridge.
 struct Operator {
     client: Client,
     api: String,

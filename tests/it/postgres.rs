@@ -213,7 +213,7 @@ async fn commands_know_a_store_on_a_server() {
 async fn a_store_is_moved_from_a_file_with_all_that_is_open() {
     let (mut world, database) = (World::new(World::with_duplicates()).await, Database::new().await);
     let target = world.target("orders").await;
-    // A second target that nobody answers at: what is for it goes along as it is.
+    // A second target that does not answer: its deliveries are imported as they are.
     let (_held, url) = hold();
     world.target_at("later", &url);
     let bridge = world.bridge().await;

@@ -80,7 +80,7 @@ async fn a_reload_that_fails_is_shown_by_a_metric_until_one_works() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_needs_a_restart_is_named_and_everything_else_applied() {
+async fn settings_that_need_a_restart_are_named_and_all_others_applied() {
     let mut world = World::new(World::with_duplicates()).await;
     let target = world.target("orders").await;
     world.set("SERVER__ADMIN_TOKEN", "the-first-token-of-all");

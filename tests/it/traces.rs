@@ -198,8 +198,8 @@ async fn a_sampler_that_takes_nothing_exports_nothing_and_says_so_to_targets() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_collector_that_cannot_be_reached_holds_up_nothing_and_is_told_of_once() {
-    let (_held, nobody) = hold();
-    let mut world = traced(&nobody).await;
+    let (_held, unused) = hold();
+    let mut world = traced(&unused).await;
     let target = world.target("orders").await;
     let mut bridge = world.bridge().await;
     let unexported = |line: &serde_json::Value| message(line).starts_with("traces cannot be exported");
@@ -216,7 +216,7 @@ async fn a_collector_that_cannot_be_reached_holds_up_nothing_and_is_told_of_once
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_collector_that_never_answers_does_not_keep_the_bridge_from_stopping() {
-    // Connections are accepted by the system; nobody reads from them.
+    // Connections are accepted by the system and never read.
     let (_listener, silent) = listen().await;
     let mut world = traced(&silent).await;
     let target = world.target("orders").await;

@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_for_a_person_is_not_waited_for() {
+    fn what_waits_for_an_operator_is_not_waited_for() {
         let follow = Follow::new(vec!["stream"]);
         let stuck = event(&["stream"], &[("a", "dead", 3), ("b", "delivered", 1)]);
         assert!(follow.is_over(&stuck) && follow.missing(&stuck).len() == 1);

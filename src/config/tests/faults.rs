@@ -310,7 +310,7 @@ fn values_of_a_wrong_form_are_problems() {
 }
 
 #[test]
-fn what_sets_a_pace_at_pepay_has_a_least_and_a_greatest_value() {
+fn settings_that_pace_requests_to_pepay_have_bounds() {
     let fault =
         |key: &str, value: &str| problems(&format!("[pepay]\napi_key = 'k'\n[streams.s]\n{key} = '{value}'"));
     for (key, allowed, refused) in [

@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_due_beyond_any_wait_is_searched_for_as_of_its_time() {
+    fn a_delivery_that_is_due_beyond_any_wait_is_searched_for_as_of_its_time() {
         let mut misdated = Misdated::default();
         assert!(!misdated.note(&search(NOW), &not_due(LATEST), NOW, LATEST));
         assert_eq!(misdated.as_of(NOW), NOW);

@@ -1,4 +1,4 @@
-//! Times as people write them: RFC 3339, with any offset.
+//! Times as RFC 3339, with any offset.
 
 use std::str::FromStr;
 
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_back() {
+    fn a_written_time_is_read_back() {
         let start = 1_700_000_000_123;
         for day in 0..3000 {
             let at = UnixMillis(start + day * 86_400_000);

@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_acknowledged_is_sent_again_by_a_replay_alone() {
+    fn an_acknowledged_delivery_is_sent_again_by_a_replay_alone() {
         for step in STEPS {
             let is_replay = matches!(step, Step::Replay { .. });
             assert_eq!(apply(State::Delivered, step).is_ok(), is_replay, "{step:?}");

@@ -182,7 +182,7 @@ async fn a_refusal_carries_its_retry_after_and_no_key() {
 }
 
 #[tokio::test]
-async fn an_address_nobody_listens_on_is_unreachable_and_goes_unnamed() {
+async fn an_address_without_a_listener_is_unreachable_and_goes_unnamed() {
     // Bound, so that no other process is given the port, and not listening.
     let bound = TcpSocket::new_v4().unwrap();
     bound.bind("127.0.0.1:0".parse().unwrap()).unwrap();

@@ -80,13 +80,13 @@ fn nothing_missing_costs_one_request() {
 }
 
 #[test]
-fn what_is_missing_is_found_through_the_whole_lookback_and_comes_oldest_first() {
+fn missing_events_are_found_through_the_whole_lookback_and_come_oldest_first() {
     let (found, requests, _) = run(Sweep::new(5_600, None, 0), 6_000, &[5_650, 5_995, 5_000], &[]);
     assert_eq!((found, requests), (vec![5_650, 5_995], 5));
 }
 
 #[test]
-fn what_is_new_and_missing_is_stored_before_what_was_compared_is_read_again() {
+fn new_missing_events_are_stored_before_the_compared_range_is_read_again() {
     let missing = [5_000, 5_650, 5_991, 5_995];
     let (found, requests, sweep) = run(Sweep::new(5_600, Some(range(5_600, 5_990)), 0), 6_000, &missing, &[]);
     assert_eq!((found, requests), (vec![5_991, 5_995, 5_650], 5));
@@ -126,7 +126,7 @@ fn a_sweep_goes_to_the_end_of_its_lookback_however_much_there_is() {
 }
 
 #[test]
-fn what_an_earlier_sweep_has_compared_is_left_out_and_what_it_has_not_is_looked_at() {
+fn a_sweep_leaves_out_what_an_earlier_one_has_compared_and_looks_at_the_rest() {
     let (found, requests, sweep) = run(Sweep::new(1, Some(range(2_000, 9_000)), 0), 10_000, &[500], &[]);
     assert_eq!(found, [500]);
     assert!(requests <= 11 + 21, "{requests} requests");

@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_kept_is_read_again() {
+    fn a_stored_range_is_read_back() {
         let mut swept = Swept::default();
         assert_eq!(Swept::parse(&swept.to_line()), swept);
         swept.begin_stream(NOW);
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_never_compared_is_looked_at_however_long_ago_it_was() {
+    fn a_range_that_was_never_compared_is_looked_at_however_old_it_is() {
         let mut swept = Swept::default();
         let first = NOW - 15 * MINUTE;
         assert_eq!(swept.next_range(NOW, LOOKBACK), (first, None, first));

@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn a_runtime_that_has_ended_leaves_nobody_waiting() {
+    fn a_runtime_that_has_ended_leaves_no_caller_waiting() {
         let (runtime, mut replies) = (runtime(), Replies::default());
         let (reply, mut answer) = oneshot::channel();
         replies.push(reply, Ok(()));

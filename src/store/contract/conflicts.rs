@@ -51,7 +51,7 @@ async fn a_conflict_within_one_batch_is_noticed() {
 }
 
 #[tokio::test]
-async fn what_is_kept_of_conflicts_is_bounded() {
+async fn the_number_and_size_of_kept_conflicts_are_bounded() {
     let fixture = Fixture::new(vec![]).await;
     record(&fixture, said(Source::Webhook, "unpaid", 0)).await;
     let large = "x".repeat(300 * 1024);

@@ -12,7 +12,7 @@ async fn settle(ledger: &DeliveryLog, job: &Job, at: UnixMillis, next: Next) {
 }
 
 #[tokio::test]
-async fn what_an_operator_has_sent_again_is_marked_and_counts_in_no_latency() {
+async fn a_delivery_that_an_operator_has_sent_again_is_marked_and_counts_in_no_latency() {
     let mut fixture = Fixture::new(vec![route("orders", "*", Ordering::None)]).await;
     let operator = fixture.store.operator.clone();
     let (mut arrivals, ledger) = fixture.outbox();

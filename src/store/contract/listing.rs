@@ -276,7 +276,7 @@ async fn an_event_is_shown_with_its_bytes_deliveries_and_attempts() {
 }
 
 #[tokio::test]
-async fn one_that_waits_names_the_one_before_it() {
+async fn a_waiting_delivery_names_the_one_before_it() {
     let fixture = filled().await;
     let filter = Filter { target: Some("orders".into()), ..Filter::default() };
     let deliveries = all_deliveries(&fixture, &filter, 50).await;
@@ -294,7 +294,7 @@ async fn one_that_waits_names_the_one_before_it() {
 }
 
 #[tokio::test]
-async fn a_row_that_cannot_be_read_keeps_nobody_from_the_others() {
+async fn a_row_that_cannot_be_read_does_not_hide_the_others() {
     let fixture = filled().await;
     for written_by_a_later_version in [
         "UPDATE event SET source = 'pigeon' WHERE sequence = 2",

@@ -91,7 +91,7 @@ async fn a_retried_delivery_enters_its_lane_at_its_place() {
 }
 
 #[tokio::test]
-async fn one_that_arrives_late_waits_for_the_one_on_its_way_and_names_it() {
+async fn a_late_event_waits_for_the_delivery_on_its_way_and_names_it() {
     let mut fixture = Fixture::new(per_object()).await;
     let operator = fixture.store.operator.clone();
     let (mut arrivals, ledger) = fixture.outbox();
@@ -144,7 +144,7 @@ async fn a_held_delivery_is_released_or_closed_and_its_lane_goes_on() {
 }
 
 #[tokio::test]
-async fn what_is_cancelled_before_its_first_attempt_begins_at_the_beginning() {
+async fn a_delivery_cancelled_before_its_first_attempt_is_retried_from_the_first() {
     for ordering in [Ordering::PerObject, Ordering::None] {
         let mut fixture = Fixture::new(vec![route("orders", "*", ordering)]).await;
         let operator = fixture.store.operator.clone();
@@ -159,7 +159,7 @@ async fn what_is_cancelled_before_its_first_attempt_begins_at_the_beginning() {
 }
 
 #[tokio::test]
-async fn what_is_on_the_wire_is_left_alone() {
+async fn a_delivery_on_the_wire_is_left_alone() {
     let mut fixture = Fixture::new(vec![route("orders", "*", Ordering::None)]).await;
     let operator = fixture.store.operator.clone();
     let (mut arrivals, ledger) = fixture.outbox();
@@ -203,7 +203,7 @@ async fn a_delivered_event_is_replayed_and_numbered() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_is_said() {
+async fn an_action_on_a_missing_event_delivery_or_target_names_it() {
     let fixture = Fixture::new(vec![route("orders", "x.*", Ordering::None)]).await;
     let operator = &fixture.store.operator;
     record(&fixture, "evt_1", "a").await;
@@ -269,7 +269,7 @@ async fn of_many_those_that_no_longer_pass_the_filter_are_left_as_they_are() {
 }
 
 #[tokio::test]
-async fn what_was_changed_before_many_could_not_be_finished_is_told_as_it_is() {
+async fn a_bulk_change_that_cannot_be_finished_tells_how_many_were_changed() {
     let fixture = Fixture::new(vec![route("orders", "*", Ordering::None)]).await;
     let operator = fixture.store.operator.clone();
     for n in 0..450 {
@@ -321,7 +321,7 @@ async fn a_stopped_target_is_remembered_across_a_restart() {
 }
 
 #[tokio::test]
-async fn what_an_operator_asks_for_goes_through_the_dispatcher_while_there_is_one() {
+async fn an_operators_action_goes_through_the_dispatcher_while_there_is_one() {
     let fixture = Fixture::new(Vec::new()).await;
     let operator = fixture.store.operator.clone();
     let routes = vec![route("orders", "*", Ordering::None)];

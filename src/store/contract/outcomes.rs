@@ -204,7 +204,7 @@ async fn every_lane_with_an_open_delivery_is_listed_if_there_are_not_too_many() 
 }
 
 #[tokio::test]
-async fn of_a_crowd_of_retries_those_from_both_ends_are_found() {
+async fn retries_from_both_ends_of_a_crowd_are_found() {
     let mut fixture = Fixture::new(vec![route("orders", "*", Ordering::None)]).await;
     let (mut arrivals, ledger) = fixture.outbox();
     for n in 1..=10 {
@@ -220,7 +220,7 @@ async fn of_a_crowd_of_retries_those_from_both_ends_are_found() {
 }
 
 #[tokio::test]
-async fn what_does_not_fit_in_memory_is_counted_or_handed_over_without_its_event() {
+async fn a_delivery_that_does_not_fit_in_memory_is_counted_or_handed_over_without_its_event() {
     let mut fixture = Fixture::new(vec![route("orders", "*", Ordering::None)]).await;
     let (mut arrivals, ledger) = fixture.outbox();
     let large = "x".repeat(1 << 20);

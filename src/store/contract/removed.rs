@@ -90,7 +90,7 @@ async fn what_a_removed_target_has_left_goes_to_another_one_as_it_is_and_in_orde
 }
 
 #[tokio::test]
-async fn what_passes_a_filter_is_moved_and_the_rest_stays() {
+async fn deliveries_that_pass_the_filter_are_moved_and_the_rest_stays() {
     let fixture = with_leftovers().await;
     let operator = &fixture.store.operator;
     let dead = moved_if(Filter { state: Some(State::Dead), ..Filter::default() });
@@ -108,7 +108,7 @@ async fn what_passes_a_filter_is_moved_and_the_rest_stays() {
 }
 
 #[tokio::test]
-async fn what_the_other_target_does_not_take_is_counted_and_stays() {
+async fn deliveries_that_the_other_target_does_not_take_are_counted_and_stay() {
     let fixture = Fixture::new(to("old")).await;
     for (id, environment) in [("evt_1", Environment::Devnet), ("evt_2", Environment::Mainnet)] {
         let mut received = event(id, id);
@@ -132,7 +132,7 @@ async fn what_the_other_target_does_not_take_is_counted_and_stays() {
 }
 
 #[tokio::test]
-async fn what_the_other_target_has_already_is_not_doubled() {
+async fn deliveries_that_the_other_target_has_already_are_not_doubled() {
     let both = || [to("old"), to("new")].concat();
     let fixture = Fixture::new(both()).await;
     record(&fixture, "evt_1", "a").await;
@@ -173,7 +173,7 @@ async fn what_a_removed_target_had_on_the_wire_waits_for_an_operator() {
 }
 
 #[tokio::test]
-async fn what_is_dead_for_a_removed_target_is_cancelled_or_moved_and_not_retried() {
+async fn a_dead_delivery_of_a_removed_target_is_cancelled_or_moved_and_not_retried() {
     let fixture = with_leftovers().await;
     let (operator, dead) = (&fixture.store.operator, "evt_2000-1".parse().unwrap());
     assert_eq!(operator.act(Action::Retry, "old", &dead).await, Err(ActError::NotConfigured));

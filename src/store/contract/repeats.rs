@@ -112,7 +112,7 @@ async fn one_attempt_is_claimed_by_one_alone() {
 }
 
 #[tokio::test]
-async fn what_an_attempt_has_come_to_is_stored_once() {
+async fn an_outcome_is_stored_once() {
     for next in OUTCOMES {
         for is_claimed in [false, true] {
             let mut direct = with_one_event().await;
@@ -232,7 +232,7 @@ async fn a_target_is_left_alone_as_it_was_asked_for_last() {
 }
 
 #[tokio::test]
-async fn what_is_old_is_removed_once() {
+async fn old_rows_are_removed_once() {
     let mut direct = Direct::new().await;
     let before = NOW.plus(Duration::from_secs(1));
     for (id, next) in (1..).zip(OUTCOMES) {

@@ -141,7 +141,7 @@ async fn events_go_with_all_there_is_of_them_and_their_numbers_are_not_given_aga
 }
 
 #[tokio::test]
-async fn what_is_still_to_be_made_or_decided_on_outlives_its_time_and_then_goes() {
+async fn an_unfinished_delivery_outlives_its_retention_and_then_goes() {
     let mut aging = Aging::new().await;
     let (mut arrivals, ledger) = aging.fixture.outbox();
     for (id, next) in [("evt_0", Next::Held), ("evt_1", Next::Delivered), ("evt_2", Next::Delivered)] {
@@ -167,7 +167,7 @@ async fn what_is_still_to_be_made_or_decided_on_outlives_its_time_and_then_goes(
 }
 
 #[tokio::test]
-async fn what_is_dead_keeps_its_event_until_an_operator_has_decided() {
+async fn a_dead_delivery_keeps_its_event_until_an_operator_has_decided() {
     let mut aging = Aging::new().await;
     let (mut arrivals, ledger) = aging.fixture.outbox();
     for n in 0..3 {
@@ -191,7 +191,7 @@ async fn what_is_dead_keeps_its_event_until_an_operator_has_decided() {
 }
 
 #[tokio::test]
-async fn what_nobody_decides_on_is_cancelled_when_its_own_time_is_over() {
+async fn an_undecided_delivery_is_cancelled_when_its_own_time_is_over() {
     let mut aging = Aging::new().await;
     let (mut arrivals, ledger) = aging.fixture.outbox();
     aging.record("evt_0", "a").await;

@@ -39,7 +39,7 @@ async fn a_tenure_begins_when_the_lease_is_held_and_ends_with_the_trust_in_it() 
 }
 
 #[tokio::test]
-async fn one_that_was_lost_is_over_and_the_next_term_is_another_tenure() {
+async fn a_lost_lease_is_over_and_the_next_term_is_another_tenure() {
     let leases = Leases::shared();
     let lease = leases.want(name());
     leases.hold(&name(), Term(1), Instant::now() + TRUST);
@@ -55,7 +55,7 @@ async fn one_that_was_lost_is_over_and_the_next_term_is_another_tenure() {
 }
 
 #[tokio::test]
-async fn what_is_to_be_left_is_given_back_once_its_tenure_has_ended() {
+async fn a_lease_to_be_left_is_given_back_once_its_tenure_has_ended() {
     let leases = Leases::shared();
     let lease = leases.want(name());
     leases.hold(&name(), Term(1), Instant::now() + TRUST);
@@ -71,7 +71,7 @@ async fn what_is_to_be_left_is_given_back_once_its_tenure_has_ended() {
 }
 
 #[tokio::test]
-async fn what_is_not_wanted_any_more_is_given_back() {
+async fn a_lease_that_is_not_wanted_any_more_is_given_back() {
     let leases = Leases::shared();
     let (before, after) = (leases.want(name()), leases.want(name()));
     leases.hold(&name(), Term(1), Instant::now() + TRUST);

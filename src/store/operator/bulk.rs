@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_about_one_object_stays_together_and_the_oldest_object_is_first() {
+    fn events_of_one_object_stay_together_and_the_oldest_object_is_first() {
         assert_eq!(sequences(&[(5, 1), (2, 2), (4, 2), (1, 1), (3, 3)]), [[1, 5, 2, 4, 3]]);
     }
 

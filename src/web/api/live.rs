@@ -30,7 +30,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// After this long without an event, a comment shows that the connection lives.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
-/// Looks at the bridge for everybody who listens, and keeps the history.
+/// Looks at the bridge once for all listeners, and keeps the history.
 pub struct Sampler {
     api: Arc<Api>,
     live: watch::Sender<Arc<str>>,

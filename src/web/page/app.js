@@ -42,7 +42,7 @@ function go() {
     if (entry.dataset.view === route.name) entry.setAttribute('aria-current', 'page');
     else entry.removeAttribute('aria-current');
   }
-  // Whoever came by keyboard or hears the page goes on where the view begins.
+  // Keyboard and screen reader go on where the view begins.
   if (!first) {
     scrollTo(0, 0);
     main.querySelector('h1')?.focus({ preventScroll: true });

@@ -92,7 +92,7 @@ export function open(outlet, route, signal) {
     list.look();
   }
 
-  /** Reads the list again when its count has changed and nobody is choosing from it. */
+  /** Reads the list again when its count has changed and no choice from it is under way. */
   function keepUp() {
     const fresh = countOf(query.state);
     if (fresh === null || selected.size || fresh === counted || Date.now() - readAt < KEEP_UP) return;

@@ -57,7 +57,7 @@ export function ask({ title, body, agree, danger = false, act }) {
         result = await act({ form, advance, relabel: (text) => { go.textContent = text; } });
       } catch (error) {
         trouble.replaceChildren(...linesOf(error).map((line) => h('p', line)));
-        // Whoever went elsewhere meanwhile has not seen it.
+        // An operator who went elsewhere meanwhile has not seen it.
         if (!dialog.open) fail(error);
         return;
       } finally {
@@ -73,7 +73,7 @@ export function ask({ title, body, agree, danger = false, act }) {
   const opener = document.activeElement;
   document.body.append(dialog);
   dialog.showModal();
-  // Whoever goes elsewhere, by the browser's own buttons, does not agree.
+  // To go elsewhere, by the browser's own buttons, is to decline.
   const elsewhere = () => dialog.close();
   addEventListener('hashchange', elsewhere);
   return new Promise((resolve) => {

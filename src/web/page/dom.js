@@ -80,7 +80,7 @@ function patchAttributes(old, fresh) {
     if (old.getAttribute(name) !== value) old.setAttribute(name, value);
   }
   for (const { name } of [...old.attributes]) {
-    // Whoever opened a section decides when it closes.
+    // A section that the operator opened is closed by the operator.
     if (!fresh.hasAttribute(name) && name !== 'open') old.removeAttribute(name);
   }
 }

@@ -68,7 +68,7 @@ export function listing({ outlet, signal, query, one, many, fetch, draw, empty, 
       return load({ anew: true });
     },
     refresh: () => load({ anew: true }),
-    /** The same where nobody has asked, unless more than a page is shown or something is loading. */
+    /** The same where it was not asked for, unless more than a page is shown or something is loading. */
     keepUp: () => { if (!loading && items.length <= FULL) load({ anew: true, quiet: true }); },
     /** What is shown. */
     items: () => items,

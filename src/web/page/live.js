@@ -50,7 +50,7 @@ function tell() {
   for (const listener of listeners) listener();
 }
 
-/** Keeps connected while somebody looks at the page. */
+/** Keeps connected while the page is visible. */
 export function start() {
   document.addEventListener('visibilitychange', look);
   setInterval(judgeAge, 1000);

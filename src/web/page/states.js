@@ -57,7 +57,7 @@ export const ACTIONS = {
   },
   release: {
     verb: 'Release', done: 'released', from: ['held'],
-    means: 'It is sent again although nobody knows whether the last attempt arrived: the target may see the event twice.',
+    means: 'It is sent again although it is unknown whether the last attempt arrived: the target may see the event twice.',
   },
   close: {
     verb: 'Close', done: 'closed', from: ['held'],
@@ -65,7 +65,7 @@ export const ACTIONS = {
   },
   cancel: {
     verb: 'Cancel', done: 'cancelled', from: ['pending', 'retrying', 'held', 'dead'], danger: true,
-    means: 'It is not sent to this target any more, unless somebody retries it.',
+    means: 'It is not sent to this target any more, unless an operator retries it.',
   },
   replay: {
     verb: 'Replay', done: 'replayed', from: ['delivered', 'closed', 'cancelled', 'dead'],

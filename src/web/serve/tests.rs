@@ -201,7 +201,7 @@ async fn a_head_that_is_too_long_is_refused() {
 }
 
 #[tokio::test]
-async fn an_answer_nobody_reads_is_given_up() {
+async fn an_answer_that_is_not_read_is_given_up() {
     /// Says when the answer is dropped.
     struct Dropped(mpsc::Sender<()>);
     impl Drop for Dropped {
@@ -228,7 +228,7 @@ async fn an_answer_nobody_reads_is_given_up() {
 }
 
 #[tokio::test]
-async fn who_exceeds_the_cap_waits_while_everybody_else_is_being_served() {
+async fn a_connection_beyond_the_cap_waits_while_the_others_are_served() {
     let (router, mut entries, release) = held();
     let server = Serving::start(router, Limits { connections: 1, ..GENEROUS }).await;
     let mut inside = server.client().await;
@@ -287,7 +287,7 @@ async fn outlasts_an_idle_one(router: Router, end: &str, release: &Notify) {
 }
 
 #[tokio::test]
-async fn who_receives_a_stream_keeps_the_place_that_an_idle_client_gives_up() {
+async fn a_client_that_receives_a_stream_keeps_its_place_and_an_idle_one_gives_it_up() {
     let release = Arc::new(Notify::new());
     let gate = Arc::clone(&release);
     let long = move || {
@@ -303,7 +303,7 @@ async fn who_receives_a_stream_keeps_the_place_that_an_idle_client_gives_up() {
 }
 
 #[tokio::test]
-async fn who_is_slow_to_read_an_answer_keeps_the_place_that_an_idle_client_gives_up() {
+async fn a_client_that_reads_slowly_keeps_its_place_and_an_idle_one_gives_it_up() {
     // More than the system takes without the client's reading.
     let long = || async { format!("{}the end", "x".repeat(32 << 20)) };
     outlasts_an_idle_one(Router::new().route("/long", get(long)), "the end", &Notify::new()).await;
@@ -324,7 +324,7 @@ async fn a_panic_is_answered_and_the_connection_goes_on() {
 }
 
 #[tokio::test]
-async fn at_the_stop_requests_in_flight_are_finished_and_nobody_else_is_let_in() {
+async fn at_the_stop_requests_in_flight_are_finished_and_no_connection_is_accepted() {
     let (router, mut entries, release) = held();
     let server = Serving::start(router, GENEROUS).await;
     let (mut busy, mut silent) = (server.client().await, server.client().await);

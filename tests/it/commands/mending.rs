@@ -32,7 +32,7 @@ async fn the_dead_deliveries_of_a_broken_target_are_found_and_retried_until_the_
     assert_eq!(outcome.code, Some(1));
     assert_eq!(serde_json::from_str::<Value>(&outcome.stdout).unwrap()["acknowledged"], false);
 
-    // Nobody is at the terminal, so nothing happens without a word.
+    // There is no terminal to confirm at, so nothing is changed.
     let retry = "deliveries retry --state dead --target orders";
     let unasked = shell.failed(retry, 2).await;
     assert!(unasked.contains("20 deliveries to retry") && unasked.contains("--yes"), "{unasked}");
@@ -76,7 +76,7 @@ async fn the_dead_deliveries_of_a_broken_target_are_found_and_retried_until_the_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_held_is_released_closed_and_cancelled() {
+async fn held_deliveries_are_released_closed_and_cancelled() {
     let mut world = World::new(World::with_duplicates()).await;
     let target = RawTarget::new(|_| Act::Hang).await;
     world.target_at("orders", &target.url);

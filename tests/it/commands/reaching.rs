@@ -63,7 +63,7 @@ async fn a_missing_and_a_wrong_token_are_told_apart_and_never_shown() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_done_and_cannot_be_shown_is_a_success() {
+async fn an_action_that_is_done_and_cannot_be_shown_is_a_success() {
     let world = World::new(World::with_duplicates()).await;
     let (bridge, admin) = listen().await;
     let mut served = JoinSet::new();

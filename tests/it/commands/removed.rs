@@ -21,7 +21,7 @@ async fn said(world: &World, arguments: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_waits_for_a_removed_target_stays_in_sight_until_it_is_moved() {
+async fn deliveries_of_a_removed_target_stay_listed_until_they_are_moved() {
     let mut world = World::new(World::with_duplicates()).await;
     let (_nobody, url) = hold();
     world.target_at("old", &url);
@@ -142,7 +142,7 @@ async fn a_move_is_narrowed_by_filters_and_tells_what_the_other_target_does_not_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_dead_for_too_long_is_cancelled_with_a_line_and_a_count() {
+async fn a_delivery_that_is_dead_for_too_long_is_cancelled_with_a_line_and_a_count() {
     let mut world = World::new(World::with_duplicates()).await;
     let orders = world.target("orders").await;
     world.set_target("orders", "DEAD_ON", "410");

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn what_is_allowed_and_probably_not_meant_is_a_warning_and_a_failure_only_if_strict() {
+fn a_doubtful_setting_is_a_warning_and_a_failure_only_if_strict() {
     let config = file(DOUBTFUL);
     std::fs::set_permissions(config.path(), std::fs::Permissions::from_mode(0o666)).unwrap();
     let output = bridge(&["check", "--config", path(&config)], &[]);

@@ -1,4 +1,4 @@
-//! Connections that break after the request has left: nobody knows whether the
+//! Connections that break after the request has left: it is unknown whether the
 //! event was taken.
 
 use http::StatusCode;
@@ -26,7 +26,7 @@ fn broken() -> Vec<(&'static str, Act, &'static str)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_may_have_arrived_is_sent_again() {
+async fn an_uncertain_attempt_is_sent_again() {
     let mut world = World::new(World::with_duplicates()).await;
     let scripts = broken().into_iter().map(|(name, act, _)| (name.to_owned(), vec![act]));
     let targets = targets(&mut world, scripts).await;
@@ -50,7 +50,7 @@ async fn what_may_have_arrived_is_sent_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_may_have_arrived_is_held_where_that_is_configured() {
+async fn an_uncertain_attempt_is_held_where_that_is_configured() {
     let mut world = World::new(World::with_duplicates()).await;
     let scripts = broken().into_iter().map(|(name, act, _)| (name.to_owned(), vec![act]));
     let targets = targets(&mut world, scripts).await;

@@ -86,7 +86,7 @@ async fn told(bridge: &Bridge, arguments: &[&str]) -> (Option<i32>, String) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_comes_by_stream_is_chosen_alike_and_a_reload_changes_the_choice() {
+async fn events_of_a_stream_are_routed_alike_and_a_reload_changes_the_routing() {
     let target = RawTarget::new(|_| ok()).await;
     let mut world = World::new(crate::stream::without_webhooks()).await;
     world.target_at("orders", &target.url);

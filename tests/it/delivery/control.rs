@@ -88,7 +88,7 @@ async fn a_paused_target_ends_what_is_on_the_wire_and_starts_nothing_until_it_go
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_target_that_begins_paused_waits_for_a_person() {
+async fn a_target_that_begins_paused_waits_for_an_operator() {
     let (sample, folder) = (sample().await, TempDir::new().unwrap());
     let engine = Engine::start_as(&folder, &sample.settings, true).await;
     assert!(engine.status.borrow().paused);

@@ -158,7 +158,7 @@ async fn a_target_that_refuses_some_is_not_rejecting() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_target_has_asked_for_outlasts_a_restart_as_long_as_its_address() {
+async fn a_retry_after_outlasts_a_restart_while_the_address_stays() {
     let asks = Act::Say(b"HTTP/1.1 429 Busy\r\nretry-after: 3600\r\ncontent-length: 0\r\n\r\n".to_vec());
     let target = RawTarget::scripted([asks]).await;
     let mut world = world(&target).await;

@@ -213,7 +213,7 @@ fn the_table_knows_kinds_labels_and_values() {
 }
 
 #[test]
-fn what_does_not_exist_is_found() {
+fn a_metric_that_does_not_exist_is_found() {
     let table = Table::of_the_bridge();
     let faults = |query: &str, words: &str| table.faults(&Query::parse(query), words);
     let right = r#"sum by (le, target) (rate(pepay_bridge_end_to_end_seconds_bucket{target=~"$target", instance="a"}[5m]))"#;

@@ -9,7 +9,7 @@ use crate::support::soon;
 use crate::support::world::{World, assert_each_once};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_died_at_a_broken_target_is_retried_in_bulk_until_the_ledger_closes() {
+async fn dead_deliveries_of_a_broken_target_are_retried_in_bulk_until_all_have_arrived() {
     let mut world = World::new(World::with_duplicates()).await;
     let target = world.target("orders").await;
     world.set_target("orders", "DEAD_ON", "410");

@@ -58,7 +58,7 @@ async fn an_event_is_equal_different_or_unknown_at_pepay() {
             "{printed}{said}"
         );
 
-        // Only the bridge has this one; nobody has the last.
+        // Only the bridge has this one; none has the last.
         webhook(&bridge, &event("paid", 0).replace("-9", "-10")).await;
         let (code, _, said) = verify(&world, &bridge, &["evt_1734780000000-10"]).await;
         assert!(

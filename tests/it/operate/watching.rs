@@ -30,7 +30,7 @@ async fn a_stop_ends_the_streams_of_those_who_watch_and_does_not_wait_for_them()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_watches_with_a_token_that_is_replaced_is_cut_off_and_has_to_show_the_new_one() {
+async fn a_listener_whose_token_is_replaced_is_closed_and_needs_the_new_one() {
     let mut world = World::new(World::with_duplicates()).await;
     world.target_at("orders", "http://127.0.0.1:9/");
     world.set("SERVER__ADMIN_TOKEN", "the-first-token-of-all");

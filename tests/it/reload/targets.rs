@@ -56,7 +56,7 @@ fn assert_in_order(ids: &[EventId], records: &[Record]) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_new_target_receives_what_is_accepted_from_then_on_and_nobody_else_notices() {
+async fn a_new_target_receives_what_is_accepted_from_then_on_and_the_others_do_not_notice() {
     let mut world = World::new(World::with_duplicates()).await;
     let old = slow(|_| Act::Say(OK.to_vec())).await;
     world.target_at("old", &old.url);
@@ -90,7 +90,7 @@ async fn a_new_target_receives_what_is_accepted_from_then_on_and_nobody_else_not
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_waits_goes_where_the_new_url_says_in_its_order() {
+async fn waiting_deliveries_go_to_the_new_url_in_order() {
     let mut world = World::new(without_webhooks()).await;
     let broken = slow(|_| refuse()).await;
     world.target_at("orders", &broken.url);

@@ -79,7 +79,7 @@ async fn a_delayed_request_keeps_neither_others_nor_the_end_waiting() {
 }
 
 #[tokio::test]
-async fn forgotten_faults_meet_nobody() {
+async fn removed_faults_meet_no_request() {
     let world = world().await;
     inject(&world, answer(Door::Rest, 500, None));
     world.simulator.clear_faults();

@@ -78,7 +78,7 @@ async fn the_list_is_narrowed_by_type_time_invoice_and_environment() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_listed_is_refused() {
+async fn a_list_query_with_a_wrong_parameter_is_refused() {
     let world = world_of_events(Options { rest_retention: 3, ..options() }, 5).await;
     for query in [
         "limit=0".to_owned(),

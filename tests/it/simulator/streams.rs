@@ -70,7 +70,7 @@ async fn a_stream_carries_only_what_its_filters_let_through() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_subscribed_to_is_refused() {
+async fn an_unknown_subscription_is_refused() {
     let world = world().await;
     for query in [
         "types=",

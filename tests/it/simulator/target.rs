@@ -13,7 +13,7 @@ async fn post(world: &World, url: &str, n: u32) -> Answer {
 }
 
 #[tokio::test]
-async fn what_arrives_is_written_down_with_what_it_was_answered() {
+async fn each_request_is_recorded_with_the_answer_it_got() {
     let mut world = world().await;
     let (target, url) = world.target(Options::default()).await;
     target.next(1, Reaction::Answer(StatusCode::TOO_MANY_REQUESTS, Some("2".to_owned())));
@@ -37,7 +37,7 @@ async fn what_arrives_is_written_down_with_what_it_was_answered() {
 }
 
 #[tokio::test]
-async fn what_is_no_event_is_refused() {
+async fn a_body_that_is_no_event_is_refused() {
     let mut world = world().await;
     let (_, url) = world.target(Options::default()).await;
     assert_eq!(world.send(world.http.post(&url).body(event(1).body)).await.status, 400, "no webhook-id");

@@ -59,7 +59,7 @@ async fn a_refused_webhook_is_sent_again_until_it_is_taken() {
 }
 
 #[tokio::test]
-async fn a_webhook_that_nobody_takes_is_given_up() {
+async fn a_webhook_that_is_never_taken_is_given_up() {
     let (world, receiver, _) = world_with_receiver().await;
     receiver.fail_ratio(1.0, Reaction::Answer(StatusCode::FOUND, None));
     world.publish(&event(1));

@@ -114,7 +114,7 @@ async fn a_stop_does_not_wait_for_a_backfill() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_backfilled_is_refused_with_a_reason() {
+async fn a_backfill_that_is_not_possible_is_refused_with_a_reason() {
     let mut world = World::new(without_webhooks()).await;
     world.target("orders").await;
     let bridge = world.bridge().await;

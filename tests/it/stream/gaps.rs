@@ -83,7 +83,7 @@ async fn a_replay_that_leaves_events_out_in_silence_is_not_believed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_happens_while_the_bridge_is_down_is_read_after_its_start() {
+async fn events_of_the_time_that_the_bridge_was_down_are_read_after_its_start() {
     let mut world = World::new(Options { replay_retention: 10, ..without_webhooks() }).await;
     let target = world.target("orders").await;
     let bridge = world.bridge().await;

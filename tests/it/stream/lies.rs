@@ -173,7 +173,7 @@ async fn a_damaged_entry_is_named_and_costs_no_neighbour() {
         (Damage::Encoding, false),
         (Damage::Shape, false),
         (Damage::Id, false),
-        // JSON all the same, in a field that nobody here reads.
+        // JSON all the same, in a field that the bridge does not read.
         (Damage::Surrogate, true),
         (Damage::Overflow, true),
     ];

@@ -57,7 +57,7 @@ async fn every_connection_has_a_token_of_its_own() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn retry_after_is_kept_to_at_every_door() {
+async fn retry_after_is_kept_to_at_every_endpoint() {
     tokio::join!(keeps_away(Door::Token), keeps_away(Door::Upgrade), keeps_away(Door::Rest));
 }
 

@@ -10,7 +10,7 @@ use crate::support::soon;
 use crate::support::world::{World, acknowledged, assert_each_once};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_stream_lost_in_silence_is_found_and_a_stream_that_goes_on_losing_is_replaced() {
+async fn events_that_the_stream_lost_are_found_and_a_stream_that_goes_on_losing_is_replaced() {
     let mut world = World::new(without_webhooks()).await;
     let target = world.target("orders").await;
     world.set("STREAMS__COMMERCE__RECONCILE_INTERVAL", "1s");

@@ -17,7 +17,7 @@ fn problem(status: &Value) -> &str {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_is_let_in_and_thrown_out_again_and_again_says_so_until_a_connection_lasts() {
+async fn a_stream_whose_connections_end_soon_again_and_again_says_so_until_one_lasts() {
     let mut world = World::new(without_webhooks()).await;
     let target = world.target("orders").await;
     let pepay = RawPepay::of(&mut world, |request| match request.asked {

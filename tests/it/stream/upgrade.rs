@@ -55,7 +55,7 @@ async fn an_upgrade_is_taken_however_its_head_arrives() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_only_looks_like_an_upgrade_is_none() {
+async fn an_answer_that_only_looks_like_an_upgrade_is_none() {
     let mut world = World::new(without_webhooks()).await;
     world.target("orders").await;
     let pepay = RawPepay::of(&mut world, |_| Act::Usual).await;

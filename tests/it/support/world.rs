@@ -228,7 +228,7 @@ pub async fn listen() -> (TcpListener, String) {
     (listener, url)
 }
 
-/// A port that nobody listens on, and that nobody else is given as long as this
+/// A port without a listener, which the system gives to no other process as long as this
 /// is held, with its URL. The test listens there with [`TcpSocket::listen`]; a
 /// server that sets `SO_REUSEADDR` can do so beside it, on Linux.
 pub fn hold() -> (TcpSocket, String) {

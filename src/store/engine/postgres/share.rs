@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_joins_is_given_its_share() {
+    fn a_replica_that_joins_is_given_its_share() {
         let names = targets(5);
         let (mut rows, two) = (free(&names), [member(0, &names), member(1, &names)]);
         settle(&two[..1], &mut rows, 1);

@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn the_log_stays_short_while_nobody_reads_an_old_state() {
+    fn the_log_stays_short_without_a_reader_of_an_old_state() {
         let mut log = Log::new();
         let longest = (0..50).map(|_| log.commit().0).max();
         assert!(longest.is_some_and(|pages| (PAGES..PAGES + COMMIT + ROOM).contains(&pages)), "{longest:?}");

@@ -54,7 +54,7 @@ impl Lock {
         let path = Self::beside(database);
         create_file(&path)?;
         let file = File::options().write(true).open(path)?;
-        // Whoever can open a file can lock it, for reading is enough: one that an earlier
+        // A user who can open a file can lock it, for reading is enough: one that an earlier
         // version has left for all to read is closed to them.
         let mode = file.metadata()?.mode() & 0o7777;
         if mode != OWNERS_FILE {

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::*;
 
 #[tokio::test]
-async fn what_is_not_there_is_a_problem() {
+async fn a_missing_resource_is_a_problem() {
     let caller = Caller::new().await;
     for path in [
         "/api",

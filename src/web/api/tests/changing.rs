@@ -41,7 +41,7 @@ async fn a_bulk_call_is_listed_for_as_long_as_it_is_worked_on() {
 }
 
 #[tokio::test]
-async fn what_was_done_is_not_told_as_a_failure_where_it_cannot_be_shown() {
+async fn a_done_action_that_cannot_be_shown_is_no_failure() {
     let caller = Caller::new().await;
     caller.shown.store_event("evt_1", 30).await;
     caller.shown.view.operator.fail_reads().await;

@@ -143,7 +143,7 @@ async fn members_that_are_not_known_or_of_the_wrong_kind_are_refused_by_name() {
 }
 
 #[tokio::test]
-async fn a_bulk_change_takes_a_filter_and_a_count_that_somebody_confirms() {
+async fn a_bulk_change_takes_a_filter_and_a_confirmed_count() {
     let caller = Caller::new().await;
     let path = "/api/v1/deliveries/retry";
     for (body, names) in [

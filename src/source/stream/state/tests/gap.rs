@@ -260,7 +260,7 @@ fn a_second_page_that_is_always_refused_is_asked_for_ever_more_rarely() {
 }
 
 #[test]
-fn what_was_created_before_the_first_start_is_left_alone_whatever_the_list_shows() {
+fn an_event_from_before_the_first_start_is_left_alone_whatever_the_list_shows() {
     let mut play = Play::at(settings(), None);
     play.effects();
     play.list(&[]);
@@ -332,7 +332,7 @@ fn a_list_that_does_not_answer_does_not_keep_the_first_start_waiting() {
 }
 
 #[test]
-fn what_is_stored_later_arrives_no_earlier_where_ids_show_no_order() {
+fn an_event_stored_later_arrives_no_earlier_where_ids_show_no_order() {
     let mut play = Play::new(settings());
     play.effects();
     play.machine.opened(play.now());

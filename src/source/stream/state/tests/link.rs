@@ -105,7 +105,7 @@ fn a_refused_key_is_slow_at_once() {
 }
 
 #[test]
-fn retry_after_is_a_floor_on_every_road() {
+fn retry_after_is_a_floor_for_every_kind_of_request() {
     for kind in [FailureKind::RateLimited, FailureKind::Unavailable, FailureKind::Refused] {
         for step in [ConnectStep::Token, ConnectStep::Upgrade] {
             let mut play = Play::new(settings());

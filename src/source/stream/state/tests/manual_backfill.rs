@@ -51,7 +51,7 @@ fn a_manual_backfill_takes_in_what_is_missing_below_the_cursor_and_does_not_move
 }
 
 #[test]
-fn what_lies_between_the_cursor_and_a_newer_beginning_goes_first() {
+fn events_between_the_cursor_and_a_newer_beginning_go_first() {
     let since_twelve = BackfillFrom::Time(UnixMillis(event(12).created * 1000));
     for (from, pages) in [(after(11), &[&[13, 12, 11][..]][..]), (since_twelve, &[&[13, 12], &[]])] {
         let mut play = live_at_nine();
@@ -168,7 +168,7 @@ fn failure(kind: FailureKind) -> Failure {
 }
 
 #[test]
-fn what_only_an_operator_can_mend_ends_a_manual_backfill_at_once() {
+fn a_failure_that_only_an_operator_can_mend_ends_a_manual_backfill_at_once() {
     for kind in [FailureKind::Refused, FailureKind::Missing] {
         let mut play = live_at_nine();
         play.machine.backfill(&after(3));
@@ -181,7 +181,7 @@ fn what_only_an_operator_can_mend_ends_a_manual_backfill_at_once() {
 }
 
 #[test]
-fn what_may_heal_is_tried_again_for_a_while_and_retry_after_is_kept() {
+fn a_passing_failure_is_tried_again_for_a_while_and_retry_after_is_kept() {
     let mut play = live_at_nine();
     play.machine.backfill(&after(3));
     play.effect();

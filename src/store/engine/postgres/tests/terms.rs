@@ -85,7 +85,7 @@ async fn under_a_term_that_is_over_nothing_is_written_and_under_the_next_one_it_
 }
 
 #[tokio::test]
-async fn a_lease_that_has_expired_and_that_nobody_took_is_still_written_under() {
+async fn an_expired_lease_that_was_not_taken_is_still_written_under() {
     let mut engines = with_two_events().await;
     let (target, term) = (engines.targets[0], engines.backend.term(LEASE));
     end(&engines, LEASE);
@@ -117,7 +117,7 @@ async fn a_cursor_is_moved_under_the_term_of_its_stream_and_the_events_are_store
 }
 
 #[tokio::test]
-async fn what_nobody_owns_is_acted_on_and_whoever_owned_it_before_writes_nothing_more() {
+async fn a_target_without_an_owner_is_acted_on_and_its_former_owner_writes_nothing_more() {
     let mut engines = with_two_events().await;
     let (target, term) = (engines.targets[0], engines.backend.term(LEASE));
     let before = engines.rows();

@@ -134,7 +134,7 @@ async fn everything_is_created_for_its_owner_alone() {
 }
 
 #[tokio::test]
-async fn what_exists_keeps_its_mode_but_for_the_lock_which_its_readers_could_hold() {
+async fn existing_files_keep_their_mode_but_for_the_lock_which_its_readers_could_hold() {
     use std::os::unix::fs::PermissionsExt as _;
     let folder = Fixture::new(vec![]).await.close().await.folder;
     let path = database(folder.path());
