@@ -1,4 +1,4 @@
-//! Which findings are news. Pure; time is an argument.
+//! Which findings become messages. Pure; time is an argument.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -6,11 +6,10 @@ use std::time::Duration;
 use crate::domain::alert::{Alert, Finding, Findings, Kind};
 use crate::domain::clock::UnixMillis;
 
-/// The least time between two messages that begin the same thing: what comes and goes
-/// is told in this pace.
+/// The least time between two messages that the same state has begun.
 pub(super) const REPEAT: Duration = Duration::from_mins(10);
 
-/// What has been told so far.
+/// What has been sent so far.
 #[derive(Debug, Default)]
 pub(super) struct Tracker {
     known: BTreeMap<(Kind, String), Known>,
@@ -22,16 +21,16 @@ struct Known {
     since: Option<UnixMillis>,
     /// What the last finding said.
     summary: String,
-    /// When its beginning was last told.
+    /// When the message of its beginning was last sent.
     told_at: Option<UnixMillis>,
     /// Which occurrence that was about.
     told: i64,
-    /// Whether its beginning was told and its end was not.
+    /// Whether its beginning was sent and its end was not.
     open: bool,
 }
 
 impl Tracker {
-    /// The messages that `findings` are worth.
+    /// Returns the messages to send for `findings`.
     pub(super) fn observe(&mut self, findings: Findings, now: UnixMillis) -> Vec<Alert> {
         let Findings { all, unknown } = findings;
         let mut alerts = Vec::new();
@@ -48,7 +47,7 @@ impl Tracker {
         for finding in all {
             alerts.extend(self.begin(finding, now));
         }
-        // What is over and could be told again at once is as if it had never been.
+        // A state that is over and may be sent again at once needs no memory.
         self.known.retain(|_, known| known.since.is_some() || !is_old(known.told_at, now));
         alerts
     }
@@ -75,8 +74,8 @@ impl Tracker {
     }
 }
 
-/// How long something has to last before it is told: a restart of a target is none, nor is
-/// the time that a stream takes to connect after a start.
+/// How long a state has to last before it is sent. The restart of a target, and the time that a
+/// stream takes to connect after a start, are shorter.
 const fn patience(kind: Kind) -> Duration {
     match kind {
         Kind::TargetDown => Duration::from_secs(10),
@@ -85,7 +84,7 @@ const fn patience(kind: Kind) -> Duration {
     }
 }
 
-/// Whether what was told `at` may be told again. A time in the future was told before the
+/// Whether a state that was sent `at` may be sent again. A time in the future is from before the
 /// clock was set back.
 fn is_old(at: Option<UnixMillis>, now: UnixMillis) -> bool {
     at.is_none_or(|at| at > now || at.plus(REPEAT) <= now)

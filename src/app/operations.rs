@@ -28,7 +28,7 @@ pub(super) struct Operations {
     reload: Reload,
     verifier: Verifier,
     alerts: Alerts,
-    /// Those that share the store, where there may be any.
+    /// The other replicas; `None` where the store belongs to one process.
     peers: Option<Peers>,
 }
 

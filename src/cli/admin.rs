@@ -19,7 +19,7 @@ use super::{Error, health};
 use crate::config;
 use crate::domain::cause::innermost;
 use crate::domain::clock::{Clock, UnixMillis};
-use crate::web::Settings;
+use crate::web;
 
 /// For a question, and for what is done at once.
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -60,7 +60,7 @@ pub(super) struct Operator {
 }
 
 impl Operator {
-    /// Who works with the bridge of this configuration, of which `[server]` alone is read.
+    /// A connection to the bridge of this configuration, of which `[server]` alone is read.
     pub(super) fn new(
         arguments: &Arguments,
         config: Option<&Path>,
@@ -118,12 +118,12 @@ impl Answer {
 
 impl Admin {
     /// The bridge of this configuration.
-    pub(super) fn of(settings: &Settings) -> Result<Self, Error> {
+    pub(super) fn of(settings: &web::Settings) -> Result<Self, Error> {
         Self::new(settings, &Reach { admin_url: None })
     }
 
     /// The bridge of this configuration, or the one that is reached another way.
-    pub(super) fn new(settings: &Settings, reach: &Reach) -> Result<Self, Error> {
+    pub(super) fn new(settings: &web::Settings, reach: &Reach) -> Result<Self, Error> {
         let configured = || Url::parse(&format!("http://{}", health::reachable(settings.admin_listen)));
         let base = reach.admin_url.clone().map_or_else(configured, Ok).map_err(Error::failure)?;
         let marks = HeaderMap::from_iter([(CLIENT, HeaderValue::from_static("cli"))]);
@@ -193,7 +193,7 @@ impl Admin {
         Ok(self.ask(request.body(body.to_string())).await?)
     }
 
-    /// The address of `path`, each segment of which is one, whatever is in it.
+    /// The address of `path`, whose segments are escaped.
     fn address(&self, path: &[&str]) -> Result<Url, Error> {
         // These three would mean another path.
         if let Some(name) = path.iter().find(|name| ["", ".", ".."].contains(*name)) {

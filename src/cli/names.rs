@@ -1,5 +1,5 @@
 //! The names that a running bridge has: hidden `pepay-bridge complete-names`, which the
-//! completion scripts call, and what a command says of a name that there is not.
+//! completion scripts call, and what a command says of an unknown name.
 
 use std::ffi::OsString;
 use std::path::Path;

@@ -8,11 +8,11 @@ use super::form::{self, Form};
 use super::problem::{Faulty, quoted};
 use super::section::Section;
 use super::targets::signing_keys;
-use crate::alerts::{Format, Settings};
+use crate::alerts::{self, Format};
 use crate::domain::alert::Kind;
 
 /// The settings; `None` without a `url`.
-pub(super) fn read(mut section: Section<'_>) -> Result<Option<Settings>, Faulty> {
+pub(super) fn read(mut section: Section<'_>) -> Result<Option<alerts::Settings>, Faulty> {
     let url = section.hidden("url");
     let format = form::choice(&[("json", Format::Json), ("slack", Format::Slack)]);
     let format = section.value("format", "json", &format);
@@ -27,7 +27,7 @@ pub(super) fn read(mut section: Section<'_>) -> Result<Option<Settings>, Faulty>
     section.finish();
     let (format, signing_keys, on) = (format?, signing_keys?, on?);
     let on: BTreeSet<_> = on.into_iter().collect();
-    Ok(url?.map(|url| Settings { url, signing_keys, format, on }))
+    Ok(url?.map(|url| alerts::Settings { url, signing_keys, format, on }))
 }
 
 fn kind() -> Form<Kind> {

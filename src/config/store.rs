@@ -12,7 +12,7 @@ use super::problem::{Faulty, quoted};
 use super::section::Section;
 use super::streams::Subscription;
 use crate::source::webhook;
-use crate::store::{Durability, Place, Server, Settings};
+use crate::store::{self, Durability, Place, Server};
 
 /// A century: what is longer is a slip, and no sum of times overflows below it.
 const LONGEST: Duration = DAY.saturating_mul(36_500);
@@ -24,7 +24,7 @@ const LONGEST: Duration = DAY.saturating_mul(36_500);
 const SHORTEST_MEMORY: Duration = DAY.saturating_mul(7);
 
 /// Where and for how long the bridge keeps what it holds.
-pub(super) fn read(mut section: Section<'_>) -> Result<Settings, Faulty> {
+pub(super) fn read(mut section: Section<'_>) -> Result<store::Settings, Faulty> {
     let place = place(&mut section);
     let durability = form::choice(&[("full", Durability::Full), ("normal", Durability::Normal)]);
     let durability = section.value("durability", "full", &durability);
@@ -36,7 +36,7 @@ pub(super) fn read(mut section: Section<'_>) -> Result<Settings, Faulty> {
     section.at_most(("payload_retention", payload_retention), ("dedupe_retention", dedupe_retention));
     let dead_retention = section.value("dead_retention", "365d", &form::duration(Duration::ZERO..=LONGEST));
     section.finish();
-    Ok(Settings {
+    Ok(store::Settings {
         place: place?,
         durability: durability?,
         payload_retention: payload_retention?,
@@ -50,7 +50,7 @@ pub(super) fn read(mut section: Section<'_>) -> Result<Settings, Faulty> {
 /// further back than ids are kept.
 pub(super) fn outlives_repeats(
     root: &mut Section<'_>,
-    settings: &Settings,
+    settings: &store::Settings,
     streams: &[Subscription],
     webhooks: &[webhook::Settings],
 ) {

@@ -13,7 +13,7 @@ use crate::domain::event::EventId;
 use crate::domain::filter::{Pattern, TypeFilter};
 use crate::pepay::account::Account;
 use crate::pepay::filter::{Filter, Filters};
-use crate::source::stream::{Auth, Endpoint, Settings, StartFrom};
+use crate::source::stream::{self, Auth, Endpoint, StartFrom};
 
 /// The endpoints that know a filter (Pepay: `api-spec/realtime/websockets`).
 const fn endpoints(filter: Filter) -> &'static [Endpoint] {
@@ -31,7 +31,7 @@ const LEAST_BACKOFF: Duration = Duration::from_millis(50);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subscription {
     /// The stream.
-    pub settings: Settings,
+    pub settings: stream::Settings,
     /// Where Pepay is for this stream, and its key, which is there.
     pub account: Arc<Account>,
 }
@@ -52,7 +52,7 @@ pub(super) fn read(
     Ok(Subscription { settings: settings?, account: Arc::new(account?) })
 }
 
-fn settings(name: &str, section: &mut Section<'_>) -> Result<Settings, Faulty> {
+fn settings(name: &str, section: &mut Section<'_>) -> Result<stream::Settings, Faulty> {
     let endpoint = form::choice(&[("commerce", Endpoint::Commerce), ("merchant", Endpoint::Merchant)]);
     let endpoint = section.value("endpoint", "commerce", &endpoint);
     let auth = form::choice(&[("token", Auth::Token), ("header", Auth::Header)]);
@@ -77,7 +77,7 @@ fn settings(name: &str, section: &mut Section<'_>) -> Result<Settings, Faulty> {
         section.value("reconcile_interval", "5m", &off_or(form::duration(SECOND..=DAY * 30)));
     let reconcile_lookback = section.value("reconcile_lookback", "15m", &form::duration(SECOND..=DAY * 365));
     let hold_limit = section.value("hold_limit", "30s", &form::duration(SECOND..=DAY));
-    Ok(Settings {
+    Ok(stream::Settings {
         name: name.into(),
         endpoint: endpoint?,
         auth: auth?,

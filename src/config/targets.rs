@@ -16,7 +16,7 @@ use super::form::{self, DAY, Form, HOUR, MILLISECOND};
 use super::problem::{Faulty, quoted};
 use super::section::Section;
 use super::streams::{backoff, types};
-use crate::delivery::Settings;
+use crate::delivery;
 use crate::delivery::sign::SigningKey;
 use crate::delivery::tls::{ClientIdentity, Roots};
 use crate::domain::delivery::{OnUncertain, Ordering, RetryPolicy};
@@ -25,7 +25,7 @@ use crate::domain::delivery::{OnUncertain, Ordering, RetryPolicy};
 const MOST_SECRETS: usize = 8;
 
 /// One target.
-pub(super) fn read(name: &str, mut section: Section<'_>) -> Result<Settings, Faulty> {
+pub(super) fn read(name: &str, mut section: Section<'_>) -> Result<delivery::Settings, Faulty> {
     let url = section.required("url", "an http or https URL", &url());
     let types = types(&mut section, &["*"]);
     let environment = section.optional("environment", &form::environment());
@@ -52,7 +52,7 @@ pub(super) fn read(name: &str, mut section: Section<'_>) -> Result<Settings, Fau
     let on_uncertain = form::choice(&[("retry", OnUncertain::Retry), ("hold", OnUncertain::Hold)]);
     let on_uncertain = section.value("on_uncertain", "retry", &on_uncertain);
     section.finish();
-    Ok(Settings {
+    Ok(delivery::Settings {
         name: name.into(),
         url: url?,
         types: types?,

@@ -9,7 +9,7 @@ use super::form::{self, DAY, Form, SECOND};
 use super::problem::{Faulty, quoted};
 use super::section::Section;
 use crate::pepay::signature::SigningKey;
-use crate::source::webhook::Settings;
+use crate::source::webhook;
 
 /// Served beside the webhooks, on the same listener.
 const TAKEN: [&str; 3] = ["/healthz", "/readyz", "/readyz/intake"];
@@ -18,7 +18,11 @@ const TAKEN: [&str; 3] = ["/healthz", "/readyz", "/readyz/intake"];
 pub(super) type Paths = BTreeMap<Arc<str>, String>;
 
 /// One endpoint.
-pub(super) fn read(name: &str, mut section: Section<'_>, paths: &mut Paths) -> Result<Settings, Faulty> {
+pub(super) fn read(
+    name: &str,
+    mut section: Section<'_>,
+    paths: &mut Paths,
+) -> Result<webhook::Settings, Faulty> {
     let path = section.value("path", "/webhooks/pepay", &path());
     if let Ok(path) = &path
         && let Some(other) = paths.insert(path.clone(), name.to_owned())
@@ -33,10 +37,10 @@ pub(super) fn read(name: &str, mut section: Section<'_>, paths: &mut Paths) -> R
     }
     let environment = section.optional("environment", &form::environment());
     let tolerance = section.value("tolerance", "5m", &form::duration(SECOND..=DAY * 3650));
-    let largest = ByteSize::b(Settings::LARGEST_BODY as u64);
+    let largest = ByteSize::b(webhook::Settings::LARGEST_BODY as u64);
     let max_body = section.value("max_body", "256KiB", &form::size(ByteSize::b(1)..=largest));
     section.finish();
-    Ok(Settings {
+    Ok(webhook::Settings {
         name: name.into(),
         path: path?,
         keys: secrets?.iter().map(SigningKey::new).collect(),
@@ -48,7 +52,7 @@ pub(super) fn read(name: &str, mut section: Section<'_>, paths: &mut Paths) -> R
 
 /// Refuses one secret for endpoints of different environments: its holder could sign
 /// events of one environment for the other.
-pub(super) fn do_not_share(root: &mut Section<'_>, endpoints: &[Settings]) {
+pub(super) fn do_not_share(root: &mut Section<'_>, endpoints: &[webhook::Settings]) {
     for (index, one) in endpoints.iter().enumerate() {
         for other in endpoints.iter().skip(index + 1) {
             let (Some(bound), Some(elsewhere)) = (one.environment, other.environment) else { continue };

@@ -59,8 +59,8 @@ impl Tokens {
         Self(watch::Sender::new(tokens.iter().map(|token| Arc::new(Held::new(token))).collect()))
     }
 
-    /// Has every request from now on show one of `tokens` instead. Returns what has
-    /// changed, such as `server.tokens.prometheus changed`.
+    /// Accepts `tokens` instead, from the next request on. Returns what has changed,
+    /// such as `server.tokens.prometheus changed`.
     pub fn replace(&self, tokens: &[Token]) -> Vec<String> {
         let changes = self.changes(tokens);
         if !changes.is_empty() {
@@ -93,7 +93,7 @@ impl Tokens {
         !self.0.borrow().is_empty()
     }
 
-    /// What a request with `headers` is let in by, and what for, if it is.
+    /// Admits a request with `headers`, or returns why not.
     fn admit(&self, headers: &HeaderMap) -> Result<Admission, Reason> {
         let seen = self.0.subscribe();
         let held = {
@@ -111,7 +111,7 @@ impl Tokens {
     }
 }
 
-/// What a request was let in by: its token, or that there was none. Every request that
+/// What admitted a request: its token, or that none is set. Every request that
 /// the [check] lets through carries it.
 #[derive(Clone)]
 pub(super) struct Admission {

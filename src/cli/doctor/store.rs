@@ -10,7 +10,7 @@ use crate::config::access;
 use crate::domain::cause::chain;
 use crate::store::check::{self, Checkup, Integrity};
 use crate::store::server_check::{self, ServerCheckup};
-use crate::store::{Disk, Durability, Place, Server, Settings};
+use crate::store::{self, Disk, Durability, Place, Server};
 
 /// How long the check of what hangs together may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -20,7 +20,7 @@ const UNEASY: u64 = 1 << 30;
 /// Free space below this is a failure: a burst of events may not fit.
 const TIGHT: u64 = 64 << 20;
 
-pub(super) async fn examine(settings: &Settings) -> Vec<Check> {
+pub(super) async fn examine(settings: &store::Settings) -> Vec<Check> {
     match &settings.place {
         Place::File(database) => of_file(database).await,
         Place::Server(server) => vec![of_server(server, settings.durability).await],

@@ -5,18 +5,18 @@ use std::time::Duration;
 use futures_util::future::join_all;
 
 use super::report::Check;
-use crate::delivery::{Settings, check_connection};
+use crate::delivery::{self, check_connection};
 
 /// The longest wait for a target: the operator waits for the outcome.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-pub(super) async fn examine(targets: &[Settings]) -> Vec<Check> {
+pub(super) async fn examine(targets: &[delivery::Settings]) -> Vec<Check> {
     let reached = join_all(targets.iter().map(of_target)).await;
     let pairs = reached.into_iter().zip(targets);
     pairs.flat_map(|(reached, target)| [Some(reached), of_signature(target)]).flatten().collect()
 }
 
-async fn of_target(target: &Settings) -> Check {
+async fn of_target(target: &delivery::Settings) -> Check {
     let (name, key) = (format!("target {}", target.name), format!("`targets.{}.url`", target.name));
     let what = if target.url.scheme() == "https" { "connects, with TLS" } else { "connects" };
     match tokio::time::timeout(PATIENCE, check_connection(target)).await {
@@ -33,7 +33,7 @@ async fn of_target(target: &Settings) -> Check {
     }
 }
 
-fn of_signature(target: &Settings) -> Option<Check> {
+fn of_signature(target: &delivery::Settings) -> Option<Check> {
     let (name, keys) = (format!("signing {}", target.name), &target.signing_keys);
     let (id, at, body) = ("evt_doctor", 0, b"{}");
     let verifies = keys.iter().all(|key| key.verify(&key.sign(id, at, body), id, at, body));

@@ -4,16 +4,16 @@ use std::collections::BTreeSet;
 
 use super::report::Check;
 use crate::domain::clock::Clock;
-use crate::source::webhook::Settings;
+use crate::source::webhook;
 
 /// What is signed to see whether signing works.
 const BODY: &[u8] = br#"{"id":"evt_doctor","object":"event","type":"test.ping"}"#;
 
-pub(super) fn examine(webhooks: &[Settings], clock: &Clock) -> Vec<Check> {
+pub(super) fn examine(webhooks: &[webhook::Settings], clock: &Clock) -> Vec<Check> {
     webhooks.iter().map(|webhook| of_webhook(webhook, &clock.now().0.to_string())).collect()
 }
 
-fn of_webhook(webhook: &Settings, timestamp: &str) -> Check {
+fn of_webhook(webhook: &webhook::Settings, timestamp: &str) -> Check {
     let (name, secrets) = (format!("webhook {}", webhook.name), webhook.keys.len());
     let key = format!("`webhooks.{}.secrets`", webhook.name);
     let signatures: Vec<_> = webhook.keys.iter().map(|key| key.sign(timestamp, BODY)).collect();
