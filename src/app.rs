@@ -277,7 +277,7 @@ impl App {
         Ok(app)
     }
 
-    /// Has this bridge read its configuration again, while it [runs](Self::run).
+    /// Makes this bridge read its configuration again, while it [runs](Self::run).
     pub fn reload_handle(&self) -> Reload {
         self.reload.clone()
     }
@@ -292,7 +292,7 @@ impl App {
         self.announce_backlogs(|_| true).await;
     }
 
-    /// Says what is undelivered of each target that is `concerned`.
+    /// Logs what is undelivered of each target that is `concerned`.
     async fn announce_backlogs(&self, concerned: impl Fn(&str) -> bool) {
         // If the store does not answer, readiness reports it.
         for backlog in self.store.operator.backlogs().await.unwrap_or_default() {

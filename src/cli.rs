@@ -144,7 +144,7 @@ impl Error {
         Self::Failure(reason.into())
     }
 
-    /// Says on standard error what went wrong.
+    /// Prints on standard error what went wrong.
     pub fn report(&self) -> ExitCode {
         let (text, code) = match self {
             Self::Configuration(problems) => (problems.to_string(), ExitCode::from(2)),
@@ -222,7 +222,7 @@ fn print_bytes(bytes: &[u8]) -> Result<bool, Error> {
     }
 }
 
-/// Says `text` on standard error, beside what a command prints.
+/// Prints `text` on standard error, beside the output of a command.
 fn hint(text: &str) {
     // Without standard error there is no place left to report to.
     let _ = writeln!(io::stderr().lock(), "{text}");

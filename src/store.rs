@@ -311,7 +311,7 @@ impl Store {
         Janitor::new(self.tasks.clone(), self.reader.clone(), self.clock.clone(), retention)
     }
 
-    /// Has the janitor go by the retentions of `settings` from its next round on.
+    /// Sets the retentions of `settings`, which count from the janitor's next round on.
     pub fn retain(&self, settings: &Settings) {
         self.retention.send_replace(settings.into());
     }
@@ -322,8 +322,8 @@ impl Store {
         Comparison::new(reader, counters, self.clock.clone(), self.newest)
     }
 
-    /// Has the committer commit what was handed to it before, checkpoint, and end.
-    /// Whatever comes after is refused as unavailable.
+    /// Ends the committer once it has committed what was handed to it before, and has
+    /// checkpointed. Later commands are refused as unavailable.
     pub async fn close(&mut self) {
         if let Some(membership) = self.membership.take() {
             membership.leave().await;

@@ -66,7 +66,7 @@ impl Operations {
         self.controls.borrow().target(name).cloned()
     }
 
-    /// Has the stream called `name` do what is ordered, by the replica that reads it.
+    /// Passes `order` to the stream called `name`, at the replica that reads it.
     async fn order(&self, name: String, order: Order) -> Result<(), OperationError> {
         let control = self.controls.borrow().stream(&name)?;
         let here = match &order {

@@ -22,7 +22,7 @@ use crate::{store, telemetry};
 /// everything that is wrong with them, a line each.
 pub type Load = Arc<dyn Fn() -> Result<Settings, Vec<String>> + Send + Sync>;
 
-/// Has a running bridge read its configuration again. Cheap to clone.
+/// A handle that makes a running bridge read its configuration again. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Reload(mpsc::Sender<Request>);
 

@@ -50,8 +50,8 @@ pub(super) struct Replicas {
 }
 
 impl Replicas {
-    /// Tells those that share `store` of the parts that `controls` lead to; `None` of a store
-    /// of one process.
+    /// Reports the parts that `controls` lead to to the other replicas of `store`; `None` of a
+    /// store of one process.
     pub(super) fn of(
         store: &mut Store,
         controls: watch::Receiver<Arc<Controls>>,
@@ -79,7 +79,7 @@ impl Replicas {
         }
     }
 
-    /// Says how the parts are that run here.
+    /// Publishes the state of the parts that run here.
     fn report(&self) {
         let controls = self.controls.borrow();
         let (mut targets, mut streams) = (Map::new(), Map::new());

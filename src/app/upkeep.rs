@@ -11,7 +11,8 @@ use crate::store::Store;
 use crate::store::lease::Housekeeping;
 use crate::web::Parts;
 
-/// Has `tasks` keep `store` small and its leases, compare its sources, and deal with other replicas. What
+/// Spawns on `tasks` what keeps `store` small, keeps its leases, compares its sources, and deals with
+/// other replicas. What
 /// one replica does for all ends at `soft`, the rest at `stop`.
 pub(super) fn spawn(
     tasks: &mut Tasks,

@@ -84,7 +84,7 @@ pub(super) fn unescaped(name: &[u8]) -> Cow<'_, [u8]> {
 /// Whether `text` is JSON.
 ///
 /// # Errors
-/// Says where it stops being JSON.
+/// An error with the place where the text stops being JSON.
 pub(super) fn check(text: &str) -> Result<(), serde_json::Error> {
     serde_json::from_str::<IgnoredAny>(text).map(drop)
 }

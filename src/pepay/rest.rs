@@ -201,7 +201,7 @@ impl Rest {
         }
     }
 
-    /// Has Pepay's devnet simulator move an order.
+    /// Moves an order by Pepay's devnet simulator.
     ///
     /// # Errors
     /// [`Failure`], also if the order cannot take this transition.

@@ -108,7 +108,7 @@ struct Owner {
 }
 
 impl Owners {
-    /// Has `acts` done by the dispatcher of `target`, which `answers` a request of another
+    /// Passes `acts` to the dispatcher of `target`, which `answers` a request of another
     /// replica. Gives them back if there is none.
     pub(super) async fn ask(
         &self,
@@ -169,7 +169,7 @@ impl JobSender {
         self.is_held.load(Relaxed)
     }
 
-    /// Says that there are new deliveries, without any of them.
+    /// Announces new deliveries, without any of them.
     pub(super) fn miss_some(&self) {
         self.shared.missed.fetch_add(1, Relaxed);
         self.shared.wake.notify_one();

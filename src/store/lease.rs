@@ -168,8 +168,8 @@ impl Leases {
         self.0.changed.send_replace(());
     }
 
-    /// Has the holder of `name` here end its tenure, so that another process can have it.
-    /// Returns whether that is news.
+    /// Ends the tenure of `name`'s holder here, so that another process can have it. Returns
+    /// whether it was not ending already.
     pub(super) fn leave(&self, name: &Arc<str>) -> bool {
         let is_news = self.entry(name, |entry| {
             entry.holding.as_mut().is_some_and(|holding| !std::mem::replace(&mut holding.leaving, true))

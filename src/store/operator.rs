@@ -163,7 +163,7 @@ impl OperatorStore {
         acted.into_iter().next().map_or(Err(ActError::NoSuchDelivery), |acted| acted.result)
     }
 
-    /// Has `acts` done by the dispatcher of `target`, which knows what is on the wire,
+    /// Passes `acts` to the dispatcher of `target`, which knows what is on the wire,
     /// also if that is another replica's; without one, nothing is.
     async fn carry_out(&self, target: TargetId, mut acts: Vec<Act>) -> Result<Vec<Acted>, RecordError> {
         for _ in 0..HANDED_ON {
@@ -231,8 +231,8 @@ impl OperatorStore {
         self.tasks.write(move |group| group.engine.leave_alone(&target, wish.as_ref())).await?
     }
 
-    /// Has an entry written to the audit trail, under a `key` that is drawn at random. It is
-    /// handed over at once: who does not wait takes nothing back. Resolves after the commit;
+    /// Writes an entry to the audit trail, under a `key` that is drawn at random. It is
+    /// handed over at once: it is written also if the future is dropped. Resolves after the commit;
     /// a failure is logged and counted.
     ///
     /// # Errors

@@ -66,7 +66,7 @@ pub fn start(settings: &Settings) -> Result<(), InvalidSettings> {
     Ok(())
 }
 
-/// Has this process log what `filter` lets through from now on. Returns whether
+/// Logs what `filter` lets through, from now on. Returns whether
 /// it does: not if the filter cannot be read, or logging was never started.
 pub fn refilter(filter: &str) -> bool {
     let filter = EnvFilter::builder().parse(filter).ok();

@@ -21,13 +21,13 @@ pub trait Operations: Send + Sync {
     /// Sends a made-up event to a target, which is not stored, and waits for the answer.
     fn test(&self, target: &str) -> BoxFuture<'_, Result<TestOutcome, OperationError>>;
 
-    /// Has a stream open a new connection.
+    /// Makes a stream open a new connection.
     ///
     /// # Errors
     /// [`OperationError`] if there is no such stream or it does not take the order now.
     fn reconnect(&self, stream: &str) -> BoxFuture<'_, Result<(), OperationError>>;
 
-    /// Has a stream read what Pepay's REST list has, from a time or an event on.
+    /// Makes a stream read what Pepay's REST list has, from a time or an event on.
     ///
     /// # Errors
     /// [`OperationError`] if there is no such stream, or one runs already.

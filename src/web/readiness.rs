@@ -26,7 +26,7 @@ const LOW_DISK: u64 = 256 << 20;
 /// On a small disk, less than one part in this many.
 const LOW_DISK_PART: u64 = 10;
 
-/// Tells whether the bridge is ready, for one router.
+/// Assesses whether the bridge is ready, for one router.
 pub(super) struct Readiness {
     pub(super) view: View,
     /// Whether Pepay's own words about a stream are part of a reason.

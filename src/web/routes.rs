@@ -23,7 +23,7 @@ impl Routes {
         Self(watch::Sender::new(routes.fallback(not_found)))
     }
 
-    /// Has every request from now on take `routes`. Those under way end as they began.
+    /// Routes every request from now on by `routes`. Requests under way end as they began.
     pub fn replace(&self, routes: Router) {
         drop(self.0.send_replace(routes.fallback(not_found)));
     }

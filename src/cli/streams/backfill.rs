@@ -38,7 +38,7 @@ pub(super) struct Arguments {
     wait: bool,
 }
 
-/// Has the stream read again, and waits for the end of it if that is wanted.
+/// Starts a backfill of the stream, and waits for its end if that is wanted.
 pub(super) async fn backfill(arguments: &Arguments, operator: &Operator) -> Result<(), Error> {
     let Arguments { stream, from, after, wait } = arguments;
     let beginning = match (from, after) {

@@ -19,7 +19,7 @@ pub type Upgraded = TokioIo<hyper::upgrade::Upgraded>;
 const WORDS: Duration = Duration::from_secs(3);
 
 impl Rest {
-    /// Has the connection to `address` (`ws` or `wss`) upgraded, and returns it with
+    /// Upgrades a connection to `address` (`ws` or `wss`), and returns it with
     /// the head of the answer. `websocket_key` is the `Sec-WebSocket-Key`, `key` what
     /// authorises it beside the address, `secrets` what is struck out of Pepay's words.
     ///

@@ -38,7 +38,7 @@ impl Control {
         (Self { orders, status, clock }, taken)
     }
 
-    /// Has the stream give up its connection, if it has one, and connect at once:
+    /// Ends the stream's connection, if it has one, and connects at once:
     /// the waits between tries begin anew. A `Retry-After` of Pepay's is still waited for.
     ///
     /// # Errors
@@ -48,8 +48,8 @@ impl Control {
         self.order(Order::Reconnect)
     }
 
-    /// Has the stream read Pepay's list from `from` up to where the stream stands,
-    /// beside the live events, and take in what is missing. The cursor does not
+    /// Reads Pepay's list from `from` up to where the stream stands, beside the live
+    /// events, and takes in what is missing. The cursor does not
     /// move. How it goes is shown in the status. It ends with the process.
     ///
     /// # Errors

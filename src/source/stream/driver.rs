@@ -342,7 +342,7 @@ pub(super) async fn connect(
     }
 }
 
-/// Has the store compare whose the token is with whose events it holds.
+/// Compares the account of the token with that of the events in the store.
 async fn identify(
     settings: &Settings,
     rest: &Rest,

@@ -315,7 +315,7 @@ impl Machine {
         Some(Effect::Record { events: events.clone(), cursor: cursor.clone(), history: history.clone() })
     }
 
-    /// Has this recorded next. One batch is under way at a time, so that order and
+    /// Records this next. One batch is under way at a time, so that order and
     /// cursor need no further thought; the store groups the batches of all sources.
     fn store(&mut self, mut events: Vec<Received>, cursor: Option<Position>, purpose: Purpose) {
         debug_assert!(self.recording.is_none(), "one batch at a time");

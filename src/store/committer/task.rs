@@ -139,7 +139,7 @@ impl Replies {
         self.0.push(Box::new(|| drop(reply.send(outcome))));
     }
 
-    /// Has `runtime` send them all. A runtime that is ending drops them, and every
+    /// Sends them all on `runtime`. A runtime that is ending drops them, and every
     /// caller learns that the store has stopped.
     pub(super) fn send_all(self, runtime: &tokio::runtime::Handle) {
         if !self.0.is_empty() {
@@ -159,7 +159,7 @@ impl Tasks {
         (Self(sender), queue)
     }
 
-    /// Has `work` done in a group, and returns what it returns after the commit. Waits
+    /// Does `work` in a group, and returns what it returns after the commit. Waits
     /// for room in the queue.
     pub(in crate::store) async fn write<T: Send + 'static>(
         &self,
@@ -176,7 +176,7 @@ impl Tasks {
         self.put(|reply| Box::new(Ask { work, done: None, reply, only_reads: true })).await
     }
 
-    /// Has a group begun, unless one is waiting already.
+    /// Begins a group, unless one is waiting already.
     pub(in crate::store) fn wake(&self) {
         let (reply, _) = oneshot::channel::<Result<(), RecordError>>();
         let nothing = |_: &mut Group<'_>| Ok(());
@@ -194,7 +194,7 @@ impl Tasks {
         self.put(|reply| Box::new(Probe(reply))).await
     }
 
-    /// Has a task carried out, waiting for room in the queue.
+    /// Hands a task to the committer, waiting for room in the queue, and for its reply.
     pub(in crate::store) async fn put<T>(
         &self,
         task: impl FnOnce(Reply<T>) -> Box<dyn Task>,

@@ -134,7 +134,7 @@ impl Machine {
         Some(Effect::List { query, narrowing: self.list_refusals })
     }
 
-    /// Has the answer to what `asker` asked for ignored.
+    /// Ignores the answer to what `asker` asked for.
     pub(super) fn forget_list_request(&mut self, asker: Asker) {
         if self.listing == Some(asker) {
             self.listing = Some(Asker::Over);
