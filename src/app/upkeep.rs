@@ -11,9 +11,8 @@ use crate::store::Store;
 use crate::store::lease::Housekeeping;
 use crate::web::Parts;
 
-/// Spawns on `tasks` what keeps `store` small, keeps its leases, compares its sources, and deals with
-/// other replicas. What
-/// one replica does for all ends at `soft`, the rest at `stop`.
+/// Spawns on `tasks` what keeps `store` small, keeps its leases, compares its sources, and deals
+/// with other replicas. What one replica does for all ends at `soft`, the rest at `stop`.
 pub(super) fn spawn(
     tasks: &mut Tasks,
     (soft, stop): (&CancellationToken, &CancellationToken),
