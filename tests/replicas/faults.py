@@ -204,7 +204,9 @@ class Faults:
         replica.set_clock(replica.usual_clock)
 
     async def rolling_restart(self, episode):
-        episode.pause_limit, stops = HAND_OVER, []
+        # Where no notification passes, the others look for what was given back.
+        polls = self.world.arguments.pooler == "polling"
+        episode.pause_limit, stops = HAND_OVER * (2 if polls else 1), []
         for replica in self.world.replicas:
             stops.append(await replica.stop())
             await replica.start()

@@ -174,8 +174,8 @@ async fn keep(
                 // One that finds no room is in the next answer again.
                 let _ = asking.try_send(Asked { id, lease, body });
             }
-            // Now and then in any case: this is how a writer that has nothing to do is tried.
-            if beat.newest.is_some_and(|found| found > newest) || probed.elapsed() >= RENEWAL {
+            // With each renewal in any case: this is how a writer that has nothing to do is tried.
+            if beat.newest.is_some_and(|found| found > newest) || probed.elapsed() >= RENEWAL / 2 {
                 (newest, probed) = (beat.newest.unwrap_or(newest), Instant::now());
                 (shared.look.0)();
             }
@@ -301,7 +301,10 @@ impl Shared {
         let wanted: BTreeSet<String> = self.leases.wishes().wanted.iter().map(ToString::to_string).collect();
         let plan = match fitness {
             Fitness::Fit => share::plan(&self.id, &members, &rows),
-            Fitness::Recovering => share::left_over(&wanted, &rows),
+            Fitness::Recovering => {
+                let has_others = members.iter().any(|one| *one.id != *self.id);
+                share::left_over(&wanted, &rows, has_others)
+            }
             Fitness::Stalled => return None,
         };
         for name in plan.leave {

@@ -89,9 +89,11 @@ pub(super) fn plan(me: &str, members: &[Member], rows: &[Row]) -> Plan {
     plan
 }
 
-/// What a process takes that claims no share, of what it wants: what the others have left.
-pub(super) fn left_over(wants: &BTreeSet<String>, rows: &[Row]) -> Plan {
-    let is_left = |row: &&Row| matches!(row.state, RowState::Free(since) if since >= LEFT_OVER);
+/// What a process takes that claims no share, of what it wants: what the others have left, if
+/// it `has_others`, or else whatever is free.
+pub(super) fn left_over(wants: &BTreeSet<String>, rows: &[Row], has_others: bool) -> Plan {
+    let least = if has_others { LEFT_OVER } else { Duration::ZERO };
+    let is_left = |row: &&Row| matches!(row.state, RowState::Free(since) if since >= least);
     let left = rows.iter().filter(is_left).filter(|row| wants.contains(&row.name));
     Plan { take: left.map(|row| row.name.clone()).collect(), leave: Vec::new() }
 }
@@ -191,7 +193,9 @@ mod tests {
         ];
         let rows: Vec<_> =
             names.iter().cloned().zip(states).map(|(name, state)| Row { name, state }).collect();
-        assert_eq!(left_over(&wants, &rows), Plan { take: vec![names[0].clone()], leave: vec![] });
+        let taken = |names: &[String]| Plan { take: names.to_vec(), leave: vec![] };
+        assert_eq!(left_over(&wants, &rows, true), taken(&names[..1]));
+        assert_eq!(left_over(&wants, &rows, false), taken(&names[..2]), "there is no other to leave it to");
     }
 
     proptest! {
