@@ -6,10 +6,6 @@ use std::path::Path;
 use std::process::Command;
 
 fn main() {
-    // Migrations are compiled in. A path that is not there would rerun this every time.
-    if Path::new("migrations").exists() {
-        println!("cargo::rerun-if-changed=migrations");
-    }
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-env-changed=PEPAY_BRIDGE_COMMIT");
     let given = std::env::var("PEPAY_BRIDGE_COMMIT").ok().filter(|commit| !commit.is_empty());

@@ -19,11 +19,11 @@ test *filter:
 # Formats, and lints as CI does.
 lint:
     cargo fmt
-    cargo clippy --all-targets --locked -- -D warnings
+    cargo lint
 
 # Builds the documentation of the code.
 doc:
-    RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --locked
+    RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --locked --features otlp
 
 # Measures, as docs/performance.md has it.
 bench *arguments:

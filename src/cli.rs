@@ -42,6 +42,7 @@ use clap::{Parser, Subcommand};
 use self::runtime::runtime;
 use crate::config::Problems;
 use crate::domain::cause::chain;
+use crate::telemetry::traces;
 
 const ABOUT: &str = "\
 Receives Pepay's commerce events over WebSocket and webhooks, keeps each one \
@@ -61,8 +62,8 @@ two underscores between the levels; a list is one text separated by commas:
   PEPAY_BRIDGE__TARGETS__ORDERS__HEADERS__AUTHORIZATION='Bearer …'
   PEPAY_BRIDGE__SERVER__LISTEN=0.0.0.0:8080
 
-OTEL_EXPORTER_OTLP_ENDPOINT turns traces on; the other standard OTEL_ variables
-set them up. RUST_LOG, where set, wins over log.filter. `pepay-bridge check`
+OTEL_EXPORTER_OTLP_ENDPOINT turns traces on, in a build with the feature otlp
+(--version names it); the other standard OTEL_ variables set them up. RUST_LOG, where set, wins over log.filter. `pepay-bridge check`
 shows what is in effect. TOKIO_WORKER_THREADS sets the number of worker threads.
 Logs go to standard error.
 
@@ -115,8 +116,12 @@ enum Command {
 /// The program, as it is called and as its pages are named.
 const NAME: &str = "pepay-bridge";
 
-/// Version and commit.
-const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("PEPAY_BRIDGE_COMMIT"), ")");
+/// Version, commit, and the optional features that are compiled in.
+const VERSION: &str = if traces::COMPILED_IN {
+    concat!(env!("CARGO_PKG_VERSION"), " (", env!("PEPAY_BRIDGE_COMMIT"), ", otlp)")
+} else {
+    concat!(env!("CARGO_PKG_VERSION"), " (", env!("PEPAY_BRIDGE_COMMIT"), ")")
+};
 
 /// Why a command ended without success.
 #[derive(Debug, thiserror::Error)]

@@ -42,7 +42,12 @@ pub use streams::Subscription;
 use self::problem::Faulty;
 use self::section::{Reading, Section};
 use crate::pepay::account::Account;
+use crate::telemetry::traces;
 use crate::{delivery, source, telemetry, web};
+
+/// The fault of an environment that asks for traces where they are not compiled in.
+const NO_TRACES: &str = "asks for traces, which this build does not export; allowed is a build with the cargo \
+                         feature `otlp` (`cargo build --features otlp`), or OTEL_SDK_DISABLED=true";
 
 /// What every part of the bridge is started with. Lists are sorted by name.
 #[derive(Clone, Debug)]
@@ -103,6 +108,9 @@ fn read(
         reading.warnings = layers.warnings;
         reading.mounts = layers.mounts;
         reading.files.extend(layers.file);
+        if let Some(variable) = layers.traces.filter(|_| !traces::COMPILED_IN) {
+            reading.problems.push(variable, NO_TRACES);
+        }
         settings(Section::root(layers.table, &mut reading))
     });
     let loaded = match settings {

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # Compares docs/dependencies.md with Cargo.toml and with what is linked into the binary: each direct
 # dependency has its line, each crate that is there in two versions too, and there are not too many.
-# `tests/dependencies.sh licences` prints the licences of what is linked.
+# `tests/dependencies.sh licences [--features FEATURES]` prints the licences of what is linked.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 case ${1:-} in
   "") ;;
-  licences) exec deploy/image/licences.sh ;;
-  *) printf 'usage: %s [licences]\n' "$0" >&2 && exit 2 ;;
+  licences) shift && exec deploy/image/licences.sh "$@" ;;
+  *) printf 'usage: %s [licences [--features FEATURES]]\n' "$0" >&2 && exit 2 ;;
 esac
 
 most=250
@@ -16,10 +16,12 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cargo metadata --locked --no-deps --format-version 1 >"$work/metadata.json"
 for platform in x86_64-unknown-linux-gnu aarch64-unknown-linux-gnu; do
-  cargo tree --locked --edges normal,no-proc-macro --target "$platform" --prefix none --format '{p}' |
-    sed 's/ (.*//' | sort -u >"$work/$platform"
+  for features in "" otlp; do
+    cargo tree --locked --features "$features" --edges normal,no-proc-macro --target "$platform" --prefix none --format '{p}' |
+      sed 's/ (.*//' | sort -u >"$work/$platform $features"
+  done
 done
-deploy/image/licences.sh >"$work/licences" || exit 1
+deploy/image/licences.sh --features otlp >"$work/licences" || exit 1
 [ "$(wc -c <"$work/licences")" -gt 100000 ]
 
 python3 - "$work" "$most" docs/dependencies.md <<'PYTHON'
@@ -44,13 +46,15 @@ shipped = {one["name"] for one in package["dependencies"] if one["kind"] is None
 compare("What is shipped", shipped)
 compare("What only tests and benchmarks use", {one["name"] for one in package["dependencies"] if one["kind"] == "dev"} - shipped)
 twice = set()
-for platform in ("x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu"):
-    crates = [line.rsplit(" v", 1) for line in (work / platform).read_text().splitlines()]
+for build in sorted(work.glob("*-linux-gnu *")):
+    crates = [line.rsplit(" v", 1) for line in build.read_text().splitlines()]
     names = [name for name, _ in crates]
     twice |= {name for name in names if names.count(name) > 1}
-    print(f"dependencies: {len(crates) - 1} crates in the binary for {platform}")
+    platform, features = build.name.split(" ")
+    binary = f"the binary for {platform}" + (f" with the feature {features}" if features else "")
+    print(f"dependencies: {len(crates) - 1} crates in {binary}")
     if len(crates) - 1 > most:
-        faults.append(f"{len(crates) - 1} crates in the binary for {platform}, {most} are allowed")
+        faults.append(f"{len(crates) - 1} crates in {binary}, {most} are allowed")
 # A line may name what only some builds have twice.
 faults += [f"{name} is there twice, and not on the page" for name in sorted(twice - set(named["What is there twice"]))]
 for fault in faults:

@@ -2,13 +2,14 @@
 # Prints the licences of every crate that is linked into the binary, with the texts that came with
 # them, each text once. Reads what cargo has downloaded and nothing else; run in the repository.
 #
+# licences.sh [--features FEATURES]: of the binary that is built so.
 # SOURCES names the folder of unpacked crates where it is not cargo's own.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 home=${CARGO_HOME:-$HOME/.cargo}
 # Crates that only run while others are compiled are not in the binary.
-listed=$(cargo tree --locked --edges normal,no-proc-macro --target "$(rustc -vV | sed -n 's/^host: //p')" \
+listed=$(cargo tree --locked "$@" --edges normal,no-proc-macro --target "$(rustc -vV | sed -n 's/^host: //p')" \
   --prefix none --format '{p}|{l}')
 
 declare -A texts crates

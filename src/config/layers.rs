@@ -12,6 +12,7 @@ use super::access;
 use super::files::{Mounts, NamedFile};
 use super::problem::{Faulty, Problems, Warning, escaped, quoted};
 use crate::pepay::account::Proxy;
+use crate::telemetry::traces;
 
 /// Names the file where no `--config` does.
 const FILE_VARIABLE: &str = "PEPAY_BRIDGE_CONFIG";
@@ -35,6 +36,8 @@ pub(super) struct Layers {
     pub(super) table: Table,
     /// The proxy that the environment names for every program.
     pub(super) proxy: Proxy,
+    /// The variable by which the environment asks for traces, if it does.
+    pub(super) traces: Option<&'static str>,
     /// What is allowed and probably not meant.
     pub(super) warnings: Vec<Warning>,
     /// The file, if there is one.
@@ -54,6 +57,9 @@ pub(super) fn read(
     let environment: BTreeMap<OsString, OsString> =
         environment.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
     let proxy = proxy(&environment, problems);
+    let traces = traces::asked(|name| {
+        Some(environment.get(OsStr::new(name))?.to_str()?.to_owned()).filter(|value| !value.is_empty())
+    });
     let (variables, named_file) = variables(environment, problems);
     let path = path.map(|path| ("--config", path.to_owned()));
     let (mut layers, mut warnings, mut named) = (Config::builder(), Vec::new(), None);
@@ -67,7 +73,7 @@ pub(super) fn read(
     }
     let merged = layers.add_source(Layer(variables)).build().and_then(|merged| merged.cache.into_table());
     match merged {
-        Ok(table) => Ok(Layers { table, proxy, warnings, file: named, mounts }),
+        Ok(table) => Ok(Layers { table, proxy, traces, warnings, file: named, mounts }),
         Err(error) => Err(problems.push("configuration", error.to_string())),
     }
 }

@@ -321,6 +321,24 @@ fn the_streams_address_follows_that_of_the_api() {
     assert_eq!(url("ws_url = 'ws://other:1'"), "ws://other:1/");
 }
 
+/// What is asked of a build without traces is never left out in silence.
+#[test]
+fn an_environment_that_asks_for_traces_is_at_fault_where_they_are_not_compiled_in() {
+    let asked = |environment: &[(&str, &str)]| {
+        let problems = load_text(LEAST, environment).err().unwrap_or_default();
+        problems.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    for variable in ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"] {
+        let collector = (variable, "http://127.0.0.1:4318");
+        let fault = format!("{variable}: {NO_TRACES}");
+        let faults = if cfg!(feature = "otlp") { vec![] } else { vec![fault] };
+        assert_eq!(asked(&[collector]), faults);
+        assert!(asked(&[(variable, "")]).is_empty());
+        assert!(asked(&[collector, ("OTEL_SDK_DISABLED", "true")]).is_empty());
+        assert!(asked(&[collector, ("OTEL_TRACES_EXPORTER", "none")]).is_empty());
+    }
+}
+
 mod accounts;
 mod choosing;
 mod faults;

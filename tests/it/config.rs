@@ -191,13 +191,29 @@ fn a_broken_or_missing_file_exits_with_2_and_says_where() {
 }
 
 #[test]
-fn the_version_names_the_release_and_the_commit() {
+fn the_version_names_the_release_the_commit_and_optional_features() {
     let output = bridge(&["--version"], &[]);
     assert_eq!(output.status.code(), Some(0));
     let text = stdout(&output).trim();
     let expected = concat!("pepay-bridge ", env!("CARGO_PKG_VERSION"), " (");
-    let commit = text.strip_prefix(expected).and_then(|rest| rest.strip_suffix(')')).unwrap_or_default();
+    let end = if cfg!(feature = "otlp") { ", otlp)" } else { ")" };
+    let commit = text.strip_prefix(expected).and_then(|rest| rest.strip_suffix(end)).unwrap_or_default();
     assert!(!commit.is_empty() && commit.chars().all(char::is_alphanumeric), "{text}");
+}
+
+#[cfg(not(feature = "otlp"))]
+#[test]
+fn a_bridge_that_cannot_export_traces_refuses_to_start_where_it_is_asked_to() {
+    let least =
+        file("[webhooks.default]\nsecrets = \"s\"\n[targets.orders]\nurl = \"http://127.0.0.1:9/\"\n");
+    for command in ["run", "check"] {
+        let collector = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318");
+        let output = bridge(&[command, "--config", path(&least)], &[collector]);
+        assert_eq!(output.status.code(), Some(2));
+        let said = stderr(&output);
+        assert!(said.contains("OTEL_EXPORTER_OTLP_ENDPOINT: asks for traces"), "{said}");
+        assert!(said.contains("--features otlp"), "{said}");
+    }
 }
 
 /// Every command.

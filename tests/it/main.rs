@@ -25,4 +25,5 @@ mod reload;
 mod simulator;
 mod stream;
 mod support;
+#[cfg(feature = "otlp")]
 mod traces;

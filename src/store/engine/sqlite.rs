@@ -24,6 +24,7 @@ pub mod check;
 mod checkpoint;
 pub mod file;
 mod identity;
+mod migrations;
 pub(in crate::store) mod open;
 mod order;
 mod repeats;

@@ -18,7 +18,8 @@ use opentelemetry_sdk::trace::{
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use super::{ACTIVE, Tracing};
+use super::asked;
+use super::spans::{ACTIVE, Tracing};
 
 /// How long a stop waits for the spans that are left.
 const FLUSH_LIMIT: Duration = Duration::from_secs(3);
@@ -26,8 +27,6 @@ const FLUSH_LIMIT: Duration = Duration::from_secs(3);
 /// How long the exporter's thread may take to notice that it is given up.
 const GIVE_UP_LIMIT: Duration = Duration::from_secs(1);
 
-const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
-const TRACES_ENDPOINT: &str = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT";
 const PROTOCOL: &str = "OTEL_EXPORTER_OTLP_PROTOCOL";
 const TRACES_PROTOCOL: &str = "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL";
 const SPOKEN: &str = "http/protobuf";
@@ -43,7 +42,7 @@ pub struct Export {
 ///
 /// A collector that cannot be used as configured costs the traces, and nothing else.
 pub fn start(now: impl Fn() -> SystemTime + Send + Sync + 'static) -> Option<Export> {
-    if !wanted(variable) || ACTIVE.get().is_some() {
+    if asked(variable).is_none() || ACTIVE.get().is_some() {
         return None;
     }
     let protocol = variable(TRACES_PROTOCOL).or_else(|| variable(PROTOCOL));
@@ -86,15 +85,6 @@ impl Export {
             let _ = flushed.await;
         }
     }
-}
-
-/// Whether the environment asks for traces.
-fn wanted(variable: impl Fn(&str) -> Option<String>) -> bool {
-    let disabled = variable("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"));
-    let exporters = variable("OTEL_TRACES_EXPORTER").unwrap_or_else(|| "otlp".to_owned());
-    let otlp = exporters.split(',').any(|exporter| exporter.trim() == "otlp");
-    let collector = variable(ENDPOINT).or_else(|| variable(TRACES_ENDPOINT)).is_some();
-    !disabled && otlp && collector
 }
 
 /// A variable that is set. An empty value counts as unset, as the specification has it.
@@ -172,29 +162,5 @@ impl OnRuntime {
             }
             _ => {}
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn traces_are_wanted_where_a_collector_is_named_and_nothing_says_no() {
-        let wanted = |given: &[(&str, &str)]| {
-            wanted(|name| {
-                given.iter().find(|(given, _)| *given == name).map(|(_, value)| (*value).to_owned())
-            })
-        };
-        assert!(!wanted(&[]));
-        for endpoint in [ENDPOINT, TRACES_ENDPOINT] {
-            let given = (endpoint, "http://127.0.0.1:4318");
-            assert!(wanted(&[given]));
-            assert!(wanted(&[given, ("OTEL_SDK_DISABLED", "false")]));
-            assert!(wanted(&[given, ("OTEL_TRACES_EXPORTER", "console, otlp")]));
-            assert!(!wanted(&[given, ("OTEL_SDK_DISABLED", "True")]));
-            assert!(!wanted(&[given, ("OTEL_TRACES_EXPORTER", "none")]));
-        }
-        assert!(!wanted(&[("OTEL_TRACES_EXPORTER", "otlp")]));
     }
 }

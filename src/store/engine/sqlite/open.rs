@@ -7,18 +7,14 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, OpenFlags};
 use sqlx::ConnectOptions as _;
 use sqlx::Connection as _;
-use sqlx::migrate::Migrator;
 use sqlx::sqlite::{
     SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
 };
 
 use super::file::{self, Lock};
+use super::migrations::MIGRATIONS;
 use crate::store::error::OpenError;
 use crate::store::settings::Durability;
-
-/// The migrations. Their files are in `migrations/` at the top of the repository,
-/// where `sqlx` looks for them by default.
-pub(in crate::store) static MIGRATIONS: Migrator = sqlx::migrate!();
 
 /// Marks a file as a database of this program: "PEPB" (SQLite file format, section 1.3.13).
 pub(super) const APPLICATION_ID: i32 = 0x5045_5042;

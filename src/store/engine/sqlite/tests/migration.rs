@@ -3,7 +3,7 @@
 use sqlx::sqlite::{SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode};
 use sqlx::{ConnectOptions as _, Connection as _};
 
-use super::super::open;
+use super::super::migrations;
 use super::*;
 use crate::domain::delivery::State;
 use crate::domain::event::Environment;
@@ -20,7 +20,7 @@ async fn first_version(folder: &Path) {
         .journal_mode(SqliteJournalMode::Wal)
         .pragma("application_id", 0x5045_5042.to_string());
     let mut connection = options.connect().await.unwrap();
-    open::MIGRATIONS.run_to(1, &mut connection).await.unwrap();
+    migrations::MIGRATIONS.run_to(1, &mut connection).await.unwrap();
     connection.close().await.unwrap();
     let door = rusqlite::Connection::open(&path).unwrap();
     let body = |n: i64| event(&format!("evt_{n}000-1"), "a").event.body.to_vec();
