@@ -17,8 +17,9 @@
 //!
 //! Without that sight only the order of the list itself proves that the rest is
 //! older: every entry so far came newest first, and a whole page of entries is
-//! older than the floor by more than [`MARGIN`]. Where the list just ends, one more
-//! page is asked for: no single answer ends a walk.
+//! older than the floor by more than [`MARGIN`]. Where the list just ends, what follows is
+//! asked for again: no single answer ends a walk, and six have to say so where it ends
+//! without the known event.
 //!
 //! A gap may be longer than memory. Only the oldest pages of a descent are kept;
 //! of a newer one only the place where it began, to which the walk descends again
@@ -171,7 +172,7 @@ pub enum Reached {
     Known,
     /// A page of events that are older than the known one, in a list that is in order.
     Older,
-    /// The list ended, as two answers in a row have shown, and the known event was
+    /// The list ended, as several answers in a row have shown, and the known event was
     /// not on it. With what may be missing, if an event was known.
     End(Option<Hole>),
 }

@@ -14,6 +14,12 @@ const STRAY_PAGES: u32 = 3;
 /// list counts as proof that the rest is.
 const OLDER_RUN: usize = LARGEST_PAGE as usize;
 
+/// Answers in a row that have to say that nothing follows. Where that means that Pepay has
+/// forgotten the event that the walk goes down to, more of them: an answer may be wrong a few
+/// times, and what is believed to be forgotten is not looked for again.
+const ENDS: u32 = 2;
+const ENDS_BEFORE_THE_KNOWN: u32 = 6;
+
 /// What one descent has seen of the list so far.
 #[derive(Debug)]
 pub(super) struct Descent {
@@ -35,8 +41,8 @@ pub(super) struct Descent {
     strays: u32,
     /// Where its pages ended.
     ends: HashSet<EventId>,
-    /// Whether the last page said that nothing follows it.
-    pub(super) ended: bool,
+    /// Answers in a row that said that nothing follows the same entry.
+    ends_in_a_row: u32,
 }
 
 impl Descent {
@@ -51,7 +57,7 @@ impl Descent {
             older: 0,
             strays: 0,
             ends: HashSet::new(),
-            ended: false,
+            ends_in_a_row: 0,
         }
     }
 
@@ -102,8 +108,12 @@ impl Walk {
         if page.last.is_some() {
             after.clone_from(&page.last);
         }
-        let is_confirmed = std::mem::replace(&mut self.descent.ended, !page.has_more) && page.last.is_none();
         let has_more = page.has_more;
+        self.descent.ends_in_a_row = match (has_more, &page.last) {
+            (true, _) => 0,
+            (false, Some(_)) => 1,
+            (false, None) => self.descent.ends_in_a_row.saturating_add(1),
+        };
         let mut page = Kept::of(place, page);
         if let Some(known) = known {
             // What is newer and yet stands below it is none of what it proves to be stored.
@@ -118,7 +128,7 @@ impl Walk {
         } else if self.descent.sorted && self.descent.older >= OLDER_RUN {
             self.drop_older(floor);
             Some(Reached::Older)
-        } else if has_more || !is_confirmed {
+        } else if self.descent.ends_in_a_row < self.ends_to_believe(floor) {
             None
         } else {
             let before = self.descent.oldest.clone();
@@ -135,6 +145,18 @@ impl Walk {
             self.try_climb(floor);
         }
         Ok(reached)
+    }
+
+    /// How many answers in a row have to say that the list ends here.
+    fn ends_to_believe(&self, floor: &Position) -> u32 {
+        // A list that shows nothing at all is not believed however often it says so.
+        let forgets = floor.event.is_some() && self.descent.oldest.is_some();
+        if forgets { ENDS_BEFORE_THE_KNOWN } else { ENDS }
+    }
+
+    /// Whether the list has said more than once that it ends here, and is to be asked again.
+    pub fn doubts_the_end(&self) -> bool {
+        matches!(self.stage, Stage::Down { .. }) && self.descent.ends_in_a_row >= ENDS
     }
 
     /// Drops the last entries that are long before `floor`: they proved that the

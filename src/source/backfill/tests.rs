@@ -283,6 +283,24 @@ fn a_cursor_that_pepay_forgot_leaves_a_hole_that_is_named() {
 }
 
 #[test]
+fn a_list_that_ends_too_early_a_few_times_hides_nothing() {
+    let mut walk = Walk::new(Budget::DEFAULT);
+    assert_eq!(walk.page(shown(&[9, 8], false), &at(1)), Ok(None));
+    for _ in 0..4 {
+        assert_eq!(walk.page(shown(&[], false), &at(1)), Ok(None));
+        let Step::Ask(query) = walk.step() else { panic!("it asks again") };
+        assert_eq!(query.starting_after, Some(event(8).id));
+    }
+    assert_eq!(walk.page(shown(&[7, 6], false), &at(1)), Ok(None));
+    for _ in 0..4 {
+        assert_eq!(walk.page(shown(&[], false), &at(1)), Ok(None), "it is counted anew");
+    }
+    assert_eq!(walk.page(shown(&[5, 4, 3, 2, 1], false), &at(1)), Ok(Some(Reached::Known)));
+    let Step::Store(stretch) = walk.step() else { panic!("it has all of them") };
+    assert_eq!(stretch.events.first().map(|event| number(&event.id)), Some(2));
+}
+
+#[test]
 fn a_page_of_older_events_in_order_proves_that_the_rest_is_older() {
     let list: Vec<_> = all(1..=400).into_iter().filter(|n| *n != 320).collect();
     let (stored, requests, end) = walk(Walk::new(Budget::DEFAULT), &list, &mut at(320));

@@ -282,6 +282,8 @@ impl Machine {
         }
         if let Some(Reached::End(hole)) = reached {
             self.reached_end(now, hole);
+        } else if running.walk.doubts_the_end() {
+            self.walks.failed(now, self.settings.backoff, &self.jitter, None);
         }
         Ok(())
     }

@@ -115,6 +115,22 @@ impl Play {
         self.list(&[]);
     }
 
+    /// The list shows these and nothing below, without the known event, until that is
+    /// believed. Returns how long each answer but the first was waited for.
+    fn list_without_the_known(&mut self, newest_first: &[usize]) -> Vec<Duration> {
+        self.list(newest_first);
+        let mut waits = Vec::new();
+        for _ in 0..5 {
+            let from = self.at;
+            while !self.effects().iter().any(|effect| matches!(effect, Effect::List { .. })) {
+                self.wait(0.1);
+            }
+            waits.push(self.at - from);
+            self.list(&[]);
+        }
+        waits
+    }
+
     /// The store takes what it was given.
     fn store(&mut self, new: usize) {
         self.machine.recorded(self.now(), Some(&vec![Recorded::New; new]));

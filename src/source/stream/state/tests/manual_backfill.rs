@@ -153,9 +153,11 @@ fn an_event_that_pepay_does_not_show_is_said_in_the_end() {
     play.machine.backfill(&BackfillFrom::After("evt_unknown".parse().unwrap()));
     play.effect();
     play.list(&[9, 8]);
-    play.wait(0.2);
-    assert!(matches!(play.effect(), Effect::List { .. }), "no single answer ends it");
-    play.list(&[]);
+    for _ in 0..5 {
+        play.wait(0.2);
+        assert!(matches!(play.effect(), Effect::List { .. }), "no few answers end it");
+        play.list(&[]);
+    }
     assert_eq!(play.batch(), (vec![8, 9], None));
     play.store(2);
     play.effects();
