@@ -125,7 +125,7 @@ impl Play {
             while !self.effects().iter().any(|effect| matches!(effect, Effect::List { .. })) {
                 self.wait(0.1);
             }
-            waits.push(self.at - from);
+            waits.push(self.at.saturating_sub(from));
             self.list(&[]);
         }
         waits

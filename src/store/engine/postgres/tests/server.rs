@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tokio::task::block_in_place;
 use tokio_util::sync::CancellationToken;
 
 use super::super::connect::{Address, Purpose};
@@ -67,11 +68,20 @@ async fn a_process_that_was_replaced_writes_no_outcome_and_still_stores_events()
 async fn connections_that_are_cut_are_made_anew() {
     let fixture = stored().await;
     fixture.store.inbox.try_record(event("evt_1", "a")).await.unwrap();
-    let cut = "SELECT pg_terminate_backend(pid)::text FROM pg_stat_activity \
-               WHERE application_name LIKE 'pepay-bridge%' AND query LIKE '%append_events%'";
-    fixture.backend.texts(cut);
-    // The group that finds the connection gone is refused; it is offered again.
-    let mut outcome = Err(RecordError::Overloaded);
+    // The one that waits to write to the table of this test, and no other.
+    let cut = "DO $$ DECLARE writer integer; BEGIN \
+                 LOCK TABLE event IN EXCLUSIVE MODE; \
+                 FOR i IN 1..1000 LOOP \
+                   SELECT pid INTO writer FROM pg_locks WHERE relation = 'event'::regclass AND NOT granted; \
+                   EXIT WHEN writer IS NOT NULL; \
+                   PERFORM pg_sleep(0.01); \
+                 END LOOP; \
+                 IF NOT coalesce(pg_terminate_backend(writer), false) THEN RAISE 'no writer'; END IF; \
+               END $$";
+    // The group whose connection is cut is refused; it is offered again.
+    let record = fixture.store.inbox.try_record(event("evt_2", "a"));
+    let mut outcome = tokio::join!(record, async { block_in_place(|| fixture.backend.execute(cut)) }).0;
+    assert!(matches!(outcome, Err(RecordError::Unavailable(_))), "{outcome:?}");
     for _ in 0..40 {
         outcome = fixture.store.inbox.try_record(event("evt_2", "a")).await;
         if outcome.is_ok() {
