@@ -222,12 +222,12 @@ impl Committer {
         Ok(self.routes.replace(kept, opened.into_iter().zip(targets)))
     }
 
-    /// Does what is no group.
+    /// Does what is no group: it may look at every row.
     fn call<T>(
         &mut self,
         work: impl FnOnce(&mut dyn Engine) -> Result<T, EngineError>,
     ) -> Result<T, EngineError> {
-        self.progress.begun(Instant::now().into());
+        self.progress.long_call_begun(Instant::now().into());
         work(&mut *self.engine).inspect(|_| self.progress.completed())
     }
 

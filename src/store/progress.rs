@@ -13,20 +13,26 @@ pub(super) struct Progress(Mutex<Option<Waiting>>);
 pub(super) struct Waiting {
     /// When the first group began since the last one that was completed.
     pub(super) since: Instant,
-    /// When the database last answered a part of it, or that beginning.
-    pub(super) answered: Instant,
+    /// When the database last answered a part of it, or that beginning. `None` for a call
+    /// that takes as long as there are rows.
+    pub(super) answered: Option<Instant>,
 }
 
 impl Progress {
     /// A group begins.
     pub(super) fn begun(&self, now: Instant) {
-        self.lock().get_or_insert(Waiting { since: now, answered: now });
+        self.lock().get_or_insert(Waiting { since: now, answered: Some(now) });
+    }
+
+    /// A call begins that takes as long as there are rows.
+    pub(super) fn long_call_begun(&self, now: Instant) {
+        self.lock().get_or_insert(Waiting { since: now, answered: None });
     }
 
     /// The database has done a part of a group.
     pub(super) fn answered(&self, now: Instant) {
-        if let Some(waiting) = &mut *self.lock() {
-            waiting.answered = now;
+        if let Some(Waiting { answered: Some(answered), .. }) = &mut *self.lock() {
+            *answered = now;
         }
     }
 

@@ -49,7 +49,8 @@ impl Watch {
     /// When the writer, for which that is waited, counts as stalled.
     pub(super) fn stalls_at(&self, waiting: Option<Waiting>) -> Option<Instant> {
         let (Waiting { since, answered }, reached) = (waiting?, self.reached_since?);
-        Some((answered.max(reached) + SILENT).min(since.max(reached) + FRUITLESS))
+        let fruitless = since.max(reached) + FRUITLESS;
+        Some(answered.map_or(fruitless, |answered| fruitless.min(answered.max(reached) + SILENT)))
     }
 
     /// What may be done `now`, while the writer waits for that.
@@ -84,7 +85,7 @@ mod tests {
     }
 
     fn waiting(since: Instant, answered: Instant) -> Waiting {
-        Waiting { since, answered }
+        Waiting { since, answered: Some(answered) }
     }
 
     #[test]
@@ -97,6 +98,14 @@ mod tests {
         let slow = start + FRUITLESS - SECOND;
         assert_eq!(reached(start).look(Some(waiting(start, slow)), slow), Fitness::Fit);
         assert_eq!(reached(start).look(Some(waiting(start, slow)), slow + SECOND), Fitness::Stalled);
+    }
+
+    #[test]
+    fn a_call_that_looks_at_every_row_has_longer() {
+        let start = Instant::now();
+        let counting = Some(Waiting { since: start, answered: None });
+        assert_eq!(reached(start).look(counting, start + FRUITLESS - SECOND), Fitness::Fit);
+        assert_eq!(reached(start).look(counting, start + FRUITLESS), Fitness::Stalled);
     }
 
     #[test]
