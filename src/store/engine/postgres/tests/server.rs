@@ -1,7 +1,9 @@
 //! What only a server has: several processes, connections that are cut.
 
+use std::thread;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::task::block_in_place;
 use tokio_util::sync::CancellationToken;
 
@@ -78,9 +80,16 @@ async fn connections_that_are_cut_are_made_anew() {
                  END LOOP; \
                  IF NOT coalesce(pg_terminate_backend(writer), false) THEN RAISE 'no writer'; END IF; \
                END $$";
-    // The group whose connection is cut is refused; it is offered again.
-    let record = fixture.store.inbox.try_record(event("evt_2", "a"));
-    let mut outcome = tokio::join!(record, async { block_in_place(|| fixture.backend.execute(cut)) }).0;
+    let is_locked = "SELECT count(*)::text FROM pg_locks \
+                     WHERE relation = 'event'::regclass AND mode = 'ExclusiveLock' AND granted";
+    let mut outcome = block_in_place(|| {
+        thread::scope(|scope| {
+            scope.spawn(|| fixture.backend.execute(cut));
+            while fixture.backend.number(is_locked) == 0 {}
+            // The group whose connection is cut is refused; it is offered again.
+            Handle::current().block_on(fixture.store.inbox.try_record(event("evt_2", "a")))
+        })
+    });
     assert!(matches!(outcome, Err(RecordError::Unavailable(_))), "{outcome:?}");
     for _ in 0..40 {
         outcome = fixture.store.inbox.try_record(event("evt_2", "a")).await;
