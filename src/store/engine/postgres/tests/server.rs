@@ -35,7 +35,7 @@ async fn what_a_second_process_stores_is_handed_to_the_one_that_has_the_target()
     let (mut arrivals, _ledger) = fixture.outbox();
     let routes = vec![route("orders", "*", Ordering::PerObject)];
     let (mut second, writer) = fixture.backend.open(routes, Clock::from_fn(|| NOW)).await;
-    let writer = std::thread::spawn(|| writer.run());
+    let writer = thread::spawn(|| writer.run());
     for (n, inbox) in (0..).zip([&second.inbox, &fixture.store.inbox].into_iter().cycle().take(20)) {
         assert_eq!(inbox.try_record(event(&format!("evt_{n}"), "a")).await, Ok(Recorded::New));
     }
@@ -85,7 +85,9 @@ async fn connections_that_are_cut_are_made_anew() {
     let mut outcome = block_in_place(|| {
         thread::scope(|scope| {
             scope.spawn(|| fixture.backend.execute(cut));
-            while fixture.backend.number(is_locked) == 0 {}
+            while fixture.backend.number(is_locked) == 0 {
+                thread::yield_now();
+            }
             // The group whose connection is cut is refused; it is offered again.
             Handle::current().block_on(fixture.store.inbox.try_record(event("evt_2", "a")))
         })
@@ -145,7 +147,7 @@ async fn a_schema_that_a_later_version_has_only_added_to_is_gone_on_with_and_sta
     ledger.settle(vec![settlement]).await.unwrap();
     let routes = vec![route("orders", "*", Ordering::PerObject)];
     let (mut second, writer) = fixture.backend.open(routes, Clock::from_fn(|| NOW)).await;
-    let writer = std::thread::spawn(|| writer.run());
+    let writer = thread::spawn(|| writer.run());
     assert_eq!(second.inbox.try_record(event("evt_2", "b")).await, Ok(Recorded::New));
     assert_eq!(fixture.backend.texts("SELECT id || given FROM event ORDER BY 1"), ["evt_17", "evt_27"]);
     let checked = server_check::examine(&fixture.backend.server, fixture.backend.settings().durability).await;
