@@ -437,7 +437,7 @@ async def main():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--rate", type=float, default=80, help="events a second at most")
     parser.add_argument("--every", type=float, default=3, help="seconds between two faults, on average")
-    parser.add_argument("--kills", type=int, default=3, help="how often kill -9 is drawn for once each other fault")
+    parser.add_argument("--kills", type=int, default=3, help="kill -9 is drawn so many times as often as each other fault")
     parser.add_argument("--postgres", action="store_true", help="on a PostgreSQL cluster of its own")
     parser.add_argument("--patience", type=float, default=120, help="seconds without an arrival")
     arguments = parser.parse_args()

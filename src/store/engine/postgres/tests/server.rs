@@ -84,9 +84,9 @@ async fn connections_that_are_cut_are_made_anew() {
                      WHERE relation = 'event'::regclass AND mode = 'ExclusiveLock' AND granted";
     let mut outcome = block_in_place(|| {
         thread::scope(|scope| {
-            scope.spawn(|| fixture.backend.execute(cut));
+            let cutting = scope.spawn(|| fixture.backend.execute(cut));
             while fixture.backend.number(is_locked) == 0 {
-                thread::yield_now();
+                assert!(!cutting.is_finished(), "the table was not locked");
             }
             // The group whose connection is cut is refused; it is offered again.
             Handle::current().block_on(fixture.store.inbox.try_record(event("evt_2", "a")))
