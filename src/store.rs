@@ -45,8 +45,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::clock::{Clock, UnixMillis};
-use crate::domain::delivery::OnUncertain;
+use crate::domain::clock::Clock;
 
 pub use committer::Committer;
 pub use engine::postgres::membership::LeaseTask;
@@ -60,15 +59,15 @@ pub use settings::{Durability, Place, Route, Server, Settings};
 pub use source_comparison::Comparison;
 
 use cluster::Asked;
-use committer::{Control, Tasks};
-use counts::{BacklogChanges, Counters};
+use committer::{Control, Counted, Tasks, count_backlog};
+use counts::Counters;
 use engine::postgres::connect::Purpose;
 use engine::postgres::membership::Membership;
 use engine::postgres::write::PostgresEngine;
 use engine::read::Reader;
 use engine::sqlite::open;
 use engine::sqlite::write::SqliteEngine;
-use engine::{Authority, Engine, EngineError, GroupKind};
+use engine::{Engine, EngineError};
 use error::RecordError;
 use handoff::Owners;
 use identity::{ClaimError, OtherIdentity, SourceIdentity};
@@ -79,7 +78,6 @@ use outbox::Outbox;
 use progress::Progress;
 use retention::Retention;
 use routing::RoutingTable;
-use types::TargetId;
 
 /// Commands that may wait for the committer. A queue longer than a few groups only
 /// adds latency; a caller that finds it full is asked to come back.
@@ -112,6 +110,8 @@ pub struct Store {
     refused: watch::Receiver<Option<Box<OtherIdentity>>>,
     /// The sequence of the newest event when the store was opened.
     newest: i64,
+    /// Whether something on the wire was left to another process then.
+    left_to_another: bool,
     leases: Leases,
     /// What keeps the leases, where several processes may share the store.
     membership: Option<Membership>,
@@ -181,10 +181,11 @@ impl Store {
         }
         let names: Vec<_> = routes.iter().map(|route| Arc::clone(&route.target)).collect();
         let targets = engine.register(&names)?;
-        counters.change_unfinished(&unfinished(&mut *engine, &targets, clock.now())?);
         let (owners, newest) = (Owners::default(), engine.newest());
         let mut table = RoutingTable::new(owners.clone(), leases.clone());
         let opened = table.replace(&[], routes.into_iter().zip(targets));
+        let Counted { unfinished, left_to_another } = count_backlog(&mut *engine, &table, clock.now())?;
+        counters.set_unfinished(unfinished);
         let outboxes = opened.into_iter().map(|opened| Outbox::new(opened, tasks.clone())).collect();
         let times = (clock.clone(), Arc::clone(&counters));
         let committer = Committer::new(engine, queue, table, &leases, times, progress);
@@ -206,6 +207,7 @@ impl Store {
             retention: watch::Sender::new(settings.into()),
             refused,
             newest,
+            left_to_another,
             leases,
             membership: None,
         };
@@ -246,17 +248,19 @@ impl Store {
     }
 
     /// Counts what is unfinished now and then, while other replicas change it, until `stop`.
+    /// What a target that no replica is configured with any more has on the wire is held.
     pub fn recount(&self, stop: CancellationToken) -> impl Future<Output = ()> + Send + use<> {
         let (tasks, cluster) = (self.tasks.clone(), self.peers().map(|peers| peers.cluster()));
+        let mut once_more = self.left_to_another;
         async move {
-            let (mut rest, mut was_shared) = (RECOUNT, false);
+            let mut rest = RECOUNT;
             while stop.run_until_cancelled(tokio::time::sleep(rest)).await.is_some() {
                 let is_shared = cluster.as_ref().is_some_and(|cluster| cluster.borrow().has_others());
                 // Once more when they have gone: what they did last is not counted yet.
-                if std::mem::replace(&mut was_shared, is_shared) || is_shared {
+                if std::mem::replace(&mut once_more, is_shared) || is_shared {
                     let began = Instant::now();
                     // The committer says at a higher level that the database is in trouble.
-                    let _ = tasks.control(|reply| Control::Recount { reply }).await;
+                    once_more |= tasks.control(|reply| Control::Recount { reply }).await != Ok(false);
                     rest = RECOUNT.max(began.elapsed() * RECOUNT_SHARE);
                 }
             }
@@ -331,26 +335,6 @@ impl Store {
         // An error says that the committer is gone already, which is what was asked for.
         let _ = self.tasks.control(|reply| Control::Close { reply }).await;
     }
-}
-
-/// Counts what is unfinished. What a target that is not `configured` any more had on the
-/// wire when the last process ended waits for an operator to decide.
-fn unfinished(
-    engine: &mut dyn Engine,
-    configured: &[TargetId],
-    now: UnixMillis,
-) -> Result<BacklogChanges, EngineError> {
-    let mut unfinished = engine.count()?;
-    for target in unfinished.targets().into_iter().filter(|target| !configured.contains(target)) {
-        engine.begin(GroupKind::Writes)?;
-        match engine.recover(Authority::Unowned, target, OnUncertain::Hold, &mut unfinished, now) {
-            Ok(_) => engine.commit()?,
-            // Another replica is configured with it.
-            Err(EngineError::Superseded) => engine.roll_back()?,
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(unfinished)
 }
 
 #[cfg(test)]

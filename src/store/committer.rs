@@ -7,6 +7,7 @@
 
 mod append;
 mod audit;
+mod backlog;
 mod foreign;
 mod health;
 mod metrics;
@@ -37,6 +38,7 @@ use task::{Committed, Replies, Reply, Task};
 
 pub(super) use append::Append;
 pub(super) use audit::{Audit, unwritten};
+pub(super) use backlog::{Counted, count as count_backlog};
 pub(super) use settle::Settle;
 pub(super) use task::{Group, Tasks, stopped};
 
@@ -64,8 +66,9 @@ pub(super) enum Control {
     /// Replace the routes: these targets stay as they are, those are opened anew, all
     /// others closed.
     Reroute { kept: Vec<Arc<str>>, opened: Vec<Route>, reply: Reply<Vec<NewOutbox>> },
-    /// Count what is unfinished, which other processes change too.
-    Recount { reply: Reply<()> },
+    /// Count what is unfinished, which other processes change too. The reply says whether
+    /// something on the wire is left to another process.
+    Recount { reply: Reply<bool> },
     /// Make the engine's log as short as its readers allow.
     Checkpoint { reply: Reply<()> },
     /// End.
@@ -180,9 +183,7 @@ impl Committer {
                     let _ = reply.send(self.reroute(&kept, opened));
                 }
                 Some(Control::Recount { reply }) => {
-                    let counted = self.call(|engine| engine.count());
-                    let counted = counted.map(|counted| self.counters.set_unfinished(counted));
-                    let _ = reply.send(counted.map_err(Into::into));
+                    let _ = reply.send(self.recount());
                 }
                 Some(Control::Checkpoint { reply }) => {
                     self.engine.checkpoint();
@@ -218,17 +219,26 @@ impl Committer {
     /// to the targets that it was stored for.
     fn reroute(&mut self, kept: &[Arc<str>], opened: Vec<Route>) -> Result<Vec<NewOutbox>, RecordError> {
         let names: Vec<_> = opened.iter().map(|route| Arc::clone(&route.target)).collect();
-        let targets = self.call(|engine| engine.register(&names))?;
+        let targets = self.call(|engine, _| engine.register(&names))?;
         Ok(self.routes.replace(kept, opened.into_iter().zip(targets)))
+    }
+
+    /// Counts what is unfinished. Returns whether something on the wire is left to another
+    /// process.
+    fn recount(&mut self) -> Result<bool, RecordError> {
+        let now = self.clock.now();
+        let counted = self.call(|engine, routes| count_backlog(engine, routes, now))?;
+        self.counters.set_unfinished(counted.unfinished);
+        Ok(counted.left_to_another)
     }
 
     /// Does what is no group: it may look at every row.
     fn call<T>(
         &mut self,
-        work: impl FnOnce(&mut dyn Engine) -> Result<T, EngineError>,
+        work: impl FnOnce(&mut dyn Engine, &RoutingTable) -> Result<T, EngineError>,
     ) -> Result<T, EngineError> {
         self.progress.long_call_begun(Instant::now().into());
-        work(&mut *self.engine).inspect(|_| self.progress.completed())
+        work(&mut *self.engine, &self.routes).inspect(|_| self.progress.completed())
     }
 
     /// Commits `group`; a task that cannot be carried out is refused by itself and the

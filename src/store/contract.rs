@@ -18,6 +18,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use super::engine::Engine;
 use super::lease::{Lease, Tenure};
@@ -94,7 +95,7 @@ pub(super) struct Fixture<B> {
     outboxes: VecDeque<(JobReceiver, DeliveryLog)>,
     /// What the test owns: its targets, and what it asks for.
     owned: Vec<(Tenure, Lease)>,
-    /// In the place of dispatchers, they do what operators ask for.
+    /// In the place of dispatchers, they do what operators ask for; and what counts the backlog.
     acting: JoinSet<()>,
     writer: JoinHandle<()>,
     pub(super) backend: B,
@@ -114,7 +115,11 @@ impl<B: Backend> Fixture<B> {
         let (mut store, committer) = backend.open(routes, clock).await;
         let outboxes = std::mem::take(&mut store.outboxes);
         let writer = std::thread::spawn(|| committer.run());
-        let (owned, acting) = (Vec::new(), JoinSet::new());
+        let owned = Vec::new();
+        // Ends with the others: nobody else stops it.
+        let stop = CancellationToken::new();
+        let mut acting = JoinSet::new();
+        acting.spawn(store.recount(stop));
         let mut fixture = Self { store, outboxes: VecDeque::new(), owned, acting, writer, backend };
         for outbox in outboxes {
             let owned = fixture.own(outbox).await;

@@ -1,5 +1,6 @@
 //! Counters that the committer keeps in memory while it runs, and percentiles.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -54,12 +55,25 @@ impl Unfinished {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct BacklogChanges(Vec<(TargetId, Unfinished)>);
 
-impl BacklogChanges {
-    /// The targets that something changes for.
-    pub(super) fn targets(&self) -> Vec<TargetId> {
-        self.0.iter().map(|(target, _)| *target).collect()
-    }
+/// What an engine has counted.
+#[derive(Debug, Default)]
+pub(super) struct Backlog {
+    pub(super) unfinished: BacklogChanges,
+    /// The targets that have an attempt on the wire.
+    pub(super) sending: BTreeSet<TargetId>,
+}
 
+impl Backlog {
+    /// There are so many deliveries to `target` in `state`.
+    pub(super) fn add(&mut self, target: TargetId, state: State, number: i64) {
+        self.unfinished.change(target, state, number);
+        if state == State::Sending {
+            self.sending.insert(target);
+        }
+    }
+}
+
+impl BacklogChanges {
     /// A delivery to `target` has come from one state, if it was there, to another.
     pub(super) fn step(&mut self, target: TargetId, from: Option<State>, to: State) {
         if let Some(from) = from {

@@ -18,7 +18,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::cluster::LogPage;
-use super::counts::BacklogChanges;
+use super::counts::{Backlog, BacklogChanges};
 use super::error::{ActError, RecordError};
 use super::identity::SourceIdentity;
 use super::routing::RoutingTable;
@@ -148,7 +148,7 @@ pub(super) trait Engine: fmt::Debug + Send {
     fn register(&mut self, targets: &[Arc<str>]) -> Result<Vec<TargetId>, EngineError>;
 
     /// Counts what is unfinished. Outside of a group.
-    fn count(&mut self) -> Result<BacklogChanges, EngineError>;
+    fn count(&mut self) -> Result<Backlog, EngineError>;
 
     /// Stores the events of `batches` that are new, numbers them without a gap, gives each
     /// a pending delivery for every target of `routes` that takes it, notes by which

@@ -101,6 +101,12 @@ impl RoutingTable {
         self.all.iter().find(|queue| queue.open && *queue.route.target == *name)
     }
 
+    /// Whether this process decides what becomes of the deliveries of `target`: it is
+    /// configured here, or what it has on the wire still ends.
+    pub(super) fn answers_for(&self, target: TargetId) -> bool {
+        self.of(target).is_some_and(|queue| queue.open || queue.handoff.is_held())
+    }
+
     /// The targets that this process has.
     pub(super) fn held(&self) -> Vec<TargetId> {
         let held = self.all.iter().filter(|queue| queue.handoff.is_held());

@@ -79,7 +79,7 @@ impl Direct {
         self.engine.commit().unwrap();
         self.counters.change_unfinished(&changes);
         let counted = Counters::default();
-        counted.change_unfinished(&self.engine.count().unwrap());
+        counted.set_unfinished(self.engine.count().unwrap().unfinished);
         assert_eq!(self.counters.unfinished(self.target), counted.unfinished(self.target));
         done
     }

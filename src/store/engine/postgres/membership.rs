@@ -45,6 +45,10 @@ const RENEWAL: Duration = Duration::from_secs(1);
 /// Between two looks at what others have stored, where nothing tells of it.
 const POLL: Duration = Duration::from_millis(250);
 
+/// How long a call that is on its way when the store is closed may still take. A lease that it
+/// takes is known and given back then; otherwise the others wait until it has expired.
+const GRACE: Duration = Duration::from_secs(1);
+
 /// Requests of other replicas that wait to be taken.
 const ASKED: usize = 32;
 
@@ -106,15 +110,15 @@ impl Membership {
         let listener = listener::Listener::new(address, schema, Arc::clone(&shared.hints));
         let listens = listener.listens();
         let (hears, tells) = (listener.run(), announce(shared.clone(), cluster.clone()));
-        let keeps = keep(shared.clone(), (shown, asking), listens);
-        let task = |name, work: Pin<Box<dyn Future<Output = ()> + Send>>| {
-            let run = Box::pin(running.track_future(until(stop.clone(), work)));
+        let keeps = keep(shared.clone(), (shown, asking), listens, stop.clone());
+        let task = |name, work: Pin<Box<dyn Future<Output = ()> + Send>>, grace| {
+            let run = Box::pin(running.track_future(until(stop.clone(), grace, work)));
             LeaseTask { name, run }
         };
         let tasks = vec![
-            task("lease keeper", Box::pin(keeps)),
-            task("announcer of events", Box::pin(tells)),
-            task("listener to replicas", Box::pin(hears)),
+            task("lease keeper", Box::pin(keeps), GRACE),
+            task("announcer of events", Box::pin(tells), Duration::ZERO),
+            task("listener to replicas", Box::pin(hears), Duration::ZERO),
         ];
         Self { shared, cluster, asked: Some(asked), tasks: Mutex::new(tasks), stop, running }
     }
@@ -136,26 +140,38 @@ impl Membership {
         drop(self.take_tasks());
         self.running.wait().await;
         let held = self.shared.leases.wishes().held;
-        if self.shared.call(self.shared.giving_back(&held, true)).await.is_none() {
-            tracing::debug!("the leases could not be given back: the others wait until they have expired");
+        // One that does not answer in time may be busy. After two calls they have expired.
+        for _ in 0..2 {
+            if self.shared.call(self.shared.giving_back(&held, true)).await.is_some() {
+                return;
+            }
         }
+        tracing::warn!("the leases could not be given back: other replicas wait until they have expired");
     }
 }
 
-/// Does `work` until it ends or `stop`, whatever it waits for then.
-async fn until(stop: CancellationToken, work: impl Future<Output = ()>) {
-    let _ = stop.run_until_cancelled(work).await;
+/// Does `work` until it ends, or for `grace` after `stop`, whatever it waits for then.
+async fn until(stop: CancellationToken, grace: Duration, work: impl Future<Output = ()>) {
+    let stopped = async {
+        stop.cancelled().await;
+        sleep(grace).await;
+    };
+    tokio::select! {
+        () = work => {}
+        () = stopped => {}
+    }
 }
 
-/// Renews, takes and gives back.
+/// Renews, takes and gives back until `stop`.
 async fn keep(
     shared: Shared,
     (shown, asking): (watch::Sender<Arc<Cluster>>, mpsc::Sender<Asked>),
     listens: watch::Receiver<bool>,
+    stop: CancellationToken,
 ) {
     let (mut newest, mut due, mut probed) = (0, Instant::now(), Instant::now());
     let (mut watch, mut before) = (Watch::default(), Fitness::default());
-    loop {
+    while !stop.is_cancelled() {
         let fitness = watch.look(shared.progress.waiting(), Instant::now());
         let given_up = if fitness == Fitness::Stalled { shared.give_up() } else { Vec::new() };
         say(before, fitness);
@@ -191,6 +207,7 @@ async fn keep(
         }
         tokio::select! {
             () = tokio::time::sleep_until(due) => {}
+            () = stop.cancelled() => {}
             () = shared.leases.wish() => {}
             () = shared.hints.leases.notified() => {}
             () = shared.hints.events.notified() => (shared.look.0)(),

@@ -14,7 +14,7 @@ use crate::domain::clock::UnixMillis;
 use crate::domain::delivery::OnUncertain;
 use crate::domain::event::EventId;
 use crate::store::cluster::LogPage;
-use crate::store::counts::BacklogChanges;
+use crate::store::counts::{Backlog, BacklogChanges};
 use crate::store::engine::{Authority, Engine, EngineError, GroupKind, Retained, RetentionStep};
 use crate::store::error::{ActError, OpenError};
 use crate::store::identity::SourceIdentity;
@@ -141,16 +141,16 @@ impl Engine for PostgresEngine {
         })
     }
 
-    fn count(&mut self) -> Result<BacklogChanges, EngineError> {
+    fn count(&mut self) -> Result<Backlog, EngineError> {
         self.alone(GroupKind::Reads, async |session| {
-            let mut changes = BacklogChanges::default();
+            let mut backlog = Backlog::default();
             for row in session.rows(sqlx::query(COUNTS)).await? {
                 // What this version does not know is counted as nothing.
                 if let Ok(state) = row.try_get::<&str, _>("state")?.parse() {
-                    changes.change(TargetId(row.try_get("target_id")?), state, row.try_get("number")?);
+                    backlog.add(TargetId(row.try_get("target_id")?), state, row.try_get("number")?);
                 }
             }
-            Ok(changes)
+            Ok(backlog)
         })
     }
 

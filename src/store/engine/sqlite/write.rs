@@ -16,7 +16,7 @@ use crate::domain::clock::UnixMillis;
 use crate::domain::delivery::OnUncertain;
 use crate::domain::event::EventId;
 use crate::store::cluster::LogPage;
-use crate::store::counts::BacklogChanges;
+use crate::store::counts::{Backlog, BacklogChanges};
 use crate::store::engine::{Authority, Engine, EngineError, GroupKind, Retained, RetentionStep};
 use crate::store::error::{ActError, OpenError};
 use crate::store::identity::SourceIdentity;
@@ -108,17 +108,17 @@ impl Engine for SqliteEngine {
         Ok(numbers)
     }
 
-    fn count(&mut self) -> Result<BacklogChanges, EngineError> {
-        let mut changes = BacklogChanges::default();
+    fn count(&mut self) -> Result<Backlog, EngineError> {
+        let mut backlog = Backlog::default();
         let mut select = self.connection.prepare(COUNTS)?;
         let mut rows = select.query([])?;
         while let Some(row) = rows.next()? {
             // What this version does not know is counted as nothing.
             if let Ok(state) = row.get::<_, String>("state")?.parse() {
-                changes.change(TargetId(row.get("target_id")?), state, row.get("number")?);
+                backlog.add(TargetId(row.get("target_id")?), state, row.get("number")?);
             }
         }
-        Ok(changes)
+        Ok(backlog)
     }
 
     fn append(

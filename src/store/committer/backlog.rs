@@ -1,0 +1,67 @@
+//! What is unfinished, counted, and what nobody would finish.
+
+use crate::domain::clock::UnixMillis;
+use crate::domain::delivery::OnUncertain;
+use crate::store::counts::{Backlog, BacklogChanges};
+use crate::store::engine::{Authority, Engine, EngineError, GroupKind};
+use crate::store::routing::RoutingTable;
+use crate::store::types::TargetId;
+
+/// What was counted.
+#[derive(Debug)]
+pub(in crate::store) struct Counted {
+    pub(in crate::store) unfinished: BacklogChanges,
+    /// Whether a target that this process does not answer for has something on the wire, and
+    /// another process has its lease: a living one, or one that was killed just now.
+    pub(in crate::store) left_to_another: bool,
+}
+
+/// Counts what is unfinished. What a target has on the wire that no process answers for any
+/// more waits from here on for an operator to decide.
+///
+/// # Errors
+/// [`EngineError`]; then nothing is counted, and what was changed is right.
+pub(in crate::store) fn count(
+    engine: &mut dyn Engine,
+    routes: &RoutingTable,
+    now: UnixMillis,
+) -> Result<Counted, EngineError> {
+    let Backlog { mut unfinished, sending } = engine.count()?;
+    let mut left_to_another = false;
+    for target in sending.into_iter().filter(|target| !routes.answers_for(*target)) {
+        match hold(engine, target, &mut unfinished, now) {
+            Ok(()) => {}
+            Err(EngineError::Superseded) => left_to_another = true,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(Counted { unfinished, left_to_another })
+}
+
+/// Holds what `target` has on the wire, if no process has its lease.
+fn hold(
+    engine: &mut dyn Engine,
+    target: TargetId,
+    changes: &mut BacklogChanges,
+    now: UnixMillis,
+) -> Result<(), EngineError> {
+    engine.begin(GroupKind::Writes)?;
+    let held = engine
+        .recover(Authority::Unowned, target, OnUncertain::Hold, changes, now)
+        .and_then(|interrupted| engine.commit().map(|()| interrupted));
+    let interrupted = match held {
+        Ok(interrupted) => interrupted,
+        Err(error) => {
+            engine.roll_back()?;
+            return Err(error);
+        }
+    };
+    for attempt in interrupted {
+        tracing::warn!(
+            event_id = &*attempt.event_id,
+            attempt = attempt.number,
+            "cut off on the way to a target that is not configured any more, held: its outcome is unknown"
+        );
+    }
+    Ok(())
+}
