@@ -1,20 +1,27 @@
 //! `where` of a target: a table of paths and values, or one text `path=value, path=value`.
 
+use std::collections::BTreeMap;
+
 use ::config::{Value, ValueKind};
 
 use super::layers::Table;
-use super::problem::Faulty;
+use super::problem::{Faulty, quoted};
 use super::section::{RawValue, Section, text, variable};
 use crate::pepay::condition::Condition;
 
-/// A path and the value that is asked for there.
-type Term = (String, String);
+/// A value that is asked for.
+struct Term {
+    path: String,
+    value: String,
+    is_of_environment: bool,
+}
 
 const ALLOWED: &str = "allowed is a table such as `{ \"data.object.status\" = \"paid\" }`, or the text \
                        `data.object.status=paid`, with commas between several";
 
 impl Section<'_> {
-    /// A condition, if there is one. An empty value takes away what the file asks for.
+    /// A condition, if there is one. Of a path that both layers have, the environment's value
+    /// counts; an empty value takes the path away.
     pub(super) fn condition(&mut self, key: &str) -> Result<Option<Condition>, Faulty> {
         let given = match self.take(key) {
             Some(value) => {
@@ -26,7 +33,15 @@ impl Section<'_> {
             }
             None => RawValue { value: Vec::new(), variable: None },
         };
-        let terms = given.value.into_iter().filter(|(_, value)| !value.is_empty());
+        let (mut terms, mut layers) = (BTreeMap::new(), BTreeMap::new());
+        for Term { path, value, is_of_environment } in given.value {
+            if layers.insert(path.clone(), is_of_environment) == Some(is_of_environment) {
+                let fault = format!("has the path {} twice; allowed is each path once", quoted(&path));
+                return Err(self.problem_of(key, &fault, given.variable));
+            }
+            terms.insert(path, value);
+        }
+        let terms = terms.into_iter().filter(|(_, value)| !value.is_empty());
         let condition = Condition::new(terms)
             .map_err(|error| self.problem_of(key, &error.to_string(), given.variable))?;
         let shown = condition.iter().flat_map(Condition::terms);
@@ -45,7 +60,8 @@ fn terms(value: Value) -> Option<Vec<Term>> {
             .filter(|term| !term.trim().is_empty())
             .map(|term| {
                 let (path, value) = term.split_once('=')?;
-                Some((path.trim().to_owned(), value.trim().to_owned()))
+                let (path, value) = (path.trim().to_owned(), value.trim().to_owned());
+                Some(Term { path, value, is_of_environment: false })
             })
             .collect(),
         _ => None,
@@ -56,11 +72,14 @@ fn below(path: &str, table: Table) -> Option<Vec<Term>> {
     let mut terms = Vec::new();
     for (name, value) in table {
         let path = if path.is_empty() { name } else { format!("{path}.{name}") };
-        match value.kind {
-            ValueKind::Table(table) => terms.extend(below(&path, table)?),
-            _ => terms.push((path, text(value)?)),
+        if let ValueKind::Table(table) = value.kind {
+            terms.extend(below(&path, table)?);
+        } else {
+            let is_of_environment = variable(&value).is_some();
+            terms.push(Term { path, value: text(value)?, is_of_environment });
         }
     }
-    terms.sort();
+    // The environment lies over the file.
+    terms.sort_by_key(|term| term.is_of_environment);
     Some(terms)
 }

@@ -3,10 +3,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::{OsStr, OsString};
-use std::fmt;
 use std::path::{Path, PathBuf};
 
-use ::config::{Config, ConfigError, File, FileFormat, Source, Value, ValueKind};
+use ::config::{ConfigError, File, FileFormat, Source as _, Value, ValueKind};
 
 use super::access;
 use super::files::{Mounts, NamedFile};
@@ -62,19 +61,30 @@ pub(super) fn read(
     });
     let (variables, named_file) = variables(environment, problems);
     let path = path.map(|path| ("--config", path.to_owned()));
-    let (mut layers, mut warnings, mut named) = (Config::builder(), Vec::new(), None);
+    let (mut table, mut warnings, mut named) = (Table::new(), Vec::new(), None);
     let mounts = Mounts::read();
     if let Some((origin, path)) = path.or(named_file.map(|path| (FILE_VARIABLE, path))) {
-        let (table, text) = file(origin, &path, problems)?;
-        layers = layers.add_source(Layer(table));
+        let text;
+        (table, text) = file(origin, &path, problems)?;
         let key = escaped(&path.to_string_lossy());
         named = Some(NamedFile::new(key, &path, text.as_bytes(), &mounts));
         warnings.extend(access::writable(&path));
     }
-    let merged = layers.add_source(Layer(variables)).build().and_then(|merged| merged.cache.into_table());
-    match merged {
-        Ok(table) => Ok(Layers { table, proxy, traces, warnings, file: named, mounts }),
-        Err(error) => Err(problems.push("configuration", error.to_string())),
+    lay_over(&mut table, variables);
+    Ok(Layers { table, proxy, traces, warnings, file: named, mounts })
+}
+
+/// Lays `upper` over `lower`, level by level. A name is taken as it is. The `config` crate's
+/// builder reads a quoted name at the top of a file as a path: `"a.b"` as a section, and `"a[9]"`
+/// as a list of ten items, however many these are.
+fn lay_over(lower: &mut Table, upper: Table) {
+    for (name, mut value) in upper {
+        let below = lower.get_mut(&name).and_then(table_mut);
+        if let (Some(below), Some(table)) = (below, table_mut(&mut value)) {
+            lay_over(below, std::mem::take(table));
+        } else {
+            lower.insert(name, value);
+        }
     }
 }
 
@@ -155,26 +165,6 @@ fn table_mut(value: &mut Value) -> Option<&mut Table> {
     match &mut value.kind {
         ValueKind::Table(table) => Some(table),
         _ => None,
-    }
-}
-
-/// One layer, read already. Its `Debug` shows nothing: secrets are in it.
-#[derive(Clone)]
-struct Layer(Table);
-
-impl Source for Layer {
-    fn clone_into_box(&self) -> Box<dyn Source + Send + Sync> {
-        Box::new(self.clone())
-    }
-
-    fn collect(&self) -> Result<Table, ConfigError> {
-        Ok(self.0.clone())
-    }
-}
-
-impl fmt::Debug for Layer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Layer([redacted])")
     }
 }
 

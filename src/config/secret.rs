@@ -299,7 +299,8 @@ fn read(path: &str) -> Result<(String, Option<String>), String> {
     if content.len() as u64 > LARGEST_FILE {
         return Err(format!("is larger than {} KiB", LARGEST_FILE / 1024));
     }
-    match content.trim() {
+    // Some editors begin a file with a byte order mark.
+    match content.trim_start_matches('\u{feff}').trim() {
         "" => Err("is empty".to_owned()),
         secret => Ok((secret.to_owned(), exposed)),
     }

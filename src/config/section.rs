@@ -93,7 +93,8 @@ impl<'r> Section<'r> {
         self.asked.push(name.to_owned());
         let Some(given) = self.given.remove(name) else { return Ok(Vec::new()) };
         let ValueKind::Table(given) = given.kind else {
-            self.problem(name, &format!("is no table; allowed are sections such as `[{name}.NAME]`"));
+            let path = self.path_of(name);
+            self.problem(name, &format!("is no table; allowed are sections such as `[{path}.NAME]`"));
             return Err(Faulty);
         };
         let mut given: Vec<_> = given.into_iter().collect();

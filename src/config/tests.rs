@@ -241,6 +241,31 @@ fn secrets_come_from_files_too() {
 }
 
 #[test]
+fn a_byte_order_mark_and_the_ends_of_lines_are_no_part_of_a_secret() {
+    let (key, secrets) = (file("\u{feff}key\r\n"), file("\u{feff}one\r\ntwo\r\n"));
+    let text = |secrets: &str| {
+        format!("[pepay]\napi_key_file = {:?}\n[webhooks.a]\npath = '/a'\n{secrets}\n", key.path())
+    };
+    let load = |secrets: &str| load_text(&format!("{LEAST}{}", text(secrets)), &[]).unwrap().settings;
+    let in_file = load(&format!("secrets_file = {:?}", secrets.path()));
+    assert_eq!(in_file.pepay.api_key.as_ref().unwrap().expose_secret(), "key");
+    assert_eq!(in_file.webhooks[0].keys, load("secrets = ['one', 'two']").webhooks[0].keys);
+}
+
+/// The names are those of keys, and not paths to one.
+#[test]
+fn a_quoted_name_at_the_top_is_an_unknown_key_whatever_it_looks_like() {
+    for name in ["webhooks.default", "targets[0]", "a[99999999999999]", "a[-99999999999999]", "", "é"] {
+        let text = format!("'{name}' = 1\n{LEAST}");
+        let problems = load_text(&text, &[]).unwrap_err();
+        let all: Vec<_> = problems.iter().collect();
+        let [problem] = &*all else { panic!("{problems}") };
+        assert_eq!(problem.key, name);
+        assert!(problem.message.starts_with("is no known key"), "{problem}");
+    }
+}
+
+#[test]
 fn of_a_secret_and_its_file_the_environment_wins_over_the_file() {
     let (in_file, missing) = (file(" from-a-file "), "/no/such/file");
     let secret = |text: &str, variable: (&str, &str)| {

@@ -27,6 +27,24 @@ fn a_condition_is_read_from_a_table_nested_tables_or_a_text_and_shown_as_it_is()
 }
 
 #[test]
+fn of_a_path_that_file_and_environment_have_the_environments_value_counts() {
+    const STATUS: &str = "PEPAY_BRIDGE__TARGETS__ORDERS__WHERE__DATA__OBJECT__STATUS";
+    for file in ["'data.object.status' = 'paid'", "data = { object = { status = 'paid' } }"] {
+        let given = format!("{LEAST}\nwhere = {{ {file}, livemode = true }}");
+        for (value, expected) in [
+            ("open", vec!["data.object.status=open", "livemode=true"]),
+            ("zzz", vec!["data.object.status=zzz", "livemode=true"]),
+            ("", vec!["livemode=true"]),
+        ] {
+            let loaded = load_text(&given, &[(STATUS, value)]).unwrap();
+            let condition = loaded.settings.targets[0].condition.as_ref().unwrap();
+            let terms: Vec<_> = condition.terms().map(|(path, value)| format!("{path}={value}")).collect();
+            assert_eq!(terms, expected, "{file}");
+        }
+    }
+}
+
+#[test]
 fn one_signing_secret_or_several_are_read_in_place_and_from_a_file() {
     let (one, other) =
         ("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_b3RoZXItc2lnbmluZy1zZWNyZXQtMjQtYnl0ZXM=");
@@ -72,6 +90,8 @@ fn faults_of_a_condition_and_of_secrets_are_named() {
             "has a secret twice",
         ),
         ("where = { 'a..b' = 'x' }", "targets.orders.where", "is no path"),
+        ("where = { 'a.b' = 'x', a = { b = 'y' } }", "targets.orders.where", "has the path `a.b` twice"),
+        ("where = 'a=x, a=y'", "targets.orders.where", "has the path `a` twice"),
         ("where = 'status'", "targets.orders.where", "allowed is a table"),
         ("where = ['status=paid']", "targets.orders.where", "allowed is a table"),
         ("where = { a = ['b'] }", "targets.orders.where", "allowed is a table"),
