@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::num::NonZero;
+use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 
@@ -13,11 +14,27 @@ const WORKERS: &str = "TOKIO_WORKER_THREADS";
 /// More would be a slip: each takes memory, and none is of use beyond the processors.
 const MOST: usize = 256;
 
+/// How long the end of a command waits for calls of the system that block, such as the
+/// reading of a file or the look-up of a name: neither has a limit of its own.
+const LEFT_BEHIND: Duration = Duration::from_secs(1);
+
+/// The threads of one command.
+pub(super) struct Threads(Runtime);
+
+impl Threads {
+    /// Does `work` on them, and ends them.
+    pub(super) fn block_on<F: Future>(self, work: F) -> F::Output {
+        let output = self.0.block_on(work);
+        self.0.shutdown_timeout(LEFT_BEHIND);
+        output
+    }
+}
+
 /// One thread fewer than there are processors, if the environment does not say
 /// otherwise: with a worker beside the writer on each of two, an event cost a tenth
 /// more, in waking threads. A single thread has nothing to share: end to end, an
 /// event costs a fifth less.
-pub(super) fn runtime() -> Result<Runtime, Error> {
+pub(super) fn runtime() -> Result<Threads, Error> {
     let mut builder = match workers(std::env::var_os(WORKERS).as_deref())? {
         1 => Builder::new_current_thread(),
         workers => {
@@ -27,7 +44,7 @@ pub(super) fn runtime() -> Result<Runtime, Error> {
         }
     };
     let runtime = builder.enable_all().build();
-    runtime.map_err(|error| Error::failure(format!("cannot start threads: {error}")))
+    runtime.map(Threads).map_err(|error| Error::failure(format!("cannot start threads: {error}")))
 }
 
 fn workers(wanted: Option<&OsStr>) -> Result<usize, Error> {

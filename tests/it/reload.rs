@@ -144,6 +144,25 @@ async fn settings_that_need_a_restart_are_named_and_all_others_applied() {
     assert!(bridge.stop().await.0.success());
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_does_not_wait_for_a_file_that_cannot_be_read() {
+    let mut world = World::new(World::with_duplicates()).await;
+    world.target_at("orders", "http://127.0.0.1:9/");
+    let bridge = world.bridge_on_file().await;
+    // A pipe into which nothing is written: its reader waits, as for a file on a server that is away.
+    let file = world.save();
+    std::fs::remove_file(&file).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(&file).status().unwrap().success());
+    let opened = tokio::task::spawn_blocking(move || std::fs::OpenOptions::new().write(true).open(file));
+    bridge.hang_up();
+    // Succeeds once the bridge has opened it as well.
+    let pipe = soon("the reading of the file", opened).await.unwrap().unwrap();
+    let (status, log) = bridge.stop().await;
+    assert!(status.success());
+    assert!(log.iter().any(|line| message(line) == "stopped"), "{log:?}");
+    drop(pipe);
+}
+
 /// Calls for a reload by the admin API after `before`.
 async fn as_operator<T>(bridge: &Bridge, token: &str, before: impl FnOnce() -> T) -> (StatusCode, Value) {
     before();

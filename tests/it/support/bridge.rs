@@ -171,6 +171,11 @@ impl Bridge {
         self.signal("-TERM");
     }
 
+    /// Asks it to read its configuration again (SIGHUP).
+    pub fn hang_up(&self) {
+        self.signal("-HUP");
+    }
+
     /// Has it read its configuration again (SIGHUP), and answers the first line
     /// that says what came of that.
     pub async fn reload(&mut self) -> Value {
@@ -178,7 +183,7 @@ impl Bridge {
             log.iter().filter(|line| message(line).starts_with("configuration ")).cloned().collect()
         };
         let before = outcomes(&self.log.borrow()).len();
-        self.signal("-HUP");
+        self.hang_up();
         let log = soon("the reload", self.log.wait_for(|log| outcomes(log).len() > before)).await.unwrap();
         outcomes(&log)[before].clone()
     }
