@@ -40,6 +40,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use self::runtime::runtime;
+use self::text::clean_lines;
 use crate::config::Problems;
 use crate::domain::cause::chain;
 use crate::telemetry::traces;
@@ -154,8 +155,10 @@ impl Error {
         let (text, code) = match self {
             Self::Configuration(problems) => (problems.to_string(), ExitCode::from(2)),
             Self::Unconfigured(problems) => (format!("{problems}\n\n{}", place::ADVICE), ExitCode::from(2)),
-            Self::Usage(fault) => (format!("pepay-bridge: {fault}"), ExitCode::from(2)),
-            Self::Failure(reason) => (format!("pepay-bridge: {}", chain(&**reason)), ExitCode::FAILURE),
+            Self::Usage(fault) => (format!("pepay-bridge: {}", clean_lines(fault)), ExitCode::from(2)),
+            Self::Failure(reason) => {
+                (format!("pepay-bridge: {}", clean_lines(&chain(&**reason))), ExitCode::FAILURE)
+            }
             Self::Logged(code) => return ExitCode::from(*code),
         };
         hint(&text);

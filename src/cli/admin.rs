@@ -7,10 +7,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Client, RequestBuilder};
+use reqwest::{Client, RequestBuilder, Response};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use tokio::time::timeout;
 use url::Url;
 
 pub(super) use self::refused::Refused;
@@ -138,31 +139,20 @@ impl Admin {
     }
 
     /// `GET path?query` of what has no bounds: each piece goes to `take`, until that wants no more.
+    /// A piece may be long in coming, since what is asked for may be rare.
     pub(super) async fn stream(
         &self,
         path: &[&str],
         query: &[(&str, &str)],
         mut take: impl FnMut(&[u8]) -> Result<bool, Error>,
     ) -> Result<(), Error> {
-        let request = self.authorised(self.client.get(self.address(path)?).query(query));
-        let no_answer = |error: reqwest::Error| self.no_answer(&error);
-        let mut answer = request.send().await.map_err(no_answer)?;
-        if !answer.status().is_success() {
-            let (status, mut body) = (answer.status(), Vec::new());
-            while let Some(piece) = answer.chunk().await.map_err(no_answer)? {
-                body.extend_from_slice(&piece);
-                if body.len() > LONGEST_ANSWER {
-                    break;
-                }
-            }
-            return Err(Refused::read(&self.base, self.token.is_some(), status, &body).into());
-        }
+        let late = |_| Error::failure(format!("nothing came for {} s", LONG_TIMEOUT.as_secs()));
+        let request = self.client.get(self.address(path)?).query(query);
+        let mut answer = timeout(LONG_TIMEOUT, self.send(request)).await.map_err(late)??;
         let broken = |error: reqwest::Error| {
             Error::failure(format!("the answer is not complete: {}", innermost(&error)))
         };
-        while let Some(piece) =
-            tokio::time::timeout(TIMEOUT, answer.chunk()).await.map_err(Error::failure)?.map_err(broken)?
-        {
+        while let Some(piece) = timeout(LONG_TIMEOUT, answer.chunk()).await.map_err(late)?.map_err(broken)? {
             if !take(&piece)? {
                 break;
             }
@@ -207,20 +197,31 @@ impl Admin {
     }
 
     async fn ask(&self, request: RequestBuilder) -> Result<Answer, Refused> {
-        let request = self.authorised(request);
-        let no_answer = |error: reqwest::Error| self.no_answer(&error);
-        let mut answer = request.send().await.map_err(no_answer)?;
+        let answer = self.send(request).await?;
+        self.whole(answer).await.map(Answer)
+    }
+
+    /// The successful response to `request`, of which the head has arrived.
+    async fn send(&self, request: RequestBuilder) -> Result<Response, Refused> {
+        let response = self.authorised(request).send().await.map_err(|error| self.no_answer(&error))?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let body = self.whole(response).await?;
+        Err(Refused::read(&self.base, self.token.is_some(), status, &body))
+    }
+
+    /// The body of `response`.
+    async fn whole(&self, mut response: Response) -> Result<Vec<u8>, Refused> {
         let mut body = Vec::new();
-        while let Some(chunk) = answer.chunk().await.map_err(no_answer)? {
-            body.extend_from_slice(&chunk);
+        while let Some(piece) = response.chunk().await.map_err(|error| self.no_answer(&error))? {
+            body.extend_from_slice(&piece);
             if body.len() > LONGEST_ANSWER {
                 return Err(Refused(format!("{} answers without an end", self.base)));
             }
         }
-        if answer.status().is_success() {
-            return Ok(Answer(body));
-        }
-        Err(Refused::read(&self.base, self.token.is_some(), answer.status(), &body))
+        Ok(body)
     }
 
     fn no_answer(&self, error: &reqwest::Error) -> Refused {

@@ -3,13 +3,14 @@
 use std::ffi::OsString;
 use std::path::Path;
 
-use super::{Error, removed};
+use super::{Error, removed, runtime};
 use crate::config;
 
 /// Validate the configuration and print the effective one, without its secrets
 ///
 /// What is allowed and probably not meant is a warning on standard error, and so is what waits
-/// in the store for a target that is not configured any more.
+/// in the store for a target that is not configured any more. Of a store on a server, a running
+/// bridge is asked for that.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// Exit 1 if there is a warning
@@ -28,7 +29,7 @@ pub(super) fn check(
     for warning in &loaded.warnings {
         super::hint(&format!("warning: {warning}"));
     }
-    let removed = removed::warnings(&loaded.settings);
+    let removed = runtime()?.block_on(removed::warnings(&loaded.settings));
     for warning in &removed {
         super::hint(&format!("warning: {warning}; {}", removed::ADVICE));
     }

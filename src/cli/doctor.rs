@@ -56,7 +56,7 @@ async fn examine(loaded: &Loaded, clock: Clock) -> Report {
         store::examine(&settings.store),
     );
     let account = account::examine(settings, identities);
-    let removed = removed::warnings(settings);
+    let removed = removed::warnings(settings).await;
     let removed =
         removed.into_iter().map(|found| Check::warning("targets", found, removed::ADVICE)).collect();
     let bridge = bridge::examine(settings).await;

@@ -1,11 +1,40 @@
 //! What waits in the store for targets that are not configured any more.
 
+use std::time::Duration;
+
+use serde::Deserialize;
+use tokio::time::timeout;
+
+use super::admin::Admin;
 use crate::config::Settings;
 use crate::store::check;
+use crate::store::view::Backlog;
 
-/// A line for each such target. None if the store cannot be read: other checks say so.
-pub(super) fn warnings(settings: &Settings) -> Vec<String> {
-    let backlogs = settings.store.file().and_then(|file| check::backlogs(file).ok()).unwrap_or_default();
+/// How long a running bridge has for its answer.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+#[derive(Deserialize)]
+struct Targets {
+    targets: Vec<Target>,
+}
+
+/// A target, as the API shows it.
+#[derive(Deserialize)]
+struct Target {
+    name: String,
+    backlog: Option<u64>,
+    held: Option<u64>,
+    dead: Option<u64>,
+}
+
+/// A line for each such target. None if the store cannot be read: other checks say so. Of a
+/// store on a server, it is known by the bridge that runs under these settings, if one does.
+pub(super) async fn warnings(settings: &Settings) -> Vec<String> {
+    let backlogs = match settings.store.file() {
+        Some(file) => check::backlogs(file).ok(),
+        None => of_bridge(settings).await,
+    };
+    let backlogs = backlogs.unwrap_or_default();
     let removed = backlogs.iter().filter(|backlog| {
         backlog.is_waiting() && settings.targets.iter().all(|target| target.name != backlog.target)
     });
@@ -17,6 +46,22 @@ pub(super) fn warnings(settings: &Settings) -> Vec<String> {
         )
     });
     told.collect()
+}
+
+async fn of_bridge(settings: &Settings) -> Option<Vec<Backlog>> {
+    if settings.web.admin_listen.port() == 0 {
+        return None;
+    }
+    let asked = async { Admin::of(&settings.web)?.get(&["targets"], &[]).await?.read::<Targets>() };
+    let Targets { targets } = timeout(PATIENCE, asked).await.ok()?.ok()?;
+    let backlogs = targets.into_iter().map(|Target { name, backlog, held, dead }| Backlog {
+        target: name.into(),
+        open: backlog.unwrap_or(0),
+        oldest: None,
+        held: held.unwrap_or(0),
+        dead: dead.unwrap_or(0),
+    });
+    Some(backlogs.collect())
 }
 
 /// What to do about it.

@@ -15,6 +15,11 @@ pub(super) fn clean(text: &str) -> String {
     shown
 }
 
+/// The same of each line of `text`.
+pub(super) fn clean_lines(text: &str) -> String {
+    text.lines().map(clean).collect::<Vec<_>>().join("\n")
+}
+
 /// Whether `letter` is a control character, has no width or turns the direction of what
 /// follows: the same ones that the page escapes (`web/page/dom.js`).
 fn is_unseen(letter: char) -> bool {
@@ -65,6 +70,7 @@ mod tests {
         ] {
             assert_eq!(clean(text), shown);
         }
+        assert_eq!(clean_lines("no\u{9b}\n  a: wrong\u{202e}\n"), "no\\u{9b}\n  a: wrong\\u{202e}");
     }
 
     #[test]

@@ -68,6 +68,7 @@ const COMMANDS: &[&str] = &[
     "store::backup",
     "store::inbox::SourceIdentity",
     "store::check",
+    "store::view::Backlog",
     "store::restore",
     "store::server_check",
     "store::import",

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::follow::{Event, Events, Follow};
 use crate::cli::admin::{Admin, Reach};
+use crate::cli::text::clean;
 use crate::cli::{Error, print, runtime};
 use crate::config::{self, Settings};
 use crate::domain::clock::Clock;
@@ -210,6 +211,8 @@ impl Screen {
         if self.quiet {
             return Ok(());
         }
+        // Pepay's own words may be in it, and a target's.
+        let (who, what) = (clean(who), clean(what));
         print(&format!("{:>6.1} s  {who:<16}  {what}\n", self.began.elapsed().as_secs_f64()))
     }
 }

@@ -2,9 +2,11 @@
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use serde_json::Value;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
 use url::Url;
 
 use super::deliveries;
@@ -14,11 +16,17 @@ use crate::config::Settings;
 use crate::domain::cause::chain;
 use crate::store::{Place, check};
 
+/// How long a listener has for a connection. The address may be that of another machine.
+const PATIENCE: Duration = Duration::from_secs(3);
+
 pub(super) async fn examine(settings: &Settings) -> Vec<Check> {
     let in_use = match &settings.store.place {
         Place::File(database) => check::is_in_use(database),
         // A process on another machine says nothing of this one: its listener does.
-        Place::Server(_) => Ok(TcpStream::connect(settings.web.admin_listen).await.is_ok()),
+        Place::Server(_) => {
+            let connected = timeout(PATIENCE, TcpStream::connect(settings.web.admin_listen)).await;
+            Ok(matches!(connected, Ok(Ok(_))))
+        }
     };
     match in_use {
         Ok(true) => {}

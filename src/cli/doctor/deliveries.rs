@@ -15,6 +15,8 @@ struct Targets {
 #[derive(Deserialize)]
 struct Target {
     name: String,
+    #[serde(default)]
+    configured: Option<bool>,
     circuit: String,
     rejecting: Option<Rejecting>,
     paused: bool,
@@ -43,7 +45,14 @@ pub(super) async fn examine(settings: &Settings) -> Vec<Check> {
     }
     let asked = async { Admin::of(&settings.web)?.get(&["targets"], &[]).await?.read::<Targets>() };
     match asked.await {
-        Ok(Targets { targets }) => targets.iter().map(Target::check).collect(),
+        Ok(Targets { targets }) => {
+            // What waits for one that is configured nowhere is a check of its own.
+            let is_configured = |target: &&Target| {
+                target.configured != Some(false)
+                    || settings.targets.iter().any(|own| *own.name == *target.name)
+            };
+            targets.iter().filter(is_configured).map(Target::check).collect()
+        }
         Err(error) => {
             let found = format!("the running bridge does not tell: {error}");
             let advice = "was it started with another `server.admin_listen` or `server.admin_token`?";

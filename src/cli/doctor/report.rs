@@ -5,6 +5,8 @@ use std::fmt;
 use serde::Serialize;
 use serde_json::json;
 
+use crate::cli::text::clean;
+
 /// The outcome of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -72,12 +74,24 @@ impl fmt::Display for Report {
                 Verdict::Warning => "warning",
                 Verdict::Failed => "FAILED",
             };
-            write!(f, "{verdict:<7}  {name:<width$}  {found}")?;
+            // Pepay's own words may be in it, and a target's.
+            write!(f, "{verdict:<7}  {name:<width$}  {}", clean(found))?;
             match advice {
-                Some(advice) => writeln!(f, "; {advice}")?,
+                Some(advice) => writeln!(f, "; {}", clean(advice))?,
                 None => writeln!(f)?,
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_check_is_one_line_and_commands_no_terminal() {
+        let report = Report(vec![Check::failed("target a", "it said \u{1b}[2J\nno\u{202e}", "mend it")]);
+        assert_eq!(report.to_string(), "FAILED   target a  it said \\u{1b}[2J no\\u{202e}; mend it\n");
     }
 }
