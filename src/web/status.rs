@@ -35,25 +35,31 @@ pub(super) struct Page {
     replicas: Vec<ReplicaStatus>,
 }
 
-/// The store, as far as it answers.
-#[derive(Debug, Serialize, ToSchema)]
+/// The store. `events`, `first_sequence`, `last_sequence` and `engine` are left out
+/// where the store does not answer.
+#[derive(Debug, Default, Serialize, ToSchema)]
 pub(super) struct Store {
     /// Whether it commits.
     committing: bool,
-    /// Why it does not, or does not tell the rest.
+    /// Why it does not, or what it did not answer.
     #[schema(required)]
     error: Option<String>,
-    #[serde(flatten)]
-    holdings: Option<Holdings>,
-}
-
-/// What the store holds; left out where it does not tell.
-#[derive(Debug, Serialize, ToSchema)]
-struct Holdings {
-    events: i64,
-    first_sequence: i64,
-    last_sequence: i64,
-    engine: String,
+    /// Events that it holds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    events: Option<i64>,
+    /// The sequence of the oldest of them; 0 if there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    first_sequence: Option<i64>,
+    /// The sequence of the newest of them; 0 if there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    last_sequence: Option<i64>,
+    /// The engine and its version, such as `SQLite 3.51.3` or `PostgreSQL 17.6`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    engine: Option<String>,
 }
 
 /// A target: its dispatcher's state beside what the store holds for it.
@@ -117,16 +123,17 @@ impl Store {
     ) -> Self {
         let committing = failure.is_none();
         let error = failure.or_else(|| summary.as_ref().err().cloned()).or(unread);
-        Self { committing, error, holdings: summary.ok().map(Holdings::from) }
-    }
-}
-
-impl From<Summary> for Holdings {
-    fn from(summary: Summary) -> Self {
-        let Summary { first_sequence, last_sequence, engine } = summary;
+        let store = Self { committing, error, ..Self::default() };
+        let Ok(Summary { first_sequence, last_sequence, engine }) = summary else { return store };
         // Sequences have no gaps, and an empty store has 0 for both.
         let events = if last_sequence == 0 { 0 } else { last_sequence - first_sequence + 1 };
-        Self { events, first_sequence, last_sequence, engine }
+        Self {
+            events: Some(events),
+            first_sequence: Some(first_sequence),
+            last_sequence: Some(last_sequence),
+            engine: Some(engine),
+            ..store
+        }
     }
 }
 

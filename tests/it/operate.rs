@@ -1,6 +1,7 @@
 //! What an operator sees and does, by the admin API of the real binary.
 
 mod auditing;
+mod describing;
 mod ending;
 mod listing;
 mod mending;

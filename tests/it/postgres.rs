@@ -12,6 +12,7 @@ use serde_json::Value;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _, PgConnection, Row as _};
 
 use crate::support::bridge::{Bridge, command};
+use crate::support::document::Document;
 use crate::support::soon;
 use crate::support::world::{World, acknowledged, assert_each_once, hold};
 
@@ -187,6 +188,30 @@ async fn nothing_is_lost_while_the_server_is_away_or_takes_no_writes() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a PostgreSQL server: run tests/postgres.sh"]
+async fn the_overview_is_as_the_document_describes_it_with_and_without_the_server() {
+    let (mut world, mut database) = world().await;
+    let _target = world.target("orders").await;
+    let bridge = world.bridge().await;
+    let document = Document::of(&bridge).await;
+    let overview = async || {
+        let body = bridge.admin("/api/v1/overview").await.bytes().await.unwrap();
+        let body = serde_json::from_slice::<Value>(&body).unwrap();
+        document.assert_describes("/api/v1/overview", &body);
+        body
+    };
+    let with = overview().await;
+    assert!(with["store"]["engine"].as_str().unwrap().starts_with("PostgreSQL "), "{with}");
+    assert_eq!(with["replicas"].as_array().unwrap().len(), 1);
+    database.cut("ALLOW_CONNECTIONS false").await;
+    ready(&bridge, 503).await;
+    let without = overview().await;
+    assert_eq!(without["store"].get("engine"), None, "{without}");
+    database.cut("ALLOW_CONNECTIONS true").await;
+    ready(&bridge, 200).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a PostgreSQL server: run tests/postgres.sh"]
 async fn commands_know_a_store_on_a_server() {
     let (mut world, database) = world().await;
     world.target("orders").await;
@@ -206,6 +231,42 @@ async fn commands_know_a_store_on_a_server() {
     let (said, status) = run(&["backup", "copy.db"]).await;
     assert!(!status.success() && said.contains("pg_dump"), "{said}");
     drop((bridge, database));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a PostgreSQL server: run tests/postgres.sh"]
+async fn commands_say_what_waits_for_a_target_that_is_not_configured_any_more() {
+    let (mut world, _database) = world().await;
+    let (_held, url) = hold();
+    world.target_at("old", &url);
+    let bridge = world.bridge().await;
+    world.simulator.play(5);
+    bridge.until("all waits", |status| status["targets"][0]["backlog"] == 5).await;
+    world.configuration.retain(|key, _| !key.starts_with("TARGETS__OLD__"));
+    let _new = world.target("new").await;
+    let address = bridge.admin.trim_start_matches("http://").to_owned();
+    world.set("SERVER__ADMIN_LISTEN", &address);
+    let run = async |arguments: &[&str]| {
+        let mut command = command(&world.configuration);
+        command.args(arguments).stdout(Stdio::piped());
+        let output = soon("the command", command.output()).await.unwrap();
+        let said = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
+        (said.concat(), output.status)
+    };
+    let told = "targets.old: is not configured, and 5 pending";
+    let mut bridge = bridge;
+    // First by the configuration of the commands alone, then by that of the bridge as well.
+    for restarts in [true, false] {
+        let (said, status) = run(&["check", "--strict"]).await;
+        assert!(!status.success() && said.contains(told), "{said}");
+        let (said, _) = run(&["doctor"]).await;
+        assert!(said.contains(told) && said.contains("deliveries old") == restarts, "{said}");
+        if restarts {
+            assert!(bridge.stop().await.0.success());
+            bridge = Bridge::start(&world.configuration).await;
+        }
+    }
+    assert!(bridge.stop().await.0.success());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -66,7 +66,11 @@ pub(super) fn document(guarded: bool) -> utoipa::openapi::OpenApi {
 /// Adds the problems that any call may meet.
 fn complete(item: &mut PathItem, guarded: bool) {
     let any: &[_] = if guarded {
-        &[("401", "Not the right token"), ("403", "The token's scope does not include that")]
+        &[
+            ("401", "Not the right token"),
+            ("403", "The token's scope does not include that"),
+            ("429", "Too many wrong tokens from this address; see `Retry-After`"),
+        ]
     } else {
         &[("403", "Not a loopback host")]
     };

@@ -34,7 +34,7 @@ pub(super) async fn pass(
     let refused = refusals.map(|refusals| (refusals, Refused::of(&request, peer)));
     let fault = fault_of_host(request.version(), request.headers());
     let mut response = if let Some(fault) = fault {
-        crate::web::error(StatusCode::BAD_REQUEST, "bad_host", fault)
+        crate::web::refuse(request.uri().path(), StatusCode::BAD_REQUEST, "bad_host", fault)
     } else {
         request.extensions_mut().insert(ConnectInfo(peer));
         match router.oneshot(request).await {

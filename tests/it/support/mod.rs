@@ -2,6 +2,7 @@
 //! on loopback, and ways to wait for what they do.
 
 pub mod bridge;
+pub mod document;
 pub mod http;
 pub mod pepay;
 pub mod raw;
