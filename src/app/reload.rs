@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use metrics::Gauge;
+use secrecy::ExposeSecret as _;
 use tokio::sync::{mpsc, oneshot};
 
 use super::App;
@@ -15,6 +16,7 @@ use crate::domain::reload::{Changes, FileRead, ReloadError, RemovedTarget};
 use crate::store::inbox::ClaimError;
 use crate::store::outbox::Outbox;
 use crate::store::view::{Backlog, Hold};
+use crate::store::{Place, Server};
 use crate::telemetry::names;
 use crate::{store, telemetry};
 
@@ -248,17 +250,36 @@ impl Fixed {
 
     /// The keys that `settings` would have otherwise.
     fn differing(&self, settings: &Settings) -> Vec<String> {
-        let (ours, theirs) = (&self.store, &settings.store);
         let keys = [
             ("server.listen", self.listen != settings.web.listen),
             ("server.admin_listen", self.admin_listen != settings.web.admin_listen),
             ("server.keep_alive", self.keep_alive != settings.web.keep_alive),
             ("log.format", self.log_format != settings.log.format),
-            ("store.url", ours.place != theirs.place),
-            ("store.durability", ours.durability != theirs.durability),
+            ("store.durability", self.store.durability != settings.store.durability),
         ];
-        keys.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key.to_owned()).collect()
+        let keys = keys.into_iter().chain(of_place(&self.store.place, &settings.store.place));
+        keys.filter(|(_, differs)| *differs).map(|(key, _)| key.to_owned()).collect()
     }
+}
+
+/// The keys that say where the store is, and whether each differs.
+pub(super) fn of_place(ours: &Place, theirs: &Place) -> Vec<(&'static str, bool)> {
+    let (Place::Server(ours), Place::Server(theirs)) = (ours, theirs) else {
+        return vec![("store.url", ours != theirs)];
+    };
+    let listen_url = |server: &Server| server.listen_url.as_ref().map(|url| url.expose_secret().to_owned());
+    let identity = |server: &Server| server.client_identity.clone().unzip();
+    let (our_identity, their_identity) = (identity(ours), identity(theirs));
+    vec![
+        ("store.url", ours.url.expose_secret() != theirs.url.expose_secret()),
+        ("store.listen_url", listen_url(ours) != listen_url(theirs)),
+        ("store.schema", ours.schema != theirs.schema),
+        ("store.connections", ours.connections != theirs.connections),
+        ("store.pooler", ours.pooled != theirs.pooled),
+        ("store.ca_file", ours.ca_file != theirs.ca_file),
+        ("store.client_cert_file", our_identity.0 != their_identity.0),
+        ("store.client_key_file", our_identity.1 != their_identity.1),
+    ]
 }
 
 /// The configuration that is in effect was read then.

@@ -157,3 +157,39 @@ async fn a_stop_does_not_wait_for_a_reload_whose_store_does_not_answer() {
     drop(intruder.lock().unwrap().take());
     soon(running.join_next()).await.unwrap().unwrap().unwrap();
 }
+
+#[test]
+fn the_keys_of_a_server_that_wait_for_a_restart_are_named_one_by_one() {
+    let store = |key: &str, value: &str| {
+        let folder = TempDir::new().unwrap();
+        let file = folder.path().join("file.pem");
+        std::fs::write(&file, "").unwrap();
+        let (url, file) = ("postgres://bridge@db/events", file.to_str().unwrap());
+        let both = |name: &str| key.starts_with("client_").then(|| (name.to_owned(), file.to_owned()));
+        let given =
+            [("url", url), ("pooler", "transaction"), (key, if value.is_empty() { file } else { value })];
+        let given = given.map(|(key, value)| (key.to_owned(), value.to_owned())).into_iter();
+        let given = given.chain(both("client_key_file")).chain(both("client_cert_file"));
+        let variable =
+            |(key, value): (String, String)| (format!("PEPAY_BRIDGE__STORE__{}", key.to_uppercase()), value);
+        config::store(None, given.map(variable)).unwrap().place
+    };
+    let before = store("schema", "pepay_bridge");
+    for (key, value, keys) in [
+        ("schema", "pepay_bridge", &[][..]),
+        ("url", "postgres://bridge:another@db/events", &["store.url"]),
+        ("listen_url", "postgres://bridge@direct/events", &["store.listen_url"]),
+        ("schema", "another", &["store.schema"]),
+        ("connections", "5", &["store.connections"]),
+        ("pooler", "none", &["store.pooler"]),
+        ("ca_file", "", &["store.ca_file"]),
+        ("client_cert_file", "", &["store.client_cert_file", "store.client_key_file"]),
+    ] {
+        let differing = reload::of_place(&before, &store(key, value)).into_iter();
+        let differing: Vec<_> = differing.filter(|(_, differs)| *differs).map(|(key, _)| key).collect();
+        assert_eq!(differing, keys, "{key}");
+    }
+    let file = store::Place::File("bridge.db".into());
+    assert_eq!(reload::of_place(&before, &file), [("store.url", true)]);
+    assert_eq!(reload::of_place(&file, &file), [("store.url", false)]);
+}

@@ -48,7 +48,8 @@ pub const STREAM_CONNECTED: &str = "pepay_bridge_stream_connected";
 pub const STREAM_RECONNECTS: &str = "pepay_bridge_stream_reconnects_total";
 /// Gaps looked into. Labels `stream` and `outcome` (`closed`, `unproven`).
 pub const STREAM_GAPS: &str = "pepay_bridge_stream_gaps_total";
-/// Frames that were no event. Labels `stream` and `kind` (`control`, `error`, `invalid`).
+/// Frames and entries of the list that were no event, and events that do not tell whether the
+/// stream's filters let them through. Labels `stream` and `kind` (`control`, `error`, `invalid`, `untold`).
 pub const STREAM_FRAMES: &str = "pepay_bridge_stream_frames_total";
 /// How long a commit took, in seconds.
 pub const STORE_COMMIT: &str = "pepay_bridge_store_commit_seconds";

@@ -29,7 +29,11 @@ pub(super) async fn show(State((readiness, render)): State<(Arc<Readiness>, Rend
         Ok(backlogs) => {
             let (parts, now) = (view.parts(), view.clock.now());
             for backlog in &backlogs {
-                refresh(backlog, parts.has_target(&backlog.target), now);
+                let is_configured = parts.has_target(&backlog.target);
+                refresh(backlog, is_configured, now);
+                if !is_configured {
+                    show_target(&TargetStatus::new(Arc::clone(&backlog.target)), false);
+                }
             }
         }
         // The rest is worth showing still; the gauges keep their last values.
@@ -40,7 +44,7 @@ pub(super) async fn show(State((readiness, render)): State<(Arc<Readiness>, Rend
         Err(error) => tracing::warn!(%error, "metrics of the store's room not refreshed"),
     }
     let parts = view.parts();
-    parts.targets().iter().for_each(show_target);
+    parts.targets().iter().for_each(|target| show_target(target, true));
     let text = of_the_present(&render(), &parts);
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }
@@ -80,16 +84,16 @@ const fn flag_name(flag: bool) -> &'static str {
     if flag { "true" } else { "false" }
 }
 
-fn show_target(target: &TargetStatus) {
+fn show_target(target: &TargetStatus, configured: bool) {
     let flag = |is_set: bool| f64::from(u8::from(is_set));
     let name = || target.name.to_string();
-    gauge!(names::TARGET_PAUSED, "target" => name(), "configured" => flag_name(true))
+    gauge!(names::TARGET_PAUSED, "target" => name(), "configured" => flag_name(configured))
         .set(flag(target.paused));
-    gauge!(names::TARGET_REJECTING, "target" => name(), "configured" => flag_name(true))
+    gauge!(names::TARGET_REJECTING, "target" => name(), "configured" => flag_name(configured))
         .set(flag(target.rejecting.is_some()));
-    gauge!(names::TARGET_LIMITED, "target" => name(), "configured" => flag_name(true))
+    gauge!(names::TARGET_LIMITED, "target" => name(), "configured" => flag_name(configured))
         .set(flag(target.limited_since.is_some()));
-    gauge!(names::TARGET_CIRCUIT_OPEN, "target" => name(), "configured" => flag_name(true))
+    gauge!(names::TARGET_CIRCUIT_OPEN, "target" => name(), "configured" => flag_name(configured))
         .set(flag(target.circuit != Circuit::Closed));
 }
 

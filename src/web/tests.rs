@@ -333,6 +333,20 @@ async fn a_part_that_has_ended_is_neither_shown_nor_a_reason_nor_a_gauge() {
     assert_eq!(page(router.clone(), "/readyz").await.0, StatusCode::SERVICE_UNAVAILABLE);
     parts.send_replace(Arc::default());
     assert_eq!(gauges(router.clone()).await, [false, false]);
+    let (_, _, metrics) = ask(router.clone(), Method::GET, "/metrics", None).await;
+    let removed = "{target=\"orders\",configured=\"false\"}";
+    for (name, value) in [
+        (names::BACKLOG, 1),
+        (names::BACKLOG_OLDEST, 30),
+        (names::DELIVERIES_HELD, 0),
+        (names::DELIVERIES_DEAD, 0),
+        (names::TARGET_PAUSED, 0),
+        (names::TARGET_CIRCUIT_OPEN, 0),
+        (names::TARGET_REJECTING, 0),
+        (names::TARGET_LIMITED, 0),
+    ] {
+        assert!(metrics.contains(&format!("{name}{removed} {value}\n")), "{name} is not in {metrics}");
+    }
     assert_eq!(page(router.clone(), "/readyz").await.0, StatusCode::OK);
     let (_, status) = page(router, "/status").await;
     assert_eq!((&status["streams"], &status["webhooks"]), (&json!([]), &json!([])));
