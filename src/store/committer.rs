@@ -36,7 +36,7 @@ use health::CommitHealth;
 use metrics::Meters;
 use task::{Committed, Replies, Reply, Task};
 
-pub(super) use append::Append;
+pub(super) use append::{Append, PART};
 pub(super) use audit::{Audit, unwritten};
 pub(super) use backlog::{Counted, count as count_backlog};
 pub(super) use settle::Settle;
@@ -47,6 +47,10 @@ const GROUP_TASKS: usize = 512;
 
 /// Bytes of event bodies in one group: it stops growing beyond this.
 const GROUP_BYTES: usize = 4 << 20;
+
+/// Events of one group: it stops growing at so many. `PostgreSQL` stores them by one statement,
+/// and a replica whose statement takes seconds counts as hung. A task has no more than [`PART`].
+const GROUP_EVENTS: usize = 1000;
 
 /// After so long a group takes up no further task but those whose events it has stored: what
 /// is left goes with the next one. A task costs calls to the engine, and a call may be slow.
@@ -200,16 +204,17 @@ impl Committer {
         let mut group = std::mem::take(&mut self.left);
         // What was left does not keep events waiting, as long as it is not too much.
         let most = (group.len() + GROUP_TASKS).min(2 * GROUP_TASKS);
-        let (mut bytes, mut next) = (0, first);
+        let (mut bytes, mut events, mut next) = (0, 0, first);
         while let Some(message) = next {
             match message {
                 Message::Control(control) => return (group, Some(control)),
                 Message::Task(task) => {
                     bytes += task.bytes();
+                    events += task.batch().map_or(0, |batch| batch.events.len());
                     group.push(task);
                 }
             }
-            let full = group.len() >= most || bytes >= GROUP_BYTES;
+            let full = group.len() >= most || bytes >= GROUP_BYTES || events >= GROUP_EVENTS;
             next = if full { None } else { self.queue.try_recv().ok() };
         }
         (group, None)

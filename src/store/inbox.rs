@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::committer::{Append, Group, Tasks, stopped};
+use super::committer::{Append, Group, PART, Tasks, stopped};
 use super::engine::read::Reader;
 use super::error::{ReadError, RecordError};
 use super::identity::{self, OtherIdentity};
@@ -66,17 +66,32 @@ impl Inbox {
         self.leases.want(lease::of_stream(name))
     }
 
-    /// Records `batch` in one transaction, waiting for room in the committer's queue:
-    /// for a source that can slow down. Returns one value for each event, in their
-    /// order.
+    /// Records `batch`, waiting for room in the committer's queue: for a source that can
+    /// slow down. Returns one value for each event, in their order. A large one is recorded
+    /// in several transactions: in the order of the events, and the cursor with the last.
     ///
     /// # Errors
-    /// [`RecordError::Unavailable`]; then neither an event nor the cursor was stored.
+    /// [`RecordError::Unavailable`]; then the cursor was not moved, and the same may be
+    /// recorded again.
     pub async fn record(&self, batch: Batch) -> Result<Vec<Recorded>, RecordError> {
         let traced = Traced::new(&batch.events);
-        let recorded = self.tasks.put(|reply| Append::boxed(batch, reply)).await;
+        let recorded = self.record_in_parts(batch).await;
         Traced::stored(traced, &recorded);
         recorded
+    }
+
+    async fn record_in_parts(&self, batch: Batch) -> Result<Vec<Recorded>, RecordError> {
+        let Batch { events, mut cursor } = batch;
+        let (mut recorded, mut rest) = (Vec::with_capacity(events.len()), events.into_iter());
+        loop {
+            let events = rest.by_ref().take(PART).collect();
+            let is_last = rest.len() == 0;
+            let part = Batch { events, cursor: cursor.take_if(|_| is_last) };
+            recorded.extend(self.tasks.put(|reply| Append::boxed(part, reply)).await?);
+            if is_last {
+                return Ok(recorded);
+            }
+        }
     }
 
     /// Records one event, or fails at once where the queue is full: for a source

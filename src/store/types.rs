@@ -39,7 +39,7 @@ pub(super) struct Key {
     pub(super) sequence: i64,
 }
 
-/// What a stream has read from Pepay, to be written as one.
+/// What a stream has read from Pepay.
 #[derive(Debug, Default)]
 pub struct Batch {
     /// The events, in Pepay's order.

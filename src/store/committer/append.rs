@@ -5,6 +5,10 @@ use crate::store::engine::EngineError;
 use crate::store::error::RecordError;
 use crate::store::types::{Appended, Batch, Recorded};
 
+/// Events of one task, at most. What a source brings at once may be tens of thousands, where
+/// they are small, and is stored in parts.
+pub(in crate::store) const PART: usize = 500;
+
 /// Stores events, their deliveries, and the cursor they move.
 #[derive(Debug)]
 pub(in crate::store) struct Append {

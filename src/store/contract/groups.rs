@@ -1,8 +1,13 @@
-//! Groups of writes: how long they take.
+//! Groups of writes: how long they take, and how much they hold.
+
+use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
+
+use tokio::task::JoinSet;
 
 use super::*;
-use crate::store::committer::Group;
+use crate::store::committer::{Group, PART};
 use crate::store::engine::EngineError;
+use crate::store::types::{Batch, CursorMove, Position, Recorded, Resume};
 
 /// Longer than a group takes up tasks.
 const LONG: Duration = Duration::from_millis(1100);
@@ -36,5 +41,69 @@ async fn a_group_that_takes_long_is_committed_and_the_rest_goes_with_the_next_on
     before.unwrap();
     last.unwrap();
     recorded.unwrap();
+    fixture.close().await;
+}
+
+fn events(count: usize, stream: &str) -> Vec<Received> {
+    (0..count).map(|n| event(&format!("evt_{stream}_{n}"), stream)).collect()
+}
+
+#[tokio::test]
+async fn a_group_holds_no_more_events_than_one_statement_stores_in_a_short_time() {
+    // Each group has a time of its own, at which it moves its cursors.
+    let time = AtomicI64::new(NOW.0);
+    let clock = Clock::from_fn(move || UnixMillis(time.fetch_add(1, Relaxed)));
+    let mut fixture = Fixture::timed(UnderTest::new().await, vec![], clock).await;
+    let (tasks, inbox) = (fixture.store.tasks.clone(), fixture.store.inbox.clone());
+    let (open, gate) = std::sync::mpsc::channel::<()>();
+    let missed = |_| EngineError::Rejected("what the test waits for has not come".to_owned());
+    let mut streams = Vec::new();
+    for name in ["a", "b", "c", "d", "e"] {
+        streams.push((name, fixture.read_stream(name).await));
+    }
+    // While it waits, what follows queues up: tasks begin in their order.
+    let (mut gates, mut recording) = (JoinSet::new(), JoinSet::new());
+    gates.spawn(async move {
+        let wait = move |_: &mut Group<'_>| gate.recv_timeout(Duration::from_secs(20)).map_err(missed);
+        tasks.write(wait).await.unwrap();
+    });
+    for (stream, term) in streams {
+        let position = Position { event: None, created: 1 };
+        let cursor = Some(CursorMove { stream: stream.into(), position, history: None, term });
+        let (inbox, batch) = (inbox.clone(), Batch { events: events(PART, stream), cursor });
+        recording.spawn(async move { inbox.record(batch).await.unwrap() });
+    }
+    gates.spawn(async move { open.send(()).unwrap() });
+    gates.join_all().await;
+    for recorded in recording.join_all().await {
+        assert_eq!(recorded, [Recorded::New; PART]);
+    }
+    let together = fixture.backend.numbers("SELECT count(*) FROM stream_cursor GROUP BY moved_at ORDER BY 1");
+    assert_eq!(together.iter().sum::<i64>(), 5);
+    assert_eq!(together.last(), Some(&2), "more than two parts, or none, were stored together: {together:?}");
+    fixture.close().await;
+}
+
+#[tokio::test]
+async fn a_large_batch_is_stored_in_parts_and_its_cursor_moves_with_the_last() {
+    let mut fixture = Fixture::new(vec![route("orders", "*", Ordering::PerObject)]).await;
+    let term = fixture.read_stream("commerce").await;
+    let position = Position { event: Some("evt_a_1199".parse().unwrap()), created: 1 };
+    let cursor = CursorMove { stream: "commerce".into(), position, history: None, term };
+    let batch = || Batch { events: events(1200, "a"), cursor: Some(cursor.clone()) };
+    let inbox = &fixture.store.inbox;
+    fixture.backend.refuse("INSERT ON event", "new.id = 'evt_a_1199'");
+    assert!(inbox.record(batch()).await.is_err());
+    assert_eq!(fixture.backend.number("SELECT count(*) FROM event"), 1000);
+    assert_eq!(inbox.resume("commerce").await, Ok(None));
+
+    fixture.backend.accept("INSERT ON event");
+    let recorded = inbox.record(batch()).await.unwrap();
+    assert_eq!(recorded[..1000], [Recorded::Duplicate; 1000]);
+    assert_eq!(recorded[1000..], [Recorded::New; 200]);
+    let resumed = Resume { position: cursor.position.clone(), history: None };
+    assert_eq!(inbox.resume("commerce").await, Ok(Some(resumed)));
+    let in_order = "SELECT count(*) FROM event WHERE id = 'evt_a_' || (sequence - 1)";
+    assert_eq!(fixture.backend.number(in_order), 1200);
     fixture.close().await;
 }
