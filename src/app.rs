@@ -178,14 +178,15 @@ impl App {
         };
         let started = clock.now();
         reload::loaded_at(started);
-        let now = clock.clone();
+        // Replicas that share a store agree on the time of what is in it.
+        let (now, stored) = (clock.clone(), clock.adjustable());
 
         let public = bind("server.listen", settings.web.listen).await?;
         let admin = bind("server.admin_listen", settings.web.admin_listen).await?;
         let (public_address, admin_address) = (public.local_addr()?, admin.local_addr()?);
 
         let routes = settings.targets.iter().map(parts::route).collect();
-        let (mut store, writer) = Store::open(&settings.store, routes, clock.clone()).await?;
+        let (mut store, writer) = Store::open(&settings.store, routes, stored.clone()).await?;
         let (mut work, mut base, base_stop) = (Tasks::default(), Tasks::default(), CancellationToken::new());
         base.spawn_thread("store-writer", stop.soft.clone(), || writer.run())?;
         // Before anything is delivered or taken in.
@@ -207,7 +208,7 @@ impl App {
         let view = View {
             operator: store.operator.clone(),
             parts: shown.clone(),
-            clock,
+            clock: stored,
             started,
             refusals: refusals.clone(),
             cluster: store.peers().map(|peers| peers.cluster()),

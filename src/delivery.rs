@@ -154,7 +154,7 @@ impl Target {
         saver: Arc<Notify>,
         jitter: Jitter,
     ) -> (Self, Control, watch::Receiver<TargetStatus>) {
-        let Outbox { lease, arrivals, requests, log } = outbox;
+        let Outbox { lease, arrivals, requests, log, clock } = outbox;
         let is_paused = paused.is_some();
         let delivery = client.settings();
         let (concurrency, backoff) = (delivery.concurrency, delivery.retry.backoff);
@@ -172,7 +172,7 @@ impl Target {
             places: Places::new(concurrency),
             breaker: Breaker::new(backoff),
             pace,
-            context: Arc::new(Context::new(client, log, jitter)),
+            context: Arc::new(Context::new(client, log, (clock, jitter))),
             arrivals,
             requests,
             pause,

@@ -119,7 +119,8 @@ pub struct Store {
 
 impl Store {
     /// Opens the store, creating or migrating it as needed, and takes its lock or lease.
-    /// Nothing is committed until [`Committer::run`] is running on a thread of its own.
+    /// Nothing is committed until [`Committer::run`] is running on a thread of its own. A `clock`
+    /// that is adjustable is set by the database's, where several processes may share the store.
     ///
     /// # Errors
     /// [`OpenError`] names the file or server and what is wrong; it is left as it was.
@@ -158,7 +159,7 @@ impl Store {
                 let look = move || tasks.wake();
                 // Of its own: the leases do not wait for what readers are asked.
                 let joining = (&address, address.pool(LEASE_CONNECTIONS, Purpose::Leases), &*server.schema);
-                let membership = Membership::join(joining, leases, look, writer);
+                let membership = Membership::join(joining, (leases, store.clock.clone()), look, writer);
                 // It is set nowhere else.
                 let _ = store.operator.peers.set(membership.peers());
                 store.membership = Some(membership);
@@ -186,12 +187,13 @@ impl Store {
         let opened = table.replace(&[], routes.into_iter().zip(targets));
         let Counted { unfinished, left_to_another } = count_backlog(&mut *engine, &table, clock.now())?;
         counters.set_unfinished(unfinished);
-        let outboxes = opened.into_iter().map(|opened| Outbox::new(opened, tasks.clone())).collect();
+        let outboxes = opened.into_iter().map(|opened| Outbox::new(opened, tasks.clone(), clock.clone()));
+        let outboxes = outboxes.collect();
         let times = (clock.clone(), Arc::clone(&counters));
         let committer = Committer::new(engine, queue, table, &leases, times, progress);
         let (refusing, refused) = watch::channel(None);
         let store = Self {
-            inbox: Inbox::new(tasks.clone(), reader.clone(), leases.clone(), refusing),
+            inbox: Inbox::new(tasks.clone(), reader.clone(), leases.clone(), (clock.clone(), refusing)),
             operator: OperatorStore::new(
                 tasks.clone(),
                 owners,
@@ -228,7 +230,8 @@ impl Store {
             self.counters.add_target(&route.target);
         }
         let opened = self.tasks.control(|reply| Control::Reroute { kept, opened, reply }).await?;
-        Ok(opened.into_iter().map(|opened| Outbox::new(opened, self.tasks.clone())).collect())
+        let outbox = |opened| Outbox::new(opened, self.tasks.clone(), self.clock.clone());
+        Ok(opened.into_iter().map(outbox).collect())
     }
 
     /// The replicas that share the store; `None` of a store of one process.

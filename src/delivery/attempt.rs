@@ -66,8 +66,9 @@ struct Meters {
 }
 
 impl Context {
-    pub(super) fn new(client: Arc<TargetClient>, log: DeliveryLog, jitter: Jitter) -> Self {
-        let (clock, retry) = (client.clock().clone(), client.settings().retry);
+    /// By `clock` deliveries are due.
+    pub(super) fn new(client: Arc<TargetClient>, log: DeliveryLog, (clock, jitter): (Clock, Jitter)) -> Self {
+        let retry = client.settings().retry;
         let target = Arc::clone(&client.settings().name);
         let name = || target.to_string();
         let outcome =

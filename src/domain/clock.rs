@@ -4,6 +4,7 @@ mod rfc3339;
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 pub use rfc3339::InvalidTime;
@@ -41,7 +42,11 @@ fn millis(duration: Duration) -> i64 {
 
 /// Where the current time comes from.
 #[derive(Clone)]
-pub struct Clock(Arc<dyn Fn() -> UnixMillis + Send + Sync>);
+pub struct Clock {
+    now: Arc<dyn Fn() -> UnixMillis + Send + Sync>,
+    /// Milliseconds that are added, the same for all clones; `None` of a clock that is not adjusted.
+    correction: Option<Arc<AtomicI64>>,
+}
 
 impl Clock {
     /// The machine's own clock.
@@ -55,17 +60,89 @@ impl Clock {
 
     /// A clock that says whatever `now` says.
     pub fn from_fn(now: impl Fn() -> UnixMillis + Send + Sync + 'static) -> Self {
-        Self(Arc::new(now))
+        Self { now: Arc::new(now), correction: None }
+    }
+
+    /// A clock that shows the same time until it is [adjusted](Self::adjust), with its clones.
+    pub fn adjustable(&self) -> Self {
+        Self { correction: Some(Arc::default()), ..self.clone() }
     }
 
     /// The current time.
     pub fn now(&self) -> UnixMillis {
-        (self.0)()
+        self.corrected((self.now)())
+    }
+
+    /// What this clock shows when the one that it was made of shows `at`.
+    pub fn corrected(&self, at: UnixMillis) -> UnixMillis {
+        let correction = self.correction.as_ref().map_or(0, |correction| correction.load(Relaxed));
+        UnixMillis(at.0.saturating_add(correction))
+    }
+
+    /// Sets the clock by another one, which has shown `theirs` at some time between two times
+    /// of this one. What cannot be told from clocks that differ by less than `tolerance` changes
+    /// nothing. Returns the milliseconds that were added.
+    pub fn adjust(
+        &self,
+        (before, after): (UnixMillis, UnixMillis),
+        theirs: UnixMillis,
+        tolerance: Duration,
+    ) -> Option<i64> {
+        let correction = self.correction.as_ref()?;
+        let is_set_back = after < before;
+        if is_set_back || (before <= theirs.plus(tolerance) && theirs <= after.plus(tolerance)) {
+            return None;
+        }
+        let middle = before.0.saturating_add(after.0.saturating_sub(before.0) / 2);
+        let by = theirs.0.saturating_sub(middle);
+        correction.fetch_add(by, Relaxed);
+        Some(by)
     }
 }
 
 impl fmt::Debug for Clock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Clock")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TOLERANCE: Duration = Duration::from_millis(250);
+
+    fn at(now: i64) -> Clock {
+        Clock::from_fn(move || UnixMillis(now)).adjustable()
+    }
+
+    #[test]
+    fn a_clock_and_its_clones_go_by_another_one_once_they_are_adjusted() {
+        let (ours, raw) = (at(100_000), UnixMillis(100_000));
+        let clone = ours.clone();
+        let between = (UnixMillis(100_000), UnixMillis(100_100));
+        assert_eq!(ours.adjust(between, UnixMillis(40_050), TOLERANCE), Some(-60_000));
+        assert_eq!((clone.now(), clone.corrected(raw)), (UnixMillis(40_000), UnixMillis(40_000)));
+        assert_eq!(clone.adjustable().corrected(raw), raw, "it is made of the same one");
+        let between = (UnixMillis(40_000), UnixMillis(40_100));
+        assert_eq!(ours.adjust(between, UnixMillis(40_050), TOLERANCE), None);
+    }
+
+    #[test]
+    fn what_may_be_the_time_that_the_question_took_adjusts_nothing() {
+        let ours = at(100_000);
+        let slow = (UnixMillis(100_000), UnixMillis(102_000));
+        for theirs in [99_750, 100_000, 102_250] {
+            assert_eq!(ours.adjust(slow, UnixMillis(theirs), TOLERANCE), None, "{theirs}");
+        }
+        assert_eq!(ours.adjust(slow, UnixMillis(99_749), TOLERANCE), Some(-1_251));
+        assert_eq!(ours.adjust((UnixMillis(2), UnixMillis(1)), UnixMillis(90_000), TOLERANCE), None);
+    }
+
+    #[test]
+    fn a_clock_that_is_not_adjustable_stays_as_it_is() {
+        let ours = Clock::from_fn(|| UnixMillis(5));
+        assert_eq!(ours.adjust((UnixMillis(5), UnixMillis(5)), UnixMillis(90_000), TOLERANCE), None);
+        assert_eq!(ours.now(), UnixMillis(5));
     }
 }

@@ -130,7 +130,7 @@ impl<B: Backend> Fixture<B> {
 
     /// Becomes the owner of the target of `outbox`.
     pub(super) async fn own(&mut self, outbox: Outbox) -> (JobReceiver, DeliveryLog) {
-        let Outbox { lease, arrivals, mut requests, log } = outbox;
+        let Outbox { lease, arrivals, mut requests, log, .. } = outbox;
         let ledger = log.under(self.hold(lease).await);
         let acting = ledger.clone();
         self.acting.spawn(async move {

@@ -12,7 +12,7 @@ use super::error::{ReadError, RecordError};
 use super::identity::{self, OtherIdentity};
 use super::lease::{self, Lease, Leases};
 use super::types::{Batch, Held, Recorded, Resume};
-use crate::domain::clock::UnixMillis;
+use crate::domain::clock::{Clock, UnixMillis};
 use crate::domain::event::{Digest, EventId, EventType, Received, Source};
 use crate::telemetry::traces;
 
@@ -24,17 +24,19 @@ pub struct Inbox {
     tasks: Tasks,
     reader: Reader,
     leases: Leases,
+    /// What is stored is dated by it.
+    clock: Clock,
     refusing: watch::Sender<Option<Box<OtherIdentity>>>,
 }
 
 impl Inbox {
-    pub(super) const fn new(
+    pub(super) fn new(
         tasks: Tasks,
         reader: Reader,
         leases: Leases,
-        refusing: watch::Sender<Option<Box<OtherIdentity>>>,
+        (clock, refusing): (Clock, watch::Sender<Option<Box<OtherIdentity>>>),
     ) -> Self {
-        Self { tasks, reader, leases, refusing }
+        Self { tasks, reader, leases, clock, refusing }
     }
 
     /// Notes what Pepay says of the account of a source that the store knows.
@@ -84,7 +86,7 @@ impl Inbox {
         let Batch { events, mut cursor } = batch;
         let (mut recorded, mut rest) = (Vec::with_capacity(events.len()), events.into_iter());
         loop {
-            let events = rest.by_ref().take(PART).collect();
+            let events = rest.by_ref().take(PART).map(|event| self.dated(event)).collect();
             let is_last = rest.len() == 0;
             let part = Batch { events, cursor: cursor.take_if(|_| is_last) };
             recorded.extend(self.tasks.put(|reply| Append::boxed(part, reply)).await?);
@@ -100,11 +102,16 @@ impl Inbox {
     /// # Errors
     /// [`RecordError`]; then the event was not stored.
     pub async fn try_record(&self, event: Received) -> Result<Recorded, RecordError> {
-        let batch = Batch { events: vec![event], cursor: None };
-        let traced = Traced::new(&batch.events);
+        let traced = Traced::new(std::slice::from_ref(&event));
+        let batch = Batch { events: vec![self.dated(event)], cursor: None };
         let recorded = self.tasks.try_put(|reply| Append::boxed(batch, reply)).await;
         Traced::stored(traced, &recorded);
         recorded?.first().copied().ok_or_else(stopped)
+    }
+
+    /// `event` with the time of its arrival by the clock of the store.
+    fn dated(&self, event: Received) -> Received {
+        Received { received_at: self.clock.corrected(event.received_at), ..event }
     }
 
     /// What `stream` goes on from; `None` if it has never been started.

@@ -16,6 +16,7 @@ use super::routing::NewOutbox;
 use super::types::{
     Act, Acted, AttemptStarted, Found, InterruptedAttempt, Search, Settlement, TargetId, Term,
 };
+use crate::domain::clock::Clock;
 use crate::domain::delivery::OnUncertain;
 
 pub use super::handoff::{Arrival, JobReceiver, Request, Requests};
@@ -34,6 +35,8 @@ pub struct Outbox {
     pub requests: Requests,
     /// Where outcomes go.
     pub log: DeliveryLog,
+    /// By which due times are written and read: replicas that share a store agree on it.
+    pub clock: Clock,
 }
 
 /// Where a target's deliveries are asked for and their outcomes written. Cheap to clone.
@@ -45,9 +48,9 @@ pub struct DeliveryLog {
 }
 
 impl Outbox {
-    pub(super) fn new(opened: NewOutbox, tasks: Tasks) -> Self {
+    pub(super) fn new(opened: NewOutbox, tasks: Tasks, clock: Clock) -> Self {
         let NewOutbox { target, lease, arrivals, requests } = opened;
-        Self { lease, arrivals, requests, log: DeliveryLog { target, term: Term::SOLE, tasks } }
+        Self { lease, arrivals, requests, log: DeliveryLog { target, term: Term::SOLE, tasks }, clock }
     }
 }
 

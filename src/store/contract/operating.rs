@@ -326,7 +326,7 @@ async fn an_operators_action_goes_through_the_dispatcher_while_there_is_one() {
     let operator = fixture.store.operator.clone();
     let routes = vec![route("orders", "*", Ordering::None)];
     let mut opened = fixture.store.reroute(Vec::new(), routes).await.unwrap();
-    let Outbox { lease, arrivals: _arrivals, mut requests, log } = opened.remove(0);
+    let Outbox { lease, arrivals: _arrivals, mut requests, log, .. } = opened.remove(0);
     let tenure = lease.held().await;
     record(&fixture, "evt_1", "a").await;
     let id = event_id("evt_1");

@@ -1,13 +1,15 @@
 //! What the database returns to a process that says that it lives.
 
+use std::time::Duration;
+
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::domain::clock::UnixMillis;
+use crate::domain::clock::{Clock, UnixMillis};
 use crate::store::cluster::{Cluster, HeldLease, Replica};
 use crate::store::types::Term;
 
-/// What the function `beat` returns.
+/// What the function `beat` returns, and the time by the database's clock.
 #[derive(Debug, Deserialize)]
 pub(super) struct Beat {
     pub(super) leases: Vec<LeaseRow>,
@@ -15,6 +17,7 @@ pub(super) struct Beat {
     pub(super) requests: Vec<RequestRow>,
     pub(super) paused: Vec<String>,
     pub(super) newest: Option<i64>,
+    pub(super) now: i64,
 }
 
 #[derive(Debug, Deserialize)]
@@ -41,7 +44,25 @@ pub(super) struct RequestRow {
     pub(super) body: Value,
 }
 
+/// By so much clocks of machines differ that are kept in step, at most.
+const IN_STEP: Duration = Duration::from_millis(250);
+
+/// A correction that an operator may want to know of.
+const WORTH_TELLING: u64 = 2_000;
+
 impl Beat {
+    /// Sets `clock` by the database's, which has returned this between two times of it.
+    pub(super) fn set(&self, clock: &Clock, between: (UnixMillis, UnixMillis)) {
+        let by = clock.adjust(between, UnixMillis(self.now), IN_STEP);
+        if let Some(milliseconds) = by.filter(|by| by.unsigned_abs() >= WORTH_TELLING) {
+            tracing::warn!(
+                milliseconds,
+                "the clock of this machine differs from the database's: what is stored, and when deliveries are due, \
+                 goes by the database's"
+            );
+        }
+    }
+
     /// The replicas, of which `me` is this process.
     pub(super) fn cluster(&self, me: &str) -> Cluster {
         let held_by = |id: &str| {

@@ -27,6 +27,7 @@ use super::listener::{self, Hints};
 use super::peers::{About, Look, Peers, Shared};
 use super::share::{self, Member, Row, RowState};
 use super::words::{literal, number_array, text_array};
+use crate::domain::clock::Clock;
 use crate::store::cluster::{Asked, Cluster};
 use crate::store::lease::Leases;
 use crate::store::progress::Progress;
@@ -82,11 +83,11 @@ pub(in crate::store) struct Membership {
 
 impl Membership {
     /// Joins those that share the schema of `address`, once its tasks run, and takes what is
-    /// free of the `leases` that are wanted, as long as the writer gets on. `look` has the
-    /// writer do something, `stored` is told when it has stored events.
+    /// free of the `leases` that are wanted, as long as the writer gets on. `clock` is set by the
+    /// database's. `look` has the writer do something, `stored` is told when it has stored events.
     pub(in crate::store) fn join(
         (address, pool, schema): (&Address, PgPool, &str),
-        leases: Leases,
+        (leases, clock): (Leases, Clock),
         look: impl Fn() + Send + Sync + 'static,
         (progress, stored): (Arc<Progress>, Arc<Notify>),
     ) -> Self {
@@ -97,6 +98,7 @@ impl Membership {
             schema: schema.into(),
             id,
             leases,
+            clock,
             look: Look(Arc::new(look)),
             progress,
             about,
@@ -273,7 +275,8 @@ impl Shared {
             "report": about.report,
         });
         let beat = format!(
-            "SELECT \"{}\".beat({}, {}, {}, {}, {}, {})::text",
+            "SELECT (\"{}\".beat({}, {}, {}, {}, {}, {}) || jsonb_build_object('now', \
+                     (extract(epoch FROM clock_timestamp()) * 1000)::bigint))::text",
             self.schema,
             literal(&self.id),
             literal(&about.to_string()),
@@ -282,12 +285,15 @@ impl Shared {
             number_array(&held),
             interval(),
         );
+        let asked_at = self.clock.now();
         let answer = self.call(beat).await?;
+        let answered_at = self.clock.now();
         let beat: Beat = serde_json::from_str(answer.first()?)
             .inspect_err(
                 |error| tracing::error!(%error, "the database has returned something else than leases"),
             )
             .ok()?;
+        beat.set(&self.clock, (asked_at, answered_at));
         for (name, term) in &held {
             let renewed = beat.leases.iter().any(|row| {
                 row.name == **name && row.term == term.number() && row.holder.as_deref() == Some(&*self.id)

@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::listener::{self, Hints};
 use super::words::literal;
+use crate::domain::clock::Clock;
 use crate::store::cluster::{Asked, Cluster};
 use crate::store::lease::{self, Leases};
 use crate::store::progress::Progress;
@@ -44,6 +45,8 @@ pub(super) struct Shared {
     pub(super) schema: Arc<str>,
     pub(super) id: Arc<str>,
     pub(super) leases: Leases,
+    /// Is set by the database's.
+    pub(super) clock: Clock,
     /// Has the committer read what others have stored.
     pub(super) look: Look,
     /// Whether the committer gets on.

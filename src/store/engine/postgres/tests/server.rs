@@ -10,10 +10,11 @@ use tokio_util::sync::CancellationToken;
 use super::super::connect::{Address, Purpose};
 use super::super::membership::Membership;
 use super::backend::Postgres;
-use crate::domain::clock::Clock;
+use crate::domain::clock::{Clock, UnixMillis};
 use crate::domain::delivery::{Next, Ordering};
+use crate::domain::event::Received;
 use crate::lifecycle::Tasks;
-use crate::store::contract::{Backend as _, Fixture, NOW, arrived, event, id, route};
+use crate::store::contract::{Backend as _, Fixture, NOW, arrived, event, everything, id, route};
 use crate::store::error::RecordError;
 use crate::store::lease::Leases;
 use crate::store::settings::Durability;
@@ -146,7 +147,9 @@ async fn a_schema_that_a_later_version_has_only_added_to_is_gone_on_with_and_sta
     let mut fixture = stored().await;
     let (mut arrivals, ledger) = fixture.outbox();
     // One by one: in one transaction their locks and those of the lease keeper may be a deadlock.
-    EXPANDED.iter().for_each(|statement| fixture.backend.execute(statement));
+    for statement in EXPANDED {
+        fixture.backend.execute(statement);
+    }
     fixture.store.inbox.try_record(event("evt_1", "a")).await.unwrap();
     let job = arrived(&mut arrivals).await;
     let settlement = job.settlement(NOW, Duration::ZERO, Next::Retrying { due_at: NOW });
@@ -162,6 +165,44 @@ async fn a_schema_that_a_later_version_has_only_added_to_is_gone_on_with_and_sta
     writer.join().unwrap();
 }
 
+/// A clock that is wrong by so many milliseconds.
+fn wrong(by: i64) -> Clock {
+    let system = Clock::system();
+    Clock::from_fn(move || UnixMillis(system.now().0 + by)).adjustable()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replicas_whose_clocks_differ_agree_on_when_an_event_came_and_a_retry_is_due() {
+    const WAIT: Duration = Duration::from_secs(30);
+    let (ahead, behind) = (wrong(60_000), wrong(-60_000));
+    let routes = || vec![route("orders", "*", Ordering::PerObject)];
+    let mut fixture = Stored::timed(Postgres::new().await, routes(), ahead.clone()).await;
+    let (mut arrivals, ledger) = fixture.outbox();
+    let received_at = Clock::system().now().plus(Duration::from_mins(1));
+    let sent = Received { received_at, ..event("evt_1", "a") };
+    fixture.store.inbox.try_record(sent).await.unwrap();
+    let job = arrived(&mut arrivals).await;
+    let due_at = ahead.now().plus(WAIT);
+    let settlement = job.settlement(ahead.now(), Duration::ZERO, Next::Retrying { due_at });
+    ledger.settle(vec![settlement]).await.unwrap();
+
+    let (mut second, writer) = fixture.backend.open(routes(), behind.clone()).await;
+    let writer = thread::spawn(|| writer.run());
+    // With what tells it of the other one it has compared its clock.
+    let mut cluster = second.peers().unwrap().cluster();
+    let met = tokio::time::timeout(Duration::from_secs(20), cluster.wait_for(|cluster| cluster.has_others()));
+    drop(met.await.unwrap().unwrap());
+    let now = behind.now();
+    let found = second.outboxes[0].log.search(everything(now)).await.unwrap();
+    assert!(found.lanes.is_empty(), "{found:?}");
+    let waits = found.next_due.unwrap().since(now);
+    assert!(waits > Duration::ZERO && waits <= WAIT + Duration::from_secs(1), "{waits:?}");
+    let age = now.since(job.event.received_at);
+    assert!(age < WAIT && job.event.received_at <= now.plus(Duration::from_secs(1)), "{age:?}");
+    second.close().await;
+    writer.join().unwrap();
+}
+
 #[tokio::test]
 async fn a_part_of_what_keeps_the_leases_that_panics_is_noticed_and_the_others_end_with_the_store() {
     let backend = Postgres::new().await;
@@ -169,7 +210,8 @@ async fn a_part_of_what_keeps_the_leases_that_panics_is_noticed_and_the_others_e
     let address = Address::of(&backend.server, Durability::Normal).unwrap();
     let joining = (&address, address.pool(1, Purpose::Leases), &*backend.server.schema);
     let look = || panic!("a test");
-    let mut membership = Membership::join(joining, Leases::shared(), look, Default::default());
+    let mut membership =
+        Membership::join(joining, (Leases::shared(), Clock::system()), look, Default::default());
     let (mut tasks, stop) = (Tasks::default(), CancellationToken::new());
     for task in membership.take_tasks() {
         tasks.spawn(task.name, stop.clone(), task.run);
