@@ -204,7 +204,13 @@ impl Target {
     pub async fn run(self, stop: CancellationToken, abandon: CancellationToken) {
         let Self { mut dispatcher, lease } = self;
         while !abandon.is_cancelled() {
-            let Some(tenure) = stop.run_until_cancelled(lease.held()).await else { return };
+            let tenure = tokio::select! {
+                biased;
+                tenure = stop.run_until_cancelled(lease.held()) => tenure,
+                // What is asked for meanwhile is for the process that has the target.
+                never = dispatcher.requests.refuse() => match never {},
+            };
+            let Some(tenure) = tenure else { return };
             dispatcher.run(&Arc::new(tenure), &stop, &abandon).await;
         }
     }

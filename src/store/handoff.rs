@@ -2,6 +2,7 @@
 //! dispatcher, and what operators ask of the dispatcher. Bounded queues in memory.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -80,6 +81,13 @@ impl Requests {
         while self.take_ready().is_some() {}
     }
 
+    /// Drops whatever is asked for, until this is dropped.
+    pub async fn refuse(&mut self) -> Infallible {
+        loop {
+            drop(self.next().await);
+        }
+    }
+
     /// A request that waits already.
     pub fn take_ready(&mut self) -> Option<Request> {
         self.0.try_recv().ok()
@@ -116,15 +124,22 @@ impl Owners {
         acts: Vec<Act>,
         answers: Option<Arc<str>>,
     ) -> Result<Result<Vec<Acted>, RecordError>, Vec<Act>> {
-        let owner = self.lock().get(&target).cloned();
-        let Some(Owner { requests, .. }) = owner.filter(Owner::has_target) else { return Err(acts) };
-        let (reply, outcome) = oneshot::channel();
-        let request = Request { acts: acts.clone(), answers, reply };
-        if let Err(mpsc::error::SendError(request)) = requests.send(request).await {
-            return Err(request.acts);
+        let mut asked: Option<mpsc::Sender<Request>> = None;
+        loop {
+            let owner = self.lock().get(&target).cloned();
+            let owner = owner.filter(|owner| owner.has_target() && !owner.is(asked.as_ref()));
+            let Some(Owner { requests, .. }) = owner else { return Err(acts) };
+            let (reply, outcome) = oneshot::channel();
+            let request = Request { acts: acts.clone(), answers: answers.clone(), reply };
+            if requests.send(request).await.is_ok()
+                && let Ok(acted) = outcome.await
+            {
+                return Ok(acted);
+            }
+            // It has ended before it has looked at them, and has done nothing. It may have a
+            // successor, behind whose back nothing must be done.
+            asked = Some(requests);
         }
-        // One that ends before it has looked at them has done nothing.
-        outcome.await.map_err(|_| acts)
     }
 
     /// Whether `target` has a dispatcher.
@@ -145,6 +160,11 @@ impl Owners {
 impl Owner {
     fn has_target(&self) -> bool {
         self.is_held.load(Relaxed)
+    }
+
+    /// Whether it is the one that was asked by `requests`.
+    fn is(&self, requests: Option<&mpsc::Sender<Request>>) -> bool {
+        requests.is_some_and(|requests| requests.same_channel(&self.requests))
     }
 }
 
@@ -245,6 +265,48 @@ impl JobReceiver {
     fn taken(&self, arrived: &Arrived) {
         if let Some(job) = &arrived.job {
             self.shared.bytes.fetch_sub(job.event.event.body.len(), Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::types::ActKind;
+
+    const TARGET: TargetId = TargetId(1);
+
+    fn acts() -> Vec<Act> {
+        vec![Act { sequence: 1, kind: ActKind::Replay }]
+    }
+
+    fn held() -> Arc<AtomicBool> {
+        Arc::new(AtomicBool::new(true))
+    }
+
+    #[tokio::test]
+    async fn what_a_dispatcher_has_not_looked_at_is_asked_of_its_successor() {
+        let (owners, is_held) = (Owners::default(), held());
+        let (_jobs, _arrivals, requests) = handoff(TARGET, &is_held, &owners);
+        let replaced = async {
+            let (_later_jobs, _later_arrivals, mut successor) = handoff(TARGET, &is_held, &owners);
+            drop(requests);
+            let Request { acts: asked, reply, .. } = successor.next().await;
+            assert_eq!(asked, acts());
+            reply.send(Ok(Vec::new())).unwrap();
+        };
+        // The first of the two has asked when the second begins.
+        let (acted, ()) = tokio::join!(owners.ask(TARGET, acts(), None), replaced);
+        assert_eq!(acted, Ok(Ok(Vec::new())));
+    }
+
+    #[tokio::test]
+    async fn a_dispatcher_that_waits_for_its_lease_refuses_what_is_asked() {
+        let (owners, is_held) = (Owners::default(), held());
+        let (_jobs, _arrivals, mut requests) = handoff(TARGET, &is_held, &owners);
+        tokio::select! {
+            refused = owners.ask(TARGET, acts(), None) => assert_eq!(refused, Err(acts())),
+            never = requests.refuse() => match never {},
         }
     }
 }
