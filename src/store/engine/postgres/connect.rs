@@ -21,7 +21,7 @@ const IDLE_LIMIT: &str = "2s";
 
 /// A write that waits longer for a lock is ended by the server, which says so: otherwise it
 /// would go on to wait after its process has given it up. Waiting for a standby to confirm a
-/// commit is not waiting for a lock. A migration waits for another one for as long as that takes.
+/// commit is not waiting for a lock. A migration has a limit of its own.
 const LOCK_LIMIT: (&str, &str) = ("lock_timeout", "5s");
 
 /// The server lets go of a connection whose other end does not answer for some seconds, and of

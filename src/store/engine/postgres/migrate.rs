@@ -1,9 +1,10 @@
-//! Making a schema, and bringing it up to date: in one transaction, under a lock.
+//! Making a schema, and bringing it up to date: in one transaction, under a lock, beside
+//! replicas that are at work.
 
 use std::time::Duration;
 
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _, PgConnection, Row as _};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::connect::Address;
 use crate::store::error::OpenError;
@@ -34,6 +35,38 @@ const OLDEST_SERVER: i64 = 140_000;
 /// How long the connection may take.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 
+/// How a migration gets along with what other processes have locked.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience {
+    /// How long a statement waits for a lock. What asks for the lock after it waits as well.
+    pub(super) lock: Duration,
+    /// How often all of it is tried.
+    pub(super) tries: u32,
+    /// Between two tries.
+    pub(super) pause: Duration,
+}
+
+const PATIENCE: Patience =
+    Patience { lock: Duration::from_secs(1), tries: 10, pause: Duration::from_secs(2) };
+
+/// What the server says of a transaction that it has ended because of a lock: one of two that
+/// wait for each other, and one that has waited for too long.
+const LOCKED: [&str; 2] = ["40P01", "55P03"];
+
+/// Why a try has failed.
+enum Failed {
+    /// Another process holds a lock.
+    Locked(sqlx::Error),
+    /// Whatever else.
+    Otherwise(OpenError),
+}
+
+impl From<OpenError> for Failed {
+    fn from(error: OpenError) -> Self {
+        Self::Otherwise(error)
+    }
+}
+
 /// The newest schema that this version knows.
 pub(super) fn newest() -> i64 {
     MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0)
@@ -49,8 +82,32 @@ pub(super) enum Found {
 
 /// Brings `schema` up to date, which is made if it is missing.
 pub(super) async fn migrate(address: &Address, schema: &str) -> Result<(), OpenError> {
+    migrate_with(PATIENCE, address, schema).await
+}
+
+/// The same, which gives up earlier or later.
+pub(super) async fn migrate_with(
+    patience: Patience,
+    address: &Address,
+    schema: &str,
+) -> Result<(), OpenError> {
     let mut connection = connect(address).await?;
-    run(&mut connection, address, schema).await
+    for tries in 1.. {
+        let locked = match run(&mut connection, address, schema, patience.lock).await {
+            Ok(()) => break,
+            Err(Failed::Otherwise(error)) => return Err(error),
+            Err(Failed::Locked(error)) => error,
+        };
+        if tries >= patience.tries {
+            let reason =
+                format!("the schema \"{schema}\" was not brought up to date in {tries} tries: {locked}");
+            return Err(address.error(&reason));
+        }
+        tracing::warn!(schema, tries, error = %locked, "another process holds what the migration needs, trying again");
+        connection.execute("ROLLBACK").await.map_err(|error| address.error(&error))?;
+        sleep(patience.pause).await;
+    }
+    Ok(())
 }
 
 /// A connection to a server that is new enough.
@@ -109,10 +166,25 @@ pub(super) async fn find(
     Ok(Found::Version(found))
 }
 
-async fn run(connection: &mut PgConnection, address: &Address, schema: &str) -> Result<(), OpenError> {
-    let failed = |error: sqlx::Error| address.error(&error);
-    let begin =
-        format!("BEGIN; SELECT pg_advisory_xact_lock(hashtextextended('pepay-bridge migrate {schema}', 0))");
+async fn run(
+    connection: &mut PgConnection,
+    address: &Address,
+    schema: &str,
+    lock: Duration,
+) -> Result<(), Failed> {
+    let failed = |error: sqlx::Error| {
+        let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+        if code.is_some_and(|code| LOCKED.contains(&&*code)) {
+            Failed::Locked(error)
+        } else {
+            address.error(&error).into()
+        }
+    };
+    // Another migration is waited for as long as it takes.
+    let begin = format!(
+        "BEGIN; SET LOCAL lock_timeout = 0; \
+         SELECT pg_advisory_xact_lock(hashtextextended('pepay-bridge migrate {schema}', 0))"
+    );
     connection.execute(AssertSqlSafe(begin)).await.map_err(failed)?;
     let found = match find(connection, address, schema).await? {
         Found::Nothing => 0,
@@ -122,10 +194,11 @@ async fn run(connection: &mut PgConnection, address: &Address, schema: &str) -> 
     if !missing.is_empty() {
         tracing::info!(from = found, to = newest(), schema, "bringing the schema up to date");
         let prepare = format!(
-            "CREATE SCHEMA IF NOT EXISTS \"{schema}\"; SET LOCAL search_path TO \"{schema}\"; \
+            "SET LOCAL lock_timeout = '{} ms'; CREATE SCHEMA IF NOT EXISTS \"{schema}\"; SET LOCAL search_path TO \"{schema}\"; \
              CREATE TABLE IF NOT EXISTS pepay_bridge_migration ( \
                version bigint PRIMARY KEY, works_from bigint NOT NULL, name text NOT NULL, \
-               applied_at timestamptz NOT NULL DEFAULT now())"
+               applied_at timestamptz NOT NULL DEFAULT now())",
+            lock.as_millis()
         );
         connection.execute(AssertSqlSafe(prepare)).await.map_err(failed)?;
         for Migration { version, works_from, name, text } in missing {

@@ -8,6 +8,8 @@ mod engines;
 #[cfg(feature = "postgres-tests")]
 mod log;
 #[cfg(feature = "postgres-tests")]
+mod migration;
+#[cfg(feature = "postgres-tests")]
 mod model;
 #[cfg(feature = "postgres-tests")]
 mod plans;
