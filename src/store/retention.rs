@@ -116,8 +116,9 @@ impl Janitor {
         let (now, Retention { payloads, ids, dead, audit }) = (self.clock.now(), *self.retention.borrow());
         let steps = [
             RetentionStep::Dead { before: before(now, dead) },
-            RetentionStep::Payloads { before: before(now, payloads) },
+            // What this sweep passes over is looked at in the next one.
             RetentionStep::Recheck,
+            RetentionStep::Payloads { before: before(now, payloads) },
             RetentionStep::Events { before: before(now, ids), but_newest: self.newest_kept },
             RetentionStep::Audit { before: before(now, audit), newest: AUDIT_KEPT },
             RetentionStep::Vacuum,

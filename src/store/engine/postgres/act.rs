@@ -91,10 +91,9 @@ pub(super) async fn all(
     let indices: Vec<usize> = (0..acts.len()).collect();
     for round in rounds(&indices, |index| acts[*index].sequence) {
         let sequences: Vec<_> = round.iter().map(|index| acts[**index].sequence).collect();
-        let (found, places) = (
-            deliveries(session, target, &sequences).await?,
-            places(session, routes, target, &sequences).await?,
-        );
+        // The events first, in the order of their locks that retention has too.
+        let places = places(session, routes, target, &sequences).await?;
+        let found = deliveries(session, target, &sequences).await?;
         let actions = Actions { routes, target, now, found, places };
         let mut written = Vec::new();
         for index in round {
@@ -289,7 +288,8 @@ async fn deliveries(
     Ok(found)
 }
 
-/// The lane towards `target` and the rank of each event that has a body.
+/// The lane towards `target` and the rank of each event that has a body, and keeps it until the
+/// transaction ends.
 async fn places(
     session: &mut Session,
     routes: &RoutingTable,
@@ -300,7 +300,8 @@ async fn places(
     let Some(queue) = routes.of(target) else { return Ok(places) };
     // Lane and rank do not depend on the body, which is not read.
     let query = "SELECT sequence, id, type, object_id, created, source, origin, environment, received_at, \
-                        ''::bytea AS body, order_lane FROM event WHERE sequence = ANY ($1) AND body IS NOT NULL";
+                        ''::bytea AS body, order_lane FROM event WHERE sequence = ANY ($1) AND body IS NOT NULL \
+                 ORDER BY sequence FOR SHARE";
     for row in session.rows(sqlx::query(query).bind(sequences)).await? {
         let sequence = row.try_get("sequence")?;
         let Some(event) = search::received(sequence, &row)? else { continue };

@@ -1,8 +1,17 @@
 //! Removing what is old, a little at a time. Which rows a step looks at, and in which order,
 //! is as for `SQLite`: two positions walk up through the sequences, and what was passed over
 //! is looked at again once a delivery of it has ended.
+//!
+//! Other processes write meanwhile. A statement of theirs that began before a position was
+//! moved does not know that it has passed: so what was passed over is noted as ripe here too,
+//! and looked at once more in the next sweep. What they are just writing stays noted. An event
+//! is locked while it is found out whether it is needed, and so is one that an operator has
+//! sent again.
+
+use std::collections::HashSet;
 
 use sqlx::Row as _;
+use sqlx::postgres::PgRow;
 
 use super::audit;
 use super::session::Session;
@@ -70,8 +79,10 @@ async fn payloads(session: &mut Session, before: UnixMillis) -> Result<bool, sql
     let (through, _) = positions(session).await?;
     let (old, more) = old(session, (through, i64::MAX), before).await?;
     let Some(last) = old.last().copied() else { return Ok(false) };
-    remove_payloads(session, &old).await?;
+    let passed_over = remove_payloads(session, &old).await?;
     session.execute(sqlx::query("UPDATE retention SET payload_through = $1").bind(last)).await?;
+    let note = "INSERT INTO ripe (sequence) SELECT unnest($1::bigint[]) ON CONFLICT DO NOTHING";
+    session.execute(sqlx::query(note).bind(passed_over)).await?;
     Ok(more)
 }
 
@@ -94,16 +105,39 @@ async fn events(
 
 async fn recheck(session: &mut Session, changes: &mut BacklogChanges) -> Result<bool, sqlx::Error> {
     let (_, events_through) = positions(session).await?;
-    let take = "WITH next AS (SELECT sequence FROM ripe ORDER BY sequence LIMIT $1) \
-                DELETE FROM ripe r USING next n WHERE r.sequence = n.sequence RETURNING r.sequence";
-    let rows = session.rows(sqlx::query(take).bind(STEP)).await?;
-    let ripe = rows.iter().map(|row| row.try_get("sequence")).collect::<Result<Vec<i64>, _>>()?;
+    let next = "SELECT sequence FROM ripe ORDER BY sequence LIMIT $1";
+    let ripe: Vec<i64> = numbers(&session.rows(sqlx::query(next).bind(STEP)).await?)?;
     let (passed, others): (Vec<i64>, Vec<i64>) =
         ripe.iter().partition(|sequence| **sequence <= events_through);
-    remove_events(session, changes, &passed).await?;
-    remove_payloads(session, &others).await?;
-    Ok(is_full(ripe.len()))
+    let mut left = remove_events(session, changes, &passed).await?;
+    left.extend(remove_payloads(session, &others).await?);
+    let busy = being_written(session, &left).await?;
+    let looked_at: Vec<i64> = ripe.iter().copied().filter(|sequence| !busy.contains(sequence)).collect();
+    // One that is not done after all is noted again when its next delivery ends.
+    session.execute(sqlx::query("DELETE FROM ripe WHERE sequence = ANY ($1)").bind(&looked_at)).await?;
+    Ok(is_full(ripe.len()) && !looked_at.is_empty())
 }
+
+pub(super) const UNDONE: &str = "SELECT target_id, sequence FROM delivery WHERE sequence = ANY ($1) \
+       AND coalesce(settled_at IS NULL OR state = 'dead', true)";
+
+/// Those of `sequences` of which another process is just writing a delivery that is not done.
+/// The other ones stay as they are until the transaction ends.
+async fn being_written(session: &mut Session, sequences: &[i64]) -> Result<HashSet<i64>, sqlx::Error> {
+    if sequences.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let keys = |rows: &[PgRow]| -> Result<HashSet<(i64, i64)>, sqlx::Error> {
+        rows.iter().map(|row| Ok((row.try_get("sequence")?, row.try_get("target_id")?))).collect()
+    };
+    let undone = keys(&session.rows(sqlx::query(UNDONE).bind(sequences)).await?)?;
+    let locking = sqlx::query(LOCK_UNDONE).bind(sequences);
+    let locked = keys(&session.rows(locking).await?)?;
+    Ok(undone.difference(&locked).map(|(sequence, _)| *sequence).collect())
+}
+
+pub(super) const LOCK_UNDONE: &str = "SELECT target_id, sequence FROM delivery WHERE sequence = ANY ($1) \
+       AND coalesce(settled_at IS NULL OR state = 'dead', true) FOR SHARE SKIP LOCKED";
 
 /// The sequences up to which bodies and whole events have been removed.
 async fn positions(session: &mut Session) -> Result<(i64, i64), sqlx::Error> {
@@ -139,13 +173,25 @@ pub(super) const DONE: &str = "SELECT g.sequence FROM unnest($1::bigint[]) AS g 
        SELECT bool_or(d.settled_at IS NULL OR d.state = 'dead') FROM delivery d WHERE d.sequence = g.sequence \
      ) IS NOT TRUE";
 
-/// Those of `sequences` whose events are needed no more: every delivery was made, or an
-/// operator has ended it. What is dead waits for an operator.
-async fn done(session: &mut Session, sequences: &[i64]) -> Result<Vec<i64>, sqlx::Error> {
+pub(super) const LOCK_EVENTS: &str =
+    "SELECT sequence FROM event WHERE sequence = ANY ($1) ORDER BY sequence FOR NO KEY UPDATE";
+
+/// Those of `sequences` whose events are needed no more, and the others. Every delivery was
+/// made, or an operator has ended it; what is dead waits for an operator.
+async fn done(session: &mut Session, sequences: &[i64]) -> Result<(Vec<i64>, Vec<i64>), sqlx::Error> {
     if sequences.is_empty() {
-        return Ok(Vec::new());
+        return Ok((Vec::new(), Vec::new()));
     }
-    let rows = session.rows(sqlx::query(DONE).bind(sequences)).await?;
+    // By a statement of its own, so that the next one sees what was waited for.
+    session.rows(sqlx::query(LOCK_EVENTS).bind(sequences)).await?;
+    let done: Vec<i64> = numbers(&session.rows(sqlx::query(DONE).bind(sequences)).await?)?;
+    let is_done: HashSet<i64> = done.iter().copied().collect();
+    let others = sequences.iter().copied().filter(|sequence| !is_done.contains(sequence));
+    Ok((done, others.collect()))
+}
+
+/// The sequences of `rows`.
+fn numbers(rows: &[PgRow]) -> Result<Vec<i64>, sqlx::Error> {
     rows.iter().map(|row| row.try_get("sequence")).collect()
 }
 
@@ -156,11 +202,11 @@ pub(super) const REMOVE_BODIES: &str =
 pub(super) const REMOVE_ATTEMPTS: &str = "DELETE FROM attempt a USING delivery d WHERE d.sequence = ANY ($1) \
        AND a.target_id = d.target_id AND a.sequence = d.sequence";
 
-/// Removes the bodies and attempts of those of `sequences` that are done.
-async fn remove_payloads(session: &mut Session, sequences: &[i64]) -> Result<(), sqlx::Error> {
-    let done = done(session, sequences).await?;
+/// Removes the bodies and attempts of those of `sequences` that are done. Returns the others.
+async fn remove_payloads(session: &mut Session, sequences: &[i64]) -> Result<Vec<i64>, sqlx::Error> {
+    let (done, others) = done(session, sequences).await?;
     if done.is_empty() {
-        return Ok(());
+        return Ok(others);
     }
     for statement in [
         REMOVE_BODIES,
@@ -169,7 +215,7 @@ async fn remove_payloads(session: &mut Session, sequences: &[i64]) -> Result<(),
     ] {
         session.execute(sqlx::query(statement).bind(&done)).await?;
     }
-    Ok(())
+    Ok(others)
 }
 
 /// Takes their attempts with them.
@@ -178,15 +224,15 @@ pub(super) const REMOVE_DELIVERIES: &str =
 
 pub(super) const REMOVE_EVENTS: &str = "DELETE FROM event WHERE sequence = ANY ($1)";
 
-/// Removes those of `sequences` that are done.
+/// Removes those of `sequences` that are done. Returns the others.
 async fn remove_events(
     session: &mut Session,
     changes: &mut BacklogChanges,
     sequences: &[i64],
-) -> Result<(), sqlx::Error> {
-    let done = done(session, sequences).await?;
+) -> Result<Vec<i64>, sqlx::Error> {
+    let (done, others) = done(session, sequences).await?;
     if done.is_empty() {
-        return Ok(());
+        return Ok(others);
     }
     for row in session.rows(sqlx::query(REMOVE_DELIVERIES).bind(&done)).await? {
         if let Ok(state) = row.try_get::<&str, _>("state")?.parse() {
@@ -201,7 +247,7 @@ async fn remove_events(
     ] {
         session.execute(sqlx::query(statement).bind(&done)).await?;
     }
-    Ok(())
+    Ok(others)
 }
 
 /// Whether there may be more than the `found`.
@@ -209,6 +255,6 @@ fn is_full(found: usize) -> bool {
     i64::try_from(found).is_ok_and(|found| found >= STEP)
 }
 
-fn only(rows: Vec<sqlx::postgres::PgRow>) -> Result<sqlx::postgres::PgRow, sqlx::Error> {
+fn only(rows: Vec<PgRow>) -> Result<PgRow, sqlx::Error> {
     rows.into_iter().next().ok_or(sqlx::Error::RowNotFound)
 }

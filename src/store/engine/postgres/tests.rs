@@ -14,6 +14,8 @@ mod model;
 #[cfg(feature = "postgres-tests")]
 mod plans;
 #[cfg(feature = "postgres-tests")]
+mod retention;
+#[cfg(feature = "postgres-tests")]
 mod server;
 #[cfg(feature = "postgres-tests")]
 mod terms;

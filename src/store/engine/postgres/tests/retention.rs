@@ -1,0 +1,162 @@
+//! Removing what is old while another process writes.
+
+use std::thread;
+use std::time::Duration;
+
+use sqlx::postgres::PgConnection;
+use sqlx::{Connection as _, Executor as _};
+use tokio::runtime::Handle;
+use tokio::task::block_in_place;
+
+use super::super::connect::Address;
+use super::backend::Postgres;
+use super::engines::{Engines, group};
+use crate::domain::clock::UnixMillis;
+use crate::domain::delivery::{Next, Ordering};
+use crate::store::committer::Group;
+use crate::store::contract::{Backend as _, NOW, event, route};
+use crate::store::counts::BacklogChanges;
+use crate::store::engine::{Authority, EngineError, GroupKind, RetentionStep};
+use crate::store::error::ActError;
+use crate::store::settings::Durability;
+use crate::store::types::{Act, ActKind, Settlement, TargetId, Term};
+
+const BODIES: &str = "SELECT count(*) FROM event WHERE body IS NOT NULL";
+const PAYLOADS: RetentionStep = RetentionStep::Payloads { before: UnixMillis(i64::MAX) };
+
+/// Two processes, an event for each of the targets, and the terms of these.
+async fn with_one_event(targets: &[&str]) -> (Engines, Vec<(TargetId, Term)>) {
+    let routes = targets.iter().map(|name| route(name, "*", Ordering::PerObject)).collect();
+    let mut engines = Engines::new(2, routes).await;
+    engines.append(0, vec![event("evt_1", "a")]);
+    let terms = targets.iter().map(|name| engines.backend.term(&format!("target/{name}")));
+    let owned = engines.targets.iter().copied().zip(terms).collect();
+    (engines, owned)
+}
+
+fn delivered() -> [Settlement; 1] {
+    [Settlement {
+        sequence: 1,
+        number: 1,
+        started_at: NOW,
+        duration: Duration::ZERO,
+        status: Some(200),
+        error: None,
+        answer: Vec::new(),
+        next: Next::Delivered,
+    }]
+}
+
+fn settle(group: &mut Group<'_>, (target, term): (TargetId, Term)) -> Result<(), EngineError> {
+    group.engine.settle(term, target, &delivered(), group.changes, group.now)
+}
+
+fn retain(group: &mut Group<'_>, step: RetentionStep) -> Result<(), EngineError> {
+    group.engine.retain(step, group.changes, group.now).map(drop)
+}
+
+fn replay(group: &mut Group<'_>, (target, term): (TargetId, Term)) -> Result<(), EngineError> {
+    let acts = [Act { sequence: 1, kind: ActKind::Replay }];
+    let owner = Authority::Owner(term);
+    let acted = group.engine.act(owner, target, &acts, group.routes, group.changes, group.now)?;
+    match &acted[0].result {
+        Ok(_) => Ok(()),
+        Err(ActError::PayloadGone) => Err(EngineError::Rejected("the body is gone".to_owned())),
+        Err(error) => panic!("{error:?}"),
+    }
+}
+
+/// How many wait for a row of `table`.
+fn waiting(backend: &Postgres, table: &str) -> i64 {
+    let locks = "SELECT count(*) FROM pg_locks WHERE locktype = 'tuple' AND relation = '{}'::regclass";
+    backend.number(&locks.replace("{}", table))
+}
+
+#[tokio::test]
+async fn what_was_just_being_written_when_it_was_looked_at_again_is_found_later() {
+    let (mut engines, owned) = with_one_event(&["orders", "all"]).await;
+    engines.group(0, |group| retain(group, PAYLOADS)).unwrap();
+    engines.group(0, |group| settle(group, owned[0])).unwrap();
+    let (second, now) = (&mut engines.all[1], engines.now);
+    second.begin(GroupKind::Writes).unwrap();
+    let mut changes = BacklogChanges::default();
+    second.settle(owned[1].1, owned[1].0, &delivered(), &mut changes, now).unwrap();
+    engines.group(0, |group| retain(group, RetentionStep::Recheck)).unwrap();
+    engines.all[1].commit().unwrap();
+    assert_eq!(engines.backend.number(BODIES), 1);
+    engines.group(0, |group| retain(group, RetentionStep::Recheck)).unwrap();
+    assert_eq!((engines.backend.number(BODIES), engines.backend.number("SELECT count(*) FROM ripe")), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_ends_by_a_statement_that_is_older_than_the_position_is_found_later() {
+    let (mut engines, owned) = with_one_event(&["orders"]).await;
+    let address = Address::of(&engines.backend.server, Durability::Normal).unwrap();
+    let mut holder = PgConnection::connect_with(&address.options).await.unwrap();
+    let schema = &engines.backend.server.schema;
+    let hold = format!(
+        "BEGIN; SET LOCAL idle_in_transaction_session_timeout = 0; \
+         SELECT 1 FROM \"{schema}\".lease WHERE name = 'target/orders' FOR UPDATE"
+    );
+    holder.execute(sqlx::AssertSqlSafe(hold)).await.unwrap();
+    let Engines { all, routes, backend, now, .. } = &mut engines;
+    let [first, second] = &mut all[..] else { panic!("there are two") };
+    block_in_place(|| {
+        thread::scope(|scope| {
+            let settling =
+                scope.spawn(|| group(&mut **second, routes, *now, |group| settle(group, owned[0])));
+            while waiting(backend, "lease") == 0 {
+                assert!(!settling.is_finished(), "it has not waited for the lease");
+            }
+            group(&mut **first, routes, *now, |group| retain(group, PAYLOADS)).unwrap();
+            Handle::current().block_on(holder.execute("ROLLBACK")).unwrap();
+            settling.join().unwrap().unwrap();
+            group(&mut **first, routes, *now, |group| retain(group, RetentionStep::Recheck)).unwrap();
+        });
+    });
+    assert_eq!((engines.backend.number(BODIES), engines.backend.number("SELECT count(*) FROM ripe")), (0, 0));
+}
+
+#[tokio::test]
+async fn an_event_that_is_just_being_sent_again_keeps_its_body() {
+    let (mut engines, owned) = with_one_event(&["orders"]).await;
+    engines.group(0, |group| settle(group, owned[0])).unwrap();
+    let Engines { all, routes, backend, now, .. } = &mut engines;
+    let [first, second] = &mut all[..] else { panic!("there are two") };
+    second.begin(GroupKind::Writes).unwrap();
+    let mut changes = BacklogChanges::default();
+    let engine = &mut **second;
+    replay(&mut Group { engine, routes, changes: &mut changes, now: *now }, owned[0]).unwrap();
+    thread::scope(|scope| {
+        let removing = scope.spawn(|| group(&mut **first, routes, *now, |group| retain(group, PAYLOADS)));
+        while waiting(backend, "event") == 0 {
+            assert!(!removing.is_finished(), "it has not waited for the event");
+        }
+        second.commit().unwrap();
+        removing.join().unwrap().unwrap();
+    });
+    assert_eq!(backend.number(BODIES), 1);
+    assert_eq!(backend.texts("SELECT state FROM delivery"), ["retrying"]);
+}
+
+#[tokio::test]
+async fn an_event_whose_body_is_just_being_removed_is_not_sent_again() {
+    let (mut engines, owned) = with_one_event(&["orders"]).await;
+    engines.group(0, |group| settle(group, owned[0])).unwrap();
+    let Engines { all, routes, backend, now, .. } = &mut engines;
+    let [first, second] = &mut all[..] else { panic!("there are two") };
+    first.begin(GroupKind::Writes).unwrap();
+    let mut changes = BacklogChanges::default();
+    let engine = &mut **first;
+    retain(&mut Group { engine, routes, changes: &mut changes, now: *now }, PAYLOADS).unwrap();
+    let replayed = thread::scope(|scope| {
+        let replaying = scope.spawn(|| group(&mut **second, routes, *now, |group| replay(group, owned[0])));
+        while waiting(backend, "event") == 0 {
+            assert!(!replaying.is_finished(), "it has not waited for the event");
+        }
+        first.commit().unwrap();
+        replaying.join().unwrap()
+    });
+    assert_eq!(replayed, Err(EngineError::Rejected("the body is gone".to_owned())));
+    assert_eq!(backend.texts("SELECT state FROM delivery"), ["delivered"]);
+}
