@@ -250,15 +250,17 @@ impl Store {
         self.membership.as_mut().map(Membership::take_tasks).unwrap_or_default()
     }
 
-    /// Counts what is unfinished now and then, while other replicas change it, until `stop`.
+    /// Counts what is unfinished now and then, while other replicas change it, and after a group
+    /// of which it is not known whether it was stored, until `stop`.
     /// What a target that no replica is configured with any more has on the wire is held.
     pub fn recount(&self, stop: CancellationToken) -> impl Future<Output = ()> + Send + use<> {
         let (tasks, cluster) = (self.tasks.clone(), self.peers().map(|peers| peers.cluster()));
-        let mut once_more = self.left_to_another;
+        let (mut once_more, counters) = (self.left_to_another, Arc::clone(&self.counters));
         async move {
             let mut rest = RECOUNT;
             while stop.run_until_cancelled(tokio::time::sleep(rest)).await.is_some() {
                 let is_shared = cluster.as_ref().is_some_and(|cluster| cluster.borrow().has_others());
+                once_more |= counters.take_doubt();
                 // Once more when they have gone: what they did last is not counted yet.
                 if std::mem::replace(&mut once_more, is_shared) || is_shared {
                     let began = Instant::now();

@@ -282,6 +282,8 @@ impl Committer {
                 Err(Failure::Appends) => one_by_one = true,
                 Err(Failure::Engine(error)) => {
                     self.health.failed(started, &error, group.len());
+                    // The answer to a commit may be lost: what is offered again is no news then.
+                    self.counters.doubt(self.foreign.is_shared());
                     for task in group {
                         task.refused(error.clone().into());
                     }

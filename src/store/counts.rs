@@ -1,7 +1,7 @@
 //! Counters that the committer keeps in memory while it runs, and percentiles.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::types::Recorded;
@@ -17,6 +17,8 @@ pub(super) struct Counters {
     sources: [OfSource; Source::ALL.len()],
     targets: Mutex<Vec<TargetTally>>,
     unfinished: Mutex<Vec<(TargetId, Unfinished)>>,
+    /// Whether a group has failed that may be stored all the same.
+    doubtful: AtomicBool,
     quiet: Mutex<Vec<Quiet>>,
 }
 
@@ -114,6 +116,16 @@ impl Counters {
     /// Replaces what is unfinished by what was counted.
     pub(super) fn set_unfinished(&self, BacklogChanges(counted): BacklogChanges) {
         *lock(&self.unfinished) = counted;
+    }
+
+    /// A group has failed. If it may be stored all the same, what is unfinished is to be counted.
+    pub(super) fn doubt(&self, may_be_stored: bool) {
+        self.doubtful.fetch_or(may_be_stored, Relaxed);
+    }
+
+    /// Whether that is so, since the last call.
+    pub(super) fn take_doubt(&self) -> bool {
+        self.doubtful.swap(false, Relaxed)
     }
 
     /// What is unfinished of `target`.

@@ -31,6 +31,11 @@ impl Foreign {
         Self { shared, seen: newest, stored: Arc::default() }
     }
 
+    /// Whether there may be other processes.
+    pub(super) const fn is_shared(&self) -> bool {
+        self.shared
+    }
+
     /// Reads what other processes have stored, where that matters: below what the group has
     /// stored itself, of which `own` has the first and the last sequence, and what a search
     /// may have found. A group that stores events holds the lock of the log to its end:

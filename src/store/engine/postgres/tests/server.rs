@@ -106,6 +106,26 @@ async fn connections_that_are_cut_are_made_anew() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_unfinished_is_counted_again_after_a_group_whose_outcome_is_not_known() {
+    let fixture = stored().await;
+    let open = async || fixture.store.operator.backlogs().await.unwrap()[0].open;
+    fixture.store.inbox.try_record(event("evt_1", "a")).await.unwrap();
+    assert_eq!(open().await, 1);
+    // As if a settlement had been committed, and the answer to that lost.
+    fixture.backend.execute("UPDATE delivery SET state = 'cancelled', lane = NULL, settled_at = 1");
+    fixture.backend.execute("ALTER TABLE event RENAME TO away");
+    let outcome = fixture.store.inbox.try_record(event("evt_2", "a")).await;
+    assert!(matches!(outcome, Err(RecordError::Unavailable(_))), "{outcome:?}");
+    fixture.backend.execute("ALTER TABLE away RENAME TO event");
+    let counted = async {
+        while open().await != 0 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), counted).await.expect("it is counted again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_text_with_a_nul_is_stored_all_the_same() {
     let fixture = stored().await;
     let recorded = fixture.store.inbox.try_record(event("evt_1", "a\\u0000b")).await;
