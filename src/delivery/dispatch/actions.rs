@@ -33,7 +33,9 @@ impl Dispatcher {
     pub(super) fn take_acted(&mut self, request: Request, acted: Result<Vec<Acted>, RecordError>) {
         let Request { acts, reply, .. } = request;
         // What had been handed over before it was done is not to be sent as it was then.
+        self.note_missed();
         while let Some(arrived) = self.arrivals.take_ready() {
+            self.note_missed();
             let was_changed = acts.iter().any(|act| act.sequence == arrived.sequence);
             let arrived = if was_changed { Arrived { job: None, ..arrived } } else { arrived };
             self.work.order.arrived(arrived);
