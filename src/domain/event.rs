@@ -34,6 +34,16 @@ impl EventId {
         let (millis, n) = self.0.strip_prefix("evt_")?.split_once('-')?;
         Some((millis.parse().ok()?, n.parse().ok()?))
     }
+
+    /// When Pepay created the event, in Unix seconds, as far as [`creation_order`](Self::creation_order)
+    /// tells. `None` where its first part is no time of these centuries in milliseconds, but a
+    /// counter or a time in another unit.
+    pub fn creation_time(&self) -> Option<i64> {
+        let (millis, _) = self.creation_order()?;
+        // 1973 to 2286: times in seconds and in microseconds lie outside.
+        let seconds = (100_000_000_000..10_000_000_000_000).contains(&millis).then_some(millis / 1000)?;
+        i64::try_from(seconds).ok()
+    }
 }
 
 impl FromStr for EventId {
@@ -283,6 +293,11 @@ mod tests {
         assert!(order("evt_1734780000000-9") < order("evt_1734780000000-10"));
         for opaque in ["evt_123", "evt_example", "evt_12-x", "12-3", "evt_-1"] {
             assert_eq!(order(opaque), None, "{opaque}");
+        }
+        let time = |text: &str| text.parse::<EventId>().unwrap().creation_time();
+        assert_eq!(time("evt_1734780000999-9"), Some(1_734_780_000));
+        for other in ["evt_123", "evt_100045-2", "evt_1734780000-1", "evt_1734780000000000-1"] {
+            assert_eq!(time(other), None, "{other}");
         }
     }
 }

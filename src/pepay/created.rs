@@ -29,8 +29,7 @@ pub(super) fn told(value: &[u8]) -> Option<i64> {
 /// The time to go by for an event that does not name one: the milliseconds of its
 /// id, else its arrival. In Unix seconds.
 pub(super) fn fallback(id: &EventId, received_at: UnixMillis) -> i64 {
-    let of_id = id.creation_order().and_then(|(millis, _)| i64::try_from(millis / 1000).ok());
-    of_id.filter(|seconds| (1..=LAST_SECOND).contains(seconds)).unwrap_or(received_at.seconds())
+    id.creation_time().unwrap_or(received_at.seconds())
 }
 
 /// A number without its fraction.
@@ -110,7 +109,9 @@ mod tests {
     fn the_fallback_is_the_ids_time_and_then_the_arrival() {
         let fallback = |id: &str| fallback(&id.parse().unwrap(), UnixMillis(7_999));
         assert_eq!(fallback("evt_1734780000123-5"), 1_734_780_000);
-        for opaque in ["evt_example", "evt_0-1", "evt_18446744073709551615-1"] {
+        for opaque in
+            ["evt_example", "evt_0-1", "evt_100045-2", "evt_1734780000000000-1", "evt_18446744073709551615-1"]
+        {
             assert_eq!(fallback(opaque), 7, "{opaque}");
         }
     }

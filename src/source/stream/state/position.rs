@@ -14,8 +14,7 @@ pub(super) fn position_of(event: &Event, received_at: UnixMillis) -> Position {
 
 /// The position that stands for the event of this id, as far as the id tells its time.
 pub(super) fn position_on(event: &EventId) -> Position {
-    let created = event.creation_order().and_then(|(millis, _)| i64::try_from(millis / 1000).ok());
-    Position { event: Some(event.clone()), created: created.unwrap_or(0) }
+    Position { event: Some(event.clone()), created: event.creation_time().unwrap_or(0) }
 }
 
 /// Where the stream stands after these frames, read in this order; `None` if it
