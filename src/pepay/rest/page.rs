@@ -119,7 +119,11 @@ impl<'a> List<'a> {
             return Ok(Self { entries: body, has_more: None });
         }
         let outer = Self::members(body)?;
-        if json::items(outer.entries).is_some() { Ok(outer) } else { Self::members(outer.entries) }
+        if json::items(outer.entries).is_some() {
+            return Ok(outer);
+        }
+        let inner = Self::members(outer.entries)?;
+        Ok(Self { has_more: inner.has_more.or(outer.has_more), ..inner })
     }
 
     fn members(object: &'a [u8]) -> Result<Self, Unreadable> {
@@ -182,6 +186,18 @@ mod tests {
             );
             assert_eq!(page.last.as_ref().map(EventId::as_str), Some("evt_1"));
             assert!(!page.has_more);
+        }
+    }
+
+    #[test]
+    fn has_more_is_read_beside_the_list_and_beside_its_wrapper() {
+        let list = format!(r#"{{"object":"list","data":[{ONE}]}}"#);
+        for (body, has_more) in [
+            (format!(r#"{{"success":true,"data":{list},"has_more":true}}"#), true),
+            (format!(r#"{{"success":true,"data":[{ONE}],"has_more":true}}"#), true),
+            (format!(r#"{{"success":true,"data":{list},"has_more":false}}"#), false),
+        ] {
+            assert_eq!(page(&body).unwrap().has_more, has_more, "{body}");
         }
     }
 

@@ -94,8 +94,7 @@ pub(super) fn verify(
     }
 }
 
-/// Proves that the sender holds a secret. Returns the
-/// literal text of the timestamp, which is proven with it.
+/// Proves that the sender holds a secret. Returns the timestamp's literal text, proven with it.
 fn authenticate<'a>(headers: &'a HeaderMap, body: &[u8], settings: &Settings) -> Result<&'a str, Refusal> {
     let signatures = SIGNATURES.map(|name| only(headers, &name));
     // The sender learns nothing else, whatever the operator is told.
@@ -143,7 +142,8 @@ fn environment(
     // Either may refuse: the unsigned header cannot overrule what the signed body says.
     let named = || headers.get_all(&ENVIRONMENT).iter().filter(|value| !value.is_empty());
     if let Some(expected) = settings.environment {
-        let elsewhere = named().any(|value| value.as_bytes() != expected.as_str().as_bytes())
+        let name = expected.as_str().as_bytes();
+        let elsewhere = named().any(|value| !value.as_bytes().eq_ignore_ascii_case(name))
             || event.subject.environment.is_some_and(|own| own != expected);
         if elsewhere {
             let message = format!("this endpoint takes {} events only", expected.as_str());
@@ -153,7 +153,7 @@ fn environment(
             return Err(Refusal::new(Code::WrongEnvironment, message).in_detail(detail));
         }
     }
-    let in_header = named().find_map(|value| value.to_str().ok()?.parse().ok());
+    let in_header = named().find_map(|value| value.to_str().ok()?.to_ascii_lowercase().parse().ok());
     // What is signed first, then what the endpoint is bound to; the header is neither.
     Ok(event.subject.environment.or(settings.environment).or(in_header))
 }
@@ -382,6 +382,7 @@ mod tests {
         assert_eq!(outcome(Some(Devnet), None, None), Ok(Some(Devnet)), "the endpoint's own");
         assert_eq!(outcome(Some(Devnet), Some(""), None), Ok(Some(Devnet)));
         assert_eq!(outcome(Some(Devnet), Some("devnet"), None), Ok(Some(Devnet)));
+        assert_eq!(outcome(Some(Devnet), Some("DEVNET"), None), Ok(Some(Devnet)));
         assert_eq!(outcome(Some(Devnet), None, Some("devnet")), Ok(Some(Devnet)));
         assert_eq!(outcome(Some(Devnet), Some("mainnet"), None), wrong);
         assert_eq!(outcome(Some(Devnet), Some("testnet"), None), wrong);
