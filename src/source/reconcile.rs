@@ -25,6 +25,12 @@ pub const PAGES: u32 = 20;
 pub const BETWEEN_PAGES: Duration = Duration::from_secs(1);
 /// Bytes of suspected events one sweep may hold, give or take a page.
 const SUSPECT_BYTES: usize = 16 * 1024 * 1024;
+/// What is stored as one: the store holds up everything else meanwhile.
+const BATCH: usize = 500;
+const BATCH_BYTES: usize = 4 * 1024 * 1024;
+/// Answers in a row that have to say that nothing follows, where the list ends above what
+/// has been compared before.
+const ENDS: u32 = 2;
 /// How long an event that seems to be missing may still be on its way.
 pub const GRACE: Duration = Duration::from_secs(2);
 /// How far into the compared range a sweep looks for events that were slow to show, in seconds.
@@ -58,6 +64,10 @@ pub struct Sweep {
     rest: Option<EventId>,
     /// Where its pages ended.
     ends: HashSet<EventId>,
+    /// The last entry that was listed.
+    last: Option<EventId>,
+    /// Answers in a row that said that nothing follows it.
+    ends_in_a_row: u32,
     /// Whether the room for suspects ended before the lookback did.
     cut_short: bool,
 }
@@ -112,8 +122,8 @@ pub enum Step {
     Compare(Vec<Listed>),
     /// Wait [`GRACE`], then call [`Sweep::settled`].
     Settle,
-    /// Store these, oldest first; then the sweep is over, unless it
-    /// [goes on](Sweep::goes_on).
+    /// Store these, oldest first and no more than fits one batch; then the sweep is over,
+    /// unless it [goes on](Sweep::goes_on).
     Store(Vec<Suspect>),
     /// Nothing is missing; the sweep is over.
     Done,
@@ -138,6 +148,8 @@ impl Sweep {
             found: false,
             rest: None,
             ends: HashSet::new(),
+            last: None,
+            ends_in_a_row: 0,
             cut_short: false,
         }
     }
@@ -166,11 +178,20 @@ impl Sweep {
             },
             Stage::Store => {
                 self.found = true;
-                let mut suspects = std::mem::take(&mut self.suspects);
-                suspects.reverse();
-                Step::Store(suspects)
+                Step::Store(self.oldest_suspects())
             }
         }
+    }
+
+    /// The oldest of the suspects, oldest first, as many as are stored as one.
+    fn oldest_suspects(&mut self) -> Vec<Suspect> {
+        let (mut batch, mut bytes) = (Vec::new(), 0);
+        while batch.len() < BATCH && bytes < BATCH_BYTES {
+            let Some(suspect) = self.suspects.pop() else { break };
+            bytes += suspect.event.body.len();
+            batch.push(suspect);
+        }
+        batch
     }
 
     /// The answer to [`Step::Ask`]; only what is `wanted` is compared. What is `due` is
@@ -245,6 +266,12 @@ impl Sweep {
                 self.suspects.push(Suspect { event, received_at: page.received_at });
             }
         }
+        self.ends_in_a_row = match (page.has_more, &page.last) {
+            (true, _) => 0,
+            (false, Some(_)) => 1,
+            (false, None) => self.ends_in_a_row.saturating_add(1),
+        };
+        self.last = page.last.clone().or(self.last.take());
         let is_below = |time: i64| seen.is_some_and(|seen| seen.from < time);
         // A list that takes no notice of the bound is not read to its end.
         if page.has_more && !is_below(self.since.saturating_sub(margin())) {
@@ -276,8 +303,17 @@ impl Sweep {
                     self.cut_short = true;
                 }
             }
+        } else if self.doubts_the_end() {
+            return Stage::List { after: self.last.clone(), until: None };
         }
         if self.suspects.is_empty() { Stage::Store } else { Stage::Settle }
+    }
+
+    /// Whether the list is to be asked again for what follows: it has ended above what was
+    /// compared before, as too few answers say.
+    fn doubts_the_end(&self) -> bool {
+        let reaches_down = self.seen.is_some_and(|seen| seen.from <= self.known.max(self.since));
+        (1..ENDS).contains(&self.ends_in_a_row) && self.last.is_some() && !reaches_down
     }
 
     /// The grace has passed.
@@ -287,7 +323,7 @@ impl Sweep {
 
     /// Whether it is not over yet, although what it has found is stored.
     pub const fn goes_on(&self) -> bool {
-        self.rest.is_some()
+        self.rest.is_some() || !self.suspects.is_empty()
     }
 
     /// The range in which everything is stored once the sweep is over; `None` if it

@@ -210,3 +210,65 @@ fn an_empty_account_is_no_news() {
     let (found, requests, sweep) = run(Sweep::new(1, None, 0), 0, &[], &[]);
     assert_eq!((found, requests, sweep.proves()), (vec![], 1, None));
 }
+
+#[test]
+fn no_single_answer_ends_a_sweep_above_what_has_been_compared() {
+    let page = |range: std::ops::Range<i64>| {
+        let events: Vec<_> = range.rev().map(event).collect();
+        let last = events.last().map(|event| event.id.clone());
+        Page { events, last, has_more: false, skipped: None, received_at: UnixMillis(0), server_time: None }
+    };
+    let mut sweep = Sweep::new(600, None, 700);
+    sweep.page(page(901..1_001), NOW, |_| true, |_| true).unwrap();
+    sweep.held(&[true; 100]);
+    let Step::Ask(query) = sweep.step() else { panic!("the end is believed") };
+    assert_eq!(query.starting_after, Some(event(901).id));
+    sweep.page(page(701..901), NOW, |_| true, |_| true).unwrap();
+    sweep.held(&[true; 200]);
+    assert_eq!(sweep.so_far(), Some(range(701, 1_000)));
+    // A second answer is believed.
+    let Step::Ask(query) = sweep.step() else { panic!("the end is believed") };
+    assert_eq!(query.starting_after, Some(event(701).id));
+    sweep.page(page(0..0), NOW, |_| true, |_| true).unwrap();
+    assert_eq!((sweep.step(), sweep.proves()), (Step::Done, Some(range(600, 1_000))));
+    // Where it has come down to what was compared, one is enough.
+    let mut sweep = Sweep::new(600, None, 901);
+    sweep.page(page(901..1_001), NOW, |_| true, |_| true).unwrap();
+    sweep.held(&[true; 100]);
+    assert_eq!((sweep.step(), sweep.proves()), (Step::Done, Some(range(600, 1_000))));
+}
+
+#[test]
+fn many_missing_events_are_stored_in_batches_and_the_oldest_first() {
+    let missing: Vec<_> = (1_000..=2_200).collect();
+    let mut sweep = Sweep::new(1_000, None, 0);
+    let mut after = None;
+    let mut batches = Vec::new();
+    loop {
+        match sweep.step() {
+            Step::Ask(query) => {
+                assert_eq!(query.starting_after, after);
+                let from = after.as_ref().map_or(2_200, |id| number(id) - 1);
+                let events: Vec<_> = (1_000..=from).rev().take(100).map(event).collect();
+                after = events.last().map(|event| event.id.clone());
+                let has_more = from > 1_099;
+                let (last, received_at) = (after.clone(), UnixMillis(0));
+                let page = Page { events, last, has_more, skipped: None, received_at, server_time: None };
+                sweep.page(page, NOW, |_| true, |_| true).unwrap();
+            }
+            Step::Compare(ids) => sweep.held(&vec![false; ids.len()]),
+            Step::Settle => sweep.settled(),
+            Step::Store(suspects) => {
+                batches.push(suspects.iter().map(|suspect| number(&suspect.event.id)).collect::<Vec<_>>());
+                assert_eq!(sweep.goes_on(), batches.concat().len() < missing.len());
+                assert_eq!(sweep.so_far().is_some(), !sweep.goes_on(), "until all of it is stored");
+            }
+            Step::Done => break,
+        }
+        if batches.concat().len() == missing.len() {
+            break;
+        }
+    }
+    assert_eq!(batches.iter().map(Vec::len).collect::<Vec<_>>(), [500, 500, 201]);
+    assert_eq!(batches.concat(), missing);
+}

@@ -19,7 +19,7 @@ use super::wire::{self, Incoming, Loss, Socket};
 use super::{Auth, Settings, Stream};
 use crate::domain::backoff::Jitter;
 use crate::domain::clock::Clock;
-use crate::domain::event::EventId;
+use crate::domain::event::{Environment, EventId};
 use crate::pepay::error::{Failure, FailureKind};
 use crate::pepay::frame::{self, Frame};
 use crate::pepay::rest::{Page, Rest};
@@ -35,7 +35,15 @@ const LAST_COMMIT: Duration = Duration::from_secs(5);
 /// Work under way, if any.
 type Slot<T> = Option<BoxFuture<'static, T>>;
 /// What a try to connect came to.
-pub(super) type Connected = Result<(Socket, Identity), (ConnectStep, Failure)>;
+pub(super) type Connected = Result<(Socket, Identity), NotConnected>;
+
+/// Why a try to connect has failed.
+pub(super) struct NotConnected {
+    pub(super) step: ConnectStep,
+    pub(super) failure: Failure,
+    /// The environment of the token, where one was minted for this stream.
+    environment: Option<Environment>,
+}
 
 struct Driver {
     settings: Settings,
@@ -214,9 +222,14 @@ impl Driver {
                 self.machine.opened(now);
                 self.report.opened(self.machine.position());
             }
-            Err((step, failure)) => {
+            Err(NotConnected { step, failure, environment }) => {
                 if step == ConnectStep::Identity && failure.kind == FailureKind::Rejected {
                     self.foreign = Some(failure.clone());
+                }
+                // The list is read without a connection as well, and targets may take the
+                // events of one environment alone.
+                if environment.is_some() {
+                    self.machine.in_environment(environment);
                 }
                 let ending = self.machine.connect_failed(now, step, &failure);
                 self.report.not_connected(ending, &failure);
@@ -320,11 +333,12 @@ pub(super) async fn connect(
     inbox: Option<Inbox>,
     (since, narrowing): (Option<EventId>, Narrowing),
 ) -> Connected {
+    let failed = |step, environment| move |failure| NotConnected { step, failure, environment };
     let token = match settings.auth {
         Auth::Header => None,
         Auth::Token => {
             let minted = rest.mint(settings.endpoint.scope(), settings.token_ttl).await;
-            Some(minted.map_err(|failure| (ConnectStep::Token, failure))?)
+            Some(minted.map_err(failed(ConnectStep::Token, None))?)
         }
     };
     let identity = token.as_ref().map(|token| token.identity.clone()).unwrap_or_default();
@@ -332,13 +346,13 @@ pub(super) async fn connect(
         && token.is_some()
     {
         let identified = identify(&settings, &rest, &inbox, identity.clone()).await;
-        identified.map_err(|failure| (ConnectStep::Identity, failure))?;
+        identified.map_err(failed(ConnectStep::Identity, None))?;
     }
     let secret = token.as_ref().map(|token| &token.secret);
     let upgrade = plan::upgrade(&settings, (since.as_ref(), narrowing), rest.account(), secret, rest.key());
     match wire::connect(&rest, upgrade, settings.idle_timeout).await {
         Ok(socket) => Ok((socket, identity)),
-        Err(failure) => Err((ConnectStep::Upgrade, failure)),
+        Err(failure) => Err(failed(ConnectStep::Upgrade, identity.environment)(failure)),
     }
 }
 

@@ -41,6 +41,8 @@ pub enum Wanted {
     Yes,
     /// It is not.
     No,
+    /// It would be, had it not been created before it was subscribed to.
+    Early,
     /// The present filters let it through as far as its own fields tell, and they do not tell all.
     Untold,
 }
@@ -113,7 +115,7 @@ impl History {
             }
             until = subscription.since;
         }
-        Wanted::No
+        Wanted::Early
     }
 }
 

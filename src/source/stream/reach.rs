@@ -1,7 +1,7 @@
 //! Whether Pepay lets a stream in: a connection that is opened and closed again.
 
 use super::Settings;
-use super::driver;
+use super::driver::{self, NotConnected};
 use super::plan;
 use super::state::{ConnectStep, Narrowing};
 use crate::pepay::error::Failure;
@@ -31,8 +31,8 @@ pub async fn reach(settings: &Settings, rest: &Rest) -> Result<Identity, Unreach
             socket.close().await;
             Ok(identity)
         }
-        Err((ConnectStep::Token | ConnectStep::Identity, failure)) => Err(Unreached::Token(failure)),
-        Err((ConnectStep::Upgrade, failure)) => Err(Unreached::Upgrade(failure)),
+        Err(NotConnected { step: ConnectStep::Upgrade, failure, .. }) => Err(Unreached::Upgrade(failure)),
+        Err(NotConnected { failure, .. }) => Err(Unreached::Token(failure)),
     }
 }
 

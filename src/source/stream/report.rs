@@ -1,6 +1,8 @@
 //! What a stream says about itself: log lines, metrics and its status. A failure
 //! is logged here and nowhere else.
 
+mod gap;
+
 use std::sync::Arc;
 
 use metrics::{counter, gauge};
@@ -8,16 +10,16 @@ use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
 use super::Settings;
-use super::state::{Ending, Machine, Notice, Progress};
+use super::state::{Ending, Machine, Narrowing, Notice, Progress};
 use crate::domain::clock::{Clock, UnixMillis};
 use crate::domain::event::EventId;
 use crate::domain::status::{GapStatus, SeenEvent, StreamPhase, StreamStatus};
 use crate::pepay::error::{Failure, FailureKind};
 use crate::pepay::rest::{Page, Skipped};
-use crate::source::backfill::Hole;
 use crate::store::error::{ReadError, RecordError};
 use crate::store::types::Position;
 use crate::telemetry::names;
+use gap::is_hole;
 
 pub(super) struct Report {
     name: Arc<str>,
@@ -36,6 +38,8 @@ pub(super) struct Report {
     unknown_frames: u64,
     /// The same of control frames.
     control_frames: u64,
+    /// The same of frames whose events are older than the stream.
+    early_frames: u64,
 }
 
 impl Report {
@@ -63,6 +67,7 @@ impl Report {
             hole_counted: false,
             unknown_frames: 0,
             control_frames: 0,
+            early_frames: 0,
         }
     }
 
@@ -123,6 +128,8 @@ impl Report {
                 );
             }
             Notice::Untold => self.count_frames("untold", 1),
+            Notice::Early { id, created } => self.early_frame(&id, created),
+            Notice::Narrowed { what, narrowing } => self.narrowed(what, narrowing),
             Notice::ThrownOut { times } => self.thrown_out(times),
             Notice::Steady => {
                 self.no_connection = None;
@@ -188,39 +195,6 @@ impl Report {
         }
     }
 
-    fn unproven(&mut self, hole: &Hole) {
-        let (after, after_created) = &hole.after;
-        let (before, before_created) =
-            hole.before.as_ref().map_or((None, None), |(id, created)| (Some(id.to_string()), Some(*created)));
-        warn!(
-            stream = &*self.name,
-            after = %after,
-            after_created,
-            before,
-            before_created,
-            "Pepay no longer shows what lies between these events: some may be lost"
-        );
-        self.count_gap("unproven");
-        self.hole_counted = true;
-        self.hole = Some(GapStatus::Unproven { after: after.to_string(), before, at: self.clock.now() });
-    }
-
-    fn hold_ended(&mut self, frames: usize, after: Option<EventId>) {
-        let after = after.map(|id| id.to_string());
-        warn!(
-            stream = &*self.name,
-            frames,
-            after,
-            "the list of events holds live events back no longer: they pass, and what may be missing after this one is not proven"
-        );
-        if !self.hole_counted {
-            self.count_gap("unproven");
-            self.hole_counted = true;
-        }
-        let passed_since = Some(self.clock.now());
-        self.status.send_modify(|status| status.gap = GapStatus::Open { passed_since });
-    }
-
     fn thrown_out(&mut self, times: u32) {
         let last = self.status.borrow().last_disconnect.clone().unwrap_or_default();
         let problem = format!("{times} connections in a row ended soon after they were opened: {last}");
@@ -232,14 +206,10 @@ impl Report {
         });
     }
 
-    fn count_gap(&self, outcome: &'static str) {
-        counter!(names::STREAM_GAPS, "stream" => self.name.to_string(), "outcome" => outcome).increment(1);
-    }
-
     pub(super) fn opened(&mut self, position: Option<&Position>) {
         let since = position.and_then(|position| position.event.as_ref()).map(EventId::as_str);
         info!(stream = &*self.name, since, "connected");
-        (self.unknown_frames, self.control_frames) = (0, 0);
+        (self.unknown_frames, self.control_frames, self.early_frames) = (0, 0, 0);
         self.connected(true);
         self.status.send_modify(|status| {
             status.ever_connected = true;
@@ -346,6 +316,27 @@ impl Report {
         }
     }
 
+    /// A frame that is not taken in. A flood of them is no flood of lines.
+    fn early_frame(&mut self, id: &EventId, created: i64) {
+        self.count_frames("early", 1);
+        self.early_frames += 1;
+        if self.early_frames.is_power_of_two() {
+            let (stream, so_far) = (&*self.name, self.early_frames);
+            warn!(stream, event_id = %id, created, so_far, "a frame is left out: its event is older than the stream");
+        }
+    }
+
+    fn narrowed(&self, what: &'static str, narrowing: Narrowing) {
+        let still = match narrowing {
+            Narrowing::Full | Narrowing::Types => "the types alone are asked for",
+            Narrowing::Bare => "neither types nor filters are asked for",
+        };
+        warn!(
+            stream = &*self.name,
+            "Pepay refuses the {what}: {still}, and the rest is filtered on this side"
+        );
+    }
+
     fn count_frames(&self, kind: &'static str, count: u64) {
         counter!(names::STREAM_FRAMES, "stream" => self.name.to_string(), "kind" => kind).increment(count);
     }
@@ -374,11 +365,6 @@ impl Report {
             }
         });
     }
-}
-
-/// Whether `gap` is one that stays.
-const fn is_hole(gap: &GapStatus) -> bool {
-    matches!(gap, GapStatus::Unproven { .. })
 }
 
 /// Shows how far a backfill has come; whether that is news.

@@ -33,7 +33,7 @@ pub use link::ConnectStep;
 use link::{Link, Spell};
 use listing::Asker;
 use manual_backfill::ManualBackfill;
-use pace::{RateLimiter, RetryTimer};
+use pace::{LeftOut, PageSize, RateLimiter, RetryTimer};
 use position::{cursor_after, is_past, position_after, position_of, position_on};
 use sweeps::Sweeps;
 
@@ -83,10 +83,12 @@ pub struct Machine {
     records: RetryTimer,
     /// The rate limit of all pages.
     requests: RateLimiter,
-    /// How many of the optional parameters the list has refused.
-    list_refusals: Narrowing,
+    /// How large the pages are.
+    page_size: PageSize,
+    /// Which of the optional parameters the list has refused.
+    list_refusals: LeftOut,
     /// The same for the stream.
-    stream_refusals: Narrowing,
+    stream_refusals: LeftOut,
     /// Pepay asked for silence until then, on whatever road.
     quiet_until: Duration,
     /// The same for connections, which the list keeps waiting for a bounded time only.
@@ -178,8 +180,9 @@ impl Machine {
             lists: RetryTimer::default(),
             records: RetryTimer::default(),
             requests: RateLimiter::default(),
-            list_refusals: Narrowing::Full,
-            stream_refusals: Narrowing::Full,
+            page_size: PageSize::LARGEST,
+            list_refusals: LeftOut::default(),
+            stream_refusals: LeftOut::default(),
             quiet_until: Duration::ZERO,
             link_quiet_until: Duration::ZERO,
             next_walk: Duration::ZERO,

@@ -8,6 +8,8 @@ use pepay_bridge::simulator::options::ApiKey;
 use pepay_bridge::simulator::statistics::Statistics;
 
 use super::{caught_up, delivered, without_webhooks};
+use crate::support::bridge::Bridge;
+use crate::support::pepay::{Act, Asked, RawPepay, news};
 use crate::support::soon;
 use crate::support::world::{API_KEY, World, assert_each_once};
 
@@ -103,4 +105,26 @@ async fn two_streams_side_by_side_bring_one_event_once_and_stand_each_for_itself
     assert_ne!(status["streams"][0]["name"], status["streams"][1]["name"]);
     assert!(bridge.stop().await.0.success());
     assert_each_once(&target, &ids);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_list_brings_without_a_connection_is_of_the_tokens_environment() {
+    let mut world = World::new(without_webhooks()).await;
+    let target = world.target("orders").await;
+    world.set("TARGETS__ORDERS__ENVIRONMENT", "devnet");
+    world.set("STREAMS__COMMERCE__RECONCILE_INTERVAL", "1s");
+    let pepay = RawPepay::of(&mut world, |request| match request.asked {
+        Asked::Token => {
+            Act::Say("HTTP/1.1 200 OK", br#"{"token":"t0k","network_environment":"devnet"}"#.to_vec())
+        }
+        Asked::Stream => Act::Say("HTTP/1.1 403 Forbidden", Vec::new()),
+        _ => Act::Usual,
+    })
+    .await;
+    let bridge = Bridge::start(&world.configuration).await;
+    pepay.until("the refusal", |record| record.of(Asked::Stream).count() > 0).await;
+    pepay.publish(news(1));
+    delivered(&target, 1).await;
+    assert_eq!(target.deliveries()[0].headers["x-pepay-network-environment"], "devnet");
+    assert!(bridge.stop().await.0.success());
 }

@@ -202,6 +202,21 @@ pub enum Notice {
         /// How many in a row.
         times: u32,
     },
+    /// Pepay may have refused what is left out from here on.
+    Narrowed {
+        /// Of what it is left out.
+        what: &'static str,
+        /// How much.
+        narrowing: Narrowing,
+    },
+    /// A frame is left out: its event was created before the stream, or what the stream
+    /// subscribes to, began.
+    Early {
+        /// The event.
+        id: EventId,
+        /// When it was created, in Unix seconds.
+        created: i64,
+    },
     /// An event of the list is left to the stream: its own fields do not tell whether
     /// the filters let it through.
     Untold,

@@ -52,6 +52,15 @@ impl Frames {
         self.queue.push_back(frame);
     }
 
+    /// The one that was pushed first.
+    pub(super) fn first(&self) -> Option<&Received> {
+        self.queue.front()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.queue.len()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }

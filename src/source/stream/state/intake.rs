@@ -93,9 +93,18 @@ impl Machine {
     ) -> Option<Received> {
         match wanted {
             Wanted::No => return None,
+            // The list shows such events as a matter of course, a connection brings what is new.
+            Wanted::Early => {
+                if source == Source::Stream {
+                    self.notices.push_back(Notice::Early { id: event.id, created: event.created });
+                }
+                return None;
+            }
             // The server has applied the filters to what it brings on its own, unless it
             // has refused them.
-            Wanted::Untold if source != Source::Stream || self.stream_refusals != Narrowing::Full => {
+            Wanted::Untold
+                if source != Source::Stream || self.stream_refusals.narrowing() != Narrowing::Full =>
+            {
                 self.notices.push_back(Notice::Untold);
                 return None;
             }

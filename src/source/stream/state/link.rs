@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Effect, Ending, Gap, Machine, Moment, Notice, RetryTimer, Wake};
+use super::{Effect, Ending, Gap, LeftOut, Machine, Moment, Notice, RetryTimer, Wake};
 use crate::pepay::error::{Failure, FailureKind};
 use crate::source::stream::{Auth, Settings};
 
@@ -131,7 +131,8 @@ impl Machine {
         self.link = Link::Down;
         let (backoff, floor) = (self.settings.backoff, failure.retry_after);
         self.be_quiet_for(now, floor);
-        self.link_quiet_until = self.link_quiet_until.max(self.quiet_until);
+        // Not the silence that the list has asked for: that has a limit of its own.
+        self.link_quiet_until = self.link_quiet_until.max(now.at + floor.unwrap_or_default());
         let ending = match failure.kind {
             FailureKind::Refused => Ending::Refused,
             FailureKind::Rejected | FailureKind::Missing => Ending::Rejected,
@@ -152,7 +153,10 @@ impl Machine {
             }
             // A filter of ours may be what Pepay does not take: then it is applied on this side.
             Ending::Rejected if step == ConnectStep::Upgrade && failure.kind == FailureKind::Rejected => {
-                !self.stream_refusals.widen()
+                let narrowing = self.stream_refusals.refused(now);
+                let notice = |narrowing| Notice::Narrowed { what: "subscription", narrowing };
+                self.notices.extend(narrowing.map(notice));
+                narrowing.is_none()
             }
             Ending::Rejected => true,
             _ => false,
@@ -210,6 +214,9 @@ impl Machine {
     pub fn reconnect(&mut self) {
         self.connects = RetryTimer::default();
         self.refusals = 0;
+        if !matches!(self.link, Link::Connecting { .. }) {
+            (self.since_rejected, self.stream_refusals) = (false, LeftOut::default());
+        }
         if matches!(self.link, Link::Up { .. }) {
             self.replace_link = Some(Ending::Operator);
         }
@@ -233,7 +240,7 @@ impl Machine {
                 let since =
                     self.position.as_ref().filter(|_| !self.since_rejected).and_then(|p| p.event.clone());
                 self.link = Link::Connecting { resuming: since.is_some() };
-                Some(Effect::Connect { since, narrowing: self.stream_refusals })
+                Some(Effect::Connect { since, narrowing: self.stream_refusals.begin(now) })
             }
             Link::Up { since: opened, heard, pinged, stalled } => {
                 self.note_steady(now, opened, wake);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::pace::RetryTimer;
-use super::{Effect, Machine, Moment, Narrowing, Wake};
+use super::{Effect, Machine, Moment, Narrowing, Notice, Wake};
 use crate::pepay::error::{Failure, FailureKind};
 use crate::pepay::rest::{ListQuery, Page};
 use crate::source::backfill::{NoProgress, Walk};
@@ -27,6 +27,7 @@ impl Machine {
         let mut is_stuck = false;
         let failure = match answer {
             Ok(page) => {
+                self.page_size.arrived();
                 self.note_time(now, &page);
                 match self.take_page(now, asker, page) {
                     Ok(()) if is_walk => return None,
@@ -47,6 +48,8 @@ impl Machine {
         // Trouble of the list withholds live events for no longer than the hold limit.
         let link_quiet_until = now.at + floor.unwrap_or_default().min(self.settings.hold_limit);
         self.link_quiet_until = self.link_quiet_until.max(link_quiet_until);
+        let is_late = matches!(failure.kind, FailureKind::Unavailable | FailureKind::Unreachable);
+        let shrunk = is_late && self.page_size.failed();
         let is_odd = matches!(failure.kind, FailureKind::Rejected | FailureKind::Missing);
         let is_unreadable = failure.kind == FailureKind::Malformed && !is_stuck;
         let is_final = is_odd || is_unreadable;
@@ -55,8 +58,7 @@ impl Machine {
         // A place that leads nowhere, or that Pepay has forgotten, is begun anew at the top.
         let forgotten = (is_odd || is_stuck) && !turned && self.restart(asker);
         // A parameter of ours that Pepay does not know is no reason to go without a list.
-        let narrowed =
-            failure.kind == FailureKind::Rejected && !turned && !forgotten && self.list_refusals.widen();
+        let narrowed = failure.kind == FailureKind::Rejected && !turned && !forgotten && self.narrow(now);
         let changed = turned && is_final || halved || narrowed;
         let refused = (failure.kind == FailureKind::Refused || is_odd) && !forgotten && !changed;
         let backoff = self.settings.backoff;
@@ -69,11 +71,19 @@ impl Machine {
             pace.failed(now, backoff, &self.jitter, floor);
         }
         match asker {
-            Some(Asker::Sweep) if !changed => self.sweep_failed(now),
+            Some(Asker::Sweep) if !changed && !shrunk => self.sweep_failed(now),
             Some(Asker::ManualBackfill) if !changed => self.manual_backfill_failed(&failure, refused),
             _ => {}
         }
         Some(failure)
+    }
+
+    /// Leaves out of further requests what the list may have refused; whether there was more
+    /// to leave out.
+    fn narrow(&mut self, now: Moment) -> bool {
+        let narrowing = self.list_refusals.refused(now);
+        self.notices.extend(narrowing.map(|narrowing| Notice::Narrowed { what: "list", narrowing }));
+        narrowing.is_some()
     }
 
     /// The walk that a page is for.
@@ -126,12 +136,17 @@ impl Machine {
         }
         self.requests.count(now);
         self.listing = Some(asker);
-        let query = match self.list_refusals {
+        // Not in the middle of a walk, which a refusal would take back to the top.
+        let is_first =
+            query.starting_after.is_none() && query.ending_before.is_none() && query.created_lte.is_none();
+        let narrowing = if is_first { self.list_refusals.begin(now) } else { self.list_refusals.narrowing() };
+        let query = ListQuery { limit: self.page_size.limit(query.limit), ..query };
+        let query = match narrowing {
             // The bounds are optional too: walks and sweeps look at the time of each entry.
             Narrowing::Bare => ListQuery { created_gte: None, created_lte: None, ..query },
             Narrowing::Full | Narrowing::Types => query,
         };
-        Some(Effect::List { query, narrowing: self.list_refusals })
+        Some(Effect::List { query, narrowing })
     }
 
     /// Ignores the answer to what `asker` asked for.

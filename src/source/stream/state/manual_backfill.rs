@@ -9,12 +9,12 @@
 
 use std::time::Duration;
 
+use super::frames::{Frames, Room};
 use super::gap::OpenGap;
 use super::{
     Asker, Effect, Gap, Link, Machine, Moment, Notice, Progress, Purpose, Wake, is_past, position_of,
     position_on,
 };
-use crate::domain::event::Received;
 use crate::domain::operator::BackfillFrom;
 use crate::pepay::error::Failure;
 use crate::pepay::rest::Page;
@@ -27,7 +27,7 @@ use crate::store::types::Position;
 const BETWEEN_PAGES: Duration = Duration::from_millis(200);
 
 /// Events newer than the cursor that may wait.
-const NEWER: usize = 1_000;
+const NEWER: Room = Room { frames: 1_000, bytes: 16 * 1024 * 1024 };
 
 /// Failures in a row after which it is over. Waits between them grow as always.
 const FAILURES: u32 = 10;
@@ -45,7 +45,7 @@ pub(super) struct ManualBackfill {
     /// Whether Pepay no longer shows the event it was to begin after.
     hole: Option<Hole>,
     /// What is newer than the cursor was when it was read, at most [`NEWER`].
-    newer: Vec<Received>,
+    newer: Frames,
     /// Whether there was more of that.
     overflowed: bool,
     /// Whether the walk has seen what the stream has passed: only then is nothing
@@ -64,7 +64,8 @@ impl ManualBackfill {
             .map(|hole| format!("Pepay no longer shows {}: all that it still has was read", hole.after.0));
         hole.or_else(|| {
             let text = || {
-                format!("more than {NEWER} events are newer than the cursor: the rest was left to the stream")
+                "more events are newer than the cursor than can wait: the rest was left to the stream"
+                    .to_owned()
             };
             self.overflowed.then(text)
         })
@@ -88,7 +89,7 @@ impl Machine {
             next: Duration::ZERO,
             failures: 0,
             hole: None,
-            newer: Vec::new(),
+            newer: Frames::new(NEWER),
             overflowed: false,
             joined: false,
             settles: None,
@@ -130,7 +131,7 @@ impl Machine {
                         // It was to begin above the cursor. What lies between goes first.
                         (manual.walk, manual.floor) = (Walk::new(self.limits.walk), position.clone());
                         (manual.joined, manual.overflowed) = (true, false);
-                        manual.newer.clear();
+                        manual.newer.take();
                     } else if manual.newer.is_empty() {
                         let trouble = manual.trouble();
                         self.end_manual_backfill(trouble);
@@ -139,7 +140,7 @@ impl Machine {
                         if !wake.is_due(now, until) {
                             return None;
                         }
-                        let newer = std::mem::take(&mut manual.newer);
+                        let newer = manual.newer.next_batch();
                         self.store(newer, None, Purpose::ManualBackfill);
                     } else {
                         let trouble = manual.newer.first().map(|first| {
@@ -176,7 +177,7 @@ impl Machine {
             let Some(received) = self.receive_asked(event, received_at) else { continue };
             match &mut self.manual {
                 _ if is_passed => events.push(received),
-                Some(manual) if manual.newer.len() < NEWER => manual.newer.push(received),
+                Some(manual) if !manual.newer.is_full() => manual.newer.push(received),
                 Some(manual) => manual.overflowed = true,
                 None => {}
             }

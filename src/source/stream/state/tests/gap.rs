@@ -107,6 +107,11 @@ fn earliest_and_an_event_id_need_no_list_to_begin_with() {
             Position { event: Some("evt_1734780000123-9".parse().unwrap()), created: 1_734_780_000 },
         ),
         (StartFrom::After(at(5).event.unwrap()), Position { created: 0, ..at(5) }),
+        // No time in milliseconds: everything would be older than it.
+        (
+            StartFrom::After("evt_1734780000123456-9".parse().unwrap()),
+            Position { event: Some("evt_1734780000123456-9".parse().unwrap()), created: 0 },
+        ),
     ] {
         let mut play = Play::at(Settings { start_from, ..settings() }, None);
         let Effect::Record { cursor, .. } = play.effect() else { panic!() };
@@ -273,6 +278,11 @@ fn an_event_from_before_the_first_start_is_left_alone_whatever_the_list_shows() 
     play.list_to_its_end(&[3, 2, 1]);
     assert_eq!(play.effects().len(), 0, "nothing is stored");
     assert_eq!(play.machine.phase(), StreamPhase::Live);
+    let early = |play: &Play| play.notices.iter().any(|notice| matches!(notice, Notice::Early { .. }));
+    assert!(!early(&play), "a list shows old events as a matter of course");
+    play.frame(4);
+    assert_eq!(play.effects().len(), 0);
+    assert!(early(&play));
 }
 
 #[test]
@@ -281,13 +291,13 @@ fn wider_types_begin_with_the_change() {
     let mut history = History::begin(&orders("commerce.order.*"), 0);
     history.change(&orders("commerce.order.*,invoice.*"), START);
     let of = |kind: &str, created| Event { kind: kind.parse().unwrap(), created, ..event(1) };
-    assert_eq!(history.wants(&of("invoice.updated", START - 3600)), Wanted::No);
+    assert_eq!(history.wants(&of("invoice.updated", START - 3600)), Wanted::Early);
     assert_eq!(history.wants(&of("invoice.updated", START + 1)), Wanted::Yes);
     assert_eq!(history.wants(&of("commerce.order.updated", START - 3600)), Wanted::Yes);
     history.change(&orders("commerce.order.*"), START + 7200);
     history.change(&orders("*"), START + 14_400);
     assert_eq!(history.wants(&of("invoice.updated", START + 3600)), Wanted::Yes, "wanted then and now");
-    assert_eq!(history.wants(&of("invoice.updated", START + 9000)), Wanted::No, "not wanted then");
+    assert_eq!(history.wants(&of("invoice.updated", START + 9000)), Wanted::Early, "not wanted then");
     assert_eq!(History::parse(&history.to_text()), Some(history));
 }
 

@@ -153,6 +153,15 @@ fn the_list_keeps_no_connection_waiting_for_longer_than_the_hold_limit() {
     play.machine.closed(play.now());
     let waited = seconds(play.until_connect());
     assert!((30..40).contains(&waited), "{waited}");
+    // A try that fails for another reason does not prolong that.
+    for kind in [FailureKind::Unreachable, FailureKind::Unavailable, FailureKind::Refused] {
+        play.refuse(ConnectStep::Upgrade, kind, None);
+        let waited = seconds(play.until_connect());
+        assert!(waited <= 11, "{kind:?}: {waited}");
+    }
+    // What the stream itself asks for is waited for in full.
+    play.refuse(ConnectStep::Upgrade, FailureKind::RateLimited, Some(90));
+    assert_eq!(seconds(play.until_connect()), 90);
 }
 
 #[test]
@@ -284,4 +293,46 @@ fn a_cursor_that_is_refused_inside_the_connection_is_left_out_after_a_few_tries(
         play.machine.opened(play.now());
         play.machine.closed(play.now());
     }
+}
+
+/// What the next try to connect leaves out.
+fn next_narrowing(play: &mut Play) -> Narrowing {
+    loop {
+        for effect in play.effects() {
+            if let Effect::Connect { narrowing, .. } = effect {
+                return narrowing;
+            }
+        }
+        play.at = play.until.expect("it waits for the time");
+    }
+}
+
+#[test]
+fn a_filter_that_was_refused_is_asked_for_again_after_a_while_or_by_an_operator() {
+    let refused = || {
+        let mut play = Play::new(Settings { reconcile_interval: None, ..settings() });
+        for narrowing in [Narrowing::Full, Narrowing::Full, Narrowing::Types] {
+            assert_eq!(next_narrowing(&mut play), narrowing);
+            play.refuse(ConnectStep::Upgrade, FailureKind::Rejected, None);
+        }
+        assert_eq!(next_narrowing(&mut play), Narrowing::Bare);
+        let said = |narrowing| Notice::Narrowed { what: "subscription", narrowing };
+        for narrowing in [Narrowing::Types, Narrowing::Bare] {
+            assert!(play.notices.contains(&said(narrowing)), "{:?}", play.notices);
+        }
+        play.machine.opened(play.now());
+        play.effects();
+        play.list(&[1]);
+        play.effects();
+        play
+    };
+    for (minutes, expected) in [(59.0, Narrowing::Bare), (61.0, Narrowing::Full)] {
+        let mut play = refused();
+        play.wait(minutes * 60.0);
+        play.machine.closed(play.now());
+        assert_eq!(next_narrowing(&mut play), expected, "after {minutes} minutes");
+    }
+    let mut play = refused();
+    play.machine.reconnect();
+    assert_eq!(next_narrowing(&mut play), Narrowing::Full);
 }

@@ -76,6 +76,11 @@ fn sweep_over_what_is_stored(play: &mut Play, newest: Option<usize>, others: &[E
         }
         if ended || !rest.is_empty() {
             rest.extend(play.effects());
+            // Where nothing that was compared before is shown, the end is asked for twice.
+            if let [Effect::List { .. }] = rest[..] {
+                play.list(&[]);
+                rest = play.effects();
+            }
             return rest;
         }
     }
@@ -235,4 +240,40 @@ fn a_list_that_refuses_its_parameters_is_asked_for_without_either_bound_of_time(
         assert_eq!((query.created_gte, query.created_lte), bounds);
         play.list_fails(FailureKind::Rejected);
     }
+}
+
+/// The limit of the page that is asked for next.
+fn next_limit(play: &mut Play) -> u16 {
+    loop {
+        for effect in play.effects() {
+            if let Effect::List { query, .. } = effect {
+                return query.limit;
+            }
+        }
+        play.wait(1.0);
+        play.machine.heard(play.at);
+    }
+}
+
+#[test]
+fn a_page_that_takes_too_long_is_asked_for_in_smaller_ones_and_does_not_end_a_sweep() {
+    let mut play = Play::live(settings());
+    for limit in [100, 50, 25, 12, 10] {
+        let before = play.at;
+        assert_eq!(next_limit(&mut play), limit);
+        assert!(seconds(play.at.saturating_sub(before)) <= 10, "the sweep goes on");
+        play.list_fails(FailureKind::Unreachable);
+    }
+    // Pages that arrive are made larger again.
+    let (mut limits, before) = (Vec::new(), play.at);
+    for page in 0..18 {
+        limits.push(next_limit(&mut play));
+        assert!(seconds(play.at.saturating_sub(before)) >= 120, "another sweep");
+        let newest = 3700 - page * 10;
+        let page = play.page(&[newest, newest - 9], true);
+        assert_eq!(play.machine.page(play.now(), Ok(page)), None);
+        play.effects();
+        play.machine.held(play.now(), Some(&[true, true]));
+    }
+    assert_eq!(limits, [[10; 5], [20; 5], [40; 5]].concat().into_iter().chain([80; 3]).collect::<Vec<_>>());
 }
