@@ -115,7 +115,7 @@ through() { # NAME PORT
   pass "signed webhooks pass $1 byte for byte"
 }
 
-# Nothing but the proxies listens on the ports below; they share no socket option with ours.
+# Not every proxy shares a held port. No connection is given one of these.
 [ -z "${ports_PID:-}" ] || kill "$ports_PID" 2>/dev/null || true
 [ -z "${ports_PID:-}" ] || wait "$ports_PID" 2>/dev/null || true
 

@@ -116,7 +116,7 @@ port = $database
 unix_socket_directories = ''
 fsync = off
 CONF
-# The port is held open for it until here; PostgreSQL does not share it.
+# Not every receiver shares a held port. No connection is given one of these.
 [ -z "${ports_PID:-}" ] || kill "$ports_PID" 2>/dev/null || true
 [ -z "${ports_PID:-}" ] || wait "$ports_PID" 2>/dev/null || true
 (cd / && as_postgres pg_ctl --pgdata "$work/cluster" --log "$work/cluster/log" --wait start >/dev/null)

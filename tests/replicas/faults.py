@@ -105,17 +105,16 @@ class Faults:
         episode.what += " " + " and ".join(directions)
         for direction in directions:
             replica.proxy.tell(f"swallow {direction}")
-        episode.repeats = (episode.begin - 2, episode.begin + TAKE_OVER)
-        await asyncio.sleep(BEYOND_A_LEASE)
-        # What was under way arrives late, or never.
-        if self.chance.random() < 0.5:
-            replica.proxy.tell("reset")
-        replica.proxy.tell("heal")
+        await self.stay_half_open(episode, replica)
 
     async def half_open_writer(self, episode):
         """The connection that writes passes nothing; those that keep the leases work."""
         replica = self.one(episode)
         replica.proxy.tell("swallow writer")
+        await self.stay_half_open(episode, replica)
+
+    async def stay_half_open(self, episode, replica):
+        """For longer than a lease; then what was under way arrives late, or never."""
         episode.repeats = (episode.begin - 2, episode.begin + TAKE_OVER)
         await asyncio.sleep(BEYOND_A_LEASE)
         if self.chance.random() < 0.5:
