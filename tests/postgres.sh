@@ -77,4 +77,5 @@ fi
 # The program itself, on the server directly.
 export TEST_POSTGRES=postgres://postgres@127.0.0.1:$port/postgres
 printf '\n=== the program on PostgreSQL\n'
-cargo test --locked --test it -- --ignored postgres
+# Two at a time: each runs several bridges, and says how long a take-over may last.
+cargo test --locked --test it -- --ignored --test-threads 2 postgres
