@@ -29,7 +29,6 @@ use super::lease::Leases;
 use super::progress::Progress;
 use super::routing::{NewOutbox, RoutingTable};
 use super::settings::Route;
-use super::types::Batch;
 use crate::domain::clock::Clock;
 use foreign::Foreign;
 use health::CommitHealth;
@@ -92,10 +91,11 @@ impl fmt::Debug for Control {
 
 /// Why a group was not committed.
 enum Failure {
-    /// This task cannot be carried out; its neighbours can.
-    Task(usize, EngineError),
-    /// One of the batches of events cannot be stored; which of them is found one by one.
-    Appends,
+    /// These tasks, in their order, cannot be carried out; their neighbours can.
+    Tasks(Vec<usize>, EngineError),
+    /// One of several that are stored together cannot be stored; which of them is found one by
+    /// one.
+    Together,
     /// The engine does not work.
     Engine(EngineError),
 }
@@ -273,13 +273,15 @@ impl Committer {
                     self.engine.tidy();
                     return;
                 }
-                Err(Failure::Task(index, error)) => {
+                Err(Failure::Tasks(indices, error)) => {
                     if error != EngineError::Superseded {
                         tracing::error!(%error, "a task of the store was refused");
                     }
-                    group.remove(index).refused(error.into());
+                    for index in indices.into_iter().rev() {
+                        group.remove(index).refused(error.clone().into());
+                    }
                 }
-                Err(Failure::Appends) => one_by_one = true,
+                Err(Failure::Together) => one_by_one = true,
                 Err(Failure::Engine(error)) => {
                     self.health.failed(started, &error, group.len());
                     // The answer to a commit may be lost: what is offered again is no news then.
@@ -316,18 +318,33 @@ impl Committer {
         let mut changes = BacklogChanges::default();
         let (engine, routes, now) = (&mut *self.engine, &self.routes, self.clock.now());
         let mut open = Group { engine, routes, changes: &mut changes, now };
-        let own = append(&mut open, group, one_by_one)?;
-        let (mut left, mut has_run) = (Vec::new(), false);
-        for (index, task) in group.iter_mut().enumerate() {
-            if task.batch().is_none() {
-                if has_run && began.elapsed() >= GROUP_TIME {
-                    left.push(index);
-                    continue;
-                }
-                has_run = true;
+        let own = append::store(&mut open, group, one_by_one)?;
+        let (mut left, mut has_run, mut is_done) = (Vec::new(), false, vec![false; group.len()]);
+        for index in 0..group.len() {
+            if is_done[index] || group[index].batch().is_some() {
+                continue;
             }
-            task.run(&mut open).map_err(|error| match error {
-                EngineError::Rejected(_) | EngineError::Superseded => Failure::Task(index, error),
+            if has_run && began.elapsed() >= GROUP_TIME {
+                left.push(index);
+                continue;
+            }
+            has_run = true;
+            let mut together = settle::together(group, index);
+            if one_by_one {
+                together.truncate(1);
+            }
+            let done = if together.is_empty() {
+                group[index].run(&mut open)
+            } else {
+                settle::store(&mut open, group, &together)
+            };
+            for index in &together {
+                is_done[*index] = true;
+            }
+            done.map_err(|error| match error {
+                EngineError::Rejected(_) if together.len() > 1 => Failure::Together,
+                EngineError::Superseded if !together.is_empty() => Failure::Tasks(together, error),
+                EngineError::Rejected(_) | EngineError::Superseded => Failure::Tasks(vec![index], error),
                 EngineError::Unavailable(_) => Failure::Engine(error),
             })?;
         }
@@ -367,33 +384,4 @@ fn kind(group: &[Box<dyn Task>], one_by_one: bool) -> GroupKind {
     } else {
         GroupKind::Writes
     }
-}
-
-/// Stores the events of all tasks of `group`, before anything else is done: in one call, or
-/// in one for each task. Returns the sequences of the first and the last of them.
-fn append(
-    open: &mut Group<'_>,
-    group: &mut [Box<dyn Task>],
-    one_by_one: bool,
-) -> Result<Option<(i64, i64)>, Failure> {
-    let mut own: Option<(i64, i64)> = None;
-    let of: Vec<usize> = (0..group.len()).filter(|index| group[*index].batch().is_some()).collect();
-    let at_once = if one_by_one { 1 } else { of.len().max(1) };
-    for part in of.chunks(at_once) {
-        let batches: Vec<&Batch> = part.iter().filter_map(|index| group[*index].batch()).collect();
-        let appended = open.engine.append(&batches, open.routes, open.changes, open.now);
-        let appended = appended.map_err(|error| match error {
-            EngineError::Rejected(_) if part.len() > 1 => Failure::Appends,
-            EngineError::Rejected(_) | EngineError::Superseded => Failure::Task(part[0], error),
-            EngineError::Unavailable(_) => Failure::Engine(error),
-        })?;
-        for sequence in appended.iter().flatten().map(|one| one.sequence).filter(|sequence| *sequence > 0) {
-            let (first, last) = own.unwrap_or((sequence, sequence));
-            own = Some((first.min(sequence), last.max(sequence)));
-        }
-        for (index, appended) in part.iter().zip(appended) {
-            group[*index].appended(appended);
-        }
-    }
-    Ok(own)
 }

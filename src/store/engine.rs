@@ -182,7 +182,7 @@ pub(super) trait Engine: fmt::Debug + Send {
         &mut self,
         term: Term,
         target: TargetId,
-        settlements: &[Settlement],
+        settlements: &[&Settlement],
         changes: &mut BacklogChanges,
         now: UnixMillis,
     ) -> Result<(), EngineError>;

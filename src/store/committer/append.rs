@@ -1,5 +1,6 @@
 //! Storing what a source has read, and handing it over.
 
+use super::Failure;
 use super::task::{Committed, Group, Reply, Task};
 use crate::store::engine::EngineError;
 use crate::store::error::RecordError;
@@ -23,11 +24,36 @@ impl Append {
     }
 }
 
-impl Task for Append {
-    fn run(&mut self, _: &mut Group<'_>) -> Result<(), EngineError> {
-        Ok(())
+/// Stores the events of all tasks of `group`, before anything else is done: in one call, or
+/// in one for each task. Returns the sequences of the first and the last of them.
+pub(super) fn store(
+    open: &mut Group<'_>,
+    group: &mut [Box<dyn Task>],
+    one_by_one: bool,
+) -> Result<Option<(i64, i64)>, Failure> {
+    let mut own: Option<(i64, i64)> = None;
+    let of: Vec<usize> = (0..group.len()).filter(|index| group[*index].batch().is_some()).collect();
+    let at_once = if one_by_one { 1 } else { of.len().max(1) };
+    for part in of.chunks(at_once) {
+        let batches: Vec<&Batch> = part.iter().filter_map(|index| group[*index].batch()).collect();
+        let appended = open.engine.append(&batches, open.routes, open.changes, open.now);
+        let appended = appended.map_err(|error| match error {
+            EngineError::Rejected(_) if part.len() > 1 => Failure::Together,
+            EngineError::Rejected(_) | EngineError::Superseded => Failure::Tasks(vec![part[0]], error),
+            EngineError::Unavailable(_) => Failure::Engine(error),
+        })?;
+        for sequence in appended.iter().flatten().map(|one| one.sequence).filter(|sequence| *sequence > 0) {
+            let (first, last) = own.unwrap_or((sequence, sequence));
+            own = Some((first.min(sequence), last.max(sequence)));
+        }
+        for (index, appended) in part.iter().zip(appended) {
+            group[*index].appended(appended);
+        }
     }
+    Ok(own)
+}
 
+impl Task for Append {
     fn batch(&self) -> Option<&Batch> {
         Some(&self.batch)
     }

@@ -1,9 +1,12 @@
 //! Storing what attempts came to, and counting it.
 
-use super::task::{Committed, Group, Reply, Task};
+use super::task::{Committed, Group, Outcomes, Reply, Task};
 use crate::store::engine::EngineError;
 use crate::store::error::RecordError;
 use crate::store::types::{Settlement, TargetId, Term};
+
+/// Outcomes that are stored in one call, at most, but for those of a single task.
+const AT_ONCE: usize = 500;
 
 /// Stores what attempts at one target came to.
 #[derive(Debug)]
@@ -24,9 +27,45 @@ impl Settle {
     }
 }
 
+/// The tasks whose outcomes are stored in one call with those of the task at `first`: those
+/// at the same target under the same term, as far as nothing but events and outcomes is between.
+/// Each call costs as much as several outcomes. Empty if that task has no outcomes.
+pub(super) fn together(tasks: &[Box<dyn Task>], first: usize) -> Vec<usize> {
+    let Some(Outcomes { term, target, .. }) = tasks[first].outcomes() else { return Vec::new() };
+    let (mut together, mut count) = (Vec::new(), 0);
+    for (index, task) in tasks.iter().enumerate().skip(first) {
+        match task.outcomes() {
+            Some(outcomes) if (outcomes.term, outcomes.target) == (term, target) => {
+                count += outcomes.settlements.len();
+                if !together.is_empty() && count > AT_ONCE {
+                    break;
+                }
+                together.push(index);
+            }
+            Some(_) => {}
+            None if task.batch().is_some() => {}
+            None => break,
+        }
+    }
+    together
+}
+
+/// Stores the outcomes of the tasks at `indices`, which are at one target.
+pub(super) fn store(
+    group: &mut Group<'_>,
+    tasks: &[Box<dyn Task>],
+    indices: &[usize],
+) -> Result<(), EngineError> {
+    let mut outcomes = indices.iter().filter_map(|index| tasks[*index].outcomes()).peekable();
+    let Some(&Outcomes { term, target, .. }) = outcomes.peek() else { return Ok(()) };
+    let settlements: Vec<_> = outcomes.flat_map(|outcomes| outcomes.settlements).collect();
+    group.engine.settle(term, target, &settlements, group.changes, group.now)
+}
+
 impl Task for Settle {
-    fn run(&mut self, group: &mut Group<'_>) -> Result<(), EngineError> {
-        group.engine.settle(self.term, self.target, &self.settlements, group.changes, group.now)
+    fn outcomes(&self) -> Option<Outcomes<'_>> {
+        let Self { term, target, ref settlements, .. } = *self;
+        Some(Outcomes { term, target, settlements })
     }
 
     fn committed(self: Box<Self>, committed: &mut Committed<'_>) {
@@ -41,5 +80,77 @@ impl Task for Settle {
     fn refused(self: Box<Self>, error: RecordError) {
         // A caller that has gone does not need its answer.
         let _ = self.reply.send(Err(error));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::sync::oneshot;
+
+    use super::super::append::Append;
+    use super::*;
+    use crate::domain::clock::UnixMillis;
+    use crate::domain::delivery::Next;
+    use crate::store::types::Batch;
+
+    const TARGET: TargetId = TargetId(1);
+
+    fn outcomes(term: i64, target: TargetId, count: i64) -> Box<dyn Task> {
+        let settlement = |sequence| Settlement {
+            sequence,
+            number: 1,
+            started_at: UnixMillis(0),
+            duration: Duration::ZERO,
+            status: None,
+            error: None,
+            answer: Vec::new(),
+            next: Next::Delivered,
+        };
+        Settle::boxed((Term(term), target), (0..count).map(settlement).collect(), oneshot::channel().0)
+    }
+
+    fn events() -> Box<dyn Task> {
+        Append::boxed(Batch { events: Vec::new(), cursor: None }, oneshot::channel().0)
+    }
+
+    /// Something that may see outcomes, or change a delivery.
+    #[derive(Debug)]
+    struct Other;
+
+    impl Task for Other {
+        fn committed(self: Box<Self>, _: &mut Committed<'_>) {}
+
+        fn refused(self: Box<Self>, _: RecordError) {}
+    }
+
+    #[test]
+    fn outcomes_at_one_target_go_together_past_events_and_outcomes_at_others_alone() {
+        let other = TargetId(2);
+        let tasks = [
+            outcomes(1, TARGET, 1),
+            events(),
+            outcomes(1, other, 1),
+            outcomes(1, TARGET, 2),
+            outcomes(2, TARGET, 1),
+            outcomes(1, other, 1),
+            Box::new(Other),
+            outcomes(1, TARGET, 1),
+        ];
+        let expected: [&[usize]; 8] = [&[0, 3], &[], &[2, 5], &[3], &[4], &[5], &[], &[7]];
+        for (first, expected) in expected.iter().enumerate() {
+            assert_eq!(together(&tasks, first), *expected, "from {first}");
+        }
+    }
+
+    #[test]
+    fn outcomes_that_go_together_are_bounded_and_those_of_one_task_are_not_divided() {
+        let half = i64::try_from(AT_ONCE).unwrap() / 2;
+        let tasks = [half, half, 1, 4 * half, 1].map(|count| outcomes(1, TARGET, count));
+        assert_eq!(
+            [0, 2, 3, 4].map(|first| together(&tasks, first)),
+            [vec![0, 1], vec![2], vec![3], vec![4]]
+        );
     }
 }

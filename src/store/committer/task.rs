@@ -13,7 +13,7 @@ use crate::store::counts::BacklogChanges;
 use crate::store::engine::{Engine, EngineError};
 use crate::store::error::RecordError;
 use crate::store::routing::RoutingTable;
-use crate::store::types::{Appended, Batch};
+use crate::store::types::{Appended, Batch, Settlement, TargetId, Term};
 
 /// Where the outcome of a task goes.
 pub(in crate::store) type Reply<T> = oneshot::Sender<Result<T, RecordError>>;
@@ -37,15 +37,29 @@ pub(in crate::store) struct Committed<'a> {
     pub(super) events: &'a mut usize,
 }
 
+/// What attempts at one target came to.
+pub(in crate::store) struct Outcomes<'a> {
+    pub(super) term: Term,
+    pub(super) target: TargetId,
+    pub(super) settlements: &'a [Settlement],
+}
+
 /// A piece of a group.
 pub(in crate::store) trait Task: fmt::Debug + Send {
-    /// Carries it out. Is called again, with the same effect, if another task of the
-    /// group has failed.
-    fn run(&mut self, group: &mut Group<'_>) -> Result<(), EngineError>;
+    /// Carries out what is not done together with its neighbours. Is called again, with the
+    /// same effect, if another task of the group has failed.
+    fn run(&mut self, _: &mut Group<'_>) -> Result<(), EngineError> {
+        Ok(())
+    }
 
-    /// The events that it stores, which is done together with those of its neighbours and
-    /// before [`run`](Self::run).
+    /// The events that it stores, which is done together with those of all tasks of the group
+    /// and before anything else.
     fn batch(&self) -> Option<&Batch> {
+        None
+    }
+
+    /// The outcomes that it stores, which is done together with those of its neighbours.
+    fn outcomes(&self) -> Option<Outcomes<'_>> {
         None
     }
 

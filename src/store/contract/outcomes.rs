@@ -2,6 +2,9 @@
 
 use super::*;
 use crate::domain::delivery::{Next, OnUncertain};
+use crate::store::committer::Group;
+use crate::store::engine::EngineError;
+use crate::store::error::RecordError;
 use crate::store::types::{
     AttemptStarted, Batch, FoundRest, InterruptedAttempt, Lookup, Scan, Scanned, Search, Settlement,
 };
@@ -293,4 +296,56 @@ async fn the_backlog_counts_what_waits_what_is_held_and_what_is_dead() {
     let backlog = fixture.store.operator.backlogs().await.unwrap().remove(0);
     let expected = Backlog { target: "orders".into(), open: 3, oldest: Some(later(4)), held: 1, dead: 1 };
     assert_eq!(backlog, expected);
+}
+
+#[tokio::test]
+async fn outcomes_that_wait_for_the_same_commit_are_stored_and_refused_each_by_itself() {
+    let mut fixture =
+        Fixture::new(vec![route("orders", "*", Ordering::None), route("accounts", "*", Ordering::None)])
+            .await;
+    let ((mut arrivals, orders), (_, accounts)) = (fixture.outbox(), fixture.outbox());
+    let mut jobs = Vec::new();
+    for n in 1..=4 {
+        fixture.store.inbox.try_record(event(&format!("evt_{n}"), &format!("{n}"))).await.unwrap();
+        jobs.push(arrived(&mut arrivals).await);
+    }
+    fixture.backend.refuse("UPDATE ON delivery", "new.sequence = 3 AND new.state = 'dead'");
+    let outcome = |n: usize, next| settlement(&jobs[n - 1], next);
+    let retrying = Next::Retrying { due_at: later(5) };
+    // While it waits, what follows queues up.
+    let (open, gate) = std::sync::mpsc::channel::<()>();
+    let missed = |_| EngineError::Rejected("what the test waits for has not come".to_owned());
+    let mut is_open = false;
+    let wait = move |_: &mut Group<'_>| {
+        // It is carried out again where it is in one group with the refused one.
+        if !is_open {
+            gate.recv_timeout(Duration::from_secs(20)).map_err(missed)?;
+            is_open = true;
+        }
+        Ok(())
+    };
+    let (waited, first, of_other, repeated, refused, last, ()) = tokio::join!(
+        fixture.store.tasks.write(wait),
+        orders.settle(vec![outcome(1, Next::Delivered)]),
+        accounts.settle(vec![outcome(1, Next::Held), outcome(2, Next::Delivered)]),
+        orders.settle(vec![outcome(1, Next::Dead), outcome(2, Next::Held)]),
+        orders.settle(vec![outcome(3, Next::Dead)]),
+        orders.settle(vec![outcome(4, retrying)]),
+        async { open.send(()).unwrap() },
+    );
+    assert_eq!((waited, first, of_other, repeated, last), (Ok(()), Ok(()), Ok(()), Ok(()), Ok(())));
+    assert!(matches!(refused, Err(RecordError::Unavailable(_))), "{refused:?}");
+    let states = "SELECT t.name || ' ' || d.sequence || ' ' || d.state FROM delivery d \
+                  JOIN target t ON t.id = d.target_id ORDER BY t.name, d.sequence";
+    let expected = [
+        "accounts 1 held",
+        "accounts 2 delivered",
+        "accounts 3 pending",
+        "accounts 4 pending",
+        "orders 1 delivered",
+        "orders 2 held",
+        "orders 3 pending",
+        "orders 4 retrying",
+    ];
+    assert_eq!(fixture.backend.texts(states), expected);
 }

@@ -58,8 +58,9 @@ fn settlement(next: Next) -> Settlement {
 
 fn settle(direct: &mut Direct, settlements: &[Settlement]) {
     let (target, term) = (direct.target, direct.term);
+    let settlements: Vec<_> = settlements.iter().collect();
     let settle =
-        |group: &mut Group<'_>| group.engine.settle(term, target, settlements, group.changes, group.now);
+        |group: &mut Group<'_>| group.engine.settle(term, target, &settlements, group.changes, group.now);
     direct.commit(settle).unwrap();
 }
 
@@ -121,7 +122,8 @@ async fn an_outcome_is_stored_once() {
             }
             let (target, term) = (direct.target, direct.term);
             // Also within one set.
-            let both = [settlement(next), settlement(next)];
+            let one = settlement(next);
+            let both = [&one, &one];
             let settle_both =
                 |group: &mut Group<'_>| group.engine.settle(term, target, &both, group.changes, group.now);
             let [first, second] = twice(&mut direct, settle_both);

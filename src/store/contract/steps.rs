@@ -89,7 +89,7 @@ impl Direct {
             next,
         };
         let settle = |group: &mut Group<'_>| {
-            group.engine.settle(term, target, &[settlement], group.changes, group.now)
+            group.engine.settle(term, target, &[&settlement], group.changes, group.now)
         };
         self.commit(settle).unwrap();
         self.delivery(sequence) != before

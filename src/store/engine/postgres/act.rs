@@ -89,7 +89,7 @@ pub(super) async fn all(
     fence::hold_unowned(session, taken_from.collect()).await?;
     let mut done: HashMap<usize, Acted> = HashMap::new();
     let indices: Vec<usize> = (0..acts.len()).collect();
-    for round in rounds(&indices, |index| acts[*index].sequence) {
+    for round in rounds(&indices, |index| acts[**index].sequence) {
         let sequences: Vec<_> = round.iter().map(|index| acts[**index].sequence).collect();
         // The events first, in the order of their locks that retention has too.
         let places = places(session, routes, target, &sequences).await?;

@@ -55,10 +55,10 @@ pub(super) async fn all(
     session: &mut Session,
     changes: &mut BacklogChanges,
     (target, lease, Term(term)): (TargetId, &str, Term),
-    settlements: &[Settlement],
+    settlements: &[&Settlement],
     now: UnixMillis,
 ) -> Result<(), Failed> {
-    for round in rounds(settlements, |settlement| settlement.sequence) {
+    for round in rounds(settlements.iter().copied(), |settlement| settlement.sequence) {
         let column = |of: fn(&Settlement) -> i64| round.iter().map(|one| of(one)).collect::<Vec<_>>();
         let due_at = |one: &&Settlement| match one.next {
             Next::Retrying { due_at } => Some(due_at.0),

@@ -12,11 +12,11 @@ pub(super) fn clean(text: &str) -> String {
 
 /// `all` in parts that are carried out one after the other: of those with the same key each
 /// is in a later part, since one statement changes a row once.
-pub(super) fn rounds<T>(all: &[T], key: impl Fn(&T) -> i64) -> Vec<Vec<&T>> {
-    let mut rounds: Vec<Vec<&T>> = Vec::new();
+pub(super) fn rounds<T>(all: impl IntoIterator<Item = T>, key: impl Fn(&T) -> i64) -> Vec<Vec<T>> {
+    let mut rounds: Vec<Vec<T>> = Vec::new();
     let mut used: HashMap<i64, usize> = HashMap::new();
     for one in all {
-        let round = used.entry(key(one)).and_modify(|round| *round += 1).or_insert(0);
+        let round = used.entry(key(&one)).and_modify(|round| *round += 1).or_insert(0);
         if *round == rounds.len() {
             rounds.push(Vec::new());
         }
@@ -49,8 +49,7 @@ mod tests {
     #[test]
     fn what_has_the_same_key_is_done_one_after_the_other() {
         let keys = [1, 2, 1, 3, 1, 2];
-        let rounds: Vec<Vec<_>> =
-            rounds(&keys, |key| *key).into_iter().map(|round| round.into_iter().copied().collect()).collect();
+        let rounds: Vec<Vec<_>> = rounds(keys, |key| *key);
         assert_eq!(rounds, [vec![1, 2, 3], vec![1, 2], vec![1]]);
     }
 

@@ -200,7 +200,7 @@ impl Engine for PostgresEngine {
         &mut self,
         term: Term,
         target: TargetId,
-        settlements: &[Settlement],
+        settlements: &[&Settlement],
         changes: &mut BacklogChanges,
         now: UnixMillis,
     ) -> Result<(), EngineError> {

@@ -19,7 +19,7 @@ pub(super) fn all(
     connection: &Connection,
     (retained, changes): (&Positions, &mut BacklogChanges),
     target: TargetId,
-    settlements: &[Settlement],
+    settlements: &[&Settlement],
     now: UnixMillis,
 ) -> rusqlite::Result<()> {
     let mut update = connection.prepare_cached(UPDATE)?;

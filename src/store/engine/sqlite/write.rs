@@ -159,7 +159,7 @@ impl Engine for SqliteEngine {
         &mut self,
         _: Term,
         target: TargetId,
-        settlements: &[Settlement],
+        settlements: &[&Settlement],
         changes: &mut BacklogChanges,
         now: UnixMillis,
     ) -> Result<(), EngineError> {

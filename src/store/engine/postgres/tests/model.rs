@@ -158,7 +158,7 @@ impl World {
         };
         let target = self.target;
         let settle = |group: &mut Group<'_>| {
-            group.engine.settle(term, target, &[settlement], group.changes, group.now)
+            group.engine.settle(term, target, &[&settlement], group.changes, group.now)
         };
         let settled = self.engines.group(process, settle);
         assert_eq!(settled, if is_owner { Ok(()) } else { Err(EngineError::Superseded) });

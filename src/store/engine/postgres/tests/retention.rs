@@ -48,7 +48,7 @@ fn delivered() -> [Settlement; 1] {
 }
 
 fn settle(group: &mut Group<'_>, (target, term): (TargetId, Term)) -> Result<(), EngineError> {
-    group.engine.settle(term, target, &delivered(), group.changes, group.now)
+    group.engine.settle(term, target, &delivered().each_ref(), group.changes, group.now)
 }
 
 fn retain(group: &mut Group<'_>, step: RetentionStep) -> Result<(), EngineError> {
@@ -80,7 +80,7 @@ async fn what_was_just_being_written_when_it_was_looked_at_again_is_found_later(
     let (second, now) = (&mut engines.all[1], engines.now);
     second.begin(GroupKind::Writes).unwrap();
     let mut changes = BacklogChanges::default();
-    second.settle(owned[1].1, owned[1].0, &delivered(), &mut changes, now).unwrap();
+    second.settle(owned[1].1, owned[1].0, &delivered().each_ref(), &mut changes, now).unwrap();
     engines.group(0, |group| retain(group, RetentionStep::Recheck)).unwrap();
     engines.all[1].commit().unwrap();
     assert_eq!(engines.backend.number(BODIES), 1);

@@ -34,7 +34,7 @@ fn settle(group: &mut Group<'_>, target: TargetId, term: Term) -> Result<(), Eng
         next,
     };
     let both = [settlement(1, Next::Held), settlement(2, Next::Retrying { due_at: NOW })];
-    group.engine.settle(term, target, &both, group.changes, group.now)
+    group.engine.settle(term, target, &both.each_ref(), group.changes, group.now)
 }
 
 fn recover(group: &mut Group<'_>, target: TargetId, term: Term) -> Result<(), EngineError> {
