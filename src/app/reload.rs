@@ -1,10 +1,12 @@
 //! Reading the configuration again while the bridge runs.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use metrics::Gauge;
 use secrecy::ExposeSecret as _;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 
 use super::App;
 use super::parts::{self, Prepared};
@@ -23,6 +25,10 @@ use crate::{store, telemetry};
 /// Reads the configuration from where it was read at the start: the settings, or
 /// everything that is wrong with them, a line each.
 pub type Load = Arc<dyn Fn() -> Result<Settings, Vec<String>> + Send + Sync>;
+
+/// How long the reading of the configuration and of the files that it names may take. One of them
+/// may be on a server that is away.
+const LOAD_LIMIT: Duration = Duration::from_secs(10);
 
 /// A handle that makes a running bridge read its configuration again. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -48,7 +54,7 @@ pub(super) struct Fixed {
     pub(super) reloads: u64,
     pub(super) listen: std::net::SocketAddr,
     pub(super) admin_listen: std::net::SocketAddr,
-    pub(super) keep_alive: std::time::Duration,
+    pub(super) keep_alive: Duration,
     pub(super) log_format: telemetry::Format,
     pub(super) store: store::Settings,
 }
@@ -155,12 +161,14 @@ impl App {
         Ok(changes)
     }
 
-    /// Everything of a reload that waits for a file or the store, and all that can fail.
+    /// Everything of a reload that waits for a file or the store, and all that can fail. The end
+    /// of a part is not noticed meanwhile.
     /// If its future is dropped, the store may hold routes without a reader; only a stop
     /// drops it.
     async fn make_ready(&self) -> Result<Ready, ReloadError> {
         let load = Arc::clone(&self.load);
-        let loaded = tokio::task::spawn_blocking(move || load()).await.map_err(unavailable)?;
+        let loaded = timeout(LOAD_LIMIT, tokio::task::spawn_blocking(move || load())).await;
+        let loaded = loaded.map_err(|_| unread())?.map_err(unavailable)?;
         let settings = loaded.map_err(ReloadError::Invalid)?;
         let prepared = self.parts.prepare(&settings);
         let prepared = prepared.map_err(|error| ReloadError::Invalid(vec![error.to_string()]))?;
@@ -291,6 +299,11 @@ pub(super) fn loaded_at(now: UnixMillis) {
 /// Whether the last reload has failed.
 fn failed_gauge() -> Gauge {
     metrics::gauge!(names::RELOAD_FAILED)
+}
+
+fn unread() -> ReloadError {
+    let seconds = LOAD_LIMIT.as_secs();
+    ReloadError::Unavailable(format!("its files could not be read within {seconds} s"))
 }
 
 fn stopping() -> ReloadError {

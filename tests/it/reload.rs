@@ -144,19 +144,33 @@ async fn settings_that_need_a_restart_are_named_and_all_others_applied() {
     assert!(bridge.stop().await.0.success());
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_stop_does_not_wait_for_a_file_that_cannot_be_read() {
-    let mut world = World::new(World::with_duplicates()).await;
-    world.target_at("orders", "http://127.0.0.1:9/");
-    let bridge = world.bridge_on_file().await;
-    // A pipe into which nothing is written: its reader waits, as for a file on a server that is away.
+/// Puts a pipe into which nothing is written in the place of the file of `world`, and has
+/// `bridge` read it: its reader waits, as for a file on a server that is away.
+async fn reload_from_pipe(world: &World, bridge: &Bridge) -> std::fs::File {
     let file = world.save();
     std::fs::remove_file(&file).unwrap();
     assert!(std::process::Command::new("mkfifo").arg(&file).status().unwrap().success());
     let opened = tokio::task::spawn_blocking(move || std::fs::OpenOptions::new().write(true).open(file));
     bridge.hang_up();
     // Succeeds once the bridge has opened it as well.
-    let pipe = soon("the reading of the file", opened).await.unwrap().unwrap();
+    soon("the reading of the file", opened).await.unwrap().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_cannot_be_read_holds_up_neither_the_bridge_nor_its_stop() {
+    let mut world = World::new(World::with_duplicates()).await;
+    world.target_at("orders", "http://127.0.0.1:9/");
+    let mut bridge = world.bridge_on_file().await;
+    let pipe = reload_from_pipe(&world, &bridge).await;
+    let given_up =
+        |line: &Value| line["problem"].as_str().is_some_and(|said| said.contains("read within 10 s"));
+    bridge.logged_where("the end of the patience", given_up).await;
+    drop(pipe);
+    std::fs::remove_file(world.folder.path().join("pepay-bridge.toml")).unwrap();
+    world.set_target("orders", "CONCURRENCY", "3");
+    assert_eq!(reload(&world, &mut bridge).await, ["targets.orders changed"]);
+
+    let pipe = reload_from_pipe(&world, &bridge).await;
     let (status, log) = bridge.stop().await;
     assert!(status.success());
     assert!(log.iter().any(|line| message(line) == "stopped"), "{log:?}");
