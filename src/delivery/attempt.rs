@@ -125,7 +125,10 @@ impl Context {
             OnUncertain::Hold => match self.log.begin(begun).await {
                 Ok(()) => self.send(&job, number, trace.as_ref()).await,
                 Err(error) => {
-                    self.is_superseded(&error);
+                    let is_shared = self.tenure.as_ref().is_some_and(|tenure| tenure.is_shared());
+                    if !self.is_superseded(&error) && is_shared {
+                        self.note_unmade(&job, started_at).await;
+                    }
                     return Err((job, error));
                 }
             },
@@ -143,6 +146,25 @@ impl Context {
         settlement.error.clone_from(&report.error);
         settlement.answer.clone_from(&report.answer);
         Ok(Ended { job, report, settlement, trace })
+    }
+
+    /// Writes that an attempt at `job` was not made and is due again, however long the store
+    /// makes it wait. The commit that recorded it may have succeeded and its answer been lost:
+    /// then it would be taken for one on the wire.
+    async fn note_unmade(&self, job: &Job, started_at: UnixMillis) {
+        let again = Next::Retrying { due_at: self.clock.now() };
+        let mut unmade = job.settlement(started_at, Duration::ZERO, again);
+        unmade.error = Some("not made: it could not be recorded first".to_owned());
+        let mut failures = 0;
+        while let Err(error) = self.log.settle(vec![unmade.clone()]).await {
+            if self.is_superseded(&error) {
+                return;
+            }
+            failures += 1;
+            let event_id = job.event.event.id.as_str();
+            tracing::debug!(target = %self.target, event_id, %error, "an attempt that was not made could not be noted, trying again");
+            self.pause(failures).await;
+        }
     }
 
     async fn send(&self, job: &Job, number: u32, trace: Option<&traces::Attempt>) -> Report {

@@ -48,6 +48,12 @@ impl Database {
         sqlx::query(cut).bind(&self.name).execute(&mut self.server).await.unwrap();
     }
 
+    /// Has the database execute `statements`, as one transaction.
+    async fn execute(&self, statements: &'static str) {
+        let options: sqlx::postgres::PgConnectOptions = self.url.parse().unwrap();
+        options.connect().await.unwrap().execute(statements).await.unwrap();
+    }
+
     /// Waits until the only row of `query` is `expected`.
     async fn until(&self, query: &str, expected: &str) {
         soon(query, async {
@@ -159,6 +165,35 @@ async fn two_bridges_deliver_each_event_once_and_one_goes_on_with_what_a_killed_
         assert_each_once(target, &ids);
     }
     assert_eq!(database.text("SELECT max(sequence)::text FROM pepay_bridge.event").await, "250");
+}
+
+/// Refuses to record that an attempt goes out, as in trouble.
+const REFUSE: &str = "SET search_path TO pepay_bridge; \
+    CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+      RAISE EXCEPTION 'refused by the test' USING ERRCODE = 'cannot_connect_now'; END $$; \
+    CREATE TRIGGER refuse BEFORE UPDATE ON delivery FOR EACH ROW WHEN (new.state = 'sending') \
+      EXECUTE FUNCTION refuse()";
+
+/// Records it, as by a commit whose answer was lost, and takes what follows.
+const RECORD: &str = "SET search_path TO pepay_bridge; DROP TRIGGER refuse ON delivery; \
+    UPDATE delivery SET state = 'sending', due_at = NULL, attempts = attempts + 1, \
+      first_attempt_at = coalesce(first_attempt_at, 1)";
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a PostgreSQL server: run tests/postgres.sh"]
+async fn an_attempt_that_was_recorded_by_a_commit_whose_answer_was_lost_is_made_all_the_same() {
+    let (mut world, database) = world().await;
+    let target = world.target("orders").await;
+    world.set_target("orders", "ON_UNCERTAIN", "hold");
+    let mut bridge = world.bridge().await;
+    database.until(OWNED, "1").await;
+    database.execute(REFUSE).await;
+    let ids = world.simulator.play(1);
+    bridge.logged("could not be recorded and was not made").await;
+    database.execute(RECORD).await;
+    soon("the delivery", target.until(|totals| totals.unique >= 1)).await;
+    database.until(UNFINISHED, "0").await;
+    assert_each_once(&target, &ids);
 }
 
 #[tokio::test(flavor = "multi_thread")]
