@@ -50,12 +50,15 @@ pub(super) const LANES: &str = "SELECT g.n, d.sequence, d.rank, d.state, d.due_a
 pub(super) const SIZES: &str = "SELECT sequence, coalesce(octet_length(body), 0)::bigint AS size FROM event \
                      WHERE sequence = ANY ($1)";
 
+/// The target is given with each delivery: by one that is the same for all, the server would go
+/// through all of its deliveries where it has no statistics yet, as in a new database.
 pub(super) const JOBS: &str = "SELECT d.sequence, d.rank, d.attempts, d.first_attempt_at, d.lane, d.replays, \
        (d.attempts > 0 AND EXISTS (SELECT 1 FROM attempt a WHERE a.target_id = d.target_id \
          AND a.sequence = d.sequence AND a.started_at < d.first_attempt_at)) AS renewed, e.id, e.type, \
        e.object_id, e.created, e.source, e.origin, e.environment, e.received_at, e.body \
-     FROM delivery d JOIN event e ON e.sequence = d.sequence \
-     WHERE d.target_id = $1 AND d.sequence = ANY ($2)";
+     FROM unnest($1::bigint[], $2::bigint[]) AS wanted (target, sequence) \
+     JOIN delivery d ON d.target_id = wanted.target AND d.sequence = wanted.sequence \
+     JOIN event e ON e.sequence = d.sequence";
 
 /// Every lane and its head: one step of the index for each.
 pub(super) const CENSUS: &str = "WITH RECURSIVE known (lane, rank, sequence) AS ( \
@@ -347,7 +350,7 @@ async fn jobs(
     if sequences.is_empty() {
         return Ok(HashMap::new());
     }
-    let rows = session.rows(sqlx::query(JOBS).bind(target.0).bind(sequences)).await?;
+    let rows = session.rows(sqlx::query(JOBS).bind(vec![target.0; sequences.len()]).bind(sequences)).await?;
     let jobs = rows.iter().map(job).collect::<Result<Vec<_>, sqlx::Error>>()?;
     Ok(jobs.into_iter().flatten().map(|job| (job.sequence, job)).collect())
 }

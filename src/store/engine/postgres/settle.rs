@@ -19,13 +19,15 @@ const ATTEMPTS_KEPT: i64 = 100;
 /// the same group was lost. The row without a state tells whether the term stands.
 ///
 /// Open deliveries are told by their states: by `settled_at` the server would go through the
-/// index of all that are open where its statistics are of a time when there were few.
+/// index of all that are open where its statistics are of a time when there were few. The
+/// target is given with each outcome: by one that is the same for all, the server would go
+/// through all of its deliveries where it has no statistics yet, as in a new database.
 pub(super) const SETTLE: &str = "WITH fence AS ( \
        SELECT 1 FROM lease WHERE name = $14 AND term = $15 FOR KEY SHARE \
      ), given AS ( \
        SELECT * FROM unnest($2::bigint[], $3::bigint[], $4::text[], $5::bigint[], $6::bigint[], $7::bigint[], \
-                            $8::bigint[], $9::bigint[], $10::text[], $11::bytea[]) \
-         AS g (sequence, number, state, due_at, settled_at, started_at, duration_ms, status, error, answer) \
+                            $8::bigint[], $9::bigint[], $10::text[], $11::bytea[], $16::bigint[]) \
+         AS g (sequence, number, state, due_at, settled_at, started_at, duration_ms, status, error, answer, target) \
      ), settled AS ( \
        UPDATE delivery d SET state = g.state, due_at = g.due_at, attempts = g.number, settled_at = g.settled_at, \
               lane = CASE WHEN g.settled_at IS NULL THEN d.lane END, \
@@ -33,7 +35,7 @@ pub(super) const SETTLE: &str = "WITH fence AS ( \
               first_attempt_at = coalesce(d.first_attempt_at, g.started_at), \
               status = CASE WHEN g.number = 1 AND g.state = 'delivered' THEN g.status END, \
               duration_ms = CASE WHEN g.number = 1 AND g.state = 'delivered' THEN g.duration_ms END \
-       FROM given g WHERE d.target_id = $1 AND d.sequence = g.sequence \
+       FROM given g WHERE d.target_id = g.target AND d.sequence = g.sequence \
          AND EXISTS (SELECT 1 FROM fence) AND d.state IN ('pending', 'sending', 'retrying') \
          AND (d.attempts < g.number OR (d.attempts = g.number AND d.state = 'sending')) \
        RETURNING g.sequence, g.number, g.state, g.started_at, g.duration_ms, g.status, g.error, g.answer \
@@ -82,7 +84,8 @@ pub(super) async fn all(
             .bind(FIRST)
             .bind(ATTEMPTS_KEPT)
             .bind(lease)
-            .bind(term);
+            .bind(term)
+            .bind(vec![target.0; round.len()]);
         for row in session.rows(query).await? {
             let (state, number) =
                 (row.try_get::<Option<&str>, _>("state")?, row.try_get::<i64, _>("number")?);

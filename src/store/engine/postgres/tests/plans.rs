@@ -33,6 +33,21 @@ const GROWN: &str = "\
     UPDATE retention SET payload_through = 1000, events_through = 1000; \
     ANALYZE";
 
+/// As many deliveries as a minute brings, of which the server has no statistics yet: it makes
+/// them once a minute.
+const NEW: &str = "\
+    ALTER TABLE event SET (autovacuum_enabled = off); ALTER TABLE delivery SET (autovacuum_enabled = off); \
+    INSERT INTO target (name) VALUES ('orders'), ('all'); \
+    INSERT INTO event (sequence, id, type, object_id, created, source, origin, received_at, body) \
+      SELECT n, 'evt_' || n, 'a.b', (n % 5000)::text, n, 'webhook', 'default', n, '{}' \
+      FROM generate_series(1, 30000) AS n; \
+    INSERT INTO delivery (target_id, sequence, state, rank, attempts, first_attempt_at, settled_at) \
+      SELECT t.id, n, 'delivered', n, 1, n, n FROM target t, generate_series(1, 30000) AS n";
+
+/// Begins anew.
+const EMPTY: &str = "TRUNCATE event, delivery, target RESTART IDENTITY CASCADE; \
+    ALTER TABLE event RESET (autovacuum_enabled); ALTER TABLE delivery RESET (autovacuum_enabled)";
+
 /// As many again that are open, of which the server has no statistics: a backlog that has just
 /// begun to grow.
 const BACKLOG: &str = "\
@@ -114,6 +129,7 @@ fn statements(backend: &Postgres) -> Vec<Hot> {
         one(100),
         Text("target/orders"),
         one(1),
+        numbers(1),
     ];
     vec![
         hot(which_are_new(backend), vec![ids], &["event_id_key"]),
@@ -140,7 +156,7 @@ fn statements(backend: &Postgres) -> Vec<Hot> {
             &["delivery_lane", "event_pkey"],
         ),
         hot(search::SIZES, vec![newest(GROUP)], &["event_pkey"]),
-        hot(search::JOBS, vec![one(1), newest(GROUP)], &[ONE_DELIVERY, "event_pkey"]),
+        hot(search::JOBS, vec![numbers(1), newest(GROUP)], &[ONE_DELIVERY, "event_pkey"]),
         hot(search::CENSUS, vec![one(1), one(1000)], &["delivery_lane"]),
         hot(
             log::KEYS,
@@ -188,13 +204,26 @@ fn walks(plan: &str) -> bool {
     ["event", "delivery", "attempt"].iter().any(|table| plan.contains(&format!("Seq Scan on {table} ")))
 }
 
+/// Whether everything that one target ever had is walked through. Partial indexes hold only what
+/// is open, or dead.
+fn walks_by_target(plan: &str) -> bool {
+    let lines: Vec<_> = plan.lines().collect();
+    lines.windows(2).any(|lines| {
+        lines[0].contains("_pkey")
+            && lines[1].contains("Index Cond: (target_id = ")
+            && !lines[1].contains(" AND ")
+    })
+}
+
 #[tokio::test]
 async fn what_is_run_often_goes_by_the_index_that_was_made_for_it() {
     let backend = Postgres::new().await;
     drop(backend.engine().await);
     let address = Address::of(&backend.server, Durability::Normal).unwrap();
     let mut connection = PgConnection::connect_with(&address.options).await.unwrap();
-    for (stage, filling) in [("nothing", ""), ("much", GROWN), ("a backlog", BACKLOG)] {
+    let grown = format!("{EMPTY}; {GROWN}");
+    let stages = [("nothing", ""), ("what is new", NEW), ("much", &grown), ("a backlog", BACKLOG)];
+    for (stage, filling) in stages {
         if !filling.is_empty() {
             backend.execute(filling);
         }
@@ -208,6 +237,13 @@ async fn what_is_run_often_goes_by_the_index_that_was_made_for_it() {
             let plan = plan(&mut connection, &hot).await;
             connection.execute("ROLLBACK").await.unwrap();
             let case = format!("with {stage}\n{}\n{plan}", hot.statement);
+            // With nothing stored, that costs nothing.
+            assert!(filling.is_empty() || !walks_by_target(&plan), "{case}");
+            if filling == NEW {
+                // A table that is as small is read as a whole for a large group. The server
+                // weighs that by the size of the table, which it knows.
+                continue;
+            }
             assert!(!walks(&plan), "{case}");
             for index in hot.indexes {
                 let is_used = index.split('|').any(|index| plan.contains(&format!(" {index}")));
