@@ -86,14 +86,14 @@ pub enum Error {
     Close,
 }
 
-/// Runs the bridge until a signal stops it; SIGHUP has it read its configuration
+/// Runs the bridge until a signal stops it; each of `hang_ups` has it read its configuration
 /// again, by `load`. With `adopt`, the store goes on with the configured accounts, whatever
 /// it held before.
 ///
 /// # Errors
 /// [`Error`] if it cannot start, or ends without being asked to.
-pub async fn run(settings: Settings, load: Load, adopt: bool) -> Result<(), Error> {
-    let (signals, mut hang_ups, stop) = (Signals::listen()?, HangUps::listen()?, Stop::default());
+pub async fn run(settings: Settings, load: Load, mut hang_ups: HangUps, adopt: bool) -> Result<(), Error> {
+    let (signals, stop) = (Signals::listen()?, Stop::default());
     let run = async {
         let (clock, jitter) = (Clock::system(), random());
         let app = App::start(settings, load, (clock, jitter), stop.clone(), adopt).await?;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::Error;
 use crate::config::{Loaded, Problem, Problems, Settings, access};
 use crate::domain::cause::chain;
+use crate::lifecycle::HangUps;
 use crate::{app, config, telemetry};
 
 /// Run the bridge until SIGTERM or SIGINT; SIGHUP reloads the configuration. Also what no command does
@@ -26,6 +27,9 @@ pub(super) fn run(
     config: Option<&Path>,
     environment: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Result<(), Error> {
+    let threads = super::runtime()?;
+    // Before any file is read: a SIGHUP that nothing listens for ends the process.
+    let hang_ups = threads.within(HangUps::listen).map_err(Error::failure)?;
     let environment: Vec<_> = environment.into_iter().collect();
     let loaded = config::load(config, environment.iter().cloned());
     let loaded = loaded.map_err(|problems| refused(problems, config, &environment))?;
@@ -39,7 +43,7 @@ pub(super) fn run(
         loaded.map(warned).map_err(|problems| problems.iter().map(ToString::to_string).collect())
     });
     let database = settings.store.file().map(Path::to_owned);
-    super::runtime()?.block_on(app::run(settings, load, arguments.adopt)).map_err(|error| {
+    threads.block_on(app::run(settings, load, hang_ups, arguments.adopt)).map_err(|error| {
         let reason = match &error {
             app::Error::Store(_) => database.as_deref().and_then(access::unwritable),
             _ => None,

@@ -22,6 +22,12 @@ const LEFT_BEHIND: Duration = Duration::from_secs(1);
 pub(super) struct Threads(Runtime);
 
 impl Threads {
+    /// Does `work`, which may count on them, on this thread.
+    pub(super) fn within<T>(&self, work: impl FnOnce() -> T) -> T {
+        let _entered = self.0.enter();
+        work()
+    }
+
     /// Does `work` on them, and ends them.
     pub(super) fn block_on<F: Future>(self, work: F) -> F::Output {
         let output = self.0.block_on(work);

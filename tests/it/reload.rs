@@ -4,8 +4,13 @@
 mod sources;
 mod targets;
 
+use std::process::Stdio;
+
 use reqwest::StatusCode;
 use serde_json::{Value, json};
+use tokio::fs::File;
+use tokio::io::AsyncWriteExt as _;
+use tokio::process::Command;
 
 use crate::support::bridge::{Bridge, message};
 use crate::support::soon;
@@ -184,4 +189,27 @@ async fn as_operator<T>(bridge: &Bridge, token: &str, before: impl FnOnce() -> T
     let request = request.bearer_auth(token).header("content-type", "application/json").body("{}");
     let answer = soon("the answer", request.send()).await.unwrap();
     (answer.status(), serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap())
+}
+
+#[tokio::test]
+async fn a_hang_up_while_the_configuration_is_first_read_does_not_end_the_bridge() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("pepay-bridge.toml");
+    assert!(Command::new("mkfifo").arg(&file).status().await.unwrap().success());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pepay-bridge"));
+    command.args(["run", "--config"]).arg(&file).stderr(Stdio::null()).kill_on_drop(true);
+    let mut bridge = command.spawn().unwrap();
+    // Waits until the bridge reads it.
+    let opening = async { File::options().write(true).open(&file).await };
+    let mut written = soon("the reading of the file", opening).await.unwrap();
+    let pid = bridge.id().unwrap().to_string();
+    assert!(Command::new("kill").args(["-HUP", &pid]).status().await.unwrap().success());
+    // The file is no folder that a store could be in: this ends the bridge, and no signal does.
+    let store = format!("[store]\nurl = \"sqlite://{}/bridge.db\"\n", file.display());
+    let rest =
+        "[webhooks.default]\nsecrets = [\"secret\"]\n[targets.orders]\nurl = \"http://127.0.0.1:9/\"\n";
+    written.write_all(format!("{store}{rest}").as_bytes()).await.unwrap();
+    written.flush().await.unwrap();
+    drop(written);
+    assert_eq!(soon("the end", bridge.wait()).await.unwrap().code(), Some(1));
 }
