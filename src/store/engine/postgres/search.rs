@@ -50,8 +50,7 @@ pub(super) const LANES: &str = "SELECT g.n, d.sequence, d.rank, d.state, d.due_a
 pub(super) const SIZES: &str = "SELECT sequence, coalesce(octet_length(body), 0)::bigint AS size FROM event \
                      WHERE sequence = ANY ($1)";
 
-/// The target is given with each delivery: by one that is the same for all, the server would go
-/// through all of its deliveries where it has no statistics yet, as in a new database.
+/// The target is given with each delivery, as with each outcome that is settled.
 pub(super) const JOBS: &str = "SELECT d.sequence, d.rank, d.attempts, d.first_attempt_at, d.lane, d.replays, \
        (d.attempts > 0 AND EXISTS (SELECT 1 FROM attempt a WHERE a.target_id = d.target_id \
          AND a.sequence = d.sequence AND a.started_at < d.first_attempt_at)) AS renewed, e.id, e.type, \
