@@ -116,7 +116,7 @@ impl<B: Backend> Fixture<B> {
         let outboxes = std::mem::take(&mut store.outboxes);
         let writer = std::thread::spawn(|| committer.run());
         let owned = Vec::new();
-        // Ends with the others: nobody else stops it.
+        // Ends with the others, by which it is stopped.
         let stop = CancellationToken::new();
         let mut acting = JoinSet::new();
         acting.spawn(store.recount(stop));

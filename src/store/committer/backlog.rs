@@ -1,4 +1,4 @@
-//! What is unfinished, counted, and what nobody would finish.
+//! What is unfinished, counted, and what no process would finish.
 
 use crate::domain::clock::UnixMillis;
 use crate::domain::delivery::OnUncertain;

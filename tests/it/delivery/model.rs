@@ -129,7 +129,7 @@ async fn play(plan: Plan) {
                         || now.requests.len() > before.requests.len()
                         || now.unique() > before.unique()
                 };
-                target.until("progress", moved).await;
+                until(&engine, &target, "progress", moved).await;
             }
             Step::Restart => {
                 engine.stop().await;
@@ -139,11 +139,25 @@ async fn play(plan: Plan) {
         }
     }
     let delivered = |record: &Record| record.requests.iter().filter(|seen| seen.acknowledged).count();
-    target.until("everything that can go on", |record| delivered(record) == patient).await;
+    until(&engine, &target, "all that can go on", |record| delivered(record) == patient).await;
     target.heal();
-    target.until("everything", |record| record.unique() == events.len()).await;
+    until(&engine, &target, "everything", |record| record.unique() == events.len()).await;
     engine.stop().await;
     judge(&plan, &failures, &target.record());
+}
+
+/// Waits until `reached` holds. Says what the dispatcher shows, and what came last, if it does not.
+async fn until(engine: &Engine, target: &RawTarget, what: &str, reached: impl FnMut(&Record) -> bool) {
+    let waiting = target.until(what, reached);
+    if tokio::time::timeout(Duration::from_secs(40), waiting).await.is_err() {
+        let Record { requests, in_flight, connections, .. } = target.record();
+        let last = &requests[requests.len().saturating_sub(10)..];
+        let status = engine.status.borrow();
+        panic!(
+            "{what}: {} requests, {in_flight} out, {connections} connections; {last:#?}; {status:#?}",
+            requests.len()
+        );
+    }
 }
 
 /// What must hold of everything that the target has seen.
