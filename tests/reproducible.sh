@@ -22,7 +22,7 @@ build() {
 flags=(--jobs 2 "$@")
 build first env TZ=UTC LC_ALL=C
 flags=(--jobs 1 "$@")
-find src migrations build.rs -type f -exec touch {} + 2>/dev/null || true
+find src migrations build.rs -type f -exec touch {} +
 (umask 077 && build second env TZ=Pacific/Auckland LC_ALL=C.UTF-8)
 rm -rf "$folder"
 sha256sum target/reproducible-first target/reproducible-second
