@@ -1,19 +1,19 @@
-//! The store: everything that is kept, behind narrow handles and plain values.
+//! The store keeps events, deliveries and cursors, behind narrow handles and plain values.
 //!
 //! | file | holds |
 //! |---|---|
-//! | [`inbox`] | the sources' handle: records what they bring |
-//! | [`outbox`] | a target's handle: hands out deliveries, takes their outcomes |
+//! | [`inbox`] | the handle of the sources: records events and cursors |
+//! | [`outbox`] | the handle of a target: hands out deliveries, writes their outcomes |
 //! | `handoff` | bounded queues in memory, from the committer to a dispatcher |
-//! | [`operator`] | the operator's handle: shows what is stored, does what is asked |
-//! | [`lease`], [`cluster`] | which process delivers to a target, reads a stream, keeps house |
-//! | [`types`], [`view`], [`error`] | plain values and errors of these |
-//! | `committer`, `progress` | the thread that writes: group commit, and what follows a commit; whether it gets on |
-//! | `remote` | what an operator asks of another replica, in writing |
-//! | `routing`, `counts`, `retention`, `identity`, `source_comparison` | what every engine shares; no SQL |
+//! | [`operator`] | the handle of the operator: reads the store, carries out actions |
+//! | [`lease`], [`cluster`] | which process delivers to a target, reads a stream or keeps house |
+//! | [`types`], [`view`], [`error`] | the plain values and errors of the handles |
+//! | `committer`, `progress` | the thread that writes, in groups; whether it makes progress |
+//! | `remote` | the requests of an operator to another replica, as JSON |
+//! | `routing`, `counts`, `retention`, `identity`, `source_comparison` | logic that all engines share; no SQL |
 //! | `engine` | the trait of a database, `SQLite` and `PostgreSQL`; all SQL |
-//! | `contract` | the tests of every engine |
-//! | [`backup`], [`restore`], [`check`] | a copy of a store that may be in use, putting one back, a look at one |
+//! | `contract` | the tests that every engine has to pass |
+//! | [`backup`], [`restore`], [`check`] | copies a store that may be in use; puts a copy back; reads a store for `doctor` |
 //!
 //! One thread owns the engine and commits in groups; readers are a small pool. No type
 //! of an engine leaves this module.
@@ -79,51 +79,52 @@ use progress::Progress;
 use retention::Retention;
 use routing::RoutingTable;
 
-/// Commands that may wait for the committer. A queue longer than a few groups only
-/// adds latency; a caller that finds it full is asked to come back.
+/// How many commands may wait for the committer. A queue longer than a few groups only adds
+/// latency: the caller of a full queue is told to come back.
 const QUEUE: usize = 1024;
 
-/// Connections by which leases are renewed and other replicas asked.
+/// Number of the connections that renew leases and ask other replicas.
 const LEASE_CONNECTIONS: u32 = 2;
 
-/// Between two counts of what is unfinished, at least.
+/// The shortest time between two counts of the unfinished deliveries.
 const RECOUNT: Duration = Duration::from_secs(2);
 
-/// So many times as long as a count takes is left to others.
+/// The pause after a count, as a multiple of the count's duration: the committer does other work
+/// then.
 const RECOUNT_SHARE: u32 = 20;
 
-/// An open store: its handles, to be given to those who need them.
+/// An open store: its handles, to be passed to the parts that use them.
 #[derive(Debug)]
 pub struct Store {
-    /// For the sources.
+    /// The handle of the sources.
     pub inbox: Inbox,
-    /// For the operator.
+    /// The handle of the operator.
     pub operator: OperatorStore,
-    /// For the dispatchers, one for each route and in their order.
+    /// The handles of the dispatchers, one for each route and in the order of the routes.
     pub outboxes: Vec<Outbox>,
     tasks: Tasks,
     reader: Reader,
     counters: Arc<Counters>,
     clock: Clock,
     retention: watch::Sender<Retention>,
-    /// The last source that was refused for being another account's.
+    /// The last source that was refused because it belongs to another account.
     refused: watch::Receiver<Option<Box<OtherIdentity>>>,
     /// The sequence of the newest event when the store was opened.
     newest: i64,
-    /// Whether something on the wire was left to another process then.
+    /// Whether at that time an attempt on the wire was left to another process.
     left_to_another: bool,
     leases: Leases,
-    /// What keeps the leases, where several processes may share the store.
+    /// The task that keeps the leases, if several processes may share the store.
     membership: Option<Membership>,
 }
 
 impl Store {
-    /// Opens the store, creating or migrating it as needed, and takes its lock or lease.
-    /// Nothing is committed until [`Committer::run`] is running on a thread of its own. A `clock`
-    /// that is adjustable is set by the database's, where several processes may share the store.
+    /// Opens the store, creates or migrates it as needed, and takes its lock or lease. Nothing is
+    /// committed until [`Committer::run`] runs on a thread of its own. If several processes may
+    /// share the store and `clock` is adjustable, the database's clock sets it.
     ///
     /// # Errors
-    /// [`OpenError`] names the file or server and what is wrong; it is left as it was.
+    /// [`OpenError`] names the file or server and the reason; the file or server is unchanged.
     pub async fn open(
         settings: &Settings,
         routes: Vec<Route>,
@@ -157,10 +158,10 @@ impl Store {
                 .map_err(|error| address.error(&error))?;
                 let (tasks, writer) = (store.tasks.clone(), (committer.progress(), committer.stored()));
                 let look = move || tasks.wake();
-                // Of its own: the leases do not wait for what readers are asked.
+                // A pool of its own, so that the leases never wait for queries of readers.
                 let joining = (&address, address.pool(LEASE_CONNECTIONS, Purpose::Leases), &*server.schema);
                 let membership = Membership::join(joining, (leases, store.clock.clone()), look, writer);
-                // It is set nowhere else.
+                // No other code sets it, so it is empty here.
                 let _ = store.operator.peers.set(membership.peers());
                 store.membership = Some(membership);
                 Ok((store, committer))
@@ -216,12 +217,12 @@ impl Store {
         Ok((store, committer))
     }
 
-    /// Replaces the routes, in one step between two commits: the targets in `kept`
-    /// go on as they are, each of `opened` gets an outbox, in that order, and every
-    /// other target receives nothing from here on. What is undelivered stays stored.
+    /// Replaces the routes, in one step between two commits. The targets in `kept` go on unchanged.
+    /// Each route in `opened` gets an outbox, in the order of `opened`. Every other target receives
+    /// no event from now on; its undelivered events stay stored.
     ///
-    /// A target that had an outbox before gets a new one. The dispatcher of the old one
-    /// has to end before the new one is used; see [`Outbox`].
+    /// A target that had an outbox gets a new one. The dispatcher of the old outbox has to end
+    /// before the new outbox is used; see [`Outbox`].
     ///
     /// # Errors
     /// [`RecordError`]; then nothing has changed.
@@ -234,25 +235,25 @@ impl Store {
         Ok(opened.into_iter().map(outbox).collect())
     }
 
-    /// The replicas that share the store; `None` of a store of one process.
+    /// Returns the replicas that share the store; `None` for a store of one process.
     pub fn peers(&self) -> Option<Peers> {
         self.membership.as_ref().map(Membership::peers)
     }
 
-    /// What other replicas ask of this one, and is not about deliveries; to be taken once.
+    /// Returns the requests of other replicas that are not about deliveries. Can be taken once.
     pub fn take_asked(&mut self) -> Option<mpsc::Receiver<Asked>> {
         self.membership.as_mut()?.asked.take()
     }
 
-    /// What keeps the leases; to be taken once, and run until the store is
-    /// [closed](Self::close). Empty of a store of one process.
+    /// Returns the tasks that keep the leases; empty for a store of one process. They can be taken
+    /// once and have to run until the store is [closed](Self::close).
     pub fn take_lease_tasks(&mut self) -> Vec<LeaseTask> {
         self.membership.as_mut().map(Membership::take_tasks).unwrap_or_default()
     }
 
-    /// Counts what is unfinished now and then, while other replicas change it, and after a group
-    /// of which it is not known whether it was stored, until `stop`.
-    /// What a target that no replica is configured with any more has on the wire is held.
+    /// Counts the unfinished deliveries from time to time until `stop`: while other replicas change
+    /// them, and after a failed group that may be stored all the same. The count also holds the
+    /// attempts on the wire of a target that no replica is configured with any more.
     pub fn recount(&self, stop: CancellationToken) -> impl Future<Output = ()> + Send + use<> {
         let (tasks, cluster) = (self.tasks.clone(), self.peers().map(|peers| peers.cluster()));
         let (mut once_more, counters) = (self.left_to_another, Arc::clone(&self.counters));
@@ -261,10 +262,11 @@ impl Store {
             while stop.run_until_cancelled(tokio::time::sleep(rest)).await.is_some() {
                 let is_shared = cluster.as_ref().is_some_and(|cluster| cluster.borrow().has_others());
                 once_more |= counters.take_doubt();
-                // Once more when they have gone: what they did last is not counted yet.
+                // Counts once more after the others have left: their last changes are not counted
+                // yet.
                 if std::mem::replace(&mut once_more, is_shared) || is_shared {
                     let began = Instant::now();
-                    // The committer says at a higher level that the database is in trouble.
+                    // The committer logs trouble of the database at a higher level.
                     once_more |= tasks.control(|reply| Control::Recount { reply }).await != Ok(false);
                     rest = RECOUNT.max(began.elapsed() * RECOUNT_SHARE);
                 }
@@ -272,16 +274,16 @@ impl Store {
         }
     }
 
-    /// Asks for what one process at a time does for the whole store.
+    /// Asks for the lease of the work that one process at a time does for the whole store.
     pub fn housekeeping(&self) -> Housekeeping {
         Housekeeping::new(&self.leases)
     }
 
-    /// Notes that `sources` bring this store its events, all that are configured. With
-    /// `adopt`, whatever they were before.
+    /// Notes that `sources`, all configured ones, bring this store its events. With `adopt`,
+    /// earlier notes about them are dropped first.
     ///
     /// # Errors
-    /// [`ClaimError::Other`] if the store holds another Pepay's or another account's; then
+    /// [`ClaimError::Other`] if the store holds events of another Pepay or of another account; then
     /// nothing has changed.
     pub async fn claim(&self, sources: Vec<SourceIdentity>, adopt: bool) -> Result<(), ClaimError> {
         let claim = move |group: &mut committer::Group<'_>| {
@@ -300,8 +302,8 @@ impl Store {
         Ok(self.tasks.write(claim).await??)
     }
 
-    /// Resolves once a source turns out to be of another account than the store, with the
-    /// reason.
+    /// Resolves once a source turns out to belong to another account than the store. Returns both
+    /// identities.
     pub async fn refusal(&mut self) -> Box<OtherIdentity> {
         loop {
             let refused = self.refused.borrow_and_update().clone();
@@ -314,30 +316,30 @@ impl Store {
         }
     }
 
-    /// Removes what is older than it is to be kept.
+    /// Returns the task that removes events and audit entries that are older than their retention.
     pub fn janitor(&self) -> Janitor {
         let retention = self.retention.subscribe();
         Janitor::new(self.tasks.clone(), self.reader.clone(), self.clock.clone(), retention)
     }
 
-    /// Sets the retentions of `settings`, which count from the janitor's next round on.
+    /// Sets the retentions of `settings`. The janitor uses them from its next round on.
     pub fn retain(&self, settings: &Settings) {
         self.retention.send_replace(settings.into());
     }
 
-    /// Compares the live sources.
+    /// Returns the task that compares the stream with the webhooks.
     pub fn comparison(&self) -> Comparison {
         let (reader, counters) = (self.reader.clone(), Arc::clone(&self.counters));
         Comparison::new(reader, counters, self.clock.clone(), self.newest)
     }
 
-    /// Ends the committer once it has committed what was handed to it before, and has
-    /// checkpointed. Later commands are refused as unavailable.
+    /// Ends the committer after it has committed all earlier commands and made a checkpoint. Later
+    /// commands are refused as unavailable.
     pub async fn close(&mut self) {
         if let Some(membership) = self.membership.take() {
             membership.leave().await;
         }
-        // An error says that the committer is gone already, which is what was asked for.
+        // An error means that the committer has ended already.
         let _ = self.tasks.control(|reply| Control::Close { reply }).await;
     }
 }

@@ -1,4 +1,4 @@
-//! The processes that share a store, as one of them knows them: plain values.
+//! The processes that share a store, as one of them knows them.
 
 use std::sync::Arc;
 
@@ -7,21 +7,21 @@ use serde_json::Value;
 use super::types::{Arrived, TargetId, Term};
 use crate::domain::clock::UnixMillis;
 
-/// The living replicas, the one that has joined first at the beginning.
+/// The living replicas and the state of the store that they share.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Cluster {
-    /// All of them, with this one.
+    /// All living replicas, this one included, in the order in which they joined.
     pub replicas: Vec<Replica>,
     /// The targets that are paused, by name.
     pub paused: Vec<String>,
-    /// Whether this process holds no lease since its writer completes nothing.
+    /// Whether this process has given up its leases because its committer completes no group.
     pub stalled: bool,
 }
 
 /// A process that shares the store.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Replica {
-    /// Drawn at random by the process.
+    /// A random id, which the process has drawn.
     pub id: Arc<str>,
     /// Whether it is this process.
     pub is_self: bool,
@@ -33,7 +33,7 @@ pub struct Replica {
     pub since: UnixMillis,
     /// A digest of its configuration, without secrets.
     pub configuration: String,
-    /// What it says of its parts.
+    /// The state of its parts, as the replica reports it.
     pub report: Value,
     /// The leases that it holds, by name.
     pub holds: Vec<HeldLease>,
@@ -50,30 +50,30 @@ pub struct HeldLease {
     pub since: UnixMillis,
 }
 
-/// What a replica asks of another one: of the holder of `lease`.
+/// A request of a replica to the holder of `lease`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Asked {
-    /// Drawn at random.
+    /// A random id.
     pub id: String,
     /// The lease.
     pub lease: String,
-    /// What is asked for.
+    /// The content of the request.
     pub body: Value,
 }
 
-/// What other processes have stored.
+/// A page of the deliveries that other processes have stored.
 #[derive(Debug, Default)]
 pub(super) struct LogPage {
     /// The sequence of the newest event.
     pub(super) newest: i64,
-    /// The deliveries, by sequence. Beyond some megabytes of bodies they are without a job.
+    /// The deliveries, by sequence. After some megabytes of bodies the others have no job.
     pub(super) deliveries: Vec<(TargetId, Arrived)>,
-    /// Whether there were more than the limit: then none of them is here.
+    /// Whether there were more deliveries than the limit: then `deliveries` is empty.
     pub(super) overflow: bool,
 }
 
 impl Cluster {
-    /// Whether there are others.
+    /// Returns whether there are other replicas.
     pub fn has_others(&self) -> bool {
         self.replicas.iter().any(|replica| !replica.is_self)
     }

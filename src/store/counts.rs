@@ -17,7 +17,7 @@ pub(super) struct Counters {
     sources: [OfSource; Source::ALL.len()],
     targets: Mutex<Vec<TargetTally>>,
     unfinished: Mutex<Vec<(TargetId, Unfinished)>>,
-    /// Whether a group has failed that may be stored all the same.
+    /// Whether a failed group may be stored all the same.
     doubtful: AtomicBool,
     quiet: Mutex<Vec<Quiet>>,
 }
@@ -31,7 +31,8 @@ struct OfSource {
     last_at: AtomicI64,
 }
 
-/// The deliveries of a target that are still to be made or decided on.
+/// The unfinished deliveries of a target: open ones, which the bridge attempts, and held and dead
+/// ones, which wait for an operator.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Unfinished {
     pub(super) open: i64,
@@ -40,7 +41,7 @@ pub(super) struct Unfinished {
 }
 
 impl Unfinished {
-    /// There are so many more in `state`.
+    /// Adds `by` deliveries in `state`.
     pub(super) fn change(&mut self, state: State, by: i64) {
         match state {
             State::Pending | State::Sending | State::Retrying => self.open += by,
@@ -51,13 +52,13 @@ impl Unfinished {
     }
 }
 
-/// How a group changes what is unfinished of each target: counted once, when the store
-/// is opened, and kept up with from there on. Counting a million for each look would take
-/// some tenths of a second.
+/// The changes of a group to the numbers of unfinished deliveries, by target. The deliveries are
+/// counted once, when the store is opened, and the number is kept up to date by these changes:
+/// counting a million takes some tenths of a second.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct BacklogChanges(Vec<(TargetId, Unfinished)>);
 
-/// What an engine has counted.
+/// The result of an engine's count.
 #[derive(Debug, Default)]
 pub(super) struct Backlog {
     pub(super) unfinished: BacklogChanges,
@@ -66,7 +67,7 @@ pub(super) struct Backlog {
 }
 
 impl Backlog {
-    /// There are so many deliveries to `target` in `state`.
+    /// Adds `number` deliveries to `target` in `state`.
     pub(super) fn add(&mut self, target: TargetId, state: State, number: i64) {
         self.unfinished.change(target, state, number);
         if state == State::Sending {
@@ -76,7 +77,7 @@ impl Backlog {
 }
 
 impl BacklogChanges {
-    /// A delivery to `target` has come from one state, if it was there, to another.
+    /// Notes that a delivery to `target` has changed its state; `from` is `None` for a new one.
     pub(super) fn step(&mut self, target: TargetId, from: Option<State>, to: State) {
         if let Some(from) = from {
             self.change(target, from, -1);
@@ -84,7 +85,7 @@ impl BacklogChanges {
         self.change(target, to, 1);
     }
 
-    /// There are so many more deliveries to `target` in `state`.
+    /// Adds `by` deliveries to `target` in `state`.
     pub(super) fn change(&mut self, target: TargetId, state: State, by: i64) {
         let index = self.0.iter().position(|(known, _)| *known == target).unwrap_or_else(|| {
             self.0.push((target, Unfinished::default()));
@@ -95,7 +96,7 @@ impl BacklogChanges {
 }
 
 impl Counters {
-    /// Adds `changes` to what is unfinished.
+    /// Adds `changes` to the numbers of unfinished deliveries.
     pub(super) fn change_unfinished(&self, BacklogChanges(changes): &BacklogChanges) {
         if changes.is_empty() {
             return;
@@ -113,28 +114,29 @@ impl Counters {
         }
     }
 
-    /// Replaces what is unfinished by what was counted.
+    /// Replaces the numbers of unfinished deliveries by a count.
     pub(super) fn set_unfinished(&self, BacklogChanges(counted): BacklogChanges) {
         *lock(&self.unfinished) = counted;
     }
 
-    /// A group has failed. If it may be stored all the same, what is unfinished is to be counted.
+    /// Notes that a group has failed. If it may be stored all the same, the unfinished deliveries
+    /// have to be counted.
     pub(super) fn doubt(&self, may_be_stored: bool) {
         self.doubtful.fetch_or(may_be_stored, Relaxed);
     }
 
-    /// Whether that is so, since the last call.
+    /// Returns whether they have to be counted, and resets that.
     pub(super) fn take_doubt(&self) -> bool {
         self.doubtful.swap(false, Relaxed)
     }
 
-    /// What is unfinished of `target`.
+    /// Returns the numbers of unfinished deliveries of `target`.
     pub(super) fn unfinished(&self, target: TargetId) -> Unfinished {
         let unfinished = lock(&self.unfinished);
         unfinished.iter().find(|(known, _)| *known == target).map(|(_, known)| *known).unwrap_or_default()
     }
 
-    /// An event of `source` that arrived `at` has been recorded.
+    /// Counts an event of `source` that arrived at `at`, by the result of recording it.
     pub(super) fn count(&self, source: Source, recorded: Recorded, at: UnixMillis) {
         let counters = &self.sources[source as usize];
         match recorded {
@@ -144,18 +146,18 @@ impl Counters {
         counters.last_at.store(at.0, Relaxed);
     }
 
-    /// `source` has brought another event under a known id, which is news.
+    /// Counts a new conflict that `source` has brought.
     pub(super) fn count_conflict(&self, source: Source) {
         self.sources[source as usize].conflicting.fetch_add(1, Relaxed);
     }
 
-    /// When `source` last brought something since the start.
+    /// Returns when `source` last brought an event since the start.
     pub(super) fn last_at(&self, source: Source) -> Option<UnixMillis> {
         let at = self.sources[source as usize].last_at.load(Relaxed);
         (at > 0).then_some(UnixMillis(at))
     }
 
-    /// `target` is configured: it is counted from here on, or goes on where it was.
+    /// Counts the attempts at `target` from here on; a known target keeps its counts.
     pub(super) fn add_target(&self, target: &Arc<str>) {
         let mut targets = lock(&self.targets);
         if !targets.iter().any(|known| known.target == *target) {
@@ -163,14 +165,14 @@ impl Counters {
         }
     }
 
-    /// `target` has acknowledged an attempt.
+    /// Counts an acknowledged attempt at `target`.
     pub(super) fn count_delivered(&self, target: &str) {
         if let Some(tally) = lock(&self.targets).iter_mut().find(|known| *known.target == *target) {
             tally.delivered += 1;
         }
     }
 
-    /// An attempt at `target` has failed.
+    /// Counts a failed attempt at `target`.
     pub(super) fn count_failed(&self, target: &str) {
         if let Some(tally) = lock(&self.targets).iter_mut().find(|known| *known.target == *target) {
             tally.failed += 1;
@@ -193,7 +195,7 @@ impl Counters {
         *lock(&self.quiet) = quiet;
     }
 
-    /// The sources last noted as quiet that have brought nothing since.
+    /// Returns the sources that were last noted as quiet and have brought nothing since.
     pub(super) fn quiet(&self) -> Vec<Quiet> {
         let mut quiet = lock(&self.quiet).clone();
         quiet.retain(|one| self.last_at(one.source).is_none_or(|at| at < one.since));
@@ -201,12 +203,12 @@ impl Counters {
     }
 }
 
-/// Each change is one step: a panic elsewhere leaves nothing half-done.
+/// Each change is one step, so a panic elsewhere leaves no half-done change.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The value that `percent` of 100 do not exceed, by the nearest rank; 0 of none.
+/// Returns the percentile of `sorted` by the nearest rank; 0 for an empty slice.
 pub(super) fn percentile(sorted: &[u64], percent: usize) -> u64 {
     let rank = (sorted.len() * percent).div_ceil(100).max(1);
     sorted.get(rank - 1).copied().unwrap_or(0)

@@ -1,13 +1,13 @@
-//! What a store is built on: a database that keeps events and deliveries. All SQL is
-//! below this line, and everything above it is shared by the engines.
+//! An engine is the database of a store. All SQL is in the engines; they share everything above
+//! this module.
 //!
-//! The [committer](super::committer) calls an engine from one thread. It begins, carries
-//! out what has queued up, and commits: one group. Verbs take sets. Each may be repeated,
+//! The [committer](super::committer) calls an engine from one thread. It begins a group, carries
+//! out the queued commands, and commits. A verb takes a set of values. Each verb may be repeated,
 //! with the same effect, after an outcome that is not known.
 //!
-//! Several processes may share a store. What the owner of a target or a stream writes it
-//! writes under its [`Term`]; what other processes have stored is read from the
-//! [log](Engine::read_log). In a store of one process the term is constant and the log empty.
+//! Several processes may share a store. The owner of a target or a stream writes under its
+//! [`Term`]. Each process reads the deliveries that others have stored from the
+//! [log](Engine::read_log). In a store of one process the term is constant and the log is empty.
 
 mod event_row;
 pub mod postgres;
@@ -32,17 +32,18 @@ use crate::domain::clock::UnixMillis;
 use crate::domain::delivery::OnUncertain;
 use crate::domain::event::EventId;
 
-/// Up to this much, in milliseconds, an event may have arrived before one that was accepted
-/// earlier without a note of it: it is always reckoned with.
+/// An event may have arrived by this many milliseconds before one that was accepted earlier.
+/// Queries by time always allow for it, and the engine notes only a larger difference.
 const ORDINARY_SKEW_MS: i64 = 5 * 60 * 1000;
 
 /// Why an engine did not do something.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum EngineError {
-    /// This cannot be carried out; other work can.
+    /// The command cannot be carried out; others can.
     #[error("{0}")]
     Rejected(String),
-    /// Another process owns what this is about; other work can be carried out.
+    /// Another process owns the target or the stream of the command; other commands can be carried
+    /// out.
     #[error("another process has taken it over")]
     Superseded,
     /// The database does not work now.
@@ -59,73 +60,74 @@ impl From<EngineError> for RecordError {
     }
 }
 
-/// By which right the deliveries of a target are changed.
+/// The right by which the deliveries of a target are changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Authority {
-    /// This process owns their order.
+    /// This process owns the order of the target's deliveries.
     Owner(Term),
-    /// No process does. An engine makes sure of that until the group has ended, and
-    /// returns [`EngineError::Superseded`] where one does.
+    /// No process owns it. The engine makes sure of that until the group has ended, and returns
+    /// [`EngineError::Superseded`] if a process owns it.
     Unowned,
 }
 
-/// What a group consists of, by which an engine chooses how to begin it.
+/// The content of a group, by which an engine chooses how to begin it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum GroupKind {
     /// Verbs that only read.
     Reads,
     /// One call of [`Engine::append`].
     Appends,
-    /// Anything.
+    /// Any verbs.
     Writes,
 }
 
-/// A piece of retention, small enough to go in between.
+/// A step of retention, small enough to be carried out between other groups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RetentionStep {
-    /// Removes bodies and attempts of events that arrived before this and whose
-    /// deliveries are done.
+    /// Removes bodies and attempts of events that arrived before `before` and whose deliveries are
+    /// all finished.
     Payloads {
         /// The time.
         before: UnixMillis,
     },
-    /// Cancels dead deliveries that died before this and that no operator has decided on.
+    /// Cancels dead deliveries that died before `before` and that no operator has decided on.
     Dead {
         /// The time.
         before: UnixMillis,
     },
-    /// Removes events that arrived before this and whose deliveries are all done.
+    /// Removes events that arrived before `before` and whose deliveries are all finished.
     Events {
         /// The time.
         before: UnixMillis,
-        /// How many of the newest are kept however old they are.
+        /// The number of the newest events that are kept regardless of their age.
         but_newest: i64,
     },
-    /// Looks again at what was passed over and has ended since.
+    /// Looks again at events that a step has passed over and whose deliveries have finished since.
     Recheck,
-    /// Removes entries of the audit trail from before this.
+    /// Removes entries of the audit trail from before `before`.
     Audit {
         /// The time.
         before: UnixMillis,
-        /// How many of the newest of each kind are kept at most, however new the others are.
+        /// The number of the newest entries of each kind that are kept at most, even if more are
+        /// newer than `before`.
         newest: i64,
     },
-    /// Gives pages that hold nothing back to the file system.
+    /// Gives free pages back to the file system.
     Vacuum,
 }
 
-/// What a piece of retention came to.
+/// The result of a step of retention.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Retained {
-    /// Whether there is more of it.
+    /// Whether the step has more rows to remove.
     pub(super) more: bool,
-    /// How many dead deliveries were cancelled, by the name of their target.
+    /// The number of dead deliveries that were cancelled, by the name of their target.
     pub(super) expired: Vec<(Arc<str>, u64)>,
 }
 
 /// A database that keeps events and deliveries.
 pub(super) trait Engine: fmt::Debug + Send {
-    /// Begins a group. One that could not be ended when it failed is ended first.
+    /// Begins a group. A failed group that could not be ended is ended first.
     fn begin(&mut self, kind: GroupKind) -> Result<(), EngineError>;
 
     /// Makes the group durable.
@@ -134,25 +136,26 @@ pub(super) trait Engine: fmt::Debug + Send {
     /// Undoes the group.
     fn roll_back(&mut self) -> Result<(), EngineError>;
 
-    /// Does what is to be done now and then, outside of a group and after its callers
-    /// have been answered.
+    /// Does maintenance from time to time, outside of a group and after its callers have their
+    /// results.
     fn tidy(&mut self);
 
     /// Makes the log of the database as short as its readers allow, outside of a group.
     fn checkpoint(&mut self);
 
-    /// The sequence of the newest event; 0 for none ever.
+    /// Returns the sequence of the newest event; 0 if there was never one.
     fn newest(&self) -> i64;
 
-    /// Gives every target its number, in their order. Outside of a group.
+    /// Gives every target its number. Returns the numbers in the order of `targets`. Called outside
+    /// of a group.
     fn register(&mut self, targets: &[Arc<str>]) -> Result<Vec<TargetId>, EngineError>;
 
-    /// Counts what is unfinished. Outside of a group.
+    /// Counts the unfinished deliveries. Called outside of a group.
     fn count(&mut self) -> Result<Backlog, EngineError>;
 
-    /// Stores the events of `batches` that are new, numbers them without a gap, gives each
-    /// a pending delivery for every target of `routes` that takes it, notes by which
-    /// sources the others came, and moves the cursors. Rejected as a whole if one of them
+    /// Stores the new events of `batches` and numbers them without a gap. Gives each a pending
+    /// delivery for every target of `routes` that takes it. Notes the sources of the events that
+    /// are stored already, and moves the cursors. The call is rejected as a whole if one event
     /// cannot be stored.
     fn append(
         &mut self,
@@ -162,9 +165,9 @@ pub(super) trait Engine: fmt::Debug + Send {
         now: UnixMillis,
     ) -> Result<Vec<Vec<Appended>>, EngineError>;
 
-    /// The pending deliveries to `targets` of the events `between` these, above the first and up to
-    /// the second if there is one, that have
-    /// not been attempted, as the group sees them. Empty in a store of one process.
+    /// Returns the pending deliveries to `targets` that have not been attempted, as the group sees
+    /// them, of events with a sequence above the first of `between` and up to the second, if there
+    /// is one. Empty in a store of one process.
     fn read_log(
         &mut self,
         between: (i64, Option<i64>),
@@ -172,12 +175,12 @@ pub(super) trait Engine: fmt::Debug + Send {
         limit: usize,
     ) -> Result<LogPage, EngineError>;
 
-    /// Notes that an attempt is about to go out. Rejected if the delivery is not pending
-    /// or retrying, superseded if the term is over.
+    /// Notes that an attempt begins. Rejected if the delivery is not pending or retrying,
+    /// superseded if the term is over.
     fn claim(&mut self, term: Term, target: TargetId, attempt: AttemptStarted) -> Result<(), EngineError>;
 
-    /// Stores what attempts came to. What was settled before stays as it is. Superseded if
-    /// the term is over.
+    /// Stores the outcomes of attempts. An attempt that was settled before stays as it is.
+    /// Superseded if the term is over.
     fn settle(
         &mut self,
         term: Term,
@@ -187,7 +190,8 @@ pub(super) trait Engine: fmt::Debug + Send {
         now: UnixMillis,
     ) -> Result<(), EngineError>;
 
-    /// Decides what becomes of attempts that a process has left on the wire.
+    /// Settles attempts that a process has left on the wire: by `on_uncertain`, a delivery is
+    /// retried or held. Returns these attempts.
     fn recover(
         &mut self,
         authority: Authority,
@@ -200,10 +204,10 @@ pub(super) trait Engine: fmt::Debug + Send {
     /// Searches the open deliveries of a target.
     fn search(&mut self, target: TargetId, search: &Search) -> Result<Found, EngineError>;
 
-    /// Finds the number of a target and the sequence of an event, by their names.
+    /// Returns the number of a target and the sequence of an event, by name and id.
     fn find(&mut self, target: &str, id: &EventId) -> Result<Result<Key, ActError>, EngineError>;
 
-    /// Does to deliveries of a target what an operator asks for. None is on the wire.
+    /// Carries out `acts` of an operator on deliveries of a target. None of these is on the wire.
     fn act(
         &mut self,
         authority: Authority,
@@ -214,11 +218,11 @@ pub(super) trait Engine: fmt::Debug + Send {
         now: UnixMillis,
     ) -> Result<Vec<Acted>, EngineError>;
 
-    /// Writes the answer to a request of another process, once: returns whether it was
-    /// still unanswered, and otherwise has no effect.
+    /// Writes the answer to a request of another process, once. Returns whether the request was
+    /// still unanswered; otherwise the call has no effect.
     fn answer(&mut self, request: &str, answer: &str) -> Result<bool, EngineError>;
 
-    /// Notes why a target is paused; with no reason, that it is not.
+    /// Stores why a target is paused; with no `reason`, that it is not.
     fn pause(
         &mut self,
         target: &str,
@@ -226,7 +230,7 @@ pub(super) trait Engine: fmt::Debug + Send {
         now: UnixMillis,
     ) -> Result<Result<(), ActError>, EngineError>;
 
-    /// Notes until when a target has asked to be left alone; with no wish, that it has not.
+    /// Stores the `Retry-After` of a target; with no `wish`, that it has none.
     fn leave_alone(
         &mut self,
         target: &str,
@@ -236,7 +240,7 @@ pub(super) trait Engine: fmt::Debug + Send {
     /// Writes an entry of the audit trail, once for each `key`, which is drawn at random.
     fn audit(&mut self, key: i64, entry: &Entry) -> Result<(), EngineError>;
 
-    /// Does a piece of retention.
+    /// Carries out a step of retention.
     fn retain(
         &mut self,
         step: RetentionStep,
@@ -244,15 +248,15 @@ pub(super) trait Engine: fmt::Debug + Send {
         now: UnixMillis,
     ) -> Result<Retained, EngineError>;
 
-    /// Which Pepay the events of each source come from, as far as it was noted.
+    /// Returns the stored identities of the sources.
     fn identities(&mut self) -> Result<Vec<SourceIdentity>, EngineError>;
 
-    /// Notes the identity of a source, in place of what was noted of it.
+    /// Stores the identity of a source, in place of an earlier one.
     fn identify(&mut self, identity: &SourceIdentity, now: UnixMillis) -> Result<(), EngineError>;
 
     /// Forgets the identities of all sources.
     fn forget_identities(&mut self) -> Result<(), EngineError>;
 
-    /// Writes a few bytes, to see that commits work.
+    /// Writes a few bytes, to check that commits work.
     fn beat(&mut self, now: UnixMillis) -> Result<(), EngineError>;
 }

@@ -1,4 +1,4 @@
-//! Why the store did not do what it was asked for.
+//! The errors of the store.
 
 use std::io;
 use std::path::PathBuf;
@@ -25,18 +25,18 @@ pub enum OpenError {
         /// Why.
         source: io::Error,
     },
-    /// Another process has it.
+    /// Another process uses the database.
     #[error("the database {0} is in use by another pepay-bridge process")]
     InUse(PathBuf),
-    /// A database, but not one of ours.
+    /// The file is a database of another application.
     #[error("{path} is a database of another application (application_id {application_id:#x})")]
     Foreign {
         /// The file.
         path: PathBuf,
-        /// What it is marked with.
+        /// The `application_id` of the file.
         application_id: i64,
     },
-    /// Written by a later version.
+    /// The database was written by a later version.
     #[error(
         "the database {path} has schema {found}, newer than {known}, the newest this version knows: run the version that wrote it, or a later one"
     )]
@@ -45,21 +45,21 @@ pub enum OpenError {
         path: PathBuf,
         /// Its schema.
         found: i64,
-        /// Ours.
+        /// The newest schema that this version knows.
         known: i64,
     },
-    /// The linked library is too old.
+    /// The linked SQLite library is too old.
     #[error("SQLite {0} has a bug that can corrupt the database; 3.51.3 or newer is needed")]
     OldSqlite(&'static str),
-    /// SQLite says no.
+    /// SQLite returned an error.
     #[error("the database {path} cannot be opened: {reason}")]
     Database {
         /// The file.
         path: PathBuf,
-        /// What SQLite said.
+        /// The error of SQLite.
         reason: String,
     },
-    /// A server, or what is on it, cannot be used.
+    /// The server, or its schema, cannot be used.
     #[error("the database {server} cannot be used: {reason}")]
     Server {
         /// The server, without user and password.
@@ -67,7 +67,7 @@ pub enum OpenError {
         /// Why.
         reason: String,
     },
-    /// Other processes use the store of a server, and this needs it alone.
+    /// Other processes use the schema of the server, and this operation needs it alone.
     #[error("schema \"{schema}\" of {server} is in use by a running pepay-bridge: stop all of them first")]
     Shared {
         /// The server, without user and password.
@@ -77,35 +77,35 @@ pub enum OpenError {
     },
 }
 
-/// Why nothing was recorded. The same may be offered again.
+/// Why a write to the store was not made. The caller may repeat the write.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RecordError {
-    /// The writer has more waiting than it takes on.
+    /// The committer's queue is full.
     #[error("the store's queue is full")]
     Overloaded,
-    /// The transaction failed, or the store does not answer.
+    /// The transaction failed, or the committer does not answer.
     #[error("the store is unavailable: {0}")]
     Unavailable(String),
-    /// Another process owns what this was about.
+    /// Another process owns the target or the stream of this write.
     #[error("another replica has taken it over")]
     Superseded,
 }
 
-/// Why a question to the store went unanswered.
+/// Why a query failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the store cannot be read: {0}")]
 pub struct ReadError(pub String);
 
-/// Why nothing was done about a delivery.
+/// Why an operator's action on a delivery was not done.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ActError {
-    /// The id is not held.
+    /// No event of this id is stored.
     #[error("there is no event of this id")]
     NoSuchEvent,
-    /// The target is unknown, or what was asked for needs one that is configured.
+    /// The target is unknown, or the action needs a configured target and this one is not.
     #[error("there is no target of this name")]
     NoSuchTarget,
-    /// The target is not configured any more, and this needs one that is.
+    /// The target was removed from the configuration, and the action needs a configured target.
     #[error(
         "the target is not configured any more: move its deliveries to another one (`deliveries move`), or cancel them"
     )]
@@ -113,21 +113,21 @@ pub enum ActError {
     /// The target has a delivery of the event already.
     #[error("the target has a delivery of this event already")]
     AlreadyThere,
-    /// The event was never to go to the target.
+    /// The event has no delivery to the target.
     #[error("the event has no delivery to this target")]
     NoSuchDelivery,
-    /// Its state does not allow it.
+    /// The state of the delivery does not allow the action.
     #[error("the delivery is {}; this can be done to one that is {}", state.as_str(), any_of(allowed))]
     NotAllowed {
         /// The state.
         state: State,
-        /// Those that would.
+        /// The states that allow the action.
         allowed: &'static [State],
     },
-    /// An attempt is under way. What it comes to decides first.
+    /// An attempt is on the wire; its outcome comes first.
     #[error("an attempt of the delivery is on the wire")]
     OnTheWire,
-    /// What would be sent has been removed.
+    /// The body of the event has been removed.
     #[error("the body of the event has been removed")]
     PayloadGone,
     /// The store does not commit.
@@ -135,24 +135,25 @@ pub enum ActError {
     Store(#[from] RecordError),
 }
 
-/// Why an action on many deliveries was not done, or not to its end.
+/// Why a bulk action was not done, or not finished.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BulkError {
-    /// Not as many match as were confirmed; nothing was done.
+    /// The number of matching deliveries is not the confirmed number; nothing was done.
     #[error("{matching} deliveries match now")]
     Changed {
-        /// How many do.
+        /// The number of matching deliveries.
         matching: u64,
     },
-    /// There is no such target, or none that is configured where one has to be.
+    /// The target does not exist, or is not configured where the action needs a configured one.
     #[error("there is no target `{0}`")]
     NoSuchTarget(String),
-    /// Deliveries are moved from a target that is not configured any more.
+    /// The source of a move is still configured or still ending; deliveries are moved from a
+    /// removed target only.
     #[error(
         "the target `{0}` is configured or still ending: only what a removed target has left can be moved"
     )]
     InUse(String),
-    /// The store failed; what was reported until then is done.
+    /// The store failed; the changes that were reported until then are done.
     #[error(transparent)]
     Store(#[from] RecordError),
 }

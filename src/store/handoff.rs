@@ -1,5 +1,5 @@
-//! The handoff of a target: new deliveries on their way from the committer to the
-//! dispatcher, and what operators ask of the dispatcher. Bounded queues in memory.
+//! The handoff of a target: bounded queues in memory that bring new deliveries from the committer,
+//! and requests of operators, to the dispatcher.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -11,25 +11,25 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use super::error::RecordError;
 use super::types::{Act, Acted, Arrived, Job, TargetId};
 
-/// New deliveries handed over and not yet taken, for each target. Of what does not fit
-/// the dispatcher learns no more than that there was something.
+/// The largest number of new deliveries in the queue of a target. For a delivery that does not fit,
+/// the dispatcher learns only that one was missed.
 const HANDOFF: usize = 2048;
 
-/// Bytes of event bodies among them. Beyond this a delivery is handed over without its
-/// event, which stays in the store.
+/// The largest number of bytes of event bodies in the queue. A delivery beyond it is handed over
+/// without its event, which stays in the store.
 const HANDOFF_BYTES: usize = 4 << 20;
 
-/// Requests of operators that wait for a dispatcher.
+/// The largest number of operators' requests that wait for a dispatcher.
 const REQUESTS: usize = 16;
 
-/// What operators ask of a dispatcher.
+/// A request of an operator to a dispatcher.
 #[derive(Debug)]
 pub struct Request {
-    /// What to do.
+    /// The actions to carry out.
     pub acts: Vec<Act>,
-    /// The request of another replica that this answers, if it is one.
+    /// The id of the request of another replica that the result answers, if there is one.
     pub answers: Option<Arc<str>>,
-    /// Where the outcome goes, one for each in their order.
+    /// Takes the results, one for each action and in their order.
     pub reply: oneshot::Sender<Result<Vec<Acted>, RecordError>>,
 }
 
@@ -38,8 +38,7 @@ pub struct Request {
 pub(super) struct JobSender {
     jobs: mpsc::Sender<Arrived>,
     shared: Arc<Shared>,
-    /// Whether this process has the target. What is stored while it does not is found by
-    /// the process that does.
+    /// Whether this process holds the target's lease.
     is_held: Arc<AtomicBool>,
 }
 
@@ -48,8 +47,8 @@ pub(super) struct JobSender {
 pub struct JobReceiver {
     jobs: mpsc::Receiver<Arrived>,
     shared: Arc<Shared>,
-    /// Where the predecessor's jobs came from: kept open, since one that closes
-    /// says that the store has ended.
+    /// The sender of the predecessor's queue. It is kept open, since a closed queue tells the
+    /// dispatcher that the store has ended.
     _before: Option<JobSender>,
 }
 
@@ -60,41 +59,41 @@ struct Shared {
     wake: Notify,
 }
 
-/// What a dispatcher is woken by.
+/// An event that wakes a dispatcher.
 #[derive(Debug)]
 pub enum Arrival {
     /// A new delivery.
     New(Arrived),
     /// New deliveries that did not fit: [`JobReceiver::missed`] has changed.
     Missed,
-    /// The writer has ended; there will be no more.
+    /// The committer has ended; there will be no more deliveries.
     Closed,
 }
 
-/// What operators ask of the dispatcher of a target.
+/// The receiver of operators' requests to the dispatcher of a target.
 #[derive(Debug)]
 pub struct Requests(mpsc::Receiver<Request>);
 
 impl Requests {
-    /// Drops the requests that wait. Who has asked learns that nothing was done.
+    /// Drops the waiting requests. Their callers learn that nothing was done.
     pub fn clear(&mut self) {
         while self.take_ready().is_some() {}
     }
 
-    /// Drops whatever is asked for, until this is dropped.
+    /// Drops every request, until this future is dropped.
     pub async fn refuse(&mut self) -> Infallible {
         loop {
             drop(self.next().await);
         }
     }
 
-    /// A request that waits already.
+    /// Returns a waiting request, if there is one.
     pub fn take_ready(&mut self) -> Option<Request> {
         self.0.try_recv().ok()
     }
 
-    /// The next request; never resolves once there can be no more. Safe to drop and
-    /// call again: nothing is lost.
+    /// Returns the next request; never resolves once there can be no more. Cancel safe: no request
+    /// is lost.
     pub async fn next(&mut self) -> Request {
         match self.0.recv().await {
             Some(request) => request,
@@ -111,13 +110,14 @@ pub(super) struct Owners(Arc<Mutex<HashMap<TargetId, Owner>>>);
 #[derive(Clone, Debug)]
 struct Owner {
     requests: mpsc::Sender<Request>,
-    /// Whether this process has the target.
+    /// Returns whether this process holds the target's lease.
     is_held: Arc<AtomicBool>,
 }
 
 impl Owners {
-    /// Passes `acts` to the dispatcher of `target`, which `answers` a request of another
-    /// replica. Gives them back if there is none.
+    /// Passes `acts` to the dispatcher of `target`, and returns its results. `answers` is the
+    /// request of another replica that they answer, if there is one. Returns `acts` if the target
+    /// has no dispatcher.
     pub(super) async fn ask(
         &self,
         target: TargetId,
@@ -136,13 +136,13 @@ impl Owners {
             {
                 return Ok(acted);
             }
-            // It has ended before it has looked at them, and has done nothing. It may have a
-            // successor, behind whose back nothing must be done.
+            // The dispatcher has ended before it read the request, and has done nothing. It may
+            // have a successor: then only the successor may act.
             asked = Some(requests);
         }
     }
 
-    /// Whether `target` has a dispatcher.
+    /// Returns whether `target` has a dispatcher.
     pub(super) fn has(&self, target: TargetId) -> bool {
         self.lock().get(&target).is_some_and(|owner| !owner.requests.is_closed())
     }
@@ -151,7 +151,7 @@ impl Owners {
         self.lock().insert(target, owner);
     }
 
-    /// Each change is one call: a panic elsewhere leaves nothing half-done.
+    /// Each change is one call, so a panic elsewhere leaves no half-done change.
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<TargetId, Owner>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -162,14 +162,14 @@ impl Owner {
         self.is_held.load(Relaxed)
     }
 
-    /// Whether it is the one that was asked by `requests`.
+    /// Returns whether `requests` is the channel to this dispatcher.
     fn is(&self, requests: Option<&mpsc::Sender<Request>>) -> bool {
         requests.is_some_and(|requests| requests.same_channel(&self.requests))
     }
 }
 
-/// A handoff to the dispatcher of `target`, which is its owner from here on, while the
-/// process has the target.
+/// Opens a handoff to a dispatcher of `target`. The dispatcher is the owner from now on, while the
+/// process holds the target's lease.
 pub(super) fn handoff(
     target: TargetId,
     is_held: &Arc<AtomicBool>,
@@ -189,19 +189,19 @@ impl JobSender {
         self.is_held.load(Relaxed)
     }
 
-    /// Announces new deliveries, without any of them.
+    /// Tells the dispatcher that deliveries were missed.
     pub(super) fn miss_some(&self) {
         self.shared.missed.fetch_add(1, Relaxed);
         self.shared.wake.notify_one();
     }
 
-    /// Hands `job` over if it fits; never waits.
+    /// Hands `job` over if it fits into the queue; never waits.
     pub(super) fn offer(&self, job: Job) {
         let (sequence, lane, rank) = (job.sequence, job.lane, job.rank);
         self.offer_arrived(Arrived { sequence, lane, rank, job: Some(job) });
     }
 
-    /// The same of a delivery that may be without its event.
+    /// Hands `arrived` over, with its event if that fits; never waits.
     pub(super) fn offer_arrived(&self, arrived: Arrived) {
         if !self.is_held() {
             return;
@@ -225,30 +225,30 @@ impl JobSender {
 }
 
 impl JobReceiver {
-    /// The same, with those of `before` open for as long as these are.
+    /// Returns the receiver, which keeps the queue of `before` open as long as it lives.
     pub(super) fn after(self, before: JobSender) -> Self {
         Self { _before: Some(before), ..self }
     }
 
-    /// How many new deliveries did not fit. A new delivery that is taken was stored
-    /// after all that had been counted when it was handed over.
+    /// Returns how many times new deliveries did not fit. A delivery in the queue was stored after
+    /// all deliveries whose misses were counted when it was handed over.
     pub fn missed(&self) -> u64 {
         self.shared.missed.load(Relaxed)
     }
 
-    /// Drops what has arrived: it is all in the store, to be found there.
+    /// Drops the queued deliveries. The store has them all.
     pub fn clear(&mut self) {
         while self.take_ready().is_some() {}
     }
 
-    /// What has arrived already, without waiting.
+    /// Returns a queued delivery, without waiting.
     pub fn take_ready(&mut self) -> Option<Arrived> {
         let arrived = self.jobs.try_recv().ok()?;
         self.taken(&arrived);
         Some(arrived)
     }
 
-    /// The next arrival. Safe to drop and call again: nothing is lost.
+    /// Returns the next arrival. Cancel safe: nothing is lost.
     pub async fn next(&mut self) -> Arrival {
         tokio::select! {
             arrived = self.jobs.recv() => match arrived {

@@ -1,4 +1,4 @@
-//! Whose events a store holds, and whether the configured sources are of the same.
+//! The accounts whose events a store holds, and their comparison with the configured sources.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,36 +6,36 @@ use std::sync::Arc;
 use super::error::RecordError;
 use crate::domain::event::Environment;
 
-/// Which account of which Pepay a source's events come from, as far as it is known.
+/// The account of a source's events, and the Pepay that has it, as far as they are known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceIdentity {
-    /// The configured name of the stream; empty for webhooks, which go with `[pepay]`.
+    /// The configured name of the stream; empty for webhooks, which belong to `[pepay]`.
     pub source: Arc<str>,
     /// The base of the REST API, without a slash at its end.
     pub api_url: String,
     /// The environment that Pepay or the configuration names.
     pub environment: Option<Environment>,
-    /// Pepay's number or name of the account.
+    /// The number or name that Pepay gives the account.
     pub account: Option<String>,
 }
 
-/// A source is of another Pepay, or of another account there, than the store.
+/// A source belongs to another Pepay, or to another account there, than the store.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "the store holds events of {stored}, and {} is of {found}; if that is a mistake, correct the key, \
      `api_url` or `store.url`; if the store is to go on with it, start with `run --adopt`", found.name()
 )]
 pub struct OtherIdentity {
-    /// What the store remembers.
+    /// The identity that the store has.
     pub stored: SourceIdentity,
-    /// What the source is.
+    /// The identity of the source.
     pub found: SourceIdentity,
 }
 
-/// Why the store does not take the configured sources.
+/// Why the store does not accept the configured sources.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ClaimError {
-    /// They are not those of the store.
+    /// A source belongs to another account than the store.
     #[error(transparent)]
     Other(#[from] Box<OtherIdentity>),
     /// The store does not commit.
@@ -44,7 +44,7 @@ pub enum ClaimError {
 }
 
 impl SourceIdentity {
-    /// What it is called in the configuration.
+    /// Returns the name of the source in the configuration.
     fn name(&self) -> String {
         if self.source.is_empty() { "`[pepay]`".to_owned() } else { format!("`streams.{}`", self.source) }
     }
@@ -63,11 +63,11 @@ impl fmt::Display for SourceIdentity {
     }
 }
 
-/// Compares what is `claimed` with what is `stored`. Returns what is to be written: what is
-/// new, and what is known of more than before.
+/// Compares the `claimed` identities with the `stored` ones. Returns the identities to write: new
+/// ones, and stored ones of which more is known now.
 ///
-/// A source that the store knows has to be what it was, as far as both are known. Other
-/// sources may be added, also of another Pepay, beside one that the store knows.
+/// A stored source has to have the same identity as before, as far as both are known. Other sources
+/// may be added beside at least one that has the `api_url` of a stored one, even of another Pepay.
 pub(super) fn reconcile(
     stored: &[SourceIdentity],
     claimed: &[SourceIdentity],
@@ -102,7 +102,7 @@ pub(super) fn reconcile(
     Ok(changed)
 }
 
-/// Whether both are known and not the same.
+/// Returns whether both are known and different.
 fn differ<T: PartialEq>(one: Option<&T>, other: Option<&T>) -> bool {
     matches!((one, other), (Some(one), Some(other)) if one != other)
 }

@@ -1,6 +1,5 @@
-//! How events enter the store: an event, its deliveries and the cursor it
-//! moves are written in one transaction, and the caller hears of it only after
-//! the commit.
+//! The handle of the sources. An event, its deliveries and the cursor that it moves are written in
+//! one transaction, and the call returns only after the commit.
 
 use std::sync::Arc;
 
@@ -18,13 +17,13 @@ use crate::telemetry::traces;
 
 pub use super::identity::{ClaimError, SourceIdentity};
 
-/// The sources' handle on the store. Cheap to clone.
+/// The handle of the sources. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Inbox {
     tasks: Tasks,
     reader: Reader,
     leases: Leases,
-    /// What is stored is dated by it.
+    /// The clock that dates stored rows.
     clock: Clock,
     refusing: watch::Sender<Option<Box<OtherIdentity>>>,
 }
@@ -39,11 +38,11 @@ impl Inbox {
         Self { tasks, reader, leases, clock, refusing }
     }
 
-    /// Notes what Pepay says of the account of a source that the store knows.
+    /// Stores the account that Pepay names for a source that the store knows.
     ///
     /// # Errors
-    /// [`ClaimError::Other`] if it is another one than the source was of before; then
-    /// nothing has changed.
+    /// [`ClaimError::Other`] if it is not the account that is stored for the source; then nothing
+    /// has changed.
     pub async fn identify(&self, found: SourceIdentity) -> Result<(), ClaimError> {
         let note = move |group: &mut Group<'_>| {
             let mut stored = group.engine.identities()?;
@@ -63,18 +62,18 @@ impl Inbox {
         })
     }
 
-    /// Asks for the stream called `name`, which one process at a time reads.
+    /// Asks for the lease of the stream `name`, which one process at a time reads.
     pub fn stream_lease(&self, name: &str) -> Lease {
         self.leases.want(lease::of_stream(name))
     }
 
-    /// Records `batch`, waiting for room in the committer's queue: for a source that can
-    /// slow down. Returns one value for each event, in their order. A large one is recorded
-    /// in several transactions: in the order of the events, and the cursor with the last.
+    /// Records `batch`, and waits for room in the committer's queue: for a source that can slow
+    /// down. Returns one value for each event, in their order. A large batch is recorded in several
+    /// transactions, in the order of the events; the cursor moves with the last one.
     ///
     /// # Errors
-    /// [`RecordError::Unavailable`]; then the cursor was not moved, and the same may be
-    /// recorded again.
+    /// [`RecordError::Unavailable`]; then the cursor was not moved, and the caller may record the
+    /// same batch again.
     pub async fn record(&self, batch: Batch) -> Result<Vec<Recorded>, RecordError> {
         let traced = Traced::new(&batch.events);
         let recorded = self.record_in_parts(batch).await;
@@ -96,8 +95,8 @@ impl Inbox {
         }
     }
 
-    /// Records one event, or fails at once where the queue is full: for a source
-    /// whose caller can come back.
+    /// Records one event, or fails at once if the queue is full: for a source whose sender can
+    /// repeat the event.
     ///
     /// # Errors
     /// [`RecordError`]; then the event was not stored.
@@ -109,12 +108,12 @@ impl Inbox {
         recorded?.first().copied().ok_or_else(stopped)
     }
 
-    /// `event` with the time of its arrival by the clock of the store.
+    /// Returns `event` with the time of its arrival by the clock of the store.
     fn dated(&self, event: Received) -> Received {
         Received { received_at: self.clock.corrected(event.received_at), ..event }
     }
 
-    /// What `stream` goes on from; `None` if it has never been started.
+    /// Returns the stored position of `stream`; `None` if the stream has never been started.
     ///
     /// # Errors
     /// [`ReadError`] if the store cannot be read.
@@ -122,8 +121,8 @@ impl Inbox {
         self.reader.resume(stream).await
     }
 
-    /// What is stored of `events`, each an id and what the event says, in their order.
-    /// Recording one that is [`Held::Different`] keeps it as a conflict.
+    /// Compares `events`, given as ids and digests, with the store. Returns one value for each, in
+    /// their order. Recording an event that is [`Held::Different`] stores it as a conflict.
     ///
     /// # Errors
     /// [`ReadError`] if the store cannot be read.
@@ -132,7 +131,7 @@ impl Inbox {
     }
 }
 
-/// What a trace shows of events that were handed to the committer, once they are stored.
+/// The events of a batch for their traces, which are written once the events are stored.
 struct Traced(Vec<TracedEvent>);
 
 struct TracedEvent {
@@ -144,7 +143,7 @@ struct TracedEvent {
 }
 
 impl Traced {
-    /// `None` where nothing is traced.
+    /// Returns `None` if traces are off.
     fn new(events: &[Received]) -> Option<Self> {
         let traced = |received: &Received| TracedEvent {
             id: received.event.id.clone(),

@@ -1,10 +1,10 @@
-//! Leases: of the processes that share a store, one at a time delivers to a target, reads a
-//! stream, or keeps house. A store of one process holds all of its leases, always.
+//! A lease lets one process at a time deliver to a target, read a stream, or keep house, among the
+//! processes that share a store. A store of one process holds all of its leases, always.
 //!
-//! A [`Lease`] is wanted as long as its handle lives. While it is held there is a
-//! [`Tenure`], under whose term the holder writes. Beyond the time for which a lease is
-//! trusted nothing is started; what was started is still written, as long as no other
-//! process has taken over.
+//! A process wants a lease as long as it has a [`Lease`] handle. While the lease is held there is a
+//! [`Tenure`], under whose term the holder writes. The holder starts nothing after the time until
+//! which the lease is trusted. It still writes what it has started, as long as no other process has
+//! taken over.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -16,20 +16,20 @@ use tokio_util::sync::CancellationToken;
 
 use super::types::Term;
 
-/// The lease of what one process at a time does for the whole store.
+/// The name of the lease for the work that one process at a time does for the whole store.
 const HOUSEKEEPING: &str = "housekeeping";
 
-/// The name of the lease of a target.
+/// Returns the name of the lease of a target.
 pub(super) fn of_target(name: &str) -> Arc<str> {
     format!("target/{name}").into()
 }
 
-/// The name of the lease of a stream.
+/// Returns the name of the lease of a stream.
 pub(super) fn of_stream(name: &str) -> Arc<str> {
     format!("stream/{name}").into()
 }
 
-/// What this process wants and holds. Cheap to clone.
+/// The leases that this process wants and holds. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(super) struct Leases(Arc<Board>);
 
@@ -38,18 +38,18 @@ struct Board {
     /// Whether the store has a single process.
     sole: bool,
     entries: Mutex<BTreeMap<Arc<str>, Entry>>,
-    /// Told when what is held has changed.
+    /// Notified when a lease is held, lost or to be given back.
     changed: watch::Sender<()>,
-    /// Told when something is wanted anew, or may be given back.
+    /// Notified when a lease is wanted anew, or may be given back.
     wishes: Notify,
 }
 
 #[derive(Debug)]
 struct Entry {
-    /// How many handles there are.
+    /// The number of [`Lease`] handles.
     handles: usize,
     holding: Option<Holding>,
-    /// Whether a tenure has not ended.
+    /// Whether there is a [`Tenure`].
     in_use: bool,
     is_held: Arc<AtomicBool>,
 }
@@ -57,20 +57,20 @@ struct Entry {
 #[derive(Clone, Copy, Debug)]
 struct Holding {
     term: Term,
-    /// Until when it is trusted.
+    /// Until when the lease is trusted.
     until: Instant,
-    /// Whether it is to be given back once it is not in use.
+    /// Whether the lease is given back once it is not in use.
     leaving: bool,
 }
 
-/// A lease that this process wants.
+/// A handle on a lease, which this process wants while the handle exists.
 #[derive(Debug)]
 pub struct Lease {
     name: Arc<str>,
     leases: Leases,
 }
 
-/// A lease that this process holds. Ends when it is dropped.
+/// The holding of a lease by this process. Ends when it is dropped.
 #[derive(Debug)]
 pub struct Tenure {
     name: Arc<str>,
@@ -78,24 +78,24 @@ pub struct Tenure {
     leases: Leases,
 }
 
-/// What to do about the leases, as far as this process is concerned.
+/// The leases that the task that keeps them has to take, renew and give back.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Wishes {
-    /// Those that are wanted.
+    /// The names of the wanted leases.
     pub(super) wanted: Vec<Arc<str>>,
-    /// Those that are held, with their terms.
+    /// The held leases, with their terms.
     pub(super) held: Vec<(Arc<str>, Term)>,
-    /// Those among them that are to be given back now.
+    /// The held leases that are given back now.
     pub(super) given_back: Vec<(Arc<str>, Term)>,
 }
 
 impl Leases {
-    /// Those of a store that has a single process.
+    /// Returns the leases of a store that has a single process.
     pub(super) fn sole() -> Self {
         Self::new(true)
     }
 
-    /// Those of a store that several processes share. None is held yet.
+    /// Returns the leases of a store that several processes share. None is held yet.
     pub(super) fn shared() -> Self {
         Self::new(false)
     }
@@ -105,29 +105,29 @@ impl Leases {
         Self(Arc::new(Board { sole, entries, changed, wishes: Notify::new() }))
     }
 
-    /// Whether other processes may share the store.
+    /// Returns whether other processes may share the store.
     pub(super) fn are_shared(&self) -> bool {
         !self.0.sole
     }
 
-    /// A handle on the lease `name`, which is wanted from now on.
+    /// Returns a handle on the lease `name`, which is wanted from now on.
     pub(super) fn want(&self, name: Arc<str>) -> Lease {
         self.entry(&name, |entry| entry.handles += 1);
         self.0.wishes.notify_one();
         Lease { name, leases: self.clone() }
     }
 
-    /// Whether the lease `name` is held, from now on.
+    /// Returns a flag that says at any time whether the lease `name` is held.
     pub(super) fn watched(&self, name: &Arc<str>) -> Arc<AtomicBool> {
         self.entry(name, |entry| Arc::clone(&entry.is_held))
     }
 
-    /// Whether the lease `name` is held.
+    /// Returns whether the lease `name` is held.
     pub(super) fn holds(&self, name: &Arc<str>) -> bool {
         self.watched(name).load(Relaxed)
     }
 
-    /// What is wanted and held.
+    /// Returns the wanted and the held leases.
     pub(super) fn wishes(&self) -> Wishes {
         let mut wishes = Wishes::default();
         for (name, entry) in &*self.lock() {
@@ -144,12 +144,12 @@ impl Leases {
         wishes
     }
 
-    /// Resolves when [`wishes`](Self::wishes) may have changed. Safe to drop and call again.
+    /// Resolves when [`wishes`](Self::wishes) may have changed. Cancel safe.
     pub(super) async fn wish(&self) {
         self.0.wishes.notified().await;
     }
 
-    /// The lease `name` is held under `term`, and trusted `until` then.
+    /// Notes that the lease `name` is held under `term` and trusted until `until`.
     pub(super) fn hold(&self, name: &Arc<str>, term: Term, until: Instant) {
         self.entry(name, |entry| {
             let leaving = entry.holding.is_some_and(|holding| holding.term == term && holding.leaving);
@@ -159,7 +159,7 @@ impl Leases {
         self.0.changed.send_replace(());
     }
 
-    /// The lease `name` is not held any more: another process has it, or may take it.
+    /// Notes that the lease `name` is not held any more: another process has it, or may take it.
     pub(super) fn lose(&self, name: &Arc<str>) {
         self.entry(name, |entry| {
             entry.holding = None;
@@ -168,8 +168,8 @@ impl Leases {
         self.0.changed.send_replace(());
     }
 
-    /// Ends the tenure of `name`'s holder here, so that another process can have it. Returns
-    /// whether it was not ending already.
+    /// Ends the tenure of the lease `name` in this process, so that another process can take it.
+    /// Returns whether the tenure was not ending already.
     pub(super) fn leave(&self, name: &Arc<str>) -> bool {
         let is_news = self.entry(name, |entry| {
             entry.holding.as_mut().is_some_and(|holding| !std::mem::replace(&mut holding.leaving, true))
@@ -181,7 +181,7 @@ impl Leases {
         is_news
     }
 
-    /// The holding of `name` under `term`, while it lasts.
+    /// Returns the holding of the lease `name` under `term`, while it lasts.
     fn holding(&self, name: &Arc<str>, term: Term) -> Option<Holding> {
         self.lock().get(name).and_then(|entry| entry.holding).filter(|holding| holding.term == term)
     }
@@ -197,14 +197,14 @@ impl Leases {
         change(entry)
     }
 
-    /// Each change is one call: a panic elsewhere leaves nothing half-done.
+    /// Each change is one call, so a panic elsewhere leaves no half-done change.
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, Entry>> {
         self.0.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Lease {
-    /// Resolves once the lease is held and trusted. There must be no earlier tenure of it.
+    /// Resolves once the lease is held and trusted. Its previous tenure has to be dropped before.
     pub async fn held(&self) -> Tenure {
         let mut changes = self.leases.0.changed.subscribe();
         loop {
@@ -244,13 +244,13 @@ impl Tenure {
         self.term
     }
 
-    /// Whether something may be started now.
+    /// Returns whether the holder may start an attempt, or a read of a stream, now.
     pub fn is_trusted(&self) -> bool {
         let holding = || self.leases.holding(&self.name, self.term);
         self.leases.0.sole || holding().is_some_and(|holding| Instant::now() < holding.until)
     }
 
-    /// Ends it, since the store has refused a write under its term.
+    /// Ends the tenure, since the store has refused a write under its term.
     pub fn lose(&self) {
         let holding = self.leases.holding(&self.name, self.term);
         if holding.is_some() {
@@ -258,12 +258,12 @@ impl Tenure {
         }
     }
 
-    /// Whether there may be other processes.
+    /// Returns whether other processes may share the store.
     pub fn is_shared(&self) -> bool {
         self.leases.are_shared()
     }
 
-    /// Resolves once nothing may be started any more: the lease is not trusted, or is to be
+    /// Resolves once the holder may start nothing any more: the lease is not trusted, or is to be
     /// given back.
     pub async fn over(&self) {
         if self.leases.0.sole {
@@ -285,7 +285,7 @@ impl Tenure {
     }
 }
 
-/// Sees to it that what one process at a time does for the whole store is done by one.
+/// Takes the lease for the work that one process at a time does for the whole store.
 #[derive(Debug)]
 pub struct Housekeeping {
     lease: Lease,
@@ -297,12 +297,12 @@ impl Housekeeping {
         Self { lease: leases.want(HOUSEKEEPING.into()), here: watch::Sender::new(leases.0.sole) }
     }
 
-    /// Whether this process does it.
+    /// Returns whether this process holds the lease, at any time.
     pub fn here(&self) -> watch::Receiver<bool> {
         self.here.subscribe()
     }
 
-    /// Takes it whenever it is free, until `stop`.
+    /// Takes the lease whenever it is free, until `stop`.
     pub async fn run(self, stop: CancellationToken) {
         let Self { lease, here } = self;
         while let Some(tenure) = stop.run_until_cancelled(lease.held()).await {

@@ -1,5 +1,5 @@
-//! The operator's handle on the store: shows what is stored, what waits and whether
-//! it commits, and does what an operator decides about deliveries.
+//! The handle of the operator: reads the store, carries out actions on deliveries, and tells
+//! whether the store commits.
 
 mod bulk;
 
@@ -31,11 +31,12 @@ use crate::domain::operator::{Action, Filter, Page};
 /// How many of the newest events are compared by source.
 const RACES: i64 = 1000;
 
-/// How often a target is asked for again that is just being handed on, and how long apart.
+/// How often an action is tried again while its target moves from one owner to the next, and the
+/// pause between two tries.
 const HANDED_ON: u32 = 40;
 const HANDING_ON: Duration = Duration::from_millis(50);
 
-/// The operator's handle on the store. Cheap to clone.
+/// The handle of the operator. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct OperatorStore {
     tasks: Tasks,
@@ -43,7 +44,7 @@ pub struct OperatorStore {
     reader: Reader,
     counters: Arc<Counters>,
     clock: Clock,
-    /// The other replicas, where there may be any.
+    /// The other replicas, if several processes may share the store.
     pub(super) peers: Arc<OnceLock<Peers>>,
 }
 
@@ -58,7 +59,7 @@ impl OperatorStore {
         Self { tasks, owners, reader, counters, clock, peers: Arc::default() }
     }
 
-    /// Commits a small write, the way events are committed.
+    /// Commits a small write in the same way as events.
     ///
     /// # Errors
     /// [`RecordError`] if the store cannot commit now, or could not a moment ago.
@@ -66,7 +67,7 @@ impl OperatorStore {
         self.tasks.probe().await
     }
 
-    /// Every target's backlog, by name.
+    /// Returns every target's backlog, by name.
     ///
     /// # Errors
     /// [`ReadError`] if the store cannot be read.
@@ -80,7 +81,7 @@ impl OperatorStore {
         Ok(waiting.into_iter().map(backlog).collect())
     }
 
-    /// The store as a whole.
+    /// Returns the sequences and the engine of the store.
     ///
     /// # Errors
     /// [`ReadError`] if the store cannot be read.
@@ -88,8 +89,8 @@ impl OperatorStore {
         self.reader.summary().await
     }
 
-    /// The events that pass `filter`, newest first. The work of one call is
-    /// bounded: it may return a short or empty page with a cursor to go on from.
+    /// Returns the events that pass `filter`, newest first. One call does a bounded amount of work:
+    /// it may return a short or empty page with a cursor to go on from.
     ///
     /// # Errors
     /// [`ReadError`] if the store cannot be read.
@@ -97,7 +98,8 @@ impl OperatorStore {
         self.reader.events(filter, page).await
     }
 
-    /// Everything about the event `id`; `None` if it is not held.
+    /// Returns the event `id` with deliveries, sightings, conflicts and body; `None` if it is not
+    /// stored.
     ///
     /// # Errors
     /// [`ReadError`] if the store cannot be read.
@@ -105,8 +107,8 @@ impl OperatorStore {
         self.reader.event(id).await
     }
 
-    /// The exact bytes of the event `id`: `None` if it is not held, `Some(None)` if
-    /// retention has removed them.
+    /// Returns the exact bytes of the event `id`: `None` if the event is not stored, `Some(None)`
+    /// if retention has removed them.
     ///
     /// # Errors
     /// [`ReadError`] if the store cannot be read.
@@ -114,8 +116,8 @@ impl OperatorStore {
         self.reader.body(id).await
     }
 
-    /// The deliveries that pass `filter`, those of the newest event first. Bounded
-    /// like [`events`](Self::events).
+    /// Returns the deliveries that pass `filter`, those of the newest event first. The work of one
+    /// call is bounded as in [`events`](Self::events).
     ///
     /// # Errors
     /// [`ReadError`] if the store cannot be read.
@@ -127,7 +129,8 @@ impl OperatorStore {
         self.reader.deliveries(filter, page).await
     }
 
-    /// Everything about the delivery of the event `id` to `target`.
+    /// Returns the delivery of the event `id` to `target` with its attempts; `None` if there is
+    /// none.
     ///
     /// # Errors
     /// [`ReadError`] if the store cannot be read.
@@ -135,8 +138,7 @@ impl OperatorStore {
         self.reader.delivery(target, id).await
     }
 
-    /// Does `action` to the delivery of the event `id` to `target`. Resolves after
-    /// the commit.
+    /// Applies `action` to the delivery of the event `id` to `target`. Resolves after the commit.
     ///
     /// # Errors
     /// [`ActError`]; then nothing has changed.
@@ -145,9 +147,8 @@ impl OperatorStore {
         self.act_on_one(kind, target, id).await.map(drop)
     }
 
-    /// Sends the event `id` to `target` again, although that delivery has ended, or
-    /// for the first time where there was none. Returns the number of the replay,
-    /// from 1.
+    /// Sends the event `id` to `target`: again if its delivery has ended, or for the first time if
+    /// there is none. Returns the number of the replay, from 1.
     ///
     /// # Errors
     /// [`ActError`]; then nothing has changed.
@@ -163,8 +164,9 @@ impl OperatorStore {
         acted.into_iter().next().map_or(Err(ActError::NoSuchDelivery), |acted| acted.result)
     }
 
-    /// Passes `acts` to the dispatcher of `target`, which knows what is on the wire,
-    /// also if that is another replica's; without one, nothing is.
+    /// Passes `acts` to the dispatcher of `target`, which knows the attempts on the wire. The
+    /// dispatcher may be another replica's. If the target has none, no attempt is on the wire, and
+    /// the store carries `acts` out.
     async fn carry_out(&self, target: TargetId, mut acts: Vec<Act>) -> Result<Vec<Acted>, RecordError> {
         for _ in 0..HANDED_ON {
             acts = match self.owners.ask(target, acts, None).await {
@@ -177,13 +179,14 @@ impl OperatorStore {
             }
             let peers = self.peers.get().ok_or(RecordError::Superseded)?;
             let name = self.target_name(target).await?;
-            // One that was given back a moment ago is free now; only another replica is asked.
+            // A lease that was given back a moment ago is free now; only a holder that is another
+            // replica is asked.
             if peers.cluster().borrow().has_others() && !peers.holds_target(&name) {
                 let answer = peers.ask_target(&name, remote::request(target, &acts)).await;
                 let answer = answer.map_err(unanswered)?;
                 return remote::read_answer(&answer, &acts).ok_or(RecordError::Superseded);
             }
-            // A dispatcher here has ended, or is about to begin.
+            // A dispatcher of this process has ended, or is about to begin.
             tokio::time::sleep(HANDING_ON).await;
         }
         Err(RecordError::Superseded)
@@ -195,18 +198,19 @@ impl OperatorStore {
         name.ok_or(RecordError::Superseded)
     }
 
-    /// Does what another replica asks for about deliveries, and answers in the same commit.
-    /// Returns whether it was about deliveries.
+    /// Carries out the actions on deliveries that another replica asks for, and writes the answer
+    /// in the same commit. Returns whether the request was about deliveries.
     pub async fn serve(&self, asked: &Asked) -> bool {
         let Some((target, acts)) = remote::read_request(&asked.body) else { return false };
-        // Without a dispatcher here, the replica that has one by now finds the request as well.
+        // If this process has no dispatcher for the target, the replica that has one by now finds
+        // the request as well.
         if let Ok(Err(error)) = self.owners.ask(target, acts, Some(asked.id.as_str().into())).await {
             tracing::debug!(%error, "what another replica asks for was not done");
         }
         true
     }
 
-    /// Writes why `target` is paused or, with no reason, that it was resumed, so that a restart
+    /// Stores the `reason` why `target` is paused, or with `None` that it is not, so that a restart
     /// goes on with it. Does not pause the running dispatcher.
     ///
     /// # Errors
@@ -221,8 +225,8 @@ impl OperatorStore {
         Ok(())
     }
 
-    /// Writes until when `target` has asked to be left alone, so that a restart goes on with
-    /// it; with no `wish`, that it has not.
+    /// Stores the `Retry-After` of `target`, or with `None` that it has none, so that a restart
+    /// goes on with it.
     ///
     /// # Errors
     /// [`ActError::NoSuchTarget`], or [`ActError::Store`] if nothing was written.
@@ -231,12 +235,12 @@ impl OperatorStore {
         self.tasks.write(move |group| group.engine.leave_alone(&target, wish.as_ref())).await?
     }
 
-    /// Writes an entry to the audit trail, under a `key` that is drawn at random. It is
-    /// handed over at once: it is written also if the future is dropped. Resolves after the commit;
-    /// a failure is logged and counted.
+    /// Writes an entry to the audit trail, under a `key` that is drawn at random. The entry is
+    /// queued at the call, so it is written even if the future is dropped. Resolves after the
+    /// commit; a failure is logged and counted.
     ///
     /// # Errors
-    /// [`RecordError`] if it was not written.
+    /// [`RecordError`] if the entry was not written.
     pub fn record(&self, key: i64, entry: Entry) -> impl Future<Output = Result<(), RecordError>> + use<> {
         let action = entry.action.clone();
         let handed = self.tasks.hand_over(|reply| Audit::boxed(key, entry, reply));
@@ -246,8 +250,8 @@ impl OperatorStore {
         async { handed?.await.map_err(|_| stopped())? }
     }
 
-    /// The entries of the audit trail that pass `filter`, from the cursor `before` on, the
-    /// newest first. Returns where to go on; `None` at the end.
+    /// Returns the entries of the audit trail that pass `filter`, from the cursor `before` on,
+    /// newest first, and the cursor of the next page; `None` at the end.
     ///
     /// # Errors
     /// [`ReadError`] if the store cannot be read.
@@ -265,7 +269,7 @@ impl OperatorStore {
         Ok((found, next))
     }
 
-    /// The targets that are paused or have asked to be left alone, by name.
+    /// Returns the targets that are paused or have sent a `Retry-After`, by name.
     ///
     /// # Errors
     /// [`ReadError`] if the store cannot be read.
@@ -273,7 +277,7 @@ impl OperatorStore {
         self.reader.holds().await
     }
 
-    /// Which of the live sources was first, over the newest events.
+    /// Returns how often the stream and the webhooks were first, over the newest events.
     ///
     /// # Errors
     /// [`ReadError`] if the store cannot be read.
@@ -282,8 +286,8 @@ impl OperatorStore {
         Ok(source_comparison::races(&seen, self.clock.now()))
     }
 
-    /// How long the newest events took to be delivered, by target; a target
-    /// without any is left out.
+    /// Returns the time of delivery of the newest events, by target. A target without such an event
+    /// is left out.
     ///
     /// # Errors
     /// [`ReadError`] if the store cannot be read.
@@ -302,15 +306,15 @@ impl OperatorStore {
         Ok(self.reader.delivery_times().await?.into_iter().filter_map(latency).collect())
     }
 
-    /// The size of the store, and what its disk has left.
+    /// Returns the size of the store and the free space of its disk.
     ///
     /// # Errors
-    /// [`ReadError`] if the store cannot be read or its disk does not say.
+    /// [`ReadError`] if the store cannot be read or the size of its disk is not known.
     pub async fn usage(&self) -> Result<Usage, ReadError> {
         self.reader.usage().await
     }
 
-    /// What has been counted since the process started.
+    /// Returns the counters since the process started.
     pub fn tally(&self) -> Tally {
         self.counters.tally()
     }
@@ -321,14 +325,14 @@ impl OperatorStore {
         self.reader.hold().await
     }
 
-    /// Has every read from here on fail.
+    /// Makes every later read fail.
     #[cfg(test)]
     pub(crate) async fn fail_reads(&self) {
         self.reader.pool().close().await;
     }
 
-    /// The live sources that bring nothing while the other one does. Empty unless
-    /// a [`Comparison`](super::Comparison) is running.
+    /// Returns the sources, stream or webhook, that bring nothing while the other one does. Empty
+    /// unless a [`Comparison`](super::Comparison) is running.
     pub fn quiet(&self) -> Vec<Quiet> {
         self.counters.quiet()
     }

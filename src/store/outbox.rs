@@ -1,9 +1,9 @@
-//! How deliveries leave the store: new ones are handed over in memory right after
-//! their commit, others are searched for, and every outcome is written back.
+//! The handle of a target. The committer hands over new deliveries in memory right after their
+//! commit, the dispatcher searches for the others, and every outcome is written back.
 //!
-//! Which of them may be sent, and when, is not decided here: the dispatcher of a
-//! target owns the order of its deliveries. What an operator does to one goes through
-//! the dispatcher too, while there is one.
+//! This module does not decide which deliveries may be sent and when: the dispatcher of a target
+//! owns the order of its deliveries. An operator's action on a delivery goes through the dispatcher
+//! too, while there is one.
 
 use std::sync::Arc;
 
@@ -21,25 +21,25 @@ use crate::domain::delivery::OnUncertain;
 
 pub use super::handoff::{Arrival, JobReceiver, Request, Requests};
 
-/// One target's handle on the store. Of two handles on the same target, as there
-/// are when its route was replaced, only one may be in use: the earlier until all
-/// that was started by it is settled, the later from then on.
+/// The handle of one target. A replaced route gives a second handle on the same target. Only one of
+/// the two may be in use: the earlier one until all attempts that it has started are settled, the
+/// later one from then on.
 #[derive(Debug)]
 pub struct Outbox {
-    /// Asks for the target. What follows is for the holder.
+    /// The lease of the target. Only its holder may use the other fields.
     pub lease: Lease,
     /// The new deliveries.
     pub arrivals: JobReceiver,
-    /// What operators ask for. While there are requests to be taken, the dispatcher alone
-    /// acts on the target's deliveries.
+    /// The requests of operators. While this receiver is open, the dispatcher alone acts on the
+    /// target's deliveries.
     pub requests: Requests,
-    /// Where outcomes go.
+    /// Searches the deliveries and writes outcomes.
     pub log: DeliveryLog,
-    /// By which due times are written and read: replicas that share a store agree on it.
+    /// The clock of due times, which replicas that share a store agree on.
     pub clock: Clock,
 }
 
-/// Where a target's deliveries are asked for and their outcomes written. Cheap to clone.
+/// Searches the deliveries of a target and writes their outcomes. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct DeliveryLog {
     target: TargetId,
@@ -55,13 +55,13 @@ impl Outbox {
 }
 
 impl DeliveryLog {
-    /// The same, for the owner of the target under `term`.
+    /// Returns a copy that writes under `term`.
     pub fn under(&self, term: Term) -> Self {
         Self { term, ..self.clone() }
     }
 
-    /// Searches the open deliveries. What was stored before the search has been handed
-    /// to [`JobReceiver`] before this resolves, or is counted there as missed.
+    /// Searches the open deliveries. A delivery that was stored before the search either has been
+    /// handed to [`JobReceiver`] before this resolves, or is counted there as missed.
     ///
     /// # Errors
     /// [`RecordError`] if the store cannot be read.
@@ -70,9 +70,9 @@ impl DeliveryLog {
         self.tasks.read(move |group| group.engine.search(target, &search)).await
     }
 
-    /// Does what an operator asks for. Resolves after the commit. None of the
-    /// deliveries may be on the wire; `refused` is what became of those that are. All of it
-    /// `answers` a request of another replica, if it is one.
+    /// Carries out `acts` of an operator. Resolves after the commit. None of their deliveries may
+    /// be on the wire; `refused` are the results for those that are. `answers` is the request of
+    /// another replica that is answered in the same transaction, if there is one.
     ///
     /// # Errors
     /// [`RecordError`] if nothing was written.
@@ -100,16 +100,16 @@ impl DeliveryLog {
         self.tasks.write(act).await
     }
 
-    /// Writes that an attempt is about to go out. Resolves after the commit.
+    /// Writes that an attempt begins. Resolves after the commit.
     ///
     /// # Errors
-    /// [`RecordError`] if that was not written; then the attempt must not be made.
+    /// [`RecordError`] if nothing was written; then the attempt must not be made.
     pub async fn begin(&self, attempt: AttemptStarted) -> Result<(), RecordError> {
         let (term, target) = (self.term, self.target);
         self.tasks.write(move |group| group.engine.claim(term, target, attempt)).await
     }
 
-    /// Writes what attempts came to, as one. Resolves after the commit.
+    /// Writes the outcomes of attempts, all or none. Resolves after the commit.
     ///
     /// # Errors
     /// [`RecordError`] if nothing was written; the same may be tried again.
@@ -117,8 +117,8 @@ impl DeliveryLog {
         self.tasks.put(|reply| Settle::boxed((self.term, self.target), settlements, reply)).await
     }
 
-    /// Decides, at start, what becomes of attempts that were on the wire when
-    /// the process ended. Returns which they were.
+    /// Settles the attempts that were on the wire when the last owner's process ended: by
+    /// `on_uncertain`, a delivery is retried or held. Returns these attempts.
     ///
     /// # Errors
     /// [`RecordError`] if nothing was written; the same may be tried again.
@@ -131,7 +131,7 @@ impl DeliveryLog {
     }
 }
 
-/// Does what operators ask for to deliveries of `target`, which no process delivers to.
+/// Carries out `acts` of an operator on deliveries of `target`, which no process delivers to.
 pub(super) async fn act_on_unowned(
     tasks: &Tasks,
     target: TargetId,

@@ -1,52 +1,53 @@
-//! Whether the committer gets on: the membership of a shared store holds leases only then.
+//! Tells whether the committer makes progress. The membership of a shared store holds leases only
+//! while it does.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::time::Instant;
 
-/// Since when the committer waits for the database.
+/// How long the committer has waited for the database.
 #[derive(Debug, Default)]
 pub(super) struct Progress(Mutex<Option<Waiting>>);
 
-/// What the committer waits for.
+/// The wait of the committer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Waiting {
-    /// When the first group began since the last one that was completed.
+    /// When the first group after the last completed one began.
     pub(super) since: Instant,
-    /// When the database last answered a part of it, or that beginning. `None` for a call
-    /// that takes as long as there are rows.
+    /// When the database last completed a part of a group, or when the group began. `None` during a
+    /// call whose duration depends on the number of rows.
     pub(super) answered: Option<Instant>,
 }
 
 impl Progress {
-    /// A group begins.
+    /// Notes the beginning of a group.
     pub(super) fn begun(&self, now: Instant) {
         self.lock().get_or_insert(Waiting { since: now, answered: Some(now) });
     }
 
-    /// A call begins that takes as long as there are rows.
+    /// Notes the beginning of a call whose duration depends on the number of rows.
     pub(super) fn long_call_begun(&self, now: Instant) {
         self.lock().get_or_insert(Waiting { since: now, answered: None });
     }
 
-    /// The database has done a part of a group.
+    /// Notes that the database has completed a part of a group.
     pub(super) fn answered(&self, now: Instant) {
         if let Some(Waiting { answered: Some(answered), .. }) = &mut *self.lock() {
             *answered = now;
         }
     }
 
-    /// A group was completed. One that fails leaves everything as it is.
+    /// Notes that a group was completed. A failed group changes nothing here.
     pub(super) fn completed(&self) {
         *self.lock() = None;
     }
 
-    /// What is waited for; `None` if nothing is.
+    /// Returns the present wait; `None` if the committer waits for nothing.
     pub(super) fn waiting(&self) -> Option<Waiting> {
         *self.lock()
     }
 
-    /// A change is one assignment: a panic elsewhere leaves nothing half-done.
+    /// A change is one assignment, so a panic elsewhere leaves no half-done change.
     fn lock(&self) -> MutexGuard<'_, Option<Waiting>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

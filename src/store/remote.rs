@@ -1,5 +1,5 @@
-//! What an operator asks of a target that another replica delivers to, and the answer, as
-//! they are written into the table of requests.
+//! The JSON of the table of requests: an operator's actions on a target that another replica
+//! delivers to, and their results.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -9,7 +9,7 @@ use super::types::{Act, ActKind, Acted, TargetId};
 use crate::domain::delivery::State;
 use crate::domain::operator::{Action, REPLAYABLE};
 
-/// The member of a request that has the acts.
+/// The name of the member that has the actions or the results.
 const ACTS: &str = "acts";
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -48,13 +48,13 @@ enum WrittenError {
     Store(String),
 }
 
-/// A request for `acts` on deliveries to `target`.
+/// Returns a request for `acts` on deliveries to `target`.
 pub(super) fn request(target: TargetId, acts: &[Act]) -> Value {
     let written = acts.iter().map(|act| WrittenAct { sequence: act.sequence, kind: (&act.kind).into() });
     json!({ "target": target.0, ACTS: written.collect::<Vec<_>>() })
 }
 
-/// What `request` asks for; `None` if it is about something else, or of a later version.
+/// Returns the actions in `request`; `None` if it has none, or was written by a later version.
 pub(super) fn read_request(request: &Value) -> Option<(TargetId, Vec<Act>)> {
     let target = TargetId(request.get("target")?.as_i64()?);
     let written = Vec::<WrittenAct>::deserialize(request.get(ACTS)?).ok()?;
@@ -62,7 +62,7 @@ pub(super) fn read_request(request: &Value) -> Option<(TargetId, Vec<Act>)> {
     Some((target, acts.collect::<Option<_>>()?))
 }
 
-/// The answer to a request.
+/// Returns the answer to a request.
 pub(super) fn answer(acted: &[Acted]) -> Value {
     let written = acted.iter().map(|acted| WrittenActed {
         sequence: acted.sequence,
@@ -72,7 +72,7 @@ pub(super) fn answer(acted: &[Acted]) -> Value {
     json!({ ACTS: written.collect::<Vec<_>>() })
 }
 
-/// What `answer` says of `acts`; `None` if it is none of those.
+/// Returns the results of `acts` in `answer`; `None` if it has other results.
 pub(super) fn read_answer(answer: &Value, acts: &[Act]) -> Option<Vec<Acted>> {
     let written = Vec::<WrittenActed>::deserialize(answer.get(ACTS)?).ok()?;
     let acted = written.into_iter().map(|acted| {
@@ -135,7 +135,7 @@ impl From<ActError> for WrittenError {
 }
 
 impl WrittenError {
-    /// The error of `act`.
+    /// Returns the error as that of `act`.
     fn read(self, act: &Act) -> Option<ActError> {
         Some(match self {
             Self::NoSuchEvent => ActError::NoSuchEvent,

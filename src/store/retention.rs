@@ -1,5 +1,5 @@
-//! Keeping the store small: removes what is older than its retention and gives
-//! the room back, in steps that leave the committer to others most of the time.
+//! Retention removes rows that are older than they are kept and gives free pages back. It works in
+//! steps, between which the committer does other work most of the time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,39 +17,38 @@ use super::settings::Settings;
 use crate::domain::clock::{Clock, UnixMillis};
 use crate::telemetry::names;
 
-/// Between two looks for something to do.
+/// The time between two sweeps.
 const REST: Duration = Duration::from_mins(1);
 
-/// After each step, so many times as long as it took is left to others: a quarter
-/// of the committer's time at most.
+/// The pause after a step, as a multiple of the step's duration: retention takes a quarter of the
+/// committer's time at most.
 const LEFT_TO_OTHERS: u32 = 3;
 
-/// Between two steps at least.
+/// The shortest pause after a step.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// A write-ahead log beyond this is moved into the database and cut off. SQLite
-/// does the first by itself every few megabytes, unless a reader keeps an
-/// old state; more than this costs disk, and time at the next start.
+/// A write-ahead log of more bytes than this is moved into the database and truncated. SQLite moves
+/// it by itself every few megabytes, unless a reader keeps an old state. A larger log costs disk,
+/// and time at the next start.
 const LOG_BYTES: u64 = 64 << 20;
 
-/// The newest events are kept however old they are: with a cursor that it has
-/// forgotten, Pepay sends a snapshot of the newest events instead, and where
-/// little happens those are old ones. Without their bodies they take a few
-/// megabytes.
+/// This number of the newest events is kept regardless of their age. If Pepay has forgotten a
+/// cursor, it sends a snapshot of its newest events instead, which are old ones in a quiet account.
+/// Without their bodies these rows take a few megabytes.
 const NEWEST_KEPT: i64 = 10_000;
 
-/// Entries of the audit trail that are kept of each kind, some tens of megabytes: who reads
-/// very many bodies does not push out what was changed.
+/// The number of entries of the audit trail that are kept of each kind, some tens of megabytes.
+/// Many reads of bodies push out no entry of a change.
 const AUDIT_KEPT: i64 = 100_000;
 
-/// How long what is kept.
+/// How long rows are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Retention {
-    /// Bodies and attempts of events that are done.
+    /// Bodies and attempts of events whose deliveries are finished.
     pub(super) payloads: Duration,
-    /// Ids.
+    /// Ids of events.
     pub(super) ids: Duration,
-    /// What is dead, until an operator decides.
+    /// Dead deliveries that no operator has decided on.
     pub(super) dead: Duration,
     /// Entries of the audit trail.
     pub(super) audit: Duration,
@@ -66,13 +65,13 @@ impl From<&Settings> for Retention {
     }
 }
 
-/// Keeps the store small. To be [run](Self::run) beside the committer.
+/// Removes old rows. Has to [run](Self::run) beside the committer.
 #[derive(Debug)]
 pub struct Janitor {
     tasks: Tasks,
     reader: Reader,
     clock: Clock,
-    /// As it is now: a reload may change it.
+    /// The present retention, which a reload may change.
     retention: watch::Receiver<Retention>,
     pub(super) newest_kept: i64,
 }
@@ -87,7 +86,7 @@ impl Janitor {
         Self { tasks, reader, clock, retention, newest_kept: NEWEST_KEPT }
     }
 
-    /// Looks for something to do every minute until `stop`, while that is done `here`.
+    /// Sweeps every minute until `stop`, while this process has the lease for it (`here`).
     pub async fn run(self, mut here: watch::Receiver<bool>, stop: CancellationToken) {
         let mut failing = false;
         loop {
@@ -97,7 +96,7 @@ impl Janitor {
             }
             match stop.run_until_cancelled(self.sweep()).await {
                 None => return,
-                // The store says at a higher level that it is in trouble.
+                // The committer logs trouble of the store at a higher level.
                 Some(Err(error)) if !failing => {
                     failing = true;
                     tracing::warn!(%error, "what is old cannot be removed from the store");
@@ -111,12 +110,12 @@ impl Janitor {
         }
     }
 
-    /// Does everything there is to do now.
+    /// Does every step until it finds no more rows.
     pub(super) async fn sweep(&self) -> Result<(), RecordError> {
         let (now, Retention { payloads, ids, dead, audit }) = (self.clock.now(), *self.retention.borrow());
         let steps = [
             RetentionStep::Dead { before: before(now, dead) },
-            // What this sweep passes over is looked at in the next one.
+            // The rows that this sweep passes over are looked at in the next one.
             RetentionStep::Recheck,
             RetentionStep::Payloads { before: before(now, payloads) },
             RetentionStep::Events { before: before(now, ids), but_newest: self.newest_kept },

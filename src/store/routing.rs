@@ -1,4 +1,5 @@
-//! Which events go to which targets, in which lane and rank, and to which dispatcher.
+//! Decides to which targets an event goes, in which lane and rank, and hands it to their
+//! dispatchers.
 
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use crate::domain::clock::UnixMillis;
 use crate::domain::delivery::Ordering;
 use crate::domain::event::{EventId, Received, Subject};
 
-/// Every target that was configured since the committer began.
+/// The targets that were configured since the committer began.
 #[derive(Debug)]
 pub(super) struct RoutingTable {
     all: Vec<TargetQueue>,
@@ -21,18 +22,18 @@ pub(super) struct RoutingTable {
     leases: Leases,
 }
 
-/// One target.
+/// A target of the table.
 #[derive(Debug)]
 pub(super) struct TargetQueue {
     pub(super) target: TargetId,
     pub(super) route: Route,
-    /// Whether it receives events that are accepted now. One that is closed stays,
-    /// since what it has on the wire still ends.
+    /// Whether the target receives events that are accepted now. A closed target stays in the
+    /// table, since its requests on the wire still end.
     open: bool,
     pub(super) handoff: JobSender,
 }
 
-/// What the new outbox of a target is made of.
+/// The parts of a new outbox.
 #[derive(Debug)]
 pub(super) struct NewOutbox {
     pub(super) target: TargetId,
@@ -42,21 +43,21 @@ pub(super) struct NewOutbox {
 }
 
 impl TargetQueue {
-    /// Whether it receives events that are accepted now.
+    /// Returns whether the target receives events that are accepted now.
     pub(super) const fn is_open(&self) -> bool {
         self.open
     }
 }
 
 impl RoutingTable {
-    /// A table without any target. `owners` will know the dispatchers, of targets that are
-    /// held by `leases`.
+    /// Returns an empty table. `owners` gets the dispatchers of the targets, whose leases are in
+    /// `leases`.
     pub(super) fn new(owners: Owners, leases: Leases) -> Self {
         Self { all: Vec::new(), owners, leases }
     }
 
-    /// Leaves the targets in `kept` as they are, opens those of `routes` anew and closes
-    /// all others.
+    /// Keeps the targets in `kept` unchanged, opens those of `routes` anew and closes all others.
+    /// Returns the parts of an outbox for each of `routes`.
     pub(super) fn replace(
         &mut self,
         kept: &[Arc<str>],
@@ -81,39 +82,39 @@ impl RoutingTable {
         NewOutbox { target, lease, arrivals: arrivals.after(before), requests }
     }
 
-    /// Those that receive what is accepted now, each with its index.
+    /// Returns the targets that receive events that are accepted now, each with its index.
     pub(super) fn open_ones(&self) -> impl Iterator<Item = (usize, &TargetQueue)> {
         self.all.iter().enumerate().filter(|(_, queue)| queue.open)
     }
 
-    /// The one at `index`.
+    /// Returns the target at `index`.
     pub(super) fn at(&self, index: usize) -> &TargetQueue {
         &self.all[index]
     }
 
-    /// The one of `target`.
+    /// Returns the entry of `target`.
     pub(super) fn of(&self, target: TargetId) -> Option<&TargetQueue> {
         self.all.iter().find(|queue| queue.target == target)
     }
 
-    /// The one called `name`, if it receives events.
+    /// Returns the target called `name`, if it receives events.
     pub(super) fn open_one_called(&self, name: &str) -> Option<&TargetQueue> {
         self.all.iter().find(|queue| queue.open && *queue.route.target == *name)
     }
 
-    /// Whether this process decides what becomes of the deliveries of `target`: it is
-    /// configured here, or what it has on the wire still ends.
+    /// Returns whether this process owns the deliveries of `target`: the target is configured here,
+    /// or its requests on the wire still end.
     pub(super) fn answers_for(&self, target: TargetId) -> bool {
         self.of(target).is_some_and(|queue| queue.open || queue.handoff.is_held())
     }
 
-    /// The targets that this process has.
+    /// Returns the targets whose leases this process holds.
     pub(super) fn held(&self) -> Vec<TargetId> {
         let held = self.all.iter().filter(|queue| queue.handoff.is_held());
         held.map(|queue| queue.target).collect()
     }
 
-    /// Hands over what other processes have stored for the targets of this one.
+    /// Hands over the deliveries that other processes have stored for the targets of this process.
     pub(super) fn hand_over_page(&self, page: LogPage) {
         if page.overflow {
             self.all.iter().for_each(|queue| queue.handoff.miss_some());
@@ -125,12 +126,12 @@ impl RoutingTable {
         }
     }
 
-    /// The name of `target`.
+    /// Returns the name of `target`.
     pub(super) fn name(&self, target: TargetId) -> Option<&Arc<str>> {
         self.of(target).map(|queue| &queue.route.target)
     }
 
-    /// Offers a new event to the targets that it goes to.
+    /// Hands the deliveries of a new event to their dispatchers.
     pub(super) fn hand_over(&self, event: Received, appended: Appended) {
         if appended.queues.is_empty() {
             return;
@@ -146,8 +147,9 @@ impl RoutingTable {
     }
 }
 
-/// The lane of an event towards a target: events of one object share one, or those
-/// of one order with its invoice and payments, whose lane is `of_order`.
+/// Returns the lane of the event's delivery to a target with this `ordering`. Events of one object
+/// share a lane. With `PerOrder`, the events of an order share the lane `of_order` with those of
+/// its invoice and payments.
 pub(super) fn lane(ordering: Ordering, event: &Received, of_order: Option<i64>) -> Option<i64> {
     let of_object = || event.event.subject.object.as_deref().map(lane_of_name);
     match ordering {
@@ -157,8 +159,8 @@ pub(super) fn lane(ordering: Ordering, event: &Received, of_order: Option<i64>) 
     }
 }
 
-/// The order and the invoice that an event names besides its object, by which it is
-/// found already. None for an order, which does not belong to its invoice.
+/// Returns the order and the invoice that an event names besides its object. Neither for an event
+/// about an order, since an order does not belong to its invoice.
 pub(super) fn belongs_to(subject: &Subject) -> (Option<&str>, Option<&str>) {
     let Subject { object, order, invoice, .. } = subject;
     if order.is_some() && order == object {
@@ -167,20 +169,20 @@ pub(super) fn belongs_to(subject: &Subject) -> (Option<&str>, Option<&str>) {
     (order.as_deref(), invoice.as_deref().filter(|invoice| object.as_deref() != Some(invoice)))
 }
 
-/// The lane of what has this name. A number, because it is indexed; the beginning of
-/// a SHA-256, because it has to be the same in every later version. Two objects that
-/// met in one lane would wait for each other and lose nothing.
+/// Returns the lane of the object `name`. A lane is a number, since it is indexed. It is the
+/// beginning of a SHA-256, since it has to be the same in every later version. If two objects had
+/// the same lane, they would wait for each other and lose nothing.
 pub(super) fn lane_of_name(name: &str) -> i64 {
     let digest = <[u8; 32]>::from(Sha256::digest(name.as_bytes()));
     digest.first_chunk().copied().map_or(0, i64::from_be_bytes)
 }
 
-/// The rank of a held delivery: before all that wait, which it holds back.
+/// The rank of a held delivery: lower than all others of its lane, which it holds back.
 pub(super) const FIRST: i64 = 0;
 
-/// The place of an event among those that wait in one lane: Pepay's order of
-/// creation where the id carries it, else the time of arrival. Both are
-/// milliseconds followed by 20 bits that separate those of one millisecond. Above [`FIRST`].
+/// Returns the rank of an event: Pepay's order of creation if the id carries it, else the time of
+/// arrival. Either is a number of milliseconds followed by 20 bits that separate events of one
+/// millisecond. A rank is above [`FIRST`].
 pub(super) fn rank(id: &EventId, received_at: UnixMillis) -> i64 {
     const BITS: u32 = 20;
     let arrival = u64::try_from(received_at.0).unwrap_or(0);

@@ -1,4 +1,4 @@
-//! What a store is opened with.
+//! The settings of a store.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,10 +12,10 @@ use crate::domain::filter::TypeFilter;
 use crate::domain::operator::Mismatch;
 use crate::pepay::condition::Condition;
 
-/// Where the store lives and what a commit is worth.
+/// Where the store is, what a commit survives, and how long rows are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// The database.
+    /// Where the database is.
     pub place: Place,
     /// What a commit survives.
     pub durability: Durability,
@@ -30,7 +30,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The database file, of a store that is one.
+    /// Returns the path of the database file; `None` for a server.
     pub fn file(&self) -> Option<&Path> {
         match &self.place {
             Place::File(path) => Some(path),
@@ -38,8 +38,8 @@ impl Settings {
         }
     }
 
-    /// The files of the store, those that there may be: the database, what SQLite keeps
-    /// beside it, and the lock; none of a server.
+    /// Returns the paths that the store may use: the database, the files that SQLite keeps beside
+    /// it, and the lock; empty for a server.
     pub fn files(&self) -> Vec<PathBuf> {
         let Some(path) = self.file() else { return Vec::new() };
         let beside = |suffix: &str| {
@@ -65,15 +65,15 @@ pub enum Place {
 pub struct Server {
     /// The URL, which may hold a password.
     pub url: SecretString,
-    /// Where to listen for what other replicas tell, if not there.
+    /// The URL on which to listen for notifications of other replicas, if it is not `url`.
     pub listen_url: Option<SecretString>,
-    /// A file of PEM certificates, one of which has signed the server's.
+    /// A file of PEM certificates, one of which has signed the server's certificate.
     pub ca_file: Option<PathBuf>,
-    /// Files of the bridge's own certificate and key, which the server may ask for.
+    /// Files of the bridge's own certificate and key, for a server that asks for them.
     pub client_identity: Option<(PathBuf, PathBuf)>,
     /// The schema, which is created if missing.
     pub schema: String,
-    /// Connections that read, at most; there is one more that writes.
+    /// The largest number of reading connections; one more connection writes.
     pub connections: u32,
     /// Whether a pooler shares sessions, as `PgBouncer` does in transaction mode.
     pub pooled: bool,
@@ -95,9 +95,10 @@ impl Eq for Server {}
 /// What a commit survives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durability {
-    /// Power loss (`synchronous = FULL`), or what a server is set to.
+    /// Power loss (`synchronous = FULL`); on a server, the server's own setting applies.
     Full,
-    /// A killed process (`synchronous = NORMAL`); of a server, not its crash.
+    /// A killed process (`synchronous = NORMAL`); on a server, a killed bridge but not a crash of
+    /// the server.
     Normal,
 }
 
@@ -108,22 +109,24 @@ pub struct Route {
     pub target: Arc<str>,
     /// The event types it receives.
     pub types: TypeFilter,
-    /// The network environment it receives events of; `None` is any, and none known.
+    /// The network environment of the events it receives; `None` receives events of any environment
+    /// and of none.
     pub environment: Option<Environment>,
-    /// What it asks of an event beside that.
+    /// The further condition on an event, if there is one.
     pub condition: Option<Condition>,
-    /// Whether its deliveries wait for one another.
+    /// Which of its deliveries wait for one another.
     pub ordering: Ordering,
 }
 
 impl Route {
-    /// Whether `event` becomes a delivery.
+    /// Returns whether `event` becomes a delivery to this target.
     pub(super) fn takes(&self, event: &Received) -> bool {
         let Received { event, environment, .. } = event;
         self.mismatch(event.kind.as_str(), *environment, &event.body).is_none()
     }
 
-    /// Why an event of type `kind` and of `environment` does not become a delivery, if so.
+    /// Returns why an event of `kind`, `environment` and `body` does not become a delivery; `None`
+    /// if it does.
     pub fn mismatch(&self, kind: &str, environment: Option<Environment>, body: &[u8]) -> Option<Mismatch> {
         if !self.types.matches(kind) {
             Some(Mismatch::Types)

@@ -1,5 +1,5 @@
-//! The two live sources as a check on each other: what only one of them has
-//! brought, and which of them has gone quiet while the other has not.
+//! Compares the stream with the webhooks: counts the events that only one of them has brought, and
+//! notes a source that brings nothing while the other one does.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,23 +18,23 @@ use crate::domain::clock::{Clock, UnixMillis};
 use crate::domain::event::Source;
 use crate::telemetry::names;
 
-/// How long both sources have to bring an event. A webhook that was not answered
-/// is tried again with growing pauses, and a stream is given two minutes to be
-/// back: an event that has not come by then is missing, not merely late.
+/// How long both sources have to bring an event. Pepay tries an unanswered webhook again with
+/// growing pauses, and a stream has two minutes to reconnect: an event that has not come by then is
+/// missing, not merely late.
 const WINDOW: Duration = Duration::from_mins(5);
 
-/// Between two looks.
+/// The time between two looks.
 const TICK: Duration = Duration::from_secs(5);
 
-/// Events looked at in one go.
+/// The number of events in one query.
 const STRIDE: i64 = 500;
 
-/// So many in a row that only the other source brought, and this one is quiet. A
-/// few can be of a type that it is not subscribed to.
+/// The number of events in a row that only the other source brought, from which on a source is
+/// quiet. A few events can be of a type that the source is not subscribed to.
 const QUIET_AFTER: u64 = 20;
 
-/// Looks at each event once, when its window has closed. What arrived before the
-/// start of the process, or while only one of the sources was there, is left out.
+/// Looks at each event once, when its window has closed. Leaves out events that arrived before the
+/// start of the process, or while only one of the sources was configured.
 #[derive(Debug)]
 pub struct Comparison {
     reader: Reader,
@@ -46,20 +46,20 @@ pub struct Comparison {
     webhook: Side,
 }
 
-/// One of the two.
+/// One of the two sources.
 #[derive(Debug)]
 struct Side {
     source: Source,
-    /// Events that it alone has brought.
+    /// Counts the events that only this source has brought.
     alone: Counter,
-    /// Events in a row that it has not brought and the other one has.
+    /// The number of events in a row that only the other source has brought.
     missed: u64,
-    /// When the first of these arrived.
+    /// When the first of these events arrived.
     since: UnixMillis,
 }
 
 impl Comparison {
-    /// Takes what follows `position`.
+    /// Compares the events after the sequence `position`.
     pub(super) fn new(reader: Reader, counters: Arc<Counters>, clock: Clock, position: i64) -> Self {
         let side = |source: Source| Side {
             source,
@@ -71,7 +71,7 @@ impl Comparison {
         Self { reader, counters, clock, position, stream, webhook }
     }
 
-    /// Looks every few seconds until `stop`, while there are `both` sources.
+    /// Looks every few seconds until `stop`, while `both` sources are configured.
     pub async fn run(mut self, both: impl Fn() -> bool + Send, stop: CancellationToken) {
         let mut failing = false;
         while stop.run_until_cancelled(tokio::time::sleep(TICK)).await.is_some() {
@@ -87,8 +87,8 @@ impl Comparison {
         }
     }
 
-    /// Looks at every event whose window has closed since the last look; without
-    /// `both` sources, passes over them.
+    /// Looks at every event whose window has closed since the last look. Without `both` sources,
+    /// skips all events.
     pub(super) async fn look(&mut self, both: bool) -> Result<(), ReadError> {
         if both {
             self.look_further().await?;
@@ -108,7 +108,8 @@ impl Comparison {
             let now = self.clock.now();
             let events = self.reader.seen_after(self.position, STRIDE).await?;
             let is_closed = |event: &Seen| now.since(event.received_at) >= WINDOW;
-            // Up to the last that is: one stamped by a wrong clock must not hold up the others.
+            // Goes up to the last closed one: an event with the time of a wrong clock must not hold
+            // up the others.
             let Some(last) = events.iter().rposition(is_closed) else { return Ok(()) };
             for event in &events[..=last] {
                 self.take(event);
@@ -134,7 +135,7 @@ impl Comparison {
                 self.stream.brings(false);
                 self.webhook.brings(false);
             }
-            // Found over REST alone, which says nothing of one of them in particular.
+            // The event was found over REST only, which tells nothing about one of the two.
             (None, None) => {}
         }
     }
@@ -156,7 +157,7 @@ impl Side {
     }
 }
 
-/// Which of the live sources was first to bring each of the events `seen`.
+/// Counts which source was first to bring each of the events `seen`.
 pub(super) fn races(seen: &[Seen], now: UnixMillis) -> Races {
     let (mut first, mut only, mut lags) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
     for event in seen {

@@ -1,4 +1,4 @@
-//! What goes into the store and comes out of it: plain values.
+//! The values that the handles of the store take and return.
 
 mod search;
 
@@ -17,73 +17,73 @@ pub use search::{Found, FoundLane, FoundRest, Lookup, Scan, Scanned, Search};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TargetId(pub(super) i64);
 
-/// The time during which one process owns the order of a target, or a stream. A later owner
-/// has a greater one. A store refuses what is written under a term that is over.
+/// The number of the ownership of a target's order, or of a stream, by one process. A later owner
+/// has a greater term. The store refuses a write under a term that is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Term(pub(super) i64);
 
 impl Term {
-    /// The one of a store that has a single process.
+    /// The constant term of a store that has a single process.
     pub(super) const SOLE: Self = Self(0);
 
-    /// Its number; 0 where there is a single process.
+    /// Returns the number; 0 for a store that has a single process.
     pub const fn number(self) -> i64 {
         self.0
     }
 }
 
-/// Which delivery.
+/// The key of a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Key {
     pub(super) target: TargetId,
     pub(super) sequence: i64,
 }
 
-/// What a stream has read from Pepay.
+/// Events of a source, and the cursor of a stream that moves with them.
 #[derive(Debug, Default)]
 pub struct Batch {
     /// The events, in Pepay's order.
     pub events: Vec<Received>,
-    /// Where the stream stands once they are stored.
+    /// The stream's cursor after they are stored; `None` leaves it unchanged.
     pub cursor: Option<CursorMove>,
 }
 
-/// A stream's new position.
+/// The new cursor of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CursorMove {
     /// The configured name of the stream.
     pub stream: Arc<str>,
-    /// Where it stands.
+    /// The new position.
     pub position: Position,
-    /// What the stream has subscribed to since when, in a form of its own; `None`
-    /// leaves what is stored.
+    /// The subscriptions of the stream and their beginnings, in a format of the stream's own;
+    /// `None` leaves the stored history unchanged.
     pub history: Option<String>,
-    /// Under which the stream is read. A cursor of a term that is over is not moved; the
+    /// The term under which the stream is read. If the term is over, the cursor is not moved; the
     /// events are stored.
     pub term: Term,
 }
 
-/// What a stream goes on from.
+/// The stored state from which a stream resumes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resume {
-    /// Where it stands.
+    /// The stored position.
     pub position: Position,
-    /// What was last stored as its history, if anything was.
+    /// The history that was stored last, if there is one.
     pub history: Option<String>,
 }
 
 /// A place in Pepay's order up to which a stream has stored every event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Position {
-    /// The last event covered. `None` for an account that held no event at all
-    /// when the stream first looked: everything is newer than this.
+    /// The last event up to which everything is stored. `None` for an account that had no event
+    /// when the stream first looked: every event is newer than this position.
     pub event: Option<EventId>,
-    /// When that event was created, or when the account was found empty, in
-    /// Unix seconds: what `created[gte]` starts from once Pepay has forgotten the id.
+    /// When that event was created, or when the account was found empty, in Unix seconds.
+    /// `created[gte]` starts from it if Pepay has forgotten the id.
     pub created: i64,
 }
 
-/// What became of a recorded event.
+/// The result of recording an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Recorded {
     /// It is new and now stored.
@@ -95,40 +95,40 @@ pub enum Recorded {
     Conflict,
 }
 
-/// An event as it was stored, or found.
+/// An event of a batch, after it was stored or found.
 #[derive(Clone, Debug)]
 pub(super) struct Appended {
-    /// What became of it.
+    /// The result for the source.
     pub(super) recorded: Recorded,
-    /// Its sequence, if it is new.
+    /// The sequence of the event, if it is new.
     pub(super) sequence: i64,
-    /// The queues of the targets that it goes to, by index, each with its lane there.
+    /// The targets of the event, as indexes of their queues, each with the lane of its delivery.
     pub(super) queues: Vec<(usize, Option<i64>)>,
-    /// How far its source was behind the first, if it came by this one for the first time.
+    /// How far its source was behind the first source, if this source brings the event for the
+    /// first time.
     pub(super) lag: Option<Duration>,
-    /// Whether it is a conflict that was not known.
+    /// Whether the event is a conflict that was not stored before.
     pub(super) news: bool,
 }
 
-/// What the store holds of an event that is listed somewhere.
+/// How an event of Pepay's list compares with the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Held {
-    /// Nothing.
+    /// The id is not stored.
     Missing,
-    /// The same, as far as is known: an earlier version stored no digest.
+    /// The same event is stored, as far as is known: an earlier version stored no digest.
     Same,
-    /// Another event under its id.
+    /// Another event is stored under its id.
     Different,
 }
 
 /// The place of a delivery in its lane: its rank and its sequence.
 pub type LaneRank = (i64, i64);
 
-/// Which share of a target's places a delivery is sent in.
+/// The kind of a delivery; each kind has a share of a target's places on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
-    /// A first attempt of an event that was accepted a moment ago, while nothing
-    /// of its object waited.
+    /// A first attempt of an event that was just accepted, with no waiting delivery of its object.
     New,
     /// A first attempt that has waited in the store or in its lane.
     Waiting,
@@ -146,7 +146,7 @@ impl Kind {
 pub struct PerKind<T>([T; 3]);
 
 impl<T> PerKind<T> {
-    /// The value that `of` has for each kind.
+    /// Calls `of` for each kind.
     pub fn from_fn(of: impl FnMut(Kind) -> T) -> Self {
         Self(Kind::ALL.map(of))
     }
@@ -186,54 +186,54 @@ pub struct InterruptedAttempt {
     pub number: u32,
 }
 
-/// An event that work on many is for.
+/// An event on which a bulk action works.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Candidate {
     pub(super) sequence: i64,
-    /// One number for what goes one at a time: for the events of an object or an order.
+    /// The group of the event: one number for all events of an object or of an order, which go into
+    /// one step of the bulk action.
     pub(super) group: i64,
 }
 
 /// The deliveries of a removed target that pass a filter.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Movable {
-    /// Those that the other target takes.
+    /// The deliveries whose events the other target takes.
     pub(super) taken: Vec<Candidate>,
-    /// How many it does not take.
+    /// The number of deliveries whose events the other target does not take.
     pub(super) not_taken: u64,
 }
 
-/// What an operator asks for about one delivery.
+/// An operator's action on one delivery.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Act {
     /// The delivery's event.
     pub sequence: i64,
-    /// What to do.
+    /// The action.
     pub kind: ActKind,
 }
 
-/// What an operator asks for.
+/// The action of an [`Act`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ActKind {
-    /// Do this to a delivery, if it is in one of the states.
+    /// Apply the action to a delivery, if the delivery is in one of the states.
     Apply(Action, Arc<[State]>),
-    /// Send an event again to a target that it has ended for, or for the first time.
+    /// Send an event to a target: again after its delivery has ended, or for the first time.
     Replay,
-    /// Send an event for the first time to a target that it has never had a delivery to.
+    /// Send an event to a target that has no delivery of it.
     Offer,
-    /// Take over the unfinished delivery of an event to another target, which has no
-    /// dispatcher.
+    /// Take over the unfinished delivery of an event from another target, which has no dispatcher.
     Take(TargetId),
 }
 
-/// What became of an [`Act`].
+/// The result of an [`Act`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Acted {
     /// The delivery's event.
     pub sequence: i64,
     /// The lane in which the delivery is, or was.
     pub lane: Option<i64>,
-    /// How often it has been replayed, or why nothing was done.
+    /// The number of replays of the delivery, or why nothing was done.
     pub result: Result<u32, ActError>,
 }
 
@@ -248,17 +248,18 @@ pub struct Job {
     pub first_attempt_at: Option<UnixMillis>,
     /// How often an operator has had it sent again after it had ended.
     pub replays: u32,
-    /// Whether an operator has had it tried anew: it lay dead, held or waiting before.
+    /// Whether an operator has retried or released it, after it was dead, held or waiting for a
+    /// retry.
     pub renewed: bool,
-    /// What to deliver.
+    /// The event to deliver.
     pub event: Arc<Received>,
-    /// The lane that it shares with others, if it waits for any.
+    /// The lane of the delivery, if it has one.
     pub lane: Option<i64>,
     /// Its rank in that lane.
     pub rank: i64,
 }
 
-/// An attempt that has ended, and what follows from it.
+/// The outcome of an attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settlement {
     /// The delivery's event.
@@ -275,18 +276,18 @@ pub struct Settlement {
     pub error: Option<String>,
     /// The first bytes of a failed answer.
     pub answer: Vec<u8>,
-    /// What becomes of the delivery.
+    /// The next state of the delivery.
     pub next: Next,
 }
 
 impl Job {
-    /// What the delivery is about, as far as it is known here: one number for all
-    /// deliveries of a lane, else one for each delivery.
+    /// Returns the subject of the delivery, by which the breaker tells objects apart: the lane,
+    /// which all deliveries of an object share, or else the sequence.
     pub fn subject(&self) -> i64 {
         self.lane.unwrap_or(self.sequence)
     }
 
-    /// The settlement of this delivery's next attempt, to be filled in further.
+    /// Returns the settlement of this delivery's next attempt, without status, error and answer.
     pub fn settlement(&self, started_at: UnixMillis, duration: Duration, next: Next) -> Settlement {
         Settlement {
             sequence: self.sequence,
@@ -317,10 +318,10 @@ pub(super) struct Seen {
 pub struct Arrived {
     /// The event's place in the bridge's order of acceptance.
     pub sequence: i64,
-    /// The lane that it shares with others, if it waits for any.
+    /// The lane of the delivery, if it has one.
     pub lane: Option<i64>,
     /// Its rank in that lane.
     pub rank: i64,
-    /// The delivery; `None` if it was too much to hand over.
+    /// The delivery with its event; `None` if the queue had no room for the event.
     pub job: Option<Job>,
 }

@@ -1,4 +1,4 @@
-//! What the store shows an operator: plain values, with the names they have as JSON.
+//! The values that the store returns to an operator, with the names they have as JSON.
 
 use std::sync::Arc;
 
@@ -10,44 +10,44 @@ use crate::domain::delivery::State;
 use crate::domain::event::{Environment, Source};
 use crate::domain::operator::Cursor;
 
-/// What holds a target back beyond a restart.
+/// The stored reasons for sending a target nothing: a pause, and a `Retry-After`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hold {
     /// The target's name.
     pub target: Arc<str>,
     /// Whether it is paused.
     pub is_paused: bool,
-    /// Why; `None` also where an earlier version has paused it.
+    /// The reason of the pause; `None` also if an earlier version has paused the target.
     pub paused_reason: Option<String>,
-    /// Until when it has asked to be left alone.
+    /// The `Retry-After` of the target that still counts, if there is one.
     pub retry_after: Option<RetryAfter>,
 }
 
-/// The wish of a target to be left alone, from the header `Retry-After` of an answer.
+/// The header `Retry-After` of a target's answer: no request goes to the target until its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RetryAfter {
-    /// Until when.
+    /// The end of the wait.
     pub until: UnixMillis,
-    /// SHA-256 of the address that has asked for it, in hex.
+    /// SHA-256 of the `url` that has sent the header, in hex.
     pub address: String,
 }
 
-/// One part of a list.
+/// A page of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed<T> {
-    /// The items, newest first. Fewer than asked for, or none, does not mean that
-    /// the list has ended: one call looks at a bounded number of rows.
+    /// The items, newest first. The list may go on even if there are fewer items than asked for, or
+    /// none: one call reads a bounded number of rows.
     pub items: Vec<T>,
-    /// Where to go on; `None` at the end.
+    /// The cursor of the next page; `None` at the end of the list.
     pub next: Option<Cursor>,
 }
 
-/// What there is to say about an event, but for its deliveries.
+/// An event, without its deliveries.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct EventFacts {
     /// Pepay's id.
     pub id: String,
-    /// The bridge's own order of acceptance.
+    /// The event's sequence: its number in the bridge's own order of acceptance.
     pub sequence: i64,
     /// The event's type, such as `commerce.order.updated`.
     #[serde(rename = "type")]
@@ -64,7 +64,7 @@ pub struct EventFacts {
     pub environment: Option<Environment>,
     /// When it arrived.
     pub received_at: UnixMillis,
-    /// Bytes of its body; null once that has been removed.
+    /// Bytes of its body; null once the body has been removed.
     pub size: Option<u64>,
 }
 
@@ -74,11 +74,11 @@ pub struct EventSummary {
     /// The event.
     #[serde(flatten)]
     pub event: EventFacts,
-    /// Where its deliveries stand, by target.
+    /// The states of its deliveries, by target.
     pub deliveries: Vec<Standing>,
 }
 
-/// Where one delivery of an event stands.
+/// The state of one delivery of an event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Standing {
     /// The name of the target.
@@ -99,7 +99,7 @@ pub struct EventDetail {
     pub deliveries: Vec<DeliveryDetail>,
     /// The first time each source brought it, in the order of time.
     pub sightings: Vec<Sighting>,
-    /// Others that came under its id and say something else, in the order of time; at
+    /// The conflicts: events that came under its id with another content, in the order of time; at
     /// most 8 are kept.
     pub conflicts: Vec<Conflict>,
     /// The exact text that Pepay sent; null once removed.
@@ -120,12 +120,12 @@ pub struct Conflict {
     /// Its type.
     #[serde(rename = "type")]
     pub kind: String,
-    /// Its digest: the beginning of a SHA-256 over what it says, in hexadecimal.
+    /// Its digest: the beginning of a SHA-256 over its content, in hexadecimal.
     pub digest: String,
     /// Bytes of its body.
     pub size: u64,
-    /// Its body; null if another source brought the same before, if it is above 256 KiB,
-    /// and once it has been removed.
+    /// Its body. Null if another source brought the same content before, if the body is above 256
+    /// KiB, and once it has been removed.
     pub body: Option<String>,
 }
 
@@ -136,7 +136,7 @@ pub struct Sighting {
     pub source: Source,
     /// The configured stream or webhook endpoint it came through.
     pub origin: String,
-    /// When.
+    /// When the source brought it.
     pub at: UnixMillis,
     /// Milliseconds behind the source that was first.
     pub lag_ms: u64,
@@ -149,7 +149,7 @@ pub struct DeliverySummary {
     pub target: Arc<str>,
     /// The id of the event.
     pub event_id: String,
-    /// The event's place in the bridge's own order of acceptance.
+    /// The event's sequence.
     pub sequence: i64,
     /// The event's type.
     #[serde(rename = "type")]
@@ -164,17 +164,17 @@ pub struct DeliverySummary {
     pub attempts: u32,
     /// How often it was sent again by an operator after it had ended.
     pub replays: u32,
-    /// When the next attempt is due, if nothing goes before it.
+    /// When the next attempt is due, if no earlier delivery of the lane is open.
     pub due_at: Option<UnixMillis>,
-    /// The id of the event that goes before this one in its lane.
+    /// The id of the event whose delivery is before this one in its lane.
     pub waits_for: Option<String>,
-    /// When the first attempt began, or an operator had it tried anew.
+    /// When the first attempt began, or when an operator retried the delivery.
     pub first_attempt_at: Option<UnixMillis>,
-    /// When it ended.
+    /// When the delivery ended.
     pub settled_at: Option<UnixMillis>,
     /// The HTTP status of the last attempt, if it had one.
     pub last_status: Option<u16>,
-    /// What went wrong with the last attempt.
+    /// The error of the last attempt.
     pub last_error: Option<String>,
 }
 
@@ -199,7 +199,7 @@ pub struct AttemptEntry {
     pub duration_ms: u64,
     /// The HTTP status, if there was one.
     pub status: Option<u16>,
-    /// What went wrong; null on success.
+    /// The error; null on success.
     pub error: Option<String>,
     /// The beginning of a failed answer.
     pub answer: Option<String>,
@@ -208,44 +208,45 @@ pub struct AttemptEntry {
 /// An entry of the audit trail.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct AuditEntry {
-    /// Its number, which is never given twice: one that is missing was removed.
+    /// Its number. No number is given twice: a missing one belongs to a removed entry.
     pub id: i64,
-    /// What it says.
+    /// The entry.
     #[serde(flatten)]
     pub entry: Entry,
 }
 
-/// How far an action on many has come.
+/// The progress of a bulk action.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BulkProgress {
-    /// Deliveries that have been gone through.
+    /// The number of deliveries that have been processed.
     pub gone_through: u64,
-    /// Those of them that were changed.
+    /// The number of these that were changed.
     pub changed: u64,
 }
 
-/// What a target still has before it, and what waits for an operator.
+/// The unfinished deliveries of a target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Backlog {
-    /// The name of the target: every one that was ever configured.
+    /// The name of the target. Every target that was ever configured has a backlog.
     pub target: Arc<str>,
-    /// Deliveries the bridge will make by itself.
+    /// The number of deliveries that the bridge attempts by itself.
     pub open: u64,
-    /// When the event of the oldest of those arrived.
+    /// When the event of the oldest such delivery arrived.
     pub oldest: Option<UnixMillis>,
-    /// Deliveries whose outcome is unknown, waiting for an operator.
+    /// The number of held deliveries: the outcome of an attempt is unknown, and an operator
+    /// decides.
     pub held: u64,
-    /// Deliveries given up.
+    /// The number of dead deliveries.
     pub dead: u64,
 }
 
 impl Backlog {
-    /// Whether anything waits, be it for the bridge or for an operator.
+    /// Returns whether any delivery waits, for the bridge or for an operator.
     pub const fn is_waiting(&self) -> bool {
         self.open + self.held + self.dead > 0
     }
 
-    /// What waits, in words: `400 pending, 28 held`.
+    /// Returns the counts in words: `400 pending, 28 held`.
     pub fn in_words(&self) -> String {
         let counts = [(self.open, "pending"), (self.held, "held"), (self.dead, "dead")];
         let counts = counts.iter().filter(|(count, _)| *count > 0);
@@ -256,45 +257,45 @@ impl Backlog {
 /// The store as a whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Summary {
-    /// The sequence of the oldest event held; 0 for none. Older ones that still
-    /// have a delivery to be made or decided on are left out of account.
+    /// The sequence of the oldest stored event; 0 if there is none. Older events that still have an
+    /// unfinished delivery are not considered.
     pub first_sequence: i64,
-    /// The sequence of the newest one; 0 for none ever. There are no gaps between
-    /// the two, and one less than the first if all have been removed.
+    /// The sequence of the newest event; 0 if there was never one. There are no gaps between the
+    /// two. It is one less than `first_sequence` if all events have been removed.
     pub last_sequence: i64,
     /// The engine and its version, such as `SQLite 3.51.3`.
     pub engine: String,
 }
 
-/// The room the store takes, and the room there is.
+/// The disk space of the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Usage {
     /// Bytes of the database.
     pub database_bytes: u64,
     /// Bytes of its write-ahead log.
     pub wal_bytes: u64,
-    /// Bytes of the database that hold nothing and will be used again.
+    /// Bytes of free pages in the database, which it uses again.
     pub free_bytes: u64,
-    /// Bytes of its disk that the bridge may still write; 0 where the disk is a server's.
+    /// Bytes of its disk that the bridge may still write; 0 if the database is on a server.
     pub disk_free_bytes: u64,
-    /// Bytes of its disk; 0 where the disk is a server's.
+    /// Bytes of its disk; 0 if the database is on a server.
     pub disk_total_bytes: u64,
     /// When the newest backup was made; null if none is known.
     pub last_backup_at: Option<UnixMillis>,
 }
 
-/// Which live source was first to bring the newest events.
+/// How often the stream and the webhooks were first, over the newest events.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Races {
-    /// Events that both have brought.
+    /// The number of events that both sources have brought.
     pub compared: u64,
-    /// How many of these each was first to bring.
+    /// For each source, how many of these it brought first.
     pub first: Vec<SourceCount>,
-    /// By how much, in milliseconds: the median.
+    /// The median of the time between the two, in milliseconds.
     pub lag_ms_p50: u64,
-    /// By how much, in milliseconds: 99 of 100 were below.
+    /// The 99th percentile of the time between the two, in milliseconds.
     pub lag_ms_p99: u64,
-    /// Events that one alone has brought in the time they had.
+    /// For each source, how many events it alone has brought within the window of comparison.
     pub only: Vec<SourceCount>,
 }
 
@@ -303,71 +304,71 @@ pub struct Races {
 pub struct SourceCount {
     /// The source.
     pub source: Source,
-    /// How many.
+    /// The number of events.
     pub count: u64,
 }
 
-/// From an event's arrival to its recorded acknowledgement, over a target's newest first
-/// deliveries: at most 500 of the newest 5000. What an operator has had sent again, from
-/// dead or held too, is left out.
+/// The time from an event's arrival to its recorded acknowledgement, over a target's newest first
+/// deliveries: at most 500 of the newest 5000. Deliveries that an operator has sent again, after
+/// they were dead or held too, are left out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Latency {
     /// The name of the target.
     pub target: Arc<str>,
-    /// Over how many events.
+    /// The number of events measured.
     pub count: u64,
     /// When the first of them was acknowledged.
     pub since: UnixMillis,
-    /// The median, in milliseconds.
+    /// The median of the time, in milliseconds.
     pub p50_ms: u64,
-    /// 99 of 100 were faster, in milliseconds.
+    /// The 99th percentile of the time, in milliseconds.
     pub p99_ms: u64,
 }
 
-/// What has been counted since the process started.
+/// The counters since the process started.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// By source, every one.
+    /// One for each source.
     pub sources: Vec<SourceTally>,
-    /// By target, those that are configured.
+    /// One for each configured target.
     pub targets: Vec<TargetTally>,
 }
 
-/// What a source has brought since the process started.
+/// The events of a source since the process started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct SourceTally {
     /// The source.
     pub source: Source,
-    /// Events, repeats included.
+    /// The number of events, repeats included.
     pub received: u64,
-    /// Those that it was the first to bring.
+    /// The number of events that this source brought first.
     pub unique: u64,
-    /// Those that were held already.
+    /// The number of events that were stored already.
     pub duplicate: u64,
-    /// Those of them that say something else than what is held; one content counts once.
+    /// The number of these whose content differs from the stored event; one content counts once.
     pub conflicting: u64,
     /// When the newest of them arrived.
     pub last_event_at: Option<UnixMillis>,
 }
 
-/// What a target has taken since the process started.
+/// The attempts at a target since the process started.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TargetTally {
     /// The name of the target.
     pub target: Arc<str>,
-    /// Attempts that were acknowledged.
+    /// The number of acknowledged attempts.
     pub delivered: u64,
-    /// Attempts that were not.
+    /// The number of failed attempts.
     pub failed: u64,
 }
 
-/// A live source that brings nothing while the other does.
+/// A source, stream or webhook, that brings nothing while the other one does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quiet {
     /// The source.
     pub source: Source,
-    /// How many events in a row the other one alone has brought.
+    /// The number of events in a row that only the other source has brought.
     pub missed: u64,
-    /// When the first of these arrived.
+    /// When the first of these events arrived.
     pub since: UnixMillis,
 }

@@ -1,4 +1,4 @@
-//! An event as the columns of its row, before they are known to make sense.
+//! The columns of an event's row, before they are checked.
 
 use bytes::Bytes;
 
@@ -18,14 +18,14 @@ pub(super) struct EventRow {
     pub(super) body: Option<Vec<u8>>,
 }
 
-/// A column holds what no version known to this one writes.
+/// A column has a value that no version up to this one writes.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("column event.{0} holds a value this version does not know")]
 struct UnknownValue(&'static str);
 
 impl EventRow {
-    /// The event of `sequence`; one that this version cannot read is logged and left for a
-    /// later version, which may know the value.
+    /// Returns the event of `sequence`. An event that this version cannot read is logged and left
+    /// for a later version, which may know the value.
     pub(super) fn readable(self, sequence: i64) -> Option<Received> {
         self.into_received()
             .inspect_err(|error| {

@@ -1,4 +1,4 @@
-//! Work on many deliveries: counted, confirmed, and done in steps.
+//! Actions on many deliveries, which are counted, confirmed, and done in steps.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,20 +14,20 @@ use crate::store::settings::Route;
 use crate::store::types::{Act, ActKind, Candidate, Movable, TargetId};
 use crate::store::view::BulkProgress;
 
-/// Deliveries of one step: a few milliseconds of the committer, for which events that
-/// arrive meanwhile wait.
+/// The number of deliveries in one step. A step takes the committer a few milliseconds, for which
+/// arriving events wait.
 const STEP: usize = 200;
 
-/// Acts on the deliveries of one target, the first to be done first.
+/// The steps on the deliveries of one target, in their order.
 struct Steps {
     target: TargetId,
     acts: Vec<Vec<Act>>,
-    /// Whether half of the time is left to others.
+    /// Whether the committer does other work for half of the time.
     paced: bool,
 }
 
 impl OperatorStore {
-    /// How many deliveries `work` is for.
+    /// Returns how many deliveries `work` applies to.
     ///
     /// # Errors
     /// [`BulkError`], but for [`BulkError::Changed`].
@@ -35,9 +35,9 @@ impl OperatorStore {
         Ok(number(&self.steps(work).await?))
     }
 
-    /// Does `work`, the oldest first, if it is for as many deliveries as `confirmed`. Calls
-    /// `progress` after each step. Returns how many have changed: those that have moved on by
-    /// themselves meanwhile, and no longer pass, have not.
+    /// Does `work`, the oldest delivery first, if it applies to as many deliveries as `confirmed`.
+    /// Calls `progress` after each step. Returns how many deliveries have changed. A delivery that
+    /// has left the filter meanwhile is not changed.
     ///
     /// # Errors
     /// [`BulkError`].
@@ -105,8 +105,8 @@ impl OperatorStore {
         Ok(vec![Steps { target, acts: by_object(found.taken, &ActKind::Take(old)), paced: true }])
     }
 
-    /// How many deliveries pass the filter of `moved` and stay, since the other target does not
-    /// take their events.
+    /// Returns how many deliveries pass the filter of `moved` and stay, since the other target does
+    /// not take their events.
     ///
     /// # Errors
     /// [`BulkError`], but for [`BulkError::Changed`].
@@ -114,13 +114,14 @@ impl OperatorStore {
         Ok(self.movable(moved).await?.2.not_taken)
     }
 
-    /// The number of the target that goes on, of the one that is removed, and what it has left.
+    /// Returns the number of the target that takes the deliveries, the number of the removed one,
+    /// and the deliveries that can be moved.
     async fn movable(&self, moved: &BulkMove) -> Result<(TargetId, TargetId, Movable), BulkError> {
         let BulkMove { from, to, .. } = moved;
         let (target, route) = self.configured(to).await?;
         let old = self.reader.target(from).await.map_err(unread)?;
         let old = old.ok_or_else(|| BulkError::NoSuchTarget(from.clone()))?;
-        // A removed target may still be ending what it has on the wire.
+        // Requests of a removed target may still be on the wire.
         if self.owners.has(old) || self.configured(from).await.is_ok() || self.is_held_elsewhere(from) {
             return Err(BulkError::InUse(from.clone()));
         }
@@ -128,8 +129,8 @@ impl OperatorStore {
         Ok((target, old, found))
     }
 
-    /// Whether another replica delivers to the target called `name`. One that begins to just now
-    /// is noticed when something is taken from it.
+    /// Returns whether another replica delivers to the target called `name`. If a replica takes the
+    /// lease later, the engine notices it when a delivery is taken over.
     fn is_held_elsewhere(&self, name: &str) -> bool {
         let lease = lease::of_target(name);
         self.peers.get().is_some_and(|peers| {
@@ -139,7 +140,7 @@ impl OperatorStore {
         })
     }
 
-    /// The number and the route of a target that is configured.
+    /// Returns the number and the route of a configured target.
     async fn configured(&self, name: &str) -> Result<(TargetId, Route), BulkError> {
         let wanted = name.to_owned();
         let found = self.tasks.read(move |group| {
@@ -150,8 +151,9 @@ impl OperatorStore {
     }
 }
 
-/// The steps for `candidates`, the oldest first. What is about one object is in one step,
-/// however much it is: no later event of an object is on its way before an earlier one is.
+/// Returns the steps for `candidates`, the oldest first. All candidates of one object are in one
+/// step, regardless of their number, so that no later event of an object is sent before an earlier
+/// one.
 fn by_object(mut candidates: Vec<Candidate>, kind: &ActKind) -> Vec<Vec<Act>> {
     let mut first: HashMap<i64, i64> = HashMap::new();
     for Candidate { sequence, group } in &candidates {

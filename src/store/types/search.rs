@@ -1,4 +1,4 @@
-//! What a dispatcher looks for among its open deliveries, and what it finds.
+//! The search of a dispatcher among its open deliveries, and its result.
 
 use std::collections::{HashMap, HashSet};
 
@@ -8,20 +8,21 @@ use crate::domain::clock::UnixMillis;
 /// What to look for among the open deliveries of a target.
 #[derive(Clone, Debug)]
 pub struct Search {
-    /// The time by which a retry is due.
+    /// The time by which a retry counts as due.
     pub now: UnixMillis,
-    /// Lanes to read.
+    /// The lanes to read.
     pub lookups: Vec<Lookup>,
-    /// Lanes that are known, each with the last place that may be taken of it otherwise.
+    /// The lanes that the dispatcher knows, each with a place in it. The scan and the search for
+    /// retries skip deliveries beyond that place.
     pub lanes: HashMap<i64, LaneRank>,
-    /// Known deliveries without a lane.
+    /// The deliveries without a lane that the dispatcher knows.
     pub singles: HashSet<i64>,
-    /// How many retries that are due to find, at most.
+    /// The largest number of due retries to find.
     pub retries: usize,
-    /// Pending deliveries to find, in the order of their sequences.
+    /// The scan for pending deliveries in the order of their sequences, if one is wanted.
     pub scan: Option<Scan>,
-    /// Whether to list every lane that has an open delivery, if there are no more than
-    /// this and the scan has come to its end.
+    /// The largest number of lanes to list: all lanes with an open delivery are listed if there are
+    /// no more than this and the scan has come to its end.
     pub census: Option<usize>,
 }
 
@@ -30,67 +31,67 @@ pub struct Search {
 pub struct Lookup {
     /// The lane.
     pub lane: i64,
-    /// The place after which to begin; `None` is its head.
+    /// The place after which to begin; `None` begins at the head.
     pub after: Option<LaneRank>,
 }
 
-/// Pending deliveries to find.
+/// A scan for pending deliveries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Scan {
     /// The sequence after which to begin.
     pub after: i64,
-    /// How many lanes, and deliveries without one, to find at most.
+    /// The largest number of lanes, and deliveries without a lane, to find.
     pub limit: usize,
 }
 
-/// What a search has found.
+/// The result of a search.
 #[derive(Clone, Debug, Default)]
 pub struct Found {
     /// The lanes that were looked up, and those in which something was found.
     pub lanes: Vec<FoundLane>,
     /// Deliveries without a lane.
     pub singles: Vec<Job>,
-    /// How far the scan has come.
+    /// How far the scan has come, if there was one.
     pub scanned: Option<Scanned>,
     /// Whether more retries are due.
     pub more_retries: bool,
     /// When the next retry falls due, if retries were searched for.
     pub next_due: Option<UnixMillis>,
-    /// When the last of those that are not due yet does.
+    /// When the last retry that is not due yet falls due.
     pub last_due: Option<UnixMillis>,
-    /// Every lane that has an open delivery, with its head.
+    /// Every lane that has an open delivery, with the place of its head.
     pub census: Option<Vec<(i64, LaneRank)>>,
 }
 
-/// The beginning of a lane, or of what comes after a place in it.
+/// A part of a lane, from its head or from a place in it.
 #[derive(Clone, Debug)]
 pub struct FoundLane {
     /// The lane.
     pub lane: i64,
-    /// Where reading began.
+    /// The place after which reading began; `None` for the head.
     pub after: Option<LaneRank>,
-    /// Its deliveries in their order, up to a number and to the first that has to wait.
+    /// The deliveries in order, up to a number of them and up to the first that has to wait.
     pub rows: Vec<Job>,
-    /// What follows.
+    /// What follows the deliveries in `rows`.
     pub rest: FoundRest,
 }
 
 /// What follows the deliveries that were read of a lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FoundRest {
-    /// Nothing.
+    /// No delivery.
     Nothing,
     /// Perhaps more.
     More,
-    /// One that waits for its time or for an operator, and perhaps more behind it.
+    /// The delivery at this place waits for its time or for an operator; more may follow it.
     Blocked(LaneRank),
 }
 
 /// How far a scan has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Scanned {
-    /// The last sequence looked at.
+    /// The last sequence that was read.
     pub to: i64,
-    /// Whether there may be more above it.
+    /// Whether more may follow above it.
     pub more: bool,
 }
