@@ -1,6 +1,7 @@
 //! Events and objects that a target refuses for good: what it takes does not wait
 //! for them, however many they are and in whatever order they come.
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use pepay_bridge::delivery::Settings;
@@ -128,15 +129,18 @@ async fn one_object_in_ten_that_fails_stops_no_other_in_flow_nor_after_a_restart
         world.set_target(name, "TIMEOUT", "1s");
         targets.push((name, target));
     }
+    // By id: an acknowledgement that comes later than the time limit, as on a busy machine, is asked for again.
     let taken = |record: &Record| {
         let healthy = record.requests.iter().filter(|seen| !is_refused(&seen.object) && seen.acknowledged);
-        healthy.count()
+        healthy.map(|seen| &seen.id).collect::<HashSet<_>>().len()
     };
     let mut played = Vec::new();
     for _restart in 0..2 {
         let bridge = world.bridge().await;
         played.extend(world.simulator.play(600));
         soon("the webhooks", world.simulator.webhooks_settled()).await;
+        // On a busy machine a webhook is given up, and the stream brings its event later.
+        bridge.until("all events", |status| status["store"]["events"] == played.len()).await;
         let objects = "SELECT id, object_id FROM event";
         let healthy = world.rows(objects).into_iter().filter(|(_, object)| !is_refused(object)).count();
         assert!(healthy < played.len(), "some are refused");
