@@ -1,10 +1,11 @@
-//! Alerts to an operator without a monitoring system: what does not heal by itself is
-//! sent to one URL, once, and its end as well.
+//! Alerts for an operator without a monitoring system: a condition that does not heal by itself is
+//! sent to one URL once, and its end once.
 //!
-//! [`Watcher::run`] looks at the same state as `/status` every few seconds. What is new
-//! or over (`tracker.rs`) is put into words (`message.rs`) and sent, one after another,
-//! by the client that targets have. Nothing waits for it: what cannot be sent is tried
-//! again for a while and then left out, and the number of waiting messages is bounded.
+//! [`Watcher::run`] looks at the same state as `/status` every few seconds. It decides which
+//! conditions are new or over (`tracker.rs`), writes their messages (`message.rs`), and sends these
+//! one after another by the client of the targets. No other part waits for it. A message that
+//! cannot be sent is tried again for a while and then dropped, and the number of waiting messages
+//! is bounded.
 
 mod message;
 mod sender;
@@ -19,29 +20,30 @@ pub use self::sender::{Alerts, Channel, Watcher, watcher};
 use crate::delivery::sign::SigningKey;
 use crate::domain::alert::Kind;
 
-/// Where alerts go.
+/// The settings of the alerts.
 #[derive(Clone, PartialEq)]
 pub struct Settings {
-    /// Where they are posted: a secret, as the addresses of chat services are.
+    /// The URL to which they are posted. It is a secret, since the addresses of chat services are
+    /// secrets.
     pub url: Url,
-    /// Each signs a message, as Standard Webhooks.
+    /// The keys; each signs a message by Standard Webhooks.
     pub signing_keys: Vec<SigningKey>,
-    /// What a message looks like.
+    /// The format of a message.
     pub format: Format,
-    /// What is told of.
+    /// The kinds of alerts that are sent.
     pub on: BTreeSet<Kind>,
 }
 
-/// What a message looks like.
+/// The format of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// JSON with members of its own, as Standard Webhooks recommends.
     Json,
-    /// One text, as Slack and what is compatible with it take it.
+    /// One text, for Slack and compatible services.
     Slack,
 }
 
-/// Without the address.
+/// Leaves out the address.
 impl std::fmt::Debug for Settings {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { format, on, .. } = self;

@@ -1,4 +1,4 @@
-//! Starting, watching and stopping tasks, and the outcome that the process ends with.
+//! Starts, watches and stops tasks, and gives the outcome of the process.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -20,7 +20,7 @@ pub struct Stop {
     pub hard: CancellationToken,
 }
 
-/// SIGTERM and SIGINT, from the moment this exists.
+/// Listens for SIGTERM and SIGINT from its creation on.
 #[derive(Debug)]
 pub struct Signals {
     terminate: Signal,
@@ -28,8 +28,8 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Listens from now on. Called before anything else: a signal without a handler is
-    /// lost in the first process of a container.
+    /// Listens from now on. Has to be called before anything else: in the first process of a
+    /// container, a signal without a handler is lost.
     ///
     /// # Errors
     /// If the process may not listen for signals.
@@ -57,7 +57,7 @@ impl Signals {
     }
 }
 
-/// SIGHUP, from the moment this exists: until then it ends the process.
+/// Listens for SIGHUP from its creation on; before that, SIGHUP ends the process.
 #[derive(Debug)]
 pub struct HangUps(Signal);
 
@@ -70,14 +70,14 @@ impl HangUps {
         signal(SignalKind::hangup()).map(Self)
     }
 
-    /// The next one.
+    /// Resolves at the next SIGHUP.
     pub async fn next(&mut self) {
         // The stream of signals has no end.
         let _ = self.0.recv().await;
     }
 }
 
-/// Tasks with names, every one of which is waited for.
+/// Tasks with names. The process waits for the end of each.
 #[derive(Debug, Default)]
 pub struct Tasks {
     running: JoinSet<()>,
@@ -104,7 +104,8 @@ pub struct Ended {
 }
 
 impl Ended {
-    /// Whether it ended otherwise than by returning after its stop was requested.
+    /// Returns whether the task ended in any other way than by returning after its stop was
+    /// requested.
     pub const fn is_crash(&self) -> bool {
         self.panicked || !self.stop_requested
     }
@@ -122,7 +123,7 @@ impl Tasks {
         self.known.insert(id, Known { name: name.into(), stop });
     }
 
-    /// Starts `work`, which blocks, on a thread of its own. After `stop` it may end.
+    /// Starts `work`, which blocks, on a thread of its own. It may end after `stop`.
     ///
     /// # Errors
     /// If the system has no thread left.
@@ -158,7 +159,7 @@ impl Tasks {
         Some(Ended { name, panicked, stop_requested: stop.is_cancelled() })
     }
 
-    /// Whether every task has ended.
+    /// Returns whether every task has ended.
     pub fn is_empty(&self) -> bool {
         self.running.is_empty()
     }

@@ -1,4 +1,4 @@
-//! An alert as the bytes of a message.
+//! Writes an alert as the bytes of a message.
 
 use serde_json::{Value, json};
 
@@ -6,10 +6,10 @@ use super::Format;
 use crate::domain::alert::Alert;
 use crate::domain::clock::UnixMillis;
 
-/// Characters of a summary that are sent.
+/// The largest number of characters of a summary.
 const LONGEST: usize = 1000;
 
-/// `alert` in `format`.
+/// Returns the message of `alert` in `format`.
 pub(super) fn of(alert: &Alert, format: Format) -> Vec<u8> {
     let summary: String = alert.summary.chars().take(LONGEST).collect();
     let message = match format {
@@ -36,7 +36,7 @@ pub(super) fn of(alert: &Alert, format: Format) -> Vec<u8> {
     message.to_string().into_bytes()
 }
 
-/// A message that says nothing is wrong.
+/// Returns a message that says nothing is wrong.
 pub(super) fn test(format: Format, now: UnixMillis) -> Vec<u8> {
     let summary = "This is a test. Nothing is wrong.";
     let message = match format {
@@ -57,7 +57,7 @@ fn text(text: &str) -> Value {
     json!({ "text": format!("pepay-bridge: {text}") })
 }
 
-/// What Slack would read as its own is written as text (api.slack.com, "Escaping text").
+/// Escapes the characters that Slack would read as markup (api.slack.com, "Escaping text").
 fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }

@@ -1,4 +1,4 @@
-//! Looks for what is to be told, and sends it.
+//! Looks for new and ended alerts, and sends their messages.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -20,22 +20,22 @@ use crate::domain::clock::{Clock, UnixMillis};
 use crate::domain::operator::OperationError;
 use crate::telemetry::names;
 
-/// Between two looks at the state.
+/// The time between two looks at the state.
 const LOOK: Duration = Duration::from_secs(5);
 
-/// Messages that wait, at most; beyond that the oldest is left out.
+/// The largest number of waiting messages; beyond it the oldest is dropped.
 const WAITING: usize = 100;
 
-/// The ends of the waits between tries to send a message.
+/// The shortest and the longest wait between two tries to send a message.
 const RETRY_MIN: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_mins(5);
 
 const BACKOFF: Backoff = Backoff::between(RETRY_MIN, RETRY_MAX);
 
-/// How long a message is tried.
+/// How long the sender tries to send a message.
 const GIVE_UP_AFTER: Duration = Duration::from_hours(1);
 
-/// Where alerts go, ready to be used.
+/// The receiver of alerts, ready to be used.
 #[derive(Debug)]
 pub struct Channel {
     settings: Settings,
@@ -58,27 +58,27 @@ impl Channel {
 pub struct Alerts {
     channel: watch::Sender<Option<Arc<Channel>>>,
     clock: Clock,
-    /// Held while a test is out.
+    /// Locked while a test message is on the wire.
     testing: Arc<Mutex<()>>,
 }
 
-/// The task behind it.
+/// The task that sends the alerts.
 #[derive(Debug)]
 pub struct Watcher {
     channel: watch::Receiver<Option<Arc<Channel>>>,
     clock: Clock,
     jitter: Jitter,
     tracker: Tracker,
-    /// Whether this process is the one that tells.
+    /// Whether this process sends the alerts, among the replicas.
     here: watch::Receiver<bool>,
     waiting: VecDeque<Message>,
-    /// When the first of those may go out.
+    /// When the first waiting message may be sent.
     next_at: Instant,
-    /// Sent so far since the start, for the ids.
+    /// The number of messages since the start, for their ids.
     numbered: u64,
 }
 
-/// An alert on its way.
+/// A waiting message.
 #[derive(Debug)]
 struct Message {
     alert: Alert,
@@ -89,8 +89,8 @@ struct Message {
 type Sending = BoxFuture<'static, (Message, MessageOutcome)>;
 type Looking = BoxFuture<'static, Findings>;
 
-/// Alerts that go to where `settings` say, and the task that sends them while this process
-/// is `here` to do so.
+/// Returns the handle of alerts to the receiver in `settings`, and the task that sends them while
+/// this process is the one to do so (`here`).
 ///
 /// # Errors
 /// [`BuildError`] if the address cannot be used.
@@ -115,12 +115,12 @@ pub fn watcher(
 }
 
 impl Alerts {
-    /// Whether alerts go to where `settings` say.
+    /// Returns whether alerts are sent by `settings` now.
     pub fn are(&self, settings: Option<&Settings>) -> bool {
         self.channel.borrow().as_ref().map(|channel| &channel.settings) == settings
     }
 
-    /// A channel as `settings` have it, if there are any.
+    /// Returns a channel by `settings`, if there are any.
     ///
     /// # Errors
     /// [`BuildError`] if the address cannot be used.
@@ -128,7 +128,7 @@ impl Alerts {
         settings.map(|settings| Channel::new(settings.clone(), self.clock.clone())).transpose()
     }
 
-    /// Sends alerts to `channel` from now on. What stands is told there again.
+    /// Sends alerts to `channel` from now on. Every firing alert is sent there again.
     pub fn replace(&self, channel: Option<Channel>) {
         self.channel.send_replace(channel.map(Arc::new));
     }
@@ -137,7 +137,7 @@ impl Alerts {
     ///
     /// # Errors
     /// [`OperationError::Refused`] if no alerts are configured, [`OperationError::Busy`]
-    /// while another test is out.
+    /// while another test is on the wire.
     pub async fn test(&self) -> Result<AlertOutcome, OperationError> {
         let unset =
             || OperationError::Refused("no alerts are configured: `alerts.url` is not set".to_owned());
@@ -157,7 +157,8 @@ impl Alerts {
 }
 
 impl Watcher {
-    /// Looks by `look`, and sends what is news, until `stop`. What waits then is not sent.
+    /// Looks at the state by `look`, and sends the alerts that have begun or ended, until `stop`.
+    /// Messages that wait then are not sent.
     pub async fn run(mut self, look: impl Fn() -> Looking + Send, stop: CancellationToken) {
         let mut ticks = interval(LOOK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -186,7 +187,7 @@ impl Watcher {
                 }
                 () = sleep_until(self.next_at), if waits => {}
                 Ok(()) = self.channel.changed() => {
-                    // Another receiver knows nothing yet of what stands.
+                    // A new receiver has got none of the firing alerts yet.
                     self.tracker = Tracker::default();
                     self.next_at = Instant::now();
                 }
@@ -200,7 +201,7 @@ impl Watcher {
         let now = self.clock.now();
         let news = self.tracker.observe(findings, now);
         if !*self.here.borrow() {
-            // Another replica tells of them.
+            // Another replica sends the alerts.
             return;
         }
         for alert in news {

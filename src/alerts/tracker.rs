@@ -1,4 +1,4 @@
-//! Which findings become messages. Pure; time is an argument.
+//! Decides which findings become messages. Pure; time is an argument.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -6,10 +6,10 @@ use std::time::Duration;
 use crate::domain::alert::{Alert, Finding, Findings, Kind};
 use crate::domain::clock::UnixMillis;
 
-/// The least time between two messages that the same state has begun.
+/// The shortest time between two messages that the same state has begun.
 pub(super) const REPEAT: Duration = Duration::from_mins(10);
 
-/// What has been sent so far.
+/// The messages that have been sent so far.
 #[derive(Debug, Default)]
 pub(super) struct Tracker {
     known: BTreeMap<(Kind, String), Known>,
@@ -17,13 +17,13 @@ pub(super) struct Tracker {
 
 #[derive(Debug)]
 struct Known {
-    /// Since when it is so; `None` if it is over.
+    /// Since when the state lasts; `None` if it is over.
     since: Option<UnixMillis>,
-    /// What the last finding said.
+    /// The summary of the last finding.
     summary: String,
     /// When the message of its beginning was last sent.
     told_at: Option<UnixMillis>,
-    /// Which occurrence that was about.
+    /// The occurrence that this message was about.
     told: i64,
     /// Whether its beginning was sent and its end was not.
     open: bool,
@@ -74,8 +74,8 @@ impl Tracker {
     }
 }
 
-/// How long a state has to last before it is sent. The restart of a target, and the time that a
-/// stream takes to connect after a start, are shorter.
+/// Returns how long a state has to last before it is sent. The restart of a target, and the time
+/// that a stream takes to connect after a start, are shorter.
 const fn patience(kind: Kind) -> Duration {
     match kind {
         Kind::TargetDown => Duration::from_secs(10),
@@ -84,8 +84,8 @@ const fn patience(kind: Kind) -> Duration {
     }
 }
 
-/// Whether a state that was sent `at` may be sent again. A time in the future is from before the
-/// clock was set back.
+/// Returns whether a state that was sent `at` may be sent again. A time in the future is from
+/// before the clock was set back.
 fn is_old(at: Option<UnixMillis>, now: UnixMillis) -> bool {
     at.is_none_or(|at| at > now || at.plus(REPEAT) <= now)
 }

@@ -28,7 +28,7 @@ pub(super) struct Operations {
     reload: Reload,
     verifier: Verifier,
     alerts: Alerts,
-    /// The other replicas; `None` where the store belongs to one process.
+    /// The other replicas; `None` if the store belongs to one process.
     peers: Option<Peers>,
 }
 
@@ -43,7 +43,7 @@ impl Operations {
         Self { controls, pauses, reload, verifier, alerts, peers }
     }
 
-    /// The account of `stream`. If there is no such stream, every account, that of
+    /// Returns the account of `stream`. If there is no such stream, returns all accounts, that of
     /// `[pepay]` first.
     fn askers(&self, stream: Option<&str>) -> Vec<Asker> {
         let controls = self.controls.borrow();
@@ -66,7 +66,7 @@ impl Operations {
         self.controls.borrow().target(name).cloned()
     }
 
-    /// Passes `order` to the stream called `name`, at the replica that reads it.
+    /// Passes `order` to the stream called `name`, in the replica that reads it.
     async fn order(&self, name: String, order: Order) -> Result<(), OperationError> {
         let control = self.controls.borrow().stream(&name)?;
         let here = match &order {
@@ -134,7 +134,7 @@ impl From<&delivery::Settings> for TargetInfo {
     fn from(settings: &delivery::Settings) -> Self {
         let own = |(path, value): (&Path, &str)| (path.to_string(), value.to_owned());
         let mut url = settings.url.clone();
-        // No configuration has a user or password in it, but a query can hold a key.
+        // The configuration allows no user or password in the URL, but its query can contain a key.
         url.set_query(None);
         Self {
             signed: !settings.signing_keys.is_empty(),

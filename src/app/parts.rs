@@ -23,7 +23,7 @@ use crate::store::view::{Hold, RetryAfter};
 use crate::store::{Route, Store};
 use crate::web::{self, Routes};
 
-/// What runs under the present configuration.
+/// The parts that run under the present configuration.
 #[derive(Debug)]
 pub(super) struct Parts {
     targets: Supervisor<delivery::Settings, Handle<delivery::Control, TargetStatus>>,
@@ -36,18 +36,18 @@ pub(super) struct Parts {
     clock: Clock,
     jitter: Jitter,
     stop: Stop,
-    /// Told when a target has paused itself.
+    /// Notified when a target has paused itself.
     saver: Arc<Notify>,
 }
 
-/// Why a target is paused of which the store remembers no reason.
+/// The reason shown for a paused target for which the store has none.
 const BEFORE_START: &str = "since before the bridge was started";
 
 /// The parts that run under one configuration, each list sorted by name.
 #[derive(Debug, Default)]
 pub(super) struct Controls {
     pub(super) streams: Vec<(Arc<str>, stream::Control)>,
-    /// The account of each stream.
+    /// The account of each stream, by its name.
     pub(super) accounts: Vec<(Arc<str>, Arc<Account>)>,
     /// The account of `[pepay]`.
     pub(super) account: Option<Arc<Account>>,
@@ -66,20 +66,20 @@ impl Controls {
     }
 }
 
-/// What other modules hold of a part: its control and its status.
+/// The handles of a part for other modules: its control and its status.
 #[derive(Debug)]
 struct Handle<C, S> {
     control: C,
     status: watch::Receiver<S>,
 }
 
-/// What a configuration replaces, prepared as far as anything can go wrong.
+/// The changes by a configuration. Everything that can fail has been done.
 pub(super) struct Prepared {
-    /// What will have changed, such as `targets.orders changed`.
+    /// Descriptions of the changes, such as `targets.orders changed`.
     pub(super) changes: Vec<String>,
-    /// The targets that go on as they are.
+    /// The targets that go on unchanged.
     pub(super) kept_targets: Vec<Arc<str>>,
-    /// The targets that are new, and those that are not any more.
+    /// The new targets, and those that were removed.
     pub(super) added_or_removed_targets: Vec<Arc<str>>,
     targets: Vec<TargetClient>,
     removed_targets: Vec<Arc<str>>,
@@ -89,9 +89,9 @@ pub(super) struct Prepared {
     account: Arc<Account>,
 }
 
-/// What the configuration `wanted` asks for that differs from what runs.
+/// The difference between the configuration `wanted` and the running parts.
 struct Difference<S> {
-    /// To be started, in place of another or as the first of its name.
+    /// The parts to start, either in place of another one or as the first of their name.
     new: Vec<S>,
     kept: Vec<Arc<str>>,
     removed: Vec<Arc<str>>,
@@ -99,8 +99,9 @@ struct Difference<S> {
 }
 
 impl Parts {
-    /// Runs nothing yet. The returned routes can be given to a listener already. The first
-    /// receiver has the statuses of the running parts, the second their controls.
+    /// Creates the parts, none of which runs yet. The returned routes can already be given to a
+    /// listener. The first receiver has the statuses of the running parts, the second their
+    /// controls.
     pub(super) fn new(
         store: &Store,
         clock: Clock,
@@ -127,7 +128,7 @@ impl Parts {
         (parts, routes, showing, controlling)
     }
 
-    /// Prepares what `settings` ask for and does not run yet. Nothing has changed after this.
+    /// Prepares the parts that `settings` ask for and that do not run yet. Changes nothing.
     pub(super) fn prepare(&self, settings: &Settings) -> Result<Prepared, Error> {
         let targets = difference("targets", self.targets.settings(), settings.targets.clone());
         let differs = self.controls.borrow().account.as_ref().is_some_and(|ours| *ours != settings.pepay);
@@ -163,10 +164,9 @@ impl Parts {
         Ok((subscription, stream, Handle { control, status }))
     }
 
-    /// Puts into effect what was prepared; `outboxes` are those of its
-    /// [routes](Prepared::routes). What it replaces finishes what it has in hand
-    /// before its successor begins, and what it leaves alone does not notice. A
-    /// target without a predecessor is held back as one of `holds` says.
+    /// Puts `prepared` into effect; `outboxes` are those of its [routes](Prepared::routes). A
+    /// replaced part finishes its work before its successor begins. An unchanged part goes on
+    /// undisturbed. A target without a predecessor begins paused or waiting, as `holds` say.
     pub(super) fn replace(
         &mut self,
         prepared: Prepared,
@@ -230,8 +230,9 @@ impl Parts {
             targets: targets.map(|(settings, handle)| (settings.into(), handle.control.clone())).collect(),
         });
         self.controls.send_modify(|controls| {
-            // A pause holds a borrow of the controls until it is applied: every pause of a
-            // predecessor has been applied by now, and the next goes to its successor.
+            // The pause worker holds a borrow of the controls until a pause is applied. So every
+            // pause of a predecessor has been applied by now, and the next one goes to its
+            // successor.
             for (before, control) in replaced {
                 control.follow(&before);
             }
@@ -239,21 +240,21 @@ impl Parts {
         });
     }
 
-    /// Whether a target of this name runs.
+    /// Returns whether a target of this name runs.
     pub(super) fn has_target(&self, name: &str) -> bool {
         self.targets.handle(name).is_some()
     }
 }
 
 impl Prepared {
-    /// What the store has to send to the targets that are opened anew, in their order.
+    /// Returns the routes of the targets that are opened anew, in their order.
     pub(super) fn routes(&self) -> Vec<Route> {
         self.targets.iter().map(|client| route(client.settings())).collect()
     }
 }
 
-/// Which Pepay the configured sources are of. Webhooks go with `[pepay]`, and say of
-/// themselves only which environment they take, if all of them take the same.
+/// Returns the identities of the configured sources. Webhooks belong to `[pepay]`. Their
+/// environment is known only if all endpoints take the same one.
 pub fn identities(settings: &Settings) -> Vec<SourceIdentity> {
     let of = |source: &str, account: &Account, environment| SourceIdentity {
         source: source.into(),
@@ -270,7 +271,7 @@ pub fn identities(settings: &Settings) -> Vec<SourceIdentity> {
     webhooks.into_iter().chain(streams).collect()
 }
 
-/// Which events a target receives.
+/// Returns the route of a target: the events that it receives.
 pub(super) fn route(settings: &delivery::Settings) -> Route {
     let delivery::Settings { name, types, environment, condition, ordering, .. } = settings;
     Route {

@@ -1,8 +1,8 @@
-//! Pausing and resuming targets. A pause is written to the store and then applied to the
-//! running target. Both steps have to happen: a task of its own takes one request at a
-//! time to its end, however long the store takes and even if the caller has gone. The
-//! same task saves the pause of a target that has paused itself, so that what the store
-//! remembers is always the last of both, and the `Retry-After` of a target.
+//! Pauses and resumes targets. A pause is written to the store and then applied to the running
+//! target. Both steps have to happen, so a task of its own completes one request at a time,
+//! regardless of the store's duration and of a caller that has gone. The same task saves the pause
+//! of a target that has paused itself, so that the store always has the last of both, and the
+//! `Retry-After` of a target.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,17 +17,17 @@ use crate::store::error::ActError;
 use crate::store::operator::OperatorStore;
 use crate::store::view::RetryAfter;
 
-/// Requests that wait in the channel; a further caller waits for a slot.
+/// The number of requests that may wait in the channel; a further caller waits for a slot.
 const WAITING: usize = 16;
 
-/// Between two tries to save a pause.
+/// The time between two tries to save a pause.
 const SAVE_AGAIN: Duration = Duration::from_secs(5);
 
 /// Sends pause requests. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(super) struct Pauses(mpsc::Sender<PauseRequest>);
 
-/// One target to pause or resume, and the channel for the outcome.
+/// A target to pause or resume, and the channel for the outcome.
 #[derive(Debug)]
 struct PauseRequest {
     target: String,
@@ -40,11 +40,11 @@ pub(super) struct PauseWorker {
     operator: OperatorStore,
     controls: watch::Receiver<Arc<Controls>>,
     requests: mpsc::Receiver<PauseRequest>,
-    /// Told when a target has paused itself, or has asked to be left alone.
+    /// Notified when a target has paused itself, or has sent a `Retry-After`.
     unsaved: Arc<Notify>,
 }
 
-/// The handle, and the task behind it, which the caller [runs](PauseWorker::run).
+/// Returns the handle, and the task behind it, which the caller [runs](PauseWorker::run).
 pub(super) fn channel(
     operator: OperatorStore,
     controls: watch::Receiver<Arc<Controls>>,
@@ -97,8 +97,8 @@ impl PauseWorker {
         }
     }
 
-    /// Saves the pauses of targets that have paused themselves, and until when targets want to
-    /// be left alone. Returns whether the store has taken all of them.
+    /// Saves the pauses of targets that have paused themselves, and the `Retry-After` of targets.
+    /// Returns whether the store has written all of them.
     async fn save(&self) -> bool {
         let controls = Arc::clone(&self.controls.borrow());
         let mut all_saved = true;

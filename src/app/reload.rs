@@ -1,4 +1,4 @@
-//! Reading the configuration again while the bridge runs.
+//! Reads the configuration again while the bridge runs, and applies the changes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,12 +22,12 @@ use crate::store::{Place, Server};
 use crate::telemetry::names;
 use crate::{store, telemetry};
 
-/// Reads the configuration from where it was read at the start: the settings, or
-/// everything that is wrong with them, a line each.
+/// Reads the configuration from the same places as at the start. Returns the settings, or all
+/// faults, a line each.
 pub type Load = Arc<dyn Fn() -> Result<Settings, Vec<String>> + Send + Sync>;
 
-/// How long the reading of the configuration and of the files that it names may take. One of them
-/// may be on a server that is away.
+/// The time limit for reading the configuration and the files that it names. A file may be on a
+/// server that does not respond.
 const LOAD_LIMIT: Duration = Duration::from_secs(10);
 
 /// A handle that makes a running bridge read its configuration again. Cheap to clone.
@@ -59,7 +59,7 @@ pub(super) struct Fixed {
     pub(super) store: store::Settings,
 }
 
-/// The handle, and where its requests arrive.
+/// Returns the handle, and the receiver of its requests.
 pub(super) fn channel() -> (Reload, mpsc::Receiver<Request>) {
     failed_gauge().set(0.0);
     let (requests, arriving) = mpsc::channel(1);
@@ -67,9 +67,9 @@ pub(super) fn channel() -> (Reload, mpsc::Receiver<Request>) {
 }
 
 impl Reload {
-    /// Reads the configuration and puts into effect what has changed, one reload at
-    /// a time. Resolves once events that are accepted from then on go by the new
-    /// one; a target or stream that was replaced may still be finishing.
+    /// Reads the configuration and applies the changes, one reload at a time. Resolves once newly
+    /// accepted events go by the new configuration; a replaced target or stream may still be
+    /// finishing.
     ///
     /// # Errors
     /// [`ReloadError`]; then nothing has changed.
@@ -80,7 +80,7 @@ impl Reload {
     }
 }
 
-/// How many changes were applied, and the outcome by the code that the API has for it.
+/// Returns the number of applied changes, and the outcome by its code in the API.
 pub(super) fn outcome(reloaded: &Result<Changes, ReloadError>) -> (u64, &'static str) {
     match reloaded {
         Ok(changes) => (changes.applied.len() as u64, "done"),
@@ -135,7 +135,7 @@ impl App {
     }
 
     async fn reload(&mut self) -> Result<Changes, ReloadError> {
-        // Files and store may be on a disk that does not answer: a stop does not wait for that.
+        // Files and store may be on a disk that does not respond; a stop does not wait for it.
         let stop = self.stop.soft.clone();
         let ready = stop.run_until_cancelled(self.make_ready()).await;
         let Ready { settings, prepared, outboxes, holds, alerts } = ready.ok_or_else(stopping)??;
@@ -154,17 +154,16 @@ impl App {
             peers.configured(replicas::configuration(&settings));
         }
         let announced = self.announce_backlogs(|target| concerned.iter().any(|name| **name == *target));
-        // For the log alone.
+        // The result is only logged.
         let _ = stop.run_until_cancelled(announced).await;
         let removed = stop.run_until_cancelled(self.removed_targets()).await;
         changes.removed_targets = removed.unwrap_or_default();
         Ok(changes)
     }
 
-    /// Everything of a reload that waits for a file or the store, and all that can fail. The end
-    /// of a part is not noticed meanwhile.
-    /// If its future is dropped, the store may hold routes without a reader; only a stop
-    /// drops it.
+    /// Does all steps of a reload that wait for a file or the store, and all that can fail. The end
+    /// of a part is not noticed meanwhile. If the future is dropped, the store may have routes
+    /// without a dispatcher; only a stop drops it.
     async fn make_ready(&self) -> Result<Ready, ReloadError> {
         let load = Arc::clone(&self.load);
         let loaded = timeout(LOAD_LIMIT, tokio::task::spawn_blocking(move || load())).await;
@@ -185,7 +184,7 @@ impl App {
         Ok(Ready { settings, prepared, outboxes: outboxes.map_err(unavailable)?, holds, alerts })
     }
 
-    /// What waits for targets that are not configured any more, if the store tells.
+    /// Returns the unfinished deliveries of removed targets; empty if the store cannot be read.
     async fn removed_targets(&self) -> Vec<RemovedTarget> {
         let backlogs = self.store.operator.backlogs().await.unwrap_or_default();
         let removed = backlogs.into_iter().filter(Backlog::is_waiting);
@@ -199,7 +198,7 @@ impl App {
         told.collect()
     }
 
-    /// Applies what is left once the parts are replaced.
+    /// Applies the other changes, after the parts were replaced.
     fn apply_rest(&mut self, settings: &Settings, changes: &mut Changes) {
         let Changes { applied, restart_needed, files, .. } = changes;
         files.extend(settings.files.iter().map(|file| FileRead {
@@ -213,7 +212,7 @@ impl App {
             applied.push("server.shutdown_grace changed".to_owned());
         }
         let tokens = settings.web.all_tokens();
-        // What is bound stays bound, and without a token only loopback may be.
+        // The listener stays bound, and without a token it may be bound to loopback only.
         if tokens.is_empty() && !self.admin_address.ip().to_canonical().is_loopback() {
             restart_needed.push("server.admin_token".to_owned());
         } else {
@@ -256,7 +255,7 @@ impl Fixed {
         }
     }
 
-    /// The keys that `settings` would have otherwise.
+    /// Returns the keys that a reload cannot change and that differ in `settings`.
     fn differing(&self, settings: &Settings) -> Vec<String> {
         let keys = [
             ("server.listen", self.listen != settings.web.listen),
@@ -270,7 +269,7 @@ impl Fixed {
     }
 }
 
-/// The keys that say where the store is, and whether each differs.
+/// Returns the keys of the store's place, and whether each differs.
 pub(super) fn of_place(ours: &Place, theirs: &Place) -> Vec<(&'static str, bool)> {
     let (Place::Server(ours), Place::Server(theirs)) = (ours, theirs) else {
         return vec![("store.url", ours != theirs)];
@@ -290,13 +289,13 @@ pub(super) fn of_place(ours: &Place, theirs: &Place) -> Vec<(&'static str, bool)
     ]
 }
 
-/// The configuration that is in effect was read then.
+/// Sets the metric of the time at which the present configuration was read.
 #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53 milliseconds")]
 pub(super) fn loaded_at(now: UnixMillis) {
     metrics::gauge!(names::LAST_RELOAD).set(now.0 as f64 / 1000.0);
 }
 
-/// Whether the last reload has failed.
+/// Returns the gauge that says whether the last reload has failed.
 fn failed_gauge() -> Gauge {
     metrics::gauge!(names::RELOAD_FAILED)
 }

@@ -1,4 +1,4 @@
-//! Parts that run under a name of the configuration, and can be replaced one by one.
+//! Runs parts that have a name in the configuration, and replaces them one by one.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -27,32 +27,32 @@ pub(super) struct Supervisor<S, H> {
 #[derive(Debug)]
 struct Running<S, H> {
     settings: S,
-    /// What other modules hold of it.
+    /// The handle of the part for other modules.
     handle: H,
     stop: CancellationToken,
     done: Done,
 }
 
-/// Resolves once a part has ended as it should; an error if it crashed.
+/// Resolves once a part has ended normally; an error if it crashed.
 type Done = oneshot::Receiver<()>;
 
 impl<S: Named, H> Supervisor<S, H> {
-    /// Runs nothing yet. `kind` names a part in the log.
+    /// Creates a supervisor without parts. `kind` names a part in the log.
     pub(super) const fn new(kind: &'static str) -> Self {
         Self { kind, running: BTreeMap::new(), stopped: BTreeMap::new() }
     }
 
-    /// The settings of each, by name.
+    /// Returns the settings of the parts, by name.
     pub(super) fn settings(&self) -> impl Iterator<Item = &S> {
         self.running.values().map(|running| &running.settings)
     }
 
-    /// The handle of each, by name.
+    /// Returns the handles of the parts, by name.
     pub(super) fn handles(&self) -> impl Iterator<Item = &H> {
         self.running.values().map(|running| &running.handle)
     }
 
-    /// The handle of the part of this name.
+    /// Returns the handle of the part of this name.
     pub(super) fn handle(&self, name: &str) -> Option<&H> {
         self.running.get(name).map(|running| &running.handle)
     }
@@ -75,7 +75,7 @@ impl<S: Named, H> Supervisor<S, H> {
             if let Some(before) = before
                 && before.await.is_err()
             {
-                // It crashed in the middle of its work: the process is about to stop.
+                // The predecessor crashed in the middle of its work: the process is about to stop.
                 return stop.cancelled().await;
             }
             if !stop.is_cancelled() {

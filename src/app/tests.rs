@@ -77,7 +77,7 @@ impl Pausing {
         Self { operations, status, store, writer, worker, _target: running, _folder: folder }
     }
 
-    /// Asks for it, and stops waiting at once, as a client does that hangs up.
+    /// Requests a pause or resume, and drops the future at once, like a client that hangs up.
     async fn ask_and_leave(&self, paused: bool) {
         let asked = self.operations.pause("orders", paused);
         tokio::select! {

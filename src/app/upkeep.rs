@@ -1,4 +1,4 @@
-//! What is done for a store beside taking events in and delivering them.
+//! The maintenance tasks of a store.
 
 use std::sync::Arc;
 
@@ -11,8 +11,9 @@ use crate::store::Store;
 use crate::store::lease::Housekeeping;
 use crate::web::Parts;
 
-/// Spawns on `tasks` what keeps `store` small, keeps its leases, compares its sources, and deals
-/// with other replicas. What one replica does for all ends at `soft`, the rest at `stop`.
+/// Spawns the tasks that remove old rows of `store`, keep its leases, compare its sources, and
+/// exchange messages with other replicas. The tasks that one replica does for all end at `soft`,
+/// the others at `stop`.
 pub(super) fn spawn(
     tasks: &mut Tasks,
     (soft, stop): (&CancellationToken, &CancellationToken),

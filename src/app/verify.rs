@@ -13,9 +13,9 @@ use crate::pepay::account::Account;
 use crate::pepay::comparison;
 use crate::pepay::rest::Rest;
 
-/// Questions that are under way at the same time.
+/// The number of requests to Pepay at the same time.
 const AT_ONCE: usize = 4;
-/// How long Pepay gets, which is less than the command waits.
+/// The time limit for Pepay, which is shorter than that of the command.
 const LIMIT: Duration = Duration::from_secs(15);
 
 /// Asks Pepay, at most [`AT_ONCE`] times at once.
@@ -36,12 +36,12 @@ impl Verifier {
         Self { places: Semaphore::const_new(AT_ONCE), clock }
     }
 
-    /// Compares `held` with what Pepay has under `id`. Each of `askers` that has a key
-    /// asks, until one finds it.
+    /// Compares the stored event `held` with Pepay's event `id`. The accounts in `askers` that have
+    /// a key ask in turn, until one finds the event.
     ///
     /// # Errors
-    /// [`OperationError::Refused`] without a key, [`OperationError::Busy`] if too many
-    /// ask, [`OperationError::Pepay`] if Pepay does not say.
+    /// [`OperationError::Refused`] without a key, [`OperationError::Busy`] if too many requests
+    /// run, [`OperationError::Pepay`] if Pepay does not answer.
     pub(super) async fn verify(
         &self,
         mut askers: Vec<Asker>,
@@ -66,8 +66,8 @@ impl Verifier {
         Ok(Verification { event_id: id.to_string(), outcome, differs, asked_as: asker.name.clone() })
     }
 
-    /// The event under `id`, and the account that has it. A failure is returned only if
-    /// no account has it.
+    /// Returns the event `id`, and the account that has it. A failure is returned only if no
+    /// account has the event.
     async fn find<'a>(
         &self,
         askers: &'a [Asker],

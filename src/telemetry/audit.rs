@@ -1,4 +1,4 @@
-//! Lines of the audit trail, which are logged whatever the filter.
+//! Log lines of the audit trail, which are written regardless of the filter.
 
-/// The `tracing` target of these lines; up to `info` every filter lets them through.
+/// The `tracing` target of these lines. Every filter lets it through up to the level `info`.
 pub const TARGET: &str = "pepay_bridge::audit";

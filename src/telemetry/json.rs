@@ -1,7 +1,7 @@
 //! A log line as one flat JSON object.
 //!
-//! The subscriber's own JSON names the origin of a line `target`, which here is
-//! the field of a delivery's target: flattened, one object would hold both.
+//! The subscriber's own JSON format names the module of a line `target`, which is also the field of
+//! a delivery's target here. A flat object cannot have both.
 
 use std::fmt;
 
@@ -33,7 +33,7 @@ where
         SystemTime.format_time(&mut Writer::new(&mut timestamp))?;
         let mut fields = Fields::default();
         event.record(&mut fields);
-        // A line of a library that knows only the `log` crate brings its origin as a field.
+        // A line of a library that uses the `log` crate has its module as a field.
         let module = fields.0.remove("log.target").unwrap_or_else(|| event.metadata().target().into());
         let message = fields.0.remove("message").unwrap_or_default();
         let leading = [

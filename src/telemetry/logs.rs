@@ -1,5 +1,4 @@
-//! Logs: lines of text or JSON on standard error, so that what a command
-//! prints on standard output stays its own.
+//! Writes logs as lines of text or JSON on standard error, apart from a command's standard output.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::IsTerminal as _;
@@ -17,24 +16,24 @@ use tracing_subscriber::{Layer as _, Registry, reload};
 use super::audit;
 use super::json::FlatJson;
 
-/// Where the filter of this process is replaced, once logging has started.
+/// The handle that replaces the filter of this process, once logging has started.
 static FILTER: OnceLock<FilterHandle> = OnceLock::new();
 
 type FilterHandle = reload::Handle<EnvFilter, Registry>;
 
-/// What is logged, and in which form.
+/// The settings of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// How a line is written.
+    /// The format of a line.
     pub format: Format,
     /// Which lines are written, in the syntax of [`EnvFilter`].
     pub filter: String,
 }
 
-/// How a log line is written.
+/// The format of a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// Lines of text; coloured where standard error is a terminal.
+    /// Lines of text; coloured if standard error is a terminal.
     Text,
     /// One flat object a line: `timestamp`, `level`, `module`, `message`, and the fields beside them.
     Json,
@@ -43,10 +42,10 @@ pub enum Format {
 /// Why logging could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidSettings {
-    /// The filter has another syntax.
+    /// The filter has a syntax error.
     #[error("the log filter cannot be read: {0}")]
     Filter(#[from] ParseError),
-    /// Something has set up logging in this process before.
+    /// Logging was set up in this process before.
     #[error("logging cannot be set up: {0}")]
     Taken(#[from] TryInitError),
 }
@@ -60,14 +59,14 @@ pub fn start(settings: &Settings) -> Result<(), InvalidSettings> {
     let ansi = std::io::stderr().is_terminal() && !no_color;
     let (subscriber, filter) = subscriber(settings, std::io::stderr, ansi)?;
     subscriber.try_init()?;
-    // Taken already only if the line before has failed.
+    // It is set already only if the line before has failed.
     let _ = FILTER.set(filter);
     std::panic::set_hook(Box::new(log_panic));
     Ok(())
 }
 
-/// Logs what `filter` lets through, from now on. Returns whether
-/// it does: not if the filter cannot be read, or logging was never started.
+/// Replaces the filter by `filter`. Returns `false` if the filter cannot be read, or logging was
+/// never started.
 pub fn refilter(filter: &str) -> bool {
     let filter = EnvFilter::builder().parse(filter).ok();
     filter.zip(FILTER.get()).is_some_and(|(filter, logs)| logs.reload(filter).is_ok())
@@ -92,13 +91,13 @@ where
     Ok((Registry::default().with(lines.with_filter(filter)), handle))
 }
 
-/// The WebSocket library writes whole upgrade requests at its finest level,
-/// the token and the key among them. No filter may ask for that.
+/// The WebSocket library logs whole upgrade requests at its finest level, with the token and the
+/// key. No filter may enable these lines.
 fn is_safe(metadata: &Metadata<'_>) -> bool {
     !metadata.target().starts_with("tungstenite") || *metadata.level() <= LevelFilter::DEBUG
 }
 
-/// What operators have asked for is logged whatever the filter.
+/// Lines of the audit trail are logged regardless of the filter.
 fn is_audit(metadata: &Metadata<'_>) -> bool {
     metadata.target() == audit::TARGET && *metadata.level() <= LevelFilter::INFO
 }
@@ -108,7 +107,7 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
     let location = panic.location().map(ToString::to_string).unwrap_or_default();
     let thread = std::thread::current();
     let thread = thread.name().unwrap_or("unnamed");
-    // Empty unless RUST_BACKTRACE asks for it.
+    // It is empty unless RUST_BACKTRACE enables it.
     let backtrace = Some(Backtrace::capture()).filter(|it| it.status() == BacktraceStatus::Captured);
     let backtrace = backtrace.map(tracing::field::display);
     tracing::error!(panic = message, location, thread, backtrace, "panicked");
@@ -122,7 +121,7 @@ mod tests {
 
     use super::*;
 
-    /// What `act` logs under `settings`, which are used for this thread alone.
+    /// Returns the lines that `act` logs under these settings, which apply to this thread alone.
     fn logged(format: Format, filter: &str, act: impl FnOnce()) -> String {
         let lines = Arc::new(Mutex::new(Vec::new()));
         let settings = Settings { format, filter: filter.into() };

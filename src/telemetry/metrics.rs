@@ -1,5 +1,5 @@
-//! Metrics: one recorder for the process, read as Prometheus text. It has no
-//! listener of its own; the private one serves what [`Metrics::render`] returns.
+//! The metrics of the process: one recorder, which is read as Prometheus text. It has no listener
+//! of its own; the admin listener serves the text of [`Metrics::render`].
 
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -16,18 +16,18 @@ use super::{names, process};
 /// How often recorded durations are moved into their buckets.
 const UPKEEP: Duration = Duration::from_secs(5);
 
-/// From half a millisecond to a minute, in seconds.
+/// Buckets in seconds, from half a millisecond to a minute.
 const SECONDS: [f64; 16] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
-/// From 50 µs to 5 s, in seconds: a commit is a few writes to a local disk.
+/// Buckets in seconds, from 50 µs to 5 s: a commit is a few writes to a local disk.
 const COMMIT_SECONDS: [f64; 16] = [
     0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
     5.0,
 ];
-/// Powers of two.
+/// Buckets in events.
 const BATCH_EVENTS: [f64; 11] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0];
 
-/// The recorder's other end: reads the metrics of this process.
+/// Reads the metrics of this process.
 #[derive(Clone)]
 pub struct Metrics(PrometheusHandle);
 
@@ -37,8 +37,8 @@ pub struct Metrics(PrometheusHandle);
 pub struct MetricsError(#[from] BuildError);
 
 impl Metrics {
-    /// Makes this process record metrics; the first call does, later ones
-    /// return the same recorder.
+    /// Makes this process record metrics. The first call installs the recorder; later calls return
+    /// the same one.
     ///
     /// # Errors
     /// [`MetricsError`] if another recorder was installed before.
@@ -56,20 +56,18 @@ impl Metrics {
         Ok(INSTALLED.get_or_init(|| metrics).clone())
     }
 
-    /// Everything recorded so far and what the system says of the process, as Prometheus
-    /// text (version 0.0.4).
+    /// Returns all recorded metrics and those of the process, as Prometheus text (version 0.0.4).
     pub fn render(&self) -> String {
         self.0.render() + &process::render()
     }
 
-    /// Moves recorded durations into their buckets. Between two calls they
-    /// pile up in memory, so the bridge calls this every few
-    /// seconds, scraped or not.
+    /// Moves recorded durations into their buckets. They accumulate in memory between two calls, so
+    /// the bridge calls this every few seconds, scraped or not.
     pub fn upkeep(&self) {
         self.0.run_upkeep();
     }
 
-    /// Does so every few seconds until `stop`.
+    /// Calls [`upkeep`](Self::upkeep) every few seconds until `stop`.
     pub async fn keep_up(self, stop: CancellationToken) {
         while stop.run_until_cancelled(tokio::time::sleep(UPKEEP)).await.is_some() {
             self.upkeep();
@@ -175,7 +173,7 @@ mod tests {
 
     use super::*;
 
-    /// What a recorder of its own shows after `act`.
+    /// Returns the text of a recorder of its own after `act`.
     fn rendered(act: impl FnOnce()) -> String {
         let recorder = recorder().unwrap();
         let handle = recorder.handle();

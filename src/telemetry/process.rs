@@ -1,10 +1,10 @@
-//! What the operating system says of this process, under the names that Prometheus' client
-//! libraries have for it. Read from `/proc` (proc(5)); nothing where there is none.
+//! The metrics of this process by the operating system, under the names of Prometheus' client
+//! libraries. They are read from `/proc` (proc(5)); there are none without it.
 
 use std::fmt::Write as _;
 use std::fs;
 
-/// The metrics of this process as Prometheus text; empty where the system does not tell.
+/// Returns the metrics of this process as Prometheus text; empty without `/proc`.
 pub(super) fn render() -> String {
     let mut text = String::new();
     let Some(Stat { cpu_ticks, start_ticks }) =
@@ -41,10 +41,10 @@ pub(super) fn render() -> String {
     text
 }
 
-/// The fields of `/proc/self/stat` that are of use.
+/// The fields of `/proc/self/stat` that the metrics need.
 #[derive(Debug, PartialEq, Eq)]
 struct Stat {
-    /// Of user and system, in clock ticks.
+    /// Processor time of user and system, in clock ticks.
     cpu_ticks: u64,
     /// Clock ticks between boot and the start of the process.
     start_ticks: u64,
@@ -52,14 +52,15 @@ struct Stat {
 
 impl Stat {
     fn read(stat: &str) -> Option<Self> {
-        // The second field is a name in parentheses, which may hold anything; the third is next.
+        // The second field is a name in parentheses, which may contain any character; the third
+        // field follows it.
         let fields: Vec<_> = stat.rsplit_once(')')?.1.split_whitespace().collect();
         let number = |field: usize| fields.get(field - 3)?.parse::<u64>().ok();
         Some(Self { cpu_ticks: number(14)? + number(15)?, start_ticks: number(22)? })
     }
 }
 
-/// When the machine was booted, in Unix seconds.
+/// Returns when the machine was booted, in Unix seconds.
 fn booted_at(stat: &str) -> Option<u64> {
     stat.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()
 }

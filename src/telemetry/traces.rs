@@ -42,17 +42,17 @@ pub struct Sighting<'a> {
     pub event_id: &'a str,
     /// Its type.
     pub kind: &'a str,
-    /// The road it came by.
+    /// The source.
     pub source: &'static str,
     /// The configured name of the stream or webhook endpoint.
     pub origin: &'a str,
-    /// Whether it was held already.
+    /// Whether the event was stored already.
     pub duplicate: bool,
     /// When its last byte had arrived.
     pub arrived: SystemTime,
 }
 
-/// What an attempt came to.
+/// The outcome of an attempt.
 #[derive(Clone, Copy, Debug)]
 pub struct Outcome<'a> {
     /// The event's id.
@@ -61,11 +61,11 @@ pub struct Outcome<'a> {
     pub target: &'a str,
     /// The attempt's number, from 1.
     pub number: u32,
-    /// The HTTP status, where there was an answer.
+    /// The HTTP status, if there was an answer.
     pub status: Option<u16>,
     /// `delivered`, `retried`, `held` or `dead`.
     pub outcome: &'static str,
-    /// What went wrong; `None` on success.
+    /// The error; `None` on success.
     pub error: Option<&'a str>,
     /// When it began.
     pub started: SystemTime,
@@ -73,9 +73,9 @@ pub struct Outcome<'a> {
     pub duration: Duration,
 }
 
-/// The variable by which an environment asks for traces; `None` where it does not. `variable` returns
-/// the value of a variable that is set and not empty: an empty value counts as unset, as the
-/// specification of OpenTelemetry has it.
+/// Returns the environment variable that enables traces; `None` if none does. `variable` returns
+/// the value of a variable that is set and not empty: the specification of OpenTelemetry treats an
+/// empty value as unset.
 pub fn asked(variable: impl Fn(&str) -> Option<String>) -> Option<&'static str> {
     let disabled = variable("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"));
     let exporters = variable("OTEL_TRACES_EXPORTER").unwrap_or_else(|| "otlp".to_owned());

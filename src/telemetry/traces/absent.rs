@@ -1,4 +1,4 @@
-//! The names of `spans` and `export` where they are not compiled in. No value of these types exists.
+//! The names of `spans` and `export` in a build without them. No value of these types exists.
 
 use std::convert::Infallible;
 use std::future::Ready;
@@ -20,17 +20,17 @@ pub struct Attempt(Infallible);
 #[derive(Debug)]
 pub struct Export(Infallible);
 
-/// Whether anything is traced: never.
+/// Returns whether traces are on: never.
 pub const fn on() -> bool {
     false
 }
 
-/// The trace of the event of this id: none.
+/// Returns the trace of the event of this id: none.
 pub const fn of(_event_id: &str) -> Option<Trace> {
     None
 }
 
-/// Starts nothing. An environment that asks for traces is refused before, by the configuration.
+/// Starts nothing. The configuration has refused an environment that enables traces before.
 pub fn start(_now: impl Fn() -> SystemTime + Send + Sync + 'static) -> Option<Export> {
     None
 }
@@ -48,19 +48,19 @@ impl Trace {
 }
 
 impl Attempt {
-    /// The value of the header `traceparent` for this attempt's request.
+    /// Returns the value of the header `traceparent` for this attempt's request.
     pub fn traceparent(&self) -> String {
         match self.0 {}
     }
 
-    /// Notes that it has ended and its outcome is recorded.
+    /// Notes that the attempt has ended and its outcome is recorded.
     pub fn ended(&self, _: &Outcome<'_>) {
         match self.0 {}
     }
 }
 
 impl Export {
-    /// Waits for `stop`, then sends the spans that are left.
+    /// Waits for `stop`, then sends the remaining spans.
     pub fn run(self, _stop: CancellationToken) -> Ready<()> {
         match self.0 {}
     }

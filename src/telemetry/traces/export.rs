@@ -1,5 +1,5 @@
-//! How spans leave the process: what the environment asks for, the exporter, and
-//! the flush at the end. Everything the SDK can read from the environment, it does.
+//! Exports the spans: the settings of the environment, the exporter, and the flush at the end. The
+//! SDK reads all environment variables that it can.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -21,10 +21,10 @@ use tokio_util::sync::CancellationToken;
 use super::asked;
 use super::spans::{ACTIVE, Tracing};
 
-/// How long a stop waits for the spans that are left.
+/// How long a stop waits for the remaining spans.
 const FLUSH_LIMIT: Duration = Duration::from_secs(3);
 
-/// How long the exporter's thread may take to notice that it is given up.
+/// How long the exporter's thread may take to notice that the export is abandoned.
 const GIVE_UP_LIMIT: Duration = Duration::from_secs(1);
 
 const PROTOCOL: &str = "OTEL_EXPORTER_OTLP_PROTOCOL";
@@ -37,10 +37,10 @@ pub struct Export {
     abandon: CancellationToken,
 }
 
-/// Starts to trace if the environment asks for it, with `now` as the clock. To be
-/// called within the runtime, once. Returns what has to be flushed in the end.
+/// Starts to trace if the environment enables it, with `now` as the clock. Has to be called within
+/// the runtime, once. Returns the export, which has to be flushed in the end.
 ///
-/// A collector that cannot be used as configured costs the traces, and nothing else.
+/// If the collector cannot be used as configured, there are no traces; everything else works.
 pub fn start(now: impl Fn() -> SystemTime + Send + Sync + 'static) -> Option<Export> {
     if asked(variable).is_none() || ACTIVE.get().is_some() {
         return None;
@@ -71,7 +71,7 @@ pub fn start(now: impl Fn() -> SystemTime + Send + Sync + 'static) -> Option<Exp
 }
 
 impl Export {
-    /// Waits for `stop`, then sends the spans that are left, within a limit.
+    /// Waits for `stop`, then sends the remaining spans, within a limit.
     pub async fn run(self, stop: CancellationToken) {
         stop.cancelled().await;
         let flush = || {
@@ -87,7 +87,7 @@ impl Export {
     }
 }
 
-/// A variable that is set. An empty value counts as unset, as the specification has it.
+/// Returns the value of a variable that is set. The specification treats an empty value as unset.
 fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
@@ -95,7 +95,7 @@ fn variable(name: &str) -> Option<String> {
 fn exporter(abandon: CancellationToken) -> Result<OnRuntime, ExporterBuildError> {
     let runtime =
         Handle::try_current().map_err(|error| ExporterBuildError::InternalFailure(error.to_string()))?;
-    // By itself the exporter would go through a proxy that is meant for Pepay.
+    // By default the exporter would use a proxy that is meant for Pepay.
     let client = reqwest::Client::builder().no_proxy().timeout(timeout()).build();
     let client = client.map_err(|error| ExporterBuildError::InternalFailure(error.to_string()))?;
     let mut exporter = SpanExporter::builder().with_http().with_http_client(client).build()?;
@@ -103,14 +103,15 @@ fn exporter(abandon: CancellationToken) -> Result<OnRuntime, ExporterBuildError>
     Ok(OnRuntime { exporter, runtime, abandon, failing: AtomicBool::new(false) })
 }
 
-/// How long an export may take: as the specification has it, in milliseconds.
+/// Returns the time limit of an export, by the variables of the specification, in milliseconds.
 fn timeout() -> Duration {
     let variables = ["OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT"];
     let named = variables.into_iter().find_map(variable).and_then(|millis| millis.parse().ok());
     named.map_or(Duration::from_secs(10), Duration::from_millis)
 }
 
-/// What the environment says about this process, over what the program knows itself.
+/// Returns the attributes of this process: those of the environment, over those that the program
+/// knows itself.
 fn resource() -> Resource {
     Resource::builder_empty()
         .with_attributes([
@@ -122,8 +123,8 @@ fn resource() -> Resource {
         .build()
 }
 
-/// The exporter for the processor's thread. That thread is no part of the runtime,
-/// which the HTTP client needs around it whenever it is polled.
+/// The exporter, which the processor's thread polls. That thread is outside the runtime, which the
+/// HTTP client needs whenever it is polled.
 #[derive(Debug)]
 struct OnRuntime {
     exporter: SpanExporter,
@@ -150,7 +151,7 @@ impl Exporter for OnRuntime {
 }
 
 impl OnRuntime {
-    /// Logs the beginning and the end of a time in which nothing can be exported.
+    /// Logs the beginning and the end of a time in which no span can be exported.
     fn note(&self, exported: &OTelSdkResult) {
         match exported {
             Err(OTelSdkError::AlreadyShutdown) => {}

@@ -1,4 +1,4 @@
-//! The spans themselves: what each is made of.
+//! The spans and their attributes.
 
 use std::sync::OnceLock;
 use std::time::SystemTime;
@@ -15,7 +15,7 @@ use super::{Outcome, Sighting};
 
 pub(super) static ACTIVE: OnceLock<Tracing> = OnceLock::new();
 
-/// What every span needs.
+/// The state that every span needs.
 pub(super) struct Tracing {
     pub(super) processor: BatchSpanProcessor,
     pub(super) sampler: Box<dyn ShouldSample>,
@@ -39,23 +39,23 @@ pub struct Attempt {
     span: SpanId,
 }
 
-/// Whether anything is traced.
+/// Returns whether traces are on.
 pub fn on() -> bool {
     ACTIVE.get().is_some()
 }
 
-/// The trace of the event of this id; `None` where traces are off.
+/// Returns the trace of the event of this id; `None` if traces are off.
 pub fn of(event_id: &str) -> Option<Trace> {
     let tracing = ACTIVE.get()?;
     let (id, root) = ids(event_id);
-    // Asked without a parent, as the trace begins here: every span of it, in this
-    // process or the next, gets the same answer.
+    // The sampler is asked without a parent, since the trace begins here. So every span of the
+    // trace, in this process or the next, gets the same answer.
     let sampled = tracing.sampler.should_sample(None, id, "event", &SpanKind::Consumer, &[], &[]);
     let flags = TraceFlags::default().with_sampled(sampled.decision == SamplingDecision::RecordAndSample);
     Some(Trace { tracing, id, root, flags })
 }
 
-/// The trace's id and that of its root span.
+/// Returns the ids of the trace and of its root span.
 fn ids(event_id: &str) -> (TraceId, SpanId) {
     let digest: [u8; 32] = Sha256::digest(event_id.as_bytes()).into();
     let (mut trace, mut root) = ([0; 16], [0; 8]);
@@ -117,13 +117,14 @@ impl Trace {
 }
 
 impl Attempt {
-    /// The value of the header `traceparent` (W3C Trace Context) for this attempt's request.
+    /// Returns the value of the header `traceparent` (W3C Trace Context) for this attempt's
+    /// request.
     pub fn traceparent(&self) -> String {
         let Trace { id, flags, .. } = self.trace;
         format!("00-{id}-{}-{:02x}", self.span, flags.to_u8())
     }
 
-    /// Notes that it has ended and its outcome is recorded.
+    /// Notes that the attempt has ended and its outcome is recorded.
     pub fn ended(&self, outcome: &Outcome<'_>) {
         if !self.trace.flags.is_sampled() {
             return;
@@ -150,7 +151,7 @@ impl std::fmt::Debug for Attempt {
     }
 }
 
-/// Any id but the root's: nothing has to be able to find it again.
+/// Returns a random id: only the root's id has to be found again.
 fn new_span() -> SpanId {
     RandomIdGenerator::default().new_span_id()
 }
