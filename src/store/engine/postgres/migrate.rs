@@ -22,12 +22,20 @@ struct Migration {
 }
 
 /// The migrations, by their versions.
-const MIGRATIONS: [Migration; 1] = [Migration {
-    version: 1,
-    works_from: 1,
-    name: "store",
-    text: include_str!("../../../../migrations/postgres/0001_store.sql"),
-}];
+const MIGRATIONS: [Migration; 2] = [
+    Migration {
+        version: 1,
+        works_from: 1,
+        name: "store",
+        text: include_str!("../../../../migrations/postgres/0001_store.sql"),
+    },
+    Migration {
+        version: 2,
+        works_from: 1,
+        name: "plans",
+        text: include_str!("../../../../migrations/postgres/0002_plans.sql"),
+    },
+];
 
 /// The oldest server that this works on, as it numbers its versions.
 const OLDEST_SERVER: i64 = 140_000;

@@ -15,42 +15,9 @@ use crate::store::types::{AttemptStarted, InterruptedAttempt, Settlement, Target
 /// Attempts kept for a delivery, the newest ones.
 const ATTEMPTS_KEPT: i64 = 100;
 
-/// A settlement of what was settled before changes nothing: the answer to an earlier try of
-/// the same group was lost. The row without a state tells whether the term stands.
-///
-/// Open deliveries are told by their states: by `settled_at` the server would go through the
-/// index of all that are open where its statistics are of a time when there were few. The
-/// target is given with each outcome: by one that is the same for all, the server would go
-/// through all of its deliveries where it has no statistics yet, as in a new database.
-pub(super) const SETTLE: &str = "WITH fence AS ( \
-       SELECT 1 FROM lease WHERE name = $14 AND term = $15 FOR KEY SHARE \
-     ), given AS ( \
-       SELECT * FROM unnest($2::bigint[], $3::bigint[], $4::text[], $5::bigint[], $6::bigint[], $7::bigint[], \
-                            $8::bigint[], $9::bigint[], $10::text[], $11::bytea[], $16::bigint[]) \
-         AS g (sequence, number, state, due_at, settled_at, started_at, duration_ms, status, error, answer, target) \
-     ), settled AS ( \
-       UPDATE delivery d SET state = g.state, due_at = g.due_at, attempts = g.number, settled_at = g.settled_at, \
-              lane = CASE WHEN g.settled_at IS NULL THEN d.lane END, \
-              rank = CASE WHEN g.state = 'held' THEN $12 ELSE d.rank END, \
-              first_attempt_at = coalesce(d.first_attempt_at, g.started_at), \
-              status = CASE WHEN g.number = 1 AND g.state = 'delivered' THEN g.status END, \
-              duration_ms = CASE WHEN g.number = 1 AND g.state = 'delivered' THEN g.duration_ms END \
-       FROM given g WHERE d.target_id = g.target AND d.sequence = g.sequence \
-         AND EXISTS (SELECT 1 FROM fence) AND d.state IN ('pending', 'sending', 'retrying') \
-         AND (d.attempts < g.number OR (d.attempts = g.number AND d.state = 'sending')) \
-       RETURNING g.sequence, g.number, g.state, g.started_at, g.duration_ms, g.status, g.error, g.answer \
-     ), logged AS ( \
-       INSERT INTO attempt (target_id, sequence, number, started_at, duration_ms, status, error, answer) \
-       SELECT $1, sequence, number, started_at, duration_ms, status, error, answer FROM settled \
-       WHERE NOT (number = 1 AND state = 'delivered') \
-     ), pruned AS ( \
-       DELETE FROM attempt a USING settled s WHERE a.target_id = $1 AND a.sequence = s.sequence \
-         AND s.number > $13 AND a.number <= s.number - $13 \
-     ), noted AS ( \
-       INSERT INTO ripe (sequence) SELECT sequence FROM settled WHERE state IN ('delivered', 'dead') \
-         AND sequence <= (SELECT payload_through FROM retention) ON CONFLICT DO NOTHING \
-     ) SELECT NULL AS state, count(*) AS number FROM fence \
-       UNION ALL SELECT state, count(*) FROM settled GROUP BY state";
+/// The row without a state tells whether the term stands.
+const SETTLE: &str = "SELECT state, number FROM settle_deliveries( \
+     $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)";
 
 /// Stores `settlements`, under `term` of `lease`.
 pub(super) async fn all(
@@ -70,7 +37,11 @@ pub(super) async fn all(
             |one: &&Settlement| matches!(one.next, Next::Delivered | Next::Dead).then_some(now.0);
         let answer = |one: &&Settlement| (!one.answer.is_empty()).then(|| one.answer.clone());
         let query = sqlx::query(SETTLE)
+            .bind(lease)
+            .bind(term)
             .bind(target.0)
+            .bind(FIRST)
+            .bind(ATTEMPTS_KEPT)
             .bind(column(|one| one.sequence))
             .bind(column(|one| one.number.into()))
             .bind(round.iter().map(|one| one.next.state().as_str()).collect::<Vec<_>>())
@@ -80,12 +51,7 @@ pub(super) async fn all(
             .bind(column(|one| millis(one.duration)))
             .bind(round.iter().map(|one| one.status.map(i64::from)).collect::<Vec<_>>())
             .bind(round.iter().map(|one| one.error.as_deref().map(clean)).collect::<Vec<_>>())
-            .bind(round.iter().map(answer).collect::<Vec<_>>())
-            .bind(FIRST)
-            .bind(ATTEMPTS_KEPT)
-            .bind(lease)
-            .bind(term)
-            .bind(vec![target.0; round.len()]);
+            .bind(round.iter().map(answer).collect::<Vec<_>>());
         for row in session.rows(query).await? {
             let (state, number) =
                 (row.try_get::<Option<&str>, _>("state")?, row.try_get::<i64, _>("number")?);

@@ -40,5 +40,5 @@ async fn a_migration_that_meets_a_lock_is_tried_again_and_gives_up_with_the_reas
     }
     holder.execute("ROLLBACK").await.unwrap();
     migrating.join_all().await;
-    assert_eq!(backend.number("SELECT count(*) FROM pepay_bridge_migration"), 1);
+    assert_eq!(backend.number("SELECT max(version) FROM pepay_bridge_migration"), migrate::newest());
 }
