@@ -1,10 +1,9 @@
-//! Forwarding: per target, its own dispatcher, client, breaker and retry schedule,
-//! so that one target's trouble stays its own.
+//! Delivers events to targets. Each target has its own dispatcher, client, breaker and retry schedule,
+//! so that a failing target affects no other.
 //!
-//! [`Target::run`] is the loop of one target. Read `dispatch.rs` first: what it
-//! takes comes from [`store::outbox`](crate::store::outbox), what it does with one
-//! delivery is in `attempt.rs`, and what goes over the wire in `client.rs`. An operator
-//! reaches it through its [`Control`].
+//! [`Target::run`] is the loop of one target. Read `dispatch.rs` first. The dispatcher takes deliveries
+//! from [`store::outbox`](crate::store::outbox), makes each attempt in `attempt.rs`, and sends the
+//! request in `client.rs`. An operator reaches it through its [`Control`].
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU64;
@@ -57,26 +56,27 @@ use places::Places;
 use rate_limiter::RateLimiter;
 use tls::{ClientIdentity, Roots};
 
-/// One configured target.
+/// The settings of a target.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     /// Its name in the configuration.
     pub name: Arc<str>,
-    /// Where events are posted; http or https.
+    /// The URL to which events are posted; http or https.
     pub url: Url,
-    /// Which event types it receives.
+    /// The event types that the target receives.
     pub types: TypeFilter,
-    /// Which network environment it receives events of; `None` is any, and none known.
+    /// The network environment of the events it receives; `None` receives events of any environment and
+    /// of none.
     pub environment: Option<Environment>,
-    /// What it asks of an event beside that.
+    /// The further condition on an event, if there is one.
     pub condition: Option<Condition>,
-    /// Each signs what is sent, as Standard Webhooks.
+    /// The keys; each signs every request by Standard Webhooks.
     pub signing_keys: Vec<sign::SigningKey>,
     /// Sent with every request; marked sensitive.
     pub headers: HeaderMap,
-    /// From the wish to connect to the head of the answer.
+    /// The time limit from the begin of the connection to the head of the answer.
     pub timeout: Duration,
-    /// For the connection alone.
+    /// The time limit for the connection.
     pub connect_timeout: Duration,
     /// How long an unused connection is kept, at most; zero keeps none. With
     /// [`OnUncertain::Hold`] none is kept.
@@ -87,26 +87,26 @@ pub struct Settings {
     pub client_identity: Option<ClientIdentity>,
     /// Attempts on the wire at the same time.
     pub concurrency: usize,
-    /// Whether deliveries wait for one another.
+    /// Which deliveries wait for one another.
     pub ordering: Ordering,
-    /// Requests per second; `None` is no limit.
+    /// The largest number of requests per second; `None` is no limit.
     pub rate_limit: Option<f64>,
-    /// What follows an attempt.
+    /// The policy of retries.
     pub retry: RetryPolicy,
-    /// Answers that are not worth retrying.
+    /// The statuses after which a delivery is dead.
     pub dead_on: BTreeSet<StatusCode>,
-    /// After how many refusals in a row that each ended its delivery the target is paused;
-    /// `None` is never.
+    /// The number of refusals in a row, each of which ended its delivery, after which the target is
+    /// paused; `None` never pauses it.
     pub pause_when_rejecting: Option<NonZeroU64>,
 }
 
 impl Settings {
-    /// What tells the address from another, without its secrets: SHA-256, in hex.
+    /// Returns a digest of the URL, which can be compared without its secrets: SHA-256, in hex.
     pub fn address_digest(&self) -> String {
         hex::encode(Sha256::digest(self.url.as_str()))
     }
 
-    /// How messages that are no events are sent to `url`: with the defaults of a target.
+    /// Returns the settings for messages that are no events: with the defaults of a target.
     pub fn of_messages(name: &str, url: Url, signing_keys: Vec<sign::SigningKey>) -> Self {
         Self {
             name: name.into(),
@@ -135,7 +135,7 @@ impl Settings {
     }
 }
 
-/// One target, ready to be delivered to.
+/// A target, ready for deliveries.
 #[derive(Debug)]
 pub struct Target {
     dispatcher: Dispatcher,
@@ -143,10 +143,9 @@ pub struct Target {
 }
 
 impl Target {
-    /// Prepares a target, whose own `outbox` is; `paused` says why it begins paused, if it
-    /// does. `saver` is told when it pauses itself or asks to be left alone, which is to be
-    /// saved then. The
-    /// receiver always holds its present status.
+    /// Prepares the target of `outbox`. `paused` is the reason if it begins paused. `saver` is notified
+    /// when the target pauses itself or sends a `Retry-After`, both of which have to be saved then. The
+    /// receiver always has its present status.
     pub fn new(
         client: TargetClient,
         outbox: Outbox,
@@ -183,8 +182,8 @@ impl Target {
         (Self { dispatcher, lease }, control, shown)
     }
 
-    /// Goes on with what a predecessor of the same name has shown, as far as it is still true.
-    /// A target at the `same_address` wants to be left alone for as long as it has said.
+    /// Goes on with the status of a predecessor of the same name, as far as it still applies. The
+    /// `Retry-After` of the predecessor counts if the target has the `same_address`.
     pub fn follow(&self, before: &TargetStatus, same_address: bool) {
         self.dispatcher.status.send_modify(|status| {
             status.retry_after_until = before.retry_after_until.filter(|_| same_address);
@@ -193,21 +192,21 @@ impl Target {
         });
     }
 
-    /// Goes on with what its address has asked for before the process started: nothing is
-    /// started before `until`.
+    /// Goes on with a `Retry-After` from before the start of the process: nothing is started before
+    /// `until`.
     pub fn leave_alone(&self, until: UnixMillis) {
         self.dispatcher.status.send_modify(|status| status.retry_after_until = Some(until));
     }
 
-    /// Delivers while this process has the lease of the target, until `stop`; then finishes
-    /// what is on the wire and writes its outcomes. `abandon` ends that too.
+    /// Delivers while this process holds the lease of the target, until `stop`. Then finishes the
+    /// requests on the wire and writes their outcomes, unless `abandon` ends that too.
     pub async fn run(self, stop: CancellationToken, abandon: CancellationToken) {
         let Self { mut dispatcher, lease } = self;
         while !abandon.is_cancelled() {
             let tenure = tokio::select! {
                 biased;
                 tenure = stop.run_until_cancelled(lease.held()) => tenure,
-                // What is asked for meanwhile is for the process that has the target.
+                // Meanwhile requests of operators are for the process that holds the lease.
                 never = dispatcher.requests.refuse() => match never {},
             };
             let Some(tenure) = tenure else { return };

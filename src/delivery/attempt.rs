@@ -1,4 +1,4 @@
-//! One attempt from its beginning to the record of its outcome.
+//! Makes one attempt, from its beginning to the record of its outcome.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -17,28 +17,27 @@ use crate::store::outbox::DeliveryLog;
 use crate::store::types::{AttemptStarted, InterruptedAttempt, Job, Settlement};
 use crate::telemetry::{names, traces};
 
-/// The ends of the waits between tries to write an outcome: it has to be written,
-/// and the store may be in trouble for a while.
+/// The shortest and the longest wait between two tries to write an outcome. It has to be written, and
+/// the store may fail for a while.
 const REWRITE_MIN: Duration = Duration::from_millis(50);
 const REWRITE_MAX: Duration = Duration::from_secs(1);
 
-/// How long outcomes may wait to be written before nothing more is sent, with several
-/// replicas.
+/// How long outcomes may wait to be written before no more attempts start, with several replicas.
 const UNSETTLED_LIMIT: Duration = Duration::from_secs(1);
 
-/// How long a request is out before that is worth a commit.
+/// How long a request is on the wire before it is recorded with a commit of its own.
 const SLOW: Duration = Duration::from_millis(100);
 
-/// What every attempt at one target shares.
+/// The values that all attempts at one target share.
 #[derive(Clone, Debug)]
 pub(super) struct Context {
     pub(super) target: Arc<str>,
     pub(super) client: Arc<TargetClient>,
-    /// While this process delivers to the target.
+    /// The tenure of the target's lease, while this process has one.
     tenure: Option<Arc<Tenure>>,
     pub(super) log: DeliveryLog,
     pub(super) retry: RetryPolicy,
-    /// Waits between tries to write an outcome.
+    /// The waits between two tries to write an outcome.
     rewrite: Backoff,
     pub(super) clock: Clock,
     pub(super) jitter: Jitter,
@@ -51,7 +50,7 @@ pub(super) struct Ended {
     pub(super) job: Job,
     pub(super) report: Report,
     pub(super) settlement: Settlement,
-    /// Its span, where it is traced.
+    /// Its span, if traces are on.
     trace: Option<traces::Attempt>,
 }
 
@@ -66,7 +65,7 @@ struct Meters {
 }
 
 impl Context {
-    /// By `clock` deliveries are due.
+    /// Creates the context. `clock` is the clock of due times.
     pub(super) fn new(client: Arc<TargetClient>, log: DeliveryLog, (clock, jitter): (Clock, Jitter)) -> Self {
         let retry = client.settings().retry;
         let target = Arc::clone(&client.settings().name);
@@ -85,26 +84,26 @@ impl Context {
         Self { target, client, tenure: None, log, retry, rewrite, clock, jitter, meters }
     }
 
-    /// The same, for a time during which this process delivers to the target.
+    /// Returns the context for `tenure`, during which this process delivers to the target.
     pub(super) fn during(&self, tenure: &Arc<Tenure>) -> Self {
         Self { tenure: Some(Arc::clone(tenure)), log: self.log.under(tenure.term()), ..self.clone() }
     }
 
-    /// The same, for the time after that.
+    /// Returns the context for the time after the tenure.
     pub(super) fn after(&self) -> Self {
         Self { tenure: None, ..self.clone() }
     }
 
-    /// Whether something may be started now, where outcomes have waited to be written since
-    /// then. Of several replicas, one that cannot write may soon be replaced, and what it
-    /// has sent by then is sent again.
+    /// Returns whether an attempt may start now, if outcomes have waited to be written since
+    /// `unsettled_since`. With several replicas, one that cannot write may soon be replaced, and its
+    /// successor repeats the attempts that are not written.
     pub(super) fn may_start(&self, unsettled_since: Option<Instant>) -> bool {
         let Some(tenure) = &self.tenure else { return false };
         let waits = || unsettled_since.is_some_and(|since| since.elapsed() >= UNSETTLED_LIMIT);
         tenure.is_trusted() && !(tenure.is_shared() && waits())
     }
 
-    /// Takes note of `error`. Returns whether it says that another process delivers now.
+    /// Ends the tenure if `error` says that another process owns the target. Returns whether it does.
     fn is_superseded(&self, error: &RecordError) -> bool {
         let superseded = *error == RecordError::Superseded;
         if superseded && let Some(tenure) = &self.tenure {
@@ -113,8 +112,8 @@ impl Context {
         superseded
     }
 
-    /// Sends `job` once. An error says that the attempt was not made, because it
-    /// could not be recorded first.
+    /// Makes one attempt at `job`. An error says that the attempt was not made, because it could not be
+    /// recorded first.
     pub(super) async fn attempt(&self, job: Job) -> Result<Ended, (Job, RecordError)> {
         let (number, started_at) = (job.attempts + 1, self.clock.now());
         let event_id = job.event.event.id.as_str();
@@ -148,9 +147,9 @@ impl Context {
         Ok(Ended { job, report, settlement, trace })
     }
 
-    /// Writes that an attempt at `job` was not made and is due again, however long the store
-    /// makes it wait. The commit that recorded it may have succeeded and its answer been lost:
-    /// then it would be taken for one on the wire.
+    /// Writes that an attempt at `job` was not made and is due again, however long the store takes. The
+    /// commit that recorded the attempt may have succeeded although its answer was lost: then the
+    /// attempt would be taken for one on the wire.
     async fn note_unmade(&self, job: &Job, started_at: UnixMillis) {
         let again = Next::Retrying { due_at: self.clock.now() };
         let mut unmade = job.settlement(started_at, Duration::ZERO, again);
@@ -172,9 +171,9 @@ impl Context {
         self.client.send(job, (number, term), trace).await
     }
 
-    /// Where a repeat is allowed, a commit before each request would be wasted:
-    /// only a request that takes long is recorded while it is out, so that after
-    /// a crash its repeat has a higher number.
+    /// Sends `job`, where a repeat is allowed. A commit before each request would be wasted: only a
+    /// slow request is recorded while it is on the wire, so that its repeat after a crash has a higher
+    /// number.
     async fn send_and_record_if_slow(
         &self,
         job: &Job,
@@ -193,7 +192,7 @@ impl Context {
         report
     }
 
-    /// Writes the outcomes as one; gives them back if that fails.
+    /// Writes the outcomes, all or none. Returns them as an error if that fails.
     pub(super) async fn settle(&self, ended: Vec<Ended>) -> Result<Vec<Ended>, Vec<Ended>> {
         let settlements = ended.iter().map(|one| one.settlement.clone()).collect();
         match self.log.settle(settlements).await {
@@ -203,7 +202,7 @@ impl Context {
                 }
                 Ok(ended)
             }
-            // They are for the process to decide that delivers now.
+            // The process that owns the target now decides about these deliveries.
             Err(error) if self.is_superseded(&error) => Ok(ended),
             Err(error) => {
                 tracing::debug!(target = %self.target, %error, "outcomes could not be written, trying each by itself");
@@ -212,7 +211,7 @@ impl Context {
         }
     }
 
-    /// Writes one outcome, however long the store makes it wait.
+    /// Writes one outcome, however long the store takes.
     pub(super) async fn settle_alone(&self, ended: Ended) -> Ended {
         let mut failures = 0;
         while let Err(error) = self.log.settle(vec![ended.settlement.clone()]).await {
@@ -221,7 +220,7 @@ impl Context {
             }
             failures += 1;
             let event_id = ended.job.event.event.id.as_str();
-            // The store says at a higher level that it is in trouble.
+            // The committer logs trouble of the store at a higher level.
             tracing::debug!(target = %self.target, event_id, %error, "an outcome could not be written, trying again");
             self.pause(failures).await;
         }
@@ -229,7 +228,7 @@ impl Context {
         ended
     }
 
-    /// Decides what becomes of attempts that a stopped process left on the wire.
+    /// Settles the attempts that a stopped process left on the wire.
     pub(super) async fn recover(&self) {
         let mut failures = 0;
         loop {
@@ -259,7 +258,7 @@ impl Context {
         tracing::warn!(event_id, target, attempt, "cut off by the end of the last process, {what}");
     }
 
-    /// Says that an attempt was not made, since it could not be recorded first.
+    /// Logs that an attempt was not made because it could not be recorded first.
     pub(super) fn report_unmade(&self, job: &Job, error: &RecordError) {
         let (event_id, target) = (job.event.event.id.as_str(), &*self.target);
         if *error == RecordError::Superseded {
@@ -277,7 +276,7 @@ impl Context {
         let error = report.error.as_deref();
         let now = self.clock.now();
         let retry_in_ms = due_again(settlement).map(|due_at| millis(due_at.since(now)));
-        // The level of a line is part of its code: one line for each, of the same fields.
+        // The level of a line has to be constant: one line for each level, with the same fields.
         macro_rules! tell {
             ($level:ident, $message:literal) => {
                 tracing::$level!(event_id, target, attempt, status, duration_ms, error, retry_in_ms, $message)
@@ -299,11 +298,12 @@ impl Context {
         match settlement.next {
             Next::Delivered => {
                 self.meters.delivered.increment(1);
-                // What an operator has had sent again tells nothing of the way there.
+                // The time of a replay or retry by an operator is not the time of a delivery.
                 if job.replays == 0 && !job.renewed {
                     self.meters.end_to_end.record(now.since(job.event.received_at));
                 }
-                // Each of thousands a second; one that was in the log before is news.
+                // There are thousands of these a second. A delivery with earlier attempts was in the
+                // log before.
                 if attempt == 1 {
                     tell!(debug, "delivered");
                 } else {
@@ -326,7 +326,7 @@ impl Context {
     }
 }
 
-/// The outcome of an attempt, as metrics and traces name it.
+/// Returns the name of an attempt's outcome in metrics and traces.
 const fn outcome(next: Next) -> &'static str {
     match next {
         Next::Delivered => "delivered",
@@ -336,7 +336,7 @@ const fn outcome(next: Next) -> &'static str {
     }
 }
 
-/// When a settled delivery is due again, if it is.
+/// Returns when a settled delivery is due again, if it is retried.
 pub(super) const fn due_again(settlement: &Settlement) -> Option<UnixMillis> {
     match settlement.next {
         Next::Retrying { due_at } => Some(due_at),
@@ -344,7 +344,7 @@ pub(super) const fn due_again(settlement: &Settlement) -> Option<UnixMillis> {
     }
 }
 
-/// As a log and an answer show it.
+/// Returns the milliseconds of a duration, for the log and for JSON.
 pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

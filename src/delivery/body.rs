@@ -1,9 +1,8 @@
-//! The body of a request, which knows whether it has been asked for.
+//! The body of a request, which notes whether the HTTP library has asked for it.
 //!
-//! HTTP/1 asks for a body only when there is a connection and the head is on its
-//! way out. As long as it has not been asked for, the target cannot have the event,
-//! however the attempt ends: no connection in time, or a kept one that turned
-//! out to be closed.
+//! hyper asks for a body only when there is a connection and the head of the request is being written.
+//! Until then the target cannot have the event, however the attempt ends: without a connection in time,
+//! or on a kept connection that turned out to be closed.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -14,25 +13,25 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
 
-/// Whether the body of one attempt was asked for.
+/// Notes whether the body of an attempt was asked for. Clones share the note.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Departure(Arc<AtomicBool>);
 
 impl Departure {
-    /// Whether the event may have left.
+    /// Returns whether the event may have been sent.
     pub(super) fn has_begun(&self) -> bool {
         self.0.load(Relaxed)
     }
 }
 
-/// An event's bytes on their way out.
+/// The bytes of an event as the body of a request.
 pub(super) struct Body {
     bytes: Option<Bytes>,
     departure: Departure,
 }
 
 impl Body {
-    /// `bytes`, and where it is noted that they were asked for.
+    /// Creates the body of `bytes`, which notes in `departure` that it was asked for.
     pub(super) const fn new(bytes: Bytes, departure: Departure) -> Self {
         Self { bytes: Some(bytes), departure }
     }

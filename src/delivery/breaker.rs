@@ -1,10 +1,9 @@
-//! The breaker of a target: where everything fails it stops the traffic and lets
-//! single probes through, so that what waits spends no attempts on a target that
-//! is down. Pure; time is an argument.
+//! The breaker of a target. If everything fails, it stops the traffic and lets single probes through,
+//! so that waiting deliveries spend no attempts on a target that is down. Pure; time is an argument.
 //!
-//! It judges the target and not an event. What has failed before, fails again
-//! whatever the target's state, and a target that answers may be refusing one
-//! event alone. `evidence.rs` weighs that; one success outweighs all of it.
+//! It judges the target and not an event. A retry may fail because of its event, whatever the target's
+//! state, and a target that answers may refuse one event alone. `evidence.rs` weighs the failures; one
+//! success outweighs all of them.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -14,18 +13,19 @@ use crate::domain::backoff::Backoff;
 use crate::domain::clock::UnixMillis;
 use crate::domain::status::{Circuit, NextProbe};
 
-/// The longest interval between probes, however long retries may wait.
+/// The longest interval between probes, even if retries may wait longer.
 const LONGEST_INTERVAL: Duration = Duration::from_mins(1);
 
-/// A target that answers everything with an error, such as 500, may take the next
-/// event: first attempts go on one at a time, in a trickle.
+/// The intervals for a target that answers every request with an error, such as 500. It may take the
+/// next event, so first attempts go on one at a time.
 const TRICKLE: Ladder =
     Ladder { first: Duration::from_millis(5), step: 500, longest: Duration::from_secs(1) };
 
-/// One that says it is busy may mean the event as well, and is to be spared.
+/// The intervals for a target that answers that it is busy. It may mean the event alone, but is to be
+/// spared.
 const SPARING: Ladder = Ladder { first: Duration::from_millis(300), step: 8, longest: LONGEST_INTERVAL };
 
-/// Intervals that double after so many probes each.
+/// Intervals that double after each `step` probes.
 struct Ladder {
     first: Duration,
     step: u32,
@@ -38,26 +38,27 @@ impl Ladder {
     }
 }
 
-/// How many of the latest probes are remembered, so that the next is about something else.
+/// The number of the latest probes that are remembered, so that the next probe is about another
+/// subject.
 const PROBED: usize = 64;
 
-/// What a request was let through as.
+/// The role of a request that was let through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
-    /// One of many.
+    /// A regular request of a closed breaker.
     Regular,
-    /// The one that tries whether the target is back.
+    /// A probe, which tries whether the target works again.
     Probe,
 }
 
-/// An attempt, as far as a breaker needs to know it.
+/// The facts about an attempt that the breaker needs.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Tried {
-    /// What it was let through as.
+    /// The role in which it was let through.
     pub(super) role: Role,
-    /// What it was about: one number for each lane, or delivery.
+    /// The subject: the lane of the delivery, or else its sequence.
     pub(super) subject: i64,
-    /// Whether it was the delivery's first.
+    /// Whether it was the delivery's first attempt.
     pub(super) first: bool,
 }
 
@@ -67,7 +68,7 @@ pub(super) struct Breaker {
     backoff: Backoff,
     evidence: Evidence,
     state: State,
-    /// What the latest probes were about, the newest last.
+    /// The subjects of the latest probes, the newest last.
     probed: VecDeque<i64>,
 }
 
@@ -78,36 +79,36 @@ enum State {
     Probing(Schedule),
 }
 
-/// When probes may go out.
+/// The times at which probes may go out.
 #[derive(Clone, Copy, Debug)]
 struct Schedule {
-    /// The next first attempt.
+    /// When the next first attempt may go out.
     fresh_at: UnixMillis,
-    /// The next retry.
+    /// When the next retry may go out.
     retry_at: UnixMillis,
-    /// How many have failed.
+    /// How many probes have failed.
     probes: u32,
-    /// What the target is found to do, which decides how often first attempts go out.
+    /// The finding about the target, which decides how often first attempts go out.
     finding: Finding,
 }
 
-/// Whether a request may go out.
+/// The answer to the question whether a request may go out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Permit {
-    /// Now.
+    /// A request may go out now.
     Yes,
-    /// One first attempt now, as the probe.
+    /// One first attempt may go out now, as the probe.
     ProbeFresh,
-    /// One retry now, as the probe.
+    /// One retry may go out now, as the probe.
     ProbeRetry,
-    /// Not before this time.
+    /// None may go out before this time.
     NotBefore(UnixMillis),
-    /// Not before the probe that is out has come back.
+    /// None may go out before the probe on the wire has ended.
     AfterProbe,
 }
 
 impl Breaker {
-    /// A closed breaker whose probes follow `backoff`.
+    /// Creates a closed breaker whose probes follow `backoff`.
     pub(super) fn new(backoff: Backoff) -> Self {
         let longest = backoff.max().min(LONGEST_INTERVAL);
         let first = backoff.ceiling(1).min(longest);
@@ -115,8 +116,8 @@ impl Breaker {
         Self { backoff, evidence: Evidence::default(), state: State::Closed, probed: VecDeque::new() }
     }
 
-    /// Whether a request may go out at `now`, where `fresh` says that a first attempt
-    /// waits and `retries` that a further one does. The caller reports one that it sends by
+    /// Returns whether a request may go out at `now`. `fresh` says whether first attempts wait, and
+    /// `retries` whether further attempts do. The caller reports a request that it sends by
     /// [`sent`](Self::sent).
     pub(super) fn ask(&self, now: UnixMillis, fresh: bool, retries: bool) -> Permit {
         let schedule = match &self.state {
@@ -124,7 +125,7 @@ impl Breaker {
             State::Probing(_) => return Permit::AfterProbe,
             State::Open(schedule) => schedule,
         };
-        // Further away than any interval: the clock was set back.
+        // A time further away than any interval is from before the clock was set back.
         let is_due = |at: UnixMillis| at <= now || at > now.plus(self.backoff.max().max(TRICKLE.longest));
         if fresh && is_due(schedule.fresh_at) {
             return Permit::ProbeFresh;
@@ -137,7 +138,7 @@ impl Breaker {
         Permit::NotBefore(UnixMillis(next.unwrap_or(schedule.retry_at.0)))
     }
 
-    /// Takes note that a request about `subject` has gone out. Returns its role.
+    /// Notes that a request about `subject` was sent. Returns its role.
     pub(super) fn sent(&mut self, subject: i64) -> Role {
         let State::Open(schedule) = self.state else { return Role::Regular };
         self.state = State::Probing(schedule);
@@ -148,20 +149,20 @@ impl Breaker {
         Role::Probe
     }
 
-    /// Whether one of the latest probes of this outage was about `subject`.
+    /// Returns whether one of the latest probes of this outage was about `subject`.
     pub(super) fn has_probed(&self, subject: i64) -> bool {
         self.probed.contains(&subject)
     }
 
-    /// Takes note that a request said to have gone out has not: a probe is due still.
+    /// Notes that a request which was reported as sent was not: the probe is still due.
     pub(super) fn unsent(&mut self, role: Role) {
         if let (Role::Probe, State::Probing(schedule)) = (role, &self.state) {
             self.state = State::Open(*schedule);
         }
     }
 
-    /// Takes note of an attempt's end; `jitter` is a random number in `0.0..1.0`.
-    /// Returns the circuit if it has opened or closed.
+    /// Notes the end of an attempt; `jitter` is a random number in `0.0..1.0`. Returns the circuit if
+    /// it has opened or closed.
     pub(super) fn note(
         &mut self,
         tried: Tried,
@@ -183,7 +184,7 @@ impl Breaker {
                     return None;
                 }
                 let retry_at = now.plus(self.interval(1, jitter));
-                // What is known from retries alone does not keep a first attempt waiting.
+                // A finding from retries alone does not make a first attempt wait.
                 let waits = self.evidence.is_from_first_attempts();
                 let fresh_at = if waits { now.plus(self.between_first(finding, 0, jitter)) } else { now };
                 self.state = State::Open(Schedule { fresh_at, retry_at, probes: 0, finding });
@@ -194,12 +195,12 @@ impl Breaker {
                 self.state = State::Open(schedule);
                 None
             }
-            // Requests that were out when it opened say nothing new.
+            // Requests that were on the wire when the breaker opened say nothing new.
             (State::Open(_) | State::Probing(_), _) => None,
         }
     }
 
-    /// What to show.
+    /// Returns the state of the circuit for the status.
     pub(super) const fn circuit(&self) -> Circuit {
         match self.state {
             State::Closed => Circuit::Closed,
@@ -208,7 +209,7 @@ impl Breaker {
         }
     }
 
-    /// When the next probes may go out, while the circuit is open.
+    /// Returns when the next probes may go out, while the circuit is open.
     pub(super) const fn next_probe(&self) -> Option<NextProbe> {
         match self.state {
             State::Open(Schedule { fresh_at, retry_at, .. }) => {
@@ -227,7 +228,7 @@ impl Breaker {
         jitter: f64,
     ) -> Schedule {
         let probes = before.probes.saturating_add(1);
-        // A target that was found to be down stays so until a success.
+        // The finding that a target is down stays until a success.
         let finding = if finding == Finding::Nothing || before.finding == Finding::Down {
             before.finding
         } else {
@@ -236,12 +237,12 @@ impl Breaker {
         let retry_at = now.plus(self.interval(probes.saturating_add(1), jitter));
         let fresh_at =
             if first { now.plus(self.between_first(finding, probes, jitter)) } else { before.fresh_at };
-        // Errors about first attempts are no reason to put off the retries further.
+        // Errors of first attempts do not put off the retries further.
         let retry_at = if first && finding == Finding::OnlyErrors { before.retry_at } else { retry_at };
         Schedule { fresh_at, retry_at, probes, finding }
     }
 
-    /// The interval before the next first attempt, after so many probes.
+    /// Returns the interval before the next first attempt, after `probes` probes.
     fn between_first(&self, finding: Finding, probes: u32, jitter: f64) -> Duration {
         match finding {
             Finding::OnlyErrors => TRICKLE.interval(probes),
@@ -253,8 +254,8 @@ impl Breaker {
         }
     }
 
-    /// Between half the ceiling and the whole of it: probes must not come in a
-    /// burst, and the target of a single bridge needs no full jitter.
+    /// Returns an interval between half the ceiling and the ceiling. Probes must not come in a burst,
+    /// and the target of a single bridge needs no full jitter.
     fn interval(&self, probe: u32, jitter: f64) -> Duration {
         self.backoff.delay(probe, 0.5 + jitter / 2.0)
     }

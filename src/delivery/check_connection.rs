@@ -1,4 +1,4 @@
-//! Whether a target can be connected to, without sending it anything.
+//! Checks whether a target can be connected to, without sending it anything.
 
 use super::Settings;
 use super::client::{self, BuildError};
@@ -7,10 +7,10 @@ use crate::domain::cause::innermost;
 /// Why there is no connection to a target.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    /// Its client cannot be built.
+    /// The client of the target cannot be built.
     #[error(transparent)]
     Build(#[from] BuildError),
-    /// It does not answer, or its certificate is not trusted.
+    /// The target does not answer, or its certificate is not trusted.
     #[error("{0}")]
     Connection(String),
 }

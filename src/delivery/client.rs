@@ -1,4 +1,4 @@
-//! One target's HTTP client: builds the request, sends it, and says what came of it.
+//! The HTTP client of a target: builds a request, sends it, and judges the answer.
 
 use std::time::{Duration, Instant};
 
@@ -22,10 +22,10 @@ use crate::domain::retry_after;
 use crate::store::types::Job;
 use crate::telemetry::traces;
 
-/// Characters of a header's value that are repeated in an error.
+/// The largest number of characters of a header's value that an error quotes.
 const QUOTED: usize = 200;
 
-/// Headers of a request beside those that are configured, at most.
+/// The largest number of headers of a request beside the configured ones.
 const HEADERS: usize = 20;
 
 const ID: HeaderName = HeaderName::from_static("webhook-id");
@@ -53,11 +53,11 @@ pub struct BuildError {
     reason: String,
 }
 
-/// Sends to one target.
+/// Sends requests to one target.
 #[derive(Debug)]
 pub struct TargetClient {
     connections: Connections,
-    /// Path and query of the target's URL.
+    /// The path and the query of the target's URL.
     path: Uri,
     /// The headers that every request has.
     common: HeaderMap,
@@ -65,35 +65,35 @@ pub struct TargetClient {
     clock: Clock,
 }
 
-/// What came of one request.
+/// The result of a request.
 #[derive(Debug)]
 pub(super) struct Report {
     pub(super) verdict: Verdict,
     pub(super) health: Health,
     pub(super) status: Option<StatusCode>,
-    /// How long the target wants to be left alone: `Retry-After` of a 429 or 503.
+    /// The wait that the target asks for: `Retry-After` of a 429 or 503.
     pub(super) retry_after: Option<Duration>,
-    /// What went wrong, without URL or header; `None` on success.
+    /// The error, without URL or header; `None` on success.
     pub(super) error: Option<String>,
     /// The first bytes of a failed answer.
     pub(super) answer: Vec<u8>,
-    /// What is left to read of an acknowledgement.
+    /// The unread rest of an acknowledgement.
     pub(super) rest: Option<Rest>,
     pub(super) duration: Duration,
 }
 
-/// What came of a message that is no event.
+/// The result of a message that is no event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MessageOutcome {
     /// Whether it was answered with 2xx.
     pub acknowledged: bool,
-    /// The HTTP status, where there was an answer.
+    /// The HTTP status, if there was an answer.
     pub status: Option<u16>,
-    /// How long the other side wants to be left alone: `Retry-After` of a 429 or 503.
+    /// The wait that the receiver asks for: `Retry-After` of a 429 or 503.
     pub retry_after: Option<Duration>,
-    /// What went wrong, without URL or header; `None` on success.
+    /// The error, without URL or header; `None` on success.
     pub error: Option<String>,
-    /// From the beginning of the connection to the head of the answer.
+    /// The time from the beginning of the connection to the head of the answer.
     pub duration: Duration,
 }
 
@@ -104,14 +104,14 @@ pub struct MessageOutcome {
 pub(super) struct Rest(UnreadBody);
 
 impl Rest {
-    /// Reads it within bounds, so that the connection can be used again.
+    /// Reads the rest within bounds, so that the connection can be used again.
     pub(super) async fn read(self) {
         self.0.read(None).await;
     }
 }
 
 impl TargetClient {
-    /// A client for the target of `settings`.
+    /// Creates a client for the target of `settings`.
     ///
     /// # Errors
     /// [`BuildError`] if its URL or a certificate cannot be used.
@@ -120,7 +120,7 @@ impl TargetClient {
         let address = connector.address();
         let path = address.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
         let host = address.authority().map(|authority| HeaderValue::from_str(authority.as_str()));
-        // A clone has room for as much: what is added to it does not make it grow.
+        // A clone has the same capacity, so the headers of a request do not make it grow.
         let mut common = HeaderMap::with_capacity(HEADERS + settings.headers.len());
         if let Some(Ok(host)) = host {
             common.insert(HOST, host);
@@ -129,7 +129,7 @@ impl TargetClient {
         let user_agent = concat!("pepay-bridge/", env!("CARGO_PKG_VERSION"));
         common.insert(USER_AGENT, HeaderValue::from_static(user_agent));
         common.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        // The configured ones may replace what HTTP leaves open.
+        // Configured headers may replace those before.
         common.extend(settings.headers.clone());
         let idle = match settings.retry.on_uncertain {
             OnUncertain::Retry => settings.idle_timeout,
@@ -145,14 +145,13 @@ impl TargetClient {
         &self.settings
     }
 
-    /// The time that requests are stamped with.
+    /// Returns the clock of the timestamps in requests.
     pub(super) const fn clock(&self) -> &Clock {
         &self.clock
     }
 
-    /// Makes attempt `number` of `job`, as part of `trace` if it is traced. Always
-    /// ends, at the latest after the target's timeout and the time given to the
-    /// rest of an answer.
+    /// Makes attempt `number` of `job`, as part of `trace` if there is one. Always ends, at the latest
+    /// after the target's timeout and the time limit for the rest of an answer.
     pub(super) async fn send(
         &self,
         job: &Job,
@@ -236,13 +235,13 @@ impl TargetClient {
         headers.insert(ATTEMPT, HeaderValue::from(number));
         headers.insert(SEQUENCE, HeaderValue::from(job.sequence));
         if job.replays > 0 {
-            // What sets it apart from a repetition, for a target that goes by the id.
+            // It distinguishes a replay from a repetition, for a target that deduplicates by the id.
             headers.insert(REPLAY, HeaderValue::from(job.replays));
         }
         headers
     }
 
-    /// What goes with every event, a made-up one included.
+    /// Returns the headers of every event, test events included.
     fn headers(&self, event: &Event) -> HeaderMap {
         let mut headers = self.identified(event.id.as_str(), &event.body);
         if let Some(id) = headers.get(ID).cloned() {
@@ -255,11 +254,11 @@ impl TargetClient {
         headers
     }
 
-    /// What goes with every body: its id, and its signatures.
+    /// Returns the headers of every body: its id, and its signatures.
     fn identified(&self, id: &str, body: &[u8]) -> HeaderMap {
         let now = self.clock.now().seconds();
         let mut headers = self.common.clone();
-        // Ids are visible ASCII, the rest is made here: all fit a header.
+        // Ids are visible ASCII, and the other values are made here: all fit a header.
         if let Ok(value) = HeaderValue::from_str(id) {
             headers.insert(IDEMPOTENCY_KEY, value.clone());
             headers.insert(ID, value);
@@ -275,8 +274,8 @@ impl TargetClient {
         headers
     }
 
-    /// The status decides. What follows of the answer is read within bounds and
-    /// cannot change the verdict.
+    /// Returns the report of `answer`. The status decides. The rest of the answer is read within bounds
+    /// and cannot change the verdict.
     async fn judge(&self, answer: Answer, duration: Duration) -> Report {
         let Answer { status, headers, body } = answer;
         let retry_after = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
@@ -289,13 +288,13 @@ impl TargetClient {
             return Report { rest: body.unless_at_end().map(Rest), ..report };
         }
         let mut answer = Vec::new();
-        // What was read in time is kept.
+        // The bytes that were read in time are kept.
         body.read(Some(&mut answer)).await;
         let error = Some(format!("answered {status}{}", explanation(status, &headers)));
         Report { error, answer, ..report }
     }
 
-    /// The same where the head of the answer could not be read beyond its status line.
+    /// Returns the report of an answer whose head could not be read beyond its status line.
     fn judge_status(&self, status: StatusCode, unread: &str, duration: Duration) -> Report {
         let (verdict, health) = classify(status, None, self.settings.dead_on.contains(&status));
         let acknowledged = verdict == Verdict::Acknowledged;
@@ -305,7 +304,7 @@ impl TargetClient {
 }
 
 impl Report {
-    /// A report of which nothing else is known.
+    /// Creates a report without further values.
     const fn of(verdict: Verdict, health: Health, duration: Duration) -> Self {
         Self {
             verdict,
@@ -320,7 +319,7 @@ impl Report {
     }
 }
 
-/// What connects to the target of `settings`.
+/// Creates the connector to the target of `settings`.
 pub(super) fn connector(settings: &Settings) -> Result<Connector, BuildError> {
     let unusable = |error: super::connector::Unusable| BuildError {
         target: settings.name.to_string(),
@@ -329,8 +328,8 @@ pub(super) fn connector(settings: &Settings) -> Result<Connector, BuildError> {
     Connector::new(settings).map_err(unusable)
 }
 
-/// The header that says what a redirect or a 401 asks for. Of an address neither
-/// query nor fragment is shown: they may hold a secret.
+/// Returns the header that explains a redirect or a 401. Leaves out query and fragment of an address,
+/// which may contain a secret.
 fn explanation(status: StatusCode, headers: &HeaderMap) -> String {
     let (name, text): (_, fn(&str) -> &str) = if status.is_redirection() {
         (LOCATION, |value| value.split(['?', '#']).next().unwrap_or_default())
@@ -345,7 +344,7 @@ fn explanation(status: StatusCode, headers: &HeaderMap) -> String {
     format!(", {name}: {told}")
 }
 
-/// What `status` means for the delivery, and for the target.
+/// Returns what `status` means for the delivery and for the target.
 fn classify(status: StatusCode, retry_after: Option<Duration>, dead: bool) -> (Verdict, Health) {
     if status.is_success() {
         return (Verdict::Acknowledged, Health::Up);
@@ -361,13 +360,13 @@ fn classify(status: StatusCode, retry_after: Option<Duration>, dead: bool) -> (V
     (verdict, health)
 }
 
-/// Whether `status` says that the target takes nothing for now.
+/// Returns whether `status` says that the target takes nothing for now.
 const fn asks_to_wait(status: StatusCode) -> bool {
     matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE)
 }
 
-/// What a request without an answer means: an event that never left was
-/// certainly not taken; of any other it is unknown.
+/// Returns the report of a request without an answer. An event that was not sent was not taken;
+/// otherwise the outcome is unknown.
 fn unanswered(left: bool, error: String, duration: Duration) -> Report {
     let (verdict, health) =
         if left { (Verdict::Uncertain, Health::Silent) } else { (Verdict::Unreached, Health::Unreached) };

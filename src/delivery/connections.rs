@@ -1,10 +1,10 @@
-//! The connections to one target: at most one request on each at a time, the unused
-//! ones kept for a while.
+//! The connections to one target. Each has at most one request at a time, and unused connections are
+//! kept for a while.
 //!
-//! A request that meets the closing of a kept connection has an unknown outcome. So
-//! none is kept for longer than the target says it keeps it (`Keep-Alive: timeout`,
-//! draft-thomson-hybi-http-timeout) or the configured limit, and none at all where an
-//! unknown outcome holds the delivery.
+//! A request that meets the closing of a kept connection has an unknown outcome. So no connection is
+//! kept for longer than the target says it keeps it (`Keep-Alive: timeout`,
+//! draft-thomson-hybi-http-timeout) or than the configured limit, and none at all if an unknown outcome
+//! holds the delivery.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -23,30 +23,29 @@ use super::body::Body;
 use super::connector::Connector;
 use super::status_line::{Observed, Status};
 
-/// The age at which a connection is replaced by a new one, however busy it is: by
-/// then a change of the target's address in DNS is followed.
+/// The age at which a connection is replaced by a new one, also under load, so that a change of the
+/// target's address in DNS is followed.
 const MAX_AGE: Duration = Duration::from_secs(60);
 
-/// How much earlier than the target a connection is closed that it has announced to close.
+/// How much earlier than the announced time a connection is closed.
 const HEAD_START: Duration = Duration::from_secs(1);
 
-/// Bytes of an answer that are read so that the connection can be used again.
-/// A longer answer costs the connection.
+/// The largest number of bytes of an answer that are read so that the connection can be used again. A
+/// longer answer costs the connection.
 const DRAINED: usize = 64 << 10;
 
-/// Bytes of a failed answer that are kept for the operator.
+/// The largest number of bytes of a failed answer that are kept for the operator.
 const KEPT: usize = 1 << 10;
 
-/// How long the body of an answer may take once its status is known. The status
-/// decides; the rest is courtesy.
+/// The time limit for the body of an answer once its status is known. The status alone decides.
 const DRAIN_TIME: Duration = Duration::from_secs(2);
 
-/// Which unused connections are kept.
+/// The limits of unused connections.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Keep {
-    /// For how long; zero keeps none.
+    /// How long an unused connection is kept; zero keeps none.
     pub(super) idle: Duration,
-    /// How many.
+    /// The largest number of unused connections.
     pub(super) most: usize,
 }
 
@@ -61,12 +60,12 @@ struct Inner {
     pool: Mutex<Pool>,
 }
 
-/// The unused connections, and the tasks that end with the last handle.
+/// The unused connections, and the tasks of all connections, which end with the last handle.
 #[derive(Default)]
 struct Pool {
-    /// The last is the one used last.
+    /// The connection used last is the last one.
     unused: Vec<Unused>,
-    /// One that drives each connection, used or not, and one that closes what is out of date.
+    /// One task drives each connection, used or not; one more closes outdated connections.
     tasks: JoinSet<()>,
     is_tidied: bool,
 }
@@ -86,20 +85,20 @@ struct Connection {
 /// Why a request got no answer.
 #[derive(Debug)]
 pub(super) enum NoAnswer {
-    /// There was no connection to send it on.
+    /// There was no connection.
     Unconnected(io::Error),
-    /// The connection broke, or what came is no HTTP.
+    /// The connection broke, or the answer is not HTTP.
     Broken(hyper::Error),
 }
 
-/// The head of an answer, and what is left to read of it.
+/// The head of an answer, and its unread body.
 pub(super) struct Answer {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
     pub(super) body: UnreadBody,
 }
 
-/// The part of an answer that has not been read yet.
+/// The unread body of an answer.
 pub(super) struct UnreadBody {
     body: Incoming,
     connection: Connection,
@@ -111,15 +110,15 @@ pub(super) struct UnreadBody {
 impl Connections {
     pub(super) fn new(connector: Connector, keep: Keep) -> Self {
         let mut http = Builder::new();
-        // What a target says beside its status is no reason to send an event again.
+        // Malformed header lines of an answer are no reason to send an event again.
         http.ignore_invalid_headers_in_responses(true)
             .allow_spaces_after_header_name_in_responses(true)
             .allow_obsolete_multiline_headers_in_responses(true);
         Self(Arc::new(Inner { connector, http, keep, pool: Mutex::default() }))
     }
 
-    /// Sends `request` and returns the head of the answer. `status` says, even after
-    /// an error or when this is dropped, whether the status line had arrived.
+    /// Sends `request` and returns the head of the answer. `status` notes, even after an error or if
+    /// this future is dropped, whether the status line had arrived.
     pub(super) async fn send(
         &self,
         mut request: Request<Body>,
@@ -131,7 +130,7 @@ impl Connections {
         while let Some(kept) = self.take() {
             match self.send_on(kept, request, status).await {
                 Ok(answer) => return Ok(answer),
-                // Closed by the target before anything of the request was sent.
+                // The target had closed the connection before any byte of the request was sent.
                 Err((_, Some(unsent))) => request = *unsent,
                 Err((error, None)) => return Err(NoAnswer::Broken(error)),
             }
@@ -140,7 +139,7 @@ impl Connections {
         self.send_on(fresh, request, status).await.map_err(|(error, _)| NoAnswer::Broken(error))
     }
 
-    /// The error comes with the request if nothing of it was sent.
+    /// The error returns the request if no byte of it was sent.
     async fn send_on(
         &self,
         mut connection: Connection,
@@ -168,13 +167,13 @@ impl Connections {
         let mut pool = self.0.pool();
         while pool.tasks.try_join_next().is_some() {}
         pool.tasks.spawn(async move {
-            // The request on it, if there is one, gets the error too.
+            // The request on the connection, if there is one, gets the error too.
             let _ = driver.await;
         });
         Ok(Connection { requests, status, opened: Instant::now() })
     }
 
-    /// The connection used last, if it may be used still.
+    /// Returns the connection used last, if it may still be used.
     fn take(&self) -> Option<Connection> {
         let (mut pool, now) = (self.0.pool(), Instant::now());
         std::iter::from_fn(|| pool.unused.pop())
@@ -211,12 +210,13 @@ impl Unused {
     }
 }
 
-/// Until when a connection may be used again that was `opened` then and is unused from `now` on.
+/// Returns until when a connection that was `opened` then may be used again, if it is unused from `now`
+/// on.
 fn kept_until(opened: Instant, now: Instant, idle: Duration) -> Instant {
     (now + idle).min(opened + MAX_AGE)
 }
 
-/// Closes connections as they become out of date, until there is none.
+/// Closes outdated connections, until there is no unused one.
 async fn tidy(connections: Weak<Inner>) {
     loop {
         let next = {
@@ -234,7 +234,7 @@ async fn tidy(connections: Weak<Inner>) {
     }
 }
 
-/// How long the target says that it keeps an unused connection, less a head start.
+/// Returns how long the target says that it keeps an unused connection, less [`HEAD_START`].
 fn announced(headers: &HeaderMap) -> Option<Duration> {
     let values = headers.get_all("keep-alive").iter().filter_map(|value| value.to_str().ok());
     let parameters = values.flat_map(|value| value.split(',')).filter_map(|one| one.split_once('='));
@@ -244,7 +244,7 @@ fn announced(headers: &HeaderMap) -> Option<Duration> {
 }
 
 impl UnreadBody {
-    /// Gives the connection back if nothing is left to wait for; returns itself otherwise.
+    /// Gives the connection back if the body is at its end; returns itself otherwise.
     pub(super) fn unless_at_end(self) -> Option<Self> {
         if self.body.is_end_stream() && self.connection.requests.is_ready() {
             self.connections.keep(self.connection, self.idle);
@@ -253,8 +253,8 @@ impl UnreadBody {
         Some(self)
     }
 
-    /// Reads it within bounds, so that the connection can be used again. Its first
-    /// bytes go to `kept`, at most [`KEPT`] of them.
+    /// Reads the body within bounds, so that the connection can be used again. Its first bytes go to
+    /// `kept`, at most [`KEPT`] of them.
     pub(super) async fn read(mut self, kept: Option<&mut Vec<u8>>) {
         let read =
             async { drain(&mut self.body, kept).await && self.connection.requests.ready().await.is_ok() };
@@ -264,7 +264,7 @@ impl UnreadBody {
     }
 }
 
-/// Reads `body` to its end or to [`DRAINED`]. Returns whether it has ended well.
+/// Reads `body` to its end or to [`DRAINED`] bytes. Returns whether it has ended without an error.
 async fn drain(body: &mut Incoming, mut kept: Option<&mut Vec<u8>>) -> bool {
     let mut read = 0;
     while let Some(frame) = body.frame().await {

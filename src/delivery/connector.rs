@@ -1,4 +1,4 @@
-//! Opens connections to one target: TCP, with TLS on top where its URL says `https`.
+//! Opens connections to one target: TCP, with TLS if its URL says `https`.
 
 use std::io;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::domain::cause::innermost;
 /// An open connection.
 pub(super) type Stream = Either<TcpStream, Box<TlsStream<TcpStream>>>;
 
-/// Why the target's settings are no address to connect to.
+/// Why the settings have no address to connect to.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Unusable {
     #[error("its URL cannot be used: {0}")]
@@ -35,7 +35,7 @@ pub(super) struct Connector {
     tcp: HttpConnector,
     tls: Option<(TlsConnector, ServerName<'static>)>,
     address: Uri,
-    /// From the look-up of the name to the end of the TLS handshake.
+    /// The time limit from the lookup of the name to the end of the TLS handshake.
     limit: Duration,
 }
 
@@ -45,7 +45,8 @@ impl Connector {
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
-        // Shared among the addresses of the name, so that a dead one leaves time for the next.
+        // The limit is divided among the addresses of the name, so that a dead one leaves time for the
+        // next.
         tcp.set_connect_timeout(Some(settings.connect_timeout));
         let tls = if settings.url.scheme() == "https" {
             let config = tls::client(settings.roots.as_ref(), settings.client_identity.as_ref())?;
@@ -58,12 +59,12 @@ impl Connector {
         Ok(Self { tcp, tls, address, limit: settings.connect_timeout })
     }
 
-    /// The target's URL.
+    /// Returns the target's URL.
     pub(super) const fn address(&self) -> &Uri {
         &self.address
     }
 
-    /// A new connection to the target. Its name is looked up anew.
+    /// Opens a new connection to the target, whose name is looked up anew.
     pub(super) async fn open(&self) -> io::Result<Stream> {
         let late = |_| {
             let limit = humantime::format_duration(self.limit);
@@ -83,7 +84,7 @@ impl Connector {
     }
 }
 
-/// What went wrong, without what was tried.
+/// Returns the cause of the error, without the description of the attempted operation.
 fn told(error: impl std::error::Error + 'static) -> io::Error {
     io::Error::other(innermost(&error).to_string())
 }

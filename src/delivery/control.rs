@@ -1,4 +1,4 @@
-//! What an operator can have one target do: pause, resume, and take a test event.
+//! The actions of an operator on one target: pause, resume, and send a test event.
 
 use std::sync::Arc;
 use std::sync::atomic::{
@@ -19,35 +19,35 @@ use crate::domain::event::Event;
 use crate::domain::operator::{OperationError, TestOutcome};
 use crate::domain::status::TargetStatus;
 
-/// Why a target is paused that an operator has paused.
+/// The reason of a pause by an operator.
 pub const BY_OPERATOR: &str = "by an operator";
 
-/// An operator's handle on one target. Cheap to clone. It works as long as the
-/// target does; a target that is set up anew has a new one.
+/// An operator's handle on one target. Cheap to clone. It works as long as the target does; a replaced
+/// target has a new one.
 #[derive(Clone, Debug)]
 pub struct Control {
     pause: Arc<Pause>,
     status: watch::Sender<TargetStatus>,
     client: Arc<TargetClient>,
     clock: Clock,
-    /// Held while a test is out; the time that made up the last one's id.
+    /// Locked while a test event is on the wire. The value is the time in the last test event's id.
     testing: Arc<Mutex<UnixMillis>>,
 }
 
-/// Whether a target is paused, shared with its dispatcher.
+/// The pause and the `Retry-After` of a target, shared with its dispatcher.
 #[derive(Debug)]
 pub(super) struct Pause {
     on: AtomicBool,
-    /// Whether the dispatcher has paused it, and the store does not know of that yet.
+    /// Whether the dispatcher has paused the target, and the pause is not stored yet.
     unsaved: AtomicBool,
-    /// Whether an operator has resumed it, and the dispatcher has not seen that yet.
+    /// Whether an operator has resumed the target, and the dispatcher has not noticed it yet.
     resumed: AtomicBool,
     changed: Notify,
-    /// Until when the target has asked to be left alone, in Unix milliseconds; 0 if it has not.
+    /// The end of the target's `Retry-After`, in Unix milliseconds; 0 if it has none.
     retry_after_until: AtomicI64,
-    /// Whether the store does not know of that yet.
+    /// Whether that end is not stored yet.
     unsaved_retry_after: AtomicBool,
-    /// Told when there is something unsaved.
+    /// Notified when a pause or a `Retry-After` is to be stored.
     saver: Arc<Notify>,
 }
 
@@ -64,10 +64,10 @@ impl Pause {
         }
     }
 
-    /// Notes until when the target has asked to be left alone, to be saved by
-    /// the worker that waits for that.
+    /// Notes the end of the target's `Retry-After`, and notifies the worker that stores it.
     pub(super) fn note_retry_after(&self, until: Option<UnixMillis>) {
-        // Before the flag: what takes the flag sees this value or a later one.
+        // The value is set before the flag: the worker that takes the flag sees this value or a later
+        // one.
         self.retry_after_until.store(until.map_or(0, |until| until.0), SeqCst);
         self.unsaved_retry_after.store(true, SeqCst);
         self.saver.notify_one();
@@ -77,20 +77,20 @@ impl Pause {
         self.on.load(Relaxed)
     }
 
-    /// Whether an operator has resumed the target since the last call.
+    /// Returns whether an operator has resumed the target since the last call.
     pub(super) fn take_resumed(&self) -> bool {
         self.resumed.swap(false, Relaxed)
     }
 
-    /// Pauses, to be saved by the worker that waits for that.
+    /// Pauses the target, and notifies the worker that stores the pause.
     pub(super) fn begin_unsaved(&self) {
         self.on.store(true, Relaxed);
         self.unsaved.store(true, Relaxed);
         self.saver.notify_one();
     }
 
-    /// Resolves after a change: one that came before the call, too, so that a
-    /// dispatcher that was not waiting just then misses none.
+    /// Resolves after a change of the pause. A change before the call counts too, so that a dispatcher
+    /// that was not waiting misses none.
     pub(super) async fn changed(&self) {
         self.changed.notified().await;
     }
@@ -113,75 +113,74 @@ impl Control {
         Self { pause, status, client, clock, testing: Arc::new(Mutex::new(UnixMillis(0))) }
     }
 
-    /// How the target is configured.
+    /// Returns the settings of the target.
     pub fn settings(&self) -> &Settings {
         self.client.settings()
     }
 
-    /// Stops the target, or lets it go on, as an operator has decided. While it is paused
-    /// nothing is started, probes neither; what is on the wire ends and is settled. One
-    /// that goes on is asked at once, whatever it has said before: neither its
-    /// `Retry-After` nor its refusals count any more. The store remembers a pause
-    /// beforehand: here it lasts as long as the process.
+    /// Pauses or resumes the target for an operator. While it is paused, no attempt or probe is
+    /// started; requests on the wire end and are settled. A resumed target gets requests at once: its
+    /// earlier `Retry-After` and refusals no longer count. The caller stores the pause beforehand: here
+    /// it lasts as long as the process.
     pub fn pause(&self, paused: bool) {
         self.status.send_modify(|status| {
-            // Within the lock of the status, so that the two never disagree.
+            // It is set within the lock of the status, so that the two never differ.
             self.pause.set(paused);
             status.paused = paused;
             status.paused_reason = paused.then(|| BY_OPERATOR.to_owned());
         });
     }
 
-    /// Whether the target has paused itself, and that was not said to be saved yet.
+    /// Returns whether the target has paused itself, and the pause is not stored yet.
     pub fn has_unsaved_pause(&self) -> bool {
         self.pause.unsaved.load(Relaxed)
     }
 
-    /// The store remembers the pause.
+    /// Notes that the pause is stored.
     pub fn pause_is_saved(&self) {
         self.pause.unsaved.store(false, Relaxed);
     }
 
-    /// How the target is.
+    /// Returns the status of the target.
     pub fn status(&self) -> TargetStatus {
         self.status.borrow().clone()
     }
 
-    /// Shows what another replica says of the target, which delivers to it.
+    /// Shows the status that another replica, which delivers to the target, has reported.
     pub fn show(&self, told: &Value) {
-        // A later version may say it otherwise.
+        // A later version may report another form.
         if let Ok(told) = TargetStatus::deserialize(told) {
             self.status.send_replace(told);
         }
     }
 
-    /// Pauses or resumes the target as the store has it, since an operator has asked another
-    /// replica for that.
+    /// Pauses or resumes the target as it is stored, after an operator has asked another replica for
+    /// that.
     pub fn follow_store(&self, paused: bool) {
         if self.pause.is_on() != paused && !self.has_unsaved_pause() {
             self.pause(paused);
         }
     }
 
-    /// Until when the target has asked to be left alone, if that was not taken yet: to be
-    /// saved. The inner value is `None` if it does not ask for it any more.
+    /// Returns the end of the target's `Retry-After`, if it is not stored yet. The inner value is
+    /// `None` if the target has none any more.
     pub fn take_unsaved_retry_after(&self) -> Option<Option<UnixMillis>> {
         let taken = self.pause.unsaved_retry_after.swap(false, SeqCst);
         let until = self.pause.retry_after_until.load(SeqCst);
         taken.then(|| (until > 0).then_some(UnixMillis(until)))
     }
 
-    /// What was taken could not be saved: it is to be taken again.
+    /// Notes that the taken value could not be stored: it has to be taken again.
     pub fn retry_after_is_unsaved(&self) {
         self.pause.unsaved_retry_after.store(true, SeqCst);
     }
 
-    /// Why the target is paused, if it is.
+    /// Returns the reason of the pause, if the target is paused.
     pub fn paused_reason(&self) -> Option<String> {
         self.status.borrow().paused_reason.clone()
     }
 
-    /// Pauses this target as `before`, its predecessor, is by now.
+    /// Takes over the pause of `before`, its predecessor.
     pub fn follow(&self, before: &Self) {
         if before.settings().url == self.settings().url
             && let Some(until) = before.take_unsaved_retry_after()
@@ -202,16 +201,15 @@ impl Control {
         });
     }
 
-    /// Sends a made-up event, once, as deliveries are sent but for the headers
-    /// that describe a stored event, and with `pepay-bridge-test: 1`. It is neither
-    /// stored nor counted, changes nothing about the circuit, and goes out while
-    /// the target is paused or its circuit open.
+    /// Sends a test event, once, in the same way as deliveries, but without the headers that describe a
+    /// stored event and with `pepay-bridge-test: 1`. It is neither stored nor counted, does not change
+    /// the circuit, and is sent even while the target is paused or its circuit is open.
     ///
     /// # Errors
-    /// [`OperationError::Busy`] while another test is out to this target.
+    /// [`OperationError::Busy`] while another test event to this target is on the wire.
     pub async fn test(&self) -> Result<TestOutcome, OperationError> {
         let mut last = self.testing.try_lock().map_err(|_| OperationError::Busy)?;
-        // Two tests within a millisecond are two events all the same.
+        // Two tests within a millisecond get different ids.
         *last = UnixMillis(self.clock.now().0.max(last.0.saturating_add(1)));
         let event = Event::made_up(*last);
         let report = self.client.send_test(&event).await;

@@ -1,6 +1,6 @@
-//! The loop of one target: takes deliveries as they arrive or fall due, sends
-//! as many at a time as the target allows, and sees every outcome written. It owns
-//! the order of the target's deliveries, and does to them what operators ask for.
+//! The loop of one target. It takes deliveries as they arrive or fall due, sends as many at a time as
+//! the target allows, and writes every outcome. It owns the order of the target's deliveries, and
+//! carries out operators' actions on them.
 
 mod actions;
 mod findings;
@@ -31,21 +31,21 @@ use crate::store::lease::Tenure;
 use crate::store::outbox::{Arrival, JobReceiver, Requests};
 use crate::store::types::{Arrived, Found, Job, Kind, Search};
 
-/// The longest time between two looks into the store: the safety net below the wake-ups.
+/// The longest time between two searches of the store: the safety net below the wake-ups.
 const SLOW_POLL: Duration = Duration::from_secs(10);
 
-/// How long to leave a store alone that could not be asked.
+/// The pause before the next search after the store has failed.
 const STORE_TROUBLE: Duration = Duration::from_secs(1);
 
-/// Between two tries to find out whether every lane is known.
+/// The time between two tries to list all lanes that have open deliveries.
 const CENSUS: Duration = Duration::from_secs(1);
 
-/// Outcomes waiting to be written, at most. A store that cannot write stops the sending.
+/// The largest number of unwritten outcomes. Sending stops while the store cannot write.
 const UNSETTLED: usize = 1024;
 
 type Attempted = (Role, Kind, Result<Ended, (Job, RecordError)>);
 type Settled = Result<Vec<Ended>, Vec<Ended>>;
-/// A question to the store, and what it has answered.
+/// A running call of the store.
 type Asked<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 type Searched = (Search, Result<Found, RecordError>);
 
@@ -66,35 +66,35 @@ pub(super) struct Dispatcher {
     pub(super) work: Work,
 }
 
-/// What a dispatcher has under way.
+/// The work of a dispatcher during one tenure.
 #[derive(Debug)]
 pub(super) struct Work {
     order: Order,
     on_the_wire: FutureSet<Attempted>,
-    /// Acknowledgements whose rest is read. They count as on the wire, and no delivery waits for them.
+    /// Acknowledgements whose rest is being read. Each takes a place; no delivery waits for it.
     reading: FutureSet<()>,
     settling: FutureSet<Settled>,
-    /// How many outcomes are being settled.
+    /// The number of outcomes that are being written.
     unsettled: usize,
-    /// Since when none of them has been; `None` while there are none.
+    /// When an outcome was last written, or began to wait; `None` while none waits.
     unsettled_since: Option<Instant>,
-    /// What the target has refused since its last acknowledgement.
+    /// The refusals of the target since its last acknowledgement.
     refusals: Refusals,
-    /// Until when the target wants to be left alone.
+    /// The end of the target's `Retry-After`.
     retry_after_until: Option<UnixMillis>,
     /// When to search for retries.
     retries_at: UnixMillis,
     misdated: Misdated,
-    /// When to find out whether every lane is known.
+    /// When to list all lanes that have open deliveries.
     census_at: UnixMillis,
-    /// How many new deliveries were missed when that was last looked at.
+    /// The last seen number of missed new deliveries.
     missed: u64,
-    /// Until when the store is left alone, since it could not be asked.
+    /// When the store may be searched again after it has failed.
     store_trouble_until: UnixMillis,
 }
 
 impl Work {
-    /// Nothing is under way. With `repeats`, a delivery may be repeated after a crash.
+    /// Creates the work of a new tenure. With `repeats`, a delivery may be repeated after a crash.
     pub(super) fn new(repeats: bool) -> Self {
         Self {
             order: Order::new(repeats),
@@ -115,7 +115,7 @@ impl Work {
 }
 
 impl Dispatcher {
-    /// Delivers until `stop` or the end of `tenure`, then finishes what is on the wire.
+    /// Delivers until `stop` or the end of `tenure`. Then finishes the requests on the wire, unless
     /// `abandon` ends that too.
     pub(super) async fn run(
         &mut self,
@@ -125,11 +125,11 @@ impl Dispatcher {
     ) {
         self.context = Arc::new(self.context.during(tenure));
         self.work.retry_after_until = self.status.borrow().retry_after_until;
-        // What has arrived before is in the store, and perhaps delivered by another process.
+        // Earlier arrivals are in the store, and another process may have delivered them.
         self.arrivals.clear();
         self.work.missed = self.arrivals.missed();
         self.deliver(tenure, stop.child_token(), abandon).await;
-        // Nothing of this tenure outlives it.
+        // No state of this tenure is used in the next one.
         self.work = Work::new(self.repeats);
         self.requests.clear();
         self.context = Arc::new(self.context.after());
@@ -154,7 +154,7 @@ impl Dispatcher {
             let start_at = if running && !self.pause.is_on() { self.start() } else { None };
             self.show_present();
             if running && search.is_none() && acting.is_none() {
-                // They take turns, so that neither waits for ever for the other.
+                // Requests and searches take turns, so that neither waits for ever for the other.
                 let request = if has_acted { None } else { self.requests.take_ready() };
                 has_acted = request.is_some();
                 match request {
@@ -163,13 +163,13 @@ impl Dispatcher {
                 }
             }
             let wake = self.sleep(start_at, search.is_some() || acting.is_some());
-            // What an operator changes must not be found as it was before.
+            // A search must not find deliveries as they were before an operator's action.
             let hears = search.is_none() && acting.is_none();
             tokio::select! {
                 arrival = self.arrivals.next() => match arrival {
                     Arrival::New(arrived) => self.take_arrived(arrived),
                     Arrival::Missed => self.note_missed(),
-                    // The store has ended before it was asked to, which stops the bridge.
+                    // The store has ended before its stop was requested, which stops the bridge.
                     Arrival::Closed => return stop.cancelled().await,
                 },
                 request = self.requests.next(), if hears => acting = Some(self.act(request)),
@@ -201,12 +201,13 @@ impl Dispatcher {
         self.work.on_the_wire.is_empty() && self.work.settling.is_empty()
     }
 
-    /// Whether `at` has come. Further away than the slow poll only if the clock was set back.
+    /// Returns whether `at` has come. It is further away than the slow poll only if the clock was set
+    /// back.
     fn is_due(at: UnixMillis, now: UnixMillis) -> bool {
         at <= now || at > now.plus(SLOW_POLL)
     }
 
-    /// Sends what may be sent. Returns when to try again, if that is a matter of time.
+    /// Starts every attempt that may start. Returns when to try again, if that depends on the time.
     fn start(&mut self) -> Option<UnixMillis> {
         let now = self.context.clock.now();
         if let Some(until) = self.left_alone_until(now) {
@@ -218,7 +219,7 @@ impl Dispatcher {
         {
             let has = |kind| self.work.order.has(kind);
             let (fresh, retries) = (has(Kind::New) || has(Kind::Waiting), has(Kind::Retry));
-            // Without one that may have a place there is nothing to ask for.
+            // Ends here if no kind may have a place.
             let regular = self.places.next(has)?;
             let permit = self.breaker.ask(now, fresh, retries);
             match permit {
@@ -243,7 +244,7 @@ impl Dispatcher {
         None
     }
 
-    /// A search of the store for what is missing in memory.
+    /// Returns a search of the store for deliveries that are missing in memory, if one is due.
     fn search(&mut self) -> Option<Asked<Searched>> {
         let now = self.context.clock.now();
         if !Self::is_due(self.work.store_trouble_until, now) {
@@ -267,8 +268,8 @@ impl Dispatcher {
 
     fn take_found(&mut self, search: &Search, found: Result<Found, RecordError>) {
         let now = self.context.clock.now();
-        // What was found has been handed over before, and must not be taken for new
-        // once it has been delivered.
+        // New deliveries among the found ones are taken first: they must not count as new once
+        // delivered.
         self.take_all_arrived();
         match found {
             Ok(found) => {
@@ -310,7 +311,7 @@ impl Dispatcher {
         }
     }
 
-    /// Takes note of new deliveries that did not fit into memory.
+    /// Tells the order about new deliveries that did not fit into memory.
     fn note_missed(&mut self) {
         let missed = self.arrivals.missed();
         if missed != self.work.missed {
@@ -360,7 +361,7 @@ impl Dispatcher {
         for settled in settled {
             match settled {
                 Ok(settled) => settled.iter().for_each(|ended| self.finish(ended)),
-                // One of them may be what the store refuses: that must not hold up the others.
+                // The store may have refused one of them, which must not hold up the others.
                 Err(unsettled) => {
                     for ended in unsettled {
                         let context = Arc::clone(&self.context);
@@ -371,7 +372,7 @@ impl Dispatcher {
         }
     }
 
-    /// Lets go of a delivery whose outcome is written.
+    /// Removes a delivery whose outcome is written.
     fn finish(&mut self, ended: &Ended) {
         self.work.unsettled -= 1;
         self.work.unsettled_since = (self.work.unsettled > 0).then(Instant::now);
@@ -381,7 +382,7 @@ impl Dispatcher {
         }
     }
 
-    /// Makes sure that retries are searched for at `at` or before.
+    /// Searches for retries at `at` or earlier.
     fn retry_at(&mut self, at: UnixMillis) {
         self.work.retries_at = self.work.retries_at.min(at);
     }

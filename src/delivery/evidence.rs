@@ -1,50 +1,50 @@
-//! How much the failures since the last success say about a target as a whole. Pure.
+//! Weighs how much the failures since the last success say about a target as a whole. Pure.
 
 use std::collections::HashSet;
 
-/// The weight at which a target counts as down, as long as no success has refuted less.
+/// The weight at which a target counts as down, at the lowest tolerance.
 const ENOUGH: u32 = 1000;
 
-/// Failures to connect in a row that are enough, whatever they were about.
+/// The number of failures to connect in a row that is enough, whatever their subjects.
 const UNREACHED: u32 = 5;
 
-/// How much more than [`ENOUGH`] may come to be asked for.
+/// The largest tolerance, as a multiple of [`ENOUGH`].
 const MOST_TOLERANCE: f64 = 64.0;
 
-/// By how much a refuted run of failures is to be exceeded before it counts.
+/// The tolerance after a refuted run of failures, as a multiple of that run.
 const MARGIN: f64 = 8.0;
 
-/// What is left of the tolerance above 1 after each success.
+/// The part of the tolerance above 1 that is left after each success.
 const FORGETTING: f64 = 0.9995;
 
-/// Subjects that are counted separately within a run of failures. More add nothing.
+/// The largest number of subjects that are counted within a run of failures. More add nothing.
 const SUBJECTS: usize = 4096;
 
-/// What an attempt says about the target as a whole.
+/// What an attempt shows about the target as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Health {
-    /// It took the event, or said no to it.
+    /// The target took the event, or refused this event.
     Up,
-    /// It failed over this event, at least: 408 or 5xx, but for 503.
+    /// The target failed with this event at least: 408, or 5xx except 503.
     Failing,
-    /// It said that it cannot take more for now: 429 or 503.
+    /// The target said that it takes no more for now: 429 or 503.
     Busy,
-    /// It did not answer a request that had left.
+    /// The target did not answer a request that was sent.
     Silent,
-    /// There was no connection to it.
+    /// There was no connection to the target.
     Unreached,
 }
 
-/// What is found about a target.
+/// The finding about a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Finding {
-    /// It may be the events.
+    /// The failures may be due to the events.
     Nothing,
-    /// It answers, and everything with an error.
+    /// The target answers every request with an error.
     OnlyErrors,
-    /// It answers, mostly that it takes nothing for now.
+    /// The target answers, mostly that it takes nothing for now.
     Busy,
-    /// It is not reached or does not answer.
+    /// The target cannot be reached or does not answer.
     Down,
 }
 
@@ -60,10 +60,10 @@ pub(super) struct Evidence {
     of_errors: u32,
     /// The weight of first attempts among them.
     of_first: u32,
-    /// Failures to connect, since the last request that could be sent.
+    /// The number of failures to connect since the last request that could be sent.
     unreached: u32,
-    /// How many times [`ENOUGH`] is asked for. A run of failures that ends in a success
-    /// was none of the target's: where many events are refused, longer runs are usual.
+    /// The multiple of [`ENOUGH`] at which the target counts as down. A run of failures that ends in a
+    /// success was not the target's fault: if many events are refused, longer runs are usual.
     tolerance: f64,
 }
 
@@ -81,8 +81,8 @@ impl Default for Evidence {
     }
 }
 
-/// The weight of a failure: [`ENOUGH`] divided by how many subjects have to fail like that.
-/// A retry says little, since it failed before.
+/// Returns the weight of a failure: [`ENOUGH`] divided by the number of subjects that have to fail in
+/// this way. A retry weighs little, since it failed before.
 const fn weight(first: bool, health: Health) -> u32 {
     match (first, health) {
         (_, Health::Up | Health::Unreached) => 0,
@@ -95,7 +95,7 @@ const fn weight(first: bool, health: Health) -> u32 {
 }
 
 impl Evidence {
-    /// Adds a failure. Returns what is found now.
+    /// Adds a failure. Returns the present finding.
     pub(super) fn add(&mut self, subject: i64, first: bool, health: Health) -> Finding {
         if health == Health::Unreached {
             self.unreached = self.unreached.saturating_add(1);
@@ -127,12 +127,12 @@ impl Evidence {
         }
     }
 
-    /// Whether first attempts alone, or failures to connect, say enough to count.
+    /// Returns whether first attempts alone, or failures to connect, are enough for the finding.
     pub(super) fn is_from_first_attempts(&self) -> bool {
         self.unreached >= UNREACHED || f64::from(self.of_first) * 2.0 >= self.sum()
     }
 
-    /// A success: what was held against the target was none of its doing.
+    /// Notes a success: the failures before it were not the target's fault.
     pub(super) fn refute(&mut self) {
         let refuted = self.sum() / f64::from(ENOUGH) * MARGIN;
         let remembered = 1.0 + (self.tolerance - 1.0) * FORGETTING;

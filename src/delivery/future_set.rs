@@ -1,6 +1,6 @@
-//! What a dispatcher waits for side by side. It all runs within the dispatcher's
-//! own task: a task for each request would cost more than what it does, since the
-//! connections have tasks of their own.
+//! The futures that a dispatcher waits for at the same time. They run within the dispatcher's own task:
+//! a task for each request would cost more than its work, since the connections have tasks of their
+//! own.
 
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -26,8 +26,8 @@ impl<T> FutureSet<T> {
         self.0.is_empty()
     }
 
-    /// The results of all that have ended, at least one. Never resolves while
-    /// nothing is under way; safe to drop and call again.
+    /// Returns the results of all ended futures, at least one. Never resolves while there are none.
+    /// Cancel safe.
     pub(super) async fn done(&mut self) -> Vec<T> {
         poll_fn(|cx| {
             let mut done = Vec::new();

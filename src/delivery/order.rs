@@ -1,13 +1,13 @@
-//! The order of one target's deliveries, in memory: which may be sent now, and what
-//! has to be asked of the store. Pure: no I/O, no clock, no lock.
+//! The order of one target's deliveries, in memory: it decides which may be sent now, and which have to
+//! be read from the store. Pure: no I/O, no clock, no lock.
 //!
-//! Deliveries of one lane (see the [glossary](crate#glossary)) go one at a time, by
-//! rank. Every open delivery has its row in the store; what is here is a window of
-//! them, bounded in number and bytes. What is dropped here is found there again.
+//! Deliveries of one lane (see the [glossary](crate#glossary)) are sent one at a time, by rank. Every
+//! open delivery has a row in the store. The order has a part of them in memory, bounded in number and
+//! bytes, and finds a dropped delivery in the store again.
 //!
-//! An order is *complete* while it knows every lane that has an open delivery. Then a
-//! new event of another lane is at the head of its lane, and the store is not asked.
-//! Otherwise the lane is looked up first.
+//! An order is *complete* while it knows every lane that has an open delivery. Then a new event of
+//! another lane is the head of its lane, and the store is not searched. Otherwise the lane is looked up
+//! first.
 
 mod lane;
 mod rows;
@@ -23,26 +23,26 @@ use crate::store::types::{Arrived, Job, Kind, LaneRank, PerKind};
 
 pub(super) use self::rows::Timely;
 
-/// How much of it is in memory, at most.
+/// The limits of the order's memory.
 #[derive(Clone, Copy, Debug)]
 struct Limits {
-    /// Deliveries beyond which new ones stay in the store.
+    /// The number of deliveries from which on new ones stay in the store.
     items: usize,
-    /// The same in bytes of their bodies.
+    /// The number of bytes of bodies from which on new deliveries stay in the store.
     bytes: usize,
-    /// Lanes, parked ones included, beyond which the parked ones are forgotten.
+    /// The number of lanes, parked ones included, beyond which the parked ones are dropped.
     lanes: usize,
-    /// New events of unknown lanes that are looked up at the same time.
+    /// The number of wanted lookups from which on a new event of an unknown lane stays in the store.
     fresh_lookups: usize,
 }
 
 const LIMITS: Limits = Limits { items: 2048, bytes: 2 << 20, lanes: 8192, fresh_lookups: 64 };
 
-/// Acknowledged deliveries of one lane whose outcome is not written yet, at most. A
-/// crash repeats these, in their order.
+/// The largest number of acknowledged deliveries of one lane whose outcome is not written yet. A crash
+/// repeats these, in their order.
 const RUN: usize = 32;
 
-/// Before every delivery of a lane.
+/// A place before every delivery of a lane.
 const NO_PLACE: LaneRank = (i64::MIN, i64::MIN);
 
 /// The order of one target's deliveries.
@@ -54,21 +54,21 @@ pub(super) struct Order {
     ready: PerKind<VecDeque<i64>>,
     /// Bytes of the bodies in memory.
     bytes: usize,
-    /// Lanes to look up, with what came last of each in memory.
+    /// The lanes to look up, each with the place after which to read; `None` reads from the head.
     wanted: HashMap<i64, Option<LaneRank>>,
-    /// The same lanes, and some that are not wanted any more, in the order of asking.
+    /// The same lanes, and some that are not wanted any more, in the order in which they were wanted.
     wanted_first: VecDeque<i64>,
-    /// How many acknowledged deliveries of a lane may be unwritten before the next starts.
+    /// The number of unwritten outcomes of a lane from which on its next delivery waits.
     run: usize,
     /// Whether every lane that has an open delivery is in `lanes`.
     complete: bool,
-    /// The sequence up to which the store's pending deliveries have been looked at.
+    /// The sequence up to which the store was scanned for pending deliveries.
     scanned_to: i64,
     /// Whether there may be pending deliveries above it that are not in memory.
     scan_more: bool,
-    /// Lanes of deliveries that an operator is about to change.
+    /// The lanes of deliveries that an operator's action is about to change.
     withdrawn: Vec<i64>,
-    /// What happens while a search is out; `None` while none is.
+    /// The changes during the running search; `None` while no search runs.
     meanwhile: Option<Meanwhile>,
 }
 
@@ -80,26 +80,26 @@ struct Item {
     rank: i64,
     /// Bytes counted for its body.
     bytes: usize,
-    /// `None` once it is out.
+    /// The delivery; `None` once it is on the wire.
     job: Option<Job>,
 }
 
-/// Where a delivery in memory stands.
+/// The state of a delivery in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
-    /// Behind others of its lane.
+    /// It waits behind others of its lane.
     Queued,
-    /// To be sent.
+    /// It may be sent.
     Ready(Kind),
-    /// On the wire.
+    /// It is on the wire.
     Out,
     /// Its outcome is being written.
     Ending,
 }
 
 impl Order {
-    /// Nothing is known yet. Without `repeats`, the next of a lane waits until the
-    /// outcome of the one before is written.
+    /// Creates an order that knows no delivery. Without `repeats`, the next delivery of a lane waits
+    /// until the outcome of the previous one is written.
     pub(super) fn new(repeats: bool) -> Self {
         Self::limited(repeats, LIMITS)
     }
@@ -122,7 +122,7 @@ impl Order {
         }
     }
 
-    /// A new event was stored. `arrived` has its job, unless that was too much to hand over.
+    /// Adds a new delivery. `arrived` has no job if the queue had no room for its event.
     pub(super) fn arrived(&mut self, arrived: Arrived) {
         let Arrived { sequence, rank, lane, job } = arrived;
         if self.items.contains_key(&sequence) {
@@ -142,7 +142,7 @@ impl Order {
             (Some(Rest::After(known_to)), Some(job)) if place < known_to => {
                 return self.add_arrived(number, job);
             }
-            // It waits in the store, behind what is known.
+            // It waits in the store, behind the known deliveries of its lane.
             (Some(Rest::After(before) | Rest::Parked(before)), _) if place > before => {}
             (Some(Rest::Nothing), None) if self.is_behind(number, place) => {}
             (Some(_), _) => self.look_up(number),
@@ -161,8 +161,8 @@ impl Order {
         }
     }
 
-    /// New events were stored, and it is not known which. What is not out is looked for
-    /// in the store again.
+    /// Notes that unknown new deliveries were stored. All deliveries that are not on the wire are
+    /// searched for again.
     pub(super) fn missed_some(&mut self) {
         let numbers: Vec<_> = self.lanes.keys().copied().collect();
         for number in numbers {
@@ -181,8 +181,8 @@ impl Order {
         }
     }
 
-    /// Whether `place` is behind what waits in memory of a lane that was known whole, and
-    /// from now on is known up to there.
+    /// Returns whether `place` is behind the waiting deliveries of a lane that was known whole. If so,
+    /// the lane counts as known up to the last of these from now on.
     fn is_behind(&mut self, number: i64, place: LaneRank) -> bool {
         let lane = self.lane(number);
         let last = lane.queue.last().copied().filter(|last| place > *last);
@@ -192,20 +192,19 @@ impl Order {
         last.is_some()
     }
 
-    /// Whether any of `kind` is ready.
+    /// Returns whether a delivery of `kind` is ready.
     pub(super) fn has(&self, kind: Kind) -> bool {
         !self.ready[kind].is_empty()
     }
 
-    /// Takes the next of `kind` to be sent.
+    /// Takes the next delivery of `kind`, which is then on the wire.
     pub(super) fn next(&mut self, kind: Kind) -> Option<Job> {
         let sequence = self.ready[kind].pop_front()?;
         self.start(sequence)
     }
 
-    /// Takes the delivery to try a troubled target with: of the first attempts if
-    /// `fresh`, else of the retries, the first that is about something else than what
-    /// is in `tried`. Where there is no other, the first.
+    /// Takes the delivery for a probe: a first attempt if `fresh`, else a retry. It is the first one
+    /// whose subject is not `tried`, or else the first one.
     pub(super) fn probe(&mut self, fresh: bool, tried: impl Fn(i64) -> bool) -> Option<(Kind, Job)> {
         let kinds: &[Kind] = if fresh { &[Kind::New, Kind::Waiting] } else { &[Kind::Retry] };
         let subject =
@@ -219,18 +218,18 @@ impl Order {
         Some((kind, self.start(sequence)?))
     }
 
-    /// `sequence` was acknowledged: the next of its lane may go, where a repeat after a
-    /// crash is allowed.
+    /// Notes that `sequence` was acknowledged. The next delivery of its lane may start, if repeats
+    /// after a crash are allowed.
     pub(super) fn acknowledged(&mut self, sequence: i64) {
         self.end(sequence, false);
     }
 
-    /// `sequence` was attempted and not acknowledged: its lane waits until that is written.
+    /// Notes that an attempt at `sequence` has failed. Its lane waits until the outcome is written.
     pub(super) fn failed(&mut self, sequence: i64) {
         self.end(sequence, true);
     }
 
-    /// What became of `sequence` is written.
+    /// Notes that the outcome of `sequence` is written.
     pub(super) fn written(&mut self, sequence: i64, next: Next) {
         let Some(item) = self.remove(sequence) else { return };
         let Some(number) = item.lane else { return };
@@ -247,7 +246,7 @@ impl Order {
         self.promote(number, Kind::Waiting);
     }
 
-    /// `sequence` was to be sent and was not. It is looked for in the store again.
+    /// Notes that the attempt at `sequence` was not made. The delivery is searched for again.
     pub(super) fn not_sent(&mut self, sequence: i64) {
         let Some(item) = self.remove(sequence) else { return };
         match item.lane {
@@ -259,13 +258,13 @@ impl Order {
         }
     }
 
-    /// Whether `sequence` is on the wire, or its outcome is being written.
+    /// Returns whether `sequence` is on the wire, or its outcome is being written.
     pub(super) fn is_out(&self, sequence: i64) -> bool {
         self.items.get(&sequence).is_some_and(|item| matches!(item.place, Place::Out | Place::Ending))
     }
 
-    /// An operator is about to change `sequence`, which is not out: it is not to be
-    /// sent as it is here.
+    /// Takes `sequence`, which is not on the wire, out of memory before an operator's action changes
+    /// it.
     pub(super) fn withdraw(&mut self, sequence: i64) {
         match self.items.get(&sequence).map(|item| item.lane) {
             Some(Some(lane)) => {
@@ -282,15 +281,15 @@ impl Order {
         }
     }
 
-    /// What was withdrawn is in the store as it is to be sent now.
+    /// Looks the lanes of withdrawn deliveries up again, after the action.
     pub(super) fn restore(&mut self) {
         for lane in std::mem::take(&mut self.withdrawn) {
             self.look_up(lane);
         }
     }
 
-    /// An operator has changed `sequence`, of `lane`: what is to be sent of it is in
-    /// the store.
+    /// Notes that an operator's action has changed `sequence`, of `lane`. The delivery is read from the
+    /// store again.
     pub(super) fn changed(&mut self, sequence: i64, lane: Option<i64>) {
         if let Some(lane) = lane {
             self.look_up(lane);
@@ -312,7 +311,7 @@ impl Order {
         self.promote(lane, Kind::New);
     }
 
-    /// A new delivery stays in the store for now.
+    /// Leaves a new delivery in the store until the scan finds it.
     fn leave_to_scan(&mut self, sequence: i64) {
         self.complete = false;
         self.scan_again_from(sequence);
@@ -326,7 +325,7 @@ impl Order {
         }
     }
 
-    /// Takes `sequence`, which was ready, out.
+    /// Puts `sequence`, which was ready, on the wire.
     fn start(&mut self, sequence: i64) -> Option<Job> {
         let item = self.items.get_mut(&sequence)?;
         item.place = Place::Out;
@@ -353,7 +352,7 @@ impl Order {
         self.promote(number, Kind::Waiting);
     }
 
-    /// Adds `job`, which waits for nothing.
+    /// Adds `job`, which may be sent at once.
     fn add_ready(&mut self, job: Job, kind: Kind) {
         let sequence = job.sequence;
         self.add(job, Place::Ready(kind));
@@ -376,7 +375,7 @@ impl Order {
         Some(item)
     }
 
-    /// Takes `sequence` off the ready ones.
+    /// Removes `sequence` from the ready deliveries.
     fn unready(&mut self, sequence: i64) {
         if let Some(Item { place: place @ Place::Ready(_), .. }) = self.items.get_mut(&sequence)
             && let Place::Ready(kind) = std::mem::replace(place, Place::Queued)

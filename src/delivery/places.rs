@@ -1,12 +1,13 @@
-//! Who gets a free place on the wire: each kind of delivery has a share of a
-//! target's `concurrency`, and what one kind does not use the others may. Pure.
+//! Decides which kind of delivery gets a free place on the wire. Each kind has a share of a target's
+//! `concurrency`, and other kinds may use the places that a kind does not use. Pure.
 
 use crate::store::types::{Kind, PerKind};
 
-/// Places that each kind gets of so many, as long as all of them want some.
+/// The denominator of the shares.
 const SHARES: u32 = 8;
 
-/// The share of `kind`, in eighths: half for new events, an eighth for retries.
+/// Returns the share of `kind`, in eighths: half for new events, an eighth for retries. It counts while
+/// every kind has waiting deliveries.
 const fn share(kind: Kind) -> u32 {
     match kind {
         Kind::New => 4,
@@ -20,12 +21,12 @@ const fn share(kind: Kind) -> u32 {
 pub(super) struct Places {
     concurrency: usize,
     taken: PerKind<usize>,
-    /// When each kind was last given a place, by the number of places given before.
+    /// When each kind last got a place, as the number of places given before.
     given_at: PerKind<u64>,
     given: u64,
-    /// Places that retries may have, if nothing else wants them: their share while
-    /// they fail, since one that fails can hold its place until `timeout`, and more
-    /// with each that succeeds.
+    /// The number of places that retries may take if no other kind needs them. It is their share while
+    /// they fail, since a failing retry can hold its place until `timeout`, and one more for each retry
+    /// that succeeds.
     window: usize,
 }
 
@@ -35,32 +36,32 @@ impl Places {
         Self { concurrency, taken, given_at, given: 0, window: least_window(concurrency) }
     }
 
-    /// Which of the kinds that have something `waiting` gets the next place; `None`
-    /// if none of them may have one. The kind furthest below its share goes first,
-    /// and of several the one that has waited for longest.
+    /// Returns which kind with `waiting` deliveries gets the next place; `None` if no kind may have it.
+    /// The kind furthest below its share is first; among equal ones, the kind that has waited for
+    /// longest.
     pub(super) fn next(&self, waiting: impl Fn(Kind) -> bool) -> Option<Kind> {
         let may_have =
             |kind: &Kind| waiting(*kind) && (*kind != Kind::Retry || self.taken[*kind] < self.window);
         Kind::ALL.into_iter().filter(may_have).min_by_key(|kind| {
-            // In units of a place divided by all the shares there can be (4 × 3 × 1).
+            // In units of a place divided by the product of all shares (4 × 3 × 1).
             let parts = self.taken[*kind] * (12 / share(*kind) as usize);
             (parts, self.given_at[*kind])
         })
     }
 
-    /// A delivery of `kind` has got a place.
+    /// Notes that a delivery of `kind` has got a place.
     pub(super) fn take(&mut self, kind: Kind) {
         self.given += 1;
         self.given_at[kind] = self.given;
         self.taken[kind] += 1;
     }
 
-    /// A delivery of `kind` has left its place.
+    /// Notes that a delivery of `kind` has left its place.
     pub(super) fn leave(&mut self, kind: Kind) {
         self.taken[kind] -= 1;
     }
 
-    /// A retry was delivered, or has failed again.
+    /// Notes that a retry was delivered, or has failed again.
     pub(super) fn note_retry(&mut self, delivered: bool) {
         self.window = if delivered {
             (self.window + 1).min(self.concurrency)
@@ -70,7 +71,7 @@ impl Places {
     }
 }
 
-/// The places that retries may always have: their share, and at least one.
+/// Returns the number of places that retries may always take: their share, and at least one.
 const fn least_window(concurrency: usize) -> usize {
     let share = concurrency * share(Kind::Retry) as usize / SHARES as usize;
     if share == 0 { 1 } else { share }
@@ -82,7 +83,7 @@ mod tests {
 
     const CONCURRENCY: usize = 16;
 
-    /// Gives away all places while those of `kinds` want them, and says who has how many.
+    /// Gives away all places while the kinds in `kinds` want them. Returns how many each kind got.
     fn filled(places: &mut Places, kinds: &[Kind]) -> [usize; 3] {
         let taken = |places: &Places| Kind::ALL.map(|kind| places.taken[kind]);
         while taken(places).iter().sum::<usize>() < places.concurrency

@@ -1,36 +1,35 @@
-//! A target's rate limit: requests leave one by one at even distances. Pure.
+//! The rate limit of a target: requests are sent one by one at even intervals. Pure.
 
 use std::time::Duration;
 
 use crate::domain::clock::UnixMillis;
 
-/// The rhythm of a target with `rate_limit`.
+/// The intervals of a target with `rate_limit`.
 #[derive(Debug)]
 pub(super) struct RateLimiter {
     /// Microseconds between two requests: milliseconds would round 300 a second to 333.
     interval: i64,
-    /// When the next may leave, in microseconds since the epoch.
+    /// When the next request may be sent, in microseconds since the epoch.
     next: i64,
 }
 
 impl RateLimiter {
-    /// `rate` requests per second.
+    /// Creates a limiter of `rate` requests per second.
     pub(super) fn new(rate: f64) -> Self {
         let interval = Duration::try_from_secs_f64(1.0 / rate).unwrap_or(Duration::MAX);
         Self { interval: i64::try_from(interval.as_micros()).unwrap_or(i64::MAX), next: 0 }
     }
 
-    /// Asks to send one request at `now`; otherwise says from when on it may leave.
+    /// Allows one request at `now`, or returns as an error from when on it may be sent.
     pub(super) fn ask(&mut self, now: UnixMillis) -> Result<(), UnixMillis> {
         let micros = now.0.saturating_mul(1000);
-        // Further away than the interval only if the clock was set back.
+        // The time is further away than the interval only if the clock was set back.
         self.next = self.next.min(micros.saturating_add(self.interval));
         if micros < self.next {
-            // Rounded up: woken a moment late rather than to ask again.
+            // Rounded up, so that the caller does not wake too early and ask again.
             return Err(UnixMillis(self.next.saturating_add(999) / 1000));
         }
-        // Time that passed unused is not saved up, but for the millisecond the
-        // clock rounds away.
+        // Unused time is not saved up, except the millisecond that the clock rounds away.
         self.next = self.next.max(micros.saturating_sub(1000)).saturating_add(self.interval);
         Ok(())
     }

@@ -1,9 +1,9 @@
-//! How many events in a row a target has refused. Pure; time is an argument.
+//! Counts the events in a row that a target has refused. Pure; time is an argument.
 //!
-//! A refusal is an answer that is about the request: 3xx, 4xx but for 408 and 429, and
-//! whatever `dead_on` lists. Where every event meets one, the fault is rarely the events':
-//! the address is wrong, or the credentials are. An acknowledgement ends the run; answers
-//! that say nothing about the request, such as 500, and missing answers leave it alone.
+//! A refusal is an answer about the request itself: 3xx, 4xx except 408 and 429, and every status in
+//! `dead_on`. If every event is refused, the fault is rarely the events': the address or the
+//! credentials are wrong. An acknowledgement ends the run. Answers that say nothing about the request,
+//! such as 500, and missing answers do not change it.
 
 use std::collections::HashSet;
 
@@ -12,12 +12,12 @@ use http::StatusCode;
 use crate::domain::clock::UnixMillis;
 use crate::domain::status::Rejecting;
 
-/// Events refused in a row, from which on a target counts as rejecting. An event that is
+/// The number of events refused in a row from which on a target counts as rejecting. An event that is
 /// refused again counts once.
 const EVENTS: usize = 5;
 
-/// Answers in a row that refuse the credentials, from which on it does. These are not
-/// about the event, so that one alone may bring them all.
+/// The number of answers in a row that refuse the credentials from which on a target counts as
+/// rejecting. These are not about the event, so one event may get them all.
 const OF_CREDENTIALS: u64 = 3;
 
 /// The refusals of one target since its last acknowledgement.
@@ -27,9 +27,9 @@ pub(super) struct Refusals {
     /// The refused events, up to [`EVENTS`] of them.
     events: HashSet<i64>,
     count: u64,
-    /// How many of them ended their delivery.
+    /// The number of refusals that ended their delivery.
     final_ones: u64,
-    /// How many of them refused the credentials, without another in between.
+    /// The number of refusals of the credentials, without another refusal in between.
     of_credentials: u64,
     error: String,
 }
@@ -41,9 +41,9 @@ pub(super) struct Refusal<'a> {
     pub(super) sequence: i64,
     /// The answer.
     pub(super) status: StatusCode,
-    /// Whether the delivery has ended with it.
+    /// Whether it has ended the delivery.
     pub(super) is_final: bool,
-    /// What to show of it.
+    /// The error to show.
     pub(super) error: &'a str,
 }
 
@@ -71,24 +71,24 @@ impl Refusals {
         was_rejecting
     }
 
-    /// Whether the target counts as rejecting.
+    /// Returns whether the target counts as rejecting.
     pub(super) fn is_rejecting(&self) -> bool {
         self.events.len() >= EVENTS || self.of_credentials >= OF_CREDENTIALS
     }
 
-    /// How many refusals in a row ended their delivery.
+    /// Returns how many refusals in a row ended their delivery.
     pub(super) const fn final_ones(&self) -> u64 {
         self.final_ones
     }
 
-    /// The run, to be shown, if there is one.
+    /// Returns the run for the status, if the target counts as rejecting.
     pub(super) fn run(&self) -> Option<Rejecting> {
         let (refusals, final_refusals, error) = (self.count, self.final_ones, self.error.clone());
         self.since.map(|since| Rejecting { since, refusals, final_refusals, error })
     }
 }
 
-/// Whether `status` refuses who sends, and not what is sent.
+/// Returns whether `status` refuses the credentials of the sender, and not the event.
 const fn about_credentials(status: StatusCode) -> bool {
     matches!(
         status,
@@ -107,7 +107,7 @@ mod tests {
         Refusal { sequence, status, is_final: false, error: "answered" }
     }
 
-    /// Whether the last of `statuses`, each for an event of its own, makes a target rejecting.
+    /// Returns whether the last of `statuses`, each for an event of its own, makes a target rejecting.
     fn rejects(statuses: &[u16]) -> bool {
         let mut refusals = Refusals::default();
         let added =

@@ -13,7 +13,7 @@ use sha2::Sha256;
 #[derive(Clone)]
 pub struct SigningKey(Hmac<Sha256>);
 
-/// Why a text is no signing secret. The text itself is not repeated.
+/// Why a text is not a signing secret. The error does not repeat the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a signing secret; allowed is `whsec_` followed by the base64 of 24 to 64 bytes")]
 pub struct InvalidSigningSecret;
@@ -32,14 +32,13 @@ impl SigningKey {
         Hmac::new_from_slice(&key).map(Self).map_err(|_| InvalidSigningSecret)
     }
 
-    /// The value of `webhook-signature`; `timestamp` is in Unix seconds.
+    /// Returns the value of `webhook-signature`; `timestamp` is in Unix seconds.
     pub fn sign(&self, id: &str, timestamp: i64, body: &[u8]) -> String {
         format!("v1,{}", STANDARD.encode(self.mac(id, timestamp, body).finalize().into_bytes()))
     }
 
-    /// Whether one of the signatures in `signatures`, the value of
-    /// `webhook-signature`, was made with this key. The comparison takes the same
-    /// time wherever the two differ.
+    /// Returns whether one of the signatures in `signatures`, the value of `webhook-signature`, was
+    /// made with this key. The comparison takes the same time wherever the two differ.
     pub fn verify(&self, signatures: &str, id: &str, timestamp: i64, body: &[u8]) -> bool {
         signatures.split(' ').any(|signature| {
             let claimed = signature.strip_prefix("v1,").and_then(|claimed| STANDARD.decode(claimed).ok());
@@ -55,8 +54,8 @@ impl SigningKey {
     }
 }
 
-/// Two keys are the same if they sign alike; the comparison takes the same time
-/// wherever they differ.
+/// Two keys are equal if they make the same signatures. The comparison takes the same time wherever
+/// they differ.
 impl PartialEq for SigningKey {
     fn eq(&self, other: &Self) -> bool {
         self.0.clone().finalize() == other.0.clone().finalize()

@@ -1,5 +1,5 @@
-//! The status line of an answer, read beside the HTTP parser. It decides what
-//! becomes of an attempt even where the parser refuses the rest of the head.
+//! Reads the status line of an answer beside the HTTP parser. The status decides the verdict of an
+//! attempt even if the parser refuses the rest of the head.
 
 use std::io;
 use std::pin::Pin;
@@ -11,15 +11,16 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::connector::Stream;
 
-/// Bytes of a line that are looked at: `HTTP/1.1 200 ` and the end of a line without a reason.
+/// The number of bytes of a line that are read: `HTTP/1.1 200 ` and the end of a line without a reason.
 const LOOKED_AT: usize = 16;
 
-/// The status of the answer that a connection reads at present. Clones share it.
+/// The status of the present answer on a connection. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Status(Arc<Mutex<Reader>>);
 
 impl Status {
-    /// The status, once its line has arrived whole. Interim answers (1xx but 101) are passed over.
+    /// Returns the status, once its line has arrived whole. Interim answers (1xx except 101) are
+    /// skipped.
     pub(super) fn seen(&self) -> Option<StatusCode> {
         match self.reader().phase {
             Phase::Seen(status) => Some(status),
@@ -27,7 +28,7 @@ impl Status {
         }
     }
 
-    /// The next bytes are those of another answer.
+    /// Notes that the next bytes belong to another answer.
     pub(super) fn expect_another(&self) {
         *self.reader() = Reader::default();
     }
@@ -41,7 +42,7 @@ impl Status {
 struct Reader {
     phase: Phase,
     line: [u8; LOOKED_AT],
-    /// Length of the line so far, beyond what is looked at too.
+    /// Length of the line so far, the bytes that are not read included.
     length: usize,
 }
 
@@ -52,7 +53,7 @@ enum Phase {
     /// The header lines of an interim answer.
     InterimHeaders,
     Seen(StatusCode),
-    /// What came is no HTTP/1.
+    /// The answer is not HTTP/1.
     Other,
 }
 
@@ -78,7 +79,7 @@ impl Reader {
         let line = &self.line[..self.length.min(LOOKED_AT)];
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         self.phase = match self.phase {
-            // RFC 9112, section 2.2: empty lines before a message are passed over.
+            // RFC 9112, section 2.2: empty lines before a message are ignored.
             Phase::StatusLine | Phase::InterimHeaders if line.is_empty() => Phase::StatusLine,
             Phase::StatusLine => match parse(line) {
                 Some(status) if status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS => {
@@ -92,7 +93,7 @@ impl Reader {
     }
 }
 
-/// The status in the beginning of a status line (RFC 9112, section 4).
+/// Returns the status at the beginning of a status line (RFC 9112, section 4).
 fn parse(line: &[u8]) -> Option<StatusCode> {
     let rest = line.strip_prefix(b"HTTP/1.1 ").or_else(|| line.strip_prefix(b"HTTP/1.0 "))?;
     let (code, after) = rest.split_at_checked(3)?;
@@ -100,7 +101,7 @@ fn parse(line: &[u8]) -> Option<StatusCode> {
     matches!(after.first(), None | Some(b' ')).then_some(status)
 }
 
-/// A connection's transport, whose answers are read beside the HTTP parser.
+/// The transport of a connection, whose answers are read beside the HTTP parser.
 pub(super) struct Observed {
     inner: Stream,
     status: Status,
@@ -155,7 +156,7 @@ impl AsyncWrite for Observed {
 mod tests {
     use super::*;
 
-    /// The status seen of `answer`, whatever pieces it arrives in.
+    /// Returns the status seen of `answer`, in whatever pieces it arrives.
     fn seen(answer: &str) -> Option<u16> {
         let mut outcomes = [1, 2, 7, 4096].map(|size| {
             let status = Status::default();

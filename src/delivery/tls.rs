@@ -1,5 +1,5 @@
-//! Certificates and keys of a target, from PEM files. The files are read when the
-//! configuration is: what was validated is what is used, and a reload compares content.
+//! The certificates and keys of a target, from PEM files. The files are read together with the
+//! configuration, so that the validated content is the used content, and a reload compares content.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -28,7 +28,7 @@ pub struct ClientIdentity {
     key: Arc<CertifiedKey>,
 }
 
-/// Why a file cannot be used. Names the file and shows nothing of its content.
+/// Why a file cannot be used. The error names the file and shows none of its content.
 #[derive(Debug, thiserror::Error)]
 #[error("{path} cannot be used: {reason}")]
 pub struct UnusableFile {
@@ -37,10 +37,10 @@ pub struct UnusableFile {
 }
 
 impl Roots {
-    /// The root certificates in the file at `path`; at least one.
+    /// Reads the root certificates in the file at `path`; at least one.
     ///
     /// # Errors
-    /// [`UnusableFile`] if it cannot be read or holds none.
+    /// [`UnusableFile`] if the file cannot be read or contains no certificate.
     pub fn read(path: PathBuf) -> Result<Self, UnusableFile> {
         let certificates = certificates(&path, &read(&path)?)?;
         Ok(Self { path, certificates })
@@ -48,11 +48,11 @@ impl Roots {
 }
 
 impl ClientIdentity {
-    /// The certificate chain in one PEM file and its private key in another.
+    /// Reads the certificate chain in one PEM file and its private key in another.
     ///
     /// # Errors
-    /// [`UnusableFile`] if a file cannot be read, does not hold what it should, or
-    /// the key is not that of the certificate.
+    /// [`UnusableFile`] if a file cannot be read, does not contain a certificate or a key, or the key
+    /// is not that of the certificate.
     pub fn read(cert_file: PathBuf, key_file: &Path) -> Result<Self, UnusableFile> {
         let (key_pem, cert_pem) = (read(key_file)?, read(&cert_file)?);
         let unpaired = || {
@@ -74,8 +74,8 @@ impl PartialEq for ClientIdentity {
 
 impl Eq for ClientIdentity {}
 
-/// The TLS settings of a client that trusts the system's roots and `roots`, and
-/// shows `identity` to a target that asks for a certificate.
+/// Returns the TLS settings of a client that trusts the system's roots and `roots`, and presents
+/// `identity` to a target that asks for a certificate.
 pub(super) fn client(
     roots: Option<&Roots>,
     identity: Option<&ClientIdentity>,
@@ -95,7 +95,7 @@ pub(super) fn client(
     Ok(config)
 }
 
-/// Shows the same certificate to every target that asks for one.
+/// Presents the same certificate to every target that asks for one.
 #[derive(Debug)]
 struct Shown(Arc<CertifiedKey>);
 

@@ -1,5 +1,5 @@
-//! What operators do to deliveries of a target, whose dispatcher alone knows what is on
-//! the wire.
+//! Carries out operators' actions on the deliveries of a target. Its dispatcher alone knows which of
+//! them are on the wire.
 
 use std::sync::Arc;
 
@@ -8,11 +8,11 @@ use crate::store::error::{ActError, RecordError};
 use crate::store::outbox::Request;
 use crate::store::types::{Act, Acted, Arrived};
 
-/// A request, and what the store has done about it.
+/// A request, and the store's results.
 pub(super) type Done = (Request, Result<Vec<Acted>, RecordError>);
 
 impl Dispatcher {
-    /// Has the store do what an operator asks for, but for what is on the wire.
+    /// Has the store carry out the actions of a request, except on deliveries that are on the wire.
     pub(super) fn act(&mut self, request: Request) -> Asked<Done> {
         let (out, acts): (Vec<_>, Vec<_>) =
             request.acts.iter().cloned().partition(|act| self.work.order.is_out(act.sequence));
@@ -29,10 +29,10 @@ impl Dispatcher {
         })
     }
 
-    /// Takes what the store has done, and passes it on.
+    /// Applies the store's results to the order, and passes them on to the operator.
     pub(super) fn take_acted(&mut self, request: Request, acted: Result<Vec<Acted>, RecordError>) {
         let Request { acts, reply, .. } = request;
-        // What had been handed over before it was done is not to be sent as it was then.
+        // A delivery that was handed over before the action must not be sent in its former state.
         self.note_missed();
         while let Some(arrived) = self.arrivals.take_ready() {
             self.note_missed();
@@ -50,7 +50,7 @@ impl Dispatcher {
         }
         self.work.order.restore();
         self.retry_at(self.context.clock.now());
-        // An operator who has gone does not need the answer.
+        // The operator may have hung up.
         let _ = reply.send(acted);
     }
 }

@@ -1,4 +1,4 @@
-//! What the ends of attempts say about a target as a whole, and what is shown of it.
+//! Draws conclusions from ended attempts about a target as a whole, and shows its status.
 
 use std::time::Duration;
 
@@ -12,11 +12,11 @@ use crate::domain::delivery::{Next, Verdict};
 use crate::domain::status::{Circuit, TargetError};
 use crate::store::types::Kind;
 
-/// By how much a wish to be left alone has to grow to be saved again.
+/// By how much the end of a `Retry-After` has to grow to be stored again.
 const WORTH_SAVING: Duration = Duration::from_secs(1);
 
 impl Dispatcher {
-    /// Draws the conclusions about the target as a whole.
+    /// Notes an ended attempt in the breaker, the places and the refusals.
     pub(super) fn note(&mut self, role: Role, kind: Kind, ended: &Ended, now: UnixMillis) {
         let target = &*self.context.target;
         let (job, health) = (&ended.job, ended.report.health);
@@ -34,27 +34,26 @@ impl Dispatcher {
         self.note_refusal(ended, now);
     }
 
-    /// `Retry-After` is about the target: it binds whatever is to be sent to it, up to
-    /// `retry_max`.
+    /// Notes the `Retry-After` of an answer. It applies to the whole target, up to `retry_max`.
     fn note_retry_after(&mut self, ended: &Ended, now: UnixMillis) {
         let Some(wait) = ended.report.retry_after.filter(|wait| !wait.is_zero()) else { return };
         let wait = wait.min(self.context.retry.backoff.max());
         let until = now.plus(wait);
-        // Of several that were on the wire together, one line says it for all.
+        // One line is enough for several requests that were on the wire together.
         if self.work.retry_after_until.is_none() {
             let (target, seconds) = (&*self.context.target, wait.as_secs());
             tracing::info!(target, seconds, "target asks to wait: nothing is sent to it meanwhile");
         }
         let before = self.work.retry_after_until;
         self.work.retry_after_until = before.max(Some(until));
-        // What makes no difference to a restart is not worth a write.
+        // A small change makes no difference after a restart, and is not worth a write.
         if before.is_none_or(|before| before.plus(WORTH_SAVING) <= until) {
             self.pause.note_retry_after(self.work.retry_after_until);
         }
     }
 
-    /// Until when nothing is started, since the target has asked for that. What lies
-    /// well beyond `retry_max` was said before the clock was set back.
+    /// Returns until when nothing is started because of the target's `Retry-After`. A time well beyond
+    /// `retry_max` is from before the clock was set back.
     pub(super) fn left_alone_until(&mut self, now: UnixMillis) -> Option<UnixMillis> {
         let most = now.plus(self.context.retry.backoff.max() + SLOW_POLL);
         self.work.retry_after_until =
@@ -92,7 +91,7 @@ impl Dispatcher {
         }
     }
 
-    /// Pauses the target because of its refusals. What is on the wire still ends.
+    /// Pauses the target because of its refusals. Requests on the wire still end.
     fn pause_itself(&self, error: &str) {
         if self.pause.is_on() {
             return;
@@ -102,13 +101,14 @@ impl Dispatcher {
         let target = &*self.context.target;
         tracing::error!(target, refusals, error, "target is paused, since it refuses everything for good");
         self.status.send_modify(|status| {
-            // Within the lock of the status, so that the two never disagree.
+            // It is set within the lock of the status, so that the two never differ.
             self.pause.begin_unsaved();
             (status.paused, status.paused_reason) = (true, Some(reason));
         });
     }
 
-    /// An operator has resumed the target: it is asked at once, and judged anew.
+    /// Forgets refusals and `Retry-After` after an operator has resumed the target, so that attempts
+    /// start at once.
     pub(super) fn begin_anew(&mut self) {
         self.work.refusals = Refusals::default();
         if self.work.retry_after_until.take().is_some() {
@@ -116,7 +116,7 @@ impl Dispatcher {
         }
     }
 
-    /// Shows what `outcomes` say about the target.
+    /// Shows `outcomes` in the status of the target.
     pub(super) fn show(&self, outcomes: &[Ended], now: UnixMillis) {
         self.status.send_modify(|status| {
             for ended in outcomes {
@@ -131,7 +131,7 @@ impl Dispatcher {
         });
     }
 
-    /// Shows what is under way, and what holds the rest back.
+    /// Shows in the status the requests on the wire, and what holds the other deliveries back.
     pub(super) fn show_present(&self) {
         let (in_flight, circuit) = (self.work.on_the_wire.len(), self.breaker.circuit());
         let is_full = in_flight + self.work.reading.len() >= self.concurrency;

@@ -1,28 +1,28 @@
-//! Retries that are due later than any wait allows: the clock was ahead when they were
-//! planned and has been set back, or `retry_max` has been lowered. Waiting for the time
-//! that they name could take as long as the clock was wrong.
+//! Finds retries whose due time is later than any wait allows. The clock was ahead when they were
+//! planned and has been set back, or `retry_max` has been lowered. Waiting for such a due time could
+//! take as long as the clock was wrong.
 
 use super::SLOW_POLL;
 use crate::domain::clock::UnixMillis;
 use crate::store::types::{Found, Search};
 
-/// When to search for them.
+/// The search for such retries.
 #[derive(Debug, Default)]
 pub(super) struct Misdated {
-    /// The time as of which the next search looks for what is due.
+    /// The time by which the next search looks for due retries, if it is not the present.
     as_of: Option<UnixMillis>,
-    /// Until when none is looked for, since what was found last is known already.
+    /// Until when none is searched for, since the last ones found are known already.
     rests_until: Option<UnixMillis>,
 }
 
 impl Misdated {
-    /// The time as of which a search that begins `now` asks what is due.
+    /// Returns the time by which a search that begins `now` looks for due retries.
     pub(super) fn as_of(&self, now: UnixMillis) -> UnixMillis {
         self.as_of.map_or(now, |as_of| as_of.max(now))
     }
 
-    /// Takes note of what `search` has found. No wait ends after `latest`. Returns whether
-    /// there are such retries, for which to search at once.
+    /// Notes the result of `search`. No wait ends after `latest`. Returns whether there are such
+    /// retries, for which to search at once.
     pub(super) fn note(
         &mut self,
         search: &Search,

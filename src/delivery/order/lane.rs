@@ -1,45 +1,45 @@
-//! The lanes of an [`Order`]: of each, at most one delivery is ready or out.
+//! The lanes of an [`Order`]. At most one delivery of a lane is ready or on the wire.
 
 use std::collections::BTreeSet;
 
 use super::{Item, NO_PLACE, Order, Place};
 use crate::store::types::{Job, Kind, LaneRank};
 
-/// So few left in memory of a lane that has more in the store, and more are asked for.
+/// If a lane has fewer waiting deliveries than this in memory and more in the store, more are read.
 const FEW: usize = 64;
 
-/// The deliveries of one lane, as far as they are in memory.
+/// The deliveries of one lane that are in memory.
 #[derive(Debug)]
 pub(super) struct Lane {
-    /// Those that wait and the one that is ready, by rank.
+    /// The waiting deliveries and the ready one, by rank.
     pub(super) queue: BTreeSet<LaneRank>,
-    /// The one that is ready.
+    /// The ready delivery.
     pub(super) ready: Option<i64>,
-    /// The one on the wire.
+    /// The delivery on the wire.
     pub(super) out: Option<i64>,
-    /// How many outcomes are being written.
+    /// The number of outcomes that are being written.
     pub(super) ending: usize,
-    /// The one among these that was not acknowledged.
+    /// The delivery among these that was not acknowledged.
     pub(super) failing: Option<i64>,
-    /// A new event that had it looked up.
+    /// The new event for which the lane is looked up.
     pub(super) fresh: Option<i64>,
-    /// Whether a search that looks it up is out.
+    /// Whether a running search looks the lane up.
     pub(super) looked_up: bool,
-    /// What the store has of it beside.
+    /// The deliveries of the lane that are in the store alone.
     pub(super) rest: Rest,
 }
 
 /// The open deliveries of a lane that are not in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rest {
-    /// There are none.
+    /// No others are open.
     Nothing,
-    /// There may be some above this; all below are in memory.
+    /// There may be others after this place; all up to it are in memory.
     After(LaneRank),
-    /// There may be any: the lane is looked up before one of it starts.
+    /// Unknown: the lane is looked up before one of its deliveries starts.
     Unknown,
-    /// All are, and this is the first of them. It waits for its next attempt or for an
-    /// operator, and the others for it.
+    /// None is in memory. The delivery at this place is the first. It waits for its next attempt or for
+    /// an operator, and the others wait for it.
     Parked(LaneRank),
 }
 
@@ -49,8 +49,8 @@ impl Lane {
         Self { queue, ready: None, out: None, ending: 0, failing: None, fresh: None, looked_up: false, rest }
     }
 
-    /// What a search is to take of it, other than by looking it up: what comes no later
-    /// than this.
+    /// Returns the last place of the lane at which a scan, or a search for retries, may find a
+    /// delivery.
     pub(super) const fn takes_up_to(&self) -> LaneRank {
         match self.rest {
             Rest::Parked(head) => head,
@@ -58,14 +58,14 @@ impl Lane {
         }
     }
 
-    /// Whether none of it is on the wire or being written.
+    /// Returns whether no delivery of the lane is on the wire, and no outcome is being written.
     pub(super) const fn is_idle(&self) -> bool {
         self.out.is_none() && self.ending == 0
     }
 }
 
 impl Order {
-    /// The lane of this number, which is known.
+    /// Returns the lane of this number, which is added if it is missing.
     pub(super) fn lane(&mut self, number: i64) -> &mut Lane {
         self.lanes.entry(number).or_insert_with(|| Lane::new(Rest::Unknown))
     }
@@ -76,8 +76,8 @@ impl Order {
         self.add(job, Place::Queued);
     }
 
-    /// Makes the head of `lane` ready, if it may go now, and lets go of a lane that has
-    /// nothing left. A first attempt that may go at once is of `kind`.
+    /// Makes the head of the lane ready, if it may be sent now, and removes a lane without deliveries.
+    /// A first attempt that becomes ready is of `kind`.
     pub(super) fn promote(&mut self, number: i64, kind: Kind) {
         let run = self.run;
         let lane = self.lane(number);
@@ -120,22 +120,23 @@ impl Order {
         }
     }
 
-    /// Has `lane` looked up from a place on.
+    /// Has `lane` looked up after the place `after`.
     pub(super) fn want(&mut self, lane: i64, after: Option<LaneRank>) {
         if !self.lane(lane).looked_up && self.wanted.insert(lane, after).is_none() {
             self.wanted_first.push_back(lane);
         }
     }
 
-    /// Takes what waits of a lane out of memory and has it looked up, once none of it
-    /// is on the wire or being written.
+    /// Takes the waiting deliveries of a lane out of memory. Has the lane looked up once none of its
+    /// deliveries is on the wire or being written.
     pub(super) fn look_up(&mut self, number: i64) {
         self.drop_queue(number);
         self.lane(number).rest = Rest::Unknown;
         self.promote(number, Kind::Waiting);
     }
 
-    /// The delivery at `head` waits in the store, and with it what comes after it.
+    /// Notes that the delivery at `head` waits in the store, and that the deliveries after it wait for
+    /// it.
     pub(super) fn park(&mut self, number: i64, head: LaneRank) {
         if let Some(meanwhile) = &mut self.meanwhile {
             meanwhile.stale(number);
@@ -143,8 +144,8 @@ impl Order {
         let lane = self.lane(number);
         let after = lane.queue.split_off(&head);
         let last = lane.queue.last().copied();
-        // Of what arrived before it meanwhile the store has no more than this knows,
-        // unless it was not known whole.
+        // Memory has all deliveries before `head` that arrived meanwhile, unless the lane was not known
+        // whole.
         lane.rest = match (lane.rest, last) {
             (Rest::Unknown, _) => Rest::Unknown,
             (_, Some(last)) => Rest::After(last),
@@ -159,7 +160,7 @@ impl Order {
         }
     }
 
-    /// Takes what waits of a lane out of memory.
+    /// Takes the waiting deliveries of a lane out of memory.
     pub(super) fn drop_queue(&mut self, number: i64) {
         for (_, sequence) in std::mem::take(&mut self.lane(number).queue) {
             self.forget(number, sequence);
@@ -177,7 +178,8 @@ impl Order {
         }
     }
 
-    /// Keeps the memory bounded: what is parked is found in the store when it is due.
+    /// Drops the parked lanes, which keeps the memory bounded. Their deliveries are found in the store
+    /// when they are due.
     fn forget_parked(&mut self) {
         self.lanes.retain(|_, lane| !lane.is_idle() || !matches!(lane.rest, Rest::Parked(_)));
         self.complete = false;

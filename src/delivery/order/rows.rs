@@ -1,4 +1,4 @@
-//! What an [`Order`] asks of the store, and what it makes of the rows.
+//! The searches that an [`Order`] makes in the store, and their results.
 
 use std::collections::{HashMap, HashSet};
 
@@ -7,37 +7,37 @@ use super::lane::{Lane, Rest};
 use crate::domain::clock::UnixMillis;
 use crate::store::types::{Found, FoundLane, FoundRest, Job, Kind, LaneRank, Lookup, Scan, Search};
 
-/// Lanes looked up by one search, at most.
+/// The largest number of lanes that one search looks up.
 const LOOKUPS: usize = 128;
 
-/// First attempts read ahead from the store: what is sent while the next are searched for.
+/// The number of first attempts that are read ahead, to be sent during the next search.
 const WAITING: usize = 512;
 
-/// Retries read ahead from the store. What is behind others here was due before what
-/// has fallen due since.
+/// The number of retries that are read ahead. It is small, since these are sent before retries that
+/// fall due later.
 const RETRIES: usize = 32;
 
-/// For what the time has come to search.
+/// The parts of a search whose time has come.
 #[derive(Clone, Copy, Debug, Default)]
 pub(in crate::delivery) struct Timely {
-    /// Retries that are due.
+    /// The search for due retries.
     pub(in crate::delivery) retries: bool,
-    /// Whether every lane is known.
+    /// The list of all lanes that have open deliveries.
     pub(in crate::delivery) census: bool,
 }
 
-/// What happens while a search is out, and the search may not have seen.
+/// The changes during a search, which the search may not have seen.
 #[derive(Debug, Default)]
 pub(super) struct Meanwhile {
-    /// What ended.
+    /// The deliveries that ended.
     ended: HashSet<i64>,
-    /// Lanes of which something ended and waits, or that had nothing left.
+    /// The lanes that were parked or removed.
     stale: HashSet<i64>,
-    /// The first of what was stored of each lane and not taken into memory.
+    /// For each lane, the first place of a delivery that was stored and not taken into memory.
     left: HashMap<i64, LaneRank>,
-    /// Whether more was stored than is known of.
+    /// Whether unknown deliveries were stored.
     missed: bool,
-    /// The sequence after which the scan is to go on, whatever it has found above.
+    /// The sequence after which the next scan begins, even if this one went further.
     scan_from: Option<i64>,
 }
 
@@ -65,7 +65,7 @@ impl Meanwhile {
 }
 
 impl Order {
-    /// What to ask the store for now, if anything. No other search may be out.
+    /// Returns the search to make now, if one is needed. No other search may be running.
     pub(in crate::delivery) fn search(&mut self, now: UnixMillis, timely: Timely) -> Option<Search> {
         let waiting = self.ready[Kind::Waiting].len();
         let scan = (self.scan_more && waiting <= WAITING / 2)
@@ -103,23 +103,23 @@ impl Order {
         Some(Search { now, lookups, lanes, singles, retries, scan, census })
     }
 
-    /// Whether retries are to be searched for.
+    /// Returns whether retries may be searched for when they are due.
     pub(in crate::delivery) fn wants_retries(&self) -> bool {
         self.meanwhile.is_none() && self.ready[Kind::Retry].len() <= RETRIES / 2
     }
 
-    /// Whether a search is wanted whatever the time.
+    /// Returns whether a search is needed, independent of the time.
     pub(in crate::delivery) fn wants_search(&self) -> bool {
         let scans = self.scan_more && self.ready[Kind::Waiting].len() <= WAITING / 2;
         self.meanwhile.is_none() && (scans || !self.wanted.is_empty())
     }
 
-    /// Whether every lane that has an open delivery is known.
+    /// Returns whether every lane that has an open delivery is known.
     pub(in crate::delivery) const fn is_complete(&self) -> bool {
         self.complete
     }
 
-    /// A search has failed: what it was about is asked for again.
+    /// Notes that a search has failed, so that it is made again.
     pub(in crate::delivery) fn search_failed(&mut self, search: &Search) {
         self.meanwhile = None;
         self.scan_more |= search.scan.is_some();
@@ -131,7 +131,7 @@ impl Order {
         }
     }
 
-    /// Takes what a search has found.
+    /// Adds the deliveries that a search has found.
     pub(in crate::delivery) fn found(&mut self, found: Found) {
         let Some(meanwhile) = self.meanwhile.take() else { return };
         for lane in found.lanes {
@@ -154,7 +154,7 @@ impl Order {
         }
     }
 
-    /// `lanes` have open deliveries, and no others but those in memory.
+    /// Notes that only `lanes`, and the lanes in memory, have open deliveries.
     fn complete(&mut self, lanes: Vec<(i64, LaneRank)>, meanwhile: &Meanwhile) {
         for (number, head) in lanes {
             if self.lanes.contains_key(&number) {
@@ -180,8 +180,8 @@ impl Order {
             Some(Rest::Nothing) => false,
         };
         if !expected || meanwhile.stale.contains(&number) {
-            // It has changed since it was asked for. What was found of a lane that is not
-            // known may have ended.
+            // The lane has changed since the search began. If it is not known any more, the found
+            // deliveries may have ended.
             self.promote(number, Kind::Waiting);
             return;
         }
@@ -189,7 +189,7 @@ impl Order {
         let fresh = lane.fresh.take();
         let is_fresh = found.rows.first().is_some_and(|first| Some(first.sequence) == fresh);
         let left = meanwhile.left.get(&number).copied();
-        // What has come since may belong before or among what was found.
+        // Deliveries that have arrived since may belong before or among the found ones.
         let is_certain =
             |job: &Job| !meanwhile.missed && left.is_none_or(|left| (job.rank, job.sequence) <= left);
         let mut last = found.after;
