@@ -1,16 +1,13 @@
-//! The stand-in for Pepay: it speaks the whole wire protocol as far as that is
-//! documented, on a socket, and misbehaves on request. What the documentation
-//! leaves open is a switch with both values ([`switches`]). `demo`, the
-//! `simulator` command, tests and benchmarks all use this one.
+//! The stand-in for Pepay. It speaks the whole documented wire protocol on a socket, and injects faults
+//! on request. Each point that the documentation leaves open is a switch with every possible value
+//! ([`switches`]). `demo`, the `simulator` command, tests and benchmarks all use it.
 //!
-//! Events enter at one place, [`Simulator::publish`], and go out on three roads
-//! from one journal: the streams and the webhook sender each follow
-//! it with a cursor of their own, the REST list reads it. So the bytes are the
-//! same on every road, nothing is queued twice, and memory is bounded by the
-//! journal alone.
+//! Events enter by [`Simulator::publish`] into one journal. The streams and the webhook sender each
+//! follow the journal with a cursor of their own, and the REST list reads it. So the bytes are the same
+//! on every road, no event is queued twice, and the journal alone bounds the memory.
 //!
-//! A [`Simulator`] is a handle. [`Simulator::serve`] puts it on a listener; the
-//! state outlives that, so a "restarted Pepay" is the same handle served again.
+//! A [`Simulator`] is a handle. [`Simulator::serve`] serves it on a listener. The state outlives that,
+//! so a "restarted Pepay" is the same handle served again.
 
 pub mod factory;
 pub mod fault;
@@ -66,20 +63,20 @@ const STREAM_GRACE: Duration = Duration::from_secs(2);
 #[derive(Clone, Debug)]
 pub struct Simulator(Arc<Account>);
 
-/// Everything the simulated Pepay knows.
+/// The state of the simulated Pepay.
 #[derive(Debug)]
 struct Account {
     options: Options,
     clock: Clock,
     jitter: Jitter,
-    /// Replaced whole.
+    /// Replaced as a whole.
     switches: Mutex<Switches>,
-    /// Replaced whole, as in a key rotation.
+    /// Replaced as a whole, as in a key rotation.
     keys: Mutex<Arc<[ApiKey]>>,
-    /// Replaced whole, so that a receiver may move to another address.
+    /// Replaced as a whole, so that a receiver may move to another address.
     endpoints: Mutex<Arc<[WebhookEndpoint]>>,
     journal: Journal,
-    /// Up to where the webhook sender has taken items off the journal.
+    /// The position up to which the webhook sender has read the journal.
     webhook_cursor: Mutex<u64>,
     tokens: Mutex<token::Tokens>,
     rates: Mutex<Rates>,
@@ -100,7 +97,7 @@ pub enum ServeError {
     Client(#[from] reqwest::Error),
 }
 
-/// What a handler sees: the account, and the life of the server it runs in.
+/// The state for a handler: the account, and the tasks of the server it runs in.
 #[derive(Clone)]
 struct Served {
     simulator: Simulator,
@@ -116,8 +113,8 @@ impl FromRef<Served> for Simulator {
 }
 
 impl Simulator {
-    /// An account without events. `clock` dates events, tokens and signatures;
-    /// `jitter` spreads the webhook retries.
+    /// Creates an account without events. `clock` dates events, tokens and signatures; `jitter` spreads
+    /// the webhook retries.
     pub fn new(options: Options, clock: Clock, jitter: Jitter) -> Self {
         let account = Account {
             switches: Mutex::new(options.switches),
@@ -140,12 +137,12 @@ impl Simulator {
         Self(Arc::new(account))
     }
 
-    /// Serves the protocol and the control surface on `listener` and sends
-    /// webhooks, until `stop`. Every task it starts has ended when it returns,
-    /// save a stream whose peer does not take the goodbye within two seconds.
+    /// Serves the protocol and the control surface on `listener` and sends webhooks, until `stop`.
+    /// Every task it starts has ended when it returns, except a stream whose peer does not accept the
+    /// close frame within two seconds.
     ///
     /// # Errors
-    /// [`ServeError`], before anything is served.
+    /// [`ServeError`], before any request is served.
     pub async fn serve(&self, listener: TcpListener, stop: CancellationToken) -> Result<(), ServeError> {
         let client = webhook::client(self.options().webhooks.timeout)?;
         let served = Served { simulator: self.clone(), stop: stop.clone(), streams: TaskTracker::new() };
@@ -175,8 +172,7 @@ impl Simulator {
         self.publish_with(event, self.options().copies)
     }
 
-    /// Publishes `event`, as often on each road as `copies` says. The REST list
-    /// always has it.
+    /// Publishes `event` on each road as many times as `copies` says. The REST list always has it.
     ///
     /// # Errors
     /// [`PublishError`] if the account has had an event of this id.
@@ -212,7 +208,7 @@ impl Simulator {
         ids
     }
 
-    /// Makes the simulator misbehave; [`Fault`] says how, and when it begins.
+    /// Injects a fault; [`Fault`] says what it does, and when it begins.
     ///
     /// # Errors
     /// [`FaultError`] if too many faults of that kind wait already.
@@ -224,18 +220,17 @@ impl Simulator {
         Ok(())
     }
 
-    /// Forgets every fault that still waits for its request or event.
+    /// Discards every fault that still waits for its request or event.
     pub fn clear_faults(&self) {
         *lock(&self.0.faults) = Faults::default();
     }
 
-    /// What Pepay does where its documentation leaves it open.
+    /// Returns the switches.
     pub fn switches(&self) -> Switches {
         *lock(&self.0.switches)
     }
 
-    /// Replaces the switches for what comes from now on. Orders that have begun
-    /// keep their shape.
+    /// Replaces the switches for later events and requests. Orders that have begun keep their shape.
     pub fn set_switches(&self, switches: Switches) {
         *lock(&self.0.switches) = switches;
         lock(&self.0.factory).switch(switches);
@@ -251,7 +246,7 @@ impl Simulator {
         *lock(&self.0.endpoints) = endpoints.into();
     }
 
-    /// What has happened so far.
+    /// Returns the counts so far.
     pub fn statistics(&self) -> Statistics {
         self.0.statistics.borrow().clone()
     }
@@ -267,14 +262,13 @@ impl Simulator {
         }
     }
 
-    /// Waits until no webhook is due or under way any more: each was
-    /// acknowledged, or given up.
+    /// Waits until no webhook is due or under way: each was acknowledged, or given up.
     pub async fn webhooks_settled(&self) -> Statistics {
         self.until(Statistics::webhooks_settled).await
     }
 
-    /// What went out of each event, oldest first: at most `limit` rows, of the
-    /// events after `after`, or from the oldest that is kept.
+    /// Returns what was sent of each event, oldest first: at most `limit` rows, of the events after
+    /// `after`, or from the oldest kept one.
     pub fn ledger(&self, after: Option<&str>, limit: usize) -> Vec<LedgerRow> {
         self.0.journal.ledger(after, limit)
     }
@@ -288,8 +282,8 @@ impl Simulator {
     }
 }
 
-/// The value behind `mutex`. No code of this module leaves one half-changed, so a
-/// panic elsewhere is no reason to stop.
+/// Returns the value behind `mutex`. No code of this module leaves a value half-changed, so a panic
+/// elsewhere is no reason to stop.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -11,7 +11,7 @@ use super::{Simulator, lock};
 const HEADERS: [&str; 2] = ["x-api-key", "x-commerce-api-key"];
 
 impl Simulator {
-    /// The key of a request, which counts against its limit.
+    /// Returns the key of a request, and counts the request against the key's limit.
     pub(super) fn key(&self, headers: &HeaderMap) -> Result<ApiKey, Refusal> {
         let Some(sent) = HEADERS.iter().find_map(|name| headers.get(*name)) else {
             return Err(Refusal::unauthorized("an API key is required"));
@@ -27,7 +27,7 @@ impl Simulator {
         Ok(keys[at].clone())
     }
 
-    /// The key of a request, which has to open `scope`.
+    /// Returns the key of a request, which has to open `scope`.
     pub(super) fn key_of_scope(&self, headers: &HeaderMap, scope: Scope) -> Result<ApiKey, Refusal> {
         let key = self.key(headers)?;
         if key.scopes.contains(&scope) {

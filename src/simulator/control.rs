@@ -1,5 +1,5 @@
-//! The control surface under `/_simulator/`: what the handle can do, for those
-//! outside the process. It asks for no key; it belongs on a private listener.
+//! The control surface under `/_simulator/`: the functions of the handle for other processes. It asks
+//! for no key, so it belongs on a private listener.
 
 use axum::extract::{Query, State};
 use axum::response::{IntoResponse, Response};
@@ -18,11 +18,11 @@ use super::{LedgerRow, Served, Simulator};
 use crate::domain::event::EventId;
 use crate::pepay::envelope;
 
-/// Events one request can have made up.
+/// The largest number of made-up events of one request.
 const MAX_PLAYED: usize = 10_000;
-/// Copies of one event on one road.
+/// The largest number of copies of one event on one road.
 const MAX_COPIES: u32 = 100;
-/// Rows of the ledger in one answer.
+/// The largest number of ledger rows in one answer.
 const MAX_ROWS: usize = 10_000;
 
 pub(super) fn routes() -> Router<Served> {
@@ -35,7 +35,7 @@ pub(super) fn routes() -> Router<Served> {
         .route("/_simulator/ledger", get(ledger))
 }
 
-/// How a control request fails.
+/// The error of a control request.
 struct Failure(StatusCode, String);
 
 impl IntoResponse for Failure {
@@ -102,7 +102,7 @@ async fn switches(State(simulator): State<Simulator>) -> Json<Switches> {
     Json(simulator.switches())
 }
 
-/// Sets every switch: those that the body does not name, to their defaults.
+/// Sets every switch. Switches that the body does not name get their defaults.
 async fn set_switches(State(simulator): State<Simulator>, body: Bytes) -> Result<StatusCode, Failure> {
     simulator.set_switches(read(&body)?);
     Ok(StatusCode::NO_CONTENT)

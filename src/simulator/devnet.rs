@@ -1,5 +1,5 @@
-//! `POST /api/commerce/devnet/orders/{orderId}/simulate`: moves an order on, as
-//! the chain and the shop would, and emits the events of it.
+//! `POST /api/commerce/devnet/orders/{orderId}/simulate` moves an order to another state, as the chain
+//! and the shop would, and publishes its events.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -19,7 +19,7 @@ use super::refusal::Refusal;
 use super::{Served, Simulator, door, lock};
 use crate::domain::event::Environment;
 
-/// Orders that are remembered; beyond that the oldest is forgotten.
+/// The largest number of orders that are remembered; beyond it the oldest is dropped.
 const MAX_ORDERS: usize = 10_000;
 
 pub(super) fn routes(served: &Served) -> Router<Served> {
@@ -51,7 +51,7 @@ struct SimulateRequest {
 }
 
 impl Transition {
-    /// Status and substatus after it.
+    /// Returns the status and substatus after the transition.
     const fn outcome(self) -> (Status, &'static str) {
         match self {
             Self::PaymentConfirmed => (Status::Processing, "payment_confirmed"),
@@ -65,11 +65,10 @@ impl Transition {
         }
     }
 
-    /// Whether an order can take it.
+    /// Returns whether the transition is allowed for an order.
     ///
-    /// Documented are two rules: `failed` only from `processing`, `cancelled`
-    /// only from `placed`. Beyond them an order goes forward, in steps of any
-    /// size, and what was paid can be refunded once.
+    /// Two rules are documented: `failed` only from `processing`, `cancelled` only from `placed`.
+    /// Otherwise an order goes forward, in steps of any size, and a paid order can be refunded once.
     fn is_open_to(self, order: &Order) -> bool {
         match self {
             Self::Failed => order.status == Status::Processing,
@@ -86,7 +85,7 @@ impl Transition {
     }
 }
 
-/// How far an order has come on the way from payment to delivery; `None` once it left that way.
+/// Returns the progress of an order from payment to delivery; `None` once it has left that path.
 fn progress(status: Status, substatus: &str) -> Option<u8> {
     match (status, substatus) {
         (Status::PendingPayment, _) => Some(0),
@@ -99,7 +98,7 @@ fn progress(status: Status, substatus: &str) -> Option<u8> {
     }
 }
 
-/// The orders that transitions were asked for.
+/// The orders that requests have moved.
 #[derive(Debug, Default)]
 pub(super) struct Orders {
     by_id: HashMap<String, Order>,
@@ -108,7 +107,7 @@ pub(super) struct Orders {
 }
 
 impl Orders {
-    /// The order of that id; on first use `create` makes it.
+    /// Returns the order of this id, which `create` makes on first use.
     fn get_or_create(&mut self, id: &str, create: impl FnOnce() -> Order) -> &mut Order {
         if !self.by_id.contains_key(id) {
             self.by_age.push_back(id.to_owned());
@@ -154,7 +153,7 @@ async fn simulate(
 }
 
 impl Simulator {
-    /// Moves order `id` on and publishes what that changes.
+    /// Moves order `id` to another state and publishes its events.
     fn transition(&self, id: &str, request: SimulateRequest) -> Result<Order, Refusal> {
         let now = self.0.clock.now();
         // Both stay locked to the end, so that the events of one order are

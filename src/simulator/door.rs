@@ -1,5 +1,4 @@
-//! What every request of the protocol passes first: the faults that wait for
-//! it, and the bookkeeping of refusals.
+//! Every request of the protocol passes here first: the waiting faults apply, and refusals are counted.
 
 use axum::Extension;
 use axum::extract::{Request, State};
@@ -12,7 +11,7 @@ use super::fault::{AtDoor, Door, Filling};
 use super::server::Wire;
 use super::{Simulator, lock, refusal};
 
-/// Lets a request through `door`, unless a fault meets it there.
+/// Lets a request through `door`, unless a fault applies to it.
 pub(super) async fn pass(
     State((door, simulator)): State<(Door, Simulator)>,
     Extension(wire): Extension<Wire>,
@@ -30,7 +29,7 @@ pub(super) async fn pass(
         Some(AtDoor::Sever) => {
             wire.sever();
             simulator.count(|statistics| statistics.severed += 1);
-            // Never sent: the wire is cut.
+            // It is never sent, since the connection is broken.
             return Response::default();
         }
         Some(AtDoor::Answer { status, retry_after, body }) => {
@@ -47,7 +46,7 @@ pub(super) async fn pass(
     response
 }
 
-/// About `bytes` bytes of JSON.
+/// Returns about `bytes` bytes of JSON.
 fn filled(bytes: usize, filling: Filling) -> Bytes {
     let (head, item, tail): (&[u8], &[u8], &[u8]) = match filling {
         Filling::Text => (br#"{"success":false,"message":""#, b"x", br#"","error_code":"INTERNAL_ERROR"}"#),

@@ -1,5 +1,5 @@
-//! Made-up events that look like Pepay's: orders with their invoices and
-//! payments, each living through its life cycle while others do the same.
+//! Makes up events that look like Pepay's: orders with their invoices and payments, several of which go
+//! through their life cycles at the same time.
 
 pub(super) mod order;
 
@@ -15,9 +15,9 @@ use crate::domain::event::Event;
 use crate::pepay::envelope;
 use crate::simulator::switches::{Created, Switches};
 
-/// Orders that live through their life cycle at the same time.
+/// The number of orders that go through their life cycle at the same time.
 const OPEN_ORDERS: usize = 8;
-/// One order in this many is never paid: its invoice expires.
+/// One order in this number is never paid: its invoice expires.
 const EXPIRES_ONE_IN: u32 = 8;
 
 /// Makes events, the same ones from the same seed and the same times.
@@ -34,14 +34,14 @@ pub struct Factory {
     switches: Switches,
 }
 
-/// An order and what is still to happen to it, the next step last.
+/// An order and its remaining steps, the next step last.
 #[derive(Debug)]
 struct Life {
     order: Order,
     ahead: Vec<Step>,
 }
 
-/// What happens to an order, with one event each.
+/// A step of an order, with one event.
 #[derive(Clone, Copy, Debug)]
 enum Step {
     OrderCreated,
@@ -52,7 +52,7 @@ enum Step {
     OrderTo(Status, &'static str),
 }
 
-/// The life of an order that is paid and delivered, last step first.
+/// The steps of an order that is paid and delivered, last step first.
 const PAID: [Step; 9] = [
     Step::OrderTo(Status::Delivered, "delivery_confirmed"),
     Step::OrderTo(Status::Shipped, "shipped"),
@@ -74,13 +74,13 @@ const EXPIRED: [Step; 4] = [
 ];
 
 impl Factory {
-    /// A factory whose orders, wallets and addresses come from `seed`.
+    /// Creates a factory whose orders, wallets and addresses come from `seed`.
     pub fn new(seed: u64) -> Self {
         let (rng, switches) = (StdRng::seed_from_u64(seed), Switches::default());
         Self { rng, open: Vec::new(), made: 0, last: UnixMillis(0), switches }
     }
 
-    /// The same with other switches than the default ones.
+    /// Returns the factory with these switches.
     #[must_use]
     pub fn switched(mut self, switches: Switches) -> Self {
         self.switch(switches);
@@ -92,7 +92,7 @@ impl Factory {
         self.switches = switches;
     }
 
-    /// The next event of an endless run of orders, created at `now`.
+    /// Returns the next event of an endless run of orders, created at `now`.
     pub fn next(&mut self, now: UnixMillis) -> Event {
         while self.open.len() < OPEN_ORDERS {
             self.begin_order(now);
@@ -101,14 +101,13 @@ impl Factory {
         self.step(chosen, now)
     }
 
-    /// The next `count` events of the endless run, one a millisecond from `start` on.
+    /// Returns the next `count` events of the endless run, one a millisecond from `start` on.
     pub fn events(&mut self, count: usize, start: UnixMillis) -> Vec<Event> {
         (0_i64..).take(count).map(|passed| self.next(UnixMillis(start.0 + passed))).collect()
     }
 
-    /// Every event of `count` new orders, one a millisecond from `start` on;
-    /// about nine for each order. Orders that [`Factory::next`] has begun are
-    /// finished as well.
+    /// Returns every event of `count` new orders, one a millisecond from `start` on; about nine for
+    /// each order. Orders that [`Factory::next`] has begun are finished as well.
     pub fn orders(&mut self, count: usize, start: UnixMillis) -> Vec<Event> {
         let (mut to_begin, mut now, mut events) = (count, start, Vec::new());
         loop {
@@ -132,7 +131,7 @@ impl Factory {
         self.open.push(Life { order, ahead });
     }
 
-    /// A new order, unpaid; of this id, or of a made-up one.
+    /// Returns a new unpaid order with this id, or with a made-up one.
     pub(super) fn order(&mut self, id: Option<String>, now: UnixMillis) -> Order {
         Order::new(&mut self.rng, id, now, self.switches)
     }
@@ -145,7 +144,7 @@ impl Factory {
         let order = &mut life.order;
         order.updated = now;
         let (kind, (object, previous)) = match step {
-            // An order leaves with its last step, so one that is open has a next.
+            // An order leaves with its last step, so an open one has a next step.
             None | Some(Step::OrderCreated) => ("commerce.order.created", (order.body(), empty())),
             Some(Step::InvoiceCreated) => ("invoice.created", (order.invoice_body(), empty())),
             Some(Step::PaymentCreated) => ("invoice_payment.created", (order.payment_body(), empty())),
@@ -163,13 +162,13 @@ impl Factory {
         self.event(kind, object, previous, now)
     }
 
-    /// An event of this type about `object`, created at `now`.
+    /// Returns an event of this type about `object`, created at `now`.
     ///
     /// # Panics
-    /// Never: what it makes is an event.
+    /// Never: the made body is a valid event.
     pub(super) fn event(&mut self, kind: &str, object: Value, previous: Value, now: UnixMillis) -> Event {
         self.made += 1;
-        // Ids increase even where the clock does not.
+        // Ids increase even if the clock does not.
         self.last = self.last.max(now);
         let mainnet = |name: &str| object.get(name).is_some_and(|value| value == "mainnet");
         let livemode = mainnet("environment") || mainnet("networkEnvironment");
@@ -192,7 +191,7 @@ impl Factory {
     }
 }
 
-/// The value of `created` in that form.
+/// Returns the value of `created` in this form.
 fn created(form: Created, now: UnixMillis) -> Option<Value> {
     match form {
         Created::Integer => Some(now.seconds().into()),

@@ -1,4 +1,4 @@
-//! Misbehaviour on request: one enum, for the handle and the control surface alike.
+//! The faults that can be injected: one enum for the handle and the control surface.
 
 pub mod list;
 
@@ -13,16 +13,15 @@ use self::list::{Damage, Lie, When};
 use self::waiting::MAX_WAITING;
 pub(super) use self::waiting::{Act, AtDoor, Faults};
 
-/// One way to misbehave.
+/// A fault to inject.
 ///
-/// Faults at a door meet the next requests there, one fault a request, in the
-/// order they were injected. Faults of streams take their place in the order of
-/// published events: every stream that is open then meets them after the events
-/// published before, and before those published after.
+/// A fault at a door applies to the next requests there. Each request meets one fault, in the order of
+/// injection. A fault of streams has a place in the order of published events: every open stream meets
+/// it after the events that were published before it, and before those published after.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "fault", rename_all = "snake_case")]
 pub enum Fault {
-    /// The next requests get this answer and no other.
+    /// The next requests get this answer instead of the right one.
     Answer {
         /// Where.
         door: Door,
@@ -52,29 +51,29 @@ pub enum Fault {
         status: StatusCode,
         /// How large, in bytes; at most [`LARGEST`].
         bytes: usize,
-        /// What it is filled with.
+        /// The content.
         filling: Filling,
     },
-    /// The next pages of the list are not what they should be.
+    /// The next pages of the list are wrong.
     List {
-        /// Which requests this meets; the others pass.
+        /// The requests that meet the fault; others are served normally.
         #[serde(default)]
         when: When,
         /// How many requests.
         #[serde(default = "once")]
         times: u32,
-        /// What is wrong with the page.
+        /// The error in the page.
         lie: Lie,
     },
-    /// REST shows an event with damaged bytes, until the faults are cleared.
-    /// Streams and webhooks still have it whole.
+    /// REST returns an event with damaged bytes, until the faults are cleared. Streams and webhooks
+    /// still have it whole.
     Spoil {
         /// The event's id.
         id: String,
-        /// What is wrong with it.
+        /// The damage.
         damage: Damage,
     },
-    /// The next requests are answered, but only after a wait.
+    /// The next requests are answered only after a wait.
     Delay {
         /// Where.
         door: Door,
@@ -85,7 +84,7 @@ pub enum Fault {
         #[serde(with = "duration")]
         wait: Duration,
     },
-    /// The next requests have their connection reset instead of an answer.
+    /// The connections of the next requests are reset instead of an answer.
     Sever {
         /// Where.
         door: Door,
@@ -93,7 +92,7 @@ pub enum Fault {
         #[serde(default = "once")]
         times: u32,
     },
-    /// The next events do not go out on a road. The REST list still has them.
+    /// The next events are not sent on a road. The REST list still has them.
     Skip {
         /// Which road.
         road: Road,
@@ -106,8 +105,8 @@ pub enum Fault {
         /// How.
         ending: Ending,
     },
-    /// Open streams stay open, but nothing is sent or read on them any more:
-    /// pings go unanswered. Only [`Fault::Drop`] and [`Fault::Error`] still reach them.
+    /// Open streams stay open, but the simulator neither sends nor reads on them any more, so it does
+    /// not answer pings. Only [`Fault::Drop`] and [`Fault::Error`] still end them.
     Silence,
     /// Open streams send nothing for a while; they still answer pings.
     Hold {
@@ -122,14 +121,14 @@ pub enum Fault {
         /// Its `message`.
         message: String,
     },
-    /// Open streams get this frame, as it is.
+    /// Open streams get this frame unchanged.
     Frame {
         /// The frame.
         frame: Frame,
     },
 }
 
-/// Where a request arrives.
+/// A group of endpoints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Door {
@@ -146,7 +145,7 @@ pub enum Door {
 /// The largest answer a fault can ask for, in bytes.
 pub const LARGEST: usize = 64 * 1024 * 1024;
 
-/// What a large answer is filled with.
+/// The content of a large answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Filling {
@@ -154,7 +153,7 @@ pub enum Filling {
     Text,
     /// A list of zeros in an error, each a value to a parser.
     Values,
-    /// A list of zeros where the list has its events.
+    /// A list of zeros in place of the list's events.
     Entries,
 }
 
@@ -162,9 +161,9 @@ pub enum Filling {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Road {
-    /// Live frames: the next published events are not sent on any stream.
+    /// Live frames: the next published events are sent on no stream.
     Live,
-    /// Replays: the next events that `since` asks for are left out.
+    /// Replays: the next events of a `since` are left out.
     Replay,
     /// The next published events are not sent as webhooks.
     Webhook,

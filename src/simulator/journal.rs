@@ -1,6 +1,6 @@
-//! Every event of the account in the order of publication, and between them
-//! the commands to open streams. Streams and the webhook sender follow it
-//! with a position each; the REST list and replays read the events alone.
+//! The journal: every event of the account in the order of publication, and between them the acts of
+//! open streams. Each stream and the webhook sender follow it with a position; the REST list and
+//! replays read the events alone.
 
 mod page;
 
@@ -20,7 +20,7 @@ use super::selection::{Facts, Selection};
 use crate::domain::clock::UnixMillis;
 use crate::domain::event::{Event, EventId};
 
-/// Acts that are kept beside the events for streams that lag behind.
+/// The number of acts that are kept beside the events for streams that lag behind.
 const KEPT_ACTS: usize = 1024;
 
 /// Why an event was not published.
@@ -44,7 +44,7 @@ pub(super) struct Entry {
     pub(super) sent: Sent,
 }
 
-/// How often an event went out.
+/// How many times an event was sent.
 #[derive(Debug, Default)]
 pub(super) struct Sent {
     pub(super) frames: AtomicU64,
@@ -53,7 +53,7 @@ pub(super) struct Sent {
     pub(super) listed: AtomicU64,
 }
 
-/// What went out of one event.
+/// How many times one event was sent, by road.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct LedgerRow {
     /// The event's id.
@@ -80,8 +80,8 @@ impl Entry {
         Self { facts, event, copies, published_at, sent: Sent::default() }
     }
 
-    /// The body as a text frame holds it; the bytes are shared. `None` if it is
-    /// not UTF-8, which no parsed event is.
+    /// Returns the body for a text frame; the bytes are shared. `None` if it is not UTF-8, which a
+    /// parsed event always is.
     pub(super) fn text(&self) -> Option<Utf8Bytes> {
         self.event.body.clone().try_into().ok()
     }
@@ -101,7 +101,7 @@ impl Entry {
     }
 }
 
-/// What stands at one position.
+/// The item at one position.
 #[derive(Clone, Debug)]
 pub(super) enum Item {
     Event(Arc<Entry>),
@@ -114,18 +114,18 @@ pub(super) struct Batch {
     pub(super) items: Vec<Item>,
     /// Where the next read begins.
     pub(super) next: u64,
-    /// Items that were gone already.
+    /// The number of items that were dropped already.
     pub(super) lost: u64,
 }
 
-/// Where a new stream begins.
+/// The beginning of a new stream.
 #[derive(Debug)]
 pub(super) struct Opening {
-    /// What is sent before live events, oldest first.
+    /// The events to send before live ones, oldest first.
     pub(super) replay: Vec<Arc<Entry>>,
-    /// Whether `since` was beyond what is replayed.
+    /// Whether `since` was older than the oldest replayed event.
     pub(super) too_old: bool,
-    /// The position from which on everything is live.
+    /// The position from which on events are live.
     pub(super) live_from: u64,
 }
 
@@ -134,7 +134,7 @@ pub(super) struct Journal {
     rings: Mutex<Rings>,
     /// The position after the last item; a change wakes the followers.
     end: watch::Sender<u64>,
-    /// Events that are kept.
+    /// The number of events that are kept.
     capacity: usize,
 }
 
@@ -144,14 +144,14 @@ struct Rings {
     /// The position of `items[0]`.
     first_item: u64,
     events: VecDeque<Arc<Entry>>,
-    /// How many events have left `events`.
+    /// The number of events that were dropped from `events`.
     first_event: usize,
     /// The number of each kept event, counted from the first ever.
     numbers: HashMap<EventId, usize>,
 }
 
 impl Journal {
-    /// An empty journal that keeps the newest `capacity` events.
+    /// Creates an empty journal that keeps the newest `capacity` events.
     pub(super) fn new(capacity: usize) -> Self {
         Self { rings: Mutex::default(), end: watch::Sender::new(0), capacity: capacity.max(1) }
     }
@@ -195,12 +195,12 @@ impl Journal {
         end
     }
 
-    /// Changes when something is appended.
+    /// Returns the end of the journal, which changes with each item.
     pub(super) fn follow(&self) -> watch::Receiver<u64> {
         self.end.subscribe()
     }
 
-    /// At most `limit` items from position `from` on.
+    /// Returns at most `limit` items from position `from` on.
     pub(super) fn read(&self, from: u64, limit: usize) -> Batch {
         let rings = lock(&self.rings);
         let start = from.max(rings.first_item);
@@ -211,9 +211,9 @@ impl Journal {
         Batch { next: start + items.len() as u64, lost: start - from, items }
     }
 
-    /// Where a stream begins that asks for what is newer than `since`: with a
-    /// replay if that is among the newest `retention` events, else with the
-    /// newest `snapshot` events. Only events of `selection`.
+    /// Returns the beginning of a stream that asks for the events after `since`: a replay if `since` is
+    /// among the newest `retention` events, else the newest `snapshot` events. Only events of
+    /// `selection`.
     pub(super) fn open(
         &self,
         since: Option<&EventId>,
@@ -240,14 +240,14 @@ impl Journal {
         Opening { replay, too_old: at.is_none(), live_from }
     }
 
-    /// The event of that id, if it is among the newest `retention`.
+    /// Returns the event of this id, if it is among the newest `retention`.
     pub(super) fn get(&self, id: &str, retention: usize) -> Option<Arc<Entry>> {
         let rings = lock(&self.rings);
         let index = rings.index_of(id)?;
         (index + retention >= rings.events.len()).then(|| Arc::clone(&rings.events[index]))
     }
 
-    /// At most `limit` rows, oldest first, of the events after `after`.
+    /// Returns at most `limit` rows, oldest first, of the events after `after`.
     pub(super) fn ledger(&self, after: Option<&str>, limit: usize) -> Vec<LedgerRow> {
         let rings = lock(&self.rings);
         let start = after.and_then(|id| rings.index_of(id)).map_or(0, |index| index + 1);

@@ -1,11 +1,11 @@
-//! Which order an invoice belongs to, as earlier events have said. A payment
-//! names its invoice alone; by this it is among the events of its order.
+//! The orders of invoices, as earlier events have named them. A payment names its invoice alone; by the
+//! link it belongs to the order.
 
 use std::collections::{HashMap, VecDeque};
 
 use super::selection::{Facts, Field};
 
-/// Invoices that are remembered; beyond that the oldest is forgotten.
+/// The largest number of remembered invoices; beyond it the oldest is dropped.
 const MAX_LINKS: usize = 100_000;
 
 /// Orders by invoice.
@@ -16,8 +16,8 @@ pub(super) struct Links {
 }
 
 impl Links {
-    /// Learns the link that an event names, or adds the order to one that names
-    /// its invoice alone.
+    /// Remembers the link that an event names, or adds the order to an event that names its invoice
+    /// alone.
     pub(super) fn complete(&mut self, facts: &mut Facts) {
         let Some(invoice) = facts.value(Field::Invoice).map(Box::<str>::from) else { return };
         if let Some(order) = facts.value(Field::Order).map(Box::<str>::from) {

@@ -1,5 +1,4 @@
-//! How the simulated Pepay is set up: sizes, times, keys and webhooks, beside
-//! the [`Switches`].
+//! The settings of the simulated Pepay: sizes, times, keys and webhooks, beside the [`Switches`].
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -14,7 +13,7 @@ use crate::domain::event::Environment;
 use crate::domain::filter::TypeFilter;
 use crate::pepay::signature::SigningKey;
 
-/// The whole set-up. Pepay documents none of the sizes and times.
+/// All settings. Pepay documents none of the sizes and times.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// The keys that are accepted, in either header.
@@ -25,11 +24,11 @@ pub struct Options {
     pub max_token_ttl: Duration,
     /// How many of the newest events `since` can replay from.
     pub replay_retention: usize,
-    /// How many events the snapshot holds that follows a `since` that is too old.
+    /// The number of events in the snapshot after a `since` that is too old.
     pub snapshot: usize,
     /// How many of the newest events the REST list knows.
     pub rest_retention: usize,
-    /// What the documentation leaves open; may be changed later.
+    /// The initial switches.
     pub switches: Switches,
     /// Requests a minute and key above which the answer is 429; `None` is no limit.
     pub rate_limit: Option<NonZeroU32>,
@@ -41,11 +40,11 @@ pub struct Options {
     pub max_stream_age: Option<Duration>,
     /// The close code of a stream that has reached that age (RFC 6455, section 7.4).
     pub age_close_code: u16,
-    /// How often an event goes out on each road.
+    /// How many times an event is sent on each road.
     pub copies: Copies,
     /// The webhook sender.
     pub webhooks: WebhookOptions,
-    /// What the made-up events are made from.
+    /// The seed of made-up events.
     pub seed: u64,
 }
 
@@ -71,19 +70,19 @@ impl Default for Options {
     }
 }
 
-/// An API key and what it opens.
+/// An API key and its rights.
 #[derive(Clone, Debug)]
 pub struct ApiKey {
     /// The value of `x-api-key` or `x-commerce-api-key`.
     pub secret: SecretString,
-    /// What it opens.
+    /// The scopes that it opens.
     pub scopes: Vec<Scope>,
     /// The only environment it sees, if it is bound to one.
     pub environment: Option<Environment>,
 }
 
 impl ApiKey {
-    /// A key to everything.
+    /// Creates a key of every scope and environment.
     pub fn new(secret: impl Into<SecretString>) -> Self {
         Self { secret: secret.into(), scopes: vec![Scope::Commerce, Scope::Merchant], environment: None }
     }
@@ -109,12 +108,12 @@ impl Scope {
     }
 }
 
-/// How often one event goes out on each road: 0 leaves it out, 2 sends it twice.
+/// How many times one event is sent on each road: 0 leaves it out, 2 sends it twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Copies {
-    /// Live frames on each stream; a replay holds every event once.
+    /// The number of live frames on each stream; a replay has every event once.
     pub stream: u32,
-    /// Webhooks to each endpoint, each with retries of its own.
+    /// The number of webhooks to each endpoint, each with retries of its own.
     pub webhook: u32,
 }
 
@@ -126,15 +125,15 @@ impl Copies {
 /// The webhook sender.
 #[derive(Clone, Debug)]
 pub struct WebhookOptions {
-    /// Who receives webhooks at the start.
+    /// The initial receivers of webhooks.
     pub endpoints: Vec<WebhookEndpoint>,
-    /// Webhooks under way at the same time, the waits between tries included.
+    /// The number of webhooks under way at the same time, including those that wait for a retry.
     pub concurrency: usize,
-    /// Tries for each webhook before it is given up.
+    /// The number of tries before a webhook is given up.
     pub attempts: u32,
-    /// Waits between them.
+    /// The waits between tries.
     pub backoff: Backoff,
-    /// Limit of one try.
+    /// The time limit of one try.
     pub timeout: Duration,
 }
 
@@ -155,7 +154,7 @@ impl Default for WebhookOptions {
 /// A receiver of webhooks.
 #[derive(Clone, Debug)]
 pub struct WebhookEndpoint {
-    /// Where webhooks are posted.
+    /// The URL to which webhooks are posted.
     pub url: Url,
     /// Signs `X-Pepay-Signature`.
     pub key: SigningKey,

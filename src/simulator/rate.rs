@@ -1,4 +1,4 @@
-//! How many requests each key has made in the minute that is running.
+//! Counts the requests of each key in the present minute.
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
@@ -8,8 +8,7 @@ use crate::domain::clock::UnixMillis;
 
 const MINUTE: i64 = 60_000;
 
-/// A count for each key, bounded by the keys of the account. Keys are known by
-/// their place among them.
+/// The counts by key, bounded by the number of the account's keys. A key is its index among them.
 #[derive(Debug, Default)]
 pub(super) struct Rates {
     minute: i64,

@@ -1,4 +1,4 @@
-//! Pepay's error answers, in the three shapes its documentation shows.
+//! Pepay's error answers, in the three shapes of its documentation.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
@@ -15,14 +15,14 @@ use super::fault::RetryAfter;
 use super::switches::{ErrorShape, RetryAfterPlace, Switches};
 use crate::domain::clock::UnixMillis;
 
-/// An error answer. It becomes a body in [`finish`], where the switches are known.
+/// An error answer. [`finish`], which knows the switches, writes its body.
 #[derive(Clone, Debug)]
 pub(super) struct Refusal {
     status: StatusCode,
     code: &'static str,
     message: String,
     shape: Shape,
-    /// How long a 429 asks to wait, where the simulator knows.
+    /// The wait that a 429 asks for, if the simulator knows it.
     wait: Option<Duration>,
 }
 
@@ -54,7 +54,7 @@ impl Refusal {
         Self::new(StatusCode::FORBIDDEN, "FORBIDDEN", message)
     }
 
-    /// Too many requests; room for another after `wait`.
+    /// Returns a 429 that asks to wait for `wait`.
     pub(super) fn too_many(wait: Duration) -> Self {
         Self { wait: Some(wait), ..Self::of_status(StatusCode::TOO_MANY_REQUESTS) }
     }
@@ -63,7 +63,7 @@ impl Refusal {
         Self { shape, ..self }
     }
 
-    /// What Pepay would say with this status.
+    /// Returns Pepay's error of this status.
     pub(super) fn of_status(status: StatusCode) -> Self {
         let code = match status.as_u16() {
             400 => "BAD_REQUEST",
@@ -111,7 +111,7 @@ impl IntoResponse for Refusal {
     }
 }
 
-/// The answer that a fault gives instead of the right one.
+/// Returns the answer of a fault, instead of the right one.
 pub(super) fn instead(
     status: StatusCode,
     retry_after: Option<&RetryAfter>,
@@ -133,7 +133,7 @@ pub(super) fn instead(
 }
 
 impl RetryAfter {
-    /// The header's value, `now` being the time; `None` if the text cannot be one.
+    /// Returns the value of the header at the time `now`; `None` if the text cannot be one.
     fn header(&self, now: SystemTime) -> Option<HeaderValue> {
         match self {
             Self::Seconds(seconds) => Some((*seconds).into()),
@@ -143,7 +143,7 @@ impl RetryAfter {
     }
 }
 
-/// The HTTP date that lies `ahead` seconds after `now`; negative is before.
+/// Returns the HTTP date `ahead` seconds after `now`; a negative number is before it.
 fn date(now: SystemTime, ahead: i64) -> Option<HeaderValue> {
     let by = Duration::from_secs(ahead.unsigned_abs());
     let date = if ahead < 0 { now.checked_sub(by)? } else { now.checked_add(by)? };
@@ -154,13 +154,12 @@ fn date(now: SystemTime, ahead: i64) -> Option<HeaderValue> {
         .then(|| HeaderValue::try_from(httpdate::fmt_http_date(date)).ok())?
 }
 
-/// The answer for a path that Pepay does not have.
+/// Returns the answer for a path that Pepay does not have.
 pub(super) async fn unknown_path() -> Refusal {
     Refusal::new(StatusCode::NOT_FOUND, "NOT_FOUND", "no such endpoint").shaped(Shape::Plain)
 }
 
-/// Gives a refusal its body, dates every answer, and names it, as Pepay does, so
-/// that logs can refer to it.
+/// Writes the body of a refusal, and adds a `Date` and a request id to every answer, as Pepay does.
 pub(super) async fn finish(State(simulator): State<Simulator>, mut response: Response) -> Response {
     let switches = simulator.switches();
     if let Some(refusal) = response.extensions_mut().remove::<Refusal>() {

@@ -19,7 +19,7 @@ use super::switches::{ListShape, Presence, Switches, UnknownParameters};
 use super::{Served, Simulator, door, lock};
 use crate::domain::event::Environment;
 
-/// Events of a page where the request does not say.
+/// The default number of events of a page.
 const DEFAULT_LIMIT: usize = 10;
 /// The most events a page may have.
 const MAX_LIMIT: usize = 100;
@@ -29,7 +29,7 @@ pub(super) fn routes(served: &Served) -> Router<Served> {
     Router::new().route("/api/v1/events", get(list)).route("/api/v1/events/{id}", get(single)).layer(door)
 }
 
-/// What a page was asked for.
+/// The parameters of a request for a page.
 #[derive(Debug)]
 struct ListRequest {
     limit: usize,
@@ -66,8 +66,7 @@ async fn list(
 }
 
 impl Simulator {
-    /// The page that is asked for, or what `lie` makes of it; `None` if the cursor
-    /// is not listed.
+    /// Returns the requested page, changed by `lie`; `None` if the cursor is not listed.
     fn page(&self, request: &ListRequest, lie: Option<&Lie>, switches: Switches) -> Option<Page> {
         let retention = self.options().rest_retention;
         let accepts = |entry: &Entry| request.accepts(entry);
@@ -97,7 +96,7 @@ impl Simulator {
                 if let Some(oldest) = self.0.journal.oldest(retention, accepts) {
                     asked.entries.retain(|entry| entry.event.id != oldest.event.id);
                     asked.entries.insert(0, oldest);
-                    // What no longer fits comes on the next page.
+                    // Events beyond the limit are on the next page.
                     asked.has_more |= asked.entries.len() > request.limit;
                     asked.entries.truncate(request.limit);
                 }
@@ -107,7 +106,7 @@ impl Simulator {
         Some(asked)
     }
 
-    /// An event's bytes, as REST shows them.
+    /// Returns the bytes of an event over REST.
     fn rest_body(&self, entry: &Entry) -> Bytes {
         match lock(&self.0.faults).damage(entry.event.id.as_str()) {
             Some(damage) => damage.done_to(&entry.event.body),
@@ -188,7 +187,7 @@ impl ListRequest {
     }
 }
 
-/// The list around the events' exact bytes.
+/// Returns the body of a page around the exact bytes of the events.
 fn page_body(events: &[Bytes], has_more: bool, switches: Switches) -> Bytes {
     let list = |body: &mut BytesMut| {
         body.put_slice(br#"{"object":"list","data":["#);

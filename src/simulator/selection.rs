@@ -1,5 +1,5 @@
-//! Which events a request asks for: type patterns and the fields of
-//! `data.object` that Pepay's filters name.
+//! The events that a request selects, by type patterns and by the fields of `data.object` that Pepay's
+//! filters name.
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -33,7 +33,7 @@ impl Field {
         (Self::Environment, "environment"),
     ];
 
-    /// Whether the stream of `scope` takes this filter.
+    /// Returns whether the stream of `scope` has this filter.
     const fn on_stream(self, scope: Scope) -> bool {
         match self {
             Self::Invoice | Self::Customer => true,
@@ -42,22 +42,22 @@ impl Field {
         }
     }
 
-    /// Whether the list documents this filter.
+    /// Returns whether the list documents this filter.
     pub(super) const fn on_list(self) -> bool {
         matches!(self, Self::Invoice | Self::Environment)
     }
 
-    /// The field of that name, if the stream of `scope` takes it.
+    /// Returns the field of this name, if the stream of `scope` has its filter.
     pub(super) fn of_stream(scope: Scope, name: &str) -> Option<Self> {
         Self::named(name).filter(|field| field.on_stream(scope))
     }
 
-    /// The field of that name.
+    /// Returns the field of this name.
     pub(super) fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find_map(|(field, parameter)| (parameter == name).then_some(field))
     }
 
-    /// Whether `value` can be asked for.
+    /// Returns whether `value` is a value of this field.
     pub(super) fn allows(self, value: &str) -> bool {
         match self {
             Self::Environment => value.parse::<Environment>().is_ok(),
@@ -67,8 +67,8 @@ impl Field {
     }
 }
 
-/// What an event says about the filterable fields, read here and not by the
-/// bridge's own code, so that each is a check on the other.
+/// The values of the filterable fields of an event. They are not read by the bridge's own code, so that
+/// each is a check on the other.
 #[derive(Debug, Default)]
 pub(super) struct Facts {
     fields: Vec<(Field, Box<str>)>,
@@ -77,8 +77,8 @@ pub(super) struct Facts {
 }
 
 impl Facts {
-    /// Reads them from `data.object`, in every spelling that is documented; what
-    /// is missing matches no filter.
+    /// Reads the values from `data.object`, in every documented spelling. A missing value matches no
+    /// filter.
     pub(super) fn of(event: &Event) -> Self {
         #[derive(Deserialize)]
         struct Envelope {
@@ -119,12 +119,12 @@ impl Facts {
         facts
     }
 
-    /// The order, invoice or payment the event is about.
+    /// Returns the order, invoice or payment that the event is about.
     pub(super) fn object_id(&self) -> Option<&str> {
         self.object_id.as_deref()
     }
 
-    /// The first value of a field.
+    /// Returns the first value of a field.
     pub(super) fn value(&self, field: Field) -> Option<&str> {
         self.fields.iter().find_map(|(named, fact)| (*named == field).then_some(&**fact))
     }
@@ -138,24 +138,24 @@ impl Facts {
     }
 }
 
-/// The events that a request asks for and its key may see.
+/// The events that a request selects and its key may see.
 #[derive(Debug)]
 pub(super) struct Selection {
     pub(super) types: TypeFilter,
     pub(super) fields: Vec<(Field, String)>,
     /// The environment the key is bound to.
     pub(super) environment: Option<Environment>,
-    /// Types that the endpoint does not carry begin with this.
+    /// The beginning of the types that the endpoint does not carry.
     pub(super) foreign: Option<&'static str>,
 }
 
 impl Selection {
-    /// Everything a key bound to `environment` sees.
+    /// Selects every event that a key bound to `environment` sees.
     pub(super) fn all(environment: Option<Environment>) -> Self {
         Self { types: TypeFilter::any(), fields: Vec::new(), environment, foreign: None }
     }
 
-    /// Whether an event is among them.
+    /// Returns whether an event is selected.
     pub(super) fn matches(&self, event: &Event, facts: &Facts) -> bool {
         let visible = match (self.environment, facts.environment) {
             (Some(own), Some(other)) => own == other,
@@ -168,7 +168,7 @@ impl Selection {
     }
 }
 
-/// The beginnings of the types that the stream of `scope` is documented to carry.
+/// Returns the beginnings of the types that the stream of `scope` is documented to carry.
 const fn families(scope: Scope) -> &'static [&'static str] {
     match scope {
         Scope::Commerce => &["commerce.order.", "invoice.", "invoice_payment."],
@@ -176,7 +176,7 @@ const fn families(scope: Scope) -> &'static [&'static str] {
     }
 }
 
-/// The pattern of `text` that asks for no type the stream of `scope` carries.
+/// Returns the first pattern of `text` that matches no type of the stream of `scope`.
 pub(super) fn foreign(scope: Scope, text: &str) -> Option<&str> {
     text.split(',').map(str::trim).find(|pattern| {
         let wanted = pattern.trim_end_matches('*');
@@ -193,8 +193,8 @@ pub(super) fn types(text: &str) -> Result<TypeFilter, String> {
         .map_err(|error: InvalidPattern| error.to_string())
 }
 
-/// The pairs of a query string; a name that stands twice is an error, since
-/// it is not clear which of the two was meant.
+/// Returns the pairs of a query string. A name that is given twice is an error, since it is not clear
+/// which value was meant.
 pub(super) fn pairs(query: &str) -> Result<Vec<(String, String)>, String> {
     let pairs: Vec<(String, String)> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
     match pairs.iter().enumerate().find(|(at, (name, _))| pairs[..*at].iter().any(|(seen, _)| seen == name)) {

@@ -1,5 +1,4 @@
-//! Serving a router on a listener, with connections that can be broken off in
-//! the middle, as a network does.
+//! Serves a router on a listener, with connections that can be broken at any point, as by a network.
 
 use std::io;
 use std::pin::{Pin, pin};
@@ -20,24 +19,24 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-/// Connections open at the same time.
+/// The largest number of open connections.
 const MAX_CONNECTIONS: usize = 1024;
 /// How long a connection may take to send the head of a request, and to stay idle.
 const HEAD_LIMIT: Duration = Duration::from_secs(30);
-/// How long requests under way get once the server stops.
+/// How long running requests may take once the server stops.
 const GRACE: Duration = Duration::from_secs(1);
 /// The pause after a failed accept, such as for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// The connection a request came by, for handlers that want to break it.
+/// The connection of a request, for handlers that break it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Wire {
     severed: Arc<AtomicBool>,
 }
 
 impl Wire {
-    /// Lets nothing more through in either direction, and resets the TCP
-    /// connection once its last user lets go of it.
+    /// Lets no more bytes through in either direction, and resets the TCP connection once its last user
+    /// drops it.
     pub(super) fn sever(&self) {
         self.severed.store(true, Ordering::Release);
     }
@@ -50,8 +49,8 @@ impl Wire {
     }
 }
 
-/// Serves `router` until `stop`; afterwards no connection is left but those
-/// that were upgraded. Every request carries its [`Wire`] as an extension.
+/// Serves `router` until `stop`; afterwards only upgraded connections are left. Every request has its
+/// [`Wire`] as an extension.
 pub(super) async fn serve(listener: TcpListener, router: Router, stop: &CancellationToken) {
     let mut connections = JoinSet::new();
     loop {
@@ -155,7 +154,7 @@ impl AsyncWrite for Cable {
 
 impl Drop for Cable {
     fn drop(&mut self) {
-        // With nothing to linger for, closing sends a reset (SO_LINGER of zero).
+        // With a linger time of zero (SO_LINGER), closing sends a reset.
         if self.wire.check().is_err()
             && let Err(error) = self.stream.set_zero_linger()
         {

@@ -1,5 +1,5 @@
-//! `GET /ws/commerce/events` and `GET /ws/merchant/events`: who is let in, and
-//! where their stream begins. What happens on it then is in [`connection`].
+//! `GET /ws/commerce/events` and `GET /ws/merchant/events`: admits clients, and chooses where their
+//! streams begin. [`connection`] serves the open stream.
 
 mod connection;
 
@@ -25,7 +25,7 @@ use super::{Served, Simulator, door, lock};
 use crate::domain::clock::UnixMillis;
 use crate::domain::event::EventId;
 
-/// Room for an oversized frame from a client, which is read and ignored.
+/// The size limit for a frame from a client, which is read and ignored.
 const MAX_INCOMING: usize = 64 * 1024;
 
 /// The `Retry-After` when the number of streams is at its limit.
@@ -61,12 +61,12 @@ async fn merchant(
     open(served, wire, Scope::Merchant, &query.unwrap_or_default(), &headers, upgrade)
 }
 
-/// What a stream was asked for.
+/// The parameters of a stream.
 #[derive(Debug)]
 struct Subscription {
     selection: Selection,
     since: Option<EventId>,
-    /// When the stream has to end for its token's sake.
+    /// When the stream has to end because its token expires.
     expires_at: Option<UnixMillis>,
 }
 
@@ -86,8 +86,8 @@ fn open(
         Ok(upgrade) => upgrade.max_message_size(MAX_INCOMING),
         Err(rejection) => return rejection.into_response(),
     };
-    // Fixed before the client hears that it is in: what is published once it
-    // knows is live for it.
+    // The beginning is fixed before the upgrade is answered: an event that is published after the
+    // answer is live for the client.
     let opening = served.simulator.opening(&subscription);
     if opening.too_old && served.simulator.switches().old_cursor == OldCursor::Refused {
         let refusal = Refusal::bad_request("INVALID_CURSOR", "`since` is unknown or too old");
@@ -101,7 +101,7 @@ fn open(
 }
 
 impl Simulator {
-    /// Checks an upgrade: first who asks, then what for, then whether there is room.
+    /// Checks an upgrade: first the key or token, then the parameters, then the number of streams.
     fn admit(&self, scope: Scope, query: &str, headers: &HeaderMap) -> Result<Subscription, Refusal> {
         let pairs = pairs(query).map_err(|error| Refusal::bad_request("INVALID_QUERY", error))?;
         let token = pairs.iter().find_map(|(name, value)| (name == "token").then_some(value));
@@ -149,8 +149,8 @@ impl Simulator {
         Ok(pass)
     }
 
-    /// Where the stream of `subscription` begins: replay or snapshot, less the
-    /// events that faults leave out.
+    /// Returns the beginning of the stream of `subscription`: replay or snapshot, without the events
+    /// that faults leave out.
     fn opening(&self, subscription: &Subscription) -> Opening {
         let options = self.options();
         let mut opening = self.0.journal.open(
@@ -166,7 +166,7 @@ impl Simulator {
 }
 
 impl Subscription {
-    /// Takes one query parameter in.
+    /// Reads one query parameter.
     fn take(&mut self, scope: Scope, name: &str, value: &str) -> Result<(), Refusal> {
         let bad_filter = |message| Err(Refusal::bad_request("INVALID_FILTER", message));
         match name {

@@ -1,12 +1,11 @@
-//! What Pepay's documentation leaves open, or says in two ways. Each switch has
-//! both values; the default is what is documented, or else the plainest value.
-//! `docs/simulator.md` lists them, `docs/pepay.md` what the bridge makes of them.
+//! The points that Pepay's documentation leaves open, or states in two ways. Each is a switch with
+//! every possible value. The default is the documented value, or else the plainest one.
+//! `docs/simulator.md` lists the switches, and `docs/pepay.md` the bridge's behaviour under each.
 
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 
-/// One value for each open question. The command line, the control surface and
-/// the tests set them here.
+/// One value for each switch. The command line, the control surface and the tests set them here.
 #[derive(Args, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Switches {

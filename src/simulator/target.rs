@@ -1,5 +1,5 @@
-//! A sample target: takes what the bridge forwards, keeps a ledger of it, and
-//! fails on request. It is also an example of what a target can look like.
+//! A sample target. It receives the bridge's deliveries, keeps a ledger of them, and fails on request.
+//! It is also an example of a target.
 
 mod fault_plan;
 mod ledger;
@@ -33,18 +33,18 @@ use crate::pepay::envelope;
 
 /// The largest body it takes, in bytes.
 const MAX_BODY: usize = 4 * 1024 * 1024;
-/// Deliveries of `GET /ledger` where the request does not say.
+/// The default number of deliveries in `GET /ledger`.
 const DEFAULT_ROWS: usize = 100;
 
-/// How a sample target is set up.
+/// The settings of a sample target.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Checks Standard Webhooks signatures; without it none is asked for.
+    /// Checks Standard Webhooks signatures; without it none is required.
     pub verifier: Option<Verifier>,
-    /// Deliveries kept in the ledger. What is forgotten does not count when
-    /// repeated events are looked for.
+    /// The number of deliveries that the ledger keeps. Dropped ones are not considered in the search
+    /// for repeated events.
     pub keep: usize,
-    /// What failures by ratio are drawn from.
+    /// The seed of failures by ratio.
     pub seed: u64,
 }
 
@@ -65,13 +65,13 @@ struct Shared {
     verifier: Option<Verifier>,
     clock: Clock,
     ledger: Mutex<Ledger>,
-    /// Published under the ledger's lock, so that they are those of the ledger.
+    /// Published under the ledger's lock, so that they agree with the ledger.
     totals: watch::Sender<Totals>,
     plan: Mutex<FaultPlan>,
 }
 
 impl Target {
-    /// A target that has received nothing and returns 200 for every request.
+    /// Creates a target that has received nothing and returns 200 for every request.
     pub fn new(options: Options, clock: Clock) -> Self {
         Self(Arc::new(Shared {
             verifier: options.verifier,
@@ -82,8 +82,7 @@ impl Target {
         }))
     }
 
-    /// Serves on `listener` until `stop`. What it has received stays, and can
-    /// be added to by serving again.
+    /// Serves on `listener` until `stop`. The ledger stays, and serving again adds to it.
     pub async fn serve(&self, listener: TcpListener, stop: CancellationToken) {
         let router = Router::new()
             .route("/ledger", get(show_ledger).post(receive))
@@ -93,28 +92,28 @@ impl Target {
         server::serve(listener, router, &stop).await;
     }
 
-    /// The next `times` requests meet `reaction`, after those that others were
-    /// ordered for. At most 64 orders wait; later ones are forgotten.
+    /// Gives the next `times` requests the reaction `reaction`, after those of earlier calls. At most
+    /// 64 such entries wait; later ones are dropped.
     pub fn next(&self, times: u32, reaction: Reaction) {
         lock(&self.0.plan).next(times, reaction);
     }
 
-    /// Of all other requests, the share `ratio` (0 to 1) meets `reaction`.
+    /// Gives the share `ratio` (0 to 1) of all other requests the reaction `reaction`.
     pub fn fail_ratio(&self, ratio: f64, reaction: Reaction) {
         lock(&self.0.plan).fail_ratio(ratio, reaction);
     }
 
-    /// Every request takes this much longer.
+    /// Delays every answer by this time.
     pub fn delay(&self, delay: Duration) {
         lock(&self.0.plan).delay = delay;
     }
 
-    /// Returns 200 for every request again, at once.
+    /// Goes back to returning 200 for every request at once.
     pub fn heal(&self) {
         lock(&self.0.plan).heal();
     }
 
-    /// Counts so far.
+    /// Returns the counts so far.
     pub fn totals(&self) -> Totals {
         *self.0.totals.borrow()
     }
@@ -130,7 +129,7 @@ impl Target {
         }
     }
 
-    /// Every delivery that is kept, in the order of arrival.
+    /// Returns every kept delivery, in the order of arrival.
     pub fn deliveries(&self) -> Vec<Delivery> {
         lock(&self.0.ledger).newest(usize::MAX)
     }
@@ -181,7 +180,7 @@ async fn receive(
         Some(Reaction::Hang) => std::future::pending().await,
         Some(Reaction::Reset) => {
             wire.sever();
-            // Never sent: the wire is cut.
+            // It is never sent, since the connection is broken.
             return Response::default();
         }
         None if signature_valid == Some(false) => {
@@ -198,8 +197,8 @@ fn refuse(status: StatusCode, error: &str) -> Response {
     (status, Json(json!({"error": error}))).into_response()
 }
 
-/// A request in the handler. Ends with its answer, or without one where the
-/// connection ends first: then the handler is dropped in the middle.
+/// A request in the handler. It ends with its answer, or without one if the connection ends first: then
+/// the handler's future is dropped.
 struct Visit<'a> {
     target: &'a Target,
     number: u64,

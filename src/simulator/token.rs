@@ -1,4 +1,4 @@
-//! `POST /api/v1/ws/token`: short-lived tokens that stand in for a key on an upgrade.
+//! `POST /api/v1/ws/token` returns short-lived tokens that replace a key on an upgrade.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -24,9 +24,9 @@ use crate::domain::clock::UnixMillis;
 use crate::domain::event::Environment;
 use crate::pepay::signature::SigningKey;
 
-/// Tokens that are remembered; beyond that the oldest is forgotten.
+/// The largest number of remembered tokens; beyond it the oldest is dropped.
 const MAX_TOKENS: usize = 10_000;
-/// The lifetime of a token that asks for none.
+/// The default lifetime of a token.
 const DEFAULT_TTL: u64 = 60;
 
 pub(super) fn routes(served: &Served) -> Router<Served> {
@@ -89,7 +89,7 @@ fn try_mint(
     Ok(Json(json!({"success": true, "data": data})))
 }
 
-/// What a token opens, and until when.
+/// The rights of a token, and its end.
 #[derive(Clone, Debug)]
 pub(super) struct Pass {
     pub(super) scope: Scope,
@@ -98,11 +98,11 @@ pub(super) struct Pass {
     used: bool,
 }
 
-/// Every token that may still be shown.
+/// Every token that is still valid.
 #[derive(Debug, Default)]
 pub(super) struct Tokens {
     passes: HashMap<String, (u64, Pass)>,
-    /// In the order of issue, to forget the oldest.
+    /// In the order of issue, to drop the oldest.
     by_age: BTreeMap<u64, String>,
     issued: u64,
 }
@@ -110,7 +110,7 @@ pub(super) struct Tokens {
 impl Tokens {
     fn issue(&mut self, pass: Pass, signer: &SigningKey) -> String {
         self.issued += 1;
-        // It looks like a JSON Web Token, and it cannot be guessed without the key.
+        // It looks like a JSON Web Token, and cannot be guessed without the key.
         let claims = json!({"n": self.issued, "scope": pass.scope, "exp": pass.expires_at.seconds()});
         let claims = URL_SAFE_NO_PAD.encode(claims.to_string());
         let token = format!("{claims}.{}", signer.sign("ws_token", claims.as_bytes()));
@@ -124,7 +124,7 @@ impl Tokens {
         token
     }
 
-    /// What `token` opens at `now`, and whether it had been used before.
+    /// Returns the rights of `token` at `now`, and whether it had been used before.
     pub(super) fn present(&mut self, token: &str, now: UnixMillis) -> Option<(Pass, bool)> {
         let (number, pass) = self.passes.get_mut(token)?;
         if now >= pass.expires_at {

@@ -1,10 +1,9 @@
-//! The webhook sender: follows the journal and posts each event to each
-//! endpoint, signed, again and again until it is acknowledged or given up.
+//! The webhook sender follows the journal and posts each event to each endpoint, signed, until the
+//! event is acknowledged or given up.
 //!
-//! What waits is in the journal; at most
-//! [`concurrency`](super::options::WebhookOptions::concurrency) webhooks are
-//! under way, so a receiver that is down holds the sender up instead of
-//! filling its memory.
+//! Waiting events are in the journal. At most
+//! [`concurrency`](super::options::WebhookOptions::concurrency) webhooks are under way, so a receiver
+//! that is down holds the sender up instead of filling its memory.
 
 use std::collections::VecDeque;
 use std::error::Error;
@@ -21,13 +20,13 @@ use super::journal::{Entry, Item};
 use super::options::WebhookEndpoint;
 use super::{Simulator, lock};
 
-/// Items taken off the journal at once.
+/// The number of items read from the journal at once.
 const BATCH: usize = 64;
 
-/// A client that keeps to one address: redirects are not followed, proxies not asked.
+/// Returns a client that sends to one address: it follows no redirects and uses no proxy.
 pub(super) fn client(timeout: Duration) -> Result<Client, reqwest::Error> {
-    // The first caller has chosen a provider; without one, this is the provider
-    // the rest of the program uses.
+    // The first caller has chosen a provider. If there is none, this provider is the one that the rest
+    // of the program uses.
     let _already_chosen = rustls::crypto::ring::default_provider().install_default();
     Client::builder()
         .timeout(timeout)
@@ -37,15 +36,15 @@ pub(super) fn client(timeout: Duration) -> Result<Client, reqwest::Error> {
         .build()
 }
 
-/// One event for one endpoint, known by its place in the list.
+/// An event for one endpoint, given by its index in the list.
 #[derive(Clone)]
 struct Webhook {
     entry: Arc<Entry>,
     endpoint: usize,
 }
 
-/// Sends webhooks until `stop`. A later run goes on where this one stopped;
-/// webhooks that were under way then are not sent again.
+/// Sends webhooks until `stop`. A later run goes on at the same position; webhooks that were under way
+/// are not sent again.
 pub(super) async fn run(simulator: &Simulator, client: &Client, stop: &CancellationToken) {
     let mut journal_end = simulator.0.journal.follow();
     let mut due: VecDeque<Webhook> = VecDeque::new();
@@ -60,7 +59,7 @@ pub(super) async fn run(simulator: &Simulator, client: &Client, stop: &Cancellat
             let Some(webhook) = due.pop_front() else { break };
             under_way.spawn(deliver(simulator.clone(), client.clone(), webhook, stop.clone()));
         }
-        // Either there is no room, or nothing is due.
+        // Either there is no room, or no webhook is due.
         let room = under_way.len() < concurrency;
         tokio::select! {
             biased;
@@ -73,7 +72,7 @@ pub(super) async fn run(simulator: &Simulator, client: &Client, stop: &Cancellat
     while under_way.join_next().await.is_some() {}
 }
 
-/// Takes the next events off the journal that concern an endpoint.
+/// Reads the next events for an endpoint from the journal.
 fn take_up(simulator: &Simulator) -> VecDeque<Webhook> {
     let endpoints = lock(&simulator.0.endpoints).clone();
     let mut cursor = lock(&simulator.0.webhook_cursor);
@@ -111,13 +110,13 @@ fn event(item: &Item) -> Option<&Arc<Entry>> {
     }
 }
 
-/// Tries until the endpoint acknowledges, the tries are used up, or `stop`.
+/// Posts a webhook until the endpoint acknowledges it, the tries are used up, or `stop`.
 async fn deliver(simulator: Simulator, client: Client, webhook: Webhook, stop: CancellationToken) {
     let options = &simulator.options().webhooks;
     let id = &webhook.entry.event.id;
     let mut acknowledged = false;
     for attempt in 1..=options.attempts {
-        // Asked anew each time: the receiver may have moved.
+        // The endpoint is looked up each time, since the receiver may have moved.
         let endpoint = lock(&simulator.0.endpoints).get(webhook.endpoint).cloned();
         let Some(endpoint) = endpoint else { break };
         let answer = tokio::select! {
@@ -180,7 +179,7 @@ async fn post(
     }
     let response = request.header("x-pepay-timestamp", timestamp).body(event.body.clone()).send().await?;
     let status = response.status();
-    // Read to its end, so that the connection can be used again.
+    // The answer is read to its end, so that the connection can be used again.
     response.bytes().await?;
     Ok(status)
 }

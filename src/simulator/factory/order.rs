@@ -1,4 +1,4 @@
-//! A made-up order with its invoice and payment, and the objects events carry of them.
+//! A made-up order with its invoice and payment, and their objects in events.
 
 use rand::Rng;
 use rand::seq::IndexedRandom;
@@ -46,7 +46,7 @@ pub(in crate::simulator) struct Order {
     town: (&'static str, &'static str, &'static str),
     created: UnixMillis,
     pub(in crate::simulator) updated: UnixMillis,
-    /// Which shape its events have, from its first on.
+    /// The shape of its events, fixed by the first one.
     switches: Switches,
 }
 
@@ -117,7 +117,7 @@ impl Order {
         }
     }
 
-    /// An id as its events write it: what is no number stays text.
+    /// Returns an id as its events write it; an id that is not a number stays text.
     fn written(&self, id: &str) -> Value {
         match (self.switches.object_ids, id.parse::<u64>()) {
             (ObjectIds::Number, Ok(number)) => number.into(),
@@ -125,7 +125,7 @@ impl Order {
         }
     }
 
-    /// `data.object` of `commerce.order.*`.
+    /// Returns `data.object` of `commerce.order.*`.
     pub(in crate::simulator) fn body(&self) -> Value {
         match self.switches.order_shape {
             OrderShape::Object => self.object(),
@@ -133,7 +133,7 @@ impl Order {
         }
     }
 
-    /// The merchant's order snapshot, as `GET /api/commerce/merchant/orders/{orderId}` shows it.
+    /// Returns the merchant's order snapshot, as of `GET /api/commerce/merchant/orders/{orderId}`.
     fn snapshot(&self) -> Value {
         let (sku, title, price) = self.goods;
         let (city, postal_code, country) = self.town;
@@ -193,7 +193,7 @@ impl Order {
         })
     }
 
-    /// `data.object` of `invoice.*`.
+    /// Returns `data.object` of `invoice.*`.
     pub(in crate::simulator) fn invoice_body(&self) -> Value {
         let expires_at = UnixMillis(self.created.0 + INVOICE_LIFETIME * 1000);
         let paid = self.invoice == InvoiceStatus::Paid;
@@ -224,7 +224,7 @@ impl Order {
         })
     }
 
-    /// `data.object` of `invoice_payment.*`.
+    /// Returns `data.object` of `invoice_payment.*`.
     pub(in crate::simulator) fn payment_body(&self) -> Value {
         let confirmed = self.payment == PaymentStatus::Confirmed;
         let mut body = json!({
@@ -256,7 +256,7 @@ impl Order {
         body
     }
 
-    /// Moves the order on; its new object and what that had been before.
+    /// Changes the status of the order. Returns its new object and the previous values.
     pub(in crate::simulator) fn becomes(&mut self, status: Status, substatus: &str) -> (Value, Value) {
         let previous = json!({"status": self.status, "substatus": self.substatus});
         self.status = status;
@@ -264,14 +264,14 @@ impl Order {
         (self.body(), previous)
     }
 
-    /// Moves the invoice on; its new object and what that had been before.
+    /// Changes the status of the invoice. Returns its new object and the previous values.
     pub(in crate::simulator) fn invoice_becomes(&mut self, status: InvoiceStatus) -> (Value, Value) {
         let previous = json!({"status": self.invoice});
         self.invoice = status;
         (self.invoice_body(), previous)
     }
 
-    /// Moves the payment on; its new object and what that had been before.
+    /// Changes the status of the payment. Returns its new object and the previous values.
     pub(super) fn payment_becomes(&mut self, status: PaymentStatus) -> (Value, Value) {
         let previous = json!({"status": self.payment});
         self.payment = status;
@@ -283,7 +283,7 @@ impl Order {
     }
 }
 
-/// In cents, like every amount.
+/// The shipping costs in cents, like every amount.
 const SHIPPING: u32 = 590;
 
 pub(super) fn uuid(rng: &mut impl Rng) -> String {

@@ -1,4 +1,4 @@
-//! What can be wrong with a page of the REST list, and with an event on it.
+//! The errors of a page of the REST list, and of an event on it.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http::StatusCode;
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{RetryAfter, status_code};
 
-/// The requests of the list that a lie meets.
+/// The requests of the list that meet a lie.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum When {
@@ -34,7 +34,7 @@ impl When {
     }
 }
 
-/// What is wrong with a page.
+/// The error in a page.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Lie {
@@ -43,15 +43,15 @@ pub enum Lie {
         /// Its `has_more`.
         has_more: bool,
     },
-    /// It is the newest page again, whatever the cursor, and has more.
+    /// It is the newest page for every cursor, and says that more follows.
     Repeat,
-    /// It always has more; after the oldest page comes the newest again.
+    /// It always says that more follows; after the oldest page comes the newest again.
     Circle,
     /// Its events are not in order: the older half stands first.
     Unsorted,
     /// The oldest event of the list stands first.
     OldestOnTop,
-    /// It is refused, or something else instead of a page.
+    /// It is a refusal or another answer instead of a page.
     Answer {
         /// The status.
         #[serde(with = "status_code")]
@@ -66,7 +66,7 @@ pub enum Lie {
     },
 }
 
-/// What is wrong with the bytes of an event.
+/// The damage to the bytes of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Damage {
@@ -76,18 +76,18 @@ pub enum Damage {
     Control,
     /// A text holds a byte that is not UTF-8.
     Encoding,
-    /// A text holds an escaped lone surrogate, which is JSON and no Unicode.
+    /// A text has an escaped lone surrogate, which is valid JSON and invalid Unicode.
     Surrogate,
-    /// A number is `1e999`, which is JSON and no finite double.
+    /// A number is `1e999`, which is valid JSON and no finite double.
     Overflow,
-    /// A list stands where the event should.
+    /// A list in place of the event.
     Shape,
-    /// A number stands where its `id` should.
+    /// A number in place of its `id`.
     Id,
 }
 
 impl Damage {
-    /// `body`, damaged.
+    /// Returns `body` with this damage.
     pub(in crate::simulator) fn done_to(self, body: &Bytes) -> Bytes {
         let field: &[u8] = match self {
             Self::Nan => br#""damage":NaN,"#,
@@ -100,7 +100,7 @@ impl Damage {
                 return Bytes::from_static(br#"{"id":7,"object":"event","type":"commerce.order.updated"}"#);
             }
         };
-        // Every event is an object with fields, so its first byte that counts opens it.
+        // Every event is an object with fields, which its first brace opens.
         let at = body.iter().position(|byte| *byte == b'{').map_or(0, |at| at + 1);
         let mut damaged = BytesMut::with_capacity(body.len() + field.len());
         damaged.put_slice(&body[..at]);

@@ -9,10 +9,10 @@ use super::list::{Damage, Lie, When};
 use super::{Door, Ending, Fault, FaultError, Filling, Frame, LARGEST, RetryAfter, Road};
 use crate::simulator::options::Copies;
 
-/// Faults of one kind that may wait: at one door, of the list, of spoilt events.
+/// The largest number of waiting faults of one kind: at one door, of the list, of damaged events.
 pub(super) const MAX_WAITING: usize = 64;
 
-/// What a stream does at its place in the order of events.
+/// The act of a stream at its place in the order of events.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::simulator) enum Act {
     Drop(Ending),
@@ -22,7 +22,7 @@ pub(in crate::simulator) enum Act {
     Frame(Frame),
 }
 
-/// What happens to one request.
+/// The fault that one request meets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::simulator) enum AtDoor {
     Answer { status: StatusCode, retry_after: Option<RetryAfter>, body: Option<String> },
@@ -41,7 +41,8 @@ pub(in crate::simulator) struct Faults {
 }
 
 impl Faults {
-    /// Takes `fault` up. What concerns open streams comes back, to be put in its place.
+    /// Adds `fault`. Returns the act of a fault of open streams, for the caller to put into the
+    /// journal.
     pub(in crate::simulator) fn add(&mut self, fault: Fault) -> Result<Option<Act>, FaultError> {
         match fault {
             Fault::Answer { door, times, status, retry_after, body } => {
@@ -76,7 +77,7 @@ impl Faults {
         queue(self.doors.entry(door).or_default(), (fault, times), times)
     }
 
-    /// What happens to the request that is now at `door`.
+    /// Returns the fault that the present request at `door` meets.
     pub(in crate::simulator) fn meet(&mut self, door: Door) -> Option<AtDoor> {
         let waiting = self.doors.get_mut(&door)?;
         let (fault, times) = waiting.front_mut()?;
@@ -88,8 +89,7 @@ impl Faults {
         Some(met)
     }
 
-    /// What is wrong with the page that `parameters` ask for: the first lie that
-    /// meets them.
+    /// Returns the error in the page that `parameters` ask for: the first lie for such requests.
     pub(in crate::simulator) fn lie(&mut self, parameters: &[(String, String)]) -> Option<Lie> {
         let at = self.lies.iter().position(|(when, ..)| when.meets(parameters))?;
         let (_, lie, times) = self.lies.get_mut(at)?;
@@ -101,12 +101,12 @@ impl Faults {
         Some(lie)
     }
 
-    /// What is wrong with the event of that id over REST.
+    /// Returns the damage of the event of this id over REST.
     pub(in crate::simulator) fn damage(&self, id: &str) -> Option<Damage> {
         self.spoilt.get(id).copied()
     }
 
-    /// Whether the event that is about to take `road` is lost on it.
+    /// Returns whether the next event is left out on `road`.
     pub(in crate::simulator) fn skips(&mut self, road: Road) -> bool {
         match self.skips.get_mut(&road) {
             Some(times) if *times > 0 => {
@@ -117,7 +117,7 @@ impl Faults {
         }
     }
 
-    /// `copies`, less the roads on which the event is lost.
+    /// Returns `copies` without the roads on which the event is left out.
     pub(in crate::simulator) fn applied_to(&mut self, copies: Copies) -> Copies {
         Copies {
             stream: if self.skips(Road::Live) { 0 } else { copies.stream },
@@ -126,7 +126,7 @@ impl Faults {
     }
 }
 
-/// Appends a fault that meets `times` requests, if there is room.
+/// Appends a fault for `times` requests, if there is room.
 fn queue<T>(waiting: &mut VecDeque<T>, fault: T, times: u32) -> Result<(), FaultError> {
     if waiting.len() >= MAX_WAITING {
         return Err(FaultError);

@@ -7,7 +7,7 @@ use super::{Entry, Journal};
 use crate::simulator::lock;
 use crate::simulator::switches::{ListSort, PageOrder};
 
-/// Which page of the list is asked for.
+/// The cursor of a page.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::simulator) enum Cursor {
     Newest,
@@ -22,20 +22,19 @@ pub(in crate::simulator) struct Page {
     pub(in crate::simulator) has_more: bool,
 }
 
-/// What a page is taken from, and how.
+/// The selection of a page and its order.
 #[derive(Debug)]
 pub(in crate::simulator) struct PageRequest<'a> {
     pub(in crate::simulator) cursor: &'a Cursor,
     pub(in crate::simulator) limit: usize,
     pub(in crate::simulator) order: PageOrder,
     pub(in crate::simulator) sort: ListSort,
-    /// How many of the newest events are listed.
+    /// The number of the newest events that are listed.
     pub(in crate::simulator) retention: usize,
 }
 
 impl Journal {
-    /// A page of the listed events that `chosen` accepts; `None` if the cursor is
-    /// not listed.
+    /// Returns a page of the listed events that `chosen` accepts; `None` if the cursor is not listed.
     pub(in crate::simulator) fn page(
         &self,
         request: &PageRequest<'_>,
@@ -56,7 +55,7 @@ impl Journal {
         page_of(&sorted, 0, index, request, chosen)
     }
 
-    /// The oldest listed event that `chosen` accepts.
+    /// Returns the oldest listed event that `chosen` accepts.
     pub(in crate::simulator) fn oldest(
         &self,
         retention: usize,
@@ -68,7 +67,7 @@ impl Journal {
     }
 }
 
-/// A page of `events`, which are oldest first and listed from `oldest` on.
+/// Returns a page of `events`, which are oldest first and listed from `oldest` on.
 fn page_of(
     events: &VecDeque<Arc<Entry>>,
     oldest: usize,

@@ -1,5 +1,5 @@
-//! One open stream: first its replay, then whatever the journal gains, with the
-//! acts of faults in between, each at its place.
+//! An open stream: first its replay, then the new items of the journal: events, and the acts of faults
+//! at their places.
 
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
@@ -24,23 +24,23 @@ use crate::simulator::selection::Selection;
 use crate::simulator::server::Wire;
 use crate::simulator::switches::OldCursor;
 
-/// Items taken off the journal at once, and frames written before a flush.
+/// The number of items read from the journal at once, and of frames written before a flush.
 const BATCH: usize = 64;
-/// How long a client may take no bytes.
+/// How long a client may read no bytes.
 const SEND_LIMIT: Duration = Duration::from_secs(10);
-/// How long a client gets to answer a close frame.
+/// How long a client may take to answer a close frame.
 const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 /// Close codes of RFC 6455, section 7.4.1.
 const GOING_AWAY: u16 = 1001;
 const POLICY: u16 = 1008;
 
-/// What is next to go out.
+/// The next item to send.
 enum Out {
     Event(Arc<Entry>),
     Act(Act),
 }
 
-/// How the connection ends, once that is decided.
+/// How the connection ends, once it is decided.
 type Flow = ControlFlow<Ending>;
 
 pub(super) struct Connection {
@@ -54,9 +54,9 @@ pub(super) struct Connection {
     pending: VecDeque<Out>,
     /// When the stream's token ends it.
     expires_at: Option<UnixMillis>,
-    /// Nothing is read or sent any more.
+    /// Whether the stream neither reads nor sends any more.
     silent: bool,
-    /// Nothing is sent before this.
+    /// Until when the stream sends nothing.
     held_until: Option<Instant>,
 }
 
@@ -110,8 +110,8 @@ impl Connection {
     /// Serves the stream until either side ends it.
     pub(super) async fn run(mut self, stop: &CancellationToken) {
         let ending = self.follow(stop).await;
-        // Counted before the client can see the end, so that a client that has seen
-        // it finds the count right.
+        // It is counted before the client can see the end, so that a client that has seen it finds the
+        // count right.
         self.simulator.count(|statistics| statistics.streams_open -= 1);
         self.end(ending).await;
     }
@@ -151,12 +151,12 @@ impl Connection {
         }
     }
 
-    /// Takes what is new off the journal, once the rest has gone out.
+    /// Reads new items from the journal, once the earlier ones have been sent.
     fn refill(&mut self) {
         if !self.pending.is_empty() {
             return;
         }
-        // Marked as seen before it is read: what comes in between wakes again.
+        // It is marked as seen before the read, so that an item in between wakes the task again.
         self.journal_end.borrow_and_update();
         loop {
             let batch = self.simulator.0.journal.read(self.position, BATCH);
@@ -186,7 +186,7 @@ impl Connection {
         }
     }
 
-    /// Forgets what a silent stream does not do.
+    /// Drops the items that a silent stream does not send.
     fn keep_endings(&mut self) {
         self.pending.retain(|out| matches!(out, Out::Act(Act::Drop(_) | Act::Error { .. })));
     }
@@ -199,7 +199,7 @@ impl Connection {
             Some(Ok(Message::Pong(_))) => {
                 self.simulator.count(|statistics| statistics.pongs_received += 1);
             }
-            // The stream goes one way; what a client says on it is of no interest.
+            // The stream goes one way; frames of the client are ignored.
             Some(Ok(Message::Text(_) | Message::Binary(_))) => {}
             // The library replies to a close frame by itself.
             Some(Ok(Message::Close(_)) | Err(_)) | None => return ControlFlow::Break(Ending::Eof),
@@ -211,7 +211,7 @@ impl Connection {
         limited(self.socket.send(Message::Ping(Bytes::from_static(b"pepay"))), stop).await
     }
 
-    /// Sends a batch of what is pending, up to the first act that is more than a frame.
+    /// Sends a batch of the pending items, up to the first act that is more than a frame.
     async fn send(&mut self, stop: &CancellationToken) -> Flow {
         let mut sent = 0;
         for _ in 0..BATCH {
@@ -314,7 +314,7 @@ fn pings(period: Duration) -> Interval {
     interval
 }
 
-/// The next tick, or never.
+/// Resolves at the next tick, or never.
 async fn tick(interval: Option<&mut Interval>) {
     match interval {
         Some(interval) => _ = interval.tick().await,
@@ -322,7 +322,7 @@ async fn tick(interval: Option<&mut Interval>) {
     }
 }
 
-/// That point in time, or never.
+/// Resolves at `instant`, or never.
 async fn at(instant: Option<Instant>) {
     match instant {
         Some(instant) => sleep_until(instant).await,

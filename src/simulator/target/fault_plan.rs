@@ -1,4 +1,4 @@
-//! The faults that the next requests of a sample target meet.
+//! The plan of faults for the next requests of a sample target.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use rand::{Rng, SeedableRng};
 /// The most entries of the plan.
 const MAX_WAITING: usize = 64;
 
-/// What the target does with a request it has read, other than answer 200.
+/// The reaction to a request, other than the answer 200.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reaction {
     /// Sends this status, and `Retry-After` if there is one.
@@ -56,7 +56,7 @@ impl FaultPlan {
         self.delay = Duration::ZERO;
     }
 
-    /// What happens to the request that has come now, and after how long.
+    /// Returns the reaction to the present request, and its delay.
     pub(super) fn react(&mut self) -> (Option<Reaction>, Duration) {
         let ordered = self.waiting.front_mut().map(|(reaction, times)| {
             *times -= 1;

@@ -1,4 +1,4 @@
-//! What a sample target has received, and how it answered.
+//! The requests that a sample target has received, and its answers.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -13,13 +13,12 @@ use crate::domain::event::Event;
 /// One request, as it was received.
 #[derive(Clone, Debug, Serialize)]
 pub struct Delivery {
-    /// `webhook-id`, or `X-Pepay-Event-ID` if it comes from Pepay itself; empty
-    /// if there was neither.
+    /// `webhook-id`, or `X-Pepay-Event-ID` if Pepay itself is the sender; empty if there was neither.
     pub id: Arc<str>,
     /// The event's type, if the body is an event.
     #[serde(rename = "type")]
     pub kind: Option<String>,
-    /// What the event is about.
+    /// The object that the event is about.
     pub object_id: Option<Arc<str>>,
     /// `pepay-bridge-attempt`.
     pub attempt: Option<u32>,
@@ -29,14 +28,14 @@ pub struct Delivery {
     pub signature_valid: Option<bool>,
     /// When its last byte had arrived.
     pub received_at: UnixMillis,
-    /// What it was answered with; `None` while it is worked on, and if the
-    /// connection ended first.
+    /// The status of the answer; `None` while the request is handled, and if the connection ended
+    /// first.
     #[serde(serialize_with = "status_number")]
     pub answer: Option<StatusCode>,
-    /// All its headers. Not in the JSON form: they may hold a secret.
+    /// All its headers. They are not in the JSON form, since they may contain a secret.
     #[serde(skip)]
     pub headers: HeaderMap,
-    /// Its body. Not in the JSON form.
+    /// Its body, which is not in the JSON form.
     #[serde(skip)]
     pub body: Bytes,
 }
@@ -69,7 +68,7 @@ impl Delivery {
         }
     }
 
-    /// Whether it was answered with a 2xx.
+    /// Returns whether it was answered with a 2xx.
     pub fn acknowledged(&self) -> bool {
         self.answer.is_some_and(|status| status.is_success())
     }
@@ -88,11 +87,11 @@ pub struct Totals {
     pub unique: u64,
     /// Acknowledged requests whose event had been acknowledged before.
     pub repeated: u64,
-    /// Requests being worked on.
+    /// Requests that are being handled.
     pub in_flight: u64,
-    /// The most that were ever worked on at the same time.
+    /// The largest number of requests that were handled at the same time.
     pub max_in_flight: u64,
-    /// Requests that came while another about the same object was worked on.
+    /// Requests that arrived while another about the same object was being handled.
     pub overlapping: u64,
 }
 
@@ -104,14 +103,14 @@ pub(super) struct Ledger {
     first: u64,
     keep: usize,
     events: HashMap<Arc<str>, Kept>,
-    /// Requests being worked on, by object.
+    /// The number of requests being handled, by object.
     objects: HashMap<Arc<str>, u32>,
-    /// The object of each request being worked on, by its number.
+    /// The object of each request being handled, by the request's number.
     working: HashMap<u64, Option<Arc<str>>>,
     totals: Totals,
 }
 
-/// What is kept about one event.
+/// The record of one event.
 #[derive(Debug, Default)]
 struct Kept {
     deliveries: u64,
@@ -135,13 +134,13 @@ impl Ledger {
         self.totals
     }
 
-    /// The newest `limit` deliveries, oldest of them first.
+    /// Returns the newest `limit` deliveries, oldest first.
     pub(super) fn newest(&self, limit: usize) -> Vec<Delivery> {
         let skip = self.deliveries.len().saturating_sub(limit);
         self.deliveries.iter().skip(skip).cloned().collect()
     }
 
-    /// Writes a request down and returns its number.
+    /// Adds a request and returns its number.
     pub(super) fn arrive(&mut self, delivery: Delivery) -> u64 {
         let number = self.totals.received;
         self.totals.received += 1;
@@ -161,7 +160,7 @@ impl Ledger {
         number
     }
 
-    /// Writes down how request `number` ended.
+    /// Notes how request `number` ended.
     pub(super) fn leave(&mut self, number: u64, answer: Option<StatusCode>) {
         self.totals.in_flight -= 1;
         if let Some(Some(object)) = self.working.remove(&number)
@@ -179,7 +178,7 @@ impl Ledger {
         }
         let index = number.checked_sub(self.first).and_then(|index| usize::try_from(index).ok());
         let Some(delivery) = index.and_then(|index| self.deliveries.get_mut(index)) else {
-            // Forgotten while it was worked on.
+            // It was dropped while it was handled.
             return;
         };
         delivery.answer = answer;

@@ -1,4 +1,4 @@
-//! Checking a Standard Webhooks signature, as a receiver does (standardwebhooks.com).
+//! Checks a Standard Webhooks signature, as a receiver does (standardwebhooks.com).
 
 use std::fmt;
 
@@ -13,7 +13,7 @@ use sha2::Sha256;
 #[derive(Clone)]
 pub struct Verifier(Hmac<Sha256>);
 
-/// Why a text is no secret. The text itself is not repeated.
+/// Why a text is not a secret. The error does not repeat the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a signing secret; allowed is `whsec_` followed by base64")]
 pub struct InvalidSecret;
@@ -29,7 +29,7 @@ impl Verifier {
         Hmac::new_from_slice(&key).map(Self).map_err(|_| InvalidSecret)
     }
 
-    /// Whether one of the signatures in `headers` is that of `body`.
+    /// Returns whether one of the signatures in `headers` is that of `body`.
     pub fn verify(&self, headers: &HeaderMap, body: &[u8]) -> bool {
         let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
         let (Some(id), Some(timestamp), Some(signatures)) =
