@@ -1,5 +1,5 @@
-//! pepay-bridge: takes Pepay's events in by WebSocket stream and by webhook,
-//! keeps each once in SQLite or PostgreSQL, and forwards each once to each target.
+//! pepay-bridge receives Pepay's events by WebSocket stream and by webhook, stores
+//! each once in SQLite or PostgreSQL, and forwards each once to each target.
 //!
 //! # The flow
 //! ```text
@@ -11,8 +11,8 @@
 //! ```
 //! An event enters at the left, leaves at the right and never travels back.
 //! Memory never holds the only copy: the event, its deliveries and the cursor it
-//! moves are one transaction, and a webhook is answered, a cursor advanced, only
-//! after that has been committed.
+//! moves are written in one transaction. A webhook is answered, and a cursor
+//! advances, only after that transaction has been committed.
 //!
 //! # The modules, and what each may use
 //! | module | holds | may use |
@@ -24,13 +24,13 @@
 //! | [`delivery`] | a dispatcher, client and breaker for each target | `domain`, `pepay::condition`, `store::outbox`, leases, its values and errors |
 //! | [`web`] | listeners, health, metrics, status, the admin API, the page | `domain`, `store::operator`, its values and errors |
 //! | [`simulator`] | a stand-in for Pepay, and a sample target | `domain`, `pepay` |
-//! | [`alerts`] | tells an operator what does not heal by itself | `domain`, the client of `delivery` |
-//! | [`config`] | layers and validation | everyone's settings types |
-//! | [`cli`] | the commands | `app`, `config`; `simulator` for `demo`; what `backup` and `doctor` look at |
+//! | [`alerts`] | messages to an operator about conditions that do not heal by themselves | `domain`, the client of `delivery` |
+//! | [`config`] | layers and validation | the settings types of all modules |
+//! | [`cli`] | the commands | `app`, `config`; `simulator` for `demo`; the parts that `backup` and `doctor` read |
 //! | [`lifecycle`], [`telemetry`] | stopping; logs, metrics and traces | nothing |
-//! | [`app`] | puts it all together, and changes it when the configuration does | everything |
+//! | [`app`] | the composition root, which also applies a reload | everything |
 //!
-//! `source`, `delivery` and `web` never name each other, nor `config`; everyone
+//! `source`, `delivery` and `web` never name each other, nor `config`. Every module
 //! may name the metrics (`telemetry::names`) and the traces (`telemetry::traces`).
 //! A test reads the imports, enforces this table, and finds files that use one
 //! another in a circle.
@@ -46,37 +46,37 @@
 //! operator instead.
 //!
 //! # Where to start reading
-//! [`app`] shows what there is and how it is wired. A webhook goes through these files,
-//! in this order, from the socket to the target:
+//! [`app`] shows the parts and their wiring. A webhook goes through these files, in
+//! this order, from the socket to the target:
 //!
 //! | file | what happens |
 //! |---|---|
-//! | `web/serve.rs` | its connection is accepted and its request read |
-//! | `source/webhook.rs` | the endpoint of its path takes it |
-//! | `source/webhook/verified.rs` | it is verified, and read as an event |
+//! | `web/serve.rs` | the connection is accepted and the request is read |
+//! | `source/webhook.rs` | the endpoint of the path handles it |
+//! | `source/webhook/verified.rs` | it is verified, and parsed as an event |
 //! | `pepay/signature.rs`, `pepay/envelope.rs` | how Pepay signs, and what its events are |
 //! | `store/inbox.rs` | the event is offered to the store; the answer waits for the commit |
 //! | `store/committer.rs`, `store/committer/append.rs` | it joins a group, is committed and handed over |
 //! | `store/engine/sqlite/write.rs`, `store/engine/sqlite/append.rs` | its rows are written |
-//! | `store/routing.rs` | which targets it goes to, in which lane and rank |
-//! | `store/outbox.rs` | it is handed to the dispatchers of those |
-//! | `delivery/dispatch.rs`, `delivery/order.rs` | it waits for what goes before it, and for a place |
+//! | `store/routing.rs` | its targets are chosen, with the lane and rank of each delivery |
+//! | `store/outbox.rs` | its deliveries are handed to the dispatchers of these targets |
+//! | `delivery/dispatch.rs`, `delivery/order.rs` | a delivery waits for earlier ones of its lane, and for a place on the wire |
 //! | `delivery/attempt.rs`, `delivery/client.rs` | it is sent, and the outcome is recorded |
 //!
 //! # Glossary
 //! | word | means |
 //! |---|---|
-//! | event | what Pepay sends: one change of an order, an invoice or a payment |
+//! | event | a message of Pepay about one change of an order, an invoice or a payment |
 //! | delivery | one event on its way to one target; it has one row in the store |
 //! | attempt | one request that tries to make a delivery |
 //! | lane | the deliveries of one object to one target, which go one at a time |
 //! | rank | the place of a delivery in its lane: Pepay's order, where ids carry it |
-//! | parked lane | one whose first delivery waits for its next attempt or for an operator |
-//! | held | of a delivery: an attempt's outcome is unknown, and an operator decides |
-//! | sweep | a walk through Pepay's list that finds what both sources have missed |
+//! | parked lane | a lane whose first delivery waits for its next attempt or for an operator |
+//! | held | the state of a delivery with an attempt of unknown outcome, which an operator decides |
+//! | sweep | a walk through Pepay's list that finds events which both sources have missed |
 //! | replica | one of the processes that share a store on PostgreSQL |
-//! | lease | the right to deliver to a target, read a stream or keep house, of one replica at a time |
-//! | term | the number of a lease's holder in a row of them; what is written under an older one is refused |
+//! | lease | the right of one replica at a time to deliver to a target, read a stream or keep house |
+//! | term | the number of a holding of a lease, which grows with each new holder; the store refuses writes under an older term |
 
 pub mod alerts;
 pub mod app;
