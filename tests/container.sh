@@ -50,6 +50,7 @@ work=$(mktemp -d "${TMPDIR:-/var/tmp}/pepay-bridge-container.XXXXXX")
 cleanup() {
   # In this order: the bridges live in the other's network.
   for name in ${names[@]+"${names[@]}"}; do podman rm --force --time 0 "$name" >/dev/null 2>&1 || true; done
+  [ -z "${replicas_project:-}" ] || podman network rm --force "${replicas_project}_default" >/dev/null 2>&1 || true
   podman image umount --all >/dev/null 2>&1 || true
   buildah rm --all >/dev/null 2>&1 || true
   [ -z "${https:-}" ] || kill "$https" 2>/dev/null || true
@@ -77,6 +78,8 @@ runtime = "$(basename "$runtime")"
 cgroup_manager = "cgroupfs"
 events_logger = "none"
 tmp_dir = "$work/libpod"
+[network]
+network_config_dir = "$work/networks"
 TOML
 export CONTAINERS_STORAGE_CONF=$work/storage.conf CONTAINERS_CONF=$work/containers.conf
 export TMPDIR=$cache BUILDAH_ISOLATION=chroot DISABLE_HC_SYSTEMD=true
@@ -331,4 +334,7 @@ equal "exit code without a configuration" 2 "$code"
 code=0
 podman run --rm --network none --read-only --read-only-tmpfs=false "$image" demo --events 20 >"$work/demo.log" 2>&1 || code=$?
 equal "exit code of the demo with a read-only root" 0 "$code"
+
+# shellcheck source=tests/container/replicas.sh
+. tests/container/replicas.sh
 printf 'container: all checks passed\n'
