@@ -1,6 +1,6 @@
 //! What holds for every input, one function for each fuzz target. Also run over the
 //! corpora by `tests/it/fuzz.rs`, as far as no private parser is needed.
-#![cfg_attr(fuzzing, allow(dead_code, reason = "each target uses one"))]
+#![cfg_attr(fuzzing, allow(dead_code, unused_imports, reason = "each target uses one"))]
 
 use bytes::Bytes;
 use pepay_bridge::domain::clock::UnixMillis;
