@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn refused_credentials_count_whatever_the_event_is() {
+    fn refused_credentials_count_for_all_events() {
         assert!(rejects(&[401, 403, 401]));
         assert!(!rejects(&[401, 401, 422, 401]));
         let mut refusals = Refusals::default();

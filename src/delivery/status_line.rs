@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_status_line_is_seen_whatever_follows_it() {
+    fn a_whole_status_line_is_seen_regardless_of_the_bytes_after_it() {
         assert_eq!(seen("HTTP/1.1 200 OK\r\n"), Some(200));
         assert_eq!(seen("HTTP/1.0 204\r\n\u{1}\u{2}"), Some(204));
         assert_eq!(seen("HTTP/1.1 503 \nno header\r\n"), Some(503));
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_whole_status_line_says_nothing() {
+    fn an_incomplete_or_malformed_status_line_has_no_status() {
         for answer in [
             "",
             "HTTP/1.1 200 OK",

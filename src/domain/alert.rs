@@ -1,5 +1,4 @@
-//! What an operator is alerted to: states of the bridge that do not heal by themselves,
-//! or not soon. Plain values.
+//! Alerts to an operator: states of the bridge that do not heal by themselves, or not soon.
 
 use std::fmt;
 
@@ -7,7 +6,7 @@ use serde::Serialize;
 
 use super::clock::UnixMillis;
 
-/// What an alert is about.
+/// The kind of an alert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
@@ -45,7 +44,7 @@ impl Kind {
         Self::SourceQuiet,
     ];
 
-    /// The name in the configuration and in messages.
+    /// Returns the name in the configuration and in messages.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Dead => "dead",
@@ -60,7 +59,7 @@ impl Kind {
         }
     }
 
-    /// Whether it is something that has happened, and not a state that ends.
+    /// Returns whether it is an occurrence, and not a state that ends.
     pub const fn is_occurrence(self) -> bool {
         matches!(self, Self::Gap | Self::Conflict)
     }
@@ -72,56 +71,56 @@ impl fmt::Display for Kind {
     }
 }
 
-/// Something that is so at present.
+/// A present state, or an occurrence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// What it is about.
+    /// The kind.
     pub kind: Kind,
     /// The target, stream or source; empty for the bridge as a whole.
     pub name: String,
-    /// In a sentence, without any secret.
+    /// A sentence about it, without any secret.
     pub summary: String,
-    /// What tells one occurrence from the next; 0 for a state.
+    /// The number of the occurrence; 0 for a state.
     pub occurrence: i64,
 }
 
-/// All that is so at present.
+/// All present findings.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Findings {
-    /// What was found.
+    /// The findings.
     pub all: Vec<Finding>,
-    /// Kinds of which nothing is known now.
+    /// The kinds whose state is not known now.
     pub unknown: Vec<Kind>,
 }
 
-/// What came of a test alert.
+/// The result of a test alert.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct AlertOutcome {
-    /// The id it was sent with.
+    /// The id of the message.
     pub id: String,
     /// Whether it was answered with 2xx.
     pub acknowledged: bool,
-    /// The HTTP status, where there was an answer.
+    /// The HTTP status, if there was an answer.
     pub status: Option<u16>,
-    /// From the beginning of the connection to the head of the answer, in milliseconds.
+    /// The time from the beginning of the connection to the head of the answer, in milliseconds.
     pub duration_ms: u64,
-    /// What went wrong, without any secret; null on success.
+    /// The error, without any secret; null on success.
     pub error: Option<String>,
 }
 
 /// A message to the operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Alert {
-    /// What it is about.
+    /// The kind.
     pub kind: Kind,
     /// The target, stream or source; empty for the bridge as a whole.
     pub name: String,
-    /// Whether it is over.
+    /// Whether the state is over.
     pub resolved: bool,
-    /// In a sentence.
+    /// A sentence about it.
     pub summary: String,
-    /// Since when it has been so.
+    /// Since when the state lasts.
     pub since: UnixMillis,
-    /// When this was noticed.
+    /// When the bridge noticed it.
     pub at: UnixMillis,
 }

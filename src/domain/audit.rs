@@ -1,14 +1,14 @@
-//! What an operator has asked for, and what came of it.
+//! The entries of the audit trail: the calls of operators, and their outcomes.
 
 use serde::Serialize;
 
 use super::clock::UnixMillis;
 
-/// What an entry of the audit trail is about.
+/// The kind of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
-    /// A call that changes something, also one that was refused or has failed.
+    /// A call that changes something, even if it was refused or has failed.
     Change,
     /// The body of an event was read.
     Read,
@@ -18,7 +18,7 @@ impl Kind {
     /// Every kind.
     pub const ALL: [Self; 2] = [Self::Change, Self::Read];
 
-    /// The name in the store, in addresses and in answers.
+    /// Returns the name in the store, in addresses and in answers.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Change => "change",
@@ -27,39 +27,39 @@ impl Kind {
     }
 }
 
-/// What one call came to.
+/// A call and its outcome.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Entry {
-    /// When it was asked for.
+    /// When the call was made.
     pub at: UnixMillis,
     /// Whether it changes something, or reads bodies.
     pub kind: Kind,
-    /// The token: `admin_token`, or its name in `[server.tokens]`; null where no token is
-    /// asked for. Of what a signal has asked for, the signal: `SIGHUP`.
+    /// The token: `admin_token`, or its name in `[server.tokens]`; null if the listener requires no
+    /// token. For a signal its name: `SIGHUP`.
     pub who: Option<String>,
     /// Address and port of the other side of the connection.
     pub peer: Option<String>,
-    /// What the caller says that it is: `page`, `cli` or `api`; any caller can say so. `signal`
-    /// where none called.
+    /// The kind of the caller by its own statement: `page`, `cli` or `api`. `signal` if there was no
+    /// call.
     pub client: String,
-    /// What was asked for, such as `retry`, `read_body` or `target test`.
+    /// The action, such as `retry`, `read_body` or `target test`.
     pub action: String,
-    /// The target that it was about.
+    /// The target of the action.
     pub target: Option<String>,
-    /// The stream that it was about.
+    /// The stream of the action.
     pub stream: Option<String>,
-    /// The event that it was about.
+    /// The event of the action.
     pub event_id: Option<String>,
-    /// What it was narrowed to, as it was written; its beginning where that is long.
+    /// The filter of the action, as it was written; only its beginning if it is long.
     pub filter: Option<String>,
-    /// How many things were changed, or how many bodies read.
+    /// The number of changed things, or of bodies read.
     pub count: u64,
-    /// `done`, `abandoned` where the caller hung up before the end, or the code of the
-    /// problem that it was answered with.
+    /// `done`, `abandoned` if the caller hung up before the end, or the code of the problem in the
+    /// answer.
     pub outcome: String,
 }
 
-/// Which entries; what is `None` lets everything through.
+/// A filter of entries; `None` lets every entry through.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
     /// Of this kind.
@@ -72,8 +72,8 @@ pub struct Filter {
     pub target: Option<String>,
     /// About this event.
     pub event_id: Option<String>,
-    /// Asked for at this time or later.
+    /// Made at this time or later.
     pub from: Option<UnixMillis>,
-    /// Asked for before this time.
+    /// Made before this time.
     pub to: Option<UnixMillis>,
 }

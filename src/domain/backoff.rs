@@ -8,17 +8,17 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Where the random part of a wait comes from: a source of numbers in `0.0..1.0`.
+/// The source of the random part of a wait: numbers in `0.0..1.0`.
 #[derive(Clone)]
 pub struct Jitter(Arc<dyn Fn() -> f64 + Send + Sync>);
 
 impl Jitter {
-    /// Jitter that draws from `next`.
+    /// Creates jitter that draws from `next`.
     pub fn from_fn(next: impl Fn() -> f64 + Send + Sync + 'static) -> Self {
         Self(Arc::new(next))
     }
 
-    /// The next number.
+    /// Returns the next number.
     pub fn next(&self) -> f64 {
         (self.0)()
     }
@@ -30,7 +30,7 @@ impl fmt::Debug for Jitter {
     }
 }
 
-/// The two ends of a retry schedule.
+/// A retry schedule between two waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Backoff {
     min: Duration,
@@ -38,38 +38,37 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// A schedule between `min` and `max`; `None` if `min` is zero or above `max`.
+    /// Creates a schedule between `min` and `max`; `None` if `min` is zero or above `max`.
     pub fn new(min: Duration, max: Duration) -> Option<Self> {
         (!min.is_zero() && min <= max).then_some(Self { min, max })
     }
 
-    /// The schedule between two constants.
+    /// Creates the schedule between two constants.
     ///
     /// # Panics
-    /// If `min` is zero or above `max`: a constant of such is none.
+    /// If `min` is zero or above `max`; for a constant, at compile time.
     pub const fn between(min: Duration, max: Duration) -> Self {
         assert!(!min.is_zero() && min.as_nanos() <= max.as_nanos());
         Self { min, max }
     }
 
-    /// The shortest wait, before jitter.
+    /// Returns the shortest wait, before jitter.
     pub const fn min(self) -> Duration {
         self.min
     }
 
-    /// The longest wait this schedule can ask for.
+    /// Returns the longest wait of this schedule.
     pub const fn max(self) -> Duration {
         self.max
     }
 
-    /// The longest wait after `failures` failures in a row (1 is the first).
+    /// Returns the longest wait after `failures` failures in a row (1 is the first).
     pub fn ceiling(self, failures: u32) -> Duration {
         let doublings = failures.saturating_sub(1).min(31);
         self.min.saturating_mul(1 << doublings).min(self.max)
     }
 
-    /// The wait after `failures` failures in a row, where `jitter` is a random
-    /// number in `0.0..1.0`.
+    /// Returns the wait after `failures` failures in a row; `jitter` is a random number in `0.0..1.0`.
     pub fn delay(self, failures: u32, jitter: f64) -> Duration {
         self.ceiling(failures).mul_f64(jitter.clamp(0.0, 1.0))
     }

@@ -1,9 +1,9 @@
-//! What an error comes down to.
+//! The causes of an error.
 
 use std::error::Error;
 
-/// The innermost cause of `error`, or `error` itself if it names none: the one
-/// that says what happened. Those around it mostly repeat what was tried.
+/// Returns the innermost cause of `error`, or `error` itself if it has none. The innermost cause says
+/// what happened; the errors around it mostly repeat the attempted operation.
 pub fn innermost<'a>(mut error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {
     while let Some(cause) = error.source() {
         error = cause;
@@ -11,8 +11,8 @@ pub fn innermost<'a>(mut error: &'a (dyn Error + 'static)) -> &'a (dyn Error + '
     error
 }
 
-/// `error` and its causes, outermost first, without those whose text the one before
-/// repeats already.
+/// Returns `error` and its causes, outermost first, without those whose text the previous one repeats
+/// already.
 pub fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let (mut said, mut cause) = (text.clone(), error.source());

@@ -1,4 +1,4 @@
-//! Time as a value that is passed in, so that tests decide what time it is.
+//! Time as a value that is passed in, so that tests determine it.
 
 mod rfc3339;
 
@@ -14,17 +14,17 @@ pub use rfc3339::InvalidTime;
 pub struct UnixMillis(pub i64);
 
 impl UnixMillis {
-    /// The same point in whole seconds, rounded down.
+    /// Returns the same point in whole seconds, rounded down.
     pub const fn seconds(self) -> i64 {
         self.0.div_euclid(1000)
     }
 
-    /// This point moved later by `by`; saturates instead of wrapping.
+    /// Returns the point that is later by `by`; saturates instead of wrapping.
     pub fn plus(self, by: Duration) -> Self {
         Self(self.0.saturating_add(millis(by)))
     }
 
-    /// How long after `earlier` this point lies; zero if it lies before it.
+    /// Returns how long after `earlier` this point lies; zero if it lies before it.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
@@ -40,16 +40,17 @@ fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// Where the current time comes from.
+/// The source of the current time.
 #[derive(Clone)]
 pub struct Clock {
     now: Arc<dyn Fn() -> UnixMillis + Send + Sync>,
-    /// Milliseconds that are added, the same for all clones; `None` of a clock that is not adjusted.
+    /// The milliseconds that are added, shared by all clones; `None` for a clock that is not
+    /// adjustable.
     correction: Option<Arc<AtomicI64>>,
 }
 
 impl Clock {
-    /// The machine's own clock.
+    /// Returns the machine's own clock.
     #[expect(clippy::disallowed_methods, reason = "this is where the time that is passed in comes from")]
     pub fn system() -> Self {
         Self::from_fn(|| {
@@ -58,30 +59,31 @@ impl Clock {
         })
     }
 
-    /// A clock that says whatever `now` says.
+    /// Creates a clock that returns the time of `now`.
     pub fn from_fn(now: impl Fn() -> UnixMillis + Send + Sync + 'static) -> Self {
         Self { now: Arc::new(now), correction: None }
     }
 
-    /// A clock that shows the same time until it is [adjusted](Self::adjust), with its clones.
+    /// Returns a clock that shows the same time until it is [adjusted](Self::adjust), together with its
+    /// clones.
     pub fn adjustable(&self) -> Self {
         Self { correction: Some(Arc::default()), ..self.clone() }
     }
 
-    /// The current time.
+    /// Returns the current time.
     pub fn now(&self) -> UnixMillis {
         self.corrected((self.now)())
     }
 
-    /// What this clock shows when the one that it was made of shows `at`.
+    /// Returns the time of this clock when the clock that it was made from shows `at`.
     pub fn corrected(&self, at: UnixMillis) -> UnixMillis {
         let correction = self.correction.as_ref().map_or(0, |correction| correction.load(Relaxed));
         UnixMillis(at.0.saturating_add(correction))
     }
 
-    /// Sets the clock by another one, which has shown `theirs` at some time between two times
-    /// of this one. What cannot be told from clocks that differ by less than `tolerance` changes
-    /// nothing. Returns the milliseconds that were added.
+    /// Sets the clock by another one, which has shown `theirs` at some time between two times of this
+    /// one. A difference that could be less than `tolerance` changes nothing. Returns the milliseconds
+    /// that were added.
     pub fn adjust(
         &self,
         (before, after): (UnixMillis, UnixMillis),
@@ -129,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_be_the_time_that_the_question_took_adjusts_nothing() {
+    fn a_difference_within_the_time_of_the_question_adjusts_nothing() {
         let ours = at(100_000);
         let slow = (UnixMillis(100_000), UnixMillis(102_000));
         for theirs in [99_750, 100_000, 102_250] {

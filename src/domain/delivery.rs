@@ -1,4 +1,4 @@
-//! The life of one delivery: one event on its way to one target.
+//! The states of a delivery: one event on its way to one target.
 //!
 //! ```text
 //!             ┌────────────── retry due ──────────────┐
@@ -9,11 +9,10 @@
 //!               └─────▶ dead   (not worth retrying, or tried for long enough)
 //! ```
 //!
-//! `sending` is recorded only where a repeat must be ruled out, and for an attempt
-//! that has been out for long; other attempts end from the state they began in. An
-//! operator can end a delivery as `closed` or `cancelled`, and have one that has
-//! ended sent again. [`apply`] is the table of all that; the store mirrors the
-//! states as a `CHECK`.
+//! `sending` is recorded if a repeat must be ruled out, and for a slow attempt; other attempts end from
+//! the state in which they began. An operator can end a delivery as `closed` or `cancelled`, and have
+//! an ended one sent again. [`apply`] has the table of all steps; the store mirrors the states as a
+//! `CHECK`.
 
 mod retry;
 mod state;
@@ -23,19 +22,19 @@ pub use retry::{Attempt, Next, RetryPolicy, Verdict};
 pub use state::{State, UnknownState};
 pub use step::{Illegal, OnUncertain, Step, apply};
 
-/// Whether deliveries wait for one another.
+/// Which deliveries wait for one another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ordering {
-    /// One at a time, in order, for one order, invoice or payment.
+    /// Deliveries of one order, invoice or payment are sent one at a time, in order.
     PerObject,
-    /// One at a time, in order, for an order together with its invoice and its payments.
+    /// Deliveries of an order, its invoice and its payments are sent one at a time, in order.
     PerOrder,
-    /// Freely.
+    /// None waits for another.
     None,
 }
 
 impl Ordering {
-    /// The name in the configuration and in answers.
+    /// Returns the name in the configuration and in answers.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::PerObject => "per_object",

@@ -1,4 +1,4 @@
-//! An event as the bridge knows it: a validated identity beside the exact bytes.
+//! An event: a validated identity and the exact bytes.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,23 +11,23 @@ use super::clock::UnixMillis;
 
 /// Pepay's `event.id`: opaque, 1 to 255 bytes of visible ASCII.
 ///
-/// It is the key of deduplication and goes out as `webhook-id`, so a value that
-/// could not be a header never becomes one.
+/// It is the key of deduplication and is sent as `webhook-id`, so a value that could not be a header is
+/// not valid.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EventId(Arc<str>);
 
-/// Why a text is no event id.
+/// Why a text is not an event id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("an event id is 1 to 255 bytes of visible ASCII")]
 pub struct InvalidEventId;
 
 impl EventId {
-    /// The id as text.
+    /// Returns the id as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Pepay's order of creation, for ids of the form `evt_<unix ms>-<n>`.
+    /// Returns Pepay's order of creation, for ids of the form `evt_<unix ms>-<n>`.
     ///
     /// Usable to order events, never to identify them.
     pub fn creation_order(&self) -> Option<(u64, u64)> {
@@ -35,9 +35,9 @@ impl EventId {
         Some((millis.parse().ok()?, n.parse().ok()?))
     }
 
-    /// When Pepay created the event, in Unix seconds, as far as [`creation_order`](Self::creation_order)
-    /// tells. `None` where its first part is no time of these centuries in milliseconds, but a
-    /// counter or a time in another unit.
+    /// Returns when Pepay created the event, in Unix seconds, by its
+    /// [`creation_order`](Self::creation_order). `None` if the first part is not a time of these
+    /// centuries in milliseconds, but a counter or a time in another unit.
     pub fn creation_time(&self) -> Option<i64> {
         let (millis, _) = self.creation_order()?;
         // 1973 to 2286: times in seconds and in microseconds lie outside.
@@ -65,13 +65,13 @@ impl fmt::Display for EventId {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct EventType(Arc<str>);
 
-/// Why a text is no event type.
+/// Why a text is not an event type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("an event type is 1 to 255 bytes of visible ASCII")]
 pub struct InvalidEventType;
 
 impl EventType {
-    /// The type as text.
+    /// Returns the type as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -100,40 +100,40 @@ fn visible_ascii(text: &str) -> bool {
 pub struct Event {
     /// The key of deduplication.
     pub id: EventId,
-    /// What filters match on.
+    /// The type, which filters match.
     pub kind: EventType,
-    /// What it is about.
+    /// The object, order and invoice that it is about.
     pub subject: Subject,
-    /// When Pepay created it, in Unix seconds: as the event says, else by its id, else
-    /// when it arrived.
+    /// When Pepay created it, in Unix seconds: by the event itself, else by its id, else by its
+    /// arrival.
     pub created: i64,
-    /// What differs from another event under the same id. `None` for an event that
-    /// was not read from Pepay, or was stored by a version that made none.
+    /// The digest of its content, which differs for another event under the same id. `None` for an
+    /// event that was not read from Pepay, or was stored by a version without digests.
     pub digest: Option<Digest>,
     /// The JSON, byte for byte.
     pub body: Bytes,
 }
 
-/// What an event is about, by its own fields. Ids are 1 to 255 bytes; not every
-/// event names each.
+/// The things that an event is about, by its own fields. Ids are 1 to 255 bytes; not every event names
+/// each.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Subject {
-    /// The order, invoice or payment itself, and so the unit of ordering.
+    /// The order, invoice or payment itself, which is the unit of ordering.
     pub object: Option<Arc<str>>,
-    /// The order that it is or belongs to.
+    /// The order that the object is or belongs to.
     pub order: Option<Arc<str>>,
-    /// The invoice that it is or belongs to.
+    /// The invoice that the object is or belongs to.
     pub invoice: Option<Arc<str>>,
     /// The network environment.
     pub environment: Option<Environment>,
 }
 
-/// The beginning of a SHA-256 over what an event says: type, creation time and data.
+/// The beginning of a SHA-256 over the content of an event: type, creation time and data.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Digest(pub [u8; Digest::LENGTH]);
 
 impl Digest {
-    /// How many bytes are kept.
+    /// The number of bytes that are kept.
     pub const LENGTH: usize = 16;
 }
 
@@ -154,8 +154,7 @@ impl Event {
     /// The type of a made-up event.
     pub const TEST: &str = "pepay_bridge.test";
 
-    /// An event of the bridge's own, made up at `now` to try a target with. It has
-    /// Pepay's shape, and an id that Pepay's cannot have.
+    /// Creates a test event at `now`. It has Pepay's shape, and an id that Pepay's events cannot have.
     pub fn made_up(now: UnixMillis) -> Self {
         let (id, kind, created) = (format!("evt_test_{}", now.0), Self::TEST, now.seconds());
         let body = format!(
@@ -172,7 +171,7 @@ impl Event {
     }
 }
 
-/// An event that has reached the bridge, with where and when it did.
+/// An event that has reached the bridge, with its source and time of arrival.
 #[derive(Clone, Debug)]
 pub struct Received {
     /// The event itself.
@@ -197,7 +196,7 @@ pub enum Source {
     Webhook,
     /// The REST list, read to close a gap of a stream.
     Backfill,
-    /// The REST list, read to check both other roads.
+    /// The REST list, read to check the stream and the webhooks.
     Reconcile,
 }
 
@@ -205,7 +204,7 @@ impl Source {
     /// Every source, in the order of the documentation.
     pub const ALL: [Self; 4] = [Self::Stream, Self::Webhook, Self::Backfill, Self::Reconcile];
 
-    /// The name in metrics, headers and the store.
+    /// Returns the name in metrics, headers and the store.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Stream => "stream",
@@ -215,13 +214,14 @@ impl Source {
         }
     }
 
-    /// Whether Pepay brings events by it on its own. The two that do are a check on each other.
+    /// Returns whether Pepay sends events by it on its own. The two such sources are a check on each
+    /// other.
     pub const fn is_live(self) -> bool {
         matches!(self, Self::Stream | Self::Webhook)
     }
 }
 
-/// Why a text is no source.
+/// Why a text is not a source.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is no source; allowed are `stream`, `webhook`, `backfill` and `reconcile`")]
 pub struct UnknownSource(pub String);
@@ -241,12 +241,12 @@ impl FromStr for Source {
 pub enum Environment {
     /// The test network.
     Devnet,
-    /// The real one.
+    /// The real network.
     Mainnet,
 }
 
 impl Environment {
-    /// The name on the wire.
+    /// Returns the name on the wire.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Devnet => "devnet",
@@ -255,7 +255,7 @@ impl Environment {
     }
 }
 
-/// Why a text is no environment.
+/// Why a text is not an environment.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is no environment; allowed are `devnet` and `mainnet`")]
 pub struct InvalidEnvironment(pub String);

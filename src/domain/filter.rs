@@ -1,9 +1,9 @@
-//! Which event types a stream subscribes to and a target receives.
+//! The event types that a stream subscribes to or a target receives.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// A list of type patterns, of which one has to match.
+/// A list of type patterns. An event passes if one of them matches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TypeFilter(Vec<Pattern>);
 
@@ -13,15 +13,15 @@ pub struct TypeFilter(Vec<Pattern>);
 /// `invoice.updated` and not `invoice_payment.updated`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Pattern {
-    /// Every type.
+    /// Matches every type.
     Any,
-    /// The types that begin with this text, which ends in a dot.
+    /// Matches the types that begin with this text, which ends in a dot.
     Prefix(Box<str>),
-    /// This type alone.
+    /// Matches this type alone.
     Exact(Box<str>),
 }
 
-/// Why a text is no type pattern.
+/// Why a text is not a type pattern.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "`{0}` is no event type pattern; allowed are `*`, a type such as `invoice.updated`, or a prefix such as `invoice.*`"
@@ -29,38 +29,38 @@ pub enum Pattern {
 pub struct InvalidPattern(pub String);
 
 impl TypeFilter {
-    /// Matches every type.
+    /// Returns the filter that matches every type.
     pub fn any() -> Self {
         Self(vec![Pattern::Any])
     }
 
-    /// A filter of these patterns.
+    /// Creates a filter of these patterns.
     pub fn new(patterns: Vec<Pattern>) -> Self {
         Self(patterns)
     }
 
-    /// Whether an event of type `kind` passes.
+    /// Returns whether an event of type `kind` passes.
     pub fn matches(&self, kind: &str) -> bool {
         self.0.iter().any(|pattern| pattern.matches(kind))
     }
 
-    /// Whether the filter lets everything through.
+    /// Returns whether every event passes.
     pub fn is_any(&self) -> bool {
         self.0.contains(&Pattern::Any)
     }
 
-    /// Whether there can be a type that passes this filter and `other`.
+    /// Returns whether a type can pass both this filter and `other`.
     pub fn overlaps(&self, other: &Self) -> bool {
         self.0.iter().any(|one| other.0.iter().any(|other| one.overlaps(other)))
     }
 
-    /// The patterns, in the order they were written.
+    /// Returns the patterns, in the order in which they were written.
     pub fn patterns(&self) -> &[Pattern] {
         &self.0
     }
 }
 
-/// The patterns of a text that separates them by commas; at least one.
+/// Parses patterns that are separated by commas; at least one.
 impl FromStr for TypeFilter {
     type Err = InvalidPattern;
 
@@ -69,7 +69,7 @@ impl FromStr for TypeFilter {
     }
 }
 
-/// Comma-separated, as Pepay's query parameters take it.
+/// Writes the patterns with commas between them, as in Pepay's query parameters.
 impl fmt::Display for TypeFilter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, pattern) in self.0.iter().enumerate() {

@@ -1,27 +1,26 @@
-//! A bound on log lines that any caller can cause.
+//! Bounds the number of log lines that any caller can cause.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 
 use super::clock::UnixMillis;
 
-/// At most one line in this time, in milliseconds.
+/// The shortest time between two lines, in milliseconds.
 const INTERVAL: u64 = 10_000;
 
-/// Lets one log line of a kind through every ten seconds, and counts the others.
+/// Allows one log line of a kind every ten seconds, and counts the others.
 #[derive(Debug, Default)]
 pub struct LogLimit {
-    /// When the last line was let through, in Unix milliseconds; 0 for never.
+    /// When the last line was allowed, in Unix milliseconds; 0 for never.
     logged_at: AtomicI64,
     /// Occurrences since that line.
     unlogged: AtomicU64,
 }
 
 impl LogLimit {
-    /// Notes an occurrence. If a line is due, returns how many occurrences had none
-    /// since the last line.
+    /// Notes an occurrence. If a line is due, returns the number of occurrences since the last line.
     pub fn note(&self, now: UnixMillis) -> Option<u64> {
         let logged_at = self.logged_at.load(Relaxed);
-        // The distance either way, so that a clock set back silences nothing for long.
+        // The distance in either direction, so that a clock set back does not stop the lines for long.
         let due = now.0.abs_diff(logged_at) >= INTERVAL
             && self.logged_at.compare_exchange(logged_at, now.0, Relaxed, Relaxed).is_ok();
         if due {

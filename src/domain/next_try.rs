@@ -1,4 +1,4 @@
-//! What a delivery waits for before it is tried next. Pure.
+//! Finds the reason why a delivery waits before its next attempt. Pure.
 
 use serde::Serialize;
 
@@ -6,29 +6,28 @@ use super::clock::UnixMillis;
 use super::delivery::State;
 use super::status::{Circuit, TargetStatus};
 
-/// What a delivery waits for, and until when, as far as that is a matter of time.
+/// The reason why a delivery waits, and the end of the wait if it is a time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct NextTry {
-    /// What it waits for.
+    /// The reason.
     pub waits_for: WaitsFor,
-    /// When that is over; null if it is not known.
+    /// When the wait ends; null if that is not known.
     pub at: Option<UnixMillis>,
-    /// The event that goes before it, where it waits for one.
+    /// The event before it in its lane, if it waits for one.
     pub event_id: Option<String>,
 }
 
-/// What a delivery waits for. Of several, the one that lasts longest.
+/// The reason why a delivery waits. If there are several, the one that lasts longest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WaitsFor {
-    /// A place on the wire, or its turn by `rate_limit`: it goes out as soon as there is one.
+    /// A place on the wire, or its time by `rate_limit`: it is sent as soon as there is one.
     Place,
     /// The end of its own wait after a failed attempt.
     Time,
-    /// The end of the wait that the target has asked for with `Retry-After`.
+    /// The end of the target's `Retry-After`.
     RetryAfter,
-    /// The next probe of the target's breaker. It goes out at the first success, or as a
-    /// probe itself.
+    /// The next probe of the target's breaker. It is sent at the first success, or as a probe itself.
     Probe,
     /// An earlier event of its lane.
     Event,
@@ -36,25 +35,25 @@ pub enum WaitsFor {
     Pause,
     /// An operator's decision about it: it is held.
     Operator,
-    /// A target of that name: none is configured.
+    /// A target of this name: none is configured.
     Target,
 }
 
-/// A delivery, as far as its next try depends on it.
+/// The facts about a delivery on which its next attempt depends.
 #[derive(Clone, Copy, Debug)]
 pub struct Waiting<'a> {
     /// Its state.
     pub state: State,
     /// Whether an attempt was made.
     pub tried: bool,
-    /// When its own wait is over.
+    /// When its own wait ends.
     pub due_at: Option<UnixMillis>,
     /// The event before it in its lane.
     pub behind: Option<&'a str>,
 }
 
 impl Waiting<'_> {
-    /// What it waits for at `now`; `None` if it is on the wire, or has ended. `target` is
+    /// Returns why the delivery waits at `now`; `None` if it is on the wire, or has ended. `target` is
     /// the status of its target, if that is configured.
     pub fn next_try(&self, target: Option<&TargetStatus>, now: UnixMillis) -> Option<NextTry> {
         if self.state.is_settled() || self.state == State::Sending {
@@ -74,7 +73,7 @@ impl Waiting<'_> {
         }
         let probe = (target.circuit != Circuit::Closed).then(|| {
             let next = target.next_probe;
-            // While a probe is out, its end decides.
+            // While a probe is on the wire, its end decides.
             next.map_or(now, |next| if self.tried { next.retry_at } else { next.first_attempt_at })
         });
         let waits = [

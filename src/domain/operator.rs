@@ -1,5 +1,5 @@
-//! What an operator can ask for: which events and deliveries to look at, what to do
-//! about a delivery, and what of the running parts.
+//! The questions and actions of an operator: filters of events and deliveries, actions on deliveries,
+//! and actions on the running parts.
 
 mod bulk;
 mod running;
@@ -19,21 +19,21 @@ pub use running::{
     Agreement, BackfillFrom, Mismatch, OperationError, Part, Routing, TargetInfo, TestOutcome, Verification,
 };
 
-/// What an operator can do about a delivery.
+/// An action of an operator on a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Action {
-    /// Send it now, with the time to give up counted anew.
+    /// Send the delivery now; the time to give up is counted anew.
     Retry,
-    /// Send a held one again: the target may see it twice.
+    /// Send a held delivery again: the target may see the event twice.
     Release,
-    /// Say of a held one that nothing more is needed.
+    /// Decide about a held delivery that nothing more is needed.
     Close,
-    /// Decide that it is not to be sent.
+    /// Decide that the delivery is not sent.
     Cancel,
 }
 
-/// Why a text is no action.
+/// Why a text is not an action.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is no action; allowed are `retry`, `release`, `close` and `cancel`")]
 pub struct UnknownAction(pub String);
@@ -42,7 +42,7 @@ impl Action {
     /// Every action.
     pub const ALL: [Self; 4] = [Self::Retry, Self::Release, Self::Close, Self::Cancel];
 
-    /// The name in addresses and answers.
+    /// Returns the name in addresses and answers.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Retry => "retry",
@@ -52,8 +52,7 @@ impl Action {
         }
     }
 
-    /// The step that this takes of a delivery; `tried` says whether an attempt was
-    /// ever made.
+    /// Returns the step of this action; `tried` says whether an attempt was ever made.
     pub const fn step(self, tried: bool) -> Step {
         match self {
             Self::Retry => Step::SendNow { tried },
@@ -63,14 +62,14 @@ impl Action {
         }
     }
 
-    /// The states in which a delivery has to be. What is on the wire is in none of
-    /// them, and what was acknowledged can only be replayed.
+    /// Returns the states that allow the action. A delivery on the wire is in none of them, and an
+    /// acknowledged one can only be replayed.
     pub const fn applies_to(self) -> &'static [State] {
         self.step(true).from()
     }
 }
 
-/// The states from which an event can be replayed to a target: those that have ended.
+/// The states from which an event can be replayed to a target: those of ended deliveries.
 pub const REPLAYABLE: &[State] = Step::Replay { tried: true }.from();
 
 impl FromStr for Action {
@@ -88,18 +87,18 @@ impl fmt::Display for Action {
     }
 }
 
-/// Which events, or which deliveries; what is `None` lets everything through.
-/// Of events, `state` and `target` ask for one delivery that fits both.
+/// A filter of events or deliveries; a member that is `None` lets all of them through. In a filter of
+/// events, `state` and `target` have to fit one delivery.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
     /// The event's type matches.
     pub types: Option<TypeFilter>,
     /// The event is about this object.
     pub object_id: Option<String>,
-    /// The event is about this order, or about what names it as its order.
+    /// The event is about this order, or about an object that names it as its order.
     pub order_id: Option<String>,
-    /// The event is about this invoice, or about what belongs to an invoice and names
-    /// it: a payment. An order does not belong to its invoice.
+    /// The event is about this invoice, or about an object that belongs to an invoice and names it: a
+    /// payment. An order does not belong to its invoice.
     pub invoice_id: Option<String>,
     /// The event came by this source first.
     pub source: Option<Source>,
@@ -113,30 +112,29 @@ pub struct Filter {
     pub to: Option<UnixMillis>,
     /// The event's id begins with this.
     pub id_prefix: Option<String>,
-    /// The event's body has this text, byte for byte. Of events alone.
+    /// The event's body has this text, byte for byte. In a filter of events only.
     pub text: Option<String>,
 }
 
 impl Filter {
-    /// The states of the deliveries that `action` is for: those it applies to, as
-    /// far as they pass.
+    /// Returns the states of the deliveries that `action` applies to and that pass the filter.
     pub fn states_for(&self, action: Action) -> Vec<State> {
         let passes = |state: &State| self.state.is_none_or(|wanted| wanted == *state);
         action.applies_to().iter().copied().filter(passes).collect()
     }
 }
 
-/// Which part of a list.
+/// A page of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Page {
-    /// How many items at most; what lies outside 1 to [`Page::LARGEST`] is moved there.
+    /// The largest number of items; a number outside 1 to [`Page::LARGEST`] is moved into that range.
     pub limit: u32,
-    /// Where the last part ended; `None` is the beginning.
+    /// The end of the previous page; `None` begins at the beginning.
     pub cursor: Option<Cursor>,
 }
 
 impl Page {
-    /// The most items of one page.
+    /// The largest number of items of one page.
     pub const LARGEST: u32 = 500;
 }
 
@@ -146,17 +144,17 @@ impl Default for Page {
     }
 }
 
-/// A place in a list, newest first: everything up to it has been looked at. Text
-/// that is handed back as it was given.
+/// A place in a list, newest first, up to which all rows have been read. Callers pass its text back
+/// unchanged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Cursor {
-    /// The sequence of the last event looked at.
+    /// The sequence of the last event that was read.
     pub(crate) sequence: i64,
-    /// The number of the last target looked at, where the list is one of deliveries.
+    /// The number of the last target that was read, in a list of deliveries.
     pub(crate) target: i64,
 }
 
-/// Why a text is no cursor.
+/// Why a text is not a cursor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("this is no cursor; allowed is the `next_cursor` of an earlier answer")]
 pub struct InvalidCursor;
@@ -205,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn no_action_touches_what_is_on_the_wire_or_was_acknowledged() {
+    fn no_action_touches_a_delivery_on_the_wire_or_an_acknowledged_one() {
         for action in Action::ALL {
             assert!(!action.applies_to().contains(&State::Sending), "{action}");
             assert!(!action.applies_to().contains(&State::Delivered), "{action}");
@@ -213,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn exactly_what_has_ended_can_be_replayed() {
+    fn exactly_the_ended_deliveries_can_be_replayed() {
         for state in State::ALL {
             assert_eq!(REPLAYABLE.contains(&state), state.is_settled(), "{state:?}");
         }

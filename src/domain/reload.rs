@@ -1,19 +1,18 @@
-//! What a reload of the configuration comes to.
+//! The outcome of a reload of the configuration.
 
 use serde::Serialize;
 
-/// What has become of a configuration that was read again. The lists name
-/// keys, and never show a value.
+/// The changes of a reload. The lists name keys, and never show a value.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Changes {
-    /// What is in effect now, such as `targets.orders changed` or `streams.commerce added`.
+    /// The applied changes, such as `targets.orders changed` or `streams.commerce added`.
     pub applied: Vec<String>,
     /// Keys whose new value waits for a restart, such as `server.listen`.
     pub restart_needed: Vec<String>,
     /// The files that were read anew: the configuration file, and each with a secret, a
     /// certificate or a key.
     pub files: Vec<FileRead>,
-    /// Targets that are not configured any more while deliveries to them wait.
+    /// Removed targets with waiting deliveries.
     pub removed_targets: Vec<RemovedTarget>,
 }
 
@@ -22,33 +21,33 @@ pub struct Changes {
 pub struct FileRead {
     /// The key that names it, such as `pepay.api_key_file`; for the configuration file, its path.
     pub key: String,
-    /// Whether its content is another than when it was read before.
+    /// Whether its content has changed since it was last read.
     pub changed: bool,
-    /// Whether the file is a mount point of its own: then a file that was renamed over it is
-    /// not seen, and `changed` is false for it.
+    /// Whether the file is a mount point of its own. Then a file that was renamed over it is not seen,
+    /// and `changed` is false.
     pub own_mount: bool,
 }
 
-/// A target that is not configured any more, and what waits for it.
+/// A removed target, and its waiting deliveries.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RemovedTarget {
     /// Its name.
     pub target: String,
-    /// Deliveries that were still to be made.
+    /// The number of open deliveries.
     pub backlog: u64,
-    /// Deliveries whose outcome is unknown.
+    /// The number of held deliveries.
     pub held: u64,
-    /// Deliveries given up.
+    /// The number of dead deliveries.
     pub dead: u64,
 }
 
-/// Why a configuration that was read again is not in effect. Nothing has changed then.
+/// Why a reload failed. Nothing has changed then.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReloadError {
-    /// It cannot be used: everything that is wrong with it, a line each.
+    /// The configuration is not valid: all faults, a line each.
     #[error("the configuration is not valid: {}", .0.join("; "))]
     Invalid(Vec<String>),
-    /// Nothing may be wrong with it, but the bridge cannot take it up now; says why.
+    /// The bridge cannot apply the configuration now, for this reason.
     #[error("{0}")]
     Unavailable(String),
 }

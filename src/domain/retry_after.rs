@@ -4,12 +4,12 @@ use std::time::{Duration, SystemTime};
 
 use super::clock::UnixMillis;
 
-/// How long the header's `value` asks to wait, seen from `now`. A date that has
-/// passed is zero; a value that is neither form is `None`.
+/// Returns the wait that the header's `value` asks for, from `now` on. A date that has passed is zero;
+/// a value that is neither form is `None`.
 pub fn parse(value: &str, now: UnixMillis) -> Option<Duration> {
     let value = value.trim();
     if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
-        // More than fits is for ever, as far as a caller's own limit is concerned.
+        // A larger number is above every caller's own limit.
         return Some(Duration::from_secs(value.parse().unwrap_or(u32::MAX).into()));
     }
     let date = httpdate::parse_http_date(value).ok()?;

@@ -1,5 +1,4 @@
-//! What the running parts say about themselves: plain values, published by the
-//! part and read by what reports them.
+//! The status of the running parts: plain values, which a part publishes and the reporting code reads.
 
 use std::sync::Arc;
 
@@ -7,14 +6,14 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::clock::UnixMillis;
 
-/// A stream, as `/status` shows it.
+/// The status of a stream, as `/status` shows it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct StreamStatus {
     /// The configured name.
     pub name: Arc<str>,
     /// Whether a connection is open.
     pub connected: bool,
-    /// What the stream is doing.
+    /// The present activity of the stream.
     pub phase: StreamPhase,
     /// Since when `connected` has had its value.
     pub since: UnixMillis,
@@ -28,23 +27,22 @@ pub struct StreamStatus {
     pub reconnects: u64,
     /// Why the last connection, or try for one, ended.
     pub last_disconnect: Option<String>,
-    /// Whether everything between the last two connections is accounted for.
+    /// Whether every event between the last two connections is accounted for.
     pub gap: GapStatus,
     /// Whether sweeps keep finding events that the stream should have brought.
     pub behind: bool,
-    /// Up to when, by the time of creation, sweeps have found everything that Pepay
-    /// lists to be stored.
+    /// The time of creation up to which every event in Pepay's list is stored, by the sweeps.
     pub compared_until: Option<UnixMillis>,
     /// Since when connections have ended soon after they were opened, again and again.
     pub unsteady_since: Option<UnixMillis>,
-    /// What keeps the stream from being healthy, in words for an operator.
+    /// The reason why the stream is not healthy, in words for an operator.
     pub problem: Option<String>,
     /// The last backfill that an operator asked for since the process started.
     pub backfill: Option<BackfillStatus>,
 }
 
 impl StreamStatus {
-    /// A stream that has not yet tried to connect.
+    /// Returns the status of a stream that has not yet tried to connect.
     pub fn new(name: Arc<str>, now: UnixMillis) -> Self {
         Self {
             name,
@@ -66,13 +64,13 @@ impl StreamStatus {
     }
 }
 
-/// What a stream is doing.
+/// The activity of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StreamPhase {
     /// Minting a token or opening a connection.
     Connecting,
-    /// Reading what it missed from REST, live frames held back.
+    /// Reading missed events from REST, while live frames are held back.
     Backfilling,
     /// Storing frames as they come.
     Live,
@@ -90,20 +88,20 @@ pub enum StreamPhase {
 pub enum GapStatus {
     /// Everything up to the cursor is stored.
     Closed,
-    /// Being filled.
+    /// The gap is being filled.
     Open {
-        /// Since when live events have passed it: the list of events was in trouble for
-        /// as long as it may hold them back. Of one object, an event that the gap hides
-        /// may then come after a later one. `null` while they are held back.
+        /// Since when live events have passed the gap: the list of events has failed for as long as the
+        /// gap may hold them back. An event that the gap hides may then come after a later one of its
+        /// object. `null` while live events are held back.
         passed_since: Option<UnixMillis>,
     },
-    /// Filled as far as Pepay still knows; events between these may be missing.
+    /// The gap is filled with the events that Pepay still has; events between these two may be missing.
     Unproven {
         /// The last event known to be stored before the hole.
         after: String,
         /// The first event after it.
         before: Option<String>,
-        /// When that was found.
+        /// When the hole was found.
         at: UnixMillis,
     },
 }
@@ -111,19 +109,19 @@ pub enum GapStatus {
 /// A backfill that an operator asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BackfillStatus {
-    /// Whether it goes on still.
+    /// Whether it is still running.
     pub running: bool,
-    /// Where it began: a time as RFC 3339, or the id of the event it comes after.
+    /// Its beginning: a time as RFC 3339, or the id of the event before it.
     pub from: String,
-    /// Events read from Pepay's list. One that has to be read again counts again.
+    /// The number of events read from Pepay's list. An event that is read again counts again.
     pub read: u64,
-    /// Those of them that no source had brought before.
+    /// The number of these that no source had brought before.
     pub recorded: u64,
-    /// When it was asked for.
+    /// When it was started.
     pub started_at: UnixMillis,
     /// When it ended.
     pub ended_at: Option<UnixMillis>,
-    /// While it runs, why it does not get on; then, why it has not brought everything.
+    /// While it runs, why it makes no progress; afterwards, why it is incomplete.
     pub error: Option<String>,
 }
 
@@ -136,12 +134,12 @@ pub struct SeenEvent {
     pub at: UnixMillis,
 }
 
-/// A webhook endpoint, as `/status` shows it.
+/// The status of a webhook endpoint, as `/status` shows it.
 #[derive(Clone, Debug, Serialize)]
 pub struct WebhookStatus {
     /// The configured name.
     pub name: Arc<str>,
-    /// Where it listens.
+    /// The path at which it listens.
     pub path: Arc<str>,
     /// The newest event that came through this endpoint and is stored, whichever source brought it first.
     pub last_event: Option<SeenEvent>,
@@ -152,17 +150,17 @@ pub struct WebhookStatus {
 /// A refused webhook.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Rejection {
-    /// The error code it was answered with.
+    /// The error code of the answer.
     pub code: &'static str,
-    /// When.
+    /// When it was refused.
     pub at: UnixMillis,
-    /// Why, in more detail than the sender is told.
+    /// The reason, with more detail than the answer has.
     pub message: String,
     /// The event's id, once the signature has been verified.
     pub event_id: Option<String>,
-    /// Size of the body, in bytes, as far as it was declared or read.
+    /// The size of the body in bytes, if it was declared or read.
     pub bytes: Option<u64>,
-    /// `X-Pepay-Timestamp` less the time of arrival, in seconds, where that is what was refused.
+    /// `X-Pepay-Timestamp` less the time of arrival, in seconds, if the request was refused for it.
     pub clock_off_seconds: Option<i64>,
     /// Address and port of the other side of the connection: a proxy's, if there is one.
     pub peer: Option<String>,
@@ -170,7 +168,7 @@ pub struct Rejection {
     pub forwarded_for: Option<String>,
 }
 
-/// A target's dispatcher, as `/status` shows it.
+/// The status of a target's dispatcher, as `/status` shows it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct TargetStatus {
     /// The configured name.
@@ -184,8 +182,7 @@ pub struct TargetStatus {
     pub circuit: Circuit,
     /// While the circuit is open, when the next probes go out.
     pub next_probe: Option<NextProbe>,
-    /// Until when nothing is started, since the target has asked for that with
-    /// `Retry-After`.
+    /// The end of the target's `Retry-After`, until which no attempt starts.
     pub retry_after_until: Option<UnixMillis>,
     /// Set while the target refuses everything.
     pub rejecting: Option<Rejecting>,
@@ -200,7 +197,7 @@ pub struct TargetStatus {
 }
 
 impl TargetStatus {
-    /// A target to which nothing has been sent.
+    /// Returns the status of a target to which nothing has been sent.
     pub const fn new(name: Arc<str>) -> Self {
         Self {
             name,
@@ -222,9 +219,9 @@ impl TargetStatus {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TargetState {
-    /// It is.
+    /// The target is configured.
     Configured,
-    /// Not any more, and deliveries to it wait: to be moved to another target or cancelled.
+    /// The target was removed, and deliveries to it wait to be moved to another target or cancelled.
     Removed,
 }
 
@@ -236,7 +233,7 @@ pub enum Circuit {
     Closed,
     /// Requests wait.
     Open,
-    /// One request tries whether the target is back.
+    /// One request tests whether the target works again.
     HalfOpen,
 }
 
@@ -245,7 +242,7 @@ pub enum Circuit {
 pub struct NextProbe {
     /// When a delivery's first attempt may be the next probe.
     pub first_attempt_at: UnixMillis,
-    /// When a further attempt may be.
+    /// When a further attempt may be the next probe.
     pub retry_at: UnixMillis,
 }
 
@@ -258,34 +255,33 @@ pub struct Rejecting {
     pub refusals: u64,
     /// How many of them ended their delivery.
     pub final_refusals: u64,
-    /// What the last one said, without any secret.
+    /// The error of the last one, without any secret.
     pub error: String,
 }
 
 /// A failed attempt.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TargetError {
-    /// The event it was for.
+    /// The id of its event.
     pub event_id: String,
-    /// What went wrong, without any secret.
+    /// The error, without any secret.
     pub error: String,
-    /// When.
+    /// When the attempt failed.
     pub at: UnixMillis,
 }
 
-/// The last moment that RFC 3339 can write.
+/// The last time that RFC 3339 can write.
 const LAST: UnixMillis = UnixMillis(253_402_300_799_999);
 
-/// Times are written as RFC 3339. What lies
-/// outside its years, as an event can claim of itself, is written as the nearest
-/// that does not.
+/// Writes times as RFC 3339. A time outside its years, which an event can claim, is written as the
+/// nearest one inside.
 impl Serialize for UnixMillis {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(&humantime::format_rfc3339_millis((*self).min(LAST).into()))
     }
 }
 
-/// Read as they are written.
+/// Reads times in the form in which they are written.
 impl<'de> Deserialize<'de> for UnixMillis {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)

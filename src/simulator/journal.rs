@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_begins_with_what_is_newer_or_with_a_snapshot() {
+    fn a_stream_begins_with_newer_events_or_with_a_snapshot() {
         let journal = journal(9, 1..=6);
         let everything = Selection::all(None);
         let open = |since: &str| journal.open(Some(&since.parse().unwrap()), &everything, 4, 2);

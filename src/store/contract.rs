@@ -1,16 +1,16 @@
-//! What every engine has to keep to: the tests of a store that hold for any database,
-//! through the store's handles and through the [`Engine`] below them.
+//! The contract of every engine: the tests of a store that hold for any database, through the store's
+//! handles and through the [`Engine`] below them.
 //!
-//! The tests are in `contract/suite.rs` and the files that it names. The tests of an engine
-//! load them, with what they are to run on under the name `UnderTest`:
+//! The tests are in `contract/suite.rs` and the files that it names. The tests of an engine load
+//! these files, and name their [`Backend`] `UnderTest`:
 //! ```ignore
 //! use backend::Sqlite as UnderTest;
 //! #[path = "../../contract/suite.rs"]
 //! mod contract;
 //! ```
-//! What is an engine's own, such as its files, its migrations and its query plans, is tested
-//! beside it. The suite looks into a database, and interferes with it, by SQL that `SQLite`
-//! and `PostgreSQL` both understand; where theirs differs, [`Backend`] has a method.
+//! The files, migrations and query plans of one engine are tested beside it. The suite reads and changes a
+//! database by SQL that `SQLite` and `PostgreSQL` both understand; where theirs differs, [`Backend`] has a
+//! method.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -39,49 +39,49 @@ pub(super) const NOW: UnixMillis = UnixMillis(1_800_000_000_000);
 /// How long a [`Backend`] has to keep bodies and attempts.
 pub(super) const PAYLOAD_RETENTION: Duration = Duration::from_hours(24);
 
-/// How long a [`Backend`] has to keep what is dead, until an operator decides.
+/// How long a [`Backend`] has to keep a dead delivery that no operator has decided on.
 pub(super) const DEAD_RETENTION: Duration = Duration::from_hours(96);
 
 /// How long a [`Backend`] has to keep ids.
 pub(super) const DEDUPE_RETENTION: Duration = Duration::from_hours(48);
 
-/// One database of the engine under test. Goes with it when it is dropped.
+/// A database of the engine under test, which is removed when the value is dropped.
 pub(super) trait Backend: Sized {
     /// Whether several processes may share the database.
     const IS_SHARED: bool;
 
-    /// A database that does not exist yet.
+    /// Creates the value; the database does not exist yet.
     async fn new() -> Self;
 
-    /// Opens a store on it, which is made by the first call.
+    /// Opens a store on the database. The first call creates the store.
     async fn open(&self, routes: Vec<Route>, clock: Clock) -> (Store, Committer);
 
-    /// The engine by itself.
+    /// Opens the engine without a store.
     async fn engine(&self) -> Box<dyn Engine>;
 
-    /// Takes `lease` for a test that uses the engine by itself. The term before it is over.
+    /// Takes `lease` for a test that uses the engine without a store. The earlier term is over then.
     fn term(&self, lease: &str) -> Term;
 
-    /// Executes a statement over a connection beside the store's.
+    /// Executes a statement on a connection beside the store's.
     fn execute(&self, statement: &str);
 
-    /// The same without checking what it writes, as if a later version had written it.
+    /// Executes a statement without the checks of the schema, as if a later version had written it.
     fn execute_unchecked(&self, statement: &str);
 
-    /// The rows of a query with one column of numbers.
+    /// Returns the rows of a query with one column of numbers.
     fn numbers(&self, query: &str) -> Vec<i64>;
 
-    /// The rows of a query with one column of texts.
+    /// Returns the rows of a query with one column of texts.
     fn texts(&self, query: &str) -> Vec<String>;
 
-    /// Has the database refuse, as "refused by the test", each `write` (`INSERT ON event`,
-    /// say) whose row `new` fulfils `condition`. One `write` at a time.
+    /// Makes the database refuse, as "refused by the test", each `write` (such as `INSERT ON event`)
+    /// whose row `new` fulfils `condition`. One `write` at a time.
     fn refuse(&self, write: &str, condition: &str);
 
-    /// Has it take these again.
+    /// Makes the database accept such writes again.
     fn accept(&self, write: &str);
 
-    /// The only row of a query with one column of numbers.
+    /// Returns the only row of a query with one column of numbers.
     fn number(&self, query: &str) -> i64 {
         let rows = self.numbers(query);
         assert_eq!(rows.len(), 1, "{query}");
@@ -89,13 +89,14 @@ pub(super) trait Backend: Sized {
     }
 }
 
-/// A store on a database of its own, its writer on a thread.
+/// A store on a database of its own, with its committer on a thread.
 pub(super) struct Fixture<B> {
     pub(super) store: Store,
     outboxes: VecDeque<(JobReceiver, DeliveryLog)>,
-    /// What the test owns: its targets, and what it asks for.
+    /// The leases of the targets and streams that the test owns.
     owned: Vec<(Tenure, Lease)>,
-    /// In the place of dispatchers, they do what operators ask for; and what counts the backlog.
+    /// Tasks in place of dispatchers, which carry out operators' actions; and the task that counts the
+    /// backlog.
     acting: JoinSet<()>,
     writer: JoinHandle<()>,
     pub(super) backend: B,
@@ -110,13 +111,13 @@ impl<B: Backend> Fixture<B> {
         Self::timed(backend, routes, Clock::from_fn(|| NOW)).await
     }
 
-    /// A store that takes the time from `clock`.
+    /// Opens a store with the time of `clock`.
     pub(super) async fn timed(backend: B, routes: Vec<Route>, clock: Clock) -> Self {
         let (mut store, committer) = backend.open(routes, clock).await;
         let outboxes = std::mem::take(&mut store.outboxes);
         let writer = std::thread::spawn(|| committer.run());
         let owned = Vec::new();
-        // Ends with the others, by which it is stopped.
+        // The task ends with the others, which abort it.
         let stop = CancellationToken::new();
         let mut acting = JoinSet::new();
         acting.spawn(store.recount(stop));
@@ -136,7 +137,7 @@ impl<B: Backend> Fixture<B> {
         self.acting.spawn(async move {
             loop {
                 let Request { acts, answers, reply } = requests.next().await;
-                // A caller that has gone does not need its answer.
+                // The caller may have gone.
                 let _ = reply.send(acting.act(acts, Vec::new(), answers).await);
             }
         });
@@ -170,7 +171,7 @@ impl<B: Backend> Fixture<B> {
         Self::at(self.close().await, routes).await
     }
 
-    /// The next outbox, in the order of the routes.
+    /// Returns the next outbox, in the order of the routes.
     pub(super) fn outbox(&mut self) -> (JobReceiver, DeliveryLog) {
         self.outboxes.pop_front().unwrap()
     }
@@ -181,12 +182,12 @@ pub(super) fn route(target: &str, types: &str, ordering: Ordering) -> Route {
     Route { target: target.into(), types, environment: None, condition: None, ordering }
 }
 
-/// `action` on everything that passes `filter`.
+/// Returns the bulk action `action` on all deliveries that pass `filter`.
 pub(super) fn work(action: Action, filter: &Filter) -> BulkWork {
     BulkWork::Act(action, filter.clone())
 }
 
-/// An event of `id` about `object`.
+/// Returns an event `id` about `object`.
 pub(super) fn event(id: &str, object: &str) -> Received {
     let body = format!(
         r#"{{"id":"{id}","object":"event","type":"commerce.order.updated","created":1734780000,
@@ -208,7 +209,7 @@ pub(super) async fn arrived(arrivals: &mut JobReceiver) -> Job {
     }
 }
 
-/// Nothing is known: everything that can be sent is searched for.
+/// Returns the search of a dispatcher that knows no delivery, for all that can be sent.
 pub(super) fn everything(now: UnixMillis) -> Search {
     Search {
         now,
@@ -221,7 +222,7 @@ pub(super) fn everything(now: UnixMillis) -> Search {
     }
 }
 
-/// The heads of the lanes and what is in none, as far as they may be sent `now`.
+/// Returns the heads of the lanes and the deliveries without a lane that may be sent `now`.
 pub(super) async fn heads(ledger: &DeliveryLog, now: UnixMillis) -> Vec<Job> {
     let found = ledger.search(everything(now)).await.unwrap();
     let mut heads = found.singles;

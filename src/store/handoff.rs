@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_a_dispatcher_has_not_looked_at_is_asked_of_its_successor() {
+    async fn a_request_that_a_dispatcher_has_not_read_goes_to_its_successor() {
         let (owners, is_held) = (Owners::default(), held());
         let (_jobs, _arrivals, requests) = handoff(TARGET, &is_held, &owners);
         let replaced = async {
@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_dispatcher_that_waits_for_its_lease_refuses_what_is_asked() {
+    async fn a_dispatcher_that_waits_for_its_lease_refuses_requests() {
         let (owners, is_held) = (Owners::default(), held());
         let (_jobs, _arrivals, mut requests) = handoff(TARGET, &is_held, &owners);
         tokio::select! {

@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_store_takes_what_it_first_sees() {
+    fn an_empty_store_accepts_the_first_identities() {
         let claimed = [of("", "a"), of("commerce", "b")];
         assert_eq!(reconcile(&[], &claimed), Ok(claimed.to_vec()));
     }

@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn the_filter_decides_what_is_written() {
+    fn the_filter_selects_the_written_lines() {
         let act = || {
             tracing::debug!(target: "a", "fine");
             tracing::info!(target: "b", "coarse");
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn audit_lines_are_logged_whatever_the_filter() {
+    fn audit_lines_are_logged_under_every_filter() {
         for filter in ["off", "error", "pepay_bridge=off", "other=trace"] {
             let lines = logged(Format::Json, filter, || {
                 tracing::info!(target: audit::TARGET, who = "admin_token", target = "orders", "audit");
@@ -230,7 +230,7 @@ mod tests {
 
     /// The library logs through the `log` crate, which only a global subscriber hears.
     #[tokio::test]
-    async fn upgrade_requests_are_not_logged_whatever_the_filter() {
+    async fn upgrade_requests_are_logged_under_no_filter() {
         let lines = Arc::new(Mutex::new(Vec::new()));
         let settings = Settings { format: Format::Json, filter: "trace".into() };
         subscriber(&settings, Writer(lines.clone()), false).unwrap().0.try_init().unwrap();

@@ -6,17 +6,18 @@ fn breaker() -> Breaker {
     Breaker::new(Backoff::new(Duration::from_secs(1), Duration::from_secs(3600)).unwrap())
 }
 
-/// The end of an attempt about `subject`.
+/// Notes the end of an attempt about `subject`.
 fn end(breaker: &mut Breaker, subject: i64, first: bool, health: Health) -> Option<Circuit> {
     breaker.note(Tried { role: Role::Regular, subject, first }, health, NOW, 1.0)
 }
 
-/// First attempts about so many subjects that end alike. Returns after how many it opened.
+/// Notes attempts about up to `subjects` subjects that end alike. Returns the number after which the
+/// breaker opened.
 fn opened_after(breaker: &mut Breaker, subjects: i64, first: bool, health: Health) -> Option<i64> {
     (1..=subjects).find(|subject| end(breaker, *subject, first, health) == Some(Circuit::Open))
 }
 
-/// A probe at `now` that fails.
+/// Notes a failed probe at `now`.
 fn failed_probe(breaker: &mut Breaker, subject: i64, first: bool, health: Health, now: UnixMillis) {
     let role = breaker.sent(subject);
     assert_eq!(role, Role::Probe);
@@ -37,7 +38,7 @@ fn a_target_that_takes_nothing_is_left_alone_soon() {
         let opened = opened_after(&mut breaker(), 1000, true, health);
         assert_eq!(opened, Some(most), "{health:?}");
     }
-    // Where all that is due has failed before, it takes more.
+    // Retries have failed before, so it takes more of them.
     assert_eq!(opened_after(&mut breaker(), 1000, false, Health::Busy), Some(50));
 }
 
@@ -62,7 +63,7 @@ fn retries_that_fail_with_errors_do_not_keep_a_first_attempt_waiting() {
     assert_eq!(breaker.ask(NOW.plus(Duration::from_millis(5)), true, true), Permit::ProbeFresh);
 }
 
-/// How many probes an open breaker lets out in a minute, if all of them fail alike.
+/// Returns how many probes an open breaker allows in a minute, if all of them fail alike.
 fn probes_in_a_minute(breaker: &mut Breaker, health: Health) -> i64 {
     let (mut now, mut probes) = (NOW, 0);
     while now < NOW.plus(Duration::from_mins(1)) {
@@ -79,7 +80,7 @@ fn probes_in_a_minute(breaker: &mut Breaker, health: Health) -> i64 {
 }
 
 #[test]
-fn first_attempts_go_on_as_rarely_as_what_is_known_of_the_target_asks_for() {
+fn first_attempts_go_on_at_the_intervals_of_the_finding() {
     let of = |health, wanted: std::ops::Range<i64>| {
         let mut breaker = breaker();
         assert!(opened_after(&mut breaker, 1000, true, health).is_some());
@@ -111,7 +112,7 @@ const UNREACHED: i64 = 5;
 fn where_many_events_are_refused_longer_runs_of_failures_are_usual() {
     for (share, health) in [(10, Health::Busy), (100, Health::Failing), (8, Health::Silent)] {
         let mut breaker = breaker();
-        // One in so many is taken; the runs of failures are of every length up to three times that.
+        // One event in `share` is taken; the runs of failures have every length up to three times that.
         let (mut subject, mut length) = (0, 1);
         let mut opened = 0;
         for _ in 0..2_000 {
@@ -164,7 +165,7 @@ fn the_first_success_closes_it() {
 }
 
 #[test]
-fn the_failure_of_a_request_from_before_is_not_that_of_the_probe() {
+fn the_failure_of_an_earlier_request_is_no_failed_probe() {
     let mut breaker = silent();
     breaker.sent(1);
     assert_eq!(end(&mut breaker, 2, true, Health::Silent), None);

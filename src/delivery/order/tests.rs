@@ -1,7 +1,6 @@
-//! The order against a model of the store, whatever comes in whatever order: of one
-//! lane one delivery is out at a time and none goes while one before it is open, held
-//! ones hold back their lane, nothing is sent that has ended, memory is bounded, and
-//! nothing is forgotten.
+//! Tests the order against a model of the store, with all kinds of steps in any sequence. One delivery
+//! of a lane is on the wire at a time, and none is sent while an earlier one is open. A held delivery
+//! holds back its lane. No ended delivery is sent. Memory is bounded, and no delivery is forgotten.
 
 mod stored;
 
@@ -21,22 +20,22 @@ const SMALL: Limits = Limits { items: 6, bytes: 1 << 20, lanes: 3, fresh_lookups
 
 #[derive(Clone, Debug)]
 enum Step {
-    /// An event of this lane is stored, of this rank. It may be handed over, handed over
-    /// without its job, or missed.
+    /// An event of this lane and rank is stored. It may be handed over, handed over without its job, or
+    /// missed.
     Store { lane: u8, rank: i64, handed_over: Handover },
-    /// The dispatcher takes what was handed over.
+    /// The dispatcher takes the deliveries that were handed over.
     Take,
     /// A search begins.
     Search,
-    /// What the search has found comes back.
+    /// The search ends, and the dispatcher takes its result.
     Found,
-    /// One of this kind is started.
+    /// A ready delivery is started.
     Start(Index),
-    /// One that is out ends so.
+    /// A delivery on the wire ends with this outcome.
     End(Index, Outcome),
-    /// What became of one is written.
+    /// The outcome of a delivery is written.
     Write(Index),
-    /// An operator does this to one.
+    /// An operator does this to a delivery.
     Act(Index, Done),
     /// The process ends and begins again.
     Restart,
@@ -58,7 +57,7 @@ enum Outcome {
     Dead,
 }
 
-/// What an operator does, if its state allows it.
+/// An action of an operator, if the state allows it.
 #[derive(Clone, Copy, Debug)]
 enum Done {
     Cancel,
@@ -91,7 +90,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..120)
 }
 
-/// The store, the dispatcher's order of what is in it, and what the two have agreed on.
+/// The store, the dispatcher's order, and the messages between the two.
 struct World {
     repeats: bool,
     stored: Stored,
@@ -100,7 +99,7 @@ struct World {
     missed: bool,
     search: Option<(Search, Found)>,
     out: Vec<i64>,
-    /// Ended and not written yet.
+    /// Deliveries that have ended and are not written yet.
     ending: Vec<(i64, Outcome)>,
 }
 
@@ -146,14 +145,14 @@ impl World {
 
     fn store(&mut self, lane: u8, rank: i64, handed_over: Handover) {
         let sequence = i64::try_from(self.stored.rows.len()).unwrap() + 1;
-        // The last lane is none.
+        // The last number stands for no lane.
         let lane = (lane < 5).then_some(i64::from(lane));
         self.stored.rows.insert(sequence, Row { lane, rank, state: State::Pending, due: false, attempts: 0 });
         let job = (handed_over == Handover::Whole).then(|| self.stored.job(sequence));
         match handed_over {
             Handover::Missed => self.missed = true,
             Handover::Whole | Handover::Stub => {
-                // Those after one that was missed are handed over with the word of it.
+                // A delivery after a missed one is handed over together with the count of missed ones.
                 self.handed_over.push_back(Arrived { sequence, lane, rank, job });
             }
         }
@@ -172,7 +171,7 @@ impl World {
         }
     }
 
-    /// As the store's own search, of a snapshot that is taken now.
+    /// Searches like the store, in a snapshot that is taken now.
     fn search(&mut self, timely: bool) {
         if self.search.is_none()
             && let Some(search) = self.order.search(NOW, Timely { retries: timely, census: timely })
@@ -210,7 +209,7 @@ impl World {
                     continue;
                 }
                 let is_before = (other.rank, *sequence) < (row.rank, job.sequence);
-                // What has been stored a moment ago the dispatcher cannot know of.
+                // The dispatcher cannot know a delivery that was stored a moment ago.
                 let is_known = !known.contains(sequence) && !self.missed;
                 let is_open = matches!(other.state, State::Pending | State::Retrying);
                 assert!(!(is_before && is_open && is_known), "{other:?} comes before {row:?} and waits");
@@ -233,7 +232,7 @@ impl World {
         self.ending.push((sequence, outcome));
     }
 
-    /// Outcomes are written in any order, but for the one of a lane.
+    /// Outcomes are written in any order, except those of one lane.
     fn write(&mut self, index: usize) {
         let lane = self.stored.rows[&self.ending[index].0].lane;
         let index = match lane {
@@ -259,7 +258,7 @@ impl World {
         self.order.written(sequence, next);
     }
 
-    /// As the dispatcher does: nothing is searched for meanwhile.
+    /// Acts like the dispatcher: no search runs meanwhile.
     fn act(&mut self, sequence: i64, done: Done) {
         if self.order.is_out(sequence) {
             return;
@@ -285,10 +284,10 @@ impl World {
         self.order.restore();
     }
 
-    /// What was on the wire was not recorded as such: it is sent again.
+    /// Attempts on the wire were not recorded: they are made again.
     fn restart(&mut self) {
         for (sequence, _) in std::mem::take(&mut self.ending) {
-            // A crash loses what was not written, or not.
+            // A crash may lose an unwritten outcome.
             self.out.push(sequence);
         }
         self.out.clear();
@@ -309,7 +308,7 @@ impl World {
         }
     }
 
-    /// Everything is delivered that can be.
+    /// Delivers every delivery that can be delivered.
     fn finish(mut self) {
         let mut turns = 0;
         loop {
@@ -353,7 +352,7 @@ impl World {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        // 4,096 of them, or 16 times what PROPTEST_CASES says.
+        // 4,096 cases, or 16 times PROPTEST_CASES.
         cases: ProptestConfig::default().cases * 16,
         failure_persistence: None,
         ..ProptestConfig::default()

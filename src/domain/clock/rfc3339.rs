@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use super::UnixMillis;
 
-/// Why a text is no time.
+/// Why a text is not a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("this is no time of RFC 3339, such as `2026-01-31T09:30:00Z` or `2026-01-31T10:30:00.250+01:00`")]
 pub struct InvalidTime;
@@ -38,7 +38,7 @@ fn parse(text: &str) -> Option<UnixMillis> {
     Some(UnixMillis((seconds - offset_seconds(offset)?) * 1000 + thousandths(fraction)?))
 }
 
-/// Three numbers with `between` them; all have two digits, but the first may have four.
+/// Parses three numbers with `between` them. Each has two digits; the first may have four.
 fn numbers(text: &str, between: u8) -> Option<[i64; 3]> {
     let mut parts = text.split(char::from(between));
     let mut next = |digits: usize| number(parts.next().filter(|part| part.len() == digits)?);
@@ -51,7 +51,7 @@ fn number(digits: &str) -> Option<i64> {
     if only_digits { digits.parse().ok() } else { None }
 }
 
-/// The milliseconds of `.25`; what is finer is cut off.
+/// Returns the milliseconds of a fraction such as `.25`; further digits are cut off.
 fn thousandths(fraction: &str) -> Option<i64> {
     if fraction.is_empty() {
         return Some(0);
@@ -68,7 +68,7 @@ fn offset_seconds(offset: &str) -> Option<i64> {
         _ => 1,
     };
     let (hours, minutes) = offset.get(1..)?.split_once(':')?;
-    // Before their values, which could be beyond all bounds.
+    // The lengths are checked first, since the values could overflow.
     if (hours.len(), minutes.len()) != (2, 2) {
         return None;
     }
@@ -85,8 +85,8 @@ fn days_in(year: i64, month: i64) -> i64 {
     }
 }
 
-/// Days from 1970-01-01, in the Gregorian calendar. Years are counted from March,
-/// so that the leap day is the last of its year.
+/// Returns the days from 1970-01-01, in the Gregorian calendar. Years are counted from March, so that
+/// the leap day is the last of its year.
 fn days_from_epoch(year: i64, month: i64, day: i64) -> i64 {
     let year = if month <= 2 { year - 1 } else { year };
     let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;

@@ -1,4 +1,4 @@
-//! What follows an attempt.
+//! Decides what follows an attempt.
 
 use std::time::Duration;
 
@@ -12,21 +12,21 @@ use crate::domain::clock::UnixMillis;
 pub enum Verdict {
     /// The target answered 2xx.
     Acknowledged,
-    /// No connection to the target came about. Worth another try: after a first
-    /// attempt at once, since the target may have closed an idle connection just then.
+    /// There was no connection to the target. The delivery is retried; after the first attempt at once,
+    /// since the target may just have closed an idle connection.
     Unreached,
-    /// The target answered, and not with 2xx. Worth another try, not before `retry_after`.
+    /// The target answered, and not with 2xx. The delivery is retried, not before `retry_after`.
     Refused {
         /// The wait that the target asks for in `Retry-After`.
         retry_after: Option<Duration>,
     },
     /// The target's answer is configured as final.
     Rejected,
-    /// The request may have arrived, the answer did not.
+    /// The request may have arrived; the answer did not.
     Uncertain,
 }
 
-/// A target's rules for what follows an attempt.
+/// The rules of a target for retries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetryPolicy {
     /// Waits between attempts.
@@ -37,7 +37,7 @@ pub struct RetryPolicy {
     pub on_uncertain: OnUncertain,
 }
 
-/// An attempt that has ended, in the terms the next step depends on.
+/// The facts about an ended attempt on which the next step depends.
 #[derive(Clone, Copy, Debug)]
 pub struct Attempt {
     /// Its number, from 1.
@@ -46,28 +46,28 @@ pub struct Attempt {
     pub first_at: UnixMillis,
     /// When this one ended.
     pub ended_at: UnixMillis,
-    /// What it came to.
+    /// The outcome.
     pub verdict: Verdict,
 }
 
-/// What becomes of a delivery after an attempt.
+/// The next step of a delivery after an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// Done.
+    /// The delivery is finished.
     Delivered,
-    /// Try again at this time.
+    /// The delivery is retried.
     Retrying {
         /// When the next attempt is due.
         due_at: UnixMillis,
     },
-    /// Wait for an operator.
+    /// The delivery waits for an operator.
     Held,
-    /// Give up.
+    /// The delivery is given up.
     Dead,
 }
 
 impl Next {
-    /// The step that this is.
+    /// Returns the step for the table of steps.
     pub const fn step(self) -> Step {
         match self {
             Self::Delivered => Step::Deliver,
@@ -77,14 +77,14 @@ impl Next {
         }
     }
 
-    /// The state that this leads to.
+    /// Returns the state after it.
     pub const fn state(self) -> State {
         self.step().to()
     }
 }
 
 impl RetryPolicy {
-    /// What follows `attempt`; `jitter` is a random number in `0.0..1.0`.
+    /// Returns what follows `attempt`; `jitter` is a random number in `0.0..1.0`.
     pub fn next(&self, attempt: &Attempt, jitter: f64) -> Next {
         let wish = match attempt.verdict {
             Verdict::Acknowledged => return Next::Delivered,

@@ -4,30 +4,30 @@ use std::str::FromStr;
 
 use serde::Serialize;
 
-/// Where a delivery stands.
+/// The state of a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
-    /// Never tried.
+    /// No attempt was made.
     Pending,
-    /// An attempt is on the wire. Recorded where a repeat must be ruled out, and
-    /// elsewhere once it has been out for long.
+    /// An attempt is on the wire. The state is recorded if a repeat must be ruled out, and otherwise
+    /// for slow attempts.
     Sending,
-    /// Tried without success, to be tried again.
+    /// An attempt has failed; another one follows.
     Retrying,
     /// The outcome of an attempt is unknown; an operator decides.
     Held,
     /// Acknowledged by the target. Never sent again.
     Delivered,
-    /// Given up; kept for a manual retry.
+    /// Given up; kept for an operator's decision.
     Dead,
-    /// Was held; an operator has decided that nothing more is needed.
+    /// It was held; an operator has decided that nothing more is needed.
     Closed,
     /// An operator has decided that it is not to be sent.
     Cancelled,
 }
 
-/// Why a text is no state.
+/// Why a text is not a state.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is no state of a delivery")]
 pub struct UnknownState(pub String);
@@ -45,7 +45,7 @@ impl State {
         Self::Cancelled,
     ];
 
-    /// The name in the store, in logs and in answers.
+    /// Returns the name in the store, in logs and in answers.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Pending => "pending",
@@ -59,12 +59,12 @@ impl State {
         }
     }
 
-    /// Whether the bridge itself still has to do something about it.
+    /// Returns whether the bridge itself makes another attempt, or one is on the wire.
     pub const fn is_open(self) -> bool {
         matches!(self, Self::Pending | Self::Sending | Self::Retrying)
     }
 
-    /// Whether it has ended, and its lane goes on without it.
+    /// Returns whether the delivery has ended, so that its lane goes on without it.
     pub const fn is_settled(self) -> bool {
         matches!(self, Self::Delivered | Self::Dead | Self::Closed | Self::Cancelled)
     }

@@ -1,6 +1,6 @@
-//! The table of legal steps: which step may be taken from which state, and where
-//! it leads. The dispatcher, the operator's actions and recovery after a crash
-//! take no other; the store's `UPDATE`s have the same conditions.
+//! The table of legal steps: the states from which each step may be taken, and the state after it. The
+//! dispatcher, the operator's actions and recovery after a crash take no other steps; the store's
+//! `UPDATE`s have the same conditions.
 
 use super::state::State;
 
@@ -13,34 +13,34 @@ pub enum OnUncertain {
     Hold,
 }
 
-/// A change of a delivery's state. Leads to one state, wherever it is taken from.
+/// A change of a delivery's state. A step leads to one state, whatever the state before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// An attempt goes out and is recorded before it does.
+    /// An attempt is recorded before it begins.
     Claim,
     /// An attempt has ended: the target has acknowledged the event.
     Deliver,
-    /// An attempt has ended: there will be another one.
+    /// An attempt has ended: another one follows.
     Retry,
     /// An attempt has ended: it is unknown whether the target took the event.
     Hold,
-    /// An attempt has ended: there will be no other one.
+    /// An attempt has ended: there is no other one.
     GiveUp,
     /// A recorded attempt was cut off by the end of the process.
     Interrupt(OnUncertain),
-    /// The operator has it sent now, and the time to give up counted anew.
+    /// The operator has it sent now; the time to give up is counted anew.
     SendNow {
         /// Whether an attempt was ever made.
         tried: bool,
     },
-    /// The operator has it sent again although it has ended.
+    /// The operator has it sent again after it has ended.
     Replay {
         /// Whether an attempt was ever made.
         tried: bool,
     },
-    /// The operator has a held one sent again: the target may see the event twice.
+    /// The operator has a held delivery sent again: the target may see the event twice.
     Release,
-    /// The operator says of a held one that nothing more is needed.
+    /// The operator decides about a held delivery that nothing more is needed.
     Close,
     /// The operator decides that it is not to be sent.
     Cancel,
@@ -57,7 +57,7 @@ pub struct Illegal {
 }
 
 impl Step {
-    /// The states from which this step may be taken.
+    /// Returns the states from which this step may be taken.
     pub const fn from(self) -> &'static [State] {
         use State::{Cancelled, Closed, Dead, Delivered, Held, Pending, Retrying, Sending};
         match self {
@@ -72,7 +72,7 @@ impl Step {
         }
     }
 
-    /// The state that this step leads to.
+    /// Returns the state after this step.
     pub const fn to(self) -> State {
         match self {
             Self::Claim => State::Sending,
@@ -91,7 +91,7 @@ impl Step {
     }
 }
 
-/// The state of a delivery in `state` after `step`.
+/// Returns the state of a delivery in `state` after `step`.
 ///
 /// # Errors
 /// [`Illegal`] if the step may not be taken from that state.
@@ -120,8 +120,8 @@ mod tests {
         Step::Cancel,
     ];
 
-    /// One line a state, one column a step in the order of [`STEPS`]: the first
-    /// letters of the state that it leads to, `-` where it may not be taken.
+    /// Each line is a state, and each column a step in the order of [`STEPS`]. The entries are the
+    /// first letters of the state after the step, and `-` if the step may not be taken.
     const TABLE: [(State, &str); 8] = [
         //                  claim del ret hold dead int int  now now rpl rpl rel clo can
         (State::Pending, "  sen   del ret hel  dea  -   -    -   -   -   -   -   -   can"),

@@ -1,48 +1,48 @@
-//! What an operator asks for about many deliveries at once.
+//! The bulk actions of an operator.
 
 use super::{Action, Filter};
 use crate::domain::delivery::State;
 
-/// Work on many deliveries: counted first, and done once the count is confirmed.
+/// A bulk action. Its deliveries are counted first, and it is done once the count is confirmed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BulkWork {
-    /// Do this to every delivery that passes the filter and that it applies to.
+    /// Apply the action to every delivery that passes the filter and whose state allows it.
     Act(Action, Filter),
     /// Send events to a target again.
     Replay(BulkReplay),
-    /// Give deliveries of a target that is not configured any more to another one.
+    /// Move deliveries of a removed target to another one.
     Move(BulkMove),
 }
 
-/// Deliveries of a target that is not configured any more, which another one goes on with.
+/// A move of the deliveries of a removed target to another target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BulkMove {
-    /// The name of the target that is not configured any more.
+    /// The name of the removed target.
     pub from: String,
-    /// The name of the target that goes on with them.
+    /// The name of the target that takes the deliveries.
     pub to: String,
-    /// Which deliveries: those that pass, are unfinished or dead, and that the other target
-    /// takes. Its target is `from`, whatever it says.
+    /// The filter. Deliveries are moved that pass it, are unfinished or dead, and whose events the
+    /// other target takes. Its `target` is ignored: it is always `from`.
     pub filter: Filter,
 }
 
-/// Events that are to be sent to a target again, or for the first time.
+/// A replay of events to a target: again, or for the first time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BulkReplay {
     /// The name of the target.
     pub target: String,
-    /// Which events: those that pass, and that the target takes or has taken. A state
-    /// without a target is that of the delivery to this one.
+    /// The filter. Events are sent that pass it, and that the target takes now or has a delivery of. A
+    /// state without a target applies to the delivery to this target.
     pub filter: Filter,
-    /// Only events that have never had a delivery to the target.
+    /// Whether only events without a delivery to the target are sent.
     pub missing: bool,
 }
 
 impl BulkWork {
-    /// Every name that such work has.
+    /// The names of all bulk actions.
     pub const NAMES: [&str; 6] = ["retry", "release", "close", "cancel", "replay", "move"];
 
-    /// The name in addresses and answers.
+    /// Returns the name in addresses and answers.
     pub const fn as_str(&self) -> &'static str {
         match self {
             Self::Act(action, _) => action.as_str(),
@@ -53,18 +53,19 @@ impl BulkWork {
 }
 
 impl BulkMove {
-    /// The states of what can be moved. What is recorded as on the wire has no dispatcher.
+    /// The states of deliveries that can be moved. A removed target has no dispatcher, so one recorded
+    /// as on the wire can be moved too.
     pub const STATES: [State; 5] =
         [State::Pending, State::Sending, State::Retrying, State::Held, State::Dead];
 
-    /// The filter of the deliveries.
+    /// Returns the filter of the deliveries.
     pub fn deliveries(&self) -> Filter {
         Filter { target: Some(self.from.clone()), ..self.filter.clone() }
     }
 }
 
 impl BulkReplay {
-    /// The filter of the events, with the target that its state is meant for.
+    /// Returns the filter of the events, with the target to which its state applies.
     pub fn events(&self) -> Filter {
         let mut filter = self.filter.clone();
         if filter.state.is_some() && !self.missing {

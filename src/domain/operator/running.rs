@@ -1,4 +1,4 @@
-//! What an operator asks of the running parts, and what they answer: plain values.
+//! The actions of an operator on the running parts, and their results.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,10 +8,10 @@ use serde::Serialize;
 use crate::domain::clock::UnixMillis;
 use crate::domain::event::{Environment, EventId};
 
-/// Where a backfill that an operator asks for begins.
+/// The beginning of a backfill that an operator starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BackfillFrom {
-    /// With what was created at this time.
+    /// With events that were created at this time.
     Time(UnixMillis),
     /// After this event.
     After(EventId),
@@ -27,48 +27,47 @@ impl fmt::Display for BackfillFrom {
     }
 }
 
-/// What came of a test event.
+/// The result of a test event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct TestOutcome {
-    /// The made-up id it was sent with.
+    /// The made-up id of the event.
     pub event_id: String,
     /// Whether the target answered 2xx.
     pub acknowledged: bool,
-    /// The target's HTTP status, where it answered.
+    /// The target's HTTP status, if it answered.
     pub status: Option<u16>,
-    /// From the beginning of the connection to the head of the answer, in milliseconds.
+    /// The time from the beginning of the connection to the head of the answer, in milliseconds.
     pub duration_ms: u64,
-    /// What went wrong, without any secret; `None` on success.
+    /// The error, without any secret; `None` on success.
     pub error: Option<String>,
 }
 
-/// What Pepay has under an event's id, beside what the bridge holds.
+/// The comparison of the stored event with Pepay's event of the same id.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Verification {
     /// The event's id.
     pub event_id: String,
-    /// What the comparison came to.
+    /// The result.
     pub outcome: Agreement,
-    /// What differs; empty unless `outcome` is `different`.
+    /// The parts that differ; empty unless `outcome` is `different`.
     pub differs: Vec<Part>,
-    /// Whose key asked: `streams.<name>` or `pepay`.
+    /// The account that was used: `streams.<name>` or `pepay`.
     pub asked_as: String,
 }
 
-/// Whether Pepay and the bridge hold the same.
+/// Whether Pepay and the bridge have the same event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Agreement {
     /// Type, creation time and data are the same.
     Equal,
-    /// One of them is not.
+    /// At least one of these differs.
     Different,
-    /// Pepay knows of no event of this id.
+    /// Pepay has no event of this id.
     Unknown,
 }
 
-/// A part of an event that is compared. Of `data` counts what it means, not how
-/// it is written.
+/// A compared part of an event. `data` is compared by its meaning, not by its notation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Part {
@@ -80,30 +79,30 @@ pub enum Part {
     Data,
 }
 
-/// Why a running part did not do what it was asked for.
+/// Why an action on a running part was not done.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OperationError {
     /// There is no part of this name.
     #[error("there is none of this name")]
     Unknown,
-    /// It is doing the same already.
+    /// The part is doing the same already.
     #[error("it is doing that already")]
     Busy,
-    /// Another replica does this, and it cannot be asked.
+    /// Another replica has the part, and cannot be asked.
     #[error("another replica has it")]
     Elsewhere,
-    /// It cannot be done; says why.
+    /// The action cannot be done, for this reason.
     #[error("{0}")]
     Refused(String),
-    /// Pepay did not say what it was asked for; says why, in its own words where it has any.
+    /// Pepay did not answer the question, for this reason, in Pepay's words if there are any.
     #[error("asking Pepay failed: {0}")]
     Pepay(String),
-    /// The store cannot keep the decision now; says why.
+    /// The store cannot write the action now, for this reason.
     #[error("{0}")]
     Unavailable(String),
 }
 
-/// Which key of a target leaves an event out.
+/// The key of a target's configuration that leaves an event out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Mismatch {
@@ -115,7 +114,7 @@ pub enum Mismatch {
     Where,
 }
 
-/// How one target takes an event, as it is configured now.
+/// Whether a target takes an event by the present configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Routing {
     /// The name of the target.
@@ -125,7 +124,7 @@ pub struct Routing {
 }
 
 impl TargetInfo {
-    /// A target that is not configured any more.
+    /// Returns the entry of a target that was removed from the configuration.
     pub fn removed(name: &str) -> Self {
         Self {
             name: name.to_owned(),
@@ -150,13 +149,14 @@ pub struct TargetInfo {
     pub headers: Vec<String>,
     /// Its configured name.
     pub name: String,
-    /// Where events are posted, without user, password and query.
+    /// The URL to which events are posted, without user, password and query.
     pub url: String,
     /// The event types it receives.
     pub types: Vec<String>,
-    /// The network environment it receives events of; null is any, and none known.
+    /// The network environment of the events it receives; null receives events of any environment and
+    /// of none.
     pub environment: Option<Environment>,
-    /// What it asks of an event beside that: values by their paths.
+    /// The further condition on an event: values by their paths.
     #[serde(rename = "where")]
     pub condition: BTreeMap<String, String>,
     /// `per_object`, `per_order` or `none`.

@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn pages_are_newest_first_whatever_the_cursor() {
+    fn pages_are_newest_first_for_every_cursor() {
         let journal = journal(9, 1..=6);
         let newer = Cursor::NewerThan("e2".to_owned());
         let at = |ids: [&str; 2], more| Some((ids.map(str::to_owned).to_vec(), more));
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_by_creation_time_has_what_came_late_at_its_own_place() {
+    fn a_list_by_creation_time_has_a_late_event_at_its_own_place() {
         // Created in the seconds of their numbers, and published out of order.
         let journal = Journal::new(9);
         for id in [4, 1, 3, 2] {

@@ -5,7 +5,7 @@ use super::*;
 use crate::domain::audit::{Entry, Filter, Kind};
 use crate::store::engine::RetentionStep;
 
-/// An entry of `action`, so many seconds after [`NOW`].
+/// Returns an entry of `action`, this many seconds after [`NOW`].
 pub(super) fn entry(action: &str, seconds: i64) -> Entry {
     Entry {
         at: UnixMillis(NOW.0 + seconds * 1000),

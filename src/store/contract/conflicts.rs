@@ -1,10 +1,10 @@
-//! Another event under an id that is held is noticed, kept and never delivered.
+//! Another event under a stored id is noticed, stored and never delivered.
 
 use super::*;
 use crate::store::types::{Batch, Held, Recorded};
 use crate::store::view::EventDetail;
 
-/// An event of `evt_1` with this status, sent with so many pending webhooks.
+/// Returns an event `evt_1` with this status and this number of pending webhooks.
 fn said(source: Source, status: &str, pending: u32) -> Received {
     let body = format!(
         r#"{{"id":"evt_1","pending_webhooks":{pending},"type":"invoice.updated","created":1734780000,
@@ -78,7 +78,7 @@ async fn a_conflict_is_told_after_the_body_has_gone_and_not_of_an_event_without_
     let compared = fixture.store.inbox.compare(&[asked("unpaid"), unknown, asked("paid")]).await.unwrap();
     assert_eq!(compared, [Held::Same, Held::Missing, Held::Different]);
     assert_eq!(record(&fixture, said(Source::Reconcile, "paid", 0)).await, Recorded::Conflict);
-    // As a version before digests left it.
+    // The row is as a version without digests wrote it.
     fixture.backend.execute("UPDATE event SET digest = NULL");
     assert_eq!(fixture.store.inbox.compare(&[asked("paid")]).await.unwrap(), [Held::Same]);
     assert_eq!(record(&fixture, said(Source::Reconcile, "other", 0)).await, Recorded::Duplicate);

@@ -1,4 +1,4 @@
-//! An engine by itself, without a committer.
+//! An engine without a committer.
 
 use super::*;
 use crate::domain::delivery::State;
@@ -11,16 +11,16 @@ use crate::store::routing::RoutingTable;
 use crate::store::types::{Batch, TargetId, Term};
 
 /// An engine with one target, which it owns. Each call is a group of its own, a second later than the
-/// one before it.
+/// previous one.
 pub(super) struct Direct {
     pub(super) engine: Box<dyn Engine>,
     pub(super) target: TargetId,
     pub(super) term: Term,
     routes: RoutingTable,
-    /// What is unfinished, by what the groups have reported.
+    /// The numbers of unfinished deliveries, as the groups have reported them.
     counters: Counters,
     now: UnixMillis,
-    /// Last, so that the engine is closed before its database goes.
+    /// The last field, so that the engine is closed before its database is removed.
     pub(super) backend: UnderTest,
 }
 
@@ -36,7 +36,7 @@ const ATTEMPTS: &str = "SELECT 'attempt ' || target_id || ' ' || sequence || ' '
             started_at || ' ' || duration_ms || ' ' || coalesce(status, 0) || ' ' || \
             coalesce(error, '') FROM attempt";
 
-/// Everything that is stored, but for bytes and for when a cursor was moved.
+/// Queries of all rows, without bytes and without the times of cursor moves.
 const ROWS: [&str; 12] = [
     DELIVERIES,
     ATTEMPTS,
@@ -66,7 +66,7 @@ impl Direct {
         Self { engine, target, term, routes, counters: Counters::default(), now: NOW, backend }
     }
 
-    /// Does `work` and commits it. What it reports of the backlog has to be what there is.
+    /// Does `work` and commits it. Checks that its reported changes of the backlog agree with a count.
     pub(super) fn commit<T>(
         &mut self,
         work: impl FnOnce(&mut Group<'_>) -> Result<T, EngineError>,
@@ -84,7 +84,7 @@ impl Direct {
         done
     }
 
-    /// Does `work` and undoes it.
+    /// Does `work` and rolls it back.
     pub(super) fn undo<T>(&mut self, work: impl FnOnce(&mut Group<'_>) -> Result<T, EngineError>) {
         self.carry_out(work).0.map(drop).unwrap();
         self.engine.roll_back().unwrap();
@@ -114,20 +114,20 @@ impl Direct {
         self.commit(append).unwrap()[0][0].sequence
     }
 
-    /// Everything that is stored.
+    /// Returns all rows.
     pub(super) fn rows(&self) -> Vec<String> {
         let mut rows: Vec<_> = ROWS.iter().flat_map(|query| self.backend.texts(query)).collect();
         rows.sort();
         rows
     }
 
-    /// What is stored of the delivery of `sequence`, and of its attempts.
+    /// Returns the rows of the delivery of `sequence`, and of its attempts.
     pub(super) fn delivery(&self, sequence: i64) -> Vec<String> {
         let of = |query| self.backend.texts(&format!("{query} WHERE sequence = {sequence} ORDER BY 1"));
         [DELIVERIES, ATTEMPTS].into_iter().flat_map(of).collect()
     }
 
-    /// The state of the delivery of `sequence`, and how many attempts were begun.
+    /// Returns the state of the delivery of `sequence`, and the number of its attempts.
     pub(super) fn standing(&self, sequence: i64) -> (State, u32) {
         let row = self.delivery(sequence).remove(0);
         let mut columns = row.split(' ').skip(1);

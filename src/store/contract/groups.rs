@@ -1,4 +1,4 @@
-//! Groups of writes: how long they take, and how much they hold.
+//! Groups of writes: their duration and their size.
 
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 
@@ -9,7 +9,7 @@ use crate::store::committer::{Group, PART};
 use crate::store::engine::EngineError;
 use crate::store::types::{Batch, CursorMove, Position, Recorded, Resume};
 
-/// Longer than a group takes up tasks.
+/// Longer than the time in which a group takes tasks.
 const LONG: Duration = Duration::from_millis(1100);
 
 #[tokio::test]
@@ -20,7 +20,7 @@ async fn a_group_that_takes_long_is_committed_and_the_rest_goes_with_the_next_on
     let (done, first_is_done) = std::sync::mpsc::channel::<()>();
     let missed = |_| EngineError::Rejected("what the test waits for has not come".to_owned());
     let limit = Duration::from_secs(20);
-    // While it waits, what follows queues up.
+    // While it waits, later tasks queue up.
     let before = tasks.write(move |_: &mut Group<'_>| gate.recv_timeout(limit).map_err(missed));
     let long = |_: &mut Group<'_>| {
         std::thread::sleep(LONG);
@@ -50,7 +50,7 @@ fn events(count: usize, stream: &str) -> Vec<Received> {
 
 #[tokio::test]
 async fn a_group_holds_no_more_events_than_one_statement_stores_in_a_short_time() {
-    // Each group has a time of its own, at which it moves its cursors.
+    // Each group has a time of its own, which it gives its cursors.
     let time = AtomicI64::new(NOW.0);
     let clock = Clock::from_fn(move || UnixMillis(time.fetch_add(1, Relaxed)));
     let mut fixture = Fixture::timed(UnderTest::new().await, vec![], clock).await;
@@ -61,7 +61,7 @@ async fn a_group_holds_no_more_events_than_one_statement_stores_in_a_short_time(
     for name in ["a", "b", "c", "d", "e"] {
         streams.push((name, fixture.read_stream(name).await));
     }
-    // While it waits, what follows queues up: tasks begin in their order.
+    // While it waits, later tasks queue up in their order.
     let (mut gates, mut recording) = (JoinSet::new(), JoinSet::new());
     gates.spawn(async move {
         let wait = move |_: &mut Group<'_>| gate.recv_timeout(Duration::from_secs(20)).map_err(missed);

@@ -1,4 +1,4 @@
-//! How long deliveries take, and which of them tell something about that.
+//! The times of deliveries, and the deliveries that count in them.
 
 use super::*;
 use crate::domain::delivery::Next;
@@ -6,7 +6,7 @@ use crate::domain::operator::Action;
 
 const BEFORE: UnixMillis = UnixMillis(NOW.0 - 1000);
 
-/// Writes what the next attempt of `job` came to, which began `at` that time.
+/// Writes the outcome of the next attempt of `job`, which began at `at`.
 async fn settle(ledger: &DeliveryLog, job: &Job, at: UnixMillis, next: Next) {
     ledger.settle(vec![job.settlement(at, Duration::ZERO, next)]).await.unwrap();
 }

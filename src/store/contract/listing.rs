@@ -1,4 +1,4 @@
-//! What an operator finds in lists.
+//! The lists of an operator.
 
 use super::*;
 use crate::domain::delivery::{Next, State};
@@ -9,7 +9,7 @@ fn routes() -> Vec<Route> {
     vec![route("orders", "commerce.*", Ordering::PerObject), route("all", "*", Ordering::None)]
 }
 
-/// An event that arrived this many seconds after [`NOW`].
+/// Returns an event that arrived this many seconds after [`NOW`].
 fn at(seconds: u64, id: &str, object: &str) -> Received {
     Received { received_at: NOW.plus(Duration::from_secs(seconds)), ..event(id, object) }
 }
@@ -44,8 +44,8 @@ fn ids(events: &[EventSummary]) -> Vec<&str> {
     events.iter().map(|event| &*event.event.id).collect()
 }
 
-/// Seven events of three objects, one a minute. To `orders`, the first is dead
-/// and the second held.
+/// Returns a store with seven events of three objects, one a minute. Of the deliveries to `orders`, the
+/// first is dead and the second held.
 async fn filled() -> Fixture {
     let mut fixture = Fixture::new(routes()).await;
     let (mut arrivals, ledger) = fixture.outbox();
@@ -109,14 +109,14 @@ async fn a_time_is_found_among_events_that_were_accepted_hours_after_they_arrive
     };
     let count =
         async |fixture: &Fixture, from: u64, to: u64| all_events(fixture, &between(from, to), 7).await.len();
-    // The middle, which a search meets first, holds what came late.
+    // The middle, where a search begins, has the events that came late.
     record(&fixture, 6 * HOUR, 0..20).await;
     record(&fixture, 0, 20..40).await;
     record(&fixture, 6 * HOUR, 40..42).await;
     assert_eq!(count(&fixture, 0, HOUR).await, 20);
     assert_eq!(count(&fixture, 5 * HOUR, 7 * HOUR).await, 22);
 
-    // A restart forgets neither how late they were nor when the newest arrived.
+    // After a restart the store still knows how late they were and when the newest arrived.
     fixture = fixture.restart(routes()).await;
     assert_eq!(count(&fixture, 0, HOUR).await, 20);
     let later = Filter { source: Some(Source::Webhook), ..between(5 * HOUR, 7 * HOUR) };
@@ -148,7 +148,7 @@ async fn an_order_is_found_with_its_invoices_and_an_invoice_with_its_payments() 
     record("invoice_payment.created", r#"{"id":"p","invoice_id":"i"}"#).await;
     record("commerce.order.created", r#"{"id":"o2","invoice_id":"i2"}"#).await;
     record("invoice_payment.created", r#"{"invoice_id":"i"}"#).await;
-    // In blocks of the indexes that are far from those, and in one that is not full.
+    // These are in blocks of the indexes far from the others, and in one that is not full.
     for n in 0..1_100 {
         record("commerce.order.updated", &format!(r#"{{"id":"other_{n}"}}"#)).await;
     }
@@ -179,7 +179,7 @@ async fn an_order_is_found_with_its_invoices_and_an_invoice_with_its_payments() 
         let matching = fixture.store.operator.count(&work(Action::Cancel, &filter)).await.unwrap();
         assert_eq!(matching, u64::try_from(expected.len()).unwrap(), "{filter:?}");
     }
-    // Where events have been removed, not every block holds one.
+    // After events were removed, not every block has some.
     fixture.backend.execute("UPDATE retention SET payload_through = 1105, events_through = 1105");
     let filter = Filter { order_id: Some("o".into()), ..none };
     assert_eq!(ids(&all_events(&fixture, &filter, 1).await), ["evt_1106", "evt_2", "evt_1"]);
@@ -212,7 +212,7 @@ async fn where_orders_have_lanes_an_order_is_found_with_the_payments_of_its_invo
 }
 
 #[tokio::test]
-async fn each_filter_lets_through_what_it_says() {
+async fn each_filter_selects_its_own_events() {
     let fixture = filled().await;
     let none = Filter::default();
     let minute = |n: u64| Some(NOW.plus(Duration::from_secs(n * 60)));
@@ -332,10 +332,10 @@ async fn one_call_looks_at_a_bounded_number_of_rows_and_can_be_gone_on_from() {
             assert_eq!(ids(&found), ["evt_1"]);
             break;
         };
-        // A call that takes long may hand on its cursor below the last row.
+        // A slow call may return a cursor below the last row.
         assert!(found.is_empty() || cursor.sequence <= 1);
         let looked_at = above - cursor.sequence;
-        // Fewer where they take long.
+        // There are fewer in slow calls.
         assert!((1..=20_000).contains(&looked_at), "{looked_at} rows below {above}");
         above = cursor.sequence;
     }
@@ -345,7 +345,7 @@ async fn one_call_looks_at_a_bounded_number_of_rows_and_can_be_gone_on_from() {
 async fn an_object_is_found_however_far_back_a_bounded_piece_at_a_time() {
     const FAR: i64 = 5_000_000;
     let fixture = filled().await;
-    // As if five million events of other objects had come in between.
+    // The sequences are as if five million events of other objects had come in between.
     let moved = format!("UPDATE event SET sequence = sequence + {FAR} WHERE id IN ('evt_5', 'evt_6')");
     fixture.backend.execute_unchecked(&moved);
     let of_b = Filter { object_id: Some("b".into()), ..Filter::default() };

@@ -1,4 +1,4 @@
-//! What an operator does about deliveries.
+//! The actions of an operator on deliveries.
 
 use super::*;
 use crate::domain::delivery::{Next, State};
@@ -43,7 +43,7 @@ async fn state(operator: &OperatorStore, id: &str) -> State {
     operator.delivery("orders", &event_id(id)).await.unwrap().unwrap().delivery.state
 }
 
-/// The event that the delivery of `id` waits for.
+/// Returns the event that the delivery of `id` waits for.
 async fn waits_for(operator: &OperatorStore, id: &str) -> Option<String> {
     operator.delivery("orders", &event_id(id)).await.unwrap().unwrap().delivery.waits_for
 }
@@ -111,7 +111,7 @@ async fn a_late_event_waits_for_the_delivery_on_its_way_and_names_it() {
         assert_eq!(waits_for(&operator, id).await.as_deref(), before, "{id}");
     }
 
-    // Those that are late go before its next attempt.
+    // The late events are sent before its next attempt.
     settle(&ledger, &on_its_way, Next::Retrying { due_at: NOW }).await;
     assert_eq!(waits_for(&operator, "evt_2000-1").await.as_deref(), Some("evt_1500-1"));
     for id in ["evt_1000-1", "evt_1500-1", "evt_2000-1", "evt_3000-1"] {
@@ -196,7 +196,7 @@ async fn a_delivered_event_is_replayed_and_numbered() {
         assert_eq!((again.replays, again.attempts), (n, n));
         settle(&ledger, &again, Next::Delivered).await;
     }
-    // To a target that it did not match, it goes for the first time.
+    // A target that it did not match gets it for the first time.
     assert_eq!(operator.replay("all", &event_id("evt_1")).await, Ok(1));
     let (_, all) = fixture.outbox();
     assert_eq!(due_ids(&all).await, ["evt_1"]);
@@ -243,7 +243,7 @@ async fn many_are_acted_on_if_as_many_match_as_were_confirmed() {
     assert_eq!(operator.count(&work(Action::Cancel, &Filter::default())).await, Ok(450));
 }
 
-/// What becomes of a delivery whose attempt was cut off.
+/// Holds a delivery whose attempt was cut off.
 const HOLD_201: &str = "UPDATE delivery SET state = 'held', due_at = NULL, attempts = 1, first_attempt_at = 1 \
                         WHERE sequence = 201";
 
@@ -263,7 +263,7 @@ async fn of_many_those_that_no_longer_pass_the_filter_are_left_as_they_are() {
     assert_eq!(operator.act_on_all(&work(Action::Cancel, &pending), 202, between_steps).await, Ok(201));
     assert_eq!(state(&operator, "evt_200").await, State::Held, "held ones were not asked for");
     assert_eq!(state(&operator, "evt_201").await, State::Cancelled);
-    // Without a state in the filter, every one that the action applies to is meant.
+    // Without a state in the filter, the action goes to every delivery that it applies to.
     assert_eq!(operator.act_on_all(&work(Action::Cancel, &Filter::default()), 1, |_| {}).await, Ok(1));
     assert_eq!(state(&operator, "evt_200").await, State::Cancelled);
 }
@@ -339,7 +339,7 @@ async fn an_operators_action_goes_through_the_dispatcher_while_there_is_one() {
     let (acted, ()) = tokio::join!(operator.act(Action::Cancel, "orders", &id), dispatcher);
     assert_eq!(acted, Err(ActError::OnTheWire));
 
-    // One that ends without an answer has done nothing.
+    // A dispatcher that ends without an answer has done nothing.
     let asked = operator.act(Action::Cancel, "orders", &id);
     let ends = async {
         drop(requests.next().await);
@@ -347,7 +347,7 @@ async fn an_operators_action_goes_through_the_dispatcher_while_there_is_one() {
     };
     let mut acted = tokio::join!(asked, ends).0;
     if UnderTest::IS_SHARED {
-        // The store itself acts once the lease has been given back.
+        // The store itself acts once the lease was given back.
         let held = Err(ActError::Store(RecordError::Superseded));
         while acted == held {
             acted = operator.act(Action::Cancel, "orders", &id).await;

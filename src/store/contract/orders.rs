@@ -18,7 +18,7 @@ enum Shape {
     Payment,
 }
 
-/// Event `n` of order and invoice number `of`.
+/// Returns event `n` of order and invoice number `of`.
 fn event_of(n: usize, shape: Shape, of: u8) -> Received {
     let (kind, object) = match shape {
         Shape::Bare => ("commerce.order.created", format!(r#"{{"id":"o{of}"}}"#)),
@@ -38,7 +38,7 @@ fn by_order() -> Vec<Route> {
     vec![route("orders", "*", Ordering::PerOrder)]
 }
 
-/// The lane of each delivery, in the order of acceptance.
+/// Returns the lane of each delivery, in the order of acceptance.
 fn lanes(fixture: &Fixture) -> Vec<i64> {
     fixture.backend.numbers("SELECT lane FROM delivery ORDER BY sequence")
 }
@@ -57,8 +57,8 @@ fn shapes() -> impl Strategy<Value = Vec<(Shape, u8)>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
-    /// A payment comes after an event that links its invoice to the order: that is
-    /// what Pepay's order of creation gives, and the one condition.
+    /// The one condition is that a payment comes after an event that links its invoice to the order, as
+    /// in Pepay's order of creation.
     #[test]
     fn the_events_of_one_order_share_a_lane_and_those_of_two_do_not(shapes in shapes()) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

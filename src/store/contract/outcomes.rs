@@ -1,4 +1,4 @@
-//! What is to be sent, and what attempts come to.
+//! The deliveries to send, and the outcomes of attempts.
 
 use super::*;
 use crate::domain::delivery::{Next, OnUncertain};
@@ -77,7 +77,7 @@ async fn a_lane_is_read_in_pepays_order_up_to_the_first_that_has_to_wait() {
     assert_eq!(read(None).await, (all[..1].to_vec(), blocked));
     assert_eq!(due_ids(&ledger, later(5)).await, ["evt_500-1"], "what came before it goes first");
 
-    // What is held comes before all others, late ones too.
+    // A held delivery comes before all others of its lane, late ones too.
     let again = Settlement { number: 2, ..settlement(&first, Next::Held) };
     ledger.settle(vec![again]).await.unwrap();
     assert_eq!(read(None).await, (Vec::new(), FoundRest::Blocked((0, first.sequence))));
@@ -160,7 +160,7 @@ async fn everything_undelivered_is_found_again_after_a_restart() {
 }
 
 #[tokio::test]
-async fn a_search_passes_over_what_is_known_and_says_when_there_is_more() {
+async fn a_search_skips_known_deliveries_and_says_when_there_are_more() {
     for ordering in [Ordering::None, Ordering::PerObject] {
         let mut fixture = Fixture::new(vec![route("orders", "*", ordering)]).await;
         let (mut arrivals, ledger) = fixture.outbox();
@@ -280,7 +280,7 @@ async fn an_attempt_that_is_not_due_cannot_begin() {
 }
 
 #[tokio::test]
-async fn the_backlog_counts_what_waits_what_is_held_and_what_is_dead() {
+async fn the_backlog_counts_open_held_and_dead_deliveries() {
     let mut fixture = Fixture::new(per_object()).await;
     let (mut arrivals, ledger) = fixture.outbox();
     for n in 1..=6 {
@@ -312,12 +312,12 @@ async fn outcomes_that_wait_for_the_same_commit_are_stored_and_refused_each_by_i
     fixture.backend.refuse("UPDATE ON delivery", "new.sequence = 3 AND new.state = 'dead'");
     let outcome = |n: usize, next| settlement(&jobs[n - 1], next);
     let retrying = Next::Retrying { due_at: later(5) };
-    // While it waits, what follows queues up.
+    // While it waits, later tasks queue up.
     let (open, gate) = std::sync::mpsc::channel::<()>();
     let missed = |_| EngineError::Rejected("what the test waits for has not come".to_owned());
     let mut is_open = false;
     let wait = move |_: &mut Group<'_>| {
-        // It is carried out again where it is in one group with the refused one.
+        // It is carried out again if it is in one group with the refused task.
         if !is_open {
             gate.recv_timeout(Duration::from_secs(20)).map_err(missed)?;
             is_open = true;

@@ -1,4 +1,4 @@
-//! What becomes of events and cursors that are recorded.
+//! The recording of events and cursors.
 
 use super::*;
 use crate::domain::operator::{Filter, Page};
@@ -24,7 +24,7 @@ fn refuse(backend: &UnderTest, id: &str) {
 }
 
 #[tokio::test]
-async fn an_id_is_stored_once_whatever_its_source_and_its_bytes_are_kept() {
+async fn an_id_is_stored_once_from_all_sources_and_its_bytes_are_kept() {
     let fixture = Fixture::new(vec![]).await;
     let inbox = &fixture.store.inbox;
     let first = event("evt_1", "a");
@@ -49,7 +49,7 @@ async fn the_sequence_has_no_gaps_across_duplicates_refusals_and_restarts() {
     let fixture = Fixture::new(vec![]).await;
     refuse(&fixture.backend, "evt_bad");
     for id in ["evt_1", "evt_1", "evt_bad", "evt_2", "evt_bad", "evt_1", "evt_3"] {
-        // Refusals are what this test is about.
+        // The refusals are intended.
         let _ = fixture.store.inbox.try_record(event(id, "a")).await;
     }
     let fixture = fixture.restart(vec![]).await;
@@ -65,7 +65,7 @@ async fn the_sequence_has_no_gaps_across_duplicates_refusals_and_restarts() {
 async fn one_refused_command_does_not_fail_those_it_was_grouped_with() {
     let backend = UnderTest::new().await;
     let (mut store, writer) = backend.open(vec![], Clock::from_fn(|| NOW)).await;
-    // Queued before the committer runs, so that they are one group.
+    // They are queued before the committer runs, so that they are one group.
     let mut waiting = tokio::task::JoinSet::new();
     for n in 0..50 {
         let (inbox, id) = (store.inbox.clone(), format!("evt_{n}"));
@@ -125,7 +125,7 @@ async fn a_full_queue_is_reported_at_once_and_nothing_of_it_is_stored() {
         let (inbox, id) = (store.inbox.clone(), format!("evt_{n}"));
         waiting.spawn(async move { inbox.try_record(event(&id, "a")).await });
     }
-    // The writer does not run yet: ten must come back by themselves.
+    // The committer does not run yet: ten calls must return without it.
     for _ in 0..10 {
         assert_eq!(waiting.join_next().await.unwrap().unwrap(), Err(RecordError::Overloaded));
     }

@@ -1,4 +1,4 @@
-//! What a removed target has left, and what a new one has missed.
+//! The deliveries of a removed target, and the events that a new target has missed.
 
 use super::*;
 use crate::domain::delivery::{Next, State};
@@ -28,8 +28,8 @@ async fn record(fixture: &Fixture, id: &str, object: &str) {
     fixture.store.inbox.try_record(event(id, object)).await.unwrap();
 }
 
-/// A store whose target `old` is gone, with one delivery in each state; the last two are about
-/// one object.
+/// Returns a store whose target `old` was removed, with one delivery in each state; the last two are
+/// about one object.
 async fn with_leftovers() -> Fixture {
     let mut fixture = Fixture::new(to("old")).await;
     let (mut arrivals, ledger) = fixture.outbox();
@@ -50,7 +50,7 @@ async fn with_leftovers() -> Fixture {
     fixture.restart(to("new")).await
 }
 
-/// Every delivery: its target, event, state and attempts.
+/// Returns target, event, state and attempts of every delivery.
 fn deliveries(fixture: &Fixture) -> Vec<String> {
     fixture.backend.texts(
         "SELECT t.name || ' ' || d.sequence || ' ' || d.state || ' ' || d.attempts FROM delivery d \
@@ -59,7 +59,7 @@ fn deliveries(fixture: &Fixture) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn what_a_removed_target_has_left_goes_to_another_one_as_it_is_and_in_order() {
+async fn the_deliveries_of_a_removed_target_move_to_another_one_unchanged_and_in_order() {
     let mut fixture = with_leftovers().await;
     let operator = fixture.store.operator.clone();
     assert_eq!(operator.count(&moved()).await, Ok(4));
@@ -96,7 +96,7 @@ async fn deliveries_that_pass_the_filter_are_moved_and_the_rest_stays() {
     let dead = moved_if(Filter { state: Some(State::Dead), ..Filter::default() });
     assert_eq!(operator.act_on_all(&dead, 1, |_| {}).await, Ok(1));
     let of_d = Filter { object_id: Some("d".to_owned()), ..Filter::default() };
-    // Whatever target it names, the deliveries of the removed one are meant.
+    // The move is of deliveries of the removed target, whatever target the filter names.
     let of_d = moved_if(Filter { target: Some("new".to_owned()), ..of_d });
     assert_eq!(operator.act_on_all(&of_d, 2, |_| {}).await, Ok(2));
     let delivered = moved_if(Filter { state: Some(State::Delivered), ..Filter::default() });
@@ -156,7 +156,7 @@ async fn deliveries_are_moved_from_a_removed_target_to_a_configured_one_alone() 
 }
 
 #[tokio::test]
-async fn what_a_removed_target_had_on_the_wire_waits_for_an_operator() {
+async fn an_attempt_of_a_removed_target_on_the_wire_waits_for_an_operator() {
     let mut fixture = Fixture::new(to("old")).await;
     let (mut arrivals, ledger) = fixture.outbox();
     record(&fixture, "evt_1", "a").await;
@@ -172,8 +172,7 @@ async fn what_a_removed_target_had_on_the_wire_waits_for_an_operator() {
     assert_eq!(deliveries(&fixture), ["old 1 cancelled 1"]);
 }
 
-/// Waits until the only delivery is held. A process that ends may have no time to give its
-/// leases back.
+/// Waits until the only delivery is held. A process that ends may have no time to give its leases back.
 async fn held(fixture: &Fixture) {
     let is_held = async {
         while deliveries(fixture) != ["old 1 held 1"] {
@@ -185,7 +184,7 @@ async fn held(fixture: &Fixture) {
 }
 
 #[tokio::test]
-async fn what_a_removed_target_of_a_killed_process_had_on_the_wire_is_held_once_its_lease_is_over() {
+async fn an_attempt_of_a_removed_target_of_a_killed_process_is_held_once_its_lease_is_over() {
     if !UnderTest::IS_SHARED {
         return;
     }
@@ -195,7 +194,7 @@ async fn what_a_removed_target_of_a_killed_process_had_on_the_wire_is_held_once_
     let job = arrived(&mut arrivals).await;
     ledger.begin(AttemptStarted { sequence: job.sequence, number: 1, at: NOW }).await.unwrap();
     let backend = fixture.close().await;
-    // As a process leaves it that is killed.
+    // The lease is as a killed process leaves it.
     backend.term("target/old");
     let fixture = Fixture::at(backend, to("new")).await;
     assert_eq!(deliveries(&fixture), ["old 1 sending 1"], "another process may still answer for it");
@@ -217,7 +216,7 @@ async fn a_dead_delivery_of_a_removed_target_is_cancelled_or_moved_and_not_retri
 }
 
 #[tokio::test]
-async fn a_new_target_gets_what_it_has_missed_once() {
+async fn a_new_target_gets_the_events_it_has_missed_once() {
     let fixture = Fixture::new(to("old")).await;
     for (id, object) in [("evt_1", "a"), ("evt_2", "b"), ("evt_3", "a")] {
         record(&fixture, id, object).await;
@@ -258,7 +257,7 @@ async fn many_are_replayed_in_the_order_of_their_objects_and_counted_as_replays(
 }
 
 #[tokio::test]
-async fn a_target_is_not_sent_what_its_types_leave_out() {
+async fn a_target_gets_no_event_that_its_types_leave_out() {
     let fixture = Fixture::new(to("old")).await;
     record(&fixture, "evt_1", "a").await;
     let fixture = fixture.restart(vec![route("new", "invoice.*", Ordering::PerObject)]).await;

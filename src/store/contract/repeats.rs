@@ -16,8 +16,8 @@ use crate::store::view::RetryAfter;
 
 type Done<T> = Result<T, EngineError>;
 
-/// Does `work`, and then once more. The first time changes what is stored, the second time
-/// does not, and no more does a group that is undone, in the memory of the engine neither.
+/// Does `work` twice. The first time changes the rows; the second time does not. A group that is rolled
+/// back changes neither the rows nor the memory of the engine.
 fn twice<T>(direct: &mut Direct, mut work: impl FnMut(&mut Group<'_>) -> Done<T>) -> [Done<T>; 2] {
     let before = direct.rows();
     direct.undo(&mut work);
@@ -92,7 +92,7 @@ async fn events_that_are_stored_twice_are_there_once_and_leave_no_gap() {
     let (duplicate, conflict) = ((Recorded::Duplicate, 0, 0), (Recorded::Conflict, 0, 0));
     let new = |sequence| (Recorded::New, sequence, 1);
     assert_eq!(first.unwrap(), [new(1), new(2), duplicate, conflict]);
-    // The other one under the id is known now, and the first is what is held.
+    // The other event under the id is known now, and the first one is the stored one.
     assert_eq!(second.unwrap(), [duplicate, duplicate, duplicate, conflict]);
     assert_eq!(direct.engine.newest(), 2);
     assert_eq!(direct.store("evt_3"), 3);
@@ -121,7 +121,7 @@ async fn an_outcome_is_stored_once() {
                 claim(&mut direct, 1);
             }
             let (target, term) = (direct.target, direct.term);
-            // Also within one set.
+            // It also holds within one set.
             let one = settlement(next);
             let both = [&one, &one];
             let settle_both =
@@ -129,7 +129,7 @@ async fn an_outcome_is_stored_once() {
             let [first, second] = twice(&mut direct, settle_both);
             assert_eq!((first, second), (Ok(()), Ok(())), "{next:?}");
             assert_eq!(direct.standing(1), (next.state(), 1));
-            // What it is said to have come to later is too late.
+            // A later outcome of the same attempt is too late.
             let settled = direct.rows();
             for later in OUTCOMES {
                 settle(&mut direct, &[settlement(later)]);
@@ -171,7 +171,7 @@ async fn an_attempt_that_was_cut_off_is_recovered_once() {
 }
 
 #[tokio::test]
-async fn an_action_is_done_to_what_is_as_it_was_when_it_was_chosen() {
+async fn an_action_is_applied_only_in_the_states_for_which_it_was_chosen() {
     let retry = |from: State| ActKind::Apply(Action::Retry, [from].into());
     let chosen = |action: Action, from: State| ActKind::Apply(action, [from].into());
     let cases = [
@@ -189,7 +189,7 @@ async fn an_action_is_done_to_what_is_as_it_was_when_it_was_chosen() {
         settle(&mut direct, &[settlement(before)]);
         let (target, owner) = (direct.target, Authority::Owner(direct.term));
         let case = format!("{kind:?} of {before:?}");
-        // Also within one set.
+        // It also holds within one set.
         let both = [Act { sequence: 1, kind: kind.clone() }, Act { sequence: 1, kind: kind.clone() }];
         let act = |group: &mut Group<'_>| {
             group.engine.act(owner, target, &both, group.routes, group.changes, group.now)

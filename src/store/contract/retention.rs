@@ -1,4 +1,4 @@
-//! What is removed once it is old.
+//! The removal of old rows.
 
 use std::sync::Mutex;
 
@@ -9,7 +9,7 @@ use crate::domain::operator::{Action, Filter, Page};
 use crate::store::contract::{DEAD_RETENTION, PAYLOAD_RETENTION as DAY};
 use crate::store::error::ActError;
 
-/// A store whose time is moved by the test. Bodies are kept for a day, ids for two.
+/// A store whose time the test moves. Bodies are kept for a day, ids for two.
 pub(in super::super) struct Aging {
     pub(in super::super) fixture: Fixture,
     now: Arc<Mutex<UnixMillis>>,
@@ -61,7 +61,7 @@ impl Aging {
         self.fixture.backend.number(query)
     }
 
-    /// The ids of the events held, oldest first, those without a body in brackets.
+    /// Returns the ids of the stored events, oldest first, those without a body in brackets.
     fn held(&self) -> Vec<String> {
         let query =
             "SELECT CASE WHEN body IS NULL THEN '(' || id || ')' ELSE id END FROM event ORDER BY sequence";
@@ -101,7 +101,7 @@ async fn bodies_go_once_every_delivery_is_done_and_not_before() {
     assert_eq!(operator.body(&event_id("evt_0")).await, Ok(Some(None)));
     assert_eq!(operator.replay("orders", &event_id("evt_0")).await, Err(ActError::PayloadGone));
 
-    // What was passed over is found again when it ends, and only then.
+    // An event that was passed over is found again when its delivery ends, and only then.
     operator.act(Action::Cancel, "orders", &event_id("evt_1")).await.unwrap();
     operator.act(Action::Close, "orders", &event_id("evt_2")).await.unwrap();
     let now = *aging.now.lock().unwrap();

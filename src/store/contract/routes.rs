@@ -26,7 +26,7 @@ async fn an_event_goes_by_the_routes_that_stand_when_it_is_accepted() {
         fixture.store.reroute(names(&["a"]), vec![route("b", "*", Ordering::None)]).await.unwrap();
     let (_, b) = fixture.own(opened.remove(0)).await;
     record(&fixture, "evt_2", "2").await;
-    // What is kept has its handoff still.
+    // A kept target still has its handoff.
     assert_eq!(id(&arrived(&mut a_arrivals).await), "evt_1");
     assert_eq!(id(&arrived(&mut a_arrivals).await), "evt_2");
 
@@ -44,7 +44,7 @@ async fn an_event_goes_by_the_routes_that_stand_when_it_is_accepted() {
 }
 
 #[tokio::test]
-async fn what_is_stored_from_then_on_is_handed_to_the_successor() {
+async fn later_events_are_handed_to_the_successor() {
     let routes = || vec![route("a", "*", Ordering::PerObject)];
     let mut fixture = Fixture::new(routes()).await;
     let (mut before, old) = fixture.outbox();
@@ -54,7 +54,7 @@ async fn what_is_stored_from_then_on_is_handed_to_the_successor() {
     let (mut arrivals, new) = fixture.own(opened.remove(0)).await;
     record(&fixture, "evt_1800000000000-3", "o").await;
     assert_eq!(id(&arrived(&mut arrivals).await), "evt_1800000000000-3");
-    // What the predecessor has on the wire still ends.
+    // Attempts of the predecessor still end.
     old.settle(vec![job.settlement(NOW, Duration::ZERO, Next::Delivered)]).await.unwrap();
     assert_eq!(ids_due(&new).await, ["evt_1800000000000-3"]);
     assert!(before.take_ready().is_none());

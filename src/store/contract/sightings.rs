@@ -1,4 +1,4 @@
-//! What is known of each source by what it brings.
+//! The sightings of events by each source.
 
 use super::*;
 use crate::store::view::{Races, SourceCount};
@@ -10,11 +10,12 @@ fn by(source: Source, seconds: u64, id: &str) -> Received {
 
 async fn record(fixture: &Fixture, received: Received) {
     fixture.store.inbox.try_record(received).await.unwrap();
-    // The writer takes one thing after the other: once it answers this, it has counted that.
+    // The committer handles commands in order: once it has answered this one, it has counted the
+    // events.
     fixture.store.operator.probe().await.unwrap();
 }
 
-/// A store whose time is this many seconds after [`NOW`].
+/// Returns a store whose time is this many seconds after [`NOW`].
 async fn later(seconds: u64) -> Fixture {
     let clock = Clock::from_fn(move || NOW.plus(Duration::from_secs(seconds)));
     Fixture::timed(UnderTest::new().await, vec![], clock).await
@@ -46,7 +47,7 @@ async fn the_first_sighting_by_each_source_is_kept() {
 }
 
 #[tokio::test]
-async fn races_tell_who_was_first_by_how_much_and_what_one_alone_has_brought() {
+async fn races_give_the_first_source_its_lead_and_the_events_of_one_source_alone() {
     let fixture = later(301).await;
     for (id, stream, webhook) in [("evt_1", 0, 2), ("evt_2", 0, 4), ("evt_3", 9, 6)] {
         let (first, second) = (by(Source::Stream, stream, id), by(Source::Webhook, webhook, id));
@@ -85,7 +86,7 @@ async fn a_source_is_quiet_once_the_other_alone_has_brought_many_events_and_no_l
     let quiet = fixture.store.operator.quiet();
     assert_eq!(quiet.len(), 1);
     assert_eq!((quiet[0].source, quiet[0].missed, quiet[0].since), (Source::Webhook, 20, NOW));
-    // It speaks again.
+    // The quiet source brings an event again.
     record(&fixture, by(Source::Webhook, 395, "evt_21")).await;
     assert_eq!(fixture.store.operator.quiet(), []);
 }

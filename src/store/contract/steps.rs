@@ -1,5 +1,5 @@
-//! The table of legal steps and an engine agree: it takes each step from exactly the states
-//! from which [`apply`] does, to the same state, and leaves all else as it is.
+//! The table of legal steps and an engine agree: the engine takes each step from exactly the states
+//! from which [`apply`] does, to the same state, and changes nothing else.
 
 use super::direct::Direct;
 use super::*;
@@ -28,7 +28,7 @@ const STEPS: [Step; 12] = [
     Step::Cancel,
 ];
 
-/// Ways to every state, from a new delivery on.
+/// Sequences of steps from a new delivery to every state.
 const WAYS: [&[Step]; 17] = [
     &[],
     &[Step::Claim],
@@ -73,13 +73,13 @@ impl Direct {
         self.commit(|group| group.engine.claim(term, target, begun)).is_ok()
     }
 
-    /// An engine does not tell whether it has settled anything: what is stored does.
+    /// An engine does not return whether it has settled a delivery, so the rows are compared.
     fn settle(&mut self, sequence: i64, next: Next) -> bool {
         let (state, attempts) = self.standing(sequence);
         let (target, term, before) = (self.target, self.term, self.delivery(sequence));
         let settlement = Settlement {
             sequence,
-            // One that was claimed is counted already.
+            // A claimed attempt is counted already.
             number: if state == State::Sending { attempts } else { attempts + 1 },
             started_at: NOW,
             duration: Duration::from_millis(3),
@@ -104,7 +104,7 @@ impl Direct {
         cut_off.iter().any(|attempt| attempt.event_id == name(sequence))
     }
 
-    /// Without a choice among the states: the engine has to know which are allowed.
+    /// All states are given, so the engine itself has to know which are allowed.
     fn apply(&mut self, sequence: i64, action: Action) -> bool {
         self.act(sequence, ActKind::Apply(action, State::ALL.into()))
     }
@@ -124,7 +124,7 @@ impl Direct {
     }
 }
 
-/// The id of the event of `sequence`.
+/// Returns the id of the event of `sequence`.
 fn name(sequence: i64) -> String {
     format!("evt_{sequence}")
 }

@@ -1,4 +1,4 @@
-//! Tenures and what ends them.
+//! Tenures and the reasons for their end.
 
 use std::time::Duration;
 

@@ -21,7 +21,7 @@ pub(super) struct Row {
     pub(super) attempts: u32,
 }
 
-/// What is in the store.
+/// The rows of the store.
 #[derive(Debug)]
 pub(super) struct Stored {
     pub(super) rows: BTreeMap<i64, Row>,
