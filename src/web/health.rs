@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::readiness::{Readiness, Verdict};
 
-/// What `/readyz` tells; a list without entries is left out.
+/// The response of `/readyz`; an empty list is left out.
 #[derive(Serialize)]
 struct Answer {
     ready: bool,
@@ -30,13 +30,14 @@ pub(super) async fn alive(State(readiness): State<Arc<Readiness>>) -> Json<Value
     }))
 }
 
-/// Returns 200 if the bridge can do its work, else 503 with the reasons; in either
-/// case with what an operator should look at all the same.
+/// Returns 200 if the bridge can do its work, else 503 with the reasons. Either has the warnings for an
+/// operator.
 pub(super) async fn ready(State(readiness): State<Arc<Readiness>>) -> Response {
     Answer::from(readiness.look().await).into_response()
 }
 
-/// Returns 200 if webhooks can be taken, else 503 with the reasons. A stream is none.
+/// Returns 200 if the bridge can take webhooks, else 503 with the reasons. The state of a stream is not
+/// a reason.
 pub(super) async fn intake(State(readiness): State<Arc<Readiness>>) -> Response {
     Answer::from(readiness.intake().await).into_response()
 }

@@ -1,10 +1,8 @@
-//! What keeps the pages of other sites from using the private listener by an
-//! operator's browser.
+//! Keeps the pages of other sites from using the private listener through an operator's browser.
 //!
-//! A page of another site can have its own name resolve to a loopback address and so
-//! make a browser send requests here that count as its own (DNS rebinding). What such
-//! a request cannot do is carry another name in `Host`. Any other request that a page
-//! causes says where it comes from, in `Sec-Fetch-Site` or `Origin`.
+//! A page of another site can have its own name resolve to a loopback address and so make a browser
+//! send requests here that count as its own (DNS rebinding). Such a request has the other name in
+//! `Host`. Any other request that a page causes names its origin, in `Sec-Fetch-Site` or `Origin`.
 
 use std::net::IpAddr;
 
@@ -18,9 +16,9 @@ use http::{HeaderMap, Method, StatusCode, Uri};
 use super::guard::{Guard, Reason};
 use super::{Tokens, is_api};
 
-/// Refuses (403) a browser's request from another site. While there is no token, lets
-/// page, API and `/status` be asked for by a loopback name or address alone, and refuses
-/// any other (403); `/metrics`, which tells of no payment, by any name.
+/// Refuses (403) a browser's request from another site. While no token is configured, page, API and
+/// `/status` accept only a loopback name or address in `Host`, and refuse any other (403). `/metrics`,
+/// which has no data of payments, accepts any name.
 pub(super) async fn check(
     State((tokens, guard)): State<(Tokens, Guard)>,
     request: Request,
@@ -42,9 +40,9 @@ pub(super) async fn check(
     super::refuse(path, StatusCode::FORBIDDEN, code, message)
 }
 
-/// Whether a page of another origin has caused the request (Fetch Metadata,
-/// <https://www.w3.org/TR/fetch-metadata/>; RFC 6454, section 7). A link to the start
-/// page may be followed from anywhere.
+/// Returns whether a page of another origin has caused the request (Fetch Metadata,
+/// <https://www.w3.org/TR/fetch-metadata/>; RFC 6454, section 7). A link to the start page may be
+/// followed from any site.
 fn is_cross_site(request: &Request) -> bool {
     let header = |name: &str| request.headers().get(name).map(|value| value.to_str().unwrap_or_default());
     match header("sec-fetch-site") {
@@ -56,13 +54,13 @@ fn is_cross_site(request: &Request) -> bool {
                 && request.uri().path() == "/";
             !is_link
         }
-        // A browser that does not say so, or none.
+        // The client is a browser without this header, or not a browser.
         None => header(ORIGIN.as_str()).is_some_and(|origin| !is_ours(origin, request.headers())),
     }
 }
 
-/// Whether `origin` is what the request was sent to. TLS may end before the bridge, so
-/// its scheme decides nothing.
+/// Returns whether `origin` is the address that the request was sent to. TLS may end before the bridge,
+/// so the scheme is not compared.
 fn is_ours(origin: &str, headers: &HeaderMap) -> bool {
     let host = headers.get(HOST).and_then(|value| value.to_str().ok());
     let authority = origin.split_once("://").map(|(_, authority)| authority);
@@ -71,7 +69,7 @@ fn is_ours(origin: &str, headers: &HeaderMap) -> bool {
 
 fn is_loopback(uri: &Uri, headers: &HeaderMap) -> bool {
     let header = || headers.get(HOST)?.to_str().ok()?.parse::<Authority>().ok();
-    // As of RFC 9112, section 3.2.2, an absolute target takes precedence.
+    // By RFC 9112, section 3.2.2, an absolute target takes precedence.
     let Some(authority) = uri.authority().cloned().or_else(header) else { return false };
     let host = authority.host();
     let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
@@ -126,7 +124,7 @@ mod tests {
                 for own in ["same-origin", "none"] {
                     assert!(!crosses(&[("sec-fetch-site", own)]));
                 }
-                // Of the same site is another port of this machine, too.
+                // Another port of this machine is of the same site, too.
                 for other in ["cross-site", "same-site", "", "something new"] {
                     assert!(crosses(&[("sec-fetch-site", other)]));
                     let link = [

@@ -1,5 +1,5 @@
-//! The operator's page: files that are part of the program. They hold no data,
-//! so they are open; what they show they ask the API for.
+//! The operator's page: files that are part of the program. They contain no data, so they need no
+//! token; the page gets its data from the API.
 
 use axum::Router;
 use axum::response::{IntoResponse, Response};
@@ -11,11 +11,11 @@ use http::header::{
 use http::{HeaderMap, HeaderValue, StatusCode};
 use sha2::{Digest as _, Sha256};
 
-/// What a file of the page may do: load its own parts, and ask this listener.
+/// The content security policy of the page: it may load its own files, and ask this listener.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// The files below `/assets/`.
+/// Lists the files below `/assets/`.
 macro_rules! assets {
     ($($name:literal),* $(,)?) => { &[$(($name, include_bytes!(concat!("page/", $name)))),*] };
 }
@@ -57,7 +57,7 @@ const ASSETS: &[(&str, &[u8])] = assets![
     "timeline.js",
 ];
 
-/// The page's routes.
+/// Returns the routes of the page.
 pub(super) fn routes() -> Router {
     let page = Router::new().route("/", file(INDEX, "text/html; charset=utf-8"));
     let page = ASSETS.iter().fold(page, |page, (name, content)| {
@@ -80,7 +80,7 @@ fn file(content: &'static [u8], media_type: &'static str) -> axum::routing::Meth
     get(async move |headers: HeaderMap| answer(content, media_type, &tag, &headers))
 }
 
-/// The content, or 304 if the client has it already.
+/// Returns the content, or 304 if the client has it already.
 fn answer(content: &'static [u8], media_type: &'static str, tag: &str, asked: &HeaderMap) -> Response {
     let tags = asked.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
     let held = tags.flat_map(|tags| tags.split(',')).any(|held| held.trim().trim_start_matches("W/") == tag);
@@ -88,7 +88,8 @@ fn answer(content: &'static [u8], media_type: &'static str, tag: &str, asked: &H
     let headers = response.headers_mut();
     for (name, value) in [
         (CONTENT_TYPE, media_type),
-        // Asks every time, and loads only what has changed: a new version shows at once.
+        // The browser asks every time, and loads a file only if it has changed, so a new version shows
+        // at once.
         (CACHE_CONTROL, "no-cache"),
         (CONTENT_SECURITY_POLICY, POLICY),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),

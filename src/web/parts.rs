@@ -1,11 +1,11 @@
-//! The status of everything that runs.
+//! The statuses of the running parts.
 
 use tokio::sync::watch;
 
 use crate::domain::status::{StreamStatus, TargetStatus, WebhookStatus};
 
-/// The parts that run under one configuration, each list sorted by name. Another
-/// configuration makes another of these; of a part that has ended nothing is shown.
+/// The parts that run under one configuration, each list sorted by name. A reload makes a new value. A
+/// part that has ended is not in it.
 #[derive(Clone, Debug, Default)]
 pub struct Parts {
     /// One per stream.
@@ -17,22 +17,22 @@ pub struct Parts {
 }
 
 impl Parts {
-    /// The present status of each stream.
+    /// Returns the present status of each stream.
     pub fn streams(&self) -> Vec<StreamStatus> {
         current(&self.streams)
     }
 
-    /// The present status of each webhook endpoint.
+    /// Returns the present status of each webhook endpoint.
     pub fn webhooks(&self) -> Vec<WebhookStatus> {
         current(&self.webhooks)
     }
 
-    /// Whether a target of this name runs.
+    /// Returns whether a target of this name runs.
     pub fn has_target(&self, name: &str) -> bool {
         self.targets.iter().any(|target| *target.borrow().name == *name)
     }
 
-    /// The present status of each target.
+    /// Returns the present status of each target.
     pub fn targets(&self) -> Vec<TargetStatus> {
         current(&self.targets)
     }

@@ -10,19 +10,19 @@ use crate::store::cluster::{HeldLease, Replica};
 /// A process that shares the store.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct ReplicaStatus {
-    /// Drawn at random by the process.
+    /// A random id, which the process has drawn.
     id: String,
-    /// Whether it is the one that shows this.
+    /// Whether it is the replica that returns this response.
     this: bool,
     /// The name of its host.
     name: String,
     version: String,
     /// When it joined, by the database's clock.
     since: UnixMillis,
-    /// Whether its targets, streams and webhooks are configured as those of the one that
-    /// shows this, secrets left aside.
+    /// Whether its targets, streams and webhooks are configured like those of the replica that returns
+    /// this response, apart from secrets.
     same_configuration: bool,
-    /// What it has at present.
+    /// The leases that it holds.
     holds: Vec<LeaseStatus>,
 }
 
@@ -31,15 +31,15 @@ pub(super) struct ReplicaStatus {
 struct LeaseStatus {
     /// `target/NAME`, `stream/NAME` or `housekeeping`.
     lease: String,
-    /// Grows with every holder; requests to a target carry it as `pepay-bridge-term`.
+    /// The term, which grows with every holder. Requests to a target have it as `pepay-bridge-term`.
     term: i64,
     /// When it was taken, by the database's clock.
     since: UnixMillis,
 }
 
 impl View {
-    /// The living replicas, the one that has joined first at the beginning; empty of a store
-    /// of one process.
+    /// Returns the living replicas, in the order in which they joined; empty for a store of one
+    /// process.
     pub(super) fn replicas(&self) -> Vec<ReplicaStatus> {
         let Some(cluster) = &self.cluster else { return Vec::new() };
         let cluster = cluster.borrow().clone();
@@ -48,12 +48,12 @@ impl View {
         cluster.replicas.iter().map(|replica| ReplicaStatus::new(replica, &own)).collect()
     }
 
-    /// Whether what is changed here may have to be done by another replica.
+    /// Returns whether another replica may have to apply a change that is made here.
     pub(super) fn has_other_replicas(&self) -> bool {
         self.cluster.as_ref().is_some_and(|cluster| cluster.borrow().has_others())
     }
 
-    /// Why this replica does nothing that one at a time does, if so.
+    /// Returns why this replica holds no leases, if so.
     pub(super) fn stalled(&self) -> Option<String> {
         let is_stalled = self.cluster.as_ref().is_some_and(|cluster| cluster.borrow().stalled);
         is_stalled.then(|| {
@@ -62,7 +62,7 @@ impl View {
         })
     }
 
-    /// What an operator should know of the replicas.
+    /// Returns the warning for an operator about the replicas, if there is one.
     pub(super) fn warning_of_replicas(&self) -> Option<String> {
         let replicas = self.replicas();
         let others: Vec<_> =

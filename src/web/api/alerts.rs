@@ -1,4 +1,4 @@
-//! Alerts: sending one that says nothing is wrong.
+//! Alerts: sends a test message.
 
 use std::sync::Arc;
 
@@ -12,9 +12,9 @@ use super::schema::Nothing;
 use crate::domain::alert::AlertOutcome;
 use crate::web::audit::Audit;
 
-/// Sends a test to where alerts go, once, and answers what came of it
+/// Sends a test message to the receiver of alerts, once, and returns the result
 ///
-/// Nothing is wrong, says the message. In JSON its type is `pepay_bridge.alert.test`.
+/// The message says that nothing is wrong. In JSON its type is `pepay_bridge.alert.test`.
 #[utoipa::path(post, path = "/api/v1/alerts/test", tag = "bridge", operation_id = "testAlerts",
     request_body = Nothing,
     responses((status = 200, description = "What the other side said", body = AlertOutcome),
@@ -24,7 +24,7 @@ pub(super) async fn test(
     audit: Audit,
     _: NoBody,
 ) -> Result<Json<AlertOutcome>, Problem> {
-    // Has a time limit of its own.
+    // The call has a time limit of its own.
     let outcome = api.operations.test_alerts().await?;
     audit.note_changed(1);
     Ok(Json(outcome))

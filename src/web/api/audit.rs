@@ -1,4 +1,4 @@
-//! The audit trail, as it is listed.
+//! The list of the audit trail.
 
 use std::sync::Arc;
 
@@ -20,15 +20,15 @@ use crate::store::view::AuditEntry;
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Trail {
     entries: Vec<AuditEntry>,
-    /// Where the list goes on; null at its end.
+    /// The cursor of the next page; null at the end of the list.
     #[schema(required)]
     next_cursor: Option<String>,
 }
 
-/// What operators have changed, and whose bodies they have read, the newest first
+/// Changes by operators, and bodies that they have read, the newest first
 ///
-/// Every call that may change something leaves an entry, also one that was refused for its
-/// token's scope or has failed; so does each body that was given away.
+/// Every call that may change something leaves an entry, even if it was refused for its token's scope
+/// or has failed. Every call that returns a body leaves one too.
 #[utoipa::path(get, path = "/api/v1/audit", tag = "bridge", operation_id = "listAudit",
     params(AuditListing), responses((status = 200, description = "A page of the trail", body = Trail)))]
 pub(super) async fn list(

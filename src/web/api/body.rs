@@ -1,5 +1,5 @@
-//! The body of a state-changing call: a small JSON object, said to be one, whose
-//! members are all known.
+//! The body of a state-changing call: a small JSON object with the right content type, all of whose
+//! members are known.
 
 use std::fmt::Display;
 
@@ -15,17 +15,17 @@ use super::problem::{Faults, Problem};
 /// The longest body of a call, in bytes.
 pub(super) const MAX_BODY: usize = 64 * 1024;
 
-/// The members of a body that have not been looked at yet.
+/// The members of a body that have not been read yet.
 #[derive(Debug)]
 pub(super) struct Members {
     unread: Map<String, Value>,
-    /// The names that were asked for.
+    /// The names that have been read.
     known: Vec<&'static str>,
     faults: Faults,
 }
 
 impl Members {
-    /// The members of the object that `json` is.
+    /// Parses `json` and returns the members of the object.
     pub(super) fn read(json: &[u8]) -> Result<Self, Problem> {
         match serde_json::from_slice(json) {
             Ok(Value::Object(members)) => {
@@ -36,7 +36,8 @@ impl Members {
         }
     }
 
-    /// The member `name`, if it is there and what `read` takes; `kind` says what that is.
+    /// Returns the member `name`, if it is there and `read` accepts it; `kind` describes the accepted
+    /// values.
     fn of_kind<T>(
         &mut self,
         name: &'static str,
@@ -51,7 +52,7 @@ impl Members {
         found
     }
 
-    /// A member that is text.
+    /// Returns a member that is text.
     pub(super) fn text(&mut self, name: &'static str) -> Option<String> {
         self.of_kind(name, "text", |value| match value {
             Value::String(text) => Some(text),
@@ -59,7 +60,7 @@ impl Members {
         })
     }
 
-    /// A member that is text which `parse` takes.
+    /// Returns a member that is text and that `parse` accepts.
     pub(super) fn parsed<T, E: Display>(
         &mut self,
         name: &'static str,
@@ -70,17 +71,17 @@ impl Members {
         parse(&text).map_err(wrong).ok()
     }
 
-    /// A member that is `true` or `false`.
+    /// Returns a member that is `true` or `false`.
     pub(super) fn flag(&mut self, name: &'static str) -> Option<bool> {
         self.of_kind(name, "`true` or `false`", |value| value.as_bool())
     }
 
-    /// A member that is a whole number from 0.
+    /// Returns a member that is a whole number from 0.
     pub(super) fn count(&mut self, name: &'static str) -> Option<u64> {
         self.of_kind(name, "a whole number from 0", |value| whole(&value))
     }
 
-    /// A member that is an object of texts, from which `read` takes what it knows.
+    /// Returns a member that is an object of texts, as `read` parses it.
     pub(super) fn object<T>(
         &mut self,
         name: &'static str,
@@ -97,29 +98,29 @@ impl Members {
         Some(read)
     }
 
-    /// A member as it was written; empty if there is none.
+    /// Returns a member as it was written; empty if there is none.
     pub(super) fn written(&self, name: &str) -> String {
         self.unread.get(name).map(Value::to_string).unwrap_or_default()
     }
 
-    /// Whether there is a member of this name that has not been looked at yet.
+    /// Returns whether there is an unread member of this name.
     pub(super) fn has(&self, name: &str) -> bool {
         self.unread.contains_key(name)
     }
 
-    /// Notes that a member which must be there is missing, if it is.
+    /// Notes a fault if the required member is missing.
     pub(super) fn require(&mut self, name: &'static str) {
         if !self.has(name) {
             self.faults.note(name, "is missing");
         }
     }
 
-    /// Notes what is wrong with the body beyond the kind of a member.
+    /// Notes a fault of the body other than the type of a member.
     pub(super) fn note(&mut self, name: &'static str, reason: &str) {
         self.faults.note(name, reason);
     }
 
-    /// What was `read` from the body, unless a member is wrong or unknown.
+    /// Returns the value that was `read` from the body, or the problem if a member is wrong or unknown.
     pub(super) fn finish<T>(mut self, read: Option<T>) -> Result<T, Problem> {
         for name in self.unread.keys() {
             self.faults.note_allowed(name, "is not known here", &self.known);
@@ -133,7 +134,7 @@ fn malformed(detail: impl Into<String>) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, "malformed_body", detail)
 }
 
-/// JSON has one kind of number: `3.0` and `3` are the same.
+/// Returns a whole number. JSON has one kind of number: `3.0` and `3` are the same.
 fn whole(value: &Value) -> Option<u64> {
     let number = value.as_number()?;
     #[expect(
@@ -146,7 +147,7 @@ fn whole(value: &Value) -> Option<u64> {
     number.as_u64().or_else(|| of_float(number.as_f64()?))
 }
 
-/// The body of a call, with a query that gives nothing.
+/// The body of a call without query parameters.
 pub(super) struct Body(pub(super) Members);
 
 impl<S: Sync> FromRequest<S> for Body {
@@ -164,7 +165,7 @@ impl<S: Sync> FromRequest<S> for Body {
     }
 }
 
-/// A body that no member belongs to: for calls that need no more than their path.
+/// The empty body of a call that needs only its path.
 pub(super) struct NoBody;
 
 impl<S: Sync> FromRequest<S> for NoBody {
@@ -176,7 +177,8 @@ impl<S: Sync> FromRequest<S> for NoBody {
     }
 }
 
-/// No form of another site can say so: a browser asks this listener first, which never consents.
+/// Checks the content type. A form of another site cannot send it: a browser asks this listener first,
+/// which never consents.
 fn json_is_said(headers: &HeaderMap) -> Result<(), Problem> {
     let said = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = said.split(';').next().unwrap_or_default().trim();

@@ -1,4 +1,4 @@
-//! Work on many deliveries, once its count is confirmed.
+//! Bulk calls: actions on many deliveries, once their count is confirmed.
 
 pub(super) mod bodies;
 
@@ -21,31 +21,31 @@ use crate::store::error::BulkError;
 use crate::store::view::BulkProgress;
 use crate::web::audit::Audit;
 
-/// How long counting may take: every delivery that matches is looked up.
+/// The time limit of a count, which looks up every matching delivery.
 const COUNT_LIMIT: Duration = Duration::from_mins(1);
 
-/// How long a bulk change may take: it goes in batches, and each of them stands.
+/// The time limit of a bulk change. It is done in batches, and finished batches stay.
 const BULK_LIMIT: Duration = Duration::from_mins(10);
 
-/// What a bulk call came to.
+/// The result of a bulk call.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct BulkOutcome {
     #[schema(value_type = BulkName)]
     action: &'static str,
-    /// Deliveries that matched the filter and that the action applies to.
+    /// The number of deliveries that match the filter and that the action applies to.
     matching: u64,
-    /// Deliveries that were changed.
+    /// The number of deliveries that were changed.
     changed: u64,
-    /// Of a move that is only counted: deliveries that pass the filter and stay, since the other
-    /// target does not take their events.
+    /// For a move that is only counted: the number of deliveries that pass the filter and stay, since
+    /// the other target does not take their events.
     #[serde(skip_serializing_if = "Option::is_none")]
     not_taken: Option<u64>,
 }
 
 /// Retries, releases, closes or cancels every delivery that a filter matches
 ///
-/// First with `dry_run`, which answers how many there are; then with that number
-/// in `confirm`. If another number matches by then, nothing is changed.
+/// Call it first with `dry_run`, which returns the number of deliveries, and then with that number in
+/// `confirm`. If another number matches by then, nothing is changed.
 #[utoipa::path(post, path = "/api/v1/deliveries/{action}", tag = "deliveries", operation_id = "actOnDeliveries",
     params(("action" = ActionName, Path, description = "What to do")),
     request_body = BulkBody,
@@ -66,9 +66,9 @@ pub(super) async fn act(
 
 /// Sends every event that a filter matches to a target again
 ///
-/// Events that the target takes, or has taken; with `missing` only those that it takes and
-/// never had a delivery of. The oldest first, and of one object in order. Counted and confirmed
-/// like the other bulk calls.
+/// The events are those that the target takes now or has a delivery of; with `missing` only those that
+/// it takes and has no delivery of. The oldest event is sent first, and events of one object in order.
+/// The call is counted and confirmed like the other bulk calls.
 #[utoipa::path(post, path = "/api/v1/deliveries/replay", tag = "deliveries", operation_id = "replayEvents",
     request_body = ReplayAllBody,
     responses((status = 200, description = "How many there are, and how many are on their way", body = BulkOutcome),
@@ -84,12 +84,12 @@ pub(super) async fn replay(
     api.carry_out(&BulkWork::Replay(replay), extent, audit).await
 }
 
-/// Gives what is unfinished of a removed target to another one
+/// Moves the unfinished deliveries of a removed target to another one
 ///
-/// Pending, retrying, held and dead deliveries that the filter lets through keep their state,
-/// their attempts and their order. What the other target has a delivery of already is cancelled
-/// instead of moved, and not counted as changed. What it does not take by its `types`,
-/// `environment` or `where` stays, and `not_taken` counts it.
+/// Pending, retrying, held and dead deliveries that pass the filter keep their state, their attempts
+/// and their order. If the other target has a delivery of an event already, the delivery is cancelled
+/// instead of moved, and not counted as changed. Deliveries of events that it does not take by its
+/// `types`, `environment` or `where` stay, and `not_taken` counts them.
 #[utoipa::path(post, path = "/api/v1/deliveries/move", tag = "deliveries", operation_id = "moveDeliveries",
     request_body = MoveBody,
     responses((status = 200, description = "How many there are, and how many were moved", body = BulkOutcome),
@@ -107,7 +107,7 @@ pub(super) async fn move_all(
 }
 
 impl Api {
-    /// Counts `work`, or does it.
+    /// Counts the deliveries of `work`, or does it.
     async fn carry_out(
         &self,
         work: &BulkWork,

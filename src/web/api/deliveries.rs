@@ -1,4 +1,4 @@
-//! Deliveries: the list, one of them, and what an operator can do about one.
+//! Deliveries: the list, one delivery, and the actions on one.
 
 use std::sync::Arc;
 
@@ -23,8 +23,8 @@ use crate::web::audit::Audit;
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Deliveries {
     deliveries: Vec<ListedDelivery>,
-    /// Where the list goes on; null at its end. A page may hold less than was
-    /// asked for, or nothing, and still have one.
+    /// The cursor of the next page; null at the end of the list. A page may have fewer items than asked
+    /// for, or none, and still have a cursor.
     #[schema(required)]
     next_cursor: Option<String>,
 }

@@ -1,5 +1,4 @@
-//! Events: the list, one of them, its exact bytes, sending it again, and asking
-//! Pepay what it has.
+//! Events: the list, one event, its exact bytes, its replay, and its comparison with Pepay.
 
 use std::sync::Arc;
 
@@ -28,16 +27,16 @@ use crate::web::audit::Audit;
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Events {
     events: Vec<EventSummary>,
-    /// Where the list goes on; null at its end. A page may hold less than was
-    /// asked for, or nothing, and still have one.
+    /// The cursor of the next page; null at the end of the list. A page may have fewer items than asked
+    /// for, or none, and still have a cursor.
     #[schema(required)]
     next_cursor: Option<String>,
 }
 
 /// Events, the newest first
 ///
-/// Where `q` asks for a text in the body, a call searches 2,000 bodies at most, and no more
-/// once half a second has gone by: `next_cursor` goes on from there.
+/// With `q`, a call searches at most 2,000 bodies, and starts no more after half a second:
+/// `next_cursor` continues the search.
 #[utoipa::path(get, path = "/api/v1/events", tag = "events", operation_id = "listEvents",
     params(EventListing), responses((status = 200, description = "A page of events", body = Events)))]
 pub(super) async fn list(
@@ -53,8 +52,8 @@ pub(super) async fn list(
 
 /// One event, with its body, sightings, deliveries and attempts
 ///
-/// With `body=false` it comes without its body and those of its conflicts, and reading it
-/// leaves no entry in the audit trail.
+/// With `body=false` the answer has neither its body nor those of its conflicts, and leaves no entry in
+/// the audit trail.
 #[utoipa::path(get, path = "/api/v1/events/{id}", tag = "events", operation_id = "showEvent",
     params(("id" = String, Path, description = "The event's id, percent-encoded"),
            ("body" = Option<bool>, Query, description = "Whether with its body; `true` by default")),
@@ -121,12 +120,11 @@ pub(super) async fn replay(
     Ok(api.done(StatusCode::ACCEPTED, &target, &id).await)
 }
 
-/// Asks Pepay for an event and compares it with what the bridge holds
+/// Asks Pepay for an event and compares it with the stored one
 ///
-/// Type, creation time and data are compared; of the data counts what it means, not
-/// how it is written. Pepay is asked with the account of the stream that brought the
-/// event; for one that came by webhook alone, with each account until one finds it.
-/// Nothing is changed.
+/// Type, creation time and data are compared; the data by its meaning, not by its notation. Pepay is
+/// asked with the account of the stream that brought the event. For an event that came by webhook
+/// alone, each account is used until one finds it. Nothing is changed.
 #[utoipa::path(post, path = "/api/v1/events/{id}/verify", tag = "events", operation_id = "verifyEvent",
     params(("id" = String, Path, description = "The event's id, percent-encoded")),
     request_body = Nothing,

@@ -1,4 +1,4 @@
-//! Every event that a filter lets through, with its body and outcomes, a line each.
+//! Exports every event that passes a filter, with its body and outcomes, a line each.
 
 use std::collections::VecDeque;
 use std::io;
@@ -19,29 +19,29 @@ use crate::domain::event::EventId;
 use crate::domain::operator::{Cursor, Filter, Page};
 use crate::web::audit::Audit;
 
-/// Exports at the same time.
+/// The largest number of exports at the same time.
 pub(super) const MAX_EXPORTS: usize = 2;
 
-/// Events of one page, of which no more than the ids are held.
+/// The number of events of one page, of which only the ids are in memory.
 const PAGE: u32 = 200;
 
-/// Bytes that are put together before they are sent.
+/// The number of bytes that are collected before they are sent.
 const CHUNK: usize = 64 * 1024;
 
-/// An export under way. It goes down from the newest event that there was when it began, so
-/// that what arrives meanwhile does not shift it; what retention removes meanwhile is left out.
+/// An export in progress. It goes down from the newest event at its beginning, so that later events do
+/// not shift it. Events that retention removes meanwhile are left out.
 struct Export {
     api: Arc<Api>,
     filter: Filter,
     next: Next,
     ids: VecDeque<String>,
-    /// How many events have been written so far, which the audit trail notes.
+    /// The number of events written so far, for the audit trail.
     exported: u64,
     audit: Audit,
     _place: OwnedSemaphorePermit,
 }
 
-/// Which page comes next.
+/// The next page.
 #[derive(Clone, Copy, Debug)]
 enum Next {
     First,
@@ -51,8 +51,8 @@ enum Next {
 
 /// Every event that passes, with its body, sightings, deliveries and attempts
 ///
-/// A line of JSON for each, as `GET /api/v1/events/{id}` has it, the newest first. An answer
-/// that breaks off is not complete.
+/// The answer has a line of JSON for each event, in the form of `GET /api/v1/events/{id}`, the newest
+/// first. An answer that breaks off is not complete.
 #[utoipa::path(get, path = "/api/v1/export", tag = "events", operation_id = "exportEvents",
     params(Filters),
     responses((status = 200, description = "The events, a line each", body = String, content_type = "application/x-ndjson"),
@@ -70,14 +70,14 @@ pub(super) async fn export(
     audit.filter(&written.unwrap_or_default()).streams("export");
     let (next, ids) = (Next::First, VecDeque::new());
     let mut export = Export { api, filter, next, ids, exported: 0, audit, _place: place };
-    // What is wrong at once is a problem of its own.
+    // A fault at the beginning is answered as a problem.
     let first = export.chunk().await?;
     let rest = stream::unfold((export, first), |(mut export, ready)| async move {
         match ready {
             Some(chunk) => Some((Ok(chunk), (export, None))),
             None => match export.chunk().await {
                 Ok(chunk) => Some((Ok(chunk?), (export, None))),
-                // The connection is cut, which tells that the answer is not complete.
+                // The connection is cut, which shows that the answer is not complete.
                 Err(problem) => {
                     export.next = Next::None;
                     export.ids.clear();
@@ -90,7 +90,7 @@ pub(super) async fn export(
 }
 
 impl Export {
-    /// The next lines; `None` at the end.
+    /// Returns the next lines; `None` at the end.
     async fn chunk(&mut self) -> Result<Option<Bytes>, Problem> {
         let mut chunk = Vec::new();
         while chunk.len() < CHUNK {

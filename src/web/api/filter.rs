@@ -1,6 +1,5 @@
-//! The filters of events and deliveries: how they are written, what is allowed
-//! and how they are documented, for the query of a list and for the body of a
-//! bulk call alike.
+//! The filters of events and deliveries: their notation, their allowed values and their documentation,
+//! for the query of a list and for the body of a bulk call.
 
 use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::schema::{
@@ -17,7 +16,7 @@ use crate::domain::event::{EventId, InvalidEventId, Source};
 use crate::domain::filter::TypeFilter;
 use crate::domain::operator::{Cursor, Filter, Page};
 
-/// Reads every filter that is given.
+/// Reads all given filters.
 pub(super) fn filter(params: &mut Params) -> Filter {
     Filter {
         types: params.parsed("type", str::parse::<TypeFilter>),
@@ -34,7 +33,7 @@ pub(super) fn filter(params: &mut Params) -> Filter {
     }
 }
 
-/// Reads which page of a list is asked for.
+/// Reads the requested page of a list.
 pub(super) fn page(params: &mut Params) -> Page {
     let limit = params.parsed("limit", limit).unwrap_or(Page::default().limit);
     let cursor = params.parsed("cursor", str::parse::<Cursor>);
@@ -57,23 +56,23 @@ pub(super) fn limit(text: &str) -> Result<u32, String> {
         .ok_or_else(|| format!("allowed is 1 to {}", Page::LARGEST))
 }
 
-/// The schema of a text.
+/// Returns the schema of a text.
 pub(super) fn text() -> ObjectBuilder {
     ObjectBuilder::new().schema_type(Type::String)
 }
 
-/// The schema of a time.
+/// Returns the schema of a time.
 pub(super) fn time() -> ObjectBuilder {
     text().format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)))
 }
 
-/// The schema of `limit`.
+/// Returns the schema of `limit`.
 pub(super) fn limited() -> ObjectBuilder {
     let whole = ObjectBuilder::new().schema_type(Type::Integer);
     whole.minimum(Some(1)).maximum(Some(Page::LARGEST)).default(Some(Page::default().limit.into()))
 }
 
-/// The documentation of a parameter of a list.
+/// Returns the documentation of a parameter of a list.
 pub(super) fn parameter(
     place: impl Fn() -> Option<ParameterIn>,
     name: &str,
@@ -89,7 +88,7 @@ pub(super) fn parameter(
         .build()
 }
 
-/// Every filter: its name, what it keeps, and how it is written.
+/// Returns the name, the meaning and the notation of every filter.
 fn documented() -> [(&'static str, &'static str, Object); 10] {
     let pattern = r" *(\*|[A-Za-z0-9._-]{1,253}(\.\*)?) *";
     [
@@ -126,8 +125,8 @@ fn documented() -> [(&'static str, &'static str, Object); 10] {
     ]
 }
 
-/// Every cursor that an answer has, and none that is refused: the second number is
-/// the largest there is where a list goes on behind all deliveries of an event.
+/// The pattern of cursors: it matches every cursor of an answer, and none that is refused. The second
+/// number is the largest one if a list goes on behind all deliveries of an event.
 const CURSOR: &str = "^[0-9]{1,18}-([0-9]{1,18}|9223372036854775807)$";
 
 /// The parameters of a list.
@@ -135,7 +134,7 @@ pub(super) struct Listing;
 
 impl IntoParams for Listing {
     fn into_params(place: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
-        // Of no use to a client; a test of the API compares it.
+        // Clients do not need it; a test of the API compares it.
         let cursor = text().pattern(Some(CURSOR)).build();
         let more = [
             ("limit", "The most that the answer holds.", limited().build()),
@@ -195,7 +194,7 @@ impl IntoParams for AuditListing {
 /// The longest text that is searched for, in characters.
 const LONGEST_TEXT: usize = 200;
 
-/// Reads the text that bodies are searched for.
+/// Reads the text for the search in bodies.
 pub(super) fn searched(params: &mut Params) -> Option<String> {
     params.parsed("q", |text| match text.chars().count() {
         1..=LONGEST_TEXT => Ok(text.to_owned()),
@@ -223,7 +222,7 @@ impl PartialSchema for MoveFilter {
     }
 }
 
-/// An object of these filters and no others.
+/// Returns the schema of an object of these filters and no others.
 fn object_of(filters: impl IntoIterator<Item = (&'static str, &'static str, Object)>) -> RefOr<Schema> {
     let closed = AdditionalProperties::FreeForm(false);
     let object = ObjectBuilder::new()

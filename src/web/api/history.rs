@@ -1,5 +1,5 @@
-//! What came in and went out: over the last hour in points of seconds, over the last day
-//! in points of minutes, in memory.
+//! The history of events and deliveries in memory: the last hour in points of seconds, the last day in
+//! points of minutes.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,22 +15,22 @@ use super::params::NoQuery;
 use crate::domain::clock::UnixMillis;
 use crate::store::view::Tally;
 
-/// Between two points.
+/// The time between two points.
 pub(super) const INTERVAL: Duration = Duration::from_secs(5);
 
-/// Points that are kept: one hour.
+/// The number of points that are kept: one hour.
 const POINTS: usize = 720;
 
-/// Points that make a minute.
+/// The number of points in a minute.
 const OF_MINUTE: usize = 12;
 
-/// Minutes that are kept: one day.
+/// The number of minutes that are kept: one day.
 const MINUTES: usize = 1440;
 
-/// What was counted since the point before.
+/// The counts since the previous point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub(super) struct Point {
-    /// When that time ended.
+    /// When the time of this point ended.
     at: UnixMillis,
     /// Events received, repeats included.
     received: u64,
@@ -50,13 +50,13 @@ pub(super) struct History(Mutex<Points>);
 struct Points {
     kept: VecDeque<Point>,
     minutes: VecDeque<Point>,
-    /// The minute that has begun, and of how many points it is.
+    /// The sum of the present minute, and the number of its points.
     begun: Option<(Point, usize)>,
     /// The sums at the newest point.
     sums: Sums,
 }
 
-/// What has been counted since the process started.
+/// The counts since the process started.
 #[derive(Clone, Copy, Debug, Default)]
 struct Sums {
     received: u64,
@@ -77,7 +77,7 @@ impl From<&Tally> for Sums {
 }
 
 impl Point {
-    /// What `sums` has more than `before`.
+    /// Returns the difference between `sums` and `before`.
     const fn between(at: UnixMillis, before: Sums, sums: Sums) -> Self {
         Self {
             at,
@@ -88,7 +88,7 @@ impl Point {
         }
     }
 
-    /// This time and the one that `next` is of.
+    /// Returns the sum of this point and `next`.
     const fn and(self, next: Self) -> Self {
         Self {
             at: next.at,
@@ -113,7 +113,7 @@ impl Points {
     }
 }
 
-/// Adds `point` as the newest of so many at most.
+/// Adds `point` as the newest one, and keeps at most `most` points.
 fn keep(points: &mut VecDeque<Point>, most: usize, point: Point) {
     if points.len() == most {
         points.pop_front();
@@ -122,7 +122,7 @@ fn keep(points: &mut VecDeque<Point>, most: usize, point: Point) {
 }
 
 impl History {
-    /// Adds what `tally` has more than at the last time.
+    /// Adds a point for the counts since the last call.
     pub(super) fn add(&self, at: UnixMillis, tally: &Tally) {
         let (sums, mut points) = (Sums::from(tally), self.points());
         let point = Point::between(at, points.sums, sums);
@@ -130,17 +130,17 @@ impl History {
         points.sums = sums;
     }
 
-    /// Every point, oldest first.
+    /// Returns every point, oldest first.
     pub(super) fn all(&self) -> Vec<Point> {
         self.points().kept.iter().copied().collect()
     }
 
-    /// The newest point alone, if there is one.
+    /// Returns the newest point alone, if there is one.
     pub(super) fn newest(&self) -> Vec<Point> {
         self.points().kept.back().copied().into_iter().collect()
     }
 
-    /// The minutes of the last day, oldest first, and the one that has begun.
+    /// Returns the minutes of the last day, oldest first, and the present one.
     fn minutes(&self) -> Vec<Point> {
         let points = self.points();
         points.minutes.iter().copied().chain(points.begun.map(|(minute, _)| minute)).collect()
@@ -154,12 +154,12 @@ impl History {
 /// A day of history.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Day {
-    /// What came and went: a point every minute, for a day or since the bridge started,
-    /// oldest first. The last one may be of a part of a minute.
+    /// A point for every minute, for a day or since the bridge started, oldest first. The last one may
+    /// be of a part of a minute.
     points: Vec<Point>,
 }
 
-/// What came and went over the last day, by the minute
+/// Events and deliveries of the last day, by the minute
 #[utoipa::path(get, path = "/api/v1/history", tag = "bridge", operation_id = "showHistory",
     responses((status = 200, description = "A day of history, from memory: it begins with the process", body = Day)))]
 pub(super) async fn show(State(api): State<Arc<Api>>, _: NoQuery) -> Json<Day> {

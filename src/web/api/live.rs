@@ -1,5 +1,5 @@
-//! The overview as it changes, as server-sent events. One task looks for all
-//! listeners together, and only while there are any.
+//! The changing overview as server-sent events. One task looks at the state for all listeners together,
+//! and only while there are any.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -21,16 +21,16 @@ use super::problem::Problem;
 use super::schema::OverviewEvent;
 use crate::web::token::Admission;
 
-/// Listeners at the same time; each takes one of the listener's connections.
+/// The largest number of listeners; each takes one connection of the listener.
 pub(super) const MAX_LISTENERS: usize = 16;
 
-/// Between two looks.
+/// The time between two looks.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// After this long without an event, a comment shows that the connection lives.
+/// The time without an event after which a comment shows that the connection lives.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
-/// Looks at the bridge once for all listeners, and keeps the history.
+/// Looks at the state for all listeners, and keeps the history.
 pub struct Sampler {
     api: Arc<Api>,
     live: watch::Sender<Arc<str>>,
@@ -41,7 +41,7 @@ impl Sampler {
         Self { api, live }
     }
 
-    /// Runs until `stop`, and with its end ends every stream that listens.
+    /// Runs until `stop`. Its end ends every stream of a listener.
     pub async fn run(self, stop: CancellationToken) {
         let look = async {
             let (mut looks, mut points) = (every(INTERVAL), every(history::INTERVAL));
@@ -59,7 +59,7 @@ impl Sampler {
     }
 
     async fn look(&self) {
-        // One of them is the API's own, from which listeners take theirs.
+        // One receiver is the API's own, from which listeners get theirs.
         if self.live.receiver_count() > 1 {
             self.live.send_replace(self.api.rendered().await);
         }
@@ -73,7 +73,7 @@ fn every(interval: Duration) -> tokio::time::Interval {
 }
 
 impl Api {
-    /// The overview as JSON, with the newest point of the history alone.
+    /// Returns the overview as JSON, with the newest point of the history alone.
     async fn rendered(&self) -> Arc<str> {
         let overview = self.overview(self.history.newest()).await;
         // Its keys are text and its numbers finite.
@@ -81,9 +81,9 @@ impl Api {
     }
 }
 
-/// A stream of the overview: one at once, then one every second.
+/// A stream of overviews: one at once, then one every second.
 struct Listener {
-    /// Not sent yet.
+    /// The first overview, until it is sent.
     first: Option<Arc<str>>,
     live: watch::Receiver<Arc<str>>,
     admission: Admission,
@@ -91,8 +91,8 @@ struct Listener {
 }
 
 impl Listener {
-    /// The next one; `None` once the bridge stops, or asks for another token than
-    /// the one that this began with.
+    /// Returns the next overview; `None` once the bridge stops, or requires another token than the one
+    /// with which this stream began.
     async fn next(&mut self) -> Option<Arc<str>> {
         if let Some(first) = self.first.take() {
             return Some(first);
@@ -121,7 +121,7 @@ pub(super) async fn listen(
         let detail = format!("{MAX_LISTENERS} listen already");
         return Err(Problem::unavailable("too_many_listeners", detail));
     };
-    // Taken before the look, so that nothing comes unseen in between.
+    // The receiver is made before the look, so that no change in between is missed.
     let mut live = api.live.clone();
     live.mark_unchanged();
     let listener = Listener { first: Some(api.rendered().await), live, admission, _place: place };

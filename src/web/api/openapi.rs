@@ -1,4 +1,4 @@
-//! The description of the API, made from the code that answers.
+//! The OpenAPI document, which is made from the code of the handlers.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use super::{
     under_way,
 };
 
-/// The name of the way to authenticate.
+/// The name of the security scheme.
 const TOKEN: &str = "admin_token";
 
 #[derive(OpenApi)]
@@ -46,7 +46,7 @@ const TOKEN: &str = "admin_token";
 )]
 struct Document;
 
-/// The document; `guarded` says whether calls need a token.
+/// Returns the document; `guarded` says whether calls need a token.
 pub(super) fn document(guarded: bool) -> utoipa::openapi::OpenApi {
     let mut document = Document::openapi();
     env!("CARGO_PKG_VERSION").clone_into(&mut document.info.version);
@@ -63,7 +63,7 @@ pub(super) fn document(guarded: bool) -> utoipa::openapi::OpenApi {
     document
 }
 
-/// Adds the problems that any call may meet.
+/// Adds the problems that any call may return.
 fn complete(item: &mut PathItem, guarded: bool) {
     let any: &[_] = if guarded {
         &[

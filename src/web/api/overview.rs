@@ -1,4 +1,4 @@
-//! The overview: the state of everything in one response.
+//! The overview: the state of all parts in one response.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +22,7 @@ use crate::web::replicas::ReplicaStatus;
 use crate::web::status::Store;
 use crate::web::{STORE_LIMIT, of_removed, within};
 
-/// How long an assessment stands: each reads a thousand rows, and changes slowly.
+/// How long an assessment is used: each reads a thousand rows, and changes slowly.
 const ASSESSMENT_STANDS: Duration = Duration::from_secs(5);
 
 /// The bridge at a glance.
@@ -33,11 +33,11 @@ pub(super) struct Overview {
     commit: &'static str,
     now: UnixMillis,
     uptime_seconds: u64,
-    /// What `/readyz` says.
+    /// Whether `/readyz` says ready.
     ready: bool,
-    /// Why it is not; empty if it is.
+    /// Why the bridge is not ready; empty if it is.
     reasons: Vec<String>,
-    /// What an operator should look at although it is.
+    /// Warnings for an operator that do not make the bridge unready.
     warnings: Vec<String>,
     streams: Vec<StreamStatus>,
     webhooks: Vec<WebhookStatus>,
@@ -45,22 +45,22 @@ pub(super) struct Overview {
     #[schema(required)]
     last_refused_webhook: Option<RefusedWebhook>,
     targets: Vec<TargetView>,
-    /// Those that share the store; empty of a store of one process.
+    /// The replicas that share the store; empty for a store of one process.
     replicas: Vec<ReplicaStatus>,
     store: Store,
-    /// Null if the store does not tell.
+    /// Null if the store cannot be read.
     #[schema(required)]
     usage: Option<Usage>,
-    /// What each source has brought since the start.
+    /// The counts of each source since the start.
     sources: Vec<SourceTally>,
-    /// Null if the store does not tell.
+    /// Null if the store cannot be read.
     #[schema(required)]
     races: Option<Races>,
-    /// What came and went: a point every 5 seconds, for an hour, oldest first.
+    /// The history: a point every 5 seconds, for an hour, oldest first.
     history: Vec<Point>,
 }
 
-/// What is worked out from many rows.
+/// The values that are computed from many rows.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Assessment {
     races: Option<Races>,
@@ -80,7 +80,7 @@ pub(super) async fn show(State(api): State<Arc<Api>>, _: NoQuery) -> Json<Overvi
 }
 
 impl Api {
-    /// Everything as it is now, with these points of the history.
+    /// Returns the present overview, with these points of the history.
     pub(super) async fn overview(&self, history: Vec<Point>) -> Overview {
         let view = self.view();
         let (verdict, summary, targets, assessment) = tokio::join!(
@@ -114,7 +114,7 @@ impl Api {
         }
     }
 
-    /// Every target, and why the store tells nothing about them, if it does not.
+    /// Returns every target, and the error if the store cannot be read.
     pub(super) async fn targets(&self) -> (Vec<TargetView>, Option<String>) {
         let view = self.view();
         let (backlogs, assessment) = tokio::join!(view.backlogs(), self.assessment());
@@ -138,7 +138,8 @@ impl Api {
         (shown, unread)
     }
 
-    /// Held while the store is asked, so that requests that come meanwhile share the result.
+    /// Returns the assessment. The lock is held during the queries, so that later requests share the
+    /// result.
     async fn assessment(&self) -> Assessment {
         let mut last = self.assessments.0.lock().await;
         if let Some((at, assessment)) = &*last

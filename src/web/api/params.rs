@@ -1,5 +1,5 @@
-//! What a request gives by name, in its query or in a member of its body. Every
-//! name has to be known and every value right; all that is not is told at once.
+//! The named values of a request, in its query or in a member of its body. Every name has to be known
+//! and every value right; one answer lists all faults.
 
 use std::convert::Infallible;
 use std::fmt::Display;
@@ -11,25 +11,25 @@ use url::form_urlencoded;
 
 use super::problem::{Faults, Problem};
 
-/// Named values that have not been looked at yet.
+/// Named values that have not been read yet.
 #[derive(Debug)]
 pub(super) struct Params {
     values: Vec<(String, String)>,
-    /// Written before each name where it is told of, such as `filter.`.
+    /// The prefix of each name in faults, such as `filter.`.
     prefix: &'static str,
-    /// The names that were asked for.
+    /// The names that have been read.
     known: Vec<&'static str>,
     faults: Faults,
 }
 
 impl Params {
-    /// The parameters of a query.
+    /// Parses the parameters of a query.
     pub(super) fn query(query: &str) -> Self {
         let values = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
         Self { values, prefix: "", known: Vec::new(), faults: Faults::default() }
     }
 
-    /// The members of an object, each of which has to be text.
+    /// Takes the members of an object, each of which has to be text.
     pub(super) fn object(members: Map<String, Value>, prefix: &'static str) -> Self {
         let (mut values, mut faults) = (Vec::new(), Faults::default());
         for (name, value) in members {
@@ -41,8 +41,8 @@ impl Params {
         Self { values, prefix, known: Vec::new(), faults }
     }
 
-    /// The value of `name`, if it is given and `parse` takes it. One that is given
-    /// twice stays, and is told of at the end.
+    /// Returns the value of `name`, if it is given and `parse` accepts it. A name that is given twice
+    /// is a fault, which is reported at the end.
     pub(super) fn parsed<T, E: Display>(
         &mut self,
         name: &'static str,
@@ -56,7 +56,7 @@ impl Params {
         parse(&text).map_err(wrong).ok()
     }
 
-    /// The value of `name`, which has to be one of `allowed`.
+    /// Returns the value of `name`, which has to be one of `allowed`.
     pub(super) fn one_of<T: Copy>(
         &mut self,
         name: &'static str,
@@ -81,7 +81,7 @@ impl Params {
         self.faults().check()
     }
 
-    /// Everything that is wrong.
+    /// Returns all faults.
     pub(super) fn faults(mut self) -> Faults {
         for (name, _) in self.values {
             let repeated = self.known.iter().any(|known| *known == name);
@@ -104,7 +104,7 @@ impl<S: Sync> FromRequestParts<S> for Query {
     }
 }
 
-/// A query that gives nothing: for whatever takes no parameters.
+/// An empty query, for calls without parameters.
 pub(super) struct NoQuery;
 
 impl<S: Sync> FromRequestParts<S> for NoQuery {

@@ -1,4 +1,4 @@
-//! What an answer says when it is not what was asked for: problem details (RFC 9457).
+//! Problem details (RFC 9457), the answers of calls that fail.
 
 use axum::response::{IntoResponse, Response};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
@@ -14,7 +14,7 @@ use crate::web::audit::Code;
 /// The media type of a problem.
 pub(super) const MEDIA_TYPE: &str = "application/problem+json";
 
-/// `Retry-After` where the store is unavailable, in seconds.
+/// `Retry-After` while the store is unavailable, in seconds.
 const RETRY_SECONDS: &str = "2";
 
 /// Problem details as of RFC 9457.
@@ -29,30 +29,30 @@ pub(in crate::web) struct Problem {
     /// The status of the answer.
     #[schema(minimum = 400, maximum = 599)]
     status: u16,
-    /// What is wrong with this request, in words.
+    /// The fault of this request, in words.
     detail: String,
-    /// Every value that is wrong.
+    /// Every wrong value.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<Fault>,
-    /// Deliveries that match the filter now, where another count was confirmed.
+    /// The number of deliveries that match the filter now, if another number was confirmed.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     matching: Option<u64>,
 }
 
-/// A value that is wrong.
+/// A wrong value.
 #[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub(super) struct Fault {
     /// The parameter or member, such as `limit` or `filter.state`.
     name: String,
-    /// What is wrong with it.
+    /// The fault.
     reason: String,
-    /// What is allowed, where that can be listed.
+    /// The allowed values, if they can be listed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     allowed: Vec<String>,
 }
 
-/// Everything that is wrong with a request, so that one answer tells it all.
+/// All faults of a request, which one answer lists together.
 #[derive(Debug, Default)]
 pub(super) struct Faults(Vec<Fault>);
 
@@ -62,7 +62,7 @@ impl Faults {
         self.note_allowed(name, reason, [""; 0]);
     }
 
-    /// Notes that `name` is wrong, and what is allowed.
+    /// Notes that `name` is wrong, and the allowed values.
     pub(super) fn note_allowed<A: ToString>(
         &mut self,
         name: impl Into<String>,
@@ -78,7 +78,7 @@ impl Faults {
         self.0.extend(other.0);
     }
 
-    /// Refuses the request if anything is wrong with it.
+    /// Refuses the request if a fault was noted.
     pub(super) fn check(self) -> Result<(), Problem> {
         let Some(first) = self.0.first() else { return Ok(()) };
         let more = if self.0.len() > 1 { ", and more is wrong" } else { "" };
@@ -99,12 +99,13 @@ impl Problem {
         }
     }
 
-    /// There is no such thing.
+    /// Returns the problem that `what` does not exist.
     pub(super) fn not_found(what: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, "not_found", what)
     }
 
-    /// There is no such thing, while there are `known` ones: `no target "x"; there are: a, b`.
+    /// Returns the problem that `name` does not exist, with the `known` ones: `no target "x"; there
+    /// are: a, b`.
     pub(super) fn no_such(kind: &str, name: &str, known: &[String]) -> Self {
         let there = match known {
             [] => "there is none".to_owned(),
@@ -113,28 +114,29 @@ impl Problem {
         Self::not_found(format!("no {kind} \"{name}\"; {there}"))
     }
 
-    /// The state of things does not allow it.
+    /// Returns the problem that the present state does not allow the call.
     pub(super) fn conflict(code: &str, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::CONFLICT, code, detail)
     }
 
-    /// Retention has removed what was asked for.
+    /// Returns the problem that retention has removed the requested data.
     pub(super) fn gone(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::GONE, "payload_removed", detail)
     }
 
-    /// The store does not answer, or something else is short for a moment.
+    /// Returns the problem that the store does not answer, or that another resource is short for a
+    /// moment.
     pub(super) fn unavailable(code: &str, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, code, detail)
     }
 
-    /// Another count was confirmed than there is now.
+    /// Returns the problem that another number was confirmed than matches now.
     pub(super) fn count_changed(confirmed: u64, matching: u64) -> Self {
         let detail = format!("{confirmed} were confirmed and {matching} match now; nothing was changed");
         Self { matching: Some(matching), ..Self::conflict("count_changed", detail) }
     }
 
-    /// A configuration that cannot be used, with everything wrong with it.
+    /// Returns the problem of an invalid configuration, with all its faults.
     fn configuration(reasons: Vec<String>) -> Self {
         let detail = "the configuration is not valid; nothing was changed";
         let errors = reasons
@@ -144,12 +146,12 @@ impl Problem {
         Self { errors, ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_configuration", detail) }
     }
 
-    /// In words.
+    /// Returns the fault in words.
     pub(super) fn detail(&self) -> &str {
         &self.detail
     }
 
-    /// In a word, for the audit trail.
+    /// Returns the code of the problem, for the audit trail.
     fn code(&self) -> &str {
         self.kind.rsplit(':').next().unwrap_or_default()
     }

@@ -1,4 +1,4 @@
-//! Reading the configuration anew.
+//! Reads the configuration anew.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,8 +13,8 @@ use super::schema::Nothing;
 use crate::domain::reload::Changes;
 use crate::web::audit::Audit;
 
-/// How long a reload may take before the response says that it is still running:
-/// its files may be on a disk that is slow to answer.
+/// How long a reload may take before the response says that it is still running: its files may be on a
+/// slow disk.
 const RELOAD_LIMIT: Duration = Duration::from_secs(30);
 
 /// Reads the configuration and every secret file anew

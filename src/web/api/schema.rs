@@ -1,6 +1,5 @@
-//! The bodies of calls, and of what is listened to: what they say, and how that
-//! is documented. Both are here so that neither knows a member that the other
-//! does not.
+//! The bodies of calls and of server-sent events: their parsing and their documentation. Both are in
+//! this file, so that neither knows a member that the other does not.
 
 use utoipa::openapi::schema::{
     AdditionalProperties, KnownFormat, ObjectBuilder, OneOfBuilder, Schema, SchemaFormat, Type,
@@ -19,17 +18,17 @@ pub(super) fn text() -> ObjectBuilder {
     ObjectBuilder::new().schema_type(Type::String)
 }
 
-/// An object that has no other members than those it is given.
+/// Returns an object without other members than the given ones.
 pub(super) fn closed() -> ObjectBuilder {
     ObjectBuilder::new()
         .schema_type(Type::Object)
         .additional_properties(Some(AdditionalProperties::FreeForm(false)))
 }
 
-/// The most that a bulk call can confirm: numbers in JSON are exact up to here.
+/// The largest number that a bulk call can confirm: numbers in JSON are exact up to here.
 const MAX_CONFIRMED: u64 = (1 << 53) - 1;
 
-/// What may be done about a delivery.
+/// The name of an action on a delivery.
 pub(super) struct ActionName;
 
 impl PartialSchema for ActionName {
@@ -40,7 +39,7 @@ impl PartialSchema for ActionName {
 
 impl ToSchema for ActionName {}
 
-/// What may be done about many deliveries.
+/// The name of a bulk action.
 pub(super) struct BulkName;
 
 impl PartialSchema for BulkName {
@@ -51,7 +50,7 @@ impl PartialSchema for BulkName {
 
 impl ToSchema for BulkName {}
 
-/// The body of a call that needs no more than its path.
+/// The body of a call that needs only its path.
 pub(super) struct Nothing;
 
 impl PartialSchema for Nothing {
@@ -62,7 +61,7 @@ impl PartialSchema for Nothing {
 
 impl ToSchema for Nothing {}
 
-/// Which target a replay goes to.
+/// The body of a replay: its target.
 pub(super) struct ReplayBody {
     pub(super) target: String,
 }
@@ -84,7 +83,7 @@ impl PartialSchema for ReplayBody {
 
 impl ToSchema for ReplayBody {}
 
-/// What a bulk call is for, and how far it goes.
+/// The body of a bulk call: its filter, and whether it only counts.
 pub(super) struct BulkBody {
     pub(super) filter: Filter,
     /// The filter as it was written, for the log.
@@ -92,12 +91,12 @@ pub(super) struct BulkBody {
     pub(super) extent: Extent,
 }
 
-/// How far a bulk call goes.
+/// Whether a bulk call only counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Extent {
-    /// It only counts.
+    /// It only counts the deliveries.
     Counted,
-    /// It changes as many as an operator has confirmed.
+    /// It changes the deliveries, if their number is the confirmed one.
     Confirmed(u64),
 }
 
@@ -133,7 +132,7 @@ impl Extent {
         members.count("confirm").map(Self::Confirmed)
     }
 
-    /// The two bodies that consist of `others` and of these members.
+    /// Returns the schema of the two bodies that consist of `others` and of these members.
     pub(super) fn documented(others: impl Fn() -> ObjectBuilder) -> RefOr<Schema> {
         let dry_run = |value: bool| {
             let about = "Only count what matches.";
@@ -159,10 +158,10 @@ impl ToSchema for BulkBody {
     }
 }
 
-/// From where on a stream reads again.
+/// The body of a backfill: its beginning.
 pub(super) struct BackfillBody {
     pub(super) from: BackfillFrom,
-    /// The same as it was written, for the log.
+    /// The beginning as it was written, for the log.
     pub(super) written: String,
 }
 

@@ -1,5 +1,5 @@
-//! Deliveries and events as the API shows them: what the store knows, and beside it what
-//! the running targets do.
+//! Deliveries and events as the API returns them: the rows of the store, together with the state of the
+//! running targets.
 
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -14,7 +14,7 @@ use crate::store::view::{Conflict, DeliveryDetail, DeliverySummary, EventDetail,
 pub(super) struct ListedDelivery {
     #[serde(flatten)]
     delivery: DeliverySummary,
-    /// What it waits for; null if it is on the wire, or has ended.
+    /// Why it waits; null if it is on the wire, or has ended.
     #[schema(required)]
     next_try: Option<NextTry>,
 }
@@ -24,17 +24,17 @@ pub(super) struct ListedDelivery {
 pub(super) struct ShownDelivery {
     #[serde(flatten)]
     delivery: DeliveryDetail,
-    /// What it waits for; null if it is on the wire, or has ended.
+    /// Why it waits; null if it is on the wire, or has ended.
     #[schema(required)]
     next_try: Option<NextTry>,
-    /// The key of its target that leaves its event out, as the target is configured now: an
-    /// operator has it sent all the same. Null if the target takes it, or is not configured.
+    /// The key of its target's present configuration that leaves its event out: an operator has it sent
+    /// all the same. Null if the target takes the event, or is not configured.
     #[schema(required)]
     mismatch: Option<Mismatch>,
 }
 
 impl ShownDelivery {
-    /// Whether it goes to `target`.
+    /// Returns whether it goes to `target`.
     pub(super) fn goes_to(&self, target: &str) -> bool {
         *self.delivery.delivery.target == *target
     }
@@ -52,8 +52,8 @@ pub(super) struct ShownEvent {
     routing: Vec<Routing>,
     /// The first time each source brought it, in the order of time.
     sightings: Vec<Sighting>,
-    /// Others that came under its id and say something else, in the order of time; at
-    /// most 8 are kept.
+    /// The conflicts: events that came under its id with another content, in the order of time; at most
+    /// 8 are kept.
     conflicts: Vec<Conflict>,
     /// The exact text that Pepay sent; null once removed.
     #[schema(required)]

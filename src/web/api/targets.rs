@@ -1,4 +1,4 @@
-//! Targets: the list, stopping and starting one, and sending it a test event.
+//! Targets: the list, pause, resume, and test event.
 
 use std::sync::Arc;
 
@@ -20,15 +20,14 @@ use crate::store::view::{Backlog, Latency};
 use crate::web::audit::Audit;
 use crate::web::{oldest_age, warning_of_removed};
 
-/// A target: how it is configured, what it does, and what it has before it. What
-/// the store does not tell is null.
+/// A target: its configuration, its state and its waiting deliveries. Values that the store cannot give
+/// are null.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Target)]
 pub(super) struct TargetView {
     #[serde(flatten)]
     info: TargetInfo,
-    /// Whether it is part of the configuration. Of one that is not, what is configured is
-    /// empty, `none` or 0.
+    /// Whether it is part of the configuration. If not, the configured values are empty, `none` or 0.
     configured: bool,
     state: TargetState,
     /// Attempts on the wire now.
@@ -41,7 +40,7 @@ pub(super) struct TargetView {
     /// While the circuit is open, when the next probes go out.
     #[schema(required)]
     next_probe: Option<NextProbe>,
-    /// Until when nothing is started, since the target has asked for that with `Retry-After`.
+    /// The end of the target's `Retry-After`, until which no attempt starts.
     #[schema(required)]
     retry_after_until: Option<UnixMillis>,
     /// Set while the target refuses everything.
@@ -56,19 +55,19 @@ pub(super) struct TargetView {
     last_error: Option<TargetError>,
     #[schema(required)]
     last_delivered_at: Option<UnixMillis>,
-    /// Deliveries that the bridge will make by itself.
+    /// The number of open deliveries, which the bridge attempts by itself.
     #[schema(required)]
     backlog: Option<u64>,
-    /// How long the oldest of them has waited, in seconds; 0 if there is none.
+    /// How long the oldest open delivery has waited, in seconds; 0 if there is none.
     #[schema(required)]
     backlog_oldest_seconds: Option<f64>,
-    /// When the event of the oldest of them arrived.
+    /// When the event of the oldest open delivery arrived.
     #[schema(required)]
     backlog_oldest_at: Option<UnixMillis>,
-    /// Deliveries that wait for an operator, their outcome being unknown.
+    /// The number of held deliveries: the outcome of an attempt is unknown, and an operator decides.
     #[schema(required)]
     held: Option<u64>,
-    /// Deliveries given up.
+    /// The number of dead deliveries.
     #[schema(required)]
     dead: Option<u64>,
     #[schema(required)]
@@ -106,7 +105,7 @@ impl TargetView {
         }
     }
 
-    /// A target that is not configured any more.
+    /// Returns the entry of a target that was removed from the configuration.
     pub(super) fn removed(backlog: &Backlog, latency: Option<&Latency>, now: UnixMillis) -> Self {
         let info = TargetInfo::removed(&backlog.target);
         let status = TargetStatus::new(Arc::clone(&backlog.target));
@@ -114,7 +113,7 @@ impl TargetView {
         Self { configured: false, state: TargetState::Removed, ..view }
     }
 
-    /// What an operator is told of it, if it is not configured any more.
+    /// Returns the warning for an operator, if the target was removed.
     pub(super) fn warning(&self) -> Option<String> {
         let backlog = Backlog {
             target: self.info.name.as_str().into(),
@@ -131,8 +130,7 @@ impl TargetView {
     }
 }
 
-/// Every configured target, and those that are not configured any more while deliveries
-/// to them wait.
+/// Every configured target, and removed ones with waiting deliveries.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Targets {
     targets: Vec<TargetView>,
@@ -145,7 +143,7 @@ pub(super) async fn list(State(api): State<Arc<Api>>, _: NoQuery) -> Json<Target
     Json(Targets { targets: api.targets().await.0 })
 }
 
-/// Stops a target: nothing new is sent to it, also after a restart
+/// Pauses a target: no attempt starts, even after a restart
 #[utoipa::path(post, path = "/api/v1/targets/{name}/pause", tag = "targets", operation_id = "pauseTarget",
     params(("name" = String, Path, description = "The target's name")),
     request_body = Nothing,
@@ -160,7 +158,7 @@ pub(super) async fn pause(
     set_paused(&api, &audit, &name, true).await
 }
 
-/// Lets a stopped target go on
+/// Resumes a paused target
 #[utoipa::path(post, path = "/api/v1/targets/{name}/resume", tag = "targets", operation_id = "resumeTarget",
     params(("name" = String, Path, description = "The target's name")),
     request_body = Nothing,
@@ -182,17 +180,17 @@ async fn set_paused(api: &Api, audit: &Audit, name: &str, paused: bool) -> Resul
     let (targets, _) = api.targets().await;
     let found = targets.into_iter().find(|target| target.is(name));
     let mut target = found.ok_or_else(|| api.no_target(name))?;
-    // The state that this call has set, whatever another has set since.
+    // The answer has the state that this call has set, even if another call has changed it since.
     if target.paused != paused {
         (target.paused, target.paused_reason) = (paused, None);
     }
     Ok(Json(target))
 }
 
-/// Sends a made-up event to a target and answers what it said
+/// Sends a test event to a target and returns the result
 ///
-/// Its type is `pepay_bridge.test` and it carries the header `pepay-bridge-test: 1`.
-/// It is signed like any other, is not stored, and goes to a paused target as well.
+/// Its type is `pepay_bridge.test` and it has the header `pepay-bridge-test: 1`. It is signed like any
+/// other event, is not stored, and is sent to a paused target as well.
 #[utoipa::path(post, path = "/api/v1/targets/{name}/test", tag = "targets", operation_id = "testTarget",
     params(("name" = String, Path, description = "The target's name")),
     request_body = Nothing,
@@ -206,14 +204,15 @@ pub(super) async fn test(
     _: NoBody,
 ) -> Result<Json<TestOutcome>, Problem> {
     audit.target(&name);
-    // Has the target's own time limit.
+    // The call has the target's own time limit.
     let tested = api.of_target(&name, api.operations.test(&name).await);
     audit.note_changed(u64::from(tested.is_ok()));
     tested.map(Json)
 }
 
 impl Api {
-    /// The outcome of an operation on the target `name`; of one that is unknown, which there are.
+    /// Returns the outcome of an operation on the target `name`. The problem of an unknown one lists
+    /// the known targets.
     fn of_target<T>(&self, name: &str, outcome: Result<T, OperationError>) -> Result<T, Problem> {
         outcome.map_err(|error| match error {
             OperationError::Unknown => self.no_target(name),
@@ -221,7 +220,7 @@ impl Api {
         })
     }
 
-    /// There is no target `name`.
+    /// Returns the problem that there is no target `name`.
     pub(super) fn no_target(&self, name: &str) -> Problem {
         let known: Vec<_> = self.operations.targets().into_iter().map(|target| target.name).collect();
         Problem::no_such("target", name, &known)

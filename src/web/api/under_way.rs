@@ -1,4 +1,4 @@
-//! The bulk calls in progress, and how far each has come.
+//! The bulk calls in progress, and their progress.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -12,43 +12,43 @@ use super::params::NoQuery;
 use super::schema::BulkName;
 use crate::store::view::BulkProgress;
 
-/// A bulk call that is being worked on.
+/// A bulk call in progress.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub(super) struct BulkCall {
-    /// Tells it from the others.
+    /// Its number among all bulk calls.
     #[serde(skip)]
     number: u64,
     #[schema(value_type = BulkName)]
     action: &'static str,
-    /// Deliveries that it is for.
+    /// The number of deliveries that it applies to.
     matching: u64,
-    /// Those that it has gone through.
+    /// The number of deliveries that it has processed.
     gone_through: u64,
-    /// Those that it has changed.
+    /// The number of deliveries that it has changed.
     changed: u64,
 }
 
-/// Every bulk call that is being worked on, the oldest first.
+/// Every bulk call in progress, the oldest first.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct BulkCalls {
     calls: Vec<BulkCall>,
 }
 
-/// Bulk calls that are being worked on, and how far each has come
+/// Bulk calls in progress, and how far each has come
 #[utoipa::path(get, path = "/api/v1/bulk", tag = "deliveries", operation_id = "listBulkCalls",
     responses((status = 200, description = "The calls, the oldest first", body = BulkCalls)))]
 pub(super) async fn list(State(api): State<Arc<Api>>, _: NoQuery) -> Json<BulkCalls> {
     Json(BulkCalls { calls: api.under_way.calls() })
 }
 
-/// The calls that are being worked on.
+/// The calls in progress.
 #[derive(Debug, Default)]
 pub(super) struct UnderWay(Mutex<Calls>);
 
 #[derive(Debug, Default)]
 struct Calls {
     listed: Vec<BulkCall>,
-    /// How many there have ever been.
+    /// The number of calls since the start.
     begun: u64,
 }
 
@@ -60,7 +60,7 @@ pub(super) struct Listed<'a> {
 }
 
 impl UnderWay {
-    /// Lists a call for so many deliveries.
+    /// Lists a call for `matching` deliveries.
     pub(super) fn enter(&self, action: &'static str, matching: u64) -> Listed<'_> {
         let mut calls = self.lock();
         calls.begun += 1;
@@ -74,14 +74,14 @@ impl UnderWay {
         self.lock().listed.clone()
     }
 
-    /// Each change is one step: a panic elsewhere leaves nothing half-done.
+    /// Each change is one step, so a panic elsewhere leaves no half-done change.
     fn lock(&self) -> MutexGuard<'_, Calls> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Listed<'_> {
-    /// It has come so far.
+    /// Notes the progress of the call.
     pub(super) fn went(&self, so_far: BulkProgress) {
         let mut calls = self.under_way.lock();
         if let Some(call) = calls.listed.iter_mut().find(|call| call.number == self.number) {

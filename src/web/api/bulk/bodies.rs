@@ -10,7 +10,7 @@ use crate::web::api::filter::{self, BulkFilter, MoveFilter};
 use crate::web::api::problem::Problem;
 use crate::web::api::schema::{Extent, closed, text};
 
-/// Which events go to which target again.
+/// The body of a replay of many events to a target.
 pub(in crate::web::api) struct ReplayAllBody {
     pub(super) replay: BulkReplay,
     /// The filter as it was written, for the log.
@@ -56,7 +56,7 @@ impl PartialSchema for ReplayAllBody {
 
 impl ToSchema for ReplayAllBody {}
 
-/// From which removed target deliveries go to which other one.
+/// The body of a move of deliveries from a removed target to another one.
 pub(in crate::web::api) struct MoveBody {
     pub(super) moved: BulkMove,
     /// The filter as it was written, for the log.

@@ -1,4 +1,4 @@
-//! What the store shows of deliveries, and what they wait for.
+//! The schemas of deliveries, and of the reasons why they wait.
 
 use super::described;
 use crate::domain::clock::UnixMillis;
@@ -7,7 +7,7 @@ use crate::domain::next_try::{self, WaitsFor};
 use crate::store::view::{self, AttemptEntry, DeliverySummary};
 
 described! {
-    /// Where a delivery stands.
+    /// The state of a delivery.
     #[serde(rename_all = "snake_case")]
     #[schema(as = DeliveryState)]
     enum delivery::State { Pending, Sending, Retrying, Held, Delivered, Dead, Closed, Cancelled }
@@ -18,7 +18,7 @@ described! {
         target: String,
         /// The id of the event.
         event_id: String,
-        /// The event's place in the bridge's own order of acceptance.
+        /// The event's sequence.
         sequence: i64,
         /// The event's type.
         #[serde(rename = "type")]
@@ -34,22 +34,22 @@ described! {
         attempts: u32,
         /// How often it was sent again by an operator after it had ended.
         replays: u32,
-        /// When the next attempt is due, if nothing goes before it.
+        /// When the next attempt is due, if no earlier delivery of the lane is open.
         #[schema(required)]
         due_at: Option<UnixMillis>,
-        /// The id of the event that goes before this one in its lane.
+        /// The id of the event whose delivery is before this one in its lane.
         #[schema(required)]
         waits_for: Option<String>,
-        /// When the first attempt began, or an operator had it tried anew.
+        /// When the first attempt began, or when an operator retried the delivery.
         #[schema(required)]
         first_attempt_at: Option<UnixMillis>,
-        /// When it ended.
+        /// When the delivery ended.
         #[schema(required)]
         settled_at: Option<UnixMillis>,
         /// The HTTP status of the last attempt, if it had one.
         #[schema(required)]
         last_status: Option<u16>,
-        /// What went wrong with the last attempt.
+        /// The error of the last attempt.
         #[schema(required)]
         last_error: Option<String>,
     }
@@ -74,7 +74,7 @@ described! {
         /// The HTTP status, if there was one.
         #[schema(required)]
         status: Option<u16>,
-        /// What went wrong; null on success.
+        /// The error; null on success.
         #[schema(required)]
         error: Option<String>,
         /// The beginning of a failed answer.
@@ -82,19 +82,19 @@ described! {
         answer: Option<String>,
     }
 
-    /// What a delivery waits for, and until when, as far as that is a matter of time.
+    /// The reason why a delivery waits, and the end of the wait if it is a time.
     struct next_try::NextTry {
-        /// What it waits for.
+        /// The reason.
         waits_for: WaitsFor,
-        /// When that is over; null if it is not known.
+        /// When the wait ends; null if that is not known.
         #[schema(required)]
         at: Option<UnixMillis>,
-        /// The event that goes before it, where it waits for one.
+        /// The event before it in its lane, if it waits for one.
         #[schema(required)]
         event_id: Option<String>,
     }
 
-    /// What a delivery waits for. Of several, the one that lasts longest.
+    /// The reason why a delivery waits. If there are several, the one that lasts longest.
     #[serde(rename_all = "snake_case")]
     enum next_try::WaitsFor { Place, Time, RetryAfter, Probe, Event, Pause, Operator, Target }
 }

@@ -1,4 +1,4 @@
-//! What the store shows of events and their sources.
+//! The schemas of events and their sources.
 
 use super::described;
 use crate::domain::clock::UnixMillis;
@@ -7,11 +7,11 @@ use crate::domain::event::{self, Environment, Source};
 use crate::store::view::{self, EventFacts, SourceCount, Standing};
 
 described! {
-    /// What there is to say about an event, but for its deliveries.
+    /// An event, without its deliveries.
     struct view::EventFacts {
         /// Pepay's id.
         id: String,
-        /// The bridge's own order of acceptance.
+        /// The event's sequence: its number in the bridge's own order of acceptance.
         sequence: i64,
         /// The event's type, such as `commerce.order.updated`.
         #[serde(rename = "type")]
@@ -30,7 +30,7 @@ described! {
         environment: Option<Environment>,
         /// When it arrived.
         received_at: UnixMillis,
-        /// Bytes of its body; null once that has been removed.
+        /// Bytes of its body; null once the body has been removed.
         #[schema(required)]
         size: Option<u64>,
     }
@@ -40,11 +40,11 @@ described! {
         /// The event.
         #[serde(flatten)]
         event: EventFacts,
-        /// Where its deliveries stand, by target.
+        /// The states of its deliveries, by target.
         deliveries: Vec<Standing>,
     }
 
-    /// Where one delivery of an event stands.
+    /// The state of one delivery of an event.
     struct view::Standing {
         /// The name of the target.
         target: String,
@@ -60,7 +60,7 @@ described! {
         source: Source,
         /// The configured stream or webhook endpoint it came through.
         origin: String,
-        /// When.
+        /// When the source brought it.
         at: UnixMillis,
         /// Milliseconds behind the source that was first.
         lag_ms: u64,
@@ -77,12 +77,12 @@ described! {
         /// Its type.
         #[serde(rename = "type")]
         kind: String,
-        /// Its digest: the beginning of a SHA-256 over what it says, in hexadecimal.
+        /// Its digest: the beginning of a SHA-256 over its content, in hexadecimal.
         digest: String,
         /// Bytes of its body.
         size: u64,
-        /// Its body; null if another source brought the same before, if it is above 256 KiB,
-        /// and once it has been removed.
+        /// Its body. Null if another source brought the same content before, if the body is above 256
+        /// KiB, and once it has been removed.
         #[schema(required)]
         body: Option<String>,
     }
@@ -91,71 +91,71 @@ described! {
     struct view::SourceCount {
         /// The source.
         source: Source,
-        /// How many.
+        /// The number of events.
         count: u64,
     }
 
-    /// What a source has brought since the process started.
+    /// The events of a source since the process started.
     struct view::SourceTally {
         /// The source.
         source: Source,
-        /// Events, repeats included.
+        /// The number of events, repeats included.
         received: u64,
-        /// Those that it was the first to bring.
+        /// The number of events that this source brought first.
         unique: u64,
-        /// Those that were held already.
+        /// The number of events that were stored already.
         duplicate: u64,
-        /// Those of them that say something else than what is held; one content counts once.
+        /// The number of these whose content differs from the stored event; one content counts once.
         conflicting: u64,
         /// When the newest of them arrived.
         #[schema(required)]
         last_event_at: Option<UnixMillis>,
     }
 
-    /// Which live source was first to bring the newest events.
+    /// How often the stream and the webhooks were first, over the newest events.
     struct view::Races {
-        /// Events that both have brought.
+        /// The number of events that both sources have brought.
         compared: u64,
-        /// How many of these each was first to bring.
+        /// For each source, how many of these it brought first.
         first: Vec<SourceCount>,
-        /// By how much, in milliseconds: the median.
+        /// The median of the time between the two, in milliseconds.
         lag_ms_p50: u64,
-        /// By how much, in milliseconds: 99 of 100 were below.
+        /// The 99th percentile of the time between the two, in milliseconds.
         lag_ms_p99: u64,
-        /// Events that one alone has brought in the time they had.
+        /// For each source, how many events it alone has brought within the window of comparison.
         only: Vec<SourceCount>,
     }
 
-    /// The room the store takes, and the room there is.
+    /// The disk space of the store.
     struct view::Usage {
         /// Bytes of the database.
         database_bytes: u64,
         /// Bytes of its write-ahead log.
         wal_bytes: u64,
-        /// Bytes of the database that hold nothing and will be used again.
+        /// Bytes of free pages in the database, which it uses again.
         free_bytes: u64,
-        /// Bytes of its disk that the bridge may still write; 0 where the disk is a server's.
+        /// Bytes of its disk that the bridge may still write; 0 if the database is on a server.
         disk_free_bytes: u64,
-        /// Bytes of its disk; 0 where the disk is a server's.
+        /// Bytes of its disk; 0 if the database is on a server.
         disk_total_bytes: u64,
         /// When the newest backup was made; null if none is known.
         #[schema(required)]
         last_backup_at: Option<UnixMillis>,
     }
 
-    /// From an event's arrival to its recorded acknowledgement, over a target's newest first
-    /// deliveries: at most 500 of the newest 5000. What an operator has had sent again, from
-    /// dead or held too, is left out.
+    /// The time from an event's arrival to its recorded acknowledgement, over a target's newest first
+    /// deliveries: at most 500 of the newest 5000. Deliveries that an operator has sent again, after
+    /// they were dead or held too, are left out.
     struct view::Latency {
         /// The name of the target.
         target: String,
-        /// Over how many events.
+        /// The number of events measured.
         count: u64,
         /// When the first of them was acknowledged.
         since: UnixMillis,
-        /// The median, in milliseconds.
+        /// The median of the time, in milliseconds.
         p50_ms: u64,
-        /// 99 of 100 were faster, in milliseconds.
+        /// The 99th percentile of the time, in milliseconds.
         p99_ms: u64,
     }
 

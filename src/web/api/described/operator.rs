@@ -1,4 +1,4 @@
-//! What comes of the calls of an operator.
+//! The schemas of the results of an operator's calls.
 
 use super::described;
 use crate::domain::alert;
@@ -11,46 +11,45 @@ use crate::store::view;
 use std::collections::BTreeMap;
 
 described! {
-    /// What came of a test event.
+    /// The result of a test event.
     struct operator::TestOutcome {
-        /// The made-up id it was sent with.
+        /// The made-up id of the event.
         event_id: String,
         /// Whether the target answered 2xx.
         acknowledged: bool,
-        /// The target's HTTP status, where it answered.
+        /// The target's HTTP status, if it answered.
         status: Option<u16>,
-        /// From the beginning of the connection to the head of the answer, in milliseconds.
+        /// The time from the beginning of the connection to the head of the answer, in milliseconds.
         duration_ms: u64,
-        /// What went wrong, without any secret; `None` on success.
+        /// The error, without any secret; null on success.
         error: Option<String>,
     }
 
-    /// What Pepay has under an event's id, beside what the bridge holds.
+    /// The comparison of the stored event with Pepay's event of the same id.
     struct operator::Verification {
         /// The event's id.
         event_id: String,
-        /// What the comparison came to.
+        /// The result.
         outcome: Agreement,
-        /// What differs; empty unless `outcome` is `different`.
+        /// The parts that differ; empty unless `outcome` is `different`.
         differs: Vec<Part>,
-        /// Whose key asked: `streams.<name>` or `pepay`.
+        /// The account that was used: `streams.<name>` or `pepay`.
         asked_as: String,
     }
 
-    /// Whether Pepay and the bridge hold the same.
+    /// Whether Pepay and the bridge have the same event.
     #[serde(rename_all = "snake_case")]
     enum operator::Agreement { Equal, Different, Unknown }
 
-    /// A part of an event that is compared. Of `data` counts what it means, not how
-    /// it is written.
+    /// A compared part of an event. `data` is compared by its meaning, not by its notation.
     #[serde(rename_all = "snake_case")]
     enum operator::Part { Type, Created, Data }
 
-    /// Which key of a target leaves an event out.
+    /// The key of a target's configuration that leaves an event out.
     #[serde(rename_all = "snake_case")]
     enum operator::Mismatch { Types, Environment, Where }
 
-    /// How one target takes an event, as it is configured now.
+    /// Whether a target takes an event by the present configuration.
     struct operator::Routing {
         /// The name of the target.
         target: String,
@@ -67,14 +66,15 @@ described! {
         headers: Vec<String>,
         /// Its configured name.
         name: String,
-        /// Where events are posted, without user, password and query.
+        /// The URL to which events are posted, without user, password and query.
         url: String,
         /// The event types it receives.
         types: Vec<String>,
-        /// The network environment it receives events of; null is any, and none known.
+        /// The network environment of the events it receives; null receives events of any environment
+        /// and of none.
         #[schema(required)]
         environment: Option<Environment>,
-        /// What it asks of an event beside that: values by their paths.
+        /// The further condition on an event: values by their paths.
         #[serde(rename = "where")]
         condition: BTreeMap<String, String>,
         /// `per_object`, `per_order` or `none`.
@@ -83,17 +83,16 @@ described! {
         concurrency: usize,
     }
 
-    /// What has become of a configuration that was read again. The lists name
-    /// keys, and never show a value.
+    /// The changes of a reload. The lists name keys, and never show a value.
     struct reload::Changes {
-        /// What is in effect now, such as `targets.orders changed` or `streams.commerce added`.
+        /// The applied changes, such as `targets.orders changed` or `streams.commerce added`.
         applied: Vec<String>,
         /// Keys whose new value waits for a restart, such as `server.listen`.
         restart_needed: Vec<String>,
         /// The files that were read anew: the configuration file, and each with a secret, a
         /// certificate or a key.
         files: Vec<FileRead>,
-        /// Targets that are not configured any more while deliveries to them wait.
+        /// Removed targets with waiting deliveries.
         removed_targets: Vec<RemovedTarget>,
     }
 
@@ -101,87 +100,87 @@ described! {
     struct reload::FileRead {
         /// The key that names it, such as `pepay.api_key_file`; for the configuration file, its path.
         key: String,
-        /// Whether its content is another than when it was read before.
+        /// Whether its content has changed since it was last read.
         changed: bool,
-        /// Whether the file is a mount point of its own: then a file that was renamed over it is
-        /// not seen, and `changed` is false for it.
+        /// Whether the file is a mount point of its own. Then a file that was renamed over it is not
+        /// seen, and `changed` is false.
         own_mount: bool,
     }
 
-    /// A target that is not configured any more, and what waits for it.
+    /// A removed target, and its waiting deliveries.
     struct reload::RemovedTarget {
         /// Its name.
         target: String,
-        /// Deliveries that were still to be made.
+        /// The number of open deliveries.
         backlog: u64,
-        /// Deliveries whose outcome is unknown.
+        /// The number of held deliveries.
         held: u64,
-        /// Deliveries given up.
+        /// The number of dead deliveries.
         dead: u64,
     }
 
-    /// What came of a test alert.
+    /// The result of a test alert.
     struct alert::AlertOutcome {
-        /// The id it was sent with.
+        /// The id of the message.
         id: String,
         /// Whether it was answered with 2xx.
         acknowledged: bool,
-        /// The HTTP status, where there was an answer.
+        /// The HTTP status, if there was an answer.
         #[schema(required)]
         status: Option<u16>,
-        /// From the beginning of the connection to the head of the answer, in milliseconds.
+        /// The time from the beginning of the connection to the head of the answer, in milliseconds.
         duration_ms: u64,
-        /// What went wrong, without any secret; null on success.
+        /// The error, without any secret; null on success.
         #[schema(required)]
         error: Option<String>,
     }
 
-    /// What an entry of the audit trail is about.
+    /// The kind of an entry.
     #[serde(rename_all = "snake_case")]
     enum audit::Kind { Change, Read }
 
-    /// What one call came to.
+    /// A call and its outcome.
     struct audit::Entry {
-        /// When it was asked for.
+        /// When the call was made.
         at: UnixMillis,
         /// Whether it changes something, or reads bodies.
         kind: Kind,
-        /// The token: `admin_token`, or its name in `[server.tokens]`; null where no token is
-        /// asked for. Of what a signal has asked for, the signal: `SIGHUP`.
+        /// The token: `admin_token`, or its name in `[server.tokens]`; null if the listener requires no
+        /// token. For a signal its name: `SIGHUP`.
         #[schema(required)]
         who: Option<String>,
         /// Address and port of the other side of the connection.
         #[schema(required)]
         peer: Option<String>,
-        /// What the caller says that it is: `page`, `cli` or `api`; any caller can say so. `signal`
-        /// where none called.
+        /// The kind of the caller by its own statement: `page`, `cli` or `api`. `signal` if there was
+        /// no call.
         client: String,
-        /// What was asked for, such as `retry`, `read_body` or `target test`.
+        /// The action, such as `retry`, `read_body` or `target test`.
         action: String,
-        /// The target that it was about.
+        /// The target of the action.
         #[schema(required)]
         target: Option<String>,
-        /// The stream that it was about.
+        /// The stream of the action.
         #[schema(required)]
         stream: Option<String>,
-        /// The event that it was about.
+        /// The event of the action.
         #[schema(required)]
         event_id: Option<String>,
-        /// What it was narrowed to, as it was written; its beginning where that is long.
+        /// The filter of the action, as it was written; only its beginning if it is long.
         #[schema(required)]
         filter: Option<String>,
-        /// How many things were changed, or how many bodies read.
+        /// The number of changed things, or of bodies read.
         count: u64,
-        /// `done`, `abandoned` where the caller hung up before the end, or the code of the
-        /// problem that it was answered with.
+        /// `done`, `abandoned` if the caller hung up before the end, or the code of the problem in the
+        /// answer.
         outcome: String,
     }
 
     /// An entry of the audit trail.
     struct view::AuditEntry {
-        /// Its number, which is never given twice: one that is missing was removed.
+        /// Its number. No number is given twice: a missing one belongs to a removed entry.
         id: i64,
-        /// What it says.
+        /// The entry.
         #[serde(flatten)]
         entry: Entry,
     }

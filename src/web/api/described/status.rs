@@ -1,17 +1,17 @@
-//! What streams, webhook endpoints and targets say about themselves.
+//! The schemas of the statuses of streams, webhook endpoints and targets.
 
 use super::described;
 use crate::domain::clock::UnixMillis;
 use crate::domain::status::{self, BackfillStatus, GapStatus, Rejection, SeenEvent, StreamPhase};
 
 described! {
-    /// A stream, as `/status` shows it.
+    /// The status of a stream, as `/status` shows it.
     struct status::StreamStatus {
         /// The configured name.
         name: String,
         /// Whether a connection is open.
         connected: bool,
-        /// What the stream is doing.
+        /// The present activity of the stream.
         phase: StreamPhase,
         /// Since when `connected` has had its value.
         since: UnixMillis,
@@ -28,18 +28,17 @@ described! {
         /// Why the last connection, or try for one, ended.
         #[schema(required)]
         last_disconnect: Option<String>,
-        /// Whether everything between the last two connections is accounted for.
+        /// Whether every event between the last two connections is accounted for.
         gap: GapStatus,
         /// Whether sweeps keep finding events that the stream should have brought.
         behind: bool,
-        /// Up to when, by the time of creation, sweeps have found everything that Pepay
-        /// lists to be stored.
+        /// The time of creation up to which every event in Pepay's list is stored, by the sweeps.
         #[schema(required)]
         compared_until: Option<UnixMillis>,
         /// Since when connections have ended soon after they were opened, again and again.
         #[schema(required)]
         unsteady_since: Option<UnixMillis>,
-        /// What keeps the stream from being healthy, in words for an operator.
+        /// The reason why the stream is not healthy, in words for an operator.
         #[schema(required)]
         problem: Option<String>,
         /// The last backfill that an operator asked for since the process started.
@@ -47,7 +46,7 @@ described! {
         backfill: Option<BackfillStatus>,
     }
 
-    /// What a stream is doing.
+    /// The activity of a stream.
     #[serde(rename_all = "snake_case")]
     enum status::StreamPhase { Connecting, Backfilling, Live, Waiting, Standby, Stopped }
 
@@ -56,40 +55,41 @@ described! {
     enum status::GapStatus {
         /// Everything up to the cursor is stored.
         Closed,
-        /// Being filled.
+        /// The gap is being filled.
         Open {
-            /// Since when live events have passed it: the list of events was in trouble for
-            /// as long as it may hold them back. Of one object, an event that the gap hides
-            /// may then come after a later one. `null` while they are held back.
+            /// Since when live events have passed the gap: the list of events has failed for as long as
+            /// the gap may hold them back. An event that the gap hides may then come after a later one
+            /// of its object. `null` while live events are held back.
             passed_since: Option<UnixMillis>,
         },
-        /// Filled as far as Pepay still knows; events between these may be missing.
+        /// The gap is filled with the events that Pepay still has; events between these two may be
+        /// missing.
         Unproven {
             /// The last event known to be stored before the hole.
             after: String,
             /// The first event after it.
             before: Option<String>,
-            /// When that was found.
+            /// When the hole was found.
             at: UnixMillis,
         },
     }
 
     /// A backfill that an operator asked for.
     struct status::BackfillStatus {
-        /// Whether it goes on still.
+        /// Whether it is still running.
         running: bool,
-        /// Where it began: a time as RFC 3339, or the id of the event it comes after.
+        /// Its beginning: a time as RFC 3339, or the id of the event before it.
         from: String,
-        /// Events read from Pepay's list. One that has to be read again counts again.
+        /// The number of events read from Pepay's list. An event that is read again counts again.
         read: u64,
-        /// Those of them that no source had brought before.
+        /// The number of these that no source had brought before.
         recorded: u64,
-        /// When it was asked for.
+        /// When it was started.
         started_at: UnixMillis,
         /// When it ended.
         #[schema(required)]
         ended_at: Option<UnixMillis>,
-        /// While it runs, why it does not get on; then, why it has not brought everything.
+        /// While it runs, why it makes no progress; afterwards, why it is incomplete.
         #[schema(required)]
         error: Option<String>,
     }
@@ -102,11 +102,11 @@ described! {
         at: UnixMillis,
     }
 
-    /// A webhook endpoint, as `/status` shows it.
+    /// The status of a webhook endpoint, as `/status` shows it.
     struct status::WebhookStatus {
         /// The configured name.
         name: String,
-        /// Where it listens.
+        /// The path at which it listens.
         path: String,
         /// The newest event that came through this endpoint and is stored, whichever source brought it first.
         #[schema(required)]
@@ -118,19 +118,19 @@ described! {
 
     /// A refused webhook.
     struct status::Rejection {
-        /// The error code it was answered with.
+        /// The error code of the answer.
         code: String,
-        /// When.
+        /// When it was refused.
         at: UnixMillis,
-        /// Why, in more detail than the sender is told.
+        /// The reason, with more detail than the answer has.
         message: String,
         /// The event's id, once the signature has been verified.
         #[schema(required)]
         event_id: Option<String>,
-        /// Size of the body, in bytes, as far as it was declared or read.
+        /// The size of the body in bytes, if it was declared or read.
         #[schema(required)]
         bytes: Option<u64>,
-        /// `X-Pepay-Timestamp` less the time of arrival, in seconds, where that is what was refused.
+        /// `X-Pepay-Timestamp` less the time of arrival, in seconds, if the request was refused for it.
         #[schema(required)]
         clock_off_seconds: Option<i64>,
         /// Address and port of the other side of the connection: a proxy's, if there is one.
@@ -153,7 +153,7 @@ described! {
     struct status::NextProbe {
         /// When a delivery's first attempt may be the next probe.
         first_attempt_at: UnixMillis,
-        /// When a further attempt may be.
+        /// When a further attempt may be the next probe.
         retry_at: UnixMillis,
     }
 
@@ -165,17 +165,17 @@ described! {
         refusals: u64,
         /// How many of them ended their delivery.
         final_refusals: u64,
-        /// What the last one said, without any secret.
+        /// The error of the last one, without any secret.
         error: String,
     }
 
     /// A failed attempt.
     struct status::TargetError {
-        /// The event it was for.
+        /// The id of its event.
         event_id: String,
-        /// What went wrong, without any secret.
+        /// The error, without any secret.
         error: String,
-        /// When.
+        /// When the attempt failed.
         at: UnixMillis,
     }
 }
