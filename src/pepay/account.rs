@@ -1,4 +1,4 @@
-//! Where Pepay is, how it is reached, and how the bridge shows who it is.
+//! The addresses of Pepay, the network path to them, and the credentials of the bridge.
 
 use std::path::Path;
 use std::{fmt, fs, io};
@@ -10,7 +10,7 @@ use rustls::pki_types::pem::PemObject;
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
-/// The addresses and the key that every request to Pepay is made with.
+/// The addresses and the key of all requests to Pepay.
 #[derive(Clone, Debug)]
 pub struct Account {
     /// Base of the REST API; `http` or `https`.
@@ -28,13 +28,13 @@ pub struct Account {
 }
 
 impl Account {
-    /// The base of the REST API without a slash at its end, as the store remembers it.
+    /// Returns the base of the REST API without a slash at its end, as the store has it.
     pub fn base(&self) -> String {
         self.api_url.as_str().trim_end_matches('/').to_owned()
     }
 }
 
-/// By value, the key included.
+/// Compares by value, the key included.
 impl PartialEq for Account {
     fn eq(&self, other: &Self) -> bool {
         let Self { api_url, ws_url, api_key, api_key_header, ca, proxy } = self;
@@ -51,15 +51,15 @@ fn exposed(secret: Option<&SecretString>) -> Option<&str> {
     secret.map(ExposeSecret::expose_secret)
 }
 
-/// Root certificates, as they were in their file.
+/// Root certificates of a file.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Roots(Vec<CertificateDer<'static>>);
 
 impl Roots {
-    /// The certificates in the PEM file at `path`; at least one.
+    /// Reads the certificates in the PEM file at `path`; at least one.
     ///
     /// # Errors
-    /// The file cannot be read, or holds none.
+    /// If the file cannot be read, or contains no certificate.
     pub fn read(path: &Path) -> io::Result<Self> {
         let pem = fs::read(path)?;
         let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
@@ -84,12 +84,12 @@ impl fmt::Debug for Roots {
 /// The HTTP proxy through which Pepay is reached, by `CONNECT`.
 #[derive(Clone, Debug, Default)]
 pub enum Proxy {
-    /// None.
+    /// No proxy.
     #[default]
     Never,
-    /// This one, for every address.
+    /// This proxy, for every address.
     Always(SecretString),
-    /// That of `HTTPS_PROXY`, for `https` and `wss`, except for the hosts of `NO_PROXY`.
+    /// The proxy of `HTTPS_PROXY`, for `https` and `wss`, except for the hosts of `NO_PROXY`.
     Environment {
         /// The value of `HTTPS_PROXY`.
         https: SecretString,
@@ -99,7 +99,7 @@ pub enum Proxy {
 }
 
 impl Proxy {
-    /// Which proxy is used for an address.
+    /// Returns the matcher that chooses the proxy for an address.
     pub(super) fn matcher(&self) -> Matcher {
         match self {
             Self::Never => Matcher::builder().build(),

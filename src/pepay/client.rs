@@ -29,7 +29,7 @@ pub(super) struct Client {
 }
 
 impl Client {
-    /// A client that reaches Pepay the way `account` says.
+    /// Creates a client that reaches Pepay by the settings of `account`.
     pub(super) fn new(account: &Account) -> Result<Self, rustls::Error> {
         let connector = Connector::new(account)?;
         let http = legacy::Client::builder(TokioExecutor::new())
@@ -39,7 +39,7 @@ impl Client {
         Ok(Self { http, connector })
     }
 
-    /// The head of the answer to `request`, if it comes within `limit`.
+    /// Sends `request` and returns the head of the answer, if it comes within `limit`.
     pub(super) async fn send(
         &self,
         request: Request<Full<Bytes>>,
@@ -51,7 +51,7 @@ impl Client {
         }
     }
 
-    /// Host and port of the proxy by which `address` is reached, if there is one.
+    /// Returns host and port of the proxy for `address`, if there is one.
     pub(super) fn proxy_for(&self, address: &url::Url) -> Option<String> {
         self.connector.proxy_for(&address.as_str().parse().ok()?)
     }

@@ -1,6 +1,6 @@
-//! Comparing two texts of one event, such as the one that is held and the one that
-//! `GET /api/v1/events/{id}` returns. Equality is that of the digest, by which
-//! another event under the same id is told from a repeat.
+//! Compares two texts of one event, such as the stored one and the one that `GET /api/v1/events/{id}`
+//! returns. They are equal if their digests are, which also distinguish a repeat from another event
+//! under the same id.
 
 use bytes::Bytes;
 
@@ -11,11 +11,11 @@ use crate::domain::clock::UnixMillis;
 use crate::domain::event::Digest;
 use crate::domain::operator::Part;
 
-/// What differs between two events; nothing if they say the same. `now` stands in
-/// for a creation time that neither names.
+/// Returns the parts that differ between two events; empty if they have the same content. `now`
+/// replaces a creation time that neither names.
 ///
 /// # Errors
-/// [`InvalidEnvelope`] if one of them is no event.
+/// [`InvalidEnvelope`] if one of them is not an event.
 pub fn differences(one: &Bytes, other: &Bytes, now: UnixMillis) -> Result<Vec<Part>, InvalidEnvelope> {
     let (first, second) = (envelope::parse(one.clone(), now)?, envelope::parse(other.clone(), now)?);
     if first.digest == second.digest {
@@ -26,13 +26,13 @@ pub fn differences(one: &Bytes, other: &Bytes, now: UnixMillis) -> Result<Vec<Pa
     let data = (data(one) != data(other)).then_some(Part::Data);
     let mut differs: Vec<_> = [kind, created, data].into_iter().flatten().collect();
     if differs.is_empty() {
-        // One names its creation time, the other leaves it to its id.
+        // One names its creation time; the other has only its id.
         differs.push(Part::Created);
     }
     Ok(differs)
 }
 
-/// The digest of an event's data alone.
+/// Returns the digest of an event's data alone.
 fn data(event: &[u8]) -> Option<Digest> {
     let [data] = json::named(event, &["data"])?.values;
     let data = data.and_then(|data| Data::read(data, &[]));

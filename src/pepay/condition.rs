@@ -1,5 +1,5 @@
-//! What a target asks of an event beside its type: equality on a few paths of its JSON.
-//! Not a language. The text is read with `json`, without a tree of values.
+//! The further condition of a target on an event: equality on a few paths of its JSON. It is not a
+//! language. The text is read with `json`, without a tree of values.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -8,21 +8,21 @@ use std::str::FromStr;
 
 use super::json;
 
-/// Every one of a few members of the event has the value that is asked for.
+/// The condition that each of a few members of the event has its value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Condition {
-    /// Sorted by path, so that members above several of them are looked for once.
+    /// Sorted by path, so that a member above several of them is searched once.
     terms: Vec<(Path, Box<str>)>,
 }
 
-/// The names of members, each of the object that the one before it holds.
+/// The names of nested members, the outermost first.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Path(Vec<Box<str>>);
 
-/// Why there is no condition of these terms.
+/// Why these terms are not a condition.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidCondition {
-    /// A text is no path.
+    /// A text is not a path.
     #[error(
         "`{0}` is no path; allowed are the names of 1 to {most} members separated by dots, such as \
          `data.object.status`, of up to {LONGEST_PATH} bytes",
@@ -37,16 +37,16 @@ pub enum InvalidCondition {
     Terms(usize),
 }
 
-/// Paths of one condition, at most.
+/// The largest number of paths of one condition.
 const MOST_TERMS: usize = 8;
-/// Names of one path, at most.
+/// The largest number of names of one path.
 const MOST_NAMES: usize = 8;
-/// Bytes of a path and of a value, at most.
+/// The largest number of bytes of a path, and of a value.
 const LONGEST_PATH: usize = 255;
 const LONGEST_VALUE: usize = 255;
 
 impl Condition {
-    /// The condition that each path has its value; `None` without any.
+    /// Creates the condition that each path has its value; `None` without any term.
     ///
     /// # Errors
     /// [`InvalidCondition`].
@@ -64,17 +64,17 @@ impl Condition {
         Ok((!read.is_empty()).then(|| Self { terms: read.into_iter().collect() }))
     }
 
-    /// The paths with their values, sorted.
+    /// Returns the paths with their values, sorted.
     pub fn terms(&self) -> impl Iterator<Item = (&Path, &str)> {
         self.terms.iter().map(|(path, value)| (path, &**value))
     }
 
-    /// Whether the event of this text fulfils it. A text, a number and a boolean are
-    /// compared with the value as it is written; two numbers also by what they are, so
-    /// that `1` is `1.0`. A path that leads nowhere, to `null`, or to an object or a list
-    /// equals nothing. Of members of one name the last one counts.
+    /// Returns whether the event of this text fulfils the condition. A text, a number and a boolean are
+    /// compared with the value as it is written; two numbers also by their value, so that `1` equals
+    /// `1.0`. A path to nothing, to `null`, or to an object or a list equals no value. If a name is
+    /// there several times, the last member counts.
     pub fn is_met_by(&self, event: &[u8]) -> bool {
-        // The members on the way to the last path.
+        // The members along the previous path.
         let mut way: Vec<(&str, &[u8])> = Vec::new();
         self.terms.iter().all(|(path, wanted)| {
             let shared = way.iter().zip(&path.0).take_while(|((name, _), next)| *name == &***next).count();
@@ -91,7 +91,7 @@ impl Condition {
     }
 }
 
-/// Whether the JSON value `found` is `wanted`.
+/// Returns whether the JSON value `found` equals `wanted`.
 fn equals(found: &[u8], wanted: &str) -> bool {
     let text: Cow<'_, str> = match found {
         b"true" | b"false" => String::from_utf8_lossy(found),
@@ -127,7 +127,7 @@ impl FromStr for Path {
     }
 }
 
-/// As it is written in the configuration.
+/// Writes the path as in the configuration.
 impl fmt::Display for Path {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0.join("."))

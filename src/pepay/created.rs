@@ -1,20 +1,20 @@
-//! When an event was created. Pepay writes Unix seconds on some pages and ISO
-//! text on others; nothing that the bridge does for an event depends on the form.
+//! The creation time of an event. Pepay writes Unix seconds on some pages and ISO text on others; the
+//! bridge treats both the same.
 
 use super::json;
 use crate::domain::clock::UnixMillis;
 use crate::domain::event::EventId;
 
-/// From here on a number is milliseconds: as seconds it would lie in the year 5138.
+/// Numbers from here on are milliseconds: as seconds they would lie in the year 5138.
 const FIRST_MILLISECONDS: i64 = 100_000_000_000;
 /// The end of the year 9999, in seconds.
 const LAST_SECOND: i64 = 253_402_300_799;
-/// The longest text that is tried as a time, in bytes.
+/// The longest text that is parsed as a time, in bytes.
 const LONGEST: usize = 64;
 
-/// The time that `value` names, in Unix seconds: a number or the text of one, in
-/// seconds or milliseconds, or ISO 8601 text, in UTC where it names no offset.
-/// `None` for anything else, and for times before 1970-01-01T00:00:01Z.
+/// Returns the time that `value` names, in Unix seconds: a number or the text of one, in seconds or
+/// milliseconds, or ISO 8601 text, in UTC if it names no offset. `None` for any other value, and for
+/// times before 1970-01-01T00:00:01Z.
 pub(super) fn told(value: &[u8]) -> Option<i64> {
     let text = json::text_or_number(value)?;
     let text = Some(text.trim()).filter(|text| text.len() <= LONGEST)?;
@@ -26,13 +26,13 @@ pub(super) fn told(value: &[u8]) -> Option<i64> {
     (1..=LAST_SECOND).contains(&seconds).then_some(seconds)
 }
 
-/// The time to go by for an event that does not name one: the milliseconds of its
-/// id, else its arrival. In Unix seconds.
+/// Returns the time of an event that names none: the milliseconds of its id, else its arrival. In Unix
+/// seconds.
 pub(super) fn fallback(id: &EventId, received_at: UnixMillis) -> i64 {
     id.creation_time().unwrap_or(received_at.seconds())
 }
 
-/// A number without its fraction.
+/// Returns a number without its fraction.
 fn number(text: &str) -> Option<i64> {
     if let Ok(whole) = text.parse() {
         return Some(whole);

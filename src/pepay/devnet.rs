@@ -1,5 +1,5 @@
-//! `POST /api/commerce/devnet/orders/{orderId}/simulate`: moves an order on devnet
-//! (Pepay: `api-reference/commerce--devnet-simulator`).
+//! `POST /api/commerce/devnet/orders/{orderId}/simulate` moves an order on devnet (Pepay:
+//! `api-reference/commerce--devnet-simulator`).
 
 use std::borrow::Cow;
 
@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use super::json;
 
-/// What an order can be asked to become.
+/// A transition of an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Transition {
@@ -18,15 +18,15 @@ pub enum Transition {
     PaymentSettled,
     /// The order has been placed with the shop.
     Placed,
-    /// It is on its way.
+    /// The order was shipped.
     Shipped,
-    /// It has arrived.
+    /// The order was delivered.
     DeliveryConfirmed,
-    /// It cannot be fulfilled; only from `processing`.
+    /// The order cannot be fulfilled; only from `processing`.
     Failed,
-    /// It was called off; only from `placed`.
+    /// The order was cancelled; only from `placed`.
     Cancelled,
-    /// The money went back.
+    /// The payment was refunded.
     Refunded,
 }
 
@@ -43,7 +43,7 @@ impl Transition {
         Self::Refunded,
     ];
 
-    /// Its name, as Pepay writes it.
+    /// Returns its name, as Pepay writes it.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::PaymentConfirmed => "payment_confirmed",
@@ -58,17 +58,17 @@ impl Transition {
     }
 }
 
-/// An order's id, fit to stand in a path.
+/// An order's id that can be a segment of a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OrderId(String);
 
-/// A text is no order's id.
+/// A text is not an order's id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("is no order id; allowed are 1 to 128 letters, digits, `-` and `_`")]
 pub struct InvalidOrderId;
 
 impl OrderId {
-    /// The id.
+    /// Returns the id.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -84,11 +84,11 @@ impl std::str::FromStr for OrderId {
     }
 }
 
-/// What is asked for.
+/// The body of the request.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Simulation {
-    /// What the order is to become.
+    /// The transition.
     pub transition_to: Transition,
     /// The network of the paying wallet, such as `bsc`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -96,16 +96,16 @@ pub struct Simulation {
     /// The address of the paying wallet.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub wallet_address: Option<String>,
-    /// What the carrier knows of the parcel.
+    /// The carrier's tracking of the parcel.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tracking: Option<Tracking>,
 }
 
-/// A JSON object that is sent as it is written. Pepay documents no field of it.
+/// A JSON object that is sent unchanged. Pepay documents no field of it.
 #[derive(Clone, Debug, Serialize)]
 pub struct Tracking(Box<RawValue>);
 
-/// A text is no tracking.
+/// A text is not a tracking.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("is no JSON object of at most {LONGEST_TRACKING} bytes, such as {{\"carrier\":\"dhl\"}}")]
 pub struct InvalidTracking;
@@ -123,19 +123,19 @@ impl std::str::FromStr for Tracking {
     }
 }
 
-/// The order after it; every field may be missing.
+/// The order after the transition; every field may be missing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Order {
-    /// Such as `processing`.
+    /// The status, such as `processing`.
     pub status: Option<String>,
-    /// Such as `payment_confirmed`.
+    /// The substatus, such as `payment_confirmed`.
     pub substatus: Option<String>,
     /// `devnet`.
     pub network_environment: Option<String>,
 }
 
-/// Reads the answer. Pepay has done what it was asked once it says 2xx, so one
-/// of another shape is no failure: it tells less.
+/// Reads the answer. Pepay has made the transition once it answers 2xx, so an answer of another shape
+/// is not a failure: it only has fewer fields.
 pub(super) fn parse(body: &[u8]) -> Order {
     let order = json::member(body, "data").and_then(|data| json::member(data, "order"));
     let text =

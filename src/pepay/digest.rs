@@ -1,10 +1,9 @@
-//! The digest of what an event says, by which a repeat is told from another event
-//! under the same id.
+//! The digest of the content of an event, which distinguishes a repeat from another event under the
+//! same id.
 //!
-//! `type`, `created` and `data` count, since Pepay may write the rest differently
-//! by road. Of `data` counts what it means: white space, the order of members,
-//! escapes in texts and the notation of numbers do not. The digest is stored, so
-//! it has to be the same in every later version.
+//! `type`, `created` and `data` count, since Pepay may write the other members differently by source.
+//! `data` counts by its meaning: white space, the order of members, escapes in texts and the notation
+//! of numbers do not count. The digest is stored, so it has to be the same in every later version.
 
 #[cfg(test)]
 mod tests;
@@ -18,29 +17,29 @@ use sha2::{Digest as _, Sha256};
 use super::json::{self, Named};
 use crate::domain::event::Digest;
 
-/// In `data` longer than this, in bytes, the order of members, escapes and the
-/// notation of numbers count as well: only white space does not.
+/// In `data` longer than this number of bytes, only white space does not count: the order of members,
+/// escapes and the notation of numbers do.
 const LONGEST_SORTED: usize = 64 * 1024;
 
 /// The `data` of an event, read once.
 pub(super) struct Data<'a, const N: usize> {
-    /// Bytes of it.
+    /// The number of its bytes.
     pub(super) length: usize,
-    /// What its `object` holds under the names that were asked for.
+    /// The members of its `object` under the requested names.
     pub(super) object: Named<'a, N>,
     meaning: Meaning<'a>,
 }
 
-/// What of `data` counts.
+/// The part of `data` that counts.
 enum Meaning<'a> {
     /// Its canonical form.
     Canonical(Vec<u8>),
-    /// All but the white space of this, which is too long for one.
+    /// All but the white space of this text, which is too long for a canonical form.
     Text(&'a [u8]),
 }
 
 impl<'a, const N: usize> Data<'a, N> {
-    /// Reads the JSON value that `text` begins with. `names` are those of `object` to find.
+    /// Reads the JSON value at the beginning of `text`. `names` are the members of `object` to find.
     pub(super) fn read(text: &'a [u8], names: &[&str; N]) -> Option<Self> {
         let mut text = text;
         if text.len() > LONGEST_SORTED {
@@ -64,20 +63,20 @@ impl<'a, const N: usize> Data<'a, N> {
     }
 }
 
-/// What the `object` of `data` holds under `names`.
+/// Returns the members of the `object` of `data` under `names`.
 fn object_of<'a, const N: usize>(data: &'a [u8], names: &[&str; N]) -> Named<'a, N> {
     let object = json::named(data, &["object"]).and_then(|data| data.values[0]);
     object.and_then(|object| json::named(object, names)).unwrap_or(Named::nothing())
 }
 
-/// Members of the objects that a place in `data` is in, as many as most events have.
+/// The initial capacity for members of nested objects, enough for most events.
 const MEMBERS: usize = 64;
 
-/// The digest of an event. `created` is in Unix seconds, if the event names a time.
+/// Returns the digest of an event. `created` is in Unix seconds, if the event names a time.
 pub(super) fn of<const N: usize>(kind: &str, created: Option<i64>, data: Option<&Data<'_, N>>) -> Digest {
     let mut hash = Sha256::new();
     hash.update(kind.as_bytes());
-    // No time that an event names is zero.
+    // An event never names the time zero.
     hash.update([0]);
     hash.update(created.unwrap_or(0).to_be_bytes());
     match data.map(|data| &data.meaning) {
@@ -109,28 +108,28 @@ fn tokens(json: &[u8], mut take: impl FnMut(&[u8])) {
     take(json.get(start..).unwrap_or_default());
 }
 
-/// Writes a JSON value in a form that is the same for the same meaning, and notes what
-/// its `object` holds. Recursion is bounded by the depth of an event.
+/// Writes a JSON value in a form that is the same for the same meaning, and notes the members of its
+/// `object`. Recursion is bounded by the depth of an event.
 struct Walk<'a, 'n, const N: usize> {
     text: &'a [u8],
     at: usize,
     out: Vec<u8>,
-    /// Where the members of the objects that the walk is in are in `out`.
+    /// The places in `out` of the members of the present objects.
     members: Vec<Range<usize>>,
-    /// Where an object is put together in order.
+    /// The buffer in which the members of an object are sorted.
     sorted: Vec<u8>,
     names: &'n [&'n str; N],
     object: Named<'a, N>,
 }
 
-/// Where in `data` a value is.
+/// The place of a value in `data`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Place {
-    /// It is `data`.
+    /// The value is `data`.
     Data,
-    /// It is its `object`.
+    /// The value is its `object`.
     Object,
-    /// It is somewhere else.
+    /// The value is at another place.
     Elsewhere,
 }
 
@@ -147,8 +146,8 @@ impl<const N: usize> Walk<'_, '_, N> {
         }
     }
 
-    /// The next byte that is no white space, comma or colon; the text is known to be
-    /// JSON, so these say nothing further.
+    /// Returns the next byte that is not white space, comma or colon. The text is known to be JSON, so
+    /// these have no further meaning.
     fn next(&mut self) -> Option<u8> {
         let rest = self.text.get(self.at..)?;
         let passed = rest.iter().position(|byte| !matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | b',' | b':'));
@@ -181,7 +180,7 @@ impl<const N: usize> Walk<'_, '_, N> {
         self.out.push(b'}');
     }
 
-    /// A member of the object at `place`.
+    /// Writes a member of the object at `place`.
     fn member(&mut self, place: Place) {
         let text = self.text;
         let start = self.at + 1;
@@ -190,7 +189,7 @@ impl<const N: usize> Walk<'_, '_, N> {
         let name = if is_plain { Cow::Borrowed(name) } else { json::unescaped(name) };
         match place {
             Place::Data if *name == *b"object" => {
-                // Of several, the last one counts.
+                // If there are several, the last one counts.
                 self.object = Named::nothing();
                 self.value(Place::Object);
             }
@@ -214,8 +213,8 @@ impl<const N: usize> Walk<'_, '_, N> {
         self.out.push(b']');
     }
 
-    /// A text, after its length. One that is not Unicode is written as it stands. Returns
-    /// whether it is without escapes.
+    /// Writes a text, after its length. A text that is not Unicode is written unchanged. Returns
+    /// whether the text has no escapes.
     fn string(&mut self) -> bool {
         let rest = self.text.get(self.at + 1..).unwrap_or_default();
         let plain = rest.iter().position(|byte| matches!(byte, b'"' | b'\\'));
@@ -241,11 +240,11 @@ impl<const N: usize> Walk<'_, '_, N> {
         self.out.extend_from_slice(text);
     }
 
-    /// A number, `true`, `false` or `null`.
+    /// Writes a number, `true`, `false` or `null`.
     fn word(&mut self) {
         let rest = self.text.get(self.at..).unwrap_or_default();
         let ends = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | b',' | b']' | b'}');
-        // At least one byte, so that this ends whatever the text is.
+        // At least one byte, so that the walk ends for every text.
         let length = rest.iter().position(ends).unwrap_or(rest.len()).max(1);
         let word = rest.get(..length).unwrap_or_default();
         self.at += length;
@@ -255,8 +254,8 @@ impl<const N: usize> Walk<'_, '_, N> {
         self.out.push(b',');
     }
 
-    /// Writes a number as its sign, its digits without zeros at either end, and the
-    /// power of ten; `false` if that is beyond reason.
+    /// Writes a number as its sign, its digits without zeros at either end, and the power of ten;
+    /// returns `false` if the power is beyond its bound.
     fn number(&mut self, word: &[u8]) -> bool {
         let (mantissa, power) = match word.iter().position(|byte| matches!(byte, b'e' | b'E')) {
             Some(at) => (word.get(..at), word.get(at + 1..)),
@@ -287,7 +286,7 @@ impl<const N: usize> Walk<'_, '_, N> {
             self.out.truncate(start);
             self.out.push(b'0');
         } else {
-            // A vector takes whatever is written.
+            // A write to a vector does not fail.
             let _ = write!(self.out, "e{power}");
         }
         true

@@ -9,20 +9,20 @@ use super::{created, subject};
 use crate::domain::clock::UnixMillis;
 use crate::domain::event::{Event, EventId, EventType, InvalidEventId, InvalidEventType};
 
-/// How deep an event may nest. Pepay's own stay below ten; what lies beyond
-/// this is refused so that it cannot harm a target's parser either.
+/// The largest depth of an event. Pepay's own stay below ten. A deeper event is refused so that it
+/// cannot harm a target's parser either.
 pub const MAX_DEPTH: usize = 64;
 
 /// The members of an envelope that are read beside `data`.
 const NAMES: [&str; 4] = ["id", "type", "object", "created"];
 
-/// Why bytes are no event.
+/// Why bytes are not an event.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidEnvelope {
-    /// Not UTF-8, as JSON has to be.
+    /// The body is not UTF-8, which JSON requires.
     #[error("the body is not UTF-8")]
     Encoding,
-    /// Not JSON.
+    /// The body is not JSON.
     #[error("the body is not JSON at line {line}, column {column}")]
     Json {
         /// Where it stops being JSON, from 1.
@@ -30,11 +30,11 @@ pub enum InvalidEnvelope {
         /// The same within the line, from 1.
         column: usize,
     },
-    /// JSON, but no object, or `id` or `type` is missing, is there twice, or is no
+    /// The body is JSON, but not an object, or `id` or `type` is missing, is there twice, or is not a
     /// text. The parser's own message would repeat the value.
     #[error("the body is not an event: `id` and `type` are needed once each, as text")]
     Shape,
-    /// Nested deeper than [`MAX_DEPTH`].
+    /// The body is nested deeper than [`MAX_DEPTH`].
     #[error("the body nests deeper than {MAX_DEPTH} levels")]
     TooDeep,
     /// `object` is another text.
@@ -54,14 +54,14 @@ impl From<serde_json::Error> for InvalidEnvelope {
     }
 }
 
-/// Reads the event in `body`, which is kept as it is and arrived at `received_at`.
+/// Reads the event in `body`, which is kept unchanged and arrived at `received_at`.
 ///
-/// What makes an event is `id` and `type`. Every other field is read as far as it
-/// makes sense and counts as absent otherwise. Of a name that is there twice, the
-/// last value is read, as by most parsers; `id` and `type` may not be there twice.
+/// `id` and `type` make an event. Every other field is read if its value is valid, and counts as absent
+/// otherwise. Of a name that is there twice, the last value is read, as by most parsers; `id` and
+/// `type` may not be there twice.
 ///
 /// # Errors
-/// [`InvalidEnvelope`] says what is wrong, and nothing of what the body holds.
+/// [`InvalidEnvelope`] names the fault, and repeats nothing of the body.
 pub fn parse(body: Bytes, received_at: UnixMillis) -> Result<Event, InvalidEnvelope> {
     let text = std::str::from_utf8(&body).map_err(|_| InvalidEnvelope::Encoding)?;
     if nests_deeper_than(text, MAX_DEPTH) {
@@ -86,8 +86,8 @@ pub fn parse(body: Bytes, received_at: UnixMillis) -> Result<Event, InvalidEnvel
     Ok(Event { id, kind, subject, created, digest: Some(digest), body })
 }
 
-/// The members of an envelope by [`NAMES`], and its `data`, which is read only once: it is
-/// most of the event. `None` if `body` is no object.
+/// Returns the members of an envelope by [`NAMES`], and its `data`, which is read only once, since it
+/// is most of the event. `None` if `body` is not an object.
 fn read(body: &[u8]) -> Option<(Named<'_, 4>, Option<Data<'_, 11>>)> {
     let (mut members, mut envelope, mut data) = (json::members(body)?, Named::nothing(), None);
     loop {
@@ -95,7 +95,7 @@ fn read(body: &[u8]) -> Option<(Named<'_, 4>, Option<Data<'_, 11>>)> {
             if *json::unescaped(name) != *b"data" {
                 return json::end_of_value(text);
             }
-            // Of several, the last one counts.
+            // If there are several, the last one counts.
             data = Data::read(text, &subject::NAMES);
             data.as_ref().map(|data| data.length)
         });
@@ -104,10 +104,11 @@ fn read(body: &[u8]) -> Option<(Named<'_, 4>, Option<Data<'_, 11>>)> {
     }
 }
 
-/// Whether brackets nest deeper than `limit`. Asked before the text is known to
-/// be JSON; a text that is not may get either answer and fails in the parser.
+/// Returns whether brackets nest deeper than `limit`. It is called before the text is known to be JSON.
+/// For a text that is not, either result is possible, and the parser fails.
 fn nests_deeper_than(text: &str, limit: usize) -> bool {
-    // Most events open fewer than that in all, and counting takes no state: it is many times faster.
+    // Most events have fewer brackets than that in all, and counting takes no state: it is many times
+    // faster.
     if brackets(text) <= limit {
         return false;
     }
@@ -131,8 +132,8 @@ fn nests_deeper_than(text: &str, limit: usize) -> bool {
     false
 }
 
-/// How many brackets open. Counted in bytes, in pieces that fit one, since the
-/// processor adds up many bytes at a time: an eighth of the time.
+/// Returns the number of opening brackets. They are counted in bytes, in pieces whose count fits one
+/// byte, since the processor adds up many bytes at a time: an eighth of the time.
 fn brackets(text: &str) -> usize {
     let opening = |byte: &u8| u8::from(matches!(byte, b'{' | b'['));
     let pieces = text.as_bytes().chunks(usize::from(u8::MAX));

@@ -1,6 +1,5 @@
-//! What goes wrong when Pepay is asked for something, and how its refusals
-//! read. Error bodies come in three shapes (Pepay: `api-spec/errors`):
-//! `{"success":false,"error":{"code","message"}}`,
+//! Failures of requests to Pepay, and the parsing of its refusals. Error bodies come in three shapes
+//! (Pepay: `api-spec/errors`): `{"success":false,"error":{"code","message"}}`,
 //! `{"success":false,"message","error_code"}` and `{"error":"…","code":"…"}`.
 
 mod words;
@@ -15,35 +14,35 @@ use crate::domain::retry_after;
 
 pub(super) use words::{Words, of_page};
 
-/// The longest `Retry-After` that is believed. A value beyond it is more likely
-/// a mistake than a wish, and a daemon that sleeps for a week has given up.
+/// The longest `Retry-After` that is respected. A longer value is more likely a mistake, and would stop
+/// the bridge for too long.
 pub const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
-/// The longest stretch of Pepay's own words that is repeated in a log.
+/// The longest part of Pepay's own words that a log line repeats.
 const LONGEST_MESSAGE: usize = 200;
 
-/// Pepay did not give what it was asked for: the one error of the REST list, the
-/// token and the upgrade alike. Its text names neither key nor token nor URL.
+/// A failed request to Pepay: the one error of the REST list, the token and the upgrade. Its text has
+/// neither key nor token nor URL.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{text}")]
 pub struct Failure {
-    /// What follows from it.
+    /// The kind, which decides what follows.
     pub kind: FailureKind,
-    /// Not before this has passed, Pepay asks.
+    /// The wait that Pepay asks for.
     pub retry_after: Option<Duration>,
-    /// What happened, in words for the log.
+    /// A description for the log.
     pub text: String,
 }
 
-/// What follows from a failure.
+/// The kind of a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FailureKind {
-    /// 401 or 403: this key or token is not accepted. Does not heal by retrying at once.
+    /// 401 or 403: this key or token is not accepted. An immediate retry does not help.
     Refused,
-    /// 404, 405 or 501: there is no such thing at this address.
+    /// 404, 405 or 501: the address does not have this resource.
     Missing,
-    /// Another 4xx: the request as it is will not be answered, such as a cursor
-    /// that Pepay has forgotten.
+    /// Another 4xx: Pepay does not answer this request, such as one with a cursor that it has
+    /// forgotten.
     Rejected,
     /// 429: too many requests.
     RateLimited,
@@ -51,23 +50,23 @@ pub enum FailureKind {
     Unavailable,
     /// No answer at all: the network, TLS, or a time limit.
     Unreachable,
-    /// An answer that makes no sense.
+    /// An answer that cannot be read.
     Malformed,
 }
 
 impl Failure {
-    /// No answer came: `what` happened instead.
+    /// Returns the failure that no answer came, because of `what`.
     pub fn unreachable(what: impl Into<String>) -> Self {
         Self { kind: FailureKind::Unreachable, retry_after: None, text: what.into() }
     }
 
-    /// The answer came and makes no sense.
+    /// Returns the failure that the answer cannot be read.
     pub fn malformed(what: impl Into<String>) -> Self {
         Self { kind: FailureKind::Malformed, retry_after: None, text: what.into() }
     }
 
-    /// The answer was a refusal. `secrets` are struck out of Pepay's own words,
-    /// should it repeat what it was sent.
+    /// Returns the failure of a refusal. `secrets` are removed from Pepay's own words, which may repeat
+    /// the request.
     pub fn refusal(
         status: StatusCode,
         headers: &HeaderMap,
@@ -85,7 +84,7 @@ impl Failure {
         Self::said(kind, status, headers, body, now, secrets)
     }
 
-    /// The answer was 200, and its body says that it is none (`"success":false`).
+    /// Returns the failure of a 200 whose body is a denial (`"success":false`).
     pub(super) fn denial(headers: &HeaderMap, body: &[u8], now: UnixMillis, secrets: &[&str]) -> Self {
         let limited = Words::of(body).code.is_some_and(|code| code.starts_with("RATE_LIMIT"));
         let kind = if limited { FailureKind::RateLimited } else { FailureKind::Unavailable };
@@ -127,7 +126,7 @@ fn header_text<'a>(headers: &'a HeaderMap, names: &[&str]) -> Option<&'a str> {
     names.iter().find_map(|name| headers.get(*name)?.to_str().ok())
 }
 
-/// Where a redirect points: host and path. Its query may hold what is secret.
+/// Returns host and path of a redirect's address. Its query may contain a secret.
 fn redirect(headers: &HeaderMap) -> Option<String> {
     let target = header_text(headers, &[header::LOCATION.as_str()])?;
     match Url::parse(target) {
@@ -136,8 +135,8 @@ fn redirect(headers: &HeaderMap) -> Option<String> {
     }
 }
 
-/// Pepay's own words, fit for one line of a log: bounded, without control
-/// characters and without any of `secrets`.
+/// Returns Pepay's own words for one line of a log: bounded, without control characters and without any
+/// of `secrets`.
 pub fn legible(text: &str, secrets: &[&str]) -> String {
     let mut text = text.to_owned();
     for secret in secrets.iter().filter(|secret| !secret.is_empty()) {

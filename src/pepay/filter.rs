@@ -1,6 +1,6 @@
-//! The stream's filters as a value: what is asked of Pepay, and the same question
-//! put to an event on this side, since the list takes few of them and a server may
-//! ignore any (Pepay: `api-spec/realtime/websockets`, `api-reference/events/list-events`).
+//! The filters of a stream. The bridge sends them to Pepay and also applies them to each event itself,
+//! since the list takes few of them and a server may ignore any (Pepay: `api-spec/realtime/websockets`,
+//! `api-reference/events/list-events`).
 
 use std::borrow::Cow;
 
@@ -31,14 +31,14 @@ pub enum Filter {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filters(Vec<(Filter, String)>);
 
-/// What an event's own fields say about a filter.
+/// Whether an event passes a filter, by its own fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admission {
     /// It passes.
     Yes,
     /// It does not.
     No,
-    /// They do not tell, such as a payment under an order's id: it names its
+    /// The fields do not decide it, such as those of a payment for an order's id: a payment names its
     /// invoice alone.
     Untold,
 }
@@ -55,7 +55,7 @@ impl Filter {
         Self::Environment,
     ];
 
-    /// The name as a query parameter of the stream, and in the configuration.
+    /// Returns the name as a query parameter of the stream, and in the configuration.
     pub const fn name(self) -> &'static str {
         match self {
             Self::OrderId => "order_id",
@@ -68,12 +68,13 @@ impl Filter {
         }
     }
 
-    /// Whether the list of events documents it as a parameter of its own.
+    /// Returns whether the list of events documents it as a parameter.
     pub const fn is_listed(self) -> bool {
         matches!(self, Self::InvoiceId | Self::Environment)
     }
 
-    /// The fields of `data.object` that hold it, for what the subject does not.
+    /// Returns the fields of `data.object` with its value, for filters that the subject does not
+    /// answer.
     const fn spellings(self) -> [&'static str; 4] {
         match self {
             Self::OrderId | Self::InvoiceId | Self::Environment => [""; 4],
@@ -90,22 +91,22 @@ impl Filter {
 }
 
 impl Filters {
-    /// Filters of these values.
+    /// Creates filters with these values.
     pub const fn new(filters: Vec<(Filter, String)>) -> Self {
         Self(filters)
     }
 
-    /// Whether there is none, so that every event passes.
+    /// Returns whether there is no filter, so that every event passes.
     pub const fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The filters and their values.
+    /// Returns the filters and their values.
     pub fn iter(&self) -> impl Iterator<Item = (Filter, &str)> {
         self.0.iter().map(|(filter, value)| (*filter, value.as_str()))
     }
 
-    /// The environment that every event has to be of, if one is named.
+    /// Returns the environment that every event has to be of, if one is named.
     pub fn environment(&self) -> Option<Environment> {
         self.iter().find_map(|(filter, value)| match filter {
             Filter::Environment => value.parse().ok(),
@@ -113,8 +114,8 @@ impl Filters {
         })
     }
 
-    /// Whether `event` passes. A value is compared as text, whatever type the event
-    /// gives it; wallets and their networks without regard to case, as chains do.
+    /// Returns whether `event` passes. A value is compared as text, whatever its type in the event;
+    /// wallets and their networks without regard to case, as chains do.
     pub fn admits(&self, event: &Event) -> Admission {
         let mut all = Admission::Yes;
         for (filter, value) in self.iter() {
@@ -128,7 +129,7 @@ impl Filters {
     }
 }
 
-/// `None` where the event does not tell.
+/// Returns `None` if the event's fields do not decide it.
 fn admits(filter: Filter, value: &str, event: &Event) -> Option<bool> {
     let subject = &event.subject;
     match filter {
@@ -141,7 +142,7 @@ fn admits(filter: Filter, value: &str, event: &Event) -> Option<bool> {
         }
         Filter::InvoiceType => match field(event, filter) {
             Some(named) => Some(named == value),
-            // An invoice that names an order was made by the commerce side.
+            // An invoice with an order was made by the commerce side.
             None if subject::thing(&event.kind, None) == Thing::Invoice && subject.order.is_some() => {
                 Some(value == "commerce")
             }
@@ -150,8 +151,8 @@ fn admits(filter: Filter, value: &str, event: &Event) -> Option<bool> {
     }
 }
 
-/// The first field of `data.object` that holds what `filter` asks for. Reads the
-/// body anew: only streams with filters need it.
+/// Returns the first field of `data.object` with a value for `filter`. Reads the body again, which only
+/// streams with filters need.
 fn field(event: &Event, filter: Filter) -> Option<Cow<'_, str>> {
     let [data] = json::named(&event.body, &["data"])?.values;
     let [object] = json::named(data?, &["object"])?.values;

@@ -1,5 +1,5 @@
-//! Text frames of the WebSocket stream: one JSON object each, told apart by
-//! `object` (Pepay: `api-spec/realtime/websockets`).
+//! Text frames of the WebSocket stream: one JSON object each, distinguished by `object` (Pepay:
+//! `api-spec/realtime/websockets`).
 
 use bytes::Bytes;
 
@@ -8,10 +8,10 @@ use super::{envelope, error, json};
 use crate::domain::clock::UnixMillis;
 use crate::domain::event::Event;
 
-/// How much of a frame is made fit for a log, in bytes.
+/// The largest part of a frame that is put into a log line, in bytes.
 const SHOWN: usize = 1024;
 
-/// What a frame says.
+/// A parsed frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Frame {
     /// A `PepayEvent`.
@@ -20,20 +20,20 @@ pub enum Frame {
     Control {
         /// Whether it hints that events are missing.
         gap: bool,
-        /// What it said, shortened for a log.
+        /// Its text, shortened for a log.
         text: String,
     },
     /// `ws_error`: the server is about to close.
     Error {
-        /// What it said, shortened for a log.
+        /// Its text, shortened for a log.
         text: String,
     },
-    /// None of these, and why. The frame is skipped.
+    /// None of these, with the reason. The frame is skipped.
     Unknown(String),
 }
 
-/// Reads one frame that arrived at `received_at`. Returns a frame whatever it holds.
-/// One that does not say what it is, is an event if it has what makes one.
+/// Reads one frame that arrived at `received_at`. Returns a value for every content. A frame without
+/// `object` is an event if it has the members of one.
 pub fn parse(body: Bytes, received_at: UnixMillis) -> Frame {
     match object(&body).as_deref() {
         None | Some("event") => match envelope::parse(body, received_at) {
@@ -50,14 +50,14 @@ pub fn parse(body: Bytes, received_at: UnixMillis) -> Frame {
     }
 }
 
-/// The text of `object`, if it is one.
+/// Returns the text of `object`, if it is one.
 fn object(body: &[u8]) -> Option<String> {
     let [object] = json::named(body, &["object"])?.values;
     object.and_then(json::text).map(std::borrow::Cow::into_owned)
 }
 
-/// Any value containing one of these words hints at events that were left out;
-/// so does a flag or a count named after one, unless it is off.
+/// Returns whether a control frame hints at a gap: any value with one of these words does, and so does
+/// a flag or a count named after one, unless it is off.
 fn hints_at_gap(body: &[u8]) -> bool {
     let says_so = |text| json::text(text).is_some_and(|text| names_a_gap(&text));
     json::leaves(body).any(|(name, value)| match value.first() {

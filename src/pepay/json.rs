@@ -1,15 +1,14 @@
-//! The parts of a JSON text, found by its quotes and brackets alone. No tree of
-//! values is built, nothing recurses, and a part that is no JSON costs only itself:
-//! `NaN`, a bad byte or a control character in one member leaves the others readable.
-//! So does a lone surrogate or a number out of range in a member that is not read.
-//! [`check`] tells whether the whole text is JSON.
+//! Finds the parts of a JSON text by its quotes and brackets alone. It builds no tree of values and
+//! does not recurse. A part that is not JSON does not affect the others: `NaN`, a bad byte or a control
+//! character in one member leaves the others readable. So does a lone surrogate or a number out of
+//! range in a member that is not read. [`check`] tells whether the whole text is JSON.
 
 use std::borrow::Cow;
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-/// The text ends, or goes on otherwise, where JSON needs a part of another kind.
+/// The text ends, or has another character, where JSON requires a part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Broken;
 
@@ -19,35 +18,35 @@ pub(super) struct Members<'a>(Parts<'a>);
 /// The items of an array.
 pub(super) struct Items<'a>(Parts<'a>);
 
-/// The members of the object that `text` is, or `None` if it begins like another value.
+/// Returns the members of the object in `text`, or `None` if it begins like another value.
 pub(super) fn members(text: &[u8]) -> Option<Members<'_>> {
     Parts::of(text, b'{').map(Members)
 }
 
-/// The items of the array that `text` is, or `None` if it begins like another value.
+/// Returns the items of the array in `text`, or `None` if it begins like another value.
 pub(super) fn items(text: &[u8]) -> Option<Items<'_>> {
     Parts::of(text, b'[').map(Items)
 }
 
-/// The value of the first member of this name, of the object that `text` is. The
-/// members before it have to be whole, those after it need not.
+/// Returns the value of the first member of this name, of the object in `text`. The members before it
+/// have to be whole; those after it need not be.
 pub(super) fn member<'a>(text: &'a [u8], name: &str) -> Option<&'a [u8]> {
     members(text)?
         .map_while(Result::ok)
         .find_map(|(found, value)| (found == name.as_bytes()).then_some(value))
 }
 
-/// What an object holds under each of `N` names.
+/// The members of an object under `N` names.
 #[derive(Clone, Copy)]
 pub(super) struct Named<'a, const N: usize> {
-    /// The value under each name, the last one where there are several.
+    /// The value under each name; the last one if there are several.
     pub(super) values: [Option<&'a [u8]>; N],
-    /// Whether a name was there more than once.
+    /// Whether each name was there more than once.
     pub(super) repeated: [bool; N],
 }
 
-/// The members named `names` of the object that `text` is, or `None` if it begins
-/// like another value. The members before a broken one are read.
+/// Returns the members `names` of the object in `text`, or `None` if it begins like another value. The
+/// members before a broken one are read.
 pub(super) fn named<'a, const N: usize>(text: &'a [u8], names: &[&str; N]) -> Option<Named<'a, N>> {
     let mut all = Named::nothing();
     for (name, value) in members(text)?.map_while(Result::ok) {
@@ -57,12 +56,12 @@ pub(super) fn named<'a, const N: usize>(text: &'a [u8], names: &[&str; N]) -> Op
 }
 
 impl<'a, const N: usize> Named<'a, N> {
-    /// An object without any of the names.
+    /// Returns the value for an object without any of the names.
     pub(super) const fn nothing() -> Self {
         Self { values: [None; N], repeated: [false; N] }
     }
 
-    /// The object has this member too; `names` are the `N` names, and `name` is unescaped.
+    /// Adds a member of the object; `names` are the `N` names, and `name` is unescaped.
     pub(super) fn note(&mut self, names: &[&str; N], name: &[u8], value: &'a [u8]) {
         let index = names.iter().position(|wanted| wanted.as_bytes() == name);
         let slot = index.and_then(|index| self.values.get_mut(index).zip(self.repeated.get_mut(index)));
@@ -72,7 +71,7 @@ impl<'a, const N: usize> Named<'a, N> {
     }
 }
 
-/// A name without its escapes; as it is, if they cannot be read.
+/// Returns a name without its escapes; unchanged, if they cannot be read.
 pub(super) fn unescaped(name: &[u8]) -> Cow<'_, [u8]> {
     if !name.contains(&b'\\') {
         return name.into();
@@ -81,7 +80,7 @@ pub(super) fn unescaped(name: &[u8]) -> Cow<'_, [u8]> {
     plain.map_or(Cow::Borrowed(name), Cow::Owned)
 }
 
-/// Whether `text` is JSON.
+/// Checks that `text` is JSON.
 ///
 /// # Errors
 /// An error with the place where the text stops being JSON.
@@ -89,7 +88,7 @@ pub(super) fn check(text: &str) -> Result<(), serde_json::Error> {
     serde_json::from_str::<IgnoredAny>(text).map(drop)
 }
 
-/// The text of a JSON string, or a number as it is written.
+/// Returns the text of a JSON string, or a number as it is written.
 pub(super) fn text_or_number(value: &[u8]) -> Option<Cow<'_, str>> {
     match value.first()? {
         b'-' | b'0'..=b'9' => std::str::from_utf8(value).ok().map(Cow::Borrowed),
@@ -97,11 +96,11 @@ pub(super) fn text_or_number(value: &[u8]) -> Option<Cow<'_, str>> {
     }
 }
 
-/// The text of a JSON string, if `value` is one that can be read.
+/// Returns the text of a JSON string, if `value` is one that can be read.
 pub(super) fn text(value: &[u8]) -> Option<Cow<'_, str>> {
     #[derive(Deserialize)]
     struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
-    // Most texts need no parser: what is between the quotes is the text.
+    // Most texts need no parser: the bytes between the quotes are the text.
     let inner = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\""));
     let is_plain = |byte: &u8| *byte >= b' ' && !matches!(byte, b'"' | b'\\');
     if let Some(inner) = inner.filter(|inner| inner.iter().all(is_plain)) {
@@ -110,8 +109,8 @@ pub(super) fn text(value: &[u8]) -> Option<Cow<'_, str>> {
     serde_json::from_slice::<Text>(value).ok().map(|Text(text)| text)
 }
 
-/// Every text, number and literal of `text`, at any depth, each with its name if it
-/// is a member of an object.
+/// Returns every text, number and literal of `text`, at any depth, each with its name if it is a member
+/// of an object.
 pub(super) fn leaves(text: &[u8]) -> Leaves<'_> {
     Leaves { rest: text, name: None }
 }
@@ -149,8 +148,8 @@ impl<'a> Iterator for Leaves<'a> {
 type Member<'a> = (&'a [u8], &'a [u8]);
 
 impl<'a> Members<'a> {
-    /// The next member. `end` is given its name and the text from its value on, and
-    /// returns the length of the value.
+    /// Returns the next member. `end` gets its name and the text from its value on, and returns the
+    /// length of the value.
     pub(super) fn next_by(
         &mut self,
         end: impl FnOnce(&'a [u8], &'a [u8]) -> Option<usize>,
@@ -191,11 +190,11 @@ struct Parts<'a> {
 impl<'a> Parts<'a> {
     fn of(text: &'a [u8], opening: u8) -> Option<Self> {
         let rest = text.trim_ascii_start().strip_prefix(&[opening])?;
-        // In ASCII a bracket's partner is two further on.
+        // In ASCII a closing bracket is two after its opening one.
         Some(Self { rest, closing: opening + 2, began: false, over: false })
     }
 
-    /// The next part, read by `read`. After the last one, or a broken one, there is none.
+    /// Returns the next part, read by `read`; none after the last one, or after a broken one.
     fn next<T>(&mut self, read: impl FnOnce(&mut Self) -> Result<T, Broken>) -> Option<Result<T, Broken>> {
         if self.over {
             return None;
@@ -228,7 +227,7 @@ impl<'a> Parts<'a> {
     }
 }
 
-/// Where the value ends that `text` begins with.
+/// Returns where the value at the beginning of `text` ends.
 pub(super) fn end_of_value(text: &[u8]) -> Option<usize> {
     match text.first()? {
         b'"' => end_of_string(text, 0),
@@ -261,7 +260,7 @@ fn end_of_brackets(text: &[u8]) -> Option<usize> {
     }
 }
 
-/// Where the string ends that begins at `start`.
+/// Returns where the string that begins at `start` ends.
 pub(super) fn end_of_string(text: &[u8], start: usize) -> Option<usize> {
     let mut at = start + 1;
     loop {

@@ -1,5 +1,5 @@
-//! The REST client: the list of events and the minting of tokens. No retries
-//! here: the caller decides what a failure means.
+//! The REST client: the list of events and the minting of tokens. It makes no retries: the caller
+//! decides what a failure means.
 
 mod answer;
 mod page;
@@ -34,7 +34,7 @@ pub use page::{Page, Skipped};
 pub use probe::Probe;
 pub use upgrade::Upgraded;
 
-/// The most events Pepay puts on a page.
+/// The largest number of events on a page.
 pub const LARGEST_PAGE: u16 = 100;
 const TOO_LARGE: &str = "the answer is larger than is read";
 const TOTAL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -49,10 +49,10 @@ pub struct Rest {
     clock: Clock,
 }
 
-/// Why there is no client.
+/// Why a client could not be created.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
-    /// The key could never be a header.
+    /// The key cannot be a header.
     #[error("the API key holds characters that no HTTP header can carry")]
     Key,
     /// TLS could not be set up.
@@ -60,23 +60,24 @@ pub enum BuildError {
     Tls(#[from] rustls::Error),
 }
 
-/// One page of the list of events, newest first.
+/// A request for a page of the list of events, newest first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListQuery {
-    /// Only what is older than this event.
+    /// Only events older than this one.
     pub starting_after: Option<EventId>,
-    /// Only what is newer than this event.
+    /// Only events newer than this one.
     pub ending_before: Option<EventId>,
-    /// Only what was created at or after this, in Unix seconds.
+    /// Only events created at or after this time, in Unix seconds.
     pub created_gte: Option<i64>,
-    /// Only what was created at or before this, in Unix seconds.
+    /// Only events created at or before this time, in Unix seconds.
     pub created_lte: Option<i64>,
-    /// Events wanted, 1 to [`LARGEST_PAGE`].
+    /// The number of requested events, 1 to [`LARGEST_PAGE`].
     pub limit: u16,
 }
 
 impl Rest {
-    /// A client for `account`. Redirects are not followed: they would carry the key along.
+    /// Creates a client for `account`. Redirects are not followed, since they would carry the key
+    /// along.
     ///
     /// # Errors
     /// [`BuildError`] if the key cannot be sent or TLS cannot be set up.
@@ -89,28 +90,27 @@ impl Rest {
         Ok(Self { http, account: account.clone(), key, clock })
     }
 
-    /// The account it speaks for.
+    /// Returns the account of the client.
     pub const fn account(&self) -> &Account {
         &self.account
     }
 
-    /// The API key as a header, marked sensitive.
+    /// Returns the API key as a header, marked sensitive.
     pub const fn key(&self) -> Option<&HeaderValue> {
         self.key.as_ref()
     }
 
-    /// One page of events that pass `filters` (query parameters of Pepay's), by one
-    /// request. At a limit of one, an entry that makes the page unreadable is
-    /// skipped, if its id can be found.
+    /// Returns a page of events that pass `filters` (query parameters of Pepay's), by one request. At a
+    /// limit of one, an entry that makes the page unreadable is skipped, if its id can be found.
     ///
     /// # Errors
-    /// [`Failure`]; of the kind `Malformed` if the page is larger than 8 MiB, no
-    /// JSON, or of no known form: half the limit may do better.
+    /// [`Failure`]; of the kind `Malformed` if the page is larger than 8 MiB, not JSON, or of no known
+    /// form: half the limit may succeed.
     pub async fn list(&self, query: &ListQuery, filters: &[(String, String)]) -> Result<Page, Failure> {
         self.page(self.listing(query, filters).await?, query.limit).await
     }
 
-    /// Pepay's answer to a request for a page.
+    /// Returns Pepay's answer to a request for a page.
     async fn listing(&self, query: &ListQuery, filters: &[(String, String)]) -> Result<Answer, Failure> {
         let limit = query.limit.clamp(1, LARGEST_PAGE);
         let mut address = self.address("api/v1/events");
@@ -135,7 +135,7 @@ impl Rest {
         self.accepted(self.ask(Method::GET, &address, None, answer::LIST).await?)
     }
 
-    /// The page in `answer`, which was asked for with `limit`.
+    /// Returns the page in `answer`, which was requested with `limit`.
     async fn page(&self, answer: Answer, limit: u16) -> Result<Page, Failure> {
         let limit = limit.clamp(1, LARGEST_PAGE);
         let (cut, now, server_time) = (answer.cut, self.clock.now(), answer.server_time());
@@ -156,7 +156,7 @@ impl Rest {
         }
     }
 
-    /// The event `id` as Pepay has it, byte for byte; `None` if Pepay knows of none.
+    /// Returns Pepay's event `id`, byte for byte; `None` if Pepay has none.
     ///
     /// # Errors
     /// [`Failure`]
@@ -166,7 +166,7 @@ impl Rest {
         if let Ok(mut segments) = address.path_segments_mut() {
             segments.push(id.as_str());
         }
-        // `.` and `..` are no segments of their own.
+        // `.` and `..` are removed from a path.
         if address.path().len() == path {
             return Ok(None);
         }
@@ -204,7 +204,7 @@ impl Rest {
     /// Moves an order by Pepay's devnet simulator.
     ///
     /// # Errors
-    /// [`Failure`], also if the order cannot take this transition.
+    /// [`Failure`], also if the order does not allow this transition.
     pub async fn simulate(&self, order: &OrderId, simulation: &Simulation) -> Result<Order, Failure> {
         let body =
             serde_json::to_vec(simulation).map_err(|_| Failure::malformed("it cannot be asked for"))?;
@@ -213,8 +213,8 @@ impl Rest {
         Ok(devnet::parse(&answer.body))
     }
 
-    /// Asks for one page, to see whether Pepay answers, what it thinks of the key, and
-    /// what time it is there.
+    /// Requests one page, to find out whether Pepay answers, whether it accepts the key, and what its
+    /// time is.
     ///
     /// # Errors
     /// [`Failure`] if there is no answer at all.
@@ -231,15 +231,15 @@ impl Rest {
         Ok(Probe { clock_offset, key })
     }
 
-    /// Which way the account's addresses are reached: directly or through which proxy,
-    /// and whether its own roots are trusted. Holds no credentials.
+    /// Returns how the account's addresses are reached: directly or through which proxy, and whether
+    /// its own roots are trusted. The text has no credentials.
     pub fn way(&self) -> String {
         let by = |address: &Url| match self.http.proxy_for(address) {
             Some(proxy) => format!("through the proxy {proxy}"),
             None => "directly".to_owned(),
         };
         let mut ws = self.account.ws_url.clone();
-        // Fails for no address of a WebSocket: both are special schemes.
+        // It does not fail for the address of a WebSocket: both are special schemes.
         let _ = ws.set_scheme(if ws.scheme() == "wss" { "https" } else { "http" });
         let (api, stream) = (by(&self.account.api_url), by(&ws));
         let mut way = if api == stream { api } else { format!("API {api}, stream {stream}") };
@@ -250,7 +250,7 @@ impl Rest {
         way
     }
 
-    /// The answer to a request with the key, of at most `limit` bytes.
+    /// Returns the answer to a request with the key, of at most `limit` bytes.
     async fn ask(
         &self,
         method: Method,
@@ -270,7 +270,7 @@ impl Rest {
         timeout(TOTAL_TIMEOUT, exchange).await.unwrap_or_else(|_| Err(Failure::unreachable(late())))
     }
 
-    /// One request, and the head of its answer within `limit`.
+    /// Sends one request, and returns the head of its answer within `limit`.
     async fn exchange(
         &self,
         method: Method,
@@ -289,7 +289,7 @@ impl Rest {
         self.http.send(request, limit).await
     }
 
-    /// `answer`, if it is a success.
+    /// Returns `answer`, if it is a success.
     fn accepted(&self, answer: Answer) -> Result<Answer, Failure> {
         if answer.status.is_success() {
             return Ok(answer);
@@ -298,7 +298,7 @@ impl Rest {
         Err(Failure::refusal(status, &headers, &body, self.clock.now(), &[self.secret()]))
     }
 
-    /// What a success says that is none.
+    /// Returns the failure of a 2xx that is a denial.
     fn denial(&self, answer: &Answer) -> Failure {
         Failure::denial(&answer.headers, &answer.body, self.clock.now(), &[self.secret()])
     }
@@ -318,12 +318,12 @@ impl std::fmt::Debug for Rest {
     }
 }
 
-/// The `user-agent` of everything the bridge sends to Pepay.
+/// Returns the `user-agent` of all requests to Pepay.
 pub fn user_agent() -> &'static str {
     concat!("pepay-bridge/", env!("CARGO_PKG_VERSION"))
 }
 
-/// `path` below `base`, whose own path is kept.
+/// Returns the address of `path` below `base`, whose own path is kept.
 pub fn below(base: &Url, path: &str) -> Url {
     let mut address = base.clone();
     address.set_path(&format!("{}/{path}", base.path().trim_end_matches('/')));
@@ -332,14 +332,14 @@ pub fn below(base: &Url, path: &str) -> Url {
     address
 }
 
-/// A header value that is never printed.
+/// Returns a header value that is never printed.
 pub fn sensitive(secret: &str) -> Option<HeaderValue> {
     let mut value = HeaderValue::from_str(secret).ok()?;
     value.set_sensitive(true);
     Some(value)
 }
 
-/// What is wrong with a success that cannot be read, and what it is instead.
+/// Returns the failure of a 2xx that cannot be read, with a description of its content.
 fn unreadable(what: &str, answer: &Answer) -> Failure {
     match of_page(&answer.headers, &answer.body) {
         Some(page) => Failure::malformed(format!("{what}: Pepay answered with {}", legible(&page, &[]))),

@@ -24,13 +24,13 @@ impl SigningKey {
         Self(mac)
     }
 
-    /// The value of `X-Pepay-Signature` for this timestamp header and body.
+    /// Returns the value of `X-Pepay-Signature` for this timestamp header and body.
     pub fn sign(&self, timestamp: &str, body: &[u8]) -> String {
         hex::encode(self.mac(timestamp, body).finalize().into_bytes())
     }
 
-    /// Whether `signature`, the literal header value, was made with this key.
-    /// The comparison takes the same time wherever the two differ.
+    /// Returns whether `signature`, the literal header value, was made with this key. The comparison
+    /// takes the same time wherever the two differ.
     pub fn verify(&self, signature: &str, timestamp: &str, body: &[u8]) -> bool {
         let lower_case = !signature.bytes().any(|byte| byte.is_ascii_uppercase());
         let mut claimed = [0_u8; 32];
@@ -48,8 +48,8 @@ impl SigningKey {
     }
 }
 
-/// Two keys are the same if they sign alike; the comparison takes the same time
-/// wherever they differ.
+/// Two keys are equal if they make the same signatures. The comparison takes the same time wherever
+/// they differ.
 impl PartialEq for SigningKey {
     fn eq(&self, other: &Self) -> bool {
         self.0.clone().finalize() == other.0.clone().finalize()

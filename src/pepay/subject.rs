@@ -1,5 +1,4 @@
-//! What an event is about: the one place that reads ids, links and environment
-//! from `data.object`.
+//! The subject of an event. Only this file reads ids, links and environment from `data.object`.
 //!
 //! Pepay's pages disagree about the spelling, and an order snapshot has no `id`
 //! (`sdk/commerce/orders`, `api-spec/webhook-events`). All documented spellings
@@ -12,10 +11,10 @@ use sha2::{Digest as _, Sha256};
 use super::json::{self, Named};
 use crate::domain::event::{Environment, EventType, Subject};
 
-/// The longest id that is kept as it is, in bytes.
+/// The longest id that is kept unchanged, in bytes.
 pub const LONGEST_NAME: usize = 255;
 
-/// What kind of thing an event reports on.
+/// The kind of object that an event reports on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Thing {
     Order,
@@ -39,12 +38,11 @@ pub(super) const NAMES: [&str; 11] = [
     "network_environment",
 ];
 
-/// The subject of an event of type `kind` whose `data.object` has `named` under [`NAMES`].
+/// Returns the subject of an event of type `kind` whose `data.object` has `named` under [`NAMES`].
 ///
-/// An order is named by `id`, `orderId` or `order_id`, in this order; an invoice
-/// by `id`, `invoiceId` or `invoice_id`; a payment by `id`; anything else by the
-/// first of all these. An empty text and a value that is neither text nor number
-/// count as absent.
+/// An order is named by `id`, `orderId` or `order_id`, in this order; an invoice by `id`, `invoiceId`
+/// or `invoice_id`; a payment by `id`; any other object by the first of all these. An empty text and a
+/// value that is neither text nor number count as absent.
 pub(super) fn of(kind: &EventType, named: &Named<'_, 11>) -> Subject {
     let [
         what,
@@ -81,8 +79,7 @@ pub(super) fn of(kind: &EventType, named: &Named<'_, 11>) -> Subject {
     }
 }
 
-/// The kind of thing, by the event's type, and for a type that is not documented by
-/// what `data.object.object` says.
+/// Returns the kind of object by the event's type; for an undocumented type by `data.object.object`.
 pub(super) fn thing(kind: &EventType, object: Option<&[u8]>) -> Thing {
     let kind = kind.as_str();
     if kind.starts_with("commerce.order.") {
@@ -101,8 +98,8 @@ pub(super) fn thing(kind: &EventType, object: Option<&[u8]>) -> Thing {
     }
 }
 
-/// An id as it is kept. One longer than [`LONGEST_NAME`] is replaced by its hash, so
-/// that its events still share a lane and nothing long is copied.
+/// Returns an id as it is kept. An id longer than [`LONGEST_NAME`] is replaced by its hash, so that its
+/// events still share a lane and no long text is copied.
 fn name(value: &[u8]) -> Option<Arc<str>> {
     let text = json::text_or_number(value).filter(|text| !text.is_empty())?;
     if text.len() <= LONGEST_NAME {

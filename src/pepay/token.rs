@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::json;
 use crate::domain::event::Environment;
 
-/// Which stream a token opens.
+/// The stream that a token opens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Scope {
@@ -19,23 +19,23 @@ pub enum Scope {
     Merchant,
 }
 
-/// What is asked for.
+/// The body of the request.
 #[derive(Serialize)]
 pub(super) struct Request {
     pub scope: Scope,
     pub ttl_seconds: u64,
 }
 
-/// A minted token. Good for one connection; never printed.
+/// A minted token. It is valid for one connection, and never printed.
 #[derive(Clone, Debug)]
 pub struct Token {
     /// The token itself.
     pub secret: SecretString,
-    /// Whose it is.
+    /// The account that it belongs to.
     pub identity: Identity,
 }
 
-/// Whose a token is, as far as Pepay says so.
+/// The account of a token, as far as Pepay names it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Identity {
     /// The environment it belongs to.
@@ -44,23 +44,23 @@ pub struct Identity {
     pub account: Option<String>,
 }
 
-/// The longest id of an account that is believed, in bytes.
+/// The longest id of an account that is accepted, in bytes.
 const LONGEST_ACCOUNT: usize = 255;
 
 /// The longest token that is put into a URL, in bytes.
 const LONGEST_TOKEN: usize = 8 * 1024;
 
-/// Why an answer holds no token.
+/// Why an answer has no token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NoToken {
-    /// It says so itself (`"success":false`).
+    /// The answer is a denial (`"success":false`).
     Denied,
-    /// No JSON, or of another shape, or the token could not stand in a URL.
+    /// The answer is not JSON, or has another shape, or the token cannot be part of a URL.
     Unreadable,
 }
 
-/// Reads the answer, with or without the `success`/`data` wrapper. Its `ws_url` is
-/// not followed: where the bridge connects is configuration.
+/// Reads the answer, with or without the `success`/`data` wrapper. Its `ws_url` is ignored: the
+/// configuration has the address of the stream.
 pub(super) fn parse(body: &[u8]) -> Result<Token, NoToken> {
     if json::member(body, "success") == Some(b"false") {
         return Err(NoToken::Denied);

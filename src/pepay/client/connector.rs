@@ -1,5 +1,5 @@
-//! A connection to Pepay: TCP, through a proxy's tunnel where one is configured, with
-//! TLS on top where the address says `https`.
+//! Opens connections to Pepay: TCP, through a proxy's tunnel if one is configured, with TLS if the
+//! address says `https`.
 
 use std::future::Future;
 use std::io;
@@ -26,7 +26,7 @@ use tower::Service;
 use super::race;
 use crate::pepay::account::Account;
 
-/// From the name's look-up to the end of the TLS handshake.
+/// The time limit from the lookup of the name to the end of the TLS handshake.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest head of a proxy's answer, in bytes.
 const PROXY_HEAD: usize = 8 * 1024;
@@ -94,7 +94,7 @@ fn tls(account: &Account) -> Result<TlsConnector, rustls::Error> {
     Ok(TlsConnector::from(Arc::new(config)))
 }
 
-/// A connection to `address` through `proxy`, by `CONNECT` (RFC 9110, section 9.3.6).
+/// Opens a connection to `address` through `proxy`, by `CONNECT` (RFC 9110, section 9.3.6).
 async fn tunnel(proxy: &Intercept, address: &Uri) -> io::Result<TcpStream> {
     let (Some("http"), Some(host)) = (proxy.uri().scheme_str(), proxy.uri().host()) else {
         return Err(io::Error::other("the proxy speaks another protocol than http"));
@@ -113,7 +113,7 @@ async fn tunnel(proxy: &Intercept, address: &Uri) -> io::Result<TcpStream> {
     request.extend_from_slice(b"\r\n");
     stream.write_all(&request).await?;
     let mut head = Vec::new();
-    // Byte by byte: what follows the head belongs to the connection.
+    // The head is read byte by byte: the bytes after it belong to the connection.
     while !head.ends_with(b"\r\n\r\n") {
         if head.len() >= PROXY_HEAD {
             return Err(named("answers with an endless head"));

@@ -1,4 +1,4 @@
-//! Connecting to the first address of a name that answers (RFC 8305, section 5).
+//! Connects to the first address of a name that answers (RFC 8305, section 5).
 
 use std::io;
 use std::net::SocketAddr;
@@ -9,16 +9,16 @@ use futures_util::stream::FuturesUnordered;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::sleep;
 
-/// How long one address is waited for before the next is tried beside it.
+/// How long the client waits for one address before it tries the next one beside it.
 const HEAD_START: Duration = Duration::from_millis(250);
-/// The most addresses that are tried.
+/// The largest number of addresses that are tried.
 const MOST: usize = 16;
 
-/// A connection to `host`, by whichever of its addresses answers first.
+/// Opens a connection to the first address of `host` that answers.
 pub(super) async fn connect(host: &str, port: u16) -> io::Result<TcpStream> {
     let found: Vec<_> = lookup_host((host, port)).await?.collect();
     let stream = first(interleaved(&found)).await?;
-    // Latency is what a stream is for; a failure to set it changes nothing else.
+    // A stream needs a low latency; a failure to set the option changes nothing else.
     let _ = stream.set_nodelay(true);
     Ok(stream)
 }
@@ -45,7 +45,7 @@ async fn first(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
     Err(failure)
 }
 
-/// The addresses in their order, with the families taking turns.
+/// Returns the addresses in their order, with the families taking turns.
 fn interleaved(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
     let leader = addresses.first().is_some_and(SocketAddr::is_ipv6);
     let (mut leading, mut others): (Vec<_>, Vec<_>) =

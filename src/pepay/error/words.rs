@@ -1,5 +1,5 @@
-//! What the body of a refusal says: code, message and wait of a JSON body in
-//! any of Pepay's shapes, or the first words of a page of another type.
+//! The words of a refusal's body: code, message and wait of a JSON body in any of Pepay's shapes, or
+//! the first words of a page of another type.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -11,25 +11,25 @@ use crate::domain::clock::UnixMillis;
 use crate::domain::retry_after;
 use crate::pepay::json;
 
-/// The longest stretch of a page that is looked through for words, in bytes.
+/// The largest part of a page that is searched for words, in bytes.
 const PAGE_BYTES: usize = 4096;
-/// The most words of a page, in characters.
+/// The largest number of characters of a page's words.
 const PAGE_WORDS: usize = 120;
 
-/// What a body says.
+/// The words of a body.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(in crate::pepay) struct Words<'a> {
-    /// Such as `RATE_LIMIT_EXCEEDED`.
+    /// The code, such as `RATE_LIMIT_EXCEEDED`.
     pub code: Option<Cow<'a, str>>,
-    /// For an operator.
+    /// A message for an operator.
     pub message: Option<Cow<'a, str>>,
     /// The value of `retry_after`, as it was sent.
     retry_after: Option<Cow<'a, str>>,
 }
 
 impl<'a> Words<'a> {
-    /// The words of an error object, which `ws_error` frames are as well. Of a
-    /// body that was cut short, those before the cut.
+    /// Reads the words of an error object; `ws_error` frames have the same form. Of a body that was cut
+    /// short, reads those before the cut.
     pub(in crate::pepay) fn of(body: &'a [u8]) -> Self {
         let [mut error, mut message, mut error_code, mut code, mut retry_after] = [None; 5];
         for (name, value) in json::members(body).into_iter().flatten().map_while(Result::ok) {
@@ -51,8 +51,7 @@ impl<'a> Words<'a> {
         }
     }
 
-    /// How long the body asks to wait: seconds, an HTTP date, or a text such as
-    /// `15 minutes`.
+    /// Returns the wait that the body asks for: seconds, an HTTP date, or a text such as `15 minutes`.
     pub(in crate::pepay) fn wait(&self, now: UnixMillis) -> Option<Duration> {
         let value = self.retry_after.as_deref()?.trim();
         let seconds = || Duration::try_from_secs_f64(value.parse::<f64>().ok()?.ceil()).ok();
@@ -61,7 +60,7 @@ impl<'a> Words<'a> {
     }
 }
 
-/// A text that says something, or a number.
+/// Returns a text that is not empty, or a number.
 fn plain(value: &[u8]) -> Option<Cow<'_, str>> {
     match value.first()? {
         b'"' => json::text(value).filter(|text| !text.trim().is_empty()),
@@ -70,14 +69,14 @@ fn plain(value: &[u8]) -> Option<Cow<'_, str>> {
     }
 }
 
-/// The type of a body that is no JSON, and its first words: `text/html "Bad Gateway"`.
+/// Returns the type of a body that is not JSON, and its first words: `text/html "Bad Gateway"`.
 pub(in crate::pepay) fn of_page(headers: &HeaderMap, body: &[u8]) -> Option<String> {
     let stated = headers
         .get(CONTENT_TYPE)
         .and_then(|value| value.to_str().ok())
         .map(|value| value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
     let body = body.trim_ascii_start();
-    // Some servers name no type, or a wrong one, for what is JSON all the same.
+    // Some servers name no type, or a wrong one, for JSON.
     if body.first().is_none_or(|byte| b"{[\"".contains(byte)) {
         return None;
     }
@@ -92,7 +91,7 @@ pub(in crate::pepay) fn of_page(headers: &HeaderMap, body: &[u8]) -> Option<Stri
     Some(if words.is_empty() { kind } else { format!("{kind} \"{words}\"") })
 }
 
-/// The text between the tags.
+/// Returns the text between the tags.
 fn visible(page: &str) -> String {
     let mut text = String::new();
     let mut rest = page;
@@ -100,7 +99,7 @@ fn visible(page: &str) -> String {
         text.push_str(before);
         text.push(' ');
         let tag = after.trim_start_matches('/').to_ascii_lowercase();
-        // What stands in these is no text: on to their end.
+        // The content of these elements is not text: skip to their end.
         let end =
             ["style", "script"].into_iter().find(|name| tag.starts_with(name) && !after.starts_with('/'));
         let after = match end {

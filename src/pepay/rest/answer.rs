@@ -1,4 +1,4 @@
-//! Reading an answer of Pepay's, within a limit for its kind.
+//! Reads an answer of Pepay, within a limit for its kind.
 
 use bytes::{Bytes, BytesMut};
 use http::header::DATE;
@@ -17,7 +17,7 @@ pub(super) const SMALL: usize = 64 * 1024;
 pub(super) const EVENT: usize = (1024 + 64) * 1024;
 /// The largest page of the list, in bytes: a hundred events of 80 KiB.
 pub(super) const LIST: usize = 8 * 1024 * 1024;
-/// What is larger than this is parsed where it holds up nothing else, in bytes.
+/// A body larger than this number of bytes is parsed on a thread of its own.
 const LARGE: usize = 256 * 1024;
 
 /// An answer whose body has been read.
@@ -38,7 +38,7 @@ impl Answer {
         let limit = if status.is_success() { limit } else { SMALL };
         let (mut body, mut cut) = (BytesMut::new(), false);
         while let Some(frame) = incoming.frame().await {
-            // A refusal is one, whether or not all of its words arrive.
+            // A refusal counts as one even if its body does not arrive whole.
             let chunk = match frame.map(hyper::body::Frame::into_data) {
                 Ok(Ok(chunk)) => chunk,
                 Ok(Err(_trailers)) => continue,
@@ -55,14 +55,14 @@ impl Answer {
         Ok(Self { status, headers, body: body.freeze(), cut })
     }
 
-    /// Pepay's time, to the second.
+    /// Returns Pepay's time, to the second.
     pub(super) fn server_time(&self) -> Option<UnixMillis> {
         probe::date(self.headers.get(DATE)?.to_str().ok()?)
     }
 }
 
-/// What `parse` makes of `body`. A large one is parsed on a thread of its own, so
-/// that the other tasks of this one go on.
+/// Returns the result of `parse` on `body`. A large body is parsed on a thread of its own, so that the
+/// other tasks of this thread go on.
 pub(super) async fn parsed<T: Send + 'static>(
     body: Bytes,
     parse: impl FnOnce(&[u8]) -> T + Send + 'static,

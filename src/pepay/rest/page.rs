@@ -11,15 +11,15 @@ use crate::pepay::{envelope, json};
 /// One page of the list of events.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page {
-    /// The events, newest first; no more than were asked for. What a server adds
-    /// beyond that is left for the next page.
+    /// The events, newest first, at most as many as were asked for. Further events of the answer are
+    /// left for the next page.
     pub events: Vec<Event>,
-    /// The oldest id on the page, from which the next page follows. Also read
-    /// from an entry that is otherwise no event.
+    /// The oldest id on the page, from which the next page follows. It is also read from an entry that
+    /// is otherwise not an event.
     pub last: Option<EventId>,
-    /// Whether there is more beyond `last`.
+    /// Whether the list goes on after `last`.
     pub has_more: bool,
-    /// Entries that are no event.
+    /// The entries that are not events.
     pub skipped: Option<Skipped>,
     /// When the page had arrived.
     pub received_at: UnixMillis,
@@ -27,12 +27,12 @@ pub struct Page {
     pub server_time: Option<UnixMillis>,
 }
 
-/// Entries of a page that are no event.
+/// The entries of a page that are not events.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Skipped {
-    /// How many.
+    /// The number of entries.
     pub count: usize,
-    /// The id of the first, if it has one, and what is wrong with it.
+    /// The id of the first one, if it has one, and its fault.
     pub first: String,
 }
 
@@ -42,24 +42,24 @@ impl fmt::Display for Skipped {
     }
 }
 
-/// Why an answer is no page.
+/// Why an answer is not a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Unreadable {
-    /// It says so itself (`"success":false`).
+    /// The answer is a denial (`"success":false`).
     #[error("the event list is denied")]
     Denied,
-    /// Not JSON, or JSON of another shape.
+    /// The answer is not JSON, or JSON of another shape.
     #[error("the event list is not in a known form")]
     Form,
-    /// There is said to be more, and no entry from which to go on.
+    /// The answer says that the list goes on, and has no entry from which to go on.
     #[error("a page of the event list says that there is more and holds no id to go on from")]
     DeadEnd,
 }
 
 /// Reads the answer to a request for `limit` events:
 /// `{"success":true,"data":{"object":"list","data":[…],"has_more":…}}`, the inner
-/// object alone, or the array alone. Without `has_more`, a full page is taken to
-/// have a successor. An entry that is no event costs only itself.
+/// object alone, or the array alone. Without `has_more`, a full page counts as having a successor. An
+/// entry that is not an event does not affect the others.
 pub(super) fn parse(body: &[u8], limit: u16, received_at: UnixMillis) -> Result<Page, Unreadable> {
     let answer = List::of(body)?;
     let (mut events, mut last, mut skipped) = (Vec::new(), None, None);
@@ -72,7 +72,7 @@ pub(super) fn parse(body: &[u8], limit: u16, received_at: UnixMillis) -> Result<
         }
         count += 1;
         let id = json::member(entry, "id").and_then(id);
-        // Copied, so that one kept event does not keep the whole page.
+        // The entry is copied, so that one kept event does not keep the whole page in memory.
         match envelope::parse(Bytes::copy_from_slice(entry), received_at) {
             Ok(event) => events.push(event),
             Err(problem) => skip(&mut skipped, id.as_ref(), &problem),
@@ -86,8 +86,8 @@ pub(super) fn parse(body: &[u8], limit: u16, received_at: UnixMillis) -> Result<
     Ok(Page { events, last, has_more, skipped, received_at, server_time: None })
 }
 
-/// The page of one entry that cannot be read, if an event id can be found in it: a
-/// walk can then step over that entry. `why` is what is wrong with it.
+/// Returns the page of one unreadable entry, if an event id can be found in it, so that a walk can skip
+/// the entry. `why` is its fault.
 pub(super) fn around_bad_entry(body: &[u8], why: &dyn fmt::Display, received_at: UnixMillis) -> Option<Page> {
     let last = find_id(body)?;
     let mut skipped = None;
@@ -107,7 +107,7 @@ fn skip(skipped: &mut Option<Skipped>, id: Option<&EventId>, why: &dyn fmt::Disp
     skipped.get_or_insert_with(|| Skipped { count: 0, first: first() }).count += 1;
 }
 
-/// Where the list is in an answer.
+/// The place of the list in an answer.
 struct List<'a> {
     entries: &'a [u8],
     has_more: Option<bool>,
@@ -144,7 +144,7 @@ fn id(value: &[u8]) -> Option<EventId> {
     json::text(value)?.parse().ok()
 }
 
-/// The first id in `body` that looks like an event's, or else the first of any kind.
+/// Returns the first id in `body` that looks like an event's, or else the first of any kind.
 fn find_id(body: &[u8]) -> Option<EventId> {
     const NAME: &[u8] = b"\"id\"";
     let mut first = None;

@@ -1,29 +1,28 @@
-//! What one cheap question to Pepay shows.
+//! The result of one cheap request to Pepay.
 
 use std::time::UNIX_EPOCH;
 
 use crate::domain::clock::UnixMillis;
 use crate::pepay::error::Failure;
 
-/// What Pepay's answer has shown.
+/// The facts in Pepay's answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Probe {
-    /// How far Pepay's clock is ahead of ours at least, in milliseconds; negative
-    /// if it is behind, 0 if the two agree as far as the answer tells. `None`
-    /// without a `Date` header.
+    /// By how many milliseconds Pepay's clock is ahead of ours at least. The number is negative if it
+    /// is behind, and 0 if the two agree as far as the answer shows. `None` without a `Date` header.
     pub clock_offset: Option<i64>,
-    /// Whether the key was good for the answer that was asked for.
+    /// Whether Pepay accepted the key for this request.
     pub key: Result<(), Failure>,
 }
 
-/// The time that a `Date` header names (RFC 9110, section 6.6.1), cut to its second.
+/// Parses the time of a `Date` header (RFC 9110, section 6.6.1), cut to its second.
 pub(super) fn date(value: &str) -> Option<UnixMillis> {
     let date = httpdate::parse_http_date(value).ok()?.duration_since(UNIX_EPOCH).ok()?;
     Some(UnixMillis(i64::try_from(date.as_millis()).ok()?))
 }
 
-/// How far a clock that says `date`, cut to its second, is ahead of one that said
-/// `asked` before the question and `answered` after it.
+/// Returns by how much a clock that shows `date`, cut to its second, is ahead of one that showed
+/// `asked` before the request and `answered` after it.
 pub(super) fn offset(date: UnixMillis, asked: UnixMillis, answered: UnixMillis) -> i64 {
     let (earliest, latest) = (date.0, date.0 + 999);
     if earliest > answered.0 {

@@ -5,19 +5,19 @@ use bytes::Bytes;
 
 use crate::pepay::json;
 
-/// What an answer with 200 holds.
+/// The content of an answer with 200.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Single {
     /// The event, as it was sent.
     Event(Bytes),
     /// A denial (`"success":false`).
     Denied,
-    /// Nothing of a known form.
+    /// The answer has no known form.
     Unreadable,
 }
 
-/// Reads the answer, with or without its `success`/`data` wrapper. An event has
-/// `data` as well; it is known by its own `id`.
+/// Reads the answer, with or without its `success`/`data` wrapper. An event has a member `data` as
+/// well; its own `id` distinguishes it.
 pub(super) fn parse(body: &Bytes) -> Single {
     let (mut has_id, mut data, mut denied) = (false, None, false);
     let Some(members) = json::members(body) else { return Single::Unreadable };

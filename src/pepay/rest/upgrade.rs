@@ -15,13 +15,13 @@ use crate::pepay::error::Failure;
 /// An upgraded connection.
 pub type Upgraded = TokioIo<hyper::upgrade::Upgraded>;
 
-/// How long the words of a refusal are waited for.
+/// The time limit for the body of a refusal.
 const WORDS: Duration = Duration::from_secs(3);
 
 impl Rest {
-    /// Upgrades a connection to `address` (`ws` or `wss`), and returns it with
-    /// the head of the answer. `websocket_key` is the `Sec-WebSocket-Key`, `key` what
-    /// authorises it beside the address, `secrets` what is struck out of Pepay's words.
+    /// Upgrades a connection to `address` (`ws` or `wss`), and returns it with the head of the answer.
+    /// `websocket_key` is the `Sec-WebSocket-Key`. `key` is the header of the API key, if the address
+    /// has no token. `secrets` are removed from Pepay's words.
     ///
     /// # Errors
     /// [`Failure`]
@@ -38,7 +38,7 @@ impl Rest {
         headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
         headers.insert(SEC_WEBSOCKET_KEY, websocket_key);
         headers.extend(key);
-        // The same ports and TLS: http for ws, https for wss.
+        // The ports and TLS are the same: http for ws, https for wss.
         let address = address.as_str().replacen("ws", "http", 1);
         let mut answer = self.exchange(Method::GET, &address, headers, None, TOTAL_TIMEOUT).await?;
         if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
