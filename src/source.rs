@@ -1,6 +1,6 @@
-//! Where events come from. Each source turns what Pepay sends into
+//! The sources of events. Each source parses Pepay's messages into
 //! [`Received`](crate::domain::event::Received) events and hands them to
-//! [`store::inbox`](crate::store::inbox); none knows where they go from there.
+//! [`store::inbox`](crate::store::inbox). No source knows the targets.
 
 pub mod backfill;
 pub mod reconcile;

@@ -1,29 +1,26 @@
-//! Closing a gap from the REST list, as a pure value: pages go in, the next
-//! request and the events in Pepay's order come out.
+//! Closes a gap from the REST list, as a pure value: pages go in; the next request and the events in
+//! Pepay's order come out.
 //!
-//! The list is newest first, and `starting_after` (older ones) is the one
-//! direction whose pages are documented: with `ending_before`, which side of a
-//! longer gap comes first is not. So a walk begins at the top of the list and
-//! goes *down* until it sees the event it knows, and that sight is the proof:
-//! between the top and that event nothing is left out, whatever a server thinks
-//! of page order. Then it hands the events *up*, oldest first.
+//! The list is newest first. `starting_after` (older events) is the only direction whose pages are
+//! documented: for `ending_before` it is undocumented which side of a longer gap comes first. So a walk
+//! begins at the top of the list and goes *down* until it sees the event that it knows. That sight is
+//! the proof that no event between the top and the known one is left out, whatever page order a server
+//! uses. Then the walk hands the events *up*, oldest first.
 //!
-//! If the known event is not among the first [`Budget::descent`] pages, the walk
-//! keeps those and tries to climb from the known event: each page is handed
-//! on at once, until one meets the pages that are kept. Where the list does not show
-//! that a page is the next one, or no event is known, it climbs by time: the list is
-//! read in stretches of time, the oldest first. Where that is of no use either, the
-//! descent goes on.
+//! If the known event is not among the first [`Budget::descent`] pages, the walk keeps those pages and
+//! tries to climb from the known event: each page is handed on at once, until one meets the kept pages.
+//! If the list does not show that a page is the next one, or if no event is known, the walk climbs by
+//! time: it reads the list in stretches of time, the oldest first. If that fails too, the descent goes
+//! on.
 //!
-//! Without that sight only the order of the list itself proves that the rest is
-//! older: every entry so far came newest first, and a whole page of entries is
-//! older than the floor by more than [`MARGIN`]. Where the list just ends, what follows is
-//! asked for again: no single answer ends a walk, and six have to say so where it ends
-//! without the known event.
+//! Without the sight of the known event, only the order of the list can prove that the rest is older:
+//! every entry so far came newest first, and a whole page of entries is older than the floor by more
+//! than [`MARGIN`]. If the list just ends, the walk asks again: no single answer ends a walk, and six
+//! have to say that it ends without the known event.
 //!
-//! A gap may be longer than memory. Only the oldest pages of a descent are kept;
-//! of a newer one only the place where it began, to which the walk descends again
-//! once everything below is stored.
+//! A gap may be longer than memory. Only the oldest pages of a descent are kept. Of a newer page only
+//! the place where it began is kept, from which the walk descends again once all older events are
+//! stored.
 
 mod climb;
 mod descent;
@@ -41,25 +38,25 @@ use climb::{Climb, Climbed};
 use descent::Descent;
 use time_climb::TimeClimb;
 
-/// How much older than the cursor an event has to be to prove that the walk has
-/// passed it: Pepay's machines may disagree about the time, within reason.
+/// How much older than the cursor an event has to be to prove that the walk has passed the cursor: the
+/// clocks of Pepay's machines may differ by a few minutes.
 pub const MARGIN: Duration = Duration::from_secs(300);
 
-/// How many events the first descent asks for. One less than the largest page,
-/// so that a page that is read again at full size also shows the stored event
-/// below it, which ends that descent.
+/// The number of events that the first descent requests at a time. It is one less than the largest
+/// page, so that a page that is read again at full size also shows the stored event below it, which
+/// ends that descent.
 const FIRST_LIMIT: u16 = LARGEST_PAGE - 1;
 
-/// What a walk may hold.
+/// The limits of a walk's memory.
 #[derive(Clone, Copy, Debug)]
 pub struct Budget {
-    /// Events in memory, give or take a page.
+    /// The number of events in memory, give or take a page.
     pub events: usize,
-    /// Bytes of their bodies, give or take a page.
+    /// The number of bytes of their bodies, give or take a page.
     pub bytes: usize,
-    /// Places to descend to again, one for each page that memory did not hold.
+    /// The number of places from which to descend again, one for each page that memory did not hold.
     pub places: usize,
-    /// Pages of a descent before a climb is tried.
+    /// The number of pages of a descent before a climb is tried.
     pub descent: u32,
 }
 
@@ -72,64 +69,64 @@ impl Budget {
 #[derive(Debug)]
 pub struct Walk {
     budget: Budget,
-    /// What was created before this, in Unix seconds, is not asked for.
+    /// The creation time, in Unix seconds, before which no event is requested.
     since: Option<i64>,
     stage: Stage,
-    /// Where descents are still to begin, the newest first; `None` is the top.
+    /// The places from which descents are still to begin, the newest first; `None` is the top.
     places: VecDeque<Option<EventId>>,
-    /// Where descents have begun again: each place is good for one.
+    /// The places from which descents have begun again: each place is used once.
     resumed: HashSet<Option<EventId>>,
-    /// Pages of this descent that are kept, the newest first.
+    /// The kept pages of this descent, the newest first.
     kept: VecDeque<Kept>,
     /// Whether a place was given up, so that the walk ends below the top.
     short: bool,
-    /// Entries to ask for: fewer after a page that could not be read.
+    /// The number of entries to request: fewer after a page that could not be read.
     limit: u16,
     descent: Descent,
-    /// Which way up may still be tried.
+    /// The way up that may still be tried.
     way_up: WayUp,
-    /// The climb by time that is under way.
+    /// The climb by time, while there is one.
     time_climb: Option<Box<TimeClimb>>,
     /// The newest event that was handed on.
     passed: Option<EventId>,
-    /// Entries that were no events.
+    /// The number of entries that were not events.
     skipped: usize,
 }
 
 #[derive(Debug, PartialEq, Eq)]
 enum Stage {
-    /// Reading older and older pages, of at most this many entries; the next is
-    /// what is older than `after`.
+    /// Reading older and older pages, of at most `most` entries; the next page is the one after
+    /// `after`.
     Down { after: Option<EventId>, most: u16 },
-    /// Reading newer and newer pages, and handing them over.
+    /// Reading newer and newer pages, and handing them on.
     Climb(Climb),
-    /// Looking for where the next descent of a climb by time begins.
+    /// Looking for the place where the next descent of a climb by time begins.
     Probe,
-    /// Handing over what was kept.
+    /// Handing on the kept pages.
     Up,
 }
 
-/// A way to hand on the oldest events of a long gap before all of it is read.
+/// A way to hand on the oldest events of a long gap before the whole gap is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum WayUp {
-    /// From the known event on; then by time.
+    /// From the known event on, and then by time.
     Known,
     /// By time.
     Time,
-    /// There is none.
+    /// No way is left.
     None,
 }
 
 #[derive(Debug, PartialEq, Eq)]
 struct Kept {
-    /// What its request started after.
+    /// The event after which its request started.
     place: Option<EventId>,
     events: Vec<Event>,
     bytes: usize,
     received_at: UnixMillis,
 }
 
-/// Events a walk hands over, in Pepay's order.
+/// The events that a walk hands on, in Pepay's order.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Stretch {
     /// The events, oldest first.
@@ -138,8 +135,7 @@ pub struct Stretch {
     pub received_at: UnixMillis,
 }
 
-/// A stretch of history that Pepay no longer shows: between these two, events
-/// may have been lost.
+/// A stretch of history that Pepay no longer lists: events between these two may have been lost.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hole {
     /// The last event known to be stored, and its creation time in Unix seconds.
@@ -148,49 +144,48 @@ pub struct Hole {
     pub before: Option<(EventId, i64)>,
 }
 
-/// What to do next.
+/// The next step of a walk.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Ask for this page, and give the answer to [`Walk::page`].
+    /// Request this page, and pass it to [`Walk::page`].
     Ask(ListQuery),
-    /// Store these; ask again once they are.
+    /// Store these events; ask for the next step once they are stored.
     Store(Stretch),
     /// The walk is over.
     Done {
-        /// Whether it began at the top of the list, as that was when the first
-        /// page was asked for. If not, another walk is needed.
+        /// Whether it began at the top of the list, as of the request for the first page. If not,
+        /// another walk is needed.
         from_top: bool,
     },
 }
 
-/// What a page has come to.
+/// The result of a page.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reached {
-    /// More events that can be handed over, next to those that were.
+    /// More events that can be handed on, next to those before.
     Higher,
-    /// The known event: everything above it has been read.
+    /// The known event: all events above it have been read.
     Known,
-    /// A page of events that are older than the known one, in a list that is in order.
+    /// A page of events that are older than the known one, in a sorted list.
     Older,
-    /// The list ended, as several answers in a row have shown, and the known event was
-    /// not on it. With what may be missing, if an event was known.
+    /// The list ended, as several answers in a row have said, without the known event. With the
+    /// possible hole, if an event was known.
     End(Option<Hole>),
 }
 
-/// The server answered with what it was asked to leave out, or with what it has
-/// answered before.
+/// The server's page has events that the request excludes, or that an earlier page had.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the event list does not move past its cursor")]
 pub struct NoProgress;
 
 impl Walk {
-    /// A walk from the top of the list.
+    /// Creates a walk from the top of the list.
     pub fn new(budget: Budget) -> Self {
         Self::down_to(budget, None)
     }
 
-    /// A walk from the top of the list that asks for nothing that was created
-    /// before `since`, in Unix seconds.
+    /// Creates a walk from the top of the list that requests no event created before `since`, in Unix
+    /// seconds.
     pub fn since(budget: Budget, since: i64) -> Self {
         Self::down_to(budget, Some(since))
     }
@@ -213,7 +208,8 @@ impl Walk {
         }
     }
 
-    /// What to do next. Asking again means that the last [`Step::Store`] is stored.
+    /// Returns the next step. A further call means that the events of the last [`Step::Store`] are
+    /// stored.
     pub fn step(&mut self) -> Step {
         loop {
             match &mut self.stage {
@@ -256,12 +252,11 @@ impl Walk {
         }
     }
 
-    /// The answer to the last [`Step::Ask`]. `floor` is where the stream stands.
-    /// Returns what the page came to, unless it leads no further than the one before it.
+    /// Takes the answer to the last [`Step::Ask`]. `floor` is the position of the stream. Returns the
+    /// result of the page, unless it leads no further than the one before.
     ///
     /// # Errors
-    /// [`NoProgress`] if the page repeats what came before it. The walk stays where
-    /// it is.
+    /// [`NoProgress`] if the page repeats an earlier one. The walk stays where it is.
     pub fn page(&mut self, page: Page, floor: &Position) -> Result<Option<Reached>, NoProgress> {
         let skipped = page.skipped.as_ref().map_or(0, |skipped| skipped.count);
         let reached = match &mut self.stage {
@@ -298,8 +293,8 @@ impl Walk {
         Ok(reached)
     }
 
-    /// The page that was asked for has not arrived; `is_final` says that the same
-    /// request will not do better. Returns whether the walk asks for something else next.
+    /// Notes that the requested page has not arrived; `is_final` says that the same request will fail
+    /// again. Returns whether the walk has another request next.
     pub fn failed(&mut self, is_final: bool) -> bool {
         let is_over = match (&mut self.stage, &mut self.time_climb) {
             (Stage::Climb(climb), _) => climb.failed(is_final),
@@ -321,60 +316,60 @@ impl Walk {
         Step::Store(kept.into_stretch())
     }
 
-    /// The page that was asked for cannot be read: half of it is asked for next.
-    /// Returns whether that is of use.
+    /// Notes that the requested page cannot be read: half of it is requested next. Returns whether that
+    /// can help.
     pub fn unreadable(&mut self) -> bool {
         let of_use = self.limit > 1;
         self.limit = (self.limit / 2).max(1);
         of_use
     }
 
-    /// Whether the walk has asked for nothing but its first page so far.
+    /// Returns whether the walk has requested only its first page so far.
     pub fn is_at_top(&self) -> bool {
         matches!(self.stage, Stage::Down { after: None, .. }) && self.kept.is_empty()
     }
 
-    /// How far down the walk has come: no entry of its lowest page is newer, in Unix seconds.
+    /// Returns how far down the walk has come, in Unix seconds: no entry of its lowest page is newer.
     pub const fn depth(&self) -> Option<i64> {
         self.descent.depth
     }
 
-    /// Entries of the list that were no events.
+    /// Returns the number of entries of the list that were not events.
     pub const fn skipped(&self) -> usize {
         self.skipped
     }
 
-    /// Goes on after it has ended below the top: from the top down to the newest event
-    /// that it has handed over. Below that nothing is read again, even where the floor,
-    /// which need not be on the list, has not moved.
+    /// Goes on after the walk has ended below the top: from the top down to the newest event that it
+    /// has handed on. No event below that is read again, even if the floor, which need not be on the
+    /// list, has not moved.
     pub fn go_on(&mut self) {
         let passed = self.passed.take();
         *self = Self { skipped: self.skipped, passed, ..Self::down_to(self.budget, self.since) };
     }
 
-    /// Begins again at the top: what it was going by has been forgotten by Pepay.
+    /// Begins again at the top, since Pepay has forgotten the event from which the walk went on.
     pub fn restart(&mut self) {
         *self = Self { skipped: self.skipped, ..Self::down_to(self.budget, self.since) };
     }
 }
 
 impl Kept {
-    /// A page that was asked for from `place` on.
+    /// Creates the kept form of a page that was requested from `place` on.
     fn of(place: Option<EventId>, page: Page) -> Self {
         let bytes = page.events.iter().map(|event| event.body.len()).sum();
         Self { place, events: page.events, bytes, received_at: page.received_at }
     }
 
-    /// Its events, oldest first.
+    /// Returns its events, oldest first.
     fn into_stretch(self) -> Stretch {
         let mut events: Vec<_> = self.events.into_iter().rev().collect();
-        // In a list that is in order this changes nothing.
+        // In a sorted list this changes nothing.
         events.sort_by_key(moment);
         Stretch { events, received_at: self.received_at }
     }
 }
 
-/// Where `event` stands in Pepay's order, as far as it tells.
+/// Returns the place of `event` in Pepay's order, as far as the event shows it.
 fn moment(event: &Event) -> (i64, Option<(u64, u64)>) {
     (event.created, event.id.creation_order())
 }

@@ -1,14 +1,13 @@
-//! The sweep: the REST list of the last while, compared with what is stored, so
-//! that an event which neither stream nor webhook brought is taken in after all.
-//! A pure value, like the [`Walk`](super::backfill::Walk).
+//! The sweep compares the recent part of the REST list with the store, so that an event which neither
+//! stream nor webhook brought is taken in after all. A pure value, like the
+//! [`Walk`](super::backfill::Walk).
 //!
-//! A sweep reads from the newest event down and leaves out the range that earlier
-//! sweeps have compared already, as soon as a page holds nothing new and reaches
-//! into it: one request where nothing is missing. Where something is, that is stored
-//! as soon as the range is reached, and the sweep reads on to the end of the lookback,
-//! for events that became visible late; so it does once per lookback in any case. A
-//! sweep that has to stop early keeps the range that it has compared, and the next one
-//! goes on from there.
+//! A sweep reads from the newest event down. It leaves out the range that earlier sweeps have compared,
+//! as soon as a page has no new event and reaches into that range: one request if no event is missing.
+//! If one is missing, it is stored as soon as the range is reached, and the sweep reads on to the end
+//! of the lookback, for events that became visible late. It also does so once per lookback in any case.
+//! A sweep that has to stop early keeps the range that it has compared, and the next one goes on from
+//! there.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -18,55 +17,54 @@ use crate::domain::clock::UnixMillis;
 use crate::domain::event::{Digest, Event, EventId};
 use crate::pepay::rest::{LARGEST_PAGE, ListQuery, Page};
 
-/// Pages that one sweep may ask for at once; further ones are [`BETWEEN_PAGES`] apart.
+/// The number of pages that one sweep may request at once; further ones are [`BETWEEN_PAGES`] apart.
 pub const PAGES: u32 = 20;
-/// How far apart the further pages of a sweep are: with those of a minute, 60 more
-/// requests and 6,000 events.
+/// The time between the further pages of a sweep: in a minute 60 more requests and 6,000 events.
 pub const BETWEEN_PAGES: Duration = Duration::from_secs(1);
-/// Bytes of suspected events one sweep may hold, give or take a page.
+/// The number of bytes of suspects that one sweep may hold, give or take a page.
 const SUSPECT_BYTES: usize = 16 * 1024 * 1024;
-/// What is stored as one: the store holds up everything else meanwhile.
+/// The number of events that are stored together, for which all other writes wait.
 const BATCH: usize = 500;
 const BATCH_BYTES: usize = 4 * 1024 * 1024;
-/// Answers in a row that have to say that nothing follows, where the list ends above what
-/// has been compared before.
+/// The number of answers in a row that have to say that the list ends, if it ends above the compared
+/// range.
 const ENDS: u32 = 2;
 /// How long an event that seems to be missing may still be on its way.
 pub const GRACE: Duration = Duration::from_secs(2);
 /// How far into the compared range a sweep looks for events that were slow to show, in seconds.
 const OVERLAP: i64 = 60;
 
-/// One sweep.
+/// A sweep.
 #[derive(Debug)]
 pub struct Sweep {
-    /// Where the lookback begins, in Unix seconds.
+    /// The begin of the lookback, in Unix seconds.
     since: i64,
-    /// What earlier sweeps have compared; `None` to look at all of it.
+    /// The range that earlier sweeps have compared; `None` to look at the whole lookback.
     compared: Option<Compared>,
-    /// Up to where everything that was listed has been compared before.
+    /// The time up to which every listed event has been compared before.
     known: i64,
     stage: Stage,
-    /// Entries to ask for: fewer after a page that could not be read.
+    /// The number of entries to request: fewer after a page that could not be read.
     limit: u16,
     suspects: Vec<Suspect>,
     /// The creation times of the newest and the oldest event seen.
     seen: Option<Compared>,
-    /// The creation time of the newest event that the stream was to bring, but for times
-    /// to come.
+    /// The creation time of the newest event that the stream had to bring; times in the future do not
+    /// count.
     newest: Option<i64>,
-    /// Where it would have gone on, had it not left out what was compared before.
+    /// The place where it would have gone on without leaving the compared range out.
     left_out: Option<EventId>,
-    /// Whether it has left that out.
+    /// Whether it has left that range out.
     jumped: bool,
-    /// Whether it has found something missing: then nothing is left out.
+    /// Whether it has found a missing event: then no range is left out.
     found: bool,
-    /// Where it goes on once what it has found is stored.
+    /// The place where it goes on once the found events are stored.
     rest: Option<EventId>,
-    /// Where its pages ended.
+    /// The ids at which its pages ended.
     ends: HashSet<EventId>,
     /// The last entry that was listed.
     last: Option<EventId>,
-    /// Answers in a row that said that nothing follows it.
+    /// The number of answers in a row that said that no entry follows it.
     ends_in_a_row: u32,
     /// Whether the room for suspects ended before the lookback did.
     cut_short: bool,
@@ -75,13 +73,13 @@ pub struct Sweep {
 /// A range of creation times, in Unix seconds, in which every listed event is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Compared {
-    /// The oldest.
+    /// The oldest time.
     pub from: i64,
-    /// The newest.
+    /// The newest time.
     pub to: i64,
 }
 
-/// An event that is listed and was not stored when it was looked for.
+/// A listed event that was not stored when it was looked for.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Suspect {
     /// The event.
@@ -98,7 +96,7 @@ enum Stage {
     },
     Compare {
         page: Page,
-        /// The creation times of its newest entry, and of the oldest as far as its order shows.
+        /// The creation times of its newest entry, and of its oldest one as far as its order shows.
         seen: Option<Compared>,
     },
     Settle,
@@ -106,33 +104,33 @@ enum Stage {
     Store,
 }
 
-/// What the store is asked about an event that is listed.
+/// The question to the store about a listed event: its id and its digest.
 pub type Listed = (EventId, Option<Digest>);
 
 fn listed(event: &Event) -> Listed {
     (event.id.clone(), event.digest)
 }
 
-/// What to do next.
+/// The next step of a sweep.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Ask for this page, and give the answer to [`Sweep::page`].
+    /// Request this page, and pass it to [`Sweep::page`].
     Ask(ListQuery),
-    /// Ask the store which of these it holds as they are listed, and give the answer to [`Sweep::held`].
+    /// Ask the store which of these it has as they are listed, and pass the answer to [`Sweep::held`].
     Compare(Vec<Listed>),
     /// Wait [`GRACE`], then call [`Sweep::settled`].
     Settle,
-    /// Store these, oldest first and no more than fits one batch; then the sweep is over,
-    /// unless it [goes on](Sweep::goes_on).
+    /// Store these, oldest first and at most one batch; then the sweep is over, unless it [goes
+    /// on](Sweep::goes_on).
     Store(Vec<Suspect>),
-    /// Nothing is missing; the sweep is over.
+    /// No event is missing; the sweep is over.
     Done,
 }
 
 impl Sweep {
-    /// A sweep of what was created since `since`, in Unix seconds, but for what is
-    /// `compared` already. What was created after `known` has never been compared, unless
-    /// it is in that range.
+    /// Creates a sweep of the events that were created since `since`, in Unix seconds, except those in
+    /// `compared`. Events that were created after `known` have never been compared, unless they are in
+    /// that range.
     pub fn new(since: i64, compared: Option<Compared>, known: i64) -> Self {
         Self {
             since,
@@ -154,7 +152,7 @@ impl Sweep {
         }
     }
 
-    /// What to do next.
+    /// Returns the next step.
     pub fn step(&mut self) -> Step {
         match &self.stage {
             Stage::List { after, until } => Step::Ask(ListQuery {
@@ -183,7 +181,7 @@ impl Sweep {
         }
     }
 
-    /// The oldest of the suspects, oldest first, as many as are stored as one.
+    /// Returns the oldest suspects, oldest first, as many as are stored together.
     fn oldest_suspects(&mut self) -> Vec<Suspect> {
         let (mut batch, mut bytes) = (Vec::new(), 0);
         while batch.len() < BATCH && bytes < BATCH_BYTES {
@@ -194,12 +192,11 @@ impl Sweep {
         batch
     }
 
-    /// The answer to [`Step::Ask`]; only what is `wanted` is compared. What is `due` is
-    /// what the stream was to bring. `now` is Pepay's time in Unix seconds: no creation
-    /// time is believed to be later.
+    /// Takes the answer to [`Step::Ask`]. Only `wanted` events are compared. The stream had to bring
+    /// the `due` ones. `now` is Pepay's time in Unix seconds: no later creation time is believed.
     ///
     /// # Errors
-    /// [`NoProgress`] if the page repeats one that came before it.
+    /// [`NoProgress`] if the page repeats an earlier one.
     pub fn page(
         &mut self,
         mut page: Page,
@@ -212,7 +209,7 @@ impl Sweep {
         let depth = depth(&page.events, now);
         let was_asked = until.is_none_or(|until| newest.is_none_or(|newest| newest <= until + margin()));
         if !was_asked {
-            // The bound is not taken notice of: the compared range is read as well.
+            // The list ignores the bound: the compared range is read as well.
             self.stage = Stage::List { after: self.left_out.take(), until: None };
             return Ok(());
         }
@@ -234,17 +231,16 @@ impl Sweep {
         Ok(())
     }
 
-    /// The page that was asked for cannot be read: half of it is asked for next.
-    /// Returns whether that is of use.
+    /// Notes that the requested page cannot be read: half of it is requested next. Returns whether that
+    /// can help.
     pub fn unreadable(&mut self) -> bool {
         let of_use = self.limit > 1;
         self.limit = (self.limit / 2).max(1);
         of_use
     }
 
-    /// The answer to [`Step::Compare`]: for each event whether it is stored as it is
-    /// listed. Another event under its id is offered to the store, which keeps it as
-    /// a conflict.
+    /// Takes the answer to [`Step::Compare`]: for each event whether it is stored as it is listed.
+    /// Another event under its id is offered to the store, which keeps it as a conflict.
     pub fn held(&mut self, held: &[bool]) {
         match std::mem::replace(&mut self.stage, Stage::Store) {
             Stage::Compare { page, seen } => self.stage = self.compared(page, seen, held),
@@ -273,10 +269,10 @@ impl Sweep {
         };
         self.last = page.last.clone().or(self.last.take());
         let is_below = |time: i64| seen.is_some_and(|seen| seen.from < time);
-        // A list that takes no notice of the bound is not read to its end.
+        // A list that ignores the bound is not read to its end.
         if page.has_more && !is_below(self.since.saturating_sub(margin())) {
             match self.compared {
-                // What is new has been read: what of it is missing does not wait for the rest.
+                // All new entries have been read: missing events among them do not wait for the rest.
                 _ if !self.suspects.is_empty() && !self.found && is_below(self.known) => {
                     self.rest = page.last;
                 }
@@ -309,53 +305,53 @@ impl Sweep {
         if self.suspects.is_empty() { Stage::Store } else { Stage::Settle }
     }
 
-    /// Whether the list is to be asked again for what follows: it has ended above what was
-    /// compared before, as too few answers say.
+    /// Returns whether the list has to be asked again: it has ended above the compared range, by too
+    /// few answers.
     fn doubts_the_end(&self) -> bool {
         let reaches_down = self.seen.is_some_and(|seen| seen.from <= self.known.max(self.since));
         (1..ENDS).contains(&self.ends_in_a_row) && self.last.is_some() && !reaches_down
     }
 
-    /// The grace has passed.
+    /// Notes that the grace has passed.
     pub fn settled(&mut self) {
         self.stage = Stage::CompareAgain;
     }
 
-    /// Whether it is not over yet, although what it has found is stored.
+    /// Returns whether the sweep goes on after the found events were stored.
     pub const fn goes_on(&self) -> bool {
         self.rest.is_some() || !self.suspects.is_empty()
     }
 
-    /// The range in which everything is stored once the sweep is over; `None` if it
-    /// cannot say.
+    /// Returns the range in which every listed event is stored once the sweep is over; `None` if the
+    /// sweep does not prove one.
     pub fn proves(&self) -> Option<Compared> {
         let to = if self.cut_short { None } else { self.seen }?.to;
         Some(Compared { from: self.since, to })
     }
 
-    /// The range that it has compared so far, should it end here; `None` if it has
-    /// nothing to add to what was known.
+    /// Returns the range that it has compared so far, in case it ends here; `None` if it adds nothing
+    /// to the known range.
     pub fn so_far(&self) -> Option<Compared> {
         let seen = self.seen.filter(|_| self.suspects.is_empty())?;
-        // Where it has come down to what was compared before, the two are one range.
+        // If it has come down to the compared range, the two are one range.
         let before = self.compared.filter(|compared| seen.from <= compared.to);
         Some(Compared { from: before.map_or(seen.from, |compared| seen.from.min(compared.from)), ..seen })
     }
 
-    /// The creation time of the newest event that the stream was to bring, in Unix
-    /// seconds. Times to come do not count: they say nothing of when an event was created.
+    /// Returns the creation time of the newest event that the stream had to bring, in Unix seconds.
+    /// Times in the future do not count: they do not show when an event was created.
     pub const fn newest(&self) -> Option<i64> {
         self.newest
     }
 
-    /// Whether it found more than it can hold.
+    /// Returns whether it found more events than it can hold.
     pub const fn is_cut_short(&self) -> bool {
         self.cut_short
     }
 }
 
-/// How far down these entries of a page reach, in Unix seconds: to the oldest, if they
-/// come newest first, give or take [`OVERLAP`]. One old entry on top proves nothing.
+/// Returns how far down these entries of a page reach, in Unix seconds: to the oldest, if they come
+/// newest first, give or take [`OVERLAP`]. One old entry on top proves nothing.
 fn depth(events: &[Event], now: i64) -> Option<i64> {
     let mut oldest = i64::MAX;
     for event in events {
@@ -367,7 +363,7 @@ fn depth(events: &[Event], now: i64) -> Option<i64> {
     (!events.is_empty()).then_some(oldest)
 }
 
-/// How far Pepay's machines may disagree about the time, in seconds.
+/// Returns how far the clocks of Pepay's machines may differ, in seconds.
 fn margin() -> i64 {
     i64::try_from(MARGIN.as_secs()).unwrap_or(i64::MAX)
 }

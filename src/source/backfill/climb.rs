@@ -1,53 +1,51 @@
-//! The way up from the known event, for a gap that is long: each page is handed on
-//! as soon as it is read.
+//! The climb from the known event, for a long gap: each page is handed on as soon as it is read.
 //!
-//! `ending_before` returns what is newer than an event. Which page of that comes first
-//! is not documented, so every page has to prove that it is the next one. The first
-//! page does so by a second request: what follows its oldest entry is the known event.
-//! Each further page is asked for from one entry below the newest that was handed on,
-//! and has to end with that newest one. The climb is over where a page meets the pages
-//! that the descent has read, and given up where a page proves nothing.
+//! `ending_before` returns events newer than a given one. It is not documented which page of these
+//! comes first, so every page has to prove that it is the next one. The first page is proven by a
+//! second request: the entry after its oldest one is the known event. Each further page is requested
+//! from one entry below the newest handed on event, and has to end with that event. The climb is over
+//! when a page meets the pages of the descent, and given up when a page proves nothing.
 
 use super::{Kept, Stage, Walk, WayUp};
 use crate::domain::event::{Event, EventId};
 use crate::pepay::rest::{LARGEST_PAGE, ListQuery, Page};
 use crate::store::types::Position;
 
-/// Failures in a row that may heal by themselves, after which a climb is given up.
+/// The number of failures in a row, even if they may heal, after which a climb is given up.
 const FAILURES: u32 = 3;
 
 /// A climb.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Climb {
-    /// Where the descent goes on if this is given up.
+    /// The place where the descent goes on if the climb is given up.
     pub(super) after: EventId,
     /// The limit of its pages.
     pub(super) most: u16,
     foothold: Foothold,
-    /// What is to be handed on next.
+    /// The page to hand on next.
     ready: Option<Kept>,
     failures: u32,
 }
 
-/// What is known of the page to be read next.
+/// The facts about the page to read next.
 #[derive(Debug, PartialEq, Eq)]
 enum Foothold {
-    /// It has to be the one after the known event.
+    /// It has to be the page after the known event.
     Known(EventId),
-    /// This page is read, and not yet proven to be the one after the known event.
+    /// This page was read, and is not yet proven to be the one after the known event.
     Unproven { known: EventId, oldest: EventId, page: Kept },
     /// It has to end with `newest`, and `below` comes right before that.
     Proven { below: EventId, newest: EventId },
 }
 
-/// What a page of a climb has come to.
+/// The result of a page of a climb.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Climbed {
     /// Another page is needed.
     Further,
-    /// There are events to be handed on.
+    /// There are events to hand on.
     Higher,
-    /// The page meets those of the descent; this is what lies below them.
+    /// The page meets those of the descent; these are the events below them.
     Joined(Kept),
     /// The page is not the next one.
     Lost,
@@ -58,7 +56,7 @@ impl Climb {
         Self { after, most, foothold: Foothold::Known(known), ready: None, failures: 0 }
     }
 
-    /// The next page to ask for.
+    /// Returns the request for the next page.
     pub(super) fn query(&self) -> ListQuery {
         let (starting_after, ending_before, limit) = match &self.foothold {
             Foothold::Known(known) => (None, Some(known), LARGEST_PAGE),
@@ -74,12 +72,12 @@ impl Climb {
         }
     }
 
-    /// What is to be handed on, if anything is.
+    /// Returns the page to hand on, if there is one.
     pub(super) const fn take_ready(&mut self) -> Option<Kept> {
         self.ready.take()
     }
 
-    /// The answer to [`query`](Self::query). `top` is the lowest page of the descent.
+    /// Takes the answer to [`query`](Self::query). `top` is the lowest page of the descent.
     pub(super) fn page(&mut self, page: Page, top: &[Event]) -> Climbed {
         self.failures = 0;
         match &mut self.foothold {
@@ -114,7 +112,7 @@ impl Climb {
         }
     }
 
-    /// Hands on those of `page` that are not in `top`; `below` comes right before them.
+    /// Hands on the events of `page` that are not in `top`; `below` is the event right before them.
     fn hand_on(&mut self, mut page: Kept, below: EventId, top: &[Event]) -> Climbed {
         let joint = page.events.iter().rposition(|event| top.iter().any(|known| known.id == event.id));
         if let Some(joint) = joint {
@@ -128,8 +126,8 @@ impl Climb {
         Climbed::Higher
     }
 
-    /// A page has not arrived. Returns whether the climb is to be given up; `is_final`
-    /// says that the same request will not do better.
+    /// Notes that a page has not arrived. Returns whether the climb is given up; `is_final` says that
+    /// the same request will fail again.
     pub(super) const fn failed(&mut self, is_final: bool) -> bool {
         self.failures += 1;
         is_final || self.failures >= FAILURES
@@ -137,8 +135,7 @@ impl Climb {
 }
 
 impl Walk {
-    /// Leaves the descent where it is and climbs, if the known event is further down
-    /// than a few pages.
+    /// Interrupts the descent and climbs, if the known event is further down than a few pages.
     pub(super) fn try_climb(&mut self, floor: &Position) {
         let Stage::Down { after: Some(after), most } = &self.stage else { return };
         if self.descent.pages < self.budget.descent || self.time_climb.is_some() {

@@ -1,4 +1,4 @@
-//! One way down the list: whether its pages lead anywhere, and what their order proves.
+//! A descent down the list: it checks that its pages make progress, and what their order proves.
 
 use std::collections::HashSet;
 
@@ -7,23 +7,23 @@ use crate::domain::event::{Event, EventId};
 use crate::pepay::rest::{LARGEST_PAGE, Page};
 use crate::store::types::Position;
 
-/// Pages in a row that may begin with something newer than the page before them.
+/// The number of pages in a row that may begin with a newer event than the page before.
 const STRAY_PAGES: u32 = 3;
 
-/// Entries in a row that have to be older than the floor before the order of the
-/// list counts as proof that the rest is.
+/// The number of entries in a row that have to be older than the floor before the order of the list
+/// counts as proof that the rest is older.
 const OLDER_RUN: usize = LARGEST_PAGE as usize;
 
-/// Answers in a row that have to say that nothing follows. Where that means that Pepay has
-/// forgotten the event that the walk goes down to, more of them: an answer may be wrong a few
-/// times, and what is believed to be forgotten is not looked for again.
+/// The number of answers in a row that have to say that the list ends. More are needed if that means
+/// that Pepay has forgotten the event that the walk goes down to: an answer may be wrong a few times,
+/// and an event that counts as forgotten is not looked for again.
 const ENDS: u32 = 2;
 const ENDS_BEFORE_THE_KNOWN: u32 = 6;
 
-/// What one descent has seen of the list so far.
+/// The state of a descent.
 #[derive(Debug)]
 pub(super) struct Descent {
-    /// Its pages.
+    /// The number of its pages.
     pub(super) pages: u32,
     /// The oldest event on the last page: id and creation time.
     pub(super) oldest: Option<(EventId, i64)>,
@@ -31,17 +31,17 @@ pub(super) struct Descent {
     last: Option<i64>,
     /// The creation time of the newest entry of the last page.
     newest: Option<i64>,
-    /// The same of the page that came down furthest.
+    /// The same for the page that came down furthest.
     pub(super) depth: Option<i64>,
     /// Whether every entry came newest first, give or take [`MARGIN`].
     pub(super) sorted: bool,
-    /// The last entries in a row that are long before the floor.
+    /// The number of the last entries in a row that are long before the floor.
     pub(super) older: usize,
-    /// Pages in a row that went up instead.
+    /// The number of pages in a row that went up instead.
     strays: u32,
-    /// Where its pages ended.
+    /// The ids at which its pages ended.
     ends: HashSet<EventId>,
-    /// Answers in a row that said that nothing follows the same entry.
+    /// The number of answers in a row that said that no entry follows the same one.
     ends_in_a_row: u32,
 }
 
@@ -61,11 +61,11 @@ impl Descent {
         }
     }
 
-    /// Whether `page` can be what comes after `after`.
+    /// Checks that `page` can be the page after `after`.
     pub(super) fn check(&mut self, after: Option<&EventId>, page: &Page) -> Result<(), NoProgress> {
         let repeats = after.is_some_and(|after| page.events.iter().any(|event| event.id == *after));
         let circles = page.last.as_ref().is_some_and(|last| Some(last) == after || self.ends.contains(last));
-        // By the newest entry of each page: one with an odd time does not count.
+        // Pages are compared by their newest entries, so that one odd time does not count.
         let newest = page.events.iter().map(|event| event.created).max();
         let strays = match (newest, self.newest) {
             (Some(page), Some(before)) if page > before => self.strays + 1,
@@ -96,7 +96,7 @@ impl Descent {
 }
 
 impl Walk {
-    /// A page of a descent.
+    /// Takes a page of a descent.
     pub(super) fn down(&mut self, page: Page, floor: &Position) -> Result<Option<Reached>, NoProgress> {
         let Stage::Down { after, most } = &mut self.stage else { return Ok(None) };
         self.descent.check(after.as_ref(), &page)?;
@@ -116,7 +116,7 @@ impl Walk {
         };
         let mut page = Kept::of(place, page);
         if let Some(known) = known {
-            // What is newer and yet stands below it is none of what it proves to be stored.
+            // An event that is newer and yet below it is not among those that it proves to be stored.
             let below = page.events.split_off(known);
             let newest = below.first().map(moment);
             page.events.extend(below.into_iter().filter(|event| Some(moment(event)) > newest));
@@ -147,20 +147,20 @@ impl Walk {
         Ok(reached)
     }
 
-    /// How many answers in a row have to say that the list ends here.
+    /// Returns how many answers in a row have to say that the list ends here.
     fn ends_to_believe(&self, floor: &Position) -> u32 {
-        // A list that shows nothing at all is not believed however often it says so.
+        // A list without any event is never believed.
         let forgets = floor.event.is_some() && self.descent.oldest.is_some();
         if forgets { ENDS_BEFORE_THE_KNOWN } else { ENDS }
     }
 
-    /// Whether the list has said more than once that it ends here, and is to be asked again.
+    /// Returns whether the list has said more than once that it ends here, and has to be asked again.
     pub fn doubts_the_end(&self) -> bool {
         matches!(self.stage, Stage::Down { .. }) && self.descent.ends_in_a_row >= ENDS
     }
 
-    /// Drops the last entries that are long before `floor`: they proved that the
-    /// floor was reached, and are none of what was missed.
+    /// Drops the last entries that are long before `floor`: they proved that the floor was reached, and
+    /// are not among the missed events.
     fn drop_older(&mut self, floor: &Position) {
         for kept in self.kept.iter_mut().rev() {
             while let Some(event) = kept.events.pop_if(|event| is_long_before(event, floor.created)) {
@@ -179,7 +179,8 @@ impl Walk {
         while self.kept.len() > 1 && self.is_over_budget() {
             let Some(newest) = self.kept.pop_front() else { return };
             if self.resumed.contains(&newest.place) {
-                // The list leads back here: another walk has to bring what this one cannot hold.
+                // The list leads back here: another walk has to bring the events that this one cannot
+                // hold.
                 self.short = true;
             } else {
                 self.places.push_back(newest.place);
@@ -198,8 +199,8 @@ impl Walk {
     }
 }
 
-/// Whether `event` is so much older than `created`, in Unix seconds, that no
-/// disagreement of clocks explains it.
+/// Returns whether `event` is so much older than `created`, in Unix seconds, that no difference of
+/// clocks explains it.
 fn is_long_before(event: &Event, created: i64) -> bool {
     event.created < created.saturating_sub_unsigned(MARGIN.as_secs())
 }

@@ -1,11 +1,10 @@
-//! The way up by time, for a long gap that cannot be climbed from the known event:
-//! there is none, Pepay has forgotten it, or `ending_before` is of no use.
+//! The climb by time, for a long gap that cannot be climbed from the known event: there is none, Pepay
+//! has forgotten it, or `ending_before` does not help.
 //!
-//! A probe asks for one entry that was created by a certain time, and a descent begins
-//! right below that entry. It ends like every other: at the newest event that was
-//! handed on, or where the list proves that nothing is left. So a time says only where
-//! to begin. What is handed on is proven by ids, and a list that takes no notice of
-//! `created[lte]` costs requests and nothing else.
+//! A probe requests one entry that was created by a certain time, and a descent begins right below that
+//! entry. It ends like every other: at the newest handed on event, or where the list proves that no
+//! event is left. So a time determines only where to begin. The handed on events are proven by ids, and
+//! a list that ignores `created[lte]` only costs requests.
 
 use std::collections::VecDeque;
 
@@ -16,32 +15,32 @@ use crate::domain::event::{Event, EventId};
 use crate::pepay::rest::{LARGEST_PAGE, ListQuery, Page};
 use crate::store::types::Position;
 
-/// Probes in a row that may fail, before the climb is given up.
+/// The number of probes in a row that may fail before the climb is given up.
 const FAILURES: u32 = 3;
 
 /// A climb by time. Times are creation times in Unix seconds.
 #[derive(Debug)]
 pub(super) struct TimeClimb {
     top: Top,
-    /// Nothing that is still to be handed on was created by then.
+    /// All events that were created up to this time have been handed on.
     from: i64,
-    /// Something was created by then.
+    /// Some event was created up to this time.
     upper: i64,
-    /// The newest that was created by then, where that is known and below the top.
+    /// The newest event that was created up to then, if it is known and below the top.
     found: Option<(Event, UnixMillis)>,
-    /// When the event that the next probe asks for was created at the latest.
+    /// The latest creation time of the event that the next probe requests.
     until: i64,
-    /// How much time one descent is to cover.
+    /// The time that one descent covers.
     width: i64,
     /// How far below `upper` the next probe may look: more each time, so that a short
     /// history costs few probes.
     reach: i64,
-    /// Events that were handed on since the last probe.
+    /// The number of events that were handed on since the last probe.
     pub(super) handed: usize,
     failures: u32,
 }
 
-/// What the first descent has read, and where it goes on.
+/// The pages of the first descent, and the place where it goes on.
 #[derive(Debug)]
 struct Top {
     kept: VecDeque<Kept>,
@@ -55,13 +54,13 @@ struct Top {
 }
 
 impl TimeClimb {
-    /// Events of the first descent that are in memory.
+    /// Returns the number of events of the first descent in memory.
     #[cfg(test)]
     pub(super) fn top_events(&self) -> usize {
         self.top.kept.iter().map(|kept| kept.events.len()).sum()
     }
 
-    /// The next page to ask for, of what was created at `since` or later.
+    /// Returns the request of the next probe, for events that were created at `since` or later.
     pub(super) const fn query(&self, since: Option<i64>) -> ListQuery {
         ListQuery {
             starting_after: None,
@@ -72,14 +71,14 @@ impl TimeClimb {
         }
     }
 
-    /// A probe has not been answered. Returns whether the climb is to be given up;
-    /// `is_final` says that the same request will not do better.
+    /// Notes that a probe was not answered. Returns whether the climb is given up; `is_final` says that
+    /// the same request will fail again.
     pub(super) const fn failed(&mut self, is_final: bool) -> bool {
         self.failures += 1;
         is_final || self.failures >= FAILURES
     }
 
-    /// Aims at the first `width` after what was handed on. Returns whether that is below the top.
+    /// Aims at the first `width` after the handed on events. Returns whether that is below the top.
     fn aim(&mut self) -> bool {
         (self.upper, self.found) = (self.top.oldest, None);
         self.reach = self.width.saturating_mul(4);
@@ -87,8 +86,8 @@ impl TimeClimb {
         self.until > self.from
     }
 
-    /// Covers as much time next as brings as many events as the first descent has read.
-    /// A stretch that was partly empty does not make the next one longer than memory.
+    /// Sets the width of the next descent so that it brings about as many events as the first one. A
+    /// stretch that was partly empty does not make the next one longer than memory.
     fn adapt(&mut self) {
         let number = |count: usize| i64::try_from(count.max(1)).unwrap_or(i64::MAX);
         let fitting = self.width.saturating_mul(number(self.top.events)) / number(self.handed);
@@ -98,12 +97,12 @@ impl TimeClimb {
 }
 
 impl Walk {
-    /// Leaves the descent where it is and climbs by time, if that may be of use.
+    /// Interrupts the descent and climbs by time, if that may help.
     pub(super) fn try_time_climb(&mut self, floor: &Position) {
         let Stage::Down { after: Some(after), most } = &self.stage else { return };
         let Some((_, oldest)) = self.descent.oldest else { return };
-        // Below the known event there is nothing to be read: without its time, it is
-        // not known where that is.
+        // No event below the known one has to be read. Without the time of the known event its place is
+        // not known.
         let from = match floor.event {
             Some(_) if floor.created == 0 => return,
             Some(_) => floor.created.saturating_add_unsigned(MARGIN.as_secs()),
@@ -140,11 +139,11 @@ impl Walk {
         }
     }
 
-    /// The answer to a probe.
+    /// Takes the answer to a probe.
     pub(super) fn probed(&mut self, mut page: Page, floor: &Position) {
         let Some(climb) = &mut self.time_climb else { return };
         climb.failures = 0;
-        // The entry that the next page follows, should there be more than one.
+        // If there are several entries, this is the one that the next page follows.
         let event = page.events.pop();
         if event.as_ref().is_some_and(|event| event.created > climb.until) {
             return self.end_time_climb();
@@ -173,7 +172,7 @@ impl Walk {
         }
     }
 
-    /// Reads and hands on what is below `event`, and that itself.
+    /// Reads and hands on the events below `event`, and `event` itself.
     fn descend_from(&mut self, event: Event, received_at: UnixMillis, floor: &Position) {
         let place = Some(event.id.clone());
         let kept = Kept { place: place.clone(), bytes: event.body.len(), events: vec![event], received_at };
@@ -184,7 +183,7 @@ impl Walk {
         self.stage = Stage::Down { after: place, most: LARGEST_PAGE };
     }
 
-    /// What was found last is handed on: looks for what is next.
+    /// Looks for the next stretch, after the last one was handed on.
     pub(super) fn climb_on(&mut self) {
         let Some(climb) = &mut self.time_climb else { return };
         climb.adapt();
@@ -195,7 +194,7 @@ impl Walk {
         }
     }
 
-    /// Goes on with the first descent, down to what was handed on.
+    /// Goes on with the first descent, down to the handed on events.
     pub(super) fn end_time_climb(&mut self) {
         if let Some(climb) = self.time_climb.take() {
             let Top { kept, places, descent, after, most, .. } = climb.top;

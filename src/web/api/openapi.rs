@@ -1,4 +1,4 @@
-//! The OpenAPI document, which is made from the code of the handlers.
+//! The `OpenAPI` document, which is made from the code of the handlers.
 
 use std::sync::Arc;
 
