@@ -299,6 +299,9 @@ impl Committer {
     fn transact(&mut self, group: &mut [Box<dyn Task>], one_by_one: bool) -> Result<Transacted, Failure> {
         let began = Instant::now();
         self.engine.begin(kind(group, one_by_one)).map_err(Failure::Engine)?;
+        if let Some(newest) = self.engine.rewound() {
+            self.foreign.go_back(newest);
+        }
         let result = self.carry_out(group, one_by_one, began).and_then(|transacted| {
             self.engine.commit().map_err(Failure::Engine)?;
             Ok(transacted)

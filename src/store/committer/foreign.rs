@@ -36,6 +36,12 @@ impl Foreign {
         self.shared
     }
 
+    /// `newest` is the newest event of a database that has gone on from an older state. Each
+    /// dispatcher begins anew, with a search, under a new term.
+    pub(super) const fn go_back(&mut self, newest: i64) {
+        self.seen = newest;
+    }
+
     /// Reads what other processes have stored, where that matters: below what the group has
     /// stored itself, of which `own` has the first and the last sequence, and what a search
     /// may have found. A group that stores events holds the lock of the log to its end:

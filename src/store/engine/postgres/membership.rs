@@ -193,7 +193,7 @@ async fn keep(
                 let _ = asking.try_send(Asked { id, lease, body });
             }
             // With each renewal in any case: this is how a writer that has nothing to do is tried.
-            if beat.newest.is_some_and(|found| found > newest) || probed.elapsed() >= RENEWAL / 2 {
+            if beat.newest.is_some_and(|found| found != newest) || probed.elapsed() >= RENEWAL / 2 {
                 (newest, probed) = (beat.newest.unwrap_or(newest), Instant::now());
                 (shared.look.0)();
             }
@@ -274,10 +274,12 @@ impl Shared {
             "configuration": about.configuration,
             "report": about.report,
         });
+        // First of all: of a server that has gone on from an older state nothing is renewed.
+        let schema = &self.schema;
         let beat = format!(
-            "SELECT (\"{}\".beat({}, {}, {}, {}, {}, {}) || jsonb_build_object('now', \
-                     (extract(epoch FROM clock_timestamp()) * 1000)::bigint))::text",
-            self.schema,
+            "SELECT (\"{schema}\".beat({}, {}, {}, {}, {}, {}) || jsonb_build_object('history', h.history, 'now', \
+                     (extract(epoch FROM clock_timestamp()) * 1000)::bigint))::text \
+             FROM (SELECT \"{schema}\".compare_history() AS history OFFSET 0) h",
             literal(&self.id),
             literal(&about.to_string()),
             text_array(wishes.wanted.iter().filter(|_| fitness == Fitness::Fit)),
@@ -301,7 +303,11 @@ impl Shared {
             if renewed {
                 self.leases.hold(name, *term, sent + TRUST);
             } else {
-                tracing::warn!(lease = &**name, term = term.number(), "another replica has taken over");
+                tracing::warn!(
+                    lease = &**name,
+                    term = term.number(),
+                    "held no more: another replica has taken over, or the term is over"
+                );
                 self.leases.lose(name);
             }
         }

@@ -22,7 +22,7 @@ struct Migration {
 }
 
 /// The migrations, by their versions.
-const MIGRATIONS: [Migration; 2] = [
+const MIGRATIONS: [Migration; 3] = [
     Migration {
         version: 1,
         works_from: 1,
@@ -34,6 +34,12 @@ const MIGRATIONS: [Migration; 2] = [
         works_from: 1,
         name: "plans",
         text: include_str!("../../../../migrations/postgres/0002_plans.sql"),
+    },
+    Migration {
+        version: 3,
+        works_from: 1,
+        name: "history",
+        text: include_str!("../../../../migrations/postgres/0003_history.sql"),
     },
 ];
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgRow};
 use sqlx::query::Query;
-use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _, PgConnection, Postgres};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _, PgConnection, Postgres, Row as _};
 use tokio::runtime::{Handle, Runtime};
 use tokio::time::timeout;
 
@@ -23,6 +23,9 @@ const CALL_LIMIT: Duration = Duration::from_secs(10);
 
 /// After a connection could not be made, so long every group fails at once.
 const PAUSE: Duration = Duration::from_millis(250);
+
+/// Finds out what the server is. Where it was another one before, every term is over.
+const COMPARE: &str = "SELECT compare_history()";
 
 /// Why a verb was not carried out.
 #[derive(Debug)]
@@ -59,6 +62,10 @@ pub(super) struct Session {
     connection: Option<PgConnection>,
     in_transaction: bool,
     failed_at: Option<Instant>,
+    /// What the server was when it was last looked at; `None` before that.
+    history: Option<String>,
+    /// Whether it has become another one since that was last asked for.
+    has_gone_back: bool,
     /// Told whenever the server has done something.
     progress: Arc<Progress>,
 }
@@ -71,8 +78,16 @@ impl Connection {
         progress: Arc<Progress>,
     ) -> std::io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let (connection, in_transaction, failed_at) = (None, false, None);
-        let session = Session { options, shared, connection, in_transaction, failed_at, progress };
+        let session = Session {
+            options,
+            shared,
+            connection: None,
+            in_transaction: false,
+            failed_at: None,
+            history: None,
+            has_gone_back: false,
+            progress,
+        };
         Ok(Self { runtime: Some(runtime), session })
     }
 
@@ -126,15 +141,29 @@ impl Session {
         self.connect().await?;
         let begin = match (&self.shared, kind) {
             (None, GroupKind::Appends) => return Ok(()),
-            (None, GroupKind::Reads) => "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY",
-            (None, GroupKind::Writes) => BEGIN,
-            (Some(begin), _) => begin,
+            (None, GroupKind::Reads) => "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY".to_owned(),
+            (None, GroupKind::Writes) => BEGIN.to_owned(),
+            // Each transaction may have another connection, and another server.
+            (Some(begin), _) => format!("{begin}; {COMPARE}"),
         };
-        let begin = begin.to_owned();
-        sqlx::raw_sql(AssertSqlSafe(begin)).execute(self.open()?).await?;
+        let rows = sqlx::raw_sql(AssertSqlSafe(begin)).fetch_all(self.open()?).await?;
         self.answered();
         self.in_transaction = true;
+        if let Some(row) = rows.first() {
+            self.note(row.try_get(0)?);
+        }
         Ok(())
+    }
+
+    /// Whether the server has gone on from an older state since this was last asked.
+    pub(super) fn take_gone_back(&mut self) -> bool {
+        std::mem::take(&mut self.has_gone_back)
+    }
+
+    /// The server is `history`.
+    fn note(&mut self, history: String) {
+        let before = self.history.replace(history);
+        self.has_gone_back |= before.is_some() && before != self.history;
     }
 
     /// Makes the group durable.
@@ -203,22 +232,31 @@ impl Session {
             ))
         });
         self.failed_at = connected.is_err().then(Instant::now);
-        self.connection = Some(connected?);
+        let (connection, history) = connected?;
+        self.connection = Some(connection);
+        if let Some(history) = history {
+            self.note(history);
+        }
         Ok(())
     }
 
-    /// A new connection to a server that takes writes.
-    async fn establish(&self) -> Result<PgConnection, sqlx::Error> {
+    /// A new connection to a server that takes writes, and what that is, where it stays the same.
+    async fn establish(&self) -> Result<(PgConnection, Option<String>), sqlx::Error> {
         let mut connection = self.options.connect().await?;
         let state = "SELECT (pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean)::text";
         let row = sqlx::raw_sql(state).fetch_one(&mut connection).await?;
-        let reads_only: &str = sqlx::Row::try_get(&row, 0)?;
+        let reads_only: &str = row.try_get(0)?;
         if reads_only == "true" {
             return Err(sqlx::Error::Configuration(
                 "PostgreSQL takes no writes: it is a standby, or read-only".into(),
             ));
         }
-        Ok(connection)
+        if self.shared.is_some() {
+            return Ok((connection, None));
+        }
+        let row = sqlx::raw_sql(COMPARE).fetch_one(&mut connection).await?;
+        let history = row.try_get(0)?;
+        Ok((connection, Some(history)))
     }
 
     /// Closes the connection without a word; the server undoes what is open.

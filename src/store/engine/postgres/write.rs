@@ -1,6 +1,6 @@
 //! The engine: each verb of the trait as a call over the connection that writes.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use sqlx::Row as _;
@@ -39,6 +39,12 @@ pub(in crate::store) struct PostgresEngine {
     newest_arrival: UnixMillis,
     /// The names of the leases of targets, as far as they were needed.
     leases: HashMap<TargetId, Arc<str>>,
+    /// The targets that were registered.
+    targets: BTreeMap<i64, String>,
+    /// Whether the server has gone on from an older state, which is not dealt with yet.
+    goes_back: bool,
+    /// The sequence of the newest event after it has, until that is asked for.
+    rewound: Option<i64>,
 }
 
 /// How to reach a server, and a pool of connections to it.
@@ -59,7 +65,16 @@ impl PostgresEngine {
             Connection::new(address.options_for(Purpose::Writer), address.shared.clone(), progress);
         let connection = connection.map_err(|error| address.error(&error))?;
         let newest_arrival = UnixMillis(i64::MIN);
-        let mut engine = Self { connection, newest: 0, appended: 0, newest_arrival, leases: HashMap::new() };
+        let mut engine = Self {
+            connection,
+            newest: 0,
+            appended: 0,
+            newest_arrival,
+            leases: HashMap::new(),
+            targets: BTreeMap::new(),
+            goes_back: false,
+            rewound: None,
+        };
         engine.read_newest().map_err(|error| address.error(&error))?;
         Ok((engine, (address, pool)))
     }
@@ -74,8 +89,58 @@ impl PostgresEngine {
             Ok((row.try_get("newest")?, row.try_get::<Option<i64>, _>("arrival")?))
         })?;
         (self.newest, self.appended) = (newest, newest);
-        self.newest_arrival = UnixMillis(arrival.unwrap_or(i64::MIN));
+        self.newest_arrival = self.newest_arrival.max(UnixMillis(arrival.unwrap_or(i64::MIN)));
         Ok(())
+    }
+
+    /// Begins a group. Returns whether the server has gone on from an older state.
+    fn begin_group(&mut self, kind: GroupKind) -> Result<bool, EngineError> {
+        self.appended = self.newest;
+        self.connection.call(async |session| {
+            session.begin(kind).await?;
+            Ok::<_, sqlx::Error>(session.take_gone_back())
+        })
+    }
+
+    /// Goes on with a server that has gone on from an older state: what was registered there
+    /// is there again, and what was stored after that is not counted on any more.
+    fn go_back(&mut self) -> Result<(), EngineError> {
+        let before = self.newest;
+        self.restore_targets()?;
+        self.read_newest()?;
+        self.rewound = Some(self.newest);
+        tracing::error!(
+            newest_before = before,
+            newest = self.newest,
+            "the database is another server than before, or was restored: what it had not received is lost there. All \
+             leases are taken anew, and what Pepay still lists is stored again"
+        );
+        Ok(())
+    }
+
+    fn restore_targets(&mut self) -> Result<(), EngineError> {
+        let restore = "INSERT INTO target (id, name) OVERRIDING SYSTEM VALUE \
+                       SELECT g.id, g.name FROM unnest($1::bigint[], $2::text[]) AS g (id, name) ON CONFLICT DO NOTHING";
+        let number = "SELECT setval('target_id_seq', t.id) FROM (SELECT max(id) AS id FROM target) t, target_id_seq s \
+                      WHERE t.id > s.last_value";
+        let differing = "SELECT g.name FROM unnest($1::bigint[], $2::text[]) AS g (id, name) \
+                         WHERE NOT EXISTS (SELECT 1 FROM target t WHERE t.id = g.id AND t.name = g.name)";
+        let ids: Vec<_> = self.targets.keys().copied().collect();
+        let names: Vec<_> = self.targets.values().cloned().collect();
+        let differing = self.alone(GroupKind::Writes, async |session| {
+            session.execute(sqlx::query(restore).bind(&ids).bind(&names)).await?;
+            session.rows(sqlx::query(number)).await?;
+            let rows = session.rows(sqlx::query(differing).bind(&ids).bind(&names)).await?;
+            rows.first().map(|row| row.try_get::<String, _>(0)).transpose()
+        })?;
+        match differing {
+            None => Ok(()),
+            // Only where it was registered anew, by another process, within what was lost.
+            Some(name) => Err(EngineError::Unavailable(format!(
+                "the database has gone on from an older state, and has another number for the target \"{name}\": \
+                 restart this replica"
+            ))),
+        }
     }
 
     /// The name of the lease of `target`, which never changes.
@@ -104,8 +169,17 @@ impl PostgresEngine {
 
 impl Engine for PostgresEngine {
     fn begin(&mut self, kind: GroupKind) -> Result<(), EngineError> {
-        self.appended = self.newest;
-        self.connection.call(async |session| session.begin(kind).await)
+        self.goes_back |= self.begin_group(kind)?;
+        if self.goes_back {
+            self.roll_back()?;
+            self.go_back()?;
+            self.goes_back = self.begin_group(kind)?;
+        }
+        Ok(())
+    }
+
+    fn rewound(&mut self) -> Option<i64> {
+        self.rewound.take()
     }
 
     fn commit(&mut self) -> Result<(), EngineError> {
@@ -134,11 +208,13 @@ impl Engine for PostgresEngine {
         let select = "SELECT t.id FROM unnest($1::text[]) WITH ORDINALITY AS g (name, n) \
                       JOIN target t ON t.name = g.name ORDER BY g.n";
         let names: Vec<String> = targets.iter().map(|name| (**name).to_owned()).collect();
-        self.alone(GroupKind::Writes, async |session| {
+        let registered: Vec<TargetId> = self.alone(GroupKind::Writes, async |session| {
             session.execute(sqlx::query(insert).bind(&names)).await?;
             let rows = session.rows(sqlx::query(select).bind(&names)).await?;
             rows.iter().map(|row| Ok(TargetId(row.try_get("id")?))).collect()
-        })
+        })?;
+        self.targets.extend(registered.iter().map(|target| target.0).zip(names));
+        Ok(registered)
     }
 
     fn count(&mut self) -> Result<Backlog, EngineError> {

@@ -1,0 +1,168 @@
+//! A server that goes on from an older state, as an asynchronous standby does that is promoted
+//! while it is behind.
+
+use std::thread;
+use std::time::Duration;
+
+use super::backend::Postgres;
+use super::engines::Engines;
+use crate::domain::clock::Clock;
+use crate::domain::delivery::{Next, Ordering};
+use crate::store::contract::{Backend as _, Fixture, NOW, arrived, event, id, route};
+use crate::store::engine::{Engine, EngineError, GroupKind};
+use crate::store::error::RecordError;
+use crate::store::settings::Route;
+use crate::store::types::{Recorded, Settlement, Term};
+
+const LEASE: &str = "target/orders";
+
+/// The least term of the timeline that is gone on with.
+const LEAST: Term = Term(2_000_000);
+
+fn routes() -> Vec<Route> {
+    vec![route("orders", "*", Ordering::PerObject)]
+}
+
+/// All but the first event is lost, and the server has another timeline.
+fn go_back(backend: &Postgres) {
+    backend.execute("DELETE FROM delivery WHERE sequence > 1; DELETE FROM event WHERE sequence > 1");
+    backend.execute(
+        "CREATE OR REPLACE FUNCTION current_history() RETURNS text LANGUAGE sql AS $$ SELECT '1/3' $$",
+    );
+}
+
+/// Whatever is done meanwhile fails, and its connection is given up.
+async fn while_nothing_works<T>(backend: &Postgres, work: impl AsyncFnOnce() -> T) -> T {
+    backend.execute("ALTER TABLE event RENAME TO away");
+    let done = work().await;
+    backend.execute("ALTER TABLE away RENAME TO event");
+    done
+}
+
+/// Has the connection of `engine` made anew, as it is after a fail-over.
+async fn reconnect(backend: &Postgres, engine: &mut dyn Engine) {
+    let counted = while_nothing_works(backend, async || {
+        engine.begin(GroupKind::Writes)?;
+        let read = engine.read_log((0, None), &[], 1);
+        engine.roll_back()?;
+        read
+    });
+    assert!(matches!(counted.await, Err(EngineError::Unavailable(_))));
+}
+
+#[tokio::test]
+async fn no_term_from_before_writes_and_none_comes_a_second_time() {
+    let mut engines = Engines::new(1, routes()).await;
+    assert_eq!(engines.append(0, ["evt_1", "evt_2", "evt_3"].map(|id| event(id, "a")).into()), [1, 2, 3]);
+    let (target, before) = (engines.targets[0], engines.backend.term(LEASE));
+    go_back(&engines.backend);
+    reconnect(&engines.backend, &mut *engines.all[0]).await;
+
+    // Another process stores an event, which is given the number of one that was lost.
+    let second = engines.backend.engine().await;
+    engines.all.push(second);
+    assert_eq!(engines.append(1, vec![event("evt_9", "a")]), [2]);
+
+    let lost = Settlement {
+        sequence: 2,
+        number: 1,
+        started_at: NOW,
+        duration: Duration::ZERO,
+        status: Some(200),
+        error: None,
+        answer: Vec::new(),
+        next: Next::Delivered,
+    };
+    let settle = |engines: &mut Engines, term| {
+        engines.group(0, |group| group.engine.settle(term, target, &[&lost], group.changes, group.now))
+    };
+    assert_eq!(settle(&mut engines, before), Err(EngineError::Superseded));
+    assert_eq!(engines.backend.texts("SELECT state FROM delivery WHERE sequence = 2"), ["pending"]);
+    assert_eq!(engines.all[0].rewound(), Some(2));
+    assert_eq!(engines.all[0].rewound(), None, "it is told once");
+
+    let next = engines.backend.term(LEASE);
+    assert!(next > LEAST && next > before, "{next:?}");
+    assert_eq!(settle(&mut engines, next), Ok(()));
+    // Its row may have been lost, and with it how often it was taken.
+    assert!(engines.backend.term("target/new") > LEAST);
+}
+
+#[tokio::test]
+async fn a_server_that_was_only_restarted_keeps_its_terms() {
+    let mut engines = Engines::new(1, routes()).await;
+    assert_eq!(engines.append(0, vec![event("evt_1", "a")]), [1]);
+    let term = engines.backend.term(LEASE);
+    reconnect(&engines.backend, &mut *engines.all[0]).await;
+    assert_eq!(engines.append(0, vec![event("evt_2", "a")]), [2]);
+    assert_eq!(engines.all[0].rewound(), None);
+    let kept = engines.backend.number(&format!("SELECT term FROM lease WHERE name = '{LEASE}'"));
+    assert_eq!(Term(kept), term);
+}
+
+#[tokio::test]
+async fn a_target_that_was_lost_has_its_number_again() {
+    let mut engines = Engines::new(1, routes()).await;
+    let backend = &engines.backend;
+    let engine = &mut *engines.all[0];
+    let late = engine.register(&["late".into()]).unwrap()[0];
+    go_back(backend);
+    backend.execute(&format!(
+        "DELETE FROM target WHERE id = {0}; ALTER SEQUENCE target_id_seq RESTART {0}",
+        late.0
+    ));
+    reconnect(backend, engine).await;
+    engine.begin(GroupKind::Reads).unwrap();
+    engine.roll_back().unwrap();
+    assert_eq!(engine.register(&["late".into()]).unwrap(), [late]);
+    assert_ne!(engine.register(&["later".into()]).unwrap(), [late]);
+}
+
+#[tokio::test]
+async fn a_target_that_has_another_number_now_needs_a_restart() {
+    let mut engines = Engines::new(1, routes()).await;
+    let backend = &engines.backend;
+    let engine = &mut *engines.all[0];
+    let late = engine.register(&["late".into()]).unwrap()[0];
+    go_back(backend);
+    backend.execute(&format!("UPDATE target SET name = 'of another process' WHERE id = {}", late.0));
+    reconnect(backend, engine).await;
+    for _ in 0..2 {
+        let refused = engine.begin(GroupKind::Writes).unwrap_err().to_string();
+        assert!(refused.contains("another number for the target \"late\""), "{refused}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_another_process_stores_afterwards_is_handed_over_though_its_number_was_seen() {
+    let mut fixture = Fixture::<Postgres>::new(routes()).await;
+    let (mut arrivals, ledger) = fixture.outbox();
+    for name in ["evt_1", "evt_2", "evt_3"] {
+        assert_eq!(fixture.store.inbox.try_record(event(name, "a")).await, Ok(Recorded::New));
+    }
+    let mut jobs = Vec::new();
+    for _ in 0..3 {
+        jobs.push(arrived(&mut arrivals).await);
+    }
+    go_back(&fixture.backend);
+    let failed = while_nothing_works(&fixture.backend, async || {
+        fixture.store.inbox.try_record(event("evt_4", "a")).await
+    });
+    assert!(matches!(failed.await, Err(RecordError::Unavailable(_))));
+    assert_eq!(fixture.store.inbox.try_record(event("evt_1", "a")).await, Ok(Recorded::Duplicate));
+
+    let (mut second, writer) = fixture.backend.open(routes(), Clock::from_fn(|| NOW)).await;
+    let writer = thread::spawn(|| writer.run());
+    assert_eq!(second.inbox.try_record(event("evt_8", "a")).await, Ok(Recorded::New));
+    assert_eq!(fixture.store.inbox.try_record(event("evt_9", "a")).await, Ok(Recorded::New));
+    for (name, sequence) in [("evt_8", 2), ("evt_9", 3)] {
+        let job = tokio::time::timeout(Duration::from_secs(5), arrived(&mut arrivals)).await.unwrap();
+        assert_eq!((id(&job), job.sequence), (name, sequence));
+    }
+    // The outcome of a lost event is not taken for that of the one that has its number now.
+    let settled = ledger.settle(vec![jobs[1].settlement(NOW, Duration::ZERO, Next::Delivered)]).await;
+    assert_eq!(settled, Err(RecordError::Superseded));
+    assert_eq!(fixture.backend.texts("SELECT DISTINCT state FROM delivery WHERE sequence > 1"), ["pending"]);
+    second.close().await;
+    writer.join().unwrap();
+}
