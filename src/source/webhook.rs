@@ -1,8 +1,8 @@
 //! Signed webhooks, received on axum endpoints.
 //!
-//! `body` reads a bounded body, `verified` turns it into an event that is proven to be
-//! Pepay's, the store commits it, and `answer` is the response. Every refusal is
-//! counted, shown and logged in one place, `Endpoint::refuse`.
+//! `body` reads a bounded body, `verified` turns it into an event that is proven to be Pepay's, the
+//! store commits it, and `answer` is the response. `Endpoint::refuse` counts, shows and logs every
+//! refusal.
 
 mod answer;
 mod body;
@@ -37,7 +37,7 @@ use crate::store::error::RecordError;
 use crate::store::inbox::Inbox;
 use crate::store::types::Recorded;
 
-/// Names the client where a proxy is between (de facto standard).
+/// Names the client if a proxy is in between (de facto standard).
 const FORWARDED_FOR: &str = "x-forwarded-for";
 
 /// How long a delivery waits for its commit.
@@ -48,24 +48,24 @@ const COMMIT_LIMIT: Duration = Duration::from_secs(10);
 pub struct Settings {
     /// Its name in the configuration.
     pub name: Arc<str>,
-    /// Where it listens, such as `/webhooks/pepay`.
+    /// The path at which it listens, such as `/webhooks/pepay`.
     pub path: Arc<str>,
     /// The secrets a signature may be made with, the current one first.
     pub keys: Vec<SigningKey>,
-    /// Refuse deliveries that name another environment.
+    /// The environment of its deliveries; a delivery that names another one is refused.
     pub environment: Option<Environment>,
-    /// How far the timestamp may lie from now, either way.
+    /// How far the timestamp may lie from now, in either direction.
     pub tolerance: Duration,
     /// The largest accepted body, in bytes.
     pub max_body: usize,
 }
 
 impl Settings {
-    /// The most that [`max_body`](Self::max_body) may be.
+    /// The largest value of [`max_body`](Self::max_body).
     pub const LARGEST_BODY: usize = 16 << 20;
 }
 
-/// The endpoints that are open.
+/// The open endpoints.
 ///
 /// Metrics go to the recorder that is installed when an endpoint is opened.
 #[derive(Debug)]
@@ -77,14 +77,13 @@ pub struct Endpoints {
 }
 
 impl Endpoints {
-    /// None yet; what they accept will be recorded in `inbox`.
+    /// Creates the value without endpoints. Accepted events are recorded in `inbox`.
     pub fn new(inbox: Inbox, clock: Clock) -> Self {
         Self { inbox, clock, memory: BodyMemory::new(), open: Vec::new() }
     }
 
-    /// Opens these endpoints and closes all others. One that is open under its
-    /// name already keeps its status. The paths have to be distinct and begin
-    /// with a slash.
+    /// Opens these endpoints and closes all others. An endpoint that is already open under its name
+    /// keeps its status. The paths have to be distinct and begin with a slash.
     pub fn open(&mut self, endpoints: Vec<Settings>) {
         let open = std::mem::take(&mut self.open);
         let endpoints = endpoints.into_iter().map(|settings| {
@@ -101,18 +100,18 @@ impl Endpoints {
         self.open = endpoints.collect();
     }
 
-    /// What each was opened with.
+    /// Returns the settings of the endpoints.
     pub fn settings(&self) -> impl Iterator<Item = &Settings> {
         self.open.iter().map(|endpoint| &endpoint.settings)
     }
 
-    /// What each says about itself.
+    /// Returns the statuses of the endpoints.
     pub fn statuses(&self) -> Vec<watch::Receiver<WebhookStatus>> {
         self.open.iter().map(|endpoint| endpoint.status.subscribe()).collect()
     }
 
-    /// The routes of those that are open now. Each is reached with one slash more at
-    /// its end too, unless that is the path of another.
+    /// Returns the routes of the endpoints that are open now. Each also has the path with one more
+    /// slash at its end, unless that is the path of another.
     pub fn router(&self) -> Router {
         self.open.iter().fold(Router::new(), |router, endpoint| {
             let (path, methods) = (&*endpoint.settings.path, methods(Arc::clone(endpoint)));
@@ -124,7 +123,7 @@ impl Endpoints {
     }
 }
 
-/// What the requests of one endpoint share.
+/// The values that the requests of one endpoint share.
 #[derive(Debug)]
 struct Endpoint {
     settings: Settings,
@@ -142,7 +141,7 @@ fn methods(endpoint: Arc<Endpoint>) -> MethodRouter {
     routing::post(receive).fallback(answer::method_not_allowed).with_state(endpoint)
 }
 
-/// The sender, as far as the connection and the request tell.
+/// The sender, as far as the connection and the request show it.
 struct Sender {
     peer: Option<SocketAddr>,
     forwarded_for: Option<HeaderValue>,
@@ -176,7 +175,7 @@ async fn receive(
 }
 
 impl Endpoint {
-    /// An endpoint that goes on with `status`, if another had its name before.
+    /// Creates an endpoint. It goes on with `status`, if another had its name before.
     fn new(
         settings: Settings,
         status: Option<watch::Sender<WebhookStatus>>,
@@ -201,7 +200,7 @@ impl Endpoint {
 
     /// Stores the event; only then may the delivery be answered with success.
     async fn commit(&self, verified: Verified) -> Result<Recorded, Refusal> {
-        // Held to the end: the memory is given back with the response.
+        // The permit is kept to the end, so the memory is given back with the response.
         let (received, _memory) = verified.into_parts();
         let (id, created) = (received.event.id.clone(), received.event.created);
         let committed = tokio::time::timeout(self.commit_limit, self.inbox.try_record(received)).await;
@@ -212,12 +211,12 @@ impl Endpoint {
                 self.status.send_modify(|status| status.last_event = Some(seen));
                 let duplicate = recorded != Recorded::New;
                 let webhook = &*self.settings.name;
-                // `created` as it was read: Pepay's pages write it in several forms.
+                // `created` is logged as it was read: Pepay's pages write it in several forms.
                 tracing::debug!(webhook, event_id = %id, created, duplicate, "webhook accepted");
                 return Ok(recorded);
             }
             Ok(Err(error @ RecordError::Overloaded)) => (Code::Overloaded, error.to_string()),
-            // The store's own words are for the operator alone.
+            // The store's own error is for the operator alone.
             Ok(Err(error @ (RecordError::Unavailable(_) | RecordError::Superseded))) => {
                 let refusal = Refusal::new(Code::StoreUnavailable, "the event could not be stored");
                 return Err(refusal.in_detail(error.to_string()).about(id));
@@ -248,7 +247,7 @@ impl Endpoint {
     fn log(&self, rejection: &Rejection, is_harmless: bool, unlogged: u64) {
         let Rejection { code, message, event_id, bytes, clock_off_seconds, peer, forwarded_for, .. } =
             rejection;
-        // The level of a line is part of its code: one line for each, of the same fields.
+        // The level of a line has to be constant: one line for each level, with the same fields.
         macro_rules! tell {
             ($level:ident) => {
                 tracing::$level!(
@@ -265,7 +264,7 @@ impl Endpoint {
                 )
             };
         }
-        // Pepay sends again what was cut off.
+        // Pepay sends an interrupted webhook again.
         if is_harmless { tell!(info) } else { tell!(warn) }
     }
 }

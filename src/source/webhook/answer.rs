@@ -18,9 +18,9 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 pub(super) enum Code {
     /// No signature over these bytes by any configured secret.
     InvalidSignature,
-    /// The timestamp is missing, no number, or too far from now.
+    /// The timestamp is missing, not a number, or too far from now.
     TimestampOutOfRange,
-    /// The body is no event.
+    /// The body is not an event.
     MalformedPayload,
     /// `X-Pepay-Event-ID` names another event than the body.
     EventIdMismatch,
@@ -34,7 +34,7 @@ pub(super) enum Code {
     ConnectionCut,
     /// The event could not be committed.
     StoreUnavailable,
-    /// The store has more waiting than it takes on.
+    /// The store's queue is full.
     Overloaded,
 }
 
@@ -53,7 +53,7 @@ impl Code {
         Self::Overloaded,
     ];
 
-    /// The name in answers, metrics and logs.
+    /// Returns the name in answers, metrics and logs.
     pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::InvalidSignature => "invalid_signature",
@@ -76,7 +76,7 @@ impl Code {
             | Self::MalformedPayload
             | Self::EventIdMismatch
             | Self::WrongEnvironment
-            // No reader is left.
+            // The sender has gone.
             | Self::ConnectionCut => StatusCode::BAD_REQUEST,
             Self::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
@@ -84,7 +84,7 @@ impl Code {
         }
     }
 
-    /// Seconds after which a repeat has a chance.
+    /// Returns the seconds after which a repeat may succeed.
     const fn retry_after(self) -> Option<HeaderValue> {
         match self {
             Self::Overloaded => Some(HeaderValue::from_static("1")),
@@ -93,7 +93,7 @@ impl Code {
         }
     }
 
-    /// Whether part of the request may be left unread on the connection.
+    /// Returns whether a part of the request may be left unread on the connection.
     const fn ends_connection(self) -> bool {
         matches!(self, Self::PayloadTooLarge | Self::RequestTimeout | Self::ConnectionCut)
     }
@@ -106,44 +106,44 @@ pub(super) struct Refusal {
     pub(super) code: Code,
     /// The reason, for the sender.
     message: Cow<'static, str>,
-    /// The reason, for the operator alone, where the sender is told less.
+    /// The reason for the operator alone, if the response has less detail.
     detail: Option<String>,
     /// The event's id, known once the signature has been verified.
     pub(super) event_id: Option<EventId>,
-    /// Size of the body, in bytes, as far as it was declared or read.
+    /// The size of the body in bytes, if it was declared or read.
     pub(super) bytes: Option<u64>,
     /// The timestamp less the time of arrival, in seconds.
     pub(super) clock_off: Option<i64>,
 }
 
 impl Refusal {
-    /// A refusal with `message` as its reason.
+    /// Creates a refusal with `message` as its reason.
     pub(super) fn new(code: Code, message: impl Into<Cow<'static, str>>) -> Self {
         let message = message.into();
         Self { code, message, detail: None, event_id: None, bytes: None, clock_off: None }
     }
 
-    /// The same, about this event.
+    /// Returns the refusal with the id of its event.
     pub(super) fn about(self, event_id: EventId) -> Self {
         Self { event_id: Some(event_id), ..self }
     }
 
-    /// The same, with a reason that the sender is not told.
+    /// Returns the refusal with a reason for the operator alone.
     pub(super) fn in_detail(self, detail: impl Into<String>) -> Self {
         Self { detail: Some(detail.into()), ..self }
     }
 
-    /// The same, of a timestamp that is so far from the time of arrival, in seconds.
+    /// Returns the refusal with the distance of the timestamp from the time of arrival, in seconds.
     pub(super) fn off_by(self, seconds: i64) -> Self {
         Self { clock_off: Some(seconds), ..self }
     }
 
-    /// The same, of a body of this size, unless another is known.
+    /// Returns the refusal with this size of the body, unless it has one.
     pub(super) fn sized(self, bytes: Option<u64>) -> Self {
         Self { bytes: self.bytes.or(bytes), ..self }
     }
 
-    /// The reason in full, for the operator.
+    /// Returns the full reason, for the operator.
     pub(super) fn reason(&self) -> &str {
         self.detail.as_deref().unwrap_or(&self.message)
     }
@@ -163,7 +163,7 @@ impl IntoResponse for Refusal {
     }
 }
 
-/// The response to a delivery whose event is committed.
+/// Returns the response to a delivery whose event is committed.
 pub(super) fn accepted(recorded: Recorded) -> Response {
     let body = match recorded {
         Recorded::New => r#"{"ok":true,"duplicate":false}"#,
@@ -172,7 +172,7 @@ pub(super) fn accepted(recorded: Recorded) -> Response {
     ([(CONTENT_TYPE, JSON)], body).into_response()
 }
 
-/// The response to any method but POST; the router adds `Allow`.
+/// Returns the response to every method except POST; the router adds `Allow`.
 pub(super) async fn method_not_allowed() -> Response {
     error(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "webhooks are delivered with POST")
 }
@@ -187,7 +187,7 @@ fn error(status: StatusCode, code: &'static str, message: &str) -> Response {
         code: &'static str,
         message: &'a str,
     }
-    // Two strings always serialise; without a body the status still says it.
+    // Two strings always serialise; without a body the status alone is the answer.
     let body = serde_json::to_vec(&Error { error: Detail { code, message } }).unwrap_or_default();
     (status, [(CONTENT_TYPE, JSON)], Body::from(body)).into_response()
 }

@@ -1,5 +1,5 @@
-//! Reads the body of a delivery that is not verified yet. Size, time and copies are
-//! bounded, and so is the memory of all bodies together.
+//! Reads the body of an unverified delivery. Size, time and copies are bounded, and so is the memory of
+//! all bodies together.
 
 use std::error::Error;
 use std::io;
@@ -15,12 +15,13 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::answer::{Code, Refusal};
 use super::body_memory::BodyMemory;
 
-/// How much of a refused body is still read and thrown away, and for how long. A connection closed with bytes unread is reset, and a sender that
-/// meets the reset while it writes never sees the answer.
+/// The largest part of a refused body that is still read and dropped, and the time limit for it. A
+/// connection that is closed with unread bytes is reset, and a sender that meets the reset while it
+/// writes never sees the answer.
 const DISCARD_BYTES: usize = 1024 * 1024;
 const DISCARD_LIMIT: Duration = Duration::from_secs(2);
 
-/// A whole body, and the memory that it takes up if it is large.
+/// A whole body, and its share of the memory budget if it is large.
 #[derive(Debug)]
 pub(super) struct Whole {
     pub(super) bytes: Bytes,
@@ -46,7 +47,7 @@ pub(super) async fn read(
     };
     let no_place = |refusal: &Refusal| matches!(refusal.code, Code::PayloadTooLarge | Code::Overloaded);
     let unread = collected.as_ref().is_err_and(no_place);
-    // Who waits for "100 Continue" has sent nothing yet, and reading would ask for it.
+    // A client that waits for "100 Continue" has sent no byte yet, and a read would ask for the body.
     let waits = declared_too_large && headers.contains_key(EXPECT);
     if unread && !waits {
         let _ = tokio::time::timeout(DISCARD_LIMIT, discard(&mut body)).await;
@@ -58,7 +59,8 @@ fn too_large(limit: usize) -> Refusal {
     Refusal::new(Code::PayloadTooLarge, format!("the body has more than {limit} bytes"))
 }
 
-/// Why a body could not be read to its end: its chunks are malformed, or the connection is gone.
+/// Returns the refusal of a body that could not be read to its end: its chunks are malformed, or the
+/// connection is gone.
 fn broken(error: &axum::Error) -> Refusal {
     let mut cause: Option<&(dyn Error + 'static)> = Some(error);
     let kind = loop {
@@ -75,9 +77,9 @@ fn broken(error: &axum::Error) -> Refusal {
     }
 }
 
-/// The body, in one piece.
+/// Returns the body in one piece.
 async fn collect(body: &mut Body, limit: usize, memory: &BodyMemory) -> Result<Whole, Refusal> {
-    // What it may come to: a body of unknown length may come to the limit.
+    // The largest size that it can have; a body of unknown length can reach the limit.
     let size = body.size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(limit);
     let mut taken = None;
     // The pieces are copied into one buffer. A piece keeps all of the buffer that the
@@ -179,7 +181,7 @@ mod tests {
         let of = |bytes: usize| Body::from(vec![b'x'; bytes]);
         let memory = BodyMemory::of(2 * LARGE);
         let first = read_in(&memory, LARGE, of(LARGE)).await.unwrap();
-        // Of unknown length, which counts as much as it may come to.
+        // A body of unknown length counts with its largest size.
         let unknown =
             Body::from_stream(stream::iter([Ok::<_, Infallible>(vec![b'x'; LARGE - 1]), Ok(vec![b'x'])]));
         let second = read_in(&memory, LARGE, unknown).await.unwrap();

@@ -1,4 +1,4 @@
-//! The memory that webhook bodies may take up before their signature is verified.
+//! The budget of memory for webhook bodies before their signature is verified.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Settings;
 
-/// Bytes of large bodies at the same time.
+/// The largest number of bytes of large bodies at the same time.
 const SHARED: usize = 2 * Settings::LARGEST_BODY;
 
 /// The budget that the large bodies of all endpoints share. Clones share it too.
@@ -14,22 +14,22 @@ const SHARED: usize = 2 * Settings::LARGEST_BODY;
 pub(super) struct BodyMemory(Arc<Semaphore>);
 
 impl BodyMemory {
-    /// Bytes of a body that take nothing of the budget: as much is read ahead of any
-    /// request, and Pepay's events are far smaller. So a flood of large bodies keeps
-    /// none of those out.
+    /// The number of bytes of a body that do not count towards the budget. As much is read ahead of any
+    /// request, and Pepay's events are far smaller. So a flood of large bodies keeps no ordinary event
+    /// out.
     pub(super) const FREE: usize = 64 << 10;
 
-    /// The budget of a bridge.
+    /// Creates the budget of a bridge.
     pub(super) fn new() -> Self {
         Self::of(SHARED)
     }
 
-    /// A budget of so many bytes.
+    /// Creates a budget of this number of bytes.
     pub(super) fn of(bytes: usize) -> Self {
         Self(Arc::new(Semaphore::new(bytes)))
     }
 
-    /// Takes as many bytes until the permit is dropped, if so many are left.
+    /// Takes this number of bytes until the permit is dropped, if so many are left.
     pub(super) fn take(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
         let bytes = u32::try_from(bytes).ok()?;
         Arc::clone(&self.0).try_acquire_many_owned(bytes).ok()

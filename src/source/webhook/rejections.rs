@@ -13,7 +13,7 @@ pub(super) struct Rejections([Tally; Code::ALL.len()]);
 
 #[derive(Debug)]
 struct Tally {
-    /// Looked up once: a handle costs an increment, a lookup by label a hash and a lock.
+    /// The handle is looked up once: it costs an increment, and a lookup by label a hash and a lock.
     counter: Counter,
     lines: LogLimit,
 }
@@ -26,8 +26,8 @@ impl Rejections {
         }))
     }
 
-    /// Counts a refusal. If a log line is due, returns how many refusals with
-    /// this code had none since the last one.
+    /// Counts a refusal. If a log line is due, returns the number of refusals with this code since the
+    /// last line.
     pub(super) fn count(&self, code: Code, now: UnixMillis) -> Option<u64> {
         let tally = &self.0[code as usize];
         tally.counter.increment(1);

@@ -1,15 +1,13 @@
-//! From raw bytes to an event that is proven to be Pepay's
-//! (Pepay: `api-spec/webhooks-authentication`).
+//! Turns raw bytes into an event that is proven to be Pepay's (Pepay:
+//! `api-spec/webhooks-authentication`).
 //!
-//! The order of the checks is part of the protection. The size comes first,
-//! since any sender can send bytes. Then the signature, over the timestamp
-//! header's literal text and the body as it came: nothing is parsed before it
-//! holds, and a sender without a secret learns nothing but `invalid_signature`.
-//! What is checked after that concerns a sender who is proven to be Pepay.
+//! The order of the checks is part of the protection. The size is checked first, since any sender can
+//! send bytes. Then the signature is checked, over the timestamp header's literal text and the raw
+//! body: nothing is parsed before it holds, and a sender without a secret learns only
+//! `invalid_signature`. All later checks are of a sender that is proven to be Pepay.
 //!
-//! Only the timestamp and the body are signed. Of the other headers,
-//! `X-Pepay-Event` is not used at all, and the two that are compared can only
-//! lead to a refusal or to the name of an environment.
+//! Only the timestamp and the body are signed. Of the other headers, `X-Pepay-Event` is not used at
+//! all, and the two that are compared can only cause a refusal or name an environment.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,11 +33,11 @@ const ENVIRONMENT: HeaderName = HeaderName::from_static("x-pepay-network-environ
 /// How long a body may take to arrive.
 const READ_LIMIT: Duration = Duration::from_secs(10);
 
-/// Characters of a header's value that an operator is shown.
+/// The largest number of characters of a header's value that an operator sees.
 const SHOWN: usize = 200;
 
-/// Below this a timestamp is in seconds: as milliseconds it would lie in 1973,
-/// as seconds it reaches to the year 5138.
+/// A number below this is in seconds: as milliseconds it would lie in 1973; as seconds it reaches to
+/// the year 5138.
 const FIRST_MILLISECONDS: i64 = 100_000_000_000;
 
 /// A delivery that has passed every check. Only the extractor makes one.
@@ -49,7 +47,7 @@ pub(super) struct Verified {
 }
 
 impl Verified {
-    /// The event, ready to be stored, and the memory that its body takes up until the
+    /// Returns the event, ready to be stored, and the permit of its body's memory, to be kept until the
     /// delivery is answered.
     pub(super) fn into_parts(self) -> (Received, Option<OwnedSemaphorePermit>) {
         (self.received, self.memory)
@@ -71,7 +69,7 @@ impl FromRequest<Arc<Endpoint>> for Verified {
     }
 }
 
-/// Checks everything but the size of a delivery that arrived at `now`.
+/// Makes all checks but that of the size, for a delivery that arrived at `now`.
 pub(super) fn verify(
     headers: &HeaderMap,
     body: Bytes,
@@ -97,7 +95,7 @@ pub(super) fn verify(
 /// Proves that the sender holds a secret. Returns the timestamp's literal text, proven with it.
 fn authenticate<'a>(headers: &'a HeaderMap, body: &[u8], settings: &Settings) -> Result<&'a str, Refusal> {
     let signatures = SIGNATURES.map(|name| only(headers, &name));
-    // The sender learns nothing else, whatever the operator is told.
+    // The sender learns nothing else, whatever detail the operator sees.
     let unsigned = |detail: String| {
         let message = "no signature of this endpoint's secrets matches";
         Refusal::new(Code::InvalidSignature, message).in_detail(detail)
@@ -126,8 +124,8 @@ fn authenticate<'a>(headers: &'a HeaderMap, body: &[u8], settings: &Settings) ->
     )))
 }
 
-/// Compares the headers about the event with the event itself. Returns the
-/// environment, as far as body, endpoint or header names it.
+/// Compares the headers about the event with the event itself. Returns the environment that the body,
+/// the endpoint or the header names.
 fn environment(
     headers: &HeaderMap,
     event: &Event,
@@ -139,7 +137,7 @@ fn environment(
         let detail = format!("X-Pepay-Event-ID is `{}`, the body's `id` `{}`", shown(other), event.id);
         return Err(Refusal::new(Code::EventIdMismatch, message).in_detail(detail));
     }
-    // Either may refuse: the unsigned header cannot overrule what the signed body says.
+    // Either may refuse: the unsigned header cannot overrule the signed body.
     let named = || headers.get_all(&ENVIRONMENT).iter().filter(|value| !value.is_empty());
     if let Some(expected) = settings.environment {
         let name = expected.as_str().as_bytes();
@@ -154,26 +152,26 @@ fn environment(
         }
     }
     let in_header = named().find_map(|value| value.to_str().ok()?.to_ascii_lowercase().parse().ok());
-    // What is signed first, then what the endpoint is bound to; the header is neither.
+    // The signed body comes first, then the setting of the endpoint; the header is neither.
     Ok(event.subject.environment.or(settings.environment).or(in_header))
 }
 
-/// The text of a header that has exactly one value. Of two it is unknown which one
-/// was meant, so neither counts.
+/// Returns the text of a header that has exactly one value. If there are two, the meant one is unknown,
+/// so neither counts.
 fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     let mut values = headers.get_all(name).iter();
     let value = values.next()?.to_str().ok()?;
     values.next().is_none().then_some(value)
 }
 
-/// The point in time a timestamp header means.
+/// Returns the time of a timestamp header.
 fn millis(timestamp: &str) -> Option<UnixMillis> {
     let digits = timestamp.bytes().all(|byte| byte.is_ascii_digit());
     let number: i64 = if digits { timestamp.parse().ok()? } else { return None };
     Some(UnixMillis(if number < FIRST_MILLISECONDS { number * 1000 } else { number }))
 }
 
-/// Refuses a timestamp, whose signature holds, that is too far from `now`.
+/// Refuses a signed timestamp that is too far from `now`.
 fn in_range(timestamp: &str, tolerance: Duration, now: UnixMillis) -> Result<(), Refusal> {
     let Some(sent_at) = millis(timestamp) else {
         return Err(out_of_range().in_detail("X-Pepay-Timestamp is no timestamp"));
@@ -196,7 +194,7 @@ fn out_of_range() -> Refusal {
     Refusal::new(Code::TimestampOutOfRange, message)
 }
 
-/// The beginning of a header's value, for the operator.
+/// Returns the beginning of a header's value, for the operator.
 pub(super) fn shown(value: &HeaderValue) -> String {
     let text = String::from_utf8_lossy(value.as_bytes());
     text.chars().filter(|char| !char.is_control()).take(SHOWN).collect()
@@ -226,7 +224,7 @@ mod tests {
         }
     }
 
-    /// A delivery signed with the current secret.
+    /// Returns a delivery signed with the current secret.
     fn delivery(timestamp: &str, body: &str) -> Vec<(&'static str, String)> {
         let signature = key("current").sign(timestamp, body.as_bytes());
         vec![("x-pepay-timestamp", timestamp.to_owned()), ("x-pepay-signature", signature)]
@@ -244,7 +242,7 @@ mod tests {
         verify(&map, Bytes::copy_from_slice(body.as_bytes()), settings, NOW).map_err(|refusal| refusal.code)
     }
 
-    /// The refusal, for deliveries that have to be refused.
+    /// Returns the refusal of a delivery that has to be refused.
     fn refused(headers: &[(&'static str, String)], body: &str, settings: &Settings) -> Code {
         checked(headers, body, settings).unwrap_err()
     }
