@@ -98,7 +98,7 @@ pub struct View {
     pub parts: watch::Receiver<Arc<Parts>>,
     /// The current time.
     pub clock: Clock,
-    /// When the process started.
+    /// When the process started, by the clock of the machine.
     pub started: UnixMillis,
     /// What no handler of the public listener has taken.
     pub refusals: HttpRefusals,
@@ -115,7 +115,8 @@ impl View {
     }
 
     fn uptime(&self) -> Duration {
-        self.clock.now().since(self.started)
+        // The clock of the store may have been corrected since.
+        self.clock.now().since(self.clock.corrected(self.started))
     }
 
     async fn backlogs(&self) -> Result<Vec<Backlog>, String> {

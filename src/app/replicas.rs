@@ -1,11 +1,13 @@
 //! What the replicas that share a store tell one another of their parts, and what they ask.
 
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
@@ -18,6 +20,12 @@ use crate::store::{AskError, Peers, Store};
 
 /// How often this process says how its parts are.
 const REPORT: Duration = Duration::from_millis(500);
+
+/// Requests of other replicas that are carried out at once, at most.
+const AT_ONCE: usize = 32;
+
+/// Answers that are remembered, the newest ones.
+const REMEMBERED: usize = 64;
 
 /// Members of a report.
 const TARGETS: &str = "targets";
@@ -47,6 +55,52 @@ pub(super) struct Replicas {
     controls: watch::Receiver<Arc<Controls>>,
     /// The targets that were paused when that was last looked at.
     paused: Option<Vec<String>>,
+    requests: Requests,
+    /// The requests that are being carried out. A slow one holds up nothing else.
+    serving: JoinSet<Served>,
+}
+
+/// The requests of other replicas. Each renewal of the leases brings those again that have no
+/// stored answer yet.
+#[derive(Debug, Default)]
+struct Requests {
+    /// The ids of those that are being carried out.
+    under_way: BTreeSet<String>,
+    /// What became of those whose effect is no part of the store, by their ids.
+    answers: VecDeque<(String, Value)>,
+}
+
+/// What is to be done about a request.
+#[derive(Debug, PartialEq)]
+enum Begun {
+    /// Nothing: it is being carried out.
+    Already,
+    /// It was carried out, and its answer may not have been stored.
+    Answered(Value),
+    /// It is to be carried out.
+    New,
+}
+
+/// A request that was carried out, and the answer to one whose effect is no part of the store.
+#[derive(Debug)]
+struct Served(String, Option<Value>);
+
+impl Requests {
+    fn begin(&mut self, id: &str) -> Begun {
+        if !self.under_way.insert(id.to_owned()) {
+            return Begun::Already;
+        }
+        let answer = self.answers.iter().find(|(known, _)| known == id).map(|(_, answer)| answer.clone());
+        answer.map_or(Begun::New, Begun::Answered)
+    }
+
+    fn end(&mut self, Served(id, answer): Served) {
+        self.under_way.remove(&id);
+        if let Some(answer) = answer {
+            self.answers.truncate(REMEMBERED - 1);
+            self.answers.push_front((id, answer));
+        }
+    }
 }
 
 impl Replicas {
@@ -59,7 +113,8 @@ impl Replicas {
     ) -> Option<Self> {
         let (peers, asked, operator) = (store.peers()?, store.take_asked()?, store.operator.clone());
         peers.configured(configuration(settings));
-        Some(Self { peers, asked, operator, controls, paused: None })
+        let (paused, requests, serving) = (None, Requests::default(), JoinSet::new());
+        Some(Self { peers, asked, operator, controls, paused, requests, serving })
     }
 
     /// Tells, shows and answers, until `stop`.
@@ -74,7 +129,14 @@ impl Replicas {
                     let present = Arc::clone(&cluster.borrow_and_update());
                     self.show(&present);
                 }
-                Some(asked) = self.asked.recv() => self.serve(&asked).await,
+                Some(asked) = self.asked.recv(), if self.serving.len() < AT_ONCE => self.serve(asked),
+                Some(served) = self.serving.join_next() => match served {
+                    Ok(served) => self.requests.end(served),
+                    // As if it had been carried out here.
+                    Err(error) => if let Ok(panic) = error.try_into_panic() {
+                        std::panic::resume_unwind(panic);
+                    }
+                },
             }
         }
     }
@@ -122,25 +184,40 @@ impl Replicas {
         }
     }
 
-    async fn serve(&self, asked: &Asked) {
-        if self.operator.serve(asked).await {
+    /// Has `asked` carried out, once, and answered.
+    fn serve(&mut self, asked: Asked) {
+        let begun = self.requests.begin(&asked.id);
+        if begun == Begun::Already {
             return;
         }
-        let name = asked.lease.strip_prefix("stream/").unwrap_or_default();
-        let control = self.controls.borrow().stream(name);
-        let outcome = control.and_then(|control| match order(&asked.body) {
-            Some(Order::Reconnect) => control.reconnect(),
-            Some(Order::Backfill(from)) => control.backfill(from),
-            None => Err(OperationError::Refused(
-                "another replica has asked for what is not known here".to_owned(),
-            )),
+        let (peers, operator, controls) = (self.peers.clone(), self.operator.clone(), self.controls.clone());
+        self.serving.spawn(async move {
+            let (answer, news) = match begun {
+                Begun::Answered(answer) => (answer, false),
+                _ if operator.serve(&asked).await => return Served(asked.id, None),
+                _ => (carry_out(&controls, &asked), true),
+            };
+            peers.answer(&asked, &answer).await;
+            Served(asked.id, news.then_some(answer))
         });
-        let answer = match outcome {
-            Ok(()) => json!({}),
-            Err(OperationError::Busy) => json!({ BUSY: true }),
-            Err(error) => json!({ REFUSED: error.to_string() }),
-        };
-        self.peers.answer(asked, &answer).await;
+    }
+}
+
+/// Does to a stream what is asked for. Returns the answer.
+fn carry_out(controls: &watch::Receiver<Arc<Controls>>, asked: &Asked) -> Value {
+    let name = asked.lease.strip_prefix("stream/").unwrap_or_default();
+    let control = controls.borrow().stream(name);
+    let outcome = control.and_then(|control| match order(&asked.body) {
+        Some(Order::Reconnect) => control.reconnect(),
+        Some(Order::Backfill(from)) => control.backfill(from),
+        None => {
+            Err(OperationError::Refused("another replica has asked for what is not known here".to_owned()))
+        }
+    });
+    match outcome {
+        Ok(()) => json!({}),
+        Err(OperationError::Busy) => json!({ BUSY: true }),
+        Err(error) => json!({ REFUSED: error.to_string() }),
     }
 }
 
@@ -186,4 +263,38 @@ fn written(status: impl serde::Serialize) -> Value {
 #[expect(clippy::needless_pass_by_value, reason = "made for `map_err`")]
 fn unanswered(error: AskError) -> OperationError {
     OperationError::Unavailable(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_that_is_brought_again_is_carried_out_once() {
+        let mut requests = Requests::default();
+        assert_eq!(requests.begin("a"), Begun::New);
+        assert_eq!(requests.begin("b"), Begun::New, "a slow one holds up no other");
+        assert_eq!(requests.begin("a"), Begun::Already);
+        requests.end(Served("a".to_owned(), Some(json!({ BUSY: true }))));
+        // Its answer was not stored.
+        assert_eq!(requests.begin("a"), Begun::Answered(json!({ BUSY: true })));
+        assert_eq!(requests.begin("a"), Begun::Already);
+        requests.end(Served("a".to_owned(), None));
+        assert_eq!(requests.begin("a"), Begun::Answered(json!({ BUSY: true })));
+        // Where its effect is a part of the store, its answer is one as well.
+        requests.end(Served("b".to_owned(), None));
+        assert_eq!(requests.begin("b"), Begun::New);
+    }
+
+    #[test]
+    fn so_many_answers_are_remembered() {
+        let mut requests = Requests::default();
+        for n in 0..=REMEMBERED {
+            assert_eq!(requests.begin(&n.to_string()), Begun::New);
+            requests.end(Served(n.to_string(), Some(json!({}))));
+        }
+        assert_eq!(requests.answers.len(), REMEMBERED);
+        assert_eq!(requests.begin("0"), Begun::New);
+        assert_eq!(requests.begin(&REMEMBERED.to_string()), Begun::Answered(json!({})));
+    }
 }

@@ -174,6 +174,17 @@ async fn both_listeners_tell_that_the_process_lives() {
 }
 
 #[tokio::test]
+async fn a_correction_of_the_clock_is_no_part_of_the_uptime() {
+    let mut shown = Shown::idle().await;
+    shown.view.clock = shown.view.clock.adjustable();
+    for (corrected, by) in [(NOW, 60_000), (UnixMillis(NOW.0 + 60_000), -120_000)] {
+        let theirs = UnixMillis(corrected.0 + by);
+        assert_eq!(shown.view.clock.adjust((corrected, corrected), theirs, Duration::ZERO), Some(by));
+        assert_eq!(page(shown.public(), "/healthz").await.1["uptime_seconds"], 90);
+    }
+}
+
+#[tokio::test]
 async fn ready_is_a_store_that_commits_and_sources_that_work() {
     let shown = Shown::new().await;
     for router in [shown.public(), shown.admin(None)] {
