@@ -43,6 +43,8 @@ pub(super) struct OpenGap {
     unproven: bool,
     /// Whether to walk although no connection is open.
     pub(super) urged: bool,
+    /// Whether such a walk has come to its end, and no sweep has followed yet.
+    pub(super) walked: bool,
     /// How far down a walk has come, in Unix seconds.
     deepest: Option<i64>,
     pub(super) hold: Hold,
@@ -256,9 +258,12 @@ impl Machine {
                     let is_current = running.epoch == self.epoch;
                     open.unproven |= running.walk.skipped() > 0;
                     open.walk = None;
-                    open.urged = false;
+                    let urged = std::mem::take(&mut open.urged);
                     if is_up && is_current {
                         self.close_gap(now);
+                    } else if !is_up && urged {
+                        open.walked = true;
+                        return self.sweep_at_once(now, wake);
                     }
                 }
             }

@@ -95,8 +95,13 @@ impl Machine {
         self.replace_link = None;
         self.epoch += 1;
         self.next_walk = self.next_walk.min(now.at);
-        if matches!(self.gap, Gap::Closed) {
-            self.went_live(now);
+        match &mut self.gap {
+            Gap::Closed => self.went_live(now),
+            Gap::Open(open) => {
+                open.walked = false;
+                self.abandon_sweep();
+            }
+            Gap::Unknown { .. } => {}
         }
     }
 

@@ -109,7 +109,12 @@ impl Machine {
             }
             match &mut self.gap {
                 Gap::Closed => sweeps.begin(time, self.settings.reconcile_lookback),
-                // A sweep would run ahead of the gap: walk instead, connection or not.
+                // What the gap holds is stored: what the list was late to show may lie below it.
+                Gap::Open(OpenGap { walked: walked @ true, .. }) => {
+                    *walked = false;
+                    sweeps.begin(time, self.settings.reconcile_lookback);
+                }
+                // A sweep would run ahead of the gap: walk first, connection or not.
                 Gap::Open(OpenGap { urged, .. }) => {
                     *urged = true;
                     sweeps.end(now);
@@ -224,7 +229,9 @@ impl Machine {
             None => {}
         }
         let (is_quiet, times, compared) = (quiet == Some(true), sweeps.quiet, sweeps.swept.newest());
-        let (found, missed) = (sweeps.found, sweeps.missed);
+        // Without a connection the stream was not to bring anything.
+        let is_up = matches!(self.link, Link::Up { .. });
+        let (found, missed) = (sweeps.found, if is_up { sweeps.missed } else { 0 });
         self.behind = if missed == 0 { 0 } else { self.behind.saturating_add(1) };
         let behind = self.behind >= BEHIND_SWEEPS;
         // A quiet stream is replaced once; if that does not help, it is said.
@@ -266,6 +273,12 @@ impl Machine {
             sweeps.settles = None;
         }
         self.forget_list_request(Asker::Sweep);
+    }
+
+    /// Sweeps after a walk without a connection: it has brought what the gap held.
+    pub(super) fn sweep_at_once(&mut self, now: Moment, wake: &mut Wake) -> Option<Effect> {
+        self.sweeps.as_mut()?.next = now.at;
+        self.sweep(now, wake)
     }
 
     /// After a gap a sweep follows soon. The gap proves nothing to it: the walk

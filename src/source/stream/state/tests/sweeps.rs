@@ -175,8 +175,35 @@ fn without_a_connection_the_list_is_walked_at_the_pace_of_sweeps() {
     play.list(&[2, 1]);
     assert_eq!(play.batch(), (vec![2], Some(2)));
     play.store(1);
-    assert_eq!(play.effects().len(), 0);
     assert_eq!(play.machine.phase(), StreamPhase::Connecting);
+    // What the list was late to show lies below the cursor.
+    for late in [3, 4] {
+        assert_eq!(sweep(&mut play, &[late]).len(), 0);
+        let told = play.notices.iter().rev().find(|notice| matches!(notice, Notice::Swept { .. }));
+        assert!(matches!(told, Some(Notice::Swept { found: 1, behind: false, .. })), "{told:?}");
+        assert_eq!(play.machine.phase(), StreamPhase::Connecting);
+        play.wait(120.0);
+        assert!(matches!(play.effect(), Effect::List { .. }), "the next walk");
+        play.list(&[2, 1]);
+    }
+}
+
+#[test]
+fn a_connection_ends_the_sweep_that_went_on_without_one() {
+    let mut play = Play::live(settings());
+    play.machine.closed(play.now());
+    play.until_connect();
+    play.wait(61.0);
+    assert!(matches!(play.effect(), Effect::List { .. }));
+    play.list(&[1]);
+    assert!(matches!(play.effect(), Effect::List { .. }), "the sweep");
+    play.machine.opened(play.now());
+    play.list(&[3]);
+    // A walk again: what it brings moves the cursor.
+    play.wait(1.0);
+    assert!(matches!(play.effect(), Effect::List { .. }));
+    play.list(&[3, 1]);
+    assert_eq!(play.batch(), (vec![3], Some(3)));
 }
 
 #[test]
