@@ -59,6 +59,9 @@ pub struct Limits {
     pub head: Duration,
     /// How long a client may leave a response unread.
     pub stall: Duration,
+    /// Whether a client that has ended its writing side still gets its response. Then one
+    /// that has gone is noticed only when a response to it cannot be sent.
+    pub half_close: bool,
 }
 
 impl Limits {
@@ -70,10 +73,11 @@ impl Limits {
         keep_alive: Duration::from_secs(75),
         head: Duration::from_secs(15),
         stall: Duration::from_secs(15),
+        half_close: true,
     };
 
-    /// For the private listener.
-    pub const ADMIN: Self = Self { connections: 64, ..Self::PUBLIC };
+    /// For the private listener. A change in bulk and the live overview end with their client.
+    pub const ADMIN: Self = Self { connections: 64, half_close: false, ..Self::PUBLIC };
 
     /// The same with another time for which an idle connection is kept.
     pub const fn keeping_alive(self, keep_alive: Duration) -> Self {
@@ -176,6 +180,7 @@ fn connection(stream: TcpStream, peer: SocketAddr, slot: Slot, server: Server) -
         .header_read_timeout(limits.keep_alive + limits.head)
         .max_header_size(MAX_HEAD)
         .max_buf_size(MAX_BUFFER)
+        .half_close(limits.half_close)
         .serve_connection(io, service);
     async move {
         let ended = tokio::select! {

@@ -15,7 +15,8 @@ use super::*;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Generous, so that a test sees only the limit it is about.
-const GENEROUS: Limits = Limits { connections: 8, keep_alive: PATIENCE, head: PATIENCE, stall: PATIENCE };
+const GENEROUS: Limits =
+    Limits { connections: 8, keep_alive: PATIENCE, head: PATIENCE, stall: PATIENCE, half_close: true };
 
 /// A server with its two stops.
 struct Serving {
@@ -307,6 +308,29 @@ async fn a_client_that_reads_slowly_keeps_its_place_and_an_idle_one_gives_it_up(
     // More than the system takes without the client's reading.
     let long = || async { format!("{}the end", "x".repeat(32 << 20)) };
     outlasts_an_idle_one(Router::new().route("/long", get(long)), "the end", &Notify::new()).await;
+}
+
+#[tokio::test]
+async fn a_client_that_ends_its_writing_side_after_its_request_is_answered() {
+    let (router, mut entries, release) = held();
+    let server = Serving::start(router, GENEROUS).await;
+    let mut client = server.client().await;
+    client.get("/").await;
+    within(entries.recv()).await.unwrap();
+    client.0.shutdown().await.unwrap();
+    release.notify_one();
+    assert!(client.closed().await.ends_with("held"));
+}
+
+#[tokio::test]
+async fn without_half_close_a_client_that_ends_its_writing_side_ends_its_request() {
+    let (router, mut entries, _release) = held();
+    let server = Serving::start(router, Limits { half_close: false, ..GENEROUS }).await;
+    let mut client = server.client().await;
+    client.get("/").await;
+    within(entries.recv()).await.unwrap();
+    client.0.shutdown().await.unwrap();
+    assert_eq!(client.closed().await, "");
 }
 
 #[tokio::test]
