@@ -190,7 +190,7 @@ impl App {
         let (mut work, mut base, base_stop) = (Tasks::default(), Tasks::default(), CancellationToken::new());
         base.spawn_thread("store-writer", stop.soft.clone(), || writer.run())?;
         // Before anything is delivered or taken in.
-        store.claim(identities(&settings), adopt).await?;
+        store.claim(identities(&settings), adopt || store.is_untouched().await).await?;
 
         let verifier = verify::Verifier::new(clock.clone());
         let housekeeping = store.housekeeping();

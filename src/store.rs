@@ -279,6 +279,13 @@ impl Store {
         Housekeeping::new(&self.leases)
     }
 
+    /// Returns whether the store holds no event and no place from which a stream goes on. So it
+    /// may be given to other sources. Returns false if the store cannot be read, or if several
+    /// processes may share it: another one may be about to store something.
+    pub async fn is_untouched(&self) -> bool {
+        self.membership.is_none() && self.reader.holds_anything().await == Ok(false)
+    }
+
     /// Notes that `sources`, all configured ones, bring this store its events. With `adopt`,
     /// earlier notes about them are dropped first.
     ///

@@ -22,7 +22,7 @@ pub struct SourceIdentity {
 /// A source belongs to another Pepay, or to another account there, than the store.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the store holds events of {stored}, and {} is of {found}; if that is a mistake, correct the key, \
+    "the store belongs to {stored}, and {} is of {found}; if that is a mistake, correct the key, \
      `api_url` or `store.url`; if the store is to go on with it, start with `run --adopt`", found.name()
 )]
 pub struct OtherIdentity {
@@ -162,7 +162,7 @@ mod tests {
     fn the_refusal_names_both_and_what_to_do() {
         let refused = reconcile(&[account("commerce", "1")], &[account("commerce", "2")]).unwrap_err();
         let text = refused.to_string();
-        assert!(text.contains("events of account 1 (devnet) at a"), "{text}");
+        assert!(text.contains("belongs to account 1 (devnet) at a"), "{text}");
         assert!(text.contains("`streams.commerce` is of account 2 (devnet) at a"), "{text}");
         assert!(text.contains("`run --adopt`"), "{text}");
     }

@@ -82,6 +82,24 @@ async fn a_key_of_another_account_stops_the_bridge_and_takes_nothing_in() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_store_to_which_nothing_has_come_takes_a_corrected_address() {
+    let mut world = World::new(World::with_duplicates()).await;
+    world.target("orders").await;
+    let right = world.configuration["PEPAY__API_URL"].clone();
+    world.set("PEPAY__API_URL", "http://127.0.0.1:9");
+    assert!(Bridge::start(&world.configuration).await.stop().await.0.success());
+    world.set("PEPAY__API_URL", &right);
+    let report = doctor(&world).await;
+    assert!(!report.to_string().contains("127.0.0.1:9\""), "{report}");
+    assert!(world.bridge().await.stop().await.0.success());
+    // From the stream's first cursor on it is of the account.
+    world.set("PEPAY__API_URL", "http://127.0.0.1:9");
+    let (status, said) = refused(&world.configuration).await;
+    assert_eq!(status.code(), Some(1), "{said}");
+    assert!(said.contains(&right), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_remembers_nothing_takes_what_it_first_sees() {
     let mut world = World::new(World::with_duplicates()).await;
     world.target("orders").await;

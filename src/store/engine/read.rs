@@ -90,6 +90,13 @@ impl Reader {
         .transpose()
     }
 
+    /// Returns whether an event is stored, or a place from which a stream goes on.
+    pub(in crate::store) async fn holds_anything(&self) -> Result<bool, ReadError> {
+        let query = "SELECT (SELECT count(*) FROM (SELECT 1 FROM event LIMIT 1) e) \
+                          + (SELECT count(*) FROM (SELECT 1 FROM stream_cursor LIMIT 1) c) AS held";
+        Ok(self.database.only_row(query, []).await?.number("held")? > 0)
+    }
+
     /// What is stored of `events`, in their order.
     pub(in crate::store) async fn compare(
         &self,

@@ -86,7 +86,7 @@ pub fn examine(database: &Path, limit: Duration) -> Result<Option<Checkup>, Open
 /// Whose events a store holds, compared with the configured sources.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Identities {
-    /// Nothing is noted of it.
+    /// Nothing is noted of it, or nothing is in it: it takes what it next sees.
     None,
     /// Those of the configured sources, as far as is known.
     Same(Vec<SourceIdentity>),
@@ -108,7 +108,8 @@ pub fn identities(database: &Path, found: &[SourceIdentity]) -> Result<Identitie
         return Ok(Identities::None);
     }
     let stored = identity::all(&connection).map_err(failed)?;
-    if stored.is_empty() {
+    let holds_anything = "SELECT EXISTS (SELECT 1 FROM event) OR EXISTS (SELECT 1 FROM stream_cursor)";
+    if stored.is_empty() || !connection.query_row(holds_anything, [], |row| row.get(0)).map_err(failed)? {
         return Ok(Identities::None);
     }
     Ok(match reconcile(&stored, found) {
