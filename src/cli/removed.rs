@@ -2,30 +2,15 @@
 
 use std::time::Duration;
 
-use serde::Deserialize;
 use tokio::time::timeout;
 
-use super::admin::Admin;
+use super::targets::shown::{self, Target};
 use crate::config::Settings;
 use crate::store::check;
 use crate::store::view::Backlog;
 
 /// How long a running bridge has for its answer.
 const PATIENCE: Duration = Duration::from_secs(3);
-
-#[derive(Deserialize)]
-struct Targets {
-    targets: Vec<Target>,
-}
-
-/// A target, as the API shows it.
-#[derive(Deserialize)]
-struct Target {
-    name: String,
-    backlog: Option<u64>,
-    held: Option<u64>,
-    dead: Option<u64>,
-}
 
 /// A line for each such target. None if the store cannot be read: other checks say so. Of a
 /// store on a server, it is known by the bridge that runs under these settings, if one does.
@@ -49,12 +34,8 @@ pub(super) async fn warnings(settings: &Settings) -> Vec<String> {
 }
 
 async fn of_bridge(settings: &Settings) -> Option<Vec<Backlog>> {
-    if settings.web.admin_listen.port() == 0 {
-        return None;
-    }
-    let asked = async { Admin::of(&settings.web)?.get(&["targets"], &[]).await?.read::<Targets>() };
-    let Targets { targets } = timeout(PATIENCE, asked).await.ok()?.ok()?;
-    let backlogs = targets.into_iter().map(|Target { name, backlog, held, dead }| Backlog {
+    let targets = timeout(PATIENCE, shown::of_running(settings)).await.ok()??.ok()?;
+    let backlogs = targets.into_iter().map(|Target { name, backlog, held, dead, .. }| Backlog {
         target: name.into(),
         open: backlog.unwrap_or(0),
         oldest: None,

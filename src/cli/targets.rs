@@ -1,13 +1,15 @@
 //! `pepay-bridge targets`.
 
+pub(super) mod shown;
+
 use std::ffi::OsString;
 use std::path::Path;
 
 use clap::Subcommand;
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 use serde_json::json;
 
+use self::shown::{Failure, Latency, Target, Targets};
 use super::admin::{self, Operator};
 use super::moment::Moment;
 use super::table::Table;
@@ -95,51 +97,6 @@ struct Outcome {
     status: Option<u16>,
     duration_ms: u64,
     error: Option<String>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Targets {
-    targets: Vec<Target>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Target {
-    name: String,
-    in_flight: u64,
-    circuit: String,
-    next_probe: Option<NextProbe>,
-    retry_after_until: Option<Moment>,
-    rejecting: Option<IgnoredAny>,
-    paused: bool,
-    #[serde(default)]
-    configured: Option<bool>,
-    paused_reason: Option<String>,
-    last_error: Option<Failure>,
-    last_delivered_at: Option<Moment>,
-    backlog: Option<u64>,
-    backlog_oldest_at: Option<Moment>,
-    held: Option<u64>,
-    dead: Option<u64>,
-    latency: Option<Latency>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Failure {
-    error: String,
-    at: Moment,
-}
-
-/// When the next probes of an open circuit go out.
-#[derive(Debug, Deserialize)]
-struct NextProbe {
-    first_attempt_at: Moment,
-    retry_at: Moment,
-}
-
-#[derive(Debug, Deserialize)]
-struct Latency {
-    p50_ms: u64,
-    p99_ms: u64,
 }
 
 const HEADER: [&str; 12] = [
