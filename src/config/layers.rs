@@ -3,6 +3,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use ::config::{ConfigError, File, FileFormat, Source as _, Value, ValueKind};
@@ -21,6 +23,8 @@ const PREFIX: &str = "pepay_bridge__";
 const OWN: &str = "pepay_bridge_";
 /// Sets `log.format`.
 pub(super) const FORMAT_VARIABLE: &str = "PEPAY_BRIDGE__LOG__FORMAT";
+/// No configuration is longer; what is longer is the wrong file.
+const LARGEST_FILE: u64 = 4 * 1024 * 1024;
 /// Stands between the levels of a key.
 const SEPARATOR: &str = "__";
 /// Sets `log.filter` before everything else, as in every Rust program.
@@ -110,13 +114,24 @@ fn proxy(environment: &BTreeMap<OsString, OsString>, problems: &mut Problems) ->
 /// What the file at `path` gives, and its text.
 fn file(origin: &str, path: &Path, problems: &mut Problems) -> Result<(Table, String), Faulty> {
     let name = quoted(&path.to_string_lossy());
-    let text = std::fs::read_to_string(path).map_err(|error| {
+    let text = text_of(path).map_err(|error| {
         problems.push(origin, format!("cannot read {name}: {}", access::explained(path, &error)))
     })?;
+    if text.len() as u64 > LARGEST_FILE {
+        let fault = format!("{name} is larger than {} MiB; allowed is a TOML file", LARGEST_FILE >> 20);
+        return Err(problems.push(origin, fault));
+    }
     match File::from_str(&text, FileFormat::Toml).collect() {
         Ok(table) => Ok((lower_header_names(table), text)),
         Err(error) => Err(problems.push(path.to_string_lossy(), syntax_error(&text, &error))),
     }
+}
+
+/// The text at `path`, and no more of it than shows that it is too long.
+fn text_of(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    fs::File::open(path)?.take(LARGEST_FILE + 1).read_to_string(&mut text)?;
+    Ok(text)
 }
 
 /// Where and why `text` is no TOML. The line itself is not repeated: a secret may stand in it.

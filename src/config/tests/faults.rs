@@ -85,7 +85,9 @@ fn variables_that_name_no_key_are_problems() {
 }
 
 #[test]
-fn a_file_that_is_missing_or_no_toml_is_the_one_problem() {
+fn a_file_that_is_missing_endless_or_no_toml_is_the_one_problem() {
+    let endless = load(Some(Path::new("/dev/zero")), [("", ""); 0]).unwrap_err().to_string();
+    assert_eq!(endless, "--config: `/dev/zero` is larger than 4 MiB; allowed is a TOML file");
     let missing = load(Some(Path::new("/no/such.toml")), [("", ""); 0]).unwrap_err().to_string();
     assert!(missing.starts_with("--config: cannot read `/no/such.toml`: No such file"), "{missing}");
     let named = load(None, [("PEPAY_BRIDGE_CONFIG", "/no/such.toml")]).unwrap_err().to_string();
