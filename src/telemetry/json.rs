@@ -29,8 +29,7 @@ where
         mut writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        let mut timestamp = String::new();
-        SystemTime.format_time(&mut Writer::new(&mut timestamp))?;
+        let timestamp = timestamp();
         let mut fields = Fields::default();
         event.record(&mut fields);
         // A line of a library that uses the `log` crate has its module as a field.
@@ -45,6 +44,14 @@ where
         let line = object(&leading, &fields.0).map_err(|_| fmt::Error)?;
         writeln!(writer, "{line}")
     }
+}
+
+/// The present, as a line begins with it.
+pub(super) fn timestamp() -> String {
+    let mut timestamp = String::new();
+    // It has no time without a clock, and a text takes what is written to it.
+    let _ = SystemTime.format_time(&mut Writer::new(&mut timestamp));
+    timestamp
 }
 
 fn object(leading: &[(&str, Value)], fields: &Map<String, Value>) -> serde_json::Result<String> {

@@ -1,9 +1,11 @@
 //! Writes logs as lines of text or JSON on standard error, apart from a command's standard output.
 
+mod outlet;
+
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::IsTerminal as _;
 use std::panic::PanicHookInfo;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 
 use tracing::level_filters::LevelFilter;
 use tracing::{Metadata, Subscriber};
@@ -13,8 +15,9 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
 use tracing_subscriber::{Layer as _, Registry, reload};
 
+use self::outlet::Outlet;
 use super::audit;
-use super::json::FlatJson;
+use super::json::{FlatJson, timestamp};
 
 /// The handle that replaces the filter of this process, once logging has started.
 static FILTER: OnceLock<FilterHandle> = OnceLock::new();
@@ -39,6 +42,23 @@ pub enum Format {
     Json,
 }
 
+impl Format {
+    /// The line that says how many were left out.
+    fn left_out(self) -> fn(u64) -> String {
+        const MODULE: &str = module_path!();
+        const MESSAGE: &str = "log lines left out: standard error was not read";
+        match self {
+            Self::Text => |lines| format!("{}  WARN {MODULE}: {MESSAGE} lines={lines}", timestamp()),
+            Self::Json => |lines| {
+                let timestamp = timestamp();
+                format!(
+                    r#"{{"timestamp":"{timestamp}","level":"WARN","module":"{MODULE}","message":"{MESSAGE}","lines":{lines}}}"#
+                )
+            },
+        }
+    }
+}
+
 /// Why logging could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidSettings {
@@ -57,7 +77,8 @@ pub enum InvalidSettings {
 pub fn start(settings: &Settings) -> Result<(), InvalidSettings> {
     let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let ansi = std::io::stderr().is_terminal() && !no_color;
-    let (subscriber, filter) = subscriber(settings, std::io::stderr, ansi)?;
+    let outlet = Outlet::new(std::io::stderr(), settings.format.left_out());
+    let (subscriber, filter) = subscriber(settings, Mutex::new(outlet), ansi)?;
     subscriber.try_init()?;
     // It is set already only if the line before has failed.
     let _ = FILTER.set(filter);
@@ -165,6 +186,15 @@ mod tests {
         assert_eq!(line["event_id"], "evt_1");
         assert_eq!(line["attempt"], 2);
         assert!(line["timestamp"].as_str().unwrap().ends_with('Z'));
+    }
+
+    #[test]
+    fn the_line_about_those_left_out_has_the_form_of_the_others() {
+        let line: serde_json::Value = serde_json::from_str(&(Format::Json.left_out())(3)).unwrap();
+        assert_eq!((&line["level"], &line["lines"]), (&"WARN".into(), &3.into()));
+        assert!(line["timestamp"].as_str().unwrap().ends_with('Z'));
+        let text = (Format::Text.left_out())(3);
+        assert!(text.contains("  WARN ") && text.ends_with(" lines=3"), "{text}");
     }
 
     #[test]

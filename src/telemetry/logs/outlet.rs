@@ -1,0 +1,143 @@
+//! Where log lines go, such as standard error: while it is not read, lines are left out and counted.
+//!
+//! A full pipe holds the thread that writes into it until its reader goes on. Here that would
+//! be a thread of the runtime, and with it intake and deliveries.
+
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+
+/// How long a line waits for a reader that has kept up until then.
+const PATIENCE: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
+const NONE: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
+
+/// So many lines in a row have to be taken at once before one waits again: a reader that is
+/// slow and does not stop is not waited for with each line.
+const KEEPS_UP: u32 = 256;
+
+/// What a pipe that is ready takes without holding its writer (`PIPE_BUF`), in bytes.
+const PIECE: usize = 4096;
+
+/// Writes each line whole or leaves it out.
+#[derive(Debug)]
+pub(super) struct Outlet<W> {
+    writer: W,
+    /// The line that says how many have been left out.
+    tell: fn(u64) -> String,
+    left_out: u64,
+    /// Whether the last line written was broken off.
+    torn: bool,
+    /// Lines in a row that were taken at once, up to [`KEEPS_UP`].
+    taken: u32,
+}
+
+impl<W: Write + AsFd> Outlet<W> {
+    pub(super) const fn new(writer: W, tell: fn(u64) -> String) -> Self {
+        Self { writer, tell, left_out: 0, torn: false, taken: KEEPS_UP }
+    }
+
+    fn line(&mut self, line: &[u8]) {
+        if self.left_out > 0 {
+            let told = format!("{}{}\n", if self.torn { "\n" } else { "" }, (self.tell)(self.left_out));
+            if !self.put(told.as_bytes()) {
+                self.left_out += 1;
+                return;
+            }
+            (self.left_out, self.torn) = (0, false);
+        }
+        if !self.put(line) {
+            self.left_out += 1;
+        }
+    }
+
+    /// Writes `text`. Returns false if the reader did not take all of it.
+    fn put(&mut self, text: &[u8]) -> bool {
+        for (place, piece) in text.chunks(PIECE).enumerate() {
+            if !self.is_ready() {
+                (self.taken, self.torn) = (0, self.torn || place > 0);
+                return false;
+            }
+            // A reader that has gone is no trouble: there is no one to tell.
+            if self.writer.write_all(piece).is_err() {
+                return true;
+            }
+        }
+        self.taken = (self.taken + 1).min(KEEPS_UP);
+        true
+    }
+
+    fn is_ready(&self) -> bool {
+        let patience = if self.taken == KEEPS_UP { PATIENCE } else { NONE };
+        loop {
+            match poll(&mut [PollFd::new(&self.writer, PollFlags::OUT)], Some(&patience)) {
+                Err(Errno::INTR) => {}
+                Ok(0) => return false,
+                // What cannot be asked is written to as before.
+                Ok(_) | Err(_) => return true,
+            }
+        }
+    }
+}
+
+/// Takes one line with each call, as the subscriber writes it.
+impl<W: Write + AsFd> Write for Outlet<W> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.line(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead as _, BufReader, Read as _};
+
+    use super::*;
+
+    fn tell(lines: u64) -> String {
+        format!("{lines} left out")
+    }
+
+    #[test]
+    fn while_a_pipe_is_not_read_lines_are_left_out_whole_and_counted() {
+        let (reader, writer) = io::pipe().unwrap();
+        let mut outlet = Outlet::new(writer, tell);
+        let line = format!("{}\n", "x".repeat(9_999));
+        for _ in 0..100 {
+            outlet.write_all(line.as_bytes()).unwrap();
+        }
+        let left_out = outlet.left_out;
+        assert!((80..100).contains(&left_out), "{left_out}");
+
+        let mut lines = BufReader::new(reader);
+        let read = |lines: &mut BufReader<_>| {
+            let mut line = String::new();
+            lines.read_line(&mut line).unwrap();
+            line
+        };
+        let whole = 100 - left_out;
+        for _ in 0..whole {
+            assert_eq!(read(&mut lines), line);
+        }
+        outlet.write_all(b"after\n").unwrap();
+        drop(outlet);
+        let mut rest = String::new();
+        lines.read_to_string(&mut rest).unwrap();
+        let rest = rest.trim_start_matches('x').trim_start_matches('\n');
+        assert_eq!(rest, format!("{left_out} left out\nafter\n"));
+    }
+
+    #[test]
+    fn a_reader_that_has_gone_holds_nothing_up() {
+        let (reader, writer) = io::pipe().unwrap();
+        drop(reader);
+        let mut outlet = Outlet::new(writer, tell);
+        outlet.write_all(b"a line\n").unwrap();
+        assert_eq!(outlet.left_out, 0);
+    }
+}
