@@ -10,8 +10,10 @@ use crate::store::types::{Found, FoundLane, FoundRest, Job, Kind, LaneRank, Look
 /// The largest number of lanes that one search looks up.
 const LOOKUPS: usize = 128;
 
-/// The number of first attempts that are read ahead, to be sent during the next search.
-const WAITING: usize = 512;
+/// The number of first attempts that are read ahead, to be sent during the next search. Each is
+/// the head of its lane, and the rows behind it are read with it, so this bounds the part of a
+/// backlog that is in memory.
+const WAITING: usize = 256;
 
 /// The number of retries that are read ahead. It is small, since these are sent before retries that
 /// fall due later.

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use sqlx::ConnectOptions as _;
 use sqlx::Connection as _;
@@ -141,9 +142,14 @@ pub(in crate::store) fn open_writer(path: &Path, durability: Durability) -> Resu
         connection.pragma_update(None, "foreign_keys", true)?;
         // In KiB. A larger page cache measured no faster here and only costs memory,
         // once there is a backlog to fill it with.
-        connection.pragma_update(None, "cache_size", -2048)?;
+        connection.pragma_update(None, "cache_size", -1024)?;
+        // Pages that a group has changed stay in memory beyond that, up to so many KiB: one
+        // that is written to the log before the commit may have to be written again.
+        connection.pragma_update(None, "cache_spill", -2048)?;
         connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
         connection.set_prepared_statement_cache_capacity(64);
+        // Otherwise SQLite prepares a statement anew whenever the parameter of its LIMIT is bound.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         Ok(connection)
     };
     open().map_err(|error| database(path, &error))

@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use rusqlite::Connection;
 use rusqlite::config::DbConfig;
+use rusqlite::{Connection, StatementStatus};
 
 use super::super::super::write::SqliteEngine;
 use super::super::super::{open, watched};
@@ -172,15 +172,14 @@ fn has_a_plan(statement: &str) -> bool {
     ["SELECT", "INSERT", "UPDATE", "DELETE", "WITH"].iter().any(|verb| statement.starts_with(verb))
 }
 
-#[tokio::test]
-async fn nothing_that_the_writer_does_walks_through_a_large_table() {
-    let folder = TempDir::new().unwrap();
+/// Every statement of the committer's work on a new database in `folder`.
+async fn run_all(folder: &Path) -> BTreeSet<String> {
     let routes = vec![
         route("orders", "commerce.*", Ordering::PerObject),
         route("all", "*", Ordering::None),
         route("others", "x.*", Ordering::PerOrder),
     ];
-    let (settings, path) = (settings(folder.path()), database(folder.path()));
+    let (settings, path) = (settings(folder), database(folder));
     let lock = open::prepare(&path).await.unwrap();
     let engine = SqliteEngine::open(&path, Durability::Normal, lock).unwrap();
     engine.watch();
@@ -196,12 +195,18 @@ async fn nothing_that_the_writer_does_walks_through_a_large_table() {
     });
     work(&mut store).await;
     store.close().await;
-    let run: BTreeSet<String> = writer.join().unwrap();
+    writer.join().unwrap()
+}
+
+#[tokio::test]
+async fn nothing_that_the_writer_does_walks_through_a_large_table() {
+    let folder = TempDir::new().unwrap();
+    let run = run_all(folder.path()).await;
 
     for work in WORK {
         assert!(run.iter().any(|statement| statement.contains(work)), "not seen: {work}\n{run:#?}");
     }
-    let connection = Connection::open(path).unwrap();
+    let connection = Connection::open(database(folder.path())).unwrap();
     connection.pragma_update(None, "foreign_keys", true).unwrap();
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRIGGER_EQP, true).unwrap();
     for statement in run.iter().filter(|statement| has_a_plan(statement)) {
@@ -216,4 +221,32 @@ async fn nothing_that_the_writer_does_walks_through_a_large_table() {
         "SELECT min(sequence) FROM delivery WHERE target_id = ?1 AND state = 'pending' AND sequence > ?2";
     let walk = plan(&connection, unnamed);
     assert!(goes_through_a_target(&walk), "the test sees that an index is missing: {walk:?}");
+}
+
+/// How often SQLite prepares `select` anew that is bound and run twice.
+fn prepared_anew(connection: &Connection, select: &str) -> i32 {
+    let mut statement = connection.prepare(select).unwrap();
+    for value in 1..=2 {
+        for parameter in 1..=statement.parameter_count() {
+            statement.raw_bind_parameter(parameter, value).unwrap();
+        }
+        let _ = statement.raw_query().next().unwrap();
+    }
+    statement.get_status(StatementStatus::RePrepare)
+}
+
+#[tokio::test]
+async fn nothing_that_the_writer_asks_is_prepared_anew_for_other_values() {
+    let folder = TempDir::new().unwrap();
+    let run = run_all(folder.path()).await;
+    let of_itself = Connection::open(database(folder.path())).unwrap();
+    let writer = open::open_writer(&database(folder.path()), Durability::Normal).unwrap();
+    let selects =
+        run.iter().filter(|statement| statement.starts_with("SELECT") || statement.starts_with("WITH"));
+    let mut seen = 0;
+    for select in selects {
+        seen += prepared_anew(&of_itself, select);
+        assert_eq!(prepared_anew(&writer, select), 0, "{select}");
+    }
+    assert!(seen > 0, "the test sees what SQLite does of itself");
 }
