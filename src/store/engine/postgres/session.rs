@@ -1,5 +1,6 @@
 //! The connection that writes: its transaction, its time limits and its errors.
 
+use std::io;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -76,7 +77,7 @@ impl Connection {
         options: PgConnectOptions,
         shared: Option<Arc<str>>,
         progress: Arc<Progress>,
-    ) -> std::io::Result<Self> {
+    ) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let session = Session {
             options,
@@ -223,13 +224,11 @@ impl Session {
             return Ok(());
         }
         if self.failed_at.is_some_and(|at| at.elapsed() < PAUSE) {
-            return Err(sqlx::Error::Configuration("PostgreSQL could not be reached a moment ago".into()));
+            return Err(unusable("PostgreSQL could not be reached a moment ago"));
         }
         let connected = timeout(CONNECT_LIMIT, self.establish()).await;
         let connected = connected.unwrap_or_else(|_| {
-            Err(sqlx::Error::Configuration(
-                format!("PostgreSQL could not be reached within {} s", CONNECT_LIMIT.as_secs()).into(),
-            ))
+            Err(unusable(&format!("PostgreSQL could not be reached within {} s", CONNECT_LIMIT.as_secs())))
         });
         self.failed_at = connected.is_err().then(Instant::now);
         let (connection, history) = connected?;
@@ -247,9 +246,7 @@ impl Session {
         let row = sqlx::raw_sql(state).fetch_one(&mut connection).await?;
         let reads_only: &str = row.try_get(0)?;
         if reads_only == "true" {
-            return Err(sqlx::Error::Configuration(
-                "PostgreSQL takes no writes: it is a standby, or read-only".into(),
-            ));
+            return Err(unusable("PostgreSQL takes no writes: it is a standby, or read-only"));
         }
         if self.shared.is_some() {
             return Ok((connection, None));
@@ -277,4 +274,9 @@ impl Session {
         self.give_up();
         EngineError::Unavailable(error.to_string())
     }
+}
+
+/// What sqlx has no error for: a server that cannot be used.
+fn unusable(why: &str) -> sqlx::Error {
+    sqlx::Error::Io(io::Error::other(why.to_owned()))
 }
