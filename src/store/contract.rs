@@ -149,6 +149,16 @@ impl<B: Backend> Fixture<B> {
         self.hold(self.store.inbox.stream_lease(name)).await
     }
 
+    /// Waits until each lease that the test owns is over, and owns it again.
+    pub(super) async fn own_again(&mut self) {
+        for (tenure, lease) in std::mem::take(&mut self.owned) {
+            let over = tokio::time::timeout(Duration::from_secs(20), tenure.over());
+            over.await.expect("the lease is over by now");
+            drop(tenure);
+            self.hold(lease).await;
+        }
+    }
+
     async fn hold(&mut self, lease: Lease) -> Term {
         let held = tokio::time::timeout(Duration::from_secs(20), lease.held());
         let tenure = held.await.expect("the lease is held by now");

@@ -36,13 +36,15 @@ pub(super) struct Watch {
     /// Since when the database answers beside the writer. Where it does not, the trust in the
     /// leases runs out, and what was not taken meanwhile is held again afterwards.
     reached_since: Option<Instant>,
-    looked_at: Option<Instant>,
+    /// When the process last ran.
+    ran_at: Option<Instant>,
     stalled_at: Option<Instant>,
 }
 
 impl Watch {
     /// Whether the database has just answered, beside the writer.
     pub(super) fn reached(&mut self, is_reached: bool, now: Instant) {
+        self.runs(now);
         self.reached_since = is_reached.then(|| self.reached_since.unwrap_or(now));
     }
 
@@ -55,10 +57,7 @@ impl Watch {
 
     /// What may be done `now`, while the writer waits for that.
     pub(super) fn look(&mut self, waiting: Option<Waiting>, now: Instant) -> Fitness {
-        // The process itself has stood still, and its writer too.
-        if self.looked_at.replace(now).is_some_and(|before| now.duration_since(before) >= SILENT) {
-            self.reached_since = None;
-        }
+        self.runs(now);
         if self.stalls_at(waiting).is_some_and(|at| now >= at) {
             self.stalled_at = Some(now);
             return Fitness::Stalled;
@@ -68,6 +67,14 @@ impl Watch {
         }
         self.stalled_at = None;
         Fitness::Fit
+    }
+
+    /// Notes that the process runs. If it has stood still, its writer has as well, and did not stall.
+    /// A call that takes long is no standstill, so this is noted after each one too.
+    pub(super) fn runs(&mut self, now: Instant) {
+        if self.ran_at.replace(now).is_some_and(|before| now.duration_since(before) >= SILENT) {
+            self.reached_since = None;
+        }
     }
 }
 
@@ -88,24 +95,45 @@ mod tests {
         Waiting { since, answered: Some(answered) }
     }
 
+    /// What the last of two looks a second says, the first at `start`, while the writer waits for that.
+    fn look_until(end: Instant, watch: &mut Watch, waiting: Option<Waiting>, start: Instant) -> Fitness {
+        let mut now = start;
+        while now < end {
+            watch.look(waiting, now);
+            now += SECOND / 2;
+        }
+        watch.look(waiting, end)
+    }
+
     #[test]
     fn a_process_holds_leases_while_its_writer_is_answered_and_completes_what_it_begins() {
         let start = Instant::now();
         let almost = start + SILENT - SECOND / 10;
-        assert_eq!(reached(start).look(None, start + 60 * SECOND), Fitness::Fit);
-        assert_eq!(reached(start).look(Some(waiting(start, start)), almost), Fitness::Fit);
-        assert_eq!(reached(start).look(Some(waiting(start, start)), start + SILENT), Fitness::Stalled);
+        let fitness = |waiting, end| look_until(end, &mut reached(start), waiting, start);
+        assert_eq!(fitness(None, start + 60 * SECOND), Fitness::Fit);
+        assert_eq!(fitness(Some(waiting(start, start)), almost), Fitness::Fit);
+        assert_eq!(fitness(Some(waiting(start, start)), start + SILENT), Fitness::Stalled);
         let slow = start + FRUITLESS - SECOND;
-        assert_eq!(reached(start).look(Some(waiting(start, slow)), slow), Fitness::Fit);
-        assert_eq!(reached(start).look(Some(waiting(start, slow)), slow + SECOND), Fitness::Stalled);
+        assert_eq!(fitness(Some(waiting(start, slow)), slow), Fitness::Fit);
+        assert_eq!(fitness(Some(waiting(start, slow)), slow + SECOND), Fitness::Stalled);
     }
 
     #[test]
     fn a_call_that_looks_at_every_row_has_longer() {
         let start = Instant::now();
         let counting = Some(Waiting { since: start, answered: None });
-        assert_eq!(reached(start).look(counting, start + FRUITLESS - SECOND), Fitness::Fit);
-        assert_eq!(reached(start).look(counting, start + FRUITLESS), Fitness::Stalled);
+        let fitness = |end| look_until(end, &mut reached(start), counting, start);
+        assert_eq!(fitness(start + FRUITLESS - SECOND), Fitness::Fit);
+        assert_eq!(fitness(start + FRUITLESS), Fitness::Stalled);
+    }
+
+    #[test]
+    fn calls_that_take_long_do_not_hide_a_stall() {
+        let start = Instant::now();
+        let (mut watch, asks) = (reached(start), Some(waiting(start, start)));
+        assert_eq!(watch.look(asks, start + SECOND), Fitness::Fit);
+        watch.reached(true, start + 2 * SECOND);
+        assert_eq!(watch.look(asks, start + 4 * SECOND), Fitness::Stalled);
     }
 
     #[test]
@@ -135,7 +163,7 @@ mod tests {
     fn after_a_stall_it_claims_its_share_only_when_the_writer_has_got_on_for_a_while() {
         let start = Instant::now();
         let (mut watch, end) = (reached(start), start + SILENT);
-        assert_eq!(watch.look(Some(waiting(start, start)), end), Fitness::Stalled);
+        assert_eq!(look_until(end, &mut watch, Some(waiting(start, start)), start), Fitness::Stalled);
         for second in 1..10 {
             assert_eq!(watch.look(None, end + second * SECOND), Fitness::Recovering);
         }

@@ -188,6 +188,7 @@ async fn keep(
             }
             let cluster = Cluster { stalled: fitness == Fitness::Stalled, ..beat.cluster(&shared.id) };
             let next = shared.carry_out(&beat, fitness).await;
+            watch.runs(Instant::now());
             for RequestRow { id, lease, body } in beat.requests {
                 // One that finds no room is in the next answer again.
                 let _ = asking.try_send(Asked { id, lease, body });
