@@ -95,7 +95,7 @@ mod tests {
         Waiting { since, answered: Some(answered) }
     }
 
-    /// What the last of two looks a second says, the first at `start`, while the writer waits for that.
+    /// Looks twice a second from `start` until `end`. Returns the result of the last look.
     fn look_until(end: Instant, watch: &mut Watch, waiting: Option<Waiting>, start: Instant) -> Fitness {
         let mut now = start;
         while now < end {

@@ -150,7 +150,7 @@ async fn what_another_process_stores_afterwards_is_handed_over_though_its_number
     });
     assert!(matches!(failed.await, Err(RecordError::Unavailable(_))));
     assert_eq!(fixture.store.inbox.try_record(event("evt_1", "a")).await, Ok(Recorded::Duplicate));
-    // Until then a search is to find what comes.
+    // Events are handed over only to the holder of the lease; the renewal ends the old term.
     fixture.own_again().await;
 
     let (mut second, writer) = fixture.backend.open(routes(), Clock::from_fn(|| NOW)).await;
