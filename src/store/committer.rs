@@ -1,9 +1,8 @@
-//! The thread that writes, and group commit.
+//! The committer: the thread that writes to the store, with group commit.
 //!
-//! It takes a task, adds what has queued up meanwhile, carries all of it out in one
-//! transaction of the engine, and answers every caller after the commit. The cost of
-//! making things durable is shared by all that wait for it; a group is never waited for
-//! to fill.
+//! The committer takes a task and adds the tasks that wait in its queue. It carries out this group
+//! in one transaction of the engine, and replies to every caller after the commit. All tasks of a
+//! group share the cost of one durable commit. The committer never waits for a group to fill.
 
 mod append;
 mod audit;
@@ -41,40 +40,42 @@ pub(super) use backlog::{Counted, count as count_backlog};
 pub(super) use settle::Settle;
 pub(super) use task::{Group, Tasks, stopped};
 
-/// Tasks in one group, at most.
+/// The largest number of tasks that a group takes from the queue.
 const GROUP_TASKS: usize = 512;
 
-/// Bytes of event bodies in one group: it stops growing beyond this.
+/// The size of event bodies, in bytes, from which a group takes no further task.
 const GROUP_BYTES: usize = 4 << 20;
 
-/// Events of one group: it stops growing at so many. `PostgreSQL` stores them by one statement,
-/// and a replica whose statement takes seconds counts as hung. A task has no more than [`PART`].
+/// The number of events from which a group takes no further task. `PostgreSQL` stores the events of
+/// a group by one statement, and a replica whose statement takes seconds counts as hung. A task has
+/// at most [`PART`] events.
 const GROUP_EVENTS: usize = 1000;
 
-/// After so long a group takes up no further task but those whose events it has stored: what
-/// is left goes with the next one. A task costs calls to the engine, and a call may be slow.
+/// The time after which a group starts no further task; the events of a group are stored in any
+/// case. The next group carries out the rest. Each task makes calls to the engine, and a call may
+/// be slow.
 const GROUP_TIME: Duration = Duration::from_secs(1);
 
-/// What comes to the committer.
+/// A message to the committer.
 #[derive(Debug)]
 pub(super) enum Message {
-    /// A piece of a group.
+    /// A task of a group.
     Task(Box<dyn Task>),
-    /// A change of the committer itself.
+    /// A command that changes the committer.
     Control(Control),
 }
 
-/// What ends a group: it changes the committer itself.
+/// A command that changes the committer. It ends the group before it.
 pub(super) enum Control {
-    /// Replace the routes: these targets stay as they are, those are opened anew, all
-    /// others closed.
+    /// Replaces the routes. The `kept` targets stay as they are, the `opened` ones are opened anew,
+    /// and all others are closed.
     Reroute { kept: Vec<Arc<str>>, opened: Vec<Route>, reply: Reply<Vec<NewOutbox>> },
-    /// Count what is unfinished, which other processes change too. The reply says whether
-    /// something on the wire is left to another process.
+    /// Counts the unfinished deliveries, which other processes change too. The reply says whether
+    /// an attempt on the wire is left to another process.
     Recount { reply: Reply<bool> },
-    /// Make the engine's log as short as its readers allow.
+    /// Makes the engine's log as short as its readers allow.
     Checkpoint { reply: Reply<()> },
-    /// End.
+    /// Ends the committer.
     Close { reply: Reply<()> },
 }
 
@@ -89,18 +90,18 @@ impl fmt::Debug for Control {
     }
 }
 
-/// Why a group was not committed.
+/// The reason for which a group was not committed.
 enum Failure {
-    /// These tasks, in their order, cannot be carried out; their neighbours can.
+    /// The tasks at these indices, in ascending order, cannot be carried out. The other tasks can.
     Tasks(Vec<usize>, EngineError),
-    /// One of several that are stored together cannot be stored; which of them is found one by
-    /// one.
+    /// One of several tasks that are stored in one call cannot be stored. A second try stores them
+    /// one by one, to find which.
     Together,
     /// The engine does not work.
     Engine(EngineError),
 }
 
-/// The writing side of a store. To be [run](Self::run) on a thread of its own.
+/// The writing side of a store. [Runs](Self::run) on a thread of its own.
 #[derive(Debug)]
 pub struct Committer {
     engine: Box<dyn Engine>,
@@ -112,18 +113,18 @@ pub struct Committer {
     meters: Meters,
     health: CommitHealth,
     progress: Arc<Progress>,
-    /// What the last group had no time for.
+    /// The tasks for which the last group had no time.
     left: Vec<Box<dyn Task>>,
-    /// Where the callers wait.
+    /// The runtime on which the callers wait.
     runtime: Handle,
 }
 
-/// What a group came to.
+/// The result of a group.
 struct Transacted {
     changes: BacklogChanges,
-    /// What other processes have stored.
+    /// The deliveries that other processes have stored.
     page: Option<LogPage>,
-    /// The tasks that it had no time for, in their order.
+    /// The indices of the tasks for which the group had no time, in ascending order.
     left: Vec<usize>,
 }
 
@@ -143,29 +144,30 @@ impl Committer {
         Self { engine, queue, routes, foreign, clock, counters, meters, health, progress, left, runtime }
     }
 
-    /// Told when this process has stored events that other processes may wait for.
+    /// Returns a signal that is notified when this process has stored events. Other processes may
+    /// wait for them.
     pub(super) fn stored(&self) -> Arc<Notify> {
         Arc::clone(&self.foreign.stored)
     }
 
-    /// Whether this gets on, kept up to date.
+    /// Returns the wait of the committer for the database, which is kept up to date.
     pub(super) fn progress(&self) -> Arc<Progress> {
         Arc::clone(&self.progress)
     }
 
-    /// Commits until it is told to close or no handle is left. Blocks.
+    /// Commits until a `Close` or until no handle is left. Blocks.
     pub fn run(mut self) {
         let closed = self.work();
-        // Leaves no log behind for the next start to find.
+        // The next start finds no log that it has to recover.
         self.engine.checkpoint();
-        // The database is closed by then.
+        // The database has to be closed before the caller of `Close` is told.
         drop(self);
         if let Some(closed) = closed {
             let _ = closed.send(Ok(()));
         }
     }
 
-    /// Returns who has had it closed.
+    /// Returns the reply of the caller of `Close`, if there was one.
     fn work(&mut self) -> Option<Reply<()>> {
         loop {
             let first = if self.left.is_empty() {
@@ -176,11 +178,11 @@ impl Committer {
             let (group, mut control) = self.gather(first);
             self.write(group);
             while control.is_some() && !self.left.is_empty() {
-                // It came after these.
+                // The command came after these tasks.
                 let group = std::mem::take(&mut self.left);
                 self.write(group);
             }
-            // A caller may have gone; what it has asked for is done all the same.
+            // A command takes effect even if its caller has gone.
             match control.take() {
                 None => {}
                 Some(Control::Reroute { kept, opened, reply }) => {
@@ -198,11 +200,12 @@ impl Committer {
         }
     }
 
-    /// What the last group has left, `first` and what waits behind it, up to the bounds of a
-    /// group or to what ends one.
+    /// Returns a group, and the command that ended it if there was one. The group has the tasks
+    /// that the last group left, then `first` and the tasks that wait behind it, up to the bounds
+    /// of a group.
     fn gather(&mut self, first: Option<Message>) -> (Vec<Box<dyn Task>>, Option<Control>) {
         let mut group = std::mem::take(&mut self.left);
-        // What was left does not keep events waiting, as long as it is not too much.
+        // The tasks that were left take no place from new events, up to twice the size of a group.
         let most = (group.len() + GROUP_TASKS).min(2 * GROUP_TASKS);
         let (mut bytes, mut events, mut next) = (0, 0, first);
         while let Some(message) = next {
@@ -220,15 +223,15 @@ impl Committer {
         (group, None)
     }
 
-    /// Replaces the routes, between two groups: what one has stored is handed over
-    /// to the targets that it was stored for.
+    /// Replaces the routes. This happens between two groups, so that the events of a group are
+    /// handed over to the targets that they were stored for.
     fn reroute(&mut self, kept: &[Arc<str>], opened: Vec<Route>) -> Result<Vec<NewOutbox>, RecordError> {
         let names: Vec<_> = opened.iter().map(|route| Arc::clone(&route.target)).collect();
         let targets = self.call(|engine, _| engine.register(&names))?;
         Ok(self.routes.replace(kept, opened.into_iter().zip(targets)))
     }
 
-    /// Counts what is unfinished. Returns whether something on the wire is left to another
+    /// Counts the unfinished deliveries. Returns whether an attempt on the wire is left to another
     /// process.
     fn recount(&mut self) -> Result<bool, RecordError> {
         let now = self.clock.now();
@@ -237,7 +240,7 @@ impl Committer {
         Ok(counted.left_to_another)
     }
 
-    /// Does what is no group: it may look at every row.
+    /// Calls the engine outside of a group. The call may read every row.
     fn call<T>(
         &mut self,
         work: impl FnOnce(&mut dyn Engine, &RoutingTable) -> Result<T, EngineError>,
@@ -246,8 +249,8 @@ impl Committer {
         work(&mut *self.engine, &self.routes).inspect(|_| self.progress.completed())
     }
 
-    /// Commits `group`; a task that cannot be carried out is refused by itself and the
-    /// others are committed without it.
+    /// Commits `group`. A task that cannot be carried out is refused, and the others are committed
+    /// without it.
     fn write(&mut self, mut group: Vec<Box<dyn Task>>) {
         let mut one_by_one = false;
         while !group.is_empty() {
@@ -266,7 +269,8 @@ impl Committer {
                     }
                     self.health.committed(started);
                     self.counters.change_unfinished(&changes);
-                    // Before what this group has stored, and before any search is answered.
+                    // This comes before the events of this group and before the result of any
+                    // search.
                     let stores = group.iter().any(|task| task.batch().is_some());
                     self.foreign.committed(page, stores, &self.routes);
                     self.follow_up(group);
@@ -284,7 +288,9 @@ impl Committer {
                 Err(Failure::Together) => one_by_one = true,
                 Err(Failure::Engine(error)) => {
                     self.health.failed(started, &error, group.len());
-                    // The answer to a commit may be lost: what is offered again is no news then.
+                    // The commit may have succeeded although its reply was lost. The repeated
+                    // events then count as duplicates, and the unfinished deliveries have to be
+                    // counted.
                     self.counters.doubt(self.foreign.is_shared());
                     for task in group {
                         task.refused(error.clone().into());
@@ -351,13 +357,14 @@ impl Committer {
                 EngineError::Unavailable(_) => Failure::Engine(error),
             })?;
         }
-        // Last, so that it holds whatever a search of the group has seen.
+        // The log is read last, so that the page has everything that a search of the group has
+        // seen.
         let has_reads = group.iter().any(|task| task.only_reads());
         let page = self.foreign.read(&mut open, own, has_reads).map_err(Failure::Engine)?;
         Ok(Transacted { changes, page, left })
     }
 
-    /// After the commit: hands new deliveries over, counts, and answers the callers.
+    /// Hands new deliveries over, counts, and replies to the callers. Follows the commit.
     fn follow_up(&self, group: Vec<Box<dyn Task>>) {
         let (mut replies, mut events) = (Replies::default(), 0);
         let mut committed = Committed {
@@ -378,7 +385,7 @@ impl Committer {
     }
 }
 
-/// What `group` consists of.
+/// Returns the kind of `group`.
 fn kind(group: &[Box<dyn Task>], one_by_one: bool) -> GroupKind {
     if group.iter().all(|task| task.only_reads()) {
         GroupKind::Reads

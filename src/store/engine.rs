@@ -130,9 +130,9 @@ pub(super) trait Engine: fmt::Debug + Send {
     /// Begins a group. A failed group that could not be ended is ended first.
     fn begin(&mut self, kind: GroupKind) -> Result<(), EngineError>;
 
-    /// The sequence of the newest event, where the database has gone on from an older state:
-    /// once, after the beginning of the first group that found it so. Every term from before
-    /// is over then.
+    /// Returns the sequence of the newest event once, if the database has gone on from an older
+    /// state. The first group that finds this out returns it after its beginning. Every earlier
+    /// term has then ended.
     fn rewound(&mut self) -> Option<i64> {
         None
     }

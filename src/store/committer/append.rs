@@ -1,4 +1,4 @@
-//! Storing what a source has read, and handing it over.
+//! Stores the events that a source has read, and hands their deliveries over.
 
 use super::Failure;
 use super::task::{Committed, Group, Reply, Task};
@@ -6,11 +6,11 @@ use crate::store::engine::EngineError;
 use crate::store::error::RecordError;
 use crate::store::types::{Appended, Batch, Recorded};
 
-/// Events of one task, at most. What a source brings at once may be tens of thousands, where
-/// they are small, and is stored in parts.
+/// The largest number of events in a task. A source may bring tens of thousands of small events at
+/// once, which are stored in parts.
 pub(in crate::store) const PART: usize = 500;
 
-/// Stores events, their deliveries, and the cursor they move.
+/// A task that stores events, their deliveries, and the cursor that they move.
 #[derive(Debug)]
 pub(in crate::store) struct Append {
     batch: Batch,
@@ -24,8 +24,8 @@ impl Append {
     }
 }
 
-/// Stores the events of all tasks of `group`, before anything else is done: in one call, or
-/// in one for each task. Returns the sequences of the first and the last of them.
+/// Stores the events of all tasks of `group`, before its other tasks: in one call, or in one call
+/// for each task. Returns the sequences of the first and of the last new event.
 pub(super) fn store(
     open: &mut Group<'_>,
     group: &mut [Box<dyn Task>],
@@ -73,7 +73,7 @@ impl Task for Append {
     }
 
     fn refused(self: Box<Self>, error: RecordError) {
-        // A caller that has gone does not need its answer.
+        // A caller that has gone needs no reply.
         let _ = self.reply.send(Err(error));
     }
 

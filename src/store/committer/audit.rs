@@ -1,4 +1,4 @@
-//! Writing what an operator has asked for.
+//! Writes entries of the audit trail.
 
 use ::metrics::counter;
 
@@ -8,7 +8,7 @@ use crate::store::engine::EngineError;
 use crate::store::error::RecordError;
 use crate::telemetry::names;
 
-/// Writes one entry of the audit trail.
+/// A task that writes one entry of the audit trail.
 #[derive(Debug)]
 pub(in crate::store) struct Audit {
     key: i64,
@@ -33,12 +33,12 @@ impl Task for Audit {
 
     fn refused(self: Box<Self>, error: RecordError) {
         unwritten(&self.entry.action, &error);
-        // A caller that has gone does not need its answer.
+        // A caller that has gone needs no reply.
         let _ = self.reply.send(Err(error));
     }
 }
 
-/// An entry was not written. The log has it all the same.
+/// Counts and logs an entry that was not written. The log has the request itself in any case.
 pub(in crate::store) fn unwritten(action: &str, error: &RecordError) {
     counter!(names::AUDIT_UNWRITTEN).increment(1);
     tracing::warn!(action, %error, "an entry of the audit trail could not be stored");

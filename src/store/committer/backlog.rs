@@ -1,4 +1,4 @@
-//! What is unfinished, counted, and what no process would finish.
+//! Counts the unfinished deliveries, and holds those that no process would finish.
 
 use crate::domain::clock::UnixMillis;
 use crate::domain::delivery::OnUncertain;
@@ -7,20 +7,20 @@ use crate::store::engine::{Authority, Engine, EngineError, GroupKind};
 use crate::store::routing::RoutingTable;
 use crate::store::types::TargetId;
 
-/// What was counted.
+/// The result of a count.
 #[derive(Debug)]
 pub(in crate::store) struct Counted {
     pub(in crate::store) unfinished: BacklogChanges,
-    /// Whether a target that this process does not answer for has something on the wire, and
-    /// another process has its lease: a living one, or one that was killed just now.
+    /// Whether a target that this process does not own has an attempt on the wire while another
+    /// process has its lease. That process lives, or was killed a moment ago.
     pub(in crate::store) left_to_another: bool,
 }
 
-/// Counts what is unfinished. What a target has on the wire that no process answers for any
-/// more waits from here on for an operator to decide.
+/// Counts the unfinished deliveries. An attempt on the wire whose target has no owner any more is
+/// held: an operator has to decide about it.
 ///
 /// # Errors
-/// [`EngineError`]; then nothing is counted, and what was changed is right.
+/// [`EngineError`]. Then there is no count, but changes that were committed before are correct.
 pub(in crate::store) fn count(
     engine: &mut dyn Engine,
     routes: &RoutingTable,
@@ -38,7 +38,7 @@ pub(in crate::store) fn count(
     Ok(Counted { unfinished, left_to_another })
 }
 
-/// Holds what `target` has on the wire, if no process has its lease.
+/// Holds the attempts that `target` has on the wire, if no process has its lease.
 fn hold(
     engine: &mut dyn Engine,
     target: TargetId,

@@ -1,5 +1,5 @@
-//! What other processes store for the targets of this one: read from the log of events,
-//! which has no gap, and handed over in its order.
+//! Hands over the deliveries that other processes store for the targets of this one. They are read
+//! from the log of events, which has no gap, in the order of the log.
 
 use std::sync::Arc;
 
@@ -10,42 +10,43 @@ use crate::store::cluster::LogPage;
 use crate::store::engine::EngineError;
 use crate::store::routing::RoutingTable;
 
-/// Deliveries read at once, at most. Of more the dispatchers learn no more than that there
-/// are some, and search for them.
+/// The largest number of deliveries that are read at once. If there are more, the dispatchers are
+/// told only that there are some, and search for them.
 const PAGE: usize = 1024;
 
-/// How far the log has been read.
+/// The position up to which the log has been read.
 #[derive(Debug)]
 pub(super) struct Foreign {
-    /// Whether there may be other processes.
+    /// Whether other processes may share the store.
     shared: bool,
-    /// Every event up to this one has been handed over, or is found by a search.
+    /// The sequence up to which every event has been handed over or is found by a search.
     seen: i64,
-    /// Told when this process has stored events.
+    /// Notified when this process has stored events.
     pub(super) stored: Arc<Notify>,
 }
 
 impl Foreign {
-    /// `newest` is the newest event before the first group.
+    /// Creates the position at `newest`, the newest event before the first group.
     pub(super) fn new(shared: bool, newest: i64) -> Self {
         Self { shared, seen: newest, stored: Arc::default() }
     }
 
-    /// Whether there may be other processes.
+    /// Returns whether other processes may share the store.
     pub(super) const fn is_shared(&self) -> bool {
         self.shared
     }
 
-    /// `newest` is the newest event of a database that has gone on from an older state. Each
-    /// dispatcher begins anew, with a search, under a new term.
+    /// Moves the position to `newest`, the newest event of a database that has gone on from an
+    /// older state. Each dispatcher then begins anew, with a search under a new term.
     pub(super) const fn go_back(&mut self, newest: i64) {
         self.seen = newest;
     }
 
-    /// Reads what other processes have stored, where that matters: below what the group has
-    /// stored itself, of which `own` has the first and the last sequence, and what a search
-    /// may have found. A group that stores events holds the lock of the log to its end:
-    /// nothing foreign is above its own.
+    /// Reads the deliveries that other processes have stored, if the group needs them. With events
+    /// of the group itself, of which `own` has the first and the last sequence, these are the
+    /// deliveries below `own`. With `has_reads`, these are all that a search of the group may have
+    /// found. A group that stores events holds the lock of the log until its end, so no foreign
+    /// event is above its own.
     pub(super) fn read(
         &self,
         group: &mut Group<'_>,
@@ -70,10 +71,11 @@ impl Foreign {
         }
     }
 
-    /// Hands `page` over, once the group is committed, which has stored events `itself` or not.
+    /// Hands `page` over, after the commit of the group. `itself` says whether the group has stored
+    /// events.
     pub(super) fn committed(&mut self, page: Option<LogPage>, itself: bool, routes: &RoutingTable) {
         if let Some(page) = page {
-            // Of what others have stored they have told themselves.
+            // The other processes have sent notifications for their own events.
             if itself && page.newest > self.seen {
                 self.stored.notify_one();
             }

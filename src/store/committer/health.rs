@@ -1,23 +1,22 @@
-//! Whether commits work, and saying so: at once, then now and then while it
-//! lasts, and when it is over. A full disk under load fails hundreds of groups a
-//! second, and one line each would bury what else there is to read.
+//! Logs whether commits work: when a failure begins, at intervals while it lasts, and when it ends.
+//! A full disk under load fails hundreds of groups a second, and a line for each would bury all
+//! other lines.
 
 use std::time::{Duration, Instant};
 
 use crate::store::engine::EngineError;
 
-/// Between two lines while it lasts.
+/// The interval between two lines while a failure lasts.
 const REMINDER: Duration = Duration::from_secs(10);
 
-/// How long a failure counts as recent. A full disk can still take the few bytes
-/// of a probe, and is no less full for that.
+/// How long a failure counts as recent. A full disk may still take the few bytes of a probe.
 const RECENT: Duration = Duration::from_secs(15);
 
-/// Whether the store commits, and what has been said about it.
+/// Whether commits work, and when that was logged.
 #[derive(Debug, Default)]
 pub(super) struct CommitHealth {
     ongoing: Option<Ongoing>,
-    /// The last failure, for as long as it is recent.
+    /// The last failure and its time.
     last: Option<(Instant, String)>,
 }
 
@@ -29,7 +28,7 @@ struct Ongoing {
 }
 
 impl CommitHealth {
-    /// A group of `commands` could not be committed.
+    /// Notes that a group of `commands` could not be committed.
     pub(super) fn failed(&mut self, now: Instant, error: &EngineError, commands: usize) {
         self.last = Some((now, error.to_string()));
         let first = self.ongoing.is_none();
@@ -42,7 +41,7 @@ impl CommitHealth {
         }
     }
 
-    /// A group was committed.
+    /// Notes that a group was committed.
     pub(super) fn committed(&mut self, now: Instant) {
         if let Some(trouble) = self.ongoing.take() {
             let (seconds, refused) = (now.duration_since(trouble.since).as_secs(), trouble.refused);
@@ -50,7 +49,7 @@ impl CommitHealth {
         }
     }
 
-    /// The last failure, if it was recent.
+    /// Returns the last failure, if it is recent.
     pub(super) fn recent_failure(&self, now: Instant) -> Option<&str> {
         let recent = |at: Instant| now.duration_since(at) < RECENT;
         self.last.as_ref().filter(|(at, _)| recent(*at)).map(|(_, error)| &**error)

@@ -1,5 +1,5 @@
-//! What is counted and said of single events: metrics, looked up once, and log lines,
-//! within bounds, since others decide how many there are.
+//! Counts and logs single events. Each metric is looked up once. The number of log lines is
+//! bounded, since senders decide how many events there are.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
@@ -21,9 +21,9 @@ pub(super) struct Meters {
     counters: Arc<Counters>,
     nameless: Nameless,
     conflicts: Conflicts,
-    /// How long commits took.
+    /// The time that each commit took, in seconds.
     pub(super) commit: Histogram,
-    /// How many events they held.
+    /// The number of events of each group.
     pub(super) batch: Histogram,
 }
 
@@ -55,7 +55,7 @@ impl Meters {
         }
     }
 
-    /// `event` was read, and `appended` is what became of it.
+    /// Counts `event`, by the result of storing it.
     pub(super) fn count(&self, event: &Received, appended: &Appended) {
         let meters = &self.sources[event.source as usize];
         meters.received.increment(1);
@@ -77,7 +77,7 @@ impl Meters {
         self.counters.count(event.source, appended.recorded, event.received_at);
     }
 
-    /// An attempt at `target` has ended, and this follows.
+    /// Counts an attempt at `target` that has ended, by the state that follows.
     pub(super) fn count_attempt(&self, target: &Arc<str>, next: Next) {
         match next {
             Next::Delivered => self.counters.count_delivered(target),
@@ -86,7 +86,7 @@ impl Meters {
     }
 }
 
-/// Types that get a label of their own: those that Pepay documents.
+/// The types that get a label of their own: those that Pepay documents.
 const KNOWN: [&str; 7] = [
     "commerce.order.created",
     "commerce.order.updated",
@@ -97,16 +97,16 @@ const KNOWN: [&str; 7] = [
     PING,
 ];
 
-/// A test of Pepay's dashboard, which names nothing.
+/// The type of a test event of Pepay's dashboard. It names no object.
 const PING: &str = "test.ping";
 
-/// Types that are warned of, at most.
+/// The largest number of types that are warned of.
 const TYPES: usize = 64;
 
-/// At most one line in this time, in milliseconds.
+/// The shortest time between two lines about conflicts, in milliseconds.
 const LOG_INTERVAL: u64 = 10_000;
 
-/// Events that name no object.
+/// Counts the events that name no object.
 #[derive(Debug, Default)]
 pub(super) struct Nameless {
     told: RefCell<HashSet<EventType>>,
@@ -129,17 +129,17 @@ impl Nameless {
     }
 }
 
-/// Events that came under the id of another one.
+/// Logs the events that came under the id of another one.
 #[derive(Debug, Default)]
 pub(super) struct Conflicts {
-    /// When the last line was logged; `None` for never.
+    /// When the last line was logged; `None` before the first.
     logged_at: Cell<Option<UnixMillis>>,
-    /// Conflicts since that line.
+    /// The number of conflicts since that line.
     unlogged: Cell<u64>,
 }
 
 impl Conflicts {
-    /// Warns of `event`, unless another one was warned of a moment ago.
+    /// Logs `event` as a warning, unless the last line is more recent than [`LOG_INTERVAL`].
     pub(super) fn tell(&self, event: &Received) {
         let now = event.received_at;
         if self.logged_at.get().is_some_and(|at| now.0.abs_diff(at.0) < LOG_INTERVAL) {

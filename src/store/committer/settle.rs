@@ -1,14 +1,15 @@
-//! Storing what attempts came to, and counting it.
+//! Stores and counts the outcomes of attempts.
 
 use super::task::{Committed, Group, Outcomes, Reply, Task};
 use crate::store::engine::EngineError;
 use crate::store::error::RecordError;
 use crate::store::types::{Settlement, TargetId, Term};
 
-/// Outcomes that are stored in one call, at most, but for those of a single task.
+/// The largest number of outcomes that are stored in one call. The outcomes of a single task are
+/// never divided.
 const AT_ONCE: usize = 500;
 
-/// Stores what attempts at one target came to.
+/// A task that stores the outcomes of attempts at one target.
 #[derive(Debug)]
 pub(in crate::store) struct Settle {
     term: Term,
@@ -27,9 +28,10 @@ impl Settle {
     }
 }
 
-/// The tasks whose outcomes are stored in one call with those of the task at `first`: those
-/// at the same target under the same term, as far as nothing but events and outcomes is between.
-/// Each call costs as much as several outcomes. Empty if that task has no outcomes.
+/// Returns the indices of the tasks whose outcomes are stored in one call with those of the task at
+/// `first`. They have the same target and the same term, and only tasks with events or outcomes are
+/// between them. Each call costs as much as several outcomes. Empty if the task at `first` has no
+/// outcomes.
 pub(super) fn together(tasks: &[Box<dyn Task>], first: usize) -> Vec<usize> {
     let Some(Outcomes { term, target, .. }) = tasks[first].outcomes() else { return Vec::new() };
     let (mut together, mut count) = (Vec::new(), 0);
@@ -50,7 +52,7 @@ pub(super) fn together(tasks: &[Box<dyn Task>], first: usize) -> Vec<usize> {
     together
 }
 
-/// Stores the outcomes of the tasks at `indices`, which are at one target.
+/// Stores the outcomes of the tasks at `indices`, which all have the same target and term.
 pub(super) fn store(
     group: &mut Group<'_>,
     tasks: &[Box<dyn Task>],
@@ -78,7 +80,7 @@ impl Task for Settle {
     }
 
     fn refused(self: Box<Self>, error: RecordError) {
-        // A caller that has gone does not need its answer.
+        // A caller that has gone needs no reply.
         let _ = self.reply.send(Err(error));
     }
 }
@@ -115,7 +117,7 @@ mod tests {
         Append::boxed(Batch { events: Vec::new(), cursor: None }, oneshot::channel().0)
     }
 
-    /// Something that may see outcomes, or change a delivery.
+    /// A task that may read outcomes or change a delivery.
     #[derive(Debug)]
     struct Other;
 

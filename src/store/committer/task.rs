@@ -1,5 +1,5 @@
-//! What the committer is asked to do: each task carries out its part of a group, and
-//! knows what follows from the commit.
+//! The tasks of the committer. Each carries out its part of a group, and does what follows the
+//! commit.
 
 use std::fmt;
 
@@ -15,7 +15,7 @@ use crate::store::error::RecordError;
 use crate::store::routing::RoutingTable;
 use crate::store::types::{Appended, Batch, Settlement, TargetId, Term};
 
-/// Where the outcome of a task goes.
+/// The sender of a task's result.
 pub(in crate::store) type Reply<T> = oneshot::Sender<Result<T, RecordError>>;
 
 /// A group that is being carried out.
@@ -26,64 +26,65 @@ pub(in crate::store) struct Group<'a> {
     pub(in crate::store) now: UnixMillis,
 }
 
-/// What there is after a commit.
+/// The values that a task uses after the commit.
 pub(in crate::store) struct Committed<'a> {
     pub(super) routes: &'a RoutingTable,
     pub(super) meters: &'a Meters,
     pub(super) replies: &'a mut Replies,
-    /// The last failure to commit, if it was a moment ago.
+    /// The last failure to commit, if it is recent.
     pub(super) recent_failure: Option<&'a str>,
-    /// Events of the group.
+    /// The number of events of the group.
     pub(super) events: &'a mut usize,
 }
 
-/// What attempts at one target came to.
+/// The outcomes of attempts at one target.
 pub(in crate::store) struct Outcomes<'a> {
     pub(super) term: Term,
     pub(super) target: TargetId,
     pub(super) settlements: &'a [Settlement],
 }
 
-/// A piece of a group.
+/// A task of a group.
 pub(in crate::store) trait Task: fmt::Debug + Send {
-    /// Carries out what is not done together with its neighbours. Is called again, with the
-    /// same effect, if another task of the group has failed.
+    /// Carries out the part of the task that is not done in one call with others. Called again,
+    /// with the same effect, if another task of the group has failed.
     fn run(&mut self, _: &mut Group<'_>) -> Result<(), EngineError> {
         Ok(())
     }
 
-    /// The events that it stores, which is done together with those of all tasks of the group
-    /// and before anything else.
+    /// Returns the events of the task, if it stores events. They are stored first, together with
+    /// those of all tasks of the group.
     fn batch(&self) -> Option<&Batch> {
         None
     }
 
-    /// The outcomes that it stores, which is done together with those of its neighbours.
+    /// Returns the outcomes of the task, if it stores outcomes. They are stored together with those
+    /// of other tasks.
     fn outcomes(&self) -> Option<Outcomes<'_>> {
         None
     }
 
-    /// What became of its events.
+    /// Takes the result of storing each of its events.
     fn appended(&mut self, _: Vec<Appended>) {}
 
-    /// The group is durable.
+    /// Called when the group is durable.
     fn committed(self: Box<Self>, committed: &mut Committed<'_>);
 
-    /// It was not done.
+    /// Called when the task was not carried out.
     fn refused(self: Box<Self>, error: RecordError);
 
-    /// Bytes of event bodies in it.
+    /// Returns the size of its event bodies, in bytes.
     fn bytes(&self) -> usize {
         0
     }
 
-    /// Whether it only reads.
+    /// Returns whether the task only reads.
     fn only_reads(&self) -> bool {
         false
     }
 }
 
-/// A task that returns what it does and has no other effect.
+/// A task that returns the result of `work` and has no other effect.
 struct Ask<T, W> {
     work: W,
     done: Option<T>,
@@ -114,7 +115,7 @@ where
     }
 
     fn refused(self: Box<Self>, error: RecordError) {
-        // A caller that has gone does not need its answer.
+        // A caller that has gone needs no reply.
         let _ = self.reply.send(Err(error));
     }
 
@@ -123,7 +124,7 @@ where
     }
 }
 
-/// A small write that shows whether commits work.
+/// A task with a small write, which shows whether commits work.
 #[derive(Debug)]
 struct Probe(Reply<()>);
 
@@ -142,8 +143,8 @@ impl Task for Probe {
     }
 }
 
-/// The callers of a group. They wait on the runtime, and waking one of them from the
-/// committer's thread costs a system call, so the runtime is given all at once.
+/// The replies to the callers of a group. The callers wait on the runtime. Waking one of them from
+/// the committer's thread costs a system call, so the runtime gets all replies at once.
 #[derive(Default)]
 pub(super) struct Replies(Vec<Box<dyn FnOnce() + Send>>);
 
@@ -153,8 +154,8 @@ impl Replies {
         self.0.push(Box::new(|| drop(reply.send(outcome))));
     }
 
-    /// Sends them all on `runtime`. A runtime that is ending drops them, and every
-    /// caller learns that the store has stopped.
+    /// Sends all replies on `runtime`. A runtime that is ending drops them, and every caller learns
+    /// that the store has stopped.
     pub(super) fn send_all(self, runtime: &tokio::runtime::Handle) {
         if !self.0.is_empty() {
             runtime.spawn(async { self.0.into_iter().for_each(|reply| reply()) });
@@ -167,14 +168,14 @@ impl Replies {
 pub(in crate::store) struct Tasks(mpsc::Sender<Message>);
 
 impl Tasks {
-    /// With room for so many that wait.
+    /// Creates a queue with `room` for waiting messages. Returns it with its receiver.
     pub(in crate::store) fn new(room: usize) -> (Self, mpsc::Receiver<Message>) {
         let (sender, queue) = mpsc::channel(room);
         (Self(sender), queue)
     }
 
-    /// Does `work` in a group, and returns what it returns after the commit. Waits
-    /// for room in the queue.
+    /// Does `work` in a group, and returns its result after the commit. Waits for room in the
+    /// queue.
     pub(in crate::store) async fn write<T: Send + 'static>(
         &self,
         work: impl FnMut(&mut Group<'_>) -> Result<T, EngineError> + Send + 'static,
@@ -182,7 +183,7 @@ impl Tasks {
         self.put(|reply| Box::new(Ask { work, done: None, reply, only_reads: false })).await
     }
 
-    /// The same of work that only reads.
+    /// Like [`write`](Self::write), for work that only reads.
     pub(in crate::store) async fn read<T: Send + 'static>(
         &self,
         work: impl FnMut(&mut Group<'_>) -> Result<T, EngineError> + Send + 'static,
@@ -194,7 +195,7 @@ impl Tasks {
     pub(in crate::store) fn wake(&self) {
         let (reply, _) = oneshot::channel::<Result<(), RecordError>>();
         let nothing = |_: &mut Group<'_>| Ok(());
-        // Without room there is a group ahead.
+        // A full queue means that a group is waiting.
         let _ = self.0.try_send(Message::Task(Box::new(Ask {
             work: nothing,
             done: None,
@@ -203,12 +204,12 @@ impl Tasks {
         })));
     }
 
-    /// Commits a small write. Fails also if a commit has failed a moment ago.
+    /// Commits a small write. Also fails if a recent commit has failed.
     pub(in crate::store) async fn probe(&self) -> Result<(), RecordError> {
         self.put(|reply| Box::new(Probe(reply))).await
     }
 
-    /// Hands a task to the committer, waiting for room in the queue, and for its reply.
+    /// Hands a task to the committer and returns its result. Waits for room in the queue.
     pub(in crate::store) async fn put<T>(
         &self,
         task: impl FnOnce(Reply<T>) -> Box<dyn Task>,
@@ -216,7 +217,7 @@ impl Tasks {
         self.ask(|reply| Message::Task(task(reply))).await
     }
 
-    /// The same, but fails at once where there is no room.
+    /// Like [`put`](Self::put), but fails at once without room in the queue.
     pub(in crate::store) async fn try_put<T>(
         &self,
         task: impl FnOnce(Reply<T>) -> Box<dyn Task>,
@@ -224,8 +225,8 @@ impl Tasks {
         self.hand_over(task)?.await.map_err(|_| stopped())?
     }
 
-    /// Hands a task over at once, or fails where there is no room. Returns where its outcome
-    /// comes; who does not wait for that takes nothing back.
+    /// Hands a task over, or fails at once without room in the queue. Returns the receiver of its
+    /// result. Dropping the receiver does not cancel the task.
     pub(in crate::store) fn hand_over<T>(
         &self,
         task: impl FnOnce(Reply<T>) -> Box<dyn Task>,
@@ -238,7 +239,7 @@ impl Tasks {
         Ok(outcome)
     }
 
-    /// Changes the committer itself, between two groups.
+    /// Sends the committer a command, which is carried out between two groups. Returns its result.
     pub(in crate::store) async fn control<T>(
         &self,
         control: impl FnOnce(Reply<T>) -> Control,

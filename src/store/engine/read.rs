@@ -1,12 +1,11 @@
-//! Reading from a store, beside the connection that writes: one set of queries for every
-//! engine.
+//! Reads from a store, on connections of its own. All engines share one set of queries.
 //!
 //! | file | holds |
 //! |---|---|
 //! | [`rows`] | what differs between the engines: pools, values, rows |
 //! | [`audit`] | the audit trail |
-//! | [`list`], [`detail`] | lists of events and deliveries; one of them in full |
-//! | [`statistics`] | sizes, backlogs, what came by which source, how long deliveries took |
+//! | [`list`], [`detail`] | lists of events and deliveries; one event or delivery in full |
+//! | [`statistics`] | sizes, backlogs, the sources of events, delivery times |
 //! | [`scan`], [`query`], [`decode`] | which events a list looks at, its SQL, its rows |
 
 #[cfg(test)]
@@ -36,25 +35,25 @@ use crate::store::view::{Hold, RetryAfter};
 
 use rows::{Database, Row};
 
-/// What reads from a store. Cheap to clone.
+/// Reads from a store. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(in crate::store) struct Reader {
     database: Database,
 }
 
 impl Reader {
-    /// One that reads a file of `SQLite` by `pool`.
+    /// Creates a reader of the `SQLite` file at `path`, on the connections of `pool`.
     pub(in crate::store) fn of_sqlite(pool: SqlitePool, path: &Path) -> Self {
         Self { database: Database::Sqlite { pool, path: Arc::new(path.to_owned()) } }
     }
 
-    /// One that reads a schema of `PostgreSQL` by `pool`. Where sessions are shared,
-    /// `shared` begins each transaction.
+    /// Creates a reader of a schema of `PostgreSQL`, on the connections of `pool`. With a pooler
+    /// that shares sessions, `shared` is the statement that begins each transaction.
     pub(in crate::store) fn of_postgres(pool: PgPool, shared: Option<Arc<str>>) -> Self {
         Self { database: Database::Postgres { pool, shared } }
     }
 
-    /// The pool of `SQLite`.
+    /// Returns the pool of `SQLite`.
     #[cfg(test)]
     pub(in crate::store) fn pool(&self) -> &SqlitePool {
         match &self.database {
@@ -63,7 +62,7 @@ impl Reader {
         }
     }
 
-    /// Takes every connection there is.
+    /// Takes every connection of the pool.
     #[cfg(test)]
     pub(in crate::store) async fn hold(&self) -> Vec<impl Sized + use<>> {
         let pool = self.pool();
@@ -74,7 +73,7 @@ impl Reader {
         held
     }
 
-    /// What `stream` goes on from.
+    /// Returns the place from which `stream` goes on; `None` before its first cursor.
     pub(in crate::store) async fn resume(&self, stream: &str) -> Result<Option<Resume>, ReadError> {
         let query = "SELECT event_id, created, history FROM stream_cursor WHERE stream = $1";
         let row = self.database.row(query, [stream.into()]).await?;
@@ -90,14 +89,14 @@ impl Reader {
         .transpose()
     }
 
-    /// Returns whether an event is stored, or a place from which a stream goes on.
+    /// Returns whether the store has an event or a cursor of a stream.
     pub(in crate::store) async fn holds_anything(&self) -> Result<bool, ReadError> {
         let query = "SELECT (SELECT count(*) FROM (SELECT 1 FROM event LIMIT 1) e) \
                           + (SELECT count(*) FROM (SELECT 1 FROM stream_cursor LIMIT 1) c) AS held";
         Ok(self.database.only_row(query, []).await?.number("held")? > 0)
     }
 
-    /// What is stored of `events`, in their order.
+    /// Returns for each of `events`, in their order, whether the store has it.
     pub(in crate::store) async fn compare(
         &self,
         events: &[(EventId, Option<Digest>)],
@@ -116,7 +115,7 @@ impl Reader {
         Ok(events.iter().map(held).collect())
     }
 
-    /// The targets that are paused or have asked to be left alone, by name.
+    /// Returns the targets that are paused or have a `Retry-After`, by name.
     pub(in crate::store) async fn holds(&self) -> Result<Vec<Hold>, ReadError> {
         let query = "SELECT name, paused_at, paused_reason, retry_after_until, retry_after_address FROM target \
                      WHERE paused_at IS NOT NULL OR retry_after_until IS NOT NULL ORDER BY name";
@@ -134,14 +133,14 @@ impl Reader {
         rows.iter().map(hold).collect()
     }
 
-    /// The numbers of all targets, or of the one called `name`.
+    /// Returns the numbers of all targets, or of the target `name`.
     async fn target_numbers(&self, name: Option<&str>) -> Result<Vec<i64>, ReadError> {
         let query = "SELECT id FROM target WHERE $1 IS NULL OR name = $1";
         let rows = self.database.rows(query, [name.into()]).await?;
         rows.iter().map(|row| Ok(row.number("id")?)).collect()
     }
 
-    /// The sequences between which every event is stored.
+    /// Returns the range of sequences in which every event is stored.
     async fn extent(&self) -> Result<Extent, ReadError> {
         let query = "SELECT r.events_through AS through, \
                             coalesce((SELECT max(sequence) FROM event), 0) AS newest FROM retention r";
@@ -151,8 +150,8 @@ impl Reader {
     }
 }
 
-/// The sequences between which every event is stored. Below `first` there may be
-/// single ones, whose deliveries have not ended.
+/// A range of sequences in which every event is stored. Below `first` only events with an
+/// unfinished delivery are left.
 #[derive(Clone, Copy, Debug)]
 struct Extent {
     first: i64,

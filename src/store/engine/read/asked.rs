@@ -1,4 +1,4 @@
-//! Every query that reads, for the tests that look at how an engine would carry it out.
+//! Lists all queries that read. Tests check how an engine would carry them out.
 
 use super::query::Named;
 use super::rows::Query;
@@ -6,7 +6,7 @@ use super::{detail, query, scan, statistics};
 use crate::domain::delivery::State;
 use crate::domain::operator::{Cursor, Filter};
 
-/// Those that are always the same.
+/// Returns the queries that are always the same.
 pub(in crate::store) fn fixed() -> Vec<String> {
     let texts = [
         statistics::WAITING,
@@ -26,10 +26,10 @@ pub(in crate::store) fn fixed() -> Vec<String> {
     texts.into_iter().map(str::to_owned).chain(by_id).collect()
 }
 
-/// The one that takes the newest deliveries of a target, whatever their state.
+/// The query that reads the newest deliveries of a target, in any state.
 pub(in crate::store) const NEWEST: &str = statistics::DELIVERED_BELOW;
 
-/// Those that are put together for `filter`.
+/// Returns the queries that are built for `filter`.
 pub(in crate::store) fn of(filter: &Filter, cursor: Option<Cursor>) -> Vec<String> {
     let sequences = [1, 2, 3];
     let queries = [

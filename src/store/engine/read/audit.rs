@@ -1,4 +1,4 @@
-//! The audit trail, as it is listed.
+//! Lists the audit trail.
 
 use super::Reader;
 use super::decode::readable;
@@ -9,8 +9,8 @@ use crate::store::error::ReadError;
 use crate::store::view::AuditEntry;
 
 impl Reader {
-    /// The entries below the number `before` that pass `filter`, the newest first, `limit` at
-    /// most. Looks at all of the trail at most, which is bounded.
+    /// Returns at most `limit` entries with a number below `before` that pass `filter`, the newest
+    /// first. May read all of the trail, whose size is bounded.
     pub(in crate::store) async fn audit(
         &self,
         filter: &Filter,
@@ -22,7 +22,7 @@ impl Reader {
     }
 }
 
-/// The entries of a list.
+/// Returns the query of a list of entries.
 pub(super) fn query(filter: &Filter, before: Option<i64>, limit: usize) -> Query {
     let Filter { kind, who, action, target, event_id, from, to } = filter;
     let mut query = Query::new(

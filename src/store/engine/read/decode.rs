@@ -1,4 +1,4 @@
-//! Rows as the values that are shown. Columns are read by name.
+//! Decodes rows to the values that are shown. Columns are read by name.
 
 use super::rows::Row;
 use crate::domain::clock::UnixMillis;
@@ -7,11 +7,11 @@ use crate::domain::event::Source;
 use crate::store::types::Seen;
 use crate::store::view::{AttemptEntry, Conflict, DeliverySummary, EventFacts, Sighting, Standing};
 
-/// A value, or `None` if the row holds what this version does not know.
+/// A decoded value; `None` if the row has a value that this version does not know.
 pub(super) type Decoded<T> = Result<Option<T>, sqlx::Error>;
 
-/// The value of `row`. A row that cannot be decoded is logged and passed over, so
-/// that the others are still shown. `row` has a column `sequence`.
+/// Returns the value of `row`. A row that cannot be decoded is logged and left out, so that the
+/// others are still shown. `row` has a column `sequence`.
 pub(super) fn readable<T>(decoded: Decoded<T>, row: &Row) -> Option<T> {
     let sequence = || row.number("sequence").unwrap_or_default();
     match decoded {
@@ -30,7 +30,7 @@ pub(super) fn readable<T>(decoded: Decoded<T>, row: &Row) -> Option<T> {
     }
 }
 
-/// An event, from the columns of [`EVENT_FACTS`](super::query::EVENT_FACTS).
+/// Decodes an event, from the columns of [`EVENT_FACTS`](super::query::EVENT_FACTS).
 pub(super) fn event(row: &Row) -> Decoded<EventFacts> {
     let Ok(source) = row.text("source")?.parse() else { return Ok(None) };
     let environment = row.text_or_null("environment")?.map(str::parse).transpose();
@@ -49,7 +49,7 @@ pub(super) fn event(row: &Row) -> Decoded<EventFacts> {
     }))
 }
 
-/// The state of a delivery, and the sequence of its event.
+/// Decodes the state of a delivery, with the sequence of its event.
 pub(super) fn standing(row: &Row) -> Decoded<(i64, Standing)> {
     let Ok(state) = row.text("state")?.parse() else { return Ok(None) };
     let target = row.text("target")?.into();
@@ -57,13 +57,14 @@ pub(super) fn standing(row: &Row) -> Decoded<(i64, Standing)> {
     Ok(Some((row.number("sequence")?, standing)))
 }
 
-/// The number of a target, and a delivery to it, from the columns of
+/// Decodes a delivery, with the number of its target, from the columns of
 /// [`DELIVERY_FACTS`](super::query::DELIVERY_FACTS).
 pub(super) fn delivery(row: &Row) -> Decoded<(i64, DeliverySummary)> {
     let Ok(state) = row.text("state")?.parse::<State>() else { return Ok(None) };
     let received_at = UnixMillis(row.number("received_at")?);
     let waits_for: Option<String> = row.text_or_null("waits_for")?.map(str::to_owned);
-    // A first attempt is due since its event arrived. What waits for another is not due.
+    // A first attempt is due from the arrival of its event on. A delivery that waits for another
+    // one is not due.
     let due_at = if state == State::Pending { Some(received_at) } else { time(row, "due_at")? };
     let delivery = DeliverySummary {
         sequence: row.number("sequence")?,
@@ -85,7 +86,7 @@ pub(super) fn delivery(row: &Row) -> Decoded<(i64, DeliverySummary)> {
     Ok(Some((row.number("target_id")?, delivery)))
 }
 
-/// An attempt that has ended.
+/// Decodes an attempt that has ended.
 pub(super) fn attempt(row: &Row) -> Decoded<AttemptEntry> {
     Ok(Some(AttemptEntry {
         number: row.small("number")?,
@@ -97,7 +98,7 @@ pub(super) fn attempt(row: &Row) -> Decoded<AttemptEntry> {
     }))
 }
 
-/// An event that came under the id of another one.
+/// Decodes an event that came under the id of another one.
 pub(super) fn conflict(row: &Row) -> Decoded<Conflict> {
     let Ok(source) = row.text("source")?.parse() else { return Ok(None) };
     Ok(Some(Conflict {
@@ -111,7 +112,7 @@ pub(super) fn conflict(row: &Row) -> Decoded<Conflict> {
     }))
 }
 
-/// A further source of an event whose first one brought it at `first`.
+/// Decodes a further source of an event that first arrived at `first`.
 pub(super) fn sighting(row: &Row, first: UnixMillis) -> Decoded<Sighting> {
     let Ok(source) = row.text("source")?.parse() else { return Ok(None) };
     let at = UnixMillis(row.number("at")?);
@@ -119,7 +120,7 @@ pub(super) fn sighting(row: &Row, first: UnixMillis) -> Decoded<Sighting> {
     Ok(Some(Sighting { source, origin: row.text("origin")?.to_owned(), at, lag_ms }))
 }
 
-/// An event, and when each live source first brought it.
+/// Decodes an event, with the time at which each live source first brought it.
 pub(super) fn seen(row: &Row) -> Decoded<Seen> {
     let Ok(first) = row.text("source")?.parse::<Source>() else { return Ok(None) };
     let received_at = UnixMillis(row.number("received_at")?);
@@ -135,12 +136,12 @@ pub(super) fn seen(row: &Row) -> Decoded<Seen> {
     }))
 }
 
-/// `bytes` as text; what is no UTF-8 is replaced.
+/// Returns `bytes` as text. Bytes that are not UTF-8 are replaced.
 pub(super) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// A number of rows or bytes.
+/// Returns a number of rows or bytes; 0 for a negative one.
 pub(super) fn count(number: i64) -> u64 {
     u64::try_from(number).unwrap_or(0)
 }

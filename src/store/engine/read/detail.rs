@@ -1,4 +1,4 @@
-//! One event, or one delivery, with everything there is about it.
+//! Reads one event or one delivery in full.
 
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
@@ -16,7 +16,7 @@ pub(super) const CONFLICTS: &str = "SELECT sequence, source, origin, received_at
                                     FROM conflict WHERE sequence = $1";
 pub(super) const ATTEMPTS: &str = "SELECT sequence, number, started_at, duration_ms, status, error, answer \
                                    FROM attempt WHERE target_id = $1 AND sequence = $2 ORDER BY number";
-/// A first attempt that was acknowledged, which the row of the delivery holds.
+/// An acknowledged first attempt, which has no row of its own: the row of the delivery holds it.
 pub(super) const FIRST_SUCCESS: &str = "SELECT d.sequence AS sequence, d.attempts AS number, d.first_attempt_at AS started_at, \
      d.duration_ms AS duration_ms, d.status AS status, NULL AS error, NULL AS answer \
      FROM delivery d JOIN event e ON e.sequence = d.sequence \
@@ -24,7 +24,7 @@ pub(super) const FIRST_SUCCESS: &str = "SELECT d.sequence AS sequence, d.attempt
 pub(super) const BODY: &str = "SELECT body FROM event WHERE id = $1";
 
 impl Reader {
-    /// Everything about the event `id`.
+    /// Returns the event `id` with its deliveries, sources and conflicts.
     pub(in crate::store) async fn event(&self, id: &EventId) -> Result<Option<EventDetail>, ReadError> {
         let query = format!("SELECT {EVENT_FACTS}, e.body AS body FROM event e WHERE e.id = $1");
         let Some(row) = self.database.row(query, [id.as_str().into()]).await? else { return Ok(None) };
@@ -42,13 +42,14 @@ impl Reader {
         }))
     }
 
-    /// The body of the event `id`, if it is stored and its body is kept.
+    /// Returns the body of the event `id`. The outer `None` means that the event is not stored, the
+    /// inner one that its body has been removed.
     pub(in crate::store) async fn body(&self, id: &EventId) -> Result<Option<Option<Bytes>>, ReadError> {
         let row = self.database.row(BODY, [id.as_str().into()]).await?;
         row.map(|row| Ok(row.bytes_or_null("body")?.map(Bytes::copy_from_slice))).transpose()
     }
 
-    /// Everything about the delivery of the event `id` to `target`.
+    /// Returns the delivery of the event `id` to `target`, with its attempts.
     pub(in crate::store) async fn delivery(
         &self,
         target: &str,
@@ -59,14 +60,14 @@ impl Reader {
         Ok(self.details(sequence, &filter).await?.pop())
     }
 
-    /// The sequence of the event `id`.
+    /// Returns the sequence of the event `id`.
     async fn sequence(&self, id: &EventId) -> Result<Option<i64>, ReadError> {
         let query = "SELECT sequence FROM event WHERE id = $1";
         let row = self.database.row(query, [id.as_str().into()]).await?;
         Ok(row.map(|row| row.number("sequence")).transpose()?)
     }
 
-    /// The deliveries of one event that pass `filter`, by target.
+    /// Returns the deliveries of one event that pass `filter`, by the name of their target.
     async fn details(&self, sequence: i64, filter: &Filter) -> Result<Vec<DeliveryDetail>, ReadError> {
         let rows = self.database.run(query::deliveries(filter, None, &[sequence], usize::MAX)).await?;
         let mut details = Vec::new();

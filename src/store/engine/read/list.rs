@@ -1,5 +1,4 @@
-//! Lists of events and deliveries, newest first, and the deliveries that an action
-//! on many of them applies to.
+//! Lists events and deliveries, the newest first, and selects the deliveries for an action on many.
 
 use std::collections::HashMap;
 
@@ -15,17 +14,18 @@ use crate::store::settings::Route;
 use crate::store::types::{Candidate, Key, Movable, TargetId};
 use crate::store::view::{DeliverySummary, EventFacts, EventSummary, Listed, Standing};
 
-/// Rows looked at in one query, at most. The first queries of a page look at fewer,
+/// The largest number of rows that one query looks at. The first queries of a page look at fewer,
 /// since most pages are full at once.
 const STRIDE: i64 = 4_000;
 
-/// Bodies that are searched in one query, at most: each may be some hundred kilobytes.
+/// The largest number of bodies that one query searches. A body may have some hundred kilobytes.
 const SEARCHED: i64 = 100;
 
-/// The same as [`STRIDE`] for an action on many. Between two queries others are let in.
+/// Like [`STRIDE`], for an action on many. Other queries are let in between two of these.
 const MATCHING_STRIDE: i64 = 5_000;
 
-/// What goes one at a time is about one order, where that is known, or one object.
+/// Decodes a candidate. Candidates of one group go one at a time: those about the same order if it
+/// is known, otherwise those about the same object.
 fn candidate(row: &Row) -> Result<Candidate, sqlx::Error> {
     let sequence = row.number("sequence")?;
     let of_object = row.text_or_null("object_id")?.map(lane_of_name);
@@ -33,8 +33,8 @@ fn candidate(row: &Row) -> Result<Candidate, sqlx::Error> {
     Ok(Candidate { sequence, group })
 }
 
-/// Whether a target of this `route` takes the event of `row`, which has a body only where the
-/// route has a condition.
+/// Returns whether a target of this `route` takes the event of `row`. The row has a body only if
+/// the route has a condition.
 fn is_taken(row: &Row, route: &Route) -> Result<bool, sqlx::Error> {
     let environment = row.text_or_null("environment")?.and_then(|name| name.parse().ok());
     let body = if route.condition.is_some() { row.bytes_or_null("body")? } else { None };
@@ -42,7 +42,7 @@ fn is_taken(row: &Row, route: &Route) -> Result<bool, sqlx::Error> {
 }
 
 impl Reader {
-    /// The events that pass `filter`, from the cursor of `page` on.
+    /// Returns the events that pass `filter`, from the cursor of `page` on.
     pub(in crate::store) async fn events(
         &self,
         filter: &Filter,
@@ -92,7 +92,7 @@ impl Reader {
         Ok(events.into_iter().map(summary).collect())
     }
 
-    /// The deliveries that pass `filter`, from the cursor of `page` on.
+    /// Returns the deliveries that pass `filter`, from the cursor of `page` on.
     pub(in crate::store) async fn deliveries(
         &self,
         filter: &Filter,
@@ -100,7 +100,7 @@ impl Reader {
     ) -> Result<Listed<DeliverySummary>, ReadError> {
         let limit = usize::try_from(page.limit.clamp(1, Page::LARGEST)).unwrap_or(1);
         let states = filter.state.as_slice();
-        // The event that a page ended in may have deliveries left.
+        // The last event of the previous page may have more deliveries.
         let below = page.cursor.map(|cursor| cursor.sequence.saturating_add(1));
         let mut scan = self.scan(filter, states, below).await?;
         let (mut found, mut stride) = (Vec::new(), i64::from(page.limit.max(1)) + 1);
@@ -124,7 +124,7 @@ impl Reader {
         Ok(Listed { items: found.into_iter().map(|(_, delivery)| delivery).collect(), next })
     }
 
-    /// Every delivery that passes `filter` and is in a state that `action` applies to.
+    /// Returns every delivery that passes `filter` and is in a state to which `action` applies.
     pub(in crate::store) async fn matching(
         &self,
         action: Action,
@@ -133,7 +133,7 @@ impl Reader {
         self.matching_in(filter, &filter.states_for(action)).await
     }
 
-    /// Every delivery that passes `filter` and is in one of `states`.
+    /// Returns every delivery that passes `filter` and is in one of `states`.
     async fn matching_in(&self, filter: &Filter, states: &[State]) -> Result<Vec<Key>, ReadError> {
         if states.is_empty() {
             Ok(Vec::new())
@@ -144,7 +144,8 @@ impl Reader {
         }
     }
 
-    /// Where nothing is asked of the event, the indexes by state are enough.
+    /// Returns every delivery in one of `states`. The indexes by state are enough for a filter
+    /// without a condition on the event.
     async fn matching_states(&self, target: Option<&str>, states: &[State]) -> Result<Vec<Key>, ReadError> {
         let mut keys = Vec::new();
         for target in self.target_numbers(target).await? {
@@ -162,14 +163,14 @@ impl Reader {
         Ok(keys)
     }
 
-    /// The number of the target called `name`.
+    /// Returns the number of the target `name`.
     pub(in crate::store) async fn target(&self, name: &str) -> Result<Option<TargetId>, ReadError> {
         Ok(self.target_numbers(Some(name)).await?.first().copied().map(TargetId))
     }
 
-    /// The events that pass `filter`, that have no delivery to `target` and that its `route`
-    /// takes; unless only those are `missing`, also those whose delivery to it has ended. What
-    /// has no body any more is left out.
+    /// Returns the events that pass `filter`, have no delivery to `target` and are taken by its
+    /// `route`. Unless `missing` is set, the result also has the events whose delivery to `target`
+    /// has ended. Events without a body are left out.
     pub(in crate::store) async fn replayable(
         &self,
         target: TargetId,
@@ -178,7 +179,7 @@ impl Reader {
         missing: bool,
     ) -> Result<Vec<Candidate>, ReadError> {
         let states = filter.state.as_slice();
-        // Only a condition looks into the body.
+        // Only a condition reads the body.
         let with_body = route.condition.is_some();
         let mut scan = self.scan(filter, states, None).await?;
         let mut found = Vec::new();
@@ -199,8 +200,8 @@ impl Reader {
         Ok(found)
     }
 
-    /// What passes `filter`, which names the target that it is taken from, is unfinished or
-    /// dead, and goes to a target of this `route`.
+    /// Returns the unfinished and dead deliveries that pass `filter`, if a target of this `route`
+    /// takes their events. `filter` names the target that they are taken from.
     pub(in crate::store) async fn movable(
         &self,
         filter: &Filter,

@@ -1,4 +1,4 @@
-//! The parts that queries are put together from, and the queries of lists.
+//! Builds the queries of lists from common parts.
 
 use super::rows::Query;
 use crate::domain::delivery::State;
@@ -10,8 +10,8 @@ pub(super) const EVENT_FACTS: &str = "e.sequence AS sequence, e.id AS id, e.type
      e.source AS source, e.origin AS origin, e.environment AS environment, e.received_at AS received_at, \
      CAST(length(e.body) AS bigint) AS size";
 
-/// The columns of [`DeliverySummary`](crate::store::view::DeliverySummary), and the
-/// target's number.
+/// The columns of [`DeliverySummary`](crate::store::view::DeliverySummary), and the target's
+/// number.
 pub(super) const DELIVERY_FACTS: &str = "e.sequence AS sequence, t.id AS target_id, t.name AS target, e.id AS event_id, e.type AS type, \
      e.object_id AS object_id, e.received_at AS received_at, d.state AS state, d.attempts AS attempts, \
      d.replays AS replays, d.due_at AS due_at, d.first_attempt_at AS first_attempt_at, \
@@ -23,27 +23,27 @@ pub(super) const DELIVERY_FACTS: &str = "e.sequence AS sequence, t.id AS target_
         (SELECT w.sequence FROM delivery w INDEXED BY delivery_open WHERE w.target_id = d.target_id \
            AND w.settled_at IS NULL AND w.state = 'sending' AND w.lane = d.lane LIMIT 1))) AS waits_for";
 
-/// The events of the sequences before it, in their order. The joins are crossed so that
+/// Joins the events of the sequences before it, in the order of the sequences. With `CROSS JOIN`,
 /// `SQLite` considers no other order.
 const OF_SEQUENCES: &str = " CROSS JOIN event e ON e.sequence = c.value";
 
-/// Their deliveries, by the target's number.
+/// Joins their deliveries, by the target's number.
 const THEIR_DELIVERIES: &str = " CROSS JOIN target t NOT INDEXED ON TRUE \
      CROSS JOIN delivery d ON d.target_id = t.id AND d.sequence = e.sequence";
 
-/// The last attempt of each.
+/// Joins the last attempt of each delivery.
 const LAST_ATTEMPT: &str = " LEFT JOIN attempt a ON a.target_id = d.target_id AND a.sequence = d.sequence \
      AND a.number = (SELECT max(x.number) FROM attempt x \
                      WHERE x.target_id = d.target_id AND x.sequence = d.sequence)";
 
-/// As what an event names an id that is not its object's.
+/// The kind of an id that an event names beside the id of its object.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Named {
     Order,
     Invoice,
 }
 
-/// Those of the events of `sequences` that pass `filter`, in their order.
+/// Returns the query for the events of `sequences` that pass `filter`, in the order of `sequences`.
 pub(super) fn events(filter: &Filter, sequences: &[i64], limit: usize) -> Query {
     let mut query = of_sequences(EVENT_FACTS, sequences);
     query.push(" WHERE TRUE");
@@ -54,7 +54,7 @@ pub(super) fn events(filter: &Filter, sequences: &[i64], limit: usize) -> Query 
     query
 }
 
-/// The states of the deliveries of the events of `sequences`.
+/// Returns the query for the states of the deliveries of the events of `sequences`.
 pub(super) fn standings(sequences: &[i64]) -> Query {
     let columns = "e.sequence AS sequence, t.name AS target, d.state AS state, d.attempts AS attempts";
     let mut query = of_sequences(columns, sequences);
@@ -62,8 +62,9 @@ pub(super) fn standings(sequences: &[i64]) -> Query {
     query
 }
 
-/// The deliveries of the events of `sequences` that pass `filter` and lie beyond
-/// `cursor`: in their order, and of one event by the target's number.
+/// Returns the query for the deliveries of the events of `sequences` that pass `filter` and lie
+/// beyond `cursor`. They come in the order of `sequences`; those of one event come by the target's
+/// number.
 pub(super) fn deliveries(filter: &Filter, cursor: Option<Cursor>, sequences: &[i64], limit: usize) -> Query {
     let mut query = of_sequences(DELIVERY_FACTS, sequences);
     query.push(THEIR_DELIVERIES).push(LAST_ATTEMPT).push(" WHERE TRUE");
@@ -78,8 +79,8 @@ pub(super) fn deliveries(filter: &Filter, cursor: Option<Cursor>, sequences: &[i
     query
 }
 
-/// The keys of the deliveries of the events of `sequences` that pass `filter` and
-/// are in one of `states`.
+/// Returns the query for the keys of the deliveries of the events of `sequences` that pass `filter`
+/// and are in one of `states`.
 pub(super) fn keys(filter: &Filter, states: &[State], sequences: &[i64]) -> Query {
     let mut query = of_sequences("d.target_id AS target_id, d.sequence AS sequence", sequences);
     query.push(THEIR_DELIVERIES).push(" WHERE TRUE");
@@ -89,8 +90,8 @@ pub(super) fn keys(filter: &Filter, states: &[State], sequences: &[i64]) -> Quer
     query
 }
 
-/// Of the events of `sequences` that pass `filter` and have a body: what tells whether they
-/// can go to the target `target` again, and what they are about.
+/// Returns the query for the events of `sequences` that pass `filter` and have a body. Its columns
+/// say whether an event can go to `target` again, and what the event is about.
 pub(super) fn replayable(filter: &Filter, (target, with_body): (i64, bool), sequences: &[i64]) -> Query {
     let columns = "e.sequence AS sequence, e.object_id AS object_id, e.order_lane AS order_lane, \
                    e.type AS type, e.environment AS environment, r.state AS state";
@@ -103,7 +104,8 @@ pub(super) fn replayable(filter: &Filter, (target, with_body): (i64, bool), sequ
     query
 }
 
-/// What the events of `sequences` are about, and what tells whether a target takes them.
+/// Returns the query for the events of `sequences`. Its columns say what an event is about and
+/// whether a target takes it.
 pub(super) fn candidates(with_body: bool, sequences: &[i64]) -> Query {
     let columns = "e.sequence AS sequence, e.object_id AS object_id, e.order_lane AS order_lane, \
                    e.type AS type, e.environment AS environment";
@@ -111,8 +113,8 @@ pub(super) fn candidates(with_body: bool, sequences: &[i64]) -> Query {
     of_sequences(columns, sequences)
 }
 
-/// What finds the events about an id, or that name it so, in blocks from one down to
-/// another, one by one.
+/// Returns the query for the events about an id, or with `named` also for those that name the id.
+/// It asks the index of objects block by block, from one block down to another.
 pub(super) fn in_blocks(named: Option<Named>) -> String {
     let events = in_block(named, ["$3", "$4", "$5"]);
     format!(
@@ -122,7 +124,7 @@ pub(super) fn in_blocks(named: Option<Named>) -> String {
     )
 }
 
-/// The same from the newest block that holds anything, where not every block does.
+/// Like [`in_blocks`], but visits only blocks that have events, for sequences with gaps.
 pub(super) fn in_found_blocks(named: Option<Named>) -> String {
     let events = in_block(named, ["$1", "$2", "$3"]);
     format!(
@@ -134,8 +136,8 @@ pub(super) fn in_found_blocks(named: Option<Named>) -> String {
     )
 }
 
-/// The events of the blocks by the index of each column. None is found twice, since a
-/// column does not repeat the id of the object.
+/// Returns the query for the events in `block`, by the index of each column. An event is found
+/// once, since a column does not repeat the id of the object.
 fn in_block(named: Option<Named>, [id, lowest, below]: [&str; 3]) -> String {
     let by = |column: &str| {
         format!(
@@ -151,14 +153,14 @@ fn in_block(named: Option<Named>, [id, lowest, below]: [&str; 3]) -> String {
     }
 }
 
-/// The digests of the events that have these ids.
+/// Returns the query for the digests of the events with these ids.
 pub(super) fn digests<'a>(ids: impl IntoIterator<Item = &'a str>) -> Query {
     let mut query = Query::new("SELECT id, digest FROM event WHERE id IN (");
     query.push_list(ids).push(")");
     query
 }
 
-/// Whether `filter` asks something of the event itself.
+/// Returns whether `filter` has a condition on the event.
 pub(super) fn asks_of_event(filter: &Filter) -> bool {
     let Filter {
         types,
@@ -184,14 +186,14 @@ pub(super) fn asks_of_event(filter: &Filter) -> bool {
         || text.is_some()
 }
 
-/// A query that selects `columns` of the events of `sequences`.
+/// Returns a query for `columns` of the events of `sequences`.
 fn of_sequences(columns: &str, sequences: &[i64]) -> Query {
     let mut query = Query::new("SELECT ");
     query.push(columns).push(" FROM ").push_numbers(sequences).push(OF_SEQUENCES);
     query
 }
 
-/// What `filter` asks of an event itself.
+/// Adds the conditions of `filter` on the event.
 fn push_event(query: &mut Query, filter: &Filter) {
     if let Some(types) = filter.types.as_ref().filter(|types| !types.is_any()) {
         query.push(" AND (FALSE");
@@ -230,7 +232,8 @@ fn push_event(query: &mut Query, filter: &Filter) {
     }
 }
 
-/// That an event has a delivery of which `filter` asks something, if it does.
+/// Adds that the event has a delivery that meets the conditions of `filter`, if it has such
+/// conditions.
 fn push_having(query: &mut Query, filter: &Filter) {
     if filter.state.is_some() || filter.target.is_some() {
         query.push(" AND EXISTS (SELECT 1 FROM target t CROSS JOIN delivery d ON d.target_id = t.id AND d.sequence = e.sequence WHERE TRUE");
@@ -239,7 +242,7 @@ fn push_having(query: &mut Query, filter: &Filter) {
     }
 }
 
-/// What `filter` asks of a delivery.
+/// Adds the conditions of `filter` on the delivery.
 fn push_delivery(query: &mut Query, filter: &Filter) {
     if let Some(target) = &filter.target {
         query.push(" AND t.name = ").push_bind(&**target);
@@ -249,7 +252,7 @@ fn push_delivery(query: &mut Query, filter: &Filter) {
     }
 }
 
-/// That a delivery is in one of `states`.
+/// Adds that the delivery is in one of `states`.
 fn push_states(query: &mut Query, states: &[State]) {
     query.push(" AND d.state IN (");
     query.push_list(states.iter().map(|state| state.as_str())).push(")");

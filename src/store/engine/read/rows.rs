@@ -1,7 +1,7 @@
 //! Queries that every engine understands, and their rows.
 //!
-//! A query is written once, in the words that `SQLite` and `PostgreSQL` share; its values
-//! are `$1`, `$2` and so on. Where the two differ, [`Database`] has a method.
+//! A query is written once, in the SQL that `SQLite` and `PostgreSQL` share. Its values are `$1`,
+//! `$2` and so on. [`Database`] has a method for each difference between the two.
 
 use std::borrow::Cow;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use sqlx::postgres::{PgPool, PgRow};
 use sqlx::sqlite::{SqlitePool, SqliteRow};
 use sqlx::{AssertSqlSafe, Row as _};
 
-/// A database that can be read, by a pool of connections. Cheap to clone.
+/// A database to read from, with a pool of connections. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(in crate::store) enum Database {
     /// A file of `SQLite`.
@@ -25,7 +25,7 @@ pub(in crate::store) enum Database {
     Postgres {
         /// Connections.
         pool: PgPool,
-        /// What begins a transaction where sessions are shared; `None` where they are not.
+        /// The statement that begins a transaction if sessions are shared; `None` otherwise.
         shared: Option<Arc<str>>,
     },
 }
@@ -59,7 +59,7 @@ impl From<Option<&str>> for Value {
     }
 }
 
-/// A query that is put together, with its values.
+/// A query that is being built, with its values.
 #[derive(Clone, Debug)]
 pub(in crate::store) struct Query {
     text: String,
@@ -69,7 +69,7 @@ pub(in crate::store) struct Query {
 }
 
 impl Query {
-    /// A query that begins with `text`.
+    /// Creates a query that begins with `text`.
     pub(super) fn new(text: &str) -> Self {
         Self { text: text.to_owned(), values: Vec::new(), limit: None, order: None }
     }
@@ -88,37 +88,37 @@ impl Query {
         self
     }
 
-    /// Adds the table `c`, whose column `value` holds `numbers`. The rows of the query
-    /// come in their order.
+    /// Adds the table `c`, whose column `value` has `numbers`. The rows of the query come in their
+    /// order.
     pub(super) fn push_numbers(&mut self, numbers: &[i64]) -> &mut Self {
         self.push("json_each(").push_bind(Value::Numbers(numbers.to_vec())).push(") c")
     }
 
-    /// Adds that the bytes in `column` have `text` somewhere.
+    /// Adds the condition that the bytes in `column` contain `text`.
     pub(super) fn push_contains(&mut self, column: &str, text: &str) -> &mut Self {
         self.push("instr(").push(column).push(", CAST(").push_bind(text).push(" AS BLOB)) > 0")
     }
 
-    /// Ends the query after so many rows.
+    /// Limits the query to this number of rows.
     pub(super) fn limit(&mut self, rows: usize) {
         self.limit = Some(i64::try_from(rows).unwrap_or(i64::MAX));
     }
 
-    /// Names the order in which the rows come. `SQLite` returns them so by itself, in the
-    /// order of its joins, and would sort them once more.
+    /// Sets the order of the rows. Only `PostgreSQL` is told: `SQLite` returns them in the order of
+    /// its joins, and would sort them once more.
     pub(super) fn order(&mut self, columns: &'static str) -> &mut Self {
         self.order = Some(columns);
         self
     }
 
-    /// What `PostgreSQL` is asked.
+    /// Returns the text for `PostgreSQL`.
     fn postgres(&self) -> String {
         let order = self.order.map(|columns| format!(" ORDER BY {columns}")).unwrap_or_default();
         let limit = self.limit.map(|limit| format!(" LIMIT {limit}")).unwrap_or_default();
         format!("{}{order}{limit}", self.text)
     }
 
-    /// What `SQLite` is asked.
+    /// Returns the text for `SQLite`.
     pub(super) fn sqlite(&self) -> String {
         match self.limit {
             Some(limit) => format!("{} LIMIT {limit}", self.text),
@@ -135,17 +135,17 @@ impl Query {
     }
 }
 
-/// A row that was read. Columns are read by name.
+/// A row of a result. Columns are read by name.
 #[derive(Debug)]
 pub(in crate::store) enum Row {
-    /// Of `SQLite`.
+    /// A row of `SQLite`.
     Sqlite(SqliteRow),
-    /// Of `PostgreSQL`.
+    /// A row of `PostgreSQL`.
     Postgres(PgRow),
 }
 
 impl Row {
-    /// A number.
+    /// Returns a number.
     pub(in crate::store) fn number(&self, column: &str) -> Result<i64, sqlx::Error> {
         match self {
             Self::Sqlite(row) => row.try_get(column),
@@ -153,7 +153,7 @@ impl Row {
         }
     }
 
-    /// A number that a column has fewer bits for in the program.
+    /// Returns a number of a type with fewer bits than the column.
     pub(in crate::store) fn small<T>(&self, column: &str) -> Result<T, sqlx::Error>
     where
         T: TryFrom<i64, Error: std::error::Error + Send + Sync + 'static>,
@@ -161,7 +161,7 @@ impl Row {
         narrow(column, self.number(column)?)
     }
 
-    /// The same, or NULL.
+    /// Like [`small`](Self::small), for a column that may be NULL.
     pub(in crate::store) fn small_or_null<T>(&self, column: &str) -> Result<Option<T>, sqlx::Error>
     where
         T: TryFrom<i64, Error: std::error::Error + Send + Sync + 'static>,
@@ -169,7 +169,7 @@ impl Row {
         self.number_or_null(column)?.map(|number| narrow(column, number)).transpose()
     }
 
-    /// A number, or NULL.
+    /// Returns a number, or `None` for NULL.
     pub(in crate::store) fn number_or_null(&self, column: &str) -> Result<Option<i64>, sqlx::Error> {
         match self {
             Self::Sqlite(row) => row.try_get(column),
@@ -177,7 +177,7 @@ impl Row {
         }
     }
 
-    /// A text.
+    /// Returns a text.
     pub(in crate::store) fn text(&self, column: &str) -> Result<&str, sqlx::Error> {
         match self {
             Self::Sqlite(row) => row.try_get(column),
@@ -185,7 +185,7 @@ impl Row {
         }
     }
 
-    /// A text, or NULL.
+    /// Returns a text, or `None` for NULL.
     pub(in crate::store) fn text_or_null(&self, column: &str) -> Result<Option<&str>, sqlx::Error> {
         match self {
             Self::Sqlite(row) => row.try_get(column),
@@ -193,7 +193,7 @@ impl Row {
         }
     }
 
-    /// Bytes, or NULL.
+    /// Returns bytes, or `None` for NULL.
     pub(in crate::store) fn bytes_or_null(&self, column: &str) -> Result<Option<&[u8]>, sqlx::Error> {
         match self {
             Self::Sqlite(row) => row.try_get(column),
@@ -202,8 +202,8 @@ impl Row {
     }
 }
 
-/// `query` without the words by which `SQLite` is told of an index or of an order of joins,
-/// and with `PostgreSQL`'s words for rows of numbers.
+/// Returns `query` without the hints for `SQLite` on indexes and the order of joins, and with the
+/// expressions of `PostgreSQL` for rows of numbers and for a search in bytes.
 fn without_hints(query: &str) -> String {
     let mut words: Vec<Cow<'_, str>> = Vec::new();
     let mut rest = query.split_ascii_whitespace().peekable();
@@ -217,7 +217,7 @@ fn without_hints(query: &str) -> String {
                 rest.next();
             }
             ("CROSS", Some("JOIN")) => {}
-            // A text, by which bytes are searched.
+            // The text that is searched for in bytes.
             ("AS", Some("BLOB))")) => {
                 rest.next();
                 let text = words.pop().map(|word| word.replace("CAST(", "convert_to(")).unwrap_or_default();
@@ -236,7 +236,7 @@ fn without_hints(query: &str) -> String {
     }
 }
 
-/// `numbers` as a JSON array.
+/// Returns `numbers` as a JSON array.
 fn json(numbers: &[i64]) -> String {
     let numbers: Vec<_> = numbers.iter().map(ToString::to_string).collect();
     format!("[{}]", numbers.join(","))
@@ -251,17 +251,17 @@ where
 }
 
 impl Database {
-    /// The rows of a query that is always the same.
+    /// Returns the rows of a query that is always the same.
     pub(in crate::store) async fn rows<const N: usize>(
         &self,
         query: impl Into<Cow<'static, str>>,
         values: [Value; N],
     ) -> Result<Vec<Row>, sqlx::Error> {
-        // On the heap, since the futures of handlers hold many of these.
+        // The future is on the heap, since the futures of handlers hold many of these.
         Box::pin(self.fetch(query.into(), values.into())).await
     }
 
-    /// The row of one, if it has any.
+    /// Returns the first row of such a query, if it has any.
     pub(in crate::store) async fn row<const N: usize>(
         &self,
         query: impl Into<Cow<'static, str>>,
@@ -270,7 +270,7 @@ impl Database {
         Ok(self.rows(query, values).await?.into_iter().next())
     }
 
-    /// The only row of one.
+    /// Returns the first row of such a query, or an error if it has none.
     pub(in crate::store) async fn only_row<const N: usize>(
         &self,
         query: impl Into<Cow<'static, str>>,
@@ -279,7 +279,7 @@ impl Database {
         self.row(query, values).await?.ok_or(sqlx::Error::RowNotFound)
     }
 
-    /// The rows of a query that was put together.
+    /// Returns the rows of a query that was built.
     pub(super) async fn run(&self, query: Query) -> Result<Vec<Row>, sqlx::Error> {
         let text = match self {
             Self::Sqlite { .. } => query.sqlite(),

@@ -1,4 +1,4 @@
-//! Which events a list looks at: a scan down from the newest one, by the index that
+//! Chooses the events that a list looks at: a scan down from the newest event, by the index that
 //! leaves out the most.
 
 use std::time::{Duration, Instant};
@@ -11,28 +11,27 @@ use crate::domain::operator::Filter;
 use crate::store::engine::ORDINARY_SKEW_MS;
 use crate::store::error::ReadError;
 
-/// Up to this many ids with the same prefix are looked up one by one; with more of
-/// them, all events are scanned.
+/// The largest number of ids with one prefix that are looked up one by one. With more, all events
+/// are scanned.
 const FEW: i64 = 1000;
 
-/// Rows that one call looks at, at most: some tens of milliseconds.
+/// The largest number of rows that one call looks at. That takes some tens of milliseconds.
 const BUDGET: i64 = 20_000;
 
-/// After this a call looks at no more rows: those that come from the disk take longer.
+/// The time after which a call looks at no more rows. Rows that are read from the disk take longer.
 const LONG_ENOUGH: Duration = Duration::from_millis(500);
 
-/// The cost of looking for a text in a body, in rows looked at: 2,000 bodies are searched
-/// by one call at most.
+/// The cost of a search in a body, in rows. One call searches at most 2,000 bodies.
 const BODY: i64 = 10;
 
-/// The index of objects has a key of blocks of two to the power of this many events,
-/// as migration 0003 says.
+/// The binary logarithm of the number of sequences in a block. The index of objects has a key of
+/// blocks; see migration 0003.
 const BLOCK_BITS: u32 = 9;
 
-/// Blocks that are asked in one query.
+/// The number of blocks in one query.
 const BLOCKS: i64 = 500;
 
-/// The cost of asking a block, in rows looked at.
+/// The cost of a block in a query, in rows.
 const BLOCK: i64 = 10;
 
 /// A scan of the events, from the newest down, by sequence.
@@ -42,31 +41,30 @@ pub(super) struct EventScan {
     extent: Extent,
     /// The lowest sequence to look at.
     lowest: i64,
-    /// Every sequence from this one on has been looked at.
+    /// Every sequence from here on has been looked at.
     scanned_to: i64,
-    /// The cost of that, in rows.
+    /// The cost of the scan up to now, in rows.
     cost: i64,
-    /// The cost of a row that is looked at.
+    /// The cost of a row.
     weight: i64,
     began: Instant,
 }
 
-/// What finds the events to look at.
+/// The way by which a scan finds events.
 #[derive(Debug)]
 enum AccessPath {
-    /// These sequences, from the newest down.
+    /// These sequences, in descending order.
     Sequences(Vec<i64>),
-    /// The index of objects and, for an order or an invoice, that of the events that
-    /// name it.
+    /// The index of objects and, for an order or an invoice, the index of the events that name it.
     Id { id: String, named: Option<Named> },
-    /// The indexes of deliveries, for each of the targets and each of the states.
+    /// The indexes of deliveries by state, for each of the targets.
     Deliveries { targets: Vec<i64>, states: Vec<State> },
     /// All events.
     All,
 }
 
-/// Blocks of the index of objects, from one down to another, and the sequences in
-/// them that are still to be looked at.
+/// A range of blocks of the index of objects, and the range of the sequences in them that a query
+/// still has to look at.
 #[derive(Debug)]
 struct Blocks {
     newest: i64,
@@ -76,8 +74,8 @@ struct Blocks {
 }
 
 impl Reader {
-    /// A scan of everything below `below` that can pass `filter` and, where there are
-    /// `states`, can have a delivery in one of them.
+    /// Returns a scan of the events below `below` that may pass `filter` and, unless `states` is
+    /// empty, may have a delivery in one of `states`.
     pub(super) async fn scan(
         &self,
         filter: &Filter,
@@ -96,7 +94,8 @@ impl Reader {
         }
         let path = self.access_path(filter, states).await?;
         let weight = if filter.text.is_some() { BODY } else { 1 };
-        // Below the part without gaps, sequences say nothing of the time of arrival.
+        // Below the range without gaps, the order of sequences says nothing about the time of
+        // arrival.
         let lowest = if lowest <= extent.first { 0 } else { lowest };
         Ok(EventScan { path, extent, lowest, scanned_to, cost: 0, weight, began: Instant::now() })
     }
@@ -124,9 +123,9 @@ impl Reader {
         Ok(AccessPath::All)
     }
 
-    /// The events whose ids begin with `prefix`, unless there are more than [`FEW`].
+    /// Returns the events whose ids begin with `prefix`; `None` if there are more than [`FEW`].
     async fn few_with_prefix(&self, prefix: &str) -> Result<Option<Vec<i64>>, ReadError> {
-        // Ids are visible ASCII, so every id with this prefix is less than this.
+        // An id is visible ASCII, so every id with this prefix sorts before `end`.
         let end = format!("{prefix}\u{7f}");
         let rows = self.database.rows(BY_ID, [prefix.into(), (&*end).into(), (FEW + 1).into()]).await?;
         if i64::try_from(rows.len()).unwrap_or(i64::MAX) > FEW {
@@ -137,23 +136,23 @@ impl Reader {
         Ok(Some(sequences))
     }
 
-    /// The most, in milliseconds, by which an event has arrived before one that was
+    /// Returns the longest time, in milliseconds, by which an event arrived before one that was
     /// accepted earlier.
     async fn max_arrival_skew_ms(&self) -> Result<i64, ReadError> {
         let row = self.database.only_row(MAX_ARRIVAL_SKEW, []).await?;
         Ok(row.number("max_arrival_skew_ms")?.max(ORDINARY_SKEW_MS))
     }
 
-    /// A sequence of the part without gaps between what arrived before `at` and what
-    /// arrived then or later. Arrivals are in the order of sequences but for the
-    /// [skew](Self::max_arrival_skew_ms): no event below it arrived at `at` plus that or
-    /// later, and none from it on before `at` minus that.
+    /// Returns a sequence that separates the events that arrived before `at` from those that
+    /// arrived at `at` or later. Arrivals are in the order of sequences except for the
+    /// [skew](Self::max_arrival_skew_ms): every event below the sequence arrived before `at` plus
+    /// the skew, and every event from it on arrived at `at` minus the skew or later.
     async fn arrived_at(&self, extent: Extent, at: i64) -> Result<i64, ReadError> {
         let (mut low, mut high) = (extent.first, extent.last.saturating_add(1));
         while low < high {
             let middle = low + (high - low) / 2;
             let row = self.database.row(ARRIVAL, [middle.into()]).await?;
-            // One that has been removed since is older than all that are left.
+            // An event that has been removed meanwhile is older than all that are left.
             let arrived: i64 = row.map_or(Ok(i64::MIN), |row| row.number("received_at"))?;
             if arrived < at { low = middle + 1 } else { high = middle }
         }
@@ -167,8 +166,9 @@ pub(super) const ARRIVAL: &str = "SELECT received_at FROM event WHERE sequence =
 pub(super) const BY_SEQUENCE: &str = "SELECT sequence FROM event WHERE sequence >= $1 AND sequence < $2 \
                                       ORDER BY sequence DESC LIMIT $3";
 
-/// What finds the deliveries of a target in `state` by an index; `None` if none does.
-/// The index is named, else SQLite may go through all that the target ever had.
+/// Returns the query for the deliveries of a target in `state` by an index; `None` if there is no
+/// such index. The query names the index, since SQLite might otherwise read all deliveries that the
+/// target ever had.
 pub(super) const fn by_state(state: State) -> Option<&'static str> {
     match state {
         State::Pending | State::Sending | State::Retrying | State::Held => Some(
@@ -191,21 +191,20 @@ pub(super) const fn by_state(state: State) -> Option<&'static str> {
 }
 
 impl EventScan {
-    /// Every sequence from this one on has been looked at.
+    /// Returns the sequence from which on everything has been looked at.
     pub(super) const fn scanned_to(&self) -> i64 {
         self.scanned_to
     }
 
-    /// How many more rows one call may look at; none once it has taken long enough.
+    /// Returns how many more rows the call may look at; 0 once it has taken too long.
     pub(super) fn budget(&self) -> i64 {
-        // The first rows are always looked at, so that a slow disk does not end every
-        // call where it began.
+        // The first rows are always looked at, so that a call makes progress on a slow disk too.
         let over_budget = self.cost > 0 && self.began.elapsed() >= LONG_ENOUGH;
         if over_budget { 0 } else { (BUDGET - self.cost).max(0) / self.weight }
     }
 
-    /// The next events to look at, newest first, `wanted` at most; `None` at the end.
-    /// May be empty before the end.
+    /// Returns the next events to look at, the newest first, at most `wanted`; `None` at the end.
+    /// The result may be empty before the end.
     pub(super) async fn next(&mut self, reader: &Reader, wanted: i64) -> Result<Option<Vec<i64>>, ReadError> {
         let rows = match &self.path {
             AccessPath::Sequences(sequences) => {
@@ -216,7 +215,7 @@ impl EventScan {
                 let blocks = self.blocks();
                 let rows = reader.in_blocks(id, *named, &blocks, wanted).await?;
                 self.cost += BLOCK * (blocks.newest - blocks.oldest + 1) + self.weight * count(&rows);
-                // With as many as were wanted, these blocks may hold more.
+                // A full result means that these blocks may have more events.
                 let last = rows.last().copied().filter(|_| count(&rows) == wanted);
                 self.scanned_to = last.unwrap_or(blocks.lowest);
                 return Ok(Some(rows));
@@ -238,7 +237,7 @@ impl EventScan {
                 rows.truncate(usize::try_from(wanted).unwrap_or(0));
                 rows
             }
-            // The sequences are known without a query.
+            // All sequences of this range exist, so no query is needed.
             AccessPath::All if self.is_gapless() => {
                 let lowest = self.lowest.max(self.extent.first).max(self.scanned_to.saturating_sub(wanted));
                 (lowest..self.scanned_to).rev().collect()
@@ -254,12 +253,12 @@ impl EventScan {
         Ok(Some(rows))
     }
 
-    /// Whether the next events are of the part without gaps.
+    /// Returns whether the next events are in the range without gaps.
     fn is_gapless(&self) -> bool {
         self.scanned_to > self.lowest.max(self.extent.first)
     }
 
-    /// The next blocks.
+    /// Returns the next blocks.
     fn blocks(&self) -> Blocks {
         let floor = self.lowest.max(self.extent.first);
         let newest = (self.scanned_to - 1) >> BLOCK_BITS;
@@ -269,7 +268,8 @@ impl EventScan {
 }
 
 impl Reader {
-    /// The newest `wanted` events in `blocks` that are about `id`, or name it so.
+    /// Returns the newest `wanted` events in `blocks` that are about `id`, or with `named` also
+    /// those that name it.
     async fn in_blocks(
         &self,
         id: &str,
@@ -282,7 +282,7 @@ impl Reader {
         sequences(&self.database.rows(query::in_blocks(named), values).await?)
     }
 
-    /// The newest `wanted` deliveries of `target` in `state` between two sequences.
+    /// Returns the newest `wanted` deliveries of `target` in `state` in a range of sequences.
     pub(super) async fn in_state(
         &self,
         target: i64,

@@ -1,5 +1,5 @@
-//! Numbers about the store as a whole: its size, what waits for each target, what
-//! came by which source, how long deliveries took.
+//! Reads numbers about the whole store: its size, the backlog of each target, the sources of
+//! events, and delivery times.
 
 use std::sync::Arc;
 
@@ -13,26 +13,26 @@ use crate::store::types::Seen;
 use crate::store::types::TargetId;
 use crate::store::view::{Summary, Usage};
 
-/// Over how many of a target's newest delivered events times are taken.
+/// The number of a target's newest delivered events whose times are read.
 const DELIVERED: i64 = 500;
 
-/// How many of its newest deliveries are searched for those.
+/// The number of a target's newest deliveries among which delivered ones are searched for.
 const SEARCHED: i64 = 5000;
 
-/// A target, and when the event of its oldest delivery still to be made arrived.
+/// A target, and the time of arrival of its oldest event that is still to be delivered.
 pub(in crate::store) type Waiting = (TargetId, Arc<str>, Option<UnixMillis>);
 
-/// How long the newest first deliveries to a target took.
+/// The times of the newest first deliveries to a target.
 pub(in crate::store) struct DeliveryTimes {
     pub(in crate::store) target: Arc<str>,
-    /// Milliseconds, of each.
+    /// The time of each delivery, in milliseconds.
     pub(in crate::store) taken: Vec<u64>,
-    /// When the first of them was acknowledged.
+    /// The time of the earliest acknowledgement among them.
     pub(in crate::store) since: Option<UnixMillis>,
 }
 
-/// The index is named, since SQLite takes the unfinished for most of a target's
-/// deliveries, and would rather look for the first of them among all that it ever had.
+/// The query names the index. SQLite assumes that most deliveries of a target are unfinished, and
+/// would search all that the target ever had for the first one.
 pub(super) const WAITING: &str = "SELECT t.id AS id, t.name AS name, \
        (SELECT e.received_at FROM event e WHERE e.sequence = (SELECT min(oldest) FROM ( \
           SELECT (SELECT min(d.sequence) FROM delivery d INDEXED BY delivery_open \
@@ -46,8 +46,8 @@ pub(super) const SEEN_AFTER: &str = "SELECT e.sequence AS sequence, e.source AS 
        (SELECT s.at FROM sighting s WHERE s.sequence = e.sequence AND s.source = 'webhook') AS webhook_at \
      FROM event e WHERE e.sequence > $1 ORDER BY e.sequence LIMIT $2";
 
-/// Without what an operator has had sent again. Where that was a retry or a release, an
-/// attempt is earlier than what counts as the first one since then.
+/// Leaves out the deliveries that an operator has sent again. After a retry or a release, an
+/// attempt is earlier than the one that counts as the first.
 pub(super) const DELIVERED_BELOW: &str = "SELECT n.settled_at - e.received_at AS took_ms, n.settled_at AS at FROM \
        (SELECT d.sequence, d.state, d.replays, d.settled_at, d.attempts, d.first_attempt_at FROM delivery d \
         WHERE d.target_id = $1 AND d.sequence < $2 ORDER BY d.sequence DESC LIMIT $3) n \
@@ -55,12 +55,12 @@ pub(super) const DELIVERED_BELOW: &str = "SELECT n.settled_at - e.received_at AS
        AND (n.attempts = 1 OR NOT EXISTS (SELECT 1 FROM attempt a WHERE a.target_id = $1 \
               AND a.sequence = n.sequence AND a.started_at < n.first_attempt_at)) LIMIT $4";
 
-/// The index is named for the reason given at [`WAITING`].
+/// The query names the index for the reason given at [`WAITING`].
 pub(super) const OLDEST_OPEN: &str = "SELECT min(sequence) AS oldest FROM delivery INDEXED BY delivery_open \
      WHERE target_id = $1 AND settled_at IS NULL AND state = $2";
 
 impl Reader {
-    /// The store as a whole.
+    /// Returns the range of sequences and the engine.
     pub(in crate::store) async fn summary(&self) -> Result<Summary, ReadError> {
         let Extent { first, last } = self.extent().await?;
         let engine = match &self.database {
@@ -76,7 +76,7 @@ impl Reader {
         Ok(Summary { first_sequence: if last == 0 { 0 } else { first }, last_sequence: last, engine })
     }
 
-    /// The size of the store, and what its disk has left.
+    /// Returns the size of the store and the free space of its disk.
     pub(in crate::store) async fn usage(&self) -> Result<Usage, ReadError> {
         let Database::Sqlite { path, .. } = &self.database else {
             return self.usage_of_schema().await;
@@ -85,7 +85,7 @@ impl Reader {
                      FROM pragma_page_count c, pragma_page_size s, pragma_freelist_count f";
         let row = self.database.only_row(query, []).await?;
         let path = Arc::clone(path);
-        // On a thread of its own, since the call does not return while the disk hangs.
+        // The call has a thread of its own, since it does not return while the disk hangs.
         let looked = tokio::task::spawn_blocking(move || (Disk::of(&path), file::last_backup(&path))).await;
         let (disk, last_backup_at) = looked.map_err(|error| ReadError(error.to_string()))?;
         let Disk { free, total } =
@@ -100,7 +100,7 @@ impl Reader {
         })
     }
 
-    /// The size of a schema; nothing is known of its server's disk.
+    /// Returns the size of a schema. The disk of its server is unknown.
     async fn usage_of_schema(&self) -> Result<Usage, ReadError> {
         let query = "SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint AS size FROM pg_class c \
                      WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind = 'r'";
@@ -115,16 +115,16 @@ impl Reader {
         })
     }
 
-    /// Bytes of the write-ahead log.
+    /// Returns the size of the write-ahead log, in bytes.
     pub(in crate::store) fn wal_bytes(&self) -> u64 {
         match &self.database {
             Database::Sqlite { path, .. } => file::wal_bytes(path),
-            // The server's own concern.
+            // The server keeps its own log.
             Database::Postgres { .. } => 0,
         }
     }
 
-    /// Every target that was ever configured, by name.
+    /// Returns every target that was ever configured, by name.
     pub(in crate::store) async fn waiting(&self) -> Result<Vec<Waiting>, ReadError> {
         let rows = self.database.rows(WAITING, []).await?;
         let waiting = rows.iter().map(|row| {
@@ -134,8 +134,7 @@ impl Reader {
         waiting.collect()
     }
 
-    /// The next events after `sequence`, `limit` at most, and which live sources
-    /// brought them.
+    /// Returns at most `limit` events after `sequence`, with the live sources that brought each.
     pub(in crate::store) async fn seen_after(
         &self,
         sequence: i64,
@@ -145,14 +144,14 @@ impl Reader {
         Ok(rows.iter().filter_map(|row| readable(decode::seen(row), row)).collect())
     }
 
-    /// The same of the newest `limit` events.
+    /// Returns the same for the newest `limit` events.
     pub(in crate::store) async fn newest_seen(&self, limit: i64) -> Result<Vec<Seen>, ReadError> {
         let newest = self.extent().await?.last;
         self.seen_after(newest.saturating_sub(limit), limit).await
     }
 
-    /// How long the newest delivered events of each target took from their arrival to
-    /// their acknowledgement.
+    /// Returns, for the newest delivered events of each target, the time from arrival to
+    /// acknowledgement.
     pub(in crate::store) async fn delivery_times(&self) -> Result<Vec<DeliveryTimes>, ReadError> {
         let query = "SELECT id, name FROM target ORDER BY name";
         let targets = self.database.rows(query, []).await?;
@@ -161,7 +160,7 @@ impl Reader {
             let (id, name): (i64, &str) = (target.number("id")?, target.text("name")?);
             let mut taken = self.delivered_below(id, i64::MAX).await?;
             if taken.is_empty() {
-                // The newest deliveries are a backlog: what was delivered lies below it.
+                // The newest deliveries are a backlog, and the delivered ones lie below it.
                 taken = self.delivered_below(id, self.oldest_open(id).await?).await?;
             }
             let since = taken.iter().map(|(_, at)| *at).min().map(UnixMillis);
