@@ -1,20 +1,19 @@
-//! `SQLite`: opening, copying and checking a database, and writing to it.
+//! The engine of `SQLite`: opens, copies and checks a database, and writes to it.
 //!
-//! The writer goes through rusqlite, everything else through sqlx: with sqlx an event
-//! costs the writer twice the processor time, even with one statement for a group
-//! (docs/performance.md).
+//! The writer uses rusqlite, and everything else uses sqlx. With sqlx an event costs the writer
+//! twice the processor time, even with one statement for a group (docs/performance.md).
 //!
 //! | file | holds |
 //! |---|---|
-//! | [`open`] | whose a file is, migrations, connections |
-//! | [`file`](self::file) | what lies beside it: lock, write-ahead log, free disk space |
-//! | [`backup`], [`restore`], [`check`] | a copy of a database in use, putting one back, a look at one |
+//! | [`open`] | the mark and the schema of a file, migrations, connections |
+//! | [`file`](self::file) | the files beside it: lock, write-ahead log, free disk space |
+//! | [`backup`], [`restore`], [`check`] | copying a database in use, restoring a copy, checking a database |
 //! | [`write`] | the connection that writes |
-//! | [`append`], [`repeats`], [`order`] | storing events, what is held already, the lane of an order |
-//! | [`identity`] | whose events they are |
+//! | [`append`], [`repeats`], [`order`] | storing events, noting repeated ones, the lane of an order |
+//! | [`identity`] | the Pepay account of each source |
 //! | [`settle`], [`act`] | outcomes of attempts, actions of operators |
-//! | [`search`] | what of a target is open, and in which order |
-//! | [`retain`], [`checkpoint`] | removing what is old, moving the log |
+//! | [`search`] | the open deliveries of a target, in their order |
+//! | [`retain`], [`checkpoint`] | removing old rows, checkpoints of the write-ahead log |
 
 mod act;
 mod append;

@@ -1,4 +1,4 @@
-//! Doing to deliveries what an operator asks for.
+//! Carries out actions of an operator on deliveries.
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
@@ -15,7 +15,7 @@ use crate::store::routing::{FIRST, RoutingTable, TargetQueue, lane, rank};
 use crate::store::types::{Act, ActKind, Acted, Key, TargetId};
 use crate::store::view::RetryAfter;
 
-/// Does `acts` to deliveries of `target`, none of which is on the wire.
+/// Carries out `acts` on deliveries of `target`. None of these is on the wire.
 pub(super) fn all(
     connection: &Connection,
     (routes, retained, changes): (&RoutingTable, &Positions, &mut BacklogChanges),
@@ -27,7 +27,7 @@ pub(super) fn all(
     acts.iter().map(|act| actions.act(act)).collect()
 }
 
-/// Finds the number of a target and the sequence of an event.
+/// Returns the number of a target and the sequence of an event.
 pub(super) fn find(
     connection: &Connection,
     target: &str,
@@ -44,7 +44,7 @@ pub(super) fn find(
     Ok(Ok(Key { target: TargetId(target), sequence }))
 }
 
-/// Notes why `target` is paused, or that it is not.
+/// Stores why `target` is paused; with no `reason`, that it is not.
 pub(super) fn pause(
     connection: &Connection,
     target: &str,
@@ -59,7 +59,7 @@ pub(super) fn pause(
     Ok(if known { Ok(()) } else { Err(ActError::NoSuchTarget) })
 }
 
-/// Notes until when `target` has asked to be left alone, or that it has not.
+/// Stores the `Retry-After` of `target`; with no `wish`, that it has none.
 pub(super) fn leave_alone(
     connection: &Connection,
     target: &str,
@@ -73,7 +73,7 @@ pub(super) fn leave_alone(
     Ok(if known { Ok(()) } else { Err(ActError::NoSuchTarget) })
 }
 
-/// A delivery as far as an action depends on it.
+/// The columns of a delivery that an action depends on.
 struct DeliveryRow {
     state: State,
     lane: Option<i64>,
@@ -81,7 +81,7 @@ struct DeliveryRow {
     replays: u32,
 }
 
-/// What is done to deliveries of one target in the open transaction.
+/// The actions on deliveries of one target, in the open transaction.
 struct Actions<'a> {
     connection: &'a Connection,
     routes: &'a RoutingTable,
@@ -91,7 +91,7 @@ struct Actions<'a> {
     now: UnixMillis,
 }
 
-/// The lane of a delivery and how often it has been replayed, or why nothing was done.
+/// The lane of a delivery and the number of its replays, or why nothing was done.
 type Outcome = Result<(Option<i64>, u32), ActError>;
 
 impl Actions<'_> {
@@ -127,8 +127,8 @@ impl Actions<'_> {
         sequence: i64,
         found: &DeliveryRow,
     ) -> rusqlite::Result<Outcome> {
-        // One that has moved on since it was chosen is passed over, also if the action
-        // would apply to it where it is now: that is not what was asked for.
+        // The operator chose the delivery in one of `states`. If it has another state now, it is
+        // left out, even if the action applies to that state.
         let step = action.step(found.attempts > 0);
         if !states.contains(&found.state) || delivery::apply(found.state, step).is_err() {
             return Ok(Err(ActError::NotAllowed { state: found.state, allowed: action.applies_to() }));
@@ -150,7 +150,7 @@ impl Actions<'_> {
             "SELECT state, lane, attempts, replays FROM delivery WHERE target_id = ?1 AND sequence = ?2",
         )?;
         let found = select.query_row(params![target.0, sequence], |row| {
-            // What is not known to this version cannot be acted on by it.
+            // This version cannot act on a state that it does not know.
             let state = row.get::<_, String>("state")?.parse().map_err(|_| rusqlite::Error::InvalidQuery)?;
             let (lane, attempts, replays) = (row.get("lane")?, row.get("attempts")?, row.get("replays")?);
             Ok(DeliveryRow { state, lane, attempts, replays })
@@ -190,7 +190,7 @@ impl Actions<'_> {
         self.retained.ended(self.connection, sequence)
     }
 
-    /// Has a delivery that has ended go on, at its place in its lane.
+    /// Opens a delivery again that has ended, at its place in its lane.
     fn reopen(&mut self, sequence: i64, found: &DeliveryRow, replay: bool) -> rusqlite::Result<Outcome> {
         let (lane, rank) = match self.place(sequence)? {
             Ok(place) => place,
@@ -211,8 +211,8 @@ impl Actions<'_> {
         Ok(Ok((lane, found.replays + u32::from(replay))))
     }
 
-    /// Gives a first attempt that was acknowledged an entry in the log of attempts,
-    /// before the row of the delivery stands for other ones.
+    /// Copies an acknowledged first attempt to the log of attempts, before the row of the delivery
+    /// is used for further ones.
     fn log_first_success(&self, sequence: i64) -> rusqlite::Result<()> {
         let mut insert = self.connection.prepare_cached(
             "INSERT INTO attempt (target_id, sequence, number, started_at, duration_ms, status) \
@@ -222,7 +222,7 @@ impl Actions<'_> {
         insert.execute(params![self.target.0, sequence]).map(drop)
     }
 
-    /// Has an event go to a target that it was not to go to.
+    /// Gives an event a delivery to the target that it did not have.
     fn open(&mut self, sequence: i64, replays: u32) -> rusqlite::Result<Outcome> {
         let (lane, rank) = match self.place(sequence)? {
             Ok(place) => place,
@@ -237,9 +237,10 @@ impl Actions<'_> {
         Ok(Ok((lane, replays)))
     }
 
-    /// Takes over an unfinished delivery of the target `from`, with its attempts and at its
-    /// place in its lane. One that this target has already ends there instead. One that is
-    /// recorded as on the wire has no dispatcher any more: its outcome is unknown.
+    /// Takes over an unfinished or dead delivery of the target `from`, with its attempts, at its
+    /// place in its lane. If this target already has a delivery of the event, the one of `from` is
+    /// cancelled instead. A delivery that is recorded as on the wire has no dispatcher any more and
+    /// is held, since its outcome is unknown.
     fn take(&mut self, from: TargetId, sequence: i64, is_there: bool) -> rusqlite::Result<Outcome> {
         let Some(found) = self.delivery_to(from, sequence)? else {
             return Ok(Err(ActError::NoSuchDelivery));
@@ -278,7 +279,7 @@ impl Actions<'_> {
         Ok(Ok((lane, found.replays)))
     }
 
-    /// The lane of an event and its rank there.
+    /// Returns the lane of an event and its rank there.
     fn place(&self, sequence: i64) -> rusqlite::Result<Result<(Option<i64>, i64), ActError>> {
         let Some(queue) = self.routes.of(self.target).filter(|queue| TargetQueue::is_open(queue)) else {
             return Ok(Err(ActError::NotConfigured));

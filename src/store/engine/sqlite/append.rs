@@ -1,4 +1,4 @@
-//! Storing events with their deliveries, and moving a stream's cursor.
+//! Stores events with their deliveries, and moves the cursor of a stream.
 
 use rusqlite::{CachedStatement, Connection, OptionalExtension as _, params, params_from_iter};
 
@@ -12,18 +12,19 @@ use crate::store::engine::ORDINARY_SKEW_MS;
 use crate::store::routing::{RoutingTable, belongs_to, lane, rank};
 use crate::store::types::{Appended, Batch, CursorMove, Recorded, TargetId};
 
-/// How many deliveries a statement inserts: as many of the first number as there are, then of
-/// the next. Tables and indexes are opened once for each statement, and not for each row.
+/// The numbers of deliveries that one statement inserts. As many as possible are inserted by the
+/// first number, then by the next. SQLite opens tables and indexes once for each statement, and not
+/// for each row.
 const BLOCKS: [usize; 3] = [16, 4, 1];
 
-/// The events of one group on their way into the tables.
+/// The events of one group that are being stored.
 pub(super) struct Append<'a> {
     connection: &'a Connection,
     routes: &'a RoutingTable,
-    /// Whether a target has a lane for each order.
+    /// Whether an open target has a lane for each order.
     by_order: bool,
     insert: CachedStatement<'a>,
-    /// Those of the events that were inserted.
+    /// The deliveries of the events that were inserted.
     deliveries: Vec<NewDelivery>,
 }
 
@@ -52,8 +53,7 @@ impl<'a> Append<'a> {
         Ok(Self { connection, routes, by_order, insert, deliveries: Vec::new() })
     }
 
-    /// Stores the events of `batch` that are new, numbers them from `sequence` on,
-    /// and moves the cursor.
+    /// Stores the new events of `batch`, with sequences above `sequence`, and moves the cursor.
     pub(super) fn batch(
         &mut self,
         batch: &Batch,
@@ -81,7 +81,7 @@ impl<'a> Append<'a> {
         Ok(written)
     }
 
-    /// Whether `event` was new.
+    /// Returns whether `event` was new.
     fn insert_event(
         &mut self,
         event: &Received,
@@ -90,7 +90,7 @@ impl<'a> Append<'a> {
     ) -> rusqlite::Result<bool> {
         let Received { event, source, origin, environment, received_at } = event;
         let (order, invoice) = belongs_to(&event.subject);
-        // A payment names its invoice alone, and is found by the order of that.
+        // A payment names only its invoice. It can be found by the order of that invoice.
         let order = order.or(of_order.and_then(|of_order| of_order.linked.as_deref()));
         let rows = self.insert.execute(params![
             sequence,
@@ -111,8 +111,8 @@ impl<'a> Append<'a> {
         Ok(rows == 1)
     }
 
-    /// Gives a new event a delivery for every target that takes it. Returns their queues
-    /// and lanes.
+    /// Gives a new event a delivery for every target that takes it. Returns the indices of their
+    /// queues, with the lanes.
     fn route(
         &mut self,
         event: &Received,
@@ -136,7 +136,7 @@ impl<'a> Append<'a> {
 
     /// Inserts the deliveries.
     pub(super) fn finish(mut self) -> rusqlite::Result<()> {
-        // As they lie in the table, where one is found from the place of the last.
+        // In the order of the table, each row is inserted next to the last one.
         self.deliveries.sort_by_key(|delivery| delivery.target);
         let mut left = &self.deliveries[..];
         for rows in BLOCKS {
@@ -153,7 +153,7 @@ impl<'a> Append<'a> {
     }
 }
 
-/// The statement that inserts so many deliveries.
+/// Returns the statement that inserts `rows` deliveries.
 fn insert_deliveries(rows: usize) -> String {
     let values = vec!["(?, ?, 'pending', ?, ?)"; rows].join(", ");
     format!("INSERT INTO delivery (target_id, sequence, state, lane, rank) VALUES {values}")
@@ -173,13 +173,13 @@ fn move_cursor(connection: &Connection, cursor: &CursorMove, now: UnixMillis) ->
 
 const NEWEST: &str = "SELECT received_at FROM event ORDER BY sequence DESC LIMIT 1";
 
-/// How far events are out of the order in which they arrived. They are numbered as they
-/// are accepted: frames that a stream holds back while Pepay's list fails are accepted
-/// long after they arrived, and a clock that is set back makes late what is not. A search
-/// by time looks that far around.
+/// Notes how late events are accepted. Events are numbered in the order of acceptance. Frames that
+/// a stream holds back while Pepay's list fails are accepted long after their arrival, and a clock
+/// that is set back makes later events look early. A search by time allows for this difference.
 #[derive(Debug)]
 pub(super) struct ArrivalSkew {
-    /// No event accepted so far has arrived later. One that was not committed does no harm.
+    /// The latest time of arrival of any accepted event. It may include events that were not
+    /// committed, which does no harm.
     newest: UnixMillis,
 }
 
@@ -189,7 +189,7 @@ impl ArrivalSkew {
         Ok(Self { newest: UnixMillis(newest.unwrap_or(i64::MIN)) })
     }
 
-    /// What is new of `batch` is accepted `now`, in the open transaction.
+    /// Notes that the new events of `batch` are accepted `now`, in the open transaction.
     pub(super) fn note(
         &mut self,
         connection: &Connection,
@@ -197,7 +197,7 @@ impl ArrivalSkew {
         appended: &[Appended],
         now: UnixMillis,
     ) -> rusqlite::Result<()> {
-        // What was accepted before arrived before, unless the clock was set back.
+        // Earlier events arrived before `now`, unless the clock was set back.
         self.newest = self.newest.max(now);
         for (event, one) in batch.events.iter().zip(appended) {
             if one.recorded == Recorded::New {
@@ -213,7 +213,8 @@ impl ArrivalSkew {
         if late <= ORDINARY_SKEW_MS {
             return Ok(());
         }
-        // In whole minutes: a burst that comes later and later does not change it every time.
+        // The value has whole minutes, so that a burst with growing delays does not change it every
+        // time.
         let minutes = late / 60_000 + 1;
         let mut update = connection.prepare_cached("UPDATE lateness SET most = ?1 WHERE most < ?1")?;
         update.execute([minutes.saturating_mul(60_000)]).map(drop)

@@ -1,16 +1,14 @@
-//! A copy of the store, while a bridge writes to it or while none does.
+//! Copies a store, which may be in use.
 //!
-//! Made by `VACUUM INTO` on a read-only connection: one statement, so one
-//! snapshot, whatever is committed meanwhile. `SQLite`'s backup API copies page
-//! by page instead and begins again whenever another connection commits, which a busy
-//! bridge always does; kept to one snapshot it would hold the log just as long,
-//! and copy the free pages too.
+//! The copy is made by `VACUUM INTO` on a read-only connection. It is one statement, and so one
+//! snapshot, whatever is committed meanwhile. The backup API of `SQLite` copies page by page and
+//! begins again whenever another connection commits, as a busy bridge always does. Kept to one
+//! snapshot, it would hold the log just as long, and copy the free pages too.
 //!
-//! What the bridge notices: commits never wait for a reader, and nothing here
-//! takes a lock that a writer wants. But the log cannot begin anew while a
-//! snapshot is read, so it grows by what is written meanwhile; the bridge's next
-//! checkpoint and its `journal_size_limit` make it small again. The copy is one
-//! file without a log beside it.
+//! A running bridge is hardly disturbed. Commits never wait for a reader, and the copy takes no
+//! lock that a writer needs. The log cannot restart while a snapshot is read, so it grows by
+//! everything that is written meanwhile. The next checkpoint of the bridge and its
+//! `journal_size_limit` make it small again. The copy is one file without a log.
 
 use std::fs::{self, File};
 use std::io;
@@ -24,40 +22,40 @@ use super::file::{self, Disk};
 use super::open;
 use crate::store::error::OpenError;
 
-/// Left free on the disk, in bytes, so that the copy does not take the last of
-/// what the bridge needs to go on.
+/// The space that is left free on the disk, in bytes, so that the bridge can go on.
 const RESERVE: u64 = 64 << 20;
 
-/// A copy that is about to be made.
+/// A copy that is ready to be made.
 #[derive(Debug)]
 pub struct Backup {
     source: Connection,
-    /// Beside the copy's place; gone with this value unless it took that place.
+    /// The temporary file, beside the place of the copy. It is removed with this value, unless it
+    /// has been renamed to the copy.
     file: NamedTempFile,
     to: PathBuf,
     expected: u64,
-    /// The database.
+    /// The path of the database.
     of: PathBuf,
 }
 
-/// A copy that has been made, read back and found sound.
+/// A copy that was made, read back and found sound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Copied {
-    /// Its size.
+    /// The size of the copy in bytes.
     pub bytes: u64,
-    /// How many events it holds.
+    /// The number of events in the copy.
     pub events: i64,
-    /// The sequence of the newest of them; 0 for none.
+    /// The sequence of the newest event; 0 for none.
     pub newest_sequence: i64,
-    /// The version of its schema.
+    /// The version of the schema.
     pub schema: i64,
 }
 
-/// How far a copy has come.
+/// The progress of a copy.
 #[derive(Clone, Debug)]
 pub struct Progress {
     file: PathBuf,
-    /// How large the copy becomes, in bytes, or nearly so.
+    /// The expected size of the copy in bytes. The real size may differ a little.
     pub expected: u64,
 }
 
@@ -68,20 +66,20 @@ pub struct Interrupter(Arc<InterruptHandle>);
 /// Why there is no copy. Nothing is left behind.
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
-    /// There is nothing to copy.
+    /// There is no database.
     #[error("there is no database at {0}: nothing to copy")]
     Nothing(PathBuf),
-    /// Something is where the copy belongs.
+    /// The path of the copy exists.
     #[error("{0} is there already and is not overwritten: name another file")]
     Exists(PathBuf),
-    /// The copy has no room.
+    /// The disk has too little space for the copy.
     #[error("the copy takes {expected} bytes and {path} has room for {free}, of which 64 MiB stay free")]
     NoRoom {
         /// The folder of the copy.
         path: PathBuf,
-        /// The size of the copy.
+        /// The expected size of the copy in bytes.
         expected: u64,
-        /// What is free there.
+        /// The free space there, in bytes.
         free: u64,
     },
     /// The file of the copy cannot be written.
@@ -89,16 +87,16 @@ pub enum BackupError {
     Write {
         /// The file or its folder.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// The database is none that can be copied.
+    /// The database cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// The copy is not what it should be.
+    /// The copy is not sound.
     #[error("the copy is not sound and was thrown away: {0}")]
     Unsound(String),
-    /// It was ended by its caller.
+    /// The caller has interrupted the copy.
     #[error("interrupted")]
     Interrupted,
 }
@@ -107,7 +105,7 @@ impl Backup {
     /// Prepares a copy of `database` at `to`, which must not exist.
     ///
     /// # Errors
-    /// [`BackupError`] says what stands in its way.
+    /// [`BackupError`] says why the copy cannot be made.
     pub fn prepare(database: &Path, to: &Path) -> Result<Self, BackupError> {
         if open::schema_of(database)?.is_none() {
             return Err(BackupError::Nothing(database.to_owned()));
@@ -120,7 +118,7 @@ impl Backup {
             |source| BackupError::Write { path, source }
         };
         let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        // Made absolute, because a name that begins with `file:` would be taken for a URI.
+        // An absolute path, because a name that begins with `file:` would be taken for a URI.
         let folder = fs::canonicalize(folder).map_err(refused(folder))?;
         let source = open::open_reader(database)?;
         let expected = size(&source).map_err(|error| open::database(database, &error))?;
@@ -128,27 +126,28 @@ impl Backup {
         if free < expected.saturating_add(RESERVE) {
             return Err(BackupError::NoRoom { path: folder, expected, free });
         }
-        // For its owner alone, whatever the original allows: the folder may be another's.
+        // Only the owner may read the copy, whatever the mode of the database: the folder may
+        // belong to another user.
         let file = tempfile::Builder::new().prefix(".pepay-bridge-backup-").tempfile_in(&folder);
         let file = file.map_err(refused(&folder))?;
         let to = to.file_name().map_or_else(|| to.to_owned(), |name| folder.join(name));
         Ok(Self { source, file, to, expected, of: open::canonical(database) })
     }
 
-    /// To see how far it has come.
+    /// Returns a handle that shows the progress.
     pub fn progress(&self) -> Progress {
         Progress { file: self.file.path().to_owned(), expected: self.expected }
     }
 
-    /// To end it early.
+    /// Returns a handle that interrupts the copy.
     pub fn interrupter(&self) -> Interrupter {
         Interrupter(Arc::new(self.source.get_interrupt_handle()))
     }
 
-    /// Makes the copy, reads it back, and gives it its name once it is on disk. Blocks.
+    /// Makes the copy, reads it back, and renames it once it is durable. Blocks.
     ///
     /// # Errors
-    /// [`BackupError`], and then there is no copy.
+    /// [`BackupError`]; then there is no copy.
     pub fn run(self) -> Result<Copied, BackupError> {
         let Self { source, file, to, of, .. } = self;
         let refused = |source| BackupError::Write { path: to.clone(), source };
@@ -166,25 +165,25 @@ impl Backup {
             _ => refused(error.error),
         })?;
         drop(named);
-        // The name itself is on disk only once its folder is.
+        // The name is durable only after a sync of the folder.
         let folder = to.parent().unwrap_or(Path::new("/"));
         File::open(folder).and_then(|folder| folder.sync_all()).map_err(refused)?;
-        // For a metric alone: a user who may only read the database cannot leave it.
+        // The mark serves only a metric. A user who may only read the database cannot write it.
         let _ = file::note_backup(&of);
         Ok(copied)
     }
 }
 
 impl Progress {
-    /// How many bytes of the copy there are.
+    /// Returns the bytes that have been written.
     pub fn bytes(&self) -> u64 {
         fs::metadata(&self.file).map_or(0, |file| file.len())
     }
 }
 
 impl Interrupter {
-    /// Ends what the copy is at. To be repeated until it has ended: between two
-    /// of its steps it does not hear.
+    /// Interrupts the present step of the copy. Has no effect between two steps, so call it until
+    /// the copy has ended.
     pub fn interrupt(&self) {
         self.0.interrupt();
     }
@@ -196,14 +195,14 @@ impl std::fmt::Debug for Interrupter {
     }
 }
 
-/// The bytes in use: what a copy without free pages takes.
+/// Returns the bytes in use: the size of a copy without free pages.
 fn size(source: &Connection) -> rusqlite::Result<u64> {
     let number = |pragma: &str| source.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
     let pages = number("page_count")? - number("freelist_count")?;
     Ok(u64::try_from(pages * number("page_size")?).unwrap_or(0))
 }
 
-/// Reads the copy from one end to the other, on the connection that has made it.
+/// Reads the whole copy, on the connection that has made it.
 fn read_back(source: &Connection, name: &str, file: &File) -> Result<Copied, BackupError> {
     let read = || -> rusqlite::Result<(String, i32, Copied)> {
         source.execute("ATTACH ?1 AS copy", params![name])?;

@@ -1,5 +1,4 @@
-//! A look at a store from outside, which changes nothing and needs no running
-//! bridge: what `doctor` says about it.
+//! Checks a store for `doctor`. Changes nothing and needs no running bridge.
 
 use std::io;
 use std::path::Path;
@@ -15,45 +14,45 @@ use crate::store::error::OpenError;
 use crate::store::identity::{OtherIdentity, SourceIdentity, reconcile};
 use crate::store::view::Backlog;
 
-/// A store of ours, as it was found.
+/// The state of a store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Checkup {
     /// The version of its schema.
     pub schema: i64,
-    /// The newest version of a schema that this program knows; an older one is
-    /// brought up to it by the next start.
+    /// The newest schema version that this program knows. The next start migrates an older one to
+    /// it.
     pub newest_schema: i64,
-    /// How many events it holds, as `/status` counts them: older ones that still
-    /// have a delivery to be made or decided on are left out of account.
+    /// The number of events, as in `/status`: older events that still have an unfinished or dead
+    /// delivery are not counted.
     pub events: i64,
-    /// Its size in bytes, without the write-ahead log.
+    /// The size of the database in bytes, without the write-ahead log.
     pub bytes: u64,
     /// The size of the write-ahead log in bytes.
     pub wal_bytes: u64,
-    /// Whether what is in it hangs together.
+    /// The result of the check of its integrity.
     pub integrity: Integrity,
 }
 
-/// What came of `PRAGMA quick_check`.
+/// The result of `PRAGMA quick_check`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Integrity {
-    /// Nothing is wrong.
+    /// No damage was found.
     Sound,
-    /// This is wrong first of all.
+    /// The first damage that was found.
     Damaged(String),
-    /// Nothing was wrong in the part that was read in time.
+    /// The time limit ended the check. No damage was found until then.
     Unfinished,
 }
 
-/// The engine and its version, such as `SQLite 3.51.3`.
+/// Returns the engine and its version, such as `SQLite 3.51.3`.
 pub fn engine() -> String {
     format!("SQLite {}", rusqlite::version())
 }
 
-/// Whether a bridge has `database` open.
+/// Returns whether a bridge has `database` open.
 ///
-/// Its lock is tried for an instant, shared with others who ask; a bridge that
-/// starts in that very instant is refused, and starts when it is started again.
+/// The lock is tried for an instant, shared with others who try it. A bridge that starts in that
+/// instant is refused, and starts at its next try.
 ///
 /// # Errors
 /// If the lock file cannot be read.
@@ -61,8 +60,8 @@ pub fn is_in_use(database: &Path) -> io::Result<bool> {
     Lock::is_held(&open::canonical(database))
 }
 
-/// Looks at `database`; `None` if there is none yet. Its integrity is checked for
-/// as long as `limit`. Blocks.
+/// Checks `database`; `None` if it does not exist yet. The check of its integrity takes at most
+/// `limit`. Blocks.
 ///
 /// # Errors
 /// [`OpenError`] if a bridge could not open it either.
@@ -83,18 +82,18 @@ pub fn examine(database: &Path, limit: Duration) -> Result<Option<Checkup>, Open
     Ok(Some(Checkup { schema, newest_schema, events, bytes, wal_bytes, integrity }))
 }
 
-/// Whose events a store holds, compared with the configured sources.
+/// The Pepay accounts of a store's events, compared with the configured sources.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Identities {
-    /// Nothing is noted of it, or nothing is in it: it takes what it next sees.
+    /// The store has no identity or no event. It takes the identity of the next source.
     None,
-    /// Those of the configured sources, as far as is known.
+    /// The accounts are those of the configured sources, as far as they are known.
     Same(Vec<SourceIdentity>),
-    /// Another Pepay's or another account's.
+    /// The events come from another Pepay or another account.
     Other(Box<OtherIdentity>),
 }
 
-/// Compares whose events `database` holds with the sources that are `found`.
+/// Compares the identities in `database` with those of the configured sources, which are `found`.
 ///
 /// # Errors
 /// [`OpenError`] if it cannot be read.
@@ -118,8 +117,8 @@ pub fn identities(database: &Path, found: &[SourceIdentity]) -> Result<Identitie
     })
 }
 
-/// What waits for each target of `database`, by name: what is still to be made, held and dead.
-/// Nothing if there is none yet.
+/// Returns the unfinished and dead deliveries of each target of `database`, by name. Empty if the
+/// database does not exist yet.
 ///
 /// # Errors
 /// [`OpenError`] if it cannot be read.
@@ -147,7 +146,7 @@ pub fn backlogs(database: &Path) -> Result<Vec<Backlog>, OpenError> {
     read().map_err(failed)
 }
 
-/// The first schema in which what is dead has an index of its own.
+/// The first schema with an index of dead deliveries.
 const FIRST_WITH_STATES: i64 = 2;
 
 const BACKLOGS: &str = "SELECT t.name AS name, \
@@ -156,10 +155,10 @@ const BACKLOGS: &str = "SELECT t.name AS name, \
        (SELECT count(*) FROM delivery d INDEXED BY delivery_dead WHERE d.target_id = t.id AND d.state = 'dead') AS dead \
      FROM target t ORDER BY t.name";
 
-/// How many events there are from where none has been removed: their sequences
-/// have no gaps.
+/// Returns the number of events in the range from which none has been removed. Its sequences have
+/// no gaps.
 fn events(connection: &Connection) -> rusqlite::Result<i64> {
-    // The first schema removed nothing, and does not say so.
+    // The first schema removed no events and has no table for this.
     let removed = if connection.table_exists(None, "retention")? {
         "SELECT events_through FROM retention"
     } else {

@@ -1,10 +1,10 @@
-//! Moving the write-ahead log into the database.
+//! Moves the write-ahead log into the database.
 //!
-//! `SQLite`'s own way is to try with every commit that finds the log longer than
-//! a thousand pages, before that commit returns. While a reader holds a state from
-//! before the log began, nothing can be moved, and each try sorts all of the log
-//! nevertheless. Here it is tried after the callers have their answers, and again
-//! only when the log has grown by a part of its length.
+//! By itself, `SQLite` tries this with every commit that finds the log longer than a thousand
+//! pages, before that commit returns. While a reader holds a state from before the log began,
+//! nothing can be moved, but each try sorts the whole log. Here the log is moved after the callers
+//! have their replies. A failed try is repeated only when the log has grown by a part of its
+//! length.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -13,32 +13,32 @@ use rusqlite::Connection;
 
 use crate::store::engine::sqlite::open::BUSY_TIMEOUT;
 
-/// Pages of a log that is worth moving.
+/// The number of pages from which a log is moved.
 const PAGES: i32 = 1000;
 
-/// A log that had to stay is tried again when it has grown by this part of itself.
+/// A log that could not be moved is tried again when it has grown by one part in this many.
 const PART: i32 = 4;
 
-/// How long to wait for readers of an old state. Meanwhile nothing is written.
+/// How long to wait for readers of an old state. No group is written meanwhile.
 const PATIENCE: Duration = Duration::from_millis(100);
 
 thread_local! {
-    /// Pages in the log after the newest commit of this thread: `SQLite` reports
-    /// it to a bare function, which can hold nothing.
+    /// The pages in the log after the newest commit of this thread. `SQLite` reports them to a
+    /// plain function, which has no state.
     static IN_LOG: Cell<i32> = const { Cell::new(0) };
 }
 
-/// When to move the log of a connection next.
+/// When the log of a connection is moved next.
 #[derive(Debug)]
 pub(super) struct Checkpoints {
-    /// Pages in the log when it was last looked at.
+    /// The pages in the log when it was last looked at.
     seen: i32,
-    /// Pages at which it is moved.
+    /// The number of pages from which it is moved.
     due: i32,
 }
 
 impl Checkpoints {
-    /// Takes over from `SQLite`, for commits of one thread.
+    /// Takes checkpoints over from `SQLite`, for a connection that one thread uses.
     pub(super) fn of(connection: &Connection) -> Self {
         connection.wal_hook(Some(|_, pages| {
             IN_LOG.set(pages);
@@ -47,11 +47,11 @@ impl Checkpoints {
         Self { seen: 0, due: PAGES }
     }
 
-    /// Moves the log as far as no reader needs it, if it is time to.
+    /// Moves the log as far as no reader needs it, if it is due.
     pub(super) fn after_commit(&mut self, connection: &Connection) {
         let pages = IN_LOG.get();
         if pages < self.seen {
-            // It has begun anew.
+            // The log has restarted.
             self.due = PAGES;
         }
         self.seen = pages;
@@ -65,8 +65,8 @@ impl Checkpoints {
     }
 }
 
-/// Moves the log into the database as far as no reader needs it, and cuts it off if
-/// that was all of it.
+/// Moves the log into the database as far as no reader needs it. Truncates the log if all of it was
+/// moved.
 pub(super) fn truncate(connection: &Connection) {
     let done = connection.busy_timeout(PATIENCE).and_then(|()| {
         connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, bool>(0))
@@ -94,7 +94,7 @@ mod tests {
 
     use super::*;
 
-    /// Pages that one commit writes, and some more for the tree that holds them.
+    /// The pages that one commit writes, and some more for the tree that holds them.
     const COMMIT: i32 = 100;
     const ROOM: i32 = 10;
 
@@ -114,7 +114,7 @@ mod tests {
             Self { connection, checkpoints, folder }
         }
 
-        /// Commits; returns how many pages the log has then, and whether it was tried to move it.
+        /// Commits. Returns the pages of the log afterwards, and whether a checkpoint was tried.
         fn commit(&mut self) -> (i32, bool) {
             let fill = "INSERT INTO a VALUES (zeroblob(?1))";
             self.connection.execute(fill, params![COMMIT * 4096]).unwrap();
@@ -123,7 +123,7 @@ mod tests {
             (IN_LOG.get(), self.checkpoints.due > due)
         }
 
-        /// Reads the state that there is now, until it is dropped.
+        /// Returns a connection that reads the present state until it is dropped.
         fn reader(&self) -> Connection {
             let reader = Connection::open(self.folder.path().join("log.db")).unwrap();
             reader.execute_batch("BEGIN; SELECT count(*) FROM a").unwrap();

@@ -1,5 +1,5 @@
-//! What lies beside a database file: its lock, its write-ahead log, and the free
-//! space of its disk.
+//! The files beside a database file: its lock, its write-ahead log and the mark of its backups.
+//! Also the free space of its disk.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io;
@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 
 use crate::domain::clock::UnixMillis;
 
-/// What is created is for its owner alone, whatever the umask of the process is.
+/// The modes of new files and folders. Only the owner may use them, whatever the umask of the
+/// process.
 const OWNERS_FILE: u32 = 0o600;
 const OWNERS_FOLDER: u32 = 0o700;
 
-/// Creates the folder `path`, and those above it that are missing.
+/// Creates the folder `path`, and the missing folders above it.
 pub(super) fn create_folder(path: &Path) -> io::Result<()> {
     if path.as_os_str().is_empty() || path.is_dir() {
         return Ok(());
@@ -27,13 +28,13 @@ pub(super) fn create_folder(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Leaves a file to its owner alone.
+/// Gives a file a mode by which only its owner may use it.
 pub(super) fn close_to_others(file: &File) -> io::Result<()> {
     file.set_permissions(Permissions::from_mode(OWNERS_FILE))
 }
 
-/// Creates the file `path`, empty, if there is none. SQLite gives the files that it
-/// creates beside a database the mode of the database.
+/// Creates the empty file `path`, if it does not exist. SQLite gives the files that it creates
+/// beside a database the mode of the database.
 pub(super) fn create_file(path: &Path) -> io::Result<()> {
     match OpenOptions::new().write(true).create_new(true).mode(OWNERS_FILE).open(path) {
         Ok(file) => file.set_permissions(Permissions::from_mode(OWNERS_FILE)),
@@ -42,9 +43,9 @@ pub(super) fn create_file(path: &Path) -> io::Result<()> {
     }
 }
 
-/// One process per database: an advisory lock on a file beside it, which the
-/// operating system releases when the process ends, however it ends. Held for as
-/// long as this lives.
+/// The lock that admits one process for each database. It is an advisory lock on a file beside the
+/// database. The operating system releases it when the process ends in any way. Held while this
+/// value exists.
 #[derive(Debug)]
 pub(in crate::store) struct Lock(#[expect(dead_code, reason = "holding the file open holds the lock")] File);
 
@@ -54,11 +55,11 @@ impl Lock {
         let path = Self::beside(database);
         create_file(&path)?;
         let file = File::options().write(true).open(path)?;
-        // A user who can open a file can lock it, for reading is enough: one that an earlier
-        // version has left for all to read is closed to them.
+        // A user who can open a file for reading can lock it. An earlier version left lock files
+        // readable for all, so their mode is changed.
         let mode = file.metadata()?.mode() & 0o7777;
         if mode != OWNERS_FILE {
-            // Another owner's stays as it is; a warning names it.
+            // The file of another owner stays as it is. A warning at start names it.
             let _ = file.set_permissions(Permissions::from_mode(OWNERS_FILE));
         }
         match file.try_lock() {
@@ -68,7 +69,7 @@ impl Lock {
         }
     }
 
-    /// Whether a process holds the lock of `database`. Creates no lock file.
+    /// Returns whether a process holds the lock of `database`. Creates no lock file.
     pub(super) fn is_held(database: &Path) -> io::Result<bool> {
         let file = match File::open(Self::beside(database)) {
             Ok(file) => file,
@@ -82,7 +83,7 @@ impl Lock {
         }
     }
 
-    /// The lock file of `database`.
+    /// Returns the path of the lock file of `database`.
     pub(super) fn beside(database: &Path) -> PathBuf {
         let mut name = database.as_os_str().to_owned();
         name.push(".lock");
@@ -90,8 +91,8 @@ impl Lock {
     }
 }
 
-/// The file beside `database` whose time of change is that of its newest backup. What is in
-/// it says nothing.
+/// Returns the path of the file beside `database` whose modification time is that of its newest
+/// backup. Its content has no meaning.
 fn backup_mark(database: &Path) -> PathBuf {
     let mut name = database.as_os_str().to_owned();
     name.push(".backup");
@@ -105,38 +106,38 @@ pub(super) fn note_backup(database: &Path) -> io::Result<()> {
     fs::write(mark, b"\n")
 }
 
-/// When the newest backup of `database` was made, as far as it was noted.
+/// Returns the time of the newest noted backup of `database`.
 pub(in crate::store) fn last_backup(database: &Path) -> Option<UnixMillis> {
     let modified = fs::metadata(backup_mark(database)).ok()?.modified().ok()?;
     let since = modified.duration_since(std::time::UNIX_EPOCH).ok()?;
     i64::try_from(since.as_millis()).ok().map(UnixMillis)
 }
 
-/// Bytes of the write-ahead log of `database`; 0 if there is none.
+/// Returns the size of the write-ahead log of `database` in bytes; 0 if there is none.
 pub(in crate::store) fn wal_bytes(database: &Path) -> u64 {
     let mut path = database.as_os_str().to_owned();
     path.push("-wal");
     fs::metadata(path).map_or(0, |file| file.len())
 }
 
-/// The size of a file system and what is free of it, in bytes.
+/// The size and the free space of a file system, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Disk {
-    /// What this process may still write.
+    /// The space that this process may still use.
     pub free: u64,
     /// The size of the file system.
     pub total: u64,
 }
 
 impl Disk {
-    /// The file system that `path` lies on, or would lie on: that of the nearest
-    /// folder above it that exists.
+    /// Returns the values for the file system of `path`. If `path` does not exist, the nearest
+    /// existing folder above it counts.
     ///
     /// # Errors
     /// If the operating system reports none.
     pub fn of(path: &Path) -> io::Result<Self> {
         let existing = path.ancestors().find(|path| path.exists());
-        // A relative path ends in an empty one, which is the folder one is in.
+        // The last ancestor of a relative path is empty, which means the working directory.
         let existing = existing.filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let answer = rustix::fs::statvfs(existing)?;
         let bytes = |blocks: u64| blocks.saturating_mul(answer.f_frsize);

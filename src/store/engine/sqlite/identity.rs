@@ -1,4 +1,4 @@
-//! Which Pepay account the events of each source come from.
+//! Stores the Pepay account that the events of each source come from.
 
 use rusqlite::{Connection, params};
 
@@ -6,7 +6,7 @@ use crate::domain::clock::UnixMillis;
 use crate::domain::event::Environment;
 use crate::store::identity::SourceIdentity;
 
-/// What was noted, those of [pepay] first.
+/// Returns the stored identities, by source; `pepay` comes before the streams.
 pub(super) fn all(connection: &Connection) -> rusqlite::Result<Vec<SourceIdentity>> {
     let query = "SELECT source, api_url, environment, account FROM source_identity ORDER BY source";
     let mut select = connection.prepare(query)?;
@@ -22,7 +22,7 @@ pub(super) fn all(connection: &Connection) -> rusqlite::Result<Vec<SourceIdentit
     rows.collect()
 }
 
-/// Notes one, in place of what was noted of its source.
+/// Stores an identity, in place of an earlier one of the same source.
 pub(super) fn note(
     connection: &Connection,
     identity: &SourceIdentity,

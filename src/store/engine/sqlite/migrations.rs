@@ -1,13 +1,16 @@
-//! The migrations of the schema, compiled in. Their files are in `migrations/` at the top of the repository.
+//! The migrations of the schema, compiled into the program. Their files are in `migrations/` at the
+//! top of the repository.
 
 use std::sync::LazyLock;
 
 use sqlx::SqlStr;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 
-/// Number, description and text of each, as `sqlx` reads them from the files and records them in the database.
+/// The number, description and text of each migration, as `sqlx` reads them from the files and
+/// records them in the database.
 ///
-/// By hand and not by `sqlx::migrate!`: for that macro SQLite and the drivers are compiled a second time.
+/// They are listed by hand, since `sqlx::migrate!` would compile SQLite and the drivers a second
+/// time.
 const FILES: [(i64, &str, &str); 12] = [
     (1, "events and deliveries", include_str!("../../../../migrations/0001_events_and_deliveries.sql")),
     (2, "operator", include_str!("../../../../migrations/0002_operator.sql")),
@@ -23,7 +26,7 @@ const FILES: [(i64, &str, &str); 12] = [
     (12, "holds", include_str!("../../../../migrations/0012_holds.sql")),
 ];
 
-/// What runs the migrations.
+/// Runs the migrations.
 pub(in crate::store) static MIGRATIONS: LazyLock<Migrator> = LazyLock::new(|| {
     let migration = |(number, description, text): (i64, &'static str, &'static str)| {
         let sql = SqlStr::from_static(text);

@@ -1,4 +1,4 @@
-//! Opening a database file: whose it is, which schema it has, how it is set up.
+//! Opens a database file: checks its mark and its schema, and sets up connections.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -20,16 +20,17 @@ use crate::store::settings::Durability;
 /// Marks a file as a database of this program: "PEPB" (SQLite file format, section 1.3.13).
 pub(super) const APPLICATION_ID: i32 = 0x5045_5042;
 
-/// The first SQLite without the WAL-reset bug, which could corrupt a database.
+/// The first SQLite version without the WAL-reset bug, which could corrupt a database.
 const OLDEST_SQLITE: i32 = 3_051_003;
 
 /// How long a statement waits for another connection's lock.
 pub(in crate::store) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Connections of the pool that reads. Reads are short; each connection costs a thread.
+/// The number of connections of the pool that reads. Reads are short, and each connection costs a
+/// thread.
 const READERS: u32 = 2;
 
-/// Checks the file, takes its lock and brings its schema up to date.
+/// Checks the file, takes its lock and migrates its schema.
 pub(in crate::store) async fn prepare(path: &Path) -> Result<Lock, OpenError> {
     check_engine()?;
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
@@ -61,7 +62,7 @@ pub(super) fn take_lock(database: &Path) -> Result<Lock, OpenError> {
     }
 }
 
-/// Whether the linked `SQLite` is one to trust a database to.
+/// Checks that the linked `SQLite` has no known bug that corrupts databases.
 pub(super) fn check_engine() -> Result<(), OpenError> {
     if rusqlite::version_number() < OLDEST_SQLITE {
         return Err(OpenError::OldSqlite(rusqlite::version()));
@@ -69,19 +70,20 @@ pub(super) fn check_engine() -> Result<(), OpenError> {
     Ok(())
 }
 
-/// The newest schema this version knows.
+/// Returns the newest schema version that this program knows.
 pub(super) fn newest() -> i64 {
     MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0)
 }
 
-/// The one name of a database that links can give several.
+/// Returns the one path of a database to which links may lead.
 pub(super) fn canonical(path: &Path) -> PathBuf {
     let in_folder = || Some(fs::canonicalize(path.parent()?).ok()?.join(path.file_name()?));
     fs::canonicalize(path).ok().or_else(in_folder).unwrap_or_else(|| path.to_owned())
 }
 
-/// The schema of the database; `None` if it is still to be made. An existing one must be
-/// ours, and of a schema we know, before anything is written to it.
+/// Returns the schema version of the database; `None` if the database is still to be created. An
+/// existing database must have the mark of this program and a known schema. This is checked before
+/// anything is written to it.
 pub(in crate::store) fn schema_of(path: &Path) -> Result<Option<i64>, OpenError> {
     if fs::metadata(path).map_or(0, |file| file.len()) == 0 {
         return Ok(None);
@@ -91,7 +93,7 @@ pub(in crate::store) fn schema_of(path: &Path) -> Result<Option<i64>, OpenError>
     let number = |query: &str| connection.query_row(query, [], |row| row.get::<_, i64>(0)).map_err(failed);
     let application_id = number("PRAGMA application_id")?;
     if application_id != i64::from(APPLICATION_ID) {
-        // A crash in the first moments of a new database can leave it empty and unmarked.
+        // A crash just after the creation of a database can leave it empty and without the mark.
         let is_empty = application_id == 0 && number("SELECT count(*) FROM sqlite_schema")? == 0;
         return if is_empty {
             Ok(None)
@@ -120,15 +122,15 @@ async fn migrate(path: &Path, is_new: bool) -> Result<(), OpenError> {
             .auto_vacuum(SqliteAutoVacuum::Incremental)
             .pragma("application_id", APPLICATION_ID.to_string());
     }
-    // A migration that rebuilds a table drops the old one, and must not take with
-    // it what refers to that.
+    // A migration that rebuilds a table drops the old table. That must not delete the rows that
+    // refer to the old table.
     let options = options.journal_mode(SqliteJournalMode::Wal).foreign_keys(false);
     let mut connection = options.connect().await.map_err(|error| database(path, &error))?;
     MIGRATIONS.run(&mut connection).await.map_err(|error| database(path, &error))?;
     connection.close().await.map_err(|error| database(path, &error))
 }
 
-/// The connection that writes.
+/// Opens the connection that writes.
 pub(in crate::store) fn open_writer(path: &Path, durability: Durability) -> Result<Connection, OpenError> {
     let open = || -> rusqlite::Result<Connection> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -140,22 +142,23 @@ pub(in crate::store) fn open_writer(path: &Path, durability: Durability) -> Resu
         };
         connection.pragma_update(None, "synchronous", synchronous)?;
         connection.pragma_update(None, "foreign_keys", true)?;
-        // In KiB. A larger page cache measured no faster here and only costs memory,
-        // once there is a backlog to fill it with.
+        // The size in KiB. A larger page cache was not measurably faster, and costs memory once a
+        // backlog fills it.
         connection.pragma_update(None, "cache_size", -1024)?;
-        // Pages that a group has changed stay in memory beyond that, up to so many KiB: one
-        // that is written to the log before the commit may have to be written again.
+        // The pages that a group has changed stay in memory beyond the page cache, up to this size
+        // in KiB. A page that is written to the log before the commit may have to be written again.
         connection.pragma_update(None, "cache_spill", -2048)?;
         connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
         connection.set_prepared_statement_cache_capacity(64);
-        // Otherwise SQLite prepares a statement anew whenever the parameter of its LIMIT is bound.
+        // Without this, SQLite prepares a statement again whenever the parameter of its LIMIT is
+        // bound.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         Ok(connection)
     };
     open().map_err(|error| database(path, &error))
 }
 
-/// A connection that reads, and never writes to the database.
+/// Opens a connection that reads, and never writes to the database.
 pub(in crate::store) fn open_reader(path: &Path) -> Result<Connection, OpenError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let open = || {
@@ -166,7 +169,7 @@ pub(in crate::store) fn open_reader(path: &Path) -> Result<Connection, OpenError
     open().map_err(|error: rusqlite::Error| database(path, &error))
 }
 
-/// A pool of connections that read.
+/// Opens a pool of connections that read.
 pub(in crate::store) async fn open_reader_pool(path: &Path) -> Result<SqlitePool, OpenError> {
     let options = SqliteConnectOptions::new()
         .filename(path)

@@ -1,26 +1,26 @@
 //! The lane that an order shares with its invoice and its payments.
 //!
-//! An order names itself, an invoice its order, a payment only its invoice. So the
-//! lane goes by the order, and what names an order and an invoice is written down, for
-//! the payments that follow.
+//! An order names itself, an invoice names its order, and a payment names only its invoice. The
+//! lane is that of the order. Each pair of order and invoice that an event names is stored, for the
+//! payments that follow.
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use crate::domain::event::Event;
 use crate::store::routing::lane_of_name;
 
-/// What is known of the order that an event belongs to.
+/// The order that an event belongs to.
 #[derive(Debug)]
 pub(super) struct OrderLane {
-    /// The lane that it shares with the order.
+    /// The lane that the event shares with the order.
     pub(super) lane: i64,
-    /// The order of its invoice, where it does not name an order itself.
+    /// The order of the event's invoice, if the event itself names no order.
     pub(super) linked: Option<String>,
 }
 
-/// The lane of the order that `event` belongs to: by the order it names, else by the
-/// order that its invoice is known to belong to, else by the invoice. `None` if it names
-/// neither. Notes which invoice belongs to which order; the first word counts.
+/// Returns the lane of `event`. It is the lane of the order that the event names, otherwise of the
+/// order that is known for its invoice, otherwise of the invoice. `None` if the event names
+/// neither. Stores which order an invoice belongs to; the first event that says so counts.
 pub(super) fn order_lane(
     connection: &Connection,
     event: &Event,
@@ -50,7 +50,8 @@ pub(super) fn order_lane(
     Ok(Some(OrderLane { lane, linked }))
 }
 
-/// The same of an event that is stored; `None` as well if no target had that ordering then.
+/// Returns the order lane of a stored event. `None` also if no target was ordered by order when the
+/// event was stored.
 pub(super) fn stored_order_lane(connection: &Connection, sequence: i64) -> rusqlite::Result<Option<i64>> {
     connection
         .prepare_cached("SELECT order_lane FROM event WHERE sequence = ?1")?

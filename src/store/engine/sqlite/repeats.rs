@@ -1,5 +1,6 @@
-//! What is noted of an event that is held already: by which source it came, and whether
-//! it says something else. Such a conflict is kept beside it and never delivered.
+//! Notes events that are stored already: the sources that repeat them, and contents that differ. An
+//! event with differing content is a conflict. It is kept beside the stored event and never
+//! delivered.
 
 use std::time::Duration;
 
@@ -8,25 +9,24 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use crate::domain::clock::UnixMillis;
 use crate::domain::event::{Digest, Received};
 
-/// Conflicts that are kept of one event.
+/// The largest number of conflicts that are kept for one event.
 const KEPT: i64 = 8;
-/// The largest body that is kept, in bytes.
+/// The largest body of a conflict that is kept, in bytes.
 const LARGEST_BODY: usize = 256 * 1024;
 
-/// What a repeat has shown.
+/// The result of noting a repeated event.
 pub(super) struct Repeat {
-    /// How far its source was behind the first of all, if it came by this one for the
+    /// How far the source was behind the first one, if this source has brought the event for the
     /// first time.
     pub(super) lag: Option<Duration>,
-    /// Whether it says something else than what is held.
+    /// Whether the content differs from the stored event.
     pub(super) conflict: bool,
-    /// Whether that is news.
+    /// Whether the conflict is new.
     pub(super) news: bool,
 }
 
-/// Notes that `event`, which is held, came by its source too. The first time by
-/// each source is written down. What comes by the same source again and says the
-/// same writes nothing.
+/// Notes that the stored `event` has arrived again. The first arrival by each source is stored. A
+/// further arrival by the same source with the same content writes nothing.
 pub(super) fn note(connection: &Connection, event: &Received) -> rusqlite::Result<Repeat> {
     let mut select = connection
         .prepare_cached("SELECT sequence, received_at, source <> ?2, digest FROM event WHERE id = ?1")?;
@@ -49,15 +49,14 @@ pub(super) fn note(connection: &Connection, event: &Received) -> rusqlite::Resul
     Ok(Repeat { lag, conflict, news })
 }
 
-/// Whether `event` says something else than the one that is held under its id, of
-/// `sequence` and with `held` as its digest. An event that was stored without a
-/// digest contradicts nothing.
+/// Returns whether the content of `event` differs from the stored event with the digest `held`. An
+/// event that was stored without a digest differs from none.
 fn is_conflict(event: &Received, held: Option<Digest>) -> bool {
     held.zip(event.event.digest).is_some_and(|(held, other)| held != other)
 }
 
-/// Keeps `event` as a conflict of the event of `sequence`. Returns whether it is to be
-/// reported: not where the same was brought by the same source before.
+/// Keeps `event` as a conflict of the event of `sequence`. Returns whether the conflict is new: the
+/// same source has not brought the same content before.
 fn keep_conflict(connection: &Connection, sequence: i64, event: &Received) -> rusqlite::Result<bool> {
     let Received { event, source, origin, received_at, .. } = event;
     let Some(Digest(digest)) = event.digest else { return Ok(false) };

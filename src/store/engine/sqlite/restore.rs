@@ -1,4 +1,4 @@
-//! Putting a backup in the place of the database, while no bridge runs.
+//! Restores a backup in the place of the database, while no bridge runs.
 
 use std::fs::{self, File};
 use std::io;
@@ -10,29 +10,29 @@ use super::file::{self, Disk};
 use super::open;
 use crate::store::error::OpenError;
 
-/// Left free on the disk, in bytes.
+/// The space that is left free on the disk, in bytes.
 const RESERVE: u64 = 64 << 20;
 
-/// What was put back.
+/// A restored database.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Restored {
-    /// How many events it holds.
+    /// The number of its events.
     pub events: i64,
-    /// The sequence of the newest of them; 0 for none.
+    /// The sequence of the newest event; 0 for none.
     pub newest_sequence: i64,
     /// The version of its schema.
     pub schema: i64,
-    /// Where the database that was there before is now, with its log beside it.
+    /// The new path of the former database, with its log beside it.
     pub kept: Option<PathBuf>,
 }
 
-/// Why nothing was put back. The database is as it was.
+/// Why nothing was restored. The database is unchanged.
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
     /// There is no backup.
     #[error("there is no database in {0}")]
     Nothing(PathBuf),
-    /// The backup and the database are one file.
+    /// The backup is the database itself.
     #[error("{0} is the database itself")]
     Itself(PathBuf),
     /// The backup is damaged.
@@ -40,17 +40,17 @@ pub enum RestoreError {
     Unsound {
         /// The backup.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The damage.
         damage: String,
     },
-    /// There is no room for the copy.
+    /// The disk has too little space for the copy.
     #[error("the copy takes {expected} bytes and {path} has room for {free}, of which 64 MiB stay free")]
     NoRoom {
         /// The folder of the database.
         path: PathBuf,
-        /// The size of the copy.
+        /// The size of the copy in bytes.
         expected: u64,
-        /// What is free there.
+        /// The free space there, in bytes.
         free: u64,
     },
     /// A file cannot be read, written or renamed.
@@ -58,19 +58,19 @@ pub enum RestoreError {
     File {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// A bridge runs on the database, or one of the two is none of ours.
+    /// A bridge runs on the database, or one of the two files is no database of this program.
     #[error(transparent)]
     Open(#[from] OpenError),
 }
 
-/// Puts a copy of `backup` in the place of `database`, once it has been read through and found
-/// sound. What was there is kept beside it, its name extended by `suffix`. Blocks.
+/// Puts a copy of `backup` in the place of `database`, after it was read and found sound. The
+/// former database is kept beside it, under its name with `suffix` added. Blocks.
 ///
 /// # Errors
-/// [`RestoreError`], and then nothing has changed.
+/// [`RestoreError`]; then nothing has changed.
 pub fn restore(backup: &Path, database: &Path, suffix: &str) -> Result<Restored, RestoreError> {
     let failed = |path: &Path| {
         let path = path.to_owned();
@@ -85,14 +85,14 @@ pub fn restore(backup: &Path, database: &Path, suffix: &str) -> Result<Restored,
     if open::canonical(backup) == database {
         return Err(RestoreError::Itself(database));
     }
-    // Held to the end: no bridge starts meanwhile.
+    // The lock is held until the end, so that no bridge starts meanwhile.
     let _lock = open::take_lock(&database)?;
     let expected = fs::metadata(backup).map_err(failed(backup))?.len();
     let free = Disk::of(&database).map_err(failed(&database))?.free;
     if free < expected.saturating_add(RESERVE) {
         return Err(RestoreError::NoRoom { path: folder.to_owned(), expected, free });
     }
-    // Of its owner alone, and gone unless it takes its place.
+    // Only the owner may read the copy. It is removed unless it has been renamed to the database.
     let copy = tempfile::Builder::new().prefix(".pepay-bridge-restore-").tempfile_in(folder);
     let copy = copy.map_err(failed(folder))?;
     fs::copy(backup, copy.path()).map_err(failed(backup))?;
@@ -106,7 +106,7 @@ pub fn restore(backup: &Path, database: &Path, suffix: &str) -> Result<Restored,
     Ok(Restored { kept, ..restored })
 }
 
-/// Reads a copy from one end to the other.
+/// Reads a whole copy.
 fn examine(path: &Path) -> Result<Restored, String> {
     let read = || -> rusqlite::Result<(String, Restored)> {
         let connection = Connection::open(path)?;
@@ -126,7 +126,8 @@ fn examine(path: &Path) -> Result<Restored, String> {
     }
 }
 
-/// Renames the database and what SQLite keeps beside it. Returns its new name, if there was one.
+/// Renames the database and the files that SQLite keeps beside it. Returns the new path of the
+/// database, if there was one.
 fn set_aside(database: &Path, suffix: &str) -> io::Result<Option<PathBuf>> {
     let extended = |end: &str| {
         let mut name = database.as_os_str().to_owned();
@@ -140,7 +141,7 @@ fn set_aside(database: &Path, suffix: &str) -> io::Result<Option<PathBuf>> {
     if kept.try_exists()? {
         return Err(io::Error::other(format!("{} is there already", kept.display())));
     }
-    // The log first: a database without its log would be another one.
+    // The log comes first: without its log, a database has another content.
     for beside in ["-wal", "-shm", ""] {
         let from = extended(beside);
         let mut to = kept.as_os_str().to_owned();

@@ -1,13 +1,12 @@
-//! Removing what is old, a little at a time.
+//! Removes old rows, in small steps.
 //!
-//! Two positions walk up through the sequences, and neither goes back: up to the
-//! one, bodies and attempts have been removed, up to the other whole events. An
-//! event that is passed over, because a delivery of it had not ended, is noted as
-//! ripe when one ends, and looked at again then. So no event is looked at twice
-//! without a reason.
+//! Two positions move up through the sequences and never go back. Bodies and attempts have been
+//! removed up to the one, whole events up to the other. An event with an unfinished delivery is
+//! passed over. When a delivery of that event ends, the event is noted as ripe and looked at again.
+//! So no event is looked at twice without a reason.
 //!
-//! A dead delivery is not done: it keeps its event until an operator has decided, or
-//! until it has been dead for as long as that is allowed and is cancelled here.
+//! A dead delivery is not finished. It keeps its event until an operator has decided on it, or
+//! until it has been dead for the configured time and is cancelled here.
 
 use std::sync::Arc;
 
@@ -20,23 +19,23 @@ use crate::store::counts::BacklogChanges;
 use crate::store::engine::{Retained, RetentionStep};
 use crate::store::types::TargetId;
 
-/// Events of one step: some milliseconds of the committer.
+/// The number of events in one step, which takes some milliseconds of the committer.
 const STEP: i64 = 100;
 
-/// Pages given back by one step.
+/// The number of pages that one step gives back.
 const PAGES: i64 = 64;
 
-/// Pages that are kept though they hold nothing, 16 MiB: what comes next fills
-/// them again, which is cheaper than growing the file.
+/// The number of free pages that are kept (16 MiB). Filling them again is cheaper than growing the
+/// file.
 const PAGES_KEPT: i64 = 4096;
 
-/// How far what is old has been removed.
+/// The positions up to which old rows have been removed.
 #[derive(Debug)]
 pub(super) struct Positions {
-    /// The sequence up to which bodies and attempts have been. Raised before the
-    /// commit: if that fails, some events are looked at again for nothing.
+    /// The sequence up to which bodies and attempts have been removed. Raised before the commit: if
+    /// the commit fails, some events are looked at again without need.
     payloads_through: i64,
-    /// The same of whole events, when the store was opened.
+    /// The sequence up to which whole events had been removed when the store was opened.
     pub(super) events_through: i64,
 }
 
@@ -49,8 +48,8 @@ impl Positions {
         })
     }
 
-    /// A delivery of `sequence` has ended. Notes that the event is to be looked at
-    /// again, if it was passed over.
+    /// Notes that a delivery of `sequence` has ended. If the event was passed over, it is looked at
+    /// again.
     pub(super) fn ended(&self, connection: &Connection, sequence: i64) -> rusqlite::Result<()> {
         if sequence > self.payloads_through {
             return Ok(());
@@ -61,7 +60,7 @@ impl Positions {
     }
 }
 
-/// Does one piece of retention.
+/// Carries out a step of retention.
 pub(super) fn step(
     connection: &Connection,
     (positions, changes): (&mut Positions, &mut BacklogChanges),
@@ -79,7 +78,7 @@ pub(super) fn step(
     Ok(Retained { more: more?, expired: Vec::new() })
 }
 
-/// The oldest of what is dead.
+/// Selects the deliveries that have been dead for the longest time.
 const DEAD_BEFORE: &str = "SELECT target_id, sequence FROM delivery INDEXED BY delivery_dead_age \
      WHERE state = 'dead' AND settled_at < ?1 ORDER BY settled_at LIMIT ?2";
 
@@ -139,7 +138,8 @@ fn events(
     but_newest: i64,
 ) -> rusqlite::Result<bool> {
     let through = position(connection, "SELECT events_through FROM retention")?;
-    // Never ahead of the bodies, so that one position shows what was passed over.
+    // This position never passes that of the bodies, so that one position shows which events were
+    // passed over.
     let payloads = position(connection, "SELECT payload_through FROM retention")?;
     let newest = position(connection, "SELECT coalesce(max(sequence), 0) FROM event")?;
     let (old, more) = old(connection, (through, payloads.min(newest - but_newest)), before)?;
@@ -168,15 +168,15 @@ fn recheck(connection: &Connection, changes: &mut BacklogChanges) -> rusqlite::R
                 remove_payload(connection, sequence)?;
             }
         }
-        // One that is not done after all is noted again when its next delivery ends.
+        // An event that is not finished yet is noted again when its next delivery ends.
         connection.prepare_cached("DELETE FROM ripe WHERE sequence = ?1")?.execute(params![sequence])?;
     }
     Ok(is_full(ripe.len()))
 }
 
-/// The next events between two sequences that arrived before `before`, and
-/// whether there may be more. The order of acceptance counts: one stamped late by
-/// a clock that was wrong does not hold up those behind it.
+/// Returns the next events in a range of sequences that arrived before `before`, and whether there
+/// may be more. They are taken in the order of acceptance: an event with a late time of a wrong
+/// clock does not keep those behind it.
 fn old(
     connection: &Connection,
     (after, through): (i64, i64),
@@ -196,8 +196,8 @@ fn old(
     Ok((next.into_iter().map(|(sequence, _)| sequence).collect(), more))
 }
 
-/// Whether the event is needed no more: every delivery was made, or an operator has
-/// ended it. What is dead waits for an operator.
+/// Returns whether the event is not needed any more: every delivery was made, or an operator has
+/// ended it. A dead delivery waits for an operator.
 fn is_done(connection: &Connection, sequence: i64) -> rusqlite::Result<bool> {
     let mut select = connection.prepare_cached(
         "SELECT 1 FROM target t CROSS JOIN delivery d ON d.target_id = t.id AND d.sequence = ?1 \
@@ -223,7 +223,7 @@ fn remove_event(
     sequence: i64,
 ) -> rusqlite::Result<()> {
     {
-        // Takes its attempts with it.
+        // Removes their attempts too.
         let mut delete = connection.prepare_cached(
             "DELETE FROM delivery WHERE sequence = ?1 AND target_id IN (SELECT id FROM target) \
              RETURNING target_id, state",
@@ -253,7 +253,7 @@ fn vacuum(connection: &Connection) -> rusqlite::Result<bool> {
     if spare <= 0 {
         return Ok(false);
     }
-    // Gives back one page for each row it returns.
+    // The pragma gives back one page for each row that it returns.
     let mut pragma =
         connection.prepare_cached(&format!("PRAGMA incremental_vacuum({})", PAGES.min(spare)))?;
     let mut rows = pragma.query([])?;
@@ -261,7 +261,7 @@ fn vacuum(connection: &Connection) -> rusqlite::Result<bool> {
     Ok(spare > PAGES)
 }
 
-/// Whether there may be more than the `found`.
+/// Returns whether there may be more than the `found`.
 fn is_full(found: usize) -> bool {
     i64::try_from(found).is_ok_and(|found| found >= STEP)
 }

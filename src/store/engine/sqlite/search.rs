@@ -1,5 +1,5 @@
-//! Reading the open deliveries of a target: those of a lane in their order, retries
-//! that are due, and what is pending.
+//! Reads the open deliveries of a target: lanes in their order, due retries, and pending
+//! deliveries.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -12,20 +12,20 @@ use crate::domain::event::Received;
 use crate::store::engine::event_row::EventRow;
 use crate::store::types::{Found, FoundLane, FoundRest, Job, LaneRank, Scan, Scanned, Search, TargetId};
 
-/// Bytes of event bodies taken into memory by one search.
+/// The size of event bodies in bytes from which a search reads no further one.
 const BODIES: usize = 2 << 20;
 
-/// Deliveries read of all lanes that one search looks up.
+/// The number of deliveries that one search reads from all lanes that it looks up.
 const LOOKED_UP: usize = 1024;
 
-/// Deliveries read of one lane, at least and at most.
+/// The smallest and the largest number of deliveries that are read from one lane.
 const OF_LANE: std::ops::RangeInclusive<usize> = 4..=128;
 
-/// Rows that one search passes over because they are known.
+/// The number of pending deliveries that one scan reads; those that are known already count too.
 const PASSED_OVER: usize = 4096;
 
-/// A lane from a place on, with the events. An operator who has a delivery tried anew has
-/// its first attempt counted anew: attempts from before are earlier than that.
+/// Selects the deliveries of a lane behind a place, with their events. When an operator retries a
+/// delivery, its first attempt counts anew: earlier attempts are from before that time.
 pub(in crate::store) const LANE: &str = "SELECT d.sequence, d.rank, d.state, d.due_at, d.attempts, d.first_attempt_at, \
        d.lane, d.replays, (d.attempts > 0 AND EXISTS (SELECT 1 FROM attempt a WHERE a.target_id = d.target_id \
          AND a.sequence = d.sequence AND a.started_at < d.first_attempt_at)) AS renewed, \
@@ -33,29 +33,29 @@ pub(in crate::store) const LANE: &str = "SELECT d.sequence, d.rank, d.state, d.d
      FROM delivery d INDEXED BY delivery_lane CROSS JOIN event e ON e.sequence = d.sequence \
      WHERE d.target_id = ?1 AND d.lane = ?2 AND (d.rank, d.sequence) > (?3, ?4) \
      ORDER BY d.rank, d.sequence LIMIT ?5";
-/// One delivery, with its event.
+/// Selects one delivery, with its event.
 const ONE: &str = "SELECT d.sequence, d.rank, d.attempts, d.first_attempt_at, d.lane, d.replays, \
        (d.attempts > 0 AND EXISTS (SELECT 1 FROM attempt a WHERE a.target_id = d.target_id \
          AND a.sequence = d.sequence AND a.started_at < d.first_attempt_at)) AS renewed, \
        e.id, e.type, e.object_id, e.created, e.source, e.origin, e.environment, e.received_at, e.body \
      FROM delivery d CROSS JOIN event e ON e.sequence = d.sequence WHERE d.target_id = ?1 AND d.sequence = ?2";
-/// The retries that are due, the longest due first.
+/// Selects the retries that are due, the longest due first.
 pub(in crate::store) const OLDEST_DUE: &str = "SELECT sequence, lane, rank FROM delivery \
      INDEXED BY delivery_due WHERE target_id = ?1 AND due_at <= ?2 ORDER BY due_at, sequence LIMIT ?3";
-/// The same, the newest first.
+/// Selects the retries that are due, the latest due first.
 pub(in crate::store) const NEWEST_DUE: &str = "SELECT sequence, lane, rank FROM delivery \
      INDEXED BY delivery_due WHERE target_id = ?1 AND due_at <= ?2 ORDER BY due_at DESC, sequence DESC LIMIT ?3";
-/// When the next retry falls due.
+/// Selects the time at which the next retry is due.
 pub(in crate::store) const NEXT_DUE: &str =
     "SELECT min(due_at) FROM delivery INDEXED BY delivery_due WHERE target_id = ?1 AND due_at > ?2";
-/// When the last one does.
+/// Selects the time at which the last retry is due.
 pub(in crate::store) const LAST_DUE: &str =
     "SELECT max(due_at) FROM delivery INDEXED BY delivery_due WHERE target_id = ?1 AND due_at > ?2";
-/// What is pending, by sequence.
+/// Selects the pending deliveries, by sequence.
 pub(in crate::store) const PENDING: &str = "SELECT sequence, lane, rank FROM delivery \
      INDEXED BY delivery_open WHERE target_id = ?1 AND settled_at IS NULL AND state = 'pending' \
      AND sequence > ?2 ORDER BY sequence LIMIT ?3";
-/// Every lane, and its head.
+/// Selects every lane with its head.
 pub(in crate::store) const LANES: &str = "WITH RECURSIVE known (lane) AS ( \
        SELECT min(lane) FROM delivery INDEXED BY delivery_lane WHERE target_id = ?1 AND lane IS NOT NULL \
        UNION ALL SELECT (SELECT min(d.lane) FROM delivery d INDEXED BY delivery_lane \
@@ -66,7 +66,7 @@ pub(in crate::store) const LANES: &str = "WITH RECURSIVE known (lane) AS ( \
                      WHERE h.target_id = ?1 AND h.lane = known.lane) \
      WHERE known.lane IS NOT NULL LIMIT ?2";
 
-/// Finds what `search` asks for.
+/// Carries out `search`.
 pub(super) fn find(connection: &Connection, target: TargetId, search: &Search) -> rusqlite::Result<Found> {
     let mut finding =
         Finding { connection, target, search, lanes: HashSet::new(), bytes: 0, found: Found::default() };
@@ -85,19 +85,19 @@ pub(super) fn find(connection: &Connection, target: TargetId, search: &Search) -
     Ok(finding.found)
 }
 
-/// A search under way.
+/// A search that is being carried out.
 struct Finding<'a> {
     connection: &'a Connection,
     target: TargetId,
     search: &'a Search,
-    /// The lanes read so far.
+    /// The lanes that have been read.
     lanes: HashSet<i64>,
-    /// Bytes of the bodies read so far.
+    /// The size of the bodies that have been read, in bytes.
     bytes: usize,
     found: Found,
 }
 
-/// A delivery, and its place in the lane that it may have.
+/// The sequence of a delivery, its lane if it has one, and its rank.
 type Entry = (i64, Option<i64>, i64);
 
 impl Finding<'_> {
@@ -110,8 +110,8 @@ impl Finding<'_> {
         Ok(())
     }
 
-    /// Retries from both ends in turn: one that has just fallen due does not wait for
-    /// all that have failed many times.
+    /// Reads retries from both ends in turn. A retry that has just become due does not wait for all
+    /// those that have failed many times.
     fn retries(&mut self, limit: usize) -> rusqlite::Result<()> {
         let oldest = self.entries(OLDEST_DUE, self.search.now.0, limit)?;
         let newest = self.entries(NEWEST_DUE, self.search.now.0, limit)?;
@@ -151,7 +151,7 @@ impl Finding<'_> {
             scanned.to = entry.0;
         }
         if !scanned.more {
-            // As many as were asked for: there may be more behind them.
+            // The last query may have been full, so more may follow.
             scanned.more = self.pending_after(scanned.to)?;
         }
         self.found.scanned = Some(scanned);
@@ -188,7 +188,7 @@ impl Finding<'_> {
         rows.collect()
     }
 
-    /// Reads a delivery, or the lane that it is in. Returns whether that was not known.
+    /// Reads a delivery, or the lane that it is in. Returns whether it was not known.
     fn take(&mut self, (sequence, lane, rank): Entry) -> rusqlite::Result<bool> {
         let Some(lane) = lane else {
             if self.search.singles.contains(&sequence) || !self.lanes.insert(sequence) {
@@ -223,7 +223,7 @@ impl Finding<'_> {
                 found.rest = FoundRest::More;
                 break;
             }
-            // What cannot be read holds back what comes after it, as what has to wait does.
+            // A delivery that cannot be read blocks those behind it, like one that has to wait.
             let job = if may_go(row, self.search.now)? { job(row)? } else { None };
             let Some(job) = job else {
                 found.rest = FoundRest::Blocked(place);
@@ -240,8 +240,8 @@ impl Finding<'_> {
     }
 }
 
-/// Whether the delivery of `row` may be sent `now`. What is on the wire is so by the one
-/// that asks.
+/// Returns whether the delivery of `row` may be sent `now`. An attempt on the wire belongs to the
+/// caller itself.
 fn may_go(row: &Row<'_>, now: UnixMillis) -> rusqlite::Result<bool> {
     let state = row.get_ref("state")?.as_str()?;
     let due_at: Option<i64> = row.get("due_at")?;
@@ -250,11 +250,11 @@ fn may_go(row: &Row<'_>, now: UnixMillis) -> rusqlite::Result<bool> {
         || (state == State::Retrying.as_str() && due_at.is_none_or(|at| at <= now.0)))
 }
 
-/// What an event is rebuilt from.
+/// The columns that an event is rebuilt from.
 const EVENT_COLUMNS: &str =
     "e.id, e.type, e.object_id, e.created, e.source, e.origin, e.environment, e.received_at, e.body";
 
-/// The event of `sequence`, if its body is still there and can be read.
+/// Returns the event of `sequence`, if its body is stored and can be read.
 pub(super) fn event(connection: &Connection, sequence: i64) -> rusqlite::Result<Option<Received>> {
     let mut select = connection.prepare_cached(&format!(
         "SELECT {EVENT_COLUMNS} FROM event e WHERE e.sequence = ?1 AND e.body IS NOT NULL"
@@ -263,7 +263,7 @@ pub(super) fn event(connection: &Connection, sequence: i64) -> rusqlite::Result<
     Ok(found.and_then(|row| row.readable(sequence)))
 }
 
-/// The delivery of `row`, if its event can be read.
+/// Returns the delivery of `row`, if its event can be read.
 fn job(row: &Row<'_>) -> rusqlite::Result<Option<Job>> {
     let sequence = row.get("sequence")?;
     let Some(event) = event_row(row)?.readable(sequence) else { return Ok(None) };

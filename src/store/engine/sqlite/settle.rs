@@ -1,4 +1,4 @@
-//! Storing what attempts came to.
+//! Stores the outcomes of attempts.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::store::counts::BacklogChanges;
 use crate::store::routing::FIRST;
 use crate::store::types::{AttemptStarted, InterruptedAttempt, Settlement, TargetId};
 
-/// Attempts kept for a delivery, the newest ones.
+/// The number of newest attempts that are kept for a delivery.
 const ATTEMPTS_KEPT: u32 = 100;
 
 /// Stores `settlements`.
@@ -25,9 +25,9 @@ pub(super) fn all(
     let mut update = connection.prepare_cached(UPDATE)?;
     for settlement in settlements {
         if !update_delivery(&mut update, target, settlement, now)? {
-            // Settled before: the answer to an earlier try of the same command was
-            // lost. A settled delivery never changes again, and a held one only by an
-            // operator.
+            // The attempt was settled before: the reply to an earlier try of the same command was
+            // lost. A settled delivery never changes again, and only an operator changes a held
+            // one.
             continue;
         }
         changes.step(target, Some(State::Sending), settlement.next.state());
@@ -41,7 +41,7 @@ pub(super) fn all(
     Ok(())
 }
 
-/// Whether the row of the delivery holds the attempt, as it does for most.
+/// Returns whether the row of the delivery holds the attempt. That is so for most attempts.
 fn is_first_success(settlement: &Settlement) -> bool {
     settlement.number == 1 && settlement.next == Next::Delivered
 }
@@ -52,7 +52,7 @@ const UPDATE: &str = "UPDATE delivery SET state = ?3, due_at = ?4, attempts = ?5
      WHERE target_id = ?1 AND sequence = ?2 AND settled_at IS NULL AND state <> 'held' \
        AND (attempts < ?5 OR (attempts = ?5 AND state = 'sending'))";
 
-/// Whether the delivery was one to be settled.
+/// Returns whether the attempt was still to be settled.
 fn update_delivery(
     update: &mut Statement<'_>,
     target: TargetId,
@@ -107,8 +107,8 @@ fn insert_attempt(
     Ok(())
 }
 
-/// Stores that an attempt is about to go out, so that a crash leaves a trace of it.
-/// Returns whether the delivery was one to be sent.
+/// Stores that an attempt begins, so that it is known after a crash. Returns whether the delivery
+/// was pending or retrying.
 pub(super) fn claim(
     connection: &Connection,
     target: TargetId,
@@ -123,11 +123,11 @@ pub(super) fn claim(
     Ok(changed == 1)
 }
 
-/// Attempts found on the wire at start were cut off by the end of the process:
-/// their outcomes are unknown. Returns which they were.
+/// Settles the attempts that were on the wire when a process ended: their outcomes are unknown.
+/// Returns these attempts.
 ///
-/// The index is named, since SQLite takes the unfinished for most of a target's
-/// deliveries, and would rather go through all of them in their own order.
+/// The statements name the index. SQLite assumes that most deliveries of a target are unfinished,
+/// and would read all of them in the order of the table.
 pub(super) fn recover(
     connection: &Connection,
     changes: &mut BacklogChanges,
@@ -158,7 +158,8 @@ pub(super) fn recover(
     Ok(cut_off)
 }
 
-/// What is recorded as on the wire, as much as a target may have there.
+/// Returns the attempts that are recorded as on the wire. Their number is bounded by that of a
+/// target's concurrent requests.
 fn cut_off(connection: &Connection, target: TargetId) -> rusqlite::Result<Vec<InterruptedAttempt>> {
     connection
         .prepare_cached(

@@ -1,4 +1,4 @@
-//! The suite of every engine on `SQLite`, and the tests of what is its own.
+//! Runs the suite of all engines on `SQLite`, and the tests of this engine.
 
 mod backend;
 mod backup;

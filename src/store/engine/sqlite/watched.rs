@@ -1,4 +1,4 @@
-//! Which statements the connection that writes has run, for the tests.
+//! Notes the statements that the writing connection runs, for tests.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -8,20 +8,19 @@ use rusqlite::trace::{TraceEvent, TraceEventCodes};
 use super::write::SqliteEngine;
 
 thread_local! {
-    /// What this thread has run: SQLite takes a bare function, which has
-    /// nowhere else to put it.
+    /// The statements that this thread has run. SQLite takes a plain function, which has no state.
     static RUN: RefCell<BTreeSet<String>> = RefCell::default();
 }
 
 impl SqliteEngine {
-    /// Notes every statement that is run from here on, by the thread that runs it.
+    /// Notes every statement from here on, for the thread that runs it.
     pub(in crate::store) fn watch(&self) {
         self.connection.trace_v2(TraceEventCodes::SQLITE_TRACE_STMT, Some(note));
     }
 }
 
-/// Every statement that this thread has run while it was watched, once each and without
-/// the values bound to it.
+/// Returns every statement that this thread has run while it was watched, once and without bound
+/// values.
 pub(in crate::store) fn run() -> BTreeSet<String> {
     RUN.take()
 }

@@ -28,30 +28,31 @@ use crate::store::types::{
 };
 use crate::store::view::RetryAfter;
 
-/// A database file that this process alone writes to.
+/// A database file to which only this process writes.
 #[derive(Debug)]
 pub(in crate::store) struct SqliteEngine {
     pub(super) connection: Connection,
-    /// The sequence of the newest event that is committed.
+    /// The sequence of the newest committed event.
     newest: i64,
-    /// The same with those of the group that is open.
+    /// The sequence of the newest event, with those of the open group.
     appended: i64,
     retained: Positions,
     skew: ArrivalSkew,
     checkpoints: Checkpoints,
-    /// Last, so that the database is closed before another process may have it.
+    /// The last field, so that the database is closed before another process may open it.
     _lock: Lock,
 }
 
 impl SqliteEngine {
-    /// Opens the database at `path`, which is made or migrated already.
+    /// Opens the database at `path`, which has been created and migrated.
     pub(in crate::store) fn open(path: &Path, durability: Durability, lock: Lock) -> Result<Self, OpenError> {
         let connection = open::open_writer(path, durability)?;
         let read = || -> rusqlite::Result<_> {
             let newest = "SELECT coalesce(max(sequence), 0) FROM event";
             let newest: i64 = connection.query_row(newest, [], |row| row.get(0))?;
             let retained = Positions::read(&connection)?;
-            // Where all events have been removed, their numbers are not given again.
+            // The sequences of removed events are not used again, even if all events have been
+            // removed.
             Ok((newest.max(retained.events_through), retained, ArrivalSkew::read(&connection)?))
         };
         let (newest, retained, skew) = read().map_err(|error| open::database(path, &error))?;
@@ -78,7 +79,7 @@ impl Engine for SqliteEngine {
 
     fn roll_back(&mut self) -> Result<(), EngineError> {
         self.appended = self.newest;
-        // SQLite may have done so itself, as it does when the disk is full.
+        // SQLite may have rolled back itself, as it does when the disk is full.
         if self.connection.is_autocommit() { Ok(()) } else { self.execute("ROLLBACK") }
     }
 
@@ -113,7 +114,7 @@ impl Engine for SqliteEngine {
         let mut select = self.connection.prepare(COUNTS)?;
         let mut rows = select.query([])?;
         while let Some(row) = rows.next()? {
-            // What this version does not know is counted as nothing.
+            // A state that this version does not know is not counted.
             if let Ok(state) = row.get::<_, String>("state")?.parse() {
                 backlog.add(TargetId(row.get("target_id")?), state, row.get("number")?);
             }
@@ -251,7 +252,7 @@ const COUNTS: &str = "SELECT target_id, state, count(*) AS number FROM delivery 
                       GROUP BY target_id";
 
 impl From<rusqlite::Error> for EngineError {
-    /// Separates what concerns one task from what concerns the whole database.
+    /// Separates errors of one task from those of the whole database.
     fn from(error: rusqlite::Error) -> Self {
         match error.sqlite_error_code() {
             Some(ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch | ErrorCode::TooBig) | None => {

@@ -1,4 +1,4 @@
-//! A database of the suite: a file in a folder of its own.
+//! The database of a test: a file in a folder of its own.
 
 use std::path::{Path, PathBuf};
 
@@ -14,12 +14,12 @@ use crate::store::settings::{Durability, Place, Route, Settings};
 use crate::store::types::Term;
 use crate::store::{Committer, OpenError, Store};
 
-/// A folder that holds a database.
+/// A folder that contains a database.
 pub(super) struct Sqlite {
     pub(super) folder: TempDir,
 }
 
-/// The file of the database in `folder`.
+/// Returns the path of the database in `folder`.
 pub(super) fn database(folder: &Path) -> PathBuf {
     folder.join("data/test.db")
 }
@@ -41,7 +41,7 @@ pub(super) async fn open(folder: &Path, routes: Vec<Route>) -> Result<(Store, Co
 }
 
 impl Sqlite {
-    /// A second connection, as an operator's own tool would open.
+    /// Opens a second connection, like a tool of an operator.
     pub(super) fn side_door(&self) -> Connection {
         Connection::open(database(self.folder.path())).unwrap()
     }

@@ -12,7 +12,7 @@ fn copy(fixture: &Fixture, name: &str) -> Result<Copied, BackupError> {
     Backup::prepare(&database(folder), &folder.join(name))?.run()
 }
 
-/// What lies in the folder of a fixture beside its database's.
+/// Returns the names of the files beside the folder of the database.
 fn files(folder: &TempDir) -> Vec<String> {
     let names = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
     let mut names: Vec<_> = names.map(|name| name.into_string().unwrap()).collect();
@@ -26,7 +26,7 @@ async fn a_copy_of_a_store_in_use_is_one_snapshot_that_opens_as_a_store() {
     for n in 0..50 {
         fixture.store.inbox.try_record(event(&format!("evt_1-{n}"), "order")).await.unwrap();
     }
-    // Still open, with all of it in the write-ahead log.
+    // The store is open, and all events are in the write-ahead log.
     let copied = copy(&fixture, "copy.db").unwrap();
     assert_eq!((copied.events, copied.newest_sequence), (50, 50));
     let file = fs::metadata(fixture.backend.folder.path().join("copy.db")).unwrap();
@@ -34,7 +34,7 @@ async fn a_copy_of_a_store_in_use_is_one_snapshot_that_opens_as_a_store() {
     assert_eq!(file.permissions().mode() & 0o777, 0o600, "for its owner alone");
     assert_eq!(files(&fixture.backend.folder), ["copy.db", "data"], "one file, nothing beside it");
 
-    // What comes later is not in it, and the store goes on.
+    // The copy does not have later events, and the store goes on.
     fixture.store.inbox.try_record(event("evt_1-later", "order")).await.unwrap();
     let restored = TempDir::new().unwrap();
     fs::create_dir(restored.path().join("data")).unwrap();
@@ -49,7 +49,7 @@ async fn a_copy_of_a_store_in_use_is_one_snapshot_that_opens_as_a_store() {
     restored.close().await;
     let folder = fixture.close().await.folder;
 
-    // Of a stopped one just as well.
+    // A stopped store can be copied too.
     let copied = Backup::prepare(&database(folder.path()), &folder.path().join("stopped.db"));
     assert_eq!(copied.unwrap().run().unwrap().events, 51);
 }
@@ -60,7 +60,7 @@ async fn nothing_is_overwritten_and_nothing_that_is_no_store_is_copied() {
     let folder = fixture.backend.folder.path();
     fs::write(folder.join("taken"), "precious").unwrap();
     assert!(matches!(copy(&fixture, "taken"), Err(BackupError::Exists(_))));
-    // Also if it appears while the copy is made.
+    // The file appears while the copy is made.
     let backup = Backup::prepare(&database(folder), &folder.join("late")).unwrap();
     fs::write(folder.join("late"), "precious").unwrap();
     assert!(matches!(backup.run(), Err(BackupError::Exists(_))));
@@ -83,7 +83,8 @@ async fn a_copy_that_is_interrupted_leaves_nothing_behind() {
     for n in 0..500 {
         fixture.store.inbox.try_record(event(&format!("evt_1-{n}"), "order")).await.unwrap();
     }
-    // The call may come before the first step or after the last: until it meets one.
+    // The interrupt may come before the first step or after the last, so copies are made until one
+    // is interrupted.
     for name in (0..).map(|n| format!("copy-{n}")) {
         let backup = Backup::prepare(
             &database(fixture.backend.folder.path()),

@@ -1,4 +1,4 @@
-//! A database that the first version wrote goes on as it was.
+//! A database of the first version is migrated without loss.
 
 use sqlx::sqlite::{SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode};
 use sqlx::{ConnectOptions as _, Connection as _};
@@ -8,8 +8,8 @@ use super::*;
 use crate::domain::delivery::State;
 use crate::domain::event::Environment;
 
-/// A database of the first version with a delivery in every state it knew, and a
-/// lane in which three wait.
+/// Creates a database of the first version with a delivery in each of its states, and a lane in
+/// which three deliveries wait.
 async fn first_version(folder: &Path) {
     let path = database(folder);
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -76,7 +76,7 @@ async fn every_row_and_every_lane_of_the_first_version_goes_on() {
     assert!(!broken);
     let check: String = door.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
     assert_eq!(check, "ok");
-    // The next event goes on counting, and retention begins before the first.
+    // The sequences go on, and retention begins before the first.
     fixture.store.inbox.try_record(event("evt_9000-1", "z")).await.unwrap();
     assert_eq!(operator.summary().await.unwrap().last_sequence, 9);
     assert_eq!(operator.summary().await.unwrap().first_sequence, 1);
@@ -114,7 +114,7 @@ async fn events_whose_object_was_not_read_become_findable() {
     assert_eq!(untouched.event.object_id.as_deref(), Some("a"));
 }
 
-/// The values named by the condition of `table` that begins with `beginning`.
+/// Returns the values in the condition of `table` that begins with `beginning`.
 fn named(door: &rusqlite::Connection, table: &str, beginning: &str) -> Vec<String> {
     let query = "SELECT sql FROM sqlite_schema WHERE name = ?1";
     let sql: String = door.query_row(query, [table], |row| row.get(0)).unwrap();

@@ -15,8 +15,8 @@ async fn the_folder_is_created_and_the_database_set_up_as_promised() {
     assert!(fixture.store.operator.summary().await.unwrap().engine.starts_with("SQLite 3."));
 }
 
-/// What `.cargo/config.toml` is there for: with one for all, a database that has grown
-/// has its pages read anew for each look at them.
+/// Checks the setting in `.cargo/config.toml`. With one page cache for all connections, the pages
+/// of a large database would be read again for each query.
 #[test]
 fn every_connection_has_a_page_cache_of_its_own() {
     let connection = rusqlite::Connection::open_in_memory().unwrap();
@@ -105,7 +105,7 @@ async fn a_folder_that_cannot_be_made_is_named() {
     assert!(matches!(refused, OpenError::Folder { .. }), "{refused}");
 }
 
-/// The permissions of the folder of a store and of the files in it, by name.
+/// Returns the permissions of the folder of a store and of the files in it, by name.
 fn modes(folder: &Path) -> Vec<(String, u32)> {
     use std::os::unix::fs::PermissionsExt as _;
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;

@@ -1,5 +1,5 @@
-//! No question that an operator can ask walks through a whole table of events,
-//! deliveries or attempts: SQLite is asked how it would answer each.
+//! No query of an operator reads a whole table of events, deliveries or attempts. The tests read
+//! SQLite's plan for each query.
 
 mod writer;
 
@@ -10,7 +10,7 @@ use crate::domain::delivery::State;
 use crate::domain::operator::{Filter, Page};
 use crate::store::engine::read::asked;
 
-/// The tables that grow, by their names and the letters they go by.
+/// The tables that grow, by their names and their aliases.
 const LARGE: [&str; 14] = [
     "event",
     "delivery",
@@ -28,7 +28,7 @@ const LARGE: [&str; 14] = [
     "h",
 ];
 
-/// Where a query walks through a whole large table, or through an index of one.
+/// Returns the steps of a plan that read a whole large table or a whole index of one.
 fn walks(plan: &[String]) -> Vec<&String> {
     let is_large = |step: &&String| {
         let mut words = step.split_whitespace();
@@ -37,8 +37,8 @@ fn walks(plan: &[String]) -> Vec<&String> {
     plan.iter().filter(is_large).collect()
 }
 
-/// Where it looks through what one target ever had, from one end or between two
-/// sequences: what it looks for, no index has found then but the beginning of the key.
+/// Returns whether a plan reads all deliveries of a target, from one end or in a range of
+/// sequences. Such a plan uses only the beginning of the key.
 fn goes_through_a_target(plan: &[String]) -> bool {
     let is_one_row = |step: &str| step.contains("(target_id=? AND sequence=?");
     plan.iter().any(|step| step.contains("USING PRIMARY KEY (target_id=?") && !is_one_row(step))
@@ -76,7 +76,8 @@ async fn every_question_is_answered_by_an_index() {
     for query in asked::fixed() {
         let plan = plan(pool, &query).await;
         assert!(walks(&plan).is_empty(), "{query}\n{plan:#?}");
-        // What was delivered last is looked for among the newest deliveries, so many and no more.
+        // The deliveries that were delivered last are searched among a bounded number of the newest
+        // ones.
         assert!(!goes_through_a_target(&plan) || query == asked::NEWEST, "{query}\n{plan:#?}");
     }
     for filter in filters() {

@@ -1,4 +1,4 @@
-//! What retention leaves of the file.
+//! The file of a database after retention.
 
 use super::contract::retention::Aging;
 use super::*;
@@ -7,7 +7,7 @@ use crate::store::contract::Backend as _;
 
 const DAY: Duration = Duration::from_hours(24);
 
-/// How many events a look at the file of `aging` tells of.
+/// Returns the number of events that a check of the file of `aging` finds.
 fn looked_at(aging: &Aging) -> i64 {
     check::examine(&database(aging.fixture.backend.folder.path()), DAY).unwrap().unwrap().events
 }

@@ -1,4 +1,4 @@
-//! What a repeat costs.
+//! The cost of a repeated event.
 
 use super::*;
 
@@ -11,7 +11,7 @@ async fn an_event_that_a_source_brings_again_writes_nothing() {
     };
     by(Source::Stream, 0).await.unwrap();
     by(Source::Webhook, 3).await.unwrap();
-    // Changes whenever another connection has changed the file.
+    // The value changes whenever another connection has changed the file.
     let door = fixture.backend.side_door();
     let version = || door.pragma_query_value(None, "data_version", |row| row.get::<_, i64>(0)).unwrap();
     let before = version();

@@ -1,11 +1,11 @@
-//! The table `delivery` against the states of the domain.
+//! Compares the table `delivery` with the states of the domain.
 
 use std::collections::BTreeSet;
 
 use super::*;
 use crate::domain::delivery::State;
 
-/// What the `CHECK`s of the table name between quotes.
+/// Returns the quoted values in the `CHECK`s of the table.
 fn quoted(sql: &str) -> impl Iterator<Item = &str> {
     sql.split('\'').skip(1).step_by(2)
 }
@@ -24,7 +24,7 @@ async fn the_table_takes_exactly_the_states_of_the_domain() {
     candidates.extend(quoted(&sql));
     candidates.extend(["", "Pending", "pending ", "sent", "failed", "replayed"]);
 
-    // What the other CHECKs ask of a state: whether it has ended, and was ever tried.
+    // The other CHECKs depend on whether a state is final and whether it has been attempted.
     let mut insert = connection
         .prepare(
             "INSERT INTO delivery (target_id, sequence, state, rank, attempts, first_attempt_at, settled_at) \

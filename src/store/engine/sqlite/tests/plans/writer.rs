@@ -1,5 +1,5 @@
-//! Nothing that the committer does walks through a large table: the real one is
-//! driven through its work, and SQLite is asked how it does each statement that ran.
+//! No statement of the committer reads a whole large table. The tests run the real committer, and
+//! read SQLite's plan for each statement that ran.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::store::outbox::Outbox;
 use crate::store::settings::Durability;
 use crate::store::types::{AttemptStarted, Batch, CursorMove, Position, Recorded, Search, Settlement, Term};
 
-/// What must have run, or else the test has not seen the committer's work.
+/// The statements that must have run. Without them the test has not seen all work of the committer.
 const WORK: [&str; 43] = [
     "INSERT INTO event ",
     "INSERT INTO delivery (target_id, sequence, state, lane, rank) ",
@@ -70,7 +70,7 @@ fn event_id(text: &str) -> EventId {
     text.parse().unwrap()
 }
 
-/// An event about `a` that is beyond every retention.
+/// Returns an event about `a` that is older than every retention.
 fn old(id: &str, source: Source) -> Received {
     Received { source, received_at: UnixMillis(NOW.0 - 72 * 3_600_000), ..event(id, "a") }
 }
@@ -101,8 +101,8 @@ async fn sweep(store: &Store) {
     janitor.sweep().await.unwrap();
 }
 
-/// Has the committer do all that it does: what comes in, what goes out, what an operator
-/// asks for, and what becomes of all that in the end.
+/// Has the committer do all kinds of its work: recording events, delivering, actions of an
+/// operator, and retention.
 async fn work(store: &mut Store) {
     let Outbox { mut arrivals, log: orders, .. } = store.outboxes.remove(0);
     let Outbox { arrivals: mut all_arrivals, log: all, .. } = store.outboxes.remove(0);
@@ -147,7 +147,7 @@ async fn work(store: &mut Store) {
     assert_eq!(all.recover(OnUncertain::Hold).await.unwrap().len(), 1);
     act(store, Action::Cancel, "all", "evt_3000-1").await;
     sweep(store).await;
-    // What has been passed over ends, and is looked at again.
+    // An event that was passed over has ended, and is looked at again.
     act(store, Action::Close, "all", "evt_2000-1").await;
     sweep(store).await;
     for (id, object) in
@@ -160,10 +160,10 @@ async fn work(store: &mut Store) {
     store.reroute(vec!["orders".into()], vec![route("more", "*", Ordering::None)]).await.unwrap();
 }
 
-/// How SQLite does `statement`, with what that takes along by a foreign key.
+/// Returns SQLite's plan for `statement`, with the work that it causes by a foreign key.
 fn plan(connection: &Connection, statement: &str) -> Vec<String> {
     let mut explain = connection.prepare(&format!("EXPLAIN QUERY PLAN {statement}")).unwrap();
-    // Where the program of a foreign key begins, there is a row without a text.
+    // The program of a foreign key begins with a row without a text.
     let rows = explain.raw_query().mapped(|row| row.get::<_, Option<String>>("detail"));
     rows.filter_map(Result::unwrap).collect()
 }
@@ -172,7 +172,7 @@ fn has_a_plan(statement: &str) -> bool {
     ["SELECT", "INSERT", "UPDATE", "DELETE", "WITH"].iter().any(|verb| statement.starts_with(verb))
 }
 
-/// Every statement of the committer's work on a new database in `folder`.
+/// Returns every statement of the committer's work on a new database in `folder`.
 async fn run_all(folder: &Path) -> BTreeSet<String> {
     let routes = vec![
         route("orders", "commerce.*", Ordering::PerObject),
@@ -223,7 +223,7 @@ async fn nothing_that_the_writer_does_walks_through_a_large_table() {
     assert!(goes_through_a_target(&walk), "the test sees that an index is missing: {walk:?}");
 }
 
-/// How often SQLite prepares `select` anew that is bound and run twice.
+/// Returns how often SQLite prepares `select` again when it is bound and run twice.
 fn prepared_anew(connection: &Connection, select: &str) -> i32 {
     let mut statement = connection.prepare(select).unwrap();
     for value in 1..=2 {
