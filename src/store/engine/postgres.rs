@@ -1,23 +1,23 @@
-//! `PostgreSQL`: a schema of a server, which any number of processes share.
+//! The engine of `PostgreSQL`: a schema of a server, which any number of processes may share.
 //!
 //! | file | holds |
 //! |---|---|
-//! | [`connect`] | addresses, pools, what is set up for a session or a transaction |
-//! | [`migrate`] | making a schema, and bringing it up to date |
-//! | [`membership`], [`beat`], [`share`], [`fitness`] | the processes that share it: who lives, and who holds what |
-//! | [`peers`], [`listener`] | what they ask and tell one another |
+//! | [`connect`] | addresses, pools, settings of sessions and transactions |
+//! | [`migrate`] | creating and migrating a schema |
+//! | [`membership`], [`beat`], [`share`], [`fitness`] | the processes that share the schema, and their leases |
+//! | [`peers`], [`listener`] | requests and notifications between them |
 //! | [`session`] | the connection that writes: transactions, time limits, errors |
 //! | [`write`] | the engine |
-//! | [`append`], [`log`] | storing events, by the function of migration 1; what others have stored |
-//! | [`fence`] | by which right the deliveries of a target are changed |
-//! | [`settle`], [`act`], [`hold`] | outcomes of attempts, actions of operators, what holds a target back |
-//! | [`search`] | what of a target is open, and in which order |
-//! | [`retain`], [`identity`], [`audit`] | removing what is old; whose events these are; the audit trail |
-//! | [`check`], [`import`] | a look at one from outside; moving a store from a file |
-//! | [`words`] | values as the server takes them |
+//! | [`append`], [`log`] | storing events, by the function of migration 1; reading the events of other processes |
+//! | [`fence`] | checking the right to change the deliveries of a target |
+//! | [`settle`], [`act`], [`hold`] | outcomes of attempts, actions of operators, pauses and `Retry-After` |
+//! | [`search`] | the open deliveries of a target, in their order |
+//! | [`retain`], [`identity`], [`audit`] | removing old rows; the Pepay account of each source; the audit trail |
+//! | [`check`], [`import`] | checking a store; moving a store from a file |
+//! | [`words`] | values in the form that the server takes |
 //!
-//! A verb takes a set and costs a few calls however large it is. Nothing depends on a
-//! session, so that all of it works through a pooler that shares sessions.
+//! A verb takes a set of values and costs a few calls, whatever the size of the set. Nothing
+//! depends on a session, so everything works through a pooler that shares sessions.
 
 mod act;
 mod append;

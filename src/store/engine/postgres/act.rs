@@ -1,5 +1,5 @@
-//! Doing to deliveries what an operator asks for: the rows are read, each action is decided
-//! here, and what follows is written as one.
+//! Carries out actions of an operator on deliveries. Reads the rows, decides each action, and
+//! writes all changes together.
 
 use std::collections::HashMap;
 
@@ -18,7 +18,7 @@ use crate::store::error::ActError;
 use crate::store::routing::{FIRST, RoutingTable, TargetQueue, lane, rank};
 use crate::store::types::{Act, ActKind, Acted, Key, TargetId};
 
-/// Finds the number of a target and the sequence of an event.
+/// Returns the number of a target and the sequence of an event.
 pub(super) async fn find(
     session: &mut Session,
     target: &str,
@@ -35,7 +35,7 @@ pub(super) async fn find(
     })
 }
 
-/// A delivery as far as an action depends on it.
+/// The columns of a delivery that an action depends on.
 #[derive(Clone, Copy)]
 struct DeliveryRow {
     state: State,
@@ -44,37 +44,37 @@ struct DeliveryRow {
     replays: u32,
 }
 
-/// What becomes of a delivery.
+/// The new state of a delivery.
 #[derive(Clone, Copy)]
 struct Change {
     sequence: i64,
     state: State,
     lane: Option<i64>,
-    /// `None` where it stays.
+    /// The new rank; `None` keeps the present one.
     rank: Option<i64>,
     due_at: Option<i64>,
-    /// Its first attempt is counted anew from here; `None` where it stays.
+    /// The time from which the first attempt counts anew; `None` keeps the present one.
     counted_from: Option<i64>,
     is_reopened: bool,
     replays: u32,
     is_new: bool,
 }
 
-/// What is known of the deliveries and events of one set of actions.
+/// The rows and values by which a set of actions is decided.
 struct Actions<'a> {
     routes: &'a RoutingTable,
     target: TargetId,
     now: UnixMillis,
     found: HashMap<i64, DeliveryRow>,
-    /// The lane and the rank of each event, of those that have a body.
+    /// The lane and the rank of each event that has a body.
     places: HashMap<i64, (Option<i64>, i64)>,
 }
 
-/// What is to be written, or why nothing is.
+/// The change that is to be written, or why there is none.
 type Decision = Result<Change, ActError>;
 
-/// Does `acts` to deliveries of `target`, none of which is on the wire. A target that something
-/// is taken from has no owner until the transaction ends.
+/// Carries out `acts` on deliveries of `target`. None of these is on the wire. Until the
+/// transaction ends, no target from which a delivery is taken has an owner.
 pub(super) async fn all(
     session: &mut Session,
     (routes, changes): (&RoutingTable, &mut BacklogChanges),
@@ -91,7 +91,7 @@ pub(super) async fn all(
     let indices: Vec<usize> = (0..acts.len()).collect();
     for round in rounds(&indices, |index| acts[**index].sequence) {
         let sequences: Vec<_> = round.iter().map(|index| acts[**index].sequence).collect();
-        // The events first, in the order of their locks that retention has too.
+        // Events come first: retention takes the locks in the same order.
         let places = places(session, routes, target, &sequences).await?;
         let found = deliveries(session, target, &sequences).await?;
         let actions = Actions { routes, target, now, found, places };
@@ -147,8 +147,8 @@ impl Actions<'_> {
     }
 
     fn apply(&self, action: Action, states: &[State], sequence: i64, found: DeliveryRow) -> Decision {
-        // One that has moved on since it was chosen is passed over, also if the action
-        // would apply to it where it is now: that is not what was asked for.
+        // The operator chose the delivery in one of `states`. If it has another state now, it is
+        // left out, even if the action applies to that state.
         let step = action.step(found.attempts > 0);
         if !states.contains(&found.state) || delivery::apply(found.state, step).is_err() {
             return Err(ActError::NotAllowed { state: found.state, allowed: action.applies_to() });
@@ -172,7 +172,7 @@ impl Actions<'_> {
         }
     }
 
-    /// Has an event go to a target that it was not to go to.
+    /// Gives an event a delivery to the target that it did not have.
     fn open(&self, sequence: i64, replays: u32) -> Decision {
         let (lane, rank) = self.place(sequence)?;
         Ok(Change {
@@ -188,7 +188,7 @@ impl Actions<'_> {
         })
     }
 
-    /// Has a delivery that has ended go on, at its place in its lane.
+    /// Opens a delivery again that has ended, at its place in its lane.
     fn reopen(&self, sequence: i64, found: DeliveryRow, replays: u32) -> Decision {
         let (lane, rank) = self.place(sequence)?;
         let tried = found.attempts > 0;
@@ -206,7 +206,7 @@ impl Actions<'_> {
         })
     }
 
-    /// The lane of an event and its rank there.
+    /// Returns the lane of an event and its rank there.
     fn place(&self, sequence: i64) -> Result<(Option<i64>, i64), ActError> {
         if !self.routes.of(self.target).is_some_and(TargetQueue::is_open) {
             return Err(ActError::NotConfigured);
@@ -221,9 +221,10 @@ const COPY: &str = "INSERT INTO delivery (target_id, sequence, state, lane, rank
      SELECT $3, sequence, $4, $5, $6, due_at, attempts, replays, first_attempt_at, settled_at, status, duration_ms \
      FROM delivery WHERE target_id = $1 AND sequence = $2";
 
-/// Takes over an unfinished delivery of the target `from`, with its attempts and at its place
-/// in its lane. One that this target has already ends there instead. One that is recorded as
-/// on the wire has no dispatcher any more: its outcome is unknown.
+/// Takes over an unfinished or dead delivery of the target `from`, with its attempts, at its place
+/// in its lane. If this target already has a delivery of the event, the one of `from` is cancelled
+/// instead. A delivery that is recorded as on the wire has no dispatcher any more and is held,
+/// since its outcome is unknown.
 async fn take(
     session: &mut Session,
     (actions, changes): (&Actions<'_>, &mut BacklogChanges),
@@ -270,7 +271,7 @@ async fn deliveries(
     target: TargetId,
     sequences: &[i64],
 ) -> Result<HashMap<i64, DeliveryRow>, sqlx::Error> {
-    // Locked: what is decided here holds until it is written.
+    // The rows are locked, so that a decision holds until it is written.
     let query = "SELECT sequence, state, lane, attempts, replays FROM delivery \
                  WHERE target_id = $1 AND sequence = ANY ($2) FOR UPDATE";
     let small = |row: &PgRow, column| -> Result<u32, sqlx::Error> {
@@ -278,7 +279,7 @@ async fn deliveries(
     };
     let mut found = HashMap::new();
     for row in session.rows(sqlx::query(query).bind(target.0).bind(sequences)).await? {
-        // What is not known to this version cannot be acted on by it.
+        // This version cannot act on a state that it does not know.
         let unknown = |_| sqlx::Error::Decode("the delivery is in a state this version does not know".into());
         let state = row.try_get::<&str, _>("state")?.parse().map_err(unknown)?;
         let (attempts, replays) = (small(&row, "attempts")?, small(&row, "replays")?);
@@ -288,8 +289,8 @@ async fn deliveries(
     Ok(found)
 }
 
-/// The lane towards `target` and the rank of each event that has a body, and keeps it until the
-/// transaction ends.
+/// Returns the lane towards `target` and the rank of each event that has a body. Locks these events
+/// until the transaction ends.
 async fn places(
     session: &mut Session,
     routes: &RoutingTable,
@@ -325,8 +326,8 @@ const CHANGE: &str = "UPDATE delivery d SET state = g.state, lane = g.lane, rank
                  $10::bigint[]) AS g (sequence, state, lane, rank, due_at, counted_from, reopened, replays) \
      WHERE d.target_id = $1 AND d.sequence = g.sequence";
 
-/// A first attempt that was acknowledged gets an entry in the log of attempts, before the row
-/// of the delivery stands for other ones.
+/// Copies an acknowledged first attempt to the log of attempts, before the row of the delivery is
+/// used for further ones.
 const LOG: &str = "INSERT INTO attempt (target_id, sequence, number, started_at, duration_ms, status) \
      SELECT target_id, sequence, attempts, first_attempt_at, duration_ms, status FROM delivery \
      WHERE target_id = $1 AND sequence = ANY ($2) AND duration_ms IS NOT NULL ON CONFLICT DO NOTHING";

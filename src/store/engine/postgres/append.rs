@@ -1,5 +1,5 @@
-//! Storing events with their deliveries, and moving streams' cursors: one call for all
-//! that a group holds.
+//! Stores events with their deliveries, and moves the cursors of streams: one call for the whole
+//! group.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -39,7 +39,7 @@ struct Columns<'a> {
     invoices: Vec<Option<String>>,
 }
 
-/// Those of their deliveries.
+/// The columns of their deliveries.
 #[derive(Default)]
 struct DeliveryColumns {
     places: Vec<i64>,
@@ -48,7 +48,7 @@ struct DeliveryColumns {
     ranks: Vec<i64>,
 }
 
-/// Which invoice belongs to which order, as events of the group say.
+/// The pairs of invoice and order that events of the group name.
 #[derive(Default)]
 struct LinkColumns {
     places: Vec<i64>,
@@ -56,8 +56,8 @@ struct LinkColumns {
     orders: Vec<String>,
 }
 
-/// Stores the events of `batches` that are new, and moves the cursors. Returns what became of
-/// each event of each batch.
+/// Stores the new events of `batches`, and moves the cursors. Returns the result for each event of
+/// each batch.
 pub(super) async fn all(
     session: &mut Session,
     (routes, changes): (&RoutingTable, &mut BacklogChanges),
@@ -153,7 +153,7 @@ impl<'a> Columns<'a> {
         self.bodies.push(&event.body);
         self.digests.push(event.digest.map(|Digest(digest)| digest.to_vec()));
         self.order_lanes.push(of_order.map(|of_order| of_order.lane));
-        // A payment names its invoice alone, and is found by the order of that.
+        // A payment names only its invoice. It can be found by the order of that invoice.
         let linked = of_order.and_then(|of_order| of_order.linked.clone());
         self.orders.push(order.map(clean).or(linked));
         self.invoices.push(invoice.map(clean));
@@ -161,7 +161,8 @@ impl<'a> Columns<'a> {
 }
 
 impl DeliveryColumns {
-    /// Returns the queues that take `event`, each with its lane there.
+    /// Adds the deliveries of `event`. Returns the indices of the queues that take it, with the
+    /// lanes.
     fn push(
         &mut self,
         routes: &RoutingTable,
@@ -183,16 +184,17 @@ impl DeliveryColumns {
     }
 }
 
-/// What is known of the order that an event belongs to.
+/// The order that an event belongs to.
 struct OrderLane {
-    /// The lane that it shares with the order.
+    /// The lane that the event shares with the order.
     lane: i64,
-    /// The order of its invoice, where it does not name an order itself.
+    /// The order of the event's invoice, if the event itself names no order.
     linked: Option<String>,
 }
 
-/// The lane of the order of each event, where a target asks for it: by the order that it
-/// names, else by the order that its invoice is known to belong to, else by the invoice.
+/// Returns the lane of each event's order, if an open target is ordered by order. It is the lane of
+/// the order that the event names, otherwise of the order that is known for its invoice, otherwise
+/// of the invoice.
 async fn order_lanes(
     session: &mut Session,
     routes: &RoutingTable,
@@ -216,7 +218,7 @@ async fn order_lanes(
     for (place, event) in (1..).zip(events) {
         let of_order = match names(&event.event) {
             (Some(order), Some(invoice)) => {
-                // The first word counts.
+                // The first event that names the pair counts.
                 if let Entry::Vacant(unknown) = known.entry(invoice) {
                     links.places.push(place);
                     links.invoices.push(unknown.key().clone());

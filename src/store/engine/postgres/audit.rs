@@ -1,14 +1,14 @@
-//! The audit trail: writing an entry, and removing old ones.
+//! Writes entries of the audit trail, and removes old ones.
 
 use super::session::Session;
 use super::words::clean;
 use crate::domain::audit::{Entry, Kind};
 use crate::domain::clock::UnixMillis;
 
-/// Entries of each kind that one step looks at.
+/// The number of entries of each kind that one step looks at.
 const STEP: i64 = 200;
 
-/// Writes `entry`, unless that was done before.
+/// Writes `entry`, unless an entry with this `key` exists.
 pub(super) async fn write(session: &mut Session, key: i64, entry: &Entry) -> Result<(), sqlx::Error> {
     let insert = "INSERT INTO audit (key, at, kind, who, peer, client, action, target, stream, event_id, filter, \
                                      count, outcome) \
@@ -33,8 +33,8 @@ pub(super) async fn write(session: &mut Session, key: i64, entry: &Entry) -> Res
     session.execute(query).await.map(drop)
 }
 
-/// Removes the oldest entries of each kind, some at a time: those from before `before`, and
-/// those that are not among the `newest`. Returns whether there may be more.
+/// Removes some of the oldest entries of each kind: those from before `before`, and those that are
+/// not among the `newest`. Returns whether there may be more.
 pub(super) async fn remove_old(
     session: &mut Session,
     before: UnixMillis,

@@ -1,4 +1,4 @@
-//! What the database returns to a process that says that it lives.
+//! The reply of the database to a process that reports that it lives.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::domain::clock::{Clock, UnixMillis};
 use crate::store::cluster::{Cluster, HeldLease, Replica};
 use crate::store::types::Term;
 
-/// What the function `beat` returns, and the time by the database's clock.
+/// The result of the function `beat`, with the time of the database's clock.
 #[derive(Debug, Deserialize)]
 pub(super) struct Beat {
     pub(super) leases: Vec<LeaseRow>,
@@ -44,14 +44,15 @@ pub(super) struct RequestRow {
     pub(super) body: Value,
 }
 
-/// By so much clocks of machines differ that are kept in step, at most.
+/// The largest difference between the clocks of machines that are kept in step.
 const IN_STEP: Duration = Duration::from_millis(250);
 
-/// A correction that an operator may want to know of.
+/// The smallest correction that is logged, in milliseconds.
 const WORTH_TELLING: u64 = 2_000;
 
 impl Beat {
-    /// Sets `clock` by the database's, which has returned this between two times of it.
+    /// Sets `clock` by the clock of the database. The database has returned this value between two
+    /// times of `clock`.
     pub(super) fn set(&self, clock: &Clock, between: (UnixMillis, UnixMillis)) {
         let by = clock.adjust(between, UnixMillis(self.now), IN_STEP);
         if let Some(milliseconds) = by.filter(|by| by.unsigned_abs() >= WORTH_TELLING) {
@@ -63,7 +64,7 @@ impl Beat {
         }
     }
 
-    /// The replicas, of which `me` is this process.
+    /// Returns the replicas. `me` is the id of this process.
     pub(super) fn cluster(&self, me: &str) -> Cluster {
         let held_by = |id: &str| {
             let held = self.leases.iter().filter(|row| row.holder.as_deref() == Some(id) && row.left_ms >= 0);

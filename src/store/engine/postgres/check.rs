@@ -1,4 +1,4 @@
-//! A look at a store from outside, which changes nothing: what `doctor` says about it.
+//! Checks a store for `doctor`. Changes nothing.
 
 use sqlx::{AssertSqlSafe, Row as _};
 
@@ -7,22 +7,22 @@ use super::migrate::{self, Found};
 use crate::store::error::OpenError;
 use crate::store::settings::{Durability, Server};
 
-/// A store of ours on a server, as it was found.
+/// The state of a store on a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerCheckup {
     /// The version of the server.
     pub version: String,
-    /// The version of the schema; `None` if it is still to be made.
+    /// The version of the schema; `None` if the schema is still to be created.
     pub schema: Option<i64>,
-    /// The newest version of a schema that this program knows.
+    /// The newest schema version that this program knows.
     pub newest_schema: i64,
-    /// How many processes share the store now.
+    /// The number of processes that share the store now.
     pub replicas: u64,
-    /// What a commit waits for, by the server's settings.
+    /// The settings of the server that decide what a commit waits for.
     pub commits: String,
 }
 
-/// Looks at the store of `server`.
+/// Checks the store of `server`.
 ///
 /// # Errors
 /// [`OpenError`] if a bridge could not open it either.

@@ -1,4 +1,4 @@
-//! Connections to a server: how they are set up, directly and through a pooler.
+//! Connections to a server, directly or through a pooler.
 
 use std::fmt::Display;
 use std::str::FromStr as _;
@@ -12,20 +12,20 @@ use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgSslMode};
 use crate::store::error::OpenError;
 use crate::store::settings::{Durability, Server};
 
-/// How long a connection of the pool is waited for.
+/// How long to wait for a connection of the pool.
 const ACQUIRE_LIMIT: Duration = Duration::from_secs(5);
 
-/// A transaction that its process has left open for so long is ended by the server: it may
-/// hold the lock of the appends.
+/// The time after which the server ends a transaction that its process has left open. Such a
+/// transaction may hold the lock of the appends.
 const IDLE_LIMIT: &str = "2s";
 
-/// A write that waits longer for a lock is ended by the server, which says so: otherwise it
-/// would go on to wait after its process has given it up. Waiting for a standby to confirm a
-/// commit is not waiting for a lock. A migration has a limit of its own.
+/// The time after which the server ends a write that waits for a lock. Otherwise the write would go
+/// on waiting after its process has given it up. A commit that waits for a standby does not wait
+/// for a lock. A migration has a limit of its own.
 const LOCK_LIMIT: (&str, &str) = ("lock_timeout", "5s");
 
-/// The server lets go of a connection whose other end does not answer for some seconds, and of
-/// the locks that it has. Without an effect over a Unix socket.
+/// Settings by which the server closes a connection whose peer has not responded for some seconds,
+/// and releases its locks. They have no effect over a Unix socket.
 const KEEP_ALIVE: [(&str, &str); 4] = [
     ("tcp_keepalives_idle", "3"),
     ("tcp_keepalives_interval", "1"),
@@ -33,38 +33,41 @@ const KEEP_ALIVE: [(&str, &str); 4] = [
     ("tcp_user_timeout", "6000"),
 ];
 
-/// What a connection is for. The server shows it as the name of the application.
+/// The purpose of a connection. The server shows it as the name of the application.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::store) enum Purpose {
-    /// Everything that a group does.
+    /// The work of groups.
     Writer,
-    /// What is asked beside it.
+    /// Queries outside of groups.
     Reader,
     /// Leases and requests.
     Leases,
-    /// Hints of other replicas.
+    /// Notifications of other replicas.
     Listener,
 }
 
-/// Each statement sees what was committed before it: one that waits for the lock of another
-/// transaction goes by what that has left.
+/// Begins a transaction in which each statement sees what was committed before it. A statement that
+/// has waited for the lock of another transaction sees the result of that transaction.
 pub(super) const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 
-/// How to reach a server, and to set up what works there.
+/// The address of a server, with the settings of its connections.
 #[derive(Clone, Debug)]
 pub(in crate::store) struct Address {
     pub(super) options: PgConnectOptions,
-    /// What begins a transaction where sessions are shared, and with them their settings and
-    /// prepared statements; `None` where they are not.
+    /// The statement that begins a transaction if sessions are shared, together with their settings
+    /// and prepared statements; `None` otherwise.
     pub(in crate::store) shared: Option<Arc<str>>,
-    /// Never where sessions are shared.
+    /// The address to listen on. It never leads to shared sessions.
     listening: Option<PgConnectOptions>,
     /// The server and the database, without user and password, for messages.
     pub(super) shown: Arc<str>,
 }
 
 impl Address {
-    /// The address that `server` describes.
+    /// Returns the address that `server` describes.
+    ///
+    /// # Errors
+    /// [`OpenError`] if a URL is not one of `PostgreSQL`.
     pub(super) fn of(server: &Server, durability: Durability) -> Result<Self, OpenError> {
         let options = options(&server.url, "store.url", server)?;
         let shown = format!(
@@ -76,7 +79,7 @@ impl Address {
         let listening = server.listen_url.as_ref().map(|url| self::options(url, "store.listen_url", server));
         let listening = listening.transpose()?;
         let commits = match durability {
-            // What the server is set to, which may include standbys.
+            // The server's own setting counts, which may include standbys.
             Durability::Full => None,
             Durability::Normal => Some(("synchronous_commit", "off")),
         };
@@ -100,7 +103,7 @@ impl Address {
         Ok(Self { options, shared: None, listening, shown })
     }
 
-    /// A pool of connections, which are made when they are needed.
+    /// Returns a pool whose connections are opened on demand.
     pub(in crate::store) fn pool(&self, connections: u32, purpose: Purpose) -> PgPool {
         PgPoolOptions::new()
             .max_connections(connections)
@@ -108,8 +111,8 @@ impl Address {
             .connect_lazy_with(self.options_for(purpose))
     }
 
-    /// How to make a connection. A pooler that shares them gives each its client's name again
-    /// and again, so that all of a process have the same there.
+    /// Returns the options of a connection. A pooler that shares connections sets the name of each
+    /// client again and again, so through a pooler all connections have the same name.
     pub(super) fn options_for(&self, purpose: Purpose) -> PgConnectOptions {
         let options = self.options.clone();
         if self.shared.is_some() {
@@ -118,12 +121,12 @@ impl Address {
         options.application_name(purpose.name()).options([LOCK_LIMIT])
     }
 
-    /// Where to listen for what other replicas tell, if there is such a place.
+    /// Returns the options for listening to other replicas; `None` if there is no address for that.
     pub(super) fn listening(&self) -> Option<PgConnectOptions> {
         Some(self.listening.clone()?.application_name(Purpose::Listener.name()))
     }
 
-    /// Why the store there cannot be opened.
+    /// Returns the error of a store at this address that cannot be opened.
     pub(in crate::store) fn error(&self, reason: &dyn Display) -> OpenError {
         OpenError::Server { server: Arc::clone(&self.shown), reason: reason.to_string() }
     }
@@ -140,7 +143,7 @@ impl Purpose {
     }
 }
 
-/// How to connect to `url`, the value of `key`.
+/// Returns the options for `url`, which is the value of `key`.
 fn options(url: &SecretString, key: &str, server: &Server) -> Result<PgConnectOptions, OpenError> {
     let options = PgConnectOptions::from_str(url.expose_secret()).map_err(|_| OpenError::Server {
         server: key.into(),
@@ -148,7 +151,7 @@ fn options(url: &SecretString, key: &str, server: &Server) -> Result<PgConnectOp
     })?;
     let mut options = options
         .application_name("pepay-bridge")
-        // Poolers refuse a start with settings that they do not know.
+        // Poolers refuse a connection with settings that they do not know.
         .extra_float_digits(None)
         .disable_statement_logging();
     if let Some(file) = &server.ca_file {

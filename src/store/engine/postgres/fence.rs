@@ -1,9 +1,10 @@
-//! By which right the deliveries of a target are changed: the term of its lease, compared
-//! in the transaction of the change.
+//! Checks the right to change the deliveries of a target. That right is the term of its lease,
+//! which is compared in the transaction of the change.
 //!
-//! A comparison locks the row of the lease against the next take-over until the transaction
-//! has ended, and lets a renewal pass. So of two owners the later one begins after everything
-//! that the earlier one has written, and whatever the earlier one tries then finds its term over.
+//! A comparison locks the row of the lease against the next take-over until the transaction ends. A
+//! renewal does not wait for this lock. So of two owners, the later one begins after everything
+//! that the earlier one has written. A later write of the earlier owner then finds that its term is
+//! over.
 
 use std::collections::BTreeSet;
 
@@ -15,21 +16,24 @@ use crate::store::types::{TargetId, Term};
 
 const COMPARE: &str = "SELECT 1 FROM lease WHERE name = $1 AND term = $2 FOR KEY SHARE";
 
-/// The term of a later owner is greater than the one that a holder of before may write under.
+/// Raises the term of a lease that has expired, so that its former holder cannot write any more.
 const OVERRULE: &str = "UPDATE lease SET term = term + 1, holder = NULL \
                         WHERE name = $1 AND expires_at < clock_timestamp()";
 
 const MAKE: &str =
     "INSERT INTO lease (name, term, expires_at) VALUES ($1, 1, '-infinity') ON CONFLICT DO NOTHING";
 
-/// The name of the lease of `target`.
+/// Returns the name of the lease of `target`.
 pub(super) async fn lease_of(session: &mut Session, target: TargetId) -> Result<String, sqlx::Error> {
     let query = "SELECT 'target/' || name AS lease FROM target WHERE id = $1";
     let rows = session.rows(sqlx::query(query).bind(target.0)).await?;
     rows.first().ok_or(sqlx::Error::RowNotFound)?.try_get("lease")
 }
 
-/// Makes sure of `authority` over what `lease` is for, until the transaction ends.
+/// Ensures `authority` over the owner of `lease` until the transaction ends.
+///
+/// # Errors
+/// [`Failed::Superseded`] if another process has the lease.
 pub(super) async fn hold(session: &mut Session, lease: &str, authority: Authority) -> Result<(), Failed> {
     let holds = match authority {
         Authority::Owner(Term(term)) => {
@@ -43,7 +47,7 @@ pub(super) async fn hold(session: &mut Session, lease: &str, authority: Authorit
     if holds { Ok(()) } else { Err(Failed::Superseded) }
 }
 
-/// Makes sure that no process owns any of `targets`, until the transaction ends.
+/// Ensures that no process owns any of `targets` until the transaction ends.
 pub(super) async fn hold_unowned(session: &mut Session, targets: BTreeSet<TargetId>) -> Result<(), Failed> {
     for target in targets {
         let lease = lease_of(session, target).await?;

@@ -1,5 +1,5 @@
-//! Whether a process may hold leases: while its writer gets on, and not at once again after
-//! it did not. Pure.
+//! Decides whether a process may hold leases: only while its writer makes progress, and after a
+//! stall only gradually. No I/O.
 
 use std::time::Duration;
 
@@ -7,34 +7,37 @@ use tokio::time::Instant;
 
 use crate::store::progress::Waiting;
 
-/// A writer that the database has not answered for so long has stalled. Shorter than a lease
-/// lasts, so that another process has taken over within a take-over's time.
+/// How long the database may take to respond to a writer before it counts as stalled. The time is
+/// shorter than a lease lasts, so that another process has taken over within the time of a
+/// take-over.
 pub(super) const SILENT: Duration = Duration::from_millis(2500);
 
-/// A writer whose groups all fail, or take so long, has stalled as well.
+/// How long a writer may go without completing a group before it counts as stalled. Its groups may
+/// all fail, or take too long.
 const FRUITLESS: Duration = Duration::from_secs(15);
 
-/// For so long after a stall a process claims no share of the leases: a writer that stalls
-/// again and again must not have them move back and forth.
+/// How long a process claims no share of the leases after a stall. Otherwise the leases would move
+/// back and forth with a writer that stalls again and again.
 const CALM: Duration = Duration::from_secs(10);
 
-/// What a process may do about leases.
+/// What a process may do with leases.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Fitness {
-    /// Everything.
+    /// Take its share.
     #[default]
     Fit,
-    /// It keeps what it has, and takes what the others leave.
+    /// Keep its leases, and take those that the others leave.
     Recovering,
-    /// It holds none.
+    /// Hold none.
     Stalled,
 }
 
-/// Follows the writer.
+/// Observes the writer.
 #[derive(Debug, Default)]
 pub(super) struct Watch {
-    /// Since when the database answers beside the writer. Where it does not, the trust in the
-    /// leases runs out, and what was not taken meanwhile is held again afterwards.
+    /// Since when the database has responded to calls other than the writer's; `None` if it does
+    /// not respond. The trust in the leases then runs out by itself, and leases that no other
+    /// process has taken are held again afterwards.
     reached_since: Option<Instant>,
     /// When the process last ran.
     ran_at: Option<Instant>,
@@ -42,20 +45,20 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// Whether the database has just answered, beside the writer.
+    /// Notes whether the database has just responded to a call other than the writer's.
     pub(super) fn reached(&mut self, is_reached: bool, now: Instant) {
         self.runs(now);
         self.reached_since = is_reached.then(|| self.reached_since.unwrap_or(now));
     }
 
-    /// When the writer, for which that is waited, counts as stalled.
+    /// Returns when the writer counts as stalled, for its present wait.
     pub(super) fn stalls_at(&self, waiting: Option<Waiting>) -> Option<Instant> {
         let (Waiting { since, answered }, reached) = (waiting?, self.reached_since?);
         let fruitless = since.max(reached) + FRUITLESS;
         Some(answered.map_or(fruitless, |answered| fruitless.min(answered.max(reached) + SILENT)))
     }
 
-    /// What may be done `now`, while the writer waits for that.
+    /// Returns what the process may do `now`, for the present wait of the writer.
     pub(super) fn look(&mut self, waiting: Option<Waiting>, now: Instant) -> Fitness {
         self.runs(now);
         if self.stalls_at(waiting).is_some_and(|at| now >= at) {
@@ -69,8 +72,8 @@ impl Watch {
         Fitness::Fit
     }
 
-    /// Notes that the process runs. If it has stood still, its writer has as well, and did not stall.
-    /// A call that takes long is no standstill, so this is noted after each one too.
+    /// Notes that the process runs. If the process has stood still, its writer has stood still too
+    /// and has not stalled. A long call is no standstill, so this is also called after each call.
     pub(super) fn runs(&mut self, now: Instant) {
         if self.ran_at.replace(now).is_some_and(|before| now.duration_since(before) >= SILENT) {
             self.reached_since = None;
@@ -84,7 +87,7 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// One whose database answers from `start` on.
+    /// Returns a watch whose database responds from `start` on.
     fn reached(start: Instant) -> Watch {
         let mut watch = Watch::default();
         watch.reached(true, start);

@@ -1,11 +1,11 @@
-//! What holds a target back beyond a restart: a pause, and its own wish to be left alone.
+//! Stores what keeps a target from deliveries beyond a restart: a pause, and a `Retry-After`.
 
 use super::session::Session;
 use crate::domain::clock::UnixMillis;
 use crate::store::error::ActError;
 use crate::store::view::RetryAfter;
 
-/// Notes why `target` is paused, or that it is not.
+/// Stores why `target` is paused; with no `reason`, that it is not.
 pub(super) async fn pause(
     session: &mut Session,
     target: &str,
@@ -18,7 +18,7 @@ pub(super) async fn pause(
     Ok(if known { Ok(()) } else { Err(ActError::NoSuchTarget) })
 }
 
-/// Notes until when `target` has asked to be left alone, or that it has not.
+/// Stores the `Retry-After` of `target`; with no `wish`, that it has none.
 pub(super) async fn leave_alone(
     session: &mut Session,
     target: &str,

@@ -1,4 +1,4 @@
-//! Which Pepay account the events of each source come from.
+//! Stores the Pepay account that the events of each source come from.
 
 use sqlx::Row as _;
 use sqlx::postgres::PgRow;
@@ -9,16 +9,16 @@ use crate::domain::clock::UnixMillis;
 use crate::domain::event::Environment;
 use crate::store::identity::SourceIdentity;
 
-/// What is noted, those of [pepay] first.
+/// Selects the stored identities, by source; `pepay` comes before the streams.
 pub(super) const ALL: &str =
     "SELECT source, api_url, environment, account FROM source_identity ORDER BY source";
 
-/// What was noted, those of [pepay] first.
+/// Returns the stored identities, by source; `pepay` comes before the streams.
 pub(super) async fn all(session: &mut Session) -> Result<Vec<SourceIdentity>, sqlx::Error> {
     session.rows(sqlx::query(ALL)).await?.iter().map(of).collect()
 }
 
-/// The identity of `row`.
+/// Returns the identity in `row`.
 pub(super) fn of(row: &PgRow) -> Result<SourceIdentity, sqlx::Error> {
     let environment: Option<&str> = row.try_get("environment")?;
     Ok(SourceIdentity {
@@ -29,7 +29,7 @@ pub(super) fn of(row: &PgRow) -> Result<SourceIdentity, sqlx::Error> {
     })
 }
 
-/// Notes one, in place of what was noted of its source.
+/// Stores an identity, in place of an earlier one of the same source.
 pub(super) async fn note(
     session: &mut Session,
     identity: &SourceIdentity,

@@ -1,5 +1,5 @@
-//! Moving a store from a file of `SQLite` into an empty schema: in one transaction, which is
-//! read back and compared before it is committed. What is interrupted leaves nothing behind.
+//! Moves a store from a file of `SQLite` into an empty schema. The move is one transaction, which
+//! is read back and compared before it is committed. An interrupted move leaves nothing behind.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,13 +15,13 @@ use crate::store::engine::sqlite::open;
 use crate::store::error::OpenError;
 use crate::store::settings::{Durability, Server};
 
-/// Bytes that are sent at a time.
+/// The number of bytes that are sent at a time.
 const CHUNK: usize = 256 * 1024;
 
-/// A table, its columns, and what its rows are ordered by.
+/// A table, its columns, and the columns of its order.
 struct Table(&'static str, &'static str, &'static str);
 
-/// Everything that both engines hold, in the order in which it is written.
+/// All tables that both engines have, in the order in which they are written.
 const TABLES: [Table; 13] = [
     Table("target", "id, name, paused_at, paused_reason, retry_after_until, retry_after_address", "id"),
     Table(
@@ -60,12 +60,12 @@ const TABLES: [Table; 13] = [
     Table("lateness", "id, most", "id"),
 ];
 
-/// What was moved.
+/// The result of a move.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Imported {
-    /// Events.
+    /// The number of events.
     pub events: u64,
-    /// Rows of all tables.
+    /// The number of rows of all tables.
     pub rows: u64,
     /// The sequence of the newest event; 0 for none.
     pub newest_sequence: i64,
@@ -77,7 +77,7 @@ pub enum ImportError {
     /// There is no store to move.
     #[error("there is no database at {0}: nothing to import")]
     Nothing(PathBuf),
-    /// One of the two cannot be opened.
+    /// The file or the server cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
     /// The file cannot be read.
@@ -85,25 +85,25 @@ pub enum ImportError {
     Read {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         reason: String,
     },
-    /// The schema holds something.
+    /// The schema is not empty.
     #[error("the schema \"{0}\" holds events or targets already: an import takes an empty one")]
     NotEmpty(String),
-    /// What was written is not what was read.
+    /// The written rows differ from the rows of the file.
     #[error("the copy of the table `{0}` is not what was read, and was thrown away")]
     Differs(&'static str),
-    /// The server refuses.
+    /// The server refuses the rows.
     #[error("the server refuses what is written: {0}")]
     Write(#[from] sqlx::Error),
 }
 
-/// Moves the store in `file`, which no bridge may have open, into the schema of `server`.
-/// Calls `progress` with the rows moved so far and the rows there are.
+/// Moves the store in `file`, which no bridge may have open, into the schema of `server`. Calls
+/// `progress` with the number of rows moved up to then and the number of all rows.
 ///
 /// # Errors
-/// [`ImportError`], and then the schema is empty.
+/// [`ImportError`]; then the schema is empty.
 pub async fn import(
     server: &Server,
     file: &Path,
@@ -117,7 +117,7 @@ pub async fn import(
     let address = Address::of(server, Durability::Full)?;
     migrate::migrate(&address, &server.schema).await?;
     let mut connection = address.options.connect().await?;
-    // A transaction that has failed ends with its connection.
+    // A failed transaction ends with its connection.
     let imported = move_all(&mut connection, (server, &address), (file, &source), progress).await;
     drop(lock);
     imported
@@ -141,7 +141,7 @@ async fn move_all(
 
     let begin = address.shared.as_deref().unwrap_or(BEGIN);
     let begin = format!(
-        // A process that starts meanwhile waits for the end, and finds the schema as it is then.
+        // A process that starts meanwhile waits until the end, and then sees the schema as it is.
         "{begin}; LOCK TABLE replica, target, event IN EXCLUSIVE MODE; \
          SELECT (EXISTS (SELECT 1 FROM replica WHERE expires_at > clock_timestamp()))::text; \
          SELECT (EXISTS (SELECT 1 FROM event) OR EXISTS (SELECT 1 FROM target))::text"
@@ -174,7 +174,7 @@ async fn move_all(
     Ok(Imported { events: unsigned(counts[1]), rows: done, newest_sequence: newest.unwrap_or(0) })
 }
 
-/// Sends the rows of a table. Returns how many there were, and the hash of their text.
+/// Sends the rows of a table. Returns their number, and the hash of their text.
 async fn send(
     connection: &mut PgConnection,
     Table(name, columns, order): &Table,
@@ -209,12 +209,12 @@ async fn send(
     Ok((sent, hash.finalize().into()))
 }
 
-/// The hash of the text of a table as the server holds it.
+/// Returns the hash of the text of a table on the server.
 async fn read_back(
     connection: &mut PgConnection,
     Table(name, columns, order): &Table,
 ) -> Result<[u8; 32], ImportError> {
-    // Texts in the order of their bytes, as the file has them.
+    // Texts are sorted by their bytes, as in the file.
     let order = order.replace("source", "source COLLATE \"C\"");
     let query = format!("COPY (SELECT {columns} FROM {name} ORDER BY {order}) TO STDOUT");
     let mut rows = connection.copy_out_raw(&query).await?;
@@ -225,12 +225,12 @@ async fn read_back(
     Ok(hash.finalize().into())
 }
 
-/// Adds `value` in the text form of COPY.
+/// Adds `value` in the text format of COPY.
 fn push(line: &mut Vec<u8>, value: ValueRef<'_>) {
     match value {
         ValueRef::Null => line.extend_from_slice(b"\\N"),
         ValueRef::Integer(number) => line.extend_from_slice(number.to_string().as_bytes()),
-        // No column of these tables holds one.
+        // No column of these tables has a value of this type.
         ValueRef::Real(number) => line.extend_from_slice(number.to_string().as_bytes()),
         ValueRef::Blob(bytes) => {
             line.extend_from_slice(b"\\\\x");
@@ -239,7 +239,7 @@ fn push(line: &mut Vec<u8>, value: ValueRef<'_>) {
         ValueRef::Text(text) => {
             for &byte in text {
                 match byte {
-                    // As no text of the server may hold one.
+                    // A text on the server may not contain NUL.
                     0 => line.extend_from_slice("\u{fffd}".as_bytes()),
                     b'\\' => line.extend_from_slice(b"\\\\"),
                     b'\t' => line.extend_from_slice(b"\\t"),

@@ -1,5 +1,5 @@
-//! Hints from other replicas, by LISTEN: a connection of its own, which may be lost without
-//! a sign. What waits for a hint looks now and then without one.
+//! Listens to notifications of other replicas, by LISTEN. The connection of its own may be lost
+//! without an error. Whoever waits for a notification therefore also looks at intervals.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,49 +10,49 @@ use tokio::time::{sleep, timeout};
 
 use super::connect::Address;
 
-/// Between two hints of one kind at least.
+/// The shortest time between two notifications of one kind.
 pub(super) const PACE: Duration = Duration::from_millis(20);
 
-/// Between two tries to listen, and between two looks whether the connection is there still.
+/// The time between two tries to listen, and between two checks of an idle connection.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// How long one call may take.
+/// The time limit of one call.
 const LIMIT: Duration = Duration::from_secs(2);
 
-/// What other replicas tell of.
+/// What other replicas notify about.
 #[derive(Debug, Default)]
 pub(super) struct Hints {
-    /// New events.
+    /// There are new events.
     pub(super) events: Notify,
-    /// Leases that were given back, and requests.
+    /// Leases were given back, or there are requests.
     pub(super) leases: Notify,
 }
 
-/// Listens for hints.
+/// Listens to notifications.
 #[derive(Debug)]
 pub(super) struct Listener {
-    /// `None` where there is no address for that.
+    /// `None` if there is no address to listen on.
     options: Option<PgConnectOptions>,
     channel: String,
     hints: Arc<Hints>,
     listens: watch::Sender<bool>,
 }
 
-/// The channel of a schema.
+/// Returns the name of a schema's channel.
 pub(super) fn channel(schema: &str) -> String {
-    // The name of a channel has 63 bytes at most, as that of a schema has.
+    // The name of a channel, like that of a schema, has at most 63 bytes.
     let schema: String = schema.chars().take(40).collect();
     format!("pepay-bridge {schema}")
 }
 
 impl Listener {
-    /// Will notify `hints`.
+    /// Creates a listener that notifies `hints`.
     pub(super) fn new(address: &Address, schema: &str, hints: Arc<Hints>) -> Self {
         let options = address.listening();
         Self { options, channel: channel(schema), hints, listens: watch::Sender::new(false) }
     }
 
-    /// Whether hints are being heard.
+    /// Returns a flag that says at any time whether the listener is connected.
     pub(super) fn listens(&self) -> watch::Receiver<bool> {
         self.listens.subscribe()
     }
@@ -63,7 +63,7 @@ impl Listener {
         let mut is_told = false;
         loop {
             if let Err(error) = self.listen(options.clone()).await {
-                // Once until it is heard again: it is tried each second.
+                // The failure is logged once until it has listened again: it tries each second.
                 is_told &= !*self.listens.borrow();
                 if !std::mem::replace(&mut is_told, true) {
                     tracing::warn!(
@@ -78,7 +78,7 @@ impl Listener {
         }
     }
 
-    /// What was told while it was not heard.
+    /// Notifies everything, since notifications may have been missed.
     fn look_for_everything(&self) {
         self.hints.events.notify_one();
         self.hints.leases.notify_one();
@@ -96,7 +96,7 @@ impl Listener {
                 Ok(Ok(Some(_))) => self.hints.leases.notify_one(),
                 Ok(Ok(None)) => return Err(sqlx::Error::PoolClosed),
                 Ok(Err(error)) => return Err(error),
-                // A connection that has died in silence refuses this, or does not answer.
+                // A connection that was lost without an error refuses this, or does not respond.
                 Err(_) => {
                     let alive = timeout(LIMIT, sqlx::raw_sql("SELECT 1").execute(&mut listener)).await;
                     alive.map_err(|_| sqlx::Error::PoolTimedOut)??;

@@ -1,5 +1,5 @@
-//! Reading what other processes have stored: the log of events, which is numbered without a
-//! gap in the order of its commits.
+//! Reads the deliveries that other processes have stored, from the log of events. The events are
+//! numbered without a gap, in the order of their commits.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,11 +13,11 @@ use crate::domain::event::Received;
 use crate::store::engine::LogPage;
 use crate::store::types::{Arrived, Job, TargetId};
 
-/// Bytes of event bodies taken into memory at once.
+/// The largest size of event bodies that are read at once, in bytes.
 const BODIES: i64 = 4 << 20;
 
-/// The newest event, and the first deliveries of each target, by one snapshot. What is not
-/// read of one target is beyond what is returned of all.
+/// Selects the newest event, and the first deliveries of each target, in one snapshot. The
+/// deliveries of a target that are left out lie beyond all that are returned.
 pub(super) const KEYS: &str = "SELECT n.newest, k.target_id, k.sequence, k.lane, k.rank, k.replays, \
        coalesce(octet_length(e.body), 0)::bigint AS size \
      FROM (SELECT greatest((SELECT max(sequence) FROM event), (SELECT events_through FROM retention)) AS newest) n \
@@ -28,7 +28,7 @@ pub(super) const KEYS: &str = "SELECT n.newest, k.target_id, k.sequence, k.lane,
         ORDER BY d.sequence LIMIT $4) k ON true \
      LEFT JOIN event e ON e.sequence = k.sequence ORDER BY k.sequence, k.target_id";
 
-/// Each event once, for however many targets it is.
+/// Selects each event once, however many targets it has.
 pub(super) const EVENTS: &str = "SELECT sequence, id, type, object_id, created, source, origin, environment, received_at, body \
                       FROM event WHERE sequence = ANY ($1)";
 
@@ -42,8 +42,8 @@ struct Key {
     size: i64,
 }
 
-/// The deliveries to `targets` that were never attempted, of the events above `after` and up
-/// to `upto`.
+/// Returns the deliveries to `targets` that were never attempted, of the events above `after` and
+/// up to `upto`.
 pub(super) async fn read(
     session: &mut Session,
     (after, upto): (i64, Option<i64>),
@@ -67,7 +67,7 @@ pub(super) async fn read(
     Ok(LogPage { newest, deliveries, overflow: false })
 }
 
-/// The delivery of `row`; `None` of the row that tells there is none.
+/// Returns the delivery of `row`; `None` for the row that says that there is none.
 fn key(row: &PgRow) -> Result<Option<Key>, sqlx::Error> {
     let Some(target) = row.try_get::<Option<i64>, _>("target_id")? else { return Ok(None) };
     Ok(Some(Key {
@@ -80,10 +80,10 @@ fn key(row: &PgRow) -> Result<Option<Key>, sqlx::Error> {
     }))
 }
 
-/// The events of `keys`, as far as their bodies have room.
+/// Returns the events of `keys`, up to the bound of their bodies.
 async fn events(session: &mut Session, keys: &[Key]) -> Result<HashMap<i64, Arc<Received>>, sqlx::Error> {
     let (mut sequences, mut bytes): (Vec<i64>, i64) = (Vec::new(), 0);
-    // Those of one event are neighbours.
+    // Deliveries of one event are neighbours.
     for key in keys {
         if sequences.last() != Some(&key.sequence) {
             bytes = bytes.saturating_add(key.size);

@@ -1,9 +1,10 @@
-//! One process among those that share a schema: says that it lives, renews what it holds,
-//! and takes what is free.
+//! The membership of one process among those that share a schema. It reports that it lives, renews
+//! its leases, and takes free ones.
 //!
-//! Only the database's clock says what has expired. This process trusts a lease for less
-//! time, counted on its own clock from before it sent the renewal. What it does not know it
-//! does not hold: a failed call leaves everything as it was until the trust has run out.
+//! Only the clock of the database decides what has expired. This process trusts a lease for a
+//! shorter time, which its own clock counts from before the renewal was sent. A lease that is not
+//! known to be held counts as not held. A failed call leaves everything unchanged until the trust
+//! has run out.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -34,30 +35,30 @@ use crate::store::progress::Progress;
 use crate::store::types::Term;
 use crate::telemetry::names;
 
-/// How long a lease lasts after it was renewed.
+/// How long a lease lasts after its renewal.
 const LASTS: Duration = Duration::from_secs(4);
 
-/// How long it is trusted after its renewal was sent.
+/// How long a lease is trusted after its renewal was sent.
 const TRUST: Duration = Duration::from_secs(3);
 
-/// Between two renewals.
+/// The time between two renewals.
 const RENEWAL: Duration = Duration::from_secs(1);
 
-/// Between two looks at what others have stored, where nothing tells of it.
+/// The time between two looks for events of others, while notifications are not received.
 const POLL: Duration = Duration::from_millis(250);
 
-/// How long a call that is on its way when the store is closed may still take. A lease that it
-/// takes is known and given back then; otherwise the others wait until it has expired.
+/// How long a running call may go on when the store is closed. A lease that it takes is then known
+/// and given back. Otherwise the others would wait until it has expired.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// Requests of other replicas that wait to be taken.
+/// The number of requests of other replicas that may wait.
 const ASKED: usize = 32;
 
-/// A part of what keeps the leases, to be run until the store is closed.
+/// A task that keeps the leases. It has to run until the store is closed.
 pub struct LeaseTask {
     /// Its name.
     pub name: &'static str,
-    /// Ends when the store is closed.
+    /// The future of the task. It ends when the store is closed.
     pub run: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
@@ -67,24 +68,25 @@ impl fmt::Debug for LeaseTask {
     }
 }
 
-/// The part of a process in what it shares with the others.
+/// The membership of this process.
 #[derive(Debug)]
 pub(in crate::store) struct Membership {
     shared: Shared,
     cluster: watch::Receiver<Arc<Cluster>>,
-    /// What other replicas ask for, until it is taken.
+    /// The requests of other replicas, until they are taken.
     pub(in crate::store) asked: Option<mpsc::Receiver<Asked>>,
-    /// What is to be run for it, until it is taken.
+    /// The tasks, until they are taken.
     tasks: Mutex<Vec<LeaseTask>>,
     stop: CancellationToken,
-    /// Those of the tasks that have not ended.
+    /// Tracks the tasks that have not ended.
     running: TaskTracker,
 }
 
 impl Membership {
-    /// Joins those that share the schema of `address`, once its tasks run, and takes what is
-    /// free of the `leases` that are wanted, as long as the writer gets on. `clock` is set by the
-    /// database's. `look` has the writer do something, `stored` is told when it has stored events.
+    /// Joins the processes that share the schema of `address`, once the tasks run. Takes free ones
+    /// of the wanted `leases` while the writer makes progress. `clock` is set by the clock of the
+    /// database. `look` has the writer begin a group. `stored` is notified when the writer has
+    /// stored events.
     pub(in crate::store) fn join(
         (address, pool, schema): (&Address, PgPool, &str),
         (leases, clock): (Leases, Clock),
@@ -125,24 +127,25 @@ impl Membership {
         Self { shared, cluster, asked: Some(asked), tasks: Mutex::new(tasks), stop, running }
     }
 
-    /// What is to be run for it; to be taken once.
+    /// Returns the tasks. Called once.
     pub(in crate::store) fn take_tasks(&mut self) -> Vec<LeaseTask> {
         std::mem::take(self.tasks.get_mut().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The other replicas.
+    /// Returns the other replicas.
     pub(in crate::store) fn peers(&self) -> Peers {
         Peers::new(self.shared.clone(), self.cluster.clone())
     }
 
-    /// Gives back what is held and leaves.
+    /// Gives the leases back and leaves.
     pub(in crate::store) async fn leave(mut self) {
         self.stop.cancel();
         self.running.close();
         drop(self.take_tasks());
         self.running.wait().await;
         let held = self.shared.leases.wishes().held;
-        // One that does not answer in time may be busy. After two calls they have expired.
+        // A server that does not respond in time may be busy. After two calls the leases have
+        // expired.
         for _ in 0..2 {
             if self.shared.call(self.shared.giving_back(&held, true)).await.is_some() {
                 return;
@@ -152,7 +155,7 @@ impl Membership {
     }
 }
 
-/// Does `work` until it ends, or for `grace` after `stop`, whatever it waits for then.
+/// Runs `work` until it ends, but no longer than `grace` after `stop`.
 async fn until(stop: CancellationToken, grace: Duration, work: impl Future<Output = ()>) {
     let stopped = async {
         stop.cancelled().await;
@@ -164,7 +167,7 @@ async fn until(stop: CancellationToken, grace: Duration, work: impl Future<Outpu
     }
 }
 
-/// Renews, takes and gives back until `stop`.
+/// Renews, takes and gives back leases until `stop`.
 async fn keep(
     shared: Shared,
     (shown, asking): (watch::Sender<Arc<Cluster>>, mpsc::Sender<Asked>),
@@ -182,18 +185,18 @@ async fn keep(
         watch.reached(beat.is_some(), Instant::now());
         if let Some(beat) = beat {
             if !given_up.is_empty() {
-                // Not by waiting until they have expired: the others take over at once. They do
-                // not count on this process any more, as it has just said that it wants none.
+                // The others take over at once, without waiting for the leases to expire. They do
+                // not count on this process, which has just reported that it wants no lease.
                 shared.call(shared.giving_back(&given_up, false)).await;
             }
             let cluster = Cluster { stalled: fitness == Fitness::Stalled, ..beat.cluster(&shared.id) };
             let next = shared.carry_out(&beat, fitness).await;
             watch.runs(Instant::now());
             for RequestRow { id, lease, body } in beat.requests {
-                // One that finds no room is in the next answer again.
+                // The next reply has a request that finds no room again.
                 let _ = asking.try_send(Asked { id, lease, body });
             }
-            // With each renewal in any case: this is how a writer that has nothing to do is tried.
+            // A look with each renewal tests a writer that has nothing to do.
             if beat.newest.is_some_and(|found| found != newest) || probed.elapsed() >= RENEWAL / 2 {
                 (newest, probed) = (beat.newest.unwrap_or(newest), Instant::now());
                 (shared.look.0)();
@@ -218,7 +221,7 @@ async fn keep(
     }
 }
 
-/// Says that the writer has stalled, or gets on again.
+/// Logs that the writer has stalled, or works again.
 fn say(before: Fitness, now: Fitness) {
     match (before, now) {
         (Fitness::Fit | Fitness::Recovering, Fitness::Stalled) => {
@@ -235,13 +238,13 @@ fn say(before: Fitness, now: Fitness) {
     }
 }
 
-/// Tells the other replicas of new events, a few times a second at most.
+/// Notifies the other replicas of new events, at most once per [`listener::PACE`].
 async fn announce(shared: Shared, cluster: watch::Receiver<Arc<Cluster>>) {
     loop {
         shared.stored.notified().await;
         if cluster.borrow().has_others() {
             let channel = literal(&listener::channel(&shared.schema));
-            // Where it fails, the others find the events by looking.
+            // If it fails, the others find the events when they look.
             shared.call(format!("SELECT pg_notify({channel}, 'event')::text")).await;
         }
         sleep(listener::PACE).await;
@@ -249,7 +252,7 @@ async fn announce(shared: Shared, cluster: watch::Receiver<Arc<Cluster>>) {
 }
 
 impl Shared {
-    /// Holds nothing any more, as far as this process is concerned. Returns what it held.
+    /// Drops all leases in this process. Returns those that it held.
     fn give_up(&self) -> Vec<(Arc<str>, Term)> {
         let held = self.leases.wishes().held;
         for (name, _) in &held {
@@ -258,8 +261,8 @@ impl Shared {
         held
     }
 
-    /// Says that this process lives, and renews what it holds. `None` if the database does
-    /// not answer; then nothing has changed here.
+    /// Reports that this process lives, and renews its leases. `None` if the database does not
+    /// respond; then nothing has changed here.
     async fn beat(&self, fitness: Fitness) -> Option<Beat> {
         let (sent, wishes) = (Instant::now(), self.leases.wishes());
         if !wishes.given_back.is_empty()
@@ -275,7 +278,7 @@ impl Shared {
             "configuration": about.configuration,
             "report": about.report,
         });
-        // First of all: of a server that has gone on from an older state nothing is renewed.
+        // The comparison comes first: a server that has gone on from an older state renews nothing.
         let schema = &self.schema;
         let beat = format!(
             "SELECT (\"{schema}\".beat({}, {}, {}, {}, {}, {}) || jsonb_build_object('history', h.history, 'now', \
@@ -315,7 +318,7 @@ impl Shared {
         Some(beat)
     }
 
-    /// Takes and leaves what is to be. Returns when the next lease may become free.
+    /// Takes and leaves leases by plan. Returns when the next lease may become free.
     async fn carry_out(&self, beat: &Beat, fitness: Fitness) -> Option<Duration> {
         let members: Vec<Member> = beat
             .replicas
@@ -368,7 +371,7 @@ impl Shared {
             .filter(|row| wanted.contains(&row.name))
             .filter(|row| row.holder.as_deref() != Some(&*self.id));
         let next = of_others.map(|row| Duration::from_millis(u64::try_from(row.left_ms).unwrap_or(0))).min();
-        // What is free and not taken now belongs to the share of another.
+        // A free lease that is not taken now belongs to the share of another process.
         let next = next.map(|next| next.max(POLL));
         if misses { Some(POLL) } else { next }
     }
@@ -385,7 +388,7 @@ impl Shared {
     }
 }
 
-/// The name of this machine, as its operator knows it.
+/// Returns the name of this machine.
 fn host() -> String {
     let of_file = || std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
     of_file().map(|name| name.trim().to_owned()).unwrap_or_default()

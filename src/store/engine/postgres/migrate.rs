@@ -1,5 +1,5 @@
-//! Making a schema, and bringing it up to date: in one transaction, under a lock, beside
-//! replicas that are at work.
+//! Creates or migrates a schema. All migrations are one transaction under a lock, while other
+//! replicas may be working.
 
 use std::time::Duration;
 
@@ -9,19 +9,19 @@ use tokio::time::{sleep, timeout};
 use super::connect::Address;
 use crate::store::error::OpenError;
 
-/// A change of the schema.
+/// A migration of the schema.
 #[derive(Clone, Copy)]
 struct Migration {
     version: i64,
-    /// The oldest version of the schema whose programs work with this one as well: what they
-    /// read and write is there as before. A migration that takes something away comes one
-    /// release after the program that does without it.
+    /// The oldest schema version whose programs work with this one too: everything that they read
+    /// and write is unchanged. A migration that removes something comes one release after the
+    /// program that no longer uses it.
     works_from: i64,
     name: &'static str,
     text: &'static str,
 }
 
-/// The migrations, by their versions.
+/// The migrations, by version.
 const MIGRATIONS: [Migration; 3] = [
     Migration {
         version: 1,
@@ -43,35 +43,35 @@ const MIGRATIONS: [Migration; 3] = [
     },
 ];
 
-/// The oldest server that this works on, as it numbers its versions.
+/// The oldest supported server, in the form of `server_version_num`.
 const OLDEST_SERVER: i64 = 140_000;
 
-/// How long the connection may take.
+/// The time limit for a connection.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 
-/// How a migration gets along with what other processes have locked.
+/// How a migration waits for the locks of other processes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Patience {
-    /// How long a statement waits for a lock. What asks for the lock after it waits as well.
+    /// How long a statement waits for a lock. Requests for the same lock wait behind it.
     pub(super) lock: Duration,
-    /// How often all of it is tried.
+    /// The number of tries.
     pub(super) tries: u32,
-    /// Between two tries.
+    /// The time between two tries.
     pub(super) pause: Duration,
 }
 
 const PATIENCE: Patience =
     Patience { lock: Duration::from_secs(1), tries: 10, pause: Duration::from_secs(2) };
 
-/// What the server says of a transaction that it has ended because of a lock: one of two that
-/// wait for each other, and one that has waited for too long.
+/// The SQLSTATEs of a transaction that the server has ended because of a lock: a deadlock, and a
+/// lock that was not available in time.
 const LOCKED: [&str; 2] = ["40P01", "55P03"];
 
 /// Why a try has failed.
 enum Failed {
     /// Another process holds a lock.
     Locked(sqlx::Error),
-    /// Whatever else.
+    /// Any other cause.
     Otherwise(OpenError),
 }
 
@@ -81,25 +81,25 @@ impl From<OpenError> for Failed {
     }
 }
 
-/// The newest schema that this version knows.
+/// Returns the newest schema version that this program knows.
 pub(super) fn newest() -> i64 {
     MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0)
 }
 
-/// What a schema is found to be.
+/// The state of a schema.
 pub(super) enum Found {
-    /// Empty, or not there.
+    /// The schema is empty or does not exist.
     Nothing,
-    /// Ours, of this version.
+    /// The schema of a store, with its version.
     Version(i64),
 }
 
-/// Brings `schema` up to date, which is made if it is missing.
+/// Creates `schema` if it does not exist, and migrates it to the newest version.
 pub(super) async fn migrate(address: &Address, schema: &str) -> Result<(), OpenError> {
     migrate_with(PATIENCE, address, schema).await
 }
 
-/// The same, which gives up earlier or later.
+/// Like [`migrate`], with another `patience`.
 pub(super) async fn migrate_with(
     patience: Patience,
     address: &Address,
@@ -124,7 +124,7 @@ pub(super) async fn migrate_with(
     Ok(())
 }
 
-/// A connection to a server that is new enough.
+/// Opens a connection to a server, and checks the version of the server.
 pub(super) async fn connect(address: &Address) -> Result<PgConnection, OpenError> {
     let connected = timeout(CONNECT_LIMIT, address.options.connect()).await;
     let mut connection = connected
@@ -141,14 +141,15 @@ pub(super) async fn connect(address: &Address) -> Result<PgConnection, OpenError
     Ok(connection)
 }
 
-/// What `schema` is, for who holds its lock or only looks.
+/// Returns the state of `schema`. The caller holds its lock or changes nothing.
 pub(super) async fn find(
     connection: &mut PgConnection,
     address: &Address,
     schema: &str,
 ) -> Result<Found, OpenError> {
     let failed = |error: sqlx::Error| address.error(&error);
-    // In text, so that it works through any pooler. The name of a schema holds no quote.
+    // The result is text, so that this works through any pooler. The name of a schema contains no
+    // quote.
     let look = format!(
         "SELECT (to_regclass('\"{schema}\".pepay_bridge_migration') IS NOT NULL)::text, \
                 (SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
@@ -194,7 +195,7 @@ async fn run(
             address.error(&error).into()
         }
     };
-    // Another migration is waited for as long as it takes.
+    // There is no limit on the wait for another migration.
     let begin = format!(
         "BEGIN; SET LOCAL lock_timeout = 0; \
          SELECT pg_advisory_xact_lock(hashtextextended('pepay-bridge migrate {schema}', 0))"

@@ -1,5 +1,4 @@
-//! Dealing with the other replicas: what they have, and what is asked of them through the
-//! table of requests.
+//! The other replicas: their state, and requests to them through the table of requests.
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,16 +18,16 @@ use crate::store::cluster::{Asked, Cluster};
 use crate::store::lease::{self, Leases};
 use crate::store::progress::Progress;
 
-/// How long one call may take.
+/// The time limit of one call.
 const LIMIT: Duration = Duration::from_secs(2);
 
-/// How long an answer of another replica is waited for.
+/// How long to wait for the answer of another replica.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
-/// Between two looks for it.
+/// The time between two looks for the answer.
 const LOOK: Duration = Duration::from_millis(30);
 
-/// What has the log read.
+/// Has the committer read the log.
 #[derive(Clone)]
 pub(super) struct Look(pub(super) Arc<dyn Fn() + Send + Sync>);
 
@@ -38,60 +37,60 @@ impl fmt::Debug for Look {
     }
 }
 
-/// What the tasks of a membership share.
+/// The values that the tasks of a membership share.
 #[derive(Clone, Debug)]
 pub(super) struct Shared {
     pub(super) pool: PgPool,
     pub(super) schema: Arc<str>,
     pub(super) id: Arc<str>,
     pub(super) leases: Leases,
-    /// Is set by the database's.
+    /// The clock that is set by that of the database.
     pub(super) clock: Clock,
     /// Has the committer read what others have stored.
     pub(super) look: Look,
-    /// Whether the committer gets on.
+    /// The present wait of the committer.
     pub(super) progress: Arc<Progress>,
-    /// What this process says of itself.
+    /// What this process reports of itself.
     pub(super) about: watch::Sender<About>,
-    /// Told of what another replica has changed.
+    /// Notified of changes by other replicas.
     pub(super) hints: Arc<Hints>,
-    /// Told when this process has stored events.
+    /// Notified when this process has stored events.
     pub(super) stored: Arc<Notify>,
 }
 
-/// What a process says of itself.
+/// What a process reports of itself.
 #[derive(Clone, Debug, Default)]
 pub(super) struct About {
     pub(super) configuration: String,
     pub(super) report: Value,
 }
 
-/// The other replicas, as far as this process deals with them. Cheap to clone.
+/// The other replicas, as this process sees them. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Peers {
     shared: Shared,
     cluster: watch::Receiver<Arc<Cluster>>,
 }
 
-/// Why another replica has not done what it was asked for.
+/// Why another replica has not carried out a request.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AskError {
-    /// It has not answered in time. It may do it still.
+    /// It has not answered in time. It may still carry out the request.
     #[error("another replica has this, and has not answered within {} s", ANSWER_LIMIT.as_secs())]
     Silent,
-    /// The database does not answer.
+    /// The database does not respond.
     #[error("another replica has this, and the database through which it is asked does not answer")]
     Unreachable,
 }
 
 impl Shared {
-    /// Has `statement` carried out, in text, so that it works through any pooler. Returns
-    /// the first column; `None` if the database does not answer.
+    /// Executes `statement` in text, so that it works through any pooler. Returns the first column;
+    /// `None` if the database does not respond.
     pub(super) async fn call(&self, statement: String) -> Option<Vec<String>> {
         let rows = timeout(LIMIT, sqlx::raw_sql(AssertSqlSafe(statement)).fetch_all(&self.pool)).await;
         match rows {
             Ok(Ok(rows)) => Some(rows.iter().filter_map(|row| row.try_get(0).ok()).collect()),
-            // The committer says at a higher level that the database cannot be reached.
+            // The committer logs at a higher level that the database cannot be reached.
             Ok(Err(error)) => {
                 tracing::debug!(%error, "the leases could not be renewed");
                 None
@@ -109,39 +108,39 @@ impl Peers {
         Self { shared, cluster }
     }
 
-    /// The living replicas, kept up to date.
+    /// Returns the living replicas, which are kept up to date.
     pub fn cluster(&self) -> watch::Receiver<Arc<Cluster>> {
         self.cluster.clone()
     }
 
-    /// Whether this process delivers to the target called `name`.
+    /// Returns whether this process delivers to the target `name`.
     pub fn holds_target(&self, name: &str) -> bool {
         self.shared.leases.holds(&lease::of_target(name))
     }
 
-    /// Whether this process reads the stream called `name`.
+    /// Returns whether this process reads the stream `name`.
     pub fn holds_stream(&self, name: &str) -> bool {
         self.shared.leases.holds(&lease::of_stream(name))
     }
 
-    /// Says of this process that it has this configuration, in a digest.
+    /// Sets the digest of the configuration that this process reports.
     pub fn configured(&self, configuration: String) {
         self.shared.about.send_modify(|about| about.configuration = configuration);
     }
 
-    /// Says this of the parts of this process.
+    /// Sets the report of the parts of this process.
     pub fn report(&self, report: Value) {
         self.shared.about.send_modify(|about| about.report = report);
     }
 
-    /// Has the others look at what has changed.
+    /// Notifies the others of a change.
     pub async fn tell(&self) {
         let channel = literal(&listener::channel(&self.shared.schema));
-        // Where it fails, they find it by looking.
+        // If it fails, they find the change when they look.
         self.shared.call(format!("SELECT pg_notify({channel}, 'changed')::text")).await;
     }
 
-    /// Asks the holder of the stream called `name`.
+    /// Sends a request to the holder of the stream `name`. Returns its answer.
     ///
     /// # Errors
     /// [`AskError`].
@@ -149,7 +148,7 @@ impl Peers {
         self.ask(&lease::of_stream(name), body).await
     }
 
-    /// Asks the process that delivers to the target called `name`.
+    /// Sends a request to the process that delivers to the target `name`. Returns its answer.
     ///
     /// # Errors
     /// [`AskError`].
@@ -157,7 +156,7 @@ impl Peers {
         self.ask(&lease::of_target(name), body).await
     }
 
-    /// Asks the holder of `lease` for what is in `body`, and waits for the answer.
+    /// Sends `body` to the holder of `lease`, and waits for the answer.
     async fn ask(&self, lease: &str, body: Value) -> Result<Value, AskError> {
         let (schema, id) = (&self.shared.schema, format!("{:032x}", rand::rng().random::<u128>()));
         let ask = format!(
@@ -180,7 +179,7 @@ impl Peers {
         Err(AskError::Silent)
     }
 
-    /// Writes the answer to a request whose effect is no part of the store.
+    /// Writes the answer to a request whose effect is not in the store.
     pub async fn answer(&self, asked: &Asked, answer: &Value) {
         let answer = format!(
             "UPDATE \"{}\".request SET answer = {} WHERE id = {} AND answer IS NULL RETURNING id",
@@ -188,7 +187,7 @@ impl Peers {
             literal(&answer.to_string()),
             literal(&asked.id),
         );
-        // Without an answer, the other replica says so after a while.
+        // If it fails, the other replica reports after a while that there was no answer.
         self.shared.call(answer).await;
     }
 }

@@ -1,12 +1,12 @@
-//! Removing what is old, a little at a time. Which rows a step looks at, and in which order,
-//! is as for `SQLite`: two positions walk up through the sequences, and what was passed over
-//! is looked at again once a delivery of it has ended.
+//! Removes old rows, in small steps. The rows of a step and their order are as for `SQLite`: two
+//! positions move up through the sequences, and an event that was passed over is looked at again
+//! once a delivery of it has ended.
 //!
-//! Other processes write meanwhile. A statement of theirs that began before a position was
-//! moved does not know that it has passed: so what was passed over is noted as ripe here too,
-//! and looked at once more in the next sweep. What they are just writing stays noted. An event
-//! is locked while it is found out whether it is needed, and so is one that an operator has
-//! sent again.
+//! Other processes write meanwhile. A statement of theirs that began before a position was moved
+//! does not know the new position. So an event that is passed over is noted as ripe here too, and
+//! looked at once more in the next sweep. An event that they are writing to stays noted. An event
+//! is locked while this module decides whether it is still needed, and while an operator's action
+//! sends it again.
 
 use std::collections::HashSet;
 
@@ -21,10 +21,10 @@ use crate::store::counts::BacklogChanges;
 use crate::store::engine::{Retained, RetentionStep};
 use crate::store::types::TargetId;
 
-/// Events of one step.
+/// The number of events in one step.
 const STEP: i64 = 500;
 
-/// Does one piece of retention.
+/// Carries out a step of retention.
 pub(super) async fn step(
     session: &mut Session,
     changes: &mut BacklogChanges,
@@ -37,13 +37,13 @@ pub(super) async fn step(
         RetentionStep::Events { before, but_newest } => events(session, changes, before, but_newest).await,
         RetentionStep::Recheck => recheck(session, changes).await,
         RetentionStep::Audit { before, newest } => audit::remove_old(session, before, newest).await,
-        // Autovacuum does that.
+        // Autovacuum does this.
         RetentionStep::Vacuum => Ok(false),
     };
     Ok(Retained { more: more?, expired: Vec::new() })
 }
 
-/// Cancels the oldest of what is dead.
+/// Cancels the deliveries that have been dead for the longest time.
 pub(super) const DEAD: &str = "WITH oldest AS ( \
        SELECT target_id, sequence FROM delivery WHERE state = 'dead' AND settled_at < $1 \
        ORDER BY settled_at LIMIT $2 FOR UPDATE \
@@ -95,7 +95,8 @@ async fn events(
     let (payloads, through) = positions(session).await?;
     let newest = "SELECT coalesce(max(sequence), 0) AS newest FROM event";
     let newest: i64 = only(session.rows(sqlx::query(newest)).await?)?.try_get("newest")?;
-    // Never ahead of the bodies, so that one position shows what was passed over.
+    // This position never passes that of the bodies, so that one position shows which events were
+    // passed over.
     let (old, more) = old(session, (through, payloads.min(newest - but_newest)), before).await?;
     let Some(last) = old.last().copied() else { return Ok(false) };
     remove_events(session, changes, &old).await?;
@@ -113,7 +114,7 @@ async fn recheck(session: &mut Session, changes: &mut BacklogChanges) -> Result<
     left.extend(remove_payloads(session, &others).await?);
     let busy = being_written(session, &left).await?;
     let looked_at: Vec<i64> = ripe.iter().copied().filter(|sequence| !busy.contains(sequence)).collect();
-    // One that is not done after all is noted again when its next delivery ends.
+    // An event that is not finished yet is noted again when its next delivery ends.
     session.execute(sqlx::query("DELETE FROM ripe WHERE sequence = ANY ($1)").bind(&looked_at)).await?;
     Ok(is_full(ripe.len()) && !looked_at.is_empty())
 }
@@ -121,8 +122,8 @@ async fn recheck(session: &mut Session, changes: &mut BacklogChanges) -> Result<
 pub(super) const UNDONE: &str = "SELECT target_id, sequence FROM delivery WHERE sequence = ANY ($1) \
        AND coalesce(settled_at IS NULL OR state = 'dead', true)";
 
-/// Those of `sequences` of which another process is just writing a delivery that is not done.
-/// The other ones stay as they are until the transaction ends.
+/// Returns those of `sequences` that have an unfinished delivery to which another process is
+/// writing. The others cannot change until the transaction ends.
 async fn being_written(session: &mut Session, sequences: &[i64]) -> Result<HashSet<i64>, sqlx::Error> {
     if sequences.is_empty() {
         return Ok(HashSet::new());
@@ -139,9 +140,9 @@ async fn being_written(session: &mut Session, sequences: &[i64]) -> Result<HashS
 pub(super) const LOCK_UNDONE: &str = "SELECT target_id, sequence FROM delivery WHERE sequence = ANY ($1) \
        AND coalesce(settled_at IS NULL OR state = 'dead', true) FOR SHARE SKIP LOCKED";
 
-/// The sequences up to which bodies and whole events have been removed.
+/// Returns the sequences up to which bodies and whole events have been removed.
 async fn positions(session: &mut Session) -> Result<(i64, i64), sqlx::Error> {
-    // Locked, so that of two that remove what is old one waits for the other.
+    // The row is locked, so that one of two retentions waits for the other.
     let query = "SELECT payload_through, events_through FROM retention FOR UPDATE";
     let row = only(session.rows(sqlx::query(query)).await?)?;
     Ok((row.try_get("payload_through")?, row.try_get("events_through")?))
@@ -150,9 +151,9 @@ async fn positions(session: &mut Session) -> Result<(i64, i64), sqlx::Error> {
 pub(super) const OLD: &str = "SELECT sequence, received_at FROM event WHERE sequence > $1 AND sequence <= $2 \
                               ORDER BY sequence LIMIT $3";
 
-/// The next events between two sequences that arrived before `before`, and whether there may
-/// be more. The order of acceptance counts: one stamped late by a clock that was wrong does
-/// not hold up those behind it.
+/// Returns the next events in a range of sequences that arrived before `before`, and whether there
+/// may be more. They are taken in the order of acceptance: an event with a late time of a wrong
+/// clock does not keep those behind it.
 async fn old(
     session: &mut Session,
     (after, through): (i64, i64),
@@ -167,8 +168,8 @@ async fn old(
     Ok((next.into_iter().map(|(sequence, _)| sequence).collect(), more))
 }
 
-// With every delivery of an event looked at, which are few: by a condition the server would go
-// through the indexes of all that is open or dead.
+// The aggregate looks at every delivery of an event, which are few. For a plain condition the
+// server would read the indexes of all open or dead deliveries.
 pub(super) const DONE: &str = "SELECT g.sequence FROM unnest($1::bigint[]) AS g (sequence) WHERE ( \
        SELECT bool_or(d.settled_at IS NULL OR d.state = 'dead') FROM delivery d WHERE d.sequence = g.sequence \
      ) IS NOT TRUE";
@@ -176,13 +177,15 @@ pub(super) const DONE: &str = "SELECT g.sequence FROM unnest($1::bigint[]) AS g 
 pub(super) const LOCK_EVENTS: &str =
     "SELECT sequence FROM event WHERE sequence = ANY ($1) ORDER BY sequence FOR NO KEY UPDATE";
 
-/// Those of `sequences` whose events are needed no more, and the others. Every delivery was
-/// made, or an operator has ended it; what is dead waits for an operator.
+/// Returns those of `sequences` whose events are not needed any more, and the others. An event is
+/// not needed if every delivery was made or an operator has ended it. A dead delivery waits for an
+/// operator.
 async fn done(session: &mut Session, sequences: &[i64]) -> Result<(Vec<i64>, Vec<i64>), sqlx::Error> {
     if sequences.is_empty() {
         return Ok((Vec::new(), Vec::new()));
     }
-    // By a statement of its own, so that the next one sees what was waited for.
+    // The lock is a statement of its own, so that the next statement sees the changes that the lock
+    // has waited for.
     session.rows(sqlx::query(LOCK_EVENTS).bind(sequences)).await?;
     let done: Vec<i64> = numbers(&session.rows(sqlx::query(DONE).bind(sequences)).await?)?;
     let is_done: HashSet<i64> = done.iter().copied().collect();
@@ -190,7 +193,7 @@ async fn done(session: &mut Session, sequences: &[i64]) -> Result<(Vec<i64>, Vec
     Ok((done, others.collect()))
 }
 
-/// The sequences of `rows`.
+/// Returns the sequences of `rows`.
 fn numbers(rows: &[PgRow]) -> Result<Vec<i64>, sqlx::Error> {
     rows.iter().map(|row| row.try_get("sequence")).collect()
 }
@@ -198,11 +201,11 @@ fn numbers(rows: &[PgRow]) -> Result<Vec<i64>, sqlx::Error> {
 pub(super) const REMOVE_BODIES: &str =
     "UPDATE event SET body = NULL WHERE sequence = ANY ($1) AND body IS NOT NULL";
 
-// By their deliveries, which are found by sequence alone.
+// Attempts are found through their deliveries, which have an index by sequence alone.
 pub(super) const REMOVE_ATTEMPTS: &str = "DELETE FROM attempt a USING delivery d WHERE d.sequence = ANY ($1) \
        AND a.target_id = d.target_id AND a.sequence = d.sequence";
 
-/// Removes the bodies and attempts of those of `sequences` that are done. Returns the others.
+/// Removes the bodies and attempts of those of `sequences` that are finished. Returns the others.
 async fn remove_payloads(session: &mut Session, sequences: &[i64]) -> Result<Vec<i64>, sqlx::Error> {
     let (done, others) = done(session, sequences).await?;
     if done.is_empty() {
@@ -218,13 +221,13 @@ async fn remove_payloads(session: &mut Session, sequences: &[i64]) -> Result<Vec
     Ok(others)
 }
 
-/// Takes their attempts with them.
+/// Removes deliveries, with their attempts.
 pub(super) const REMOVE_DELIVERIES: &str =
     "DELETE FROM delivery WHERE sequence = ANY ($1) RETURNING target_id, state";
 
 pub(super) const REMOVE_EVENTS: &str = "DELETE FROM event WHERE sequence = ANY ($1)";
 
-/// Removes those of `sequences` that are done. Returns the others.
+/// Removes those of `sequences` that are finished. Returns the others.
 async fn remove_events(
     session: &mut Session,
     changes: &mut BacklogChanges,
@@ -250,7 +253,7 @@ async fn remove_events(
     Ok(others)
 }
 
-/// Whether there may be more than the `found`.
+/// Returns whether there may be more than the `found`.
 fn is_full(found: usize) -> bool {
     i64::try_from(found).is_ok_and(|found| found >= STEP)
 }

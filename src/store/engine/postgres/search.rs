@@ -1,6 +1,6 @@
-//! Reading the open deliveries of a target: those of a lane in their order, retries that
-//! are due, and what is pending. A search takes a handful of queries however much it finds:
-//! it looks at keys and sizes, chooses, and then reads what it has chosen.
+//! Reads the open deliveries of a target: lanes in their order, due retries, and pending
+//! deliveries. A search takes a handful of queries, whatever it finds: it reads keys and sizes,
+//! chooses, and then reads the chosen deliveries.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -15,16 +15,16 @@ use crate::domain::event::Received;
 use crate::store::engine::event_row::EventRow;
 use crate::store::types::{Found, FoundLane, FoundRest, Job, LaneRank, Lookup, Scanned, Search, TargetId};
 
-/// Bytes of event bodies taken into memory by one search.
+/// The size of event bodies in bytes from which a search reads no further one.
 const BODIES: i64 = 2 << 20;
 
-/// Deliveries read of all lanes that one search looks up.
+/// The number of deliveries that one search reads from all lanes that it looks up.
 const LOOKED_UP: usize = 1024;
 
-/// Deliveries read of one lane, at least and at most.
+/// The smallest and the largest number of deliveries that are read from one lane.
 const OF_LANE: std::ops::RangeInclusive<usize> = 4..=128;
 
-/// Rows that one search passes over because they are known.
+/// The number of pending deliveries that one scan reads; known ones count too.
 const PASSED_OVER: usize = 4096;
 
 pub(super) const OLDEST_DUE: &str = "SELECT sequence, lane, rank FROM delivery WHERE target_id = $1 AND due_at <= $2 \
@@ -37,7 +37,7 @@ pub(super) const PENDING: &str = "SELECT sequence, lane, rank FROM delivery \
                        WHERE target_id = $1 AND settled_at IS NULL AND state = 'pending' AND sequence > $2 \
                        ORDER BY sequence LIMIT $3";
 
-/// The beginnings of lanes, without bodies.
+/// Selects the beginnings of lanes, without bodies.
 pub(super) const LANES: &str = "SELECT g.n, d.sequence, d.rank, d.state, d.due_at, \
        coalesce(octet_length(e.body), 0)::bigint AS size \
      FROM unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[]) WITH ORDINALITY \
@@ -50,7 +50,7 @@ pub(super) const LANES: &str = "SELECT g.n, d.sequence, d.rank, d.state, d.due_a
 pub(super) const SIZES: &str = "SELECT sequence, coalesce(octet_length(body), 0)::bigint AS size FROM event \
                      WHERE sequence = ANY ($1)";
 
-/// The target is given with each delivery, as with each outcome that is settled.
+/// Selects deliveries. The target is given with each one, as for settled outcomes.
 pub(super) const JOBS: &str = "SELECT d.sequence, d.rank, d.attempts, d.first_attempt_at, d.lane, d.replays, \
        (d.attempts > 0 AND EXISTS (SELECT 1 FROM attempt a WHERE a.target_id = d.target_id \
          AND a.sequence = d.sequence AND a.started_at < d.first_attempt_at)) AS renewed, e.id, e.type, \
@@ -59,7 +59,7 @@ pub(super) const JOBS: &str = "SELECT d.sequence, d.rank, d.attempts, d.first_at
      JOIN delivery d ON d.target_id = wanted.target AND d.sequence = wanted.sequence \
      JOIN event e ON e.sequence = d.sequence";
 
-/// Every lane and its head: one step of the index for each.
+/// Selects every lane with its head, by one step of the index for each.
 pub(super) const CENSUS: &str = "WITH RECURSIVE known (lane, rank, sequence) AS ( \
        (SELECT lane, rank, sequence FROM delivery WHERE target_id = $1 AND lane IS NOT NULL \
         ORDER BY lane, rank, sequence LIMIT 1) \
@@ -68,7 +68,7 @@ pub(super) const CENSUS: &str = "WITH RECURSIVE known (lane, rank, sequence) AS 
           WHERE d.target_id = $1 AND d.lane > known.lane ORDER BY d.lane, d.rank, d.sequence LIMIT 1) n) \
      SELECT lane, rank, sequence FROM known LIMIT $2";
 
-/// A delivery, and its place in the lane that it may have.
+/// A delivery, and its place in its lane if it has one.
 #[derive(Clone, Copy)]
 struct Entry {
     sequence: i64,
@@ -76,7 +76,7 @@ struct Entry {
     rank: i64,
 }
 
-/// What is to be read: a lane from a place on, or a delivery without one.
+/// What is to be read: a lane from a place on, or a delivery without a lane.
 #[derive(Clone, Copy)]
 enum Wanted {
     Lane { lookup: Lookup, limit: usize },
@@ -90,7 +90,7 @@ struct LaneRow {
     size: i64,
 }
 
-/// What is wanted, each once, in the order in which it is read.
+/// The lanes and deliveries to read, each once, in the order of reading.
 struct Plan<'a> {
     search: &'a Search,
     taken: HashSet<i64>,
@@ -124,7 +124,7 @@ impl Plan<'_> {
     }
 }
 
-/// Finds what `search` asks for.
+/// Carries out `search`.
 pub(super) async fn find(
     session: &mut Session,
     target: TargetId,
@@ -139,7 +139,7 @@ pub(super) async fn find(
     if search.retries > 0 {
         retries(session, target, &mut plan, &mut found).await?;
     }
-    // Which of what is wanted each scanned entry has added, and how far that brings the scan.
+    // The place in the plan at which each scanned entry was taken.
     let first_scanned = plan.wanted.len();
     let mut scanned = Vec::new();
     if let Some(scan) = search.scan {
@@ -169,8 +169,8 @@ pub(super) async fn find(
     Ok(found)
 }
 
-/// Retries from both ends in turn: one that has just fallen due does not wait for all that
-/// have failed many times.
+/// Plans retries from both ends in turn. A retry that has just become due does not wait for all
+/// those that have failed many times.
 async fn retries(
     session: &mut Session,
     target: TargetId,
@@ -226,8 +226,8 @@ async fn census(
     Ok((lanes.len() <= limit).then_some(lanes))
 }
 
-/// Reads what is wanted, as far as the bodies have room; what comes before `scanned` is read
-/// in any case, if only its beginning. Returns how many of the wanted were read.
+/// Reads the plan up to the bound of the bodies. Entries before `scanned` are read in any case, at
+/// least their beginning. Returns how many entries were read.
 async fn read(
     session: &mut Session,
     target: TargetId,
@@ -279,7 +279,7 @@ async fn read(
     for (Lookup { lane, after }, places, mut rest) in chosen {
         let mut rows = Vec::with_capacity(places.len());
         for place in places {
-            // What cannot be read holds back what comes after it, as what has to wait does.
+            // A delivery that cannot be read blocks those behind it, like one that has to wait.
             let Some(job) = jobs.remove(&place.1) else {
                 rest = FoundRest::Blocked(place);
                 break;
@@ -327,7 +327,7 @@ async fn lane_rows(
     Ok(rows)
 }
 
-/// The sizes of the bodies of what is wanted and in no lane.
+/// Returns the sizes of the bodies of the deliveries without a lane.
 async fn sizes(session: &mut Session, plan: &Plan<'_>) -> Result<HashMap<i64, i64>, sqlx::Error> {
     let singles = plan.wanted.iter().filter_map(|wanted| match wanted {
         Wanted::Single(sequence) => Some(*sequence),
@@ -354,8 +354,8 @@ async fn jobs(
     Ok(jobs.into_iter().flatten().map(|job| (job.sequence, job)).collect())
 }
 
-/// Whether the delivery of `row` may be sent `now`. What is on the wire is so by the one
-/// that asks.
+/// Returns whether the delivery of `row` may be sent `now`. An attempt on the wire belongs to the
+/// caller itself.
 fn may_go(row: &PgRow, now: UnixMillis) -> Result<bool, sqlx::Error> {
     let due_at: Option<i64> = row.try_get("due_at")?;
     Ok(match row.try_get::<&str, _>("state")?.parse() {
@@ -365,7 +365,7 @@ fn may_go(row: &PgRow, now: UnixMillis) -> Result<bool, sqlx::Error> {
     })
 }
 
-/// The delivery of `row`, if its event can be read.
+/// Returns the delivery of `row`, if its event can be read.
 fn job(row: &PgRow) -> Result<Option<Job>, sqlx::Error> {
     let sequence = row.try_get("sequence")?;
     let Some(event) = received(sequence, row)? else { return Ok(None) };
@@ -383,7 +383,7 @@ fn job(row: &PgRow) -> Result<Option<Job>, sqlx::Error> {
     }))
 }
 
-/// The event of `row`, if its body is still there and can be read.
+/// Returns the event of `row`, if its body is stored and can be read.
 pub(super) fn received(sequence: i64, row: &PgRow) -> Result<Option<Received>, sqlx::Error> {
     let event = EventRow {
         id: row.try_get("id")?,

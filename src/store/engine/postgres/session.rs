@@ -15,25 +15,25 @@ use super::connect::BEGIN;
 use crate::store::engine::{EngineError, GroupKind};
 use crate::store::progress::Progress;
 
-/// How long a connection may take to be made.
+/// The time limit for opening a connection.
 const CONNECT_LIMIT: Duration = Duration::from_secs(3);
 
-/// How long one call may take. One that takes longer is not cancelled: its connection is
-/// given up, and its outcome is not known.
+/// The time limit of one call. A call that takes longer is not cancelled: its connection is
+/// dropped, and its outcome is unknown.
 const CALL_LIMIT: Duration = Duration::from_secs(10);
 
-/// After a connection could not be made, so long every group fails at once.
+/// How long every group fails at once after a connection could not be opened.
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// Finds out what the server is. Where it was another one before, every term is over.
+/// Reads the identity of the server's history. If the history has changed, every term is over.
 const COMPARE: &str = "SELECT compare_history()";
 
 /// Why a verb was not carried out.
 #[derive(Debug)]
 pub(super) enum Failed {
-    /// The term is over under which it was to be done.
+    /// The term of the call is over.
     Superseded,
-    /// The database has refused it, or does not work.
+    /// The database has refused the call, or does not work.
     Database(sqlx::Error),
 }
 
@@ -43,10 +43,10 @@ impl From<sqlx::Error> for Failed {
     }
 }
 
-/// A connection, made anew when it is lost, and the runtime that drives it.
+/// A connection, which is opened again when it is lost, and the runtime that drives it.
 ///
-/// The committer's thread blocks on a runtime of its own: no other thread has to be woken
-/// for a call.
+/// The committer's thread blocks on a runtime of its own, so that no call has to wake another
+/// thread.
 #[derive(Debug)]
 pub(super) struct Connection {
     /// `None` once dropped.
@@ -54,25 +54,26 @@ pub(super) struct Connection {
     session: Session,
 }
 
-/// What a verb is carried out with.
+/// The session in which a verb is carried out.
 #[derive(Debug)]
 pub(super) struct Session {
     options: PgConnectOptions,
-    /// What begins a transaction where sessions are shared; `None` where they are not.
+    /// The statement that begins a transaction if sessions are shared; `None` otherwise.
     shared: Option<Arc<str>>,
     connection: Option<PgConnection>,
     in_transaction: bool,
     failed_at: Option<Instant>,
-    /// What the server was when it was last looked at; `None` before that.
+    /// The last known history of the server; `None` before the first look.
     history: Option<String>,
-    /// Whether it has become another one since that was last asked for.
+    /// Whether the history has changed since the last call of
+    /// [`take_gone_back`](Self::take_gone_back).
     has_gone_back: bool,
-    /// Told whenever the server has done something.
+    /// Notified of each response of the server.
     progress: Arc<Progress>,
 }
 
 impl Connection {
-    /// A connection that is made when it is first needed.
+    /// Creates a connection that is opened on demand.
     pub(super) fn new(
         options: PgConnectOptions,
         shared: Option<Arc<str>>,
@@ -92,7 +93,7 @@ impl Connection {
         Ok(Self { runtime: Some(runtime), session })
     }
 
-    /// Does `work` and waits for it.
+    /// Carries out `work` and waits for its result.
     pub(super) fn call<T: Send, E: Into<Failed>>(
         &mut self,
         work: impl AsyncFnOnce(&mut Session) -> Result<T, E> + Send,
@@ -117,7 +118,7 @@ impl Connection {
                 }
             })
         };
-        // A store is opened from a task, where a thread must not block on another runtime.
+        // A store is opened in a task, whose thread must not block on another runtime.
         if Handle::try_current().is_err() {
             return wait();
         }
@@ -128,7 +129,7 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        // Dropped in a task, a runtime that waits for its threads panics.
+        // A runtime that waits for its threads panics if it is dropped in a task.
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }
@@ -136,7 +137,8 @@ impl Drop for Connection {
 }
 
 impl Session {
-    /// Begins a group. Where it is a single call, that is a transaction by itself.
+    /// Begins a group. A group of a single call is a transaction without this, unless sessions are
+    /// shared.
     pub(super) async fn begin(&mut self, kind: GroupKind) -> Result<(), sqlx::Error> {
         self.roll_back().await?;
         self.connect().await?;
@@ -156,12 +158,13 @@ impl Session {
         Ok(())
     }
 
-    /// Whether the server has gone on from an older state since this was last asked.
+    /// Returns whether the server has gone on from an older state since the last call of this
+    /// function.
     pub(super) fn take_gone_back(&mut self) -> bool {
         std::mem::take(&mut self.has_gone_back)
     }
 
-    /// The server is `history`.
+    /// Notes the history of the server.
     fn note(&mut self, history: String) {
         let before = self.history.replace(history);
         self.has_gone_back |= before.is_some() && before != self.history;
@@ -191,7 +194,7 @@ impl Session {
         Ok(())
     }
 
-    /// The rows of `query`.
+    /// Returns the rows of `query`.
     pub(super) async fn rows(
         &mut self,
         query: Query<'_, Postgres, PgArguments>,
@@ -200,7 +203,7 @@ impl Session {
         query.fetch_all(self.open()?).await.inspect(|_| self.answered())
     }
 
-    /// Has `query` carried out. Returns how many rows it has changed.
+    /// Executes `query`. Returns how many rows it has changed.
     pub(super) async fn execute(
         &mut self,
         query: Query<'_, Postgres, PgArguments>,
@@ -239,7 +242,8 @@ impl Session {
         Ok(())
     }
 
-    /// A new connection to a server that takes writes, and what that is, where it stays the same.
+    /// Opens a connection to a server that takes writes. Returns it with the history of the server,
+    /// unless sessions are shared.
     async fn establish(&self) -> Result<(PgConnection, Option<String>), sqlx::Error> {
         let mut connection = self.options.connect().await?;
         let state = "SELECT (pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean)::text";
@@ -256,14 +260,14 @@ impl Session {
         Ok((connection, Some(history)))
     }
 
-    /// Closes the connection without a word; the server undoes what is open.
+    /// Drops the connection without a message. The server undoes an open transaction.
     fn give_up(&mut self) {
         self.connection = None;
         self.in_transaction = false;
     }
 
-    /// Separates what concerns one task from what concerns the whole database, whose
-    /// connection is made anew.
+    /// Separates errors of one task from those of the whole database. In the second case the
+    /// connection is dropped, and opened again for the next group.
     fn failed(&mut self, error: &sqlx::Error) -> EngineError {
         if let sqlx::Error::Database(refused) = error {
             let code = refused.code().unwrap_or_default();
@@ -276,7 +280,7 @@ impl Session {
     }
 }
 
-/// What sqlx has no error for: a server that cannot be used.
+/// Returns an error that sqlx has no variant for: a server that cannot be used.
 fn unusable(why: &str) -> sqlx::Error {
     sqlx::Error::Io(io::Error::other(why.to_owned()))
 }

@@ -1,4 +1,4 @@
-//! Storing what attempts came to.
+//! Stores the outcomes of attempts.
 
 use std::time::Duration;
 
@@ -12,10 +12,10 @@ use crate::store::counts::BacklogChanges;
 use crate::store::routing::FIRST;
 use crate::store::types::{AttemptStarted, InterruptedAttempt, Settlement, TargetId, Term};
 
-/// Attempts kept for a delivery, the newest ones.
+/// The number of newest attempts that are kept for a delivery.
 const ATTEMPTS_KEPT: i64 = 100;
 
-/// The row without a state tells whether the term stands.
+/// Settles attempts. The row without a state says whether the term still stands.
 const SETTLE: &str = "SELECT state, number FROM settle_deliveries( \
      $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)";
 
@@ -79,8 +79,8 @@ pub(super) const CLAIM: &str = "WITH fence AS ( \
          AND EXISTS (SELECT 1 FROM fence) RETURNING 1 \
      ) SELECT EXISTS (SELECT 1 FROM fence) AS stands, EXISTS (SELECT 1 FROM claimed) AS claimed";
 
-/// Stores that an attempt is about to go out, so that a crash leaves a trace of it.
-/// Returns whether the delivery was one to be sent.
+/// Stores that an attempt begins, so that it is known after a crash. Returns whether the delivery
+/// was pending or retrying.
 pub(super) async fn claim(
     session: &mut Session,
     (target, lease, Term(term)): (TargetId, &str, Term),
@@ -111,8 +111,8 @@ pub(super) const RECOVER: &str = "WITH interrupted AS ( \
        FROM interrupted ON CONFLICT DO NOTHING \
      ) SELECT e.id, i.attempts FROM interrupted i JOIN event e ON e.sequence = i.sequence ORDER BY e.sequence";
 
-/// Attempts found on the wire were cut off by the end of their process: their outcomes are
-/// unknown. Returns which they were.
+/// Settles the attempts that were on the wire when a process ended: their outcomes are unknown.
+/// Returns these attempts.
 pub(super) async fn recover(
     session: &mut Session,
     changes: &mut BacklogChanges,

@@ -1,11 +1,11 @@
-//! Which leases a process takes and which it gives back, so that each replica delivers to
-//! its share of the targets. Pure.
+//! Decides which leases a process takes and gives back, so that each replica delivers to its share
+//! of the targets. No I/O.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-/// How long a lease may be free before a process takes it whatever its share is: the others
-/// have had their chance by then.
+/// How long a lease may be free before a process takes it regardless of its share. The others could
+/// have taken it by then.
 const LEFT_OVER: Duration = Duration::from_secs(2);
 
 /// A living process.
@@ -25,21 +25,21 @@ pub(super) struct Row {
 /// The holder of a lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum RowState {
-    /// This process.
+    /// The process with this id.
     Held(String),
-    /// None does, for so long.
+    /// No process, for this long.
     Free(Duration),
 }
 
-/// What a process does about its leases.
+/// The leases that a process takes and gives back.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Plan {
     pub(super) take: Vec<String>,
     pub(super) leave: Vec<String>,
 }
 
-/// What the process `me` does. Targets are spread evenly, each kind of lease by itself; a
-/// stream stays where it is, since moving it costs a connection.
+/// Returns the plan of the process `me`. Targets are spread evenly, and each kind of lease is
+/// spread separately. A stream stays where it is, since moving it costs a connection.
 pub(super) fn plan(me: &str, members: &[Member], rows: &[Row]) -> Plan {
     let mut plan = Plan::default();
     for kind in rows.iter().map(|row| kind(&row.name)).collect::<BTreeSet<_>>() {
@@ -55,7 +55,7 @@ pub(super) fn plan(me: &str, members: &[Member], rows: &[Row]) -> Plan {
         let share = wanted.len().div_ceil(sharing.len());
         let held = |id: &str| wanted.iter().filter(|row| row.state == RowState::Held(id.to_owned())).count();
         let mut mine = held(me);
-        // Those that start together begin at different places.
+        // Processes that start together begin at different places.
         let begin = place * share;
         let in_turn = wanted.iter().cycle().skip(begin).take(wanted.len());
         for row in in_turn.filter(|row| sharing[place].wants.contains(&row.name)) {
@@ -67,8 +67,8 @@ pub(super) fn plan(me: &str, members: &[Member], rows: &[Row]) -> Plan {
                 _ => {}
             }
         }
-        // While they are configured differently, as in a rolling deployment, nothing is moved:
-        // what one leaves another one might not want.
+        // While configurations differ, as in a rolling deployment, nothing is moved: another
+        // process might not want the lease that this one leaves.
         let all_want_all = sharing.iter().all(|one| wanted.iter().all(|row| one.wants.contains(&row.name)));
         if kind != "target" || !all_want_all {
             continue;
@@ -76,7 +76,7 @@ pub(super) fn plan(me: &str, members: &[Member], rows: &[Row]) -> Plan {
         let mut counts: Vec<usize> = sharing.iter().map(|one| held(&one.id)).collect();
         let ours = wanted.iter().rev().filter(|row| row.state == RowState::Held(me.to_owned()));
         for row in ours {
-            // One that has its share does not take more.
+            // A process that has its share takes no more.
             let others = (0..counts.len()).filter(|other| *other != place && counts[*other] < share);
             let Some(to) = others.min_by_key(|other| counts[*other]) else { break };
             if mine > share && counts[to] + 1 < mine {
@@ -89,8 +89,8 @@ pub(super) fn plan(me: &str, members: &[Member], rows: &[Row]) -> Plan {
     plan
 }
 
-/// What a process takes that claims no share, of what it wants: what the others have left, if
-/// it `has_others`, or else whatever is free.
+/// Returns the plan of a process that claims no share. If it `has_others`, it takes the wanted
+/// leases that the others have left, otherwise every free one.
 pub(super) fn left_over(wants: &BTreeSet<String>, rows: &[Row], has_others: bool) -> Plan {
     let least = if has_others { LEFT_OVER } else { Duration::ZERO };
     let is_left = |row: &&Row| matches!(row.state, RowState::Free(since) if since >= least);
@@ -98,7 +98,7 @@ pub(super) fn left_over(wants: &BTreeSet<String>, rows: &[Row], has_others: bool
     Plan { take: left.map(|row| row.name.clone()).collect(), leave: Vec::new() }
 }
 
-/// What comes before the slash of a lease's name.
+/// Returns the kind of a lease: the part of its name before the slash.
 fn kind(name: &str) -> &str {
     name.split_once('/').map_or(name, |(kind, _)| kind)
 }
@@ -121,7 +121,7 @@ mod tests {
         names.iter().map(|name| Row { name: name.clone(), state: RowState::Free(Duration::ZERO) }).collect()
     }
 
-    /// Has everyone carry out its plan in turn, so often.
+    /// Has every member carry out its plan in turn, for this many rounds.
     fn settle(members: &[Member], rows: &mut [Row], rounds: usize) -> usize {
         let mut moves = 0;
         for round in 0..rounds {
@@ -210,7 +210,7 @@ mod tests {
             }).collect();
             let mut rows = free(&names);
             for (row, holder) in rows.iter_mut().zip(started) {
-                // A dead process holds nothing, nor does one that does not want it.
+                // A dead process holds nothing, and a process holds nothing that it does not want.
                 let holder = holder.and_then(|id| members.get(id)).filter(|one| one.wants.contains(&row.name));
                 if let Some(holder) = holder {
                     row.state = RowState::Held(holder.id.clone());

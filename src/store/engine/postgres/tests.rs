@@ -1,5 +1,5 @@
-//! The suite of every engine on `PostgreSQL`, and the tests of what is its own. They need a
-//! server: `tests/postgres.sh` starts one and turns on the feature `postgres-tests`.
+//! Runs the suite of all engines on `PostgreSQL`, and the tests of this engine. They need a server:
+//! `tests/postgres.sh` starts one and turns on the feature `postgres-tests`.
 
 #[cfg(feature = "postgres-tests")]
 mod backend;

@@ -1,17 +1,17 @@
-//! Values as `PostgreSQL` takes them.
+//! Converts values to the form that `PostgreSQL` takes.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::store::types::Term;
 
-/// `text` with the character U+FFFD for each NUL, which no text of `PostgreSQL` may hold.
+/// Returns `text` with U+FFFD in place of each NUL, which no text of `PostgreSQL` may contain.
 pub(super) fn clean(text: &str) -> String {
     text.replace('\0', "\u{fffd}")
 }
 
-/// `all` in parts that are carried out one after the other: of those with the same key each
-/// is in a later part, since one statement changes a row once.
+/// Divides `all` into parts that are carried out one after the other. Values with the same key are
+/// in different parts, since one statement changes a row once.
 pub(super) fn rounds<T>(all: impl IntoIterator<Item = T>, key: impl Fn(&T) -> i64) -> Vec<Vec<T>> {
     let mut rounds: Vec<Vec<T>> = Vec::new();
     let mut used: HashMap<i64, usize> = HashMap::new();
@@ -25,19 +25,19 @@ pub(super) fn rounds<T>(all: impl IntoIterator<Item = T>, key: impl Fn(&T) -> i6
     rounds
 }
 
-/// `values` as an array of SQL.
+/// Returns `values` as an SQL array.
 pub(super) fn text_array<T: AsRef<str>>(values: impl Iterator<Item = T>) -> String {
     let values: Vec<_> = values.map(|value| literal(value.as_ref())).collect();
     format!("ARRAY[{}]::text[]", values.join(", "))
 }
 
-/// The terms of `held` as an array of SQL.
+/// Returns the terms of `held` as an SQL array.
 pub(super) fn number_array(held: &[(Arc<str>, Term)]) -> String {
     let terms: Vec<_> = held.iter().map(|(_, term)| term.number().to_string()).collect();
     format!("ARRAY[{}]::bigint[]", terms.join(", "))
 }
 
-/// `text` as a constant of SQL.
+/// Returns `text` as an SQL literal.
 pub(super) fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\0', "").replace('\'', "''"))
 }

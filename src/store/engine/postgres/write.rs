@@ -1,4 +1,4 @@
-//! The engine: each verb of the trait as a call over the connection that writes.
+//! Implements the engine: each verb is a call over the connection that writes.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -27,32 +27,33 @@ use crate::store::types::{
 };
 use crate::store::view::RetryAfter;
 
-/// A schema of a server, which other processes may write to as well.
+/// A schema of a server, to which other processes may write too.
 #[derive(Debug)]
 pub(in crate::store) struct PostgresEngine {
     connection: Connection,
     /// The sequence of the newest event that is known to be committed.
     newest: i64,
-    /// The same with those of the group that is open.
+    /// The sequence of the newest event, with those of the open group.
     appended: i64,
-    /// No event that this process has accepted arrived later.
+    /// The latest time of arrival of any event that this process has accepted.
     newest_arrival: UnixMillis,
-    /// The names of the leases of targets, as far as they were needed.
+    /// The names of the leases of targets that were needed until now.
     leases: HashMap<TargetId, Arc<str>>,
-    /// The targets that were registered.
+    /// The names of the registered targets, by number.
     targets: BTreeMap<i64, String>,
-    /// Whether the server has gone on from an older state, which is not dealt with yet.
+    /// Whether the server has gone on from an older state that is not dealt with yet.
     goes_back: bool,
-    /// The sequence of the newest event after it has, until that is asked for.
+    /// The sequence of the newest event of that older state, until [`rewound`](Engine::rewound)
+    /// returns it.
     rewound: Option<i64>,
 }
 
-/// How to reach a server, and a pool of connections to it.
+/// The address of a server, and a pool of connections to it.
 pub(in crate::store) type Reached = (Address, PgPool);
 
 impl PostgresEngine {
-    /// Opens the store of `server`, whose schema it brings up to date. `progress` is told of
-    /// what the server answers.
+    /// Opens the store of `server` and migrates its schema. `progress` is notified of each response
+    /// of the server.
     pub(in crate::store) async fn open(
         server: &Server,
         durability: Durability,
@@ -102,8 +103,8 @@ impl PostgresEngine {
         })
     }
 
-    /// Goes on with a server that has gone on from an older state: what was registered there
-    /// is there again, and what was stored after that is not counted on any more.
+    /// Adapts to a server that has gone on from an older state: registers the targets again, and
+    /// reads the newest event again.
     fn go_back(&mut self) -> Result<(), EngineError> {
         let before = self.newest;
         self.restore_targets()?;
@@ -135,7 +136,8 @@ impl PostgresEngine {
         })?;
         match differing {
             None => Ok(()),
-            // Only where it was registered anew, by another process, within what was lost.
+            // This happens only if another process has registered the target anew after its row was
+            // lost.
             Some(name) => Err(EngineError::Unavailable(format!(
                 "the database has gone on from an older state, and has another number for the target \"{name}\": \
                  restart this replica"
@@ -143,7 +145,7 @@ impl PostgresEngine {
         }
     }
 
-    /// The name of the lease of `target`, which never changes.
+    /// Returns the name of the lease of `target`, which never changes.
     fn lease(&mut self, target: TargetId) -> Result<Arc<str>, EngineError> {
         if let Some(lease) = self.leases.get(&target) {
             return Ok(Arc::clone(lease));
@@ -152,7 +154,7 @@ impl PostgresEngine {
         Ok(Arc::clone(self.leases.entry(target).or_insert_with(|| lease.into())))
     }
 
-    /// Does `work` in a transaction of its own.
+    /// Carries out `work` in a transaction of its own.
     fn alone<T: Send>(
         &mut self,
         kind: GroupKind,
@@ -221,7 +223,7 @@ impl Engine for PostgresEngine {
         self.alone(GroupKind::Reads, async |session| {
             let mut backlog = Backlog::default();
             for row in session.rows(sqlx::query(COUNTS)).await? {
-                // What this version does not know is counted as nothing.
+                // A state that this version does not know is not counted.
                 if let Ok(state) = row.try_get::<&str, _>("state")?.parse() {
                     backlog.add(TargetId(row.try_get("target_id")?), state, row.try_get("number")?);
                 }

@@ -1,4 +1,4 @@
-//! A database of the suite: a schema of its own on the server that the environment names.
+//! The database of a test: a schema of its own on the server that the environment names.
 
 use std::env;
 use std::sync::{Arc, Mutex};
@@ -20,14 +20,14 @@ use crate::store::{Committer, Store};
 
 /// The server, or the pooler before it.
 const URL: &str = "TEST_POSTGRES";
-/// The server itself, where the other one is a pooler in transaction mode.
+/// The server itself, if the other address is that of a pooler in transaction mode.
 const DIRECT_URL: &str = "TEST_POSTGRES_DIRECT";
 
 /// A schema.
 pub(super) struct Postgres {
     pub(super) server: Server,
     direct: PgConnectOptions,
-    /// What keeps the leases of its stores.
+    /// The tasks that keep the leases of its stores.
     keeping: Mutex<JoinSet<()>>,
 }
 
@@ -43,7 +43,7 @@ impl Postgres {
         }
     }
 
-    /// Has `statements` carried out over a connection beside the store's, and returns the rows.
+    /// Executes `statements` over a connection of its own, and returns the rows.
     fn side_door(&self, statements: &str) -> Vec<PgRow> {
         let run = async || {
             let mut connection = self.direct.connect().await.unwrap();
@@ -120,7 +120,7 @@ impl Backend for Postgres {
 
     fn texts(&self, query: &str) -> Vec<String> {
         let rows = self.side_door(query);
-        // In text, as a simple query returns whatever it is.
+        // A simple query returns text for every type.
         rows.iter().map(|row| row.try_get_unchecked(0).unwrap()).collect()
     }
 
@@ -142,7 +142,7 @@ impl Backend for Postgres {
 
 impl Drop for Postgres {
     fn drop(&mut self) {
-        // What cannot be dropped goes with the server, which is thrown away.
+        // A schema that cannot be dropped goes with the server, which is thrown away.
         let schema = &self.server.schema;
         let drop = format!("SET lock_timeout = '2s'; DROP SCHEMA IF EXISTS \"{schema}\" CASCADE");
         let options = self.direct.clone();

@@ -1,4 +1,4 @@
-//! Engines on one schema, each as a process has one, without committers.
+//! Engines that share a schema, one for each process, without committers.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::store::routing::RoutingTable;
 use crate::store::settings::Route;
 use crate::store::types::{Batch, TargetId};
 
-/// Everything that an owner of a target or a stream writes.
+/// Selects everything that an owner of a target or a stream writes.
 const ROWS: &str = "SELECT 'delivery ' || d::text FROM delivery d \
                     UNION ALL SELECT 'attempt ' || a::text FROM attempt a \
                     UNION ALL SELECT 'cursor ' || stream || ' ' || event_id FROM stream_cursor ORDER BY 1";
@@ -26,12 +26,12 @@ pub(super) struct Engines {
     pub(super) routes: RoutingTable,
     pub(super) targets: Vec<TargetId>,
     pub(super) now: UnixMillis,
-    /// Last, so that the engines are closed before their database goes.
+    /// The last field, so that the engines are closed before their database is dropped.
     pub(super) backend: Postgres,
 }
 
 impl Engines {
-    /// So many with these routes.
+    /// Creates `count` engines with these routes.
     pub(super) async fn new(count: usize, routes: Vec<Route>) -> Self {
         let backend = Postgres::new().await;
         let (mut all, mut targets) = (Vec::new(), Vec::new());
@@ -46,7 +46,7 @@ impl Engines {
         Self { all, routes: table, targets, now: NOW, backend }
     }
 
-    /// Has process `number` do `work` in a group, which is committed if that succeeds.
+    /// Has process `number` carry out `work` in a group, which is committed if the work succeeds.
     pub(super) fn group<T>(
         &mut self,
         number: usize,
@@ -64,13 +64,13 @@ impl Engines {
         self.group(number, append).unwrap()[0].iter().map(|one| one.sequence).collect()
     }
 
-    /// What is stored of deliveries, attempts and cursors.
+    /// Returns the stored deliveries, attempts and cursors.
     pub(super) fn rows(&self) -> Vec<String> {
         self.backend.texts(ROWS)
     }
 }
 
-/// Has `engine` do `work` in a group, which is committed if that succeeds.
+/// Has `engine` carry out `work` in a group, which is committed if the work succeeds.
 pub(super) fn group<T>(
     engine: &mut dyn Engine,
     routes: &RoutingTable,

@@ -1,5 +1,5 @@
-//! A server that goes on from an older state, as an asynchronous standby does that is promoted
-//! while it is behind.
+//! A server that goes on from an older state, like an asynchronous standby that is promoted while
+//! it lags behind.
 
 use std::thread;
 use std::time::Duration;
@@ -16,14 +16,14 @@ use crate::store::types::{Recorded, Settlement, Term};
 
 const LEASE: &str = "target/orders";
 
-/// The least term of the timeline that is gone on with.
+/// The lowest term of the new timeline.
 const LEAST: Term = Term(2_000_000);
 
 fn routes() -> Vec<Route> {
     vec![route("orders", "*", Ordering::PerObject)]
 }
 
-/// All but the first event is lost, and the server has another timeline.
+/// Removes all but the first event, and gives the server another timeline.
 fn go_back(backend: &Postgres) {
     backend.execute("DELETE FROM delivery WHERE sequence > 1; DELETE FROM event WHERE sequence > 1");
     backend.execute(
@@ -31,7 +31,7 @@ fn go_back(backend: &Postgres) {
     );
 }
 
-/// Whatever is done meanwhile fails, and its connection is given up.
+/// Runs `work` while every call fails and its connection is dropped.
 async fn while_nothing_works<T>(backend: &Postgres, work: impl AsyncFnOnce() -> T) -> T {
     backend.execute("ALTER TABLE event RENAME TO away");
     let done = work().await;
@@ -39,7 +39,7 @@ async fn while_nothing_works<T>(backend: &Postgres, work: impl AsyncFnOnce() -> 
     done
 }
 
-/// Has the connection of `engine` made anew, as it is after a fail-over.
+/// Has the connection of `engine` opened again, as after a fail-over.
 async fn reconnect(backend: &Postgres, engine: &mut dyn Engine) {
     let counted = while_nothing_works(backend, async || {
         engine.begin(GroupKind::Writes)?;
@@ -58,7 +58,7 @@ async fn no_term_from_before_writes_and_none_comes_a_second_time() {
     go_back(&engines.backend);
     reconnect(&engines.backend, &mut *engines.all[0]).await;
 
-    // Another process stores an event, which is given the number of one that was lost.
+    // Another process stores an event, which gets the sequence of a lost one.
     let second = engines.backend.engine().await;
     engines.all.push(second);
     assert_eq!(engines.append(1, vec![event("evt_9", "a")]), [2]);
@@ -84,7 +84,7 @@ async fn no_term_from_before_writes_and_none_comes_a_second_time() {
     let next = engines.backend.term(LEASE);
     assert!(next > LEAST && next > before, "{next:?}");
     assert_eq!(settle(&mut engines, next), Ok(()));
-    // Its row may have been lost, and with it how often it was taken.
+    // The row of the lease may have been lost, and its term with it.
     assert!(engines.backend.term("target/new") > LEAST);
 }
 
@@ -150,7 +150,7 @@ async fn what_another_process_stores_afterwards_is_handed_over_though_its_number
     });
     assert!(matches!(failed.await, Err(RecordError::Unavailable(_))));
     assert_eq!(fixture.store.inbox.try_record(event("evt_1", "a")).await, Ok(Recorded::Duplicate));
-    // Events are handed over only to the holder of the lease; the renewal ends the old term.
+    // Events are handed over only to the holder of the lease. The renewal ends the old term.
     fixture.own_again().await;
 
     let (mut second, writer) = fixture.backend.open(routes(), Clock::from_fn(|| NOW)).await;
@@ -161,7 +161,7 @@ async fn what_another_process_stores_afterwards_is_handed_over_though_its_number
         let job = tokio::time::timeout(Duration::from_secs(5), arrived(&mut arrivals)).await.unwrap();
         assert_eq!((id(&job), job.sequence), (name, sequence));
     }
-    // The outcome of a lost event is not taken for that of the one that has its number now.
+    // The outcome of a lost event is not stored for the event that has its sequence now.
     let settled = ledger.settle(vec![jobs[1].settlement(NOW, Duration::ZERO, Next::Delivered)]).await;
     assert_eq!(settled, Err(RecordError::Superseded));
     assert_eq!(fixture.backend.texts("SELECT DISTINCT state FROM delivery WHERE sequence > 1"), ["pending"]);

@@ -1,4 +1,4 @@
-//! The log: what one process reads of what others have stored.
+//! The log: the deliveries that one process reads of others.
 
 use std::sync::Arc;
 use std::thread;
@@ -23,13 +23,13 @@ fn read(engine: &mut dyn Engine, range: (i64, Option<i64>), targets: &[TargetId]
     page
 }
 
-/// The deliveries of `page`, each by the place of its target and its sequence.
+/// Returns the deliveries of `page`, each as the index of its target and its sequence.
 fn keys(targets: &[TargetId], page: &LogPage) -> Vec<(usize, i64)> {
     let place = |target| targets.iter().position(|one| *one == target).unwrap();
     page.deliveries.iter().map(|(target, arrived)| (place(*target), arrived.sequence)).collect()
 }
 
-/// An event with so many bytes of body, about.
+/// Returns an event whose body has about `bytes` bytes.
 fn large(id: &str, bytes: usize) -> Received {
     let body = format!(r#"{{"id":"{id}","type":"a.b","created":1,"x":"{}"}}"#, "x".repeat(bytes));
     Received { event: envelope::parse(body.into(), NOW).unwrap(), ..event(id, "a") }
@@ -115,7 +115,7 @@ async fn while_two_processes_store_events_a_third_one_reads_each_in_order_and_wi
     let [first, second, mut reader] = [all.next().unwrap(), all.next().unwrap(), all.next().unwrap()];
     let write = |mut engine: Box<dyn Engine>, name: &str| {
         for n in 0..GROUPS {
-            // Every other event is brought to both.
+            // Both processes receive every other event.
             let id = |k: usize| {
                 if k.is_multiple_of(2) { format!("evt_{n}_{k}") } else { format!("evt_{n}_{k}_{name}") }
             };
@@ -126,7 +126,7 @@ async fn while_two_processes_store_events_a_third_one_reads_each_in_order_and_wi
             engines::group(&mut *engine, routes, NOW, append).unwrap();
         }
     };
-    // Of five events three are brought to both of them.
+    // Three of five events come to both processes.
     let expected = i64::try_from(GROUPS * (3 + 2 * 2)).unwrap();
     let seen = thread::scope(|scope| {
         scope.spawn(|| write(first, "a"));

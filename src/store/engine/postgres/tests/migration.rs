@@ -1,4 +1,4 @@
-//! A migration beside another process, which holds a lock that it needs.
+//! A migration while another process holds a lock that it needs.
 
 use std::time::Duration;
 
@@ -12,10 +12,10 @@ use super::backend::Postgres;
 use crate::store::contract::Backend as _;
 use crate::store::settings::Durability;
 
-/// Makes the schema in a transaction that stays open.
+/// Creates the schema in a transaction that stays open.
 const HOLD: &str = "BEGIN; SET LOCAL idle_in_transaction_session_timeout = 0; CREATE SCHEMA \"{}\"";
 
-/// The migrations that wait for the end of that.
+/// Counts the migrations that wait for the end of that transaction.
 const WAITS: &str = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' \
                      AND query LIKE '%CREATE SCHEMA IF NOT EXISTS \"{}\"%' AND pid <> pg_backend_pid()";
 

@@ -1,6 +1,6 @@
-//! Two processes that both take themselves for the owner of one target: a model of what may
-//! be written, beside the database. Under `hold` an event is requested again only once the
-//! outcome of the request before is known, or an operator has decided.
+//! Two processes that both consider themselves the owner of one target, compared with a model of
+//! the permitted writes. Under `hold`, an event is requested again only when the outcome of the
+//! previous request is known or an operator has decided.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,21 +17,21 @@ use crate::store::types::{Act, ActKind, AttemptStarted, Settlement, TargetId, Te
 
 const LEASE: &str = "target/orders";
 
-/// Events of a run.
+/// The number of events of a run.
 const EVENTS: i64 = 3;
 
-/// What happens; the first number is a process's, the second one an event's.
+/// A step of a run. The first number is that of a process, the second one that of an event.
 #[derive(Clone, Copy, Debug)]
 enum Step {
-    /// The lease of the last owner has expired, and this process takes it.
+    /// The lease of the last owner expires, and this process takes it.
     TakeOver(usize),
-    /// It is about to request the event.
+    /// The process records a request for the event.
     Claim(usize, i64),
-    /// It writes what the last request that it made came to.
+    /// The process writes the outcome of its last request.
     Settle(usize, i64, Next),
-    /// An operator asks it for what was held.
+    /// An operator releases a held event at this process.
     Release(usize, i64),
-    /// It forgets everything, and what it has on the wire.
+    /// The process loses its memory and its requests on the wire.
     Crash(usize),
 }
 
@@ -53,16 +53,16 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..40)
 }
 
-/// A process, as it knows itself.
+/// The state of a process in its own view.
 #[derive(Clone, Debug, Default)]
 struct Process {
-    /// The term that it takes to be its own.
+    /// The term that the process considers its own.
     term: Option<Term>,
-    /// The numbers of the requests that it has out, by event.
+    /// The numbers of its requests on the wire, by event.
     requests: BTreeMap<i64, u32>,
 }
 
-/// What has to be stored.
+/// The expected row of a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Delivery {
     state: State,
@@ -101,7 +101,8 @@ impl World {
         }
     }
 
-    /// Whether `process` is the owner; `None` if it does not take itself for one.
+    /// Returns the term of `process` and whether it is the owner; `None` if it does not consider
+    /// itself the owner.
     fn owner(&self, process: usize) -> Option<(Term, bool)> {
         self.processes[process].term.map(|term| (term, self.term == Some(term)))
     }
@@ -188,7 +189,7 @@ impl World {
         }
     }
 
-    /// What is stored is what the model says.
+    /// Compares the stored rows with the model.
     fn compare(&self, step: Step) {
         let query = "SELECT sequence || ' ' || state || ' ' || attempts FROM delivery ORDER BY sequence";
         let row = |(of, one): (&i64, &Delivery)| format!("{of} {} {}", one.state.as_str(), one.attempts);

@@ -1,5 +1,5 @@
-//! The server is asked how it would carry out each statement that is run often: with nothing
-//! stored, with much, and with a backlog of which it has no statistics yet.
+//! Checks the server's plan of each frequent statement: with an empty store, with a large one, and
+//! with a backlog that the server has no statistics of yet.
 
 use sqlx::postgres::{PgArguments, PgConnection, PgRow};
 use sqlx::query::Query;
@@ -11,8 +11,8 @@ use super::backend::Postgres;
 use crate::store::contract::Backend as _;
 use crate::store::settings::Durability;
 
-/// Events, with a delivery each to two targets. All but the newest thousand are delivered; of
-/// those that are not, one target's wait, and the other one's are retried.
+/// Events with a delivery each to two targets. All but the newest thousand are delivered. The
+/// others are pending for one target, and retrying for the other.
 const GROWN: &str = "\
     INSERT INTO target (name) VALUES ('orders'), ('all'); \
     INSERT INTO lease (name, term, expires_at) VALUES ('target/orders', 1, 'infinity'); \
@@ -33,8 +33,8 @@ const GROWN: &str = "\
     UPDATE retention SET payload_through = 1000, events_through = 1000; \
     ANALYZE";
 
-/// As many deliveries as a minute brings, of which the server has no statistics yet: it makes
-/// them once a minute.
+/// As many deliveries as arrive in a minute. The server has no statistics of them yet, since it
+/// makes these once a minute.
 const NEW: &str = "\
     ALTER TABLE event SET (autovacuum_enabled = off); ALTER TABLE delivery SET (autovacuum_enabled = off); \
     INSERT INTO target (name) VALUES ('orders'), ('all'); \
@@ -44,11 +44,11 @@ const NEW: &str = "\
     INSERT INTO delivery (target_id, sequence, state, rank, attempts, first_attempt_at, settled_at) \
       SELECT t.id, n, 'delivered', n, 1, n, n FROM target t, generate_series(1, 30000) AS n";
 
-/// Begins anew.
+/// Empties the tables.
 const EMPTY: &str = "TRUNCATE event, delivery, target RESTART IDENTITY CASCADE; \
     ALTER TABLE event RESET (autovacuum_enabled); ALTER TABLE delivery RESET (autovacuum_enabled)";
 
-/// As many again that are open, of which the server has no statistics: a backlog that has just
+/// As many open deliveries again, which the server has no statistics of: a backlog that has just
 /// begun to grow.
 const BACKLOG: &str = "\
     ALTER TABLE delivery SET (autovacuum_enabled = off); \
@@ -61,20 +61,20 @@ const BACKLOG: &str = "\
         CASE WHEN t.name = 'all' THEN n END \
       FROM target t, generate_series(100001, 200000) AS n";
 
-/// With nothing stored, reading whole tables costs nothing: then the server is asked by which
-/// index it could go. As no plan is kept, it goes by that one once there is more.
+/// Settings for the empty store. Reading a whole empty table costs nothing, so the server is asked
+/// for a plan by index. The server keeps no plan, and chooses this one once there are more rows.
 const WITHOUT_WALKS: &str =
     "SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off";
 
-/// A statement, what is given with it, and the indexes that it has to go by: all of these, or
-/// of two that are separated by a bar one.
+/// A statement, its values, and the indexes that its plan has to use. A bar separates two indexes
+/// of which one is enough.
 struct Hot {
     statement: String,
     given: Vec<Given>,
     indexes: &'static [&'static str],
 }
 
-/// What is given for a parameter.
+/// A value of a parameter.
 #[derive(Clone)]
 enum Given {
     Number(i64),
@@ -86,10 +86,10 @@ enum Given {
 
 use Given::{Bytes, Number, Numbers, Text, Texts};
 
-/// Both have the target and the sequence.
+/// Both indexes have the target and the sequence.
 const ONE_DELIVERY: &str = "delivery_pkey|delivery_sequence";
 
-/// Of so many events as a large group has.
+/// The number of events of a large group.
 const GROUP: i64 = 256;
 
 fn newest(count: i64) -> Given {
@@ -100,8 +100,8 @@ fn hot(statement: impl Into<String>, given: Vec<Given>, indexes: &'static [&'sta
     Hot { statement: statement.into(), given, indexes }
 }
 
-/// A part of the text of a function, from `begin` to before `end`, with `given` in the place of
-/// its variables.
+/// Returns a part of the text of a function, from `begin` up to `end`, with `given` in place of its
+/// variables.
 fn part_of(backend: &Postgres, function: &str, (begin, end): (&str, &str), given: &[(&str, &str)]) -> String {
     let query = format!("SELECT prosrc FROM pg_proc WHERE oid = '{function}'::regproc");
     let body = backend.texts(&query).remove(0);
@@ -110,7 +110,7 @@ fn part_of(backend: &Postgres, function: &str, (begin, end): (&str, &str), given
     given.iter().fold(body[begin..end].to_owned(), |text, (variable, value)| text.replace(variable, value))
 }
 
-/// The statements of `append_events` that read events, whose plans are kept.
+/// Returns the statements of `append_events` that read events. Their plans are kept.
 fn kept(backend: &Postgres) -> [String; 4] {
     let given = [
         ("INTO fresh ", ""),
@@ -136,7 +136,7 @@ fn kept(backend: &Postgres) -> [String; 4] {
     ]
 }
 
-/// The two statements of `settle_deliveries` that write outcomes.
+/// Returns the two statements of `settle_deliveries` that write outcomes.
 fn settlements(backend: &Postgres) -> [String; 2] {
     let arrays = "$2::bigint[], $3::bigint[], $4::text[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], \
                   $9::bigint[], $10::text[], $11::bytea[]";
@@ -152,7 +152,7 @@ fn settlements(backend: &Postgres) -> [String; 2] {
         ("held_rank", "$12::bigint"),
         ("kept", "$13::bigint"),
     ];
-    // Every parameter has its type, also where a statement does not need it.
+    // Every parameter gets its type, even if a statement does not use it.
     let typed = format!("WITH given AS (SELECT $1::bigint, {arrays}, $12::bigint, $13::bigint)");
     let part = |begin, end| part_of(backend, "settle_deliveries", (begin, end), &given);
     let (plain, all) = (part("UPDATE delivery", "GET DIAGNOSTICS"), part("settled AS (", "END IF"));
@@ -243,20 +243,20 @@ fn bound(statement: String, given: &[Given]) -> Query<'static, Server, PgArgumen
 }
 
 async fn plan(connection: &mut PgConnection, hot: &Hot) -> String {
-    // Without a name, as through a pooler.
+    // The statement has no name, as through a pooler.
     let explain = bound(format!("EXPLAIN {}", hot.statement), &hot.given).persistent(false);
     let rows: Vec<PgRow> =
         explain.fetch_all(connection).await.unwrap_or_else(|error| panic!("{}: {error}", hot.statement));
     rows.iter().map(|row| row.get::<String, _>(0) + "\n").collect()
 }
 
-/// Whether a table that grows is walked through.
+/// Returns whether the plan reads a whole growing table.
 fn walks(plan: &str) -> bool {
     ["event", "delivery", "attempt"].iter().any(|table| plan.contains(&format!("Seq Scan on {table} ")))
 }
 
-/// Whether everything that one target ever had is walked through. Partial indexes hold only what
-/// is open, or dead.
+/// Returns whether the plan reads all deliveries that one target ever had. Partial indexes contain
+/// only open or dead ones.
 fn walks_by_target(plan: &str) -> bool {
     let lines: Vec<_> = plan.lines().collect();
     lines.windows(2).any(|lines| {
@@ -279,7 +279,7 @@ async fn what_is_run_often_goes_by_the_index_that_was_made_for_it() {
             backend.execute(filling);
         }
         for hot in statements(&backend) {
-            // As the engine begins, through a pooler too.
+            // The transaction begins as the engine begins it, through a pooler too.
             let begin = address.shared.as_deref().unwrap_or(BEGIN);
             connection.execute(AssertSqlSafe(begin.to_owned())).await.unwrap();
             if filling.is_empty() {
@@ -288,11 +288,11 @@ async fn what_is_run_often_goes_by_the_index_that_was_made_for_it() {
             let plan = plan(&mut connection, &hot).await;
             connection.execute("ROLLBACK").await.unwrap();
             let case = format!("with {stage}\n{}\n{plan}", hot.statement);
-            // With nothing stored, that costs nothing.
+            // With an empty store, this costs nothing.
             assert!(filling.is_empty() || !walks_by_target(&plan), "{case}");
             if filling == NEW {
-                // A table that is as small is read as a whole for a large group. The server
-                // weighs that by the size of the table, which it knows.
+                // For a large group, the server reads a table of this size as a whole. It decides
+                // by the size of the table, which it knows.
                 continue;
             }
             assert!(!walks(&plan), "{case}");
@@ -314,7 +314,7 @@ async fn what_is_run_often_goes_by_the_index_that_was_made_for_it() {
 async fn a_plan_that_is_kept_from_when_there_was_nothing_goes_by_the_index_of_ids() {
     let backend = Postgres::new().await;
     drop(backend.engine().await);
-    // As a table is that was emptied: it seems to cost nothing to read it as a whole.
+    // The table looks like one that was emptied: reading it as a whole seems to cost nothing.
     backend.execute("VACUUM event");
     let address = Address::of(&backend.server, Durability::Normal).unwrap();
     let mut connection = PgConnection::connect_with(&address.options).await.unwrap();

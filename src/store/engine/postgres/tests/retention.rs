@@ -1,4 +1,4 @@
-//! Removing what is old while another process writes.
+//! Retention while another process writes.
 
 use std::thread;
 use std::time::Duration;
@@ -24,7 +24,8 @@ use crate::store::types::{Act, ActKind, Settlement, TargetId, Term};
 const BODIES: &str = "SELECT count(*) FROM event WHERE body IS NOT NULL";
 const PAYLOADS: RetentionStep = RetentionStep::Payloads { before: UnixMillis(i64::MAX) };
 
-/// Two processes, an event for each of the targets, and the terms of these.
+/// Returns two processes with an event for each of the targets, and the numbers and terms of the
+/// targets.
 async fn with_one_event(targets: &[&str]) -> (Engines, Vec<(TargetId, Term)>) {
     let routes = targets.iter().map(|name| route(name, "*", Ordering::PerObject)).collect();
     let mut engines = Engines::new(2, routes).await;
@@ -66,7 +67,7 @@ fn replay(group: &mut Group<'_>, (target, term): (TargetId, Term)) -> Result<(),
     }
 }
 
-/// How many wait for a row of `table`.
+/// Returns how many transactions wait for a row of `table`.
 fn waiting(backend: &Postgres, table: &str) -> i64 {
     let locks = "SELECT count(*) FROM pg_locks WHERE locktype = 'tuple' AND relation = '{}'::regclass";
     backend.number(&locks.replace("{}", table))

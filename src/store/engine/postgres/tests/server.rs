@@ -1,4 +1,4 @@
-//! What only a server has: several processes, connections that are cut.
+//! Behaviour that only a server has: several processes, and connections that are cut.
 
 use std::thread;
 use std::time::Duration;
@@ -71,7 +71,7 @@ async fn a_process_that_was_replaced_writes_no_outcome_and_still_stores_events()
 async fn connections_that_are_cut_are_made_anew() {
     let fixture = stored().await;
     fixture.store.inbox.try_record(event("evt_1", "a")).await.unwrap();
-    // The one that waits to write to the table of this test, and no other.
+    // Cuts only the connection that waits to write to the table of this test.
     let cut = "DO $$ DECLARE writer integer; BEGIN \
                  LOCK TABLE event IN EXCLUSIVE MODE; \
                  FOR i IN 1..1000 LOOP \
@@ -89,7 +89,7 @@ async fn connections_that_are_cut_are_made_anew() {
             while fixture.backend.number(is_locked) == 0 {
                 assert!(!cutting.is_finished(), "the table was not locked");
             }
-            // The group whose connection is cut is refused; it is offered again.
+            // The group whose connection is cut is refused; the event is offered again.
             Handle::current().block_on(fixture.store.inbox.try_record(event("evt_2", "a")))
         })
     });
@@ -111,7 +111,7 @@ async fn what_is_unfinished_is_counted_again_after_a_group_whose_outcome_is_not_
     let open = async || fixture.store.operator.backlogs().await.unwrap()[0].open;
     fixture.store.inbox.try_record(event("evt_1", "a")).await.unwrap();
     assert_eq!(open().await, 1);
-    // As if a settlement had been committed, and the answer to that lost.
+    // A settlement seems to be committed while its reply was lost.
     fixture.backend.execute("UPDATE delivery SET state = 'cancelled', lane = NULL, settled_at = 1");
     fixture.backend.execute("ALTER TABLE event RENAME TO away");
     let outcome = fixture.store.inbox.try_record(event("evt_2", "a")).await;
@@ -149,7 +149,7 @@ async fn a_schema_of_another_application_or_a_later_version_is_left_alone() {
     assert!(refused.contains("tables of another application"), "{refused}");
 }
 
-/// What a later version may change while this one goes on: nothing is taken away.
+/// Changes that a later version may make while this one goes on: none takes anything away.
 const EXPANDED: [&str; 9] = [
     "ALTER TABLE event ADD COLUMN later text",
     "ALTER TABLE event ADD COLUMN given bigint NOT NULL DEFAULT 7",
@@ -166,7 +166,7 @@ const EXPANDED: [&str; 9] = [
 async fn a_schema_that_a_later_version_has_only_added_to_is_gone_on_with_and_started_on() {
     let mut fixture = stored().await;
     let (mut arrivals, ledger) = fixture.outbox();
-    // One by one: in one transaction their locks and those of the lease keeper may be a deadlock.
+    // One by one: in one transaction, their locks and those of the lease keeper may deadlock.
     for statement in EXPANDED {
         fixture.backend.execute(statement);
     }
@@ -185,7 +185,7 @@ async fn a_schema_that_a_later_version_has_only_added_to_is_gone_on_with_and_sta
     writer.join().unwrap();
 }
 
-/// A clock that is wrong by so many milliseconds.
+/// Returns a clock that is wrong by `by` milliseconds.
 fn wrong(by: i64) -> Clock {
     let system = Clock::system();
     Clock::from_fn(move || UnixMillis(system.now().0 + by)).adjustable()
@@ -208,7 +208,7 @@ async fn replicas_whose_clocks_differ_agree_on_when_an_event_came_and_a_retry_is
 
     let (mut second, writer) = fixture.backend.open(routes(), behind.clone()).await;
     let writer = thread::spawn(|| writer.run());
-    // With what tells it of the other one it has compared its clock.
+    // When it learns of the other replica, it has set its clock.
     let mut cluster = second.peers().unwrap().cluster();
     let met = tokio::time::timeout(Duration::from_secs(20), cluster.wait_for(|cluster| cluster.has_others()));
     drop(met.await.unwrap().unwrap());

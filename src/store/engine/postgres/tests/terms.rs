@@ -50,7 +50,7 @@ fn cancel(group: &mut Group<'_>, target: TargetId, authority: Authority) -> Resu
     Ok(())
 }
 
-/// A process with events 1 and 2 for one target.
+/// Returns a process with events 1 and 2 for one target.
 async fn with_two_events() -> Engines {
     let mut engines = Engines::new(1, vec![route("orders", "*", Ordering::PerObject)]).await;
     assert_eq!(engines.append(0, vec![event("evt_1", "a"), event("evt_2", "b")]), [1, 2]);
@@ -197,7 +197,7 @@ async fn what_was_grouped_with_a_write_under_a_term_that_is_over_is_done() {
     let routes = vec![route("orders", "*", Ordering::PerObject)];
     let (mut store, writer) = engines.backend.open(routes, Clock::from_fn(|| NOW)).await;
     let (inbox, log) = (store.inbox.clone(), store.outboxes[0].log.under(Term(-1)));
-    // Queued before the committer runs, so that they are one group.
+    // The tasks are queued before the committer runs, so that they form one group.
     let begun = AttemptStarted { sequence: 1, number: 1, at: NOW };
     let both = async { tokio::join!(inbox.try_record(event("evt_3", "c")), log.begin(begun)) };
     let run = async {
