@@ -44,7 +44,7 @@ use crate::web::{self, Finder, HttpRefusals, Limits, Tokens, Trail, View};
 /// How long the store may take to write what it was handed and close.
 const CLOSE_LIMIT: Duration = Duration::from_secs(10);
 
-/// Why the bridge did not start, or ended without being asked to.
+/// Why the bridge did not start, or ended without a stop signal.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// An address cannot be listened on.
@@ -54,7 +54,7 @@ pub enum Error {
         key: &'static str,
         /// Its value.
         address: SocketAddr,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
     /// The store cannot be opened.
@@ -78,20 +78,20 @@ pub enum Error {
     /// The system refuses a thread or a signal handler.
     #[error("the system refuses what the bridge needs: {0}")]
     System(#[from] io::Error),
-    /// A part has ended that must not.
+    /// A part has ended that must not end.
     #[error("the bridge has stopped because a part of it failed: {0}")]
     Crashed(#[from] Ended),
-    /// The store did not close in time; what it acknowledged is safe.
+    /// The store did not close in time. Events that it has acknowledged are safe.
     #[error("the store could not be closed within {} s", CLOSE_LIMIT.as_secs())]
     Close,
 }
 
-/// Runs the bridge until a signal stops it; each of `hang_ups` has it read its configuration
-/// again, by `load`. With `adopt`, the store goes on with the configured accounts, whatever
-/// it held before.
+/// Runs the bridge until a signal stops it. Each of `hang_ups` makes it read its configuration
+/// again, by `load`. With `adopt`, the store goes on with the configured accounts, even if
+/// its events belong to others.
 ///
 /// # Errors
-/// [`Error`] if it cannot start, or ends without being asked to.
+/// [`Error`] if it cannot start, or ends without a stop signal.
 pub async fn run(settings: Settings, load: Load, mut hang_ups: HangUps, adopt: bool) -> Result<(), Error> {
     let (signals, stop) = (Signals::listen()?, Stop::default());
     let run = async {
@@ -116,25 +116,25 @@ pub async fn run(settings: Settings, load: Load, mut hang_ups: HangUps, adopt: b
     }
 }
 
-/// Jitter from the system's own randomness.
+/// Returns a jitter from the random numbers of the system.
 pub fn random() -> Jitter {
     Jitter::from_fn(|| rand::Rng::random(&mut rand::rng()))
 }
 
-/// A bridge that is up: its listeners are bound and its tasks run.
+/// A running bridge: its listeners are bound and its tasks run.
 pub struct App {
-    /// Where webhooks are taken.
+    /// The address of the listener for webhooks.
     pub public_address: SocketAddr,
-    /// Where metrics and status are shown.
+    /// The address of the listener for metrics and status.
     pub admin_address: SocketAddr,
     store: Store,
     parts: Parts,
     tokens: Tokens,
     trail: Trail,
     alerts: Alerts,
-    /// The tasks that take events in and deliver them: stopped first.
+    /// The tasks that take in and deliver events. They are stopped first.
     work: Tasks,
-    /// The tasks below those: stopped once the work has ended.
+    /// The tasks that the work depends on. They are stopped once the work has ended.
     base: Tasks,
     base_stop: CancellationToken,
     stop: Stop,
@@ -144,21 +144,21 @@ pub struct App {
     reload: Reload,
     reloads: mpsc::Receiver<reload::Request>,
     log_filter: String,
-    /// The files of the configuration, as they were read last.
+    /// The files of the configuration, as they were last read.
     files: Vec<NamedFile>,
-    /// What a reload cannot change.
+    /// The settings that a reload cannot change.
     fixed: Fixed,
     clock: Clock,
-    /// The first task that ended and must not have.
+    /// The first task that ended although it must not end.
     crashed: Option<Ended>,
-    /// A source that is of another account than the store.
+    /// A source whose account is not that of the store.
     refused: Option<ClaimError>,
 }
 
 impl App {
-    /// Opens the store, binds both listeners and starts every task. `load` reads
-    /// the configuration again, for a [reload](Self::reload_handle). With `adopt`, the
-    /// store goes on with the configured accounts, whatever it held before.
+    /// Opens the store, binds both listeners and starts every task. `load` reads the configuration
+    /// again, for a [reload](Self::reload_handle). With `adopt`, the store goes on with the
+    /// configured accounts, even if its events belong to others.
     ///
     /// # Errors
     /// [`Error`] says what could not be opened, bound or started.
@@ -169,7 +169,8 @@ impl App {
         stop: Stop,
         adopt: bool,
     ) -> Result<Self, Error> {
-        // An error says that one is installed already, as in a second bridge of one process.
+        // An error says that a provider is installed already, as for a second bridge in one
+        // process.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let metrics = Metrics::install()?;
         let traced = {
@@ -178,7 +179,7 @@ impl App {
         };
         let started = clock.now();
         reload::loaded_at(started);
-        // Replicas that share a store agree on the time of what is in it.
+        // The replicas of a store use the same clock for the times in it.
         let (now, stored) = (clock.clone(), clock.adjustable());
 
         let public = bind("server.listen", settings.web.listen).await?;
@@ -189,7 +190,7 @@ impl App {
         let (mut store, writer) = Store::open(&settings.store, routes, stored.clone()).await?;
         let (mut work, mut base, base_stop) = (Tasks::default(), Tasks::default(), CancellationToken::new());
         base.spawn_thread("store-writer", stop.soft.clone(), || writer.run())?;
-        // Before anything is delivered or taken in.
+        // The claim comes before anything is delivered or taken in.
         store.claim(identities(&settings), adopt || store.is_untouched().await).await?;
 
         let verifier = verify::Verifier::new(clock.clone());
@@ -278,7 +279,8 @@ impl App {
         Ok(app)
     }
 
-    /// Makes this bridge read its configuration again, while it [runs](Self::run).
+    /// Returns a handle that makes this bridge read its configuration again, while it
+    /// [runs](Self::run).
     pub fn reload_handle(&self) -> Reload {
         self.reload.clone()
     }
@@ -293,7 +295,7 @@ impl App {
         self.announce_backlogs(|_| true).await;
     }
 
-    /// Logs what is undelivered of each target that is `concerned`.
+    /// Logs the backlog of each target that is `concerned`.
     async fn announce_backlogs(&self, concerned: impl Fn(&str) -> bool) {
         // If the store does not answer, readiness reports it.
         for backlog in self.store.operator.backlogs().await.unwrap_or_default() {
@@ -316,11 +318,12 @@ impl App {
         }
     }
 
-    /// Runs until a stop is requested, then stops in order: intake and delivery
-    /// first, within the grace period, then the store, then what shows it.
+    /// Runs until a stop is requested, then stops in order: intake and delivery first, within the
+    /// grace period, then the store, then the admin listener.
     ///
     /// # Errors
-    /// [`Error::Crashed`] names the part that ended on its own.
+    /// [`Error`] names the part that ended by itself, the source that was refused, or the store
+    /// that could not be closed.
     pub async fn run(mut self) -> Result<(), Error> {
         self.work_until_stopped().await;
         self.finish_work().await;
@@ -342,7 +345,7 @@ impl App {
         Ok(())
     }
 
-    /// Resolves once a stop was asked for, or a task has ended that must not, which also asks for one.
+    /// Resolves once a stop is requested. A task that ends although it must not requests a stop too.
     async fn work_until_stopped(&mut self) {
         while !self.stop.soft.is_cancelled() {
             tokio::select! {
@@ -372,8 +375,8 @@ impl App {
         }
     }
 
-    /// A task may end once its stop was requested. Any other end is a crash, which stops
-    /// the bridge; the first crash is the one that is reported.
+    /// A task may end once its stop was requested. Any other end is a crash, which stops the
+    /// bridge. The first crash is reported.
     fn judge(&mut self, ended: Ended) {
         if ended.is_crash() {
             tracing::error!(part = ended.name, panicked = ended.panicked, "a part has ended that must not");

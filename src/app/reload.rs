@@ -47,7 +47,8 @@ struct Ready {
     alerts: Option<Channel>,
 }
 
-/// What was bound and opened at the start, which a reload compares and does not change.
+/// The settings of the resources that were opened at the start. A reload compares them and does not
+/// change them.
 #[derive(Debug)]
 pub(super) struct Fixed {
     /// How many configurations have been put into effect since the start.

@@ -1,4 +1,5 @@
-//! What the replicas that share a store tell one another of their parts, and what they ask.
+//! Reports the parts of this process to the other replicas of the store, and carries out their
+//! requests.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -18,28 +19,28 @@ use crate::store::cluster::{Asked, Cluster};
 use crate::store::operator::OperatorStore;
 use crate::store::{AskError, Peers, Store};
 
-/// How often this process says how its parts are.
+/// The time between two reports.
 const REPORT: Duration = Duration::from_millis(500);
 
-/// Requests of other replicas that are carried out at once, at most.
+/// The largest number of requests of other replicas that are carried out at once.
 const AT_ONCE: usize = 32;
 
-/// Answers that are remembered, the newest ones.
+/// The number of newest answers that are kept.
 const REMEMBERED: usize = 64;
 
-/// Members of a report.
+/// The members of a report.
 const TARGETS: &str = "targets";
 const STREAMS: &str = "streams";
 
-/// Members of a request and of its answer.
+/// The members of a request and of its answer.
 const RECONNECT: &str = "reconnect";
 const BACKFILL_TIME: &str = "backfill_time";
 const BACKFILL_AFTER: &str = "backfill_after";
 const REFUSED: &str = "refused";
 const BUSY: &str = "busy";
 
-/// A digest of what replicas should have in common: what is configured of targets, streams
-/// and webhooks, but for secrets.
+/// Returns a digest of the configuration that replicas should have in common: targets, streams and
+/// webhooks, without secrets.
 pub(super) fn configuration(settings: &Settings) -> String {
     let Settings { targets, streams, webhooks, .. } = settings;
     let digest = Sha256::digest(format!("{targets:?} {streams:?} {webhooks:?}"));
@@ -47,41 +48,41 @@ pub(super) fn configuration(settings: &Settings) -> String {
     format!("{:016x}", u64::from_be_bytes(first))
 }
 
-/// The task that tells and shows.
+/// The task that reports, shows the parts of others and answers requests.
 pub(super) struct Replicas {
     peers: Peers,
     asked: mpsc::Receiver<Asked>,
     operator: OperatorStore,
     controls: watch::Receiver<Arc<Controls>>,
-    /// The targets that were paused when that was last looked at.
+    /// The targets that were paused at the last look.
     paused: Option<Vec<String>>,
     requests: Requests,
-    /// The requests that are being carried out. A slow one holds up nothing else.
+    /// The requests that are being carried out. A slow request delays nothing else.
     serving: JoinSet<Served>,
 }
 
-/// The requests of other replicas. Each renewal of the leases brings those again that have no
-/// stored answer yet.
+/// The requests of other replicas. Each renewal of the leases returns those again that have no
+/// stored answer.
 #[derive(Debug, Default)]
 struct Requests {
-    /// The ids of those that are being carried out.
+    /// The ids of the requests that are being carried out.
     under_way: BTreeSet<String>,
-    /// What became of those whose effect is no part of the store, by their ids.
+    /// The answers to requests whose effect is not in the store, with the ids of the requests.
     answers: VecDeque<(String, Value)>,
 }
 
-/// What is to be done about a request.
+/// What to do with a request.
 #[derive(Debug, PartialEq)]
 enum Begun {
-    /// Nothing: it is being carried out.
+    /// Nothing: the request is being carried out.
     Already,
-    /// It was carried out, and its answer may not have been stored.
+    /// Store this answer: the request was carried out, but its answer may not have been stored.
     Answered(Value),
-    /// It is to be carried out.
+    /// Carry the request out.
     New,
 }
 
-/// A request that was carried out, and the answer to one whose effect is no part of the store.
+/// A request that was carried out, with its answer if its effect is not in the store.
 #[derive(Debug)]
 struct Served(String, Option<Value>);
 
@@ -104,8 +105,8 @@ impl Requests {
 }
 
 impl Replicas {
-    /// Reports the parts that `controls` lead to to the other replicas of `store`; `None` of a
-    /// store of one process.
+    /// Returns the task for `store`, which reports the parts of `controls`; `None` if the store
+    /// belongs to one process.
     pub(super) fn of(
         store: &mut Store,
         controls: watch::Receiver<Arc<Controls>>,
@@ -117,7 +118,7 @@ impl Replicas {
         Some(Self { peers, asked, operator, controls, paused, requests, serving })
     }
 
-    /// Tells, shows and answers, until `stop`.
+    /// Reports, shows and answers, until `stop`.
     pub(super) async fn run(mut self, stop: CancellationToken) {
         let (mut cluster, mut ticks) = (self.peers.cluster(), interval(REPORT));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -132,7 +133,7 @@ impl Replicas {
                 Some(asked) = self.asked.recv(), if self.serving.len() < AT_ONCE => self.serve(asked),
                 Some(served) = self.serving.join_next() => match served {
                     Ok(served) => self.requests.end(served),
-                    // As if it had been carried out here.
+                    // A panic ends this task, as if the request had been carried out in it.
                     Err(error) => if let Ok(panic) = error.try_into_panic() {
                         std::panic::resume_unwind(panic);
                     }
@@ -156,7 +157,7 @@ impl Replicas {
         self.peers.report(json!({ TARGETS: targets, STREAMS: streams }));
     }
 
-    /// Shows how the parts are that run elsewhere, and follows the pauses of others.
+    /// Shows the state of the parts that run elsewhere, and follows the pauses of others.
     fn show(&mut self, cluster: &Cluster) {
         let controls = Arc::clone(&self.controls.borrow());
         let of_others = cluster.replicas.iter().filter(|replica| !replica.is_self);
@@ -184,7 +185,7 @@ impl Replicas {
         }
     }
 
-    /// Has `asked` carried out, once, and answered.
+    /// Carries out `asked` once, and writes its answer.
     fn serve(&mut self, asked: Asked) {
         let begun = self.requests.begin(&asked.id);
         if begun == Begun::Already {
@@ -203,7 +204,7 @@ impl Replicas {
     }
 }
 
-/// Does to a stream what is asked for. Returns the answer.
+/// Carries out a request to a stream. Returns the answer.
 fn carry_out(controls: &watch::Receiver<Arc<Controls>>, asked: &Asked) -> Value {
     let name = asked.lease.strip_prefix("stream/").unwrap_or_default();
     let control = controls.borrow().stream(name);
@@ -221,13 +222,13 @@ fn carry_out(controls: &watch::Receiver<Arc<Controls>>, asked: &Asked) -> Value 
     }
 }
 
-/// What is asked of a stream.
+/// A request to a stream.
 pub(super) enum Order {
     Reconnect,
     Backfill(BackfillFrom),
 }
 
-/// Asks the replica that reads the stream called `name`.
+/// Sends a request to the replica that reads the stream `name`.
 pub(super) async fn ask_stream(peers: &Peers, name: &str, order: &Order) -> Result<(), OperationError> {
     let body = match order {
         Order::Reconnect => json!({ RECONNECT: true }),
@@ -255,7 +256,7 @@ fn order(body: &Value) -> Option<Order> {
     Some(Order::Backfill(BackfillFrom::After(text(BACKFILL_AFTER)?.parse().ok()?)))
 }
 
-/// A status, which always can be written.
+/// Returns a status as JSON. A status can always be serialized.
 fn written(status: impl serde::Serialize) -> Value {
     serde_json::to_value(status).unwrap_or_default()
 }
@@ -276,12 +277,12 @@ mod tests {
         assert_eq!(requests.begin("b"), Begun::New, "a slow one holds up no other");
         assert_eq!(requests.begin("a"), Begun::Already);
         requests.end(Served("a".to_owned(), Some(json!({ BUSY: true }))));
-        // Its answer was not stored.
+        // The answer was not stored.
         assert_eq!(requests.begin("a"), Begun::Answered(json!({ BUSY: true })));
         assert_eq!(requests.begin("a"), Begun::Already);
         requests.end(Served("a".to_owned(), None));
         assert_eq!(requests.begin("a"), Begun::Answered(json!({ BUSY: true })));
-        // Where its effect is a part of the store, its answer is one as well.
+        // A request whose effect is in the store has its answer there too.
         requests.end(Served("b".to_owned(), None));
         assert_eq!(requests.begin("b"), Begun::New);
     }

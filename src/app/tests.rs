@@ -15,7 +15,7 @@ use crate::domain::status::TargetStatus;
 use crate::store::Committer;
 use crate::web::Operations as _;
 
-/// Far longer than anything here takes: a test that reaches it has failed.
+/// Longer than any step takes: a test that reaches this limit has failed.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 async fn soon<T>(event: impl Future<Output = T>) -> T {
@@ -48,7 +48,7 @@ struct Pausing {
 
 impl Pausing {
     async fn new() -> Self {
-        // An error says that one is installed already.
+        // An error says that a provider is installed already.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let folder = TempDir::new().unwrap();
         let settings = settings(&folder);
