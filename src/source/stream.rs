@@ -1,5 +1,6 @@
-//! A long-lived WebSocket stream of events that misses none: it resumes, reads
-//! from REST what lies between two connections, and sweeps for what is left.
+//! A long-lived WebSocket stream of events that misses none. It resumes after its cursor, reads the
+//! events between two connections from REST, and sweeps Pepay's list for events that both have
+//! missed.
 
 mod control;
 mod driver;
@@ -33,38 +34,39 @@ pub use reach::{Unreached, probe, reach};
 
 use control::Orders;
 
-/// One configured stream.
+/// The settings of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Its name in the configuration; also the key of its cursor.
+    /// The name in the configuration, which is also the key of the cursor.
     pub name: Arc<str>,
-    /// Which stream of Pepay's it reads.
+    /// The stream of Pepay that it reads.
     pub endpoint: Endpoint,
-    /// How a connection is authorised.
+    /// The way in which a connection is authorised.
     pub auth: Auth,
     /// How long a minted token is valid.
     pub token_ttl: Duration,
-    /// Which event types it subscribes to.
+    /// The event types to which it subscribes.
     pub types: TypeFilter,
-    /// Pepay's other filters.
+    /// The other filters of Pepay.
     pub filters: Filters,
-    /// Where the very first start begins.
+    /// The place at which the first start begins.
     pub start_from: StartFrom,
-    /// Silence after which a connection counts as dead.
+    /// The silence after which a connection counts as dead.
     pub idle_timeout: Duration,
-    /// How often the bridge sends a ping of its own.
+    /// The time between two pings of the bridge.
     pub ping_interval: Duration,
-    /// Waits between tries to connect.
+    /// The waits between two tries to connect.
     pub backoff: Backoff,
-    /// How often the REST list is compared with what the sources brought; `None` is never.
+    /// The time between two comparisons of the REST list with the store; `None` never compares
+    /// them.
     pub reconcile_interval: Option<Duration>,
-    /// How far back that comparison looks.
+    /// How far back a comparison looks.
     pub reconcile_lookback: Duration,
-    /// How long trouble of the list may hold live events back.
+    /// How long failures of the list may hold live events back.
     pub hold_limit: Duration,
 }
 
-/// Which of Pepay's two streams.
+/// One of Pepay's two streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Endpoint {
     /// `/ws/commerce/events`.
@@ -73,27 +75,27 @@ pub enum Endpoint {
     Merchant,
 }
 
-/// How a connection is authorised.
+/// The way in which a connection is authorised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Auth {
-    /// Mint a `ws_token` for every connection and pass it as `token`.
+    /// A `ws_token` is minted for every connection and passed as `token`.
     Token,
-    /// Send the API key as a header of the upgrade.
+    /// The API key is sent as a header of the upgrade.
     Header,
 }
 
-/// Where the very first start of a stream begins.
+/// The place at which the first start of a stream begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StartFrom {
-    /// With what comes after the newest event there is.
+    /// After the newest event that exists.
     Now,
-    /// With the oldest event Pepay still has.
+    /// At the oldest event that Pepay still has.
     Earliest,
     /// After this event.
     After(EventId),
 }
 
-/// A stream, ready to run.
+/// A stream that is ready to run.
 #[derive(Debug)]
 pub struct Stream {
     settings: Settings,
@@ -107,12 +109,12 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// A stream of `account`'s that records in `inbox`, the operator's handle on it,
-    /// and where its status is shown.
+    /// Creates a stream of `account` that records in `inbox`. Returns it with the operator's handle
+    /// and the receiver of its status.
     ///
     /// # Errors
-    /// [`BuildError`] if the API key cannot be sent or TLS cannot be set up; a
-    /// `rustls` provider has to be installed.
+    /// [`BuildError`] if the API key cannot be sent or TLS cannot be set up. A `rustls` provider
+    /// has to be installed.
     pub fn new(
         settings: Settings,
         account: &Account,
@@ -127,8 +129,8 @@ impl Stream {
         Ok((Self { settings, rest, inbox, lease, clock, jitter, status, orders }, control, shown))
     }
 
-    /// Shows what a predecessor of the same name has shown, as far as it is still true:
-    /// the cursor is the same, and its interruption is no more than a reconnect.
+    /// Goes on with the status of a predecessor of the same name, as far as it still applies: the
+    /// cursor is the same, and the interruption is only a reconnect.
     pub fn follow(&self, before: &StreamStatus) {
         self.status.send_modify(|status| {
             let StreamStatus { cursor, last_event, last_disconnect, gap, .. } = before.clone();
@@ -138,11 +140,11 @@ impl Stream {
         });
     }
 
-    /// Runs while this process has the lease, until `stop` is cancelled, and then ends within seconds: a batch that
-    /// is with the store is waited for; frames that are not yet there are dropped,
-    /// since the cursor covers only what is stored.
+    /// Runs while this process has the lease, until `stop` is cancelled. Then ends within seconds.
+    /// A batch that is with the store is waited for. Other frames are dropped, since the cursor
+    /// covers only stored events.
     pub async fn run(self, stop: CancellationToken) {
-        // On the heap: the whole state machine is in this future.
+        // The future is on the heap, since it contains the whole state machine.
         Box::pin(driver::run(self, stop)).await;
     }
 }

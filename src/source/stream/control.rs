@@ -1,4 +1,4 @@
-//! What an operator can have a running stream do: connect anew, and read history again.
+//! The commands of an operator to a running stream: reconnect, and backfill.
 
 use serde::Deserialize as _;
 use serde_json::Value;
@@ -8,11 +8,11 @@ use crate::domain::clock::Clock;
 use crate::domain::operator::{BackfillFrom, OperationError};
 use crate::domain::status::{BackfillStatus, StreamPhase, StreamStatus};
 
-/// Orders that may wait for the driver. It takes them within moments.
+/// The number of commands that may wait for the driver, which takes them within moments.
 const WAITING: usize = 8;
 
-/// The operator's handle on one stream. Cheap to clone. It works as long as the
-/// stream runs; one that is set up anew has a new one.
+/// The operator's handle on one stream. Cheap to clone. It works as long as the stream runs; a
+/// stream that replaces it has a new handle.
 #[derive(Clone, Debug)]
 pub struct Control {
     orders: mpsc::Sender<Order>,
@@ -20,15 +20,15 @@ pub struct Control {
     clock: Clock,
 }
 
-/// Where a stream finds what it is asked for.
+/// The receiver of a stream's commands.
 pub(super) type Orders = mpsc::Receiver<Order>;
 
-/// What an operator asks of a stream.
+/// A command to a stream.
 #[derive(Debug)]
 pub(super) enum Order {
-    /// A new connection, now.
+    /// Open a new connection now.
     Reconnect,
-    /// The history from there on, compared with the store.
+    /// Compare the history from this place on with the store.
     Backfill(BackfillFrom),
 }
 
@@ -38,23 +38,25 @@ impl Control {
         (Self { orders, status, clock }, taken)
     }
 
-    /// Ends the stream's connection, if it has one, and connects at once:
-    /// the waits between tries begin anew. A `Retry-After` of Pepay's is still waited for.
+    /// Ends the stream's connection, if it has one, and connects at once. The waits between tries
+    /// begin anew. A `Retry-After` of Pepay is still respected.
     ///
     /// # Errors
-    /// [`OperationError::Busy`] if it was asked several times and has not yet got
-    /// to it; [`OperationError::Refused`] if it has stopped.
+    /// [`OperationError::Busy`] if several commands wait for the stream.
+    /// [`OperationError::Refused`] if the stream has stopped. [`OperationError::Elsewhere`] if
+    /// another replica reads it.
     pub fn reconnect(&self) -> Result<(), OperationError> {
         self.order(Order::Reconnect)
     }
 
-    /// Reads Pepay's list from `from` up to where the stream stands, beside the live
-    /// events, and takes in what is missing. The cursor does not
-    /// move. How it goes is shown in the status. It ends with the process.
+    /// Reads Pepay's list from `from` up to the cursor of the stream, beside the live events, and
+    /// stores the missing events. The cursor does not move. The status shows the progress. The
+    /// backfill ends with the process.
     ///
     /// # Errors
-    /// [`OperationError::Busy`] while another one runs; [`OperationError::Refused`]
-    /// if `from` lies in the future, or the stream has stopped.
+    /// [`OperationError::Busy`] while another backfill runs or several commands wait.
+    /// [`OperationError::Refused`] if `from` lies in the future or the stream has stopped.
+    /// [`OperationError::Elsewhere`] if another replica reads it.
     pub fn backfill(&self, from: BackfillFrom) -> Result<(), OperationError> {
         let now = self.clock.now();
         if matches!(from, BackfillFrom::Time(at) if at > now) {
@@ -85,14 +87,14 @@ impl Control {
         })
     }
 
-    /// How the stream is.
+    /// Returns the status of the stream.
     pub fn status(&self) -> StreamStatus {
         self.status.borrow().clone()
     }
 
-    /// Shows what another replica says of the stream, which reads it.
+    /// Shows the status of the stream as reported by the replica that reads it.
     pub fn show(&self, told: &Value) {
-        // A later version may say it otherwise.
+        // A later version may report a status in another form.
         if let Ok(told) = StreamStatus::deserialize(told) {
             self.status.send_replace(told);
         }

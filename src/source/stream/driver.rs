@@ -1,8 +1,8 @@
-//! Carries out what the [`Machine`] says: the one place where a stream waits.
+//! Carries out the effects of the [`Machine`]. Only the driver waits.
 //!
-//! Of each kind of work at most one piece is under way, each in its own slot, and
-//! the loop waits for whichever ends first. So a slow store never keeps a ping
-//! from being answered, and a slow list never keeps a frame from being read.
+//! At most one piece of each kind of work is under way, each in its own slot, and the loop waits
+//! for whichever ends first. So a slow store never delays the answer to a ping, and a slow list
+//! never delays the reading of a frame.
 
 use std::time::Duration;
 
@@ -28,20 +28,20 @@ use crate::store::error::{ReadError, RecordError};
 use crate::store::inbox::{ClaimError, Inbox, SourceIdentity};
 use crate::store::types::{Batch, CursorMove, Held, Position, Recorded, Resume, Term};
 
-/// How long a stop waits for a batch that is with the store. What is not
-/// committed then is read again after the next start.
+/// How long a stop waits for a batch that is with the store. A batch that is not committed by then
+/// is read again after the next start.
 const LAST_COMMIT: Duration = Duration::from_secs(5);
 
-/// Work under way, if any.
+/// The work under way, if there is any.
 type Slot<T> = Option<BoxFuture<'static, T>>;
-/// What a try to connect came to.
+/// The outcome of a try to connect.
 pub(super) type Connected = Result<(Socket, Identity), NotConnected>;
 
 /// Why a try to connect has failed.
 pub(super) struct NotConnected {
     pub(super) step: ConnectStep,
     pub(super) failure: Failure,
-    /// The environment of the token, where one was minted for this stream.
+    /// The environment of the token, if one was minted for this stream.
     environment: Option<Environment>,
 }
 
@@ -49,7 +49,7 @@ struct Driver {
     settings: Settings,
     rest: Rest,
     inbox: Inbox,
-    /// Under which the cursor is moved.
+    /// The term under which the cursor is moved.
     term: Term,
     clock: Clock,
     began: Instant,
@@ -61,7 +61,7 @@ struct Driver {
     listing: Slot<Result<Page, Failure>>,
     recording: Slot<Result<Vec<Recorded>, RecordError>>,
     comparing: Slot<Result<Vec<bool>, ReadError>>,
-    /// Why nothing is taken from this account: the store holds another one's events.
+    /// Why no event is taken from this account: the store has the events of another account.
     foreign: Option<Failure>,
 }
 
@@ -113,7 +113,7 @@ pub(super) async fn run(stream: Stream, stop: CancellationToken) {
     report.stopped();
 }
 
-/// Where the stream stands, as soon as the store says.
+/// Returns the cursor of the stream, as soon as the store can be read.
 async fn position(
     settings: &Settings,
     inbox: &Inbox,
@@ -153,7 +153,7 @@ impl Driver {
         }
     }
 
-    /// Does what the machine says until it waits, and until when.
+    /// Carries out the effects of the machine until it waits. Returns until when it waits.
     async fn obey(&mut self) -> Option<Duration> {
         loop {
             if let Some(socket) = &self.socket {
@@ -226,8 +226,8 @@ impl Driver {
                 if step == ConnectStep::Identity && failure.kind == FailureKind::Rejected {
                     self.foreign = Some(failure.clone());
                 }
-                // The list is read without a connection as well, and targets may take the
-                // events of one environment alone.
+                // The list is read without a connection too, and targets may take only the events
+                // of one environment.
                 if environment.is_some() {
                     self.machine.in_environment(environment);
                 }
@@ -305,9 +305,9 @@ impl Driver {
         self.report.lost(loss.ending, &loss.text);
     }
 
-    /// Takes leave: what the store has in hand is waited for, within a limit.
+    /// Ends the stream. Waits, within a limit, for the batch that is with the store.
     async fn end(mut self) -> (Report, Orders) {
-        // First: another replica may connect now, and the store may be slow.
+        // The socket is closed first: another replica may connect now, and the store may be slow.
         if let Some(socket) = self.socket.take() {
             socket.close().await;
         }
@@ -325,8 +325,8 @@ impl Driver {
     }
 }
 
-/// Mints a token, if one is used, and opens a connection: a fresh token for every try.
-/// The account of the token has to be the one that `inbox` knows.
+/// Mints a token, if tokens are used, and opens a connection. Every try mints a new token, whose
+/// account has to be the one that `inbox` knows.
 pub(super) async fn connect(
     settings: Settings,
     rest: Rest,
@@ -356,7 +356,7 @@ pub(super) async fn connect(
     }
 }
 
-/// Compares the account of the token with that of the events in the store.
+/// Compares the account of the token with that of the stored events.
 async fn identify(
     settings: &Settings,
     rest: &Rest,
@@ -373,7 +373,7 @@ async fn identify(
     Err(Failure { kind, retry_after: None, text })
 }
 
-/// The end of the work in `slot`, which is then empty; never, if it is empty.
+/// Resolves when the work in `slot` ends, and empties the slot. Never resolves for an empty slot.
 async fn ready<T>(slot: &mut Slot<T>) -> T {
     let Some(work) = slot else { return std::future::pending().await };
     let outcome = work.await;

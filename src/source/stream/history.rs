@@ -1,12 +1,11 @@
-//! Which events a stream has been to bring, and since when.
+//! The subscriptions of a stream, with the time at which each began.
 //!
-//! A stream brings what its types and filters let through, from its first start
-//! on. Both may be changed later. So the history is a list of subscriptions, each
-//! with the time at which it began; the first of them is the floor. An event is
-//! wanted if the present subscription lets it through and so did one that was in
-//! force when the event was created. What is older than the floor, and what a
-//! wider subscription would have brought before it began, is not news: no answer
-//! of the list, whatever it leaves out or shows, makes the bridge deliver it.
+//! A stream brings the events that pass its types and filters, from its first start on. Both may be
+//! changed later, so the history is a list of subscriptions. The time of the first one is the
+//! floor. An event is wanted if it passes the present subscription and also one that was in force
+//! when the event was created. Events older than the floor are not news. Neither are events that a
+//! wider subscription would have brought before it began. So no answer of the list, whatever it
+//! contains or omits, makes the bridge deliver such an event.
 
 use std::fmt::Write as _;
 
@@ -17,56 +16,57 @@ use crate::domain::filter::TypeFilter;
 use crate::pepay::filter::{Admission, Filter, Filters};
 use crate::source::backfill::MARGIN;
 
-/// Subscriptions that are remembered. Beyond that the oldest are forgotten, and
-/// the floor moves up to the oldest that is left.
+/// The largest number of subscriptions that are kept. Beyond it, the oldest are forgotten, and the
+/// floor moves up to the oldest that is left.
 const MOST: usize = 32;
 
 /// The subscriptions of one stream, the oldest first; never empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct History(Vec<Subscription>);
 
-/// What a stream has asked for since a moment.
+/// The subscription of a stream from a time on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Subscription {
-    /// In Unix seconds, by Pepay's clock as far as that is known.
+    /// The time in Unix seconds, by Pepay's clock if that is known.
     since: i64,
     types: TypeFilter,
     filters: Filters,
 }
 
-/// What the history says about an event.
+/// Whether the history admits an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wanted {
-    /// It is to be taken in.
+    /// The event is to be taken in.
     Yes,
-    /// It is not.
+    /// The event is not to be taken in.
     No,
-    /// It would be, had it not been created before it was subscribed to.
+    /// The event would be taken in, but it was created before its subscription began.
     Early,
-    /// The present filters let it through as far as its own fields tell, and they do not tell all.
+    /// The event passes the present filters as far as its own fields say. These do not say
+    /// everything.
     Untold,
 }
 
 impl History {
-    /// The history of a stream that begins with what was created at `since`, in Unix seconds.
+    /// Creates the history of a stream that begins with events created at `since`, in Unix seconds.
     pub fn begin(settings: &Settings, since: i64) -> Self {
         Self(vec![Subscription::of(settings, since)])
     }
 
-    /// Whether the present subscription lets `event` through, whenever it was created.
+    /// Returns whether `event` passes the present subscription, whenever it was created.
     pub fn present(settings: &Settings, event: &Event) -> Wanted {
         admits(&settings.types, &settings.filters, event)
     }
 
-    /// Reads what [`to_text`](Self::to_text) wrote, beside the line of [`Swept`]; `None` if
-    /// it is not that.
+    /// Reads the text of [`to_text`](Self::to_text), which may also have the line of [`Swept`];
+    /// `None` for any other text.
     pub fn parse(text: &str) -> Option<Self> {
         let lines = text.lines().filter(|line| !Swept::is_line(line));
         let subscriptions: Option<Vec<_>> = lines.map(Subscription::parse).collect();
         subscriptions.filter(|subscriptions| !subscriptions.is_empty()).map(Self)
     }
 
-    /// The form in which the store keeps it: a line for each subscription.
+    /// Returns the history in the form of the store: a line for each subscription.
     pub fn to_text(&self) -> String {
         let mut text = String::new();
         for Subscription { since, types, filters } in &self.0 {
@@ -79,12 +79,12 @@ impl History {
         text
     }
 
-    /// Whether the last subscription is that of `settings`.
+    /// Returns whether the last subscription is that of `settings`.
     pub fn is_current(&self, settings: &Settings) -> bool {
         self.0.last().is_some_and(|last| last.types == settings.types && last.filters == settings.filters)
     }
 
-    /// Goes on with the subscription of `settings`, from `now` on, in Unix seconds.
+    /// Adds the subscription of `settings`, from `now` on, in Unix seconds.
     pub fn change(&mut self, settings: &Settings, now: i64) {
         let since = self.0.last().map_or(now, |last| now.max(last.since));
         self.0.push(Subscription::of(settings, since));
@@ -93,13 +93,13 @@ impl History {
         }
     }
 
-    /// Whether the subscription has changed at `created` or later, in Unix seconds:
-    /// then an event of that time need not be on the list as it is read now.
+    /// Returns whether the subscription has changed at `created` or later, in Unix seconds. If so,
+    /// the list as it is read now need not have an event of that time.
     pub fn has_changed_since(&self, created: i64) -> bool {
         self.0.len() > 1 && self.0.last().is_some_and(|last| last.since.saturating_add(margin()) >= created)
     }
 
-    /// Whether `event` is to be taken in.
+    /// Returns whether `event` is to be taken in.
     pub fn wants(&self, event: &Event) -> Wanted {
         let Some(current) = self.0.last() else { return Wanted::No };
         let now = current.admits(event);
@@ -152,7 +152,7 @@ fn admits(types: &TypeFilter, filters: &Filters, event: &Event) -> Wanted {
     }
 }
 
-/// How far Pepay's machines may disagree about the time, in seconds.
+/// Returns how far the clocks of Pepay's machines may differ, in seconds.
 fn margin() -> i64 {
     i64::try_from(MARGIN.as_secs()).unwrap_or(i64::MAX)
 }

@@ -1,5 +1,5 @@
-//! What a stream asks Pepay for: the address of the upgrade and the filters of
-//! the list, made from the same settings, so that both roads show the same events.
+//! The requests of a stream: the URL of the upgrade and the filters of the list. Both are made from
+//! the same settings, so that stream and list show the same events.
 
 use http::{HeaderName, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
@@ -12,13 +12,13 @@ use crate::pepay::account::Account;
 use crate::pepay::rest;
 use crate::pepay::token::Scope;
 
-/// One request to upgrade. Holds secrets: not to be printed.
+/// A request to upgrade. It has secrets and must not be logged.
 pub(super) struct Upgrade {
-    /// Where to, with every parameter, the token among them.
+    /// The URL with every parameter, including the token.
     pub address: Url,
-    /// The API key, if that is how the connection is authorised.
+    /// The header with the API key, if the connection is authorised by it.
     pub key: Option<(HeaderName, HeaderValue)>,
-    /// What must not appear in a log, should the server repeat it.
+    /// The secrets that must not appear in a log, even if the server repeats them.
     pub secrets: Vec<SecretString>,
 }
 
@@ -30,10 +30,10 @@ impl Endpoint {
         }
     }
 
-    /// Whether the stream is certain to bring `event`, if its filters let it through.
-    /// Pepay documents the families of types for each stream; invoices and payments are
-    /// brought by the commerce stream if they are linked to an order (Pepay:
-    /// `sdk/commerce/websockets`, `sdk/merchants/websockets`). A payment names its invoice alone.
+    /// Returns whether the stream is certain to bring `event`, if the event passes its filters.
+    /// Pepay documents the families of types for each stream. The commerce stream brings invoices
+    /// and payments if they are linked to an order (Pepay: `sdk/commerce/websockets`,
+    /// `sdk/merchants/websockets`). A payment names only its invoice.
     pub(super) fn carries(self, event: &Event) -> bool {
         let kind = event.kind.as_str();
         let is_of_invoice = kind.starts_with("invoice.") || kind.starts_with("invoice_payment.");
@@ -45,7 +45,7 @@ impl Endpoint {
         }
     }
 
-    /// The scope of a token for this stream.
+    /// Returns the scope of a token for this stream.
     pub(super) const fn scope(self) -> Scope {
         match self {
             Self::Commerce => Scope::Commerce,
@@ -54,8 +54,8 @@ impl Endpoint {
     }
 }
 
-/// The upgrade of `settings`, resuming after `since` and without what `narrowing`
-/// leaves out, with `token` or else with the account's `key`.
+/// Returns the request to upgrade. It resumes after `since`, leaves out parameters by `narrowing`,
+/// and is authorised by `token`, or without a token by the account's `key`.
 pub(super) fn upgrade(
     settings: &Settings,
     (since, narrowing): (Option<&EventId>, Narrowing),
@@ -88,8 +88,8 @@ pub(super) fn upgrade(
     }
 }
 
-/// The query parameters that give the list of events the same filters, as far as
-/// it is documented to know them and `narrowing` does not leave them out.
+/// Returns the query parameters that give the list the same filters. Filters that the list is not
+/// documented to know, and those that `narrowing` leaves out, are missing.
 pub(super) fn list_filters(settings: &Settings, narrowing: Narrowing) -> Vec<(String, String)> {
     let types = (!settings.types.is_any() && narrowing != Narrowing::Bare)
         .then(|| ("type".to_owned(), settings.types.to_string()));

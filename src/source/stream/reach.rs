@@ -1,4 +1,4 @@
-//! Whether Pepay lets a stream in: a connection that is opened and closed again.
+//! Checks whether Pepay admits a stream, by a connection that is opened and closed again.
 
 use super::Settings;
 use super::driver::{self, NotConnected};
@@ -8,10 +8,10 @@ use crate::pepay::error::Failure;
 use crate::pepay::rest::{Probe, Rest};
 use crate::pepay::token::Identity;
 
-/// Why Pepay did not let a stream in.
+/// Why Pepay did not admit a stream.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unreached {
-    /// There was no token.
+    /// No token was minted.
     #[error("no token: {0}")]
     Token(Failure),
     /// The connection was not upgraded.
@@ -19,12 +19,12 @@ pub enum Unreached {
     Upgrade(Failure),
 }
 
-/// Opens a connection the way a stream does, and closes it at once. What arrives
-/// meanwhile is dropped, and no cursor moves: Pepay's stream takes nothing away
-/// from other readers. Returns whose the token was.
+/// Opens a connection as a stream does, and closes it at once. Events that arrive meanwhile are
+/// dropped, and no cursor moves: Pepay's stream takes nothing away from other readers. Returns the
+/// identity of the token.
 ///
 /// # Errors
-/// [`Unreached`]
+/// [`Unreached`].
 pub async fn reach(settings: &Settings, rest: &Rest) -> Result<Identity, Unreached> {
     match driver::connect(settings.clone(), rest.clone(), None, (None, Narrowing::Full)).await {
         Ok((socket, identity)) => {
@@ -36,10 +36,10 @@ pub async fn reach(settings: &Settings, rest: &Rest) -> Result<Identity, Unreach
     }
 }
 
-/// Asks for the page of the list that a stream asks for.
+/// Requests the page of the list that a stream requests.
 ///
 /// # Errors
-/// [`Failure`] if there is no answer at all.
+/// [`Failure`] if there is no answer.
 pub async fn probe(settings: &Settings, rest: &Rest) -> Result<Probe, Failure> {
     rest.probe(&plan::list_filters(settings, Narrowing::Full)).await
 }

@@ -1,5 +1,4 @@
-//! What a stream says about itself: log lines, metrics and its status. A failure
-//! is logged here and nowhere else.
+//! Reports on a stream: log lines, metrics and its status. A failure is logged only here.
 
 mod gap;
 
@@ -25,8 +24,8 @@ pub(super) struct Report {
     name: Arc<str>,
     clock: Clock,
     status: watch::Sender<StreamStatus>,
-    /// The hole that was found last. It stays in the status: a gap that closes
-    /// later does not bring back what lay in it.
+    /// The last hole that was found. It stays in the status: closing the gap does not restore the
+    /// events in it.
     hole: Option<GapStatus>,
     no_connection: Option<String>,
     no_list: Option<String>,
@@ -34,11 +33,11 @@ pub(super) struct Report {
     behind: bool,
     /// Whether the open gap has been counted as unproven.
     hole_counted: bool,
-    /// Frames that were none, since the connection was opened.
+    /// The number of invalid frames since the connection was opened.
     unknown_frames: u64,
-    /// The same of control frames.
+    /// The number of control frames since then.
     control_frames: u64,
-    /// The same of frames whose events are older than the stream.
+    /// The number of frames since then whose events are older than the stream.
     early_frames: u64,
 }
 
@@ -46,7 +45,7 @@ impl Report {
     pub(super) fn new(settings: &Settings, clock: Clock, status: watch::Sender<StreamStatus>) -> Self {
         let name = Arc::clone(&settings.name);
         gauge!(names::STREAM_CONNECTED, "stream" => name.to_string()).set(0.0);
-        // A series that begins at its first event would hide that one from `increase()`.
+        // A series that begins with its first event would hide that event from `increase()`.
         for reason in Ending::ALL {
             counter!(names::STREAM_RECONNECTS, "stream" => name.to_string(), "reason" => reason.as_str())
                 .absolute(0);
@@ -71,7 +70,7 @@ impl Report {
         }
     }
 
-    /// Shows where `machine` stands.
+    /// Shows the state of `machine`.
     pub(super) fn show(&self, machine: &Machine) {
         let problem = [&self.no_connection, &self.no_list, &self.no_store].into_iter().flatten().next();
         let behind =
@@ -219,7 +218,7 @@ impl Report {
         });
     }
 
-    /// A connection has ended.
+    /// Reports that a connection has ended.
     pub(super) fn lost(&mut self, ending: Ending, text: &str) {
         let reason = ending.as_str();
         info!(stream = &*self.name, reason, "disconnected: {text}");
@@ -228,7 +227,7 @@ impl Report {
         self.status.send_modify(|status| status.reconnects += 1);
     }
 
-    /// A try to connect has failed.
+    /// Reports that a try to connect has failed.
     pub(super) fn not_connected(&mut self, ending: Ending, failure: &Failure) {
         let reason = ending.as_str();
         warn!(stream = &*self.name, reason, "no connection: {failure}");
@@ -272,7 +271,7 @@ impl Report {
         });
     }
 
-    /// Entries of a page that are no events.
+    /// Reports the entries of a page that are no events.
     pub(super) fn skipped(&self, page: &Page) {
         if let Some(Skipped { count, first }) = &page.skipped {
             warn!(stream = &*self.name, count, "entries of the list are no events and are skipped: {first}");
@@ -294,7 +293,8 @@ impl Report {
         self.status.send_modify(|status| status.problem = Some(format!("the cursor is not known: {error}")));
     }
 
-    /// A flood of control frames is no flood of lines.
+    /// Reports a control frame. Only the counts 1, 2, 4, 8 and so on are logged, so that a flood of
+    /// frames is no flood of lines.
     pub(super) fn control(&mut self, gap: bool, text: &str) {
         self.count_frames("control", 1);
         self.control_frames += 1;
@@ -307,7 +307,7 @@ impl Report {
         self.count_frames("error", 1);
     }
 
-    /// A frame that is none. A flood of them is no flood of lines.
+    /// Reports an invalid frame. Only the counts 1, 2, 4, 8 and so on are logged.
     pub(super) fn unknown_frame(&mut self, problem: &str) {
         self.count_frames("invalid", 1);
         self.unknown_frames += 1;
@@ -316,7 +316,7 @@ impl Report {
         }
     }
 
-    /// A frame that is not taken in. A flood of them is no flood of lines.
+    /// Reports a frame that is left out. Only the counts 1, 2, 4, 8 and so on are logged.
     fn early_frame(&mut self, id: &EventId, created: i64) {
         self.count_frames("early", 1);
         self.early_frames += 1;
@@ -341,15 +341,15 @@ impl Report {
         counter!(names::STREAM_FRAMES, "stream" => self.name.to_string(), "kind" => kind).increment(count);
     }
 
-    /// This process reads the stream from here on. What another one has said of a
-    /// connection, or of a backfill, is over; a hole stays.
+    /// Reports that this process reads the stream from here on. The connection and the backfill of
+    /// another process are over; a hole stays.
     pub(super) fn began(&mut self) {
         self.stopped();
         self.hole = Some(self.status.borrow().gap.clone()).filter(is_hole);
         self.status.send_modify(|status| status.phase = StreamPhase::Connecting);
     }
 
-    /// Another process may read the stream from here on.
+    /// Reports that another process may read the stream from here on.
     pub(super) fn standby(&mut self) {
         self.stopped();
         self.status.send_modify(|status| (status.phase, status.problem) = (StreamPhase::Standby, None));
@@ -367,7 +367,7 @@ impl Report {
     }
 }
 
-/// Shows how far a backfill has come; whether that is news.
+/// Shows the progress of a backfill. Returns whether it has changed.
 fn advance(status: &mut StreamStatus, progress: &Progress) -> bool {
     let Some(backfill) = &mut status.backfill else { return false };
     let Progress { read, recorded, trouble } = progress;

@@ -1,7 +1,7 @@
-//! The protocol as a pure state machine: what arrives goes in through methods,
-//! what to do comes out of [`Machine::poll`]. It waits for nothing, touches
-//! nothing and knows no library's types, so that every interleaving of network,
-//! Pepay and store can be played through in a test. See `docs/stream.md`.
+//! The protocol as a pure state machine. Inputs arrive through methods, and effects come out of
+//! [`Machine::poll`]. It does not wait, has no side effects and uses no types of the WebSocket
+//! library, so that a test can play through every interleaving of network, Pepay and store. See
+//! `docs/stream.md`.
 
 mod effect;
 mod frames;
@@ -37,86 +37,86 @@ use pace::{LeftOut, PageSize, RateLimiter, RetryTimer};
 use position::{cursor_after, is_past, position_after, position_of, position_on};
 use sweeps::Sweeps;
 
-/// One stream's state. Nothing in it outlives the process but the position, the history
-/// and what sweeps have compared, which the store keeps together.
+/// The state of one stream. Only the position, the history and the range compared by sweeps outlive
+/// the process. The store keeps these together.
 #[derive(Debug)]
 pub struct Machine {
     settings: Settings,
     jitter: Jitter,
     limits: Limits,
-    /// What Pepay said of the environment when it minted the token.
+    /// The environment that Pepay named when it minted the token.
     environment: Option<Environment>,
-    /// Where the stream stands: every event up to here is stored.
+    /// The position of the stream: every event up to here is stored.
     position: Option<Position>,
-    /// Since when which events are wanted; `None` until the stream has begun.
+    /// The subscriptions and their times; `None` until the stream has begun.
     history: Option<History>,
-    /// Whether the store has the history as it is.
+    /// Whether the store has the present history.
     history_stored: bool,
-    /// What the store has, or is offered until it is taken, of what sweeps have compared.
+    /// The range compared by sweeps that the store has or is being offered.
     swept_stored: Swept,
-    /// How far Pepay's clock is ahead of ours, in milliseconds, as its last answer told.
+    /// How far Pepay's clock is ahead of ours, in milliseconds, by its last answer.
     clock_offset: Option<i64>,
     /// The newest creation time of a frame, in Unix seconds.
     last_frame: i64,
-    /// The latest arrival of what has been handed to the store.
+    /// The latest arrival of an event that was handed to the store.
     last_arrival: UnixMillis,
     link: Link,
     gap: Gap,
-    /// Grows whenever frames may have been lost: only a walk that saw the top of
-    /// the list in the present epoch can close the gap.
+    /// Grows whenever frames may have been lost. Only a walk that saw the top of the list in the
+    /// present epoch can close the gap.
     epoch: u64,
-    /// Frames that wait for the gap to close: what the server replays, and what is new.
+    /// Frames that wait for the gap to close: both replayed and new ones.
     held: Frames,
     /// Frames on their way to the store.
     pending: Frames,
     recording: Option<Recording>,
-    /// What the page is for that is being fetched.
+    /// The purpose of the page that is being fetched.
     listing: Option<Asker>,
     sweeps: Option<Sweeps>,
-    /// The backfill that an operator asked for.
+    /// The backfill by an operator.
     manual: Option<ManualBackfill>,
     connects: RetryTimer,
-    /// Pages of the beginning and of walks. Only progress ends a series of failures.
+    /// The pace of pages for the beginning and for walks. Only progress ends a series of failures.
     walks: RetryTimer,
-    /// Pages of sweeps and of what an operator asked for.
+    /// The pace of pages for sweeps and for a backfill by an operator.
     lists: RetryTimer,
     records: RetryTimer,
     /// The rate limit of all pages.
     requests: RateLimiter,
-    /// How large the pages are.
+    /// The present size of pages.
     page_size: PageSize,
-    /// Which of the optional parameters the list has refused.
+    /// The optional parameters that the list has refused.
     list_refusals: LeftOut,
-    /// The same for the stream.
+    /// The optional parameters that the stream has refused.
     stream_refusals: LeftOut,
-    /// Pepay asked for silence until then, on whatever road.
+    /// The end of the latest silence that Pepay has asked for, by any kind of answer.
     quiet_until: Duration,
-    /// The same for connections, which the list keeps waiting for a bounded time only.
+    /// The same for connections. The list can delay them only for a bounded time.
     link_quiet_until: Duration,
     next_walk: Duration,
-    /// 401 and 403 in a row.
+    /// The number of 401 and 403 in a row.
     refusals: u32,
-    /// Whether Pepay no longer takes the cursor.
+    /// Whether Pepay rejects the cursor.
     since_rejected: bool,
     /// How the last connections fared.
     spell: Spell,
-    /// Sweeps in a row that found what the stream should have brought.
+    /// The number of sweeps in a row that found events which the stream should have brought.
     behind: u32,
     /// Why the connection is to be replaced, if it is.
     replace_link: Option<Ending>,
     notices: VecDeque<Notice>,
 }
 
-/// The longest wait before a batch is offered again: the store is at hand, and
-/// nothing else goes on without it.
+/// The longest wait before a batch is offered again. Nothing else of the stream goes on without the
+/// store.
 const STORE_RETRY: Duration = Duration::from_secs(2);
 
-/// A batch on its way into the store. It is offered until it is taken.
+/// A batch on its way to the store. It is offered until the store takes it.
 #[derive(Debug)]
 struct Recording {
     events: Vec<Received>,
     cursor: Option<Position>,
-    /// The history, where the store does not have it as it is.
+    /// The history, if the store does not have the present one.
     history: Option<String>,
     purpose: Purpose,
     under_way: bool,
@@ -131,7 +131,7 @@ enum Purpose {
     Cursor,
 }
 
-/// Gathers the earliest moment at which something becomes due.
+/// Collects the earliest time at which something becomes due.
 #[derive(Debug, Default)]
 struct Wake(Option<Duration>);
 
@@ -145,7 +145,8 @@ impl Wake {
 }
 
 impl Machine {
-    /// A machine for a stream that goes on from `resume`; `None` if it has never run.
+    /// Creates the machine of a stream that goes on from `resume`; `None` for a stream that has
+    /// never run.
     pub fn new(settings: Settings, resume: Option<Resume>, jitter: Jitter) -> Self {
         let (position, history, swept) = match resume {
             Some(Resume { position, history }) => {
@@ -195,7 +196,8 @@ impl Machine {
         }
     }
 
-    /// What to do now. Ask again after every answer and every input.
+    /// Returns the next effect, or until when to wait. Call it again after every effect and every
+    /// input.
     pub fn poll(&mut self, now: Moment) -> Poll {
         let mut wake = Wake::default();
         let effect = self
@@ -208,18 +210,18 @@ impl Machine {
             .or_else(|| self.record(now, &mut wake));
         match effect {
             Some(effect) => Poll::Do(effect),
-            // A step without an effect may have left something to tell.
+            // A step without an effect may have left a notice.
             None if !self.notices.is_empty() => self.poll(now),
             None => Poll::Wait(wake.0),
         }
     }
 
-    /// Where the stream stands.
+    /// Returns the position of the stream.
     pub const fn position(&self) -> Option<&Position> {
         self.position.as_ref()
     }
 
-    /// What the stream is doing.
+    /// Returns the phase of the stream.
     pub const fn phase(&self) -> StreamPhase {
         match (&self.link, &self.gap) {
             (Link::Down, _) => StreamPhase::Waiting,
@@ -229,18 +231,18 @@ impl Machine {
         }
     }
 
-    /// Pepay said which environment the token belongs to.
+    /// Notes the environment of the token, as named by Pepay.
     pub const fn in_environment(&mut self, environment: Option<Environment>) {
         self.environment = environment;
     }
 
-    /// Whether there is room for more frames. While there is none they are left on
-    /// the wire: the server notices, and nothing is dropped.
+    /// Returns whether there is room for more frames. Without room, frames are left on the wire:
+    /// the server notices, and nothing is dropped.
     pub fn takes_frames(&self) -> bool {
         !self.pending.is_full()
     }
 
-    /// An event has arrived on the connection.
+    /// Takes an event that has arrived on the connection.
     pub fn event(&mut self, now: Moment, event: Event) {
         self.spell.brought();
         self.last_frame = self.last_frame.max(event.created.min(self.pepay_time(now)));
@@ -255,7 +257,8 @@ impl Machine {
         }
     }
 
-    /// The answer to [`Effect::Record`]: what became of each event, or nothing if it was not stored.
+    /// Takes the answer to [`Effect::Record`]: the result for each event, or `None` if the batch
+    /// was not stored.
     pub fn recorded(&mut self, now: Moment, answer: Option<&[Recorded]>) {
         let Some(mut recording) = self.recording.take() else { return };
         let Some(results) = answer else {
@@ -281,7 +284,7 @@ impl Machine {
             (Purpose::ManualBackfill, _) => self.manual_backfill_stored(new),
             _ => {}
         }
-        // What a manual backfill brings is not news.
+        // Events of a manual backfill are not news.
         let newest = recording.events.pop().filter(|_| recording.purpose != Purpose::ManualBackfill);
         let newest = newest.map(|received| received.event.id);
         self.notices.push_back(Notice::Stored { newest });
@@ -290,8 +293,8 @@ impl Machine {
     fn record(&mut self, now: Moment, wake: &mut Wake) -> Option<Effect> {
         self.end_hold(now, wake);
         if self.recording.is_none() {
-            // Frames that were read before a gap opened come before what fills it;
-            // those that pass an open gap do not keep it from being filled.
+            // Frames that were read before a gap opened come before the events that fill it. Frames
+            // that pass an open gap do not delay its filling.
             if self.pending.is_empty() || self.gap.is_passed() {
                 let asked = match self.gap {
                     Gap::Unknown { .. } => self.find_beginning(now, wake),
@@ -318,14 +321,14 @@ impl Machine {
         Some(Effect::Record { events: events.clone(), cursor: cursor.clone(), history: history.clone() })
     }
 
-    /// Records this next. One batch is under way at a time, so that order and
-    /// cursor need no further thought; the store groups the batches of all sources.
+    /// Records this batch next. One batch is under way at a time, which keeps order and cursor
+    /// simple. The store groups the batches of all sources.
     fn store(&mut self, mut events: Vec<Received>, cursor: Option<Position>, purpose: Purpose) {
         debug_assert!(self.recording.is_none(), "one batch at a time");
         for received in &mut events {
             self.last_arrival = self.last_arrival.max(received.received_at);
-            // Where ids show no order, the store ranks by arrival what waits for one
-            // another, and a walk's newest page arrives first.
+            // Without an order of ids, the store ranks waiting events by arrival. The newest page
+            // of a walk arrives first, so a later batch gets no earlier time.
             if received.event.id.creation_order().is_none() {
                 received.received_at = self.last_arrival;
             }

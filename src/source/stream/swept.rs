@@ -1,46 +1,49 @@
-//! What sweeps have compared. It is kept beside the history of the stream, so that a
-//! restart goes on with a sweep where it stood.
+//! The range that sweeps have compared. It is stored with the history of the stream, so that a
+//! sweep goes on after a restart.
 
 use std::time::Duration;
 
 use crate::source::reconcile::{Compared, Sweep};
 
-/// How far back a sweep looks for what was never compared, beyond its lookback: less
-/// than the least time for which the store remembers ids (`store.dedupe_retention`).
+/// How far back a sweep looks for events that were never compared, beyond its lookback. This is
+/// less than the shortest time for which the store remembers ids (`store.dedupe_retention`).
 const FURTHEST: Duration = Duration::from_hours(6 * 24);
 
-/// Begins the line in which it is kept.
+/// The beginning of the line in which the range is stored.
 const NAME: &str = "swept ";
 
-/// What sweeps have compared, in creation times.
+/// The range that sweeps have compared, in creation times.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Swept {
     /// The range in which every listed event was stored when it was last looked at.
     compared: Option<Compared>,
-    /// Every event that was listed and created before this has been compared once.
+    /// Every listed event that was created before this time has been compared once.
     until: Option<i64>,
-    /// When the last sweep began that left nothing out.
+    /// When the last full sweep began.
     full: Option<i64>,
 }
 
 impl Swept {
-    /// Nothing that was created before `time`, in Unix seconds, is looked for, but for the lookback.
+    /// Begins at `time`, in Unix seconds. Earlier events are looked for only within the lookback.
     pub fn begin_stream(&mut self, time: i64) {
         self.until = Some(time);
     }
 
-    /// Types or filters have changed: what was compared does not say that all of it is stored.
+    /// Notes that types or filters have changed. The comparison then no longer shows that
+    /// everything is stored.
     pub const fn change(&mut self) {
         self.compared = None;
     }
 
-    /// The sweep that begins at `time`, in Unix seconds. Once per lookback it leaves nothing out.
+    /// Returns the sweep that begins at `time`, in Unix seconds. Once per lookback it leaves
+    /// nothing out.
     pub fn begin_sweep(&mut self, time: i64, lookback: Duration) -> Sweep {
         let (since, compared, known) = self.next_range(time, lookback);
         Sweep::new(since, compared, known)
     }
 
-    /// From where on a sweep looks, what it may leave out, and up to where all has been compared.
+    /// Returns the time from which a sweep looks, the range that it may leave out, and the time up
+    /// to which everything has been compared.
     fn next_range(&mut self, time: i64, lookback: Duration) -> (i64, Option<Compared>, i64) {
         let before = |duration: Duration| time.saturating_sub_unsigned(duration.as_secs()).max(0);
         // A clock may have been set back since.
@@ -54,24 +57,24 @@ impl Swept {
         (before(lookback).min(until).max(before(FURTHEST.max(lookback))), self.compared, until)
     }
 
-    /// Takes note of what has been compared.
+    /// Notes the range that has been compared.
     pub fn note(&mut self, compared: Compared) {
         self.compared = Some(compared);
         self.until =
             self.until.map(|until| if compared.from <= until { until.max(compared.to) } else { until });
     }
 
-    /// The newest creation time up to which everything is stored.
+    /// Returns the newest creation time up to which everything is stored.
     pub fn newest(&self) -> Option<i64> {
         self.compared.map(|compared| compared.to)
     }
 
-    /// Whether `line` is one that [`to_line`](Self::to_line) wrote.
+    /// Returns whether `line` was written by [`to_line`](Self::to_line).
     pub fn is_line(line: &str) -> bool {
         line.starts_with(NAME)
     }
 
-    /// Reads it from the text that has its line; nothing has been compared if there is none.
+    /// Reads the range from a text with its line. Without that line, nothing has been compared.
     pub fn parse(text: &str) -> Self {
         let line = text.lines().find_map(|line| line.strip_prefix(NAME)).unwrap_or_default();
         let mut numbers = line.split(' ').map(|number| number.parse().ok());
@@ -82,7 +85,7 @@ impl Swept {
         Self { compared, until, full }
     }
 
-    /// The line in which it is kept.
+    /// Returns the line in which the range is stored.
     pub fn to_line(self) -> String {
         let word = |number: Option<i64>| number.map_or_else(|| "-".to_owned(), |number| number.to_string());
         let (from, to) = (self.compared.map(|range| range.from), self.compared.map(|range| range.to));
@@ -122,17 +125,18 @@ mod tests {
         let mut swept = Swept::default();
         let first = NOW - 15 * MINUTE;
         assert_eq!(swept.next_range(NOW, LOOKBACK), (first, None, first));
-        // It is broken off, and the next begins after an hour.
+        // The sweep is interrupted, and the next one begins after an hour.
         swept.note(range(NOW - 30, NOW));
         let mut swept = Swept::parse(&swept.to_line());
         let later = NOW + 60 * MINUTE;
         assert_eq!(swept.next_range(later, LOOKBACK), (first, None, first));
-        // It is broken off above what was compared before, and then comes down to it.
+        // The sweep is interrupted above the range that was compared before. The next one reaches
+        // that range.
         swept.note(range(later - 30, later));
         assert_eq!(swept.next_range(later, LOOKBACK).0, first);
         swept.note(range(NOW - 20 * MINUTE, later));
         assert_eq!(swept.next_range(later, LOOKBACK), (later - 15 * MINUTE, swept.compared, later));
-        // But no further than ids are remembered.
+        // It looks back no further than ids are remembered.
         let (since, ..) = swept.next_range(later + 30 * DAY, LOOKBACK);
         assert_eq!(since, later + 24 * DAY);
         let lookback = LOOKBACK * 1_000;
@@ -151,7 +155,7 @@ mod tests {
             swept = Swept::parse(&swept.to_line());
         }
         assert_eq!(full, 4);
-        // A clock that is set back does not put it off.
+        // A clock that is set back does not delay the full sweep.
         assert_eq!(swept.next_range(NOW - DAY, LOOKBACK).1, None);
     }
 

@@ -1,8 +1,8 @@
-//! What the tests of this room share.
+//! Settings that the tests of the stream share.
 
 use super::*;
 
-/// A commerce stream with short waits.
+/// Returns the settings of a commerce stream with short waits.
 pub(super) fn settings() -> Settings {
     Settings {
         name: Arc::from("commerce"),

@@ -1,4 +1,4 @@
-//! The WebSocket itself. The only file that knows the library's types.
+//! The WebSocket. Only this file uses the types of its library.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -27,15 +27,15 @@ use super::state::Ending;
 use crate::pepay::error::{Failure, legible};
 use crate::pepay::rest::{Rest, Upgraded};
 
-/// The largest frame that is read. Pepay's events are a few KiB.
+/// The largest frame that is read, in bytes. Pepay's events are a few KiB.
 const LARGEST_FRAME: usize = 1024 * 1024;
-/// What may wait for a peer that does not read, before it is written, in bytes;
-/// four times that ends the connection.
+/// The number of bytes that may wait before they are written. Four times as many end the
+/// connection, if the peer does not read.
 const WRITE_BUFFER: usize = 16 * 1024;
-/// The longest wait for a connection, from the name's look-up to the upgrade;
-/// less where an open connection would count as dead sooner.
+/// The longest wait for a connection, from the look-up of the name to the upgrade. A shorter idle
+/// timeout shortens it.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
-/// The longest wait for a few bytes to be taken by the kernel.
+/// The longest wait for the kernel to take a few bytes.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// An open connection.
@@ -44,14 +44,14 @@ pub(super) struct Socket {
     heard: LastHeard,
 }
 
-/// What arrived.
+/// An arrived frame.
 #[derive(Debug)]
 pub(super) enum Incoming {
     /// A text frame.
     Text(Bytes),
-    /// A binary frame, which Pepay has no use for.
+    /// A binary frame, which Pepay does not use.
     Binary,
-    /// A ping, which is answered by itself, or a pong.
+    /// A ping, which the library answers, or a pong.
     Heartbeat,
 }
 
@@ -59,7 +59,7 @@ pub(super) enum Incoming {
 #[derive(Debug)]
 pub(super) struct Loss {
     pub ending: Ending,
-    /// What happened, in words for the log.
+    /// The cause, for the log.
     pub text: String,
 }
 
@@ -80,7 +80,7 @@ async fn open(rest: &Rest, upgrade: Upgrade) -> Result<Socket, Failure> {
     let key = HeaderValue::from_str(&key).map_err(|error| Failure::unreachable(error.to_string()))?;
     let secrets: Vec<_> = upgrade.secrets.iter().map(ExposeSecret::expose_secret).collect();
     let (headers, upgraded) = rest.upgrade(&upgrade.address, key, upgrade.key, &secrets).await?;
-    // RFC 6455, section 4.1: only what answers this very request speaks WebSocket.
+    // RFC 6455, section 4.1: the answer has to be made for this request.
     if headers.get(SEC_WEBSOCKET_ACCEPT).is_none_or(|accept| accept.as_bytes() != expected.as_bytes()) {
         return Err(Failure::malformed("the upgrade was answered without the right Sec-WebSocket-Accept"));
     }
@@ -97,15 +97,15 @@ async fn open(rest: &Rest, upgrade: Upgrade) -> Result<Socket, Failure> {
 }
 
 impl Socket {
-    /// The next thing that arrives. May be dropped and called again.
+    /// Returns the next arrival. Cancel safe.
     pub(super) async fn next(&mut self) -> Result<Incoming, Loss> {
         match self.socket.next().await {
-            // Copied, so that one waiting event does not keep the read buffer it came in.
+            // The bytes are copied, so that one waiting event does not keep the whole read buffer.
             Some(Ok(Message::Text(text))) => Ok(Incoming::Text(Bytes::copy_from_slice(text.as_bytes()))),
             Some(Ok(Message::Binary(_))) => Ok(Incoming::Binary),
             Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => Ok(Incoming::Heartbeat),
             Some(Ok(Message::Close(frame))) => {
-                // The answer to it; the connection is over either way.
+                // Sends the reply to the close frame. The connection has ended in any case.
                 let _ = timeout(WRITE_TIMEOUT, self.socket.flush()).await;
                 Err(closed(frame))
             }
@@ -122,12 +122,12 @@ impl Socket {
         }
     }
 
-    /// When a byte last arrived.
+    /// Returns when a byte last arrived.
     pub(super) fn heard(&self) -> Instant {
         self.heard.at()
     }
 
-    /// Says goodbye.
+    /// Sends a close frame, and waits for a short time until it is sent.
     pub(super) async fn close(mut self) {
         let frame = CloseFrame { code: CloseCode::Away, reason: "".into() };
         let _ = timeout(WRITE_TIMEOUT, self.socket.close(Some(frame))).await;
@@ -154,7 +154,7 @@ fn loss(error: &Error) -> Loss {
     Loss { ending, text: legible(&error.to_string(), &[]) }
 }
 
-/// When a byte last arrived, shared between a stream and who watches it.
+/// When a byte last arrived. A stream shares it with those that watch the stream.
 #[derive(Clone)]
 struct LastHeard {
     began: Instant,
@@ -176,8 +176,8 @@ impl LastHeard {
     }
 }
 
-/// A byte stream that notes when a byte arrives. It sits below
-/// frames: a large frame that trickles in is a sign of life all the same.
+/// A byte stream that notes when a byte arrives. It is below the frames, so that a large frame that
+/// arrives slowly counts as a sign of life.
 struct Heard<S> {
     inner: S,
     heard: LastHeard,

@@ -1,4 +1,4 @@
-//! What a stream says about its gaps.
+//! Reports on the gaps of a stream.
 
 use metrics::counter;
 use tracing::warn;
@@ -48,7 +48,7 @@ impl Report {
     }
 }
 
-/// Whether `gap` is one that stays.
+/// Returns whether `gap` stays in the status.
 pub(super) const fn is_hole(gap: &GapStatus) -> bool {
     matches!(gap, GapStatus::Unproven { .. })
 }

@@ -1,4 +1,4 @@
-//! What the state machine says to its driver.
+//! The effects and notices of the state machine, for its driver.
 
 use std::time::Duration;
 
@@ -9,76 +9,75 @@ use crate::source::backfill::Hole;
 use crate::source::reconcile::Listed;
 use crate::store::types::Position;
 
-/// A point in time: on a clock that never jumps, and on the wall.
+/// A point in time, by a monotonic clock and by the time of day.
 #[derive(Clone, Copy, Debug)]
 pub struct Moment {
-    /// Since the stream began to run.
+    /// The time since the stream began to run.
     pub at: Duration,
     /// The time of day.
     pub wall: UnixMillis,
 }
 
-/// The machine's answer to "what now".
+/// The result of [`Machine::poll`](super::Machine::poll).
 #[derive(Debug)]
 pub enum Poll {
-    /// Do this, then ask again.
+    /// Carry this out, then poll again.
     Do(Effect),
-    /// Nothing until an input arrives or this moment comes, if one is named.
+    /// Wait for an input, or until this time if there is one.
     Wait(Option<Duration>),
 }
 
-/// One thing to do. Of each kind, one is under way at a time.
+/// An effect. At most one of each kind is under way at a time.
 #[derive(Debug)]
 pub enum Effect {
-    /// Open a connection, resuming after this event; answer with
-    /// `opened` or `connect_failed`.
+    /// Open a connection that resumes after this event. Ends with `opened` or `connect_failed`.
     Connect {
-        /// The last event stored.
+        /// The last stored event.
         since: Option<EventId>,
-        /// What to leave out of the subscription.
+        /// The parts of the subscription to leave out.
         narrowing: Narrowing,
     },
-    /// Drop the connection; no answer.
+    /// Drop the connection. Has no answer.
     Disconnect(Ending),
-    /// Send a ping; no answer.
+    /// Send a ping. Has no answer.
     Ping,
-    /// Ask REST for a page; answer with `page`.
+    /// Request a page from REST. Ends with `page`.
     List {
-        /// Which one.
+        /// The query of the page.
         query: ListQuery,
-        /// What to leave out of the filters.
+        /// The filters to leave out.
         narrowing: Narrowing,
     },
-    /// Ask the store which of these it holds as they are listed; answer with `held`.
+    /// Find out which of these events the store has, with the listed content. Ends with `held`.
     Compare(Vec<Listed>),
-    /// Store these with this cursor in one transaction; answer with `recorded`.
+    /// Store these events with this cursor in one transaction. Ends with `recorded`.
     Record {
-        /// In Pepay's order.
+        /// The events, in Pepay's order.
         events: Vec<Received>,
-        /// Where the stream stands once they are stored.
+        /// The position of the stream once they are stored.
         cursor: Option<Position>,
         /// The history that goes with the cursor, if it has changed.
         history: Option<String>,
     },
-    /// Something to log, count and show.
+    /// Log, count and show this.
     Tell(Notice),
 }
 
-/// How much of what it could ask for a request leaves out, because Pepay has
-/// refused it. What is left out is filtered on this side.
+/// The parameters that a request leaves out because Pepay has refused them. The bridge itself then
+/// filters by them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Narrowing {
-    /// Everything is asked for.
+    /// No parameter is left out.
     #[default]
     Full,
-    /// Types alone.
+    /// Only the types are requested.
     Types,
-    /// Nothing.
+    /// No parameter is requested.
     Bare,
 }
 
 impl Narrowing {
-    /// Leaves out more; whether there was more to leave out.
+    /// Leaves out more. Returns whether there was more to leave out.
     pub(super) fn widen(&mut self) -> bool {
         let wider = match self {
             Self::Full => Self::Types,
@@ -88,30 +87,30 @@ impl Narrowing {
     }
 }
 
-/// Why a connection, or a try for one, ended: the label `reason` of the metric.
+/// Why a connection, or a try to connect, ended: the label `reason` of the metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// Pepay closed it.
+    /// Pepay closed the connection.
     Closed,
     /// Pepay sent `ws_error`.
     Error,
-    /// The network broke it.
+    /// The network broke the connection.
     Network,
-    /// What arrived was no WebSocket traffic, or larger than a frame may be.
+    /// The received bytes were no WebSocket traffic, or a frame was too large.
     Protocol,
-    /// Nothing was heard for the idle timeout.
+    /// Nothing was received for the idle timeout.
     Idle,
     /// The store did not take events for the idle timeout.
     Stalled,
-    /// Sweeps kept finding what the stream should have brought.
+    /// Sweeps kept finding events that the stream should have brought.
     Behind,
-    /// An operator asked for a new one.
+    /// An operator asked for a new connection.
     Operator,
-    /// Key or token were refused.
+    /// The key or the token was refused.
     Refused,
     /// The subscription was refused.
     Rejected,
-    /// Too many requests.
+    /// There were too many requests.
     RateLimited,
     /// Pepay could not answer.
     Unavailable,
@@ -137,7 +136,7 @@ impl Ending {
         Self::Unreachable,
     ];
 
-    /// The label.
+    /// Returns the label.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Closed => "closed",
@@ -156,7 +155,7 @@ impl Ending {
         }
     }
 
-    /// Why the bridge ended a connection itself.
+    /// Returns why the bridge itself ended a connection.
     pub const fn given_up(self) -> &'static str {
         match self {
             Self::Idle => "nothing was heard within the idle timeout",
@@ -168,94 +167,94 @@ impl Ending {
     }
 }
 
-/// Something to log, count or show.
+/// A notice to log, count or show.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
-    /// The stream may have missed events; REST will tell.
+    /// The stream may have missed events, which a walk of the list finds.
     GapOpened,
-    /// Everything up to the newest event is stored, but for what `Unproven` named.
+    /// Everything up to the newest event is stored, except for holes that `Unproven` named.
     GapClosed {
-        /// Events that REST was the first to bring.
+        /// The number of events that REST was the first to bring.
         filled: usize,
-        /// Whether there was a hole.
+        /// Whether there was no hole.
         proven: bool,
     },
-    /// Pepay no longer shows a stretch of history.
+    /// Pepay no longer shows a part of the history.
     Unproven(Hole),
-    /// The list has been in trouble for as long as it may hold live events back:
-    /// they pass, and the gap stays open.
+    /// The list has failed for the longest time for which live events are held back. They now pass,
+    /// and the gap stays open.
     HoldEnded {
-        /// Frames that were held.
+        /// The number of held frames.
         frames: usize,
         /// The last event up to which everything is stored.
         after: Option<EventId>,
     },
-    /// The list shows nothing, although the account has had events.
+    /// The list shows no event, although the account has had events.
     ListEmpty,
-    /// Pepay's clock and ours are far apart.
+    /// Pepay's clock and the clock of this machine differ widely.
     ClockOff {
-        /// How far Pepay's is ahead, in milliseconds.
+        /// How far Pepay's clock is ahead, in milliseconds.
         offset_ms: i64,
     },
-    /// Connections end soon after they were opened, again and again.
+    /// Several connections in a row have ended soon after they were opened.
     ThrownOut {
-        /// How many in a row.
+        /// The number of connections in a row.
         times: u32,
     },
-    /// Pepay may have refused what is left out from here on.
+    /// Pepay may have refused the parameters that are left out from here on.
     Narrowed {
-        /// Of what it is left out.
+        /// The request that leaves them out.
         what: &'static str,
-        /// How much.
+        /// The parameters that are left out.
         narrowing: Narrowing,
     },
-    /// A frame is left out: its event was created before the stream, or what the stream
-    /// subscribes to, began.
+    /// A frame is left out: its event was created before the stream, or before its subscription,
+    /// began.
     Early {
-        /// The event.
+        /// The id of the event.
         id: EventId,
-        /// When it was created, in Unix seconds.
+        /// The creation time of the event, in Unix seconds.
         created: i64,
     },
-    /// An event of the list is left to the stream: its own fields do not tell whether
-    /// the filters let it through.
+    /// An event of the list is left to the stream: its own fields do not say whether it passes the
+    /// filters.
     Untold,
-    /// The connection is one to count on: it lasted, or it is live.
+    /// The connection is reliable: it has lasted, or it is live.
     Steady,
-    /// Pepay does not take the cursor; the stream goes on without it.
+    /// Pepay rejects the cursor. The stream goes on without it.
     CursorRefused,
-    /// More frames arrived than can be held: they are dropped and read from REST.
+    /// More frames arrived than can be held. They are dropped, and read from REST.
     HoldOverflowed {
-        /// How many were dropped.
+        /// The number of dropped frames.
         frames: usize,
     },
-    /// Something was stored.
+    /// A batch was stored.
     Stored {
-        /// Its newest event, if it was not the cursor alone.
+        /// The newest event of the batch; `None` if it moved only the cursor.
         newest: Option<EventId>,
     },
     /// A sweep has ended.
     Swept {
-        /// Events it took in.
+        /// The number of events that the sweep took in.
         found: usize,
-        /// Whether it ran out of its budget.
+        /// Whether the sweep ran out of its budget.
         cut_short: bool,
-        /// Whether the stream is proven behind.
+        /// Whether the stream is proven to be behind.
         behind: bool,
-        /// Up to which creation time everything is stored, in Unix seconds.
+        /// The creation time up to which everything is stored, in Unix seconds.
         compared: Option<i64>,
     },
-    /// The manual backfill is over.
+    /// The manual backfill has ended.
     BackfillEnded(Progress),
 }
 
-/// How far a backfill has come.
+/// The progress of a backfill.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
-    /// Events read from the list.
+    /// The number of events that were read from the list.
     pub read: u64,
-    /// Those of them that were not stored before.
+    /// The number of these that were not stored before.
     pub recorded: u64,
-    /// Why it does not get on, or has not brought everything.
+    /// Why it makes no progress, or has not brought everything.
     pub trouble: Option<String>,
 }

@@ -1,25 +1,25 @@
-//! What may be in memory: frames, and the pages of a walk.
+//! The frames and pages in memory, and their bounds.
 
 use std::collections::VecDeque;
 
 use crate::domain::event::Received;
 use crate::source::backfill::Budget;
 
-/// What goes to the store as one.
+/// The bounds of a batch for the store.
 const BATCH: Room = Room { frames: 500, bytes: 4 * 1024 * 1024 };
 
-/// Bounds of memory.
+/// The bounds of memory.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
-    /// What a walk may keep.
+    /// The pages that a walk may keep.
     pub walk: Budget,
-    /// Frames that may be held while a gap is open.
+    /// The frames that may be held while a gap is open.
     pub held: Room,
-    /// Live frames that may wait for the store before no more are read.
+    /// The live frames that may wait for the store before no more are read.
     pub pending: Room,
 }
 
-/// Room for frames; the last one may reach beyond the bytes.
+/// A bound for frames. The last frame may exceed the bytes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Room {
     pub frames: usize,
@@ -34,7 +34,7 @@ impl Limits {
     };
 }
 
-/// Frames that are read and not yet stored, in the order they were read.
+/// Frames that were read and are not stored yet, in the order of reading.
 #[derive(Debug)]
 pub(super) struct Frames {
     room: Room,
@@ -52,7 +52,7 @@ impl Frames {
         self.queue.push_back(frame);
     }
 
-    /// The one that was pushed first.
+    /// Returns the frame that was pushed first.
     pub(super) fn first(&self) -> Option<&Received> {
         self.queue.front()
     }
@@ -65,12 +65,12 @@ impl Frames {
         self.queue.is_empty()
     }
 
-    /// Whether there is no room for another.
+    /// Returns whether there is no room for another frame.
     pub(super) fn is_full(&self) -> bool {
         self.queue.len() >= self.room.frames || self.bytes >= self.room.bytes
     }
 
-    /// The next frames to store as one, at least one if there is any.
+    /// Takes the next frames for a batch, at least one if there is any.
     pub(super) fn next_batch(&mut self) -> Vec<Received> {
         let (mut batch, mut bytes) = (Vec::new(), 0);
         while batch.len() < BATCH.frames && bytes < BATCH.bytes {
@@ -82,7 +82,7 @@ impl Frames {
         batch
     }
 
-    /// All of them; then there are none.
+    /// Takes all frames.
     pub(super) fn take(&mut self) -> VecDeque<Received> {
         std::mem::replace(self, Self::new(self.room)).queue
     }

@@ -1,4 +1,4 @@
-//! The gap: from not knowing where to begin, over filling, to proven closed.
+//! The gap before the live frames: unknown at first, then open, then closed by proof.
 
 use std::time::Duration;
 
@@ -11,19 +11,19 @@ use crate::source::stream::StartFrom;
 use crate::source::stream::history::History;
 use crate::store::types::Position;
 
-/// Walks of one connection begin at least this far apart: a server that keeps
-/// hinting at gaps does not set the pace of requests.
+/// The shortest time between the beginnings of two walks. A server that keeps hinting at gaps
+/// cannot set the pace of requests.
 const BETWEEN_WALKS: Duration = Duration::from_secs(1);
 
 /// How many times the hold limit a list that makes progress may hold live events back.
 const LONGEST_HOLD: u32 = 10;
 
-/// What is known about the history before the live frames.
+/// What is known of the history before the live frames.
 #[derive(Debug)]
 pub(super) enum Gap {
-    /// The stream has never run: where it begins is not known.
+    /// The stream has never run: its beginning is not known.
     Unknown {
-        /// Since when the list has been asked for it.
+        /// Since when the list has been asked for the beginning.
         asking: Option<Duration>,
     },
     /// Events may be missing.
@@ -32,42 +32,42 @@ pub(super) enum Gap {
     Closed,
 }
 
-/// A gap that is not closed.
+/// An open gap.
 #[derive(Debug, Default)]
 pub(super) struct OpenGap {
     /// The walk that is under way.
     pub(super) walk: Option<Box<Running>>,
-    /// Events that REST was the first to bring.
+    /// The number of events that REST was the first to bring.
     pub(super) filled: usize,
-    /// Whether something in it cannot be shown to be stored.
+    /// Whether some events in the gap cannot be proven to be stored.
     unproven: bool,
-    /// Whether to walk although no connection is open.
+    /// Whether to walk without an open connection.
     pub(super) urged: bool,
-    /// Whether such a walk has come to its end, and no sweep has followed yet.
+    /// Whether a walk without a connection has ended and no sweep has followed yet.
     pub(super) walked: bool,
-    /// How far down a walk has come, in Unix seconds.
+    /// The lowest creation time that a walk has reached, in Unix seconds.
     deepest: Option<i64>,
     pub(super) hold: Hold,
 }
 
-/// How long live frames are held.
+/// How long live frames are held back.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Hold {
-    /// Since when frames are held back, and the list has made no progress.
+    /// Since when frames are held back without progress of the list.
     since: Option<Duration>,
-    /// Since when they are held back at all.
+    /// Since when frames are held back.
     began: Option<Duration>,
-    /// Whether they pass all the same.
+    /// Whether frames pass although the gap is open.
     pub(super) over: bool,
 }
 
-/// A walk and when it saw the top of the list.
+/// A walk, with the epoch in which it saw the top of the list.
 #[derive(Debug)]
 pub(super) struct Running {
     walk: Walk,
-    /// The machine's epoch when the top was asked for.
+    /// The epoch of the machine when the top was requested.
     epoch: u64,
-    /// Whether the list showed nothing at all: nothing follows from that.
+    /// Whether the list showed no event. Nothing follows from such a list.
     in_vain: bool,
 }
 
@@ -81,7 +81,7 @@ impl Hold {
         self.since = self.since.map(|_| now.at);
     }
 
-    /// When frames pass, if they are held.
+    /// Returns when held frames pass, if frames are held.
     fn until(&self, limit: Duration) -> Option<Duration> {
         let (since, began) = (self.since?, self.began?);
         Some((since + limit).min(began + limit * LONGEST_HOLD))
@@ -95,17 +95,17 @@ impl Gap {
         Self::Open(OpenGap::default())
     }
 
-    /// Whether live frames pass although the history before them is not proven.
+    /// Returns whether live frames pass although the history before them is not proven.
     pub(super) const fn is_passed(&self) -> bool {
         matches!(self, Self::Open(OpenGap { hold: Hold { over: true, .. }, .. }))
     }
 }
 
 impl Machine {
-    /// The server hints that it left events out.
+    /// Takes a hint of the server that it left events out.
     pub fn hint(&mut self, now: Moment) {
         if matches!(self.gap, Gap::Closed) {
-            // They may have belonged before these.
+            // The missing events may have come before these frames.
             let frames = self.pending.take();
             self.open_gap();
             for frame in frames {
@@ -117,14 +117,14 @@ impl Machine {
 
     pub(super) fn open_gap(&mut self) {
         if matches!(self.gap, Gap::Closed) {
-            // Without a position there is nothing a walk could go down to.
+            // A walk needs a position that it can go down to.
             self.gap = if self.position.is_some() { Gap::open() } else { Gap::UNKNOWN };
             self.notices.push_back(Notice::GapOpened);
             self.abandon_sweep();
         }
     }
 
-    /// Keeps a frame until the gap is closed, or lets it pass if that takes too long.
+    /// Holds a frame until the gap is closed. Lets it pass if that takes too long.
     pub(super) fn hold(&mut self, now: Moment, frame: Received) {
         if self.gap.is_passed() {
             self.pending.push(frame);
@@ -136,18 +136,18 @@ impl Machine {
         if !self.held.is_full() {
             self.held.push(frame);
         } else if self.walks.failures > 0 {
-            // No list can be counted on to bring what is dropped here.
+            // The list fails, so it cannot be expected to bring dropped frames.
             self.pass_held();
             self.pending.push(frame);
         } else {
-            // From here on REST has to bring them: only a walk that begins after this counts.
+            // REST has to bring the dropped frames, so only a walk that begins after this counts.
             let frames = self.held.take().len() + 1;
             self.notices.push_back(Notice::HoldOverflowed { frames });
             self.epoch += 1;
         }
     }
 
-    /// Lets held frames pass once they have been held for as long as they may be.
+    /// Lets held frames pass once the hold limit is over.
     pub(super) fn end_hold(&mut self, now: Moment, wake: &mut Wake) {
         let Gap::Open(open) = &self.gap else { return };
         if open.hold.over {
@@ -172,7 +172,7 @@ impl Machine {
         }
     }
 
-    /// Where the very first start begins.
+    /// Finds the beginning of a stream that has never run.
     pub(super) fn find_beginning(&mut self, now: Moment, wake: &mut Wake) -> Option<Effect> {
         let beginning = match &self.settings.start_from {
             StartFrom::Earliest => Position { event: None, created: 0 },
@@ -190,7 +190,7 @@ impl Machine {
                     };
                     return self.list(now, wake, Asker::Beginning, query);
                 }
-                // Live events are not withheld for a list that does not answer.
+                // A list that does not respond must not delay live events.
                 self.forget_list_request(Asker::Beginning);
                 Position { event: None, created: self.safe_time(now) }
             }
@@ -199,7 +199,7 @@ impl Machine {
         None
     }
 
-    /// The newest event there is; or none, and then the stream begins at this moment.
+    /// Begins after the newest event, or at this time if there is none.
     pub(super) fn found_beginning(&mut self, now: Moment, page: Page) {
         let time = self.safe_time(now);
         let created = page.events.first().map_or(time, |event| event.created);
@@ -208,11 +208,11 @@ impl Machine {
 
     fn begin_at(&mut self, now: Moment, beginning: Position) {
         if matches!(self.gap, Gap::Unknown { .. }) && self.recording.is_none() {
-            // Not by what the list shows on top, which may be anything.
+            // The top of the list may show anything, so it does not decide the floor.
             let is_now = self.settings.start_from == StartFrom::Now;
             let floor = if is_now { self.safe_time(now) } else { beginning.created };
             self.history = Some(History::begin(&self.settings, floor));
-            // What is older is for the walk.
+            // The walk brings older events.
             let time = self.safe_time(now);
             if let Some(sweeps) = &mut self.sweeps {
                 sweeps.begin_stream(time);
@@ -221,7 +221,7 @@ impl Machine {
         }
     }
 
-    /// The next step of filling the gap.
+    /// Returns the next step that fills the gap.
     pub(super) fn fill(&mut self, now: Moment, wake: &mut Wake) -> Option<Effect> {
         let is_up = matches!(self.link, Link::Up { .. });
         loop {
@@ -270,7 +270,7 @@ impl Machine {
         }
     }
 
-    /// A page of the walk has arrived.
+    /// Takes a page of the walk.
     pub(super) fn walked(&mut self, now: Moment, page: Page) -> Result<(), NoProgress> {
         let Some(position) = &self.position else { return Ok(()) };
         let Gap::Open(open) = &mut self.gap else { return Ok(()) };
@@ -293,7 +293,7 @@ impl Machine {
         Ok(())
     }
 
-    /// The list has ended and the known event was not on it.
+    /// Handles the end of a list that did not have the known event.
     fn reached_end(&mut self, now: Moment, hole: Option<Hole>) {
         let has_changed = match (&self.position, &self.history) {
             (Some(position), Some(history)) => history.has_changed_since(position.created),
@@ -303,14 +303,15 @@ impl Machine {
         let Some(running) = &mut open.walk else { return };
         match hole.filter(|_| !has_changed) {
             Some(Hole { before: None, .. }) => {
-                // An account that has had events shows none. Whatever that means, it is no
-                // reason to forget where the stream stands.
+                // The account has had events, and the list shows none. Whatever the cause, the
+                // position is kept.
                 running.in_vain = true;
                 self.walks.failed(now, self.settings.backoff, &self.jitter, None);
                 self.notices.push_back(Notice::ListEmpty);
             }
             Some(hole) => {
-                // Said before the cursor moves past it, so that no crash can swallow it.
+                // The notice comes before the cursor passes the hole, so that a crash cannot hide
+                // it.
                 open.unproven = true;
                 self.walks = RetryTimer::default();
                 self.notices.push_back(Notice::Unproven(hole));
@@ -319,7 +320,7 @@ impl Machine {
         }
     }
 
-    /// The walk that is under way.
+    /// Returns the walk that is under way.
     pub(super) fn gap_walk(&mut self) -> Option<&mut Walk> {
         match &mut self.gap {
             Gap::Open(OpenGap { walk: Some(running), .. }) => Some(&mut running.walk),
@@ -342,7 +343,7 @@ impl Machine {
             self.notices.push_back(Notice::GapClosed { filled: open.filled, proven: !open.unproven });
         }
         self.went_live(now);
-        // Those that the walk has brought as well are repetitions, which the store tells apart.
+        // The store recognises frames that the walk has brought too as duplicates.
         for frame in self.held.take() {
             self.pending.push(frame);
         }

@@ -1,5 +1,4 @@
-//! What of all that arrives is to be taken in: types, filters, and the time at which
-//! each was subscribed to.
+//! Decides which events are taken in: by types, filters, and the time of each subscription.
 
 use std::sync::Arc;
 
@@ -10,11 +9,11 @@ use crate::pepay::rest::Page;
 use crate::source::stream::StartFrom;
 use crate::source::stream::history::{History, Wanted};
 
-/// How far apart our clock and Pepay's are, in milliseconds, for that to be said.
+/// The difference between our clock and Pepay's from which it is logged, in milliseconds.
 const CLOCK_OFF: i64 = 5 * 60 * 1000;
 
 impl Machine {
-    /// Takes note of what time it is at Pepay.
+    /// Notes the time of Pepay's clock.
     pub(super) fn note_time(&mut self, now: Moment, page: &Page) {
         if let Some(time) = page.server_time {
             let offset = time.0 - now.wall.0;
@@ -26,19 +25,18 @@ impl Machine {
         self.update_history(now);
     }
 
-    /// What time it is, in Unix seconds: by Pepay's clock, where it has told.
+    /// Returns the time in Unix seconds, by Pepay's clock if that is known.
     pub(super) fn pepay_time(&self, now: Moment) -> i64 {
         UnixMillis(now.wall.0.saturating_add(self.clock_offset.unwrap_or(0))).seconds()
     }
 
-    /// A moment that has come by Pepay's clock and by this machine's. What was created
-    /// after it is news, even if one of the two clocks is ahead.
+    /// Returns a time, in Unix seconds, that has come by Pepay's clock and by that of this machine.
+    /// An event created after it is news, even if one of the two clocks is ahead.
     pub(super) fn safe_time(&self, now: Moment) -> i64 {
         self.pepay_time(now).min(now.wall.seconds())
     }
 
-    /// Notes a change of types or filters, once the time at Pepay is known or no
-    /// list tells it.
+    /// Notes a change of types or filters, once Pepay's time is known or no list can report it.
     pub(super) fn update_history(&mut self, now: Moment) {
         let time = self.safe_time(now);
         let Some(position) = &self.position else { return };
@@ -51,7 +49,8 @@ impl Machine {
                     sweeps.subscription_changed();
                 }
             }
-            // A cursor of a version that did not note it: what sweeps look at is wanted still.
+            // The cursor is from a version without a history. Events in the range of sweeps are
+            // still wanted.
             none => {
                 let lookback = i64::try_from(self.settings.reconcile_lookback.as_secs()).unwrap_or(i64::MAX);
                 let floor = match self.settings.start_from {
@@ -63,8 +62,8 @@ impl Machine {
         }
     }
 
-    /// An event as the store takes it; `None` if the stream is not to bring it,
-    /// whatever the server thinks of types, filters and time.
+    /// Returns an event in the form that the store takes; `None` if types, filters or time exclude
+    /// it, whatever the server has sent.
     pub(super) fn receive(
         &mut self,
         event: Event,
@@ -78,7 +77,8 @@ impl Machine {
         self.take(event, wanted, source, received_at)
     }
 
-    /// The same for what an operator asks for, of whatever time.
+    /// Like [`receive`](Self::receive), for an event of a manual backfill, which may be of any
+    /// time.
     pub(super) fn receive_asked(&mut self, event: Event, received_at: UnixMillis) -> Option<Received> {
         let wanted = History::present(&self.settings, &event);
         self.take(event, wanted, Source::Backfill, received_at)
@@ -93,15 +93,15 @@ impl Machine {
     ) -> Option<Received> {
         match wanted {
             Wanted::No => return None,
-            // The list shows such events as a matter of course, a connection brings what is new.
+            // The list always shows such events. A connection should bring only new ones.
             Wanted::Early => {
                 if source == Source::Stream {
                     self.notices.push_back(Notice::Early { id: event.id, created: event.created });
                 }
                 return None;
             }
-            // The server has applied the filters to what it brings on its own, unless it
-            // has refused them.
+            // The server has applied the filters to the events of the stream, unless it has refused
+            // them.
             Wanted::Untold
                 if source != Source::Stream || self.stream_refusals.narrowing() != Narrowing::Full =>
             {

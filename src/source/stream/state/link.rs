@@ -1,4 +1,4 @@
-//! The connection's life: when to try, when to ping, when to let go.
+//! The life of a connection: when to connect, when to ping, when to disconnect.
 
 use std::time::Duration;
 
@@ -6,37 +6,36 @@ use super::{Effect, Ending, Gap, LeftOut, Machine, Moment, Notice, RetryTimer, W
 use crate::pepay::error::{Failure, FailureKind};
 use crate::source::stream::{Auth, Settings};
 
-/// A connection that lasted this long (or `backoff_max`, if that is less) was
-/// healthy, and the next loss begins a new series of waits. Shorter ones do not
-/// count, so that a server that accepts and closes is no hot loop.
+/// How long a connection has to last (or `backoff_max`, if that is less) to be healthy. The next
+/// loss then begins a new series of waits. Shorter connections do not count, so that a server that
+/// accepts and closes does not cause a hot loop.
 const HEALTHY_SPELL: Duration = Duration::from_secs(30);
 
-/// A connection that went live and then lasted for this many times `backoff_min`
-/// is one to count on as well, so that a server that ends each after a while is met
-/// again at once.
+/// A live connection that lasts for this many times `backoff_min` is reliable too. A server that
+/// ends each connection after a while is then connected again at once.
 const LIVE_SPELL: u32 = 10;
 
-/// Connections in a row that ended early for it to be said that they do.
+/// The number of connections in a row that end early before that is reported.
 const THROWN_OUT: u32 = 3;
 
-/// Connections in a row that resumed, brought nothing and ended early, after which
-/// the cursor is left out.
+/// The number of connections in a row that resumed, brought no event and ended early before the
+/// cursor is left out.
 const FRUITLESS: u32 = 3;
 
-/// How the present connection, and those before it, have fared.
+/// How the present connection and those before it have fared.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Spell {
-    /// Connections in a row that ended before they could be counted on.
+    /// The number of connections in a row that ended before they were reliable.
     short: u32,
-    /// Those of them in a row that resumed and brought no event.
+    /// The number of these in a row that resumed and brought no event.
     fruitless: u32,
-    /// Whether this one asked to resume.
+    /// Whether this connection asked to resume.
     resumed: bool,
     /// Whether it has brought an event.
     brought: bool,
     /// Since when it is live.
     live: Option<Duration>,
-    /// Whether it can be counted on.
+    /// Whether it is reliable.
     steady: bool,
 }
 
@@ -45,25 +44,25 @@ impl Spell {
         *self = Self { short: self.short, fruitless: self.fruitless, resumed, ..Self::default() };
     }
 
-    /// An event has arrived.
+    /// Notes that an event has arrived.
     pub(super) const fn brought(&mut self) {
         self.brought = true;
     }
 }
 
-/// The connection.
+/// The state of the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Link {
-    /// None; the next try is made when the pace allows it.
+    /// There is no connection. The next try is made at the time that the pace allows.
     Down,
-    /// A token is being minted or a connection opened.
+    /// A token is being minted or a connection is being opened.
     Connecting {
         /// Whether it asked to resume after an event.
         resuming: bool,
     },
-    /// Open.
+    /// The connection is open.
     Up {
-        /// Since when.
+        /// Since when it is open.
         since: Duration,
         /// When a byte last arrived.
         heard: Duration,
@@ -74,10 +73,10 @@ pub(super) enum Link {
     },
 }
 
-/// Which step of a try to connect failed.
+/// The step of a try to connect that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConnectStep {
-    /// Comparing whose the token is with whose events the store holds.
+    /// Comparing the account of the token with that of the stored events.
     Identity,
     /// Minting the token.
     Token,
@@ -86,7 +85,7 @@ pub enum ConnectStep {
 }
 
 impl Machine {
-    /// The connection is open.
+    /// Notes that the connection is open.
     pub fn opened(&mut self, now: Moment) {
         let resuming = matches!(self.link, Link::Connecting { resuming: true });
         self.link = Link::Up { since: now.at, heard: now.at, pinged: now.at, stalled: None };
@@ -105,7 +104,7 @@ impl Machine {
         }
     }
 
-    /// Everything before the live frames is stored.
+    /// Notes that everything before the live frames is stored.
     pub(super) fn went_live(&mut self, now: Moment) {
         if matches!(self.link, Link::Up { .. }) {
             self.spell.live.get_or_insert(now.at);
@@ -115,7 +114,7 @@ impl Machine {
         }
     }
 
-    /// Counts on the connection once it has lasted.
+    /// Notes that the connection is reliable, once it has lasted.
     fn note_steady(&mut self, now: Moment, since: Duration, wake: &mut Wake) {
         if self.spell.steady {
             return;
@@ -130,13 +129,13 @@ impl Machine {
         }
     }
 
-    /// No connection came about.
+    /// Notes that no connection was opened.
     pub fn connect_failed(&mut self, now: Moment, step: ConnectStep, failure: &Failure) -> Ending {
         let resuming = matches!(self.link, Link::Connecting { resuming: true });
         self.link = Link::Down;
         let (backoff, floor) = (self.settings.backoff, failure.retry_after);
         self.be_quiet_for(now, floor);
-        // Not the silence that the list has asked for: that has a limit of its own.
+        // The silence that the list has asked for does not count here: it has a limit of its own.
         self.link_quiet_until = self.link_quiet_until.max(now.at + floor.unwrap_or_default());
         let ending = match failure.kind {
             FailureKind::Refused => Ending::Refused,
@@ -147,16 +146,16 @@ impl Machine {
         };
         self.refusals = if ending == Ending::Refused { self.refusals + 1 } else { 0 };
         let slow = match ending {
-            // A token may have been revoked: one mint anew at the usual pace.
+            // The token may have been revoked: one is minted anew at the usual pace.
             Ending::Refused => {
                 step == ConnectStep::Token || self.refusals > 1 || self.settings.auth == Auth::Header
             }
-            // A cursor may have been forgotten: without it, REST brings what it stood for.
+            // Pepay may have forgotten the cursor. Without it, REST brings the events after it.
             Ending::Rejected if step == ConnectStep::Upgrade && resuming => {
                 self.since_rejected = true;
                 false
             }
-            // A filter of ours may be what Pepay does not take: then it is applied on this side.
+            // Pepay may reject one of the filters. The bridge then applies it itself.
             Ending::Rejected if step == ConnectStep::Upgrade && failure.kind == FailureKind::Rejected => {
                 let narrowing = self.stream_refusals.refused(now);
                 let notice = |narrowing| Notice::Narrowed { what: "subscription", narrowing };
@@ -174,14 +173,14 @@ impl Machine {
         ending
     }
 
-    /// A byte last arrived then.
+    /// Notes when a byte last arrived.
     pub fn heard(&mut self, at: Duration) {
         if let Link::Up { heard, .. } = &mut self.link {
             *heard = at.max(*heard);
         }
     }
 
-    /// The connection has ended.
+    /// Notes that the connection has ended.
     pub fn closed(&mut self, now: Moment) {
         self.end_link(now, false);
     }
@@ -213,9 +212,8 @@ impl Machine {
         }
     }
 
-    /// An operator asks for a new connection: the one there is, is given up, and the
-    /// next try waits for nothing but what Pepay asked for. One that is being
-    /// opened already is what was wanted.
+    /// Replaces the connection for an operator. The next try waits only as long as Pepay has asked
+    /// for. A connection that is already being opened is kept.
     pub fn reconnect(&mut self) {
         self.connects = RetryTimer::default();
         self.refusals = 0;
@@ -227,7 +225,7 @@ impl Machine {
         }
     }
 
-    /// Whether the store keeps up with the frames.
+    /// Returns whether the store keeps up with the frames.
     pub(super) fn keeps_up(&self) -> bool {
         matches!(self.link, Link::Up { .. }) && !self.pending.is_full()
     }

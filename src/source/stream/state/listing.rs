@@ -1,4 +1,4 @@
-//! Pages of the list: what they are for, at what pace, and what follows from an answer.
+//! The pages of the list: their purpose, their pace, and the handling of an answer.
 
 use std::time::Duration;
 
@@ -8,19 +8,19 @@ use crate::pepay::error::{Failure, FailureKind};
 use crate::pepay::rest::{ListQuery, Page};
 use crate::source::backfill::{NoProgress, Walk};
 
-/// What a page is for.
+/// The purpose of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Asker {
     Beginning,
     Walk,
     Sweep,
     ManualBackfill,
-    /// What it was for is over.
+    /// The purpose is over.
     Over,
 }
 
 impl Machine {
-    /// The answer to [`Effect::List`]; says what went wrong with it.
+    /// Takes the answer to [`Effect::List`]. Returns what was wrong with it.
     pub fn page(&mut self, now: Moment, answer: Result<Page, Failure>) -> Option<Failure> {
         let asker = self.listing.take();
         let is_walk = matches!(asker, Some(Asker::Beginning | Asker::Walk));
@@ -45,7 +45,7 @@ impl Machine {
         };
         let floor = failure.retry_after;
         self.be_quiet_for(now, floor);
-        // Trouble of the list withholds live events for no longer than the hold limit.
+        // A failing list may delay live events for no longer than the hold limit.
         let link_quiet_until = now.at + floor.unwrap_or_default().min(self.settings.hold_limit);
         self.link_quiet_until = self.link_quiet_until.max(link_quiet_until);
         let is_late = matches!(failure.kind, FailureKind::Unavailable | FailureKind::Unreachable);
@@ -55,9 +55,9 @@ impl Machine {
         let is_final = is_odd || is_unreadable;
         let turned = self.walk_of(asker).is_some_and(|walk| walk.failed(is_final));
         let halved = is_unreadable && !turned && self.halve(asker);
-        // A place that leads nowhere, or that Pepay has forgotten, is begun anew at the top.
+        // A walk begins again at the top if its place leads nowhere or Pepay has forgotten it.
         let forgotten = (is_odd || is_stuck) && !turned && self.restart(asker);
-        // A parameter of ours that Pepay does not know is no reason to go without a list.
+        // Pepay may not know one of the parameters. The list is then read without it.
         let narrowed = failure.kind == FailureKind::Rejected && !turned && !forgotten && self.narrow(now);
         let changed = turned && is_final || halved || narrowed;
         let refused = (failure.kind == FailureKind::Refused || is_odd) && !forgotten && !changed;
@@ -78,15 +78,15 @@ impl Machine {
         Some(failure)
     }
 
-    /// Leaves out of further requests what the list may have refused; whether there was more
-    /// to leave out.
+    /// Leaves out of further requests the parameters that the list may have refused. Returns
+    /// whether there was more to leave out.
     fn narrow(&mut self, now: Moment) -> bool {
         let narrowing = self.list_refusals.refused(now);
         self.notices.extend(narrowing.map(|narrowing| Notice::Narrowed { what: "list", narrowing }));
         narrowing.is_some()
     }
 
-    /// The walk that a page is for.
+    /// Returns the walk that a page is for.
     fn walk_of(&mut self, asker: Option<Asker>) -> Option<&mut Walk> {
         match asker {
             Some(Asker::Walk) => self.gap_walk(),
@@ -95,7 +95,7 @@ impl Machine {
         }
     }
 
-    /// Asks for half of an unreadable page next, if there is half of it.
+    /// Requests half of an unreadable page next. Returns whether the page can be halved.
     fn halve(&mut self, asker: Option<Asker>) -> bool {
         match asker {
             Some(Asker::Sweep) => self.halve_sweep(),
@@ -103,7 +103,8 @@ impl Machine {
         }
     }
 
-    /// Begins again at the top where the place that was gone on from is refused.
+    /// Begins the walk again at the top, if its last place was refused. Returns whether it was not
+    /// at the top.
     fn restart(&mut self, asker: Option<Asker>) -> bool {
         self.walk_of(asker).filter(|walk| !walk.is_at_top()).map(Walk::restart).is_some()
     }
@@ -136,7 +137,8 @@ impl Machine {
         }
         self.requests.count(now);
         self.listing = Some(asker);
-        // Not in the middle of a walk, which a refusal would take back to the top.
+        // Parameters are not added again in the middle of a walk: a refusal would take it back to
+        // the top.
         let is_first =
             query.starting_after.is_none() && query.ending_before.is_none() && query.created_lte.is_none();
         let narrowing = if is_first { self.list_refusals.begin(now) } else { self.list_refusals.narrowing() };
@@ -149,7 +151,7 @@ impl Machine {
         Some(Effect::List { query, narrowing })
     }
 
-    /// Ignores the answer to what `asker` asked for.
+    /// Ignores the answer to the request for `asker`.
     pub(super) fn forget_list_request(&mut self, asker: Asker) {
         if self.listing == Some(asker) {
             self.listing = Some(Asker::Over);

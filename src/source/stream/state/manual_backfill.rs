@@ -1,11 +1,10 @@
-//! A walk that an operator asked for: history read again, beside the live events.
+//! A backfill by an operator: a walk that reads history again, beside the live events.
 //!
-//! It takes in what is missing up to where the stream stands. What is newer waits
-//! until the stream has had time to bring it, and is then taken in as well. The
-//! cursor never moves, and while a gap is open what is newer is left to that: so
-//! nothing is stored before an event of the same object that only a gap still
-//! holds. Of two events of one second whose ids show no order the one that is not
-//! the cursor counts as newer.
+//! It stores the missing events up to the position of the stream. Newer events wait until the
+//! stream has had time to bring them, and are then stored too. The cursor never moves. While a gap
+//! is open, newer events are left to the gap, so that nothing is stored before an event of the same
+//! object that only the gap has. If two events have the same second and ids without an order, the
+//! one that is not the cursor counts as newer.
 
 use std::time::Duration;
 
@@ -22,42 +21,43 @@ use crate::source::backfill::{Hole, NoProgress, Reached, Step, Stretch, Walk};
 use crate::source::reconcile::GRACE;
 use crate::store::types::Position;
 
-/// Pages are asked for at least this far apart: old history is not urgent, and
-/// the stream may need the list itself.
+/// The shortest time between two pages. Old history is not urgent, and the stream may need the list
+/// itself.
 const BETWEEN_PAGES: Duration = Duration::from_millis(200);
 
-/// Events newer than the cursor that may wait.
+/// The bound of waiting events that are newer than the cursor.
 const NEWER: Room = Room { frames: 1_000, bytes: 16 * 1024 * 1024 };
 
-/// Failures in a row after which it is over. Waits between them grow as always.
+/// The number of failures in a row that ends the backfill. The waits between them grow as usual.
 const FAILURES: u32 = 10;
 
-/// The walk and how far it has come.
+/// The walk and its progress.
 #[derive(Debug)]
 pub(super) struct ManualBackfill {
     walk: Walk,
-    /// What the walk goes down to: where it was told to begin, then the last event it has handed over.
+    /// The place that the walk goes down to: first the beginning of the backfill, then the last
+    /// event that it has handed over.
     floor: Position,
-    /// When the next page may be asked for.
+    /// When the next page may be requested.
     next: Duration,
-    /// Failures in a row.
+    /// The number of failures in a row.
     failures: u32,
-    /// Whether Pepay no longer shows the event it was to begin after.
+    /// The hole, if Pepay no longer shows the event after which the backfill begins.
     hole: Option<Hole>,
-    /// What is newer than the cursor was when it was read, at most [`NEWER`].
+    /// The events that were newer than the cursor when they were read, at most [`NEWER`].
     newer: Frames,
-    /// Whether there was more of that.
+    /// Whether there were more newer events.
     overflowed: bool,
-    /// Whether the walk has seen what the stream has passed: only then is nothing
-    /// left out between that and what is newer.
+    /// Whether the walk has seen events that the stream has passed. Only then is nothing left out
+    /// between these and the newer ones.
     joined: bool,
-    /// Until when the stream has time to bring that.
+    /// Until when the stream has time to bring the newer events.
     settles: Option<Duration>,
     progress: Progress,
 }
 
 impl ManualBackfill {
-    /// Why it has not brought everything, if it has not.
+    /// Returns why it has not brought everything, if it has not.
     fn trouble(&mut self) -> Option<String> {
         let hole = self.hole.take();
         let hole = hole
@@ -73,8 +73,8 @@ impl ManualBackfill {
 }
 
 impl Machine {
-    /// Compares the history from there on with the store. Without effect while an
-    /// earlier backfill runs.
+    /// Begins to compare the history from `from` on with the store. Has no effect while an earlier
+    /// backfill runs.
     pub fn backfill(&mut self, from: &BackfillFrom) {
         let budget = self.limits.walk;
         let (walk, floor) = match from {
@@ -97,16 +97,17 @@ impl Machine {
         });
     }
 
-    /// How far the backfill under way has come, if there is one.
+    /// Returns the progress of the running backfill.
     pub fn progress(&self) -> Option<&Progress> {
         self.manual.as_ref().map(|manual| &manual.progress)
     }
 
-    /// The next step of the manual.
+    /// Returns the next step of the manual backfill.
     pub(super) fn run_manual_backfill(&mut self, now: Moment, wake: &mut Wake) -> Option<Effect> {
         let may_run = match &self.gap {
             Gap::Closed => true,
-            // The stream's own walk comes first. Without a connection it begins at the pace of sweeps.
+            // The stream's own walk comes first. Without a connection it begins at the pace of
+            // sweeps.
             Gap::Open(OpenGap { walk, .. }) => walk.is_none() && !matches!(self.link, Link::Up { .. }),
             Gap::Unknown { .. } => false,
         };
@@ -128,7 +129,7 @@ impl Machine {
                         && !manual.newer.is_empty()
                         && let Some(position) = &self.position
                     {
-                        // It was to begin above the cursor. What lies between goes first.
+                        // The backfill began above the cursor. The events between the two go first.
                         (manual.walk, manual.floor) = (Walk::new(self.limits.walk), position.clone());
                         (manual.joined, manual.overflowed) = (true, false);
                         manual.newer.take();
@@ -150,15 +151,15 @@ impl Machine {
                         self.end_manual_backfill(trouble);
                     }
                 }
-                // From here on the floor is what has been handed over.
+                // The floor is now the last event that was handed over.
                 Step::Done { from_top: false } => manual.walk.restart(),
             }
         }
         None
     }
 
-    /// Stores those of `stretch` that the stream has passed, the one at which it
-    /// stands included: the one at which a stream begins has not been brought.
+    /// Stores those of `stretch` that the stream has passed. The event at the stream's position is
+    /// stored too: if the stream began there, it has not brought that event.
     fn take_over(&mut self, stretch: Stretch) {
         let received_at = stretch.received_at;
         if let (Some(manual), Some(last)) = (&mut self.manual, stretch.events.last()) {
@@ -187,7 +188,7 @@ impl Machine {
         }
     }
 
-    /// A page of the manual backfill has arrived.
+    /// Takes a page of the manual backfill.
     pub(super) fn manual_backfill_page(&mut self, page: Page) -> Result<(), NoProgress> {
         let Some(manual) = &mut self.manual else { return Ok(()) };
         let read = page.events.len() as u64;
@@ -200,12 +201,12 @@ impl Machine {
         Ok(())
     }
 
-    /// The walk that is under way.
+    /// Returns the walk that is under way.
     pub(super) fn manual_backfill_walk(&mut self) -> Option<&mut Walk> {
         self.manual.as_mut().map(|manual| &mut manual.walk)
     }
 
-    /// A page of the manual backfill has not arrived; `is_final` says that none will.
+    /// Notes that a page of the manual backfill has not arrived. `is_final` says that none will.
     pub(super) fn manual_backfill_failed(&mut self, failure: &Failure, is_final: bool) {
         let Some(manual) = &mut self.manual else { return };
         manual.failures += 1;

@@ -1,5 +1,5 @@
-//! The proof by play: the machine against a model of Pepay, the network and the
-//! store, in random interleavings, with every promise checked at every commit.
+//! Tests the machine against a model of Pepay, the network and the store, in random interleavings.
+//! Every promise is checked at every commit.
 
 mod world;
 
@@ -9,16 +9,16 @@ use world::World;
 use crate::pepay::error::FailureKind;
 use crate::source::stream::StartFrom;
 
-/// What happens next in the world.
+/// A step of the model.
 #[derive(Clone, Debug)]
 enum Act {
     /// Pepay creates an event about one of a few orders, or about its invoice.
     Create(u8, Kind),
-    /// A webhook brings one of the events there are.
+    /// A webhook brings one of the existing events.
     Webhook(usize),
-    /// The connection asked for comes about; the server replays in this way.
+    /// The requested connection is opened. The server replays in this way.
     Connect(Replay),
-    /// It does not.
+    /// The requested connection is not opened.
     ConnectFails(FailureKind),
     /// The next frame arrives.
     Frame,
@@ -26,38 +26,38 @@ enum Act {
     Repeat(usize),
     /// The server hints at a gap.
     Hint,
-    /// The connection drops, with whatever was on the wire.
+    /// The connection drops, with all frames on the wire.
     Drop,
-    /// Pepay makes up the page that was asked for.
+    /// Pepay builds the requested page.
     Serve,
-    /// The page, if made up, arrives.
+    /// The page arrives, if it has been built.
     Page,
-    /// It does not.
+    /// The page does not arrive.
     PageFails(FailureKind),
     /// The store commits.
     Commit,
     /// The store fails.
     CommitFails,
-    /// The store says what it holds.
+    /// The store reports which events it has.
     Compare,
-    /// The process dies and starts again, with other types and filters if any are named;
-    /// a batch under way may have been committed.
+    /// The process dies and starts again, with other types and filters if there are any. A batch
+    /// under way may have been committed.
     Restart(bool, Option<Subscribed>),
     /// Time passes.
     Wait(u16),
     /// Pepay forgets its oldest events.
     Forget(u8),
-    /// The server loses a frame without a word.
+    /// The server loses a frame silently.
     LoseFrame,
     /// The next page of a walk is wrong.
     Lie(Lie),
-    /// An operator wants a new connection.
+    /// An operator requests a new connection.
     Reconnect,
-    /// An operator asks for the history after one of the events there are, by its id or by its time.
+    /// An operator requests a backfill after one of the existing events, by its id or by its time.
     Backfill(usize, bool),
 }
 
-/// What an event is about.
+/// The subject of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Order,
@@ -80,26 +80,26 @@ enum Subscribed {
 const SUBSCRIBED: [Subscribed; 4] =
     [Subscribed::All, Subscribed::Orders, Subscribed::Invoices, Subscribed::OneOrder];
 
-/// What is wrong with a page of the list, once.
+/// A fault of one page of the list.
 #[derive(Clone, Copy, Debug)]
 enum Lie {
-    /// It is empty, and the list ends there.
+    /// The page is empty, and the list ends there.
     Empty,
     /// The list ends there.
     CutOff,
-    /// It is the first page once more.
+    /// The page is the first page once more.
     Top,
-    /// Its entries come oldest first.
+    /// The entries come oldest first.
     Shuffled,
-    /// An entry with a time of long ago comes first.
+    /// An entry with an old time comes first.
     OldOnTop,
-    /// It cannot be read.
+    /// The page cannot be read.
     Unreadable,
 }
 
 const LIES: [Lie; 6] = [Lie::Empty, Lie::CutOff, Lie::Top, Lie::Shuffled, Lie::OldOnTop, Lie::Unreadable];
 
-/// What the list makes of `ending_before`.
+/// How the list treats `ending_before`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Newer {
     /// The page next to the cursor comes first.
@@ -110,14 +110,14 @@ enum Newer {
     Refused,
 }
 
-/// What a server sends for `since`.
+/// What the server sends for `since`.
 #[derive(Clone, Copy, Debug)]
 enum Replay {
     /// Everything after it.
     Full,
-    /// The first few after it, and then silently goes on live.
+    /// The first few events after it. The server then silently goes on live.
     First(u8),
-    /// The newest few: the bounded snapshot.
+    /// The newest few events: the bounded snapshot.
     Last(u8),
     /// Nothing.
     Nothing,
@@ -157,7 +157,7 @@ fn act(lossy: bool) -> impl Strategy<Value = Act> {
         2 => Just(Act::Compare),
         if lossy { 4 } else { 1 } => (any::<bool>(), prop::option::of(subscribed()))
             .prop_map(|(done, other)| Act::Restart(done, other)),
-        // Where sweeps have to find what is lost, they are interrupted for longer than they look back.
+        // To test that sweeps find lost events, interruptions may be longer than sweeps look back.
         8 => (0..if lossy { 60_000 } else { 20_000_u16 }).prop_map(Act::Wait),
         1 => (0..12_u8).prop_map(Act::Forget),
         1 => Just(if lossy { Act::LoseFrame } else { Act::Frame }),
@@ -182,8 +182,8 @@ fn start() -> impl Strategy<Value = StartFrom> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Every event that Pepay still has is stored once; the cursor never passes one
-    /// that is not; within an object none is handed over before an earlier one.
+    /// Every event that Pepay still has is stored once. The cursor never passes an event that is
+    /// not stored. Within an object, no event is handed over before an earlier one.
     #[test]
     fn whatever_happens_nothing_is_lost_and_order_holds(
         acts in prop::collection::vec(act(false), 1..400),
@@ -199,7 +199,7 @@ proptest! {
         world.heal();
     }
 
-    /// Where the server loses live frames without a word, sweeps find them.
+    /// Sweeps find the live frames that a server loses silently.
     #[test]
     fn frames_lost_in_silence_are_found_by_sweeps(
         acts in prop::collection::vec(act(true), 1..200),

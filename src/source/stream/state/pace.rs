@@ -1,4 +1,4 @@
-//! When something may be asked for again, and how fast.
+//! The pace of requests: when something may be requested again, and how often.
 
 use std::time::Duration;
 
@@ -13,17 +13,17 @@ pub(super) struct RetryTimer {
     pub(super) not_before: Duration,
 }
 
-/// Pages that may be asked for at once, after a rest.
+/// The number of pages that may be requested at once, after a pause.
 const PAGES_AT_ONCE: u32 = 20;
 
-/// How far apart further pages are.
+/// The time between further pages.
 const BETWEEN_PAGES: Duration = Duration::from_millis(100);
 
-/// The rate limit of the pages of the list, whatever they are for: [`PAGES_AT_ONCE`],
-/// then one each [`BETWEEN_PAGES`].
+/// The rate limit of the pages of the list, for all purposes: [`PAGES_AT_ONCE`], then one each
+/// [`BETWEEN_PAGES`].
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct RateLimiter {
-    /// When all of them would have been due at the steady pace.
+    /// When all requested pages would have been due at the steady pace.
     earned: Duration,
 }
 
@@ -37,14 +37,14 @@ impl RateLimiter {
     }
 }
 
-/// The fewest entries that a page is asked for because pages take too long.
+/// The smallest size to which slow pages are reduced.
 const LEAST_ENTRIES: u16 = 10;
 
-/// Pages in a row that arrive, after which twice as many entries are asked for.
+/// The number of pages in a row that have to arrive before the size is doubled.
 const IN_TIME: u32 = 5;
 
-/// How many entries a page is asked for at most: fewer, where none arrive. A server may
-/// take longer for a large page than it is waited for.
+/// The largest number of entries that a page is requested with. It shrinks while no page arrives: a
+/// server may take longer for a large page than the bridge waits.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PageSize {
     most: u16,
@@ -58,14 +58,14 @@ impl PageSize {
         wanted.min(self.most)
     }
 
-    /// A page has not arrived. Returns whether the next one is smaller.
+    /// Notes that a page has not arrived. Returns whether the next one is smaller.
     pub(super) fn failed(&mut self) -> bool {
         let smaller = (self.most / 2).max(LEAST_ENTRIES);
         self.in_time = 0;
         std::mem::replace(&mut self.most, smaller) > smaller
     }
 
-    /// A page has arrived.
+    /// Notes that a page has arrived.
     pub(super) fn arrived(&mut self) {
         self.in_time += 1;
         if self.in_time >= IN_TIME {
@@ -74,15 +74,15 @@ impl PageSize {
     }
 }
 
-/// For how long Pepay is not asked for what it has refused.
+/// How long refused parameters are left out.
 const REFUSED_FOR: Duration = Duration::from_hours(1);
 
-/// What to leave out of a request, since Pepay has refused it. A refusal need not have
-/// been about that, so it counts for a while.
+/// The parameters that a request leaves out because Pepay has refused them. The refusal may have
+/// had another cause, so it counts only for a while.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct LeftOut {
     narrowing: Narrowing,
-    /// When Pepay refused something last.
+    /// When Pepay last refused a request.
     since: Duration,
 }
 
@@ -91,13 +91,14 @@ impl LeftOut {
         self.narrowing
     }
 
-    /// A request was refused: leaves out more, if there is more to leave out.
+    /// Notes that a request was refused, and leaves out more. Returns what is left out, if there
+    /// was more to leave out.
     pub(super) fn refused(&mut self, now: Moment) -> Option<Narrowing> {
         self.since = now.at;
         self.narrowing.widen().then_some(self.narrowing)
     }
 
-    /// A new series of requests begins: asks for everything again after a while.
+    /// Begins a new series of requests. After a while, all parameters are requested again.
     pub(super) fn begin(&mut self, now: Moment) -> Narrowing {
         if now.at.saturating_sub(self.since) >= REFUSED_FOR {
             self.narrowing = Narrowing::Full;
@@ -107,12 +108,12 @@ impl LeftOut {
 }
 
 impl RetryTimer {
-    /// After a failure: the next try waits as the schedule says, and never less
-    /// than Pepay asked for.
+    /// Notes a failure. The next try waits by the schedule, and never less than Pepay has asked
+    /// for.
     pub(super) fn failed(&mut self, now: Moment, backoff: Backoff, jitter: &Jitter, floor: Option<Duration>) {
         self.failures = self.failures.saturating_add(1);
         let wait = match floor {
-            // Above the floor, so that many bridges do not return as one.
+            // The wait is added to the floor, so that many bridges do not return at the same time.
             Some(floor) => {
                 (floor + backoff.delay(1, jitter.next())).max(backoff.delay(self.failures, jitter.next()))
             }
@@ -121,7 +122,7 @@ impl RetryTimer {
         self.not_before = now.at + wait;
     }
 
-    /// After a refusal that only an operator can end: the slowest pace, never faster.
+    /// Notes a refusal that only an operator can end. Sets the slowest pace.
     pub(super) fn refused(
         &mut self,
         now: Moment,

@@ -1,4 +1,4 @@
-//! Places in Pepay's order: which event stands where, and which comes later.
+//! Positions in Pepay's order, and their comparison.
 
 use std::cmp::Ordering;
 
@@ -6,26 +6,25 @@ use crate::domain::clock::UnixMillis;
 use crate::domain::event::{Event, EventId, Received};
 use crate::store::types::Position;
 
-/// The position that stands for `event`. A time of the future is not believed:
-/// nothing that follows could pass it.
+/// Returns the position of `event`. A time in the future is replaced by that of arrival, since no
+/// later event could pass it.
 pub(super) fn position_of(event: &Event, received_at: UnixMillis) -> Position {
     Position { event: Some(event.id.clone()), created: event.created.min(received_at.seconds()) }
 }
 
-/// The position that stands for the event of this id, as far as the id tells its time.
+/// Returns the position of the event of this id, with the time that the id shows.
 pub(super) fn position_on(event: &EventId) -> Position {
     Position { event: Some(event.clone()), created: event.creation_time().unwrap_or(0) }
 }
 
-/// Where the stream stands after these frames, read in this order; `None` if it
-/// does not move. A repeated older frame does not take it back: that would be
-/// harmless, since everything up to either is stored, but the next gap would
-/// begin at the older one.
+/// Returns the position of the stream after these frames, read in this order; `None` if it does not
+/// move. A repeated older frame does not take it back. That would do no harm, since everything up
+/// to both is stored, but the next gap would begin at the older one.
 pub(super) fn cursor_after(position: Option<&Position>, frames: &[Received]) -> Option<Position> {
     latest(position, frames.iter().map(|frame| position_of(&frame.event, frame.received_at)))
 }
 
-/// The same for events of a page that arrived at `received_at`.
+/// Like [`cursor_after`], for events of a page that arrived at `received_at`.
 pub(super) fn position_after(
     position: Option<&Position>,
     events: &[Event],

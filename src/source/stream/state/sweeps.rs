@@ -1,4 +1,4 @@
-//! When to sweep, and what follows from what a sweep finds.
+//! The schedule of sweeps, and the consequences of their findings.
 
 use std::time::Duration;
 
@@ -12,34 +12,35 @@ use crate::source::reconcile::{BETWEEN_PAGES, GRACE, PAGES, Step, Suspect, Sweep
 use crate::source::stream::history::Wanted;
 use crate::source::stream::swept::Swept;
 
-/// How soon after a gap closed the first sweep looks for what the list was late
-/// to show, or what fell between the upgrade and the subscription behind it.
+/// The time from a closed gap to the first sweep. The sweep looks for events that the list was late
+/// to show, and for events that fell between the upgrade and the subscription behind it.
 const AFTER_GAP: Duration = Duration::from_secs(10);
 
-/// Sweeps in a row that find events before the stream counts as behind.
+/// The number of sweeps in a row that find events before the stream counts as behind.
 const BEHIND_SWEEPS: u32 = 2;
 
 /// The schedule of sweeps.
 #[derive(Debug)]
 pub(super) struct Sweeps {
-    /// How far apart they are.
+    /// The time between two sweeps.
     interval: Duration,
     next: Duration,
     running: Option<Sweep>,
-    /// When the grace of the running one ends.
+    /// When the grace of the running sweep ends.
     settles: Option<Duration>,
     /// Whether the store is being asked.
     comparing: bool,
-    /// What has been compared, but for the running one.
+    /// The range that was compared, without that of the running sweep.
     swept: Swept,
-    /// Events that the running one has brought, and those of them that the stream was to bring.
+    /// The number of events that the running sweep has brought, and the number of these that the
+    /// stream should have brought.
     found: usize,
     missed: usize,
-    /// Pages that the running one has asked for.
+    /// The number of pages that the running sweep has requested.
     asked: u32,
-    /// When it may ask for the next.
+    /// When the running sweep may request the next page.
     next_page: Duration,
-    /// Sweeps in a row that found the list ahead of a stream that brought nothing.
+    /// The number of sweeps in a row that found the list ahead of a stream that brought nothing.
     quiet: u32,
     failures: u32,
 }
@@ -62,7 +63,7 @@ impl Sweeps {
         }
     }
 
-    /// What has been compared by now.
+    /// Returns the range that has been compared until now.
     pub(super) fn swept(&self) -> Swept {
         let mut swept = self.swept;
         if let Some(compared) = self.running.as_ref().and_then(Sweep::so_far) {
@@ -71,17 +72,17 @@ impl Sweeps {
         swept
     }
 
-    /// The stream has begun at `time`, in Unix seconds.
+    /// Notes that the stream has begun at `time`, in Unix seconds.
     pub(super) fn begin_stream(&mut self, time: i64) {
         self.swept.begin_stream(time);
     }
 
-    /// Types or filters have changed.
+    /// Notes that types or filters have changed.
     pub(super) const fn subscription_changed(&mut self) {
         self.swept.change();
     }
 
-    /// Begins a sweep. `time` is the present in Unix seconds, by Pepay's clock where that is known.
+    /// Begins a sweep. `time` is the present in Unix seconds, by Pepay's clock if that is known.
     fn begin(&mut self, time: i64, lookback: Duration) {
         let sweep = self.swept.begin_sweep(time, lookback.max(self.interval * 2));
         (self.asked, self.next_page) = (0, Duration::ZERO);
@@ -89,8 +90,8 @@ impl Sweeps {
         self.running = Some(sweep);
     }
 
-    /// Ends the running sweep; the next one comes an interval later, or, after
-    /// failures, up to eight.
+    /// Ends the running sweep. The next one comes an interval later, and after failures up to eight
+    /// intervals later.
     fn end(&mut self, now: Moment) {
         self.swept = self.swept();
         self.running = None;
@@ -109,12 +110,14 @@ impl Machine {
             }
             match &mut self.gap {
                 Gap::Closed => sweeps.begin(time, self.settings.reconcile_lookback),
-                // What the gap holds is stored: what the list was late to show may lie below it.
+                // The events of the gap are stored. Events that the list was late to show may lie
+                // below it.
                 Gap::Open(OpenGap { walked: walked @ true, .. }) => {
                     *walked = false;
                     sweeps.begin(time, self.settings.reconcile_lookback);
                 }
-                // A sweep would run ahead of the gap: walk first, connection or not.
+                // A sweep would run ahead of the gap, so a walk comes first, with or without a
+                // connection.
                 Gap::Open(OpenGap { urged, .. }) => {
                     *urged = true;
                     sweeps.end(now);
@@ -164,7 +167,7 @@ impl Machine {
         }
     }
 
-    /// A page of the sweep has arrived.
+    /// Takes a page of the sweep.
     pub(super) fn sweep_page(&mut self, now: Moment, page: Page) -> Result<(), NoProgress> {
         let time = self.pepay_time(now);
         let Some(running) = self.sweeps.as_mut().and_then(|sweeps| sweeps.running.as_mut()) else {
@@ -175,7 +178,7 @@ impl Machine {
         running.page(page, time, |event| history.wants(event) == Wanted::Yes, |event| endpoint.carries(event))
     }
 
-    /// The page cannot be read: half of it is asked for next, if there is half of it.
+    /// Requests half of an unreadable page next. Returns whether the page can be halved.
     pub(super) fn halve_sweep(&mut self) -> bool {
         let running = self.sweeps.as_mut().and_then(|sweeps| sweeps.running.as_mut());
         running.is_some_and(Sweep::unreadable)
@@ -189,7 +192,8 @@ impl Machine {
         self.store(events, None, Purpose::Sweep);
     }
 
-    /// The store's answer: for each event whether it holds it as it is listed; `None` if it cannot say.
+    /// Takes the answer of the store: for each event whether the store has it with the listed
+    /// content. `None` if the store cannot be read.
     pub fn held(&mut self, now: Moment, held: Option<&[bool]>) {
         let Some(sweeps) = &mut self.sweeps else { return };
         sweeps.comparing = false;
@@ -200,8 +204,8 @@ impl Machine {
         }
     }
 
-    /// The sweep has brought `found` events, and of those so many that the stream was to
-    /// bring had been `missed`; it is over, unless it goes on.
+    /// Notes that the sweep has stored `found` new events. Of these, the stream should have brought
+    /// `missed`. Ends the sweep unless it goes on.
     pub(super) fn swept(&mut self, now: Moment, found: usize, missed: usize) {
         if let Some(sweeps) = &mut self.sweeps {
             sweeps.found += found;
@@ -225,16 +229,16 @@ impl Machine {
         match quiet {
             Some(true) => sweeps.quiet = sweeps.quiet.saturating_add(1),
             Some(false) => sweeps.quiet = 0,
-            // What a replaced connection brings is still to be seen.
+            // The events of a replaced connection are still to come.
             None => {}
         }
         let (is_quiet, times, compared) = (quiet == Some(true), sweeps.quiet, sweeps.swept.newest());
-        // Without a connection the stream was not to bring anything.
+        // Without a connection, the stream could not bring anything.
         let is_up = matches!(self.link, Link::Up { .. });
         let (found, missed) = (sweeps.found, if is_up { sweeps.missed } else { 0 });
         self.behind = if missed == 0 { 0 } else { self.behind.saturating_add(1) };
         let behind = self.behind >= BEHIND_SWEEPS;
-        // A quiet stream is replaced once; if that does not help, it is said.
+        // A quiet stream is replaced once. If that does not help, it is reported as behind.
         if behind && self.behind.is_multiple_of(BEHIND_SWEEPS) || is_quiet && times == BEHIND_SWEEPS {
             self.replace_link = Some(Ending::Behind);
         }
@@ -246,8 +250,8 @@ impl Machine {
         });
     }
 
-    /// Whether the list shows, at `newest`, events that a stream which was open all
-    /// the while has not brought; `None` if it has not been open for long enough to tell.
+    /// Returns whether the list shows, at `newest`, events that an open stream has not brought.
+    /// `None` if the stream has not been open for long enough.
     fn is_quiet_until(&self, now: Moment, newest: i64) -> Option<bool> {
         let grace = i64::try_from(AFTER_GAP.as_secs()).unwrap_or(i64::MAX);
         if newest <= self.last_frame.saturating_add(grace) {
@@ -275,14 +279,14 @@ impl Machine {
         self.forget_list_request(Asker::Sweep);
     }
 
-    /// Sweeps after a walk without a connection: it has brought what the gap held.
+    /// Sweeps after a walk without a connection, which has brought the events of the gap.
     pub(super) fn sweep_at_once(&mut self, now: Moment, wake: &mut Wake) -> Option<Effect> {
         self.sweeps.as_mut()?.next = now.at;
         self.sweep(now, wake)
     }
 
-    /// After a gap a sweep follows soon. The gap proves nothing to it: the walk
-    /// began at the cursor, and a live frame lost in silence lies before that.
+    /// Schedules a sweep soon after a gap. The gap proves nothing for the sweep: the walk began at
+    /// the cursor, and a live frame may have been lost silently before it.
     pub(super) fn sweep_soon(&mut self, now: Moment) {
         if let Some(sweeps) = &mut self.sweeps {
             sweeps.next = sweeps.next.min(now.at + AFTER_GAP);

@@ -1,4 +1,4 @@
-//! The machine's promises, one by one.
+//! Tests the promises of the machine one by one.
 
 mod gap;
 mod link;
@@ -15,21 +15,21 @@ use crate::pepay::rest::{ListQuery, Page};
 use crate::source::stream::history::Wanted;
 use crate::source::stream::tests::settings;
 
-/// A machine, its clock, and what it last said.
+/// A machine, its clock, and its last output.
 struct Play {
     machine: Machine,
     at: Duration,
     notices: Vec<Notice>,
     /// Until when it waits.
     until: Option<Duration>,
-    /// What time it is at Pepay, if its answers tell.
+    /// The time of Pepay's clock, if its answers contain it.
     server_time: Option<UnixMillis>,
 }
 
 const START: i64 = 1_700_000_000;
 
 impl Play {
-    /// A stream that stands at `evt_1`, with jitter at its highest.
+    /// Returns a stream whose position is `evt_1`, with the largest jitter.
     fn new(settings: Settings) -> Self {
         Self::at(settings, Some(at(1)))
     }
@@ -49,7 +49,7 @@ impl Play {
         self.at += Duration::from_secs_f64(seconds);
     }
 
-    /// What the machine wants done now, notices apart.
+    /// Returns the effects that are due now, without notices.
     fn effects(&mut self) -> Vec<Effect> {
         let mut effects = Vec::new();
         loop {
@@ -64,14 +64,14 @@ impl Play {
         }
     }
 
-    /// The one thing it wants done now.
+    /// Returns the only effect that is due now.
     fn effect(&mut self) -> Effect {
         let mut effects = self.effects();
         assert_eq!(effects.len(), 1, "{effects:?}");
         effects.remove(0)
     }
 
-    /// Waits until it wants to connect, and how long that took.
+    /// Waits until the machine connects. Returns how long that took.
     fn until_connect(&mut self) -> Duration {
         let before = self.at;
         loop {
@@ -88,7 +88,7 @@ impl Play {
         self.machine.connect_failed(self.now(), step, &failure)
     }
 
-    /// Gives the list as the answer.
+    /// Answers with this list.
     fn list(&mut self, newest_first: &[usize]) {
         let page = self.page(newest_first, false);
         assert_eq!(self.machine.page(self.now(), Ok(page)), None);
@@ -101,13 +101,13 @@ impl Play {
         Page { events, last, has_more, skipped: None, received_at, server_time }
     }
 
-    /// The list that was asked for fails.
+    /// Lets the requested list fail.
     fn list_fails(&mut self, kind: FailureKind) {
         let failure = Failure { kind, retry_after: None, text: format!("{kind:?}") };
         assert!(self.machine.page(self.now(), Err(failure)).is_some());
     }
 
-    /// Gives the list as the answer, and then that nothing follows: one answer does not end it.
+    /// Answers with this list and then with an empty one: one answer does not end a list.
     fn list_to_its_end(&mut self, newest_first: &[usize]) {
         self.list(newest_first);
         let effects = self.effects();
@@ -115,8 +115,8 @@ impl Play {
         self.list(&[]);
     }
 
-    /// The list shows these and nothing below, without the known event, until that is
-    /// believed. Returns how long each answer but the first was waited for.
+    /// Answers with these events and without the known event, until the machine believes the end.
+    /// Returns the wait before each answer but the first.
     fn list_without_the_known(&mut self, newest_first: &[usize]) -> Vec<Duration> {
         self.list(newest_first);
         let mut waits = Vec::new();
@@ -131,12 +131,12 @@ impl Play {
         waits
     }
 
-    /// The store takes what it was given.
+    /// Lets the store take the batch.
     fn store(&mut self, new: usize) {
         self.machine.recorded(self.now(), Some(&vec![Recorded::New; new]));
     }
 
-    /// Connected, with the gap closed and nothing left to do.
+    /// Returns a connected stream with a closed gap and nothing left to do.
     fn live(settings: Settings) -> Self {
         let mut play = Self::new(settings);
         assert!(matches!(play.effect(), Effect::Connect { .. }));
@@ -152,14 +152,14 @@ impl Play {
         self.machine.event(self.now(), event(n));
     }
 
-    /// The batch it wants stored now: event numbers, and where the cursor goes.
+    /// Returns the batch that is to be stored now: the numbers of its events, and the new cursor.
     fn batch(&mut self) -> (Vec<usize>, Option<usize>) {
         let Effect::Record { events, cursor, .. } = self.effect() else { panic!("no batch") };
         let numbers = events.iter().map(|received| number(&received.event.id)).collect();
         (numbers, cursor.and_then(|cursor| cursor.event).as_ref().map(number))
     }
 
-    /// The hole that was named, which must come before anything is stored.
+    /// Returns the notice of a hole, which has to come before anything is stored.
     fn notices_after(&mut self) -> Notice {
         let Poll::Do(Effect::Tell(notice)) = self.machine.poll(self.now()) else { panic!("nothing is told") };
         notice
@@ -170,7 +170,7 @@ fn number(id: &EventId) -> usize {
     id.as_str()[4..].parse().unwrap()
 }
 
-/// Event `n`, created `n` seconds after the start of the last hour.
+/// Returns event `n`, created `n` seconds after the start of the last hour.
 fn event(n: usize) -> Event {
     Event {
         id: format!("evt_{n}").parse().unwrap(),

@@ -1,5 +1,5 @@
-//! The world around a machine: what Pepay has, what is on the wire, what is
-//! stored, and the promises it is held to.
+//! The world around a machine: Pepay's events, the wire, the store, and the promises of the
+//! machine.
 
 mod lies;
 mod manual_backfill;
@@ -21,28 +21,28 @@ use crate::source::reconcile::Listed;
 use crate::source::stream::StartFrom;
 use crate::source::stream::tests::settings;
 
-/// Small enough that a few dozen events meet every bound.
+/// Limits that are small enough to be met by a few dozen events.
 const LIMITS: Limits = Limits {
     walk: Budget { events: 9, bytes: usize::MAX, places: 3, descent: 2 },
     held: Room { frames: 6, bytes: usize::MAX },
     pending: Room { frames: 5, bytes: usize::MAX },
 };
-/// Events on a page, whatever was asked for.
+/// The number of events on a page, whatever was requested.
 const PAGE: usize = 4;
 
-/// When the world begins.
+/// The time at which the world begins.
 const START: UnixMillis = UnixMillis(1_700_000_000_000);
 
-/// `since`, if there is one.
+/// The value of `since`, if there is one.
 type Since = Option<EventId>;
 
-/// A page that was asked for, and the answer that is on its way.
+/// A requested page, and the answer on its way.
 type Listing = (ListQuery, Narrowing, Option<Result<Page, Failure>>);
 
-/// An event as Pepay has it.
+/// An event of Pepay.
 #[derive(Clone, Copy, Debug)]
 struct Logged {
-    /// The order that it is about, or whose invoice it is about.
+    /// The order that the event is about, or whose invoice it is about.
     order: u8,
     kind: Kind,
     created: i64,
@@ -54,20 +54,20 @@ pub(super) struct World {
     now: Moment,
     /// Whether ids show the order of creation.
     ordered_ids: bool,
-    /// What the list makes of `ending_before`.
+    /// How the list treats `ending_before`.
     newer: Newer,
-    /// The present types and filters, and all that there have been.
+    /// The present types and filters, and all earlier ones.
     subscribed: Subscribed,
     ever_subscribed: Vec<Subscribed>,
-    /// What the connection is subscribed to.
+    /// The subscription of the connection.
     connected_for: Subscribed,
     /// Pepay's events.
     log: Vec<Logged>,
-    /// Events below this are forgotten.
+    /// The number of oldest events that are forgotten.
     forgotten: usize,
     /// Frames on the wire; `None` without a connection.
     wire: Option<VecDeque<usize>>,
-    /// The cursor that a connection is asked for with.
+    /// The cursor with which a connection is requested.
     connecting: Option<Since>,
     listing: Option<Listing>,
     recording: Option<(Vec<Received>, Option<Position>, Option<String>)>,
@@ -75,23 +75,23 @@ pub(super) struct World {
     stored: BTreeSet<usize>,
     cursor: Option<Position>,
     history: Option<String>,
-    /// What is wrong with the next page of a walk.
+    /// The fault of the next page of a walk.
     lie: Option<Lie>,
-    /// Whether this reading of the list, and the one before it, was lied to.
+    /// Whether there was a fault in this reading of the list, and in the one before it.
     lied: [bool; 2],
     /// Whether the last page has not arrived.
     unread: bool,
-    /// The first event that the stream answers for.
+    /// The first event that the stream has to bring.
     first: Option<usize>,
-    /// Holes the machine has named.
+    /// The number of holes that the machine has named.
     holes: usize,
-    /// What the manual backfill is to bring: the first event and the last.
+    /// The first and the last event that the manual backfill has to bring.
     backfill_due: Option<(usize, usize)>,
-    /// Requests for pages so far.
+    /// The number of requested pages.
     requests: u32,
     /// Since when a frame has been read that is not on its way to the store.
     held_since: Option<Duration>,
-    /// Whether frames may be lost without a word: then order and cursor cannot be held to.
+    /// Whether frames may be lost silently. Order and cursor are then not checked.
     lossy: bool,
 }
 
@@ -132,7 +132,7 @@ impl World {
             held_since: None,
             lossy,
         };
-        // What was there long before the first start is none of its business.
+        // The stream does not have to bring events from long before its first start.
         let long_ago = world.now.wall.seconds() - 10 * 86_400;
         let created = if world.start_from == StartFrom::Now { long_ago } else { world.now.wall.seconds() };
         world.log.extend((0..before).map(|_| Logged { order: 0, kind: Kind::Order, created }));
@@ -140,7 +140,7 @@ impl World {
         world
     }
 
-    /// Does what the machine says until it waits.
+    /// Carries out the effects of the machine until it waits.
     fn obey(&mut self) -> Option<Duration> {
         for _ in 0..1_000 {
             match self.machine.poll(self.now) {
@@ -198,7 +198,8 @@ impl World {
             }
             Act::Repeat(which) => {
                 if self.wire.is_some() {
-                    // Only what this connection has sent, or what came before it, is a repetition.
+                    // Only an event that this connection has sent, or an earlier one, is a
+                    // repetition.
                     let sent = self.wire.as_ref().and_then(|wire| wire.front().copied());
                     let sent = sent.unwrap_or(self.log.len());
                     if sent > 0 && self.may_be_repeated(which % sent) {
@@ -278,7 +279,8 @@ impl World {
                 let time = Duration::from_millis(millis.into());
                 self.now = Moment { at: self.now.at + time, wall: self.now.wall.plus(time) };
             }
-            // Never the newest: an account that has had events shows at least one.
+            // The newest event is never forgotten: an account that has had events shows at least
+            // one.
             Act::Forget(count) => {
                 let newest = self.log.len().saturating_sub(1);
                 self.forgotten = (self.forgotten + usize::from(count)).min(newest).max(self.forgotten);
@@ -294,18 +296,18 @@ impl World {
         self.check_bounds();
     }
 
-    /// A server repeats what it has sent on this connection or before: events that
-    /// are stored, or held, or covered by the gap that is open.
+    /// Returns whether the server may repeat an event. It repeats what it has sent on this
+    /// connection or before: events that are stored, held, or covered by the open gap.
     fn may_be_repeated(&self, index: usize) -> bool {
         let is_subscribed = self.is_admitted(index, self.connected_for);
         is_subscribed && (self.stored.contains(&index) || !matches!(self.machine.gap, Gap::Closed))
     }
 
-    /// The faults end. Everything that Pepay has must come to be stored.
+    /// Ends the faults, and checks that every event of Pepay is stored in the end.
     pub(super) fn heal(&mut self) {
         self.lie = None;
         if !(self.forgotten..self.log.len()).any(|index| self.is_listed(index)) {
-            // A list that shows nothing is not believed until it shows something.
+            // A list without events is not believed until it shows one.
             self.create(0, Kind::Order);
             self.create(0, Kind::Invoice);
         }

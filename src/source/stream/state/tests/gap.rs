@@ -82,7 +82,7 @@ fn the_first_start_remembers_the_newest_event_before_it_connects() {
 #[test]
 fn an_account_without_events_loses_not_even_its_first() {
     let mut play = Play::at(settings(), None);
-    // Pepay's clock is behind ours, and it says so.
+    // Pepay's clock is behind ours, and its answers show this.
     play.server_time = Some(UnixMillis((START - 3600) * 1000));
     play.effects();
     play.list(&[]);
@@ -107,7 +107,7 @@ fn earliest_and_an_event_id_need_no_list_to_begin_with() {
             Position { event: Some("evt_1734780000123-9".parse().unwrap()), created: 1_734_780_000 },
         ),
         (StartFrom::After(at(5).event.unwrap()), Position { created: 0, ..at(5) }),
-        // No time in milliseconds: everything would be older than it.
+        // The id has no time in milliseconds: everything would be older than it.
         (
             StartFrom::After("evt_1734780000123456-9".parse().unwrap()),
             Position { event: Some("evt_1734780000123456-9".parse().unwrap()), created: 0 },
@@ -188,7 +188,7 @@ fn a_list_that_shows_nothing_is_never_believed_and_live_events_pass_it_in_time()
     assert!((5..30).contains(&asked), "{asked} requests in two minutes");
     assert_eq!(play.machine.position(), Some(&self::at(1)));
     assert!(play.notices.contains(&Notice::ListEmpty));
-    // The list heals: what it shows closes the gap, and nothing was missed.
+    // The list recovers. Its events close the gap, and nothing was missed.
     loop {
         if play.effects().iter().any(|effect| matches!(effect, Effect::List { .. })) {
             break;
@@ -274,7 +274,7 @@ fn an_event_from_before_the_first_start_is_left_alone_whatever_the_list_shows() 
     play.effects();
     play.machine.opened(play.now());
     play.effects();
-    // An hour old: a list that was wrong once.
+    // The event is an hour old: the list was wrong once.
     play.list_to_its_end(&[3, 2, 1]);
     assert_eq!(play.effects().len(), 0, "nothing is stored");
     assert_eq!(play.machine.phase(), StreamPhase::Live);

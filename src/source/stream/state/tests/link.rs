@@ -29,7 +29,7 @@ fn a_store_that_stays_behind_ends_the_connection_and_not_the_pings_before_that()
         frames += 1;
     }
     assert_eq!(frames, Limits::DEFAULT.pending.frames);
-    // What is on the wire stays there, and nothing is dropped.
+    // Frames stay on the wire, and nothing is dropped.
     assert!(!play.machine.takes_frames());
     assert_eq!(play.effects().len(), 0);
     assert_eq!(play.machine.phase(), StreamPhase::Live);
@@ -137,7 +137,7 @@ fn the_list_keeps_no_connection_waiting_for_longer_than_the_hold_limit() {
         retry_after: Some(Duration::from_secs(3600)),
         text: String::new(),
     };
-    // At the very first start, and after a loss.
+    // At the first start, and after a loss.
     let mut play = Play::at(settings(), None);
     play.effects();
     assert!(play.machine.page(play.now(), Err(limited())).is_some());
@@ -153,13 +153,13 @@ fn the_list_keeps_no_connection_waiting_for_longer_than_the_hold_limit() {
     play.machine.closed(play.now());
     let waited = seconds(play.until_connect());
     assert!((30..40).contains(&waited), "{waited}");
-    // A try that fails for another reason does not prolong that.
+    // A try that fails for another reason does not prolong the wait.
     for kind in [FailureKind::Unreachable, FailureKind::Unavailable, FailureKind::Refused] {
         play.refuse(ConnectStep::Upgrade, kind, None);
         let waited = seconds(play.until_connect());
         assert!(waited <= 11, "{kind:?}: {waited}");
     }
-    // What the stream itself asks for is waited for in full.
+    // A wait that the stream itself has asked for is respected in full.
     play.refuse(ConnectStep::Upgrade, FailureKind::RateLimited, Some(90));
     assert_eq!(seconds(play.until_connect()), 90);
 }
@@ -295,7 +295,7 @@ fn a_cursor_that_is_refused_inside_the_connection_is_left_out_after_a_few_tries(
     }
 }
 
-/// What the next try to connect leaves out.
+/// Returns the parameters that the next try to connect leaves out.
 fn next_narrowing(play: &mut Play) -> Narrowing {
     loop {
         for effect in play.effects() {

@@ -5,7 +5,7 @@ fn after(n: usize) -> BackfillFrom {
     BackfillFrom::After(event(n).id)
 }
 
-/// A stream that is live and stands at event 9; nothing is told of its past.
+/// Returns a live stream at event 9, which knows nothing of its past.
 fn live_at_nine() -> Play {
     let mut play = Play::live(Settings { reconcile_interval: None, ..settings() });
     play.frame(9);

@@ -46,13 +46,13 @@ fn a_stream_whose_events_sweeps_keep_finding_is_replaced() {
     }));
 }
 
-/// The event that is created at this moment.
+/// Returns the event that is created at this moment.
 fn present(play: &Play) -> usize {
     3600 + usize::try_from(seconds(play.at)).unwrap()
 }
 
-/// Sweeps once over a list that shows events which are all stored: `newest`, or one
-/// of this moment, and those of `others`.
+/// Sweeps once over a list whose events are all stored: `newest`, or one of this moment, and those
+/// of `others`.
 fn sweep_over_what_is_stored(play: &mut Play, newest: Option<usize>, others: &[Event]) -> Vec<Effect> {
     loop {
         play.wait(2.0);
@@ -76,7 +76,7 @@ fn sweep_over_what_is_stored(play: &mut Play, newest: Option<usize>, others: &[E
         }
         if ended || !rest.is_empty() {
             rest.extend(play.effects());
-            // Where nothing that was compared before is shown, the end is asked for twice.
+            // If no event that was compared before is shown, the end is requested twice.
             if let [Effect::List { .. }] = rest[..] {
                 play.list(&[]);
                 rest = play.effects();
@@ -122,7 +122,7 @@ fn a_stream_that_brings_nothing_while_the_list_moves_on_is_replaced_once_and_the
         }
         assert_eq!(replaced, 1);
         assert!(is_behind(&play));
-        // The event that it brings ends that.
+        // The event that the connection brings ends the series.
         let brought = present(&play);
         play.frame(brought);
         assert!(matches!(play.effect(), Effect::Record { .. }));
@@ -176,7 +176,7 @@ fn without_a_connection_the_list_is_walked_at_the_pace_of_sweeps() {
     assert_eq!(play.batch(), (vec![2], Some(2)));
     play.store(1);
     assert_eq!(play.machine.phase(), StreamPhase::Connecting);
-    // What the list was late to show lies below the cursor.
+    // The events that the list was late to show lie below the cursor.
     for late in [3, 4] {
         assert_eq!(sweep(&mut play, &[late]).len(), 0);
         let told = play.notices.iter().rev().find(|notice| matches!(notice, Notice::Swept { .. }));
@@ -199,7 +199,7 @@ fn a_connection_ends_the_sweep_that_went_on_without_one() {
     assert!(matches!(play.effect(), Effect::List { .. }), "the sweep");
     play.machine.opened(play.now());
     play.list(&[3]);
-    // A walk again: what it brings moves the cursor.
+    // The stream walks again: the events move the cursor.
     play.wait(1.0);
     assert!(matches!(play.effect(), Effect::List { .. }));
     play.list(&[3, 1]);
@@ -211,7 +211,7 @@ fn a_sweep_looks_back_from_the_time_at_pepay_and_not_from_ours() {
     const BEHIND: i64 = 86_400;
     let mut play = Play::live(settings());
     play.server_time = Some(UnixMillis((START - BEHIND) * 1000));
-    // The first answer tells the time.
+    // The first answer shows the time.
     sweep(&mut play, &[]);
     let lookback = i64::try_from(play.machine.settings.reconcile_lookback.as_secs()).unwrap();
     let since = loop {
@@ -269,7 +269,7 @@ fn a_list_that_refuses_its_parameters_is_asked_for_without_either_bound_of_time(
     }
 }
 
-/// The limit of the page that is asked for next.
+/// Returns the limit of the page that is requested next.
 fn next_limit(play: &mut Play) -> u16 {
     loop {
         for effect in play.effects() {
@@ -291,7 +291,7 @@ fn a_page_that_takes_too_long_is_asked_for_in_smaller_ones_and_does_not_end_a_sw
         assert!(seconds(play.at.saturating_sub(before)) <= 10, "the sweep goes on");
         play.list_fails(FailureKind::Unreachable);
     }
-    // Pages that arrive are made larger again.
+    // The pages grow again while they arrive.
     let (mut limits, before) = (Vec::new(), play.at);
     for page in 0..18 {
         limits.push(next_limit(&mut play));

@@ -1,9 +1,9 @@
-//! A server that is wrong for once.
+//! A server that is wrong once.
 
 use super::*;
 
 impl World {
-    /// What a server that is wrong for once answers instead.
+    /// Returns the answer with the fault `lie`.
     pub(super) fn falsify(&self, lie: Lie, answer: Result<Page, Failure>) -> Result<Page, Failure> {
         let mut page = answer?;
         match lie {
@@ -20,7 +20,7 @@ impl World {
                 page.events.reverse();
                 page.last = page.events.last().map(|event| event.id.clone());
             }
-            // Nothing shows the order of events of one second whose ids do not.
+            // The order of events of one second is not known if their ids do not show it.
             Lie::Shuffled => {}
             Lie::OldOnTop if page.events.is_empty() => {}
             Lie::OldOnTop => {

@@ -1,4 +1,4 @@
-//! An operator who has history read again, and what that has to bring.
+//! An operator's backfill, and the events that it has to bring.
 
 use super::*;
 use crate::domain::operator::BackfillFrom;
@@ -24,7 +24,7 @@ impl World {
         }
     }
 
-    /// Whether this event can be known to come before the cursor.
+    /// Returns whether this event is known to come before the cursor.
     fn is_told_apart(&self, index: usize) -> bool {
         self.ordered_ids || self.cursor.as_ref().is_none_or(|cursor| self.log[index].created < cursor.created)
     }

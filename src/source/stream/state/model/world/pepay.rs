@@ -8,7 +8,7 @@ impl World {
         let text = if self.ordered_ids {
             format!("evt_{}-{index}", self.log[index].created * 1000)
         } else {
-            // Scrambled, so that no order of text is the order of creation.
+            // The ids are scrambled, so that their order as text is not that of creation.
             format!("{:x}x{index}", (index * 2_654_435_761) % 65_521)
         };
         text.parse().unwrap()
@@ -20,7 +20,7 @@ impl World {
 
     pub(super) fn event(&self, index: usize) -> Event {
         let Logged { order, kind, created } = self.log[index];
-        // Both shapes of an order that are documented, and an invoice with and without its order.
+        // Both documented forms of an order, and an invoice with and without its order.
         let (kind, object) = match (kind, Self::is_whole(index)) {
             (Kind::Order, true) => ("commerce.order.updated", format!(r#""id":"order_{order}""#)),
             (Kind::Order, false) => ("commerce.order.updated", format!(r#""order_id":"order_{order}""#)),
@@ -83,7 +83,7 @@ impl World {
         let listed = |index: &usize| {
             let is_of_type = narrowing == Narrowing::Bare || self.is_listed(*index);
             let created = self.log[*index].created;
-            // One of the lists takes no notice of the upper bound.
+            // One form of the list ignores the upper bound.
             let until = query.created_lte.filter(|_| self.newer != Newer::Refused);
             is_of_type
                 && query.created_gte.is_none_or(|bound| created >= bound)

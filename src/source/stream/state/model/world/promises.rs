@@ -1,9 +1,9 @@
-//! What the machine is held to at every commit and at every moment.
+//! The promises that are checked at every commit and at every step.
 
 use super::*;
 
 impl World {
-    /// Stores a batch and holds the machine to its promises.
+    /// Stores a batch and checks the promises of the machine.
     pub(super) fn commit(
         &mut self,
         events: &[Received],
@@ -19,13 +19,13 @@ impl World {
             }
             let index = Self::index(&received.event.id);
             assert!(self.may_be_brought(index), "{index} is taken in under {:?}", self.subscribed);
-            // What an operator asks for may be older.
+            // Events of a backfill by an operator may be older.
             let is_asked = received.source == Source::Backfill && cursor.is_none();
             if self.start_from == StartFrom::Now && !is_asked {
                 let floor = START.seconds() - 300;
                 assert!(received.event.created >= floor, "{index} was created before the first start");
             }
-            // Order is given up for what passes an open gap, and for nothing else.
+            // Only frames that pass an open gap may break the order.
             let passed = received.source == Source::Stream && self.machine.gap.is_passed();
             if received.source != Source::Reconcile && !self.lossy && !passed {
                 self.check_order(index, received.source);
@@ -36,12 +36,13 @@ impl World {
         if let Some(cursor) = cursor {
             self.history = history.or(self.history.take());
             let reached = cursor.event.as_ref().map(Self::index);
-            // Without an event, the stream answers for what is created from its beginning on.
+            // Without an event in its cursor, the stream has to bring events created from its
+            // beginning on.
             let by_time = self.log.iter().position(|logged| logged.created >= cursor.created);
             let by_time = by_time.unwrap_or(self.log.len());
             let mut first = *self.first.get_or_insert(reached.map_or(by_time, |index| index + 1));
             if self.cursor.as_ref().is_some_and(|cursor| cursor.event.is_none()) {
-                // An account that is empty and one that has forgotten everything look the same.
+                // An empty account and one that has forgotten everything look the same.
                 first = first.max(self.forgotten);
                 self.first = Some(first);
             }
@@ -62,7 +63,7 @@ impl World {
         results
     }
 
-    /// No earlier event of the same object may still be missing.
+    /// Checks that no earlier event of the same object is missing.
     pub(super) fn check_order(&self, index: usize, source: Source) {
         let first = self.first.unwrap_or(0).max(self.forgotten);
         for earlier in first..index {
@@ -76,8 +77,8 @@ impl World {
         }
     }
 
-    /// Live frames leave within the bound, and so few requests are made that a rate
-    /// limit would let them through.
+    /// Checks that live frames leave within the bound, and that the requests stay within the rate
+    /// limit.
     pub(super) fn check_bounds(&mut self) {
         if self.machine.held.is_empty() {
             self.held_since = None;

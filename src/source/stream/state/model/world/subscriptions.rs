@@ -1,9 +1,9 @@
-//! Types and filters that change, and what follows from them for each event.
+//! Changes of types and filters, and their effect on each event.
 
 use super::*;
 use crate::pepay::filter::{Filter, Filters};
 
-/// The order of the filter by one order.
+/// The order by which the filter selects.
 const ONE: u8 = 1;
 
 impl Subscribed {
@@ -20,24 +20,24 @@ impl Subscribed {
 }
 
 impl World {
-    /// The next process has these types and filters.
+    /// Sets the types and filters of the next process.
     pub(super) fn subscribe(&mut self, other: Option<Subscribed>) {
         self.subscribed = other.unwrap_or(self.subscribed);
         self.ever_subscribed.push(self.subscribed);
     }
 
-    /// Whether types or filters have changed: then the known event need not be on the
+    /// Returns whether types or filters have changed. If so, the known event need not be on the
     /// list, and its absence is no hole.
     pub(super) fn has_resubscribed(&self) -> bool {
         self.ever_subscribed.windows(2).any(|pair| pair[0] != pair[1])
     }
 
-    /// Whether the event says which order it is about.
+    /// Returns whether the event names its order.
     pub(super) const fn is_whole(index: usize) -> bool {
         index.is_multiple_of(2)
     }
 
-    /// Whether the stream sends an event to who has subscribed so.
+    /// Returns whether the stream sends the event to a connection with this subscription.
     pub(super) fn is_admitted(&self, index: usize, subscribed: Subscribed) -> bool {
         let Logged { order, kind, .. } = self.log[index];
         match subscribed {
@@ -48,12 +48,12 @@ impl World {
         }
     }
 
-    /// Whether the list shows it: of the filters it knows the types.
+    /// Returns whether the list shows the event: of the filters, the list knows only the types.
     pub(super) fn is_listed(&self, index: usize) -> bool {
         self.subscribed == Subscribed::OneOrder || self.is_admitted(index, self.subscribed)
     }
 
-    /// Whether the event was wanted all the time, and the list alone can tell.
+    /// Returns whether the event was wanted all the time and the list alone can show that.
     pub(super) fn has_to_be_brought(&self, index: usize) -> bool {
         let tells = self.log[index].kind == Kind::Order || Self::is_whole(index);
         let is_wanted = |subscribed: &Subscribed| {
@@ -62,7 +62,7 @@ impl World {
         self.ever_subscribed.iter().all(is_wanted)
     }
 
-    /// Whether the present types and filters let it through.
+    /// Returns whether the event passes the present types and filters.
     pub(super) fn may_be_brought(&self, index: usize) -> bool {
         self.is_admitted(index, self.subscribed)
     }
