@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::*;
 use crate::domain::event::Subject;
 
-/// The list of an account: `evt_<n>` was created at second `1000 * n`.
+/// Returns event `n` of the account. It was created at second `1000 * n`.
 fn event(n: usize) -> Event {
     Event {
         id: format!("evt_{n}").parse().unwrap(),
@@ -22,16 +22,16 @@ fn at(n: usize) -> Position {
     Position { event: Some(event.id), created: event.created }
 }
 
-/// What a list makes of `ending_before`.
+/// How a list treats `ending_before`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Newer {
     NextToCursor,
     Newest,
-    /// It takes no notice of it.
+    /// The parameter is ignored.
     Ignored,
 }
 
-/// What Pepay answers, holding the events `list` (ascending numbers).
+/// Returns the page of an account with these events (ascending numbers).
 fn answer(account: &[usize], query: &ListQuery, newer: Newer) -> Page {
     let above = query.ending_before.as_ref().filter(|_| newer != Newer::Ignored).map(number);
     let older = |n: &&usize| {
@@ -55,10 +55,10 @@ fn number(id: &EventId) -> usize {
     id.as_str()[4..].parse().unwrap()
 }
 
-/// How a walk ended: whether it began at the top, and what its first descent came to.
+/// How a walk ended: whether it began at the top, and the result of its first descent.
 type End = (bool, Option<Reached>);
 
-/// Walks until it is done: what was stored, the requests it took and how it ended.
+/// Walks until it is done. Returns the stored events, the number of requests and how it ended.
 fn walk(walk: Walk, list: &[usize], floor: &mut Position) -> (Vec<usize>, usize, End) {
     walk_over(Newer::Ignored, walk, list, floor)
 }
@@ -184,7 +184,7 @@ fn a_list_that_does_not_show_what_is_next_costs_two_requests_more() {
     }
 }
 
-/// A walk that has given up its descent for a climb from event 1, in a list of 1000.
+/// Returns a walk that has interrupted its descent for a climb from event 1, in a list of 1000.
 fn climbing() -> Walk {
     let mut walk = Walk::new(SMALL);
     let list = all(1..=1000);
@@ -197,7 +197,7 @@ fn climbing() -> Walk {
     }
 }
 
-/// The place where the next page begins, if it is one of a descent.
+/// Returns the place after which the next page begins, if the page is one of a descent.
 fn descends_from(walk: &mut Walk) -> Option<usize> {
     let Step::Ask(query) = walk.step() else { panic!("it does not ask") };
     query.starting_after.as_ref().filter(|_| query.limit > 1).map(number)
@@ -317,7 +317,7 @@ fn a_few_older_events_prove_nothing() {
     assert_eq!(end, (true, Some(Reached::End(Some(Hole { after: (event(20).id, 20_000), before })))));
 }
 
-/// A page of these events, in this order.
+/// Returns a page of these events, in this order.
 fn shown(numbers: &[usize], has_more: bool) -> Page {
     let events: Vec<_> = numbers.iter().map(|n| event(*n)).collect();
     let last = events.last().map(|event| event.id.clone());

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::*;
 use crate::domain::event::Subject;
 
-/// Later than every event, unless said otherwise.
+/// The present time, which is later than the events unless a test says otherwise.
 const NOW: i64 = 1_000_000;
 
 fn event(n: i64) -> Event {
@@ -23,8 +23,8 @@ fn number(id: &EventId) -> i64 {
     id.as_str()[4..].parse().unwrap()
 }
 
-/// Runs a sweep over an account with events `1..=newest`, of which `missing`
-/// are not stored and `late` are stored during the grace.
+/// Runs a sweep over an account with events `1..=newest`. Of these, `missing` are not stored, and
+/// `late` are stored during the grace.
 fn run(mut sweep: Sweep, newest: i64, missing: &[i64], late: &[i64]) -> (Vec<i64>, u32, Sweep) {
     let mut missing: BTreeSet<_> = missing.iter().copied().collect();
     let (mut requests, mut stored) = (0, Vec::new());
@@ -91,11 +91,11 @@ fn new_missing_events_are_stored_before_the_compared_range_is_read_again() {
     let (found, requests, sweep) = run(Sweep::new(5_600, Some(range(5_600, 5_990)), 0), 6_000, &missing, &[]);
     assert_eq!((found, requests), (vec![5_991, 5_995, 5_650], 5));
     assert_eq!(sweep.proves(), Some(range(5_600, 6_000)));
-    // Where nothing is left out, too.
+    // The same without a compared range.
     let (found, requests, sweep) = run(Sweep::new(5_600, None, 5_990), 6_000, &missing, &[]);
     assert_eq!((found, requests), (vec![5_991, 5_995, 5_650], 5));
     assert_eq!(sweep.proves(), Some(range(5_600, 6_000)));
-    // What has arrived by itself is no reason to read on.
+    // An event that has arrived during the grace is no reason to read on.
     let (found, requests, _) = run(Sweep::new(1, Some(range(1, 5_990)), 0), 6_000, &[5_995], &[5_995]);
     assert_eq!((found, requests), (vec![], 2));
 }
@@ -231,7 +231,7 @@ fn no_single_answer_ends_a_sweep_above_what_has_been_compared() {
     assert_eq!(query.starting_after, Some(event(701).id));
     sweep.page(page(0..0), NOW, |_| true, |_| true).unwrap();
     assert_eq!((sweep.step(), sweep.proves()), (Step::Done, Some(range(600, 1_000))));
-    // Where it has come down to what was compared, one is enough.
+    // One answer is enough if the sweep has come down to the compared range.
     let mut sweep = Sweep::new(600, None, 901);
     sweep.page(page(901..1_001), NOW, |_| true, |_| true).unwrap();
     sweep.held(&[true; 100]);

@@ -1,4 +1,4 @@
-//! Every answer of the interface, through the router and with a real store.
+//! Tests every answer of the interface, through the router and with a real store.
 
 mod sockets;
 mod unavailable;
@@ -22,8 +22,8 @@ const NOW: UnixMillis = UnixMillis(1_734_780_000_000);
 const PATH: &str = "/webhooks/pepay";
 const MAX_BODY: usize = 4096;
 
-/// An endpoint before a store in a folder of its own. The writer does not run
-/// until it is told to.
+/// An endpoint with a store in a folder of its own. The writer does not run until
+/// [`run`](Self::run) starts it.
 struct Fixture {
     store: Store,
     writer: Option<Committer>,
@@ -48,7 +48,7 @@ fn settings() -> Settings {
     }
 }
 
-/// The routes of `endpoints`, and what each says about itself.
+/// Returns the routes of `endpoints`, with their statuses.
 fn router(endpoints: Vec<Settings>, inbox: Inbox) -> (Router, Vec<watch::Receiver<WebhookStatus>>) {
     let mut open = Endpoints::new(inbox, clock());
     open.open(endpoints);
@@ -92,12 +92,12 @@ impl Fixture {
         Answer::of(self.router.clone().oneshot(request).await.unwrap()).await
     }
 
-    /// How many events are stored.
+    /// Returns the number of stored events.
     async fn stored(&self) -> i64 {
         self.store.operator.summary().await.unwrap().last_sequence
     }
 
-    /// A second connection, as an operator's own tool would open.
+    /// Opens a second connection, like a tool of an operator.
     fn side_door(&self) -> rusqlite::Connection {
         rusqlite::Connection::open(self.folder.path().join("test.db")).unwrap()
     }
@@ -121,7 +121,7 @@ impl Answer {
         self.headers.get(name).map(|value| value.to_str().unwrap())
     }
 
-    /// The error code, after a look at the form of the answer.
+    /// Returns the error code, and checks the form of the answer.
     fn code(&self) -> String {
         assert_eq!(self.header("content-type"), Some("application/json"));
         let body: Value = serde_json::from_str(&self.body).unwrap();
@@ -137,7 +137,7 @@ fn event(id: &str) -> String {
     )
 }
 
-/// A delivery as Pepay sends it, of `body` with the id `id`.
+/// Returns a delivery of `body` with the id `id`, as Pepay sends it.
 fn signed(secret: &str, timestamp: &str, id: &str, body: &str) -> http::request::Builder {
     Request::post(PATH)
         .header("content-type", "application/json")
@@ -148,7 +148,7 @@ fn signed(secret: &str, timestamp: &str, id: &str, body: &str) -> http::request:
         .header("x-pepay-signature", SigningKey::new(&secret.into()).sign(timestamp, body.as_bytes()))
 }
 
-/// A good delivery of the event `id`.
+/// Returns a valid delivery of the event `id`.
 fn delivery(id: &str) -> Request<Body> {
     let body = event(id);
     signed("secret", &NOW.0.to_string(), id, &body).body(body.into()).unwrap()

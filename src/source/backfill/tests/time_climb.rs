@@ -6,18 +6,18 @@ use super::*;
 
 const BUDGET: Budget = Budget { events: 2_500, bytes: usize::MAX, places: 20_000, descent: 10 };
 
-/// What became of a walk.
+/// The result of a walk.
 struct Walked {
     stored: Vec<usize>,
     requests: usize,
-    /// Requests before the first events were handed on.
+    /// The number of requests before the first events were handed on.
     first: usize,
-    /// The most events in memory.
+    /// The largest number of events in memory.
     held: usize,
     bottom: Option<Reached>,
 }
 
-/// Walks over a list that answers so.
+/// Walks over a list that answers by `answer`.
 fn walk_all(mut walk: Walk, mut floor: Position, answer: impl Fn(&ListQuery) -> Page) -> Walked {
     let mut walked = Walked { stored: Vec::new(), requests: 0, first: 0, held: 0, bottom: None };
     loop {
@@ -131,8 +131,8 @@ fn without_the_time_of_the_known_event_nothing_is_sought_by_time() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Whatever the rate of events was, and whatever single probes are answered, each
-    /// event is handed over once, in order, down to what is known.
+    /// Whatever the rate of events and the answers to single probes, each event is handed on once,
+    /// in order, down to the known one.
     #[test]
     fn rests_and_bursts_change_nothing_in_what_is_handed_over(
         steps in prop::collection::vec(prop_oneof![20 => 1..4_usize, 1 => 50..5_000_usize], 300..1_500),
@@ -146,7 +146,7 @@ proptest! {
         let walked = walk_all(Walk::new(SMALL), floor, |query| {
             if query.created_lte.is_some() {
                 probes.set(probes.get() + 1);
-                // An event that is not the newest of that time.
+                // The answer is an event that is not the newest of that time.
                 if let Some((_, which)) = odd.iter().find(|(probe, _)| *probe == probes.get()) {
                     let first = known.map_or(0, |known| known + 1);
                     if let Some(n) = list.get(first..).filter(|rest| !rest.is_empty()).map(|rest| *which.get(rest)) {

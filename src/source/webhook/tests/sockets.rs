@@ -1,4 +1,4 @@
-//! What only shows on a real connection.
+//! Behaviour that shows only on a real connection.
 
 use std::net::SocketAddr;
 
@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 
 use super::*;
 
-/// Serves `router` on a socket that takes in little at a time.
+/// Serves `router` on a socket with a small receive buffer.
 fn listen(router: Router) -> (SocketAddr, JoinSet<std::io::Result<()>>) {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(8192).unwrap();
@@ -28,7 +28,8 @@ async fn a_sender_of_too_much_gets_to_read_why() {
     socket.set_send_buffer_size(8192).unwrap();
     let mut client = socket.connect(address).await.unwrap();
 
-    // Far more than the buffers on the way hold, written whole before anything is read.
+    // The body is far larger than the buffers on the way. It is written whole before the answer is
+    // read.
     let length = 512 * 1024;
     client.write_all(head(length, "").as_bytes()).await.unwrap();
     client.write_all(&vec![b'x'; length]).await.unwrap();

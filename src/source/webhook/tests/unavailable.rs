@@ -1,4 +1,4 @@
-//! Deliveries that cannot be stored now, whatever they are.
+//! Deliveries that cannot be stored now.
 
 use super::*;
 
@@ -13,7 +13,7 @@ async fn a_full_queue_asks_the_sender_to_come_back() {
     let fixture = Fixture::idle(vec![settings()]).await;
     let mut queued = 0;
     let refused = loop {
-        // Asked once and dropped: the delivery stays in the queue.
+        // The future is polled once and dropped, so the delivery stays in the queue.
         if let Some(answer) = fixture.send(delivery(&format!("evt_{queued}"))).now_or_never() {
             break answer;
         }
