@@ -1,6 +1,5 @@
-//! Pepay's vocabulary: what its events, frames, errors and signatures look
-//! like on the wire. Facts are from Pepay's public documentation; where that is
-//! silent, the code says so.
+//! Pepay's wire formats: events, frames, errors and signatures. The facts are from Pepay's public
+//! documentation. The code says so where the documentation is silent.
 
 pub mod account;
 mod client;
