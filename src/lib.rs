@@ -75,7 +75,7 @@
 //! | held | the state of a delivery with an attempt of unknown outcome, which an operator decides |
 //! | sweep | a walk through Pepay's list that finds events which both sources have missed |
 //! | replica | one of the processes that share a store on PostgreSQL |
-//! | lease | the right of one replica at a time to deliver to a target, to read a stream, or to do the work for the whole store |
+//! | lease | the right of one replica at a time to deliver to a target, read a stream or keep house |
 //! | term | the number of a holding of a lease, which grows with each new holder; the store refuses writes under an older term |
 
 pub mod alerts;

@@ -1,5 +1,6 @@
-//! Pepay's wire formats: events, frames, errors and signatures. The facts are from Pepay's public
-//! documentation. The code says so where the documentation is silent.
+//! Pepay's vocabulary: what its events, frames, errors and signatures look
+//! like on the wire. Facts are from Pepay's public documentation; where that is
+//! silent, the code says so.
 
 pub mod account;
 mod client;

@@ -1,6 +1,5 @@
-//! A lease lets one process at a time deliver to a target, read a stream, or do the work for the
-//! whole store, among the processes that share it. The single process of a store always holds all of
-//! its leases.
+//! A lease lets one process at a time deliver to a target, read a stream, or keep house, among the
+//! processes that share a store. A store of one process holds all of its leases, always.
 //!
 //! A process wants a lease as long as it has a [`Lease`] handle. While the lease is held there is a
 //! [`Tenure`], under whose term the holder writes. The holder starts nothing after the time until

@@ -1,10 +1,9 @@
-//! The admin API: what an operator sees and does, under `/api`.
+//! The admin API under `/api`, for operators.
 //!
-//! Each file is one kind of resource. Requests
-//! are read strictly ([`params`], [`body`]), failures are problem details
-//! ([`problem`]), and every call that may change something leaves an entry in the
-//! [audit trail](crate::web::audit). The document at `/api/openapi.json` is made from the same
-//! code ([`openapi`]).
+//! Each kind of resource has one file. Unknown or wrong parameters and members are refused ([`params`],
+//! [`body`]). Errors are problem details ([`problem`]). Every call that may change something leaves an entry
+//! in the [audit trail](crate::web::audit). The document at `/api/openapi.json` is made from the same code
+//! ([`openapi`]).
 
 mod alerts;
 mod audit;
@@ -59,11 +58,11 @@ use crate::domain::event::EventId;
 use crate::store::error::ActError;
 use crate::store::operator::OperatorStore;
 
-/// How long a change may take that another replica may have to do. It has 10 s for its answer,
-/// and a take-over may come before.
+/// The time limit of a change that another replica may have to apply. The replica has 10 s to respond, and
+/// a take-over of its leases may come first.
 const OTHERS_LIMIT: Duration = Duration::from_secs(12);
 
-/// What every call of the API sees.
+/// The state that the calls of the API share.
 pub(super) struct Api {
     readiness: Arc<Readiness>,
     operations: Arc<dyn Operations>,
@@ -72,14 +71,14 @@ pub(super) struct Api {
     under_way: UnderWay,
     /// The newest overview as JSON, for the event streams.
     live: watch::Receiver<Arc<str>>,
-    /// Places for listeners.
+    /// The permits of event streams.
     listeners: Arc<Semaphore>,
-    /// Places for exports.
+    /// The permits of exports.
     exports: Arc<Semaphore>,
     tokens: Tokens,
 }
 
-/// The routes below `/api`, and what keeps their listeners supplied.
+/// Returns the routes below `/api`, and the sampler that supplies their event streams.
 pub(super) fn new(
     readiness: Arc<Readiness>,
     operations: Arc<dyn Operations>,
@@ -149,7 +148,7 @@ async fn method_not_allowed() -> Problem {
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
 }
 
-/// The response of a handler that panicked; the process goes on.
+/// Logs the panic of a handler and returns 500. The process continues.
 #[expect(clippy::needless_pass_by_value, reason = "this is how the layer hands a panic over")]
 fn panicked(panic: Box<dyn Any + Send>) -> Response {
     log_panic(&*panic);
@@ -157,8 +156,8 @@ fn panicked(panic: Box<dyn Any + Send>) -> Response {
     Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", detail).into_response()
 }
 
-/// Keeps proxies and browsers from storing a response, which may show payments, and
-/// from guessing its type.
+/// Adds headers that forbid proxies and browsers to store a response, which may show payments, or to guess
+/// its type.
 async fn private(mut response: Response) -> Response {
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -175,7 +174,7 @@ impl Api {
         &self.view().operator
     }
 
-    /// The answer to a question, which has a limited time.
+    /// Returns the result of a query, within [`STORE_LIMIT`].
     async fn ask<T, E: Into<Problem>>(
         &self,
         question: impl Future<Output = Result<T, E>>,
@@ -183,7 +182,7 @@ impl Api {
         self.ask_within(STORE_LIMIT, question).await
     }
 
-    /// The same for a question that may take longer than others.
+    /// Returns the result of a query, within `limit`.
     async fn ask_within<T, E: Into<Problem>>(
         &self,
         limit: Duration,
@@ -192,7 +191,7 @@ impl Api {
         in_time(limit, question, "the store does not answer").await
     }
 
-    /// What became of a change, which has a limited time.
+    /// Returns the result of a change, within a limit. The limit is longer if there are other replicas.
     async fn have<T, E: Into<Problem>>(
         &self,
         change: impl Future<Output = Result<T, E>>,
@@ -202,7 +201,7 @@ impl Api {
         in_time(limit, change, otherwise).await
     }
 
-    /// What became of an act about a delivery to `target`, which has a limited time.
+    /// Returns the result of an action on a delivery to `target`, within the limit of a change.
     async fn acted<T>(
         &self,
         target: &str,
@@ -217,10 +216,10 @@ impl Api {
         self.have(named).await
     }
 
-    /// The answer to a change that stands: `status`, and the delivery as it is then.
+    /// Returns the response to a change that is stored: `status`, and the delivery after the change.
     ///
-    /// Where it cannot be read, the answer has no content. It must not be one of
-    /// failure, after which a script would have the same done twice.
+    /// If the delivery cannot be read, the response is 204 without content. An error would make a script
+    /// repeat the change.
     async fn done(&self, status: StatusCode, target: &str, id: &EventId) -> Response {
         match self.delivery(target, id).await {
             Ok(delivery) => (status, Json(delivery)).into_response(),
@@ -253,14 +252,14 @@ async fn in_time<T, E: Into<Problem>>(
     }
 }
 
-/// Private parsers, for the fuzz targets of `tests/fuzz`.
+/// Access to private parsers for the fuzz targets of `tests/fuzz`.
 #[cfg(fuzzing)]
 pub mod fuzzing {
     use super::body::Members;
     use super::{bulk, filter, params, schema};
     use crate::domain::operator::{Filter, Page};
 
-    /// Reads a body as each call that has one would. Returns how many take it.
+    /// Parses a body as each call with a body does. Returns the number of calls that accept it.
     pub fn bodies(json: &[u8]) -> usize {
         let members = || Members::read(json);
         let taken = [
@@ -273,7 +272,7 @@ pub mod fuzzing {
         taken.into_iter().filter(|taken| *taken).count()
     }
 
-    /// Reads a query as the list of events would.
+    /// Parses a query as the list of events does. Returns `None` if it is wrong.
     pub fn listing(query: &str) -> Option<(Filter, Page)> {
         let mut params = params::Params::query(query);
         let (mut filter, page) = (filter::filter(&mut params), filter::page(&mut params));

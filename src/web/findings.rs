@@ -1,4 +1,4 @@
-//! What an operator is alerted to, out of the state that `/status` shows.
+//! The findings for alerts, from the same state as `/status`.
 
 use std::sync::Arc;
 
@@ -11,16 +11,16 @@ use crate::domain::clock::UnixMillis;
 use crate::domain::status::{Circuit, GapStatus, StreamStatus, TargetStatus};
 use crate::store::view::{Backlog, SourceTally};
 
-/// Looks at the state for alerts.
+/// Searches the state for findings.
 pub struct Finder(Readiness);
 
 impl Finder {
-    /// A finder of what is in `view`.
+    /// Creates a finder for the state in `view`.
     pub fn new(view: View) -> Self {
         Self(Readiness::new(view))
     }
 
-    /// The same as a function that looks again at each call.
+    /// Returns this finder as a function that searches the state at each call.
     pub fn looking(self) -> impl Fn() -> BoxFuture<'static, Findings> {
         let finder = Arc::new(self);
         move || {
@@ -29,7 +29,8 @@ impl Finder {
         }
     }
 
-    /// Everything that an operator is alerted to now.
+    /// Returns the present findings. If the store does not return the backlogs, `Dead` and `Held` are
+    /// unknown.
     pub async fn look(&self) -> Findings {
         let view = &self.0.view;
         let (backlogs, verdict) =
@@ -38,7 +39,7 @@ impl Finder {
         let mut findings = Findings::default();
         match backlogs {
             Ok(backlogs) => findings.all.extend(backlogs.iter().flat_map(of_backlog)),
-            // What cannot be counted may still be there.
+            // There may be dead or held deliveries, although they cannot be counted.
             Err(_) => findings.unknown.extend([Kind::Dead, Kind::Held]),
         }
         findings.all.extend(parts.targets().iter().flat_map(of_target));
@@ -88,7 +89,7 @@ fn of_target(target: &TargetStatus) -> Vec<Finding> {
         );
         found.push(finding(Kind::Rejecting, name, summary));
     }
-    // While it is paused no probe tells whether it is back.
+    // While a target is paused, no probe shows whether it works again.
     if target.circuit != Circuit::Closed && !target.paused {
         let error = target.last_error.as_ref().map(|last| format!(": {}", last.error)).unwrap_or_default();
         found.push(finding(Kind::TargetDown, name, format!("target {name} is down{error}")));

@@ -1,5 +1,5 @@
-//! Refused requests to the private listener: counted, logged within bounds, and slowed
-//! where they guess a token.
+//! Refused requests to the private listener. Each is counted and, within limits, logged. Requests with a
+//! wrong token are slowed down.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -14,46 +14,46 @@ use crate::domain::clock::Clock;
 use crate::domain::log_limit::LogLimit;
 use crate::telemetry::names;
 
-/// How long the response to a wrong token is held back.
+/// The delay of the response to a wrong token.
 const DELAY: Duration = Duration::from_millis(500);
 
-/// Responses that are held back for one address at the same time. Beyond that its
-/// requests are refused unread, so that it cannot guess any faster.
+/// The number of delayed responses for one address at the same time. Beyond that, requests from the address
+/// are refused before their token is checked. So more connections do not make guessing faster.
 const PER_ADDRESS: u32 = 4;
 
-/// Addresses for which responses are held back at the same time. Beyond that they are
-/// not held back: they would use up the connections of the listener.
+/// The number of addresses with delayed responses at the same time. Responses to further addresses are not
+/// delayed, since they would use up the connections of the listener.
 const ADDRESSES: usize = 8;
 
-/// Why a request was refused.
+/// The reason for a refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reason {
-    /// No token.
+    /// The request has no token.
     Missing,
-    /// A wrong token.
+    /// The token is wrong.
     Wrong,
-    /// Too many wrong tokens from one address.
+    /// The address has sent too many wrong tokens.
     Slowed,
-    /// A token that may do less.
+    /// The scope of the token does not include the request.
     Scope,
-    /// A `Host` that is no loopback name, while there is no token.
+    /// No token is configured, and `Host` is not a loopback name.
     ForeignHost,
-    /// A browser's request from another site.
+    /// A page of another site caused the request.
     CrossSite,
 }
 
-/// Counts and bounds the refusals of the private listener. Clones share them.
+/// Counts, logs and delays the refusals of the private listener. Clones share the same state.
 #[derive(Clone)]
 pub(super) struct Guard(Arc<Inner>);
 
 struct Inner {
     clock: Clock,
     tallies: [(Counter, LogLimit); Reason::ALL.len()],
-    /// How many responses are held back, by address.
+    /// The number of delayed responses, by address.
     held_back: Mutex<HashMap<IpAddr, u32>>,
 }
 
-/// One response that is held back.
+/// One delayed response. Dropping it ends the delay's count.
 struct HeldBack<'g> {
     guard: &'g Guard,
     address: IpAddr,
@@ -63,7 +63,7 @@ impl Reason {
     const ALL: [Self; 6] =
         [Self::Missing, Self::Wrong, Self::Slowed, Self::Scope, Self::ForeignHost, Self::CrossSite];
 
-    /// The name in metrics and logs.
+    /// Returns the name in metrics and logs.
     const fn as_str(self) -> &'static str {
         match self {
             Self::Missing => "missing",
@@ -85,8 +85,7 @@ impl Guard {
         Self(Arc::new(Inner { clock, tallies, held_back: Mutex::default() }))
     }
 
-    /// Counts a refusal of `request`, and logs it unless another of its kind was logged
-    /// a moment ago.
+    /// Counts a refusal of `request`. Logs it, unless the log limit of this reason is reached.
     pub(super) fn note(&self, reason: Reason, request: &Request) {
         let (counter, lines) = &self.0.tallies[reason as usize];
         counter.increment(1);
@@ -98,15 +97,15 @@ impl Guard {
         }
     }
 
-    /// Whether as many responses to the address of `request` are held back as may be.
+    /// Returns whether the number of delayed responses for the address of `request` has reached its limit.
     pub(super) fn is_slowed(&self, request: &Request) -> bool {
         let held_back = self.held_back();
         peer(request).and_then(|peer| held_back.get(&peer.ip())).is_some_and(|count| *count >= PER_ADDRESS)
     }
 
-    /// Holds the response to a wrong token from `peer` back for a moment.
+    /// Delays the response to a wrong token from `peer`.
     pub(super) async fn slow_down(&self, peer: Option<SocketAddr>) {
-        // Without an address there is no connection that a guess could come by.
+        // Every request that comes over a connection has an address.
         let Some(peer) = peer else { return };
         if let Some(_held_back) = self.hold_back(peer.ip()) {
             tokio::time::sleep(DELAY).await;
@@ -145,7 +144,7 @@ impl fmt::Debug for Guard {
     }
 }
 
-/// The other side of the connection.
+/// Returns the address of the client.
 pub(super) fn peer(request: &Request) -> Option<SocketAddr> {
     request.extensions().get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0)
 }

@@ -14,10 +14,10 @@ use crate::domain::status::{Circuit, TargetStatus};
 use crate::store::view::{Backlog, Usage};
 use crate::telemetry::names;
 
-/// Renders the installed recorder's metrics as Prometheus text 0.0.4.
+/// A function that renders the metrics of the installed recorder as Prometheus text 0.0.4.
 pub type Render = Arc<dyn Fn() -> String + Send + Sync>;
 
-/// Shows every metric, readiness and the backlogs as they are now.
+/// Returns every metric. Readiness, backlogs and the usage of the store are read for each request.
 pub(super) async fn show(State((readiness, render)): State<(Arc<Readiness>, Render)>) -> Response {
     let view = &readiness.view;
     let usage = within(STORE_LIMIT, view.operator.usage());
@@ -36,7 +36,7 @@ pub(super) async fn show(State((readiness, render)): State<(Arc<Readiness>, Rend
                 }
             }
         }
-        // The rest is worth showing still; the gauges keep their last values.
+        // The response still has the other metrics, and these gauges keep their last values.
         Err(error) => tracing::warn!(%error, "backlog metrics not refreshed"),
     }
     match usage {
@@ -49,16 +49,15 @@ pub(super) async fn show(State((readiness, render)): State<(Arc<Readiness>, Rend
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }
 
-/// `text` without the gauges that are of the past, since what is recorded is never
-/// forgotten: those of streams that do not run, and those that say of a target that it is
-/// configured when it is not, or the other way round.
+/// Returns `text` without outdated gauges, which the recorder never removes. These are the gauges of streams
+/// that do not run, and the gauges of targets whose label `configured` is no longer true.
 fn of_the_present(text: &str, parts: &Parts) -> String {
     let mut is_gauge = false;
     let present = text.split_inclusive('\n').filter(|line| {
         if let Some(kind) = line.strip_prefix("# TYPE ") {
             is_gauge = kind.trim_end().ends_with(" gauge");
         }
-        // Names hold nothing that would have to be escaped.
+        // Names contain no characters that need escapes.
         let label = |name: &str| Some(line.split_once(name)?.1.split_once('"')?.0);
         let stream = label("{stream=\"");
         let runs = |name: &str| parts.streams.iter().any(|stream| *stream.borrow().name == *name);
@@ -79,7 +78,7 @@ fn refresh(backlog: &Backlog, configured: bool, now: UnixMillis) {
     of_target(names::DELIVERIES_DEAD).set(backlog.dead as f64);
 }
 
-/// The value of a label.
+/// Returns a flag as the value of a label.
 const fn flag_name(flag: bool) -> &'static str {
     if flag { "true" } else { "false" }
 }

@@ -1,5 +1,4 @@
-//! Whether the bridge can do its work: the store commits, has room to go on, and
-//! every source is usable.
+//! Readiness: the bridge is ready if the store commits, its disk has room, and every source works.
 
 use std::time::Duration;
 
@@ -12,28 +11,29 @@ use crate::domain::event::Source;
 use crate::domain::status::{StreamPhase, StreamStatus};
 use crate::store::view::{Quiet, Usage};
 
-/// How long the result of a probe stands. Health checks may come in any number;
-/// the store is asked once in this time.
+/// The time for which the result of a probe is reused. However many health checks come, the store is
+/// probed once in this time.
 const PROBE_STANDS: Duration = Duration::from_secs(1);
 
-/// How long a stream may be without a connection before that is more than a reconnect.
+/// The time for which a stream may have no connection before the bridge is not ready. A reconnect takes
+/// less.
 const RECONNECT_GRACE: Duration = Duration::from_mins(2);
 
-/// Less room than this on the store's disk, in bytes, and writes are about to
-/// fail: the write-ahead log alone may take a quarter of it before it is cut off.
+/// The least free room on the store's disk, in bytes. With less, writes may soon fail: the write-ahead log
+/// alone may take a quarter of it before it is truncated.
 const LOW_DISK: u64 = 256 << 20;
 
-/// On a small disk, less than one part in this many.
+/// On a small disk the least free room is one part in this many of the disk.
 const LOW_DISK_PART: u64 = 10;
 
-/// Assesses whether the bridge is ready, for one router.
+/// Determines for one router whether the bridge is ready.
 pub(super) struct Readiness {
     pub(super) view: View,
-    /// Whether Pepay's own words about a stream are part of a reason.
+    /// Whether a reason quotes Pepay's message about a stream.
     quotes: bool,
-    /// How long the result of a probe stands.
+    /// The time for which the result of a probe is reused.
     stands: Duration,
-    /// How long the store has for an answer.
+    /// The time limit of a call to the store.
     patience: Duration,
     probed: Mutex<Probed>,
 }
@@ -44,46 +44,46 @@ struct Probed {
     low_disk: Option<String>,
 }
 
-/// The state at one moment.
+/// The result of one check.
 pub(super) struct Verdict {
-    /// Why the store does not commit, if it does not.
+    /// The reason why the store does not commit, if it does not.
     pub(super) store_failure: Option<String>,
-    /// Why it will not for long, if so.
+    /// The reason why the store will soon be unable to write, if so.
     pub(super) low_disk: Option<String>,
-    /// Why the bridge is not ready; empty if it is.
+    /// The reasons why the bridge is not ready; empty if it is ready.
     pub(super) reasons: Vec<String>,
-    /// What an operator should look at although it is.
+    /// Warnings for an operator, which do not affect readiness.
     pub(super) warnings: Vec<String>,
 }
 
 impl Readiness {
     pub(super) fn new(view: View) -> Self {
-        // Stands only until the first probe, or if that was abandoned by who asked for it.
+        // This failure is reported only before the first probe has ended, or if its caller has left.
         let failure = Some("the store has not been asked yet".to_owned());
         let probed = Mutex::new(Probed { at: None, failure, low_disk: None });
         Self { view, quotes: true, stands: PROBE_STANDS, patience: STORE_LIMIT, probed }
     }
 
-    /// The same without Pepay's own words, which are not public.
+    /// Returns the same checks without Pepay's messages, which are not public.
     pub(super) fn without_quotes(self) -> Self {
         Self { quotes: false, ..self }
     }
 
-    /// Looks at the store and every source.
+    /// Checks the store and every source.
     pub(super) async fn look(&self) -> Verdict {
         let mut verdict = self.intake().await;
         let now = self.view.clock.now();
         verdict.reasons.extend(self.view.stalled());
         let streams = self.view.parts().streams();
         verdict.reasons.extend(streams.iter().filter_map(|stream| unusable(stream, now, self.quotes)));
-        // No reason against being ready: without webhooks coming in, a webhook
-        // endpoint could never stop being quiet.
+        // A quiet source is a warning and not a reason. A bridge that is not ready gets no webhooks, so a
+        // quiet webhook endpoint would stay quiet for ever.
         verdict.warnings.extend(self.view.operator.quiet().iter().map(in_words));
         verdict
     }
 
-    /// Looks at what taking a webhook depends on: a bridge that is not stopping, and a
-    /// store that commits and has room.
+    /// Checks the conditions for taking webhooks: the bridge is not stopping, and the store commits and has
+    /// room.
     pub(super) async fn intake(&self) -> Verdict {
         let (store_failure, low_disk) = self.store().await;
         let stopping = self.view.stopping.is_cancelled().then(|| "shutting down".to_owned());
@@ -91,12 +91,14 @@ impl Readiness {
         Verdict { store_failure, low_disk, reasons, warnings: Vec::new() }
     }
 
-    /// Why the store does not commit, and why it will not for long.
+    /// Returns the reason why the store does not commit, and the reason why it will soon be unable to
+    /// write.
     async fn store(&self) -> (Option<String>, Option<String>) {
-        // Held while the store is asked, so that requests that come meanwhile share the result.
+        // The lock is held during the probe, so that concurrent requests share its result.
         let mut probed = self.probed.lock().await;
         if probed.at.is_none_or(|at| at.elapsed() >= self.stands) {
-            // Noted before the answer: who asks and hangs up must not make the next one ask again.
+            // The time is noted before the probe. If a client disconnects during the probe, the next
+            // request must not start another one.
             probed.at = Some(Instant::now());
             let operator = &self.view.operator;
             let (commits, usage) = tokio::join!(
@@ -104,14 +106,14 @@ impl Readiness {
                 within(self.patience, operator.usage())
             );
             probed.failure = commits.err();
-            // A disk that does not tell is no full one.
+            // A disk whose free room is unknown does not count as full.
             probed.low_disk = usage.ok().as_ref().and_then(low_disk);
         }
         (probed.failure.clone(), probed.low_disk.clone())
     }
 }
 
-/// Why the store will soon be unable to write, if so.
+/// Returns the reason why the store will soon be unable to write, if so.
 fn low_disk(usage: &Usage) -> Option<String> {
     let least = LOW_DISK.min(usage.disk_total_bytes / LOW_DISK_PART);
     let left = usage.disk_free_bytes;
@@ -130,8 +132,9 @@ pub(super) fn in_words(quiet: &Quiet) -> String {
     )
 }
 
-/// Why `stream` brings no events, if it brings none for long enough to say so.
-/// `quotes` says whether its problem is repeated. One that is connected is trusted to catch up, unless it reports a problem with that.
+/// Returns the reason why `stream` does not work, if it has not worked for long enough. With `quotes` the
+/// reason includes the stream's own problem. A stream that is connected and still behind counts as working,
+/// unless it reports a problem or Pepay has more events than it brings.
 pub(super) fn unusable(stream: &StreamStatus, now: UnixMillis, quotes: bool) -> Option<String> {
     let works = stream.connected && (stream.phase == StreamPhase::Live || stream.problem.is_none());
     let seconds = now.since(stream.since).as_secs();
@@ -164,7 +167,7 @@ mod tests {
     use super::*;
     use crate::web::tests::{NOW, Shown};
 
-    /// A stream that lost its connection this many seconds ago.
+    /// Returns a stream that lost its connection this many seconds ago.
     fn lost(seconds: u64) -> StreamStatus {
         let now = UnixMillis(NOW.0 - i64::try_from(seconds * 1000).unwrap());
         StreamStatus {

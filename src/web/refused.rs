@@ -1,5 +1,5 @@
-//! Requests that no handler takes: no such path or method, or a head that cannot be
-//! read. A webhook that Pepay sends to a wrong address is one of them.
+//! Requests that no handler takes: a request with an unknown path, a wrong method or an invalid head. A
+//! webhook that Pepay sends to a wrong address is such a request.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -15,11 +15,11 @@ use crate::domain::clock::{Clock, UnixMillis};
 use crate::domain::log_limit::LogLimit;
 use crate::telemetry::names;
 
-/// The header that a webhook of Pepay carries, and hardly any other request.
+/// The signature header of a webhook of Pepay. Other requests hardly ever have it.
 const SIGNATURE: &str = "x-pepay-signature";
 const FORWARDED_FOR: &str = "x-forwarded-for";
 
-/// Characters of a path or a header that are shown.
+/// The number of characters of a path or a header that are shown.
 const SHOWN: usize = 200;
 
 /// The statuses of refusals, each with its own count and log lines.
@@ -30,7 +30,7 @@ const STATUSES: [StatusCode; 4] = [
     StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
 ];
 
-/// The refusals of one listener. Clones share them.
+/// The refusals of one listener. Clones share the same refusals.
 #[derive(Clone)]
 pub struct HttpRefusals(Arc<Inner>);
 
@@ -38,7 +38,7 @@ struct Inner {
     clock: Clock,
     tallies: [Tally; STATUSES.len()],
     last: Mutex<Option<RefusedWebhook>>,
-    /// Whether the log has named the protocol.
+    /// For each protocol, whether the log has named it.
     named: [AtomicBool; Protocol::ALL.len()],
 }
 
@@ -47,7 +47,7 @@ struct Tally {
     lines: LogLimit,
 }
 
-/// A request, as far as its refusal tells of it.
+/// The data of a request that its refusal shows.
 pub(super) struct Refused {
     peer: SocketAddr,
     forwarded_for: Option<HeaderValue>,
@@ -58,27 +58,27 @@ pub(super) struct Refused {
 
 enum Asked {
     Parsed(http::Method, http::Uri),
-    /// The first line of a head that could not be read.
+    /// The first line of an invalid head.
     Line(String),
 }
 
-/// A request with a webhook's signature that no handler took.
+/// A request with the signature of a webhook that no handler took.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub(super) struct RefusedWebhook {
-    /// The HTTP status it was answered with.
+    /// The HTTP status of the response.
     status: u16,
-    /// Its method and path, as far as they were read.
+    /// The method and the path, as far as they were read.
     request: String,
-    /// When.
+    /// The time of the request.
     at: UnixMillis,
-    /// Address and port of the other side of the connection: a proxy's, if there is one.
+    /// The address and port of the client. Behind a proxy they are those of the proxy.
     peer: String,
-    /// `X-Forwarded-For`, as the request has it: any sender can write it.
+    /// The request's `X-Forwarded-For`. Any sender can write this header.
     #[schema(required)]
     forwarded_for: Option<String>,
 }
 
-/// Another protocol than the listener's own.
+/// A protocol that the listener recognizes and does not speak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Protocol {
     Http2,
@@ -87,7 +87,7 @@ enum Protocol {
 }
 
 impl HttpRefusals {
-    /// None yet. Metrics go to the recorder that is installed now.
+    /// Creates an empty record. Metrics go to the recorder that is installed now.
     pub fn new(clock: Clock) -> Self {
         let tallies = STATUSES.map(|status| Tally {
             counter: ::metrics::counter!(names::HTTP_REFUSED, "code" => status.as_str().to_owned()),
@@ -96,13 +96,12 @@ impl HttpRefusals {
         Self(Arc::new(Inner { clock, tallies, last: Mutex::default(), named: Default::default() }))
     }
 
-    /// The last refused request that carried a webhook's signature.
+    /// Returns the last refused request that has the signature of a webhook.
     pub(super) fn last(&self) -> Option<RefusedWebhook> {
         self.0.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Counts a refusal with `status`. One that carried a webhook's signature is logged
-    /// and shown too.
+    /// Counts a refusal with `status`. A request with the signature of a webhook is also logged and shown.
     pub(super) fn note(&self, status: StatusCode, refused: Refused) {
         let tally = STATUSES.iter().zip(&self.0.tallies).find(|(own, _)| **own == status);
         let Some((_, tally)) = tally else { return };
@@ -134,8 +133,7 @@ impl HttpRefusals {
         *self.0.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(webhook);
     }
 
-    /// Notes a head that could not be read: `read` is what came of it, and `status`
-    /// what it was answered with.
+    /// Notes an invalid head. `read` is the part of it that was read, and `status` is that of the response.
     pub(super) fn note_head(&self, status: StatusCode, read: &[u8], peer: SocketAddr) {
         self.note(status, Refused::of_head(read, peer));
         if let Some(protocol) = Protocol::of(read) {
@@ -143,12 +141,12 @@ impl HttpRefusals {
         }
     }
 
-    /// Notes the beginning of HTTP/2.
+    /// Notes that a client speaks HTTP/2.
     pub(super) fn note_http2(&self, peer: SocketAddr) {
         self.name(Protocol::Http2, peer);
     }
 
-    /// Names the protocol in the log, once.
+    /// Logs the name of the protocol, once in the life of the process.
     fn name(&self, protocol: Protocol, peer: SocketAddr) {
         if !self.0.named[protocol as usize].swap(true, Relaxed) {
             let (protocol, remedy) = protocol.in_words();
@@ -164,7 +162,7 @@ impl fmt::Debug for HttpRefusals {
 }
 
 impl Refused {
-    /// What a refusal of `request` would tell.
+    /// Returns the data of `request` that a refusal shows.
     pub(super) fn of<B>(request: &Request<B>, peer: SocketAddr) -> Self {
         let headers: &HeaderMap = request.headers();
         Self {
@@ -175,7 +173,7 @@ impl Refused {
         }
     }
 
-    /// The same of a head that could not be read.
+    /// Returns the same data of an invalid head.
     fn of_head(head: &[u8], peer: SocketAddr) -> Self {
         let mut lines = head.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
         let first = lines.next().unwrap_or_default();
@@ -189,7 +187,7 @@ impl Refused {
                 forwarded_for = HeaderValue::from_bytes(value).ok();
             }
         }
-        // A query may hold a secret, and the version says nothing.
+        // A query may contain a secret. The version is of no use to an operator.
         let line = first.split(|byte| *byte == b'?').next().unwrap_or_default();
         let line = line.strip_suffix(b" HTTP/1.1").unwrap_or(line);
         Self { peer, forwarded_for, request: Asked::Line(shown(line)), is_signed }
@@ -199,11 +197,11 @@ impl Refused {
 impl Protocol {
     const ALL: [Self; 3] = [Self::Http2, Self::Proxy, Self::Tls];
 
-    /// The protocol that `read` is the beginning of, if it is one of these.
+    /// Returns the protocol that begins with `read`, if it is one of these.
     fn of(read: &[u8]) -> Option<Self> {
         /// RFC 9113, section 3.4.
         const HTTP2: &[u8] = b"PRI * HTTP/2";
-        /// The PROXY protocol, version 1 and 2; empty lines before are skipped.
+        /// The PROXY protocol, versions 1 and 2, without the empty lines at the beginning, which are skipped.
         const PROXY: [&[u8]; 2] = [b"PROXY ", b"\0\r\nQUIT\n"];
         /// RFC 8446, section 5.1: a record of the handshake.
         const TLS: &[u8] = b"\x16\x03";
@@ -229,7 +227,7 @@ impl Protocol {
     }
 }
 
-/// The beginning of a text from outside, without control characters.
+/// Returns the beginning of a text from a client, without control characters.
 fn shown(text: &[u8]) -> String {
     String::from_utf8_lossy(text).chars().filter(|char| !char.is_control()).take(SHOWN).collect()
 }

@@ -1,4 +1,4 @@
-//! Routes that can be replaced while they are served.
+//! Routes that can be replaced while the listener serves.
 
 use std::convert::Infallible;
 use std::task::{Context, Poll};
@@ -12,18 +12,18 @@ use tower::{Service, ServiceExt as _};
 
 use super::not_found;
 
-/// Routes that can be replaced: each request takes those that there are when it
-/// comes, whenever its connection was opened. Clones are handles on the same.
+/// Routes that can be replaced. Each request uses the routes in effect when it arrives, even on an older
+/// connection. Clones share the same routes.
 #[derive(Clone, Debug)]
 pub struct Routes(watch::Sender<Router>);
 
 impl Routes {
-    /// These routes, for now.
+    /// Creates the handle, with `routes` in effect.
     pub fn new(routes: Router) -> Self {
         Self(watch::Sender::new(routes.fallback(not_found)))
     }
 
-    /// Routes every request from now on by `routes`. Requests under way end as they began.
+    /// Uses `routes` for every request from now on. Requests in flight keep their routes.
     pub fn replace(&self, routes: Router) {
         drop(self.0.send_replace(routes.fallback(not_found)));
     }

@@ -1,8 +1,8 @@
-//! A router behind a listener, with limits.
+//! The HTTP server: serves a router on a listener, with limits.
 //!
-//! The accept loop is written out because `axum::serve` bounds neither the
-//! number of connections nor the time one may take to send a request: a few
-//! hundred clients that send nothing would be enough to shut all others out.
+//! The module has its own accept loop. `axum::serve` limits neither the number of connections nor the
+//! time that a client may take to send a request. A few hundred clients that send nothing could shut out
+//! all others.
 
 mod connection_limit;
 mod gate;
@@ -37,37 +37,37 @@ use self::head_timeout::HeadTimeout;
 use self::write_timeout::WriteTimeout;
 use super::refused::HttpRefusals;
 
-/// The longest head of a request, in bytes; a longer one is answered 431.
+/// The longest head of a request, in bytes. The response to a longer one is 431.
 const MAX_HEAD: usize = 16 * 1024;
 
-/// How much is read from a connection ahead of the handler, in bytes.
+/// The most that is read from a connection ahead of the handler, in bytes.
 const MAX_BUFFER: usize = 64 * 1024;
 
-/// The wait after the machine refused to accept, most often for want of file
-/// descriptors: connections that end meanwhile give theirs back.
+/// The pause after the system failed to accept a connection. The usual cause is a lack of file
+/// descriptors, and connections that end in the pause free theirs.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
-/// What clients of a listener may take up.
+/// The limits on the clients of a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections at the same time. A further one replaces the one that has kept
-    /// the server waiting for the longest, or waits if all are being served.
+    /// The number of connections at the same time. A further connection replaces the one for which the
+    /// server has waited the longest. If all are being served, the new one waits.
     pub connections: usize,
-    /// From the connection, or the previous response, to the first byte of the next request.
+    /// The longest time from the connection, or the previous response, to the first byte of the next
+    /// request.
     pub keep_alive: Duration,
-    /// From the first to the last byte of a request's head.
+    /// The longest time from the first to the last byte of a request's head.
     pub head: Duration,
-    /// How long a client may leave a response unread.
+    /// The longest time for which a client may read nothing of a response.
     pub stall: Duration,
-    /// Whether a client that has ended its writing side still gets its response. Then one
-    /// that has gone is noticed only when a response to it cannot be sent.
+    /// Whether a client that has closed its writing side still gets its response. If so, the server
+    /// notices that a client has disconnected only when it cannot send a response.
     pub half_close: bool,
 }
 
 impl Limits {
-    /// For a listener that is open to all. Together with the private one,
-    /// the store and the targets it stays below 1024 file descriptors, where
-    /// many systems draw the line.
+    /// The limits of the public listener. Both listeners, the store and the targets together stay below
+    /// 1024 file descriptors, the default limit of many systems.
     pub const PUBLIC: Self = Self {
         connections: 512,
         keep_alive: Duration::from_secs(75),
@@ -76,16 +76,17 @@ impl Limits {
         half_close: true,
     };
 
-    /// For the private listener. A change in bulk and the live overview end with their client.
+    /// The limits of the private listener. Without half-close a bulk change and the live overview end
+    /// when their client disconnects.
     pub const ADMIN: Self = Self { connections: 64, half_close: false, ..Self::PUBLIC };
 
-    /// The same with another time for which an idle connection is kept.
+    /// Returns these limits with another `keep_alive`.
     pub const fn keeping_alive(self, keep_alive: Duration) -> Self {
         Self { keep_alive, ..self }
     }
 }
 
-/// What every connection of a listener shares.
+/// The state that the connections of a listener share.
 #[derive(Clone)]
 struct Server {
     router: Router,
@@ -94,9 +95,8 @@ struct Server {
     stop: CancellationToken,
 }
 
-/// Serves `router` on `listener` until `stop`, then lets the requests in
-/// flight finish, and returns. On `abandon` it drops them and returns at once.
-/// What no handler takes goes to `refusals`.
+/// Serves `router` on `listener` until `stop`, finishes the requests in flight, and returns. On `abandon`
+/// the function drops them and returns at once. Requests that no handler takes are noted in `refusals`.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
@@ -118,10 +118,10 @@ pub async fn serve(
     connections.shutdown().await;
 }
 
-/// Accepts until `stop`, then closes the listener.
+/// Accepts connections until `stop`, then closes the listener.
 async fn accept(listener: TcpListener, server: &Server, connections: &mut JoinSet<()>) {
     let (limit, stop) = (ConnectionLimit::new(server.limits.connections), &server.stop);
-    // Accepted, and not yet admitted.
+    // The connection that is accepted and not yet admitted.
     let mut outside = None;
     loop {
         tokio::select! {
@@ -150,11 +150,11 @@ fn concerns_one_client(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
-/// Serves one connection until it ends, until it has to make place for another, or
-/// until the request in flight at the stop has been answered.
+/// Serves one connection until it ends or another connection takes its slot. After `stop` the function
+/// answers the request in flight and ends.
 fn connection(stream: TcpStream, peer: SocketAddr, slot: Slot, server: Server) -> impl Future<Output = ()> {
     let Server { router, limits, refusals, stop } = server;
-    // Responses are small and written whole: waiting for more to send only delays them.
+    // Responses are small and written whole. Nagle's algorithm would only delay them.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY not set");
     }
@@ -175,8 +175,8 @@ fn connection(stream: TcpStream, peer: SocketAddr, slot: Slot, server: Server) -
     });
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        // The transport's limits are shorter. With one of its own hyper reads again after
-        // a response, which is what starts theirs.
+        // The limits of `HeadTimeout` are shorter. This limit makes hyper read again after a response,
+        // and that read starts the timer of `HeadTimeout`.
         .header_read_timeout(limits.keep_alive + limits.head)
         .max_header_size(MAX_HEAD)
         .max_buf_size(MAX_BUFFER)
@@ -205,7 +205,7 @@ fn connection(stream: TcpStream, peer: SocketAddr, slot: Slot, server: Server) -
     }
 }
 
-/// The response of a handler that panicked; the process goes on.
+/// Logs the panic of a handler and returns 500. The process continues.
 #[expect(clippy::needless_pass_by_value, reason = "this is how the layer hands a panic over")]
 fn panicked(panic: Box<dyn Any + Send>) -> Response<Body> {
     log_panic(&*panic);

@@ -15,15 +15,15 @@ use crate::domain::clock::UnixMillis;
 use crate::domain::status::{StreamStatus, TargetState, TargetStatus, WebhookStatus};
 use crate::store::view::{Backlog, Summary};
 
-/// The whole page.
+/// The body of the response.
 #[derive(Serialize)]
 pub(super) struct Page {
     version: &'static str,
     uptime_seconds: u64,
     ready: bool,
-    /// Why it is not; empty if it is.
+    /// The reasons why the bridge is not ready; empty if it is ready.
     reasons: Vec<String>,
-    /// What an operator should look at although it is.
+    /// Warnings for an operator, which do not affect readiness.
     warnings: Vec<String>,
     streams: Vec<StreamStatus>,
     webhooks: Vec<WebhookStatus>,
@@ -31,28 +31,28 @@ pub(super) struct Page {
     last_refused_webhook: Option<RefusedWebhook>,
     store: Store,
     targets: Vec<Target>,
-    /// Those that share the store; empty of a store of one process.
+    /// The replicas that share the store; empty for a store of one process.
     replicas: Vec<ReplicaStatus>,
 }
 
-/// The store. `events`, `first_sequence`, `last_sequence` and `engine` are left out
-/// where the store does not answer.
+/// The store. `events`, `first_sequence`, `last_sequence` and `engine` are left out if the store does not
+/// respond.
 #[derive(Debug, Default, Serialize, ToSchema)]
 pub(super) struct Store {
-    /// Whether it commits.
+    /// Whether the store commits.
     committing: bool,
-    /// Why it does not, or what it did not answer.
+    /// The reason why the store does not commit, or the error of another query; null if there is none.
     #[schema(required)]
     error: Option<String>,
-    /// Events that it holds.
+    /// The number of stored events.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     events: Option<i64>,
-    /// The sequence of the oldest of them; 0 if there is none.
+    /// The sequence of the oldest stored event; 0 if there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     first_sequence: Option<i64>,
-    /// The sequence of the newest of them; 0 if there is none.
+    /// The sequence of the newest stored event; 0 if there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     last_sequence: Option<i64>,
@@ -62,7 +62,7 @@ pub(super) struct Store {
     engine: Option<String>,
 }
 
-/// A target: its dispatcher's state beside what the store holds for it.
+/// A target: the state of its dispatcher, and the counts of its deliveries in the store.
 #[derive(Serialize)]
 struct Target {
     #[serde(flatten)]
@@ -82,8 +82,8 @@ struct Waiting {
     dead: u64,
 }
 
-/// Shows the state of every part. What the store does not tell is left out, and
-/// `store.error` says why.
+/// Returns the state of every part. Data that the store does not return is left out, and `store.error` has
+/// the reason.
 pub(super) async fn show(State(readiness): State<Arc<Readiness>>) -> Json<Page> {
     let view = &readiness.view;
     let (verdict, summary, backlogs) =
@@ -114,8 +114,8 @@ pub(super) async fn show(State(readiness): State<Arc<Readiness>>) -> Json<Page> 
 }
 
 impl Store {
-    /// The store, of which `failure` says why it does not commit, and `unread` why
-    /// another question was not answered.
+    /// Creates the section. `failure` is the reason why the store does not commit, and `unread` is the error
+    /// of another query.
     pub(super) fn new(
         failure: Option<String>,
         summary: Result<Summary, String>,

@@ -1,4 +1,4 @@
-//! The bearer tokens of the private listener (RFC 6750, section 2.1), and what each may do.
+//! The bearer tokens of the private listener (RFC 6750, section 2.1), and their scopes.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,14 +16,14 @@ use tokio::sync::watch;
 use super::audit::{Caller, Trail};
 use super::guard::{self, Guard, Reason};
 
-/// What a token may do. Each scope includes those before it.
+/// The requests that a token permits. Each scope includes those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Scope {
     /// `/metrics` and `/status`.
     Metrics,
-    /// Everything that only reads.
+    /// Every request that only reads.
     Read,
-    /// Everything.
+    /// Every request.
     Operate,
 }
 
@@ -32,14 +32,14 @@ pub enum Scope {
 pub struct Token {
     /// Its name in the configuration, such as `server.tokens.prometheus`.
     pub name: Arc<str>,
-    /// What it may do.
+    /// The requests that it permits.
     pub scope: Scope,
-    /// What a request has to show.
+    /// The secret, which a request has to send.
     pub secret: SecretString,
 }
 
-/// The tokens of the private listener; none lets every request through. They can be
-/// replaced while the listener serves. Clones are handles on the same tokens.
+/// The tokens of the private listener. Without tokens, every request passes. The tokens can be replaced
+/// while the listener serves. Clones share the same tokens.
 #[derive(Clone, Debug)]
 pub struct Tokens(watch::Sender<Vec<Arc<Held>>>);
 
@@ -49,23 +49,23 @@ struct Held {
     key: Key,
 }
 
-/// A secret, kept as a MAC key: it is compared by what it signs, which takes
-/// the same time wherever a guess goes wrong and however long it is.
+/// A secret, kept as a MAC key. A guess is compared by its signature. The time of this comparison does not
+/// depend on the position of the first wrong character.
 struct Key(Hmac<Sha256>);
 
 impl Tokens {
-    /// These tokens.
+    /// Creates the handle, with `tokens` in effect.
     pub fn new(tokens: &[Token]) -> Self {
         Self(watch::Sender::new(tokens.iter().map(|token| Arc::new(Held::new(token))).collect()))
     }
 
-    /// Accepts `tokens` instead, from the next request on. Returns what has changed,
-    /// such as `server.tokens.prometheus changed`.
+    /// Replaces the tokens by `tokens`, from the next request on. Returns the changes, such as
+    /// `server.tokens.prometheus changed`.
     pub fn replace(&self, tokens: &[Token]) -> Vec<String> {
         let changes = self.changes(tokens);
         if !changes.is_empty() {
             self.0.send_modify(|held| {
-                // One that stays is the same as before: what it has admitted goes on.
+                // An unchanged token keeps its `Arc`, so the admissions by it stay valid.
                 let kept = |token: &Token| held.iter().find(|held| held.is(token)).cloned();
                 let kept: Vec<_> = tokens.iter().map(kept).collect();
                 let all = kept.into_iter().zip(tokens);
@@ -75,7 +75,7 @@ impl Tokens {
         changes
     }
 
-    /// What [`replace`](Self::replace) with `tokens` would change.
+    /// Returns the changes that [`replace`](Self::replace) with `tokens` would make.
     pub fn changes(&self, tokens: &[Token]) -> Vec<String> {
         let held = self.0.borrow();
         let removed = held.iter().filter(|held| tokens.iter().all(|token| token.name != held.name));
@@ -88,12 +88,12 @@ impl Tokens {
         removed.chain(differing).collect()
     }
 
-    /// Whether a token has to be shown.
+    /// Returns whether requests need a token.
     pub(super) fn are_set(&self) -> bool {
         !self.0.borrow().is_empty()
     }
 
-    /// Admits a request with `headers`, or returns why not.
+    /// Admits a request with `headers`, or returns the reason for the refusal.
     fn admit(&self, headers: &HeaderMap) -> Result<Admission, Reason> {
         let seen = self.0.subscribe();
         let held = {
@@ -111,8 +111,8 @@ impl Tokens {
     }
 }
 
-/// What admitted a request: its token, or that none is set. Every request that
-/// the [check] lets through carries it.
+/// The admission of a request: by its token, or because no token is configured. Every request that passes
+/// the [check] has it as an extension.
 #[derive(Clone)]
 pub(super) struct Admission {
     seen: watch::Receiver<Vec<Arc<Held>>>,
@@ -124,24 +124,24 @@ impl Admission {
         self.held.as_ref().map_or(Scope::Operate, |held| held.scope)
     }
 
-    /// The token as the audit trail names it.
+    /// Returns the name of the token in the audit trail.
     fn caller(&self) -> Caller {
         let short = |name: &str| {
             let name = name.strip_prefix("server.").unwrap_or(name);
-            // One in `[server.tokens]` that is called so is another one.
+            // A token `admin_token` of `[server.tokens]` is not `server.admin_token`.
             let own = name.strip_prefix("tokens.").filter(|own| *own != "admin_token");
             own.unwrap_or(name).into()
         };
         Caller(self.held.as_ref().map(|held| short(&held.name)))
     }
 
-    /// Resolves once the token has been replaced since.
+    /// Resolves once the token that admitted the request has been replaced or removed.
     pub(super) async fn expired(&mut self) {
         let holds = |tokens: &Vec<Arc<Held>>| match &self.held {
             None => tokens.is_empty(),
             Some(held) => tokens.iter().any(|one| Arc::ptr_eq(one, held)),
         };
-        // An error says that the listener is gone, and with it the token.
+        // An error means that the listener has ended, so the token has too.
         let _ = self.seen.wait_for(|tokens| !holds(tokens)).await;
     }
 }
@@ -165,7 +165,7 @@ impl Key {
     }
 }
 
-/// Leaves out the key.
+/// Omits the key.
 impl fmt::Debug for Held {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({:?})", self.name, self.scope)
@@ -178,15 +178,15 @@ fn keyed(key: &[u8]) -> Hmac<Sha256> {
     mac
 }
 
-/// The token that an `Authorization` shows.
+/// Returns the token of an `Authorization` header with the scheme `Bearer`.
 fn bearer(value: &HeaderValue) -> Option<&str> {
     let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
 }
 
-/// The least scope that a request needs.
+/// Returns the least scope that a request needs.
 fn needed(method: &Method, path: &str) -> Scope {
-    // Asks Pepay for an event and changes nothing.
+    // This call asks Pepay for an event and changes nothing.
     let verifies = || path.starts_with("/api/v1/events/") && path.ends_with("/verify");
     if matches!(path, "/metrics" | "/status") {
         Scope::Metrics
@@ -197,8 +197,8 @@ fn needed(method: &Method, path: &str) -> Scope {
     }
 }
 
-/// Lets a request through whose token may do what it asks for. Returns 401 without a
-/// token of ours, 403 to one that may do less, and 429 to an address that guesses.
+/// Passes a request on if the scope of its token includes it. Returns 401 without a valid token, 403 if the
+/// scope does not include the request, and 429 to an address that has sent too many wrong tokens.
 pub(super) async fn check(
     State((tokens, guard, trail)): State<(Tokens, Guard, Trail)>,
     mut request: Request,

@@ -28,8 +28,7 @@ struct Ongoing {
 }
 
 impl CommitHealth {
-    /// Notes that a group with this number of `commands` could not be committed. Logs the first
-    /// failure, and further ones at least [`REMINDER`] apart.
+    /// Notes that a group of `commands` could not be committed.
     pub(super) fn failed(&mut self, now: Instant, error: &EngineError, commands: usize) {
         self.last = Some((now, error.to_string()));
         let first = self.ongoing.is_none();
@@ -42,7 +41,7 @@ impl CommitHealth {
         }
     }
 
-    /// Notes that a group was committed. Logs the end of a failure.
+    /// Notes that a group was committed.
     pub(super) fn committed(&mut self, now: Instant) {
         if let Some(trouble) = self.ongoing.take() {
             let (seconds, refused) = (now.duration_since(trouble.since).as_secs(), trouble.refused);

@@ -1,8 +1,9 @@
-//! The limit on the connections of one listener. When it is reached, a new connection
-//! replaces the one that has kept the server waiting for the longest, for a request or
-//! the rest of one. So slow clients cannot use the limit up, however many they are. A
-//! connection whose request is being answered is never closed for another, up to the
-//! last byte of the response.
+//! The limit on the connections of one listener.
+//!
+//! When the limit is reached, a new connection replaces the one for which the server has waited the
+//! longest. The server waits for a connection until it has received a whole request. So slow clients cannot
+//! use up the limit. A connection whose request is being answered keeps its slot until the last byte of the
+//! response is sent.
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -15,65 +16,68 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// The limit, and the connections that count towards it.
+/// The limit, and the open connections.
 #[derive(Debug)]
 pub(super) struct ConnectionLimit {
     most: usize,
     connections: Mutex<Connections>,
-    /// Told when a slot may have become free.
+    /// Is notified when a slot may have become free.
     freed: Notify,
 }
 
 #[derive(Debug, Default)]
 struct Connections {
-    /// Grows with every change of which connections wait: the lowest has waited the longest.
+    /// A counter that grows whenever the server begins to wait for a connection. The connection with the
+    /// lowest turn is the one for which the server has waited the longest.
     turn: u64,
     open: HashMap<u64, Open>,
 }
 
 #[derive(Debug)]
 struct Open {
-    /// The turn since which the server waits for it; `None` while it is served.
+    /// The turn at which the server began to wait for this connection; `None` while a request is being
+    /// answered.
     waiting: Option<u64>,
     close: CancellationToken,
 }
 
-/// A connection's share of the limit. Dropping it gives the share back.
+/// The slot of one connection. Dropping it frees the slot.
 #[derive(Debug)]
 pub(super) struct Slot {
     limit: Arc<ConnectionLimit>,
     number: u64,
-    /// Whether the last of a response has been made, and not yet been sent. Of the
-    /// connection's own task alone.
+    /// Whether the body of a response has ended and its last bytes are not sent yet. Only the
+    /// connection's own task uses this field.
     sending_last: AtomicBool,
-    /// Where the connection is between two requests. Of the connection's own task alone.
+    /// How much of the head of the next request has arrived. Only the connection's own task uses this
+    /// field.
     head: Mutex<Head>,
-    /// Cancelled when the connection has to make place for another.
+    /// Cancelled when another connection takes the slot.
     pub(super) close: CancellationToken,
 }
 
-/// How far the head of the next request has arrived.
+/// How much of the head of the next request has arrived.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Head {
-    /// None of it, since then.
+    /// Nothing; the server waits since this time.
     Awaited(Instant),
-    /// A part of it, since then.
+    /// A part; the first byte arrived at this time.
     Begun(Instant),
-    /// All of it: the request is being answered.
+    /// The whole head; the request is being answered.
     Complete,
 }
 
 impl ConnectionLimit {
-    /// A limit of so many connections at the same time.
+    /// Creates a limit of `most` connections at the same time.
     pub(super) fn new(most: usize) -> Arc<Self> {
         Arc::new(Self { most, connections: Mutex::default(), freed: Notify::new() })
     }
 
-    /// Returns a slot, taken from the connection that has been waited for the longest if
-    /// there is no other. Waits only while every connection is being served.
+    /// Returns a slot. If no slot is free, the function takes the slot of the connection for which the
+    /// server has waited the longest. It waits only while every connection is being served.
     pub(super) async fn admit(self: &Arc<Self>) -> Slot {
         loop {
-            // Registered before the look, so that a slot freed in between is not missed.
+            // Registers before the attempt, so that no slot that is freed in between is missed.
             let freed = self.freed.notified();
             if let Some(slot) = self.try_admit() {
                 return slot;
@@ -107,7 +111,7 @@ impl ConnectionLimit {
 }
 
 impl Slot {
-    /// How far the head of the next request has arrived.
+    /// Returns how much of the head of the next request has arrived.
     pub(super) fn head(&self) -> Head {
         *self.lock_head()
     }
@@ -120,7 +124,7 @@ impl Slot {
         }
     }
 
-    /// Notes that a request's head has arrived whole.
+    /// Notes that the whole head of a request has arrived.
     pub(super) fn head_complete(&self) {
         *self.lock_head() = Head::Complete;
     }
@@ -129,19 +133,18 @@ impl Slot {
         self.head.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes that a request has arrived whole: the server does not wait for this
-    /// connection any more.
+    /// Notes that a whole request has arrived. The server no longer waits for this connection.
     fn served(&self) {
-        // A client that has sent its next request is not idle, although the last of
-        // the response before is still to be sent.
+        // A client that has sent its next request is not idle, even if the last bytes of the previous
+        // response are not sent yet.
         self.sending_last.store(false, Relaxed);
         if let Some(open) = self.limit.connections().open.get_mut(&self.number) {
             open.waiting = None;
         }
     }
 
-    /// Notes that everything made so far has been sent: after the last of a response
-    /// the server waits for the client again.
+    /// Notes that all bytes written so far have been sent. If they end a response, the server waits for
+    /// the client again.
     pub(super) fn sent(&self) {
         if !self.sending_last.swap(false, Relaxed) {
             return;
@@ -166,7 +169,7 @@ impl Drop for Slot {
     }
 }
 
-/// A request's body, which tells its slot when it has arrived whole.
+/// The body of a request. It notifies its slot when it has arrived whole.
 pub(super) struct Arriving {
     body: Incoming,
     slot: Arc<Slot>,
@@ -210,8 +213,7 @@ impl Body for Arriving {
     }
 }
 
-/// A response's body, which tells its slot when it has ended: when it is dropped,
-/// since the server has taken the last of it by then.
+/// The body of a response. It notifies its slot when it is dropped: hyper has taken its last bytes by then.
 pub(super) struct Leaving<B> {
     body: B,
     slot: Arc<Slot>,

@@ -1,4 +1,4 @@
-//! What every request of a listener passes, whatever its path.
+//! The checks and response headers that apply to every request of a listener, whatever its path.
 
 use std::net::SocketAddr;
 
@@ -15,7 +15,7 @@ use tower::ServiceExt as _;
 
 use crate::web::refused::{HttpRefusals, Refused};
 
-/// Set on every response that does not set it itself.
+/// The security headers. Each is added to every response that does not have it.
 const SECURITY: [(HeaderName, &str); 5] = [
     (X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (X_FRAME_OPTIONS, "DENY"),
@@ -24,7 +24,8 @@ const SECURITY: [(HeaderName, &str); 5] = [
     (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
 ];
 
-/// The response of `router` to a request from `peer`. What has no route goes to `refusals`.
+/// Passes a request from `peer` to `router` and returns the response. A request with a wrong `Host` is
+/// refused (400). That refusal, and a response of 404 or 405, is noted in `refusals`.
 pub(super) async fn pass(
     mut request: Request<Body>,
     peer: SocketAddr,
@@ -55,11 +56,11 @@ pub(super) async fn pass(
     response
 }
 
-/// What is wrong with the request's `Host` (RFC 9112, section 3.2), if anything is.
+/// Returns the fault of the request's `Host` (RFC 9112, section 3.2), if there is one.
 fn fault_of_host(version: Version, headers: &HeaderMap) -> Option<&'static str> {
     let mut values = headers.get_all(HOST).iter();
     let Some(host) = values.next() else {
-        // HTTP/1.0 does not know it.
+        // HTTP/1.0 does not require the header.
         return (version != Version::HTTP_10).then_some("there is no Host header");
     };
     if values.next().is_some() {

@@ -1,8 +1,8 @@
-//! The reading half of a transport, which bounds the wait for a request: for its first byte, and from there
-//! to the end of its head.
+//! The reading half of a transport, with two limits: one on the wait for the first byte of a request, one
+//! on the time from there to the end of its head.
 //!
-//! hyper bounds both together. The first has to be longer than what a proxy keeps its
-//! connections for, the second short.
+//! hyper has one limit for both together. The first limit must be longer than the time for which a proxy
+//! keeps idle connections, and the second must be short.
 
 use std::future::Future;
 use std::io;
@@ -16,19 +16,19 @@ use tokio::time::Sleep;
 
 use super::connection_limit::{Head, Slot};
 
-/// `stream`, whose reads fail with [`io::ErrorKind::TimedOut`] once a limit is over.
+/// Wraps `stream`. A read fails with [`io::ErrorKind::TimedOut`] once a limit is exceeded.
 pub(super) struct HeadTimeout<R> {
     stream: R,
     slot: Arc<Slot>,
     keep_alive: Duration,
     head: Duration,
-    /// Runs while a read waits for a request.
+    /// The timer that runs while a read waits for a request.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl<R> HeadTimeout<R> {
-    /// Waits up to `keep_alive` for the first byte of a request, and from there up to
-    /// `head` for the end of its head.
+    /// Wraps `stream`. The limit for the first byte of a request is `keep_alive`; the limit from there to
+    /// the end of its head is `head`.
     pub(super) const fn new(stream: R, slot: Arc<Slot>, keep_alive: Duration, head: Duration) -> Self {
         Self { stream, slot, keep_alive, head, timer: None }
     }

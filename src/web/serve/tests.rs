@@ -1,4 +1,4 @@
-//! Real sockets: what a client can and cannot take up.
+//! Tests of the server's limits, with real sockets.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -11,10 +11,10 @@ use tokio::sync::{Notify, mpsc};
 
 use super::*;
 
-/// Far longer than anything here takes: a test that reaches it has failed.
+/// The time limit of every wait. It is far longer than any step takes; a test that reaches it has failed.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Generous, so that a test sees only the limit it is about.
+/// Limits that no test reaches, for the limits that a test is not about.
 const GENEROUS: Limits =
     Limits { connections: 8, keep_alive: PATIENCE, head: PATIENCE, stall: PATIENCE, half_close: true };
 
@@ -68,7 +68,7 @@ impl Client {
         self.send(&format!("GET {path} HTTP/1.1\r\nhost: bridge\r\n\r\n")).await;
     }
 
-    /// Reads until `end` has come.
+    /// Reads until the text ends with `end`, and returns the text.
     async fn reads(&mut self, end: &str) -> String {
         let mut read = String::new();
         while !read.ends_with(end) {
@@ -80,7 +80,7 @@ impl Client {
         read
     }
 
-    /// Waits until the server has closed the connection; returns what came before.
+    /// Waits until the server has closed the connection. Returns the text that came before.
     async fn closed(&mut self) -> String {
         let mut read = Vec::new();
         // A reset is an end as well.
@@ -97,12 +97,12 @@ fn hello() -> Router {
     Router::new().route("/", get(|| async { "hello" }))
 }
 
-/// Returns the body of the request.
+/// Returns a router whose response is the body of the request.
 fn echo() -> Router {
     Router::new().route("/", axum::routing::post(|body: Bytes| async { body }))
 }
 
-/// A handler that reports each request and answers it when told to.
+/// Returns a router whose handler reports each request on the channel and answers it after `Notify`.
 fn held() -> (Router, mpsc::Receiver<()>, Arc<Notify>) {
     let (entered, entries) = mpsc::channel(8);
     let release = Arc::new(Notify::new());
@@ -144,7 +144,7 @@ async fn a_connection_that_says_nothing_is_closed() {
 #[tokio::test]
 async fn a_connection_that_says_nothing_more_is_closed() {
     let listener = bind().await;
-    // Sent before the server runs, so that its first head is never late.
+    // The request is sent before the server runs, so its head is never late.
     let mut client = Client::of(listener.local_addr().unwrap()).await;
     client.get("/").await;
     let limits = Limits { keep_alive: Duration::from_millis(50), ..GENEROUS };
@@ -158,7 +158,7 @@ async fn an_idle_connection_has_longer_than_a_head_that_has_begun() {
     let server = Serving::start(hello(), limits).await;
     let mut client = server.client().await;
     for _ in 0..2 {
-        // Far longer idle than a head may take.
+        // The client is idle for far longer than the limit of a head.
         tokio::time::timeout(Duration::from_millis(200), client.0.readable()).await.unwrap_err();
         client.get("/").await;
         client.reads("hello").await;
@@ -203,7 +203,7 @@ async fn a_head_that_is_too_long_is_refused() {
 
 #[tokio::test]
 async fn an_answer_that_is_not_read_is_given_up() {
-    /// Says when the answer is dropped.
+    /// Sends a message when the response is dropped.
     struct Dropped(mpsc::Sender<()>);
     impl Drop for Dropped {
         fn drop(&mut self) {
@@ -237,7 +237,7 @@ async fn a_connection_beyond_the_cap_waits_while_the_others_are_served() {
     within(entries.recv()).await.unwrap();
     let mut waiting = server.client().await;
     waiting.get("/").await;
-    // Both are answered in the end, and the second handler is entered only after the first.
+    // Both requests are answered. The second one enters the handler only after the first.
     release.notify_one();
     inside.reads("held").await;
     within(entries.recv()).await.unwrap();
@@ -253,7 +253,7 @@ async fn clients_that_keep_the_server_waiting_give_up_their_place_the_longest_fi
     slow_head.send("GET / HTTP/1.1\r\n").await;
     let mut slow_body = server.client().await;
     slow_body.send("POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\nexpect: 100-continue\r\n\r\n").await;
-    // Read by the handler, so it is inside; the order of arrival is that of the connections.
+    // The handler reads this body, so the server has accepted all three, in the order of connection.
     slow_body.reads("100 Continue\r\n\r\n").await;
     let mut fillers = Vec::new();
     for holder in [&mut silent, &mut slow_head, &mut slow_body] {
@@ -262,13 +262,13 @@ async fn clients_that_keep_the_server_waiting_give_up_their_place_the_longest_fi
         quick.reads("hello").await;
         holder.closed().await;
         quick.closed().await;
-        // Takes the slot that the quick one has left, as the one last waited for.
+        // This client takes the slot of `quick`. The server has waited for it the shortest.
         fillers.push(server.client().await);
     }
 }
 
-/// Asks for an answer that is long in coming, then has another client fall idle and a
-/// third one ask for a slot: the answer must come whole all the same.
+/// A first client requests a long response, a second one becomes idle, and a third one needs a slot. The
+/// second client loses its slot, and the first one gets its whole response.
 async fn outlasts_an_idle_one(router: Router, end: &str, release: &Notify) {
     let router = router.route("/", get(|| async { "hello" }));
     let server = Serving::start(router, Limits { connections: 2, ..GENEROUS }).await;
@@ -305,7 +305,7 @@ async fn a_client_that_receives_a_stream_keeps_its_place_and_an_idle_one_gives_i
 
 #[tokio::test]
 async fn a_client_that_reads_slowly_keeps_its_place_and_an_idle_one_gives_it_up() {
-    // More than the system takes without the client's reading.
+    // The body is larger than the socket buffers.
     let long = || async { format!("{}the end", "x".repeat(32 << 20)) };
     outlasts_an_idle_one(Router::new().route("/long", get(long)), "the end", &Notify::new()).await;
 }

@@ -1,8 +1,8 @@
-//! A transport that bounds the time without progress of a write, and tells when
-//! everything written has been sent.
+//! A transport that limits the time in which a write makes no progress. It also reports when all written
+//! bytes have been sent.
 //!
-//! hyper does not bound how long a response takes: a client that sends requests and
-//! never reads would hold its connection for as long as it likes.
+//! hyper does not limit the time of a response. A client that sends requests and never reads could keep
+//! its connection for ever.
 
 use std::future::Future;
 use std::io;
@@ -16,14 +16,13 @@ use tokio::time::Sleep;
 
 use super::connection_limit::Slot;
 
-/// `inner`, whose writes fail with [`io::ErrorKind::TimedOut`] once none has
-/// made progress for `limit`.
+/// Wraps `inner`. A write fails with [`io::ErrorKind::TimedOut`] after `limit` without progress.
 pub(super) struct WriteTimeout<I> {
     inner: I,
     limit: Duration,
-    /// Told when everything written has been sent.
+    /// Is notified when all written bytes have been sent.
     slot: Arc<Slot>,
-    /// Runs while a write waits for the peer.
+    /// The timer that runs while a write waits for the peer.
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
@@ -32,7 +31,7 @@ impl<I> WriteTimeout<I> {
         Self { inner, limit, slot, stalled: None }
     }
 
-    /// Passes `progress` on, or the failure if it has been pending for too long.
+    /// Returns `progress`, or the error if writes have been pending for longer than the limit.
     fn bounded<T>(&mut self, cx: &mut Context<'_>, progress: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if progress.is_ready() {
             self.stalled = None;
@@ -62,7 +61,7 @@ impl<I: Write + Unpin> Write for WriteTimeout<I> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = ready!(Pin::new(&mut self.inner).poll_flush(cx));
-        // The server flushes once it has written all it has.
+        // hyper flushes when it has written everything that it has.
         self.slot.sent();
         Poll::Ready(flushed)
     }
