@@ -1,5 +1,5 @@
-//! The command line. Each command has a file of its own, which ends in
-//! success or in an [`Error`] that knows its exit code.
+//! The command line. Each command has its own file, and ends in success or in an [`Error`] with an exit
+//! code.
 
 mod admin;
 mod alerts;
@@ -114,43 +114,43 @@ enum Command {
     Man(man::Arguments),
 }
 
-/// The program, as it is called and as its pages are named.
+/// The name of the program and of its manual pages.
 const NAME: &str = "pepay-bridge";
 
-/// Version, commit, and the optional features that are compiled in.
+/// The version, the commit, and the optional features of this build.
 const VERSION: &str = if traces::COMPILED_IN {
     concat!(env!("CARGO_PKG_VERSION"), " (", env!("PEPAY_BRIDGE_COMMIT"), ", otlp)")
 } else {
     concat!(env!("CARGO_PKG_VERSION"), " (", env!("PEPAY_BRIDGE_COMMIT"), ")")
 };
 
-/// Why a command ended without success.
+/// The reason why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The configuration is at fault.
+    /// The configuration has faults.
     #[error(transparent)]
     Configuration(#[from] Problems),
     /// There is no configuration.
     #[error("{0}")]
     Unconfigured(Problems),
-    /// The command line is at fault, which takes a running bridge to know.
+    /// The command line has a fault that only the command itself can find.
     #[error("{0}")]
     Usage(String),
-    /// A failure that has been logged already, and its exit code.
+    /// The failure has been logged already. The value is the exit code.
     #[error("the log says why")]
     Logged(u8),
-    /// Anything else.
+    /// Any other failure.
     #[error(transparent)]
     Failure(Box<dyn std::error::Error + Send + Sync>),
 }
 
 impl Error {
-    /// A failure for this reason.
+    /// Creates a failure with this reason.
     fn failure(reason: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::Failure(reason.into())
     }
 
-    /// Prints on standard error what went wrong.
+    /// Prints the error on standard error and returns the exit code. A logged failure is not printed.
     pub fn report(&self) -> ExitCode {
         let (text, code) = match self {
             Self::Configuration(problems) => (problems.to_string(), ExitCode::from(2)),
@@ -166,12 +166,12 @@ impl Error {
     }
 }
 
-/// Does what `cli` asks for, with `environment` as the last layer of the configuration.
+/// Runs the command of `cli`, with `environment` as the last layer of the configuration.
 ///
 /// # Errors
-/// [`Error`] says why there was no success.
+/// [`Error`] if the command fails.
 pub fn execute(cli: Cli, environment: impl IntoIterator<Item = (OsString, OsString)>) -> Result<(), Error> {
-    // The one TLS implementation. An error means that it is chosen already.
+    // The program has one TLS implementation. An error means that it is installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let environment: Vec<_> = environment.into_iter().collect();
     let file = place::file(cli.config, &environment);
@@ -215,12 +215,12 @@ fn carry_out(
     }
 }
 
-/// Prints `text` on standard output. A reader that has gone away is no failure.
+/// Prints `text` on standard output. A closed pipe is not an error.
 fn print(text: &str) -> Result<(), Error> {
     print_bytes(text.as_bytes()).map(|_| ())
 }
 
-/// The same with bytes. Returns whether the reader is still there.
+/// Prints `bytes` on standard output. Returns `false` if the reader has closed the pipe.
 fn print_bytes(bytes: &[u8]) -> Result<bool, Error> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
@@ -232,6 +232,6 @@ fn print_bytes(bytes: &[u8]) -> Result<bool, Error> {
 
 /// Prints `text` on standard error, beside the output of a command.
 fn hint(text: &str) {
-    // Without standard error there is no place left to report to.
+    // If standard error fails, no other place for the report is left.
     let _ = writeln!(io::stderr().lock(), "{text}");
 }

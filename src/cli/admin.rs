@@ -1,4 +1,4 @@
-//! The admin API of a running bridge, as commands ask it.
+//! The client of a running bridge's admin API, for commands.
 
 mod refused;
 
@@ -22,13 +22,13 @@ use crate::domain::cause::innermost;
 use crate::domain::clock::{Clock, UnixMillis};
 use crate::web;
 
-/// For a question, and for what is done at once.
+/// The time limit of a query or a short action.
 const TIMEOUT: Duration = Duration::from_secs(20);
-/// For what takes its time: the bridge itself limits it to less.
+/// The time limit of a long action. The limit in the bridge is shorter.
 const LONG_TIMEOUT: Duration = Duration::from_secs(660);
-/// By this header the audit trail knows the command line.
+/// The header that tells the audit trail that the client is the command line.
 const CLIENT: HeaderName = HeaderName::from_static("pepay-bridge-client");
-/// No answer is longer, in bytes.
+/// The longest response, in bytes.
 const LONGEST_ANSWER: usize = 64 << 20;
 
 /// Where the running bridge is.
@@ -54,14 +54,14 @@ pub(super) struct Arguments {
 /// An operator's connection to a running bridge.
 pub(super) struct Operator {
     pub(super) bridge: Admin,
-    /// Whether answers are printed as JSON, unchanged.
+    /// Whether responses are printed as JSON, unchanged.
     pub(super) json: bool,
-    /// When the command was given.
+    /// The time at which the command started.
     pub(super) now: UnixMillis,
 }
 
 impl Operator {
-    /// A connection to the bridge of this configuration, of which `[server]` alone is read.
+    /// Creates a connection to the bridge of this configuration. Only `[server]` is read.
     pub(super) fn new(
         arguments: &Arguments,
         config: Option<&Path>,
@@ -72,8 +72,9 @@ impl Operator {
         Ok(Self { bridge, json: arguments.json, now: Clock::system().now() })
     }
 
-    /// Prints `answer` as it is if JSON is wanted, or else the text that `render` makes of it. One
-    /// without content says that it is done, and nothing more.
+    /// Prints `answer` unchanged with `--json`, or else the text that `render` makes of it. If the
+    /// response is empty, the change is done and its result is unknown: a line says so, and JSON output
+    /// is empty.
     pub(super) fn show<T: DeserializeOwned>(
         &self,
         answer: &Answer,
@@ -95,35 +96,36 @@ pub(super) struct Admin {
     token: Option<SecretString>,
 }
 
-/// A successful answer of the bridge.
+/// The body of a successful response.
 pub(super) struct Answer(pub(super) Vec<u8>);
 
 impl Answer {
-    /// The value that the answer is.
+    /// Parses the body.
     pub(super) fn read<T: DeserializeOwned>(&self) -> Result<T, Error> {
         serde_json::from_slice(&self.0).map_err(|error| {
             Error::failure(format!("the bridge answers what this version does not know: {error}"))
         })
     }
 
-    /// Prints the answer as it is.
+    /// Prints the body unchanged.
     pub(super) fn print(&self) -> Result<(), Error> {
         super::print(&self.line())
     }
 
-    /// The answer as it is, on a line.
+    /// Returns the body unchanged, with a line break at the end.
     pub(super) fn line(&self) -> String {
         format!("{}\n", String::from_utf8_lossy(&self.0))
     }
 }
 
 impl Admin {
-    /// The bridge of this configuration.
+    /// Creates a client for the bridge of this configuration.
     pub(super) fn of(settings: &web::Settings) -> Result<Self, Error> {
         Self::new(settings, &Reach { admin_url: None })
     }
 
-    /// The bridge of this configuration, or the one that is reached another way.
+    /// Creates a client for the bridge at the URL in `reach`, or else for the bridge of this
+    /// configuration.
     pub(super) fn new(settings: &web::Settings, reach: &Reach) -> Result<Self, Error> {
         let configured = || Url::parse(&format!("http://{}", health::reachable(settings.admin_listen)));
         let base = reach.admin_url.clone().map_or_else(configured, Ok).map_err(Error::failure)?;
@@ -132,14 +134,15 @@ impl Admin {
         Ok(Self { client, base, token: settings.admin_token.clone() })
     }
 
-    /// `GET path?query`.
+    /// Sends `GET path?query`.
     pub(super) async fn get(&self, path: &[&str], query: &[(&str, &str)]) -> Result<Answer, Error> {
         let request = self.client.get(self.address(path)?).query(query).timeout(TIMEOUT);
         Ok(self.ask(request).await?)
     }
 
-    /// `GET path?query` of what has no bounds: each piece goes to `take`, until that wants no more.
-    /// A piece may be long in coming, since what is asked for may be rare.
+    /// Sends `GET path?query` and passes each piece of the unlimited response to `take`, until that
+    /// returns `false`. The limit is on the wait for each piece. It is long, since matching items may be
+    /// rare.
     pub(super) async fn stream(
         &self,
         path: &[&str],
@@ -167,12 +170,12 @@ impl Admin {
         }
     }
 
-    /// `POST path` of what is done at once.
+    /// Sends `POST path` for a short action.
     pub(super) async fn post(&self, path: &[&str], body: &Value) -> Result<Answer, Error> {
         self.post_within(TIMEOUT, path, body).await
     }
 
-    /// `POST path` of what may take minutes.
+    /// Sends `POST path` for an action that may take minutes.
     pub(super) async fn post_patiently(&self, path: &[&str], body: &Value) -> Result<Answer, Error> {
         self.post_within(LONG_TIMEOUT, path, body).await
     }
@@ -183,9 +186,9 @@ impl Admin {
         Ok(self.ask(request.body(body.to_string())).await?)
     }
 
-    /// The address of `path`, whose segments are escaped.
+    /// Returns the URL of `path`, with its segments escaped.
     fn address(&self, path: &[&str]) -> Result<Url, Error> {
-        // These three would mean another path.
+        // These three segments would lead to another path.
         if let Some(name) = path.iter().find(|name| ["", ".", ".."].contains(*name)) {
             return Err(Error::Usage(format!("`{name}` is no name and no id")));
         }
@@ -201,7 +204,7 @@ impl Admin {
         self.whole(answer).await.map(Answer)
     }
 
-    /// The successful response to `request`, of which the head has arrived.
+    /// Sends `request` and returns the successful response once its head has arrived.
     async fn send(&self, request: RequestBuilder) -> Result<Response, Refused> {
         let response = self.authorised(request).send().await.map_err(|error| self.no_answer(&error))?;
         let status = response.status();
@@ -212,7 +215,7 @@ impl Admin {
         Err(Refused::read(&self.base, self.token.is_some(), status, &body))
     }
 
-    /// The body of `response`.
+    /// Reads the whole body of `response`.
     async fn whole(&self, mut response: Response) -> Result<Vec<u8>, Refused> {
         let mut body = Vec::new();
         while let Some(piece) = response.chunk().await.map_err(|error| self.no_answer(&error))? {

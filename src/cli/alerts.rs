@@ -36,7 +36,7 @@ struct Outcome {
     error: Option<String>,
 }
 
-/// Does what is asked for.
+/// Runs the subcommand.
 pub(super) fn alerts(
     arguments: &Arguments,
     config: Option<&Path>,

@@ -78,13 +78,13 @@ impl Filtering for Filters {
         all.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
     }
 
-    /// The trail names targets that were never there as well.
+    /// Returns `None`: the trail also has names of targets that do not exist.
     fn target(&self) -> Option<&str> {
         None
     }
 }
 
-/// Does what is asked for.
+/// Runs the subcommand.
 pub(super) fn audit(
     arguments: &Arguments,
     config: Option<&Path>,
@@ -95,7 +95,7 @@ pub(super) fn audit(
     runtime()?.block_on(listing.print::<Entry>(&operator))
 }
 
-/// An entry as the API shows it.
+/// An entry, as the API returns it.
 #[derive(Debug, Deserialize)]
 struct Entry {
     at: Moment,

@@ -48,7 +48,7 @@ pub(super) fn backup(
     })
 }
 
-/// Makes the copy, shows on a terminal how far it has come, and gives it up at a signal.
+/// Makes the copy and shows its progress on a terminal. A signal interrupts the copy.
 async fn watch(backup: Backup) -> Result<Copied, Error> {
     let (signals, stop) = (Signals::listen().map_err(Error::failure)?, Stop::default());
     let (bar, progress, interrupter) = (bar(), backup.progress(), backup.interrupter());
@@ -62,7 +62,7 @@ async fn watch(backup: Backup) -> Result<Copied, Error> {
     copied.map_err(Error::failure)?.map_err(Error::failure)
 }
 
-/// Never resolves.
+/// Shows the progress, and interrupts the copy after `stop`. Never resolves.
 async fn show(bar: &ProgressBar, progress: &Progress, interrupter: &Interrupter, stop: &Stop) -> Infallible {
     let mut ticks = tokio::time::interval(progress::TICK);
     loop {
@@ -77,7 +77,7 @@ async fn show(bar: &ProgressBar, progress: &Progress, interrupter: &Interrupter,
 fn bar() -> ProgressBar {
     let bar = ProgressBar::with_draw_target(None, progress::screen());
     let template = "{bar:32} {binary_bytes}/{binary_total_bytes}  {elapsed}";
-    // The default style stands in should the template ever be wrong.
+    // If the template is wrong, the default style stays.
     if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style);
     }

@@ -19,15 +19,15 @@ pub(super) fn completions(arguments: &Arguments) -> Result<(), Error> {
     clap_complete::generate(arguments.shell, &mut Cli::command(), super::NAME, &mut script);
     let mut script = String::from_utf8_lossy(&script).into_owned();
     if arguments.shell == Shell::Bash {
-        // clap_complete 4.6 has two spellings for the dash of a program's name, so
-        // that what a command takes would never be found.
+        // clap_complete 4.6 spells the dash of a program's name in two ways. Without this replacement the
+        // script finds no options of a command.
         script = script.replace("pepay__subcmd__bridge", "pepay__bridge");
     }
     super::print(&with_names(arguments.shell, script))
 }
 
-/// `script`, which also completes the names of targets and streams, as the running bridge
-/// has them. Elvish and PowerShell complete what is fixed alone.
+/// Returns `script` with completion of the names of targets and streams of the running bridge. The
+/// scripts for Elvish and PowerShell complete no names.
 fn with_names(shell: Shell, script: String) -> String {
     match shell {
         Shell::Bash => script + BASH,
@@ -37,7 +37,8 @@ fn with_names(shell: Shell, script: String) -> String {
     }
 }
 
-/// Stands before the generated function, and calls it for all but names.
+/// The completion function of Bash. It completes names, and calls the generated function for everything
+/// else.
 const BASH: &str = r#"
 _pepay_bridge_with_names() {
     local word skip="" kind="" cur="${COMP_WORDS[COMP_CWORD]}" prev="${COMP_WORDS[COMP_CWORD-1]}"
@@ -84,7 +85,8 @@ _pepay_bridge_targets() { local -a names=(${(f)"$(pepay-bridge complete-names ta
 _pepay_bridge_streams() { local -a names=(${(f)"$(pepay-bridge complete-names streams 2>/dev/null)"}); compadd -a names }
 "#;
 
-/// The generated script has an action for each value: `_default` where it knows of none.
+/// Returns the script for Zsh with the completion of names. The generated script has an action per value,
+/// and `_default` for a value that clap does not complete.
 fn zsh(script: &str) -> String {
     let action = |line: &str| {
         let of = |beginnings: &[&str]| beginnings.iter().any(|beginning| line.starts_with(beginning));

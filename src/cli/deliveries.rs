@@ -105,13 +105,13 @@ struct Choice {
     filters: Filters,
 }
 
-/// One delivery, or many.
+/// Returns the usage of an action: on one delivery, or on many.
 fn usage(action: Action) -> String {
     let command = format!("pepay-bridge deliveries {action} [OPTIONS]");
     format!("{command} TARGET EVENT_ID\n       {command} FILTERS [--yes | --dry-run]")
 }
 
-/// Does what is asked for.
+/// Runs the subcommand.
 pub(super) fn deliveries(
     arguments: &Arguments,
     config: Option<&Path>,

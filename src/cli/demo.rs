@@ -1,5 +1,5 @@
-//! `pepay-bridge demo`: simulator, sample target and bridge in one process, on
-//! loopback and in a temporary folder; a rough day for all three, and the ledger.
+//! `pepay-bridge demo`: runs the simulator, a sample target and a bridge in one process, on loopback and
+//! in a temporary folder. It injects faults into all three and prints a ledger.
 
 mod ledger;
 mod show;
@@ -20,7 +20,7 @@ use crate::simulator::fault::{Ending, Fault, Road};
 use crate::simulator::target::Reaction;
 use crate::{config, telemetry};
 
-/// How long the demo may take before it counts as failed, and what each event adds.
+/// The time limit of the demo, and the time that each event adds to it.
 const LIMIT: Duration = Duration::from_secs(60);
 const LIMIT_FOR_EACH: Duration = Duration::from_millis(10);
 
@@ -43,7 +43,7 @@ pub(super) fn demo(
     arguments: &Arguments,
     environment: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Result<(), Error> {
-    // Of the environment only the log filter: the demo brings its own configuration.
+    // Only the log filter is taken from the environment. The demo has its own configuration.
     let log_filter = environment.into_iter().filter(|(name, _)| name == "RUST_LOG").collect();
     super::runtime()?.block_on(play(arguments.events as usize, arguments.keep, log_filter))
 }
@@ -72,7 +72,7 @@ async fn play(events: usize, keep: bool, log_filter: Vec<(OsString, OsString)>) 
     if !keep {
         stage.close().await?;
     }
-    // Drawn up before an operator sends something again from the page.
+    // The ledger is made before an operator can replay an event from the page.
     let ledger = stage.ledger(events, received);
     show.finish(&ledger.to_string())?;
     if keep {
@@ -86,7 +86,7 @@ async fn play(events: usize, keep: bool, log_filter: Vec<(OsString, OsString)>) 
     ledger.verdict().map_err(Error::failure)
 }
 
-/// The day: a quiet third, one with the stream cut, one with the target down.
+/// Plays the events in three parts: without faults, with the stream cut, and with the target down.
 async fn acts(stage: &Stage, show: &Show, events: usize) -> Result<(), Error> {
     let Stage { simulator, target, .. } = stage;
     let third = events / 3;

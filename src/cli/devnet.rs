@@ -22,7 +22,7 @@ enum Command {
     Simulate(simulate::Arguments),
 }
 
-/// Does what is asked for on devnet.
+/// Runs the subcommand.
 pub(super) fn devnet(
     arguments: Arguments,
     config: Option<&Path>,

@@ -1,6 +1,7 @@
-//! `pepay-bridge doctor`: checks everything that a bridge needs, from outside. The probes
-//! are in the modules that they belong to; here is which are made, what an outcome
-//! means, and the advice for the operator.
+//! `pepay-bridge doctor`: checks everything that a bridge needs, from outside.
+//!
+//! The probes are in the modules that they belong to. This module selects the probes, interprets their
+//! results and has the advice for the operator.
 
 mod account;
 mod bridge;
@@ -31,7 +32,7 @@ pub(super) struct Arguments {
     json: bool,
 }
 
-/// Makes every check and prints what it found.
+/// Makes every check and prints the report.
 pub(super) fn doctor(
     arguments: &Arguments,
     config: Option<&Path>,
@@ -46,7 +47,7 @@ pub(super) fn doctor(
     }
 }
 
-/// Makes every check. All at once where they wait, and in a fixed order.
+/// Makes every check. Checks that wait run at the same time. The report has a fixed order.
 async fn examine(loaded: &Loaded, clock: Clock) -> Report {
     let settings = &loaded.settings;
     let webhooks = webhooks::examine(&settings.webhooks, &clock);

@@ -67,7 +67,7 @@ enum Command {
 const REPLAY_USAGE: &str = "pepay-bridge events replay [OPTIONS] --target NAME ID
        pepay-bridge events replay [OPTIONS] --target NAME [FILTERS] [--missing] [--yes | --dry-run]";
 
-/// Does what is asked for.
+/// Runs the subcommand.
 pub(super) fn events(
     arguments: &Arguments,
     config: Option<&Path>,
@@ -92,14 +92,14 @@ pub(super) fn events(
     })
 }
 
-/// Prints what comes as it comes, until the reader closes the pipe.
+/// Prints the response while it arrives, until it ends or the reader closes the pipe.
 async fn export(operator: &Operator, filters: &Filters) -> Result<(), Error> {
     let given = filters.given(operator.now);
     let query: Vec<_> = given.iter().map(|(name, value)| (*name, &**value)).collect();
     operator.bridge.stream(&["export"], &query, print_bytes).await
 }
 
-/// Writes the exact bytes, and not one more.
+/// Prints the exact bytes of the body, without a line break at the end.
 async fn body(operator: &Operator, id: &str) -> Result<(), Error> {
     let answer = operator.bridge.get(&["events", id, "body"], &[]).await?;
     print_bytes(&answer.0).map(|_| ())

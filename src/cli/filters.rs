@@ -1,4 +1,4 @@
-//! Which events or deliveries a command is about: the filters of the admin API as options.
+//! The filters of the admin API, as options of commands.
 
 use clap::builder::PossibleValuesParser;
 use serde_json::Value;
@@ -100,33 +100,33 @@ impl Filtering for Filters {
 }
 
 impl Filters {
-    /// The given ones, as the filter of a bulk call.
+    /// Returns the filters that are set, as the filter of a bulk call.
     pub(super) fn object(&self, now: UnixMillis) -> Value {
         object(self.given(now))
     }
 }
 
 impl CommonFilters {
-    /// The given ones, by the names that the API has for them.
+    /// Returns the filters that are set, by their names in the API.
     fn given(&self, now: UnixMillis) -> Vec<(&'static str, String)> {
         self.subject.given((self.from, self.to), now)
     }
 
-    /// The given ones, as the filter of a bulk call.
+    /// Returns the filters that are set, as the filter of a bulk call.
     pub(super) fn object(&self, now: UnixMillis) -> Value {
         object(self.given(now))
     }
 }
 
 impl MoveFilters {
-    /// The given ones, as the filter of a bulk call.
+    /// Returns the filters that are set, as the filter of a bulk call.
     pub(super) fn object(&self, now: UnixMillis) -> Value {
         object(self.subject.given((self.received_from, self.received_to), now))
     }
 }
 
 impl SubjectFilters {
-    /// The given ones and the times of arrival, by the names that the API has for them.
+    /// Returns the filters that are set and the times of arrival, by their names in the API.
     fn given(
         &self,
         (from, to): (Option<When>, Option<When>),

@@ -12,9 +12,9 @@ use super::Error;
 use crate::config;
 use crate::domain::cause::innermost;
 
-/// For the whole question; a bridge that needs longer is not well.
+/// The time limit of the whole request. A bridge that takes longer is not healthy.
 const TIMEOUT: Duration = Duration::from_secs(3);
-/// No list of reasons is longer, in bytes.
+/// The length after which the body is cut off, in bytes. A list of reasons is shorter.
 const LONGEST_ANSWER: usize = 64 * 1024;
 
 /// The arguments of `health`.
@@ -31,7 +31,7 @@ pub(super) struct Arguments {
     intake: bool,
 }
 
-/// Asks a running bridge whether it is ready, and prints what it says.
+/// Asks a running bridge whether it is ready, and prints its response.
 pub(super) fn health(
     arguments: &Arguments,
     config: Option<&Path>,
@@ -54,7 +54,7 @@ async fn ask(url: Url) -> Result<(), Error> {
     Err(Error::failure(format!("not ready: {url} answered {status}")))
 }
 
-/// Status and body of a running bridge at `url`, or why there is no answer.
+/// Requests `url` and returns the status and the body, or the reason why there is no response.
 pub(super) async fn look(url: &Url) -> Result<(StatusCode, String), String> {
     let no_answer = |error: reqwest::Error| format!("no answer from {url}: {}", innermost(&error));
     let client = reqwest::Client::builder().timeout(TIMEOUT).no_proxy().build().map_err(no_answer)?;
@@ -69,7 +69,8 @@ pub(super) async fn look(url: &Url) -> Result<(StatusCode, String), String> {
     Ok((answer.status(), String::from_utf8_lossy(&body).into_owned()))
 }
 
-/// The address to ask: `url` if it names a path, else readiness or that of the intake.
+/// Returns the address to request. If `url` has no path, it gets `/readyz/intake` with `intake`, else
+/// `/readyz`.
 fn asked(mut url: Url, intake: bool) -> Url {
     if url.path() == "/" {
         url.set_path(if intake { "/readyz/intake" } else { "/readyz" });
@@ -77,7 +78,7 @@ fn asked(mut url: Url, intake: bool) -> Url {
     url
 }
 
-/// An address of HTTP.
+/// Parses a URL with the scheme `http` or `https`.
 pub(super) fn http_url(text: &str) -> Result<Url, String> {
     let url = Url::parse(text).map_err(|error| error.to_string())?;
     if !matches!(url.scheme(), "http" | "https") {
@@ -86,7 +87,7 @@ pub(super) fn http_url(text: &str) -> Result<Url, String> {
     Ok(url)
 }
 
-/// Where to reach a listener from its own machine.
+/// Returns the address that reaches a listener from its own machine.
 pub(super) fn reachable(listen: SocketAddr) -> SocketAddr {
     let ip = match listen.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),

@@ -1,4 +1,4 @@
-//! Lists that come page by page, the newest first.
+//! Lists that the API returns in pages, with the newest item first.
 
 use clap::{Args, value_parser};
 use serde::Deserialize;
@@ -10,7 +10,7 @@ use super::table::Table;
 use super::{Error, hint, print_bytes};
 use crate::domain::clock::UnixMillis;
 
-/// The most that a page holds.
+/// The largest number of items in a page.
 const LARGEST_PAGE: u32 = 500;
 
 /// What to list, and how much of it.
@@ -33,23 +33,23 @@ pub(super) struct Listing<F: Args> {
     filters: F,
 }
 
-/// What narrows a list down.
+/// The filters of a list.
 pub(super) trait Filtering {
-    /// What is given, by the names that the API has for it.
+    /// Returns the filters that are set, by their names in the API.
     fn given(&self, now: UnixMillis) -> Vec<(&'static str, String)>;
 
-    /// The target that is asked for, which has to be one of the bridge.
+    /// Returns the target of the filters, which must be a target of the bridge.
     fn target(&self) -> Option<&str>;
 }
 
-/// What can be listed.
+/// An item of a list.
 pub(super) trait Listed: DeserializeOwned {
-    /// Where the API has the list.
+    /// The path of the list in the API.
     const PATH: &'static str;
     /// The names of the columns.
     const HEADER: &'static [&'static str];
 
-    /// What stands in the columns.
+    /// Returns the cells of the row.
     fn cells(self, now: UnixMillis) -> Vec<String>;
 }
 
@@ -61,7 +61,8 @@ struct Page<T> {
 }
 
 impl<F: Args + Filtering> Listing<F> {
-    /// Asks for page after page, since one may hold less than was asked for, and prints them.
+    /// Requests pages and prints them until the list ends or has enough items. A page may have fewer
+    /// items than requested.
     pub(super) async fn print<T: Listed>(&self, operator: &Operator) -> Result<(), Error> {
         let filters = self.filters.given(operator.now);
         let (mut table, mut cursor) = (Table::new(T::HEADER), self.cursor.clone());
@@ -85,14 +86,14 @@ impl<F: Args + Filtering> Listing<F> {
                 for item in page.items {
                     table.row(item.cells(operator.now));
                 }
-                // One table, unless the number of rows is unbounded.
+                // All pages are one table, unless the number of rows is unlimited.
                 let whole = left == 0 || cursor.is_none();
                 if self.all || whole { table.take() } else { String::new() }
             };
             if cursor.is_none() && !found && !operator.json {
                 target_is_known(&operator.bridge, self.filters.target()).await?;
             }
-            // The reader has gone.
+            // The reader has closed the pipe.
             if !print_bytes(text.as_bytes())? {
                 return Ok(());
             }

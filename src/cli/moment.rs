@@ -1,4 +1,4 @@
-//! Points in time: as an operator writes them, and as they are printed.
+//! Points in time, as an operator writes them and as commands print them.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -7,18 +7,18 @@ use serde::Deserialize;
 
 use crate::domain::clock::{InvalidTime, UnixMillis};
 
-/// The end of the year 9999: RFC 3339 has no later times. One with an offset can
-/// lie behind it, and stands for it.
+/// The end of the year 9999, the last time of RFC 3339. A time with an offset can be later in UTC, and is
+/// replaced by this one.
 const LAST: UnixMillis = UnixMillis(253_402_300_799_999);
 
-/// A time, the beginning of a day in UTC, or how long ago it is.
+/// A point in time, given as a time, as a day (its beginning in UTC), or as an age.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum When {
     At(UnixMillis),
     Ago(Duration),
 }
 
-/// Why a text is neither.
+/// The error of a text that is neither a time, nor a day, nor an age.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "allowed is a time such as `2026-01-31T09:30:00Z`, a day such as `2026-01-31` (its beginning, in UTC), \
@@ -37,7 +37,7 @@ impl FromStr for When {
 }
 
 impl When {
-    /// The time as RFC 3339, seen from `now`.
+    /// Returns the time as RFC 3339. An age is subtracted from `now`.
     pub(super) fn written(self, now: UnixMillis) -> String {
         Moment(match self {
             Self::At(at) => at,
@@ -49,7 +49,7 @@ impl When {
     }
 }
 
-/// A time in an answer of the bridge.
+/// A time in a response of the bridge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(try_from = "String")]
 pub(super) struct Moment(UnixMillis);
@@ -69,17 +69,17 @@ impl std::fmt::Display for Moment {
 }
 
 impl Moment {
-    /// How long ago it is, such as `3m12s`.
+    /// Returns the age of this time, such as `3m12s`.
     pub(super) fn age(self, now: UnixMillis) -> String {
         span(now.since(self.0))
     }
 
-    /// Whether it lies in the future of `now`.
+    /// Returns whether this time is after `now`.
     pub(super) fn is_after(self, now: UnixMillis) -> bool {
         self.0 > now
     }
 
-    /// Where it lies from `now`: `3m12s ago`, or `in 5m`.
+    /// Returns the distance from `now`, such as `3m12s ago` or `in 5m`.
     pub(super) fn from(self, now: UnixMillis) -> String {
         if self.is_after(now) {
             format!("in {}", span(self.0.since(now)))
@@ -88,13 +88,13 @@ impl Moment {
         }
     }
 
-    /// The time itself, and where it lies from `now`.
+    /// Returns the time and its distance from `now`.
     pub(super) fn render(self, now: UnixMillis) -> String {
         format!("{self} ({})", self.from(now))
     }
 }
 
-/// A duration in its two largest units, such as `1day3h`.
+/// Returns a duration in its two largest units, such as `1day3h`.
 fn span(duration: Duration) -> String {
     let whole = humantime::format_duration(Duration::from_secs(duration.as_secs())).to_string();
     whole.split(' ').take(2).collect()

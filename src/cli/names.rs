@@ -1,5 +1,5 @@
-//! The names that a running bridge has: hidden `pepay-bridge complete-names`, which the
-//! completion scripts call, and what a command says of an unknown name.
+//! The names of targets and streams of a running bridge. The hidden command `pepay-bridge complete-names`
+//! prints them for the completion scripts. Other commands check the name of a target here.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -12,7 +12,7 @@ use super::admin::{self, Admin, Operator};
 use super::text::clean;
 use super::{Error, print, runtime};
 
-/// How long a press of the Tab key waits at most.
+/// The time limit of a completion.
 const LIMIT: Duration = Duration::from_secs(1);
 
 /// The arguments of `complete-names`.
@@ -44,7 +44,7 @@ struct Named {
     name: String,
 }
 
-/// Prints each name on a line; nothing where no bridge answers in time.
+/// Prints each name on a line. Prints nothing if no bridge responds in time.
 pub(super) fn names(
     arguments: &Arguments,
     config: Option<&Path>,
@@ -72,7 +72,10 @@ async fn of(bridge: &Admin, kind: Kind) -> Result<Vec<String>, Error> {
     Ok(answer.all.into_iter().map(|named| named.name).collect())
 }
 
-/// Where nothing was found for `target`: fails if the bridge has no target of that name.
+/// Checks that the bridge has a target named `target`. Commands call this when they have found nothing.
+///
+/// # Errors
+/// [`Error::Failure`] lists the targets of the bridge.
 pub(super) async fn target_is_known(bridge: &Admin, target: Option<&str>) -> Result<(), Error> {
     let Some(target) = target else { return Ok(()) };
     let known = of(bridge, Kind::Targets).await?;

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// How often a bar moves.
+/// The interval between two updates of a bar.
 pub(super) const TICK: Duration = Duration::from_millis(100);
 
-/// A terminal, or nowhere.
+/// Returns standard error if it is a terminal, or else a hidden screen.
 pub(super) fn screen() -> ProgressDrawTarget {
     if io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() }
 }
@@ -16,7 +16,7 @@ pub(super) fn screen() -> ProgressDrawTarget {
 /// Shows `what` and the time since it began, until it is dropped.
 pub(super) fn spinner(what: String) -> Spinner {
     let bar = ProgressBar::with_draw_target(None, screen()).with_message(what);
-    // The default style stands in should the template ever be wrong.
+    // If the template is wrong, the default style stays.
     if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}  {elapsed}") {
         bar.set_style(style);
     }
@@ -24,7 +24,7 @@ pub(super) fn spinner(what: String) -> Spinner {
     Spinner(bar)
 }
 
-/// A moving line, which is removed at the end.
+/// A spinner, which is removed when it is dropped.
 pub(super) struct Spinner(ProgressBar);
 
 impl Spinner {
@@ -40,10 +40,10 @@ impl Drop for Spinner {
     }
 }
 
-/// Shows how much of `whole` is done of `what`, until it is dropped.
+/// Shows how much of `whole` is done, beside the text `what`, until it is dropped.
 pub(super) fn bar(what: String, whole: u64) -> Bar {
     let bar = ProgressBar::with_draw_target(Some(whole), screen()).with_message(what);
-    // The default style stands in should the template ever be wrong.
+    // If the template is wrong, the default style stays.
     if let Ok(style) = ProgressStyle::with_template("{msg}  {bar:32} {pos}/{len}  {elapsed}") {
         bar.set_style(style);
     }
@@ -51,22 +51,22 @@ pub(super) fn bar(what: String, whole: u64) -> Bar {
     Bar(bar)
 }
 
-/// A bar, which is removed at the end.
+/// A bar, which is removed when it is dropped.
 pub(super) struct Bar(ProgressBar);
 
 impl Bar {
-    /// Whether standard error is no terminal.
+    /// Returns whether the bar is hidden, because standard error is not a terminal.
     pub(super) fn is_hidden(&self) -> bool {
         self.0.is_hidden()
     }
 
-    /// So much is done, of as much as turns out to be whole.
+    /// Shows that `done` of `whole` is done.
     pub(super) fn show_of(&self, done: u64, whole: u64) {
         self.0.set_length(whole);
         self.0.set_position(done);
     }
 
-    /// So much is done.
+    /// Shows that `done` of the whole is done.
     pub(super) fn show(&self, done: u64) {
         self.0.set_position(done);
     }

@@ -1,4 +1,4 @@
-//! What waits in the store for targets that are not configured any more.
+//! Warnings about deliveries in the store to targets that are no longer configured.
 
 use std::time::Duration;
 
@@ -9,11 +9,12 @@ use crate::config::Settings;
 use crate::store::check;
 use crate::store::view::Backlog;
 
-/// How long a running bridge has for its answer.
+/// The time limit of the query to a running bridge.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// A line for each such target. None if the store cannot be read: other checks say so. Of a
-/// store on a server, it is known by the bridge that runs under these settings, if one does.
+/// Returns a line for each such target. If the store cannot be read, the function returns no line, and
+/// other checks report the fault. For a store on a server the function asks the bridge that runs under
+/// these settings, if one runs.
 pub(super) async fn warnings(settings: &Settings) -> Vec<String> {
     let backlogs = match settings.store.file() {
         Some(file) => check::backlogs(file).ok(),
@@ -45,6 +46,6 @@ async fn of_bridge(settings: &Settings) -> Option<Vec<Backlog>> {
     Some(backlogs.collect())
 }
 
-/// What to do about it.
+/// The advice for such a warning.
 pub(super) const ADVICE: &str =
     "configure it again, move them to another target (`deliveries move`), or cancel them";

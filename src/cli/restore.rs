@@ -42,7 +42,7 @@ pub(super) fn run(
     super::print(&if arguments.json { json_of(&database, &restored) } else { text_of(&database, &restored) })
 }
 
-/// The time for the name of a file: `20261127T132600Z`.
+/// Returns the time for a file name, such as `20261127T132600Z`.
 fn stamp(now: UnixMillis) -> String {
     let written = humantime::format_rfc3339_seconds(now.into()).to_string();
     written.chars().filter(|c| !matches!(c, '-' | ':')).collect()

@@ -28,7 +28,7 @@ pub(super) fn run(
     environment: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Result<(), Error> {
     let threads = super::runtime()?;
-    // Before any file is read: a SIGHUP that nothing listens for ends the process.
+    // This comes before any file is read. Without a listener a SIGHUP ends the process.
     let hang_ups = threads.within(HangUps::listen).map_err(Error::failure)?;
     let environment: Vec<_> = environment.into_iter().collect();
     let loaded = config::load(config, environment.iter().cloned());
@@ -55,7 +55,7 @@ pub(super) fn run(
     })
 }
 
-/// Where the log is JSON, so are the faults of the configuration.
+/// Reports the faults of the configuration. If the log format is JSON, the function logs them as JSON.
 fn refused(problems: Problems, config: Option<&Path>, environment: &[(OsString, OsString)]) -> Error {
     let format = config::log_format(config, environment.iter().cloned());
     let settings = telemetry::Settings { format, filter: "error".to_owned() };
@@ -68,7 +68,7 @@ fn refused(problems: Problems, config: Option<&Path>, environment: &[(OsString, 
     Error::Logged(2)
 }
 
-/// The settings of `loaded`, once its warnings are logged.
+/// Logs the warnings of `loaded` and returns its settings.
 fn warned(loaded: Loaded) -> Settings {
     for warning in &loaded.warnings {
         tracing::warn!(%warning, "the configuration is valid and probably not what is meant");

@@ -1,4 +1,4 @@
-//! The threads that a command runs on, beside the store's writer, which has its own.
+//! The threads that a command runs on. The writer of the store has its own thread.
 
 use std::ffi::OsStr;
 use std::num::NonZero;
@@ -8,27 +8,28 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::Error;
 
-/// The variable that sets their number, by the name that tokio has for it.
+/// The variable that sets the number of threads. The name is that of tokio.
 const WORKERS: &str = "TOKIO_WORKER_THREADS";
 
-/// More would be a slip: each takes memory, and none is of use beyond the processors.
+/// The largest number of threads. A larger value is taken for a mistake: each thread takes memory, and
+/// more threads than processors are of no use.
 const MOST: usize = 256;
 
-/// How long the end of a command waits for calls of the system that block, such as the
-/// reading of a file or the look-up of a name: neither has a limit of its own.
+/// The time for which the end of a command waits for blocking calls, such as the reading of a file or the
+/// look-up of a name. These calls have no limit of their own.
 const LEFT_BEHIND: Duration = Duration::from_secs(1);
 
 /// The threads of one command.
 pub(super) struct Threads(Runtime);
 
 impl Threads {
-    /// Does `work`, which may count on them, on this thread.
+    /// Runs `work` on this thread, within the context of the runtime.
     pub(super) fn within<T>(&self, work: impl FnOnce() -> T) -> T {
         let _entered = self.0.enter();
         work()
     }
 
-    /// Does `work` on them, and ends them.
+    /// Runs `work` to its end, and then ends the threads.
     pub(super) fn block_on<F: Future>(self, work: F) -> F::Output {
         let output = self.0.block_on(work);
         self.0.shutdown_timeout(LEFT_BEHIND);
@@ -36,10 +37,12 @@ impl Threads {
     }
 }
 
-/// One thread fewer than there are processors, if the environment does not say
-/// otherwise: with a worker beside the writer on each of two, an event cost a tenth
-/// more, in waking threads. A single thread has nothing to share: end to end, an
-/// event costs a fifth less.
+/// Starts the threads: one fewer than there are processors, unless the environment sets the number.
+///
+/// The writer of the store needs a processor. With two workers beside the writer on two processors, an
+/// event cost a tenth more, because of thread wake-ups. With a single worker tokio's current-thread
+/// runtime is used, which shares no state between threads. End to end, an event costs a fifth less with
+/// it.
 pub(super) fn runtime() -> Result<Threads, Error> {
     let mut builder = match workers(std::env::var_os(WORKERS).as_deref())? {
         1 => Builder::new_current_thread(),

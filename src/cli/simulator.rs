@@ -1,4 +1,4 @@
-//! `pepay-bridge simulator`: the stand-in for Pepay as a process of its own.
+//! `pepay-bridge simulator`: the simulator of Pepay as a separate process.
 
 use std::ffi::OsString;
 use std::io;
@@ -25,7 +25,7 @@ use crate::simulator::target::{self, InvalidSecret, Target, Verifier};
 use crate::simulator::{ServeError, Simulator};
 use crate::telemetry::{self, Format};
 
-/// The shortest pause between two made-up events; above that rate they come in bursts.
+/// The shortest pause between two generated events. At a higher rate they come in bursts.
 const TICK: Duration = Duration::from_millis(10);
 
 /// A local stand-in for Pepay: stream tokens, both WebSocket streams, the REST
@@ -147,21 +147,21 @@ fn scope(name: &str) -> Result<Scope, String> {
         .ok_or_else(|| "commerce and merchant are the scopes there are".to_owned())
 }
 
-/// Why the simulator ended by itself.
+/// The error that ended the simulator.
 #[derive(Debug, thiserror::Error)]
 enum SimulatorError {
-    /// An address cannot be listened on.
+    /// The simulator cannot listen on an address.
     #[error("cannot listen on {address}: {source}")]
     Listen {
         /// The address.
         address: SocketAddr,
-        /// Why not.
+        /// The error of the system.
         source: io::Error,
     },
-    /// The sample target's secret is none.
+    /// The secret of the sample target is invalid.
     #[error("--target-secret: {0}")]
     TargetSecret(#[from] InvalidSecret),
-    /// It cannot run.
+    /// The simulator cannot serve.
     #[error(transparent)]
     Serve(#[from] ServeError),
 }
@@ -184,10 +184,10 @@ pub(super) fn simulator(
     })
 }
 
-/// Runs the simulator, and the sample target if one is asked for, until `stop`.
+/// Runs the simulator until `stop`, with the sample target if an option asks for it.
 ///
 /// # Errors
-/// [`SimulatorError`], before anything is served.
+/// [`SimulatorError`] if the simulator cannot start.
 async fn run(args: Arguments, stop: CancellationToken) -> Result<(), SimulatorError> {
     let (clock, jitter) = (Clock::system(), app::random());
     let target = match args.target_listen {
@@ -211,7 +211,7 @@ async fn run(args: Arguments, stop: CancellationToken) -> Result<(), SimulatorEr
     };
     let serve = async {
         let served = simulator.serve(listener, stop.clone()).await;
-        // Where it could not start, the others have nothing to do.
+        // If the simulator could not start, the other tasks must end too.
         stop.cancel();
         served
     };
@@ -222,13 +222,13 @@ async fn run(args: Arguments, stop: CancellationToken) -> Result<(), SimulatorEr
 async fn listen(address: SocketAddr, who: &'static str) -> Result<TcpListener, SimulatorError> {
     let failed = |source| SimulatorError::Listen { address, source };
     let listener = TcpListener::bind(address).await.map_err(failed)?;
-    // Not `address`, whose port may be 0.
+    // The log needs the bound address, since the port of `address` may be 0.
     let address = listener.local_addr().map_err(failed)?;
     tracing::info!(%address, "{who} listens");
     Ok(listener)
 }
 
-/// Makes events up at `rate` a second, until `stop` or `limit`.
+/// Generates `rate` events a second, until `stop` or until `limit` events are made.
 async fn play(simulator: &Simulator, rate: NonZeroU32, limit: Option<u64>, stop: &CancellationToken) {
     let mut ticks = tokio::time::interval(TICK.max(Duration::from_secs(1) / rate.get()));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -240,7 +240,7 @@ async fn play(simulator: &Simulator, rate: NonZeroU32, limit: Option<u64>, stop:
             () = stop.cancelled() => return,
             _ = ticks.tick() => {}
         }
-        // Due by the time that has passed: slow ticks do not slow the rate.
+        // The number of due events follows from the elapsed time, so late ticks do not lower the rate.
         let due = begun.elapsed().as_millis() * u128::from(rate.get()) / 1000 + 1;
         let due = u64::try_from(due).unwrap_or(u64::MAX).min(limit);
         simulator.play(usize::try_from(due.saturating_sub(played)).unwrap_or(usize::MAX));

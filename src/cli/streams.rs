@@ -38,7 +38,7 @@ enum Command {
     Backfill(backfill::Arguments),
 }
 
-/// Does what is asked for.
+/// Runs the subcommand.
 pub(super) fn streams(
     arguments: &Arguments,
     config: Option<&Path>,
@@ -66,7 +66,7 @@ struct Streams {
     streams: Vec<Stream>,
 }
 
-/// A stream as the API shows it.
+/// A stream, as the API returns it.
 #[derive(Debug, Deserialize)]
 struct Stream {
     name: String,
@@ -121,7 +121,7 @@ impl Stream {
             Some(after) => format!("{} after {after}", self.gap.state),
             None => self.gap.state,
         };
-        // What ended the last connection is no problem any more once there is another.
+        // The reason of the last disconnect is not a problem once the stream is live again.
         let disconnected = if self.phase == "live" { None } else { self.last_disconnect };
         [
             self.name,

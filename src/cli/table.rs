@@ -1,5 +1,5 @@
-//! Columns that `awk` and `cut` can read: no borders, no
-//! wrapping, at least two spaces between.
+//! Tables that `awk` and `cut` can read: no borders, no wrapped lines, at least two spaces between
+//! columns.
 
 use std::io::{self, IsTerminal as _};
 
@@ -9,34 +9,35 @@ use rustix::termios::tcgetwinsize;
 
 use super::text::{clean, shortened};
 
-/// What stands where there is nothing.
+/// The text of an empty cell.
 const NOTHING_THERE: &str = "-";
 
-/// Between two columns.
+/// The number of spaces between two columns.
 const GAP: u16 = 2;
 
-/// The columns that hold ids.
+/// The columns that contain ids.
 const OF_IDS: [&str; 3] = ["ID", "EVENT", "OBJECT"];
 
-/// An id keeps at least so many characters.
+/// The least number of characters of a shortened id.
 const SHORTEST_ID: usize = 16;
 
-/// What the last column, which is often a sentence, may need of a line that is too long.
+/// The width that counts for the last column, which is often a sentence, when ids are shortened.
 const OF_LAST: usize = 24;
 
-/// A table that may be printed part by part, each as wide as the one before.
+/// A table that may be printed in parts. A column of a later part is at least as wide as in earlier
+/// parts.
 pub(super) struct Table {
     header: Vec<String>,
     rows: Vec<Vec<String>>,
-    /// Of every column so far.
+    /// The width of each column so far.
     widths: Vec<u16>,
-    /// Columns of the terminal that it is printed on, if it is.
+    /// The width of the terminal in characters; `None` if the output is not a terminal.
     terminal: Option<usize>,
 }
 
 impl Table {
-    /// A table for standard output. Only where that is a terminal, and a line would be
-    /// longer than its lines, are ids shortened.
+    /// Creates a table for standard output. Ids are shortened only if that is a terminal and a line would
+    /// be too long for it.
     pub(super) fn new(header: &[&str]) -> Self {
         Self::of_width(header, terminal_width())
     }
@@ -46,14 +47,14 @@ impl Table {
         Self { header, rows: Vec::new(), widths: Vec::new(), terminal }
     }
 
-    /// Adds a row, with a cell for every column.
+    /// Adds a row with one cell per column.
     pub(super) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
         let cell = |cell: String| if cell.is_empty() { NOTHING_THERE.to_owned() } else { clean(&cell) };
         self.rows.push(cells.into_iter().map(cell).collect());
     }
 
-    /// The rows that were added since the last time, below the header the first
-    /// time; nothing if there are none.
+    /// Returns the rows that were added since the last call, as text. The first text with rows begins
+    /// with the header. Without new rows the text is empty.
     pub(super) fn take(&mut self) -> String {
         if self.rows.is_empty() {
             return String::new();
@@ -75,7 +76,7 @@ impl Table {
         table.trim_fmt() + "\n"
     }
 
-    /// Shortens ids as far as the terminal has no room for them.
+    /// Shortens ids until the lines fit the terminal.
     fn shorten_ids(&mut self) {
         let Some(terminal) = self.terminal else { return };
         let is_id = |column: &usize| OF_IDS.contains(&&*self.header[*column]);
@@ -91,7 +92,7 @@ impl Table {
         }
         let mut excess = (widths.iter().sum::<usize>() + usize::from(GAP) * widths.len().saturating_sub(1))
             .saturating_sub(terminal);
-        // The longest first, so that a short one stays whole.
+        // The longest id is shortened first, so that a short one stays whole.
         while let Some(column) = ids.iter().copied().max_by_key(|column| widths[*column])
             && excess > 0
             && widths[column] > SHORTEST_ID
@@ -107,9 +108,9 @@ impl Table {
     }
 }
 
-/// The columns of the terminal that standard output is, if it is one.
+/// Returns the width of standard output in characters, if it is a terminal.
 fn terminal_width() -> Option<usize> {
-    /// Of a terminal that does not say how wide it is.
+    /// The width of a terminal that does not report its width.
     const USUAL: u16 = 80;
     let stdout = io::stdout();
     if !stdout.is_terminal() {

@@ -48,7 +48,7 @@ enum Command {
     },
 }
 
-/// Does what is asked for.
+/// Runs the subcommand.
 pub(super) fn targets(
     arguments: &Arguments,
     config: Option<&Path>,
@@ -125,7 +125,7 @@ impl Targets {
 }
 
 impl Target {
-    /// Its state in a word, and what holds it back.
+    /// Returns the state in one word, and what the target waits for.
     fn state(&self, now: UnixMillis) -> (&'static str, String) {
         let asked_to_wait = self.retry_after_until.filter(|until| until.is_after(now));
         let asked_to_wait = asked_to_wait.map(|until| format!("its Retry-After, {}", until.from(now)));
@@ -175,7 +175,7 @@ impl Target {
     }
 }
 
-/// A count that is missing while the store does not answer.
+/// Returns a count as text. The count is missing while the store does not respond.
 fn number(count: Option<u64>) -> String {
     count.map_or_else(|| "unknown".to_owned(), |count| count.to_string())
 }

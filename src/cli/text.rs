@@ -1,8 +1,7 @@
-//! Texts from outside as a terminal shows them.
+//! Untrusted texts, made safe for a terminal.
 
-/// `text` on one line, with escapes in place of what would not be seen there, would make
-/// a terminal do something or turn the direction of what follows: a target's words are
-/// not trusted.
+/// Returns `text` on one line, with escapes for control characters, invisible characters and characters
+/// that change the text direction. Texts of targets are not trusted.
 pub(super) fn clean(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for letter in text.chars() {
@@ -15,13 +14,13 @@ pub(super) fn clean(text: &str) -> String {
     shown
 }
 
-/// The same of each line of `text`.
+/// Applies [`clean`] to each line of `text`.
 pub(super) fn clean_lines(text: &str) -> String {
     text.lines().map(clean).collect::<Vec<_>>().join("\n")
 }
 
-/// Whether `letter` is a control character, has no width or turns the direction of what
-/// follows: the same ones that the page escapes (`web/page/dom.js`).
+/// Returns whether `letter` is a control character, has no width or changes the text direction. The page
+/// escapes the same characters (`web/page/dom.js`).
 fn is_unseen(letter: char) -> bool {
     letter.is_control()
         || matches!(
@@ -43,8 +42,8 @@ fn is_unseen(letter: char) -> bool {
         )
 }
 
-/// `id`, with its middle left out if it has more than `limit` characters: ids differ at
-/// their end, and what they are is told by their beginning.
+/// Returns `id` without its middle part if it has more than `limit` characters. The beginning shows the
+/// kind of an id, and ids differ at their end.
 pub(super) fn shortened(id: &str, limit: usize) -> String {
     let letters: Vec<char> = id.chars().collect();
     if letters.len() <= limit || limit < 3 {

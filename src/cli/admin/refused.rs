@@ -1,4 +1,4 @@
-//! Why a running bridge refused a request, as text.
+//! The error of a request to a running bridge, as text.
 
 use http::StatusCode;
 use serde::Deserialize;
@@ -7,7 +7,7 @@ use url::Url;
 use crate::cli::Error;
 use crate::cli::text::clean;
 
-/// Why there was no success.
+/// The reason why a request failed.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(in crate::cli) struct Refused(pub(super) String);
@@ -18,7 +18,7 @@ impl From<Refused> for Error {
     }
 }
 
-/// Problem details, as far as they are printed.
+/// The members of problem details (RFC 9457) that are printed.
 #[derive(Debug, Deserialize)]
 struct Problem {
     detail: String,
@@ -35,7 +35,7 @@ struct Fault {
 }
 
 impl Refused {
-    /// The refusal in `body`, which the server at `base` returned with `status`.
+    /// Reads the error in `body`, which the server at `base` returned with `status`.
     pub(super) fn read(base: &Url, with_token: bool, status: StatusCode, body: &[u8]) -> Self {
         let problem = serde_json::from_slice::<Problem>(body);
         Self(match (status, problem) {
@@ -58,7 +58,7 @@ impl Refused {
 }
 
 impl Problem {
-    /// The detail, and a line for each fault that it does not name itself.
+    /// Returns the detail, and a line for each fault that the detail does not name.
     fn render(&self) -> String {
         let missing = self.errors.iter().filter(|fault| !self.detail.contains(&fault.reason));
         let lines = missing.map(|Fault { name, reason, allowed }| {

@@ -1,5 +1,5 @@
-//! One action for every delivery that the filters let through: counted first,
-//! then done with the count that the operator has confirmed.
+//! Bulk actions on every delivery that passes the filters. The command counts the deliveries, and then
+//! sends the count that the operator has confirmed.
 
 use std::convert::Infallible;
 use std::future::pending;
@@ -17,21 +17,21 @@ use crate::cli::progress::{self, Bar};
 use crate::cli::{Error, print};
 use crate::domain::operator::Action;
 
-/// How often it is asked how far a change is.
+/// The interval between two queries for the progress of a change.
 const PACE: Duration = Duration::from_millis(250);
 
-/// Whether many may be changed.
+/// The consent to a bulk change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::cli) enum Consent {
-    /// Nothing is to be changed.
+    /// The deliveries are counted and not changed.
     CountOnly,
-    /// The operator is asked at the terminal.
+    /// The command asks the operator at the terminal.
     Asked,
     Given,
 }
 
 impl Consent {
-    /// Of the two options; `--dry-run` comes first.
+    /// Returns the consent of the two options. `--dry-run` takes precedence.
     pub(in crate::cli) const fn of(dry_run: bool, yes: bool) -> Self {
         match (dry_run, yes) {
             (true, _) => Self::CountOnly,
@@ -49,19 +49,19 @@ struct Outcome {
     not_taken: u64,
 }
 
-/// What is done to many.
+/// A bulk request.
 pub(in crate::cli) struct BulkRequest<'a> {
-    /// The last part of its path, which is its name.
+    /// The name of the action, which is the last segment of the path.
     pub(in crate::cli) action: &'static str,
-    /// The members of its body, but for the confirmation.
+    /// The members of the body without `dry_run` and `confirm`.
     pub(in crate::cli) body: Map<String, Value>,
-    /// What it is narrowed to, in words.
+    /// The filters, in words.
     pub(in crate::cli) narrowed: String,
-    /// A target that has to be known where nothing was found.
+    /// A target that must exist if no delivery was found.
     pub(in crate::cli) target: Option<&'a str>,
 }
 
-/// Does `action`, if there is anything to do and `consent` for it.
+/// Runs `action` on the deliveries that pass `filters`, as [`carry_out`] does.
 pub(super) async fn act(
     action: Action,
     filters: &Filters,
@@ -79,7 +79,8 @@ pub(super) async fn act(
     .await
 }
 
-/// Counts what `request` is for, and does it if there is anything to do and `consent` for it.
+/// Counts the deliveries of the request. If there are any and `consent` allows the change, makes the
+/// change.
 pub(in crate::cli) async fn carry_out(
     BulkRequest { action, body, narrowed, target }: BulkRequest<'_>,
     consent: Consent,
@@ -92,7 +93,7 @@ pub(in crate::cli) async fn carry_out(
         Value::Object(body)
     };
     let spinner = progress::spinner("counting".to_owned());
-    // There may be millions.
+    // The count has the long limit: there may be millions of deliveries.
     let counted = operator.bridge.post_patiently(&path, &with("dry_run", true.into())).await;
     drop(spinner);
     let counted = counted?;
@@ -134,7 +135,7 @@ async fn follow(bar: &Bar, action: &str, matching: u64, operator: &Operator) -> 
     let mut ticks = tokio::time::interval(PACE);
     loop {
         ticks.tick().await;
-        // A failure here is a failure of the call itself, which reports it.
+        // Errors are ignored here. If they persist, the bulk request itself fails and reports them.
         let Ok(answer) = operator.bridge.get(&["bulk"], &[]).await else { continue };
         let Ok(BulkJobs { calls }) = answer.read() else { continue };
         let ours = |call: &&Call| call.action == action && call.matching == matching;
@@ -185,7 +186,7 @@ fn count(deliveries: u64) -> String {
     }
 }
 
-/// The filter in words.
+/// Returns the filter in words.
 pub(in crate::cli) fn written(filter: &Value) -> String {
     let members = filter.as_object().into_iter().flatten();
     let members = members.map(|(name, value)| format!("{name} {}", value.as_str().unwrap_or_default()));

@@ -1,4 +1,4 @@
-//! A delivery as text: a row of a list, and in full with all its attempts.
+//! A delivery as text: as a row of a list, and in full with its attempts.
 
 use std::fmt::Write as _;
 
@@ -10,7 +10,7 @@ use crate::cli::table::Table;
 use crate::cli::text::clean;
 use crate::domain::clock::UnixMillis;
 
-/// A delivery as the API shows it; in a list it comes without its attempts.
+/// A delivery, as the API returns it. In a list it has no attempts.
 #[derive(Debug, Deserialize)]
 pub(in crate::cli) struct Delivery {
     target: String,
@@ -23,7 +23,7 @@ pub(in crate::cli) struct Delivery {
     attempts: u32,
     replays: u32,
     next_try: Option<NextTry>,
-    /// The key of its target that leaves its event out.
+    /// The key of the target's configuration that leaves the event out.
     mismatch: Option<String>,
     settled_at: Option<Moment>,
     last_error: Option<String>,
@@ -31,7 +31,7 @@ pub(in crate::cli) struct Delivery {
     attempt_log: Vec<Attempt>,
 }
 
-/// What it waits for.
+/// The next attempt, and the condition that it waits for.
 #[derive(Debug, Deserialize)]
 struct NextTry {
     waits_for: String,
@@ -71,20 +71,20 @@ impl Listed for Delivery {
 }
 
 impl Delivery {
-    /// What it is after something was done about it.
+    /// Returns the state of the delivery after an action on it, as a line.
     pub(super) fn standing(&self) -> String {
         let Self { target, event_id, state, .. } = self;
         clean(&format!("the delivery of {event_id} to {target} is {state}")) + "\n"
     }
 
-    /// What it is after it was sent again.
+    /// Returns the state of the delivery after a replay, as a line.
     pub(in crate::cli) fn replayed(&self) -> String {
         let Self { target, event_id, state, replays, .. } = self;
         let all_the_same = self.unmatched();
         clean(&format!("replay {replays} of {event_id} to {target} is {state}{all_the_same}")) + "\n"
     }
 
-    /// Where it stands, with each of its attempts.
+    /// Returns the state of the delivery and each of its attempts, as text.
     pub(in crate::cli) fn render(&self, now: UnixMillis) -> String {
         let mut head = format!("delivery to {}: {}", self.target, self.state);
         if let Some(at) = self.settled_at {
@@ -114,18 +114,19 @@ impl Delivery {
         text
     }
 
-    /// The name of its target.
+    /// Returns the name of the target.
     pub(in crate::cli) fn target(&self) -> &str {
         &self.target
     }
 
-    /// That its target does not match its event, if so.
+    /// Returns a note if the target does not take the event; otherwise an empty text.
     fn unmatched(&self) -> String {
         let mismatch = self.mismatch.as_ref();
         mismatch.map(|key| format!(", although not matched by `{key}`")).unwrap_or_default()
     }
 
-    /// When it is tried next, and what it waits for; empty if it is on the wire or has ended.
+    /// Returns the time of the next attempt and the condition that it waits for. The text is empty if the
+    /// delivery is on the wire or has ended.
     fn next(&self, now: UnixMillis) -> String {
         let Some(NextTry { waits_for, at, event_id }) = &self.next_try else { return String::new() };
         let at = at.map_or_else(|| "soon".to_owned(), |at| at.from(now));
@@ -138,7 +139,7 @@ impl Delivery {
             "pause" => "when its target is resumed".to_owned(),
             "operator" => "when an operator decides".to_owned(),
             "target" => "when its target is configured".to_owned(),
-            // A later bridge may know more.
+            // A newer bridge may return other values.
             other => other.to_owned(),
         }
     }

@@ -1,23 +1,23 @@
-//! What was played, what came in, what went out: the demo's verdict.
+//! The ledger of the demo: the events played, received and delivered, and the verdict.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::domain::event::Source;
 
-/// The books of one demo.
+/// The counts of one demo.
 pub(super) struct Ledger {
-    /// Events played.
+    /// The number of events played.
     pub(super) played: u64,
-    /// What the bridge received, by source.
+    /// The events that the bridge received, by source.
     pub(super) received: Vec<Received>,
-    /// How often the target acknowledged each event.
+    /// The number of acknowledgements by the target, by event id.
     pub(super) delivered: BTreeMap<String, u64>,
-    /// Attempts that the target failed.
+    /// The number of attempts that failed at the target.
     pub(super) failed: u64,
 }
 
-/// What one source brought.
+/// The events from one source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Received {
     pub(super) source: Source,
@@ -26,7 +26,7 @@ pub(super) struct Received {
     pub(super) duplicate: u64,
 }
 
-/// Why a demo counts as failed.
+/// The reason why a demo failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{lost} events were lost and {twice} delivered more than once")]
 pub(super) struct Broken {
@@ -43,7 +43,7 @@ impl Ledger {
         self.delivered.values().filter(|times| **times > 1).count() as u64
     }
 
-    /// Whether everything arrived once.
+    /// Returns `Ok` if every event was delivered exactly one time.
     pub(super) fn verdict(&self) -> Result<(), Broken> {
         match (self.lost(), self.twice()) {
             (0, 0) => Ok(()),

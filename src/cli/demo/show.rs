@@ -1,5 +1,4 @@
-//! What the demo shows while it runs: a progress bar on a terminal, plain lines
-//! where there is none.
+//! The output of the demo while it runs: a progress bar on a terminal, or else plain lines.
 
 use std::io::{self, IsTerminal as _};
 
@@ -21,19 +20,19 @@ impl Show {
             ProgressDrawTarget::hidden()
         };
         let bar = ProgressBar::with_draw_target(Some(events as u64), target);
-        // The default style stands in should the template ever be wrong.
+        // If the template is wrong, the default style stays.
         if let Ok(style) = ProgressStyle::with_template("{bar:32} {pos}/{len} delivered  {elapsed}") {
             bar.set_style(style);
         }
         Self { bar }
     }
 
-    /// One line about what happens.
+    /// Prints one line.
     pub(super) fn say(&self, line: &str) -> Result<(), Error> {
         self.bar.suspend(|| print(&format!("{line}\n")))
     }
 
-    /// Shows deliveries come in until `target` has acknowledged `events` different ones.
+    /// Shows the progress until `target` has acknowledged `events` different events.
     pub(super) async fn follow(&self, target: &Target, events: usize) -> Result<(), Error> {
         let events = events as u64;
         let reached = target.until(|totals| {
@@ -47,7 +46,7 @@ impl Show {
         Ok(())
     }
 
-    /// Ends with `summary`.
+    /// Removes the bar and prints `summary`.
     pub(super) fn finish(&self, summary: &str) -> Result<(), Error> {
         self.bar.finish_and_clear();
         print(&format!("\n{summary}\n"))

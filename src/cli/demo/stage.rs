@@ -1,4 +1,4 @@
-//! What the demo plays on: simulator, target and bridge on free loopback ports.
+//! The parts of the demo: simulator, target and bridge on free loopback ports.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -22,12 +22,12 @@ use crate::simulator::Simulator;
 use crate::simulator::options::{ApiKey, Copies, Options, WebhookEndpoint};
 use crate::simulator::target::{self, Target, Verifier};
 
-/// Not secrets: they open nothing but this demo, for as long as it runs.
+/// The keys of the demo. They are not secrets: they are valid only for this demo, while it runs.
 const API_KEY: &str = "demo-api-key";
 const WEBHOOK_SECRET: &str = "demo-webhook-secret";
 const SIGNING_SECRET: &str = "whsec_ZGVtby1zaWduaW5nLXNlY3JldC0yNC1ieXRlcw==";
 
-/// Everything that runs while the demo does.
+/// The running parts of the demo.
 pub(super) struct Stage {
     pub(super) simulator: Simulator,
     pub(super) target: Target,
@@ -39,12 +39,13 @@ pub(super) struct Stage {
     bridge_stop: Stop,
     others: TaskTracker,
     others_stop: CancellationToken,
-    /// Removed with everything in it when the stage is.
+    /// The temporary folder. Dropping it removes its files.
     _folder: TempDir,
 }
 
 impl Stage {
-    /// Starts everything, with room for `events`; `log_filter` is the environment's `RUST_LOG`, if any.
+    /// Starts every part, with room for `events` events. `log_filter` is the environment's `RUST_LOG`, if
+    /// it is set.
     pub(super) async fn build(events: usize, log_filter: Vec<(OsString, OsString)>) -> Result<Self, Error> {
         let folder = TempDir::new().map_err(Error::failure)?;
         let (clock, others, others_stop) = (Clock::system(), TaskTracker::new(), CancellationToken::new());
@@ -118,7 +119,7 @@ impl Stage {
         })
     }
 
-    /// Stops the bridge as an operator would, then the rest.
+    /// Stops the bridge as a signal does, then the other parts.
     pub(super) async fn close(&mut self) -> Result<(), Error> {
         self.bridge_stop.soft.cancel();
         (&mut self.bridge).await.map_err(Error::failure)?.map_err(Error::failure)?;
@@ -128,8 +129,8 @@ impl Stage {
         Ok(())
     }
 
-    /// What the target has of the events that were `played`, and by which source the bridge
-    /// has `received` them.
+    /// Returns the ledger: the number of `played` events, the events `received` by source, and the
+    /// deliveries that the target has acknowledged.
     pub(super) fn ledger(&self, played: usize, received: Vec<Received>) -> Ledger {
         let mut delivered = BTreeMap::<String, u64>::new();
         for delivery in self.target.deliveries().into_iter().filter(target::Delivery::acknowledged) {
@@ -138,7 +139,7 @@ impl Stage {
         Ledger { played: played as u64, received, delivered, failed: self.target.totals().failed }
     }
 
-    /// What the bridge's own metrics say it received, by source.
+    /// Returns the events received by source, from the metrics of the bridge.
     pub(super) async fn received(&self) -> Result<Vec<Received>, Error> {
         let client = reqwest::Client::builder().no_proxy().build().map_err(Error::failure)?;
         let metrics = client.get(format!("{}/metrics", self.admin_url));
@@ -147,7 +148,7 @@ impl Stage {
     }
 }
 
-/// The rows of the sources in `metrics`, Prometheus text.
+/// Returns a row per source. `metrics` is Prometheus text.
 fn ledger_rows(metrics: &str) -> Vec<Received> {
     use crate::domain::event::Source;
     use crate::telemetry::names;

@@ -18,7 +18,7 @@ pub(super) struct Listed {
     pub(super) sequence: i64,
 }
 
-/// An event with all that happened to it.
+/// An event with its sightings and deliveries.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(super) struct Event {
     pub(super) id: String,
@@ -31,7 +31,7 @@ pub(super) struct Event {
 struct Sighting {
     source: String,
     origin: String,
-    /// After the first sighting, in milliseconds.
+    /// The time since the first sighting, in milliseconds.
     lag_ms: i64,
 }
 
@@ -43,10 +43,10 @@ struct Delivery {
     last_error: Option<String>,
 }
 
-/// What is waited for, and which steps have been reported.
+/// The expected sources of the event, and the steps that have been reported.
 #[derive(Debug)]
 pub(super) struct Follow {
-    /// The sources that have to bring the event.
+    /// The sources that must bring the event.
     expected: Vec<&'static str>,
     reported: BTreeSet<String>,
 }
@@ -56,7 +56,7 @@ impl Delivery {
         self.state == "delivered"
     }
 
-    /// Whether the bridge will not go on by itself.
+    /// Returns whether the bridge makes no further attempt without an operator.
     fn is_stuck(&self) -> bool {
         matches!(&*self.state, "held" | "dead" | "closed" | "cancelled")
     }
@@ -67,7 +67,7 @@ impl Follow {
         Self { expected, reported: BTreeSet::new() }
     }
 
-    /// The steps of `event` since the last call.
+    /// Returns the new steps of `event` since the last call. Each is the part of the flow and a text.
     pub(super) fn news(&mut self, event: &Event) -> Vec<(String, String)> {
         let mut news = Vec::new();
         let mut report = |key: String, who: String, what: String| {
@@ -95,7 +95,7 @@ impl Follow {
         news
     }
 
-    /// What still has to happen; empty once all has.
+    /// Returns the steps that are missing; empty if none is.
     pub(super) fn missing(&self, event: &Event) -> Vec<String> {
         let seen = |source: &&&str| event.sightings.iter().any(|sighting| sighting.source == ***source);
         let sources = self.expected.iter().filter(|source| !seen(source));
@@ -108,8 +108,8 @@ impl Follow {
         sources.chain(deliveries).collect()
     }
 
-    /// Whether nothing more happens by itself: all sources have brought it, and
-    /// what is not delivered waits for an operator.
+    /// Returns whether no further step will happen without an operator: every expected source has brought
+    /// the event, and each delivery is made or has stopped.
     pub(super) fn is_over(&self, event: &Event) -> bool {
         let moving = |delivery: &Delivery| !delivery.is_delivered() && !delivery.is_stuck();
         let unseen = |source: &&str| !event.sightings.iter().any(|sighting| sighting.source == *source);
@@ -118,7 +118,7 @@ impl Follow {
 }
 
 impl Event {
-    /// Where it came from and where it went, in one line.
+    /// Returns the sources and the number of targets of the event, in one line.
     pub(super) fn summary(&self) -> String {
         let sources: Vec<_> = self.sightings.iter().map(|sighting| &*sighting.source).collect();
         let targets = match self.deliveries.len() {

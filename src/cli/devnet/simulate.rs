@@ -20,7 +20,7 @@ use crate::pepay::rest::Rest;
 /// The type of the event that every transition emits.
 const KIND: &str = "commerce.order.updated";
 
-/// How often the bridge is asked.
+/// The interval between two queries to the bridge.
 const PACE: Duration = Duration::from_millis(100);
 
 /// Move an order on Pepay's devnet and follow its event to every target
@@ -89,7 +89,8 @@ async fn run(arguments: Arguments, settings: &Settings) -> Result<(), Error> {
     }
     let bridge = Admin::new(&settings.web, &reach)?;
     let rest = Rest::new(&settings.pepay, Clock::system()).map_err(Error::failure)?;
-    // First of all: what the bridge has of this order already, and whether there is a bridge.
+    // This query comes first. It shows that the bridge runs, and finds the newest known event of the
+    // order.
     let newest = newest(&bridge, &order).await?;
 
     let began = Instant::now();
@@ -125,7 +126,7 @@ async fn run(arguments: Arguments, settings: &Settings) -> Result<(), Error> {
     Err(Error::failure(missing.join("; ")))
 }
 
-/// The sources that can bring the event, by the configuration.
+/// Returns the configured sources that bring the event.
 fn expected(settings: &Settings) -> Vec<&'static str> {
     let by_stream = settings.streams.iter().any(|stream| stream.settings.types.matches(KIND));
     let by_webhook = !settings.webhooks.is_empty();
@@ -142,8 +143,8 @@ fn order_state(order: &Order) -> String {
     }
 }
 
-/// Asks the bridge until the event of the transition has come all its way, or
-/// has come to where it stays. What is known of it is in `last`.
+/// Queries the bridge until no further step of the event will happen. `last` is the event at the last
+/// query.
 async fn watch(
     bridge: &Admin,
     order: &OrderId,
@@ -173,20 +174,21 @@ async fn watch(
     }
 }
 
-/// The sequence of the newest event of `order` that the bridge holds; 0 for none.
+/// Returns the sequence of the newest event of `order` in the bridge; 0 if there is none.
 async fn newest(bridge: &Admin, order: &OrderId) -> Result<i64, Error> {
     let listed = list(bridge, order).await?;
     Ok(listed.iter().map(|(sequence, _)| *sequence).max().unwrap_or(0))
 }
 
-/// The id of the first event of `order` after `sequence`.
+/// Returns the id of the first event of `order` after `sequence`.
 async fn first_after(bridge: &Admin, order: &OrderId, sequence: i64) -> Result<Option<String>, Error> {
     let listed = list(bridge, order).await?;
     let later = listed.into_iter().filter(|(of_event, _)| *of_event > sequence);
     Ok(later.min().map(|(_, id)| id))
 }
 
-/// The newest events of `order`, by sequence. A page may be empty and still have a next one.
+/// Returns the newest events of `order`, each with its sequence and id. An empty page may have a next
+/// page.
 async fn list(bridge: &Admin, order: &OrderId) -> Result<Vec<(i64, String)>, Error> {
     let mut cursor = None;
     loop {
@@ -200,7 +202,7 @@ async fn list(bridge: &Admin, order: &OrderId) -> Result<Vec<(i64, String)>, Err
     }
 }
 
-/// Prints each step, with the time since the beginning.
+/// Prints each step with the time since the start.
 struct Screen {
     began: Instant,
     quiet: bool,
@@ -211,7 +213,7 @@ impl Screen {
         if self.quiet {
             return Ok(());
         }
-        // Pepay's own words may be in it, and a target's.
+        // The texts may contain messages of Pepay or of a target.
         let (who, what) = (clean(who), clean(what));
         print(&format!("{:>6.1} s  {who:<16}  {what}\n", self.began.elapsed().as_secs_f64()))
     }

@@ -1,4 +1,4 @@
-//! Whether the store holds the events of the configured accounts.
+//! The check that the store contains events of the configured accounts.
 
 use std::sync::Arc;
 
@@ -10,8 +10,8 @@ use crate::pepay::token::Identity;
 use crate::store::inbox::SourceIdentity;
 use crate::store::{Place, check};
 
-/// Compares what the store remembers with the configuration and with whose the tokens of
-/// the streams were. Says nothing of a store that remembers nothing yet.
+/// Compares the accounts that the store remembers with the configuration and with the accounts of the
+/// streams' tokens. Returns no check if the store remembers no account yet.
 pub(super) fn examine(settings: &Settings, minted: Vec<(Arc<str>, Identity)>) -> Vec<Check> {
     let mut found = app::identities(settings);
     for (stream, Identity { environment, account }) in minted {
@@ -21,7 +21,7 @@ pub(super) fn examine(settings: &Settings, minted: Vec<(Arc<str>, Identity)>) ->
     }
     let identities = match &settings.store.place {
         Place::File(database) => check::identities(database, &found),
-        // A start compares them, and refuses.
+        // For a store on a server, `run` makes this comparison at its start.
         Place::Server(_) => return Vec::new(),
     };
     let check = match identities {
@@ -38,7 +38,7 @@ pub(super) fn examine(settings: &Settings, minted: Vec<(Arc<str>, Identity)>) ->
         Ok(check::Identities::Other(other)) => {
             Check::failed("account", other.to_string(), "`run` refuses to start so")
         }
-        // The check of the database says what is wrong with it.
+        // The check of the database reports the fault itself.
         Err(error) => {
             let found = format!("whose events the store holds cannot be read: {}", chain(&error));
             Check::warning("account", found, "see the check of the database")

@@ -1,4 +1,4 @@
-//! Whether a bridge runs on the configured database, and what it says of itself.
+//! The check whether a bridge runs on the configured database, and the checks of its listeners.
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -16,13 +16,14 @@ use crate::config::Settings;
 use crate::domain::cause::chain;
 use crate::store::{Place, check};
 
-/// How long a listener has for a connection. The address may be that of another machine.
+/// The time limit of a connection to a listener. The address may be that of another machine.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 pub(super) async fn examine(settings: &Settings) -> Vec<Check> {
     let in_use = match &settings.store.place {
         Place::File(database) => check::is_in_use(database),
-        // A process on another machine says nothing of this one: its listener does.
+        // The lock in the database may be that of a bridge on another machine. A listener that accepts
+        // shows that a bridge runs on this one.
         Place::Server(_) => {
             let connected = timeout(PATIENCE, TcpStream::connect(settings.web.admin_listen)).await;
             Ok(matches!(connected, Ok(Ok(_))))
@@ -48,7 +49,7 @@ pub(super) async fn examine(settings: &Settings) -> Vec<Check> {
     [Check::ok("bridge", "running"), ready, admin].into_iter().chain(deliveries).collect()
 }
 
-/// Whether a bridge that starts now could listen at `address`.
+/// Checks whether a bridge that starts now could listen on `address`.
 async fn free(name: &str, key: &str, address: SocketAddr) -> Check {
     let Err(error) = TcpListener::bind(address).await else {
         return Check::ok(name, format!("{address} is free"));
@@ -85,7 +86,7 @@ async fn of_listener(name: &str, key: &str, listen: SocketAddr, path: &str) -> C
     }
 }
 
-/// Why a bridge is not ready, as it says itself.
+/// Returns the reasons in the body of `/readyz`, as text.
 fn reasons(body: &str) -> String {
     let body: Value = serde_json::from_str(body).unwrap_or_default();
     let reasons = body["reasons"].as_array().into_iter().flatten().filter_map(Value::as_str);

@@ -1,15 +1,15 @@
-//! How a running bridge gets on with each target.
+//! The check of each target's deliveries, in a running bridge.
 
 use super::report::Check;
 use crate::cli::targets::shown::{self, Rejecting, Target};
 use crate::config::Settings;
 
-/// Asks the bridge that runs under `settings`.
+/// Queries the bridge that runs under `settings`, and returns a check per target.
 pub(super) async fn examine(settings: &Settings) -> Vec<Check> {
     match shown::of_running(settings).await {
         None => Vec::new(),
         Some(Ok(targets)) => {
-            // What waits for one that is configured nowhere is a check of its own.
+            // Deliveries to a removed target have a separate check.
             let is_configured = |target: &&Target| {
                 target.configured != Some(false)
                     || settings.targets.iter().any(|own| *own.name == *target.name)

@@ -1,4 +1,4 @@
-//! Pepay: the clock, the key, and each stream.
+//! The checks of Pepay: the clock, the key, and each stream.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,26 +13,26 @@ use crate::pepay::rest::{Probe, Rest};
 use crate::pepay::token::Identity;
 use crate::source::stream::{Auth, Unreached, probe, reach};
 
-/// What to do about an account that no client can be made for.
+/// The advice for an account for which no client can be created.
 const UNUSABLE: &str = "correct `api_key` and `ca_file`, of the stream or of `[pepay]`";
 
-/// How far the clocks may be apart without a warning.
+/// The difference of the clocks from which on there is a warning.
 const UNEASY: Duration = Duration::from_secs(5);
 
-/// How far they may be apart if no webhook says less: what receivers of Standard
-/// Webhooks allow as well, and what we sign is judged by them.
+/// The difference from which on the check fails if no webhook is configured. Receivers of Standard
+/// Webhooks, which check the bridge's signatures, allow this difference.
 const TOLERANCE: Duration = Duration::from_mins(5);
 
-/// A stream's own account, asked the way the stream asks.
+/// The probes of one stream, made with the stream's account and settings.
 struct Asked<'s> {
     stream: &'s Subscription,
-    /// How its addresses are reached.
+    /// The way to Pepay: direct or by a proxy.
     way: String,
     reached: Result<Identity, Unreached>,
     list: Result<Probe, Failure>,
 }
 
-/// Checks Pepay. Returns also whose the tokens of the streams were, by their names.
+/// Checks Pepay. Also returns the accounts of the streams' tokens, by the name of the stream.
 pub(super) async fn examine(settings: &Settings, clock: Clock) -> (Vec<Check>, Vec<(Arc<str>, Identity)>) {
     let streams = settings.streams.iter().map(|stream| ask(stream, clock.clone()));
     let streams = join_all(streams).await;
@@ -52,7 +52,7 @@ pub(super) async fn examine(settings: &Settings, clock: Clock) -> (Vec<Check>, V
     ([clock, key].into_iter().chain(streams).collect(), identities)
 }
 
-/// Asks for a connection, and for the page of the list that the stream will ask for.
+/// Opens a connection as the stream does, and requests the page of the list that the stream will request.
 async fn ask(stream: &Subscription, clock: Clock) -> Result<Asked<'_>, Check> {
     let Subscription { settings, account } = stream;
     let rest = Rest::new(account, clock)
@@ -61,7 +61,8 @@ async fn ask(stream: &Subscription, clock: Clock) -> Result<Asked<'_>, Check> {
     Ok(Asked { stream, way: rest.way(), reached, list })
 }
 
-/// The account of `[pepay]`, and what Pepay answered if it was asked apart from the streams.
+/// Checks the account of `[pepay]`. Also returns the probe, if one was made apart from those of the
+/// streams.
 async fn of_pepay(
     settings: &Settings,
     streams: &[Result<Asked<'_>, Check>],

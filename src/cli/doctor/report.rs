@@ -1,4 +1,4 @@
-//! The outcome of the checks, as text and as JSON.
+//! The report of the checks, as text and as JSON.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ use crate::cli::text::clean;
 #[serde(rename_all = "snake_case")]
 pub(super) enum Verdict {
     Ok,
-    /// It works, and the operator should look at it.
+    /// The part works, and an operator should look at it.
     Warning,
     Failed,
 }
@@ -22,9 +22,9 @@ pub(super) enum Verdict {
 pub(super) struct Check {
     name: String,
     verdict: Verdict,
-    /// What was found, without a secret.
+    /// The finding, without secrets.
     found: String,
-    /// What to do about it; `None` if nothing is to be done.
+    /// The advice for the operator; `None` if there is nothing to do.
     advice: Option<String>,
 }
 
@@ -54,12 +54,12 @@ impl Check {
 }
 
 impl Report {
-    /// How many checks failed.
+    /// Returns the number of failed checks.
     pub(super) fn failed(&self) -> usize {
         self.0.iter().filter(|check| check.verdict == Verdict::Failed).count()
     }
 
-    /// One object: whether all is well, and the checks.
+    /// Returns the report as a JSON object: `ok` if no check failed, and `checks`.
     pub(super) fn json(&self) -> String {
         format!("{}\n", json!({ "ok": self.failed() == 0, "checks": self.0 }))
     }
@@ -74,7 +74,7 @@ impl fmt::Display for Report {
                 Verdict::Warning => "warning",
                 Verdict::Failed => "FAILED",
             };
-            // Pepay's own words may be in it, and a target's.
+            // The text may contain messages of Pepay or of a target.
             write!(f, "{verdict:<7}  {name:<width$}  {}", clean(found))?;
             match advice {
                 Some(advice) => writeln!(f, "; {}", clean(advice))?,

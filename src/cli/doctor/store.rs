@@ -1,4 +1,4 @@
-//! The database and the disk it lies on.
+//! The checks of the database and of its disk.
 
 use std::path::Path;
 use std::time::Duration;
@@ -12,12 +12,12 @@ use crate::store::check::{self, Checkup, Integrity};
 use crate::store::server_check::{self, ServerCheckup};
 use crate::store::{self, Disk, Durability, Place, Server};
 
-/// How long the check of what hangs together may take.
+/// The time limit of the integrity check.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Free space below this is a warning.
+/// The free space below which there is a warning, in bytes.
 const UNEASY: u64 = 1 << 30;
-/// Free space below this is a failure: a burst of events may not fit.
+/// The free space below which the check fails, in bytes. A burst of events may not fit.
 const TIGHT: u64 = 64 << 20;
 
 pub(super) async fn examine(settings: &store::Settings) -> Vec<Check> {
@@ -27,7 +27,7 @@ pub(super) async fn examine(settings: &store::Settings) -> Vec<Check> {
     }
 }
 
-/// A schema on a server, which has its own disk and its own checks.
+/// Checks a schema on a server. The server has its own disk and its own integrity checks.
 async fn of_server(server: &Server, durability: Durability) -> Check {
     match server_check::examine(server, durability).await {
         Ok(found) => {

@@ -1,4 +1,4 @@
-//! Each target: whether it can be connected to, and whether its secret signs.
+//! The checks of each target: the connection, and the signing secret.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use super::report::Check;
 use crate::delivery::{self, check_connection};
 
-/// The longest wait for a target: the operator waits for the outcome.
+/// The time limit of a connection to a target. It is short, since the operator waits for the report.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(super) async fn examine(targets: &[delivery::Settings]) -> Vec<Check> {

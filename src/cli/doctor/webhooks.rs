@@ -1,4 +1,4 @@
-//! Each webhook endpoint's secrets: they sign what they verify.
+//! The checks of each webhook endpoint's secrets: a secret verifies its own signatures.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +6,7 @@ use super::report::Check;
 use crate::domain::clock::Clock;
 use crate::source::webhook;
 
-/// What is signed to see whether signing works.
+/// The body of the test signature.
 const BODY: &[u8] = br#"{"id":"evt_doctor","object":"event","type":"test.ping"}"#;
 
 pub(super) fn examine(webhooks: &[webhook::Settings], clock: &Clock) -> Vec<Check> {

@@ -1,4 +1,4 @@
-//! Sending events to a target again: one by its id, or many by filters.
+//! `pepay-bridge events replay`: sends one event, or many that pass filters, to a target again.
 
 use serde_json::{Map, json};
 
@@ -37,7 +37,7 @@ pub(super) struct Replay {
 }
 
 impl Replay {
-    /// Sends what is asked for.
+    /// Replays the one event, or the events that pass the filters.
     pub(super) async fn send(&self, operator: &Operator) -> Result<(), Error> {
         if let Some(id) = &self.id {
             let again = json!({ "target": self.target });

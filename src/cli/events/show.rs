@@ -1,4 +1,4 @@
-//! An event with its whole history, as text.
+//! `pepay-bridge events show`: an event with its whole history, as text.
 
 use std::fmt::Write as _;
 
@@ -10,7 +10,7 @@ use crate::cli::table::Table;
 use crate::cli::text::clean;
 use crate::domain::clock::UnixMillis;
 
-/// An event as the API shows it.
+/// An event, as the API returns it.
 #[derive(Debug, Deserialize)]
 pub(super) struct Event {
     id: String,
@@ -33,11 +33,11 @@ pub(super) struct Event {
     body: Option<String>,
 }
 
-/// Whether a target matches the event, as it is configured now.
+/// Whether a target takes the event, under the configuration in effect.
 #[derive(Debug, Deserialize)]
 struct Routing {
     target: String,
-    /// The key that leaves the event out.
+    /// The key of the target's configuration that leaves the event out.
     mismatch: Option<String>,
 }
 
@@ -46,7 +46,7 @@ struct Sighting {
     source: String,
     origin: String,
     at: Moment,
-    /// After the first sighting, in milliseconds.
+    /// The time since the first sighting, in milliseconds.
     lag_ms: u64,
 }
 
@@ -62,7 +62,7 @@ struct Conflict {
 }
 
 impl Event {
-    /// Its history, from Pepay to every target.
+    /// Returns the history of the event, from Pepay to every target.
     pub(super) fn render(&self, now: UnixMillis) -> String {
         let mut text = self.facts(now);
         text += "\nsightings\n";

@@ -1,11 +1,11 @@
-//! What `events verify` says.
+//! The output of `pepay-bridge events verify`.
 
 use serde::Deserialize;
 
 use crate::cli::Error;
 use crate::cli::admin::{Answer, Operator};
 
-/// What the comparison came to, as the API says it.
+/// The result of the comparison, as the API returns it.
 #[derive(Debug, Deserialize)]
 struct Verification {
     event_id: String,
@@ -15,10 +15,10 @@ struct Verification {
     asked_as: String,
 }
 
-/// Prints the outcome of the comparison.
+/// Prints the result of the comparison.
 ///
 /// # Errors
-/// Anything but `equal` is a failure, so that the exit code is 1.
+/// [`Error::Failure`] for any result other than `equal`, so that the exit code is 1.
 pub(super) fn report(operator: &Operator, answer: &Answer) -> Result<(), Error> {
     let Verification { event_id, outcome, differs, asked_as } = answer.read()?;
     if operator.json {

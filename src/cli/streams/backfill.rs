@@ -13,7 +13,7 @@ use crate::cli::moment::When;
 use crate::cli::text::clean;
 use crate::cli::{Error, print, progress};
 
-/// How often a backfill is looked after.
+/// The interval between two queries for the progress of a backfill.
 const PACE: Duration = Duration::from_millis(250);
 
 /// Read Pepay's list again from a time or an event on, and take in what is missing
@@ -38,7 +38,7 @@ pub(super) struct Arguments {
     wait: bool,
 }
 
-/// Starts a backfill of the stream, and waits for its end if that is wanted.
+/// Starts a backfill of the stream. With `--wait`, waits for its end.
 pub(super) async fn backfill(arguments: &Arguments, operator: &Operator) -> Result<(), Error> {
     let Arguments { stream, from, after, wait } = arguments;
     let beginning = match (from, after) {
@@ -66,8 +66,7 @@ pub(super) async fn backfill(arguments: &Arguments, operator: &Operator) -> Resu
     }
 }
 
-/// Follows the backfill that has `begun` until it has ended. Returns its outcome and the
-/// stream's state then.
+/// Waits until the backfill that has `begun` has ended. Returns its outcome, and the stream at that time.
 async fn ended(name: &str, begun: &Backfill, operator: &Operator) -> Result<(Backfill, Answer), Error> {
     let spinner = progress::spinner(clean(&begun.render()));
     let mut ticks = tokio::time::interval(PACE);
@@ -82,7 +81,7 @@ async fn ended(name: &str, begun: &Backfill, operator: &Operator) -> Result<(Bac
                 found = stream.backfill.map(|backfill| (backfill, answer));
             }
         }
-        // After a restart of the bridge there is none, or another one.
+        // After a restart of the bridge this backfill is gone. There may be another one.
         match found.filter(|(backfill, _)| backfill.started_at == begun.started_at) {
             None => return Err(interrupted(name)),
             Some((backfill, answer)) if !backfill.running => return Ok((backfill, answer)),
@@ -91,7 +90,7 @@ async fn ended(name: &str, begun: &Backfill, operator: &Operator) -> Result<(Bac
     }
 }
 
-/// The streams, each as it was written.
+/// The streams, each as unparsed JSON.
 #[derive(Debug, Deserialize)]
 struct Streams {
     streams: Vec<Box<RawValue>>,

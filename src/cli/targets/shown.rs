@@ -1,4 +1,4 @@
-//! The targets, as a running bridge shows them.
+//! The targets, as the API of a running bridge returns them.
 
 use serde::Deserialize;
 
@@ -12,7 +12,7 @@ pub(in crate::cli) struct Targets {
     pub(in crate::cli) targets: Vec<Target>,
 }
 
-/// A target. What is counted in the store is missing while that does not answer.
+/// A target. The counts from the store are missing while the store does not respond.
 #[derive(Debug, Deserialize)]
 pub(in crate::cli) struct Target {
     pub(in crate::cli) name: String,
@@ -47,7 +47,7 @@ pub(in crate::cli) struct Failure {
     pub(in crate::cli) at: Moment,
 }
 
-/// When the next probes of an open circuit go out.
+/// The times of the next probes of an open circuit.
 #[derive(Debug, Deserialize)]
 pub(in crate::cli) struct NextProbe {
     pub(in crate::cli) first_attempt_at: Moment,
@@ -60,7 +60,8 @@ pub(in crate::cli) struct Latency {
     pub(in crate::cli) p99_ms: u64,
 }
 
-/// Asks the bridge that runs under `settings`. `None` if they do not say where it listens.
+/// Queries the bridge that runs under `settings`. Returns `None` if the port of its admin listener is 0,
+/// and so unknown.
 pub(in crate::cli) async fn of_running(settings: &Settings) -> Option<Result<Vec<Target>, Error>> {
     if settings.web.admin_listen.port() == 0 {
         return None;
