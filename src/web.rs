@@ -1,10 +1,8 @@
-//! What the bridge shows, and what an operator has it do: health, metrics and
-//! status, the admin API and the page that stands on it.
+//! The HTTP interfaces of the bridge: health, metrics, status, the admin API and the operator's page.
 //!
-//! [`public`] and [`admin`] are the routers of the two listeners, [`serve()`]
-//! puts a router behind a listener with limits. All that is shown comes from a
-//! [`View`]; what is to be done is done by the store for the operator, or by the running
-//! parts behind [`Operations`].
+//! [`public`] and [`admin`] return the routers of the two listeners. [`serve()`] serves a router on a
+//! listener, with limits. Every response reads its data from a [`View`]. Actions of an operator go to the
+//! store, or to the running parts behind [`Operations`].
 
 mod api;
 mod audit;
@@ -58,24 +56,24 @@ use crate::store::cluster::Cluster;
 use crate::store::operator::OperatorStore;
 use crate::store::view::Backlog;
 
-/// Where the two listeners bind.
+/// The settings of the two listeners.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Public: webhooks and health.
+    /// The address of the public listener, for webhooks and health.
     pub listen: SocketAddr,
-    /// Private: metrics, status, administration.
+    /// The address of the private listener, for metrics, status and administration. Without a token it is
+    /// a loopback address.
     pub admin_listen: SocketAddr,
-    /// Bearer token of the private listener that may do everything; without any token
-    /// it is loopback only.
+    /// The bearer token of the private listener that permits every request.
     pub admin_token: Option<SecretString>,
     /// Further tokens of the private listener.
     pub tokens: Vec<Token>,
-    /// How long an idle inbound connection is kept.
+    /// The time for which an idle inbound connection is kept.
     pub keep_alive: Duration,
 }
 
 impl Settings {
-    /// Every token of the private listener.
+    /// Returns every token of the private listener.
     pub fn all_tokens(&self) -> Vec<Token> {
         let admin = self.admin_token.iter().map(|secret| Token {
             name: "server.admin_token".into(),
@@ -86,36 +84,36 @@ impl Settings {
     }
 }
 
-/// How long a page waits for the store.
+/// The time limit of a query to the store.
 const STORE_LIMIT: Duration = Duration::from_secs(2);
 
-/// Everything that can be looked at.
+/// The state that responses show.
 #[derive(Clone, Debug)]
 pub struct View {
     /// The store.
     pub operator: OperatorStore,
-    /// What runs at present.
+    /// The running parts.
     pub parts: watch::Receiver<Arc<Parts>>,
     /// The current time.
     pub clock: Clock,
-    /// When the process started, by the clock of the machine.
+    /// The time at which the process started, by the machine's clock.
     pub started: UnixMillis,
-    /// What no handler of the public listener has taken.
+    /// The requests to the public listener that no handler took.
     pub refusals: HttpRefusals,
-    /// Those that share the store, where there may be any.
+    /// The replicas that share the store; `None` for a store of one process.
     pub cluster: Option<watch::Receiver<Arc<Cluster>>>,
     /// Cancelled once the process is shutting down.
     pub stopping: CancellationToken,
 }
 
 impl View {
-    /// What runs at this moment.
+    /// Returns the present running parts.
     pub fn parts(&self) -> Arc<Parts> {
         Arc::clone(&self.parts.borrow())
     }
 
     fn uptime(&self) -> Duration {
-        // The clock of the store may have been corrected since.
+        // The clock may have been corrected by that of the store since the start.
         self.clock.now().since(self.clock.corrected(self.started))
     }
 
@@ -124,7 +122,7 @@ impl View {
     }
 }
 
-/// The store's answer to a question, or in words why there is none; `limit` is how long it has.
+/// Returns the result of a query to the store within `limit`, or its error as text.
 async fn within<T, E: ToString>(
     limit: Duration,
     question: impl Future<Output = Result<T, E>>,
@@ -135,12 +133,12 @@ async fn within<T, E: ToString>(
     }
 }
 
-/// What of `backlogs` waits for targets that are none of the `configured`.
+/// Returns those of `backlogs` that wait for targets that are not `configured`.
 fn of_removed(backlogs: &[Backlog], configured: impl Fn(&str) -> bool) -> Vec<&Backlog> {
     backlogs.iter().filter(|backlog| backlog.is_waiting() && !configured(&backlog.target)).collect()
 }
 
-/// What an operator is told of a removed target.
+/// Returns the warning for an operator about a removed target.
 fn warning_of_removed(backlog: &Backlog) -> String {
     format!(
         "the target {} is not configured any more, and {} deliveries wait for it: move them (`deliveries move`), or cancel them",
@@ -149,20 +147,21 @@ fn warning_of_removed(backlog: &Backlog) -> String {
     )
 }
 
-/// How long the oldest open delivery of a target has waited, in seconds; 0 if there is none.
+/// Returns the age of a target's oldest open delivery, in seconds; 0 if there is none.
 fn oldest_age(backlog: &Backlog, now: UnixMillis) -> f64 {
     backlog.oldest.map_or(0.0, |oldest| now.since(oldest).as_secs_f64())
 }
 
-/// The routes of the public listener: health, and beside it `webhooks`.
+/// Returns the routes of the public listener: health, and `webhooks`.
 pub fn public(view: View, webhooks: &Routes) -> Router {
     health_routes(&Arc::new(Readiness::new(view).without_quotes())).fallback_service(webhooks.clone())
 }
 
-/// The routes of the private listener, and what keeps the listeners of the API
-/// supplied. While there are `tokens`, everything but health and the files of the
-/// page asks for one; while there is none, page, API and `/status` answer only to
-/// loopback names. What is changed is noted in the `trail`.
+/// Returns the routes of the private listener, and the sampler that supplies the API's event streams.
+///
+/// If there are `tokens`, every path needs one, except health and the files of the page. If there is
+/// none, the page, the API and `/status` accept only loopback names in `Host`. Calls that may change
+/// something are noted in the `trail`.
 pub fn admin(
     view: View,
     render: Render,
@@ -211,7 +210,8 @@ fn is_api(path: &str) -> bool {
     path == "/api" || path.starts_with("/api/")
 }
 
-/// An answer that refuses a request to `path`, in the shape that belongs there.
+/// Returns a refusal of a request to `path`: problem details (RFC 9457) for the API, and else an `error`
+/// object.
 fn refuse(path: &str, status: StatusCode, code: &str, message: &str) -> Response {
     if is_api(path) {
         Problem::new(status, code, message).into_response()

@@ -1,9 +1,9 @@
 //! The admin API under `/api`, for operators.
 //!
 //! Each kind of resource has one file. Unknown or wrong parameters and members are refused ([`params`],
-//! [`body`]). Errors are problem details ([`problem`]). Every call that may change something leaves an entry
-//! in the [audit trail](crate::web::audit). The document at `/api/openapi.json` is made from the same code
-//! ([`openapi`]).
+//! [`body`]). Errors are problem details ([`problem`]). Every call that may change something leaves an
+//! entry in the [audit trail](crate::web::audit). The document at `/api/openapi.json` is made from the
+//! same code ([`openapi`]).
 
 mod alerts;
 mod audit;
@@ -58,8 +58,8 @@ use crate::domain::event::EventId;
 use crate::store::error::ActError;
 use crate::store::operator::OperatorStore;
 
-/// The time limit of a change that another replica may have to apply. The replica has 10 s to respond, and
-/// a take-over of its leases may come first.
+/// The time limit of a change that another replica may have to apply. The replica has 10 s to respond,
+/// and a take-over of its leases may come first.
 const OTHERS_LIMIT: Duration = Duration::from_secs(12);
 
 /// The state that the calls of the API share.
@@ -156,8 +156,8 @@ fn panicked(panic: Box<dyn Any + Send>) -> Response {
     Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", detail).into_response()
 }
 
-/// Adds headers that forbid proxies and browsers to store a response, which may show payments, or to guess
-/// its type.
+/// Adds headers that forbid proxies and browsers to store a response, which may show payments, or to
+/// guess its type.
 async fn private(mut response: Response) -> Response {
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

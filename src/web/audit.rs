@@ -1,10 +1,10 @@
-//! The audit trail: who has asked for what on the private listener, and what came of it.
+//! The audit trail: who has made which call on the private listener, and its outcome.
 //!
-//! [`record`] stands around the API. It notes every call of a method that may change
-//! something, and what handlers say of others, by [`Audit`]. An entry is a line of the log,
-//! whatever its filter, and a row of the store. A call is never refused because its entry
-//! cannot be stored: the response waits for the row for a moment at most. The entry of a
-//! response that is streamed is made when the stream ends.
+//! The middleware [`record`] notes every call of the API whose method may change something. Handlers add
+//! details with [`Audit`], and note reads of bodies. An entry is a line of the log, whatever the log
+//! filter, and a row of the store. A call is never refused because its entry cannot be stored: the
+//! response waits for the row for a limited time. The entry of a streamed response is made when the
+//! stream ends.
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,104 +24,104 @@ use crate::domain::clock::Clock;
 use crate::store::operator::OperatorStore;
 use crate::telemetry::audit;
 
-/// How long a response waits until its entry is stored. After that it goes out, and the
+/// The longest time for which a response waits for its entry. After that the response is sent, and the
 /// entry may still be stored.
 const LIMIT: Duration = Duration::from_secs(1);
 
-/// By this header a client says that it is the page or the command line.
+/// The header in which a client says that it is the page or the command line.
 const CLIENT: &str = "pepay-bridge-client";
 
-/// Characters of a name or an id that are kept.
+/// The number of characters of a name or an id that are kept.
 const LONGEST_NAME: usize = 255;
 
-/// Characters of a filter that are kept.
+/// The number of characters of a filter that are kept.
 const LONGEST_FILTER: usize = 1000;
 
-/// Where entries go. Clones are handles on the same.
+/// The audit trail. Clones share the same trail.
 #[derive(Clone)]
 pub struct Trail(Arc<Inner>);
 
 struct Inner {
     operator: OperatorStore,
     clock: Clock,
-    /// What the keys of entries are drawn from.
+    /// The source of the random keys of entries.
     random: Jitter,
 }
 
-/// By which token a request was let in; `None` where none is asked for. Every request that
-/// the check of tokens lets through carries it.
+/// The name of the token that admitted a request; `None` if no token is configured. Every request that
+/// passes the check of tokens has it as an extension.
 #[derive(Clone, Debug)]
 pub(super) struct Caller(pub(super) Option<Arc<str>>);
 
-/// The code of a problem. Every response that is one carries it.
+/// The code of a problem. Every response with a problem has it as an extension.
 #[derive(Clone, Debug)]
 pub(super) struct Code(pub(super) String);
 
-/// What a handler knows of its call and the request does not say.
+/// The details of a call that only its handler knows.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Audit(Arc<Mutex<Details>>);
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Details {
-    /// `None` is a call that leaves no entry.
+    /// The kind of the entry. `None` means that the call leaves no entry.
     kind: Option<Kind>,
     action: String,
     target: Option<String>,
     stream: Option<String>,
     event_id: Option<String>,
     filter: Option<String>,
-    /// How many things have been changed, as far as it has been told.
+    /// The number of changes or of returned bodies that have been noted.
     count: u64,
-    /// Whether it ends with the body of its response, and not before.
+    /// Whether the call ends only with the body of its response.
     is_streamed: bool,
 }
 
-/// A call that has begun. It leaves one entry: when it ends, or when the client has
-/// disconnected before that.
+/// A call that has begun. It leaves one entry, when it ends or when the client disconnects before its
+/// end.
 struct Call {
     trail: Trail,
-    /// Without what is known only at the end.
+    /// The entry without the details and the outcome.
     begun: Entry,
     audit: Audit,
     ended: bool,
 }
 
 impl Audit {
-    /// The target that it is about.
+    /// Notes the target of the call.
     pub(super) fn target(&self, name: &str) -> &Self {
         self.details().target = Some(bounded(name, LONGEST_NAME));
         self
     }
 
-    /// The stream that it is about.
+    /// Notes the stream of the call.
     pub(super) fn stream(&self, name: &str) -> &Self {
         self.details().stream = Some(bounded(name, LONGEST_NAME));
         self
     }
 
-    /// The event that it is about.
+    /// Notes the event of the call.
     pub(super) fn event(&self, id: &str) -> &Self {
         self.details().event_id = Some(bounded(id, LONGEST_NAME));
         self
     }
 
-    /// What it is narrowed to, as it was written.
+    /// Notes the filter of the call, as it was written.
     pub(super) fn filter(&self, filter: &str) -> &Self {
         self.details().filter = Some(bounded(filter, LONGEST_FILTER));
         self
     }
 
-    /// Notes how many things have been changed so far, and will stay so however it ends.
+    /// Notes the number of changes so far. They stay even if the call fails.
     pub(super) fn note_changed(&self, so_far: u64) {
         self.details().count = so_far;
     }
 
-    /// How many things have been changed so far.
+    /// Returns the number of changes so far.
     pub(super) fn changed(&self) -> u64 {
         self.details().count
     }
 
-    /// It gives so many bodies away, under the name `action`.
+    /// Notes that the call, named `action`, returns this number of bodies.
     pub(super) fn reads(&self, action: &str, bodies: u64) -> &Self {
         let mut details = self.details();
         (details.kind, details.count) = (Some(Kind::Read), bodies);
@@ -130,19 +130,19 @@ impl Audit {
         self
     }
 
-    /// The same of bodies that go out one after the other: how many is
-    /// [noted](Self::note_changed) as they go, and the entry is made at the end.
+    /// Notes that the call, named `action`, streams bodies. Their number is [noted](Self::note_changed)
+    /// as they are sent. The entry is made at the end of the stream.
     pub(super) fn streams(&self, action: &str) -> &Self {
         self.reads(action, 0).details().is_streamed = true;
         self
     }
 
-    /// It changes nothing, whatever its method is: it leaves no entry.
+    /// Notes that the call changes nothing, whatever its method is, and so leaves no entry.
     pub(super) fn changes_nothing(&self) {
         self.details().kind = None;
     }
 
-    /// Each change is one step: a panic elsewhere leaves nothing half-done.
+    /// Locks the details. Each change is one step, so the details are whole even after a panic.
     fn details(&self) -> MutexGuard<'_, Details> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -157,13 +157,13 @@ impl<S: Sync> FromRequestParts<S> for Audit {
 }
 
 impl Trail {
-    /// A trail in the store of `operator`, whose keys are drawn from `random`.
+    /// Creates a trail in the store of `operator`. The keys of entries are drawn from `random`.
     pub fn new(operator: OperatorStore, clock: Clock, random: Jitter) -> Self {
         Self(Arc::new(Inner { operator, clock, random }))
     }
 
-    /// Notes that a token may not do what it has asked for, if that would change something.
-    /// Resolves once the entry is stored, or after a moment.
+    /// Notes a request that the scope of its token does not include, if the request may change something.
+    /// Resolves once the entry is stored, or after [`LIMIT`].
     pub(super) fn refused(
         &self,
         request: &Request,
@@ -179,9 +179,8 @@ impl Trail {
         }
     }
 
-    /// Notes what a signal of the system, called `signal`, had the bridge do: `action` has
-    /// changed `count` things, and came to `outcome`. Resolves once the entry is stored, or
-    /// after a moment.
+    /// Notes an action that a system signal, named `signal`, has caused. `count` is the number of
+    /// changes. Resolves once the entry is stored, or after one second.
     pub async fn signalled(&self, signal: &str, action: &str, count: u64, outcome: &str) {
         let entry = Entry {
             at: self.0.clock.now(),
@@ -222,13 +221,13 @@ impl Trail {
         Call { trail: self.clone(), begun, audit: Audit(Arc::new(Mutex::new(details))), ended: false }
     }
 
-    /// Logs `entry`, and waits for a moment until it is stored.
+    /// Logs `entry` and waits until it is stored, for at most [`LIMIT`].
     async fn put(&self, entry: Entry) {
-        // The store says what it could not write.
+        // The store reports an entry that it could not write.
         let _ = tokio::time::timeout(LIMIT, self.hand_over(entry)).await;
     }
 
-    /// Logs `entry` and has it stored, whether or not a caller waits for that.
+    /// Logs `entry` and passes it to the store, which writes it even if no caller waits.
     fn hand_over(&self, entry: Entry) -> impl Future<Output = ()> + use<> {
         let Entry { who, peer, client, action, target, stream, event_id, filter, count, outcome, .. } =
             &entry;
@@ -247,7 +246,7 @@ impl Trail {
 }
 
 impl Details {
-    /// What the `path` of a call says, below `/api/v1/`: the action comes last.
+    /// Returns the details in the `path` of a call. Below `/api/v1/` the action is the last segment.
     fn of(path: &str) -> Self {
         let path = path.trim_start_matches("/api").trim_start_matches("/v1/");
         let segments: Vec<&str> = path.split('/').collect();
@@ -259,7 +258,7 @@ impl Details {
                 Self { action, target: some(target), event_id: some(id), ..Self::default() }
             }
             ["events", id, _] => Self { action, event_id: some(id), ..Self::default() },
-            // The bare word would not tell what was tried.
+            // The word `test` alone would not say what was tested.
             ["targets", target, "test"] => {
                 Self { action: "target test".to_owned(), target: some(target), ..Self::default() }
             }
@@ -271,14 +270,14 @@ impl Details {
     }
 }
 
-/// The entry of a call that has ended with `outcome`.
+/// Returns the entry of a call that has ended with `outcome`.
 fn entry(begun: Entry, details: Details, outcome: &str) -> Entry {
     let Details { kind, action, target, stream, event_id, filter, count, is_streamed: _ } = details;
     let (kind, outcome) = (kind.unwrap_or(begun.kind), outcome.to_owned());
     Entry { kind, action, target, stream, event_id, filter, count, outcome, ..begun }
 }
 
-/// The beginning of a text from outside.
+/// Returns the first `limit` characters of a text from a client. An ellipsis replaces the rest.
 fn bounded(text: &str, limit: usize) -> String {
     match text.char_indices().nth(limit) {
         None => text.to_owned(),
@@ -287,7 +286,7 @@ fn bounded(text: &str, limit: usize) -> String {
 }
 
 impl Call {
-    /// What is to be written once it has ended with `outcome`.
+    /// Returns the entry of the call, which has ended with `outcome`; `None` if it leaves no entry.
     fn entry(&mut self, outcome: &str) -> Option<Entry> {
         self.ended = true;
         let details = self.audit.details().clone();
@@ -295,7 +294,7 @@ impl Call {
     }
 }
 
-/// `body` as it is, whose end is that of `call`.
+/// Returns `body` unchanged. The end of the body ends `call`.
 fn ending_with(body: Body, call: Call) -> impl Stream<Item = Result<Bytes, axum::Error>> {
     stream::unfold((body.into_data_stream(), call), async |(mut chunks, mut call)| {
         let next = chunks.next().await;
@@ -318,13 +317,13 @@ impl Drop for Call {
         if !self.ended
             && let Some(entry) = self.entry("abandoned")
         {
-            // No caller is left to wait.
+            // No caller waits for the entry.
             drop(self.trail.hand_over(entry));
         }
     }
 }
 
-/// Notes what comes of each call.
+/// Notes the outcome of each call.
 pub(super) async fn record(State(trail): State<Trail>, mut request: Request, next: Next) -> Response {
     let caller = request.extensions().get().cloned().unwrap_or(Caller(None));
     let mut call = trail.begin(&request, caller);
@@ -336,7 +335,7 @@ pub(super) async fn record(State(trail): State<Trail>, mut request: Request, nex
         return response.map(|body| Body::from_stream(ending_with(body, call)));
     }
     if let Some(entry) = call.entry(outcome) {
-        // A body that was not given away has not been read.
+        // A failed read has returned no body, and leaves no entry.
         if entry.kind == Kind::Change || outcome == "done" {
             trail.put(entry).await;
         }

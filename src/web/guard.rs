@@ -17,12 +17,12 @@ use crate::telemetry::names;
 /// The delay of the response to a wrong token.
 const DELAY: Duration = Duration::from_millis(500);
 
-/// The number of delayed responses for one address at the same time. Beyond that, requests from the address
-/// are refused before their token is checked. So more connections do not make guessing faster.
+/// The number of delayed responses for one address at the same time. Beyond that, requests from the
+/// address are refused before their token is checked. So more connections do not make guessing faster.
 const PER_ADDRESS: u32 = 4;
 
-/// The number of addresses with delayed responses at the same time. Responses to further addresses are not
-/// delayed, since they would use up the connections of the listener.
+/// The number of addresses with delayed responses at the same time. Responses to further addresses are
+/// not delayed, since they would use up the connections of the listener.
 const ADDRESSES: usize = 8;
 
 /// The reason for a refusal.
@@ -97,7 +97,8 @@ impl Guard {
         }
     }
 
-    /// Returns whether the number of delayed responses for the address of `request` has reached its limit.
+    /// Returns whether the number of delayed responses for the address of `request` has reached its
+    /// limit.
     pub(super) fn is_slowed(&self, request: &Request) -> bool {
         let held_back = self.held_back();
         peer(request).and_then(|peer| held_back.get(&peer.ip())).is_some_and(|count| *count >= PER_ADDRESS)

@@ -49,8 +49,8 @@ pub(super) async fn show(State((readiness, render)): State<(Arc<Readiness>, Rend
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }
 
-/// Returns `text` without outdated gauges, which the recorder never removes. These are the gauges of streams
-/// that do not run, and the gauges of targets whose label `configured` is no longer true.
+/// Returns `text` without outdated gauges, which the recorder never removes. These are the gauges of
+/// streams that do not run, and the gauges of targets whose label `configured` is no longer true.
 fn of_the_present(text: &str, parts: &Parts) -> String {
     let mut is_gauge = false;
     let present = text.split_inclusive('\n').filter(|line| {

@@ -11,8 +11,8 @@ use crate::domain::reload::{Changes, ReloadError};
 
 /// The actions of an operator on the running parts.
 pub trait Operations: Send + Sync {
-    /// Pauses a target, or resumes it. The state is stored before the call returns, so a restart keeps it.
-    /// The last of several calls decides. A caller that stops waiting does not cancel its call.
+    /// Pauses a target, or resumes it. The state is stored before the call returns, so a restart keeps
+    /// it. The last of several calls decides. A caller that stops waiting does not cancel its call.
     ///
     /// # Errors
     /// [`OperationError`] if there is no such target or the state cannot be stored.
@@ -21,13 +21,13 @@ pub trait Operations: Send + Sync {
     /// Sends a test message to the receiver of alerts, and waits for the response.
     ///
     /// # Errors
-    /// [`OperationError`] if no message can be sent.
+    /// [`OperationError`] if no alerts are configured, or another test is running.
     fn test_alerts(&self) -> BoxFuture<'_, Result<AlertOutcome, OperationError>>;
 
     /// Sends a test event, which is not stored, to a target, and waits for the response.
     ///
     /// # Errors
-    /// [`OperationError`] if there is no such target.
+    /// [`OperationError`] if there is no such target, or another test of it is running.
     fn test(&self, target: &str) -> BoxFuture<'_, Result<TestOutcome, OperationError>>;
 
     /// Makes a stream open a new connection.
@@ -42,8 +42,8 @@ pub trait Operations: Send + Sync {
     /// [`OperationError`] if there is no such stream, or a backfill of it is running already.
     fn backfill(&self, stream: &str, from: BackfillFrom) -> BoxFuture<'_, Result<(), OperationError>>;
 
-    /// Asks Pepay for the event `id` and compares it with `held`, the bytes in the store. The request uses
-    /// the account of `stream` if a stream of this name is configured. The call takes 15 s at most.
+    /// Asks Pepay for the event `id` and compares it with `held`, the bytes in the store. The request
+    /// uses the account of `stream` if a stream of this name is configured. The call takes 15 s at most.
     fn verify(
         &self,
         id: EventId,
@@ -57,7 +57,8 @@ pub trait Operations: Send + Sync {
     /// [`ReloadError`] if the configuration cannot be applied. Then nothing has changed.
     fn reload(&self) -> BoxFuture<'_, Result<Changes, ReloadError>>;
 
-    /// Returns for each target whether it takes an event of type `kind`, under the configuration in effect.
+    /// Returns for each target whether it takes an event of type `kind`, under the configuration in
+    /// effect.
     fn routing(&self, kind: &str, environment: Option<Environment>, body: &[u8]) -> Vec<Routing>;
 
     /// Returns the configured targets, in the order of the configuration.

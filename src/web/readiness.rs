@@ -19,8 +19,8 @@ const PROBE_STANDS: Duration = Duration::from_secs(1);
 /// less.
 const RECONNECT_GRACE: Duration = Duration::from_mins(2);
 
-/// The least free room on the store's disk, in bytes. With less, writes may soon fail: the write-ahead log
-/// alone may take a quarter of it before it is truncated.
+/// The least free room on the store's disk, in bytes. With less, writes may soon fail: the write-ahead
+/// log alone may take a quarter of it before it is truncated.
 const LOW_DISK: u64 = 256 << 20;
 
 /// On a small disk the least free room is one part in this many of the disk.
@@ -82,8 +82,8 @@ impl Readiness {
         verdict
     }
 
-    /// Checks the conditions for taking webhooks: the bridge is not stopping, and the store commits and has
-    /// room.
+    /// Checks the conditions for taking webhooks: the bridge is not stopping, and the store commits and
+    /// has room.
     pub(super) async fn intake(&self) -> Verdict {
         let (store_failure, low_disk) = self.store().await;
         let stopping = self.view.stopping.is_cancelled().then(|| "shutting down".to_owned());
@@ -133,8 +133,8 @@ pub(super) fn in_words(quiet: &Quiet) -> String {
 }
 
 /// Returns the reason why `stream` does not work, if it has not worked for long enough. With `quotes` the
-/// reason includes the stream's own problem. A stream that is connected and still behind counts as working,
-/// unless it reports a problem or Pepay has more events than it brings.
+/// reason includes the stream's own problem. A connected stream that is catching up counts as working,
+/// unless it reports a problem.
 pub(super) fn unusable(stream: &StreamStatus, now: UnixMillis, quotes: bool) -> Option<String> {
     let works = stream.connected && (stream.phase == StreamPhase::Live || stream.problem.is_none());
     let seconds = now.since(stream.since).as_secs();

@@ -101,7 +101,8 @@ impl HttpRefusals {
         self.0.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Counts a refusal with `status`. A request with the signature of a webhook is also logged and shown.
+    /// Counts a refusal with `status`. A request with the signature of a webhook is also logged and
+    /// shown.
     pub(super) fn note(&self, status: StatusCode, refused: Refused) {
         let tally = STATUSES.iter().zip(&self.0.tallies).find(|(own, _)| **own == status);
         let Some((_, tally)) = tally else { return };
@@ -133,7 +134,8 @@ impl HttpRefusals {
         *self.0.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(webhook);
     }
 
-    /// Notes an invalid head. `read` is the part of it that was read, and `status` is that of the response.
+    /// Notes an invalid head. `read` is the part of it that was read, and `status` is that of the
+    /// response.
     pub(super) fn note_head(&self, status: StatusCode, read: &[u8], peer: SocketAddr) {
         self.note(status, Refused::of_head(read, peer));
         if let Some(protocol) = Protocol::of(read) {
@@ -201,7 +203,8 @@ impl Protocol {
     fn of(read: &[u8]) -> Option<Self> {
         /// RFC 9113, section 3.4.
         const HTTP2: &[u8] = b"PRI * HTTP/2";
-        /// The PROXY protocol, versions 1 and 2, without the empty lines at the beginning, which are skipped.
+        /// The PROXY protocol, versions 1 and 2, without the empty lines at the beginning, which are
+        /// skipped.
         const PROXY: [&[u8]; 2] = [b"PROXY ", b"\0\r\nQUIT\n"];
         /// RFC 8446, section 5.1: a record of the handshake.
         const TLS: &[u8] = b"\x16\x03";

@@ -82,8 +82,8 @@ struct Waiting {
     dead: u64,
 }
 
-/// Returns the state of every part. Data that the store does not return is left out, and `store.error` has
-/// the reason.
+/// Returns the state of every part. Data that the store does not return is left out, and `store.error`
+/// has the reason.
 pub(super) async fn show(State(readiness): State<Arc<Readiness>>) -> Json<Page> {
     let view = &readiness.view;
     let (verdict, summary, backlogs) =
@@ -114,8 +114,8 @@ pub(super) async fn show(State(readiness): State<Arc<Readiness>>) -> Json<Page> 
 }
 
 impl Store {
-    /// Creates the section. `failure` is the reason why the store does not commit, and `unread` is the error
-    /// of another query.
+    /// Creates the section. `failure` is the reason why the store does not commit, and `unread` is the
+    /// error of another query.
     pub(super) fn new(
         failure: Option<String>,
         summary: Result<Summary, String>,

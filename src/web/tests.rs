@@ -1,4 +1,4 @@
-//! The pages, through the routers and with a real store.
+//! Tests of the pages, through the routers and with a real store.
 
 mod obedient;
 mod tokens;
@@ -28,8 +28,8 @@ use crate::telemetry::names;
 /// 2024-12-21T11:20:00Z.
 pub(super) const NOW: UnixMillis = UnixMillis(1_734_780_000_000);
 
-/// A bridge to look at: a store with one target, one stream, one webhook. The
-/// process started 90 seconds ago.
+/// The state of a bridge with a real store, one target, one stream and one webhook endpoint. The process
+/// started 90 seconds ago.
 pub(super) struct Shown {
     pub(super) view: View,
     store: Store,
@@ -40,7 +40,7 @@ pub(super) struct Shown {
 }
 
 impl Shown {
-    /// With a store that does not commit yet.
+    /// Creates the state, with a store that does not commit yet.
     pub(super) async fn idle() -> Self {
         let folder = TempDir::new().unwrap();
         let settings = store::Settings {
@@ -60,7 +60,7 @@ impl Shown {
         };
         let clock = Clock::from_fn(|| NOW);
         let (mut store, writer) = Store::open(&settings, vec![route], clock.clone()).await.unwrap();
-        // Without a dispatcher, operators act on the store itself.
+        // Without a dispatcher, the actions of operators go to the store itself.
         store.outboxes.clear();
         let started = UnixMillis(NOW.0 - 90_000);
         let mut status = StreamStatus::new("commerce".into(), started);
@@ -90,7 +90,7 @@ impl Shown {
         Self { view, store, writer: Some(writer), running: None, stream, _folder: folder }
     }
 
-    /// With a store that commits.
+    /// Creates the state, with a store that commits.
     pub(super) async fn new() -> Self {
         let mut shown = Self::idle().await;
         let writer = shown.writer.take().unwrap();
@@ -98,13 +98,13 @@ impl Shown {
         shown
     }
 
-    /// Ends the store.
+    /// Closes the store.
     pub(super) async fn close(&mut self) {
         self.store.close().await;
         self.running.take().unwrap().join().unwrap();
     }
 
-    /// Stores an event that arrived this many seconds ago, for the target to receive.
+    /// Stores an event that arrived this many seconds ago, with a delivery to the target.
     pub(super) async fn store_event(&self, id: &str, seconds_ago: i64) {
         let body = format!(
             r#"{{"id":"{id}","object":"event","type":"test.ping","created":1734780000,"data":{{"object":{{}}}}}}"#
@@ -127,7 +127,7 @@ impl Shown {
         self.sampled(token).0
     }
 
-    /// With what keeps the listeners of the API supplied.
+    /// Returns the private router, and the sampler that supplies the API's event streams.
     pub(super) fn sampled(&self, token: Option<&str>) -> (Router, Sampler) {
         let render: Render = Arc::new(|| "rendered".to_owned());
         let tokens: Vec<_> =
@@ -361,7 +361,7 @@ async fn a_part_that_has_ended_is_neither_shown_nor_a_reason_nor_a_gauge() {
     assert_eq!(page(router.clone(), "/readyz").await.0, StatusCode::OK);
     let (_, status) = page(router, "/status").await;
     assert_eq!((&status["streams"], &status["webhooks"]), (&json!([]), &json!([])));
-    // What waits for a target that is not configured any more stays in sight.
+    // The deliveries to a target that is no longer configured are still shown.
     let removed = &status["targets"][0];
     assert_eq!(
         (&removed["name"], &removed["state"], &removed["backlog"]),

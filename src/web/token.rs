@@ -49,8 +49,8 @@ struct Held {
     key: Key,
 }
 
-/// A secret, kept as a MAC key. A guess is compared by its signature. The time of this comparison does not
-/// depend on the position of the first wrong character.
+/// A secret, kept as a MAC key. A guess is compared by its signature. The time of this comparison does
+/// not depend on the position of the first wrong character.
 struct Key(Hmac<Sha256>);
 
 impl Tokens {
@@ -197,8 +197,8 @@ fn needed(method: &Method, path: &str) -> Scope {
     }
 }
 
-/// Passes a request on if the scope of its token includes it. Returns 401 without a valid token, 403 if the
-/// scope does not include the request, and 429 to an address that has sent too many wrong tokens.
+/// Passes a request on if the scope of its token includes it. Returns 401 without a valid token, 403 if
+/// the scope does not include the request, and 429 to an address that has sent too many wrong tokens.
 pub(super) async fn check(
     State((tokens, guard, trail)): State<(Tokens, Guard, Trail)>,
     mut request: Request,

@@ -1,5 +1,5 @@
-//! The API through its routes: how requests are read, and what the answers look
-//! like. What an operator does with it is tested against the real binary.
+//! Tests of the API through its routes: the parsing of requests, and the form of responses. Integration
+//! tests with the real binary test the effects of calls.
 
 mod answers;
 mod changing;
@@ -17,14 +17,14 @@ use tower::ServiceExt as _;
 
 use crate::web::tests::Shown;
 
-/// An answer, its body as JSON.
+/// A response, with its body as JSON.
 struct Answer {
     status: StatusCode,
     headers: HeaderMap,
     body: Value,
 }
 
-/// A client, with the token unless told otherwise.
+/// A client of the API. It sends the token by default.
 struct Caller {
     shown: Shown,
     router: Router,
@@ -60,7 +60,8 @@ async fn answer(response: Response) -> Answer {
 }
 
 impl Answer {
-    /// The answer as the problem `code`, which has its members and its media type.
+    /// Asserts that the response is the problem `code`, with its members and its media type. Returns the
+    /// body.
     #[track_caller]
     fn problem(self, status: StatusCode, code: &str) -> Value {
         assert_eq!(self.status, status, "{}", self.body);
@@ -73,7 +74,7 @@ impl Answer {
         self.body
     }
 
-    /// The answer as a refusal of values, of which this are the names.
+    /// Asserts that the response refuses the values with these names. Returns the body.
     #[track_caller]
     fn refuses(self, names: &[&str]) -> Value {
         let body = self.problem(StatusCode::BAD_REQUEST, "invalid_request");
@@ -91,5 +92,5 @@ impl Answer {
     }
 }
 
-/// A method that none of the API's paths takes.
+/// A method that no path of the API accepts.
 const NO_METHOD: Method = Method::DELETE;

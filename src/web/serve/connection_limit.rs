@@ -1,9 +1,9 @@
 //! The limit on the connections of one listener.
 //!
 //! When the limit is reached, a new connection replaces the one for which the server has waited the
-//! longest. The server waits for a connection until it has received a whole request. So slow clients cannot
-//! use up the limit. A connection whose request is being answered keeps its slot until the last byte of the
-//! response is sent.
+//! longest. The server waits for a connection until it has received a whole request. So slow clients
+//! cannot use up the limit. A connection whose request is being answered keeps its slot until the last
+//! byte of the response is sent.
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -213,7 +213,8 @@ impl Body for Arriving {
     }
 }
 
-/// The body of a response. It notifies its slot when it is dropped: hyper has taken its last bytes by then.
+/// The body of a response. It notifies its slot when it is dropped: hyper has taken its last bytes by
+/// then.
 pub(super) struct Leaving<B> {
     body: B,
     slot: Arc<Slot>,

@@ -1,4 +1,4 @@
-//! Running parts that do what they are told, and forget it.
+//! A stand-in for the running parts, which accepts actions.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -14,9 +14,9 @@ use crate::domain::operator::{
 use crate::domain::reload::{Changes, ReloadError};
 use crate::web::Operations;
 
-/// One target `orders` and one stream `commerce`, which is busy after its first
-/// backfill. Its configuration is wrong once it has been reloaded, and its store
-/// fails after that.
+/// The stand-in, with one target `orders` and one stream `commerce`. The stream is busy after its first
+/// backfill. The first reload succeeds, the second finds a wrong configuration, and later ones find a
+/// store that fails.
 #[derive(Default)]
 pub(in crate::web) struct Obedient {
     backfilling: AtomicBool,

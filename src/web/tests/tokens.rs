@@ -1,4 +1,4 @@
-//! Tokens of the private listener: what they guard, and what each may do.
+//! Tests of the private listener's tokens: the paths that need one, and the scopes.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! What is answered, by whom, and to whom.
+//! Tests of responses: their form, their headers, and access to them.
 
 use serde_json::json;
 

@@ -1,4 +1,4 @@
-//! Calls that change something, where the store is slow or fails.
+//! Tests of calls that change something while the store is slow or fails.
 
 use std::pin::pin;
 
@@ -52,7 +52,7 @@ async fn a_done_action_that_cannot_be_shown_is_no_failure() {
         let answer = caller.post(path, body).await;
         assert_eq!((answer.status, answer.body), (StatusCode::NO_CONTENT, Value::Null), "{path}");
         assert_eq!(answer.headers.get("retry-after"), None);
-        // It stands: it cannot be done again.
+        // The change is stored, so the same call is refused.
         caller.post(path, body).await.problem(StatusCode::CONFLICT, "state_not_allowed");
     }
     let unread = caller.get("/api/v1/deliveries/orders/evt_1").await;

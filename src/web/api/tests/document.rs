@@ -1,4 +1,4 @@
-//! The `OpenAPI` document says what there is.
+//! Tests that the `OpenAPI` document describes every operation.
 
 use std::collections::BTreeSet;
 

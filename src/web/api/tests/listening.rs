@@ -1,4 +1,4 @@
-//! Server-sent events.
+//! Tests of the server-sent events.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 
-/// Far longer than anything here takes: a test that reaches it has failed.
+/// The time limit of every wait. It is far longer than any step takes; a test that reaches it has failed.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The overviews that one listener is sent.
+/// The overviews that one listener receives.
 struct Overviews(BodyDataStream);
 
 impl Overviews {

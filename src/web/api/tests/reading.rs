@@ -1,4 +1,4 @@
-//! Requests are read strictly, and refused in words that help.
+//! Tests of wrong requests: each is refused, and the message names the fault and what is allowed.
 
 use serde_json::json;
 
