@@ -46,10 +46,10 @@ where
     }
 }
 
-/// The present, as a line begins with it.
+/// Returns the present time, in the form with which a line begins.
 pub(super) fn timestamp() -> String {
     let mut timestamp = String::new();
-    // It has no time without a clock, and a text takes what is written to it.
+    // Writing to a string cannot fail, and neither can the clock.
     let _ = SystemTime.format_time(&mut Writer::new(&mut timestamp));
     timestamp
 }

@@ -43,7 +43,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// The line that says how many were left out.
+    /// Returns the function that makes the line about left-out lines. Its argument is their number.
     fn left_out(self) -> fn(u64) -> String {
         const MODULE: &str = module_path!();
         const MESSAGE: &str = "log lines left out: standard error was not read";

@@ -173,7 +173,7 @@ mod tests {
 
     use super::*;
 
-    /// Returns the text of a recorder of its own after `act`.
+    /// Returns the text of a separate recorder after `act`.
     fn rendered(act: impl FnOnce()) -> String {
         let recorder = recorder().unwrap();
         let handle = recorder.handle();
@@ -208,7 +208,7 @@ mod tests {
 
     #[test]
     fn every_metric_of_the_table_has_a_help_line() {
-        // The table itself is the list of what has to be described.
+        // Every metric of this table must have a description.
         let table = include_str!("names.rs");
         let names: Vec<_> = table.split('"').filter(|part| part.starts_with("pepay_bridge_")).collect();
         assert!(names.len() >= 15, "{names:?}");

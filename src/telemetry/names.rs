@@ -1,31 +1,32 @@
-//! The metrics of the bridge. Every module may use these names; no other metric exists.
+//! The names of all metrics of the bridge. Every module may use them.
 
-/// 1 while the bridge is ready, as `/readyz` has it.
+/// 1 while the bridge is ready, as in `/readyz`.
 pub const READY: &str = "pepay_bridge_ready";
-/// Always 1. Labels `version` and `commit`, those of the program.
+/// Always 1. Labels `version` and `commit` (of the program).
 pub const BUILD_INFO: &str = "pepay_bridge_build_info";
-/// When the configuration that is in effect was read, in Unix seconds.
+/// The time at which the configuration in effect was read, in Unix seconds.
 pub const LAST_RELOAD: &str = "pepay_bridge_last_reload_timestamp_seconds";
-/// When the newest backup of the database was made, in Unix seconds; missing if none is known.
+/// The time of the newest backup of the database, in Unix seconds; missing if no backup is known.
 pub const LAST_BACKUP: &str = "pepay_bridge_last_backup_timestamp_seconds";
-/// 1 while the configuration could not be reloaded when that was last asked for.
+/// 1 if the last reload of the configuration failed.
 pub const RELOAD_FAILED: &str = "pepay_bridge_reload_failed";
-/// Events taken from a source into the store, repeats included. Label `source`.
+/// Events received from a source, repeats included, after their commit. Label `source`.
 pub const EVENTS_RECEIVED: &str = "pepay_bridge_events_received_total";
-/// Events that a source was the first to bring. Label `source`.
+/// Events that came from this source first. Label `source`.
 pub const EVENTS_UNIQUE: &str = "pepay_bridge_events_unique_total";
-/// Events that were held already. Label `source`.
+/// Events whose id was stored already, conflicts included. Label `source`.
 pub const EVENTS_DUPLICATE: &str = "pepay_bridge_events_duplicate_total";
-/// Events under an id that another event is held under. Label `source`.
+/// Conflicts: events whose id is that of another stored event. Each content counts once per source. Label
+/// `source`.
 pub const EVENTS_CONFLICTING: &str = "pepay_bridge_events_conflicting_total";
 /// New events that name no order, invoice or payment. Label `type`.
 pub const EVENTS_WITHOUT_OBJECT: &str = "pepay_bridge_events_without_object_total";
-/// Webhooks that were refused. Label `reason`, the error code of the answer.
+/// Refused webhooks. Label `reason`, the error code of the response.
 pub const WEBHOOKS_REJECTED: &str = "pepay_bridge_webhooks_rejected_total";
 /// Requests to the public listener that no handler took. Label `code`, the HTTP status.
 pub const HTTP_REFUSED: &str = "pepay_bridge_http_refused_total";
-/// Requests to the private listener that were refused. Label `reason` (`missing`, `wrong`, `slowed`,
-/// `scope`, `foreign_host`, `cross_site`).
+/// Refused requests to the private listener. Label `reason` (`missing`, `wrong`, `slowed`, `scope`,
+/// `foreign_host`, `cross_site`).
 pub const ADMIN_REFUSED: &str = "pepay_bridge_admin_refused_total";
 /// Entries of the audit trail that could not be stored.
 pub const AUDIT_UNWRITTEN: &str = "pepay_bridge_audit_unwritten_total";
@@ -33,55 +34,59 @@ pub const AUDIT_UNWRITTEN: &str = "pepay_bridge_audit_unwritten_total";
 pub const DELIVERIES: &str = "pepay_bridge_deliveries_total";
 /// Dead deliveries that `store.dead_retention` has cancelled. Label `target`.
 pub const DELIVERIES_EXPIRED: &str = "pepay_bridge_deliveries_expired_total";
-/// How long an attempt took, in seconds. Label `target`.
+/// The duration of an attempt, in seconds. Label `target`.
 pub const DELIVERY_DURATION: &str = "pepay_bridge_delivery_duration_seconds";
-/// From an event's arrival to its recorded acknowledgement, in seconds, of first deliveries:
-/// without what an operator has had sent again, from dead or held too. Label `target`.
+/// The time from an event's arrival to its recorded acknowledgement, in seconds. Deliveries that an
+/// operator has had sent again, also from dead or held, are left out. Label `target`.
 pub const END_TO_END: &str = "pepay_bridge_end_to_end_seconds";
-/// Deliveries still to be made. Labels `target` and `configured` (`true`, `false`).
+/// Open deliveries. Labels `target` and `configured` (`true`, `false`).
 pub const BACKLOG: &str = "pepay_bridge_backlog";
-/// Age of the oldest delivery still to be made, in seconds. Labels `target` and `configured` (`true`, `false`).
+/// The age of the oldest open delivery, in seconds. Labels `target` and `configured` (`true`, `false`).
 pub const BACKLOG_OLDEST: &str = "pepay_bridge_backlog_oldest_seconds";
 /// 1 while a stream's connection is open. Label `stream`.
 pub const STREAM_CONNECTED: &str = "pepay_bridge_stream_connected";
-/// Connections lost, and tries for one that failed. Labels `stream` and `reason`.
+/// Lost connections and failed attempts to connect. Labels `stream` and `reason`.
 pub const STREAM_RECONNECTS: &str = "pepay_bridge_stream_reconnects_total";
-/// Gaps looked into. Labels `stream` and `outcome` (`closed`, `unproven`).
+/// Gaps that were examined. Labels `stream` and `outcome` (`closed`, `unproven`).
 pub const STREAM_GAPS: &str = "pepay_bridge_stream_gaps_total";
-/// Frames and entries of the list that were no event, and events that do not tell whether the
-/// stream's filters let them through. Labels `stream` and `kind` (`control`, `error`, `invalid`, `untold`).
+/// Frames and list entries that are not events, events from before the beginning of the stream, and
+/// events that do not show whether they pass the stream's filters. Labels `stream` and `kind` (`control`,
+/// `early`, `error`, `invalid`, `untold`).
 pub const STREAM_FRAMES: &str = "pepay_bridge_stream_frames_total";
-/// How long a commit took, in seconds.
+/// The duration of a commit, in seconds.
 pub const STORE_COMMIT: &str = "pepay_bridge_store_commit_seconds";
-/// Events written by one commit.
+/// The number of events in a commit.
 pub const STORE_BATCH: &str = "pepay_bridge_store_batch_events";
-/// Times that this replica gave all of its leases back, since its connection that writes completed nothing.
+/// The number of times that this replica gave back all of its leases because its writing connection
+/// completed nothing.
 pub const LEASES_GIVEN_UP: &str = "pepay_bridge_leases_given_up_total";
-/// How far a source was behind the first to bring an event, in seconds. Label `source`.
+/// The time from an event's first sighting to that of this source, in seconds. Label `source`.
 pub const SOURCE_LAG: &str = "pepay_bridge_source_lag_seconds";
-/// Events that one live source alone had brought when both had had their time. Label `source`.
+/// Events that only this one of the two live sources brought within five minutes. Label `source`.
 pub const EVENTS_SINGLE_SOURCE: &str = "pepay_bridge_events_single_source_total";
-/// Deliveries whose outcome is unknown, waiting for an operator. Labels `target` and `configured` (`true`, `false`).
+/// Held deliveries: their outcome is unknown, and they wait for an operator. Labels `target` and
+/// `configured` (`true`, `false`).
 pub const DELIVERIES_HELD: &str = "pepay_bridge_deliveries_held";
-/// Deliveries given up. Labels `target` and `configured` (`true`, `false`).
+/// Dead deliveries. Labels `target` and `configured` (`true`, `false`).
 pub const DELIVERIES_DEAD: &str = "pepay_bridge_deliveries_dead";
 /// 1 while a target is paused. Labels `target` and `configured` (`true`, `false`).
 pub const TARGET_PAUSED: &str = "pepay_bridge_target_paused";
-/// 1 while a target counts as down and its deliveries wait. Labels `target` and `configured` (`true`, `false`).
+/// 1 while a target's circuit is not closed: the target counts as down, and its deliveries wait. Labels
+/// `target` and `configured` (`true`, `false`).
 pub const TARGET_CIRCUIT_OPEN: &str = "pepay_bridge_target_circuit_open";
-/// 1 while a target refuses everything. Labels `target` and `configured` (`true`, `false`).
+/// 1 while a target refuses every request. Labels `target` and `configured` (`true`, `false`).
 pub const TARGET_REJECTING: &str = "pepay_bridge_target_rejecting";
-/// 1 while as many attempts are on the wire as `concurrency` allows and more could be sent.
-/// Labels `target` and `configured` (`true`, `false`).
+/// 1 while the attempts of a target have reached `concurrency` and more deliveries could be sent. Labels
+/// `target` and `configured` (`true`, `false`).
 pub const TARGET_LIMITED: &str = "pepay_bridge_target_limited";
-/// Alerts. Labels `kind` (as in `alerts.on`) and `outcome` (`sent`, `failed`: left out after an
-/// hour, or since too many waited).
+/// Alerts. Labels `kind` (as in `alerts.on`) and `outcome` (`sent`, or `failed`: dropped after an hour,
+/// or because too many waited).
 pub const ALERTS: &str = "pepay_bridge_alerts_total";
-/// Bytes of the database.
+/// The size of the database, in bytes.
 pub const STORE_BYTES: &str = "pepay_bridge_store_bytes";
-/// Bytes of its write-ahead log.
+/// The size of the database's write-ahead log, in bytes.
 pub const STORE_WAL_BYTES: &str = "pepay_bridge_store_wal_bytes";
-/// Bytes of the database that hold nothing and will be used again.
+/// The free space within the database, in bytes. It is used again.
 pub const STORE_FREE_BYTES: &str = "pepay_bridge_store_free_bytes";
-/// Bytes that may still be written to the disk of the database.
+/// The free space on the disk of the database, in bytes.
 pub const DISK_FREE_BYTES: &str = "pepay_bridge_disk_free_bytes";

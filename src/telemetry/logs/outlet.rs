@@ -24,7 +24,7 @@ const PIECE: usize = 4096;
 #[derive(Debug)]
 pub(super) struct Outlet<W> {
     writer: W,
-    /// The line that says how many have been left out.
+    /// Makes the line about left-out lines. The argument is their number.
     tell: fn(u64) -> String,
     left_out: u64,
     /// Whether the last line written was broken off.

@@ -37,10 +37,10 @@ pub struct Export {
     abandon: CancellationToken,
 }
 
-/// Starts to trace if the environment enables it, with `now` as the clock. Has to be called within
-/// the runtime, once. Returns the export, which has to be flushed in the end.
+/// Starts tracing if the environment enables it, with `now` as the clock. Must be called once, within the
+/// runtime. Returns the export, which must be flushed at the end.
 ///
-/// If the collector cannot be used as configured, there are no traces; everything else works.
+/// If the collector cannot be used as configured, the function logs the error and returns `None`.
 pub fn start(now: impl Fn() -> SystemTime + Send + Sync + 'static) -> Option<Export> {
     if asked(variable).is_none() || ACTIVE.get().is_some() {
         return None;

@@ -151,7 +151,7 @@ impl std::fmt::Debug for Attempt {
     }
 }
 
-/// Returns a random id: only the root's id has to be found again.
+/// Returns a random id. Only the id of the root span is derived from the event.
 fn new_span() -> SpanId {
     RandomIdGenerator::default().new_span_id()
 }
