@@ -1,13 +1,13 @@
 //! The configuration: layers, validation, and the settings of every part.
 //!
-//! Later wins: the built-in defaults, the TOML file of `--config` or
-//! `PEPAY_BRIDGE_CONFIG`, the environment (`PEPAY_BRIDGE__SECTION__KEY`, and
-//! `RUST_LOG` for `log.filter`). One file per section reads it key by key (see
-//! `section.rs` for how) and builds the settings type of the part it is for;
-//! every fault is found in one go, and none ends up in a settings type.
+//! There are three layers, of which a later one takes precedence: the built-in defaults, the TOML file of
+//! `--config` or `PEPAY_BRIDGE_CONFIG`, and the environment (`PEPAY_BRIDGE__SECTION__KEY`, and `RUST_LOG`
+//! for `log.filter`). Each section has a file that reads the section key by key (`section.rs` explains
+//! how) and builds the settings type of its part. One run reports every fault. A settings type has only
+//! valid values.
 //!
-//! Two rules hold for all keys: an empty text means "not set", and a secret `x`
-//! may be given as `x_file`, a path whose trimmed content is the value.
+//! Two rules hold for all keys. An empty text means "not set". A secret `x` may be given as `x_file`, the
+//! path of a file whose trimmed content is the value.
 
 pub mod access;
 mod alerts;
@@ -45,52 +45,52 @@ use crate::pepay::account::Account;
 use crate::telemetry::traces;
 use crate::{delivery, source, telemetry, web};
 
-/// The fault of an environment that asks for traces where they are not compiled in.
+/// The fault of an environment that asks for traces if the build cannot export them.
 const NO_TRACES: &str = "asks for traces, which this build does not export; allowed is a build with the cargo \
                          feature `otlp` (`cargo build --features otlp`), or OTEL_SDK_DISABLED=true";
 
-/// What every part of the bridge is started with. Lists are sorted by name.
+/// The settings of every part of the bridge. Lists are sorted by name.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// How long a stop may take before what is in hand is abandoned.
+    /// The longest time for a soft stop. After that the unfinished work is abandoned.
     pub shutdown_grace: Duration,
-    /// The two listeners and the token of the private one.
+    /// The two listeners, and the tokens of the private one.
     pub web: web::Settings,
-    /// Logs.
+    /// The log.
     pub log: telemetry::Settings,
-    /// The database.
+    /// The store.
     pub store: crate::store::Settings,
-    /// The account of `[pepay]`, which commands use and every stream without its own.
+    /// The account of `[pepay]`. Commands use it, and every stream without its own account.
     pub pepay: Arc<Account>,
     /// The streams.
     pub streams: Vec<Subscription>,
-    /// The webhook endpoints; their paths differ. Together with the streams there is at least one.
+    /// The webhook endpoints, each with a different path. There is at least one stream or endpoint.
     pub webhooks: Vec<source::webhook::Settings>,
     /// The targets; at least one.
     pub targets: Vec<delivery::Settings>,
-    /// The files that were read for all this, the configuration file first if there is one.
+    /// The files that were read. The configuration file, if there is one, is the first.
     pub files: Vec<NamedFile>,
-    /// Where alerts go; `None` is nowhere.
+    /// The receiver of alerts; `None` if no alerts are sent.
     pub alerts: Option<crate::alerts::Settings>,
 }
 
-/// A configuration without fault.
+/// A valid configuration.
 #[derive(Clone, Debug)]
 pub struct Loaded {
     /// The settings.
     pub settings: Settings,
-    /// Every key with the value the bridge goes by, as TOML. Each secret is
-    /// `[redacted]`, or the path of its file.
+    /// Every key with its effective value, as TOML. A secret is shown as `[redacted]`, or as the path of
+    /// its file.
     pub effective: String,
-    /// What is allowed and probably not meant.
+    /// The settings that are valid and probably a mistake.
     pub warnings: Vec<Warning>,
 }
 
-/// Loads the configuration from the file at `path`, or the one that the
-/// environment names, and from `environment`.
+/// Loads the configuration from the file at `path`, or the file that the environment names, and from
+/// `environment`.
 ///
 /// # Errors
-/// Everything that is wrong with it.
+/// [`Problems`] has every fault of the configuration.
 pub fn load(
     path: Option<&Path>,
     environment: impl IntoIterator<Item = (impl Into<OsString>, impl Into<OsString>)>,
@@ -127,11 +127,11 @@ fn read(
     (loaded, reading)
 }
 
-/// Reads the address of the public listener alone: a command that asks a running
-/// bridge need not be able to read its secrets.
+/// Reads only the address of the public listener, for commands that query a running bridge. Such a
+/// command need not have access to the secrets.
 ///
 /// # Errors
-/// What is wrong with that address, or with the file as a whole.
+/// [`Problems`] has the faults of that address, or of the file as a whole.
 pub fn listen(
     path: Option<&Path>,
     environment: impl IntoIterator<Item = (impl Into<OsString>, impl Into<OsString>)>,
@@ -139,11 +139,10 @@ pub fn listen(
     part(path, environment, |root| server::listen(&mut root.section("server")))
 }
 
-/// Reads the listeners and the token of the private one alone, for commands that work
-/// with a running bridge.
+/// Reads only `[server]`, for commands that use the admin API of a running bridge.
 ///
 /// # Errors
-/// What is wrong with that section, or with the file as a whole.
+/// [`Problems`] has the faults of that section, or of the file as a whole.
 pub fn server(
     path: Option<&Path>,
     environment: impl IntoIterator<Item = (impl Into<OsString>, impl Into<OsString>)>,
@@ -151,11 +150,11 @@ pub fn server(
     part(path, environment, |root| server::read(root.section("server")).map(|(web, _)| web))
 }
 
-/// Reads `[store]` alone: a command that copies the store need not be able to read the
-/// bridge's secrets.
+/// Reads only `[store]`, for commands that copy the store. Such a command need not have access to the
+/// other secrets.
 ///
 /// # Errors
-/// What is wrong with that section, or with the file as a whole.
+/// [`Problems`] has the faults of that section, or of the file as a whole.
 pub fn store(
     path: Option<&Path>,
     environment: impl IntoIterator<Item = (impl Into<OsString>, impl Into<OsString>)>,
@@ -163,7 +162,8 @@ pub fn store(
     part(path, environment, |root| store::read(root.section("store")))
 }
 
-/// How logs are written, as far as the configuration can be read: for its own faults.
+/// Returns the log format for the faults of the configuration itself, as far as the configuration can be
+/// read.
 pub fn log_format(
     path: Option<&Path>,
     environment: impl IntoIterator<Item = (impl Into<OsString>, impl Into<OsString>)>,
@@ -173,7 +173,7 @@ pub fn log_format(
     let of = |path, environment: Vec<(OsString, OsString)>| {
         part(path, environment, |root| server::log_format(&mut root.section("log"))).ok()
     };
-    // What is wrong elsewhere, as in the syntax of the file, leaves the environment.
+    // The environment can be read even if the file has a fault, such as wrong syntax.
     let variable = |(name, _): &(OsString, OsString)| name.eq_ignore_ascii_case(layers::FORMAT_VARIABLE);
     let variable = environment.iter().filter(|pair| variable(pair)).cloned().collect();
     of(None, variable)

@@ -1,4 +1,4 @@
-//! Who may read and write a file, and what stands in the way.
+//! The permissions of files and folders, and warnings and errors about them.
 
 use std::error::Error;
 use std::fs::Metadata;
@@ -20,11 +20,11 @@ const NOT_THE_OWNERS_WRITE: u32 = 0o022;
 const OTHERS_READ: u32 = 0o004;
 const OTHERS_WRITE: u32 = 0o002;
 
-/// In a folder with this bit no user can replace the files of another.
+/// The sticky bit of a folder. With it no user can replace the files of another user.
 const STICKY: u32 = 0o1000;
 
-/// `error` about the file at `path`; where permissions are at fault, whose they are and
-/// what to do. Names no path: the text under a key may be a secret in the wrong place.
+/// Returns `error` about the file at `path` as text. If a permission is the cause, the text has the owner
+/// and a remedy. The text has no path, since the value of a key may be a misplaced secret.
 pub fn explained(path: &Path, error: &io::Error) -> String {
     match denied(path, error) {
         Some(reason) => format!("{error}: {reason}"),
@@ -32,14 +32,14 @@ pub fn explained(path: &Path, error: &io::Error) -> String {
     }
 }
 
-/// Why a permission denies what was tried with the file at `path`, if one does: the user
-/// of this process, the owner and mode of what denies it, and the remedy.
+/// Returns the reason if a permission is the cause of `error` about the file at `path`. The text has the
+/// user of this process, the owner and the mode of the file or folder that denies access, and a remedy.
 pub fn denied(path: &Path, error: &(dyn Error + 'static)) -> Option<String> {
     let cause = innermost(error).downcast_ref::<io::Error>()?;
     if cause.kind() == io::ErrorKind::PermissionDenied { owner(path) } else { None }
 }
 
-/// Why this process may not write the file at `path`, or create it if there is none.
+/// Returns the reason why this process may not write the file at `path`, or create a missing file.
 pub fn unwritable(path: &Path) -> Option<String> {
     let existing = path.ancestors().find(|path| exists(path))?;
     let needed = if existing == path { Access::WRITE_OK } else { Access::WRITE_OK | Access::EXEC_OK };
@@ -47,7 +47,7 @@ pub fn unwritable(path: &Path) -> Option<String> {
     (!may(existing, needed)).then(reason)
 }
 
-/// Whose what stands in the way of `path` is, in words.
+/// Returns the owner of the file or folder that denies access to `path`, and a remedy, as text.
 fn owner(path: &Path) -> Option<String> {
     let user = rustix::process::geteuid().as_raw();
     let folders = path.ancestors().skip(1).filter(|folder| exists(folder));
@@ -62,7 +62,7 @@ fn owner(path: &Path) -> Option<String> {
     Some(format!("this process runs as user {user}, and {what} {}; {remedy}", owned(&metadata)))
 }
 
-/// Whether there is something at `path`. What cannot be looked at is there.
+/// Returns whether a file or folder exists at `path`. If its existence is unknown, it counts as existing.
 fn exists(path: &Path) -> bool {
     !path.as_os_str().is_empty() && path.try_exists().unwrap_or(true)
 }
@@ -76,8 +76,8 @@ fn owned(metadata: &Metadata) -> String {
     format!("belongs to user {} and group {} with mode {mode:04o}", metadata.uid(), metadata.gid())
 }
 
-/// Warnings about the files of the store that others than their owner may read or write,
-/// about a folder that others may write, and about one that every user may list. What does not exist yet is created for its
+/// Returns warnings about the store: files that other users than their owner may read or write, a folder
+/// that others may write, and a folder that every user may list. Missing files will be created for their
 /// owner alone.
 pub(super) fn of_store(settings: &store::Settings) -> Vec<Warning> {
     let mode = |path: &Path| Some(path.metadata().ok()?.mode() & 0o777);
@@ -111,7 +111,7 @@ pub(super) fn of_store(settings: &store::Settings) -> Vec<Warning> {
     of_folder.into_iter().chain(of_files).collect()
 }
 
-/// A warning if every user may write the configuration at `path`.
+/// Returns a warning if every user may write the configuration file at `path`.
 pub(super) fn writable(path: &Path) -> Option<Warning> {
     let mode = path.metadata().ok()?.mode() & 0o777;
     (mode & OTHERS_WRITE != 0).then(|| Warning {
@@ -121,14 +121,14 @@ pub(super) fn writable(path: &Path) -> Option<Warning> {
     })
 }
 
-/// The folder that holds the file at `path`.
+/// Returns the folder of the file at `path`.
 fn folder_of(path: &Path) -> &Path {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     folder.unwrap_or(Path::new("."))
 }
 
-/// What is found if every user may list the folder of the secret's file at `path`, or replace
-/// files in it, and the remedy.
+/// Returns a finding and a remedy if every user may list the folder of the secret's file at `path`, or
+/// replace files in it.
 pub(super) fn open_folder(path: &Path) -> Option<(String, &'static str)> {
     let folder = folder_of(path);
     let mode = folder.metadata().ok()?.mode() & 0o7777;
@@ -143,7 +143,7 @@ pub(super) fn open_folder(path: &Path) -> Option<(String, &'static str)> {
     Some((format!("is in {folder}, a folder that {what} (mode {mode:04o})"), remedy))
 }
 
-/// What is found if every user may read a secret's file.
+/// Returns a finding if every user may read a secret's file.
 pub(super) fn readable(metadata: &Metadata) -> Option<String> {
     let mode = metadata.mode() & 0o777;
     (mode & OTHERS_READ != 0).then(|| format!("can be read by every user of this machine (mode {mode:04o})"))

@@ -11,7 +11,7 @@ use super::targets::signing_keys;
 use crate::alerts::{self, Format};
 use crate::domain::alert::Kind;
 
-/// The settings; `None` without a `url`.
+/// Reads the settings. Returns `None` without a `url`.
 pub(super) fn read(mut section: Section<'_>) -> Result<Option<alerts::Settings>, Faulty> {
     let url = section.hidden("url");
     let format = form::choice(&[("json", Format::Json), ("slack", Format::Slack)]);

@@ -1,4 +1,5 @@
-//! `where` of a target: a table of paths and values, or one text `path=value, path=value`.
+//! The key `where` of a target: a table of paths and values, or one text such as `path=value,
+//! path=value`.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +10,7 @@ use super::problem::{Faulty, quoted};
 use super::section::{RawValue, Section, text, variable};
 use crate::pepay::condition::Condition;
 
-/// A value that is asked for.
+/// A required value at a path.
 struct Term {
     path: String,
     value: String,
@@ -20,8 +21,8 @@ const ALLOWED: &str = "allowed is a table such as `{ \"data.object.status\" = \"
                        `data.object.status=paid`, with commas between several";
 
 impl Section<'_> {
-    /// A condition, if there is one. Of a path that both layers have, the environment's value
-    /// counts; an empty value takes the path away.
+    /// Reads a condition, if there is one. If both layers have a path, the environment's value takes
+    /// precedence. An empty value removes the path.
     pub(super) fn condition(&mut self, key: &str) -> Result<Option<Condition>, Faulty> {
         let given = match self.take(key) {
             Some(value) => {
@@ -51,7 +52,7 @@ impl Section<'_> {
     }
 }
 
-/// The terms of `value`; a path may also be written as tables in tables.
+/// Returns the terms of `value`. A path may also be written as nested tables.
 fn terms(value: Value) -> Option<Vec<Term>> {
     match value.kind {
         ValueKind::Table(table) => below("", table),
@@ -79,7 +80,7 @@ fn below(path: &str, table: Table) -> Option<Vec<Term>> {
             terms.push(Term { path, value: text(value)?, is_of_environment });
         }
     }
-    // The environment lies over the file.
+    // Terms of the environment come last, since they replace those of the file.
     terms.sort_by_key(|term| term.is_of_environment);
     Some(terms)
 }

@@ -1,4 +1,4 @@
-//! The files that a configuration names, as they were read.
+//! The files that a configuration names, with the digests of their contents.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -11,40 +11,40 @@ use sha2::{Digest as _, Sha256};
 
 use super::problem::Warning;
 
-/// The mount points that this process sees, one a line; see `proc_pid_mountinfo(5)`.
+/// The file with the mount points of this process, one per line; see `proc_pid_mountinfo(5)`.
 const MOUNTS: &str = "/proc/self/mountinfo";
-/// What is read of them. A machine with thousands of containers has less.
+/// The most that is read of it, in bytes. A machine with thousands of containers has less.
 const MOST_MOUNTS: u64 = 8 * 1024 * 1024;
-/// What is read of a file of certificates to see whether it has changed.
+/// The most that is read of a file of certificates to detect a change, in bytes.
 const MOST_CONTENT: u64 = 4 * 1024 * 1024;
 
-/// A file that the configuration names: one with a secret, a certificate or a key, or the
-/// configuration file itself.
+/// A file that the configuration names, with a secret, a certificate or a key; or the configuration file
+/// itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NamedFile {
-    /// The full path of the key that names it, such as `pepay.api_key_file`; for the
-    /// configuration file, its path.
+    /// The full path of the key that names the file, such as `pepay.api_key_file`. For the configuration
+    /// file it is the path of the file.
     pub key: String,
-    /// Whether the file is a mount point of its own, as where a container is given a single
-    /// file. The mount keeps the file it was made of: what is renamed over that is not seen.
+    /// Whether the file itself is a mount point, as when a single file is mounted into a container. The
+    /// mount keeps the original file: a file that is renamed over the original is not seen.
     pub own_mount: bool,
-    /// SHA-256 of its content.
+    /// The SHA-256 of the content.
     digest: [u8; 32],
 }
 
 impl NamedFile {
-    /// The file at `path`, which was read as `content`.
+    /// Creates the record of the file at `path`, whose content is `content`.
     pub(super) fn new(key: String, path: &Path, content: &[u8], mounts: &Mounts) -> Self {
         Self { key, own_mount: mounts.has(path), digest: Sha256::digest(content).into() }
     }
 
-    /// Whether its content is another than that of the file that `earlier` has under the
-    /// same key, or there is none.
+    /// Returns whether the content differs from that of the file in `earlier` with the same key. Also
+    /// returns `true` if `earlier` has no file with that key.
     pub fn has_changed_since(&self, earlier: &[Self]) -> bool {
         !earlier.iter().any(|other| other.key == self.key && other.digest == self.digest)
     }
 
-    /// A warning if a replacement of the file would not be seen.
+    /// Returns a warning if a replacement of the file would not be seen.
     pub(super) fn warning(&self) -> Option<Warning> {
         self.own_mount.then(|| Warning {
             key: self.key.clone(),
@@ -55,7 +55,7 @@ impl NamedFile {
     }
 }
 
-/// The content of the file at `path`, as far as it matters here.
+/// Returns the content of the file at `path`, up to [`MOST_CONTENT`].
 pub(super) fn content(path: &Path) -> io::Result<Vec<u8>> {
     let mut content = Vec::new();
     File::open(path)?.take(MOST_CONTENT).read_to_end(&mut content)?;
@@ -67,7 +67,7 @@ pub(super) fn content(path: &Path) -> io::Result<Vec<u8>> {
 pub(super) struct Mounts(BTreeSet<PathBuf>);
 
 impl Mounts {
-    /// The mount points at present; none where the system does not tell.
+    /// Reads the present mount points. Returns none if the system does not list them.
     pub(super) fn read() -> Self {
         let mut text = Vec::new();
         let read = File::open(MOUNTS).and_then(|file| file.take(MOST_MOUNTS).read_to_end(&mut text));
@@ -83,13 +83,13 @@ impl Mounts {
         Self(points.map(|point| PathBuf::from(OsString::from_vec(unescaped(point)))).collect())
     }
 
-    /// Whether there is one at `path`, whose links are followed.
+    /// Returns whether `path` is a mount point, after its links are followed.
     fn has(&self, path: &Path) -> bool {
         path.canonicalize().is_ok_and(|path| self.0.contains(&path))
     }
 }
 
-/// A path as the kernel writes it, with white space and backslashes in octal.
+/// Decodes a path of the kernel, in which white space and backslashes are octal escapes.
 fn unescaped(escaped: &[u8]) -> Vec<u8> {
     let (mut bytes, mut rest) = (Vec::with_capacity(escaped.len()), escaped);
     while let [first, tail @ ..] = rest {

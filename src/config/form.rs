@@ -1,5 +1,4 @@
-//! The forms a value can have: what is read from its text, and what is said
-//! about a text that is something else.
+//! The forms of values. A form parses a text, or returns a message about a wrong text.
 
 use std::fmt::Display;
 use std::net::SocketAddr;
@@ -16,36 +15,35 @@ use super::access;
 use super::problem::quoted;
 use crate::domain::event::Environment;
 
-/// Makes a value of a text, or says what is wrong with it and what is allowed.
+/// Parses a text, or returns its fault and what is allowed.
 type Read<T> = dyn Fn(&str) -> Result<T, String>;
 
-/// How one kind of value is read. Every value is text first, because the
-/// environment has nothing else; a number or a switch of the file becomes text.
+/// The form of one kind of value. Every value is read as text, since the environment has only text. A
+/// number or a boolean of the file is converted to text first.
 pub(super) struct Form<T> {
     read: Box<Read<T>>,
     bare: bool,
-    /// Makes of a text what is shown of it, if that is another one.
+    /// Converts a text to the text that is shown, if they differ.
     shown: Option<fn(&str) -> String>,
 }
 
 impl<T> Form<T> {
-    /// A form that TOML writes in quotes. The error of `read` says what is
-    /// wrong and what is allowed.
+    /// Creates a form that TOML writes in quotes. The error of `read` has the fault and what is allowed.
     pub(super) fn text(read: impl Fn(&str) -> Result<T, String> + 'static) -> Self {
         Self { read: Box::new(read), bare: false, shown: None }
     }
 
-    /// A form that TOML writes without quotes.
+    /// Creates a form that TOML writes without quotes.
     pub(super) fn bare(read: impl Fn(&str) -> Result<T, String> + 'static) -> Self {
         Self { read: Box::new(read), bare: true, shown: None }
     }
 
-    /// Reads `text`.
+    /// Parses `text`.
     pub(super) fn read(&self, text: &str) -> Result<T, String> {
         (self.read)(text)
     }
 
-    /// The same form, with something else made of it.
+    /// Returns the same form with its value converted by `make`.
     pub(super) fn map<U>(self, make: impl Fn(T) -> U + 'static) -> Form<U>
     where
         T: 'static,
@@ -54,12 +52,12 @@ impl<T> Form<T> {
         Form { read: Box::new(move |text| read(text).map(&make)), bare, shown }
     }
 
-    /// The same form, of whose text `shown` is shown.
+    /// Returns the same form with its shown text made by `shown`.
     pub(super) fn shown_as(self, shown: fn(&str) -> String) -> Self {
         Self { shown: Some(shown), ..self }
     }
 
-    /// `text`, which has been read, as TOML writes it.
+    /// Returns `text`, which is valid, as a TOML value.
     pub(super) fn show(&self, text: &str) -> toml::Value {
         if let Some(shown) = self.shown {
             return shown(text).into();
@@ -78,7 +76,7 @@ pub(super) const SECOND: Duration = Duration::from_secs(1);
 pub(super) const HOUR: Duration = Duration::from_hours(1);
 pub(super) const DAY: Duration = Duration::from_hours(24);
 
-/// A duration such as `500ms`.
+/// The form of a duration, such as `500ms`.
 pub(super) fn duration(allowed: RangeInclusive<Duration>) -> Form<Duration> {
     Form::text(move |text| {
         let duration = humantime::parse_duration(text).map_err(|_| {
@@ -91,7 +89,7 @@ pub(super) fn duration(allowed: RangeInclusive<Duration>) -> Form<Duration> {
     })
 }
 
-/// `duration` in the largest unit that divides it.
+/// Returns `duration` as text, in the largest unit that divides it.
 pub(super) fn show_duration(duration: Duration) -> String {
     let millis = duration.as_millis();
     let units = [(DAY, "d"), (HOUR, "h"), (SECOND * 60, "m"), (SECOND, "s"), (MILLISECOND, "ms")];
@@ -102,7 +100,7 @@ pub(super) fn show_duration(duration: Duration) -> String {
     }
 }
 
-/// A number of bytes such as `256KiB`.
+/// The form of a number of bytes, such as `256KiB`.
 pub(super) fn size(allowed: RangeInclusive<ByteSize>) -> Form<ByteSize> {
     Form::text(move |text| {
         let size = text.parse().map_err(|_| {
@@ -112,7 +110,7 @@ pub(super) fn size(allowed: RangeInclusive<ByteSize>) -> Form<ByteSize> {
     })
 }
 
-/// A number.
+/// The form of a number in a range.
 pub(super) fn number<T>(allowed: RangeInclusive<T>) -> Form<T>
 where
     T: FromStr + PartialOrd + Display + 'static,
@@ -139,12 +137,12 @@ fn within<T: PartialOrd>(
     Err(format!("{} is out of range; allowed are {least} to {most}", quoted(text)))
 }
 
-/// A network environment of Pepay's.
+/// The form of a network environment of Pepay.
 pub(super) fn environment() -> Form<Environment> {
     choice(&[("devnet", Environment::Devnet), ("mainnet", Environment::Mainnet)])
 }
 
-/// One of a few words.
+/// The form of one of several words.
 pub(super) fn choice<T: Copy + 'static>(choices: &'static [(&'static str, T)]) -> Form<T> {
     Form::text(move |text| {
         let chosen = choices.iter().find(|(word, _)| *word == text);
@@ -155,7 +153,7 @@ pub(super) fn choice<T: Copy + 'static>(choices: &'static [(&'static str, T)]) -
     })
 }
 
-/// Anything whose own error says what is wrong and what is allowed.
+/// The form of a type whose parse error has the fault and what is allowed.
 pub(super) fn parsed<T>() -> Form<T>
 where
     T: FromStr + 'static,
@@ -164,7 +162,7 @@ where
     Form::text(|text| text.parse().map_err(|error: T::Err| error.to_string()))
 }
 
-/// Text that goes into a query: anything without control characters.
+/// The form of a text for a query: up to 255 bytes without control characters.
 pub(super) fn plain_text() -> Form<String> {
     Form::text(|text| {
         let clean = text.len() <= 255 && !text.contains(char::is_control);
@@ -177,7 +175,7 @@ pub(super) fn plain_text() -> Form<String> {
     })
 }
 
-/// An address to listen on.
+/// The form of an address to listen on.
 pub(super) fn address() -> Form<SocketAddr> {
     Form::text(|text| {
         text.parse().map_err(|_| {
@@ -189,8 +187,8 @@ pub(super) fn address() -> Form<SocketAddr> {
     })
 }
 
-/// A URL with one of two schemes. It is never repeated in a message, and may
-/// not hold a user or a password: what `check` prints has to be safe to show.
+/// The form of a URL with one of two schemes. The URL may have no user and no password, since `check`
+/// prints it. No message repeats it.
 pub(super) fn url(schemes: [&'static str; 2], instead_of_credentials: &'static str) -> Form<Url> {
     let allowed = format!("allowed are {}://… and {}://… with a host", schemes[0], schemes[1]);
     Form::text(move |text| {
@@ -208,7 +206,7 @@ pub(super) fn url(schemes: [&'static str; 2], instead_of_credentials: &'static s
     })
 }
 
-/// The name of a header.
+/// The form of a header name.
 pub(super) fn header_name() -> Form<HeaderName> {
     Form::text(|text| {
         text.parse().map_err(|_| {
@@ -220,8 +218,8 @@ pub(super) fn header_name() -> Form<HeaderName> {
     })
 }
 
-/// A file that is there and can be opened. Its path is not repeated: a key or a
-/// certificate may have been pasted in its place.
+/// The form of the path of a readable file. No message repeats the path, since the value may be a
+/// misplaced key or certificate.
 pub(super) fn file() -> Form<PathBuf> {
     Form::text(|text| {
         let is_file = std::fs::File::open(text).and_then(|file| Ok(file.metadata()?.is_file()));

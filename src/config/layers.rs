@@ -1,5 +1,5 @@
-//! The layers under one another: the file first, the environment over it.
-//! Defaults stand beside the keys, in the files of the sections.
+//! The layers of the configuration: the file, and the environment above it. The defaults are beside the
+//! keys, in the files of the sections.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::{OsStr, OsString};
@@ -15,43 +15,46 @@ use super::problem::{Faulty, Problems, Warning, escaped, quoted};
 use crate::pepay::account::Proxy;
 use crate::telemetry::traces;
 
-/// Names the file where no `--config` does.
+/// The variable that names the file if `--config` does not.
 const FILE_VARIABLE: &str = "PEPAY_BRIDGE_CONFIG";
-/// Begins every variable that sets a key.
+/// The prefix of variables that set a key, in lower case.
 const PREFIX: &str = "pepay_bridge__";
-/// Begins every name that looks like one of ours.
+/// The prefix of the bridge's variables, in lower case.
 const OWN: &str = "pepay_bridge_";
-/// Sets `log.format`.
+/// The variable that sets `log.format`.
 pub(super) const FORMAT_VARIABLE: &str = "PEPAY_BRIDGE__LOG__FORMAT";
-/// No configuration is longer; what is longer is the wrong file.
+/// The largest size of a configuration file, in bytes. A larger file is the wrong file.
 const LARGEST_FILE: u64 = 4 * 1024 * 1024;
-/// Stands between the levels of a key.
+/// The separator of the levels of a key.
 const SEPARATOR: &str = "__";
-/// Sets `log.filter` before everything else, as in every Rust program.
+/// The variable that sets `log.filter`, as is usual for Rust programs. It takes precedence over all
+/// layers.
 const FILTER_VARIABLE: &str = "RUST_LOG";
 
-/// A level of the configuration: what was given, by name.
+/// A level of the configuration: the given values by name.
 pub(super) type Table = HashMap<String, Value>;
 
-/// What the file and the environment say.
+/// The content of the file and of the environment.
 pub(super) struct Layers {
-    /// The keys.
+    /// The given keys.
     pub(super) table: Table,
     /// The proxy that the environment names for every program.
     pub(super) proxy: Proxy,
-    /// The variable by which the environment asks for traces, if it does.
+    /// The variable that asks for traces, if one does.
     pub(super) traces: Option<&'static str>,
-    /// What is allowed and probably not meant.
+    /// The settings that are valid and probably a mistake.
     pub(super) warnings: Vec<Warning>,
-    /// The file, if there is one.
+    /// The configuration file, if there is one.
     pub(super) file: Option<NamedFile>,
     /// The mount points of this process.
     pub(super) mounts: Mounts,
 }
 
-/// Reads the file, lays the environment over it, and returns what was given.
+/// Reads the file and merges the environment over it.
 ///
-/// Faulty only without the file: all that it holds would be reported as missing.
+/// # Errors
+/// [`Faulty`] if the file cannot be read or parsed. Otherwise every key of the file would be reported as
+/// missing. Other faults go to `problems`.
 pub(super) fn read(
     path: Option<&Path>,
     environment: impl IntoIterator<Item = (impl Into<OsString>, impl Into<OsString>)>,
@@ -78,9 +81,9 @@ pub(super) fn read(
     Ok(Layers { table, proxy, traces, warnings, file: named, mounts })
 }
 
-/// Lays `upper` over `lower`, level by level. A name is taken as it is. The `config` crate's
-/// builder reads a quoted name at the top of a file as a path: `"a.b"` as a section, and `"a[9]"`
-/// as a list of ten items, however many these are.
+/// Merges `upper` over `lower`, level by level. Names are used unchanged. The builder of the `config`
+/// crate reads a quoted name at the top level of a file as a path: `"a.b"` as a section, and `"a[9]"` as
+/// a list of ten items. It has no limit for such an index.
 fn lay_over(lower: &mut Table, upper: Table) {
     for (name, mut value) in upper {
         let below = lower.get_mut(&name).and_then(table_mut);
@@ -92,7 +95,7 @@ fn lay_over(lower: &mut Table, upper: Table) {
     }
 }
 
-/// The proxy that `environment` names, by the variables that other programs read as well.
+/// Returns the proxy of `environment`, from the variables that other programs use too.
 fn proxy(environment: &BTreeMap<OsString, OsString>, problems: &mut Problems) -> Proxy {
     let mut variable = |names: [&str; 2]| {
         let set = |name: &&str| environment.get(OsStr::new(name)).is_some_and(|value| !value.is_empty());
@@ -111,7 +114,7 @@ fn proxy(environment: &BTreeMap<OsString, OsString>, problems: &mut Problems) ->
     }
 }
 
-/// What the file at `path` gives, and its text.
+/// Returns the values and the text of the file at `path`.
 fn file(origin: &str, path: &Path, problems: &mut Problems) -> Result<(Table, String), Faulty> {
     let name = quoted(&path.to_string_lossy());
     let text = text_of(path).map_err(|error| {
@@ -127,14 +130,15 @@ fn file(origin: &str, path: &Path, problems: &mut Problems) -> Result<(Table, St
     }
 }
 
-/// The text at `path`, and no more of it than shows that it is too long.
+/// Returns the text at `path`, cut off after [`LARGEST_FILE`] and one more byte.
 fn text_of(path: &Path) -> io::Result<String> {
     let mut text = String::new();
     fs::File::open(path)?.take(LARGEST_FILE + 1).read_to_string(&mut text)?;
     Ok(text)
 }
 
-/// Where and why `text` is no TOML. The line itself is not repeated: a secret may stand in it.
+/// Returns the position and the reason of the syntax error in `text`. The line is not repeated, since it
+/// may contain a secret.
 fn syntax_error(text: &str, error: &ConfigError) -> String {
     let cause = match error {
         ConfigError::FileParse { cause, .. } => cause.downcast_ref::<toml::de::Error>(),
@@ -154,8 +158,8 @@ fn syntax_error(text: &str, error: &ConfigError) -> String {
     }
 }
 
-/// Header names are compared without case, so that the environment can
-/// override the `Authorization` of a file.
+/// Converts header names to lower case, so that the environment can override the `Authorization` of a
+/// file.
 fn lower_header_names(mut table: Table) -> Table {
     let targets = table.get_mut("targets").and_then(table_mut);
     for target in targets.into_iter().flat_map(HashMap::values_mut) {
@@ -163,11 +167,12 @@ fn lower_header_names(mut table: Table) -> Table {
             table_mut(target).and_then(|target| target.get_mut("headers")).and_then(table_mut)
         {
             let mut given: Vec<_> = headers.drain().collect();
-            // Lower case comes last in ASCII, so what is lower case already keeps its place …
+            // In ASCII lower case sorts last, and the order is reversed. So a name in lower case comes
+            // first.
             given.sort_by(|(a, _), (b, _)| b.cmp(a));
             for (name, value) in given {
                 let lower = name.to_ascii_lowercase();
-                // … and a second spelling stays one, to be refused as a repeat.
+                // A second spelling of a name stays unchanged. It is refused later as a repeat.
                 let name = if headers.contains_key(&lower) { name } else { lower };
                 headers.insert(name, value);
             }
@@ -183,7 +188,7 @@ fn table_mut(value: &mut Value) -> Option<&mut Table> {
     }
 }
 
-/// What the environment sets, and the file that it names.
+/// Returns the keys that the environment sets, and the file that it names.
 fn variables(environment: BTreeMap<OsString, OsString>, problems: &mut Problems) -> (Table, Option<PathBuf>) {
     let (mut table, mut file, mut filter) = (Table::new(), None, None);
     for (name, value) in environment {
@@ -220,8 +225,8 @@ fn variables(environment: BTreeMap<OsString, OsString>, problems: &mut Problems)
     (table, file)
 }
 
-/// Whether `name` belongs to the container image, the build, the benchmarks, or is one that
-/// Kubernetes sets in every pod beside a service whose name begins with `pepay-bridge`.
+/// Returns whether `name` belongs to the container image, the build or the benchmarks, or is a variable
+/// that Kubernetes sets in every pod for a service whose name begins with `pepay-bridge`.
 fn is_of_others(name: &str, value: &str) -> bool {
     const OURS: [&str; 3] = ["PEPAY_BRIDGE_IMAGE", "PEPAY_BRIDGE_COMMIT", "PEPAY_BRIDGE_BINARY"];
     let protocols = ["TCP", "UDP", "SCTP"];
@@ -231,7 +236,7 @@ fn is_of_others(name: &str, value: &str) -> bool {
     OURS.contains(&name) || of_service || of_port
 }
 
-/// Puts `value` at `key`, whose levels are still separated as in the environment.
+/// Sets `value` at `key`, a name from the environment with separators between its levels.
 fn set(table: &mut Table, key: &str, value: Value) -> Result<(), String> {
     let levels: Vec<&str> = key.split(SEPARATOR).collect();
     let (Some((last, parents)), false) = (levels.split_last(), levels.contains(&"")) else {
@@ -242,7 +247,7 @@ fn set(table: &mut Table, key: &str, value: Value) -> Result<(), String> {
         let next = place.entry((*parent).to_owned()).or_insert_with(|| Table::new().into());
         place = table_mut(next).ok_or("sets a key below one that another variable gives a value")?;
     }
-    // A shell cannot export a name with a dash, and hardly a header is without one.
+    // A shell cannot export a variable with a dash in its name, and most header names have one.
     let last = match parents {
         ["targets", _, "headers"] => last.replace('_', "-"),
         _ => (*last).to_owned(),
@@ -253,7 +258,7 @@ fn set(table: &mut Table, key: &str, value: Value) -> Result<(), String> {
     }
 }
 
-/// Whether `value` is the empty text, which stands for a key that is not set.
+/// Returns whether `value` is an empty text, which means that the key is not set.
 pub(super) fn is_empty(value: &Value) -> bool {
     matches!(&value.kind, ValueKind::String(text) if text.is_empty()) || value.kind == ValueKind::Nil
 }

@@ -10,10 +10,10 @@ use crate::pepay::account::{Account, Proxy, Roots};
 
 const API_URL: &str = "https://api-beta.pepay.io";
 
-/// The keys that a stream takes from `[pepay]` unless it has one of those beside it.
+/// The keys that a stream inherits from `[pepay]`, each with the keys of the stream that prevent that.
 const INHERITED: [(&str, &[&str]); 7] = [
     ("api_url", &["api_url"]),
-    // Without one of its own, the address of a stream follows its `api_url`.
+    // The default of a stream's `ws_url` follows from its own `api_url`.
     ("ws_url", &["ws_url", "api_url"]),
     ("api_key", &["api_key", "api_key_file"]),
     ("api_key_file", &["api_key", "api_key_file"]),
@@ -22,14 +22,14 @@ const INHERITED: [(&str, &[&str]); 7] = [
     ("proxy", &["proxy"]),
 ];
 
-/// The account of `[pepay]`.
+/// Reads the account of `[pepay]`.
 pub(super) fn read(mut section: Section<'_>) -> Result<Account, Faulty> {
     let account = account(&mut section);
     section.finish();
     account
 }
 
-/// The account of a stream: what its section leaves out is as in `pepay`.
+/// Reads the account of a stream. Keys that are missing in its section are those of `pepay`.
 pub(super) fn of_stream(section: &mut Section<'_>, pepay: &Table) -> Result<Account, Faulty> {
     section.inherit(pepay, &INHERITED);
     account(section)
@@ -71,7 +71,7 @@ fn account(section: &mut Section<'_>) -> Result<Account, Faulty> {
     })
 }
 
-/// The roots in `ca_file`.
+/// Reads the root certificates of `ca_file`.
 fn roots(section: &mut Section<'_>) -> Result<Option<Roots>, Faulty> {
     let Some(path) = section.optional_file("ca_file")? else { return Ok(None) };
     Roots::read(&path).map(Some).map_err(|error| {
@@ -82,7 +82,7 @@ fn roots(section: &mut Section<'_>) -> Result<Option<Roots>, Faulty> {
     })
 }
 
-/// `none`, or the address of a proxy.
+/// The form of `none` or the address of a proxy.
 fn proxy() -> Form<Proxy> {
     let url = form::url(["http", "http"], "a proxy that asks for credentials is named by `HTTPS_PROXY`");
     Form::text(move |text| match text {
@@ -91,7 +91,7 @@ fn proxy() -> Form<Proxy> {
     })
 }
 
-/// An address that paths are put behind.
+/// The form of a base URL, to which paths are appended.
 fn base(schemes: [&'static str; 2]) -> Form<Url> {
     let url = form::url(schemes, "the key belongs into `api_key`");
     Form::text(move |text| match url.read(text)? {
@@ -102,7 +102,7 @@ fn base(schemes: [&'static str; 2]) -> Form<Url> {
     })
 }
 
-/// `url` without a path of Pepay's that requests put behind their base themselves.
+/// Removes from the end of `url` a path of Pepay's API that requests append themselves.
 fn without_known_path(mut url: Url) -> Url {
     const KNOWN: [&str; 8] = [
         "/api/v1/ws/token",
@@ -122,8 +122,8 @@ fn without_known_path(mut url: Url) -> Url {
     url
 }
 
-/// The base of the streams where only that of the API is given: the same
-/// host and port, `ws` for `http`, `wss` for `https`.
+/// Returns the default base URL of the streams: the host and port of the API, with `ws` for `http` and
+/// `wss` for `https`.
 fn streams_beside(api_url: &str) -> String {
     api_url.replacen("http", "ws", 1).trim_end_matches('/').to_owned()
 }

@@ -1,17 +1,17 @@
-//! What is wrong with a configuration, all of it at once.
+//! The faults of a configuration, and warnings about it.
 
 use std::fmt;
 
-/// Everything that is wrong with a configuration. Displays one line per
-/// problem; no line ever holds a secret's value.
+/// All faults of a configuration. `Display` writes one line per problem. No line contains the value of a
+/// secret.
 #[derive(Clone, Debug, Default, PartialEq, Eq, thiserror::Error)]
 pub struct Problems(Vec<Problem>);
 
-/// One problem: where it is, what it is, and what is allowed.
+/// One fault of a configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// The full path of the key, such as `targets.orders.timeout`; for what has
-    /// no key, the option, file or environment variable.
+    /// The full path of the key, such as `targets.orders.timeout`. A fault without a key has the option,
+    /// file or environment variable here.
     pub key: String,
     /// The fault of the value and what is allowed instead.
     pub message: String,
@@ -19,35 +19,35 @@ pub struct Problem {
     pub variable: Option<String>,
 }
 
-/// What is allowed and probably not meant. Displays one line, which holds no secret.
+/// A setting that is valid and probably a mistake. `Display` writes one line without secrets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Warning {
-    /// The full path of the key, such as `streams.commerce.api_url`; for what has no key,
-    /// the file.
+    /// The full path of the key, such as `streams.commerce.api_url`. A warning without a key has the file
+    /// here.
     pub key: String,
-    /// What is set.
+    /// The finding.
     pub found: String,
-    /// What to do about it.
+    /// The advice for the operator.
     pub advice: String,
 }
 
-/// A value is missing or faulty. The problem has been recorded: a caller records no
-/// further one.
+/// The error of a missing or wrong value. Its problem is recorded already, so a caller must not record
+/// another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Faulty;
 
 impl Problems {
-    /// The problems, in the order they were found.
+    /// Returns the problems, in the order in which they were found.
     pub fn iter(&self) -> impl Iterator<Item = &Problem> {
         self.0.iter()
     }
 
-    /// Whether nothing is wrong.
+    /// Returns whether there is no problem.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Records a problem that no variable is known for.
+    /// Records a problem without an environment variable.
     pub(super) fn push(&mut self, key: impl Into<String>, message: impl Into<String>) -> Faulty {
         self.record(Problem { key: key.into(), message: message.into(), variable: None })
     }
@@ -90,7 +90,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// `text` with its control characters escaped: a terminal or a log may show it.
+/// Returns `text` with escaped control characters, so that a terminal or a log may show it.
 pub(super) fn escaped(text: &str) -> String {
     let escaped = |character: char| match character {
         control if control.is_control() => control.escape_default().collect::<String>(),
@@ -99,7 +99,7 @@ pub(super) fn escaped(text: &str) -> String {
     text.chars().map(escaped).collect()
 }
 
-/// `text` as it appears in a message: in backticks, on one line, of bounded length.
+/// Returns `text` for a message: in backticks, on one line, and cut off after 80 characters.
 pub(super) fn quoted(text: &str) -> String {
     const LONGEST: usize = 80;
     let shown: String = text.chars().take(LONGEST).flat_map(char::escape_debug).collect();

@@ -1,6 +1,6 @@
-//! Secrets: given in place or as the content of a file, never shown.
+//! Secrets, given in place or as the content of a file.
 //!
-//! No message here repeats a value; what is shown of a file is its path.
+//! No message repeats a value. The effective configuration shows only the path of a secret's file.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -14,18 +14,18 @@ use super::access;
 use super::problem::Faulty;
 use super::section::{RawValue, Section, text, variable};
 
-/// What stands for a secret in the effective configuration.
+/// The text for a secret in the effective configuration.
 const REDACTED: &str = "[redacted]";
-/// No secret is longer; what is longer is the wrong file.
+/// The largest size of a secret's file, in bytes. A larger file is the wrong file.
 const LARGEST_FILE: u64 = 64 * 1024;
 
-/// A shorter secret is easily guessed.
+/// The number of characters below which there is a warning, since a shorter secret is easily guessed.
 const SHORTEST: usize = 16;
 
 /// Headers: names and values.
 type Pairs = Vec<(String, String)>;
 
-/// Where a secret is given. For a file, its trimmed content.
+/// The place of a secret. `InFile` has the trimmed content of the file.
 enum Secret<T> {
     Nowhere,
     InPlace(T),
@@ -33,7 +33,7 @@ enum Secret<T> {
 }
 
 impl Section<'_> {
-    /// A secret, or the trimmed content of the file `<key>_file`.
+    /// Reads a secret, or the trimmed content of the file `<key>_file`.
     pub(super) fn secret(&mut self, key: &str) -> Result<Option<SecretString>, Faulty> {
         let in_place = self.take_text(key);
         let secret = match self.either(key, in_place)? {
@@ -51,7 +51,8 @@ impl Section<'_> {
         Ok(Some(secret.into()))
     }
 
-    /// What is shown as a secret is, and is none: short ones are as good as long ones.
+    /// Reads a value that is redacted like a secret and not checked like one. A short value causes no
+    /// warning.
     pub(super) fn hidden(&mut self, key: &str) -> Result<Option<SecretString>, Faulty> {
         let in_place = self.take_text(key);
         Ok(match self.either(key, in_place)? {
@@ -67,8 +68,8 @@ impl Section<'_> {
         })
     }
 
-    /// A text that may hold a secret, or the trimmed content of the file `<key>_file`. Of a
-    /// text in place, `shown` is shown.
+    /// Reads a text that may contain a secret, or the trimmed content of the file `<key>_file`. `shown`
+    /// makes the text that is shown for a value in place.
     pub(super) fn text_or_file(
         &mut self,
         key: &str,
@@ -89,7 +90,7 @@ impl Section<'_> {
         })
     }
 
-    /// A secret that is sent in a header.
+    /// Reads a secret that is sent in a header: visible ASCII without spaces.
     pub(super) fn header_safe_secret(&mut self, key: &str) -> Result<Option<SecretString>, Faulty> {
         let secret = self.secret(key)?;
         match &secret {
@@ -102,12 +103,13 @@ impl Section<'_> {
         }
     }
 
-    /// Secrets, or the lines of the file `<key>_file`.
+    /// Reads a list of secrets, or the lines of the file `<key>_file`.
     pub(super) fn secrets(&mut self, key: &str) -> Result<Vec<SecretString>, Faulty> {
         self.secrets_shown(key, |count| (count > 0).then(|| vec![REDACTED; count].into()))
     }
 
-    /// The same where one secret is usual, and is shown as one text.
+    /// Reads a list of secrets like [`secrets`](Self::secrets). One secret, the usual case, is shown as a
+    /// text.
     pub(super) fn one_or_more_secrets(&mut self, key: &str) -> Result<Vec<SecretString>, Faulty> {
         self.secrets_shown(key, |count| match count {
             0 => Some("".into()),
@@ -121,9 +123,10 @@ impl Section<'_> {
         key: &str,
         shown: impl Fn(usize) -> Option<toml::Value>,
     ) -> Result<Vec<SecretString>, Faulty> {
-        // An empty list, as in the example, is not given.
+        // An empty list, as in the example configuration, means that the key is not set.
         let in_place = match self.take_list(key) {
-            // Left out in silence, it would look like a secret that is in use.
+            // An empty text is a fault. If it were ignored, an operator could take it for a secret in
+            // use.
             Ok(Some(given)) if given.value.iter().any(String::is_empty) => {
                 let fault = "holds an empty text; allowed are secrets, each of at least one character";
                 Err(self.problem_of(key, fault, given.variable))
@@ -151,7 +154,7 @@ impl Section<'_> {
         Ok(secrets.into_iter().map(SecretString::from).collect())
     }
 
-    /// Warns of a secret that is easily guessed or was pasted with its quotation marks.
+    /// Records a warning about a secret that is easily guessed or contains its quotation marks.
     fn judge(&mut self, key: &str, secret: &str) {
         if secret.chars().count() < SHORTEST {
             let found = format!("has a secret of fewer than {SHORTEST} characters");
@@ -163,7 +166,7 @@ impl Section<'_> {
         }
     }
 
-    /// Headers with secret values, or the lines `name: value` of the file `<key>_file`.
+    /// Reads headers with secret values, or the lines `name: value` of the file `<key>_file`.
     /// `taken` returns whether the bridge sets a header itself, which is not allowed here.
     pub(super) fn headers(
         &mut self,
@@ -205,9 +208,9 @@ impl Section<'_> {
         sound.map(|()| headers)
     }
 
-    /// Which of `key` and `<key>_file` is given; the file's trimmed content if that is.
-    /// Where one is given by the environment and the other by the file, the
-    /// environment wins, as it does for every key; two of one layer are a fault.
+    /// Returns the value of `key`, or the trimmed content of the file `<key>_file`. If one is set by the
+    /// environment and the other by the configuration file, the environment takes precedence, as for
+    /// every key. Both in one layer are a fault.
     fn either<T>(
         &mut self,
         key: &str,
@@ -241,7 +244,7 @@ impl Section<'_> {
                 Ok(Secret::InFile(content))
             }
             Err(fault) => {
-                // Not the text itself: a secret may have been pasted there.
+                // The message has no path, since the value may be a misplaced secret.
                 let fault = format!("names a file that {fault}; allowed is a file that holds the secret");
                 Err(self.problem_of(&file_key, &fault, variable))
             }
@@ -262,7 +265,7 @@ impl Section<'_> {
                 format!("allowed is a table of texts such as `{key} = {{ authorization = \"…\" }}`");
             return Err(self.problem_of(key, &format!("is no table of texts; {allowed}"), variable));
         };
-        // An empty value takes a header of the file away.
+        // An empty value in the environment removes a header of the file.
         pairs.retain(|(_, value)| !value.is_empty());
         pairs.sort();
         Ok(Some(pairs).filter(|pairs| !pairs.is_empty()).map(|value| RawValue { value, variable }))
@@ -285,8 +288,10 @@ fn lines(content: &str) -> impl Iterator<Item = &str> {
     content.lines().map(str::trim).filter(|line| !line.is_empty())
 }
 
-/// The trimmed content of a secret's file and, if every user may read it, a warning; or
-/// what is wrong with it.
+/// Reads a secret's file. Returns the trimmed content, and a finding if every user may read the file.
+///
+/// # Errors
+/// The fault of the file as text.
 fn read(path: &str) -> Result<(String, Option<String>), String> {
     let mut content = String::new();
     let opened = File::open(path).and_then(|file| {

@@ -1,11 +1,9 @@
-//! Reading one section, key by key.
+//! The reader of one section, key by key.
 //!
-//! A derived deserialiser stops at its first fault and knows no origin; an
-//! operator wants every fault of a file in one go. So a section is read by
-//! asking it for its keys, one line of code each, with the default and the form
-//! beside the name. The asking itself records every problem, notes which keys
-//! exist, and writes the effective configuration, so none of the three can
-//! disagree with what the bridge runs on.
+//! A derived deserialiser stops at the first fault and does not know the layer of a value. Operators need
+//! every fault at once. So each key is read by one line of code, with its default and its form. Each read
+//! also records problems, notes the key as known, and writes a line of the effective configuration. So
+//! these three always agree with the settings that are used.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -20,7 +18,7 @@ use super::layers::{Table, is_empty};
 use super::problem::{Faulty, Problem, Problems, Warning, quoted};
 use crate::pepay::account::Proxy;
 
-/// What the reading of all sections brings about, beside the settings.
+/// The results of reading all sections, other than the settings.
 #[derive(Default)]
 pub(super) struct Reading {
     pub(super) problems: Problems,
@@ -31,36 +29,36 @@ pub(super) struct Reading {
     pub(super) mounts: Mounts,
     /// The lines of the effective configuration, TOML.
     pub(super) effective: Vec<String>,
-    /// The full path of every key that was asked for.
+    /// The full path of every key that was read.
     pub(super) known: BTreeSet<String>,
     /// The proxy that the environment names for every program.
     pub(super) proxy: Proxy,
 }
 
-/// What was given for a key.
+/// The given value of a key.
 pub(super) struct RawValue<T> {
     pub(super) value: T,
-    /// The environment variable that gave it; the file leaves no trace.
+    /// The environment variable that set the value; `None` for the file.
     pub(super) variable: Option<String>,
 }
 
-/// One section while it is read.
+/// A section that is being read.
 pub(super) struct Section<'r> {
     reading: &'r mut Reading,
     path: String,
     given: Table,
-    /// The keys whose value is another section's, where its faults are recorded.
+    /// The keys whose value is inherited from another section. Faults are recorded in that section.
     inherited: BTreeSet<&'static str>,
     asked: Vec<String>,
 }
 
 impl<'r> Section<'r> {
-    /// The root, whose keys are the sections.
+    /// Creates the root, whose keys are the sections.
     pub(super) fn root(given: Table, reading: &'r mut Reading) -> Self {
         Self { reading, path: String::new(), given, inherited: BTreeSet::new(), asked: Vec::new() }
     }
 
-    /// What is given in the section `name`, which is still to be read.
+    /// Returns the given values of the section `name`, which is not read yet.
     pub(super) fn given(&self, name: &str) -> Table {
         match self.given.get(name).map(|given| &given.kind) {
             Some(ValueKind::Table(table)) => table.clone(),
@@ -68,14 +66,14 @@ impl<'r> Section<'r> {
         }
     }
 
-    /// The section `name`; empty if nothing of it is given.
+    /// Returns the section `name`. It is empty if it is not given.
     pub(super) fn section(&mut self, name: &str) -> Section<'_> {
         self.asked.push(name.to_owned());
         let given = self.given.remove(name);
         self.open(name, given)
     }
 
-    /// Whether there is at least one named section below `name`.
+    /// Returns whether there is at least one named section below `name`.
     pub(super) fn has_any(&self, name: &str) -> bool {
         self.given.get(name).is_some_and(|given| match &given.kind {
             ValueKind::Table(table) => !table.is_empty(),
@@ -84,7 +82,9 @@ impl<'r> Section<'r> {
     }
 
     /// Reads each of the named sections below `name`, sorted by name.
-    /// The result is faulty as soon as one of them is.
+    ///
+    /// # Errors
+    /// [`Faulty`] if one of them is faulty.
     pub(super) fn sections<T>(
         &mut self,
         name: &str,
@@ -130,7 +130,7 @@ impl<'r> Section<'r> {
         Section { reading: self.reading, path: path.to_owned(), given, inherited, asked: Vec::new() }
     }
 
-    /// Takes each of `keys` from `other`, unless one of the keys beside it is given here.
+    /// Inherits each of `keys` from `other`, unless this section has one of the keys beside it.
     pub(super) fn inherit(&mut self, other: &Table, keys: &[(&'static str, &[&str])]) {
         let is_given = |key: &&str| self.given.get(*key).is_some_and(|value| !is_empty(value));
         let open = keys.iter().filter(|(_, beside)| !beside.iter().any(is_given));
@@ -140,19 +140,19 @@ impl<'r> Section<'r> {
         self.inherited.extend(open);
     }
 
-    /// The proxy that the environment names for every program.
+    /// Returns the proxy that the environment names for every program.
     pub(super) fn environments_proxy(&self) -> Proxy {
         self.reading.proxy.clone()
     }
 
-    /// A key that has a default.
+    /// Reads a key that has a default.
     pub(super) fn value<T>(&mut self, key: &str, default: &str, form: &Form<T>) -> Result<T, Faulty> {
         let given = self.take_text(key)?;
         let given = given.unwrap_or_else(|| RawValue { value: default.to_owned(), variable: None });
         self.read(key, given, form)
     }
 
-    /// A key that may be left out.
+    /// Reads an optional key.
     pub(super) fn optional<T>(&mut self, key: &str, form: &Form<T>) -> Result<Option<T>, Faulty> {
         let Some(given) = self.take_text(key)? else {
             self.show(key, &"".into());
@@ -161,10 +161,10 @@ impl<'r> Section<'r> {
         self.read(key, given, form).map(Some)
     }
 
-    /// A key that names a file and may be left out.
+    /// Reads an optional key that names a file.
     pub(super) fn optional_file(&mut self, key: &str) -> Result<Option<PathBuf>, Faulty> {
         let path = self.optional(key, &form::file())?;
-        // What cannot be read is a fault where it is used.
+        // A file that cannot be read is reported by the code that uses it.
         if let Some(path) = &path
             && let Ok(content) = files::content(path)
         {
@@ -173,7 +173,7 @@ impl<'r> Section<'r> {
         Ok(path)
     }
 
-    /// Notes that `key` names the file at `path`, which was read as `content`.
+    /// Notes that `key` names the file at `path`, whose content is `content`.
     pub(super) fn note_file(&mut self, key: &str, path: &Path, content: &[u8]) {
         if !self.inherited.contains(key) {
             let file = NamedFile::new(self.path_of(key), path, content, &self.reading.mounts);
@@ -181,7 +181,7 @@ impl<'r> Section<'r> {
         }
     }
 
-    /// A key that has to be given; `allowed` is said where it is not.
+    /// Reads a required key. The message about a missing key has `allowed`.
     pub(super) fn required<T>(&mut self, key: &str, allowed: &str, form: &Form<T>) -> Result<T, Faulty> {
         match self.take_text(key)? {
             Some(given) => self.read(key, given, form),
@@ -189,7 +189,7 @@ impl<'r> Section<'r> {
         }
     }
 
-    /// A list, or its items in one text, separated by commas.
+    /// Reads a list, or one text with commas between the items.
     pub(super) fn list<T>(&mut self, key: &str, default: &[&str], form: &Form<T>) -> Result<Vec<T>, Faulty> {
         let mut given = self.take_list(key)?.unwrap_or_else(|| RawValue {
             value: default.iter().map(|&item| item.to_owned()).collect(),
@@ -211,7 +211,7 @@ impl<'r> Section<'r> {
         Ok(value)
     }
 
-    /// Ends the section: what has been given and never asked for is unknown.
+    /// Ends the section. A given key that was not read is recorded as unknown.
     pub(super) fn finish(mut self) {
         let given = std::mem::take(&mut self.given);
         let mut unknown: Vec<_> = given.iter().collect();
@@ -232,7 +232,7 @@ impl<'r> Section<'r> {
         }
     }
 
-    /// Records a problem if the first of two sound durations is longer than the second.
+    /// Records a problem if the first of two valid durations is longer than the second.
     pub(super) fn at_most(
         &mut self,
         (key, value): (&str, Result<Duration, Faulty>),
@@ -248,12 +248,12 @@ impl<'r> Section<'r> {
         }
     }
 
-    /// Records what is wrong with `key`.
+    /// Records a problem of `key`.
     pub(super) fn problem(&mut self, key: &str, message: &str) -> Faulty {
         self.problem_of(key, message, None)
     }
 
-    /// Records what is wrong with `key`, which `variable` has set.
+    /// Records a problem of `key`, which `variable` has set.
     pub(super) fn problem_of(&mut self, key: &str, message: &str, variable: Option<String>) -> Faulty {
         if self.inherited.contains(key) {
             return Faulty;
@@ -262,7 +262,7 @@ impl<'r> Section<'r> {
         self.reading.problems.record(Problem { key, message, variable })
     }
 
-    /// Records a warning about `key`, unless it stands in the section that gave the value.
+    /// Records a warning about `key`. For an inherited key the other section records it.
     pub(super) fn warn(&mut self, key: &str, found: impl Into<String>, advice: &str) {
         if !self.inherited.contains(key) {
             let (key, found, advice) = (self.path_of(key), found.into(), advice.to_owned());
@@ -270,8 +270,8 @@ impl<'r> Section<'r> {
         }
     }
 
-    /// Records a warning, once for each folder, if others may list the folder of the secret's
-    /// file at `path`, or replace files in it.
+    /// Records a warning if other users may list the folder of the secret's file at `path`, or replace
+    /// files in it. A folder has one warning.
     pub(super) fn warn_of_folder(&mut self, key: &str, path: &Path) {
         let Some((found, remedy)) = access::open_folder(path) else { return };
         if self.reading.warnings.iter().all(|warning| warning.found != found) {
@@ -284,14 +284,14 @@ impl<'r> Section<'r> {
         self.reading.effective.push(format!("{key} = {value}"));
     }
 
-    /// What is given for `key`. Empty text and an empty list of nothing count as not given.
+    /// Takes the given value of `key`. An empty text counts as not given.
     pub(super) fn take(&mut self, key: &str) -> Option<Value> {
         self.asked.push(key.to_owned());
         self.reading.known.insert(self.path_of(key));
         self.given.remove(key).filter(|value| !is_empty(value))
     }
 
-    /// What is given for `key` as text.
+    /// Takes the given value of `key` as text.
     pub(super) fn take_text(&mut self, key: &str) -> Result<Option<RawValue<String>>, Faulty> {
         let Some(value) = self.take(key) else { return Ok(None) };
         let variable = variable(&value);
@@ -301,7 +301,7 @@ impl<'r> Section<'r> {
         }
     }
 
-    /// What is given for `key` as a list of trimmed texts, of which some may be empty.
+    /// Takes the given value of `key` as a list of trimmed texts. Some of them may be empty.
     pub(super) fn take_list(&mut self, key: &str) -> Result<Option<RawValue<Vec<String>>>, Faulty> {
         let Some(value) = self.take(key) else { return Ok(None) };
         let variable = variable(&value);
@@ -325,16 +325,16 @@ impl<'r> Section<'r> {
     }
 }
 
-/// The environment variable that gave `value`; the file leaves no origin.
+/// Returns the environment variable that set `value`; `None` for the file.
 pub(super) fn variable(value: &Value) -> Option<String> {
     match &value.kind {
-        // The first by name: a table has no order.
+        // A table has no order, so the first variable by name is used.
         ValueKind::Table(table) => table.values().filter_map(variable).min(),
         _ => value.origin().map(str::to_owned),
     }
 }
 
-/// A single value as text.
+/// Returns a single value as text; `None` for a list or a table.
 pub(super) fn text(value: Value) -> Option<String> {
     match value.kind {
         ValueKind::String(text) => Some(text),

@@ -15,7 +15,7 @@ use crate::{telemetry, web};
 /// The default of `server.listen`.
 const LISTEN: &str = "0.0.0.0:8080";
 
-/// The listeners, and how long a stop may take.
+/// Reads `[server]`: the settings of the listeners, and the longest time for a soft stop.
 pub(super) fn read(mut section: Section<'_>) -> Result<(web::Settings, Duration), Faulty> {
     let listen = listen(&mut section);
     let admin_listen = section.value("admin_listen", "127.0.0.1:9090", &form::address());
@@ -62,10 +62,10 @@ pub(super) fn read(mut section: Section<'_>) -> Result<(web::Settings, Duration)
     Ok((web, shutdown_grace?))
 }
 
-/// The fewest characters of a token: what cannot be guessed over the network.
+/// The least number of characters of a token. A shorter one could be guessed over the network.
 const LEAST_TOKEN: usize = 16;
 
-/// One of `[server.tokens.NAME]`.
+/// Reads one `[server.tokens.NAME]`.
 fn token(name: &str, mut section: Section<'_>) -> Result<Token, Faulty> {
     let secret = section.header_safe_secret("token");
     let secret = match long_enough(&mut section, "token", secret) {
@@ -95,7 +95,7 @@ fn long_enough(
     }
 }
 
-/// What is wrong if two of the tokens are the same: the scope of a request would be undecided.
+/// Returns the fault if two of the tokens are the same. The scope of a request would be ambiguous.
 fn shared(tokens: &[Token], admin: Option<&SecretString>) -> Option<String> {
     let all = tokens.iter().map(|token| (&*token.name, &token.secret));
     let all: Vec<_> = admin.map(|secret| ("server.admin_token", secret)).into_iter().chain(all).collect();
@@ -106,26 +106,26 @@ fn shared(tokens: &[Token], admin: Option<&SecretString>) -> Option<String> {
     })
 }
 
-/// The address of the public listener.
+/// Reads the address of the public listener.
 pub(super) fn listen(section: &mut Section<'_>) -> Result<SocketAddr, Faulty> {
     section.value("listen", LISTEN, &form::address())
 }
 
-/// Whether the second of two listeners could not bind.
+/// Returns whether the second of two listeners could not bind.
 fn collide(a: SocketAddr, b: SocketAddr) -> bool {
     let everywhere = |ip: IpAddr| ip.is_unspecified();
     let same_ip = a.ip() == b.ip() || everywhere(a.ip()) || everywhere(b.ip());
-    // Port 0 is a different one each time.
+    // The system chooses a different port for each bind to port 0.
     same_ip && a.port() == b.port() && a.port() != 0
 }
 
-/// How log lines are written.
+/// Reads the format of the log.
 pub(super) fn log_format(section: &mut Section<'_>) -> Result<telemetry::Format, Faulty> {
     use telemetry::Format;
     section.value("format", "text", &form::choice(&[("text", Format::Text), ("json", Format::Json)]))
 }
 
-/// How the bridge logs.
+/// Reads `[log]`.
 pub(super) fn read_log(mut section: Section<'_>) -> Result<telemetry::Settings, Faulty> {
     let format = log_format(&mut section);
     let filter = section.value("filter", "info", &filter());

@@ -14,16 +14,16 @@ use super::streams::Subscription;
 use crate::source::webhook;
 use crate::store::{self, Durability, Place, Server};
 
-/// A century: what is longer is a slip, and no sum of times overflows below it.
+/// The longest retention, a century. A longer one is taken for a mistake. Below this limit no sum of
+/// times overflows.
 const LONGEST: Duration = DAY.saturating_mul(36_500);
 
-/// The least time that ids are kept. Pepay documents neither for how long it
-/// repeats a webhook nor how far back a stream's replay or snapshot reaches; an id
-/// that was forgotten sooner would be taken for new and delivered again. A week is
-/// more than any sender of webhooks is known to try.
+/// The least time for which ids are kept. A repeat of an event whose id is no longer kept counts as new
+/// and is delivered again. Pepay does not document for how long it repeats a webhook, or how far back a
+/// stream's replay or snapshot reaches. No sender of webhooks is known to retry for as long as a week.
 const SHORTEST_MEMORY: Duration = DAY.saturating_mul(7);
 
-/// Where and for how long the bridge keeps what it holds.
+/// Reads `[store]`: the database and the retentions.
 pub(super) fn read(mut section: Section<'_>) -> Result<store::Settings, Faulty> {
     let place = place(&mut section);
     let durability = form::choice(&[("full", Durability::Full), ("normal", Durability::Normal)]);
@@ -46,8 +46,7 @@ pub(super) fn read(mut section: Section<'_>) -> Result<store::Settings, Faulty> 
     })
 }
 
-/// Records a problem for each way by which an event can come again that reaches
-/// further back than ids are kept.
+/// Records a problem for each sweep or webhook endpoint that can repeat events older than the kept ids.
 pub(super) fn outlives_repeats(
     root: &mut Section<'_>,
     settings: &store::Settings,
@@ -71,7 +70,8 @@ pub(super) fn outlives_repeats(
     }
 }
 
-/// Where the database is: by the scheme of `url`, or of the content of `url_file`.
+/// Reads the place of the database. The scheme of `url`, or of the content of `url_file`, decides between
+/// a file and a server.
 fn place(section: &mut Section<'_>) -> Result<Place, Faulty> {
     let url = section.text_or_file("url", "sqlite://data/pepay-bridge.db", shown);
     let listen_url = listen_url(section);
@@ -116,21 +116,21 @@ const ALLOWED: &str = "allowed is `sqlite://PATH`, such as `sqlite://data/pepay-
 
 const ALLOWED_SERVER: &str = "allowed is `postgres://USER:PASSWORD@HOST:PORT/DATABASE`";
 
-/// The sessions of `sslmode` that can be asked for.
+/// The allowed values of `sslmode`.
 const TLS_MODES: [&str; 6] = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"];
 
 fn is_server(url: &str) -> bool {
     url.starts_with("postgres://") || url.starts_with("postgresql://")
 }
 
-/// What is shown of a URL: a server's without its password.
+/// Returns the text that is shown for a URL: that of a server has no password.
 fn shown(text: &str) -> String {
     if !is_server(text) {
         return text.to_owned();
     }
     match Url::parse(text) {
         Ok(mut url) => {
-            // An error says that the URL can have none.
+            // An error means that the URL cannot have a password.
             let _ = url.set_password(None);
             url.to_string()
         }
@@ -138,7 +138,7 @@ fn shown(text: &str) -> String {
     }
 }
 
-/// The text is not repeated in a message: it may hold a password.
+/// Checks the URL of a server. No message repeats the URL, since it may contain a password.
 fn server_url(text: &str, allowed: &str) -> Result<(), String> {
     let url = Url::parse(text).map_err(|error| format!("is no URL ({error}); {allowed}"))?;
     if url.host_str().is_none_or(str::is_empty) {
@@ -161,7 +161,7 @@ fn server_url(text: &str, allowed: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// The URL of another way to the server that `url` names; an empty one is none.
+/// Reads `listen_url`, another URL of the server that `url` names. An empty text means none.
 fn listen_url(section: &mut Section<'_>) -> Result<Option<SecretString>, Faulty> {
     let url = section.text_or_file("listen_url", "", shown)?;
     if url.is_empty() {
@@ -178,7 +178,7 @@ fn listen_url(section: &mut Section<'_>) -> Result<Option<SecretString>, Faulty>
     }
 }
 
-/// The name of a schema, as it can be written without quotation marks.
+/// The form of a schema name that needs no quotation marks in SQL.
 fn schema() -> Form<String> {
     Form::text(|text| {
         let is_letter = |c: char| c.is_ascii_lowercase() || c == '_';
@@ -192,7 +192,7 @@ fn schema() -> Form<String> {
     })
 }
 
-/// The file of `sqlite://PATH`, or `sqlite:PATH`.
+/// Returns the path of `sqlite://PATH` or `sqlite:PATH`.
 fn path(text: &str) -> Result<PathBuf, String> {
     let path = text.strip_prefix("sqlite://").or_else(|| text.strip_prefix("sqlite:"));
     let Some(path) = path else {

@@ -15,7 +15,7 @@ use crate::pepay::account::Account;
 use crate::pepay::filter::{Filter, Filters};
 use crate::source::stream::{self, Auth, Endpoint, StartFrom};
 
-/// The endpoints that know a filter (Pepay: `api-spec/realtime/websockets`).
+/// Returns the endpoints that support a filter (Pepay: `api-spec/realtime/websockets`).
 const fn endpoints(filter: Filter) -> &'static [Endpoint] {
     match filter {
         Filter::InvoiceId | Filter::CustomerId => &[Endpoint::Commerce, Endpoint::Merchant],
@@ -24,19 +24,20 @@ const fn endpoints(filter: Filter) -> &'static [Endpoint] {
     }
 }
 
-/// What a stream waits between tries to connect at the least: Pepay counts requests.
+/// The least pause between two attempts to connect, since Pepay limits the number of requests.
 const LEAST_BACKOFF: Duration = Duration::from_millis(50);
 
-/// A stream, and the account that it belongs to.
+/// A stream and its account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subscription {
-    /// The stream.
+    /// The settings of the stream.
     pub settings: stream::Settings,
-    /// Where Pepay is for this stream, and its key, which is there.
+    /// The addresses of Pepay for this stream, and its key, which is always set.
     pub account: Arc<Account>,
 }
 
-/// One stream. What it says nothing of is as in `pepay`; one without a key is added to `keyless`.
+/// Reads one stream. Account keys that are missing are those of `pepay`. A stream without an API key is
+/// added to `keyless`.
 pub(super) fn read(
     name: &str,
     mut section: Section<'_>,
@@ -94,7 +95,7 @@ fn settings(name: &str, section: &mut Section<'_>) -> Result<stream::Settings, F
     })
 }
 
-/// The event types of a stream or a target; at least one.
+/// Reads the event types of a stream or a target; at least one.
 pub(super) fn types(section: &mut Section<'_>, default: &[&str]) -> Result<TypeFilter, Faulty> {
     let patterns = section.list("types", default, &form::parsed::<Pattern>())?;
     if patterns.is_empty() {
@@ -103,7 +104,8 @@ pub(super) fn types(section: &mut Section<'_>, default: &[&str]) -> Result<TypeF
     Ok(TypeFilter::new(patterns))
 }
 
-/// Two keys that are the ends of a retry schedule, `least` at least, each with its default.
+/// Reads the two keys of a retry schedule, the shortest and the longest pause. Each has a default and is
+/// at least `least`.
 pub(super) fn backoff(
     section: &mut Section<'_>,
     least: Duration,
@@ -144,7 +146,8 @@ fn filters(section: &mut Section<'_>, endpoint: Result<Endpoint, Faulty>) -> Res
     filters.into_iter().filter_map(Result::transpose).collect::<Result<_, _>>().map(Filters::new)
 }
 
-/// What a stream of `endpoint` carries (Pepay: `sdk/commerce/websockets`, `sdk/merchants/websockets`).
+/// Returns the event types of a stream of `endpoint` (Pepay: `sdk/commerce/websockets`,
+/// `sdk/merchants/websockets`).
 const fn default_types(endpoint: Result<Endpoint, Faulty>) -> &'static [&'static str] {
     match endpoint {
         Ok(Endpoint::Merchant) => &["invoice.*", "invoice_payment.*"],
@@ -152,7 +155,7 @@ const fn default_types(endpoint: Result<Endpoint, Faulty>) -> &'static [&'static
     }
 }
 
-/// `0s`, or what `duration` allows.
+/// The form of `0s`, which means off, or a duration that `duration` allows.
 fn off_or(duration: Form<Duration>) -> Form<Duration> {
     Form::text(move |text| match text {
         "0s" => Ok(Duration::ZERO),

@@ -21,10 +21,10 @@ use crate::delivery::sign::SigningKey;
 use crate::delivery::tls::{ClientIdentity, Roots};
 use crate::domain::delivery::{OnUncertain, Ordering, RetryPolicy};
 
-/// Signing secrets of one target, at most: each signs every request.
+/// The largest number of signing secrets of one target. Each of them signs every request.
 const MOST_SECRETS: usize = 8;
 
-/// One target.
+/// Reads one target.
 pub(super) fn read(name: &str, mut section: Section<'_>) -> Result<delivery::Settings, Faulty> {
     let url = section.required("url", "an http or https URL", &url());
     let types = types(&mut section, &["*"]);
@@ -79,7 +79,7 @@ fn url() -> Form<Url> {
         .shown_as(|text| text.split('?').next().unwrap_or_default().to_owned())
 }
 
-/// The keys of every signing secret: while one is rotated, both sign.
+/// Reads the signing secrets. During a rotation both the old and the new secret sign.
 pub(super) fn signing_keys(section: &mut Section<'_>) -> Result<Vec<SigningKey>, Faulty> {
     let secrets = section.one_or_more_secrets("signing_secret")?;
     if secrets.len() > MOST_SECRETS {
@@ -139,7 +139,7 @@ fn status() -> Form<StatusCode> {
     })
 }
 
-/// Whether the bridge, or HTTP itself, decides what this header says.
+/// Returns whether the bridge or HTTP itself sets this header.
 fn is_taken(name: &HeaderName) -> bool {
     const OWN: [&str; 3] = ["webhook-", "x-pepay-", "pepay-bridge-"];
     const MESSAGE: [HeaderName; 11] = [

@@ -1,4 +1,4 @@
-//! What an operator writes, and what comes of it.
+//! Tests of configurations and of the settings that they result in.
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
@@ -18,7 +18,7 @@ use crate::store::{Durability, Place};
 const EXAMPLE: &str = include_str!("../../config/pepay-bridge.toml");
 const DOCUMENTATION: &str = include_str!("../../docs/configuration.md");
 
-/// The least there is to say.
+/// The smallest valid configuration.
 const LEAST: &str = "[webhooks.default]\nsecrets = \"s\"\n[targets.orders]\nurl = \"http://orders/\"\n";
 
 fn file(content: &str) -> NamedTempFile {
@@ -35,15 +35,15 @@ fn settings(text: &str) -> Settings {
     load_text(text, &[]).unwrap().settings
 }
 
-/// The problems of the least configuration with `text` behind it.
+/// Returns the problems of the smallest configuration followed by `text`.
 fn problems(text: &str) -> Vec<String> {
     let text = format!("{LEAST}{text}");
     let problems = load_text(&text, &[]).err().unwrap_or_default();
     problems.iter().map(ToString::to_string).collect()
 }
 
-/// Asserts that `text`, behind the least configuration, has one problem, with
-/// this key, and with `says` in its message.
+/// Asserts that the smallest configuration followed by `text` has one problem, with this key and with
+/// `says` in its message.
 fn assert_problem(text: &str, key: &str, says: &str) {
     let problems = problems(text);
     let [problem] = &*problems else { panic!("{text:?} has the problems {problems:#?}") };
@@ -252,7 +252,7 @@ fn a_byte_order_mark_and_the_ends_of_lines_are_no_part_of_a_secret() {
     assert_eq!(in_file.webhooks[0].keys, load("secrets = ['one', 'two']").webhooks[0].keys);
 }
 
-/// The names are those of keys, and not paths to one.
+/// A quoted name with a dot or a bracket is one key and not a path.
 #[test]
 fn a_quoted_name_at_the_top_is_an_unknown_key_whatever_it_looks_like() {
     for name in ["webhooks.default", "targets[0]", "a[99999999999999]", "a[-99999999999999]", "", "é"] {
@@ -278,7 +278,7 @@ fn of_a_secret_and_its_file_the_environment_wins_over_the_file() {
     let named = ("PEPAY_BRIDGE__PEPAY__API_KEY_FILE", path);
     assert_eq!(secret("[pepay]\napi_key = 'from the configuration'", named), "from-a-file");
 
-    // Not set, as for every key: the file stands.
+    // An empty variable is not set, as for every key, so the value of the file is used.
     let empty = ("PEPAY_BRIDGE__PEPAY__API_KEY", "");
     assert_eq!(secret(&format!("[pepay]\napi_key_file = {path:?}"), empty), "from-a-file");
 
@@ -346,7 +346,7 @@ fn the_streams_address_follows_that_of_the_api() {
     assert_eq!(url("ws_url = 'ws://other:1'"), "ws://other:1/");
 }
 
-/// What is asked of a build without traces is never left out in silence.
+/// A build without traces refuses an environment that asks for them.
 #[test]
 fn an_environment_that_asks_for_traces_is_at_fault_where_they_are_not_compiled_in() {
     let asked = |environment: &[(&str, &str)]| {

@@ -1,4 +1,4 @@
-//! What is allowed and probably not meant.
+//! Warnings about settings that are valid and probably a mistake.
 
 use url::{Host, Url};
 
@@ -10,7 +10,7 @@ use crate::domain::filter::{Pattern, TypeFilter};
 use crate::pepay::account::Account;
 use crate::source::stream::Auth;
 
-/// The warnings about `settings`.
+/// Returns the warnings about `settings`.
 pub(super) fn of(settings: &Settings) -> Vec<Warning> {
     let mut warnings = Vec::new();
     let streams = &settings.streams;
@@ -54,12 +54,12 @@ pub(super) fn of(settings: &Settings) -> Vec<Warning> {
     warnings
 }
 
-/// Warns of targets that no source has an event for, and of types that no target takes.
+/// Adds warnings about targets that get events from no source, and about types that no target takes.
 fn routes(warnings: &mut Vec<Warning>, settings: &Settings) {
     let Settings { streams, webhooks, targets, .. } = settings;
     for target in targets {
         let by_stream = streams.iter().any(|stream| stream.settings.types.overlaps(&target.types));
-        // A webhook can bring every type, of its own environment.
+        // A webhook can bring every type, but only events of its own environment.
         let fits = |bound: Option<Environment>| match (bound, target.environment) {
             (Some(bound), Some(wanted)) => bound == wanted,
             _ => true,
@@ -107,7 +107,7 @@ fn in_the_clear(key: String, sent: &str, url: &Url, instead: &str) -> Warning {
     }
 }
 
-/// Whether what is sent to `url` crosses a network without encryption.
+/// Returns whether requests to `url` cross a network without encryption.
 fn is_exposed(url: &Url) -> bool {
     let loopback = match url.host() {
         Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),

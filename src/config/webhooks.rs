@@ -11,13 +11,13 @@ use super::section::Section;
 use crate::pepay::signature::SigningKey;
 use crate::source::webhook;
 
-/// Served beside the webhooks, on the same listener.
+/// The other paths of the public listener.
 const TAKEN: [&str; 3] = ["/healthz", "/readyz", "/readyz/intake"];
 
 /// The paths of the endpoints read so far, each with the name of its endpoint.
 pub(super) type Paths = BTreeMap<Arc<str>, String>;
 
-/// One endpoint.
+/// Reads one endpoint.
 pub(super) fn read(
     name: &str,
     mut section: Section<'_>,
@@ -50,8 +50,8 @@ pub(super) fn read(
     })
 }
 
-/// Refuses one secret for endpoints of different environments: its holder could sign
-/// events of one environment for the other.
+/// Records a problem if endpoints of different environments share a secret. An owner of the secret could
+/// sign events of one environment for the other.
 pub(super) fn do_not_share(root: &mut Section<'_>, endpoints: &[webhook::Settings]) {
     for (index, one) in endpoints.iter().enumerate() {
         for other in endpoints.iter().skip(index + 1) {
@@ -70,7 +70,7 @@ pub(super) fn do_not_share(root: &mut Section<'_>, endpoints: &[webhook::Setting
     }
 }
 
-/// A literal path: what a router could take for a pattern is not in it.
+/// The form of a literal path, without characters that a router reads as a pattern.
 fn path() -> Form<Arc<str>> {
     Form::text(|text| {
         let literal = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte);

@@ -1,4 +1,4 @@
-//! A stream has an account of its own, or that of `[pepay]`, key by key.
+//! Tests of a stream's account, whose missing keys are those of `[pepay]`.
 
 use super::*;
 use crate::pepay::account::{Account, Proxy};
@@ -13,7 +13,7 @@ const PEPAY: &str = "
     proxy = 'http://proxy:3128'
 ";
 
-/// Makes of the account of `[pepay]` that of a stream, where the two may differ.
+/// Changes the account of `[pepay]` into the expected account of a stream.
 type Change = fn(&mut Account, &Account);
 
 /// A file with one certificate.
@@ -23,7 +23,7 @@ fn ca() -> NamedTempFile {
     file(&certificate.pem())
 }
 
-/// The account of the stream `s`, which has `keys`, and that of `[pepay]`.
+/// Returns the account of the stream `s`, whose section is `keys`, and the account of `[pepay]`.
 fn accounts(keys: &str) -> [Account; 2] {
     let ca = ca();
     let pepay = PEPAY.replace("'CA'", &format!("{:?}", ca.path()));
@@ -43,7 +43,7 @@ fn every_key_of_an_account_that_a_stream_leaves_out_is_that_of_pepay() {
         ("ws_url = 'wss://own.example'", |pepay, own| pepay.ws_url.clone_from(&own.ws_url)),
         (&format!("ca_file = {:?}", ca.path()), |pepay, own| pepay.ca.clone_from(&own.ca)),
         ("proxy = 'none'", |pepay, _| pepay.proxy = Proxy::Never),
-        // The address of the stream follows that of its own API.
+        // The default of `ws_url` follows from the stream's own `api_url`.
         ("api_url = 'https://own.example:8443'", |pepay, own| {
             assert_eq!(own.ws_url.as_str(), "wss://own.example:8443/");
             pepay.api_url.clone_from(&own.api_url);
@@ -68,7 +68,7 @@ fn a_key_in_a_file_of_its_own_wins_over_a_shared_key_and_an_empty_text_is_the_sh
     };
     assert_eq!(stream(&format!("api_key_file = {:?}", key.path()), &[]), "own");
     assert_eq!(stream("api_key = ''\napi_key_file = ''", &[]), "shared");
-    // What is said of one stream wins over what is said of all, wherever it is said.
+    // A key of the stream takes precedence over a key of `[pepay]`, whatever their layers are.
     let shared = [("PEPAY_BRIDGE__PEPAY__API_KEY", "elsewhere")];
     assert_eq!(stream("api_key = 'own'", &shared), "own");
     assert_eq!(stream("", &shared), "elsewhere");
@@ -163,7 +163,7 @@ fn a_key_that_leaves_the_machine_unencrypted_is_warned_of_for_each_stream() {
         assert!(ws.starts_with("streams.s.ws_url: sends the stream's token to `"), "{ws}");
         assert!(!found.join("").contains("hidden"));
     }
-    // Each by its own account.
+    // Each stream uses its own account.
     let text = "[pepay]\napi_url = 'http://a'\napi_key = 'k'\n\
                 [streams.one]\napi_url = 'https://b'\n\
                 [streams.two]\nws_url = 'ws://c'\napi_url = 'https://d'\nauth = 'header'";
@@ -171,7 +171,7 @@ fn a_key_that_leaves_the_machine_unencrypted_is_warned_of_for_each_stream() {
     let keys: Vec<_> = found.iter().map(|warning| warning.split(": ").next().unwrap()).collect();
     assert_eq!(keys, ["pepay.api_url", "streams.two.ws_url"]);
     assert!(found[1].contains("sends the API key to `c`"), "{found:?}");
-    // Without a key nothing is sent.
+    // A stream without a key sends nothing.
     assert_eq!(warnings("[pepay]\napi_url = 'http://a'"), [""; 0]);
 }
 

@@ -1,4 +1,4 @@
-//! What a target is sent: `where`, and `signing_secret` with one secret or several.
+//! Tests of a target's `where`, and of `signing_secret` with one secret or several.
 
 use super::*;
 

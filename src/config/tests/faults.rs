@@ -1,4 +1,4 @@
-//! What is wrong is named: the key, the fault, and what is allowed.
+//! Tests of the messages about faults: the key, the fault, and what is allowed.
 
 use super::*;
 
@@ -334,7 +334,7 @@ fn settings_that_pace_requests_to_pepay_have_bounds() {
             assert!(found.iter().any(|problem| problem.starts_with(&says)), "{key} = {refused}: {found:?}");
         }
     }
-    // Those that bound one another.
+    // Keys that limit one another.
     for (key, value, says) in [
         ("backoff_min", "61s", "at most `backoff_max`, which is `1m`"),
         ("backoff_max", "499ms", "at most `backoff_max`, which is `499ms`"),
