@@ -1,4 +1,4 @@
-// What changes a delivery: each asks first, and says what came of it.
+// Actions on one delivery or event. Each action asks first, and reports its result.
 
 import { h } from './dom.js';
 import { post } from './api.js';
@@ -7,7 +7,7 @@ import { say } from './notice.js';
 import { counted } from './format.js';
 import { ACTIONS } from './states.js';
 
-/** Applies `action` to one delivery. Resolves to the delivery as it then is, or undefined. */
+/** Applies `action` to one delivery. Resolves to the delivery after the action, or to undefined. */
 export async function act(action, { target, event_id: id }) {
   const { verb, means, danger, done } = ACTIONS[action];
   const changed = await ask({
@@ -19,7 +19,7 @@ export async function act(action, { target, event_id: id }) {
   return changed;
 }
 
-/** Sends an event to a target once more. */
+/** Replays an event to a target. */
 export async function replay(id, target) {
   const changed = await ask({
     title: `Replay to ${target}?`, agree: 'Replay event',
@@ -30,14 +30,14 @@ export async function replay(id, target) {
   return changed;
 }
 
-/** What a comparison with Pepay came to, in words. */
+/** The text for each outcome of a comparison with Pepay. */
 const AGREEMENTS = {
   equal: () => 'Pepay has the same event.',
   different: ({ differs }) => `Pepay has another event under this id: ${differs.join(', ')} differ.`,
   unknown: () => 'Pepay knows of no event of this id.',
 };
 
-/** Asks Pepay for an event and says whether it is the one that the bridge holds. */
+/** Asks Pepay for an event and reports whether it is the same as in the bridge. */
 export async function verify(id) {
   const found = await ask({
     title: 'Verify with Pepay?', agree: 'Ask Pepay',
@@ -49,8 +49,8 @@ export async function verify(id) {
 }
 
 /**
- * Applies `action` to the deliveries that were `selected`, one by one; those that it is not for by
- * then stay as they are. Resolves to whether anything was changed.
+ * Applies `action` to the `selected` deliveries, one by one. Deliveries in a state that the action does
+ * not apply to stay unchanged. Resolves to whether the operator has confirmed and the calls have ended.
  */
 export async function actOnSelected(action, selected) {
   const { verb, means, danger, done } = ACTIONS[action];
@@ -65,7 +65,7 @@ export async function actOnSelected(action, selected) {
         try {
           await post(`deliveries/${encodeURIComponent(target)}/${encodeURIComponent(id)}/${action}`);
         } catch (error) {
-          // It has moved on; any other failure is one for all that are left.
+          // With these statuses the delivery has changed its state. Any other error ends the action.
           if (![404, 409, 410].includes(error.status)) throw error;
           refused.push(id);
         }

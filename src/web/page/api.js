@@ -1,21 +1,21 @@
-// The admin API, with its token and its problems.
+// The client of the admin API, with its token and its problems.
 
 import { askToken, token } from './session.js';
 
-/** An answer that is not the one asked for (RFC 9457), or no answer at all (status 0). */
+/** An error response (RFC 9457), or a missing response (status 0). */
 export class Problem extends Error {
   constructor(status, members = {}) {
     super(members.detail || members.title || `the bridge has answered ${status}`);
     this.status = status;
     this.title = members.title ?? '';
-    /** What kind of problem it is, such as `count_changed`. */
+    /** The code of the problem, such as `count_changed`. */
     this.code = (members.type ?? '').split(':').at(-1);
     this.errors = members.errors ?? [];
   }
 
-  /** The problem in words, each faulty value with what is allowed instead. */
+  /** The lines of text for the problem. Each wrong value has a line with the allowed values. */
   get lines() {
-    // The detail may tell of one already, but not what is allowed.
+    // The detail may name a wrong value, but not the allowed ones.
     const told = this.errors.filter(({ name, allowed }) => allowed?.length || !this.message.includes(`\`${name}\``));
     const faults = told.map(({ name, reason, allowed }) =>
       `${name === 'configuration' ? '' : `${name} `}${reason}${allowed?.length ? `; allowed: ${allowed.join(', ')}` : ''}`);
@@ -23,13 +23,13 @@ export class Problem extends Error {
   }
 }
 
-/** `GET`, answered with JSON, in `limit` milliseconds if there is one. Empty parameters are left out. */
+/** Sends `GET` and resolves to the JSON of the response. `limit` is in milliseconds. Empty parameters are left out. */
 export async function get(path, { query = {}, signal, limit } = {}) {
   const answer = await request(path, { query, signal, limit });
   return answer.json();
 }
 
-/** `POST` of JSON, answered with JSON, or with nothing where it is done and cannot be shown. */
+/** Sends `POST` with JSON and resolves to the JSON of the response, or to `{}` if the response is empty (204). */
 export async function post(path, body = {}, { signal } = {}) {
   const answer = await request(path, {
     method: 'POST', signal, body: JSON.stringify(body), headers: { 'content-type': 'application/json' },
@@ -38,8 +38,9 @@ export async function post(path, body = {}, { signal } = {}) {
 }
 
 /**
- * The answer itself, once it is a good one. Asks for the token as often as the bridge does; a
- * `limit` is that of each try, and not of the operator.
+ * Sends a request and resolves to its successful response. While the bridge requires another token, the
+ * function asks the operator for it and sends the request again. `limit` is the time limit of each request,
+ * in milliseconds; the time of the operator does not count.
  */
 export async function request(path, { query = {}, headers = {}, signal, limit, ...options } = {}) {
   const given = Object.entries(query).filter(([, value]) => value !== undefined && value !== null && value !== '');
@@ -68,7 +69,7 @@ function noAnswer() {
   return new Problem(0, { title: 'No answer', detail: 'The bridge does not answer: is it running, and reachable from here?' });
 }
 
-/** Gives up after `limit`, which does no harm once the answer is there, or with `signal`. */
+/** Returns a signal that aborts after `limit` milliseconds, or with `signal`. A late abort has no effect. */
 function within(limit, signal) {
   const late = new AbortController();
   setTimeout(() => late.abort(noAnswer()), limit);
@@ -78,7 +79,7 @@ function within(limit, signal) {
 async function problem(answer) {
   try {
     const members = await answer.json();
-    // Outside the API, errors have the shape of the public listener.
+    // Errors outside the API have the shape of the public listener's errors.
     return new Problem(answer.status, members.error ? { detail: members.error.message } : members);
   } catch {
     return new Problem(answer.status, { title: answer.statusText });

@@ -1,4 +1,4 @@
-// The page: one view at a time, chosen by the address, and how well the connection to the bridge does.
+// The page: shows one view at a time, which the address selects, and the state of the connection to the bridge.
 
 import { listen, live, start } from './live.js';
 import { fail, forget, hear, linesOf } from './notice.js';
@@ -18,12 +18,12 @@ import * as audit from './audit.js';
 const VIEWS = { overview, events, deliveries, targets, streams, audit };
 const main = document.getElementById('main');
 
-/** What is shown now: its name and id, and what the view has given. */
+/** The present view: its name and id, and the object that the view has returned. */
 let current = null;
 
 function go() {
   const route = parse(location.hash);
-  // Not the address of a view, such as the skip link's.
+  // The address is not that of a view, such as that of the skip link.
   if (!route) return;
   const module = route.name === 'events' && route.id ? event : VIEWS[route.name] ?? overview;
   if (current && current.module === module && current.id === route.id && current.view.follow) {
@@ -42,7 +42,7 @@ function go() {
     if (entry.dataset.view === route.name) entry.setAttribute('aria-current', 'page');
     else entry.removeAttribute('aria-current');
   }
-  // Keyboard and screen reader go on where the view begins.
+  // The focus moves to the beginning of the view, for keyboards and screen readers.
   if (!first) {
     scrollTo(0, 0);
     main.querySelector('h1')?.focus({ preventScroll: true });
@@ -87,7 +87,7 @@ document.getElementById('skip').onclick = (event) => {
 };
 explainBy((reason) => fail(new Refusal(reason)));
 
-/** Why a button does nothing. */
+/** The reason why a button does nothing. */
 class Refusal {
   constructor(reason) {
     this.lines = [reason];

@@ -1,4 +1,4 @@
-// The audit trail: who has changed what, and whose bodies were read.
+// The audit trail: changes by operators, and reads of bodies.
 
 import { h, show } from './dom.js';
 import { get } from './api.js';

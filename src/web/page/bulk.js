@@ -1,4 +1,4 @@
-// What changes many deliveries at once: counted first, confirmed, and followed until it is done.
+// Bulk actions: each is counted and confirmed first, and its progress is shown.
 
 import { h } from './dom.js';
 import { get, post } from './api.js';
@@ -10,19 +10,19 @@ import { ACTIONS } from './states.js';
 import { inWords, toFilter } from './filters.js';
 import { pause } from './time.js';
 
-/** How often it is asked how far a bulk change has come. */
+/** The interval between two queries for the progress of a bulk change, in milliseconds. */
 const PACE = 500;
 
 const deliveries = (count) => counted(count, 'delivery', 'deliveries');
 const events = (count) => counted(count, 'event');
 
 /**
- * Applies `action` to every delivery that `query` matches: counts first, and changes exactly
- * as many as the operator has agreed to. Resolves to whether anything was changed.
+ * Applies `action` to every delivery that `query` matches. The function counts first, and changes exactly
+ * the number that the operator has confirmed. Resolves to whether the change was made.
  */
 export async function actOnAll(action, query) {
   const { verb, means, danger, done } = ACTIONS[action];
-  // Fixed now: what is confirmed is what was counted.
+  // The filter is fixed here, so that the count and the change use the same one.
   const call = { action, body: { filter: toFilter(query) } };
   const patience = setTimeout(() => say('Counting what matches …'), 1000);
   const { matching } = await count(call).finally(() => clearTimeout(patience));
@@ -39,7 +39,7 @@ export async function actOnAll(action, query) {
   return true;
 }
 
-/** Sends the events that `query` matches to a target that is asked for. Resolves to whether any is sent. */
+/** Replays the events that `query` matches to a target that the operator selects. Resolves to whether the replay was made. */
 export async function replayAll(query) {
   const known = targetsThat(({ configured }) => configured !== false);
   const missing = h('input', { type: 'checkbox', name: 'missing' });
@@ -74,7 +74,7 @@ export async function replayAll(query) {
   return true;
 }
 
-/** Gives the deliveries of the removed target of `query` that match it to another target. Resolves to whether any was moved. */
+/** Moves the deliveries that `query` matches from its removed target to another one. Resolves to whether the move was made. */
 export async function moveAll({ target: from, ...query }) {
   const known = targetsThat(({ configured }) => configured !== false);
   const chosen = await ask({
@@ -111,8 +111,8 @@ async function count({ action, body }) {
 }
 
 /**
- * Asks whether `call` is to change the `matching` that were counted, and has it done. A number
- * that has changed meanwhile is asked for anew. Resolves to the answer of the bridge, or undefined.
+ * Asks the operator to confirm the number `matching` of `call`, and makes the change. If the number has changed
+ * meanwhile, the operator must confirm the new one. Resolves to the response of the bridge, or to undefined.
  */
 function confirmCounted({ action, body }, { matching, verb, danger, many, title, about }) {
   let expected = matching;
@@ -137,19 +137,19 @@ function confirmCounted({ action, body }, { matching, verb, danger, many, title,
   });
 }
 
-/** Shows by `advance` how far a bulk change has come, until `signal`. */
+/** Reports the progress of a bulk change to `advance`, until `signal`. */
 async function followBulk(action, matching, advance, signal) {
   try {
     for (;;) {
       await pause(PACE, signal);
       const { calls } = await get('bulk', { signal });
-      // The dialog may have gone on to say what came of it.
+      // The dialog may already show the result.
       if (signal.aborted) return;
       const ours = calls.find((call) => call.action === action && call.matching === matching);
       if (ours) advance(ours.gone_through, matching);
     }
   } catch {
-    // It is over, or what went wrong goes wrong with the change itself, which tells of it.
+    // The change has ended, or it fails for the same reason and reports the error itself.
   }
 }
 
@@ -162,7 +162,7 @@ function targetField(text, names, chosen) {
     h('select', { id: 'bulk-target', name: 'target', required: true }, names.map((name) => h('option', { value: name, selected: name === chosen }, name))));
 }
 
-/** Why a dialog goes no further. */
+/** Returns an error with one line, which a dialog shows. */
 function refusal(line) {
   return Object.assign(new Error(line), { lines: [line] });
 }

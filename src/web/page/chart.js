@@ -1,4 +1,4 @@
-// Small charts of counts over time: one for each count, on one scale, with the same numbers as a table.
+// Small charts of counts over time: one chart per count, on one scale, and a table with the same numbers.
 
 import { h, svg } from './dom.js';
 import { table } from './table.js';
@@ -9,15 +9,15 @@ const BARS = 60;
 const WIDTH = 240;
 const HEIGHT = 56;
 
-/** The longest span that a chart can show, in seconds: its history is of minutes. */
+/** The longest span of a chart, in seconds. Its history has one entry per minute. */
 export const DAY = 86_400;
-/** The spans a chart can show, in seconds; each is cut into 60 bars. */
+/** The spans of a chart, in seconds. Each has 60 bars. */
 export const SPANS = [300, 900, 3600, DAY];
 
 /** Sums a history of counts into equal buckets that end now: `[{ at, received, unique, delivered, failed }]`. */
 export function buckets(history, seconds, names) {
   const width = (seconds * 1000) / BARS;
-  // Buckets lie on multiples of their width: bars move on, and do not flicker.
+  // Buckets begin at multiples of their width, so that bars move and do not flicker.
   const end = Math.ceil(now() / width) * width;
   const start = end - seconds * 1000;
   const sums = Array.from({ length: BARS }, (_, index) =>
@@ -30,8 +30,8 @@ export function buckets(history, seconds, names) {
 }
 
 /**
- * `counts` are `{ name, label }`. `pointed` is the index of the bar under the pointer, or null,
- * and `point` is told of a new one.
+ * Returns the charts. `counts` are `{ name, label }`. `pointed` is the index of the bar under the pointer, or
+ * null. `point` is called with a new index.
  */
 export function charts({ history, seconds, counts, pointed, point }) {
   const sums = buckets(history, seconds, counts.map(({ name }) => name));
@@ -86,7 +86,7 @@ function chart({ name, label, sums, highest, seconds, each, pointed, point }) {
     h('div', { class: 'axis', 'aria-hidden': true }, h('span', `${span(seconds)} ago`), h('span', `top: ${number(highest)} in ${each}`), h('span', 'now')));
 }
 
-/** Parts of a whole as one bar; `parts` are `{ label, count }`. */
+/** Returns one bar that shows parts of a whole. `parts` are `{ label, count }`. */
 export function share({ label, parts }) {
   const whole = parts.reduce((sum, { count }) => sum + count, 0);
   let from = 0;

@@ -1,4 +1,4 @@
-// The configuration, read again without a restart.
+// The reload of the configuration.
 
 import { h } from './dom.js';
 import { post } from './api.js';
@@ -7,7 +7,7 @@ import { say } from './notice.js';
 import { counted, number } from './format.js';
 import { link } from './route.js';
 
-/** What the last reload came to, for as long as the page is open. */
+/** The result of the last reload from this page. */
 let last = null;
 
 export function configuration() {

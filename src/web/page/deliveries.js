@@ -1,4 +1,4 @@
-// Deliveries by state, above all those that need an operator, and what can be done with all of them at once.
+// The deliveries by state, with those that need an operator first, and the bulk actions on them.
 
 import { h, show } from './dom.js';
 import { get } from './api.js';
@@ -18,16 +18,16 @@ const TABS = [['dead', 'Dead'], ['held', 'Held'], ['retrying', 'Retrying'], ['',
 const REMEDIES = { retry: ['dead', 'retrying'], release: ['held'] };
 const BULK = ['retry', 'release', 'close', 'cancel'];
 const MOVABLE = ['pending', 'retrying', 'held', 'dead'];
-/** How long the counts may take to follow a change, in milliseconds. */
+/** The longest wait for the counts after a change, in milliseconds. */
 const CATCH_UP = 3_000;
-/** Between two readings of a list whose count has changed. */
+/** The shortest time between two reads of a list whose count has changed, in milliseconds. */
 const KEEP_UP = 5_000;
 
 export function open(outlet, route, signal) {
   let { query } = route;
-  /** The deliveries that are selected, by their keys. */
+  /** The selected deliveries, by key. */
   const selected = new Map();
-  /** What was counted in this state when it was last read, and when that was. */
+  /** The count of this state at the last read, and the time of that read. */
   let [counted, readAt] = [null, 0];
   const tabs = h('nav', { class: 'tabs', 'aria-label': 'States' });
   const filters = filterForm({
@@ -66,7 +66,7 @@ export function open(outlet, route, signal) {
     empty: query.state === 'dead' ? 'Nothing is dead: no delivery was given up.' : 'No delivery matches.',
   });
 
-  /** Shows what a change has left, once the counts say the same. */
+  /** Shows the list after a change, once the counts include the change. */
   async function changed() {
     selected.clear();
     drawBulk();
@@ -92,7 +92,7 @@ export function open(outlet, route, signal) {
     list.look();
   }
 
-  /** Reads the list again when its count has changed and no choice from it is under way. */
+  /** Reads the list again if its count has changed and the operator is not selecting deliveries. */
   function keepUp() {
     const fresh = countOf(query.state);
     if (fresh === null || selected.size || fresh === counted || Date.now() - readAt < KEEP_UP) return;
@@ -101,7 +101,7 @@ export function open(outlet, route, signal) {
     if (!first) list.keepUp();
   }
 
-  /** What is most often right for one delivery; the rest is where its event is shown. */
+  /** Returns a button for the usual action on a delivery. The view of its event has the other actions. */
   function remedy(delivery) {
     const action = Object.keys(REMEDIES).find((name) => REMEDIES[name].includes(delivery.state));
     if (!action) return '–';
@@ -177,12 +177,12 @@ function keyOf({ target, event_id: id }) {
   return `${target} ${id}`;
 }
 
-/** Whether deliveries wait for a target of this name that is not configured any more. */
+/** Returns whether deliveries wait for a target of this name that is no longer configured. */
 function isRemoved(name) {
   return Boolean(live.overview?.targets.some((target) => target.name === name && target.configured === false));
 }
 
-/** How many deliveries are in `state`, where the overview counts them. */
+/** Returns the number of deliveries in `state`, or null if the overview does not count them. */
 function countOf(state) {
   if (!['dead', 'held'].includes(state) || !live.overview) return null;
   return live.overview.targets.reduce((sum, target) => sum + (target[state] ?? 0), 0);

@@ -1,4 +1,4 @@
-// Questions that are asked before something is changed.
+// Dialogs that ask for confirmation before a change.
 
 import { h } from './dom.js';
 import { number } from './format.js';
@@ -7,10 +7,10 @@ import { fail, linesOf, say } from './notice.js';
 let questions = 0;
 
 /**
- * Asks whether to go on, and does it: `act` runs once the operator has agreed, and the dialog
- * stays, with what went wrong, until it has succeeded or they have left. While `act` runs nobody
- * leaves: what the bridge has been asked for cannot be taken back; `act` may show how far it has
- * come. Resolves to what `act` gave, or undefined.
+ * Shows a dialog and runs `act` once the operator confirms. After an error the dialog shows the error and stays
+ * open, until `act` succeeds or the operator closes the dialog. While `act` runs, the operator cannot close the
+ * dialog, since the request cannot be undone. `act` may report its progress. Resolves to the result of `act`, or
+ * to undefined.
  */
 export function ask({ title, body, agree, danger = false, act }) {
   questions += 1;
@@ -34,7 +34,7 @@ export function ask({ title, body, agree, danger = false, act }) {
     progress.hidden = !begins;
     progress.removeAttribute('value');
     headway.hidden = true;
-    // Wherever the focus has gone: a button that is disabled loses it.
+    // The listener is on the document, since a disabled button loses the focus.
     if (begins) {
       document.addEventListener('keydown', stay, true);
     } else {
@@ -43,7 +43,7 @@ export function ask({ title, body, agree, danger = false, act }) {
     }
   };
   const stay = (event) => {
-    // A question about the token may lie above this one.
+    // The dialog for the token may be above this one.
     const here = dialog.contains(document.activeElement) || document.activeElement === document.body;
     if (here && event.key === 'Escape') event.preventDefault();
   };
@@ -57,7 +57,7 @@ export function ask({ title, body, agree, danger = false, act }) {
         result = await act({ form, advance, relabel: (text) => { go.textContent = text; } });
       } catch (error) {
         trouble.replaceChildren(...linesOf(error).map((line) => h('p', line)));
-        // An operator who went elsewhere meanwhile has not seen it.
+        // If the dialog is closed, the operator has not seen the error.
         if (!dialog.open) fail(error);
         return;
       } finally {
@@ -73,7 +73,7 @@ export function ask({ title, body, agree, danger = false, act }) {
   const opener = document.activeElement;
   document.body.append(dialog);
   dialog.showModal();
-  // To go elsewhere, by the browser's own buttons, is to decline.
+  // A change of the address, as by the browser's back button, closes the dialog.
   const elsewhere = () => dialog.close();
   addEventListener('hashchange', elsewhere);
   return new Promise((resolve) => {
@@ -81,7 +81,7 @@ export function ask({ title, body, agree, danger = false, act }) {
       removeEventListener('hashchange', elsewhere);
       if (busy) say('What you have agreed to goes on: look again for what has come of it.');
       dialog.remove();
-      // What was pressed may have been redrawn since.
+      // The element that opened the dialog may have been replaced.
       (opener?.isConnected ? opener : document.querySelector('h1'))?.focus({ preventScroll: true });
       resolve(result);
     };

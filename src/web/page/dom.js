@@ -1,14 +1,14 @@
-// Builds elements and brings what is on the screen up to date with them. Data only ever
-// becomes text nodes and attributes: nothing here parses markup.
+// Creates elements and updates the document with them. Data becomes only text nodes and attributes: no function
+// here parses markup.
 
 const SVG = 'http://www.w3.org/2000/svg';
 
-/** An HTML element: `h('p', { class: 'note' }, 'text', child)`. Empty children are left out. */
+/** Creates an HTML element: `h('p', { class: 'note' }, 'text', child)`. Empty children are left out. */
 export function h(tag, ...content) {
   return fill(document.createElement(tag), content);
 }
 
-/** The same for SVG. */
+/** Creates an SVG element, like `h`. */
 export function svg(tag, ...content) {
   return fill(document.createElementNS(SVG, tag), content);
 }
@@ -19,7 +19,7 @@ function fill(element, content) {
     content = content.slice(1);
     for (const [name, value] of Object.entries(first)) assign(element, name, value);
   }
-  // One by one: there may be more of them than a call takes arguments.
+  // Children are added one by one. There may be more of them than the arguments that a call can have.
   for (const child of content.flat(Infinity)) {
     if (child === null || child === undefined || child === false) continue;
     element.append(child instanceof Node ? child : visible(String(child)));
@@ -30,8 +30,8 @@ function fill(element, content) {
 const UNSEEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u115f\u1160\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff\uffa0\ufff9-\ufffb\u{1d173}-\u{1d17a}\u{e0000}-\u{e01ef}]/gu;
 
 /**
- * `text` with escapes in place of what is not seen: control characters, those that turn the
- * direction of what follows, and those without a width.
+ * Returns `text` with escapes for control characters, characters that change the text direction, and characters
+ * without a width.
  */
 export function visible(text) {
   return text.replace(UNSEEN, (char) => `\\u{${char.codePointAt(0).toString(16).padStart(4, '0')}}`);
@@ -50,7 +50,7 @@ function assign(element, name, value) {
   }
 }
 
-/** Makes `container` hold `children`, changing only what differs: focus, selection and open details stay. */
+/** Replaces the children of `container` by `children`. Only differences are changed, so that focus, selection and open details stay. */
 export function show(container, ...children) {
   const fresh = document.createDocumentFragment();
   for (const child of children.flat(Infinity)) if (child) fresh.append(child);
@@ -67,7 +67,7 @@ function patch(old, fresh) {
     return;
   }
   patchAttributes(old, fresh);
-  // What was pressed is kept beside the attribute.
+  // The state of a checkbox is not its attribute.
   if (old.type === 'checkbox') old.checked = fresh.checked;
   for (const name of old.handlers ?? []) old[name] = null;
   for (const name of fresh.handlers ?? []) old[name] = fresh[name];
@@ -80,7 +80,7 @@ function patchAttributes(old, fresh) {
     if (old.getAttribute(name) !== value) old.setAttribute(name, value);
   }
   for (const { name } of [...old.attributes]) {
-    // A section that the operator opened is closed by the operator.
+    // A section that the operator has opened stays open.
     if (!fresh.hasAttribute(name) && name !== 'open') old.removeAttribute(name);
   }
 }

@@ -1,4 +1,4 @@
-// One event: what happened to it and why, and what can be done about it.
+// One event: its history, and the actions on it.
 
 import { h, show } from './dom.js';
 import { get } from './api.js';
@@ -14,11 +14,11 @@ import { ACTIONS, badge, button, nextTry, refusal, settled } from './states.js';
 import { bytes, counted, duration, number } from './format.js';
 import { ago, at } from './time.js';
 
-/** An event that is still being delivered is looked at again after this. */
+/** The interval between two reads of an event that is still being delivered, in milliseconds. */
 const LOOK_AGAIN = 2_000;
-/** So many attempts are shown at once: more are in the way of what comes after. */
+/** The number of attempts that are shown at first. More would push the rest of the page down. */
 const FEW = 5;
-/** So many characters of an answer fit into a table. */
+/** The number of characters of a response that fit into a table. */
 const SHORT = 60;
 
 export function open(outlet, { id }, signal) {
@@ -28,13 +28,13 @@ export function open(outlet, { id }, signal) {
   const body = h('div');
   show(outlet, h('p', { class: 'crumb' }, h('a', { href: link('events') }, 'Events'), ' /'), title, body);
   let [event, loadedAt, loading, expanded] = [null, 0, false, false];
-  /** Whether the overview was there, which tells of targets, when the event was drawn. */
+  /** Whether the overview, which has the targets, was known when the event was drawn. */
   let withTargets = false;
 
   async function load() {
     loading = true;
     try {
-      // The body does not change: it is read, and noted in the audit trail, once.
+      // The body does not change. One read of it leaves one entry in the audit trail.
       const { body } = event ?? {};
       event = await get(`events/${encodeURIComponent(id)}`, { query: event ? { body: false } : {}, signal });
       if (event.size !== null) event.body ??= body ?? null;
@@ -68,7 +68,7 @@ export function open(outlet, { id }, signal) {
   return { title: `Event ${id}` };
 }
 
-/** What needs an operator comes first, what is done comes last. */
+/** Returns the rank of a delivery: those that need an operator come first, settled ones last. */
 function urgency({ state }) {
   return ['dead', 'held'].includes(state) ? 0 : settled(state) ? 2 : 1;
 }
@@ -85,7 +85,7 @@ function about(event) {
   ]));
 }
 
-/** The targets that the event does not go to, and why. */
+/** Returns the targets without a delivery of the event, with the reasons. */
 function leftOut({ deliveries, routing }) {
   const others = routing.filter(({ target: name }) => !deliveries.some(({ target }) => target === name));
   return others.length ? h('ul', { class: 'note', key: 'left-out' }, others.map(({ target, mismatch }) => h('li', `No delivery to ${target}: `, mismatch ? ['not matched by its ', h('code', mismatch)] : 'it would match now, and did not when it arrived'))) : null;
@@ -132,7 +132,7 @@ function attemptTable(event, delivery) {
   });
 }
 
-/** What was sent, if the target is configured, and the same for a shell. */
+/** Returns the request of an attempt as text and as a shell command, if the target is configured. */
 function exchange(event, delivery, attempt) {
   const { overview } = live;
   const target = overview?.targets.find(({ name }) => name === delivery.target);
@@ -145,14 +145,14 @@ function exchange(event, delivery, attempt) {
     event.body === null ? null : h('button', { type: 'button', onclick: () => copy(curl(request, event)) }, 'Copy as curl', h('span', { class: 'unseen' }, ` attempt ${attempt.number}`)));
 }
 
-/** A short answer stands in the table, a long one is opened. */
+/** Returns a short response as text, and a long one as a section to open. */
 function answered(text) {
   if (!text) return '–';
   if (text.length <= SHORT) return h('code', { class: 'long' }, text);
   return h('details', h('summary', h('code', { class: 'long' }, `${text.slice(0, SHORT)}…`)), h('pre', { class: 'code', tabindex: 0, role: 'region', 'aria-label': 'Answer' }, text));
 }
 
-/** Targets that have no delivery of this event can be sent it all the same. */
+/** Returns a button for each target without a delivery of the event, which replays the event to that target. */
 function elsewhere(event, changed) {
   const known = (live.overview?.targets ?? []).map(({ name }) => name);
   const others = known.filter((name) => !event.deliveries.some(({ target }) => target === name));

@@ -1,4 +1,4 @@
-// Events: searched, filtered, newest first.
+// The list of events, with search and filters, the newest first.
 
 import { h, show } from './dom.js';
 import { get } from './api.js';
@@ -42,7 +42,7 @@ export function open(outlet, route, signal) {
         { label: 'Size', number: true, whole: true, cell: ({ size }) => (size === null ? h('span', { class: 'note', title: 'The payload was removed by retention' }, 'removed') : bytes(size)) },
       ],
     }),
-    // Known without asking where nothing is filtered: sequences have no gaps.
+    // Without a filter the number of newer events follows from the sequences, which have no gaps.
     newer: ([newest], query) => (newest && !Object.values(query).some(Boolean) ? Math.max(0, (live.overview?.store.last_sequence ?? 0) - newest.sequence) : 0),
     empty: 'No event matches.',
   });

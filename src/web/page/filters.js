@@ -1,4 +1,4 @@
-// The filters of events and of deliveries: a form, the address it is kept in, and what is asked of the API.
+// The filters of events and deliveries: the form, the query of the address, and the filter of the API.
 
 import { h } from './dom.js';
 import { live } from './live.js';
@@ -9,18 +9,18 @@ import { fromField, now, toField, zone } from './time.js';
 const SOURCES = ['stream', 'webhook', 'backfill', 'reconcile'];
 const TYPES = ['commerce.order.*', 'commerce.order.created', 'commerce.order.updated', 'invoice.*', 'invoice.created',
   'invoice.updated', 'invoice_payment.*', 'invoice_payment.created', 'invoice_payment.updated', 'test.ping'];
-/** Spans to choose from, in seconds. */
+/** The spans to choose from, in seconds. */
 const WITHIN = [900, 3600, 6 * 3600, 86_400, 7 * 86_400, 30 * 86_400];
 const NAMES = ['id_prefix', 'object_id', 'order_id', 'invoice_id', 'type', 'source', 'target', 'state', 'from', 'to'];
 
-/** The filter of an address as the API takes it: a span becomes the time at which it starts. */
+/** Converts the query of an address to a filter of the API. A span becomes the time at which it begins. */
 export function toFilter({ within, ...query }) {
   const filter = Object.fromEntries(NAMES.filter((name) => query[name]).map((name) => [name, query[name]]));
   if (within && Number(within) > 0 && !filter.from) filter.from = new Date(now() - within * 1000).toISOString();
   return filter;
 }
 
-/** A filter in words, for the operator who is about to change all that it matches. */
+/** Returns a filter in words, for the confirmation of a bulk action. */
 export function inWords(query) {
   const words = {
     state: (value) => value, target: (value) => `for target ${value}`, type: (value) => `of type ${value}`,
@@ -33,8 +33,8 @@ export function inWords(query) {
 }
 
 /**
- * A form that shows `query` and calls `apply` with the new one. `without` are fields that the
- * view chooses in another way. Returns `{ form, show(query) }`.
+ * Creates a form that shows `query` and calls `apply` with a new one. `without` has the fields that the form leaves
+ * out, since the view has other controls for them. Returns `{ form, show(query) }`.
  */
 export function filterForm({ query, apply, without = [] }) {
   const ids = new Map();

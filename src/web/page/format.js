@@ -1,4 +1,4 @@
-// Numbers and lengths of time in words.
+// Numbers and durations as text.
 
 const plain = new Intl.NumberFormat('en');
 const short = new Intl.NumberFormat('en', { maximumSignificantDigits: 3 });
@@ -7,7 +7,7 @@ export function number(value) {
   return value === null || value === undefined ? '–' : plain.format(value);
 }
 
-/** `counted(1, 'delivery', 'deliveries')` is "1 delivery". */
+/** Returns a count with its noun: `counted(1, 'delivery', 'deliveries')` is "1 delivery". */
 export function counted(count, one, many = `${one}s`) {
   return `${plain.format(count)} ${count === 1 ? one : many}`;
 }
@@ -23,7 +23,7 @@ export function bytes(value) {
   return `${short.format(value / 1024 ** power)} ${units[power]}`;
 }
 
-/** A length of time given in milliseconds. */
+/** Returns a duration, given in milliseconds, as text. */
 export function duration(ms) {
   if (ms === null || ms === undefined) return '–';
   if (ms < 1000) return `${Math.round(ms)} ms`;
@@ -31,7 +31,7 @@ export function duration(ms) {
   return span(Math.floor(ms / 1000));
 }
 
-/** A length of time given in whole seconds, in its two largest units. */
+/** Returns a duration, given in whole seconds, in its two largest units. */
 export function span(seconds) {
   const units = [['d', 86_400], ['h', 3600], ['min', 60], ['s', 1]];
   const from = units.findIndex(([, size]) => seconds >= size);
@@ -41,7 +41,7 @@ export function span(seconds) {
   return `${Math.floor(seconds / size)} ${unit}${rest ? ` ${rest} ${lesser[0]}` : ''}`;
 }
 
-/** `in_flight` as it is read: "in flight". */
+/** Returns a name as words: `in_flight` is "in flight". */
 export function words(name) {
   return String(name).replaceAll('_', ' ');
 }

@@ -1,16 +1,16 @@
-// A list that is fetched page by page.
+// A list that is loaded page by page.
 
 import { h, show } from './dom.js';
 import { hear, linesOf } from './notice.js';
 import { counted } from './format.js';
 
-/** The bridge bounds its work per page: so many short pages in a row are read on at once. */
+/** The number of short pages that are loaded in a row. Pages can be short, since the bridge limits its work per page. */
 const READ_ON = 5;
 const FULL = 50;
 
 /**
- * Shows a list in `outlet`. `fetch(query, cursor)` gives `{ items, next }`, `draw(items)` the
- * elements, and `newer(items, query)` says how many have come since.
+ * Shows a list in `outlet`. `fetch(query, cursor)` resolves to `{ items, next }`, `draw(items)` returns the
+ * elements, and `newer(items, query)` returns the number of newer items.
  */
 export function listing({ outlet, signal, query, one, many, fetch, draw, empty, newer = () => 0 }) {
   let [items, next, loading, problem, asked] = [[], null, false, null, 0];
@@ -61,18 +61,18 @@ export function listing({ outlet, signal, query, one, many, fetch, draw, empty, 
 
   load({ anew: true });
   return {
-    /** Shows what matches another query. */
+    /** Shows the items of another query. */
     follow(changed) {
       query = changed;
       [items, next] = [[], null];
       return load({ anew: true });
     },
     refresh: () => load({ anew: true }),
-    /** The same where it was not asked for, unless more than a page is shown or something is loading. */
+    /** Loads the list again without notice, unless more than one page is shown or a page is loading. */
     keepUp: () => { if (!loading && items.length <= FULL) load({ anew: true, quiet: true }); },
-    /** What is shown. */
+    /** Returns the items that are shown. */
     items: () => items,
-    /** Looks again how many are newer. */
+    /** Updates the number of newer items. */
     look: drawAll,
   };
 }

@@ -1,28 +1,28 @@
-// What the bridge tells about itself every second, and how well that connection does.
+// The overview that the bridge sends every second, and the state of that connection.
 
 import { get, request } from './api.js';
 import { followClock, pause } from './time.js';
 
 const KEPT_POINTS = 720;
-/** A second without news is normal, this is not. */
+/** The age in milliseconds from which on an overview is stale. An overview comes every second. */
 const STALE = 5_000;
-/** After so much silence the connection counts as lost. */
+/** The time without data after which the connection counts as lost, in milliseconds. */
 const SILENCE = 15_000;
 const SHORTEST_WAIT = 500;
 const LONGEST_WAIT = 15_000;
 
 export const live = {
-  /** The newest overview, or null before the first. */
+  /** The newest overview; null before the first. */
   overview: null,
-  /** Counts over time, oldest first. */
+  /** The counts over time, the oldest first. */
   history: [],
   /** "connecting", "live", "stale" or "lost". */
   state: 'connecting',
-  /** When the newest overview came, by this machine's clock. */
+  /** The time of the newest overview, by this machine's clock. */
   heardAt: 0,
-  /** While lost: when the next try is due. */
+  /** The time of the next attempt to connect, while the connection is lost. */
   retryAt: 0,
-  /** While lost: why. */
+  /** The reason of the loss, while the connection is lost. */
   error: null,
 };
 
@@ -35,7 +35,7 @@ export function listen(listener, signal) {
   signal?.addEventListener('abort', () => listeners.delete(listener));
 }
 
-/** Resolves with the next overview, or after `limit` milliseconds. */
+/** Resolves when the next overview comes, or after `limit` milliseconds. */
 export function next(limit) {
   return new Promise((resolve) => {
     const over = new AbortController();
@@ -50,7 +50,7 @@ function tell() {
   for (const listener of listeners) listener();
 }
 
-/** Keeps connected while the page is visible. */
+/** Keeps the connection while the page is visible. */
 export function start() {
   document.addEventListener('visibilitychange', look);
   setInterval(judgeAge, 1000);
@@ -75,7 +75,7 @@ function judgeAge() {
 async function keepConnected(stop) {
   for (let failures = 0; !stop.aborted; failures += 1) {
     try {
-      // Also after a loss: the history has what was missed meanwhile.
+      // This also runs after a loss, since the history has the counts of that time.
       adopt(await get('overview', { signal: stop, limit: SILENCE }));
       await follow(stop, () => { failures = 0; });
       live.error = null;
@@ -91,7 +91,7 @@ async function keepConnected(stop) {
   }
 }
 
-/** Reads the stream until it ends, falls silent or is stopped. */
+/** Reads the stream until it ends, sends nothing for too long, or is stopped. */
 async function follow(stop, heard) {
   const silence = new AbortController();
   let timer = setTimeout(() => silence.abort(), SILENCE);
@@ -119,7 +119,7 @@ async function follow(stop, heard) {
   }
 }
 
-/** The data lines of one server-sent event of the kind `overview`. */
+/** Returns the data of a server-sent event of the kind `overview`. */
 function dataOf(message) {
   const lines = message.split(/\r?\n/);
   const field = (name) => lines.filter((line) => line.startsWith(`${name}:`)).map((line) => line.slice(name.length + 1).replace(/^ /, ''));

@@ -1,18 +1,18 @@
-// What the page says once, to eyes and to screen readers: results, failures, changes.
+// Notices of results, errors and changes, on the screen and for screen readers.
 
 import { h } from './dom.js';
 
 const STAYS = 10_000;
 let fading = 0;
 
-/** Says that something went well. */
+/** Shows a success. */
 export function say(text) {
   put('said', [text]);
   clearTimeout(fading);
   fading = setTimeout(() => document.getElementById('said').replaceChildren(), STAYS);
 }
 
-/** Says what went wrong, until it is put away. */
+/** Shows an error, until the operator or the page removes it. */
 export function fail(error) {
   if (error.name === 'AbortError') return;
   put('failed', linesOf(error));
@@ -22,12 +22,12 @@ export function linesOf(error) {
   return error.lines ?? [`The page has failed: ${error.message}`];
 }
 
-/** Puts away what went wrong: it was about what is left behind. */
+/** Removes the errors of the previous view. */
 export function forget() {
   document.getElementById('failed').replaceChildren();
 }
 
-/** For screen readers only, where the eye sees it elsewhere. */
+/** Announces a text to screen readers only. The screen shows it elsewhere. */
 export function hear(text) {
   document.getElementById('heard').textContent = text;
 }

@@ -1,4 +1,4 @@
-// The first view: is all well, and if not, where.
+// The first view: the state of the bridge, and the parts that need an operator.
 
 import { h, show } from './dom.js';
 import { listen, live } from './live.js';
@@ -14,10 +14,10 @@ import { configuration } from './configuration.js';
 import { targetLabels } from './targets.js';
 import { streamLabels } from './streams.js';
 
-/** How long a webhook that missed is part of the verdict, in milliseconds. */
+/** The time for which a refused webhook is part of the verdict, in milliseconds. */
 const RECENT = 86_400_000;
 
-/** Between two readings of a day's history, in milliseconds. */
+/** The interval between two reads of a day's history, in milliseconds. */
 const REREAD = 60_000;
 
 const COUNTS = [
@@ -29,7 +29,7 @@ const COUNTS = [
 
 export function open(outlet, _route, signal) {
   let [seconds, pointed] = [900, null];
-  /** The minutes of a day, and when they were last asked for. */
+  /** The minutes of a day, and the time of the last request for them. */
   let [minutes, askedAt] = [[], 0];
   const top = h('div');
   const graphs = h('div', { class: 'graphs' });
@@ -62,7 +62,7 @@ export function open(outlet, _route, signal) {
       return;
     }
     overTime.hidden = false;
-    // What needs an operator comes before what is only worth knowing.
+    // Sections that need an operator come before the others.
     const [urgent, calm] = [[], []];
     (overview.targets.some(targetNeeds) ? urgent : calm).push(targets(overview));
     (overview.streams.some(streamNeeds) ? urgent : calm).push(streams(overview));
@@ -76,7 +76,7 @@ export function open(outlet, _route, signal) {
   return { title: 'Overview' };
 }
 
-/** Everything of the flow that needs an operator, the gravest first: `[look, what]`. */
+/** Returns the troubles that need an operator, the most severe first: `[look, what]`. */
 function troubles({ ready, reasons, warnings = [], targets: all, streams: subscribed, last_refused_webhook: missed }) {
   const sum = (name) => all.reduce((total, target) => total + (target[name] ?? 0), 0);
   const named = (some) => some.map(({ name }) => name).join(', ');
@@ -113,7 +113,7 @@ function verdict(overview) {
   return h('div', { class: `verdict ${look}`, key: 'verdict' }, h('p', h('strong', title)), h('ul', found.map(([, what]) => h('li', what))), build);
 }
 
-/** Those that need an operator before the others. */
+/** Sorts the items that need an operator before the others. */
 function troubledFirst(all, isTroubled) {
   return [...all].sort((a, b) => Number(isTroubled(b)) - Number(isTroubled(a)));
 }
@@ -215,7 +215,7 @@ function webhooks({ webhooks: all, last_refused_webhook: missed }) {
   }));
 }
 
-/** Those that share the store, where there may be several. */
+/** Returns the section of the replicas that share the store, if there may be several. */
 function replicas({ replicas: all = [] }) {
   if (!all.length) return null;
   return h('section', { class: 'card', 'aria-labelledby': 'replicas', key: 'replicas' }, h('h2', { id: 'replicas' }, 'Replicas'), table({

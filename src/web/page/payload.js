@@ -1,20 +1,20 @@
-// An event's payload: shown so that it can be read, given away exactly as it came.
+// The payload of an event: shown with indentation, and copied and downloaded byte for byte.
 
 import { h } from './dom.js';
 import { request } from './api.js';
 import { fail, say } from './notice.js';
 import { counted } from './format.js';
 
-/** Characters of a payload that are shown; the whole of it can be copied and downloaded. */
+/** The number of characters of a payload that are shown. The whole payload can be copied and downloaded. */
 const SHOWN = 1 << 20;
-/** Values that are coloured; of a payload with more, none is. */
+/** The number of values up to which a payload is coloured. */
 const COLOURED = 5_000;
-/** The deepest level that has an indentation of its own. */
+/** The deepest level with its own indentation. */
 const DEEPEST = 40;
 
 const TOKEN = /"(?:[^"\\]|\\.)*"|[{}[\],:]|[^\s{}[\],:"]+/g;
 
-/** The card with the payload of `event`. */
+/** Returns the card with the payload of an event. */
 export function payload({ id, body, size, body_sha256: sha256 }) {
   const title = h('h2', { id: 'payload' }, 'Payload');
   if (body === null || body === undefined) {
@@ -32,8 +32,8 @@ export function payload({ id, body, size, body_sha256: sha256 }) {
 }
 
 /**
- * The text of a JSON value with line breaks and indentation, and nothing else changed: numbers
- * keep their digits and members their order, which parsing would not promise.
+ * Adds line breaks and indentation to the text of a JSON value. Numbers keep their digits and members their order,
+ * which a parser would not guarantee.
  */
 export function indented(text) {
   const pieces = [];
@@ -65,7 +65,7 @@ export function indented(text) {
   return isColoured ? pieces : [pieces.join('')];
 }
 
-/** Copies `text`, also where the browser has no clipboard because the page came without TLS. */
+/** Copies `text`, even if the browser offers no clipboard because the page came without TLS. */
 export async function copy(text) {
   try {
     if (navigator.clipboard) await navigator.clipboard.writeText(text);

@@ -1,12 +1,12 @@
-// The request of an attempt, as the bridge makes it, and the same for curl. The bridge keeps no
-// request: all of it follows from the event, the attempt and the target, but for secrets.
+// The request of an attempt, as text and as a curl command. The bridge does not store requests: every part except
+// secrets follows from the event, the attempt and the target.
 
-/** Longer bodies are no argument of a command: Linux takes 128 KiB. */
+/** The longest body as an argument of a command. Linux allows 128 KiB. */
 const LONGEST_ARGUMENT = 100_000;
 
 /**
- * `{ url, headers }` of an attempt; `headers` are `[name, value]`, and the value is null where it
- * is a secret. `target` is one of the overview.
+ * Returns `{ url, headers }` of an attempt. `headers` are `[name, value]`, and the value of a secret is null.
+ * `target` is a target of the overview.
  */
 export function requestOf({ event, delivery, attempt, target, version }) {
   const url = new URL(target.url);
@@ -32,14 +32,14 @@ export function requestOf({ event, delivery, attempt, target, version }) {
   return { url: target.url, headers };
 }
 
-/** The request as text: a line, and one for each header. */
+/** Returns the request as text: the request line, and a line per header. */
 export function inText({ url, headers }) {
   return [`POST ${url}`, ...headers.map(([name, value]) => `${name}: ${value ?? '(secret, not shown)'}`)].join('\n');
 }
 
 /**
- * A command that makes the same request. A secret is a variable of the shell; the signature is
- * left out, since it holds for its own time only.
+ * Returns a command that makes the same request. A secret is a shell variable. The signature is left out, since it
+ * is valid only for its timestamp.
  */
 export function curl({ url, headers }, { id, body }) {
   const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;

@@ -1,6 +1,6 @@
-// The address of a view: `#/events/evt_1` or `#/events?type=invoice.*`, so that it can be shared.
+// The addresses of views, which operators can share: `#/events/evt_1` or `#/events?type=invoice.*`.
 
-/** `{ name, id, query }` of an address, or null if it is not one of a view. */
+/** Returns `{ name, id, query }` of an address, or null if it is not the address of a view. */
 export function parse(hash) {
   const found = /^(?:#\/([a-z]*)(?:\/([^?]+))?(?:\?(.*))?|#?)$/.exec(hash);
   if (!found) return null;
@@ -14,7 +14,7 @@ export function parse(hash) {
   return { name: name || 'overview', id: decoded, query: Object.fromEntries(new URLSearchParams(query ?? '')) };
 }
 
-/** The address of a view. */
+/** Returns the address of a view. */
 export function link(name, id = null, query = {}) {
   const given = Object.entries(query).filter(([, value]) => value);
   return `#/${name}${id ? `/${encodeURIComponent(id)}` : ''}${given.length ? `?${new URLSearchParams(given)}` : ''}`;

@@ -1,18 +1,18 @@
-// The admin token: asked for when the bridge wants it, kept for this tab only.
+// The admin token. The page asks for it when the bridge requires it, and keeps it for this tab only.
 
 import { h } from './dom.js';
 
 const KEY = 'pepay-bridge.token';
-/** The answer to the question that is being asked now, if any. */
+/** The promise of the open dialog for the token, if there is one. */
 let asking = null;
-/** Whether the operator has said that they do not want to be asked. */
+/** Whether the operator has declined to give a token. */
 let declined = false;
 
 export function token() {
   return sessionStorage.getItem(KEY);
 }
 
-/** Shows what can be done about the token: forget the one that is kept, or give one after all. */
+/** Shows the button that forgets the token, or the one that asks for it. */
 export function showSession() {
   const [forget, give] = ['forget', 'give'].map((id) => document.getElementById(id));
   forget.hidden = !token() || declined;
@@ -25,8 +25,8 @@ export function showSession() {
 }
 
 /**
- * Asks for the token, once however many requests need it. `refused` is the one
- * that was tried. Resolves to whether there is another one to try.
+ * Asks for the token with one dialog, however many requests need it. `refused` is the token that the bridge has
+ * refused. Resolves to whether there is another token to try.
  */
 export function askToken(refused) {
   if (token() !== refused) return Promise.resolve(true);

@@ -1,10 +1,10 @@
-// The states of a delivery, and what an operator may do in each (the bridge decides; this is what the page offers).
+// The states of a delivery, and the actions that the page offers in each. The bridge decides whether an action is allowed.
 
 import { h } from './dom.js';
 import { link } from './route.js';
 import { ago } from './time.js';
 
-/** Every state with its look and its meaning. */
+/** Each state with its look and its meaning. */
 export const STATES = {
   pending: ['calm', 'waits for its turn'],
   sending: ['calm', 'on the wire now'],
@@ -22,18 +22,18 @@ export function settled(state) {
   return SETTLED.includes(state);
 }
 
-/** A state as a small label. */
+/** Returns a state as a small label. */
 export function badge(state, text = state) {
   const [look, meaning] = STATES[state] ?? ['calm', ''];
   return h('span', { class: `badge ${look}`, title: meaning }, text);
 }
 
-/** A label of any kind: `look` is calm, good, warn, bad or done. */
+/** Returns a label. `look` is calm, good, warn, bad or done. */
 export function label(look, text, title) {
   return h('span', { class: `badge ${look}`, title }, text);
 }
 
-/** What a delivery waits for, or null: the parts of a text. */
+/** Returns the condition that a delivery waits for, as the parts of a text, or null. */
 export function nextTry(next) {
   if (!next) return null;
   const at = next.at ? ago(next.at) : 'soon';
@@ -49,7 +49,7 @@ export function nextTry(next) {
   }[next.waits_for] ?? [next.waits_for];
 }
 
-/** What an operator can do with a delivery. */
+/** The actions on a delivery. */
 export const ACTIONS = {
   retry: {
     verb: 'Retry', done: 'retried', from: ['dead', 'cancelled', 'closed', 'retrying'],
@@ -73,7 +73,7 @@ export const ACTIONS = {
   },
 };
 
-/** Why `action` is not possible for a delivery in `state`, or null if it is. */
+/** Returns the reason why `action` is not possible for a delivery in `state`, or null if it is possible. */
 export function refusal(action, state) {
   const { verb, from } = ACTIONS[action];
   if (from.includes(state)) return null;
@@ -85,8 +85,8 @@ function either(names) {
 }
 
 /**
- * A button that stays within reach when it cannot be used, and then says why. `reason` is null
- * if it can.
+ * Creates a button. With a `reason` the button keeps its place in the tab order, does nothing, and explains the
+ * reason. Without a reason (null) it works.
  */
 export function button({ text, reason = null, onclick, ...attributes }) {
   return h('button', {
@@ -95,7 +95,7 @@ export function button({ text, reason = null, onclick, ...attributes }) {
   }, text);
 }
 
-/** Set by the page: where reasons are said. */
+/** The function that shows a reason. The page sets it. */
 let explain = () => {};
 export function explainBy(say) {
   explain = say;

@@ -1,4 +1,4 @@
-// The streams: how each does, connecting anew, and reading back what may have been missed.
+// The streams: their states, reconnects and backfills.
 
 import { h, show } from './dom.js';
 import { get, post } from './api.js';
@@ -13,7 +13,7 @@ import { ago, fromField, now, toField, zone } from './time.js';
 
 const HOUR = 3_600_000;
 
-/** A stream's state in labels. */
+/** Returns the state of a stream as labels. */
 export function streamLabels({ connected, phase, gap, behind }) {
   const looks = { live: 'good', backfilling: 'warn', connecting: 'warn', waiting: 'bad', standby: 'calm', stopped: 'bad' };
   return [
@@ -109,7 +109,7 @@ export function open(outlet, _route, signal) {
 
   listen(() => {
     draw();
-    // The overview need not have it every second.
+    // While a backfill runs, the list of streams is read again, at most once a second.
     const running = streams?.some(({ backfill }) => backfill?.running);
     if (running && !loading && Date.now() - loadedAt > 1000) load();
   }, signal);

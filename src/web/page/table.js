@@ -1,11 +1,11 @@
-// Tables that become a list of cards where there is no room for columns.
+// Tables, which become a list of cards on narrow screens.
 
 import { h } from './dom.js';
 
 /**
- * `columns` are `{ label, cell(row), number?, main?, whole? }`, the last for what is not to
- * be broken into lines; `key(row)` names a row between two drawings. The roles are written out because cards are made by taking the table's own display
- * away, and some browsers take its meaning away with it.
+ * Creates a table. `columns` are `{ label, cell(row), number?, main?, whole? }`; a cell with `whole` has no line
+ * breaks. `key(row)` identifies a row between two updates. The roles are explicit, since cards change the display of
+ * the table's elements, and some browsers then drop their roles.
  */
 export function table({ caption, columns, rows, key, empty = 'Nothing here.', hideCaption = false }) {
   if (rows.length === 0) return h('p', { class: 'empty' }, empty);
@@ -20,7 +20,7 @@ export function table({ caption, columns, rows, key, empty = 'Nothing here.', hi
     h('tbody', { role: 'rowgroup' }, body));
 }
 
-/** Facts as pairs of a term and its value; a third that is true asks for room. Pairs without a value are left out. */
+/** Returns facts as a list of terms and values. A true third item makes a pair wide. Pairs without a value are left out. */
 export function facts(pairs) {
   return h('dl', { class: 'facts' }, pairs
     .filter(([, value]) => value !== null && value !== undefined && value !== false)

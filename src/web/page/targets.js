@@ -1,4 +1,4 @@
-// The targets: how each does, and what can be done about it.
+// The targets: their states, and the actions on them.
 
 import { h, show } from './dom.js';
 import { get, post } from './api.js';
@@ -11,7 +11,7 @@ import { label } from './states.js';
 import { counted, duration, number, words } from './format.js';
 import { ago, now } from './time.js';
 
-/** A target's state in labels. */
+/** Returns the state of a target as labels. */
 export function targetLabels({ configured, circuit, paused, paused_reason: why, rejecting, retry_after_until: until }) {
   const waits = until && Date.parse(until) > now();
   if (configured === false) return [label('bad', 'removed', 'Not configured any more: what waits for it is to be moved to another target or cancelled')];
@@ -29,7 +29,7 @@ export function open(outlet, _route, signal) {
   const cards = h('div', { class: 'cards' });
   show(outlet, h('h1', { tabindex: -1 }, 'Targets'), cards);
   let targets = null;
-  /** The outcome of the last test of each, by name. */
+  /** The result of the last test of each target, by name. */
   const tests = new Map();
 
   async function load() {

@@ -1,32 +1,32 @@
-// Times: relative for reading, absolute for comparing, by the bridge's clock.
+// Times by the bridge's clock, as ages and as absolute times.
 
 import { h } from './dom.js';
 import { span } from './format.js';
 
-/** How far the bridge's clock is ahead of this machine's, in milliseconds. */
+/** The time by which the bridge's clock is ahead of this machine's, in milliseconds. */
 let ahead = 0;
 
 export function followClock(now) {
   ahead = Date.parse(now) - Date.now();
 }
 
-/** The bridge's present time, in milliseconds since 1970. */
+/** Returns the bridge's present time, in milliseconds since 1970. */
 export function now() {
   return Date.now() + ahead;
 }
 
-/** A time that is read as "3 min ago", and in full on demand. */
+/** Returns a time as its age, such as "3 min ago", with the full time as its title. */
 export function ago(iso, nothing = '–') {
   if (!iso) return nothing;
   return h('time', { datetime: iso, title: inFull(iso), 'data-relative': true }, relative(iso));
 }
 
-/** The time of day, to the millisecond, and its zone. */
+/** Returns the time of day to the millisecond, with its zone. */
 export function at(iso) {
   return h('time', { datetime: iso, title: inFull(iso) }, timeOfDay(iso), ' ', h('span', { class: 'zone' }, zone(iso)));
 }
 
-/** The zone that times are shown in, as its distance from UTC at `iso`. */
+/** Returns the zone in which times are shown, as its offset from UTC at `iso`. */
 export function zone(iso = new Date(now()).toISOString()) {
   const minutes = -new Date(iso).getTimezoneOffset();
   if (!minutes) return 'UTC';
@@ -58,12 +58,13 @@ function pad(value, digits = 2) {
   return String(value).padStart(digits, '0');
 }
 
-/** An RFC 3339 time as the value of a `datetime-local` field, and back. */
+/** Converts an RFC 3339 time to the value of a `datetime-local` field. */
 export function toField(iso) {
   if (!iso || Number.isNaN(Date.parse(iso))) return '';
   return `${day(iso)}T${timeOfDay(iso).slice(0, 8)}`;
 }
 
+/** Converts the value of a `datetime-local` field to an RFC 3339 time. */
 export function fromField(value) {
   return value ? new Date(value).toISOString() : '';
 }
@@ -75,7 +76,7 @@ setInterval(() => {
   }
 }, 1000);
 
-/** Resolves after `ms` milliseconds, or at once with `stop`. */
+/** Resolves after `ms` milliseconds, or when `stop` aborts. */
 export function pause(ms, stop) {
   return new Promise((resolve) => {
     const over = () => {

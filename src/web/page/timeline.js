@@ -1,11 +1,11 @@
-// What happened to an event, in the order in which it happened.
+// The history of an event, in chronological order.
 
 import { h } from './dom.js';
 import { counted, duration, words } from './format.js';
 import { at, day } from './time.js';
 import { badge, nextTry, settled } from './states.js';
 
-/** So many attempts of one target are shown at its beginning and at its end; between them they are folded. */
+/** The number of attempts per target that are shown at the beginning and at the end. The others are folded. */
 const SHOWN = 3;
 
 export function timeline(event, { expanded, expand }) {
@@ -37,7 +37,10 @@ function origins(event) {
   return [created, ...stored, ...conflicts];
 }
 
-/** Pepay gives the second of creation alone: less than one says nothing. */
+/**
+ * Returns the time since the creation of an event as text. Pepay gives the creation in whole seconds, so a
+ * difference below one second is not shown.
+ */
 function afterCreation(created, time) {
   const ms = Date.parse(time) - Date.parse(created);
   return ms >= 1000 ? `${duration(ms)} after creation` : null;
