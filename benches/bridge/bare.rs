@@ -1,5 +1,5 @@
-//! What there is to lose: an axum handler that reads the body, verifies its
-//! signature and answers, and stores nothing.
+//! The upper limit: an axum handler that reads the body, verifies the signature and responds. It stores
+//! nothing.
 
 use std::net::SocketAddr;
 
@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 use crate::requests::{PATH, SECRET};
 use crate::{Outcome, role};
 
-/// Serves until it is killed.
+/// Serves until the process is killed.
 pub async fn play() -> Outcome<()> {
     let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await?;
     role::say(&listener.local_addr()?)?;

@@ -1,5 +1,5 @@
-//! The bridge under test: the release binary, with a configuration file that
-//! says what has no default, and nothing else.
+//! The bridge under test: the release binary, with a configuration file that sets only keys without a
+//! default.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -14,43 +14,43 @@ use crate::http::Head;
 use crate::port::{Port, UNUSED};
 use crate::requests::SECRET;
 
-/// The variable that names another binary to measure, an older one for instance.
+/// The variable that names another binary to measure, such as an older one.
 const BINARY: &str = "PEPAY_BRIDGE_BINARY";
 
-/// The binary under test: the one that was built with this program, if no other is named.
+/// Returns the binary under test. By default it is the binary that was built with this program.
 pub fn binary() -> PathBuf {
     std::env::var_os(BINARY).map_or_else(|| env!("CARGO_BIN_EXE_pepay-bridge").into(), PathBuf::from)
 }
 
-/// How long a start, or a stop, may take.
+/// The time limit of a start or a stop.
 const LIMIT: Duration = Duration::from_secs(120);
-/// How often it is asked whether it is ready.
+/// The interval between two readiness checks.
 const POLL: Duration = Duration::from_millis(2);
 
-/// What is configured beside the defaults.
+/// The settings other than the defaults.
 #[derive(Clone, Debug)]
 pub struct Setup {
-    /// Name, address and event types of each target.
+    /// The name, the address and the event types of each target.
     pub targets: Vec<(&'static str, SocketAddr, &'static str)>,
-    /// Where Pepay is, if there is a stream.
+    /// The address of Pepay, if there is a stream.
     pub pepay: Option<SocketAddr>,
-    /// The URL of the database, if it is none of the bridge's own.
+    /// The URL of a database on a server; `None` for a file in the folder of the bridge.
     pub store: Option<String>,
 }
 
 impl Setup {
-    /// One target, for which there is never anything.
+    /// Returns a setup with one target that gets no events.
     pub fn nothing() -> Self {
         Self { targets: vec![("orders", UNUSED, "test.ping")], pepay: None, store: None }
     }
 
-    /// One target for everything.
+    /// Returns a setup with one target that gets every event.
     pub fn orders(target: SocketAddr) -> Self {
         Self { targets: vec![("orders", target, "*")], pepay: None, store: None }
     }
 }
 
-/// Moves the store of `from` into the empty schema that `setup` names, by the bridge's own command.
+/// Moves the store of `from` into the empty schema that `setup` names, with the command `import`.
 pub fn import(folder: &Path, from: &Path, setup: &Setup) -> Outcome<()> {
     let file = folder.join("import.toml");
     fs::write(&file, configuration(folder, UNUSED, UNUSED, setup)?)?;
@@ -68,18 +68,18 @@ pub fn import(folder: &Path, from: &Path, setup: &Setup) -> Outcome<()> {
     }
 }
 
-/// A running bridge. Killed when dropped.
+/// A running bridge. Dropping it kills the process.
 pub struct Bridge {
     child: Child,
-    /// Where webhooks go.
+    /// The address of the public listener.
     pub address: SocketAddr,
-    /// From its start to its first 200 of `/readyz`.
+    /// The time from the start of the process to the first 200 of `/readyz`.
     pub start: Duration,
     _ports: [Port; 2],
 }
 
 impl Bridge {
-    /// Starts it on the database of `folder` and waits until it is ready.
+    /// Starts a bridge on the database of `folder` and waits until it is ready.
     pub fn start(folder: &Path, setup: &Setup) -> Outcome<Self> {
         let ports = [Port::hold()?, Port::hold()?];
         let [address, admin] = [ports[0].address, ports[1].address];
@@ -105,12 +105,12 @@ impl Bridge {
         Ok(bridge)
     }
 
-    /// Its process.
+    /// Returns the id of the process.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// Asks it to stop (SIGTERM) and waits until it has.
+    /// Sends SIGTERM and waits until the process has ended.
     pub fn stop(mut self) -> Outcome<()> {
         let told = Command::new("kill").args(["-TERM", &self.pid().to_string()]).status()?;
         let status = if told.success() { self.child.wait()? } else { told };
@@ -120,13 +120,13 @@ impl Bridge {
 
 impl Drop for Bridge {
     fn drop(&mut self) {
-        // One that has ended by itself cannot be killed, and need not be.
+        // An error means that the process has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// The database of a bridge that runs in `folder`.
+/// Returns the path of the database of a bridge in `folder`.
 pub fn database(folder: &Path) -> PathBuf {
     folder.join("bridge.db")
 }
@@ -169,6 +169,6 @@ fn is_ready(address: SocketAddr) -> bool {
         stream.read_to_end(&mut answer)?;
         Ok(Head::at_the_beginning_of(&answer).is_some_and(|(head, _)| head.status() == Some(200)))
     };
-    // The listener is not there yet, or is about to end.
+    // An error means that the listener has not started yet or is stopping.
     ask().unwrap_or(false)
 }

@@ -1,6 +1,6 @@
-//! SQLite alone: the same rows, committed in groups of 64, by one thread that
-//! has nothing else to do. What a bridge on SQLite could take in at most, through the
-//! library that the bridge writes with, and through sqlx with a statement for a group.
+//! SQLite alone: one thread commits the same rows as the bridge, in groups of 64. The result is the upper
+//! limit of a bridge on SQLite. It is measured with the library of the bridge (rusqlite), and with sqlx
+//! and one statement per group.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -17,21 +17,21 @@ use crate::measure::{Figures, Quantity};
 use crate::requests::Bodies;
 use crate::{Outcome, proc};
 
-/// Events in a transaction.
+/// The number of events in a transaction.
 const GROUP: u64 = 64;
 
 /// The library between the program and SQLite.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Library {
-    /// rusqlite, a prepared statement for each row.
+    /// rusqlite, with a prepared statement per row.
     Rusqlite,
-    /// sqlx, one statement for all rows of a group.
+    /// sqlx, with one statement for all rows of a group.
     Sqlx,
 }
 
 /// Inserts events for `time`.
 pub fn measure(folder: &Path, time: Duration, library: Library) -> Outcome<Figures> {
-    // The schema is the bridge's own.
+    // The bridge creates the schema.
     Bridge::start(folder, &Setup::nothing())?.stop()?;
     let bodies = Bodies::new();
     let (started, cpu) = (Instant::now(), proc::cpu(std::process::id())?);
@@ -79,7 +79,7 @@ fn by_group(folder: &Path, bodies: &Bodies, end: Instant) -> Outcome<u64> {
     })
 }
 
-/// Stores these events, and returns the numbers of those that are new.
+/// Returns the query that stores these events and returns the numbers of the new ones.
 fn insert(bodies: &Bodies, events: Range<u64>) -> QueryBuilder<Sqlite> {
     let mut query = QueryBuilder::new(
         "INSERT INTO event (sequence, id, type, object_id, created, source, origin, environment, \

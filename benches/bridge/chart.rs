@@ -1,5 +1,5 @@
-//! The chart: events a second, a bar for each server, drawn without a library
-//! because it is seven rectangles.
+//! The chart of events per second, with a bar per server. It needs no library, since it has only a few
+//! rectangles.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -10,7 +10,7 @@ use crate::report::{self, Results};
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/performance.svg");
 
-/// Measurement, label, and colour.
+/// The bars, each with its measurement, its label and its colour.
 const BARS: [(&str, &str, &str); 8] = [
     ("bare-64", "bare axum + HMAC, stores nothing", "#9aa5b1"),
     ("ceiling", "SQLite alone, groups of 64", "#9aa5b1"),
@@ -28,7 +28,7 @@ const VALUES: f64 = 80.0;
 const TOP: f64 = 44.0;
 const ROW: f64 = 30.0;
 
-/// Draws what there is of the bars into docs/performance.svg.
+/// Draws the bars that have results into docs/performance.svg.
 pub fn write(results: &Results) -> Outcome<()> {
     Ok(fs::write(FILE, draw(results)?)?)
 }

@@ -1,5 +1,5 @@
-//! A PostgreSQL server of the benchmark's own: a cluster in its folder, on loopback, with
-//! the settings that the packages ship.
+//! The PostgreSQL server of the benchmark: a cluster in a folder of the benchmark, on loopback, with the
+//! default settings of the packages.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,10 +10,10 @@ use rustix::process::geteuid;
 use crate::Outcome;
 use crate::port::Port;
 
-/// Where Debian's packages put the programs of each version.
+/// The folder in which Debian's packages install the programs of each version.
 const VERSIONS: &str = "/usr/lib/postgresql";
 
-/// A running server. Stopped when dropped.
+/// A running server. Dropping it stops the server.
 pub struct Cluster {
     programs: PathBuf,
     data: PathBuf,
@@ -22,17 +22,17 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Makes a cluster in `folder`, which is emptied, and starts a server on it.
+    /// Empties `folder`, creates a cluster in it and starts a server.
     ///
     /// # Errors
-    /// Also where PostgreSQL is not installed.
+    /// The error of a command, also if PostgreSQL is not installed.
     pub fn start(folder: &Path) -> Outcome<Self> {
         let programs = programs()?;
         if folder.exists() {
             fs::remove_dir_all(folder)?;
         }
         fs::create_dir_all(folder)?;
-        // Neither initdb nor the server runs as root.
+        // PostgreSQL refuses to run initdb or the server as root.
         if geteuid().is_root() {
             run(Command::new("chown").arg("postgres").arg(folder))?;
         }
@@ -54,31 +54,31 @@ impl Cluster {
         Ok(Self { programs, data, pid, port })
     }
 
-    /// Its first process.
+    /// Returns the id of the server's first process.
     pub fn pid(&self) -> u32 {
         self.pid
     }
 
-    /// A database that is new, as `store.url` names it.
+    /// Creates an empty database and returns its URL for `store.url`.
     pub fn database(&self, name: &str) -> Outcome<String> {
         self.ask(&format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"))?;
         self.ask(&format!("CREATE DATABASE {name}"))?;
         Ok(self.url(name))
     }
 
-    /// The end of its write-ahead log, in bytes from the beginning of all logs.
+    /// Returns the end of the write-ahead log, in bytes from the beginning of all logs.
     pub fn log_position(&self) -> Outcome<f64> {
         Ok(self.ask("SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn")?.trim().parse()?)
     }
 
-    /// Writes what `database` has taken in to its files and counts its rows, as a server does by
-    /// itself in the minutes after.
+    /// Runs `VACUUM (ANALYZE)` on `database` and writes its data to the files, as a server does in the
+    /// background in the minutes after many writes.
     pub fn settle(&self, database: &str) -> Outcome<()> {
         self.ask_in(database, "VACUUM (ANALYZE)")?;
         self.ask_in(database, "CHECKPOINT").map(drop)
     }
 
-    /// A database as `store.url` names it.
+    /// Returns the URL of a database for `store.url`.
     pub fn url(&self, database: &str) -> String {
         format!("postgres://postgres@{}/{database}?sslmode=disable", self.port.address)
     }
@@ -87,7 +87,7 @@ impl Cluster {
         self.ask_in("postgres", statement)
     }
 
-    /// What `statement` returns, as text.
+    /// Runs `statement` and returns its result as text.
     fn ask_in(&self, database: &str, statement: &str) -> Outcome<String> {
         let mut psql = Command::new(self.programs.join("psql"));
         psql.args(["--no-psqlrc", "--tuples-only", "--no-align", "--set", "ON_ERROR_STOP=1"]);
@@ -99,12 +99,12 @@ impl Drop for Cluster {
     fn drop(&mut self) {
         let mut stop = as_its_user(&self.programs.join("pg_ctl"));
         stop.arg("--pgdata").arg(&self.data).args(["--mode", "immediate", "--wait", "stop"]);
-        // One that has ended by itself cannot be stopped, and need not be.
+        // An error means that the server has ended already.
         let _ = run(&mut stop);
     }
 }
 
-/// The programs of the newest version that is installed.
+/// Returns the folder with the programs of the newest installed version.
 fn programs() -> Outcome<PathBuf> {
     let versions = fs::read_dir(VERSIONS).into_iter().flatten().flatten();
     let numbered =
@@ -123,9 +123,10 @@ fn as_its_user(program: &Path) -> Command {
     command
 }
 
-/// Runs a command to its end; what it has printed.
+/// Runs a command to its end and returns its output.
 fn run(command: &mut Command) -> Outcome<String> {
-    // A server that goes on keeps what it was given open: it gets nothing to wait for.
+    // A started server keeps its standard output open. A pipe would make this function wait for the
+    // server.
     let is_start = command.get_args().any(|argument| argument == "start");
     let output = if is_start { Stdio::null() } else { Stdio::piped() };
     let done = command.current_dir("/").stdin(Stdio::null()).stdout(output).stderr(Stdio::null()).output()?;

@@ -1,4 +1,4 @@
-//! What the disk itself takes to make 4 KB safe: the unit in which latencies are judged.
+//! The time in which the disk writes 4 KB durably. Latencies are compared with this time.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -12,7 +12,7 @@ use crate::Outcome;
 use crate::load::exact;
 use crate::measure::{Figures, Quantity};
 
-/// Appends 4 KB and waits until it is on the disk, again and again for `time`.
+/// Appends 4 KB and waits until they are on the disk, repeatedly for `time`.
 pub fn measure(folder: &Path, time: Duration) -> Outcome<Figures> {
     let path = folder.join("append");
     let mut file = File::create(&path)?;

@@ -1,5 +1,5 @@
-//! A database that has seen much already, written past the bridge, in its own
-//! schema: minutes instead of hours.
+//! Large databases, written directly in the schema of the bridge. That takes minutes, and with the bridge
+//! hours.
 
 use std::path::Path;
 
@@ -9,31 +9,31 @@ use crate::Outcome;
 use crate::bridge::{Bridge, Setup, database};
 use crate::requests::{Bodies, object};
 
-/// Rows in a transaction.
+/// The number of rows in a transaction.
 const GROUP: u64 = 100_000;
-/// Milliseconds from an event to its delivery.
+/// The time from an event to its delivery, in milliseconds.
 const DELIVERED_AFTER: i64 = 3;
 
-/// What has become of the events a store is filled with.
+/// The state of the events that a store is filled with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
-    /// Every target has them.
+    /// The events are delivered to every target.
     Delivered,
-    /// They wait for every target.
+    /// The events wait for every target.
     Undelivered,
-    /// They wait for the one target that takes `test.ping`, which all of them are.
+    /// The events have the type `test.ping` and wait for the one target that takes it.
     WaitingFor {
-        /// Its name.
+        /// The name of the target.
         target: &'static str,
     },
 }
 
-/// The database of a bridge that does not run.
+/// The database of a stopped bridge.
 pub struct Store(Connection);
 
-/// Makes a database in `folder` that holds so many events of each of these fates, in this order.
+/// Creates a database in `folder`. Each of `parts` is a number of events and their state, in this order.
 pub fn fill(folder: &Path, setup: &Setup, parts: &[(u64, Fate)]) -> Outcome<()> {
-    // The schema and the targets' numbers are the bridge's own doing.
+    // The bridge creates the schema and the numbers of the targets.
     Bridge::start(folder, setup)?.stop()?;
     let count = parts.iter().map(|(count, _)| count).sum();
     let (store, bodies) = (Store::open(folder)?, Bodies::before_now(count));
@@ -51,7 +51,7 @@ pub fn fill(folder: &Path, setup: &Setup, parts: &[(u64, Fate)]) -> Outcome<()> 
         }
     }
     store.set("journal_mode", "WAL")?;
-    // Known to be on the disk before anything is measured.
+    // The file is synced to the disk before any measurement.
     drop(store);
     std::fs::File::open(database(folder))?.sync_all()?;
     Ok(())
@@ -71,7 +71,7 @@ impl Store {
         })?)
     }
 
-    /// Does `work` in one transaction.
+    /// Runs `work` in one transaction.
     pub fn in_one_transaction(&self, work: impl FnOnce(&Self) -> rusqlite::Result<()>) -> Outcome<()> {
         let transaction = self.0.unchecked_transaction()?;
         work(self)?;
@@ -118,7 +118,7 @@ impl Store {
         }
     }
 
-    /// A delivery in a lane of its object's, at its place there; for one target or for all.
+    /// Inserts a pending delivery of an event, in the lane of its object; for one target or for all.
     fn pending(&self, sequence: u64, n: u64, target: Option<&str>) -> rusqlite::Result<()> {
         let mut insert = self.0.prepare_cached(
             "INSERT INTO delivery (target_id, sequence, state, lane, rank) \
@@ -128,7 +128,7 @@ impl Store {
     }
 }
 
-/// A number as SQLite keeps it.
+/// Converts a number to the integer type of SQLite.
 pub fn column(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }

@@ -1,23 +1,23 @@
-//! The ratios that say how close to the limit the bridge is, and what they are to be.
+//! The ratios that show how close the bridge is to its limits, and their goals.
 
 use std::collections::BTreeMap;
 
 use crate::measure::{Figures, Quantity};
 use crate::report::Results;
 
-/// What is to be reached.
+/// The goal of a ratio.
 #[derive(Clone, Copy, Debug)]
 pub enum Goal {
-    /// This or more.
+    /// At least this value.
     AtLeast(f64),
-    /// This or less.
+    /// At most this value.
     AtMost(f64),
-    /// Nothing: it is shown because it tells something.
+    /// No goal; the ratio is shown for information.
     Shown,
 }
 
 impl Goal {
-    /// Whether `value` reaches it.
+    /// Returns whether `value` reaches the goal.
     pub fn is_met(self, value: f64) -> bool {
         match self {
             Self::AtLeast(least) => value >= least,
@@ -30,15 +30,15 @@ impl Goal {
 /// A quantity of one measurement.
 type Place = (&'static str, Quantity);
 
-/// One line of the table of ratios.
+/// A line of the table of ratios.
 #[derive(Clone, Copy, Debug)]
 pub struct Ratio {
-    /// What it says.
+    /// The text of the line.
     pub label: &'static str,
     over: Place,
-    /// Without one, the quantity itself.
+    /// The divisor; `None` if the line has the quantity itself.
     under: Option<Place>,
-    /// What is to be reached.
+    /// The goal of the ratio.
     pub goal: Goal,
 }
 
@@ -61,7 +61,7 @@ const fn absolute(label: &'static str, over: Place, goal: Goal) -> Ratio {
     Ratio { label, over, under: None, goal }
 }
 
-/// Every line, in its order.
+/// The lines, in the order of the table.
 pub const ALL: [Ratio; 51] = [
     rates("durable ingest / bare, 64 connections", "ingest-64", "bare-64", AtLeast(0.45)),
     rates("durable ingest / bare, 256 connections", "ingest-256", "bare-256", AtLeast(0.60)),
@@ -174,7 +174,7 @@ pub const ALL: [Ratio; 51] = [
 ];
 
 impl Ratio {
-    /// Its value in each round that has both of its figures.
+    /// Returns the ratio of each round that has both figures.
     pub fn values(&self, results: &Results) -> Vec<f64> {
         let rounds = |(name, quantity): Place| -> BTreeMap<u32, f64> {
             let of = |(round, figures): (&u32, &Figures)| Some((*round, *figures.get(&quantity)?));

@@ -1,5 +1,5 @@
-//! The sender at full speed: every connection sends its next request as soon as
-//! the last one is answered.
+//! The sender at full speed: each connection sends its next request when it has the response to the last
+//! one.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,30 +17,30 @@ use crate::http::Head;
 use crate::requests::{Bodies, Requests};
 use crate::{Outcome, proc, role};
 
-/// A repetition comes this many new events after the event.
+/// The number of new events between an event and its repetition.
 const REPEATED_AFTER: u64 = 256;
 
-/// What to send.
+/// A load to send.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Load {
-    /// To whom. The connections are dealt out in turn.
+    /// The addresses of the servers. The connections are assigned to them in turn.
     pub addresses: Vec<SocketAddr>,
-    /// Over how many connections.
+    /// The number of connections.
     pub connections: u32,
-    /// For how long.
+    /// The duration in seconds.
     pub seconds: f64,
     /// The number of the first event.
     pub first: u64,
-    /// At most this many events, or exactly this many at a fixed pace.
+    /// The largest number of events. At a fixed pace it is the exact number.
     pub events: u64,
-    /// Every second request repeats an earlier one.
+    /// Whether every second request repeats an earlier one.
     pub repeating: bool,
-    /// All events are about the same object.
+    /// Whether all events are about the same object.
     pub one_object: bool,
 }
 
 impl Load {
-    /// Its requests, signed.
+    /// Returns the signed requests.
     pub fn requests(&self) -> Requests {
         let bodies = if self.one_object { Bodies::of_one_object() } else { Bodies::new() };
         let host = self.addresses.first().map(ToString::to_string).unwrap_or_default();
@@ -49,38 +49,39 @@ impl Load {
 }
 
 impl Load {
-    /// Where each connection leads.
+    /// Returns the address of each connection.
     pub fn each_connection(&self) -> impl Iterator<Item = SocketAddr> {
         self.addresses.iter().copied().cycle().take(self.connections as usize)
     }
 }
 
-/// What came of it.
+/// The result of a load.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Sent {
-    /// Requests answered with 200.
+    /// The number of responses with 200.
     pub accepted: u64,
-    /// Of these, said to be duplicates.
+    /// The number of responses with 200 that report a duplicate.
     pub duplicates: u64,
-    /// Requests answered otherwise, or not at all.
+    /// The number of requests with another response or none.
     pub refused: u64,
-    /// What the first refusal was.
+    /// The first refusal.
     pub refusal: String,
-    /// Different events, numbered from the first on.
+    /// The number of different events, counted from the first event.
     pub events: u64,
-    /// When the first request went out, in Unix milliseconds.
+    /// The time of the first request, in Unix milliseconds.
     pub started_ms: i64,
-    /// From then to the last answer, in seconds.
+    /// The time from the first request to the last response, in seconds.
     pub seconds: f64,
-    /// From a request, or the time it was due, to its answer, in microseconds.
+    /// The median latency, from a request or the time at which it was due to its response, in
+    /// microseconds.
     pub p50: f64,
-    /// The same for the slowest hundredth.
+    /// The 99th percentile of the latency, in microseconds.
     pub p99: f64,
-    /// Processor time of the sender for each request, in microseconds.
+    /// The processor time of the sender per request, in microseconds.
     pub cpu: f64,
 }
 
-/// What all connections together have seen.
+/// The counts and latencies of all connections.
 #[derive(Clone)]
 pub struct Tally(Arc<Mutex<Seen>>);
 
@@ -93,14 +94,14 @@ struct Seen {
 }
 
 impl Tally {
-    /// Nothing yet; latencies up to a minute, three digits.
+    /// Creates an empty tally, for latencies up to one minute with three significant digits.
     pub fn new() -> Outcome<Self> {
         let latency = Histogram::new_with_bounds(1, 60_000_000, 3)?;
         let seen = Seen { accepted: 0, duplicates: 0, refused: 0, refusal: String::new(), latency };
         Ok(Self(Arc::new(Mutex::new(seen))))
     }
 
-    /// Counts what became of a request that was due `after` ago; whether it was answered.
+    /// Counts the outcome of a request that was due `after` ago. Returns whether there was a response.
     pub fn count(&self, answer: &std::io::Result<Answer>, after: Duration) -> bool {
         let mut seen = self.seen();
         let refusal = match answer {
@@ -120,7 +121,7 @@ impl Tally {
         answer.is_ok()
     }
 
-    /// The result since `start`.
+    /// Returns the result since `start`.
     pub fn sum_up(&self, start: &Start) -> Outcome<Sent> {
         let (seconds, seen) = (start.at.elapsed().as_secs_f64(), self.seen());
         let cpu = proc::cpu(std::process::id())?.saturating_sub(start.cpu).as_secs_f64() * 1e6;
@@ -144,29 +145,30 @@ impl Tally {
     }
 }
 
-/// When the first request is due, and what the sender had used before.
+/// The time at which the first request is due, and the processor time of the sender before it.
 pub struct Start {
-    /// By the clock that durations are taken from.
+    /// The time by the monotonic clock.
     pub at: Instant,
     at_ms: i64,
     cpu: Duration,
 }
 
 impl Start {
-    /// A start after `wait`.
+    /// Returns a start after `wait`.
     pub fn after(wait: Duration) -> Outcome<Self> {
         let cpu = proc::cpu(std::process::id())?;
         Ok(Self { at: Instant::now() + wait, at_ms: Clock::system().now().plus(wait).0, cpu })
     }
 }
 
-/// A count as a number to calculate with.
+/// Converts a count to `f64`.
 #[expect(clippy::cast_precision_loss, reason = "counts and microseconds of a run lie far below 2^52")]
 pub fn exact(count: u64) -> f64 {
     count as f64
 }
 
-/// Signs, says so, waits for the word, sends, and says what came of it.
+/// Signs the requests and reports that they are ready. After the starter's go-ahead, sends them and
+/// reports the result.
 pub fn play(load: &Load) -> Outcome<()> {
     let requests = Arc::new(load.requests());
     role::say(&"ready")?;
@@ -202,7 +204,7 @@ async fn send(load: &Load, requests: Arc<Requests>) -> Outcome<Sent> {
     tally.sum_up(&start)
 }
 
-/// The event of this turn, where every second turn repeats one.
+/// Returns the event of a turn if every second turn is a repetition.
 fn repetition(turn: u64) -> u64 {
     if turn.is_multiple_of(2) { turn / 2 } else { (turn / 2).saturating_sub(REPEATED_AFTER) }
 }
@@ -238,14 +240,14 @@ async fn exchange(stream: &mut TcpStream, request: &[u8], buffer: &mut [u8]) -> 
     }
 }
 
-/// As much of an answer as matters.
+/// The relevant parts of a response.
 pub struct Answer {
     status: u16,
     duplicate: bool,
 }
 
 impl Answer {
-    /// The answer in `bytes`, once it is all there.
+    /// Returns the response in `bytes`, or `None` if it is not complete.
     pub fn read(bytes: &[u8]) -> Option<Self> {
         let (head, end) = Head::at_the_beginning_of(bytes)?;
         let body = bytes[end..].get(..head.content_length())?;

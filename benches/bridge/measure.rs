@@ -1,4 +1,4 @@
-//! One measurement: a server, a load, and what the server used for it.
+//! One measurement: a server, a load, and the resources that the server used.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,53 +9,52 @@ use crate::role::Role;
 use crate::target::{Expect, Received};
 use crate::{Outcome, proc};
 
-/// Sent before the clock starts, for at most so long in seconds: statements are prepared,
-/// and what compiles itself while it runs has done so.
+/// The warm-up before the measurement: the number of events, and the time limit in seconds. It prepares
+/// SQL statements, and lets a just-in-time compiler do its work.
 const WARM_UP: (u64, f64) = (2_000, 1.0);
-/// How long the last event may take to reach the target, in seconds.
+/// The time limit for the arrival of the last event at the target, in seconds.
 const DRAIN_LIMIT: u64 = 120;
 
-/// What is measured.
+/// A measured quantity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Quantity {
-    /// Events a second.
+    /// The number of events per second.
     Rate,
-    /// Processor time of the server for each event, in microseconds.
+    /// The processor time of the server per event, in microseconds.
     Cpu,
-    /// Memory of the server at most, or at rest, in MB.
+    /// The peak memory of the server, or its memory at rest, in MB.
     Memory,
-    /// Median of the time to an answer, in microseconds.
+    /// The median of the time to a response, in microseconds.
     P50,
-    /// The 99th percentile of the same.
+    /// The 99th percentile of the time to a response, in microseconds.
     P99,
-    /// From the start of the process until it is ready, in seconds.
+    /// The time from the start of the process until it is ready, in seconds.
     Start,
-    /// Of a file, in MB.
+    /// The size of a file, in MB.
     Size,
-    /// Processor time of the sender for each event, in microseconds.
+    /// The processor time of the sender per event, in microseconds.
     Sender,
-    /// Processor time of the database server for each event, in microseconds.
+    /// The processor time of the database server per event, in microseconds.
     Database,
-    /// What it has written to its log for each event, in bytes.
+    /// The write-ahead log of the database server per event, in bytes.
     Log,
 }
 
-/// What one measurement came to.
+/// The figures of one measurement.
 pub type Figures = BTreeMap<Quantity, f64>;
 
-/// Puts `load` on the server `pid` by the sender `role`, until the last event
-/// has reached every one of the targets.
+/// Puts `load` on the server `pid` with the sender `role`, until the last event has reached every target.
 ///
 /// # Errors
-/// Also where an event was refused, was lost, or came twice: then there is no result.
+/// The measurement has no result if an event was refused, was lost, or arrived twice.
 pub fn under_load(pid: u32, role: &'static str, load: &Load, targets: &mut [Role]) -> Outcome<Figures> {
     shared(&[pid], None, role, load, targets)
 }
 
-/// The same with the servers `pids`, whose store is in `database`, if it is not their own.
+/// Puts `load` on the servers `pids` like [`under_load`]. Their store is in `database`, or else in files.
 ///
 /// # Errors
-/// Also where an event was refused, was lost, or came twice: then there is no result.
+/// The measurement has no result if an event was refused, was lost, or arrived twice.
 pub fn shared(
     pids: &[u32],
     database: Option<&Cluster>,
@@ -93,7 +92,7 @@ pub fn shared(
     Ok(figures)
 }
 
-/// What servers and their database have used since they were started.
+/// The resources that the servers and their database have used since their start.
 #[derive(Clone, Copy, Debug, Default)]
 struct Used {
     servers: Duration,
@@ -123,7 +122,7 @@ fn most_memory(pids: &[u32]) -> Outcome<f64> {
     pids.iter().try_fold(0.0, |most: f64, pid| Ok(most.max(proc::memory(*pid)?.peak)))
 }
 
-/// What came of `load`. Calls `at_start` between the preparation and the first request.
+/// Sends `load` and returns its result. Calls `at_start` between the preparation and the first request.
 fn send(role: &'static str, load: &Load, at_start: impl FnOnce() -> Outcome<()>) -> Outcome<Sent> {
     let mut sender = Role::start(role, load)?;
     let _ready: String = sender.hear()?;
@@ -133,7 +132,8 @@ fn send(role: &'static str, load: &Load, at_start: impl FnOnce() -> Outcome<()>)
     Ok(sent)
 }
 
-/// When the last of events `0..events` reached the last of the targets, if there are any.
+/// Returns the time at which the last of the events `0..events` reached the last target, in Unix
+/// milliseconds; `None` without a target.
 fn arrived(targets: &mut [Role], events: u64) -> Outcome<Option<i64>> {
     let mut last = None;
     for target in targets {
@@ -144,7 +144,7 @@ fn arrived(targets: &mut [Role], events: u64) -> Outcome<Option<i64>> {
     Ok(last)
 }
 
-/// From one point in time to another, both in Unix milliseconds.
+/// Returns the seconds between two times, both in Unix milliseconds.
 pub fn seconds_between(started: i64, ended: i64) -> f64 {
     exact(u64::try_from(ended - started).unwrap_or(0).max(1)) / 1000.0
 }
@@ -161,7 +161,7 @@ fn check_answers(sent: &Sent, load: &Load) -> Outcome<()> {
     Ok(())
 }
 
-/// Every event has to have arrived once, and nothing else.
+/// Checks that every event has arrived once, and nothing else.
 pub fn check_arrivals(events: u64, received: &Received) -> Outcome<()> {
     let (lost, surplus) = (events - received.unique, received.surplus);
     if lost > 0 || surplus > 0 {

@@ -1,9 +1,8 @@
-//! The sender at a fixed pace: requests are due at fixed times, whatever became
-//! of those before, and their latency counts from then. A server that stalls
-//! cannot hide it by being asked less.
+//! The sender at a fixed pace. Requests are due at fixed times, whatever the state of earlier requests
+//! is, and the latency counts from these times. So the latencies include the stalls of a server.
 //!
-//! A thread for each connection, because the timers of an async runtime are no
-//! finer than a millisecond, which is more than what is measured.
+//! Each connection has a thread. The timers of an async runtime have a resolution of one millisecond,
+//! which is longer than the latencies.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -13,15 +12,16 @@ use crate::load::{Answer, Load, Start, Tally, exact};
 use crate::requests::Requests;
 use crate::{Outcome, role};
 
-/// How long an answer may take.
+/// The time limit of a response.
 const LIMIT: Duration = Duration::from_secs(30);
-/// From the word to the first request: every thread is there by then.
+/// The time from the go-ahead to the first request. All threads have started by then.
 const RUN_UP: Duration = Duration::from_millis(50);
 
-/// Signs, says so, waits for the word, sends, and says what came of it.
+/// Signs the requests and reports that they are ready. After the starter's go-ahead, sends them and
+/// reports the result.
 pub fn play(load: &Load) -> Outcome<()> {
-    // Threads inherit it: they wake when they mean to, and not up to 50 µs later. Where the
-    // system does not allow it, that much is measured in addition.
+    // Threads inherit this timer slack, so they wake on time and not up to 50 µs later. If the system
+    // refuses it, the latencies include this delay.
     let _ = std::fs::write("/proc/self/timerslack_ns", "1");
     let requests = load.requests();
     role::say(&"ready")?;

@@ -1,4 +1,4 @@
-//! What the command line may ask for.
+//! The options of the command line.
 
 use std::ffi::OsString;
 
@@ -45,7 +45,7 @@ pub struct Options {
     pub list: bool,
 }
 
-/// Reads the arguments; ends the process where they ask for help or make no sense.
+/// Parses the arguments. Ends the process if they are wrong or ask for help.
 pub fn parse(arguments: &[String]) -> Options {
     let mut options = Options::parse_from(arguments.iter().map(OsString::from));
     if options.quick {

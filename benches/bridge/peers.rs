@@ -1,6 +1,6 @@
-//! What could stand in the bridge's place: two Node programs, one as it is
-//! commonly written, one carefully tuned. They keep no order per object, sign
-//! nothing and have no metrics, which is in their favour.
+//! The programs to compare with the bridge: two Node programs, one in the usual style and one carefully
+//! tuned. Unlike the bridge, they keep no order per object, sign no requests and have no metrics, which
+//! makes them faster.
 
 use std::fs;
 use std::net::{SocketAddr, TcpStream};
@@ -14,18 +14,18 @@ use crate::requests::SECRET;
 
 const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/peers/node");
 const FILES: [&str; 5] = ["package.json", "package-lock.json", ".npmrc", "plain.js", "tuned.js"];
-/// Says what the installed packages were installed from.
+/// The file that records the Node version and the lock file of the installed packages.
 const MARK: &str = "installed";
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// The Node programs, ready to be started.
+/// The installed Node programs.
 pub struct Peers(PathBuf);
 
 impl Peers {
-    /// Installs their packages below `scratch`, where that has not been done.
+    /// Installs the packages of the programs below `scratch`, if they are not installed yet.
     ///
     /// # Errors
-    /// Without Node or npm, or where the packages cannot be had.
+    /// Node or npm is missing, or the packages cannot be installed.
     pub fn install(scratch: &Path) -> Outcome<Self> {
         let folder = scratch.join("peers");
         let node = version("node")?;
@@ -86,16 +86,16 @@ fn version(program: &str) -> Outcome<String> {
     Ok(String::from_utf8(output.stdout)?.trim().to_owned())
 }
 
-/// A running peer. Killed when dropped.
+/// A running program. Dropping it kills the process.
 pub struct Peer {
     child: Child,
-    /// Where webhooks go.
+    /// The address to which webhooks are sent.
     pub address: SocketAddr,
     _port: Port,
 }
 
 impl Peer {
-    /// Its process.
+    /// Returns the id of the process.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -103,7 +103,7 @@ impl Peer {
 
 impl Drop for Peer {
     fn drop(&mut self) {
-        // One that has ended by itself cannot be killed, and need not be.
+        // An error means that the process has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -14,74 +14,74 @@ use crate::{Outcome, chart};
 /// One measurement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// The disk's own time.
+    /// The write time of the disk alone.
     Disk,
-    /// SQLite's own rate.
+    /// The rate of SQLite alone.
     Ceiling {
-        /// Through which library.
+        /// The library between the program and SQLite.
         library: Library,
     },
     /// The handler that stores nothing.
     Bare {
-        /// Of the sender.
+        /// The number of connections of the sender.
         connections: u32,
     },
     /// The bridge without a target.
     Ingest {
-        /// Of the sender.
+        /// The number of connections of the sender.
         connections: u32,
     },
-    /// The bridge with one.
+    /// The bridge with one target.
     EndToEnd {
-        /// Of the sender.
+        /// The number of connections of the sender.
         connections: u32,
     },
-    /// The same with a store on a PostgreSQL server.
+    /// The bridge with one target and a store on a PostgreSQL server.
     Postgres {
-        /// How many bridges share it.
+        /// The number of bridges that share the store.
         replicas: usize,
-        /// Of the sender, dealt out to them.
+        /// The number of connections of the sender to all bridges.
         connections: u32,
     },
-    /// The same with one replica on a schema that has grown, beside a target that is down.
+    /// One bridge on a large PostgreSQL schema, with one target that works and one that is down.
     PostgresGrown,
-    /// The same with three targets.
+    /// The bridge with three targets.
     ThreeTargets,
-    /// All events about one object.
+    /// The bridge with one target, and all events about one object.
     HotObject {
-        /// How long the target takes for each, in milliseconds.
+        /// The time that the target takes per event, in milliseconds.
         delay_ms: u64,
     },
-    /// End to end, every second request a repetition.
+    /// The bridge with one target, and every second request a repetition.
     Duplicates,
-    /// From the stream to the target.
+    /// Events from the stream to the target.
     Stream,
     /// Acknowledgements at a fixed pace.
     Pace {
-        /// Events a second.
+        /// The number of events per second.
         rate: u32,
     },
     /// A Node program.
     Peer {
-        /// Which.
+        /// The script of the program.
         script: &'static str,
-        /// Of the sender.
+        /// The number of connections of the sender.
         connections: u32,
-        /// Whether it sends events on.
+        /// Whether the program forwards events.
         forwards: bool,
     },
     /// The bridge at rest.
     Idle,
-    /// A start with many undelivered events, its target being down.
+    /// A start with many undelivered events while the target is down.
     Backlog,
-    /// End to end on a store that has grown.
+    /// The bridge with one target on a large store.
     Stored,
-    /// End to end beside a target that is down.
+    /// The bridge with one target that works and one that is down.
     Beside {
-        /// Whether many events wait for that target.
+        /// Whether many events wait for the target that is down.
         waiting: bool,
     },
-    /// The binary.
+    /// The size of the binary.
     Binary,
 }
 
@@ -91,7 +91,7 @@ impl Kind {
     }
 }
 
-/// Every measurement with its name and what it is, in the order of a round.
+/// The measurements, each with its name and its description, in the order of a round.
 pub const ALL: [(&str, Kind, &str); 36] = [
     ("disk", Kind::Disk, "append of 4 KB + fdatasync"),
     ("bare-64", Kind::Bare { connections: 64 }, "bare axum + HMAC, nothing stored, 64 connections"),
@@ -151,10 +151,10 @@ const fn plain(forwards: bool) -> Kind {
     Kind::Peer { script: "plain.js", connections: 64, forwards }
 }
 
-/// Runs what the options ask for and shows what came of it.
+/// Runs the selected measurements and shows the results.
 ///
 /// # Errors
-/// Where a measurement has no result: one that fails, or loses, or repeats an event.
+/// A measurement has no result because it failed, or lost or repeated an event.
 pub fn run(options: &Options) -> Outcome<()> {
     let mut chosen: Vec<_> =
         ALL.into_iter().filter(|(name, kind, _)| is_chosen(options, name, *kind)).collect();

@@ -1,5 +1,5 @@
-//! Where the servers that are not this program listen. Who starts them must
-//! know the port beforehand.
+//! The ports of servers that are other programs. The benchmark must know their ports before it starts
+//! them.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -7,12 +7,12 @@ use tokio::net::TcpSocket;
 
 use crate::Outcome;
 
-/// An address without a listener: the system gives no process so low a port unasked.
+/// An address without a listener. The system never assigns such a low port by itself.
 pub const UNUSED: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
 
-/// A port on loopback that no other process is given as long as this lives. It is
-/// bound and does not listen, beside which a server that sets `SO_REUSEADDR`,
-/// as the bridge and Node do, can listen on Linux.
+/// A reserved port on loopback. As long as this value lives, the system gives the port to no other
+/// process. The socket is bound and does not listen. On Linux a server that sets `SO_REUSEADDR`, as the
+/// bridge and Node do, can listen on the same port.
 pub struct Port {
     pub address: SocketAddr,
     _held: TcpSocket,

@@ -1,29 +1,29 @@
-//! What the kernel says a process has used.
+//! The resources that a process has used, as the kernel reports them.
 
 use std::fs;
 use std::time::Duration;
 
 use crate::Outcome;
 
-/// Clock ticks of `/proc/<pid>/stat` in a second: fixed at 100 for user space (proc(5)).
+/// The number of clock ticks of `/proc/<pid>/stat` per second. It is always 100 for user space (proc(5)).
 const TICKS: u64 = 100;
 
-/// Processor time of all threads of a process so far, the ended ones included.
+/// Returns the processor time of all threads of a process so far, ended threads included.
 pub fn cpu(pid: u32) -> Outcome<Duration> {
     Ok(Stat::of(pid)?.own)
 }
 
-/// The same of a process and of its children, those included that have ended and been
+/// Returns the processor time of a process and its children, including children that have ended and been
 /// waited for.
 pub fn cpu_with_children(pid: u32) -> Outcome<Duration> {
     let parent = Stat::of(pid)?;
     let pids = fs::read_dir("/proc")?.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    // One that ends meanwhile is counted by its parent from then on.
+    // A child that ends during this loop is counted by its parent from then on.
     let children = pids.filter_map(|pid| Stat::of(pid).ok()).filter(|stat| stat.parent == pid);
     Ok(parent.own + parent.ended_children + children.map(|child| child.own).sum::<Duration>())
 }
 
-/// What is read of `/proc/<pid>/stat`.
+/// The fields that are read from `/proc/<pid>/stat`.
 struct Stat {
     parent: u32,
     own: Duration,
@@ -33,8 +33,8 @@ struct Stat {
 impl Stat {
     fn of(pid: u32) -> Outcome<Self> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-        // The name, in parentheses, may hold anything; ppid is field 4, utime, stime, cutime
-        // and cstime are fields 14 to 17.
+        // The name is in parentheses and may contain any character. Field 4 is ppid; fields 14 to 17 are
+        // utime, stime, cutime and cstime.
         let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_ascii_whitespace();
         let fields: Vec<u64> = fields.map(|field| field.parse().unwrap_or(0)).collect();
         let field =
@@ -46,16 +46,16 @@ impl Stat {
     }
 }
 
-/// Memory of a process, in MB (10^6 bytes).
+/// The memory of a process, in MB (10^6 bytes).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Memory {
-    /// Now (`VmRSS`).
+    /// The present memory (`VmRSS`).
     pub resident: f64,
-    /// At most, so far (`VmHWM`).
+    /// The peak so far (`VmHWM`).
     pub peak: f64,
 }
 
-/// The memory of a process.
+/// Returns the memory of a process.
 pub fn memory(pid: u32) -> Outcome<Memory> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
     let megabytes = |name: &str| {
@@ -68,7 +68,7 @@ pub fn memory(pid: u32) -> Outcome<Memory> {
     Ok(Memory { resident, peak })
 }
 
-/// The machine in a few words: processor, cores, memory, kernel.
+/// Returns a short description of the machine: processor, cores, memory, kernel.
 pub fn machine() -> String {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let field = |text: &str, name: &str| {

@@ -1,4 +1,4 @@
-//! What is said while the measurements run, and the tables in the end.
+//! The messages during the measurements, and the tables at the end.
 
 use std::collections::BTreeMap;
 use std::fmt::{Display, Write as _};
@@ -12,17 +12,17 @@ use crate::plan::{self, Kind};
 use crate::requests::Bodies;
 use crate::{Outcome, proc};
 
-/// By measurement and round.
+/// The figures by measurement and round.
 pub type Results = BTreeMap<&'static str, BTreeMap<u32, Figures>>;
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/performance.md");
-/// What stands around the figures there, without and with `--postgres`.
+/// The marks around the figures of the page, without and with `--postgres`.
 const PLACES: [(&str, &str); 2] = [
     ("<!-- figures: begin -->\n", "<!-- figures: end -->\n"),
     ("<!-- figures of PostgreSQL: begin -->\n", "<!-- figures of PostgreSQL: end -->\n"),
 ];
 
-/// The least, the median and the greatest of some values.
+/// Returns the least, the median and the greatest of some values.
 pub fn spread(mut values: Vec<f64>) -> Option<(f64, f64, f64)> {
     values.sort_by(f64::total_cmp);
     let (least, greatest) = (values.first()?, values.last()?);
@@ -35,18 +35,18 @@ pub fn spread(mut values: Vec<f64>) -> Option<(f64, f64, f64)> {
     Some((*least, median, *greatest))
 }
 
-/// The spread of one quantity over the rounds of a measurement.
+/// Returns the spread of one quantity over the rounds of a measurement.
 pub fn quantity(rounds: &BTreeMap<u32, Figures>, quantity: Quantity) -> Option<(f64, f64, f64)> {
     spread(rounds.values().filter_map(|figures| figures.get(&quantity).copied()).collect())
 }
 
-/// Says which measurements there are.
+/// Prints the list of measurements.
 pub fn list(measurements: &[(&str, Kind, &str)]) -> Outcome<()> {
     let lines = measurements.iter().map(|(name, _, what)| format!("{name:<22} {what}\n"));
     show(&lines.collect::<String>())
 }
 
-/// Says that a measurement is done.
+/// Reports that a measurement is done.
 pub fn progress(round: u32, name: &str, figures: &Figures) {
     let figures: Vec<_> = figures
         .iter()
@@ -55,23 +55,23 @@ pub fn progress(round: u32, name: &str, figures: &Figures) {
     say(&format!("round {round}: {name:<22} {}", figures.join(", ")));
 }
 
-/// Says that a database is being filled, which takes a while.
+/// Reports that a database is being filled, which takes some time.
 pub fn filling(name: &str, count: u64, bytes: u64) {
     say(&format!("{name}: writing {count} events, {} MB of bodies", bytes / 1_000_000));
 }
 
-/// Says loudly that something is left out.
+/// Reports, in a way that is hard to miss, that a measurement is left out.
 pub fn skipped(what: &str, why: impl Display) {
     say(&format!("!!! SKIPPED: {what}\n!!! {why}"));
 }
 
-/// Says what went wrong.
+/// Reports an error.
 pub fn complain(error: &dyn Display) {
     say(&format!("!!! {error}"));
 }
 
 fn say(line: &str) {
-    // A reader that has gone does not miss it.
+    // A closed standard error is not an error of the benchmark.
     let _ = writeln!(io::stderr().lock(), "{line}");
 }
 
@@ -83,7 +83,7 @@ pub fn show(text: &str) -> Outcome<()> {
     }
 }
 
-/// Puts the result into the page about performance.
+/// Writes the result into docs/performance.md.
 pub fn write(text: &str, options: &Options) -> Outcome<()> {
     let page = fs::read_to_string(PAGE)?;
     let (begin, end) = PLACES[usize::from(options.postgres)];
@@ -93,7 +93,7 @@ pub fn write(text: &str, options: &Options) -> Outcome<()> {
     Ok(fs::write(PAGE, format!("{before}{begin}{chart}{text}{end}{after}"))?)
 }
 
-/// The whole result as Markdown.
+/// Returns the whole result as Markdown.
 pub fn markdown(results: &Results, options: &Options, failures: &[String]) -> String {
     let mut text = format!(
         "\nMachine: {}. {} rounds of {} s for each measurement; events of {} bytes.\n\
@@ -169,7 +169,7 @@ fn figures(text: &mut String, results: &Results) -> std::fmt::Result {
     Ok(())
 }
 
-/// What a database server uses beside its bridges, if there was one.
+/// Writes the table of the resources of the database server, if there was one.
 fn databases(text: &mut String, results: &Results) -> std::fmt::Result {
     let head = "| measurement | replicas µs/event | PostgreSQL µs/event | log, bytes/event |\n|---|---:|---:|---:|\n";
     let mut has_head = false;
@@ -189,7 +189,7 @@ fn databases(text: &mut String, results: &Results) -> std::fmt::Result {
     Ok(())
 }
 
-/// With as many digits as mean something.
+/// Returns a value with a suitable number of digits.
 pub fn number(value: f64) -> String {
     match value {
         value if value >= 1000.0 => {
@@ -203,7 +203,7 @@ pub fn number(value: f64) -> String {
     }
 }
 
-/// `1234567` as `1,234,567`.
+/// Returns a number with separators, such as `1,234,567`.
 fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let groups: Vec<_> = digits.as_bytes().rchunks(3).rev().map(String::from_utf8_lossy).collect();

@@ -1,5 +1,5 @@
-//! The webhooks that are sent: made before the clock starts, so that sending one
-//! costs a copy and five small patches.
+//! The webhooks to send. They are prepared before the measurement, so that sending one costs only a copy
+//! and five small patches.
 
 use bytes::Bytes;
 use pepay_bridge::domain::clock::{Clock, UnixMillis};
@@ -7,27 +7,28 @@ use pepay_bridge::domain::event::Event;
 use pepay_bridge::pepay::signature::SigningKey;
 use pepay_bridge::simulator::factory::Factory;
 
-/// What every webhook is signed with.
+/// The secret that signs the webhooks.
 pub const SECRET: &str = "whsec_benchmark_of_pepay_bridge";
-/// Where webhooks go.
+/// The path of the webhook endpoint.
 pub const PATH: &str = "/webhooks/pepay";
 
-/// Different bodies that are sent in turn.
+/// The number of different bodies, which are sent in turn.
 const TEMPLATES: usize = 36;
-/// Objects that live at the same time: an object's next event comes this many events later,
-/// and has the same template.
+/// The number of objects that have events at the same time. An object's next event comes this many events
+/// later, and has the same template.
 const OPEN_OBJECTS: u64 = 28 * TEMPLATES as u64;
-/// Events of one object.
+/// The number of events per object.
 const EVENTS_PER_OBJECT: u64 = 4;
-/// Events of one millisecond, by their ids.
+/// The number of events per millisecond, by their ids.
 const PER_MILLISECOND: u64 = 64;
-/// Characters of a number within an id: decimal of the event's, hexadecimal of the object's.
+/// The number of digits within an id: decimal digits in an event's id, hexadecimal digits in an object's
+/// id.
 const EVENT_DIGITS: usize = 8;
 const OBJECT_DIGITS: usize = 12;
-/// Hexadecimal characters of a signature.
+/// The number of hexadecimal digits of a signature.
 const SIGNATURE: usize = 64;
 
-/// Bodies that look like Pepay's, with places for what makes each one its own.
+/// Bodies like those of Pepay, with places for the ids of each event.
 pub struct Bodies {
     templates: Vec<Body>,
     /// The time in the ids of the first events.
@@ -44,51 +45,51 @@ struct Body {
 }
 
 impl Bodies {
-    /// Bodies whose ids begin at the present.
+    /// Creates bodies whose ids begin at the present time.
     pub fn new() -> Self {
         let start = Clock::system().now();
         let events = Factory::new(7).events(TEMPLATES, start);
         Self { templates: events.iter().filter_map(Body::of).collect(), start, one_object: false }
     }
 
-    /// The same, all about one object.
+    /// Creates bodies that are all about one object.
     pub fn of_one_object() -> Self {
         let mut bodies = Self::new();
         bodies.templates.truncate(1);
         Self { one_object: true, ..bodies }
     }
 
-    /// The same, with ids that end in the present after `count` events: those that come
-    /// later have later ids, as Pepay's do.
+    /// Creates bodies whose ids reach the present time after `count` events. So later events have later
+    /// ids, as with Pepay.
     pub fn before_now(count: u64) -> Self {
         let mut bodies = Self::new();
         bodies.start.0 -= i64::try_from(count / PER_MILLISECOND).unwrap_or(0) + 1;
         bodies
     }
 
-    /// The mean size of a body.
+    /// Returns the mean size of a body, in bytes.
     pub fn mean(&self) -> usize {
         self.templates.iter().map(|body| body.bytes.len()).sum::<usize>() / self.templates.len()
     }
 
-    /// The id of event `n`.
+    /// Returns the id of event `n`.
     pub fn id(&self, n: u64) -> String {
         id(self.start, n)
     }
 
-    /// The type of event `n`.
+    /// Returns the type of event `n`.
     pub fn kind(&self, n: u64) -> &str {
         &self.template(n).kind
     }
 
-    /// The id of the object of event `n`.
+    /// Returns the id of the object of event `n`.
     pub fn object(&self, n: u64) -> String {
         let body = self.get(n);
         let (start, end) = self.template(n).object_bounds();
         String::from_utf8_lossy(&body[start..end]).into_owned()
     }
 
-    /// Event `n` as JSON.
+    /// Returns event `n` as JSON.
     pub fn get(&self, n: u64) -> Bytes {
         let template = self.template(n);
         let mut bytes = template.bytes.clone();
@@ -96,7 +97,8 @@ impl Bodies {
         bytes.into()
     }
 
-    /// As in the id of the object of event `n`: other objects at another time.
+    /// Returns the number in the id of event `n`'s object. It depends on the start, so each run has other
+    /// objects.
     fn object_number(&self, n: u64) -> u64 {
         object(if self.one_object { 0 } else { n }).wrapping_add(self.start.0.unsigned_abs())
     }
@@ -107,7 +109,7 @@ impl Bodies {
 }
 
 impl Body {
-    /// A template of `event`, its id brought to a fixed length.
+    /// Creates a template from `event`, with an id of fixed length.
     fn of(event: &Event) -> Option<Self> {
         let body = String::from_utf8(event.body.to_vec()).ok()?;
         let body = body.replacen(event.id.as_str(), &id(UnixMillis(1_000_000_000_000), 0), 1);
@@ -122,7 +124,7 @@ impl Body {
         })
     }
 
-    /// Makes the body that begins at `at` of `bytes` that of event `id` about `object`.
+    /// Writes the event's id and the object's number into the body that begins at `at` of `bytes`.
     fn patch(&self, bytes: &mut [u8], at: usize, id: &str, object: u64) {
         bytes[at + self.id..][..id.len()].copy_from_slice(id.as_bytes());
         write_hex(&mut bytes[at + self.object..][..OBJECT_DIGITS], object);
@@ -138,12 +140,12 @@ fn index(n: u64, length: usize) -> usize {
     usize::try_from(n % length as u64).unwrap_or(0)
 }
 
-/// The object of event `n`: four events of each, with others between them, as an order
-/// lives. Numbers that follow no order, since ids of objects are random: an index of
-/// them is written everywhere, not at its end.
+/// Returns the number of event `n`'s object. Each object has four events, with events of other objects
+/// between them, like real orders. The numbers are in no order, since real ids of objects are random: an
+/// index of them is written in all places and not at its end.
 pub fn object(n: u64) -> u64 {
     let object = n / (OPEN_OBJECTS * EVENTS_PER_OBJECT) * OPEN_OBJECTS + n % OPEN_OBJECTS;
-    // Fibonacci hashing; the upper 48 bits of it are as many as the id has digits for.
+    // Fibonacci hashing. The upper 48 bits fit the digits of the id.
     object.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 16
 }
 
@@ -152,7 +154,7 @@ fn id(start: UnixMillis, n: u64) -> String {
     format!("evt_{millis:013}-{n:0EVENT_DIGITS$}")
 }
 
-/// The number of the event with this id.
+/// Returns the number of the event with this id.
 pub fn number(id: &[u8]) -> Option<u64> {
     let dash = id.iter().rposition(|byte| *byte == b'-')?;
     std::str::from_utf8(&id[dash + 1..]).ok()?.parse().ok()
@@ -165,7 +167,7 @@ fn write_hex(place: &mut [u8], mut number: u64) {
     }
 }
 
-/// Whole requests, signed.
+/// Signed requests.
 pub struct Requests {
     bodies: Bodies,
     heads: Vec<Head>,
@@ -173,7 +175,7 @@ pub struct Requests {
     signatures: Vec<[u8; SIGNATURE]>,
 }
 
-/// What stands before a template's body, and where its own parts go.
+/// The head of a template's requests, and the places of the parts that differ.
 struct Head {
     bytes: Vec<u8>,
     id: usize,
@@ -181,7 +183,8 @@ struct Head {
 }
 
 impl Requests {
-    /// Signs `count` events, numbered from `first`, with the present as their timestamp.
+    /// Signs `count` events, numbered from `first`. The timestamp of the signatures is the start of
+    /// `bodies`.
     pub fn sign(bodies: Bodies, (first, count): (u64, u64), host: &str) -> Self {
         let timestamp = bodies.start.0.to_string();
         let key = SigningKey::new(&SECRET.into());
@@ -195,12 +198,12 @@ impl Requests {
         Self { bodies, heads, first, signatures }
     }
 
-    /// Whether event `n` is one of them.
+    /// Returns whether event `n` is one of the signed events.
     pub fn hold(&self, n: u64) -> bool {
         n - self.first < self.signatures.len() as u64
     }
 
-    /// Puts request `n` into `buffer`, in place of what was there.
+    /// Replaces the content of `buffer` by request `n`.
     pub fn write(&self, n: u64, buffer: &mut Vec<u8>) {
         let (head, body) = (&self.heads[index(n, self.heads.len())], self.bodies.template(n));
         let id = self.bodies.id(n);

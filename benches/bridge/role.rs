@@ -1,6 +1,5 @@
-//! One part of the benchmark as a process of its own: this program, started
-//! again. It is told what to do by its arguments, says one JSON value a line,
-//! and takes one line to go on.
+//! The roles: parts of the benchmark that run as separate processes of this program. A role gets its task
+//! in its arguments, writes one JSON value per line, and reads lines that tell it to continue.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -10,10 +9,10 @@ use serde::de::DeserializeOwned;
 
 use crate::{Outcome, bare, load, open_loop, stream, target};
 
-/// The first argument of a process that plays a role.
+/// The first argument of a process with a role.
 pub const FLAG: &str = "--role";
 
-/// Plays the role named by `arguments`, until its starter has heard enough.
+/// Runs the role named by `arguments`, until it ends or the starter kills it.
 pub fn play(arguments: &[String]) -> Outcome<()> {
     let (name, task) = match arguments {
         [_, _, name, task] => (name.as_str(), task.as_str()),
@@ -29,12 +28,12 @@ pub fn play(arguments: &[String]) -> Outcome<()> {
     }
 }
 
-/// One thread, so that a part takes one core at most.
+/// Creates a runtime with one thread, so that a role uses one core at most.
 pub fn runtime() -> Outcome<tokio::runtime::Runtime> {
     Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
 }
 
-/// Says `value` to the starter.
+/// Sends `value` to the starter.
 pub fn say(value: &impl Serialize) -> Outcome<()> {
     let mut out = std::io::stdout().lock();
     serde_json::to_writer(&mut out, value)?;
@@ -42,19 +41,19 @@ pub fn say(value: &impl Serialize) -> Outcome<()> {
     Ok(out.flush()?)
 }
 
-/// Waits until the starter says go on, and hears what with.
+/// Waits for the next value from the starter.
 pub fn hear<T: DeserializeOwned>() -> Outcome<T> {
     let mut line = String::new();
     std::io::stdin().lock().read_line(&mut line)?;
     Ok(serde_json::from_str(&line)?)
 }
 
-/// The same within a runtime, whose other tasks go on meanwhile.
+/// Waits for the next value from the starter, without blocking the other tasks of the runtime.
 pub async fn hear_async<T: DeserializeOwned + Send + 'static>() -> Outcome<T> {
     tokio::task::spawn_blocking(hear).await?
 }
 
-/// A running role. Killed when dropped.
+/// A running role. Dropping it kills the process.
 pub struct Role {
     child: Child,
     input: ChildStdin,
@@ -74,26 +73,26 @@ impl Role {
         Ok(Self { child, input, output: BufReader::new(output), name })
     }
 
-    /// The process.
+    /// Returns the id of the process.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// What it says next.
+    /// Waits for the next value from the role.
     pub fn hear<T: DeserializeOwned>(&mut self) -> Outcome<T> {
         let mut line = String::new();
         self.output.read_line(&mut line)?;
         serde_json::from_str(&line).map_err(|_| format!("{} ended without an answer", self.name).into())
     }
 
-    /// Tells it to go on.
+    /// Sends `value` to the role, which then continues.
     pub fn tell(&mut self, value: &impl Serialize) -> Outcome<()> {
         let mut line = serde_json::to_vec(value)?;
         line.push(b'\n');
         Ok(self.input.write_all(&line)?)
     }
 
-    /// Tells it to go on and waits for what it says.
+    /// Sends `value` to the role and waits for its next value.
     pub fn ask<T: DeserializeOwned>(&mut self, value: &impl Serialize) -> Outcome<T> {
         self.tell(value)?;
         self.hear()
@@ -102,7 +101,7 @@ impl Role {
 
 impl Drop for Role {
     fn drop(&mut self) {
-        // One that has ended by itself cannot be killed, and need not be.
+        // An error means that the process has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

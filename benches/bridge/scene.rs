@@ -1,5 +1,5 @@
-//! Sets the scene for each measurement: servers, sender and target as
-//! processes, on a database of their own on the disk of the build.
+//! The set-up of each measurement: servers, sender and target as processes, on a separate database on the
+//! disk of the build.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -23,34 +23,35 @@ use crate::role::Role;
 use crate::stream::{Addresses, Streamed, Task};
 use crate::{Outcome, ceiling, disk, proc, report};
 
-/// More than any server here takes in a second: the sender signs as many in advance.
+/// The number of requests that the sender signs in advance per second of load. No server here takes as
+/// many.
 const SIGNED_A_SECOND: f64 = 100_000.0;
-/// How long a bridge has been at rest when its memory is read.
+/// The time for which a bridge is at rest before its memory is read.
 const REST: Duration = Duration::from_secs(3);
-/// Events about one object, for a target that answers at once.
+/// The number of events about one object, for a target that responds at once.
 const HOT_EVENTS: u64 = 6_000;
-/// Connections of the sender at a fixed pace.
+/// The number of connections of the sender at a fixed pace.
 const PACED_CONNECTIONS: u32 = 64;
-/// Bytes on the disk for each stored event, with its rows and indexes; about 1,530 were measured.
+/// The bytes on the disk per stored event, with its rows and indexes. About 1,530 were measured.
 const ROOM_FOR_AN_EVENT: u64 = 2048;
-/// Bytes that stay free.
+/// The bytes on the disk that stay free.
 const ROOM_LEFT: u64 = 4 << 30;
 
-/// The target that is down.
+/// The name of the target that is down.
 const DEAD: &str = "dead";
 
-/// What the measurements share.
+/// The state that the measurements share.
 pub struct Scene {
     scratch: PathBuf,
     options: Options,
     peers: Option<Peers>,
     cluster: Option<Cluster>,
-    /// Databases that are filled once and used in every round.
+    /// The databases that are filled once and used in every round.
     filled: BTreeMap<&'static str, PathBuf>,
 }
 
 impl Scene {
-    /// A scene whose files are in `scratch`.
+    /// Creates a scene whose files are in `scratch`.
     pub fn new(
         scratch: PathBuf,
         options: Options,
@@ -147,7 +148,7 @@ impl Scene {
         shared(&pids, Some(cluster), "load", &load, &mut [target])
     }
 
-    /// Rounds go on where the one before has ended, on one database.
+    /// Measures on one database for all rounds. Each round continues at the end of the previous one.
     fn postgres_grown(&mut self) -> Outcome<Figures> {
         const NAME: &str = "postgres-grown";
         const GROWN: &str = "grown";
@@ -234,7 +235,7 @@ impl Scene {
         let bridge = Bridge::start(&folder, &setup)?;
         let mut figures = under_load(bridge.pid(), "load", &self.load(bridge.address, 64), &mut [target])?;
         figures.insert(Quantity::Start, bridge.start.as_secs_f64());
-        // Not killed: the next round goes on where this one ends.
+        // The bridge stops in order, since the next round continues at the end of this one.
         bridge.stop()?;
         Ok(figures)
     }
@@ -260,7 +261,7 @@ impl Scene {
         Ok(figures)
     }
 
-    /// The folder of a database that is filled the first time it is asked for.
+    /// Returns the folder of a database. The first call fills the database.
     fn filled(&mut self, name: &'static str, setup: &Setup, parts: &[(u64, Fate)]) -> Outcome<PathBuf> {
         if let Some(folder) = self.filled.get(name) {
             return Ok(folder.clone());
@@ -273,7 +274,7 @@ impl Scene {
         Ok(folder)
     }
 
-    /// A folder that is new.
+    /// Creates a new folder.
     fn folder(&self, name: &str) -> Outcome<PathBuf> {
         let folder = self.scratch.join(name);
         if folder.exists() {
@@ -287,21 +288,21 @@ impl Scene {
 impl Drop for Scene {
     fn drop(&mut self) {
         for folder in self.filled.values() {
-            // What is left lies in the build's own folder.
+            // If this fails, the files stay in the folder of the build.
             let _ = fs::remove_dir_all(folder);
         }
     }
 }
 
-/// A target that answers after so many milliseconds.
+/// Starts a target that responds after `delay_ms` milliseconds.
 fn target(delay_ms: u64) -> Outcome<(Role, SocketAddr)> {
     let mut target = Role::start("target", &delay_ms)?;
     let address = target.hear()?;
     Ok((target, address))
 }
 
-/// A target, and one that is down. Each takes events of its own alone, whether many wait for
-/// the other or none.
+/// Returns a setup with a target that works and one that is down. The two take different event types, so
+/// the first one gets the same events however many wait for the other one.
 fn beside_a_dead_target(address: SocketAddr) -> Setup {
     let mut setup = Setup::orders(address);
     setup.targets[0].2 = "commerce.*,invoice.*,invoice_payment.*";

@@ -1,7 +1,8 @@
-//! Pepay's stream, and the target behind the bridge, in one process: frames go
-//! out as long as no more than a window of them is on its way to the target.
-//! Without that bound a stream that is faster than the store would overflow what
-//! the bridge holds, and leave the rest to a list that this server does not keep.
+//! Pepay's stream and the target behind the bridge, in one process.
+//!
+//! The stream sends frames while fewer than a window of them are on their way to the target. Without this
+//! limit a stream that is faster than the store would overflow the queue of the bridge. The bridge would
+//! then read the rest from the REST list, which this server does not have.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -26,38 +27,38 @@ use crate::requests::Bodies;
 use crate::target::{self, Expect, Received, Tally};
 use crate::{Outcome, role};
 
-/// Frames on their way to the target. The bridge takes 1,000 that wait for its
-/// store (docs/stream.md, rule 5).
+/// The largest number of frames on their way to the target. At most 1,000 frames can wait for the store
+/// of the bridge (docs/stream.md, rule 5).
 const WINDOW: u64 = 900;
-/// Frames in one write.
+/// The number of frames in one write.
 const FLUSH: u64 = 64;
-/// How long the last event may take to reach the target, in seconds.
+/// The time limit for the arrival of the last event at the target, in seconds.
 const DRAIN_LIMIT: u64 = 60;
 
-/// What to send.
+/// The task of this role.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Task {
-    /// For how long.
+    /// The duration of the load, in seconds.
     pub seconds: f64,
 }
 
-/// Where it listens.
+/// The addresses of this role.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Addresses {
-    /// As Pepay.
+    /// The address of Pepay.
     pub pepay: SocketAddr,
-    /// As the target.
+    /// The address of the target.
     pub target: SocketAddr,
 }
 
-/// What came of it.
+/// The result of this role.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Streamed {
-    /// Frames sent, each another event.
+    /// The number of frames sent, each with a different event.
     pub events: u64,
-    /// When the first was sent, in Unix milliseconds.
+    /// The time of the first frame, in Unix milliseconds.
     pub started_ms: i64,
-    /// What reached the target.
+    /// The events that the target received.
     pub received: Received,
 }
 
@@ -66,11 +67,12 @@ struct Pepay {
     seconds: f64,
     go: CancellationToken,
     arrived: watch::Receiver<u64>,
-    /// Frames sent, and since when.
+    /// Receives the number of frames sent and the time of the first one.
     sent: mpsc::Sender<(u64, i64)>,
 }
 
-/// Listens, says where, sends once it is told to, and says what came of it.
+/// Listens and reports the addresses. After the starter's go-ahead, sends the frames and reports the
+/// result.
 pub async fn play(task: &Task) -> Outcome<()> {
     let pepay = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let target = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
@@ -82,7 +84,7 @@ pub async fn play(task: &Task) -> Outcome<()> {
     let mut tasks = JoinSet::new();
     tasks.spawn(target::accept(target, Arc::clone(&tally), Duration::ZERO));
     tasks.spawn(async move {
-        // It ends with the process.
+        // The server ends with the process.
         let _ended = axum::serve(pepay, routes(state)).await;
     });
     let () = role::hear_async().await?;
@@ -117,14 +119,14 @@ async fn upgrade(State(pepay): State<Pepay>, request: WebSocketUpgrade) -> Respo
 async fn serve(socket: WebSocket, pepay: Pepay) {
     let (mut frames, mut client) = socket.split();
     let from_client = async {
-        // Reading answers pings; what the client says is of no interest.
+        // Reading makes the library answer pings. The messages themselves are ignored.
         while let Some(Ok(_)) = client.next().await {}
     };
     let to_client = async {
         pepay.go.cancelled().await;
         let started = Clock::system().now().0;
         let events = push(&mut frames, &pepay).await;
-        // A second stream's count is not needed.
+        // The count of a second connection is not needed.
         let _ = pepay.sent.try_send((events, started));
         std::future::pending::<()>().await;
     };
@@ -134,7 +136,7 @@ async fn serve(socket: WebSocket, pepay: Pepay) {
     }
 }
 
-/// Sends until the time is over; how many frames.
+/// Sends frames until the time is over, and returns their number.
 async fn push(frames: &mut SplitSink<WebSocket, Message>, pepay: &Pepay) -> u64 {
     let until = Instant::now() + Duration::from_secs_f64(pepay.seconds);
     let (bodies, mut arrived, mut sent) = (Bodies::new(), pepay.arrived.clone(), 0);

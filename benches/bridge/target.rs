@@ -1,4 +1,4 @@
-//! The receiver: answers 200, at once or after a while, and counts how often each event came.
+//! The receiver: responds with 200, at once or after a delay, and counts the arrivals of each event.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,30 +16,30 @@ use crate::http::Head;
 use crate::{Outcome, requests, role};
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
-/// How long repetitions are waited for, once all have arrived.
+/// The time for which the target waits for repetitions after all events have arrived.
 const AFTERMATH: Duration = Duration::from_millis(250);
 
-/// What the starter waits for.
+/// The expectation of the starter.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Expect {
-    /// Events `0..events`.
+    /// The events `0..events` are expected.
     pub events: u64,
-    /// For how long, in seconds.
+    /// The time limit of the wait, in seconds.
     pub seconds: u64,
 }
 
-/// What has arrived.
+/// The arrivals.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Received {
-    /// Of the events that were expected: how many came at least once.
+    /// The number of expected events that arrived at least once.
     pub unique: u64,
-    /// Requests beyond the first for an event, or for none that was expected.
+    /// The number of requests that repeat an event or have an unexpected one.
     pub surplus: u64,
-    /// When the last new event came, in Unix milliseconds.
+    /// The arrival of the last new event, in Unix milliseconds.
     pub last_ms: i64,
 }
 
-/// What came so far. Shared by the connections.
+/// The arrivals so far. The connections share this value.
 #[derive(Default)]
 pub struct Tally {
     seen: Mutex<Seen>,
@@ -53,7 +53,7 @@ struct Seen {
     last_ms: i64,
 }
 
-/// Serves until it is killed, and says what came when it is asked.
+/// Serves until the process is killed, and reports the arrivals when the starter asks.
 pub async fn play(delay_ms: u64) -> Outcome<()> {
     let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await?;
     role::say(&listener.local_addr()?)?;
@@ -89,7 +89,8 @@ async fn serve(mut stream: TcpStream, tally: &Tally, delay: Duration) -> std::io
             buffer.copy_within(length..filled, 0);
             filled -= length;
             if !delay.is_zero() {
-                // tokio's own sleep goes by whole milliseconds: five last for more than six.
+                // The sleep of tokio has a resolution of one millisecond: five milliseconds take more
+                // than six.
                 tokio::task::spawn_blocking(move || std::thread::sleep(delay)).await?;
             }
             stream.write_all(OK).await?;
@@ -104,8 +105,8 @@ async fn serve(mut stream: TcpStream, tally: &Tally, delay: Duration) -> std::io
     }
 }
 
-/// The event's number in the first request of `bytes`, if it is one, and the
-/// request's length, once it is all there.
+/// Returns the length of the first request in `bytes` and the number of its event, if it has one. Returns
+/// `None` if the request is not complete.
 fn whole_request(bytes: &[u8]) -> Option<(Option<u64>, usize)> {
     let (head, end) = Head::at_the_beginning_of(bytes)?;
     let length = end + head.content_length();
@@ -129,16 +130,16 @@ impl Tally {
         }
     }
 
-    /// Follows how many different events came.
+    /// Returns a receiver of the number of different events.
     pub fn follow(&self) -> watch::Receiver<u64> {
         self.unique.subscribe()
     }
 
-    /// Waits until all that are expected have come, and a moment longer for repetitions.
+    /// Waits until all expected events have arrived, and for [`AFTERMATH`] longer for repetitions.
     pub async fn until(&self, expect: &Expect) -> Received {
         let mut unique = self.follow();
         let all = unique.wait_for(|unique| *unique >= expect.events);
-        // What is missing after that shows in what is received.
+        // After the limit the result shows the missing events.
         let _ = timeout(Duration::from_secs(expect.seconds), all).await;
         tokio::time::sleep(AFTERMATH).await;
         self.received(expect.events)

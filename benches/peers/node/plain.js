@@ -1,6 +1,6 @@
-// A webhook relay as it is commonly written for Node: express, a transaction
-// for each event, fetch. Verifies, keeps each event once, answers once it is
-// on the disk, sends it on, and notes that it has been delivered.
+// A webhook relay in the usual style of Node: express, a transaction per event, fetch.
+// The relay verifies an event, stores it once, responds after it is on the disk, forwards it,
+// and notes the delivery.
 'use strict';
 
 const crypto = require('node:crypto');

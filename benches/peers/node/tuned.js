@@ -1,6 +1,6 @@
-// The same relay, tuned as far as Node goes on one thread: bare node:http, one
-// transaction for all that arrived meanwhile, prepared statements, a pool of
-// connections to the target, deliveries noted in the next transaction.
+// The same relay, tuned for Node on one thread: bare node:http, one transaction for all events that have
+// arrived in the meantime, prepared statements, and a pool of connections to the target. Deliveries are
+// noted in the next transaction.
 'use strict';
 
 const crypto = require('node:crypto');
