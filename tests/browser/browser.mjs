@@ -1,4 +1,4 @@
-// Chromium, and pages that complain of everything that went wrong in them.
+// Chromium, and pages that collect every error that happens in them.
 
 import assert from 'node:assert/strict';
 import { chromium } from 'playwright-core';
@@ -6,7 +6,7 @@ import { chromium } from 'playwright-core';
 export const DESK = { width: 1280, height: 900 };
 export const TABLET = { width: 768, height: 1024 };
 export const PHONE = { width: 390, height: 844 };
-/** The narrowest phone that there is. */
+/** The width of the narrowest phones. */
 export const NARROW = { width: 360, height: 740 };
 
 export function launch() {
@@ -18,9 +18,9 @@ export function launch() {
 }
 
 /**
- * Opens a page for `use` and closes it. Fails on errors in the console, on exceptions and on
- * violations of the content security policy, but for messages that match `expected`: a browser
- * logs every answer that is an error.
+ * Opens a page for `use` and closes it. Fails on errors in the console, on exceptions and on violations
+ * of the content security policy. Messages that match `expected` are allowed: a browser logs every
+ * response with an error status.
  */
 export async function visit(browser, { viewport = DESK, colorScheme = 'light', expected = /^$/, ...options }, use) {
   const context = await browser.newContext({ viewport, colorScheme, timezoneId: 'UTC', acceptDownloads: true, ...options });
@@ -48,7 +48,7 @@ export async function visit(browser, { viewport = DESK, colorScheme = 'light', e
   }
 }
 
-/** Waits until the page says that it is live. */
+/** Waits until the page shows that it is live. */
 export async function isLive(page) {
   await page.locator('#connection', { hasText: 'Live' }).waitFor();
 }

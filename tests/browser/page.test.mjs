@@ -10,7 +10,7 @@ import { DESK, fitsItsWidth, isLive, launch, NARROW, PHONE, TABLET, visit } from
 import { until, World } from './world.mjs';
 
 let [browser, world] = [null, null];
-/** An event that is there from the beginning, among others. */
+/** An event that is stored before the first test, among others. */
 const KNOWN = { id: 'evt_1764000000001-1', order: 'order-to-find', text: null };
 
 before(async () => {
@@ -35,7 +35,7 @@ const dialog = (page) => page.getByRole('dialog');
 const said = (page, text) => page.locator('#said', { hasText: text }).waitFor();
 const settledAs = (target, id, state) => until(`${id} is ${state} for ${target}`, async () => (await world.state(target, id)) === state);
 
-test('the overview is live: what comes is counted without reloading', async () => {
+test('the overview is live: events are counted without reloading', async () => {
   await visit(browser, {}, async (page) => {
     await open(page);
     await isLive(page);
@@ -86,7 +86,7 @@ test('an event is found by its id and by its order, with its story and its exact
   });
 });
 
-test('what comes from outside is shown as text, and the policy of the page allows nothing else', async () => {
+test('content from outside is shown as text, and the content security policy allows nothing else', async () => {
   const [id, order] = ['evt_1764000000009-1', '<img src=x onerror="document.title=1">'];
   await world.publish(id, { order });
   await settledAs('orders', id, 'delivered');
@@ -103,7 +103,7 @@ test('what comes from outside is shown as text, and the policy of the page allow
   });
 });
 
-test('filters are kept in the address, and what is unknown is said in words', async () => {
+test('filters are kept in the address, and an unknown event is reported in words', async () => {
   await visit(browser, { expected: /status of (400|404)/ }, async (page) => {
     await open(page, '#/events?type=commerce.order.*&within=3600&target=orders&state=delivered');
     await page.getByText('More filters, 4 in use').waitFor();
@@ -136,7 +136,7 @@ test('more events are loaded when asked for', async () => {
   });
 });
 
-test('a broken target is found by its dead deliveries, mended, and retried in bulk', async () => {
+test('a broken target is found by its dead deliveries, repaired, and retried in bulk', async () => {
   const ids = [1, 2, 3, 4].map((n) => `evt_1764000000002-${n}`);
   world.orders.answer = 'gone';
   for (const id of ids.slice(0, 3)) await world.publish(id);
@@ -150,7 +150,7 @@ test('a broken target is found by its dead deliveries, mended, and retried in bu
 
     await button(page, 'Retry all').click();
     await dialog(page).getByText('3 deliveries').first().waitFor();
-    // One more dies while the person reads.
+    // One more delivery dies while the operator reads the dialog.
     await world.publish(ids[3]);
     await settledAs('orders', ids[3], 'dead');
     world.orders.answer = 'accept';
@@ -180,7 +180,7 @@ test('a change of many shows how far it has come', async () => {
       if (route.request().postDataJSON().confirm) await released;
       await route.continue();
     });
-    // Two are changed too fast to be seen.
+    // Two deliveries are changed too fast for a look at the progress, so the response is made up.
     const calls = [{ action: 'close', matching: 2, gone_through: 2, changed: 2 }, { action: 'retry', matching: 2, gone_through: 1, changed: 1 }];
     await page.route('**/api/v1/bulk', (route) => route.fulfill({ json: { calls } }));
     await open(page, '#/deliveries?state=dead');
@@ -297,7 +297,7 @@ test('a dialog stays open while the bridge does what was confirmed', async () =>
   });
 });
 
-test('what cannot be seen is escaped, and any event that can be stored is shown', async () => {
+test('invisible characters are escaped, and every event that can be stored is shown', async () => {
   const [many, turned, deep] = ['evt_1764000000018-1', 'evt_1764000000018-2', 'evt_1764000000018-3'];
   const text = (id, object) => `{"id":"${id}","object":"event","type":"test.ping","created":1764000000,"data":{"object":${object}}}`;
   await world.webhook(text(many, `{"id":"o","values":[${'1,'.repeat(60_000)}1]}`));
@@ -315,7 +315,7 @@ test('what cannot be seen is escaped, and any event that can be stored is shown'
   });
 });
 
-test('the overview is green only while nothing needs an operator, and trouble comes first', async () => {
+test('the overview is green only while nothing needs an operator, and problems are shown first', async () => {
   const id = 'evt_1764000000019-1';
   await visit(browser, { viewport: PHONE, isMobile: true, hasTouch: true }, async (page) => {
     await open(page);
@@ -365,7 +365,7 @@ test('the request of an attempt is shown as it was made, and a shell can make it
   const text = await world.publish(id, { order: "it's an order" });
   await settledAs('orders', id, 'delivered');
   await visit(browser, { permissions: ['clipboard-read', 'clipboard-write'] }, async (page) => {
-    // Which targets there are is known only after the event.
+    // The overview, which names the targets, arrives after the event.
     const shown = page.getByRole('heading', { name: 'Payload' }).waitFor();
     await page.route('**/api/v1/overview', async (route) => {
       await shown;
@@ -415,7 +415,7 @@ test('an event is found by a text in its body', async () => {
   });
 });
 
-test('what is selected is changed and nothing else, and the list follows its count', async () => {
+test('only selected deliveries are changed, and the list follows its count', async () => {
   const ids = [1, 2, 3].map((n) => `evt_1764000000023-${n}`);
   world.orders.answer = 'gone';
   for (const id of ids) await world.publish(id);
@@ -441,13 +441,13 @@ test('what is selected is changed and nothing else, and the list follows its cou
     assert.ok(await page.getByRole('checkbox', { name: `Select ${ids[2]} to orders` }).isChecked());
     await button(page, 'Select none').click();
     assert.ok(!(await page.getByRole('checkbox', { name: `Select ${ids[2]} to orders` }).isChecked()));
-    // Another operator does it, and Refresh is not pressed here.
+    // Another operator cancels the last one. The page shows it without Refresh.
     await fetch(`${world.page}api/v1/deliveries/orders/${ids[2]}/cancel`, { method: 'POST', body: '{}', headers: { 'content-type': 'application/json' } });
     await page.getByText('Nothing is dead').first().waitFor();
   });
 });
 
-test('who has changed what is listed, and whose body was read', async () => {
+test('the audit trail lists changes and readings of bodies', async () => {
   await visit(browser, {}, async (page) => {
     await open(page, `#/events/${KNOWN.id}`);
     await page.getByRole('heading', { name: 'Payload' }).waitFor();
@@ -561,7 +561,7 @@ test('many events are replayed to a target: counted, confirmed, and shown as the
   }
 });
 
-test('what waits for a removed target is named by a reload, and moved to another one', async () => {
+test('deliveries of a removed target are named by a reload, and moved to another one', async () => {
   const ids = [1, 2].map((n) => `evt_1764000000061-${n}`);
   await world.configure({ more: `[targets.former]\nurl = "${world.away}"\nretry_min = "1h"\nretry_max = "1h"\n` });
   await visit(browser, {}, async (page) => {
@@ -587,7 +587,7 @@ test('what waits for a removed target is named by a reload, and moved to another
     await dialog(page).getByLabel('To target').selectOption('accounting');
     await dialog(page).getByRole('button', { name: 'Count deliveries' }).click();
     await dialog(page).getByRole('button', { name: 'Move 1 delivery' }).click();
-    // It had this event already.
+    // The target accounting has this event already.
     await said(page, '0 deliveries moved to accounting.');
     assert.deepEqual([await world.state('former', ids[0]), await world.state('former', ids[1])], ['cancelled', 'retrying']);
     await open(page, '#/targets');
@@ -656,7 +656,7 @@ const VIEWS = {
 };
 
 for (const [colorScheme, viewport] of ['light', 'dark'].flatMap((scheme) => [PHONE, TABLET, DESK].map((size) => [scheme, size]))) {
-  test(`nothing is in the way of people with disabilities (${colorScheme}, ${viewport.width} px)`, async () => {
+  test(`every view keeps the rules of accessibility (${colorScheme}, ${viewport.width} px)`, async () => {
     await visit(browser, { colorScheme, viewport }, async (page) => {
       const check = async (what) => {
         await page.evaluate(axe.source);

@@ -1,4 +1,4 @@
-// What the page says where Pepay and the bridge, or two roads, disagree about an event.
+// The page, for events about which Pepay and the bridge, or two sources, disagree.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
@@ -19,7 +19,7 @@ after(async () => {
 const dialog = (page) => page.getByRole('dialog', { name: 'Verify with Pepay?' });
 const stored = (id) => until(`${id} is stored`, async () => (await world.state('orders', id)) === 'delivered');
 
-/** Opens an event and asks Pepay for it; the answer is left to be read. */
+/** Opens an event and asks Pepay for it. Does not wait for the answer. */
 async function verify(page, id) {
   await page.goto(`${world.page}#/events/${id}`);
   await page.getByRole('heading', { level: 1, name: id }).waitFor();
@@ -34,7 +34,7 @@ async function verified(page, id, words) {
   await dialog(page).waitFor({ state: 'detached' });
 }
 
-test('an event that Pepay has as well is said to be the same', async () => {
+test('an event that Pepay has too is reported as the same', async () => {
   const id = 'evt_1764000000101-1';
   await world.publish(id);
   await stored(id);
@@ -44,7 +44,7 @@ test('an event that Pepay has as well is said to be the same', async () => {
   });
 });
 
-test('an event that Pepay has otherwise is said to differ, and what came second is in its story', async () => {
+test('an event with another body at Pepay is reported as different, and its timeline has the conflict', async () => {
   const id = 'evt_1764000000102-1';
   const text = await world.publish(id, { copies: 0 });
   await world.webhook(text.replace('placed', 'paid'));
@@ -57,7 +57,7 @@ test('an event that Pepay has otherwise is said to differ, and what came second 
   });
 });
 
-test('an event that Pepay does not know is said to be unknown there', async () => {
+test('an event that Pepay does not know is reported as unknown', async () => {
   const [known, id] = ['evt_1764000000103-1', 'evt_1764000000103-2'];
   const text = await world.publish(known);
   await world.webhook(text.replace(known, id));
@@ -67,7 +67,7 @@ test('an event that Pepay does not know is said to be unknown there', async () =
   });
 });
 
-test('a Pepay that cannot be asked is said in the dialog, which can be left', async () => {
+test('if Pepay cannot be asked, the dialog says so and can be closed', async () => {
   const id = 'evt_1764000000104-1';
   await world.publish(id);
   await stored(id);

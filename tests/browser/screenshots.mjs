@@ -1,4 +1,4 @@
-// Makes the pictures of the README: a bridge that has had some minutes of traffic, and some trouble.
+// Makes the screenshots of the README, of a bridge with some minutes of traffic and some failures.
 
 import { mkdir, stat } from 'node:fs/promises';
 import { setTimeout as pause } from 'node:timers/promises';
@@ -7,7 +7,7 @@ import { until, World } from './world.mjs';
 
 const FOLDER = new URL('../../docs/images/', import.meta.url).pathname;
 const LARGEST = 300 * 1024;
-/** Long enough that a chart of five minutes is full. */
+/** The minutes of traffic, enough for a full chart of five minutes. */
 const MINUTES = Number(process.env.MINUTES ?? 5);
 const DEAD = [1, 2, 3].map((n) => `evt_1764000000007-${n}`);
 const HELD = 'evt_1764000000008-1';

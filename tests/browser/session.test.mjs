@@ -1,4 +1,4 @@
-// The admin token, and a bridge that goes away.
+// The page with an admin token, and without its bridge.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
@@ -41,7 +41,7 @@ test('the page asks for the token, keeps it for the tab and forgets it when told
   });
 });
 
-test('the page says that the connection is lost, and comes back by itself', async () => {
+test('the page shows that the connection is lost, and reconnects without help', async () => {
   await visit(browser, { expected: /ERR_|status of 401/ }, async (page) => {
     await page.goto(world.page);
     const dialog = page.getByRole('dialog', { name: 'Admin token' });
@@ -58,7 +58,7 @@ test('the page says that the connection is lost, and comes back by itself', asyn
   });
 });
 
-test('a bridge that takes the first question and never answers it counts as lost', async () => {
+test('a bridge that accepts the first request and never answers it counts as lost', async () => {
   await visit(browser, { expected: /status of 401/ }, async (page) => {
     await page.clock.install();
     let silent = true;

@@ -1,5 +1,5 @@
-// The world of a test: a simulated Pepay, targets that do as they are told, and the bridge
-// itself, all on loopback and in a folder of their own.
+// The world of a test: a simulated Pepay, targets with given answers, and the bridge, all on loopback
+// and in a temporary folder.
 
 import { spawn } from 'node:child_process';
 import { createHmac } from 'node:crypto';
@@ -14,11 +14,11 @@ import { fileURLToPath } from 'node:url';
 
 const BINARY = process.env.PEPAY_BRIDGE_BINARY;
 const WEBHOOK_SECRET = 'browser-test-secret';
-/** How long anything may take to come true. */
+/** The longest time that a test waits for an event, in milliseconds. */
 const PATIENCE = 30_000;
 const STOP_LIMIT = 30_000;
 
-/** Asks until `question` answers with something true, and gives that answer. */
+/** Calls `question` again and again until its answer is true. Resolves to that answer. */
 export async function until(what, question) {
   const deadline = Date.now() + PATIENCE;
   for (;;) {
@@ -29,7 +29,7 @@ export async function until(what, question) {
   }
 }
 
-/** A target that keeps a ledger of what it got, and answers as `answer` says. */
+/** A target that keeps a ledger of its requests, and answers as `answer` says. */
 export class Target {
   /** "accept", "gone" (410), "busy" (503), or "vanish": it reads the request and breaks the connection. */
   answer = 'accept';
@@ -57,7 +57,7 @@ export class Target {
     else response.writeHead({ accept: 200, gone: 410, busy: 503 }[this.answer], { 'content-type': 'application/json' }).end(JSON.stringify({ ok: acknowledged }));
   }
 
-  /** How often it has acknowledged the event. */
+  /** Returns how often it has acknowledged the event. */
   acknowledged(id) {
     return this.ledger.filter((entry) => entry.id === id && entry.acknowledged).length;
   }
@@ -69,13 +69,13 @@ export class Target {
 }
 
 export class World {
-  /** `token` is the admin token of the bridge, if it has one; `rate` are events that Pepay makes up a second. */
+  /** `token` is the admin token of the bridge, empty for none. `rate` is the number of events a second that Pepay generates. */
   static async start({ token = '', rate = 0 } = {}) {
     const world = new World();
     try {
       await world.build(token, rate);
     } catch (error) {
-      // What has been started would keep this process from ending.
+      // Processes that have been started would keep this process from ending.
       await world.stop();
       throw error;
     }
@@ -89,7 +89,7 @@ export class World {
     this.holder = await holdPorts(4);
     const [publicPort, adminPort, pepayPort, awayPort] = this.holder.ports;
     Object.assign(this, { publicPort, adminPort, pepayPort });
-    /** An address without a listener. */
+    /** A URL at which nothing listens. */
     this.away = `http://127.0.0.1:${awayPort}/`;
     this.pepay = `http://127.0.0.1:${this.pepayPort}`;
     this.page = `http://127.0.0.1:${this.adminPort}/`;
@@ -102,7 +102,7 @@ export class World {
     await this.startBridge();
   }
 
-  /** Writes the configuration; `concurrency` is that of the target `orders`, `more` what is added to it. */
+  /** Writes the configuration. `concurrency` is that of the target `orders`; `more` are lines at the end. */
   async configure({ concurrency = 16, more = '' } = {}) {
     await writeFile(this.configuration, this.settings(concurrency) + more);
   }
@@ -152,7 +152,7 @@ ${target('accounting', 'on_uncertain = "hold"')}
     await rm(this.folder, { recursive: true, force: true });
   }
 
-  /** What the API answers, beside the page. */
+  /** Resolves to the JSON of a response of the API. */
   async api(path) {
     const headers = this.token ? { authorization: `Bearer ${this.token}` } : {};
     const answer = await fetch(`${this.page}api/v1/${path}`, { headers });
@@ -160,25 +160,25 @@ ${target('accounting', 'on_uncertain = "hold"')}
     return answer.json();
   }
 
-  /** The state of a delivery, or undefined while there is none. */
+  /** Resolves to the state of a delivery; undefined if there is none. */
   async state(target, id) {
     const { deliveries } = await this.api(`deliveries?id_prefix=${id}&target=${target}`);
     return deliveries[0]?.state;
   }
 
-  /** Has Pepay publish an event of an order by `copies` of each road; resolves to its exact text. */
+  /** Makes Pepay publish an event of an order, `copies` times by the stream and by webhook. Resolves to its exact text. */
   async publish(id, { order = `order-of-${id}`, type = 'commerce.order.updated', copies = 1 } = {}) {
     const text = JSON.stringify({
       id, object: 'event', api_version: '2025-12-16', created: Math.floor(Date.now() / 1000), type, livemode: false,
       data: { object: { object: 'commerce_order', id: order, status: 'placed', total: '19.90' } },
-    // A number that a browser would not give back as it came.
+    // A browser that parsed and wrote this number would change it.
     }).replace('"19.90"', '19.90');
     const answer = await fetch(`${this.pepay}/_simulator/events?stream=${copies}&webhook=${copies}`, { method: 'POST', body: text });
     if (!answer.ok) throw new Error(`the simulator refuses ${id}: ${await answer.text()}`);
     return text;
   }
 
-  /** Sends `text` as a webhook that is signed as Pepay's are, of which Pepay itself knows nothing. */
+  /** Sends `text` as a signed webhook. The simulated Pepay does not know the event. */
   async webhook(text) {
     const timestamp = String(Date.now());
     const signature = createHmac('sha256', WEBHOOK_SECRET).update(`${timestamp}.${text}`).digest('hex');
@@ -201,7 +201,7 @@ async function answers(url) {
   }
 }
 
-/** Starts the binary; what it logs is kept for the case that it ends when it must not. */
+/** Starts the binary. Its log is printed if it ends unexpectedly. */
 function run(args) {
   const child = spawn(BINARY, args, { stdio: ['ignore', 'ignore', 'pipe'] });
   let log = '';
@@ -223,7 +223,7 @@ async function stop(child) {
   clearTimeout(timer);
 }
 
-/** Starts what holds ports, the numbers of its `ports`, until its standard input ends. */
+/** Starts a process that holds `count` ports until its standard input ends. Their numbers are its `ports`. */
 async function holdPorts(count) {
   const script = fileURLToPath(new URL('../ports.py', import.meta.url));
   const holder = spawn('python3', [script, String(count)], { stdio: ['pipe', 'pipe', 'inherit'] });
