@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Has schemathesis hold the admin API of the real binary against its own OpenAPI document:
-# thousands of right and wrong requests, each answer checked against what the document says.
-# Beside it a simulated Pepay and targets that take, refuse and are not there, on loopback.
+# Checks the admin API of the real binary against its own OpenAPI document with schemathesis, which
+# sends thousands of valid and invalid requests and compares each response with the document. The
+# bridge has a simulated Pepay and targets that accept, refuse and do not exist, on loopback.
 #
-# PEPAY_BRIDGE_BINARY names a binary that is built already, EXAMPLES the number of requests
-# that are made up for each operation and phase, SEED what they are made from.
+# PEPAY_BRIDGE_BINARY names a binary that is built already. EXAMPLES is the number of requests that are
+# generated for each operation and phase, SEED the seed of the generator.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -66,8 +66,8 @@ TOML
 "$binary" run --config "$work/bridge.toml" >"$work/bridge.log" 2>&1 &
 bridge=$!
 
-# Waits until there is something of every kind, then writes down where it is to be found, and
-# the document, for which the token is asked as well.
+# Waits until deliveries of every kind exist, then saves their ids for schemathesis, and the document,
+# which needs the token as well.
 (cd "$work" && python3 - "http://127.0.0.1:$admin/api" "$token") <<'PYTHON'
 import json, sys, time, urllib.request
 from pathlib import Path
@@ -107,7 +107,7 @@ targets = {{ values = ["taking", "refusing", "absent"] }}
 "path.target" = {{ dictionary = "targets", probability = 0.7 }}
 "path.name" = {{ dictionary = "targets", probability = 0.3 }}
 
-# Endless: one event of it is enough.
+# The response is endless: one event is enough.
 [[operations]]
 include-path = "/api/v1/live"
 max-stream-events = 1

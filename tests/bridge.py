@@ -1,21 +1,21 @@
-"""A bridge of a test: its process, its configuration for a run under faults, and the faults that
-a preloaded library (torture/faults.c) makes of its disk and its clock."""
+"""A bridge under test: its process, its configuration for a run under faults, and the faults of its
+disk and its clock, which a preloaded library (torture/faults.c) makes."""
 
 import mmap
 import os
 import struct
 import subprocess
 
-# The numbers of the control file.
+# The indexes of the numbers in the control file.
 DISK_ERROR, SYNC_DELAY, CLOCK_ERROR = range(3)
 CONTROL_SIZE = 32
 
 
 def configuration(*, port, admin, store, log, pepay, key, secret, targets, store_settings=""):
-    """The text of the configuration file. The three ports are of 127.0.0.1.
+    """Returns the text of the configuration file. All ports are of 127.0.0.1.
 
-    TARGETS: of each target, by its name, the port and the lines of its section. STORE_SETTINGS: lines of
-    the store's section.
+    `targets` has the port and the lines of the section of each target, by name. `store_settings` are
+    lines of the section of the store.
     """
     text = f"""
 [server]
@@ -50,7 +50,7 @@ retry_min = "100ms"
 
 
 class InjectedFaults:
-    """The faults of one process; at first there are none. FOLDER is the disk that fails."""
+    """The faults of one process; at first there are none. The disk that fails is `folder`."""
 
     def __init__(self, library, folder, control):
         control.write_bytes(bytes(CONTROL_SIZE))
@@ -63,7 +63,7 @@ class InjectedFaults:
 
 
 def spawn(command, folder, log, environment=None):
-    """Starts a process in FOLDER, with its output in LOG there. It inherits no setting of a bridge."""
+    """Starts a process in `folder`, with its output in the file `log` there. It inherits no settings of a bridge."""
     own = {name: value for name, value in os.environ.items() if not name.startswith("PEPAY_")}
     with open(folder / log, "ab") as output:
         return subprocess.Popen(command, env=own | (environment or {}), cwd=folder, stdout=output, stderr=output)

@@ -1,8 +1,8 @@
 # shellcheck shell=bash
-# The binary under test, and the libraries that are preloaded into it. To be sourced in the
-# repository's folder.
+# Finds the binary under test and builds the libraries that are preloaded into it. Scripts source
+# this in the repository's folder.
 
-# check_named_binary: fails if PEPAY_BRIDGE_BINARY names something that cannot be run.
+# check_named_binary: fails if PEPAY_BRIDGE_BINARY names no executable file.
 check_named_binary() {
   [ -z "${PEPAY_BRIDGE_BINARY:-}" ] || { [ -f "$PEPAY_BRIDGE_BINARY" ] && [ -x "$PEPAY_BRIDGE_BINARY" ]; } || {
     printf 'PEPAY_BRIDGE_BINARY names %s, which is no executable file\n' "$PEPAY_BRIDGE_BINARY" >&2
@@ -10,16 +10,16 @@ check_named_binary() {
   }
 }
 
-# find_binary: sets `binary` to what PEPAY_BRIDGE_BINARY names, or else builds a release.
+# find_binary: sets `binary` to the path in PEPAY_BRIDGE_BINARY, or else builds a release.
 find_binary() {
   check_named_binary
   [ -n "${PEPAY_BRIDGE_BINARY:-}" ] || cargo build --release --locked
-  # Read by the script that sources this.
+  # The script that sources this reads it.
   # shellcheck disable=SC2034
   binary=$(realpath "${PEPAY_BRIDGE_BINARY:-target/release/pepay-bridge}")
 }
 
-# build_library SOURCE [FLAG...]: sets `library` to a shared library made of one C file.
+# build_library SOURCE [FLAG...]: builds a shared library from one C file and sets `library` to its path.
 build_library() {
   local source=$1
   shift

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Tests the page in headless Chromium on the real binary, with a simulated Pepay and targets on
-# loopback. `tests/browser.sh screenshots` makes the pictures of the README instead.
+# loopback. `tests/browser.sh screenshots` makes the screenshots of the README instead.
 #
-# PEPAY_BRIDGE_BINARY names a binary that is built already, CHROMIUM the browser. Where Chromium,
-# Node.js 20 or Python is missing it says so and exits 0.
+# PEPAY_BRIDGE_BINARY names a binary that is built already, CHROMIUM the browser. If Chromium,
+# Node.js 20 or Python is missing, the script says so and exits 0.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -1,13 +1,12 @@
 #!/usr/bin/env bash
-# Builds the image with the unchanged Dockerfile and tests it with podman, by the shipped compose file:
+# Builds the image with the unchanged Dockerfile and tests it with podman and the shipped compose file:
 # user, root file system, health check, secrets and their rotation, a delivery by both sources, stop,
 # kill, a new container on an old volume, a second one, the system's root certificates. The base images
-# are stand-ins made by tests/container/bases.sh.
+# are stand-ins that tests/container/bases.sh makes.
 #
-# Needs root, Debian 12, buildah, podman with runc or crun, and cargo's registry (filled
-# beforehand or within reach). Where that is missing it says so and exits 0.
-# PEPAY_BRIDGE_BINARY names a binary that is built already: then the first stage of the Dockerfile,
-# which compiles, is left out.
+# Needs root, Debian 12, buildah, podman with runc or crun, and the crates, in cargo's cache or from the
+# registry. If one of these is missing, the script says so and exits 0. PEPAY_BRIDGE_BINARY names a
+# binary that is built already; then the first stage of the Dockerfile, which compiles, is left out.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -26,7 +25,7 @@ equal() { # WHAT EXPECTED ACTUAL
   [ "$2" = "$3" ] || fail "$1: '$3' instead of '$2'"
   pass "$1: ${3:-none}"
 }
-# until_true SECONDS COMMAND...: asks until the answer is yes; the image has nothing to wait on.
+# until_true SECONDS COMMAND...: repeats the command until it succeeds. The image gives no event to wait for.
 until_true() {
   local deadline=$((SECONDS + $1))
   shift
@@ -43,12 +42,12 @@ grep -q '^VERSION_CODENAME=bookworm$' /etc/os-release 2>/dev/null || skip unavai
 for tool in buildah podman nsenter apt-get dpkg-deb python3 cargo rustc curl openssl; do
   command -v "$tool" >/dev/null || skip installable "the container image" "$tool is missing"
 done
-# runc first: it also runs where the machine mounts both generations of cgroups.
+# runc is preferred: it also works if the machine mounts both versions of cgroups.
 runtime=$(command -v runc || command -v crun) || skip installable "the container image" "runc and crun are missing"
 
 work=$(mktemp -d "${TMPDIR:-/var/tmp}/pepay-bridge-container.XXXXXX")
 cleanup() {
-  # In this order: the bridges live in the other's network.
+  # In this order: the bridges use the network of the last one.
   for name in ${names[@]+"${names[@]}"}; do podman rm --force --time 0 "$name" >/dev/null 2>&1 || true; done
   [ -z "${replicas_project:-}" ] || podman network rm --force "${replicas_project}_default" >/dev/null 2>&1 || true
   podman image umount --all >/dev/null 2>&1 || true
@@ -59,8 +58,8 @@ cleanup() {
 }
 trap cleanup EXIT
 
-# A storage of its own: the machine's images are neither used nor touched. What cargo
-# built in the container is kept for the next run.
+# The test has its own storage and does not use the images of the machine. The cargo build in the
+# container is kept for the next run.
 cache=$PWD/target/container
 mkdir -p "$cache"
 cat >"$work/storage.conf" <<TOML
@@ -69,7 +68,7 @@ driver = "overlay"
 graphroot = "$work/storage"
 runroot = "$work/run"
 TOML
-# Low limits: podman's own are high, and raising them takes a capability that a CI machine may lack.
+# The limits are low: those of podman need a capability that a CI machine may not have.
 cat >"$work/containers.conf" <<TOML
 [containers]
 default_ulimits = ["nofile=4096:4096", "nproc=1024:1024"]
@@ -152,8 +151,8 @@ printf 'container: size: %d kB in all: %d kB ours, %d kB of the stand-in base\n'
   $((total / 1000)) $(((total - base) / 1000)) $((base / 1000))
 [ "$total" -lt 60000000 ] || fail "the image has $total bytes, 60 MB are allowed"
 
-# By the shipped compose file, as an operator starts it. tests/container/compose.test.yml adds a
-# stand-in for Pepay with a sample target, whose loopback the bridge shares: nothing here can be in the way.
+# The shipped compose file starts the bridge, as an operator does. tests/container/compose.test.yml adds
+# a simulated Pepay with a sample target. The bridge shares its loopback, so no port of the machine is used.
 secrets=$work/secrets
 mkdir "$secrets"
 webhook_secret="container-test-secret"
@@ -162,7 +161,7 @@ printf '%s\n' container-test-admin-token-1 >"$secrets/admin_token"
 printf '%s\n' container-test-api-key >"$secrets/pepay_api_key"
 printf '%s\n' "$webhook_secret" >"$secrets/pepay_webhook_secrets"
 printf '%s\n' "$signing_secret" >"$secrets/orders_signing_secret"
-# As docs/container.md says.
+# Owner and permissions are those of docs/container.md.
 chown -R 65532 "$secrets" && chmod -R u=rX,go= "$secrets"
 cat >"$work/env" <<ENV
 PEPAY_BRIDGE_IMAGE=$image
@@ -185,13 +184,13 @@ compose up --detach --no-build pepay
 in_network=(nsenter --net --target "$(podman inspect --format '{{.State.Pid}}' "$pepay")")
 compose up --detach --no-build bridge
 
-send() { # SECRET EVENT_ID: prints status and body of the answer
+send() { # SECRET EVENT_ID: prints status and body of the response
   "${in_network[@]}" python3 tests/container/webhook.py http://127.0.0.1:8080/webhooks/pepay "$@"
 }
 fetch() { # URL [TOKEN]
   "${in_network[@]}" curl --silent --show-error --fail --max-time 5 ${2:+--header "authorization: Bearer $2"} "$1"
 }
-show() { # URL KEY...: one value of a JSON answer
+show() { # URL KEY...: prints one value of a JSON response
   # shellcheck disable=SC2016 # Python's, not the shell's
   fetch "$1" | python3 -c 'import functools, json, sys
 step = lambda value, key: value[int(key) if isinstance(value, list) else key]
@@ -223,14 +222,14 @@ equal "event at the target" evt_1 "$(show "$ledger" deliveries 0 id)"
 
 "${in_network[@]}" curl --silent --show-error --fail --max-time 5 --data '{"count": 100}' \
   http://127.0.0.1:8088/_simulator/play >/dev/null
-received() { # SOURCE: the copies that came by it
+received() { # SOURCE: prints the number of copies that arrived by it
   fetch "$admin/metrics" "$(cat "$secrets/admin_token")" |
     sed -n "s/^pepay_bridge_events_received_total{source=\"$1\"} //p"
 }
 has_received() { # COPIES SOURCE
   [ "$(received "$2")" -ge "$1" ]
 }
-# Only orders and invoices are subscribed to: not every one of the 100 comes by the stream.
+# The stream subscribes to orders and invoices only, so it does not bring all of the 100.
 until_true 60 has_received 200 webhook || fail "$(received webhook) of 200 copies came by webhook in 60 seconds"
 until_true 60 has_received 50 stream || fail "$(received stream) copies came by stream in 60 seconds"
 pass "events came by both sources"
@@ -239,7 +238,7 @@ until_true 60 shows 101 "$ledger" totals unique ||
 pass "every event is at the target"
 equal "events that the target got again" 0 "$(show "$ledger" totals repeated)"
 
-# A rotation, as docs/operations.md says: a new file renamed over the old one.
+# A rotation as in docs/operations.md: a new file is renamed over the old one.
 allows() { fetch "$admin/status" "$1"; }
 allows container-test-admin-token-1 >/dev/null || fail "the admin token is refused"
 rotate() { # TOKEN
@@ -257,7 +256,7 @@ pass "a secret that is rotated by mv and SIGHUP is in effect, and named in the l
 said=$(podman exec "$bridge" /usr/local/bin/pepay-bridge reload) || fail "reload: $said"
 equal "files that reload names" 4 "$(grep -c '^read anew ' <<<"$said")"
 ! grep -q warning <<<"$said" || fail "reload warns: $said"
-# The same with a file that is mounted alone, which should be avoided.
+# A secret that is mounted as a single file should be avoided, and is warned of.
 said=$(podman run --rm --network none --volume "$secrets/pepay_webhook_secrets:/secret:ro" \
   --env PEPAY_BRIDGE__WEBHOOKS__DEFAULT__SECRETS_FILE=/secret --env PEPAY_BRIDGE__TARGETS__ORDERS__URL=http://127.0.0.1:9/ \
   "$image" check 2>&1 >/dev/null)
@@ -275,14 +274,14 @@ said=$(podman run --name pepay-bridge-second --network none --volume "$volume:/d
 equal "exit code of a second bridge on the same volume" 1 "$code"
 grep -qi 'lock\|another' <<<"$said" || fail "the second bridge does not say why it ends: $said"
 
-# Killed, and started again.
+# The bridge is killed and started again.
 podman kill --signal KILL "$bridge" >/dev/null
 podman wait "$bridge" >/dev/null
 podman start "$bridge" >/dev/null
 until_true 30 is_healthy || fail "not healthy again after SIGKILL"
 equal "answer to the first webhook after SIGKILL" '200 {"ok":true,"duplicate":true}' "$(send "$webhook_secret" evt_1)"
 
-# Stopped with compose's patience, removed, and a new one on the old volume.
+# The bridge is stopped within the grace period of compose and removed. A new one starts on the old volume.
 began=$SECONDS
 compose stop bridge
 equal "exit code after a stop" 0 "$(podman inspect --format '{{.State.ExitCode}}' "$bridge")"
@@ -295,8 +294,8 @@ equal "events that the target got again in all" 0 "$(show "$ledger" totals repea
 compose stop bridge
 equal "exit code after the second stop" 0 "$(podman inspect --format '{{.State.ExitCode}}' "$bridge")"
 
-# The system's root certificates are where the bridge looks: with a root of the test in their place, a
-# target with a certificate by that root is reached, and no other.
+# The bridge trusts the root certificates of the system, and no others. With the test's root in their
+# place it reaches a target whose certificate is by that root; without it, it does not.
 mkdir "$work/tls"
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 1 -subj /CN=test-root \
   -addext basicConstraints=critical,CA:TRUE -keyout "$work/tls/root.key" -out "$work/tls/root.pem" 2>/dev/null
@@ -308,7 +307,7 @@ chmod 755 "$work/tls" && chmod 644 "$work/tls/root.pem"
 "${in_network[@]}" openssl s_server -quiet -accept 127.0.0.1:8443 -cert "$work/tls/cert.pem" -key "$work/tls/key.pem" \
   >/dev/null 2>&1 </dev/null &
 https=$!
-reach() { # OPTION...: what doctor says of a target with that certificate
+reach() { # OPTION...: prints the line of doctor about a target with that certificate
   podman run --rm --network "container:$pepay" "$@" --env PEPAY_BRIDGE__WEBHOOKS__DEFAULT__SECRETS="$webhook_secret" \
     --env PEPAY_BRIDGE__TARGETS__ORDERS__URL=https://127.0.0.1:8443/ "$image" doctor 2>/dev/null | grep 'target orders'
 }

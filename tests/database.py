@@ -1,4 +1,4 @@
-"""A PostgreSQL cluster of its own."""
+"""A PostgreSQL cluster for one test, and PgBouncer."""
 
 import os
 import pathlib
@@ -11,13 +11,13 @@ SCHEMA = "pepay_bridge"
 
 
 def programs():
-    """The folder of the server's programs, of the newest version that is installed."""
+    """Returns the folder with the programs of the newest installed server; None if there is none."""
     found = sorted(pathlib.Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: float(path.parent.name))
     return found[-1] if found else None
 
 
 class Server:
-    """The cluster. Neither initdb nor the server runs as root."""
+    """The cluster. initdb and the server refuse to run as root."""
 
     def __init__(self, folder, port):
         self.folder, self.port, self.bin = folder, port, programs()
@@ -38,7 +38,7 @@ class Server:
         self.run("pg_ctl", "--pgdata", "data", "--wait", "--log", "log", "--options", options, "start")
 
     def follow(self, primary):
-        """Becomes a standby of `primary`, which answers no commit from then on that is not here."""
+        """Becomes a synchronous standby of `primary`."""
         conninfo = f"host=127.0.0.1 port={primary.port} user=postgres application_name=standby"
         self.run("pg_basebackup", "--pgdata", "data", "--write-recovery-conf", "--checkpoint", "fast", "--dbname", conninfo)
         self.start()
@@ -55,12 +55,12 @@ class Server:
         self.run("pg_ctl", "--pgdata", "data", "--wait", "promote")
 
     def lose(self):
-        """The machine is gone, with its disk."""
+        """Loses the machine and its disk: kills the server and deletes its data."""
         os.kill(int((self.folder / "data" / "postmaster.pid").read_text().split()[0]), signal.SIGKILL)
         shutil.rmtree(self.folder / "data", ignore_errors=True)
 
     def stop(self):
-        """As a crash: nothing is written on the way out."""
+        """Stops the server as a crash does: it writes nothing while it ends."""
         self.run("pg_ctl", "--pgdata", "data", "--mode", "immediate", "--wait", "stop", check=False)
 
     def run(self, program, *arguments, check=True):
@@ -70,7 +70,7 @@ class Server:
             raise RuntimeError(f"{program}: {done.stdout}{done.stderr}")
 
     def ask(self, statement):
-        """The rows of a statement, each a list of texts. Directly, past every proxy."""
+        """Returns the rows of a statement, each a list of texts. The connection passes no proxy."""
         address = f"postgres://postgres@127.0.0.1:{self.port}/postgres?connect_timeout=5"
         command = [str(self.bin / "psql"), "--no-psqlrc", "--tuples-only", "--no-align", "--dbname", address]
         command += ["--set", "ON_ERROR_STOP=1", "--command", statement]
@@ -111,7 +111,7 @@ pidfile = {folder}/pgbouncer.pid
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
 
     def stop(self):
-        """By its own pid: it is a child of the one that changes the user, if there is one."""
+        """Ends PgBouncer by the pid in its file: it may be a child of the program that changes the user."""
         pid = self.folder / "pgbouncer.pid"
         if self.process and self.process.poll() is None and pid.exists():
             os.kill(int(pid.read_text()), signal.SIGTERM)

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Compares docs/dependencies.md with Cargo.toml and with what is linked into the binary: each direct
-# dependency has its line, each crate that is there in two versions too, and there are not too many.
-# `tests/dependencies.sh licences [--features FEATURES]` prints the licences of what is linked.
+# Compares docs/dependencies.md with Cargo.toml and with the crates in the binary. Each direct dependency
+# and each crate with two versions has a line there, and the number of crates is limited.
+# `tests/dependencies.sh licences [--features FEATURES]` prints the licences of the crates in the binary.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -55,7 +55,7 @@ for build in sorted(work.glob("*-linux-gnu *")):
     print(f"dependencies: {len(crates) - 1} crates in {binary}")
     if len(crates) - 1 > most:
         faults.append(f"{len(crates) - 1} crates in {binary}, {most} are allowed")
-# A line may name what only some builds have twice.
+# The page may name a crate that only some builds have twice.
 faults += [f"{name} is there twice, and not on the page" for name in sorted(twice - set(named["What is there twice"]))]
 for fault in faults:
     print(f"dependencies: FAILED: {fault}")

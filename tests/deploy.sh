@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Checks the files of deploy/: the systemd unit with systemd's own tools, the proxies by sending signed
-# webhooks through them to the real binary, the rest against its schema. Caddy, nginx and promtool are
-# taken from the PATH, or else out of Debian's packages, which are unpacked and not installed.
+# Checks the files of deploy/: the systemd unit with the tools of systemd, the proxies with signed webhooks
+# that pass them to the real binary, the rest against schemas. Caddy, nginx and promtool are found in the
+# PATH, or else in Debian's packages, which are unpacked and not installed.
 #
 # PEPAY_BRIDGE_BINARY names a binary that is built already.
 set -euo pipefail
@@ -30,7 +30,7 @@ fail() {
 }
 pass() { printf 'deploy: ok: %s\n' "$*"; }
 
-# tool NAME PATH PACKAGE...: prints where NAME is, unpacking Debian's packages if it is not installed.
+# tool NAME PATH PACKAGE...: prints the path of NAME. Unpacks Debian's packages if it is not installed.
 tool() {
   local name=$1 path=$tools/deploy/$2
   shift 2
@@ -43,7 +43,7 @@ tool() {
 }
 
 if command -v systemd-analyze >/dev/null; then
-  # The manual and the program need not be installed here.
+  # The manual and the program are not installed here.
   sed -e "s|/usr/local/bin/pepay-bridge|$binary|" -e '/^Documentation=/d' \
     deploy/systemd/pepay-bridge.service >"$work/pepay-bridge.service"
   said=$(systemd-analyze verify "$work/pepay-bridge.service" 2>&1) || fail "the unit: $said"
@@ -115,7 +115,7 @@ through() { # NAME PORT
   pass "signed webhooks pass $1 byte for byte"
 }
 
-# Not every proxy shares a held port. No connection is given one of these.
+# The ports are released: not every proxy can share a held port. The system gives none of them to a connection.
 [ -z "${ports_PID:-}" ] || kill "$ports_PID" 2>/dev/null || true
 [ -z "${ports_PID:-}" ] || wait "$ports_PID" 2>/dev/null || true
 
@@ -131,7 +131,7 @@ if [ -n "$caddy" ]; then
   "$caddy" run --adapter caddyfile --config "$work/Caddyfile" >>"$work/caddy.log" 2>&1 &
   processes+=("$!")
   through Caddy "$caddy_port"
-  # Of two bridges one cannot be reached.
+  # One of the two bridges cannot be reached.
   {
     printf '{\n\tadmin off\n\tskip_install_trust\n\tauto_https disable_redirects\n}\n'
     sed -e "s|^{\$PUBLIC_SITE::80} {|https://localhost:$replicas_port {\n\ttls internal|" \
@@ -153,7 +153,7 @@ if [ -n "$nginx" ] && command -v openssl >/dev/null; then
   mkdir "$work/nginx"
   {
     printf 'daemon off;\npid %s/nginx.pid;\nerror_log stderr;\n' "$work"
-    # It runs as the user that starts it, in its own folder.
+    # nginx runs as the user that starts it, in the temporary folder.
     [ "$(id -u)" != 0 ] || printf 'user root;\n'
     printf 'events {}\nhttp {\naccess_log off;\n'
     for kind in client_body proxy fastcgi uwsgi scgi; do printf '%s_temp_path %s;\n' "$kind" "$work/nginx/$kind"; done

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Measures the failover to a cold standby as docs/operations.md describes it: a bridge that is backed up
-# every few seconds is killed and its disk taken away under load, another one starts from the last
-# backup. Says how long webhooks were not taken (RTO), how old the restored state was (RPO of the
-# store), what was lost, and what targets saw again.
+# Measures the failover to a cold standby as docs/operations.md describes it. A bridge that is backed up
+# every few seconds is killed under load and its disk deleted; another one starts from the last backup.
+# Prints how long no webhook was taken (RTO), how old the restored state was (RPO of the store), and the
+# numbers of events lost and of events sent again.
 #
-# PEPAY_BRIDGE_BINARY names a binary that is built already, INTERVAL the seconds between backups, ROUNDS
-# how often all that is done.
+# PEPAY_BRIDGE_BINARY names a binary that is built already. INTERVAL is the number of seconds between
+# backups, ROUNDS the number of failovers.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

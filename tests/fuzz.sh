@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Fuzzes the parsers of what comes from outside: see docs/fuzzing.md. Not part of .ci/run, which
-# replays the corpora (tests/it/fuzz.rs). Wants the nightly toolchain and a C++ compiler.
+# Fuzzes the parsers of input from outside: see docs/fuzzing.md. Not part of .ci/run, which runs the
+# corpora only (tests/it/fuzz.rs). Needs the nightly toolchain and a C++ compiler.
 #
-# tests/fuzz.sh [--seconds N] [TARGET...]: every target, or these, one after another.
+# tests/fuzz.sh [--seconds N] [TARGET...]: fuzzes all targets, or the named ones, one after another.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -21,11 +21,11 @@ tools=$PWD/target/ci
 [ "$("$tools/bin/cargo-fuzz" --version 2>/dev/null | awk '{ print $NF }')" = "$version" ] ||
   cargo install --quiet --locked --debug --root "$tools" "cargo-fuzz@$version"
 PATH=$tools/bin:$PATH
-# No `unsafe` in what is fuzzed: a sanitizer would cost time and find nothing.
+# The fuzzed code has no `unsafe`: a sanitizer would take time and find nothing.
 options=(--fuzz-dir tests/fuzz --sanitizer none)
 cargo +nightly fuzz build "${options[@]}"
 for target in "${targets[@]}"; do
-  # What is found beside the seeds stays out of the repository.
+  # New inputs are kept outside of the repository.
   found=target/fuzz-found/$target
   mkdir -p "$found"
   cargo +nightly fuzz run "${options[@]}" "$target" "$found" "tests/fuzz/corpus/$target" -- \

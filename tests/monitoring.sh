@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Has promtool check and test the alert rules, and parse every query of the dashboard. Takes
-# promtool from the PATH, or else out of Debian's package, which it unpacks into target/ci
-# without installing it; where neither can be had, says so and is skipped.
+# Checks and tests the alert rules with promtool, and parses every query of the dashboard. promtool is
+# found in the PATH, or else in Debian's package, which is unpacked into target/ci and not installed.
+# Without promtool the script says so and is skipped.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=tests/skip.sh
@@ -16,7 +16,7 @@ if hash promtool 2>/dev/null; then
 else
   promtool=$tools/usr/bin/promtool
   if ! [ -x "$promtool" ] && hash apt-get dpkg-deb 2>/dev/null; then
-    # Where this fails, the next step says what is missing.
+    # If this fails, the next check names what is missing.
     (cd "$tools" && { apt-get -qq download prometheus || { apt-get -qq update && apt-get -qq download prometheus; }; } &&
       dpkg-deb --extract prometheus_*.deb . && rm prometheus_*.deb) >"$tools/apt.log" 2>&1 || tail -n 5 "$tools/apt.log"
   fi
@@ -28,7 +28,7 @@ fi
 "$promtool" check rules "$kit/alerts.yml"
 "$promtool" test rules "$kit/alerts.test.yml"
 
-# As recording rules, which are JSON as much as YAML, the queries are parsed like any other.
+# promtool parses queries in rule files only, so the queries become recording rules. JSON is valid YAML.
 python3 - "$kit/dashboard.json" >"$tools/dashboard-queries.yml" <<'PYTHON'
 import json, sys
 

@@ -2,12 +2,11 @@
 
 ports.py COUNT: prints the ports in one line, and holds them until its standard input ends.
 
-They are none of those that the system gives to connections: one of these may be taken between
-the moment at which it was free and the one at which the server listens, and stays refused to
-the server for a minute after the connection has ended. A held port is bound, so that no other
-process that holds ports has it too. SO_REUSEADDR lets a server that sets it as well (the bridge,
-asyncio and PostgreSQL do) listen there, stop, and listen again. Until then connections to the
-port are refused.
+The ports are outside the range that the system gives to connections. A port of that range could be
+taken before the server listens, and would be refused to the server for a minute after the connection
+has ended. A held port is bound, so no other process that holds ports gets it. SO_REUSEADDR lets a
+server that sets it as well (the bridge, asyncio and PostgreSQL do) listen there, stop, and listen
+again. Connections to the port are refused while no server listens.
 """
 
 import pathlib
@@ -19,7 +18,7 @@ held = []
 
 
 def candidates():
-    """Ports below those of connections, in a random order; 0, which is any, where there are too few."""
+    """Yields ports below the range of connections, in random order. Then, or if there are too few, 0 for any port."""
     first = int(pathlib.Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
     ports = range(10240, first)
     yield from random.sample(ports, len(ports)) if len(ports) > 1000 else ()
@@ -28,12 +27,12 @@ def candidates():
 
 
 def hold(count):
-    """COUNT ports, all different, which this process holds until it ends."""
+    """Returns `count` different ports, which this process holds until it ends."""
     found, ports = [], candidates()
     while len(found) < count:
         one = socket.socket()
         try:
-            # Without the option: with it, a port that another process holds would do.
+            # SO_REUSEADDR is set later: with it, a port that another process holds could be bound.
             one.bind(("127.0.0.1", next(ports)))
         except OSError:
             one.close()

@@ -1,8 +1,7 @@
 #!/usr/bin/env bash
-# Runs the tests that need a PostgreSQL server: the suite of every engine and what only a
-# server has, once directly and, where pgbouncer is installed, once more behind it in
-# transaction mode. Starts a cluster of its own in a temporary folder, on loopback, and
-# throws it away. Arguments go to `cargo test` as filters.
+# Runs the tests that need a PostgreSQL server: the contract suite and the tests of that engine, once
+# directly and, if pgbouncer is installed, once behind it in transaction mode. Starts a cluster in a
+# temporary folder, on loopback, and deletes it. Arguments are passed to `cargo test` as filters.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -13,15 +12,14 @@ bin=$(find /usr/lib/postgresql -maxdepth 2 -name bin 2>/dev/null | sort -V | tai
 [ -n "$bin" ] || skip installable PostgreSQL "it is not installed (Debian: apt-get install postgresql)"
 
 folder=$(mktemp -d)
-# A port by number may be taken: a connection of the tests themselves that was just closed
-# keeps its own port for a minute.
+# Fixed ports could be in use: a closed connection of the tests keeps its port for a minute.
 coproc ports { exec python3 tests/ports.py 2; }
 read -r port pooler_port <&"${ports[0]}"
-# Neither of the two runs as root.
+# PostgreSQL and PgBouncer refuse to run as root.
 as() { if [ "$(id -u)" = 0 ]; then runuser -u postgres -- "$@"; else "$@"; fi; }
 [ "$(id -u)" != 0 ] || chown postgres "$folder"
 stop() {
-  # Its own pid: it is a grandchild where another user runs it.
+  # The pid is in a file: the process is a grandchild if another user runs it.
   [ ! -e "$folder/pgbouncer.pid" ] || kill "$(cat "$folder/pgbouncer.pid")" 2>/dev/null || true
   as "$bin/pg_ctl" --pgdata "$folder/data" --mode immediate --wait stop >/dev/null 2>&1 || true
   rm -rf "$folder"
@@ -54,7 +52,7 @@ max_client_conn = 1000
 logfile = $folder/pgbouncer.log
 pidfile = $folder/pgbouncer.pid
 INI
-  # With auth_type any, the user of the server is named by the database.
+  # With auth_type any, the section of databases names the user of the server.
   sed -i "s/^postgres = .*/& user=postgres/" "$folder/pgbouncer.ini"
   as pgbouncer --quiet "$folder/pgbouncer.ini" &
   export TEST_POSTGRES_DIRECT=$TEST_POSTGRES
@@ -74,8 +72,8 @@ else
   left_out installable "PostgreSQL behind a pooler" "pgbouncer is not installed"
 fi
 
-# The program itself, on the server directly.
+# The tests of the program, directly on the server.
 export TEST_POSTGRES=postgres://postgres@127.0.0.1:$port/postgres
 printf '\n=== the program on PostgreSQL\n'
-# Two at a time: each runs several bridges, and says how long a take-over may last.
+# Two tests at a time: each runs several bridges, and limits the time of a take-over.
 cargo test --locked --test it -- --ignored --test-threads 2 postgres

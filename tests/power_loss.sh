@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# What a power cut leaves of a store: see power_loss/power_loss.py. Needs a C compiler, Python
-# and the bridge's binary (PEPAY_BRIDGE_BINARY, else the one of `cargo run --release`).
+# Tests stores after power cuts: see power_loss/power_loss.py. Needs a C compiler and Python.
+# PEPAY_BRIDGE_BINARY names a binary that is built already; without it, a release is built.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

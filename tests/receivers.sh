@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Runs the receivers of examples/receivers, each in its language, as targets of the real binary:
-# events of all sizes up to 256 KiB, repeats, a database that fails in between, forged signatures.
-# The database is a PostgreSQL of its own in a temporary folder.
+# Tests the receivers of examples/receivers, each in its language, as targets of the real binary:
+# events of all sizes up to 256 KiB, repeats, a database that fails for a while, forged signatures.
+# The database is a PostgreSQL cluster in a temporary folder.
 #
-# PEPAY_BRIDGE_BINARY names a binary that is built already. A language that is not at hand, or whose
-# packages are out of reach, is named as skipped.
+# PEPAY_BRIDGE_BINARY names a binary that is built already. A receiver whose language is not installed,
+# or whose packages cannot be downloaded, is reported as skipped.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=tests/skip.sh
@@ -16,7 +16,7 @@ tools=$PWD/target/ci/receivers
 mkdir -p "$tools"
 receivers=$PWD/examples/receivers
 
-# Debian keeps the server's programs out of the PATH.
+# Debian installs the programs of the server outside of the PATH.
 PATH=$PATH:$(find /usr/lib/postgresql/*/bin -maxdepth 0 2>/dev/null | sort -V | tail -n 1)
 for tool in initdb pg_ctl createdb psql; do
   command -v "$tool" >/dev/null || skip installable "the receivers" "$tool is missing; Debian's package is postgresql"
@@ -49,11 +49,11 @@ as_postgres() {
 }
 
 coproc ports { exec python3 tests/ports.py 9; }
-# Each receiver finds its port by its name.
+# The variable with the name of a receiver is its port.
 # shellcheck disable=SC2034
 read -r public admin database python node4 node5 go rust php <&"${ports[0]}"
 
-# The packages of each language; what cannot be had leaves its receiver out.
+# Installs the packages of each language. A receiver without its packages is left out.
 names=()
 install() { # NAME COMMAND...
   local name=$1
@@ -116,7 +116,7 @@ port = $database
 unix_socket_directories = ''
 fsync = off
 CONF
-# Not every receiver shares a held port. No connection is given one of these.
+# The ports are released: not every receiver can share a held port. The system gives none of them to a connection.
 [ -z "${ports_PID:-}" ] || kill "$ports_PID" 2>/dev/null || true
 [ -z "${ports_PID:-}" ] || wait "$ports_PID" 2>/dev/null || true
 (cd / && as_postgres pg_ctl --pgdata "$work/cluster" --log "$work/cluster/log" --wait start >/dev/null)
@@ -130,7 +130,7 @@ secret=whsec_$(printf 'receivers-test-signing-key-00001' | base64)
 start() { # NAME COMMAND...
   local name=$1
   shift
-  # PHP_CLI_SERVER_WORKERS: of PHP's own server, which else takes one request at a time.
+  # Without PHP_CLI_SERVER_WORKERS the built-in server of PHP takes one request at a time.
   env SIGNING_SECRET="$secret" PORT="${!name}" DATABASE_URL="postgresql://receiver@127.0.0.1:$database/$name" \
     DATABASE_DSN="pgsql:host=127.0.0.1;port=$database;dbname=$name;user=receiver" PHP_CLI_SERVER_WORKERS=4 \
     "$@" >"$work/$name.log" 2>&1 &

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Three replicas of the real binary on a real PostgreSQL, under faults: see replicas/chaos.py
-# (--seconds N, --seed S; --pooler [listening|polling] behind PgBouncer; --standby with a
-# synchronous standby, --only fail_over to lose the primary alone). Needs PostgreSQL (clusters of
-# its own in a temporary folder, on loopback), a C compiler, Python and the bridge's binary
-# (PEPAY_BRIDGE_BINARY, else the one of `cargo run --release`).
+# Tests three replicas of the real binary on a real PostgreSQL, under faults: see replicas/chaos.py
+# (--seconds N, --seed S; --pooler [listening|polling] behind PgBouncer; --standby with a synchronous
+# standby, --only fail_over for the loss of the primary alone). Needs PostgreSQL, whose clusters are in
+# a temporary folder and on loopback, a C compiler and Python. PEPAY_BRIDGE_BINARY names a binary that
+# is built already; without it, a release is built.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

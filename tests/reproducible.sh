@@ -1,17 +1,17 @@
 #!/usr/bin/env bash
-# Builds the binary that is shipped twice, each time from nothing, and compares the two bit for bit.
-# Not part of .ci/run, which it would lengthen by half.
+# Builds the shipped binary twice, each time from scratch, and compares the two bit for bit. Not part of
+# .ci/run, which would take half as long again.
 #
-# The second build differs in what must not matter: its number of jobs, time zone, language and
-# file mode, and the age of the sources. The folder is the same, as in the image: the paths of
-# the dependencies' sources are in the texts of panics.
+# The second build has another number of jobs, time zone, language and umask, and newer sources. These
+# must not matter. Both builds have the same folder, as in the image: texts of panics contain the paths
+# of the dependencies' sources.
 #
-# tests/reproducible.sh [FLAG...]: the flags are cargo's, --target x86_64-unknown-linux-musl for one.
+# tests/reproducible.sh [FLAG...]: passes the flags to cargo, such as --target x86_64-unknown-linux-musl.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 folder=$PWD/target/reproducible
-# build NAME COMMAND...: the command with which cargo is called ends in the flags of its own.
+# build NAME COMMAND...: builds with cargo, which COMMAND starts, and with `flags`.
 build() {
   local name=$1
   shift

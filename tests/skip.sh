@@ -1,9 +1,9 @@
 # shellcheck shell=bash
-# What a test says that leaves something out, and where .ci/run counts it. To be sourced.
+# Reports the parts that a test leaves out, and counts them for .ci/run. Scripts source this.
 #
-# `installable` is what an install of a package would cure: .ci/run fails for it where CI is set
-# and packages can be installed, which takes root and apt.
-# `unavailable` is what this machine cannot do or reach.
+# `installable`: a package is missing. .ci/run fails for it if CI is set and packages can be installed,
+# which needs root and apt.
+# `unavailable`: this machine cannot do it, or cannot reach something.
 
 # left_out installable|unavailable PART REASON...: PART is not tested; the test goes on.
 left_out() {
@@ -15,7 +15,7 @@ left_out() {
   [ -z "${CI_SKIPPED:-}" ] || printf '%s\t%s: %s\n' "$kind" "$part" "$*" >>"$CI_SKIPPED"
 }
 
-# skip installable|unavailable PART REASON...: the same, and the test ends without a failure.
+# skip installable|unavailable PART REASON...: PART is not tested; the test ends without a failure.
 skip() {
   left_out "$@"
   exit 0

@@ -1,8 +1,7 @@
 #!/usr/bin/env bash
-# The real binary under faults, for two minutes or as long as is asked for: see
-# torture/torture.py (--hours N, --seed S, --postgres). Needs a C compiler, Python and the
-# bridge's binary (PEPAY_BRIDGE_BINARY, else the one of `cargo run --release`), and PostgreSQL
-# for --postgres.
+# Tests the real binary under faults, for two minutes or for the time in the arguments: see
+# torture/torture.py (--hours N, --seed S, --postgres). Needs a C compiler, Python, and PostgreSQL for
+# --postgres. PEPAY_BRIDGE_BINARY names a binary that is built already; without it, a release is built.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

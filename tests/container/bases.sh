@@ -1,20 +1,19 @@
 # shellcheck shell=bash
-# Stand-ins for the two base images of the Dockerfile, made under their names from
-# Debian packages and this machine's Rust toolchain, so that the unchanged Dockerfile
-# can be built where no image registry is within reach.
+# Makes stand-ins for the two base images of the Dockerfile, under their names, from Debian packages
+# and this machine's Rust toolchain. So the unchanged Dockerfile builds without an image registry.
 #
-# Wants: $work (a folder of its own), buildah set up for a storage of its own, apt-get.
+# Needs $work (a temporary folder), buildah with a storage for this test, and apt-get.
 
 : "${work:?}"
 builder_name=docker.io/library/rust:1.95-bookworm
 runtime_name=gcr.io/distroless/cc-debian12:nonroot
 
-# What a bare Rust image needs to run the build: a shell with its tools, a linker, a C compiler.
+# The packages that the build needs: a shell with its tools, a linker, a C compiler.
 builder_packages=(bash coreutils findutils gcc grep libc6-dev sed)
-# What distroless puts into `cc-debian12`.
+# The packages that distroless has in `cc-debian12`.
 runtime_packages=(base-files ca-certificates gcc-12-base libc6 libgcc-s1 libgomp1 libssl3 libstdc++6 netbase tzdata)
 
-# fetch_packages FOLDER PACKAGE...: the packages with all they depend on, as on an empty system.
+# fetch_packages FOLDER PACKAGE...: downloads the packages and their dependencies, as for an empty system.
 fetch_packages() {
   local folder=$1
   shift
@@ -25,13 +24,13 @@ fetch_packages() {
     -o APT::Sandbox::User=root -o Debug::NoLocking=1 install "$@" >/dev/null
 }
 
-# What make_builder and make_runtime are made of.
+# Downloads the packages for make_builder and make_runtime.
 fetch_bases() {
   fetch_packages "$work/builder-debs" "${builder_packages[@]}" &&
     fetch_packages "$work/runtime-debs" "${runtime_packages[@]}"
 }
 
-# unpack_packages ROOT DEB...: the files of the packages, without running their scripts.
+# unpack_packages ROOT DEB...: unpacks the packages without running their install scripts.
 unpack_packages() {
   local root=$1 deb
   shift
@@ -42,14 +41,14 @@ unpack_packages() {
   done
 }
 
-# The builder reads the crates from /vendor and the toolchain from /usr/local/rust: both
-# are mounted at build time rather than copied.
+# The builder reads the crates from /vendor and the toolchain from /usr/local/rust. Both are mounted
+# at build time and not copied.
 make_builder() {
   local container root
   container=$(buildah from scratch)
   root=$(buildah mount "$container")
   unpack_packages "$root" "$work"/builder-debs/*.deb
-  # The two names that install scripts would make.
+  # Install scripts would make these two links.
   ln -sf bash "$root/usr/bin/sh"
   ln -sf gcc "$root/usr/bin/cc"
   mkdir -p "$root"/{tmp,vendor,usr/local/rust,usr/local/cargo,root}
@@ -69,7 +68,7 @@ TOML
 
 make_runtime() {
   local container root debs=() name
-  # Distroless takes these packages alone and not what their install scripts would need.
+  # Distroless contains these packages without the dependencies of their install scripts.
   for name in "${runtime_packages[@]}"; do debs+=("$work/runtime-debs/$name"_*.deb); done
   container=$(buildah from scratch)
   root=$(buildah mount "$container")

@@ -1,12 +1,12 @@
 # shellcheck shell=bash
-# Starts docker-compose.replicas.yml as a whole: PostgreSQL, two bridges, the proxy. To be sourced by
-# tests/container.sh, from which it has the image and its functions. PostgreSQL and Caddy are stand-ins
-# for their images, made of Debian's packages; tests/container/replicas.test.yml adds a simulated Pepay.
+# Starts all services of docker-compose.replicas.yml: PostgreSQL, two bridges, the proxy.
+# tests/container.sh sources this file and provides the image and functions. The images of PostgreSQL and
+# Caddy are stand-ins made from Debian's packages; tests/container/replicas.test.yml adds a simulated Pepay.
 
 : "${work:?}" "${tools:?}" "${image:?}" "${secrets:?}" "${webhook_secret:?}" "${signing_secret:?}"
 replicas_part="the compose file of replicas as a whole"
 
-# copy_programs ROOT PROGRAM...: the programs of this machine, with the libraries that they load.
+# copy_programs ROOT PROGRAM...: copies programs of this machine, with the libraries that they load.
 copy_programs() {
   local root=$1 program
   shift
@@ -18,7 +18,7 @@ copy_programs() {
   done
 }
 
-# stand_in NAME ROOT CONFIG...: makes an image of a folder.
+# stand_in NAME ROOT CONFIG...: makes an image from a folder.
 stand_in() {
   local name=$1 root=$2 container
   shift 2
@@ -28,7 +28,7 @@ stand_in() {
   buildah commit --quiet --rm --format docker "$container" "$name" >/dev/null
 }
 
-# With what the compose file uses of the image `postgres`: its variables, its folder, its user.
+# The stand-in has the parts of the image `postgres` that the compose file uses: variables, folder, user.
 make_postgres() { # NAME FOLDER_OF_PROGRAMS
   local root=$work/postgres-root programs=$2
   copy_programs "$root" "$programs"/{initdb,pg_ctl,postgres,psql,pg_isready} "$programs"/../lib/*.so \
@@ -73,14 +73,14 @@ make_caddy() { # NAME CADDY
     "[\"$2\",\"run\",\"--config\",\"/etc/caddy/Caddyfile\",\"--adapter\",\"caddyfile\"]"
 }
 
-replicas() { # what compose is asked for
+replicas() { # ARGUMENT...: runs compose with the arguments
   "$tools/venv/bin/podman-compose" --in-pod false --project-name "$replicas_project" --env-file "$work/replicas.env" \
     --file docker-compose.replicas.yml --file tests/container/replicas.test.yml "$@" >"$work/replicas.log" 2>&1 ||
     fail "compose of replicas: $*: $(tail -n 20 "$work/replicas.log")"
 }
-of() { printf '%s_%s_1' "$replicas_project" "$1"; } # the container of a service
+of() { printf '%s_%s_1' "$replicas_project" "$1"; } # SERVICE: prints the name of its container
 is_well() { podman healthcheck run "$(of "$1")"; }
-# inside SERVICE COMMAND...: on the compose file's own network, where there is a name for each service.
+# inside SERVICE COMMAND...: runs the command in the network of the service, which resolves service names.
 inside() {
   local pid
   pid=$(podman inspect --format '{{.State.Pid}}' "$(of "$1")")
@@ -89,7 +89,7 @@ inside() {
 }
 through_proxy() { inside pepay python3 tests/container/webhook.py "http://$proxy_address/webhooks/pepay" "$webhook_secret" "$1"; }
 is_taken() { [[ $(through_proxy "$1") == "200 "* ]]; }
-of_target() { # KEY: one of the totals of the ledger
+of_target() { # KEY: prints one of the totals of the target's ledger
   inside pepay curl --silent --show-error --fail --max-time 5 http://127.0.0.1:8000/ledger |
     python3 -c 'import json, sys; print(json.load(sys.stdin)["totals"][sys.argv[1]])' "$1"
 }
@@ -124,12 +124,12 @@ TEST_API_KEY=container-test-api-key
 TEST_WEBHOOK_SECRET=$webhook_secret
 TEST_SIGNING_SECRET=$signing_secret
 ENV
-  # In the order of depends_on, since no timer runs the health checks here.
+  # In the order of depends_on: no timer runs the health checks here, so compose cannot wait for them.
   replicas up --detach --no-build --no-deps postgres pepay
   until_true 60 is_well postgres || fail "PostgreSQL is not healthy: $(podman logs "$(of postgres)" 2>&1 | tail -n 20)"
   replicas up --detach --no-build --no-deps bridge-1 bridge-2 proxy
   for service in bridge-1 bridge-2; do
-    # Whose log a failure shows.
+    # `fail` shows the log of this container.
     # shellcheck disable=SC2034
     bridge=$(of "$service")
     until_true 60 is_well "$service" || fail "$service is not healthy"

@@ -1,4 +1,4 @@
-"""Checks what only shows after hours or with many events in docker-compose.yml and the Dockerfile.
+"""Checks settings of docker-compose.yml and the Dockerfile whose faults show only after hours.
 
 shipped.py COMPOSE_FILE DOCKERFILE
 """

@@ -1,4 +1,4 @@
-"""Sends one signed Pepay webhook and prints the answer's status and body.
+"""Sends one signed webhook of Pepay and prints the status and the body of the response.
 
 webhook.py URL SECRET EVENT_ID
 """

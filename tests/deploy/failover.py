@@ -1,10 +1,10 @@
-"""Kills a bridge with its disk and starts a cold standby from the last backup, some times.
+"""Kills a bridge, deletes its disk and starts a cold standby from the last backup, in several rounds.
 
 failover.py BINARY FOLDER PEPAY_PORT PUBLIC_PORT ADMIN_PORT TARGET_PORT INTERVAL ROUNDS
 
-The simulator sends each event by stream and by webhook and, as Pepay is documented to, repeats a
-webhook only a few times. The orchestrator is this script: it notices at once, so that what detection
-takes comes on top.
+The simulator sends each event by stream and by webhook. It repeats a webhook only a few times, as Pepay
+is documented to do. This script is the orchestrator and notices the loss at once: a real one adds the
+time for detection.
 """
 
 import json
@@ -19,7 +19,7 @@ from pathlib import Path
 
 binary, folder, pepay, public, admin, target, interval, rounds = sys.argv[1:]
 folder, interval, rounds = Path(folder), float(interval), int(rounds)
-# At least 16 characters each, as the bridge asks for.
+# The bridge warns of secrets with fewer than 16 characters.
 api_key, secret, signing = "failover-api-key-0001", "failover-webhook-secret", "whsec_ZmFpbG92ZXIgdGVzdCBzaWduaW5nIGtleSAwMDE="
 RATE = 20
 
@@ -50,7 +50,7 @@ def play(count):
 
 
 def has_everything(played):
-    """Whether the bridge holds every event again and has delivered what it holds."""
+    """Returns whether the bridge has stored and delivered every event."""
     status = ask(f"http://127.0.0.1:{admin}/status")
     return status["store"]["events"] >= played and status["targets"][0]["backlog"] == 0
 
@@ -98,7 +98,7 @@ try:
     for number in range(1, rounds + 1):
         backup, taken = None, 0
         began = time.monotonic()
-        # Two backups, and then the disk is gone at some moment before the third.
+        # The disk is lost after two backups and before the third.
         while time.monotonic() < began + 2.7 * interval:
             if time.monotonic() > taken + interval:
                 new = folder / f"backup{number}-{time.monotonic_ns()}.db"
@@ -112,10 +112,10 @@ try:
         bridge.send_signal(signal.SIGKILL)
         bridge.wait()
         shutil.rmtree(folder / f"store{number - 1}")
-        # What happens while nothing is up comes by the stream alone, or by a repeated webhook.
+        # Events that happen while no bridge runs arrive by the stream, or by a repeated webhook.
         play(RATE // 2)
         played += RATE // 2
-        # From here on nothing of the first machine is used but its last backup.
+        # From here on only the last backup of the first machine is used.
         (folder / f"store{number}").mkdir()
         shutil.copyfile(backup, folder / f"store{number}" / "bridge.db")
         os.chmod(folder / f"store{number}" / "bridge.db", 0o600)

@@ -1,5 +1,5 @@
-//! What holds for every input, one function for each fuzz target. Also run over the
-//! corpora by `tests/it/fuzz.rs`, as far as no private parser is needed.
+//! Properties that hold for every input: one function for each fuzz target. `tests/it/fuzz.rs`
+//! runs those of public parsers over the corpora.
 #![cfg_attr(fuzzing, allow(dead_code, unused_imports, reason = "each target uses one"))]
 
 use bytes::Bytes;
@@ -14,14 +14,14 @@ use pepay_bridge::pepay::{comparison, envelope};
 
 const NOW: UnixMillis = UnixMillis(1_734_780_000_000);
 
-/// Bytes that a text made for a log may have.
+/// The most bytes of a text for the log.
 const LONGEST_SHOWN: usize = 4096;
 
 fn key(secret: &str) -> SigningKey {
     SigningKey::new(&secret.into())
 }
 
-/// The input up to the first such byte, and what follows.
+/// Returns the input before the first byte `at`, and the input after it.
 fn split(data: &[u8], at: u8) -> (&[u8], &[u8]) {
     match data.iter().position(|byte| *byte == at) {
         Some(place) => (&data[..place], &data[place + 1..]),
@@ -29,7 +29,7 @@ fn split(data: &[u8], at: u8) -> (&[u8], &[u8]) {
     }
 }
 
-/// Three parts, at new lines: signature, timestamp and body.
+/// The input has a line with the signature, one with the timestamp, and the body.
 pub fn signature(data: &[u8]) {
     let (signature, rest) = split(data, b'\n');
     let (timestamp, body) = split(rest, b'\n');
@@ -47,7 +47,7 @@ pub fn signature(data: &[u8]) {
     assert!(!own.verify(&signed, timestamp, &longer));
 }
 
-/// An event.
+/// The input is an event.
 pub fn envelope(data: &[u8]) {
     let body = Bytes::copy_from_slice(data);
     let Ok(event) = envelope::parse(body.clone(), NOW) else { return };
@@ -55,7 +55,7 @@ pub fn envelope(data: &[u8]) {
     assert!((1..=255).contains(&event.id.as_str().len()) && (1..=255).contains(&event.kind.as_str().len()));
     assert!(event.created > 0);
     assert_eq!(comparison::differences(&body, &body, NOW).unwrap(), []);
-    // White space around it and an unknown member change nothing of what it says.
+    // White space around the event and an unknown member do not change the parsed fields.
     let mut wider = b" \n".to_vec();
     wider.extend_from_slice(data);
     wider.extend_from_slice(b"\t\r\n");
@@ -68,7 +68,7 @@ pub fn envelope(data: &[u8]) {
     assert_eq!((again.created, again.digest), (event.created, event.digest));
 }
 
-/// A frame of the stream.
+/// The input is a frame of the stream.
 pub fn frame(data: &[u8]) {
     let body = Bytes::copy_from_slice(data);
     match frame::parse(body.clone(), NOW) {
@@ -80,7 +80,7 @@ pub fn frame(data: &[u8]) {
     }
 }
 
-/// The value of a header.
+/// The input is the value of a `Retry-After` header.
 pub fn retry_after(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     if let Some(wait) = retry_after::parse(text, NOW) {
@@ -89,12 +89,12 @@ pub fn retry_after(data: &[u8]) {
     }
 }
 
-/// A time, or a cursor of a list.
+/// The input is a time, or a cursor of a list.
 pub fn time(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     if let Ok(time) = text.parse::<UnixMillis>() {
         let written = serde_json::to_value(time).unwrap();
-        // Of years that are not written, the nearest that is.
+        // A year that cannot be written becomes the nearest one that can.
         let nearest = UnixMillis(time.0.clamp(0, 253_402_300_799_999));
         assert_eq!(written.as_str().unwrap().parse(), Ok(nearest), "{text}");
     }
@@ -103,7 +103,7 @@ pub fn time(data: &[u8]) {
     }
 }
 
-/// Three lines: two filters of types, and a type.
+/// The input has three lines: two filters of types, and a type.
 pub fn types(data: &[u8]) {
     let (one, rest) = split(data, b'\n');
     let (other, kind) = split(rest, b'\n');
@@ -118,7 +118,7 @@ pub fn types(data: &[u8]) {
     }
 }
 
-/// A line for each path with its value, and after an empty one the event.
+/// The input has a line for each path with its value, an empty line, and an event.
 pub fn condition(data: &[u8]) {
     let head = data.windows(2).position(|bytes| bytes == b"\n\n");
     let (head, event) = head.map_or((data, &b""[..]), |at| (&data[..at], &data[at + 2..]));
@@ -129,7 +129,7 @@ pub fn condition(data: &[u8]) {
     let written = condition.terms().map(|(path, value)| (path.to_string(), value.to_owned()));
     assert_eq!(Condition::new(written).unwrap().as_ref(), Some(&condition));
     let met = condition.is_met_by(event);
-    // All of it is met if and only if each part is.
+    // The condition is met if and only if each of its terms is.
     let each = condition.terms().all(|(path, value)| {
         let part = Condition::new([(path.to_string(), value.to_owned())]).unwrap();
         part.is_none_or(|part| part.is_met_by(event))
@@ -137,17 +137,17 @@ pub fn condition(data: &[u8]) {
     assert_eq!(met, each);
 }
 
-/// A file, after the environment: a line for each variable, up to an empty one.
+/// The input has a line for each environment variable, an empty line, and a configuration file.
 pub fn configuration(data: &[u8]) {
     let head = data.windows(2).position(|bytes| bytes == b"\n\n");
     let (head, file) = head.map_or((&b""[..], data), |at| (&data[..at], &data[at + 2..]));
     let Ok(head) = std::str::from_utf8(head) else { return };
     let variables = || {
         let pairs = head.lines().filter_map(|line| line.split_once('='));
-        // A variable may name another file, which is not the input.
+        // Variables that may name other files are left out.
         pairs.filter(|(name, value)| *name != "PEPAY_BRIDGE_CONFIG" && !value.contains('/'))
     };
-    // In memory, where there is such a folder.
+    // The file is in memory if the machine has this folder.
     let folder = std::path::Path::new("/dev/shm");
     let folder = if folder.is_dir() { folder.to_owned() } else { std::env::temp_dir() };
     let path = folder.join(format!("pepay-bridge-fuzz-{}.toml", std::process::id()));
@@ -172,8 +172,8 @@ mod private {
 
     use super::*;
 
-    /// A webhook: its head, a line for each field, and after an empty one its body. `@own` and
-    /// `@other` stand for the signature that one of the endpoint's keys or another one makes.
+    /// The input is a webhook: a line for each header field, an empty line, and the body. `@own` is
+    /// replaced by a signature with a key of the endpoint, `@other` by one with another key.
     pub fn webhook(data: &[u8]) {
         let head = data.windows(2).position(|bytes| bytes == b"\n\n");
         let (head, body) = head.map_or((data, &b""[..]), |at| (&data[..at], &data[at + 2..]));
@@ -223,7 +223,7 @@ mod private {
         assert!(verify(&[]).is_none());
     }
 
-    /// A page of the list of events, after a byte that says how many are asked for.
+    /// The input is a byte for the `limit`, and a page of the list of events.
     pub fn list_page(data: &[u8]) {
         use pepay_bridge::pepay::rest::{LARGEST_PAGE, fuzzing};
 
@@ -242,7 +242,7 @@ mod private {
         }
     }
 
-    /// The answer of the token endpoint, after a line with the value of `Date`.
+    /// The input is a line with the value of `Date`, and a response of the token endpoint.
     pub fn token(data: &[u8]) {
         use pepay_bridge::pepay::rest::fuzzing;
 
@@ -256,12 +256,12 @@ mod private {
         }
     }
 
-    /// The body of a call of the admin API.
+    /// The input is the body of a request to the admin API.
     pub fn admin_body(data: &[u8]) {
         assert!(pepay_bridge::web::fuzzing::bodies(data) <= 1, "no body is one of two calls");
     }
 
-    /// The query of a list.
+    /// The input is the query of a list of the admin API.
     pub fn admin_query(data: &[u8]) {
         let Ok(text) = std::str::from_utf8(data) else { return };
         let Some((filter, page)) = pepay_bridge::web::fuzzing::listing(text) else { return };

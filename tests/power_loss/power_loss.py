@@ -1,12 +1,12 @@
-"""What a power cut leaves of a store, at hundreds of points of one run.
+"""Tests what a power cut leaves of a store, at hundreds of points of one run.
 
-A bridge takes webhooks while a preloaded library (recorder.c) records what it writes and
-when it syncs. Afterwards a disk is made for many points of that record: all that had been
-synced, and of the writes after it none, all, the first few, or single sectors. Each disk is
-opened and held against what had been acknowledged by then.
+A bridge takes webhooks while a preloaded library (recorder.c) records its writes and syncs.
+Then a disk is made for many points of that record. It has everything that was synced, and of
+the later writes none, all, the first few, or single sectors. The database on each disk is
+compared with the events that were acknowledged at that point.
 
-With durability "full" nothing acknowledged may be missing. With "normal" the share that is
-missing is told. Either way the database must be whole and its numbers without a gap.
+With durability "full" no acknowledged event may be missing. With "normal" the number of missing
+events is printed. Either way the database must not be damaged, and sequences must have no gap.
 """
 
 import argparse
@@ -35,7 +35,7 @@ NOT_ON_A_DISK = ("-shm", ".lock")
 
 
 class File:
-    """A file as the disk has it, and what has been written since its last sync."""
+    """A file as it is on the disk, and the writes since its last sync."""
 
     def __init__(self, path):
         self.path = path
@@ -67,7 +67,7 @@ def sectors(change):
 
 
 class Disk:
-    """Carries out a record, and shows what a power cut could leave."""
+    """Applies the records, and writes what a power cut could leave."""
 
     def __init__(self):
         self.files = {}
@@ -88,7 +88,7 @@ class Disk:
             file.pending.clear()
             if file.entry == "created":
                 file.entry = "durable"
-            # The sync of a folder: what it holds by now.
+            # The sync of a folder makes its entries durable.
             for held in self.files.values():
                 if os.path.dirname(held.path) == file.path:
                     held.entry = {"created": "durable", "removed": "none"}.get(held.entry, held.entry)
@@ -99,7 +99,7 @@ class Disk:
             sys.exit("a watched file was renamed, which this test does not carry out")
 
     def leave(self, folder, chance):
-        """What is left after a cut now. Returns how the unsynced writes fared."""
+        """Writes to `folder` what a cut now would leave. Returns which unsynced writes are kept."""
         how = chance.choice(["none", "all", "first", "sectors"])
         for file in self.files.values():
             name = os.path.basename(file.path)
@@ -122,7 +122,7 @@ class Disk:
 
 
 def records(path):
-    """Every record with the length of the file up to it."""
+    """Yields every record, with the length of the file up to its end."""
     with open(path, "rb") as file:
         end = 0
         while head := file.read(HEAD.size):
@@ -212,7 +212,7 @@ class World:
         writer.close()
 
     async def run(self, data):
-        """The run that is recorded."""
+        """Runs and kills the bridge while it is recorded. Returns the server of the target."""
         server = await asyncio.start_server(self.target, "127.0.0.1", self.target_port)
         process = self.start(data, recorder=self.arguments.recorder)
         try:
@@ -234,7 +234,7 @@ class World:
             await asyncio.sleep(0.05)
 
     async def goes_on(self, data, must):
-        """A bridge that is started on what is left delivers what was not delivered yet."""
+        """Fails unless a bridge that starts on `data` delivers `must`."""
         process = self.start(data)
         try:
             await self.ready(process)

@@ -1,7 +1,7 @@
-/* Records what a process writes to the files of one folder, and when it syncs them.
+/* Records the writes of a process to the files of one folder, and the syncs of these files.
  *
- * To be preloaded (LD_PRELOAD). RECORDER_FOLDER names the folder, RECORDER_LOG the file
- * of records. Each record is a head and its data:
+ * The process preloads it (LD_PRELOAD). RECORDER_FOLDER names the folder, RECORDER_LOG the file
+ * of records. Each record has a head and data:
  *
  *   kind  1 byte   'C' file created   'O' file opened   'W' written   'T' truncated or grown
  *                  'S' synced         'U' removed       'R' renamed: data is "from\0to"
@@ -9,8 +9,8 @@
  *   at    8 bytes  offset or length
  *   size  4 bytes  bytes of data: the path for C, O and U, the bytes written for W
  *
- * A write is recorded before it is made and a sync after it has returned. Where order
- * cannot be known, less is taken to be on the disk than there is. */
+ * A write is recorded before it is made, and a sync after it has returned. So the record never
+ * shows more on the disk than there is. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -52,7 +52,7 @@ static void record(char kind, int file, int64_t at, const struct iovec *data, in
   struct iovec all[64] = {{head, sizeof head}};
   if (pieces > 63) abort();
   for (int i = 0; i < pieces; i++) all[i + 1] = data[i];
-  /* What is not recorded is not judged. */
+  /* A gap in the record would make the test meaningless. */
   if (REAL(writev)(log_fd, all, pieces + 1) != (ssize_t)(sizeof head + size)) abort();
 }
 
@@ -61,7 +61,7 @@ static void record_text(char kind, int file, const char *text, size_t size) {
   record(kind, file, 0, &data, 1);
 }
 
-/* The number of the file at `path`; 0 for one that is not watched. Under the lock. */
+/* Returns the number of the file at `path`, from 1. The caller holds the lock. */
 static int number(const char *path) {
   for (int i = 1; i < FILES; i++) {
     if (!paths[i]) paths[i] = strdup(path);
@@ -70,7 +70,7 @@ static int number(const char *path) {
   abort();
 }
 
-/* Whether `path` is watched, and its full name. */
+/* Returns whether `path` is in the folder, and sets `full` to its absolute path. */
 static int watched(int at, const char *path, char *full) {
   if (log_fd < 0 || !path) return 0;
   if (path[0] == '/' || at == AT_FDCWD) {

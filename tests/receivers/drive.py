@@ -1,8 +1,8 @@
-"""Drives the receivers through the real binary, and looks at what they made of it.
+"""Sends events to the receivers through the real binary, and checks their databases.
 
 drive.py BINARY FOLDER PUBLIC_PORT ADMIN_PORT DATABASE_PORT SIGNING_SECRET NAME=PORT...
 
-Each receiver is a target of one bridge and has a database of its name.
+Each receiver is a target of one bridge, and its database has its name.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ def fail(text):
 
 
 def request(url, body=None, headers=None):
-    """The status of the answer, and its body."""
+    """Sends a request. Returns the status and the body of the response."""
     try:
         answer = urllib.request.urlopen(urllib.request.Request(url, body, headers or {}), timeout=20)
     except urllib.error.HTTPError as refusal:
@@ -51,10 +51,10 @@ def until(what, seconds, holds):
 
 
 def event(number, size=0):
-    """An order's event with text of any kind in it, of `size` bytes at least."""
+    """Returns the id and the body of an event of an order, with unusual characters. `size` is its least size in bytes."""
     order = f"order-{number % ORDERS}"
     subject = {"object": "commerce_order", "status": "placed", "note": 'ä "€" \\ \u2028 𝄞 </script>'}
-    # Both of the spellings that Pepay documents.
+    # Pepay documents both names.
     subject["id" if number % 2 else "orderId"] = order
     whole = {
         "id": f"evt_{1734780000000 + number}-{number}",
@@ -64,7 +64,7 @@ def event(number, size=0):
         "data": {"object": subject},
     }
     subject["padding"] = "x" * max(0, size - len(json.dumps(whole, ensure_ascii=False).encode()) - 14)
-    # White space that no serialiser would write: only the raw bytes verify.
+    # No serialiser writes this white space, so only the raw bytes verify.
     return whole["id"], json.dumps(whole, ensure_ascii=False, indent=1).encode()
 
 
@@ -87,7 +87,7 @@ def connect(name):
 
 
 def counts(name):
-    """How many events the receiver has taken, and how many it has applied."""
+    """Returns the number of events that the receiver has taken, and of those that it has applied."""
     with connect(name) as connection:
         return connection.execute(
             "SELECT (SELECT count(*) FROM received), (SELECT coalesce(sum(changes), 0)::int FROM orders)"
@@ -159,14 +159,14 @@ try:
         if number % 10 == 0:
             post(*event(number))
     for number in range(SMALL, SMALL + LARGE):
-        # The largest that the bridge takes by default.
+        # These have the largest size that the bridge takes by default.
         post(*event(number, 256 * 1024 - 512))
     total = SMALL + LARGE
     until("every event, applied once", 60, have(total))
     until("an empty backlog", 20, backlog_is_empty)
     print(f"receivers: ok: {total} events, {LARGE} of them of 256 KiB, each applied once")
 
-    # The same webhook-id again, as after an answer that was lost.
+    # The same webhook-id is sent again, as after a lost response.
     again = event(1)[0]
     for name in receivers:
         command("events", "replay", again, "--target", name)
@@ -175,7 +175,7 @@ try:
         fail(f"a repeat was applied: {have(total)()}")
     print("receivers: ok: a repeat is acknowledged and changes nothing")
 
-    # The work fails after the id has been written: neither may stay.
+    # The work fails after the id has been written: the receiver has to roll back both.
     for name in receivers:
         with connect(name) as connection:
             connection.execute("ALTER TABLE orders RENAME TO away")

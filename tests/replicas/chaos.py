@@ -1,20 +1,19 @@
 """Three replicas of the real binary on one real PostgreSQL, under faults.
 
-A simulated Pepay publishes events on the stream, this program sends webhooks to all
-replicas, and a third of the objects come by both; one webhook in four is sent to two
-replicas at once. Three targets take the events: one good, one slow and failing, one that
-wants nothing twice (`on_uncertain = "hold"`). Between each replica and the database is a
-TCP proxy. The same seed gives the same faults in the same order. Checked:
+A simulated Pepay publishes events on the stream, and this program sends webhooks to all
+replicas. The events of a third of the objects arrive by both. One webhook in four is sent to
+two replicas at once. Three targets receive the events: one that accepts everything, one that
+is slow and fails, and one with `on_uncertain = "hold"`. A TCP proxy is between each replica
+and the database. The same seed gives the same faults in the same order. Checked:
 
-- every event that came by the stream, and every webhook that was acknowledged, arrives at
-  every target;
-- an event is repeated only where the outcome of its delivery can have been lost; a rolling
-  restart, a slow network, a wrong clock and lost backends repeat nothing;
+- every event of the stream, and every webhook that was acknowledged, arrives at every target;
+- an event is repeated only if the outcome of its delivery can have been lost; a rolling
+  restart, a slow network, a wrong clock and lost backends cause no repeats;
 - under `hold` no event is requested twice;
 - first arrivals are in the order of their object;
 - the stream never has two connections for longer than a take-over;
 - no target, nor the stream, waits longer than a take-over after any fault;
-- the events in the database are numbered without a hole, and each had one number only.
+- the sequences of the events in the database have no gap, and each event has one sequence.
 """
 
 import argparse
@@ -38,7 +37,7 @@ from replica import KEY, Replica
 from targets import Failing, Good, Held
 from wire import call, call_json
 
-# Stands for a status.
+# The status in the place of a response that did not arrive.
 NO_ANSWER = 599
 
 
@@ -50,11 +49,11 @@ class World:
         self.server = Server(folder / "postgres", next(ports))
         self.standby = Server(folder / "standby", next(ports)) if arguments.standby else None
         self.pooler = Pooler(folder / "pooler", next(ports), self.server) if arguments.pooler else None
-        moods = random.Random(f"moods of {arguments.seed}")
+        answers = random.Random(f"moods of {arguments.seed}")
         self.targets = {
-            "good": Good("good", next(ports), "", moods),
-            "failing": Failing("failing", next(ports), "", moods),
-            "hold": Held("hold", next(ports), 'on_uncertain = "hold"', moods),
+            "good": Good("good", next(ports), "", answers),
+            "failing": Failing("failing", next(ports), "", answers),
+            "hold": Held("hold", next(ports), 'on_uncertain = "hold"', answers),
         }
         self.replicas = []
         for name in ("one", "two", "three"):
@@ -66,13 +65,13 @@ class World:
         self.faults = Faults(self, random.Random(f"faults of {arguments.seed}"))
         self.chance = random.Random(f"operator of {arguments.seed}")
         self.decided = collections.Counter()
-        # When the stream had more than one connection, each from and to.
+        # The times at which the stream had more than one connection, each from and to.
         self.doubled_streams, self.closing, self.load_ended = [], 0, 0
-        # How long decisions took, and what this program itself had to wait for the processor.
+        # The times that decisions took, and the longest wait of this program for the processor, in seconds.
         self.deciding, self.lag = [], 0
 
     def of_pooler(self):
-        """What a configuration says of it."""
+        """Returns the lines of the store's section for the pooler."""
         match self.arguments.pooler:
             case "listening":
                 direct = f"postgres://postgres@127.0.0.1:{self.server.port}/postgres?sslmode=disable"
@@ -126,7 +125,7 @@ class World:
             self.lag = max(self.lag, time.monotonic() - began - 0.05)
 
     async def decide_on_held(self):
-        """As an operator would, at any replica: what has arrived is closed, the rest sent."""
+        """Closes held deliveries that have arrived and releases the rest, at any replica, as an operator would."""
         hold, path = self.targets["hold"], "/api/v1/deliveries"
         status, page = await self.ask("GET", f"{path}?target=hold&state=held&limit=500")
         for row in page["deliveries"] if status == 200 else []:
@@ -134,14 +133,14 @@ class World:
             action = "close" if hold.sent[identity] else "release"
             status, answer = await self.ask("POST", f"{path}/hold/{identity}/{action}", {})
             self.decided[status] += 1
-            # Done, or what it was asked of has changed meanwhile, or it could not be asked.
+            # It was done, or the delivery has changed meanwhile, or the replica could not do it.
             if status not in (200, 204, 409, 503, NO_ANSWER):
                 raise RuntimeError(f"{action} of {identity} is answered {status} {answer}")
             if status < 300:
                 self.decided[action] += 1
 
     async def ask(self, method, path, value=None):
-        """What any of the replicas answers an operator."""
+        """Sends a request of an operator to one of the replicas. Returns the status and the value."""
         began = time.monotonic()
         try:
             return await call_json(self.any().admin, method, path, value)
@@ -166,7 +165,7 @@ class World:
             await asyncio.sleep(0.5)
             await self.decide_on_held()
         self.closing = time.monotonic() - last
-        # The last outcomes are on their way into the database.
+        # The last outcomes may not be in the database yet.
         end = time.monotonic() + 10
         while time.monotonic() < end and list(ledger.in_the_database(self)):
             await asyncio.sleep(0.5)
@@ -183,14 +182,14 @@ class World:
             await target.start()
         await self.start_simulator()
         await asyncio.gather(*(replica.start() for replica in self.replicas))
-        # What comes before the first subscription has no place in its order.
+        # Events before the first subscription would arrive in another order.
         while (await call_json(self.pepay, "GET", "/_simulator/statistics"))[1]["streams_open"] == 0:
             await asyncio.sleep(0.1)
         until = time.monotonic() + self.arguments.seconds
         self.load = Load(self)
         watching = [asyncio.create_task(watch()) for watch in (self.watch_the_stream, self.watch_the_clock)]
         raging = asyncio.create_task(self.faults.rage(until))
-        # The load lasts as long as the last fault needs to show its effect.
+        # The load lasts until the effect of the last fault shows.
         publishing = asyncio.create_task(self.publish_during(raging))
         await asyncio.gather(raging, publishing)
         self.load_ended = time.monotonic()
@@ -219,7 +218,7 @@ class World:
         publishing.cancel()
 
     def end(self):
-        """Ends the processes of this run, and no other."""
+        """Ends the processes of this run, and no others."""
         replicas = [process for replica in self.replicas for process in (replica.process, replica.proxy.process)]
         for process in (self.simulator, *replicas):
             if process and process.poll() is None:
@@ -231,7 +230,7 @@ class World:
             server.stop()
 
     async def keep(self):
-        """Where the logs are, and what replicas and database say."""
+        """Copies the logs and the states of replicas and database. Returns the folder."""
         kept = pathlib.Path(tempfile.mkdtemp(prefix="replicas-kept-"))
         for log in self.folder.rglob("*log"):
             if log.is_file():

@@ -1,4 +1,4 @@
-"""What fails, and what each failure excuses."""
+"""The faults, and the repeats and pauses that each may cause."""
 
 import asyncio
 import dataclasses
@@ -6,15 +6,15 @@ import os
 import signal
 import time
 
-# From the loss of an owner to the next delivery at each target, and event of the stream.
+# Seconds from the loss of an owner to the next delivery at each target, and to the next event of the stream.
 TAKE_OVER = 5
-# No replica takes over from one whose calls take 600 ms each: it is slow itself.
+# Seconds for a slow network, in which no replica takes over: the calls of the owner take 600 ms each.
 SLOW = 10
-# A clean stop hands over in much less. This is what a busy machine is granted.
+# Seconds for the hand-over at a clean stop. It takes much less on an idle machine.
 HAND_OVER = 1
-# After each fault, longer than a take-over, so that one which takes too long is seen.
+# Seconds after each fault, longer than a take-over, so that one that takes too long shows.
 CALM = TAKE_OVER + 0.5
-# Longer than a lease lasts (4 s).
+# Seconds, more than a lease lasts (4 s).
 BEYOND_A_LEASE = 6.5
 
 
@@ -24,15 +24,15 @@ class Episode:
 
     name: str
     what: str
-    # When it began and when all was healed.
+    # When it began, and when everything was healed.
     begin: float
     end: float = 0
-    # From when on deliveries may pause, and for how long.
+    # From when on deliveries may pause, and for how many seconds.
     since: float = 0
     pause_limit: float = TAKE_OVER
-    # Of a delivery whose first acceptance lies between these two, the outcome may be lost.
+    # The outcome of a delivery may be lost if it was first accepted between these two times.
     repeats: tuple = ()
-    # The replicas that a frozen one leaves a second connection of the stream to.
+    # Whether a frozen replica may keep a second connection of the stream.
     freezes: bool = False
 
 
@@ -46,13 +46,13 @@ class Faults:
         if world.standby:
             self.all.append(self.fail_over)
         if world.arguments.pooler:
-            # A pooler does not tell which of its clients writes.
+            # Behind a pooler the writing connection cannot be found.
             self.all.remove(self.half_open_writer)
         if world.arguments.only:
             self.all = [fault for fault in self.all if fault.__name__ in world.arguments.only.split(",")]
 
     async def rage(self, until):
-        """Each fault once in a random order, and again, with a calm after each."""
+        """Causes each fault once in a random order, again and again, with a pause after each."""
         while True:
             for fault in self.chance.sample(self.all, len(self.all)):
                 if time.monotonic() >= until:
@@ -88,7 +88,7 @@ class Faults:
         replica.signal(signal.SIGSTOP)
         await asyncio.sleep(duration)
         replica.signal(signal.SIGCONT)
-        # What it had begun before may go out now, after the new owner has sent it.
+        # It may send requests now that it had begun before, after the new owner has sent them.
         episode.repeats = (episode.begin - 2, time.monotonic() + 1)
 
     async def cut(self, episode):
@@ -108,13 +108,13 @@ class Faults:
         await self.stay_half_open(episode, replica)
 
     async def half_open_writer(self, episode):
-        """The connection that writes passes nothing; those that keep the leases work."""
+        """Lets the writing connection pass nothing. The connections for the leases work."""
         replica = self.one(episode)
         replica.proxy.tell("swallow writer")
         await self.stay_half_open(episode, replica)
 
     async def stay_half_open(self, episode, replica):
-        """For longer than a lease; then what was under way arrives late, or never."""
+        """Waits for longer than a lease. After that the swallowed bytes arrive late, or never."""
         episode.repeats = (episode.begin - 2, episode.begin + TAKE_OVER)
         await asyncio.sleep(BEYOND_A_LEASE)
         if self.chance.random() < 0.5:
@@ -122,7 +122,7 @@ class Faults:
         replica.proxy.tell("heal")
 
     async def stop_backend(self, episode):
-        """Stops the process of the server that does what one of the replicas writes."""
+        """Stops the server process of the writing connection of one replica."""
         pid = await self.stop_one_that_is_idle()
         if pid is None:
             episode.what = "none: each had a transaction open"
@@ -132,11 +132,14 @@ class Faults:
         try:
             await asyncio.sleep(BEYOND_A_LEASE)
         finally:
-            # It may have ended, as its client had gone.
+            # The process may have ended with its client.
             signal_process(pid, signal.SIGCONT)
 
     async def stop_one_that_is_idle(self):
-        """In a transaction it would hold what every replica needs, and no replica could help."""
+        """Stops a server process outside of a transaction, in which it would keep locks that all replicas need.
+
+        Returns its id, or None if none was idle.
+        """
         name = "pepay-bridge%" if self.world.arguments.pooler else "pepay-bridge writer"
         ask = lambda statement: asyncio.to_thread(self.world.server.ask, statement)
         find = f"SELECT pid FROM pg_stat_activity WHERE application_name LIKE '{name}' ORDER BY pid"
@@ -157,7 +160,7 @@ class Faults:
         replica.proxy.tell("heal")
 
     async def terminate_backends(self, episode):
-        """Again and again those that write an outcome at that moment."""
+        """Terminates the server processes that write an outcome at that moment, again and again."""
         count, end = 0, time.monotonic() + 3
         statement = (
             "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name LIKE 'pepay-bridge%'"
@@ -170,7 +173,7 @@ class Faults:
         episode.what = f"{count} of them"
 
     async def stop_database(self, episode):
-        """As a crash, for longer than a lease or for a moment."""
+        """Crashes the database, for longer than a lease or for a moment."""
         server = self.world.server
         await asyncio.to_thread(server.stop)
         down = self.chance.choice([0, 3, BEYOND_A_LEASE])
@@ -180,7 +183,7 @@ class Faults:
         episode.repeats = (episode.begin - 2, episode.since + TAKE_OVER)
 
     async def fail_over(self, episode):
-        """The database's machine is lost, and its synchronous standby takes its place."""
+        """Loses the machine of the database and promotes its synchronous standby."""
         world = self.world
         await asyncio.to_thread(world.server.lose)
         await asyncio.to_thread(world.standby.promote)
@@ -190,12 +193,12 @@ class Faults:
             replica.proxy.tell("reset")
         episode.since = time.monotonic()
         episode.repeats = (episode.begin - 2, episode.since + TAKE_OVER)
-        # Longer than what the next one waits for, which needs a standby again.
+        # The pause lets the take-over end before the next fault, which needs a standby again.
         await asyncio.sleep(CALM)
         await asyncio.to_thread(world.standby.follow, world.server)
 
     async def wrong_clock(self, episode):
-        """Beside one that is always a minute ahead."""
+        """Sets the clock of a replica wrong. The clock of another one is always a minute ahead."""
         replica, offset = self.one(episode), self.chance.choice([-60_000, 60_000])
         episode.what += f" {offset // 1000:+} s"
         replica.set_clock(offset)
@@ -203,7 +206,7 @@ class Faults:
         replica.set_clock(replica.usual_clock)
 
     async def rolling_restart(self, episode):
-        # Where no notification passes, the others look for what was given back.
+        # Without notifications the other replicas poll for leases that were given back.
         polls = self.world.arguments.pooler == "polling"
         episode.pause_limit, stops = HAND_OVER * (2 if polls else 1), []
         for replica in self.world.replicas:

@@ -1,4 +1,4 @@
-"""What must hold in the end, and what it came to."""
+"""The checks at the end of a run, and its figures."""
 
 import collections
 import statistics
@@ -8,14 +8,14 @@ from faults import CALM, TAKE_OVER
 
 
 def missing(world):
-    """By target, what was promised and has not arrived."""
+    """Returns the ids that were promised and have not arrived, by target."""
     promised = world.load.promised()
     lacks = {name: promised - target.first.keys() for name, target in world.targets.items()}
     return {name: ids for name, ids in lacks.items() if ids}
 
 
 def pauses(world):
-    """By episode and receiver, the longest time without a delivery."""
+    """Yields the longest time without a delivery in seconds, by episode and receiver."""
     stream = lambda request: int(request.object.removeprefix("ord_")) % 3 == STREAM
     times = {name: [request.at for request in target.requests] for name, target in world.targets.items()}
     good = world.targets["good"].requests
@@ -28,7 +28,7 @@ def pauses(world):
 
 
 def breaches(world):
-    """Every promise that was broken, as a sentence."""
+    """Yields a sentence for every promise that was broken."""
     for name, ids in missing(world).items():
         yield f"{len(ids)} events have not arrived at {name}: {sorted(ids)[:3]}"
     for target in world.targets.values():
@@ -96,7 +96,7 @@ def in_the_database(world):
 
 
 def older_terms(target):
-    """Requests under an older term than the target had seen: of owners that had lost their lease."""
+    """Returns the number of requests by owners that had lost their lease: under a term older than the newest so far."""
     newest, count = 0, 0
     for request in target.requests:
         count += request.term < newest

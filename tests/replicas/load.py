@@ -1,4 +1,4 @@
-"""What Pepay does: events on the stream, as webhooks to all replicas in turn, and on both roads."""
+"""The load of Pepay: events by the stream, by webhooks to all replicas in turn, and by both."""
 
 import asyncio
 import collections
@@ -11,16 +11,16 @@ from wire import call
 
 OBJECTS = 60
 SECRET = "chaos-of-a-test-bridge"
-# The objects of a third each come by the stream, as webhooks, and by both.
+# The number of an object modulo 3 decides how its events arrive: by the stream, by webhook or by both.
 STREAM, WEBHOOK, BOTH = range(3)
-# Seconds after which a sender tries another replica.
+# Seconds until a sender tries another replica.
 PATIENCE = 5
 
 
 class Load:
     def __init__(self, world):
         self.world = world
-        # What was published on the stream, and what a replica has acknowledged.
+        # The ids that were published on the stream, and those that a replica has acknowledged.
         self.published, self.acknowledged = {}, {}
         self.new, self.duplicates, self.refusals = collections.Counter(), 0, collections.Counter()
         self.queues = [asyncio.Queue() for _ in range(OBJECTS)]
@@ -28,7 +28,7 @@ class Load:
         self.turn = 0
 
     async def publish(self, until, rate, chance):
-        """Events of many objects, each with steps in order."""
+        """Publishes events of many objects. The events of an object have ascending steps."""
         steps, number = collections.Counter(), 0
         while time.monotonic() < until:
             which = chance.randrange(OBJECTS)
@@ -46,13 +46,13 @@ class Load:
                     raise RuntimeError(f"the simulator refuses an event: {answer}")
                 self.published[identity] = which
             if which % 3 in (WEBHOOK, BOTH):
-                # Of one in four a second copy goes to another replica at the same time.
+                # One webhook in four is sent to two replicas at the same time.
                 copies = 2 if chance.random() < 0.25 else 1
                 self.queues[which].put_nowait((identity, body, copies))
             await asyncio.sleep(1 / rate)
 
     async def send_all(self, queue):
-        """The webhooks of one object: the next goes out once the last is acknowledged."""
+        """Sends the webhooks of one object, each once the one before is acknowledged."""
         while True:
             identity, body, copies = await queue.get()
             await asyncio.gather(*(self.send(identity, body) for _ in range(copies)))
@@ -95,9 +95,9 @@ class Load:
             await asyncio.gather(*(queue.join() for queue in self.queues))
 
     def failed(self):
-        """Why the load has ended, if it has."""
+        """Returns the error with which a sender has ended; None if none has."""
         return next((task.exception() for task in self.senders if task.done()), None)
 
     def promised(self):
-        """Every id that has to arrive."""
+        """Returns the ids of all events that have to arrive."""
         return self.published.keys() | self.acknowledged.keys()

@@ -1,10 +1,10 @@
-"""A TCP proxy between one replica and the database: a process of its own, so that it is quick.
+"""A TCP proxy between one replica and the database. It is a separate process, so that it is fast.
 
-Passes bytes until it is told to do otherwise, by a line on its standard input: `delay SECONDS`,
-`cut` (reset every connection and take none), `swallow to server`, `swallow to replica` (leave
-the connections open and let nothing through), `swallow writer` (the same in both directions, of
-the connection that is named so alone), `reset` (every connection), `to PORT` (of the server for
-the connections that are taken from then on), `heal`.
+It passes bytes, and reads commands from the lines of its standard input: `delay SECONDS`, `cut` (resets
+every connection and accepts none), `swallow to server` and `swallow to replica` (leaves connections open
+and passes nothing in that direction), `swallow writer` (passes nothing in both directions of the writing
+connection), `reset` (resets every connection), `to PORT` (connects to the server at that port from then
+on), `heal`.
 """
 
 import asyncio
@@ -12,18 +12,18 @@ import subprocess
 import sys
 
 DIRECTIONS = ("to server", "to replica")
-# The name under which a replica makes the connection that writes.
+# The application name of a replica's writing connection.
 WRITER = b"pepay-bridge writer"
 
 
 class Proxy:
-    """The process, as its starter sees it."""
+    """The process of a proxy, for the program that starts it."""
 
     def __init__(self, port, server_port):
         self.port = port
         command = [sys.executable, __file__, str(port), str(server_port)]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        # It says so once it listens.
+        # It prints a line once it listens.
         self.process.stdout.readline()
 
     def tell(self, line):
@@ -32,12 +32,12 @@ class Proxy:
 
 
 class Half(asyncio.Protocol):
-    """One of the two connections of a pair. What it receives goes to the other one."""
+    """One of the two connections of a pair. Its bytes are passed to the other one."""
 
     def __init__(self, state, direction):
         self.state, self.direction = state, direction
         self.other, self.transport, self.waiting = None, None, []
-        # The name of a connection is in its first message.
+        # The application name is in the first message of a connection.
         self.is_first, self.is_writer = True, False
 
     def connection_made(self, transport):
@@ -132,7 +132,7 @@ async def main(port, server_port):
     orders = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(orders), sys.stdin)
     print("listening", flush=True)
-    # Ends with who has started it.
+    # The proxy ends when its starter ends.
     while line := await orders.readline():
         state.obey(line.decode().strip())
 

@@ -1,4 +1,4 @@
-"""One replica: the real binary, with a clock that can be set wrong and a proxy to its database."""
+"""One replica: the real binary, a clock that can be set wrong, and a proxy to the database."""
 
 import asyncio
 import signal
@@ -46,7 +46,7 @@ class Replica:
         self.process = bridge.spawn(command, self.folder, "log", self.injected.environment)
 
     async def start(self):
-        """Resolves once it takes webhooks."""
+        """Starts the bridge and waits until it takes webhooks."""
         self.spawn()
         end = time.monotonic() + 30
         while time.monotonic() < end:
@@ -68,7 +68,7 @@ class Replica:
         self.process.send_signal(which)
 
     async def stop(self):
-        """By SIGTERM. Returns how long it took."""
+        """Stops the bridge by SIGTERM. Returns how long that took, in seconds."""
         began = time.monotonic()
         self.signal(signal.SIGTERM)
         code = await asyncio.to_thread(self.process.wait, 40)

@@ -1,4 +1,4 @@
-"""Three targets of different temper, which remember every request."""
+"""Three targets that answer in different ways and record every request."""
 
 import asyncio
 import collections
@@ -24,7 +24,7 @@ class Target:
     def __init__(self, name, port, settings, chance):
         self.name, self.port, self.settings, self.chance = name, port, settings, chance
         self.requests = []
-        # The first acceptance of each id; later ones, each beside the first.
+        # The first accepted request of each id, and pairs of the first and a later one.
         self.first, self.repeats = {}, []
         self.sent = collections.Counter()
 
@@ -32,7 +32,7 @@ class Target:
         self.listener = await asyncio.start_server(self.serve, "127.0.0.1", self.port, backlog=256)
 
     async def answer(self, request):
-        """The status, or None for a connection that breaks."""
+        """Returns the status, or None to break the connection."""
         raise NotImplementedError
 
     async def serve(self, reader, writer):
@@ -78,7 +78,7 @@ class Failing(Target):
 
 
 class Held(Target):
-    """Wants nothing twice: every request counts, whatever came of it."""
+    """Accepts everything. The bridge may send it no event twice, whatever the outcome of the first request."""
 
     async def answer(self, request):
         await asyncio.sleep(0.005)

@@ -1,4 +1,4 @@
-"""HTTP over asyncio, in as much of it as the chaos needs."""
+"""The part of HTTP that the test needs, over asyncio."""
 
 import asyncio
 import collections
@@ -8,7 +8,7 @@ Answer = collections.namedtuple("Answer", "status body head")
 
 
 async def call(port, method, path, body=b"", headers=(), limit=15):
-    """What one HTTP request is answered. Raises OSError if there is no answer in time."""
+    """Sends one HTTP request and returns the response. Raises OSError if none arrives within `limit` seconds."""
     try:
         async with asyncio.timeout(limit):
             return await exchange(port, method, path, body, headers)
@@ -40,13 +40,13 @@ def dechunked(head, rest):
 
 
 async def call_json(port, method, path, value=None):
-    """The status and the value, of what is JSON on both sides."""
+    """Sends `value` as JSON. Returns the status and the JSON of the response."""
     answer = await call(port, method, path, b"" if value is None else json.dumps(value).encode())
     return answer.status, json.loads(answer.body) if answer.body else None
 
 
 async def read_request(reader):
-    """The head's fields, in lower case, and the body of one request."""
+    """Reads one request. Returns its header fields, with names in lower case, and its body."""
     head = await reader.readuntil(b"\r\n\r\n")
     lines = [line.split(b":", 1) for line in head.split(b"\r\n")[1:] if b":" in line]
     headers = {name.decode().lower(): value.strip().decode() for name, value in lines}

@@ -1,11 +1,11 @@
-/* Makes a disk and a clock misbehave for one process. To be preloaded (LD_PRELOAD).
+/* Makes faults of the disk and of the clock for one process, which preloads it (LD_PRELOAD).
  *
- * FAULTS_FOLDER names the folder whose files are meant. FAULTS_CONTROL names a file of four
+ * FAULTS_FOLDER names the folder of the disk that fails. FAULTS_CONTROL names a file of four
  * 64-bit numbers that may change at any time:
  *
- *   0  an errno that every write to the folder fails with; 0 for none
- *   1  milliseconds that every sync of the folder takes longer
- *   2  milliseconds by which the clock of the day is wrong
+ *   0  the errno of every write to the folder; 0 for success
+ *   1  the delay of every sync of the folder, in milliseconds
+ *   2  the error of CLOCK_REALTIME, in milliseconds
  *   3  not used
  */
 #define _GNU_SOURCE
@@ -37,7 +37,7 @@ __attribute__((constructor)) static void start(void) {
   if (map != MAP_FAILED) control = map;
 }
 
-static int is_meant(int fd) {
+static int is_in_folder(int fd) {
   char link[64], path[4096];
   snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
   ssize_t size = readlink(link, path, sizeof path - 1);
@@ -46,9 +46,9 @@ static int is_meant(int fd) {
   return strncmp(path, folder, strlen(folder)) == 0;
 }
 
-/* Whether a change of the file is to fail. */
+/* Returns whether a write to the file has to fail, and sets errno. */
 static int fails(int fd) {
-  if (!control || control[0] == 0 || !is_meant(fd)) return 0;
+  if (!control || control[0] == 0 || !is_in_folder(fd)) return 0;
   errno = (int)control[0];
   return 1;
 }
@@ -66,7 +66,7 @@ int ftruncate(int fd, off_t size) { return fails(fd) ? -1 : REAL(ftruncate)(fd, 
 int ftruncate64(int fd, off64_t size) { return fails(fd) ? -1 : REAL(ftruncate64)(fd, size); }
 
 static void wait_for_disk(int fd) {
-  if (!control || control[1] <= 0 || !is_meant(fd)) return;
+  if (!control || control[1] <= 0 || !is_in_folder(fd)) return;
   struct timespec time = {control[1] / 1000, control[1] % 1000 * 1000000};
   nanosleep(&time, NULL);
 }

@@ -1,4 +1,4 @@
-"""The stores that a torture runs on, and what can fail of each. What a fault breaks it heals."""
+"""The stores of torture.py, and their faults. Each fault heals itself."""
 
 import asyncio
 import errno
@@ -11,7 +11,7 @@ COUNTS = "SELECT count(*), count(*) - count(body) FROM {}event"
 
 
 class Sqlite:
-    """A file on a disk that a preloaded library makes fail."""
+    """A database file, on a disk whose faults a preloaded library makes."""
 
     def __init__(self, folder, injected, chance):
         self.file, self.injected, self.chance = folder / "bridge.db", injected, chance
@@ -28,7 +28,7 @@ class Sqlite:
         return sum(file.stat().st_size for file in self.file.parent.iterdir())
 
     def counts(self):
-        """The events that are stored, and how many of them have no body any more."""
+        """Returns the number of stored events, and the number of those without their body."""
         return sqlite3.connect(self.file).execute(COUNTS.format("")).fetchone()
 
     async def disk(self, which, value):
@@ -50,7 +50,7 @@ class Sqlite:
 
 
 class Postgres:
-    """A cluster of its own."""
+    """A PostgreSQL cluster for this run."""
 
     def __init__(self, folder, port, chance):
         self.server, self.chance = Server(folder / "postgres", port), chance

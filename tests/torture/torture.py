@@ -1,21 +1,19 @@
-"""The real binary under faults, for as long as is asked for.
+"""Tests the real binary under faults, for a given time.
 
-A simulated Pepay publishes events on the stream, as webhooks, or on both; four targets of
-different temper take them; and every few seconds something fails: the process, its store,
-its clock, the network, Pepay's answers, a target. At the end everything is healed and the
-ledger has to close:
+A simulated Pepay publishes events by the stream, by webhook, or by both. Four targets receive
+them and answer in different ways. Every few seconds something fails: the process, its store,
+its clock, the network, Pepay's answers, a target. At the end all faults are healed. Checked:
 
-- every event that came by the stream, and every webhook that was acknowledged, has arrived
-  at every target that ever accepts it;
+- every event of the stream, and every webhook that was acknowledged, has arrived at every
+  target that accepts it;
 - at the steady target, first arrivals are in the order of their object, for the objects
-  whose events come by the stream alone;
-- repeats at the steady target are no more than what can have been on the wire when the
+  whose events arrive by the stream alone;
+- the steady target has no more repeats than requests can have been in flight when the
   process was killed;
 - bodies of delivered events have been removed (runs of two minutes or more);
-- memory has stopped to grow (runs of half an hour or more).
+- memory no longer grows (runs of half an hour or more).
 
-The same seed gives the same faults in the same order; when exactly they strike depends on
-the machine.
+The same seed gives the same faults in the same order. Their exact times depend on the machine.
 """
 
 import argparse
@@ -38,15 +36,15 @@ from stores import Postgres, Sqlite
 SECRET = "torture-of-a-test-bridge"
 KEY = "torture_key"
 OBJECTS = 60
-# Refused for good by the choosy target.
+# The choosy target refuses the objects with numbers below this, always.
 REFUSED = 7
 CONCURRENCY = 16
-# Of one lane, how many acknowledged deliveries may be unwritten (docs/delivery.md).
+# The number of acknowledged deliveries of one lane that may not be recorded yet (docs/delivery.md).
 RUN = 32
 
 
 async def call(port, method, path, body=b""):
-    """The status and body of one HTTP request."""
+    """Sends one HTTP request. Returns the status and the body of the response."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     head = f"{method} {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\ncontent-length: {len(body)}\r\n"
     writer.write(head.encode() + b"content-type: application/json\r\n\r\n" + body)
@@ -56,7 +54,7 @@ async def call(port, method, path, body=b""):
 
 
 class Target:
-    """A target with a temper."""
+    """A target whose status for each event is chosen by `temper`."""
 
     def __init__(self, name, port, temper, chance):
         self.name, self.port, self.temper, self.chance = name, port, temper, chance
@@ -69,7 +67,7 @@ class Target:
         self.server = await asyncio.start_server(self.serve, "127.0.0.1", self.port, backlog=256)
 
     async def fall(self):
-        """Ends every connection, and accepts none until it is started again."""
+        """Ends every connection and accepts none until `start`."""
         self.server.close()
         for writer in list(self.connections):
             writer.transport.abort()
@@ -194,7 +192,7 @@ class World:
         self.fail(f"a process does not answer at {path}; it has ended with {process.poll()}")
 
     def fail(self, why):
-        # Processes of this run alone.
+        # Only processes of this run are ended.
         for process in (self.bridge, self.simulator):
             if process and process.poll() is None:
                 process.kill()
@@ -207,7 +205,7 @@ class World:
         await call(self.pepay, "POST", "/_simulator/faults", json.dumps(fault).encode())
 
     async def publish(self, until):
-        """Events of many objects, each with steps in order."""
+        """Publishes events of many objects. The events of an object have ascending steps."""
         steps, number = collections.Counter(), 0
         while time.monotonic() < until:
             which = self.chance.randrange(OBJECTS)
@@ -215,7 +213,7 @@ class World:
             number += 1
             now = int(time.time() * 1000)
             identity = f"evt_{now:013}-{number:08}"
-            # The objects of a third each come by the stream, as webhooks, and by both.
+            # A third of the objects each arrive by the stream, by webhook and by both.
             stream, webhook = [(1, 0), (0, 1), (1, 2)][which % 3]
             thing = {"object": "commerce_order", "id": f"ord_{which}", "number": which, "step": steps[which]}
             event = {"id": identity, "object": "event", "type": "commerce.order.updated", "created": now // 1000}
@@ -228,7 +226,7 @@ class World:
             self.published[identity] = which
             await asyncio.sleep(1 / self.arguments.rate)
 
-    # What can fail. Each heals what it has broken.
+    # The faults. Each one heals itself, or ends without help.
 
     async def kill(self):
         self.bridge.kill()
@@ -273,7 +271,7 @@ class World:
         await self.fault(fault="frame", frame={"text": "{not json"})
 
     async def refused(self, door, statuses, times):
-        # Of its own the simulator asks for a quarter of an hour after a 429.
+        # By default the simulator asks for a wait of a quarter of an hour with a 429.
         status = self.chance.choice(statuses)
         wait = {"retry_after": {"seconds": 2}} if status == 429 else {}
         await self.fault(fault="answer", door=door, status=status, times=times, **wait)
@@ -334,8 +332,8 @@ class World:
             self.samples.append(memory)
 
     async def find_what_was_given_up(self):
-        """Webhooks that the simulator has given up, after eight tries within seconds. The bridge
-        has promised nothing for them, unless they came by the stream as well."""
+        """Finds the webhooks that the simulator has given up, after eight tries within seconds. The bridge
+        need not deliver them, unless they arrived by the stream as well."""
         after = ""
         while rows := json.loads((await call(self.pepay, "GET", f"/_simulator/ledger?limit=1000{after}"))[1]):
             for row in rows:
@@ -374,7 +372,7 @@ class World:
             if steps != sorted(steps):
                 late = next(b for a, b in zip(steps, steps[1:]) if a > b)
                 self.fail(f"object {which} out of order at the steady target: {late} in {steps}")
-        # A target that falls loses answers as well.
+        # Answers of a target that falls are lost too.
         ends = self.counts["kill"] + self.counts["target_falls"]
         at_most = ends * (CONCURRENCY + OBJECTS * RUN)
         if steady_one.repeats > at_most:
@@ -383,7 +381,7 @@ class World:
             self.fail("the bridge has panicked")
 
     def growth(self):
-        """The memory of the last third against that of the one before."""
+        """Returns the peak of memory in the last third of the run, divided by the peak in the middle third."""
         third = len(self.samples) // 3
         if third == 0:
             return 1.0
@@ -396,7 +394,7 @@ class World:
         await asyncio.to_thread(self.store.start)
         await self.start_simulator()
         await self.start_bridge()
-        # What comes before the first subscription has no place in its order.
+        # Events before the first subscription would arrive in another order.
         await self.answers(self.bridge, self.admin, "/readyz")
         began = time.monotonic()
         until = began + self.arguments.seconds
@@ -444,7 +442,7 @@ async def main():
     if arguments.hours:
         arguments.seconds = arguments.hours * 3600
     with tempfile.TemporaryDirectory(prefix="torture-") as folder:
-        # The server runs as another user.
+        # The PostgreSQL server runs as another user, who has to reach the folder.
         pathlib.Path(folder).chmod(0o755)
         world = World(arguments, pathlib.Path(folder))
         running = asyncio.current_task()
