@@ -1,6 +1,6 @@
-//! The import rule: which module of `src/` may name which other, so that an event
-//! flows one way and each module can be read alone. Test code is free to reach
-//! further; it has to build what it tests.
+//! The import rule: which module of `src/` may name which other. It lets an event flow one way
+//! and each module be read alone. The rule does not hold for test code, which has to build what
+//! it tests.
 
 mod circles;
 mod scan;
@@ -10,7 +10,7 @@ use std::{fmt, fs, io};
 
 use scan::{Token, paths, tokens};
 
-/// Every module and what it may name besides itself.
+/// Every module, and the paths that it may name besides its own.
 const MODULES: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("lifecycle", &[]),
@@ -42,9 +42,8 @@ const MODULES: &[(&str, &[&str])] = &[
     ("lib", &[]),
 ];
 
-/// What commands stand on: the application and its configuration. Beside these,
-/// what `demo` plays with, and what `backup`, `doctor` and `devnet` look at from
-/// outside, since there may be no application running that could be asked.
+/// The paths that commands may name: the application and its configuration, the parts of `demo`,
+/// and the parts that `backup`, `doctor` and `devnet` use without a running application.
 const COMMANDS: &[&str] = &[
     "app",
     "config",
@@ -80,7 +79,7 @@ const COMMANDS: &[&str] = &[
     "web::Settings",
 ];
 
-/// The types that configuration is turned into; it sees no other part of a module.
+/// The types that configuration is turned into. `config` may name no other part of a module.
 const SETTINGS: &[&str] = &[
     "domain",
     "alerts::Settings",
@@ -111,12 +110,12 @@ const SETTINGS: &[&str] = &[
     "web::Token",
 ];
 
-/// The table of metric names, the traces and the target of audit lines: what every module may
-/// name.
+/// The paths that every module may name: the table of metric names, the traces and the target of
+/// audit lines.
 const EVERYWHERE: [&str; 3] = ["telemetry::names", "telemetry::traces", "telemetry::audit"];
 const ANYTHING: &str = "*";
 
-/// Libraries that belong to one place, and the files that are that place.
+/// Libraries that only some files may name, and these files.
 const LIBRARIES: &[(&[&str], &[&str])] = &[
     (&["sqlx", "rusqlite", "libsqlite3_sys"], &["src/store/engine.rs", "src/store/engine/"]),
     (
@@ -127,12 +126,12 @@ const LIBRARIES: &[(&[&str], &[&str])] = &[
     (&["utoipa"], &["src/web/"]),
 ];
 
-/// Where files of the benchmarks still stand in a circle, and why. A place that has none any more is a
-/// failure as well: its line goes.
+/// Known circles among files of the benchmarks: the place, and the reason. A place that no longer has
+/// a circle fails the test, so that its line is removed.
 const CIRCLES_OF_BENCHES: &[(&str, &str)] =
     &[("", "roles name the programs that play them, the report names the plan that it reports on")];
 
-/// Beyond this a file says more than one thing.
+/// The most lines that a file may have. A longer one has more than one subject.
 const LONGEST_FILE: usize = 400;
 
 #[derive(Debug, PartialEq, Eq)]
@@ -148,7 +147,7 @@ impl fmt::Display for Violation {
     }
 }
 
-/// What `source`, the content of `file` (a path like `src/web/health.rs`), does against the rules.
+/// Returns where `source` breaks the rules as the content of `file`, a path like `src/web/health.rs`.
 fn violations(file: &str, source: &str) -> Vec<Violation> {
     let violation = |line, rule| Violation { file: file.to_owned(), line, rule };
     let mut found = Vec::new();
@@ -188,13 +187,13 @@ fn violations(file: &str, source: &str) -> Vec<Violation> {
     found
 }
 
-/// Whether the file at `path` is of the suite that is run on every engine of the store: test
-/// code, which yet knows no engine's library.
+/// Returns whether the file at `path` belongs to the contract suite, which runs on every engine of the
+/// store. It is test code, but may name no engine's library.
 fn is_suite(path: &[&str]) -> bool {
     path.starts_with(&["store", "contract"])
 }
 
-/// Where `tokens`, those of `file`, name a library that belongs elsewhere.
+/// Returns where `tokens`, the content of `file`, name a library that `file` may not name.
 fn named_libraries(file: &str, tokens: &[Token]) -> Vec<Violation> {
     let mut found = Vec::new();
     for (libraries, places) in LIBRARIES {
@@ -239,7 +238,7 @@ fn every_file_of_src_keeps_the_import_rule() {
     assert!(found.is_empty(), "\n{}\n", found.join("\n"));
 }
 
-/// The files below `root`, by their paths there, with their contents.
+/// Returns the Rust files below `root`: their paths relative to it, and their contents.
 fn sources(root: &str) -> Vec<(String, String)> {
     let top = Path::new(env!("CARGO_MANIFEST_DIR")).join(root);
     let mut files = Vec::new();
@@ -266,7 +265,7 @@ fn no_files_use_one_another_in_a_circle() {
     assert_no_circles_but("benches/bridge", CIRCLES_OF_BENCHES);
 }
 
-/// The files of `files` that stand in a circle.
+/// Returns those of `files` that are part of a circle.
 fn in_circles(files: &[(&str, &str)]) -> Vec<String> {
     let files: Vec<_> =
         files.iter().map(|(file, source)| ((*file).to_owned(), (*source).to_owned())).collect();
@@ -274,7 +273,7 @@ fn in_circles(files: &[(&str, &str)]) -> Vec<String> {
 }
 
 #[test]
-fn a_circle_is_found_through_whatever_way_a_file_names_another() {
+fn a_circle_is_found_however_a_file_names_another() {
     let a = ("a/x.rs", "use super::y::Y;\npub struct X;\n");
     for y in [
         "use super::x::X;\n",
@@ -308,7 +307,7 @@ fn a_module_and_its_own_submodules_are_no_circle() {
     assert_eq!(in_circles(&test), none);
 }
 
-/// The lines and rules that `source` breaks as the content of `file`.
+/// Returns the violations of `source` as the content of `file`, as text.
 fn broken(file: &str, source: &str) -> Vec<String> {
     violations(file, source).iter().map(ToString::to_string).collect()
 }
@@ -325,7 +324,7 @@ fn a_forbidden_import_is_named_with_file_line_and_rule() {
 }
 
 #[test]
-fn a_forbidden_path_is_found_in_groups_expressions_and_climbs() {
+fn a_forbidden_path_is_found_in_groups_in_expressions_and_after_super() {
     let lines = |file, source| -> Vec<usize> {
         violations(file, source).iter().map(|violation| violation.line).collect()
     };
@@ -333,8 +332,8 @@ fn a_forbidden_path_is_found_in_groups_expressions_and_climbs() {
     assert_eq!(lines("src/source/webhook.rs", group), [5, 7]);
     let expression = "fn f<'a>(x: &'a str) -> char {\n    crate::config::load::<u8>(x);\n    'c'\n}\n";
     assert_eq!(lines("src/delivery.rs", expression), [2]);
-    let climb = "use super::super::config;\nuse super::sign;\n";
-    assert_eq!(lines("src/delivery/client.rs", climb), [1]);
+    let by_super = "use super::super::config;\nuse super::sign;\n";
+    assert_eq!(lines("src/delivery/client.rs", by_super), [1]);
     assert_eq!(lines("src/main.rs", "use pepay_bridge::{cli, store};\n"), [1]);
     assert_eq!(
         lines("src/source/webhook.rs", "use crate::store;\n"),
@@ -344,7 +343,7 @@ fn a_forbidden_path_is_found_in_groups_expressions_and_climbs() {
 }
 
 #[test]
-fn what_a_room_may_name_passes() {
+fn an_allowed_import_passes() {
     let source = "use crate::domain::{clock::Clock, event::{self, Event}};\nuse crate::store::inbox::*;\n\
                   use crate::telemetry::names;\nuse super::stream;\nuse self::stream::wire;\npub(crate) fn f() {}\n\
                   pub(in crate::source) fn g() { crate::source::stream::run() }\n";
@@ -378,7 +377,7 @@ fn a_library_outside_its_place_is_found() {
 }
 
 #[test]
-fn a_long_file_and_an_unknown_room_are_found() {
+fn a_long_file_and_an_unknown_module_are_found() {
     let long = "\n".repeat(LONGEST_FILE + 1);
     assert_eq!(broken("src/web.rs", &long), ["src/web.rs:401: a file has at most 400 lines"]);
     assert_eq!(broken("src/web.rs", &"\n".repeat(LONGEST_FILE)), [""; 0]);

@@ -1,10 +1,10 @@
-//! `docs/pepay.md` names for each assumption the test that shows it. Each exists.
+//! `docs/pepay.md` names a test for each assumption. This test checks that they exist.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::{fs, io};
 
-/// Every function of the repository's Rust code, tests included.
+/// Adds the name of every function below `folder`, tests included, to `found`.
 fn functions(folder: &Path, found: &mut BTreeSet<String>) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
@@ -19,7 +19,7 @@ fn functions(folder: &Path, found: &mut BTreeSet<String>) -> io::Result<()> {
     Ok(())
 }
 
-/// What stands between backticks in the last cell of each row that has four cells.
+/// Returns the names in backticks in the last cell of every row with four cells.
 fn named(page: &str) -> Vec<String> {
     let rows = page.lines().filter(|line| line.starts_with("| ") && line.matches(" | ").count() == 3);
     let last = rows.filter_map(|row| row.trim_end_matches('|').rsplit(" | ").next());

@@ -1,5 +1,5 @@
-//! The inputs of the fuzz targets, and what holds for each: as far as a parser is public.
-//! `tests/fuzz.sh` makes more of them, and has the private parsers.
+//! The corpora of the fuzz targets for public parsers. `tests/fuzz.sh` generates more inputs, and
+//! reaches the private parsers too.
 
 #[path = "../fuzz/properties.rs"]
 mod properties;

@@ -1,4 +1,4 @@
-//! Completions and manual pages, made from the command line itself.
+//! Completions and manual pages, which are generated from the definition of the command line.
 
 use std::io::Write as _;
 use std::process::{Command, Output, Stdio};
@@ -39,9 +39,9 @@ fn bash_completes_commands_and_options_with_the_script() {
     }
 }
 
-/// What bash completes the last of the `typed` words with.
+/// Returns the completions of bash for the last of the `typed` words.
 fn completed(typed: &[&str]) -> String {
-    // As bash calls the function that the script has named to it.
+    // This calls the function that the script has registered as bash calls it.
     let complete = "COMP_WORDS=(\"$@\"); COMP_CWORD=$(($# - 1))\n\
                     function=$(complete -p pepay-bridge | sed 's/.*-F \\([^ ]*\\).*/\\1/')\n\
                     $function \"$1\" \"${@: -1}\" \"${@: -2:1}\"; echo \"${COMPREPLY[*]}\"";

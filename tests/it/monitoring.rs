@@ -1,5 +1,5 @@
-//! The monitoring kit, `docs/monitoring/`: it uses the metrics there are, shows
-//! every one of them, and each alert leads to a place that says what to do.
+//! The monitoring kit, `docs/monitoring/`: it uses metrics that exist, its dashboard shows every
+//! metric, and each alert links to its runbook.
 
 mod table;
 
@@ -15,10 +15,10 @@ const DASHBOARD: &str = include_str!("../../docs/monitoring/dashboard.json");
 const KIT: &str = include_str!("../../docs/monitoring/README.md");
 const OPERATIONS: &str = include_str!("../../docs/operations.md");
 
-/// Columns of a Grafana dashboard.
+/// The number of columns of a Grafana dashboard.
 const COLUMNS: u64 = 24;
 
-/// A rule, as far as its text tells without a parser of YAML.
+/// An alert rule, as text. No parser of YAML reads it.
 struct Alert {
     name: String,
     text: String,
@@ -30,7 +30,7 @@ fn alerts() -> Vec<Alert> {
 }
 
 impl Alert {
-    /// The value of `key`, over all its lines.
+    /// Returns the value of `key`, with all its lines.
     fn value(&self, key: &str) -> String {
         let start = format!("{key}:");
         let mut lines = self.text.lines().skip_while(|line| !line.trim_start().starts_with(&start));
@@ -50,7 +50,7 @@ fn panels(dashboard: &Value) -> impl Iterator<Item = &Value> {
     dashboard["panels"].as_array().unwrap().iter().filter(|panel| panel["type"] != "row")
 }
 
-/// Every query of the dashboard, with the legend that belongs to it.
+/// Returns every query of the dashboard, with its legend.
 fn panel_queries(dashboard: &Value) -> Vec<(String, String)> {
     let targets = panels(dashboard).flat_map(|panel| panel["targets"].as_array().unwrap());
     let text = |target: &Value, key: &str| target[key].as_str().unwrap().to_owned();
@@ -69,7 +69,7 @@ fn alerts_and_dashboard_use_metrics_labels_and_values_that_exist() {
 }
 
 #[test]
-fn the_dashboard_shows_every_metric_there_is() {
+fn the_dashboard_shows_every_metric() {
     let table = Table::of_the_bridge();
     let queries = panel_queries(&dashboard());
     let shown: BTreeSet<_> = queries.iter().flat_map(|(query, _)| Query::parse(query).metrics()).collect();
@@ -78,7 +78,7 @@ fn the_dashboard_shows_every_metric_there_is() {
 }
 
 #[test]
-fn the_page_of_the_kit_tells_of_every_metric_there_is_with_its_kind_and_labels() {
+fn the_page_of_the_kit_lists_every_metric_with_its_kind_and_labels() {
     let table = Table::of_the_bridge();
     let rows = KIT.lines().filter(|line| line.starts_with("| `pepay_bridge_"));
     let told: BTreeMap<_, _> = rows
@@ -98,7 +98,7 @@ fn the_page_of_the_kit_tells_of_every_metric_there_is_with_its_kind_and_labels()
 }
 
 #[test]
-fn every_alert_has_a_severity_a_test_and_a_place_that_says_what_to_do() {
+fn every_alert_has_a_severity_a_test_and_a_runbook() {
     let alerts = alerts();
     assert!(alerts.len() > 15, "only {} alerts were found", alerts.len());
     let headings: Vec<_> = OPERATIONS.lines().filter_map(|line| line.strip_prefix("### ")).collect();
@@ -120,7 +120,7 @@ fn every_alert_has_a_severity_a_test_and_a_place_that_says_what_to_do() {
     assert!(gone.is_empty(), "docs/operations.md tells of alerts that do not exist: {gone:?}");
 }
 
-/// The address of a heading within its page, as forges make it.
+/// Returns the anchor of a heading, as GitHub generates it.
 fn anchor(heading: &str) -> String {
     let kept = |letter: &char| letter.is_ascii_alphanumeric() || [' ', '-', '_'].contains(letter);
     heading

@@ -1,18 +1,18 @@
 //! Circles of imports among files.
 //!
-//! A file uses another one where it names something that is defined there; what a
-//! file only passes on (`pub use`) counts where it is used. A module and its
-//! submodules are one whole: that a parent names its own children is no use. So a
-//! circle is one among siblings, or one that leads out of a module and back.
+//! A file uses another one if it names an item that is defined there. An item that a file only
+//! re-exports (`pub use`) counts as a use of the file that defines it. A parent that names its
+//! own submodules does not use them. So a circle is among siblings, or leads out of a module and
+//! back.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::scan::{Leaf, Token, spread, starts_path, text, tokens};
 
-/// A module by its path from the root; the root itself is empty.
+/// The path of a module from the root, which has an empty path.
 type Module = Vec<String>;
 
-/// A file, its own names for what it imports, and what it passes on.
+/// The tokens of a file, and its imports and re-exports.
 struct Source {
     tokens: Vec<Token>,
     imports: Vec<Import>,
@@ -24,8 +24,8 @@ struct Import {
     passed_on: bool,
 }
 
-/// Every file of `files` that stands in a circle, each with the ones it uses there.
-/// `files` are paths below the root of a crate, such as `web/api.rs`, and contents.
+/// Returns every file that is part of a circle, with the files of the circle that it uses. `files`
+/// are paths below the root of a crate, such as `web/api.rs`, and contents.
 pub fn circles(files: &[(String, String)]) -> BTreeMap<String, BTreeSet<String>> {
     let sources: BTreeMap<Module, Source> = files
         .iter()
@@ -52,7 +52,7 @@ struct Crate {
 }
 
 impl Crate {
-    /// The files that `module` uses, without itself and its own submodules.
+    /// Returns the files that `module` uses, without itself and its own submodules.
     fn uses(&self, module: &Module) -> BTreeSet<Module> {
         let source = &self.sources[module];
         let mut used = BTreeSet::new();
@@ -81,7 +81,7 @@ impl Crate {
         used
     }
 
-    /// `path` from the root, if it leads into this crate.
+    /// Returns `path` as a path from the root; `None` if it leads out of this crate.
     fn absolute(&self, module: &Module, path: &[String]) -> Option<Vec<String>> {
         let join =
             |module: &[String], rest: &[String]| module.iter().chain(rest).cloned().collect::<Vec<_>>();
@@ -98,7 +98,7 @@ impl Crate {
         }
     }
 
-    /// The file that defines what `path` names.
+    /// Returns the file that defines the item at `path`. `followed` counts the re-exports so far.
     fn defined_in(&self, path: &[String], followed: usize) -> Option<Module> {
         let (module, rest) = (0..=path.len()).rev().find_map(|length| {
             self.sources.contains_key(&path[..length]).then(|| (path[..length].to_vec(), &path[length..]))
@@ -118,7 +118,7 @@ impl Crate {
     }
 }
 
-/// Everything that is used from `module` on, at any distance.
+/// Returns the modules that `module` uses, directly or through others.
 fn reach(uses: &BTreeMap<&Module, BTreeSet<Module>>, module: &Module) -> BTreeSet<Module> {
     let mut reached = BTreeSet::new();
     let mut next = vec![module.clone()];
@@ -129,7 +129,7 @@ fn reach(uses: &BTreeMap<&Module, BTreeSet<Module>>, module: &Module) -> BTreeSe
     reached
 }
 
-/// The module of a file below the root, such as `web/api.rs`.
+/// Returns the module of a file below the root, such as `web/api.rs`.
 fn module(file: &str) -> Module {
     match file.trim_end_matches(".rs") {
         "lib" | "main" => Module::new(),
@@ -149,7 +149,7 @@ fn imports(tokens: &[Token]) -> Vec<Import> {
     found
 }
 
-/// The paths of more than one part that are named outside of imports.
+/// Returns the paths of more than one part outside of imports.
 fn expressions(tokens: &[Token]) -> Vec<Vec<String>> {
     let mut found = Vec::new();
     let mut at = 0;
@@ -172,7 +172,7 @@ fn expressions(tokens: &[Token]) -> Vec<Vec<String>> {
     found
 }
 
-/// Whether a path at `at` only says who may see something: `pub(in crate::store)`.
+/// Returns whether the path at `at` is part of a visibility, such as `pub(in crate::store)`.
 fn is_visibility(tokens: &[Token], at: usize) -> bool {
     at > 1 && text(tokens, at - 1) == "in" && text(tokens, at - 2) == "("
 }

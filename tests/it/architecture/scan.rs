@@ -1,5 +1,5 @@
-//! Reads Rust source far enough to know which paths it names. Not a parser:
-//! words, `::` and braces are all that the import rule needs.
+//! Finds the paths that Rust source names. It is no parser: the import rule needs only words, `::`
+//! and braces.
 
 /// A path that starts at the crate's root, without the leading `crate`.
 #[derive(Debug, PartialEq, Eq)]
@@ -15,7 +15,7 @@ pub struct Token {
     pub text: String,
 }
 
-/// The tokens of `source` without comments, literals and `#[cfg(test)]` items.
+/// Returns the tokens of `source` without comments, literals and `#[cfg(test)]` items.
 pub fn tokens(source: &str) -> Vec<Token> {
     let code = without_comments_and_literals(source);
     let mut found = Vec::new();
@@ -40,11 +40,10 @@ pub fn tokens(source: &str) -> Vec<Token> {
     without_test_items(found)
 }
 
-/// The paths in `tokens` that reach the crate's root: `crate::…`, and `super::…`
-/// that climbs all the way out of the module `depth` levels below the root.
-/// Groups are spread: `crate::a::{b, c::d}` names `a::b` and `a::c::d`. A module
-/// that is imported and then gone through names what lies behind it: `use
-/// crate::a` with `a::b()` names `a::b`.
+/// Returns the paths in `tokens` that start at the crate's root: `crate::…`, and as many `super::`
+/// as lead from a module `depth` levels below the root to the root. A group names each of its
+/// members: `crate::a::{b, c::d}` names `a::b` and `a::c::d`. An imported module counts with the
+/// items that are named through it: `use crate::a` with `a::b()` names `a::b`.
 pub fn paths(tokens: &[Token], depth: usize) -> Vec<Named> {
     let mut found = Vec::new();
     let mut imports = Vec::new();
@@ -81,23 +80,24 @@ pub fn paths(tokens: &[Token], depth: usize) -> Vec<Named> {
     found
 }
 
-/// Where one branch of a path ends, and the name it has from there on.
+/// The end of one branch of a path, and the local name of the item.
 pub struct Leaf {
     pub named: Named,
     pub name: String,
 }
 
-/// The text of the token at `at`; empty behind the last.
+/// Returns the text of the token at `at`; empty after the last one.
 pub fn text(tokens: &[Token], at: usize) -> &str {
     tokens.get(at).map_or("", |token| &token.text)
 }
 
-/// Whether a path begins at `at`, and does not go on there.
+/// Returns whether a path can begin at `at`, and does not continue there.
 pub fn starts_path(tokens: &[Token], at: usize) -> bool {
     at == 0 || !matches!(text(tokens, at - 1), "::" | ".")
 }
 
-/// The index behind `crate::`, or behind as many `super::` as reach the root, if that stands at `at`.
+/// Returns the index after the `crate::` at `at`, or after as many `super::` as lead to the root.
+/// `None` if neither begins there.
 fn root(tokens: &[Token], at: usize, depth: usize) -> Option<usize> {
     if !starts_path(tokens, at) {
         return None;
@@ -117,8 +117,8 @@ fn root(tokens: &[Token], at: usize, depth: usize) -> Option<usize> {
     Some(behind)
 }
 
-/// Follows the branches of a path that goes on at `at` behind `prefix`, records
-/// where they end, and returns the index behind them.
+/// Follows the branches of a path that continues `prefix` at `at`, adds their ends to `found`, and
+/// returns the index after them.
 pub fn spread(tokens: &[Token], mut at: usize, prefix: &[String], found: &mut Vec<Leaf>) -> usize {
     let mut path = prefix.to_vec();
     let line = tokens.get(at).map_or(0, |token| token.line);
@@ -148,10 +148,10 @@ pub fn spread(tokens: &[Token], mut at: usize, prefix: &[String], found: &mut Ve
     at
 }
 
-/// Drops every item under `#[cfg(test)]`: to the end of its braces, or to its semicolon.
+/// Removes every item under `#[cfg(test)]`, up to its closing brace or its semicolon.
 fn without_test_items(tokens: Vec<Token>) -> Vec<Token> {
     const MARK: [&str; 7] = ["#", "[", "cfg", "(", "test", ")", "]"];
-    let mut kept = Vec::new();
+    let mut of_tests = Vec::new();
     let mut at = 0;
     while at < tokens.len() {
         let marked = tokens[at..].iter().map(|token| token.text.as_str()).take(MARK.len()).eq(MARK);
@@ -159,11 +159,11 @@ fn without_test_items(tokens: Vec<Token>) -> Vec<Token> {
             at += 1;
             continue;
         }
-        kept.extend(at..at + MARK.len());
+        of_tests.extend(at..at + MARK.len());
         let mut open = 0_usize;
         at += MARK.len();
         while at < tokens.len() {
-            kept.push(at);
+            of_tests.push(at);
             match tokens[at].text.as_str() {
                 "{" => open += 1,
                 "}" => open -= 1,
@@ -175,12 +175,12 @@ fn without_test_items(tokens: Vec<Token>) -> Vec<Token> {
             }
         }
     }
-    let mut dropped = kept.into_iter().peekable();
+    let mut dropped = of_tests.into_iter().peekable();
     let production = tokens.into_iter().enumerate().filter(|(index, _)| dropped.next_if_eq(index).is_none());
     production.map(|(_, token)| token).collect()
 }
 
-/// `source` with comments, strings and characters blanked out, line for line.
+/// Returns `source` with spaces in the place of comments and literals. Lines keep their numbers.
 fn without_comments_and_literals(source: &str) -> String {
     let chars: Vec<char> = source.chars().collect();
     let mut code = String::with_capacity(source.len());
@@ -198,7 +198,7 @@ fn without_comments_and_literals(source: &str) -> String {
     code
 }
 
-/// Where the comment or literal that starts at `at` ends; `at` itself if none does.
+/// Returns the index after the comment or literal that starts at `at`; `at` itself if none starts there.
 fn literal_or_comment(chars: &[char], at: usize) -> usize {
     let char_at = |index: usize| chars.get(index).copied().unwrap_or('\0');
     let starts_word = at == 0 || !(char_at(at - 1).is_alphanumeric() || char_at(at - 1) == '_');
@@ -234,7 +234,7 @@ fn literal_or_comment(chars: &[char], at: usize) -> usize {
     }
 }
 
-/// The index behind the quote that closes a literal whose content starts at `at`.
+/// Returns the index after the quote that closes a literal whose content starts at `at`.
 fn quoted(chars: &[char], mut at: usize, quote: char) -> usize {
     while at < chars.len() && chars[at] != quote {
         at += if chars[at] == '\\' { 2 } else { 1 };

@@ -1,18 +1,18 @@
-//! The bridge's table of metrics, and queries of Prometheus as far as they name any.
+//! The bridge's table of metrics, and the metrics and labels that queries of Prometheus name.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use pepay_bridge::domain::event::Source;
 
-/// The table itself: each name with its labels in the comment above it.
+/// The source of the table: each name, with its labels in the comment above it.
 const NAMES: &str = include_str!("../../../src/telemetry/names.rs");
-/// Where each name of the table is described as what it is.
+/// The source that describes each name as a counter, a gauge or a histogram.
 const KINDS: &str = include_str!("../../../src/telemetry/metrics.rs");
 
 const PREFIX: &str = "pepay_bridge_";
-/// What a histogram is shown as.
+/// The suffixes of the series of a histogram.
 const PARTS: [&str; 3] = ["_bucket", "_sum", "_count"];
-/// Labels that Prometheus adds.
+/// The labels that Prometheus adds.
 const ADDED: [&str; 2] = ["instance", "job"];
 
 /// All metrics by name.
@@ -20,23 +20,23 @@ pub struct Table(BTreeMap<String, Metric>);
 
 struct Metric {
     histogram: bool,
-    /// What it is described as.
+    /// `counter`, `gauge` or `histogram`.
     kind: &'static str,
-    /// Its labels, and their values where the table lists them.
+    /// Its labels, each with its values if the table lists them.
     labels: BTreeMap<String, BTreeSet<String>>,
 }
 
 /// A metric as a query names it.
 struct Use {
     name: String,
-    /// Label, and the values it is compared with.
+    /// The labels of its selector, each with the values that it is compared with.
     selected: Vec<(String, Vec<String>)>,
 }
 
-/// What a query names.
+/// The metrics and labels that a query names.
 pub struct Query {
     uses: Vec<Use>,
-    /// Labels it groups or matches by.
+    /// The labels that it groups or matches by.
     grouped: BTreeSet<String>,
 }
 
@@ -74,14 +74,14 @@ impl Table {
         self.0.keys()
     }
 
-    /// Name, kind and labels of each metric.
+    /// Returns name, kind and labels of each metric.
     pub fn described(&self) -> impl Iterator<Item = (&str, &str, BTreeSet<&str>)> {
         self.0
             .iter()
             .map(|(name, metric)| (&**name, metric.kind, metric.labels.keys().map(String::as_str).collect()))
     }
 
-    /// The metric that is shown as `name`.
+    /// Returns the metric with the series `name`.
     fn find(&self, name: &str) -> Option<&Metric> {
         let histogram = PARTS.iter().find_map(|part| self.0.get(name.strip_suffix(part)?));
         histogram
@@ -89,7 +89,7 @@ impl Table {
             .or_else(|| self.0.get(name).filter(|metric| !metric.histogram))
     }
 
-    /// What `query` names and does not exist; `words` are shown beside it.
+    /// Returns what `query`, and `words` that are shown with it, name although it does not exist.
     pub fn faults(&self, query: &Query, words: &str) -> Vec<String> {
         let mut faults = Vec::new();
         let mut known: BTreeSet<String> = ADDED.map(str::to_owned).into();
@@ -126,7 +126,7 @@ impl Table {
     }
 }
 
-/// Labels in a comment such as ``Labels `target` and `outcome` (`delivered`, `dead`).``
+/// Returns the labels in a comment such as ``Labels `target` and `outcome` (`delivered`, `dead`).``
 fn labels(comment: &str) -> BTreeMap<String, BTreeSet<String>> {
     let mut labels = BTreeMap::<String, BTreeSet<String>>::new();
     let Some((_, listed)) = comment.split_once("Label") else { return labels };
@@ -147,7 +147,7 @@ fn labels(comment: &str) -> BTreeMap<String, BTreeSet<String>> {
     labels
 }
 
-/// Labels that words show: `{{target}}` in a legend, `$labels.target` in an annotation.
+/// Returns the labels in `words`: `{{target}}` in a legend, `$labels.target` in an annotation.
 fn shown(words: &str) -> BTreeSet<String> {
     let after = |mark: &str| words.split(mark).skip(1).map(leading_word).collect::<Vec<_>>();
     after("{{").into_iter().chain(after("$labels.")).filter(|word| !word.is_empty()).collect()
@@ -179,7 +179,7 @@ impl Query {
         Self { uses, grouped }
     }
 
-    /// The metrics, histograms by the name of the whole.
+    /// Returns the names of the metrics. That of a histogram has no suffix.
     pub fn metrics(&self) -> Vec<String> {
         let whole =
             |name: &str| PARTS.iter().find_map(|part| name.strip_suffix(part)).unwrap_or(name).to_owned();
@@ -187,8 +187,8 @@ impl Query {
     }
 }
 
-/// The comparisons of a selector such as `outcome=~"dead|held", target="orders"`.
-/// No value of the kit holds a comma.
+/// Returns the comparisons of a selector such as `outcome=~"dead|held", target="orders"`.
+/// Values with a comma are not supported; the kit has none.
 fn selected(inside: &str) -> Vec<(String, Vec<String>)> {
     let comparison = |text: &str| {
         let label = leading_word(text.trim());
