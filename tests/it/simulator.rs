@@ -1,4 +1,4 @@
-//! The stand-in for Pepay, over real sockets, along the wire protocol page.
+//! The simulator of Pepay, over real sockets, in the order of Pepay's protocol.
 
 mod faults;
 mod harness;

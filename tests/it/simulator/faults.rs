@@ -1,3 +1,5 @@
+//! Faults of the simulator: answers, delays, ends of streams, wrong frames, missing events.
+
 use std::time::Duration;
 
 use pepay_bridge::simulator::fault::{Door, Ending, Fault, Frame, RetryAfter, Road};
@@ -123,7 +125,7 @@ async fn a_silent_stream_stays_open_and_says_nothing() {
     world.publish(&event(1));
     assert_eq!(other.ids(1).await, [id(1)]);
     assert_eq!(world.simulator.statistics().streams_open, 2);
-    // Only an end still reaches it; neither pong nor event came before.
+    // The first thing that arrives is the reset: neither a pong nor the event came before it.
     inject(&world, Fault::Drop { ending: Ending::Reset });
     assert!(matches!(silent.next().await, Some(Err(Error::Io(_)))));
     assert_eq!(world.simulator.statistics().pings_received, 0);
@@ -154,7 +156,7 @@ async fn any_frame_can_be_sent_between_two_events() {
 }
 
 #[tokio::test]
-async fn live_frames_and_replays_can_lie_while_the_list_does_not() {
+async fn live_frames_and_replays_can_leave_out_events_that_the_list_has() {
     let world = world().await;
     let mut stream = world.stream("/ws/commerce/events").await;
     world.publish(&event(1));

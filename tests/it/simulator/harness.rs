@@ -24,10 +24,10 @@ use tokio_util::sync::CancellationToken;
 
 pub const KEY: &str = "key_test";
 pub const START: i64 = 1_734_780_000_000;
-/// Far beyond what any step takes; a test that waits this long has failed.
+/// The longest time that a test waits for an event.
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// What must happen, or the test fails.
+/// Waits for `future`, at most for [`LIMIT`].
 pub async fn soon<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(LIMIT, future).await.expect("it should have happened long ago")
 }
@@ -112,13 +112,13 @@ impl World {
         self.serving.spawn(async move { simulator.serve(listener, stop).await });
     }
 
-    /// Stops serving, targets included, and waits until that is over.
+    /// Stops the simulator and the targets, and waits for the end of the simulator.
     pub async fn shut_down(&mut self) {
         std::mem::take(&mut self.stop).cancel();
         soon(self.serving.join_next()).await.unwrap().unwrap().unwrap();
     }
 
-    /// A sample target and its address, such as `http://127.0.0.1:1234`.
+    /// Starts a sample target. Returns it and its URL, such as `http://127.0.0.1:1234`.
     pub async fn target(&mut self, options: target::Options) -> (Target, String) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -151,7 +151,7 @@ impl World {
         Answer { status, headers, body: soon(response.bytes()).await.unwrap() }
     }
 
-    /// The ids on a page of the list, and whether there is more.
+    /// Returns the ids on a page of the list, and its `has_more`.
     pub async fn page(&self, query: &str) -> (Vec<String>, bool) {
         let answer = self.get(&format!("/api/v1/events?{query}")).await;
         assert_eq!(answer.status, 200, "{query}");
@@ -168,12 +168,12 @@ impl World {
         answer.json()["data"]["token"].as_str().unwrap().to_owned()
     }
 
-    /// A stream, authorised by the key header.
+    /// Opens a stream with the key in a header.
     pub async fn stream(&self, path_and_query: &str) -> Client {
         self.try_stream(path_and_query, Some(KEY)).await.expect("the upgrade is accepted")
     }
 
-    /// A stream, or the answer that refuses it.
+    /// Opens a stream. Returns the answer if it is refused.
     pub async fn try_stream(&self, path_and_query: &str, key: Option<&str>) -> Result<Client, Answer> {
         let url = format!("ws://{}{path_and_query}", self.address);
         let mut request = url.into_client_request().unwrap();
@@ -208,12 +208,12 @@ impl World {
 pub struct Client(WebSocketStream<MaybeTlsStream<TcpStream>>);
 
 impl Client {
-    /// The next frame, whatever it is; `None` at the end.
+    /// Reads the next frame of any kind. Returns `None` at the end.
     pub async fn next(&mut self) -> Option<Result<Message, Error>> {
         soon(self.0.next()).await
     }
 
-    /// The next text frame.
+    /// Reads the next frame, which is text.
     pub async fn text(&mut self) -> String {
         match self.next().await {
             Some(Ok(Message::Text(text))) => text.to_string(),
@@ -221,12 +221,12 @@ impl Client {
         }
     }
 
-    /// The next text frame, as JSON.
+    /// Reads the next frame, which is JSON.
     pub async fn json(&mut self) -> Value {
         serde_json::from_str(&self.text().await).unwrap()
     }
 
-    /// The ids of the next `count` events.
+    /// Reads the next `count` events. Returns their ids.
     pub async fn ids(&mut self, count: usize) -> Vec<String> {
         let mut ids = Vec::new();
         while ids.len() < count {
@@ -239,25 +239,25 @@ impl Client {
         soon(self.0.send(message)).await.unwrap();
     }
 
-    /// The code of the close frame that comes next.
+    /// Reads the next frame, which is a close frame. Returns its code.
     pub async fn close_code(&mut self) -> u16 {
         let code = match self.next().await {
             Some(Ok(Message::Close(Some(frame)))) => frame.code.into(),
             other => panic!("{other:?} instead of a close frame"),
         };
-        // Reading on is what answers the frame.
+        // The library answers the close frame while it reads on.
         assert!(self.next().await.is_none());
         code
     }
 }
 
-/// An event about an order of this id.
+/// Returns the `n`th event, about an order.
 pub fn event(n: u32) -> Event {
     event_of("commerce.order.updated", n, &format!(r#""object":"commerce_order","id":"order_{n}""#))
 }
 
-/// An event of this type, with these fields in `data.object`. The odd spaces
-/// are there to be kept.
+/// Returns an event of type `kind` with `fields` in `data.object`. Its irregular spaces show whether
+/// the bytes are kept.
 pub fn event_of(kind: &str, n: u32, fields: &str) -> Event {
     let body = format!(
         r#"{{ "id":"evt_{}-{n}","object":"event",  "type":"{kind}","created":{}, "data":{{"object":{{{fields}}}}},"n":1.50 }}"#,

@@ -1,4 +1,4 @@
-//! A list that is wrong: as a whole, at some of its pages, in one of its events.
+//! A list that is wrong: completely, on some pages, or in one event.
 
 use http::StatusCode;
 use pepay_bridge::simulator::fault::list::{Damage, Lie, When};
@@ -27,7 +27,7 @@ async fn a_list_may_be_empty_once_and_still_have_more() {
 }
 
 #[tokio::test]
-async fn pages_may_repeat_or_circle() {
+async fn pages_may_repeat_one_another_or_run_in_a_circle() {
     let world = with_events(4).await;
     lie(&world, When::Later, 1, Lie::Repeat);
     assert_eq!(world.page("limit=2").await, (ids([4, 3]), true));

@@ -1,3 +1,5 @@
+//! The list of events: pages, filters, errors.
+
 use pepay_bridge::simulator::options::Options;
 use pepay_bridge::simulator::switches::{ListShape, PageOrder, Switches};
 

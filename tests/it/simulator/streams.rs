@@ -1,3 +1,5 @@
+//! Streams: filters, replay, snapshots, pings, limits.
+
 use std::time::Duration;
 
 use pepay_bridge::domain::event::Environment;
@@ -57,7 +59,7 @@ async fn a_stream_carries_only_what_its_filters_let_through() {
     for event in &events {
         world.publish(event);
     }
-    // A marker that passes no filter but the stream's order: what comes before it is all there is.
+    // A frame that no filter holds back follows the events and marks their end.
     world
         .simulator
         .inject(serde_json::from_str(r#"{"fault":"frame","frame":{"text":"{\"id\":\"end\"}"}}"#).unwrap())
@@ -152,7 +154,7 @@ async fn pings_are_answered_and_sent() {
 }
 
 #[tokio::test]
-async fn a_full_house_is_a_429_and_a_leaver_makes_room() {
+async fn a_stream_beyond_the_limit_is_refused_with_429_until_another_one_ends() {
     let world = world_with(Options { max_streams: 1, ..options() }).await;
     let stream = world.stream("/ws/commerce/events").await;
     let refusal = world.refusal("/ws/commerce/events").await;
@@ -196,7 +198,7 @@ async fn a_stream_that_is_too_old_is_closed() {
 }
 
 #[tokio::test]
-async fn a_restart_says_goodbye_and_keeps_the_account() {
+async fn a_restart_closes_streams_with_1001_and_keeps_the_account() {
     let mut world = world().await;
     world.publish(&event(1));
     let mut stream = world.stream("/ws/commerce/events").await;

@@ -1,4 +1,4 @@
-//! What the documentation leaves open, under both values.
+//! Switches: each point that Pepay's documentation leaves open, under all its values.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ async fn switched(switches: Switches) -> World {
     world_with(Options { switches, ..options() }).await
 }
 
-/// Made-up events under these switches: one order's whole life and more.
+/// Returns generated events under these switches, with all events of at least one order.
 async fn made_up(switches: Switches) -> Vec<Value> {
     let world = switched(switches).await;
     world.simulator.play(60);

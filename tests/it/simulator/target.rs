@@ -1,3 +1,5 @@
+//! The sample target: its records, its signature check, its faults.
+
 use std::time::Duration;
 
 use http::StatusCode;
@@ -76,7 +78,7 @@ async fn a_request_may_hang_or_be_cut_off() {
         answer = send(2) => panic!("{answer:?}"),
         totals = soon(target.until(|totals| totals.in_flight == 1)) => assert_eq!(totals.received, 2),
     }
-    // The sender has hung up.
+    // The sender closes its connection.
     let totals = soon(target.until(|totals| totals.in_flight == 0)).await;
     assert_eq!((totals.failed, totals.acknowledged), (2, 0));
 }

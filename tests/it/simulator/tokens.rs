@@ -1,3 +1,5 @@
+//! Tokens of streams, and the keys that mint them.
+
 use std::time::Duration;
 
 use pepay_bridge::simulator::options::{ApiKey, Options, Scope};

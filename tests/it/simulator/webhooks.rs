@@ -1,3 +1,5 @@
+//! Webhooks, and the transitions of orders that cause them.
+
 use http::StatusCode;
 use pepay_bridge::domain::event::Environment;
 use pepay_bridge::domain::filter::TypeFilter;
@@ -8,7 +10,7 @@ use serde_json::Value;
 
 use super::harness::{START, World, event, event_of, soon, world};
 
-/// A world whose webhooks go to a target.
+/// Starts a world whose webhooks go to a target. Returns both, and the URL of the target.
 async fn world_with_receiver() -> (World, Target, String) {
     let mut world = world().await;
     let (target, url) = world.target(Options::default()).await;
@@ -75,7 +77,7 @@ async fn every_event_reaches_every_endpoint_that_wants_its_type_as_often_as_aske
     world
         .simulator
         .set_webhook_endpoints(vec![endpoint(&url), WebhookEndpoint { types, ..endpoint(&other_url) }]);
-    // More than is ever under way at once, or read off the journal at once.
+    // More events than are sent at a time, and than are read from the journal at a time.
     for n in 1..=200 {
         world.publish(&event(n));
     }
