@@ -1,6 +1,6 @@
-//! A stream that loses nothing, whatever happens to it: the real binary against
-//! a Pepay that drops, lies, forgets and refuses. Webhooks are off, so that what
-//! arrives has come by the stream or by REST.
+//! The stream of the real binary, which loses no event although Pepay drops connections, lists
+//! wrong events, forgets old ones and refuses requests. Webhooks are off, so that every event
+//! arrives by the stream or by REST.
 
 mod control;
 mod dead;
@@ -26,13 +26,13 @@ use crate::support::bridge::Bridge;
 use crate::support::soon;
 use crate::support::world::World;
 
-/// A Pepay that sends no webhooks.
+/// Returns options of a Pepay that sends no webhooks.
 pub fn without_webhooks() -> Options {
     Options { copies: Copies { stream: 1, webhook: 0 }, ..Options::default() }
 }
 
-/// Drops every stream, and refuses the next tries to open one, so that what
-/// follows is missed.
+/// Drops every stream and refuses the next two upgrades, so that the bridge misses the events that
+/// follow.
 fn interrupt(world: &World, ending: Ending) {
     let refused = Fault::Answer {
         door: Door::Upgrade,
@@ -45,12 +45,12 @@ fn interrupt(world: &World, ending: Ending) {
     world.simulator.inject(Fault::Drop { ending }).unwrap();
 }
 
-/// Waits until `target` has had this many events.
+/// Waits until `target` has acknowledged `count` events.
 async fn delivered(target: &Target, count: usize) {
     soon("all deliveries", target.until(|totals| totals.unique >= count as u64)).await;
 }
 
-/// Waits until the stream has stored everything up to this event and is live.
+/// Waits until the stream is live and its cursor is `last`.
 async fn caught_up(bridge: &Bridge, last: &EventId) {
     let reached = |status: &serde_json::Value| {
         let stream = &status["streams"][0];
@@ -59,7 +59,12 @@ async fn caught_up(bridge: &Bridge, last: &EventId) {
     bridge.until("the cursor", reached).await;
 }
 
-/// The value of a counter.
+/// Waits until the first stream is live.
+async fn live(bridge: &Bridge) {
+    bridge.until("a live stream", |status| status["streams"][0]["phase"] == "live").await;
+}
+
+/// Returns the value of a counter.
 async fn counted(bridge: &Bridge, series: &str) -> String {
     bridge.metric(series).await.to_string()
 }

@@ -1,9 +1,9 @@
-//! What an operator has a stream do.
+//! The actions of an operator on a stream: reconnect and backfill.
 
 use pepay_bridge::simulator::fault::{Door, Fault, RetryAfter};
 use serde_json::{Value, json};
 
-use super::{caught_up, counted, delivered, reconnects, without_webhooks};
+use super::{caught_up, counted, delivered, live, reconnects, without_webhooks};
 use crate::support::bridge::Bridge;
 use crate::support::soon;
 use crate::support::world::{World, acknowledged, assert_each_once};
@@ -11,7 +11,7 @@ use crate::support::world::{World, acknowledged, assert_each_once};
 const RECONNECT: &str = "/api/v1/streams/commerce/reconnect";
 const BACKFILL: &str = "/api/v1/streams/commerce/backfill";
 
-/// Waits until no backfill runs any more, and answers what came of the last one.
+/// Waits until no backfill runs. Returns the last one.
 async fn backfilled(bridge: &Bridge) -> Value {
     let over = |status: &Value| status["streams"][0]["backfill"]["running"] == false;
     bridge.until("the end of the backfill", over).await["streams"][0]["backfill"].clone()
@@ -45,7 +45,7 @@ async fn a_backfill_brings_what_was_before_the_beginning_and_leaves_the_cursor_a
     let target = world.target("orders").await;
     let before = world.simulator.play(250);
     let bridge = world.bridge().await;
-    bridge.until("a live stream", |status| status["streams"][0]["phase"] == "live").await;
+    live(&bridge).await;
     let live = world.simulator.play(5);
     caught_up(&bridge, live.last().unwrap()).await;
     let (status, stream) = bridge.post(BACKFILL, &json!({ "after": before[9].as_str() })).await;
@@ -55,7 +55,7 @@ async fn a_backfill_brings_what_was_before_the_beginning_and_leaves_the_cursor_a
     assert!(backfill["read"].as_u64().unwrap() >= 245 && backfill["ended_at"].is_string(), "{backfill}");
     assert_eq!(bridge.status().await["streams"][0]["cursor"], live.last().unwrap().as_str());
 
-    // Once more, by time: nothing is missing any more but what comes before that event.
+    // A second backfill, by time, finds only the events before that one.
     let (status, _) = bridge.post(BACKFILL, &json!({ "from": "2020-01-01T00:00:00Z" })).await;
     assert_eq!(status, 202);
     assert_eq!(backfilled(&bridge).await["recorded"], 10);
@@ -70,7 +70,7 @@ async fn a_backfill_brings_what_was_before_the_beginning_and_leaves_the_cursor_a
     assert_eq!(by_backfill, 250);
 }
 
-/// The list refuses one request and asks for silence.
+/// Makes the list refuse one request, with `seconds` as its `Retry-After`.
 fn refuse(world: &World, seconds: u64) {
     let retry_after = Some(RetryAfter::Seconds(seconds));
     let status = http::StatusCode::TOO_MANY_REQUESTS;
@@ -86,7 +86,7 @@ async fn one_backfill_runs_at_a_time_waits_as_pepay_asks_and_goes_on() {
     let target = world.target("orders").await;
     let before = world.simulator.play(3);
     let bridge = world.bridge().await;
-    bridge.until("a live stream", |status| status["streams"][0]["phase"] == "live").await;
+    live(&bridge).await;
     refuse(&world, 2);
     assert_eq!(bridge.post(BACKFILL, &json!({ "from": "2020-01-01T00:00:00Z" })).await.0, 202);
     let stuck = |status: &Value| status["streams"][0]["backfill"]["error"].is_string();
@@ -105,7 +105,7 @@ async fn a_stop_does_not_wait_for_a_backfill() {
     let mut world = World::new(without_webhooks()).await;
     world.target("orders").await;
     let bridge = world.bridge().await;
-    bridge.until("a live stream", |status| status["streams"][0]["phase"] == "live").await;
+    live(&bridge).await;
     refuse(&world, 3600);
     assert_eq!(bridge.post(BACKFILL, &json!({ "from": "2020-01-01T00:00:00Z" })).await.0, 202);
     let stuck = |status: &Value| status["streams"][0]["backfill"]["error"].is_string();

@@ -1,4 +1,4 @@
-//! Connections that die in other ways than by ending, and frames that try to kill.
+//! Connections that break without an end, and frames that cannot be parsed.
 
 use std::time::Duration;
 
@@ -7,11 +7,11 @@ use pepay_bridge::simulator::options::Options;
 use sqlx::Connection as _;
 
 use super::proxy::{Proxy, Way};
-use super::{caught_up, counted, delivered, reconnects, without_webhooks};
+use super::{caught_up, counted, delivered, live, reconnects, without_webhooks};
 use crate::support::soon;
 use crate::support::world::{World, assert_each_once};
 
-/// A world whose stream runs through a proxy and counts as dead after a second.
+/// Starts a world whose stream goes through a proxy and counts as dead after a second of silence.
 async fn proxied() -> (World, Proxy) {
     let mut world = World::new(without_webhooks()).await;
     let proxy = Proxy::to(&world.configuration["PEPAY__API_URL"]).await;
@@ -43,7 +43,7 @@ async fn a_quiet_connection_whose_peer_answers_pings_stays() {
     let (mut world, _proxy) = proxied().await;
     let target = world.target("orders").await;
     let bridge = world.bridge().await;
-    // Ten pings are three times the idle timeout.
+    // Ten pings take three times as long as the idle timeout.
     let before = world.simulator.statistics().pings_received;
     soon("pings", world.simulator.until(|seen| seen.pings_received >= before + 10)).await;
     assert_eq!(world.simulator.statistics().streams_opened, 1);
@@ -72,11 +72,11 @@ async fn connections_that_are_reset_or_slow_lose_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn hostile_frames_cost_no_neighbour() {
+async fn frames_that_cannot_be_parsed_cost_no_event() {
     let mut world = World::new(without_webhooks()).await;
     let target = world.target("orders").await;
     let bridge = world.bridge().await;
-    bridge.until("a live stream", |status| status["streams"][0]["phase"] == "live").await;
+    live(&bridge).await;
     let mut ids = Vec::new();
     let deep = format!(r#"{{"object":"event","a":{}1{}}}"#, "[".repeat(5000), "]".repeat(5000));
     let oversized = format!(r#"{{"object":"event","a":"{}"}}"#, "x".repeat(2 * 1024 * 1024));
@@ -106,7 +106,7 @@ async fn a_ws_error_is_the_reason_of_the_reconnect() {
     let mut world = World::new(without_webhooks()).await;
     let target = world.target("orders").await;
     let bridge = world.bridge().await;
-    bridge.until("a live stream", |status| status["streams"][0]["phase"] == "live").await;
+    live(&bridge).await;
     let error = Fault::Error { code: "SESSION_EXPIRED".to_owned(), message: "come back".to_owned() };
     world.simulator.inject(error).unwrap();
     let ids = world.simulator.play(5);

@@ -1,4 +1,4 @@
-//! What was there before the first start is never let loose, whatever the list shows.
+//! Events from before the first start are never delivered, whatever the list shows.
 
 use pepay_bridge::domain::clock::UnixMillis;
 use pepay_bridge::domain::event::EventId;
@@ -9,12 +9,12 @@ use pepay_bridge::simulator::options::Copies;
 use pepay_bridge::simulator::target::Target;
 use serde_json::Value;
 
-use super::{caught_up, counted, delivered, gaps_counted, interrupt, without_webhooks};
+use super::{caught_up, counted, delivered, gaps_counted, interrupt, live, without_webhooks};
 use crate::support::bridge::Bridge;
 use crate::support::pepay::{event, now};
 use crate::support::world::{World, assert_each_once, webhook};
 
-/// Has Pepay list more than two pages of events of the last months.
+/// Makes Pepay list more than two pages of events of the last months. Returns them.
 fn months_of_history(world: &World) -> Vec<String> {
     let began = now() - 90 * 24 * 3600;
     let events: Vec<_> = (0..220).map(|n| event(began + i64::from(n) * 3600 * 9, n)).collect();
@@ -25,17 +25,13 @@ fn months_of_history(world: &World) -> Vec<String> {
     events
 }
 
-/// The next pages of the list that are asked for without a cursor show nothing.
+/// Makes the next `times` first pages of the list empty.
 fn empty(world: &World, times: u32) {
     let lie = Lie::Empty { has_more: false };
     world.simulator.inject(Fault::List { when: When::First, times, lie }).unwrap();
 }
 
-async fn live(bridge: &Bridge) {
-    bridge.until("a live stream", |status| status["streams"][0]["phase"] == "live").await;
-}
-
-/// Loses the connection for a while in which events happen, and waits for them.
+/// Interrupts the stream, plays events that it misses, and waits for their delivery.
 async fn miss_some(world: &World, bridge: &Bridge, target: &Target, ids: &mut Vec<EventId>) {
     interrupt(world, Ending::Reset);
     ids.extend(world.simulator.play(4));
@@ -57,7 +53,7 @@ async fn an_empty_answer_at_the_first_start_or_later_lets_no_old_event_loose() {
         let mut ids = world.simulator.play(3);
         caught_up(&bridge, ids.last().unwrap()).await;
         if !first {
-            // Not even if it is repeated.
+            // Repeated empty pages do no more harm than one.
             empty(&world, 3);
         }
         miss_some(&world, &bridge, &target, &mut ids).await;
@@ -65,7 +61,7 @@ async fn an_empty_answer_at_the_first_start_or_later_lets_no_old_event_loose() {
         assert_each_once(&target, &ids);
         assert_eq!(counted(&bridge, &gaps_counted("unproven")).await, "0");
 
-        // By webhook, an old event is news.
+        // A webhook of an old event is delivered.
         webhook(&bridge, &history[7]).await;
         delivered(&target, ids.len() + 1).await;
         let (exit, log) = bridge.stop().await;

@@ -1,11 +1,11 @@
-//! Gaps: over drops, restarts and a server that replays less than it was asked for.
+//! Gaps, after drops, after restarts, and from a server that replays less than it was asked for.
 
 use pepay_bridge::domain::event::EventId;
 use pepay_bridge::simulator::fault::{Ending, Fault, Frame, Road};
 use pepay_bridge::simulator::options::Options;
 use pepay_bridge::simulator::switches::{ListShape, PageOrder, Switches};
 
-use super::{caught_up, counted, delivered, gaps_counted, interrupt, without_webhooks};
+use super::{caught_up, counted, delivered, gaps_counted, interrupt, live, without_webhooks};
 use crate::support::world::{World, assert_each_once};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -109,7 +109,7 @@ async fn the_first_event_ever_is_found_even_if_the_stream_drops_before_it() {
     let mut world = World::new(without_webhooks()).await;
     let target = world.target("orders").await;
     let bridge = world.bridge().await;
-    bridge.until("a live stream", |status| status["streams"][0]["phase"] == "live").await;
+    live(&bridge).await;
     interrupt(&world, Ending::Reset);
     world.simulator.inject(Fault::Skip { road: Road::Replay, times: 1 }).unwrap();
     let ids = world.simulator.play(1);
@@ -127,7 +127,7 @@ async fn the_first_start_begins_where_it_is_told() {
         let start_from = if start_from == "id" { before[24].as_str() } else { start_from };
         world.set("STREAMS__COMMERCE__START_FROM", start_from);
         let bridge = world.bridge().await;
-        bridge.until("a live stream", |status| status["streams"][0]["phase"] == "live").await;
+        live(&bridge).await;
         let mut ids = before[skipped..].to_vec();
         ids.extend(world.simulator.play(2));
         delivered(&target, ids.len()).await;
@@ -164,7 +164,7 @@ async fn a_hint_of_the_server_is_followed_up() {
     let mut world = World::new(without_webhooks()).await;
     let target = world.target("orders").await;
     let bridge = world.bridge().await;
-    bridge.until("a live stream", |status| status["streams"][0]["phase"] == "live").await;
+    live(&bridge).await;
     world.simulator.inject(Fault::Skip { road: Road::Live, times: 20 }).unwrap();
     let ids = world.simulator.play(20);
     let text = r#"{"object":"ws_control","type":"resync_required"}"#.to_owned();

@@ -1,26 +1,26 @@
-//! Answers of any size: memory stays bounded, and the process goes on answering.
+//! Large answers: memory stays bounded, and health checks are answered.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use super::{delivered, without_webhooks};
+use super::{delivered, live, without_webhooks};
 use crate::support::bridge::Bridge;
 use crate::support::pepay::{Act, Asked, RawPepay, news};
 use crate::support::soon;
 use crate::support::world::World;
 
-/// A well-formed answer of 30 MB.
+/// The size of an answer in bytes.
 const BYTES: usize = 30_000_000;
-/// What such answers may add to the resident memory of the process, in KiB: a page of
-/// 8 MiB is the most that is read, twice over while it grows, and what reading it takes.
+/// The most that such answers may add to the resident memory, in KiB. The bridge reads at most
+/// 8 MiB of a page, holds it twice while the buffer grows, and needs memory for the parser.
 const ADDED: u64 = 64 * 1024;
-/// How long `/healthz` may take meanwhile, on a machine that does other things as well.
+/// The longest time for `/healthz` meanwhile, on a busy machine.
 const HEALTHY: Duration = Duration::from_secs(10);
-/// How often each is met.
+/// How often Pepay gives each answer.
 const TIMES: u32 = 2;
 
-/// `head`, then `item` again and again, then `tail`.
+/// Returns an answer of [`BYTES`]: `head`, then `item` repeated, then `tail`.
 fn filled(head: &str, item: &str, tail: &str) -> Vec<u8> {
     let items = item.repeat((BYTES - head.len() - tail.len()) / item.len());
     [head, &items, tail].concat().into_bytes()
@@ -32,7 +32,7 @@ async fn large_answers_at_every_door_cost_bounded_memory_and_hold_up_no_health_c
     let target = world.target("orders").await;
     let pepay = RawPepay::of(&mut world, |_| Act::Usual).await;
     let bridge = Bridge::start(&world.configuration).await;
-    bridge.until("a live stream", |status| status["streams"][0]["phase"] == "live").await;
+    live(&bridge).await;
     let values = filled(r#"{"success":false,"details":["#, "0,", r#"0],"error_code":"INTERNAL"}"#);
     let text = filled(r#"{"message":""#, "x", r#"","error_code":"INTERNAL"}"#);
     let zeros =
@@ -66,7 +66,7 @@ async fn large_answers_at_every_door_cost_bounded_memory_and_hold_up_no_health_c
         let opened = pepay.record().ended;
         let path = "/api/v1/streams/commerce/reconnect";
         assert_eq!(bridge.post(path, &serde_json::json!({})).await.0, 202);
-        // Once it is live again it has met them all.
+        // Once the stream is live again, the bridge has read them all.
         let mut pace = tokio::time::interval(Duration::from_millis(50));
         soon(&what, async {
             loop {

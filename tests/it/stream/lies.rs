@@ -1,4 +1,4 @@
-//! A list that is wrong: once, for a long time, or about one event.
+//! A list that is wrong: once, for a long time, or in one event.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -12,13 +12,13 @@ use pepay_bridge::simulator::options::Options;
 use pepay_bridge::simulator::target::Target;
 use serde_json::Value;
 
-use super::{caught_up, counted, delivered, gaps_counted, interrupt, without_webhooks};
+use super::{caught_up, counted, delivered, gaps_counted, interrupt, live, without_webhooks};
 use crate::support::bridge::{Bridge, message};
 use crate::support::pepay::{Act, Asked, RawPepay, Request, event, now, page};
 use crate::support::soon;
 use crate::support::world::{World, assert_each_once};
 
-/// A Pepay that replays little, so that a gap is left to the list.
+/// Returns options of a Pepay that replays few events, so that gaps are closed by the list.
 fn forgetful() -> Options {
     Options { replay_retention: 10, snapshot: 5, ..without_webhooks() }
 }
@@ -92,7 +92,7 @@ async fn a_list_that_stays_wrong_holds_no_live_event_for_long_and_closes_the_gap
         (When::Later, answer(404, None), true),
         (When::Any, answer(200, Some(r#"{"success":false,"message":"maintenance"}"#)), true),
         (When::Any, answer(200, Some("<html>blocked</html>")), true),
-        // An hour is an hour, whatever happens meanwhile.
+        // The bridge waits for the whole hour, so the gap does not close during the test.
         (When::Any, hour, false),
     ];
     let tell = async |(when, lie, heals): (When, Lie, bool)| {
@@ -149,7 +149,7 @@ async fn a_list_that_hangs_or_wants_an_hour_of_silence_holds_no_live_event_for_l
         retry_after: Some(RetryAfter::Seconds(3600)),
         body: None,
     };
-    // At the very first start as well.
+    // Each start is the first one of its database.
     let mut ids = Vec::new();
     for (name, fault) in [("hang", hang), ("hour", hour)] {
         let database = world.folder.path().join(name);
@@ -173,7 +173,7 @@ async fn a_damaged_entry_is_named_and_costs_no_neighbour() {
         (Damage::Encoding, false),
         (Damage::Shape, false),
         (Damage::Id, false),
-        // JSON all the same, in a field that the bridge does not read.
+        // These are valid JSON, in a field that the bridge does not read.
         (Damage::Surrogate, true),
         (Damage::Overflow, true),
     ];
@@ -207,7 +207,7 @@ async fn a_damaged_entry_is_named_and_costs_no_neighbour() {
     join_all(damages.into_iter().map(spoil)).await;
 }
 
-/// Ten of thirty events, whichever follow the one that is asked for; after the last come the first.
+/// Returns a page of the ten events after the one that is asked for. The first follow the last.
 fn in_a_circle(events: &[String], request: &Request) -> Act {
     let after = request.parameter("starting_after").map(|id| format!("\"{id}\""));
     let begin = after.map_or(0, |id| 1 + events.iter().position(|event| event.contains(&id)).unwrap());
@@ -224,7 +224,7 @@ async fn pages_in_a_circle_are_left_alone_and_a_list_that_heals_closes_the_gap()
     let began = now();
     pepay.publish(event(began, 0));
     let bridge = Bridge::start(&world.configuration).await;
-    bridge.until("a live stream", |status| status["streams"][0]["phase"] == "live").await;
+    live(&bridge).await;
     assert!(bridge.stop().await.0.success());
     let missed: Vec<_> = (1..=30).map(|n| event(began, n)).collect();
     for event in &missed {
@@ -257,12 +257,12 @@ async fn a_page_that_cannot_be_read_is_asked_for_in_halves_down_to_the_entry_tha
     let began = now();
     pepay.publish(event(began, 0));
     let bridge = Bridge::start(&world.configuration).await;
-    bridge.until("a live stream", |status| status["streams"][0]["phase"] == "live").await;
+    live(&bridge).await;
     assert!(bridge.stop().await.0.success());
     let before = pepay.record().of(Asked::List).count();
     for n in 1..80 {
         let event = event(began, n);
-        // A quote in a text ends it, and with it what can be read of the page.
+        // A quotation mark ends the text too early, so the page cannot be parsed.
         pepay.publish(if n == 40 { event.replace("placed", "pla\"ced") } else { event });
     }
     let mut bridge = Bridge::start(&world.configuration).await;

@@ -1,4 +1,4 @@
-//! A TCP proxy that treats what passes through it badly, on request.
+//! A TCP proxy that passes, swallows, slows or resets connections on request.
 
 use std::io;
 use std::net::SocketAddr;
@@ -12,15 +12,15 @@ use tokio::task::JoinSet;
 
 use crate::support::world::listen;
 
-/// How connections are treated.
+/// The treatment of connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
     /// Bytes pass.
     Pass,
-    /// Connections stay open and nothing passes: the peer is gone without a word.
-    /// What was swallowed is never seen again.
+    /// Connections stay open and nothing passes, as if the peer had disappeared. The bytes are
+    /// lost, and the connections pass nothing later either.
     Swallow,
-    /// Bytes pass one by one.
+    /// Bytes pass one at a time.
     Trickle,
     /// Connections are reset.
     Reset,
@@ -35,7 +35,7 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// A proxy before the server at `url`.
+    /// Starts a proxy for the server at `url`.
     pub async fn to(url: &str) -> Self {
         let server: SocketAddr = url.trim_start_matches("http://").parse().unwrap();
         let (listener, url) = listen().await;
@@ -53,7 +53,7 @@ impl Proxy {
         Self { url: url.replace("http", "ws"), way, _accepting: accepting }
     }
 
-    /// Treats every connection, open and new, this way from now on.
+    /// Treats open and new connections this way from now on.
     pub fn treat(&self, way: Way) {
         self.way.send_replace(way);
     }
@@ -61,7 +61,7 @@ impl Proxy {
 
 /// Carries bytes both ways until either side ends, or the connection is reset.
 async fn carry(client: TcpStream, server: TcpStream, way: watch::Receiver<Way>) {
-    // A reset, not an end, whenever this connection is dropped.
+    // The connection is reset when it is dropped.
     client.set_zero_linger().unwrap();
     let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
     let mut both = JoinSet::new();

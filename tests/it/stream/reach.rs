@@ -1,4 +1,4 @@
-//! Which way Pepay is reached: TLS with roots of its own, and proxies.
+//! The way to Pepay: TLS with configured roots, and proxies.
 
 use std::process::Stdio;
 
@@ -6,18 +6,19 @@ use pepay_bridge::simulator::options::Options;
 use serde_json::Value;
 use tokio::task::JoinSet;
 
-use super::{delivered, without_webhooks};
+use super::{delivered, live, without_webhooks};
 use crate::support::bridge::{Bridge, command};
 use crate::support::soon;
 use crate::support::tls::{Authority, secure};
 use crate::support::tunnel::Tunnel;
 use crate::support::world::{World, assert_each_once};
 
-/// `user:p@ss` as a URL writes it, and as a proxy is shown it.
+/// `user:p@ss`, as a URL has it.
 const CREDENTIALS: &str = "user:p%40ss";
+/// `user:p@ss`, as `Proxy-Authorization` has it.
 const SHOWN: &str = "Basic dXNlcjpwQHNz";
 
-/// A Pepay behind TLS, whose certificate is by the authority in the file of this name.
+/// Starts a Pepay behind TLS. Returns its world, and the path of the authority's certificate.
 async fn secured(served: &mut JoinSet<()>) -> (World, String) {
     let options = Options { ping_interval: None, ..without_webhooks() };
     let mut world = World::new(options).await;
@@ -29,14 +30,14 @@ async fn secured(served: &mut JoinSet<()>) -> (World, String) {
     (world, file.to_str().unwrap().to_owned())
 }
 
-/// What `doctor` prints.
+/// Returns the standard output of `doctor`.
 async fn doctor(world: &World) -> String {
     let mut command = command(&world.configuration);
     let output = soon("the doctor's visit", command.arg("doctor").stdout(Stdio::piped()).output()).await;
     String::from_utf8(output.unwrap().stdout).unwrap()
 }
 
-/// Waits until a bridge on `world` says that it has no connection, and why.
+/// Starts a bridge on `world`, waits until its stream has a problem, and stops it. Returns the problem.
 async fn trouble(world: &World) -> String {
     let bridge = Bridge::start(&world.configuration).await;
     let told = |status: &Value| status["streams"][0]["problem"].is_string();
@@ -57,14 +58,14 @@ async fn token_list_and_stream_go_through_the_proxy_of_the_environment_and_nothi
         world.set(name, &proxy);
     }
     let bridge = world.bridge().await;
-    bridge.until("a live stream", |status| status["streams"][0]["phase"] == "live").await;
+    live(&bridge).await;
     let ids = world.simulator.play(5);
     delivered(&target, 5).await;
     let (_, log) = bridge.stop().await;
     assert_each_once(&target, &ids);
     let pepay = world.configuration["PEPAY__API_URL"].trim_start_matches("https://").to_owned();
     let heads = tunnel.heads();
-    // A connection for token and list, and one that became the stream.
+    // One connection is for token and list, another one for the stream.
     assert!(heads.len() >= 2, "{heads:?}");
     for head in &heads {
         assert!(head.starts_with(&format!("CONNECT {pepay} HTTP/1.1\r\nHost: {pepay}\r\n")), "{head}");
@@ -74,11 +75,11 @@ async fn token_list_and_stream_go_through_the_proxy_of_the_environment_and_nothi
     let way = format!("through the proxy {}", tunnel.address);
     assert!(found.contains(&way) && !found.contains("p@ss") && !found.contains("p%40ss"), "{found}");
 
-    // Whom NO_PROXY names is reached directly.
+    // Hosts in NO_PROXY are reached directly.
     let before = tunnel.heads().len();
     world.set("NO_PROXY", "example.org,127.0.0.1");
     let bridge = world.bridge().await;
-    bridge.until("a live stream", |status| status["streams"][0]["phase"] == "live").await;
+    live(&bridge).await;
     bridge.stop().await;
     assert!(doctor(&world).await.contains("connection opened directly"));
     assert_eq!(tunnel.heads().len(), before);
@@ -92,7 +93,7 @@ async fn a_proxy_of_the_configuration_is_used_for_plain_http_too_and_its_refusal
     world.set("HTTPS_PROXY", "http://127.0.0.1:9");
     world.set("PEPAY__PROXY", &format!("http://{}", open.address));
     let bridge = world.bridge().await;
-    bridge.until("a live stream", |status| status["streams"][0]["phase"] == "live").await;
+    live(&bridge).await;
     bridge.stop().await;
     assert!(open.heads().len() >= 2);
 
@@ -102,7 +103,7 @@ async fn a_proxy_of_the_configuration_is_used_for_plain_http_too_and_its_refusal
 
     world.set("PEPAY__PROXY", "none");
     let bridge = world.bridge().await;
-    bridge.until("a live stream", |status| status["streams"][0]["phase"] == "live").await;
+    live(&bridge).await;
     bridge.stop().await;
 }
 
@@ -114,7 +115,7 @@ async fn without_the_right_root_no_road_to_pepay_is_taken() {
     world.set("STREAMS__COMMERCE__HOLD_LIMIT", "1s");
     let other = world.folder.path().join("other.pem");
     std::fs::write(&other, Authority::new().pem()).unwrap();
-    // The first road is the list, the second the token, or else the upgrade.
+    // The first request is for the list, the second for the token or, without one, for the upgrade.
     for (auth, ca_file) in [("token", None), ("header", other.to_str())] {
         world.set("STREAMS__COMMERCE__AUTH", auth);
         let database = world.folder.path().join(auth);
@@ -123,8 +124,8 @@ async fn without_the_right_root_no_road_to_pepay_is_taken() {
             world.set("PEPAY__CA_FILE", ca_file);
         }
         let mut bridge = Bridge::start(&world.configuration).await;
-        for road in ["the list of events was not read", "no connection"] {
-            let wanted = format!("{road}: invalid peer certificate");
+        for failed in ["the list of events was not read", "no connection"] {
+            let wanted = format!("{failed}: invalid peer certificate");
             bridge.logged(&wanted).await;
         }
         bridge.stop().await;

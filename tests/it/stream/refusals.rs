@@ -1,4 +1,4 @@
-//! A Pepay that says no, and comes round.
+//! A Pepay that refuses requests for a while.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use pepay_bridge::simulator::fault::{Door, Ending, Fault, RetryAfter};
 use pepay_bridge::simulator::options::ApiKey;
 use pepay_bridge::simulator::statistics::Statistics;
 
-use super::{caught_up, delivered, without_webhooks};
+use super::{caught_up, delivered, live, without_webhooks};
 use crate::support::bridge::Bridge;
 use crate::support::pepay::{Act, Asked, RawPepay, news};
 use crate::support::soon;
@@ -63,7 +63,7 @@ async fn retry_after_is_kept_to_at_every_endpoint() {
     tokio::join!(keeps_away(Door::Token), keeps_away(Door::Upgrade), keeps_away(Door::Rest));
 }
 
-/// Asks for silence at `door`, and looks whether it is kept.
+/// Refuses a request at `door` with a `Retry-After`. Fails unless the bridge waits for it.
 async fn keeps_away(door: Door) {
     for (status, retry_after) in [
         (StatusCode::TOO_MANY_REQUESTS, RetryAfter::Seconds(2)),
@@ -72,7 +72,7 @@ async fn keeps_away(door: Door) {
         let mut world = World::new(without_webhooks()).await;
         let target = world.target("orders").await;
         let bridge = world.bridge().await;
-        bridge.until("a live stream", |status| status["streams"][0]["phase"] == "live").await;
+        live(&bridge).await;
         let refusal = Fault::Answer { door, times: 1, status, retry_after: Some(retry_after), body: None };
         world.simulator.inject(refusal).unwrap();
         world.simulator.inject(Fault::Drop { ending: Ending::Eof }).unwrap();
@@ -80,7 +80,7 @@ async fn keeps_away(door: Door) {
         soon("the refusal", world.simulator.until(refused)).await;
         let (began, ids) = (Instant::now(), world.simulator.play(4));
         delivered(&target, 4).await;
-        // A date has whole seconds, so up to one of the three is gone already.
+        // A date has whole seconds, so the wait may be up to a second shorter.
         assert!(began.elapsed() >= Duration::from_millis(1_900), "{door:?} {status}");
         assert!(bridge.stop().await.0.success());
         assert_each_once(&target, &ids);
@@ -88,7 +88,7 @@ async fn keeps_away(door: Door) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_streams_side_by_side_bring_one_event_once_and_stand_each_for_itself() {
+async fn two_streams_bring_an_event_once_and_each_has_its_own_cursor() {
     let mut world = World::new(without_webhooks()).await;
     let target = world.target("orders").await;
     world.set("STREAMS__SHOP__ENDPOINT", "merchant");

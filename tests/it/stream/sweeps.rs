@@ -1,9 +1,11 @@
-//! What neither source brought.
+//! Sweeps, which find events that no source has brought.
+
+use std::time::{Duration, Instant};
 
 use pepay_bridge::simulator::fault::{Fault, Road};
 use pepay_bridge::simulator::statistics::Statistics;
 
-use super::{caught_up, counted, delivered, reconnects, without_webhooks};
+use super::{caught_up, counted, delivered, live, reconnects, without_webhooks};
 use crate::support::bridge::Bridge;
 use crate::support::pepay::{Act, Asked, RawPepay, event, now, page};
 use crate::support::soon;
@@ -15,7 +17,7 @@ async fn events_that_the_stream_lost_are_found_and_a_stream_that_goes_on_losing_
     let target = world.target("orders").await;
     world.set("STREAMS__COMMERCE__RECONCILE_INTERVAL", "1s");
     let bridge = world.bridge().await;
-    bridge.until("a live stream", |status| status["streams"][0]["phase"] == "live").await;
+    live(&bridge).await;
     world.simulator.inject(Fault::Skip { road: Road::Live, times: 7 }).unwrap();
     let mut ids = world.simulator.play(7);
     ids.extend(world.simulator.play(5));
@@ -44,7 +46,7 @@ async fn a_sweep_that_finds_nothing_costs_one_request() {
     let mut world = World::new(without_webhooks()).await;
     let target = world.target("orders").await;
     let bridge = world.bridge().await;
-    bridge.until("a live stream", |status| status["streams"][0]["phase"] == "live").await;
+    live(&bridge).await;
     let ids = world.simulator.play(80);
     delivered(&target, 80).await;
     bridge.stop().await;
@@ -52,8 +54,14 @@ async fn a_sweep_that_finds_nothing_costs_one_request() {
     world.set("STREAMS__COMMERCE__RECONCILE_INTERVAL", "1s");
     let before = world.simulator.statistics().rest_pages;
     let bridge = world.bridge().await;
-    let pages = |seen: &Statistics| seen.rest_pages >= before + 6;
-    soon("sweeps", world.simulator.until(pages)).await;
+    // The start may read pages too.
+    let started = |seen: &Statistics| seen.rest_pages >= before + 3;
+    let first = soon("the first sweeps", world.simulator.until(started)).await.rest_pages;
+    let began = Instant::now();
+    soon("eight pages", world.simulator.until(|seen| seen.rest_pages >= first + 8)).await;
+    // A sweep begins a second after the end of the last one. So eight sweeps take more than seven
+    // seconds, and four sweeps with two pages each would take about four.
+    assert!(began.elapsed() > Duration::from_secs(5), "{:?}", began.elapsed());
     assert!(bridge.stop().await.0.success());
     assert_each_once(&target, &ids);
 }
@@ -64,14 +72,14 @@ async fn a_sweep_comes_to_the_end_of_its_lookback_however_many_events_that_holds
     let target = world.target("orders").await;
     world.set("STREAMS__COMMERCE__RECONCILE_INTERVAL", "0s");
     let bridge = world.bridge().await;
-    bridge.until("a live stream", |status| status["streams"][0]["phase"] == "live").await;
+    live(&bridge).await;
     world.simulator.inject(Fault::Skip { road: Road::Live, times: 1 }).unwrap();
     let mut ids = world.simulator.play(2_200);
     delivered(&target, 2_199).await;
     caught_up(&bridge, ids.last().unwrap()).await;
     bridge.stop().await;
 
-    // 23 pages: 20 at once, three more a second apart.
+    // The sweep reads 23 pages: 20 at once, then three that are a second apart.
     world.set("STREAMS__COMMERCE__RECONCILE_INTERVAL", "1s");
     let before = world.simulator.statistics().rest_pages;
     let bridge = world.bridge().await;
@@ -79,7 +87,7 @@ async fn a_sweep_comes_to_the_end_of_its_lookback_however_many_events_that_holds
     bridge.until("the proof", |status| status["streams"][0]["compared_until"].is_string()).await;
     let found = acknowledged(&target)[ids[0].as_str()][0].headers["pepay-bridge-source"].clone();
     assert_eq!(found, "reconcile");
-    // The next ones leave out what has been compared.
+    // The next sweeps do not compare these events again.
     ids.extend(world.simulator.play(1));
     delivered(&target, 2_201).await;
     let pages = |seen: &Statistics| seen.rest_pages >= before + 30;
@@ -90,16 +98,16 @@ async fn a_sweep_comes_to_the_end_of_its_lookback_however_many_events_that_holds
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_killed_bridge_looks_at_what_no_sweep_had_compared_however_long_ago_that_was() {
+async fn after_a_kill_a_sweep_compares_all_that_none_had_compared_however_old_it_is() {
     let mut world = World::new(without_webhooks()).await;
     let target = world.target("orders").await;
     world.set("STREAMS__COMMERCE__RECONCILE_INTERVAL", "30d");
     let bridge = world.bridge().await;
-    bridge.until("a live stream", |status| status["streams"][0]["phase"] == "live").await;
+    live(&bridge).await;
     world.simulator.inject(Fault::Skip { road: Road::Live, times: 1 }).unwrap();
     let mut ids = world.simulator.play(1);
     let lost_at = now();
-    // Until it is older than the next sweep looks back, and no walk reaches it.
+    // Events go on until the lost one is older than the lookback of the next sweep.
     while now() < lost_at + 4 {
         ids.extend(world.simulator.play(1));
         delivered(&target, ids.len() - 1).await;
@@ -133,7 +141,8 @@ async fn one_old_entry_on_a_page_does_not_end_a_sweep() {
     bridge.until("the end of the gap", |status| status["streams"][0]["gap"]["state"] == "closed").await;
     bridge.stop().await;
 
-    // What no source has brought lies below a page that begins with an event of last year.
+    // The first page begins with an event of last year. An event that no source has brought is on a
+    // later page.
     pepay.list_late(5, event(began + 20, 200));
     let odd: Vec<_> =
         [event(began - 31_536_000, 201)].into_iter().chain(events.into_iter().rev()).take(100).collect();
@@ -148,7 +157,7 @@ async fn one_old_entry_on_a_page_does_not_end_a_sweep() {
     let seen = pepay.record().of(Asked::List).count();
     pepay.until("a sweep", |record| record.of(Asked::List).count() >= seen + 3).await;
     pepay.change(|_| Act::Usual);
-    // With that of last year, since the stream was to begin with the earliest.
+    // The event of last year is delivered too: the stream starts from the earliest.
     delivered(&target, 152).await;
     assert!(bridge.stop().await.0.success());
 }

@@ -1,4 +1,5 @@
-//! The same history under each value of what Pepay's documentation leaves open.
+//! The same events under each value of the switches, which stand for what Pepay's documentation
+//! leaves open.
 
 use std::time::Duration;
 
@@ -17,12 +18,13 @@ use crate::support::bridge::Bridge;
 use crate::support::soon;
 use crate::support::world::{World, assert_each_once};
 
-/// A Pepay under `switches` that replays little, so that the list has to close gaps.
+/// Returns options of a Pepay under `switches` that replays few events, so that gaps are closed by the
+/// list.
 fn forgetful(switches: Switches) -> Options {
     Options { replay_retention: 10, snapshot: 5, switches, ..without_webhooks() }
 }
 
-/// A bridge that has brought five events, missed 150, and brought those as well.
+/// Starts a bridge that delivers five events, misses 150, and delivers those by closing the gap.
 async fn after_a_gap(options: Options) -> (World, Target, Bridge, Vec<EventId>) {
     let mut world = World::new(options).await;
     let target = world.target("orders").await;
@@ -97,7 +99,7 @@ async fn a_gap_is_closed_under_either_list_and_either_shape_of_event() {
         assert_eq!(counted(&bridge, &gaps_counted("unproven")).await, "0", "{switches:?}");
         assert!(bridge.stop().await.0.success());
         assert_each_once(&target, &ids);
-        // Every event of an order names it in any shape: one at a time, for each.
+        // An event of an order names it in every shape, so those of one order are sent one at a time.
         assert!(target.deliveries().iter().all(|delivery| delivery.object_id.is_some()), "{switches:?}");
         assert_eq!(target.totals().overlapping, 0, "{switches:?}");
     };
@@ -125,7 +127,7 @@ async fn each_endpoint_brings_its_types_whatever_pepay_makes_of_those_of_the_oth
         let bridge = world.bridge().await;
         bridge.until(&what, |status| status["streams"][0]["phase"] == "live").await;
         let mut ids = Vec::new();
-        // Sweep after sweep finds what the stream was not to bring, which is no fault of it.
+        // Each sweep finds events that the stream did not subscribe to. That is no fault of the stream.
         for _ in 0..4 {
             ids.extend(world.simulator.play(15));
             let pages = world.simulator.statistics().rest_pages;

@@ -1,10 +1,10 @@
-//! Connections that are let in and do not stay, and one that stays and brings nothing.
+//! Connections that end soon after they are opened, and one that stays open and brings nothing.
 
 use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{counted, delivered, reconnects, without_webhooks};
+use super::{counted, delivered, live, reconnects, without_webhooks};
 use crate::support::bridge::Bridge;
 use crate::support::pepay::{Act, Asked, RawPepay, Then, news, stream};
 use crate::support::world::{World, webhook};
@@ -33,7 +33,7 @@ async fn a_stream_whose_connections_end_soon_again_and_again_says_so_until_one_l
             && problem.contains("too many sessions")
     };
     bridge.until("the problem", said).await;
-    // What clears it is no connection that is opened, but one that lasts.
+    // A connection that opens does not clear the problem; one that lasts does.
     let opened = pepay.record().ended;
     pepay.until("more connections", |record| record.ended >= opened + 2).await;
     assert!(said(&bridge.status().await));
@@ -99,10 +99,10 @@ async fn a_stream_that_brings_nothing_while_webhooks_do_is_replaced_once_and_the
     })
     .await;
     let bridge = Bridge::start(&world.configuration).await;
-    bridge.until("a live stream", |status| status["streams"][0]["phase"] == "live").await;
+    live(&bridge).await;
     let mut pace = tokio::time::interval(Duration::from_secs(1));
     let mut sent = 0;
-    // Events go on coming by webhook alone, and Pepay lists them.
+    // Events arrive only by webhook, and Pepay lists them.
     let behind = loop {
         pace.tick().await;
         let event = news(sent);
@@ -118,7 +118,7 @@ async fn a_stream_that_brings_nothing_while_webhooks_do_is_replaced_once_and_the
     assert!(problem(&behind).contains("sweeps keep finding"), "{behind}");
     assert_eq!(counted(&bridge, &reconnects("behind")).await, "1");
     assert!(bridge.admin("/readyz").await.text().await.unwrap().contains("brings less than Pepay has"));
-    // It heals by bringing something.
+    // A stream that brings events again clears the problem.
     pepay.change(|_| Act::Usual);
     bridge.post("/api/v1/streams/commerce/reconnect", &serde_json::json!({})).await;
     pepay.until("a new connection", |record| record.of(Asked::Stream).count() == 3).await;

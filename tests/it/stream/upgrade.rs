@@ -1,11 +1,11 @@
-//! The upgrade, as servers and proxies really answer it, and a peer that does not read.
+//! Upgrades as servers and proxies answer them, and a peer that does not read.
 
 use super::{counted, delivered, reconnects, without_webhooks};
 use crate::support::bridge::Bridge;
 use crate::support::pepay::{ACCEPT, Act, Asked, RawPepay, SWITCHING, Then, news, stream};
 use crate::support::world::World;
 
-/// A `Sec-WebSocket-Accept` that belongs to no request here.
+/// A `Sec-WebSocket-Accept` that belongs to no request of the test.
 const WRONG: &str = "BwcHBwcHBwcHBwcHBwcHBwcHBwc=";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -19,7 +19,7 @@ async fn an_upgrade_is_taken_however_its_head_arrives() {
         .replace('~', &"x".repeat(4000));
     let heads = [
         vec![SWITCHING.to_owned()],
-        // Byte by byte, but for the value that is known only when it is sent.
+        // One byte at a time, except the value, which is known only when it is sent.
         SWITCHING
             .split_inclusive(ACCEPT)
             .flat_map(|part| match part.strip_suffix(ACCEPT) {

@@ -1,11 +1,11 @@
-//! Pepay's own words about a refusal, wherever it says them and however they arrive.
+//! Error messages of Pepay, at every endpoint and in every form, and the way to the operator.
 
 use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{delivered, without_webhooks};
+use super::{delivered, live, without_webhooks};
 use crate::support::bridge::{Bridge, command};
 use crate::support::pepay::{Act, Asked, RawPepay, news};
 use crate::support::soon;
@@ -13,7 +13,7 @@ use crate::support::world::World;
 
 const PLAN: &[u8] = br#"{"success":false,"error":{"code":"WS_PLAN","message":"not part of your plan"}}"#;
 
-/// A refusal, and the words of it that have to be repeated.
+/// Returns refusals, each with the words that the bridge has to quote.
 fn refusals() -> Vec<(Act, &'static [&'static str])> {
     let late = format!("HTTP/1.1 401 Unauthorized\r\ncontent-length: {}\r\n\r\n", PLAN.len());
     let late = late.into_bytes().chunks(1).chain(PLAN.chunks(20)).map(<[u8]>::to_vec).collect();
@@ -38,7 +38,7 @@ fn refusals() -> Vec<(Act, &'static [&'static str])> {
     ]
 }
 
-/// Refuses at one door in every way, and looks for Pepay's words.
+/// Refuses requests at one endpoint in every way. Fails unless status, log and `doctor` quote Pepay.
 async fn quoted_at(door: Asked) {
     let mut world = World::new(without_webhooks()).await;
     world.target("orders").await;
@@ -60,7 +60,7 @@ async fn quoted_at(door: Asked) {
         let found = String::from_utf8(found.unwrap().stdout).unwrap();
         assert!(found.lines().any(|line| line.starts_with("FAILED") && repeats(line)), "{door:?}: {found}");
         assert!(!found.contains("s3cret"));
-        // Who is not an operator is told the class alone.
+        // The public listener names only the kind of the problem.
         let public = reqwest::get(format!("{}/readyz", bridge.public)).await.unwrap();
         assert_eq!(public.status(), 503);
         assert!(!repeats(&public.text().await.unwrap()));
@@ -100,7 +100,7 @@ async fn a_wait_that_only_the_body_names_is_kept_for_every_kind_of_request() {
         })
         .await;
         let bridge = Bridge::start(&world.configuration).await;
-        bridge.until("a live stream", |status| status["streams"][0]["phase"] == "live").await;
+        live(&bridge).await;
         let requests = pepay.record().requests;
         let refused = requests.iter().position(|request| request.asked == door).unwrap();
         let waited = requests[refused + 1].at - requests[refused].at;
