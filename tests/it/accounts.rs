@@ -1,4 +1,4 @@
-//! Streams with accounts of their own: another key, another host, another way there.
+//! Streams with accounts of their own: another key, another host, another proxy.
 
 use std::process::Stdio;
 
@@ -27,7 +27,7 @@ struct Both {
 
 impl Both {
     async fn new() -> Self {
-        // The test asks by an HTTP client of its own. An error says that one is installed already.
+        // For the test's own HTTP client. An error says that a provider is installed already.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let folder = TempDir::new().unwrap();
         let (mainnet, devnet) = tokio::join!(RawPepay::new(|_| Act::Usual), RawPepay::new(|_| Act::Usual));
@@ -54,7 +54,7 @@ impl Both {
         self.configuration.insert(key.to_owned(), value.to_owned());
     }
 
-    /// A bridge on both, once both streams are live.
+    /// Starts a bridge on both and waits until both streams are live.
     async fn bridge(&self) -> Bridge {
         let bridge = Bridge::start(&self.configuration).await;
         let live = |status: &Value| {
@@ -65,7 +65,7 @@ impl Both {
         bridge
     }
 
-    /// What a command prints.
+    /// Runs a command. Returns its standard output and its standard error.
     async fn printed(&self, arguments: &[&str]) -> String {
         let mut command = command(&self.configuration);
         let output = command.args(arguments).stdout(Stdio::piped()).output();
@@ -73,14 +73,14 @@ impl Both {
         format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
     }
 
-    /// Fails unless every request to either showed the key for it, and never the other's.
+    /// Fails unless every request to each environment had the key of that environment and no other key.
     fn assert_each_has_seen_its_own_key_alone(&self) {
         for (pepay, header, key, other) in [
             (&self.mainnet, "x-commerce-api-key", MAINNET, DEVNET),
             (&self.devnet, "x-api-key", DEVNET, MAINNET),
         ] {
             for request in pepay.record().requests {
-                // A stream that is let in by its token shows no key.
+                // A request with a token has no key.
                 let expected = request.parameter("token").is_none().then_some(key);
                 assert_eq!(request.field(header), expected, "{}", request.target);
                 assert!(!request.shows(other), "{}", request.target);
@@ -89,8 +89,8 @@ impl Both {
     }
 }
 
-/// Has the event as well, and nothing under another id.
-fn having(event: &str) -> impl Fn(&Request) -> Act + Send + Sync + 'static {
+/// Returns a plan that answers `GET /api/v1/events/{id}` for `event`, and the rest as usual.
+fn with_event(event: &str) -> impl Fn(&Request) -> Act + Send + Sync + 'static {
     let event = event.to_owned();
     move |request| match request.target.strip_prefix("/api/v1/events/") {
         Some(id) if event.contains(&format!("\"{id}\"")) => {
@@ -109,12 +109,12 @@ async fn each_pepay_sees_its_own_key_for_token_list_and_stream_and_no_other() {
     both.devnet.publish(news(2));
     both.target.until("both events", |record| record.requests.len() == 2).await;
     bridge.stop().await;
-    for (pepay, roads) in [
+    for (pepay, endpoints) in [
         (&both.mainnet, &[Asked::Token, Asked::List, Asked::Stream][..]),
         (&both.devnet, &[Asked::List, Asked::Stream]),
     ] {
-        for road in roads {
-            assert!(pepay.record().of(*road).count() > 0, "{road:?}");
+        for endpoint in endpoints {
+            assert!(pepay.record().of(*endpoint).count() > 0, "{endpoint:?}");
         }
     }
     both.assert_each_has_seen_its_own_key_alone();
@@ -129,8 +129,8 @@ async fn an_event_is_verified_with_the_account_of_its_stream_or_else_with_each_i
     both.set("STREAMS__MAINNET__START_FROM", "earliest");
     let (streamed, posted) = (event(1_734_780_000, 1), event(1_734_780_000, 2));
     both.mainnet.publish(streamed.clone());
-    both.mainnet.change(having(&streamed));
-    both.devnet.change(having(&posted));
+    both.mainnet.change(with_event(&streamed));
+    both.devnet.change(with_event(&posted));
     let bridge = both.bridge().await;
     both.target.until("the event", |record| record.requests.len() == 1).await;
     webhook(&bridge, &posted).await;
@@ -187,26 +187,26 @@ async fn doctor_asks_what_each_stream_will_ask_and_says_which_way_even_if_nothin
     }
     assert!(both.devnet.record().requests.is_empty(), "nothing goes round the proxy");
 
-    // The stream asks for the same.
+    // The bridge's requests have the same parameters as those of `doctor`.
     let doctors = both.mainnet.record().requests;
     let bridge = Bridge::start(&both.configuration).await;
     let all = both.mainnet.until("the stream and its list", |record| {
         let later = &record.requests[doctors.len()..];
-        [Asked::List, Asked::Stream].iter().all(|road| later.iter().any(|request| request.asked == *road))
+        [Asked::List, Asked::Stream].iter().all(|endpoint| later.iter().any(|one| one.asked == *endpoint))
     });
     let streams = all.await.requests.split_off(doctors.len());
     bridge.stop().await;
-    let parameter = |requests: &[Request], road: Asked, name: &str| {
-        let request = requests.iter().find(|request| request.asked == road).unwrap();
+    let parameter = |requests: &[Request], endpoint: Asked, name: &str| {
+        let request = requests.iter().find(|request| request.asked == endpoint).unwrap();
         request.parameter(name).map(str::to_owned)
     };
-    for (road, names) in
+    for (endpoint, names) in
         [(Asked::List, &["type", "invoice_id"][..]), (Asked::Stream, &["types", "invoice_id", "format"])]
     {
         for name in names {
-            let asked = parameter(&doctors, road, name);
-            assert!(asked.is_some(), "{road:?} {name}");
-            assert_eq!(asked, parameter(&streams, road, name), "{road:?} {name}");
+            let asked = parameter(&doctors, endpoint, name);
+            assert!(asked.is_some(), "{endpoint:?} {name}");
+            assert_eq!(asked, parameter(&streams, endpoint, name), "{endpoint:?} {name}");
         }
     }
     both.mainnet.change(|request| match request.asked {

@@ -1,4 +1,4 @@
-//! Alerts: what does not heal by itself reaches the operator, once, and its end as well.
+//! Alerts: the operator receives one message when a problem begins and one when it ends.
 
 mod causes;
 
@@ -16,7 +16,7 @@ use crate::support::bridge::{Bridge, command, refused};
 use crate::support::soon;
 use crate::support::world::{SIGNING_SECRET, World, hold, listen};
 
-/// Who is alerted.
+/// The receiver of alerts.
 struct Desk {
     url: String,
     shared: Arc<Mutex<Shared>>,
@@ -25,12 +25,12 @@ struct Desk {
 
 #[derive(Default)]
 struct Shared {
-    /// The answers to the next messages; 200 to all others.
+    /// The answers to the next messages. All others are answered with 200.
     answers: VecDeque<StatusCode>,
     received: Vec<Received>,
 }
 
-/// A message, as it came.
+/// A message as it arrived.
 #[derive(Clone)]
 struct Received {
     id: String,
@@ -59,17 +59,17 @@ impl Desk {
         self.shared.lock().unwrap().answers.push_back(status);
     }
 
-    /// Every message that came, in their order.
+    /// Returns every message, in the order of arrival.
     fn received(&self) -> Vec<Received> {
         self.shared.lock().unwrap().received.clone()
     }
 
-    /// Those that were taken.
+    /// Returns the messages that were acknowledged.
     fn taken(&self) -> Vec<Received> {
         self.received().into_iter().filter(|one| one.acknowledged).collect()
     }
 
-    /// Waits for a message that is `wanted`.
+    /// Waits for an acknowledged message that is `wanted`.
     async fn until(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         soon(what, async {
             loop {
@@ -82,7 +82,7 @@ impl Desk {
         .await
     }
 
-    /// Waits for a message about `kind` that is `status`.
+    /// Waits for a message about `kind` with `status`. Returns its data.
     async fn told(&self, kind: &str, status: &str) -> Value {
         let is = |message: &Value| message["data"]["kind"] == kind && message["data"]["status"] == status;
         self.until(kind, is).await["data"].clone()
@@ -120,7 +120,7 @@ async fn run(world: &World, bridge: Option<&Bridge>, arguments: &[&str]) -> (Opt
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn dead_and_down_and_rejecting_are_told_once_signed_and_so_is_their_end() {
+async fn dead_down_and_rejecting_each_raise_one_signed_alert_and_another_when_they_end() {
     let desk = Desk::new([]).await;
     let mut world = World::new(World::with_duplicates()).await;
     let orders = world.target("orders").await;
@@ -185,7 +185,7 @@ async fn an_alert_that_is_refused_is_sent_again_under_its_id_and_blocks_nothing(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reload_turns_alerts_on_for_what_they_are_for_as_texts_for_a_chat() {
+async fn a_reload_turns_on_alerts_of_the_chosen_kinds_in_the_format_of_a_chat() {
     let desk = Desk::new([]).await;
     let mut world = World::new(World::with_duplicates()).await;
     let orders = world.target("orders").await;
@@ -209,7 +209,7 @@ async fn a_reload_turns_alerts_on_for_what_they_are_for_as_texts_for_a_chat() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn alerts_test_exits_by_what_the_other_side_says() {
+async fn alerts_test_exits_by_the_answer_to_its_message() {
     let desk = Desk::new([]).await;
     let mut world = World::new(World::with_duplicates()).await;
     world.target("orders").await;
@@ -233,7 +233,7 @@ async fn alerts_test_exits_by_what_the_other_side_says() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn faults_of_the_section_are_named_and_its_address_is_never_shown() {
+async fn faults_of_the_alerts_section_are_named_and_its_url_is_never_shown() {
     let mut world = World::new(World::with_duplicates()).await;
     world.target("orders").await;
     world.set("ALERTS__URL", "ftp://hidden-host/hidden-key");

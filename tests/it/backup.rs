@@ -9,7 +9,7 @@ use crate::support::bridge::{Bridge, command};
 use crate::support::soon;
 use crate::support::world::World;
 
-/// Runs `backup` beside whatever runs on the world's database.
+/// Runs `backup` on the world's database, beside a bridge if one runs.
 async fn backup(world: &World, arguments: &[&str]) -> Output {
     let mut command = command(&world.configuration);
     let command = command.arg("backup").args(arguments).stdout(std::process::Stdio::piped());
@@ -47,7 +47,7 @@ async fn a_backup_of_a_busy_bridge_starts_a_bridge_that_knows_all_it_knew() {
     world.set("STORE__URL", &format!("sqlite://{}", copy.display()));
     let delivered = target.totals();
     let restored = world.bridge().await;
-    // Pepay still has what was not in the copy: it comes again, and nothing else does.
+    // Pepay still has the events that are not in the copy. The bridge reads these again and no others.
     restored.until("all events", |status| status["store"]["events"] == 200).await;
     restored.until("an empty backlog", |status| status["targets"][0]["backlog"] == 0).await;
     assert!(target.totals().unique == delivered.unique, "nothing is new to the target");
@@ -61,7 +61,7 @@ async fn a_backup_needs_the_store_alone_and_says_what_it_copied() {
     let bridge = Bridge::start(&world.configuration).await;
     assert!(bridge.stop().await.0.success());
 
-    // The secrets are for the bridge's own eyes; the key here cannot be read.
+    // `backup` reads no secrets: the key's file does not exist.
     world.configuration.remove("PEPAY__API_KEY");
     world.set("PEPAY__API_KEY_FILE", "/no/such/file");
     let copy = world.folder.path().join("copy.db");

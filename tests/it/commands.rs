@@ -1,4 +1,4 @@
-//! What an operator sees and does from the command line, beside a running bridge.
+//! The commands that an operator uses beside a running bridge.
 
 mod exporting;
 mod finding;
@@ -14,13 +14,13 @@ use serde_json::Value;
 use crate::support::bridge::{Bridge, Configuration, command};
 use crate::support::soon;
 
-/// The command line of the machine that the bridge runs on.
+/// The command line on the machine of the bridge.
 struct Shell {
     configuration: Configuration,
     admin: String,
 }
 
-/// What a command came to.
+/// The outcome of a command.
 struct Ended {
     code: Option<i32>,
     stdout: String,
@@ -32,32 +32,32 @@ impl Shell {
         Self { configuration: configuration.clone(), admin: bridge.admin.clone() }
     }
 
-    /// Runs `line`, words separated by spaces, without a terminal.
+    /// Runs `line`, whose words are separated by spaces, without a terminal.
     async fn run(&self, line: &str) -> Ended {
         let line = format!("{line} --admin-url {}", self.admin);
         run(&self.configuration, &line).await
     }
 
-    /// Runs what works, and answers what it printed.
+    /// Runs a command that succeeds. Returns its standard output.
     async fn done(&self, line: &str) -> String {
         let Ended { code, stdout, stderr } = self.run(line).await;
         assert_eq!(code, Some(0), "{line}: {stdout}{stderr}");
         stdout
     }
 
-    /// Runs what does not work, and answers what it said.
+    /// Runs a command that exits with `code`. Returns its standard error.
     async fn failed(&self, line: &str, code: i32) -> String {
         let ended = self.run(line).await;
         assert_eq!(ended.code, Some(code), "{line}: {}{}", ended.stdout, ended.stderr);
         ended.stderr
     }
 
-    /// The same as [`done`](Self::done) with `--json`: one answer of the API.
+    /// Runs a command that succeeds with `--json`. Returns its standard output, one response of the API.
     async fn json(&self, line: &str) -> Value {
         serde_json::from_str(&self.done(&format!("{line} --json")).await).unwrap()
     }
 
-    /// Lists until what is listed is as `reached` says.
+    /// Runs a command again and again until `reached` holds for its JSON.
     async fn until(&self, line: &str, reached: impl Fn(&Value) -> bool) -> Value {
         soon(line, async {
             loop {
@@ -70,7 +70,7 @@ impl Shell {
         .await
     }
 
-    /// Lists until `count` deliveries are in `state`.
+    /// Waits until `count` deliveries are in `state`. Returns them.
     async fn until_all_are(&self, state: &str, count: usize) -> Vec<Value> {
         let line = format!("deliveries list --state {state} --limit 500");
         let listed = |body: &Value| body["deliveries"].as_array().unwrap().len() == count;
@@ -86,7 +86,7 @@ async fn run(configuration: &Configuration, line: &str) -> Ended {
     Ended { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
 }
 
-/// The cells of a printed table, without its header, which has to be `header`.
+/// Returns the cells of a printed table without its header. Fails unless its header is `header`.
 fn cells(printed: &str, header: &str) -> Vec<Vec<String>> {
     let split = |line: &str| -> Vec<String> {
         line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).map(str::to_owned).collect()

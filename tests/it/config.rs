@@ -1,4 +1,4 @@
-//! The program and its configuration, as an operator meets them.
+//! The command line of the program, and its configuration.
 
 mod warnings;
 
@@ -14,14 +14,14 @@ use tempfile::{NamedTempFile, TempDir};
 use crate::support::http::answer_once;
 use crate::support::world::hold;
 
-/// Runs the program with these arguments and nothing but this environment.
+/// Runs the program with these arguments. Its environment has these variables and no others.
 fn bridge(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pepay-bridge"));
     command.args(arguments).env_clear().envs(environment.iter().copied());
     command.output().unwrap()
 }
 
-/// The same in `folder`, where nothing else is configured.
+/// Runs the program in `folder` with these arguments and an empty environment.
 fn bridge_in(folder: &TempDir, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pepay-bridge"));
     command.args(arguments).env_clear().current_dir(folder.path()).output().unwrap()
@@ -45,7 +45,7 @@ fn path(file: &NamedTempFile) -> &str {
     file.path().to_str().unwrap()
 }
 
-/// The value of `section.key` that `check` prints.
+/// Returns the value of `section.key` that `check` has printed.
 fn effective(output: &Output, section: &str, key: &str) -> String {
     assert_eq!(output.status.code(), Some(0), "{}", stderr(output));
     let table: toml::Table = stdout(output).parse().unwrap();
@@ -216,8 +216,8 @@ fn a_bridge_that_cannot_export_traces_refuses_to_start_where_it_is_asked_to() {
     }
 }
 
-/// Every command.
-const COMMANDS: [&str; 16] = [
+/// Every command that `--help` shows.
+const COMMANDS: [&str; 19] = [
     "run",
     "check",
     "health",
@@ -225,9 +225,12 @@ const COMMANDS: [&str; 16] = [
     "deliveries",
     "targets",
     "streams",
+    "audit",
     "reload",
+    "alerts",
     "doctor",
     "backup",
+    "restore",
     "import",
     "devnet",
     "demo",
@@ -324,7 +327,7 @@ fn a_reader_that_goes_away_is_no_failure() {
     assert_eq!((stdout(&output), stderr(&output)), ("0\n", ""));
 }
 
-/// Three targets that are probably not meant, and what is said of each.
+/// A valid configuration with settings that `check` warns of.
 const DOUBTFUL: &str = r#"
     [pepay]
     api_key = "'hidden-key'"

@@ -1,5 +1,5 @@
-//! Stops and crashes of the real process, under load from both sources: a ledger
-//! of everything that targets in every kind of trouble have seen.
+//! Stops and crashes of the real process, under load from both sources. A ledger compares the
+//! store with all requests that failing targets have received.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -17,32 +17,32 @@ use crate::support::world::{World, assert_each_once};
 
 const ROUNDS: usize = 6;
 const EVENTS: usize = 60;
-/// Requests each target may be working on.
+/// The number of requests that may be in flight to each target.
 const CONCURRENCY: usize = 4;
 
-/// Ways of a target to be in trouble, each with the share of requests that meet it.
-const MOODS: [(&str, f64, Reaction); 4] = [
+/// The targets: the name, the share of requests that fail, and how they fail.
+const TARGETS: [(&str, f64, Reaction); 4] = [
     ("slow", 0.0, Reaction::Reset),
     ("failing", 0.2, Reaction::Answer(StatusCode::BAD_GATEWAY, None)),
     ("hanging", 0.03, Reaction::Hang),
     ("dropping", 0.1, Reaction::Reset),
 ];
 
-/// Everything the targets have seen over many lives of the bridge, and what it
-/// had recorded as delivered at the end of each.
+/// The requests that the targets have received over many runs of the bridge, and the events that it
+/// had recorded as delivered at the end of each run.
 struct Ledger {
     world: World,
     targets: Vec<Target>,
     random: StdRng,
     ids: Vec<EventId>,
-    /// For each life and target: events recorded as delivered, with the requests there were.
+    /// For each run and target: the events recorded as delivered, each with its number of requests.
     recorded: Vec<BTreeMap<String, usize>>,
-    /// Events that a target had acknowledged unrecorded, over all lives and targets.
-    windows: usize,
+    /// The number of acknowledged events not recorded as delivered at the end of a run, over all runs.
+    unrecorded: usize,
 }
 
 impl Ledger {
-    /// Targets with every fault. What is random comes from `SEED`, which is shown if the test fails.
+    /// Starts the targets. Random numbers come from `SEED`, which is printed if the test fails.
     #[expect(clippy::print_stderr, reason = "kept by the test runner until a test fails")]
     async fn new(on_uncertain: &str) -> Self {
         let seed = std::env::var("SEED").map_or_else(|_| rand::rng().random(), |seed| seed.parse().unwrap());
@@ -50,7 +50,7 @@ impl Ledger {
         let mut random = StdRng::seed_from_u64(seed);
         let mut world = World::new(World::with_duplicates()).await;
         let mut targets = Vec::new();
-        for (name, share, reaction) in MOODS {
+        for (name, share, reaction) in TARGETS {
             let target = world.target(name).await;
             target.delay(Duration::from_millis(random.random_range(0..20)));
             target.fail_ratio(share, reaction.clone());
@@ -59,10 +59,10 @@ impl Ledger {
             world.set_target(name, "ON_UNCERTAIN", on_uncertain);
             targets.push(target);
         }
-        Self { world, targets, random, ids: Vec::new(), recorded: Vec::new(), windows: 0 }
+        Self { world, targets, random, ids: Vec::new(), recorded: Vec::new(), unrecorded: 0 }
     }
 
-    /// Plays events and waits for some of what they cause.
+    /// Plays events and waits for some of their requests.
     async fn play(&mut self) {
         self.ids.extend(self.world.simulator.play(EVENTS));
         let target = &self.targets[self.random.random_range(0..self.targets.len())];
@@ -89,13 +89,13 @@ impl Ledger {
             assert!(status.success(), "round {round}: {status}");
             assert!(cut_off(&log).is_empty(), "a clean stop leaves nothing unknown");
             self.compare();
-            assert_eq!(self.windows, 0, "a clean stop records every answer");
+            assert_eq!(self.unrecorded, 0, "a clean stop records every answer");
         }
     }
 
-    /// Compares what is recorded, now that nothing runs, with what the targets know.
+    /// Compares the records of the bridge, which does not run, with those of the targets.
     fn compare(&mut self) {
-        for ((name, ..), target) in MOODS.iter().zip(&self.targets) {
+        for ((name, ..), target) in TARGETS.iter().zip(&self.targets) {
             let delivered = self.world.delivered(name);
             let requests = requests(target);
             let mut recorded = BTreeMap::new();
@@ -103,7 +103,7 @@ impl Ledger {
                 if delivered.contains(id) {
                     recorded.insert(id.clone(), all.len());
                 } else {
-                    self.windows += usize::from(all.iter().any(Delivery::acknowledged));
+                    self.unrecorded += usize::from(all.iter().any(Delivery::acknowledged));
                 }
             }
             assert_eq!(recorded.len(), delivered.len(), "{name} knows of all that is recorded as delivered");
@@ -111,7 +111,7 @@ impl Ledger {
         }
     }
 
-    /// Lets the targets be well and waits until nothing is left to do.
+    /// Ends the faults of the targets and waits until no delivery is open. Returns the status.
     async fn settle(&mut self) -> Value {
         self.targets.iter().for_each(Target::heal);
         let bridge = self.world.bridge().await;
@@ -125,7 +125,7 @@ impl Ledger {
         status
     }
 
-    /// What was recorded as delivered was not sent again: not once, whenever it was.
+    /// Fails if an event was sent again after it was recorded as delivered.
     fn assert_recorded_is_never_sent_again(&self) {
         let now: Vec<_> = self.targets.iter().map(requests).collect();
         for (recorded, requests) in self.recorded.iter().zip(now.iter().cycle()) {
@@ -135,13 +135,13 @@ impl Ledger {
         }
     }
 
-    /// Acknowledged requests beyond the first of each event.
+    /// Returns the number of acknowledged requests beyond the first of each event.
     fn repeats(&self) -> usize {
         self.targets.iter().map(|target| usize::try_from(target.totals().repeated).unwrap()).sum()
     }
 }
 
-/// Requests by event.
+/// Returns the requests to `target`, by event.
 fn requests(target: &Target) -> BTreeMap<String, Vec<Delivery>> {
     let mut requests = BTreeMap::<_, Vec<_>>::new();
     for delivery in target.deliveries() {
@@ -150,7 +150,7 @@ fn requests(target: &Target) -> BTreeMap<String, Vec<Delivery>> {
     requests
 }
 
-/// What a log says about attempts that the end of the last process cut off.
+/// Returns the lines of a log about attempts that the end of the last process cut off.
 fn cut_off(log: &[Value]) -> Vec<&Value> {
     log.iter().filter(|line| message(line).starts_with("cut off by the end of the last process")).collect()
 }
@@ -167,16 +167,16 @@ async fn kill_minus_nine_loses_nothing_and_repeats_no_more_than_was_unrecorded()
         assert_eq!(target.totals().unique, all.len() as u64);
     }
     ledger.assert_recorded_is_never_sent_again();
-    // What was on its way to a target when the bridge was killed, it may have taken since.
-    let unknown = ledger.windows + ROUNDS * CONCURRENCY * MOODS.len();
+    // A target may have taken requests that were in flight when the bridge was killed.
+    let unknown = ledger.unrecorded + ROUNDS * CONCURRENCY * TARGETS.len();
     assert!(ledger.repeats() <= unknown, "{} repeats for {unknown}", ledger.repeats());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn kill_minus_nine_repeats_no_request_where_repeats_are_ruled_out() {
     let mut ledger = Ledger::new("hold").await;
-    for (name, ..) in MOODS {
-        // So that all can be told apart at the end: none waits behind a held one.
+    for (name, ..) in TARGETS {
+        // Without an order, no delivery waits behind a held one.
         ledger.world.set_target(name, "ORDERING", "none");
     }
     ledger.crash().await;
@@ -185,10 +185,10 @@ async fn kill_minus_nine_repeats_no_request_where_repeats_are_ruled_out() {
     for target in &ledger.targets {
         assert_unanswered_is_never_repeated(target);
     }
-    for ((name, ..), target) in MOODS.iter().zip(&ledger.targets) {
+    for ((name, ..), target) in TARGETS.iter().zip(&ledger.targets) {
         let shown =
             status["targets"].as_array().unwrap().iter().find(|shown| shown["name"] == *name).unwrap();
-        // A held one may have been delivered: it is held since that is unknown.
+        // A held delivery counts whether or not its event has arrived.
         let accounted = target.totals().unique + shown["held"].as_u64().unwrap();
         assert!(
             accounted >= ledger.ids.len() as u64,
@@ -198,7 +198,7 @@ async fn kill_minus_nine_repeats_no_request_where_repeats_are_ruled_out() {
     assert_eq!(ledger.repeats(), 0);
 }
 
-/// Only a request with an answer other than 2xx may have another after it.
+/// Fails if a request without an answer, or with a 2xx, was followed by another of its event.
 fn assert_unanswered_is_never_repeated(target: &Target) {
     for (id, all) in requests(target) {
         let earlier = &all[..all.len() - 1];
@@ -236,18 +236,14 @@ async fn clean_restarts_repeat_nothing_where_repeats_are_ruled_out() {
     assert_eq!(held, i64::try_from(unanswered).unwrap(), "held is what had no answer, and nothing else");
 }
 
-/// A bridge whose only request has been out for so long that this is recorded.
+/// Starts a bridge whose only request is in flight for so long that its attempt is recorded.
 async fn with_a_recorded_attempt(world: &World, target: &Target) -> Bridge {
     target.next(1, Reaction::Hang);
     let bridge = world.bridge().await;
     world.simulator.play(1);
     soon("the request", target.until(|totals| totals.received == 1)).await;
-    soon("the record of the attempt", async {
-        while world.look_up::<i64>("SELECT count(*) FROM delivery WHERE state = 'sending'") == 0 {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
+    let sending = "SELECT count(*) FROM delivery WHERE state = 'sending'";
+    world.until_found("the record of the attempt", sending).await;
     soon("the webhooks", world.simulator.webhooks_settled()).await;
     bridge
 }

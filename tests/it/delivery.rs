@@ -1,5 +1,4 @@
-//! What becomes of a delivery, whatever its target does: the real binary against
-//! targets that fail in every way a target can.
+//! Deliveries by the real binary to targets that fail in every way.
 
 mod answers;
 mod backlog;
@@ -28,7 +27,7 @@ use crate::support::bridge::Bridge;
 use crate::support::raw::{Act, RawTarget};
 use crate::support::world::World;
 
-/// One target for each of `scripts`, by its name, all of them configured.
+/// Starts and configures one target for each of `scripts`. Returns them by name.
 async fn targets(
     world: &mut World,
     scripts: impl IntoIterator<Item = (String, Vec<Act>)>,
@@ -42,7 +41,8 @@ async fn targets(
     targets
 }
 
-/// Waits until `counted` of every target's deliveries is `count`, and nothing else is left to do.
+/// Waits until no delivery is open and `field` of every target is `count`. An empty `field` is not
+/// looked at. Returns the status.
 async fn settled(bridge: &Bridge, field: &str, count: u64) -> Value {
     let each = |status: &Value| {
         status["targets"].as_array().unwrap().iter().all(|target| {
@@ -52,12 +52,12 @@ async fn settled(bridge: &Bridge, field: &str, count: u64) -> Value {
     bridge.until("the end of all deliveries", each).await
 }
 
-/// Waits until nothing is left to do.
+/// Waits until no delivery is open.
 async fn all_settled(bridge: &Bridge) {
     settled(bridge, "", 0).await;
 }
 
-/// The lines that tell of failed attempts at `target`.
+/// Returns the log lines about failed attempts at `target`.
 fn failures(log: &[Value], target: &str) -> Vec<Value> {
     let of_target = |line: &&Value| line["target"] == target && line["error"].is_string();
     log.iter().filter(of_target).cloned().collect()

@@ -1,4 +1,4 @@
-//! An order that is moved on devnet, and its event followed through the bridge.
+//! `devnet simulate`: an order is moved on devnet, and its event is followed through the bridge.
 
 use std::process::Stdio;
 
@@ -15,7 +15,7 @@ use crate::support::world::{API_KEY, World};
 
 const ORDER: &str = "3c90c3cc-0d44-4b50-8888-8dd25736052a";
 
-/// What `devnet simulate` came to: exit code, standard output, standard error.
+/// Runs `devnet simulate`. Returns its exit code, standard output and standard error.
 async fn simulate(world: &World, arguments: &[&str]) -> (Option<i32>, String, String) {
     let mut command = command(&world.configuration);
     let command = command.args(["devnet", "simulate"]).args(arguments).stdout(Stdio::piped());
@@ -55,7 +55,7 @@ async fn a_transition_is_followed_from_pepay_by_both_sources_to_every_target() {
     assert!(!shown.contains("target invoices"), "{shown}");
     assert!(orders.totals().unique == 1 && everything.totals().unique == 2);
 
-    // The next event of the same order, and not the one before.
+    // This follows the next event of the order, and not the last one.
     let arguments = [ORDER, "--to", "placed", "--json", "--url", &bridge.admin];
     let (code, shown, said) = simulate(&world, &arguments).await;
     assert_eq!(code, Some(0), "{shown}{said}");
@@ -65,7 +65,7 @@ async fn a_transition_is_followed_from_pepay_by_both_sources_to_every_target() {
     let body = orders.deliveries().last().unwrap().body.clone();
     assert!(String::from_utf8(body.to_vec()).unwrap().contains("\"placed\""));
 
-    // Pepay's refusal is Pepay's to explain.
+    // The reason of a refusal is Pepay's.
     let (code, _, said) =
         simulate(&world, &[ORDER, "--to", "payment_confirmed", "--url", &bridge.admin]).await;
     assert_eq!(code, Some(1));
@@ -109,7 +109,7 @@ async fn without_a_bridge_to_watch_pepay_is_not_asked_for_anything() {
     }
     let (code, shown, said) = {
         let bridge = world.bridge().await;
-        // The order is where a new one is: it was not placed.
+        // The order is still new: Pepay was not asked to place it.
         simulate(&world, &[ORDER, "--to", "payment_confirmed", "--url", &bridge.admin]).await
     };
     assert_eq!(code, Some(0), "{shown}{said}");

@@ -1,4 +1,4 @@
-//! What `doctor` says about a bridge that is well and about one that is not.
+//! `doctor`, on a bridge that works and on faults of every kind.
 
 use std::io::{Seek as _, SeekFrom, Write as _};
 use std::process::{Output, Stdio};
@@ -28,7 +28,7 @@ fn shown(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
-/// The line of a check.
+/// Returns the line of the check `name`.
 fn line(output: &Output, name: &str) -> String {
     let shown = shown(output);
     let found =
@@ -36,7 +36,7 @@ fn line(output: &Output, name: &str) -> String {
     found.unwrap_or_else(|| panic!("there is no check `{name}` in\n{shown}")).to_owned()
 }
 
-/// Has the bridge listen where the doctor can know it, as long as the sockets are held.
+/// Configures fixed addresses, which `doctor` can ask. They are reserved while the sockets exist.
 fn listen_at_known_addresses(world: &mut World) -> [TcpSocket; 2] {
     ["SERVER__LISTEN", "SERVER__ADMIN_LISTEN"].map(|key| {
         let (held, url) = hold();
@@ -131,7 +131,7 @@ async fn every_fault_is_named_with_its_remedy_and_sets_the_exit_code() {
     served.spawn(async move {
         loop {
             let (mut connection, _) = not_tls.accept().await.unwrap();
-            // What a server without TLS makes of a ClientHello.
+            // A server without TLS answers a ClientHello like this.
             let _gone = connection.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
         }
     });
@@ -218,7 +218,7 @@ async fn a_damaged_database_is_found_before_the_bridge_meets_the_damage() {
     assert!(database.starts_with("FAILED") && database.contains("damaged"), "{database}");
     assert!(database.contains("restore a backup"), "{database}");
 
-    // Nor is a copy of it made.
+    // `backup` does not copy it either.
     let copy = world.folder.path().join("copy.db");
     let backup =
         soon("the backup", command(&world.configuration).arg("backup").arg(&copy).output()).await.unwrap();

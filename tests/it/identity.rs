@@ -1,19 +1,20 @@
-//! A store knows whose events it holds, and who may read it.
+//! The account that a store belongs to, and the permissions of its files.
 
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 
+use pepay_bridge::simulator::Simulator;
 use serde_json::Value;
 
 use crate::support::bridge::{Bridge, command, message, refused};
 use crate::support::soon;
 use crate::support::world::World;
 
-/// Starts the bridge as `run --adopt` and stops it once it is up and its stream was open.
-async fn adopt(world: &World) {
-    let opened = world.simulator.statistics().streams_opened;
+/// Starts `run --adopt` with the configuration of `world`, and kills it once `pepay` has its stream.
+async fn adopt(world: &World, pepay: &Simulator) {
+    let opened = pepay.statistics().streams_opened;
     let mut child = command(&world.configuration).args(["run", "--adopt"]).spawn().unwrap();
-    soon("the stream", world.simulator.until(|statistics| statistics.streams_opened > opened)).await;
+    soon("the stream", pepay.until(|statistics| statistics.streams_opened > opened)).await;
     child.kill().await.unwrap();
 }
 
@@ -45,10 +46,7 @@ async fn a_store_of_another_pepay_is_refused_until_it_is_adopted() {
     let report = doctor(&world).await;
     assert_eq!(check(&report, "account")["verdict"], "failed", "{report}");
 
-    let opened = other.simulator.statistics().streams_opened;
-    let mut child = command(&world.configuration).args(["run", "--adopt"]).spawn().unwrap();
-    soon("the stream", other.simulator.until(|statistics| statistics.streams_opened > opened)).await;
-    child.kill().await.unwrap();
+    adopt(&world, &other.simulator).await;
     drop(Bridge::start(&world.configuration).await);
     world.set("PEPAY__API_URL", &first);
     assert_eq!(refused(&world.configuration).await.0.code(), Some(1), "it is the other's now");
@@ -64,9 +62,7 @@ async fn a_key_of_another_account_stops_the_bridge_and_takes_nothing_in() {
     let report = doctor(&world).await;
     assert!(check(&report, "account")["found"].as_str().unwrap().contains("account 123 at "), "{report}");
 
-    let database = rusqlite::Connection::open(world.database()).unwrap();
-    database.execute("UPDATE source_identity SET account = '456' WHERE source = 'commerce'", []).unwrap();
-    drop(database);
+    world.execute("UPDATE source_identity SET account = '456' WHERE source = 'commerce'", []);
     let opened = world.simulator.statistics().streams_opened;
     let (status, log) = Bridge::start(&world.configuration).await.ended().await;
     assert_eq!(status.code(), Some(1));
@@ -77,7 +73,7 @@ async fn a_key_of_another_account_stops_the_bridge_and_takes_nothing_in() {
     assert!(log.iter().any(says), "{log:?}");
     assert_eq!(world.simulator.statistics().streams_opened, opened);
     assert_eq!(check(&doctor(&world).await, "account")["verdict"], "failed");
-    adopt(&world).await;
+    adopt(&world, &world.simulator).await;
     assert_eq!(world.look_up::<i64>(known), 1);
 }
 
@@ -92,7 +88,7 @@ async fn a_store_to_which_nothing_has_come_takes_a_corrected_address() {
     let report = doctor(&world).await;
     assert!(!report.to_string().contains("127.0.0.1:9\""), "{report}");
     assert!(world.bridge().await.stop().await.0.success());
-    // From the stream's first cursor on it is of the account.
+    // The store belongs to the account once the stream has a cursor.
     world.set("PEPAY__API_URL", "http://127.0.0.1:9");
     let (status, said) = refused(&world.configuration).await;
     assert_eq!(status.code(), Some(1), "{said}");
@@ -104,9 +100,7 @@ async fn a_store_that_remembers_nothing_takes_what_it_first_sees() {
     let mut world = World::new(World::with_duplicates()).await;
     world.target("orders").await;
     assert!(world.bridge().await.stop().await.0.success());
-    let database = rusqlite::Connection::open(world.database()).unwrap();
-    database.execute("DELETE FROM source_identity", []).unwrap();
-    drop(database);
+    world.execute("DELETE FROM source_identity", []);
     assert!(world.bridge().await.stop().await.0.success());
     assert_eq!(world.look_up::<i64>("SELECT count(*) FROM source_identity"), 2);
 }

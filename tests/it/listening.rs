@@ -1,4 +1,4 @@
-//! The public listener of the real binary: what it refuses, and what the operator learns of it.
+//! The listeners of the real binary: the requests that they refuse, and how the operator learns of them.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::support::bridge::{Bridge, command, message};
 use crate::support::soon;
 use crate::support::world::{WEBHOOK_SECRET, World};
 
-/// A request whose body is signed, as bytes.
+/// Returns a request with a signed body, as bytes. `start` is its method and target.
 fn signed(start: &str, lines: &str, body: &str) -> Vec<u8> {
     let timestamp = Clock::system().now().0.to_string();
     let signature = SigningKey::new(&WEBHOOK_SECRET.into()).sign(&timestamp, body.as_bytes());
@@ -33,7 +33,7 @@ async fn connect(bridge: &Bridge) -> TcpStream {
     TcpStream::connect(bridge.public.trim_start_matches("http://")).await.unwrap()
 }
 
-/// Sends `bytes` and returns the status line of the response, empty if there is none.
+/// Sends `bytes`. Returns the status line of the response, empty if there is none.
 async fn send(bridge: &Bridge, bytes: &[u8]) -> String {
     let mut connection = connect(bridge).await;
     connection.write_all(bytes).await.unwrap();
@@ -139,7 +139,7 @@ async fn a_connection_cut_in_the_body_is_a_reason_of_its_own_and_no_alarm() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_protocol_at_the_door_is_named_once() {
+async fn another_protocol_on_the_public_listener_is_logged_once() {
     let (_world, mut bridge) = bridge().await;
     let starts: [(&str, &[u8]); 4] = [
         ("HTTP/2", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
@@ -227,7 +227,7 @@ async fn requests_to_the_private_listener_that_are_refused_are_counted_logged_an
         403
     );
 
-    // Many at a time from one address are refused unread.
+    // Of many requests at a time from one address, some are refused without a look at the token.
     let guesses = (0..40).map(|_| ask("/status", "a-guess-that-is-hidden", &[]));
     let answers = futures_util::future::join_all(guesses).await;
     assert!(answers.iter().any(|answer| answer.status() == 429), "none was slowed");

@@ -1,4 +1,4 @@
-//! Integration tests, by behaviour.
+//! Integration tests: one module for each behaviour.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
 mod accounts;

@@ -1,4 +1,4 @@
-//! What an operator sees and does, by the admin API of the real binary.
+//! The admin API of the real binary, as an operator uses it.
 
 mod auditing;
 mod describing;
@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use crate::support::bridge::Bridge;
 use crate::support::soon;
 
-/// An operator who works with the API of one bridge.
+/// A client of the API of one bridge.
 struct Operator {
     client: Client,
     api: String,
@@ -44,21 +44,21 @@ impl Operator {
         self.ask(request.header(CONTENT_TYPE, "application/json").body(body.to_string())).await
     }
 
-    /// What is there, as it is now.
+    /// Sends `GET path`, which succeeds. Returns its JSON.
     async fn look(&self, path: &str) -> Value {
         let (status, body) = self.get(path).await;
         assert_eq!(status, StatusCode::OK, "{path}: {body}");
         body
     }
 
-    /// Does what works.
+    /// Sends `POST path`, which succeeds. Returns its JSON.
     async fn act(&self, path: &str, body: Value) -> Value {
         let (status, answer) = self.post(path, body).await;
         assert!(status.is_success(), "{path}: {answer}");
         answer
     }
 
-    /// Does what a delivery's state does not allow; answers those that would.
+    /// Sends a `POST` that the state of the delivery does not allow. Returns the states that allow it.
     async fn refused(&self, path: &str) -> Value {
         let (status, problem) = self.post(path, json!({})).await;
         assert_eq!(status, StatusCode::CONFLICT, "{path}: {problem}");
@@ -66,7 +66,7 @@ impl Operator {
         problem["errors"][0]["allowed"].clone()
     }
 
-    /// Asks until what is there is as `reached` says.
+    /// Sends `GET path` again and again until `reached` holds for its JSON.
     async fn until(&self, path: &str, reached: impl Fn(&Value) -> bool) -> Value {
         soon(path, async {
             loop {
@@ -79,20 +79,20 @@ impl Operator {
         .await
     }
 
-    /// Waits until `count` deliveries are in `state`, and lists them.
+    /// Waits until `count` deliveries are in `state`. Returns them.
     async fn until_all_are(&self, state: &str, count: usize) -> Vec<Value> {
         let path = format!("deliveries?state={state}&limit=500");
         let listed = |body: &Value| body["deliveries"].as_array().unwrap().len() == count;
         self.until(&path, listed).await["deliveries"].as_array().unwrap().clone()
     }
 
-    /// The state of one delivery.
+    /// Returns the state of one delivery.
     async fn state(&self, target: &str, id: &str) -> String {
         self.look(&format!("deliveries/{target}/{id}")).await["state"].as_str().unwrap().to_owned()
     }
 }
 
-/// The id of the event that a listed delivery is of.
+/// Returns the id of the event of a listed delivery.
 fn event_id(delivery: &Value) -> &str {
     delivery["event_id"].as_str().unwrap()
 }

@@ -1,5 +1,5 @@
-//! A bridge whose store is on a PostgreSQL server, which fails and comes back. Each test has
-//! a database of its own on the server that the environment names; `tests/postgres.sh` starts one.
+//! A bridge whose store is on a PostgreSQL server that fails and comes back. Each test creates a
+//! database on the server that the environment names; `tests/postgres.sh` starts one.
 
 mod replicas;
 mod tls;
@@ -16,13 +16,13 @@ use crate::support::document::Document;
 use crate::support::soon;
 use crate::support::world::{World, acknowledged, assert_each_once, hold};
 
-/// The server.
+/// The variable with the URL of the server.
 const URL: &str = "TEST_POSTGRES";
 
-/// Databases made by this process, which tell them apart.
+/// The number of databases that this process has created. It makes their names unique.
 static MADE: AtomicU32 = AtomicU32::new(0);
 
-/// A database, and a connection to another one from which it can be cut off.
+/// A database, and a connection of the server to another database, which cuts off the first.
 struct Database {
     name: String,
     url: String,
@@ -40,7 +40,7 @@ impl Database {
         Self { name, url, server }
     }
 
-    /// Has the server execute `statement`, and cuts every connection to the database.
+    /// Executes `ALTER DATABASE` with `statement`, and ends every connection to the database.
     async fn cut(&mut self, statement: &str) {
         let statement = format!("ALTER DATABASE {} {statement}", self.name);
         self.server.execute(AssertSqlSafe(statement)).await.unwrap();
@@ -48,13 +48,13 @@ impl Database {
         sqlx::query(cut).bind(&self.name).execute(&mut self.server).await.unwrap();
     }
 
-    /// Has the database execute `statements`, as one transaction.
+    /// Executes `statements` on the database as one transaction.
     async fn execute(&self, statements: &'static str) {
         let options: sqlx::postgres::PgConnectOptions = self.url.parse().unwrap();
         options.connect().await.unwrap().execute(statements).await.unwrap();
     }
 
-    /// Waits until the only row of `query` is `expected`.
+    /// Waits until the first column of the only row of `query` is `expected`.
     async fn until(&self, query: &str, expected: &str) {
         soon(query, async {
             while self.text(query).await != expected {
@@ -64,7 +64,7 @@ impl Database {
         .await;
     }
 
-    /// The first column of the only row of `query`.
+    /// Returns the first column of the only row of `query`.
     async fn text(&self, query: &str) -> String {
         let options: sqlx::postgres::PgConnectOptions = self.url.parse().unwrap();
         let mut connection = options.connect().await.unwrap();
@@ -73,14 +73,14 @@ impl Database {
     }
 }
 
-/// A Pepay that sends duplicates, and a bridge's configuration with a database.
+/// Starts a Pepay that sends duplicates, and configures a database of its own.
 async fn world() -> (World, Database) {
     let (mut world, database) = (World::new(World::with_duplicates()).await, Database::new().await);
     world.set("STORE__URL", &database.url);
     (world, database)
 }
 
-/// Waits until readiness is answered with `status`, and returns what it says.
+/// Waits until `/readyz` answers with `status`. Returns its body.
 async fn ready(bridge: &Bridge, status: u16) -> String {
     soon("readiness", async {
         loop {
@@ -120,20 +120,21 @@ async fn each_event_is_delivered_once_across_restarts() {
     assert!(status.to_string().contains("PostgreSQL "), "{status}");
 }
 
-/// How long it takes at most until another bridge has what a killed one had.
+/// The longest time until another bridge owns the targets of a killed one.
 const TAKE_OVER: Duration = Duration::from_secs(5);
 
-/// The living bridges that deliver to targets.
+/// Counts the living bridges that deliver to targets.
 const OWNERS: &str = "SELECT count(DISTINCT holder)::text FROM pepay_bridge.lease \
                       WHERE name LIKE 'target/%' AND expires_at > clock_timestamp()";
 
-/// The targets that a living bridge delivers to.
+/// Counts the targets that a living bridge delivers to.
 const OWNED: &str = "SELECT count(*)::text FROM pepay_bridge.lease \
                      WHERE name LIKE 'target/%' AND expires_at > clock_timestamp()";
 
-/// The living bridges.
+/// Counts the living bridges.
 const LIVING: &str = "SELECT count(*)::text FROM pepay_bridge.replica WHERE expires_at > clock_timestamp()";
 
+/// Counts the open deliveries.
 const UNFINISHED: &str = "SELECT count(*)::text FROM pepay_bridge.delivery WHERE settled_at IS NULL";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -149,7 +150,7 @@ async fn two_bridges_deliver_each_event_once_and_one_goes_on_with_what_a_killed_
     for target in &targets {
         soon("the deliveries", target.until(|totals| totals.unique >= 200)).await;
     }
-    // Outcomes too: what a killed bridge has not written is sent again.
+    // Outcomes have to be recorded too: otherwise the kill causes repeats.
     database.until(UNFINISHED, "0").await;
     for target in &targets {
         assert_each_once(target, &ids);
@@ -167,14 +168,14 @@ async fn two_bridges_deliver_each_event_once_and_one_goes_on_with_what_a_killed_
     assert_eq!(database.text("SELECT max(sequence)::text FROM pepay_bridge.event").await, "250");
 }
 
-/// Refuses to record that an attempt goes out, as in trouble.
+/// Makes the database refuse records of attempts, as a server in trouble does.
 const REFUSE: &str = "SET search_path TO pepay_bridge; \
     CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
       RAISE EXCEPTION 'refused by the test' USING ERRCODE = 'cannot_connect_now'; END $$; \
     CREATE TRIGGER refuse BEFORE UPDATE ON delivery FOR EACH ROW WHEN (new.state = 'sending') \
       EXECUTE FUNCTION refuse()";
 
-/// Records it, as by a commit whose answer was lost, and takes what follows.
+/// Records the attempt as by a commit whose answer was lost, and lets the database take further records.
 const RECORD: &str = "SET search_path TO pepay_bridge; DROP TRIGGER refuse ON delivery; \
     UPDATE delivery SET state = 'sending', due_at = NULL, attempts = attempts + 1, \
       first_attempt_at = coalesce(first_attempt_at, 1)";
@@ -290,7 +291,7 @@ async fn commands_say_what_waits_for_a_target_that_is_not_configured_any_more() 
     };
     let told = "targets.old: is not configured, and 5 pending";
     let mut bridge = bridge;
-    // First by the configuration of the commands alone, then by that of the bridge as well.
+    // At first only the commands have the new configuration, then the bridge has it too.
     for restarts in [true, false] {
         let (said, status) = run(&["check", "--strict"]).await;
         assert!(!status.success() && said.contains(told), "{said}");
@@ -309,7 +310,7 @@ async fn commands_say_what_waits_for_a_target_that_is_not_configured_any_more() 
 async fn a_store_is_moved_from_a_file_with_all_that_is_open() {
     let (mut world, database) = (World::new(World::with_duplicates()).await, Database::new().await);
     let target = world.target("orders").await;
-    // A second target that does not answer: its deliveries are imported as they are.
+    // The second target does not answer: its deliveries are imported as open ones.
     let (_held, url) = hold();
     world.target_at("later", &url);
     let bridge = world.bridge().await;

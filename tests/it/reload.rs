@@ -1,5 +1,5 @@
-//! Reading the configuration again while the real binary works: what changes,
-//! and what does not notice.
+//! Reloads of the configuration while the real binary works: the parts that change, and those
+//! that go on undisturbed.
 
 mod sources;
 mod targets;
@@ -16,7 +16,7 @@ use crate::support::bridge::{Bridge, message};
 use crate::support::soon;
 use crate::support::world::{World, assert_each_once};
 
-/// Has `bridge` read what `world` is configured with now. Answers what has changed.
+/// Saves the configuration of `world` and has `bridge` reload it. Returns the changes.
 async fn reload(world: &World, bridge: &mut Bridge) -> Vec<String> {
     world.save();
     let outcome = bridge.reload().await;
@@ -144,20 +144,20 @@ async fn settings_that_need_a_restart_are_named_and_all_others_applied() {
 
     world.simulator.play(1);
     soon("the delivery", target.until(|totals| totals.unique == 1)).await;
-    // Only the new filter lets this through.
+    // This line passes only the new filter.
     bridge.logged("sending").await;
     assert!(bridge.stop().await.0.success());
 }
 
-/// Puts a pipe into which nothing is written in the place of the file of `world`, and has
-/// `bridge` read it: its reader waits, as for a file on a server that is away.
+/// Replaces the file of `world` by a pipe without content, and has `bridge` reload it. The bridge waits
+/// as for a file on a file server that is away. Returns the end for writing.
 async fn reload_from_pipe(world: &World, bridge: &Bridge) -> std::fs::File {
     let file = world.save();
     std::fs::remove_file(&file).unwrap();
     assert!(std::process::Command::new("mkfifo").arg(&file).status().unwrap().success());
     let opened = tokio::task::spawn_blocking(move || std::fs::OpenOptions::new().write(true).open(file));
     bridge.hang_up();
-    // Succeeds once the bridge has opened it as well.
+    // This succeeds once the bridge has opened the pipe for reading.
     soon("the reading of the file", opened).await.unwrap().unwrap()
 }
 
@@ -182,7 +182,7 @@ async fn a_file_that_cannot_be_read_holds_up_neither_the_bridge_nor_its_stop() {
     drop(pipe);
 }
 
-/// Calls for a reload by the admin API after `before`.
+/// Calls `before`, then asks for a reload by the admin API. Returns the status and the JSON of the response.
 async fn as_operator<T>(bridge: &Bridge, token: &str, before: impl FnOnce() -> T) -> (StatusCode, Value) {
     before();
     let request = reqwest::Client::new().post(format!("{}/api/v1/reload", bridge.admin));
@@ -199,12 +199,12 @@ async fn a_hang_up_while_the_configuration_is_first_read_does_not_end_the_bridge
     let mut command = Command::new(env!("CARGO_BIN_EXE_pepay-bridge"));
     command.args(["run", "--config"]).arg(&file).stderr(Stdio::null()).kill_on_drop(true);
     let mut bridge = command.spawn().unwrap();
-    // Waits until the bridge reads it.
+    // This succeeds once the bridge has opened the pipe for reading.
     let opening = async { File::options().write(true).open(&file).await };
     let mut written = soon("the reading of the file", opening).await.unwrap();
     let pid = bridge.id().unwrap().to_string();
     assert!(Command::new("kill").args(["-HUP", &pid]).status().await.unwrap().success());
-    // The file is no folder that a store could be in: this ends the bridge, and no signal does.
+    // The store is in a folder that is a file, so the bridge fails with 1. A signal would end it otherwise.
     let store = format!("[store]\nurl = \"sqlite://{}/bridge.db\"\n", file.display());
     let rest =
         "[webhooks.default]\nsecrets = [\"secret\"]\n[targets.orders]\nurl = \"http://127.0.0.1:9/\"\n";

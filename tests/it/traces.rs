@@ -1,5 +1,5 @@
-//! One trace for one event, from its sources to each attempt at a target, as a
-//! collector gets to see it.
+//! Traces, as a collector receives them: one trace for an event, from its sources to each attempt
+//! at a target.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -24,7 +24,7 @@ use crate::support::bridge::message;
 use crate::support::soon;
 use crate::support::world::{World, hold, listen};
 
-/// A span as it arrived: ids as hexadecimal text, every attribute as text.
+/// A span as it arrived. Ids are hexadecimal text, attributes are text.
 #[derive(Clone, Debug)]
 struct Span {
     trace: String,
@@ -35,11 +35,11 @@ struct Span {
     duration: Duration,
     attributes: BTreeMap<String, String>,
     resource: BTreeMap<String, String>,
-    /// Of the request that brought it.
+    /// The headers of the request that contained it.
     headers: HeaderMap,
 }
 
-/// Takes spans over OTLP and keeps them.
+/// A collector that receives spans over OTLP and keeps them.
 struct Collector {
     url: String,
     spans: watch::Sender<Vec<Span>>,
@@ -56,7 +56,7 @@ impl Collector {
         Self { url, spans, _serving: serving }
     }
 
-    /// Waits until `count` of its spans are called `name`, and answers those.
+    /// Waits until it has `count` spans with the name `name`. Returns these.
     async fn until(&self, name: &str, count: usize) -> Vec<Span> {
         let named = |spans: &Vec<Span>| spans.iter().filter(|span| span.name == name).count() >= count;
         let mut spans = self.spans.subscribe();
@@ -94,12 +94,12 @@ fn texts(attributes: Vec<KeyValue>) -> BTreeMap<String, String> {
     attributes.into_iter().map(|attribute| (attribute.key, text(attribute.value))).collect()
 }
 
-/// A world whose bridge exports to `collector` every few milliseconds.
+/// Starts a world whose bridges export to `collector` every 20 ms.
 async fn traced(collector: &str) -> World {
     let mut world = World::new(Options::default()).await;
     world.set("OTEL_EXPORTER_OTLP_ENDPOINT", collector);
     world.set("OTEL_BSP_SCHEDULE_DELAY", "20");
-    // A proxy is for Pepay alone: through this one nothing would arrive.
+    // Proxies are for Pepay alone. No span could pass this one, which does not exist.
     for proxy in ["HTTP_PROXY", "ALL_PROXY"] {
         world.set(proxy, "http://127.0.0.1:9");
     }
@@ -120,7 +120,7 @@ async fn one_trace_follows_an_event_from_both_sources_through_a_restart_to_its_t
     let target = world.target("orders").await;
     target.fail_ratio(1.0, Reaction::Answer(StatusCode::INTERNAL_SERVER_ERROR, None));
     let bridge = world.bridge().await;
-    // From here on what is played comes by the live stream, and not by the list as well.
+    // Once the stream is live, it brings events without the list.
     bridge.until("a live stream", |status| status["streams"][0]["phase"] == "live").await;
     let event = world.simulator.play(1).remove(0);
     let received = collector.until("receive", 2).await;
@@ -188,7 +188,7 @@ async fn a_sampler_that_takes_nothing_exports_nothing_and_says_so_to_targets() {
     let bridge = world.bridge().await;
     world.simulator.play(3);
     soon("the deliveries", target.until(|totals| totals.unique == 3)).await;
-    // The stop flushes: what is not there after it never will be.
+    // A stop sends all spans that are left, so none arrives later.
     assert!(bridge.stop().await.0.success());
     assert!(collector.spans.borrow().is_empty());
     let deliveries = target.deliveries();
@@ -216,7 +216,7 @@ async fn a_collector_that_cannot_be_reached_holds_up_nothing_and_is_told_of_once
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_collector_that_never_answers_does_not_keep_the_bridge_from_stopping() {
-    // Connections are accepted by the system and never read.
+    // The system accepts connections; nothing reads from them.
     let (_listener, silent) = listen().await;
     let mut world = traced(&silent).await;
     let target = world.target("orders").await;

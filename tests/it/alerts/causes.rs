@@ -1,5 +1,5 @@
-//! What raises the other alerts, by its real cause: a connection that breaks, another body
-//! under a known id, a full disk, a source that is silent, a gap, a stream that is refused.
+//! The other alerts, each raised by its real cause: a connection that breaks, another body
+//! under a known id, a full disk, a silent source, a gap, a refused stream.
 
 use http::StatusCode;
 use pepay_bridge::simulator::fault::{Door, Fault};
@@ -12,18 +12,18 @@ use crate::support::bridge::{Bridge, command};
 use crate::support::soon;
 use crate::support::world::{World, webhook};
 
-/// Pepay with a stream alone.
+/// Options of a Pepay that sends no webhooks.
 fn stream_alone() -> Options {
     Options { copies: Copies { stream: 1, webhook: 0 }, ..Options::default() }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_held_delivery_is_told_and_so_is_the_decision_about_it() {
+async fn a_held_delivery_raises_an_alert_and_the_decision_about_it_ends_it() {
     let desk = Desk::new([]).await;
     let mut world = World::new(World::with_duplicates()).await;
     let orders = world.target("orders").await;
     world.set_target("orders", "ON_UNCERTAIN", "hold");
-    // It reads the request and breaks the connection: it is unknown whether it has the event.
+    // The target reads the request and breaks the connection: the outcome is unknown.
     orders.next(1, Reaction::Reset);
     alert(&mut world, &desk);
     let bridge = world.bridge().await;
@@ -38,7 +38,7 @@ async fn a_held_delivery_is_told_and_so_is_the_decision_about_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_body_under_a_known_id_is_told() {
+async fn another_body_under_a_known_id_raises_an_alert() {
     let desk = Desk::new([]).await;
     let mut world = World::new(World::with_duplicates()).await;
     world.target("orders").await;
@@ -57,7 +57,7 @@ async fn another_body_under_a_known_id_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_gap_that_pepay_cannot_fill_any_more_is_told() {
+async fn a_gap_that_pepay_can_no_longer_fill_raises_an_alert() {
     let desk = Desk::new([]).await;
     let options = Options { replay_retention: 30, rest_retention: 30, snapshot: 5, ..stream_alone() };
     let mut world = World::new(options).await;
@@ -77,7 +77,7 @@ async fn a_gap_that_pepay_cannot_fill_any_more_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stream_that_is_refused_is_told_and_so_is_its_return() {
+async fn a_refused_stream_raises_an_alert_and_its_return_ends_it() {
     let desk = Desk::new([]).await;
     let mut world = World::new(stream_alone()).await;
     world.target("orders").await;
@@ -101,16 +101,14 @@ async fn a_stream_that_is_refused_is_told_and_so_is_its_return() {
     bridge.stop().await;
 }
 
-/// Ages what has arrived by ten minutes: sources are compared after five, which is longer
-/// than a test takes.
+/// Makes all stored events ten minutes older. The bridge compares sources only after five minutes,
+/// which is longer than a test takes.
 fn age(world: &World) {
-    let database = rusqlite::Connection::open(world.database()).unwrap();
-    database.busy_timeout(std::time::Duration::from_secs(5)).unwrap();
-    database.execute("UPDATE event SET received_at = received_at - 600000", []).unwrap();
+    world.execute("UPDATE event SET received_at = received_at - 600000", []);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_source_that_is_silent_while_the_other_is_not_is_told_and_so_is_its_return() {
+async fn a_source_that_is_silent_while_the_other_is_not_raises_an_alert_and_its_return_ends_it() {
     let desk = Desk::new([]).await;
     let mut world = World::new(stream_alone()).await;
     let target = world.target("orders").await;
@@ -133,15 +131,15 @@ async fn a_source_that_is_silent_while_the_other_is_not_is_told_and_so_is_its_re
 /// The size of the disk of the test, in MiB.
 const DISK: usize = 64;
 
-/// A file system of its own, which only the bridge sees, takes a mount namespace. Where the
-/// system gives none to this user, as in some containers, nothing is tried.
+/// Returns whether this user may make a mount namespace, which some containers do not allow. The test
+/// needs one for a file system that only the bridge sees, and is left out otherwise.
 fn may_mount() -> bool {
     let tried = std::process::Command::new("/usr/bin/unshare").args(["-Urm", "true"]).output();
     tried.is_ok_and(|output| output.status.success())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_disk_that_is_nearly_full_is_told_and_so_is_the_room_that_was_made() {
+async fn a_disk_that_is_nearly_full_raises_an_alert_and_freed_space_ends_it() {
     if !may_mount() {
         return;
     }

@@ -1,4 +1,4 @@
-//! Getting events and the whole store out, and putting a store back.
+//! Export of events, backup and restore of the store, metrics of the process.
 
 use super::*;
 use crate::support::world::World;
@@ -72,7 +72,7 @@ async fn a_backup_is_restored_beside_the_old_database_and_never_under_a_running_
     let kept = rusqlite::Connection::open(restored["kept"].as_str().unwrap()).unwrap();
     assert_eq!(kept.query_row("SELECT count(*) FROM event", [], |row| row.get::<_, i64>(0)).unwrap(), 15);
     let bridge = world.bridge().await;
-    // What has come since the backup is read again from Pepay.
+    // The bridge reads the events since the backup again from Pepay.
     bridge.until("all events", |status| status["store"]["last_sequence"] == 15).await;
     assert!(bridge.stop().await.0.success());
 }

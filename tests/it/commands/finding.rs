@@ -1,4 +1,4 @@
-//! Events and deliveries are found, and one is looked at closely.
+//! Lists of events and deliveries, and the page of one event.
 
 use serde_json::Value;
 
@@ -59,7 +59,7 @@ async fn events_are_listed_in_columns_by_every_filter_and_page_by_page() {
     assert!(!listed(format!("--object-id {order}")).await, "{order}");
     assert!(listed(format!("--invoice-id {}", body["data"]["object"]["id"].as_str().unwrap())).await);
 
-    // Page by page, with what the page before says on standard error.
+    // Page by page: standard error of each page names the cursor of the next.
     let (mut listed, mut cursor) = (Vec::new(), String::new());
     loop {
         let page = shell.run(&format!("events list --limit 7{cursor}")).await;

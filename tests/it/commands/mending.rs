@@ -1,4 +1,4 @@
-//! A target breaks, is mended, and gets what it missed; and what is uncertain is decided.
+//! A target breaks, is repaired, and receives its dead deliveries. An operator decides held deliveries.
 
 use pepay_bridge::simulator::target::Reaction;
 use reqwest::StatusCode;
@@ -19,7 +19,7 @@ async fn the_dead_deliveries_of_a_broken_target_are_found_and_retried_until_the_
     let shell = Shell::beside(&bridge, &world.configuration);
     shell.until_all_are("dead", 20).await;
 
-    // What is wrong, and how much of it.
+    // What is wrong, and how many deliveries it concerns.
     let targets = shell.done("targets list").await;
     assert!(targets.contains("answered 410"), "{targets}");
     let printed = shell.done("deliveries list --state dead --target orders").await;
@@ -32,7 +32,7 @@ async fn the_dead_deliveries_of_a_broken_target_are_found_and_retried_until_the_
     assert_eq!(outcome.code, Some(1));
     assert_eq!(serde_json::from_str::<Value>(&outcome.stdout).unwrap()["acknowledged"], false);
 
-    // There is no terminal to confirm at, so nothing is changed.
+    // Without a terminal nobody can confirm, so nothing changes.
     let retry = "deliveries retry --state dead --target orders";
     let unasked = shell.failed(retry, 2).await;
     assert!(unasked.contains("20 deliveries to retry") && unasked.contains("--yes"), "{unasked}");
@@ -46,7 +46,7 @@ async fn the_dead_deliveries_of_a_broken_target_are_found_and_retried_until_the_
     assert!(!shell.failed(&both, 2).await.is_empty());
     assert_eq!(shell.until_all_are("dead", 20).await.len(), 20, "nothing has changed");
 
-    // The target is mended and tried, then one goes first, and all others after it.
+    // The target is repaired and tested. One delivery is retried first, then all others.
     target.heal();
     let tested = shell.json("targets test orders").await;
     assert_eq!(tested["acknowledged"], true);

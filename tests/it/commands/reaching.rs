@@ -1,4 +1,4 @@
-//! How a command finds its bridge, and what it says if it does not.
+//! How a command finds its bridge, and what it prints if there is none.
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::task::JoinSet;
@@ -20,7 +20,7 @@ async fn a_command_needs_no_more_than_the_server_section_to_find_its_bridge() {
     assert!(none.stderr.starts_with(&said) && none.stderr.contains("is it running?"), "{}", none.stderr);
 
     let _bridge = world.bridge().await;
-    // The bridge's own secrets are for its own eyes; the key here cannot be read.
+    // The command reads no secrets of the bridge: the key's file does not exist.
     world.configuration.remove("PEPAY__API_KEY");
     world.set("PEPAY__API_KEY_FILE", "/no/such/file");
     let listed = run(&world.configuration, "targets list").await;
@@ -56,7 +56,7 @@ async fn a_missing_and_a_wrong_token_are_told_apart_and_never_shown() {
     assert!(missing.contains("PEPAY_BRIDGE__SERVER__ADMIN_TOKEN"), "{missing}");
     assert!(!wrong.contains("another-token") && !missing.contains("a-token"));
 
-    // The public listener is a bridge's too, but not where it is worked with.
+    // The public listener belongs to a bridge too, but has no API.
     shell.admin = bridge.public.clone();
     let elsewhere = shell.failed("targets list", 1).await;
     assert!(elsewhere.contains("404") || elsewhere.contains("nothing"), "{elsewhere}");

@@ -1,4 +1,4 @@
-//! What waits for a target that is not configured any more, and what a new one has missed.
+//! Deliveries of a target that is no longer configured, and events that a new target has missed.
 
 use std::process::Stdio;
 
@@ -8,7 +8,7 @@ use pepay_bridge::simulator::target::Reaction;
 use super::*;
 use crate::support::world::{World, hold};
 
-/// The configuration without a target.
+/// Removes a target from the configuration.
 fn without(world: &mut World, target: &str) {
     let prefix = format!("TARGETS__{}__", target.to_uppercase());
     world.configuration.retain(|key, _| !key.starts_with(&prefix));
@@ -67,7 +67,7 @@ async fn deliveries_of_a_removed_target_stay_listed_until_they_are_moved() {
     );
     assert!(shell.done("targets list").await.contains("removed"));
 
-    // The events are old: what has arrived before the new target was there is not for it.
+    // A new target receives no event that arrived before it was configured.
     assert_eq!(new.totals().received, 0);
     assert!(
         shell
@@ -79,7 +79,7 @@ async fn deliveries_of_a_removed_target_stay_listed_until_they_are_moved() {
         shell.done("deliveries move --from old --to new --yes").await,
         "move: 12 deliveries changed\n"
     );
-    // What was tried waits for its time; an operator sends it at once.
+    // Deliveries that were tried wait for their retry. The operator retries them at once.
     shell.done("deliveries retry --target new --yes").await;
     soon("all deliveries", new.until(|totals| totals.unique == 12)).await;
     assert_eq!(new.totals().overlapping, 0);
@@ -127,7 +127,7 @@ async fn a_move_is_narrowed_by_filters_and_tells_what_the_other_target_does_not_
     let (code, refused) = bridge.post("/api/v1/deliveries/move", &body).await;
     assert_eq!((code, &refused["errors"][0]["name"]), (400, &"filter.target".into()), "{refused}");
 
-    // Nor does a replay of what is missing send what `where` leaves out.
+    // A replay of missing events sends none that `where` leaves out either.
     let missing = "events replay --target new --missing --dry-run";
     assert_eq!(shell.done(missing).await, "1 delivery to replay\n");
     shell.done("deliveries move --from old --to new --yes").await;
@@ -157,8 +157,7 @@ async fn a_delivery_that_is_dead_for_too_long_is_cancelled_with_a_line_and_a_cou
     let died = |days: i64, id: &str| {
         let query = "UPDATE delivery SET settled_at = settled_at - ?1 * 86400000 WHERE state = 'dead' \
                      AND sequence = (SELECT sequence FROM event WHERE id = ?2)";
-        let database = rusqlite::Connection::open(world.database()).unwrap();
-        assert_eq!(database.execute(query, rusqlite::params![days, id]).unwrap(), 1);
+        assert_eq!(world.execute(query, rusqlite::params![days, id]), 1);
     };
     died(366, &ids[0].0);
     died(364, &ids[1].0);
@@ -199,7 +198,7 @@ async fn a_target_that_is_added_gets_what_it_has_missed() {
     soon("all deliveries", new.until(|totals| totals.unique == 30)).await;
     assert_eq!(shell.done(&format!("{command} --yes")).await, "0 deliveries to replay\n");
 
-    // And once more, by filters, without --missing.
+    // A replay by filters, without `--missing`, sends an event again.
     let one = ids[0].as_str();
     assert_eq!(
         shell.done(&format!("events replay --target new --id-prefix {one} --yes")).await,

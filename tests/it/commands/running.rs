@@ -1,4 +1,4 @@
-//! Targets, streams and the configuration of a running bridge.
+//! Commands for targets, streams and the configuration of a running bridge.
 
 use http::StatusCode;
 use pepay_bridge::simulator::fault::{Door, Ending, Fault, Road};
@@ -96,7 +96,7 @@ async fn a_backfill_takes_in_what_is_newer_than_the_cursor_or_names_it() {
     soon("all deliveries", target.until(|totals| totals.unique == 5)).await;
     let cursor = |listed: &Value| listed["streams"][0]["cursor"] == first[4].as_str();
     shell.until("streams list", cursor).await;
-    // Lost in silence, and nothing has come since.
+    // The stream loses three events without notice, and no event has come since.
     world.simulator.inject(Fault::Skip { road: Road::Live, times: 3 }).unwrap();
     let lost = world.simulator.play(3);
     let ended = shell.done("streams backfill commerce --from 1h --wait").await;

@@ -1,4 +1,4 @@
-//! What is probably not meant is warned of, and faults at the start say enough and no more.
+//! Warnings of settings that are probably mistakes, and error messages at the start, without secrets.
 
 use super::*;
 
@@ -25,7 +25,7 @@ fn a_doubtful_setting_is_a_warning_and_a_failure_only_if_strict() {
         assert!(stderr(&output).lines().any(warned), "{key}: {says} is not in\n{}", stderr(&output));
     }
     assert_eq!(stderr(&output).lines().count(), 9, "{}", stderr(&output));
-    // A query is left out, as in /status.
+    // The query of the URL is left out, as in `/status`.
     assert_eq!(effective(&output, "targets.orders", "url"), r#""http://orders.internal:8000/events""#);
     let strict = bridge(&["check", "--strict", "--config", path(&config)], &[]);
     assert_eq!(strict.status.code(), Some(1), "{}", stderr(&strict));
@@ -126,7 +126,7 @@ fn a_variable_that_begins_as_ours_and_names_nothing_is_a_fault() {
         );
         assert_no_secret(&output);
     }
-    // Kubernetes sets these in every pod beside a service of this name.
+    // Kubernetes sets these in every pod of a namespace with a service of this name.
     let services = [
         ("PEPAY_BRIDGE_SERVICE_HOST", "10.0.0.1"),
         ("PEPAY_BRIDGE_SERVICE_PORT", "8080"),
@@ -165,7 +165,7 @@ fn a_fault_at_the_start_is_logged_in_the_configured_form_and_is_the_same_at_ever
     for _ in 0..5 {
         assert_eq!(stderr(&bridge(&["check", "--config", path(&config)], &environment)), stderr(&shown));
     }
-    // Of a file that is no TOML, the environment alone says how to log.
+    // If the file is no TOML, only the environment sets the format of the log.
     let broken = file("[log");
     let output = bridge(&["run", "--config", path(&broken)], &[("PEPAY_BRIDGE__LOG__FORMAT", "json")]);
     let line: serde_json::Value = serde_json::from_str(stderr(&output).trim()).unwrap();
@@ -175,7 +175,7 @@ fn a_fault_at_the_start_is_logged_in_the_configured_form_and_is_the_same_at_ever
     );
 }
 
-/// Runs the program as a user who owns nothing, which takes another one than root.
+/// Runs the program as a user who may not read everything: as nobody if this is root.
 fn as_stranger(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pepay-bridge"));
     command.args(arguments).env_clear().envs(environment.iter().copied());
@@ -203,7 +203,7 @@ fn a_permission_that_is_missing_is_named_with_user_owner_mode_and_remedy() {
         ("PEPAY_BRIDGE__WEBHOOKS__DEFAULT__SECRETS_FILE", secret.to_str().unwrap()),
         ("PEPAY_BRIDGE__TARGETS__ORDERS__URL", "http://127.0.0.1:9/"),
     ];
-    // The file itself, and then the folder around it.
+    // First the file is not readable, then its folder.
     for (of_folder, of_file, says) in [
         (0o755, 0o000, format!("and it belongs to user {owner} and group ")),
         (0o000, 0o644, format!("and a folder above it belongs to user {owner} and group ")),

@@ -1,14 +1,14 @@
-//! Answers of every kind: the status decides, whatever comes behind it.
+//! Answers of every kind: the status decides, whatever follows it.
 
 use crate::delivery::{all_settled, failures, settled, targets};
 use crate::support::raw::{Act, OK, RawTarget};
 use crate::support::soon;
 use crate::support::world::{SHORT, World};
 
-/// Far more than is read of any answer, and more than the sockets in between hold.
+/// The bytes of a huge body: far more than the bridge reads of any answer, and more than sockets buffer.
 const HUGE: usize = 32 << 20;
 
-/// What the sockets between a target and the bridge may take in, and more.
+/// More bytes than the sockets between a target and the bridge can buffer.
 const IN_BETWEEN: u64 = 16 << 20;
 
 fn empty(status: u16) -> Act {
@@ -25,7 +25,7 @@ fn huge(status: u16) -> Act {
     Act::Say(answer)
 }
 
-/// Answers whose bodies do harm where they are trusted.
+/// Answers whose bodies harm a client that reads them to their end.
 fn bodies(status: u16) -> Vec<(&'static str, Act)> {
     let long = "content-length: 100000\r\n";
     vec![
@@ -41,7 +41,7 @@ fn bodies(status: u16) -> Vec<(&'static str, Act)> {
     ]
 }
 
-/// Answers whose status line is in order and whose headers are not.
+/// Answers with a correct status line and incorrect headers.
 fn heads(status: u16) -> Vec<(&'static str, Act)> {
     let say = |lines: &str| Act::Say(head(status, lines));
     let cut = |lines: &str| format!("HTTP/1.1 {status} Something\r\n{lines}").into_bytes();
@@ -73,7 +73,7 @@ async fn the_status_line_decides_whatever_headers_follow_it() {
         let scripts = heads(status).into_iter().map(|(name, act)| (name.to_owned(), vec![act]));
         let targets = targets(&mut world, scripts).await;
         for name in targets.keys() {
-            // What is sent twice by mistake would be sent at once, and what is unknown held.
+            // A mistaken second attempt would follow at once; an unknown outcome would be held.
             world.set_target(name, "ON_UNCERTAIN", "hold");
             world.set_target(name, "TIMEOUT", &format!("{}ms", SHORT.as_millis()));
         }
@@ -174,13 +174,13 @@ async fn a_2xx_counts_whatever_becomes_of_its_body() {
     let scripts = bodies(200).into_iter().map(|(name, act)| (name.to_owned(), vec![act]));
     let targets = targets(&mut world, scripts).await;
     for name in targets.keys() {
-        // What is sent twice by mistake would be sent at once.
+        // A 2xx that is taken for an unknown outcome would be held, and logged as a failure.
         world.set_target(name, "ON_UNCERTAIN", "hold");
     }
     let bridge = world.bridge().await;
     world.simulator.play(1);
     all_settled(&bridge).await;
-    // Their connections are of no use any more, and not waited for.
+    // Their connections cannot be used again, and nothing waits for them.
     world.simulator.play(1);
     for (name, target) in &targets {
         target.until(name, |record| record.unique() == 2).await;
@@ -197,12 +197,12 @@ async fn a_2xx_counts_whatever_becomes_of_its_body() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_failure_is_one_by_its_status_and_no_more_of_it_is_kept_than_a_bit() {
+async fn a_failure_is_known_by_its_status_and_only_the_start_of_its_answer_is_kept() {
     let mut world = World::new(World::with_duplicates()).await;
     let scripts = bodies(500).into_iter().map(|(name, act)| (name.to_owned(), vec![act]));
     let targets = targets(&mut world, scripts).await;
     for name in targets.keys() {
-        // An answer is an answer: nothing about it is uncertain.
+        // The status is known, so no outcome is uncertain and held.
         world.set_target(name, "ON_UNCERTAIN", "hold");
     }
     let bridge = world.bridge().await;
@@ -229,16 +229,12 @@ async fn a_2xx_is_recorded_before_the_rest_of_the_answer_is_read() {
     world.set_target("slow", "CONCURRENCY", "1");
     let bridge = world.bridge().await;
     world.simulator.play(1);
-    soon("the record", async {
-        while world.look_up::<i64>("SELECT count(*) FROM delivery WHERE state = 'delivered'") == 0 {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
+    let delivered = "SELECT count(*) FROM delivery WHERE state = 'delivered'";
+    world.until_found("the record", delivered).await;
     let closed = targets["slow"].record().closed;
     assert_eq!(closed, 0, "the answer is not at its end, and still waited for");
 
-    // Which counts as one of the requests that the target may have at a time.
+    // The request still counts towards the concurrency of the target.
     world.simulator.play(5);
     soon("the webhooks", world.simulator.webhooks_settled()).await;
     let record = targets["slow"].record();

@@ -1,4 +1,4 @@
-//! A target that has been down for long, beside one that is well.
+//! A target that has been down for long, beside one that works.
 
 use std::path::Path;
 use std::time::Duration;
@@ -17,12 +17,12 @@ use crate::support::world::{World, assert_each_once, hold};
 
 const BACKLOG: usize = 100_000;
 const OBJECTS: usize = 20_000;
-/// Played before and again after.
+/// The number of events played before the backlog is stored, and again after.
 const EVENTS: usize = 300;
-/// Delivered of the backlog; the whole of it would take minutes.
+/// The number of deliveries of the backlog that the test waits for. All of them would take minutes.
 const SAMPLE: usize = 2_000;
 
-/// An event of the backlog, as large as Pepay's are.
+/// Returns an event of the backlog, about as large as those of Pepay.
 fn event(n: usize, clock: &Clock) -> Received {
     let (object, note) = (n % OBJECTS, "n".repeat(700));
     let body = format!(
@@ -38,7 +38,7 @@ fn event(n: usize, clock: &Clock) -> Received {
     }
 }
 
-/// Stores a backlog of so many for `target`, as days of its trouble would.
+/// Stores `backlog` events for `target`, as days without it would.
 pub async fn store_backlog(database: &Path, target: &str, backlog: usize) {
     let clock = Clock::system();
     let settings = Settings {
@@ -63,7 +63,7 @@ pub async fn store_backlog(database: &Path, target: &str, backlog: usize) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hundred_thousand_deliveries_for_a_dead_target_cost_memory_and_others_nothing() {
+async fn a_hundred_thousand_deliveries_for_a_dead_target_take_bounded_memory_and_delay_no_other() {
     let mut world = World::new(World::with_duplicates()).await;
     let healthy = world.target("healthy").await;
     let (socket, url) = hold();

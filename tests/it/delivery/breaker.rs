@@ -1,4 +1,4 @@
-//! A target that is down: what waits spends no attempts on it.
+//! A target that is down: the breaker spends no attempts of waiting deliveries on it.
 
 use http::StatusCode;
 use pepay_bridge::simulator::target::Reaction;
@@ -22,7 +22,7 @@ async fn the_breaker_opens_lets_single_probes_through_and_closes_with_the_first_
     soon("the healthy target", healthy.until(|totals| totals.unique == EVENTS as u64)).await;
     soon("the webhooks", world.simulator.webhooks_settled()).await;
 
-    // One at a time from here on, and each of them takes its time.
+    // From here on there is one probe at a time, and each hangs until its time limit.
     soon("the end of what was out", target.until(|totals| totals.in_flight == 0)).await;
     target.heal();
     target.fail_ratio(1.0, Reaction::Hang);

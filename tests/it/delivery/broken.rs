@@ -1,5 +1,5 @@
-//! Connections that break after the request has left: it is unknown whether the
-//! event was taken.
+//! Connections that break after the request was sent: it is unknown whether the target has
+//! the event.
 
 use http::StatusCode;
 use pepay_bridge::simulator::target::Reaction;
@@ -9,7 +9,7 @@ use crate::support::raw::Act;
 use crate::support::soon;
 use crate::support::world::{SHORT, World};
 
-/// Ways not to answer, each with what the log says about it.
+/// The ways not to answer, each with the start of the error that is logged.
 fn broken() -> Vec<(&'static str, Act, &'static str)> {
     let close = |bytes: &[u8]| Act::SayAndClose(bytes.to_vec());
     vec![
@@ -62,7 +62,7 @@ async fn an_uncertain_attempt_is_held_where_that_is_configured() {
     world.simulator.play(1);
     settled(&bridge, "held", 1).await;
     bridge.stop().await;
-    // Nor by another process.
+    // A restart does not send them either.
     let bridge = world.bridge().await;
     settled(&bridge, "held", 1).await;
     bridge.stop().await;

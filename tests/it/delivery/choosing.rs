@@ -1,4 +1,4 @@
-//! Which events a target takes, by `where`, and with which secrets it is signed for.
+//! The events that a target receives by `where`, and the secrets that sign them.
 
 use pepay_bridge::simulator::target::Verifier;
 use serde_json::{Value, json};
@@ -62,7 +62,7 @@ async fn a_target_receives_what_its_where_matches_and_an_event_says_whom_it_did_
     let (_, shows) = told(&bridge, &["events", "show", "evt_1734780000000-1"]).await;
     assert!(shows.contains("no delivery to paid: not matched by `where`"), "{shows}");
 
-    // An operator can have it sent all the same.
+    // A replay by an operator sends it nevertheless.
     let (code, _) =
         bridge.post("/api/v1/events/evt_1734780000000-1/replay", &json!({ "target": "paid" })).await;
     assert_eq!(code, 202);

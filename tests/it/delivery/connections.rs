@@ -1,10 +1,10 @@
-//! Which connections to a target are kept, and what their closing costs.
+//! Connections to a target: how long they are kept, and what happens when the target closes them.
 
 use crate::delivery::{all_settled, failures, targets};
 use crate::support::raw::{Act, OK, RawTarget};
 use crate::support::world::World;
 
-/// An answer with this header line.
+/// Returns an answer that acknowledges, with this header line.
 fn ok_with(line: &str) -> Act {
     Act::Say(format!("HTTP/1.1 200 OK\r\n{line}\r\ncontent-length: 2\r\n\r\nok").into_bytes())
 }
@@ -30,7 +30,7 @@ async fn a_connection_that_the_target_closes_when_idle_costs_nothing() {
 async fn with_hold_no_request_meets_the_closing_of_a_kept_connection() {
     const EVENTS: usize = 200;
     let mut world = World::new(World::with_duplicates()).await;
-    // Closes each connection after its answer, which says nothing of that.
+    // Closes each connection after an answer that does not announce it.
     let target = RawTarget::new(|_| Act::SayAndClose(OK.to_vec())).await;
     world.target_at("orders", &target.url);
     world.set_target("orders", "ON_UNCERTAIN", "hold");

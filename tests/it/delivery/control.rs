@@ -1,5 +1,4 @@
-//! What an operator can do with a target: stop it, let it go on, try it, and have an
-//! event sent again.
+//! The actions of an operator on a target: pause, resume, test, and replay of an event.
 
 use std::time::Duration;
 
@@ -21,7 +20,7 @@ use crate::support::raw::{Act, OK, RawTarget};
 use crate::support::soon;
 use crate::support::world::{SIGNING_SECRET, World, listen};
 
-/// A sample target, served as long as this lives, and how to deliver to it.
+/// A sample target that is served as long as this lives, and the settings for deliveries to it.
 struct Sample {
     target: Target,
     settings: Settings,
@@ -51,7 +50,7 @@ impl Sample {
     }
 }
 
-/// For targets that hang.
+/// The time limit of a request, for targets that hang.
 const TIMEOUT: Duration = Duration::from_secs(1);
 
 const EVENT: &str = "commerce.order.updated";
@@ -177,7 +176,7 @@ async fn a_replay_of_a_delivered_event_says_so_and_which_one_it_is() {
     for replays in 1..=2 {
         sample.unique(1).await;
         let delivered = async {
-            // It is replayed only once the acknowledgement of the one before is recorded.
+            // A replay is refused until the acknowledgement of the last delivery is recorded.
             loop {
                 if let Ok(number) = engine.store.operator.replay("target", &id).await {
                     return number;

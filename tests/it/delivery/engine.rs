@@ -1,4 +1,4 @@
-//! A delivery engine without the bridge around it: a real store, one dispatcher.
+//! A delivery engine without the rest of the bridge: a real store and one dispatcher.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::soon;
 
-/// The engine.
+/// A store, and the dispatcher of one target.
 pub struct Engine {
     pub store: Store,
     pub control: Control,
@@ -39,9 +39,9 @@ impl Engine {
         Self::start_as(folder, settings, false).await
     }
 
-    /// The same, `paused` or not.
+    /// Starts it on the database in `folder`. The target is paused if `paused` is set.
     pub async fn start_as(folder: &TempDir, settings: &Settings, paused: bool) -> Self {
-        // An error says that another test has installed it.
+        // An error says that a provider is installed already.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let clock = Clock::system();
         let route = route(settings);
@@ -53,8 +53,8 @@ impl Engine {
             audit_retention: Duration::from_hours(48),
             dead_retention: Duration::from_hours(48),
         };
-        // Other tests of this process start programs, and until such a child has become its
-        // program it holds what this process had open, the lock of a closed store included.
+        // Other tests of this process start programs. Between fork and exec a child holds the open
+        // files of this process, and with them the lock of a store that is closed here.
         let (mut store, writer) = loop {
             match Store::open(&file, vec![route.clone()], clock.clone()).await {
                 Err(OpenError::InUse(_)) => tokio::task::yield_now().await,
@@ -69,8 +69,8 @@ impl Engine {
         Self { store, control, status, writer, dispatcher, stop }
     }
 
-    /// Has another dispatcher take over once the one there is has ended, as at a
-    /// reload of the configuration. Does not wait for that.
+    /// Replaces the dispatcher, as a reload of the configuration does. The new one starts once the
+    /// old one has ended; this does not wait for that.
     pub async fn replace(&mut self, settings: &Settings) {
         let mut outboxes = self.store.reroute(Vec::new(), vec![route(settings)]).await.unwrap();
         let paused = self.status.borrow().paused_reason.clone();
@@ -85,12 +85,12 @@ impl Engine {
         });
     }
 
-    /// Stores `events`, all at once.
+    /// Stores `events` in one batch.
     pub async fn record(&self, events: Vec<Received>) {
         self.store.inbox.record(Batch { events, cursor: None }).await.unwrap();
     }
 
-    /// Waits until the status of the target is as it is `wanted`.
+    /// Waits until the status of the target is as `wanted`.
     pub async fn until(&self, what: &str, wanted: impl FnMut(&TargetStatus) -> bool) {
         soon(what, self.status.clone().wait_for(wanted)).await.unwrap();
     }
@@ -119,7 +119,7 @@ fn target(
     Target::new(client, outbox, paused, saver, Jitter::from_fn(|| rand::Rng::random(&mut rand::rng())))
 }
 
-/// A target at `url` that is tried again soon, and for ever.
+/// Returns the settings of a target at `url`, with short retries that do not end.
 pub fn settings(url: &str, ordering: Ordering, concurrency: usize) -> Settings {
     Settings {
         name: "target".into(),
@@ -147,7 +147,7 @@ pub fn settings(url: &str, ordering: Ordering, concurrency: usize) -> Settings {
     }
 }
 
-/// The `n`th event, about `object`; later ones were created later.
+/// Returns the `n`th event, about `object`. Events with a higher `n` were created later.
 pub fn event(n: usize, object: usize) -> Received {
     let body = format!(
         r#"{{"id":"evt_{}-{n}","object":"event","type":"commerce.order.updated","created":1734780000,

@@ -1,5 +1,5 @@
-//! The dispatcher against a model, with a real store and real connections:
-//! whatever comes in whatever order, and however the target fails.
+//! The dispatcher against a model, with a real store and real connections: random events in
+//! random order, and random failures of the target.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::delivery::engine::{Engine, event, settings};
 use crate::support::raw::{Act, OK, RawTarget, Record, Seen};
 use crate::support::world::listen;
 
-/// Whose events fail until everything else is delivered.
+/// The object whose events fail until all others are delivered.
 const POISONED: u8 = 0;
 
 #[derive(Clone, Copy, Debug)]
@@ -25,9 +25,9 @@ enum Failure {
 
 #[derive(Clone, Debug)]
 enum Step {
-    /// Events about these objects come in together, each with the failures its attempts meet.
+    /// Events about these objects are stored together. Each has the failures of its first attempts.
     Record(Vec<(u8, Vec<Failure>)>),
-    /// The target sees another request, if there is to be one.
+    /// The test waits until the target sees another request, if one is due.
     Progress,
     /// The bridge is stopped and started again.
     Restart,
@@ -81,7 +81,7 @@ fn act(failure: Failure) -> Act {
     }
 }
 
-/// The failures that the attempts at each event meet, by event id.
+/// The failures of the first attempts at each event, by event id.
 type Failures = BTreeMap<String, Vec<Failure>>;
 
 fn react(failures: &Failures, seen: &Seen) -> Act {
@@ -103,7 +103,7 @@ async fn play(plan: Plan) {
         events.iter().enumerate().map(|(n, (object, _))| event(n, usize::from(*object))).collect();
     let ids = all.iter().map(|event| event.event.id.to_string());
     let failures: Failures = ids.zip(&events).map(|(id, (_, failures))| (id, failures.clone())).collect();
-    let patient = events.iter().filter(|(object, _)| *object != POISONED).count();
+    let deliverable = events.iter().filter(|(object, _)| *object != POISONED).count();
 
     let (listener, url) = listen().await;
     let settings =
@@ -139,14 +139,14 @@ async fn play(plan: Plan) {
         }
     }
     let delivered = |record: &Record| record.requests.iter().filter(|seen| seen.acknowledged).count();
-    until(&engine, &target, "all that can go on", |record| delivered(record) == patient).await;
+    until(&engine, &target, "all that can go on", |record| delivered(record) == deliverable).await;
     target.heal();
     until(&engine, &target, "everything", |record| record.unique() == events.len()).await;
     engine.stop().await;
     judge(&plan, &failures, &target.record());
 }
 
-/// Waits until `reached` holds. Says what the dispatcher shows, and what came last, if it does not.
+/// Waits until `reached` holds. If it waits in vain, the panic shows the status and the last requests.
 async fn until(engine: &Engine, target: &RawTarget, what: &str, reached: impl FnMut(&Record) -> bool) {
     let waiting = target.until(what, reached);
     if tokio::time::timeout(Duration::from_secs(40), waiting).await.is_err() {
@@ -160,7 +160,7 @@ async fn until(engine: &Engine, target: &RawTarget, what: &str, reached: impl Fn
     }
 }
 
-/// What must hold of everything that the target has seen.
+/// Fails unless the requests that the target has seen keep the promises of a delivery.
 fn judge(plan: &Plan, failures: &Failures, record: &Record) {
     assert!(record.max_in_flight <= plan.concurrency, "{} at a time", record.max_in_flight);
     for (id, failures) in failures {

@@ -1,4 +1,4 @@
-//! Outcomes that cannot be written when they are known.
+//! Outcomes that cannot be recorded at once, and retries that a wrong clock planned.
 
 use std::time::Duration;
 
@@ -16,21 +16,17 @@ async fn an_outcome_that_cannot_be_written_is_tried_again_until_it_is_and_a_stop
     let mut bridge = world.bridge().await;
     world.simulator.play(1);
     soon("the webhooks", world.simulator.webhooks_settled()).await;
-    soon("the record of the attempt", async {
-        while world.look_up::<i64>("SELECT count(*) FROM delivery WHERE state = 'sending'") == 0 {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
-    // Another program writes to the database and does not come to an end.
-    let intruder = rusqlite::Connection::open(world.database()).unwrap();
-    intruder.busy_timeout(Duration::from_secs(5)).unwrap();
-    intruder.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let sending = "SELECT count(*) FROM delivery WHERE state = 'sending'";
+    world.until_found("the record of the attempt", sending).await;
+    // Another program begins a transaction that writes, and does not end it.
+    let other_writer = rusqlite::Connection::open(world.database()).unwrap();
+    other_writer.busy_timeout(Duration::from_secs(5)).unwrap();
+    other_writer.execute_batch("BEGIN IMMEDIATE").unwrap();
     target.until("the answer", |record| record.unique() == 1).await;
     bridge.logged("the store cannot commit").await;
     bridge.terminate();
     bridge.logged("what is in hand is finished").await;
-    intruder.execute_batch("ROLLBACK").unwrap();
+    other_writer.execute_batch("ROLLBACK").unwrap();
     let (status, log) = bridge.ended().await;
     assert!(status.success(), "{status}");
     assert!(failures(&log, "orders").is_empty());
@@ -48,24 +44,18 @@ async fn a_retry_that_was_planned_by_a_clock_set_back_since_is_made_soon() {
     let fails = b"HTTP/1.1 500 No\r\ncontent-length: 0\r\n\r\n";
     let target = RawTarget::scripted([Act::Say(fails.to_vec())]).await;
     world.target_at("orders", &target.url);
-    // Between the first attempt and the second there is time to stop.
+    // The bridge stops between the first attempt and the second.
     world.set_target("orders", "RETRY_MIN", "30s");
     world.set_target("orders", "RETRY_MAX", "30s");
     let bridge = world.bridge().await;
     world.simulator.play(1);
     soon("the webhooks", world.simulator.webhooks_settled()).await;
-    soon("the record of the attempt", async {
-        while world.look_up::<i64>("SELECT count(*) FROM delivery WHERE state = 'retrying'") == 0 {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
+    let retrying = "SELECT count(*) FROM delivery WHERE state = 'retrying'";
+    world.until_found("the record of the attempt", retrying).await;
     bridge.stop().await;
-    // As it is where the clock was an hour ahead.
-    let database = rusqlite::Connection::open(world.database()).unwrap();
+    // The time of the retry is as a clock that is an hour ahead sets it.
     let hour = "UPDATE delivery SET due_at = due_at + 3600000 WHERE state = 'retrying'";
-    assert_eq!(database.execute(hour, []).unwrap(), 1);
-    drop(database);
+    assert_eq!(world.execute(hour, []), 1);
 
     let mut bridge = world.bridge().await;
     crate::delivery::all_settled(&bridge).await;

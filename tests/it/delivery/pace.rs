@@ -1,4 +1,4 @@
-//! How much a target gets at a time, and with what it is addressed.
+//! Concurrency, order, rate limit and headers of the requests to a target.
 
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ async fn without_order_those_of_one_object_go_out_together() {
     let mut world = World::new(World::with_duplicates()).await;
     let target = world.target("orders").await;
     world.set_target("orders", "ORDERING", "none");
-    // Room for all of them at once: what hangs would open the breaker before more went out.
+    // All are sent at once: fewer that hang would open the breaker before the others are sent.
     world.set_target("orders", "CONCURRENCY", "60");
     world.set_target("orders", "TIMEOUT", "2s");
     target.fail_ratio(1.0, Reaction::Hang);
@@ -56,7 +56,7 @@ async fn a_rate_limit_spreads_requests_over_time() {
     bridge.stop().await;
     let times: Vec<_> = target.deliveries().iter().map(|delivery| delivery.received_at).collect();
     let span = times.iter().max().unwrap().since(*times.iter().min().unwrap());
-    // The first may come late, which shortens what is seen of the rest.
+    // The first request may arrive late, which shortens the observed span.
     assert!(span * 2 >= Duration::from_secs(1) * (EVENTS - 1) / RATE, "{span:?}");
     assert_each_once(&target, &ids);
 }

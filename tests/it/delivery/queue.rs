@@ -1,4 +1,4 @@
-//! Who goes first.
+//! The order in which waiting deliveries are sent.
 
 use pepay_bridge::domain::delivery::Ordering;
 use tempfile::TempDir;
@@ -6,14 +6,14 @@ use tempfile::TempDir;
 use crate::delivery::engine::{Engine, event, settings};
 use crate::support::raw::{Act, OK, RawTarget};
 
-/// What comes at once in the beginning: more than is held in memory.
+/// The number of events stored first: more than are kept in memory.
 const FIRST: usize = 1500;
-/// What comes again and again, for every [`TAKEN`] that the target takes.
+/// The number of events stored again and again, for every [`TAKEN`] requests.
 const NEXT: usize = 200;
 const TAKEN: usize = 100;
-/// What may be in memory before the first of it is sent, and may overtake.
+/// The number of later events that may be in memory already, and may overtake the first ones.
 const IN_MEMORY: usize = 1000;
-/// Of so many places one at least is for what has waited for longest.
+/// One of so many places is for the deliveries that have waited longest.
 const PLACES: usize = 3;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -37,7 +37,7 @@ async fn events_that_keep_coming_do_not_starve_those_that_wait_for_longer() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_delivery_in_hand_steps_back_behind_one_of_its_object_that_comes_late() {
-    // The first one keeps the only place until the bridge has had enough of its answer.
+    // The first delivery has the only place until the bridge stops reading its unfinished answer.
     let unfinished = b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n".to_vec();
     let target = RawTarget::scripted([Act::SayAndWait(unfinished)]).await;
     let folder = TempDir::new().unwrap();

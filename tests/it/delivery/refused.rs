@@ -1,5 +1,5 @@
-//! Events and objects that a target refuses for good: what it takes does not wait
-//! for them, however many they are and in whatever order they come.
+//! Events and objects that a target always refuses: events that it takes do not wait for them,
+//! however many there are and in whatever order they arrive.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -15,24 +15,24 @@ use crate::support::raw::{Act, OK, RawTarget, Record};
 use crate::support::soon;
 use crate::support::world::World;
 
-/// How long what can be delivered may take, whatever cannot. A wait for the breaker's
-/// probes, which go out at intervals of up to a minute, would take longer.
+/// The longest time for the deliveries that the target takes. If they waited for the breaker's
+/// probes, which have intervals of up to a minute, they would take longer.
 const BOUND: Duration = Duration::from_secs(10);
 
-/// Objects from this number on are taken, those below refused.
+/// The target takes objects with this number and above, and refuses those below.
 const TAKEN: usize = 1000;
 
 #[derive(Clone, Debug)]
 struct Plan {
     refusal: Act,
     concurrency: usize,
-    /// Events that come together, each about an object of its own or one of ten, and
-    /// whether it is refused. Between two of them the bridge is stopped and started.
+    /// The events that are stored together: whether the target refuses each, and the number of its
+    /// object, one of ten; `None` is an object of its own. The bridge restarts between two batches.
     batches: Vec<Vec<(bool, Option<u8>)>>,
 }
 
-/// What names the target and not the event, as 503 does, cannot be told from a target
-/// that is down where it comes in a row: it is not among these.
+/// Returns refusals of an event. Those of the target, such as 503, are not among them: many in a row
+/// look like a target that is down.
 fn refusals() -> impl Strategy<Value = Act> {
     prop::sample::select(vec![400, 404, 408, 422, 500, 502]).prop_map(|status| {
         Act::Say(format!("HTTP/1.1 {status} No\r\ncontent-length: 0\r\n\r\n").into_bytes())
@@ -40,18 +40,18 @@ fn refusals() -> impl Strategy<Value = Act> {
 }
 
 fn plans() -> impl Strategy<Value = Plan> {
-    // In shares: one in so many is taken, or refused.
+    // A random share of the events is refused.
     let share = (0..=20_u32, prop::collection::vec((0..20_u32, prop::option::of(0..10_u8)), 1..120))
         .prop_map(|(share, all)| all.into_iter().map(|(at, object)| (at < share, object)).collect());
-    // In rows: many refused ones, then one that is taken.
+    // Many events in a row are refused, then one is taken.
     let row = (0..300_usize).prop_map(|length| (0..=length).map(|n| (n < length, None)).collect::<Vec<_>>());
     let batch = prop_oneof![share, row];
     (refusals(), prop::sample::select(vec![1, 2, 16]), prop::collection::vec(batch, 1..4))
         .prop_map(|(refusal, concurrency, batches)| Plan { refusal, concurrency, batches })
 }
 
-/// As a target is by default: retries wait for a second, and then for longer.
-fn patient(url: &str, concurrency: usize) -> Settings {
+/// Returns settings with the default retries: the first after a second, later ones after longer.
+fn with_default_retries(url: &str, concurrency: usize) -> Settings {
     let settings = settings(url, Ordering::PerObject, concurrency);
     let backoff = Backoff::new(Duration::from_secs(1), Duration::from_hours(1)).unwrap();
     Settings { retry: RetryPolicy { backoff, ..settings.retry }, ..settings }
@@ -64,7 +64,7 @@ async fn play(plan: Plan) {
         if refused { refusal.clone() } else { Act::Say(OK.to_vec()) }
     })
     .await;
-    let settings = patient(&target.url, plan.concurrency);
+    let settings = with_default_retries(&target.url, plan.concurrency);
     let folder = TempDir::new().unwrap();
     let mut engine = Engine::start(&folder, &settings).await;
     let (mut number, mut wanted) = (0, 0);
@@ -99,7 +99,7 @@ proptest! {
     }
 }
 
-/// One object in ten, by the last digits of its id.
+/// Returns whether the target refuses `object`: about one object in ten, by the sum of its bytes.
 fn is_refused(object: &str) -> bool {
     object.bytes().map(usize::from).sum::<usize>() % 10 == 0
 }
@@ -129,7 +129,7 @@ async fn one_object_in_ten_that_fails_stops_no_other_in_flow_nor_after_a_restart
         world.set_target(name, "TIMEOUT", "1s");
         targets.push((name, target));
     }
-    // By id: an acknowledgement that comes later than the time limit, as on a busy machine, is asked for again.
+    // By id: on a busy machine an acknowledgement may exceed the time limit, and its event is sent again.
     let taken = |record: &Record| {
         let healthy = record.requests.iter().filter(|seen| !is_refused(&seen.object) && seen.acknowledged);
         healthy.map(|seen| &seen.id).collect::<HashSet<_>>().len()
@@ -139,7 +139,7 @@ async fn one_object_in_ten_that_fails_stops_no_other_in_flow_nor_after_a_restart
         let bridge = world.bridge().await;
         played.extend(world.simulator.play(600));
         soon("the webhooks", world.simulator.webhooks_settled()).await;
-        // On a busy machine a webhook is given up, and the stream brings its event later.
+        // On a busy machine Pepay may give up a webhook; the stream brings its event later.
         bridge.until("all events", |status| status["store"]["events"] == played.len()).await;
         let objects = "SELECT id, object_id FROM event";
         let healthy = world.rows(objects).into_iter().filter(|(_, object)| !is_refused(object)).count();

@@ -1,4 +1,4 @@
-//! A target that asks to be left alone, and one that refuses everything.
+//! A target that asks for a pause by `Retry-After`, and one that refuses everything.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use crate::support::raw::{Act, OK, RawTarget, Record};
 use crate::support::soon;
 use crate::support::world::World;
 
-/// How long the target wants to be left alone.
+/// The `Retry-After` of the target.
 const WAIT: Duration = Duration::from_secs(2);
 
 fn refusal(status: &str) -> Act {
@@ -23,7 +23,7 @@ fn asks_to_wait() -> Act {
     )
 }
 
-/// The state of the target `orders`, as `/status` has it.
+/// Returns the state of the target `orders` in `/status`.
 fn orders(status: &Value) -> &Value {
     &status["targets"][0]
 }
@@ -48,7 +48,7 @@ async fn nothing_at_all_is_sent_to_a_target_that_has_asked_to_wait() {
     target.until("the first attempt", |record| record.requests.len() == 1).await;
     let status = bridge.until("the wait", |status| !orders(status)["retry_after_until"].is_null()).await;
     assert_eq!(orders(&status)["circuit"], "closed");
-    // Other objects, whose first attempt nothing else would hold back.
+    // These are about other objects, so nothing but the wait delays their first attempts.
     world.simulator.play(20);
     soon("the webhooks", world.simulator.webhooks_settled()).await;
     let all = target.until("all of them", |record| record.unique() > 20).await.requests;
@@ -83,7 +83,7 @@ async fn a_wait_lasts_no_longer_than_retry_max_and_a_resume_ends_it() {
     assert_eq!(target.record().requests.len(), 1);
     let (code, shown) = bridge.post("/api/v1/targets/orders/resume", &json!({})).await;
     assert_eq!((code, &shown["paused"]), (200, &json!(false)));
-    // The first is due in an hour by itself, the second at once.
+    // The retry of the first is due in an hour; the first attempt of the second is due at once.
     target.until("the other event", |record| record.unique() >= 1).await;
     bridge.stop().await;
 }
@@ -143,7 +143,7 @@ async fn a_target_that_refuses_some_is_not_rejecting() {
     });
     let target = target.await;
     let mut world = world(&target).await;
-    // Retries of the refused ones are not what this is about.
+    // The refused events are not retried during the test.
     for (key, value) in [("RETRY_MIN", "1h"), ("RETRY_MAX", "1h"), ("CONCURRENCY", "1")] {
         world.set_target("orders", key, value);
     }
@@ -168,12 +168,8 @@ async fn a_retry_after_outlasts_a_restart_while_the_address_stays() {
     let waits = |status: &Value| !orders(status)["retry_after_until"].is_null();
     let status = bridge.until("the wait", waits).await;
     let until = orders(&status)["retry_after_until"].clone();
-    soon("the store", async {
-        while world.look_up::<i64>("SELECT count(*) FROM target WHERE retry_after_until > 0") == 0 {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
+    let stored = "SELECT count(*) FROM target WHERE retry_after_until > 0";
+    world.until_found("the record of the wait", stored).await;
     bridge.kill().await;
 
     let bridge = world.bridge().await;
@@ -184,7 +180,7 @@ async fn a_retry_after_outlasts_a_restart_while_the_address_stays() {
     assert_eq!(target.record().requests.len(), 1, "nothing is sent before that");
     bridge.stop().await;
 
-    // Another address has asked for nothing.
+    // The target at another URL has not asked to wait.
     world.set_target("orders", "URL", &format!("{}/moved", target.url));
     let bridge = world.bridge().await;
     target.until("the others", |record| record.unique() >= 5).await;
@@ -222,15 +218,11 @@ async fn a_target_pauses_after_so_many_final_refusals_until_an_operator_resumes_
     assert!(reason.contains("pause_when_rejecting") && reason.contains("410"), "{reason}");
     bridge.until("the end of what was out", |status| orders(status)["in_flight"] == 0).await;
     let refused = target.record().requests.len();
-    // Three, and what was on the wire beside the third.
+    // Three requests, and one that was in flight beside the third.
     assert!((3..=4).contains(&refused), "{refused}");
     assert!((gauge(&bridge, "paused").await - 1.0).abs() < f64::EPSILON);
-    soon("the store", async {
-        while world.look_up::<i64>("SELECT count(*) FROM target WHERE paused_at IS NOT NULL") == 0 {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
+    let stored = "SELECT count(*) FROM target WHERE paused_at IS NOT NULL";
+    world.until_found("the record of the pause", stored).await;
     bridge.stop().await;
 
     let bridge = world.bridge().await;

@@ -1,4 +1,4 @@
-//! When a failed delivery is tried again, and when no more.
+//! When a failed delivery is retried, and when it is given up.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ fn refusal(status: u16, retry_after: &str) -> Act {
     Act::Say(head.into_bytes())
 }
 
-/// The wait that was said to follow the first failure of `target`.
+/// Returns the wait in milliseconds that was logged with the first failure of `target`.
 fn wait(log: &[Value], target: &str) -> u64 {
     failures(log, target)[0]["retry_in_ms"].as_u64().unwrap()
 }
@@ -48,8 +48,8 @@ async fn retry_after_lengthens_the_wait_up_to_its_maximum_and_nonsense_does_not(
         let longest = if ["seconds", "date", "endless"].contains(&&**name) { 1000 } else { 50 };
         assert!(wait(&log, name) <= longest, "{name}: {}", wait(&log, name));
     }
-    // Jitter alone would be at most 50 ms here. What is said to be left of a wait is
-    // less by the commit, so the target's own clock tells how long it was.
+    // Without `Retry-After` the wait would be at most 50 ms. The logged wait does not include the time
+    // of the commit, so the clock of the target measures the whole wait.
     for wished in ["seconds", "date", "endless"] {
         let requests = targets[wished].record().requests;
         assert!(requests[1].at - requests[0].at > Duration::from_millis(500), "{wished}");

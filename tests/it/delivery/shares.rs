@@ -1,6 +1,5 @@
-//! New events go before a backlog and before a crowd of retries, which go on all the same.
+//! New events are sent before a backlog and before many due retries, which make progress nevertheless.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use pepay_bridge::domain::clock::Clock;
@@ -10,34 +9,34 @@ use crate::support::raw::{Act, OK, RawTarget, Record, Seen};
 use crate::support::soon;
 use crate::support::world::{World, listen};
 
-/// How long the target works on a request.
+/// The time that the target works on a request.
 const DELAY: Duration = Duration::from_millis(20);
 const EVENTS: usize = 100;
-/// At [`DELAY`] and a concurrency of 16 the stored deliveries take longer than this.
+/// The longest time for the new events. At [`DELAY`] and a concurrency of 16 the stored deliveries take
+/// longer.
 const BOUND: Duration = Duration::from_secs(10);
 
 fn is_stored(seen: &Seen) -> bool {
     seen.object.starts_with("backlog")
 }
 
-/// How many of the new events, and of the stored ones, were acknowledged.
+/// Returns the number of acknowledged new events, and of acknowledged stored ones.
 fn taken(record: &Record) -> (usize, usize) {
     let (stored, new): (Vec<_>, Vec<_>) =
         record.requests.iter().filter(|seen| seen.acknowledged).partition(|seen| is_stored(seen));
     (new.len(), stored.len())
 }
 
-/// Has all stored deliveries of the database be retries that are due now.
-fn make_retries(database: &Path) {
+/// Turns all stored deliveries into retries that are due now.
+fn make_retries(world: &World) {
     let now = Clock::system().now().0;
-    let database = rusqlite::Connection::open(database).unwrap();
     let retry = "UPDATE delivery SET state = 'retrying', attempts = 3, first_attempt_at = ?1, due_at = ?1, \
                  lane = NULL, rank = 0 WHERE settled_at IS NULL";
-    database.execute(retry, [now]).unwrap();
+    world.execute(retry, [now]);
 }
 
-/// A world with a target that answers what is stored with `answer`, and with a backlog
-/// of so many.
+/// Starts a world with `backlog` stored events, and a target that answers these with `answer` and
+/// others with [`OK`].
 async fn world(answer: &'static [u8], backlog: usize) -> (World, RawTarget) {
     let mut world = World::new(World::with_duplicates()).await;
     let (listener, url) = listen().await;
@@ -55,8 +54,8 @@ async fn world(answer: &'static [u8], backlog: usize) -> (World, RawTarget) {
 #[tokio::test(flavor = "multi_thread")]
 async fn fifty_thousand_retries_due_at_once_keep_no_new_event_waiting() {
     let (world, target) = world(b"HTTP/1.1 500 No\r\ncontent-length: 0\r\n\r\n", 50_000).await;
-    make_retries(&world.database());
-    // Before and after another restart.
+    make_retries(&world);
+    // The second round follows a restart.
     for round in 1..=2 {
         let bridge = world.bridge().await;
         let began = Instant::now();
@@ -87,7 +86,7 @@ async fn new_events_go_before_a_backlog_which_goes_on() {
     world.simulator.play(EVENTS);
     let record = target.until("the new events", |record| taken(record).0 == EVENTS).await;
     assert!(began.elapsed() < BOUND, "{:?}", began.elapsed());
-    // Half of the places at most were theirs.
+    // New events take at most half of the places.
     assert!(
         taken(&record).1 - before >= EVENTS / 4,
         "{} of the backlog meanwhile",
@@ -101,7 +100,7 @@ async fn new_events_go_before_a_backlog_which_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_target_that_is_too_busy_for_everything_is_left_alone_by_a_crowd_of_retries() {
+async fn a_target_that_is_too_busy_receives_only_probes_however_many_retries_are_due() {
     let mut world = World::new(World::with_duplicates()).await;
     let target = RawTarget::new(|_| Act::Say(b"HTTP/1.1 429 No\r\ncontent-length: 0\r\n\r\n".to_vec())).await;
     world.target_at("orders", &target.url);
@@ -109,7 +108,7 @@ async fn a_target_that_is_too_busy_for_everything_is_left_alone_by_a_crowd_of_re
         world.set_target("orders", key, value);
     }
     store_backlog(&world.database(), "orders", 4_000).await;
-    make_retries(&world.database());
+    make_retries(&world);
     let mut bridge = world.bridge().await;
     world.simulator.play(EVENTS);
     bridge.logged("target is down").await;

@@ -1,4 +1,4 @@
-//! Targets that are not there: certainly nothing has arrived, so nothing is held.
+//! Targets that cannot be reached: nothing has arrived, so no delivery is held.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::support::raw::{Act, OK, RawTarget};
 use crate::support::soon;
 use crate::support::world::{World, hold};
 
-/// Waits for the failure of `target`'s attempt with this number.
+/// Waits for the log line about the failure of this attempt at `target`.
 async fn failure(bridge: &mut Bridge, target: &str, attempt: u64) -> Value {
     let wanted =
         |line: &Value| line["target"] == target && line["attempt"] == attempt && line["error"].is_string();
@@ -73,14 +73,15 @@ async fn a_name_that_does_not_resolve_may_do_so_later() {
     bridge.stop().await;
 }
 
-/// A listener whose queue of connections is full: the next wait in vain.
+/// Returns a listener whose queue is full, so that further connections are not accepted, its URL, and
+/// the connections in the queue.
 async fn full() -> (TcpListener, String, Vec<TcpStream>) {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let listener = socket.listen(1).unwrap();
     let address = listener.local_addr().unwrap();
     let mut waiting = Vec::new();
-    // The queue is full when a connection is not taken within this time.
+    // The queue is full once a connection is not accepted within this time.
     while let Ok(taken) = tokio::time::timeout(Duration::from_millis(300), TcpStream::connect(address)).await
     {
         waiting.push(taken.unwrap());
@@ -92,7 +93,7 @@ async fn full() -> (TcpListener, String, Vec<TcpStream>) {
 async fn a_connection_that_does_not_come_about_in_time_leaves_nothing_uncertain() {
     let mut world = World::new(World::with_duplicates()).await;
     let (listener, url, waiting) = full().await;
-    // Whichever of the two limits is the shorter one.
+    // The shorter of the two limits holds.
     for (name, timeout, connect_timeout) in [("connect", "10s", "200ms"), ("total", "200ms", "10s")] {
         world.target_at(name, &url);
         world.set_target(name, "ON_UNCERTAIN", "hold");
@@ -106,7 +107,7 @@ async fn a_connection_that_does_not_come_about_in_time_leaves_nothing_uncertain(
     let status = bridge.status().await;
     assert!(status["targets"].as_array().unwrap().iter().all(|target| target["held"] == 0), "{status}");
 
-    // Those that kept the place are let in, and leave without a word.
+    // The connections in the queue are accepted and end without a request.
     drop(waiting);
     let target = RawTarget::on(listener, url, Duration::ZERO, |_| Act::Say(OK.to_vec()));
     target

@@ -1,4 +1,4 @@
-//! What operators have asked for is kept: who, what, how many, and what came of it.
+//! The audit trail: who asked for what, the number of changes, and the outcome.
 
 use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ use crate::support::world::World;
 const ADMIN: &str = "the-token-of-the-admin";
 const READER: &str = "the-token-of-the-reader";
 
-/// The status and the body of `GET path`, or of a `POST` of `body`.
+/// Sends `GET path`, or with `body` a `POST`. Returns the status and the JSON of the response.
 async fn ask(bridge: &Bridge, token: &str, path: &str, body: Option<&str>) -> (StatusCode, Value) {
     let url = format!("{}/api/v1/{path}", bridge.admin);
     let request = match body {
@@ -51,7 +51,7 @@ async fn a_reload_by_signal_an_export_and_tests_are_kept_with_what_they_were() {
     assert_eq!(ask(&bridge, ADMIN, "targets/orders/test", Some("{}")).await.0, StatusCode::OK);
     assert_eq!(ask(&bridge, ADMIN, "alerts/test", Some("{}")).await.0, StatusCode::CONFLICT);
 
-    // A signal has no response that waits for its entry.
+    // No response waits for the entry of a signal.
     let entries = soon("the entries", async {
         loop {
             let entries = listed(&bridge, "").await;
@@ -61,10 +61,10 @@ async fn a_reload_by_signal_an_export_and_tests_are_kept_with_what_they_were() {
         }
     })
     .await;
-    let mut told: Vec<_> = entries.iter().map(|entry| json!(told(entry))).collect();
-    told.sort_by_key(ToString::to_string);
+    let mut rows: Vec<_> = entries.iter().map(|entry| json!(members(entry))).collect();
+    rows.sort_by_key(ToString::to_string);
     assert_eq!(
-        told,
+        rows,
         [
             json!(["SIGHUP", "reload", null, null, 0, "invalid_configuration"]),
             json!(["SIGHUP", "reload", null, null, 1, "done"]),
@@ -79,8 +79,8 @@ async fn a_reload_by_signal_an_export_and_tests_are_kept_with_what_they_were() {
     bridge.stop().await;
 }
 
-/// Who, what, about what, how many and with which outcome.
-fn told(entry: &Value) -> [Value; 6] {
+/// Returns actor, action, target, event, count and outcome of an entry or of an audit line.
+fn members(entry: &Value) -> [Value; 6] {
     ["who", "action", "target", "event_id", "count", "outcome"].map(|member| entry[member].clone())
 }
 
@@ -121,7 +121,7 @@ async fn every_change_and_every_reading_of_a_body_is_kept_and_logged_whatever_th
         json!(["grafana", "pause", "orders", null, 0, "insufficient_scope"]),
         json!(["grafana", "read_body", null, id, 1, "done"]),
     ];
-    assert_eq!(entries.iter().map(|entry| json!(told(entry))).collect::<Vec<_>>(), expected);
+    assert_eq!(entries.iter().map(|entry| json!(members(entry))).collect::<Vec<_>>(), expected);
     assert_eq!(entries[1]["filter"], r#"{"state":"dead"}"#);
     for entry in &entries {
         assert_eq!(
@@ -137,10 +137,9 @@ async fn every_change_and_every_reading_of_a_body_is_kept_and_logged_whatever_th
 
     let (status, log) = bridge.stop().await;
     assert!(status.success());
-    let mut logged: Vec<_> = log.iter().filter(|line| line["message"] == "audit").map(told).collect();
+    let mut logged: Vec<_> = log.iter().filter(|line| line["message"] == "audit").map(members).collect();
     logged.reverse();
-    let without_nulls = |entry: &Value| told(entry);
-    assert_eq!(logged, entries.iter().map(without_nulls).collect::<Vec<_>>());
+    assert_eq!(logged, entries.iter().map(members).collect::<Vec<_>>());
 
     let bridge = world.bridge().await;
     assert_eq!(listed(&bridge, "").await, entries, "a restart keeps them");

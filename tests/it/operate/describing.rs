@@ -14,7 +14,7 @@ async fn responses_are_as_the_document_describes_them() {
     soon("the delivery", target.until(|totals| totals.unique == 1)).await;
     let operator = Operator::of(&bridge);
     operator.until_all_are("delivered", 1).await;
-    // Puts something into the audit trail.
+    // Reading a body adds an entry to the audit trail.
     operator.look(&format!("events/{id}/body")).await;
     let document = Document::of(&bridge).await;
     for path in [

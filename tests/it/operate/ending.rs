@@ -7,7 +7,7 @@ use crate::support::raw::{Act, RawTarget};
 use crate::support::world::World;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_those_that_are_held_one_is_released_one_is_closed_and_one_is_cancelled() {
+async fn a_held_delivery_is_released_closed_or_cancelled() {
     let mut world = World::new(World::with_duplicates()).await;
     let target = RawTarget::new(|_| Act::Hang).await;
     world.target_at("orders", &target.url);

@@ -1,4 +1,4 @@
-//! Events and deliveries are found again.
+//! Lists of events and deliveries, and one event in full.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use super::Operator;
 use crate::support::soon;
 use crate::support::world::World;
 
-/// Whether a filter is to keep an event.
+/// Returns whether a filter should keep an event.
 type Keeps = Box<dyn Fn(&Value) -> bool>;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -38,7 +38,7 @@ async fn every_event_is_listed_once_newest_first_page_by_page_and_by_every_filte
     let listed: BTreeSet<_> = events.iter().map(|event| event["id"].as_str().unwrap()).collect();
     assert_eq!(listed, ids.iter().map(EventId::as_str).collect());
 
-    // Each filter keeps exactly those that it says.
+    // Each filter keeps exactly the events that match it.
     let chosen = &events[20];
     let text = |name: &str| chosen[name].as_str().unwrap().to_owned();
     let has_delivered =

@@ -1,4 +1,4 @@
-//! A target breaks, is mended, and gets what it missed.
+//! A target breaks, is repaired, and receives its dead deliveries.
 
 use pepay_bridge::simulator::target::Reaction;
 use reqwest::StatusCode;
@@ -62,10 +62,10 @@ async fn a_bulk_change_that_the_store_does_not_finish_says_how_many_were_changed
     let operator = Operator::of(&bridge);
     operator.until_all_are("dead", 201).await;
 
-    let intruder = rusqlite::Connection::open(world.database()).unwrap();
+    let other_writer = rusqlite::Connection::open(world.database()).unwrap();
     let refuse = "CREATE TRIGGER refuse BEFORE UPDATE ON delivery WHEN new.state = 'cancelled' AND new.sequence > 200 \
                   BEGIN SELECT raise(ABORT, 'refused by the test'); END";
-    intruder.execute_batch(refuse).unwrap();
+    other_writer.execute_batch(refuse).unwrap();
     let all = json!({ "filter": { "state": "dead" }, "confirm": 201 });
     let (status, problem) = operator.post("deliveries/cancel", all).await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{problem}");
@@ -102,7 +102,7 @@ async fn one_delivery_that_waits_for_its_retry_is_retried_at_once_and_another_is
     let allowed = operator.refused(&format!("deliveries/orders/{first}/retry")).await;
     assert_eq!(allowed, json!(["retrying", "dead", "closed", "cancelled"]));
     assert_eq!(operator.refused(&format!("deliveries/orders/{second}/release")).await, json!(["held"]));
-    // One that was cancelled can still be wanted after all.
+    // A cancelled delivery can still be retried.
     operator.act(&format!("deliveries/orders/{second}/retry"), json!({})).await;
     operator.until_all_are("delivered", 2).await;
 }

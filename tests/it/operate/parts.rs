@@ -1,4 +1,4 @@
-//! Targets and streams are directed while they run.
+//! Actions on targets and streams while they run.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::support::soon;
 use crate::support::world::{World, assert_each_once};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_target_that_is_paused_gets_nothing_but_test_events_until_it_is_resumed_even_after_a_restart() {
+async fn a_target_that_is_paused_receives_only_test_events_until_it_is_resumed_even_after_a_restart() {
     let mut world = World::new(World::with_duplicates()).await;
     let target = world.target("orders").await;
     let bridge = world.bridge().await;
@@ -92,7 +92,7 @@ async fn a_stream_reconnects_and_reads_again_what_pepay_has() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn with_a_token_nothing_is_told_or_done_without_it() {
+async fn if_a_token_is_configured_requests_without_it_are_refused() {
     let mut world = World::new(World::with_duplicates()).await;
     let target = world.target("orders").await;
     world.set("SERVER__ADMIN_TOKEN", "a-token-of-the-operator");

@@ -1,4 +1,4 @@
-//! Sending an event again that has been delivered.
+//! Replay of an event that has been delivered.
 
 use reqwest::StatusCode;
 use serde_json::json;
@@ -23,7 +23,7 @@ async fn a_replay_is_marked_so_that_a_target_can_tell_it_from_a_repetition() {
         assert_eq!((status, &delivery["replays"]), (StatusCode::ACCEPTED, &json!(number)), "{delivery}");
         operator.until(&format!("deliveries/orders/{id}"), |delivery| delivery["state"] == "delivered").await;
     }
-    // One that the event was never for.
+    // A target whose types do not match the event receives it by a replay.
     operator.act(&format!("events/{id}/replay"), json!({ "target": "picky" })).await;
     soon("the replay", picky.until(|totals| totals.unique == 1)).await;
 

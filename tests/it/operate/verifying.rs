@@ -1,4 +1,4 @@
-//! Comparing an event with what Pepay has under its id.
+//! Comparison of an event with the event that Pepay has under its id.
 
 use pepay_bridge::simulator::fault::{Door, Fault};
 use pepay_bridge::simulator::options::{ApiKey, Copies, Options};
@@ -11,7 +11,7 @@ use crate::support::bridge::{Bridge, command};
 use crate::support::soon;
 use crate::support::world::{API_KEY, World, webhook};
 
-/// Exit code, standard output and standard error of `events verify`.
+/// Runs `events verify`. Returns its exit code, standard output and standard error.
 async fn verify(world: &World, bridge: &Bridge, arguments: &[&str]) -> (Option<i32>, String, String) {
     let mut command = command(&world.configuration);
     let command = command.args(["events", "verify"]).args(arguments).args(["--admin-url", &bridge.admin]);
@@ -38,7 +38,7 @@ async fn an_event_is_equal_different_or_unknown_at_pepay() {
         assert_eq!(code, Some(0));
         assert!(said.starts_with(&format!("equal: Pepay has the same {id} (asked as ")), "{said}");
 
-        // Pepay has one, and the bridge gets another under the same id.
+        // Pepay has one body, and the bridge receives another under the same id.
         let event = |status: &str, pending: u8| {
             format!(
                 r#"{{"id":"evt_1734780000000-9","object":"event","type":"commerce.order.updated",
@@ -58,7 +58,7 @@ async fn an_event_is_equal_different_or_unknown_at_pepay() {
             "{printed}{said}"
         );
 
-        // Only the bridge has this one; none has the last.
+        // Only the bridge has this event. Neither has `evt_none`.
         webhook(&bridge, &event("paid", 0).replace("-9", "-10")).await;
         let (code, _, said) = verify(&world, &bridge, &["evt_1734780000000-10"]).await;
         assert!(
@@ -101,7 +101,7 @@ async fn what_pepay_says_instead_of_an_event_is_passed_on_and_a_missing_key_is_n
     assert!(code == Some(1) && said.contains("html"), "{said}");
     assert!(bridge.stop().await.0.success());
 
-    // Webhooks alone need no key, and this does.
+    // A bridge with webhooks alone needs no key, but the comparison needs one.
     world.configuration.retain(|key, _| !key.starts_with("STREAMS__") && key != "PEPAY__API_KEY");
     let bridge = Bridge::start(&world.configuration).await;
     let (code, _, said) = verify(&world, &bridge, &[&id]).await;

@@ -1,4 +1,4 @@
-//! What a delivery waits for.
+//! The reasons why a delivery waits, as the API and the commands show them.
 
 use serde_json::{Value, json};
 
@@ -11,7 +11,7 @@ fn refusal(head: &str) -> Act {
     Act::Say(format!("HTTP/1.1 {head}\r\ncontent-length: 0\r\n\r\n").into_bytes())
 }
 
-/// What each open delivery to `target` waits for, once all `count` wait as `wanted` says.
+/// Waits until `target` has `count` deliveries and `wanted` holds for the `next_try` of each. Returns them.
 async fn waiting(
     operator: &Operator,
     target: &str,
@@ -55,11 +55,11 @@ async fn a_delivery_says_what_it_waits_for() {
     }
     let is = |what: &'static str| move |next: &Value| next["waits_for"] == what;
     waiting(&operator, "paused", 12, is("pause")).await;
-    // The first attempt of some may have been a probe; these wait for their time or the next one.
+    // Some may have been probes already; these wait for their time or for the next probe.
     let down =
         waiting(&operator, "down", 12, |next| next["waits_for"] == "probe" || next["waits_for"] == "time");
     assert!(down.await.iter().any(|delivery| delivery["next_try"]["waits_for"] == "probe"));
-    // One that was refused may have to wait for longer by itself.
+    // The retry of one that was refused may be due later than the `Retry-After` of the target.
     let busy = waiting(&operator, "busy", 12, |next| {
         next["waits_for"] == "retry_after" || next["waits_for"] == "time"
     });

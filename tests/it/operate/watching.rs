@@ -1,4 +1,4 @@
-//! The bridge at a glance, and live.
+//! The overview of the bridge, once and as a live stream.
 
 use reqwest::StatusCode;
 use serde_json::Value;
@@ -8,7 +8,7 @@ use crate::support::soon;
 use crate::support::world::World;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stop_ends_the_streams_of_those_who_watch_and_does_not_wait_for_them() {
+async fn a_stop_ends_live_streams_and_does_not_wait_for_their_clients() {
     let mut world = World::new(World::with_duplicates()).await;
     let _target = world.target("orders").await;
     let bridge = world.bridge().await;
@@ -30,7 +30,7 @@ async fn a_stop_ends_the_streams_of_those_who_watch_and_does_not_wait_for_them()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_listener_whose_token_is_replaced_is_closed_and_needs_the_new_one() {
+async fn a_live_stream_whose_token_is_replaced_ends_and_needs_the_new_one() {
     let mut world = World::new(World::with_duplicates()).await;
     world.target_at("orders", "http://127.0.0.1:9/");
     world.set("SERVER__ADMIN_TOKEN", "the-first-token-of-all");
@@ -52,7 +52,7 @@ async fn a_listener_whose_token_is_replaced_is_closed_and_needs_the_new_one() {
     assert!(bridge.stop().await.0.success());
 }
 
-/// The last overview that has come whole.
+/// Returns the last overview that has arrived completely.
 fn newest(text: &str) -> Option<Value> {
     let (whole, _) = text.rsplit_once("\n\n")?;
     let (_, data) = whole.rsplit_once("data: ")?;
@@ -60,7 +60,7 @@ fn newest(text: &str) -> Option<Value> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_overview_tells_how_fast_events_go_through_and_who_brought_them() {
+async fn the_overview_shows_latencies_and_the_sources_of_events() {
     let mut world = World::new(World::with_duplicates()).await;
     let _target = world.target("orders").await;
     let bridge = world.bridge().await;

@@ -1,4 +1,4 @@
-//! Several bridges on one database: one that hangs, and what an operator asks of another.
+//! Several bridges on one database: one that hangs, and actions that another one has to carry out.
 
 use std::time::Instant;
 
@@ -11,11 +11,11 @@ use crate::support::bridge::Bridge;
 use crate::support::soon;
 use crate::support::world::assert_each_once;
 
-/// Who delivers to the target; empty for none.
+/// Returns the holder of the target's lease; empty if there is none.
 const HOLDER: &str = "SELECT coalesce((SELECT holder FROM pepay_bridge.lease WHERE name = 'target/orders' \
                       AND expires_at > clock_timestamp()), '')";
 
-/// The process of the server for the connection that writes, of the only bridge there is.
+/// Returns the id of the server process for the writing connection. There has to be one bridge.
 const WRITER: &str = "SELECT pid::text FROM pg_stat_activity WHERE datname = current_database() \
                       AND application_name = 'pepay-bridge writer'";
 
@@ -33,7 +33,7 @@ async fn a_bridge_whose_connection_that_writes_hangs_gives_its_leases_back_until
     let (holder, writer) = (database.text(HOLDER).await, database.text(WRITER).await);
     let second = Bridge::start(&world.configuration).await;
     database.until(LIVING, "2").await;
-    // Idle, or it would have what the second one needs as well.
+    // Stopped in a transaction, it would keep locks that the second bridge needs.
     let mut tries = 0;
     while database.text(&format!("SELECT state FROM pg_stat_activity WHERE pid = {writer}")).await != "idle" {
         tries += 1;
@@ -122,7 +122,7 @@ async fn nothing_is_moved_from_a_target_that_another_bridge_alone_is_configured_
     })
     .await;
     assert!(both.stop().await.0.success());
-    // No replica delivers to it now.
+    // Now no replica is configured with the target.
     let moved = async {
         loop {
             let body = json!({ "from": "archive", "to": "orders", "confirm": 5 });

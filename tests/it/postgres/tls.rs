@@ -1,6 +1,6 @@
-//! TLS between a bridge and the server, which shows a certificate of the test's own authority
-//! and for one database demands one. The test changes files of the server: it has to run as
-//! root or as the server's own user.
+//! TLS between a bridge and the server. The server has a certificate by an authority of the test,
+//! and demands a client's certificate for one database. The test changes files of the server, so
+//! it has to run as root or as the user of the server.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
@@ -14,16 +14,16 @@ use crate::support::soon;
 use crate::support::tls::Authority;
 use crate::support::world::{World, assert_each_once};
 
-/// Whether every connection to a database is encrypted.
+/// Returns whether every connection of a bridge to the database is encrypted.
 const ENCRYPTED: &str = "SELECT bool_and(s.ssl)::text FROM pg_stat_ssl s JOIN pg_stat_activity a USING (pid) \
                          WHERE a.application_name LIKE 'pepay-bridge%' AND a.datname = $1";
 
-/// How many of them listen.
+/// Counts the connections of a bridge that listen.
 const LISTENING: &str = "SELECT count(*)::text FROM pg_stat_activity WHERE datname = $1 \
                          AND application_name = 'pepay-bridge listener' AND query LIKE 'LISTEN%'";
 
-/// Has the server encrypt: with a certificate for `localhost` by `authority`, which signs the
-/// certificates of clients as well. Those of `database` have to have one.
+/// Makes the server encrypt, with a certificate for `localhost` by `authority`. Clients of `database`
+/// have to show a certificate by `authority`.
 async fn encrypt(database: &mut Database, authority: &Authority) {
     let data = PathBuf::from(
         look_up(
@@ -53,7 +53,7 @@ async fn encrypt(database: &mut Database, authority: &Authority) {
     database.server.execute("SELECT pg_reload_conf()").await.unwrap();
 }
 
-/// The server reads a key that its own user alone can read.
+/// Writes a file that only the user of the server can read: the server refuses other keys.
 fn write_as_its_owner(data: &Path, path: &Path, text: &str) {
     let owner = fs::metadata(data).unwrap();
     fs::write(path, text).unwrap();
@@ -61,7 +61,7 @@ fn write_as_its_owner(data: &Path, path: &Path, text: &str) {
     chown(path, Some(owner.uid()), Some(owner.gid())).unwrap();
 }
 
-/// A certificate for the user `name` of the server, and its key, in files of the world.
+/// Writes a certificate for the user `name` of the server, and its key. Returns the paths.
 fn client_identity(world: &World, authority: &Authority, name: &str) -> (String, String) {
     let (certificate, key) = authority.certify_user(name);
     let file = |suffix: &str, text: String| {
@@ -72,21 +72,22 @@ fn client_identity(world: &World, authority: &Authority, name: &str) -> (String,
     (file("crt", certificate.pem()), file("key", key.serialize_pem()))
 }
 
-/// Saves the certificate of `authority`.
+/// Writes the certificate of `authority` to a file. Returns its path.
 fn saved(world: &World, name: &str, authority: &Authority) -> String {
     let path = world.folder.path().join(name);
     fs::write(&path, authority.pem()).unwrap();
     path.to_str().unwrap().to_owned()
 }
 
-/// `url` at another host.
+/// Returns `url` with another host.
 fn at(url: &str, host: &str) -> String {
     let mut url: reqwest::Url = url.parse().unwrap();
     url.set_host(Some(host)).unwrap();
     url.to_string()
 }
 
-/// What `query` finds about the database, over a connection to another one.
+/// Returns the only value of `query`, whose parameter is the name of the database. The connection is
+/// to another database.
 async fn look_up(database: &mut Database, query: &'static str) -> String {
     let row = sqlx::query(query).bind(&database.name).fetch_one(&mut database.server).await.unwrap();
     row.get(0)
@@ -103,7 +104,7 @@ async fn a_server_is_trusted_by_its_authority_and_name_and_may_demand_a_certific
     let (localhost, address) = (at(&database.url, "localhost"), at(&database.url, "127.0.0.1"));
     world.set("STORE__CA_FILE", &ca);
 
-    // Its authority and its name fit, and it wants a certificate.
+    // Authority and name of the server are right. It demands a certificate.
     world.set("STORE__URL", &localhost);
     soon("the server to encrypt", async {
         loop {
@@ -142,7 +143,7 @@ async fn a_server_is_trusted_by_its_authority_and_name_and_may_demand_a_certific
     assert_eq!(look_up(&mut database, ENCRYPTED).await, "true");
     assert!(bridge.stop().await.0.success());
 
-    // The same holds where a bridge listens, which it can do without.
+    // The same holds for the connection that listens. A bridge works without it too.
     for (listen_url, listens) in [(&localhost, "1"), (&address, "0")] {
         world.set("STORE__LISTEN_URL", listen_url);
         let mut bridge = world.bridge().await;

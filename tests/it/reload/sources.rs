@@ -61,7 +61,7 @@ impl Sender {
         Self(BufReader::new(TcpStream::connect(address).await.unwrap()))
     }
 
-    /// Delivers the event `id`, signed with `secret`, and answers the status.
+    /// Sends the event `id`, signed with `secret`. Returns the status of the response.
     async fn deliver(&mut self, path: &str, secret: &str, id: &str) -> u16 {
         let body = format!(
             r#"{{"id":"{id}","object":"event","type":"test.ping","created":1734780000,"data":{{"object":{{"id":"o_1"}}}}}}"#

@@ -1,4 +1,4 @@
-//! Targets that come, change and go.
+//! Targets that are added, changed and removed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -16,15 +16,14 @@ fn refuse() -> Act {
     Act::Say(b"HTTP/1.1 500 No\r\ncontent-length: 0\r\n\r\n".to_vec())
 }
 
-/// A target that works on each request for a moment, so that some are always under way.
+/// Starts a target that works on each request for 5 ms, so that some are in flight at a reload.
 async fn slow(plan: impl Fn(&Seen) -> Act + Send + Sync + 'static) -> RawTarget {
     let (listener, url) = listen().await;
     RawTarget::on(listener, url, Duration::from_millis(5), plan)
 }
 
-/// Fails unless each of `ids` was acknowledged exactly once by these targets
-/// together, with attempts counted without a gap, and those of one object came
-/// one at a time and in their order.
+/// Fails unless each of `ids` was acknowledged exactly once by all these targets together, attempt
+/// numbers had no gap, and events of one object were sent one at a time and in order.
 fn assert_in_order(ids: &[EventId], records: &[Record]) {
     let place = |id: &str| ids.iter().position(|known| known.as_str() == id).unwrap();
     let mut attempts = BTreeMap::<&str, u32>::new();
@@ -142,7 +141,7 @@ async fn a_target_that_is_taken_out_finishes_what_is_under_way_and_goes_on_when_
     let mut world = World::new(without_webhooks()).await;
     let (target, other) = (slow(|_| Act::Say(OK.to_vec())).await, slow(|_| Act::Say(OK.to_vec())).await);
     world.target_at("orders", &target.url);
-    // Slow enough that most of the deliveries are still to be made when it goes.
+    // Slow enough that most of the deliveries are open when the target is removed.
     world.set_target("orders", "RATE_LIMIT", "1");
     world.target_at("other", &other.url);
     let mut bridge = world.bridge_on_file().await;

@@ -12,14 +12,14 @@ use tokio::task::JoinSet;
 
 use super::soon;
 
-/// A configuration, as environment: key without prefix, and value; one that
-/// begins with `OTEL_` is a variable's whole name, and so are [`FILE`] and proxies.
+/// A configuration, as environment variables: keys without their prefix, and values. A key that
+/// begins with `OTEL_`, [`FILE`] and the variables of proxies are whole names.
 pub type Configuration = BTreeMap<String, String>;
 
-/// The variable that names a file to read the configuration from.
+/// The variable that names the configuration file.
 pub const FILE: &str = "PEPAY_BRIDGE_CONFIG";
 
-/// What every test starts from: loopback, free ports, a database in `folder`.
+/// Returns the configuration that every test starts from: loopback, free ports, a database in `folder`.
 pub fn configuration(folder: &Path) -> Configuration {
     let database = format!("sqlite://{}", folder.join("bridge.db").display());
     [
@@ -27,7 +27,7 @@ pub fn configuration(folder: &Path) -> Configuration {
         ("SERVER__ADMIN_LISTEN", "127.0.0.1:0"),
         ("LOG__FORMAT", "json"),
         ("LOG__FILTER", "info"),
-        // A killed process is what tests can cause; a power cut is not.
+        // Tests kill processes, which needs no `full`; they cause no power cut.
         ("STORE__DURABILITY", "normal"),
         ("STORE__URL", &database),
     ]
@@ -40,18 +40,18 @@ pub struct Bridge {
     child: Child,
     /// `http://` and the address of the public listener.
     pub public: String,
-    /// The same for the private one.
+    /// `http://` and the address of the private listener.
     pub admin: String,
-    /// What it has logged so far.
+    /// The lines that it has logged so far.
     log: watch::Receiver<Vec<Value>>,
-    /// Reads its log, so that its pipe never fills.
+    /// The task that reads its log, so that the pipe never fills.
     reader: JoinSet<()>,
 }
 
-/// How many threads the bridge under test has, where the tests' own environment says.
+/// The variable for the number of threads. The bridge inherits it from the environment of the tests.
 const THREADS: &str = "TOKIO_WORKER_THREADS";
 
-/// The binary, with `configuration` as its whole environment, but for its [`THREADS`].
+/// Returns a command of the binary. Its environment is `configuration` and [`THREADS`], and nothing else.
 pub fn command(configuration: &Configuration) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pepay-bridge"));
     let name = |key: &str| {
@@ -75,19 +75,19 @@ pub fn command(configuration: &Configuration) -> Command {
     command
 }
 
-/// Starts a bridge that is expected to refuse; answers its exit status and what it said.
+/// Starts a bridge that is expected to refuse. Returns its exit status and its standard error.
 pub async fn refused(configuration: &Configuration) -> (ExitStatus, String) {
     let output = soon("the refusal", command(configuration).output()).await.unwrap();
     (output.status, String::from_utf8(output.stderr).unwrap())
 }
 
 impl Bridge {
-    /// Starts the binary and waits until it says that it is up.
+    /// Starts the binary and waits until it logs that it is up.
     pub async fn start(configuration: &Configuration) -> Self {
         Self::of(command(configuration)).await
     }
 
-    /// The same by a command of the test's own, which becomes the binary.
+    /// Starts `command`, whose process becomes the binary, and waits until it logs that it is up.
     pub async fn of(mut command: Command) -> Self {
         let mut child = command.spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
@@ -114,12 +114,12 @@ impl Bridge {
         Self { child, public, admin, log, reader }
     }
 
-    /// The number of its process.
+    /// Returns the id of its process.
     pub fn pid(&self) -> u32 {
         self.child.id().unwrap()
     }
 
-    /// Ends it as a crash does (SIGKILL).
+    /// Kills it (SIGKILL), as a crash would.
     pub async fn kill(mut self) {
         self.child.kill().await.unwrap();
         self.reader.join_all().await;
@@ -130,19 +130,19 @@ impl Bridge {
         self.logged_where(text, |line| message(line).contains(text)).await;
     }
 
-    /// Waits until it has logged a line that is `wanted`, and answers the first one.
+    /// Waits until it has logged a line that is `wanted`. Returns the first one.
     pub async fn logged_where(&mut self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         let said = |log: &Vec<Value>| log.iter().any(&wanted);
         let log = soon(what, self.log.wait_for(said)).await.unwrap();
         log.iter().find(|line| wanted(line)).unwrap().clone()
     }
 
-    /// Its resident memory in KiB.
+    /// Returns its resident memory in KiB.
     pub fn memory(&self) -> u64 {
         self.kibibytes("VmRSS:")
     }
 
-    /// The most resident memory that it ever had, in KiB.
+    /// Returns the peak of its resident memory in KiB.
     pub fn peak_memory(&self) -> u64 {
         self.kibibytes("VmHWM:")
     }
@@ -153,7 +153,7 @@ impl Bridge {
         line.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
-    /// Waits until its status satisfies `reached`.
+    /// Waits until its status satisfies `reached`. Returns that status.
     pub async fn until(&self, what: &str, reached: impl Fn(&Value) -> bool) -> Value {
         soon(what, async {
             loop {
@@ -176,8 +176,7 @@ impl Bridge {
         self.signal("-HUP");
     }
 
-    /// Has it read its configuration again (SIGHUP), and answers the first line
-    /// that says what came of that.
+    /// Has it read its configuration again (SIGHUP). Returns the log line with the outcome.
     pub async fn reload(&mut self) -> Value {
         let outcomes = |log: &[Value]| -> Vec<Value> {
             log.iter().filter(|line| message(line).starts_with("configuration ")).cloned().collect()
@@ -194,13 +193,13 @@ impl Bridge {
         assert!(kill.success());
     }
 
-    /// Asks it to stop and waits until it has.
+    /// Asks it to stop and waits until it has ended. Returns its exit status and its log.
     pub async fn stop(self) -> (ExitStatus, Vec<Value>) {
         self.terminate();
         self.ended().await
     }
 
-    /// Waits until it has ended.
+    /// Waits until it has ended. Returns its exit status and its log.
     pub async fn ended(mut self) -> (ExitStatus, Vec<Value>) {
         let status = soon("the end of the bridge", self.child.wait()).await.unwrap();
         self.reader.join_all().await;
@@ -212,12 +211,12 @@ impl Bridge {
         soon(series, async { while self.metric(series).await < value {} }).await;
     }
 
-    /// `GET` on the private listener.
+    /// Sends `GET path` to the private listener.
     pub async fn admin(&self, path: &str) -> reqwest::Response {
         reqwest::get(format!("{}{path}", self.admin)).await.unwrap()
     }
 
-    /// `POST` on the private listener: the status of the answer, and its JSON.
+    /// Sends `POST path` to the private listener. Returns the status of the response and its JSON.
     pub async fn post(&self, path: &str, body: &Value) -> (u16, Value) {
         let request = reqwest::Client::new()
             .post(format!("{}{path}", self.admin))
@@ -228,12 +227,12 @@ impl Bridge {
         (status, serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap())
     }
 
-    /// `GET /status`.
+    /// Returns the JSON of `GET /status`.
     pub async fn status(&self) -> Value {
         serde_json::from_slice(&self.admin("/status").await.bytes().await.unwrap()).unwrap()
     }
 
-    /// The value of one series of `GET /metrics`; 0 if there is none yet.
+    /// Returns the value of one series of `GET /metrics`; 0 if the series does not exist yet.
     pub async fn metric(&self, series: &str) -> f64 {
         let text = self.admin("/metrics").await.text().await.unwrap();
         let value = text.lines().find_map(|line| line.strip_prefix(series)?.trim().parse().ok());
@@ -241,7 +240,7 @@ impl Bridge {
     }
 }
 
-/// What a line of the log says.
+/// Returns the message of a log line.
 pub fn message(line: &Value) -> &str {
     line["message"].as_str().unwrap_or_default()
 }

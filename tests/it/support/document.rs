@@ -1,4 +1,4 @@
-//! The `OpenAPI` document of a bridge, and the responses that it is compared with.
+//! The comparison of responses with the `OpenAPI` document of a bridge.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,8 +15,8 @@ impl Document {
         Self(serde_json::from_slice(&body).unwrap())
     }
 
-    /// Asserts that `body` is as the document describes the success of `GET path`, whose
-    /// parameters are in braces.
+    /// Fails unless the document describes `body` as the success of `GET path`. Parameters of
+    /// `path` are in braces.
     #[track_caller]
     pub fn assert_describes(&self, path: &str, body: &Value) {
         let responses = &self.0["paths"][path]["get"]["responses"];
@@ -25,7 +25,7 @@ impl Document {
         assert_eq!(self.deviations(schema, body), [""; 0], "{path}: {body}");
     }
 
-    /// How `value` deviates from `schema`. A member that is not described is a deviation.
+    /// Returns how `value` deviates from `schema`. A member that is not described is a deviation.
     fn deviations(&self, schema: &Value, value: &Value) -> Vec<String> {
         let mut parts = vec![schema];
         let (mut members, mut required, mut has_members) = (BTreeMap::new(), BTreeSet::new(), false);
@@ -71,7 +71,7 @@ impl Document {
     }
 }
 
-/// Whether `value` is of `kind`: the name of a type, a list of such names, or nothing.
+/// Returns whether `value` is of `kind`: the name of a type, a list of names of types, or null for any type.
 fn is_of_kind(kind: &Value, value: &Value) -> bool {
     let is = |name: &Value| match name.as_str().unwrap() {
         "null" => value.is_null(),

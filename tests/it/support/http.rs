@@ -1,4 +1,4 @@
-//! HTTP/1.1 as bare bytes: the head of a message, and a server of one answer.
+//! HTTP/1.1 as bytes: the head of a message, and a server for one request.
 
 use std::io::{self, BufRead as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::net::TcpStream;
 
-/// The head of the next message, with the empty line; `None` at the end of the connection.
+/// Reads the head of the next message, with the empty line. Returns `None` at the end of the connection.
 pub async fn read_head(connection: &mut BufReader<TcpStream>) -> io::Result<Option<String>> {
     let mut head = String::new();
     while !head.ends_with("\r\n\r\n") {
@@ -18,7 +18,7 @@ pub async fn read_head(connection: &mut BufReader<TcpStream>) -> io::Result<Opti
     Ok(Some(head))
 }
 
-/// A field of `head`.
+/// Returns the value of the field `name` of `head`.
 pub fn field<'a>(head: &'a str, name: &str) -> Option<&'a str> {
     head.lines().find_map(|line| {
         let (field, value) = line.split_once(':')?;
@@ -26,7 +26,7 @@ pub fn field<'a>(head: &'a str, name: &str) -> Option<&'a str> {
     })
 }
 
-/// A server that answers one request with `status` and `body`, and ends with the line of the request.
+/// Starts a server that answers one request with `status` and `body`. Its thread returns the request line.
 pub fn answer_once(status: &'static str, body: &'static str) -> (SocketAddr, JoinHandle<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();

@@ -1,5 +1,5 @@
-//! A Pepay made of bytes: it says what a test tells it to, byte for byte, where the
-//! simulator says only what HTTP and WebSocket libraries let it say.
+//! A Pepay that writes bytes as the test gives them. The simulator writes only what HTTP and
+//! WebSocket libraries allow.
 
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -14,15 +14,15 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use super::world::{World, listen};
 use super::{http, soon};
 
-/// What stands in for the right `Sec-WebSocket-Accept` in the head of an upgrade.
+/// The placeholder for the right `Sec-WebSocket-Accept` in the head of an upgrade.
 pub const ACCEPT: &str = "{accept}";
-/// An upgrade as a sound server answers it.
+/// The answer of a correct server to an upgrade.
 pub const SWITCHING: &str = "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\n\
                              sec-websocket-accept: {accept}\r\n\r\n";
-/// How far apart segments are.
+/// The time between two segments.
 const PACE: Duration = Duration::from_millis(2);
 
-/// What a request asks for.
+/// The endpoint that a request is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Asked {
     Token,
@@ -39,34 +39,34 @@ pub struct Request {
     pub target: String,
     head: String,
     pub at: Instant,
-    /// Which of its kind it is, from 0.
+    /// Its number among the requests for the same endpoint, from 0.
     pub number: usize,
 }
 
 impl Request {
-    /// A parameter of the query, as it was written.
+    /// Returns a parameter of the query, not decoded.
     pub fn parameter(&self, name: &str) -> Option<&str> {
         let (_, query) = self.target.split_once('?')?;
         query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
     }
 
-    /// Whether this text is in its head, the query included.
+    /// Returns whether its head, which includes the query, contains `text`.
     pub fn shows(&self, text: &str) -> bool {
         self.head.contains(text)
     }
 
-    /// A field of the head.
+    /// Returns a field of the head.
     pub fn field(&self, name: &str) -> Option<&str> {
         http::field(&self.head, name)
     }
 }
 
-/// What becomes of one request.
+/// The reaction to one request.
 #[derive(Clone, Debug)]
 pub enum Act {
     /// A token, the published events, or a stream that brings what is published.
     Usual,
-    /// This answer, with the length of its body added to its head.
+    /// This head and this body, with the field `content-length` added.
     Say(&'static str, Vec<u8>),
     /// These bytes, some milliseconds apart; then the connection is closed.
     Segments(Vec<Vec<u8>>),
@@ -74,27 +74,27 @@ pub enum Act {
     Stream(Vec<String>, Then),
 }
 
-/// What a stream does once it is open.
+/// The behaviour of a stream once it is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Then {
     /// Brings what is published and answers pings.
     Live,
-    /// The same, until it is closed with 1001 after this time.
+    /// Like [`Live`](Self::Live), until it is closed with 1001 after this time.
     LiveFor(Duration),
     /// Brings nothing and answers pings.
     Quiet,
     /// Sends this frame and closes.
     Text(&'static str),
-    /// Sends pings without end and reads nothing.
+    /// Sends pings endlessly and reads nothing.
     Deaf,
 }
 
-/// A stream as a sound server opens it.
+/// A stream with the upgrade of a correct server.
 pub fn stream(then: Then) -> Act {
     Act::Stream(vec![SWITCHING.to_owned()], then)
 }
 
-/// All there was so far.
+/// Everything that has happened so far.
 #[derive(Clone, Debug, Default)]
 pub struct Record {
     pub requests: Vec<Request>,
@@ -107,7 +107,7 @@ pub struct Record {
 }
 
 impl Record {
-    /// The requests of one kind.
+    /// Returns the requests for one endpoint.
     pub fn of(&self, asked: Asked) -> impl Iterator<Item = &Request> {
         self.requests.iter().filter(move |request| request.asked == asked)
     }
@@ -128,7 +128,7 @@ struct Shared {
 }
 
 impl RawPepay {
-    /// A Pepay that does what `plan` says, on a port of its own.
+    /// Starts a Pepay that reacts as `plan` says, on a free port.
     pub async fn new(plan: impl Fn(&Request) -> Act + Send + Sync + 'static) -> Self {
         let (listener, url) = listen().await;
         let shared = Arc::new(Shared { plan: Mutex::new(Box::new(plan)), record: watch::Sender::default() });
@@ -137,26 +137,26 @@ impl RawPepay {
         Self { url, shared, _accepting: accepting }
     }
 
-    /// The same, in the place of the simulator of `world`.
+    /// Starts a Pepay that reacts as `plan` says, and configures `world` with it instead of the simulator.
     pub async fn of(world: &mut World, plan: impl Fn(&Request) -> Act + Send + Sync + 'static) -> Self {
         let pepay = Self::new(plan).await;
         world.set("PEPAY__API_URL", &pepay.url);
         pepay
     }
 
-    /// Does what `plan` says from now on.
+    /// Reacts as `plan` says from now on.
     pub fn change(&self, plan: impl Fn(&Request) -> Act + Send + Sync + 'static) {
         *self.shared.plan.lock().unwrap() = Box::new(plan);
     }
 
-    /// Publishes an event: on live streams, and on the list.
+    /// Publishes an event on live streams and on the list.
     pub fn publish(&self, event: String) {
         self.shared.record.send_modify(|record| record.events.push(event));
     }
 
-    /// Puts an event into the list, this far from its oldest, and on no stream.
+    /// Inserts an event into the list and sends it on no stream. `at` counts from the oldest event.
     pub fn list_late(&self, at: usize, event: String) {
-        // The place that live streams have reached moves up with it: they repeat one event.
+        // Live streams count the events that they have sent, so they send one event again.
         self.shared.record.send_modify(|record| record.events.insert(at, event));
     }
 
@@ -164,31 +164,31 @@ impl RawPepay {
         self.shared.record.borrow().clone()
     }
 
-    /// Waits until `reached` holds.
+    /// Waits until `reached` holds. Returns the record at that time.
     pub async fn until(&self, what: &str, reached: impl FnMut(&Record) -> bool) -> Record {
         let mut record = self.shared.record.subscribe();
         soon(what, record.wait_for(reached)).await.unwrap().clone()
     }
 }
 
-/// An event of an order, created at this Unix second; `n` tells it from others of that second.
+/// Returns an event of an order. `created` is in Unix seconds; `n` distinguishes events of one second.
 pub fn event(created: i64, n: u32) -> String {
     format!(
         r#"{{"id":"evt_{created}000-{n}","object":"event","type":"commerce.order.updated","created":{created},"data":{{"object":{{"object":"commerce_order","id":"order-{n}","status":"placed"}}}}}}"#
     )
 }
 
-/// The present, in Unix seconds.
+/// Returns the current time in Unix seconds.
 pub fn now() -> i64 {
     UNIX_EPOCH.elapsed().unwrap().as_secs().try_into().unwrap()
 }
 
-/// An event created just now.
+/// Returns an event that was created now.
 pub fn news(n: u32) -> String {
     event(now(), n)
 }
 
-/// A page of the list with these entries.
+/// Returns a page of the list with these entries.
 pub fn page(entries: &[String], has_more: bool) -> Vec<u8> {
     let entries = entries.join(",");
     format!(r#"{{"success":true,"data":{{"object":"list","data":[{entries}],"has_more":{has_more}}}}}"#)
@@ -202,7 +202,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
         connection.set_nodelay(true).unwrap();
         let shared = Arc::clone(&shared);
         connections.spawn(async move {
-            // A connection that breaks is what is tested here.
+            // Tests break connections on purpose.
             let _broken = serve(connection, &shared).await;
         });
     }
@@ -249,7 +249,7 @@ async fn serve(connection: TcpStream, shared: &Shared) -> io::Result<()> {
     Ok(())
 }
 
-/// What a Pepay that is well does about `request`, if `act` says no more than that.
+/// Replaces [`Act::Usual`] by the answer of a correct Pepay to `request`.
 fn usual(act: Act, request: &Request, events: &[String]) -> Act {
     if !matches!(act, Act::Usual) {
         return act;
@@ -282,7 +282,7 @@ async fn write(connection: &mut BufReader<TcpStream>, segments: Vec<Vec<u8>>) ->
     Ok(())
 }
 
-/// One request; `None` at the end of the connection.
+/// Reads one request. Returns `None` at the end of the connection.
 async fn read(connection: &mut BufReader<TcpStream>) -> io::Result<Option<Request>> {
     let Some(head) = http::read_head(connection).await? else { return Ok(None) };
     let target = head.split(' ').nth(1).unwrap().to_owned();
@@ -307,8 +307,8 @@ impl Shared {
     }
 }
 
-/// Does with an open stream what `then` says, until either side ends it; what is
-/// published after the first `sent` events is news.
+/// Serves an open stream as `then` says, until either side ends it. Does not send the first
+/// `sent` events.
 async fn talk(
     connection: &mut BufReader<TcpStream>,
     then: Then,
@@ -350,7 +350,7 @@ async fn talk(
                 }
             }
             () = &mut age => return connection.write_all(&frame(0x88, &1001_u16.to_be_bytes())).await,
-            // A frame of the client's is short: what is begun is there.
+            // The client's frames are short: the rest of one that has begun arrives at once.
             ready = connection.fill_buf() => if ready?.is_empty() {
                 return Ok(());
             } else {
@@ -365,7 +365,7 @@ async fn talk(
     }
 }
 
-/// A frame as a server sends it (RFC 6455, section 5.2).
+/// Returns a frame as a server sends it (RFC 6455, section 5.2). `first` is its first byte.
 fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut frame = vec![first];
     match u16::try_from(payload.len()).unwrap() {
@@ -379,7 +379,7 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// Opcode and payload of a control frame of the client's.
+/// Reads a control frame of the client. Returns its opcode and its payload.
 async fn client_frame(connection: &mut BufReader<TcpStream>) -> io::Result<(u8, Vec<u8>)> {
     let mut head = [0; 6];
     connection.read_exact(&mut head).await?;

@@ -1,5 +1,5 @@
-//! A target made of bare bytes: it does with every request what no sound HTTP
-//! server would do, and writes down what came when.
+//! A target that writes bytes as the test gives them, breaks connections on request, and
+//! records every request.
 
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -14,27 +14,27 @@ use tokio::task::JoinSet;
 use super::world::listen;
 use super::{http, soon};
 
-/// What every answer that is meant well looks like.
+/// An answer that acknowledges.
 pub const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
-/// What becomes of one request.
+/// The reaction to one request.
 #[derive(Clone, Debug)]
 pub enum Act {
-    /// This is written, and the connection kept.
+    /// Writes this and keeps the connection.
     Say(Vec<u8>),
-    /// This is written and the connection closed; once the other side has done
-    /// so too, it counts as [closed](Record::closed).
+    /// Writes this and closes the connection. Once the bridge has closed it too, the connection
+    /// counts as [closed](Record::closed).
     SayAndClose(Vec<u8>),
-    /// This is written, and no more until the other side closes the connection,
-    /// which counts as [closed](Record::closed).
+    /// Writes this and waits until the bridge closes the connection, which then counts as
+    /// [closed](Record::closed).
     SayAndWait(Vec<u8>),
-    /// This is written and the connection reset.
+    /// Writes this and resets the connection.
     SayAndReset(Vec<u8>),
-    /// This is written, and then bytes without end, until the other side has had enough.
+    /// Writes this, then bytes endlessly, until the bridge closes the connection.
     SayForEver(Vec<u8>),
-    /// The same, byte by byte.
+    /// Writes this, then one byte at a time endlessly, until the bridge closes the connection.
     Trickle(Vec<u8>),
-    /// Nothing is written; the other side has to give up.
+    /// Writes nothing and waits until the bridge closes the connection.
     Hang,
 }
 
@@ -44,28 +44,28 @@ pub struct Seen {
     pub id: String,
     pub object: String,
     pub attempt: u32,
-    /// When it came, in the order of all comings and goings.
+    /// When it arrived: its position in the order of all arrivals and answers.
     pub arrived: u64,
-    /// The same by the clock.
+    /// When it arrived, by the clock.
     pub at: Instant,
-    /// When it was done with, in the same order; at once for one that hangs.
+    /// When it was answered, as a position in the same order. For one that hangs, when it arrived.
     pub left: Option<u64>,
     /// Whether it was answered with a 2xx.
     pub acknowledged: bool,
 }
 
-/// All there was so far.
+/// Everything that has happened so far.
 #[derive(Clone, Debug, Default)]
 pub struct Record {
     pub requests: Vec<Seen>,
-    /// Requests being worked on. One that hangs does not count: when the other
-    /// side has given it up is not known here.
+    /// Requests that are being worked on. One that hangs does not count: the target does not
+    /// know when the bridge has given it up.
     pub in_flight: usize,
     pub max_in_flight: usize,
     pub connections: u64,
-    /// Connections that the other side has closed while the target waited for that.
+    /// Connections that the bridge has closed while the target waited for that.
     pub closed: usize,
-    /// Bytes that could be written after the head of endless answers.
+    /// Bytes written after the heads of endless answers.
     pub endless_bytes: u64,
     tick: u64,
 }
@@ -82,24 +82,25 @@ pub struct RawTarget {
 struct Shared {
     plan: Mutex<Plan>,
     record: watch::Sender<Record>,
-    /// How long every request is worked on.
+    /// The time that the target works on every request.
     delay: Duration,
 }
 
 impl RawTarget {
-    /// A target that does what `plan` says, on a port of its own.
+    /// Starts a target that reacts as `plan` says, on a free port.
     pub async fn new(plan: impl Fn(&Seen) -> Act + Send + Sync + 'static) -> Self {
         let (listener, url) = listen().await;
         Self::on(listener, url, Duration::ZERO, plan)
     }
 
-    /// A target whose first requests meet `acts`, in their order, and all others [`OK`].
+    /// Starts a target that reacts to its first requests with `acts`, in their order, and to all
+    /// others with [`OK`].
     pub async fn scripted(acts: impl IntoIterator<Item = Act>) -> Self {
         let acts = Mutex::new(acts.into_iter().collect::<Vec<_>>().into_iter());
         Self::new(move |_| acts.lock().unwrap().next().unwrap_or_else(|| Act::Say(OK.to_vec()))).await
     }
 
-    /// A target on `listener`, working on every request for `delay`.
+    /// Starts a target on `listener` that works on every request for `delay`.
     pub fn on(
         listener: TcpListener,
         url: String,
@@ -113,7 +114,7 @@ impl RawTarget {
         Self { url, shared, _accepting: accepting }
     }
 
-    /// Answers [`OK`] from now on.
+    /// Reacts with [`OK`] from now on.
     pub fn heal(&self) {
         *self.shared.plan.lock().unwrap() = Box::new(|_| Act::Say(OK.to_vec()));
     }
@@ -122,12 +123,12 @@ impl RawTarget {
         self.shared.record.borrow().clone()
     }
 
-    /// The attempts seen so far, in their order.
+    /// Returns the attempt numbers of all requests so far, in the order of arrival.
     pub fn attempts(&self) -> Vec<u32> {
         self.shared.record.borrow().requests.iter().map(|seen| seen.attempt).collect()
     }
 
-    /// Waits until `reached` holds.
+    /// Waits until `reached` holds. Returns the record at that time.
     pub async fn until(&self, what: &str, reached: impl FnMut(&Record) -> bool) -> Record {
         let mut record = self.shared.record.subscribe();
         soon(what, record.wait_for(reached)).await.unwrap().clone()
@@ -135,7 +136,7 @@ impl RawTarget {
 }
 
 impl Record {
-    /// How many different events were acknowledged.
+    /// Returns the number of different events that were acknowledged.
     pub fn unique(&self) -> usize {
         let ids = self.requests.iter().filter(|seen| seen.acknowledged).map(|seen| &seen.id);
         ids.collect::<std::collections::HashSet<_>>().len()
@@ -154,7 +155,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
         shared.record.send_modify(|record| record.connections += 1);
         let shared = Arc::clone(&shared);
         connections.spawn(async move {
-            // A connection that breaks is what is tested here.
+            // Tests break connections on purpose.
             let _broken = serve(connection, &shared).await;
         });
     }
@@ -214,7 +215,7 @@ async fn serve(connection: TcpStream, shared: &Shared) -> io::Result<()> {
     Ok(())
 }
 
-/// One request; `None` at the end of the connection.
+/// Reads one request. Returns `None` at the end of the connection.
 async fn read(connection: &mut BufReader<TcpStream>) -> io::Result<Option<Seen>> {
     let Some(head) = http::read_head(connection).await? else { return Ok(None) };
     let field = |name: &str| http::field(&head, name);
@@ -246,7 +247,8 @@ impl Shared {
         (index, act)
     }
 
-    /// Before the answer is written: what it causes comes later.
+    /// Records the end of a request. Called before the answer is written, so that requests which
+    /// the answer causes have later positions.
     fn leave(&self, index: usize, answer: &[u8]) {
         self.record.send_modify(|record| {
             let tick = record.tick();

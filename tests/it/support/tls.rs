@@ -1,4 +1,4 @@
-//! Servers behind TLS.
+//! Servers behind TLS, and the certificates for them.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::world::listen;
 
-/// A certificate authority of the test's own.
+/// A certificate authority for one test.
 pub struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
@@ -24,19 +24,19 @@ impl Authority {
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
     }
 
-    /// Its own certificate.
+    /// Returns its own certificate.
     pub fn pem(&self) -> String {
         self.0.pem()
     }
 
-    /// A certificate for `name` and its key.
+    /// Returns a certificate for the host `name`, and its key.
     pub fn certify(&self, name: &str) -> (rcgen::Certificate, KeyPair) {
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new([name.to_owned()]).unwrap();
         (params.signed_by(&key, &self.0).unwrap(), key)
     }
 
-    /// A certificate for the user called `name`, and its key.
+    /// Returns a certificate for the user `name`, and its key.
     pub fn certify_user(&self, name: &str) -> (rcgen::Certificate, KeyPair) {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new([]).unwrap();
@@ -44,7 +44,7 @@ impl Authority {
         (params.signed_by(&key, &self.0).unwrap(), key)
     }
 
-    /// A server for 127.0.0.1; with `clients`, it wants a certificate from them.
+    /// Returns an acceptor for 127.0.0.1. With `clients`, it demands certificates by that authority.
     pub fn server(&self, clients: Option<&Self>) -> TlsAcceptor {
         let (certificate, key) = self.certify("127.0.0.1");
         let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
@@ -65,7 +65,7 @@ impl Authority {
     }
 }
 
-/// Puts TLS before the server at `url`; answers the address of that, with https.
+/// Puts TLS before the server at `url`. Returns the `https` URL.
 pub async fn secure(url: &str, acceptor: TlsAcceptor, served: &mut JoinSet<()>) -> String {
     let (listener, secured) = listen().await;
     let plain = url.trim_start_matches("http://").to_owned();
@@ -75,7 +75,7 @@ pub async fn secure(url: &str, acceptor: TlsAcceptor, served: &mut JoinSet<()>) 
             let (client, _) = listener.accept().await.unwrap();
             let (acceptor, plain) = (acceptor.clone(), plain.clone());
             connections.spawn(async move {
-                // Clients that do not trust it, or are not trusted, end here.
+                // The handshake fails if either side does not trust the other.
                 let Ok(mut client) = acceptor.accept(client).await else { return };
                 let mut behind = TcpStream::connect(plain).await.unwrap();
                 let _ended = tokio::io::copy_bidirectional(&mut client, &mut behind).await;

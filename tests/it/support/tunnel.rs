@@ -18,7 +18,7 @@ pub struct Tunnel {
 }
 
 impl Tunnel {
-    /// A proxy that lets in who shows `authorization`, where one is named.
+    /// Starts a proxy. With `authorization`, it refuses requests without that `Proxy-Authorization`.
     pub async fn new(authorization: Option<&'static str>) -> Self {
         let (listener, url) = listen().await;
         let (seen, heads) = watch::channel(Vec::new());
@@ -29,7 +29,7 @@ impl Tunnel {
                 let (client, _) = listener.accept().await.unwrap();
                 let seen = seen.clone();
                 connections.spawn(async move {
-                    // Who does not trust the server hangs up.
+                    // A client that does not trust the server closes the connection.
                     let _ended = carry(client, authorization, &seen).await;
                 });
             }
@@ -37,7 +37,7 @@ impl Tunnel {
         Self { address: url.trim_start_matches("http://").to_owned(), heads, _accepting: accepting }
     }
 
-    /// The heads of the requests so far.
+    /// Returns the heads of all requests so far.
     pub fn heads(&self) -> Vec<String> {
         self.heads.borrow().clone()
     }

@@ -29,16 +29,16 @@ pub const SIGNING_SECRET: &str = "whsec_dGVzdC1zaWduaW5nLXNlY3JldC0yNC1ieXRlcw==
 pub struct World {
     pub simulator: Simulator,
     pub folder: TempDir,
-    /// The configuration bridges are started with; tests add to it.
+    /// The configuration of bridges that are started from now on. Tests add to it.
     pub configuration: Configuration,
     served: JoinSet<()>,
     stop: CancellationToken,
 }
 
 impl World {
-    /// A Pepay with a stream and a webhook endpoint, and no target yet.
+    /// Starts a Pepay with a stream and a webhook endpoint, and no target.
     pub async fn new(options: Options) -> Self {
-        // As operators are told to have it: for its owner alone.
+        // For its owner alone, as the documentation tells operators.
         let folder = tempfile::Builder::new().permissions(Permissions::from_mode(0o700)).tempdir().unwrap();
         let (mut served, stop) = (JoinSet::new(), CancellationToken::new());
         let options = Options { keys: vec![ApiKey::new(API_KEY)], ..options };
@@ -62,12 +62,12 @@ impl World {
         Self { simulator, folder, configuration, served, stop }
     }
 
-    /// Sends each event once by stream and twice by webhook.
+    /// Returns options that send each event once by stream and twice by webhook.
     pub fn with_duplicates() -> Options {
         Options { copies: Copies { stream: 1, webhook: 2 }, ..Options::default() }
     }
 
-    /// Adds a target that checks signatures, and configures it under `name`.
+    /// Starts a target that checks signatures, and configures it as `name`.
     pub async fn target(&mut self, name: &str) -> Target {
         let verifier = Some(Verifier::new(&SIGNING_SECRET.into()).unwrap());
         let target = Target::new(target::Options { verifier, ..Default::default() }, Clock::system());
@@ -81,68 +81,87 @@ impl World {
         target
     }
 
-    /// Configures a target of the test's own, which is at `url`.
+    /// Configures the target `name` at `url`, which the test serves itself.
     pub fn target_at(&mut self, name: &str, url: &str) {
         for (key, value) in [("URL", url), ("RETRY_MIN", "50ms"), ("RETRY_MAX", "1s")] {
             self.set_target(name, key, value);
         }
     }
 
-    /// Sets one key of a target.
+    /// Sets one configuration key of a target.
     pub fn set_target(&mut self, name: &str, key: &str, value: &str) {
         self.set(&format!("TARGETS__{}__{key}", name.to_uppercase()), value);
     }
 
-    /// The bridge's database file.
+    /// Returns the path of the bridge's database.
     pub fn database(&self) -> PathBuf {
         self.configuration["STORE__URL"].trim_start_matches("sqlite://").into()
     }
 
-    /// What one query answers from the bridge's database, as an operator's own tool would read it.
+    /// Returns the only value of `query` on the bridge's database, read by a connection beside the bridge.
     pub fn look_up<T: rusqlite::types::FromSql>(&self, query: &str) -> T {
-        self.side_door().query_row(query, [], |row| row.get(0)).unwrap()
+        self.read_only().query_row(query, [], |row| row.get(0)).unwrap()
     }
 
-    /// The first two columns of every row that one query finds there.
+    /// Waits until `query`, which counts, finds something. A database gives no notice of changes,
+    /// so the query is repeated.
+    pub async fn until_found(&self, what: &str, query: &str) {
+        super::soon(what, async {
+            while self.look_up::<i64>(query) == 0 {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    }
+
+    /// Executes `statement` on the bridge's database beside the bridge. Returns the number of rows changed.
+    pub fn execute(&self, statement: &str, parameters: impl rusqlite::Params) -> usize {
+        let database = rusqlite::Connection::open(self.database()).unwrap();
+        database.busy_timeout(Duration::from_secs(5)).unwrap();
+        database.execute(statement, parameters).unwrap()
+    }
+
+    /// Returns the first two columns of every row of `query`.
     pub fn rows(&self, query: &str) -> Vec<(String, String)> {
-        let database = self.side_door();
+        let database = self.read_only();
         let mut rows = database.prepare(query).unwrap();
         rows.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap().map(Result::unwrap).collect()
     }
 
-    /// The events that the bridge has recorded as delivered to `target`.
+    /// Returns the events that the bridge has recorded as delivered to `target`.
     pub fn delivered(&self, target: &str) -> BTreeSet<String> {
         let query = "SELECT e.id FROM delivery d JOIN event e ON e.sequence = d.sequence \
                      JOIN target t ON t.id = d.target_id WHERE t.name = ?1 AND d.state = 'delivered'";
-        let database = self.side_door();
+        let database = self.read_only();
         let mut delivered = database.prepare(query).unwrap();
         delivered.query_map([target], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
     }
 
-    fn side_door(&self) -> rusqlite::Connection {
+    fn read_only(&self) -> rusqlite::Connection {
         let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
         let database = rusqlite::Connection::open_with_flags(self.database(), flags).unwrap();
         database.busy_timeout(Duration::from_secs(5)).unwrap();
         database
     }
 
-    /// Sets one configuration key for the bridges started from now on.
+    /// Sets one configuration key for bridges that are started from now on.
     pub fn set(&mut self, key: &str, value: &str) {
         self.configuration.insert(key.to_owned(), value.to_owned());
     }
 
-    /// Starts a bridge, has Pepay send its webhooks there, and waits for its stream.
+    /// Starts a bridge, has Pepay send webhooks to it, and waits for its stream.
     pub async fn bridge(&self) -> Bridge {
         self.bridge_with(&self.configuration).await
     }
 
-    /// The same with the configuration in a file, which [`save`](Self::save) rewrites.
+    /// Does the same as [`bridge`](Self::bridge) with the configuration in a file, which
+    /// [`save`](Self::save) rewrites.
     pub async fn bridge_on_file(&self) -> Bridge {
         let file = self.save().to_str().unwrap().to_owned();
         self.bridge_with(&[(FILE.to_owned(), file)].into()).await
     }
 
-    /// Writes the configuration into a file.
+    /// Writes the configuration into a file. Returns its path.
     pub fn save(&self) -> PathBuf {
         let line = |(key, value): (&String, &String)| {
             format!("{} = {}\n", key.to_lowercase().replace("__", "."), toml::Value::from(&**value))
@@ -162,7 +181,7 @@ impl World {
         bridge
     }
 
-    /// The exact bytes Pepay has of each event, by id.
+    /// Returns the exact bytes that Pepay has of each event, by id.
     pub async fn truth(&self, ids: &[EventId]) -> BTreeMap<String, Vec<u8>> {
         let url = &self.configuration["PEPAY__API_URL"];
         let client = reqwest::Client::new();
@@ -184,7 +203,7 @@ impl Drop for World {
     }
 }
 
-/// The acknowledged deliveries of a target, by event.
+/// Returns the deliveries that `target` has acknowledged, by event.
 pub fn acknowledged(target: &Target) -> BTreeMap<Arc<str>, Vec<Delivery>> {
     let mut by_event = BTreeMap::<_, Vec<_>>::new();
     for delivery in target.deliveries().into_iter().filter(Delivery::acknowledged) {
@@ -193,8 +212,8 @@ pub fn acknowledged(target: &Target) -> BTreeMap<Arc<str>, Vec<Delivery>> {
     by_event
 }
 
-/// Fails if `target` ever worked on two deliveries of one object. Not for a
-/// target that hangs: it may notice late that it has been given up.
+/// Fails if `target` ever worked on two deliveries of one object at a time. Not for a target that
+/// hangs: it may notice late that the bridge has given up a request.
 pub fn assert_one_at_a_time(target: &Target) {
     assert_eq!(target.totals().overlapping, 0, "two deliveries of one object at the same time");
 }
@@ -209,7 +228,7 @@ pub fn assert_each_once(target: &Target, ids: &[EventId]) {
     assert!(delivered.values().flatten().all(|delivery| delivery.signature_valid == Some(true)));
 }
 
-/// Posts `body` as Pepay's webhook would.
+/// Posts `body` as a webhook of Pepay, signed.
 pub async fn webhook(bridge: &Bridge, body: &str) {
     let timestamp = Clock::system().now().0.to_string();
     let signature = SigningKey::new(&WEBHOOK_SECRET.into()).sign(&timestamp, body.as_bytes());
@@ -221,16 +240,16 @@ pub async fn webhook(bridge: &Bridge, body: &str) {
     assert!(super::soon("the webhook", request.send()).await.unwrap().status().is_success());
 }
 
-/// A port of its own, and its URL.
+/// Listens on a free port. Returns the listener and its URL.
 pub async fn listen() -> (TcpListener, String) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     (listener, url)
 }
 
-/// A port without a listener, which the system gives to no other process as long as this
-/// is held, with its URL. The test listens there with [`TcpSocket::listen`]; a
-/// server that sets `SO_REUSEADDR` can do so beside it, on Linux.
+/// Reserves a port on which nothing listens. Returns the socket and its URL. The system gives the port
+/// to no other process while the socket exists. A test can listen on it later with
+/// [`TcpSocket::listen`]; on Linux a server that sets `SO_REUSEADDR` can do so beside it.
 pub fn hold() -> (TcpSocket, String) {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_reuseaddr(true).unwrap();
@@ -239,5 +258,5 @@ pub fn hold() -> (TcpSocket, String) {
     (socket, url)
 }
 
-/// Short, for targets that hang.
+/// A short time limit, for targets that hang.
 pub const SHORT: Duration = Duration::from_millis(300);
