@@ -104,6 +104,10 @@ impl Proxy {
         match self {
             Self::Never => Matcher::builder().build(),
             Self::Always(proxy) => Matcher::builder().all(proxy.expose_secret()).build(),
+            // The builder takes `*` for every name, but not for every address.
+            Self::Environment { no, .. } if no.split(',').any(|host| host.trim() == "*") => {
+                Matcher::builder().build()
+            }
             Self::Environment { https, no } => {
                 Matcher::builder().https(https.expose_secret()).no(no.as_str()).build()
             }

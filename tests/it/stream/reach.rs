@@ -77,12 +77,14 @@ async fn token_list_and_stream_go_through_the_proxy_of_the_environment_and_nothi
 
     // Hosts in NO_PROXY are reached directly.
     let before = tunnel.heads().len();
-    world.set("NO_PROXY", "example.org,127.0.0.1");
-    let bridge = world.bridge().await;
-    live(&bridge).await;
-    bridge.stop().await;
-    assert!(doctor(&world).await.contains("connection opened directly"));
-    assert_eq!(tunnel.heads().len(), before);
+    for named in ["example.org,127.0.0.1", "*", "example.org, *"] {
+        world.set("NO_PROXY", named);
+        let bridge = world.bridge().await;
+        live(&bridge).await;
+        bridge.stop().await;
+        assert!(doctor(&world).await.contains("connection opened directly"), "{named}");
+        assert_eq!(tunnel.heads().len(), before, "{named}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
