@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::tracker::Tracker;
 use super::{Settings, message};
 use crate::delivery::{BuildError, MessageOutcome, Settings as Address, TargetClient};
-use crate::domain::alert::{Alert, AlertOutcome, Findings};
+use crate::domain::alert::{Alert, AlertOutcome, Findings, Kind};
 use crate::domain::backoff::{Backoff, Jitter};
 use crate::domain::clock::{Clock, UnixMillis};
 use crate::domain::operator::OperationError;
@@ -160,6 +160,12 @@ impl Watcher {
     /// Looks at the state by `look`, and sends the alerts that have begun or ended, until `stop`.
     /// Messages that wait then are not sent.
     pub async fn run(mut self, look: impl Fn() -> Looking + Send, stop: CancellationToken) {
+        // A series that begins at its first alert would hide that one from `increase()`.
+        for kind in Kind::ALL {
+            for outcome in ["sent", "failed"] {
+                counter!(names::ALERTS, "kind" => kind.as_str(), "outcome" => outcome).increment(0);
+            }
+        }
         let mut ticks = interval(LOOK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut looking, mut sending): (Option<Looking>, Option<Sending>) = (None, None);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ::metrics::gauge;
+use ::metrics::{counter, gauge};
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::header::CONTENT_TYPE;
@@ -76,6 +76,8 @@ fn refresh(backlog: &Backlog, configured: bool, now: UnixMillis) {
     of_target(names::BACKLOG_OLDEST).set(oldest_age(backlog, now));
     of_target(names::DELIVERIES_HELD).set(backlog.held as f64);
     of_target(names::DELIVERIES_DEAD).set(backlog.dead as f64);
+    // A series that begins at its first delivery would hide that one from `increase()`.
+    counter!(names::DELIVERIES_EXPIRED, "target" => backlog.target.to_string()).increment(0);
 }
 
 /// Returns a flag as the value of a label.

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
+use crate::support::world::World;
 use table::{Query, Table};
 
 const ALERTS: &str = include_str!("../../docs/monitoring/alerts.yml");
@@ -95,6 +96,24 @@ fn the_page_of_the_kit_lists_every_metric_with_its_kind_and_labels() {
     let there_are: BTreeMap<_, _> =
         table.described().map(|(name, kind, labels)| (name, (kind, labels))).collect();
     assert_eq!(told, there_are);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_counter_has_its_series_before_its_first_event() {
+    let mut world = World::new(World::with_duplicates()).await;
+    world.target("orders").await;
+    let bridge = world.bridge().await;
+    let text = bridge.admin("/metrics").await.text().await.unwrap();
+    let table = Table::of_the_bridge();
+    // This one is of PostgreSQL alone.
+    let counters =
+        table.described().filter(|(name, kind, _)| *kind == "counter" && !name.contains("_leases_"));
+    let absent: Vec<_> = counters
+        .map(|(name, ..)| name)
+        .filter(|name| !text.lines().any(|line| line.starts_with(name) && line.ends_with(" 0")))
+        .collect();
+    assert!(absent.is_empty(), "`increase()` would not see the first of {absent:?}");
+    assert!(bridge.stop().await.0.success());
 }
 
 #[test]

@@ -53,6 +53,9 @@ impl Report {
         for outcome in ["closed", "unproven"] {
             counter!(names::STREAM_GAPS, "stream" => name.to_string(), "outcome" => outcome).absolute(0);
         }
+        for kind in ["control", "early", "error", "invalid", "untold"] {
+            counter!(names::STREAM_FRAMES, "stream" => name.to_string(), "kind" => kind).absolute(0);
+        }
         let hole = status.borrow().gap.clone();
         Self {
             name,

@@ -45,10 +45,12 @@ impl Meters {
             conflicting: counter!(names::EVENTS_CONFLICTING, "source" => source.as_str()),
             lag: histogram!(names::SOURCE_LAG, "source" => source.as_str()),
         };
+        // A series that begins at its first event would hide that one from `increase()`.
+        counter!(names::AUDIT_UNWRITTEN).increment(0);
         Self {
             sources: Source::ALL.map(of),
             counters,
-            nameless: Nameless::default(),
+            nameless: Nameless::new(),
             conflicts: Conflicts::default(),
             commit: histogram!(names::STORE_COMMIT),
             batch: histogram!(names::STORE_BATCH),
@@ -97,6 +99,9 @@ const KNOWN: [&str; 7] = [
     PING,
 ];
 
+/// The label of every other type.
+const OTHER: &str = "other";
+
 /// The type of a test event of Pepay's dashboard. It names no object.
 const PING: &str = "test.ping";
 
@@ -107,15 +112,22 @@ const TYPES: usize = 64;
 const LOG_INTERVAL: u64 = 10_000;
 
 /// Counts the events that name no object.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Nameless {
     told: RefCell<HashSet<EventType>>,
 }
 
 impl Nameless {
+    fn new() -> Self {
+        for label in KNOWN.into_iter().chain([OTHER]) {
+            counter!(names::EVENTS_WITHOUT_OBJECT, "type" => label).increment(0);
+        }
+        Self { told: RefCell::default() }
+    }
+
     /// Counts an event of type `kind` and warns of the first one of each type.
     pub(super) fn count(&self, kind: &EventType) {
-        let label = KNOWN.into_iter().find(|known| *known == kind.as_str()).unwrap_or("other");
+        let label = KNOWN.into_iter().find(|known| *known == kind.as_str()).unwrap_or(OTHER);
         counter!(names::EVENTS_WITHOUT_OBJECT, "type" => label).increment(1);
         let mut told = self.told.borrow_mut();
         if label != PING && told.len() < TYPES && told.insert(kind.clone()) {
