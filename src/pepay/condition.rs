@@ -2,6 +2,7 @@
 //! language. The text is read with `json`, without a tree of values.
 
 use std::borrow::Cow;
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
@@ -108,7 +109,10 @@ fn are_the_same_number(one: &str, other: &str) -> bool {
         return one == other;
     }
     let number = |text: &str| text.parse::<f64>().ok().filter(|number| number.is_finite());
-    number(one).zip(number(other)).is_some_and(|(one, other)| one.total_cmp(&other).is_eq())
+    number(one)
+        .zip(number(other))
+        .and_then(|(one, other)| one.partial_cmp(&other))
+        .is_some_and(Ordering::is_eq)
 }
 
 impl FromStr for Path {
@@ -199,6 +203,17 @@ mod tests {
     fn the_last_of_members_of_one_name_counts() {
         assert!(met(&[("a", "2")], r#"{"a":1,"a":2}"#));
         assert!(!met(&[("a", "1")], r#"{"a":1,"\u0061":2}"#));
+    }
+
+    #[test]
+    fn every_way_to_write_zero_is_zero() {
+        for found in ["0", "-0", "0.0", "-0.0", "0e5"] {
+            let event = format!(r#"{{"data":{{"object":{{"total":{found}}}}}}}"#);
+            for wanted in ["0", "0.0", "-0.0"] {
+                assert!(met(&[("data.object.total", wanted)], &event), "{found} = {wanted}");
+            }
+            assert!(!met(&[("data.object.total", "false")], &event), "{found}");
+        }
     }
 
     #[test]
