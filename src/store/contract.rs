@@ -150,6 +150,7 @@ impl<B: Backend> Fixture<B> {
     }
 
     /// Waits until each lease that the test owns is over, and owns it again.
+    #[cfg(feature = "postgres-tests")]
     pub(super) async fn own_again(&mut self) {
         for (tenure, lease) in std::mem::take(&mut self.owned) {
             let over = tokio::time::timeout(Duration::from_secs(20), tenure.over());
