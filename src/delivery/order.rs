@@ -139,11 +139,12 @@ impl Order {
         let place = (rank, sequence);
         match (self.lanes.get(&number).map(|lane| lane.rest), job) {
             (Some(Rest::Nothing), Some(job)) => return self.add_arrived(number, job),
-            (Some(Rest::After(known_to)), Some(job)) if place < known_to => {
+            (Some(Rest::After(known_to) | Rest::Behind(known_to)), Some(job)) if place < known_to => {
                 return self.add_arrived(number, job);
             }
             // It waits in the store, behind the known deliveries of its lane.
-            (Some(Rest::After(before) | Rest::Parked(before)), _) if place > before => {}
+            (Some(Rest::After(before) | Rest::Behind(before) | Rest::Parked(before)), _)
+                if place > before => {}
             (Some(Rest::Nothing), None) if self.is_behind(number, place) => {}
             (Some(_), _) => self.look_up(number),
             (None, Some(job)) if self.complete => {

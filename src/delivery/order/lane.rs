@@ -36,6 +36,9 @@ pub(super) enum Rest {
     Nothing,
     /// There may be others after this place; all up to it are in memory.
     After(LaneRank),
+    /// There are others after this place, and the first of them waits for its next attempt or for an
+    /// operator; all up to it are in memory.
+    Behind(LaneRank),
     /// Unknown: the lane is looked up before one of its deliveries starts.
     Unknown,
     /// None is in memory. The delivery at this place is the first. It waits for its next attempt or for
@@ -54,7 +57,7 @@ impl Lane {
     pub(super) const fn takes_up_to(&self) -> LaneRank {
         match self.rest {
             Rest::Parked(head) => head,
-            Rest::Nothing | Rest::After(_) | Rest::Unknown => NO_PLACE,
+            Rest::Nothing | Rest::After(_) | Rest::Behind(_) | Rest::Unknown => NO_PLACE,
         }
     }
 
@@ -92,6 +95,10 @@ impl Order {
             Rest::After(known_to) if lane.queue.len() < FEW => {
                 self.want(number, Some(known_to));
             }
+            // A search before the known ones have ended would find nothing that may be sent.
+            Rest::Behind(known_to) if lane.queue.is_empty() => {
+                self.want(number, Some(known_to));
+            }
             Rest::Nothing if lane.queue.is_empty() && lane.is_idle() => {
                 self.lanes.remove(&number);
                 self.wanted.remove(&number);
@@ -100,7 +107,7 @@ impl Order {
                 }
                 return;
             }
-            Rest::Nothing | Rest::After(_) | Rest::Parked(_) => {}
+            Rest::Nothing | Rest::After(_) | Rest::Behind(_) | Rest::Parked(_) => {}
         }
         let lane = self.lane(number);
         let head = lane.queue.first().map(|(_, sequence)| *sequence);
@@ -148,7 +155,7 @@ impl Order {
         // whole.
         lane.rest = match (lane.rest, last) {
             (Rest::Unknown, _) => Rest::Unknown,
-            (_, Some(last)) => Rest::After(last),
+            (_, Some(last)) => Rest::Behind(last),
             (_, None) => Rest::Parked(head),
         };
         self.wanted.remove(&number);

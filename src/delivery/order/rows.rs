@@ -178,7 +178,7 @@ impl Order {
         }
         let expected = match self.lanes.get(&number).map(|lane| lane.rest) {
             None | Some(Rest::Unknown | Rest::Parked(_)) => found.after.is_none(),
-            Some(Rest::After(known_to)) => found.after == Some(known_to),
+            Some(Rest::After(known_to) | Rest::Behind(known_to)) => found.after == Some(known_to),
             Some(Rest::Nothing) => false,
         };
         if !expected || meanwhile.stale.contains(&number) {
@@ -210,6 +210,7 @@ impl Order {
         let lane = self.lane(number);
         lane.rest = match (found.rest, last) {
             (FoundRest::Nothing, _) if all => Rest::Nothing,
+            (FoundRest::Blocked(_), Some(last)) if all && !lane.queue.is_empty() => Rest::Behind(last),
             (FoundRest::Blocked(head), _) if all && lane.queue.is_empty() => Rest::Parked(head),
             (_, Some(last)) => Rest::After(last),
             (_, None) => Rest::Unknown,
