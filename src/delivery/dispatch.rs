@@ -163,10 +163,10 @@ impl Dispatcher {
                 }
             }
             let wake = self.sleep(start_at, search.is_some() || acting.is_some());
-            // A search must not find deliveries as they were before an operator's action.
+            // Neither a search nor an arrival may show deliveries as they were before an action.
             let hears = search.is_none() && acting.is_none();
             tokio::select! {
-                arrival = self.arrivals.next() => match arrival {
+                arrival = self.arrivals.next(), if acting.is_none() => match arrival {
                     Arrival::New(arrived) => self.take_arrived(arrived),
                     Arrival::Missed => self.note_missed(),
                     // The store has ended before its stop was requested, which stops the bridge.

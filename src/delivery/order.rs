@@ -162,8 +162,8 @@ impl Order {
         }
     }
 
-    /// Notes that unknown new deliveries were stored. All deliveries that are not on the wire are
-    /// searched for again.
+    /// Notes that the store has changed in an unknown way: by new deliveries, or by an operator's
+    /// action whose outcome is unknown. All deliveries that are not on the wire are searched for again.
     pub(super) fn missed_some(&mut self) {
         let numbers: Vec<_> = self.lanes.keys().copied().collect();
         for number in numbers {
@@ -253,6 +253,10 @@ impl Order {
         match item.lane {
             None => self.scan_again_from(sequence),
             Some(lane) => {
+                // It has left memory and is open: a running search must not count it as ended.
+                if let Some(meanwhile) = &mut self.meanwhile {
+                    meanwhile.stale(lane);
+                }
                 self.lane(lane).out = None;
                 self.look_up(lane);
             }

@@ -46,7 +46,8 @@ impl Dispatcher {
                     self.work.order.changed(one.sequence, one.lane);
                 }
             }
-            Err(_) => acts.iter().for_each(|act| self.work.order.changed(act.sequence, None)),
+            // The store may have carried some out: the answer to a commit can be lost.
+            Err(_) => self.work.order.missed_some(),
         }
         self.work.order.restore();
         self.retry_at(self.context.clock.now());

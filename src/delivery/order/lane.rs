@@ -89,7 +89,9 @@ impl Order {
         }
         match lane.rest {
             Rest::Unknown => {
-                self.want(number, None);
+                if lane.is_idle() {
+                    self.want(number, None);
+                }
                 return;
             }
             Rest::After(known_to) if lane.queue.len() < FEW => {

@@ -207,14 +207,19 @@ impl Order {
             }
         }
         all &= left.is_none() && !meanwhile.missed;
-        let lane = self.lane(number);
-        lane.rest = match (found.rest, last) {
+        let has_more = !self.lane(number).queue.is_empty();
+        let was_sent = |head: LaneRank| self.items.contains_key(&head.1) || meanwhile.ended.contains(&head.1);
+        let rest = match (found.rest, last) {
             (FoundRest::Nothing, _) if all => Rest::Nothing,
-            (FoundRest::Blocked(_), Some(last)) if all && !lane.queue.is_empty() => Rest::Behind(last),
-            (FoundRest::Blocked(head), _) if all && lane.queue.is_empty() => Rest::Parked(head),
+            (FoundRest::Blocked(_), Some(last)) if all && has_more => Rest::Behind(last),
+            // It was due when it was sent, and the clock has been set back since: nothing would end
+            // a wait for it.
+            (FoundRest::Blocked(head), _) if !has_more && was_sent(head) => Rest::Unknown,
+            (FoundRest::Blocked(head), _) if all && !has_more => Rest::Parked(head),
             (_, Some(last)) => Rest::After(last),
             (_, None) => Rest::Unknown,
         };
+        self.lane(number).rest = rest;
         self.promote(number, if is_fresh { Kind::New } else { Kind::Waiting });
     }
 }

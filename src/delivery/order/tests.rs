@@ -1,22 +1,15 @@
 //! Tests the order against a model of the store, with all kinds of steps in any sequence. One delivery
 //! of a lane is on the wire at a time, and none is sent while an earlier one is open. A held delivery
 //! holds back its lane. No ended delivery is sent. Memory is bounded, and no delivery is forgotten.
+//! Searches come to an end while nothing changes.
 
 mod stored;
-
-use std::collections::{BTreeSet, HashSet};
+mod world;
 
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-use super::*;
-use crate::domain::clock::UnixMillis;
-use crate::domain::delivery::State;
-use crate::store::types::{Found, Search};
-use stored::{Row, Stored};
-
-const NOW: UnixMillis = UnixMillis(1_000);
-const SMALL: Limits = Limits { items: 6, bytes: 1 << 20, lanes: 3, fresh_lookups: 2 };
+use world::World;
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -29,14 +22,22 @@ enum Step {
     Search,
     /// The search ends, and the dispatcher takes its result.
     Found,
+    /// The search fails.
+    SearchFails,
+    /// Nothing happens until the dispatcher does not search any more.
+    Rest,
     /// A ready delivery is started.
     Start(Index),
+    /// The attempt at a started delivery is not made.
+    NotSent(Index),
     /// A delivery on the wire ends with this outcome.
     End(Index, Outcome),
     /// The outcome of a delivery is written.
     Write(Index),
-    /// An operator does this to a delivery.
-    Act(Index, Done),
+    /// An operator does this to a delivery, and the store answers so.
+    Act(Index, Done, Answer),
+    /// The clock is set back to before the due times of the deliveries that were sent.
+    SetBack,
     /// The process ends and begins again.
     Restart,
 }
@@ -64,6 +65,16 @@ enum Done {
     SendAgain,
 }
 
+/// The store's answer to an action.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Answer {
+    Done,
+    /// It fails, and the action is carried out.
+    LostDone,
+    /// It fails, and nothing has changed.
+    Failed,
+}
+
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let handed_over =
         prop_oneof![8 => Just(Handover::Whole), 2 => Just(Handover::Stub), 1 => Just(Handover::Missed)];
@@ -75,279 +86,25 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => Just(Outcome::Dead),
     ];
     let done = prop_oneof![Just(Done::Cancel), Just(Done::SendAgain)];
+    let answer = prop_oneof![4 => Just(Answer::Done), 1 => Just(Answer::LostDone), 1 => Just(Answer::Failed)];
     let step = prop_oneof![
         8 => (0..6_u8, 1..40_i64, handed_over)
             .prop_map(|(lane, rank, handed_over)| Step::Store { lane, rank, handed_over }),
         6 => Just(Step::Take),
         6 => Just(Step::Search),
         6 => Just(Step::Found),
+        1 => Just(Step::SearchFails),
+        2 => Just(Step::Rest),
         8 => any::<Index>().prop_map(Step::Start),
+        1 => any::<Index>().prop_map(Step::NotSent),
         8 => (any::<Index>(), outcome).prop_map(|(which, outcome)| Step::End(which, outcome)),
         8 => any::<Index>().prop_map(Step::Write),
-        2 => (any::<Index>(), done).prop_map(|(which, done)| Step::Act(which, done)),
+        2 => (any::<Index>(), done, answer)
+            .prop_map(|(which, done, answer)| Step::Act(which, done, answer)),
+        1 => Just(Step::SetBack),
         1 => Just(Step::Restart),
     ];
     prop::collection::vec(step, 1..120)
-}
-
-/// The store, the dispatcher's order, and the messages between the two.
-struct World {
-    repeats: bool,
-    stored: Stored,
-    order: Order,
-    handed_over: VecDeque<Arrived>,
-    missed: bool,
-    search: Option<(Search, Found)>,
-    out: Vec<i64>,
-    /// Deliveries that have ended and are not written yet.
-    ending: Vec<(i64, Outcome)>,
-}
-
-impl World {
-    fn new(repeats: bool) -> Self {
-        Self {
-            repeats,
-            stored: Stored::default(),
-            order: Order::limited(repeats, SMALL),
-            handed_over: VecDeque::new(),
-            missed: false,
-            search: None,
-            out: Vec::new(),
-            ending: Vec::new(),
-        }
-    }
-
-    fn step(&mut self, step: &Step) {
-        match step {
-            Step::Store { lane, rank, handed_over } => self.store(*lane, *rank, *handed_over),
-            Step::Take => self.take(),
-            Step::Search => self.search(true),
-            Step::Found => self.found(),
-            Step::Start(which) => {
-                let ready: Vec<_> = Kind::ALL.into_iter().filter(|kind| self.order.has(*kind)).collect();
-                if !ready.is_empty() {
-                    self.start(ready[which.index(ready.len())]);
-                }
-            }
-            Step::End(which, outcome) if !self.out.is_empty() => {
-                self.end(which.index(self.out.len()), *outcome);
-            }
-            Step::Write(which) if !self.ending.is_empty() => self.write(which.index(self.ending.len())),
-            Step::Act(which, done) if !self.stored.rows.is_empty() && self.search.is_none() => {
-                let sequence = i64::try_from(which.index(self.stored.rows.len())).unwrap() + 1;
-                self.act(sequence, *done);
-            }
-            Step::Restart => self.restart(),
-            Step::End(..) | Step::Write(_) | Step::Act(..) => {}
-        }
-        self.check();
-    }
-
-    fn store(&mut self, lane: u8, rank: i64, handed_over: Handover) {
-        let sequence = i64::try_from(self.stored.rows.len()).unwrap() + 1;
-        // The last number stands for no lane.
-        let lane = (lane < 5).then_some(i64::from(lane));
-        self.stored.rows.insert(sequence, Row { lane, rank, state: State::Pending, due: false, attempts: 0 });
-        let job = (handed_over == Handover::Whole).then(|| self.stored.job(sequence));
-        match handed_over {
-            Handover::Missed => self.missed = true,
-            Handover::Whole | Handover::Stub => {
-                // A delivery after a missed one is handed over together with the count of missed ones.
-                self.handed_over.push_back(Arrived { sequence, lane, rank, job });
-            }
-        }
-    }
-
-    fn note_missed(&mut self) {
-        if std::mem::take(&mut self.missed) {
-            self.order.missed_some();
-        }
-    }
-
-    fn take(&mut self) {
-        self.note_missed();
-        while let Some(arrived) = self.handed_over.pop_front() {
-            self.order.arrived(arrived);
-        }
-    }
-
-    /// Searches like the store, in a snapshot that is taken now.
-    fn search(&mut self, timely: bool) {
-        if self.search.is_none()
-            && let Some(search) = self.order.search(NOW, Timely { retries: timely, census: timely })
-        {
-            let found = self.stored.find(&search);
-            self.search = Some((search, found));
-        }
-    }
-
-    fn found(&mut self) {
-        self.take();
-        if let Some((_, found)) = self.search.take() {
-            self.order.found(found);
-        }
-    }
-
-    fn start(&mut self, kind: Kind) {
-        let Some(job) = self.order.next(kind) else { panic!("{kind:?} has none") };
-        let row = &self.stored.rows[&job.sequence];
-        assert!(!self.out.contains(&job.sequence) && !self.is_ending(job.sequence), "it is out already");
-        assert!(matches!(row.state, State::Pending | State::Retrying), "{row:?} is sent");
-        assert!(row.state == State::Pending || row.due, "a retry is sent before its time");
-        if let Some(lane) = row.lane {
-            let in_lane = |sequence: &i64| self.stored.rows[sequence].lane == Some(lane);
-            assert!(!self.out.iter().any(in_lane), "two of a lane are out");
-            let known: HashSet<_> = self.handed_over.iter().map(|arrived| arrived.sequence).collect();
-            for (sequence, other) in self.stored.rows.iter().filter(|(_, other)| other.lane == Some(lane)) {
-                assert!(other.state != State::Held, "a held delivery does not hold back its lane");
-                let ended = self.ending.iter().find(|(one, _)| one == sequence);
-                if let Some((_, outcome)) = ended {
-                    assert!(
-                        self.repeats && matches!(outcome, Outcome::Delivered),
-                        "the one before may still fail"
-                    );
-                    continue;
-                }
-                let is_before = (other.rank, *sequence) < (row.rank, job.sequence);
-                // The dispatcher cannot know a delivery that was stored a moment ago.
-                let is_known = !known.contains(sequence) && !self.missed;
-                let is_open = matches!(other.state, State::Pending | State::Retrying);
-                assert!(!(is_before && is_open && is_known), "{other:?} comes before {row:?} and waits");
-            }
-        }
-        self.out.push(job.sequence);
-    }
-
-    fn is_ending(&self, sequence: i64) -> bool {
-        self.ending.iter().any(|(one, _)| *one == sequence)
-    }
-
-    fn end(&mut self, index: usize, outcome: Outcome) {
-        let sequence = self.out.swap_remove(index);
-        if matches!(outcome, Outcome::Delivered) {
-            self.order.acknowledged(sequence);
-        } else {
-            self.order.failed(sequence);
-        }
-        self.ending.push((sequence, outcome));
-    }
-
-    /// Outcomes are written in any order, except those of one lane.
-    fn write(&mut self, index: usize) {
-        let lane = self.stored.rows[&self.ending[index].0].lane;
-        let index = match lane {
-            Some(_) => self.ending.iter().position(|(one, _)| self.stored.rows[one].lane == lane).unwrap(),
-            None => index,
-        };
-        let (sequence, outcome) = self.ending.remove(index);
-        let row = self.stored.rows.get_mut(&sequence).unwrap();
-        row.attempts += 1;
-        let next = match outcome {
-            Outcome::Delivered => Next::Delivered,
-            Outcome::RetryNow | Outcome::RetryLater => {
-                row.due = matches!(outcome, Outcome::RetryNow);
-                Next::Retrying { due_at: NOW }
-            }
-            Outcome::Held => {
-                row.rank = 0;
-                Next::Held
-            }
-            Outcome::Dead => Next::Dead,
-        };
-        row.state = next.state();
-        self.order.written(sequence, next);
-    }
-
-    /// Acts like the dispatcher: no search runs meanwhile.
-    fn act(&mut self, sequence: i64, done: Done) {
-        if self.order.is_out(sequence) {
-            return;
-        }
-        self.order.withdraw(sequence);
-        let row = self.stored.rows.get_mut(&sequence).unwrap();
-        match done {
-            Done::Cancel if !row.state.is_settled() => row.state = State::Cancelled,
-            Done::SendAgain if row.state == State::Pending => {}
-            Done::SendAgain => {
-                row.state = if row.attempts > 0 { State::Retrying } else { State::Pending };
-                row.due = row.attempts > 0;
-            }
-            Done::Cancel => {}
-        }
-        let lane = row.lane;
-        self.note_missed();
-        while let Some(arrived) = self.handed_over.pop_front() {
-            let job = arrived.job.filter(|_| arrived.sequence != sequence);
-            self.order.arrived(Arrived { job, ..arrived });
-        }
-        self.order.changed(sequence, lane);
-        self.order.restore();
-    }
-
-    /// Attempts on the wire were not recorded: they are made again.
-    fn restart(&mut self) {
-        for (sequence, _) in std::mem::take(&mut self.ending) {
-            // A crash may lose an unwritten outcome.
-            self.out.push(sequence);
-        }
-        self.out.clear();
-        self.handed_over.clear();
-        (self.missed, self.search) = (false, None);
-        self.order = Order::limited(self.repeats, SMALL);
-    }
-
-    fn check(&self) {
-        let most = SMALL.items + 8 * 8 + self.out.len() + self.ending.len();
-        assert!(self.order.items.len() <= most, "{} deliveries are in memory", self.order.items.len());
-        let counted: usize = self.order.items.values().map(|item| item.bytes).sum();
-        assert_eq!(self.order.bytes, counted);
-        let of = |kind: Kind| self.order.ready[kind].iter().copied();
-        let ready: BTreeSet<_> = Kind::ALL.into_iter().flat_map(of).collect();
-        for (sequence, item) in &self.order.items {
-            assert_eq!(matches!(item.place, Place::Ready(_)), ready.contains(sequence), "{sequence}");
-        }
-    }
-
-    /// Delivers every delivery that can be delivered.
-    fn finish(mut self) {
-        let mut turns = 0;
-        loop {
-            for row in self.stored.rows.values_mut() {
-                row.due = true;
-            }
-            self.take();
-            self.found();
-            while let Some(kind) = Kind::ALL.into_iter().find(|kind| self.order.has(*kind)) {
-                self.start(kind);
-            }
-            while !self.out.is_empty() {
-                self.end(0, Outcome::Delivered);
-            }
-            while !self.ending.is_empty() {
-                self.write(0);
-            }
-            self.search(true);
-            turns += 1;
-            let waits = |row: &Row| matches!(row.state, State::Pending | State::Retrying);
-            let held: HashSet<_> = self
-                .stored
-                .rows
-                .values()
-                .filter(|row| row.state == State::Held)
-                .map(|row| row.lane)
-                .collect();
-            let rest: Vec<_> = self
-                .stored
-                .rows
-                .iter()
-                .filter(|(_, row)| waits(row) && (row.lane.is_none() || !held.contains(&row.lane)))
-                .collect();
-            if rest.is_empty() {
-                return;
-            }
-            assert!(turns < 1_000, "{rest:?} are forgotten by {:?}", self.order);
-        }
-    }
 }
 
 proptest! {
@@ -359,7 +116,7 @@ proptest! {
     })]
 
     #[test]
-    fn lanes_hold_nothing_is_forgotten_and_memory_is_bounded(steps in steps(), repeats in any::<bool>()) {
+    fn lanes_hold_nothing_is_forgotten_memory_is_bounded_and_searches_end(steps in steps(), repeats in any::<bool>()) {
         let mut world = World::new(repeats);
         for step in &steps {
             world.step(step);

@@ -7,7 +7,7 @@ use pepay_bridge::delivery::Settings;
 use pepay_bridge::delivery::sign::SigningKey;
 use pepay_bridge::domain::clock::Clock;
 use pepay_bridge::domain::delivery::Ordering;
-use pepay_bridge::domain::operator::{Action, OperationError};
+use pepay_bridge::domain::operator::{Action, BulkWork, Filter, OperationError};
 use pepay_bridge::domain::status::Circuit;
 use pepay_bridge::simulator::target::{Delivery, Options, Reaction, Target, Verifier};
 use serde_json::json;
@@ -84,6 +84,36 @@ async fn a_paused_target_ends_what_is_on_the_wire_and_starts_nothing_until_it_go
         .collect();
     assert_eq!(attempts.len(), 4, "each once, and the one that hung again: {attempts:?}");
     assert!(attempts.contains(&("1".to_owned(), 2)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_action_that_fails_neither_stops_nor_repeats_what_is_on_the_wire() {
+    for ordering in [Ordering::PerObject, Ordering::None] {
+        let target = RawTarget::scripted([Act::Hang]).await;
+        let folder = TempDir::new().unwrap();
+        let settings = Settings { timeout: TIMEOUT, ..settings(&target.url, ordering, 1) };
+        let engine = Engine::start(&folder, &settings).await;
+        let intruder = rusqlite::Connection::open(folder.path().join("model.db")).unwrap();
+        // A first attempt that cannot be recorded stays pending, so that the action selects it.
+        let refuse = "CREATE TRIGGER refuse BEFORE UPDATE ON delivery WHEN new.state IN ('sending', 'cancelled') \
+                      BEGIN SELECT raise(ABORT, 'refused by the test'); END";
+        intruder.execute_batch(refuse).unwrap();
+
+        let events = [event(1, 1), event(2, 1)];
+        let ids = [0, 1].map(|n: usize| events[n].event.id.to_string());
+        engine.record(events.into()).await;
+        target.until("the first attempt", |record| record.requests.len() == 1).await;
+        let cancel = BulkWork::Act(Action::Cancel, Filter::default());
+        let refused = engine.store.operator.act_on_all(&cancel, 2, |_| {}).await;
+        assert!(refused.unwrap_err().to_string().contains("refused by the test"));
+        target.until("both deliveries", |record| record.unique() == 2).await;
+        engine.stop().await;
+        let mut seen: Vec<_> =
+            target.record().requests.into_iter().map(|seen| (seen.id, seen.attempt)).collect();
+        seen.sort();
+        let [first, second] = ids;
+        assert_eq!(seen, [(first.clone(), 1), (first, 2), (second, 1)], "{ordering:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use crate::delivery::order::tests::NOW;
 use crate::domain::clock::UnixMillis;
 use crate::domain::delivery::State;
 use crate::domain::event::{Received, Source};
 use crate::pepay::envelope;
 use crate::store::types::{Found, FoundLane, FoundRest, Job, LaneRank, Scanned, Search};
+
+use super::world::NOW;
 
 /// A delivery in the store.
 #[derive(Clone, Debug)]
