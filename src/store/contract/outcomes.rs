@@ -207,19 +207,29 @@ async fn every_lane_with_an_open_delivery_is_listed_if_there_are_not_too_many() 
 }
 
 #[tokio::test]
-async fn retries_from_both_ends_of_a_crowd_are_found() {
+async fn retries_from_both_ends_of_a_crowd_are_found_and_known_ones_hide_none() {
     let mut fixture = Fixture::new(vec![route("orders", "*", Ordering::None)]).await;
     let (mut arrivals, ledger) = fixture.outbox();
-    for n in 1..=10 {
+    for n in 1..=20 {
         fixture.store.inbox.try_record(event(&format!("evt_{n}"), "a")).await.unwrap();
         let job = arrived(&mut arrivals).await;
-        let due_at = UnixMillis(NOW.0 - 20 + job.sequence);
+        let due_at = UnixMillis(NOW.0 - 30 + job.sequence);
         ledger.settle(vec![settlement(&job, Next::Retrying { due_at })]).await.unwrap();
     }
-    let search = Search { retries: 3, scan: None, ..everything(NOW) };
-    let found = ledger.search(search).await.unwrap();
-    assert_eq!(found.singles.iter().map(|job| job.sequence).collect::<Vec<_>>(), [1, 10, 2]);
-    assert!(found.more_retries);
+    let unknown: [(&[i64], &[i64], bool); 5] = [
+        (&[1, 2, 3, 18, 19, 20], &[1, 20, 2], true),
+        (&[9, 10, 11, 12], &[9, 12, 10], true),
+        (&[10, 11, 12], &[12, 10, 11], true),
+        (&[10, 11], &[10, 11], false),
+        (&[], &[], false),
+    ];
+    for (unknown, expected, more) in unknown {
+        let singles = (1..=20).filter(|sequence| !unknown.contains(sequence)).collect();
+        let search = Search { retries: 3, scan: None, singles, ..everything(NOW) };
+        let found = ledger.search(search).await.unwrap();
+        assert_eq!(found.singles.iter().map(|job| job.sequence).collect::<Vec<_>>(), expected);
+        assert_eq!(found.more_retries, more, "{unknown:?}");
+    }
 }
 
 #[tokio::test]

@@ -53,7 +53,7 @@ pub struct Found {
     pub singles: Vec<Job>,
     /// How far the scan has come, if there was one.
     pub scanned: Option<Scanned>,
-    /// Whether more retries are due.
+    /// Whether as many retries were found as were asked for: more may be due.
     pub more_retries: bool,
     /// When the next retry falls due, if retries were searched for.
     pub next_due: Option<UnixMillis>,

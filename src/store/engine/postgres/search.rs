@@ -12,6 +12,7 @@ use super::session::Session;
 use crate::domain::clock::UnixMillis;
 use crate::domain::delivery::State;
 use crate::domain::event::Received;
+use crate::store::engine::due::DueRetries;
 use crate::store::engine::event_row::EventRow;
 use crate::store::types::{Found, FoundLane, FoundRest, Job, LaneRank, Lookup, Scanned, Search, TargetId};
 
@@ -169,8 +170,6 @@ pub(super) async fn find(
     Ok(found)
 }
 
-/// Plans retries from both ends in turn. A retry that has just become due does not wait for all
-/// those that have failed many times.
 async fn retries(
     session: &mut Session,
     target: TargetId,
@@ -178,18 +177,15 @@ async fn retries(
     found: &mut Found,
 ) -> Result<(), sqlx::Error> {
     let (now, limit) = (plan.search.now.0, plan.search.retries);
-    let oldest = entries(session, OLDEST_DUE, target, now, limit).await?;
-    let newest = entries(session, NEWEST_DUE, target, now, limit).await?;
-    found.more_retries = oldest.len() == limit;
-    let (mut taken, mut seen) = (0, HashSet::new());
-    for index in 0..oldest.len().max(newest.len()) {
-        for entry in [oldest.get(index), newest.get(index)].into_iter().flatten() {
-            if taken < limit && seen.insert(entry.sequence) && plan.take(*entry) {
-                taken += 1;
-            }
+    let mut due = DueRetries::new(limit);
+    loop {
+        let oldest = entries(session, OLDEST_DUE, target, now, due.rows()).await?;
+        let newest = entries(session, NEWEST_DUE, target, now, due.rows()).await?;
+        if !due.choose((&oldest, &newest), |entry| Ok::<_, sqlx::Error>(plan.take(*entry)))? {
+            break;
         }
     }
-    found.more_retries |= taken == limit;
+    found.more_retries = due.is_full();
     let not_due = session.rows(sqlx::query(NOT_DUE).bind(target.0).bind(now)).await?;
     if let Some(row) = not_due.first() {
         found.next_due = row.try_get::<Option<i64>, _>("next")?.map(UnixMillis);

@@ -9,6 +9,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use crate::domain::clock::UnixMillis;
 use crate::domain::delivery::State;
 use crate::domain::event::Received;
+use crate::store::engine::due::DueRetries;
 use crate::store::engine::event_row::EventRow;
 use crate::store::types::{Found, FoundLane, FoundRest, Job, LaneRank, Scan, Scanned, Search, TargetId};
 
@@ -110,22 +111,16 @@ impl Finding<'_> {
         Ok(())
     }
 
-    /// Reads retries from both ends in turn. A retry that has just become due does not wait for all
-    /// those that have failed many times.
     fn retries(&mut self, limit: usize) -> rusqlite::Result<()> {
-        let oldest = self.entries(OLDEST_DUE, self.search.now.0, limit)?;
-        let newest = self.entries(NEWEST_DUE, self.search.now.0, limit)?;
-        self.found.more_retries = oldest.len() == limit;
-        let mut taken = 0;
-        let mut seen = HashSet::new();
-        for index in 0..oldest.len().max(newest.len()) {
-            for entry in [oldest.get(index), newest.get(index)].into_iter().flatten() {
-                if taken < limit && seen.insert(entry.0) && self.take(*entry)? {
-                    taken += 1;
-                }
+        let (mut due, now) = (DueRetries::new(limit), self.search.now.0);
+        loop {
+            let oldest = self.entries(OLDEST_DUE, now, due.rows())?;
+            let newest = self.entries(NEWEST_DUE, now, due.rows())?;
+            if !due.choose((&oldest, &newest), |entry| self.take(*entry))? {
+                break;
             }
         }
-        self.found.more_retries |= taken == limit;
+        self.found.more_retries = due.is_full();
         (self.found.next_due, self.found.last_due) = (self.not_due(NEXT_DUE)?, self.not_due(LAST_DUE)?);
         Ok(())
     }
