@@ -18,7 +18,7 @@ use super::listing::Listing;
 use super::{Error, runtime};
 use crate::domain::operator::Action;
 
-/// Find deliveries, and decide about those that wait for an operator
+/// List deliveries, and decide about those that wait for an operator
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     #[command(subcommand)]
@@ -30,44 +30,44 @@ pub(super) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// List deliveries, those of the newest event first
+    /// List deliveries, the newest event first
     List(Listing<Filters>),
-    /// Send now what is retrying, dead, closed or cancelled; the time to give up begins anew
+    /// Send retrying, dead, closed or cancelled deliveries now; the time to give up starts again
     #[command(override_usage = usage(Action::Retry))]
     Retry(Choice),
-    /// Send again what is held, its outcome being unknown: the target may see it twice
+    /// Send held deliveries again: their outcome is unknown, so the target may get them twice
     #[command(override_usage = usage(Action::Release))]
     Release(Choice),
-    /// Say of what is held that nothing more is needed
+    /// Close held deliveries: nothing more is sent
     #[command(override_usage = usage(Action::Close))]
     Close(Choice),
-    /// Decide of what is pending, retrying, held or dead that it is not to be sent
+    /// Cancel pending, retrying, held or dead deliveries: they are not sent
     #[command(override_usage = usage(Action::Cancel))]
     Cancel(Choice),
-    /// Give what is unfinished of a target that is not configured any more to another one
+    /// Move the unfinished deliveries of a removed target to another target
     ///
-    /// Pending, retrying, held and dead deliveries that the filters let through keep their state,
-    /// attempts and order. What the other target has already is cancelled instead. What it does not
-    /// take by its types, environment or where stays, and is counted.
+    /// Pending, retrying, held and dead deliveries that pass the filters keep their state, attempts
+    /// and order. A delivery whose event the other target already has is cancelled. A delivery that
+    /// the other target does not take by its types, environment or where stays, and is counted.
     Move(Move),
 }
 
-/// From which removed target deliveries go to which other one.
+/// The removed target and the target that takes its deliveries over.
 #[derive(Debug, clap::Args)]
 struct Move {
-    /// The target that is not configured any more
+    /// The removed target
     #[arg(long, value_name = "OLD")]
     from: String,
 
-    /// The target that goes on with them
+    /// The target that takes them over
     #[arg(long, value_name = "NEW")]
     to: String,
 
-    /// Do not ask before many are changed
+    /// Do not ask for confirmation
     #[arg(long, short)]
     yes: bool,
 
-    /// Say how many there are, and change nothing
+    /// Count the deliveries and change nothing
     #[arg(long, conflicts_with = "yes")]
     dry_run: bool,
 
@@ -76,7 +76,7 @@ struct Move {
     filters: MoveFilters,
 }
 
-/// One delivery, by its target and event, or every one that the filters let through.
+/// One delivery, by its target and event, or every delivery that passes the filters.
 #[derive(Debug, clap::Args)]
 struct Choice {
     /// The target of one delivery
@@ -92,11 +92,11 @@ struct Choice {
     #[arg(value_name = "EVENT_ID")]
     event_id: Option<String>,
 
-    /// Do not ask before many are changed
+    /// Do not ask for confirmation
     #[arg(long, short)]
     yes: bool,
 
-    /// Say how many there are, and change nothing
+    /// Count the deliveries and change nothing
     #[arg(long, conflicts_with_all = ["yes", "of_target"])]
     dry_run: bool,
 

@@ -10,10 +10,10 @@ use crate::store::import::{self, Imported};
 
 /// Move the store of a stopped bridge from a SQLite file into the configured PostgreSQL schema
 ///
-/// Sequences, open deliveries, cursors and everything else go along. The schema has to be
-/// empty. All of it is one transaction, which is read back and compared before it is
-/// committed: what is interrupted leaves nothing behind. The file stays as it is, but for
-/// its schema, which is brought up to date.
+/// Moves sequences, open deliveries, cursors and everything else. The schema must be empty. The
+/// import is one transaction, which is read back and compared before it is committed, so an
+/// interrupted import leaves nothing behind. The file does not change, except that its schema is
+/// migrated to the current version.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// The database, as `sqlite://PATH`

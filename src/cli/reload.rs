@@ -10,10 +10,10 @@ use super::admin::{self, Operator};
 use super::text::clean;
 use super::{Error, runtime};
 
-/// Have a running bridge read its configuration and every secret file anew, like SIGHUP
+/// Make a running bridge read its configuration and every secret file again, like SIGHUP
 ///
-/// Prints what is in effect now, what waits for a restart, and each file that was read
-/// anew. A configuration with a fault changes nothing; each fault is printed.
+/// Prints which settings are in effect now, which wait for a restart, and each file that was
+/// read again. A configuration with a fault changes nothing; each fault is printed.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     #[command(flatten)]

@@ -16,7 +16,7 @@ use super::text::clean;
 use super::{Error, runtime};
 use crate::domain::clock::UnixMillis;
 
-/// See the streams, connect one anew, read again what Pepay has
+/// List the streams, reconnect one, or read its events from Pepay again
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     #[command(subcommand)]
@@ -28,9 +28,9 @@ pub(super) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// List the streams, with what each is doing
+    /// List the streams and their states
     List,
-    /// Have a stream open a new connection
+    /// Make a stream open a new connection
     Reconnect {
         /// The stream's name
         stream: String,

@@ -17,7 +17,7 @@ use super::text::clean;
 use super::{Error, runtime};
 use crate::domain::clock::UnixMillis;
 
-/// See, stop, start and try the targets
+/// List, pause, resume and test the targets
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     #[command(subcommand)]
@@ -29,14 +29,14 @@ pub(super) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// List the targets, with what waits for each
+    /// List the targets and the deliveries that wait for each
     List,
-    /// Send a target nothing more until it is resumed; stands through a restart
+    /// Pause a target: nothing is sent to it until it is resumed, also after a restart
     Pause {
         /// The target's name
         target: String,
     },
-    /// Let a target that was paused go on
+    /// Resume a paused target
     Resume {
         /// The target's name
         target: String,

@@ -96,34 +96,31 @@ fn describe() {
     describe_gauge!(names::BUILD_INFO, "The version and the commit of the program");
     describe_gauge!(names::LAST_RELOAD, "When the configuration that is in effect was read, in Unix seconds");
     describe_gauge!(names::LAST_BACKUP, "When the newest backup of the database was made, in Unix seconds");
-    describe_gauge!(
-        names::RELOAD_FAILED,
-        "1 while the configuration could not be reloaded when that was last asked for"
-    );
+    describe_gauge!(names::RELOAD_FAILED, "1 if the last requested reload of the configuration failed");
     describe_counter!(names::EVENTS_RECEIVED, "Events taken from a source into the store, repeats included");
-    describe_counter!(names::EVENTS_UNIQUE, "Events that a source was the first to bring");
-    describe_counter!(names::EVENTS_DUPLICATE, "Events that were held already");
+    describe_counter!(names::EVENTS_UNIQUE, "Events that arrived first by this source");
+    describe_counter!(names::EVENTS_DUPLICATE, "Events that were already stored");
     describe_counter!(
         names::EVENTS_CONFLICTING,
-        "Events under an id that another event is held under, counted once for each content and source"
+        "Events whose id another stored event has, counted once for each content and source"
     );
     describe_counter!(
         names::EVENTS_WITHOUT_OBJECT,
-        "New events that name no order, invoice or payment, by type"
+        "New events without an order, invoice or payment, by type"
     );
     describe_counter!(names::WEBHOOKS_REJECTED, "Webhooks that were refused, by error code");
     describe_counter!(
         names::HTTP_REFUSED,
-        "Requests to the public listener that no handler took, by HTTP status"
+        "Requests to the public listener that no handler accepted, by HTTP status"
     );
     describe_counter!(names::AUDIT_UNWRITTEN, "Entries of the audit trail that could not be stored");
     describe_counter!(names::ADMIN_REFUSED, "Requests to the private listener that were refused, by reason");
     describe_counter!(names::DELIVERIES, "Ended delivery attempts, by outcome");
     describe_counter!(
         names::DELIVERIES_EXPIRED,
-        "Dead deliveries that no operator has decided on within store.dead_retention"
+        "Dead deliveries without an operator's decision within store.dead_retention"
     );
-    describe_histogram!(names::DELIVERY_DURATION, "How long a delivery attempt took");
+    describe_histogram!(names::DELIVERY_DURATION, "Duration of a delivery attempt");
     describe_histogram!(
         names::END_TO_END,
         "From an event's arrival to its recorded acknowledgement, of first deliveries"
@@ -131,39 +128,36 @@ fn describe() {
     describe_gauge!(names::BACKLOG, "Deliveries still to be made");
     describe_gauge!(names::BACKLOG_OLDEST, "Age of the oldest delivery still to be made");
     describe_gauge!(names::STREAM_CONNECTED, "1 while the stream's connection is open");
-    describe_counter!(
-        names::STREAM_RECONNECTS,
-        "Connections lost and tries to connect that failed, by reason"
-    );
-    describe_counter!(names::STREAM_GAPS, "Gaps looked into, by outcome");
-    describe_counter!(names::STREAM_FRAMES, "Frames that were no event, by kind");
+    describe_counter!(names::STREAM_RECONNECTS, "Lost connections and failed tries to connect, by reason");
+    describe_counter!(names::STREAM_GAPS, "Examined gaps, by outcome");
+    describe_counter!(names::STREAM_FRAMES, "Frames that were not an event, by kind");
     describe_counter!(
         names::LEASES_GIVEN_UP,
-        "Times that this replica gave all of its leases back, since its connection that writes completed nothing"
+        "Times that this replica gave all leases back because its writing connection completed nothing"
     );
-    describe_histogram!(names::STORE_COMMIT, "How long a commit of the store took");
+    describe_histogram!(names::STORE_COMMIT, "Duration of a commit of the store");
     describe_histogram!(names::STORE_BATCH, "Events written by one commit of the store");
-    describe_histogram!(names::SOURCE_LAG, "How far a source was behind the first to bring an event");
+    describe_histogram!(
+        names::SOURCE_LAG,
+        "Delay of a source behind the source by which an event arrived first"
+    );
     describe_counter!(
         names::EVENTS_SINGLE_SOURCE,
-        "Events that one live source alone had brought when both had had their time"
+        "Events that only one live source had brought when the time for both was over"
     );
     describe_gauge!(names::DELIVERIES_HELD, "Deliveries whose outcome is unknown, waiting for an operator");
     describe_gauge!(names::DELIVERIES_DEAD, "Deliveries given up");
     describe_gauge!(names::TARGET_PAUSED, "1 while the target is paused");
     describe_gauge!(names::TARGET_CIRCUIT_OPEN, "1 while the target counts as down and its deliveries wait");
-    describe_gauge!(names::TARGET_REJECTING, "1 while the target refuses everything");
+    describe_gauge!(names::TARGET_REJECTING, "1 while the target refuses every event");
     describe_gauge!(
         names::TARGET_LIMITED,
-        "1 while as many attempts are on the wire as concurrency allows and more could be sent"
+        "1 while concurrency limits the target: more deliveries could be sent"
     );
     describe_counter!(names::ALERTS, "Alerts that were sent, or left out, by kind and outcome");
     describe_gauge!(names::STORE_BYTES, "Bytes of the database");
     describe_gauge!(names::STORE_WAL_BYTES, "Bytes of the database's write-ahead log");
-    describe_gauge!(
-        names::STORE_FREE_BYTES,
-        "Bytes of the database that hold nothing and will be used again"
-    );
+    describe_gauge!(names::STORE_FREE_BYTES, "Unused bytes of the database, which will be used again");
     describe_gauge!(names::DISK_FREE_BYTES, "Bytes that may still be written to the disk of the database");
 }
 

@@ -16,9 +16,9 @@ use crate::cli::{Error, print, progress};
 /// The interval between two queries for the progress of a backfill.
 const PACE: Duration = Duration::from_millis(250);
 
-/// Read Pepay's list again from a time or an event on, and take in what is missing
+/// Read Pepay's list again from a time or an event on, and store the events that are missing
 ///
-/// It goes on beside the live events and moves no cursor. It ends with the bridge.
+/// Live events go on meanwhile, and no cursor moves. A stop of the bridge ends it.
 #[derive(Debug, clap::Args)]
 #[command(group(ArgGroup::new("beginning").required(true)))]
 pub(super) struct Arguments {
@@ -33,7 +33,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "EVENT_ID", group = "beginning")]
     after: Option<String>,
 
-    /// Wait until it has ended, which is success only if nothing is missing
+    /// Wait for its end; exits 0 only if nothing is missing
     #[arg(long)]
     wait: bool,
 }
