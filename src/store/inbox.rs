@@ -17,6 +17,17 @@ use crate::telemetry::traces;
 
 pub use super::identity::{ClaimError, SourceIdentity};
 
+/// Why a batch was not recorded, or not all of it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{error}")]
+pub struct BatchError {
+    /// What became of the first events of the batch, which are stored. The events after them are not,
+    /// as far as is known, and the cursor was not moved.
+    pub stored: Vec<Recorded>,
+    /// Why the rest was not recorded.
+    pub error: RecordError,
+}
+
 /// The handle of the sources. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Inbox {
@@ -72,25 +83,29 @@ impl Inbox {
     /// transactions, in the order of the events; the cursor moves with the last one.
     ///
     /// # Errors
-    /// [`RecordError::Unavailable`]; then the cursor was not moved, and the caller may record the
-    /// same batch again.
-    pub async fn record(&self, batch: Batch) -> Result<Vec<Recorded>, RecordError> {
-        let traced = Traced::new(&batch.events);
-        let recorded = self.record_in_parts(batch).await;
+    /// [`BatchError`]; then the caller may record the same batch again, without the events that are
+    /// stored: those would be counted as repeats.
+    pub async fn record(&self, batch: Batch) -> Result<Vec<Recorded>, BatchError> {
+        let (traced, mut recorded) = (Traced::new(&batch.events), Vec::with_capacity(batch.events.len()));
+        let outcome = self.record_in_parts(batch, &mut recorded).await;
         Traced::stored(traced, &recorded);
-        recorded
+        match outcome {
+            Ok(()) => Ok(recorded),
+            Err(error) => Err(BatchError { stored: recorded, error }),
+        }
     }
 
-    async fn record_in_parts(&self, batch: Batch) -> Result<Vec<Recorded>, RecordError> {
+    /// Adds to `recorded` what became of the events of each part, once it is stored.
+    async fn record_in_parts(&self, batch: Batch, recorded: &mut Vec<Recorded>) -> Result<(), RecordError> {
         let Batch { events, mut cursor } = batch;
-        let (mut recorded, mut rest) = (Vec::with_capacity(events.len()), events.into_iter());
+        let mut rest = events.into_iter();
         loop {
             let events = rest.by_ref().take(PART).map(|event| self.dated(event)).collect();
             let is_last = rest.len() == 0;
             let part = Batch { events, cursor: cursor.take_if(|_| is_last) };
             recorded.extend(self.tasks.put(|reply| Append::boxed(part, reply)).await?);
             if is_last {
-                return Ok(recorded);
+                return Ok(());
             }
         }
     }
@@ -104,7 +119,7 @@ impl Inbox {
         let traced = Traced::new(std::slice::from_ref(&event));
         let batch = Batch { events: vec![self.dated(event)], cursor: None };
         let recorded = self.tasks.try_put(|reply| Append::boxed(batch, reply)).await;
-        Traced::stored(traced, &recorded);
+        Traced::stored(traced, recorded.as_deref().unwrap_or_default());
         recorded?.first().copied().ok_or_else(stopped)
     }
 
@@ -155,9 +170,9 @@ impl Traced {
         traces::on().then(|| Self(events.iter().map(traced).collect()))
     }
 
-    /// Adds `traced` to the traces of its events, unless storing them has failed.
-    fn stored(traced: Option<Self>, recorded: &Result<Vec<Recorded>, RecordError>) {
-        let (Some(Self(events)), Ok(recorded)) = (traced, recorded) else { return };
+    /// Adds the first of `traced`, which are stored, to the traces of their events.
+    fn stored(traced: Option<Self>, recorded: &[Recorded]) {
+        let Some(Self(events)) = traced else { return };
         for (event, recorded) in events.iter().zip(recorded) {
             let event_id = event.id.as_str();
             let Some(trace) = traces::of(event_id) else { return };

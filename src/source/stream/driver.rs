@@ -24,8 +24,8 @@ use crate::pepay::error::{Failure, FailureKind};
 use crate::pepay::frame::{self, Frame};
 use crate::pepay::rest::{Page, Rest};
 use crate::pepay::token::Identity;
-use crate::store::error::{ReadError, RecordError};
-use crate::store::inbox::{ClaimError, Inbox, SourceIdentity};
+use crate::store::error::ReadError;
+use crate::store::inbox::{BatchError, ClaimError, Inbox, SourceIdentity};
 use crate::store::types::{Batch, CursorMove, Held, Position, Recorded, Resume, Term};
 
 /// How long a stop waits for a batch that is with the store. A batch that is not committed by then
@@ -59,7 +59,7 @@ struct Driver {
     socket: Option<Socket>,
     connecting: Slot<Connected>,
     listing: Slot<Result<Page, Failure>>,
-    recording: Slot<Result<Vec<Recorded>, RecordError>>,
+    recording: Slot<Result<Vec<Recorded>, BatchError>>,
     comparing: Slot<Result<Vec<bool>, ReadError>>,
     /// Why no event is taken from this account: the store has the events of another account.
     foreign: Option<Failure>,
@@ -247,13 +247,13 @@ impl Driver {
         }
     }
 
-    fn recorded(&mut self, answer: Result<Vec<Recorded>, RecordError>) {
+    fn recorded(&mut self, answer: Result<Vec<Recorded>, BatchError>) {
         let now = self.now();
         match answer {
-            Ok(results) => self.machine.recorded(now, Some(&results)),
-            Err(error) => {
+            Ok(results) => self.machine.recorded(now, Ok(&results)),
+            Err(BatchError { stored, error }) => {
                 self.report.not_stored(&error);
-                self.machine.recorded(now, None);
+                self.machine.recorded(now, Err(&stored));
             }
         }
     }

@@ -111,10 +111,12 @@ pub struct Machine {
 /// store.
 const STORE_RETRY: Duration = Duration::from_secs(2);
 
-/// A batch on its way to the store. It is offered until the store takes it.
+/// A batch on its way to the store. It is offered until the store has taken all of it.
 #[derive(Debug)]
 struct Recording {
     events: Vec<Received>,
+    /// The results for the first events, which are stored and are not offered again.
+    stored: Vec<Recorded>,
     cursor: Option<Position>,
     /// The history, if the store does not have the present one.
     history: Option<String>,
@@ -257,23 +259,26 @@ impl Machine {
         }
     }
 
-    /// Takes the answer to [`Effect::Record`]: the result for each event, or `None` if the batch
-    /// was not stored.
-    pub fn recorded(&mut self, now: Moment, answer: Option<&[Recorded]>) {
+    /// Takes the answer to [`Effect::Record`]: the result for each event, or, if not all events were
+    /// stored, for the first ones, which were.
+    pub fn recorded(&mut self, now: Moment, answer: Result<&[Recorded], &[Recorded]>) {
         let Some(mut recording) = self.recording.take() else { return };
-        let Some(results) = answer else {
+        let (Ok(results) | Err(results)) = answer;
+        recording.stored.extend_from_slice(results);
+        if answer.is_err() {
             self.records.failed(now, self.settings.backoff, &self.jitter, None);
             self.records.not_before = self.records.not_before.min(now.at + STORE_RETRY);
             recording.under_way = false;
             self.recording = Some(recording);
             return;
-        };
+        }
         self.records = RetryTimer::default();
         if let Some(cursor) = recording.cursor {
             self.position = Some(cursor);
             self.since_rejected = false;
             self.history_stored |= recording.history.is_some();
         }
+        let results = recording.stored;
         let new = results.iter().filter(|result| **result == Recorded::New).count();
         let carried = recording.events.iter().map(|received| self.settings.endpoint.carries(&received.event));
         let missed = results.iter().zip(carried).filter(|of| *of == (&Recorded::New, true)).count();
@@ -317,8 +322,9 @@ impl Machine {
             return None;
         }
         recording.under_way = true;
-        let Recording { events, cursor, history, .. } = recording;
-        Some(Effect::Record { events: events.clone(), cursor: cursor.clone(), history: history.clone() })
+        let Recording { events, stored, cursor, history, .. } = recording;
+        let events = events[stored.len()..].to_vec();
+        Some(Effect::Record { events, cursor: cursor.clone(), history: history.clone() })
     }
 
     /// Records this batch next. One batch is under way at a time, which keeps order and cursor
@@ -340,7 +346,8 @@ impl Machine {
         if history.is_some() {
             self.swept_stored = swept;
         }
-        self.recording = Some(Recording { events, cursor, history, purpose, under_way: false });
+        self.recording =
+            Some(Recording { events, stored: Vec::new(), cursor, history, purpose, under_way: false });
     }
 }
 

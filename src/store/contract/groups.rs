@@ -7,7 +7,10 @@ use tokio::task::JoinSet;
 use super::*;
 use crate::store::committer::{Group, PART};
 use crate::store::engine::EngineError;
+use crate::store::error::RecordError;
+use crate::store::inbox::BatchError;
 use crate::store::types::{Batch, CursorMove, Position, Recorded, Resume};
+use crate::store::view::SourceTally;
 
 /// Longer than the time in which a group takes tasks.
 const LONG: Duration = Duration::from_millis(1100);
@@ -85,22 +88,31 @@ async fn a_group_holds_no_more_events_than_one_statement_stores_in_a_short_time(
 }
 
 #[tokio::test]
-async fn a_large_batch_is_stored_in_parts_and_its_cursor_moves_with_the_last() {
+async fn a_large_batch_is_stored_in_parts_of_which_each_is_counted_once() {
     let mut fixture = Fixture::new(vec![route("orders", "*", Ordering::PerObject)]).await;
     let term = fixture.read_stream("commerce").await;
     let position = Position { event: Some("evt_a_1199".parse().unwrap()), created: 1 };
     let cursor = CursorMove { stream: "commerce".into(), position, history: None, term };
-    let batch = || Batch { events: events(1200, "a"), cursor: Some(cursor.clone()) };
-    let inbox = &fixture.store.inbox;
-    fixture.backend.refuse("INSERT ON event", "new.id = 'evt_a_1199'");
-    assert!(inbox.record(batch()).await.is_err());
-    assert_eq!(fixture.backend.number("SELECT count(*) FROM event"), 1000);
-    assert_eq!(inbox.resume("commerce").await, Ok(None));
-
-    fixture.backend.accept("INSERT ON event");
-    let recorded = inbox.record(batch()).await.unwrap();
-    assert_eq!(recorded[..1000], [Recorded::Duplicate; 1000]);
-    assert_eq!(recorded[1000..], [Recorded::New; 200]);
+    let (mut events, inbox) = (events(1200, "a"), &fixture.store.inbox);
+    // The store stops at the second part, and then at the third one.
+    for (refused, parts) in [("evt_a_700", 1), ("evt_a_1199", 1)] {
+        fixture.backend.refuse("INSERT ON event", &format!("new.id = '{refused}'"));
+        let batch = Batch { events: events.clone(), cursor: Some(cursor.clone()) };
+        let BatchError { stored, error } = inbox.record(batch).await.unwrap_err();
+        assert!(matches!(error, RecordError::Unavailable(_)), "{error}");
+        assert_eq!(stored, vec![Recorded::New; parts * PART]);
+        events.drain(..stored.len());
+        assert_eq!(inbox.resume("commerce").await, Ok(None));
+        fixture.backend.accept("INSERT ON event");
+    }
+    let batch = Batch { events, cursor: Some(cursor.clone()) };
+    assert_eq!(inbox.record(batch).await, Ok(vec![Recorded::New; 200]));
+    let tally = fixture.store.operator.tally();
+    let of_all = |count: fn(&SourceTally) -> u64| tally.sources.iter().map(count).sum::<u64>();
+    assert_eq!(
+        (of_all(|one| one.received), of_all(|one| one.unique), of_all(|one| one.duplicate)),
+        (1200, 1200, 0)
+    );
     let resumed = Resume { position: cursor.position.clone(), history: None };
     assert_eq!(inbox.resume("commerce").await, Ok(Some(resumed)));
     let in_order = "SELECT count(*) FROM event WHERE id = 'evt_a_' || (sequence - 1)";

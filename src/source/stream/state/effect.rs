@@ -50,7 +50,7 @@ pub enum Effect {
     },
     /// Find out which of these events the store has, with the listed content. Ends with `held`.
     Compare(Vec<Listed>),
-    /// Store these events with this cursor in one transaction. Ends with `recorded`.
+    /// Store these events, and move the cursor with the last of them. Ends with `recorded`.
     Record {
         /// The events, in Pepay's order.
         events: Vec<Received>,

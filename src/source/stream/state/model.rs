@@ -36,8 +36,8 @@ enum Act {
     PageFails(FailureKind),
     /// The store commits.
     Commit,
-    /// The store fails.
-    CommitFails,
+    /// The store fails, after this many events of the batch at most.
+    CommitFails(u8),
     /// The store reports which events it has.
     Compare,
     /// The process dies and starts again, with other types and filters if there are any. A batch
@@ -153,7 +153,7 @@ fn act(lossy: bool) -> impl Strategy<Value = Act> {
         8 => Just(Act::Page),
         1 => failure().prop_map(Act::PageFails),
         10 => Just(Act::Commit),
-        1 => Just(Act::CommitFails),
+        1 => (0..4_u8).prop_map(Act::CommitFails),
         2 => Just(Act::Compare),
         if lossy { 4 } else { 1 } => (any::<bool>(), prop::option::of(subscribed()))
             .prop_map(|(done, other)| Act::Restart(done, other)),

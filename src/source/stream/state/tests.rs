@@ -133,7 +133,7 @@ impl Play {
 
     /// Lets the store take the batch.
     fn store(&mut self, new: usize) {
-        self.machine.recorded(self.now(), Some(&vec![Recorded::New; new]));
+        self.machine.recorded(self.now(), Ok(&vec![Recorded::New; new]));
     }
 
     /// Returns a connected stream with a closed gap and nothing left to do.

@@ -246,12 +246,15 @@ impl World {
             Act::Commit => {
                 if let Some((events, cursor, history)) = self.recording.take() {
                     let results = self.commit(&events, cursor, history);
-                    self.machine.recorded(self.now, Some(&results));
+                    self.machine.recorded(self.now, Ok(&results));
                 }
             }
-            Act::CommitFails => {
-                if self.recording.take().is_some() {
-                    self.machine.recorded(self.now, None);
+            Act::CommitFails(part) => {
+                if let Some((mut events, ..)) = self.recording.take() {
+                    // All but the last part, with which the cursor moves.
+                    events.truncate(events.len().saturating_sub(1).min(usize::from(part)));
+                    let results = self.commit(&events, None, None);
+                    self.machine.recorded(self.now, Err(&results));
                 }
             }
             Act::Compare => {

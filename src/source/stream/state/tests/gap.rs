@@ -149,12 +149,34 @@ fn a_batch_that_is_not_stored_is_offered_again_before_anything_else() {
     play.frame(2);
     assert_eq!(play.batch(), (vec![2], Some(2)));
     play.frame(3);
-    play.machine.recorded(play.now(), None);
+    play.machine.recorded(play.now(), Err(&[]));
     assert_eq!(play.effects().len(), 0, "not at once");
     play.wait(0.5);
     assert_eq!(play.batch(), (vec![2], Some(2)));
     play.store(1);
     assert_eq!(play.batch(), (vec![3], Some(3)));
+}
+
+#[test]
+fn what_is_stored_of_a_batch_is_not_offered_again_and_counts_once() {
+    let mut play = Play::new(settings());
+    play.effects();
+    play.machine.opened(play.now());
+    play.effects();
+    play.list(&[6, 5, 4, 3, 2, 1]);
+    assert_eq!(play.batch(), (vec![2, 3, 4, 5, 6], Some(6)));
+    for (stored, rest) in
+        [(&[Recorded::New, Recorded::Duplicate][..], vec![4, 5, 6]), (&[Recorded::New], vec![5, 6])]
+    {
+        play.machine.recorded(play.now(), Err(stored));
+        assert_eq!(play.machine.position(), Some(&at(1)), "the cursor moves with the last event");
+        play.wait(2.0);
+        assert_eq!(play.batch(), (rest, Some(6)));
+    }
+    play.machine.recorded(play.now(), Ok(&[Recorded::Duplicate, Recorded::New]));
+    assert_eq!(play.effects().len(), 0);
+    assert_eq!(play.machine.position(), Some(&at(6)));
+    assert!(play.notices.contains(&Notice::GapClosed { filled: 3, proven: true }), "{:?}", play.notices);
 }
 
 #[test]

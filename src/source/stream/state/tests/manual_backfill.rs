@@ -35,10 +35,8 @@ fn a_manual_backfill_takes_in_what_is_missing_below_the_cursor_and_does_not_move
     assert_eq!((numbers, cursor), (vec![4, 5, 8, 9], None), "what is newer has time to come by frame");
     assert!(events.iter().all(|received| received.source == Source::Backfill));
     assert_eq!(play.machine.progress().unwrap().read, 7);
-    play.machine.recorded(
-        play.now(),
-        Some(&[Recorded::New, Recorded::Duplicate, Recorded::New, Recorded::Duplicate]),
-    );
+    play.machine
+        .recorded(play.now(), Ok(&[Recorded::New, Recorded::Duplicate, Recorded::New, Recorded::Duplicate]));
     assert_eq!(play.effects().len(), 0);
     play.wait(2.0);
     assert_eq!(play.batch(), (vec![10], None), "and is taken in if it has not");
@@ -111,7 +109,7 @@ fn frames_go_on_during_a_manual_backfill_and_pages_keep_their_distance() {
     assert_eq!(play.batch(), (vec![6], None));
     play.store(1);
     assert_eq!(play.batch(), (vec![7, 8, 9], None));
-    play.machine.recorded(play.now(), Some(&[Recorded::New, Recorded::New, Recorded::Duplicate]));
+    play.machine.recorded(play.now(), Ok(&[Recorded::New, Recorded::New, Recorded::Duplicate]));
     assert_eq!(play.effects().len(), 0);
     assert_eq!(*ended(&play), Progress { read: 5, recorded: 3, trouble: None });
     assert_eq!(play.machine.position(), Some(&at(10)));
