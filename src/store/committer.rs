@@ -140,7 +140,7 @@ impl Committer {
         let meters = Meters::new(Arc::clone(&counters));
         let (health, runtime) = (CommitHealth::default(), Handle::current());
         let left = Vec::new();
-        let foreign = Foreign::new(leases.are_shared(), engine.newest());
+        let foreign = Foreign::new(leases.clone(), engine.newest());
         Self { engine, queue, routes, foreign, clock, counters, meters, health, progress, left, runtime }
     }
 
@@ -305,8 +305,8 @@ impl Committer {
     fn transact(&mut self, group: &mut [Box<dyn Task>], one_by_one: bool) -> Result<Transacted, Failure> {
         let began = Instant::now();
         self.engine.begin(kind(group, one_by_one)).map_err(Failure::Engine)?;
-        if let Some(newest) = self.engine.rewound() {
-            self.foreign.go_back(newest);
+        if let Some(rewound) = self.engine.rewound() {
+            self.foreign.go_back(&rewound);
         }
         let result = self.carry_out(group, one_by_one, began).and_then(|transacted| {
             self.engine.commit().map_err(Failure::Engine)?;

@@ -149,6 +149,11 @@ impl<B: Backend> Fixture<B> {
         self.hold(self.store.inbox.stream_lease(name)).await
     }
 
+    /// Returns whether each lease that the test owns may be used.
+    pub(super) fn is_trusted(&self) -> bool {
+        self.owned.iter().all(|(tenure, _)| tenure.is_trusted())
+    }
+
     /// Waits until each lease that the test owns is over, and owns it again.
     #[cfg(feature = "postgres-tests")]
     pub(super) async fn own_again(&mut self) {

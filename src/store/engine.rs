@@ -15,6 +15,7 @@ pub mod postgres;
 pub(in crate::store) mod read;
 pub mod sqlite;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -126,15 +127,23 @@ pub(super) struct Retained {
     pub(super) expired: Vec<(Arc<str>, u64)>,
 }
 
+/// The state of a database that has gone on from an older state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Rewound {
+    /// The sequence of the newest event.
+    pub(super) newest: i64,
+    /// The present terms of the leases, by name.
+    pub(super) terms: BTreeMap<String, Term>,
+}
+
 /// A database that keeps events and deliveries.
 pub(super) trait Engine: fmt::Debug + Send {
     /// Begins a group. A failed group that could not be ended is ended first.
     fn begin(&mut self, kind: GroupKind) -> Result<(), EngineError>;
 
-    /// Returns the sequence of the newest event once, if the database has gone on from an older
-    /// state. The first group that finds this out returns it after its beginning. Every earlier
-    /// term has then ended.
-    fn rewound(&mut self) -> Option<i64> {
+    /// Returns the state of the database once, if it has gone on from an older state. The first
+    /// group that finds this out returns it after its beginning. Every earlier term has then ended.
+    fn rewound(&mut self) -> Option<Rewound> {
         None
     }
 

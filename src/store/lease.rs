@@ -168,6 +168,26 @@ impl Leases {
         self.0.changed.send_replace(());
     }
 
+    /// Notes that the leases are not held any more that are held under an earlier term than their
+    /// present one. `terms` has the present terms of all leases.
+    pub(super) fn lose_earlier(&self, terms: &BTreeMap<String, Term>) {
+        let is_over = |name: &Arc<str>, term: Term| terms.get(&**name).is_none_or(|present| term < *present);
+        let over = self.wishes().held.into_iter().filter(|(name, term)| is_over(name, *term));
+        for (name, term) in over {
+            self.lose_under(&name, term);
+        }
+    }
+
+    /// Notes that the lease `name` is not held any more, if it is held under `term`.
+    fn lose_under(&self, name: &Arc<str>, term: Term) {
+        self.entry(name, |entry| {
+            if entry.holding.take_if(|holding| holding.term == term).is_some() {
+                entry.is_held.store(false, Relaxed);
+            }
+        });
+        self.0.changed.send_replace(());
+    }
+
     /// Ends the tenure of the lease `name` in this process, so that another process can take it.
     /// Returns whether the tenure was not ending already.
     pub(super) fn leave(&self, name: &Arc<str>) -> bool {
@@ -252,10 +272,7 @@ impl Tenure {
 
     /// Ends the tenure, since the store has refused a write under its term.
     pub fn lose(&self) {
-        let holding = self.leases.holding(&self.name, self.term);
-        if holding.is_some() {
-            self.leases.lose(&self.name);
-        }
+        self.leases.lose_under(&self.name, self.term);
     }
 
     /// Returns whether other processes may share the store.

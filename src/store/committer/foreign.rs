@@ -7,7 +7,8 @@ use tokio::sync::Notify;
 
 use super::task::Group;
 use crate::store::cluster::LogPage;
-use crate::store::engine::EngineError;
+use crate::store::engine::{EngineError, Rewound};
+use crate::store::lease::Leases;
 use crate::store::routing::RoutingTable;
 
 /// The largest number of deliveries that are read at once. If there are more, the dispatchers are
@@ -17,8 +18,8 @@ const PAGE: usize = 1024;
 /// The position up to which the log has been read.
 #[derive(Debug)]
 pub(super) struct Foreign {
-    /// Whether other processes may share the store.
-    shared: bool,
+    /// The leases of this process.
+    leases: Leases,
     /// The sequence up to which every event has been handed over or is found by a search.
     seen: i64,
     /// Notified when this process has stored events.
@@ -27,19 +28,22 @@ pub(super) struct Foreign {
 
 impl Foreign {
     /// Creates the position at `newest`, the newest event before the first group.
-    pub(super) fn new(shared: bool, newest: i64) -> Self {
-        Self { shared, seen: newest, stored: Arc::default() }
+    pub(super) fn new(leases: Leases, newest: i64) -> Self {
+        Self { leases, seen: newest, stored: Arc::default() }
     }
 
     /// Returns whether other processes may share the store.
-    pub(super) const fn is_shared(&self) -> bool {
-        self.shared
+    pub(super) fn is_shared(&self) -> bool {
+        self.leases.are_shared()
     }
 
-    /// Moves the position to `newest`, the newest event of a database that has gone on from an
-    /// older state. Each dispatcher then begins anew, with a search under a new term.
-    pub(super) const fn go_back(&mut self, newest: i64) {
-        self.seen = newest;
+    /// Moves the position to the newest event of a database that has gone on from an older state.
+    /// The events that other processes have stored there before are not handed over, so every
+    /// earlier tenure ends: its dispatcher would send a later event of a lane first. Each
+    /// dispatcher begins anew, with a search under a new term.
+    pub(super) fn go_back(&mut self, Rewound { newest, terms }: &Rewound) {
+        self.leases.lose_earlier(terms);
+        self.seen = *newest;
     }
 
     /// Reads the deliveries that other processes have stored, if the group needs them. With events
@@ -53,7 +57,7 @@ impl Foreign {
         own: Option<(i64, i64)>,
         has_reads: bool,
     ) -> Result<Option<LogPage>, EngineError> {
-        if !self.shared {
+        if !self.is_shared() {
             return Ok(None);
         }
         let targets = group.routes.held();

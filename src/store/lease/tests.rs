@@ -55,6 +55,20 @@ async fn a_lost_lease_is_over_and_the_next_term_is_another_tenure() {
 }
 
 #[tokio::test]
+async fn every_lease_of_a_term_that_the_database_has_ended_is_over_at_once() {
+    let leases = Leases::shared();
+    let [earlier, forgotten, later] = ["target/earlier", "target/forgotten", "target/later"].map(Arc::from);
+    for (name, term) in [(&earlier, 1), (&forgotten, 1), (&later, 9)] {
+        leases.hold(name, Term(term), Instant::now() + TRUST);
+    }
+    // The last one was taken after the database had gone on.
+    leases
+        .lose_earlier(&[("target/earlier".to_owned(), Term(9)), ("target/later".to_owned(), Term(9))].into());
+    assert_eq!([&earlier, &forgotten, &later].map(|name| leases.holds(name)), [false, false, true]);
+    assert_eq!(leases.wishes().held, [(later, Term(9))]);
+}
+
+#[tokio::test]
 async fn a_lease_to_be_left_is_given_back_once_its_tenure_has_ended() {
     let leases = Leases::shared();
     let lease = leases.want(name());

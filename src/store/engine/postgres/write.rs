@@ -15,7 +15,7 @@ use crate::domain::delivery::OnUncertain;
 use crate::domain::event::EventId;
 use crate::store::cluster::LogPage;
 use crate::store::counts::{Backlog, BacklogChanges};
-use crate::store::engine::{Authority, Engine, EngineError, GroupKind, Retained, RetentionStep};
+use crate::store::engine::{Authority, Engine, EngineError, GroupKind, Retained, RetentionStep, Rewound};
 use crate::store::error::{ActError, OpenError};
 use crate::store::identity::SourceIdentity;
 use crate::store::progress::Progress;
@@ -43,9 +43,8 @@ pub(in crate::store) struct PostgresEngine {
     targets: BTreeMap<i64, String>,
     /// Whether the server has gone on from an older state that is not dealt with yet.
     goes_back: bool,
-    /// The sequence of the newest event of that older state, until [`rewound`](Engine::rewound)
-    /// returns it.
-    rewound: Option<i64>,
+    /// The state that the server has gone on from, until [`rewound`](Engine::rewound) returns it.
+    rewound: Option<Rewound>,
 }
 
 /// The address of a server, and a pool of connections to it.
@@ -109,7 +108,11 @@ impl PostgresEngine {
         let before = self.newest;
         self.restore_targets()?;
         self.read_newest()?;
-        self.rewound = Some(self.newest);
+        let terms = self.alone(GroupKind::Reads, async |session| {
+            let rows = session.rows(sqlx::query("SELECT name, term FROM lease")).await?;
+            rows.iter().map(|row| Ok((row.try_get("name")?, Term(row.try_get("term")?)))).collect()
+        })?;
+        self.rewound = Some(Rewound { newest: self.newest, terms });
         tracing::error!(
             newest_before = before,
             newest = self.newest,
@@ -180,7 +183,7 @@ impl Engine for PostgresEngine {
         Ok(())
     }
 
-    fn rewound(&mut self) -> Option<i64> {
+    fn rewound(&mut self) -> Option<Rewound> {
         self.rewound.take()
     }
 

@@ -4,12 +4,14 @@
 use std::thread;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
+
 use super::backend::Postgres;
 use super::engines::Engines;
 use crate::domain::clock::Clock;
 use crate::domain::delivery::{Next, Ordering};
-use crate::store::contract::{Backend as _, Fixture, NOW, arrived, event, id, route};
-use crate::store::engine::{Engine, EngineError, GroupKind};
+use crate::store::contract::{Backend as _, Fixture, NOW, arrived, event, heads, id, route};
+use crate::store::engine::{Engine, EngineError, GroupKind, Rewound};
 use crate::store::error::RecordError;
 use crate::store::settings::Route;
 use crate::store::types::{Recorded, Settlement, Term};
@@ -78,7 +80,9 @@ async fn no_term_from_before_writes_and_none_comes_a_second_time() {
     };
     assert_eq!(settle(&mut engines, before), Err(EngineError::Superseded));
     assert_eq!(engines.backend.texts("SELECT state FROM delivery WHERE sequence = 2"), ["pending"]);
-    assert_eq!(engines.all[0].rewound(), Some(2));
+    let Rewound { newest, terms } = engines.all[0].rewound().unwrap();
+    assert_eq!(newest, 2);
+    assert!(terms[LEASE] >= LEAST && terms[LEASE] > before, "{terms:?}");
     assert_eq!(engines.all[0].rewound(), None, "it is told once");
 
     let next = engines.backend.term(LEASE);
@@ -167,4 +171,30 @@ async fn what_another_process_stores_afterwards_is_handed_over_though_its_number
     assert_eq!(fixture.backend.texts("SELECT DISTINCT state FROM delivery WHERE sequence > 1"), ["pending"]);
     second.close().await;
     writer.join().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_handed_over_under_a_term_of_before() {
+    let mut fixture = Fixture::<Postgres>::new(routes()).await;
+    let (mut arrivals, ledger) = fixture.outbox();
+    assert_eq!(fixture.store.inbox.try_record(event("evt_1", "a")).await, Ok(Recorded::New));
+    assert_eq!(id(&arrived(&mut arrivals).await), "evt_1");
+    go_back(&fixture.backend);
+    // Another process is the first to find it so, and stores an event.
+    let (mut second, writer) = fixture.backend.open(routes(), Clock::from_fn(|| NOW)).await;
+    let writer = thread::spawn(|| writer.run());
+    assert_eq!(second.inbox.try_record(event("evt_2", "a")).await, Ok(Recorded::New));
+    let failed = while_nothing_works(&fixture.backend, async || {
+        fixture.store.inbox.try_record(event("evt_3", "a")).await
+    });
+    assert!(matches!(failed.await, Err(RecordError::Unavailable(_))));
+    assert_eq!(fixture.store.inbox.try_record(event("evt_3", "a")).await, Ok(Recorded::New));
+    // It would be sent before the one that the other process has stored.
+    assert!(!fixture.is_trusted(), "the term is over that the database was left under");
+    assert!(arrivals.next().now_or_never().is_none());
+    second.close().await;
+    writer.join().unwrap();
+    fixture.own_again().await;
+    let found = heads(&ledger, NOW).await;
+    assert_eq!(found.iter().map(id).collect::<Vec<_>>(), ["evt_1"]);
 }
