@@ -202,8 +202,8 @@ impl App {
             Parts::new(&store, clock.clone(), jitter.clone(), stop.clone(), Arc::clone(&saver));
         // Everything that can fail comes before the first request goes out.
         let prepared = parts.prepare(&settings)?;
-        let holds = store.operator.holds().await?;
-        parts.replace(prepared, std::mem::take(&mut store.outboxes), &holds, &mut work);
+        let pauses = store.operator.pauses().await?;
+        parts.replace(prepared, std::mem::take(&mut store.outboxes), &pauses, &mut work);
 
         let refusals = HttpRefusals::new(clock.clone());
         let view = View {

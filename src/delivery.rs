@@ -17,7 +17,6 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::domain::backoff::{Backoff, Jitter};
-use crate::domain::clock::UnixMillis;
 use crate::domain::delivery::{OnUncertain, Ordering, RetryPolicy};
 use crate::domain::event::Environment;
 use crate::domain::filter::TypeFilter;
@@ -190,12 +189,6 @@ impl Target {
             status.last_error.clone_from(&before.last_error);
             status.last_delivered_at = before.last_delivered_at;
         });
-    }
-
-    /// Goes on with a `Retry-After` from before the start of the process: nothing is started before
-    /// `until`.
-    pub fn leave_alone(&self, until: UnixMillis) {
-        self.dispatcher.status.send_modify(|status| status.retry_after_until = Some(until));
     }
 
     /// Delivers while this process holds the lease of the target, until `stop`. Then finishes the

@@ -19,7 +19,7 @@ use crate::source::stream::{self, Stream};
 use crate::source::webhook::{self, Endpoints};
 use crate::store::inbox::{Inbox, SourceIdentity};
 use crate::store::outbox::Outbox;
-use crate::store::view::{Hold, RetryAfter};
+use crate::store::view::StoredPause;
 use crate::store::{Route, Store};
 use crate::web::{self, Routes};
 
@@ -166,32 +166,27 @@ impl Parts {
 
     /// Puts `prepared` into effect; `outboxes` are those of its [routes](Prepared::routes). A
     /// replaced part finishes its work before its successor begins. An unchanged part goes on
-    /// undisturbed. A target without a predecessor begins paused or waiting, as `holds` say.
+    /// undisturbed. A target without a predecessor begins paused if `held_back` has it.
     pub(super) fn replace(
         &mut self,
         prepared: Prepared,
         outboxes: Vec<Outbox>,
-        holds: &[Hold],
+        held_back: &[StoredPause],
         tasks: &mut Tasks,
     ) {
         let (Stop { soft, hard }, mut replaced) = (self.stop.clone(), Vec::new());
         for (client, outbox) in prepared.targets.into_iter().zip(outboxes) {
             let settings = client.settings().clone();
             let predecessor = self.targets.handle(&settings.name);
-            let hold = holds.iter().find(|hold| predecessor.is_none() && hold.target == settings.name);
             let paused = match predecessor {
                 Some(before) => before.status.borrow().paused_reason.clone(),
-                None => hold
-                    .filter(|hold| hold.is_paused)
-                    .map(|hold| hold.paused_reason.clone().unwrap_or_else(|| BEFORE_START.to_owned())),
+                None => held_back
+                    .iter()
+                    .find(|pause| pause.target == settings.name)
+                    .map(|pause| pause.reason.clone().unwrap_or_else(|| BEFORE_START.to_owned())),
             };
             let saver = Arc::clone(&self.saver);
             let (target, control, status) = Target::new(client, outbox, paused, saver, self.jitter.clone());
-            if let Some(RetryAfter { until, address }) = hold.and_then(|hold| hold.retry_after.as_ref())
-                && *address == settings.address_digest()
-            {
-                target.leave_alone(*until);
-            }
             if let Some(before) = predecessor {
                 let mut running = self.targets.settings();
                 let same_address = running.any(|one| one.name == settings.name && one.url == settings.url);

@@ -17,7 +17,7 @@ use crate::domain::clock::UnixMillis;
 use crate::domain::reload::{Changes, FileRead, ReloadError, RemovedTarget};
 use crate::store::inbox::ClaimError;
 use crate::store::outbox::Outbox;
-use crate::store::view::{Backlog, Hold};
+use crate::store::view::{Backlog, StoredPause};
 use crate::store::{Place, Server};
 use crate::telemetry::names;
 use crate::{store, telemetry};
@@ -43,7 +43,7 @@ struct Ready {
     settings: Settings,
     prepared: Prepared,
     outboxes: Vec<Outbox>,
-    holds: Vec<Hold>,
+    pauses: Vec<StoredPause>,
     alerts: Option<Channel>,
 }
 
@@ -139,12 +139,12 @@ impl App {
         // Files and store may be on a disk that does not respond; a stop does not wait for it.
         let stop = self.stop.soft.clone();
         let ready = stop.run_until_cancelled(self.make_ready()).await;
-        let Ready { settings, prepared, outboxes, holds, alerts } = ready.ok_or_else(stopping)??;
+        let Ready { settings, prepared, outboxes, pauses, alerts } = ready.ok_or_else(stopping)??;
         // Nothing can fail from here on.
         self.fixed.reloads += 1;
         let mut changes = Changes { applied: prepared.changes.clone(), ..Changes::default() };
         let concerned = prepared.added_or_removed_targets.clone();
-        self.parts.replace(prepared, outboxes, &holds, &mut self.work);
+        self.parts.replace(prepared, outboxes, &pauses, &mut self.work);
         self.apply_rest(&settings, &mut changes);
         if !self.alerts.are(settings.alerts.as_ref()) {
             self.alerts.replace(alerts);
@@ -180,9 +180,9 @@ impl App {
             .alerts
             .prepare(settings.alerts.as_ref())
             .map_err(|error| ReloadError::Invalid(vec![error.to_string()]))?;
-        let holds = self.store.operator.holds().await.map_err(unavailable)?;
+        let pauses = self.store.operator.pauses().await.map_err(unavailable)?;
         let outboxes = self.store.reroute(prepared.kept_targets.clone(), prepared.routes()).await;
-        Ok(Ready { settings, prepared, outboxes: outboxes.map_err(unavailable)?, holds, alerts })
+        Ok(Ready { settings, prepared, outboxes: outboxes.map_err(unavailable)?, pauses, alerts })
     }
 
     /// Returns the unfinished deliveries of removed targets; empty if the store cannot be read.

@@ -88,7 +88,7 @@ impl Pausing {
     }
 
     async fn is_remembered(store: &Store) -> bool {
-        store.operator.holds().await.unwrap().iter().any(|hold| hold.is_paused)
+        !store.operator.pauses().await.unwrap().is_empty()
     }
 }
 

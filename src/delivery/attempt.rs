@@ -228,13 +228,19 @@ impl Context {
         ended
     }
 
-    /// Settles the attempts that a stopped process left on the wire.
-    pub(super) async fn recover(&self) {
+    /// Settles the attempts that a stopped process left on the wire. Returns the stored end of the
+    /// target's `Retry-After`.
+    pub(super) async fn recover(&self) -> Option<UnixMillis> {
         let mut failures = 0;
         loop {
-            match self.log.recover(self.retry.on_uncertain).await {
-                Ok(attempts) => return attempts.iter().for_each(|attempt| self.report_cut_off(attempt)),
-                Err(error) if self.is_superseded(&error) => return,
+            match self.recovered().await {
+                Ok((attempts, left_alone)) => {
+                    for attempt in &attempts {
+                        self.report_cut_off(attempt);
+                    }
+                    return left_alone;
+                }
+                Err(error) if self.is_superseded(&error) => return None,
                 Err(error) => {
                     failures += 1;
                     tracing::error!(target = %self.target, %error, "attempts that were cut off cannot be looked up, trying again");
@@ -242,6 +248,11 @@ impl Context {
                 }
             }
         }
+    }
+
+    async fn recovered(&self) -> Result<(Vec<InterruptedAttempt>, Option<UnixMillis>), RecordError> {
+        let left_alone = self.log.left_alone(&self.client.settings().address_digest()).await?;
+        Ok((self.log.recover(self.retry.on_uncertain).await?, left_alone))
     }
 
     async fn pause(&self, failures: u32) {

@@ -73,6 +73,21 @@ impl Pause {
         self.saver.notify_one();
     }
 
+    /// Returns the end of the target's `Retry-After` that was noted last.
+    pub(super) fn noted_retry_after(&self) -> Option<UnixMillis> {
+        let until = self.retry_after_until.load(SeqCst);
+        (until > 0).then_some(UnixMillis(until))
+    }
+
+    /// Notes the `stored` end of the target's `Retry-After`, unless a later answer is not stored yet.
+    /// Returns the end that counts.
+    pub(super) fn go_on_waiting(&self, stored: Option<UnixMillis>) -> Option<UnixMillis> {
+        if !self.unsaved_retry_after.load(SeqCst) {
+            self.retry_after_until.store(stored.map_or(0, |until| until.0), SeqCst);
+        }
+        self.noted_retry_after()
+    }
+
     pub(super) fn is_on(&self) -> bool {
         self.on.load(Relaxed)
     }
@@ -166,8 +181,8 @@ impl Control {
     /// `None` if the target has none any more.
     pub fn take_unsaved_retry_after(&self) -> Option<Option<UnixMillis>> {
         let taken = self.pause.unsaved_retry_after.swap(false, SeqCst);
-        let until = self.pause.retry_after_until.load(SeqCst);
-        taken.then(|| (until > 0).then_some(UnixMillis(until)))
+        let until = self.pause.noted_retry_after();
+        taken.then_some(until)
     }
 
     /// Notes that the taken value could not be stored: it has to be taken again.

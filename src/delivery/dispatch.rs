@@ -124,7 +124,6 @@ impl Dispatcher {
         abandon: &CancellationToken,
     ) {
         self.context = Arc::new(self.context.during(tenure));
-        self.work.retry_after_until = self.status.borrow().retry_after_until;
         // Earlier arrivals are in the store, and another process may have delivered them.
         self.arrivals.clear();
         self.work.missed = self.arrivals.missed();
@@ -139,7 +138,7 @@ impl Dispatcher {
     async fn deliver(&mut self, tenure: &Tenure, stop: CancellationToken, abandon: &CancellationToken) {
         let mut over = pin!(tenure.over());
         tokio::select! {
-            () = self.context.recover() => {}
+            stored = self.context.recover() => self.go_on_waiting(stored),
             () = &mut over => return,
             () = stop.cancelled() => return,
         }

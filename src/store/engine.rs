@@ -254,6 +254,9 @@ pub(super) trait Engine: fmt::Debug + Send {
         wish: Option<&RetryAfter>,
     ) -> Result<Result<(), ActError>, EngineError>;
 
+    /// Returns the stored `Retry-After` of a target.
+    fn left_alone(&mut self, target: TargetId) -> Result<Option<RetryAfter>, EngineError>;
+
     /// Writes an entry of the audit trail, once for each `key`, which is drawn at random.
     fn audit(&mut self, key: i64, entry: &Entry) -> Result<(), EngineError>;
 

@@ -20,8 +20,8 @@ use super::remote;
 use super::source_comparison;
 use super::types::{Act, ActKind, Acted, Key, TargetId};
 use super::view::{
-    AuditEntry, Backlog, DeliveryDetail, DeliverySummary, EventDetail, EventSummary, Hold, Latency, Listed,
-    Quiet, Races, RetryAfter, Summary, Tally, Usage,
+    AuditEntry, Backlog, DeliveryDetail, DeliverySummary, EventDetail, EventSummary, Latency, Listed, Quiet,
+    Races, RetryAfter, StoredPause, Summary, Tally, Usage,
 };
 use crate::domain::audit::{self, Entry};
 use crate::domain::clock::Clock;
@@ -225,8 +225,8 @@ impl OperatorStore {
         Ok(())
     }
 
-    /// Stores the `Retry-After` of `target`, or with `None` that it has none, so that a restart
-    /// goes on with it.
+    /// Stores the `Retry-After` of `target`, or with `None` that it has none, so that the next
+    /// process that delivers to it goes on with it.
     ///
     /// # Errors
     /// [`ActError::NoSuchTarget`], or [`ActError::Store`] if nothing was written.
@@ -269,12 +269,12 @@ impl OperatorStore {
         Ok((found, next))
     }
 
-    /// Returns the targets that are paused or have sent a `Retry-After`, by name.
+    /// Returns the targets that are paused, by name.
     ///
     /// # Errors
     /// [`ReadError`] if the store cannot be read.
-    pub async fn holds(&self) -> Result<Vec<Hold>, ReadError> {
-        self.reader.holds().await
+    pub async fn pauses(&self) -> Result<Vec<StoredPause>, ReadError> {
+        self.reader.pauses().await
     }
 
     /// Returns how often the stream and the webhooks were first, over the newest events.

@@ -16,7 +16,7 @@ use super::routing::NewOutbox;
 use super::types::{
     Act, Acted, AttemptStarted, Found, InterruptedAttempt, Search, Settlement, TargetId, Term,
 };
-use crate::domain::clock::Clock;
+use crate::domain::clock::{Clock, UnixMillis};
 use crate::domain::delivery::OnUncertain;
 
 pub use super::handoff::{Arrival, JobReceiver, Request, Requests};
@@ -128,6 +128,17 @@ impl DeliveryLog {
             group.engine.recover(authority, target, on_uncertain, group.changes, group.now)
         };
         self.tasks.write(recover).await
+    }
+
+    /// Returns the stored end of the target's `Retry-After`, which any process may have stored, if
+    /// the header was an answer of `address`: the SHA-256 of a `url`, in hex.
+    ///
+    /// # Errors
+    /// [`RecordError`] if the store cannot be read.
+    pub async fn left_alone(&self, address: &str) -> Result<Option<UnixMillis>, RecordError> {
+        let target = self.target;
+        let stored = self.tasks.read(move |group| group.engine.left_alone(target)).await?;
+        Ok(stored.filter(|wish| wish.address == address).map(|wish| wish.until))
     }
 }
 

@@ -10,17 +10,13 @@ use crate::domain::delivery::State;
 use crate::domain::event::{Environment, Source};
 use crate::domain::operator::Cursor;
 
-/// The stored reasons for sending a target nothing: a pause, and a `Retry-After`.
+/// The stored pause of a target.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Hold {
+pub struct StoredPause {
     /// The target's name.
     pub target: Arc<str>,
-    /// Whether it is paused.
-    pub is_paused: bool,
-    /// The reason of the pause; `None` also if an earlier version has paused the target.
-    pub paused_reason: Option<String>,
-    /// The `Retry-After` of the target that still counts, if there is one.
-    pub retry_after: Option<RetryAfter>,
+    /// The reason; `None` if an earlier version has paused the target.
+    pub reason: Option<String>,
 }
 
 /// The header `Retry-After` of a target's answer: no request goes to the target until its end.

@@ -12,7 +12,7 @@ use crate::domain::delivery::{Next, Verdict};
 use crate::domain::status::{Circuit, TargetError};
 use crate::store::types::Kind;
 
-/// By how much the end of a `Retry-After` has to grow to be stored again.
+/// By how much the end of a `Retry-After` has to be after the stored one to be stored again.
 const WORTH_SAVING: Duration = Duration::from_secs(1);
 
 impl Dispatcher {
@@ -46,10 +46,17 @@ impl Dispatcher {
         }
         let before = self.work.retry_after_until;
         self.work.retry_after_until = before.max(Some(until));
-        // A small change makes no difference after a restart, and is not worth a write.
-        if before.is_none_or(|before| before.plus(WORTH_SAVING) <= until) {
+        // A small change makes no difference to the next owner, and is not worth a write.
+        let noted = before.and(self.pause.noted_retry_after());
+        if noted.is_none_or(|noted| noted.plus(WORTH_SAVING) <= until) {
             self.pause.note_retry_after(self.work.retry_after_until);
         }
+    }
+
+    /// Goes on with the `Retry-After` of the last tenure, which may have been another process's: with
+    /// the `stored` one, unless this process knows a later answer.
+    pub(super) fn go_on_waiting(&mut self, stored: Option<UnixMillis>) {
+        self.work.retry_after_until = self.pause.go_on_waiting(stored);
     }
 
     /// Returns until when nothing is started because of the target's `Retry-After`. A time well beyond

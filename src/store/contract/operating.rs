@@ -8,7 +8,7 @@ use crate::store::error::{ActError, BulkError, RecordError};
 use crate::store::operator::OperatorStore;
 use crate::store::outbox::{Outbox, Request};
 use crate::store::types::{Act, Acted, AttemptStarted, Settlement};
-use crate::store::view::{AttemptEntry, BulkProgress, Hold, RetryAfter};
+use crate::store::view::{AttemptEntry, BulkProgress, RetryAfter, StoredPause};
 
 fn per_object() -> Vec<Route> {
     vec![route("orders", "*", Ordering::PerObject)]
@@ -299,25 +299,19 @@ async fn a_stopped_target_is_remembered_across_a_restart() {
     fixture.store.operator.set_paused("orders", Some("by a test")).await.unwrap();
     let fixture = fixture.restart(per_object()).await;
     let operator = &fixture.store.operator;
-    let paused = Hold {
-        target: "orders".into(),
-        is_paused: true,
-        paused_reason: Some("by a test".to_owned()),
-        retry_after: None,
-    };
-    assert_eq!(operator.holds().await.unwrap(), [paused]);
+    let paused = StoredPause { target: "orders".into(), reason: Some("by a test".to_owned()) };
+    assert_eq!(operator.pauses().await.unwrap(), [paused]);
     operator.set_paused("orders", None).await.unwrap();
-    assert!(operator.holds().await.unwrap().is_empty());
+    assert!(operator.pauses().await.unwrap().is_empty());
 
     let wish = RetryAfter { until: NOW, address: "digest".to_owned() };
-    operator.set_retry_after("orders", Some(wish.clone())).await.unwrap();
-    let fixture = fixture.restart(per_object()).await;
-    let operator = &fixture.store.operator;
-    let left_alone =
-        Hold { target: "orders".into(), is_paused: false, paused_reason: None, retry_after: Some(wish) };
-    assert_eq!(operator.holds().await.unwrap(), [left_alone]);
-    operator.set_retry_after("orders", None).await.unwrap();
-    assert!(operator.holds().await.unwrap().is_empty());
+    operator.set_retry_after("orders", Some(wish)).await.unwrap();
+    let mut fixture = fixture.restart(per_object()).await;
+    let (_arrivals, log) = fixture.outbox();
+    assert_eq!(log.left_alone("digest").await, Ok(Some(NOW)));
+    assert_eq!(log.left_alone("another").await, Ok(None));
+    fixture.store.operator.set_retry_after("orders", None).await.unwrap();
+    assert_eq!(log.left_alone("digest").await, Ok(None));
 }
 
 #[tokio::test]

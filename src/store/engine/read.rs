@@ -27,11 +27,10 @@ use std::sync::Arc;
 
 use sqlx::{PgPool, SqlitePool};
 
-use crate::domain::clock::UnixMillis;
 use crate::domain::event::{Digest, EventId, InvalidEventId};
 use crate::store::error::ReadError;
 use crate::store::types::{Held, Position, Resume};
-use crate::store::view::{Hold, RetryAfter};
+use crate::store::view::StoredPause;
 
 use rows::{Database, Row};
 
@@ -115,22 +114,15 @@ impl Reader {
         Ok(events.iter().map(held).collect())
     }
 
-    /// Returns the targets that are paused or have a `Retry-After`, by name.
-    pub(in crate::store) async fn holds(&self) -> Result<Vec<Hold>, ReadError> {
-        let query = "SELECT name, paused_at, paused_reason, retry_after_until, retry_after_address FROM target \
-                     WHERE paused_at IS NOT NULL OR retry_after_until IS NOT NULL ORDER BY name";
+    /// Returns the targets that are paused, by name.
+    pub(in crate::store) async fn pauses(&self) -> Result<Vec<StoredPause>, ReadError> {
+        let query = "SELECT name, paused_reason FROM target WHERE paused_at IS NOT NULL ORDER BY name";
         let rows = self.database.rows(query, []).await?;
-        let hold = |row: &Row| {
-            let until = row.number_or_null("retry_after_until")?.map(UnixMillis);
-            let address = row.text_or_null("retry_after_address")?.map(str::to_owned);
-            Ok(Hold {
-                target: row.text("name")?.into(),
-                is_paused: row.number_or_null("paused_at")?.is_some(),
-                paused_reason: row.text_or_null("paused_reason")?.map(str::to_owned),
-                retry_after: until.zip(address).map(|(until, address)| RetryAfter { until, address }),
-            })
+        let pause = |row: &Row| {
+            let reason = row.text_or_null("paused_reason")?.map(str::to_owned);
+            Ok(StoredPause { target: row.text("name")?.into(), reason })
         };
-        rows.iter().map(hold).collect()
+        rows.iter().map(pause).collect()
     }
 
     /// Returns the numbers of all targets, or of the target `name`.

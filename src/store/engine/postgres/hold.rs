@@ -1,8 +1,12 @@
 //! Stores what keeps a target from deliveries beyond a restart: a pause, and a `Retry-After`.
 
+use sqlx::Row as _;
+use sqlx::postgres::PgRow;
+
 use super::session::Session;
 use crate::domain::clock::UnixMillis;
 use crate::store::error::ActError;
+use crate::store::types::TargetId;
 use crate::store::view::RetryAfter;
 
 /// Stores why `target` is paused; with no `reason`, that it is not.
@@ -29,4 +33,19 @@ pub(super) async fn leave_alone(
     let query = sqlx::query(update).bind(target).bind(wish.map(|wish| wish.until.0));
     let known = session.execute(query.bind(wish.map(|wish| &*wish.address))).await? == 1;
     Ok(if known { Ok(()) } else { Err(ActError::NoSuchTarget) })
+}
+
+/// Returns the stored `Retry-After` of `target`.
+pub(super) async fn left_alone(
+    session: &mut Session,
+    target: TargetId,
+) -> Result<Option<RetryAfter>, sqlx::Error> {
+    let select = "SELECT retry_after_until, retry_after_address FROM target \
+                  WHERE id = $1 AND retry_after_until IS NOT NULL AND retry_after_address IS NOT NULL";
+    let rows = session.rows(sqlx::query(select).bind(target.0)).await?;
+    let wish = |row: &PgRow| {
+        let until = UnixMillis(row.try_get("retry_after_until")?);
+        Ok(RetryAfter { until, address: row.try_get("retry_after_address")? })
+    };
+    rows.first().map(wish).transpose()
 }

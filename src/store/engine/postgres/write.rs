@@ -348,6 +348,10 @@ impl Engine for PostgresEngine {
         self.connection.call(async |session| hold::leave_alone(session, target, wish).await)
     }
 
+    fn left_alone(&mut self, target: TargetId) -> Result<Option<RetryAfter>, EngineError> {
+        self.connection.call(async |session| hold::left_alone(session, target).await)
+    }
+
     fn audit(&mut self, key: i64, entry: &Entry) -> Result<(), EngineError> {
         self.connection.call(async |session| audit::write(session, key, entry).await)
     }

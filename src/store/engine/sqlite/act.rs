@@ -1,6 +1,6 @@
 //! Carries out actions of an operator on deliveries.
 
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::order::stored_order_lane;
 use super::retain::Positions;
@@ -71,6 +71,16 @@ pub(super) fn leave_alone(
     let (until, address) = wish.map(|wish| (wish.until.0, &*wish.address)).unzip();
     let known = update.execute(params![target, until, address])? == 1;
     Ok(if known { Ok(()) } else { Err(ActError::NoSuchTarget) })
+}
+
+/// Returns the stored `Retry-After` of `target`.
+pub(super) fn left_alone(connection: &Connection, target: TargetId) -> rusqlite::Result<Option<RetryAfter>> {
+    let mut select = connection.prepare_cached(
+        "SELECT retry_after_until, retry_after_address FROM target \
+         WHERE id = ?1 AND retry_after_until IS NOT NULL AND retry_after_address IS NOT NULL",
+    )?;
+    let wish = |row: &Row<'_>| Ok(RetryAfter { until: UnixMillis(row.get(0)?), address: row.get(1)? });
+    select.query_row([target.0], wish).optional()
 }
 
 /// The columns of a delivery that an action depends on.

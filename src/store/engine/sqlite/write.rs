@@ -215,6 +215,10 @@ impl Engine for SqliteEngine {
         Ok(act::leave_alone(&self.connection, target, wish)?)
     }
 
+    fn left_alone(&mut self, target: TargetId) -> Result<Option<RetryAfter>, EngineError> {
+        Ok(act::left_alone(&self.connection, target)?)
+    }
+
     fn audit(&mut self, key: i64, entry: &Entry) -> Result<(), EngineError> {
         Ok(audit::write(&self.connection, key, entry)?)
     }

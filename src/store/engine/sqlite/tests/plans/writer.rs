@@ -20,7 +20,7 @@ use crate::store::settings::Durability;
 use crate::store::types::{AttemptStarted, Batch, CursorMove, Position, Recorded, Search, Settlement, Term};
 
 /// The statements that must have run. Without them the test has not seen all work of the committer.
-const WORK: [&str; 43] = [
+const WORK: [&str; 44] = [
     "INSERT INTO event ",
     "INSERT INTO delivery (target_id, sequence, state, lane, rank) ",
     "INSERT INTO stream_cursor ",
@@ -56,6 +56,7 @@ const WORK: [&str; 43] = [
     "INSERT INTO attempt (target_id, sequence, number, started_at, duration_ms, status) ",
     "UPDATE target SET paused_at",
     "UPDATE target SET retry_after_until",
+    "SELECT retry_after_until, retry_after_address FROM target ",
     "INSERT INTO ripe ",
     "SELECT target_id, sequence FROM delivery INDEXED BY delivery_dead_age WHERE state = 'dead'",
     "SELECT coalesce(max(sequence), 0) FROM event",
@@ -145,6 +146,7 @@ async fn work(store: &mut Store) {
     assert!(!heads(&all, NOW).await.is_empty());
     begin(&all, &arrived(&mut all_arrivals).await).await;
     assert_eq!(all.recover(OnUncertain::Hold).await.unwrap().len(), 1);
+    assert_eq!(all.left_alone("digest").await, Ok(None));
     act(store, Action::Cancel, "all", "evt_3000-1").await;
     sweep(store).await;
     // An event that was passed over has ended, and is looked at again.
