@@ -50,14 +50,20 @@ impl Database {
 
     /// Executes `statements` on the database as one transaction.
     async fn execute(&self, statements: &'static str) {
-        let options: sqlx::postgres::PgConnectOptions = self.url.parse().unwrap();
-        options.connect().await.unwrap().execute(statements).await.unwrap();
+        self.connect().await.execute(statements).await.unwrap();
     }
 
     /// Waits until the first column of the only row of `query` is `expected`.
     async fn until(&self, query: &str, expected: &str) {
+        self.until_it(query, |found| found == expected).await;
+    }
+
+    /// Waits until the first column of the only row of `query` is as `wanted`. Asks on one
+    /// connection: a process of the server for each time would slow down what is waited for.
+    async fn until_it(&self, query: &str, wanted: impl Fn(&str) -> bool) {
+        let mut connection = self.connect().await;
         soon(query, async {
-            while self.text(query).await != expected {
+            while !wanted(&text(&mut connection, query).await) {
                 tokio::task::yield_now().await;
             }
         })
@@ -66,11 +72,18 @@ impl Database {
 
     /// Returns the first column of the only row of `query`.
     async fn text(&self, query: &str) -> String {
-        let options: sqlx::postgres::PgConnectOptions = self.url.parse().unwrap();
-        let mut connection = options.connect().await.unwrap();
-        let row = connection.fetch_one(AssertSqlSafe(query.to_owned())).await.unwrap();
-        row.try_get_unchecked(0).unwrap()
+        text(&mut self.connect().await, query).await
     }
+
+    async fn connect(&self) -> PgConnection {
+        let options: sqlx::postgres::PgConnectOptions = self.url.parse().unwrap();
+        options.connect().await.unwrap()
+    }
+}
+
+async fn text(connection: &mut PgConnection, query: &str) -> String {
+    let row = connection.fetch_one(AssertSqlSafe(query.to_owned())).await.unwrap();
+    row.try_get_unchecked(0).unwrap()
 }
 
 /// Starts a Pepay that sends duplicates, and configures a database of its own.

@@ -6,7 +6,7 @@ use pepay_bridge::simulator::target::Reaction;
 use reqwest::StatusCode;
 use serde_json::json;
 
-use super::{LIVING, OWNED, TAKE_OVER, ready, world};
+use super::{Database, LIVING, OWNED, TAKE_OVER, ready, world};
 use crate::support::bridge::Bridge;
 use crate::support::soon;
 use crate::support::world::assert_each_once;
@@ -23,6 +23,22 @@ fn signal(pid: &str, signal: &str) {
     assert!(std::process::Command::new("kill").args([signal, pid]).status().unwrap().success());
 }
 
+/// Stops the process of the server for the connection that writes, between two transactions: in
+/// one it would have locked what the other bridges need as well. Returns when it was stopped.
+async fn stop_while_idle(database: &Database, writer: &str) -> Instant {
+    let state = format!("SELECT state FROM pg_stat_activity WHERE pid = {writer}");
+    for _ in 0..1000 {
+        let stopped = Instant::now();
+        signal(writer, "-STOP");
+        // Only one that is stopped stays as it is seen.
+        if database.text(&state).await == "idle" {
+            return stopped;
+        }
+        signal(writer, "-CONT");
+    }
+    panic!("the connection is never idle");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a PostgreSQL server: run tests/postgres.sh"]
 async fn a_bridge_whose_connection_that_writes_hangs_gives_its_leases_back_until_it_works_again() {
@@ -33,23 +49,8 @@ async fn a_bridge_whose_connection_that_writes_hangs_gives_its_leases_back_until
     let (holder, writer) = (database.text(HOLDER).await, database.text(WRITER).await);
     let second = Bridge::start(&world.configuration).await;
     database.until(LIVING, "2").await;
-    // Stopped in a transaction, it would keep locks that the second bridge needs.
-    let mut tries = 0;
-    while database.text(&format!("SELECT state FROM pg_stat_activity WHERE pid = {writer}")).await != "idle" {
-        tries += 1;
-        assert!(tries < 1000, "the connection is never idle");
-    }
-    signal(&writer, "-STOP");
-    let stopped = Instant::now();
-    soon("the take-over", async {
-        loop {
-            let now = database.text(HOLDER).await;
-            if !now.is_empty() && now != holder {
-                return;
-            }
-        }
-    })
-    .await;
+    let stopped = stop_while_idle(&database, &writer).await;
+    database.until_it(HOLDER, |now| !now.is_empty() && now != holder).await;
     assert!(stopped.elapsed() < TAKE_OVER, "{:?}", stopped.elapsed());
     first.logged("all leases are given back").await;
     let said = ready(&first, 503).await;
