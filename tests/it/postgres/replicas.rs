@@ -1,13 +1,14 @@
 //! Several bridges on one database: one that hangs, and actions that another one has to carry out.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use pepay_bridge::simulator::target::Reaction;
 use reqwest::StatusCode;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Database, LIVING, OWNED, TAKE_OVER, ready, world};
 use crate::support::bridge::Bridge;
+use crate::support::raw::{Act, RawTarget};
 use crate::support::soon;
 use crate::support::world::assert_each_once;
 
@@ -136,4 +137,64 @@ async fn nothing_is_moved_from_a_target_that_another_bridge_alone_is_configured_
     let answer = soon("the move", moved).await;
     assert_eq!(answer["changed"], 0, "it has a delivery of each already: {answer}");
     assert_each_once(&orders, &ids);
+}
+
+fn asks_to_wait(seconds: u64) -> Act {
+    Act::Say(format!("HTTP/1.1 503 Busy\r\nretry-after: {seconds}\r\ncontent-length: 0\r\n\r\n").into_bytes())
+}
+
+fn waits(status: &Value) -> bool {
+    !status["targets"][0]["retry_after_until"].is_null()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a PostgreSQL server: run tests/postgres.sh"]
+async fn what_a_target_has_asked_an_owner_for_with_retry_after_holds_for_the_next_one() {
+    // Longer than a take-over.
+    let wait = TAKE_OVER + Duration::from_secs(3);
+    let (mut world, database) = world().await;
+    let target = RawTarget::scripted([asks_to_wait(wait.as_secs())]).await;
+    world.target_at("orders", &target.url);
+    world.set_target("orders", "RETRY_MAX", "1h");
+    let owner = world.bridge().await;
+    database.until(OWNED, "1").await;
+    let other = Bridge::start(&world.configuration).await;
+    database.until(LIVING, "2").await;
+    world.simulator.play(1);
+    target.until("the answer", |record| record.requests.len() == 1).await;
+    // It is known to the others as soon as it is stored, and not with the next report of the owner.
+    database.until("SELECT count(retry_after_until)::text FROM pepay_bridge.target", "1").await;
+    owner.kill().await;
+    let asked = target.record().requests[0].at;
+    world.simulator.play(5);
+    other.until("the wait", waits).await;
+    let requests = target.until("the others", |record| record.unique() >= 6).await.requests;
+    // The answer takes a moment to arrive, and the clocks of replicas are compared with some error.
+    let waited = requests[1].at.duration_since(asked);
+    let (error, late) = (Duration::from_millis(250), Duration::from_millis(2500));
+    assert!(wait <= waited + error && waited <= wait + late, "{waited:?}");
+    assert!(other.stop().await.0.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a PostgreSQL server: run tests/postgres.sh"]
+async fn another_address_of_a_target_has_not_asked_for_the_retry_after_of_the_last_owner() {
+    let (mut world, database) = world().await;
+    let target = RawTarget::scripted([asks_to_wait(3600)]).await;
+    world.target_at("orders", &target.url);
+    world.set_target("orders", "RETRY_MAX", "1h");
+    let owner = world.bridge().await;
+    database.until(OWNED, "1").await;
+    world.simulator.play(1);
+    owner.until("the wait", waits).await;
+    world.set_target("orders", "URL", &format!("{}/moved", target.url));
+    let other = Bridge::start(&world.configuration).await;
+    // It shows what the owner says of the target.
+    other.until("the wait of the owner", waits).await;
+    world.simulator.play(5);
+    soon("the webhooks", world.simulator.webhooks_settled()).await;
+    assert_eq!(target.record().requests.len(), 1);
+    assert!(owner.stop().await.0.success());
+    target.until("the others", |record| record.unique() >= 5).await;
+    assert!(other.stop().await.0.success());
 }
