@@ -37,18 +37,30 @@ class Server:
         )
         self.run("pg_ctl", "--pgdata", "data", "--wait", "--log", "log", "--options", options, "start")
 
-    def follow(self, primary):
-        """Becomes a synchronous standby of `primary`."""
+    def follow(self, primary, is_synchronous=True):
+        """Becomes a standby of `primary`: a synchronous one, or an asynchronous one."""
         conninfo = f"host=127.0.0.1 port={primary.port} user=postgres application_name=standby"
         self.run("pg_basebackup", "--pgdata", "data", "--write-recovery-conf", "--checkpoint", "fast", "--dbname", conninfo)
         self.start()
-        primary.ask("ALTER SYSTEM SET synchronous_standby_names = 'standby'")
-        primary.ask("SELECT pg_reload_conf()")
+        if is_synchronous:
+            primary.ask("ALTER SYSTEM SET synchronous_standby_names = 'standby'")
+            primary.ask("SELECT pg_reload_conf()")
         self.run("pg_isready", "--host", "127.0.0.1", "--port", str(self.port), "--timeout", "10")
         end = time.monotonic() + 30
-        while primary.ask("SELECT sync_state FROM pg_stat_replication") != [["sync"]]:
+        follows = [["streaming", "sync" if is_synchronous else "async"]]
+        while primary.ask("SELECT state, sync_state FROM pg_stat_replication") != follows:
             if time.monotonic() > end:
                 raise RuntimeError("the standby does not follow")
+            time.sleep(0.1)
+
+    def stop_following(self):
+        """Ends the replication, as a broken network does."""
+        self.ask("ALTER SYSTEM SET primary_conninfo = ''")
+        self.ask("SELECT pg_reload_conf()")
+        end = time.monotonic() + 30
+        while self.ask("SELECT count(*) FROM pg_stat_wal_receiver") != [["0"]]:
+            if time.monotonic() > end:
+                raise RuntimeError("the standby still follows")
             time.sleep(0.1)
 
     def promote(self):

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Tests three replicas of the real binary on a real PostgreSQL, under faults: see replicas/chaos.py
 # (--seconds N, --seed S; --pooler [listening|polling] behind PgBouncer; --standby with a synchronous
-# standby, --only fail_over for the loss of the primary alone). Needs PostgreSQL, whose clusters are in
-# a temporary folder and on loopback, a C compiler and Python. PEPAY_BRIDGE_BINARY names a binary that
-# is built already; without it, a release is built.
+# standby, --only fail_over for the loss of the primary alone; --standby behind with an asynchronous
+# standby, --only fail_over_behind). Needs PostgreSQL, whose clusters are in a temporary folder and on
+# loopback, a C compiler and Python. PEPAY_BRIDGE_BINARY names a binary that is built already; without
+# it, a release is built.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -16,6 +16,8 @@ HAND_OVER = 1
 CALM = TAKE_OVER + 0.5
 # Seconds, more than a lease lasts (4 s).
 BEYOND_A_LEASE = 6.5
+# Seconds without replication before a standby is promoted.
+BEHIND = 4
 
 
 @dataclasses.dataclass
@@ -34,6 +36,8 @@ class Episode:
     repeats: tuple = ()
     # Whether a frozen replica may keep a second connection of the stream.
     freezes: bool = False
+    # The number of acknowledged events that the database has lost; None for a fault that loses none.
+    forgotten: int | None = None
 
 
 class Faults:
@@ -43,8 +47,11 @@ class Faults:
             self.kill, self.freeze, self.cut, self.half_open, self.slow_network, self.terminate_backends,
             self.stop_database, self.wrong_clock, self.rolling_restart, self.half_open_writer, self.stop_backend,
         ]  # fmt: skip
-        if world.standby:
-            self.all.append(self.fail_over)
+        match world.arguments.standby:
+            case "synchronous":
+                self.all.append(self.fail_over)
+            case "behind":
+                self.all.append(self.fail_over_behind)
         if world.arguments.pooler:
             # Behind a pooler the writing connection cannot be found.
             self.all.remove(self.half_open_writer)
@@ -184,10 +191,28 @@ class Faults:
 
     async def fail_over(self, episode):
         """Loses the machine of the database and promotes its synchronous standby."""
+        await self.lose_the_primary()
+        await self.continue_with_the_standby(episode)
+
+    async def fail_over_behind(self, episode):
+        """The same with an asynchronous standby that has not received the last seconds."""
+        world = self.world
+        await asyncio.to_thread(world.standby.stop_following)
+        await asyncio.sleep(BEHIND)
+        await self.lose_the_primary()
+        # No replica has reached the promoted server yet.
+        episode.forgotten = await asyncio.to_thread(world.load.forget, world)
+        episode.what = f"by {BEHIND} s: {episode.forgotten} acknowledged events are lost"
+        await self.continue_with_the_standby(episode)
+
+    async def lose_the_primary(self):
         world = self.world
         await asyncio.to_thread(world.server.lose)
         await asyncio.to_thread(world.standby.promote)
         world.server, world.standby = world.standby, world.server
+
+    async def continue_with_the_standby(self, episode):
+        world = self.world
         for replica in world.replicas:
             replica.proxy.tell(f"to {world.server.port}")
             replica.proxy.tell("reset")
@@ -195,7 +220,7 @@ class Faults:
         episode.repeats = (episode.begin - 2, episode.since + TAKE_OVER)
         # The pause lets the take-over end before the next fault, which needs a standby again.
         await asyncio.sleep(CALM)
-        await asyncio.to_thread(world.standby.follow, world.server)
+        await asyncio.to_thread(world.standby.follow, world.server, world.arguments.standby == "synchronous")
 
     async def wrong_clock(self, episode):
         """Sets the clock of a replica wrong. The clock of another one is always a minute ahead."""

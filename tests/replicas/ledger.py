@@ -32,7 +32,7 @@ def breaches(world):
     for name, ids in missing(world).items():
         yield f"{len(ids)} events have not arrived at {name}: {sorted(ids)[:3]}"
     for target in world.targets.values():
-        yield from out_of_order(target)
+        yield from out_of_order(world, target)
     for name in ("good", "failing"):
         for first, again in world.targets[name].repeats:
             spans = (episode.repeats for episode in world.faults.episodes if episode.repeats)
@@ -43,6 +43,7 @@ def breaches(world):
                     f"term {first.term}, and again at {world.clock(again.at)} under {again.term}"
                 )
     twice = [identity for identity, count in world.targets["hold"].sent.items() if count > 1]
+    twice = [identity for identity in twice if not is_claim_forgotten(world, identity)]
     if twice:
         yield f"{len(twice)} events were requested twice under hold: {twice[:3]}"
     for episode, name, pause in pauses(world):
@@ -53,25 +54,50 @@ def breaches(world):
         if end - begin > TAKE_OVER * world.arguments.slack and not frozen:
             yield f"the stream had two connections for {end - begin:.1f} s at {world.clock(begin)}"
     for identity, count in world.load.new.items():
-        if count > 1:
+        if count > 1 and identity not in world.load.forgotten:
             yield f"{identity} was acknowledged as new {count} times"
     for target in world.targets.values():
         if any(request.term == 0 for request in target.requests):
             yield f"{target.name} has got requests without a term"
     yield from in_the_database(world)
+    yield from after_forgetting(world)
     for replica in world.replicas:
         if "panicked" in (replica.folder / "log").read_text(errors="replace"):
             yield f"{replica.name} has panicked"
 
 
-def out_of_order(target):
-    steps = collections.defaultdict(list)
+def after_forgetting(world):
+    """Yields the breaches of a fail-over to a standby that was behind."""
+    for episode in world.faults.episodes:
+        if episode.forgotten is None:
+            continue
+        if episode.forgotten == 0:
+            yield f"nothing was lost at {world.clock(episode.begin)}: the standby was not behind"
+        for target in world.targets.values():
+            before = max((request.term for request in target.requests if request.at < episode.since), default=0)
+            after = (request.term for request in target.requests if request.at > episode.since + TAKE_OVER)
+            if min(after, default=before + 1) <= before:
+                yield f"the terms of {target.name} have decreased at {world.clock(episode.since)}"
+
+
+def is_claim_forgotten(world, identity):
+    """Returns whether the database may have lost the first claim of this event."""
+    first = next(request.at for request in world.targets["hold"].requests if request.id == identity)
+    losing = (episode for episode in world.faults.episodes if episode.forgotten is not None)
+    return any(episode.begin - 2 <= first <= episode.since for episode in losing)
+
+
+def out_of_order(world, target):
+    """Yields the objects whose first arrivals are out of order. A lost event that comes again has no place."""
+    requests = collections.defaultdict(list)
     for request in sorted(target.first.values(), key=lambda request: request.at):
-        steps[request.object].append(request.step)
-    for thing, its in steps.items():
-        late = next((f"{b} after {a}" for a, b in zip(its, its[1:]) if a > b), None)
+        if request.id not in world.load.forgotten:
+            requests[request.object].append(request)
+    told = lambda one: f"step {one.step} (sequence {one.sequence}, term {one.term}, {world.clock(one.at)})"
+    for thing, its in requests.items():
+        late = next((f"{told(b)} after {told(a)}" for a, b in zip(its, its[1:]) if a.step > b.step), None)
         if late:
-            yield f"{thing} is out of order at {target.name}: step {late}"
+            yield f"{thing} is out of order at {target.name}: {late}"
 
 
 def in_the_database(world):
@@ -91,7 +117,8 @@ def in_the_database(world):
     for target in world.targets.values():
         for request in target.requests:
             numbers[request.id].add(request.sequence)
-    if strange := [identity for identity, of in numbers.items() if len(of) > 1]:
+    strange = [identity for identity, of in numbers.items() if len(of) > 1]
+    if strange := [identity for identity in strange if identity not in world.load.forgotten]:
         yield f"{len(strange)} events have had several sequences: {strange[:3]}"
 
 
@@ -117,6 +144,9 @@ def summary(world):
     refusals = ", ".join(f"{count} {status}" for status, count in sorted(load.refusals.items(), key=str)) or "none"
     yield f"webhooks that were not acknowledged at once: {refusals}"
     yield f"closed {world.closing:.1f} s after the last event"
+    if load.forgotten:
+        gone = load.acknowledged.keys() - load.promised()
+        yield f"lost with a primary: {len(load.forgotten)} events, of which {len(gone)} did not come again"
     for target in world.targets.values():
         yield (
             f"{target.name}: {len(target.first)} arrived, {len(target.repeats)} repeated, {older_terms(target)} "

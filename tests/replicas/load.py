@@ -22,6 +22,8 @@ class Load:
         self.world = world
         # The ids that were published on the stream, and those that a replica has acknowledged.
         self.published, self.acknowledged = {}, {}
+        # The times at which the database has lost events, by id.
+        self.forgotten = {}
         self.new, self.duplicates, self.refusals = collections.Counter(), 0, collections.Counter()
         self.queues = [asyncio.Queue() for _ in range(OBJECTS)]
         self.senders = [asyncio.create_task(self.send_all(queue)) for queue in self.queues]
@@ -98,6 +100,16 @@ class Load:
         """Returns the error with which a sender has ended; None if none has."""
         return next((task.exception() for task in self.senders if task.done()), None)
 
+    def forget(self, world):
+        """Notes the events that the database has lost. Returns the number of acknowledged ones among them."""
+        kept, now = {row[0] for row in world.server.ask("SELECT id FROM pepay_bridge.event")}, time.monotonic()
+        arrived = set().union(*(target.sent for target in world.targets.values()))
+        for identity in (self.acknowledged.keys() | arrived) - kept:
+            self.forgotten[identity] = now
+        return len(self.acknowledged.keys() - kept)
+
     def promised(self):
-        """Returns the ids of all events that have to arrive."""
-        return self.published.keys() | self.acknowledged.keys()
+        """Returns the ids of all events that have to arrive. Pepay sends again what was published on the
+        stream, and no webhook that was acknowledged."""
+        is_kept = lambda identity, at: at > self.forgotten.get(identity, 0)
+        return self.published.keys() | {one for one, at in self.acknowledged.items() if is_kept(one, at)}
