@@ -66,6 +66,9 @@ pub enum Error {
     /// The store holds the events of another Pepay or another account.
     #[error(transparent)]
     Claim(#[from] ClaimError),
+    /// A stop was requested before the store was open.
+    #[error("stopped before the store was open")]
+    Stopped,
     /// A target cannot be set up.
     #[error(transparent)]
     Target(#[from] delivery::BuildError),
@@ -96,7 +99,10 @@ pub async fn run(settings: Settings, load: Load, mut hang_ups: HangUps, adopt: b
     let (signals, stop) = (Signals::listen()?, Stop::default());
     let run = async {
         let (clock, jitter) = (Clock::system(), random());
-        let app = App::start(settings, load, (clock, jitter), stop.clone(), adopt).await?;
+        let app = match App::start(settings, load, (clock, jitter), stop.clone(), adopt).await {
+            Err(Error::Stopped) => return Ok(()),
+            started => started?,
+        };
         let (reload, trail) = (app.reload_handle(), app.trail.clone());
         let obey = async {
             loop {
@@ -169,8 +175,7 @@ impl App {
         stop: Stop,
         adopt: bool,
     ) -> Result<Self, Error> {
-        // An error says that a provider is installed already, as for a second bridge in one
-        // process.
+        // Fails if a provider is installed already, as for a second bridge in one process.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let metrics = Metrics::install()?;
         let traced = {
@@ -187,7 +192,8 @@ impl App {
         let (public_address, admin_address) = (public.local_addr()?, admin.local_addr()?);
 
         let routes = settings.targets.iter().map(parts::route).collect();
-        let (mut store, writer) = Store::open(&settings.store, routes, stored.clone()).await?;
+        let opened = stop.soft.run_until_cancelled(Store::open(&settings.store, routes, stored.clone()));
+        let (mut store, writer) = opened.await.ok_or(Error::Stopped)??;
         let (mut work, mut base, base_stop) = (Tasks::default(), Tasks::default(), CancellationToken::new());
         base.spawn_thread("store-writer", stop.soft.clone(), || writer.run())?;
         // The claim comes before anything is delivered or taken in.
@@ -223,14 +229,13 @@ impl App {
         let (reload, reloads) = reload::channel();
         let (pausing, worker) = pauses::channel(store.operator.clone(), controls.clone(), saver);
         let look = Finder::new(view.clone()).looking();
-        let operations = Operations::new(
+        let operations = Arc::new(Operations::new(
             controls.clone(),
             pausing,
             reload.clone(),
             (verifier, alerts.clone()),
             store.peers(),
-        );
-        let operations = Arc::new(operations);
+        ));
         let trail = Trail::new(store.operator.clone(), now.clone(), jitter);
         let (admin_pages, sampler) = web::admin(view.clone(), render, &tokens, operations, trail.clone());
         let public_pages = web::public(view, &webhooks);

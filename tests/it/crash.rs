@@ -11,9 +11,9 @@ use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use serde_json::Value;
 
-use crate::support::bridge::{Bridge, message, refused};
+use crate::support::bridge::{Bridge, command, message, refused, signal};
 use crate::support::soon;
-use crate::support::world::{World, assert_each_once};
+use crate::support::world::{World, assert_each_once, listen};
 
 const ROUNDS: usize = 6;
 const EVENTS: usize = 60;
@@ -317,10 +317,23 @@ async fn a_second_process_on_the_same_database_is_refused() {
 async fn an_address_in_use_is_named_with_its_key() {
     let mut world = World::new(World::with_duplicates()).await;
     world.target("orders").await;
-    let (listener, url) = crate::support::world::listen().await;
+    let (listener, url) = listen().await;
     world.set("SERVER__LISTEN", url.strip_prefix("http://").unwrap());
     let (status, said) = refused(&world.configuration).await;
     assert_eq!(status.code(), Some(1));
     assert!(said.contains("server.listen") && said.contains("cannot be listened on"), "{said}");
     drop(listener);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_while_the_database_does_not_answer_ends_the_start() {
+    let mut world = World::new(World::with_duplicates()).await;
+    world.target("orders").await;
+    let (server, url) = listen().await;
+    world.set("STORE__URL", &format!("{}/bridge", url.replace("http://", "postgres://bridge:secret@")));
+    let mut child = command(&world.configuration).spawn().unwrap();
+    let (_unanswered, _) = soon("the connection", server.accept()).await.unwrap();
+    signal(&child, "-TERM");
+    let status = soon("the end", child.wait()).await.unwrap();
+    assert!(status.success(), "{status}");
 }

@@ -81,6 +81,13 @@ pub async fn refused(configuration: &Configuration) -> (ExitStatus, String) {
     (output.status, String::from_utf8(output.stderr).unwrap())
 }
 
+/// Sends the signal of this name, such as `-TERM`, to `child`.
+pub fn signal(child: &Child, name: &str) {
+    let pid = child.id().unwrap().to_string();
+    let kill = std::process::Command::new("kill").args([name, &pid]).status().unwrap();
+    assert!(kill.success());
+}
+
 impl Bridge {
     /// Starts the binary and waits until it logs that it is up.
     pub async fn start(configuration: &Configuration) -> Self {
@@ -187,10 +194,8 @@ impl Bridge {
         outcomes(&log)[before].clone()
     }
 
-    fn signal(&self, signal: &str) {
-        let pid = self.child.id().unwrap().to_string();
-        let kill = std::process::Command::new("kill").args([signal, &pid]).status().unwrap();
-        assert!(kill.success());
+    fn signal(&self, name: &str) {
+        signal(&self.child, name);
     }
 
     /// Asks it to stop and waits until it has ended. Returns its exit status and its log.
