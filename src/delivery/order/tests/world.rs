@@ -253,10 +253,8 @@ impl World {
 
     /// Attempts on the wire were not recorded: they are made again.
     fn restart(&mut self) {
-        for (sequence, _) in std::mem::take(&mut self.ending) {
-            // A crash may lose an unwritten outcome.
-            self.out.push(sequence);
-        }
+        // A crash loses the outcomes that are not written.
+        self.ending.clear();
         self.out.clear();
         self.handed_over.clear();
         (self.missed, self.search) = (false, None);

@@ -1,5 +1,5 @@
 //! Listens to notifications of other replicas, by LISTEN. The connection of its own may be lost
-//! without an error. Whoever waits for a notification therefore also looks at intervals.
+//! without an error. A task that waits for a notification therefore also looks at intervals.
 
 use std::sync::Arc;
 use std::time::Duration;
