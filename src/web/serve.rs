@@ -11,7 +11,6 @@ mod head_timeout;
 mod tests;
 mod write_timeout;
 
-use std::any::Any;
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
@@ -21,7 +20,6 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::response::Response;
 use http::{Request, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -30,7 +28,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tower_http::catch_panic::CatchPanicLayer;
+
+pub(super) use self::gate::log_panic;
 
 use self::connection_limit::{Arriving, ConnectionLimit, Leaving, Slot};
 use self::head_timeout::HeadTimeout;
@@ -105,7 +104,6 @@ pub async fn serve(
     stop: CancellationToken,
     abandon: CancellationToken,
 ) {
-    let router = router.layer(CatchPanicLayer::custom(panicked));
     let server = Server { router, limits, refusals, stop };
     let mut connections = JoinSet::new();
     let work = async {
@@ -203,19 +201,6 @@ fn connection(stream: TcpStream, peer: SocketAddr, slot: Slot, server: Server) -
             refusals.note_head(StatusCode::BAD_REQUEST, &connection.into_parts().read_buf, peer);
         }
     }
-}
-
-/// Logs the panic of a handler and returns 500. The process continues.
-#[expect(clippy::needless_pass_by_value, reason = "this is how the layer hands a panic over")]
-fn panicked(panic: Box<dyn Any + Send>) -> Response<Body> {
-    log_panic(&*panic);
-    super::error(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", "the bridge has failed on this request")
-}
-
-pub(super) fn log_panic(panic: &(dyn Any + Send)) {
-    let reason = panic.downcast_ref::<String>().map(String::as_str);
-    let reason = reason.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
-    tracing::error!(reason, "request handler panicked");
 }
 
 fn log_end(ended: Result<(), tokio::task::JoinError>) {

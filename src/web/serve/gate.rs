@@ -1,11 +1,14 @@
 //! The checks and response headers that apply to every request of a listener, whatever its path.
 
+use std::any::Any;
 use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
 use axum::response::Response;
+use futures_util::FutureExt as _;
 use http::header::{
     CONTENT_SECURITY_POLICY, HOST, HeaderName, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
@@ -38,9 +41,11 @@ pub(super) async fn pass(
         crate::web::refuse(request.uri().path(), StatusCode::BAD_REQUEST, "bad_host", fault)
     } else {
         request.extensions_mut().insert(ConnectInfo(peer));
-        match router.oneshot(request).await {
-            Ok(response) => response,
-            Err(never) => match never {},
+        // A layer of the router would do the same, for several allocations a request.
+        match AssertUnwindSafe(router.oneshot(request)).catch_unwind().await {
+            Ok(Ok(response)) => response,
+            Ok(Err(never)) => match never {},
+            Err(panic) => panicked(&*panic),
         }
     };
     let status = response.status();
@@ -54,6 +59,23 @@ pub(super) async fn pass(
         headers.entry(name).or_insert(HeaderValue::from_static(value));
     }
     response
+}
+
+/// Logs the panic of a handler and returns 500. The process continues.
+fn panicked(panic: &(dyn Any + Send)) -> Response {
+    log_panic(panic);
+    crate::web::error(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "internal_error",
+        "the bridge has failed on this request",
+    )
+}
+
+/// Logs the reason of a handler's panic.
+pub(in crate::web) fn log_panic(panic: &(dyn Any + Send)) {
+    let reason = panic.downcast_ref::<String>().map(String::as_str);
+    let reason = reason.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
+    tracing::error!(reason, "request handler panicked");
 }
 
 /// Returns the fault of the request's `Host` (RFC 9112, section 3.2), if there is one.
