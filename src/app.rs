@@ -1,6 +1,8 @@
 //! The composition root: turns settings into handles and handles into tasks, and runs
 //! the tasks until a stop signal. The only file that sees every module.
 
+mod error;
+mod listeners;
 mod operations;
 mod parts;
 mod pauses;
@@ -10,84 +12,36 @@ mod supervisor;
 mod upkeep;
 mod verify;
 
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+pub use self::error::Error;
 pub use self::parts::identities;
 pub use self::reload::{Load, Reload};
 
+use self::listeners::Listeners;
 use self::operations::Operations;
 use self::parts::Parts;
 use self::reload::Fixed;
 use self::replicas::Replicas;
 use crate::alerts::{self, Alerts};
 use crate::config::{NamedFile, Settings};
-use crate::delivery;
 use crate::domain::backoff::Jitter;
 use crate::domain::clock::Clock;
 use crate::lifecycle::{Ended, HangUps, Signals, Stop, Tasks};
-use crate::pepay::rest;
-use crate::store::error::ReadError;
+use crate::store::Store;
 use crate::store::inbox::ClaimError;
 use crate::store::view::Backlog;
-use crate::store::{self, Store};
-use crate::telemetry::{Metrics, MetricsError, traces};
-use crate::web::{self, Finder, HttpRefusals, Limits, Tokens, Trail, View};
+use crate::telemetry::{Metrics, traces};
+use crate::web::{self, Finder, HttpRefusals, Tokens, Trail, View};
 
 /// How long the store may take to write what it was handed and close.
 const CLOSE_LIMIT: Duration = Duration::from_secs(10);
-
-/// Why the bridge did not start, or ended without a stop signal.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// An address cannot be listened on.
-    #[error("{key} = \"{address}\" cannot be listened on: {source}")]
-    Listen {
-        /// The configuration key.
-        key: &'static str,
-        /// Its value.
-        address: SocketAddr,
-        /// The cause.
-        source: io::Error,
-    },
-    /// The store cannot be opened.
-    #[error(transparent)]
-    Store(#[from] store::OpenError),
-    /// The store cannot be read.
-    #[error(transparent)]
-    Read(#[from] ReadError),
-    /// The store holds the events of another Pepay or another account.
-    #[error(transparent)]
-    Claim(#[from] ClaimError),
-    /// A stop was requested before the store was open.
-    #[error("stopped before the store was open")]
-    Stopped,
-    /// A target cannot be set up.
-    #[error(transparent)]
-    Target(#[from] delivery::BuildError),
-    /// Pepay's client cannot be set up.
-    #[error(transparent)]
-    Pepay(#[from] rest::BuildError),
-    /// The metrics cannot be set up.
-    #[error(transparent)]
-    Metrics(#[from] MetricsError),
-    /// The system refuses a thread or a signal handler.
-    #[error("the system refuses what the bridge needs: {0}")]
-    System(#[from] io::Error),
-    /// A part has ended that must not end.
-    #[error("the bridge has stopped because a part of it failed: {0}")]
-    Crashed(#[from] Ended),
-    /// The store did not close in time. Events that it has acknowledged are safe.
-    #[error("the store could not be closed within {} s", CLOSE_LIMIT.as_secs())]
-    Close,
-}
 
 /// Runs the bridge until a signal stops it. Each of `hang_ups` makes it read its configuration
 /// again, by `load`. With `adopt`, the store goes on with the configured accounts, even if
@@ -187,9 +141,8 @@ impl App {
         // The replicas of a store use the same clock for the times in it.
         let (now, stored) = (clock.clone(), clock.adjustable());
 
-        let public = bind("server.listen", settings.web.listen).await?;
-        let admin = bind("server.admin_listen", settings.web.admin_listen).await?;
-        let (public_address, admin_address) = (public.local_addr()?, admin.local_addr()?);
+        let listeners = Listeners::bind(&settings.web).await?;
+        let (public_address, admin_address) = (listeners.public_address, listeners.admin_address);
 
         let routes = settings.targets.iter().map(parts::route).collect();
         let opened = stop.soft.run_until_cancelled(Store::open(&settings.store, routes, stored.clone()));
@@ -239,14 +192,8 @@ impl App {
         let trail = Trail::new(store.operator.clone(), now.clone(), jitter);
         let (admin_pages, sampler) = web::admin(view.clone(), render, &tokens, operations, trail.clone());
         let public_pages = web::public(view, &webhooks);
-        let (soft, hard) = (stop.soft.clone(), stop.hard.clone());
-        let keep_alive = settings.web.keep_alive;
-        let limits = Limits::PUBLIC.keeping_alive(keep_alive);
-        let serving = web::serve(public, public_pages, limits, Some(refusals), soft.clone(), hard);
-        work.spawn("public listener", soft.clone(), serving);
-        let limits = Limits::ADMIN.keeping_alive(keep_alive);
-        let serving = web::serve(admin, admin_pages, limits, None, base_stop.clone(), base_stop.clone());
-        base.spawn("admin listener", soft.clone(), serving);
+        listeners.serve(&stop, (&mut work, public_pages, refusals), (&mut base, admin_pages, &base_stop));
+        let soft = stop.soft.clone();
         base.spawn("pauses", soft.clone(), worker.run(base_stop.clone()));
         base.spawn("overview", soft.clone(), sampler.run(base_stop.clone()));
         if let Some(export) = traced {
@@ -345,7 +292,7 @@ impl App {
         if let Some(refused) = self.refused {
             return Err(refused.into());
         }
-        closed.map_err(|_| Error::Close)?;
+        closed.map_err(|_| Error::Close(CLOSE_LIMIT))?;
         tracing::info!("stopped");
         Ok(())
     }
@@ -389,10 +336,6 @@ impl App {
             self.stop.soft.cancel();
         }
     }
-}
-
-async fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, Error> {
-    TcpListener::bind(address).await.map_err(|source| Error::Listen { key, address, source })
 }
 
 #[cfg(test)]

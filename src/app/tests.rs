@@ -189,7 +189,7 @@ fn the_keys_of_a_server_that_wait_for_a_restart_are_named_one_by_one() {
         let differing: Vec<_> = differing.filter(|(_, differs)| *differs).map(|(key, _)| key).collect();
         assert_eq!(differing, keys, "{key}");
     }
-    let file = store::Place::File("bridge.db".into());
+    let file = crate::store::Place::File("bridge.db".into());
     assert_eq!(reload::of_place(&before, &file), [("store.url", true)]);
     assert_eq!(reload::of_place(&file, &file), [("store.url", false)]);
 }
