@@ -191,7 +191,8 @@ impl App {
         ));
         let trail = Trail::new(store.operator.clone(), now.clone(), jitter);
         let (admin_pages, sampler) = web::admin(view.clone(), render, &tokens, operations, trail.clone());
-        let public_pages = web::public(view, &webhooks);
+        let public_pages = web::public(view, webhooks);
+        let admin_pages = admin_pages.into();
         listeners.serve(&stop, (&mut work, public_pages, refusals), (&mut base, admin_pages, &base_stop));
         let soft = stop.soft.clone();
         base.spawn("pauses", soft.clone(), worker.run(base_stop.clone()));

@@ -1,6 +1,6 @@
 //! The HTTP interfaces of the bridge: health, metrics, status, the admin API and the operator's page.
 //!
-//! [`public`] and [`admin`] return the routers of the two listeners. [`serve()`] serves a router on a
+//! [`public`] and [`admin`] return the routes of the two listeners. [`serve()`] serves them on a
 //! listener, with limits. Every response reads its data from a [`View`]. Actions of an operator go to the
 //! store, or to the running parts behind [`Operations`].
 
@@ -152,9 +152,11 @@ fn oldest_age(backlog: &Backlog, now: UnixMillis) -> f64 {
     backlog.oldest.map_or(0.0, |oldest| now.since(oldest).as_secs_f64())
 }
 
-/// Returns the routes of the public listener: health, and `webhooks`.
-pub fn public(view: View, webhooks: &Routes) -> Router {
-    health_routes(&Arc::new(Readiness::new(view).without_quotes())).fallback_service(webhooks.clone())
+/// Returns the routes of the public listener: `webhooks`, which go on to be replaceable, and health.
+pub fn public(view: View, webhooks: Routes) -> Routes {
+    let readiness = Arc::new(Readiness::new(view).without_quotes());
+    webhooks.set_fixed(health_routes(&readiness).fallback(not_found));
+    webhooks
 }
 
 /// Returns the routes of the private listener, and the sampler that supplies the API's event streams.

@@ -3,13 +3,12 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use axum::Router;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::error::Error;
 use crate::lifecycle::{Stop, Tasks};
-use crate::web::{self, HttpRefusals, Limits};
+use crate::web::{self, HttpRefusals, Limits, Routes};
 
 /// The bound listeners, which are not served yet.
 pub(super) struct Listeners {
@@ -39,8 +38,8 @@ impl Listeners {
     pub(super) fn serve(
         self,
         stop: &Stop,
-        (work, public, refusals): (&mut Tasks, Router, HttpRefusals),
-        (base, admin, base_stop): (&mut Tasks, Router, &CancellationToken),
+        (work, public, refusals): (&mut Tasks, Routes, HttpRefusals),
+        (base, admin, base_stop): (&mut Tasks, Routes, &CancellationToken),
     ) {
         let (soft, hard) = (stop.soft.clone(), stop.hard.clone());
         let limits = Limits::PUBLIC.keeping_alive(self.keep_alive);

@@ -111,7 +111,7 @@ impl Parts {
     ) -> (Self, Routes, watch::Receiver<Arc<web::Parts>>, watch::Receiver<Arc<Controls>>) {
         let (shown, showing) = watch::channel(Arc::default());
         let (controls, controlling) = watch::channel(Arc::default());
-        let routes = Routes::new(axum::Router::new());
+        let routes = Routes::default();
         let parts = Self {
             targets: Supervisor::new("target"),
             streams: Supervisor::new("stream"),

@@ -1,45 +1,81 @@
-//! Routes that can be replaced while the listener serves.
-
-use std::convert::Infallible;
-use std::task::{Context, Poll};
+//! The routes of a listener, some of which can be replaced while it serves.
 
 use axum::Router;
-use axum::extract::Request;
-use axum::response::Response;
-use futures_util::future::BoxFuture;
 use tokio::sync::watch;
-use tower::{Service, ServiceExt as _};
 
-use super::not_found;
-
-/// Routes that can be replaced. Each request uses the routes in effect when it arrives, even on an older
+/// The routes of a listener. Each request uses the routes in effect when it arrives, even on an older
 /// connection. Clones share the same routes.
-#[derive(Clone, Debug)]
-pub struct Routes(watch::Sender<Router>);
+#[derive(Clone, Debug, Default)]
+pub struct Routes(watch::Sender<Table>);
+
+#[derive(Debug, Default)]
+struct Table {
+    fixed: Router,
+    replaceable: Router,
+    /// Both in one router: a request that went through one router to another would pay for two.
+    all: Router,
+}
 
 impl Routes {
-    /// Creates the handle, with `routes` in effect.
-    pub fn new(routes: Router) -> Self {
-        Self(watch::Sender::new(routes.fallback(not_found)))
+    /// Sets the routes that stay when the others are [replaced](Self::replace), and the fallback. Their
+    /// paths have to differ from those of the others.
+    pub fn set_fixed(&self, fixed: Router) {
+        self.change(|table| table.fixed = fixed);
     }
 
-    /// Uses `routes` for every request from now on. Requests in flight keep their routes.
+    /// Uses `routes`, and those that are fixed, for every request from now on. Requests in flight keep
+    /// their routes.
     pub fn replace(&self, routes: Router) {
-        drop(self.0.send_replace(routes.fallback(not_found)));
+        self.change(|table| table.replaceable = routes);
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Table)) {
+        self.0.send_modify(|table| {
+            change(table);
+            table.all = table.fixed.clone().merge(table.replaceable.clone());
+        });
+    }
+
+    /// Returns the routes in effect.
+    pub(super) fn current(&self) -> Router {
+        self.0.borrow().all.clone()
     }
 }
 
-impl Service<Request> for Routes {
-    type Response = Response;
-    type Error = Infallible;
-    type Future = BoxFuture<'static, Result<Response, Infallible>>;
+impl From<Router> for Routes {
+    fn from(fixed: Router) -> Self {
+        let routes = Self::default();
+        routes.set_fixed(fixed);
+        routes
+    }
+}
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
+#[cfg(test)]
+mod tests {
+    use axum::routing::get;
+    use http::{Request, StatusCode};
+    use tower::ServiceExt as _;
+
+    use super::*;
+
+    async fn status(routes: &Routes, path: &str) -> StatusCode {
+        let request = Request::get(path).body(axum::body::Body::empty()).unwrap();
+        routes.current().oneshot(request).await.unwrap().status()
     }
 
-    fn call(&mut self, request: Request) -> Self::Future {
-        let routes = self.0.borrow().clone();
-        Box::pin(routes.oneshot(request))
+    #[tokio::test]
+    async fn replaced_routes_are_gone_and_fixed_ones_stay_with_their_fallback() {
+        let at = |path: &str| Router::new().route(path, get(|| async {}));
+        let routes = Routes::from(at("/healthz").fallback(|| async { StatusCode::IM_A_TEAPOT }));
+        routes.replace(at("/before"));
+        routes.replace(at("/after"));
+        for (path, expected) in [
+            ("/healthz", StatusCode::OK),
+            ("/after", StatusCode::OK),
+            ("/before", StatusCode::IM_A_TEAPOT),
+            ("/", StatusCode::IM_A_TEAPOT),
+        ] {
+            assert_eq!(status(&routes, path).await, expected, "{path}");
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! The HTTP server: serves a router on a listener, with limits.
+//! The HTTP server: serves routes on a listener, with limits.
 //!
 //! The module has its own accept loop. `axum::serve` limits neither the number of connections nor the
 //! time that a client may take to send a request. A few hundred clients that send nothing could shut out
@@ -18,7 +18,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
 use http::{Request, StatusCode};
 use hyper::body::Incoming;
@@ -35,6 +34,7 @@ use self::connection_limit::{Arriving, ConnectionLimit, Leaving, Slot};
 use self::head_timeout::HeadTimeout;
 use self::write_timeout::WriteTimeout;
 use super::refused::HttpRefusals;
+use super::routes::Routes;
 
 /// The longest head of a request, in bytes. The response to a longer one is 431.
 const MAX_HEAD: usize = 16 * 1024;
@@ -88,23 +88,23 @@ impl Limits {
 /// The state that the connections of a listener share.
 #[derive(Clone)]
 struct Server {
-    router: Router,
+    routes: Routes,
     limits: Limits,
     refusals: Option<HttpRefusals>,
     stop: CancellationToken,
 }
 
-/// Serves `router` on `listener` until `stop`, finishes the requests in flight, and returns. On `abandon`
+/// Serves `routes` on `listener` until `stop`, finishes the requests in flight, and returns. On `abandon`
 /// the function drops them and returns at once. Requests that no handler takes are noted in `refusals`.
 pub async fn serve(
     listener: TcpListener,
-    router: Router,
+    routes: Routes,
     limits: Limits,
     refusals: Option<HttpRefusals>,
     stop: CancellationToken,
     abandon: CancellationToken,
 ) {
-    let server = Server { router, limits, refusals, stop };
+    let server = Server { routes, limits, refusals, stop };
     let mut connections = JoinSet::new();
     let work = async {
         accept(listener, &server, &mut connections).await;
@@ -151,7 +151,7 @@ fn concerns_one_client(error: &io::Error) -> bool {
 /// Serves one connection until it ends or another connection takes its slot. After `stop` the function
 /// answers the request in flight and ends.
 fn connection(stream: TcpStream, peer: SocketAddr, slot: Slot, server: Server) -> impl Future<Output = ()> {
-    let Server { router, limits, refusals, stop } = server;
+    let Server { routes, limits, refusals, stop } = server;
     // Responses are small and written whole. Nagle's algorithm would only delay them.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY not set");
@@ -164,7 +164,7 @@ fn connection(stream: TcpStream, peer: SocketAddr, slot: Slot, server: Server) -
     let counted = refusals.clone();
     let service = service_fn(move |request: Request<Incoming>| {
         slot.head_complete();
-        let (router, slot, refusals) = (router.clone(), Arc::clone(&slot), counted.clone());
+        let (router, slot, refusals) = (routes.current(), Arc::clone(&slot), counted.clone());
         async move {
             let request = request.map(|body| Body::new(Arriving::new(body, Arc::clone(&slot))));
             let response = gate::pass(request, peer, router, refusals.as_ref()).await;

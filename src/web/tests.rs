@@ -120,7 +120,7 @@ impl Shown {
     }
 
     fn public(&self) -> Router {
-        public(self.view.clone(), &Routes::new(Router::new()))
+        public(self.view.clone(), Routes::default()).current()
     }
 
     pub(super) fn admin(&self, token: Option<&str>) -> Router {

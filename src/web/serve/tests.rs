@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 
+use axum::Router;
 use axum::routing::get;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
@@ -35,7 +36,7 @@ impl Serving {
         let address = listener.local_addr().unwrap();
         let (stop, abandon) = (CancellationToken::new(), CancellationToken::new());
         let mut task = JoinSet::new();
-        task.spawn(serve(listener, router, limits, None, stop.clone(), abandon.clone()));
+        task.spawn(serve(listener, router.into(), limits, None, stop.clone(), abandon.clone()));
         Self { address, stop, abandon, task }
     }
 
