@@ -1,14 +1,11 @@
 //! Streams with accounts of their own: another key, another host, another proxy.
 
-use std::process::Stdio;
-
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::bridge::{Bridge, Configuration, command, configuration};
+use crate::support::bridge::{Bridge, Configuration, Ended, configuration, run};
 use crate::support::pepay::{Act, Asked, RawPepay, Request, event, news};
 use crate::support::raw::RawTarget;
-use crate::support::soon;
 use crate::support::tunnel::Tunnel;
 use crate::support::world::{WEBHOOK_SECRET, webhook};
 
@@ -67,10 +64,7 @@ impl Both {
 
     /// Runs a command. Returns its standard output and its standard error.
     async fn printed(&self, arguments: &[&str]) -> String {
-        let mut command = command(&self.configuration);
-        let output = command.args(arguments).stdout(Stdio::piped()).output();
-        let output = soon("the end of the command", output).await.unwrap();
-        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+        run(&self.configuration, arguments).await.printed()
     }
 
     /// Fails unless every request to each environment had the key of that environment and no other key.
@@ -227,9 +221,8 @@ async fn a_key_that_is_sent_in_the_clear_is_warned_of_by_check_doctor_and_the_lo
     both.set("STREAMS__DEVNET__PROXY", &format!("http://{}", tunnel.address));
     let warning = "streams.devnet.api_url: sends the API key to `pepay.invalid` without encryption; \
                    use `https://`, or an address on loopback";
-    let checked = soon("the check", command(&both.configuration).arg("check").output()).await.unwrap();
-    assert_eq!(checked.status.code(), Some(0));
-    let said = String::from_utf8(checked.stderr).unwrap();
+    let Ended { code, stderr: said, .. } = run(&both.configuration, &["check"]).await;
+    assert_eq!(code, Some(0));
     assert!(said.lines().any(|line| line == format!("warning: {warning}")), "{said}");
     assert!(!said.contains("mainnet"), "loopback is no network: {said}");
     let found = both.printed(&["doctor"]).await;

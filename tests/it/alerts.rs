@@ -12,7 +12,7 @@ use pepay_bridge::simulator::target::{Reaction, Verifier};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use crate::support::bridge::{Bridge, command, refused};
+use crate::support::bridge::{Bridge, Ended, refused, run};
 use crate::support::soon;
 use crate::support::world::{SIGNING_SECRET, World, hold, listen};
 
@@ -108,15 +108,10 @@ fn alert(world: &mut World, desk: &Desk) {
     world.set("ALERTS__SIGNING_SECRET", SIGNING_SECRET);
 }
 
-async fn run(world: &World, bridge: Option<&Bridge>, arguments: &[&str]) -> (Option<i32>, String, String) {
-    let mut command = command(&world.configuration);
-    command.args(arguments);
-    if let Some(bridge) = bridge {
-        command.args(["--admin-url", &bridge.admin]);
-    }
-    let output = soon("the command", command.stdout(std::process::Stdio::piped()).output()).await.unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    (output.status.code(), text(output.stdout), text(output.stderr))
+/// Runs `alerts test` beside `bridge`.
+async fn test_message(world: &World, bridge: &Bridge, options: &[&str]) -> Ended {
+    let arguments = [&["alerts", "test", "--admin-url", &bridge.admin][..], options].concat();
+    run(&world.configuration, &arguments).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -214,20 +209,20 @@ async fn alerts_test_exits_by_the_answer_to_its_message() {
     let mut world = World::new(World::with_duplicates()).await;
     world.target("orders").await;
     let bridge = world.bridge().await;
-    let (code, _, why) = run(&world, Some(&bridge), &["alerts", "test"]).await;
-    assert!(code == Some(1) && why.contains("alerts.url"), "{why}");
+    let ended = test_message(&world, &bridge, &[]).await;
+    assert!(ended.code == Some(1) && ended.stderr.contains("alerts.url"), "{ended:?}");
     bridge.stop().await;
 
     alert(&mut world, &desk);
     let bridge = world.bridge().await;
-    let (code, said, _) = run(&world, Some(&bridge), &["alerts", "test"]).await;
-    assert!(code == Some(0) && said.contains("answered 200"), "{said}");
+    let ended = test_message(&world, &bridge, &[]).await;
+    assert!(ended.code == Some(0) && ended.stdout.contains("answered 200"), "{ended:?}");
     let Received { signed, message, .. } = desk.taken().remove(0);
     assert!(signed && message["type"] == "pepay_bridge.alert.test", "{message}");
     desk.answer(StatusCode::FORBIDDEN);
-    let (code, said, why) = run(&world, Some(&bridge), &["alerts", "test", "--json"]).await;
-    assert!(code == Some(1) && why.contains("403"), "{why}");
-    let outcome: Value = serde_json::from_str(&said).unwrap();
+    let ended = test_message(&world, &bridge, &["--json"]).await;
+    assert!(ended.code == Some(1) && ended.stderr.contains("403"), "{ended:?}");
+    let outcome: Value = serde_json::from_str(&ended.stdout).unwrap();
     assert_eq!((&outcome["acknowledged"], &outcome["status"]), (&json!(false), &json!(403)));
     bridge.stop().await;
 }
@@ -238,14 +233,14 @@ async fn faults_of_the_alerts_section_are_named_and_its_url_is_never_shown() {
     world.target("orders").await;
     world.set("ALERTS__URL", "ftp://hidden-host/hidden-key");
     world.set("ALERTS__ON", "dead,deaf");
-    let (status, said) = refused(&world.configuration).await;
-    assert_eq!(status.code(), Some(2), "{said}");
+    let (code, said) = refused(&world.configuration).await;
+    assert_eq!(code, Some(2), "{said}");
     assert!(said.contains("alerts.url") && said.contains("`deaf` is nothing to alert of"), "{said}");
     assert!(!said.contains("hidden"), "{said}");
     world.set("ALERTS__URL", "https://hidden-host/hidden-key");
     world.set("ALERTS__ON", "dead,disk");
-    let (code, shown, _) = run(&world, None, &["check"]).await;
-    assert_eq!(code, Some(0));
+    let Ended { code, stdout: shown, stderr } = run(&world.configuration, &["check"]).await;
+    assert_eq!(code, Some(0), "{stderr}");
     assert!(shown.contains("[alerts]") && !shown.contains("hidden"), "{shown}");
     assert!(shown.contains("on = [\"dead\", \"disk\"]"), "{shown}");
 }

@@ -1,19 +1,16 @@
 //! A backup of a running bridge, and the bridge that is started from it.
 
 use std::path::Path;
-use std::process::Output;
 
 use serde_json::Value;
 
-use crate::support::bridge::{Bridge, command};
+use crate::support::bridge::{Bridge, Ended, run};
 use crate::support::soon;
 use crate::support::world::World;
 
 /// Runs `backup` on the world's database, beside a bridge if one runs.
-async fn backup(world: &World, arguments: &[&str]) -> Output {
-    let mut command = command(&world.configuration);
-    let command = command.arg("backup").args(arguments).stdout(std::process::Stdio::piped());
-    soon("the backup", command.output()).await.unwrap()
+async fn backup(world: &World, arguments: &[&str]) -> Ended {
+    run(&world.configuration, &[&["backup"][..], arguments].concat()).await
 }
 
 fn text(path: &Path) -> &str {
@@ -30,15 +27,15 @@ async fn a_backup_of_a_busy_bridge_starts_a_bridge_that_knows_all_it_knew() {
 
     let copy = world.folder.path().join("copy.db");
     let output = backup(&world, &[text(&copy), "--json"]).await;
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let copied: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(output.code, Some(0), "{}", output.stderr);
+    let copied: Value = serde_json::from_str(&output.stdout).unwrap();
     let events = copied["events"].as_i64().unwrap();
     assert!((50..=200).contains(&events), "{copied}");
     assert_eq!(copied["newest_sequence"], events, "the sequence has no gap");
 
     let again = backup(&world, &[text(&copy)]).await;
-    assert_eq!(again.status.code(), Some(1));
-    assert!(String::from_utf8(again.stderr).unwrap().contains("is there already"));
+    assert_eq!(again.code, Some(1));
+    assert!(again.stderr.contains("is there already"), "{}", again.stderr);
 
     soon("all deliveries", target.until(|totals| totals.unique == 200)).await;
     soon("the webhooks", world.simulator.webhooks_settled()).await;
@@ -66,18 +63,15 @@ async fn a_backup_needs_the_store_alone_and_says_what_it_copied() {
     world.set("PEPAY__API_KEY_FILE", "/no/such/file");
     let copy = world.folder.path().join("copy.db");
     let output = backup(&world, &[text(&copy)]).await;
-    let shown = String::from_utf8(output.stdout).unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.code, Some(0), "{}", output.stderr);
     for line in ["events           0", "newest sequence  0", "integrity        sound"] {
-        assert!(shown.lines().any(|shown| shown == line), "{line:?} is not in\n{shown}");
+        assert!(output.stdout.lines().any(|shown| shown == line), "{line:?} is not in\n{}", output.stdout);
     }
 
     world.set("STORE__URL", "sqlite://nowhere/to/be/found.db");
     let output = backup(&world, &[text(&world.folder.path().join("other.db"))]).await;
-    assert_eq!(output.status.code(), Some(1));
-    assert!(
-        String::from_utf8(output.stderr).unwrap().contains("there is no database at nowhere/to/be/found.db")
-    );
+    assert_eq!(output.code, Some(1));
+    assert!(output.stderr.contains("there is no database at nowhere/to/be/found.db"), "{}", output.stderr);
     world.set("STORE__URL", "postgres://x");
-    assert_eq!(backup(&world, &["other.db"]).await.status.code(), Some(2));
+    assert_eq!(backup(&world, &["other.db"]).await.code, Some(2));
 }

@@ -7,24 +7,15 @@ mod reaching;
 mod removed;
 mod running;
 
-use std::process::Stdio;
-
 use serde_json::Value;
 
-use crate::support::bridge::{Bridge, Configuration, command};
+use crate::support::bridge::{Bridge, Configuration, Ended, run};
 use crate::support::soon;
 
 /// The command line on the machine of the bridge.
 struct Shell {
     configuration: Configuration,
     admin: String,
-}
-
-/// The outcome of a command.
-struct Ended {
-    code: Option<i32>,
-    stdout: String,
-    stderr: String,
 }
 
 impl Shell {
@@ -34,21 +25,21 @@ impl Shell {
 
     /// Runs `line`, whose words are separated by spaces, without a terminal.
     async fn run(&self, line: &str) -> Ended {
-        let line = format!("{line} --admin-url {}", self.admin);
-        run(&self.configuration, &line).await
+        let words: Vec<_> = line.split(' ').chain(["--admin-url", &self.admin]).collect();
+        run(&self.configuration, &words).await
     }
 
     /// Runs a command that succeeds. Returns its standard output.
     async fn done(&self, line: &str) -> String {
-        let Ended { code, stdout, stderr } = self.run(line).await;
-        assert_eq!(code, Some(0), "{line}: {stdout}{stderr}");
-        stdout
+        let ended = self.run(line).await;
+        assert_eq!(ended.code, Some(0), "{line}: {}", ended.printed());
+        ended.stdout
     }
 
     /// Runs a command that exits with `code`. Returns its standard error.
     async fn failed(&self, line: &str, code: i32) -> String {
         let ended = self.run(line).await;
-        assert_eq!(ended.code, Some(code), "{line}: {}{}", ended.stdout, ended.stderr);
+        assert_eq!(ended.code, Some(code), "{line}: {}", ended.printed());
         ended.stderr
     }
 
@@ -76,14 +67,6 @@ impl Shell {
         let listed = |body: &Value| body["deliveries"].as_array().unwrap().len() == count;
         self.until(&line, listed).await["deliveries"].as_array().unwrap().clone()
     }
-}
-
-async fn run(configuration: &Configuration, line: &str) -> Ended {
-    let mut command = command(configuration);
-    let command = command.args(line.split(' ')).stdout(Stdio::piped());
-    let output = soon(line, command.output()).await.unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    Ended { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
 }
 
 /// Returns the cells of a printed table without its header. Fails unless its header is `header`.

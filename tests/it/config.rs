@@ -2,37 +2,29 @@
 
 mod warnings;
 
-use std::ffi::OsStr;
 use std::io::Write as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::{Command, Output};
 
 use tempfile::{NamedTempFile, TempDir};
+use tokio::process::Command;
 
+use crate::support::bridge::{Configuration, Ended, command, command_of, output_of};
 use crate::support::http::answer_once;
 use crate::support::world::hold;
 
-/// Runs the program with these arguments. Its environment has these variables and no others.
-fn bridge(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_pepay-bridge"));
-    command.args(arguments).env_clear().envs(environment.iter().copied());
-    command.output().unwrap()
+/// Runs the program with these arguments and these variables of the environment.
+async fn bridge(arguments: &[&str], environment: &[(&str, &str)]) -> Ended {
+    output_of(program().args(arguments).envs(environment.iter().copied())).await
 }
 
 /// Runs the program in `folder` with these arguments and an empty environment.
-fn bridge_in(folder: &TempDir, arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_pepay-bridge"));
-    command.args(arguments).env_clear().current_dir(folder.path()).output().unwrap()
+async fn bridge_in(folder: &TempDir, arguments: &[&str]) -> Ended {
+    output_of(program().args(arguments).current_dir(folder.path())).await
 }
 
-fn stdout(output: &Output) -> &str {
-    std::str::from_utf8(&output.stdout).unwrap()
-}
-
-fn stderr(output: &Output) -> &str {
-    std::str::from_utf8(&output.stderr).unwrap()
+fn program() -> Command {
+    command(&Configuration::new())
 }
 
 fn file(content: &str) -> NamedTempFile {
@@ -46,9 +38,9 @@ fn path(file: &NamedTempFile) -> &str {
 }
 
 /// Returns the value of `section.key` that `check` has printed.
-fn effective(output: &Output, section: &str, key: &str) -> String {
-    assert_eq!(output.status.code(), Some(0), "{}", stderr(output));
-    let table: toml::Table = stdout(output).parse().unwrap();
+fn effective(output: &Ended, section: &str, key: &str) -> String {
+    assert_eq!(output.code, Some(0), "{}", output.stderr);
+    let table: toml::Table = output.stdout.parse().unwrap();
     let mut value = &toml::Value::Table(table);
     for level in section.split('.').chain([key]) {
         value = &value[level];
@@ -79,17 +71,17 @@ const WITH_SECRETS: &str = r#"
     headers = { authorization = "Bearer hidden-bearer" }
 "#;
 
-fn assert_no_secret(output: &Output) {
+fn assert_no_secret(output: &Ended) {
     for secret in SECRETS {
-        assert!(!stdout(output).contains(secret), "{secret} is in\n{}", stdout(output));
-        assert!(!stderr(output).contains(secret), "{secret} is in\n{}", stderr(output));
+        assert!(!output.stdout.contains(secret), "{secret} is in\n{}", output.stdout);
+        assert!(!output.stderr.contains(secret), "{secret} is in\n{}", output.stderr);
     }
 }
 
-#[test]
-fn check_prints_every_key_with_its_effective_value_and_no_secret() {
+#[tokio::test]
+async fn check_prints_every_key_with_its_effective_value_and_no_secret() {
     let config = file(WITH_SECRETS);
-    let output = bridge(&["check", "--config", path(&config)], &[]);
+    let output = bridge(&["check", "--config", path(&config)], &[]).await;
     assert_eq!(effective(&output, "server", "admin_token"), r#""[redacted]""#);
     assert_eq!(effective(&output, "server", "shutdown_grace"), r#""25s""#);
     assert_eq!(effective(&output, "pepay", "api_key"), r#""[redacted]""#);
@@ -98,12 +90,12 @@ fn check_prints_every_key_with_its_effective_value_and_no_secret() {
     assert_eq!(effective(&output, "webhooks.default", "max_body"), r#""256KiB""#);
     assert_eq!(effective(&output, "targets.orders", "headers"), r#"{ authorization = "[redacted]" }"#);
     assert_eq!(effective(&output, "targets.orders", "concurrency"), "64");
-    assert_eq!(stderr(&output), "");
+    assert_eq!(output.stderr, "");
     assert_no_secret(&output);
 }
 
-#[test]
-fn the_environment_wins_over_the_file_and_the_file_over_the_defaults() {
+#[tokio::test]
+async fn the_environment_wins_over_the_file_and_the_file_over_the_defaults() {
     let config =
         file(&WITH_SECRETS.replace("[server]", "[log]\nformat = \"json\"\nfilter = \"warn\"\n[server]"));
     let environment = [
@@ -111,24 +103,24 @@ fn the_environment_wins_over_the_file_and_the_file_over_the_defaults() {
         ("PEPAY_BRIDGE__LOG__FILTER", "debug"),
         ("PEPAY_BRIDGE__TARGETS__ORDERS__TYPES", "invoice.*,test.ping"),
     ];
-    let output = bridge(&["check"], &environment);
+    let output = bridge(&["check"], &environment).await;
     assert_eq!(effective(&output, "log", "filter"), r#""debug""#);
     assert_eq!(effective(&output, "log", "format"), r#""json""#);
     assert_eq!(effective(&output, "targets.orders", "types"), r#"["invoice.*", "test.ping"]"#);
     assert_eq!(effective(&output, "targets.orders", "timeout"), r#""10s""#);
 }
 
-#[test]
-fn the_option_names_the_file_before_the_environment_does_and_on_either_side_of_the_command() {
+#[tokio::test]
+async fn the_option_names_the_file_before_the_environment_does_and_on_either_side_of_the_command() {
     let (chosen, other) = (file(WITH_SECRETS), file("[nonsense]"));
     for arguments in [["check", "--config", path(&chosen)], ["--config", path(&chosen), "check"]] {
-        let output = bridge(&arguments, &[("PEPAY_BRIDGE_CONFIG", path(&other))]);
-        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        let output = bridge(&arguments, &[("PEPAY_BRIDGE_CONFIG", path(&other))]).await;
+        assert_eq!(output.code, Some(0), "{}", output.stderr);
     }
 }
 
-#[test]
-fn the_environment_alone_is_enough() {
+#[tokio::test]
+async fn the_environment_alone_is_enough() {
     let secret = file("  hidden-key\n");
     let environment = [
         ("PEPAY_BRIDGE__PEPAY__API_KEY_FILE", path(&secret)),
@@ -137,15 +129,15 @@ fn the_environment_alone_is_enough() {
         ("PEPAY_BRIDGE__TARGETS__ORDERS__URL", "http://orders:8000/"),
         ("PEPAY_BRIDGE__TARGETS__ORDERS__HEADERS__AUTHORIZATION", "Bearer hidden-bearer"),
     ];
-    let output = bridge(&["check"], &environment);
+    let output = bridge(&["check"], &environment).await;
     assert_eq!(effective(&output, "streams.shop", "types"), r#"["commerce.order.*"]"#);
     assert_eq!(effective(&output, "pepay", "api_key_file"), format!("{:?}", path(&secret)));
     assert_eq!(effective(&output, "webhooks.shop", "secrets"), r#"["[redacted]", "[redacted]"]"#);
     assert_no_secret(&output);
 }
 
-#[test]
-fn many_faults_are_all_named_one_a_line_and_exit_with_2() {
+#[tokio::test]
+async fn many_faults_are_all_named_one_a_line_and_exit_with_2() {
     let config = file(
         &WITH_SECRETS
             .replace("[server]", "[server]\nlisten = \"x\"\nlissten = \"\"")
@@ -156,10 +148,10 @@ fn many_faults_are_all_named_one_a_line_and_exit_with_2() {
     );
     let environment = [("PEPAY_BRIDGE__TARGETS__ORDERS__RETRY", "1s")];
     for command in [&["check"][..], &["run"], &[]] {
-        let output = bridge(&[command, &["--config", path(&config)]].concat(), &environment);
-        assert_eq!(output.status.code(), Some(2));
-        assert_eq!(stdout(&output), "");
-        let keys: Vec<_> = stderr(&output).lines().map(|line| line.split(": ").next().unwrap()).collect();
+        let output = bridge(&[command, &["--config", path(&config)]].concat(), &environment).await;
+        assert_eq!(output.code, Some(2));
+        assert_eq!(output.stdout, "");
+        let keys: Vec<_> = output.stderr.lines().map(|line| line.split(": ").next().unwrap()).collect();
         let expected = [
             "server.listen",
             "server.lissten",
@@ -169,32 +161,28 @@ fn many_faults_are_all_named_one_a_line_and_exit_with_2() {
             "targets.orders.headers.host",
             "targets.orders.retry",
         ];
-        assert_eq!(keys, expected, "{}", stderr(&output));
+        assert_eq!(keys, expected, "{}", output.stderr);
         assert_no_secret(&output);
     }
 }
 
-#[test]
-fn a_broken_or_missing_file_exits_with_2_and_says_where() {
+#[tokio::test]
+async fn a_broken_or_missing_file_exits_with_2_and_says_where() {
     let broken = file("[pepay]\napi_key = 'hidden-key");
-    let output = bridge(&["check", "--config", path(&broken)], &[]);
-    assert_eq!(output.status.code(), Some(2));
-    assert!(
-        stderr(&output).starts_with(&format!("{}: line 2, column ", path(&broken))),
-        "{}",
-        stderr(&output)
-    );
+    let output = bridge(&["check", "--config", path(&broken)], &[]).await;
+    assert_eq!(output.code, Some(2));
+    assert!(output.stderr.starts_with(&format!("{}: line 2, column ", path(&broken))), "{}", output.stderr);
     assert_no_secret(&output);
-    let output = bridge(&["run", "--config", "/no/such/file.toml"], &[]);
-    assert_eq!(output.status.code(), Some(2));
-    assert!(stderr(&output).contains("`/no/such/file.toml`"), "{}", stderr(&output));
+    let output = bridge(&["run", "--config", "/no/such/file.toml"], &[]).await;
+    assert_eq!(output.code, Some(2));
+    assert!(output.stderr.contains("`/no/such/file.toml`"), "{}", output.stderr);
 }
 
-#[test]
-fn the_version_names_the_release_the_commit_and_optional_features() {
-    let output = bridge(&["--version"], &[]);
-    assert_eq!(output.status.code(), Some(0));
-    let text = stdout(&output).trim();
+#[tokio::test]
+async fn the_version_names_the_release_the_commit_and_optional_features() {
+    let output = bridge(&["--version"], &[]).await;
+    assert_eq!(output.code, Some(0));
+    let text = output.stdout.trim();
     let expected = concat!("pepay-bridge ", env!("CARGO_PKG_VERSION"), " (");
     let end = if cfg!(feature = "otlp") { ", otlp)" } else { ")" };
     let commit = text.strip_prefix(expected).and_then(|rest| rest.strip_suffix(end)).unwrap_or_default();
@@ -202,15 +190,15 @@ fn the_version_names_the_release_the_commit_and_optional_features() {
 }
 
 #[cfg(not(feature = "otlp"))]
-#[test]
-fn a_bridge_that_cannot_export_traces_refuses_to_start_where_it_is_asked_to() {
+#[tokio::test]
+async fn a_bridge_that_cannot_export_traces_refuses_to_start_where_it_is_asked_to() {
     let least =
         file("[webhooks.default]\nsecrets = \"s\"\n[targets.orders]\nurl = \"http://127.0.0.1:9/\"\n");
     for command in ["run", "check"] {
         let collector = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318");
-        let output = bridge(&[command, "--config", path(&least)], &[collector]);
-        assert_eq!(output.status.code(), Some(2));
-        let said = stderr(&output);
+        let output = bridge(&[command, "--config", path(&least)], &[collector]).await;
+        assert_eq!(output.code, Some(2));
+        let said = output.stderr;
         assert!(said.contains("OTEL_EXPORTER_OTLP_ENDPOINT: asks for traces"), "{said}");
         assert!(said.contains("--features otlp"), "{said}");
     }
@@ -239,92 +227,93 @@ const COMMANDS: [&str; 19] = [
     "man",
 ];
 
-#[test]
-fn the_help_names_every_command_and_how_to_configure() {
-    let output = bridge(&["--help"], &[]);
-    assert_eq!(output.status.code(), Some(0));
+#[tokio::test]
+async fn the_help_names_every_command_and_how_to_configure() {
+    let output = bridge(&["--help"], &[]).await;
+    assert_eq!(output.code, Some(0));
     for word in ["--config", "PEPAY_BRIDGE_CONFIG", "PEPAY_BRIDGE__", "RUST_LOG"] {
-        assert!(stdout(&output).contains(word), "{word} is not in\n{}", stdout(&output));
+        assert!(output.stdout.contains(word), "{word} is not in\n{}", output.stdout);
     }
     for command in COMMANDS {
         let named = |line: &str| line.trim_start().starts_with(&format!("{command} "));
-        assert!(stdout(&output).lines().any(named), "{command} is not in\n{}", stdout(&output));
-        let output = bridge(&[command, "--help"], &[]);
-        assert!(stdout(&output).contains("--config <FILE>"), "{command}: {}", stdout(&output));
+        assert!(output.stdout.lines().any(named), "{command} is not in\n{}", output.stdout);
+        let output = bridge(&[command, "--help"], &[]).await;
+        assert!(output.stdout.contains("--config <FILE>"), "{command}: {}", output.stdout);
     }
 }
 
-#[test]
-fn a_bare_command_without_a_configuration_says_where_it_looked_and_what_to_do() {
+#[tokio::test]
+async fn a_bare_command_without_a_configuration_says_where_it_looked_and_what_to_do() {
     let empty = TempDir::new().unwrap();
     for arguments in [&[][..], &["run"], &["check"]] {
-        let output = bridge_in(&empty, arguments);
-        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        let output = bridge_in(&empty, arguments).await;
+        assert_eq!(output.code, Some(2), "{arguments:?}");
         for said in [
             "./pepay-bridge.toml",
             "/etc/pepay-bridge/pepay-bridge.toml",
             "--config FILE",
             "pepay-bridge demo",
         ] {
-            assert!(stderr(&output).contains(said), "{said} is not in\n{}", stderr(&output));
+            assert!(output.stderr.contains(said), "{said} is not in\n{}", output.stderr);
         }
     }
 }
 
-#[test]
-fn a_configuration_in_the_folder_is_found_unless_another_is_named() {
+#[tokio::test]
+async fn a_configuration_in_the_folder_is_found_unless_another_is_named() {
     let folder = TempDir::new().unwrap();
     std::fs::write(
         folder.path().join("pepay-bridge.toml"),
         "[webhooks.default]\nsecrets = \"s\"\n[targets.found]\nurl = \"http://found/\"\n",
     )
     .unwrap();
-    let found = bridge_in(&folder, &["check"]);
-    assert!(stdout(&found).contains("[targets.found]"), "{}", stderr(&found));
-    let named = bridge_in(&folder, &["check", "--config", "none.toml"]);
-    assert_eq!(named.status.code(), Some(2));
-    assert!(stderr(&named).starts_with("--config: cannot read `none.toml`"), "{}", stderr(&named));
+    let found = bridge_in(&folder, &["check"]).await;
+    assert!(found.stdout.contains("[targets.found]"), "{}", found.stderr);
+    let named = bridge_in(&folder, &["check", "--config", "none.toml"]).await;
+    assert_eq!(named.code, Some(2));
+    assert!(named.stderr.starts_with("--config: cannot read `none.toml`"), "{}", named.stderr);
 }
 
-#[test]
-fn a_usage_error_exits_with_2() {
+#[tokio::test]
+async fn a_usage_error_exits_with_2() {
     for arguments in [&["fly"][..], &["check", "--bogus"], &["health", "--url", "ftp://x"]] {
-        let output = bridge(arguments, &[]);
-        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        let output = bridge(arguments, &[]).await;
+        assert_eq!(output.code, Some(2), "{arguments:?}");
         assert!(!output.stderr.is_empty());
     }
 }
 
-#[test]
-fn health_asks_the_configured_port_and_exits_with_the_answer() {
+#[tokio::test]
+async fn health_asks_the_configured_port_and_exits_with_the_answer() {
     let (address, asked) = answer_once("200 OK", "{\"ready\":true}");
     let output =
-        bridge(&["health"], &[("PEPAY_BRIDGE__SERVER__LISTEN", &format!("0.0.0.0:{}", address.port()))]);
-    assert_eq!((output.status.code(), stdout(&output)), (Some(0), "{\"ready\":true}\n"));
+        bridge(&["health"], &[("PEPAY_BRIDGE__SERVER__LISTEN", &format!("0.0.0.0:{}", address.port()))])
+            .await;
+    assert_eq!((output.code, &*output.stdout), (Some(0), "{\"ready\":true}\n"));
     assert_eq!(asked.join().unwrap(), "GET /readyz HTTP/1.1");
 
     let (address, asked) = answer_once("503 Service Unavailable", "{\"reasons\":[\"store\"]}");
-    let output = bridge(&["health", "--url", &format!("http://{address}")], &[]);
-    assert_eq!((output.status.code(), stdout(&output)), (Some(1), "{\"reasons\":[\"store\"]}\n"));
-    assert!(stderr(&output).contains("503"), "{}", stderr(&output));
+    let output = bridge(&["health", "--url", &format!("http://{address}")], &[]).await;
+    assert_eq!((output.code, &*output.stdout), (Some(1), "{\"reasons\":[\"store\"]}\n"));
+    assert!(output.stderr.contains("503"), "{}", output.stderr);
     assert_eq!(asked.join().unwrap(), "GET /readyz HTTP/1.1");
 }
 
-#[test]
-fn health_of_a_bridge_that_is_not_there_is_a_failure() {
+#[tokio::test]
+async fn health_of_a_bridge_that_is_not_there_is_a_failure() {
     let (_held, url) = hold();
-    let output = bridge(&["health", "--url", &url], &[]);
-    assert_eq!(output.status.code(), Some(1));
-    assert!(stderr(&output).contains("Connection refused"), "{}", stderr(&output));
+    let output = bridge(&["health", "--url", &url], &[]).await;
+    assert_eq!(output.code, Some(1));
+    assert!(output.stderr.contains("Connection refused"), "{}", output.stderr);
 }
 
-#[test]
-fn a_reader_that_goes_away_is_no_failure() {
+#[tokio::test]
+async fn a_reader_that_goes_away_is_no_failure() {
     let config = file(WITH_SECRETS);
     let shell = "exec 3>&1; { \"$0\" check --config \"$1\"; echo $? >&3; } | true";
-    let arguments = [env!("CARGO_BIN_EXE_pepay-bridge"), path(&config)].map(OsStr::new);
-    let output = Command::new("sh").args(["-c", shell]).args(arguments).output().unwrap();
-    assert_eq!((stdout(&output), stderr(&output)), ("0\n", ""));
+    let mut command = command_of("/bin/sh", &["-c", shell], &Configuration::new());
+    let output = output_of(command.arg(config.path())).await;
+    assert_eq!((&*output.stdout, &*output.stderr), ("0\n", ""));
 }
 
 /// A valid configuration with settings that `check` warns of.

@@ -5,12 +5,12 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
 
-#[test]
-fn the_demo_ends_with_a_ledger_that_balances() {
-    let demo =
-        Command::new(env!("CARGO_BIN_EXE_pepay-bridge")).args(["demo", "--events", "30"]).output().unwrap();
-    let shown = String::from_utf8(demo.stdout).unwrap();
-    assert!(demo.status.success(), "{shown}\n{}", String::from_utf8_lossy(&demo.stderr));
+use crate::support::bridge::{Configuration, Ended, run};
+
+#[tokio::test]
+async fn the_demo_ends_with_a_ledger_that_balances() {
+    let Ended { code, stdout: shown, stderr } = run(&Configuration::new(), &["demo", "--events", "30"]).await;
+    assert_eq!(code, Some(0), "{shown}\n{stderr}");
     let row = |line: &str| {
         let (name, number) = line.split_at_checked(20)?;
         Some((name.trim().to_owned(), number.split_whitespace().next()?.parse::<u64>().ok()?))
@@ -51,10 +51,9 @@ fn a_demo_that_is_kept_leaves_the_page_open_until_it_is_interrupted() {
     assert!(demo.wait().unwrap().success());
 }
 
-#[test]
-fn a_number_of_events_that_cannot_be_played_is_a_usage_error() {
-    let demo =
-        Command::new(env!("CARGO_BIN_EXE_pepay-bridge")).args(["demo", "--events", "0"]).output().unwrap();
-    assert_eq!(demo.status.code(), Some(2));
-    assert!(String::from_utf8(demo.stderr).unwrap().contains("1..=100000"));
+#[tokio::test]
+async fn a_number_of_events_that_cannot_be_played_is_a_usage_error() {
+    let demo = run(&Configuration::new(), &["demo", "--events", "0"]).await;
+    assert_eq!(demo.code, Some(2));
+    assert!(demo.stderr.contains("1..=100000"), "{}", demo.stderr);
 }

@@ -1,7 +1,5 @@
 //! `devnet simulate`: an order is moved on devnet, and its event is followed through the bridge.
 
-use std::process::Stdio;
-
 use http::StatusCode;
 use pepay_bridge::simulator::fault::{Fault, Road};
 use pepay_bridge::simulator::options::Options;
@@ -9,21 +7,17 @@ use pepay_bridge::simulator::switches::{ObjectIds, OrderShape, Switches};
 use pepay_bridge::simulator::target::Reaction;
 use serde_json::Value;
 
-use crate::support::bridge::command;
-use crate::support::soon;
+use crate::support::bridge::{Ended, run};
 use crate::support::world::{API_KEY, World};
 
 const ORDER: &str = "3c90c3cc-0d44-4b50-8888-8dd25736052a";
 
 /// Runs `devnet simulate`. Returns its exit code, standard output and standard error.
 async fn simulate(world: &World, arguments: &[&str]) -> (Option<i32>, String, String) {
-    let mut command = command(&world.configuration);
-    let command = command.args(["devnet", "simulate"]).args(arguments).stdout(Stdio::piped());
-    let output = soon("the end of the simulation", command.output()).await.unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    let (stdout, stderr) = (text(output.stdout), text(output.stderr));
+    let arguments = [&["devnet", "simulate"][..], arguments].concat();
+    let Ended { code, stdout, stderr } = run(&world.configuration, &arguments).await;
     assert!(!stdout.contains(API_KEY) && !stderr.contains(API_KEY));
-    (output.status.code(), stdout, stderr)
+    (code, stdout, stderr)
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,36 +1,29 @@
 //! `doctor`, on a bridge that works and on faults of every kind.
 
 use std::io::{Seek as _, SeekFrom, Write as _};
-use std::process::{Output, Stdio};
 
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpSocket;
 use tokio::task::JoinSet;
 
-use crate::support::bridge::{Bridge, Configuration, command};
+use crate::support::bridge::{Bridge, Configuration, Ended, run};
 use crate::support::raw::{Act, RawTarget};
 use crate::support::soon;
 use crate::support::world::{API_KEY, SIGNING_SECRET, WEBHOOK_SECRET, World, hold, listen};
 
-async fn doctor(configuration: &Configuration, arguments: &[&str]) -> Output {
-    let mut command = command(configuration);
-    let output =
-        soon("the doctor's visit", command.arg("doctor").args(arguments).stdout(Stdio::piped()).output());
-    let output = output.await.unwrap();
+/// Runs `doctor`. Fails if it shows a secret.
+async fn doctor(configuration: &Configuration, arguments: &[&str]) -> Ended {
+    let ended = run(configuration, &[&["doctor"][..], arguments].concat()).await;
     for secret in [API_KEY, WEBHOOK_SECRET, SIGNING_SECRET] {
-        assert!(!shown(&output).contains(secret), "{secret} is in\n{}", shown(&output));
+        assert!(!ended.printed().contains(secret), "{secret} is in\n{}", ended.printed());
     }
-    output
-}
-
-fn shown(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+    ended
 }
 
 /// Returns the line of the check `name`.
-fn line(output: &Output, name: &str) -> String {
-    let shown = shown(output);
+fn line(ended: &Ended, name: &str) -> String {
+    let shown = ended.printed();
     let found =
         shown.lines().find(|line| line.get(9..).is_some_and(|line| line.starts_with(&format!("{name}  "))));
     found.unwrap_or_else(|| panic!("there is no check `{name}` in\n{shown}")).to_owned()
@@ -52,7 +45,7 @@ async fn a_bridge_that_is_well_gets_a_line_of_ok_for_everything_it_stands_on() {
     let _held = listen_at_known_addresses(&mut world);
 
     let before = doctor(&world.configuration, &[]).await;
-    assert!(before.status.success(), "{}", shown(&before));
+    assert!(before.code == Some(0), "{}", before.printed());
     assert!(line(&before, "database").contains("the first start creates it"));
     assert!(line(&before, "bridge").ends_with("not running"));
     assert!(!world.database().exists(), "looking creates nothing");
@@ -60,8 +53,8 @@ async fn a_bridge_that_is_well_gets_a_line_of_ok_for_everything_it_stands_on() {
     let bridge = world.bridge().await;
     let opened = world.simulator.statistics().streams_opened;
     let during = doctor(&world.configuration, &["--json"]).await;
-    let report: Value = serde_json::from_slice(&during.stdout).unwrap();
-    assert!(during.status.success() && report["ok"] == true, "{}", shown(&during));
+    let report: Value = serde_json::from_str(&during.stdout).unwrap();
+    assert!(during.code == Some(0) && report["ok"] == true, "{}", during.printed());
     let checks = report["checks"].as_array().unwrap();
     let names: Vec<_> = checks.iter().map(|check| check["name"].as_str().unwrap()).collect();
     let expected = [
@@ -110,7 +103,7 @@ async fn a_target_that_refuses_everything_or_is_paused_is_named_beside_a_running
     };
     bridge.until("the refusals", rejects).await;
     let output = doctor(&world.configuration, &[]).await;
-    assert_eq!(output.status.code(), Some(1), "{}", shown(&output));
+    assert_eq!(output.code, Some(1), "{}", output.printed());
     let line = |name: &str| line(&output, name);
     let refused = line("deliveries refusing");
     assert!(refused.starts_with("FAILED") && refused.contains("401"), "{refused}");
@@ -138,7 +131,7 @@ async fn every_fault_is_named_with_its_remedy_and_sets_the_exit_code() {
     world.set("PEPAY__API_KEY", "no-such-key");
     world.set("WEBHOOKS__DEFAULT__SECRETS", "same,same");
     let output = doctor(&world.configuration, &[]).await;
-    assert_eq!(output.status.code(), Some(1), "{}", shown(&output));
+    assert_eq!(output.code, Some(1), "{}", output.printed());
     for (name, verdict, says) in [
         ("configuration", "ok", "valid: 1 stream, 1 webhook endpoint, 2 targets"),
         ("clock", "ok", "agrees"),
@@ -152,8 +145,8 @@ async fn every_fault_is_named_with_its_remedy_and_sets_the_exit_code() {
         let line = line(&output, name);
         assert!(line.starts_with(verdict) && line.contains(says), "{line}");
     }
-    assert!(shown(&output).contains("pepay-bridge: 5 of "), "{}", shown(&output));
-    assert!(!shown(&output).contains("no-such-key"));
+    assert!(output.printed().contains("pepay-bridge: 5 of "), "{}", output.printed());
+    assert!(!output.printed().contains("no-such-key"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -163,7 +156,7 @@ async fn addresses_that_a_start_could_not_listen_on_are_found_before_it() {
     let (_taken, url) = listen().await;
     world.set("SERVER__LISTEN", url.trim_start_matches("http://"));
     let output = doctor(&world.configuration, &[]).await;
-    assert_eq!(output.status.code(), Some(1), "{}", shown(&output));
+    assert_eq!(output.code, Some(1), "{}", output.printed());
     let listener = line(&output, "listener");
     assert!(listener.starts_with("FAILED") && listener.contains("another program has it"), "{listener}");
     assert!(line(&output, "admin listener").ends_with("is free"));
@@ -190,7 +183,7 @@ async fn a_clock_that_is_further_from_pepays_than_webhooks_bear_is_a_failure() {
         world.configuration.remove(&format!("STREAMS__COMMERCE__{stream}"));
     }
     let output = doctor(&world.configuration, &[]).await;
-    assert_eq!(output.status.code(), Some(1), "{}", shown(&output));
+    assert_eq!(output.code, Some(1), "{}", output.printed());
     let clock = line(&output, "clock");
     assert!(clock.starts_with("FAILED") && clock.contains(" s ahead of Pepay's"), "{clock}");
     assert!(line(&output, "api key").ends_with("accepted, asked directly"));
@@ -220,9 +213,8 @@ async fn a_damaged_database_is_found_before_the_bridge_meets_the_damage() {
 
     // `backup` does not copy it either.
     let copy = world.folder.path().join("copy.db");
-    let backup =
-        soon("the backup", command(&world.configuration).arg("backup").arg(&copy).output()).await.unwrap();
-    assert_eq!(backup.status.code(), Some(1));
+    let backup = run(&world.configuration, &["backup", copy.to_str().unwrap()]).await;
+    assert_eq!(backup.code, Some(1));
     assert!(!copy.exists());
 }
 
@@ -241,6 +233,6 @@ async fn a_bridge_that_is_not_ready_is_quoted_and_a_faulty_configuration_exits_w
 
     world.set("PEPAY__TYPO", "x");
     let output = doctor(&world.configuration, &["--json"]).await;
-    assert_eq!((output.status.code(), &*output.stdout), (Some(2), &b""[..]));
-    assert!(shown(&output).starts_with("pepay.typo: is no known key"), "{}", shown(&output));
+    assert_eq!((output.code, &*output.stdout), (Some(2), ""));
+    assert!(output.printed().starts_with("pepay.typo: is no known key"), "{}", output.printed());
 }

@@ -1,12 +1,11 @@
 //! The account that a store belongs to, and the permissions of its files.
 
 use std::os::unix::fs::PermissionsExt;
-use std::process::Stdio;
 
 use pepay_bridge::simulator::Simulator;
 use serde_json::Value;
 
-use crate::support::bridge::{Bridge, command, message, refused};
+use crate::support::bridge::{Bridge, command, command_of, message, refused, run};
 use crate::support::soon;
 use crate::support::world::World;
 
@@ -19,8 +18,7 @@ async fn adopt(world: &World, pepay: &Simulator) {
 }
 
 async fn doctor(world: &World) -> Value {
-    let output = command(&world.configuration).args(["doctor", "--json"]).stdout(Stdio::piped()).output();
-    serde_json::from_slice(&soon("the doctor", output).await.unwrap().stdout).unwrap()
+    serde_json::from_str(&run(&world.configuration, &["doctor", "--json"]).await.stdout).unwrap()
 }
 
 fn check<'a>(report: &'a Value, name: &str) -> &'a Value {
@@ -39,8 +37,8 @@ async fn a_store_of_another_pepay_is_refused_until_it_is_adopted() {
 
     let other = World::new(World::with_duplicates()).await;
     world.set("PEPAY__API_URL", &other.configuration["PEPAY__API_URL"]);
-    let (status, said) = refused(&world.configuration).await;
-    assert_eq!(status.code(), Some(1), "{said}");
+    let (code, said) = refused(&world.configuration).await;
+    assert_eq!(code, Some(1), "{said}");
     assert!(said.contains(&first) && said.contains("run --adopt"), "{said}");
     assert_eq!(other.simulator.statistics().streams_opened, 0, "nothing was asked of the other one");
     let report = doctor(&world).await;
@@ -49,7 +47,7 @@ async fn a_store_of_another_pepay_is_refused_until_it_is_adopted() {
     adopt(&world, &other.simulator).await;
     drop(Bridge::start(&world.configuration).await);
     world.set("PEPAY__API_URL", &first);
-    assert_eq!(refused(&world.configuration).await.0.code(), Some(1), "it is the other's now");
+    assert_eq!(refused(&world.configuration).await.0, Some(1), "it is the other's now");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -90,8 +88,8 @@ async fn a_store_to_which_nothing_has_come_takes_a_corrected_address() {
     assert!(world.bridge().await.stop().await.0.success());
     // The store belongs to the account once the stream has a cursor.
     world.set("PEPAY__API_URL", "http://127.0.0.1:9");
-    let (status, said) = refused(&world.configuration).await;
-    assert_eq!(status.code(), Some(1), "{said}");
+    let (code, said) = refused(&world.configuration).await;
+    assert_eq!(code, Some(1), "{said}");
     assert!(said.contains(&right), "{said}");
 }
 
@@ -125,10 +123,8 @@ async fn what_a_bridge_creates_is_for_its_owner_alone_under_any_umask() {
     world.target("orders").await;
     let folder = world.folder.path().join("deep/data");
     world.set("STORE__URL", &format!("sqlite://{}", folder.join("bridge.db").display()));
-    let mut shell = tokio::process::Command::new("/bin/sh");
-    let variables = world.configuration.iter().map(|(key, value)| (format!("PEPAY_BRIDGE__{key}"), value));
-    shell.args(["-c", "umask 0; exec \"$0\" run", env!("CARGO_BIN_EXE_pepay-bridge")]);
-    let mut child = shell.env_clear().envs(variables).kill_on_drop(true).spawn().unwrap();
+    let script = ["-c", "umask 0; exec \"$0\" run"];
+    let mut child = command_of("/bin/sh", &script, &world.configuration).spawn().unwrap();
     soon("the stream", world.simulator.until(|statistics| statistics.streams_opened > 0)).await;
     let mode = |path: &std::path::Path| path.metadata().unwrap().permissions().mode() & 0o777;
     for name in ["bridge.db", "bridge.db-wal", "bridge.db-shm", "bridge.db.lock"] {
@@ -137,10 +133,7 @@ async fn what_a_bridge_creates_is_for_its_owner_alone_under_any_umask() {
     assert_eq!((mode(&folder), mode(folder.parent().unwrap())), (0o700, 0o700));
     child.kill().await.unwrap();
 
-    let warned = async |world: &World| {
-        let output = command(&world.configuration).arg("check").output().await.unwrap();
-        String::from_utf8(output.stderr).unwrap()
-    };
+    let warned = async |world: &World| run(&world.configuration, &["check"]).await.stderr;
     assert!(!warned(&world).await.contains("store.url"));
     for (path, permissions, says) in [
         (folder.join("bridge.db"), 0o640, "which others than its owner may read (mode 0640)"),

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::support::bridge::{Bridge, command, message};
+use crate::support::bridge::{Bridge, message, run};
 use crate::support::soon;
 use crate::support::world::{WEBHOOK_SECRET, World};
 
@@ -187,11 +187,10 @@ async fn webhooks_are_taken_while_a_stream_is_not_usable() {
             let answer = soon(&url, reqwest::get(&url)).await.unwrap();
             assert_eq!(answer.status(), status, "{url}");
         }
-        for (arguments, is_well) in [(&["health"][..], false), (&["health", "--intake"], true)] {
-            let mut health = command(&world.configuration);
-            let output =
-                soon("health", health.args(arguments).args(["--url", listener]).output()).await.unwrap();
-            assert_eq!(output.status.success(), is_well, "{arguments:?} of {listener}: {output:?}");
+        for (options, code) in [(&[][..], 1), (&["--intake"], 0)] {
+            let arguments = [&["health", "--url", listener][..], options].concat();
+            let ended = run(&world.configuration, &arguments).await;
+            assert_eq!(ended.code, Some(code), "{arguments:?}: {ended:?}");
         }
     }
     bridge.stop().await;

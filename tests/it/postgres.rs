@@ -4,14 +4,13 @@
 mod replicas;
 mod tls;
 
-use std::process::Stdio;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _, PgConnection, Row as _};
 
-use crate::support::bridge::{Bridge, command};
+use crate::support::bridge::{Bridge, run};
 use crate::support::document::Document;
 use crate::support::soon;
 use crate::support::world::{World, acknowledged, assert_each_once, hold};
@@ -264,21 +263,14 @@ async fn the_overview_is_as_the_document_describes_it_with_and_without_the_serve
 async fn commands_know_a_store_on_a_server() {
     let (mut world, database) = world().await;
     world.target("orders").await;
-    let run = async |arguments: &[&str]| {
-        let mut command = command(&world.configuration);
-        command.args(arguments).stdout(Stdio::piped());
-        let output = soon("the command", command.output()).await.unwrap();
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        (text + &String::from_utf8_lossy(&output.stderr), output.status)
-    };
-    let (said, _) = run(&["doctor"]).await;
+    let said = run(&world.configuration, &["doctor"]).await.printed();
     assert!(said.contains("no schema yet") && said.contains("no bridge runs on it"), "{said}");
     let bridge = world.bridge().await;
-    let (said, _) = run(&["doctor"]).await;
+    let said = run(&world.configuration, &["doctor"]).await.printed();
     assert!(said.contains("PostgreSQL ") && said.contains("1 bridge runs on it"), "{said}");
     assert!(said.contains("synchronous_commit = "), "{said}");
-    let (said, status) = run(&["backup", "copy.db"]).await;
-    assert!(!status.success() && said.contains("pg_dump"), "{said}");
+    let backup = run(&world.configuration, &["backup", "copy.db"]).await;
+    assert!(backup.code != Some(0) && backup.stderr.contains("pg_dump"), "{backup:?}");
     drop((bridge, database));
 }
 
@@ -295,20 +287,13 @@ async fn commands_say_what_waits_for_a_target_that_is_not_configured_any_more() 
     let _new = world.target("new").await;
     let address = bridge.admin.trim_start_matches("http://").to_owned();
     world.set("SERVER__ADMIN_LISTEN", &address);
-    let run = async |arguments: &[&str]| {
-        let mut command = command(&world.configuration);
-        command.args(arguments).stdout(Stdio::piped());
-        let output = soon("the command", command.output()).await.unwrap();
-        let said = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
-        (said.concat(), output.status)
-    };
     let told = "targets.old: is not configured, and 5 pending";
     let mut bridge = bridge;
     // At first only the commands have the new configuration, then the bridge has it too.
     for restarts in [true, false] {
-        let (said, status) = run(&["check", "--strict"]).await;
-        assert!(!status.success() && said.contains(told), "{said}");
-        let (said, _) = run(&["doctor"]).await;
+        let check = run(&world.configuration, &["check", "--strict"]).await;
+        assert!(check.code != Some(0) && check.printed().contains(told), "{check:?}");
+        let said = run(&world.configuration, &["doctor"]).await.printed();
         assert!(said.contains(told) && said.contains("deliveries old") == restarts, "{said}");
         if restarts {
             assert!(bridge.stop().await.0.success());
@@ -334,26 +319,20 @@ async fn a_store_is_moved_from_a_file_with_all_that_is_open() {
     let before = world.rows("SELECT id, CAST(sequence AS TEXT) FROM event ORDER BY sequence");
 
     world.set("STORE__URL", &database.url);
-    let import = async || {
-        let mut command = command(&world.configuration);
-        command.args(["import", &file]).stdout(Stdio::piped());
-        soon("the import", command.output()).await.unwrap()
-    };
-    let output = import().await;
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
-    assert!(said.contains("newest sequence  60") && said.contains("same"), "{said}");
+    let import = async || run(&world.configuration, &["import", &file]).await;
+    let first = import().await;
+    assert_eq!(first.code, Some(0), "{first:?}");
+    assert!(first.stdout.contains("newest sequence  60") && first.stdout.contains("same"), "{first:?}");
     let after = "SELECT string_agg(id || ' ' || sequence, ',' ORDER BY sequence) FROM pepay_bridge.event";
     let expected: Vec<_> = before.iter().map(|(id, sequence)| format!("{id} {sequence}")).collect();
     assert_eq!(database.text(after).await, expected.join(","));
     let again = import().await;
-    let said = String::from_utf8_lossy(&again.stderr).into_owned();
-    assert!(!again.status.success() && said.contains("takes an empty one"), "{said}");
+    assert!(again.code != Some(0) && again.stderr.contains("takes an empty one"), "{again:?}");
 
     let bridge = world.bridge().await;
     let again = import().await;
-    let said = String::from_utf8_lossy(&again.stderr).into_owned();
-    assert!(!again.status.success() && said.contains("is in use by a running pepay-bridge"), "{said}");
+    let in_use = "is in use by a running pepay-bridge";
+    assert!(again.code != Some(0) && again.stderr.contains(in_use), "{again:?}");
     ids.extend(world.simulator.play(20));
     soon("further deliveries", target.until(|totals| totals.unique >= 80)).await;
     assert_each_once(&target, &ids);

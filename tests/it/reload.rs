@@ -4,15 +4,13 @@
 mod sources;
 mod targets;
 
-use std::process::Stdio;
-
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tokio::fs::File;
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
-use crate::support::bridge::{Bridge, message};
+use crate::support::bridge::{Bridge, Configuration, command, message, signal};
 use crate::support::soon;
 use crate::support::world::{World, assert_each_once};
 
@@ -196,14 +194,12 @@ async fn a_hang_up_while_the_configuration_is_first_read_does_not_end_the_bridge
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("pepay-bridge.toml");
     assert!(Command::new("mkfifo").arg(&file).status().await.unwrap().success());
-    let mut command = Command::new(env!("CARGO_BIN_EXE_pepay-bridge"));
-    command.args(["run", "--config"]).arg(&file).stderr(Stdio::null()).kill_on_drop(true);
-    let mut bridge = command.spawn().unwrap();
+    let mut command = command(&Configuration::new());
+    let mut bridge = command.args(["run", "--config"]).arg(&file).spawn().unwrap();
     // This succeeds once the bridge has opened the pipe for reading.
     let opening = async { File::options().write(true).open(&file).await };
     let mut written = soon("the reading of the file", opening).await.unwrap();
-    let pid = bridge.id().unwrap().to_string();
-    assert!(Command::new("kill").args(["-HUP", &pid]).status().await.unwrap().success());
+    signal(&bridge, "-HUP");
     // The store is in a folder that is a file, so the bridge fails with 1. A signal would end it otherwise.
     let store = format!("[store]\nurl = \"sqlite://{}/bridge.db\"\n", file.display());
     let rest =

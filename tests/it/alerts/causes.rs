@@ -8,7 +8,7 @@ use pepay_bridge::simulator::target::Reaction;
 use serde_json::json;
 
 use super::{Desk, alert};
-use crate::support::bridge::{Bridge, command};
+use crate::support::bridge::{Bridge, command_of};
 use crate::support::soon;
 use crate::support::world::{World, webhook};
 
@@ -131,10 +131,13 @@ async fn a_source_that_is_silent_while_the_other_is_not_raises_an_alert_and_its_
 /// The size of the disk of the test, in MiB.
 const DISK: usize = 64;
 
+/// The program that starts another one in a mount namespace of its own.
+const UNSHARE: &str = "/usr/bin/unshare";
+
 /// Returns whether this user may make a mount namespace, which some containers do not allow. The test
 /// needs one for a file system that only the bridge sees, and is left out otherwise.
 fn may_mount() -> bool {
-    let tried = std::process::Command::new("/usr/bin/unshare").args(["-Urm", "true"]).output();
+    let tried = std::process::Command::new(UNSHARE).args(["-Urm", "true"]).output();
     tried.is_ok_and(|output| output.status.success())
 }
 
@@ -150,14 +153,9 @@ async fn a_disk_that_is_nearly_full_raises_an_alert_and_freed_space_ends_it() {
     let volume = world.folder.path().join("disk");
     std::fs::create_dir(&volume).unwrap();
     world.set("STORE__URL", &format!("sqlite://{}", volume.join("bridge.db").display()));
-    let bridge = command(&world.configuration);
-    let bridge = bridge.as_std();
-    let mut inside = tokio::process::Command::new("/usr/bin/unshare");
     let script = format!("mount -t tmpfs -o size={DISK}m,mode=700 tmpfs \"$1\" && exec \"$0\"");
-    inside.args(["-Urm", "/bin/sh", "-c", &script]).arg(bridge.get_program()).arg(&volume).env_clear();
-    inside.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
-    inside.envs(bridge.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    inside.kill_on_drop(true).stdin(std::process::Stdio::null()).stderr(std::process::Stdio::piped());
+    let mut inside = command_of(UNSHARE, &["-Urm", "/bin/sh", "-c", &script], &world.configuration);
+    inside.arg(&volume).env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
     let bridge = Bridge::of(inside).await;
 
     let seen = volume.strip_prefix("/").unwrap();

@@ -46,9 +46,9 @@ async fn a_backup_is_restored_beside_the_old_database_and_never_under_a_running_
     let backup = backup.to_str().unwrap();
     let before = bridge.metric("pepay_bridge_last_backup_timestamp_seconds").await;
     assert!(before.abs() < f64::EPSILON);
-    assert_eq!(run(&world.configuration, &format!("backup {backup}")).await.code, Some(0));
+    assert_eq!(run(&world.configuration, &["backup", backup]).await.code, Some(0));
     bridge.until_metric("pepay_bridge_last_backup_timestamp_seconds", 1.6e9).await;
-    let refused = run(&world.configuration, &format!("restore {backup}")).await;
+    let refused = run(&world.configuration, &["restore", backup]).await;
     assert!(refused.code == Some(1) && refused.stderr.contains("in use by another"), "{}", refused.stderr);
     world.simulator.play(5);
     soon("all deliveries", target.until(|totals| totals.unique == 15)).await;
@@ -60,11 +60,11 @@ async fn a_backup_is_restored_beside_the_old_database_and_never_under_a_running_
     let middle = bytes.len() / 2;
     bytes[middle..middle + 4096].fill(0xAB);
     std::fs::write(&damaged, bytes).unwrap();
-    let refused = run(&world.configuration, &format!("restore {}", damaged.display())).await;
+    let refused = run(&world.configuration, &["restore", damaged.to_str().unwrap()]).await;
     assert!(refused.code == Some(1) && refused.stderr.contains("is not sound"), "{}", refused.stderr);
     assert_eq!(world.look_up::<i64>("SELECT count(*) FROM event"), 15, "it is as it was");
 
-    let restored = run(&world.configuration, &format!("restore {backup} --json")).await;
+    let restored = run(&world.configuration, &["restore", backup, "--json"]).await;
     assert_eq!(restored.code, Some(0), "{}", restored.stderr);
     let restored: Value = serde_json::from_str(&restored.stdout).unwrap();
     assert_eq!(restored["events"], 10, "{restored}");

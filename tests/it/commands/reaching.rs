@@ -14,7 +14,7 @@ async fn a_command_needs_no_more_than_the_server_section_to_find_its_bridge() {
     let address = url.trim_start_matches("http://");
     world.set("SERVER__ADMIN_LISTEN", address);
     world.set("SERVER__ADMIN_TOKEN", "a-token-of-the-operator");
-    let none = run(&world.configuration, "targets list").await;
+    let none = run(&world.configuration, &["targets", "list"]).await;
     assert_eq!(none.code, Some(1));
     let said = format!("pepay-bridge: no bridge answers at http://{address}/: Connection refused");
     assert!(none.stderr.starts_with(&said) && none.stderr.contains("is it running?"), "{}", none.stderr);
@@ -23,12 +23,12 @@ async fn a_command_needs_no_more_than_the_server_section_to_find_its_bridge() {
     // The command reads no secrets of the bridge: the key's file does not exist.
     world.configuration.remove("PEPAY__API_KEY");
     world.set("PEPAY__API_KEY_FILE", "/no/such/file");
-    let listed = run(&world.configuration, "targets list").await;
+    let listed = run(&world.configuration, &["targets", "list"]).await;
     assert_eq!((listed.code, &*listed.stderr), (Some(0), ""));
     assert!(listed.stdout.contains("orders"));
 
     world.set("SERVER__ADMIN_LISTEN", "nowhere");
-    let faulty = run(&world.configuration, "targets list").await;
+    let faulty = run(&world.configuration, &["targets", "list"]).await;
     assert_eq!(faulty.code, Some(2));
     assert!(faulty.stderr.starts_with("server.admin_listen: "), "{}", faulty.stderr);
 }

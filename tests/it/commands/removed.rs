@@ -1,7 +1,5 @@
 //! Deliveries of a target that is no longer configured, and events that a new target has missed.
 
-use std::process::Stdio;
-
 use http::StatusCode;
 use pepay_bridge::simulator::target::Reaction;
 
@@ -12,12 +10,6 @@ use crate::support::world::{World, hold};
 fn without(world: &mut World, target: &str) {
     let prefix = format!("TARGETS__{}__", target.to_uppercase());
     world.configuration.retain(|key, _| !key.starts_with(&prefix));
-}
-
-async fn said(world: &World, arguments: &str) -> String {
-    let output = command(&world.configuration).args(arguments.split(' ')).stdout(Stdio::piped()).output();
-    let output = soon(arguments, output).await.unwrap();
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -34,7 +26,8 @@ async fn deliveries_of_a_removed_target_stay_listed_until_they_are_moved() {
     without(&mut world, "old");
     let new = world.target("new").await;
     world.save();
-    for report in [said(&world, "check").await, said(&world, "doctor").await] {
+    for command in ["check", "doctor"] {
+        let report = run(&world.configuration, &[command]).await.printed();
         assert!(
             report.contains("targets.old: is not configured, and 12 pending deliveries wait for it"),
             "{report}"

@@ -115,9 +115,9 @@ async fn a_backfill_takes_in_what_is_newer_than_the_cursor_or_names_it() {
     bridge.until("the loss", |status| status["streams"][0]["connected"] == false).await;
     world.simulator.play(2);
     let ended = shell.run("streams backfill commerce --from 1h --wait").await;
-    assert_eq!(ended.code, Some(1), "{}{}", ended.stdout, ended.stderr);
+    assert_eq!(ended.code, Some(1), "{}", ended.printed());
     let said = format!("5 events from {} on are newer than the cursor: they wait for the open gap", lost[0]);
-    assert!(ended.stdout.contains(&said), "{}{}", ended.stdout, ended.stderr);
+    assert!(ended.stdout.contains(&said), "{}", ended.printed());
     assert!(ended.stderr.contains("has not brought everything"), "{}", ended.stderr);
 }
 

@@ -2,12 +2,12 @@
 
 use super::*;
 
-#[test]
-fn a_doubtful_setting_is_a_warning_and_a_failure_only_if_strict() {
+#[tokio::test]
+async fn a_doubtful_setting_is_a_warning_and_a_failure_only_if_strict() {
     let config = file(DOUBTFUL);
     std::fs::set_permissions(config.path(), std::fs::Permissions::from_mode(0o666)).unwrap();
-    let output = bridge(&["check", "--config", path(&config)], &[]);
-    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let output = bridge(&["check", "--config", path(&config)], &[]).await;
+    assert_eq!(output.code, Some(0), "{}", output.stderr);
     assert_no_secret(&output);
     let writable = format!("{}: can be written by every user", path(&config));
     for (key, says) in [
@@ -22,33 +22,33 @@ fn a_doubtful_setting_is_a_warning_and_a_failure_only_if_strict() {
         ("targets.twin.signing_secret: is not set", "verify"),
     ] {
         let warned = |line: &str| line.starts_with(&format!("warning: {key}")) && line.contains(says);
-        assert!(stderr(&output).lines().any(warned), "{key}: {says} is not in\n{}", stderr(&output));
+        assert!(output.stderr.lines().any(warned), "{key}: {says} is not in\n{}", output.stderr);
     }
-    assert_eq!(stderr(&output).lines().count(), 9, "{}", stderr(&output));
+    assert_eq!(output.stderr.lines().count(), 9, "{}", output.stderr);
     // The query of the URL is left out, as in `/status`.
     assert_eq!(effective(&output, "targets.orders", "url"), r#""http://orders.internal:8000/events""#);
-    let strict = bridge(&["check", "--strict", "--config", path(&config)], &[]);
-    assert_eq!(strict.status.code(), Some(1), "{}", stderr(&strict));
+    let strict = bridge(&["check", "--strict", "--config", path(&config)], &[]).await;
+    assert_eq!(strict.code, Some(1), "{}", strict.stderr);
     let sound = file(WITH_SECRETS);
-    let sound = bridge(&["check", "--strict", "--config", path(&sound)], &[]);
-    assert_eq!((sound.status.code(), stderr(&sound)), (Some(0), ""));
+    let sound = bridge(&["check", "--strict", "--config", path(&sound)], &[]).await;
+    assert_eq!((sound.code, &*sound.stderr), (Some(0), ""));
 }
 
-#[test]
-fn a_secret_that_every_user_can_read_is_warned_of_by_its_key() {
+#[tokio::test]
+async fn a_secret_that_every_user_can_read_is_warned_of_by_its_key() {
     let secret = file("hidden-key-0123456789");
     let config = file(WITH_SECRETS);
     let environment = [("PEPAY_BRIDGE__PEPAY__API_KEY_FILE", path(&secret))];
     for (mode, warned) in [(0o600, false), (0o640, false), (0o644, true), (0o604, true)] {
         std::fs::set_permissions(secret.path(), std::fs::Permissions::from_mode(mode)).unwrap();
-        let output = bridge(&["check", "--config", path(&config)], &environment);
+        let output = bridge(&["check", "--config", path(&config)], &environment).await;
         let says = "warning: pepay.api_key_file: can be read by every user of this machine";
-        assert_eq!(stderr(&output).contains(says), warned, "{mode:o}: {}", stderr(&output));
+        assert_eq!(output.stderr.contains(says), warned, "{mode:o}: {}", output.stderr);
     }
 }
 
-#[test]
-fn a_folder_that_every_user_can_list_is_warned_of_once_and_so_is_that_of_the_database() {
+#[tokio::test]
+async fn a_folder_that_every_user_can_list_is_warned_of_once_and_so_is_that_of_the_database() {
     let folder = tempfile::tempdir().unwrap();
     let set = |mode| {
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(mode)).unwrap();
@@ -74,18 +74,18 @@ fn a_folder_that_every_user_can_list_is_warned_of_once_and_so_is_that_of_the_dat
         (0o777, Some("written by every user"), Some("may replace files")),
     ] {
         set(mode);
-        let output = bridge(&["check", "--config", path(&config)], &environment);
-        let said: Vec<_> = stderr(&output).lines().filter(|line| line.contains(name)).collect();
+        let output = bridge(&["check", "--config", path(&config)], &environment).await;
+        let said: Vec<_> = output.stderr.lines().filter(|line| line.contains(name)).collect();
         let expected = usize::from(of_secrets.is_some()) + usize::from(of_store.is_some());
-        assert_eq!((output.status.code(), said.len()), (Some(0), expected), "{mode:o}: {said:?}");
+        assert_eq!((output.code, said.len()), (Some(0), expected), "{mode:o}: {said:?}");
         for says in of_secrets.into_iter().chain(of_store) {
             assert!(said.iter().any(|line| line.contains(says)), "{mode:o}: {says} is not in {said:?}");
         }
     }
 }
 
-#[test]
-fn a_pasted_secret_is_in_no_message_about_a_file() {
+#[tokio::test]
+async fn a_pasted_secret_is_in_no_message_about_a_file() {
     for key in [
         "SERVER__ADMIN_TOKEN_FILE",
         "PEPAY__API_KEY_FILE",
@@ -100,16 +100,16 @@ fn a_pasted_secret_is_in_no_message_about_a_file() {
         let config = file(WITH_SECRETS);
         for pasted in ["hidden-token", "hidden\u{1b}[2Jkey", "/etc", "/dev/null"] {
             let environment = [(&*format!("PEPAY_BRIDGE__{key}"), pasted)];
-            let output = bridge(&["check", "--config", path(&config)], &environment);
-            assert_eq!(output.status.code(), Some(2), "{key} = {pasted:?}: {}", stdout(&output));
-            let said = stderr(&output);
+            let output = bridge(&["check", "--config", path(&config)], &environment).await;
+            assert_eq!(output.code, Some(2), "{key} = {pasted:?}: {}", output.stdout);
+            let said = output.stderr;
             assert!(!said.contains(pasted) && !said.contains('\u{1b}'), "{key}: {said}");
         }
     }
 }
 
-#[test]
-fn a_variable_that_begins_as_ours_and_names_nothing_is_a_fault() {
+#[tokio::test]
+async fn a_variable_that_begins_as_ours_and_names_nothing_is_a_fault() {
     let config = file(WITH_SECRETS);
     for name in [
         "PEPAY_BRIDGE_TARGETS__ORDERS__URL",
@@ -117,12 +117,12 @@ fn a_variable_that_begins_as_ours_and_names_nothing_is_a_fault() {
         "PEPAY_BRIDGE_SERVER_PORT",
         "pepay_bridge_config",
     ] {
-        let output = bridge(&["check", "--config", path(&config)], &[(name, "hidden-key")]);
-        assert_eq!(output.status.code(), Some(2), "{name}");
+        let output = bridge(&["check", "--config", path(&config)], &[(name, "hidden-key")]).await;
+        assert_eq!(output.code, Some(2), "{name}");
         assert!(
-            stderr(&output).starts_with(&format!("{name}: names nothing; allowed are ")),
+            output.stderr.starts_with(&format!("{name}: names nothing; allowed are ")),
             "{}",
-            stderr(&output)
+            output.stderr
         );
         assert_no_secret(&output);
     }
@@ -137,12 +137,12 @@ fn a_variable_that_begins_as_ours_and_names_nothing_is_a_fault() {
         ("PEPAY_BRIDGE_ADMIN_SERVICE_HOST", "10.0.0.2"),
         ("PEPAY_BRIDGE_ADMIN_PORT_9090_TCP_PROTO", "tcp"),
     ];
-    let output = bridge(&["check", "--config", path(&config)], &services);
-    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let output = bridge(&["check", "--config", path(&config)], &services).await;
+    assert_eq!(output.code, Some(0), "{}", output.stderr);
 }
 
-#[test]
-fn a_fault_at_the_start_is_logged_in_the_configured_form_and_is_the_same_at_every_run() {
+#[tokio::test]
+async fn a_fault_at_the_start_is_logged_in_the_configured_form_and_is_the_same_at_every_run() {
     let config = file(&WITH_SECRETS.replace(
         "[server]",
         "[log]\nformat = \"json\"\nfilter = \"off\"\n[server]\n\"a\\u001bb\" = 1\nlisten = \"x\"",
@@ -152,41 +152,38 @@ fn a_fault_at_the_start_is_logged_in_the_configured_form_and_is_the_same_at_ever
         ("PEPAY_BRIDGE__TARGETS__ORDERS__TIMEOUT__B", "1"),
         ("PEPAY_BRIDGE__TARGETS__ORDERS__TIMEOUT__C", "1"),
     ];
-    let output = bridge(&["run", "--config", path(&config)], &environment);
-    assert_eq!(output.status.code(), Some(2));
+    let output = bridge(&["run", "--config", path(&config)], &environment).await;
+    assert_eq!(output.code, Some(2));
     let lines: Vec<serde_json::Value> =
-        stderr(&output).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        output.stderr.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert!(lines.len() == 3 && lines.iter().all(|line| line["level"] == "ERROR"), "{lines:?}");
     assert_eq!(lines[0]["key"], "server.listen");
     assert!(lines[0]["message"].as_str().unwrap().starts_with("configuration: `x` is not an address"));
     assert_eq!(lines[1]["key"], "server.a\\u{1b}b");
     assert_eq!(lines[2]["variable"], "PEPAY_BRIDGE__TARGETS__ORDERS__TIMEOUT__A");
-    let shown = bridge(&["check", "--config", path(&config)], &environment);
+    let shown = bridge(&["check", "--config", path(&config)], &environment).await;
     for _ in 0..5 {
-        assert_eq!(stderr(&bridge(&["check", "--config", path(&config)], &environment)), stderr(&shown));
+        assert_eq!(bridge(&["check", "--config", path(&config)], &environment).await.stderr, shown.stderr);
     }
     // If the file is no TOML, only the environment sets the format of the log.
     let broken = file("[log");
-    let output = bridge(&["run", "--config", path(&broken)], &[("PEPAY_BRIDGE__LOG__FORMAT", "json")]);
-    let line: serde_json::Value = serde_json::from_str(stderr(&output).trim()).unwrap();
-    assert!(
-        output.status.code() == Some(2) && line["message"].as_str().unwrap().contains("line 1"),
-        "{line}"
-    );
+    let output = bridge(&["run", "--config", path(&broken)], &[("PEPAY_BRIDGE__LOG__FORMAT", "json")]).await;
+    let line: serde_json::Value = serde_json::from_str(output.stderr.trim()).unwrap();
+    assert!(output.code == Some(2) && line["message"].as_str().unwrap().contains("line 1"), "{line}");
 }
 
 /// Runs the program as a user who may not read everything: as nobody if this is root.
-fn as_stranger(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_pepay-bridge"));
-    command.args(arguments).env_clear().envs(environment.iter().copied());
+async fn as_stranger(arguments: &[&str], environment: &[(&str, &str)]) -> Ended {
+    let mut command = program();
+    command.args(arguments).envs(environment.iter().copied());
     if std::fs::metadata("/proc/self").unwrap().uid() == 0 {
         command.uid(65_534).gid(65_534);
     }
-    command.output().unwrap()
+    output_of(&mut command).await
 }
 
-#[test]
-fn a_permission_that_is_missing_is_named_with_user_owner_mode_and_remedy() {
+#[tokio::test]
+async fn a_permission_that_is_missing_is_named_with_user_owner_mode_and_remedy() {
     let folder = tempfile::tempdir().unwrap();
     let secret = folder.path().join("key");
     std::fs::write(&secret, "hidden-key-0123456789").unwrap();
@@ -210,10 +207,10 @@ fn a_permission_that_is_missing_is_named_with_user_owner_mode_and_remedy() {
     ] {
         set(&secret, of_file);
         set(folder.path(), of_folder);
-        let output = as_stranger(&["check"], &environment);
+        let output = as_stranger(&["check"], &environment).await;
         set(folder.path(), 0o755);
-        let said = stderr(&output);
-        assert_eq!(output.status.code(), Some(2), "{said}");
+        let said = output.stderr;
+        assert_eq!(output.code, Some(2), "{said}");
         assert!(
             said.contains(&format!("Permission denied (os error 13): this process runs as user {user}, ")),
             "{said}"
@@ -223,12 +220,13 @@ fn a_permission_that_is_missing_is_named_with_user_owner_mode_and_remedy() {
     // The folder of the database.
     set(&secret, 0o644);
     set(folder.path(), 0o555);
-    let (run, doctor) = (as_stranger(&["run"], &environment), as_stranger(&["doctor"], &environment));
+    let (run, doctor) =
+        (as_stranger(&["run"], &environment).await, as_stranger(&["doctor"], &environment).await);
     set(folder.path(), 0o755);
-    assert_eq!((run.status.code(), doctor.status.code()), (Some(1), Some(1)), "{}", stderr(&run));
+    assert_eq!((run.code, doctor.code), (Some(1), Some(1)), "{}", run.stderr);
     let reason =
         format!("this process runs as user {user}, and its folder belongs to user {owner} and group ");
-    for said in [stderr(&run), stdout(&doctor)] {
+    for said in [run.stderr, doctor.stdout] {
         assert!(said.contains(&reason) && said.contains("with mode 0555; give it to that user"), "{said}");
     }
 }

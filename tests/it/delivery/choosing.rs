@@ -3,7 +3,7 @@
 use pepay_bridge::simulator::target::Verifier;
 use serde_json::{Value, json};
 
-use crate::support::bridge::Bridge;
+use crate::support::bridge::{Bridge, Configuration, run};
 use crate::support::raw::{Act, OK, RawTarget};
 use crate::support::soon;
 use crate::support::world::{SIGNING_SECRET, World, webhook};
@@ -79,10 +79,9 @@ async fn a_target_receives_what_its_where_matches_and_an_event_says_whom_it_did_
 }
 
 async fn told(bridge: &Bridge, arguments: &[&str]) -> (Option<i32>, String) {
-    let mut command = crate::support::bridge::command(&[].into());
-    command.args(arguments).args(["--admin-url", &bridge.admin]);
-    let output = soon("the command", command.output()).await.unwrap();
-    (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    let arguments = [arguments, &["--admin-url", &bridge.admin]].concat();
+    let ended = run(&Configuration::new(), &arguments).await;
+    (ended.code, ended.stdout)
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use tokio::task::JoinSet;
 
-use crate::support::bridge::command;
+use crate::support::bridge::run;
 use crate::support::soon;
 use crate::support::tls::{Authority, secure};
 use crate::support::world::{World, assert_each_once};
@@ -46,8 +46,7 @@ async fn roots_and_client_certificates_are_those_that_are_configured() {
         }
         targets.push((name, target, welcome));
     }
-    let doctor = soon("the doctor's visit", command(&world.configuration).arg("doctor").output());
-    let found = String::from_utf8(doctor.await.unwrap().stdout).unwrap();
+    let found = run(&world.configuration, &["doctor"]).await.stdout;
     for (start, name, says) in [
         ("ok", "trusting", "connects, with TLS"),
         ("ok", "known", "connects, with TLS"),

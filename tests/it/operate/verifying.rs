@@ -7,17 +7,14 @@ use reqwest::StatusCode;
 use serde_json::json;
 
 use super::Operator;
-use crate::support::bridge::{Bridge, command};
-use crate::support::soon;
+use crate::support::bridge::{Bridge, Ended, run};
 use crate::support::world::{API_KEY, World, webhook};
 
 /// Runs `events verify`. Returns its exit code, standard output and standard error.
 async fn verify(world: &World, bridge: &Bridge, arguments: &[&str]) -> (Option<i32>, String, String) {
-    let mut command = command(&world.configuration);
-    let command = command.args(["events", "verify"]).args(arguments).args(["--admin-url", &bridge.admin]);
-    let output = soon("the comparison", command.stdout(std::process::Stdio::piped()).output()).await.unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    (output.status.code(), text(output.stdout), text(output.stderr))
+    let arguments = [&["events", "verify"][..], arguments, &["--admin-url", &bridge.admin]].concat();
+    let Ended { code, stdout, stderr } = run(&world.configuration, &arguments).await;
+    (code, stdout, stderr)
 }
 
 #[tokio::test(flavor = "multi_thread")]

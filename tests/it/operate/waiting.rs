@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::Operator;
+use crate::support::bridge::{Configuration, run};
 use crate::support::raw::{Act, RawTarget};
-use crate::support::soon;
 use crate::support::world::{World, hold};
 
 fn refusal(head: &str) -> Act {
@@ -87,13 +87,11 @@ async fn a_delivery_says_what_it_waits_for() {
     let of = |name: &str| &shown.iter().find(|delivery| delivery["target"] == name).unwrap()["next_try"];
     assert_eq!(of("paused")["waits_for"], "pause");
 
-    let mut command = crate::support::bridge::command(&[].into());
-    command.args(["deliveries", "list", "--target", "paused", "--admin-url", &bridge.admin]);
-    let told = String::from_utf8(soon("the list", command.output()).await.unwrap().stdout).unwrap();
+    let here = ["--admin-url", &*bridge.admin];
+    let list = [&["deliveries", "list", "--target", "paused"][..], &here].concat();
+    let told = run(&Configuration::new(), &list).await.stdout;
     assert!(told.contains("NEXT TRY") && told.contains("when its target is resumed"), "{told}");
-    let mut command = crate::support::bridge::command(&[].into());
-    command.args(["targets", "list", "--admin-url", &bridge.admin]);
-    let told = String::from_utf8(soon("the targets", command.output()).await.unwrap().stdout).unwrap();
+    let told = run(&Configuration::new(), &[&["targets", "list"][..], &here].concat()).await.stdout;
     for (target, says) in [("busy", "its Retry-After"), ("paused", "by an operator"), ("down", "a probe")] {
         let row = told.lines().find(|row| row.starts_with(target)).unwrap();
         assert!(row.contains(says), "{row}");

@@ -1,14 +1,11 @@
 //! The way to Pepay: TLS with configured roots, and proxies.
 
-use std::process::Stdio;
-
 use pepay_bridge::simulator::options::Options;
 use serde_json::Value;
 use tokio::task::JoinSet;
 
 use super::{delivered, live, without_webhooks};
-use crate::support::bridge::{Bridge, command};
-use crate::support::soon;
+use crate::support::bridge::{Bridge, run};
 use crate::support::tls::{Authority, secure};
 use crate::support::tunnel::Tunnel;
 use crate::support::world::{World, assert_each_once};
@@ -32,9 +29,7 @@ async fn secured(served: &mut JoinSet<()>) -> (World, String) {
 
 /// Returns the standard output of `doctor`.
 async fn doctor(world: &World) -> String {
-    let mut command = command(&world.configuration);
-    let output = soon("the doctor's visit", command.arg("doctor").stdout(Stdio::piped()).output()).await;
-    String::from_utf8(output.unwrap().stdout).unwrap()
+    run(&world.configuration, &["doctor"]).await.stdout
 }
 
 /// Starts a bridge on `world`, waits until its stream has a problem, and stops it. Returns the problem.

@@ -1,14 +1,12 @@
 //! Error messages of Pepay, at every endpoint and in every form, and the way to the operator.
 
-use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::Value;
 
 use super::{delivered, live, without_webhooks};
-use crate::support::bridge::{Bridge, command};
+use crate::support::bridge::{Bridge, run};
 use crate::support::pepay::{Act, Asked, RawPepay, news};
-use crate::support::soon;
 use crate::support::world::World;
 
 const PLAN: &[u8] = br#"{"success":false,"error":{"code":"WS_PLAN","message":"not part of your plan"}}"#;
@@ -55,9 +53,7 @@ async fn quoted_at(door: Asked) {
         bridge.until(words[words.len() - 1], told).await;
         let logged = |line: &Value| repeats(line["message"].as_str().unwrap_or_default());
         bridge.logged_where(words[words.len() - 1], logged).await;
-        let mut command = command(&world.configuration);
-        let found = soon("the doctor's visit", command.arg("doctor").stdout(Stdio::piped()).output()).await;
-        let found = String::from_utf8(found.unwrap().stdout).unwrap();
+        let found = run(&world.configuration, &["doctor"]).await.stdout;
         assert!(found.lines().any(|line| line.starts_with("FAILED") && repeats(line)), "{door:?}: {found}");
         assert!(!found.contains("s3cret"));
         // The public listener names only the kind of the problem.

@@ -51,9 +51,23 @@ pub struct Bridge {
 /// The variable for the number of threads. The bridge inherits it from the environment of the tests.
 const THREADS: &str = "TOKIO_WORKER_THREADS";
 
+/// The binary.
+const BINARY: &str = env!("CARGO_BIN_EXE_pepay-bridge");
+
 /// Returns a command of the binary. Its environment is `configuration` and [`THREADS`], and nothing else.
 pub fn command(configuration: &Configuration) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_pepay-bridge"));
+    configured(Command::new(BINARY), configuration)
+}
+
+/// Returns a command of `program`, which starts the binary: the last of its arguments is the binary's
+/// path. Its environment is that of [`command`].
+pub fn command_of(program: &str, arguments: &[&str], configuration: &Configuration) -> Command {
+    let mut command = Command::new(program);
+    command.args(arguments).arg(BINARY);
+    configured(command, configuration)
+}
+
+fn configured(mut command: Command, configuration: &Configuration) -> Command {
     let name = |key: &str| {
         if key.starts_with("OTEL_")
             || [FILE, "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY"].contains(&key)
@@ -75,10 +89,39 @@ pub fn command(configuration: &Configuration) -> Command {
     command
 }
 
-/// Starts a bridge that is expected to refuse. Returns its exit status and its standard error.
-pub async fn refused(configuration: &Configuration) -> (ExitStatus, String) {
-    let output = soon("the refusal", command(configuration).output()).await.unwrap();
-    (output.status, String::from_utf8(output.stderr).unwrap())
+/// The outcome of a command.
+#[derive(Debug)]
+pub struct Ended {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Ended {
+    /// Returns its standard output, followed by its standard error.
+    pub fn printed(&self) -> String {
+        format!("{}{}", self.stdout, self.stderr)
+    }
+}
+
+/// Runs the binary with `arguments`, and waits until it has ended.
+pub async fn run(configuration: &Configuration, arguments: &[&str]) -> Ended {
+    output_of(command(configuration).args(arguments)).await
+}
+
+/// Runs `command`, and waits until it has ended.
+pub async fn output_of(command: &mut Command) -> Ended {
+    let what = format!("the end of {:?}", command.as_std().get_args().collect::<Vec<_>>());
+    let output = soon(&what, command.output()).await.unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Ended { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+}
+
+/// Starts a bridge that refuses to start. Returns its exit code and its standard error.
+pub async fn refused(configuration: &Configuration) -> (Option<i32>, String) {
+    let ended = run(configuration, &[]).await;
+    assert_ne!(ended.code, Some(0), "{}", ended.printed());
+    (ended.code, ended.stderr)
 }
 
 /// Sends the signal of this name, such as `-TERM`, to `child`.
