@@ -10,8 +10,24 @@ pub mod tls;
 pub mod tunnel;
 pub mod world;
 
+use std::fs::OpenOptions;
 use std::future::Future;
+use std::io::{Write as _, stderr};
 use std::time::Duration;
+
+/// The variable for the file in which `.ci/run` collects what tests have left out; see `tests/skip.sh`.
+const SKIPPED: &str = "CI_SKIPPED";
+
+/// Reports that this machine cannot test `part`, for `reason`: to the operator of the test run, past the
+/// runner's capture of output, and to `.ci/run`, which lists all such parts at its end.
+pub fn left_out(part: &str, reason: &str) {
+    let told = format!("\n*** SKIPPED: {part}: {reason} ***\n\n");
+    stderr().write_all(told.as_bytes()).unwrap();
+    if let Some(file) = std::env::var_os(SKIPPED).filter(|file| !file.is_empty()) {
+        let mut file = OpenOptions::new().append(true).create(true).open(file).unwrap();
+        writeln!(file, "unavailable\t{part}: {reason}").unwrap();
+    }
+}
 
 /// The longest time that a test waits for an event.
 const LIMIT: Duration = Duration::from_secs(60);
