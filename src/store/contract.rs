@@ -150,6 +150,7 @@ impl<B: Backend> Fixture<B> {
     }
 
     /// Returns whether each lease that the test owns may be used.
+    #[cfg(feature = "postgres-tests")]
     pub(super) fn is_trusted(&self) -> bool {
         self.owned.iter().all(|(tenure, _)| tenure.is_trusted())
     }
@@ -223,6 +224,21 @@ pub(super) async fn arrived(arrivals: &mut JobReceiver) -> Job {
         Arrival::New(arrived) => arrived.job.unwrap(),
         other => panic!("{other:?} instead of a delivery"),
     }
+}
+
+/// Calls `ask` until it returns something, at most for twenty seconds, with a pause after each call. A
+/// database gives no notice of a change.
+pub(super) async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    let found = async {
+        loop {
+            if let Some(found) = ask().await {
+                return found;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let in_time = tokio::time::timeout(Duration::from_secs(20), found).await;
+    in_time.unwrap_or_else(|_| panic!("{what} has not happened"))
 }
 
 /// Returns the search of a dispatcher that knows no delivery, for all that can be sent.

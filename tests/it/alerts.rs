@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use pepay_bridge::simulator::target::{Reaction, Verifier};
 use serde_json::{Value, json};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::support::bridge::{Bridge, Ended, refused, run};
@@ -19,15 +20,14 @@ use crate::support::world::{SIGNING_SECRET, World, hold, listen};
 /// The receiver of alerts.
 struct Desk {
     url: String,
-    shared: Arc<Mutex<Shared>>,
+    shared: Arc<Shared>,
     _served: JoinSet<()>,
 }
 
-#[derive(Default)]
 struct Shared {
     /// The answers to the next messages. All others are answered with 200.
-    answers: VecDeque<StatusCode>,
-    received: Vec<Received>,
+    answers: Mutex<VecDeque<StatusCode>>,
+    received: watch::Sender<Vec<Received>>,
 }
 
 /// A message as it arrived.
@@ -42,12 +42,12 @@ struct Received {
 
 impl Desk {
     async fn new(answers: impl IntoIterator<Item = StatusCode>) -> Self {
-        let shared = Shared { answers: answers.into_iter().collect(), received: Vec::new() };
-        let shared = Arc::new(Mutex::new(shared));
+        let answers = Mutex::new(answers.into_iter().collect());
+        let shared = Arc::new(Shared { answers, received: watch::Sender::default() });
         let state = Arc::clone(&shared);
         let app = Router::new().fallback(move |headers: HeaderMap, body: Bytes| {
             let state = Arc::clone(&state);
-            async move { state.lock().unwrap().take(&headers, &body) }
+            async move { state.take(&headers, &body) }
         });
         let (listener, url) = listen().await;
         let mut served = JoinSet::new();
@@ -56,12 +56,12 @@ impl Desk {
     }
 
     fn answer(&self, status: StatusCode) {
-        self.shared.lock().unwrap().answers.push_back(status);
+        self.shared.answers.lock().unwrap().push_back(status);
     }
 
     /// Returns every message, in the order of arrival.
     fn received(&self) -> Vec<Received> {
-        self.shared.lock().unwrap().received.clone()
+        self.shared.received.borrow().clone()
     }
 
     /// Returns the messages that were acknowledged.
@@ -71,15 +71,10 @@ impl Desk {
 
     /// Waits for an acknowledged message that is `wanted`.
     async fn until(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
-        soon(what, async {
-            loop {
-                if let Some(found) = self.taken().into_iter().find(|one| wanted(&one.message)) {
-                    return found.message;
-                }
-                tokio::task::yield_now().await;
-            }
-        })
-        .await
+        let is_wanted = |one: &&Received| one.acknowledged && wanted(&one.message);
+        let mut received = self.shared.received.subscribe();
+        let all = soon(what, received.wait_for(|all| all.iter().any(|one| is_wanted(&one)))).await.unwrap();
+        all.iter().find(is_wanted).unwrap().message.clone()
     }
 
     /// Waits for a message about `kind` with `status`. Returns its data.
@@ -90,15 +85,16 @@ impl Desk {
 }
 
 impl Shared {
-    fn take(&mut self, headers: &HeaderMap, body: &[u8]) -> StatusCode {
-        let answer = self.answers.pop_front().unwrap_or(StatusCode::OK);
+    fn take(&self, headers: &HeaderMap, body: &[u8]) -> StatusCode {
+        let answer = self.answers.lock().unwrap().pop_front().unwrap_or(StatusCode::OK);
         assert_eq!(headers["content-type"], "application/json");
-        self.received.push(Received {
+        let message = Received {
             id: headers["webhook-id"].to_str().unwrap().to_owned(),
             signed: Verifier::new(&SIGNING_SECRET.into()).unwrap().verify(headers, body),
             acknowledged: answer.is_success(),
             message: serde_json::from_slice(body).unwrap(),
-        });
+        };
+        self.received.send_modify(|received| received.push(message));
         answer
     }
 }

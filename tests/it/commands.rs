@@ -10,7 +10,7 @@ mod running;
 use serde_json::Value;
 
 use crate::support::bridge::{Bridge, Configuration, Ended, run};
-use crate::support::soon;
+use crate::support::eventually;
 
 /// The command line on the machine of the bridge.
 struct Shell {
@@ -50,15 +50,7 @@ impl Shell {
 
     /// Runs a command again and again until `reached` holds for its JSON.
     async fn until(&self, line: &str, reached: impl Fn(&Value) -> bool) -> Value {
-        soon(line, async {
-            loop {
-                let listed = self.json(line).await;
-                if reached(&listed) {
-                    return listed;
-                }
-            }
-        })
-        .await
+        eventually(line, async || Some(self.json(line).await).filter(&reached)).await
     }
 
     /// Waits until `count` deliveries are in `state`. Returns them.

@@ -16,7 +16,7 @@ use reqwest::{Client, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 
 use crate::support::bridge::Bridge;
-use crate::support::soon;
+use crate::support::{eventually, soon};
 
 /// A client of the API of one bridge.
 struct Operator {
@@ -68,15 +68,7 @@ impl Operator {
 
     /// Sends `GET path` again and again until `reached` holds for its JSON.
     async fn until(&self, path: &str, reached: impl Fn(&Value) -> bool) -> Value {
-        soon(path, async {
-            loop {
-                let body = self.look(path).await;
-                if reached(&body) {
-                    return body;
-                }
-            }
-        })
-        .await
+        eventually(path, async || Some(self.look(path).await).filter(&reached)).await
     }
 
     /// Waits until `count` deliveries are in `state`. Returns them.

@@ -12,8 +12,8 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _, PgConnection, Row 
 
 use crate::support::bridge::{Bridge, run};
 use crate::support::document::Document;
-use crate::support::soon;
 use crate::support::world::{World, acknowledged, assert_each_once, hold};
+use crate::support::{eventually, soon};
 
 /// The variable with the URL of the server.
 const URL: &str = "TEST_POSTGRES";
@@ -61,12 +61,7 @@ impl Database {
     /// connection: a process of the server for each time would slow down what is waited for.
     async fn until_it(&self, query: &str, wanted: impl Fn(&str) -> bool) {
         let mut connection = self.connect().await;
-        soon(query, async {
-            while !wanted(&text(&mut connection, query).await) {
-                tokio::task::yield_now().await;
-            }
-        })
-        .await;
+        eventually(query, async || wanted(&text(&mut connection, query).await).then_some(())).await;
     }
 
     /// Returns the first column of the only row of `query`.
@@ -94,16 +89,11 @@ async fn world() -> (World, Database) {
 
 /// Waits until `/readyz` answers with `status`. Returns its body.
 async fn ready(bridge: &Bridge, status: u16) -> String {
-    soon("readiness", async {
-        loop {
-            let answer = reqwest::get(format!("{}/readyz", bridge.public)).await.unwrap();
-            let found = answer.status().as_u16();
-            let text = answer.text().await.unwrap();
-            if found == status {
-                return text;
-            }
-            tokio::task::yield_now().await;
-        }
+    eventually("readiness", async || {
+        let answer = reqwest::get(format!("{}/readyz", bridge.public)).await.unwrap();
+        let found = answer.status().as_u16();
+        let text = answer.text().await.unwrap();
+        (found == status).then_some(text)
     })
     .await
 }

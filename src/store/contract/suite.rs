@@ -26,7 +26,9 @@ use crate::domain::clock::{Clock, UnixMillis};
 use crate::domain::delivery::Ordering;
 use crate::domain::event::{Received, Source};
 use crate::pepay::envelope;
-use crate::store::contract::{self, Backend, NOW, arrived, event, everything, heads, id, route, work};
+use crate::store::contract::{
+    self, Backend, NOW, arrived, event, eventually, everything, heads, id, route, work,
+};
 use crate::store::outbox::{Arrival, DeliveryLog, JobReceiver};
 use crate::store::settings::Route;
 use crate::store::types::Job;

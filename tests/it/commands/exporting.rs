@@ -1,6 +1,7 @@
 //! Export of events, backup and restore of the store, metrics of the process.
 
 use super::*;
+use crate::support::soon;
 use crate::support::world::World;
 
 #[tokio::test(flavor = "multi_thread")]

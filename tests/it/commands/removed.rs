@@ -4,6 +4,7 @@ use http::StatusCode;
 use pepay_bridge::simulator::target::Reaction;
 
 use super::*;
+use crate::support::soon;
 use crate::support::world::{World, hold};
 
 /// Removes a target from the configuration.

@@ -17,8 +17,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::delivery::engine::{Engine, event, settings};
 use crate::support::raw::{Act, OK, RawTarget};
-use crate::support::soon;
 use crate::support::world::{SIGNING_SECRET, World, listen};
+use crate::support::{eventually, soon};
 
 /// A sample target that is served as long as this lives, and the settings for deliveries to it.
 struct Sample {
@@ -205,15 +205,9 @@ async fn a_replay_of_a_delivered_event_says_so_and_which_one_it_is() {
     engine.record(vec![event]).await;
     for replays in 1..=2 {
         sample.unique(1).await;
-        let delivered = async {
-            // A replay is refused until the acknowledgement of the last delivery is recorded.
-            loop {
-                if let Ok(number) = engine.store.operator.replay("target", &id).await {
-                    return number;
-                }
-            }
-        };
-        assert_eq!(soon("the replay", delivered).await, replays);
+        // A replay is refused until the acknowledgement of the last delivery is recorded.
+        let replay = async || engine.store.operator.replay("target", &id).await.ok();
+        assert_eq!(eventually("the replay", replay).await, replays);
         soon("its delivery", sample.target.until(|totals| totals.acknowledged > u64::from(replays))).await;
     }
     engine.stop().await;

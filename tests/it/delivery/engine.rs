@@ -21,7 +21,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::soon;
+use crate::support::{eventually, soon};
 
 /// A store, and the dispatcher of one target.
 pub struct Engine {
@@ -55,12 +55,13 @@ impl Engine {
         };
         // Other tests of this process start programs. Between fork and exec a child holds the open
         // files of this process, and with them the lock of a store that is closed here.
-        let (mut store, writer) = loop {
+        let (mut store, writer) = eventually("the release of the lock", async || {
             match Store::open(&file, vec![route.clone()], clock.clone()).await {
-                Err(OpenError::InUse(_)) => tokio::task::yield_now().await,
-                opened => break opened.unwrap(),
+                Err(OpenError::InUse(_)) => None,
+                opened => Some(opened.unwrap()),
             }
-        };
+        })
+        .await;
         let writer = std::thread::spawn(|| writer.run());
         let paused = paused.then(|| BY_OPERATOR.to_owned());
         let (target, control, status) = target(settings, store.outboxes.remove(0), paused);

@@ -4,8 +4,8 @@ use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
 
 use crate::support::bridge::Bridge;
-use crate::support::soon;
 use crate::support::world::World;
+use crate::support::{eventually, soon};
 
 const ADMIN: &str = "the-token-of-the-admin";
 const READER: &str = "the-token-of-the-reader";
@@ -52,15 +52,8 @@ async fn a_reload_by_signal_an_export_and_tests_are_kept_with_what_they_were() {
     assert_eq!(ask(&bridge, ADMIN, "alerts/test", Some("{}")).await.0, StatusCode::CONFLICT);
 
     // No response waits for the entry of a signal.
-    let entries = soon("the entries", async {
-        loop {
-            let entries = listed(&bridge, "").await;
-            if entries.len() == 5 {
-                return entries;
-            }
-        }
-    })
-    .await;
+    let all = async || Some(listed(&bridge, "").await).filter(|entries| entries.len() == 5);
+    let entries = eventually("the entries", all).await;
     let mut rows: Vec<_> = entries.iter().map(|entry| json!(members(entry))).collect();
     rows.sort_by_key(ToString::to_string);
     assert_eq!(

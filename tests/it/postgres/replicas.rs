@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use super::{Database, LIVING, OWNED, TAKE_OVER, ready, world};
 use crate::support::bridge::Bridge;
 use crate::support::raw::{Act, RawTarget};
-use crate::support::soon;
 use crate::support::world::assert_each_once;
+use crate::support::{eventually, soon};
 
 /// Returns the holder of the target's lease; empty if there is none.
 const HOLDER: &str = "SELECT coalesce((SELECT holder FROM pepay_bridge.lease WHERE name = 'target/orders' \
@@ -113,28 +113,20 @@ async fn nothing_is_moved_from_a_target_that_another_bridge_alone_is_configured_
     let ids = world.simulator.play(5);
     soon("the deliveries", orders.until(|totals| totals.unique >= 5)).await;
     let body = json!({ "from": "archive", "to": "orders", "dry_run": true });
-    soon("the refusal", async {
-        loop {
-            let (status, answer) = one.post("/api/v1/deliveries/move", &body).await;
-            if answer.to_string().contains("archive") && status == 409 {
-                return;
-            }
-            assert!(status < 500, "{status} {answer}");
-        }
+    eventually("the refusal", async || {
+        let (status, answer) = one.post("/api/v1/deliveries/move", &body).await;
+        assert!(status < 500, "{status} {answer}");
+        (answer.to_string().contains("archive") && status == 409).then_some(())
     })
     .await;
     assert!(both.stop().await.0.success());
     // Now no replica is configured with the target.
-    let moved = async {
-        loop {
-            let body = json!({ "from": "archive", "to": "orders", "confirm": 5 });
-            let (status, answer) = one.post("/api/v1/deliveries/move", &body).await;
-            if status == 200 {
-                return answer;
-            }
-        }
-    };
-    let answer = soon("the move", moved).await;
+    let body = json!({ "from": "archive", "to": "orders", "confirm": 5 });
+    let answer = eventually("the move", async || {
+        let (status, answer) = one.post("/api/v1/deliveries/move", &body).await;
+        (status == 200).then_some(answer)
+    })
+    .await;
     assert_eq!(answer["changed"], 0, "it has a delivery of each already: {answer}");
     assert_each_once(&orders, &ids);
 }

@@ -10,9 +10,9 @@ use sqlx::{AssertSqlSafe, Executor as _, Row as _};
 
 use super::{Database, world};
 use crate::support::bridge::refused;
-use crate::support::soon;
 use crate::support::tls::Authority;
 use crate::support::world::{World, assert_each_once};
+use crate::support::{eventually, soon};
 
 /// Returns whether every connection of a bridge to the database is encrypted.
 const ENCRYPTED: &str = "SELECT bool_and(s.ssl)::text FROM pg_stat_ssl s JOIN pg_stat_activity a USING (pid) \
@@ -106,16 +106,11 @@ async fn a_server_is_trusted_by_its_authority_and_name_and_may_demand_a_certific
 
     // Authority and name of the server are right. It demands a certificate.
     world.set("STORE__URL", &localhost);
-    soon("the server to encrypt", async {
-        loop {
-            let said = refused(&world.configuration).await.1;
-            if said.contains("certificate") {
-                assert!(said.contains("valid client certificate"), "{said}");
-                return;
-            }
-        }
+    let said = eventually("the server to encrypt", async || {
+        Some(refused(&world.configuration).await.1).filter(|said| said.contains("certificate"))
     })
     .await;
+    assert!(said.contains("valid client certificate"), "{said}");
     let (certificate, key) = client_identity(&world, &authority, "postgres");
     let (stranger, stranger_key) = client_identity(&world, &other, "stranger");
     world.set("STORE__CLIENT_CERT_FILE", &stranger);
@@ -153,8 +148,8 @@ async fn a_server_is_trusted_by_its_authority_and_name_and_may_demand_a_certific
         ids.extend(world.simulator.play(20));
         let expected = ids.len() as u64;
         soon("the deliveries", target.until(|totals| totals.unique >= expected)).await;
-        soon("a connection that listens", async {
-            while look_up(&mut database, LISTENING).await != listens {}
+        eventually("a connection that listens", async || {
+            (look_up(&mut database, LISTENING).await == listens).then_some(())
         })
         .await;
         assert!(bridge.stop().await.0.success());

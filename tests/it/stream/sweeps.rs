@@ -30,6 +30,7 @@ async fn events_that_the_stream_lost_are_found_and_a_stream_that_goes_on_losing_
     assert_eq!(counted(&bridge, unique).await, "7");
 
     let mut lost = 0;
+    // Each event waits for the sweep that finds it.
     while bridge.metric(&reconnects("behind")).await < 1.0 {
         world.simulator.inject(Fault::Skip { road: Road::Live, times: 1 }).unwrap();
         ids.extend(world.simulator.play(1));

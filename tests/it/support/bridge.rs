@@ -10,7 +10,7 @@ use tokio::process::{Child, ChildStderr, Command};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::soon;
+use super::{eventually, soon};
 
 /// A configuration, as environment variables: keys without their prefix, and values. A key that
 /// begins with `OTEL_`, [`FILE`] and the variables of proxies are whole names.
@@ -205,15 +205,7 @@ impl Bridge {
 
     /// Waits until its status satisfies `reached`. Returns that status.
     pub async fn until(&self, what: &str, reached: impl Fn(&Value) -> bool) -> Value {
-        soon(what, async {
-            loop {
-                let status = self.status().await;
-                if reached(&status) {
-                    return status;
-                }
-            }
-        })
-        .await
+        eventually(what, async || Some(self.status().await).filter(&reached)).await
     }
 
     /// Asks it to stop (SIGTERM).
@@ -256,7 +248,7 @@ impl Bridge {
 
     /// Waits until a series of its metrics is at least `value`.
     pub async fn until_metric(&self, series: &str, value: f64) {
-        soon(series, async { while self.metric(series).await < value {} }).await;
+        eventually(series, async || (self.metric(series).await >= value).then_some(())).await;
     }
 
     /// Sends `GET path` to the private listener.

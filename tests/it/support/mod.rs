@@ -37,6 +37,21 @@ pub async fn soon<T>(what: &str, event: impl Future<Output = T>) -> T {
     within(LIMIT, event).await.unwrap_or_else(|| panic!("{what} did not happen within {} s", LIMIT.as_secs()))
 }
 
+/// Calls `ask` until it returns something, at most for [`LIMIT`], with a pause after each call. For what
+/// gives no notice of a change: a response, the outcome of a command, a row of a database.
+pub async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    const PAUSE: Duration = Duration::from_millis(10);
+    soon(what, async {
+        loop {
+            if let Some(found) = ask().await {
+                return found;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    })
+    .await
+}
+
 /// Waits for `event`, at most for `limit`; returns `None` after that. The time during which the machine
 /// or the process is stopped does not count.
 pub async fn within<T>(limit: Duration, event: impl Future<Output = T>) -> Option<T> {

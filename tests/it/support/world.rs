@@ -103,15 +103,9 @@ impl World {
         self.read_only().query_row(query, [], |row| row.get(0)).unwrap()
     }
 
-    /// Waits until `query`, which counts, finds something. A database gives no notice of changes,
-    /// so the query is repeated.
+    /// Waits until `query`, which counts, finds something.
     pub async fn until_found(&self, what: &str, query: &str) {
-        super::soon(what, async {
-            while self.look_up::<i64>(query) == 0 {
-                tokio::task::yield_now().await;
-            }
-        })
-        .await;
+        super::eventually(what, async || (self.look_up::<i64>(query) > 0).then_some(())).await;
     }
 
     /// Executes `statement` on the bridge's database beside the bridge. Returns the number of rows changed.

@@ -14,7 +14,7 @@ use crate::domain::clock::{Clock, UnixMillis};
 use crate::domain::delivery::{Next, Ordering};
 use crate::domain::event::Received;
 use crate::lifecycle::Tasks;
-use crate::store::contract::{Backend as _, Fixture, NOW, arrived, event, everything, id, route};
+use crate::store::contract::{Backend as _, Fixture, NOW, arrived, event, eventually, everything, id, route};
 use crate::store::error::RecordError;
 use crate::store::lease::Leases;
 use crate::store::settings::Durability;
@@ -67,6 +67,26 @@ async fn a_process_that_was_replaced_writes_no_outcome_and_still_stores_events()
     fixture.store.operator.probe().await.unwrap();
 }
 
+#[tokio::test]
+async fn an_attempt_of_a_removed_target_of_a_killed_process_is_held_once_its_lease_is_over() {
+    let mut fixture = stored().await;
+    let (mut arrivals, ledger) = fixture.outbox();
+    fixture.store.inbox.try_record(event("evt_1", "a")).await.unwrap();
+    let job = arrived(&mut arrivals).await;
+    ledger.begin(AttemptStarted { sequence: job.sequence, number: 1, at: NOW }).await.unwrap();
+    let backend = fixture.close().await;
+    // The lease is as a killed process leaves it.
+    backend.term("target/orders");
+    let fixture = Stored::at(backend, vec![route("invoices", "*", Ordering::PerObject)]).await;
+    let state = || fixture.backend.texts("SELECT state FROM delivery").concat();
+    assert_eq!(state(), "sending", "another process may still answer for it");
+    fixture.backend.execute("UPDATE lease SET expires_at = '-infinity' WHERE name = 'target/orders'");
+    eventually("the hold", async || (state() == "held").then_some(())).await;
+    let backlogs = fixture.store.operator.backlogs().await.unwrap();
+    let removed = backlogs.into_iter().find(|backlog| &*backlog.target == "orders").unwrap();
+    assert_eq!((removed.open, removed.held), (0, 1));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_that_are_cut_are_made_anew() {
     let fixture = stored().await;
@@ -83,25 +103,21 @@ async fn connections_that_are_cut_are_made_anew() {
                END $$";
     let is_locked = "SELECT count(*)::text FROM pg_locks \
                      WHERE relation = 'event'::regclass AND mode = 'ExclusiveLock' AND granted";
-    let mut outcome = block_in_place(|| {
+    let outcome = block_in_place(|| {
         thread::scope(|scope| {
             let cutting = scope.spawn(|| fixture.backend.execute(cut));
             while fixture.backend.number(is_locked) == 0 {
                 assert!(!cutting.is_finished(), "the table was not locked");
+                thread::sleep(Duration::from_millis(5));
             }
             // The group whose connection is cut is refused; the event is offered again.
             Handle::current().block_on(fixture.store.inbox.try_record(event("evt_2", "a")))
         })
     });
     assert!(matches!(outcome, Err(RecordError::Unavailable(_))), "{outcome:?}");
-    for _ in 0..40 {
-        outcome = fixture.store.inbox.try_record(event("evt_2", "a")).await;
-        if outcome.is_ok() {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    assert!(matches!(outcome, Ok(Recorded::New | Recorded::Duplicate)), "{outcome:?}");
+    let again = async || fixture.store.inbox.try_record(event("evt_2", "a")).await.ok();
+    let recorded = eventually("the return of the connection", again).await;
+    assert!(matches!(recorded, Recorded::New | Recorded::Duplicate), "{recorded:?}");
     assert_eq!(fixture.backend.texts("SELECT id FROM event ORDER BY sequence"), ["evt_1", "evt_2"]);
 }
 
@@ -117,12 +133,7 @@ async fn what_is_unfinished_is_counted_again_after_a_group_whose_outcome_is_not_
     let outcome = fixture.store.inbox.try_record(event("evt_2", "a")).await;
     assert!(matches!(outcome, Err(RecordError::Unavailable(_))), "{outcome:?}");
     fixture.backend.execute("ALTER TABLE away RENAME TO event");
-    let counted = async {
-        while open().await != 0 {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(20), counted).await.expect("it is counted again");
+    eventually("the new count", async || (open().await == 0).then_some(())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
