@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slack_message_is_one_text_that_commands_nothing() {
+    fn a_slack_message_is_one_text_without_markup_from_outside() {
         let message = read(&of(&alert(false), Format::Slack));
         let text = message["text"].as_str().unwrap();
         assert!(text.contains("*target_down*") && text.contains("&lt;!channel&gt; &amp;"), "{text}");

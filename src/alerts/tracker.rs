@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lasting_state_is_alerted_once_and_its_end_once() {
+    fn a_lasting_state_sends_one_alert_at_its_begin_and_one_at_its_end() {
         let mut tracker = Tracker::default();
         let down = || finding(Kind::Rejecting, "orders", 0);
         let dead = || finding(Kind::Dead, "orders", 0);
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn each_occurrence_is_told_and_none_has_an_end() {
+    fn every_occurrence_sends_an_alert_and_none_sends_a_resolution() {
         let mut tracker = Tracker::default();
         let gap = |number| found(vec![finding(Kind::Gap, "commerce", number)]);
         assert_eq!(told(&tracker.observe(gap(1), at(0))), ["commerce!"]);
@@ -186,7 +186,7 @@ mod tests {
         /// Over any history, messages of one thing begin and end in turn, begin at a pace,
         /// and what stands for longer than the pace has been told.
         #[test]
-        fn beginnings_and_ends_take_turns_at_a_pace(history in prop::collection::vec((any::<bool>(), any::<bool>(), 0..15_u64), 1..80)) {
+        fn alerts_of_begin_and_end_alternate_at_a_bounded_rate(history in prop::collection::vec((any::<bool>(), any::<bool>(), 0..15_u64), 1..80)) {
             let (mut tracker, mut now) = (Tracker::default(), 0);
             let (mut open, mut told_at) = (false, None);
             for (stands, known, minutes) in history {

@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn so_many_answers_are_remembered() {
+    fn the_number_of_remembered_answers_is_bounded() {
         let mut requests = Requests::default();
         for n in 0..=REMEMBERED {
             assert_eq!(requests.begin(&n.to_string()), Begun::New);

@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nothing_follows_a_crash() {
+    async fn after_a_crash_no_successor_is_started() {
         let (mut supervisor, mut tasks) = (Supervisor::new("test"), Tasks::default());
         let (said, mut saying) = mpsc::channel(8);
         drop(replace(&mut supervisor, &mut tasks, 1, &said));

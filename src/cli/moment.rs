@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_moment_is_shown_with_its_distance_from_now() {
+    fn a_time_is_shown_with_its_distance_from_now() {
         let moment = |seconds: i64| Moment(UnixMillis(NOW.0 + seconds * 1000));
         for (seconds, from) in
             [(0, "0s ago"), (-192, "3m12s ago"), (-90_061, "1day1h ago"), (3600, "in 1h"), (-59, "59s ago")]

@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn without_options_it_is_an_account_that_waits_for_events() {
+    fn without_options_the_simulator_has_one_key_and_sends_no_webhooks() {
         let options = parse("simulator").unwrap().options();
         assert!(options.webhooks.endpoints.is_empty());
         assert_eq!(options.keys.len(), 1);

@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_text_stays_on_its_line_and_commands_no_terminal() {
+    fn a_long_text_stays_on_its_line_without_control_characters() {
         let mut table = Table::of_width(&["A", "B", "C"], None);
         table.row(row(["a", "b", &format!("{}\nred \u{1b}[31m\u{202E}end", "x".repeat(300))]));
         let shown = table.take();

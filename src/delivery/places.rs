@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_single_place_goes_round() {
+    fn a_single_place_is_given_to_each_kind_in_turn() {
         let mut places = Places::new(1);
         let mut given = Vec::new();
         for _ in 0..6 {

@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn interim_answers_are_passed_over() {
+    fn interim_responses_are_skipped() {
         let interim = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nHTTP/1.1 500: no\r\n\r\n";
         assert_eq!(seen(interim), None);
         assert_eq!(seen(&format!("{interim}HTTP/1.1 201 Created\r\n")), Some(201));

@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn the_ceiling_doubles_until_it_meets_the_maximum() {
+    fn the_ceiling_of_the_wait_doubles_up_to_the_maximum() {
         let backoff = schedule(100, 1_000);
         let ceilings: Vec<_> = (1..=6).map(|n| backoff.ceiling(n).as_millis()).collect();
         assert_eq!(ceilings, [100, 200, 400, 800, 1_000, 1_000]);

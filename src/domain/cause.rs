@@ -35,7 +35,7 @@ mod tests {
     struct Layer(&'static str, #[source] Option<Box<Layer>>);
 
     #[test]
-    fn the_error_without_a_cause_is_the_cause() {
+    fn the_innermost_error_is_found_and_the_chain_shows_every_error() {
         let inner = Layer("connection refused", None);
         assert_eq!(innermost(&inner).to_string(), "connection refused");
         let outer = Layer("cannot send", Some(Box::new(Layer("cannot connect", Some(Box::new(inner))))));

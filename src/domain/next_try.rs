@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn of_several_waits_the_longest_is_told() {
+    fn the_longest_of_several_waits_is_reported() {
         let probing = NextProbe { first_attempt_at: SOON, retry_at: LATER };
         let open = TargetStatus { circuit: Circuit::Open, next_probe: Some(probing), ..target() };
         let asks = |at| TargetStatus { retry_after_until: Some(at), ..target() };

@@ -35,7 +35,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_no_answer() {
+    fn a_retry_after_in_another_form_is_ignored() {
         for value in ["", "-1", "+5", "1.5", "soon"] {
             assert_eq!(parse(value, NOW), None, "{value:?}");
         }

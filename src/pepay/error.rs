@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_is_quoted_and_a_redirect_named_without_its_query() {
+    fn an_html_page_is_quoted_and_a_redirect_is_named_without_its_query() {
         let page = "<html><title>Bad Gateway</title>";
         assert_eq!(refusal(502, &[], page).text, "Pepay answered 502: text/html \"Bad Gateway\"");
         for (location, named) in [
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_denial_with_200_repeats_pepays_words() {
+    fn a_200_with_success_false_is_a_failure_with_pepays_message() {
         let body = br#"{"success":false,"error":{"code":"WS_PLAN","message":"no plan for k3y"}}"#;
         let failure = Failure::denial(&HeaderMap::new(), body, NOW, &["k3y"]);
         assert_eq!(failure.text, "Pepay answered 200 WS_PLAN: no plan for [redacted]");
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_that_is_echoed_is_struck_out() {
+    fn a_secret_that_pepay_repeats_is_redacted() {
         let failure = refusal(401, &[], r#"{"error":"bad key k3y","code":"k3y"}"#);
         assert_eq!(failure.text, "Pepay answered 401 [redacted]: bad key [redacted]");
     }

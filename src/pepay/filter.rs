@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_filter_that_an_events_own_fields_do_not_decide_is_untold() {
+    fn a_filter_that_the_fields_of_an_event_do_not_decide_is_undecided() {
         let payment = r#"{"id":"p","invoice_id":"i"}"#;
         for filter in Filter::ALL.into_iter().filter(|filter| *filter != Filter::InvoiceId) {
             assert_eq!(
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn one_filter_that_is_not_passed_outweighs_what_is_untold() {
+    fn one_failed_filter_decides_whatever_else_is_undecided() {
         let filters = [(Filter::OrderId, "o"), (Filter::InvoiceId, "i")];
         let asked = |invoice: &str| {
             asked(&filters, "invoice_payment.created", &format!(r#"{{"id":"p","invoice_id":"{invoice}"}}"#))

@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_part_ends_it_and_keeps_what_came_before() {
+    fn a_malformed_part_ends_the_iteration_after_the_parts_before_it() {
         for text in [
             r#"{"a":1,"b"#,
             r#"{"a":1,"b":}"#,
@@ -387,7 +387,7 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_come_to_an_end(bytes in prop::collection::vec(prop::sample::select(b"{}[]\",:\\ a1\xff".to_vec()), 0..64)) {
+        fn any_bytes_are_read_to_an_end(bytes in prop::collection::vec(prop::sample::select(b"{}[]\",:\\ a1\xff".to_vec()), 0..64)) {
             let count = items(&bytes).map_or(0, Iterator::count) + members(&bytes).map_or(0, Iterator::count);
             prop_assert!(count <= bytes.len());
         }

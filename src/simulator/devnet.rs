@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn the_documented_rules_hold() {
+    fn an_order_fails_or_is_cancelled_only_in_the_documented_states() {
         assert!(Failed.is_open_to(&order(&[PaymentConfirmed])));
         assert!(!Failed.is_open_to(&order(&[PaymentConfirmed, PaymentSettled, Placed])));
         assert!(Cancelled.is_open_to(&order(&[PaymentSettled, Placed])));

@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn orders_live_through_their_whole_life_between_one_another() {
+    fn orders_go_through_all_their_states_interleaved() {
         let events = Factory::new(3).orders(40, START);
         let mut last_status = HashMap::new();
         let mut interleaved = 0;

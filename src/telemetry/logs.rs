@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn the_line_about_those_left_out_has_the_form_of_the_others() {
+    fn the_line_that_counts_dropped_lines_has_the_configured_format() {
         let line: serde_json::Value = serde_json::from_str(&(Format::Json.left_out())(3)).unwrap();
         assert_eq!((&line["level"], &line["lines"]), (&"WARN".into(), &3.into()));
         assert!(line["timestamp"].as_str().unwrap().ends_with('Z'));
@@ -260,7 +260,7 @@ mod tests {
 
     /// The library logs through the `log` crate, which only a global subscriber hears.
     #[tokio::test]
-    async fn upgrade_requests_are_logged_under_no_filter() {
+    async fn no_filter_logs_upgrade_requests() {
         let lines = Arc::new(Mutex::new(Vec::new()));
         let settings = Settings { format: Format::Json, filter: "trace".into() };
         subscriber(&settings, Writer(lines.clone()), false).unwrap().0.try_init().unwrap();

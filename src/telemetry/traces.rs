@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn traces_are_asked_for_where_a_collector_is_named_and_nothing_says_no() {
+    fn traces_are_exported_if_a_collector_is_configured_and_not_disabled() {
         let asked = |given: &[(&str, &str)]| {
             asked(|name| given.iter().find(|(given, _)| *given == name).map(|(_, value)| (*value).to_owned()))
         };

@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn warnings_are_told_whether_the_bridge_is_ready_or_not() {
+    async fn warnings_are_shown_whether_the_bridge_is_ready_or_not() {
         assert_eq!(told(&[], &[]).await, (200, json!({ "ready": true })));
         assert_eq!(told(&[], &["w"]).await, (200, json!({ "ready": true, "warnings": ["w"] })));
         assert_eq!(told(&["r"], &[]).await, (503, json!({ "ready": false, "reasons": ["r"] })));

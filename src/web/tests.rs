@@ -166,7 +166,7 @@ async fn page(router: Router, path: &str) -> (StatusCode, Value) {
 }
 
 #[tokio::test]
-async fn both_listeners_tell_that_the_process_lives() {
+async fn both_listeners_serve_liveness() {
     let shown = Shown::idle().await;
     let expected = json!({ "status": "ok", "version": env!("CARGO_PKG_VERSION"), "uptime_seconds": 90 });
     assert_eq!(page(shown.public(), "/healthz").await, (StatusCode::OK, expected.clone()));
@@ -316,7 +316,7 @@ async fn metrics_show_readiness_and_the_backlog_as_they_are_now() {
 }
 
 #[tokio::test]
-async fn a_part_that_has_ended_is_neither_shown_nor_a_reason_nor_a_gauge() {
+async fn a_part_that_has_ended_is_left_out_of_status_readiness_and_metrics() {
     let mut shown = Shown::new().await;
     shown.store_event("evt_1", 30).await;
     shown.stream.send_modify(|status| (status.connected, status.ever_connected) = (false, false));
@@ -381,7 +381,7 @@ async fn the_public_listener_shows_health_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn pages_are_only_read() {
+async fn health_status_and_metrics_take_get_and_head_alone() {
     let shown = Shown::new().await;
     for (router, path) in [
         (shown.public(), "/healthz"),

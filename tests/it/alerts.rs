@@ -111,7 +111,7 @@ async fn test_message(world: &World, bridge: &Bridge, options: &[&str]) -> Ended
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn dead_down_and_rejecting_each_raise_one_signed_alert_and_another_when_they_end() {
+async fn dead_target_down_and_rejecting_each_send_one_signed_alert_at_begin_and_end() {
     let desk = Desk::new([]).await;
     let mut world = World::new(World::with_duplicates()).await;
     let orders = world.target("orders").await;

@@ -18,7 +18,7 @@ fn text(path: &Path) -> &str {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_backup_of_a_busy_bridge_starts_a_bridge_that_knows_all_it_knew() {
+async fn a_bridge_on_the_backup_of_a_busy_one_repeats_no_delivery_and_loses_no_event() {
     let mut world = World::new(World::with_duplicates()).await;
     let target = world.target("orders").await;
     let bridge = world.bridge().await;

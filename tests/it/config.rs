@@ -308,7 +308,7 @@ async fn health_of_a_bridge_that_is_not_there_is_a_failure() {
 }
 
 #[tokio::test]
-async fn a_reader_that_goes_away_is_no_failure() {
+async fn a_closed_standard_output_is_no_failure() {
     let config = file(WITH_SECRETS);
     let shell = "exec 3>&1; { \"$0\" check --config \"$1\"; echo $? >&3; } | true";
     let mut command = command_of("/bin/sh", &["-c", shell], &Configuration::new());

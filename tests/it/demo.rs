@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use crate::support::bridge::{Configuration, Ended, run};
 
 #[tokio::test]
-async fn the_demo_ends_with_a_ledger_that_balances() {
+async fn the_demo_delivers_every_event_once_and_its_counts_add_up() {
     let Ended { code, stdout: shown, stderr } = run(&Configuration::new(), &["demo", "--events", "30"]).await;
     assert_eq!(code, Some(0), "{shown}\n{stderr}");
     let row = |line: &str| {

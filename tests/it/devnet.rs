@@ -87,7 +87,7 @@ async fn a_step_that_has_not_happened_in_time_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_bridge_to_watch_pepay_is_not_asked_for_anything() {
+async fn without_a_running_bridge_devnet_simulate_sends_pepay_no_request() {
     let mut world = World::new(World::with_duplicates()).await;
     world.target("orders").await;
     let bridge = world.bridge().await;

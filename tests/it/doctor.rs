@@ -39,7 +39,7 @@ fn listen_at_known_addresses(world: &mut World) -> [TcpSocket; 2] {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bridge_that_is_well_gets_a_line_of_ok_for_everything_it_stands_on() {
+async fn doctor_reports_ok_for_every_part_of_a_working_bridge() {
     let mut world = World::new(World::with_duplicates()).await;
     let target = world.target("orders").await;
     let _held = listen_at_known_addresses(&mut world);
@@ -114,7 +114,7 @@ async fn a_target_that_refuses_everything_or_is_paused_is_named_beside_a_running
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_fault_is_named_with_its_remedy_and_sets_the_exit_code() {
+async fn doctor_names_every_fault_with_its_remedy_and_exits_with_1() {
     let mut world = World::new(World::with_duplicates()).await;
     let (_held, unused) = hold();
     world.target_at("gone", &unused);
@@ -150,7 +150,7 @@ async fn every_fault_is_named_with_its_remedy_and_sets_the_exit_code() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn addresses_that_a_start_could_not_listen_on_are_found_before_it() {
+async fn doctor_finds_addresses_that_a_start_could_not_listen_on() {
     let mut world = World::new(World::with_duplicates()).await;
     world.target("orders").await;
     let (_taken, url) = listen().await;
@@ -163,7 +163,7 @@ async fn addresses_that_a_start_could_not_listen_on_are_found_before_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_clock_that_is_further_from_pepays_than_webhooks_bear_is_a_failure() {
+async fn a_clock_further_from_pepays_than_the_tolerance_of_webhooks_is_a_failure() {
     let mut world = World::new(World::with_duplicates()).await;
     let (pepay, url) = listen().await;
     let mut served = JoinSet::new();
@@ -190,7 +190,7 @@ async fn a_clock_that_is_further_from_pepays_than_webhooks_bear_is_a_failure() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_damaged_database_is_found_before_the_bridge_meets_the_damage() {
+async fn doctor_finds_damage_of_a_database_and_backup_does_not_copy_it() {
     let mut world = World::new(World::with_duplicates()).await;
     let target = world.target("orders").await;
     let bridge = world.bridge().await;
@@ -219,7 +219,7 @@ async fn a_damaged_database_is_found_before_the_bridge_meets_the_damage() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bridge_that_is_not_ready_is_quoted_and_a_faulty_configuration_exits_with_2() {
+async fn doctor_quotes_a_bridge_that_is_not_ready_and_exits_with_2_for_a_faulty_configuration() {
     let mut world = World::new(World::with_duplicates()).await;
     world.target("orders").await;
     let _held = listen_at_known_addresses(&mut world);

@@ -7,7 +7,7 @@ mod properties;
 use std::path::Path;
 
 #[test]
-fn the_corpora_of_the_fuzz_targets_hold() {
+fn every_input_of_the_fuzz_corpora_passes_its_target() {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus");
     for (target, property) in [
         ("signature", properties::signature as fn(&[u8])),

@@ -51,7 +51,7 @@ async fn a_store_of_another_pepay_is_refused_until_it_is_adopted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_of_another_account_stops_the_bridge_and_takes_nothing_in() {
+async fn a_key_of_another_account_stops_the_bridge_before_it_takes_in_an_event() {
     let mut world = World::new(World::with_duplicates()).await;
     world.target("orders").await;
     assert!(world.bridge().await.stop().await.0.success());
@@ -76,7 +76,7 @@ async fn a_key_of_another_account_stops_the_bridge_and_takes_nothing_in() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_store_to_which_nothing_has_come_takes_a_corrected_address() {
+async fn a_store_without_events_accepts_another_address_of_pepay() {
     let mut world = World::new(World::with_duplicates()).await;
     world.target("orders").await;
     let right = world.configuration["PEPAY__API_URL"].clone();
@@ -94,7 +94,7 @@ async fn a_store_to_which_nothing_has_come_takes_a_corrected_address() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_store_that_remembers_nothing_takes_what_it_first_sees() {
+async fn a_store_without_an_identity_takes_the_first_account_it_connects_to() {
     let mut world = World::new(World::with_duplicates()).await;
     world.target("orders").await;
     assert!(world.bridge().await.stop().await.0.success());

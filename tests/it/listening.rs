@@ -103,7 +103,7 @@ async fn an_unsigned_request_is_only_counted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_slash_more_at_the_end_is_accepted() {
+async fn a_trailing_slash_in_the_path_of_a_webhook_is_accepted() {
     let (_world, bridge) = bridge().await;
     assert_eq!(send(&bridge, &signed("POST /webhooks/pepay/", "", &event("evt_1"))).await, "HTTP/1.1 200 OK");
     bridge.stop().await;
@@ -124,7 +124,7 @@ async fn the_operator_is_told_why_a_webhook_was_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connection_cut_in_the_body_is_a_reason_of_its_own_and_no_alarm() {
+async fn a_connection_cut_in_the_body_has_a_reason_of_its_own_and_is_logged_at_info() {
     let (_world, mut bridge) = bridge().await;
     let whole = signed("POST /webhooks/pepay", "", &event("evt_1"));
     let mut connection = connect(&bridge).await;

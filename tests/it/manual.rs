@@ -63,7 +63,7 @@ async fn bash_completes_the_names_of_targets_as_the_running_bridge_has_them() {
 }
 
 #[tokio::test]
-async fn every_shell_that_can_asks_for_names() {
+async fn the_scripts_of_bash_zsh_and_fish_complete_the_names_of_targets() {
     for shell in ["bash", "zsh", "fish"] {
         let script = stdout(&["completions", shell]).await;
         assert!(script.contains("complete-names"), "{shell}");

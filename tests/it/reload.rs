@@ -160,7 +160,7 @@ async fn reload_from_pipe(world: &World, bridge: &Bridge) -> std::fs::File {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_that_cannot_be_read_holds_up_neither_the_bridge_nor_its_stop() {
+async fn a_configuration_file_that_cannot_be_read_delays_neither_the_bridge_nor_its_stop() {
     let mut world = World::new(World::with_duplicates()).await;
     world.target_at("orders", "http://127.0.0.1:9/");
     let mut bridge = world.bridge_on_file().await;

@@ -197,7 +197,7 @@ async fn a_sampler_that_takes_nothing_exports_nothing_and_says_so_to_targets() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_collector_that_cannot_be_reached_holds_up_nothing_and_is_told_of_once() {
+async fn an_unreachable_collector_delays_nothing_and_is_logged_once() {
     let (_held, unused) = hold();
     let mut world = traced(&unused).await;
     let target = world.target("orders").await;

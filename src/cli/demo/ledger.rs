@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn only_everything_once_is_a_success() {
+    fn a_run_is_a_success_only_if_every_event_arrived_once() {
         assert_eq!(ledger(2, &[("evt_1", 1), ("evt_2", 1)]).verdict(), Ok(()));
         assert_eq!(ledger(2, &[("evt_1", 1)]).verdict(), Err(Broken { lost: 1, twice: 0 }));
         assert_eq!(ledger(1, &[("evt_1", 2)]).verdict(), Err(Broken { lost: 0, twice: 1 }));

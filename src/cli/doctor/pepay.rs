@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_is_judged_by_what_the_webhooks_bear() {
+    fn a_clock_is_judged_by_the_tolerance_of_webhooks() {
         assert_eq!(line(Some(4_999)), "ok       clock  agrees with Pepay's\n");
         assert!(line(Some(5_000)).starts_with("warning  clock  5.0 s behind Pepay's; have it"));
         assert!(line(Some(-59_000)).starts_with("warning  clock  59.0 s ahead of Pepay's; have it"));

@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_check_is_one_line_and_commands_no_terminal() {
+    fn a_check_is_one_line_without_control_characters() {
         let report = Report(vec![Check::failed("target a", "it said \u{1b}[2J\nno\u{202e}", "mend it")]);
         assert_eq!(report.to_string(), "FAILED   target a  it said \\u{1b}[2J no\\u{202e}; mend it\n");
     }

@@ -108,7 +108,7 @@ fn every_stream_needs_a_key_and_pepay_needs_none_if_all_have_one() {
 }
 
 #[test]
-fn a_stream_shows_the_account_it_goes_by_without_its_secrets() {
+fn a_stream_shows_its_own_account_without_secrets() {
     let text = format!(
         "{LEAST}[pepay]\napi_url = 'https://pepay.example'\napi_key = 'hidden'\n[streams.s]\n\
          api_key_header = 'x-own'"
@@ -129,7 +129,7 @@ fn a_stream_shows_the_account_it_goes_by_without_its_secrets() {
 }
 
 #[test]
-fn the_environments_proxy_is_that_of_the_environment_the_configuration_is_read_with() {
+fn without_a_configured_proxy_that_of_the_environment_is_used() {
     let proxy = |keys: &str, environment: &[(&str, &str)]| {
         let settings = load_text(&format!("{LEAST}[pepay]\n{keys}"), environment).unwrap().settings;
         settings.pepay.proxy.clone()

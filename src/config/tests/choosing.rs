@@ -27,7 +27,7 @@ fn a_condition_is_read_from_a_table_nested_tables_or_a_text_and_shown_as_it_is()
 }
 
 #[test]
-fn of_a_path_that_file_and_environment_have_the_environments_value_counts() {
+fn the_environment_wins_over_the_file_for_one_path_of_a_condition() {
     const STATUS: &str = "PEPAY_BRIDGE__TARGETS__ORDERS__WHERE__DATA__OBJECT__STATUS";
     for file in ["'data.object.status' = 'paid'", "data = { object = { status = 'paid' } }"] {
         let given = format!("{LEAST}\nwhere = {{ {file}, livemode = true }}");

@@ -85,7 +85,7 @@ fn variables_that_name_no_key_are_problems() {
 }
 
 #[test]
-fn a_file_that_is_missing_endless_or_no_toml_is_the_one_problem() {
+fn a_file_that_is_missing_endless_or_no_toml_is_the_only_problem_reported() {
     let endless = load(Some(Path::new("/dev/zero")), [("", ""); 0]).unwrap_err().to_string();
     assert_eq!(endless, "--config: `/dev/zero` is larger than 4 MiB; allowed is a TOML file");
     let missing = load(Some(Path::new("/no/such.toml")), [("", ""); 0]).unwrap_err().to_string();
@@ -121,7 +121,7 @@ fn a_source_and_a_target_are_needed() {
 }
 
 #[test]
-fn names_are_kept_simple() {
+fn names_have_1_to_64_letters_digits_underscores_and_hyphens() {
     let text = format!("{LEAST}[targets.\"a\\nb\"]");
     let problems = load_text(&text, &[]).unwrap_err().to_string();
     assert!(problems.lines().all(|line| line.starts_with("targets")), "{problems}");
@@ -200,7 +200,7 @@ fn endpoints_of_different_environments_share_no_secret() {
 }
 
 #[test]
-fn the_listeners_stay_apart_and_the_private_one_stays_private() {
+fn listeners_need_two_addresses_and_the_private_one_needs_loopback_or_a_token() {
     for taken in ["0.0.0.0:9090", "127.0.0.1:9090"] {
         assert_problem(&format!("[server]\nlisten = '{taken}'"), "server.admin_listen", "is taken by");
     }
@@ -220,7 +220,7 @@ fn the_listeners_stay_apart_and_the_private_one_stays_private() {
 }
 
 #[test]
-fn a_token_is_long_has_a_scope_and_is_like_no_other() {
+fn a_token_needs_a_length_a_scope_and_a_value_of_its_own() {
     let problem = |tokens: &str, key: &str, says: &str| {
         assert_problem(&format!("[server]\nadmin_token = 'the-operators-own-token'\n{tokens}"), key, says);
     };

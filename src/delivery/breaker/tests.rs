@@ -31,7 +31,7 @@ fn silent() -> Breaker {
 }
 
 #[test]
-fn a_target_that_takes_nothing_is_left_alone_soon() {
+fn a_target_that_accepts_nothing_soon_opens_the_circuit() {
     for (health, most) in
         [(Health::Unreached, 5), (Health::Silent, 10), (Health::Busy, 20), (Health::Failing, 100)]
     {
@@ -43,7 +43,7 @@ fn a_target_that_takes_nothing_is_left_alone_soon() {
 }
 
 #[test]
-fn one_object_says_nothing_about_the_target_however_often_it_fails() {
+fn failures_of_one_object_alone_do_not_open_the_circuit() {
     for health in [Health::Silent, Health::Busy, Health::Failing] {
         let mut breaker = breaker();
         for _ in 0..10_000 {
@@ -80,7 +80,7 @@ fn probes_in_a_minute(breaker: &mut Breaker, health: Health) -> i64 {
 }
 
 #[test]
-fn first_attempts_go_on_at_the_intervals_of_the_finding() {
+fn the_pace_of_first_attempts_at_an_open_circuit_depends_on_the_kind_of_failure() {
     let of = |health, wanted: std::ops::Range<i64>| {
         let mut breaker = breaker();
         assert!(opened_after(&mut breaker, 1000, true, health).is_some());
@@ -97,7 +97,7 @@ fn first_attempts_go_on_at_the_intervals_of_the_finding() {
 }
 
 #[test]
-fn a_trickle_ends_where_the_target_turns_out_to_be_down() {
+fn first_attempts_stop_once_a_failing_target_is_unreachable() {
     let mut breaker = breaker();
     opened_after(&mut breaker, 1000, true, Health::Failing);
     for probe in 0..UNREACHED {
@@ -109,7 +109,7 @@ fn a_trickle_ends_where_the_target_turns_out_to_be_down() {
 const UNREACHED: i64 = 5;
 
 #[test]
-fn where_many_events_are_refused_longer_runs_of_failures_are_usual() {
+fn a_target_that_accepts_some_events_keeps_its_circuit_closed_over_long_runs_of_failures() {
     for (share, health) in [(10, Health::Busy), (100, Health::Failing), (8, Health::Silent)] {
         let mut breaker = breaker();
         // One event in `share` is taken; the runs of failures have every length up to three times that.

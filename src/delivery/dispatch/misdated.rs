@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn a_search_for_something_else_changes_nothing() {
+    fn a_search_that_left_out_retries_changes_nothing() {
         let mut misdated = Misdated::default();
         misdated.note(&search(NOW), &not_due(FAR), NOW, LATEST);
         assert!(!misdated.note(&Search { retries: 0, ..search(FAR) }, &Found::default(), NOW, LATEST));
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn where_nothing_more_is_found_of_them_it_rests() {
+    fn a_search_that_finds_no_more_misdated_retries_is_not_repeated_at_once() {
         let mut misdated = Misdated::default();
         misdated.note(&search(NOW), &not_due(FAR), NOW, LATEST);
         assert!(!misdated.note(&search(FAR), &Found::default(), NOW, LATEST), "all of it was asked for");

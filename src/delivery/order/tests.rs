@@ -116,7 +116,7 @@ proptest! {
     })]
 
     #[test]
-    fn lanes_hold_nothing_is_forgotten_memory_is_bounded_and_searches_end(steps in steps(), repeats in any::<bool>()) {
+    fn the_order_of_lanes_holds_and_every_delivery_is_sent_with_bounded_memory_and_searches(steps in steps(), repeats in any::<bool>()) {
         let mut world = World::new(repeats);
         for step in &steps {
             world.step(step);

@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_families_take_turns_and_the_first_leads() {
+    fn address_families_alternate_beginning_with_the_first_address() {
         let parse = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<_>>();
         let found = parse(&["[::1]:1", "[::2]:1", "[::3]:1", "1.1.1.1:1"]);
         assert_eq!(interleaved(&found), parse(&["[::1]:1", "1.1.1.1:1", "[::2]:1", "[::3]:1"]));
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_refused_address_costs_nothing_and_the_last_refusal_is_told() {
+    async fn a_refused_address_takes_no_time_and_the_last_refusal_is_reported() {
         let refusing = TcpSocket::new_v4().unwrap();
         refusing.bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let refusing = refusing.local_addr().unwrap();

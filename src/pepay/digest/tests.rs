@@ -95,7 +95,7 @@ fn value() -> impl Strategy<Value = String> {
 
 proptest! {
     #[test]
-    fn one_walk_finds_what_looking_for_each_part_finds(value in value()) {
+    fn one_pass_over_the_data_reads_the_same_as_a_search_for_each_member(value in value()) {
         let value = value.trim_start();
         let text = format!("{value}, \"created\": 1}}");
         let names = ["id", "order"];

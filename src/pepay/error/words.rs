@@ -152,13 +152,13 @@ mod tests {
     }
 
     #[test]
-    fn words_before_a_cut_are_kept() {
+    fn the_code_and_message_of_a_truncated_body_are_read() {
         let words = Words::of(br#"{"error":{"code":"E1","message":"no"},"x":[0,0,0"#);
         assert_eq!((words.code.as_deref(), words.message.as_deref()), (Some("E1"), Some("no")));
     }
 
     #[test]
-    fn a_page_is_named_by_its_type_and_first_words() {
+    fn an_html_page_is_described_by_its_type_and_first_words() {
         let headers = |kind: &'static str| HeaderMap::from_iter([(CONTENT_TYPE, kind.parse().unwrap())]);
         let page = b"<!DOCTYPE html><html><head><title>502</title><style>b { x }</style></head>\n<body><h1>Bad  Gateway</h1>";
         let named = |kind, body: &[u8]| of_page(&headers(kind), body);

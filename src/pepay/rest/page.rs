@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_that_is_no_event_costs_no_neighbour() {
+    fn an_entry_that_is_no_event_does_not_affect_its_neighbours() {
         let bad = TWO.replace("\"created\":1", "\"created\":1,\"x\":\"?\"").into_bytes();
         for byte in [0xff, 0x01] {
             let bad: Vec<_> = bad.iter().map(|b| if *b == b'?' { byte } else { *b }).collect();

@@ -142,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_door_meets_its_faults_in_their_order_and_number() {
+    fn faults_of_an_endpoint_happen_in_their_order_and_number() {
         let mut faults = Faults::default();
         faults.add(Fault::Sever { door: Door::Rest, times: 2 }).unwrap();
         faults.add(Fault::Delay { door: Door::Rest, times: 1, wait: Duration::from_secs(1) }).unwrap();
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn a_skip_takes_one_road_away_from_one_event() {
+    fn a_skip_keeps_one_event_from_one_source() {
         let mut faults = Faults::default();
         faults.add(Fault::Skip { road: Road::Live, times: 1 }).unwrap();
         assert_eq!(faults.applied_to(Copies::ONE), Copies { stream: 0, webhook: 1 });
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lie_meets_only_the_pages_it_is_meant_for() {
+    fn a_false_page_is_sent_only_for_the_requests_it_is_set_for() {
         let mut faults = Faults::default();
         let lie = |when, lie| Fault::List { when, times: 1, lie };
         faults.add(lie(When::Later, Lie::Repeat)).unwrap();

@@ -105,7 +105,7 @@ fn no_gap_is_proven_with_one_request() {
 }
 
 #[test]
-fn a_gap_of_pages_is_walked_down_and_handed_up_in_order() {
+fn a_gap_of_several_pages_is_read_from_the_newest_and_handed_over_from_the_oldest() {
     for gap in [98, 99, 100, 101, 199, 200, 201, 1234] {
         let list = all(1..=gap + 1);
         let (stored, _, end) = walk(Walk::new(Budget::DEFAULT), &list, &mut at(1));
@@ -114,7 +114,7 @@ fn a_gap_of_pages_is_walked_down_and_handed_up_in_order() {
 }
 
 #[test]
-fn a_gap_longer_than_memory_is_walked_again_from_the_kept_places() {
+fn a_gap_too_long_for_memory_is_read_again_from_remembered_places() {
     let list = all(1..=3001);
     let (stored, requests, end) = walk(Walk::new(SMALL), &list, &mut at(1));
     assert_eq!((stored, end), (all(2..=3001), CLOSED));
@@ -220,7 +220,7 @@ fn a_page_that_is_not_next_to_the_known_event_is_not_handed_over() {
 }
 
 #[test]
-fn a_climb_that_loses_its_way_leaves_the_rest_to_the_descent() {
+fn a_climb_that_gets_a_wrong_page_leaves_the_rest_to_the_walk_down() {
     for (next, why) in [
         (&[][..], "an empty page"),
         (&[9, 8, 7], "a page that does not end with what was handed over"),
@@ -270,7 +270,7 @@ fn an_account_that_was_empty_is_walked_to_the_end_of_its_list() {
 }
 
 #[test]
-fn a_cursor_that_pepay_forgot_leaves_a_hole_that_is_named() {
+fn a_cursor_that_is_not_on_the_list_leaves_a_gap_with_known_ends() {
     let (stored, _, end) = walk(Walk::new(Budget::DEFAULT), &all(31..=50), &mut at(20));
     assert_eq!(stored, all(31..=50));
     let before = Some((event(31).id, 31_000));
@@ -283,7 +283,7 @@ fn a_cursor_that_pepay_forgot_leaves_a_hole_that_is_named() {
 }
 
 #[test]
-fn a_list_that_ends_too_early_a_few_times_hides_nothing() {
+fn a_list_that_ends_too_early_a_few_times_loses_no_event() {
     let mut walk = Walk::new(Budget::DEFAULT);
     assert_eq!(walk.page(shown(&[9, 8], false), &at(1)), Ok(None));
     for _ in 0..4 {
@@ -309,7 +309,7 @@ fn a_page_of_older_events_in_order_proves_that_the_rest_is_older() {
 }
 
 #[test]
-fn a_few_older_events_prove_nothing() {
+fn a_few_older_events_do_not_end_a_walk() {
     let list: Vec<_> = all(1..=50).into_iter().filter(|n| *n != 20).collect();
     let (stored, _, end) = walk(Walk::new(Budget::DEFAULT), &list, &mut at(20));
     assert_eq!(stored, all(21..=50), "they are not handed over either");
@@ -325,7 +325,7 @@ fn shown(numbers: &[usize], has_more: bool) -> Page {
 }
 
 #[test]
-fn one_old_entry_on_top_ends_no_walk_and_order_then_proves_nothing() {
+fn one_old_entry_at_the_top_ends_no_walk_and_makes_the_order_of_the_list_no_proof() {
     let mut walk = Walk::new(Budget::DEFAULT);
     let floor = at(320);
     let top: Vec<_> = std::iter::once(1).chain((330..=420).rev()).collect();
@@ -336,7 +336,7 @@ fn one_old_entry_on_top_ends_no_walk_and_order_then_proves_nothing() {
 }
 
 #[test]
-fn pages_in_a_circle_and_pages_in_no_order_are_found_out() {
+fn circular_and_unordered_pages_are_detected() {
     let mut walk = Walk::new(Budget::DEFAULT);
     let (newer, older): (Vec<_>, Vec<_>) = ((50..60).rev().collect(), (40..50).rev().collect());
     assert_eq!(walk.page(shown(&newer, true), &at(1)), Ok(None));
@@ -350,7 +350,7 @@ fn pages_in_a_circle_and_pages_in_no_order_are_found_out() {
 }
 
 #[test]
-fn an_unreadable_page_is_asked_for_in_halves_and_a_readable_one_in_more_again() {
+fn after_an_unreadable_page_the_limit_is_halved_and_after_readable_ones_raised_again() {
     let mut walk = Walk::new(Budget::DEFAULT);
     let limit = |walk: &mut Walk| match walk.step() {
         Step::Ask(query) => query.limit,
@@ -366,7 +366,7 @@ fn an_unreadable_page_is_asked_for_in_halves_and_a_readable_one_in_more_again() 
 }
 
 #[test]
-fn a_server_that_ignores_the_cursor_is_found_out() {
+fn a_server_that_ignores_the_cursor_is_detected() {
     let (list, floor) = (all(1..=300), at(1));
     let mut walk = Walk::new(Budget::DEFAULT);
     for expected in [Ok(None), Err(NoProgress)] {
@@ -385,7 +385,7 @@ fn a_walk_down_to_a_time_asks_for_nothing_older() {
 }
 
 #[test]
-fn a_list_that_takes_no_notice_of_the_time_is_not_read_to_its_end() {
+fn a_list_that_ignores_created_gte_is_not_read_to_its_end() {
     let floor = Position { event: None, created: 900_000 };
     let mut walk = Walk::since(Budget::DEFAULT, 900_000);
     let Step::Ask(query) = walk.step() else { panic!() };

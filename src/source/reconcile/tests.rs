@@ -72,7 +72,7 @@ const fn range(from: i64, to: i64) -> Compared {
 }
 
 #[test]
-fn nothing_missing_costs_one_request() {
+fn a_sweep_that_finds_nothing_missing_takes_one_request() {
     let (found, requests, sweep) = run(Sweep::new(900, None, 0), 990, &[], &[]);
     assert_eq!((found, requests, sweep.proves()), (vec![], 1, Some(range(900, 990))));
     let (found, requests, sweep) = run(Sweep::new(1, Some(range(1, 5_990)), 0), 6_000, &[], &[]);
@@ -120,7 +120,7 @@ fn an_event_on_its_way_is_left_to_its_source() {
 }
 
 #[test]
-fn a_sweep_goes_to_the_end_of_its_lookback_however_much_there_is() {
+fn a_sweep_asks_for_pages_until_the_end_of_its_lookback() {
     let (_, requests, sweep) = run(Sweep::new(1, None, 0), 10_000, &[], &[]);
     assert_eq!((requests, sweep.proves()), (100, Some(range(1, 10_000))));
 }
@@ -157,7 +157,7 @@ fn a_sweep_that_is_broken_off_keeps_what_it_has_compared() {
 }
 
 #[test]
-fn a_time_to_come_is_no_reason_to_leave_anything_out() {
+fn a_compared_range_in_the_future_leaves_nothing_out() {
     let top = |compared| {
         let mut sweep = Sweep::new(1, compared, 0);
         let events: Vec<_> = [NOW + 365 * 86_400].into_iter().chain((902..=1_000).rev()).map(event).collect();
@@ -206,13 +206,13 @@ fn one_old_entry_on_a_page_neither_ends_a_sweep_nor_widens_what_it_has_compared(
 }
 
 #[test]
-fn an_empty_account_is_no_news() {
+fn a_sweep_of_an_empty_account_finds_nothing() {
     let (found, requests, sweep) = run(Sweep::new(1, None, 0), 0, &[], &[]);
     assert_eq!((found, requests, sweep.proves()), (vec![], 1, None));
 }
 
 #[test]
-fn no_single_answer_ends_a_sweep_above_what_has_been_compared() {
+fn no_single_answer_ends_a_sweep_before_it_reaches_the_compared_range() {
     let page = |range: std::ops::Range<i64>| {
         let events: Vec<_> = range.rev().map(event).collect();
         let last = events.last().map(|event| event.id.clone());

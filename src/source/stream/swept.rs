@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_left_out_once_per_lookback() {
+    fn one_sweep_in_every_lookback_leaves_no_compared_range_out() {
         let mut swept = Swept::default();
         let mut full = 0;
         for minute in 0..60 {
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn other_types_make_what_was_compared_void() {
+    fn a_change_of_types_makes_the_compared_range_void() {
         let mut swept = Swept::default();
         let (since, ..) = swept.next_range(NOW, LOOKBACK);
         swept.note(range(since, NOW));

@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_flood_of_one_code_hides_no_other() {
+    fn many_refusals_with_one_code_hide_no_other_code() {
         let (rejections, now) = (Rejections::new(), UnixMillis(1_734_780_000_000));
         assert_eq!(rejections.count(Code::InvalidSignature, now), Some(0));
         assert_eq!(rejections.count(Code::InvalidSignature, now), None);

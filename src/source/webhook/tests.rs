@@ -359,7 +359,7 @@ async fn the_operator_is_told_more_than_the_sender() {
 }
 
 #[tokio::test]
-async fn one_slash_more_is_accepted_unless_it_is_another_endpoint() {
+async fn a_trailing_slash_is_accepted_unless_it_names_another_endpoint() {
     let ask = async |paths: &[&str], path: &str| {
         let endpoint = |path: &&str| Settings { name: (*path).into(), path: (*path).into(), ..settings() };
         let mut fixture = Fixture::idle(paths.iter().map(endpoint).collect()).await;

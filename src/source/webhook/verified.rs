@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn seconds_end_where_milliseconds_begin() {
+    fn a_timestamp_below_10_to_the_11_is_in_seconds_and_any_other_in_milliseconds() {
         assert_eq!(millis("99999999999"), Some(UnixMillis(99_999_999_999_000)));
         assert_eq!(millis("100000000000"), Some(UnixMillis(100_000_000_000)));
         assert_eq!(millis(&i64::MAX.to_string()), Some(UnixMillis(i64::MAX)));
@@ -358,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn the_type_header_is_not_believed() {
+    fn the_type_of_an_event_is_that_of_its_body_and_not_of_the_header() {
         let mut headers = delivery(&stamp(), BODY);
         headers.push(("x-pepay-event", "invoice.updated".to_owned()));
         let received = checked(&headers, BODY, &settings()).unwrap();

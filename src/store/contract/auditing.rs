@@ -81,7 +81,7 @@ async fn entries_outlast_a_restart_and_go_with_their_age() {
 }
 
 #[tokio::test]
-async fn of_each_kind_only_the_newest_are_kept_so_that_readings_push_out_no_change() {
+async fn the_newest_entries_of_each_kind_are_kept_and_reads_displace_no_changes() {
     let mut direct = Direct::new().await;
     for key in 1..=5 {
         let read = entry("read_body", key);

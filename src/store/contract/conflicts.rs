@@ -66,7 +66,7 @@ async fn the_number_and_size_of_kept_conflicts_are_bounded() {
 }
 
 #[tokio::test]
-async fn a_conflict_is_told_after_the_body_has_gone_and_not_of_an_event_without_a_digest() {
+async fn a_conflict_is_detected_after_the_body_was_removed_but_not_without_a_stored_digest() {
     let fixture = Fixture::new(vec![]).await;
     record(&fixture, said(Source::Webhook, "unpaid", 0)).await;
     fixture.backend.execute("UPDATE event SET body = NULL");

@@ -217,7 +217,7 @@ async fn an_action_on_a_missing_event_delivery_or_target_names_it() {
 }
 
 #[tokio::test]
-async fn many_are_acted_on_if_as_many_match_as_were_confirmed() {
+async fn a_bulk_action_is_done_if_as_many_deliveries_match_as_were_confirmed() {
     let mut fixture = Fixture::new(vec![route("orders", "*", Ordering::None)]).await;
     let operator = fixture.store.operator.clone();
     let (mut arrivals, ledger) = fixture.outbox();
@@ -248,7 +248,7 @@ const HOLD_201: &str = "UPDATE delivery SET state = 'held', due_at = NULL, attem
                         WHERE sequence = 201";
 
 #[tokio::test]
-async fn of_many_those_that_no_longer_pass_the_filter_are_left_as_they_are() {
+async fn a_bulk_action_leaves_deliveries_that_no_longer_pass_the_filter() {
     let fixture = Fixture::new(vec![route("orders", "*", Ordering::None)]).await;
     let operator = fixture.store.operator.clone();
     for n in 0..202 {

@@ -204,7 +204,7 @@ async fn a_new_target_gets_the_events_it_has_missed_once() {
 }
 
 #[tokio::test]
-async fn many_are_replayed_in_the_order_of_their_objects_and_counted_as_replays() {
+async fn a_bulk_replay_keeps_the_order_of_objects_and_counts_as_replays() {
     let mut fixture = Fixture::new(to("new")).await;
     let (mut arrivals, ledger) = fixture.outbox();
     for n in 0..450 {

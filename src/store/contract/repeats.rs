@@ -222,7 +222,7 @@ async fn a_target_is_paused_from_the_first_time_on() {
 }
 
 #[tokio::test]
-async fn a_target_is_left_alone_as_it_was_asked_for_last() {
+async fn the_last_wait_that_a_target_asked_for_replaces_earlier_ones() {
     let mut direct = Direct::new().await;
     let wish = RetryAfter { until: NOW, address: "digest".to_owned() };
     for wish in [Some(&wish), None] {

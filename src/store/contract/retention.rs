@@ -81,7 +81,7 @@ fn event_id(text: &str) -> EventId {
 }
 
 #[tokio::test]
-async fn bodies_go_once_every_delivery_is_done_and_not_before() {
+async fn bodies_are_removed_once_every_delivery_has_ended_and_not_before() {
     let mut aging = Aging::new().await;
     let (mut arrivals, ledger) = aging.fixture.outbox();
     for (n, next) in
@@ -114,7 +114,7 @@ async fn bodies_go_once_every_delivery_is_done_and_not_before() {
 }
 
 #[tokio::test]
-async fn events_go_with_all_there_is_of_them_and_their_numbers_are_not_given_again() {
+async fn events_are_removed_with_all_their_rows_and_their_sequences_are_not_given_again() {
     let mut aging = Aging::new().await;
     let (mut arrivals, ledger) = aging.fixture.outbox();
     for n in 0..250 {
@@ -141,7 +141,7 @@ async fn events_go_with_all_there_is_of_them_and_their_numbers_are_not_given_aga
 }
 
 #[tokio::test]
-async fn an_unfinished_delivery_outlives_its_retention_and_then_goes() {
+async fn an_unfinished_delivery_keeps_its_event_beyond_the_retention_until_it_ends() {
     let mut aging = Aging::new().await;
     let (mut arrivals, ledger) = aging.fixture.outbox();
     for (id, next) in [("evt_0", Next::Held), ("evt_1", Next::Delivered), ("evt_2", Next::Delivered)] {
@@ -216,7 +216,7 @@ async fn an_undecided_delivery_is_cancelled_when_its_own_time_is_over() {
 }
 
 #[tokio::test]
-async fn of_the_newest_events_a_dead_delivery_ends_and_the_id_stays() {
+async fn an_old_dead_delivery_of_the_newest_events_is_cancelled_and_the_id_stays() {
     let mut aging = Aging::new().await;
     let (mut arrivals, ledger) = aging.fixture.outbox();
     for n in 0..250 {
@@ -243,7 +243,7 @@ async fn the_newest_events_stay_however_old_they_are() {
 }
 
 #[tokio::test]
-async fn one_event_with_a_time_to_come_does_not_hold_up_the_others() {
+async fn one_event_from_the_future_does_not_delay_the_removal_of_others() {
     let mut aging = Aging::new().await;
     let (mut arrivals, ledger) = aging.fixture.outbox();
     let wrong = Received { received_at: NOW.plus(1000 * DAY), ..event("evt_0", "a") };

@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_has_gone_holds_nothing_up() {
+    fn a_closed_pipe_does_not_block_the_log() {
         let (reader, writer) = io::pipe().unwrap();
         drop(reader);
         let mut outlet = Outlet::new(writer, tell);

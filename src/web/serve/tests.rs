@@ -136,14 +136,14 @@ async fn a_head_that_never_ends_is_cut_off() {
 }
 
 #[tokio::test]
-async fn a_connection_that_says_nothing_is_closed() {
+async fn a_connection_without_a_request_is_closed() {
     let limits = Limits { keep_alive: Duration::from_millis(50), ..GENEROUS };
     let server = Serving::start(hello(), limits).await;
     assert_eq!(server.client().await.closed().await, "");
 }
 
 #[tokio::test]
-async fn a_connection_that_says_nothing_more_is_closed() {
+async fn an_idle_connection_is_closed_after_its_request() {
     let listener = bind().await;
     // The request is sent before the server runs, so its head is never late.
     let mut client = Client::of(listener.local_addr().unwrap()).await;

@@ -79,7 +79,7 @@ async fn a_backup_is_restored_beside_the_old_database_and_never_under_a_running_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_metrics_tell_of_the_program_its_process_and_the_last_reload() {
+async fn metrics_show_the_version_the_process_and_the_last_reload() {
     let mut world = World::new(World::with_duplicates()).await;
     world.target("orders").await;
     let mut bridge = world.bridge_on_file().await;

@@ -98,7 +98,7 @@ async fn events_are_listed_in_columns_by_every_filter_and_page_by_page() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_event_is_shown_with_its_story_and_its_body_byte_for_byte() {
+async fn an_event_is_shown_with_its_history_and_its_body_byte_for_byte() {
     let mut world = World::new(World::with_duplicates()).await;
     let target = world.target("orders").await;
     let bridge = world.bridge().await;

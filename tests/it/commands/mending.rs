@@ -9,7 +9,7 @@ use crate::support::raw::{Act, RawTarget};
 use crate::support::world::{World, assert_each_once};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_dead_deliveries_of_a_broken_target_are_found_and_retried_until_the_ledger_closes() {
+async fn the_dead_deliveries_of_a_broken_target_are_found_and_retried_until_all_are_delivered() {
     let mut world = World::new(World::with_duplicates()).await;
     let target = world.target("orders").await;
     world.set_target("orders", "DEAD_ON", "410");

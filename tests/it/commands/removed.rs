@@ -87,7 +87,7 @@ async fn deliveries_of_a_removed_target_stay_listed_until_they_are_moved() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_move_is_narrowed_by_filters_and_tells_what_the_other_target_does_not_take() {
+async fn a_move_is_narrowed_by_filters_and_counts_what_the_other_target_does_not_take() {
     let mut world = World::new(World::with_duplicates()).await;
     let (_nobody, url) = hold();
     world.target_at("old", &url);

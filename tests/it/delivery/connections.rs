@@ -27,7 +27,7 @@ async fn a_connection_that_the_target_closes_when_idle_costs_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn with_hold_no_request_meets_the_closing_of_a_kept_connection() {
+async fn with_hold_no_attempt_is_uncertain_because_the_target_closes_an_idle_connection() {
     const EVENTS: usize = 200;
     let mut world = World::new(World::with_duplicates()).await;
     // Closes each connection after an answer that does not announce it.

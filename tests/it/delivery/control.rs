@@ -160,7 +160,7 @@ async fn a_test_event_is_signed_and_marked_and_leaves_no_trace() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_test_says_what_is_wrong_and_one_is_out_at_a_time() {
+async fn a_test_event_reports_its_failure_and_one_is_sent_at_a_time() {
     let (sample, folder) = (sample().await, TempDir::new().unwrap());
     let engine = Engine::start(&folder, &sample.settings).await;
     sample.target.next(1, Reaction::Hang);

@@ -195,7 +195,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn each_once_in_the_order_of_its_object_as_many_at_a_time_as_allowed_and_none_forgotten(plan in plans()) {
+    fn every_event_is_delivered_once_in_object_order_within_the_concurrency(plan in plans()) {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         runtime.block_on(play(plan));
     }

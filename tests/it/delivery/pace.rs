@@ -8,7 +8,7 @@ use crate::support::soon;
 use crate::support::world::{World, assert_each_once};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_more_requests_than_configured_are_out_and_those_of_one_object_never_overlap() {
+async fn concurrency_is_a_limit_and_events_of_one_object_never_overlap() {
     let mut world = World::new(World::with_duplicates()).await;
     let (narrow, wide) = (world.target("narrow").await, world.target("wide").await);
     world.set_target("narrow", "CONCURRENCY", "3");
@@ -27,7 +27,7 @@ async fn no_more_requests_than_configured_are_out_and_those_of_one_object_never_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_order_those_of_one_object_go_out_together() {
+async fn without_ordering_events_of_one_object_are_sent_at_the_same_time() {
     let mut world = World::new(World::with_duplicates()).await;
     let target = world.target("orders").await;
     world.set_target("orders", "ORDERING", "none");

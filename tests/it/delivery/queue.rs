@@ -36,7 +36,7 @@ async fn events_that_keep_coming_do_not_starve_those_that_wait_for_longer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_delivery_in_hand_steps_back_behind_one_of_its_object_that_comes_late() {
+async fn a_claimed_delivery_waits_for_an_earlier_event_of_its_object_that_arrives_late() {
     // The first delivery has the only place until the bridge stops reading its unfinished answer.
     let unfinished = b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n".to_vec();
     let target = RawTarget::scripted([Act::SayAndWait(unfinished)]).await;

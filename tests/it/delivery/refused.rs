@@ -93,7 +93,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn what_is_taken_does_not_wait_for_what_is_refused(plan in plans()) {
+    fn events_that_a_target_accepts_do_not_wait_for_those_it_refuses(plan in plans()) {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         runtime.block_on(play(plan));
     }
@@ -105,7 +105,7 @@ fn is_refused(object: &str) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_object_in_ten_that_fails_stops_no_other_in_flow_nor_after_a_restart() {
+async fn one_failing_object_in_ten_delays_no_other_in_operation_or_after_a_restart() {
     let refusals = [
         ("internal", Act::Say(b"HTTP/1.1 500 No\r\ncontent-length: 0\r\n\r\n".to_vec())),
         ("unavailable", Act::Say(b"HTTP/1.1 503 No\r\ncontent-length: 0\r\n\r\n".to_vec())),

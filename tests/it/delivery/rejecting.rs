@@ -39,7 +39,7 @@ async fn gauge(bridge: &Bridge, name: &str) -> f64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_at_all_is_sent_to_a_target_that_has_asked_to_wait() {
+async fn no_request_is_sent_to_a_target_during_its_retry_after() {
     let target = RawTarget::scripted([asks_to_wait()]).await;
     let mut world = world(&target).await;
     world.set_target("orders", "RETRY_MAX", "1h");

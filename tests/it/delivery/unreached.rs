@@ -49,7 +49,7 @@ async fn a_refused_connection_is_tried_again_at_once_one_time_and_then_with_pati
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_name_that_does_not_resolve_may_do_so_later() {
+async fn an_attempt_whose_host_name_does_not_resolve_is_retried() {
     let mut world = World::new(World::with_duplicates()).await;
     for name in ["patient", "hasty"] {
         world.target_at(name, "http://not-started-yet.invalid:8000/pepay-events");
@@ -90,7 +90,7 @@ async fn full() -> (TcpListener, String, Vec<TcpStream>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connection_that_does_not_come_about_in_time_leaves_nothing_uncertain() {
+async fn an_attempt_that_cannot_connect_in_time_has_no_uncertain_outcome() {
     let mut world = World::new(World::with_duplicates()).await;
     let (listener, url, waiting) = full().await;
     // The shorter of the two limits holds.

@@ -170,7 +170,7 @@ async fn live_frames_and_replays_can_leave_out_events_that_the_list_has() {
 }
 
 #[tokio::test]
-async fn held_events_come_later_and_none_is_lost() {
+async fn events_held_back_by_a_fault_are_sent_later_and_none_is_lost() {
     let world = world().await;
     let mut stream = world.stream("/ws/commerce/events").await;
     inject(&world, Fault::Hold { wait: Duration::from_millis(20) });
@@ -181,7 +181,7 @@ async fn held_events_come_later_and_none_is_lost() {
 }
 
 #[tokio::test]
-async fn a_stream_that_falls_out_of_the_journal_is_told() {
+async fn a_stream_that_is_behind_the_journal_gets_a_control_frame() {
     let world = world_with(Options { replay_retention: 1, rest_retention: 1, ..options() }).await;
     let mut stream = world.stream("/ws/commerce/events").await;
     inject(&world, Fault::Hold { wait: Duration::from_millis(20) });

@@ -115,7 +115,7 @@ async fn the_list_is_sorted_by_insertion_or_by_creation() {
 }
 
 #[tokio::test]
-async fn a_page_and_a_token_may_leave_a_field_out() {
+async fn has_more_and_ws_url_can_be_left_out() {
     let absent = Switches { has_more: Presence::Absent, ws_url: Presence::Absent, ..Switches::default() };
     for (switches, there) in [(Switches::default(), true), (absent, false)] {
         let world = switched(switches).await;

@@ -18,7 +18,7 @@ async fn backfilled(bridge: &Bridge) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_operator_gets_a_new_connection_and_nothing_is_lost() {
+async fn a_reconnect_by_an_operator_loses_no_event() {
     let mut world = World::new(without_webhooks()).await;
     let target = world.target("orders").await;
     let bridge = world.bridge().await;

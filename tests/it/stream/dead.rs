@@ -22,7 +22,7 @@ async fn proxied() -> (World, Proxy) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connection_that_the_network_swallows_is_replaced_and_nothing_is_missing() {
+async fn a_connection_that_carries_no_more_bytes_is_replaced_without_loss() {
     let (mut world, proxy) = proxied().await;
     let target = world.target("orders").await;
     let bridge = world.bridge().await;
@@ -120,7 +120,7 @@ async fn a_ws_error_is_the_reason_of_the_reconnect() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_store_that_does_not_commit_holds_up_no_pong_and_loses_nothing() {
+async fn a_store_that_does_not_commit_delays_no_pong_and_loses_no_event() {
     let options = Options { ping_interval: Some(Duration::from_millis(50)), ..without_webhooks() };
     let mut world = World::new(options).await;
     let target = world.target("orders").await;

@@ -40,7 +40,7 @@ async fn miss_some(world: &World, bridge: &Bridge, target: &Target, ids: &mut Ve
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_empty_answer_at_the_first_start_or_later_lets_no_old_event_loose() {
+async fn no_old_event_is_taken_in_after_an_empty_list_at_any_start() {
     for first in [true, false] {
         let mut world = World::new(without_webhooks()).await;
         let target = world.target("orders").await;
@@ -70,7 +70,7 @@ async fn an_empty_answer_at_the_first_start_or_later_lets_no_old_event_loose() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn filters_and_types_that_change_and_change_back_let_no_old_event_loose_and_raise_no_alarm() {
+async fn no_old_event_is_taken_in_and_no_gap_reported_when_filters_change_and_change_back() {
     let mut world = World::new(without_webhooks()).await;
     let target = world.target("orders").await;
     months_of_history(&world);
@@ -103,7 +103,8 @@ async fn filters_and_types_that_change_and_change_back_let_no_old_event_loose_an
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_restored_database_brings_what_came_since_and_nothing_from_before_the_first_start() {
+async fn a_bridge_on_a_restored_database_reads_events_since_the_backup_and_none_from_before_its_first_start()
+{
     let mut world = World::new(without_webhooks()).await;
     let target = world.target("orders").await;
     months_of_history(&world);

@@ -68,7 +68,7 @@ async fn a_long_gap_is_closed_in_order_under_either_page_order() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_replay_that_leaves_events_out_in_silence_is_not_believed() {
+async fn events_that_a_replay_leaves_out_are_read_from_the_list() {
     let mut world = World::new(without_webhooks()).await;
     let target = world.target("orders").await;
     let bridge = world.bridge().await;
@@ -137,7 +137,7 @@ async fn the_first_start_begins_where_it_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cursor_that_pepay_has_forgotten_is_said_aloud() {
+async fn a_cursor_that_pepay_no_longer_lists_is_logged_and_counted_as_an_unproven_gap() {
     let options = Options { replay_retention: 30, rest_retention: 30, snapshot: 5, ..without_webhooks() };
     let mut world = World::new(options).await;
     let target = world.target("orders").await;
@@ -160,7 +160,7 @@ async fn a_cursor_that_pepay_has_forgotten_is_said_aloud() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hint_of_the_server_is_followed_up() {
+async fn a_control_frame_that_hints_at_a_gap_makes_the_stream_read_the_list() {
     let mut world = World::new(without_webhooks()).await;
     let target = world.target("orders").await;
     let bridge = world.bridge().await;

@@ -27,7 +27,7 @@ fn filled(head: &str, item: &str, tail: &str) -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn large_answers_at_every_door_cost_bounded_memory_and_hold_up_no_health_check() {
+async fn large_answers_at_every_endpoint_take_bounded_memory_and_delay_no_health_check() {
     let mut world = World::new(without_webhooks()).await;
     let target = world.target("orders").await;
     let pepay = RawPepay::of(&mut world, |_| Act::Usual).await;

@@ -40,7 +40,7 @@ fn assert_in_order(target: &Target, ids: &[EventId], what: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_list_that_is_wrong_once_costs_no_event_and_no_order() {
+async fn a_list_that_is_wrong_once_loses_and_reorders_no_event() {
     let denied = r#"{"success":false,"message":"maintenance"}"#;
     let lies = [
         (When::First, Lie::Empty { has_more: false }),
@@ -78,7 +78,7 @@ async fn a_list_that_is_wrong_once_costs_no_event_and_no_order() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_list_that_stays_wrong_holds_no_live_event_for_long_and_closes_the_gap_once_it_heals() {
+async fn a_list_that_stays_wrong_holds_no_live_event_for_long_and_closes_the_gap_once_it_is_right() {
     let hour = Lie::Answer {
         status: StatusCode::TOO_MANY_REQUESTS,
         retry_after: Some(RetryAfter::Seconds(3600)),
@@ -137,7 +137,7 @@ async fn a_list_that_stays_wrong_holds_no_live_event_for_long_and_closes_the_gap
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_list_that_hangs_or_wants_an_hour_of_silence_holds_no_live_event_for_long() {
+async fn a_list_that_hangs_or_asks_for_an_hour_of_waiting_holds_no_live_event_for_long() {
     let mut world = World::new(forgetful()).await;
     let target = world.target("orders").await;
     world.set("STREAMS__COMMERCE__HOLD_LIMIT", "1s");
@@ -166,7 +166,7 @@ async fn a_list_that_hangs_or_wants_an_hour_of_silence_holds_no_live_event_for_l
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_damaged_entry_is_named_and_costs_no_neighbour() {
+async fn a_damaged_entry_is_reported_and_its_neighbours_are_stored() {
     let damages = [
         (Damage::Nan, false),
         (Damage::Control, false),
@@ -216,7 +216,7 @@ fn in_a_circle(events: &[String], request: &Request) -> Act {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pages_in_a_circle_are_left_alone_and_a_list_that_heals_closes_the_gap() {
+async fn circular_pages_end_the_walk_and_a_correct_list_closes_the_gap_later() {
     let mut world = World::new(without_webhooks()).await;
     let target = world.target("orders").await;
     world.set("STREAMS__COMMERCE__HOLD_LIMIT", "1s");
@@ -250,7 +250,7 @@ async fn pages_in_a_circle_are_left_alone_and_a_list_that_heals_closes_the_gap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_page_that_cannot_be_read_is_asked_for_in_halves_down_to_the_entry_that_spoils_it() {
+async fn an_unreadable_page_is_requested_in_halves_down_to_the_unreadable_entry() {
     let mut world = World::new(without_webhooks()).await;
     let target = world.target("orders").await;
     let pepay = RawPepay::of(&mut world, |_| Act::Usual).await;

@@ -105,7 +105,7 @@ async fn a_proxy_of_the_configuration_is_used_for_plain_http_too_and_its_refusal
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_the_right_root_no_road_to_pepay_is_taken() {
+async fn without_the_right_root_certificate_no_request_reaches_pepay() {
     let mut served = JoinSet::new();
     let (mut world, _) = secured(&mut served).await;
     world.target("orders").await;

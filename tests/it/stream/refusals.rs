@@ -14,7 +14,7 @@ use crate::support::soon;
 use crate::support::world::{API_KEY, World, assert_each_once};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rotated_key_is_asked_for_without_end_and_healed_by_its_return() {
+async fn a_refused_key_is_tried_without_end_until_pepay_accepts_it_again() {
     let mut world = World::new(without_webhooks()).await;
     let target = world.target("orders").await;
     let bridge = world.bridge().await;

@@ -43,7 +43,7 @@ async fn events_that_the_stream_lost_are_found_and_a_stream_that_goes_on_losing_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sweep_that_finds_nothing_costs_one_request() {
+async fn a_sweep_over_a_complete_store_takes_one_request() {
     let mut world = World::new(without_webhooks()).await;
     let target = world.target("orders").await;
     let bridge = world.bridge().await;
@@ -68,7 +68,7 @@ async fn a_sweep_that_finds_nothing_costs_one_request() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sweep_comes_to_the_end_of_its_lookback_however_many_events_that_holds() {
+async fn a_sweep_reaches_the_end_of_its_lookback_whatever_the_number_of_events() {
     let mut world = World::new(without_webhooks()).await;
     let target = world.target("orders").await;
     world.set("STREAMS__COMMERCE__RECONCILE_INTERVAL", "0s");

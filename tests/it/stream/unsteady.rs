@@ -17,7 +17,7 @@ fn problem(status: &Value) -> &str {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stream_whose_connections_end_soon_again_and_again_says_so_until_one_lasts() {
+async fn a_stream_whose_connections_keep_ending_early_reports_it_until_one_lasts() {
     let mut world = World::new(without_webhooks()).await;
     let target = world.target("orders").await;
     let pepay = RawPepay::of(&mut world, |request| match request.asked {
@@ -89,7 +89,7 @@ async fn a_cursor_that_is_refused_on_the_open_stream_is_left_out_after_a_few_tri
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stream_that_brings_nothing_while_webhooks_do_is_replaced_once_and_then_said() {
+async fn a_stream_that_brings_nothing_while_webhooks_do_is_replaced_once_and_then_reported() {
     let mut world = World::new(without_webhooks()).await;
     let target = world.target("orders").await;
     world.set("STREAMS__COMMERCE__RECONCILE_INTERVAL", "1s");

@@ -83,7 +83,7 @@ async fn an_answer_that_only_looks_like_an_upgrade_is_none() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_peer_that_pings_without_end_and_reads_nothing_is_left_and_costs_no_memory() {
+async fn a_peer_that_pings_without_end_and_reads_nothing_is_disconnected_and_takes_no_memory() {
     let mut world = World::new(without_webhooks()).await;
     let target = world.target("orders").await;
     world.set("STREAMS__COMMERCE__IDLE_TIMEOUT", "2s");

@@ -82,7 +82,7 @@ async fn a_refused_list_is_quoted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wait_that_only_the_body_names_is_kept_for_every_kind_of_request() {
+async fn a_wait_that_only_the_body_names_is_obeyed_by_every_kind_of_request() {
     let wait = |door: Asked, hint: &'static str| async move {
         let mut world = World::new(without_webhooks()).await;
         let target = world.target("orders").await;

@@ -72,7 +72,7 @@ fn a_long_gap_without_a_known_event_is_read_once_and_its_oldest_events_go_first(
 }
 
 #[test]
-fn a_gap_that_memory_could_hold_costs_a_few_probes_more() {
+fn a_gap_that_fits_in_memory_takes_a_few_more_requests() {
     let list = all(500_000..=501_500);
     let walked = walk_all(Walk::new(BUDGET), Position { event: None, created: 0 }, |query| {
         answer(&list, query, Newer::Newest)
@@ -83,7 +83,7 @@ fn a_gap_that_memory_could_hold_costs_a_few_probes_more() {
 }
 
 #[test]
-fn a_list_that_takes_no_notice_of_a_time_costs_one_request_more() {
+fn a_list_that_ignores_created_lte_takes_one_more_request() {
     let list = all(1..=6_000);
     let heedless = |query: &ListQuery| {
         let query = ListQuery { created_lte: None, ..query.clone() };
@@ -134,7 +134,7 @@ proptest! {
     /// Whatever the rate of events and the answers to single probes, each event is handed on once,
     /// in order, down to the known one.
     #[test]
-    fn rests_and_bursts_change_nothing_in_what_is_handed_over(
+    fn a_climb_by_time_hands_over_every_event_in_order_over_any_rests_and_bursts(
         steps in prop::collection::vec(prop_oneof![20 => 1..4_usize, 1 => 50..5_000_usize], 300..1_500),
         known in prop::option::of(any::<prop::sample::Index>()),
         odd in prop::collection::vec((0..80_usize, any::<prop::sample::Index>()), 0..4),

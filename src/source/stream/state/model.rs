@@ -185,7 +185,7 @@ proptest! {
     /// Every event that Pepay still has is stored once. The cursor never passes an event that is
     /// not stored. Within an object, no event is handed over before an earlier one.
     #[test]
-    fn whatever_happens_nothing_is_lost_and_order_holds(
+    fn no_sequence_of_faults_loses_or_reorders_events(
         acts in prop::collection::vec(act(false), 1..400),
         ordered_ids: bool,
         newer in newer(),
@@ -201,7 +201,7 @@ proptest! {
 
     /// Sweeps find the live frames that a server loses silently.
     #[test]
-    fn frames_lost_in_silence_are_found_by_sweeps(
+    fn sweeps_find_events_whose_frames_were_lost(
         acts in prop::collection::vec(act(true), 1..200),
         newer in newer(),
         before in 0..12_usize,

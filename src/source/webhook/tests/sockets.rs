@@ -21,7 +21,7 @@ fn listen(router: Router) -> (SocketAddr, JoinSet<std::io::Result<()>>) {
 }
 
 #[tokio::test]
-async fn a_sender_of_too_much_gets_to_read_why() {
+async fn a_sender_of_too_large_a_body_can_read_the_refusal() {
     let fixture = Fixture::new().await;
     let (address, _server) = listen(fixture.router.clone());
     let socket = TcpSocket::new_v4().unwrap();
@@ -39,7 +39,7 @@ async fn a_sender_of_too_much_gets_to_read_why() {
 }
 
 #[tokio::test]
-async fn a_sender_that_asks_first_is_not_asked_to_send_too_much() {
+async fn a_sender_with_expect_continue_is_refused_before_it_sends_too_large_a_body() {
     let fixture = Fixture::new().await;
     let (address, _server) = listen(fixture.router.clone());
     let mut client = TcpStream::connect(address).await.unwrap();

@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_single_process_takes_everything_that_it_wants() {
+    fn a_single_replica_takes_every_lease_that_it_wants() {
         let names = targets(3);
         let alone = [member(0, &names)];
         assert_eq!(plan("r0", &alone, &free(&names)).take, names);
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_stays_where_it_is() {
+    fn a_stream_is_not_moved_between_replicas() {
         let names = ["stream/a".to_owned(), "stream/b".to_owned()];
         let (mut rows, two) = (free(&names), [member(0, &names), member(1, &names)]);
         settle(&two[..1], &mut rows, 1);
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_one_of_them_is_configured_with_is_taken_by_that_one() {
+    fn a_lease_that_one_replica_alone_wants_is_taken_by_it() {
         let names = targets(2);
         let both = [member(0, &names), member(1, &[])];
         assert_eq!(plan("r1", &both, &free(&names)), Plan::default());
@@ -200,7 +200,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn everything_wanted_ends_up_with_one_that_wants_it_and_nothing_moves_then(
+        fn every_lease_ends_up_with_a_replica_that_wants_it_and_stays_there(
             wants in prop::collection::vec(prop::collection::btree_set(0_usize..8, 0..8), 1..5),
             started in prop::collection::vec(prop::option::of(0_usize..5), 8),
         ) {

@@ -54,7 +54,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_holds_no_nul() {
+    fn a_nul_in_a_text_is_replaced() {
         assert_eq!(clean("a\0b"), "a\u{fffd}b");
     }
 }

@@ -309,7 +309,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_call_that_has_taken_long_looks_at_no_more_rows_but_always_at_some() {
+    fn a_call_ends_after_a_time_and_a_number_of_rows_but_reads_at_least_one_piece() {
         let began = Instant::now().checked_sub(LONG_ENOUGH).unwrap();
         let extent = Extent { first: 1, last: 0 };
         let scan = |cost| EventScan {

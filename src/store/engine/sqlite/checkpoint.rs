@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_that_has_to_stay_is_tried_again_ever_more_rarely() {
+    fn a_checkpoint_that_a_reader_prevents_is_tried_with_growing_pauses() {
         let mut log = Log::new();
         let reader = log.reader();
         let tries = (0..200).filter(|_| log.commit().1).count();

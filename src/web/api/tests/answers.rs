@@ -144,7 +144,7 @@ async fn a_stream_is_told_to_reconnect_and_to_read_again() {
 }
 
 #[tokio::test]
-async fn a_reload_tells_what_has_changed_or_everything_that_is_wrong_or_why_it_cannot_be_done() {
+async fn a_reload_reports_its_changes_or_all_problems_or_why_it_is_impossible() {
     let caller = Caller::new().await;
     let changes = caller.post("/api/v1/reload", "{}").await.ok();
     assert_eq!(

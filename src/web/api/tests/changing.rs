@@ -60,7 +60,7 @@ async fn a_done_action_that_cannot_be_shown_is_no_failure() {
 }
 
 #[tokio::test]
-async fn a_call_goes_through_although_its_entry_cannot_be_stored() {
+async fn a_call_succeeds_although_its_audit_entry_cannot_be_stored() {
     let mut caller = Caller::new().await;
     caller.shown.store_event("evt_1", 30).await;
     caller.shown.close().await;

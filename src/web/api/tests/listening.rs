@@ -35,7 +35,7 @@ async fn listen(router: &Router) -> Result<Overviews, Answer> {
 }
 
 #[tokio::test]
-async fn a_listener_is_sent_the_overview_at_once_then_again_and_again_until_the_bridge_stops() {
+async fn a_live_stream_sends_the_overview_at_once_and_again_until_the_bridge_stops() {
     let shown = Shown::new().await;
     let (router, sampler) = shown.sampled(Some("hunter2"));
     let mut overviews = listen(&router).await.ok().unwrap();

@@ -64,7 +64,7 @@ async fn a_wrong_value_is_refused_with_what_is_allowed() {
 }
 
 #[tokio::test]
-async fn everything_that_is_wrong_is_told_at_once() {
+async fn all_wrong_parameters_are_reported_at_once() {
     let caller = Caller::new().await;
     caller
         .get("/api/v1/events?limit=0&from=now&colour=red&limit=1")
@@ -73,7 +73,7 @@ async fn everything_that_is_wrong_is_told_at_once() {
 }
 
 #[tokio::test]
-async fn right_values_are_taken() {
+async fn valid_values_are_accepted() {
     let caller = Caller::new().await;
     for query in [
         "type=commerce.order.*,invoice.updated&object_id=ord_1&order_id=ord_1&invoice_id=7&source=stream&state=dead&target=orders&limit=500",

@@ -18,7 +18,7 @@ fn a_connection_resumes_after_the_cursor_and_frames_wait_for_the_list() {
 }
 
 #[test]
-fn a_list_that_was_read_before_the_connection_opened_proves_nothing() {
+fn a_list_that_was_read_before_the_connection_opened_closes_no_gap() {
     let mut play = Play::live(settings());
     play.machine.closed(play.now());
     play.until_connect();
@@ -37,7 +37,7 @@ fn a_list_that_was_read_before_the_connection_opened_proves_nothing() {
 }
 
 #[test]
-fn frames_that_cannot_be_held_are_left_to_another_list() {
+fn frames_that_exceed_the_buffer_are_read_from_the_list_later() {
     let mut play = Play::new(settings());
     play.effects();
     play.machine.opened(play.now());
@@ -53,7 +53,7 @@ fn frames_that_cannot_be_held_are_left_to_another_list() {
 }
 
 #[test]
-fn a_hint_holds_what_is_not_stored_and_reads_the_list() {
+fn a_hint_of_a_gap_holds_back_frames_that_are_not_stored_and_reads_the_list() {
     let mut play = Play::live(settings());
     play.wait(1.0);
     play.frame(2);
@@ -80,7 +80,7 @@ fn the_first_start_remembers_the_newest_event_before_it_connects() {
 }
 
 #[test]
-fn an_account_without_events_loses_not_even_its_first() {
+fn the_first_event_of_an_empty_account_is_not_lost() {
     let mut play = Play::at(settings(), None);
     // Pepay's clock is behind ours, and its answers show this.
     play.server_time = Some(UnixMillis((START - 3600) * 1000));
@@ -180,7 +180,7 @@ fn what_is_stored_of_a_batch_is_not_offered_again_and_counts_once() {
 }
 
 #[test]
-fn a_list_that_shows_nothing_is_never_believed_and_live_events_pass_it_in_time() {
+fn an_empty_list_closes_no_gap_and_live_events_pass_after_the_hold_limit() {
     let mut play = Play::new(Settings { reconcile_interval: None, ..settings() });
     play.effects();
     play.machine.opened(play.now());
@@ -226,7 +226,7 @@ fn a_list_that_shows_nothing_is_never_believed_and_live_events_pass_it_in_time()
 }
 
 #[test]
-fn every_trouble_of_the_list_holds_live_events_back_for_a_bounded_time() {
+fn every_failure_of_the_list_holds_live_events_back_for_a_bounded_time() {
     for kind in [
         FailureKind::Refused,
         FailureKind::Missing,
@@ -263,7 +263,7 @@ fn every_trouble_of_the_list_holds_live_events_back_for_a_bounded_time() {
 }
 
 #[test]
-fn a_second_page_that_is_always_refused_is_asked_for_ever_more_rarely() {
+fn a_second_page_that_is_always_refused_is_requested_with_growing_waits() {
     let mut play = Play::new(Settings { reconcile_interval: None, ..settings() });
     play.effects();
     play.machine.opened(play.now());
@@ -364,7 +364,7 @@ fn a_list_that_does_not_answer_does_not_keep_the_first_start_waiting() {
 }
 
 #[test]
-fn an_event_stored_later_arrives_no_earlier_where_ids_show_no_order() {
+fn arrival_times_follow_the_order_of_storage_for_ids_without_an_order() {
     let mut play = Play::new(settings());
     play.effects();
     play.machine.opened(play.now());

@@ -19,7 +19,7 @@ fn silence_is_answered_with_pings_and_then_with_a_new_connection() {
 }
 
 #[test]
-fn a_store_that_stays_behind_ends_the_connection_and_not_the_pings_before_that() {
+fn a_store_that_stays_behind_ends_the_connection_and_pings_go_on_until_then() {
     let mut play = Play::live(Settings { reconcile_interval: None, ..settings() });
     play.frame(2);
     play.batch();
@@ -44,7 +44,7 @@ fn a_store_that_stays_behind_ends_the_connection_and_not_the_pings_before_that()
 }
 
 #[test]
-fn a_stall_that_ends_in_time_costs_nothing() {
+fn a_stall_of_the_store_that_ends_in_time_keeps_the_connection() {
     let mut play = Play::live(Settings { reconcile_interval: None, ..settings() });
     play.frame(2);
     play.batch();
@@ -61,7 +61,7 @@ fn a_stall_that_ends_in_time_costs_nothing() {
 }
 
 #[test]
-fn accept_and_close_is_no_hot_loop_and_a_healthy_spell_begins_anew() {
+fn connections_that_close_at_once_are_made_with_growing_waits_which_a_lasting_one_resets() {
     let mut play = Play::new(settings());
     let mut waits = Vec::new();
     for _ in 0..6 {
@@ -83,7 +83,7 @@ fn accept_and_close_is_no_hot_loop_and_a_healthy_spell_begins_anew() {
 }
 
 #[test]
-fn a_refused_token_is_minted_anew_once_and_then_slowly() {
+fn after_a_refused_token_one_is_minted_at_once_and_further_ones_slowly() {
     let mut play = Play::new(settings());
     play.until_connect();
     assert_eq!(play.refuse(ConnectStep::Upgrade, FailureKind::Refused, None), Ending::Refused);
@@ -95,7 +95,7 @@ fn a_refused_token_is_minted_anew_once_and_then_slowly() {
 }
 
 #[test]
-fn a_refused_key_is_slow_at_once() {
+fn a_refused_key_is_tried_again_slowly_from_the_first_time() {
     for (step, auth) in [(ConnectStep::Token, Auth::Token), (ConnectStep::Upgrade, Auth::Header)] {
         let mut play = Play::new(Settings { auth, ..settings() });
         play.until_connect();
@@ -165,7 +165,7 @@ fn the_list_keeps_no_connection_waiting_for_longer_than_the_hold_limit() {
 }
 
 #[test]
-fn a_cursor_that_the_upgrade_rejects_is_left_out_and_the_list_brings_what_it_stood_for() {
+fn a_cursor_that_the_upgrade_rejects_is_left_out_and_the_list_brings_the_events_after_it() {
     let mut play = Play::new(settings());
     play.until_connect();
     assert_eq!(play.refuse(ConnectStep::Upgrade, FailureKind::Rejected, None), Ending::Rejected);
@@ -193,7 +193,7 @@ fn a_cursor_that_the_upgrade_rejects_is_left_out_and_the_list_brings_what_it_sto
 }
 
 #[test]
-fn an_operator_gets_a_new_connection_at_once_and_its_gap_is_looked_into() {
+fn a_reconnect_by_an_operator_is_made_at_once_and_its_gap_is_read() {
     let mut play = Play::live(settings());
     play.machine.reconnect();
     let effects = play.effects();
@@ -209,7 +209,7 @@ fn an_operator_gets_a_new_connection_at_once_and_its_gap_is_looked_into() {
 }
 
 #[test]
-fn an_operator_cuts_a_wait_short_and_the_waits_begin_anew() {
+fn a_reconnect_by_an_operator_ends_a_wait_and_resets_the_backoff() {
     let mut play = Play::new(settings());
     for _ in 0..8 {
         play.until_connect();
@@ -225,7 +225,7 @@ fn an_operator_cuts_a_wait_short_and_the_waits_begin_anew() {
 }
 
 #[test]
-fn an_operator_does_not_outrank_pepays_retry_after() {
+fn a_reconnect_by_an_operator_waits_for_pepays_retry_after() {
     let mut play = Play::new(settings());
     play.until_connect();
     play.refuse(ConnectStep::Upgrade, FailureKind::RateLimited, Some(90));
@@ -234,7 +234,7 @@ fn an_operator_does_not_outrank_pepays_retry_after() {
 }
 
 #[test]
-fn a_server_that_ends_every_connection_after_a_while_is_met_again_at_once() {
+fn a_stream_reconnects_at_once_to_a_server_that_ends_connections_after_a_while() {
     let mut play = Play::live(Settings { reconcile_interval: None, ..settings() });
     let began = play.at;
     let mut apart = Duration::ZERO;
@@ -256,7 +256,7 @@ fn a_server_that_ends_every_connection_after_a_while_is_met_again_at_once() {
 }
 
 #[test]
-fn connections_that_end_at_once_again_and_again_are_said_until_one_lasts() {
+fn connections_that_keep_ending_early_are_reported_until_one_lasts() {
     let mut play = Play::new(settings());
     for times in 1..=4 {
         play.until_connect();

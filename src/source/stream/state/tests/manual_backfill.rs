@@ -73,7 +73,7 @@ fn events_between_the_cursor_and_a_newer_beginning_go_first() {
 }
 
 #[test]
-fn from_a_time_the_list_is_asked_for_no_more_than_that() {
+fn a_manual_backfill_from_a_time_asks_for_nothing_older() {
     let mut play = live_at_nine();
     let from = event(4).created;
     play.machine.backfill(&BackfillFrom::Time(UnixMillis(from * 1000 + 1)));
@@ -146,7 +146,7 @@ fn without_a_connection_a_manual_backfill_gets_on_and_leaves_newer_events_to_the
 }
 
 #[test]
-fn an_event_that_pepay_does_not_show_is_said_in_the_end() {
+fn a_manual_backfill_after_an_event_that_pepay_does_not_list_reports_that() {
     let mut play = live_at_nine();
     play.machine.backfill(&BackfillFrom::After("evt_unknown".parse().unwrap()));
     play.effect();

@@ -104,7 +104,7 @@ fn is_behind(play: &Play) -> bool {
 }
 
 #[test]
-fn a_stream_that_brings_nothing_while_the_list_moves_on_is_replaced_once_and_then_said() {
+fn a_stream_that_brings_nothing_while_the_list_grows_is_replaced_once_and_then_reported() {
     let rogue = Event { created: START + 365 * 86_400, ..event(2) };
     for others in [&[][..], &[rogue]] {
         let mut play = Play::live(settings());
@@ -146,7 +146,7 @@ fn a_stream_that_brings_what_the_list_shows_is_left_alone() {
 }
 
 #[test]
-fn an_event_of_the_future_neither_ends_a_sweep_nor_shows_as_compared() {
+fn an_event_from_the_future_neither_ends_a_sweep_nor_counts_as_compared() {
     let mut play = Play::live(settings());
     let rogue = Event { created: START + 365 * 86_400, ..event(2) };
     assert_eq!(sweep_over_what_is_stored(&mut play, None, std::slice::from_ref(&rogue)).len(), 0);
@@ -207,7 +207,7 @@ fn a_connection_ends_the_sweep_that_went_on_without_one() {
 }
 
 #[test]
-fn a_sweep_looks_back_from_the_time_at_pepay_and_not_from_ours() {
+fn a_sweep_looks_back_from_pepays_time_and_not_from_that_of_this_machine() {
     const BEHIND: i64 = 86_400;
     let mut play = Play::live(settings());
     play.server_time = Some(UnixMillis((START - BEHIND) * 1000));

@@ -53,7 +53,7 @@ async fn reconnect(backend: &Postgres, engine: &mut dyn Engine) {
 }
 
 #[tokio::test]
-async fn no_term_from_before_writes_and_none_comes_a_second_time() {
+async fn after_a_restore_no_earlier_term_writes_and_no_term_is_given_twice() {
     let mut engines = Engines::new(1, routes()).await;
     assert_eq!(engines.append(0, ["evt_1", "evt_2", "evt_3"].map(|id| event(id, "a")).into()), [1, 2, 3]);
     let (target, before) = (engines.targets[0], engines.backend.term(LEASE));
@@ -174,7 +174,7 @@ async fn what_another_process_stores_afterwards_is_handed_over_though_its_number
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_handed_over_under_a_term_of_before() {
+async fn nothing_is_handed_over_under_an_earlier_term() {
     let mut fixture = Fixture::<Postgres>::new(routes()).await;
     let (mut arrivals, ledger) = fixture.outbox();
     assert_eq!(fixture.store.inbox.try_record(event("evt_1", "a")).await, Ok(Recorded::New));

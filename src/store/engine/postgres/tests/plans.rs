@@ -267,7 +267,7 @@ fn walks_by_target(plan: &str) -> bool {
 }
 
 #[tokio::test]
-async fn what_is_run_often_goes_by_the_index_that_was_made_for_it() {
+async fn frequent_queries_use_the_index_that_was_made_for_them() {
     let backend = Postgres::new().await;
     drop(backend.engine().await);
     let address = Address::of(&backend.server, Durability::Normal).unwrap();
@@ -311,7 +311,7 @@ async fn what_is_run_often_goes_by_the_index_that_was_made_for_it() {
 }
 
 #[tokio::test]
-async fn a_plan_that_is_kept_from_when_there_was_nothing_goes_by_the_index_of_ids() {
+async fn a_plan_that_was_cached_for_empty_tables_uses_the_index_of_ids() {
     let backend = Postgres::new().await;
     drop(backend.engine().await);
     // The table looks like one that was emptied: reading it as a whole seems to cost nothing.

@@ -74,7 +74,7 @@ fn waiting(backend: &Postgres, table: &str) -> i64 {
 }
 
 #[tokio::test]
-async fn what_was_just_being_written_when_it_was_looked_at_again_is_found_later() {
+async fn a_body_whose_last_delivery_was_being_settled_during_a_recheck_is_removed_by_the_next() {
     let (mut engines, owned) = with_one_event(&["orders", "all"]).await;
     engines.group(0, |group| retain(group, PAYLOADS)).unwrap();
     engines.group(0, |group| settle(group, owned[0])).unwrap();
@@ -90,7 +90,7 @@ async fn what_was_just_being_written_when_it_was_looked_at_again_is_found_later(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_ends_by_a_statement_that_is_older_than_the_position_is_found_later() {
+async fn a_body_whose_delivery_ends_by_an_older_statement_than_the_recheck_is_removed_later() {
     let (mut engines, owned) = with_one_event(&["orders"]).await;
     let address = Address::of(&engines.backend.server, Durability::Normal).unwrap();
     let mut holder = PgConnection::connect_with(&address.options).await.unwrap();

@@ -174,7 +174,7 @@ const EXPANDED: [&str; 9] = [
 ];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_schema_that_a_later_version_has_only_added_to_is_gone_on_with_and_started_on() {
+async fn a_schema_with_only_additions_of_a_later_version_is_used_in_operation_and_at_a_start() {
     let mut fixture = stored().await;
     let (mut arrivals, ledger) = fixture.outbox();
     // One by one: in one transaction, their locks and those of the lease keeper may deadlock.

@@ -50,7 +50,7 @@ async fn first_version(folder: &Path) {
 }
 
 #[tokio::test]
-async fn every_row_and_every_lane_of_the_first_version_goes_on() {
+async fn the_migration_of_the_first_schema_keeps_every_row_and_lane() {
     let folder = TempDir::new().unwrap();
     first_version(folder.path()).await;
     let looked_at = check::examine(&database(folder.path()), Duration::MAX).unwrap().unwrap();

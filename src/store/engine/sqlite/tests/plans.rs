@@ -70,7 +70,7 @@ fn filters() -> Vec<Filter> {
 }
 
 #[tokio::test]
-async fn every_question_is_answered_by_an_index() {
+async fn every_query_uses_an_index() {
     let fixture = Fixture::new(vec![route("orders", "*", Ordering::PerObject)]).await;
     let pool = fixture.store.reader.pool();
     for query in asked::fixed() {

@@ -13,7 +13,7 @@ fn looked_at(aging: &Aging) -> i64 {
 }
 
 #[tokio::test]
-async fn a_look_at_the_file_tells_of_as_many_events_as_a_running_bridge() {
+async fn a_check_of_the_file_counts_as_many_events_as_a_running_bridge() {
     let aging = Aging::new().await;
     for id in ["evt_0", "evt_1"] {
         aging.record(id, id).await;
@@ -38,7 +38,7 @@ async fn a_look_at_the_file_tells_of_as_many_events_as_a_running_bridge() {
 }
 
 #[tokio::test]
-async fn the_room_is_given_back() {
+async fn removed_bodies_make_the_database_file_smaller() {
     let aging = Aging::new().await;
     aging.fixture.backend.execute(
         "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 400)

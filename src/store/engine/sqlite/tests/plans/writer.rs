@@ -201,7 +201,7 @@ async fn run_all(folder: &Path) -> BTreeSet<String> {
 }
 
 #[tokio::test]
-async fn nothing_that_the_writer_does_walks_through_a_large_table() {
+async fn no_write_scans_a_large_table() {
     let folder = TempDir::new().unwrap();
     let run = run_all(folder.path()).await;
 
@@ -238,7 +238,7 @@ fn prepared_anew(connection: &Connection, select: &str) -> i32 {
 }
 
 #[tokio::test]
-async fn nothing_that_the_writer_asks_is_prepared_anew_for_other_values() {
+async fn the_statements_of_the_writer_are_prepared_once_for_all_values() {
     let folder = TempDir::new().unwrap();
     let run = run_all(folder.path()).await;
     let of_itself = Connection::open(database(folder.path())).unwrap();
