@@ -52,11 +52,14 @@ impl Problems {
         self.record(Problem { key: key.into(), message: message.into(), variable: None })
     }
 
-    /// Records `problem`.
+    /// Records `problem`. The same problem is recorded once, such as that of a value that a list has twice.
     pub(super) fn record(&mut self, problem: Problem) -> Faulty {
         let Problem { key, message, variable } = problem;
         let variable = variable.map(|variable| escaped(&variable));
-        self.0.push(Problem { key: escaped(&key), message: escaped(&message), variable });
+        let problem = Problem { key: escaped(&key), message: escaped(&message), variable };
+        if !self.0.contains(&problem) {
+            self.0.push(problem);
+        }
         Faulty
     }
 }
@@ -117,6 +120,8 @@ mod tests {
         problems.push("server.listen", format!("{} is no address", quoted("a\nb")));
         problems.push("log.format", quoted(&"x".repeat(500)));
         let text = problems.to_string();
+        problems.push("log.format", quoted(&"x".repeat(500)));
+        assert_eq!(problems.to_string(), text, "the same problem is one line");
         assert_eq!(text.lines().count(), 2);
         assert!(text.starts_with("server.listen: `a\\nb` is no address\nlog.format: `xxx"));
         assert!(text.len() < 200);

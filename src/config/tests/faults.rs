@@ -20,7 +20,7 @@ fn every_fault_is_reported_at_once_by_its_full_path() {
         [targets.t]
         timeout = '5x'
         concurrency = 0
-        dead_on = [200, 'x']
+        dead_on = [200, 'x', 'x']
         [targets.u]
         url = 'ftp://u'
     ";
