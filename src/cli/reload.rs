@@ -87,6 +87,6 @@ impl FileRead {
         } else {
             String::new()
         };
-        format!("read anew          {key}{changed}\n{warning}")
+        format!("read               {key}{changed}\n{warning}")
     }
 }

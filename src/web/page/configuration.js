@@ -21,7 +21,7 @@ export function configuration() {
 async function reload() {
   const done = await ask({
     title: 'Reload the configuration?', agree: 'Reload configuration', act: () => post('reload'),
-    body: h('p', 'The file and the secret files are read anew. No connection and no event is dropped; if something is wrong with them, nothing changes and you are told what.'),
+    body: h('p', 'The file and the secret files are read again. No connection and no event is dropped; if something is wrong with them, nothing changes and you are told what.'),
   });
   if (!done) return;
   last = done;

@@ -129,14 +129,14 @@ async fn a_reload_says_what_is_in_effect_and_every_fault() {
     let shell = Shell::beside(&bridge, &world.configuration);
     let file = world.save();
     let file = file.display();
-    assert_eq!(shell.done("reload").await, format!("nothing has changed\nread anew          {file}\n"));
+    assert_eq!(shell.done("reload").await, format!("nothing has changed\nread               {file}\n"));
 
     world.set("TARGETS__ORDERS__CONCURRENCY", "3");
     world.set("LOG__FORMAT", "text");
     world.save();
     let told = shell.done("reload").await;
     let changes = "in effect          targets.orders changed\nwaits for restart  log.format\n";
-    assert_eq!(told, format!("{changes}read anew          {file}, changed\n"));
+    assert_eq!(told, format!("{changes}read               {file}, changed\n"));
 
     world.set("TARGETS__ORDERS__CONCURRENCY", "none");
     world.set("TARGETS__ORDERS__TIMEOUT", "soon");

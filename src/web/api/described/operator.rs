@@ -89,14 +89,14 @@ described! {
         applied: Vec<String>,
         /// Keys whose new value waits for a restart, such as `server.listen`.
         restart_needed: Vec<String>,
-        /// The files that were read anew: the configuration file, and each with a secret, a
+        /// The files that the reload has read: the configuration file, and each with a secret, a
         /// certificate or a key.
         files: Vec<FileRead>,
         /// Removed targets with waiting deliveries.
         removed_targets: Vec<RemovedTarget>,
     }
 
-    /// A file that was read anew.
+    /// A file that a reload has read.
     struct reload::FileRead {
         /// The key that names it, such as `pepay.api_key_file`; for the configuration file, its path.
         key: String,
