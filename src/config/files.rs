@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
@@ -55,10 +55,23 @@ impl NamedFile {
     }
 }
 
+/// Opens the regular file at `path`, to which links may lead. The opening of a named pipe waits until
+/// another process writes to it, and a reload could not read a pipe a second time.
+///
+/// # Errors
+/// If the file cannot be opened, or is not a regular file.
+pub(super) fn open(path: &Path) -> io::Result<File> {
+    if fs::metadata(path)?.is_file() {
+        return File::open(path);
+    }
+    let fault = "it is a pipe, a device or a folder, and not a regular file";
+    Err(io::Error::new(io::ErrorKind::InvalidInput, fault))
+}
+
 /// Returns the content of the file at `path`, up to [`MOST_CONTENT`].
 pub(super) fn content(path: &Path) -> io::Result<Vec<u8>> {
     let mut content = Vec::new();
-    File::open(path)?.take(MOST_CONTENT).read_to_end(&mut content)?;
+    open(path)?.take(MOST_CONTENT).read_to_end(&mut content)?;
     Ok(content)
 }
 
@@ -119,7 +132,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let folder = folder.path().canonicalize().unwrap();
         let (file, link) = (folder.join("a b\\c"), folder.join("link"));
-        std::fs::write(&file, "").unwrap();
+        fs::write(&file, "").unwrap();
         std::os::unix::fs::symlink(&file, &link).unwrap();
         let escaped = file.to_str().unwrap().replace('\\', "\\134").replace(' ', "\\040");
         let text = format!(

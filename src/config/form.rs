@@ -11,8 +11,8 @@ use bytesize::ByteSize;
 use http::HeaderName;
 use url::Url;
 
-use super::access;
 use super::problem::quoted;
+use super::{access, files};
 use crate::domain::event::Environment;
 
 /// Parses a text, or returns its fault and what is allowed.
@@ -221,15 +221,11 @@ pub(super) fn header_name() -> Form<HeaderName> {
 /// The form of the path of a readable file. No message repeats the path, since the value may be a
 /// misplaced key or certificate.
 pub(super) fn file() -> Form<PathBuf> {
-    Form::text(|text| {
-        let is_file = std::fs::File::open(text).and_then(|file| Ok(file.metadata()?.is_file()));
-        match is_file {
-            Ok(true) => Ok(text.into()),
-            Ok(false) => Err("names what is not a file; allowed is the path of a readable file".to_owned()),
-            Err(error) => Err(format!(
-                "names a file that cannot be opened: {}; allowed is the path of a readable file",
-                access::explained(Path::new(text), &error)
-            )),
-        }
+    Form::text(|text| match files::open(Path::new(text)) {
+        Ok(_) => Ok(text.into()),
+        Err(error) => Err(format!(
+            "names a file that cannot be opened: {}; allowed is the path of a readable file",
+            access::explained(Path::new(text), &error)
+        )),
     })
 }

@@ -2,7 +2,6 @@
 //!
 //! No message repeats a value. The effective configuration shows only the path of a secret's file.
 
-use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 
@@ -10,9 +9,9 @@ use ::config::ValueKind;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 
-use super::access;
 use super::problem::Faulty;
 use super::section::{RawValue, Section, text, variable};
+use super::{access, files};
 
 /// The text for a secret in the effective configuration.
 const REDACTED: &str = "[redacted]";
@@ -294,7 +293,7 @@ fn lines(content: &str) -> impl Iterator<Item = &str> {
 /// The fault of the file as text.
 fn read(path: &str) -> Result<(String, Option<String>), String> {
     let mut content = String::new();
-    let opened = File::open(path).and_then(|file| {
+    let opened = files::open(Path::new(path)).and_then(|file| {
         let exposed = access::readable(&file.metadata()?);
         file.take(LARGEST_FILE + 1).read_to_string(&mut content)?;
         Ok(exposed)

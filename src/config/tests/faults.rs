@@ -151,7 +151,7 @@ fn keys_that_contradict_one_another_are_problems() {
     assert_problem(
         "client_key_file = '/dev/stdin'",
         "targets.orders.client_key_file",
-        "names what is not a file",
+        "it is a pipe, a device or a folder, and not a regular file",
     );
     let pem = file("pem");
     let lone = format!("client_key_file = '{}'", pem.path().display());

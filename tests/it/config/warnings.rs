@@ -1,5 +1,7 @@
 //! Warnings of settings that are probably mistakes, and error messages at the start, without secrets.
 
+use std::os::unix::fs::symlink;
+
 use super::*;
 
 #[tokio::test]
@@ -106,6 +108,51 @@ async fn a_pasted_secret_is_in_no_message_about_a_file() {
             assert!(!said.contains(pasted) && !said.contains('\u{1b}'), "{key}: {said}");
         }
     }
+}
+
+/// Keys that name a file: three with a secret, and two with a certificate or a key.
+const FILE_KEYS: [&str; 5] = [
+    "PEPAY__API_KEY_FILE",
+    "WEBHOOKS__DEFAULT__SECRETS_FILE",
+    "TARGETS__ORDERS__HEADERS_FILE",
+    "PEPAY__CA_FILE",
+    "TARGETS__ORDERS__CLIENT_KEY_FILE",
+];
+
+#[tokio::test]
+async fn a_pipe_that_a_key_names_is_a_fault_and_check_does_not_wait_for_its_writer() {
+    let folder = TempDir::new().unwrap();
+    let (config, pipe) = (file("[pepay]"), folder.path().join("pipe"));
+    let made = output_of(Command::new("mkfifo").arg(&pipe)).await;
+    assert_eq!(made.code, Some(0), "{made:?}");
+    for key in FILE_KEYS {
+        let environment = [(&*format!("PEPAY_BRIDGE__{key}"), pipe.to_str().unwrap())];
+        let output = bridge(&["check", "--config", path(&config)], &environment).await;
+        assert_eq!(output.code, Some(2), "{key}: {output:?}");
+        let key = key.to_lowercase().replace("__", ".");
+        let says = |line: &str| line.starts_with(&format!("{key}: ")) && line.contains("a regular file");
+        assert!(output.stderr.lines().any(says), "{key} is not in\n{}", output.stderr);
+    }
+    // A shell starts a process that writes to the pipe.
+    let script = "PEPAY_BRIDGE__PEPAY__API_KEY_FILE=<(echo hidden-key-0123456789) \"$0\" check";
+    let output = output_of(&mut command_of("/bin/bash", &["-c", script], &Configuration::new())).await;
+    assert_eq!(output.code, Some(2), "{output:?}");
+    assert!(output.stderr.contains("pepay.api_key_file: names a file that cannot be read: it is a pipe"));
+}
+
+#[tokio::test]
+async fn a_secret_is_read_through_links_as_kubernetes_mounts_it() {
+    let folder = TempDir::new().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    std::fs::create_dir(path("..2026_01_02")).unwrap();
+    std::fs::write(path("..2026_01_02/key"), "hidden-key-0123456789").unwrap();
+    symlink("..2026_01_02", path("..data")).unwrap();
+    symlink("..data/key", path("key")).unwrap();
+    let config = file(WITH_SECRETS);
+    let key = path("key");
+    let environment = [("PEPAY_BRIDGE__PEPAY__API_KEY_FILE", key.to_str().unwrap())];
+    let output = bridge(&["check", "--config", config.path().to_str().unwrap()], &environment).await;
+    assert_eq!(effective(&output, "pepay", "api_key_file"), format!("{:?}", key.to_str().unwrap()));
 }
 
 #[tokio::test]
