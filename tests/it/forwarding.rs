@@ -54,6 +54,7 @@ async fn three_hundred_events_over_both_sources_reach_each_matching_target_once_
         ));
         assert_eq!(header("user-agent"), Some(concat!("pepay-bridge/", env!("CARGO_PKG_VERSION"))));
         assert_eq!(header("authorization"), None);
+        assert_eq!(header("pepay-bridge-term"), None, "a store of one process has no terms");
     }
     let sequences: BTreeSet<_> =
         acknowledged(&everything).values().map(|all| all[0].sequence.unwrap()).collect();

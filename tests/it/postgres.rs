@@ -7,6 +7,7 @@ mod tls;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use pepay_bridge::simulator::target::{Delivery, Target};
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _, PgConnection, Row as _};
 
@@ -168,6 +169,14 @@ async fn two_bridges_deliver_each_event_once_and_one_goes_on_with_what_a_killed_
         assert_each_once(target, &ids);
     }
     assert_eq!(database.text("SELECT max(sequence)::text FROM pepay_bridge.event").await, "250");
+    // The target of the killed bridge sees a greater term than before.
+    let terms = |target: &Target| -> Vec<i64> {
+        let term = |delivery: &Delivery| delivery.headers["pepay-bridge-term"].to_str().unwrap().parse();
+        target.deliveries().iter().map(term).collect::<Result<_, _>>().unwrap()
+    };
+    let terms: Vec<_> = targets.iter().map(terms).collect();
+    assert!(terms.iter().all(|terms| terms.is_sorted() && terms[0] > 0), "{terms:?}");
+    assert!(terms.iter().any(|terms| terms[0] < terms[249]), "{terms:?}");
 }
 
 /// Makes the database refuse records of attempts, as a server in trouble does.

@@ -177,7 +177,7 @@ fn a_compared_range_in_the_future_leaves_nothing_out() {
 }
 
 #[test]
-fn pages_in_a_circle_are_found_out() {
+fn circular_pages_are_detected() {
     let mut sweep = Sweep::new(1, None, 0);
     let page = |first: i64| {
         let events: Vec<_> = (first - 9..=first).rev().map(event).collect();

@@ -1,5 +1,7 @@
 //! The actions of an operator on deliveries.
 
+use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
+
 use super::*;
 use crate::domain::delivery::{Next, State};
 use crate::domain::event::EventId;
@@ -53,18 +55,36 @@ async fn act(operator: &OperatorStore, action: Action, id: &str) -> Result<(), A
 }
 
 #[tokio::test]
-async fn a_dead_delivery_is_sent_again_at_once_with_its_time_counted_anew() {
-    let mut fixture = Fixture::new(per_object()).await;
-    let operator = fixture.store.operator.clone();
-    let (mut arrivals, ledger) = fixture.outbox();
-    record(&fixture, "evt_1000-1", "a").await;
-    let job = arrived(&mut arrivals).await;
-    settle(&ledger, &job, Next::Dead).await;
-    act(&operator, Action::Retry, "evt_1000-1").await.unwrap();
-    let again = due(&ledger).await.remove(0);
-    assert_eq!((again.attempts, again.first_attempt_at, again.replays), (1, Some(NOW), 0));
-    settle(&ledger, &again, Next::Delivered).await;
-    assert_eq!(state(&operator, "evt_1000-1").await, State::Delivered);
+async fn a_delivery_that_an_operator_sends_again_is_due_at_once_and_its_time_starts_again() {
+    let later = NOW.plus(Duration::from_hours(1));
+    let cases = [
+        (Next::Dead, Some(Action::Retry)),
+        (Next::Retrying { due_at: later.plus(Duration::from_hours(1)) }, Some(Action::Retry)),
+        (Next::Held, Some(Action::Release)),
+        (Next::Delivered, None),
+    ];
+    for (before, action) in cases {
+        let time = Arc::new(AtomicI64::new(NOW.0));
+        let now = Arc::clone(&time);
+        let clock = Clock::from_fn(move || UnixMillis(now.load(Relaxed)));
+        let mut fixture = Fixture::timed(UnderTest::new().await, per_object(), clock).await;
+        let operator = fixture.store.operator.clone();
+        let (mut arrivals, ledger) = fixture.outbox();
+        record(&fixture, "evt_1000-1", "a").await;
+        let job = arrived(&mut arrivals).await;
+        settle(&ledger, &job, before).await;
+        time.store(later.0, Relaxed);
+        match action {
+            Some(action) => act(&operator, action, "evt_1000-1").await.unwrap(),
+            None => assert_eq!(operator.replay("orders", &event_id("evt_1000-1")).await, Ok(1)),
+        }
+        let again = heads(&ledger, later).await.remove(0);
+        let replays = u32::from(action.is_none());
+        let expected = (1, Some(later), replays);
+        assert_eq!((again.attempts, again.first_attempt_at, again.replays), expected, "{before:?}");
+        settle(&ledger, &again, Next::Delivered).await;
+        assert_eq!(state(&operator, "evt_1000-1").await, State::Delivered);
+    }
 }
 
 #[tokio::test]
@@ -199,7 +219,8 @@ async fn a_delivered_event_is_replayed_and_numbered() {
     // A target that it did not match gets it for the first time.
     assert_eq!(operator.replay("all", &event_id("evt_1")).await, Ok(1));
     let (_, all) = fixture.outbox();
-    assert_eq!(due_ids(&all).await, ["evt_1"]);
+    let first = due(&all).await.remove(0);
+    assert_eq!((id(&first), first.replays, first.attempts), ("evt_1", 1, 0));
 }
 
 #[tokio::test]

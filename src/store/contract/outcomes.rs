@@ -259,21 +259,47 @@ async fn an_attempt_cut_off_by_a_crash_is_held_or_repeated_as_configured() {
     {
         let mut fixture = Fixture::new(per_object()).await;
         let (mut arrivals, ledger) = fixture.outbox();
-        fixture.store.inbox.try_record(event("evt_1", "a")).await.unwrap();
-        fixture.store.inbox.try_record(event("evt_2", "a")).await.unwrap();
+        fixture.store.inbox.try_record(event("evt_2000-1", "a")).await.unwrap();
+        fixture.store.inbox.try_record(event("evt_3000-1", "a")).await.unwrap();
         let job = arrived(&mut arrivals).await;
         ledger.begin(AttemptStarted { sequence: job.sequence, number: 1, at: NOW }).await.unwrap();
 
         let mut fixture = fixture.restart(per_object()).await;
         let (_, ledger) = fixture.outbox();
-        let cut_off = InterruptedAttempt { event_id: "evt_1".to_owned(), number: 1 };
+        let cut_off = InterruptedAttempt { event_id: "evt_2000-1".to_owned(), number: 1 };
         assert_eq!(ledger.recover(on_uncertain).await, Ok(vec![cut_off]));
         assert_eq!(ledger.recover(on_uncertain).await, Ok(Vec::new()));
         let found = due(&ledger, NOW).await;
         assert_eq!(found.len(), due_again);
-        assert!(found.iter().all(|job| job.attempts == 1 && id(job) == "evt_1"));
+        assert!(found.iter().all(|job| job.attempts == 1 && id(job) == "evt_2000-1"));
         assert_eq!(fixture.backend.texts("SELECT state FROM delivery WHERE sequence = 1"), [state]);
+        let logged = fixture.backend.texts("SELECT number || ' ' || error FROM attempt");
+        assert_eq!(logged, ["1 the process ended while this attempt was on the wire"]);
+        // A held delivery comes before an earlier event of its object that arrives late.
+        fixture.store.inbox.try_record(event("evt_1000-1", "a")).await.unwrap();
+        let late: &[&str] = if on_uncertain == OnUncertain::Hold { &[] } else { &["evt_1000-1"] };
+        assert_eq!(due_ids(&ledger, NOW).await, late);
     }
+}
+
+#[tokio::test]
+async fn the_newest_hundred_attempts_of_each_delivery_are_kept() {
+    let mut fixture = Fixture::new(per_object()).await;
+    let (mut arrivals, ledger) = fixture.outbox();
+    let again = Next::Retrying { due_at: NOW };
+    for (id, attempts) in [("evt_1", 1), ("evt_2", 103)] {
+        fixture.store.inbox.try_record(event(id, id)).await.unwrap();
+        let job = arrived(&mut arrivals).await;
+        for number in 1..=attempts {
+            ledger.settle(vec![Settlement { number, ..settlement(&job, again) }]).await.unwrap();
+        }
+    }
+    let kept = |sequence: i64| {
+        let query =
+            format!("SELECT CAST(number AS bigint) FROM attempt WHERE sequence = {sequence} ORDER BY number");
+        fixture.backend.numbers(&query)
+    };
+    assert_eq!((kept(1), kept(2)), (vec![1], (4..=103).collect()));
 }
 
 #[tokio::test]

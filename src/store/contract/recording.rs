@@ -107,6 +107,24 @@ async fn a_batch_and_its_cursor_are_stored_together_or_not_at_all() {
 }
 
 #[tokio::test]
+async fn a_cursor_that_moves_keeps_the_record_of_sweeps_until_it_gets_another_one() {
+    let mut fixture = Fixture::new(vec![]).await;
+    let term = fixture.read_stream("commerce").await;
+    let inbox = &fixture.store.inbox;
+    for (id, given, kept) in [
+        ("evt_1", None, None),
+        ("evt_2", Some("first"), Some("first")),
+        ("evt_3", None, Some("first")),
+        ("evt_4", Some("second"), Some("second")),
+    ] {
+        let cursor = CursorMove { history: given.map(str::to_owned), ..cursor(id, term) };
+        inbox.record(Batch { events: vec![], cursor: Some(cursor) }).await.unwrap();
+        let resume = Resume { position: position(id), history: kept.map(str::to_owned) };
+        assert_eq!(inbox.resume("commerce").await, Ok(Some(resume)), "{id}");
+    }
+}
+
+#[tokio::test]
 async fn an_account_found_empty_has_a_position_too() {
     let mut fixture = Fixture::new(vec![]).await;
     let term = fixture.read_stream("commerce").await;

@@ -87,6 +87,11 @@ async fn the_deliveries_of_a_removed_target_move_to_another_one_unchanged_and_in
     assert_eq!(id(&heads(&ledger, NOW).await[0]), "evt_5000-1");
     operator.act(Action::Retry, "new", &"evt_2000-1".parse().unwrap()).await.unwrap();
     assert_eq!(operator.count(&moved()).await, Ok(0));
+
+    // The held delivery holds back its object, also an earlier event that arrives late.
+    record(&fixture, "evt_2500-1", "c").await;
+    let heads = heads(&ledger, NOW).await;
+    assert_eq!(heads.iter().map(id).collect::<Vec<_>>(), ["evt_2000-1", "evt_5000-1"]);
 }
 
 #[tokio::test]

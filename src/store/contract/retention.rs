@@ -90,12 +90,16 @@ async fn bodies_are_removed_once_every_delivery_has_ended_and_not_before() {
         aging.record(&format!("evt_{n}"), &n.to_string()).await;
         end(&mut arrivals, &ledger, next).await;
     }
+    aging.record("evt_0", "another").await;
+    let bodies_of_conflicts = "SELECT count(*) FROM conflict WHERE body IS NOT NULL";
     aging.pass(DAY);
     aging.sweep().await;
     assert_eq!(aging.held(), ["evt_0", "evt_1", "evt_2", "evt_3"], "not before their time");
+    assert_eq!(aging.count(bodies_of_conflicts), 1);
     aging.pass(Duration::from_millis(1));
     aging.sweep().await;
     assert_eq!(aging.held(), ["(evt_0)", "evt_1", "evt_2", "evt_3"]);
+    assert_eq!(aging.count(bodies_of_conflicts), 0);
     assert_eq!(aging.count("SELECT count(*) FROM attempt"), 3);
     let operator = &aging.fixture.store.operator;
     assert_eq!(operator.body(&event_id("evt_0")).await, Ok(Some(None)));
@@ -111,6 +115,7 @@ async fn bodies_are_removed_once_every_delivery_has_ended_and_not_before() {
     aging.sweep().await;
     assert_eq!(aging.held(), ["(evt_0)", "(evt_1)", "(evt_2)", "(evt_3)"]);
     assert_eq!(aging.count("SELECT count(*) FROM ripe"), 0);
+    assert_eq!(aging.count("SELECT count(*) FROM attempt"), 0);
 }
 
 #[tokio::test]
@@ -125,9 +130,11 @@ async fn events_are_removed_with_all_their_rows_and_their_sequences_are_not_give
     }
     let operator = &aging.fixture.store.operator;
     assert_eq!(operator.act_on_all(&work(Action::Cancel, &Filter::default()), 125, |_| {}).await, Ok(125));
+    let link = "INSERT INTO order_link (invoice_id, order_id, sequence) VALUES ('an invoice', 'an order', 1)";
+    aging.fixture.backend.execute(link);
     aging.pass(2 * DAY + Duration::from_millis(1));
     aging.sweep().await;
-    for table in ["event", "delivery", "attempt", "sighting", "conflict", "ripe"] {
+    for table in ["event", "delivery", "attempt", "sighting", "conflict", "order_link", "ripe"] {
         assert_eq!(aging.count(&format!("SELECT count(*) FROM {table}")), 0, "{table}");
     }
     let summary = aging.fixture.store.operator.summary().await.unwrap();

@@ -2,7 +2,7 @@
 //! the event.
 
 use http::StatusCode;
-use pepay_bridge::simulator::target::Reaction;
+use pepay_bridge::simulator::target::{Delivery, Reaction};
 
 use crate::delivery::{all_settled, failures, settled, targets};
 use crate::support::raw::Act;
@@ -91,7 +91,8 @@ async fn a_held_delivery_holds_back_its_object_and_no_request_is_repeated() {
     assert_eq!(status["targets"][0]["held"], 2, "{status}");
     bridge.stop().await;
 
-    let (mut requests, refused) = (target.deliveries(), Some(StatusCode::SERVICE_UNAVAILABLE));
+    let (all_requests, refused) = (target.deliveries(), Some(StatusCode::SERVICE_UNAVAILABLE));
+    let mut requests = all_requests.clone();
     requests.retain(|request| request.answer != refused);
     let all = requests.len();
     requests.sort_by(|a, b| a.id.cmp(&b.id));
@@ -99,4 +100,13 @@ async fn a_held_delivery_holds_back_its_object_and_no_request_is_repeated() {
     assert_eq!(requests.len(), all, "no request without an answer was repeated");
     let held_back = ids.len() - all;
     assert!(held_back < ids.len() / 2, "only what shares an object with a held delivery waits: {held_back}");
+    let held = world.rows(
+        "SELECT e.id, e.object_id FROM delivery d JOIN event e USING (sequence) WHERE d.state = 'held'",
+    );
+    for (id, object) in &held {
+        let is_about = |delivery: &&Delivery| delivery.object_id.as_deref() == Some(&**object);
+        let last = all_requests.iter().rfind(is_about).unwrap();
+        assert_eq!(*last.id, **id, "it holds back every other event of {object}");
+    }
+    assert_eq!(held.len(), 2);
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use pepay_bridge::simulator::target::Reaction;
 
 use crate::support::soon;
-use crate::support::world::{World, assert_each_once};
+use crate::support::world::{World, assert_each_once, assert_one_at_a_time};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn concurrency_is_a_limit_and_events_of_one_object_never_overlap() {
@@ -20,6 +20,7 @@ async fn concurrency_is_a_limit_and_events_of_one_object_never_overlap() {
     for target in [&narrow, &wide] {
         soon("all deliveries", target.until(|totals| totals.unique == 120)).await;
         assert_each_once(target, &ids);
+        assert_one_at_a_time(target);
     }
     bridge.stop().await;
     assert_eq!(narrow.totals().max_in_flight, 3);
