@@ -28,11 +28,6 @@ pub(super) fn create_folder(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Gives a file a mode by which only its owner may use it.
-pub(super) fn close_to_others(file: &File) -> io::Result<()> {
-    file.set_permissions(Permissions::from_mode(OWNERS_FILE))
-}
-
 /// Creates the empty file `path`, if it does not exist. SQLite gives the files that it creates
 /// beside a database the mode of the database.
 pub(super) fn create_file(path: &Path) -> io::Result<()> {

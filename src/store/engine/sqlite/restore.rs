@@ -4,7 +4,8 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use rusqlite::Connection;
+use rusqlite::backup::{Backup, StepResult};
+use rusqlite::{Connection, ErrorCode};
 
 use super::file::{self, Disk};
 use super::open;
@@ -66,8 +67,10 @@ pub enum RestoreError {
     Open(#[from] OpenError),
 }
 
-/// Puts a copy of `backup` in the place of `database`, after it was read and found sound. The
-/// former database is kept beside it, under its name with `suffix` added. Blocks.
+/// Puts a copy of `backup` in the place of `database`, after it was read and found sound. The copy
+/// includes what a write-ahead log beside `backup` holds, such as that of a former database that was
+/// kept here after a crash. The former database is kept beside it, under its name with `suffix`
+/// added. Blocks.
 ///
 /// # Errors
 /// [`RestoreError`]; then nothing has changed.
@@ -79,15 +82,18 @@ pub fn restore(backup: &Path, database: &Path, suffix: &str) -> Result<Restored,
     if open::schema_of(backup)?.is_none() {
         return Err(RestoreError::Nothing(backup.to_owned()));
     }
-    let folder = database.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    file::create_folder(folder).map_err(failed(folder))?;
+    if let Some(folder) = database.parent() {
+        file::create_folder(folder).map_err(failed(folder))?;
+    }
+    // A link to the database may be on another disk, to which nothing can be renamed.
     let database = open::canonical(database);
+    let folder = database.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if open::canonical(backup) == database {
         return Err(RestoreError::Itself(database));
     }
     // The lock is held until the end, so that no bridge starts meanwhile.
     let _lock = open::take_lock(&database)?;
-    let expected = fs::metadata(backup).map_err(failed(backup))?.len();
+    let expected = fs::metadata(backup).map_err(failed(backup))?.len() + file::wal_bytes(backup);
     let free = Disk::of(&database).map_err(failed(&database))?.free;
     if free < expected.saturating_add(RESERVE) {
         return Err(RestoreError::NoRoom { path: folder.to_owned(), expected, free });
@@ -95,8 +101,7 @@ pub fn restore(backup: &Path, database: &Path, suffix: &str) -> Result<Restored,
     // Only the owner may read the copy. It is removed unless it has been renamed to the database.
     let copy = tempfile::Builder::new().prefix(".pepay-bridge-restore-").tempfile_in(folder);
     let copy = copy.map_err(failed(folder))?;
-    fs::copy(backup, copy.path()).map_err(failed(backup))?;
-    file::close_to_others(copy.as_file()).map_err(failed(copy.path()))?;
+    copy_pages(backup, copy.path())?;
     copy.as_file().sync_all().map_err(failed(copy.path()))?;
     let restored =
         examine(copy.path()).map_err(|damage| RestoreError::Unsound { path: backup.to_owned(), damage })?;
@@ -104,6 +109,26 @@ pub fn restore(backup: &Path, database: &Path, suffix: &str) -> Result<Restored,
     copy.persist(&database).map_err(|error| failed(&database)(error.error))?;
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed(folder))?;
     Ok(Restored { kept, ..restored })
+}
+
+/// Copies the pages of `backup` to the empty file `copy`, as one snapshot.
+fn copy_pages(backup: &Path, copy: &Path) -> Result<(), RestoreError> {
+    let source = open::open_reader(backup)?;
+    let read = || Backup::new(&source, &mut Connection::open(copy)?)?.step(-1);
+    let refused = |path: &Path, reason: String| {
+        let source = io::Error::other(reason);
+        RestoreError::File { path: path.to_owned(), source }
+    };
+    match read() {
+        Ok(StepResult::Done) => Ok(()),
+        Ok(_) => Err(refused(backup, "another process is writing to it".to_owned())),
+        Err(error) => Err(match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+                RestoreError::Unsound { path: backup.to_owned(), damage: error.to_string() }
+            }
+            _ => refused(copy, error.to_string()),
+        }),
+    }
 }
 
 /// Reads a whole copy.
@@ -126,7 +151,8 @@ fn examine(path: &Path) -> Result<Restored, String> {
     }
 }
 
-/// Renames the database and the files that SQLite keeps beside it. Returns the new path of the
+/// Renames the database and the files that SQLite keeps beside it, also if the database itself is
+/// missing: SQLite would apply a log that is left to the new database. Returns the new path of the
 /// database, if there was one.
 fn set_aside(database: &Path, suffix: &str) -> io::Result<Option<PathBuf>> {
     let extended = |end: &str| {
@@ -134,21 +160,19 @@ fn set_aside(database: &Path, suffix: &str) -> io::Result<Option<PathBuf>> {
         name.push(end);
         PathBuf::from(name)
     };
-    if !database.try_exists()? {
-        return Ok(None);
-    }
-    let kept = extended(suffix);
-    if kept.try_exists()? {
-        return Err(io::Error::other(format!("{} is there already", kept.display())));
-    }
     // The log comes first: without its log, a database has another content.
+    let mut renamed = Vec::new();
     for beside in ["-wal", "-shm", ""] {
-        let from = extended(beside);
-        let mut to = kept.as_os_str().to_owned();
-        to.push(beside);
+        let (from, to) = (extended(beside), extended(&format!("{suffix}{beside}")));
+        if to.try_exists()? {
+            return Err(io::Error::other(format!("{} is there already", to.display())));
+        }
         if from.try_exists()? {
-            fs::rename(from, to)?;
+            renamed.push((from, to));
         }
     }
-    Ok(Some(kept))
+    for (from, to) in &renamed {
+        fs::rename(from, to)?;
+    }
+    Ok(renamed.pop().filter(|(from, _)| *from == database).map(|(_, kept)| kept))
 }

@@ -5,6 +5,7 @@ mod backup;
 mod migration;
 mod opening;
 mod plans;
+mod restore;
 mod retention;
 mod sightings;
 mod states;
