@@ -48,7 +48,7 @@ const ROWS: [&str; 12] = [
             coalesce(history, '') FROM stream_cursor",
     "SELECT 'target ' || id || ' ' || name || ' ' || coalesce(paused_at, 0) || ' ' || \
             coalesce(paused_reason, '') || ' ' || coalesce(retry_after_until, 0) FROM target",
-    "SELECT 'ripe ' || sequence FROM ripe",
+    "SELECT DISTINCT 'ripe ' || sequence FROM ripe",
     "SELECT 'retention ' || payload_through || ' ' || events_through FROM retention",
     "SELECT 'lateness ' || most FROM lateness",
     "SELECT 'audit ' || key || ' ' || at || ' ' || action || ' ' || count || ' ' || outcome FROM audit",

@@ -337,7 +337,7 @@ const OPEN: &str = "INSERT INTO delivery (target_id, sequence, state, lane, rank
      FROM unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[]) AS g (sequence, lane, rank, replays)";
 
 const NOTE: &str = "INSERT INTO ripe (sequence) SELECT g.sequence FROM unnest($1::bigint[]) AS g (sequence) \
-     WHERE g.sequence <= (SELECT payload_through FROM retention) ON CONFLICT DO NOTHING";
+     WHERE g.sequence <= (SELECT payload_through FROM retention)";
 
 async fn write(
     session: &mut Session,

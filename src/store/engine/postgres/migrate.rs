@@ -22,7 +22,7 @@ struct Migration {
 }
 
 /// The migrations, by version.
-const MIGRATIONS: [Migration; 3] = [
+const MIGRATIONS: [Migration; 4] = [
     Migration {
         version: 1,
         works_from: 1,
@@ -40,6 +40,12 @@ const MIGRATIONS: [Migration; 3] = [
         works_from: 1,
         name: "history",
         text: include_str!("../../../../migrations/postgres/0003_history.sql"),
+    },
+    Migration {
+        version: 4,
+        works_from: 1,
+        name: "ripe",
+        text: include_str!("../../../../migrations/postgres/0004_ripe.sql"),
     },
 ];
 

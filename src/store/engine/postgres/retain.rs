@@ -4,9 +4,9 @@
 //!
 //! Other processes write meanwhile. A statement of theirs that began before a position was moved
 //! does not know the new position. So an event that is passed over is noted as ripe here too, and
-//! looked at once more in the next sweep. An event that they are writing to stays noted. An event
-//! is locked while this module decides whether it is still needed, and while an operator's action
-//! sends it again.
+//! looked at once more in the next sweep. An event that they are writing to, or have just written
+//! to, stays noted. An event is locked while this module decides whether it is still needed, and
+//! while an operator's action sends it again.
 
 use std::collections::HashSet;
 
@@ -53,7 +53,7 @@ pub(super) const DEAD: &str = "WITH oldest AS ( \
        RETURNING d.target_id, d.sequence \
      ), noted AS ( \
        INSERT INTO ripe (sequence) SELECT DISTINCT sequence FROM cancelled \
-       WHERE sequence <= (SELECT payload_through FROM retention) ON CONFLICT DO NOTHING \
+       WHERE sequence <= (SELECT payload_through FROM retention) \
      ) SELECT t.id, t.name, count(*) AS number FROM cancelled c JOIN target t ON t.id = c.target_id \
        GROUP BY t.id, t.name ORDER BY t.name";
 
@@ -81,7 +81,7 @@ async fn payloads(session: &mut Session, before: UnixMillis) -> Result<bool, sql
     let Some(last) = old.last().copied() else { return Ok(false) };
     let passed_over = remove_payloads(session, &old).await?;
     session.execute(sqlx::query("UPDATE retention SET payload_through = $1").bind(last)).await?;
-    let note = "INSERT INTO ripe (sequence) SELECT unnest($1::bigint[]) ON CONFLICT DO NOTHING";
+    let note = "INSERT INTO ripe (sequence) SELECT unnest($1::bigint[])";
     session.execute(sqlx::query(note).bind(passed_over)).await?;
     Ok(more)
 }
@@ -106,39 +106,33 @@ async fn events(
 
 async fn recheck(session: &mut Session, changes: &mut BacklogChanges) -> Result<bool, sqlx::Error> {
     let (_, events_through) = positions(session).await?;
-    let next = "SELECT sequence FROM ripe ORDER BY sequence LIMIT $1";
+    let next = "SELECT DISTINCT sequence FROM ripe ORDER BY sequence LIMIT $1";
     let ripe: Vec<i64> = numbers(&session.rows(sqlx::query(next).bind(STEP)).await?)?;
     let (passed, others): (Vec<i64>, Vec<i64>) =
         ripe.iter().partition(|sequence| **sequence <= events_through);
     let mut left = remove_events(session, changes, &passed).await?;
     left.extend(remove_payloads(session, &others).await?);
-    let busy = being_written(session, &left).await?;
-    let looked_at: Vec<i64> = ripe.iter().copied().filter(|sequence| !busy.contains(sequence)).collect();
+    let undone = surely_undone(session, &left).await?;
+    let stays: HashSet<i64> = left.into_iter().filter(|sequence| !undone.contains(sequence)).collect();
+    let looked_at: Vec<i64> = ripe.iter().copied().filter(|sequence| !stays.contains(sequence)).collect();
     // An event that is not finished yet is noted again when its next delivery ends.
     session.execute(sqlx::query("DELETE FROM ripe WHERE sequence = ANY ($1)").bind(&looked_at)).await?;
     Ok(is_full(ripe.len()) && !looked_at.is_empty())
 }
 
-pub(super) const UNDONE: &str = "SELECT target_id, sequence FROM delivery WHERE sequence = ANY ($1) \
-       AND coalesce(settled_at IS NULL OR state = 'dead', true)";
+pub(super) const LOCK_UNDONE: &str = "SELECT sequence FROM delivery WHERE sequence = ANY ($1) \
+       AND coalesce(settled_at IS NULL OR state = 'dead', true) FOR SHARE SKIP LOCKED";
 
-/// Returns those of `sequences` that have an unfinished delivery to which another process is
-/// writing. The others cannot change until the transaction ends.
-async fn being_written(session: &mut Session, sequences: &[i64]) -> Result<HashSet<i64>, sqlx::Error> {
+/// Returns those of `sequences` that surely have an unfinished delivery until the transaction ends,
+/// since it is locked. Of the others, another process is writing to each unfinished delivery, or has
+/// finished the last one.
+async fn surely_undone(session: &mut Session, sequences: &[i64]) -> Result<HashSet<i64>, sqlx::Error> {
     if sequences.is_empty() {
         return Ok(HashSet::new());
     }
-    let keys = |rows: &[PgRow]| -> Result<HashSet<(i64, i64)>, sqlx::Error> {
-        rows.iter().map(|row| Ok((row.try_get("sequence")?, row.try_get("target_id")?))).collect()
-    };
-    let undone = keys(&session.rows(sqlx::query(UNDONE).bind(sequences)).await?)?;
-    let locking = sqlx::query(LOCK_UNDONE).bind(sequences);
-    let locked = keys(&session.rows(locking).await?)?;
-    Ok(undone.difference(&locked).map(|(sequence, _)| *sequence).collect())
+    let locked = session.rows(sqlx::query(LOCK_UNDONE).bind(sequences)).await?;
+    Ok(numbers(&locked)?.into_iter().collect())
 }
-
-pub(super) const LOCK_UNDONE: &str = "SELECT target_id, sequence FROM delivery WHERE sequence = ANY ($1) \
-       AND coalesce(settled_at IS NULL OR state = 'dead', true) FOR SHARE SKIP LOCKED";
 
 /// Returns the sequences up to which bodies and whole events have been removed.
 async fn positions(session: &mut Session) -> Result<(i64, i64), sqlx::Error> {

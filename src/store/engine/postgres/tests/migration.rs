@@ -1,4 +1,4 @@
-//! A migration while another process holds a lock that it needs.
+//! A migration while another process holds a lock that it needs, and one of a schema in use.
 
 use std::time::Duration;
 
@@ -40,5 +40,20 @@ async fn a_migration_that_meets_a_lock_is_tried_again_and_gives_up_with_the_reas
     }
     holder.execute("ROLLBACK").await.unwrap();
     migrating.join_all().await;
+    assert_eq!(backend.number("SELECT max(version) FROM pepay_bridge_migration"), migrate::newest());
+}
+
+/// Makes the schema that of version 3, with an event that is noted.
+const BEFORE: &str = "DROP INDEX ripe_sequence; ALTER TABLE ripe ADD PRIMARY KEY (sequence); \
+    INSERT INTO ripe (sequence) VALUES (7); DELETE FROM pepay_bridge_migration WHERE version >= 4";
+
+#[tokio::test]
+async fn what_was_noted_to_be_looked_at_again_outlasts_the_end_of_its_unique_key() {
+    let backend = Postgres::new().await;
+    drop(backend.engine().await);
+    backend.execute(BEFORE);
+    drop(backend.engine().await);
+    backend.execute("INSERT INTO ripe (sequence) VALUES (7)");
+    assert_eq!(backend.numbers("SELECT sequence FROM ripe"), [7, 7]);
     assert_eq!(backend.number("SELECT max(version) FROM pepay_bridge_migration"), migrate::newest());
 }

@@ -219,7 +219,6 @@ fn statements(backend: &Postgres) -> Vec<Hot> {
         hot(retain::OLD, vec![one(1000), one(50_000), one(500)], &["event_pkey"]),
         hot(retain::DONE, vec![Numbers((1001..=1500).collect())], &["delivery_sequence"]),
         hot(retain::LOCK_EVENTS, vec![Numbers((1001..=1500).collect())], &["event_pkey"]),
-        hot(retain::UNDONE, vec![Numbers((1001..=1500).collect())], &["delivery_sequence"]),
         hot(retain::LOCK_UNDONE, vec![Numbers((1001..=1500).collect())], &["delivery_sequence"]),
         hot(retain::REMOVE_BODIES, vec![Numbers((1001..=1500).collect())], &["event_pkey"]),
         hot(retain::REMOVE_ATTEMPTS, vec![Numbers((1001..=1500).collect())], &["attempt_pkey"]),

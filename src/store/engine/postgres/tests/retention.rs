@@ -16,7 +16,7 @@ use crate::domain::delivery::{Next, Ordering};
 use crate::store::committer::Group;
 use crate::store::contract::{Backend as _, NOW, event, route};
 use crate::store::counts::BacklogChanges;
-use crate::store::engine::{Authority, EngineError, GroupKind, RetentionStep};
+use crate::store::engine::{Authority, Engine, EngineError, GroupKind, RetentionStep};
 use crate::store::error::ActError;
 use crate::store::settings::Durability;
 use crate::store::types::{Act, ActKind, Settlement, TargetId, Term};
@@ -27,17 +27,22 @@ const PAYLOADS: RetentionStep = RetentionStep::Payloads { before: UnixMillis(i64
 /// Returns two processes with an event for each of the targets, and the numbers and terms of the
 /// targets.
 async fn with_one_event(targets: &[&str]) -> (Engines, Vec<(TargetId, Term)>) {
+    with_events(1, targets).await
+}
+
+/// Like [`with_one_event`], with this number of events.
+async fn with_events(number: usize, targets: &[&str]) -> (Engines, Vec<(TargetId, Term)>) {
     let routes = targets.iter().map(|name| route(name, "*", Ordering::PerObject)).collect();
     let mut engines = Engines::new(2, routes).await;
-    engines.append(0, vec![event("evt_1", "a")]);
+    engines.append(0, (1..=number).map(|n| event(&format!("evt_{n}"), &n.to_string())).collect());
     let terms = targets.iter().map(|name| engines.backend.term(&format!("target/{name}")));
     let owned = engines.targets.iter().copied().zip(terms).collect();
     (engines, owned)
 }
 
-fn delivered() -> [Settlement; 1] {
+fn delivered(sequence: i64) -> [Settlement; 1] {
     [Settlement {
-        sequence: 1,
+        sequence,
         number: 1,
         started_at: NOW,
         duration: Duration::ZERO,
@@ -48,12 +53,24 @@ fn delivered() -> [Settlement; 1] {
     }]
 }
 
-fn settle(group: &mut Group<'_>, (target, term): (TargetId, Term)) -> Result<(), EngineError> {
-    group.engine.settle(term, target, &delivered().each_ref(), group.changes, group.now)
+fn settle(group: &mut Group<'_>, owned: (TargetId, Term)) -> Result<(), EngineError> {
+    settle_one(group, owned, 1)
+}
+
+fn settle_one(
+    group: &mut Group<'_>,
+    (target, term): (TargetId, Term),
+    sequence: i64,
+) -> Result<(), EngineError> {
+    group.engine.settle(term, target, &delivered(sequence).each_ref(), group.changes, group.now)
 }
 
 fn retain(group: &mut Group<'_>, step: RetentionStep) -> Result<(), EngineError> {
     group.engine.retain(step, group.changes, group.now).map(drop)
+}
+
+fn look_again(group: &mut Group<'_>) -> Result<(), EngineError> {
+    retain(group, RetentionStep::Recheck)
 }
 
 fn replay(group: &mut Group<'_>, (target, term): (TargetId, Term)) -> Result<(), EngineError> {
@@ -81,11 +98,71 @@ async fn a_body_whose_last_delivery_was_being_settled_during_a_recheck_is_remove
     let (second, now) = (&mut engines.all[1], engines.now);
     second.begin(GroupKind::Writes).unwrap();
     let mut changes = BacklogChanges::default();
-    second.settle(owned[1].1, owned[1].0, &delivered().each_ref(), &mut changes, now).unwrap();
-    engines.group(0, |group| retain(group, RetentionStep::Recheck)).unwrap();
+    second.settle(owned[1].1, owned[1].0, &delivered(1).each_ref(), &mut changes, now).unwrap();
+    engines.group(0, look_again).unwrap();
     engines.all[1].commit().unwrap();
     assert_eq!(engines.backend.number(BODIES), 1);
-    engines.group(0, |group| retain(group, RetentionStep::Recheck)).unwrap();
+    engines.group(0, look_again).unwrap();
+    assert_eq!((engines.backend.number(BODIES), engines.backend.number("SELECT count(*) FROM ripe")), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_ends_while_it_is_looked_at_again_is_found_later() {
+    let (mut engines, owned) = with_events(2, &["orders", "all"]).await;
+    engines.group(0, |group| retain(group, PAYLOADS)).unwrap();
+    for (target, sequence) in [(0, 1), (1, 1), (0, 2)] {
+        engines.group(0, |group| settle_one(group, owned[target], sequence)).unwrap();
+    }
+    // The conflicts of the first event are removed after the deliveries of the second one were
+    // looked at.
+    let address = Address::of(&engines.backend.server, Durability::Normal).unwrap();
+    let mut holder = PgConnection::connect_with(&address.options).await.unwrap();
+    let schema = &engines.backend.server.schema;
+    let hold = format!(
+        "BEGIN; SET LOCAL idle_in_transaction_session_timeout = 0; LOCK TABLE \"{schema}\".conflict IN SHARE MODE"
+    );
+    holder.execute(sqlx::AssertSqlSafe(hold)).await.unwrap();
+    let Engines { all, routes, backend, now, .. } = &mut engines;
+    let [first, second] = &mut all[..] else { panic!("there are two") };
+    block_in_place(|| {
+        thread::scope(|scope| {
+            let looking = scope.spawn(|| group(&mut **first, routes, *now, look_again));
+            let waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'conflict'::regclass";
+            while backend.number(waits) == 0 {
+                assert!(!looking.is_finished(), "it has not waited for the conflicts");
+            }
+            group(&mut **second, routes, *now, |group| settle_one(group, owned[1], 2)).unwrap();
+            Handle::current().block_on(holder.execute("ROLLBACK")).unwrap();
+            looking.join().unwrap().unwrap();
+            group(&mut **second, routes, *now, look_again).unwrap();
+        });
+    });
+    assert_eq!((engines.backend.number(BODIES), engines.backend.number("SELECT count(*) FROM ripe")), (0, 0));
+}
+
+#[tokio::test]
+async fn old_events_that_end_at_two_targets_in_a_different_order_do_not_wait_for_each_other() {
+    let (mut engines, owned) = with_events(2, &["orders", "all"]).await;
+    engines.group(0, |group| retain(group, PAYLOADS)).unwrap();
+    engines.group(0, look_again).unwrap();
+    assert_eq!(engines.backend.number("SELECT count(*) FROM ripe"), 0);
+    let now = engines.now;
+    let one = |engine: &mut dyn Engine, (target, term): (TargetId, Term), sequence: i64| {
+        let (settled, mut changes) = (delivered(sequence), BacklogChanges::default());
+        engine.settle(term, target, &settled.each_ref(), &mut changes, now).unwrap();
+    };
+    let [first, second] = &mut engines.all[..] else { panic!("there are two") };
+    first.begin(GroupKind::Writes).unwrap();
+    second.begin(GroupKind::Writes).unwrap();
+    one(&mut **first, owned[0], 1);
+    one(&mut **second, owned[1], 2);
+    thread::scope(|scope| {
+        scope.spawn(|| one(&mut **first, owned[0], 2));
+        one(&mut **second, owned[1], 1);
+    });
+    first.commit().unwrap();
+    second.commit().unwrap();
+    engines.group(0, look_again).unwrap();
     assert_eq!((engines.backend.number(BODIES), engines.backend.number("SELECT count(*) FROM ripe")), (0, 0));
 }
 
@@ -112,7 +189,7 @@ async fn a_body_whose_delivery_ends_by_an_older_statement_than_the_recheck_is_re
             group(&mut **first, routes, *now, |group| retain(group, PAYLOADS)).unwrap();
             Handle::current().block_on(holder.execute("ROLLBACK")).unwrap();
             settling.join().unwrap().unwrap();
-            group(&mut **first, routes, *now, |group| retain(group, RetentionStep::Recheck)).unwrap();
+            group(&mut **first, routes, *now, look_again).unwrap();
         });
     });
     assert_eq!((engines.backend.number(BODIES), engines.backend.number("SELECT count(*) FROM ripe")), (0, 0));
