@@ -9,6 +9,7 @@
 //! [`Term`]. Each process reads the deliveries that others have stored from the
 //! [log](Engine::read_log). In a store of one process the term is constant and the log is empty.
 
+mod age;
 mod due;
 mod event_row;
 pub mod postgres;

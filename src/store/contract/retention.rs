@@ -8,6 +8,7 @@ use crate::domain::event::EventId;
 use crate::domain::operator::{Action, Filter, Page};
 use crate::store::contract::{DEAD_RETENTION, PAYLOAD_RETENTION as DAY};
 use crate::store::error::ActError;
+use crate::store::types::Batch;
 
 /// A store whose time the test moves. Bodies are kept for a day, ids for two.
 pub(in super::super) struct Aging {
@@ -261,6 +262,47 @@ async fn one_event_from_the_future_does_not_delay_the_removal_of_others() {
     aging.pass(DAY + Duration::from_millis(1));
     aging.sweep().await;
     assert_eq!(aging.held(), ["(evt_0)", "(evt_1)"]);
+}
+
+#[tokio::test]
+async fn an_event_of_a_clock_that_was_behind_takes_away_none_before_it() {
+    let aging = Aging::new().await;
+    aging.record("evt_0", "a").await;
+    aging.record("evt_1", "b").await;
+    let wrong = Received { received_at: UnixMillis(0), ..event("evt_2", "c") };
+    aging.fixture.store.inbox.try_record(wrong).await.unwrap();
+    let operator = &aging.fixture.store.operator;
+    assert_eq!(operator.act_on_all(&work(Action::Cancel, &Filter::default()), 3, |_| {}).await, Ok(3));
+    aging.sweep().await;
+    assert_eq!(aging.held(), ["evt_0", "evt_1", "evt_2"]);
+    aging.pass(DAY + Duration::from_millis(1));
+    aging.sweep().await;
+    assert_eq!(aging.held(), ["(evt_0)", "(evt_1)", "(evt_2)"]);
+}
+
+#[tokio::test]
+async fn many_events_with_a_time_to_come_do_not_hold_up_the_others() {
+    const AHEAD: usize = 1234;
+    let aging = Aging::new().await;
+    let ahead = |n: usize| {
+        let received_at = NOW.plus(1000 * DAY);
+        Received { received_at, ..event(&format!("evt_{n}"), &n.to_string()) }
+    };
+    let events = (0..AHEAD).map(ahead).chain([event("evt_last", "a")]).collect();
+    aging.fixture.store.inbox.record(Batch { events, cursor: None }).await.unwrap();
+    let operator = &aging.fixture.store.operator;
+    let all = u64::try_from(AHEAD + 1).unwrap();
+    assert_eq!(operator.act_on_all(&work(Action::Cancel, &Filter::default()), all, |_| {}).await, Ok(all));
+    let bodies = || aging.count("SELECT count(*) FROM event WHERE body IS NOT NULL");
+    aging.pass(DAY);
+    aging.sweep().await;
+    assert_eq!(bodies(), i64::try_from(AHEAD + 1).unwrap(), "an event behind them has its time left");
+    aging.pass(Duration::from_millis(1));
+    aging.sweep().await;
+    assert_eq!(bodies(), 0);
+    aging.pass(DAY);
+    aging.sweep().await;
+    assert_eq!(aging.count("SELECT count(*) FROM event"), 0);
 }
 
 #[tokio::test]

@@ -18,6 +18,7 @@ use super::session::Session;
 use crate::domain::clock::UnixMillis;
 use crate::domain::delivery::State;
 use crate::store::counts::BacklogChanges;
+use crate::store::engine::age::{RunEnd, old_ones};
 use crate::store::engine::{Retained, RetentionStep};
 use crate::store::types::TargetId;
 
@@ -33,8 +34,10 @@ pub(super) async fn step(
 ) -> Result<Retained, sqlx::Error> {
     let more = match step {
         RetentionStep::Dead { before } => return dead(session, changes, before, now).await,
-        RetentionStep::Payloads { before } => payloads(session, before).await,
-        RetentionStep::Events { before, but_newest } => events(session, changes, before, but_newest).await,
+        RetentionStep::Payloads { before } => payloads(session, (before, now)).await,
+        RetentionStep::Events { before, but_newest } => {
+            events(session, changes, (before, now), but_newest).await
+        }
         RetentionStep::Recheck => recheck(session, changes).await,
         RetentionStep::Audit { before, newest } => audit::remove_old(session, before, newest).await,
         // Autovacuum does this.
@@ -75,9 +78,9 @@ async fn dead(
     Ok(Retained { more: all >= STEP, expired })
 }
 
-async fn payloads(session: &mut Session, before: UnixMillis) -> Result<bool, sqlx::Error> {
+async fn payloads(session: &mut Session, times: (UnixMillis, UnixMillis)) -> Result<bool, sqlx::Error> {
     let (through, _) = positions(session).await?;
-    let (old, more) = old(session, (through, i64::MAX), before).await?;
+    let (old, more) = old(session, (through, i64::MAX), times).await?;
     let Some(last) = old.last().copied() else { return Ok(false) };
     let passed_over = remove_payloads(session, &old).await?;
     session.execute(sqlx::query("UPDATE retention SET payload_through = $1").bind(last)).await?;
@@ -89,7 +92,7 @@ async fn payloads(session: &mut Session, before: UnixMillis) -> Result<bool, sql
 async fn events(
     session: &mut Session,
     changes: &mut BacklogChanges,
-    before: UnixMillis,
+    times: (UnixMillis, UnixMillis),
     but_newest: i64,
 ) -> Result<bool, sqlx::Error> {
     let (payloads, through) = positions(session).await?;
@@ -97,7 +100,7 @@ async fn events(
     let newest: i64 = only(session.rows(sqlx::query(newest)).await?)?.try_get("newest")?;
     // This position never passes that of the bodies, so that one position shows which events were
     // passed over.
-    let (old, more) = old(session, (through, payloads.min(newest - but_newest)), before).await?;
+    let (old, more) = old(session, (through, payloads.min(newest - but_newest)), times).await?;
     let Some(last) = old.last().copied() else { return Ok(false) };
     remove_events(session, changes, &old).await?;
     session.execute(sqlx::query("UPDATE retention SET events_through = $1").bind(last)).await?;
@@ -146,20 +149,46 @@ pub(super) const OLD: &str = "SELECT sequence, received_at FROM event WHERE sequ
                               ORDER BY sequence LIMIT $3";
 
 /// Returns the next events in a range of sequences that arrived before `before`, and whether there
-/// may be more. They are taken in the order of acceptance: an event with a late time of a wrong
-/// clock does not keep those behind it.
+/// may be more. They are taken in the order of acceptance: events with a time of a wrong clock
+/// neither keep those behind them nor take away those before them.
 async fn old(
     session: &mut Session,
     (after, through): (i64, i64),
-    before: UnixMillis,
+    (before, now): (UnixMillis, UnixMillis),
 ) -> Result<(Vec<i64>, bool), sqlx::Error> {
     let rows = session.rows(sqlx::query(OLD).bind(after).bind(through).bind(STEP)).await?;
-    let next = rows.iter().map(|row| Ok((row.try_get("sequence")?, row.try_get("received_at")?)));
-    let mut next = next.collect::<Result<Vec<(i64, i64)>, sqlx::Error>>()?;
+    let next = rows.iter().map(|row| Ok((row.try_get("sequence")?, UnixMillis(row.try_get("received_at")?))));
+    let mut next = next.collect::<Result<Vec<(i64, UnixMillis)>, sqlx::Error>>()?;
     let looked_at = next.len();
-    next.truncate(next.iter().rposition(|(_, at)| *at < before.0).map_or(0, |last| last + 1));
+    let are_to_come = is_full(looked_at) && next.iter().all(|(_, at)| *at > now);
+    let are_old = match next.last() {
+        Some((last, _)) if are_to_come => is_old_behind(session, *last, (before, now)).await?,
+        _ => false,
+    };
+    if !are_old {
+        next.truncate(old_ones(next.iter().map(|(_, at)| *at), before, now));
+    }
     let more = next.len() == looked_at && is_full(looked_at);
     Ok((next.into_iter().map(|(sequence, _)| sequence).collect(), more))
+}
+
+/// Returns whether the first event after `sequence` whose time is not to come is old.
+async fn is_old_behind(
+    session: &mut Session,
+    sequence: i64,
+    (before, now): (UnixMillis, UnixMillis),
+) -> Result<bool, sqlx::Error> {
+    let mut end = RunEnd::after(sequence);
+    loop {
+        let (Ok(looked_at) | Err(looked_at)) = end.next();
+        let query = sqlx::query("SELECT received_at FROM event WHERE sequence = $1").bind(looked_at);
+        let rows = session.rows(query).await?;
+        let arrival: Option<i64> = rows.first().map(|row| row.try_get("received_at")).transpose()?;
+        if end.next().is_err() {
+            return Ok(arrival.is_some_and(|at| at < before.0));
+        }
+        end.note(looked_at, arrival.is_some_and(|at| at > now.0));
+    }
 }
 
 // The aggregate looks at every delivery of an event, which are few. For a plain condition the

@@ -16,6 +16,7 @@ use super::audit;
 use crate::domain::clock::UnixMillis;
 use crate::domain::delivery::State;
 use crate::store::counts::BacklogChanges;
+use crate::store::engine::age::{RunEnd, old_ones};
 use crate::store::engine::{Retained, RetentionStep};
 use crate::store::types::TargetId;
 
@@ -69,8 +70,10 @@ pub(super) fn step(
 ) -> rusqlite::Result<Retained> {
     let more = match step {
         RetentionStep::Dead { before } => return dead(connection, (positions, changes), before, now),
-        RetentionStep::Payloads { before } => payloads(connection, positions, before),
-        RetentionStep::Events { before, but_newest } => events(connection, changes, before, but_newest),
+        RetentionStep::Payloads { before } => payloads(connection, positions, (before, now)),
+        RetentionStep::Events { before, but_newest } => {
+            events(connection, changes, (before, now), but_newest)
+        }
         RetentionStep::Recheck => recheck(connection, changes),
         RetentionStep::Audit { before, newest } => audit::remove_old(connection, before, newest),
         RetentionStep::Vacuum => vacuum(connection),
@@ -116,10 +119,10 @@ fn dead(
 fn payloads(
     connection: &Connection,
     positions: &mut Positions,
-    before: UnixMillis,
+    times: (UnixMillis, UnixMillis),
 ) -> rusqlite::Result<bool> {
     let through: i64 = position(connection, "SELECT payload_through FROM retention")?;
-    let (old, more) = old(connection, (through, i64::MAX), before)?;
+    let (old, more) = old(connection, (through, i64::MAX), times)?;
     let Some(last) = old.last() else { return Ok(false) };
     positions.payloads_through = *last;
     for &sequence in &old {
@@ -134,7 +137,7 @@ fn payloads(
 fn events(
     connection: &Connection,
     changes: &mut BacklogChanges,
-    before: UnixMillis,
+    times: (UnixMillis, UnixMillis),
     but_newest: i64,
 ) -> rusqlite::Result<bool> {
     let through = position(connection, "SELECT events_through FROM retention")?;
@@ -142,7 +145,7 @@ fn events(
     // passed over.
     let payloads = position(connection, "SELECT payload_through FROM retention")?;
     let newest = position(connection, "SELECT coalesce(max(sequence), 0) FROM event")?;
-    let (old, more) = old(connection, (through, payloads.min(newest - but_newest)), before)?;
+    let (old, more) = old(connection, (through, payloads.min(newest - but_newest)), times)?;
     let Some(last) = old.last() else { return Ok(false) };
     for &sequence in &old {
         if is_done(connection, sequence)? {
@@ -175,12 +178,12 @@ fn recheck(connection: &Connection, changes: &mut BacklogChanges) -> rusqlite::R
 }
 
 /// Returns the next events in a range of sequences that arrived before `before`, and whether there
-/// may be more. They are taken in the order of acceptance: an event with a late time of a wrong
-/// clock does not keep those behind it.
+/// may be more. They are taken in the order of acceptance: events with a time of a wrong clock
+/// neither keep those behind them nor take away those before them.
 fn old(
     connection: &Connection,
     (after, through): (i64, i64),
-    before: UnixMillis,
+    (before, now): (UnixMillis, UnixMillis),
 ) -> rusqlite::Result<(Vec<i64>, bool)> {
     let mut select = connection.prepare_cached(
         "SELECT sequence, received_at FROM event WHERE sequence > ?1 AND sequence <= ?2 \
@@ -191,9 +194,34 @@ fn old(
     })?;
     let mut next = rows.collect::<rusqlite::Result<Vec<_>>>()?;
     let looked_at = next.len();
-    next.truncate(next.iter().rposition(|(_, at)| *at < before).map_or(0, |last| last + 1));
+    let are_to_come = is_full(looked_at) && next.iter().all(|(_, at)| *at > now);
+    let are_old = match next.last() {
+        Some((last, _)) if are_to_come => is_old_behind(connection, *last, (before, now))?,
+        _ => false,
+    };
+    if !are_old {
+        next.truncate(old_ones(next.iter().map(|(_, at)| *at), before, now));
+    }
     let more = next.len() == looked_at && is_full(looked_at);
     Ok((next.into_iter().map(|(sequence, _)| sequence).collect(), more))
+}
+
+/// Returns whether the first event after `sequence` whose time is not to come is old.
+fn is_old_behind(
+    connection: &Connection,
+    sequence: i64,
+    (before, now): (UnixMillis, UnixMillis),
+) -> rusqlite::Result<bool> {
+    let mut select = connection.prepare_cached("SELECT received_at FROM event WHERE sequence = ?1")?;
+    let mut arrival =
+        |sequence: i64| select.query_row([sequence], |row| row.get(0).map(UnixMillis)).optional();
+    let mut end = RunEnd::after(sequence);
+    loop {
+        match end.next() {
+            Ok(next) => end.note(next, arrival(next)?.is_some_and(|at| at > now)),
+            Err(behind) => return Ok(arrival(behind)?.is_some_and(|at| at < before)),
+        }
+    }
 }
 
 /// Returns whether the event is not needed any more: every delivery was made, or an operator has
