@@ -108,9 +108,15 @@ impl Comparison {
             let now = self.clock.now();
             let events = self.reader.seen_after(self.position, STRIDE).await?;
             let is_closed = |event: &Seen| now.since(event.received_at) >= WINDOW;
-            // Goes up to the last closed one: an event with the time of a wrong clock must not hold
-            // up the others.
-            let Some(last) = events.iter().rposition(is_closed) else { return Ok(()) };
+            let is_to_come = |event: &Seen| event.received_at.since(now) >= WINDOW;
+            let is_full = i64::try_from(events.len()).is_ok_and(|found| found >= STRIDE);
+            // Goes up to the last closed one, and over events of which all arrived while the clock was
+            // ahead: events with the time of a wrong clock must not hold up the others.
+            let last = events.iter().rposition(is_closed).or_else(|| {
+                let all_are_to_come = is_full && events.iter().all(is_to_come);
+                all_are_to_come.then(|| events.len() - 1)
+            });
+            let Some(last) = last else { return Ok(()) };
             for event in &events[..=last] {
                 self.take(event);
             }

@@ -1,6 +1,7 @@
 //! The sightings of events by each source.
 
 use super::*;
+use crate::store::types::Batch;
 use crate::store::view::{Races, SourceCount};
 
 fn by(source: Source, seconds: u64, id: &str) -> Received {
@@ -89,6 +90,19 @@ async fn a_source_is_quiet_once_the_other_alone_has_brought_many_events_and_no_l
     // The quiet source brings an event again.
     record(&fixture, by(Source::Webhook, 395, "evt_21")).await;
     assert_eq!(fixture.store.operator.quiet(), []);
+}
+
+#[tokio::test]
+async fn many_events_with_a_time_to_come_do_not_end_the_comparison() {
+    let fixture = later(400).await;
+    let mut comparison = fixture.store.comparison();
+    let ahead = (0..600).map(|n| by(Source::Backfill, 100_000, &format!("evt_ahead_{n}")));
+    let alone = (0..20).map(|n| by(Source::Stream, n, &format!("evt_{n}")));
+    let events = ahead.chain(alone).collect();
+    fixture.store.inbox.record(Batch { events, cursor: None }).await.unwrap();
+    comparison.look(true).await.unwrap();
+    let quiet = fixture.store.operator.quiet();
+    assert_eq!(quiet.iter().map(|one| (one.source, one.missed)).collect::<Vec<_>>(), [(Source::Webhook, 20)]);
 }
 
 #[tokio::test]
