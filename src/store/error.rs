@@ -113,6 +113,9 @@ pub enum ActError {
     /// The target has a delivery of the event already.
     #[error("the target has a delivery of this event already")]
     AlreadyThere,
+    /// The target from which the delivery would be taken is configured, and may be sending it.
+    #[error("the target that has the delivery is configured")]
+    InUse,
     /// The event has no delivery to the target.
     #[error("the event has no delivery to this target")]
     NoSuchDelivery,

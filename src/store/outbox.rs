@@ -9,12 +9,12 @@ use std::sync::Arc;
 
 use super::committer::{Group, Settle, Tasks};
 use super::engine::{Authority, EngineError};
-use super::error::RecordError;
+use super::error::{ActError, RecordError};
 use super::lease::Lease;
 use super::remote;
-use super::routing::NewOutbox;
+use super::routing::{NewOutbox, TargetQueue};
 use super::types::{
-    Act, Acted, AttemptStarted, Found, InterruptedAttempt, Search, Settlement, TargetId, Term,
+    Act, ActKind, Acted, AttemptStarted, Found, InterruptedAttempt, Search, Settlement, TargetId, Term,
 };
 use crate::domain::clock::{Clock, UnixMillis};
 use crate::domain::delivery::OnUncertain;
@@ -87,8 +87,7 @@ impl DeliveryLog {
         }
         let (authority, target) = (Authority::Owner(self.term), self.target);
         let act = move |group: &mut Group<'_>| {
-            let mut acted =
-                group.engine.act(authority, target, &acts, group.routes, group.changes, group.now)?;
+            let mut acted = carry_out(group, (authority, target), &acts)?;
             acted.extend(refused.iter().cloned());
             if let Some(request) = &answers
                 && !group.engine.answer(request, &remote::answer(&acted).to_string())?
@@ -148,8 +147,25 @@ pub(super) async fn act_on_unowned(
     target: TargetId,
     acts: Vec<Act>,
 ) -> Result<Vec<Acted>, RecordError> {
-    let act = move |group: &mut Group<'_>| {
-        group.engine.act(Authority::Unowned, target, &acts, group.routes, group.changes, group.now)
+    tasks.write(move |group| carry_out(group, (Authority::Unowned, target), &acts)).await
+}
+
+/// Carries out `acts` on deliveries of `target`. No delivery is taken from a target that is
+/// configured: its dispatcher may be sending it. It may have been configured again after the acts
+/// were chosen.
+fn carry_out(
+    group: &mut Group<'_>,
+    (authority, target): (Authority, TargetId),
+    acts: &[Act],
+) -> Result<Vec<Acted>, EngineError> {
+    let routes = group.routes;
+    let is_in_use = |act: &Act| match act.kind {
+        ActKind::Take(from) => routes.of(from).is_some_and(TargetQueue::is_open),
+        _ => false,
     };
-    tasks.write(act).await
+    let (in_use, acts): (Vec<Act>, Vec<Act>) = acts.iter().cloned().partition(is_in_use);
+    let mut acted = group.engine.act(authority, target, &acts, routes, group.changes, group.now)?;
+    let refused = |act: Act| Acted { sequence: act.sequence, lane: None, result: Err(ActError::InUse) };
+    acted.extend(in_use.into_iter().map(refused));
+    Ok(acted)
 }

@@ -41,6 +41,7 @@ enum WrittenError {
     NoSuchTarget,
     NotConfigured,
     AlreadyThere,
+    InUse,
     NoSuchDelivery,
     NotAllowed { state: String },
     OnTheWire,
@@ -123,6 +124,7 @@ impl From<ActError> for WrittenError {
             ActError::NoSuchTarget => Self::NoSuchTarget,
             ActError::NotConfigured => Self::NotConfigured,
             ActError::AlreadyThere => Self::AlreadyThere,
+            ActError::InUse => Self::InUse,
             ActError::NoSuchDelivery => Self::NoSuchDelivery,
             ActError::NotAllowed { state, allowed: _ } => {
                 Self::NotAllowed { state: state.as_str().to_owned() }
@@ -142,6 +144,7 @@ impl WrittenError {
             Self::NoSuchTarget => ActError::NoSuchTarget,
             Self::NotConfigured => ActError::NotConfigured,
             Self::AlreadyThere => ActError::AlreadyThere,
+            Self::InUse => ActError::InUse,
             Self::NoSuchDelivery => ActError::NoSuchDelivery,
             Self::NotAllowed { state } => {
                 let allowed = match &act.kind {

@@ -1,12 +1,16 @@
 //! The deliveries of a removed target, and the events that a new target has missed.
 
+use tokio::runtime::Handle;
+use tokio::task::block_in_place;
+
 use super::*;
 use crate::domain::delivery::{Next, State};
 use crate::domain::event::Environment;
 use crate::domain::operator::{Action, BulkMove, BulkReplay, BulkWork, Filter};
 use crate::pepay::condition::Condition;
 use crate::store::error::{ActError, BulkError};
-use crate::store::types::AttemptStarted;
+use crate::store::types::{AttemptStarted, Batch};
+use crate::store::view::BulkProgress;
 
 fn moved() -> BulkWork {
     moved_if(Filter::default())
@@ -158,6 +162,26 @@ async fn deliveries_are_moved_from_a_removed_target_to_a_configured_one_alone() 
     let nowhere = BulkMove { from: "nobody".to_owned(), to: "other".to_owned(), filter: Filter::default() };
     let nowhere = BulkWork::Move(nowhere);
     assert_eq!(operator.count(&nowhere).await, Err(BulkError::NoSuchTarget("nobody".to_owned())));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_that_is_configured_again_during_a_move_keeps_what_it_has_left() {
+    let fixture = Fixture::new(to("old")).await;
+    let events = (0..250).map(|n| event(&format!("evt_{n}"), &n.to_string())).collect();
+    fixture.store.inbox.record(Batch { events, cursor: None }).await.unwrap();
+    let fixture = fixture.restart(to("new")).await;
+    let configure_again = |so_far: BulkProgress| {
+        if so_far.changed == so_far.gone_through {
+            let again = fixture.store.reroute(vec!["new".into()], to("old"));
+            block_in_place(|| Handle::current().block_on(again)).unwrap();
+        }
+    };
+    let operator = &fixture.store.operator;
+    let ended = operator.act_on_all(&moved(), 250, configure_again).await;
+    assert_eq!(ended, Err(BulkError::InUse("old".to_owned())));
+    let of = "SELECT count(*) FROM delivery d JOIN target t ON t.id = d.target_id WHERE t.name = ";
+    let count = |name: &str| fixture.backend.number(&format!("{of}'{name}' AND d.state = 'pending'"));
+    assert_eq!((count("new"), count("old")), (200, 50));
 }
 
 #[tokio::test]

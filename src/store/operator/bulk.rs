@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::{OperatorStore, unread};
 use crate::domain::delivery::State;
 use crate::domain::operator::{Action, BulkMove, BulkReplay, BulkWork, Filter};
-use crate::store::error::BulkError;
+use crate::store::error::{ActError, BulkError};
 use crate::store::lease;
 use crate::store::settings::Route;
 use crate::store::types::{Act, ActKind, Candidate, Movable, TargetId};
@@ -61,6 +61,11 @@ impl OperatorStore {
                 so_far.changed += u64::try_from(changed).unwrap_or(0);
                 so_far.gone_through += u64::try_from(gone_through).unwrap_or(0);
                 progress(so_far);
+                if let BulkWork::Move(BulkMove { from, .. }) = work
+                    && acted.iter().any(|acted| acted.result == Err(ActError::InUse))
+                {
+                    return Err(BulkError::InUse(from.clone()));
+                }
                 if paced {
                     tokio::time::sleep(began.elapsed()).await;
                 }

@@ -149,6 +149,10 @@ impl Api {
         match error {
             BulkError::Changed { matching } => Problem::count_changed(confirmed, matching),
             BulkError::NoSuchTarget(name) => self.no_target(&name),
+            BulkError::InUse(_) if changed > 0 => {
+                let detail = format!("{error}; {changed} were changed before it was configured");
+                Problem::conflict("target_in_use", detail)
+            }
             BulkError::InUse(_) => Problem::conflict("target_in_use", error.to_string()),
             BulkError::Store(error) => unfinished(changed, &error.to_string()),
         }

@@ -201,6 +201,7 @@ impl From<ActError> for Problem {
             ActError::OnTheWire => Self::conflict("on_the_wire", detail),
             ActError::NotConfigured => Self::conflict("target_removed", detail),
             ActError::AlreadyThere => Self::conflict("already_there", detail),
+            ActError::InUse => Self::conflict("target_in_use", detail),
             ActError::PayloadGone => Self::gone(detail),
             ActError::Store(error) => error.into(),
         }
