@@ -3,6 +3,7 @@
 use super::*;
 use crate::domain::delivery::{Next, State};
 use crate::domain::operator::{Action, Filter, Page};
+use crate::store::error::ActError;
 use crate::store::view::{DeliverySummary, EventSummary};
 
 fn routes() -> Vec<Route> {
@@ -91,6 +92,18 @@ async fn a_text_is_found_in_bodies_byte_for_byte_in_calls_that_are_bounded() {
         assert_eq!(found(text, 50).await.is_empty(), text != "_", "{text}: no pattern, no case");
     }
     fixture.close().await;
+}
+
+#[tokio::test]
+async fn a_text_with_a_nul_is_looked_for_like_any_other() {
+    let fixture = Fixture::new(routes()).await;
+    fixture.store.inbox.try_record(event("evt_1", "a\\u0000b")).await.unwrap();
+    let about = |object: &str| Filter { object_id: Some(object.to_owned()), ..Filter::default() };
+    assert_eq!(ids(&all_events(&fixture, &about("a\0b"), 50).await), ["evt_1"]);
+    assert_eq!(ids(&all_events(&fixture, &about("a\0c"), 50).await), [""; 0]);
+    let (operator, id) = (&fixture.store.operator, "evt_1".parse().unwrap());
+    assert_eq!(operator.delivery("or\0ders", &id).await, Ok(None));
+    assert_eq!(operator.replay("or\0ders", &id).await, Err(ActError::NoSuchTarget));
 }
 
 #[tokio::test]

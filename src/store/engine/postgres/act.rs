@@ -6,8 +6,9 @@ use std::collections::HashMap;
 use sqlx::Row as _;
 use sqlx::postgres::PgRow;
 
+use super::moving::{self, Moved};
 use super::session::{Failed, Session};
-use super::words::rounds;
+use super::words::{clean, rounds};
 use super::{fence, search};
 use crate::domain::clock::UnixMillis;
 use crate::domain::delivery::{self, Ordering, State};
@@ -26,7 +27,7 @@ pub(super) async fn find(
 ) -> Result<Result<Key, ActError>, sqlx::Error> {
     let query = "SELECT (SELECT t.id FROM target t WHERE t.name = $1) AS target_id, \
                         (SELECT e.sequence FROM event e WHERE e.id = $2) AS sequence";
-    let rows = session.rows(sqlx::query(query).bind(target).bind(id.as_str())).await?;
+    let rows = session.rows(sqlx::query(query).bind(clean(target)).bind(id.as_str())).await?;
     let Some(row) = rows.first() else { return Err(sqlx::Error::RowNotFound) };
     Ok(match (row.try_get("target_id")?, row.try_get("sequence")?) {
         (None, _) => Err(ActError::NoSuchTarget),

@@ -306,7 +306,8 @@ impl Database {
                 for value in values {
                     query = match value {
                         Value::Number(number) => query.bind(number),
-                        Value::Text(text) => query.bind(text),
+                        // No text of PostgreSQL contains NUL, and stored ones have U+FFFD instead.
+                        Value::Text(text) => query.bind(text.map(|text| text.replace('\0', "\u{fffd}"))),
                         Value::Numbers(numbers) => query.bind(numbers),
                     };
                 }
