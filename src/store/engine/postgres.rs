@@ -10,7 +10,8 @@
 //! | [`write`] | the engine |
 //! | [`append`], [`log`] | storing events, by the function of migration 1; reading the events of other processes |
 //! | [`fence`] | checking the right to change the deliveries of a target |
-//! | [`settle`], [`act`], [`hold`] | outcomes of attempts, actions of operators, pauses and `Retry-After` |
+//! | [`settle`], [`hold`] | outcomes of attempts, pauses and `Retry-After` |
+//! | [`act`], [`moving`] | actions of operators; deliveries that move to another target |
 //! | [`search`] | the open deliveries of a target, in their order |
 //! | [`retain`], [`identity`], [`audit`] | removing old rows; the Pepay account of each source; the audit trail |
 //! | [`check`], [`import`] | checking a store; moving a store from a file |
@@ -34,6 +35,7 @@ mod listener;
 mod log;
 pub(in crate::store) mod membership;
 mod migrate;
+mod moving;
 pub(in crate::store) mod peers;
 mod retain;
 mod search;

@@ -1,7 +1,7 @@
 //! Carries out actions of an operator on deliveries. Reads the rows, decides each action, and
 //! writes all changes together.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use sqlx::Row as _;
 use sqlx::postgres::PgRow;
@@ -74,6 +74,9 @@ struct Actions<'a> {
 /// The change that is to be written, or why there is none.
 type Decision = Result<Change, ActError>;
 
+/// The lane of a delivery that was taken over and the number of its replays, or why it was not.
+type Taken = Result<(Option<i64>, u32), ActError>;
+
 /// Carries out `acts` on deliveries of `target`. None of these is on the wire. Until the
 /// transaction ends, no target from which a delivery is taken has an owner.
 pub(super) async fn all(
@@ -96,31 +99,25 @@ pub(super) async fn all(
         let places = places(session, routes, target, &sequences).await?;
         let found = deliveries(session, target, &sequences).await?;
         let actions = Actions { routes, target, now, found, places };
+        let asked = round.iter().map(|index| &acts[**index]);
+        let mut taken = take(session, (&actions, changes), asked).await?;
         let mut written = Vec::new();
         for index in round {
             let act = &acts[*index];
             let before = actions.found.get(&act.sequence).copied();
-            if let ActKind::Take(from) = act.kind {
-                let taken = take(session, (&actions, changes), from, act.sequence, before.is_some()).await?;
-                let (lane, result) = match taken {
-                    Ok((lane, replays)) => (lane, Ok(replays)),
+            let (lane, result) = match taken.remove(&act.sequence) {
+                Some(Ok((lane, replays))) => (lane, Ok(replays)),
+                Some(Err(error)) => (None, Err(error)),
+                None => match actions.decide(act, before) {
+                    Ok(change) => {
+                        changes.step(target, before.map(|before| before.state), change.state);
+                        written.push(change);
+                        (change.lane, Ok(change.replays))
+                    }
                     Err(error) => (None, Err(error)),
-                };
-                let lane = lane.or(before.and_then(|before| before.lane));
-                done.insert(*index, Acted { sequence: act.sequence, lane, result });
-                continue;
-            }
-            let decision = actions.decide(act, before);
-            let lane = decision.as_ref().ok().and_then(|change| change.lane);
-            let lane = lane.or(before.and_then(|before| before.lane));
-            let result = match decision {
-                Ok(change) => {
-                    changes.step(target, before.map(|before| before.state), change.state);
-                    written.push(change);
-                    Ok(change.replays)
-                }
-                Err(error) => Err(error),
+                },
             };
+            let lane = lane.or(before.and_then(|before| before.lane));
             done.insert(*index, Acted { sequence: act.sequence, lane, result });
         }
         write(session, target, &written, now).await?;
@@ -207,6 +204,24 @@ impl Actions<'_> {
         })
     }
 
+    /// Takes over an unfinished or dead delivery of another target, with its attempts, at its place
+    /// in its lane. If this target already has a delivery of the event, the other one is cancelled
+    /// instead. A delivery that is recorded as on the wire has no dispatcher any more and is held,
+    /// since its outcome is unknown.
+    fn take(&self, sequence: i64, found: DeliveryRow) -> Result<Moved, ActError> {
+        if found.state.is_settled() && found.state != State::Dead {
+            return Err(ActError::NotAllowed { state: found.state, allowed: &BulkMove::STATES });
+        }
+        if self.found.contains_key(&sequence) {
+            return Err(ActError::AlreadyThere);
+        }
+        let (lane, rank) = self.place(sequence)?;
+        let state = if found.state == State::Sending { State::Held } else { found.state };
+        let lane = lane.filter(|_| !state.is_settled());
+        let rank = if state == State::Held { FIRST } else { rank };
+        Ok(Moved { sequence, state, lane, rank })
+    }
+
     /// Returns the lane of an event and its rank there.
     fn place(&self, sequence: i64) -> Result<(Option<i64>, i64), ActError> {
         if !self.routes.of(self.target).is_some_and(TargetQueue::is_open) {
@@ -216,55 +231,52 @@ impl Actions<'_> {
     }
 }
 
-/// Copies a delivery to another target.
-const COPY: &str = "INSERT INTO delivery (target_id, sequence, state, lane, rank, due_at, attempts, replays, \
-            first_attempt_at, settled_at, status, duration_ms) \
-     SELECT $3, sequence, $4, $5, $6, due_at, attempts, replays, first_attempt_at, settled_at, status, duration_ms \
-     FROM delivery WHERE target_id = $1 AND sequence = $2";
-
-/// Takes over an unfinished or dead delivery of the target `from`, with its attempts, at its place
-/// in its lane. If this target already has a delivery of the event, the one of `from` is cancelled
-/// instead. A delivery that is recorded as on the wire has no dispatcher any more and is held,
-/// since its outcome is unknown.
+/// Takes over the deliveries of the acts that say so. Returns the result for each of them, by
+/// sequence.
 async fn take(
     session: &mut Session,
     (actions, changes): (&Actions<'_>, &mut BacklogChanges),
-    from: TargetId,
-    sequence: i64,
-    is_there: bool,
-) -> Result<Result<(Option<i64>, u32), ActError>, sqlx::Error> {
-    let found = deliveries(session, from, &[sequence]).await?.remove(&sequence);
-    let Some(found) = found else { return Ok(Err(ActError::NoSuchDelivery)) };
-    if found.state.is_settled() && found.state != State::Dead {
-        return Ok(Err(ActError::NotAllowed { state: found.state, allowed: &BulkMove::STATES }));
+    acts: impl Iterator<Item = &Act>,
+) -> Result<HashMap<i64, Taken>, sqlx::Error> {
+    let mut wanted: BTreeMap<TargetId, Vec<i64>> = BTreeMap::new();
+    for act in acts {
+        if let ActKind::Take(from) = act.kind {
+            wanted.entry(from).or_default().push(act.sequence);
+        }
     }
-    if is_there {
-        let end = "UPDATE delivery SET state = 'cancelled', due_at = NULL, lane = NULL, settled_at = $3 \
-                   WHERE target_id = $1 AND sequence = $2";
-        session.execute(sqlx::query(end).bind(from.0).bind(sequence).bind(actions.now.0)).await?;
-        session.execute(sqlx::query(NOTE).bind(vec![sequence])).await?;
-        changes.step(from, Some(found.state), State::Cancelled);
-        return Ok(Err(ActError::AlreadyThere));
+    let mut taken = HashMap::new();
+    for (from, sequences) in wanted {
+        let found = deliveries(session, from, &sequences).await?;
+        let (mut moved, mut ended) = (Vec::new(), Vec::new());
+        for sequence in sequences {
+            let Some(found) = found.get(&sequence).copied() else {
+                taken.insert(sequence, Err(ActError::NoSuchDelivery));
+                continue;
+            };
+            let decision = actions.take(sequence, found);
+            match &decision {
+                Ok(one) => {
+                    changes.change(from, found.state, -1);
+                    changes.change(actions.target, one.state, 1);
+                    moved.push(*one);
+                }
+                Err(ActError::AlreadyThere) => {
+                    changes.step(from, Some(found.state), State::Cancelled);
+                    ended.push(sequence);
+                }
+                Err(_) => {}
+            }
+            taken.insert(sequence, decision.map(|one| (one.lane, found.replays)));
+        }
+        if !moved.is_empty() {
+            moving::write(session, (from, actions.target), &moved).await?;
+        }
+        if !ended.is_empty() {
+            moving::cancel(session, from, &ended, actions.now).await?;
+            session.execute(sqlx::query(NOTE).bind(ended)).await?;
+        }
     }
-    let (lane, rank) = match actions.place(sequence) {
-        Ok(place) => place,
-        Err(error) => return Ok(Err(error)),
-    };
-    let state = if found.state == State::Sending { State::Held } else { found.state };
-    let lane = lane.filter(|_| !state.is_settled());
-    let rank = if state == State::Held { FIRST } else { rank };
-    let copy = sqlx::query(COPY).bind(from.0).bind(sequence).bind(actions.target.0).bind(state.as_str());
-    session.execute(copy.bind(lane).bind(rank)).await?;
-    for statement in [
-        "UPDATE attempt SET target_id = $3 WHERE target_id = $1 AND sequence = $2",
-        "DELETE FROM delivery WHERE target_id = $1 AND sequence = $2 AND target_id <> $3",
-    ] {
-        let query = sqlx::query(statement).bind(from.0).bind(sequence).bind(actions.target.0);
-        session.execute(query).await?;
-    }
-    changes.change(from, found.state, -1);
-    changes.change(actions.target, state, 1);
-    Ok(Ok((lane, found.replays)))
+    Ok(taken)
 }
 
 async fn deliveries(
