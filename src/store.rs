@@ -89,6 +89,10 @@ const LEASE_CONNECTIONS: u32 = 2;
 /// The shortest time between two counts of the unfinished deliveries.
 const RECOUNT: Duration = Duration::from_secs(2);
 
+/// How many counts follow a group that may be stored all the same. A server that waits for a standby
+/// may end the commit of such a group later than a count sees.
+const DOUBTFUL: u32 = 15;
+
 /// The pause after a count, as a multiple of the count's duration: the committer does other work
 /// then.
 const RECOUNT_SHARE: u32 = 20;
@@ -256,18 +260,24 @@ impl Store {
     /// attempts on the wire of a target that no replica is configured with any more.
     pub fn recount(&self, stop: CancellationToken) -> impl Future<Output = ()> + Send + use<> {
         let (tasks, cluster) = (self.tasks.clone(), self.peers().map(|peers| peers.cluster()));
-        let (mut once_more, counters) = (self.left_to_another, Arc::clone(&self.counters));
+        let (mut counts, counters) = (u32::from(self.left_to_another), Arc::clone(&self.counters));
         async move {
             let mut rest = RECOUNT;
             while stop.run_until_cancelled(tokio::time::sleep(rest)).await.is_some() {
                 let is_shared = cluster.as_ref().is_some_and(|cluster| cluster.borrow().has_others());
-                once_more |= counters.take_doubt();
-                // Counts once more after the others have left: their last changes are not counted
-                // yet.
-                if std::mem::replace(&mut once_more, is_shared) || is_shared {
+                if counters.take_doubt() {
+                    counts = DOUBTFUL;
+                }
+                if counts > 0 || is_shared {
                     let began = Instant::now();
                     // The committer logs trouble of the database at a higher level.
-                    once_more |= tasks.control(|reply| Control::Recount { reply }).await != Ok(false);
+                    let counted = tasks.control(|reply| Control::Recount { reply }).await;
+                    // Counts once more after the others have left: their last changes are not counted
+                    // yet.
+                    counts = match counted {
+                        Ok(is_left) => counts.saturating_sub(1).max(u32::from(is_shared || is_left)),
+                        Err(_) => counts.max(1),
+                    };
                     rest = RECOUNT.max(began.elapsed() * RECOUNT_SHARE);
                 }
             }
