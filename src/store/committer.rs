@@ -266,8 +266,8 @@ impl Committer {
                     self.left.reverse();
                     if group.iter().any(|task| !task.only_reads()) {
                         self.meters.commit.record(started.elapsed());
+                        self.health.committed(started);
                     }
-                    self.health.committed(started);
                     self.counters.change_unfinished(&changes);
                     // This comes before the events of this group and before the result of any
                     // search.

@@ -9,6 +9,10 @@ use crate::store::engine::EngineError;
 /// The interval between two lines while a failure lasts.
 const REMINDER: Duration = Duration::from_secs(10);
 
+/// The time without a failure after which a commit ends the failure. A full disk still takes some small
+/// groups, so failures and commits alternate.
+const CALM: Duration = Duration::from_secs(10);
+
 /// How long a failure counts as recent. A full disk may still take the few bytes of a probe.
 const RECENT: Duration = Duration::from_secs(15);
 
@@ -41,9 +45,10 @@ impl CommitHealth {
         }
     }
 
-    /// Notes that a group was committed.
+    /// Notes that a group that writes was committed.
     pub(super) fn committed(&mut self, now: Instant) {
-        if let Some(trouble) = self.ongoing.take() {
+        let is_over = self.last.as_ref().is_none_or(|(at, _)| now.duration_since(*at) >= CALM);
+        if let Some(trouble) = self.ongoing.take_if(|_| is_over) {
             let (seconds, refused) = (now.duration_since(trouble.since).as_secs(), trouble.refused);
             tracing::info!(refused, seconds, "the store commits again");
         }
@@ -53,5 +58,31 @@ impl CommitHealth {
     pub(super) fn recent_failure(&self, now: Instant) -> Option<&str> {
         let recent = |at: Instant| now.duration_since(at) < RECENT;
         self.last.as_ref().filter(|(at, _)| recent(*at)).map(|(_, error)| &**error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn a_failure_that_some_commits_interrupt_is_one_until_it_has_been_over_for_a_while() {
+        let (start, full) = (Instant::now(), EngineError::Unavailable("the disk is full".to_owned()));
+        let mut health = CommitHealth::default();
+        for second in 0..5 {
+            health.failed(start + second * SECOND, &full, 3);
+            health.committed(start + second * SECOND);
+        }
+        let said =
+            |health: &CommitHealth| health.ongoing.as_ref().map(|trouble| (trouble.said, trouble.refused));
+        assert_eq!(said(&health), Some((start, 15)));
+        health.committed(start + 13 * SECOND);
+        assert_eq!(said(&health), Some((start, 15)));
+        health.committed(start + 4 * SECOND + CALM);
+        assert_eq!(said(&health), None);
+        health.failed(start + 20 * SECOND, &full, 1);
+        assert_eq!(said(&health), Some((start + 20 * SECOND, 1)));
     }
 }
