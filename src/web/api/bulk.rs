@@ -80,7 +80,8 @@ pub(super) async fn replay(
     Body(members): Body,
 ) -> Result<Json<BulkOutcome>, Problem> {
     let ReplayAllBody { replay, written, extent } = ReplayAllBody::read(members)?;
-    audit.target(&replay.target).filter(&written);
+    let narrowed = if replay.missing { format!("missing {written}") } else { written };
+    audit.target(&replay.target).filter(&narrowed);
     api.carry_out(&BulkWork::Replay(replay), extent, audit).await
 }
 

@@ -102,12 +102,15 @@ async fn every_change_and_every_reading_of_a_body_is_kept_and_logged_whatever_th
     post(ADMIN, "targets/nobody/pause", "{}", 404).await;
     post(ADMIN, "deliveries/cancel", r#"{"filter":{"state":"dead"},"dry_run":true}"#, 200).await;
     post(ADMIN, "deliveries/cancel", r#"{"filter":{"state":"dead"},"confirm":0}"#, 200).await;
+    let missing = r#"{"target":"orders","filter":{},"missing":true,"confirm":0}"#;
+    post(ADMIN, "deliveries/replay", missing, 200).await;
     post(ADMIN, &format!("events/{id}/replay"), "no JSON", 400).await;
     post("a-wrong-token-altogether", "targets/orders/resume", "{}", 401).await;
 
     let entries = listed(&bridge, "limit=50").await;
     let expected = [
         json!(["admin_token", "replay", null, id, 0, "malformed_body"]),
+        json!(["admin_token", "replay", "orders", null, 0, "done"]),
         json!(["admin_token", "cancel", null, null, 0, "done"]),
         json!(["admin_token", "pause", "nobody", null, 0, "not_found"]),
         json!(["admin_token", "pause", "orders", null, 1, "done"]),
@@ -115,7 +118,7 @@ async fn every_change_and_every_reading_of_a_body_is_kept_and_logged_whatever_th
         json!(["grafana", "read_body", null, id, 1, "done"]),
     ];
     assert_eq!(entries.iter().map(|entry| json!(members(entry))).collect::<Vec<_>>(), expected);
-    assert_eq!(entries[1]["filter"], r#"{"state":"dead"}"#);
+    assert_eq!([&entries[1]["filter"], &entries[2]["filter"]], ["missing {}", r#"{"state":"dead"}"#]);
     for entry in &entries {
         assert_eq!(
             (&entry["client"], entry["peer"].as_str().unwrap().starts_with("127.0.0.1:")),
