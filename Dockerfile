@@ -16,8 +16,8 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
     find . -path ./target -prune -o -type f -exec touch {} + \
     && machine="$(uname -m)" \
     && export CARGO_TARGET_DIR="target/$machine" \
-    && cargo build --profile dist --locked --features otlp --bin pepay-bridge \
-    && install -D "$CARGO_TARGET_DIR/dist/pepay-bridge" /image/pepay-bridge \
+    && deploy/image/build.sh \
+    && install -D "$CARGO_TARGET_DIR"/*/dist/pepay-bridge /image/pepay-bridge \
     && install -d /image/doc \
     && deploy/image/licences.sh --features otlp >/image/doc/THIRD-PARTY-LICENCES.txt \
     && install -m 0644 LICENSE-APACHE LICENSE-MIT /image/doc/ \

@@ -6,17 +6,17 @@
 # must not matter. Both builds have the same folder, as in the image: texts of panics contain the paths
 # of the dependencies' sources.
 #
-# tests/reproducible.sh [FLAG...]: passes the flags to cargo, such as --target x86_64-unknown-linux-musl.
+# tests/reproducible.sh [FLAG...]: passes the flags to cargo.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 folder=$PWD/target/reproducible
-# build NAME COMMAND...: builds with cargo, which COMMAND starts, and with `flags`.
+# build NAME COMMAND...: builds with deploy/image/build.sh, which COMMAND starts, and with `flags`.
 build() {
   local name=$1
   shift
   rm -rf "$folder"
-  "$@" cargo build --quiet --profile dist --locked --features otlp --bin pepay-bridge --target-dir "$folder" "${flags[@]}"
+  "$@" deploy/image/build.sh --quiet --target-dir "$folder" "${flags[@]}"
   find "$folder" -path '*/dist/pepay-bridge' -exec mv {} "target/reproducible-$name" \;
 }
 flags=(--jobs 2 "$@")

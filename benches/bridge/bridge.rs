@@ -6,7 +6,7 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::Outcome;
@@ -68,7 +68,7 @@ pub fn import(folder: &Path, from: &Path, setup: &Setup) -> Outcome<()> {
     }
 }
 
-/// A running bridge. Dropping it kills the process.
+/// A running bridge. Dropping it stops the process.
 pub struct Bridge {
     child: Child,
     /// The address of the public listener.
@@ -112,17 +112,24 @@ impl Bridge {
 
     /// Sends SIGTERM and waits until the process has ended.
     pub fn stop(mut self) -> Outcome<()> {
-        let told = Command::new("kill").args(["-TERM", &self.pid().to_string()]).status()?;
-        let status = if told.success() { self.child.wait()? } else { told };
+        let status = self.end()?;
         if status.success() { Ok(()) } else { Err(format!("the bridge did not stop well: {status}").into()) }
+    }
+
+    fn end(&mut self) -> std::io::Result<ExitStatus> {
+        if let Some(status) = self.child.try_wait()? {
+            return Ok(status);
+        }
+        let told = Command::new("kill").args(["-TERM", &self.pid().to_string()]).status()?;
+        if told.success() { self.child.wait() } else { Ok(told) }
     }
 }
 
 impl Drop for Bridge {
     fn drop(&mut self) {
-        // An error means that the process has ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        // SIGTERM, since a build that records a profile writes it at its regular end. A stop takes 35 s
+        // at most. An error means that the process has ended already.
+        let _ = self.end();
     }
 }
 
