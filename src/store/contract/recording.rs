@@ -125,6 +125,18 @@ async fn a_cursor_that_moves_keeps_the_record_of_sweeps_until_it_gets_another_on
 }
 
 #[tokio::test]
+async fn more_events_can_be_compared_than_a_statement_has_parameters() {
+    let fixture = Fixture::new(vec![]).await;
+    let batch = Batch { events: vec![event("evt_7", "a"), event("evt_69999", "a")], cursor: None };
+    fixture.store.inbox.record(batch).await.unwrap();
+    let listed: Vec<_> = (0..70_000).map(|n| (format!("evt_{n}").parse().unwrap(), None)).collect();
+    let held = fixture.store.inbox.compare(&listed).await.unwrap();
+    assert_eq!(held.len(), 70_000);
+    let found: Vec<_> = held.iter().enumerate().filter(|(_, held)| **held != Held::Missing).collect();
+    assert_eq!(found, [(7, &Held::Same), (69_999, &Held::Same)]);
+}
+
+#[tokio::test]
 async fn an_account_found_empty_has_a_position_too() {
     let mut fixture = Fixture::new(vec![]).await;
     let term = fixture.read_stream("commerce").await;

@@ -34,6 +34,10 @@ use crate::store::view::StoredPause;
 
 use rows::{Database, Row};
 
+/// The number of events that one statement compares. The number of its parameters is limited: to 32,766
+/// in `SQLite`, to 65,535 in `PostgreSQL`.
+const COMPARED_AT_ONCE: usize = 500;
+
 /// Reads from a store. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(in crate::store) struct Reader {
@@ -100,18 +104,18 @@ impl Reader {
         &self,
         events: &[(EventId, Option<Digest>)],
     ) -> Result<Vec<Held>, ReadError> {
-        if events.is_empty() {
-            return Ok(Vec::new());
+        let mut all = Vec::with_capacity(events.len());
+        for part in events.chunks(COMPARED_AT_ONCE) {
+            let rows = self.database.run(query::digests(part.iter().map(|(id, _)| id.as_str()))).await?;
+            let stored = rows.iter().map(|row| Ok((row.text("id")?, row.bytes_or_null("digest")?)));
+            let stored = stored.collect::<Result<HashMap<_, _>, sqlx::Error>>()?;
+            all.extend(part.iter().map(|(id, digest)| match (stored.get(id.as_str()), digest) {
+                (None, _) => Held::Missing,
+                (Some(Some(stored)), Some(digest)) if *stored != digest.0 => Held::Different,
+                (Some(_), _) => Held::Same,
+            }));
         }
-        let rows = self.database.run(query::digests(events.iter().map(|(id, _)| id.as_str()))).await?;
-        let stored = rows.iter().map(|row| Ok((row.text("id")?, row.bytes_or_null("digest")?)));
-        let stored = stored.collect::<Result<HashMap<_, _>, sqlx::Error>>()?;
-        let held = |(id, digest): &(EventId, Option<Digest>)| match (stored.get(id.as_str()), digest) {
-            (None, _) => Held::Missing,
-            (Some(Some(stored)), Some(digest)) if *stored != digest.0 => Held::Different,
-            (Some(_), _) => Held::Same,
-        };
-        Ok(events.iter().map(held).collect())
+        Ok(all)
     }
 
     /// Returns the targets that are paused, by name.
