@@ -46,7 +46,7 @@ pub enum FailureKind {
     Rejected,
     /// 429: too many requests.
     RateLimited,
-    /// 5xx, or a redirect, which is not followed: Pepay cannot answer now.
+    /// 5xx, 408, 425, or a redirect, which is not followed: Pepay cannot answer now.
     Unavailable,
     /// No answer at all: the network, TLS, or a time limit.
     Unreachable,
@@ -78,6 +78,8 @@ impl Failure {
             401 | 403 => FailureKind::Refused,
             404 | 405 | 501 => FailureKind::Missing,
             429 => FailureKind::RateLimited,
+            // The request is not at fault: it was slow to arrive, or came too early on its connection.
+            408 | 425 => FailureKind::Unavailable,
             400..=499 => FailureKind::Rejected,
             _ => FailureKind::Unavailable,
         };
@@ -215,6 +217,8 @@ mod tests {
             (401, FailureKind::Refused),
             (403, FailureKind::Refused),
             (400, FailureKind::Rejected),
+            (408, FailureKind::Unavailable),
+            (425, FailureKind::Unavailable),
             (404, FailureKind::Missing),
             (501, FailureKind::Missing),
             (429, FailureKind::RateLimited),
