@@ -1,10 +1,13 @@
 //! Reads an answer of Pepay, within a limit for its kind.
 
+use std::time::Duration;
+
 use bytes::{Bytes, BytesMut};
 use http::header::DATE;
 use http::{HeaderMap, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use tokio::time::timeout;
 
 use super::probe;
 use crate::domain::cause::innermost;
@@ -17,6 +20,8 @@ pub(super) const SMALL: usize = 64 * 1024;
 pub(super) const EVENT: usize = (1024 + 64) * 1024;
 /// The largest page of the list, in bytes: a hundred events of 80 KiB.
 pub(super) const LIST: usize = 8 * 1024 * 1024;
+/// The time limit for the body of a refusal.
+const WORDS: Duration = Duration::from_secs(3);
 /// A body larger than this number of bytes is parsed on a thread of its own.
 const LARGE: usize = 256 * 1024;
 
@@ -31,34 +36,45 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    /// Reads `response` up to `limit` bytes if it is a success, else up to [`SMALL`].
+    /// Reads `response`: up to `limit` bytes of a success, else as a [refusal](Self::refusal).
     pub(super) async fn read(response: Response<Incoming>, limit: usize) -> Result<Self, Failure> {
-        let (head, mut incoming) = response.into_parts();
-        let (status, headers) = (head.status, head.headers);
-        let limit = if status.is_success() { limit } else { SMALL };
-        let (mut body, mut cut) = (BytesMut::new(), false);
-        while let Some(frame) = incoming.frame().await {
-            // A refusal counts as one even if its body does not arrive whole.
-            let chunk = match frame.map(hyper::body::Frame::into_data) {
-                Ok(Ok(chunk)) => chunk,
-                Ok(Err(_trailers)) => continue,
-                Err(_) if !status.is_success() => break,
-                Err(error) => return Err(Failure::unreachable(innermost(&error).to_string())),
-            };
-            let room = limit - body.len();
-            body.extend_from_slice(chunk.get(..room).unwrap_or(&chunk));
-            if chunk.len() > room {
-                cut = true;
-                break;
-            }
+        if !response.status().is_success() {
+            return Ok(Self::refusal(response).await);
         }
-        Ok(Self { status, headers, body: body.freeze(), cut })
+        let (head, incoming) = response.into_parts();
+        let mut body = BytesMut::new();
+        let cut = collect(incoming, limit, &mut body).await?;
+        Ok(Self { status: head.status, headers: head.headers, body: body.freeze(), cut })
+    }
+
+    /// Reads `response`, which is a refusal even if its body does not arrive whole: at most [`SMALL`]
+    /// bytes, for at most [`WORDS`].
+    pub(super) async fn refusal(response: Response<Incoming>) -> Self {
+        let (head, incoming) = response.into_parts();
+        let mut body = BytesMut::new();
+        let read = timeout(WORDS, collect(incoming, SMALL, &mut body)).await;
+        let cut = !matches!(read, Ok(Ok(false)));
+        Self { status: head.status, headers: head.headers, body: body.freeze(), cut }
     }
 
     /// Returns Pepay's time, to the second.
     pub(super) fn server_time(&self) -> Option<UnixMillis> {
         probe::date(self.headers.get(DATE)?.to_str().ok()?)
     }
+}
+
+/// Appends the body in `incoming` to `body`, up to `limit` bytes. Returns whether it goes on beyond that.
+async fn collect(mut incoming: Incoming, limit: usize, body: &mut BytesMut) -> Result<bool, Failure> {
+    while let Some(frame) = incoming.frame().await {
+        let frame = frame.map_err(|error| Failure::unreachable(innermost(&error).to_string()))?;
+        let Ok(chunk) = frame.into_data() else { continue };
+        let room = limit - body.len();
+        body.extend_from_slice(chunk.get(..room).unwrap_or(&chunk));
+        if chunk.len() > room {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Returns the result of `parse` on `body`. A large body is parsed on a thread of its own, so that the

@@ -3,6 +3,7 @@ use std::sync::{Arc, Mutex};
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinSet;
 
@@ -179,6 +180,30 @@ async fn a_refusal_carries_its_retry_after_and_no_key() {
     assert_eq!(failure.kind, FailureKind::RateLimited);
     assert_eq!(failure.retry_after, Some(Duration::from_secs(9)));
     assert!(!format!("{failure:?} {:?}", server.rest).contains("s3cret"));
+}
+
+#[tokio::test]
+async fn a_refusal_whose_body_stops_coming_is_a_refusal() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        let (mut connection, _) = listener.accept().await.unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(connection.read_u8().await.unwrap());
+        }
+        let answer = b"HTTP/1.1 429 Too Many Requests\r\nretry-after: 9\r\ncontent-length: 99\r\n\r\n\
+                       {\"code\":\"E1\",\"message\":\"no\",";
+        connection.write_all(answer).await.unwrap();
+        // The connection stays open until the test ends.
+        std::future::pending::<()>().await;
+    });
+    let mut server = server(Vec::new()).await;
+    server.rest.account.api_url = format!("http://127.0.0.1:{port}").parse().unwrap();
+    let failure = server.rest.list(&query(), &[]).await.unwrap_err();
+    assert_eq!((failure.kind, failure.retry_after), (FailureKind::RateLimited, Some(Duration::from_secs(9))));
+    assert_eq!(failure.text, "Pepay answered 429 E1: no");
 }
 
 #[tokio::test]

@@ -1,22 +1,16 @@
 //! The upgrade of a connection to WebSocket (RFC 6455, section 4).
 
-use std::time::Duration;
-
 use http::header::{CONNECTION, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use hyper_util::rt::TokioIo;
-use tokio::time::timeout;
 use url::Url;
 
-use super::answer::{Answer, SMALL};
+use super::answer::Answer;
 use super::{Rest, TOTAL_TIMEOUT};
 use crate::pepay::error::Failure;
 
 /// An upgraded connection.
 pub type Upgraded = TokioIo<hyper::upgrade::Upgraded>;
-
-/// The time limit for the body of a refusal.
-const WORDS: Duration = Duration::from_secs(3);
 
 impl Rest {
     /// Upgrades a connection to `address` (`ws` or `wss`), and returns it with the head of the answer.
@@ -42,9 +36,7 @@ impl Rest {
         let address = address.as_str().replacen("ws", "http", 1);
         let mut answer = self.exchange(Method::GET, &address, headers, None, TOTAL_TIMEOUT).await?;
         if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
-            let (status, headers) = (answer.status(), answer.headers().clone());
-            let words = timeout(WORDS, Answer::read(answer, SMALL)).await;
-            let body = words.ok().and_then(Result::ok).map(|answer| answer.body).unwrap_or_default();
+            let Answer { status, headers, body, .. } = Answer::refusal(answer).await;
             return Err(Failure::refusal(status, &headers, &body, self.clock.now(), secrets));
         }
         let headers = std::mem::take(answer.headers_mut());
