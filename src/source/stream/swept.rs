@@ -46,15 +46,17 @@ impl Swept {
     /// to which everything has been compared.
     fn next_range(&mut self, time: i64, lookback: Duration) -> (i64, Option<Compared>, i64) {
         let before = |duration: Duration| time.saturating_sub_unsigned(duration.as_secs()).max(0);
-        // A clock may have been set back since.
-        let until = self.until.map_or(before(lookback), |until| until.min(time));
+        let furthest = before(FURTHEST.max(lookback));
+        // A clock may have been set back since. Earlier times than the furthest one are given up: no
+        // sweep would ever reach them.
+        let until = self.until.map_or(before(lookback), |until| until.min(time)).max(furthest);
         self.until = Some(until);
         if self.full.is_none_or(|full| full > time || full <= before(lookback)) {
             self.full = Some(time);
             self.compared = None;
         }
         self.compared = self.compared.map(|Compared { from, to }| Compared { from, to: to.min(time) });
-        (before(lookback).min(until).max(before(FURTHEST.max(lookback))), self.compared, until)
+        (before(lookback).min(until), self.compared, until)
     }
 
     /// Notes the range that has been compared.
@@ -141,6 +143,20 @@ mod tests {
         assert_eq!(since, later + 24 * DAY);
         let lookback = LOOKBACK * 1_000;
         assert_eq!(swept.next_range(later + 30 * DAY, lookback).0, later + 30 * DAY - 15_000 * MINUTE);
+    }
+
+    #[test]
+    fn after_a_pause_longer_than_the_furthest_look_back_one_sweep_catches_up() {
+        for (before, now) in [(NOW, NOW + 30 * DAY), (0, NOW)] {
+            let mut swept = Swept::default();
+            swept.begin_stream(before);
+            let (since, ..) = swept.next_range(now, LOOKBACK);
+            assert_eq!(since, now - 6 * DAY);
+            swept.note(range(since, now));
+            let mut swept = Swept::parse(&swept.to_line());
+            let later = now + 20 * MINUTE;
+            assert_eq!(swept.next_range(later, LOOKBACK).0, later - 20 * MINUTE, "where the last one ended");
+        }
     }
 
     #[test]
