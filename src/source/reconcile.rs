@@ -284,11 +284,14 @@ impl Sweep {
                 {
                     self.jumped = true;
                     if compared.from > self.since {
+                        let until = compared.from.saturating_add(OVERLAP);
+                        // A short range that this page has passed is not left out: the list would show
+                        // the same page again.
+                        if is_below(until) {
+                            return Stage::List { after: page.last, until: None };
+                        }
                         self.left_out = page.last;
-                        return Stage::List {
-                            after: None,
-                            until: Some(compared.from.saturating_add(OVERLAP)),
-                        };
+                        return Stage::List { after: None, until: Some(until) };
                     }
                 }
                 _ => {

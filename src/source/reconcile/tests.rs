@@ -134,6 +134,13 @@ fn a_sweep_leaves_out_what_an_earlier_one_has_compared_and_looks_at_the_rest() {
 }
 
 #[test]
+fn a_compared_range_of_less_than_a_minute_is_read_again_and_not_left_out() {
+    let (found, requests, sweep) = run(Sweep::new(5_500, Some(range(5_900, 5_950)), 0), 5_950, &[5_600], &[]);
+    assert_eq!((found, requests), (vec![5_600], 5));
+    assert_eq!(sweep.proves(), Some(range(5_500, 5_950)));
+}
+
+#[test]
 fn a_sweep_that_is_broken_off_keeps_what_it_has_compared() {
     let mut sweep = Sweep::new(1, None, 0);
     for first in [1_000, 900] {
