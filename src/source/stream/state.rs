@@ -274,8 +274,8 @@ impl Machine {
         }
         self.records = RetryTimer::default();
         if let Some(cursor) = recording.cursor {
+            self.since_rejected &= self.position.as_ref() == Some(&cursor);
             self.position = Some(cursor);
-            self.since_rejected = false;
             self.history_stored |= recording.history.is_some();
         }
         let results = recording.stored;
@@ -316,6 +316,7 @@ impl Machine {
                     if self.gap.is_passed() { None } else { cursor_after(self.position.as_ref(), &events) };
                 self.store(events, cursor, Purpose::Frames);
             }
+            self.store_history();
         }
         let recording = self.recording.as_mut().filter(|recording| !recording.under_way)?;
         if !wake.is_due(now, self.records.not_before) {
@@ -325,6 +326,19 @@ impl Machine {
         let Recording { events, stored, cursor, history, .. } = recording;
         let events = events[stored.len()..].to_vec();
         Some(Effect::Record { events, cursor: cursor.clone(), history: history.clone() })
+    }
+
+    /// Stores a changed history with the present cursor. The change must not wait for an event: after a
+    /// stop, it would count from the next start on, and exclude the events before that.
+    fn store_history(&mut self) {
+        let is_current = self.history.as_ref().is_some_and(|history| history.is_current(&self.settings));
+        if self.recording.is_none()
+            && is_current
+            && !self.history_stored
+            && let Some(position) = self.position.clone()
+        {
+            self.store(Vec::new(), Some(position), Purpose::Cursor);
+        }
     }
 
     /// Records this batch next. One batch is under way at a time, which keeps order and cursor

@@ -3,6 +3,7 @@
 mod gap;
 mod link;
 mod manual_backfill;
+mod subscriptions;
 mod sweeps;
 
 use bytes::Bytes;
@@ -31,11 +32,22 @@ const START: i64 = 1_700_000_000;
 impl Play {
     /// Returns a stream whose position is `evt_1`, with the largest jitter.
     fn new(settings: Settings) -> Self {
-        Self::at(settings, Some(at(1)))
+        let history = History::begin(&settings, at(1).created - 300);
+        Self::with(settings, &history)
     }
 
-    fn at(settings: Settings, position: Option<Position>) -> Self {
-        let resume = position.map(|position| Resume { position, history: None });
+    /// Like [`new`](Self::new), with this stored history.
+    fn with(settings: Settings, history: &History) -> Self {
+        let resume = Resume { position: at(1), history: Some(history.to_text()) };
+        Self::resuming(settings, Some(resume))
+    }
+
+    /// Returns a stream that has never run.
+    fn first(settings: Settings) -> Self {
+        Self::resuming(settings, None)
+    }
+
+    fn resuming(settings: Settings, resume: Option<Resume>) -> Self {
         let machine = Machine::new(settings, resume, Jitter::from_fn(|| 1.0));
         Self { machine, at: Duration::ZERO, notices: Vec::new(), until: None, server_time: None }
     }

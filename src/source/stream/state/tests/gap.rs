@@ -68,7 +68,7 @@ fn a_hint_of_a_gap_holds_back_frames_that_are_not_stored_and_reads_the_list() {
 
 #[test]
 fn the_first_start_remembers_the_newest_event_before_it_connects() {
-    let mut play = Play::at(settings(), None);
+    let mut play = Play::first(settings());
     let Effect::List { query, .. } = play.effect() else { panic!() };
     assert_eq!(query.limit, 1);
     play.list(&[7]);
@@ -81,7 +81,7 @@ fn the_first_start_remembers_the_newest_event_before_it_connects() {
 
 #[test]
 fn the_first_event_of_an_empty_account_is_not_lost() {
-    let mut play = Play::at(settings(), None);
+    let mut play = Play::first(settings());
     // Pepay's clock is behind ours, and its answers show this.
     play.server_time = Some(UnixMillis((START - 3600) * 1000));
     play.effects();
@@ -113,7 +113,7 @@ fn earliest_and_an_event_id_need_no_list_to_begin_with() {
             Position { event: Some("evt_1734780000123456-9".parse().unwrap()), created: 0 },
         ),
     ] {
-        let mut play = Play::at(Settings { start_from, ..settings() }, None);
+        let mut play = Play::first(Settings { start_from, ..settings() });
         let Effect::Record { cursor, .. } = play.effect() else { panic!() };
         assert_eq!(cursor, Some(expected));
     }
@@ -288,7 +288,7 @@ fn a_second_page_that_is_always_refused_is_requested_with_growing_waits() {
 
 #[test]
 fn an_event_from_before_the_first_start_is_left_alone_whatever_the_list_shows() {
-    let mut play = Play::at(settings(), None);
+    let mut play = Play::first(settings());
     play.effects();
     play.list(&[]);
     play.effect();
@@ -308,36 +308,8 @@ fn an_event_from_before_the_first_start_is_left_alone_whatever_the_list_shows() 
 }
 
 #[test]
-fn wider_types_begin_with_the_change() {
-    let orders = |types: &str| Settings { types: types.parse().unwrap(), ..settings() };
-    let mut history = History::begin(&orders("commerce.order.*"), 0);
-    history.change(&orders("commerce.order.*,invoice.*"), START);
-    let of = |kind: &str, created| Event { kind: kind.parse().unwrap(), created, ..event(1) };
-    assert_eq!(history.wants(&of("invoice.updated", START - 3600)), Wanted::Early);
-    assert_eq!(history.wants(&of("invoice.updated", START + 1)), Wanted::Yes);
-    assert_eq!(history.wants(&of("commerce.order.updated", START - 3600)), Wanted::Yes);
-    history.change(&orders("commerce.order.*"), START + 7200);
-    history.change(&orders("*"), START + 14_400);
-    assert_eq!(history.wants(&of("invoice.updated", START + 3600)), Wanted::Yes, "wanted then and now");
-    assert_eq!(history.wants(&of("invoice.updated", START + 9000)), Wanted::Early, "not wanted then");
-    assert_eq!(History::parse(&history.to_text()), Some(history));
-}
-
-#[test]
-fn events_of_other_types_are_not_taken_in_and_do_not_stop_the_cursor() {
-    use crate::domain::filter::TypeFilter;
-    let types = TypeFilter::new(vec!["invoice.*".parse().unwrap()]);
-    let mut play = Play::new(Settings { types, ..settings() });
-    play.effects();
-    play.machine.opened(play.now());
-    play.effects();
-    play.list(&[2, 1]);
-    assert_eq!(play.batch(), (vec![], Some(2)));
-}
-
-#[test]
 fn a_list_that_does_not_answer_does_not_keep_the_first_start_waiting() {
-    let mut play = Play::at(Settings { reconcile_interval: None, ..settings() }, None);
+    let mut play = Play::first(Settings { reconcile_interval: None, ..settings() });
     let mut began = None;
     while began.is_none() && play.at < Duration::from_secs(60) {
         for effect in play.effects() {

@@ -138,7 +138,7 @@ fn the_list_keeps_no_connection_waiting_for_longer_than_the_hold_limit() {
         text: String::new(),
     };
     // At the first start, and after a loss.
-    let mut play = Play::at(settings(), None);
+    let mut play = Play::first(settings());
     play.effects();
     assert!(play.machine.page(play.now(), Err(limited())).is_some());
     play.wait(30.0);
