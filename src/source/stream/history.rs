@@ -93,6 +93,19 @@ impl History {
         }
     }
 
+    /// Moves beginnings that lie in the future to `now`, in Unix seconds: a clock that was ahead must not
+    /// exclude events until it has come true. Returns whether there was one.
+    pub fn begin_by(&mut self, now: i64) -> bool {
+        let mut moved = false;
+        for subscription in &mut self.0 {
+            if subscription.since > now.saturating_add(margin()) {
+                subscription.since = now;
+                moved = true;
+            }
+        }
+        moved
+    }
+
     /// Returns whether the subscription has changed at `created` or later, in Unix seconds. If so,
     /// the list as it is read now need not have an event of that time.
     pub fn has_changed_since(&self, created: i64) -> bool {

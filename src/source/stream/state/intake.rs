@@ -13,7 +13,7 @@ use crate::source::stream::history::{History, Wanted};
 const CLOCK_OFF: i64 = 5 * 60 * 1000;
 
 impl Machine {
-    /// Notes the time of Pepay's clock.
+    /// Notes the time of Pepay's clock, and what follows from it.
     pub(super) fn note_time(&mut self, now: Moment, page: &Page) {
         if let Some(time) = page.server_time {
             let offset = time.0 - now.wall.0;
@@ -23,6 +23,11 @@ impl Machine {
             }
         }
         self.update_history(now);
+        // One of the clocks was ahead when the stream began, and is right now.
+        let latest = self.pepay_time(now).max(now.wall.seconds());
+        if self.history.as_mut().is_some_and(|history| history.begin_by(latest)) {
+            self.history_stored = false;
+        }
     }
 
     /// Returns the time in Unix seconds, by Pepay's clock if that is known.

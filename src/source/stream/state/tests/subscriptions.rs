@@ -70,6 +70,31 @@ fn a_history_of_a_cursor_without_one_is_stored_at_once() {
 }
 
 #[test]
+fn a_first_start_under_a_clock_that_was_ahead_excludes_no_event_once_the_clock_is_right() {
+    let ahead = History::begin(&settings(), START + 3 * 86_400);
+    let mut play = Play::with(settings(), &ahead);
+    play.effects();
+    play.machine.opened(play.now());
+    play.effects();
+    play.list(&[1]);
+    let Effect::Record { history: Some(stored), .. } = play.effect() else { panic!() };
+    assert_eq!(History::parse(&stored), Some(History::begin(&settings(), START)));
+    play.store(0);
+    let present = 3600;
+    play.frame(present);
+    assert_eq!(play.batch(), (vec![present], Some(present)));
+
+    // A beginning that one of the two clocks has reached stays.
+    let mut play = Play::with(settings(), &ahead);
+    play.server_time = Some(UnixMillis((START + 3 * 86_400) * 1000));
+    play.effects();
+    play.machine.opened(play.now());
+    play.effects();
+    play.list(&[1]);
+    assert_eq!(play.effects().len(), 0);
+}
+
+#[test]
 fn a_stored_change_of_types_does_not_bring_a_rejected_cursor_back() {
     let before = History::begin(&of_types("commerce.order.*"), START - 86_400);
     let mut play = Play::with(of_types("*"), &before);
