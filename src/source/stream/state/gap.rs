@@ -227,7 +227,9 @@ impl Machine {
         loop {
             let Gap::Open(open) = &mut self.gap else { return None };
             let Some(running) = &mut open.walk else {
-                if !is_up && !open.urged || !wake.is_due(now, self.next_walk) {
+                // Held frames need the events before them, even if their connection has ended.
+                let is_wanted = is_up || open.urged || !self.held.is_empty();
+                if !is_wanted || !wake.is_due(now, self.next_walk) {
                     return None;
                 }
                 self.next_walk = now.at + BETWEEN_WALKS;
@@ -259,10 +261,13 @@ impl Machine {
                     open.unproven |= running.walk.skipped() > 0;
                     open.walk = None;
                     let urged = std::mem::take(&mut open.urged);
+                    open.walked |= !is_up && urged;
                     if is_up && is_current {
                         self.close_gap(now);
-                    } else if !is_up && urged {
-                        open.walked = true;
+                    } else if is_current {
+                        self.release_held();
+                    }
+                    if !is_up && urged {
                         return self.sweep_at_once(now, wake);
                     }
                 }
@@ -343,10 +348,18 @@ impl Machine {
             self.notices.push_back(Notice::GapClosed { filled: open.filled, proven: !open.unproven });
         }
         self.went_live(now);
+        self.release_held();
+        self.sweep_soon(now);
+    }
+
+    /// Lets held frames follow the events before them, which are stored.
+    fn release_held(&mut self) {
+        if let Gap::Open(open) = &mut self.gap {
+            open.hold = Hold { over: open.hold.over, ..Hold::default() };
+        }
         // The store recognises frames that the walk has brought too as duplicates.
         for frame in self.held.take() {
             self.pending.push(frame);
         }
-        self.sweep_soon(now);
     }
 }

@@ -37,6 +37,38 @@ fn a_list_that_was_read_before_the_connection_opened_closes_no_gap() {
 }
 
 #[test]
+fn a_lost_connection_does_not_delay_the_frames_that_it_brought() {
+    // The walk is under way when the connection ends.
+    let mut play = Play::new(settings());
+    play.effects();
+    play.machine.opened(play.now());
+    play.frame(3);
+    assert!(matches!(play.effect(), Effect::List { .. }));
+    play.machine.closed(play.now());
+    play.list(&[3, 2, 1]);
+    assert_eq!(play.batch(), (vec![2, 3], Some(3)));
+    play.store(2);
+    assert_eq!(play.batch(), (vec![3], Some(3)));
+    play.store(1);
+
+    // The connection ends before the list can be requested.
+    play.until_connect();
+    play.machine.opened(play.now());
+    play.frame(5);
+    play.machine.closed(play.now());
+    play.wait(1.0);
+    assert!(play.effects().iter().any(|effect| matches!(effect, Effect::List { .. })));
+    play.list(&[5, 4, 3]);
+    assert_eq!(play.batch(), (vec![4, 5], Some(5)));
+    play.store(2);
+    assert_eq!(play.batch(), (vec![5], Some(5)));
+    play.store(1);
+    play.wait(30.0);
+    play.effects();
+    assert!(!play.notices.iter().any(|notice| matches!(notice, Notice::HoldEnded { .. })));
+}
+
+#[test]
 fn frames_that_exceed_the_buffer_are_read_from_the_list_later() {
     let mut play = Play::new(settings());
     play.effects();
