@@ -41,7 +41,7 @@ pub enum Effect {
     Disconnect(Ending),
     /// Send a ping. Has no answer.
     Ping,
-    /// Request a page from REST. Ends with `page`.
+    /// Request a page from REST, in place of a request that has no answer yet. Ends with `page`.
     List {
         /// The query of the page.
         query: ListQuery,

@@ -120,7 +120,7 @@ impl Machine {
             // A walk needs a position that it can go down to.
             self.gap = if self.position.is_some() { Gap::open() } else { Gap::UNKNOWN };
             self.notices.push_back(Notice::GapOpened);
-            self.abandon_sweep();
+            self.leave_list_to_walk();
         }
     }
 
@@ -191,7 +191,7 @@ impl Machine {
                     return self.list(now, wake, Asker::Beginning, query);
                 }
                 // A list that does not respond must not delay live events.
-                self.forget_list_request(Asker::Beginning);
+                self.abandon_list_request(Asker::Beginning);
                 Position { event: None, created: self.safe_time(now) }
             }
         };

@@ -98,7 +98,7 @@ impl Machine {
             Gap::Closed => self.went_live(now),
             Gap::Open(open) => {
                 open.walked = false;
-                self.abandon_sweep();
+                self.leave_list_to_walk();
             }
             Gap::Unknown { .. } => {}
         }

@@ -15,8 +15,6 @@ pub(super) enum Asker {
     Walk,
     Sweep,
     ManualBackfill,
-    /// The purpose is over.
-    Over,
 }
 
 impl Machine {
@@ -91,7 +89,7 @@ impl Machine {
         match asker {
             Some(Asker::Walk) => self.gap_walk(),
             Some(Asker::ManualBackfill) => self.manual_backfill_walk(),
-            Some(Asker::Beginning | Asker::Sweep | Asker::Over) | None => None,
+            Some(Asker::Beginning | Asker::Sweep) | None => None,
         }
     }
 
@@ -115,7 +113,8 @@ impl Machine {
             Some(Asker::Walk) => return self.walked(now, page),
             Some(Asker::Sweep) => return self.sweep_page(now, page),
             Some(Asker::ManualBackfill) => return self.manual_backfill_page(page),
-            Some(Asker::Over) | None => {}
+            // The request was abandoned.
+            None => {}
         }
         Ok(())
     }
@@ -129,7 +128,7 @@ impl Machine {
     ) -> Option<Effect> {
         let pace = match asker {
             Asker::Beginning | Asker::Walk => self.walks,
-            Asker::Sweep | Asker::ManualBackfill | Asker::Over => self.lists,
+            Asker::Sweep | Asker::ManualBackfill => self.lists,
         };
         let from = pace.not_before.max(self.quiet_until).max(self.requests.next());
         if self.listing.is_some() || !wake.is_due(now, from) {
@@ -151,11 +150,16 @@ impl Machine {
         Some(Effect::List { query, narrowing })
     }
 
-    /// Ignores the answer to the request for `asker`.
-    pub(super) fn forget_list_request(&mut self, asker: Asker) {
-        if self.listing == Some(asker) {
-            self.listing = Some(Asker::Over);
-        }
+    /// Abandons the request for `asker`, if there is one. Its answer is ignored, and the next request
+    /// replaces it.
+    pub(super) fn abandon_list_request(&mut self, asker: Asker) {
+        self.listing.take_if(|listing| *listing == asker);
+    }
+
+    /// Leaves the list to the walk of the gap, which does not wait for an answer to another request.
+    pub(super) fn leave_list_to_walk(&mut self) {
+        self.abandon_sweep();
+        self.abandon_list_request(Asker::ManualBackfill);
     }
 
     pub(super) fn be_quiet_for(&mut self, now: Moment, asked: Option<Duration>) {

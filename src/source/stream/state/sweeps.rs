@@ -276,7 +276,7 @@ impl Machine {
             sweeps.running = None;
             sweeps.settles = None;
         }
-        self.forget_list_request(Asker::Sweep);
+        self.abandon_list_request(Asker::Sweep);
     }
 
     /// Sweeps after a walk without a connection, which has brought the events of the gap.

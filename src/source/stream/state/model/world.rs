@@ -152,7 +152,7 @@ impl World {
                 Poll::Do(Effect::Disconnect(_)) => self.wire = None,
                 Poll::Do(Effect::Ping) => assert!(self.wire.is_some()),
                 Poll::Do(Effect::List { query, narrowing }) => {
-                    assert!(self.listing.is_none());
+                    // An abandoned request is replaced.
                     self.requests += 1;
                     let is_top = query.starting_after.is_none() && query.ending_before.is_none();
                     // A page that did not arrive is no reading.

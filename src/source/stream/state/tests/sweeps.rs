@@ -1,4 +1,5 @@
 use super::*;
+use crate::domain::operator::BackfillFrom;
 
 /// Sweeps once, finding `found` to be missing.
 fn sweep(play: &mut Play, found: &[usize]) -> Vec<Effect> {
@@ -204,6 +205,22 @@ fn a_connection_ends_the_sweep_that_went_on_without_one() {
     assert!(matches!(play.effect(), Effect::List { .. }));
     play.list(&[3, 1]);
     assert_eq!(play.batch(), (vec![3], Some(3)));
+}
+
+#[test]
+fn a_walk_does_not_wait_for_the_answer_to_a_sweep_or_a_backfill() {
+    let sweep = |play: &mut Play| play.wait(10.0);
+    let backfill = |play: &mut Play| play.machine.backfill(&BackfillFrom::After("evt_0".parse().unwrap()));
+    for ask in [sweep as fn(&mut Play), backfill] {
+        let mut play = Play::live(settings());
+        ask(&mut play);
+        assert!(matches!(play.effect(), Effect::List { .. }));
+        play.wait(1.0);
+        play.machine.hint(play.now());
+        assert!(matches!(play.effect(), Effect::List { .. }), "its own request replaces that one");
+        play.list(&[2, 1]);
+        assert_eq!(play.batch(), (vec![2], Some(2)));
+    }
 }
 
 #[test]
