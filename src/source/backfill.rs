@@ -24,6 +24,7 @@
 
 mod climb;
 mod descent;
+mod ends;
 mod time_climb;
 
 use std::collections::{HashSet, VecDeque};
@@ -36,6 +37,7 @@ use crate::store::types::Position;
 
 use climb::{Climb, Climbed};
 use descent::Descent;
+pub(super) use ends::Ends;
 use time_climb::TimeClimb;
 
 /// How much older than the cursor an event has to be to prove that the walk has passed the cursor: the

@@ -9,10 +9,9 @@
 //! A sweep that has to stop early keeps the range that it has compared, and the next one goes on from
 //! there.
 
-use std::collections::HashSet;
 use std::time::Duration;
 
-use super::backfill::{MARGIN, NoProgress};
+use super::backfill::{Ends, MARGIN, NoProgress};
 use crate::domain::clock::UnixMillis;
 use crate::domain::event::{Digest, Event, EventId};
 use crate::pepay::rest::{LARGEST_PAGE, ListQuery, Page};
@@ -61,7 +60,7 @@ pub struct Sweep {
     /// The place where it goes on once the found events are stored.
     rest: Option<EventId>,
     /// The ids at which its pages ended.
-    ends: HashSet<EventId>,
+    ends: Ends,
     /// The last entry that was listed.
     last: Option<EventId>,
     /// The number of answers in a row that said that no entry follows it.
@@ -145,7 +144,7 @@ impl Sweep {
             jumped: false,
             found: false,
             rest: None,
-            ends: HashSet::new(),
+            ends: Ends::default(),
             last: None,
             ends_in_a_row: 0,
             cut_short: false,
@@ -213,10 +212,11 @@ impl Sweep {
             self.stage = Stage::List { after: self.left_out.take(), until: None };
             return Ok(());
         }
-        if let Some(last) = &page.last
-            && (after.as_ref() == Some(last) || !self.ends.insert(last.clone()))
-        {
-            return Err(NoProgress);
+        if let Some(last) = &page.last {
+            if after.as_ref() == Some(last) || self.ends.have(last) {
+                return Err(NoProgress);
+            }
+            self.ends.note(last);
         }
         self.limit = self.limit.saturating_mul(2).min(LARGEST_PAGE);
         let seen = depth.zip(newest).map(|(from, to)| Compared { from, to });

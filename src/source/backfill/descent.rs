@@ -1,7 +1,6 @@
 //! A descent down the list: it checks that its pages make progress, and what their order proves.
 
-use std::collections::HashSet;
-
+use super::ends::Ends;
 use super::{Hole, Kept, MARGIN, NoProgress, Reached, Stage, Walk, moment};
 use crate::domain::event::{Event, EventId};
 use crate::pepay::rest::{LARGEST_PAGE, Page};
@@ -40,7 +39,7 @@ pub(super) struct Descent {
     /// The number of pages in a row that went up instead.
     strays: u32,
     /// The ids at which its pages ended.
-    ends: HashSet<EventId>,
+    ends: Ends,
     /// The number of answers in a row that said that no entry follows the same one.
     ends_in_a_row: u32,
 }
@@ -56,7 +55,7 @@ impl Descent {
             sorted: true,
             older: 0,
             strays: 0,
-            ends: HashSet::new(),
+            ends: Ends::default(),
             ends_in_a_row: 0,
         }
     }
@@ -64,7 +63,7 @@ impl Descent {
     /// Checks that `page` can be the page after `after`.
     pub(super) fn check(&mut self, after: Option<&EventId>, page: &Page) -> Result<(), NoProgress> {
         let repeats = after.is_some_and(|after| page.events.iter().any(|event| event.id == *after));
-        let circles = page.last.as_ref().is_some_and(|last| Some(last) == after || self.ends.contains(last));
+        let circles = page.last.as_ref().is_some_and(|last| Some(last) == after || self.ends.have(last));
         // Pages are compared by their newest entries, so that one odd time does not count.
         let newest = page.events.iter().map(|event| event.created).max();
         let strays = match (newest, self.newest) {
@@ -78,7 +77,9 @@ impl Descent {
         self.strays = strays;
         self.newest = newest.or(self.newest);
         self.depth = [self.depth, newest].into_iter().flatten().min();
-        self.ends.extend(page.last.clone());
+        if let Some(last) = &page.last {
+            self.ends.note(last);
+        }
         Ok(())
     }
 
