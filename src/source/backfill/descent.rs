@@ -65,7 +65,9 @@ impl Descent {
         let repeats = after.is_some_and(|after| page.events.iter().any(|event| event.id == *after));
         let circles = page.last.as_ref().is_some_and(|last| Some(last) == after || self.ends.have(last));
         // Pages are compared by their newest entries, so that one odd time does not count.
-        let newest = page.events.iter().map(|event| event.created).max();
+        // An event without a time has that of its arrival, which only shows when it was read.
+        let arrived = page.received_at.seconds();
+        let newest = page.events.iter().map(|event| event.created).filter(|created| *created < arrived).max();
         let strays = match (newest, self.newest) {
             (Some(page), Some(before)) if page > before => self.strays + 1,
             _ => 0,
@@ -115,12 +117,13 @@ impl Walk {
             (false, Some(_)) => 1,
             (false, None) => self.descent.ends_in_a_row.saturating_add(1),
         };
+        let now = page.server_time.unwrap_or(page.received_at).seconds();
         let mut page = Kept::of(place, page);
         if let Some(known) = known {
             // An event that is newer and yet below it is not among those that it proves to be stored.
-            let below = page.events.split_off(known);
-            let newest = below.first().map(moment);
-            page.events.extend(below.into_iter().filter(|event| Some(moment(event)) > newest));
+            let mut below = page.events.split_off(known).into_iter();
+            let newest = below.next().map(|known| place_of(&known, floor, now));
+            page.events.extend(below.filter(|event| Some(moment(event)) > newest));
         }
         self.descent.note(&page.events, floor);
         self.kept.push_back(page);
@@ -198,6 +201,13 @@ impl Walk {
         let bytes: usize = self.kept.iter().map(|page| page.bytes).sum();
         events > self.budget.events || bytes > self.budget.bytes
     }
+}
+
+/// Returns the place in Pepay's order of the known event, which is listed at `now`, in Unix seconds. A
+/// time in the future says nothing. Then the place is that of `floor`, which has the time of arrival.
+fn place_of(known: &Event, floor: &Position, now: i64) -> (i64, Option<(u64, u64)>) {
+    let is_floor = floor.event.as_ref() == Some(&known.id) && floor.created > 0;
+    if is_floor && known.created > now { (floor.created, None) } else { moment(known) }
 }
 
 /// Returns whether `event` is so much older than `created`, in Unix seconds, that no difference of
