@@ -19,7 +19,6 @@ mod listing;
 mod man;
 mod moment;
 mod names;
-mod place;
 mod progress;
 mod reload;
 mod removed;
@@ -34,14 +33,14 @@ mod text;
 
 use std::ffi::OsString;
 use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
 use self::runtime::runtime;
 use self::text::clean_lines;
-use crate::config::Problems;
+use crate::config::{Input, Problems};
 use crate::domain::cause::chain;
 use crate::telemetry::traces;
 
@@ -72,6 +71,15 @@ Exit codes: 0 success, 1 failure, 2 a fault of the command line or of the
 configuration, with one line for each.";
 
 const CONFIG_HELP: &str = "TOML file to read the configuration from [env: PEPAY_BRIDGE_CONFIG] [default: ./pepay-bridge.toml, then /etc/pepay-bridge/pepay-bridge.toml]";
+
+/// The advice if there is no configuration.
+const UNCONFIGURED: &str = "\
+There is no configuration: neither ./pepay-bridge.toml nor /etc/pepay-bridge/pepay-bridge.toml
+exists, no --config or PEPAY_BRIDGE_CONFIG names a file, and no PEPAY_BRIDGE__ variable sets a key.
+
+  pepay-bridge --config FILE    runs the bridge with that file
+  pepay-bridge demo             shows the whole flow on this machine, without an account
+  pepay-bridge --help           lists the commands, and how to configure";
 
 /// The command line.
 #[derive(Debug, Parser)]
@@ -154,7 +162,7 @@ impl Error {
     pub fn report(&self) -> ExitCode {
         let (text, code) = match self {
             Self::Configuration(problems) => (problems.to_string(), ExitCode::from(2)),
-            Self::Unconfigured(problems) => (format!("{problems}\n\n{}", place::ADVICE), ExitCode::from(2)),
+            Self::Unconfigured(problems) => (format!("{problems}\n\n{UNCONFIGURED}"), ExitCode::from(2)),
             Self::Usage(fault) => (format!("pepay-bridge: {}", clean_lines(fault)), ExitCode::from(2)),
             Self::Failure(reason) => {
                 (format!("pepay-bridge: {}", clean_lines(&chain(&**reason))), ExitCode::FAILURE)
@@ -173,44 +181,34 @@ impl Error {
 pub fn execute(cli: Cli, environment: impl IntoIterator<Item = (OsString, OsString)>) -> Result<(), Error> {
     // The program has one TLS implementation. An error means that it is installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let environment: Vec<_> = environment.into_iter().collect();
-    let file = place::file(cli.config, &environment);
-    let is_missing = place::is_missing(file.as_deref(), &environment);
-    match carry_out(
-        cli.command.unwrap_or(Command::Run(run::Arguments::default())),
-        file.as_deref(),
-        environment,
-    ) {
-        Err(Error::Configuration(problems)) if is_missing => Err(Error::Unconfigured(problems)),
+    let input = Input::new(cli.config.as_deref(), environment).or_usual_file();
+    match carry_out(cli.command.unwrap_or(Command::Run(run::Arguments::default())), &input) {
+        Err(Error::Configuration(problems)) if input.is_empty() => Err(Error::Unconfigured(problems)),
         ended => ended,
     }
 }
 
-fn carry_out(
-    command: Command,
-    config: Option<&Path>,
-    environment: Vec<(OsString, OsString)>,
-) -> Result<(), Error> {
+fn carry_out(command: Command, input: &Input) -> Result<(), Error> {
     match command {
-        Command::Run(arguments) => run::run(&arguments, config, environment),
-        Command::Check(arguments) => check::check(&arguments, config, environment),
-        Command::Health(arguments) => health::health(&arguments, config, environment),
-        Command::Events(arguments) => events::events(&arguments, config, environment),
-        Command::Deliveries(arguments) => deliveries::deliveries(&arguments, config, environment),
-        Command::Targets(arguments) => targets::targets(&arguments, config, environment),
-        Command::Streams(arguments) => streams::streams(&arguments, config, environment),
-        Command::Audit(arguments) => audit::audit(&arguments, config, environment),
-        Command::Alerts(arguments) => alerts::alerts(&arguments, config, environment),
-        Command::Reload(arguments) => reload::reload(&arguments, config, environment),
-        Command::Backup(arguments) => backup::backup(&arguments, config, environment),
-        Command::Restore(arguments) => restore::run(&arguments, config, environment),
-        Command::Import(arguments) => import::import(&arguments, config, environment),
-        Command::Doctor(arguments) => doctor::doctor(&arguments, config, environment),
-        Command::Devnet(arguments) => devnet::devnet(arguments, config, environment),
-        Command::Demo(arguments) => demo::demo(&arguments, environment),
-        Command::Simulator(arguments) => simulator::simulator(arguments, environment),
+        Command::Run(arguments) => run::run(&arguments, input),
+        Command::Check(arguments) => check::check(&arguments, input),
+        Command::Health(arguments) => health::health(&arguments, input),
+        Command::Events(arguments) => events::events(&arguments, input),
+        Command::Deliveries(arguments) => deliveries::deliveries(&arguments, input),
+        Command::Targets(arguments) => targets::targets(&arguments, input),
+        Command::Streams(arguments) => streams::streams(&arguments, input),
+        Command::Audit(arguments) => audit::audit(&arguments, input),
+        Command::Alerts(arguments) => alerts::alerts(&arguments, input),
+        Command::Reload(arguments) => reload::reload(&arguments, input),
+        Command::Backup(arguments) => backup::backup(&arguments, input),
+        Command::Restore(arguments) => restore::run(&arguments, input),
+        Command::Import(arguments) => import::import(&arguments, input),
+        Command::Doctor(arguments) => doctor::doctor(&arguments, input),
+        Command::Devnet(arguments) => devnet::devnet(arguments, input),
+        Command::Demo(arguments) => demo::demo(&arguments, input),
+        Command::Simulator(arguments) => simulator::simulator(arguments, input),
         Command::Completions(arguments) => completions::completions(&arguments),
-        Command::CompleteNames(arguments) => names::names(&arguments, config, environment),
+        Command::CompleteNames(arguments) => names::names(&arguments, input),
         Command::Man(arguments) => man::man(&arguments),
     }
 }

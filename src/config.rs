@@ -14,6 +14,7 @@ mod alerts;
 mod condition;
 mod files;
 mod form;
+mod input;
 mod layers;
 mod pepay;
 mod problem;
@@ -29,13 +30,12 @@ mod webhooks;
 #[cfg(test)]
 mod tests;
 
-use std::ffi::OsString;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 pub use files::NamedFile;
+pub use input::Input;
 pub use problem::{Problem, Problems, Warning};
 pub use streams::Subscription;
 
@@ -44,6 +44,9 @@ use self::section::{Reading, Section};
 use crate::pepay::account::Account;
 use crate::telemetry::traces;
 use crate::{delivery, source, telemetry, web};
+
+/// The variable that sets `log.format`.
+const FORMAT_VARIABLE: &str = "PEPAY_BRIDGE__LOG__FORMAT";
 
 /// The fault of an environment that asks for traces if the build cannot export them.
 const NO_TRACES: &str = "asks for traces, which this build does not export; allowed is a build with the cargo \
@@ -86,24 +89,17 @@ pub struct Loaded {
     pub warnings: Vec<Warning>,
 }
 
-/// Loads the configuration from the file at `path`, or the file that the environment names, and from
-/// `environment`.
+/// Loads the configuration.
 ///
 /// # Errors
 /// [`Problems`] has every fault of the configuration.
-pub fn load(
-    path: Option<&Path>,
-    environment: impl IntoIterator<Item = (impl Into<OsString>, impl Into<OsString>)>,
-) -> Result<Loaded, Problems> {
-    read(path, environment).0
+pub fn load(input: &Input) -> Result<Loaded, Problems> {
+    read(input).0
 }
 
-fn read(
-    path: Option<&Path>,
-    environment: impl IntoIterator<Item = (impl Into<OsString>, impl Into<OsString>)>,
-) -> (Result<Loaded, Problems>, Reading) {
+fn read(input: &Input) -> (Result<Loaded, Problems>, Reading) {
     let mut reading = Reading::default();
-    let settings = layers::read(path, environment, &mut reading.problems).and_then(|layers| {
+    let settings = layers::read(input, &mut reading.problems).and_then(|layers| {
         reading.proxy = layers.proxy;
         reading.warnings = layers.warnings;
         reading.mounts = layers.mounts;
@@ -132,22 +128,16 @@ fn read(
 ///
 /// # Errors
 /// [`Problems`] has the faults of that address, or of the file as a whole.
-pub fn listen(
-    path: Option<&Path>,
-    environment: impl IntoIterator<Item = (impl Into<OsString>, impl Into<OsString>)>,
-) -> Result<SocketAddr, Problems> {
-    part(path, environment, |root| server::listen(&mut root.section("server")))
+pub fn listen(input: &Input) -> Result<SocketAddr, Problems> {
+    part(input, |root| server::listen(&mut root.section("server")))
 }
 
 /// Reads only `[server]`, for commands that use the admin API of a running bridge.
 ///
 /// # Errors
 /// [`Problems`] has the faults of that section, or of the file as a whole.
-pub fn server(
-    path: Option<&Path>,
-    environment: impl IntoIterator<Item = (impl Into<OsString>, impl Into<OsString>)>,
-) -> Result<web::Settings, Problems> {
-    part(path, environment, |root| server::read(root.section("server")).map(|(web, _)| web))
+pub fn server(input: &Input) -> Result<web::Settings, Problems> {
+    part(input, |root| server::read(root.section("server")).map(|(web, _)| web))
 }
 
 /// Reads only `[store]`, for commands that copy the store. Such a command need not have access to the
@@ -155,40 +145,24 @@ pub fn server(
 ///
 /// # Errors
 /// [`Problems`] has the faults of that section, or of the file as a whole.
-pub fn store(
-    path: Option<&Path>,
-    environment: impl IntoIterator<Item = (impl Into<OsString>, impl Into<OsString>)>,
-) -> Result<crate::store::Settings, Problems> {
-    part(path, environment, |root| store::read(root.section("store")))
+pub fn store(input: &Input) -> Result<crate::store::Settings, Problems> {
+    part(input, |root| store::read(root.section("store")))
 }
 
 /// Returns the log format for the faults of the configuration itself, as far as the configuration can be
 /// read.
-pub fn log_format(
-    path: Option<&Path>,
-    environment: impl IntoIterator<Item = (impl Into<OsString>, impl Into<OsString>)>,
-) -> telemetry::Format {
-    let environment: Vec<(OsString, OsString)> =
-        environment.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
-    let of = |path, environment: Vec<(OsString, OsString)>| {
-        part(path, environment, |root| server::log_format(&mut root.section("log"))).ok()
-    };
+pub fn log_format(input: &Input) -> telemetry::Format {
+    let of = |input: &Input| part(input, |root| server::log_format(&mut root.section("log"))).ok();
     // The environment can be read even if the file has a fault, such as wrong syntax.
-    let variable = |(name, _): &(OsString, OsString)| name.eq_ignore_ascii_case(layers::FORMAT_VARIABLE);
-    let variable = environment.iter().filter(|pair| variable(pair)).cloned().collect();
-    of(None, variable)
+    of(&input.only(FORMAT_VARIABLE))
         .filter(|format| *format != telemetry::Format::Text)
-        .or_else(|| of(path, environment))
+        .or_else(|| of(input))
         .unwrap_or(telemetry::Format::Text)
 }
 
-fn part<T>(
-    path: Option<&Path>,
-    environment: impl IntoIterator<Item = (impl Into<OsString>, impl Into<OsString>)>,
-    read: impl FnOnce(&mut Section<'_>) -> Result<T, Faulty>,
-) -> Result<T, Problems> {
+fn part<T>(input: &Input, read: impl FnOnce(&mut Section<'_>) -> Result<T, Faulty>) -> Result<T, Problems> {
     let mut reading = Reading::default();
-    let settings = layers::read(path, environment, &mut reading.problems)
+    let settings = layers::read(input, &mut reading.problems)
         .and_then(|layers| read(&mut Section::root(layers.table, &mut reading)));
     match settings {
         Ok(settings) if reading.problems.is_empty() => Ok(settings),

@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::*;
-use crate::config;
+use crate::config::{self, Input};
 use crate::delivery::{Target, TargetClient};
 use crate::domain::operator::OperationError;
 use crate::domain::reload::ReloadError;
@@ -32,7 +32,7 @@ fn settings(folder: &TempDir) -> Settings {
         ("PEPAY_BRIDGE__WEBHOOKS__DEFAULT__SECRETS", "a-secret"),
         ("PEPAY_BRIDGE__TARGETS__ORDERS__URL", "http://127.0.0.1:9/"),
     ];
-    config::load(None, environment).unwrap().settings
+    config::load(&Input::new(None, environment)).unwrap().settings
 }
 
 /// A target that can be paused, and a store that has not begun to commit.
@@ -172,7 +172,7 @@ fn the_keys_of_a_server_that_wait_for_a_restart_are_named_one_by_one() {
         let given = given.chain(both("client_key_file")).chain(both("client_cert_file"));
         let variable =
             |(key, value): (String, String)| (format!("PEPAY_BRIDGE__STORE__{}", key.to_uppercase()), value);
-        config::store(None, given.map(variable)).unwrap().place
+        config::store(&Input::new(None, given.map(variable))).unwrap().place
     };
     let before = store("schema", "pepay_bridge");
     for (key, value, keys) in [

@@ -2,8 +2,6 @@
 
 mod refused;
 
-use std::ffi::OsString;
-use std::path::Path;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -17,7 +15,7 @@ use url::Url;
 pub(super) use self::refused::Refused;
 
 use super::{Error, health};
-use crate::config;
+use crate::config::{self, Input};
 use crate::domain::cause::innermost;
 use crate::domain::clock::{Clock, UnixMillis};
 use crate::web;
@@ -62,12 +60,8 @@ pub(super) struct Operator {
 
 impl Operator {
     /// Creates a connection to the bridge of this configuration. Only `[server]` is read.
-    pub(super) fn new(
-        arguments: &Arguments,
-        config: Option<&Path>,
-        environment: impl IntoIterator<Item = (OsString, OsString)>,
-    ) -> Result<Self, Error> {
-        let settings = config::server(config, environment)?;
+    pub(super) fn new(arguments: &Arguments, input: &Input) -> Result<Self, Error> {
+        let settings = config::server(input)?;
         let bridge = Admin::new(&settings, &arguments.reach)?;
         Ok(Self { bridge, json: arguments.json, now: Clock::system().now() })
     }

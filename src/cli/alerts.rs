@@ -1,8 +1,5 @@
 //! `pepay-bridge alerts`.
 
-use std::ffi::OsString;
-use std::path::Path;
-
 use clap::Subcommand;
 use serde::Deserialize;
 use serde_json::json;
@@ -10,6 +7,7 @@ use serde_json::json;
 use super::admin::{self, Operator};
 use super::text::clean;
 use super::{Error, runtime};
+use crate::config::Input;
 
 /// Try whether alerts reach you
 #[derive(Debug, clap::Args)]
@@ -37,12 +35,8 @@ struct Outcome {
 }
 
 /// Runs the subcommand.
-pub(super) fn alerts(
-    arguments: &Arguments,
-    config: Option<&Path>,
-    environment: impl IntoIterator<Item = (OsString, OsString)>,
-) -> Result<(), Error> {
-    let operator = Operator::new(&arguments.admin, config, environment)?;
+pub(super) fn alerts(arguments: &Arguments, input: &Input) -> Result<(), Error> {
+    let operator = Operator::new(&arguments.admin, input)?;
     runtime()?.block_on(async {
         match arguments.command {
             Command::Test => test(&operator).await,

@@ -1,8 +1,5 @@
 //! `pepay-bridge audit`.
 
-use std::ffi::OsString;
-use std::path::Path;
-
 use clap::Subcommand;
 use clap::builder::PossibleValuesParser;
 use serde::Deserialize;
@@ -11,6 +8,7 @@ use super::admin::{self, Operator};
 use super::listing::{Filtering, Listed, Listing};
 use super::moment::{Moment, When};
 use super::{Error, runtime};
+use crate::config::Input;
 use crate::domain::audit::Kind;
 use crate::domain::clock::UnixMillis;
 
@@ -85,12 +83,8 @@ impl Filtering for Filters {
 }
 
 /// Runs the subcommand.
-pub(super) fn audit(
-    arguments: &Arguments,
-    config: Option<&Path>,
-    environment: impl IntoIterator<Item = (OsString, OsString)>,
-) -> Result<(), Error> {
-    let operator = Operator::new(&arguments.admin, config, environment)?;
+pub(super) fn audit(arguments: &Arguments, input: &Input) -> Result<(), Error> {
+    let operator = Operator::new(&arguments.admin, input)?;
     let Command::List(listing) = &arguments.command;
     runtime()?.block_on(listing.print::<Entry>(&operator))
 }

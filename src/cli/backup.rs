@@ -1,7 +1,6 @@
 //! `pepay-bridge backup`.
 
 use std::convert::Infallible;
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use bytesize::ByteSize;
@@ -9,7 +8,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use super::{Error, progress};
-use crate::config;
+use crate::config::{self, Input};
 use crate::lifecycle::{Signals, Stop};
 use crate::store::backup::{Backup, Copied, Interrupter, Progress};
 
@@ -32,12 +31,8 @@ const ON_A_SERVER: &str = "the store is on a PostgreSQL server: copy its schema 
      the server with pg_basebackup and archived logs, which allows recovery to a point in time";
 
 /// Copies the configured store.
-pub(super) fn backup(
-    arguments: &Arguments,
-    config: Option<&Path>,
-    environment: impl IntoIterator<Item = (OsString, OsString)>,
-) -> Result<(), Error> {
-    let store = config::store(config, environment)?;
+pub(super) fn backup(arguments: &Arguments, input: &Input) -> Result<(), Error> {
+    let store = config::store(input)?;
     let Some(database) = store.file() else { return Err(Error::failure(ON_A_SERVER)) };
     let backup = Backup::prepare(database, &arguments.file).map_err(Error::failure)?;
     let copied = super::runtime()?.block_on(watch(backup))?;

@@ -1,10 +1,7 @@
 //! `pepay-bridge check`.
 
-use std::ffi::OsString;
-use std::path::Path;
-
 use super::{Error, removed, runtime};
-use crate::config;
+use crate::config::{self, Input};
 
 /// Validate the configuration and print the effective one, without its secrets
 ///
@@ -19,12 +16,8 @@ pub(super) struct Arguments {
 }
 
 /// Prints the effective configuration, and warnings on standard error.
-pub(super) fn check(
-    arguments: &Arguments,
-    config: Option<&Path>,
-    environment: impl IntoIterator<Item = (OsString, OsString)>,
-) -> Result<(), Error> {
-    let loaded = config::load(config, environment)?;
+pub(super) fn check(arguments: &Arguments, input: &Input) -> Result<(), Error> {
+    let loaded = config::load(input)?;
     super::print(&loaded.effective)?;
     for warning in &loaded.warnings {
         super::hint(&format!("warning: {warning}"));

@@ -3,9 +3,6 @@
 pub(super) mod bulk;
 mod delivery;
 
-use std::ffi::OsString;
-use std::path::Path;
-
 use clap::Subcommand;
 use serde_json::{Map, json};
 
@@ -16,6 +13,7 @@ use super::admin::{self, Operator};
 use super::filters::{Filters, MoveFilters};
 use super::listing::Listing;
 use super::{Error, runtime};
+use crate::config::Input;
 use crate::domain::operator::Action;
 
 /// List deliveries, and decide about those that wait for an operator
@@ -112,12 +110,8 @@ fn usage(action: Action) -> String {
 }
 
 /// Runs the subcommand.
-pub(super) fn deliveries(
-    arguments: &Arguments,
-    config: Option<&Path>,
-    environment: impl IntoIterator<Item = (OsString, OsString)>,
-) -> Result<(), Error> {
-    let operator = Operator::new(&arguments.admin, config, environment)?;
+pub(super) fn deliveries(arguments: &Arguments, input: &Input) -> Result<(), Error> {
+    let operator = Operator::new(&arguments.admin, input)?;
     runtime()?.block_on(async {
         match &arguments.command {
             Command::List(listing) => listing.print::<Delivery>(&operator).await,

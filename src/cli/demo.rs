@@ -5,7 +5,7 @@ mod ledger;
 mod show;
 mod stage;
 
-use std::ffi::OsString;
+use std::ffi::OsStr;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use http::StatusCode;
 use self::show::Show;
 use self::stage::Stage;
 use super::Error;
+use crate::config::Input;
 use crate::lifecycle::{Signals, Stop};
 use crate::simulator::fault::{Ending, Fault, Road};
 use crate::simulator::target::Reaction;
@@ -39,16 +40,13 @@ pub(super) struct Arguments {
 }
 
 /// Plays the demo.
-pub(super) fn demo(
-    arguments: &Arguments,
-    environment: impl IntoIterator<Item = (OsString, OsString)>,
-) -> Result<(), Error> {
-    // Only the log filter is taken from the environment. The demo has its own configuration.
-    let log_filter = environment.into_iter().filter(|(name, _)| name == "RUST_LOG").collect();
-    super::runtime()?.block_on(play(arguments.events as usize, arguments.keep, log_filter))
+pub(super) fn demo(arguments: &Arguments, input: &Input) -> Result<(), Error> {
+    super::runtime()?.block_on(play(arguments.events as usize, arguments.keep, input.log_filter()))
 }
 
-async fn play(events: usize, keep: bool, log_filter: Vec<(OsString, OsString)>) -> Result<(), Error> {
+/// Plays `events` events. Only the log filter is taken from the environment: the demo has its own
+/// configuration.
+async fn play(events: usize, keep: bool, log_filter: Option<&OsStr>) -> Result<(), Error> {
     let show = Show::new(events);
     let mut stage = Stage::build(events, log_filter).await?;
     show.say(&format!("simulator   {}", stage.simulator_url))?;

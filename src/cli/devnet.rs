@@ -3,12 +3,10 @@
 mod follow;
 mod simulate;
 
-use std::ffi::OsString;
-use std::path::Path;
-
 use clap::Subcommand;
 
 use super::Error;
+use crate::config::Input;
 
 /// Try the whole way from Pepay to your services on devnet
 #[derive(Debug, clap::Args)]
@@ -23,12 +21,8 @@ enum Command {
 }
 
 /// Runs the subcommand.
-pub(super) fn devnet(
-    arguments: Arguments,
-    config: Option<&Path>,
-    environment: impl IntoIterator<Item = (OsString, OsString)>,
-) -> Result<(), Error> {
+pub(super) fn devnet(arguments: Arguments, input: &Input) -> Result<(), Error> {
     match arguments.command {
-        Command::Simulate(arguments) => simulate::simulate(arguments, config, environment),
+        Command::Simulate(arguments) => simulate::simulate(arguments, input),
     }
 }

@@ -12,12 +12,9 @@ mod store;
 mod targets;
 mod webhooks;
 
-use std::ffi::OsString;
-use std::path::Path;
-
 use self::report::{Check, Report};
 use super::{Error, removed};
-use crate::config::{self, Loaded, Settings, Warning};
+use crate::config::{self, Input, Loaded, Settings, Warning};
 use crate::domain::clock::Clock;
 
 /// Check everything that the bridge needs, beside a running one or without it
@@ -33,12 +30,8 @@ pub(super) struct Arguments {
 }
 
 /// Makes every check and prints the report.
-pub(super) fn doctor(
-    arguments: &Arguments,
-    config: Option<&Path>,
-    environment: impl IntoIterator<Item = (OsString, OsString)>,
-) -> Result<(), Error> {
-    let loaded = config::load(config, environment)?;
+pub(super) fn doctor(arguments: &Arguments, input: &Input) -> Result<(), Error> {
+    let loaded = config::load(input)?;
     let report = super::runtime()?.block_on(examine(&loaded, Clock::system()));
     super::print(&if arguments.json { report.json() } else { report.to_string() })?;
     match report.failed() {

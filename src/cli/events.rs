@@ -4,9 +4,6 @@ mod replay;
 mod show;
 mod verify;
 
-use std::ffi::OsString;
-use std::path::Path;
-
 use clap::Subcommand;
 use serde::Deserialize;
 use serde_json::json;
@@ -18,6 +15,7 @@ use super::filters::{EventFilters, Filters};
 use super::listing::{Filtering as _, Listed, Listing};
 use super::moment::Moment;
 use super::{Error, print_bytes, runtime};
+use crate::config::Input;
 use crate::domain::clock::UnixMillis;
 
 /// Find events, see what happened to one, send it again, compare it with Pepay's
@@ -68,12 +66,8 @@ const REPLAY_USAGE: &str = "pepay-bridge events replay [OPTIONS] --target NAME I
        pepay-bridge events replay [OPTIONS] --target NAME [FILTERS] [--missing] [--yes | --dry-run]";
 
 /// Runs the subcommand.
-pub(super) fn events(
-    arguments: &Arguments,
-    config: Option<&Path>,
-    environment: impl IntoIterator<Item = (OsString, OsString)>,
-) -> Result<(), Error> {
-    let operator = Operator::new(&arguments.admin, config, environment)?;
+pub(super) fn events(arguments: &Arguments, input: &Input) -> Result<(), Error> {
+    let operator = Operator::new(&arguments.admin, input)?;
     runtime()?.block_on(async {
         match &arguments.command {
             Command::List(listing) => listing.print::<Summary>(&operator).await,

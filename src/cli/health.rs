@@ -1,15 +1,13 @@
 //! `pepay-bridge health`.
 
-use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::Path;
 use std::time::Duration;
 
 use http::StatusCode;
 use url::Url;
 
 use super::Error;
-use crate::config;
+use crate::config::{self, Input};
 use crate::domain::cause::innermost;
 
 /// The time limit of the whole request. A bridge that takes longer is not healthy.
@@ -32,15 +30,10 @@ pub(super) struct Arguments {
 }
 
 /// Asks a running bridge whether it is ready, and prints its response.
-pub(super) fn health(
-    arguments: &Arguments,
-    config: Option<&Path>,
-    environment: impl IntoIterator<Item = (OsString, OsString)>,
-) -> Result<(), Error> {
+pub(super) fn health(arguments: &Arguments, input: &Input) -> Result<(), Error> {
     let url = match &arguments.url {
         Some(url) => url.clone(),
-        None => http_url(&format!("http://{}", reachable(config::listen(config, environment)?)))
-            .map_err(Error::failure)?,
+        None => http_url(&format!("http://{}", reachable(config::listen(input)?))).map_err(Error::failure)?,
     };
     super::runtime()?.block_on(ask(asked(url, arguments.intake)))
 }

@@ -1,10 +1,9 @@
 //! `pepay-bridge import`.
 
-use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::{Error, progress};
-use crate::config;
+use crate::config::{self, Input};
 use crate::store::Place;
 use crate::store::import::{self, Imported};
 
@@ -27,12 +26,8 @@ fn file(url: &str) -> Result<PathBuf, String> {
 }
 
 /// Moves the store.
-pub(super) fn import(
-    arguments: &Arguments,
-    config: Option<&Path>,
-    environment: impl IntoIterator<Item = (OsString, OsString)>,
-) -> Result<(), Error> {
-    let store = config::store(config, environment)?;
+pub(super) fn import(arguments: &Arguments, input: &Input) -> Result<(), Error> {
+    let store = config::store(input)?;
     let Place::Server(server) = &store.place else {
         return Err(Error::failure("`store.url` names no PostgreSQL server: there is nowhere to import to"));
     };

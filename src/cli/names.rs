@@ -1,8 +1,6 @@
 //! The names of targets and streams of a running bridge. The hidden command `pepay-bridge complete-names`
 //! prints them for the completion scripts. Other commands check the name of a target here.
 
-use std::ffi::OsString;
-use std::path::Path;
 use std::time::Duration;
 
 use clap::ValueEnum;
@@ -11,6 +9,7 @@ use serde::Deserialize;
 use super::admin::{self, Admin, Operator};
 use super::text::clean;
 use super::{Error, print, runtime};
+use crate::config::Input;
 
 /// The time limit of a completion.
 const LIMIT: Duration = Duration::from_secs(1);
@@ -45,12 +44,8 @@ struct Named {
 }
 
 /// Prints each name on a line. Prints nothing if no bridge responds in time.
-pub(super) fn names(
-    arguments: &Arguments,
-    config: Option<&Path>,
-    environment: impl IntoIterator<Item = (OsString, OsString)>,
-) -> Result<(), Error> {
-    let operator = Operator::new(&arguments.admin, config, environment)?;
+pub(super) fn names(arguments: &Arguments, input: &Input) -> Result<(), Error> {
+    let operator = Operator::new(&arguments.admin, input)?;
     let found = runtime()?.block_on(async {
         let asked = tokio::time::timeout(LIMIT, of(&operator.bridge, arguments.kind));
         asked.await.unwrap_or_else(|_| Ok(Vec::new()))

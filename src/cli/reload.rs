@@ -1,14 +1,12 @@
 //! `pepay-bridge reload`.
 
-use std::ffi::OsString;
-use std::path::Path;
-
 use serde::Deserialize;
 use serde_json::json;
 
 use super::admin::{self, Operator};
 use super::text::clean;
 use super::{Error, runtime};
+use crate::config::Input;
 
 /// Make a running bridge read its configuration and every secret file again, like SIGHUP
 ///
@@ -45,12 +43,8 @@ struct RemovedTarget {
 }
 
 /// Requests the reload and prints its outcome.
-pub(super) fn reload(
-    arguments: &Arguments,
-    config: Option<&Path>,
-    environment: impl IntoIterator<Item = (OsString, OsString)>,
-) -> Result<(), Error> {
-    let operator = Operator::new(&arguments.admin, config, environment)?;
+pub(super) fn reload(arguments: &Arguments, input: &Input) -> Result<(), Error> {
+    let operator = Operator::new(&arguments.admin, input)?;
     runtime()?.block_on(async {
         let answer = operator.bridge.post_patiently(&["reload"], &json!({})).await?;
         operator.show(&answer, Changes::render)

@@ -1,12 +1,11 @@
 //! `pepay-bridge restore`.
 
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
 use super::Error;
-use crate::config;
+use crate::config::{self, Input};
 use crate::domain::clock::{Clock, UnixMillis};
 use crate::store::restore::{Restored, restore};
 
@@ -26,12 +25,8 @@ pub(super) struct Arguments {
 }
 
 /// Restores the configured store.
-pub(super) fn run(
-    arguments: &Arguments,
-    config: Option<&Path>,
-    environment: impl IntoIterator<Item = (OsString, OsString)>,
-) -> Result<(), Error> {
-    let store = config::store(config, environment)?;
+pub(super) fn run(arguments: &Arguments, input: &Input) -> Result<(), Error> {
+    let store = config::store(input)?;
     let Some(database) = store.file().map(Path::to_owned) else {
         return Err(Error::failure(
             "the store is on a PostgreSQL server: restore it with the server's own tools",

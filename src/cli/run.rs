@@ -1,11 +1,10 @@
 //! `pepay-bridge run`.
 
-use std::ffi::OsString;
 use std::path::Path;
 use std::sync::Arc;
 
 use super::Error;
-use crate::config::{Loaded, Problem, Problems, Settings, access};
+use crate::config::{Input, Loaded, Problem, Problems, Settings, access};
 use crate::domain::cause::chain;
 use crate::lifecycle::HangUps;
 use crate::{app, config, telemetry};
@@ -22,25 +21,20 @@ pub(super) struct Arguments {
 }
 
 /// Runs the daemon until a signal stops it.
-pub(super) fn run(
-    arguments: &Arguments,
-    config: Option<&Path>,
-    environment: impl IntoIterator<Item = (OsString, OsString)>,
-) -> Result<(), Error> {
+pub(super) fn run(arguments: &Arguments, input: &Input) -> Result<(), Error> {
     let threads = super::runtime()?;
     // This comes before any file is read. Without a listener a SIGHUP ends the process.
     let hang_ups = threads.within(HangUps::listen).map_err(Error::failure)?;
-    let environment: Vec<_> = environment.into_iter().collect();
-    let loaded = config::load(config, environment.iter().cloned());
-    let loaded = loaded.map_err(|problems| refused(problems, config, &environment))?;
+    let loaded = config::load(input).map_err(|problems| refused(problems, input))?;
     telemetry::start(&loaded.settings.log).map_err(Error::failure)?;
     let settings = warned(loaded);
-    let file = config.map(|path| path.display().to_string());
+    let file = input.file().map(|path| path.display().to_string());
     tracing::info!(file, "configuration read");
-    let config = config.map(Path::to_owned);
+    let input = input.clone();
     let load: app::Load = Arc::new(move || {
-        let loaded = config::load(config.as_deref(), environment.iter().cloned());
-        loaded.map(warned).map_err(|problems| problems.iter().map(ToString::to_string).collect())
+        config::load(&input)
+            .map(warned)
+            .map_err(|problems| problems.iter().map(ToString::to_string).collect())
     });
     let database = settings.store.file().map(Path::to_owned);
     threads.block_on(app::run(settings, load, hang_ups, arguments.adopt)).map_err(|error| {
@@ -56,8 +50,8 @@ pub(super) fn run(
 }
 
 /// Reports the faults of the configuration. If the log format is JSON, the function logs them as JSON.
-fn refused(problems: Problems, config: Option<&Path>, environment: &[(OsString, OsString)]) -> Error {
-    let format = config::log_format(config, environment.iter().cloned());
+fn refused(problems: Problems, input: &Input) -> Error {
+    let format = config::log_format(input);
     let settings = telemetry::Settings { format, filter: "error".to_owned() };
     if format == telemetry::Format::Text || telemetry::start(&settings).is_err() {
         return problems.into();

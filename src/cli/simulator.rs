@@ -1,6 +1,6 @@
 //! `pepay-bridge simulator`: the simulator of Pepay as a separate process.
 
-use std::ffi::OsString;
+use std::ffi::OsStr;
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -15,6 +15,7 @@ use url::Url;
 
 use super::Error;
 use crate::app;
+use crate::config::Input;
 use crate::domain::clock::Clock;
 use crate::domain::event::Environment;
 use crate::lifecycle::{Signals, Stop};
@@ -167,12 +168,8 @@ enum SimulatorError {
 }
 
 /// Runs the simulator until a signal stops it.
-pub(super) fn simulator(
-    arguments: Arguments,
-    environment: impl IntoIterator<Item = (OsString, OsString)>,
-) -> Result<(), Error> {
-    let filter = environment.into_iter().find(|(name, _)| name == "RUST_LOG");
-    let filter = filter.and_then(|(_, value)| value.into_string().ok()).unwrap_or_else(|| "info".to_owned());
+pub(super) fn simulator(arguments: Arguments, input: &Input) -> Result<(), Error> {
+    let filter = input.log_filter().and_then(OsStr::to_str).unwrap_or("info").to_owned();
     telemetry::start(&telemetry::Settings { format: Format::Text, filter }).map_err(Error::failure)?;
     let stop = Stop::default();
     super::runtime()?.block_on(async {

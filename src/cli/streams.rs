@@ -2,9 +2,6 @@
 
 mod backfill;
 
-use std::ffi::OsString;
-use std::path::Path;
-
 use clap::Subcommand;
 use serde::Deserialize;
 use serde_json::json;
@@ -14,6 +11,7 @@ use super::moment::Moment;
 use super::table::Table;
 use super::text::clean;
 use super::{Error, runtime};
+use crate::config::Input;
 use crate::domain::clock::UnixMillis;
 
 /// List the streams, reconnect one, or read its events from Pepay again
@@ -39,12 +37,8 @@ enum Command {
 }
 
 /// Runs the subcommand.
-pub(super) fn streams(
-    arguments: &Arguments,
-    config: Option<&Path>,
-    environment: impl IntoIterator<Item = (OsString, OsString)>,
-) -> Result<(), Error> {
-    let operator = Operator::new(&arguments.admin, config, environment)?;
+pub(super) fn streams(arguments: &Arguments, input: &Input) -> Result<(), Error> {
+    let operator = Operator::new(&arguments.admin, input)?;
     runtime()?.block_on(async {
         match &arguments.command {
             Command::List => {

@@ -2,9 +2,6 @@
 
 pub(super) mod shown;
 
-use std::ffi::OsString;
-use std::path::Path;
-
 use clap::Subcommand;
 use serde::Deserialize;
 use serde_json::json;
@@ -15,6 +12,7 @@ use super::moment::Moment;
 use super::table::Table;
 use super::text::clean;
 use super::{Error, runtime};
+use crate::config::Input;
 use crate::domain::clock::UnixMillis;
 
 /// List, pause, resume and test the targets
@@ -49,12 +47,8 @@ enum Command {
 }
 
 /// Runs the subcommand.
-pub(super) fn targets(
-    arguments: &Arguments,
-    config: Option<&Path>,
-    environment: impl IntoIterator<Item = (OsString, OsString)>,
-) -> Result<(), Error> {
-    let operator = Operator::new(&arguments.admin, config, environment)?;
+pub(super) fn targets(arguments: &Arguments, input: &Input) -> Result<(), Error> {
+    let operator = Operator::new(&arguments.admin, input)?;
     runtime()?.block_on(async {
         match &arguments.command {
             Command::List => {

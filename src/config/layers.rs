@@ -5,31 +5,23 @@ use std::collections::{BTreeMap, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::{self, Read as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use ::config::{ConfigError, File, FileFormat, Source as _, Value, ValueKind};
 
 use super::access;
 use super::files::{Mounts, NamedFile};
+use super::input::{FILTER_VARIABLE, Input, PREFIX};
 use super::problem::{Faulty, Problems, Warning, escaped, quoted};
 use crate::pepay::account::Proxy;
 use crate::telemetry::traces;
 
-/// The variable that names the file if `--config` does not.
-const FILE_VARIABLE: &str = "PEPAY_BRIDGE_CONFIG";
-/// The prefix of variables that set a key, in lower case.
-const PREFIX: &str = "pepay_bridge__";
 /// The prefix of the bridge's variables, in lower case.
 const OWN: &str = "pepay_bridge_";
-/// The variable that sets `log.format`.
-pub(super) const FORMAT_VARIABLE: &str = "PEPAY_BRIDGE__LOG__FORMAT";
 /// The largest size of a configuration file, in bytes. A larger file is the wrong file.
 const LARGEST_FILE: u64 = 4 * 1024 * 1024;
 /// The separator of the levels of a key.
 const SEPARATOR: &str = "__";
-/// The variable that sets `log.filter`, as is usual for Rust programs. It takes precedence over all
-/// layers.
-const FILTER_VARIABLE: &str = "RUST_LOG";
 
 /// A level of the configuration: the given values by name.
 pub(super) type Table = HashMap<String, Value>;
@@ -55,27 +47,20 @@ pub(super) struct Layers {
 /// # Errors
 /// [`Faulty`] if the file cannot be read or parsed. Otherwise every key of the file would be reported as
 /// missing. Other faults go to `problems`.
-pub(super) fn read(
-    path: Option<&Path>,
-    environment: impl IntoIterator<Item = (impl Into<OsString>, impl Into<OsString>)>,
-    problems: &mut Problems,
-) -> Result<Layers, Faulty> {
-    let environment: BTreeMap<OsString, OsString> =
-        environment.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
-    let proxy = proxy(&environment, problems);
+pub(super) fn read(Input { file, environment }: &Input, problems: &mut Problems) -> Result<Layers, Faulty> {
+    let proxy = proxy(environment, problems);
     let traces = traces::asked(|name| {
         Some(environment.get(OsStr::new(name))?.to_str()?.to_owned()).filter(|value| !value.is_empty())
     });
-    let (variables, named_file) = variables(environment, problems);
-    let path = path.map(|path| ("--config", path.to_owned()));
+    let variables = variables(environment, problems);
     let (mut table, mut warnings, mut named) = (Table::new(), Vec::new(), None);
     let mounts = Mounts::read();
-    if let Some((origin, path)) = path.or(named_file.map(|path| (FILE_VARIABLE, path))) {
+    if let Some((origin, path)) = file {
         let text;
-        (table, text) = file(origin, &path, problems)?;
+        (table, text) = content(origin, path, problems)?;
         let key = escaped(&path.to_string_lossy());
-        named = Some(NamedFile::new(key, &path, text.as_bytes(), &mounts));
-        warnings.extend(access::writable(&path));
+        named = Some(NamedFile::new(key, path, text.as_bytes(), &mounts));
+        warnings.extend(access::writable(path));
     }
     lay_over(&mut table, variables);
     Ok(Layers { table, proxy, traces, warnings, file: named, mounts })
@@ -115,7 +100,7 @@ fn proxy(environment: &BTreeMap<OsString, OsString>, problems: &mut Problems) ->
 }
 
 /// Returns the values and the text of the file at `path`.
-fn file(origin: &str, path: &Path, problems: &mut Problems) -> Result<(Table, String), Faulty> {
+fn content(origin: &str, path: &Path, problems: &mut Problems) -> Result<(Table, String), Faulty> {
     let name = quoted(&path.to_string_lossy());
     let text = text_of(path).map_err(|error| {
         problems.push(origin, format!("cannot read {name}: {}", access::explained(path, &error)))
@@ -188,17 +173,15 @@ fn table_mut(value: &mut Value) -> Option<&mut Table> {
     }
 }
 
-/// Returns the keys that the environment sets, and the file that it names.
-fn variables(environment: BTreeMap<OsString, OsString>, problems: &mut Problems) -> (Table, Option<PathBuf>) {
-    let (mut table, mut file, mut filter) = (Table::new(), None, None);
+/// Returns the keys that the environment sets.
+fn variables(environment: &BTreeMap<OsString, OsString>, problems: &mut Problems) -> Table {
+    let (mut table, mut filter) = (Table::new(), None);
     for (name, value) in environment {
         let name = name.to_string_lossy().into_owned();
         let lower = name.to_lowercase();
         let key = lower.strip_prefix(PREFIX);
-        if name == FILE_VARIABLE {
-            file = Some(value).filter(|path| !path.is_empty()).map(PathBuf::from);
-        } else if name == FILTER_VARIABLE || key.is_some() {
-            let Ok(value) = value.into_string() else {
+        if name == FILTER_VARIABLE || key.is_some() {
+            let Some(value) = value.to_str() else {
                 problems.push(name, "is not UTF-8");
                 continue;
             };
@@ -222,7 +205,7 @@ fn variables(environment: BTreeMap<OsString, OsString>, problems: &mut Problems)
             log.insert("filter".into(), filter);
         }
     }
-    (table, file)
+    table
 }
 
 /// Returns whether `name` belongs to the container image, the build or the benchmarks, or is a variable

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
+use std::path::Path;
 use std::time::Duration;
 
 use http::StatusCode;
@@ -28,7 +29,7 @@ fn file(content: &str) -> NamedTempFile {
 }
 
 fn load_text(text: &str, environment: &[(&str, &str)]) -> Result<Loaded, Problems> {
-    load(Some(file(text).path()), environment.iter().copied())
+    load(&Input::new(Some(file(text).path()), environment.iter().copied()))
 }
 
 fn settings(text: &str) -> Settings {
@@ -108,7 +109,7 @@ fn the_defaults_are_those_of_the_interface() {
 #[test]
 fn the_example_holds_every_key_with_its_default() {
     let given = [("PEPAY_BRIDGE__PEPAY__API_KEY", "k"), ("PEPAY_BRIDGE__WEBHOOKS__DEFAULT__SECRETS", "s")];
-    let (example, reading) = read(Some(file(EXAMPLE).path()), given);
+    let (example, reading) = read(&Input::new(Some(file(EXAMPLE).path()), given));
     let least = format!("{LEAST}[streams.commerce]").replace("orders/", "orders.internal:8000/pepay-events");
     assert_eq!(example.unwrap().effective, load_text(&least, &given).unwrap().effective);
 
@@ -132,7 +133,7 @@ fn the_example_holds_every_key_with_its_default() {
 #[test]
 fn every_key_is_documented_in_the_table_of_its_section() {
     let given = [("PEPAY_BRIDGE__PEPAY__API_KEY", "k")];
-    let (_, reading) = read(Some(file(EXAMPLE).path()), given);
+    let (_, reading) = read(&Input::new(Some(file(EXAMPLE).path()), given));
     assert!(reading.known.len() > 50, "{:?}", reading.known);
     for known in reading.known {
         let (section, key) = known.rsplit_once('.').unwrap();
@@ -182,7 +183,7 @@ fn everything_can_be_set_by_environment_alone() {
         ("PEPAY_BRIDGE__TARGETS__T__CONCURRENCY", "1"),
         ("PEPAY_BRIDGE__TARGETS__T__RATE_LIMIT", "0.5"),
     ];
-    let settings = load(None, environment).unwrap().settings;
+    let settings = load(&Input::new(None, environment)).unwrap().settings;
     let stream = &settings.streams[0].settings;
     assert_eq!((&*stream.name, stream.endpoint), ("my-shop", Endpoint::Merchant));
     assert_eq!(stream.filters, Filters::new(vec![(Filter::Environment, "mainnet".to_owned())]));

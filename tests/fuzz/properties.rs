@@ -3,6 +3,7 @@
 #![cfg_attr(fuzzing, allow(dead_code, unused_imports, reason = "each target uses one"))]
 
 use bytes::Bytes;
+use pepay_bridge::config::{self, Input};
 use pepay_bridge::domain::clock::UnixMillis;
 use pepay_bridge::domain::filter::TypeFilter;
 use pepay_bridge::domain::operator::Cursor;
@@ -152,7 +153,7 @@ pub fn configuration(data: &[u8]) {
     let folder = if folder.is_dir() { folder.to_owned() } else { std::env::temp_dir() };
     let path = folder.join(format!("pepay-bridge-fuzz-{}.toml", std::process::id()));
     std::fs::write(&path, file).unwrap();
-    match pepay_bridge::config::load(Some(&path), variables()) {
+    match config::load(&Input::new(Some(&path), variables())) {
         Ok(loaded) => {
             let shown: toml::Table = toml::from_str(&loaded.effective).unwrap();
             assert!(shown.contains_key("store"));

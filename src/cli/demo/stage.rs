@@ -1,7 +1,7 @@
 //! The parts of the demo: simulator, target and bridge on free loopback ports.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -16,6 +16,7 @@ use url::Url;
 use super::ledger::{Ledger, Received};
 use super::{Error, config, telemetry};
 use crate::app::{self, App};
+use crate::config::Input;
 use crate::domain::clock::Clock;
 use crate::lifecycle::Stop;
 use crate::simulator::Simulator;
@@ -46,7 +47,7 @@ pub(super) struct Stage {
 impl Stage {
     /// Starts every part, with room for `events` events. `log_filter` is the environment's `RUST_LOG`, if
     /// it is set.
-    pub(super) async fn build(events: usize, log_filter: Vec<(OsString, OsString)>) -> Result<Self, Error> {
+    pub(super) async fn build(events: usize, log_filter: Option<&OsStr>) -> Result<Self, Error> {
         let folder = TempDir::new().map_err(Error::failure)?;
         let (clock, others, others_stop) = (Clock::system(), TaskTracker::new(), CancellationToken::new());
 
@@ -92,8 +93,10 @@ impl Stage {
             ("TARGETS__SAMPLE__SIGNING_SECRET", SIGNING_SECRET),
             ("TARGETS__SAMPLE__RETRY_MIN", "100ms"),
         ];
-        let keys = keys.map(|(key, value)| (format!("PEPAY_BRIDGE__{key}").into(), OsString::from(value)));
-        let settings = config::load(None, keys.into_iter().chain(log_filter))?.settings;
+        let keys =
+            keys.map(|(key, value)| (OsString::from(format!("PEPAY_BRIDGE__{key}")), OsString::from(value)));
+        let log_filter = log_filter.map(|filter| ("RUST_LOG".into(), filter.to_owned()));
+        let settings = config::load(&Input::new(None, keys.into_iter().chain(log_filter)))?.settings;
         telemetry::start(&settings.log).map_err(Error::failure)?;
 
         let bridge_stop = Stop::default();

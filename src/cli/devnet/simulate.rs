@@ -1,7 +1,5 @@
 //! `pepay-bridge devnet simulate`.
 
-use std::ffi::OsString;
-use std::path::Path;
 use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -12,7 +10,7 @@ use super::follow::{Event, Events, Follow};
 use crate::cli::admin::{Admin, Reach};
 use crate::cli::text::clean;
 use crate::cli::{Error, print, runtime};
-use crate::config::{self, Settings};
+use crate::config::{self, Input, Settings};
 use crate::domain::clock::Clock;
 use crate::pepay::devnet::{Order, OrderId, Simulation, Tracking, Transition};
 use crate::pepay::rest::Rest;
@@ -71,12 +69,8 @@ fn transition() -> impl TypedValueParser<Value = Transition> {
 }
 
 /// Moves the order and follows its event.
-pub(super) fn simulate(
-    arguments: Arguments,
-    config: Option<&Path>,
-    environment: impl IntoIterator<Item = (OsString, OsString)>,
-) -> Result<(), Error> {
-    let settings = config::load(config, environment)?.settings;
+pub(super) fn simulate(arguments: Arguments, input: &Input) -> Result<(), Error> {
+    let settings = config::load(input)?.settings;
     runtime()?.block_on(run(arguments, &settings))
 }
 

@@ -86,14 +86,14 @@ fn variables_that_name_no_key_are_problems() {
 
 #[test]
 fn a_file_that_is_missing_endless_or_no_toml_is_the_only_problem_reported() {
-    let endless = load(Some(Path::new("/dev/zero")), [("", ""); 0]).unwrap_err().to_string();
+    let endless = load(&Input::new(Some(Path::new("/dev/zero")), [("", ""); 0])).unwrap_err().to_string();
     assert_eq!(endless, "--config: `/dev/zero` is larger than 4 MiB; allowed is a TOML file");
-    let missing = load(Some(Path::new("/no/such.toml")), [("", ""); 0]).unwrap_err().to_string();
+    let missing = load(&Input::new(Some(Path::new("/no/such.toml")), [("", ""); 0])).unwrap_err().to_string();
     assert!(missing.starts_with("--config: cannot read `/no/such.toml`: No such file"), "{missing}");
-    let named = load(None, [("PEPAY_BRIDGE_CONFIG", "/no/such.toml")]).unwrap_err().to_string();
+    let named = load(&Input::new(None, [("PEPAY_BRIDGE_CONFIG", "/no/such.toml")])).unwrap_err().to_string();
     assert!(named.starts_with("PEPAY_BRIDGE_CONFIG: cannot read"), "{named}");
     let broken = file("[pepay]\n\napi_key = \"hidden\n");
-    let broken = load(Some(broken.path()), [("", ""); 0]).unwrap_err().to_string();
+    let broken = load(&Input::new(Some(broken.path()), [("", ""); 0])).unwrap_err().to_string();
     assert!(broken.contains(": line 3, column "), "{broken}");
     assert!(!broken.contains("hidden") && broken.lines().count() == 1, "{broken}");
 }
@@ -115,7 +115,7 @@ fn sections_in_a_wrong_shape_are_named() {
 
 #[test]
 fn a_source_and_a_target_are_needed() {
-    let problems = load(None, [("", ""); 0]).unwrap_err().to_string();
+    let problems = load(&Input::new(None, [("", ""); 0])).unwrap_err().to_string();
     let keys: Vec<_> = problems.lines().map(|line| line.split(':').next().unwrap()).collect();
     assert_eq!(keys, ["streams", "targets"]);
 }
