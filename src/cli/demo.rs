@@ -2,23 +2,23 @@
 //! in a temporary folder. It injects faults into all three and prints a ledger.
 
 mod ledger;
-mod show;
 mod stage;
 
 use std::ffi::OsStr;
+use std::io::{self, IsTerminal as _};
 use std::pin::pin;
 use std::time::Duration;
 
 use clap::Args;
 use http::StatusCode;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use self::show::Show;
 use self::stage::Stage;
-use super::Error;
+use super::{Error, print};
 use crate::config::Input;
 use crate::lifecycle::{Signals, Stop};
 use crate::simulator::fault::{Ending, Fault, Road};
-use crate::simulator::target::Reaction;
+use crate::simulator::target::{Reaction, Target};
 use crate::{config, telemetry};
 
 /// The time limit of the demo, and the time that each event adds to it.
@@ -112,4 +112,50 @@ async fn acts(stage: &Stage, show: &Show, events: usize) -> Result<(), Error> {
     show.follow(target, events).await?;
     simulator.webhooks_settled().await;
     Ok(())
+}
+
+/// The output of the demo while it runs: a progress bar on a terminal, or else plain lines.
+struct Show {
+    bar: ProgressBar,
+}
+
+impl Show {
+    fn new(events: usize) -> Self {
+        let target = if io::stdout().is_terminal() {
+            ProgressDrawTarget::stdout()
+        } else {
+            ProgressDrawTarget::hidden()
+        };
+        let bar = ProgressBar::with_draw_target(Some(events as u64), target);
+        // If the template is wrong, the default style stays.
+        if let Ok(style) = ProgressStyle::with_template("{bar:32} {pos}/{len} delivered  {elapsed}") {
+            bar.set_style(style);
+        }
+        Self { bar }
+    }
+
+    /// Prints one line.
+    fn say(&self, line: &str) -> Result<(), Error> {
+        self.bar.suspend(|| print(&format!("{line}\n")))
+    }
+
+    /// Shows the progress until `target` has acknowledged `events` different events.
+    async fn follow(&self, target: &Target, events: usize) -> Result<(), Error> {
+        let events = events as u64;
+        let reached = target.until(|totals| {
+            self.bar.set_position(totals.unique);
+            totals.unique >= events
+        });
+        let totals = reached.await;
+        if self.bar.is_hidden() {
+            self.say(&format!("  {} delivered, {} attempts failed so far", totals.unique, totals.failed))?;
+        }
+        Ok(())
+    }
+
+    /// Removes the bar and prints `summary`.
+    fn finish(&self, summary: &str) -> Result<(), Error> {
+        self.bar.finish_and_clear();
+        print(&format!("\n{summary}\n"))
+    }
 }

@@ -3,14 +3,11 @@
 //! The probes are in the modules that they belong to. This module selects the probes, interprets their
 //! results and has the advice for the operator.
 
-mod account;
 mod bridge;
-mod deliveries;
+mod endpoints;
 mod pepay;
 mod report;
 mod store;
-mod targets;
-mod webhooks;
 
 use self::report::{Check, Report};
 use super::{Error, removed};
@@ -43,13 +40,13 @@ pub(super) fn doctor(arguments: &Arguments, input: &Input) -> Result<(), Error> 
 /// Makes every check. Checks that wait run at the same time. The report has a fixed order.
 async fn examine(loaded: &Loaded, clock: Clock) -> Report {
     let settings = &loaded.settings;
-    let webhooks = webhooks::examine(&settings.webhooks, &clock);
+    let webhooks = endpoints::of_webhooks(&settings.webhooks, &clock);
     let ((pepay, identities), targets, store) = tokio::join!(
         pepay::examine(settings, clock),
-        targets::examine(&settings.targets),
+        endpoints::of_targets(&settings.targets),
         store::examine(&settings.store),
     );
-    let account = account::examine(settings, identities);
+    let account = store::of_account(settings, identities);
     let removed = removed::warnings(settings).await;
     let removed =
         removed.into_iter().map(|found| Check::warning("targets", found, removed::ADVICE)).collect();

@@ -1,20 +1,19 @@
 //! `pepay-bridge events`.
 
-mod replay;
 mod show;
-mod verify;
 
 use clap::Subcommand;
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Map, json};
 
-use self::replay::Replay;
 use self::show::Event;
-use super::admin::{self, Operator};
-use super::filters::{EventFilters, Filters};
+use super::admin::{self, Answer, Operator};
+use super::deliveries::Delivery;
+use super::deliveries::bulk::{self, BulkRequest, Consent};
+use super::filters::{CommonFilters, EventFilters, Filters};
 use super::listing::{Filtering as _, Listed, Listing};
 use super::moment::Moment;
-use super::{Error, print_bytes, runtime};
+use super::{Error, print, print_bytes, runtime};
 use crate::config::Input;
 use crate::domain::clock::UnixMillis;
 
@@ -65,6 +64,34 @@ enum Command {
 const REPLAY_USAGE: &str = "pepay-bridge events replay [OPTIONS] --target NAME ID
        pepay-bridge events replay [OPTIONS] --target NAME [FILTERS] [--missing] [--yes | --dry-run]";
 
+/// What goes to which target.
+#[derive(Debug, clap::Args)]
+struct Replay {
+    /// The id of one event; without one, the filters say which
+    #[arg(conflicts_with_all = ["CommonFilters", "SubjectFilters", "missing", "yes", "dry_run"])]
+    id: Option<String>,
+
+    /// The target that they go to
+    #[arg(long, value_name = "NAME")]
+    target: String,
+
+    /// Only events that the target takes and never had a delivery of
+    #[arg(long)]
+    missing: bool,
+
+    /// Do not ask before many are sent
+    #[arg(long, short)]
+    yes: bool,
+
+    /// Say how many there are, and send nothing
+    #[arg(long, conflicts_with = "yes")]
+    dry_run: bool,
+
+    // Last, since their heading is for what follows as well.
+    #[command(flatten)]
+    filters: CommonFilters,
+}
+
 /// Runs the subcommand.
 pub(super) fn events(arguments: &Arguments, input: &Input) -> Result<(), Error> {
     let operator = Operator::new(&arguments.admin, input)?;
@@ -80,10 +107,32 @@ pub(super) fn events(arguments: &Arguments, input: &Input) -> Result<(), Error> 
             Command::Export(filters) => export(&operator, filters).await,
             Command::Verify { id } => {
                 let answer = operator.bridge.post(&["events", id, "verify"], &json!({})).await?;
-                verify::report(&operator, &answer)
+                report_verification(&operator, &answer)
             }
         }
     })
+}
+
+impl Replay {
+    /// Replays the one event, or the events that pass the filters.
+    async fn send(&self, operator: &Operator) -> Result<(), Error> {
+        if let Some(id) = &self.id {
+            let again = json!({ "target": self.target });
+            let answer = operator.bridge.post(&["events", id, "replay"], &again).await?;
+            return operator.show(&answer, |delivery: Delivery| delivery.replayed());
+        }
+        let filter = self.filters.object(operator.now);
+        let what = if self.missing { "what it has never had" } else { "what it takes or has taken" };
+        let narrowed = [format!("to {}: {what}", self.target), bulk::written(&filter)];
+        let narrowed = narrowed.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", ");
+        let body = Map::from_iter([
+            ("target".to_owned(), self.target.as_str().into()),
+            ("filter".to_owned(), filter),
+            ("missing".to_owned(), self.missing.into()),
+        ]);
+        let call = BulkRequest { action: "replay", body, narrowed, target: None };
+        bulk::carry_out(call, Consent::of(self.dry_run, self.yes), operator).await
+    }
 }
 
 /// Prints the response while it arrives, until it ends or the reader closes the pipe.
@@ -97,6 +146,40 @@ async fn export(operator: &Operator, filters: &Filters) -> Result<(), Error> {
 async fn body(operator: &Operator, id: &str) -> Result<(), Error> {
     let answer = operator.bridge.get(&["events", id, "body"], &[]).await?;
     print_bytes(&answer.0).map(|_| ())
+}
+
+/// The result of the comparison, as the API returns it.
+#[derive(Debug, Deserialize)]
+struct Verification {
+    event_id: String,
+    outcome: String,
+    #[serde(default)]
+    differs: Vec<String>,
+    asked_as: String,
+}
+
+/// Prints the result of the comparison.
+///
+/// # Errors
+/// [`Error::Failure`] for any result other than `equal`, so that the exit code is 1.
+fn report_verification(operator: &Operator, answer: &Answer) -> Result<(), Error> {
+    let Verification { event_id, outcome, differs, asked_as } = answer.read()?;
+    if operator.json {
+        answer.print()?;
+    }
+    match &*outcome {
+        "equal" if operator.json => Ok(()),
+        "equal" => print(&format!("equal: Pepay has the same {event_id} (asked as {asked_as})\n")),
+        "unknown" => {
+            Err(Error::failure(format!("unknown: Pepay has no event {event_id} (asked as {asked_as})")))
+        }
+        _ => {
+            let parts = differs.join(", ");
+            Err(Error::failure(format!(
+                "{outcome}: Pepay has another event under {event_id}; what differs: {parts} (asked as {asked_as})"
+            )))
+        }
+    }
 }
 
 /// An event of the list.

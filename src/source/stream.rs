@@ -6,7 +6,6 @@ mod control;
 mod driver;
 mod history;
 mod plan;
-mod reach;
 mod report;
 mod state;
 mod swept;
@@ -24,15 +23,18 @@ use crate::domain::event::EventId;
 use crate::domain::filter::TypeFilter;
 use crate::domain::status::StreamStatus;
 use crate::pepay::account::Account;
+use crate::pepay::error::Failure;
 use crate::pepay::filter::Filters;
-use crate::pepay::rest::{BuildError, Rest};
+use crate::pepay::rest::{BuildError, Probe, Rest};
+use crate::pepay::token::Identity;
 use crate::store::inbox::Inbox;
 use crate::store::lease::Lease;
 
 pub use control::Control;
-pub use reach::{Unreached, probe, reach};
 
 use control::Orders;
+use driver::NotConnected;
+use state::{ConnectStep, Narrowing};
 
 /// The settings of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -147,6 +149,42 @@ impl Stream {
         // The future is on the heap, since it contains the whole state machine.
         Box::pin(driver::run(self, stop)).await;
     }
+}
+
+/// Why Pepay did not admit a stream.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unreached {
+    /// No token was minted.
+    #[error("no token: {0}")]
+    Token(Failure),
+    /// The connection was not upgraded.
+    #[error("no connection: {0}")]
+    Upgrade(Failure),
+}
+
+/// Opens a connection as a stream does, and closes it at once. Events that arrive meanwhile are
+/// dropped, and no cursor moves: Pepay's stream takes nothing away from other readers. Returns the
+/// identity of the token.
+///
+/// # Errors
+/// [`Unreached`].
+pub async fn reach(settings: &Settings, rest: &Rest) -> Result<Identity, Unreached> {
+    match driver::connect(settings.clone(), rest.clone(), None, (None, Narrowing::Full)).await {
+        Ok((socket, identity)) => {
+            socket.close().await;
+            Ok(identity)
+        }
+        Err(NotConnected { step: ConnectStep::Upgrade, failure, .. }) => Err(Unreached::Upgrade(failure)),
+        Err(NotConnected { failure, .. }) => Err(Unreached::Token(failure)),
+    }
+}
+
+/// Requests the page of the list that a stream requests.
+///
+/// # Errors
+/// [`Failure`] if there is no answer.
+pub async fn probe(settings: &Settings, rest: &Rest) -> Result<Probe, Failure> {
+    rest.probe(&plan::list_filters(settings, Narrowing::Full)).await
 }
 
 #[cfg(test)]
