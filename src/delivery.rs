@@ -28,7 +28,6 @@ use crate::store::outbox::Outbox;
 mod attempt;
 mod body;
 mod breaker;
-mod check_connection;
 mod client;
 mod connections;
 mod connector;
@@ -43,8 +42,8 @@ mod refusals;
 pub mod sign;
 mod status_line;
 pub mod tls;
-pub use check_connection::{ConnectError, check_connection};
-pub use client::{BuildError, MessageOutcome, TargetClient};
+pub use client::{MessageOutcome, TargetClient};
+pub use connector::{BuildError, ConnectError, check_connection};
 pub use control::{BY_OPERATOR, Control};
 
 use attempt::Context;

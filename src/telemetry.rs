@@ -1,6 +1,5 @@
 //! Logs, metrics and traces: how they are set up, and the one table of metric names.
 
-pub mod audit;
 mod json;
 mod logs;
 mod metrics;
@@ -8,5 +7,5 @@ pub mod names;
 mod process;
 pub mod traces;
 
-pub use logs::{Format, InvalidSettings, Settings, refilter, start};
+pub use logs::{AUDIT, Format, InvalidSettings, Settings, refilter, start};
 pub use metrics::{Metrics, MetricsError};

@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri}
 use super::Settings;
 use super::body::{Body, Departure};
 use super::connections::{Answer, Connections, Keep, NoAnswer, UnreadBody};
-use super::connector::Connector;
+use super::connector::{BuildError, Connector};
 use super::evidence::Health;
 use super::sign::SigningKey;
 use super::status_line::Status;
@@ -42,16 +42,6 @@ const REPLAY: HeaderName = HeaderName::from_static("pepay-bridge-replay");
 const TEST: HeaderName = HeaderName::from_static("pepay-bridge-test");
 const TERM: HeaderName = HeaderName::from_static("pepay-bridge-term");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-
-/// Why a target's client could not be built.
-#[derive(Debug, thiserror::Error)]
-#[error("target {target}: {reason}")]
-pub struct BuildError {
-    /// The configured name of the target.
-    target: String,
-    /// Why.
-    reason: String,
-}
 
 /// Sends requests to one target.
 #[derive(Debug)]
@@ -116,7 +106,7 @@ impl TargetClient {
     /// # Errors
     /// [`BuildError`] if its URL or a certificate cannot be used.
     pub fn new(settings: Settings, clock: Clock) -> Result<Self, BuildError> {
-        let connector = connector(&settings)?;
+        let connector = Connector::new(&settings)?;
         let address = connector.address();
         let path = address.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
         let host = address.authority().map(|authority| HeaderValue::from_str(authority.as_str()));
@@ -317,15 +307,6 @@ impl Report {
             duration,
         }
     }
-}
-
-/// Creates the connector to the target of `settings`.
-pub(super) fn connector(settings: &Settings) -> Result<Connector, BuildError> {
-    let unusable = |error: super::connector::Unusable| BuildError {
-        target: settings.name.to_string(),
-        reason: error.to_string(),
-    };
-    Connector::new(settings).map_err(unusable)
 }
 
 /// Returns the header that explains a redirect or a 401. Leaves out query and fragment of an address,

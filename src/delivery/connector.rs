@@ -19,9 +19,18 @@ use crate::domain::cause::innermost;
 /// An open connection.
 pub(super) type Stream = Either<TcpStream, Box<TlsStream<TcpStream>>>;
 
+/// Why a target's client could not be built.
+#[derive(Debug, thiserror::Error)]
+#[error("target {target}: {reason}")]
+pub struct BuildError {
+    /// The configured name of the target.
+    target: Arc<str>,
+    reason: Unusable,
+}
+
 /// Why the settings have no address to connect to.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Unusable {
+enum Unusable {
     #[error("its URL cannot be used: {0}")]
     Url(#[from] http::uri::InvalidUri),
     #[error("TLS cannot be set up: {0}")]
@@ -40,7 +49,13 @@ pub(super) struct Connector {
 }
 
 impl Connector {
-    pub(super) fn new(settings: &Settings) -> Result<Self, Unusable> {
+    /// Creates the connector to the target of `settings`.
+    pub(super) fn new(settings: &Settings) -> Result<Self, BuildError> {
+        let unusable = |reason| BuildError { target: Arc::clone(&settings.name), reason };
+        Self::build(settings).map_err(unusable)
+    }
+
+    fn build(settings: &Settings) -> Result<Self, Unusable> {
         let address: Uri = settings.url.as_str().parse()?;
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
@@ -82,6 +97,31 @@ impl Connector {
             None => Ok(Either::Left(stream)),
         }
     }
+}
+
+/// Why there is no connection to a target.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The client of the target cannot be built.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    /// The target does not answer, or its certificate is not trusted.
+    #[error("{0}")]
+    Connection(String),
+}
+
+/// Connects to a target as a delivery does, TLS and client certificate included,
+/// and hangs up before a byte of HTTP is sent. Takes as long as the target's
+/// `connect_timeout` at most.
+///
+/// # Errors
+/// [`ConnectError`]
+pub async fn check_connection(settings: &Settings) -> Result<(), ConnectError> {
+    let connected = Connector::new(settings)?.open().await;
+    connected.map(drop).map_err(|error| {
+        let reason = format!("cannot connect: {}", innermost(&error));
+        ConnectError::Connection(reason)
+    })
 }
 
 /// Returns the cause of the error, without the description of the attempted operation.

@@ -6,8 +6,6 @@
 
 mod answer;
 mod body;
-mod body_memory;
-mod rejections;
 #[cfg(test)]
 mod tests;
 mod verified;
@@ -25,9 +23,8 @@ use http::HeaderValue;
 use http::request::Parts;
 use tokio::sync::watch;
 
-use self::answer::{Code, Refusal};
-use self::body_memory::BodyMemory;
-use self::rejections::Rejections;
+use self::answer::{Code, Refusal, Rejections};
+use self::body::BodyMemory;
 use self::verified::Verified;
 use crate::domain::clock::Clock;
 use crate::domain::event::Environment;

@@ -16,8 +16,11 @@ use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
 use tracing_subscriber::{Layer as _, Registry, reload};
 
 use self::outlet::Outlet;
-use super::audit;
 use super::json::{FlatJson, timestamp};
+
+/// The `tracing` target of the lines of the audit trail. They are written regardless of the filter: every
+/// filter lets this target through up to the level `info`.
+pub const AUDIT: &str = "pepay_bridge::audit";
 
 /// The handle that replaces the filter of this process, once logging has started.
 static FILTER: OnceLock<FilterHandle> = OnceLock::new();
@@ -120,7 +123,7 @@ fn is_safe(metadata: &Metadata<'_>) -> bool {
 
 /// Lines of the audit trail are logged regardless of the filter.
 fn is_audit(metadata: &Metadata<'_>) -> bool {
-    metadata.target() == audit::TARGET && *metadata.level() <= LevelFilter::INFO
+    metadata.target() == AUDIT && *metadata.level() <= LevelFilter::INFO
 }
 
 fn log_panic(panic: &PanicHookInfo<'_>) {
@@ -218,8 +221,8 @@ mod tests {
     fn audit_lines_are_logged_under_every_filter() {
         for filter in ["off", "error", "pepay_bridge=off", "other=trace"] {
             let lines = logged(Format::Json, filter, || {
-                tracing::info!(target: audit::TARGET, who = "admin_token", target = "orders", "audit");
-                tracing::debug!(target: audit::TARGET, "finer");
+                tracing::info!(target: AUDIT, who = "admin_token", target = "orders", "audit");
+                tracing::debug!(target: AUDIT, "finer");
                 tracing::info!("another");
             });
             assert!(

@@ -5,9 +5,9 @@
 //! entry in the [audit trail](crate::web::audit). The document at `/api/openapi.json` is made from the
 //! same code ([`openapi`]).
 
-mod alerts;
 mod audit;
 mod body;
+mod bridge;
 mod bulk;
 mod deliveries;
 mod described;
@@ -19,9 +19,7 @@ mod live;
 mod openapi;
 mod overview;
 mod params;
-mod path;
 pub(super) mod problem;
-mod reload;
 mod schema;
 mod shown;
 mod streams;
@@ -122,8 +120,8 @@ fn routes(api: Arc<Api>, trail: Trail) -> Router {
         .route("/streams", get(streams::list))
         .route("/streams/{name}/reconnect", post(streams::reconnect))
         .route("/streams/{name}/backfill", post(streams::backfill))
-        .route("/reload", post(reload::reload))
-        .route("/alerts/test", post(alerts::test))
+        .route("/reload", post(bridge::reload))
+        .route("/alerts/test", post(bridge::test_alerts))
         .route("/overview", get(overview::show))
         .route("/history", get(history::show))
         .route("/audit", get(audit::list))

@@ -22,7 +22,7 @@ use crate::domain::audit::{Entry, Kind};
 use crate::domain::backoff::Jitter;
 use crate::domain::clock::Clock;
 use crate::store::operator::OperatorStore;
-use crate::telemetry::audit;
+use crate::telemetry::AUDIT;
 
 /// The longest time for which a response waits for its entry. After that the response is sent, and the
 /// entry may still be stored.
@@ -235,7 +235,7 @@ impl Trail {
         let (target, stream, event_id) = (target.as_deref(), stream.as_deref(), event_id.as_deref());
         let (action, filter, outcome) = (&**action, filter.as_deref(), &**outcome);
         tracing::info!(
-            target: audit::TARGET,
+            target: AUDIT,
             who, peer, client, action, target, stream, event_id, filter, count, outcome,
             "audit"
         );

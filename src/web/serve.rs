@@ -6,10 +6,9 @@
 
 mod connection_limit;
 mod gate;
-mod head_timeout;
 #[cfg(test)]
 mod tests;
-mod write_timeout;
+mod timeouts;
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -31,8 +30,7 @@ use tokio_util::sync::CancellationToken;
 pub(super) use self::gate::log_panic;
 
 use self::connection_limit::{Arriving, ConnectionLimit, Leaving, Slot};
-use self::head_timeout::HeadTimeout;
-use self::write_timeout::WriteTimeout;
+use self::timeouts::{HeadTimeout, WriteTimeout};
 use super::refused::HttpRefusals;
 use super::routes::Routes;
 

@@ -112,7 +112,7 @@ const SETTINGS: &[&str] = &[
 
 /// The paths that every module may name: the table of metric names, the traces and the target of
 /// audit lines.
-const EVERYWHERE: [&str; 3] = ["telemetry::names", "telemetry::traces", "telemetry::audit"];
+const EVERYWHERE: [&str; 3] = ["telemetry::names", "telemetry::traces", "telemetry::AUDIT"];
 const ANYTHING: &str = "*";
 
 /// Libraries that only some files may name, and these files.

@@ -1,5 +1,5 @@
-//! The checks of each webhook endpoint and of each target: a secret verifies its own signatures, and a target
-//! can be connected to.
+//! The checks of each webhook endpoint and of each target: a secret verifies its own signatures, and a
+//! target can be connected to.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -3,6 +3,7 @@
 
 use std::error::Error;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
@@ -10,16 +11,46 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http::header::EXPECT;
 use http_body_util::BodyExt;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::Settings;
 use super::answer::{Code, Refusal};
-use super::body_memory::BodyMemory;
 
 /// The largest part of a refused body that is still read and dropped, and the time limit for it. A
 /// connection that is closed with unread bytes is reset, and a sender that meets the reset while it
 /// writes never sees the answer.
 const DISCARD_BYTES: usize = 1024 * 1024;
 const DISCARD_LIMIT: Duration = Duration::from_secs(2);
+
+/// The largest number of bytes of large bodies at the same time.
+const SHARED: usize = 2 * Settings::LARGEST_BODY;
+
+/// The memory for bodies before their signature is verified: the budget that the large bodies of all endpoints share. Clones share it too.
+#[derive(Clone, Debug)]
+pub(super) struct BodyMemory(Arc<Semaphore>);
+
+impl BodyMemory {
+    /// The number of bytes of a body that do not count towards the budget. As much is read ahead of any
+    /// request, and Pepay's events are far smaller. So a flood of large bodies keeps no ordinary event
+    /// out.
+    pub(super) const FREE: usize = 64 << 10;
+
+    /// Creates the budget of a bridge.
+    pub(super) fn new() -> Self {
+        Self::of(SHARED)
+    }
+
+    /// Creates a budget of this number of bytes.
+    pub(super) fn of(bytes: usize) -> Self {
+        Self(Arc::new(Semaphore::new(bytes)))
+    }
+
+    /// Takes this number of bytes until the permit is dropped, if so many are left.
+    pub(super) fn take(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        let bytes = u32::try_from(bytes).ok()?;
+        Arc::clone(&self.0).try_acquire_many_owned(bytes).ok()
+    }
+}
 
 /// A whole body, and its share of the memory budget if it is large.
 #[derive(Debug)]
@@ -124,7 +155,6 @@ mod tests {
     use futures_util::stream;
 
     use super::*;
-    use crate::source::webhook::Settings;
 
     fn in_pieces(pieces: &'static [&'static str]) -> Body {
         Body::from_stream(stream::iter(pieces.iter().map(|piece| Ok::<_, Infallible>(*piece))))

@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 use self::bodies::{MoveBody, ReplayAllBody};
 use super::Api;
 use super::body::Body;
-use super::path::{Segments, action};
+use super::params::{Segments, action};
 use super::problem::Problem;
 use super::schema::{ActionName, BulkBody, BulkName, Extent};
 use crate::domain::operator::BulkWork;

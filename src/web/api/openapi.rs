@@ -13,7 +13,7 @@ use super::params::NoQuery;
 use super::problem::{self, Problem};
 use super::schema::ActionName;
 use super::{
-    Api, alerts, audit, bulk, deliveries, events, export, history, live, overview, reload, streams, targets,
+    Api, audit, bridge, bulk, deliveries, events, export, history, live, overview, streams, targets,
     under_way,
 };
 
@@ -33,7 +33,7 @@ const TOKEN: &str = "admin_token";
         under_way::list,
         targets::list, targets::pause, targets::resume, targets::test,
         streams::list, streams::reconnect, streams::backfill,
-        overview::show, history::show, audit::list, live::listen, reload::reload, alerts::test, show,
+        overview::show, history::show, audit::list, live::listen, bridge::reload, bridge::test_alerts, show,
     ),
     components(schemas(Problem, ActionName)),
     tags(

@@ -10,8 +10,7 @@ use utoipa::ToSchema;
 
 use super::Api;
 use super::body::{Body, NoBody};
-use super::params::NoQuery;
-use super::path::Segments;
+use super::params::{NoQuery, Segments};
 use super::problem::Problem;
 use super::schema::{BackfillBody, Nothing};
 use crate::domain::operator::OperationError;

@@ -9,8 +9,7 @@ use utoipa::ToSchema;
 
 use super::Api;
 use super::body::NoBody;
-use super::params::NoQuery;
-use super::path::Segments;
+use super::params::{NoQuery, Segments};
 use super::problem::Problem;
 use super::schema::Nothing;
 use crate::domain::clock::UnixMillis;

@@ -1,4 +1,4 @@
-//! Reads the configuration anew.
+//! The operations on the bridge as a whole: reads the configuration anew, and tests the alerts.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +10,7 @@ use super::Api;
 use super::body::NoBody;
 use super::problem::Problem;
 use super::schema::Nothing;
+use crate::domain::alert::AlertOutcome;
 use crate::domain::reload::Changes;
 use crate::web::audit::Audit;
 
@@ -36,4 +37,22 @@ pub(super) async fn reload(
     let changes = reloaded?;
     audit.note_changed(changes.applied.len() as u64);
     Ok(Json(changes))
+}
+
+/// Sends a test message to the receiver of alerts, once, and returns the result
+///
+/// The message says that nothing is wrong. In JSON its type is `pepay_bridge.alert.test`.
+#[utoipa::path(post, path = "/api/v1/alerts/test", tag = "bridge", operation_id = "testAlerts",
+    request_body = Nothing,
+    responses((status = 200, description = "What the other side said", body = AlertOutcome),
+              (status = 409, description = "No alerts are configured, or another test is out", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn test_alerts(
+    State(api): State<Arc<Api>>,
+    audit: Audit,
+    _: NoBody,
+) -> Result<Json<AlertOutcome>, Problem> {
+    // The call has a time limit of its own.
+    let outcome = api.operations.test_alerts().await?;
+    audit.note_changed(1);
+    Ok(Json(outcome))
 }
