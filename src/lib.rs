@@ -59,9 +59,9 @@
 //! | `store/committer.rs`, `store/committer/append.rs` | it joins a group, is committed and handed over |
 //! | `store/engine/sqlite/write.rs`, `store/engine/sqlite/append.rs` | its rows are written |
 //! | `store/routing.rs` | its targets are chosen, with the lane and rank of each delivery |
-//! | `store/outbox.rs` | its deliveries are handed to the dispatchers of these targets |
+//! | `store/handoff.rs` | its deliveries are queued for the dispatchers of these targets |
 //! | `delivery/dispatch.rs`, `delivery/order.rs` | a delivery waits for earlier ones of its lane, and for a place on the wire |
-//! | `delivery/attempt.rs`, `delivery/client.rs` | it is sent, and the outcome is recorded |
+//! | `delivery/attempt.rs`, `delivery/client.rs` | it is sent, and the outcome is recorded by [`store::outbox`] |
 //!
 //! # Glossary
 //! | word | means |

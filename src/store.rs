@@ -71,7 +71,7 @@ use engine::{Engine, EngineError};
 use error::RecordError;
 use handoff::Owners;
 use identity::{ClaimError, OtherIdentity, SourceIdentity};
-use inbox::Inbox;
+use inbox::{Inbox, note_identities};
 use lease::{Housekeeping, Leases};
 use operator::OperatorStore;
 use outbox::Outbox;
@@ -307,14 +307,8 @@ impl Store {
             if adopt {
                 group.engine.forget_identities()?;
             }
-            let changed = match identity::reconcile(&group.engine.identities()?, &sources) {
-                Ok(changed) => changed,
-                Err(other) => return Ok(Err(other)),
-            };
-            for identity in changed {
-                group.engine.identify(&identity, group.now)?;
-            }
-            Ok(Ok(()))
+            let stored = group.engine.identities()?;
+            note_identities(group, &stored, &sources)
         };
         Ok(self.tasks.write(claim).await??)
     }

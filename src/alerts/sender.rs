@@ -16,7 +16,7 @@ use super::{Settings, message};
 use crate::delivery::{BuildError, MessageOutcome, Settings as Address, TargetClient};
 use crate::domain::alert::{Alert, AlertOutcome, Findings, Kind};
 use crate::domain::backoff::{Backoff, Jitter};
-use crate::domain::clock::{Clock, UnixMillis};
+use crate::domain::clock::{Clock, UnixMillis, millis};
 use crate::domain::operator::OperationError;
 use crate::telemetry::names;
 
@@ -150,7 +150,7 @@ impl Alerts {
             id,
             acknowledged: outcome.acknowledged,
             status: outcome.status,
-            duration_ms: u64::try_from(outcome.duration.as_millis()).unwrap_or(u64::MAX),
+            duration_ms: millis(outcome.duration),
             error: outcome.error,
         })
     }

@@ -7,7 +7,7 @@ use crate::domain::alert::{Alert, Finding, Findings, Kind};
 use crate::domain::clock::UnixMillis;
 
 /// The shortest time between two messages that the same state has begun.
-pub(super) const REPEAT: Duration = Duration::from_mins(10);
+const REPEAT: Duration = Duration::from_mins(10);
 
 /// The messages that have been sent so far.
 #[derive(Debug, Default)]

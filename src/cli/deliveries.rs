@@ -128,8 +128,7 @@ impl Move {
     async fn carry_out(&self, operator: &Operator) -> Result<(), Error> {
         let Self { from, to, yes, dry_run, filters } = self;
         let filter = filters.object(operator.now);
-        let narrowed = [format!("from {from} to {to}"), bulk::written(&filter)];
-        let narrowed = narrowed.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", ");
+        let narrowed = bulk::written(Some(format!("from {from} to {to}")), &filter);
         let body = Map::from_iter([
             ("from".to_owned(), from.as_str().into()),
             ("to".to_owned(), to.as_str().into()),

@@ -123,8 +123,7 @@ impl Replay {
         }
         let filter = self.filters.object(operator.now);
         let what = if self.missing { "what it has never had" } else { "what it takes or has taken" };
-        let narrowed = [format!("to {}: {what}", self.target), bulk::written(&filter)];
-        let narrowed = narrowed.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", ");
+        let narrowed = bulk::written(Some(format!("to {}: {what}", self.target)), &filter);
         let body = Map::from_iter([
             ("target".to_owned(), self.target.as_str().into()),
             ("filter".to_owned(), filter),

@@ -41,9 +41,7 @@ impl When {
     pub(super) fn written(self, now: UnixMillis) -> String {
         Moment(match self {
             Self::At(at) => at,
-            Self::Ago(ago) => {
-                UnixMillis(now.0.saturating_sub(i64::try_from(ago.as_millis()).unwrap_or(i64::MAX)))
-            }
+            Self::Ago(ago) => now.minus(ago),
         })
         .to_string()
     }

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::client::{Report, TargetClient};
 use crate::domain::backoff::{Backoff, Jitter};
-use crate::domain::clock::{Clock, UnixMillis};
+use crate::domain::clock::{Clock, UnixMillis, millis};
 use crate::domain::delivery::{Attempt, Next, OnUncertain, RetryPolicy};
 use crate::store::error::RecordError;
 use crate::store::lease::Tenure;
@@ -353,9 +353,4 @@ pub(super) const fn due_again(settlement: &Settlement) -> Option<UnixMillis> {
         Next::Retrying { due_at } => Some(due_at),
         Next::Delivered | Next::Held | Next::Dead => None,
     }
-}
-
-/// Returns the milliseconds of a duration, for the log and for JSON.
-pub(super) fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -11,9 +11,8 @@ use serde_json::Value;
 use tokio::sync::{Mutex, Notify, watch};
 
 use super::Settings;
-use super::attempt::millis;
 use super::client::TargetClient;
-use crate::domain::clock::{Clock, UnixMillis};
+use crate::domain::clock::{Clock, UnixMillis, millis};
 use crate::domain::delivery::Verdict;
 use crate::domain::event::Event;
 use crate::domain::operator::{OperationError, TestOutcome};

@@ -21,7 +21,12 @@ impl UnixMillis {
 
     /// Returns the point that is later by `by`; saturates instead of wrapping.
     pub fn plus(self, by: Duration) -> Self {
-        Self(self.0.saturating_add(millis(by)))
+        Self(self.0.saturating_add(signed_millis(by)))
+    }
+
+    /// Returns the point that is earlier by `by`; saturates instead of wrapping.
+    pub fn minus(self, by: Duration) -> Self {
+        Self(self.0.saturating_sub(signed_millis(by)))
     }
 
     /// Returns how long after `earlier` this point lies; zero if it lies before it.
@@ -36,7 +41,13 @@ impl From<UnixMillis> for SystemTime {
     }
 }
 
-fn millis(duration: Duration) -> i64 {
+/// Returns the whole milliseconds of `duration`, for logs, metrics and JSON; saturates.
+pub fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Returns the whole milliseconds of `duration`, for a column of a table; saturates.
+pub fn signed_millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
@@ -55,7 +66,7 @@ impl Clock {
     pub fn system() -> Self {
         Self::from_fn(|| {
             let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            UnixMillis(millis(since_epoch))
+            UnixMillis(signed_millis(since_epoch))
         })
     }
 

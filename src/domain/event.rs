@@ -213,12 +213,6 @@ impl Source {
             Self::Reconcile => "reconcile",
         }
     }
-
-    /// Returns whether Pepay sends events by it on its own. The two such sources are a check on each
-    /// other.
-    pub const fn is_live(self) -> bool {
-        matches!(self, Self::Stream | Self::Webhook)
-    }
 }
 
 /// Why a text is not a source.

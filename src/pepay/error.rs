@@ -16,7 +16,7 @@ pub(super) use words::{Words, of_page};
 
 /// The longest `Retry-After` that is respected. A longer value is more likely a mistake, and would stop
 /// the bridge for too long.
-pub const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3600);
+const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
 /// The longest part of Pepay's own words that a log line repeats.
 const LONGEST_MESSAGE: usize = 200;

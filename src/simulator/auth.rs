@@ -35,8 +35,16 @@ impl Simulator {
     /// Returns the key of a request, which has to open `scope`.
     pub(super) fn key_of_scope(&self, headers: &HeaderMap, scope: Scope) -> Result<ApiKey, Refusal> {
         let key = self.key(headers)?;
-        if key.scopes.contains(&scope) {
-            return Ok(key);
+        key.opens(scope)?;
+        Ok(key)
+    }
+}
+
+impl ApiKey {
+    /// Refuses a request for which the key would have to open `scope`, if it does not.
+    pub(super) fn opens(&self, scope: Scope) -> Result<(), Refusal> {
+        if self.scopes.contains(&scope) {
+            return Ok(());
         }
         Err(Refusal::forbidden(format!("the API key has no {} scope", scope.as_str())))
     }

@@ -33,33 +33,24 @@ const FULL_WAIT: Duration = Duration::from_secs(1);
 
 pub(super) fn routes(served: &Served) -> Router<Served> {
     let door = middleware::from_fn_with_state((Door::Upgrade, served.simulator.clone()), door::pass);
+    let stream = |scope| {
+        get(
+            move |State(served): State<Served>,
+                  Extension(wire): Extension<Wire>,
+                  RawQuery(query): RawQuery,
+                  headers: HeaderMap,
+                  upgrade: Upgrade| async move {
+                open(served, wire, scope, &query.unwrap_or_default(), &headers, upgrade)
+            },
+        )
+    };
     Router::new()
-        .route("/ws/commerce/events", get(commerce))
-        .route("/ws/merchant/events", get(merchant))
+        .route("/ws/commerce/events", stream(Scope::Commerce))
+        .route("/ws/merchant/events", stream(Scope::Merchant))
         .layer(door)
 }
 
 type Upgrade = Result<WebSocketUpgrade, WebSocketUpgradeRejection>;
-
-async fn commerce(
-    State(served): State<Served>,
-    Extension(wire): Extension<Wire>,
-    RawQuery(query): RawQuery,
-    headers: HeaderMap,
-    upgrade: Upgrade,
-) -> Response {
-    open(served, wire, Scope::Commerce, &query.unwrap_or_default(), &headers, upgrade)
-}
-
-async fn merchant(
-    State(served): State<Served>,
-    Extension(wire): Extension<Wire>,
-    RawQuery(query): RawQuery,
-    headers: HeaderMap,
-    upgrade: Upgrade,
-) -> Response {
-    open(served, wire, Scope::Merchant, &query.unwrap_or_default(), &headers, upgrade)
-}
 
 /// The parameters of a stream.
 #[derive(Debug)]

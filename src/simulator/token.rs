@@ -61,9 +61,7 @@ fn try_mint(
     let key = simulator.key(headers)?;
     let TokenRequest { scope, ttl_seconds } = serde_json::from_slice(body)
         .map_err(|error| Refusal::bad_request("INVALID_REQUEST", format!("the body: {error}")))?;
-    if !key.scopes.contains(&scope) {
-        return Err(Refusal::forbidden(format!("the API key has no {} scope", scope.as_str())));
-    }
+    key.opens(scope)?;
     let max = simulator.options().max_token_ttl.as_secs();
     if !(1..=max).contains(&ttl_seconds) {
         let message = format!("`ttl_seconds` has to lie between 1 and {max}");

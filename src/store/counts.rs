@@ -152,7 +152,7 @@ impl Counters {
     }
 
     /// Returns when `source` last brought an event since the start.
-    pub(super) fn last_at(&self, source: Source) -> Option<UnixMillis> {
+    fn last_at(&self, source: Source) -> Option<UnixMillis> {
         let at = self.sources[source as usize].last_at.load(Relaxed);
         (at > 0).then_some(UnixMillis(at))
     }

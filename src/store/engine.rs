@@ -39,6 +39,18 @@ use crate::domain::event::EventId;
 /// Queries by time always allow for it, and the engine notes only a larger difference.
 const ORDINARY_SKEW_MS: i64 = 5 * 60 * 1000;
 
+/// The number of newest attempts that are kept for a delivery.
+const ATTEMPTS_KEPT: u32 = 100;
+
+/// The number of entries of the audit trail, of each kind, that one step of retention looks at.
+const AUDIT_STEP: i64 = 200;
+
+/// The query for the number of unfinished deliveries, by target and state.
+const COUNTS: &str = "SELECT target_id, state, count(*) AS number FROM delivery WHERE settled_at IS NULL \
+                      GROUP BY target_id, state \
+                      UNION ALL SELECT target_id, 'dead', count(*) FROM delivery WHERE state = 'dead' \
+                      GROUP BY target_id";
+
 /// Why an engine did not do something.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum EngineError {
@@ -52,6 +64,11 @@ pub(super) enum EngineError {
     /// The database does not work now.
     #[error("{0}")]
     Unavailable(String),
+}
+
+/// Returns the error of a claim of a delivery in another state than it takes.
+fn not_claimable() -> EngineError {
+    EngineError::Rejected("the delivery is neither pending nor retrying".to_owned())
 }
 
 impl From<EngineError> for RecordError {

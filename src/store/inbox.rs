@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::committer::{Append, Group, PART, Tasks, stopped};
+use super::engine::EngineError;
 use super::engine::read::Reader;
 use super::error::{ReadError, RecordError};
 use super::identity::{self, OtherIdentity};
@@ -58,14 +59,7 @@ impl Inbox {
         let note = move |group: &mut Group<'_>| {
             let mut stored = group.engine.identities()?;
             stored.retain(|stored| stored.source == found.source);
-            let changed = match identity::reconcile(&stored, std::slice::from_ref(&found)) {
-                Ok(changed) => changed,
-                Err(other) => return Ok(Err(other)),
-            };
-            for identity in changed {
-                group.engine.identify(&identity, group.now)?;
-            }
-            Ok(Ok(()))
+            note_identities(group, &stored, std::slice::from_ref(&found))
         };
         self.tasks.write(note).await?.map_err(|other| {
             self.refusing.send_replace(Some(other.clone()));
@@ -144,6 +138,23 @@ impl Inbox {
     pub async fn compare(&self, events: &[(EventId, Option<Digest>)]) -> Result<Vec<Held>, ReadError> {
         self.reader.compare(events).await
     }
+}
+
+/// Stores the identities in `found` that differ from the `stored` ones. Stores nothing, and returns the two
+/// identities, if one of them belongs to another account.
+pub(super) fn note_identities(
+    group: &mut Group<'_>,
+    stored: &[SourceIdentity],
+    found: &[SourceIdentity],
+) -> Result<Result<(), Box<OtherIdentity>>, EngineError> {
+    let changed = match identity::reconcile(stored, found) {
+        Ok(changed) => changed,
+        Err(other) => return Ok(Err(other)),
+    };
+    for identity in changed {
+        group.engine.identify(&identity, group.now)?;
+    }
+    Ok(Ok(()))
 }
 
 /// The events of a batch for their traces, which are written once the events are stored.

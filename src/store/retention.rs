@@ -114,12 +114,12 @@ impl Janitor {
     pub(super) async fn sweep(&self) -> Result<(), RecordError> {
         let (now, Retention { payloads, ids, dead, audit }) = (self.clock.now(), *self.retention.borrow());
         let steps = [
-            RetentionStep::Dead { before: before(now, dead) },
+            RetentionStep::Dead { before: now.minus(dead) },
             // The rows that this sweep passes over are looked at in the next one.
             RetentionStep::Recheck,
-            RetentionStep::Payloads { before: before(now, payloads) },
-            RetentionStep::Events { before: before(now, ids), but_newest: self.newest_kept },
-            RetentionStep::Audit { before: before(now, audit), newest: AUDIT_KEPT },
+            RetentionStep::Payloads { before: now.minus(payloads) },
+            RetentionStep::Events { before: now.minus(ids), but_newest: self.newest_kept },
+            RetentionStep::Audit { before: now.minus(audit), newest: AUDIT_KEPT },
             RetentionStep::Vacuum,
         ];
         for step in steps {
@@ -149,9 +149,4 @@ fn tell_expired((target, count): &(Arc<str>, u64)) {
         "dead deliveries that no operator has decided on within store.dead_retention are cancelled; \
          their events go by the other retentions"
     );
-}
-
-fn before(now: UnixMillis, retention: Duration) -> UnixMillis {
-    let retention = i64::try_from(retention.as_millis()).unwrap_or(i64::MAX);
-    UnixMillis(now.0.saturating_sub(retention))
 }

@@ -14,7 +14,7 @@ use super::error::ReadError;
 
 use super::types::Seen;
 use super::view::{Quiet, Races, SourceCount};
-use crate::domain::clock::{Clock, UnixMillis};
+use crate::domain::clock::{Clock, UnixMillis, millis};
 use crate::domain::event::Source;
 use crate::telemetry::names;
 
@@ -193,8 +193,4 @@ pub(super) fn races(seen: &[Seen], now: UnixMillis) -> Races {
         lag_ms_p99: percentile(&lags, 99),
         only: counts(&only),
     }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
+use super::View;
 use super::readiness::{Readiness, in_words, unusable};
-use super::{STORE_LIMIT, View, within};
 use crate::domain::alert::{Finding, Findings, Kind};
 use crate::domain::clock::UnixMillis;
 use crate::domain::status::{Circuit, GapStatus, StreamStatus, TargetStatus};
@@ -33,8 +33,7 @@ impl Finder {
     /// unknown.
     pub async fn look(&self) -> Findings {
         let view = &self.0.view;
-        let (backlogs, verdict) =
-            tokio::join!(within(STORE_LIMIT, view.operator.backlogs()), self.0.intake());
+        let (backlogs, verdict) = tokio::join!(view.backlogs(), self.0.intake());
         let (now, parts) = (view.clock.now(), view.parts());
         let mut findings = Findings::default();
         match backlogs {

@@ -69,7 +69,7 @@ pub(super) async fn act(
     operator: &Operator,
 ) -> Result<(), Error> {
     let filter = filters.object(operator.now);
-    let narrowed = written(&filter);
+    let narrowed = written(None, &filter);
     let body = Map::from_iter([("filter".to_owned(), filter)]);
     carry_out(
         BulkRequest { action: action.as_str(), body, narrowed, target: filters.target() },
@@ -186,9 +186,9 @@ fn count(deliveries: u64) -> String {
     }
 }
 
-/// Returns the filter in words.
-pub(in crate::cli) fn written(filter: &Value) -> String {
+/// Returns `subject`, if there is one, and the filter in words.
+pub(in crate::cli) fn written(subject: Option<String>, filter: &Value) -> String {
     let members = filter.as_object().into_iter().flatten();
     let members = members.map(|(name, value)| format!("{name} {}", value.as_str().unwrap_or_default()));
-    members.collect::<Vec<_>>().join(", ")
+    subject.into_iter().chain(members).collect::<Vec<_>>().join(", ")
 }

@@ -33,6 +33,4 @@ mod search;
 mod settle;
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-pub(in crate::store) mod watched;
 pub(in crate::store) mod write;

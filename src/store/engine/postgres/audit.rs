@@ -4,9 +4,7 @@ use super::session::Session;
 use super::words::clean;
 use crate::domain::audit::{Entry, Kind};
 use crate::domain::clock::UnixMillis;
-
-/// The number of entries of each kind that one step looks at.
-const STEP: i64 = 200;
+use crate::store::engine::AUDIT_STEP;
 
 /// Writes `entry`, unless an entry with this `key` exists.
 pub(super) async fn write(session: &mut Session, key: i64, entry: &Entry) -> Result<(), sqlx::Error> {
@@ -46,8 +44,8 @@ pub(super) async fn remove_old(
                     (SELECT id FROM audit WHERE kind = $1 ORDER BY id DESC LIMIT 1 OFFSET $3))";
     let mut more = false;
     for kind in Kind::ALL {
-        let query = sqlx::query(delete).bind(kind.as_str()).bind(before.0).bind(newest).bind(STEP);
-        more |= i64::try_from(session.execute(query).await?).is_ok_and(|removed| removed >= STEP);
+        let query = sqlx::query(delete).bind(kind.as_str()).bind(before.0).bind(newest).bind(AUDIT_STEP);
+        more |= i64::try_from(session.execute(query).await?).is_ok_and(|removed| removed >= AUDIT_STEP);
     }
     Ok(more)
 }

@@ -10,7 +10,7 @@ use crate::store::progress::Waiting;
 /// How long the database may take to respond to a writer before it counts as stalled. The time is
 /// shorter than a lease lasts, so that another process has taken over within the time of a
 /// take-over.
-pub(super) const SILENT: Duration = Duration::from_millis(2500);
+const SILENT: Duration = Duration::from_millis(2500);
 
 /// How long a writer may go without completing a group before it counts as stalled. Its groups may
 /// all fail, or take too long.

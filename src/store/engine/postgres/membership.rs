@@ -13,7 +13,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use metrics::counter;
-use rand::Rng as _;
 use serde_json::json;
 use sqlx::postgres::PgPool;
 use tokio::sync::{Notify, mpsc, watch};
@@ -25,7 +24,7 @@ use super::beat::{Beat, LeaseRow, RequestRow};
 use super::connect::Address;
 use super::fitness::{Fitness, Watch};
 use super::listener::{self, Hints};
-use super::peers::{About, Look, Peers, Shared};
+use super::peers::{About, Look, Peers, Shared, random_id};
 use super::share::{self, Member, Row, RowState};
 use super::words::{literal, number_array, text_array};
 use crate::domain::clock::Clock;
@@ -93,7 +92,7 @@ impl Membership {
         look: impl Fn() + Send + Sync + 'static,
         (progress, stored): (Arc<Progress>, Arc<Notify>),
     ) -> Self {
-        let id: Arc<str> = format!("{:032x}", rand::rng().random::<u128>()).into();
+        let id: Arc<str> = random_id().into();
         let (about, hints) = (watch::Sender::new(About::default()), Arc::new(Hints::default()));
         let shared = Shared {
             pool,
@@ -243,9 +242,7 @@ async fn announce(shared: Shared, cluster: watch::Receiver<Arc<Cluster>>) {
     loop {
         shared.stored.notified().await;
         if cluster.borrow().has_others() {
-            let channel = literal(&listener::channel(&shared.schema));
-            // If it fails, the others find the events when they look.
-            shared.call(format!("SELECT pg_notify({channel}, 'event')::text")).await;
+            shared.notify("event").await;
         }
         sleep(listener::PACE).await;
     }

@@ -84,6 +84,12 @@ pub enum AskError {
 }
 
 impl Shared {
+    /// Notifies the other replicas of `what`. If that fails, they find it when they look.
+    pub(super) async fn notify(&self, what: &str) {
+        let channel = literal(&listener::channel(&self.schema));
+        self.call(format!("SELECT pg_notify({channel}, {})::text", literal(what))).await;
+    }
+
     /// Executes `statement` in text, so that it works through any pooler. Returns the first column;
     /// `None` if the database does not respond.
     pub(super) async fn call(&self, statement: String) -> Option<Vec<String>> {
@@ -101,6 +107,11 @@ impl Shared {
             }
         }
     }
+}
+
+/// Returns an id that no other process draws.
+pub(super) fn random_id() -> String {
+    format!("{:032x}", rand::rng().random::<u128>())
 }
 
 impl Peers {
@@ -135,9 +146,7 @@ impl Peers {
 
     /// Notifies the others of a change.
     pub async fn tell(&self) {
-        let channel = literal(&listener::channel(&self.shared.schema));
-        // If it fails, they find the change when they look.
-        self.shared.call(format!("SELECT pg_notify({channel}, 'changed')::text")).await;
+        self.shared.notify("changed").await;
     }
 
     /// Sends a request to the holder of the stream `name`. Returns its answer.
@@ -158,7 +167,7 @@ impl Peers {
 
     /// Sends `body` to the holder of `lease`, and waits for the answer.
     async fn ask(&self, lease: &str, body: Value) -> Result<Value, AskError> {
-        let (schema, id) = (&self.shared.schema, format!("{:032x}", rand::rng().random::<u128>()));
+        let (schema, id) = (&self.shared.schema, random_id());
         let ask = format!(
             "SELECT \"{schema}\".ask({}, {}, {}, {})::text",
             literal(&id),

@@ -1,19 +1,15 @@
 //! Stores the outcomes of attempts.
 
-use std::time::Duration;
-
 use sqlx::Row as _;
 
 use super::session::{Failed, Session};
 use super::words::{clean, rounds};
-use crate::domain::clock::UnixMillis;
+use crate::domain::clock::{UnixMillis, signed_millis};
 use crate::domain::delivery::{Next, OnUncertain, State};
 use crate::store::counts::BacklogChanges;
+use crate::store::engine::ATTEMPTS_KEPT;
 use crate::store::routing::FIRST;
 use crate::store::types::{AttemptStarted, InterruptedAttempt, Settlement, TargetId, Term};
-
-/// The number of newest attempts that are kept for a delivery.
-const ATTEMPTS_KEPT: i64 = 100;
 
 /// Settles attempts. The row without a state says whether the term still stands.
 const SETTLE: &str = "SELECT state, number FROM settle_deliveries( \
@@ -41,14 +37,14 @@ pub(super) async fn all(
             .bind(term)
             .bind(target.0)
             .bind(FIRST)
-            .bind(ATTEMPTS_KEPT)
+            .bind(i64::from(ATTEMPTS_KEPT))
             .bind(column(|one| one.sequence))
             .bind(column(|one| one.number.into()))
             .bind(round.iter().map(|one| one.next.state().as_str()).collect::<Vec<_>>())
             .bind(round.iter().map(due_at).collect::<Vec<_>>())
             .bind(round.iter().map(settled_at).collect::<Vec<_>>())
             .bind(column(|one| one.started_at.0))
-            .bind(column(|one| millis(one.duration)))
+            .bind(column(|one| signed_millis(one.duration)))
             .bind(round.iter().map(|one| one.status.map(i64::from)).collect::<Vec<_>>())
             .bind(round.iter().map(|one| one.error.as_deref().map(clean)).collect::<Vec<_>>())
             .bind(round.iter().map(answer).collect::<Vec<_>>());
@@ -132,8 +128,4 @@ pub(super) async fn recover(
         changes.step(target, Some(State::Sending), state);
     }
     Ok(cut_off)
-}
-
-fn millis(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }

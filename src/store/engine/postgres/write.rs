@@ -15,7 +15,9 @@ use crate::domain::delivery::OnUncertain;
 use crate::domain::event::EventId;
 use crate::store::cluster::LogPage;
 use crate::store::counts::{Backlog, BacklogChanges};
-use crate::store::engine::{Authority, Engine, EngineError, GroupKind, Retained, RetentionStep, Rewound};
+use crate::store::engine::{
+    Authority, COUNTS, Engine, EngineError, GroupKind, Retained, RetentionStep, Rewound, not_claimable,
+};
 use crate::store::error::{ActError, OpenError};
 use crate::store::identity::SourceIdentity;
 use crate::store::progress::Progress;
@@ -274,7 +276,7 @@ impl Engine for PostgresEngine {
         if self.connection.call(claim)? {
             return Ok(());
         }
-        Err(EngineError::Rejected("the delivery is neither pending nor retrying".to_owned()))
+        Err(not_claimable())
     }
 
     fn settle(
@@ -384,8 +386,3 @@ impl Engine for PostgresEngine {
         self.connection.call(async |session| session.execute(sqlx::query(beat).bind(now.0)).await.map(drop))
     }
 }
-
-const COUNTS: &str = "SELECT target_id, state, count(*) AS number FROM delivery WHERE settled_at IS NULL \
-                      GROUP BY target_id, state \
-                      UNION ALL SELECT target_id, 'dead', count(*) FROM delivery WHERE state = 'dead' \
-                      GROUP BY target_id";

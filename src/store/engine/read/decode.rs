@@ -1,7 +1,7 @@
 //! Decodes rows to the values that are shown. Columns are read by name.
 
 use super::rows::Row;
-use crate::domain::clock::UnixMillis;
+use crate::domain::clock::{UnixMillis, millis};
 use crate::domain::delivery::State;
 use crate::domain::event::Source;
 use crate::store::types::Seen;
@@ -116,7 +116,7 @@ pub(super) fn conflict(row: &Row) -> Decoded<Conflict> {
 pub(super) fn sighting(row: &Row, first: UnixMillis) -> Decoded<Sighting> {
     let Ok(source) = row.text("source")?.parse() else { return Ok(None) };
     let at = UnixMillis(row.number("at")?);
-    let lag_ms = u64::try_from(at.since(first).as_millis()).unwrap_or(u64::MAX);
+    let lag_ms = millis(at.since(first));
     Ok(Some(Sighting { source, origin: row.text("origin")?.to_owned(), at, lag_ms }))
 }
 

@@ -17,7 +17,7 @@ pub(super) const CONFLICTS: &str = "SELECT sequence, source, origin, received_at
 pub(super) const ATTEMPTS: &str = "SELECT sequence, number, started_at, duration_ms, status, error, answer \
                                    FROM attempt WHERE target_id = $1 AND sequence = $2 ORDER BY number";
 /// An acknowledged first attempt, which has no row of its own: the row of the delivery holds it.
-pub(super) const FIRST_SUCCESS: &str = "SELECT d.sequence AS sequence, d.attempts AS number, d.first_attempt_at AS started_at, \
+const FIRST_SUCCESS: &str = "SELECT d.sequence AS sequence, d.attempts AS number, d.first_attempt_at AS started_at, \
      d.duration_ms AS duration_ms, d.status AS status, NULL AS error, NULL AS answer \
      FROM delivery d JOIN event e ON e.sequence = d.sequence \
      WHERE d.target_id = $1 AND d.sequence = $2 AND d.duration_ms IS NOT NULL AND e.body IS NOT NULL";

@@ -4,9 +4,7 @@ use rusqlite::{Connection, params};
 
 use crate::domain::audit::{Entry, Kind};
 use crate::domain::clock::UnixMillis;
-
-/// The number of entries of each kind that one step looks at.
-const STEP: i64 = 200;
+use crate::store::engine::AUDIT_STEP;
 
 /// Writes `entry`, unless an entry with this `key` exists.
 pub(super) fn write(connection: &Connection, key: i64, entry: &Entry) -> rusqlite::Result<()> {
@@ -37,8 +35,8 @@ pub(super) fn remove_old(connection: &Connection, before: UnixMillis, newest: i6
              WHERE old.at < ?2 OR old.id <= \
                (SELECT id FROM audit WHERE kind = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?3))",
         )?;
-        let removed = delete.execute(params![kind.as_str(), before.0, newest, STEP])?;
-        more |= i64::try_from(removed).is_ok_and(|removed| removed >= STEP);
+        let removed = delete.execute(params![kind.as_str(), before.0, newest, AUDIT_STEP])?;
+        more |= i64::try_from(removed).is_ok_and(|removed| removed >= AUDIT_STEP);
     }
     Ok(more)
 }

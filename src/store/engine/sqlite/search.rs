@@ -27,7 +27,7 @@ const PASSED_OVER: usize = 4096;
 
 /// Selects the deliveries of a lane behind a place, with their events. When an operator retries a
 /// delivery, its first attempt counts anew: earlier attempts are from before that time.
-pub(in crate::store) const LANE: &str = "SELECT d.sequence, d.rank, d.state, d.due_at, d.attempts, d.first_attempt_at, \
+const LANE: &str = "SELECT d.sequence, d.rank, d.state, d.due_at, d.attempts, d.first_attempt_at, \
        d.lane, d.replays, (d.attempts > 0 AND EXISTS (SELECT 1 FROM attempt a WHERE a.target_id = d.target_id \
          AND a.sequence = d.sequence AND a.started_at < d.first_attempt_at)) AS renewed, \
        e.id, e.type, e.object_id, e.created, e.source, e.origin, e.environment, e.received_at, e.body \
@@ -47,10 +47,10 @@ pub(in crate::store) const OLDEST_DUE: &str = "SELECT sequence, lane, rank FROM 
 pub(in crate::store) const NEWEST_DUE: &str = "SELECT sequence, lane, rank FROM delivery \
      INDEXED BY delivery_due WHERE target_id = ?1 AND due_at <= ?2 ORDER BY due_at DESC, sequence DESC LIMIT ?3";
 /// Selects the time at which the next retry is due.
-pub(in crate::store) const NEXT_DUE: &str =
+const NEXT_DUE: &str =
     "SELECT min(due_at) FROM delivery INDEXED BY delivery_due WHERE target_id = ?1 AND due_at > ?2";
 /// Selects the time at which the last retry is due.
-pub(in crate::store) const LAST_DUE: &str =
+const LAST_DUE: &str =
     "SELECT max(due_at) FROM delivery INDEXED BY delivery_due WHERE target_id = ?1 AND due_at > ?2";
 /// Selects the pending deliveries, by sequence.
 pub(in crate::store) const PENDING: &str = "SELECT sequence, lane, rank FROM delivery \

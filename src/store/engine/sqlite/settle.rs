@@ -1,18 +1,14 @@
 //! Stores the outcomes of attempts.
 
-use std::time::Duration;
-
 use rusqlite::{Connection, Statement, params};
 
 use super::retain::Positions;
-use crate::domain::clock::UnixMillis;
+use crate::domain::clock::{UnixMillis, signed_millis};
 use crate::domain::delivery::{Next, OnUncertain, State};
 use crate::store::counts::BacklogChanges;
+use crate::store::engine::ATTEMPTS_KEPT;
 use crate::store::routing::FIRST;
 use crate::store::types::{AttemptStarted, InterruptedAttempt, Settlement, TargetId};
-
-/// The number of newest attempts that are kept for a delivery.
-const ATTEMPTS_KEPT: u32 = 100;
 
 /// Stores `settlements`.
 pub(super) fn all(
@@ -74,7 +70,7 @@ fn update_delivery(
         settlement.started_at.0,
         FIRST,
         settlement.status.filter(|_| is_first_success(settlement)),
-        is_first_success(settlement).then(|| millis(settlement.duration)),
+        is_first_success(settlement).then(|| signed_millis(settlement.duration)),
     ])?;
     Ok(rows == 1)
 }
@@ -94,7 +90,7 @@ fn insert_attempt(
         settlement.sequence,
         settlement.number,
         settlement.started_at.0,
-        millis(settlement.duration),
+        signed_millis(settlement.duration),
         settlement.status,
         settlement.error,
         answer,
@@ -171,8 +167,4 @@ fn cut_off(connection: &Connection, target: TargetId) -> rusqlite::Result<Vec<In
             Ok(InterruptedAttempt { event_id: row.get(0)?, number: row.get(1)? })
         })?
         .collect()
-}
-
-fn millis(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }

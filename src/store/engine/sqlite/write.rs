@@ -17,7 +17,9 @@ use crate::domain::delivery::OnUncertain;
 use crate::domain::event::EventId;
 use crate::store::cluster::LogPage;
 use crate::store::counts::{Backlog, BacklogChanges};
-use crate::store::engine::{Authority, Engine, EngineError, GroupKind, Retained, RetentionStep};
+use crate::store::engine::{
+    Authority, COUNTS, Engine, EngineError, GroupKind, Retained, RetentionStep, not_claimable,
+};
 use crate::store::error::{ActError, OpenError};
 use crate::store::identity::SourceIdentity;
 use crate::store::routing::RoutingTable;
@@ -153,7 +155,7 @@ impl Engine for SqliteEngine {
         if settle::claim(&self.connection, target, attempt)? {
             return Ok(());
         }
-        Err(EngineError::Rejected("the delivery is neither pending nor retrying".to_owned()))
+        Err(not_claimable())
     }
 
     fn settle(
@@ -249,11 +251,6 @@ impl Engine for SqliteEngine {
         Ok(self.connection.prepare_cached(beat)?.execute(params![now.0]).map(drop)?)
     }
 }
-
-const COUNTS: &str = "SELECT target_id, state, count(*) AS number FROM delivery WHERE settled_at IS NULL \
-                      GROUP BY target_id, state \
-                      UNION ALL SELECT target_id, 'dead', count(*) FROM delivery WHERE state = 'dead' \
-                      GROUP BY target_id";
 
 impl From<rusqlite::Error> for EngineError {
     /// Separates errors of one task from those of the whole database.

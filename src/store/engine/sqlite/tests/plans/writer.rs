@@ -1,14 +1,16 @@
 //! No statement of the committer reads a whole large table. The tests run the real committer, and
 //! read SQLite's plan for each statement that ran.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use rusqlite::config::DbConfig;
+use rusqlite::trace::{TraceEvent, TraceEventCodes};
 use rusqlite::{Connection, StatementStatus};
 
+use super::super::super::open;
 use super::super::super::write::SqliteEngine;
-use super::super::super::{open, watched};
 use super::*;
 use crate::domain::delivery::{Next, OnUncertain};
 use crate::domain::event::EventId;
@@ -18,6 +20,18 @@ use crate::store::lease::Leases;
 use crate::store::outbox::Outbox;
 use crate::store::settings::Durability;
 use crate::store::types::{AttemptStarted, Batch, CursorMove, Position, Recorded, Search, Settlement, Term};
+
+thread_local! {
+    /// The statements that this thread has run, without bound values. SQLite takes a plain function, which
+    /// has no state.
+    static RUN: RefCell<BTreeSet<String>> = RefCell::default();
+}
+
+fn note(event: TraceEvent<'_>) {
+    if let TraceEvent::Stmt(statement, _) = event {
+        RUN.with_borrow_mut(|run| run.insert(statement.sql().into_owned()));
+    }
+}
 
 /// The statements that must have run. Without them the test has not seen all work of the committer.
 const WORK: [&str; 44] = [
@@ -184,7 +198,7 @@ async fn run_all(folder: &Path) -> BTreeSet<String> {
     let (settings, path) = (settings(folder), database(folder));
     let lock = open::prepare(&path).await.unwrap();
     let engine = SqliteEngine::open(&path, Durability::Normal, lock).unwrap();
-    engine.watch();
+    engine.connection.trace_v2(TraceEventCodes::SQLITE_TRACE_STMT, Some(note));
     let pool = open::open_reader_pool(&path).await.unwrap();
     let reader = Reader::of_sqlite(pool, &path);
     let clock = Clock::from_fn(|| NOW);
@@ -193,7 +207,7 @@ async fn run_all(folder: &Path) -> BTreeSet<String> {
         Store::on((engine, reader), (&settings, routes), clock, (Leases::sole(), Arc::default())).unwrap();
     let writer = std::thread::spawn(|| {
         committer.run();
-        watched::run()
+        RUN.take()
     });
     work(&mut store).await;
     store.close().await;
