@@ -180,15 +180,16 @@ impl App {
         };
         let tokens = Tokens::new(&settings.web.all_tokens());
         let (reload, reloads) = reload::channel();
-        let (pausing, worker) = pauses::channel(store.operator.clone(), controls.clone(), saver);
+        let (pauses, worker) = pauses::channel(store.operator.clone(), controls.clone(), saver);
         let look = Finder::new(view.clone()).looking();
-        let operations = Arc::new(Operations::new(
-            controls.clone(),
-            pausing,
-            reload.clone(),
-            (verifier, alerts.clone()),
-            store.peers(),
-        ));
+        let operations = Arc::new(Operations {
+            controls: controls.clone(),
+            pauses,
+            reload: reload.clone(),
+            verifier,
+            alerts: alerts.clone(),
+            peers: store.peers(),
+        });
         let trail = Trail::new(store.operator.clone(), now.clone(), jitter);
         let (admin_pages, sampler) = web::admin(view.clone(), render, &tokens, operations, trail.clone());
         let public_pages = web::public(view, webhooks);

@@ -198,14 +198,21 @@ impl Store {
         let committer = Committer::new(engine, queue, table, &leases, times, progress);
         let (refusing, refused) = watch::channel(None);
         let store = Self {
-            inbox: Inbox::new(tasks.clone(), reader.clone(), leases.clone(), (clock.clone(), refusing)),
-            operator: OperatorStore::new(
-                tasks.clone(),
+            inbox: Inbox {
+                tasks: tasks.clone(),
+                reader: reader.clone(),
+                leases: leases.clone(),
+                clock: clock.clone(),
+                refusing,
+            },
+            operator: OperatorStore {
+                tasks: tasks.clone(),
                 owners,
-                reader.clone(),
-                Arc::clone(&counters),
-                clock.clone(),
-            ),
+                reader: reader.clone(),
+                counters: Arc::clone(&counters),
+                clock: clock.clone(),
+                peers: Arc::default(),
+            },
             outboxes,
             tasks,
             reader,

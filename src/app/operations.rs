@@ -23,26 +23,16 @@ use crate::web;
 
 /// The running parts, for the admin API.
 pub(super) struct Operations {
-    controls: watch::Receiver<Arc<Controls>>,
-    pauses: Pauses,
-    reload: Reload,
-    verifier: Verifier,
-    alerts: Alerts,
+    pub(super) controls: watch::Receiver<Arc<Controls>>,
+    pub(super) pauses: Pauses,
+    pub(super) reload: Reload,
+    pub(super) verifier: Verifier,
+    pub(super) alerts: Alerts,
     /// The other replicas; `None` if the store belongs to one process.
-    peers: Option<Peers>,
+    pub(super) peers: Option<Peers>,
 }
 
 impl Operations {
-    pub(super) fn new(
-        controls: watch::Receiver<Arc<Controls>>,
-        pauses: Pauses,
-        reload: Reload,
-        (verifier, alerts): (Verifier, Alerts),
-        peers: Option<Peers>,
-    ) -> Self {
-        Self { controls, pauses, reload, verifier, alerts, peers }
-    }
-
     /// Returns the account of `stream`. If there is no such stream, returns all accounts, that of
     /// `[pepay]` first.
     fn askers(&self, stream: Option<&str>) -> Vec<Asker> {

@@ -67,13 +67,14 @@ impl Pausing {
         worker.spawn(work.run(CancellationToken::new()));
         let here = watch::Sender::new(true).subscribe();
         let watched = alerts::watcher(None, (Clock::system(), random()), here).unwrap();
-        let operations = Operations::new(
+        let operations = Operations {
             controls,
             pauses,
-            reload::channel().0,
-            (verify::Verifier::new(Clock::system()), watched.0),
-            None,
-        );
+            reload: reload::channel().0,
+            verifier: verify::Verifier::new(Clock::system()),
+            alerts: watched.0,
+            peers: None,
+        };
         Self { operations, status, store, writer, worker, _target: running, _folder: folder }
     }
 

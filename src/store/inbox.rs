@@ -32,24 +32,16 @@ pub struct BatchError {
 /// The handle of the sources. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Inbox {
-    tasks: Tasks,
-    reader: Reader,
-    leases: Leases,
+    pub(super) tasks: Tasks,
+    pub(super) reader: Reader,
+    pub(super) leases: Leases,
     /// The clock that dates stored rows.
-    clock: Clock,
-    refusing: watch::Sender<Option<Box<OtherIdentity>>>,
+    pub(super) clock: Clock,
+    /// The last source that was refused because it belongs to another account.
+    pub(super) refusing: watch::Sender<Option<Box<OtherIdentity>>>,
 }
 
 impl Inbox {
-    pub(super) fn new(
-        tasks: Tasks,
-        reader: Reader,
-        leases: Leases,
-        (clock, refusing): (Clock, watch::Sender<Option<Box<OtherIdentity>>>),
-    ) -> Self {
-        Self { tasks, reader, leases, clock, refusing }
-    }
-
     /// Stores the account that Pepay names for a source that the store knows.
     ///
     /// # Errors

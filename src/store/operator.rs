@@ -39,26 +39,16 @@ const HANDING_ON: Duration = Duration::from_millis(50);
 /// The handle of the operator. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct OperatorStore {
-    tasks: Tasks,
-    owners: Owners,
-    reader: Reader,
-    counters: Arc<Counters>,
-    clock: Clock,
+    pub(super) tasks: Tasks,
+    pub(super) owners: Owners,
+    pub(super) reader: Reader,
+    pub(super) counters: Arc<Counters>,
+    pub(super) clock: Clock,
     /// The other replicas, if several processes may share the store.
     pub(super) peers: Arc<OnceLock<Peers>>,
 }
 
 impl OperatorStore {
-    pub(super) fn new(
-        tasks: Tasks,
-        owners: Owners,
-        reader: Reader,
-        counters: Arc<Counters>,
-        clock: Clock,
-    ) -> Self {
-        Self { tasks, owners, reader, counters, clock, peers: Arc::default() }
-    }
-
     /// Commits a small write in the same way as events.
     ///
     /// # Errors
