@@ -55,7 +55,7 @@ pub use engine::sqlite::file::Disk;
 pub use engine::sqlite::{backup, check, restore};
 pub use error::OpenError;
 pub use retention::Janitor;
-pub use settings::{Durability, Place, Route, Server, Settings};
+pub use settings::{Durability, Place, Retention, Route, Server, Settings};
 pub use source_comparison::Comparison;
 
 use cluster::Asked;
@@ -76,7 +76,6 @@ use lease::{Housekeeping, Leases};
 use operator::OperatorStore;
 use outbox::Outbox;
 use progress::Progress;
-use retention::Retention;
 use routing::RoutingTable;
 
 /// How many commands may wait for the committer. A queue longer than a few groups only adds
@@ -218,7 +217,7 @@ impl Store {
             reader,
             counters,
             clock,
-            retention: watch::Sender::new(settings.into()),
+            retention: watch::Sender::new(settings.retention),
             refused,
             newest,
             left_to_another,
@@ -340,9 +339,9 @@ impl Store {
         Janitor::new(self.tasks.clone(), self.reader.clone(), self.clock.clone(), retention)
     }
 
-    /// Sets the retentions of `settings`. The janitor uses them from its next round on.
-    pub fn retain(&self, settings: &Settings) {
-        self.retention.send_replace(settings.into());
+    /// Sets how long rows are kept. The janitor goes by it from its next round on.
+    pub fn retain(&self, retention: Retention) {
+        self.retention.send_replace(retention);
     }
 
     /// Returns the task that compares the stream with the webhooks.

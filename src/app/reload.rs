@@ -219,19 +219,16 @@ impl App {
         } else {
             applied.extend(self.tokens.replace(&tokens));
         }
-        let (ours, theirs) = (&mut self.fixed.store, &settings.store);
+        let theirs = settings.store.retention;
+        let ours = std::mem::replace(&mut self.fixed.store.retention, theirs);
         let retentions = [
-            ("store.payload_retention", &mut ours.payload_retention, theirs.payload_retention),
-            ("store.dedupe_retention", &mut ours.dedupe_retention, theirs.dedupe_retention),
-            ("store.dead_retention", &mut ours.dead_retention, theirs.dead_retention),
-            ("store.audit_retention", &mut ours.audit_retention, theirs.audit_retention),
+            ("store.payload_retention", ours.payloads != theirs.payloads),
+            ("store.dedupe_retention", ours.ids != theirs.ids),
+            ("store.dead_retention", ours.dead != theirs.dead),
+            ("store.audit_retention", ours.audit != theirs.audit),
         ];
-        for (key, ours, theirs) in retentions {
-            if *ours != theirs {
-                *ours = theirs;
-                applied.push(format!("{key} changed"));
-            }
-        }
+        let differing = retentions.into_iter().filter(|(_, differs)| *differs);
+        applied.extend(differing.map(|(key, _)| format!("{key} changed")));
         self.store.retain(theirs);
         if self.log_filter != settings.log.filter {
             if telemetry::refilter(&settings.log.filter) {

@@ -36,14 +36,13 @@ pub(super) fn read(mut section: Section<'_>) -> Result<store::Settings, Faulty> 
     section.at_most(("payload_retention", payload_retention), ("dedupe_retention", dedupe_retention));
     let dead_retention = section.value("dead_retention", "365d", &form::duration(Duration::ZERO..=LONGEST));
     section.finish();
-    Ok(store::Settings {
-        place: place?,
-        durability: durability?,
-        payload_retention: payload_retention?,
-        dedupe_retention: dedupe_retention?,
-        dead_retention: dead_retention?,
-        audit_retention: audit_retention?,
-    })
+    let retention = store::Retention {
+        payloads: payload_retention?,
+        ids: dedupe_retention?,
+        dead: dead_retention?,
+        audit: audit_retention?,
+    };
+    Ok(store::Settings { place: place?, durability: durability?, retention })
 }
 
 /// Records a problem for each sweep or webhook endpoint that can repeat events older than the kept ids.
@@ -53,7 +52,7 @@ pub(super) fn outlives_repeats(
     streams: &[Subscription],
     webhooks: &[webhook::Settings],
 ) {
-    let memory = settings.dedupe_retention;
+    let memory = settings.retention.ids;
     let sweeps =
         streams.iter().map(|stream| &stream.settings).filter(|stream| stream.reconcile_interval.is_some());
     let sweeps = sweeps

@@ -62,10 +62,10 @@ fn the_defaults_are_those_of_the_interface() {
     assert_eq!(settings.log, telemetry::Settings { format: telemetry::Format::Text, filter: "info".into() });
     assert_eq!(settings.store.file(), Some(Path::new("data/pepay-bridge.db")));
     assert_eq!(settings.store.durability, Durability::Full);
-    assert_eq!(settings.store.payload_retention, DAY * 30);
-    assert_eq!(settings.store.dedupe_retention, DAY * 365);
-    assert_eq!(settings.store.dead_retention, DAY * 365);
-    assert_eq!(settings.store.audit_retention, DAY * 365);
+    assert_eq!(settings.store.retention.payloads, DAY * 30);
+    assert_eq!(settings.store.retention.ids, DAY * 365);
+    assert_eq!(settings.store.retention.dead, DAY * 365);
+    assert_eq!(settings.store.retention.audit, DAY * 365);
     assert_eq!(settings.pepay.api_url.as_str(), "https://api-beta.pepay.io/");
     assert_eq!(settings.pepay.ws_url.as_str(), "wss://api-beta.pepay.io/");
     assert_eq!(settings.pepay.api_key_header, "x-commerce-api-key");

@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use super::engine::Engine;
 use super::lease::{Lease, Tenure};
 use super::outbox::{Arrival, DeliveryLog, JobReceiver, Outbox, Request};
-use super::settings::Route;
+use super::settings::{Retention, Route};
 use super::types::{Job, Scan, Search, Term};
 use super::{Committer, Store};
 use crate::domain::clock::{Clock, UnixMillis};
@@ -36,14 +36,13 @@ use crate::pepay::envelope;
 /// The time at which a store of the suite is, unless a test says otherwise.
 pub(super) const NOW: UnixMillis = UnixMillis(1_800_000_000_000);
 
-/// How long a [`Backend`] has to keep bodies and attempts.
-pub(super) const PAYLOAD_RETENTION: Duration = Duration::from_hours(24);
-
-/// How long a [`Backend`] has to keep a dead delivery that no operator has decided on.
-pub(super) const DEAD_RETENTION: Duration = Duration::from_hours(96);
-
-/// How long a [`Backend`] has to keep ids.
-pub(super) const DEDUPE_RETENTION: Duration = Duration::from_hours(48);
+/// How long a [`Backend`] has to keep rows.
+pub(super) const RETENTION: Retention = Retention {
+    payloads: Duration::from_hours(24),
+    ids: Duration::from_hours(48),
+    dead: Duration::from_hours(96),
+    audit: Duration::from_hours(48),
+};
 
 /// A database of the engine under test, which is removed when the value is dropped.
 pub(super) trait Backend: Sized {

@@ -13,8 +13,8 @@ use super::committer::{Control, Group, Tasks};
 use super::engine::read::Reader;
 use super::engine::{Retained, RetentionStep};
 use super::error::RecordError;
-use super::settings::Settings;
-use crate::domain::clock::{Clock, UnixMillis};
+use super::settings::Retention;
+use crate::domain::clock::Clock;
 use crate::telemetry::names;
 
 /// The time between two sweeps.
@@ -40,30 +40,6 @@ const NEWEST_KEPT: i64 = 10_000;
 /// The number of entries of the audit trail that are kept of each kind, some tens of megabytes.
 /// Many reads of bodies push out no entry of a change.
 const AUDIT_KEPT: i64 = 100_000;
-
-/// How long rows are kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Retention {
-    /// Bodies and attempts of events whose deliveries are finished.
-    pub(super) payloads: Duration,
-    /// Ids of events.
-    pub(super) ids: Duration,
-    /// Dead deliveries that no operator has decided on.
-    pub(super) dead: Duration,
-    /// Entries of the audit trail.
-    pub(super) audit: Duration,
-}
-
-impl From<&Settings> for Retention {
-    fn from(settings: &Settings) -> Self {
-        Self {
-            payloads: settings.payload_retention,
-            ids: settings.dedupe_retention,
-            dead: settings.dead_retention,
-            audit: settings.audit_retention,
-        }
-    }
-}
 
 /// Removes old rows. Has to [run](Self::run) beside the committer.
 #[derive(Debug)]

@@ -19,14 +19,21 @@ pub struct Settings {
     pub place: Place,
     /// What a commit survives.
     pub durability: Durability,
+    /// How long rows are kept.
+    pub retention: Retention,
+}
+
+/// How long rows are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
     /// How long delivered events keep their bodies and attempts.
-    pub payload_retention: Duration,
-    /// How long a dead delivery that no operator has decided on keeps its event.
-    pub dead_retention: Duration,
+    pub payloads: Duration,
     /// How long event ids are kept for deduplication.
-    pub dedupe_retention: Duration,
+    pub ids: Duration,
+    /// How long a dead delivery that no operator has decided on keeps its event.
+    pub dead: Duration,
     /// How long entries of the audit trail are kept.
-    pub audit_retention: Duration,
+    pub audit: Duration,
 }
 
 impl Settings {

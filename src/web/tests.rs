@@ -25,6 +25,8 @@ use crate::pepay::envelope;
 use crate::store::{self, Committer, Durability, Route, Store};
 use crate::telemetry::names;
 
+const DAY: Duration = Duration::from_hours(24);
+
 /// 2024-12-21T11:20:00Z.
 pub(super) const NOW: UnixMillis = UnixMillis(1_734_780_000_000);
 
@@ -46,10 +48,7 @@ impl Shown {
         let settings = store::Settings {
             place: store::Place::File(folder.path().join("test.db")),
             durability: Durability::Normal,
-            payload_retention: Duration::from_hours(24),
-            dedupe_retention: Duration::from_hours(48),
-            dead_retention: Duration::from_hours(96),
-            audit_retention: Duration::from_hours(48),
+            retention: store::Retention { payloads: DAY, ids: DAY, dead: DAY, audit: DAY },
         };
         let route = Route {
             target: "orders".into(),

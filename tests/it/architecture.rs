@@ -94,6 +94,7 @@ const SETTINGS: &[&str] = &[
     "store::Settings",
     "store::Durability",
     "store::Place",
+    "store::Retention",
     "store::Server",
     "source::stream::Settings",
     "source::stream::Endpoint",

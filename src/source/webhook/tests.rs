@@ -18,6 +18,8 @@ use super::*;
 use crate::domain::clock::UnixMillis;
 use crate::store::{self, Committer, Durability, Store};
 
+const DAY: Duration = Duration::from_hours(24);
+
 const NOW: UnixMillis = UnixMillis(1_734_780_000_000);
 const PATH: &str = "/webhooks/pepay";
 const MAX_BODY: usize = 4096;
@@ -61,10 +63,7 @@ impl Fixture {
         let settings = store::Settings {
             place: store::Place::File(folder.path().join("test.db")),
             durability: Durability::Normal,
-            payload_retention: Duration::from_hours(24),
-            dedupe_retention: Duration::from_hours(48),
-            dead_retention: Duration::from_hours(96),
-            audit_retention: Duration::from_hours(48),
+            retention: store::Retention { payloads: DAY, ids: DAY, dead: DAY, audit: DAY },
         };
         let (store, writer) = Store::open(&settings, Vec::new(), clock()).await.unwrap();
         let (router, statuses) = router(endpoints, store.inbox.clone());

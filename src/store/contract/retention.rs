@@ -6,9 +6,11 @@ use super::*;
 use crate::domain::delivery::{Next, State};
 use crate::domain::event::EventId;
 use crate::domain::operator::{Action, Filter, Page};
-use crate::store::contract::{DEAD_RETENTION, PAYLOAD_RETENTION as DAY};
+use crate::store::contract::RETENTION;
 use crate::store::error::ActError;
 use crate::store::types::Batch;
+
+const DAY: Duration = RETENTION.payloads;
 
 /// A store whose time the test moves. Bodies are kept for a day, ids for two.
 pub(in super::super) struct Aging {
@@ -231,7 +233,7 @@ async fn an_old_dead_delivery_of_the_newest_events_is_cancelled_and_the_id_stays
         aging.record(&format!("evt_{n}"), &n.to_string()).await;
         end(&mut arrivals, &ledger, Next::Dead).await;
     }
-    aging.pass(DEAD_RETENTION + Duration::from_millis(1));
+    aging.pass(RETENTION.dead + Duration::from_millis(1));
     let janitor = aging.fixture.store.janitor();
     janitor.sweep().await.unwrap();
     janitor.sweep().await.unwrap();

@@ -9,11 +9,13 @@ use pepay_bridge::domain::event::{Received, Source};
 use pepay_bridge::domain::filter::TypeFilter;
 use pepay_bridge::pepay::envelope;
 use pepay_bridge::store::types::Batch;
-use pepay_bridge::store::{Durability, Place, Route, Settings, Store};
+use pepay_bridge::store::{Durability, Place, Retention, Route, Settings, Store};
 
 use crate::support::raw::{Act, OK, RawTarget};
 use crate::support::soon;
 use crate::support::world::{World, assert_each_once, hold};
+
+const DAY: Duration = Duration::from_hours(24);
 
 const BACKLOG: usize = 100_000;
 const OBJECTS: usize = 20_000;
@@ -44,10 +46,7 @@ pub async fn store_backlog(database: &Path, target: &str, backlog: usize) {
     let settings = Settings {
         place: Place::File(database.to_owned()),
         durability: Durability::Normal,
-        payload_retention: Duration::from_hours(24),
-        dedupe_retention: Duration::from_hours(48),
-        dead_retention: Duration::from_hours(48),
-        audit_retention: Duration::from_hours(48),
+        retention: Retention { payloads: DAY, ids: DAY, dead: DAY, audit: DAY },
     };
     let types = TypeFilter::new(vec!["*".parse().unwrap()]);
     let (environment, condition, ordering) = (None, None, Ordering::PerObject);

@@ -23,6 +23,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::{eventually, soon};
 
+const DAY: Duration = Duration::from_hours(24);
+
 /// A store, and the dispatcher of one target.
 pub struct Engine {
     pub store: Store,
@@ -48,10 +50,7 @@ impl Engine {
         let file = store::Settings {
             place: store::Place::File(folder.path().join("model.db")),
             durability: Durability::Normal,
-            payload_retention: Duration::from_hours(24),
-            dedupe_retention: Duration::from_hours(48),
-            audit_retention: Duration::from_hours(48),
-            dead_retention: Duration::from_hours(48),
+            retention: store::Retention { payloads: DAY, ids: DAY, dead: DAY, audit: DAY },
         };
         // Other tests of this process start programs. Between fork and exec a child holds the open
         // files of this process, and with them the lock of a store that is closed here.

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 
 use super::super::write::PostgresEngine;
 use crate::domain::clock::Clock;
-use crate::store::contract::{Backend, DEAD_RETENTION, DEDUPE_RETENTION, PAYLOAD_RETENTION};
+use crate::store::contract::{Backend, RETENTION};
 use crate::store::engine::Engine;
 use crate::store::settings::{Durability, Place, Route, Server, Settings};
 use crate::store::types::Term;
@@ -36,10 +36,7 @@ impl Postgres {
         Settings {
             place: Place::Server(self.server.clone()),
             durability: Durability::Normal,
-            payload_retention: PAYLOAD_RETENTION,
-            dead_retention: DEAD_RETENTION,
-            audit_retention: DEDUPE_RETENTION,
-            dedupe_retention: DEDUPE_RETENTION,
+            retention: RETENTION,
         }
     }
 

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use super::super::open;
 use super::super::write::SqliteEngine;
 use crate::domain::clock::Clock;
-use crate::store::contract::{Backend, DEAD_RETENTION, DEDUPE_RETENTION, NOW, PAYLOAD_RETENTION};
+use crate::store::contract::{Backend, NOW, RETENTION};
 use crate::store::engine::Engine;
 use crate::store::settings::{Durability, Place, Route, Settings};
 use crate::store::types::Term;
@@ -25,14 +25,7 @@ pub(super) fn database(folder: &Path) -> PathBuf {
 }
 
 pub(super) fn settings(folder: &Path) -> Settings {
-    Settings {
-        place: Place::File(database(folder)),
-        durability: Durability::Normal,
-        payload_retention: PAYLOAD_RETENTION,
-        dedupe_retention: DEDUPE_RETENTION,
-        dead_retention: DEAD_RETENTION,
-        audit_retention: DEDUPE_RETENTION,
-    }
+    Settings { place: Place::File(database(folder)), durability: Durability::Normal, retention: RETENTION }
 }
 
 /// Opens the store in `folder`.
