@@ -99,13 +99,19 @@ enum Command {
     Check(check::Arguments),
     /// Ask a running bridge whether it is ready; exits 0 if it is and 1 if not
     Health(health::Arguments),
-    Events(events::Arguments),
-    Deliveries(deliveries::Arguments),
-    Targets(targets::Arguments),
-    Streams(streams::Arguments),
-    Audit(audit::Arguments),
+    /// Find events, see what happened to one, send it again, compare it with Pepay's
+    Events(admin::Command<events::Command>),
+    /// List deliveries, and decide about those that wait for an operator
+    Deliveries(admin::Command<deliveries::Command>),
+    /// List, pause, resume and test the targets
+    Targets(admin::Command<targets::Command>),
+    /// List the streams, reconnect one, or read its events from Pepay again
+    Streams(admin::Command<streams::Command>),
+    /// See who has changed what, and whose bodies were read
+    Audit(admin::Command<audit::Command>),
     Reload(reload::Arguments),
-    Alerts(alerts::Arguments),
+    /// Try whether alerts reach you
+    Alerts(admin::Command<alerts::Command>),
     Doctor(doctor::Arguments),
     Backup(backup::Arguments),
     Restore(restore::Arguments),
@@ -193,12 +199,12 @@ fn carry_out(command: Command, input: &Input) -> Result<(), Error> {
         Command::Run(arguments) => run::run(&arguments, input),
         Command::Check(arguments) => check::check(&arguments, input),
         Command::Health(arguments) => health::health(&arguments, input),
-        Command::Events(arguments) => events::events(&arguments, input),
-        Command::Deliveries(arguments) => deliveries::deliveries(&arguments, input),
-        Command::Targets(arguments) => targets::targets(&arguments, input),
-        Command::Streams(arguments) => streams::streams(&arguments, input),
-        Command::Audit(arguments) => audit::audit(&arguments, input),
-        Command::Alerts(arguments) => alerts::alerts(&arguments, input),
+        Command::Events(command) => command.run(input, events::events),
+        Command::Deliveries(command) => command.run(input, deliveries::deliveries),
+        Command::Targets(command) => command.run(input, targets::targets),
+        Command::Streams(command) => command.run(input, streams::streams),
+        Command::Audit(command) => command.run(input, audit::audit),
+        Command::Alerts(command) => command.run(input, alerts::alerts),
         Command::Reload(arguments) => reload::reload(&arguments, input),
         Command::Backup(arguments) => backup::backup(&arguments, input),
         Command::Restore(arguments) => restore::run(&arguments, input),

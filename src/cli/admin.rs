@@ -4,6 +4,7 @@ mod refused;
 
 use std::time::Duration;
 
+use clap::Subcommand;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, RequestBuilder, Response};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -14,7 +15,7 @@ use url::Url;
 
 pub(super) use self::refused::Refused;
 
-use super::{Error, health};
+use super::{Error, health, runtime};
 use crate::config::{self, Input};
 use crate::domain::cause::innermost;
 use crate::domain::clock::{Clock, UnixMillis};
@@ -47,6 +48,29 @@ pub(super) struct Arguments {
     /// Print what the bridge answers, as JSON
     #[arg(long, global = true)]
     json: bool,
+}
+
+/// A command over the admin API that consists of subcommands.
+#[derive(Debug, clap::Args)]
+#[group(skip)]
+pub(super) struct Command<C: Subcommand> {
+    #[command(subcommand)]
+    command: C,
+
+    #[command(flatten)]
+    admin: Arguments,
+}
+
+impl<C: Subcommand> Command<C> {
+    /// Has `work` do the subcommand, over a connection to the bridge of the configuration `input`.
+    pub(super) fn run(
+        &self,
+        input: &Input,
+        work: impl AsyncFnOnce(&C, &Operator) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let operator = Operator::new(&self.admin, input)?;
+        runtime()?.block_on(work(&self.command, &operator))
+    }
 }
 
 /// An operator's connection to a running bridge.

@@ -4,23 +4,13 @@ use clap::Subcommand;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::admin::{self, Operator};
+use super::Error;
+use super::admin::Operator;
 use super::text::clean;
-use super::{Error, runtime};
-use crate::config::Input;
 
-/// Try whether alerts reach you
-#[derive(Debug, clap::Args)]
-pub(super) struct Arguments {
-    #[command(subcommand)]
-    command: Command,
-
-    #[command(flatten)]
-    admin: admin::Arguments,
-}
-
+/// The subcommands.
 #[derive(Debug, Subcommand)]
-enum Command {
+pub(super) enum Command {
     /// Have the bridge send a message that says nothing is wrong; exits 1 unless it is taken
     Test,
 }
@@ -35,13 +25,10 @@ struct Outcome {
 }
 
 /// Runs the subcommand.
-pub(super) fn alerts(arguments: &Arguments, input: &Input) -> Result<(), Error> {
-    let operator = Operator::new(&arguments.admin, input)?;
-    runtime()?.block_on(async {
-        match arguments.command {
-            Command::Test => test(&operator).await,
-        }
-    })
+pub(super) async fn alerts(command: &Command, operator: &Operator) -> Result<(), Error> {
+    match command {
+        Command::Test => test(operator).await,
+    }
 }
 
 async fn test(operator: &Operator) -> Result<(), Error> {

@@ -4,26 +4,16 @@ use clap::Subcommand;
 use clap::builder::PossibleValuesParser;
 use serde::Deserialize;
 
-use super::admin::{self, Operator};
+use super::Error;
+use super::admin::Operator;
 use super::listing::{Filtering, Listed, Listing};
 use super::moment::{Moment, When};
-use super::{Error, runtime};
-use crate::config::Input;
 use crate::domain::audit::Kind;
 use crate::domain::clock::UnixMillis;
 
-/// See who has changed what, and whose bodies were read
-#[derive(Debug, clap::Args)]
-pub(super) struct Arguments {
-    #[command(subcommand)]
-    command: Command,
-
-    #[command(flatten)]
-    admin: admin::Arguments,
-}
-
+/// The subcommands.
 #[derive(Debug, Subcommand)]
-enum Command {
+pub(super) enum Command {
     /// List what operators have asked for, the newest first
     List(Listing<Filters>),
 }
@@ -31,7 +21,7 @@ enum Command {
 /// What is not given lets everything through.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Filters")]
-struct Filters {
+pub(super) struct Filters {
     /// Changes, or readings of bodies
     #[arg(long, value_parser = PossibleValuesParser::new(Kind::ALL.map(Kind::as_str)))]
     kind: Option<String>,
@@ -83,10 +73,9 @@ impl Filtering for Filters {
 }
 
 /// Runs the subcommand.
-pub(super) fn audit(arguments: &Arguments, input: &Input) -> Result<(), Error> {
-    let operator = Operator::new(&arguments.admin, input)?;
-    let Command::List(listing) = &arguments.command;
-    runtime()?.block_on(listing.print::<Entry>(&operator))
+pub(super) async fn audit(command: &Command, operator: &Operator) -> Result<(), Error> {
+    let Command::List(listing) = command;
+    listing.print::<Entry>(operator).await
 }
 
 /// An entry, as the API returns it.

@@ -9,25 +9,15 @@ use serde_json::{Map, json};
 pub(super) use self::delivery::Delivery;
 
 use self::bulk::{BulkRequest, Consent};
-use super::admin::{self, Operator};
+use super::Error;
+use super::admin::Operator;
 use super::filters::{Filters, MoveFilters};
 use super::listing::Listing;
-use super::{Error, runtime};
-use crate::config::Input;
 use crate::domain::operator::Action;
 
-/// List deliveries, and decide about those that wait for an operator
-#[derive(Debug, clap::Args)]
-pub(super) struct Arguments {
-    #[command(subcommand)]
-    command: Command,
-
-    #[command(flatten)]
-    admin: admin::Arguments,
-}
-
+/// The subcommands.
 #[derive(Debug, Subcommand)]
-enum Command {
+pub(super) enum Command {
     /// List deliveries, the newest event first
     List(Listing<Filters>),
     /// Send retrying, dead, closed or cancelled deliveries now; the time to give up starts again
@@ -52,7 +42,7 @@ enum Command {
 
 /// The removed target and the target that takes its deliveries over.
 #[derive(Debug, clap::Args)]
-struct Move {
+pub(super) struct Move {
     /// The removed target
     #[arg(long, value_name = "OLD")]
     from: String,
@@ -76,7 +66,7 @@ struct Move {
 
 /// One delivery, by its target and event, or every delivery that passes the filters.
 #[derive(Debug, clap::Args)]
-struct Choice {
+pub(super) struct Choice {
     /// The target of one delivery
     #[arg(
         value_name = "TARGET",
@@ -110,18 +100,15 @@ fn usage(action: Action) -> String {
 }
 
 /// Runs the subcommand.
-pub(super) fn deliveries(arguments: &Arguments, input: &Input) -> Result<(), Error> {
-    let operator = Operator::new(&arguments.admin, input)?;
-    runtime()?.block_on(async {
-        match &arguments.command {
-            Command::List(listing) => listing.print::<Delivery>(&operator).await,
-            Command::Retry(choice) => choice.act(Action::Retry, &operator).await,
-            Command::Release(choice) => choice.act(Action::Release, &operator).await,
-            Command::Close(choice) => choice.act(Action::Close, &operator).await,
-            Command::Cancel(choice) => choice.act(Action::Cancel, &operator).await,
-            Command::Move(wanted) => wanted.carry_out(&operator).await,
-        }
-    })
+pub(super) async fn deliveries(command: &Command, operator: &Operator) -> Result<(), Error> {
+    match command {
+        Command::List(listing) => listing.print::<Delivery>(operator).await,
+        Command::Retry(choice) => choice.act(Action::Retry, operator).await,
+        Command::Release(choice) => choice.act(Action::Release, operator).await,
+        Command::Close(choice) => choice.act(Action::Close, operator).await,
+        Command::Cancel(choice) => choice.act(Action::Cancel, operator).await,
+        Command::Move(wanted) => wanted.carry_out(operator).await,
+    }
 }
 
 impl Move {

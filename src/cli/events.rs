@@ -7,28 +7,18 @@ use serde::Deserialize;
 use serde_json::{Map, json};
 
 use self::show::Event;
-use super::admin::{self, Answer, Operator};
+use super::admin::{Answer, Operator};
 use super::deliveries::Delivery;
 use super::deliveries::bulk::{self, BulkRequest, Consent};
 use super::filters::{CommonFilters, EventFilters, Filters};
 use super::listing::{Filtering as _, Listed, Listing};
 use super::moment::Moment;
-use super::{Error, print, print_bytes, runtime};
-use crate::config::Input;
+use super::{Error, print, print_bytes};
 use crate::domain::clock::UnixMillis;
 
-/// Find events, see what happened to one, send it again, compare it with Pepay's
-#[derive(Debug, clap::Args)]
-pub(super) struct Arguments {
-    #[command(subcommand)]
-    command: Command,
-
-    #[command(flatten)]
-    admin: admin::Arguments,
-}
-
+/// The subcommands.
 #[derive(Debug, Subcommand)]
-enum Command {
+pub(super) enum Command {
     /// List events, the newest first
     List(Box<Listing<EventFilters>>),
     /// Show an event: who brought it, where it went, every attempt, and its body
@@ -66,7 +56,7 @@ const REPLAY_USAGE: &str = "pepay-bridge events replay [OPTIONS] --target NAME I
 
 /// What goes to which target.
 #[derive(Debug, clap::Args)]
-struct Replay {
+pub(super) struct Replay {
     /// The id of one event; without one, the filters say which
     #[arg(conflicts_with_all = ["CommonFilters", "SubjectFilters", "missing", "yes", "dry_run"])]
     id: Option<String>,
@@ -93,24 +83,21 @@ struct Replay {
 }
 
 /// Runs the subcommand.
-pub(super) fn events(arguments: &Arguments, input: &Input) -> Result<(), Error> {
-    let operator = Operator::new(&arguments.admin, input)?;
-    runtime()?.block_on(async {
-        match &arguments.command {
-            Command::List(listing) => listing.print::<Summary>(&operator).await,
-            Command::Show { id, body: true } => body(&operator, id).await,
-            Command::Show { id, body: false } => {
-                let answer = operator.bridge.get(&["events", id], &[]).await?;
-                operator.show(&answer, |event: Event| event.render(operator.now))
-            }
-            Command::Replay(replay) => replay.send(&operator).await,
-            Command::Export(filters) => export(&operator, filters).await,
-            Command::Verify { id } => {
-                let answer = operator.bridge.post(&["events", id, "verify"], &json!({})).await?;
-                report_verification(&operator, &answer)
-            }
+pub(super) async fn events(command: &Command, operator: &Operator) -> Result<(), Error> {
+    match command {
+        Command::List(listing) => listing.print::<Summary>(operator).await,
+        Command::Show { id, body: true } => body(operator, id).await,
+        Command::Show { id, body: false } => {
+            let answer = operator.bridge.get(&["events", id], &[]).await?;
+            operator.show(&answer, |event: Event| event.render(operator.now))
         }
-    })
+        Command::Replay(replay) => replay.send(operator).await,
+        Command::Export(filters) => export(operator, filters).await,
+        Command::Verify { id } => {
+            let answer = operator.bridge.post(&["events", id, "verify"], &json!({})).await?;
+            report_verification(operator, &answer)
+        }
+    }
 }
 
 impl Replay {

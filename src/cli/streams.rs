@@ -6,26 +6,16 @@ use clap::Subcommand;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::admin::{self, Operator};
+use super::Error;
+use super::admin::Operator;
 use super::moment::Moment;
 use super::table::Table;
 use super::text::clean;
-use super::{Error, runtime};
-use crate::config::Input;
 use crate::domain::clock::UnixMillis;
 
-/// List the streams, reconnect one, or read its events from Pepay again
-#[derive(Debug, clap::Args)]
-pub(super) struct Arguments {
-    #[command(subcommand)]
-    command: Command,
-
-    #[command(flatten)]
-    admin: admin::Arguments,
-}
-
+/// The subcommands.
 #[derive(Debug, Subcommand)]
-enum Command {
+pub(super) enum Command {
     /// List the streams and their states
     List,
     /// Make a stream open a new connection
@@ -37,22 +27,18 @@ enum Command {
 }
 
 /// Runs the subcommand.
-pub(super) fn streams(arguments: &Arguments, input: &Input) -> Result<(), Error> {
-    let operator = Operator::new(&arguments.admin, input)?;
-    runtime()?.block_on(async {
-        match &arguments.command {
-            Command::List => {
-                let answer = operator.bridge.get(&["streams"], &[]).await?;
-                operator.show(&answer, |streams: Streams| streams.render(operator.now))
-            }
-            Command::Reconnect { stream } => {
-                let answer = operator.bridge.post(&["streams", stream, "reconnect"], &json!({})).await?;
-                operator
-                    .show(&answer, |stream: Stream| format!("stream {} connects anew\n", clean(&stream.name)))
-            }
-            Command::Backfill(arguments) => backfill::backfill(arguments, &operator).await,
+pub(super) async fn streams(command: &Command, operator: &Operator) -> Result<(), Error> {
+    match command {
+        Command::List => {
+            let answer = operator.bridge.get(&["streams"], &[]).await?;
+            operator.show(&answer, |streams: Streams| streams.render(operator.now))
         }
-    })
+        Command::Reconnect { stream } => {
+            let answer = operator.bridge.post(&["streams", stream, "reconnect"], &json!({})).await?;
+            operator.show(&answer, |stream: Stream| format!("stream {} connects anew\n", clean(&stream.name)))
+        }
+        Command::Backfill(arguments) => backfill::backfill(arguments, operator).await,
+    }
 }
 
 #[derive(Debug, Deserialize)]

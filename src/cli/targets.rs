@@ -7,26 +7,16 @@ use serde::Deserialize;
 use serde_json::json;
 
 use self::shown::{Failure, Latency, Target, Targets};
-use super::admin::{self, Operator};
+use super::Error;
+use super::admin::Operator;
 use super::moment::Moment;
 use super::table::Table;
 use super::text::clean;
-use super::{Error, runtime};
-use crate::config::Input;
 use crate::domain::clock::UnixMillis;
 
-/// List, pause, resume and test the targets
-#[derive(Debug, clap::Args)]
-pub(super) struct Arguments {
-    #[command(subcommand)]
-    command: Command,
-
-    #[command(flatten)]
-    admin: admin::Arguments,
-}
-
+/// The subcommands.
 #[derive(Debug, Subcommand)]
-enum Command {
+pub(super) enum Command {
     /// List the targets and the deliveries that wait for each
     List,
     /// Pause a target: nothing is sent to it until it is resumed, also after a restart
@@ -47,19 +37,16 @@ enum Command {
 }
 
 /// Runs the subcommand.
-pub(super) fn targets(arguments: &Arguments, input: &Input) -> Result<(), Error> {
-    let operator = Operator::new(&arguments.admin, input)?;
-    runtime()?.block_on(async {
-        match &arguments.command {
-            Command::List => {
-                let answer = operator.bridge.get(&["targets"], &[]).await?;
-                operator.show(&answer, |targets: Targets| targets.render(operator.now))
-            }
-            Command::Pause { target } => switch(&operator, target, "pause").await,
-            Command::Resume { target } => switch(&operator, target, "resume").await,
-            Command::Test { target } => test(&operator, target).await,
+pub(super) async fn targets(command: &Command, operator: &Operator) -> Result<(), Error> {
+    match command {
+        Command::List => {
+            let answer = operator.bridge.get(&["targets"], &[]).await?;
+            operator.show(&answer, |targets: Targets| targets.render(operator.now))
         }
-    })
+        Command::Pause { target } => switch(operator, target, "pause").await,
+        Command::Resume { target } => switch(operator, target, "resume").await,
+        Command::Test { target } => test(operator, target).await,
+    }
 }
 
 async fn switch(operator: &Operator, target: &str, verb: &str) -> Result<(), Error> {

@@ -21,7 +21,7 @@ const PACE: Duration = Duration::from_millis(250);
 /// Live events go on meanwhile, and no cursor moves. A stop of the bridge ends it.
 #[derive(Debug, clap::Args)]
 #[command(group(ArgGroup::new("beginning").required(true)))]
-pub(super) struct Arguments {
+pub(in crate::cli) struct Arguments {
     /// The stream's name
     stream: String,
 
