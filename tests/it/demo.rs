@@ -5,7 +5,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
 
-use crate::support::bridge::{Configuration, Ended, run};
+use crate::support::bridge::{Configuration, Ended, run, without_roots};
 
 #[tokio::test]
 async fn the_demo_delivers_every_event_once_and_its_counts_add_up() {
@@ -26,6 +26,12 @@ async fn the_demo_delivers_every_event_once_and_its_counts_add_up() {
     assert_eq!(ledger["received"], ledger["unique"] + ledger["duplicates"]);
     assert!(ledger["attempts failed"] > 0, "a target that fails is part of the demo");
     assert!(!shown.contains('\u{1b}'), "plain lines where there is no terminal");
+}
+
+#[tokio::test]
+async fn the_demo_needs_no_root_certificates() {
+    let ended = run(&without_roots(&Configuration::new()), &["demo", "--events", "6"]).await;
+    assert_eq!(ended.code, Some(0), "{}", ended.printed());
 }
 
 #[test]

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::support::bridge::{Bridge, message, run};
+use crate::support::bridge::{Bridge, message, run, without_roots};
 use crate::support::soon;
 use crate::support::world::{WEBHOOK_SECRET, World};
 
@@ -193,6 +193,15 @@ async fn webhooks_are_taken_while_a_stream_is_not_usable() {
             assert_eq!(ended.code, Some(code), "{arguments:?}: {ended:?}");
         }
     }
+    bridge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn health_of_an_http_address_needs_no_root_certificates() {
+    let (world, bridge) = bridge().await;
+    let arguments = ["health", "--url", &bridge.public, "--intake"];
+    let ended = run(&without_roots(&world.configuration), &arguments).await;
+    assert_eq!(ended.code, Some(0), "{}", ended.printed());
     bridge.stop().await;
 }
 

@@ -20,7 +20,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::support::bridge::message;
+use crate::support::bridge::{message, without_roots};
 use crate::support::soon;
 use crate::support::world::{World, hold, listen};
 
@@ -103,6 +103,8 @@ async fn traced(collector: &str) -> World {
     for proxy in ["HTTP_PROXY", "ALL_PROXY"] {
         world.set(proxy, "http://127.0.0.1:9");
     }
+    // An `http` address needs no root certificates.
+    world.configuration = without_roots(&world.configuration);
     world
 }
 

@@ -144,7 +144,9 @@ impl Stage {
 
     /// Returns the events received by source, from the metrics of the bridge.
     pub(super) async fn received(&self) -> Result<Vec<Received>, Error> {
-        let client = reqwest::Client::builder().no_proxy().build().map_err(Error::failure)?;
+        // The address is of `http`: the system's root certificates are not read, and may be missing.
+        let client =
+            reqwest::Client::builder().no_proxy().tls_certs_only([]).build().map_err(Error::failure)?;
         let metrics = client.get(format!("{}/metrics", self.admin_url));
         let answer = metrics.send().await.map_err(Error::failure)?;
         Ok(ledger_rows(&answer.text().await.map_err(Error::failure)?))

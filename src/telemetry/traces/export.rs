@@ -96,7 +96,9 @@ fn exporter(abandon: CancellationToken) -> Result<OnRuntime, ExporterBuildError>
     let runtime =
         Handle::try_current().map_err(|error| ExporterBuildError::InternalFailure(error.to_string()))?;
     // By default the exporter would use a proxy that is meant for Pepay.
-    let client = reqwest::Client::builder().no_proxy().timeout(timeout()).build();
+    let builder = || reqwest::Client::builder().no_proxy().timeout(timeout());
+    // A system without root certificates can still have a collector with an `http` address.
+    let client = builder().build().or_else(|_| builder().tls_certs_only([]).build());
     let client = client.map_err(|error| ExporterBuildError::InternalFailure(error.to_string()))?;
     let mut exporter = SpanExporter::builder().with_http().with_http_client(client).build()?;
     exporter.set_resource(&resource());

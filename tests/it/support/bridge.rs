@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use super::{eventually, soon};
 
 /// A configuration, as environment variables: keys without their prefix, and values. A key that
-/// begins with `OTEL_`, [`FILE`] and the variables of proxies are whole names.
+/// begins with `OTEL_` or `SSL_CERT_`, [`FILE`] and the variables of proxies are whole names.
 pub type Configuration = BTreeMap<String, String>;
 
 /// The variable that names the configuration file.
@@ -33,6 +33,15 @@ pub fn configuration(folder: &Path) -> Configuration {
     ]
     .map(|(key, value)| (key.to_owned(), value.to_owned()))
     .into()
+}
+
+/// Returns `configuration` with the environment of a system that has no root certificates.
+pub fn without_roots(configuration: &Configuration) -> Configuration {
+    let mut configuration = configuration.clone();
+    for name in ["SSL_CERT_FILE", "SSL_CERT_DIR"] {
+        configuration.insert(name.to_owned(), "/nonexistent".to_owned());
+    }
+    configuration
 }
 
 /// A running bridge. Killed when dropped.
@@ -70,6 +79,7 @@ pub fn command_of(program: &str, arguments: &[&str], configuration: &Configurati
 fn configured(mut command: Command, configuration: &Configuration) -> Command {
     let name = |key: &str| {
         if key.starts_with("OTEL_")
+            || key.starts_with("SSL_CERT_")
             || [FILE, "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY"].contains(&key)
         {
             key.to_owned()
