@@ -254,7 +254,7 @@ podman logs "$bridge" >"$work/bridge.log" 2>&1
 grep -q '"changed_files":"server.admin_token_file"' "$work/bridge.log" || fail "the log does not name the rotated file"
 pass "a secret that is rotated by mv and SIGHUP is in effect, and named in the log"
 said=$(podman exec "$bridge" /usr/local/bin/pepay-bridge reload) || fail "reload: $said"
-equal "files that reload names" 4 "$(grep -c '^read anew ' <<<"$said")"
+equal "files that reload names" 4 "$(grep -c '^read  ' <<<"$said")"
 ! grep -q warning <<<"$said" || fail "reload warns: $said"
 # A secret that is mounted as a single file should be avoided, and is warned of.
 said=$(podman run --rm --network none --volume "$secrets/pepay_webhook_secrets:/secret:ro" \

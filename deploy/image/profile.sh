@@ -4,7 +4,7 @@
 # file if it is there: code that runs often is built for speed and lies together, all other for size.
 #
 # Needs what `cargo bench -- --postgres` needs, and llvm-profdata (`rustup component add llvm-tools`).
-# Takes about 15 minutes on two processors.
+# Takes a little longer than two builds of the binary.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
