@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Records how often each part of the code runs under the loads of the benchmarks, with SQLite and with
 # PostgreSQL, in deploy/image/HOST.profdata. deploy/image/build.sh, the Dockerfile and the releases use the
-# file if it is there: code that runs often is built for speed and lies together, all other for size.
+# file if it is there: code that runs often is built for speed and lies together, all other for size. The
+# file is of use to the same sources and the same version of Rust alone.
 #
 # Needs what `cargo bench -- --postgres` needs, and llvm-profdata (`rustup component add llvm-tools`).
 # Takes a little longer than two builds of the binary.
@@ -15,7 +16,8 @@ merge=$(rustc --print sysroot)/lib/rustlib/$host/bin/llvm-profdata
   exit 1
 }
 folder=$PWD/target/profile
-rm -rf "$folder/counts" "deploy/image/$host.profdata"
+rm -rf "$folder/counts" "deploy/image/$host.profdata"*
+sources=$(deploy/image/sources.sh)
 RUSTFLAGS="-Cprofile-generate=$folder/counts" deploy/image/build.sh --target-dir "$folder"
 
 # A benchmark that does not run leaves its code without counts, so a missing server is an error.
@@ -29,4 +31,5 @@ for load in ${loads//,/ } postgres-64 postgres-two-64; do
     exit 1
   }
 done
+printf '%s\n' "$sources" >"deploy/image/$host.profdata.sources"
 "$merge" merge --output "deploy/image/$host.profdata" "$folder/counts"
