@@ -15,13 +15,21 @@ async fn the_folder_is_created_and_the_database_set_up_as_promised() {
     assert!(fixture.store.operator.summary().await.unwrap().engine.starts_with("SQLite 3."));
 }
 
-/// Checks the setting in `.cargo/config.toml`. With one page cache for all connections, the pages
-/// of a large database would be read again for each query.
+/// Checks the flags in `.cargo/config.toml`. With memory management all connections would share one page
+/// cache, and the pages of a large database would be read again for each query. The other parts are code
+/// that nothing uses.
 #[test]
-fn every_connection_has_a_page_cache_of_its_own() {
+fn sqlite_is_compiled_without_what_is_not_used() {
     let connection = rusqlite::Connection::open_in_memory().unwrap();
-    let shared = "SELECT sqlite_compileoption_used('ENABLE_MEMORY_MANAGEMENT')";
-    assert!(!connection.query_row(shared, [], |row| row.get::<_, bool>(0)).unwrap());
+    let has = |part: &str| {
+        let query = "SELECT sqlite_compileoption_used(?1)";
+        connection.query_row(query, [part], |row| row.get::<_, bool>(0)).unwrap()
+    };
+    let extras = ["FTS3", "FTS3_PARENTHESIS", "FTS5", "RTREE", "DBSTAT_VTAB", "STAT4"];
+    for part in extras.into_iter().chain(["MEMORY_MANAGEMENT", "LOAD_EXTENSION"]) {
+        assert!(!has(&format!("ENABLE_{part}")), "{part}");
+    }
+    assert!(!has("SOUNDEX"));
 }
 
 #[tokio::test]
