@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
+use std::pin::Pin;
 use std::thread;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -113,12 +114,15 @@ impl Ended {
 
 impl Tasks {
     /// Starts `task` under `name`. `stop` is its stop signal.
+    ///
+    /// The type of `task` is erased: otherwise the runtimes would be compiled once for each task.
     pub fn spawn(
         &mut self,
         name: impl Into<String>,
         stop: CancellationToken,
         task: impl Future<Output = ()> + Send + 'static,
     ) {
+        let task: Pin<Box<dyn Future<Output = ()> + Send>> = Box::pin(task);
         let id = self.running.spawn(task).id();
         self.known.insert(id, Known { name: name.into(), stop });
     }

@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::num::NonZero;
+use std::pin::Pin;
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
@@ -30,7 +31,10 @@ impl Threads {
     }
 
     /// Runs `work` to its end, and then ends the threads.
-    pub(super) fn block_on<F: Future>(self, work: F) -> F::Output {
+    ///
+    /// The type of `work` is erased: otherwise the runtimes would be compiled once for each command.
+    pub(super) fn block_on<T>(self, work: impl Future<Output = T>) -> T {
+        let work: Pin<Box<dyn Future<Output = T> + '_>> = Box::pin(work);
         let output = self.0.block_on(work);
         self.0.shutdown_timeout(LEFT_BEHIND);
         output

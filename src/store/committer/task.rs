@@ -210,11 +210,11 @@ impl Tasks {
     }
 
     /// Hands a task to the committer and returns its result. Waits for room in the queue.
-    pub(in crate::store) async fn put<T>(
+    pub(in crate::store) fn put<T>(
         &self,
         task: impl FnOnce(Reply<T>) -> Box<dyn Task>,
-    ) -> Result<T, RecordError> {
-        self.ask(|reply| Message::Task(task(reply))).await
+    ) -> impl Future<Output = Result<T, RecordError>> {
+        self.ask(|reply| Message::Task(task(reply)))
     }
 
     /// Like [`put`](Self::put), but fails at once without room in the queue.
@@ -240,16 +240,27 @@ impl Tasks {
     }
 
     /// Sends the committer a command, which is carried out between two groups. Returns its result.
-    pub(in crate::store) async fn control<T>(
+    pub(in crate::store) fn control<T>(
         &self,
         control: impl FnOnce(Reply<T>) -> Control,
-    ) -> Result<T, RecordError> {
-        self.ask(|reply| Message::Control(control(reply))).await
+    ) -> impl Future<Output = Result<T, RecordError>> {
+        self.ask(|reply| Message::Control(control(reply)))
     }
 
-    async fn ask<T>(&self, message: impl FnOnce(Reply<T>) -> Message) -> Result<T, RecordError> {
+    fn ask<T>(
+        &self,
+        message: impl FnOnce(Reply<T>) -> Message,
+    ) -> impl Future<Output = Result<T, RecordError>> {
         let (reply, outcome) = oneshot::channel();
-        self.0.send(message(reply)).await.map_err(|_| stopped())?;
+        self.exchange(message(reply), outcome)
+    }
+
+    async fn exchange<T>(
+        &self,
+        message: Message,
+        outcome: oneshot::Receiver<Result<T, RecordError>>,
+    ) -> Result<T, RecordError> {
+        self.0.send(message).await.map_err(|_| stopped())?;
         outcome.await.map_err(|_| stopped())?
     }
 }

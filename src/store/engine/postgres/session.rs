@@ -1,6 +1,7 @@
 //! The connection that writes: its transaction, its time limits and its errors.
 
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -102,9 +103,10 @@ impl Connection {
             return Err(EngineError::Unavailable("the connection has ended".to_owned()));
         };
         let session = &mut self.session;
-        let wait = move || {
-            runtime.block_on(async {
-                match timeout(CALL_LIMIT, work(&mut *session)).await {
+        let mut outcome = None;
+        let wait = || {
+            let work: Pin<Box<dyn Future<Output = ()> + '_>> = Box::pin(async {
+                outcome = Some(match timeout(CALL_LIMIT, work(&mut *session)).await {
                     Ok(Ok(done)) => Ok(done),
                     Ok(Err(error)) => Err(match error.into() {
                         Failed::Superseded => EngineError::Superseded,
@@ -115,16 +117,26 @@ impl Connection {
                         let limit = CALL_LIMIT.as_secs();
                         Err(EngineError::Unavailable(format!("PostgreSQL has not answered within {limit} s")))
                     }
-                }
-            })
+                });
+            });
+            runtime.block_on(work);
         };
-        // A store is opened in a task, whose thread must not block on another runtime.
-        if Handle::try_current().is_err() {
-            return wait();
-        }
-        let waited = thread::scope(|scope| scope.spawn(wait).join());
-        waited.unwrap_or_else(|_| Err(EngineError::Unavailable("the call has failed".to_owned())))
+        run_outside_of_tasks(Box::new(wait));
+        outcome.unwrap_or_else(|| Err(EngineError::Unavailable("the call has failed".to_owned())))
     }
+}
+
+/// Runs `wait`, which blocks on a runtime, on this thread, or on one of its own if this one belongs to a
+/// task. A store is opened in a task, whose thread must not block on another runtime.
+///
+/// The type of `wait` is erased, and so is that of the work that it waits for: otherwise each call of the
+/// engine would be compiled with a runtime and a thread of its own.
+fn run_outside_of_tasks(wait: Box<dyn FnOnce() + Send + '_>) {
+    if Handle::try_current().is_err() {
+        return wait();
+    }
+    // A panic is reported where it happens, and leaves no outcome.
+    let _ = thread::scope(|scope| scope.spawn(wait).join());
 }
 
 impl Drop for Connection {
