@@ -21,6 +21,10 @@ lint:
     cargo fmt
     cargo lint
 
+# Writes the description of the admin API, src/web/api/openapi.json, after a change of the code.
+openapi:
+    UPDATE=1 cargo test --locked --lib the_document_is_that_of_the_code
+
 # Builds the documentation of the code.
 doc:
     RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --locked --features otlp

@@ -35,9 +35,9 @@ use serde_json::json;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-pub use self::api::Sampler;
 #[cfg(fuzzing)]
 pub use self::api::fuzzing;
+pub use self::api::{Sampler, document};
 pub use self::audit::Trail;
 pub use self::findings::Finder;
 pub use self::metrics::Render;

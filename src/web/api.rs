@@ -2,8 +2,8 @@
 //!
 //! Each kind of resource has one file. Unknown or wrong parameters and members are refused ([`params`],
 //! [`body`]). Errors are problem details ([`problem`]). Every call that may change something leaves an
-//! entry in the [audit trail](crate::web::audit). The document at `/api/openapi.json` is made from the
-//! same code ([`openapi`]).
+//! entry in the [audit trail](crate::web::audit). The document at `/api/openapi.json` is compared
+//! with the same code ([`openapi`]).
 
 mod audit;
 mod body;
@@ -41,6 +41,7 @@ use tokio::sync::{Semaphore, watch};
 use tower_http::catch_panic::CatchPanicLayer;
 
 pub use self::live::Sampler;
+pub use self::openapi::code::document;
 
 use self::history::History;
 use self::overview::Assessments;

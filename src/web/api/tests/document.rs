@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use serde_json::json;
 
 use super::*;
-use crate::web::api::openapi::document;
+use crate::web::api::document;
+use crate::web::api::openapi::without_tokens;
 
 /// Every operation.
 const OPERATIONS: [(&str, &str); 27] = [
@@ -37,6 +38,19 @@ const OPERATIONS: [(&str, &str); 27] = [
     ("post", "/api/v1/targets/{name}/resume"),
     ("post", "/api/v1/targets/{name}/test"),
 ];
+
+/// Compares `openapi.json` with the code. With `UPDATE` in the environment it writes the file instead:
+/// `just openapi`.
+#[test]
+fn the_document_is_that_of_the_code() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/src/web/api/openapi.json");
+    let text = document(true).to_pretty_json().unwrap() + "\n";
+    if std::env::var_os("UPDATE").is_some() {
+        return std::fs::write(file, text).unwrap();
+    }
+    assert!(std::fs::read_to_string(file).unwrap() == text, "openapi.json is old: run `just openapi`");
+    assert_eq!(without_tokens(), serde_json::to_value(document(false)).unwrap());
+}
 
 #[tokio::test]
 async fn every_operation_is_described_with_its_problems_and_answered() {
