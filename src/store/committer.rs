@@ -22,7 +22,7 @@ use tokio::sync::{Notify, mpsc};
 
 use super::cluster::LogPage;
 use super::counts::{BacklogChanges, Counters};
-use super::engine::{Engine, EngineError, GroupKind};
+use super::engine::{Engine, EngineError, GroupContext, GroupKind};
 use super::error::RecordError;
 use super::lease::Leases;
 use super::progress::Progress;
@@ -324,9 +324,8 @@ impl Committer {
         one_by_one: bool,
         began: Instant,
     ) -> Result<Transacted, Failure> {
-        let mut changes = BacklogChanges::default();
-        let (engine, routes, now) = (&mut *self.engine, &self.routes, self.clock.now());
-        let mut open = Group { engine, routes, changes: &mut changes, now };
+        let context = GroupContext::new(&self.routes, self.clock.now());
+        let mut open = Group { engine: &mut *self.engine, context };
         let own = append::store(&mut open, group, one_by_one)?;
         let (mut left, mut has_run, mut is_done) = (Vec::new(), false, vec![false; group.len()]);
         for index in 0..group.len() {
@@ -361,7 +360,7 @@ impl Committer {
         // seen.
         let has_reads = group.iter().any(|task| task.only_reads());
         let page = self.foreign.read(&mut open, own, has_reads).map_err(Failure::Engine)?;
-        Ok(Transacted { changes, page, left })
+        Ok(Transacted { changes: open.context.changes, page, left })
     }
 
     /// Hands new deliveries over, counts, and replies to the callers. Follows the commit.

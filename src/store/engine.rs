@@ -90,6 +90,24 @@ pub(super) enum Authority {
     Unowned,
 }
 
+/// The values that all calls of one group share.
+#[derive(Debug)]
+pub(super) struct GroupContext<'a> {
+    /// The targets to which the group's events go.
+    pub(super) routes: &'a RoutingTable,
+    /// The time at which the group was begun.
+    pub(super) now: UnixMillis,
+    /// The changes of the group to the numbers of unfinished deliveries. The calls add to it.
+    pub(super) changes: BacklogChanges,
+}
+
+impl<'a> GroupContext<'a> {
+    /// Creates the context of a group that has changed nothing yet.
+    pub(super) fn new(routes: &'a RoutingTable, now: UnixMillis) -> Self {
+        Self { routes, now, changes: BacklogChanges::default() }
+    }
+}
+
 /// The content of a group, by which an engine chooses how to begin it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum GroupKind {
@@ -189,15 +207,13 @@ pub(super) trait Engine: fmt::Debug + Send {
     fn count(&mut self) -> Result<Backlog, EngineError>;
 
     /// Stores the new events of `batches` and numbers them without a gap. Gives each a pending
-    /// delivery for every target of `routes` that takes it. Notes the sources of the events that
+    /// delivery for every target of the context that takes it. Notes the sources of the events that
     /// are stored already, and moves the cursors. The call is rejected as a whole if one event
     /// cannot be stored.
     fn append(
         &mut self,
         batches: &[&Batch],
-        routes: &RoutingTable,
-        changes: &mut BacklogChanges,
-        now: UnixMillis,
+        context: &mut GroupContext<'_>,
     ) -> Result<Vec<Vec<Appended>>, EngineError>;
 
     /// Returns the pending deliveries to `targets` that have not been attempted, as the group sees
@@ -221,8 +237,7 @@ pub(super) trait Engine: fmt::Debug + Send {
         term: Term,
         target: TargetId,
         settlements: &[&Settlement],
-        changes: &mut BacklogChanges,
-        now: UnixMillis,
+        context: &mut GroupContext<'_>,
     ) -> Result<(), EngineError>;
 
     /// Settles attempts that a process has left on the wire: by `on_uncertain`, a delivery is
@@ -232,8 +247,7 @@ pub(super) trait Engine: fmt::Debug + Send {
         authority: Authority,
         target: TargetId,
         on_uncertain: OnUncertain,
-        changes: &mut BacklogChanges,
-        now: UnixMillis,
+        context: &mut GroupContext<'_>,
     ) -> Result<Vec<InterruptedAttempt>, EngineError>;
 
     /// Searches the open deliveries of a target.
@@ -248,9 +262,7 @@ pub(super) trait Engine: fmt::Debug + Send {
         authority: Authority,
         target: TargetId,
         acts: &[Act],
-        routes: &RoutingTable,
-        changes: &mut BacklogChanges,
-        now: UnixMillis,
+        context: &mut GroupContext<'_>,
     ) -> Result<Vec<Acted>, EngineError>;
 
     /// Writes the answer to a request of another process, once. Returns whether the request was
@@ -282,8 +294,7 @@ pub(super) trait Engine: fmt::Debug + Send {
     fn retain(
         &mut self,
         step: RetentionStep,
-        changes: &mut BacklogChanges,
-        now: UnixMillis,
+        context: &mut GroupContext<'_>,
     ) -> Result<Retained, EngineError>;
 
     /// Returns the stored identities of the sources.

@@ -144,7 +144,7 @@ pub(super) fn note_identities(
         Err(other) => return Ok(Err(other)),
     };
     for identity in changed {
-        group.engine.identify(&identity, group.now)?;
+        group.engine.identify(&identity, group.context.now)?;
     }
     Ok(Ok(()))
 }

@@ -207,7 +207,7 @@ impl OperatorStore {
     /// [`ActError::NoSuchTarget`], or [`ActError::Store`] if nothing was written.
     pub async fn set_paused(&self, target: &str, reason: Option<&str>) -> Result<(), ActError> {
         let (target, reason) = (target.to_owned(), reason.map(str::to_owned));
-        let pause = move |group: &mut Group<'_>| group.engine.pause(&target, reason.as_deref(), group.now);
+        let pause = move |group: &mut Group<'_>| group.engine.pause(&target, reason.as_deref(), group.context.now);
         self.tasks.write(pause).await??;
         if let Some(peers) = self.peers.get() {
             peers.tell().await;

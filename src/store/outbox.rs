@@ -124,7 +124,7 @@ impl DeliveryLog {
     pub async fn recover(&self, on_uncertain: OnUncertain) -> Result<Vec<InterruptedAttempt>, RecordError> {
         let (authority, target) = (Authority::Owner(self.term), self.target);
         let recover = move |group: &mut Group<'_>| {
-            group.engine.recover(authority, target, on_uncertain, group.changes, group.now)
+            group.engine.recover(authority, target, on_uncertain, &mut group.context)
         };
         self.tasks.write(recover).await
     }
@@ -158,13 +158,13 @@ fn carry_out(
     (authority, target): (Authority, TargetId),
     acts: &[Act],
 ) -> Result<Vec<Acted>, EngineError> {
-    let routes = group.routes;
+    let routes = group.context.routes;
     let is_in_use = |act: &Act| match act.kind {
         ActKind::Take(from) => routes.of(from).is_some_and(TargetQueue::is_open),
         _ => false,
     };
     let (in_use, acts): (Vec<Act>, Vec<Act>) = acts.iter().cloned().partition(is_in_use);
-    let mut acted = group.engine.act(authority, target, &acts, routes, group.changes, group.now)?;
+    let mut acted = group.engine.act(authority, target, &acts, &mut group.context)?;
     let refused = |act: Act| Acted { sequence: act.sequence, lane: None, result: Err(ActError::InUse) };
     acted.extend(in_use.into_iter().map(refused));
     Ok(acted)

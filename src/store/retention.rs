@@ -101,7 +101,7 @@ impl Janitor {
         for step in steps {
             loop {
                 let started = Instant::now();
-                let work = move |group: &mut Group<'_>| group.engine.retain(step, group.changes, group.now);
+                let work = move |group: &mut Group<'_>| group.engine.retain(step, &mut group.context);
                 let Retained { more, expired } = self.tasks.write(work).await?;
                 expired.iter().for_each(tell_expired);
                 if !more {

@@ -36,7 +36,7 @@ pub(super) fn store(
     let at_once = if one_by_one { 1 } else { of.len().max(1) };
     for part in of.chunks(at_once) {
         let batches: Vec<&Batch> = part.iter().filter_map(|index| group[*index].batch()).collect();
-        let appended = open.engine.append(&batches, open.routes, open.changes, open.now);
+        let appended = open.engine.append(&batches, &mut open.context);
         let appended = appended.map_err(|error| match error {
             EngineError::Rejected(_) if part.len() > 1 => Failure::Together,
             EngineError::Rejected(_) | EngineError::Superseded => Failure::Tasks(vec![part[0]], error),

@@ -3,7 +3,7 @@
 use crate::domain::clock::UnixMillis;
 use crate::domain::delivery::OnUncertain;
 use crate::store::counts::{Backlog, BacklogChanges};
-use crate::store::engine::{Authority, Engine, EngineError, GroupKind};
+use crate::store::engine::{Authority, Engine, EngineError, GroupContext, GroupKind};
 use crate::store::routing::RoutingTable;
 use crate::store::types::TargetId;
 
@@ -26,28 +26,27 @@ pub(in crate::store) fn count(
     routes: &RoutingTable,
     now: UnixMillis,
 ) -> Result<Counted, EngineError> {
-    let Backlog { mut unfinished, sending } = engine.count()?;
-    let mut left_to_another = false;
+    let Backlog { unfinished, sending } = engine.count()?;
+    let (mut context, mut left_to_another) = (GroupContext { routes, now, changes: unfinished }, false);
     for target in sending.into_iter().filter(|target| !routes.answers_for(*target)) {
-        match hold(engine, target, &mut unfinished, now) {
+        match hold(engine, target, &mut context) {
             Ok(()) => {}
             Err(EngineError::Superseded) => left_to_another = true,
             Err(error) => return Err(error),
         }
     }
-    Ok(Counted { unfinished, left_to_another })
+    Ok(Counted { unfinished: context.changes, left_to_another })
 }
 
 /// Holds the attempts that `target` has on the wire, if no process has its lease.
 fn hold(
     engine: &mut dyn Engine,
     target: TargetId,
-    changes: &mut BacklogChanges,
-    now: UnixMillis,
+    context: &mut GroupContext<'_>,
 ) -> Result<(), EngineError> {
     engine.begin(GroupKind::Writes)?;
     let held = engine
-        .recover(Authority::Unowned, target, OnUncertain::Hold, changes, now)
+        .recover(Authority::Unowned, target, OnUncertain::Hold, context)
         .and_then(|interrupted| engine.commit().map(|()| interrupted));
     let interrupted = match held {
         Ok(interrupted) => interrupted,

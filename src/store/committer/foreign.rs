@@ -60,7 +60,7 @@ impl Foreign {
         if !self.is_shared() {
             return Ok(None);
         }
-        let targets = group.routes.held();
+        let targets = group.context.routes.held();
         match own {
             Some((first, last)) => {
                 let has_gap = first - 1 > self.seen && !targets.is_empty();

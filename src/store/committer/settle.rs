@@ -61,7 +61,7 @@ pub(super) fn store(
     let mut outcomes = indices.iter().filter_map(|index| tasks[*index].outcomes()).peekable();
     let Some(&Outcomes { term, target, .. }) = outcomes.peek() else { return Ok(()) };
     let settlements: Vec<_> = outcomes.flat_map(|outcomes| outcomes.settlements).collect();
-    group.engine.settle(term, target, &settlements, group.changes, group.now)
+    group.engine.settle(term, target, &settlements, &mut group.context)
 }
 
 impl Task for Settle {

@@ -8,9 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::metrics::Meters;
 use super::{Control, Message};
-use crate::domain::clock::UnixMillis;
-use crate::store::counts::BacklogChanges;
-use crate::store::engine::{Engine, EngineError};
+use crate::store::engine::{Engine, EngineError, GroupContext};
 use crate::store::error::RecordError;
 use crate::store::routing::RoutingTable;
 use crate::store::types::{Appended, Batch, Settlement, TargetId, Term};
@@ -21,9 +19,7 @@ pub(in crate::store) type Reply<T> = oneshot::Sender<Result<T, RecordError>>;
 /// A group that is being carried out.
 pub(in crate::store) struct Group<'a> {
     pub(in crate::store) engine: &'a mut dyn Engine,
-    pub(in crate::store) routes: &'a RoutingTable,
-    pub(in crate::store) changes: &'a mut BacklogChanges,
-    pub(in crate::store) now: UnixMillis,
+    pub(in crate::store) context: GroupContext<'a>,
 }
 
 /// The values that a task uses after the commit.
@@ -130,7 +126,7 @@ struct Probe(Reply<()>);
 
 impl Task for Probe {
     fn run(&mut self, group: &mut Group<'_>) -> Result<(), EngineError> {
-        group.engine.beat(group.now)
+        group.engine.beat(group.context.now)
     }
 
     fn committed(self: Box<Self>, committed: &mut Committed<'_>) {

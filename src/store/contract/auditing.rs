@@ -90,7 +90,7 @@ async fn the_newest_entries_of_each_kind_are_kept_and_reads_displace_no_changes(
     let change = entry("retry", 0);
     direct.commit(|group| group.engine.audit(6, &change)).unwrap();
     let step = RetentionStep::Audit { before: UnixMillis(0), newest: 2 };
-    let more = direct.commit(|group| group.engine.retain(step, group.changes, group.now)).unwrap().more;
+    let more = direct.commit(|group| group.engine.retain(step, &mut group.context)).unwrap().more;
     assert!(!more);
     assert_eq!(direct.backend.numbers("SELECT key FROM audit ORDER BY key"), [4, 5, 6]);
 }

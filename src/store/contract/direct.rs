@@ -4,7 +4,7 @@ use super::*;
 use crate::domain::delivery::State;
 use crate::store::committer::Group;
 use crate::store::counts::{BacklogChanges, Counters};
-use crate::store::engine::{Engine, EngineError, GroupKind};
+use crate::store::engine::{Engine, EngineError, GroupContext, GroupKind};
 use crate::store::handoff::Owners;
 use crate::store::lease::Leases;
 use crate::store::routing::RoutingTable;
@@ -95,22 +95,17 @@ impl Direct {
         work: impl FnOnce(&mut Group<'_>) -> Result<T, EngineError>,
     ) -> (Result<T, EngineError>, BacklogChanges) {
         self.now = self.now.plus(Duration::from_secs(1));
-        let mut changes = BacklogChanges::default();
         self.engine.begin(GroupKind::Writes).unwrap();
-        let done = work(&mut Group {
-            engine: &mut *self.engine,
-            routes: &self.routes,
-            changes: &mut changes,
-            now: self.now,
-        });
-        (done, changes)
+        let context = GroupContext::new(&self.routes, self.now);
+        let mut group = Group { engine: &mut *self.engine, context };
+        let done = work(&mut group);
+        (done, group.context.changes)
     }
 
     /// Stores an event about an object of its own. Returns its sequence.
     pub(super) fn store(&mut self, id: &str) -> i64 {
         let batch = Batch { events: vec![event(id, id)], cursor: None };
-        let append =
-            |group: &mut Group<'_>| group.engine.append(&[&batch], group.routes, group.changes, group.now);
+        let append = |group: &mut Group<'_>| group.engine.append(&[&batch], &mut group.context);
         self.commit(append).unwrap()[0][0].sequence
     }
 

@@ -59,8 +59,7 @@ fn settlement(next: Next) -> Settlement {
 fn settle(direct: &mut Direct, settlements: &[Settlement]) {
     let (target, term) = (direct.target, direct.term);
     let settlements: Vec<_> = settlements.iter().collect();
-    let settle =
-        |group: &mut Group<'_>| group.engine.settle(term, target, &settlements, group.changes, group.now);
+    let settle = |group: &mut Group<'_>| group.engine.settle(term, target, &settlements, &mut group.context);
     direct.commit(settle).unwrap();
 }
 
@@ -85,7 +84,7 @@ async fn events_that_are_stored_twice_are_there_once_and_leave_no_gap() {
     let events = vec![event("evt_1", "a"), event("evt_2", "a"), again, other];
     let batch = Batch { events, cursor: Some(cursor) };
     let append = |group: &mut Group<'_>| {
-        let appended = group.engine.append(&[&batch], group.routes, group.changes, group.now)?.remove(0);
+        let appended = group.engine.append(&[&batch], &mut group.context)?.remove(0);
         Ok(appended.iter().map(|one| (one.recorded, one.sequence, one.queues.len())).collect::<Vec<_>>())
     };
     let [first, second] = twice(&mut direct, append);
@@ -125,7 +124,7 @@ async fn an_outcome_is_stored_once() {
             let one = settlement(next);
             let both = [&one, &one];
             let settle_both =
-                |group: &mut Group<'_>| group.engine.settle(term, target, &both, group.changes, group.now);
+                |group: &mut Group<'_>| group.engine.settle(term, target, &both, &mut group.context);
             let [first, second] = twice(&mut direct, settle_both);
             assert_eq!((first, second), (Ok(()), Ok(())), "{next:?}");
             assert_eq!(direct.standing(1), (next.state(), 1));
@@ -160,9 +159,8 @@ async fn an_attempt_that_was_cut_off_is_recovered_once() {
         direct.store("evt_2");
         claim(&mut direct, 1);
         let (target, owner) = (direct.target, Authority::Owner(direct.term));
-        let recover = |group: &mut Group<'_>| {
-            group.engine.recover(owner, target, on_uncertain, group.changes, group.now)
-        };
+        let recover =
+            |group: &mut Group<'_>| group.engine.recover(owner, target, on_uncertain, &mut group.context);
         let [first, second] = twice(&mut direct, recover);
         assert_eq!(first, Ok(vec![InterruptedAttempt { event_id: "evt_1".to_owned(), number: 1 }]));
         assert_eq!(second, Ok(vec![]));
@@ -191,9 +189,7 @@ async fn an_action_is_applied_only_in_the_states_for_which_it_was_chosen() {
         let case = format!("{kind:?} of {before:?}");
         // It also holds within one set.
         let both = [Act { sequence: 1, kind: kind.clone() }, Act { sequence: 1, kind: kind.clone() }];
-        let act = |group: &mut Group<'_>| {
-            group.engine.act(owner, target, &both, group.routes, group.changes, group.now)
-        };
+        let act = |group: &mut Group<'_>| group.engine.act(owner, target, &both, &mut group.context);
         let results = |acted: Done<Vec<Acted>>| -> Vec<_> {
             acted.unwrap().into_iter().map(|one| one.result).collect()
         };
@@ -214,10 +210,11 @@ async fn an_action_is_applied_only_in_the_states_for_which_it_was_chosen() {
 async fn a_target_is_paused_from_the_first_time_on() {
     let mut direct = Direct::new().await;
     for reason in [Some("by a test"), None] {
-        let pause = |group: &mut Group<'_>| group.engine.pause("orders", reason, group.now);
+        let pause = |group: &mut Group<'_>| group.engine.pause("orders", reason, group.context.now);
         assert_eq!(twice(&mut direct, pause), [Ok(Ok(())), Ok(Ok(()))]);
     }
-    let elsewhere = direct.commit(|group| group.engine.pause("elsewhere", Some("by a test"), group.now));
+    let elsewhere =
+        direct.commit(|group| group.engine.pause("elsewhere", Some("by a test"), group.context.now));
     assert_eq!(elsewhere, Ok(Err(ActError::NoSuchTarget)));
 }
 
@@ -242,7 +239,7 @@ async fn old_rows_are_removed_once() {
         settle(&mut direct, &[Settlement { sequence: id, ..settlement(next) }]);
     }
     let mut retain = |step| {
-        let outcomes = twice(&mut direct, |group| group.engine.retain(step, group.changes, group.now));
+        let outcomes = twice(&mut direct, |group| group.engine.retain(step, &mut group.context));
         assert_eq!(outcomes, [Ok(Retained::default()), Ok(Retained::default())], "{step:?}");
     };
     retain(RetentionStep::Payloads { before });
@@ -250,9 +247,8 @@ async fn old_rows_are_removed_once() {
     let left = "SELECT sequence FROM event ORDER BY sequence";
     assert_eq!(direct.backend.numbers(left), [2, 3, 4], "what is not made or decided on stays");
     settle(&mut direct, &[Settlement { sequence: 2, number: 2, ..settlement(Next::Delivered) }]);
-    let retain = |direct: &mut Direct, step| {
-        twice(direct, |group| group.engine.retain(step, group.changes, group.now))
-    };
+    let retain =
+        |direct: &mut Direct, step| twice(direct, |group| group.engine.retain(step, &mut group.context));
     let nothing = || Ok(Retained::default());
     assert_eq!(retain(&mut direct, RetentionStep::Recheck), [nothing(), nothing()]);
     let expired = Retained { more: false, expired: vec![("orders".into(), 1)] };

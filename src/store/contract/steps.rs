@@ -88,18 +88,16 @@ impl Direct {
             answer: Vec::new(),
             next,
         };
-        let settle = |group: &mut Group<'_>| {
-            group.engine.settle(term, target, &[&settlement], group.changes, group.now)
-        };
+        let settle =
+            |group: &mut Group<'_>| group.engine.settle(term, target, &[&settlement], &mut group.context);
         self.commit(settle).unwrap();
         self.delivery(sequence) != before
     }
 
     fn recover(&mut self, sequence: i64, on_uncertain: OnUncertain) -> bool {
         let (target, owner) = (self.target, Authority::Owner(self.term));
-        let recover = |group: &mut Group<'_>| {
-            group.engine.recover(owner, target, on_uncertain, group.changes, group.now)
-        };
+        let recover =
+            |group: &mut Group<'_>| group.engine.recover(owner, target, on_uncertain, &mut group.context);
         let cut_off = self.commit(recover).unwrap();
         cut_off.iter().any(|attempt| attempt.event_id == name(sequence))
     }
@@ -112,9 +110,7 @@ impl Direct {
     fn act(&mut self, sequence: i64, kind: ActKind) -> bool {
         let (target, owner, acts) = (self.target, Authority::Owner(self.term), [Act { sequence, kind }]);
         let on_the_wire = self.standing(sequence).0 == State::Sending;
-        let act = |group: &mut Group<'_>| {
-            group.engine.act(owner, target, &acts, group.routes, group.changes, group.now)
-        };
+        let act = |group: &mut Group<'_>| group.engine.act(owner, target, &acts, &mut group.context);
         match self.commit(act).unwrap().remove(0).result {
             Ok(_) => true,
             Err(ActError::OnTheWire) if on_the_wire => false,

@@ -149,7 +149,7 @@ impl OperatorStore {
     async fn configured(&self, name: &str) -> Result<(TargetId, Route), BulkError> {
         let wanted = name.to_owned();
         let found = self.tasks.read(move |group| {
-            let queue = group.routes.open_one_called(&wanted);
+            let queue = group.context.routes.open_one_called(&wanted);
             Ok(queue.map(|queue| (queue.target, queue.route.clone())))
         });
         found.await?.ok_or_else(|| BulkError::NoSuchTarget(name.to_owned()))

@@ -15,6 +15,7 @@ use crate::domain::delivery::{self, Ordering, State};
 use crate::domain::event::EventId;
 use crate::domain::operator::{Action, BulkMove, REPLAYABLE};
 use crate::store::counts::BacklogChanges;
+use crate::store::engine::GroupContext;
 use crate::store::error::ActError;
 use crate::store::routing::{FIRST, RoutingTable, TargetQueue, lane, rank};
 use crate::store::types::{Act, ActKind, Acted, Key, TargetId};
@@ -81,11 +82,11 @@ type Taken = Result<(Option<i64>, u32), ActError>;
 /// transaction ends, no target from which a delivery is taken has an owner.
 pub(super) async fn all(
     session: &mut Session,
-    (routes, changes): (&RoutingTable, &mut BacklogChanges),
     target: TargetId,
     acts: &[Act],
-    now: UnixMillis,
+    context: &mut GroupContext<'_>,
 ) -> Result<Vec<Acted>, Failed> {
+    let (routes, now) = (context.routes, context.now);
     let taken_from = acts.iter().filter_map(|act| match act.kind {
         ActKind::Take(from) => Some(from),
         _ => None,
@@ -100,7 +101,7 @@ pub(super) async fn all(
         let found = deliveries(session, target, &sequences).await?;
         let actions = Actions { routes, target, now, found, places };
         let asked = round.iter().map(|index| &acts[**index]);
-        let mut taken = take(session, (&actions, changes), asked).await?;
+        let mut taken = take(session, &actions, asked, &mut context.changes).await?;
         let mut written = Vec::new();
         for index in round {
             let act = &acts[*index];
@@ -110,7 +111,7 @@ pub(super) async fn all(
                 Some(Err(error)) => (None, Err(error)),
                 None => match actions.decide(act, before) {
                     Ok(change) => {
-                        changes.step(target, before.map(|before| before.state), change.state);
+                        context.changes.step(target, before.map(|before| before.state), change.state);
                         written.push(change);
                         (change.lane, Ok(change.replays))
                     }
@@ -235,8 +236,9 @@ impl Actions<'_> {
 /// sequence.
 async fn take(
     session: &mut Session,
-    (actions, changes): (&Actions<'_>, &mut BacklogChanges),
+    actions: &Actions<'_>,
     acts: impl Iterator<Item = &Act>,
+    changes: &mut BacklogChanges,
 ) -> Result<HashMap<i64, Taken>, sqlx::Error> {
     let mut wanted: BTreeMap<TargetId, Vec<i64>> = BTreeMap::new();
     for act in acts {

@@ -12,8 +12,7 @@ use super::words::clean;
 use crate::domain::clock::UnixMillis;
 use crate::domain::delivery::{Ordering, State};
 use crate::domain::event::{Digest, Environment, Event, Received};
-use crate::store::counts::BacklogChanges;
-use crate::store::engine::ORDINARY_SKEW_MS;
+use crate::store::engine::{GroupContext, ORDINARY_SKEW_MS};
 use crate::store::routing::{RoutingTable, belongs_to, lane, lane_of_name, rank};
 use crate::store::types::{Appended, Batch, Recorded};
 
@@ -60,11 +59,11 @@ struct LinkColumns {
 /// each batch.
 pub(super) async fn all(
     session: &mut Session,
-    (routes, changes): (&RoutingTable, &mut BacklogChanges),
     batches: &[&Batch],
     newest_arrival: &mut UnixMillis,
-    now: UnixMillis,
+    context: &mut GroupContext<'_>,
 ) -> Result<Vec<Vec<Appended>>, sqlx::Error> {
+    let (routes, now) = (context.routes, context.now);
     *newest_arrival = (*newest_arrival).max(now);
     let events: Vec<&Received> = batches.iter().flat_map(|batch| &batch.events).collect();
     let (order_lanes, links) = order_lanes(session, routes, &events).await?;
@@ -124,7 +123,7 @@ pub(super) async fn all(
             one.queues = std::mem::take(&mut queues[place]);
             *newest_arrival = (*newest_arrival).max(events[place].received_at);
             for (index, _) in &one.queues {
-                changes.step(routes.at(*index).target, None, State::Pending);
+                context.changes.step(routes.at(*index).target, None, State::Pending);
             }
         }
         if let Some(lag) = row.try_get::<Option<i64>, _>("first_lag")? {

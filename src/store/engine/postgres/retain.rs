@@ -19,7 +19,7 @@ use crate::domain::clock::UnixMillis;
 use crate::domain::delivery::State;
 use crate::store::counts::BacklogChanges;
 use crate::store::engine::age::{RunEnd, old_ones};
-use crate::store::engine::{Retained, RetentionStep};
+use crate::store::engine::{GroupContext, Retained, RetentionStep};
 use crate::store::types::TargetId;
 
 /// The number of events in one step.
@@ -28,17 +28,14 @@ const STEP: i64 = 500;
 /// Carries out a step of retention.
 pub(super) async fn step(
     session: &mut Session,
-    changes: &mut BacklogChanges,
     step: RetentionStep,
-    now: UnixMillis,
+    context: &mut GroupContext<'_>,
 ) -> Result<Retained, sqlx::Error> {
     let more = match step {
-        RetentionStep::Dead { before } => return dead(session, changes, before, now).await,
-        RetentionStep::Payloads { before } => payloads(session, (before, now)).await,
-        RetentionStep::Events { before, but_newest } => {
-            events(session, changes, (before, now), but_newest).await
-        }
-        RetentionStep::Recheck => recheck(session, changes).await,
+        RetentionStep::Dead { before } => return dead(session, before, context).await,
+        RetentionStep::Payloads { before } => payloads(session, (before, context.now)).await,
+        RetentionStep::Events { before, but_newest } => events(session, before, but_newest, context).await,
+        RetentionStep::Recheck => recheck(session, &mut context.changes).await,
         RetentionStep::Audit { before, newest } => audit::remove_old(session, before, newest).await,
         // Autovacuum does this.
         RetentionStep::Vacuum => Ok(false),
@@ -62,16 +59,15 @@ pub(super) const DEAD: &str = "WITH oldest AS ( \
 
 async fn dead(
     session: &mut Session,
-    changes: &mut BacklogChanges,
     before: UnixMillis,
-    now: UnixMillis,
+    context: &mut GroupContext<'_>,
 ) -> Result<Retained, sqlx::Error> {
     let (mut expired, mut all) = (Vec::new(), 0);
-    for row in session.rows(sqlx::query(DEAD).bind(before.0).bind(STEP).bind(now.0)).await? {
+    for row in session.rows(sqlx::query(DEAD).bind(before.0).bind(STEP).bind(context.now.0)).await? {
         let number: i64 = row.try_get("number")?;
         let target = TargetId(row.try_get("id")?);
-        changes.change(target, State::Dead, -number);
-        changes.change(target, State::Cancelled, number);
+        context.changes.change(target, State::Dead, -number);
+        context.changes.change(target, State::Cancelled, number);
         all += number;
         expired.push((row.try_get::<&str, _>("name")?.into(), u64::try_from(number).unwrap_or(0)));
     }
@@ -91,18 +87,19 @@ async fn payloads(session: &mut Session, times: (UnixMillis, UnixMillis)) -> Res
 
 async fn events(
     session: &mut Session,
-    changes: &mut BacklogChanges,
-    times: (UnixMillis, UnixMillis),
+    before: UnixMillis,
     but_newest: i64,
+    context: &mut GroupContext<'_>,
 ) -> Result<bool, sqlx::Error> {
     let (payloads, through) = positions(session).await?;
     let newest = "SELECT coalesce(max(sequence), 0) AS newest FROM event";
     let newest: i64 = only(session.rows(sqlx::query(newest)).await?)?.try_get("newest")?;
     // This position never passes that of the bodies, so that one position shows which events were
     // passed over.
-    let (old, more) = old(session, (through, payloads.min(newest - but_newest)), times).await?;
+    let (old, more) =
+        old(session, (through, payloads.min(newest - but_newest)), (before, context.now)).await?;
     let Some(last) = old.last().copied() else { return Ok(false) };
-    remove_events(session, changes, &old).await?;
+    remove_events(session, &mut context.changes, &old).await?;
     session.execute(sqlx::query("UPDATE retention SET events_through = $1").bind(last)).await?;
     Ok(more)
 }

@@ -4,10 +4,9 @@ use sqlx::Row as _;
 
 use super::session::{Failed, Session};
 use super::words::{clean, rounds};
-use crate::domain::clock::{UnixMillis, signed_millis};
+use crate::domain::clock::signed_millis;
 use crate::domain::delivery::{Next, OnUncertain, State};
-use crate::store::counts::BacklogChanges;
-use crate::store::engine::ATTEMPTS_KEPT;
+use crate::store::engine::{ATTEMPTS_KEPT, GroupContext};
 use crate::store::routing::FIRST;
 use crate::store::types::{AttemptStarted, InterruptedAttempt, Settlement, TargetId, Term};
 
@@ -18,19 +17,18 @@ const SETTLE: &str = "SELECT state, number FROM settle_deliveries( \
 /// Stores `settlements`, under `term` of `lease`.
 pub(super) async fn all(
     session: &mut Session,
-    changes: &mut BacklogChanges,
     (target, lease, Term(term)): (TargetId, &str, Term),
     settlements: &[&Settlement],
-    now: UnixMillis,
+    context: &mut GroupContext<'_>,
 ) -> Result<(), Failed> {
+    let now = context.now.0;
     for round in rounds(settlements.iter().copied(), |settlement| settlement.sequence) {
         let column = |of: fn(&Settlement) -> i64| round.iter().map(|one| of(one)).collect::<Vec<_>>();
         let due_at = |one: &&Settlement| match one.next {
             Next::Retrying { due_at } => Some(due_at.0),
             Next::Delivered | Next::Held | Next::Dead => None,
         };
-        let settled_at =
-            |one: &&Settlement| matches!(one.next, Next::Delivered | Next::Dead).then_some(now.0);
+        let settled_at = |one: &&Settlement| matches!(one.next, Next::Delivered | Next::Dead).then_some(now);
         let answer = |one: &&Settlement| (!one.answer.is_empty()).then(|| one.answer.clone());
         let query = sqlx::query(SETTLE)
             .bind(lease)
@@ -58,8 +56,8 @@ pub(super) async fn all(
                 continue;
             };
             if let Ok(state) = state.parse() {
-                changes.change(target, State::Sending, -number);
-                changes.change(target, state, number);
+                context.changes.change(target, State::Sending, -number);
+                context.changes.change(target, state, number);
             }
         }
     }
@@ -111,21 +109,21 @@ pub(super) const RECOVER: &str = "WITH interrupted AS ( \
 /// Returns these attempts.
 pub(super) async fn recover(
     session: &mut Session,
-    changes: &mut BacklogChanges,
     target: TargetId,
     on_uncertain: OnUncertain,
-    now: UnixMillis,
+    context: &mut GroupContext<'_>,
 ) -> Result<Vec<InterruptedAttempt>, sqlx::Error> {
+    let now = context.now.0;
     let (state, due_at) = match on_uncertain {
         OnUncertain::Hold => (State::Held, None),
-        OnUncertain::Retry => (State::Retrying, Some(now.0)),
+        OnUncertain::Retry => (State::Retrying, Some(now)),
     };
-    let query = sqlx::query(RECOVER).bind(target.0).bind(state.as_str()).bind(due_at).bind(FIRST).bind(now.0);
+    let query = sqlx::query(RECOVER).bind(target.0).bind(state.as_str()).bind(due_at).bind(FIRST).bind(now);
     let mut cut_off = Vec::new();
     for row in session.rows(query).await? {
         let number = u32::try_from(row.try_get::<i64, _>("attempts")?).unwrap_or(u32::MAX);
         cut_off.push(InterruptedAttempt { event_id: row.try_get("id")?, number });
-        changes.step(target, Some(State::Sending), state);
+        context.changes.step(target, Some(State::Sending), state);
     }
     Ok(cut_off)
 }

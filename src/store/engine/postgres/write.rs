@@ -14,14 +14,14 @@ use crate::domain::clock::UnixMillis;
 use crate::domain::delivery::OnUncertain;
 use crate::domain::event::EventId;
 use crate::store::cluster::LogPage;
-use crate::store::counts::{Backlog, BacklogChanges};
+use crate::store::counts::Backlog;
 use crate::store::engine::{
-    Authority, COUNTS, Engine, EngineError, GroupKind, Retained, RetentionStep, Rewound, not_claimable,
+    Authority, COUNTS, Engine, EngineError, GroupContext, GroupKind, Retained, RetentionStep, Rewound,
+    not_claimable,
 };
 use crate::store::error::{ActError, OpenError};
 use crate::store::identity::SourceIdentity;
 use crate::store::progress::Progress;
-use crate::store::routing::RoutingTable;
 use crate::store::settings::{Durability, Server};
 use crate::store::types::{
     Act, Acted, Appended, AttemptStarted, Batch, Found, InterruptedAttempt, Key, Search, Settlement,
@@ -240,14 +240,11 @@ impl Engine for PostgresEngine {
     fn append(
         &mut self,
         batches: &[&Batch],
-        routes: &RoutingTable,
-        changes: &mut BacklogChanges,
-        now: UnixMillis,
+        context: &mut GroupContext<'_>,
     ) -> Result<Vec<Vec<Appended>>, EngineError> {
         let newest_arrival = &mut self.newest_arrival;
-        let append = async |session: &mut Session| {
-            append::all(session, (routes, changes), batches, newest_arrival, now).await
-        };
+        let append =
+            async |session: &mut Session| append::all(session, batches, newest_arrival, context).await;
         let appended = self.connection.call(append)?;
         let newest = appended.iter().flatten().map(|one| one.sequence).max().unwrap_or(0);
         self.appended = self.appended.max(newest);
@@ -284,12 +281,11 @@ impl Engine for PostgresEngine {
         term: Term,
         target: TargetId,
         settlements: &[&Settlement],
-        changes: &mut BacklogChanges,
-        now: UnixMillis,
+        context: &mut GroupContext<'_>,
     ) -> Result<(), EngineError> {
         let lease = self.lease(target)?;
         let settle = async |session: &mut Session| {
-            settle::all(session, changes, (target, &lease, term), settlements, now).await
+            settle::all(session, (target, &lease, term), settlements, context).await
         };
         self.connection.call(settle)
     }
@@ -299,13 +295,12 @@ impl Engine for PostgresEngine {
         authority: Authority,
         target: TargetId,
         on_uncertain: OnUncertain,
-        changes: &mut BacklogChanges,
-        now: UnixMillis,
+        context: &mut GroupContext<'_>,
     ) -> Result<Vec<InterruptedAttempt>, EngineError> {
         let lease = self.lease(target)?;
         self.connection.call(async |session| {
             fence::hold(session, &lease, authority).await?;
-            Ok::<_, Failed>(settle::recover(session, changes, target, on_uncertain, now).await?)
+            Ok::<_, Failed>(settle::recover(session, target, on_uncertain, context).await?)
         })
     }
 
@@ -322,14 +317,12 @@ impl Engine for PostgresEngine {
         authority: Authority,
         target: TargetId,
         acts: &[Act],
-        routes: &RoutingTable,
-        changes: &mut BacklogChanges,
-        now: UnixMillis,
+        context: &mut GroupContext<'_>,
     ) -> Result<Vec<Acted>, EngineError> {
         let lease = self.lease(target)?;
         self.connection.call(async |session| {
             fence::hold(session, &lease, authority).await?;
-            act::all(session, (routes, changes), target, acts, now).await
+            act::all(session, target, acts, context).await
         })
     }
 
@@ -361,10 +354,9 @@ impl Engine for PostgresEngine {
     fn retain(
         &mut self,
         step: RetentionStep,
-        changes: &mut BacklogChanges,
-        now: UnixMillis,
+        context: &mut GroupContext<'_>,
     ) -> Result<Retained, EngineError> {
-        self.connection.call(async |session| retain::step(session, changes, step, now).await)
+        self.connection.call(async |session| retain::step(session, step, context).await)
     }
 
     fn identities(&mut self) -> Result<Vec<SourceIdentity>, EngineError> {

@@ -9,21 +9,21 @@ use crate::domain::clock::UnixMillis;
 use crate::domain::delivery::{self, Ordering, State};
 use crate::domain::event::EventId;
 use crate::domain::operator::{Action, BulkMove, REPLAYABLE};
-use crate::store::counts::BacklogChanges;
+use crate::store::engine::GroupContext;
 use crate::store::error::ActError;
-use crate::store::routing::{FIRST, RoutingTable, TargetQueue, lane, rank};
+use crate::store::routing::{FIRST, TargetQueue, lane, rank};
 use crate::store::types::{Act, ActKind, Acted, Key, TargetId};
 use crate::store::view::RetryAfter;
 
 /// Carries out `acts` on deliveries of `target`. None of these is on the wire.
 pub(super) fn all(
     connection: &Connection,
-    (routes, retained, changes): (&RoutingTable, &Positions, &mut BacklogChanges),
+    retained: &Positions,
     target: TargetId,
     acts: &[Act],
-    now: UnixMillis,
+    context: &mut GroupContext<'_>,
 ) -> rusqlite::Result<Vec<Acted>> {
-    let mut actions = Actions { connection, routes, retained, changes, target, now };
+    let mut actions = Actions { connection, retained, target, context };
     acts.iter().map(|act| actions.act(act)).collect()
 }
 
@@ -92,19 +92,17 @@ struct DeliveryRow {
 }
 
 /// The actions on deliveries of one target, in the open transaction.
-struct Actions<'a> {
+struct Actions<'a, 'b> {
     connection: &'a Connection,
-    routes: &'a RoutingTable,
     retained: &'a Positions,
-    changes: &'a mut BacklogChanges,
     target: TargetId,
-    now: UnixMillis,
+    context: &'a mut GroupContext<'b>,
 }
 
 /// The lane of a delivery and the number of its replays, or why nothing was done.
 type Outcome = Result<(Option<i64>, u32), ActError>;
 
-impl Actions<'_> {
+impl Actions<'_, '_> {
     fn act(&mut self, act: &Act) -> rusqlite::Result<Acted> {
         let sequence = act.sequence;
         let found = self.delivery(sequence)?;
@@ -174,8 +172,8 @@ impl Actions<'_> {
             "UPDATE delivery SET state = 'retrying', due_at = ?3, first_attempt_at = ?3 \
              WHERE target_id = ?1 AND sequence = ?2 AND (state = 'retrying' OR state = 'held')",
         )?;
-        update.execute(params![self.target.0, sequence, self.now.0])?;
-        self.changes.step(self.target, Some(found.state), State::Retrying);
+        update.execute(params![self.target.0, sequence, self.context.now.0])?;
+        self.context.changes.step(self.target, Some(found.state), State::Retrying);
         Ok(Ok((found.lane, found.replays)))
     }
 
@@ -195,8 +193,8 @@ impl Actions<'_> {
             "UPDATE delivery SET state = ?3, due_at = NULL, lane = NULL, settled_at = ?4 \
              WHERE target_id = ?1 AND sequence = ?2 AND state <> 'delivered'",
         )?;
-        update.execute(params![target.0, sequence, state.as_str(), self.now.0])?;
-        self.changes.step(target, Some(found.state), state);
+        update.execute(params![target.0, sequence, state.as_str(), self.context.now.0])?;
+        self.context.changes.step(target, Some(found.state), state);
         self.retained.ended(self.connection, sequence)
     }
 
@@ -214,10 +212,10 @@ impl Actions<'_> {
                     settled_at = NULL, replays = replays + ?7, status = NULL, duration_ms = NULL \
              WHERE target_id = ?1 AND sequence = ?2 AND settled_at IS NOT NULL",
         )?;
-        let due_at = tried.then_some(self.now.0);
+        let due_at = tried.then_some(self.context.now.0);
         let state_name = state.as_str();
         update.execute(params![self.target.0, sequence, state_name, lane, rank, due_at, replay])?;
-        self.changes.step(self.target, Some(found.state), state);
+        self.context.changes.step(self.target, Some(found.state), state);
         Ok(Ok((lane, found.replays + u32::from(replay))))
     }
 
@@ -243,7 +241,7 @@ impl Actions<'_> {
              VALUES (?1, ?2, 'pending', ?3, ?4, ?5)",
         )?;
         insert.execute(params![self.target.0, sequence, lane, rank, replays])?;
-        self.changes.step(self.target, None, State::Pending);
+        self.context.changes.step(self.target, None, State::Pending);
         Ok(Ok((lane, replays)))
     }
 
@@ -284,14 +282,14 @@ impl Actions<'_> {
         let mut delete =
             self.connection.prepare_cached("DELETE FROM delivery WHERE target_id = ?1 AND sequence = ?2")?;
         delete.execute(params![from.0, sequence])?;
-        self.changes.change(from, found.state, -1);
-        self.changes.change(self.target, state, 1);
+        self.context.changes.change(from, found.state, -1);
+        self.context.changes.change(self.target, state, 1);
         Ok(Ok((lane, found.replays)))
     }
 
     /// Returns the lane of an event and its rank there.
     fn place(&self, sequence: i64) -> rusqlite::Result<Result<(Option<i64>, i64), ActError>> {
-        let Some(queue) = self.routes.of(self.target).filter(|queue| TargetQueue::is_open(queue)) else {
+        let Some(queue) = self.context.routes.of(self.target).filter(|queue| TargetQueue::is_open(queue)) else {
             return Ok(Err(ActError::NotConfigured));
         };
         let Some(event) = search::event(self.connection, sequence)? else {

@@ -7,8 +7,7 @@ use super::repeats::{self, Repeat};
 use crate::domain::clock::UnixMillis;
 use crate::domain::delivery::{Ordering, State};
 use crate::domain::event::{Digest, Environment, EventId, Received};
-use crate::store::counts::BacklogChanges;
-use crate::store::engine::ORDINARY_SKEW_MS;
+use crate::store::engine::{GroupContext, ORDINARY_SKEW_MS};
 use crate::store::routing::{RoutingTable, belongs_to, lane, rank};
 use crate::store::types::{Appended, Batch, CursorMove, Recorded, TargetId};
 
@@ -20,7 +19,6 @@ const BLOCKS: [usize; 3] = [16, 4, 1];
 /// The events of one group that are being stored.
 pub(super) struct Append<'a> {
     connection: &'a Connection,
-    routes: &'a RoutingTable,
     /// Whether an open target has a lane for each order.
     by_order: bool,
     insert: CachedStatement<'a>,
@@ -43,23 +41,22 @@ impl NewDelivery {
 }
 
 impl<'a> Append<'a> {
-    pub(super) fn begin(connection: &'a Connection, routes: &'a RoutingTable) -> rusqlite::Result<Self> {
+    pub(super) fn begin(connection: &'a Connection, routes: &RoutingTable) -> rusqlite::Result<Self> {
         let by_order = routes.open_ones().any(|(_, queue)| queue.route.ordering == Ordering::PerOrder);
         let insert = connection.prepare_cached(
             "INSERT INTO event (sequence, id, type, object_id, created, source, origin, environment, \
                                 received_at, body, digest, order_lane, order_id, invoice_id) \
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14) ON CONFLICT (id) DO NOTHING",
         )?;
-        Ok(Self { connection, routes, by_order, insert, deliveries: Vec::new() })
+        Ok(Self { connection, by_order, insert, deliveries: Vec::new() })
     }
 
     /// Stores the new events of `batch`, with sequences above `sequence`, and moves the cursor.
     pub(super) fn batch(
         &mut self,
         batch: &Batch,
-        changes: &mut BacklogChanges,
         sequence: &mut i64,
-        now: UnixMillis,
+        context: &mut GroupContext<'_>,
     ) -> rusqlite::Result<Vec<Appended>> {
         let events = batch.events.iter().map(|event| {
             let next = *sequence + 1;
@@ -71,12 +68,12 @@ impl<'a> Append<'a> {
                 return Ok(Appended { recorded, sequence: 0, queues: Vec::new(), lag, news });
             }
             *sequence = next;
-            let queues = self.route(event, of_order.map(|of_order| of_order.lane), next, changes);
+            let queues = self.route(event, of_order.map(|of_order| of_order.lane), next, context);
             Ok(Appended { recorded: Recorded::New, sequence: next, queues, lag: None, news: false })
         });
         let written = events.collect::<rusqlite::Result<_>>()?;
         if let Some(cursor) = &batch.cursor {
-            move_cursor(self.connection, cursor, now)?;
+            move_cursor(self.connection, cursor, context.now)?;
         }
         Ok(written)
     }
@@ -118,17 +115,17 @@ impl<'a> Append<'a> {
         event: &Received,
         of_order: Option<i64>,
         sequence: i64,
-        changes: &mut BacklogChanges,
+        context: &mut GroupContext<'_>,
     ) -> Vec<(usize, Option<i64>)> {
         let rank = rank(&event.event.id, event.received_at);
         let mut taken_by = Vec::new();
-        for (index, queue) in self.routes.open_ones() {
+        for (index, queue) in context.routes.open_ones() {
             if !queue.route.takes(event) {
                 continue;
             }
             let lane = lane(queue.route.ordering, event, of_order);
             self.deliveries.push(NewDelivery { target: queue.target, sequence, lane, rank });
-            changes.step(queue.target, None, State::Pending);
+            context.changes.step(queue.target, None, State::Pending);
             taken_by.push((index, lane));
         }
         taken_by

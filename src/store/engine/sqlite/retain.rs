@@ -17,7 +17,7 @@ use crate::domain::clock::UnixMillis;
 use crate::domain::delivery::State;
 use crate::store::counts::BacklogChanges;
 use crate::store::engine::age::{RunEnd, old_ones};
-use crate::store::engine::{Retained, RetentionStep};
+use crate::store::engine::{GroupContext, Retained, RetentionStep};
 use crate::store::types::TargetId;
 
 /// The number of events in one step, which takes some milliseconds of the committer.
@@ -64,17 +64,15 @@ impl Positions {
 /// Carries out a step of retention.
 pub(super) fn step(
     connection: &Connection,
-    (positions, changes): (&mut Positions, &mut BacklogChanges),
+    positions: &mut Positions,
     step: RetentionStep,
-    now: UnixMillis,
+    context: &mut GroupContext<'_>,
 ) -> rusqlite::Result<Retained> {
     let more = match step {
-        RetentionStep::Dead { before } => return dead(connection, (positions, changes), before, now),
-        RetentionStep::Payloads { before } => payloads(connection, positions, (before, now)),
-        RetentionStep::Events { before, but_newest } => {
-            events(connection, changes, (before, now), but_newest)
-        }
-        RetentionStep::Recheck => recheck(connection, changes),
+        RetentionStep::Dead { before } => return dead(connection, positions, before, context),
+        RetentionStep::Payloads { before } => payloads(connection, positions, (before, context.now)),
+        RetentionStep::Events { before, but_newest } => events(connection, before, but_newest, context),
+        RetentionStep::Recheck => recheck(connection, &mut context.changes),
         RetentionStep::Audit { before, newest } => audit::remove_old(connection, before, newest),
         RetentionStep::Vacuum => vacuum(connection),
     };
@@ -87,9 +85,9 @@ const DEAD_BEFORE: &str = "SELECT target_id, sequence FROM delivery INDEXED BY d
 
 fn dead(
     connection: &Connection,
-    (positions, changes): (&Positions, &mut BacklogChanges),
+    positions: &Positions,
     before: UnixMillis,
-    now: UnixMillis,
+    context: &mut GroupContext<'_>,
 ) -> rusqlite::Result<Retained> {
     let found: Vec<(i64, i64)> = {
         let mut select = connection.prepare_cached(DEAD_BEFORE)?;
@@ -102,8 +100,8 @@ fn dead(
             "UPDATE delivery SET state = 'cancelled', settled_at = ?3 \
              WHERE target_id = ?1 AND sequence = ?2 AND state = 'dead'",
         )?;
-        update.execute(params![target, sequence, now.0])?;
-        changes.step(TargetId(target), Some(State::Dead), State::Cancelled);
+        update.execute(params![target, sequence, context.now.0])?;
+        context.changes.step(TargetId(target), Some(State::Dead), State::Cancelled);
         positions.ended(connection, sequence)?;
         let name: String = connection
             .prepare_cached("SELECT name FROM target WHERE id = ?1")?
@@ -136,20 +134,20 @@ fn payloads(
 
 fn events(
     connection: &Connection,
-    changes: &mut BacklogChanges,
-    times: (UnixMillis, UnixMillis),
+    before: UnixMillis,
     but_newest: i64,
+    context: &mut GroupContext<'_>,
 ) -> rusqlite::Result<bool> {
     let through = position(connection, "SELECT events_through FROM retention")?;
     // This position never passes that of the bodies, so that one position shows which events were
     // passed over.
     let payloads = position(connection, "SELECT payload_through FROM retention")?;
     let newest = position(connection, "SELECT coalesce(max(sequence), 0) FROM event")?;
-    let (old, more) = old(connection, (through, payloads.min(newest - but_newest)), times)?;
+    let (old, more) = old(connection, (through, payloads.min(newest - but_newest)), (before, context.now))?;
     let Some(last) = old.last() else { return Ok(false) };
     for &sequence in &old {
         if is_done(connection, sequence)? {
-            remove_event(connection, changes, sequence)?;
+            remove_event(connection, &mut context.changes, sequence)?;
         }
     }
     connection.prepare_cached("UPDATE retention SET events_through = ?1")?.execute(params![last])?;

@@ -5,28 +5,27 @@ use rusqlite::{Connection, Statement, params};
 use super::retain::Positions;
 use crate::domain::clock::{UnixMillis, signed_millis};
 use crate::domain::delivery::{Next, OnUncertain, State};
-use crate::store::counts::BacklogChanges;
-use crate::store::engine::ATTEMPTS_KEPT;
+use crate::store::engine::{ATTEMPTS_KEPT, GroupContext};
 use crate::store::routing::FIRST;
 use crate::store::types::{AttemptStarted, InterruptedAttempt, Settlement, TargetId};
 
 /// Stores `settlements`.
 pub(super) fn all(
     connection: &Connection,
-    (retained, changes): (&Positions, &mut BacklogChanges),
+    retained: &Positions,
     target: TargetId,
     settlements: &[&Settlement],
-    now: UnixMillis,
+    context: &mut GroupContext<'_>,
 ) -> rusqlite::Result<()> {
     let mut update = connection.prepare_cached(UPDATE)?;
     for settlement in settlements {
-        if !update_delivery(&mut update, target, settlement, now)? {
+        if !update_delivery(&mut update, target, settlement, context.now)? {
             // The attempt was settled before: the reply to an earlier try of the same command was
             // lost. A settled delivery never changes again, and only an operator changes a held
             // one.
             continue;
         }
-        changes.step(target, Some(State::Sending), settlement.next.state());
+        context.changes.step(target, Some(State::Sending), settlement.next.state());
         if !is_first_success(settlement) {
             insert_attempt(connection, target, settlement)?;
         }
@@ -126,11 +125,11 @@ pub(super) fn claim(
 /// and would read all of them in the order of the table.
 pub(super) fn recover(
     connection: &Connection,
-    changes: &mut BacklogChanges,
     target: TargetId,
     on_uncertain: OnUncertain,
-    now: UnixMillis,
+    context: &mut GroupContext<'_>,
 ) -> rusqlite::Result<Vec<InterruptedAttempt>> {
+    let now = context.now;
     let cut_off = cut_off(connection, target)?;
     connection.execute(
         "INSERT OR IGNORE INTO attempt (target_id, sequence, number, started_at, duration_ms, error) \
@@ -149,8 +148,8 @@ pub(super) fn recover(
         params![target.0, state.as_str(), due_at, FIRST],
     )?;
     let rows = i64::try_from(rows).unwrap_or(i64::MAX);
-    changes.change(target, State::Sending, -rows);
-    changes.change(target, state, rows);
+    context.changes.change(target, State::Sending, -rows);
+    context.changes.change(target, state, rows);
     Ok(cut_off)
 }
 

@@ -16,13 +16,12 @@ use crate::domain::clock::UnixMillis;
 use crate::domain::delivery::OnUncertain;
 use crate::domain::event::EventId;
 use crate::store::cluster::LogPage;
-use crate::store::counts::{Backlog, BacklogChanges};
+use crate::store::counts::Backlog;
 use crate::store::engine::{
-    Authority, COUNTS, Engine, EngineError, GroupKind, Retained, RetentionStep, not_claimable,
+    Authority, COUNTS, Engine, EngineError, GroupContext, GroupKind, Retained, RetentionStep, not_claimable,
 };
 use crate::store::error::{ActError, OpenError};
 use crate::store::identity::SourceIdentity;
-use crate::store::routing::RoutingTable;
 use crate::store::settings::Durability;
 use crate::store::types::{
     Act, Acted, Appended, AttemptStarted, Batch, Found, InterruptedAttempt, Key, Search, Settlement,
@@ -127,16 +126,14 @@ impl Engine for SqliteEngine {
     fn append(
         &mut self,
         batches: &[&Batch],
-        routes: &RoutingTable,
-        changes: &mut BacklogChanges,
-        now: UnixMillis,
+        context: &mut GroupContext<'_>,
     ) -> Result<Vec<Vec<Appended>>, EngineError> {
         let (connection, sequence) = (&self.connection, &mut self.appended);
-        let mut append = Append::begin(connection, routes)?;
+        let mut append = Append::begin(connection, context.routes)?;
         let mut all = Vec::with_capacity(batches.len());
         for batch in batches {
-            let appended = append.batch(batch, changes, sequence, now)?;
-            self.skew.note(connection, batch, &appended, now)?;
+            let appended = append.batch(batch, sequence, context)?;
+            self.skew.note(connection, batch, &appended, context.now)?;
             all.push(appended);
         }
         append.finish()?;
@@ -163,10 +160,9 @@ impl Engine for SqliteEngine {
         _: Term,
         target: TargetId,
         settlements: &[&Settlement],
-        changes: &mut BacklogChanges,
-        now: UnixMillis,
+        context: &mut GroupContext<'_>,
     ) -> Result<(), EngineError> {
-        Ok(settle::all(&self.connection, (&self.retained, changes), target, settlements, now)?)
+        Ok(settle::all(&self.connection, &self.retained, target, settlements, context)?)
     }
 
     fn recover(
@@ -174,10 +170,9 @@ impl Engine for SqliteEngine {
         _: Authority,
         target: TargetId,
         on_uncertain: OnUncertain,
-        changes: &mut BacklogChanges,
-        now: UnixMillis,
+        context: &mut GroupContext<'_>,
     ) -> Result<Vec<InterruptedAttempt>, EngineError> {
-        Ok(settle::recover(&self.connection, changes, target, on_uncertain, now)?)
+        Ok(settle::recover(&self.connection, target, on_uncertain, context)?)
     }
 
     fn search(&mut self, target: TargetId, search: &Search) -> Result<Found, EngineError> {
@@ -193,11 +188,9 @@ impl Engine for SqliteEngine {
         _: Authority,
         target: TargetId,
         acts: &[Act],
-        routes: &RoutingTable,
-        changes: &mut BacklogChanges,
-        now: UnixMillis,
+        context: &mut GroupContext<'_>,
     ) -> Result<Vec<Acted>, EngineError> {
-        Ok(act::all(&self.connection, (routes, &self.retained, changes), target, acts, now)?)
+        Ok(act::all(&self.connection, &self.retained, target, acts, context)?)
     }
 
     fn pause(
@@ -228,10 +221,9 @@ impl Engine for SqliteEngine {
     fn retain(
         &mut self,
         step: RetentionStep,
-        changes: &mut BacklogChanges,
-        now: UnixMillis,
+        context: &mut GroupContext<'_>,
     ) -> Result<Retained, EngineError> {
-        Ok(retain::step(&self.connection, (&mut self.retained, changes), step, now)?)
+        Ok(retain::step(&self.connection, &mut self.retained, step, context)?)
     }
 
     fn identities(&mut self) -> Result<Vec<SourceIdentity>, EngineError> {

@@ -7,8 +7,7 @@ use crate::domain::clock::UnixMillis;
 use crate::domain::event::Received;
 use crate::store::committer::Group;
 use crate::store::contract::{Backend as _, NOW};
-use crate::store::counts::BacklogChanges;
-use crate::store::engine::{Engine, EngineError, GroupKind};
+use crate::store::engine::{Engine, EngineError, GroupContext, GroupKind};
 use crate::store::handoff::Owners;
 use crate::store::lease::Leases;
 use crate::store::routing::RoutingTable;
@@ -59,8 +58,7 @@ impl Engines {
     /// Has process `number` store `events`. Returns their sequences.
     pub(super) fn append(&mut self, number: usize, events: Vec<Received>) -> Vec<i64> {
         let batch = Batch { events, cursor: None };
-        let append =
-            |group: &mut Group<'_>| group.engine.append(&[&batch], group.routes, group.changes, group.now);
+        let append = |group: &mut Group<'_>| group.engine.append(&[&batch], &mut group.context);
         self.group(number, append).unwrap()[0].iter().map(|one| one.sequence).collect()
     }
 
@@ -77,9 +75,8 @@ pub(super) fn group<T>(
     now: UnixMillis,
     work: impl FnOnce(&mut Group<'_>) -> Result<T, EngineError>,
 ) -> Result<T, EngineError> {
-    let mut changes = BacklogChanges::default();
     engine.begin(GroupKind::Writes).unwrap();
-    let done = work(&mut Group { engine: &mut *engine, routes, changes: &mut changes, now });
+    let done = work(&mut Group { engine: &mut *engine, context: GroupContext::new(routes, now) });
     if done.is_ok() { engine.commit() } else { engine.roll_back() }.unwrap();
     done
 }

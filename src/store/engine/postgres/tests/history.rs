@@ -76,7 +76,7 @@ async fn after_a_restore_no_earlier_term_writes_and_no_term_is_given_twice() {
         next: Next::Delivered,
     };
     let settle = |engines: &mut Engines, term| {
-        engines.group(0, |group| group.engine.settle(term, target, &[&lost], group.changes, group.now))
+        engines.group(0, |group| group.engine.settle(term, target, &[&lost], &mut group.context))
     };
     assert_eq!(settle(&mut engines, before), Err(EngineError::Superseded));
     assert_eq!(engines.backend.texts("SELECT state FROM delivery WHERE sequence = 2"), ["pending"]);

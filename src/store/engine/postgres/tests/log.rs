@@ -120,9 +120,7 @@ async fn while_two_processes_store_events_a_third_one_reads_each_in_order_and_wi
                 if k.is_multiple_of(2) { format!("evt_{n}_{k}") } else { format!("evt_{n}_{k}_{name}") }
             };
             let batch = Batch { events: (0..EVENTS).map(|k| event(&id(k), "a")).collect(), cursor: None };
-            let append = |group: &mut Group<'_>| {
-                group.engine.append(&[&batch], group.routes, group.changes, group.now).map(drop)
-            };
+            let append = |group: &mut Group<'_>| group.engine.append(&[&batch], &mut group.context).map(drop);
             engines::group(&mut *engine, routes, NOW, append).unwrap();
         }
     };

@@ -115,7 +115,7 @@ impl World {
         let target = self.target;
         let recover = |group: &mut Group<'_>| {
             let owner = Authority::Owner(term);
-            group.engine.recover(owner, target, OnUncertain::Hold, group.changes, group.now)
+            group.engine.recover(owner, target, OnUncertain::Hold, &mut group.context)
         };
         let found = self.engines.group(process, recover).unwrap();
         let cut_off = self.deliveries.values_mut().filter(|one| one.state == State::Sending);
@@ -158,9 +158,8 @@ impl World {
             next,
         };
         let target = self.target;
-        let settle = |group: &mut Group<'_>| {
-            group.engine.settle(term, target, &[&settlement], group.changes, group.now)
-        };
+        let settle =
+            |group: &mut Group<'_>| group.engine.settle(term, target, &[&settlement], &mut group.context);
         let settled = self.engines.group(process, settle);
         assert_eq!(settled, if is_owner { Ok(()) } else { Err(EngineError::Superseded) });
         let delivery = self.deliveries.get_mut(&of).unwrap();
@@ -174,7 +173,7 @@ impl World {
         let target = self.target;
         let acts = [Act { sequence: of, kind: ActKind::Apply(Action::Release, [State::Held].into()) }];
         let act = |group: &mut Group<'_>| {
-            group.engine.act(Authority::Owner(term), target, &acts, group.routes, group.changes, group.now)
+            group.engine.act(Authority::Owner(term), target, &acts, &mut group.context)
         };
         match self.engines.group(process, act) {
             Ok(acted) => {

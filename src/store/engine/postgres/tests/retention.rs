@@ -15,8 +15,7 @@ use crate::domain::clock::UnixMillis;
 use crate::domain::delivery::{Next, Ordering};
 use crate::store::committer::Group;
 use crate::store::contract::{Backend as _, NOW, event, route};
-use crate::store::counts::BacklogChanges;
-use crate::store::engine::{Authority, Engine, EngineError, GroupKind, RetentionStep};
+use crate::store::engine::{Authority, Engine, EngineError, GroupContext, GroupKind, RetentionStep};
 use crate::store::error::ActError;
 use crate::store::settings::Durability;
 use crate::store::types::{Act, ActKind, Settlement, TargetId, Term};
@@ -62,11 +61,11 @@ fn settle_one(
     (target, term): (TargetId, Term),
     sequence: i64,
 ) -> Result<(), EngineError> {
-    group.engine.settle(term, target, &delivered(sequence).each_ref(), group.changes, group.now)
+    group.engine.settle(term, target, &delivered(sequence).each_ref(), &mut group.context)
 }
 
 fn retain(group: &mut Group<'_>, step: RetentionStep) -> Result<(), EngineError> {
-    group.engine.retain(step, group.changes, group.now).map(drop)
+    group.engine.retain(step, &mut group.context).map(drop)
 }
 
 fn look_again(group: &mut Group<'_>) -> Result<(), EngineError> {
@@ -76,7 +75,7 @@ fn look_again(group: &mut Group<'_>) -> Result<(), EngineError> {
 fn replay(group: &mut Group<'_>, (target, term): (TargetId, Term)) -> Result<(), EngineError> {
     let acts = [Act { sequence: 1, kind: ActKind::Replay }];
     let owner = Authority::Owner(term);
-    let acted = group.engine.act(owner, target, &acts, group.routes, group.changes, group.now)?;
+    let acted = group.engine.act(owner, target, &acts, &mut group.context)?;
     match &acted[0].result {
         Ok(_) => Ok(()),
         Err(ActError::PayloadGone) => Err(EngineError::Rejected("the body is gone".to_owned())),
@@ -95,10 +94,9 @@ async fn a_body_whose_last_delivery_was_being_settled_during_a_recheck_is_remove
     let (mut engines, owned) = with_one_event(&["orders", "all"]).await;
     engines.group(0, |group| retain(group, PAYLOADS)).unwrap();
     engines.group(0, |group| settle(group, owned[0])).unwrap();
-    let (second, now) = (&mut engines.all[1], engines.now);
+    let (second, mut context) = (&mut engines.all[1], GroupContext::new(&engines.routes, engines.now));
     second.begin(GroupKind::Writes).unwrap();
-    let mut changes = BacklogChanges::default();
-    second.settle(owned[1].1, owned[1].0, &delivered(1).each_ref(), &mut changes, now).unwrap();
+    second.settle(owned[1].1, owned[1].0, &delivered(1).each_ref(), &mut context).unwrap();
     engines.group(0, look_again).unwrap();
     engines.all[1].commit().unwrap();
     assert_eq!(engines.backend.number(BODIES), 1);
@@ -146,12 +144,12 @@ async fn old_events_that_end_at_two_targets_in_a_different_order_do_not_wait_for
     engines.group(0, |group| retain(group, PAYLOADS)).unwrap();
     engines.group(0, look_again).unwrap();
     assert_eq!(engines.backend.number("SELECT count(*) FROM ripe"), 0);
-    let now = engines.now;
+    let Engines { all, routes, now, .. } = &mut engines;
     let one = |engine: &mut dyn Engine, (target, term): (TargetId, Term), sequence: i64| {
-        let (settled, mut changes) = (delivered(sequence), BacklogChanges::default());
-        engine.settle(term, target, &settled.each_ref(), &mut changes, now).unwrap();
+        let (settled, mut context) = (delivered(sequence), GroupContext::new(routes, *now));
+        engine.settle(term, target, &settled.each_ref(), &mut context).unwrap();
     };
-    let [first, second] = &mut engines.all[..] else { panic!("there are two") };
+    let [first, second] = &mut all[..] else { panic!("there are two") };
     first.begin(GroupKind::Writes).unwrap();
     second.begin(GroupKind::Writes).unwrap();
     one(&mut **first, owned[0], 1);
@@ -202,9 +200,8 @@ async fn an_event_that_is_just_being_sent_again_keeps_its_body() {
     let Engines { all, routes, backend, now, .. } = &mut engines;
     let [first, second] = &mut all[..] else { panic!("there are two") };
     second.begin(GroupKind::Writes).unwrap();
-    let mut changes = BacklogChanges::default();
-    let engine = &mut **second;
-    replay(&mut Group { engine, routes, changes: &mut changes, now: *now }, owned[0]).unwrap();
+    let context = GroupContext::new(routes, *now);
+    replay(&mut Group { engine: &mut **second, context }, owned[0]).unwrap();
     thread::scope(|scope| {
         let removing = scope.spawn(|| group(&mut **first, routes, *now, |group| retain(group, PAYLOADS)));
         while waiting(backend, "event") == 0 {
@@ -224,9 +221,8 @@ async fn an_event_whose_body_is_just_being_removed_is_not_sent_again() {
     let Engines { all, routes, backend, now, .. } = &mut engines;
     let [first, second] = &mut all[..] else { panic!("there are two") };
     first.begin(GroupKind::Writes).unwrap();
-    let mut changes = BacklogChanges::default();
-    let engine = &mut **first;
-    retain(&mut Group { engine, routes, changes: &mut changes, now: *now }, PAYLOADS).unwrap();
+    let context = GroupContext::new(routes, *now);
+    retain(&mut Group { engine: &mut **first, context }, PAYLOADS).unwrap();
     let replayed = thread::scope(|scope| {
         let replaying = scope.spawn(|| group(&mut **second, routes, *now, |group| replay(group, owned[0])));
         while waiting(backend, "event") == 0 {

@@ -34,18 +34,18 @@ fn settle(group: &mut Group<'_>, target: TargetId, term: Term) -> Result<(), Eng
         next,
     };
     let both = [settlement(1, Next::Held), settlement(2, Next::Retrying { due_at: NOW })];
-    group.engine.settle(term, target, &both.each_ref(), group.changes, group.now)
+    group.engine.settle(term, target, &both.each_ref(), &mut group.context)
 }
 
 fn recover(group: &mut Group<'_>, target: TargetId, term: Term) -> Result<(), EngineError> {
     let owner = Authority::Owner(term);
-    group.engine.recover(owner, target, OnUncertain::Hold, group.changes, group.now).map(drop)
+    group.engine.recover(owner, target, OnUncertain::Hold, &mut group.context).map(drop)
 }
 
 fn cancel(group: &mut Group<'_>, target: TargetId, authority: Authority) -> Result<(), EngineError> {
     let kind = ActKind::Apply(Action::Cancel, State::ALL.into());
     let acts = [Act { sequence: 2, kind }];
-    let acted = group.engine.act(authority, target, &acts, group.routes, group.changes, group.now)?;
+    let acted = group.engine.act(authority, target, &acts, &mut group.context)?;
     assert!(acted[0].result.is_ok(), "{acted:?}");
     Ok(())
 }
@@ -108,8 +108,7 @@ async fn a_cursor_is_moved_under_the_term_of_its_stream_and_the_events_are_store
         let position = Position { event: Some(id.parse().unwrap()), created: 1 };
         let cursor = Some(CursorMove { stream: "commerce".into(), position, history: None, term });
         let batch = Batch { events: vec![event(id, "a")], cursor };
-        let append =
-            |group: &mut Group<'_>| group.engine.append(&[&batch], group.routes, group.changes, group.now);
+        let append = |group: &mut Group<'_>| group.engine.append(&[&batch], &mut group.context);
         let appended = engines.group(0, append).unwrap();
         assert_eq!(appended[0][0].recorded, Recorded::New, "{id}");
         assert_eq!(cursors(&engines), expected, "{id} under {term:?}");
@@ -151,7 +150,7 @@ async fn nothing_is_taken_over_from_a_target_that_has_an_owner() {
     let before = engines.rows();
     let take = |group: &mut Group<'_>| {
         let acts = [Act { sequence: 1, kind: ActKind::Take(from) }];
-        group.engine.act(owner, to, &acts, group.routes, group.changes, group.now).map(drop)
+        group.engine.act(owner, to, &acts, &mut group.context).map(drop)
     };
     assert_eq!(engines.group(0, take), Err(EngineError::Superseded));
     assert_eq!(engines.rows(), before);
