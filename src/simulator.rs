@@ -4,7 +4,7 @@
 //!
 //! Events enter by [`Simulator::publish`] into one journal. The streams and the webhook sender each
 //! follow the journal with a cursor of their own, and the REST list reads it. So the bytes are the same
-//! on every road, no event is queued twice, and the journal alone bounds the memory.
+//! by every channel, no event is queued twice, and the journal alone bounds the memory.
 //!
 //! A [`Simulator`] is a handle. [`Simulator::serve`] serves it on a listener. The state outlives that,
 //! so a "restarted Pepay" is the same handle served again.
@@ -19,7 +19,7 @@ pub mod target;
 mod auth;
 mod control;
 mod devnet;
-mod door;
+mod injection;
 mod journal;
 mod refusal;
 mod rest;
@@ -161,7 +161,7 @@ impl Simulator {
         Ok(())
     }
 
-    /// Publishes `event` on every road, as often as [`Options::copies`] says.
+    /// Publishes `event` by every channel, as often as [`Options::copies`] says.
     ///
     /// # Errors
     /// [`PublishError`] if the account has had an event of this id.
@@ -169,7 +169,7 @@ impl Simulator {
         self.publish_with(event, self.options().copies)
     }
 
-    /// Publishes `event` on each road as many times as `copies` says. The REST list always has it.
+    /// Publishes `event` by each channel as many times as `copies` says. The REST list always has it.
     ///
     /// # Errors
     /// [`PublishError`] if the account has had an event of this id.

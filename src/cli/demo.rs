@@ -17,7 +17,7 @@ use self::stage::Stage;
 use super::{Error, print};
 use crate::config::Input;
 use crate::lifecycle::{Signals, Stop};
-use crate::simulator::fault::{Ending, Fault, Road};
+use crate::simulator::fault::{Ending, Fault, Channel};
 use crate::simulator::target::{Reaction, Target};
 use crate::{config, telemetry};
 
@@ -101,7 +101,7 @@ async fn acts(stage: &Stage, show: &Show, events: usize) -> Result<(), Error> {
     show.say(&format!("cutting the stream under {third} events, and losing the webhooks of half of them"))?;
     cut(Ending::Reset)?;
     let lost = u32::try_from(third / 2).unwrap_or(u32::MAX);
-    simulator.inject(Fault::Skip { road: Road::Webhook, times: lost }).map_err(Error::failure)?;
+    simulator.inject(Fault::Skip { channel: Channel::Webhook, times: lost }).map_err(Error::failure)?;
     simulator.play(third);
     show.follow(target, events - third).await?;
 

@@ -74,7 +74,7 @@ struct SubjectFilters {
     #[arg(long, value_name = "ID")]
     invoice_id: Option<String>,
 
-    /// Events that came by this road first
+    /// Events that came by this source first
     #[arg(long, value_parser = PossibleValuesParser::new(Source::ALL.map(Source::as_str)))]
     source: Option<String>,
 

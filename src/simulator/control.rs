@@ -20,7 +20,7 @@ use crate::pepay::envelope;
 
 /// The largest number of made-up events of one request.
 const MAX_PLAYED: usize = 10_000;
-/// The largest number of copies of one event on one road.
+/// The largest number of copies of one event by one channel.
 const MAX_COPIES: u32 = 100;
 /// The largest number of ledger rows in one answer.
 const MAX_ROWS: usize = 10_000;

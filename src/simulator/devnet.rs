@@ -13,18 +13,19 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::factory::order::{InvoiceStatus, Order, Status};
-use super::fault::Door;
+use super::fault::Endpoint;
 use super::options::Scope;
 use super::refusal::Refusal;
-use super::{Served, Simulator, door, lock};
+use super::{Served, Simulator, injection, lock};
 use crate::domain::event::Environment;
 
 /// The largest number of orders that are remembered; beyond it the oldest is dropped.
 const MAX_ORDERS: usize = 10_000;
 
 pub(super) fn routes(served: &Served) -> Router<Served> {
-    let door = middleware::from_fn_with_state((Door::Devnet, served.simulator.clone()), door::pass);
-    Router::new().route("/api/commerce/devnet/orders/{order_id}/simulate", post(simulate)).layer(door)
+    let faults =
+        middleware::from_fn_with_state((Endpoint::Devnet, served.simulator.clone()), injection::apply);
+    Router::new().route("/api/commerce/devnet/orders/{order_id}/simulate", post(simulate)).layer(faults)
 }
 
 /// `transitionTo`.

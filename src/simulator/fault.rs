@@ -9,13 +9,13 @@ use std::time::Duration;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 
-use self::list::{Damage, Lie, When};
+use self::list::{Damage, PageFault, When};
 use self::waiting::MAX_WAITING;
-pub(super) use self::waiting::{Act, AtDoor, Faults};
+pub(super) use self::waiting::{Act, Faults, RequestFault};
 
 /// A fault to inject.
 ///
-/// A fault at a door applies to the next requests there. Each request meets one fault, in the order of
+/// A fault at an endpoint applies to the next requests there. Each request meets one fault, in the order of
 /// injection. A fault of streams has a place in the order of published events: every open stream meets
 /// it after the events that were published before it, and before those published after.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,7 +24,7 @@ pub enum Fault {
     /// The next requests get this answer instead of the right one.
     Answer {
         /// Where.
-        door: Door,
+        endpoint: Endpoint,
         /// How many requests.
         #[serde(default = "once")]
         times: u32,
@@ -42,7 +42,7 @@ pub enum Fault {
     /// The next requests get a large answer that is well-formed JSON.
     Large {
         /// Where.
-        door: Door,
+        endpoint: Endpoint,
         /// How many requests.
         #[serde(default = "once")]
         times: u32,
@@ -62,12 +62,12 @@ pub enum Fault {
         /// How many requests.
         #[serde(default = "once")]
         times: u32,
-        /// The error in the page.
-        lie: Lie,
+        /// What is wrong with the page.
+        page: PageFault,
     },
     /// REST returns an event with damaged bytes, until the faults are cleared. Streams and webhooks
     /// still have it whole.
-    Spoil {
+    Corrupt {
         /// The event's id.
         id: String,
         /// The damage.
@@ -76,7 +76,7 @@ pub enum Fault {
     /// The next requests are answered only after a wait.
     Delay {
         /// Where.
-        door: Door,
+        endpoint: Endpoint,
         /// How many requests.
         #[serde(default = "once")]
         times: u32,
@@ -87,15 +87,15 @@ pub enum Fault {
     /// The connections of the next requests are reset instead of an answer.
     Sever {
         /// Where.
-        door: Door,
+        endpoint: Endpoint,
         /// How many requests.
         #[serde(default = "once")]
         times: u32,
     },
-    /// The next events are not sent on a road. The REST list still has them.
+    /// The next events are not sent by a channel. The REST list still has them.
     Skip {
-        /// Which road.
-        road: Road,
+        /// Which channel.
+        channel: Channel,
         /// How many events.
         #[serde(default = "once")]
         times: u32,
@@ -131,7 +131,7 @@ pub enum Fault {
 /// A group of endpoints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Door {
+pub enum Endpoint {
     /// `POST /api/v1/ws/token`.
     Token,
     /// `GET /ws/…/events`, before the upgrade.
@@ -157,10 +157,10 @@ pub enum Filling {
     Entries,
 }
 
-/// A road that can lose an event.
+/// A way to the receiver, by which an event can be left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Road {
+pub enum Channel {
     /// Live frames: the next published events are sent on no stream.
     Live,
     /// Replays: the next events of a `since` are left out.
@@ -253,11 +253,11 @@ mod tests {
     #[test]
     fn faults_are_written_the_way_the_documentation_shows() {
         let fault: Fault = serde_json::from_str(
-            r#"{"fault":"answer","door":"rest","times":3,"status":429,"retry_after":{"seconds":2}}"#,
+            r#"{"fault":"answer","endpoint":"rest","times":3,"status":429,"retry_after":{"seconds":2}}"#,
         )
         .unwrap();
         let expected = Fault::Answer {
-            door: Door::Rest,
+            endpoint: Endpoint::Rest,
             times: 3,
             status: StatusCode::TOO_MANY_REQUESTS,
             retry_after: Some(RetryAfter::Seconds(2)),

@@ -53,7 +53,7 @@ pub(super) struct Sent {
     pub(super) listed: AtomicU64,
 }
 
-/// How many times one event was sent, by road.
+/// How many times one event was sent, by channel.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct LedgerRow {
     /// The event's id.

@@ -40,7 +40,7 @@ pub struct Options {
     pub max_stream_age: Option<Duration>,
     /// The close code of a stream that has reached that age (RFC 6455, section 7.4).
     pub age_close_code: u16,
-    /// How many times an event is sent on each road.
+    /// How many times an event is sent by each channel.
     pub copies: Copies,
     /// The webhook sender.
     pub webhooks: WebhookOptions,
@@ -108,7 +108,7 @@ impl Scope {
     }
 }
 
-/// How many times one event is sent on each road: 0 leaves it out, 2 sends it twice.
+/// How many times one event is sent by each channel: 0 leaves it out, 2 sends it twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Copies {
     /// The number of live frames on each stream; a replay has every event once.
@@ -118,7 +118,7 @@ pub struct Copies {
 }
 
 impl Copies {
-    /// Once on each road.
+    /// Once by each channel.
     pub const ONE: Self = Self { stream: 1, webhook: 1 };
 }
 

@@ -10,13 +10,13 @@ use bytes::{BufMut, Bytes, BytesMut};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode};
 
-use super::fault::Door;
-use super::fault::list::Lie;
+use super::fault::Endpoint;
+use super::fault::list::PageFault;
 use super::journal::{Cursor, Entry, Page, PageRequest};
 use super::refusal::{self, Refusal};
 use super::selection::{Field, Selection, pairs, types};
 use super::switches::{ListShape, Presence, Switches, UnknownParameters};
-use super::{Served, Simulator, door, lock};
+use super::{Served, Simulator, injection, lock};
 use crate::domain::event::Environment;
 
 /// The default number of events of a page.
@@ -25,8 +25,8 @@ const DEFAULT_LIMIT: usize = 10;
 const MAX_LIMIT: usize = 100;
 
 pub(super) fn routes(served: &Served) -> Router<Served> {
-    let door = middleware::from_fn_with_state((Door::Rest, served.simulator.clone()), door::pass);
-    Router::new().route("/api/v1/events", get(list)).route("/api/v1/events/{id}", get(single)).layer(door)
+    let faults = middleware::from_fn_with_state((Endpoint::Rest, served.simulator.clone()), injection::apply);
+    Router::new().route("/api/v1/events", get(list)).route("/api/v1/events/{id}", get(single)).layer(faults)
 }
 
 /// The parameters of a request for a page.
@@ -51,11 +51,11 @@ async fn list(
     let parameters = pairs(&query.unwrap_or_default()).map_err(invalid)?;
     let request =
         ListRequest::read(&parameters, environment, switches.unknown_parameters).map_err(invalid)?;
-    let lie = lock(&simulator.0.faults).lie(&parameters);
-    if let Some(Lie::Answer { status, retry_after, body }) = lie {
+    let fault = lock(&simulator.0.faults).meet_on_list(&parameters);
+    if let Some(PageFault::Answer { status, retry_after, body }) = fault {
         return Ok(refusal::instead(status, retry_after.as_ref(), body, simulator.0.clock.now()));
     }
-    let page = simulator.page(&request, lie.as_ref(), switches);
+    let page = simulator.page(&request, fault.as_ref(), switches);
     let page = page.ok_or_else(|| Refusal::bad_request("INVALID_CURSOR", "no event of that id is listed"))?;
     for entry in &page.entries {
         entry.sent.listed.fetch_add(1, Ordering::Relaxed);
@@ -66,8 +66,8 @@ async fn list(
 }
 
 impl Simulator {
-    /// Returns the requested page, changed by `lie`; `None` if the cursor is not listed.
-    fn page(&self, request: &ListRequest, lie: Option<&Lie>, switches: Switches) -> Option<Page> {
+    /// Returns the requested page, changed by `fault`; `None` if the cursor is not listed.
+    fn page(&self, request: &ListRequest, fault: Option<&PageFault>, switches: Switches) -> Option<Page> {
         let retention = self.options().rest_retention;
         let accepts = |entry: &Entry| request.accepts(entry);
         let page = |cursor: &Cursor| {
@@ -75,24 +75,26 @@ impl Simulator {
             let request = PageRequest { cursor, limit: request.limit, order, sort, retention };
             self.0.journal.page(&request, accepts)
         };
-        match lie {
-            Some(Lie::Empty { has_more }) => return Some(Page { entries: Vec::new(), has_more: *has_more }),
-            Some(Lie::Repeat) => return Some(Page { has_more: true, ..page(&Cursor::Newest)? }),
+        match fault {
+            Some(PageFault::Empty { has_more }) => {
+                return Some(Page { entries: Vec::new(), has_more: *has_more });
+            }
+            Some(PageFault::Repeat) => return Some(Page { has_more: true, ..page(&Cursor::Newest)? }),
             _ => {}
         }
         let mut asked = page(&request.cursor)?;
-        match lie {
-            Some(Lie::Circle) => {
+        match fault {
+            Some(PageFault::Circle) => {
                 if asked.entries.is_empty() {
                     asked = page(&Cursor::Newest)?;
                 }
                 asked.has_more = true;
             }
-            Some(Lie::Unsorted) => {
+            Some(PageFault::Unsorted) => {
                 let half = asked.entries.len() / 2;
                 asked.entries.rotate_left(half);
             }
-            Some(Lie::OldestOnTop) => {
+            Some(PageFault::OldestOnTop) => {
                 if let Some(oldest) = self.0.journal.oldest(retention, accepts) {
                     asked.entries.retain(|entry| entry.event.id != oldest.event.id);
                     asked.entries.insert(0, oldest);

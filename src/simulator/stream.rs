@@ -13,7 +13,7 @@ use axum::{Extension, Router, middleware};
 use http::HeaderMap;
 
 use self::connection::Connection;
-use super::fault::{Door, Road};
+use super::fault::{Channel, Endpoint};
 use super::journal::Opening;
 use super::options::Scope;
 use super::refusal::{Refusal, Shape};
@@ -21,7 +21,7 @@ use super::selection::{Field, Selection, foreign as foreign_pattern, pairs, type
 use super::server::Wire;
 use super::switches::{ExpiredToken, ForeignTypes, OldCursor};
 use super::token::Pass;
-use super::{Served, Simulator, door, lock};
+use super::{Served, Simulator, injection, lock};
 use crate::domain::clock::UnixMillis;
 use crate::domain::event::EventId;
 
@@ -32,7 +32,8 @@ const MAX_INCOMING: usize = 64 * 1024;
 const FULL_WAIT: Duration = Duration::from_secs(1);
 
 pub(super) fn routes(served: &Served) -> Router<Served> {
-    let door = middleware::from_fn_with_state((Door::Upgrade, served.simulator.clone()), door::pass);
+    let faults =
+        middleware::from_fn_with_state((Endpoint::Upgrade, served.simulator.clone()), injection::apply);
     let stream = |scope| {
         get(
             move |State(served): State<Served>,
@@ -47,7 +48,7 @@ pub(super) fn routes(served: &Served) -> Router<Served> {
     Router::new()
         .route("/ws/commerce/events", stream(Scope::Commerce))
         .route("/ws/merchant/events", stream(Scope::Merchant))
-        .layer(door)
+        .layer(faults)
 }
 
 type Upgrade = Result<WebSocketUpgrade, WebSocketUpgradeRejection>;
@@ -151,7 +152,7 @@ impl Simulator {
             options.snapshot,
         );
         let mut faults = lock(&self.0.faults);
-        opening.replay.retain(|_| !faults.skips(Road::Replay));
+        opening.replay.retain(|_| !faults.skips(Channel::Replay));
         opening
     }
 }

@@ -15,11 +15,11 @@ use http::header::HOST;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::fault::Door;
+use super::fault::Endpoint;
 use super::options::Scope;
 use super::refusal::{Refusal, Shape};
 use super::switches::Presence;
-use super::{Served, Simulator, door, lock};
+use super::{Served, Simulator, injection, lock};
 use crate::domain::clock::UnixMillis;
 use crate::domain::event::Environment;
 use crate::pepay::signature::SigningKey;
@@ -30,8 +30,9 @@ const MAX_TOKENS: usize = 10_000;
 const DEFAULT_TTL: u64 = 60;
 
 pub(super) fn routes(served: &Served) -> Router<Served> {
-    let door = middleware::from_fn_with_state((Door::Token, served.simulator.clone()), door::pass);
-    Router::new().route("/api/v1/ws/token", post(mint)).layer(door)
+    let faults =
+        middleware::from_fn_with_state((Endpoint::Token, served.simulator.clone()), injection::apply);
+    Router::new().route("/api/v1/ws/token", post(mint)).layer(faults)
 }
 
 #[derive(Deserialize)]

@@ -1,7 +1,7 @@
 //! `devnet simulate`: an order is moved on devnet, and its event is followed through the bridge.
 
 use http::StatusCode;
-use pepay_bridge::simulator::fault::{Fault, Road};
+use pepay_bridge::simulator::fault::{Channel, Fault};
 use pepay_bridge::simulator::options::Options;
 use pepay_bridge::simulator::switches::{ObjectIds, OrderShape, Switches};
 use pepay_bridge::simulator::target::Reaction;
@@ -73,7 +73,7 @@ async fn a_step_that_has_not_happened_in_time_is_named() {
     let target = world.target("orders").await;
     target.fail_ratio(1.0, Reaction::Answer(StatusCode::IM_A_TEAPOT, None));
     let bridge = world.bridge().await;
-    world.simulator.inject(Fault::Skip { road: Road::Webhook, times: 100 }).unwrap();
+    world.simulator.inject(Fault::Skip { channel: Channel::Webhook, times: 100 }).unwrap();
     let arguments = [ORDER, "--to", "payment_settled", "--timeout", "3s", "--url", &bridge.admin];
     let (code, shown, said) = simulate(&world, &arguments).await;
     assert_eq!(code, Some(1), "{shown}{said}");

@@ -7,7 +7,6 @@ mod dead;
 mod floor;
 mod gaps;
 mod large;
-mod lies;
 mod proxy;
 mod reach;
 mod refusals;
@@ -16,9 +15,10 @@ mod switches;
 mod unsteady;
 mod upgrade;
 mod words;
+mod wrong_lists;
 
 use pepay_bridge::domain::event::EventId;
-use pepay_bridge::simulator::fault::{Door, Ending, Fault};
+use pepay_bridge::simulator::fault::{Ending, Endpoint, Fault};
 use pepay_bridge::simulator::options::{Copies, Options};
 use pepay_bridge::simulator::target::Target;
 
@@ -35,7 +35,7 @@ pub fn without_webhooks() -> Options {
 /// follow.
 fn interrupt(world: &World, ending: Ending) {
     let refused = Fault::Answer {
-        door: Door::Upgrade,
+        endpoint: Endpoint::Upgrade,
         times: 2,
         status: http::StatusCode::BAD_GATEWAY,
         retry_after: None,

@@ -270,11 +270,11 @@ class World:
     async def noise(self):
         await self.fault(fault="frame", frame={"text": "{not json"})
 
-    async def refused(self, door, statuses, times):
+    async def refused(self, endpoint, statuses, times):
         # By default the simulator asks for a wait of a quarter of an hour with a 429.
         status = self.chance.choice(statuses)
         wait = {"retry_after": {"seconds": 2}} if status == 429 else {}
-        await self.fault(fault="answer", door=door, status=status, times=times, **wait)
+        await self.fault(fault="answer", endpoint=endpoint, status=status, times=times, **wait)
         await self.stream_ends()
 
     async def token_refused(self):
@@ -287,12 +287,12 @@ class World:
         await self.refused("rest", [429, 500, 503], 3)
 
     async def rest_hangs(self):
-        await self.fault(fault="delay", door="rest", wait="5s")
+        await self.fault(fault="delay", endpoint="rest", wait="5s")
         await self.stream_ends()
 
-    async def list_lies(self):
-        lie = self.chance.choice(["repeat", "circle", "unsorted", "oldest_on_top", {"empty": {"has_more": False}}])
-        await self.fault(fault="list", lie=lie, times=self.chance.randint(1, 5))
+    async def list_is_wrong(self):
+        page = self.chance.choice(["repeat", "circle", "unsorted", "oldest_on_top", {"empty": {"has_more": False}}])
+        await self.fault(fault="list", page=page, times=self.chance.randint(1, 5))
         await self.stream_ends()
 
     async def target_falls(self):
@@ -311,7 +311,7 @@ class World:
             *[self.kill] * self.arguments.kills, *self.store.faults, self.terminate, self.freeze,
             self.wrong_clock, self.reload, self.stream_ends, self.stream_is_silent, self.stream_waits,
             self.noise, self.token_refused, self.upgrade_refused, self.rest_fails, self.rest_hangs,
-            self.list_lies, self.target_falls, self.target_refuses,
+            self.list_is_wrong, self.target_falls, self.target_refuses,
         ]  # fmt: skip
         while time.monotonic() < until:
             await asyncio.sleep(self.chance.uniform(0.5, 2 * self.arguments.every))

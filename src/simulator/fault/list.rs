@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{RetryAfter, status_code};
 
-/// The requests of the list that meet a lie.
+/// The requests of the list that meet a fault.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum When {
@@ -34,10 +34,10 @@ impl When {
     }
 }
 
-/// The error in a page.
+/// What is wrong with a page.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Lie {
+pub enum PageFault {
     /// It holds no event.
     Empty {
         /// Its `has_more`.

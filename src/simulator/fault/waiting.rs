@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use super::list::{Damage, Lie, When};
-use super::{Door, Ending, Fault, FaultError, Filling, Frame, LARGEST, RetryAfter, Road};
+use super::list::{Damage, PageFault, When};
+use super::{Channel, Ending, Endpoint, Fault, FaultError, Filling, Frame, LARGEST, RetryAfter};
 use crate::simulator::options::Copies;
 
-/// The largest number of waiting faults of one kind: at one door, of the list, of damaged events.
+/// The largest number of waiting faults of one kind: at one endpoint, of the list, of corrupt events.
 pub(super) const MAX_WAITING: usize = 64;
 
 /// The act of a stream at its place in the order of events.
@@ -24,7 +24,7 @@ pub(in crate::simulator) enum Act {
 
 /// The fault that one request meets.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::simulator) enum AtDoor {
+pub(in crate::simulator) enum RequestFault {
     Answer { status: StatusCode, retry_after: Option<RetryAfter>, body: Option<String> },
     Large { status: StatusCode, bytes: usize, filling: Filling },
     Delay(Duration),
@@ -34,10 +34,10 @@ pub(in crate::simulator) enum AtDoor {
 /// Faults that wait for their request or event.
 #[derive(Debug, Default)]
 pub(in crate::simulator) struct Faults {
-    doors: HashMap<Door, VecDeque<(AtDoor, u32)>>,
-    lies: VecDeque<(When, Lie, u32)>,
-    spoilt: HashMap<String, Damage>,
-    skips: HashMap<Road, u32>,
+    requests: HashMap<Endpoint, VecDeque<(RequestFault, u32)>>,
+    pages: VecDeque<(When, PageFault, u32)>,
+    corrupt: HashMap<String, Damage>,
+    skips: HashMap<Channel, u32>,
 }
 
 impl Faults {
@@ -45,23 +45,29 @@ impl Faults {
     /// journal.
     pub(in crate::simulator) fn add(&mut self, fault: Fault) -> Result<Option<Act>, FaultError> {
         match fault {
-            Fault::Answer { door, times, status, retry_after, body } => {
-                self.wait_at(door, AtDoor::Answer { status, retry_after, body }, times)?;
+            Fault::Answer { endpoint, times, status, retry_after, body } => {
+                self.wait_at(endpoint, RequestFault::Answer { status, retry_after, body }, times)?;
             }
-            Fault::Large { door, times, status, bytes, filling } => {
-                self.wait_at(door, AtDoor::Large { status, bytes: bytes.min(LARGEST), filling }, times)?;
+            Fault::Large { endpoint, times, status, bytes, filling } => {
+                self.wait_at(
+                    endpoint,
+                    RequestFault::Large { status, bytes: bytes.min(LARGEST), filling },
+                    times,
+                )?;
             }
-            Fault::Delay { door, times, wait } => self.wait_at(door, AtDoor::Delay(wait), times)?,
-            Fault::Sever { door, times } => self.wait_at(door, AtDoor::Sever, times)?,
-            Fault::List { when, times, lie } => queue(&mut self.lies, (when, lie, times), times)?,
-            Fault::Spoil { id, damage } => {
-                if self.spoilt.len() >= MAX_WAITING && !self.spoilt.contains_key(&id) {
+            Fault::Delay { endpoint, times, wait } => {
+                self.wait_at(endpoint, RequestFault::Delay(wait), times)?;
+            }
+            Fault::Sever { endpoint, times } => self.wait_at(endpoint, RequestFault::Sever, times)?,
+            Fault::List { when, times, page } => queue(&mut self.pages, (when, page, times), times)?,
+            Fault::Corrupt { id, damage } => {
+                if self.corrupt.len() >= MAX_WAITING && !self.corrupt.contains_key(&id) {
                     return Err(FaultError);
                 }
-                self.spoilt.insert(id, damage);
+                self.corrupt.insert(id, damage);
             }
-            Fault::Skip { road, times } => {
-                let skips = self.skips.entry(road).or_default();
+            Fault::Skip { channel, times } => {
+                let skips = self.skips.entry(channel).or_default();
                 *skips = skips.saturating_add(times);
             }
             Fault::Drop { ending } => return Ok(Some(Act::Drop(ending))),
@@ -73,13 +79,13 @@ impl Faults {
         Ok(None)
     }
 
-    fn wait_at(&mut self, door: Door, fault: AtDoor, times: u32) -> Result<(), FaultError> {
-        queue(self.doors.entry(door).or_default(), (fault, times), times)
+    fn wait_at(&mut self, endpoint: Endpoint, fault: RequestFault, times: u32) -> Result<(), FaultError> {
+        queue(self.requests.entry(endpoint).or_default(), (fault, times), times)
     }
 
-    /// Returns the fault that the present request at `door` meets.
-    pub(in crate::simulator) fn meet(&mut self, door: Door) -> Option<AtDoor> {
-        let waiting = self.doors.get_mut(&door)?;
+    /// Returns the fault that the present request at `endpoint` meets.
+    pub(in crate::simulator) fn meet(&mut self, endpoint: Endpoint) -> Option<RequestFault> {
+        let waiting = self.requests.get_mut(&endpoint)?;
         let (fault, times) = waiting.front_mut()?;
         let met = fault.clone();
         *times -= 1;
@@ -89,26 +95,29 @@ impl Faults {
         Some(met)
     }
 
-    /// Returns the error in the page that `parameters` ask for: the first lie for such requests.
-    pub(in crate::simulator) fn lie(&mut self, parameters: &[(String, String)]) -> Option<Lie> {
-        let at = self.lies.iter().position(|(when, ..)| when.meets(parameters))?;
-        let (_, lie, times) = self.lies.get_mut(at)?;
-        let lie = lie.clone();
+    /// Returns the fault of the page that `parameters` ask for: the first that waits for such requests.
+    pub(in crate::simulator) fn meet_on_list(
+        &mut self,
+        parameters: &[(String, String)],
+    ) -> Option<PageFault> {
+        let at = self.pages.iter().position(|(when, ..)| when.meets(parameters))?;
+        let (_, fault, times) = self.pages.get_mut(at)?;
+        let met = fault.clone();
         *times -= 1;
         if *times == 0 {
-            self.lies.remove(at);
+            self.pages.remove(at);
         }
-        Some(lie)
+        Some(met)
     }
 
     /// Returns the damage of the event of this id over REST.
     pub(in crate::simulator) fn damage(&self, id: &str) -> Option<Damage> {
-        self.spoilt.get(id).copied()
+        self.corrupt.get(id).copied()
     }
 
-    /// Returns whether the next event is left out on `road`.
-    pub(in crate::simulator) fn skips(&mut self, road: Road) -> bool {
-        match self.skips.get_mut(&road) {
+    /// Returns whether the next event is left out on `channel`.
+    pub(in crate::simulator) fn skips(&mut self, channel: Channel) -> bool {
+        match self.skips.get_mut(&channel) {
             Some(times) if *times > 0 => {
                 *times -= 1;
                 true
@@ -117,11 +126,11 @@ impl Faults {
         }
     }
 
-    /// Returns `copies` without the roads on which the event is left out.
+    /// Returns `copies` without the channels on which the event is left out.
     pub(in crate::simulator) fn applied_to(&mut self, copies: Copies) -> Copies {
         Copies {
-            stream: if self.skips(Road::Live) { 0 } else { copies.stream },
-            webhook: if self.skips(Road::Webhook) { 0 } else { copies.webhook },
+            stream: if self.skips(Channel::Live) { 0 } else { copies.stream },
+            webhook: if self.skips(Channel::Webhook) { 0 } else { copies.webhook },
         }
     }
 }
@@ -144,18 +153,20 @@ mod tests {
     #[test]
     fn faults_of_an_endpoint_happen_in_their_order_and_number() {
         let mut faults = Faults::default();
-        faults.add(Fault::Sever { door: Door::Rest, times: 2 }).unwrap();
-        faults.add(Fault::Delay { door: Door::Rest, times: 1, wait: Duration::from_secs(1) }).unwrap();
-        assert_eq!(faults.meet(Door::Token), None);
-        let met: Vec<_> = (0..4).map(|_| faults.meet(Door::Rest)).collect();
-        let delay = Some(AtDoor::Delay(Duration::from_secs(1)));
-        assert_eq!(met, [Some(AtDoor::Sever), Some(AtDoor::Sever), delay, None]);
+        faults.add(Fault::Sever { endpoint: Endpoint::Rest, times: 2 }).unwrap();
+        faults
+            .add(Fault::Delay { endpoint: Endpoint::Rest, times: 1, wait: Duration::from_secs(1) })
+            .unwrap();
+        assert_eq!(faults.meet(Endpoint::Token), None);
+        let met: Vec<_> = (0..4).map(|_| faults.meet(Endpoint::Rest)).collect();
+        let delay = Some(RequestFault::Delay(Duration::from_secs(1)));
+        assert_eq!(met, [Some(RequestFault::Sever), Some(RequestFault::Sever), delay, None]);
     }
 
     #[test]
     fn a_skip_keeps_one_event_from_one_source() {
         let mut faults = Faults::default();
-        faults.add(Fault::Skip { road: Road::Live, times: 1 }).unwrap();
+        faults.add(Fault::Skip { channel: Channel::Live, times: 1 }).unwrap();
         assert_eq!(faults.applied_to(Copies::ONE), Copies { stream: 0, webhook: 1 });
         assert_eq!(faults.applied_to(Copies::ONE), Copies::ONE);
     }
@@ -163,15 +174,15 @@ mod tests {
     #[test]
     fn a_false_page_is_sent_only_for_the_requests_it_is_set_for() {
         let mut faults = Faults::default();
-        let lie = |when, lie| Fault::List { when, times: 1, lie };
-        faults.add(lie(When::Later, Lie::Repeat)).unwrap();
-        faults.add(lie(When::Parameter("type".to_owned()), Lie::Unsorted)).unwrap();
+        let fault = |when, page| Fault::List { when, times: 1, page };
+        faults.add(fault(When::Later, PageFault::Repeat)).unwrap();
+        faults.add(fault(When::Parameter("type".to_owned()), PageFault::Unsorted)).unwrap();
         let asked = |names: &[&str]| -> Vec<(String, String)> {
             names.iter().map(|name| ((*name).to_owned(), "x".to_owned())).collect()
         };
-        assert_eq!(faults.lie(&asked(&["limit"])), None);
-        assert_eq!(faults.lie(&asked(&["limit", "type"])), Some(Lie::Unsorted));
-        assert_eq!(faults.lie(&asked(&["type", "starting_after"])), Some(Lie::Repeat));
-        assert_eq!(faults.lie(&asked(&["type", "starting_after"])), None);
+        assert_eq!(faults.meet_on_list(&asked(&["limit"])), None);
+        assert_eq!(faults.meet_on_list(&asked(&["limit", "type"])), Some(PageFault::Unsorted));
+        assert_eq!(faults.meet_on_list(&asked(&["type", "starting_after"])), Some(PageFault::Repeat));
+        assert_eq!(faults.meet_on_list(&asked(&["type", "starting_after"])), None);
     }
 }

@@ -110,7 +110,7 @@ fn documented() -> [(&'static str, &'static str, Object); 10] {
         ),
         (
             "source",
-            "Events that came by this road first.",
+            "Events that came by this source first.",
             text().enum_values(Some(Source::ALL.map(Source::as_str))).build(),
         ),
         (

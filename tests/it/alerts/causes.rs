@@ -2,7 +2,7 @@
 //! under a known id, a full disk, a silent source, a gap, a refused stream.
 
 use http::StatusCode;
-use pepay_bridge::simulator::fault::{Door, Fault};
+use pepay_bridge::simulator::fault::{Endpoint, Fault};
 use pepay_bridge::simulator::options::{Copies, Options};
 use pepay_bridge::simulator::target::Reaction;
 use serde_json::json;
@@ -83,7 +83,7 @@ async fn a_refused_stream_raises_an_alert_and_its_return_ends_it() {
     world.target("orders").await;
     alert(&mut world, &desk);
     let refusal = Fault::Answer {
-        door: Door::Token,
+        endpoint: Endpoint::Token,
         times: u32::MAX,
         status: StatusCode::UNAUTHORIZED,
         retry_after: None,

@@ -1,7 +1,7 @@
 //! Commands for targets, streams and the configuration of a running bridge.
 
 use http::StatusCode;
-use pepay_bridge::simulator::fault::{Door, Ending, Fault, Road};
+use pepay_bridge::simulator::fault::{Channel, Ending, Endpoint, Fault};
 use pepay_bridge::simulator::options::{Copies, Options};
 use serde_json::{Value, json};
 
@@ -97,14 +97,14 @@ async fn a_backfill_takes_in_what_is_newer_than_the_cursor_or_names_it() {
     let cursor = |listed: &Value| listed["streams"][0]["cursor"] == first[4].as_str();
     shell.until("streams list", cursor).await;
     // The stream loses three events without notice, and no event has come since.
-    world.simulator.inject(Fault::Skip { road: Road::Live, times: 3 }).unwrap();
+    world.simulator.inject(Fault::Skip { channel: Channel::Live, times: 3 }).unwrap();
     let lost = world.simulator.play(3);
     let ended = shell.done("streams backfill commerce --from 1h --wait").await;
     assert!(ended.ends_with(" read, 3 new\n"), "{ended}");
     soon("the lost ones", target.until(|totals| totals.unique == 8)).await;
 
     let refused = Fault::Answer {
-        door: Door::Upgrade,
+        endpoint: Endpoint::Upgrade,
         times: 1000,
         status: StatusCode::BAD_GATEWAY,
         retry_after: None,

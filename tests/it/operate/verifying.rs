@@ -1,6 +1,6 @@
 //! Comparison of an event with the event that Pepay has under its id.
 
-use pepay_bridge::simulator::fault::{Door, Fault};
+use pepay_bridge::simulator::fault::{Endpoint, Fault};
 use pepay_bridge::simulator::options::{ApiKey, Copies, Options};
 use pepay_bridge::simulator::switches::{ListShape, Switches};
 use reqwest::StatusCode;
@@ -87,7 +87,7 @@ async fn what_pepay_says_instead_of_an_event_is_passed_on_and_a_missing_key_is_n
     assert!(!problem.to_string().contains(API_KEY));
     world.simulator.set_keys(vec![ApiKey::new(API_KEY)]);
     let html = Fault::Answer {
-        door: Door::Rest,
+        endpoint: Endpoint::Rest,
         times: 20,
         status: StatusCode::OK,
         retry_after: None,

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use pepay_bridge::simulator::fault::{Door, Ending, Fault, Frame, RetryAfter, Road};
+use pepay_bridge::simulator::fault::{Channel, Ending, Endpoint, Fault, Frame, RetryAfter};
 use pepay_bridge::simulator::options::Options;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 use super::harness::{KEY, World, event, id, ids, options, soon, world, world_with};
 
-fn answer(door: Door, status: u16, retry_after: Option<RetryAfter>) -> Fault {
-    Fault::Answer { door, times: 1, status: status.try_into().unwrap(), retry_after, body: None }
+fn answer(endpoint: Endpoint, status: u16, retry_after: Option<RetryAfter>) -> Fault {
+    Fault::Answer { endpoint, times: 1, status: status.try_into().unwrap(), retry_after, body: None }
 }
 
 fn inject(world: &World, fault: Fault) {
@@ -19,11 +19,11 @@ fn inject(world: &World, fault: Fault) {
 #[tokio::test]
 async fn the_next_requests_at_a_door_are_answered_as_asked() {
     let world = world().await;
-    inject(&world, answer(Door::Token, 401, None));
-    inject(&world, answer(Door::Rest, 429, Some(RetryAfter::Seconds(3))));
-    inject(&world, answer(Door::Rest, 503, Some(RetryAfter::Date(30))));
-    inject(&world, answer(Door::Upgrade, 500, None));
-    inject(&world, answer(Door::Devnet, 500, Some(RetryAfter::Literal("soon".to_owned()))));
+    inject(&world, answer(Endpoint::Token, 401, None));
+    inject(&world, answer(Endpoint::Rest, 429, Some(RetryAfter::Seconds(3))));
+    inject(&world, answer(Endpoint::Rest, 503, Some(RetryAfter::Date(30))));
+    inject(&world, answer(Endpoint::Upgrade, 500, None));
+    inject(&world, answer(Endpoint::Devnet, 500, Some(RetryAfter::Literal("soon".to_owned()))));
 
     let mint = r#"{"scope":"commerce","ttl_seconds":60}"#;
     assert_eq!(world.post("/api/v1/ws/token", mint).await.status, 401);
@@ -48,14 +48,14 @@ async fn an_answer_may_be_nonsense() {
     let world = world().await;
     let body = Some("<html>".to_owned());
     let status = 200.try_into().unwrap();
-    inject(&world, Fault::Answer { door: Door::Rest, times: 1, status, retry_after: None, body });
+    inject(&world, Fault::Answer { endpoint: Endpoint::Rest, times: 1, status, retry_after: None, body });
     assert_eq!(world.get("/api/v1/events").await.body, "<html>");
 }
 
 #[tokio::test]
 async fn a_severed_request_is_never_answered() {
     let world = world().await;
-    inject(&world, Fault::Sever { door: Door::Rest, times: 1 });
+    inject(&world, Fault::Sever { endpoint: Endpoint::Rest, times: 1 });
     let request = world.http.get(world.url("/api/v1/events")).header("x-api-key", KEY);
     assert!(soon(request.send()).await.unwrap_err().is_request());
     assert_eq!(world.simulator.statistics().severed, 1);
@@ -65,7 +65,7 @@ async fn a_severed_request_is_never_answered() {
 #[tokio::test]
 async fn a_delayed_request_keeps_neither_others_nor_the_end_waiting() {
     let mut world = world().await;
-    inject(&world, Fault::Delay { door: Door::Rest, times: 1, wait: Duration::from_hours(1) });
+    inject(&world, Fault::Delay { endpoint: Endpoint::Rest, times: 1, wait: Duration::from_hours(1) });
     let delayed = world.http.get(world.url("/api/v1/events")).header("x-api-key", KEY).send();
     let mut delayed = std::pin::pin!(delayed);
     let other = async {
@@ -83,7 +83,7 @@ async fn a_delayed_request_keeps_neither_others_nor_the_end_waiting() {
 #[tokio::test]
 async fn removed_faults_meet_no_request() {
     let world = world().await;
-    inject(&world, answer(Door::Rest, 500, None));
+    inject(&world, answer(Endpoint::Rest, 500, None));
     world.simulator.clear_faults();
     assert_eq!(world.get("/api/v1/events").await.status, 200);
 }
@@ -160,10 +160,10 @@ async fn live_frames_and_replays_can_leave_out_events_that_the_list_has() {
     let world = world().await;
     let mut stream = world.stream("/ws/commerce/events").await;
     world.publish(&event(1));
-    inject(&world, Fault::Skip { road: Road::Live, times: 2 });
+    inject(&world, Fault::Skip { channel: Channel::Live, times: 2 });
     (2..=4).for_each(|n| world.publish(&event(n)));
     assert_eq!(stream.ids(2).await, ids([1, 4]));
-    inject(&world, Fault::Skip { road: Road::Replay, times: 1 });
+    inject(&world, Fault::Skip { channel: Channel::Replay, times: 1 });
     let mut replay = world.stream(&format!("/ws/commerce/events?since={}", id(1))).await;
     assert_eq!(replay.ids(2).await, ids([3, 4]));
     assert_eq!(world.page("").await.0, ids([4, 3, 2, 1]));
@@ -220,7 +220,7 @@ async fn the_control_surface_drives_the_same_account() {
     let played: Vec<_> = played["ids"].as_array().unwrap().iter().map(|id| id.as_str().unwrap()).collect();
     assert_eq!(stream.ids(3).await, played);
 
-    let fault = r#"{"fault":"answer","door":"rest","status":429,"retry_after":{"seconds":1}}"#;
+    let fault = r#"{"fault":"answer","endpoint":"rest","status":429,"retry_after":{"seconds":1}}"#;
     assert_eq!(world.post("/_simulator/faults", fault).await.status, 204);
     assert_eq!(world.get("/api/v1/events").await.status, 429);
     assert_eq!(world.post("/_simulator/faults", r#"{"fault":"unheard of"}"#).await.status, 400);

@@ -1,8 +1,8 @@
 //! A list that is wrong: completely, on some pages, or in one event.
 
 use http::StatusCode;
-use pepay_bridge::simulator::fault::list::{Damage, Lie, When};
-use pepay_bridge::simulator::fault::{Door, Fault, Filling};
+use pepay_bridge::simulator::fault::list::{Damage, PageFault, When};
+use pepay_bridge::simulator::fault::{Endpoint, Fault, Filling};
 
 use super::harness::{World, event, id, ids, world};
 
@@ -12,15 +12,15 @@ async fn with_events(count: u32) -> World {
     world
 }
 
-fn lie(world: &World, when: When, times: u32, lie: Lie) {
-    world.simulator.inject(Fault::List { when, times, lie }).unwrap();
+fn inject(world: &World, when: When, times: u32, page: PageFault) {
+    world.simulator.inject(Fault::List { when, times, page }).unwrap();
 }
 
 #[tokio::test]
 async fn a_list_may_be_empty_once_and_still_have_more() {
     let world = with_events(3).await;
     for has_more in [false, true] {
-        lie(&world, When::Any, 1, Lie::Empty { has_more });
+        inject(&world, When::Any, 1, PageFault::Empty { has_more });
         assert_eq!(world.page("").await, (vec![], has_more));
         assert_eq!(world.page("").await, (ids([3, 2, 1]), false));
     }
@@ -29,10 +29,10 @@ async fn a_list_may_be_empty_once_and_still_have_more() {
 #[tokio::test]
 async fn pages_may_repeat_one_another_or_run_in_a_circle() {
     let world = with_events(4).await;
-    lie(&world, When::Later, 1, Lie::Repeat);
+    inject(&world, When::Later, 1, PageFault::Repeat);
     assert_eq!(world.page("limit=2").await, (ids([4, 3]), true));
     assert_eq!(world.page(&format!("limit=2&starting_after={}", id(3))).await, (ids([4, 3]), true));
-    lie(&world, When::Any, 3, Lie::Circle);
+    inject(&world, When::Any, 3, PageFault::Circle);
     for (query, numbers) in [
         ("limit=2".to_owned(), [4, 3]),
         (format!("limit=2&starting_after={}", id(3)), [2, 1]),
@@ -45,9 +45,9 @@ async fn pages_may_repeat_one_another_or_run_in_a_circle() {
 #[tokio::test]
 async fn a_page_may_be_unsorted_or_have_an_old_entry_on_top() {
     let world = with_events(5).await;
-    lie(&world, When::Any, 1, Lie::Unsorted);
+    inject(&world, When::Any, 1, PageFault::Unsorted);
     assert_eq!(world.page("limit=4").await, (ids([3, 2, 5, 4]), true));
-    lie(&world, When::First, 1, Lie::OldestOnTop);
+    inject(&world, When::First, 1, PageFault::OldestOnTop);
     assert_eq!(world.page("limit=3").await, (ids([1, 5, 4]), true));
     assert_eq!(world.page("limit=3").await, (ids([5, 4, 3]), true));
 }
@@ -55,11 +55,14 @@ async fn a_page_may_be_unsorted_or_have_an_old_entry_on_top() {
 #[tokio::test]
 async fn the_second_page_or_one_parameter_may_be_refused() {
     let world = with_events(3).await;
-    let answer =
-        |status, body: Option<&str>| Lie::Answer { status, retry_after: None, body: body.map(str::to_owned) };
-    lie(&world, When::Later, 1, answer(StatusCode::NOT_FOUND, None));
-    lie(&world, When::Parameter("type".to_owned()), 1, answer(StatusCode::BAD_REQUEST, None));
-    lie(&world, When::First, 1, answer(StatusCode::OK, Some("<html><body>Sign in</body></html>")));
+    let answer = |status, body: Option<&str>| PageFault::Answer {
+        status,
+        retry_after: None,
+        body: body.map(str::to_owned),
+    };
+    inject(&world, When::Later, 1, answer(StatusCode::NOT_FOUND, None));
+    inject(&world, When::Parameter("type".to_owned()), 1, answer(StatusCode::BAD_REQUEST, None));
+    inject(&world, When::First, 1, answer(StatusCode::OK, Some("<html><body>Sign in</body></html>")));
     assert_eq!(world.get("/api/v1/events?limit=1&type=*").await.status, 400);
     let page = world.get("/api/v1/events").await;
     assert_eq!(
@@ -91,7 +94,7 @@ async fn a_damaged_event_stays_so_in_every_page_until_the_faults_are_cleared() {
         let world = with_events(3).await;
         let mut stream = world.stream(&format!("/ws/commerce/events?since={}", id(1))).await;
         assert_eq!(stream.text().await.as_bytes(), whole, "{damage:?}");
-        world.simulator.inject(Fault::Spoil { id: id(2), damage }).unwrap();
+        world.simulator.inject(Fault::Corrupt { id: id(2), damage }).unwrap();
         for path in ["/api/v1/events".to_owned(), format!("/api/v1/events/{}", id(2))] {
             let body = world.get(&path).await.body;
             assert!(body.windows(sign.len()).any(|bytes| bytes == sign), "{damage:?} in {body:?}");
@@ -108,7 +111,10 @@ async fn an_answer_may_be_large_and_well_formed() {
     let world = with_events(1).await;
     for filling in [Filling::Text, Filling::Values, Filling::Entries] {
         let (status, bytes) = (StatusCode::BAD_REQUEST, 100_000);
-        world.simulator.inject(Fault::Large { door: Door::Rest, times: 1, status, bytes, filling }).unwrap();
+        world
+            .simulator
+            .inject(Fault::Large { endpoint: Endpoint::Rest, times: 1, status, bytes, filling })
+            .unwrap();
         let answer = world.get("/api/v1/events").await;
         assert!(answer.status == 400 && answer.json().is_object());
         assert!((99_990..=100_000).contains(&answer.body.len()), "{}", answer.body.len());

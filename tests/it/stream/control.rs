@@ -1,6 +1,6 @@
 //! The actions of an operator on a stream: reconnect and backfill.
 
-use pepay_bridge::simulator::fault::{Door, Fault, RetryAfter};
+use pepay_bridge::simulator::fault::{Endpoint, Fault, RetryAfter};
 use serde_json::{Value, json};
 
 use super::{caught_up, counted, delivered, live, reconnects, without_webhooks};
@@ -76,7 +76,7 @@ fn refuse(world: &World, seconds: u64) {
     let status = http::StatusCode::TOO_MANY_REQUESTS;
     world
         .simulator
-        .inject(Fault::Answer { door: Door::Rest, times: 1, status, retry_after, body: None })
+        .inject(Fault::Answer { endpoint: Endpoint::Rest, times: 1, status, retry_after, body: None })
         .unwrap();
 }
 

@@ -3,7 +3,7 @@
 use pepay_bridge::domain::clock::UnixMillis;
 use pepay_bridge::domain::event::EventId;
 use pepay_bridge::pepay::envelope;
-use pepay_bridge::simulator::fault::list::{Lie, When};
+use pepay_bridge::simulator::fault::list::{PageFault, When};
 use pepay_bridge::simulator::fault::{Ending, Fault};
 use pepay_bridge::simulator::options::Copies;
 use pepay_bridge::simulator::target::Target;
@@ -27,8 +27,8 @@ fn months_of_history(world: &World) -> Vec<String> {
 
 /// Makes the next `times` first pages of the list empty.
 fn empty(world: &World, times: u32) {
-    let lie = Lie::Empty { has_more: false };
-    world.simulator.inject(Fault::List { when: When::First, times, lie }).unwrap();
+    let page = PageFault::Empty { has_more: false };
+    world.simulator.inject(Fault::List { when: When::First, times, page }).unwrap();
 }
 
 /// Interrupts the stream, plays events that it misses, and waits for their delivery.

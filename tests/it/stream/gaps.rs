@@ -1,7 +1,7 @@
 //! Gaps, after drops, after restarts, and from a server that replays less than it was asked for.
 
 use pepay_bridge::domain::event::EventId;
-use pepay_bridge::simulator::fault::{Ending, Fault, Frame, Road};
+use pepay_bridge::simulator::fault::{Channel, Ending, Fault, Frame};
 use pepay_bridge::simulator::options::Options;
 use pepay_bridge::simulator::switches::{ListShape, PageOrder, Switches};
 
@@ -75,7 +75,7 @@ async fn events_that_a_replay_leaves_out_are_read_from_the_list() {
     let mut ids = world.simulator.play(10);
     caught_up(&bridge, ids.last().unwrap()).await;
     interrupt(&world, Ending::Eof);
-    world.simulator.inject(Fault::Skip { road: Road::Replay, times: 30 }).unwrap();
+    world.simulator.inject(Fault::Skip { channel: Channel::Replay, times: 30 }).unwrap();
     ids.extend(world.simulator.play(60));
     delivered(&target, ids.len()).await;
     assert!(bridge.stop().await.0.success());
@@ -111,7 +111,7 @@ async fn the_first_event_ever_is_found_even_if_the_stream_drops_before_it() {
     let bridge = world.bridge().await;
     live(&bridge).await;
     interrupt(&world, Ending::Reset);
-    world.simulator.inject(Fault::Skip { road: Road::Replay, times: 1 }).unwrap();
+    world.simulator.inject(Fault::Skip { channel: Channel::Replay, times: 1 }).unwrap();
     let ids = world.simulator.play(1);
     delivered(&target, 1).await;
     assert!(bridge.stop().await.0.success());
@@ -165,7 +165,7 @@ async fn a_control_frame_that_hints_at_a_gap_makes_the_stream_read_the_list() {
     let target = world.target("orders").await;
     let bridge = world.bridge().await;
     live(&bridge).await;
-    world.simulator.inject(Fault::Skip { road: Road::Live, times: 20 }).unwrap();
+    world.simulator.inject(Fault::Skip { channel: Channel::Live, times: 20 }).unwrap();
     let ids = world.simulator.play(20);
     let text = r#"{"object":"ws_control","type":"resync_required"}"#.to_owned();
     world.simulator.inject(Fault::Frame { frame: Frame::Text(text) }).unwrap();

@@ -42,7 +42,7 @@ async fn large_answers_at_every_endpoint_take_bounded_memory_and_delay_no_health
     let (error, ok) = ("HTTP/1.1 500 Oops", "HTTP/1.1 200 OK");
     let before = bridge.peak_memory();
     let mut sent = 0;
-    for (door, head, body) in [
+    for (endpoint, head, body) in [
         (Asked::Token, error, &values),
         (Asked::Token, ok, &values),
         (Asked::Stream, error, &text),
@@ -54,10 +54,10 @@ async fn large_answers_at_every_endpoint_take_bounded_memory_and_delay_no_health
         (Asked::List, ok, &objects),
         (Asked::List, ok, &nested),
     ] {
-        let what = format!("{door:?} {head} {:.40}", String::from_utf8_lossy(&body[..40]));
+        let what = format!("{endpoint:?} {head} {:.40}", String::from_utf8_lossy(&body[..40]));
         let (left, body) = (AtomicU32::new(TIMES), Arc::new(body.clone()));
         pepay.change(move |request| {
-            let meets = request.asked == door
+            let meets = request.asked == endpoint
                 && left
                     .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1))
                     .is_ok();

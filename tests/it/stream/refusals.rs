@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use http::StatusCode;
 use pepay_bridge::domain::event::EventId;
-use pepay_bridge::simulator::fault::{Door, Ending, Fault, RetryAfter};
+use pepay_bridge::simulator::fault::{Ending, Endpoint, Fault, RetryAfter};
 use pepay_bridge::simulator::options::ApiKey;
 use pepay_bridge::simulator::statistics::Statistics;
 
@@ -61,11 +61,11 @@ async fn every_connection_has_a_token_of_its_own() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn retry_after_is_kept_to_at_every_endpoint() {
-    tokio::join!(keeps_away(Door::Token), keeps_away(Door::Upgrade), keeps_away(Door::Rest));
+    tokio::join!(keeps_away(Endpoint::Token), keeps_away(Endpoint::Upgrade), keeps_away(Endpoint::Rest));
 }
 
-/// Refuses a request at `door` with a `Retry-After`. Fails unless the bridge waits for it.
-async fn keeps_away(door: Door) {
+/// Refuses a request at `endpoint` with a `Retry-After`. Fails unless the bridge waits for it.
+async fn keeps_away(endpoint: Endpoint) {
     for (status, retry_after) in [
         (StatusCode::TOO_MANY_REQUESTS, RetryAfter::Seconds(2)),
         (StatusCode::SERVICE_UNAVAILABLE, RetryAfter::Date(3)),
@@ -74,7 +74,8 @@ async fn keeps_away(door: Door) {
         let target = world.target("orders").await;
         let bridge = world.bridge().await;
         live(&bridge).await;
-        let refusal = Fault::Answer { door, times: 1, status, retry_after: Some(retry_after), body: None };
+        let refusal =
+            Fault::Answer { endpoint, times: 1, status, retry_after: Some(retry_after), body: None };
         world.simulator.inject(refusal).unwrap();
         world.simulator.inject(Fault::Drop { ending: Ending::Eof }).unwrap();
         let refused = |seen: &Statistics| seen.refused.contains_key(&status.as_u16());
@@ -82,7 +83,7 @@ async fn keeps_away(door: Door) {
         let (began, ids) = (Instant::now(), world.simulator.play(4));
         delivered(&target, 4).await;
         // A date has whole seconds, so the wait may be up to a second shorter.
-        assert!(began.elapsed() >= Duration::from_millis(1_900), "{door:?} {status}");
+        assert!(began.elapsed() >= Duration::from_millis(1_900), "{endpoint:?} {status}");
         assert!(bridge.stop().await.0.success());
         assert_each_once(&target, &ids);
     }

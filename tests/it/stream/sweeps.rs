@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use pepay_bridge::simulator::fault::{Fault, Road};
+use pepay_bridge::simulator::fault::{Channel, Fault};
 use pepay_bridge::simulator::statistics::Statistics;
 
 use super::{caught_up, counted, delivered, live, reconnects, without_webhooks};
@@ -18,7 +18,7 @@ async fn events_that_the_stream_lost_are_found_and_a_stream_that_goes_on_losing_
     world.set("STREAMS__COMMERCE__RECONCILE_INTERVAL", "1s");
     let bridge = world.bridge().await;
     live(&bridge).await;
-    world.simulator.inject(Fault::Skip { road: Road::Live, times: 7 }).unwrap();
+    world.simulator.inject(Fault::Skip { channel: Channel::Live, times: 7 }).unwrap();
     let mut ids = world.simulator.play(7);
     ids.extend(world.simulator.play(5));
     delivered(&target, 12).await;
@@ -32,7 +32,7 @@ async fn events_that_the_stream_lost_are_found_and_a_stream_that_goes_on_losing_
     let mut lost = 0;
     // Each event waits for the sweep that finds it.
     while bridge.metric(&reconnects("behind")).await < 1.0 {
-        world.simulator.inject(Fault::Skip { road: Road::Live, times: 1 }).unwrap();
+        world.simulator.inject(Fault::Skip { channel: Channel::Live, times: 1 }).unwrap();
         ids.extend(world.simulator.play(1));
         lost += 1;
         delivered(&target, 12 + lost).await;
@@ -74,7 +74,7 @@ async fn a_sweep_reaches_the_end_of_its_lookback_whatever_the_number_of_events()
     world.set("STREAMS__COMMERCE__RECONCILE_INTERVAL", "0s");
     let bridge = world.bridge().await;
     live(&bridge).await;
-    world.simulator.inject(Fault::Skip { road: Road::Live, times: 1 }).unwrap();
+    world.simulator.inject(Fault::Skip { channel: Channel::Live, times: 1 }).unwrap();
     let mut ids = world.simulator.play(2_200);
     delivered(&target, 2_199).await;
     caught_up(&bridge, ids.last().unwrap()).await;
@@ -105,7 +105,7 @@ async fn after_a_kill_a_sweep_compares_all_that_none_had_compared_however_old_it
     world.set("STREAMS__COMMERCE__RECONCILE_INTERVAL", "30d");
     let bridge = world.bridge().await;
     live(&bridge).await;
-    world.simulator.inject(Fault::Skip { road: Road::Live, times: 1 }).unwrap();
+    world.simulator.inject(Fault::Skip { channel: Channel::Live, times: 1 }).unwrap();
     let mut ids = world.simulator.play(1);
     let lost_at = now();
     // Events go on until the lost one is older than the lookback of the next sweep.

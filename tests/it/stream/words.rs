@@ -37,12 +37,12 @@ fn refusals() -> Vec<(Act, &'static [&'static str])> {
 }
 
 /// Refuses requests at one endpoint in every way. Fails unless status, log and `doctor` quote Pepay.
-async fn quoted_at(door: Asked) {
+async fn quoted_at(endpoint: Asked) {
     let mut world = World::new(without_webhooks()).await;
     world.target("orders").await;
     let pepay = RawPepay::of(&mut world, |_| Act::Usual).await;
     let refuse = |act: Act| {
-        pepay.change(move |request| if request.asked == door { act.clone() } else { Act::Usual });
+        pepay.change(move |request| if request.asked == endpoint { act.clone() } else { Act::Usual });
     };
     refuse(Act::Segments(Vec::new()));
     let mut bridge = Bridge::start(&world.configuration).await;
@@ -54,7 +54,10 @@ async fn quoted_at(door: Asked) {
         let logged = |line: &Value| repeats(line["message"].as_str().unwrap_or_default());
         bridge.logged_where(words[words.len() - 1], logged).await;
         let found = run(&world.configuration, &["doctor"]).await.stdout;
-        assert!(found.lines().any(|line| line.starts_with("FAILED") && repeats(line)), "{door:?}: {found}");
+        assert!(
+            found.lines().any(|line| line.starts_with("FAILED") && repeats(line)),
+            "{endpoint:?}: {found}"
+        );
         assert!(!found.contains("s3cret"));
         // The public listener names only the kind of the problem.
         let public = reqwest::get(format!("{}/readyz", bridge.public)).await.unwrap();
@@ -83,7 +86,7 @@ async fn a_refused_list_is_quoted() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wait_that_only_the_body_names_is_obeyed_by_every_kind_of_request() {
-    let wait = |door: Asked, hint: &'static str| async move {
+    let wait = |endpoint: Asked, hint: &'static str| async move {
         let mut world = World::new(without_webhooks()).await;
         let target = world.target("orders").await;
         let body = format!(
@@ -91,16 +94,16 @@ async fn a_wait_that_only_the_body_names_is_obeyed_by_every_kind_of_request() {
         );
         let head = "HTTP/1.1 429 Too Many Requests\r\ncontent-type: application/json";
         let pepay = RawPepay::of(&mut world, move |request| {
-            let refused = request.asked == door && request.number == 0;
+            let refused = request.asked == endpoint && request.number == 0;
             if refused { Act::Say(head, body.clone().into_bytes()) } else { Act::Usual }
         })
         .await;
         let bridge = Bridge::start(&world.configuration).await;
         live(&bridge).await;
         let requests = pepay.record().requests;
-        let refused = requests.iter().position(|request| request.asked == door).unwrap();
+        let refused = requests.iter().position(|request| request.asked == endpoint).unwrap();
         let waited = requests[refused + 1].at - requests[refused].at;
-        assert!(waited >= Duration::from_secs(2), "{door:?}, {hint}: {waited:?}");
+        assert!(waited >= Duration::from_secs(2), "{endpoint:?}, {hint}: {waited:?}");
         pepay.publish(news(0));
         delivered(&target, 1).await;
         assert!(bridge.stop().await.0.success());

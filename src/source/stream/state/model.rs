@@ -50,7 +50,7 @@ enum Act {
     /// The server loses a frame silently.
     LoseFrame,
     /// The next page of a walk is wrong.
-    Lie(Lie),
+    WrongPage(PageFault),
     /// An operator requests a new connection.
     Reconnect,
     /// An operator requests a backfill after one of the existing events, by its id or by its time.
@@ -82,7 +82,7 @@ const SUBSCRIBED: [Subscribed; 4] =
 
 /// A fault of one page of the list.
 #[derive(Clone, Copy, Debug)]
-enum Lie {
+enum PageFault {
     /// The page is empty, and the list ends there.
     Empty,
     /// The list ends there.
@@ -97,7 +97,14 @@ enum Lie {
     Unreadable,
 }
 
-const LIES: [Lie; 6] = [Lie::Empty, Lie::CutOff, Lie::Top, Lie::Shuffled, Lie::OldOnTop, Lie::Unreadable];
+const PAGE_FAULTS: [PageFault; 6] = [
+    PageFault::Empty,
+    PageFault::CutOff,
+    PageFault::Top,
+    PageFault::Shuffled,
+    PageFault::OldOnTop,
+    PageFault::Unreadable,
+];
 
 /// How the list treats `ending_before`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -161,7 +168,7 @@ fn act(lossy: bool) -> impl Strategy<Value = Act> {
         8 => (0..if lossy { 60_000 } else { 20_000_u16 }).prop_map(Act::Wait),
         1 => (0..12_u8).prop_map(Act::Forget),
         1 => Just(if lossy { Act::LoseFrame } else { Act::Frame }),
-        2 => prop::sample::select(&LIES[..]).prop_map(Act::Lie),
+        2 => prop::sample::select(&PAGE_FAULTS[..]).prop_map(Act::WrongPage),
         1 => Just(Act::Reconnect),
         1 => (any::<usize>(), any::<bool>()).prop_map(|(which, by_time)| Act::Backfill(which, by_time)),
     ]

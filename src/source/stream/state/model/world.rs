@@ -1,7 +1,6 @@
 //! The world around a machine: Pepay's events, the wire, the store, and the promises of the
 //! machine.
 
-mod lies;
 mod manual_backfill;
 mod pepay;
 mod promises;
@@ -11,7 +10,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 use super::super::frames::Room;
 use super::super::*;
-use super::{Act, Kind, Lie, Newer, Replay, Subscribed};
+use super::{Act, Kind, Newer, PageFault, Replay, Subscribed};
 use crate::domain::clock::UnixMillis;
 use crate::domain::event::EventId;
 use crate::pepay::error::{Failure, FailureKind};
@@ -76,9 +75,9 @@ pub(super) struct World {
     cursor: Option<Position>,
     history: Option<String>,
     /// The fault of the next page of a walk.
-    lie: Option<Lie>,
+    page_fault: Option<PageFault>,
     /// Whether there was a fault in this reading of the list, and in the one before it.
-    lied: [bool; 2],
+    had_fault: [bool; 2],
     /// Whether the last page has not arrived.
     unread: bool,
     /// The first event that the stream has to bring.
@@ -122,8 +121,8 @@ impl World {
             stored: BTreeSet::new(),
             cursor: None,
             history: None,
-            lie: None,
-            lied: [false; 2],
+            page_fault: None,
+            had_fault: [false; 2],
             unread: false,
             first: None,
             holes: 0,
@@ -157,7 +156,7 @@ impl World {
                     let is_top = query.starting_after.is_none() && query.ending_before.is_none();
                     // A page that did not arrive is no reading.
                     if is_top && !std::mem::take(&mut self.unread) {
-                        self.lied = [false, self.lied[0]];
+                        self.had_fault = [false, self.had_fault[0]];
                     }
                     self.listing = Some((query, narrowing, None));
                 }
@@ -222,10 +221,10 @@ impl World {
                     let (query, narrowing) = (query.clone(), *narrowing);
                     let answer = self.answer(&query, narrowing);
                     let is_walk = self.machine.listing == Some(Asker::Walk);
-                    let answer = match self.lie.take_if(|_| is_walk && self.lied == [false; 2]) {
-                        Some(lie) => {
-                            self.lied[0] = true;
-                            self.falsify(lie, answer)
+                    let answer = match self.page_fault.take_if(|_| is_walk && self.had_fault == [false; 2]) {
+                        Some(fault) => {
+                            self.had_fault[0] = true;
+                            self.with_fault(fault, answer)
                         }
                         None => answer,
                     };
@@ -291,7 +290,7 @@ impl World {
             Act::LoseFrame => {
                 self.wire.as_mut().and_then(VecDeque::pop_front);
             }
-            Act::Lie(lie) => self.lie = Some(lie),
+            Act::WrongPage(fault) => self.page_fault = Some(fault),
             Act::Reconnect => self.machine.reconnect(),
             Act::Backfill(which, by_time) => self.backfill(which, by_time),
         }
@@ -308,7 +307,7 @@ impl World {
 
     /// Ends the faults, and checks that every event of Pepay is stored in the end.
     pub(super) fn heal(&mut self) {
-        self.lie = None;
+        self.page_fault = None;
         if !(self.forgotten..self.log.len()).any(|index| self.is_listed(index)) {
             // A list without events is not believed until it shows one.
             self.create(0, Kind::Order);

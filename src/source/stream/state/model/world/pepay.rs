@@ -99,4 +99,38 @@ impl World {
         let (received_at, server_time) = (self.now.wall, Some(self.now.wall));
         Ok(Page { events, last, has_more, skipped: None, received_at, server_time })
     }
+
+    /// Returns the answer with the fault `fault`.
+    pub(super) fn with_fault(
+        &self,
+        fault: PageFault,
+        answer: Result<Page, Failure>,
+    ) -> Result<Page, Failure> {
+        let mut page = answer?;
+        match fault {
+            PageFault::Empty => {
+                (page.events, page.last, page.has_more) = (Vec::new(), None, false);
+            }
+            PageFault::CutOff => page.has_more = false,
+            PageFault::Top => {
+                let asked = self.listing.as_ref().unwrap().0.clone();
+                let top = ListQuery { starting_after: None, ending_before: None, ..asked };
+                return self.answer(&top, self.listing.as_ref().unwrap().1);
+            }
+            PageFault::Shuffled if self.ordered_ids => {
+                page.events.reverse();
+                page.last = page.events.last().map(|event| event.id.clone());
+            }
+            // The order of events of one second is not known if their ids do not show it.
+            PageFault::Shuffled => {}
+            PageFault::OldOnTop if page.events.is_empty() => {}
+            PageFault::OldOnTop => {
+                let id: EventId = "evt_odd".parse().unwrap();
+                let odd = Event { id, created: 1, ..self.event(0) };
+                page.events.insert(0, odd);
+            }
+            PageFault::Unreadable => return Err(failure(FailureKind::Malformed)),
+        }
+        Ok(page)
+    }
 }

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use http::StatusCode;
 use pepay_bridge::domain::event::EventId;
-use pepay_bridge::simulator::fault::list::{Damage, Lie, When};
-use pepay_bridge::simulator::fault::{Door, Ending, Fault, RetryAfter};
+use pepay_bridge::simulator::fault::list::{Damage, PageFault, When};
+use pepay_bridge::simulator::fault::{Ending, Endpoint, Fault, RetryAfter};
 use pepay_bridge::simulator::options::Options;
 use pepay_bridge::simulator::target::Target;
 use serde_json::Value;
@@ -23,9 +23,9 @@ fn forgetful() -> Options {
     Options { replay_retention: 10, snapshot: 5, ..without_webhooks() }
 }
 
-fn answer(status: u16, body: Option<&str>) -> Lie {
+fn answer(status: u16, body: Option<&str>) -> PageFault {
     let status = StatusCode::from_u16(status).unwrap();
-    Lie::Answer { status, retry_after: None, body: body.map(str::to_owned) }
+    PageFault::Answer { status, retry_after: None, body: body.map(str::to_owned) }
 }
 
 /// Fails unless the events of each object were delivered in their order.
@@ -42,15 +42,15 @@ fn assert_in_order(target: &Target, ids: &[EventId], what: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_list_that_is_wrong_once_loses_and_reorders_no_event() {
     let denied = r#"{"success":false,"message":"maintenance"}"#;
-    let lies = [
-        (When::First, Lie::Empty { has_more: false }),
-        (When::Later, Lie::Empty { has_more: false }),
-        (When::First, Lie::Empty { has_more: true }),
-        (When::Later, Lie::Repeat),
-        (When::Later, Lie::Circle),
-        (When::First, Lie::Unsorted),
-        (When::Later, Lie::Unsorted),
-        (When::First, Lie::OldestOnTop),
+    let faults = [
+        (When::First, PageFault::Empty { has_more: false }),
+        (When::Later, PageFault::Empty { has_more: false }),
+        (When::First, PageFault::Empty { has_more: true }),
+        (When::Later, PageFault::Repeat),
+        (When::Later, PageFault::Circle),
+        (When::First, PageFault::Unsorted),
+        (When::Later, PageFault::Unsorted),
+        (When::First, PageFault::OldestOnTop),
         (When::Later, answer(404, None)),
         (When::Later, answer(400, None)),
         (When::First, answer(403, None)),
@@ -58,14 +58,14 @@ async fn a_list_that_is_wrong_once_loses_and_reorders_no_event() {
         (When::First, answer(502, Some("<html>Bad Gateway</html>"))),
         (When::First, answer(200, Some(r#"{"data":[{"id":"evt_1""#))),
     ];
-    let tell = async |(when, lie): (When, Lie)| {
-        let what = format!("{when:?} {lie:?}");
+    let tell = async |(when, page): (When, PageFault)| {
+        let what = format!("{when:?} {page:?}");
         let mut world = World::new(forgetful()).await;
         let target = world.target("orders").await;
         let bridge = world.bridge().await;
         let mut ids = world.simulator.play(5);
         caught_up(&bridge, ids.last().unwrap()).await;
-        world.simulator.inject(Fault::List { when, times: 1, lie }).unwrap();
+        world.simulator.inject(Fault::List { when, times: 1, page }).unwrap();
         interrupt(&world, Ending::Eof);
         ids.extend(world.simulator.play(230));
         soon(&what, target.until(|totals| totals.unique >= ids.len() as u64)).await;
@@ -74,20 +74,20 @@ async fn a_list_that_is_wrong_once_loses_and_reorders_no_event() {
         assert_each_once(&target, &ids);
         assert_in_order(&target, &ids, &what);
     };
-    join_all(lies.into_iter().map(tell)).await;
+    join_all(faults.into_iter().map(tell)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_list_that_stays_wrong_holds_no_live_event_for_long_and_closes_the_gap_once_it_is_right() {
-    let hour = Lie::Answer {
+    let hour = PageFault::Answer {
         status: StatusCode::TOO_MANY_REQUESTS,
         retry_after: Some(RetryAfter::Seconds(3600)),
         body: None,
     };
-    let lies = [
-        (When::Any, Lie::Empty { has_more: false }, true),
-        (When::Any, Lie::Empty { has_more: true }, true),
-        (When::Later, Lie::Repeat, true),
+    let faults = [
+        (When::Any, PageFault::Empty { has_more: false }, true),
+        (When::Any, PageFault::Empty { has_more: true }, true),
+        (When::Later, PageFault::Repeat, true),
         (When::Any, answer(403, None), true),
         (When::Later, answer(404, None), true),
         (When::Any, answer(200, Some(r#"{"success":false,"message":"maintenance"}"#)), true),
@@ -95,15 +95,15 @@ async fn a_list_that_stays_wrong_holds_no_live_event_for_long_and_closes_the_gap
         // The bridge waits for the whole hour, so the gap does not close during the test.
         (When::Any, hour, false),
     ];
-    let tell = async |(when, lie, heals): (When, Lie, bool)| {
-        let what = format!("{when:?} {lie:?}");
+    let tell = async |(when, page, heals): (When, PageFault, bool)| {
+        let what = format!("{when:?} {page:?}");
         let mut world = World::new(forgetful()).await;
         let target = world.target("orders").await;
         world.set("STREAMS__COMMERCE__HOLD_LIMIT", "1s");
         let bridge = world.bridge().await;
         let mut ids = world.simulator.play(5);
         caught_up(&bridge, ids.last().unwrap()).await;
-        world.simulator.inject(Fault::List { when, times: u32::MAX, lie }).unwrap();
+        world.simulator.inject(Fault::List { when, times: u32::MAX, page }).unwrap();
         let (began, asked) = (Instant::now(), world.simulator.statistics().list_requests);
         interrupt(&world, Ending::Eof);
         ids.extend(world.simulator.play(150));
@@ -133,7 +133,7 @@ async fn a_list_that_stays_wrong_holds_no_live_event_for_long_and_closes_the_gap
         }
         assert!(bridge.stop().await.0.success());
     };
-    join_all(lies.into_iter().map(tell)).await;
+    join_all(faults.into_iter().map(tell)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -141,9 +141,9 @@ async fn a_list_that_hangs_or_asks_for_an_hour_of_waiting_holds_no_live_event_fo
     let mut world = World::new(forgetful()).await;
     let target = world.target("orders").await;
     world.set("STREAMS__COMMERCE__HOLD_LIMIT", "1s");
-    let hang = Fault::Delay { door: Door::Rest, times: 1, wait: Duration::from_hours(1) };
+    let hang = Fault::Delay { endpoint: Endpoint::Rest, times: 1, wait: Duration::from_hours(1) };
     let hour = Fault::Answer {
-        door: Door::Rest,
+        endpoint: Endpoint::Rest,
         times: 1,
         status: StatusCode::TOO_MANY_REQUESTS,
         retry_after: Some(RetryAfter::Seconds(3600)),
@@ -177,7 +177,7 @@ async fn a_damaged_entry_is_reported_and_its_neighbours_are_stored() {
         (Damage::Surrogate, true),
         (Damage::Overflow, true),
     ];
-    let spoil = async |(damage, is_event): (Damage, bool)| {
+    let corrupt = async |(damage, is_event): (Damage, bool)| {
         let mut world = World::new(forgetful()).await;
         let target = world.target("orders").await;
         let bridge = world.bridge().await;
@@ -185,9 +185,9 @@ async fn a_damaged_entry_is_reported_and_its_neighbours_are_stored() {
         caught_up(&bridge, ids.last().unwrap()).await;
         assert!(bridge.stop().await.0.success());
         ids.extend(world.simulator.play(130));
-        world.simulator.inject(Fault::Spoil { id: ids[70].to_string(), damage }).unwrap();
+        world.simulator.inject(Fault::Corrupt { id: ids[70].to_string(), damage }).unwrap();
         let bridge = world.bridge().await;
-        let spoilt = ids[70].clone();
+        let corrupt_id = ids[70].clone();
         if !is_event {
             ids.remove(70);
         }
@@ -202,9 +202,9 @@ async fn a_damaged_entry_is_reported_and_its_neighbours_are_stored() {
         let skipped: Vec<_> = log.iter().map(message).filter(|text| text.contains("are skipped")).collect();
         assert_eq!(skipped.is_empty(), is_event, "{damage:?}: {skipped:?}");
         let has_id = !matches!(damage, Damage::Shape | Damage::Id);
-        assert!(is_event || !has_id || skipped[0].contains(spoilt.as_str()), "{damage:?}: {skipped:?}");
+        assert!(is_event || !has_id || skipped[0].contains(corrupt_id.as_str()), "{damage:?}: {skipped:?}");
     };
-    join_all(damages.into_iter().map(spoil)).await;
+    join_all(damages.into_iter().map(corrupt)).await;
 }
 
 /// Returns a page of the ten events after the one that is asked for. The first follow the last.

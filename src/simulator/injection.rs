@@ -1,4 +1,4 @@
-//! Every request of the protocol passes here first: the waiting faults apply, and refusals are counted.
+//! Applies the waiting faults to the requests of the protocol, and counts the refused ones.
 
 use axum::Extension;
 use axum::extract::{Request, State};
@@ -7,35 +7,35 @@ use axum::response::{IntoResponse, Response};
 use bytes::{BufMut, Bytes, BytesMut};
 use http::header::CONTENT_TYPE;
 
-use super::fault::{AtDoor, Door, Filling};
+use super::fault::{Endpoint, Filling, RequestFault};
 use super::server::Wire;
 use super::{Simulator, lock, refusal};
 
-/// Lets a request through `door`, unless a fault applies to it.
-pub(super) async fn pass(
-    State((door, simulator)): State<(Door, Simulator)>,
+/// Handles a request at `endpoint`: by the fault that waits for it, or else normally.
+pub(super) async fn apply(
+    State((endpoint, simulator)): State<(Endpoint, Simulator)>,
     Extension(wire): Extension<Wire>,
     request: Request,
     next: Next,
 ) -> Response {
-    let fault = lock(&simulator.0.faults).meet(door);
+    let fault = lock(&simulator.0.faults).meet(endpoint);
     let response = match fault {
         None => next.run(request).await,
-        Some(AtDoor::Delay(wait)) => {
+        Some(RequestFault::Delay(wait)) => {
             simulator.count(|statistics| statistics.delayed += 1);
             tokio::time::sleep(wait).await;
             next.run(request).await
         }
-        Some(AtDoor::Sever) => {
+        Some(RequestFault::Sever) => {
             wire.sever();
             simulator.count(|statistics| statistics.severed += 1);
             // It is never sent, since the connection is broken.
             return Response::default();
         }
-        Some(AtDoor::Answer { status, retry_after, body }) => {
+        Some(RequestFault::Answer { status, retry_after, body }) => {
             refusal::instead(status, retry_after.as_ref(), body, simulator.0.clock.now())
         }
-        Some(AtDoor::Large { status, bytes, filling }) => {
+        Some(RequestFault::Large { status, bytes, filling }) => {
             (status, [(CONTENT_TYPE, "application/json")], filled(bytes, filling)).into_response()
         }
     };
