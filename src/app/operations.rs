@@ -9,13 +9,15 @@ use tokio::sync::watch;
 use super::Reload;
 use super::parts::{Controls, route};
 use super::pauses::Pauses;
-use super::replicas::{Order, ask_stream};
+use super::replicas::ask_stream;
 use super::verify::{Asker, Verifier};
 use crate::alerts::Alerts;
 use crate::delivery;
 use crate::domain::alert::AlertOutcome;
 use crate::domain::event::{Environment, EventId};
-use crate::domain::operator::{BackfillFrom, OperationError, Routing, TargetInfo, TestOutcome, Verification};
+use crate::domain::operator::{
+    BackfillFrom, OperationError, Routing, StreamCommand, TargetInfo, TestOutcome, Verification,
+};
 use crate::domain::reload::{Changes, ReloadError};
 use crate::pepay::condition::{Condition, Path};
 use crate::store::Peers;
@@ -56,15 +58,12 @@ impl Operations {
         self.controls.borrow().target(name).cloned()
     }
 
-    /// Passes `order` to the stream called `name`, in the replica that reads it.
-    async fn order(&self, name: String, order: Order) -> Result<(), OperationError> {
+    /// Passes `command` to the stream called `name`, in the replica that reads it.
+    async fn command(&self, name: String, command: StreamCommand) -> Result<(), OperationError> {
         let control = self.controls.borrow().stream(&name)?;
-        let here = match &order {
-            Order::Reconnect => control.reconnect(),
-            Order::Backfill(from) => control.backfill(from.clone()),
-        };
+        let here = control.command(command.clone());
         match (&self.peers, here) {
-            (Some(peers), Err(OperationError::Elsewhere)) => ask_stream(peers, &name, &order).await,
+            (Some(peers), Err(OperationError::Elsewhere)) => ask_stream(peers, &name, &command).await,
             (_, done) => done,
         }
     }
@@ -85,11 +84,11 @@ impl web::Operations for Operations {
     }
 
     fn reconnect(&self, stream: &str) -> BoxFuture<'_, Result<(), OperationError>> {
-        Box::pin(self.order(stream.to_owned(), Order::Reconnect))
+        Box::pin(self.command(stream.to_owned(), StreamCommand::Reconnect))
     }
 
     fn backfill(&self, stream: &str, from: BackfillFrom) -> BoxFuture<'_, Result<(), OperationError>> {
-        Box::pin(self.order(stream.to_owned(), Order::Backfill(from)))
+        Box::pin(self.command(stream.to_owned(), StreamCommand::Backfill(from)))
     }
 
     fn verify(

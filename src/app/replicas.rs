@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::parts::Controls;
 use crate::config::Settings;
-use crate::domain::operator::{BackfillFrom, OperationError};
+use crate::domain::operator::{BackfillFrom, OperationError, StreamCommand};
 use crate::store::cluster::{Asked, Cluster};
 use crate::store::operator::OperatorStore;
 use crate::store::{AskError, Peers, Store};
@@ -208,9 +208,8 @@ impl Replicas {
 fn carry_out(controls: &watch::Receiver<Arc<Controls>>, asked: &Asked) -> Value {
     let name = asked.lease.strip_prefix("stream/").unwrap_or_default();
     let control = controls.borrow().stream(name);
-    let outcome = control.and_then(|control| match order(&asked.body) {
-        Some(Order::Reconnect) => control.reconnect(),
-        Some(Order::Backfill(from)) => control.backfill(from),
+    let outcome = control.and_then(|control| match command(&asked.body) {
+        Some(command) => control.command(command),
         None => {
             Err(OperationError::Refused("another replica has asked for what is not known here".to_owned()))
         }
@@ -222,18 +221,16 @@ fn carry_out(controls: &watch::Receiver<Arc<Controls>>, asked: &Asked) -> Value 
     }
 }
 
-/// A request to a stream.
-pub(super) enum Order {
-    Reconnect,
-    Backfill(BackfillFrom),
-}
-
-/// Sends a request to the replica that reads the stream `name`.
-pub(super) async fn ask_stream(peers: &Peers, name: &str, order: &Order) -> Result<(), OperationError> {
-    let body = match order {
-        Order::Reconnect => json!({ RECONNECT: true }),
-        Order::Backfill(BackfillFrom::Time(at)) => json!({ BACKFILL_TIME: at }),
-        Order::Backfill(BackfillFrom::After(id)) => json!({ BACKFILL_AFTER: id.as_str() }),
+/// Sends `command` to the replica that reads the stream `name`.
+pub(super) async fn ask_stream(
+    peers: &Peers,
+    name: &str,
+    command: &StreamCommand,
+) -> Result<(), OperationError> {
+    let body = match command {
+        StreamCommand::Reconnect => json!({ RECONNECT: true }),
+        StreamCommand::Backfill(BackfillFrom::Time(at)) => json!({ BACKFILL_TIME: at }),
+        StreamCommand::Backfill(BackfillFrom::After(id)) => json!({ BACKFILL_AFTER: id.as_str() }),
     };
     let answer = peers.ask_stream(name, body).await.map_err(unanswered)?;
     if answer.get(BUSY).is_some() {
@@ -245,15 +242,16 @@ pub(super) async fn ask_stream(peers: &Peers, name: &str, order: &Order) -> Resu
     }
 }
 
-fn order(body: &Value) -> Option<Order> {
+/// Reads the command of a request.
+fn command(body: &Value) -> Option<StreamCommand> {
     if body.get(RECONNECT).is_some() {
-        return Some(Order::Reconnect);
+        return Some(StreamCommand::Reconnect);
     }
     let text = |key: &str| body.get(key).and_then(Value::as_str);
     if let Some(at) = text(BACKFILL_TIME) {
-        return Some(Order::Backfill(BackfillFrom::Time(at.parse().ok()?)));
+        return Some(StreamCommand::Backfill(BackfillFrom::Time(at.parse().ok()?)));
     }
-    Some(Order::Backfill(BackfillFrom::After(text(BACKFILL_AFTER)?.parse().ok()?)))
+    Some(StreamCommand::Backfill(BackfillFrom::After(text(BACKFILL_AFTER)?.parse().ok()?)))
 }
 
 /// Returns a status as JSON. A status can always be serialized.

@@ -16,7 +16,8 @@ use super::filter::TypeFilter;
 
 pub use bulk::{BulkMove, BulkReplay, BulkWork};
 pub use running::{
-    Agreement, BackfillFrom, Mismatch, OperationError, Part, Routing, TargetInfo, TestOutcome, Verification,
+    Agreement, BackfillFrom, Mismatch, OperationError, Part, Routing, StreamCommand, TargetInfo, TestOutcome,
+    Verification,
 };
 
 /// An action of an operator on a delivery.

@@ -32,7 +32,7 @@ use crate::store::lease::Lease;
 
 pub use control::Control;
 
-use control::Orders;
+use control::Commands;
 use driver::NotConnected;
 use state::{ConnectStep, Narrowing};
 
@@ -107,7 +107,7 @@ pub struct Stream {
     clock: Clock,
     jitter: Jitter,
     status: watch::Sender<StreamStatus>,
-    orders: Orders,
+    commands: Commands,
 }
 
 impl Stream {
@@ -126,9 +126,9 @@ impl Stream {
     ) -> Result<(Self, Control, watch::Receiver<StreamStatus>), BuildError> {
         let rest = Rest::new(account, clock.clone())?;
         let (status, shown) = watch::channel(StreamStatus::new(Arc::clone(&settings.name), clock.now()));
-        let (control, orders) = Control::new(status.clone(), clock.clone());
+        let (control, commands) = Control::new(status.clone(), clock.clone());
         let lease = inbox.stream_lease(&settings.name);
-        Ok((Self { settings, rest, inbox, lease, clock, jitter, status, orders }, control, shown))
+        Ok((Self { settings, rest, inbox, lease, clock, jitter, status, commands }, control, shown))
     }
 
     /// Goes on with the status of a predecessor of the same name, as far as it still applies: the

@@ -27,6 +27,15 @@ impl fmt::Display for BackfillFrom {
     }
 }
 
+/// A command of an operator to a running stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StreamCommand {
+    /// Open a new connection now.
+    Reconnect,
+    /// Compare Pepay's list from this place on with the store.
+    Backfill(BackfillFrom),
+}
+
 /// The result of a test event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct TestOutcome {

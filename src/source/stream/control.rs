@@ -5,7 +5,7 @@ use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 
 use crate::domain::clock::Clock;
-use crate::domain::operator::{BackfillFrom, OperationError};
+use crate::domain::operator::{BackfillFrom, OperationError, StreamCommand};
 use crate::domain::status::{BackfillStatus, StreamPhase, StreamStatus};
 
 /// The number of commands that may wait for the driver, which takes them within moments.
@@ -15,49 +15,38 @@ const WAITING: usize = 8;
 /// stream that replaces it has a new handle.
 #[derive(Clone, Debug)]
 pub struct Control {
-    orders: mpsc::Sender<Order>,
+    commands: mpsc::Sender<StreamCommand>,
     status: watch::Sender<StreamStatus>,
     clock: Clock,
 }
 
 /// The receiver of a stream's commands.
-pub(super) type Orders = mpsc::Receiver<Order>;
-
-/// A command to a stream.
-#[derive(Debug)]
-pub(super) enum Order {
-    /// Open a new connection now.
-    Reconnect,
-    /// Compare the history from this place on with the store.
-    Backfill(BackfillFrom),
-}
+pub(super) type Commands = mpsc::Receiver<StreamCommand>;
 
 impl Control {
-    pub(super) fn new(status: watch::Sender<StreamStatus>, clock: Clock) -> (Self, Orders) {
-        let (orders, taken) = mpsc::channel(WAITING);
-        (Self { orders, status, clock }, taken)
+    pub(super) fn new(status: watch::Sender<StreamStatus>, clock: Clock) -> (Self, Commands) {
+        let (commands, received) = mpsc::channel(WAITING);
+        (Self { commands, status, clock }, received)
     }
 
-    /// Ends the stream's connection, if it has one, and connects at once. The waits between tries
-    /// begin anew. A `Retry-After` of Pepay is still respected.
+    /// Has the stream carry out `command`. A reconnect ends the connection, if there is one, and
+    /// connects at once; the waits between tries begin anew, and a `Retry-After` of Pepay is still
+    /// respected. A backfill reads Pepay's list up to the cursor of the stream, beside the live
+    /// events, and stores the missing events. The cursor does not move. The status shows the
+    /// progress. The backfill ends with the process.
     ///
     /// # Errors
-    /// [`OperationError::Busy`] if several commands wait for the stream.
-    /// [`OperationError::Refused`] if the stream has stopped. [`OperationError::Elsewhere`] if
-    /// another replica reads it.
-    pub fn reconnect(&self) -> Result<(), OperationError> {
-        self.order(Order::Reconnect)
+    /// [`OperationError::Busy`] while several commands wait, or for a backfill while another one
+    /// runs. [`OperationError::Refused`] if the stream has stopped, or if a backfill would begin in
+    /// the future. [`OperationError::Elsewhere`] if another replica reads the stream.
+    pub fn command(&self, command: StreamCommand) -> Result<(), OperationError> {
+        match command {
+            StreamCommand::Reconnect => self.send(command),
+            StreamCommand::Backfill(from) => self.backfill(from),
+        }
     }
 
-    /// Reads Pepay's list from `from` up to the cursor of the stream, beside the live events, and
-    /// stores the missing events. The cursor does not move. The status shows the progress. The
-    /// backfill ends with the process.
-    ///
-    /// # Errors
-    /// [`OperationError::Busy`] while another backfill runs or several commands wait.
-    /// [`OperationError::Refused`] if `from` lies in the future or the stream has stopped.
-    /// [`OperationError::Elsewhere`] if another replica reads it.
-    pub fn backfill(&self, from: BackfillFrom) -> Result<(), OperationError> {
+    fn backfill(&self, from: BackfillFrom) -> Result<(), OperationError> {
         let now = self.clock.now();
         if matches!(from, BackfillFrom::Time(at) if at > now) {
             return Err(OperationError::Refused("a backfill cannot begin in the future".to_owned()));
@@ -82,7 +71,7 @@ impl Control {
         if !claimed {
             return Err(OperationError::Busy);
         }
-        self.order(Order::Backfill(from)).inspect_err(|_| {
+        self.send(StreamCommand::Backfill(from)).inspect_err(|_| {
             self.status.send_modify(|status| status.backfill = before);
         })
     }
@@ -100,13 +89,13 @@ impl Control {
         }
     }
 
-    fn order(&self, order: Order) -> Result<(), OperationError> {
+    fn send(&self, command: StreamCommand) -> Result<(), OperationError> {
         match self.status.borrow().phase {
             StreamPhase::Stopped => return Err(stopped()),
             StreamPhase::Standby => return Err(OperationError::Elsewhere),
             _ => {}
         }
-        self.orders.try_send(order).map_err(|error| match error {
+        self.commands.try_send(command).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => OperationError::Busy,
             mpsc::error::TrySendError::Closed(_) => stopped(),
         })

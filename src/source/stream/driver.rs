@@ -11,7 +11,7 @@ use futures_util::future::BoxFuture;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::control::{Order, Orders};
+use super::control::Commands;
 use super::plan;
 use super::report::Report;
 use super::state::{ConnectStep, Effect, Ending, Machine, Moment, Narrowing, Poll};
@@ -20,6 +20,7 @@ use super::{Auth, Settings, Stream};
 use crate::domain::backoff::Jitter;
 use crate::domain::clock::Clock;
 use crate::domain::event::{Environment, EventId};
+use crate::domain::operator::StreamCommand;
 use crate::pepay::error::{Failure, FailureKind};
 use crate::pepay::frame::{self, Frame};
 use crate::pepay::rest::{Page, Rest};
@@ -55,7 +56,7 @@ struct Driver {
     began: Instant,
     machine: Machine,
     report: Report,
-    orders: Orders,
+    commands: Commands,
     socket: Option<Socket>,
     connecting: Slot<Connected>,
     listing: Slot<Result<Page, Failure>>,
@@ -67,8 +68,8 @@ struct Driver {
 
 /// Runs `stream` while this process has its lease, until `stop` is cancelled.
 pub(super) async fn run(stream: Stream, stop: CancellationToken) {
-    let Stream { settings, rest, inbox, lease, clock, jitter, status, orders } = stream;
-    let (mut report, mut orders) = (Report::new(&settings, clock.clone(), status), Some(orders));
+    let Stream { settings, rest, inbox, lease, clock, jitter, status, commands } = stream;
+    let (mut report, mut commands) = (Report::new(&settings, clock.clone(), status), Some(commands));
     loop {
         let Some(tenure) = stop.run_until_cancelled(lease.held()).await else { break };
         report.began();
@@ -80,7 +81,7 @@ pub(super) async fn run(stream: Stream, stop: CancellationToken) {
             }
             () = stop.cancelled() => break,
         };
-        let Some(taken) = orders.take() else { break };
+        let Some(received) = commands.take() else { break };
         let mut driver = Driver {
             machine: Machine::new(settings.clone(), resume, jitter.clone()),
             settings: settings.clone(),
@@ -90,7 +91,7 @@ pub(super) async fn run(stream: Stream, stop: CancellationToken) {
             clock: clock.clone(),
             began: Instant::now(),
             report,
-            orders: taken,
+            commands: received,
             socket: None,
             connecting: None,
             listing: None,
@@ -104,7 +105,7 @@ pub(super) async fn run(stream: Stream, stop: CancellationToken) {
         }
         let (ended, returned) = driver.end().await;
         report = ended;
-        orders = Some(returned);
+        commands = Some(returned);
         if stop.is_cancelled() {
             break;
         }
@@ -144,7 +145,7 @@ impl Driver {
                 page = ready(&mut self.listing) => self.listed(page),
                 recorded = ready(&mut self.recording) => self.recorded(recorded),
                 held = ready(&mut self.comparing) => self.compared(held),
-                Some(order) = self.orders.recv() => self.ordered(&order),
+                Some(command) = self.commands.recv() => self.commanded(&command),
                 incoming = next_frame(self.socket.as_mut()), if self.machine.takes_frames() => {
                     self.received(incoming);
                 }
@@ -292,10 +293,10 @@ impl Driver {
         }
     }
 
-    fn ordered(&mut self, order: &Order) {
-        match order {
-            Order::Reconnect => self.machine.reconnect(),
-            Order::Backfill(from) => self.machine.backfill(from),
+    fn commanded(&mut self, command: &StreamCommand) {
+        match command {
+            StreamCommand::Reconnect => self.machine.reconnect(),
+            StreamCommand::Backfill(from) => self.machine.backfill(from),
         }
     }
 
@@ -306,7 +307,7 @@ impl Driver {
     }
 
     /// Ends the stream. Waits, within a limit, for the batch that is with the store.
-    async fn end(mut self) -> (Report, Orders) {
+    async fn end(mut self) -> (Report, Commands) {
         // The socket is closed first: another replica may connect now, and the store may be slow.
         if let Some(socket) = self.socket.take() {
             socket.close().await;
@@ -317,7 +318,7 @@ impl Driver {
             self.recorded(answer);
         }
         self.report.show(&self.machine);
-        (self.report, self.orders)
+        (self.report, self.commands)
     }
 
     fn now(&self) -> Moment {
