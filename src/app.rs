@@ -9,7 +9,7 @@ mod pauses;
 mod reload;
 mod replicas;
 mod supervisor;
-mod upkeep;
+mod tasks;
 mod verify;
 
 use std::net::SocketAddr;
@@ -18,7 +18,6 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 pub use self::error::Error;
 pub use self::parts::identities;
@@ -29,11 +28,12 @@ use self::operations::Operations;
 use self::parts::Parts;
 use self::reload::Fixed;
 use self::replicas::Replicas;
+use self::tasks::TaskGroups;
 use crate::alerts::{self, Alerts};
 use crate::config::{NamedFile, Settings};
 use crate::domain::backoff::Jitter;
 use crate::domain::clock::Clock;
-use crate::lifecycle::{Ended, HangUps, Signals, Stop, Tasks};
+use crate::lifecycle::{Ended, HangUps, Signals, Stop};
 use crate::store::Store;
 use crate::store::inbox::ClaimError;
 use crate::store::view::Backlog;
@@ -92,12 +92,7 @@ pub struct App {
     tokens: Tokens,
     trail: Trail,
     alerts: Alerts,
-    /// The tasks that take in and deliver events. They are stopped first.
-    work: Tasks,
-    /// The tasks that the work depends on. They are stopped once the work has ended.
-    base: Tasks,
-    base_stop: CancellationToken,
-    stop: Stop,
+    tasks: TaskGroups,
     grace: Duration,
     /// Reads the configuration again.
     load: Load,
@@ -147,8 +142,8 @@ impl App {
         let routes = settings.targets.iter().map(parts::route).collect();
         let opened = stop.soft.run_until_cancelled(Store::open(&settings.store, routes, stored.clone()));
         let (mut store, writer) = opened.await.ok_or(Error::Stopped)??;
-        let (mut work, mut base, base_stop) = (Tasks::default(), Tasks::default(), CancellationToken::new());
-        base.spawn_thread("store-writer", stop.soft.clone(), || writer.run())?;
+        let mut tasks = TaskGroups::new(stop.clone());
+        tasks.base.spawn_thread("store-writer", stop.soft.clone(), || writer.run())?;
         // The claim comes before anything is delivered or taken in.
         store.claim(identities(&settings), adopt || store.is_untouched().await).await?;
 
@@ -162,7 +157,7 @@ impl App {
         // Everything that can fail comes before the first request goes out.
         let prepared = parts.prepare(&settings)?;
         let pauses = store.operator.pauses().await?;
-        parts.replace(prepared, std::mem::take(&mut store.outboxes), &pauses, &mut work);
+        parts.replace(prepared, std::mem::take(&mut store.outboxes), &pauses, &mut tasks.work);
 
         let refusals = HttpRefusals::new(clock.clone());
         let view = View {
@@ -193,18 +188,16 @@ impl App {
         let trail = Trail::new(store.operator.clone(), now.clone(), jitter);
         let (admin_pages, sampler) = web::admin(view.clone(), render, &tokens, operations, trail.clone());
         let public_pages = web::public(view, webhooks);
-        let admin_pages = admin_pages.into();
-        listeners.serve(&stop, (&mut work, public_pages, refusals), (&mut base, admin_pages, &base_stop));
-        let soft = stop.soft.clone();
-        base.spawn("pauses", soft.clone(), worker.run(base_stop.clone()));
-        base.spawn("overview", soft.clone(), sampler.run(base_stop.clone()));
+        listeners.serve(&mut tasks, public_pages, refusals, admin_pages.into());
+        tasks.spawn_base("pauses", |stop| worker.run(stop));
+        tasks.spawn_base("overview", |stop| sampler.run(stop));
         if let Some(export) = traced {
-            base.spawn("traces", soft.clone(), export.run(base_stop.clone()));
+            tasks.spawn_base("traces", |stop| export.run(stop));
         }
-        base.spawn("alerts", soft.clone(), watcher.run(look, base_stop.clone()));
+        tasks.spawn_base("alerts", |stop| watcher.run(look, stop));
         let replicas = Replicas::of(&mut store, controls, &settings);
-        upkeep::spawn(&mut base, (&soft, &base_stop), &mut store, (housekeeping, replicas), shown);
-        base.spawn("metrics", soft, metrics.keep_up(base_stop.clone()));
+        tasks.spawn_upkeep(&mut store, housekeeping, replicas, shown);
+        tasks.spawn_base("metrics", |stop| metrics.keep_up(stop));
 
         let app = Self {
             public_address,
@@ -214,10 +207,7 @@ impl App {
             tokens,
             trail,
             alerts,
-            work,
-            base,
-            base_stop,
-            stop,
+            tasks,
             grace: settings.shutdown_grace,
             load,
             reload,
@@ -282,9 +272,9 @@ impl App {
         self.work_until_stopped().await;
         self.finish_work().await;
         let closed = tokio::time::timeout(CLOSE_LIMIT, self.store.close()).await;
-        self.base_stop.cancel();
+        self.tasks.base_stop.cancel();
         if closed.is_ok() {
-            while let Some(ended) = self.base.next().await {
+            while let Some(ended) = self.tasks.base.next().await {
                 self.judge(ended);
             }
         }
@@ -301,15 +291,15 @@ impl App {
 
     /// Resolves once a stop is requested. A task that ends although it must not requests a stop too.
     async fn work_until_stopped(&mut self) {
-        while !self.stop.soft.is_cancelled() {
+        while !self.tasks.stop.soft.is_cancelled() {
             tokio::select! {
-                () = self.stop.soft.cancelled() => {}
-                Some(ended) = self.work.next() => self.judge(ended),
-                Some(ended) = self.base.next() => self.judge(ended),
+                () = self.tasks.stop.soft.cancelled() => {}
+                Some(ended) = self.tasks.work.next() => self.judge(ended),
+                Some(ended) = self.tasks.base.next() => self.judge(ended),
                 Some(request) = self.reloads.recv() => self.serve_reload(request).await,
                 refused = self.store.refusal(), if self.fixed.reloads == 0 => {
                     self.refused = Some(ClaimError::Other(refused));
-                    self.stop.soft.cancel();
+                    self.tasks.stop.soft.cancel();
                 }
             }
         }
@@ -318,12 +308,12 @@ impl App {
 
     async fn finish_work(&mut self) {
         let deadline = Instant::now() + self.grace;
-        while !self.work.is_empty() {
+        while !self.tasks.work.is_empty() {
             tokio::select! {
-                Some(ended) = self.work.next() => self.judge(ended),
-                () = tokio::time::sleep_until(deadline), if !self.stop.hard.is_cancelled() => {
+                Some(ended) = self.tasks.work.next() => self.judge(ended),
+                () = tokio::time::sleep_until(deadline), if !self.tasks.stop.hard.is_cancelled() => {
                     tracing::warn!("the grace period is over: what is still in hand is abandoned");
-                    self.stop.hard.cancel();
+                    self.tasks.stop.hard.cancel();
                 }
             }
         }
@@ -335,7 +325,7 @@ impl App {
         if ended.is_crash() {
             tracing::error!(part = ended.name, panicked = ended.panicked, "a part has ended that must not");
             self.crashed.get_or_insert(ended);
-            self.stop.soft.cancel();
+            self.tasks.stop.soft.cancel();
         }
     }
 }

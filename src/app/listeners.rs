@@ -4,10 +4,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
 
 use super::error::Error;
-use crate::lifecycle::{Stop, Tasks};
+use super::tasks::TaskGroups;
+use crate::lifecycle::Stop;
 use crate::web::{self, HttpRefusals, Limits, Routes};
 
 /// The bound listeners, which are not served yet.
@@ -33,21 +33,18 @@ impl Listeners {
         Ok(Self { public, admin, keep_alive: settings.keep_alive, public_address, admin_address })
     }
 
-    /// Serves `public` in a task of `work`, until the soft stop. Serves `admin` in a task of `base`,
-    /// until `base_stop`, so that health and metrics can be read during the stop.
-    pub(super) fn serve(
-        self,
-        stop: &Stop,
-        (work, public, refusals): (&mut Tasks, Routes, HttpRefusals),
-        (base, admin, base_stop): (&mut Tasks, Routes, &CancellationToken),
-    ) {
-        let (soft, hard) = (stop.soft.clone(), stop.hard.clone());
+    /// Serves `public` in a task of the work, and notes in `refusals` the requests that no handler
+    /// takes. Serves `admin` in a task of the base, so that health and metrics can be read during the
+    /// stop.
+    pub(super) fn serve(self, tasks: &mut TaskGroups, public: Routes, refusals: HttpRefusals, admin: Routes) {
+        let Stop { soft, hard } = tasks.stop.clone();
         let limits = Limits::PUBLIC.keeping_alive(self.keep_alive);
         let serving = web::serve(self.public, public, limits, Some(refusals), soft.clone(), hard);
-        work.spawn("public listener", soft.clone(), serving);
+        tasks.work.spawn("public listener", soft, serving);
         let limits = Limits::ADMIN.keeping_alive(self.keep_alive);
-        let serving = web::serve(self.admin, admin, limits, None, base_stop.clone(), base_stop.clone());
-        base.spawn("admin listener", soft, serving);
+        tasks.spawn_base("admin listener", |stop| {
+            web::serve(self.admin, admin, limits, None, stop.clone(), stop)
+        });
     }
 }
 

@@ -137,14 +137,14 @@ impl App {
 
     async fn reload(&mut self) -> Result<Changes, ReloadError> {
         // Files and store may be on a disk that does not respond; a stop does not wait for it.
-        let stop = self.stop.soft.clone();
+        let stop = self.tasks.stop.soft.clone();
         let ready = stop.run_until_cancelled(self.make_ready()).await;
         let Ready { settings, prepared, outboxes, pauses, alerts } = ready.ok_or_else(stopping)??;
         // Nothing can fail from here on.
         self.fixed.reloads += 1;
         let mut changes = Changes { applied: prepared.changes.clone(), ..Changes::default() };
         let concerned = prepared.added_or_removed_targets.clone();
-        self.parts.replace(prepared, outboxes, &pauses, &mut self.work);
+        self.parts.replace(prepared, outboxes, &pauses, &mut self.tasks.work);
         self.apply_rest(&settings, &mut changes);
         if !self.alerts.are(settings.alerts.as_ref()) {
             self.alerts.replace(alerts);

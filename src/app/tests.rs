@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::config::{self, Input};
