@@ -121,6 +121,14 @@ pub struct Store {
     membership: Option<Membership>,
 }
 
+/// An opened database, and what goes with its kind.
+struct Database {
+    engine: Box<dyn Engine>,
+    reader: Reader,
+    leases: Leases,
+    progress: Arc<Progress>,
+}
+
 impl Store {
     /// Opens the store, creates or migrates it as needed, and takes its lock or lease. Nothing is
     /// committed until [`Committer::run`] runs on a thread of its own. If several processes may
@@ -139,26 +147,19 @@ impl Store {
                 let lock = open::prepare(path).await?;
                 let engine = SqliteEngine::open(path, durability, lock)?;
                 let reader = Reader::of_sqlite(open::open_reader_pool(path).await?, path);
-                Self::on(
-                    (Box::new(engine), reader),
-                    (settings, routes),
-                    clock,
-                    (Leases::sole(), Arc::default()),
-                )
-                .map_err(|error| open::database(path, &error))
+                let (engine, leases, progress) = (Box::new(engine), Leases::sole(), Arc::default());
+                let database = Database { engine, reader, leases, progress };
+                Self::on(database, settings, routes, clock).map_err(|error| open::database(path, &error))
             }
             Place::Server(server) => {
                 let progress = Arc::<Progress>::default();
                 let open = PostgresEngine::open(server, durability, Arc::clone(&progress));
                 let (engine, (address, pool)) = open.await?;
-                let (leases, reader) = (Leases::shared(), Reader::of_postgres(pool, address.shared.clone()));
-                let (mut store, committer) = Self::on(
-                    (Box::new(engine), reader),
-                    (settings, routes),
-                    clock,
-                    (leases.clone(), progress),
-                )
-                .map_err(|error| address.error(&error))?;
+                let (engine, leases) = (Box::new(engine), Leases::shared());
+                let reader = Reader::of_postgres(pool, address.shared.clone());
+                let database = Database { engine, reader, leases: leases.clone(), progress };
+                let (mut store, committer) =
+                    Self::on(database, settings, routes, clock).map_err(|error| address.error(&error))?;
                 let (tasks, writer) = (store.tasks.clone(), (committer.progress(), committer.stored()));
                 let look = move || tasks.wake();
                 // A pool of its own, so that the leases never wait for queries of readers.
@@ -172,13 +173,14 @@ impl Store {
         }
     }
 
-    /// Wires the handles and the committer of a store on `engine`.
+    /// Wires the handles and the committer of a store on `database`.
     fn on(
-        (mut engine, reader): (Box<dyn Engine>, Reader),
-        (settings, routes): (&Settings, Vec<Route>),
+        database: Database,
+        settings: &Settings,
+        routes: Vec<Route>,
         clock: Clock,
-        (leases, progress): (Leases, Arc<Progress>),
     ) -> Result<(Self, Committer), EngineError> {
+        let Database { mut engine, reader, leases, progress } = database;
         let (tasks, queue) = Tasks::new(QUEUE);
         let counters = Arc::<Counters>::default();
         for route in &routes {
@@ -193,8 +195,8 @@ impl Store {
         counters.set_unfinished(unfinished);
         let outboxes = opened.into_iter().map(|opened| Outbox::new(opened, tasks.clone(), clock.clone()));
         let outboxes = outboxes.collect();
-        let times = (clock.clone(), Arc::clone(&counters));
-        let committer = Committer::new(engine, queue, table, &leases, times, progress);
+        let counted = Arc::clone(&counters);
+        let committer = Committer::new(engine, queue, table, &leases, clock.clone(), counted, progress);
         let (refusing, refused) = watch::channel(None);
         let store = Self {
             inbox: Inbox {

@@ -134,7 +134,8 @@ impl Committer {
         queue: mpsc::Receiver<Message>,
         routes: RoutingTable,
         leases: &Leases,
-        (clock, counters): (Clock, Arc<Counters>),
+        clock: Clock,
+        counters: Arc<Counters>,
         progress: Arc<Progress>,
     ) -> Self {
         let meters = Meters::new(Arc::clone(&counters));

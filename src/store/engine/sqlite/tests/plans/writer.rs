@@ -15,6 +15,7 @@ use super::*;
 use crate::domain::delivery::{Next, OnUncertain};
 use crate::domain::event::EventId;
 use crate::domain::operator::Action;
+use crate::store::Database;
 use crate::store::engine::read::Reader;
 use crate::store::lease::Leases;
 use crate::store::outbox::Outbox;
@@ -202,9 +203,9 @@ async fn run_all(folder: &Path) -> BTreeSet<String> {
     let pool = open::open_reader_pool(&path).await.unwrap();
     let reader = Reader::of_sqlite(pool, &path);
     let clock = Clock::from_fn(|| NOW);
-    let engine = Box::new(engine);
-    let (mut store, committer) =
-        Store::on((engine, reader), (&settings, routes), clock, (Leases::sole(), Arc::default())).unwrap();
+    let (engine, leases, progress) = (Box::new(engine), Leases::sole(), Arc::default());
+    let database = Database { engine, reader, leases, progress };
+    let (mut store, committer) = Store::on(database, &settings, routes, clock).unwrap();
     let writer = std::thread::spawn(|| {
         committer.run();
         RUN.take()
