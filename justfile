@@ -33,7 +33,7 @@ doc:
 bench *arguments:
     cargo bench --locked {{ arguments }}
 
-# Runs one of the scripts in tests: api, browser, container, dependencies, deploy, failover, monitoring, receivers.
+# Runs one of the scripts in tests/, such as `just script receivers`.
 script name *arguments:
     tests/{{ name }}.sh {{ arguments }}
 

@@ -63,6 +63,15 @@
 //! | `delivery/dispatch.rs`, `delivery/order.rs` | a delivery waits for earlier ones of its lane, and for a place on the wire |
 //! | `delivery/attempt.rs`, `delivery/client.rs` | it is sent, and the outcome is recorded by [`store::outbox`] |
 //!
+//! An event of the stream comes in by other files, and goes on from `store/inbox.rs` like a webhook:
+//!
+//! | file | what happens |
+//! |---|---|
+//! | `source/stream/wire.rs`, `pepay/frame.rs` | a frame is read and parsed as an event |
+//! | `source/stream/driver.rs` | it is given to the state machine, whose effects are carried out |
+//! | `source/stream/state.rs`, `source/stream/state/intake.rs` | it is taken in, held while earlier events may be missing, and put into a batch with the cursor |
+//! | `source/backfill.rs`, `source/reconcile.rs` | how Pepay's list is walked to fill a gap, and compared by a sweep |
+//!
 //! # Glossary
 //! | word | means |
 //! |---|---|
