@@ -117,8 +117,8 @@ impl PauseWorker {
             let Some(until) = control.take_unsaved_retry_after() else { continue };
             let target = &*target.name;
             let address = control.settings().address_digest();
-            let wish = until.map(|until| RetryAfter { until, address });
-            if let Err(error) = self.operator.set_retry_after(target, wish).await {
+            let retry_after = until.map(|until| RetryAfter { until, address });
+            if let Err(error) = self.operator.set_retry_after(target, retry_after).await {
                 all_saved = false;
                 control.retry_after_is_unsaved();
                 tracing::warn!(target, %error, "the Retry-After of a target cannot be saved, trying again");

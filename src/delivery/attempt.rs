@@ -234,11 +234,11 @@ impl Context {
         let mut failures = 0;
         loop {
             match self.recovered().await {
-                Ok((attempts, left_alone)) => {
+                Ok((attempts, retry_after_until)) => {
                     for attempt in &attempts {
                         self.report_cut_off(attempt);
                     }
-                    return left_alone;
+                    return retry_after_until;
                 }
                 Err(error) if self.is_superseded(&error) => return None,
                 Err(error) => {
@@ -251,8 +251,8 @@ impl Context {
     }
 
     async fn recovered(&self) -> Result<(Vec<InterruptedAttempt>, Option<UnixMillis>), RecordError> {
-        let left_alone = self.log.left_alone(&self.client.settings().address_digest()).await?;
-        Ok((self.log.recover(self.retry.on_uncertain).await?, left_alone))
+        let retry_after_until = self.log.retry_after(&self.client.settings().address_digest()).await?;
+        Ok((self.log.recover(self.retry.on_uncertain).await?, retry_after_until))
     }
 
     async fn pause(&self, failures: u32) {

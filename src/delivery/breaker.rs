@@ -18,21 +18,22 @@ const LONGEST_INTERVAL: Duration = Duration::from_mins(1);
 
 /// The intervals for a target that answers every request with an error, such as 500. It may take the
 /// next event, so first attempts go on one at a time.
-const TRICKLE: Ladder =
-    Ladder { first: Duration::from_millis(5), step: 500, longest: Duration::from_secs(1) };
+const TRICKLE: ProbeIntervals =
+    ProbeIntervals { first: Duration::from_millis(5), step: 500, longest: Duration::from_secs(1) };
 
 /// The intervals for a target that answers that it is busy. It may mean the event alone, but is to be
 /// spared.
-const SPARING: Ladder = Ladder { first: Duration::from_millis(300), step: 8, longest: LONGEST_INTERVAL };
+const SPARING: ProbeIntervals =
+    ProbeIntervals { first: Duration::from_millis(300), step: 8, longest: LONGEST_INTERVAL };
 
 /// Intervals that double after each `step` probes.
-struct Ladder {
+struct ProbeIntervals {
     first: Duration,
     step: u32,
     longest: Duration,
 }
 
-impl Ladder {
+impl ProbeIntervals {
     fn interval(&self, probes: u32) -> Duration {
         self.first.saturating_mul(1 << (probes / self.step).min(16)).min(self.longest)
     }

@@ -80,7 +80,7 @@ impl Pause {
 
     /// Notes the `stored` end of the target's `Retry-After`, unless a later answer is not stored yet.
     /// Returns the end that counts.
-    pub(super) fn go_on_waiting(&self, stored: Option<UnixMillis>) -> Option<UnixMillis> {
+    pub(super) fn restore_retry_after(&self, stored: Option<UnixMillis>) -> Option<UnixMillis> {
         if !self.unsaved_retry_after.load(SeqCst) {
             self.retry_after_until.store(stored.map_or(0, |until| until.0), SeqCst);
         }

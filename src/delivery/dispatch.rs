@@ -138,7 +138,7 @@ impl Dispatcher {
     async fn deliver(&mut self, tenure: &Tenure, stop: CancellationToken, abandon: &CancellationToken) {
         let mut over = pin!(tenure.over());
         tokio::select! {
-            stored = self.context.recover() => self.go_on_waiting(stored),
+            stored = self.context.recover() => self.restore_retry_after(stored),
             () = &mut over => return,
             () = stop.cancelled() => return,
         }
@@ -163,7 +163,7 @@ impl Dispatcher {
             }
             let wake = self.sleep(start_at, search.is_some() || acting.is_some());
             // Neither a search nor an arrival may show deliveries as they were before an action.
-            let hears = search.is_none() && acting.is_none();
+            let takes_requests = search.is_none() && acting.is_none();
             tokio::select! {
                 arrival = self.arrivals.next(), if acting.is_none() => match arrival {
                     Arrival::New(arrived) => self.take_arrived(arrived),
@@ -171,7 +171,7 @@ impl Dispatcher {
                     // The store has ended before its stop was requested, which stops the bridge.
                     Arrival::Closed => return stop.cancelled().await,
                 },
-                request = self.requests.next(), if hears => acting = Some(self.act(request)),
+                request = self.requests.next(), if takes_requests => acting = Some(self.act(request)),
                 found = async { Some(search.as_mut()?.as_mut().await) }, if search.is_some() => {
                     search = None;
                     if let Some((search, found)) = found {
@@ -209,7 +209,7 @@ impl Dispatcher {
     /// Starts every attempt that may start. Returns when to try again, if that depends on the time.
     fn start(&mut self) -> Option<UnixMillis> {
         let now = self.context.clock.now();
-        if let Some(until) = self.left_alone_until(now) {
+        if let Some(until) = self.present_retry_after(now) {
             return Some(until);
         }
         while self.work.on_the_wire.len() + self.work.reading.len() < self.concurrency

@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 
 use super::json;
-use super::subject::{self, Thing};
+use super::subject::{self, ObjectKind};
 use crate::domain::event::{Environment, Event};
 
 /// One of the filters beside `types`.
@@ -143,7 +143,9 @@ fn admits(filter: Filter, value: &str, event: &Event) -> Option<bool> {
         Filter::InvoiceType => match field(event, filter) {
             Some(named) => Some(named == value),
             // An invoice with an order was made by the commerce side.
-            None if subject::thing(&event.kind, None) == Thing::Invoice && subject.order.is_some() => {
+            None if subject::object_kind(&event.kind, None) == ObjectKind::Invoice
+                && subject.order.is_some() =>
+            {
                 Some(value == "commerce")
             }
             None => None,

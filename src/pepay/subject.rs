@@ -16,7 +16,7 @@ pub const LONGEST_NAME: usize = 255;
 
 /// The kind of object that an event reports on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Thing {
+pub(super) enum ObjectKind {
     Order,
     Invoice,
     Payment,
@@ -59,19 +59,19 @@ pub(super) fn of(kind: &EventType, named: &Named<'_, 11>) -> Subject {
     let environment = environments.into_iter().flatten().find_map(environment);
     let invoice = || first(&[invoice, invoice_id]);
     let other_order = || first(&[commerce_order, commerce_order_id, order, order_id]);
-    match thing(kind, what) {
-        Thing::Order => {
+    match object_kind(kind, what) {
+        ObjectKind::Order => {
             let order = first(&[id, order, order_id]);
             Subject { object: order.clone(), order, invoice: invoice(), environment }
         }
-        Thing::Invoice => {
+        ObjectKind::Invoice => {
             let invoice = first(&[id]).or_else(invoice);
             Subject { object: invoice.clone(), order: other_order(), invoice, environment }
         }
-        Thing::Payment => {
+        ObjectKind::Payment => {
             Subject { object: first(&[id]), order: other_order(), invoice: invoice(), environment }
         }
-        Thing::Other => {
+        ObjectKind::Other => {
             let (order, invoice) = (other_order(), invoice());
             let object = first(&[id]).or_else(|| order.clone()).or_else(|| invoice.clone());
             Subject { object, order, invoice, environment }
@@ -80,20 +80,20 @@ pub(super) fn of(kind: &EventType, named: &Named<'_, 11>) -> Subject {
 }
 
 /// Returns the kind of object by the event's type; for an undocumented type by `data.object.object`.
-pub(super) fn thing(kind: &EventType, object: Option<&[u8]>) -> Thing {
+pub(super) fn object_kind(kind: &EventType, object: Option<&[u8]>) -> ObjectKind {
     let kind = kind.as_str();
     if kind.starts_with("commerce.order.") {
-        Thing::Order
+        ObjectKind::Order
     } else if kind.starts_with("invoice.") {
-        Thing::Invoice
+        ObjectKind::Invoice
     } else if kind.starts_with("invoice_payment.") {
-        Thing::Payment
+        ObjectKind::Payment
     } else {
         match object.and_then(json::text_or_number).as_deref() {
-            Some("commerce_order" | "order") => Thing::Order,
-            Some("invoice") => Thing::Invoice,
-            Some("invoice_payment" | "payment") => Thing::Payment,
-            _ => Thing::Other,
+            Some("commerce_order" | "order") => ObjectKind::Order,
+            Some("invoice") => ObjectKind::Invoice,
+            Some("invoice_payment" | "payment") => ObjectKind::Payment,
+            _ => ObjectKind::Other,
         }
     }
 }

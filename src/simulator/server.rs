@@ -78,7 +78,7 @@ async fn serve_connection(stream: TcpStream, router: Router, stop: CancellationT
         tracing::debug!(%error, "TCP_NODELAY was refused");
     }
     let wire = Wire::default();
-    let io = TokioIo::new(Cable { stream, wire: wire.clone() });
+    let io = TokioIo::new(BreakableStream { stream, wire: wire.clone() });
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(wire.clone());
         router.clone().oneshot(request)
@@ -106,12 +106,12 @@ async fn serve_connection(stream: TcpStream, router: Router, stop: CancellationT
 }
 
 /// A TCP stream that its [`Wire`] can break.
-struct Cable {
+struct BreakableStream {
     stream: TcpStream,
     wire: Wire,
 }
 
-impl AsyncRead for Cable {
+impl AsyncRead for BreakableStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -122,7 +122,7 @@ impl AsyncRead for Cable {
     }
 }
 
-impl AsyncWrite for Cable {
+impl AsyncWrite for BreakableStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         self.wire.check()?;
         Pin::new(&mut self.stream).poll_write(cx, buf)
@@ -152,7 +152,7 @@ impl AsyncWrite for Cable {
     }
 }
 
-impl Drop for Cable {
+impl Drop for BreakableStream {
     fn drop(&mut self) {
         // With a linger time of zero (SO_LINGER), closing sends a reset.
         if self.wire.check().is_err()

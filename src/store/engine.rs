@@ -277,15 +277,15 @@ pub(super) trait Engine: fmt::Debug + Send {
         now: UnixMillis,
     ) -> Result<Result<(), ActError>, EngineError>;
 
-    /// Stores the `Retry-After` of a target; with no `wish`, that it has none.
-    fn leave_alone(
+    /// Stores the `Retry-After` of a target; with no `retry_after`, that it has none.
+    fn set_retry_after(
         &mut self,
         target: &str,
-        wish: Option<&RetryAfter>,
+        retry_after: Option<&RetryAfter>,
     ) -> Result<Result<(), ActError>, EngineError>;
 
     /// Returns the stored `Retry-After` of a target.
-    fn left_alone(&mut self, target: TargetId) -> Result<Option<RetryAfter>, EngineError>;
+    fn retry_after(&mut self, target: TargetId) -> Result<Option<RetryAfter>, EngineError>;
 
     /// Writes an entry of the audit trail, once for each `key`, which is drawn at random.
     fn audit(&mut self, key: i64, entry: &Entry) -> Result<(), EngineError>;

@@ -207,7 +207,8 @@ impl OperatorStore {
     /// [`ActError::NoSuchTarget`], or [`ActError::Store`] if nothing was written.
     pub async fn set_paused(&self, target: &str, reason: Option<&str>) -> Result<(), ActError> {
         let (target, reason) = (target.to_owned(), reason.map(str::to_owned));
-        let pause = move |group: &mut Group<'_>| group.engine.pause(&target, reason.as_deref(), group.context.now);
+        let pause =
+            move |group: &mut Group<'_>| group.engine.pause(&target, reason.as_deref(), group.context.now);
         self.tasks.write(pause).await??;
         if let Some(peers) = self.peers.get() {
             peers.tell().await;
@@ -220,9 +221,13 @@ impl OperatorStore {
     ///
     /// # Errors
     /// [`ActError::NoSuchTarget`], or [`ActError::Store`] if nothing was written.
-    pub async fn set_retry_after(&self, target: &str, wish: Option<RetryAfter>) -> Result<(), ActError> {
+    pub async fn set_retry_after(
+        &self,
+        target: &str,
+        retry_after: Option<RetryAfter>,
+    ) -> Result<(), ActError> {
         let target = target.to_owned();
-        self.tasks.write(move |group| group.engine.leave_alone(&target, wish.as_ref())).await?
+        self.tasks.write(move |group| group.engine.set_retry_after(&target, retry_after.as_ref())).await?
     }
 
     /// Writes an entry to the audit trail, under a `key` that is drawn at random. The entry is

@@ -134,10 +134,10 @@ impl DeliveryLog {
     ///
     /// # Errors
     /// [`RecordError`] if the store cannot be read.
-    pub async fn left_alone(&self, address: &str) -> Result<Option<UnixMillis>, RecordError> {
+    pub async fn retry_after(&self, address: &str) -> Result<Option<UnixMillis>, RecordError> {
         let target = self.target;
-        let stored = self.tasks.read(move |group| group.engine.left_alone(target)).await?;
-        Ok(stored.filter(|wish| wish.address == address).map(|wish| wish.until))
+        let stored = self.tasks.read(move |group| group.engine.retry_after(target)).await?;
+        Ok(stored.filter(|stored| stored.address == address).map(|stored| stored.until))
     }
 }
 

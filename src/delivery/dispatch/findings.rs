@@ -55,13 +55,13 @@ impl Dispatcher {
 
     /// Goes on with the `Retry-After` of the last tenure, which may have been another process's: with
     /// the `stored` one, unless this process knows a later answer.
-    pub(super) fn go_on_waiting(&mut self, stored: Option<UnixMillis>) {
-        self.work.retry_after_until = self.pause.go_on_waiting(stored);
+    pub(super) fn restore_retry_after(&mut self, stored: Option<UnixMillis>) {
+        self.work.retry_after_until = self.pause.restore_retry_after(stored);
     }
 
     /// Returns until when nothing is started because of the target's `Retry-After`. A time well beyond
     /// `retry_max` is from before the clock was set back.
-    pub(super) fn left_alone_until(&mut self, now: UnixMillis) -> Option<UnixMillis> {
+    pub(super) fn present_retry_after(&mut self, now: UnixMillis) -> Option<UnixMillis> {
         let most = now.plus(self.context.retry.backoff.max() + SLOW_POLL);
         self.work.retry_after_until =
             self.work.retry_after_until.filter(|until| now < *until && *until <= most);

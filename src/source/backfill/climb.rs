@@ -21,15 +21,15 @@ pub(super) struct Climb {
     pub(super) after: EventId,
     /// The limit of its pages.
     pub(super) most: u16,
-    foothold: Foothold,
+    next: NextPage,
     /// The page to hand on next.
     ready: Option<Kept>,
     failures: u32,
 }
 
-/// The facts about the page to read next.
+/// What is known about the page to read next.
 #[derive(Debug, PartialEq, Eq)]
-enum Foothold {
+enum NextPage {
     /// It has to be the page after the known event.
     Known(EventId),
     /// This page was read, and is not yet proven to be the one after the known event.
@@ -53,15 +53,15 @@ pub(super) enum Climbed {
 
 impl Climb {
     pub(super) const fn new(known: EventId, after: EventId, most: u16) -> Self {
-        Self { after, most, foothold: Foothold::Known(known), ready: None, failures: 0 }
+        Self { after, most, next: NextPage::Known(known), ready: None, failures: 0 }
     }
 
     /// Returns the request for the next page.
     pub(super) fn query(&self) -> ListQuery {
-        let (starting_after, ending_before, limit) = match &self.foothold {
-            Foothold::Known(known) => (None, Some(known), LARGEST_PAGE),
-            Foothold::Unproven { oldest, .. } => (Some(oldest), None, 1),
-            Foothold::Proven { below, .. } => (None, Some(below), LARGEST_PAGE),
+        let (starting_after, ending_before, limit) = match &self.next {
+            NextPage::Known(known) => (None, Some(known), LARGEST_PAGE),
+            NextPage::Unproven { oldest, .. } => (Some(oldest), None, 1),
+            NextPage::Proven { below, .. } => (None, Some(below), LARGEST_PAGE),
         };
         ListQuery {
             starting_after: starting_after.cloned(),
@@ -80,17 +80,16 @@ impl Climb {
     /// Takes the answer to [`query`](Self::query). `top` is the lowest page of the descent.
     pub(super) fn page(&mut self, page: Page, top: &[Event]) -> Climbed {
         self.failures = 0;
-        match &mut self.foothold {
-            Foothold::Known(known) => {
+        match &mut self.next {
+            NextPage::Known(known) => {
                 let is_odd = page.events.iter().any(|event| event.id == *known);
                 let Some(oldest) = page.last.clone().filter(|_| !is_odd && !page.events.is_empty()) else {
                     return Climbed::Lost;
                 };
-                self.foothold =
-                    Foothold::Unproven { known: known.clone(), oldest, page: Kept::of(None, page) };
+                self.next = NextPage::Unproven { known: known.clone(), oldest, page: Kept::of(None, page) };
                 Climbed::Further
             }
-            Foothold::Unproven { known, page: kept, .. } => {
+            NextPage::Unproven { known, page: kept, .. } => {
                 if page.events.first().is_none_or(|event| event.id != *known) {
                     return Climbed::Lost;
                 }
@@ -98,7 +97,7 @@ impl Climb {
                 let below = known.clone();
                 self.hand_on(kept, below, top)
             }
-            Foothold::Proven { newest, .. } => {
+            NextPage::Proven { newest, .. } => {
                 let is_next = page.last.as_ref() == Some(newest);
                 let mut kept = Kept::of(None, page);
                 let Some(newest) = kept.events.pop_if(|event| is_next && event.id == *newest) else {
@@ -121,7 +120,7 @@ impl Climb {
         }
         let mut ids = page.events.iter().map(|event| event.id.clone());
         let Some(newest) = ids.next() else { return Climbed::Lost };
-        self.foothold = Foothold::Proven { below: ids.next().unwrap_or(below), newest };
+        self.next = NextPage::Proven { below: ids.next().unwrap_or(below), newest };
         self.ready = Some(page);
         Climbed::Higher
     }

@@ -30,8 +30,8 @@ pub use effect::{Effect, Ending, Moment, Narrowing, Notice, Poll, Progress};
 use frames::{Frames, Limits};
 use gap::Gap;
 pub use link::ConnectStep;
-use link::{Link, Spell};
-use listing::Asker;
+use link::{Link, Stability};
+use listing::PagePurpose;
 use manual_backfill::ManualBackfill;
 use pace::{LeftOut, PageSize, RateLimiter, RetryTimer};
 use position::{cursor_after, is_past, position_after, position_of, position_on};
@@ -71,7 +71,7 @@ pub struct Machine {
     pending: Frames,
     recording: Option<Recording>,
     /// The purpose of the page that is being fetched.
-    listing: Option<Asker>,
+    listing: Option<PagePurpose>,
     sweeps: Option<Sweeps>,
     /// The backfill by an operator.
     manual: Option<ManualBackfill>,
@@ -99,7 +99,7 @@ pub struct Machine {
     /// Whether Pepay rejects the cursor.
     since_rejected: bool,
     /// How the last connections fared.
-    spell: Spell,
+    stability: Stability,
     /// The number of sweeps in a row that found events which the stream should have brought.
     behind: u32,
     /// Why the connection is to be replaced, if it is.
@@ -191,7 +191,7 @@ impl Machine {
             next_walk: Duration::ZERO,
             refusals: 0,
             since_rejected: false,
-            spell: Spell::default(),
+            stability: Stability::default(),
             behind: 0,
             replace_link: None,
             notices: VecDeque::new(),
@@ -246,7 +246,7 @@ impl Machine {
 
     /// Takes an event that has arrived on the connection.
     pub fn event(&mut self, now: Moment, event: Event) {
-        self.spell.brought();
+        self.stability.brought();
         self.last_frame = self.last_frame.max(event.created.min(self.pepay_time(now)));
         if self.history.is_some() {
             self.update_history(now);

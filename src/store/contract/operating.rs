@@ -325,14 +325,14 @@ async fn a_stopped_target_is_remembered_across_a_restart() {
     operator.set_paused("orders", None).await.unwrap();
     assert!(operator.pauses().await.unwrap().is_empty());
 
-    let wish = RetryAfter { until: NOW, address: "digest".to_owned() };
-    operator.set_retry_after("orders", Some(wish)).await.unwrap();
+    let retry_after = RetryAfter { until: NOW, address: "digest".to_owned() };
+    operator.set_retry_after("orders", Some(retry_after)).await.unwrap();
     let mut fixture = fixture.restart(per_object()).await;
     let (_arrivals, log) = fixture.outbox();
-    assert_eq!(log.left_alone("digest").await, Ok(Some(NOW)));
-    assert_eq!(log.left_alone("another").await, Ok(None));
+    assert_eq!(log.retry_after("digest").await, Ok(Some(NOW)));
+    assert_eq!(log.retry_after("another").await, Ok(None));
     fixture.store.operator.set_retry_after("orders", None).await.unwrap();
-    assert_eq!(log.left_alone("digest").await, Ok(None));
+    assert_eq!(log.retry_after("digest").await, Ok(None));
 }
 
 #[tokio::test]

@@ -221,12 +221,12 @@ async fn a_target_is_paused_from_the_first_time_on() {
 #[tokio::test]
 async fn the_last_wait_that_a_target_asked_for_replaces_earlier_ones() {
     let mut direct = Direct::new().await;
-    let wish = RetryAfter { until: NOW, address: "digest".to_owned() };
-    for wish in [Some(&wish), None] {
-        let leave_alone = |group: &mut Group<'_>| group.engine.leave_alone("orders", wish);
-        assert_eq!(twice(&mut direct, leave_alone), [Ok(Ok(())), Ok(Ok(()))]);
+    let hour = RetryAfter { until: NOW, address: "digest".to_owned() };
+    for retry_after in [Some(&hour), None] {
+        let set = |group: &mut Group<'_>| group.engine.set_retry_after("orders", retry_after);
+        assert_eq!(twice(&mut direct, set), [Ok(Ok(())), Ok(Ok(()))]);
     }
-    let elsewhere = direct.commit(|group| group.engine.leave_alone("elsewhere", Some(&wish)));
+    let elsewhere = direct.commit(|group| group.engine.set_retry_after("elsewhere", Some(&hour)));
     assert_eq!(elsewhere, Ok(Err(ActError::NoSuchTarget)));
 }
 

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use super::link::Link;
-use super::{Asker, Effect, Machine, Moment, Notice, Purpose, RetryTimer, Wake, position_after, position_on};
+use super::{
+    Effect, Machine, Moment, Notice, PagePurpose, Purpose, RetryTimer, Wake, position_after, position_on,
+};
 use crate::domain::event::{Received, Source};
 use crate::pepay::rest::{ListQuery, Page};
 use crate::source::backfill::{Hole, NoProgress, Reached, Step, Stretch, Walk};
@@ -188,10 +190,10 @@ impl Machine {
                         created_lte: None,
                         limit: 1,
                     };
-                    return self.list(now, wake, Asker::Beginning, query);
+                    return self.list(now, wake, PagePurpose::Beginning, query);
                 }
                 // A list that does not respond must not delay live events.
-                self.abandon_list_request(Asker::Beginning);
+                self.abandon_list_request(PagePurpose::Beginning);
                 Position { event: None, created: self.safe_time(now) }
             }
         };
@@ -244,7 +246,7 @@ impl Machine {
             match running.walk.step() {
                 Step::Ask(query) => {
                     let is_at_top = running.walk.is_at_top();
-                    let effect = self.list(now, wake, Asker::Walk, query)?;
+                    let effect = self.list(now, wake, PagePurpose::Walk, query)?;
                     if let (true, Gap::Open(OpenGap { walk: Some(running), .. })) = (is_at_top, &mut self.gap)
                     {
                         running.epoch = self.epoch;

@@ -9,11 +9,11 @@ use crate::source::stream::{Auth, Settings};
 /// How long a connection has to last (or `backoff_max`, if that is less) to be healthy. The next
 /// loss then begins a new series of waits. Shorter connections do not count, so that a server that
 /// accepts and closes does not cause a hot loop.
-const HEALTHY_SPELL: Duration = Duration::from_secs(30);
+const HEALTHY_FOR: Duration = Duration::from_secs(30);
 
 /// A live connection that lasts for this many times `backoff_min` is reliable too. A server that
 /// ends each connection after a while is then connected again at once.
-const LIVE_SPELL: u32 = 10;
+const LIVE_FOR: u32 = 10;
 
 /// The number of connections in a row that end early before that is reported.
 const THROWN_OUT: u32 = 3;
@@ -24,7 +24,7 @@ const FRUITLESS: u32 = 3;
 
 /// How the present connection and those before it have fared.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Spell {
+pub(super) struct Stability {
     /// The number of connections in a row that ended before they were reliable.
     short: u32,
     /// The number of these in a row that resumed and brought no event.
@@ -39,7 +39,7 @@ pub(super) struct Spell {
     steady: bool,
 }
 
-impl Spell {
+impl Stability {
     fn begin(&mut self, resumed: bool) {
         *self = Self { short: self.short, fruitless: self.fruitless, resumed, ..Self::default() };
     }
@@ -89,7 +89,7 @@ impl Machine {
     pub fn opened(&mut self, now: Moment) {
         let resuming = matches!(self.link, Link::Connecting { resuming: true });
         self.link = Link::Up { since: now.at, heard: now.at, pinged: now.at, stalled: None };
-        self.spell.begin(resuming);
+        self.stability.begin(resuming);
         self.refusals = 0;
         self.replace_link = None;
         self.epoch += 1;
@@ -107,8 +107,8 @@ impl Machine {
     /// Notes that everything before the live frames is stored.
     pub(super) fn went_live(&mut self, now: Moment) {
         if matches!(self.link, Link::Up { .. }) {
-            self.spell.live.get_or_insert(now.at);
-            if self.spell.short < THROWN_OUT {
+            self.stability.live.get_or_insert(now.at);
+            if self.stability.short < THROWN_OUT {
                 self.notices.push_back(Notice::Steady);
             }
         }
@@ -116,15 +116,15 @@ impl Machine {
 
     /// Notes that the connection is reliable, once it has lasted.
     fn note_steady(&mut self, now: Moment, since: Duration, wake: &mut Wake) {
-        if self.spell.steady {
+        if self.stability.steady {
             return;
         }
         let backoff = self.settings.backoff;
-        let lasted = since + HEALTHY_SPELL.min(backoff.max());
-        let live = self.spell.live.map(|live| live + (backoff.min() * LIVE_SPELL).min(backoff.max()));
+        let lasted = since + HEALTHY_FOR.min(backoff.max());
+        let live = self.stability.live.map(|live| live + (backoff.min() * LIVE_FOR).min(backoff.max()));
         if wake.is_due(now, live.map_or(lasted, |live| live.min(lasted))) {
-            self.spell.steady = true;
-            (self.spell.short, self.spell.fruitless) = (0, 0);
+            self.stability.steady = true;
+            (self.stability.short, self.stability.fruitless) = (0, 0);
             self.notices.push_back(Notice::Steady);
         }
     }
@@ -189,7 +189,7 @@ impl Machine {
         let Link::Up { since, .. } = self.link else { return };
         self.note_steady(now, since, &mut Wake::default());
         self.link = Link::Down;
-        if self.spell.steady {
+        if self.stability.steady {
             self.connects = RetryTimer::default();
         } else if !is_ours {
             self.note_thrown_out();
@@ -199,14 +199,14 @@ impl Machine {
     }
 
     fn note_thrown_out(&mut self) {
-        let Spell { resumed, brought, .. } = self.spell;
-        self.spell.short = self.spell.short.saturating_add(1);
-        self.spell.fruitless = if resumed && !brought { self.spell.fruitless + 1 } else { 0 };
-        if self.spell.short >= THROWN_OUT {
-            self.notices.push_back(Notice::ThrownOut { times: self.spell.short });
+        let Stability { resumed, brought, .. } = self.stability;
+        self.stability.short = self.stability.short.saturating_add(1);
+        self.stability.fruitless = if resumed && !brought { self.stability.fruitless + 1 } else { 0 };
+        if self.stability.short >= THROWN_OUT {
+            self.notices.push_back(Notice::ThrownOut { times: self.stability.short });
         }
-        if self.spell.fruitless >= FRUITLESS {
-            self.spell.fruitless = 0;
+        if self.stability.fruitless >= FRUITLESS {
+            self.stability.fruitless = 0;
             self.since_rejected = true;
             self.notices.push_back(Notice::CursorRefused);
         }

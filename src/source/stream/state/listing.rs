@@ -10,7 +10,7 @@ use crate::source::backfill::{NoProgress, Walk};
 
 /// The purpose of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Asker {
+pub(super) enum PagePurpose {
     Beginning,
     Walk,
     Sweep,
@@ -20,14 +20,14 @@ pub(super) enum Asker {
 impl Machine {
     /// Takes the answer to [`Effect::List`]. Returns what was wrong with it.
     pub fn page(&mut self, now: Moment, answer: Result<Page, Failure>) -> Option<Failure> {
-        let asker = self.listing.take();
-        let is_walk = matches!(asker, Some(Asker::Beginning | Asker::Walk));
+        let purpose = self.listing.take();
+        let is_walk = matches!(purpose, Some(PagePurpose::Beginning | PagePurpose::Walk));
         let mut is_stuck = false;
         let failure = match answer {
             Ok(page) => {
                 self.page_size.arrived();
                 self.note_time(now, &page);
-                match self.take_page(now, asker, page) {
+                match self.take_page(now, purpose, page) {
                     Ok(()) if is_walk => return None,
                     Ok(()) => {
                         self.lists = RetryTimer::default();
@@ -51,10 +51,10 @@ impl Machine {
         let is_odd = matches!(failure.kind, FailureKind::Rejected | FailureKind::Missing);
         let is_unreadable = failure.kind == FailureKind::Malformed && !is_stuck;
         let is_final = is_odd || is_unreadable;
-        let turned = self.walk_of(asker).is_some_and(|walk| walk.failed(is_final));
-        let halved = is_unreadable && !turned && self.halve(asker);
+        let turned = self.walk_of(purpose).is_some_and(|walk| walk.failed(is_final));
+        let halved = is_unreadable && !turned && self.halve(purpose);
         // A walk begins again at the top if its place leads nowhere or Pepay has forgotten it.
-        let forgotten = (is_odd || is_stuck) && !turned && self.restart(asker);
+        let forgotten = (is_odd || is_stuck) && !turned && self.restart(purpose);
         // Pepay may not know one of the parameters. The list is then read without it.
         let narrowed = failure.kind == FailureKind::Rejected && !turned && !forgotten && self.narrow(now);
         let changed = turned && is_final || halved || narrowed;
@@ -68,9 +68,9 @@ impl Machine {
         } else {
             pace.failed(now, backoff, &self.jitter, floor);
         }
-        match asker {
-            Some(Asker::Sweep) if !changed && !shrunk => self.sweep_failed(now),
-            Some(Asker::ManualBackfill) if !changed => self.manual_backfill_failed(&failure, refused),
+        match purpose {
+            Some(PagePurpose::Sweep) if !changed && !shrunk => self.sweep_failed(now),
+            Some(PagePurpose::ManualBackfill) if !changed => self.manual_backfill_failed(&failure, refused),
             _ => {}
         }
         Some(failure)
@@ -85,34 +85,34 @@ impl Machine {
     }
 
     /// Returns the walk that a page is for.
-    fn walk_of(&mut self, asker: Option<Asker>) -> Option<&mut Walk> {
-        match asker {
-            Some(Asker::Walk) => self.gap_walk(),
-            Some(Asker::ManualBackfill) => self.manual_backfill_walk(),
-            Some(Asker::Beginning | Asker::Sweep) | None => None,
+    fn walk_of(&mut self, purpose: Option<PagePurpose>) -> Option<&mut Walk> {
+        match purpose {
+            Some(PagePurpose::Walk) => self.gap_walk(),
+            Some(PagePurpose::ManualBackfill) => self.manual_backfill_walk(),
+            Some(PagePurpose::Beginning | PagePurpose::Sweep) | None => None,
         }
     }
 
     /// Requests half of an unreadable page next. Returns whether the page can be halved.
-    fn halve(&mut self, asker: Option<Asker>) -> bool {
-        match asker {
-            Some(Asker::Sweep) => self.halve_sweep(),
-            _ => self.walk_of(asker).is_some_and(Walk::unreadable),
+    fn halve(&mut self, purpose: Option<PagePurpose>) -> bool {
+        match purpose {
+            Some(PagePurpose::Sweep) => self.halve_sweep(),
+            _ => self.walk_of(purpose).is_some_and(Walk::unreadable),
         }
     }
 
     /// Begins the walk again at the top, if its last place was refused. Returns whether it was not
     /// at the top.
-    fn restart(&mut self, asker: Option<Asker>) -> bool {
-        self.walk_of(asker).filter(|walk| !walk.is_at_top()).map(Walk::restart).is_some()
+    fn restart(&mut self, purpose: Option<PagePurpose>) -> bool {
+        self.walk_of(purpose).filter(|walk| !walk.is_at_top()).map(Walk::restart).is_some()
     }
 
-    fn take_page(&mut self, now: Moment, asker: Option<Asker>, page: Page) -> Result<(), NoProgress> {
-        match asker {
-            Some(Asker::Beginning) => self.found_beginning(now, page),
-            Some(Asker::Walk) => return self.walked(now, page),
-            Some(Asker::Sweep) => return self.sweep_page(now, page),
-            Some(Asker::ManualBackfill) => return self.manual_backfill_page(page),
+    fn take_page(&mut self, now: Moment, purpose: Option<PagePurpose>, page: Page) -> Result<(), NoProgress> {
+        match purpose {
+            Some(PagePurpose::Beginning) => self.found_beginning(now, page),
+            Some(PagePurpose::Walk) => return self.walked(now, page),
+            Some(PagePurpose::Sweep) => return self.sweep_page(now, page),
+            Some(PagePurpose::ManualBackfill) => return self.manual_backfill_page(page),
             // The request was abandoned.
             None => {}
         }
@@ -123,19 +123,19 @@ impl Machine {
         &mut self,
         now: Moment,
         wake: &mut Wake,
-        asker: Asker,
+        purpose: PagePurpose,
         query: ListQuery,
     ) -> Option<Effect> {
-        let pace = match asker {
-            Asker::Beginning | Asker::Walk => self.walks,
-            Asker::Sweep | Asker::ManualBackfill => self.lists,
+        let pace = match purpose {
+            PagePurpose::Beginning | PagePurpose::Walk => self.walks,
+            PagePurpose::Sweep | PagePurpose::ManualBackfill => self.lists,
         };
         let from = pace.not_before.max(self.quiet_until).max(self.requests.next());
         if self.listing.is_some() || !wake.is_due(now, from) {
             return None;
         }
         self.requests.count(now);
-        self.listing = Some(asker);
+        self.listing = Some(purpose);
         // Parameters are not added again in the middle of a walk: a refusal would take it back to
         // the top.
         let is_first =
@@ -150,16 +150,16 @@ impl Machine {
         Some(Effect::List { query, narrowing })
     }
 
-    /// Abandons the request for `asker`, if there is one. Its answer is ignored, and the next request
+    /// Abandons the request for `purpose`, if there is one. Its answer is ignored, and the next request
     /// replaces it.
-    pub(super) fn abandon_list_request(&mut self, asker: Asker) {
-        self.listing.take_if(|listing| *listing == asker);
+    pub(super) fn abandon_list_request(&mut self, purpose: PagePurpose) {
+        self.listing.take_if(|listing| *listing == purpose);
     }
 
     /// Leaves the list to the walk of the gap, which does not wait for an answer to another request.
     pub(super) fn leave_list_to_walk(&mut self) {
         self.abandon_sweep();
-        self.abandon_list_request(Asker::ManualBackfill);
+        self.abandon_list_request(PagePurpose::ManualBackfill);
     }
 
     pub(super) fn be_quiet_for(&mut self, now: Moment, asked: Option<Duration>) {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::frames::{Frames, Room};
 use super::gap::OpenGap;
 use super::{
-    Asker, Effect, Gap, Link, Machine, Moment, Notice, Progress, Purpose, Wake, is_past, position_of,
+    Effect, Gap, Link, Machine, Moment, Notice, PagePurpose, Progress, Purpose, Wake, is_past, position_of,
     position_on,
 };
 use crate::domain::operator::BackfillFrom;
@@ -119,7 +119,7 @@ impl Machine {
                         return None;
                     }
                     let next = now.at + BETWEEN_PAGES;
-                    let effect = self.list(now, wake, Asker::ManualBackfill, query)?;
+                    let effect = self.list(now, wake, PagePurpose::ManualBackfill, query)?;
                     self.manual.as_mut()?.next = next;
                     return Some(effect);
                 }

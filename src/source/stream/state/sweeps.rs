@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::gap::OpenGap;
 use super::link::Link;
-use super::{Asker, Effect, Ending, Gap, Machine, Moment, Notice, Purpose, Wake};
+use super::{Effect, Ending, Gap, Machine, Moment, Notice, PagePurpose, Purpose, Wake};
 use crate::domain::event::Source;
 use crate::pepay::rest::Page;
 use crate::source::backfill::NoProgress;
@@ -134,7 +134,7 @@ impl Machine {
                 if !wake.is_due(now, sweeps.next_page) {
                     return None;
                 }
-                let effect = self.list(now, wake, Asker::Sweep, query)?;
+                let effect = self.list(now, wake, PagePurpose::Sweep, query)?;
                 if let Some(sweeps) = &mut self.sweeps {
                     sweeps.asked += 1;
                     if sweeps.asked >= PAGES {
@@ -276,7 +276,7 @@ impl Machine {
             sweeps.running = None;
             sweeps.settles = None;
         }
-        self.abandon_list_request(Asker::Sweep);
+        self.abandon_list_request(PagePurpose::Sweep);
     }
 
     /// Sweeps after a walk without a connection, which has brought the events of the gap.

@@ -22,30 +22,30 @@ pub(super) async fn pause(
     Ok(if known { Ok(()) } else { Err(ActError::NoSuchTarget) })
 }
 
-/// Stores the `Retry-After` of `target`; with no `wish`, that it has none.
-pub(super) async fn leave_alone(
+/// Stores the `Retry-After` of `target`; with no `retry_after`, that it has none.
+pub(super) async fn set_retry_after(
     session: &mut Session,
     target: &str,
-    wish: Option<&RetryAfter>,
+    retry_after: Option<&RetryAfter>,
 ) -> Result<Result<(), ActError>, sqlx::Error> {
     let update =
         "UPDATE target SET retry_after_until = $2::bigint, retry_after_address = $3::text WHERE name = $1";
-    let query = sqlx::query(update).bind(target).bind(wish.map(|wish| wish.until.0));
-    let known = session.execute(query.bind(wish.map(|wish| &*wish.address))).await? == 1;
+    let query = sqlx::query(update).bind(target).bind(retry_after.map(|one| one.until.0));
+    let known = session.execute(query.bind(retry_after.map(|one| &*one.address))).await? == 1;
     Ok(if known { Ok(()) } else { Err(ActError::NoSuchTarget) })
 }
 
 /// Returns the stored `Retry-After` of `target`.
-pub(super) async fn left_alone(
+pub(super) async fn retry_after(
     session: &mut Session,
     target: TargetId,
 ) -> Result<Option<RetryAfter>, sqlx::Error> {
     let select = "SELECT retry_after_until, retry_after_address FROM target \
                   WHERE id = $1 AND retry_after_until IS NOT NULL AND retry_after_address IS NOT NULL";
     let rows = session.rows(sqlx::query(select).bind(target.0)).await?;
-    let wish = |row: &PgRow| {
+    let read = |row: &PgRow| {
         let until = UnixMillis(row.try_get("retry_after_until")?);
         Ok(RetryAfter { until, address: row.try_get("retry_after_address")? })
     };
-    rows.first().map(wish).transpose()
+    rows.first().map(read).transpose()
 }

@@ -335,16 +335,16 @@ impl Engine for PostgresEngine {
         self.connection.call(async |session| hold::pause(session, target, reason, now).await)
     }
 
-    fn leave_alone(
+    fn set_retry_after(
         &mut self,
         target: &str,
-        wish: Option<&RetryAfter>,
+        retry_after: Option<&RetryAfter>,
     ) -> Result<Result<(), ActError>, EngineError> {
-        self.connection.call(async |session| hold::leave_alone(session, target, wish).await)
+        self.connection.call(async |session| hold::set_retry_after(session, target, retry_after).await)
     }
 
-    fn left_alone(&mut self, target: TargetId) -> Result<Option<RetryAfter>, EngineError> {
-        self.connection.call(async |session| hold::left_alone(session, target).await)
+    fn retry_after(&mut self, target: TargetId) -> Result<Option<RetryAfter>, EngineError> {
+        self.connection.call(async |session| hold::retry_after(session, target).await)
     }
 
     fn audit(&mut self, key: i64, entry: &Entry) -> Result<(), EngineError> {

@@ -59,28 +59,28 @@ pub(super) fn pause(
     Ok(if known { Ok(()) } else { Err(ActError::NoSuchTarget) })
 }
 
-/// Stores the `Retry-After` of `target`; with no `wish`, that it has none.
-pub(super) fn leave_alone(
+/// Stores the `Retry-After` of `target`; with no `retry_after`, that it has none.
+pub(super) fn set_retry_after(
     connection: &Connection,
     target: &str,
-    wish: Option<&RetryAfter>,
+    retry_after: Option<&RetryAfter>,
 ) -> rusqlite::Result<Result<(), ActError>> {
     let mut update = connection.prepare_cached(
         "UPDATE target SET retry_after_until = ?2, retry_after_address = ?3 WHERE name = ?1",
     )?;
-    let (until, address) = wish.map(|wish| (wish.until.0, &*wish.address)).unzip();
+    let (until, address) = retry_after.map(|one| (one.until.0, &*one.address)).unzip();
     let known = update.execute(params![target, until, address])? == 1;
     Ok(if known { Ok(()) } else { Err(ActError::NoSuchTarget) })
 }
 
 /// Returns the stored `Retry-After` of `target`.
-pub(super) fn left_alone(connection: &Connection, target: TargetId) -> rusqlite::Result<Option<RetryAfter>> {
+pub(super) fn retry_after(connection: &Connection, target: TargetId) -> rusqlite::Result<Option<RetryAfter>> {
     let mut select = connection.prepare_cached(
         "SELECT retry_after_until, retry_after_address FROM target \
          WHERE id = ?1 AND retry_after_until IS NOT NULL AND retry_after_address IS NOT NULL",
     )?;
-    let wish = |row: &Row<'_>| Ok(RetryAfter { until: UnixMillis(row.get(0)?), address: row.get(1)? });
-    select.query_row([target.0], wish).optional()
+    let read = |row: &Row<'_>| Ok(RetryAfter { until: UnixMillis(row.get(0)?), address: row.get(1)? });
+    select.query_row([target.0], read).optional()
 }
 
 /// The columns of a delivery that an action depends on.

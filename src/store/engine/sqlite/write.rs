@@ -202,16 +202,16 @@ impl Engine for SqliteEngine {
         Ok(act::pause(&self.connection, target, reason, now)?)
     }
 
-    fn leave_alone(
+    fn set_retry_after(
         &mut self,
         target: &str,
-        wish: Option<&RetryAfter>,
+        retry_after: Option<&RetryAfter>,
     ) -> Result<Result<(), ActError>, EngineError> {
-        Ok(act::leave_alone(&self.connection, target, wish)?)
+        Ok(act::set_retry_after(&self.connection, target, retry_after)?)
     }
 
-    fn left_alone(&mut self, target: TargetId) -> Result<Option<RetryAfter>, EngineError> {
-        Ok(act::left_alone(&self.connection, target)?)
+    fn retry_after(&mut self, target: TargetId) -> Result<Option<RetryAfter>, EngineError> {
+        Ok(act::retry_after(&self.connection, target)?)
     }
 
     fn audit(&mut self, key: i64, entry: &Entry) -> Result<(), EngineError> {

@@ -220,7 +220,7 @@ impl World {
                 if let Some((query, narrowing, None)) = &self.listing {
                     let (query, narrowing) = (query.clone(), *narrowing);
                     let answer = self.answer(&query, narrowing);
-                    let is_walk = self.machine.listing == Some(Asker::Walk);
+                    let is_walk = self.machine.listing == Some(PagePurpose::Walk);
                     let answer = match self.page_fault.take_if(|_| is_walk && self.had_fault == [false; 2]) {
                         Some(fault) => {
                             self.had_fault[0] = true;

@@ -279,7 +279,7 @@ fn a_list_that_refuses_its_parameters_is_asked_for_without_either_bound_of_time(
             created_lte: until,
             limit: 100,
         };
-        let asked = play.machine.list(play.now(), &mut Wake::default(), Asker::Sweep, query);
+        let asked = play.machine.list(play.now(), &mut Wake::default(), PagePurpose::Sweep, query);
         let Some(Effect::List { query, .. }) = asked else { panic!("{asked:?}") };
         assert_eq!((query.created_gte, query.created_lte), bounds);
         play.list_fails(FailureKind::Rejected);

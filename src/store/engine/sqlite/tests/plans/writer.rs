@@ -161,7 +161,7 @@ async fn work(store: &mut Store) {
     assert!(!heads(&all, NOW).await.is_empty());
     begin(&all, &arrived(&mut all_arrivals).await).await;
     assert_eq!(all.recover(OnUncertain::Hold).await.unwrap().len(), 1);
-    assert_eq!(all.left_alone("digest").await, Ok(None));
+    assert_eq!(all.retry_after("digest").await, Ok(None));
     act(store, Action::Cancel, "all", "evt_3000-1").await;
     sweep(store).await;
     // An event that was passed over has ended, and is looked at again.
