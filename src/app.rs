@@ -53,7 +53,7 @@ pub async fn run(settings: Settings, load: Load, mut hang_ups: HangUps, adopt: b
     let (signals, stop) = (Signals::listen()?, Stop::default());
     let run = async {
         let (clock, jitter) = (Clock::system(), random());
-        let app = match App::start(settings, load, (clock, jitter), stop.clone(), adopt).await {
+        let app = match App::start(settings, load, clock, jitter, stop.clone(), adopt).await {
             Err(Error::Stopped) => return Ok(()),
             started => started?,
         };
@@ -120,7 +120,8 @@ impl App {
     pub async fn start(
         settings: Settings,
         load: Load,
-        (clock, jitter): (Clock, Jitter),
+        clock: Clock,
+        jitter: Jitter,
         stop: Stop,
         adopt: bool,
     ) -> Result<Self, Error> {
@@ -149,8 +150,8 @@ impl App {
 
         let verifier = verify::Verifier::new(clock.clone());
         let housekeeping = store.housekeeping();
-        let telling = (clock.clone(), jitter.clone());
-        let (alerts, watcher) = alerts::watcher(settings.alerts.clone(), telling, housekeeping.here())?;
+        let (alerts, watcher) =
+            alerts::watcher(settings.alerts.clone(), clock.clone(), jitter.clone(), housekeeping.here())?;
         let saver = Arc::new(Notify::new());
         let (mut parts, webhooks, shown, controls) =
             Parts::new(&store, clock.clone(), jitter.clone(), stop.clone(), Arc::clone(&saver));

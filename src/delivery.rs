@@ -169,7 +169,7 @@ impl Target {
             places: Places::new(concurrency),
             breaker: Breaker::new(backoff),
             pace,
-            context: Arc::new(Context::new(client, log, (clock, jitter))),
+            context: Arc::new(Context::new(client, log, clock, jitter)),
             arrivals,
             requests,
             pause,

@@ -96,7 +96,8 @@ type Looking = BoxFuture<'static, Findings>;
 /// [`BuildError`] if the address cannot be used.
 pub fn watcher(
     settings: Option<Settings>,
-    (clock, jitter): (Clock, Jitter),
+    clock: Clock,
+    jitter: Jitter,
     here: watch::Receiver<bool>,
 ) -> Result<(Alerts, Watcher), BuildError> {
     let channel = settings.map(|settings| Channel::new(settings, clock.clone())).transpose()?;

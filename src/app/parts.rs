@@ -194,13 +194,13 @@ impl Parts {
                 replaced.push((before.control.clone(), control.clone()));
             }
             let (handle, hard) = (Handle { control, status }, hard.clone());
-            self.targets.replace(tasks, &soft, (settings, handle), |stop| target.run(stop, hard));
+            self.targets.replace(tasks, &soft, settings, handle, |stop| target.run(stop, hard));
         }
         for (subscription, stream, handle) in prepared.streams {
             if let Some(before) = self.streams.handle(subscription.name()) {
                 stream.follow(&before.status.borrow());
             }
-            self.streams.replace(tasks, &soft, (subscription, handle), |stop| stream.run(stop));
+            self.streams.replace(tasks, &soft, subscription, handle, |stop| stream.run(stop));
         }
         prepared.removed_targets.iter().for_each(|name| self.targets.stop(name));
         prepared.removed_streams.iter().for_each(|name| self.streams.stop(name));

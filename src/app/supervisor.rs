@@ -63,7 +63,8 @@ impl<S: Named, H> Supervisor<S, H> {
         &mut self,
         tasks: &mut Tasks,
         stop: &CancellationToken,
-        (settings, handle): (S, H),
+        settings: S,
+        handle: H,
         run: impl FnOnce(CancellationToken) -> F + Send + 'static,
     ) {
         let name = Arc::clone(settings.name());
@@ -116,7 +117,7 @@ mod tests {
         said: &mpsc::Sender<(u8, &'static str)>,
     ) -> oneshot::Sender<()> {
         let (said, (let_go, finished)) = (said.clone(), oneshot::channel());
-        supervisor.replace(tasks, &CancellationToken::new(), ("a".into(), ()), move |stop| async move {
+        supervisor.replace(tasks, &CancellationToken::new(), "a".into(), (), move |stop| async move {
             said.send((which, "begins")).await.unwrap();
             stop.cancelled().await;
             finished.await.unwrap();

@@ -67,7 +67,7 @@ impl Pausing {
         let mut worker = JoinSet::new();
         worker.spawn(work.run(CancellationToken::new()));
         let here = watch::Sender::new(true).subscribe();
-        let watched = alerts::watcher(None, (Clock::system(), random()), here).unwrap();
+        let watched = alerts::watcher(None, Clock::system(), random(), here).unwrap();
         let operations = Operations {
             controls,
             pauses,
@@ -146,7 +146,7 @@ async fn a_stop_does_not_wait_for_a_reload_whose_store_does_not_answer() {
         })
     };
     let stop = Stop::default();
-    let app = App::start(started, load, (Clock::system(), random()), stop.clone(), false).await.unwrap();
+    let app = App::start(started, load, Clock::system(), random(), stop.clone(), false).await.unwrap();
     let reload = app.reload_handle();
     let mut running = JoinSet::new();
     running.spawn(app.run());

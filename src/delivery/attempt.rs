@@ -66,7 +66,7 @@ struct Meters {
 
 impl Context {
     /// Creates the context. `clock` is the clock of due times.
-    pub(super) fn new(client: Arc<TargetClient>, log: DeliveryLog, (clock, jitter): (Clock, Jitter)) -> Self {
+    pub(super) fn new(client: Arc<TargetClient>, log: DeliveryLog, clock: Clock, jitter: Jitter) -> Self {
         let retry = client.settings().retry;
         let target = Arc::clone(&client.settings().name);
         let name = || target.to_string();
@@ -168,7 +168,7 @@ impl Context {
 
     async fn send(&self, job: &Job, number: u32, trace: Option<&traces::Attempt>) -> Report {
         let term = self.tenure.as_ref().map_or(0, |tenure| tenure.term().number());
-        self.client.send(job, (number, term), trace).await
+        self.client.send(job, number, term, trace).await
     }
 
     /// Sends `job`, where a repeat is allowed. A commit before each request would be wasted: only a

@@ -140,12 +140,13 @@ impl TargetClient {
         &self.clock
     }
 
-    /// Makes attempt `number` of `job`, as part of `trace` if there is one. Always ends, at the latest
+    /// Makes attempt `number` of `job` under `term`, as part of `trace` if there is one. Always ends, at the latest
     /// after the target's timeout and the time limit for the rest of an answer.
     pub(super) async fn send(
         &self,
         job: &Job,
-        (number, term): (u32, i64),
+        number: u32,
+        term: i64,
         trace: Option<&traces::Attempt>,
     ) -> Report {
         let mut headers = self.job_headers(job, number);

@@ -169,7 +169,7 @@ pub enum Unreached {
 /// # Errors
 /// [`Unreached`].
 pub async fn reach(settings: &Settings, rest: &Rest) -> Result<Identity, Unreached> {
-    match driver::connect(settings.clone(), rest.clone(), None, (None, Narrowing::Full)).await {
+    match driver::connect(settings.clone(), rest.clone(), None, None, Narrowing::Full).await {
         Ok((socket, identity)) => {
             socket.close().await;
             Ok(identity)

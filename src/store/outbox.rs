@@ -87,7 +87,7 @@ impl DeliveryLog {
         }
         let (authority, target) = (Authority::Owner(self.term), self.target);
         let act = move |group: &mut Group<'_>| {
-            let mut acted = carry_out(group, (authority, target), &acts)?;
+            let mut acted = carry_out(group, authority, target, &acts)?;
             acted.extend(refused.iter().cloned());
             if let Some(request) = &answers
                 && !group.engine.answer(request, &remote::answer(&acted).to_string())?
@@ -113,7 +113,7 @@ impl DeliveryLog {
     /// # Errors
     /// [`RecordError`] if nothing was written; the same may be tried again.
     pub async fn settle(&self, settlements: Vec<Settlement>) -> Result<(), RecordError> {
-        self.tasks.put(|reply| Settle::boxed((self.term, self.target), settlements, reply)).await
+        self.tasks.put(|reply| Settle::boxed(self.term, self.target, settlements, reply)).await
     }
 
     /// Settles the attempts that were on the wire when the last owner's process ended: by
@@ -147,7 +147,7 @@ pub(super) async fn act_on_unowned(
     target: TargetId,
     acts: Vec<Act>,
 ) -> Result<Vec<Acted>, RecordError> {
-    tasks.write(move |group| carry_out(group, (Authority::Unowned, target), &acts)).await
+    tasks.write(move |group| carry_out(group, Authority::Unowned, target, &acts)).await
 }
 
 /// Carries out `acts` on deliveries of `target`. No delivery is taken from a target that is
@@ -155,7 +155,8 @@ pub(super) async fn act_on_unowned(
 /// were chosen.
 fn carry_out(
     group: &mut Group<'_>,
-    (authority, target): (Authority, TargetId),
+    authority: Authority,
+    target: TargetId,
     acts: &[Act],
 ) -> Result<Vec<Acted>, EngineError> {
     let routes = group.context.routes;

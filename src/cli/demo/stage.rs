@@ -101,7 +101,7 @@ impl Stage {
 
         let bridge_stop = Stop::default();
         let load: app::Load = Arc::new(|| Err(vec!["the demo has nothing to read again".to_owned()]));
-        let app = App::start(settings, load, (clock, app::random()), bridge_stop.clone(), false);
+        let app = App::start(settings, load, clock, app::random(), bridge_stop.clone(), false);
         let app = app.await.map_err(Error::failure)?;
         let (public_url, admin_url) = (url(app.public_address), url(app.admin_address));
         let webhooks = Url::parse(&format!("{public_url}/webhooks/pepay")).map_err(Error::failure)?;

@@ -172,7 +172,7 @@ impl Driver {
             Effect::Connect { since, narrowing } => {
                 let (settings, rest) = (self.settings.clone(), self.rest.clone());
                 let inbox = Some(self.inbox.clone());
-                self.connecting = Some(connect(settings, rest, inbox, (since, narrowing)).boxed());
+                self.connecting = Some(connect(settings, rest, inbox, since, narrowing).boxed());
             }
             Effect::Disconnect(ending) => {
                 self.socket = None;
@@ -332,7 +332,8 @@ pub(super) async fn connect(
     settings: Settings,
     rest: Rest,
     inbox: Option<Inbox>,
-    (since, narrowing): (Option<EventId>, Narrowing),
+    since: Option<EventId>,
+    narrowing: Narrowing,
 ) -> Connected {
     let failed = |step, environment| move |failure| NotConnected { step, failure, environment };
     let token = match settings.auth {
@@ -350,7 +351,7 @@ pub(super) async fn connect(
         identified.map_err(failed(ConnectStep::Identity, None))?;
     }
     let secret = token.as_ref().map(|token| &token.secret);
-    let upgrade = plan::upgrade(&settings, (since.as_ref(), narrowing), rest.account(), secret, rest.key());
+    let upgrade = plan::upgrade(&settings, since.as_ref(), narrowing, rest.account(), secret, rest.key());
     match wire::connect(&rest, upgrade, settings.idle_timeout).await {
         Ok(socket) => Ok((socket, identity)),
         Err(failure) => Err(failed(ConnectStep::Upgrade, identity.environment)(failure)),

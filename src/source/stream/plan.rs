@@ -58,7 +58,8 @@ impl Endpoint {
 /// and is authorised by `token`, or without a token by the account's `key`.
 pub(super) fn upgrade(
     settings: &Settings,
-    (since, narrowing): (Option<&EventId>, Narrowing),
+    since: Option<&EventId>,
+    narrowing: Narrowing,
     account: &Account,
     token: Option<&SecretString>,
     key: Option<&HeaderValue>,
@@ -137,8 +138,7 @@ mod tests {
             ..settings()
         };
         let (since, token) = ("evt_1&x=2".parse().unwrap(), "t+k=".into());
-        let request =
-            |narrowing| upgrade(&settings, (Some(&since), narrowing), &account(), Some(&token), None);
+        let request = |narrowing| upgrade(&settings, Some(&since), narrowing, &account(), Some(&token), None);
         let upgrade = request(Narrowing::Full);
         assert_eq!(upgrade.address.path(), "/base/ws/commerce/events");
         assert_eq!(
@@ -190,7 +190,7 @@ mod tests {
     fn every_type_is_asked_for_by_naming_none() {
         let key = rest::sensitive("k3y");
         let settings = Settings { endpoint: Endpoint::Merchant, ..settings() };
-        let upgrade = upgrade(&settings, (None, Narrowing::Full), &account(), None, key.as_ref());
+        let upgrade = upgrade(&settings, None, Narrowing::Full, &account(), None, key.as_ref());
         assert_eq!(upgrade.address.path(), "/base/ws/merchant/events");
         assert_eq!(pairs(&upgrade), ["format=event_v1"]);
         assert_eq!(upgrade.key.unwrap().0, "x-api-key");

@@ -20,7 +20,8 @@ pub(in crate::store) struct Settle {
 
 impl Settle {
     pub(in crate::store) fn boxed(
-        (term, target): (Term, TargetId),
+        term: Term,
+        target: TargetId,
         settlements: Vec<Settlement>,
         reply: Reply<()>,
     ) -> Box<dyn Task> {
@@ -110,7 +111,7 @@ mod tests {
             answer: Vec::new(),
             next: Next::Delivered,
         };
-        Settle::boxed((Term(term), target), (0..count).map(settlement).collect(), oneshot::channel().0)
+        Settle::boxed(Term(term), target, (0..count).map(settlement).collect(), oneshot::channel().0)
     }
 
     fn events() -> Box<dyn Task> {

@@ -179,15 +179,16 @@ impl Actions<'_, '_> {
 
     /// Ends a delivery.
     fn end(&mut self, sequence: i64, found: &DeliveryRow, state: State) -> rusqlite::Result<Outcome> {
-        self.end_at((self.target, state), sequence, found)?;
+        self.end_at(self.target, sequence, found, state)?;
         Ok(Ok((found.lane, found.replays)))
     }
 
     fn end_at(
         &mut self,
-        (target, state): (TargetId, State),
+        target: TargetId,
         sequence: i64,
         found: &DeliveryRow,
+        state: State,
     ) -> rusqlite::Result<()> {
         let mut update = self.connection.prepare_cached(
             "UPDATE delivery SET state = ?3, due_at = NULL, lane = NULL, settled_at = ?4 \
@@ -257,7 +258,7 @@ impl Actions<'_, '_> {
             return Ok(Err(ActError::NotAllowed { state: found.state, allowed: &BulkMove::STATES }));
         }
         if is_there {
-            self.end_at((from, State::Cancelled), sequence, &found)?;
+            self.end_at(from, sequence, &found, State::Cancelled)?;
             return Ok(Err(ActError::AlreadyThere));
         }
         let (lane, rank) = match self.place(sequence)? {
@@ -289,7 +290,8 @@ impl Actions<'_, '_> {
 
     /// Returns the lane of an event and its rank there.
     fn place(&self, sequence: i64) -> rusqlite::Result<Result<(Option<i64>, i64), ActError>> {
-        let Some(queue) = self.context.routes.of(self.target).filter(|queue| TargetQueue::is_open(queue)) else {
+        let Some(queue) = self.context.routes.of(self.target).filter(|queue| TargetQueue::is_open(queue))
+        else {
             return Ok(Err(ActError::NotConfigured));
         };
         let Some(event) = search::event(self.connection, sequence)? else {
