@@ -62,9 +62,13 @@ two underscores between the levels; a list is one text separated by commas:
   PEPAY_BRIDGE__TARGETS__ORDERS__HEADERS__AUTHORIZATION='Bearer …'
   PEPAY_BRIDGE__SERVER__LISTEN=0.0.0.0:8080
 
-OTEL_EXPORTER_OTLP_ENDPOINT turns traces on, in a build with the feature otlp
-(--version names it); the other standard OTEL_ variables set them up. RUST_LOG, where set, wins over log.filter. `pepay-bridge check`
-shows what is in effect. TOKIO_WORKER_THREADS sets the number of worker threads.
+`pepay-bridge check` shows what is in effect. These variables count too:
+
+  OTEL_EXPORTER_OTLP_ENDPOINT    turns traces on, in a build with the feature otlp (--version
+                                 names it); the other standard OTEL_ variables set them up
+  RUST_LOG                       wins over log.filter
+  TOKIO_WORKER_THREADS           sets the number of worker threads
+
 Logs go to standard error.
 
 Exit codes: 0 success, 1 failure, 2 a fault of the command line or of the
@@ -238,4 +242,29 @@ fn print_bytes(bytes: &[u8]) -> Result<bool, Error> {
 fn hint(text: &str) {
     // If standard error fails, no other place for the report is left.
     let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn every_command_has_its_place_in_the_table_of_the_documentation() {
+        let page = include_str!("../docs/commands.md");
+        let rows = page.lines().filter_map(|line| line.strip_prefix("| ")?.split(" | ").next());
+        // The words of the code spans of each first cell.
+        let rows: Vec<Vec<_>> = rows
+            .map(|cell| cell.split('`').skip(1).step_by(2).flat_map(str::split_whitespace).collect())
+            .collect();
+        for command in Cli::command().get_subcommands().filter(|command| !command.is_hide_set()) {
+            let name = command.get_name();
+            let row = rows.iter().find(|row| row.contains(&name));
+            let row = row.unwrap_or_else(|| panic!("docs/commands.md has no row of `{name}`"));
+            for subcommand in command.get_subcommands().map(clap::Command::get_name) {
+                assert!(row.contains(&subcommand), "docs/commands.md has no `{name} {subcommand}`");
+            }
+        }
+    }
 }

@@ -50,7 +50,7 @@ admin_token = "$token"
 url = "sqlite://$work/bridge.db"
 [pepay]
 api_url = "http://127.0.0.1:$pepay"
-api_key = "sim_key"
+api_key = "simulator-only-key"
 [streams.commerce]
 types = ["*"]
 [webhooks.default]

@@ -17,7 +17,7 @@ use self::stage::Stage;
 use super::{Error, print};
 use crate::config::Input;
 use crate::lifecycle::{Signals, Stop};
-use crate::simulator::fault::{Ending, Fault, Channel};
+use crate::simulator::fault::{Channel, Ending, Fault};
 use crate::simulator::target::{Reaction, Target};
 use crate::{config, telemetry};
 
@@ -25,9 +25,10 @@ use crate::{config, telemetry};
 const LIMIT: Duration = Duration::from_secs(60);
 const LIMIT_FOR_EACH: Duration = Duration::from_millis(10);
 
-/// See the bridge work, on loopback, with no account: plays order events over
-/// both sources with duplicates, a dropped connection and a failing target, and
-/// ends with the ledger. Exits 0 only if nothing was lost or delivered twice
+/// See the bridge work on loopback, without an account
+///
+/// Plays order events over both sources with duplicates, a dropped connection and a failing target,
+/// and ends with the ledger. Exits 0 only if nothing was lost or delivered twice.
 #[derive(Args, Clone, Debug)]
 pub(super) struct Arguments {
     /// How many events to play

@@ -48,7 +48,7 @@ struct Simulate {
     #[arg(value_name = "ORDER")]
     order: OrderId,
 
-    /// What it is to become
+    /// The state to move it to
     #[arg(long, value_name = "STATE", value_parser = transition())]
     to: Transition,
 

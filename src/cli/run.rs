@@ -9,7 +9,7 @@ use crate::domain::cause::chain;
 use crate::lifecycle::HangUps;
 use crate::{app, config, telemetry};
 
-/// Run the bridge until SIGTERM or SIGINT; SIGHUP reloads the configuration. Also what no command does
+/// Run the bridge until SIGTERM or SIGINT; SIGHUP reloads the configuration. The default command
 #[derive(Debug, Default, clap::Args)]
 pub(super) struct Arguments {
     /// Have the store go on with the configured accounts, although it holds another's events

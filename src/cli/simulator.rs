@@ -29,9 +29,10 @@ use crate::telemetry::{self, Format};
 /// The shortest pause between two generated events. At a higher rate they come in bursts.
 const TICK: Duration = Duration::from_millis(10);
 
-/// A local stand-in for Pepay: stream tokens, both WebSocket streams, the REST
-/// list of events, a sender of signed webhooks and the order transitions of
-/// devnet. Faults are injected under /_simulator/faults.
+/// Run a local stand-in for Pepay
+///
+/// It has stream tokens, both WebSocket streams, the REST list of events, a sender of signed
+/// webhooks and the order transitions of devnet. Faults are injected under /_simulator/faults.
 #[derive(Args, Clone, Debug)]
 pub(super) struct Arguments {
     /// Where it listens. Its control surface asks for no key: keep it private
@@ -44,7 +45,7 @@ pub(super) struct Arguments {
         value_name = "KEY",
         env = "PEPAY_SIMULATOR_API_KEY",
         hide_env_values = true,
-        default_value = "sim_key"
+        default_value = "simulator-only-key"
     )]
     api_key: SecretString,
 

@@ -365,6 +365,13 @@ fn an_environment_that_asks_for_traces_is_at_fault_where_they_are_not_compiled_i
     }
 }
 
+#[test]
+fn the_configuration_for_the_simulator_is_valid_and_gives_no_warning() {
+    let loaded = load_text(include_str!("../../config/simulator.toml"), &[]).unwrap();
+    let warnings: Vec<_> = loaded.warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(warnings, [""; 0]);
+}
+
 mod accounts;
 mod choosing;
 mod faults;
