@@ -43,7 +43,7 @@ pub const END_TO_END: &str = "pepay_bridge_end_to_end_seconds";
 pub const BACKLOG: &str = "pepay_bridge_backlog";
 /// The age of the oldest open delivery, in seconds. Labels `target` and `configured` (`true`, `false`).
 pub const BACKLOG_OLDEST: &str = "pepay_bridge_backlog_oldest_seconds";
-/// 1 while a stream's connection is open. Label `stream`.
+/// 1 while a stream's connection is open, at whichever replica reads it. Label `stream`.
 pub const STREAM_CONNECTED: &str = "pepay_bridge_stream_connected";
 /// Lost connections and failed attempts to connect. Labels `stream` and `reason`.
 pub const STREAM_RECONNECTS: &str = "pepay_bridge_stream_reconnects_total";

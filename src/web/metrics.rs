@@ -10,21 +10,22 @@ use http::header::CONTENT_TYPE;
 use super::readiness::Readiness;
 use super::{Parts, STORE_LIMIT, oldest_age, within};
 use crate::domain::clock::UnixMillis;
-use crate::domain::status::{Circuit, TargetStatus};
+use crate::domain::status::{Circuit, StreamStatus, TargetStatus};
 use crate::store::view::{Backlog, Usage};
 use crate::telemetry::names;
 
 /// A function that renders the metrics of the installed recorder as Prometheus text 0.0.4.
 pub type Render = Arc<dyn Fn() -> String + Send + Sync>;
 
-/// Returns every metric. Readiness, backlogs and the usage of the store are read for each request.
+/// Returns every metric. Readiness, the states of streams and targets, backlogs and the usage of the
+/// store are read for each request.
 pub(super) async fn show(State((readiness, render)): State<(Arc<Readiness>, Render)>) -> Response {
     let view = &readiness.view;
     let usage = within(STORE_LIMIT, view.operator.usage());
     let (verdict, backlogs, usage) = tokio::join!(readiness.look(), view.backlogs(), usage);
     gauge!(names::BUILD_INFO, "version" => env!("CARGO_PKG_VERSION"), "commit" => env!("PEPAY_BRIDGE_COMMIT"))
         .set(1.0);
-    gauge!(names::READY).set(f64::from(u8::from(verdict.reasons.is_empty())));
+    gauge!(names::READY).set(flag(verdict.reasons.is_empty()));
     match backlogs {
         Ok(backlogs) => {
             let (parts, now) = (view.parts(), view.clock.now());
@@ -45,6 +46,7 @@ pub(super) async fn show(State((readiness, render)): State<(Arc<Readiness>, Rend
     }
     let parts = view.parts();
     parts.targets().iter().for_each(|target| show_target(target, true));
+    parts.streams().iter().for_each(show_stream);
     let text = of_the_present(&render(), &parts);
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }
@@ -85,8 +87,16 @@ const fn flag_name(flag: bool) -> &'static str {
     if flag { "true" } else { "false" }
 }
 
+/// Shows the same state as `/status`: with several replicas, that of the one that reads the stream.
+fn show_stream(stream: &StreamStatus) {
+    gauge!(names::STREAM_CONNECTED, "stream" => stream.name.to_string()).set(flag(stream.connected));
+}
+
+fn flag(is_set: bool) -> f64 {
+    f64::from(u8::from(is_set))
+}
+
 fn show_target(target: &TargetStatus, configured: bool) {
-    let flag = |is_set: bool| f64::from(u8::from(is_set));
     let name = || target.name.to_string();
     gauge!(names::TARGET_PAUSED, "target" => name(), "configured" => flag_name(configured))
         .set(flag(target.paused));

@@ -4,7 +4,7 @@ mod gap;
 
 use std::sync::Arc;
 
-use metrics::{counter, gauge};
+use metrics::counter;
 use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
@@ -44,7 +44,6 @@ pub(super) struct Report {
 impl Report {
     pub(super) fn new(settings: &Settings, clock: Clock, status: watch::Sender<StreamStatus>) -> Self {
         let name = Arc::clone(&settings.name);
-        gauge!(names::STREAM_CONNECTED, "stream" => name.to_string()).set(0.0);
         // A series that begins with its first event would hide that event from `increase()`.
         for reason in Ending::ALL {
             counter!(names::STREAM_RECONNECTS, "stream" => name.to_string(), "reason" => reason.as_str())
@@ -251,8 +250,6 @@ impl Report {
     }
 
     fn connected(&self, connected: bool) {
-        gauge!(names::STREAM_CONNECTED, "stream" => self.name.to_string())
-            .set(f64::from(u8::from(connected)));
         let now = self.clock.now();
         self.status.send_modify(|status| {
             if status.connected != connected {

@@ -12,8 +12,8 @@ const KINDS: &str = include_str!("../../../src/telemetry/metrics.rs");
 const PREFIX: &str = "pepay_bridge_";
 /// The suffixes of the series of a histogram.
 const PARTS: [&str; 3] = ["_bucket", "_sum", "_count"];
-/// The labels that Prometheus adds.
-const ADDED: [&str; 2] = ["instance", "job"];
+/// The labels that Prometheus adds, that of a pod on Kubernetes.
+const ADDED: [&str; 3] = ["instance", "job", "pod"];
 
 /// All metrics by name.
 pub struct Table(BTreeMap<String, Metric>);

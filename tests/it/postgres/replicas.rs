@@ -190,3 +190,17 @@ async fn another_address_of_a_target_has_not_asked_for_the_retry_after_of_the_la
     target.until("the others", |record| record.unique() >= 5).await;
     assert!(other.stop().await.0.success());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a PostgreSQL server: run tests/postgres.sh"]
+async fn every_replica_shows_the_connection_of_a_stream_as_the_one_that_reads_it() {
+    let (mut world, _database) = world().await;
+    world.target("orders").await;
+    let bridges = [world.bridge().await, Bridge::start(&world.configuration).await];
+    let connected = "pepay_bridge_stream_connected{stream=\"commerce\"}";
+    for bridge in &bridges {
+        bridge.until_metric(connected, 1.0).await;
+        let status = bridge.status().await;
+        assert_eq!(status["streams"][0]["connected"], true, "{status}");
+    }
+}
