@@ -16,7 +16,7 @@ use super::{Settings, message};
 use crate::delivery::{BuildError, MessageOutcome, Settings as Address, TargetClient};
 use crate::domain::alert::{Alert, AlertOutcome, Findings, Kind};
 use crate::domain::backoff::{Backoff, Jitter};
-use crate::domain::clock::{Clock, UnixMillis, millis};
+use crate::domain::clock::{Clock, millis};
 use crate::domain::operator::OperationError;
 use crate::telemetry::names;
 
@@ -34,6 +34,10 @@ const BACKOFF: Backoff = Backoff::between(RETRY_MIN, RETRY_MAX);
 
 /// How long the sender tries to send a message.
 const GIVE_UP_AFTER: Duration = Duration::from_hours(1);
+
+/// How long an alert is remembered that another replica has to send. A replica that takes the task over
+/// sends these alerts: the other one may have ended before it noticed them, or before it sent them.
+const TAKE_OVER: Duration = Duration::from_mins(1);
 
 /// The receiver of alerts, ready to be used.
 #[derive(Debug)]
@@ -72,6 +76,8 @@ pub struct Watcher {
     /// Whether this process sends the alerts, among the replicas.
     here: watch::Receiver<bool>,
     waiting: VecDeque<Message>,
+    /// The latest alerts that another replica has to send.
+    of_others: VecDeque<(Instant, Alert)>,
     /// When the first waiting message may be sent.
     next_at: Instant,
     /// The number of messages since the start, for their ids.
@@ -83,6 +89,8 @@ pub struct Watcher {
 struct Message {
     alert: Alert,
     id: String,
+    /// Since when it waits.
+    since: Instant,
     failures: u32,
 }
 
@@ -109,6 +117,7 @@ pub fn watcher(
         tracker: Tracker::default(),
         here,
         waiting: VecDeque::new(),
+        of_others: VecDeque::new(),
         next_at: Instant::now(),
         numbered: 0,
     };
@@ -183,13 +192,13 @@ impl Watcher {
                 findings = async { Some(looking.as_mut()?.as_mut().await) }, if looking.is_some() => {
                     looking = None;
                     if let Some(findings) = findings {
-                        self.take(findings);
+                        self.take(findings, Instant::now());
                     }
                 }
                 ended = async { Some(sending.as_mut()?.as_mut().await) }, if sending.is_some() => {
                     sending = None;
                     if let Some((message, outcome)) = ended {
-                        self.take_ended(message, outcome);
+                        self.take_ended(message, outcome, Instant::now());
                     }
                 }
                 () = sleep_until(self.next_at), if waits => {}
@@ -202,27 +211,41 @@ impl Watcher {
         }
     }
 
-    fn take(&mut self, mut findings: Findings) {
+    fn take(&mut self, mut findings: Findings, now: Instant) {
         let Some(channel) = self.channel.borrow().clone() else { return };
         findings.all.retain(|finding| channel.settings.on.contains(&finding.kind));
-        let now = self.clock.now();
-        let news = self.tracker.observe(findings, now);
-        if !*self.here.borrow() {
-            // Another replica sends the alerts.
-            return;
+        let news = self.tracker.observe(findings, self.clock.now());
+        let here = *self.here.borrow();
+        if here {
+            let missed = std::mem::take(&mut self.of_others).into_iter();
+            missed
+                .filter(|(at, _)| now.duration_since(*at) < TAKE_OVER)
+                .for_each(|(_, alert)| self.put(alert, now));
         }
         for alert in news {
-            self.numbered += 1;
-            let id = format!("alert_{}_{}", now.0, self.numbered);
-            let (kind, name) = (alert.kind.as_str(), &*alert.name);
-            tracing::info!(kind, name, resolved = alert.resolved, summary = alert.summary, "alert");
-            if self.waiting.len() == WAITING
-                && let Some(oldest) = self.waiting.pop_front()
-            {
-                oldest.left_out("too many wait");
+            if here || alert.kind.is_of_one_replica() {
+                self.put(alert, now);
+            } else {
+                if self.of_others.len() == WAITING {
+                    self.of_others.pop_front();
+                }
+                self.of_others.push_back((now, alert));
             }
-            self.waiting.push_back(Message { alert, id, failures: 0 });
         }
+    }
+
+    /// Logs `alert`, and puts its message behind the waiting ones.
+    fn put(&mut self, alert: Alert, now: Instant) {
+        self.numbered += 1;
+        let id = format!("alert_{}_{}", alert.at.0, self.numbered);
+        let (kind, name) = (alert.kind.as_str(), &*alert.name);
+        tracing::info!(kind, name, resolved = alert.resolved, summary = alert.summary, "alert");
+        if self.waiting.len() == WAITING
+            && let Some(oldest) = self.waiting.pop_front()
+        {
+            oldest.left_out("too many wait");
+        }
+        self.waiting.push_back(Message { alert, id, since: now, failures: 0 });
     }
 
     fn send_next(&mut self) -> Option<Sending> {
@@ -238,17 +261,17 @@ impl Watcher {
         }))
     }
 
-    fn take_ended(&mut self, mut message: Message, outcome: MessageOutcome) {
+    fn take_ended(&mut self, mut message: Message, outcome: MessageOutcome, now: Instant) {
         if outcome.acknowledged {
-            self.next_at = Instant::now();
+            self.next_at = now;
             return message.count("sent");
         }
         message.failures = message.failures.saturating_add(1);
         let error = outcome.error.unwrap_or_default();
         let wish = outcome.retry_after.unwrap_or_default().min(RETRY_MAX);
         let wait = BACKOFF.delay(message.failures, self.jitter.next()).max(wish);
-        self.next_at = Instant::now() + wait;
-        if message.is_old(self.clock.now()) {
+        self.next_at = now + wait;
+        if now.duration_since(message.since) >= GIVE_UP_AFTER {
             message.left_out(&error);
         } else {
             if message.failures == 1 {
@@ -261,10 +284,6 @@ impl Watcher {
 }
 
 impl Message {
-    fn is_old(&self, now: UnixMillis) -> bool {
-        now.since(self.alert.at) >= GIVE_UP_AFTER
-    }
-
     fn left_out(self, why: &str) {
         let (kind, name) = (self.alert.kind.as_str(), &*self.alert.name);
         tracing::error!(
@@ -279,5 +298,84 @@ impl Message {
 
     fn count(&self, outcome: &'static str) {
         counter!(names::ALERTS, "kind" => self.alert.kind.as_str(), "outcome" => outcome).increment(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::alerts::Format;
+    use crate::domain::alert::Finding;
+    use crate::domain::clock::UnixMillis;
+
+    /// Returns a task of a replica, and the flag that says whether it sends the alerts.
+    fn replica() -> (Watcher, watch::Sender<bool>) {
+        let settings = Settings {
+            url: "http://127.0.0.1:9/".parse().unwrap(),
+            signing_keys: Vec::new(),
+            format: Format::Json,
+            on: Kind::ALL.into(),
+        };
+        let (clock, jitter) = (Clock::from_fn(|| UnixMillis(1_000_000)), Jitter::from_fn(|| 0.5));
+        let (flag, here) = watch::channel(false);
+        (watcher(Some(settings), clock, jitter, here).unwrap().1, flag)
+    }
+
+    fn found(kinds: &[Kind]) -> Findings {
+        let finding = |kind: &Kind| Finding {
+            kind: *kind,
+            name: "orders".to_owned(),
+            summary: "so it is".to_owned(),
+            occurrence: 1,
+        };
+        Findings { all: kinds.iter().map(finding).collect(), unknown: Vec::new() }
+    }
+
+    /// Returns the waiting messages: the kind of each, and whether its state is over.
+    fn waiting(watcher: &Watcher) -> Vec<(Kind, bool)> {
+        watcher.waiting.iter().map(|message| (message.alert.kind, message.alert.resolved)).collect()
+    }
+
+    #[tokio::test]
+    async fn what_began_or_ended_just_before_a_take_over_is_sent_by_the_new_sender() {
+        let (mut watcher, here) = replica();
+        let begin = Instant::now();
+        watcher.take(found(&[Kind::Dead]), begin);
+        let now = begin + TAKE_OVER;
+        watcher.take(found(&[Kind::Held]), now);
+        assert_eq!(waiting(&watcher), [], "another replica sends them");
+        here.send_replace(true);
+        watcher.take(found(&[Kind::Held, Kind::Rejecting]), now);
+        let expected = [(Kind::Dead, true), (Kind::Held, false), (Kind::Rejecting, false)];
+        assert_eq!(waiting(&watcher), expected, "the begin of the first one is long sent");
+        watcher.take(found(&[Kind::Held, Kind::Rejecting]), now);
+        assert_eq!(waiting(&watcher), expected, "once");
+    }
+
+    #[tokio::test]
+    async fn a_conflict_is_sent_by_the_replica_that_has_found_it() {
+        let (mut watcher, _here) = replica();
+        watcher.take(found(&[Kind::Conflict, Kind::Gap]), Instant::now());
+        assert_eq!(waiting(&watcher), [(Kind::Conflict, false)]);
+    }
+
+    #[tokio::test]
+    async fn a_message_is_given_up_after_an_hour_whatever_the_clock_says() {
+        let (mut watcher, here) = replica();
+        here.send_replace(true);
+        let begin = Instant::now();
+        watcher.take(found(&[Kind::Dead]), begin);
+        let failed = MessageOutcome {
+            acknowledged: false,
+            status: Some(500),
+            retry_after: None,
+            error: Some("answered 500".to_owned()),
+            duration: Duration::ZERO,
+        };
+        for (passed, kept) in [(Duration::from_mins(59), 1), (Duration::from_mins(60), 0)] {
+            let message = watcher.waiting.pop_front().unwrap();
+            watcher.take_ended(message, failed.clone(), begin + passed);
+            assert_eq!(watcher.waiting.len(), kept, "{passed:?}");
+        }
     }
 }

@@ -52,12 +52,12 @@ impl TaskGroups {
         }
         let (soft, here) = (self.stop.soft.clone(), housekeeping.here());
         self.spawn_base("retention", |_| store.janitor().run(here.clone(), soft.clone()));
-        let has_both_sources_here = move || {
+        let has_both_sources = move || {
             let parts = parts.borrow();
-            *here.borrow() && !parts.streams.is_empty() && !parts.webhooks.is_empty()
+            !parts.streams.is_empty() && !parts.webhooks.is_empty()
         };
         let comparison = store.comparison();
-        self.spawn_base("comparison of sources", |stop| comparison.run(has_both_sources_here, stop));
+        self.spawn_base("comparison of sources", |stop| comparison.run(has_both_sources, here, stop));
         if let Some(replicas) = replicas {
             self.spawn_base("replicas", |stop| replicas.run(stop));
             self.spawn_base("counts", |stop| store.recount(stop));

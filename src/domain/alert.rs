@@ -63,6 +63,12 @@ impl Kind {
     pub const fn is_occurrence(self) -> bool {
         matches!(self, Self::Gap | Self::Conflict)
     }
+
+    /// Returns whether a replica finds only its own. The others are found by every replica that
+    /// shares the store, and one sends them for all.
+    pub const fn is_of_one_replica(self) -> bool {
+        matches!(self, Self::Conflict)
+    }
 }
 
 impl fmt::Display for Kind {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::{Counter, counter};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::counts::{Counters, percentile};
@@ -71,12 +72,18 @@ impl Comparison {
         Self { reader, counters, clock, position, stream, webhook }
     }
 
-    /// Looks every few seconds until `stop`, while `both` sources are configured.
-    pub async fn run(mut self, both: impl Fn() -> bool + Send, stop: CancellationToken) {
+    /// Looks every few seconds until `stop`, while `both` sources are configured. Every replica looks, so
+    /// that each knows a quiet source. The one that is `here` to keep house counts for all.
+    pub async fn run(
+        mut self,
+        both: impl Fn() -> bool + Send,
+        here: watch::Receiver<bool>,
+        stop: CancellationToken,
+    ) {
         let mut failing = false;
         while stop.run_until_cancelled(tokio::time::sleep(TICK)).await.is_some() {
-            let both = both();
-            match stop.run_until_cancelled(self.look(both)).await {
+            let (both, counts) = (both(), *here.borrow());
+            match stop.run_until_cancelled(self.look(both, counts)).await {
                 Some(Err(error)) if !failing => {
                     failing = true;
                     tracing::warn!(%error, "the sources cannot be compared");
@@ -87,11 +94,11 @@ impl Comparison {
         }
     }
 
-    /// Looks at every event whose window has closed since the last look. Without `both` sources,
-    /// skips all events.
-    pub(super) async fn look(&mut self, both: bool) -> Result<(), ReadError> {
+    /// Looks at every event whose window has closed since the last look, and `counts` those of one
+    /// source. Without `both` sources, skips all events.
+    pub(super) async fn look(&mut self, both: bool, counts: bool) -> Result<(), ReadError> {
         if both {
-            self.look_further().await?;
+            self.look_further(counts).await?;
         } else {
             self.position = self.reader.summary().await?.last_sequence;
             (self.stream.missed, self.webhook.missed) = (0, 0);
@@ -103,7 +110,7 @@ impl Comparison {
         Ok(())
     }
 
-    async fn look_further(&mut self) -> Result<(), ReadError> {
+    async fn look_further(&mut self, counts: bool) -> Result<(), ReadError> {
         loop {
             let now = self.clock.now();
             let events = self.reader.seen_after(self.position, STRIDE).await?;
@@ -118,7 +125,7 @@ impl Comparison {
             });
             let Some(last) = last else { return Ok(()) };
             for event in &events[..=last] {
-                self.take(event);
+                self.take(event, counts);
             }
             if last + 1 < events.len() {
                 return Ok(());
@@ -126,15 +133,15 @@ impl Comparison {
         }
     }
 
-    fn take(&mut self, event: &Seen) {
+    fn take(&mut self, event: &Seen, counts: bool) {
         self.position = event.sequence;
         match (event.stream, event.webhook) {
             (Some(_), None) => {
-                self.stream.brings(true);
+                self.stream.brings(counts);
                 self.webhook.misses(event);
             }
             (None, Some(_)) => {
-                self.webhook.brings(true);
+                self.webhook.brings(counts);
                 self.stream.misses(event);
             }
             (Some(_), Some(_)) => {
@@ -148,9 +155,9 @@ impl Comparison {
 }
 
 impl Side {
-    fn brings(&mut self, alone: bool) {
+    fn brings(&mut self, counts_alone: bool) {
         self.missed = 0;
-        if alone {
+        if counts_alone {
             self.alone.increment(1);
         }
     }

@@ -1,5 +1,7 @@
 //! The sightings of events by each source.
 
+use metrics_exporter_prometheus::PrometheusBuilder;
+
 use super::*;
 use crate::store::types::Batch;
 use crate::store::view::{Races, SourceCount};
@@ -79,11 +81,11 @@ async fn a_source_is_quiet_once_the_other_alone_has_brought_many_events_and_no_l
     for n in 0..19 {
         record(&fixture, by(Source::Stream, n, &format!("evt_{n}"))).await;
     }
-    comparison.look(true).await.unwrap();
+    comparison.look(true, true).await.unwrap();
     assert_eq!(fixture.store.operator.quiet(), []);
     record(&fixture, by(Source::Stream, 20, "evt_20")).await;
     record(&fixture, by(Source::Stream, 390, "evt_21")).await;
-    comparison.look(true).await.unwrap();
+    comparison.look(true, true).await.unwrap();
     let quiet = fixture.store.operator.quiet();
     assert_eq!(quiet.len(), 1);
     assert_eq!((quiet[0].source, quiet[0].missed, quiet[0].since), (Source::Webhook, 20, NOW));
@@ -100,7 +102,7 @@ async fn many_events_with_a_time_to_come_do_not_end_the_comparison() {
     let alone = (0..20).map(|n| by(Source::Stream, n, &format!("evt_{n}")));
     let events = ahead.chain(alone).collect();
     fixture.store.inbox.record(Batch { events, cursor: None }).await.unwrap();
-    comparison.look(true).await.unwrap();
+    comparison.look(true, true).await.unwrap();
     let quiet = fixture.store.operator.quiet();
     assert_eq!(quiet.iter().map(|one| (one.source, one.missed)).collect::<Vec<_>>(), [(Source::Webhook, 20)]);
 }
@@ -112,7 +114,29 @@ async fn nothing_is_compared_while_there_is_only_one_source() {
     for n in 0..30 {
         record(&fixture, by(Source::Stream, n, &format!("evt_{n}"))).await;
     }
-    comparison.look(false).await.unwrap();
-    comparison.look(true).await.unwrap();
+    comparison.look(false, true).await.unwrap();
+    comparison.look(true, true).await.unwrap();
     assert_eq!(fixture.store.operator.quiet(), []);
+}
+
+#[tokio::test]
+async fn a_replica_that_does_not_keep_house_knows_a_quiet_source_and_counts_nothing() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let _installed = metrics::set_default_local_recorder(&recorder);
+    let fixture = later(400).await;
+    let mut comparison = fixture.store.comparison();
+    for n in 0..20 {
+        record(&fixture, by(Source::Stream, n, &format!("evt_{n}"))).await;
+    }
+    let counted = |count: u32| {
+        let line = format!("pepay_bridge_events_single_source_total{{source=\"stream\"}} {count}\n");
+        recorder.handle().render().contains(&line)
+    };
+    comparison.look(true, false).await.unwrap();
+    assert_eq!(fixture.store.operator.quiet().len(), 1);
+    assert!(counted(0));
+    // It takes over: the events that were looked at are those of the replica before it.
+    record(&fixture, by(Source::Stream, 21, "evt_21")).await;
+    comparison.look(true, true).await.unwrap();
+    assert!(counted(1));
 }
