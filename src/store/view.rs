@@ -280,6 +280,20 @@ pub struct Usage {
     pub last_backup_at: Option<UnixMillis>,
 }
 
+/// The least free bytes of a large disk.
+const LOW_DISK: u64 = 256 << 20;
+
+/// On a small disk the least free bytes are one part in this many.
+const LOW_DISK_PART: u64 = 10;
+
+impl Usage {
+    /// Returns the least free bytes with which a bridge is ready, of a disk of `total` bytes. With less,
+    /// writes may soon fail: the write-ahead log alone may take a quarter of it before it is truncated.
+    pub fn least_free(total: u64) -> u64 {
+        LOW_DISK.min(total / LOW_DISK_PART)
+    }
+}
+
 /// How often the stream and the webhooks were first, over the newest events.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Races {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 
 use super::View;
-use super::readiness::{Readiness, in_words, unusable};
+use super::readiness::{Readiness, Room, in_words, unusable};
 use crate::domain::alert::{Finding, Findings, Kind};
 use crate::domain::clock::UnixMillis;
 use crate::domain::status::{Circuit, GapStatus, StreamStatus, TargetStatus};
@@ -30,7 +30,7 @@ impl Finder {
     }
 
     /// Returns the present findings. If the store does not return the backlogs, `Dead` and `Held` are
-    /// unknown.
+    /// unknown, and so is `Disk` if the room on its disk is.
     pub async fn look(&self) -> Findings {
         let view = &self.0.view;
         let (backlogs, verdict) = tokio::join!(view.backlogs(), self.0.intake());
@@ -44,8 +44,11 @@ impl Finder {
         findings.all.extend(parts.targets().iter().flat_map(of_target));
         findings.all.extend(parts.streams().iter().flat_map(|stream| of_stream(stream, now)));
         findings.all.extend(view.operator.tally().sources.iter().filter_map(conflicts));
-        if let Some(summary) = verdict.low_disk {
-            findings.all.push(finding(Kind::Disk, "", summary));
+        match verdict.room {
+            Room::Low(summary) => findings.all.push(finding(Kind::Disk, "", summary)),
+            // It may be as full as before.
+            Room::Unknown => findings.unknown.push(Kind::Disk),
+            Room::Enough => {}
         }
         findings.all.extend(
             view.operator
@@ -158,7 +161,8 @@ mod tests {
         let mut shown = Shown::new().await;
         shown.view.operator.fail_reads().await;
         let findings = Finder::new(shown.view.clone()).look().await;
-        assert_eq!((findings.all, findings.unknown), (Vec::new(), vec![Kind::Dead, Kind::Held]));
+        let unknown = vec![Kind::Dead, Kind::Held, Kind::Disk];
+        assert_eq!((findings.all, findings.unknown), (Vec::new(), unknown));
         shown.close().await;
     }
 }

@@ -60,12 +60,13 @@ mod tests {
     use http_body_util::BodyExt as _;
 
     use super::*;
+    use crate::web::readiness::Room;
 
     async fn told(reasons: &[&str], warnings: &[&str]) -> (u16, Value) {
         let [reasons, warnings] =
             [reasons, warnings].map(|lines| lines.iter().map(|&line| line.to_owned()).collect());
-        let response =
-            Answer::from(Verdict { store_failure: None, low_disk: None, reasons, warnings }).into_response();
+        let response = Answer::from(Verdict { store_failure: None, room: Room::Unknown, reasons, warnings })
+            .into_response();
         let status = response.status().as_u16();
         let body = response.into_body().collect().await.unwrap().to_bytes();
         (status, serde_json::from_slice(&body).unwrap())

@@ -19,13 +19,6 @@ const PROBE_STANDS: Duration = Duration::from_secs(1);
 /// less.
 const RECONNECT_GRACE: Duration = Duration::from_mins(2);
 
-/// The least free room on the store's disk, in bytes. With less, writes may soon fail: the write-ahead
-/// log alone may take a quarter of it before it is truncated.
-const LOW_DISK: u64 = 256 << 20;
-
-/// On a small disk the least free room is one part in this many of the disk.
-const LOW_DISK_PART: u64 = 10;
-
 /// Determines for one router whether the bridge is ready.
 pub(super) struct Readiness {
     pub(super) view: View,
@@ -41,15 +34,26 @@ pub(super) struct Readiness {
 struct Probed {
     at: Option<Instant>,
     failure: Option<String>,
-    low_disk: Option<String>,
+    room: Room,
+}
+
+/// The room on the store's disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Room {
+    /// It was not told.
+    Unknown,
+    /// There is enough.
+    Enough,
+    /// The reason why the store will soon be unable to write.
+    Low(String),
 }
 
 /// The result of one check.
 pub(super) struct Verdict {
     /// The reason why the store does not commit, if it does not.
     pub(super) store_failure: Option<String>,
-    /// The reason why the store will soon be unable to write, if so.
-    pub(super) low_disk: Option<String>,
+    /// The room on the store's disk.
+    pub(super) room: Room,
     /// The reasons why the bridge is not ready; empty if it is ready.
     pub(super) reasons: Vec<String>,
     /// Warnings for an operator, which do not affect readiness.
@@ -60,7 +64,7 @@ impl Readiness {
     pub(super) fn new(view: View) -> Self {
         // This failure is reported only before the first probe has ended, or if its caller has left.
         let failure = Some("the store has not been asked yet".to_owned());
-        let probed = Mutex::new(Probed { at: None, failure, low_disk: None });
+        let probed = Mutex::new(Probed { at: None, failure, room: Room::Unknown });
         Self { view, quotes: true, stands: PROBE_STANDS, patience: STORE_LIMIT, probed }
     }
 
@@ -85,15 +89,16 @@ impl Readiness {
     /// Checks the conditions for taking webhooks: the bridge is not stopping, and the store commits and
     /// has room.
     pub(super) async fn intake(&self) -> Verdict {
-        let (store_failure, low_disk) = self.store().await;
+        let (store_failure, room) = self.store().await;
         let stopping = self.view.stopping.is_cancelled().then(|| "shutting down".to_owned());
-        let reasons = stopping.into_iter().chain(store_failure.clone()).chain(low_disk.clone()).collect();
-        Verdict { store_failure, low_disk, reasons, warnings: Vec::new() }
+        // A disk whose free room is unknown does not count as full.
+        let low_disk = if let Room::Low(reason) = &room { Some(reason.clone()) } else { None };
+        let reasons = stopping.into_iter().chain(store_failure.clone()).chain(low_disk).collect();
+        Verdict { store_failure, room, reasons, warnings: Vec::new() }
     }
 
-    /// Returns the reason why the store does not commit, and the reason why it will soon be unable to
-    /// write.
-    async fn store(&self) -> (Option<String>, Option<String>) {
+    /// Returns the reason why the store does not commit, and the room on its disk.
+    async fn store(&self) -> (Option<String>, Room) {
         // The lock is held during the probe, so that concurrent requests share its result.
         let mut probed = self.probed.lock().await;
         if probed.at.is_none_or(|at| at.elapsed() >= self.stands) {
@@ -106,21 +111,25 @@ impl Readiness {
                 within(self.patience, operator.usage())
             );
             probed.failure = commits.err();
-            // A disk whose free room is unknown does not count as full.
-            probed.low_disk = usage.ok().as_ref().and_then(low_disk);
+            probed.room = usage.map_or(Room::Unknown, |usage| Room::of(&usage));
         }
-        (probed.failure.clone(), probed.low_disk.clone())
+        (probed.failure.clone(), probed.room.clone())
     }
 }
 
-/// Returns the reason why the store will soon be unable to write, if so.
-fn low_disk(usage: &Usage) -> Option<String> {
-    let least = LOW_DISK.min(usage.disk_total_bytes / LOW_DISK_PART);
-    let left = usage.disk_free_bytes;
-    let mib = |bytes: u64| bytes >> 20;
-    (left < least).then(|| {
-        format!("the disk of the store is nearly full: {} MiB are left, less than {}", mib(left), mib(least))
-    })
+impl Room {
+    fn of(usage: &Usage) -> Self {
+        let (least, left) = (Usage::least_free(usage.disk_total_bytes), usage.disk_free_bytes);
+        if left >= least {
+            return Self::Enough;
+        }
+        let mib = |bytes: u64| bytes >> 20;
+        Self::Low(format!(
+            "the disk of the store is nearly full: {} MiB are left, less than {}",
+            mib(left),
+            mib(least)
+        ))
+    }
 }
 
 pub(super) fn in_words(quiet: &Quiet) -> String {
@@ -239,11 +248,11 @@ mod tests {
             disk_free_bytes: free << 20,
             disk_total_bytes: total << 20,
         };
-        assert_eq!(low_disk(&usage(256, 100_000)), None);
-        let reason = low_disk(&usage(255, 100_000)).unwrap();
-        assert_eq!(reason, "the disk of the store is nearly full: 255 MiB are left, less than 256");
-        assert_eq!(low_disk(&usage(100, 1000)), None, "a small disk is never far from full");
-        assert!(low_disk(&usage(99, 1000)).is_some());
+        assert_eq!(Room::of(&usage(256, 100_000)), Room::Enough);
+        let reason = "the disk of the store is nearly full: 255 MiB are left, less than 256";
+        assert_eq!(Room::of(&usage(255, 100_000)), Room::Low(reason.to_owned()));
+        assert_eq!(Room::of(&usage(100, 1000)), Room::Enough, "a small disk is never far from full");
+        assert!(matches!(Room::of(&usage(99, 1000)), Room::Low(_)));
     }
 
     #[test]

@@ -132,12 +132,36 @@ fn of_target(target: &Target) -> Check {
         let error = target.last_error.as_ref().map_or("no request succeeds", |last| &last.error);
         return Check::failed(name, format!("the target is down: {error}"), "mend the target");
     }
-    let (dead, held) = (target.dead.unwrap_or(0), target.held.unwrap_or(0));
+    let (Some(backlog), Some(dead), Some(held)) = (target.backlog, target.dead, target.held) else {
+        let found = "the bridge cannot read from its store what waits";
+        return Check::warning(name, found, "see the check of the database, and the bridge's log");
+    };
     if dead > 0 || held > 0 {
         let found = format!("{dead} dead and {held} held wait for an operator");
         let advice =
             format!("`pepay-bridge deliveries list --target {} --state dead`, or `held`", target.name);
         return Check::warning(name, found, advice);
     }
-    Check::ok(name, format!("{} to be made, none waits for an operator", target.backlog.unwrap_or(0)))
+    Check::ok(name, format!("{backlog} to be made, none waits for an operator"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::Report;
+    use super::*;
+
+    #[test]
+    fn what_waits_is_unknown_while_the_store_does_not_tell() {
+        let line = |waiting: Value| {
+            let target = json!({ "name": "orders", "in_flight": 0, "circuit": "closed", "paused": false,
+                                 "backlog": waiting, "held": waiting, "dead": waiting });
+            Report(vec![of_target(&serde_json::from_value(target).unwrap())]).to_string()
+        };
+        let sound = "ok       deliveries orders  0 to be made, none waits for an operator\n";
+        assert_eq!(line(json!(0)), sound);
+        let unknown = line(Value::Null);
+        assert!(unknown.starts_with("warning  deliveries orders  the bridge cannot read"), "{unknown}");
+    }
 }

@@ -21,8 +21,6 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The free space below which there is a warning, in bytes.
 const UNEASY: u64 = 1 << 30;
-/// The free space below which the check fails, in bytes. A burst of events may not fit.
-const TIGHT: u64 = 64 << 20;
 
 pub(super) async fn examine(settings: &store::Settings) -> Vec<Check> {
     match &settings.place {
@@ -106,15 +104,18 @@ fn of_database(checkup: &Checkup) -> Check {
 }
 
 fn of_disk(database: &Path) -> Check {
-    let disk = match Disk::of(database) {
-        Ok(disk) => disk,
-        Err(error) => return Check::failed("disk", error.to_string(), "is `store.url` right?"),
-    };
+    match Disk::of(database) {
+        Ok(disk) => of_room(disk),
+        Err(error) => Check::failed("disk", error.to_string(), "is `store.url` right?"),
+    }
+}
+
+fn of_room(disk: Disk) -> Check {
     let size = |bytes: u64| ByteSize::b(bytes).display().iec().to_string();
     let found = format!("{} free of {}", size(disk.free), size(disk.total));
     let advice = "make room, or shorten `store.payload_retention`";
-    if disk.free < TIGHT {
-        Check::failed("disk", found, advice)
+    if disk.free < disk.least_free() {
+        Check::failed("disk", format!("{found}, too little for the bridge to be ready"), advice)
     } else if disk.free < UNEASY {
         Check::warning("disk", found, advice)
     } else {
@@ -157,4 +158,21 @@ pub(super) fn of_account(settings: &Settings, minted: Vec<(Arc<str>, Identity)>)
         }
     };
     vec![check]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Report;
+    use super::*;
+
+    #[test]
+    fn a_disk_with_which_the_bridge_is_not_ready_is_a_failure() {
+        let line = |free: u64, total: u64| {
+            Report(vec![of_room(Disk { free: free << 20, total: total << 20 })]).to_string()
+        };
+        assert!(line(255, 100_000).starts_with("FAILED   disk"), "{}", line(255, 100_000));
+        assert!(line(256, 100_000).starts_with("warning  disk"));
+        assert!(line(100, 1000).starts_with("warning  disk"));
+        assert!(line(2000, 100_000).starts_with("ok       disk"));
+    }
 }

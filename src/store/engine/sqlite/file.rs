@@ -7,6 +7,7 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as 
 use std::path::{Path, PathBuf};
 
 use crate::domain::clock::UnixMillis;
+use crate::store::view::Usage;
 
 /// The modes of new files and folders. Only the owner may use them, whatever the umask of the
 /// process.
@@ -137,6 +138,11 @@ impl Disk {
         let answer = rustix::fs::statvfs(existing)?;
         let bytes = |blocks: u64| blocks.saturating_mul(answer.f_frsize);
         Ok(Self { free: bytes(answer.f_bavail), total: bytes(answer.f_blocks) })
+    }
+
+    /// Returns the least free space with which a bridge is ready.
+    pub fn least_free(&self) -> u64 {
+        Usage::least_free(self.total)
     }
 }
 
