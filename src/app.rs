@@ -38,7 +38,7 @@ use crate::store::Store;
 use crate::store::inbox::ClaimError;
 use crate::store::view::Backlog;
 use crate::telemetry::{Metrics, traces};
-use crate::web::{self, Finder, HttpRefusals, Tokens, Trail, View};
+use crate::web::{self, Ages, Finder, HttpRefusals, Tokens, Trail, View};
 
 /// How long the store may take to write what it was handed and close.
 const CLOSE_LIMIT: Duration = Duration::from_secs(10);
@@ -167,6 +167,7 @@ impl App {
             clock: stored,
             started,
             refusals: refusals.clone(),
+            ages: Ages::by(Instant::now),
             cluster: store.peers().map(|peers| peers.cluster()),
             stopping: stop.soft.clone(),
         };

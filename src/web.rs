@@ -4,6 +4,7 @@
 //! listener, with limits. Every response reads its data from a [`View`]. Actions of an operator go to the
 //! store, or to the running parts behind [`Operations`].
 
+mod ages;
 mod api;
 mod audit;
 mod findings;
@@ -35,6 +36,7 @@ use serde_json::json;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+pub use self::ages::Ages;
 #[cfg(fuzzing)]
 pub use self::api::fuzzing;
 pub use self::api::{Sampler, document};
@@ -52,6 +54,7 @@ use self::api::problem::Problem;
 use self::guard::Guard;
 use self::readiness::Readiness;
 use crate::domain::clock::{Clock, UnixMillis};
+use crate::domain::status::StreamStatus;
 use crate::store::cluster::Cluster;
 use crate::store::operator::OperatorStore;
 use crate::store::view::Backlog;
@@ -100,6 +103,8 @@ pub struct View {
     pub started: UnixMillis,
     /// The requests to the public listener that no handler took.
     pub refusals: HttpRefusals,
+    /// The beginnings of what streams and targets are in, while the clock may be set back.
+    pub ages: Ages,
     /// The replicas that share the store; `None` for a store of one process.
     pub cluster: Option<watch::Receiver<Arc<Cluster>>>,
     /// Cancelled once the process is shutting down.
@@ -117,8 +122,28 @@ impl View {
         self.clock.now().since(self.clock.corrected(self.started))
     }
 
+    /// Returns the present status of each stream, with beginnings that do not depend on a clock which was
+    /// set back.
+    fn streams(&self) -> Vec<StreamStatus> {
+        let (now, mut streams) = (self.clock.now(), self.parts().streams());
+        for stream in &mut streams {
+            let begin = |state, since| self.ages.begin((state, Arc::clone(&stream.name)), since, now);
+            let unsteady = stream.unsteady_since.map(|since| begin("unsteady stream", since));
+            (stream.since, stream.unsteady_since) = (begin("stream", stream.since), unsteady);
+        }
+        streams
+    }
+
+    /// Returns the backlog of each target. The time of the oldest delivery does not depend on a clock
+    /// which was set back.
     async fn backlogs(&self) -> Result<Vec<Backlog>, String> {
-        within(STORE_LIMIT, self.operator.backlogs()).await
+        let mut backlogs = within(STORE_LIMIT, self.operator.backlogs()).await?;
+        let now = self.clock.now();
+        for backlog in &mut backlogs {
+            let begin = |oldest| self.ages.begin(("backlog", Arc::clone(&backlog.target)), oldest, now);
+            backlog.oldest = backlog.oldest.map(begin);
+        }
+        Ok(backlogs)
     }
 }
 

@@ -42,7 +42,7 @@ impl Finder {
             Err(_) => findings.unknown.extend([Kind::Dead, Kind::Held]),
         }
         findings.all.extend(parts.targets().iter().flat_map(of_target));
-        findings.all.extend(parts.streams().iter().flat_map(|stream| of_stream(stream, now)));
+        findings.all.extend(view.streams().iter().flat_map(|stream| of_stream(stream, now)));
         findings.all.extend(view.operator.tally().sources.iter().filter_map(conflicts));
         match verdict.room {
             Room::Low(summary) => findings.all.push(finding(Kind::Disk, "", summary)),

@@ -78,7 +78,7 @@ impl Readiness {
         let mut verdict = self.intake().await;
         let now = self.view.clock.now();
         verdict.reasons.extend(self.view.stalled());
-        let streams = self.view.parts().streams();
+        let streams = self.view.streams();
         verdict.reasons.extend(streams.iter().filter_map(|stream| unusable(stream, now, self.quotes)));
         // A quiet source is a warning and not a reason. A bridge that is not ready gets no webhooks, so a
         // quiet webhook endpoint would stay quiet for ever.

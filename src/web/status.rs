@@ -104,7 +104,7 @@ pub(super) async fn show(State(readiness): State<Arc<Readiness>>) -> Json<Page> 
         ready: verdict.reasons.is_empty(),
         reasons: verdict.reasons,
         warnings,
-        streams: parts.streams(),
+        streams: view.streams(),
         webhooks: parts.webhooks(),
         last_refused_webhook: view.refusals.last(),
         store: Store::new(verdict.store_failure, summary, unread),

@@ -12,6 +12,7 @@ use http_body_util::BodyExt;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::time::Instant;
 use tower::ServiceExt;
 
 use self::obedient::Obedient;
@@ -82,6 +83,7 @@ impl Shown {
             .1,
             cluster: None,
             refusals: HttpRefusals::new(clock.clone()),
+            ages: Ages::by(Instant::now),
             clock,
             started,
             stopping: CancellationToken::new(),
@@ -322,7 +324,6 @@ async fn a_part_that_has_ended_is_left_out_of_status_readiness_and_metrics() {
     let recorder = PrometheusBuilder::new().build_recorder();
     let handle = recorder.handle();
     let _installed = ::metrics::set_default_local_recorder(&recorder);
-    ::metrics::gauge!(names::STREAM_CONNECTED, "stream" => "commerce").set(0.0);
     ::metrics::gauge!(names::STREAM_CONNECTED, "stream" => "commerce2").set(1.0);
     ::metrics::counter!(names::STREAM_GAPS, "stream" => "commerce", "outcome" => "closed").increment(1);
     let (parts, showing) = watch::channel(shown.view.parts());

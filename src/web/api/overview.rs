@@ -101,7 +101,7 @@ impl Api {
             ready: verdict.reasons.is_empty(),
             reasons: verdict.reasons,
             warnings,
-            streams: parts.streams(),
+            streams: view.streams(),
             webhooks: parts.webhooks(),
             last_refused_webhook: view.refusals.last(),
             targets,

@@ -27,7 +27,7 @@ pub(super) struct Streams {
 #[utoipa::path(get, path = "/api/v1/streams", tag = "streams", operation_id = "listStreams",
     responses((status = 200, description = "The streams", body = Streams)))]
 pub(super) async fn list(State(api): State<Arc<Api>>, _: NoQuery) -> Json<Streams> {
-    Json(Streams { streams: api.view().parts().streams() })
+    Json(Streams { streams: api.view().streams() })
 }
 
 /// Has a stream open a new connection
@@ -71,7 +71,7 @@ pub(super) async fn backfill(
 }
 
 fn stream(api: &Api, name: &str) -> Result<(StatusCode, Json<StreamStatus>), Problem> {
-    let found = api.view().parts().streams().into_iter().find(|stream| *stream.name == *name);
+    let found = api.view().streams().into_iter().find(|stream| *stream.name == *name);
     let stream = found.ok_or_else(|| api.no_stream(name))?;
     Ok((StatusCode::ACCEPTED, Json(stream)))
 }
