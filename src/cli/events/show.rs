@@ -77,7 +77,8 @@ impl Event {
         for routing in self.routing.iter().filter(|routing| !self.goes_to(&routing.target)) {
             let why = match routing.mismatch.as_deref() {
                 Some(key) => format!("not matched by `{key}`"),
-                None => "it would match now, and did not when it arrived".to_owned(),
+                None => "it matches now; when it arrived, the target was not configured or did not match"
+                    .to_owned(),
             };
             let _ = write!(text, "\n{}\n", clean(&format!("no delivery to {}: {why}", routing.target)));
         }

@@ -88,7 +88,7 @@ function about(event) {
 /** Returns the targets without a delivery of the event, with the reasons. */
 function leftOut({ deliveries, routing }) {
   const others = routing.filter(({ target: name }) => !deliveries.some(({ target }) => target === name));
-  return others.length ? h('ul', { class: 'note', key: 'left-out' }, others.map(({ target, mismatch }) => h('li', `No delivery to ${target}: `, mismatch ? ['not matched by its ', h('code', mismatch)] : 'it would match now, and did not when it arrived'))) : null;
+  return others.length ? h('ul', { class: 'note', key: 'left-out' }, others.map(({ target, mismatch }) => h('li', `No delivery to ${target}: `, mismatch ? ['not matched by its ', h('code', mismatch)] : 'it matches now; when it arrived, the target was not configured or did not match'))) : null;
 }
 
 function card(event, delivery, changed) {
