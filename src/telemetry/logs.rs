@@ -49,7 +49,7 @@ impl Format {
     /// Returns the function that makes the line about left-out lines. Its argument is their number.
     fn left_out(self) -> fn(u64) -> String {
         const MODULE: &str = module_path!();
-        const MESSAGE: &str = "log lines left out: standard error was not read";
+        const MESSAGE: &str = "log lines left out: standard error did not take them";
         match self {
             Self::Text => |lines| format!("{}  WARN {MODULE}: {MESSAGE} lines={lines}", timestamp()),
             Self::Json => |lines| {

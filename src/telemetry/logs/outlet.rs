@@ -1,9 +1,10 @@
-//! Where log lines go, such as standard error: while it is not read, lines are left out and counted.
+//! Where log lines go, such as standard error: while it is not read, or its disk is full, lines are left
+//! out and counted.
 //!
 //! A full pipe holds the thread that writes into it until its reader goes on. Here that would
 //! be a thread of the runtime, and with it intake and deliveries.
 
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
 use std::os::fd::AsFd;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -52,16 +53,22 @@ impl<W: Write + AsFd> Outlet<W> {
         }
     }
 
-    /// Writes `text`. Returns false if the reader did not take all of it.
+    /// Writes `text`. Returns false if not all of it was taken.
     fn put(&mut self, text: &[u8]) -> bool {
-        for (place, piece) in text.chunks(PIECE).enumerate() {
-            if !self.is_ready() {
-                (self.taken, self.torn) = (0, self.torn || place > 0);
-                return false;
-            }
-            // A reader that has gone is no trouble: there is no one to tell.
-            if self.writer.write_all(piece).is_err() {
-                return true;
+        let mut rest = text;
+        while !rest.is_empty() {
+            let piece = &rest[..rest.len().min(PIECE)];
+            let taken = if self.is_ready() { self.writer.write(piece) } else { Ok(0) };
+            match taken {
+                Ok(taken @ 1..) => rest = rest.get(taken..).unwrap_or_default(),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                // A reader that has gone is no trouble: there is no one to tell.
+                Err(error) if error.kind() == ErrorKind::BrokenPipe => return true,
+                // It was not read in time, or its disk is full, which may have room again later.
+                Ok(0) | Err(_) => {
+                    (self.taken, self.torn) = (0, self.torn || rest.len() < text.len());
+                    return false;
+                }
             }
         }
         self.taken = (self.taken + 1).min(KEEPS_UP);
@@ -95,7 +102,9 @@ impl<W: Write + AsFd> Write for Outlet<W> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
     use std::io::{BufRead as _, BufReader, Read as _};
+    use std::os::fd::BorrowedFd;
 
     use super::*;
 
@@ -139,5 +148,47 @@ mod tests {
         let mut outlet = Outlet::new(writer, tell);
         outlet.write_all(b"a line\n").unwrap();
         assert_eq!(outlet.left_out, 0);
+    }
+
+    /// A file on a disk with little room.
+    struct Disk {
+        room: usize,
+        text: Vec<u8>,
+        file: File,
+    }
+
+    impl Write for Disk {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let taken = bytes.len().min(self.room);
+            if taken == 0 {
+                return Err(Errno::NOSPC.into());
+            }
+            self.room -= taken;
+            self.text.extend_from_slice(&bytes[..taken]);
+            Ok(taken)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl AsFd for Disk {
+        fn as_fd(&self) -> BorrowedFd<'_> {
+            self.file.as_fd()
+        }
+    }
+
+    #[test]
+    fn while_the_disk_of_the_log_is_full_lines_are_left_out_and_counted() {
+        let disk = Disk { room: 9, text: Vec::new(), file: tempfile::tempfile().unwrap() };
+        let mut outlet = Outlet::new(disk, tell);
+        for line in ["first\n", "second\n", "third\n"] {
+            outlet.write_all(line.as_bytes()).unwrap();
+        }
+        outlet.writer.room = 100;
+        outlet.write_all(b"fourth\n").unwrap();
+        let text = String::from_utf8(outlet.writer.text).unwrap();
+        assert_eq!(text, "first\nsec\n2 left out\nfourth\n");
     }
 }
