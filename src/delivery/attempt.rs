@@ -11,6 +11,7 @@ use super::client::{Report, TargetClient};
 use crate::domain::backoff::{Backoff, Jitter};
 use crate::domain::clock::{Clock, UnixMillis, millis};
 use crate::domain::delivery::{Attempt, Next, OnUncertain, RetryPolicy};
+use crate::domain::log_limit::LogLimit;
 use crate::store::error::RecordError;
 use crate::store::lease::Tenure;
 use crate::store::outbox::DeliveryLog;
@@ -42,6 +43,8 @@ pub(super) struct Context {
     pub(super) clock: Clock,
     pub(super) jitter: Jitter,
     meters: Meters,
+    /// The lines about attempts that could not be recorded. A full disk would cause hundreds a second.
+    unrecorded: Arc<LogLimit>,
 }
 
 /// An attempt whose request has ended and whose outcome is not yet written.
@@ -81,7 +84,8 @@ impl Context {
             end_to_end: histogram!(names::END_TO_END, "target" => name()),
         };
         let rewrite = Backoff::new(REWRITE_MIN, REWRITE_MAX).unwrap_or(retry.backoff);
-        Self { target, client, tenure: None, log, retry, rewrite, clock, jitter, meters }
+        let unrecorded = Arc::default();
+        Self { target, client, tenure: None, log, retry, rewrite, clock, jitter, meters, unrecorded }
     }
 
     /// Returns the context for `tenure`, during which this process delivers to the target.
@@ -185,9 +189,11 @@ impl Context {
             return report;
         }
         let (report, recorded) = tokio::join!(sending, self.log.begin(begun));
-        if let Err(error) = recorded {
+        if let Err(error) = recorded
+            && let Some(unlogged) = self.unrecorded.note(self.clock.now())
+        {
             let event_id = job.event.event.id.as_str();
-            tracing::warn!(target = %self.target, event_id, %error, "an attempt under way could not be recorded");
+            tracing::warn!(target = %self.target, event_id, %error, unlogged, "an attempt under way could not be recorded");
         }
         report
     }
@@ -269,13 +275,13 @@ impl Context {
         tracing::warn!(event_id, target, attempt, "cut off by the end of the last process, {what}");
     }
 
-    /// Logs that an attempt was not made because it could not be recorded first.
+    /// Logs that an attempt was not made because it could not be recorded first, once in a while.
     pub(super) fn report_unmade(&self, job: &Job, error: &RecordError) {
         let (event_id, target) = (job.event.event.id.as_str(), &*self.target);
         if *error == RecordError::Superseded {
             tracing::debug!(target, event_id, "an attempt was not made: another replica delivers");
-        } else {
-            tracing::error!(target, event_id, %error, "an attempt could not be recorded and was not made");
+        } else if let Some(unlogged) = self.unrecorded.note(self.clock.now()) {
+            tracing::error!(target, event_id, %error, unlogged, "an attempt could not be recorded and was not made");
         }
     }
 

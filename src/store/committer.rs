@@ -280,7 +280,7 @@ impl Committer {
                 }
                 Err(Failure::Tasks(indices, error)) => {
                     if error != EngineError::Superseded {
-                        tracing::error!(%error, "a task of the store was refused");
+                        self.health.refused(started, &error);
                     }
                     for index in indices.into_iter().rev() {
                         group.remove(index).refused(error.clone().into());

@@ -19,6 +19,8 @@ const RECENT: Duration = Duration::from_secs(15);
 /// Whether commits work, and when that was logged.
 #[derive(Debug, Default)]
 pub(super) struct CommitHealth {
+    /// When a refused task was last logged, and the number of refusals since then.
+    refused: Option<(Instant, usize)>,
     ongoing: Option<Ongoing>,
     /// The last failure and its time.
     last: Option<(Instant, String)>,
@@ -43,6 +45,19 @@ impl CommitHealth {
             let (seconds, refused) = (now.duration_since(trouble.since).as_secs(), trouble.refused);
             tracing::error!(%error, refused, seconds, "the store cannot commit");
         }
+    }
+
+    /// Notes that tasks were refused, while the others of their group were not. A caller may try again
+    /// and again.
+    pub(super) fn refused(&mut self, now: Instant, error: &EngineError) {
+        let unlogged = match &mut self.refused {
+            Some((at, unlogged)) if now.duration_since(*at) < REMINDER => {
+                *unlogged += 1;
+                return;
+            }
+            refused => refused.replace((now, 0)).map_or(0, |(_, unlogged)| unlogged),
+        };
+        tracing::error!(%error, unlogged, "a task of the store was refused");
     }
 
     /// Notes that a group that writes was committed.

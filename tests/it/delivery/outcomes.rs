@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use crate::delivery::failures;
+use crate::support::bridge::message;
 use crate::support::raw::{Act, OK, RawTarget};
 use crate::support::soon;
-use crate::support::world::{World, listen};
+use crate::support::world::{World, assert_each_once, listen};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outcome_that_cannot_be_written_is_tried_again_until_it_is_and_a_stop_waits_for_that() {
@@ -61,4 +62,29 @@ async fn a_retry_that_was_planned_by_a_clock_set_back_since_is_made_soon() {
     crate::delivery::all_settled(&bridge).await;
     bridge.logged("retries lie beyond `retry_max`").await;
     bridge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn attempts_that_the_store_does_not_record_are_no_flood_of_log_lines() {
+    let mut world = World::new(World::with_duplicates()).await;
+    let target = world.target("orders").await;
+    world.set_target("orders", "ON_UNCERTAIN", "hold");
+    world.set("LOG__FILTER", "info,pepay_bridge::delivery=debug");
+    let mut bridge = world.bridge().await;
+    world.execute(
+        "CREATE TRIGGER refuse BEFORE UPDATE ON delivery WHEN new.state = 'sending' \
+         BEGIN SELECT RAISE(ABORT, 'refused by the test'); END",
+        [],
+    );
+    let ids = world.simulator.play(50);
+    bridge.logged_times("sending", 60).await;
+    world.execute("DROP TRIGGER refuse", []);
+    soon("the deliveries", target.until(|totals| totals.unique >= 50)).await;
+    let (status, log) = bridge.stop().await;
+    assert!(status.success());
+    for text in ["an attempt could not be recorded", "a task of the store was refused"] {
+        let lines = log.iter().filter(|line| message(line).contains(text)).count();
+        assert!((1..=3).contains(&lines), "{lines} lines: {text}");
+    }
+    assert_each_once(&target, &ids);
 }

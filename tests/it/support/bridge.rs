@@ -197,6 +197,12 @@ impl Bridge {
         log.iter().find(|line| wanted(line)).unwrap().clone()
     }
 
+    /// Waits until it has logged this many lines whose message contains `text`.
+    pub async fn logged_times(&mut self, text: &str, times: usize) {
+        let said = |log: &Vec<Value>| log.iter().filter(|line| message(line).contains(text)).count() >= times;
+        soon(text, self.log.wait_for(said)).await.unwrap();
+    }
+
     /// Returns its resident memory in KiB.
     pub fn memory(&self) -> u64 {
         self.kibibytes("VmRSS:")
