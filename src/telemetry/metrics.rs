@@ -19,6 +19,11 @@ const UPKEEP: Duration = Duration::from_secs(5);
 /// Buckets in seconds, from half a millisecond to a minute.
 const SECONDS: [f64; 16] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+/// Buckets in seconds, from half a millisecond to a day: retries and repeats come hours later.
+const LONG_SECONDS: [f64; 21] = [
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0,
+    1800.0, 7200.0, 21_600.0, 86_400.0,
+];
 /// Buckets in seconds, from 50 µs to 5 s: a commit is a few writes to a local disk.
 const COMMIT_SECONDS: [f64; 16] = [
     0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
@@ -84,6 +89,8 @@ impl std::fmt::Debug for Metrics {
 fn recorder() -> Result<PrometheusRecorder, BuildError> {
     let recorder = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Full(names::STORE_COMMIT.into()), &COMMIT_SECONDS)?
+        .set_buckets_for_metric(Matcher::Full(names::END_TO_END.into()), &LONG_SECONDS)?
+        .set_buckets_for_metric(Matcher::Full(names::SOURCE_LAG.into()), &LONG_SECONDS)?
         .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &SECONDS)?
         .set_buckets_for_metric(Matcher::Suffix("_batch_events".into()), &BATCH_EVENTS)?
         .build_recorder();
@@ -182,15 +189,21 @@ mod tests {
     fn durations_and_batches_are_histograms_with_fitting_buckets() {
         let text = rendered(|| {
             histogram!(names::DELIVERY_DURATION, "target" => "orders").record(0.0007);
-            histogram!(names::END_TO_END, "target" => "orders").record(61.0);
+            histogram!(names::DELIVERY_DURATION, "target" => "orders").record(61.0);
+            histogram!(names::END_TO_END, "target" => "orders").record(Duration::from_hours(5));
+            histogram!(names::SOURCE_LAG, "source" => "webhook").record(Duration::from_mins(20));
             histogram!(names::STORE_COMMIT).record(0.000_07);
             histogram!(names::STORE_BATCH).record(3.0);
         });
         for line in [
             r#"pepay_bridge_delivery_duration_seconds_bucket{target="orders",le="0.0005"} 0"#,
             r#"pepay_bridge_delivery_duration_seconds_bucket{target="orders",le="0.001"} 1"#,
-            r#"pepay_bridge_end_to_end_seconds_bucket{target="orders",le="60"} 0"#,
-            r#"pepay_bridge_end_to_end_seconds_bucket{target="orders",le="+Inf"} 1"#,
+            r#"pepay_bridge_delivery_duration_seconds_bucket{target="orders",le="60"} 1"#,
+            r#"pepay_bridge_delivery_duration_seconds_bucket{target="orders",le="+Inf"} 2"#,
+            r#"pepay_bridge_end_to_end_seconds_bucket{target="orders",le="7200"} 0"#,
+            r#"pepay_bridge_end_to_end_seconds_bucket{target="orders",le="21600"} 1"#,
+            r#"pepay_bridge_source_lag_seconds_bucket{source="webhook",le="300"} 0"#,
+            r#"pepay_bridge_source_lag_seconds_bucket{source="webhook",le="1800"} 1"#,
             r#"pepay_bridge_store_commit_seconds_bucket{le="0.00005"} 0"#,
             r#"pepay_bridge_store_commit_seconds_bucket{le="0.0001"} 1"#,
             r#"pepay_bridge_store_batch_events_bucket{le="2"} 0"#,
