@@ -2,7 +2,7 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | [`connect`] | addresses, pools, settings of sessions and transactions |
+//! | [`connect`], [`pool`] | addresses, pools, settings of sessions and transactions; a connection for one call |
 //! | [`migrate`] | creating and migrating a schema |
 //! | [`membership`], [`beat`], [`share`], [`fitness`] | the processes that share the schema, and their leases |
 //! | [`peers`], [`listener`] | requests and notifications between them |
@@ -37,6 +37,7 @@ pub(in crate::store) mod membership;
 mod migrate;
 mod moving;
 pub(in crate::store) mod peers;
+pub(in crate::store) mod pool;
 mod retain;
 mod search;
 mod session;

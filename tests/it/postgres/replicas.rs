@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use pepay_bridge::simulator::target::Reaction;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
+use sqlx::Executor as _;
 
 use super::{Database, LIVING, OWNED, TAKE_OVER, ready, world};
 use crate::support::bridge::Bridge;
@@ -203,4 +204,39 @@ async fn every_replica_shows_the_connection_of_a_stream_as_the_one_that_reads_it
         let status = bridge.status().await;
         assert_eq!(status["streams"][0]["connected"], true, "{status}");
     }
+}
+
+/// Selects the server processes that wait for a lock in a call about leases.
+const WAITING: &str = "SELECT coalesce(string_agg(pid::text, ' '), '') FROM pg_stat_activity \
+                       WHERE datname = current_database() AND application_name = 'pepay-bridge leases' \
+                       AND wait_event_type = 'Lock'";
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a PostgreSQL server: run tests/postgres.sh"]
+async fn leases_are_renewed_although_earlier_calls_about_them_are_never_answered() {
+    let (mut world, database) = world().await;
+    let _target = world.target("orders").await;
+    let bridge = world.bridge().await;
+    database.until(OWNED, "1").await;
+    let mut holder = database.connect().await;
+    holder.execute("BEGIN; LOCK TABLE pepay_bridge.replica IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    // As many calls as there are connections for them.
+    database.until_it(WAITING, |waiting| waiting.split_whitespace().count() >= 2).await;
+    let waiting = database.text(WAITING).await;
+    let waiting: Vec<_> = waiting.split_whitespace().collect();
+    // A process that is stopped answers as little as one on a machine that is gone.
+    for pid in &waiting {
+        signal(pid, "-STOP");
+    }
+    holder.execute("ROLLBACK").await.unwrap();
+    let released = database.text("SELECT clock_timestamp()::text").await;
+    let renewed = format!(
+        "SELECT (expires_at > '{released}'::timestamptz + interval '4 s')::text FROM pepay_bridge.lease \
+         WHERE name = 'target/orders'"
+    );
+    database.until(&renewed, "true").await;
+    for pid in &waiting {
+        signal(pid, "-CONT");
+    }
+    assert!(bridge.stop().await.0.success());
 }

@@ -16,7 +16,7 @@ use metrics::counter;
 use serde_json::json;
 use sqlx::postgres::PgPool;
 use tokio::sync::{Notify, mpsc, watch};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -112,7 +112,7 @@ impl Membership {
         let (stop, running) = (CancellationToken::new(), TaskTracker::new());
         let listener = listener::Listener::new(address, schema, Arc::clone(&shared.hints));
         let listens = listener.listens();
-        let (hears, tells) = (listener.run(), announce(shared.clone(), cluster.clone()));
+        let (hears, tells) = (listener.run(), shared.clone().announce(cluster.clone()));
         let keeps = keep(shared.clone(), (shown, asking), listens, stop.clone());
         let task = |name, work: Pin<Box<dyn Future<Output = ()> + Send>>, grace| {
             let run = Box::pin(running.track_future(until(stop.clone(), grace, work)));
@@ -210,11 +210,19 @@ async fn keep(
         if let Some(at) = watch.stalls_at(shared.progress.waiting()) {
             due = due.min(at.max(Instant::now() + POLL));
         }
+        rest(&shared, due, &stop).await;
+    }
+}
+
+/// Waits until `due`, until `stop`, or until leases have changed. New events of other replicas are
+/// read meanwhile; they are no reason for a renewal.
+async fn rest(shared: &Shared, due: Instant, stop: &CancellationToken) {
+    loop {
         tokio::select! {
-            () = tokio::time::sleep_until(due) => {}
-            () = stop.cancelled() => {}
-            () = shared.leases.wish() => {}
-            () = shared.hints.leases.notified() => {}
+            () = sleep_until(due) => return,
+            () = stop.cancelled() => return,
+            () = shared.leases.wish() => return,
+            () = shared.hints.leases.notified() => return,
             () = shared.hints.events.notified() => (shared.look.0)(),
         }
     }
@@ -234,17 +242,6 @@ fn say(before: Fitness, now: Fitness) {
             tracing::info!("the connection that writes works again: leases are taken again");
         }
         _ => {}
-    }
-}
-
-/// Notifies the other replicas of new events, at most once per [`listener::PACE`].
-async fn announce(shared: Shared, cluster: watch::Receiver<Arc<Cluster>>) {
-    loop {
-        shared.stored.notified().await;
-        if cluster.borrow().has_others() {
-            shared.notify("event").await;
-        }
-        sleep(listener::PACE).await;
     }
 }
 

@@ -12,6 +12,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::listener::{self, Hints};
+use super::pool::Lent;
 use super::words::literal;
 use crate::domain::clock::Clock;
 use crate::store::cluster::{Asked, Cluster};
@@ -84,6 +85,17 @@ pub enum AskError {
 }
 
 impl Shared {
+    /// Notifies the other replicas of new events, at most once per [`listener::PACE`].
+    pub(super) async fn announce(self, cluster: watch::Receiver<Arc<Cluster>>) {
+        loop {
+            self.stored.notified().await;
+            if cluster.borrow().has_others() {
+                self.notify("event").await;
+            }
+            sleep(listener::PACE).await;
+        }
+    }
+
     /// Notifies the other replicas of `what`. If that fails, they find it when they look.
     pub(super) async fn notify(&self, what: &str) {
         let channel = literal(&listener::channel(&self.schema));
@@ -93,8 +105,14 @@ impl Shared {
     /// Executes `statement` in text, so that it works through any pooler. Returns the first column;
     /// `None` if the database does not respond.
     pub(super) async fn call(&self, statement: String) -> Option<Vec<String>> {
-        let rows = timeout(LIMIT, sqlx::raw_sql(AssertSqlSafe(statement)).fetch_all(&self.pool)).await;
-        match rows {
+        let statement = AssertSqlSafe(statement);
+        let rows = async {
+            let mut lent = Lent::of(&self.pool).await?;
+            let rows = sqlx::raw_sql(statement).fetch_all(lent.connection()?).await?;
+            lent.give_back();
+            Ok::<_, sqlx::Error>(rows)
+        };
+        match timeout(LIMIT, Box::pin(rows)).await {
             Ok(Ok(rows)) => Some(rows.iter().filter_map(|row| row.try_get(0).ok()).collect()),
             // The committer logs at a higher level that the database cannot be reached.
             Ok(Err(error)) => {

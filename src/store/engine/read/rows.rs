@@ -4,12 +4,21 @@
 //! `$2` and so on. [`Database`] has a method for each difference between the two.
 
 use std::borrow::Cow;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use sqlx::postgres::{PgPool, PgRow};
 use sqlx::sqlite::{SqlitePool, SqliteRow};
-use sqlx::{AssertSqlSafe, Row as _};
+use sqlx::{AssertSqlSafe, Connection as _, Row as _};
+use tokio::time::timeout;
+
+use crate::store::engine::postgres::pool::Lent;
+
+/// The time limit of a query on a server. A query looks at a bounded number of rows, so a server that
+/// takes longer does not respond.
+const LIMIT: Duration = Duration::from_secs(30);
 
 /// A database to read from, with a pool of connections. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -242,6 +251,10 @@ fn json(numbers: &[i64]) -> String {
     format!("[{}]", numbers.join(","))
 }
 
+fn too_late() -> io::Error {
+    io::Error::other(format!("PostgreSQL has not answered within {} s", LIMIT.as_secs()))
+}
+
 fn narrow<T>(column: &str, number: i64) -> Result<T, sqlx::Error>
 where
     T: TryFrom<i64, Error: std::error::Error + Send + Sync + 'static>,
@@ -311,16 +324,22 @@ impl Database {
                         Value::Numbers(numbers) => query.bind(numbers),
                     };
                 }
-                let rows = match shared {
-                    None => query.fetch_all(pool).await?,
-                    Some(begin) => {
-                        let begin = AssertSqlSafe(begin.as_ref().to_owned());
-                        let mut transaction = pool.begin_with(begin).await?;
-                        let rows = query.fetch_all(&mut *transaction).await?;
-                        transaction.commit().await?;
-                        rows
-                    }
+                let rows = async {
+                    let mut lent = Lent::of(pool).await?;
+                    let rows = match shared {
+                        None => query.fetch_all(lent.connection()?).await?,
+                        Some(begin) => {
+                            let begin = AssertSqlSafe(begin.as_ref().to_owned());
+                            let mut transaction = lent.connection()?.begin_with(begin).await?;
+                            let rows = query.fetch_all(&mut *transaction).await?;
+                            transaction.commit().await?;
+                            rows
+                        }
+                    };
+                    lent.give_back();
+                    Ok::<_, sqlx::Error>(rows)
                 };
+                let rows = timeout(LIMIT, rows).await.map_err(|_| sqlx::Error::Io(too_late()))??;
                 Ok(rows.into_iter().map(Row::Postgres).collect())
             }
         }

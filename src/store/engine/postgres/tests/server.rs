@@ -1,7 +1,7 @@
 //! Behaviour that only a server has: several processes, and connections that are cut.
 
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 use tokio::task::block_in_place;
@@ -195,6 +195,32 @@ async fn a_schema_with_only_additions_of_a_later_version_is_used_in_operation_an
     assert_eq!(fixture.backend.texts("SELECT id || given FROM event ORDER BY 1"), ["evt_17", "evt_27"]);
     let checked = server_check::examine(&fixture.backend.server, fixture.backend.settings().durability).await;
     assert_eq!(checked.unwrap().schema, Some(999));
+    second.close().await;
+    writer.join().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_of_another_process_are_no_reason_to_renew_leases() {
+    let mut fixture = stored().await;
+    let (mut arrivals, _ledger) = fixture.outbox();
+    let routes = vec![route("orders", "*", Ordering::PerObject)];
+    let (mut second, writer) = fixture.backend.open(routes, Clock::from_fn(|| NOW)).await;
+    let writer = thread::spawn(|| writer.run());
+    fixture.backend.execute(
+        "CREATE SEQUENCE renewals; \
+         CREATE FUNCTION tell() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+           PERFORM nextval('renewals'); RETURN new; END $$; \
+         CREATE TRIGGER tell BEFORE UPDATE ON replica FOR EACH ROW EXECUTE FUNCTION tell()",
+    );
+    let began = Instant::now();
+    // One at a time: hints of events that come together are one.
+    for n in 0..100 {
+        assert_eq!(second.inbox.try_record(event(&format!("evt_{n}"), "a")).await, Ok(Recorded::New));
+        arrived(&mut arrivals).await;
+    }
+    let renewals = fixture.backend.number("SELECT last_value FROM renewals");
+    let most = 2 * (began.elapsed().as_secs() + 3);
+    assert!(u64::try_from(renewals).unwrap() <= most, "{renewals} renewals, at most {most}");
     second.close().await;
     writer.join().unwrap();
 }
