@@ -13,12 +13,11 @@ mod metrics;
 mod settle;
 mod task;
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::Notify;
 
 use super::cluster::LogPage;
 use super::counts::{BacklogChanges, Counters};
@@ -32,13 +31,13 @@ use crate::domain::clock::Clock;
 use foreign::Foreign;
 use health::CommitHealth;
 use metrics::Meters;
-use task::{Committed, Replies, Reply, Task};
+use task::{Committed, Message, Replies, Reply, Task};
 
 pub(super) use append::{Append, PART};
 pub(super) use audit::{Audit, unwritten};
 pub(super) use backlog::{Counted, count as count_backlog};
 pub(super) use settle::Settle;
-pub(super) use task::{Group, Tasks, stopped};
+pub(super) use task::{Control, Group, Queue, Tasks, stopped};
 
 /// The largest number of tasks that a group takes from the queue.
 const GROUP_TASKS: usize = 512;
@@ -56,39 +55,9 @@ const GROUP_EVENTS: usize = 1000;
 /// be slow.
 const GROUP_TIME: Duration = Duration::from_secs(1);
 
-/// A message to the committer.
-#[derive(Debug)]
-pub(super) enum Message {
-    /// A task of a group.
-    Task(Box<dyn Task>),
-    /// A command that changes the committer.
-    Control(Control),
-}
-
-/// A command that changes the committer. It ends the group before it.
-pub(super) enum Control {
-    /// Replaces the routes. The `kept` targets stay as they are, the `opened` ones are opened anew,
-    /// and all others are closed.
-    Reroute { kept: Vec<Arc<str>>, opened: Vec<Route>, reply: Reply<Vec<NewOutbox>> },
-    /// Counts the unfinished deliveries, which other processes change too. The reply says whether
-    /// an attempt on the wire is left to another process.
-    Recount { reply: Reply<bool> },
-    /// Makes the engine's log as short as its readers allow.
-    Checkpoint { reply: Reply<()> },
-    /// Ends the committer.
-    Close { reply: Reply<()> },
-}
-
-impl fmt::Debug for Control {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Reroute { .. } => "Reroute",
-            Self::Recount { .. } => "Recount",
-            Self::Checkpoint { .. } => "Checkpoint",
-            Self::Close { .. } => "Close",
-        })
-    }
-}
+/// How often a group is carried out again that the database has undone because of another
+/// transaction.
+const UNDONE_TRIES: u32 = 3;
 
 /// The reason for which a group was not committed.
 enum Failure {
@@ -105,7 +74,7 @@ enum Failure {
 #[derive(Debug)]
 pub struct Committer {
     engine: Box<dyn Engine>,
-    queue: mpsc::Receiver<Message>,
+    queue: Queue,
     routes: RoutingTable,
     foreign: Foreign,
     clock: Clock,
@@ -131,7 +100,7 @@ struct Transacted {
 impl Committer {
     pub(super) fn new(
         engine: Box<dyn Engine>,
-        queue: mpsc::Receiver<Message>,
+        queue: Queue,
         routes: RoutingTable,
         leases: &Leases,
         clock: Clock,
@@ -171,11 +140,7 @@ impl Committer {
     /// Returns the reply of the caller of `Close`, if there was one.
     fn work(&mut self) -> Option<Reply<()>> {
         loop {
-            let first = if self.left.is_empty() {
-                Some(self.queue.blocking_recv()?)
-            } else {
-                self.queue.try_recv().ok()
-            };
+            let first = if self.left.is_empty() { Some(self.queue.wait()?) } else { self.queue.take_ready() };
             let (group, mut control) = self.gather(first);
             self.write(group);
             while control.is_some() && !self.left.is_empty() {
@@ -219,7 +184,7 @@ impl Committer {
                 }
             }
             let full = group.len() >= most || bytes >= GROUP_BYTES || events >= GROUP_EVENTS;
-            next = if full { None } else { self.queue.try_recv().ok() };
+            next = if full { None } else { self.queue.take_ready() };
         }
         (group, None)
     }
@@ -253,7 +218,7 @@ impl Committer {
     /// Commits `group`. A task that cannot be carried out is refused, and the others are committed
     /// without it.
     fn write(&mut self, mut group: Vec<Box<dyn Task>>) {
-        let mut one_by_one = false;
+        let (mut one_by_one, mut tries) = (false, 0);
         while !group.is_empty() {
             let started = Instant::now();
             self.progress.begun(started.into());
@@ -287,6 +252,10 @@ impl Committer {
                     }
                 }
                 Err(Failure::Together) => one_by_one = true,
+                Err(Failure::Engine(EngineError::Undone(error))) if tries < UNDONE_TRIES => {
+                    tries += 1;
+                    tracing::info!(error, "a group is carried out again: another transaction was in its way");
+                }
                 Err(Failure::Engine(error)) => {
                     self.health.failed(started, &error, group.len());
                     // The commit may have succeeded although its reply was lost. The repeated
@@ -309,20 +278,25 @@ impl Committer {
         if let Some(rewound) = self.engine.rewound() {
             self.foreign.go_back(&rewound);
         }
-        let result = self.carry_out(group, one_by_one, began).and_then(|transacted| {
+        let has_missed = self.queue.take_missed();
+        let result = self.carry_out(group, (one_by_one, has_missed), began).and_then(|transacted| {
             self.engine.commit().map_err(Failure::Engine)?;
             Ok(transacted)
         });
         if result.is_err() {
+            if has_missed {
+                self.queue.miss();
+            }
             self.engine.roll_back().map_err(Failure::Engine)?;
         }
         result
     }
 
+    /// Carries out the tasks of `group`. With `reads_log`, reads the log of events in any case.
     fn carry_out(
         &mut self,
         group: &mut [Box<dyn Task>],
-        one_by_one: bool,
+        (one_by_one, reads_log): (bool, bool),
         began: Instant,
     ) -> Result<Transacted, Failure> {
         let context = GroupContext::new(&self.routes, self.clock.now());
@@ -354,12 +328,12 @@ impl Committer {
                 EngineError::Rejected(_) if together.len() > 1 => Failure::Together,
                 EngineError::Superseded if !together.is_empty() => Failure::Tasks(together, error),
                 EngineError::Rejected(_) | EngineError::Superseded => Failure::Tasks(vec![index], error),
-                EngineError::Unavailable(_) => Failure::Engine(error),
+                EngineError::Undone(_) | EngineError::Unavailable(_) => Failure::Engine(error),
             })?;
         }
         // The log is read last, so that the page has everything that a search of the group has
         // seen.
-        let has_reads = group.iter().any(|task| task.only_reads());
+        let has_reads = reads_log || group.iter().any(|task| task.only_reads());
         let page = self.foreign.read(&mut open, own, has_reads).map_err(Failure::Engine)?;
         Ok(Transacted { changes: open.context.changes, page, left })
     }

@@ -61,6 +61,10 @@ pub(super) enum EngineError {
     /// out.
     #[error("another process has taken it over")]
     Superseded,
+    /// The database has undone the group, since it and another transaction waited for each other.
+    /// The same group may be carried out again at once.
+    #[error("{0}")]
+    Undone(String),
     /// The database does not work now.
     #[error("{0}")]
     Unavailable(String),
@@ -75,7 +79,9 @@ impl From<EngineError> for RecordError {
     fn from(error: EngineError) -> Self {
         match error {
             EngineError::Superseded => Self::Superseded,
-            EngineError::Rejected(_) | EngineError::Unavailable(_) => Self::Unavailable(error.to_string()),
+            EngineError::Rejected(_) | EngineError::Undone(_) | EngineError::Unavailable(_) => {
+                Self::Unavailable(error.to_string())
+            }
         }
     }
 }

@@ -40,7 +40,7 @@ pub(super) fn store(
         let appended = appended.map_err(|error| match error {
             EngineError::Rejected(_) if part.len() > 1 => Failure::Together,
             EngineError::Rejected(_) | EngineError::Superseded => Failure::Tasks(vec![part[0]], error),
-            EngineError::Unavailable(_) => Failure::Engine(error),
+            EngineError::Undone(_) | EngineError::Unavailable(_) => Failure::Engine(error),
         })?;
         for sequence in appended.iter().flatten().map(|one| one.sequence).filter(|sequence| *sequence > 0) {
             let (first, last) = own.unwrap_or((sequence, sequence));

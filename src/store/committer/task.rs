@@ -2,19 +2,55 @@
 //! commit.
 
 use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
 use super::metrics::Meters;
-use super::{Control, Message};
 use crate::store::engine::{Engine, EngineError, GroupContext};
 use crate::store::error::RecordError;
-use crate::store::routing::RoutingTable;
+use crate::store::routing::{NewOutbox, RoutingTable};
+use crate::store::settings::Route;
 use crate::store::types::{Appended, Batch, Settlement, TargetId, Term};
 
 /// The sender of a task's result.
 pub(in crate::store) type Reply<T> = oneshot::Sender<Result<T, RecordError>>;
+
+/// A message to the committer.
+#[derive(Debug)]
+pub(in crate::store) enum Message {
+    /// A task of a group.
+    Task(Box<dyn Task>),
+    /// A command that changes the committer.
+    Control(Control),
+}
+
+/// A command that changes the committer. It ends the group before it.
+pub(in crate::store) enum Control {
+    /// Replaces the routes. The `kept` targets stay as they are, the `opened` ones are opened anew,
+    /// and all others are closed.
+    Reroute { kept: Vec<Arc<str>>, opened: Vec<Route>, reply: Reply<Vec<NewOutbox>> },
+    /// Counts the unfinished deliveries, which other processes change too. The reply says whether
+    /// an attempt on the wire is left to another process.
+    Recount { reply: Reply<bool> },
+    /// Makes the engine's log as short as its readers allow.
+    Checkpoint { reply: Reply<()> },
+    /// Ends the committer.
+    Close { reply: Reply<()> },
+}
+
+impl fmt::Debug for Control {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Reroute { .. } => "Reroute",
+            Self::Recount { .. } => "Recount",
+            Self::Checkpoint { .. } => "Checkpoint",
+            Self::Close { .. } => "Close",
+        })
+    }
+}
 
 /// A group that is being carried out.
 pub(in crate::store) struct Group<'a> {
@@ -159,15 +195,48 @@ impl Replies {
     }
 }
 
-/// The queue of the committer. Cheap to clone.
+/// The sending end of the committer's queue. Cheap to clone.
 #[derive(Clone, Debug)]
-pub(in crate::store) struct Tasks(mpsc::Sender<Message>);
+pub(in crate::store) struct Tasks {
+    queue: mpsc::Sender<Message>,
+    has_missed: Arc<AtomicBool>,
+}
+
+/// The receiving end of the committer's queue.
+#[derive(Debug)]
+pub(in crate::store) struct Queue {
+    messages: mpsc::Receiver<Message>,
+    /// Whether a [wake](Tasks::wake) has found no room in the queue.
+    has_missed: Arc<AtomicBool>,
+}
+
+impl Queue {
+    /// Returns the next message; `None` once there can be none. Blocks.
+    pub(super) fn wait(&mut self) -> Option<Message> {
+        self.messages.blocking_recv()
+    }
+
+    /// Returns a waiting message, if there is one.
+    pub(super) fn take_ready(&mut self) -> Option<Message> {
+        self.messages.try_recv().ok()
+    }
+
+    /// Returns whether a wake has found no room in the queue since the last call.
+    pub(super) fn take_missed(&self) -> bool {
+        self.has_missed.swap(false, Relaxed)
+    }
+
+    /// Notes that what a missed wake asks for was not done.
+    pub(super) fn miss(&self) {
+        self.has_missed.store(true, Relaxed);
+    }
+}
 
 impl Tasks {
     /// Creates a queue with `room` for waiting messages. Returns it with its receiver.
-    pub(in crate::store) fn new(room: usize) -> (Self, mpsc::Receiver<Message>) {
-        let (sender, queue) = mpsc::channel(room);
-        (Self(sender), queue)
+    pub(in crate::store) fn new(room: usize) -> (Self, Queue) {
+        let ((queue, messages), has_missed) = (mpsc::channel(room), Arc::default());
+        (Self { queue, has_missed: Arc::clone(&has_missed) }, Queue { messages, has_missed })
     }
 
     /// Does `work` in a group, and returns its result after the commit. Waits for room in the
@@ -187,17 +256,15 @@ impl Tasks {
         self.put(|reply| Box::new(Ask { work, done: None, reply, only_reads: true })).await
     }
 
-    /// Begins a group, unless one is waiting already.
+    /// Has a group read the events of other processes.
     pub(in crate::store) fn wake(&self) {
         let (reply, _) = oneshot::channel::<Result<(), RecordError>>();
         let nothing = |_: &mut Group<'_>| Ok(());
-        // A full queue means that a group is waiting.
-        let _ = self.0.try_send(Message::Task(Box::new(Ask {
-            work: nothing,
-            done: None,
-            reply,
-            only_reads: true,
-        })));
+        let reading = Ask { work: nothing, done: None, reply, only_reads: true };
+        if self.queue.try_send(Message::Task(Box::new(reading))).is_err() {
+            // A full queue means that groups are waiting. They may only write.
+            self.has_missed.store(true, Relaxed);
+        }
     }
 
     /// Commits a small write. Also fails if a recent commit has failed.
@@ -228,7 +295,7 @@ impl Tasks {
         task: impl FnOnce(Reply<T>) -> Box<dyn Task>,
     ) -> Result<oneshot::Receiver<Result<T, RecordError>>, RecordError> {
         let (reply, outcome) = oneshot::channel();
-        self.0.try_send(Message::Task(task(reply))).map_err(|error| match error {
+        self.queue.try_send(Message::Task(task(reply))).map_err(|error| match error {
             TrySendError::Full(_) => RecordError::Overloaded,
             TrySendError::Closed(_) => stopped(),
         })?;
@@ -256,7 +323,7 @@ impl Tasks {
         message: Message,
         outcome: oneshot::Receiver<Result<T, RecordError>>,
     ) -> Result<T, RecordError> {
-        self.0.send(message).await.map_err(|_| stopped())?;
+        self.queue.send(message).await.map_err(|_| stopped())?;
         outcome.await.map_err(|_| stopped())?
     }
 }

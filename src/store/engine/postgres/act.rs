@@ -288,7 +288,7 @@ async fn deliveries(
 ) -> Result<HashMap<i64, DeliveryRow>, sqlx::Error> {
     // The rows are locked, so that a decision holds until it is written.
     let query = "SELECT sequence, state, lane, attempts, replays FROM delivery \
-                 WHERE target_id = $1 AND sequence = ANY ($2) FOR UPDATE";
+                 WHERE target_id = $1 AND sequence = ANY ($2) ORDER BY sequence FOR UPDATE";
     let small = |row: &PgRow, column| -> Result<u32, sqlx::Error> {
         Ok(u32::try_from(row.try_get::<i64, _>(column)?).unwrap_or(u32::MAX))
     };

@@ -43,10 +43,11 @@ pub(super) async fn step(
     Ok(Retained { more: more?, expired: Vec::new() })
 }
 
-/// Cancels the deliveries that have been dead for the longest time.
+/// Cancels the deliveries that have been dead for the longest time. One that an operator is just
+/// deciding on is left for the next sweep: the operator's action takes locks in another order.
 pub(super) const DEAD: &str = "WITH oldest AS ( \
        SELECT target_id, sequence FROM delivery WHERE state = 'dead' AND settled_at < $1 \
-       ORDER BY settled_at LIMIT $2 FOR UPDATE \
+       ORDER BY settled_at LIMIT $2 FOR UPDATE SKIP LOCKED \
      ), cancelled AS ( \
        UPDATE delivery d SET state = 'cancelled', settled_at = $3 FROM oldest o \
        WHERE d.target_id = o.target_id AND d.sequence = o.sequence AND d.state = 'dead' \

@@ -26,6 +26,10 @@ const CALL_LIMIT: Duration = Duration::from_secs(10);
 /// How long every group fails at once after a connection could not be opened.
 const PAUSE: Duration = Duration::from_millis(250);
 
+/// The SQLSTATEs of a transaction that the server has undone because of another one: a failed
+/// serialization and a deadlock.
+const UNDONE: [&str; 2] = ["40001", "40P01"];
+
 /// Reads the identity of the server's history. If the history has changed, every term is over.
 const COMPARE: &str = "SELECT compare_history()";
 
@@ -285,6 +289,9 @@ impl Session {
             let code = refused.code().unwrap_or_default();
             if code.starts_with("22") || code.starts_with("23") {
                 return EngineError::Rejected(refused.message().to_owned());
+            }
+            if UNDONE.contains(&&*code) {
+                return EngineError::Undone(refused.message().to_owned());
             }
         }
         self.give_up();

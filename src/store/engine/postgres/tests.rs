@@ -6,6 +6,8 @@ mod backend;
 #[cfg(feature = "postgres-tests")]
 mod engines;
 #[cfg(feature = "postgres-tests")]
+mod groups;
+#[cfg(feature = "postgres-tests")]
 mod history;
 #[cfg(feature = "postgres-tests")]
 mod log;

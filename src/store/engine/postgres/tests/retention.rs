@@ -194,6 +194,26 @@ async fn a_body_whose_delivery_ends_by_an_older_statement_than_the_recheck_is_re
 }
 
 #[tokio::test]
+async fn a_dead_delivery_that_an_operator_is_just_deciding_on_does_not_hold_up_the_others() {
+    let (mut engines, owned) = with_events(2, &["orders"]).await;
+    let (target, term) = owned[0];
+    for sequence in [1, 2] {
+        let [settled] = delivered(sequence);
+        let dead = Settlement { next: Next::Dead, ..settled };
+        engines.group(0, |group| group.engine.settle(term, target, &[&dead], &mut group.context)).unwrap();
+    }
+    let Engines { all, routes, backend, now, .. } = &mut engines;
+    let [first, second] = &mut all[..] else { panic!("there are two") };
+    second.begin(GroupKind::Writes).unwrap();
+    let context = GroupContext::new(routes, *now);
+    replay(&mut Group { engine: &mut **second, context }, owned[0]).unwrap();
+    let expire = RetentionStep::Dead { before: UnixMillis(i64::MAX) };
+    group(&mut **first, routes, *now, |group| retain(group, expire)).unwrap();
+    second.commit().unwrap();
+    assert_eq!(backend.texts("SELECT state FROM delivery ORDER BY sequence"), ["retrying", "cancelled"]);
+}
+
+#[tokio::test]
 async fn an_event_that_is_just_being_sent_again_keeps_its_body() {
     let (mut engines, owned) = with_one_event(&["orders"]).await;
     engines.group(0, |group| settle(group, owned[0])).unwrap();
