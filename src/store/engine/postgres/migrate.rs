@@ -22,7 +22,7 @@ struct Migration {
 }
 
 /// The migrations, by version.
-const MIGRATIONS: [Migration; 4] = [
+const MIGRATIONS: [Migration; 5] = [
     Migration {
         version: 1,
         works_from: 1,
@@ -47,6 +47,12 @@ const MIGRATIONS: [Migration; 4] = [
         name: "ripe",
         text: include_str!("../../../../migrations/postgres/0004_ripe.sql"),
     },
+    Migration {
+        version: 5,
+        works_from: 1,
+        name: "servers",
+        text: include_str!("../../../../migrations/postgres/0005_servers.sql"),
+    },
 ];
 
 /// The oldest supported server, in the form of `server_version_num`.
@@ -66,8 +72,10 @@ pub(super) struct Patience {
     pub(super) pause: Duration,
 }
 
+/// The server cancels an automatic vacuum for the sake of another process once that has waited for a
+/// lock for `deadlock_timeout`, 1 s by default. So the wait is longer.
 const PATIENCE: Patience =
-    Patience { lock: Duration::from_secs(1), tries: 10, pause: Duration::from_secs(2) };
+    Patience { lock: Duration::from_millis(1500), tries: 10, pause: Duration::from_secs(2) };
 
 /// The SQLSTATEs of a transaction that the server has ended because of a lock: a deadlock, and a
 /// lock that was not available in time.

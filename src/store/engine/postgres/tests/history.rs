@@ -93,6 +93,29 @@ async fn after_a_restore_no_earlier_term_writes_and_no_term_is_given_twice() {
 }
 
 #[tokio::test]
+async fn a_second_standby_with_the_timeline_of_the_first_is_another_server() {
+    let mut engines = Engines::new(1, routes()).await;
+    assert_eq!(engines.append(0, vec![event("evt_1", "a")]), [1]);
+    let before = "SELECT server FROM server_history";
+    let primary = engines.backend.texts(before).concat();
+    go_back(&engines.backend);
+    reconnect(&engines.backend, &mut *engines.all[0]).await;
+    assert_eq!(engines.append(0, vec![event("evt_2", "a")]), [2]);
+    assert_eq!(engines.all[0].rewound().unwrap().newest, 1);
+    let of_first = (1..5).map(|_| engines.backend.term(LEASE)).last().unwrap();
+    // The second one has received nothing of what the first one has stored.
+    go_back(&engines.backend);
+    engines.backend.execute(&format!("UPDATE server_history SET server = '{primary}', mark = ''"));
+    engines.backend.execute("UPDATE lease SET term = 1");
+    reconnect(&engines.backend, &mut *engines.all[0]).await;
+    assert_eq!(engines.append(0, vec![event("evt_3", "a")]), [2]);
+    let Rewound { newest, terms } = engines.all[0].rewound().unwrap();
+    assert_eq!(newest, 1);
+    assert!(terms[LEASE] > of_first, "{terms:?} after {of_first:?}");
+    assert!(engines.backend.term("target/new") > of_first);
+}
+
+#[tokio::test]
 async fn a_server_that_was_only_restarted_keeps_its_terms() {
     let mut engines = Engines::new(1, routes()).await;
     assert_eq!(engines.append(0, vec![event("evt_1", "a")]), [1]);
@@ -120,6 +143,22 @@ async fn a_target_that_was_lost_has_its_number_again() {
     engine.roll_back().unwrap();
     assert_eq!(engine.register(&["late".into()]).unwrap(), [late]);
     assert_ne!(engine.register(&["later".into()]).unwrap(), [late]);
+}
+
+#[tokio::test]
+async fn a_copy_by_logical_replication_numbers_on_behind_what_it_has() {
+    let engines = Engines::new(1, routes()).await;
+    let backend = &engines.backend;
+    go_back(backend);
+    // Such a copy has the rows and not the sequences.
+    backend.execute("ALTER SEQUENCE target_id_seq RESTART; ALTER SEQUENCE audit_id_seq RESTART 1");
+    backend.execute(
+        "INSERT INTO audit (id, key, at, kind, client, action, count, outcome) OVERRIDING SYSTEM VALUE \
+         VALUES (1, 1, 1, 'change', '', '', 1, '')",
+    );
+    let mut started = backend.engine().await;
+    assert_ne!(started.register(&["later".into()]).unwrap(), engines.targets);
+    assert_eq!(backend.number("SELECT nextval('audit_id_seq')"), 2);
 }
 
 #[tokio::test]

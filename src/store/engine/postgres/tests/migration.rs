@@ -45,7 +45,8 @@ async fn a_migration_that_meets_a_lock_is_tried_again_and_gives_up_with_the_reas
 
 /// Makes the schema that of version 3, with an event that is noted.
 const BEFORE: &str = "DROP INDEX ripe_sequence; ALTER TABLE ripe ADD PRIMARY KEY (sequence); \
-    INSERT INTO ripe (sequence) VALUES (7); DELETE FROM pepay_bridge_migration WHERE version >= 4";
+    INSERT INTO ripe (sequence) VALUES (7); \
+    ALTER TABLE server_history DROP COLUMN mark, DROP COLUMN lowest; DELETE FROM pepay_bridge_migration WHERE version >= 4";
 
 #[tokio::test]
 async fn what_was_noted_to_be_looked_at_again_outlasts_the_end_of_its_unique_key() {

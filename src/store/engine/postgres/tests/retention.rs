@@ -194,6 +194,17 @@ async fn a_body_whose_delivery_ends_by_an_older_statement_than_the_recheck_is_re
 }
 
 #[tokio::test]
+async fn old_events_are_looked_at_again_in_a_database_that_publishes_its_changes() {
+    let (mut engines, owned) = with_one_event(&["orders"]).await;
+    let schema = engines.backend.server.schema.clone();
+    engines.backend.execute(&format!("CREATE PUBLICATION {schema} FOR TABLE ripe"));
+    engines.group(0, |group| retain(group, PAYLOADS)).unwrap();
+    engines.group(0, |group| settle(group, owned[0])).unwrap();
+    engines.group(0, look_again).unwrap();
+    assert_eq!((engines.backend.number(BODIES), engines.backend.number("SELECT count(*) FROM ripe")), (0, 0));
+}
+
+#[tokio::test]
 async fn a_dead_delivery_that_an_operator_is_just_deciding_on_does_not_hold_up_the_others() {
     let (mut engines, owned) = with_events(2, &["orders"]).await;
     let (target, term) = owned[0];

@@ -200,6 +200,22 @@ async fn a_schema_with_only_additions_of_a_later_version_is_used_in_operation_an
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn after_the_database_was_set_back_in_time_a_lease_of_a_dead_process_is_soon_taken() {
+    let backend = Postgres::new().await;
+    drop(backend.engine().await);
+    // The dead process has renewed both an hour from now.
+    backend.term("target/orders");
+    backend.execute(
+        "INSERT INTO replica (id, about, wants, joined_at, expires_at) \
+         VALUES ('dead', '{}', '{}', clock_timestamp(), clock_timestamp() + interval '1 hour')",
+    );
+    let fixture = Stored::at(backend, vec![route("orders", "*", Ordering::PerObject)]).await;
+    let living = "SELECT count(*) FROM replica WHERE expires_at > clock_timestamp()";
+    eventually("the end of the dead process", async || (fixture.backend.number(living) == 1).then_some(()))
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn events_of_another_process_are_no_reason_to_renew_leases() {
     let mut fixture = stored().await;
     let (mut arrivals, _ledger) = fixture.outbox();
