@@ -50,6 +50,12 @@ pub(in crate::store) enum Purpose {
 /// has waited for the lock of another transaction sees the result of that transaction.
 pub(super) const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 
+/// Frees a transaction from limits on its duration, which a role or a database may have: a migration
+/// or an import of a large store takes as long as it takes. `PostgreSQL` has the second limit from 17
+/// on.
+pub(super) const UNHURRIED: &str = "SELECT set_config(name, '0', true) FROM pg_settings \
+                                    WHERE name IN ('statement_timeout', 'transaction_timeout')";
+
 /// The address of a server, with the settings of its connections.
 #[derive(Clone, Debug)]
 pub(in crate::store) struct Address {
@@ -57,6 +63,8 @@ pub(in crate::store) struct Address {
     /// The statement that begins a transaction if sessions are shared, together with their settings
     /// and prepared statements; `None` otherwise.
     pub(in crate::store) shared: Option<Arc<str>>,
+    /// What comes before a call that is a transaction by itself; empty unless sessions are shared.
+    pub(super) before_call: Arc<str>,
     /// The address to listen on. It never leads to shared sessions.
     listening: Option<PgConnectOptions>,
     /// The server and the database, without user and password, for messages.
@@ -92,15 +100,18 @@ impl Address {
         let settings = settings.into_iter().chain(commits);
         let shown = shown.into();
         if server.pooled {
-            let begin = format!("{BEGIN}; SET LOCAL search_path TO \"{}\"", server.schema);
-            let begin = settings
-                .chain([LOCK_LIMIT])
-                .fold(begin, |begin, (name, value)| format!("{begin}; SET LOCAL {name} = '{value}'"));
-            return Ok(Self { options, shared: Some(begin.into()), listening, shown });
+            let settings = settings.chain([LOCK_LIMIT]).fold(
+                format!("SET LOCAL search_path TO \"{}\"", server.schema),
+                |settings, (name, value)| format!("{settings}; SET LOCAL {name} = '{value}'"),
+            );
+            let shared = Some(format!("{BEGIN}; {settings}").into());
+            // The statements of one call are one transaction, which ends with them.
+            let before_call = format!("SET TRANSACTION ISOLATION LEVEL READ COMMITTED; {settings}; ");
+            return Ok(Self { options, shared, before_call: before_call.into(), listening, shown });
         }
         let options = options.options(settings.chain(KEEP_ALIVE)).options([("search_path", &*server.schema)]);
         let listening = listening.or_else(|| Some(options.clone()));
-        Ok(Self { options, shared: None, listening, shown })
+        Ok(Self { options, shared: None, before_call: "".into(), listening, shown })
     }
 
     /// Returns a pool whose connections are opened on demand.

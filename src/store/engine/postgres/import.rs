@@ -9,7 +9,7 @@ use rusqlite::types::ValueRef;
 use sha2::{Digest as _, Sha256};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _, PgConnection, Row as _};
 
-use super::connect::{Address, BEGIN};
+use super::connect::{Address, BEGIN, UNHURRIED};
 use super::migrate;
 use crate::store::engine::sqlite::open;
 use crate::store::error::OpenError;
@@ -142,7 +142,7 @@ async fn move_all(
     let begin = address.shared.as_deref().unwrap_or(BEGIN);
     let begin = format!(
         // A process that starts meanwhile waits until the end, and then sees the schema as it is.
-        "{begin}; LOCK TABLE replica, target, event IN EXCLUSIVE MODE; \
+        "{begin}; {UNHURRIED}; SET LOCAL bytea_output = 'hex'; LOCK TABLE replica, target, event IN EXCLUSIVE MODE; \
          SELECT (EXISTS (SELECT 1 FROM replica WHERE expires_at > clock_timestamp()))::text; \
          SELECT (EXISTS (SELECT 1 FROM event) OR EXISTS (SELECT 1 FROM target))::text"
     );

@@ -96,6 +96,7 @@ impl Membership {
         let (about, hints) = (watch::Sender::new(About::default()), Arc::new(Hints::default()));
         let shared = Shared {
             pool,
+            before_call: Arc::clone(&address.before_call),
             schema: schema.into(),
             id,
             leases,

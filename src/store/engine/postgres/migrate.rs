@@ -6,7 +6,7 @@ use std::time::Duration;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _, PgConnection, Row as _};
 use tokio::time::{sleep, timeout};
 
-use super::connect::Address;
+use super::connect::{Address, BEGIN, UNHURRIED};
 use crate::store::error::OpenError;
 
 /// A migration of the schema.
@@ -138,19 +138,27 @@ pub(super) async fn migrate_with(
     Ok(())
 }
 
-/// Opens a connection to a server, and checks the version of the server.
+/// Opens a connection to a server, and checks the version of the server and the encoding of the
+/// database.
 pub(super) async fn connect(address: &Address) -> Result<PgConnection, OpenError> {
     let connected = timeout(CONNECT_LIMIT, address.options.connect()).await;
     let mut connection = connected
         .map_err(|_| address.error(&format!("no answer within {} s", CONNECT_LIMIT.as_secs())))?
         .map_err(|error| address.error(&error))?;
-    let version = sqlx::raw_sql("SELECT current_setting('server_version_num')");
-    let version = version.fetch_one(&mut connection).await.map_err(|error| address.error(&error))?;
-    let version = version.try_get::<&str, _>(0).map_err(|error| address.error(&error))?;
+    let query = "SELECT current_setting('server_version_num'), current_setting('server_encoding')";
+    let row = sqlx::raw_sql(query).fetch_one(&mut connection).await.map_err(|error| address.error(&error))?;
+    let text = |column| row.try_get::<&str, _>(column).map_err(|error| address.error(&error));
+    let (version, encoding) = (text(0)?, text(1)?);
     if version.parse::<i64>().is_ok_and(|version| version < OLDEST_SERVER) {
         return Err(
             address.error(&format!("its version {version} is too old: PostgreSQL 14 or newer is needed"))
         );
+    }
+    // In another encoding, an event with a character that it lacks could never be stored.
+    if encoding != "UTF8" {
+        return Err(address.error(&format!(
+            "its encoding is {encoding}, and UTF8 is needed: CREATE DATABASE has the option ENCODING 'UTF8'"
+        )));
     }
     Ok(connection)
 }
@@ -211,7 +219,7 @@ async fn run(
     };
     // There is no limit on the wait for another migration.
     let begin = format!(
-        "BEGIN; SET LOCAL lock_timeout = 0; \
+        "{BEGIN}; SET LOCAL lock_timeout = 0; {UNHURRIED}; \
          SELECT pg_advisory_xact_lock(hashtextextended('pepay-bridge migrate {schema}', 0))"
     );
     connection.execute(AssertSqlSafe(begin)).await.map_err(failed)?;
@@ -222,8 +230,11 @@ async fn run(
     let missing: Vec<_> = MIGRATIONS.into_iter().filter(|migration| migration.version > found).collect();
     if !missing.is_empty() {
         tracing::info!(from = found, to = newest(), schema, "bringing the schema up to date");
+        // For a schema that exists, CREATE SCHEMA would need a right that its owner may not have.
         let prepare = format!(
-            "SET LOCAL lock_timeout = '{} ms'; CREATE SCHEMA IF NOT EXISTS \"{schema}\"; SET LOCAL search_path TO \"{schema}\"; \
+            "SET LOCAL lock_timeout = '{} ms'; \
+             DO $$ BEGIN IF to_regnamespace('{schema}') IS NULL THEN CREATE SCHEMA IF NOT EXISTS \"{schema}\"; END IF; END $$; \
+             SET LOCAL search_path TO \"{schema}\"; \
              CREATE TABLE IF NOT EXISTS pepay_bridge_migration ( \
                version bigint PRIMARY KEY, works_from bigint NOT NULL, name text NOT NULL, \
                applied_at timestamptz NOT NULL DEFAULT now())",

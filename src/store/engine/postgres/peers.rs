@@ -42,6 +42,8 @@ impl fmt::Debug for Look {
 #[derive(Clone, Debug)]
 pub(super) struct Shared {
     pub(super) pool: PgPool,
+    /// What comes before each call.
+    pub(super) before_call: Arc<str>,
     pub(super) schema: Arc<str>,
     pub(super) id: Arc<str>,
     pub(super) leases: Leases,
@@ -105,7 +107,7 @@ impl Shared {
     /// Executes `statement` in text, so that it works through any pooler. Returns the first column;
     /// `None` if the database does not respond.
     pub(super) async fn call(&self, statement: String) -> Option<Vec<String>> {
-        let statement = AssertSqlSafe(statement);
+        let statement = AssertSqlSafe(format!("{}{statement}", self.before_call));
         let rows = async {
             let mut lent = Lent::of(&self.pool).await?;
             let rows = sqlx::raw_sql(statement).fetch_all(lent.connection()?).await?;

@@ -22,6 +22,8 @@ mod retention;
 #[cfg(feature = "postgres-tests")]
 mod server;
 #[cfg(feature = "postgres-tests")]
+mod settings;
+#[cfg(feature = "postgres-tests")]
 mod terms;
 
 #[cfg(feature = "postgres-tests")]

@@ -37,9 +37,9 @@ pub(super) fn number_array(held: &[(Arc<str>, Term)]) -> String {
     format!("ARRAY[{}]::bigint[]", terms.join(", "))
 }
 
-/// Returns `text` as an SQL literal.
+/// Returns `text` as an SQL literal, whatever a role or a database sets for backslashes in others.
 pub(super) fn literal(text: &str) -> String {
-    format!("'{}'", text.replace('\0', "").replace('\'', "''"))
+    format!("E'{}'", text.replace('\0', "").replace('\\', "\\\\").replace('\'', "''"))
 }
 
 #[cfg(test)]
@@ -51,6 +51,11 @@ mod tests {
         let keys = [1, 2, 1, 3, 1, 2];
         let rounds: Vec<Vec<_>> = rounds(keys, |key| *key);
         assert_eq!(rounds, [vec![1, 2, 3], vec![1, 2], vec![1]]);
+    }
+
+    #[test]
+    fn a_literal_is_the_text_itself_with_or_without_standard_strings() {
+        assert_eq!(literal(r#"{"of":"O'Neill\n\"}"#), r#"E'{"of":"O''Neill\\n\\"}'"#);
     }
 
     #[test]

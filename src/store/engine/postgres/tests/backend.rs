@@ -6,6 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use rand::Rng as _;
+use secrecy::ExposeSecret as _;
 use sqlx::postgres::{PgConnectOptions, PgRow};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _, Row as _};
 use tokio::task::JoinSet;
@@ -38,6 +39,30 @@ impl Postgres {
             durability: Durability::Normal,
             retention: RETENTION,
         }
+    }
+
+    /// Connects to the server itself from now on, as a role that has these `rights` and settings.
+    /// With `pooled`, as through a pooler. Returns the name of the role.
+    pub(super) fn become_role(&mut self, rights: &str, settings: &[(&str, &str)], pooled: bool) -> String {
+        let role = format!("{}_role", self.server.schema);
+        self.side_door(&format!("CREATE ROLE {role} LOGIN {rights}"));
+        for (name, value) in settings {
+            self.side_door(&format!("ALTER ROLE {role} SET {name} = '{value}'"));
+        }
+        let url = env::var(DIRECT_URL).or_else(|_| env::var(URL)).unwrap();
+        let mut url = url::Url::parse(&url).unwrap();
+        url.set_username(&role).unwrap();
+        self.server.url = String::from(url).into();
+        self.server.listen_url = pooled.then(|| self.server.url.clone());
+        self.server.pooled = pooled;
+        role
+    }
+
+    /// Connects to another database from now on.
+    pub(super) fn database(&mut self, name: &str) {
+        let mut url = url::Url::parse(self.server.url.expose_secret()).unwrap();
+        url.set_path(name);
+        self.server.url = String::from(url).into();
     }
 
     /// Executes `statements` over a connection of its own, and returns the rows.
