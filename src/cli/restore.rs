@@ -12,7 +12,8 @@ use crate::store::restore::{Restored, restore};
 /// Put a backup in the place of the database, while no bridge runs
 ///
 /// The file is copied, read through and checked before anything else is touched. The
-/// database that was there is kept beside it. What was delivered after the backup is
+/// database that was there is kept beside it. A restore that is interrupted after that is
+/// completed by the next start or restore. What was delivered after the backup is
 /// delivered again at the next start.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -32,14 +33,14 @@ pub(super) fn run(arguments: &Arguments, input: &Input) -> Result<(), Error> {
             "the store is on a PostgreSQL server: restore it with the server's own tools",
         ));
     };
-    let suffix = format!(".before-restore-{}", stamp(Clock::system().now()));
-    let restored = restore(&arguments.file, &database, &suffix).map_err(Error::failure)?;
+    let stamp = stamp(Clock::system().now());
+    let restored = restore(&arguments.file, &database, &stamp).map_err(Error::failure)?;
     super::print(&if arguments.json { json_of(&database, &restored) } else { text_of(&database, &restored) })
 }
 
-/// Returns the time for a file name, such as `20261127T132600Z`.
+/// Returns the time for a file name, such as `20261127T132600.250Z`.
 fn stamp(now: UnixMillis) -> String {
-    let written = humantime::format_rfc3339_seconds(now.into()).to_string();
+    let written = humantime::format_rfc3339_millis(now.into()).to_string();
     written.chars().filter(|c| !matches!(c, '-' | ':')).collect()
 }
 

@@ -48,6 +48,11 @@ pub enum OpenError {
         /// The newest schema that this version knows.
         known: i64,
     },
+    /// A restore is not complete.
+    #[error(
+        "a restore of {0} is under way or was interrupted: the next start of the bridge, or `restore`, completes it"
+    )]
+    Restoring(PathBuf),
     /// The linked SQLite library is too old.
     #[error("SQLite {0} has a bug that can corrupt the database; 3.51.3 or newer is needed")]
     OldSqlite(&'static str),

@@ -70,9 +70,21 @@ async fn a_backup_is_restored_beside_the_old_database_and_never_under_a_running_
     let restored: Value = serde_json::from_str(&restored.stdout).unwrap();
     assert_eq!(restored["events"], 10, "{restored}");
     assert_eq!(world.look_up::<i64>("SELECT count(*) FROM event"), 10);
-    let kept = rusqlite::Connection::open(restored["kept"].as_str().unwrap()).unwrap();
+    let kept = restored["kept"].as_str().unwrap();
+    assert!(kept.contains("bridge.db.before-restore-20"), "{kept}");
+    let kept = rusqlite::Connection::open(kept).unwrap();
     assert_eq!(kept.query_row("SELECT count(*) FROM event", [], |row| row.get::<_, i64>(0)).unwrap(), 15);
-    let bridge = world.bridge().await;
+    // As after an interruption when the old database was set aside and the copy was not in its place.
+    let interrupted = world.folder.path().join("bridge.db.restoring-20261128T120000Z");
+    std::fs::rename(world.database(), interrupted).unwrap();
+    for command in [["backup", "other.db"], ["check", "--strict"], ["doctor", "--json"]] {
+        let said = run(&world.configuration, &command).await;
+        assert!(!world.database().exists(), "{command:?} {said:?}");
+        let is_told = said.printed().contains("a restore of") && said.code == Some(1);
+        assert!(is_told || command[0] == "check", "{command:?}: {said:?}");
+    }
+    let mut bridge = world.bridge().await;
+    bridge.logged("an interrupted restore of the database has been completed").await;
     // The bridge reads the events since the backup again from Pepay.
     bridge.until("all events", |status| status["store"]["last_sequence"] == 15).await;
     assert!(bridge.stop().await.0.success());

@@ -1,8 +1,10 @@
-//! The files beside a database file: its lock, its write-ahead log and the mark of its backups.
-//! Also the free space of its disk.
+//! The files beside a database file: its lock, its write-ahead log, the mark of its backups and the
+//! copy that is about to replace it. Also the free space of its disk.
 
+use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -81,18 +83,105 @@ impl Lock {
 
     /// Returns the path of the lock file of `database`.
     pub(super) fn beside(database: &Path) -> PathBuf {
-        let mut name = database.as_os_str().to_owned();
-        name.push(".lock");
-        name.into()
+        extended(database, ".lock")
+    }
+}
+
+/// Returns `path` with `end` added to its name.
+fn extended(path: &Path, end: impl AsRef<OsStr>) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(end);
+    name.into()
+}
+
+/// Returns the folder of the file at `path`.
+pub(super) fn folder_of(path: &Path) -> &Path {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    folder.unwrap_or(Path::new("."))
+}
+
+/// A restore whose copy is verified and durable, and only has to be put in the place of the database.
+///
+/// The copy has a name of its own beside the database, `….restoring-STAMP`, until that is done. So a
+/// restore that was interrupted between two renames is recognised by this file, and completed.
+#[derive(Debug)]
+pub(super) struct Replacement {
+    database: PathBuf,
+    /// The copy.
+    pub(super) copy: PathBuf,
+    /// The end of the names under which the former files are kept.
+    kept: String,
+}
+
+impl Replacement {
+    /// The ends of the names of the copy and of the kept files, before the stamp.
+    const COPY: &str = ".restoring-";
+    const KEPT: &str = ".before-restore-";
+
+    /// Names the copy that is to replace `database`. `stamp` distinguishes this restore from others.
+    pub(super) fn new(database: &Path, stamp: &str) -> Self {
+        let copy = extended(database, format!("{}{stamp}", Self::COPY));
+        Self { database: database.to_owned(), copy, kept: format!("{}{stamp}", Self::KEPT) }
+    }
+
+    /// Returns the replacement of `database` that was interrupted; `None` if there is none, or if its
+    /// folder cannot be listed.
+    pub(super) fn interrupted(database: &Path) -> Option<Self> {
+        let begin = extended(Path::new(database.file_name()?), Self::COPY);
+        let stamp = |entry: io::Result<fs::DirEntry>| {
+            let name = entry.ok()?.file_name();
+            let stamp = name.as_bytes().strip_prefix(begin.as_os_str().as_bytes())?;
+            Some(std::str::from_utf8(stamp).ok()?.to_owned())
+        };
+        let stamp = fs::read_dir(folder_of(database)).ok()?.find_map(stamp)?;
+        Some(Self::new(database, &stamp))
+    }
+
+    /// Returns the present and the kept name of the database and of each file that SQLite keeps beside
+    /// it. The log comes first: without its log, a database has another content.
+    fn names(&self) -> [(PathBuf, PathBuf); 3] {
+        ["-wal", "-shm", ""].map(|beside| {
+            let kept = extended(&self.database, format!("{}{beside}", self.kept));
+            (extended(&self.database, beside), kept)
+        })
+    }
+
+    /// Checks that no file would be overwritten.
+    pub(super) fn check(&self) -> io::Result<()> {
+        for (present, kept) in self.names() {
+            if present.try_exists()? && kept.try_exists()? {
+                return Err(io::Error::other(format!("{} is there already", kept.display())));
+            }
+        }
+        Ok(())
+    }
+
+    /// Sets aside the database and the files that SQLite keeps beside it, and renames the copy to the
+    /// database. The files are set aside also if the database itself is missing: SQLite would apply a
+    /// log that is left to the new database. Returns the new path of the former database, if there was
+    /// one. The caller holds the lock. A call that has failed or was interrupted may be repeated.
+    pub(super) fn complete(&self) -> io::Result<Option<PathBuf>> {
+        self.check()?;
+        // Each step is durable before the next one begins.
+        let settle = || File::open(folder_of(&self.database))?.sync_all();
+        settle()?;
+        for (present, kept) in self.names() {
+            if present.try_exists()? {
+                fs::rename(present, kept)?;
+            }
+        }
+        settle()?;
+        fs::rename(&self.copy, &self.database)?;
+        settle()?;
+        let [.., (_, kept)] = self.names();
+        Ok(kept.try_exists()?.then_some(kept))
     }
 }
 
 /// Returns the path of the file beside `database` whose modification time is that of its newest
 /// backup. Its content has no meaning.
 fn backup_mark(database: &Path) -> PathBuf {
-    let mut name = database.as_os_str().to_owned();
-    name.push(".backup");
-    name.into()
+    extended(database, ".backup")
 }
 
 /// Notes that a backup of `database` has been made now.
@@ -111,9 +200,7 @@ pub(in crate::store) fn last_backup(database: &Path) -> Option<UnixMillis> {
 
 /// Returns the size of the write-ahead log of `database` in bytes; 0 if there is none.
 pub(in crate::store) fn wal_bytes(database: &Path) -> u64 {
-    let mut path = database.as_os_str().to_owned();
-    path.push("-wal");
-    fs::metadata(path).map_or(0, |file| file.len())
+    fs::metadata(extended(database, "-wal")).map_or(0, |file| file.len())
 }
 
 /// The size and the free space of a file system, in bytes.

@@ -12,7 +12,7 @@ use sqlx::sqlite::{
     SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
 };
 
-use super::file::{self, Lock};
+use super::file::{self, Lock, Replacement};
 use super::migrations::MIGRATIONS;
 use crate::store::error::OpenError;
 use crate::store::settings::Durability;
@@ -30,6 +30,9 @@ pub(in crate::store) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// thread.
 const READERS: u32 = 2;
 
+/// The largest number of links that are followed from the path of a database.
+const MOST_LINKS: u32 = 40;
+
 /// Checks the file, takes its lock and migrates its schema.
 pub(in crate::store) async fn prepare(path: &Path) -> Result<Lock, OpenError> {
     check_engine()?;
@@ -38,6 +41,7 @@ pub(in crate::store) async fn prepare(path: &Path) -> Result<Lock, OpenError> {
             .map_err(|source| OpenError::Folder { path: folder.to_owned(), source })?;
     }
     let lock = take_lock(&canonical(path))?;
+    complete_restore(&canonical(path))?;
     let (found, newest) = (schema_of(path)?, newest());
     let Some(found) = found.filter(|found| *found < newest) else {
         migrate(path, found.is_none()).await?;
@@ -52,6 +56,18 @@ pub(in crate::store) async fn prepare(path: &Path) -> Result<Lock, OpenError> {
     migrate(path, false).await?;
     tracing::info!(schema = newest, seconds = started.elapsed().as_secs(), "the database is up to date");
     Ok(lock)
+}
+
+/// Completes a restore of `database` that was interrupted, if there is one.
+fn complete_restore(database: &Path) -> Result<(), OpenError> {
+    let Some(interrupted) = Replacement::interrupted(database) else { return Ok(()) };
+    let kept = interrupted.complete().map_err(|error| {
+        let reason = format!("its restore was interrupted and cannot be completed: {error}");
+        self::database(database, &reason)
+    })?;
+    let kept = kept.map(|kept| kept.display().to_string());
+    tracing::warn!(kept, "an interrupted restore of the database has been completed");
+    Ok(())
 }
 
 pub(super) fn take_lock(database: &Path) -> Result<Lock, OpenError> {
@@ -75,16 +91,27 @@ pub(super) fn newest() -> i64 {
     MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0)
 }
 
-/// Returns the one path of a database to which links may lead.
+/// Returns the one path of a database to which links may lead, also if it does not exist.
 pub(super) fn canonical(path: &Path) -> PathBuf {
-    let in_folder = || Some(fs::canonicalize(path.parent()?).ok()?.join(path.file_name()?));
-    fs::canonicalize(path).ok().or_else(in_folder).unwrap_or_else(|| path.to_owned())
+    let mut place = path.to_owned();
+    for _ in 0..MOST_LINKS {
+        if let Ok(found) = fs::canonicalize(&place) {
+            return found;
+        }
+        let Ok(target) = fs::read_link(&place) else { break };
+        place = file::folder_of(&place).join(target);
+    }
+    let folder = fs::canonicalize(file::folder_of(&place));
+    folder.ok().zip(place.file_name()).map(|(folder, name)| folder.join(name)).unwrap_or(place)
 }
 
 /// Returns the schema version of the database; `None` if the database is still to be created. An
-/// existing database must have the mark of this program and a known schema. This is checked before
-/// anything is written to it.
+/// existing database must have the mark of this program and a known schema, and no restore of it may
+/// be unfinished. This is checked before anything is written to it.
 pub(in crate::store) fn schema_of(path: &Path) -> Result<Option<i64>, OpenError> {
+    if Replacement::interrupted(&canonical(path)).is_some() {
+        return Err(OpenError::Restoring(path.to_owned()));
+    }
     if fs::metadata(path).map_or(0, |file| file.len()) == 0 {
         return Ok(None);
     }

@@ -1,13 +1,15 @@
 //! Restores a backup in the place of the database, while no bridge runs.
 
-use std::fs::{self, File};
+use std::ffi::{OsStr, OsString};
+use std::fs;
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, ErrorCode};
 
-use super::file::{self, Disk};
+use super::file::{self, Disk, Replacement};
 use super::open;
 use crate::store::error::OpenError;
 
@@ -27,7 +29,7 @@ pub struct Restored {
     pub kept: Option<PathBuf>,
 }
 
-/// Why nothing was restored. The database is unchanged.
+/// Why a backup was not restored.
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
     /// There is no backup.
@@ -62,6 +64,16 @@ pub enum RestoreError {
         /// The cause.
         source: io::Error,
     },
+    /// The copy could not be put in the place of the database.
+    #[error(
+        "{path} is not restored yet: {source}; mend that, and the next start of the bridge completes the restore"
+    )]
+    Unfinished {
+        /// The database.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
     /// A bridge runs on the database, or one of the two files is no database of this program.
     #[error(transparent)]
     Open(#[from] OpenError),
@@ -69,12 +81,12 @@ pub enum RestoreError {
 
 /// Puts a copy of `backup` in the place of `database`, after it was read and found sound. The copy
 /// includes what a write-ahead log beside `backup` holds, such as that of a former database that was
-/// kept here after a crash. The former database is kept beside it, under its name with `suffix`
-/// added. Blocks.
+/// kept here after a crash. The former database is kept beside it, under a name with `stamp` in it. A
+/// restore that was interrupted before is completed first. Blocks.
 ///
 /// # Errors
-/// [`RestoreError`]; then nothing has changed.
-pub fn restore(backup: &Path, database: &Path, suffix: &str) -> Result<Restored, RestoreError> {
+/// [`RestoreError`]; then nothing has changed, unless it is [`RestoreError::Unfinished`].
+pub fn restore(backup: &Path, database: &Path, stamp: &str) -> Result<Restored, RestoreError> {
     let failed = |path: &Path| {
         let path = path.to_owned();
         move |source| RestoreError::File { path, source }
@@ -87,28 +99,55 @@ pub fn restore(backup: &Path, database: &Path, suffix: &str) -> Result<Restored,
     }
     // A link to the database may be on another disk, to which nothing can be renamed.
     let database = open::canonical(database);
-    let folder = database.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = file::folder_of(&database);
     if open::canonical(backup) == database {
         return Err(RestoreError::Itself(database));
     }
+    let unfinished = |source| RestoreError::Unfinished { path: database.clone(), source };
     // The lock is held until the end, so that no bridge starts meanwhile.
     let _lock = open::take_lock(&database)?;
+    if let Some(interrupted) = Replacement::interrupted(&database) {
+        interrupted.complete().map_err(unfinished)?;
+    }
+    let unnamed = unnamed_copies(&database);
+    remove(folder, &unnamed).map_err(failed(folder))?;
     let expected = fs::metadata(backup).map_err(failed(backup))?.len() + file::wal_bytes(backup);
     let free = Disk::of(&database).map_err(failed(&database))?.free;
     if free < expected.saturating_add(RESERVE) {
         return Err(RestoreError::NoRoom { path: folder.to_owned(), expected, free });
     }
-    // Only the owner may read the copy. It is removed unless it has been renamed to the database.
-    let copy = tempfile::Builder::new().prefix(".pepay-bridge-restore-").tempfile_in(folder);
+    // Only the owner may read the copy.
+    let copy = tempfile::Builder::new().prefix(&unnamed).tempfile_in(folder);
     let copy = copy.map_err(failed(folder))?;
     copy_pages(backup, copy.path())?;
     copy.as_file().sync_all().map_err(failed(copy.path()))?;
     let restored =
         examine(copy.path()).map_err(|damage| RestoreError::Unsound { path: backup.to_owned(), damage })?;
-    let kept = set_aside(&database, suffix).map_err(failed(&database))?;
-    copy.persist(&database).map_err(|error| failed(&database)(error.error))?;
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed(folder))?;
+    let replacement = Replacement::new(&database, stamp);
+    replacement.check().map_err(failed(&database))?;
+    // From here on the restore is decided, and completed after an interruption.
+    copy.persist(&replacement.copy).map_err(|error| failed(&replacement.copy)(error.error))?;
+    let kept = replacement.complete().map_err(unfinished)?;
     Ok(Restored { kept, ..restored })
+}
+
+/// Returns the beginning of the names of copies of `database` that are being made.
+fn unnamed_copies(database: &Path) -> OsString {
+    let mut name = OsString::from(".");
+    name.push(database.file_name().unwrap_or_default());
+    name.push(".copy-");
+    name
+}
+
+/// Removes the files of `folder` whose names begin with `begin`. A killed restore leaves its copy.
+fn remove(folder: &Path, begin: &OsStr) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_name().as_bytes().starts_with(begin.as_bytes()) {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// Copies the pages of `backup` to the empty file `copy`, as one snapshot.
@@ -149,30 +188,4 @@ fn examine(path: &Path) -> Result<Restored, String> {
         Ok((damage, _)) => Err(damage.replace('\n', " ")),
         Err(error) => Err(error.to_string()),
     }
-}
-
-/// Renames the database and the files that SQLite keeps beside it, also if the database itself is
-/// missing: SQLite would apply a log that is left to the new database. Returns the new path of the
-/// database, if there was one.
-fn set_aside(database: &Path, suffix: &str) -> io::Result<Option<PathBuf>> {
-    let extended = |end: &str| {
-        let mut name = database.as_os_str().to_owned();
-        name.push(end);
-        PathBuf::from(name)
-    };
-    // The log comes first: without its log, a database has another content.
-    let mut renamed = Vec::new();
-    for beside in ["-wal", "-shm", ""] {
-        let (from, to) = (extended(beside), extended(&format!("{suffix}{beside}")));
-        if to.try_exists()? {
-            return Err(io::Error::other(format!("{} is there already", to.display())));
-        }
-        if from.try_exists()? {
-            renamed.push((from, to));
-        }
-    }
-    for (from, to) in &renamed {
-        fs::rename(from, to)?;
-    }
-    Ok(renamed.pop().filter(|(from, _)| *from == database).map(|(_, kept)| kept))
 }
