@@ -8,6 +8,7 @@ mod parts;
 mod pauses;
 mod reload;
 mod replicas;
+mod storage;
 mod supervisor;
 mod tasks;
 mod verify;
@@ -38,7 +39,7 @@ use crate::store::Store;
 use crate::store::inbox::ClaimError;
 use crate::store::view::Backlog;
 use crate::telemetry::{Metrics, traces};
-use crate::web::{self, Ages, Finder, HttpRefusals, Tokens, Trail, View};
+use crate::web::{self, Ages, Finder, Tokens, Trail, View};
 
 /// How long the store may take to write what it was handed and close.
 const CLOSE_LIMIT: Duration = Duration::from_secs(10);
@@ -137,13 +138,16 @@ impl App {
         // The replicas of a store use the same clock for the times in it.
         let (now, stored) = (clock.clone(), clock.adjustable());
 
-        let listeners = Listeners::bind(&settings.web).await?;
-        let (public_address, admin_address) = (listeners.public_address, listeners.admin_address);
+        let mut listeners = Listeners::bind(&settings.web, clock.clone()).await?;
+        let mut tasks = TaskGroups::new(stop.clone());
 
         let routes = settings.targets.iter().map(parts::route).collect();
-        let opened = stop.soft.run_until_cancelled(Store::open(&settings.store, routes, stored.clone()));
-        let (mut store, writer) = opened.await.ok_or(Error::Stopped)??;
-        let mut tasks = TaskGroups::new(stop.clone());
+        let away = || {
+            listeners.refuse_all(&clock, started);
+            listeners.serve(&mut tasks);
+        };
+        let opening = storage::open(&settings.store, routes, stored.clone(), jitter.clone(), away);
+        let (mut store, writer) = stop.soft.run_until_cancelled(opening).await.ok_or(Error::Stopped)??;
         tasks.base.spawn_thread("store-writer", stop.soft.clone(), || writer.run())?;
         // The claim comes before anything is delivered or taken in.
         store.claim(identities(&settings), adopt || store.is_untouched().await).await?;
@@ -153,20 +157,25 @@ impl App {
         let (alerts, watcher) =
             alerts::watcher(settings.alerts.clone(), clock.clone(), jitter.clone(), housekeeping.here())?;
         let saver = Arc::new(Notify::new());
-        let (mut parts, webhooks, shown, controls) =
-            Parts::new(&store, clock.clone(), jitter.clone(), stop.clone(), Arc::clone(&saver));
+        let (mut parts, shown, controls) = Parts::new(
+            &store,
+            clock.clone(),
+            jitter.clone(),
+            stop.clone(),
+            Arc::clone(&saver),
+            &listeners.public,
+        );
         // Everything that can fail comes before the first request goes out.
         let prepared = parts.prepare(&settings)?;
         let pauses = store.operator.pauses().await?;
         parts.replace(prepared, std::mem::take(&mut store.outboxes), &pauses, &mut tasks.work);
 
-        let refusals = HttpRefusals::new(clock.clone());
         let view = View {
             operator: store.operator.clone(),
             parts: shown.clone(),
             clock: stored,
             started,
-            refusals: refusals.clone(),
+            refusals: listeners.refusals.clone(),
             ages: Ages::by(Instant::now),
             cluster: store.peers().map(|peers| peers.cluster()),
             stopping: stop.soft.clone(),
@@ -189,8 +198,9 @@ impl App {
         });
         let trail = Trail::new(store.operator.clone(), now.clone(), jitter);
         let (admin_pages, sampler) = web::admin(view.clone(), render, &tokens, operations, trail.clone());
-        let public_pages = web::public(view, webhooks);
-        listeners.serve(&mut tasks, public_pages, refusals, admin_pages.into());
+        listeners.admin.set_fixed(admin_pages);
+        web::public(view, &listeners.public);
+        listeners.serve(&mut tasks);
         tasks.spawn_base("pauses", |stop| worker.run(stop));
         tasks.spawn_base("overview", |stop| sampler.run(stop));
         if let Some(export) = traced {
@@ -202,8 +212,8 @@ impl App {
         tasks.spawn_base("metrics", |stop| metrics.keep_up(stop));
 
         let app = Self {
-            public_address,
-            admin_address,
+            public_address: listeners.public_address,
+            admin_address: listeners.admin_address,
             store,
             parts,
             tokens,

@@ -42,6 +42,7 @@ pub use self::api::fuzzing;
 pub use self::api::{Sampler, document};
 pub use self::audit::Trail;
 pub use self::findings::Finder;
+pub use self::health::waiting;
 pub use self::metrics::Render;
 pub use self::operations::Operations;
 pub use self::parts::Parts;
@@ -177,11 +178,10 @@ fn oldest_age(backlog: &Backlog, now: UnixMillis) -> f64 {
     backlog.oldest.map_or(0.0, |oldest| now.since(oldest).as_secs_f64())
 }
 
-/// Returns the routes of the public listener: `webhooks`, which go on to be replaceable, and health.
-pub fn public(view: View, webhooks: Routes) -> Routes {
+/// Adds health to the `routes` of the public listener, whose replaceable ones are those of webhooks.
+pub fn public(view: View, routes: &Routes) {
     let readiness = Arc::new(Readiness::new(view).without_quotes());
-    webhooks.set_fixed(health_routes(&readiness).fallback(not_found));
-    webhooks
+    routes.set_fixed(health_routes(&readiness).fallback(not_found));
 }
 
 /// Returns the routes of the private listener, and the sampler that supplies the API's event streams.

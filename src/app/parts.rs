@@ -99,19 +99,18 @@ struct Difference<S> {
 }
 
 impl Parts {
-    /// Creates the parts, none of which runs yet. The returned routes can already be given to a
-    /// listener. The first receiver has the statuses of the running parts, the second their
-    /// controls.
+    /// Creates the parts, none of which runs yet. The webhook endpoints are served on `routes`. The
+    /// first receiver has the statuses of the running parts, the second their controls.
     pub(super) fn new(
         store: &Store,
         clock: Clock,
         jitter: Jitter,
         stop: Stop,
         saver: Arc<Notify>,
-    ) -> (Self, Routes, watch::Receiver<Arc<web::Parts>>, watch::Receiver<Arc<Controls>>) {
+        routes: &Routes,
+    ) -> (Self, watch::Receiver<Arc<web::Parts>>, watch::Receiver<Arc<Controls>>) {
         let (shown, showing) = watch::channel(Arc::default());
         let (controls, controlling) = watch::channel(Arc::default());
-        let routes = Routes::default();
         let parts = Self {
             targets: Supervisor::new("target"),
             streams: Supervisor::new("stream"),
@@ -125,7 +124,7 @@ impl Parts {
             stop,
             saver,
         };
-        (parts, routes, showing, controlling)
+        (parts, showing, controlling)
     }
 
     /// Prepares the parts that `settings` ask for and that do not run yet. Changes nothing.

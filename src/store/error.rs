@@ -72,6 +72,14 @@ pub enum OpenError {
         /// Why.
         reason: String,
     },
+    /// The server cannot be used now: it cannot be reached, starts, or takes no connections or no writes.
+    #[error("the database {server} cannot be used now: {reason}")]
+    Away {
+        /// The server, without user and password.
+        server: Arc<str>,
+        /// Why.
+        reason: String,
+    },
     /// Other processes use the schema of the server, and this operation needs it alone.
     #[error("schema \"{schema}\" of {server} is in use by a running pepay-bridge: stop all of them first")]
     Shared {
@@ -80,6 +88,13 @@ pub enum OpenError {
         /// The schema.
         schema: String,
     },
+}
+
+impl OpenError {
+    /// Returns whether the same store can be opened later without a change here.
+    pub const fn is_away(&self) -> bool {
+        matches!(self, Self::Away { .. })
+    }
 }
 
 /// Why a write to the store was not made. The caller may repeat the write.

@@ -1,15 +1,26 @@
 //! `/healthz`, `/readyz` and `/readyz/intake`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use http::StatusCode;
+use axum::routing::get;
+use axum::{Json, Router};
+use http::header::RETRY_AFTER;
+use http::{HeaderValue, StatusCode, Uri};
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::readiness::{Readiness, Verdict};
+use super::{method_not_allowed, refuse};
+use crate::domain::clock::{Clock, UnixMillis};
+
+/// The reason why a bridge that waits for its database is not ready.
+const NO_DATABASE: &str = "the database cannot be reached";
+
+/// The `Retry-After` of such a bridge, in seconds.
+const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("5");
 
 /// The response of `/readyz`; an empty list is left out.
 #[derive(Serialize)]
@@ -23,10 +34,14 @@ struct Answer {
 
 /// Returns 200 as long as the process runs.
 pub(super) async fn alive(State(readiness): State<Arc<Readiness>>) -> Json<Value> {
+    up_for(readiness.view.uptime())
+}
+
+fn up_for(uptime: Duration) -> Json<Value> {
     Json(json!({
         "status": "ok",
         "version": env!("CARGO_PKG_VERSION"),
-        "uptime_seconds": readiness.view.uptime().as_secs(),
+        "uptime_seconds": uptime.as_secs(),
     }))
 }
 
@@ -40,6 +55,29 @@ pub(super) async fn ready(State(readiness): State<Arc<Readiness>>) -> Response {
 /// a reason.
 pub(super) async fn intake(State(readiness): State<Arc<Readiness>>) -> Response {
     Answer::from(readiness.intake().await).into_response()
+}
+
+/// Returns the routes of a listener of a bridge that has `started` and waits for its database: it is alive
+/// and not ready, and every other request is refused for now.
+pub fn waiting(clock: Clock, started: UnixMillis) -> Router {
+    let alive = move || std::future::ready(up_for(clock.now().since(started)));
+    let unready = || async {
+        let reasons = vec![NO_DATABASE.to_owned()];
+        Answer { ready: false, reasons, warnings: Vec::new() }.into_response()
+    };
+    Router::new()
+        .route("/healthz", get(alive))
+        .route("/readyz", get(unready))
+        .route("/readyz/intake", get(unready))
+        .method_not_allowed_fallback(method_not_allowed)
+        .fallback(unavailable)
+}
+
+async fn unavailable(uri: Uri) -> Response {
+    let status = StatusCode::SERVICE_UNAVAILABLE;
+    let mut refused = refuse(uri.path(), status, "store_unavailable", NO_DATABASE);
+    refused.headers_mut().insert(RETRY_AFTER, RETRY_SECONDS);
+    refused
 }
 
 impl From<Verdict> for Answer {

@@ -121,7 +121,9 @@ impl Shown {
     }
 
     fn public(&self) -> Router {
-        public(self.view.clone(), Routes::default()).current()
+        let routes = Routes::default();
+        public(self.view.clone(), &routes);
+        routes.current()
     }
 
     pub(super) fn admin(&self, token: Option<&str>) -> Router {

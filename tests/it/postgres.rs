@@ -2,6 +2,7 @@
 //! database on the server that the environment names; `tests/postgres.sh` starts one.
 
 mod replicas;
+mod starting;
 mod tls;
 
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};

@@ -60,6 +60,9 @@ pub struct Bridge {
 /// The variable for the number of threads. The bridge inherits it from the environment of the tests.
 const THREADS: &str = "TOKIO_WORKER_THREADS";
 
+/// The message of a bridge that works.
+pub const UP: &str = "pepay-bridge is up";
+
 /// The binary.
 const BINARY: &str = env!("CARGO_BIN_EXE_pepay-bridge");
 
@@ -147,15 +150,25 @@ impl Bridge {
         Self::of(command(configuration)).await
     }
 
+    /// Starts the binary and waits until it logs that it waits for its database.
+    pub async fn waiting(configuration: &Configuration) -> Self {
+        Self::once(command(configuration), "webhooks are answered 503").await
+    }
+
     /// Starts `command`, whose process becomes the binary, and waits until it logs that it is up.
-    pub async fn of(mut command: Command) -> Self {
+    pub async fn of(command: Command) -> Self {
+        Self::once(command, UP).await
+    }
+
+    /// Starts `command` and waits until it logs `message`, with the addresses of its listeners.
+    async fn once(mut command: Command, message: &str) -> Self {
         let mut child = command.spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let mut before = Vec::new();
         let up = soon("the start of the bridge", async {
             loop {
                 let line = next(&mut lines).await.expect("the bridge ended before it was up");
-                if line["message"] == "pepay-bridge is up" {
+                if line["message"] == message {
                     return line;
                 }
                 before.push(line);

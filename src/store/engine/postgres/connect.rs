@@ -1,6 +1,7 @@
 //! Connections to a server, directly or through a pooler.
 
 use std::fmt::Display;
+use std::io;
 use std::str::FromStr as _;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,6 +33,13 @@ const KEEP_ALIVE: [(&str, &str); 4] = [
     ("tcp_keepalives_count", "3"),
     ("tcp_user_timeout", "6000"),
 ];
+
+/// The class of SQLSTATEs of a broken connection. `PgBouncer` uses it while its server is away.
+const CONNECTION_FAILED: &str = "08";
+
+/// The SQLSTATEs by which a server refuses or ends connections for now: too many connections, a database
+/// that accepts none, and a server that stops, has crashed or starts.
+const NOT_NOW: [&str; 5] = ["53300", "55000", "57P01", "57P02", "57P03"];
 
 /// The purpose of a connection. The server shows it as the name of the application.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,6 +149,20 @@ impl Address {
     pub(in crate::store) fn error(&self, reason: &dyn Display) -> OpenError {
         OpenError::Server { server: Arc::clone(&self.shown), reason: reason.to_string() }
     }
+
+    /// Returns the error of a store at this address that cannot be used now.
+    pub(super) fn away(&self, reason: &dyn Display) -> OpenError {
+        OpenError::Away { server: Arc::clone(&self.shown), reason: reason.to_string() }
+    }
+
+    /// Returns the error for a failed connection or call.
+    pub(super) fn failed(&self, error: &sqlx::Error) -> OpenError {
+        match error {
+            sqlx::Error::Io(cause) if is_passing(error) => self.away(cause),
+            error if is_passing(error) => self.away(error),
+            error => self.error(error),
+        }
+    }
 }
 
 impl Purpose {
@@ -151,6 +173,19 @@ impl Purpose {
             Self::Leases => "pepay-bridge leases",
             Self::Listener => "pepay-bridge listener",
         }
+    }
+}
+
+/// Returns whether the trouble behind `error` can pass without a change of the configuration: the server
+/// does not answer, or ends or refuses connections for now.
+fn is_passing(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(error) => error.kind() != io::ErrorKind::PermissionDenied,
+        sqlx::Error::Database(refused) => {
+            let code = refused.code().unwrap_or_default();
+            code.starts_with(CONNECTION_FAILED) || NOT_NOW.contains(&&*code)
+        }
+        _ => false,
     }
 }
 

@@ -132,23 +132,25 @@ pub(super) async fn migrate_with(
             return Err(address.error(&reason));
         }
         tracing::warn!(schema, tries, error = %locked, "another process holds what the migration needs, trying again");
-        connection.execute("ROLLBACK").await.map_err(|error| address.error(&error))?;
+        connection.execute("ROLLBACK").await.map_err(|error| address.failed(&error))?;
         sleep(patience.pause).await;
     }
     Ok(())
 }
 
-/// Opens a connection to a server, and checks the version of the server and the encoding of the
-/// database.
+/// Opens a connection to a server, and checks the version of the server, the encoding of the database,
+/// and that it takes writes.
 pub(super) async fn connect(address: &Address) -> Result<PgConnection, OpenError> {
+    let failed = |error: sqlx::Error| address.failed(&error);
     let connected = timeout(CONNECT_LIMIT, address.options.connect()).await;
     let mut connection = connected
-        .map_err(|_| address.error(&format!("no answer within {} s", CONNECT_LIMIT.as_secs())))?
-        .map_err(|error| address.error(&error))?;
-    let query = "SELECT current_setting('server_version_num'), current_setting('server_encoding')";
-    let row = sqlx::raw_sql(query).fetch_one(&mut connection).await.map_err(|error| address.error(&error))?;
-    let text = |column| row.try_get::<&str, _>(column).map_err(|error| address.error(&error));
-    let (version, encoding) = (text(0)?, text(1)?);
+        .map_err(|_| address.away(&format!("no answer within {} s", CONNECT_LIMIT.as_secs())))?
+        .map_err(failed)?;
+    let state = "SELECT current_setting('server_version_num'), current_setting('server_encoding'), \
+                 (pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean)::text";
+    let row = sqlx::raw_sql(state).fetch_one(&mut connection).await.map_err(failed)?;
+    let text = |column| row.try_get::<&str, _>(column).map_err(failed);
+    let (version, encoding, reads_only) = (text(0)?, text(1)?, text(2)?);
     if version.parse::<i64>().is_ok_and(|version| version < OLDEST_SERVER) {
         return Err(
             address.error(&format!("its version {version} is too old: PostgreSQL 14 or newer is needed"))
@@ -160,6 +162,9 @@ pub(super) async fn connect(address: &Address) -> Result<PgConnection, OpenError
             "its encoding is {encoding}, and UTF8 is needed: CREATE DATABASE has the option ENCODING 'UTF8'"
         )));
     }
+    if reads_only == "true" {
+        return Err(address.away(&"it takes no writes: it is a standby, or read-only"));
+    }
     Ok(connection)
 }
 
@@ -169,7 +174,7 @@ pub(super) async fn find(
     address: &Address,
     schema: &str,
 ) -> Result<Found, OpenError> {
-    let failed = |error: sqlx::Error| address.error(&error);
+    let failed = |error: sqlx::Error| address.failed(&error);
     // The result is text, so that this works through any pooler. The name of a schema contains no
     // quote.
     let look = format!(
@@ -214,7 +219,7 @@ async fn run(
         if code.is_some_and(|code| LOCKED.contains(&&*code)) {
             Failed::Locked(error)
         } else {
-            address.error(&error).into()
+            address.failed(&error).into()
         }
     };
     // There is no limit on the wait for another migration.
