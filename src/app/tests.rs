@@ -165,7 +165,8 @@ fn the_keys_of_a_server_that_wait_for_a_restart_are_named_one_by_one() {
     let store = |key: &str, value: &str| {
         let folder = TempDir::new().unwrap();
         let file = folder.path().join("file.pem");
-        std::fs::write(&file, "").unwrap();
+        let made = rcgen::generate_simple_self_signed(["db".to_owned()]).unwrap();
+        std::fs::write(&file, made.cert.pem() + &made.signing_key.serialize_pem()).unwrap();
         let (url, file) = ("postgres://bridge@db/events", file.to_str().unwrap());
         let both = |name: &str| key.starts_with("client_").then(|| (name.to_owned(), file.to_owned()));
         let given =

@@ -8,7 +8,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use http::HeaderName;
+use http::{HeaderName, Uri};
+use rustls::pki_types::ServerName;
 use url::Url;
 
 use super::problem::quoted;
@@ -201,6 +202,14 @@ pub(super) fn url(schemes: [&'static str; 2], instead_of_credentials: &'static s
         }
         if url.fragment().is_some() {
             return Err(format!("has a fragment (`#…`), which is never sent; {allowed}"));
+        }
+        // A URL may have characters that a request may not, such as those of `http://${HOST}/`.
+        if Uri::try_from(url.as_str()).is_err() {
+            return Err(format!("has a character that no request can carry, or is too long; {allowed}"));
+        }
+        let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+        if matches!(url.scheme(), "https" | "wss") && ServerName::try_from(host).is_err() {
+            return Err(format!("has a host that no certificate can name; {allowed}"));
         }
         Ok(url)
     })

@@ -11,6 +11,8 @@ use super::form::{self, DAY, Form, show_duration};
 use super::problem::{Faulty, quoted};
 use super::section::Section;
 use super::streams::Subscription;
+use super::targets::client_identity;
+use crate::delivery::tls::Roots;
 use crate::source::webhook;
 use crate::store::{self, Durability, Place, Server};
 
@@ -78,9 +80,8 @@ fn place(section: &mut Section<'_>) -> Result<Place, Faulty> {
     let connections = section.value("connections", "4", &form::number(1..=100));
     let shares = form::choice(&[("none", false), ("transaction", true)]);
     let pooled = section.value("pooler", "none", &shares);
-    let ca_file = section.optional("ca_file", &form::file());
-    let certificate = section.optional("client_cert_file", &form::file());
-    let key = section.optional("client_key_file", &form::file());
+    let ca_file = ca_file(section);
+    let client_identity = client_identity(section);
     let url = url?;
     if !is_server(&url) {
         return match path(&url) {
@@ -91,24 +92,28 @@ fn place(section: &mut Section<'_>) -> Result<Place, Faulty> {
     if let Err(fault) = server_url(&url, ALLOWED) {
         return Err(section.problem("url", &fault));
     }
-    let client_identity = match (certificate?, key?) {
-        (Some(certificate), Some(key)) => Some((certificate, key)),
-        (None, None) => None,
-        (Some(_), None) => return Err(section.problem("client_key_file", LONE)),
-        (None, Some(_)) => return Err(section.problem("client_cert_file", LONE)),
-    };
     Ok(Place::Server(Server {
         url: url.into(),
         listen_url: listen_url?,
         ca_file: ca_file?,
-        client_identity,
+        client_identity: client_identity?.map(|(_, files)| files),
         schema: schema?,
         connections: connections?,
         pooled: pooled?,
     }))
 }
 
-const LONE: &str = "is missing; allowed are `client_cert_file` and `client_key_file` together, or neither";
+/// Reads the path of a file of root certificates. The driver of the server reads the file itself, at each
+/// connection.
+fn ca_file(section: &mut Section<'_>) -> Result<Option<PathBuf>, Faulty> {
+    let Some(path) = section.optional_file("ca_file")? else { return Ok(None) };
+    match Roots::read(path.clone()) {
+        Ok(_) => Ok(Some(path)),
+        Err(error) => {
+            Err(section.problem("ca_file", &format!("{error}; allowed is a file of PEM certificates")))
+        }
+    }
+}
 
 const ALLOWED: &str = "allowed is `sqlite://PATH`, such as `sqlite://data/pepay-bridge.db`, or \
                        `postgres://USER:PASSWORD@HOST:PORT/DATABASE`";
@@ -151,6 +156,12 @@ fn server_url(text: &str, allowed: &str) -> Result<(), String> {
     }
     let is_known =
         |(key, value): (Cow<'_, str>, Cow<'_, str>)| key == "sslmode" && TLS_MODES.contains(&&*value);
+    // In a path the name of a socket is encoded too.
+    let parts =
+        [url.username(), url.password().unwrap_or_default(), url.host_str().unwrap_or_default(), url.path()];
+    if !parts.into_iter().all(is_encoded_text) {
+        return Err(format!("has a `%` that encodes no UTF-8; write `%25` for the sign itself; {allowed}"));
+    }
     if url.fragment().is_some() || !url.query_pairs().all(is_known) {
         return Err(format!(
             "has parameters that are not known; allowed is `sslmode` with one of `{}`",
@@ -158,6 +169,19 @@ fn server_url(text: &str, allowed: &str) -> Result<(), String> {
         ));
     }
     Ok(())
+}
+
+/// Returns whether the bytes that `text` encodes by `%` are UTF-8.
+fn is_encoded_text(text: &str) -> bool {
+    let mut pieces = text.split('%');
+    let mut bytes = pieces.next().unwrap_or_default().as_bytes().to_vec();
+    for piece in pieces {
+        match piece.get(..2).and_then(|digits| hex::decode(digits).ok()) {
+            Some(byte) => bytes.extend(byte.into_iter().chain(piece.bytes().skip(2))),
+            None => bytes.extend(b"%".iter().copied().chain(piece.bytes())),
+        }
+    }
+    std::str::from_utf8(&bytes).is_ok()
 }
 
 /// Reads `listen_url`, another URL of the server that `url` names. An empty text means none.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU64;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use http::header::{
@@ -64,7 +65,7 @@ pub(super) fn read(name: &str, mut section: Section<'_>) -> Result<delivery::Set
         connect_timeout: connect_timeout?,
         idle_timeout: idle_timeout?,
         roots: roots?,
-        client_identity: client_identity?,
+        client_identity: client_identity?.map(|(identity, _)| identity),
         concurrency: concurrency?,
         ordering: ordering?,
         rate_limit: Some(rate_limit?).filter(|limit| *limit > 0.0),
@@ -99,6 +100,7 @@ pub(super) fn signing_keys(section: &mut Section<'_>) -> Result<Vec<SigningKey>,
     Ok(keys)
 }
 
+/// Reads the root certificates of `ca_file`.
 fn roots(section: &mut Section<'_>) -> Result<Option<Roots>, Faulty> {
     let Some(path) = section.optional_file("ca_file")? else { return Ok(None) };
     match Roots::read(path) {
@@ -109,7 +111,13 @@ fn roots(section: &mut Section<'_>) -> Result<Option<Roots>, Faulty> {
     }
 }
 
-fn client_identity(section: &mut Section<'_>) -> Result<Option<ClientIdentity>, Faulty> {
+/// The paths of the files of a certificate and of its key.
+pub(super) type IdentityFiles = (PathBuf, PathBuf);
+
+/// Reads a client certificate and its key. Also returns the paths of their files.
+pub(super) fn client_identity(
+    section: &mut Section<'_>,
+) -> Result<Option<(ClientIdentity, IdentityFiles)>, Faulty> {
     let cert_file = section.optional_file("client_cert_file");
     let key_file = section.optional_file("client_key_file");
     let lone = match (cert_file?, key_file?) {
@@ -118,8 +126,8 @@ fn client_identity(section: &mut Section<'_>) -> Result<Option<ClientIdentity>, 
                 section.warn("client_key_file", found, "take that permission away (chmod o-r)");
             }
             section.warn_of_folder("client_key_file", &key_file);
-            return match ClientIdentity::read(cert_file, &key_file) {
-                Ok(identity) => Ok(Some(identity)),
+            return match ClientIdentity::read(cert_file.clone(), &key_file) {
+                Ok(identity) => Ok(Some((identity, (cert_file, key_file)))),
                 Err(error) => Err(section.problem("client_cert_file", &format!("{error}"))),
             };
         }

@@ -375,3 +375,4 @@ fn the_configuration_for_the_simulator_is_valid_and_gives_no_warning() {
 mod accounts;
 mod choosing;
 mod faults;
+mod starting;

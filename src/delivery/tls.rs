@@ -9,7 +9,7 @@ use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
-use rustls::{ClientConfig, client::ResolvesClientCert};
+use rustls::{ClientConfig, RootCertStore, client::ResolvesClientCert};
 use rustls_platform_verifier::Verifier;
 
 /// Root certificates of one file. Equal if the files have the same path and certificates.
@@ -40,9 +40,12 @@ impl Roots {
     /// Reads the root certificates in the file at `path`; at least one.
     ///
     /// # Errors
-    /// [`UnusableFile`] if the file cannot be read or contains no certificate.
+    /// [`UnusableFile`] if the file cannot be read, or contains no certificate or one that is damaged.
     pub fn read(path: PathBuf) -> Result<Self, UnusableFile> {
         let certificates = certificates(&path, &read(&path)?)?;
+        let mut store = RootCertStore::empty();
+        let added = certificates.iter().cloned().try_for_each(|certificate| store.add(certificate));
+        added.map_err(|error| unusable(&path, &format!("a certificate in it is none ({error})")))?;
         Ok(Self { path, certificates })
     }
 }

@@ -5,6 +5,7 @@ use std::{fmt, fs, io};
 
 use http::HeaderName;
 use hyper_util::client::proxy::matcher::Matcher;
+use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use secrecy::{ExposeSecret, SecretString};
@@ -59,12 +60,17 @@ impl Roots {
     /// Reads the certificates in the PEM file at `path`; at least one.
     ///
     /// # Errors
-    /// If the file cannot be read, or contains no certificate.
+    /// If the file cannot be read, or contains no certificate or one that is damaged.
     pub fn read(path: &Path) -> io::Result<Self> {
         let pem = fs::read(path)?;
         let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
         match certificates {
-            Ok(certificates) if !certificates.is_empty() => Ok(Self(certificates)),
+            Ok(certificates) if !certificates.is_empty() => {
+                let mut store = RootCertStore::empty();
+                let added = certificates.iter().cloned().try_for_each(|one| store.add(one));
+                added.map_err(|error| io::Error::other(format!("a certificate in it is none ({error})")))?;
+                Ok(Self(certificates))
+            }
             _ => Err(io::Error::other("there is no certificate in it, in PEM form")),
         }
     }
