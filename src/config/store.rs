@@ -57,15 +57,24 @@ pub(super) fn outlives_repeats(
     let memory = settings.retention.ids;
     let sweeps =
         streams.iter().map(|stream| &stream.settings).filter(|stream| stream.reconcile_interval.is_some());
-    let sweeps = sweeps
-        .map(|stream| (format!("streams.{}.reconcile_lookback", stream.name), stream.reconcile_lookback));
+    let sweeps = sweeps.map(|stream| {
+        // A sweep looks back over two intervals at least.
+        let (intervals, lookback) =
+            (stream.reconcile_interval.unwrap_or_default() * 2, stream.reconcile_lookback);
+        let (what, reach) = if intervals > lookback {
+            ("reconcile_interval` twice", intervals)
+        } else {
+            ("reconcile_lookback`", lookback)
+        };
+        (format!("`streams.{}.{what}", stream.name), reach)
+    });
     let repeats =
-        webhooks.iter().map(|webhook| (format!("webhooks.{}.tolerance", webhook.name), webhook.tolerance));
+        webhooks.iter().map(|webhook| (format!("`webhooks.{}.tolerance`", webhook.name), webhook.tolerance));
     for (key, reach) in sweeps.chain(repeats).filter(|(_, reach)| *reach >= memory) {
         let (memory, reach) = (show_duration(memory), show_duration(reach));
         let fault = format!(
             "`{memory}` is too short: ids would be forgotten while Pepay can still repeat them; \
-             allowed is more than `{key}`, which is `{reach}`"
+             allowed is more than {key}, which is `{reach}`"
         );
         root.problem("store.dedupe_retention", &fault);
     }

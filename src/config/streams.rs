@@ -155,11 +155,11 @@ const fn default_types(endpoint: Result<Endpoint, Faulty>) -> &'static [&'static
     }
 }
 
-/// The form of `0s`, which means off, or a duration that `duration` allows.
+/// The form of a duration of zero, which means off, or one that `duration` allows.
 fn off_or(duration: Form<Duration>) -> Form<Duration> {
-    Form::text(move |text| match text {
-        "0s" => Ok(Duration::ZERO),
-        text => duration.read(text),
+    Form::text(move |text| match humantime::parse_duration(text) {
+        Ok(Duration::ZERO) => Ok(Duration::ZERO),
+        _ => duration.read(text).map_err(|fault| format!("{fault}, and `0s` for off")),
     })
 }
 

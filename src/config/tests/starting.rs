@@ -62,3 +62,24 @@ fn a_server_whose_url_encodes_no_text_is_a_problem_that_shows_no_password() {
     let socket = "[store]\nurl = 'postgres://u@%2Frun%2Fpostgresql/d'";
     assert_eq!(problems(socket), [""; 0]);
 }
+
+#[test]
+fn ids_are_kept_for_longer_than_two_intervals_of_the_sweep() {
+    let with = |interval: &str, memory: &str| {
+        let stream = format!("[pepay]\napi_key = 'k'\n[streams.s]\nreconcile_interval = '{interval}'");
+        problems(&format!("[store]\ndedupe_retention = '{memory}'\npayload_retention = '1d'\n{stream}"))
+            .join("")
+    };
+    assert_eq!(with("15d", "31d"), "");
+    let says = "allowed is more than `streams.s.reconcile_interval` twice, which is `30d`";
+    let found = with("15d", "30d");
+    assert!(
+        found.starts_with("store.dedupe_retention: `30d` is too short") && found.contains(says),
+        "{found}"
+    );
+    for off in ["0s", "0", "0m"] {
+        assert_eq!(with(off, "7d"), "", "{off}");
+    }
+    let found = with("500ms", "7d");
+    assert!(found.contains("allowed are 1s to 30d, and `0s` for off"), "{found}");
+}
