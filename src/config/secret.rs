@@ -150,6 +150,10 @@ impl Section<'_> {
         for secret in &secrets {
             self.judge(key, secret);
         }
+        if secrets.first().is_some_and(|first| first.starts_with('[')) {
+            let found = "has a secret that begins with `[`, which is part of it";
+            self.warn(key, found, "write a list in one text without brackets and quotation marks");
+        }
         Ok(secrets.into_iter().map(SecretString::from).collect())
     }
 

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 use super::form::{self, Form, HOUR, SECOND};
-use super::problem::Faulty;
+use super::problem::{Faulty, quoted};
 use super::section::Section;
 use crate::web::{Scope, Token};
 use crate::{telemetry, web};
@@ -129,16 +130,32 @@ pub(super) fn log_format(section: &mut Section<'_>) -> Result<telemetry::Format,
 pub(super) fn read_log(mut section: Section<'_>) -> Result<telemetry::Settings, Faulty> {
     let format = log_format(&mut section);
     let filter = section.value("filter", "info", &filter());
+    if let Some(word) = filter.as_deref().ok().and_then(taken_for_a_module) {
+        let found = format!("has {}, which is no level and is taken for a module", quoted(word));
+        section.warn("filter", found, "name a level for all lines: error, warn, info, debug, trace or off");
+    }
     section.finish();
     Ok(telemetry::Settings { format: format?, filter: filter? })
 }
+
+/// Returns a word of `filter` that is neither a level nor this program, if no other word is a level for
+/// all lines. A misspelt level is such a word, and turns every other line off.
+fn taken_for_a_module(filter: &str) -> Option<&str> {
+    let words = || filter.split(',').map(str::trim).filter(|word| !word.contains(['=', '[', ':']));
+    let is_level = |word: &str| word.parse::<LevelFilter>().is_ok();
+    let unknown = words().find(|word| !word.is_empty() && !is_level(word) && *word != PROGRAM);
+    unknown.filter(|_| !words().any(is_level))
+}
+
+/// The module of all lines of this program.
+const PROGRAM: &str = "pepay_bridge";
 
 fn filter() -> Form<String> {
     Form::text(|text| match EnvFilter::builder().parse(text) {
         Ok(_) => Ok(text.to_owned()),
         Err(error) => Err(format!(
             "{} is not a filter ({error}); allowed are values such as `info` or `info,pepay_bridge::delivery=debug`",
-            super::problem::quoted(text)
+            quoted(text)
         )),
     })
 }

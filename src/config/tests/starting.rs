@@ -83,3 +83,30 @@ fn ids_are_kept_for_longer_than_two_intervals_of_the_sweep() {
     let found = with("500ms", "7d");
     assert!(found.contains("allowed are 1s to 30d, and `0s` for off"), "{found}");
 }
+
+#[test]
+fn a_filter_that_turns_every_line_off_by_mistake_is_a_warning() {
+    let warned = |filter: &str| {
+        let warnings = load_text(LEAST, &[("RUST_LOG", filter)]).unwrap().warnings;
+        warnings.iter().any(|warning| warning.key == "log.filter" && warning.found.contains("is no level"))
+    };
+    for mistake in ["warning", "debg", "Informational", "verbose,pepay_bridge::delivery=debug"] {
+        assert!(warned(mistake), "{mistake}");
+    }
+    for meant in
+        ["warn", "WARN", "3", "off", "pepay_bridge", "hyper=debug", "info,hyper", "a::b", "[span]=info"]
+    {
+        assert!(!warned(meant), "{meant}");
+    }
+}
+
+#[test]
+fn a_list_of_secrets_in_brackets_is_a_warning() {
+    let warned = |secrets: &str| {
+        let given = [("PEPAY_BRIDGE__WEBHOOKS__DEFAULT__SECRETS", secrets)];
+        let warnings = load_text(LEAST, &given).unwrap().warnings;
+        warnings.iter().any(|warning| warning.found.contains("begins with `[`"))
+    };
+    assert!(warned(r#"["the-first-of-the-secrets","the-second-of-the-secrets"]"#));
+    assert!(!warned("the-first-of-the-secrets,the-second-of-the-secrets"));
+}
