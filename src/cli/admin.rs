@@ -148,7 +148,7 @@ impl Admin {
         let configured = || Url::parse(&format!("http://{}", health::reachable(settings.admin_listen)));
         let base = reach.admin_url.clone().map_or_else(configured, Ok).map_err(Error::failure)?;
         let marks = HeaderMap::from_iter([(CLIENT, HeaderValue::from_static("cli"))]);
-        let client = Client::builder().no_proxy().default_headers(marks).build().map_err(Error::failure)?;
+        let client = health::client(&base).default_headers(marks).build().map_err(Error::failure)?;
         Ok(Self { client, base, token: settings.admin_token.clone() })
     }
 

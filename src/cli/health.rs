@@ -4,14 +4,19 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use http::StatusCode;
+use reqwest::ClientBuilder;
+use reqwest::redirect::Policy;
 use url::Url;
 
 use super::Error;
+use super::text::clean_lines;
 use crate::config::{self, Input};
 use crate::domain::cause::innermost;
 
 /// The time limit of the whole request. A bridge that takes longer is not healthy.
 const TIMEOUT: Duration = Duration::from_secs(3);
+/// The path that says whether webhooks can be taken.
+const INTAKE: &str = "/readyz/intake";
 /// The length after which the body is cut off, in bytes. A list of reasons is shorter.
 const LONGEST_ANSWER: usize = 64 * 1024;
 
@@ -35,12 +40,12 @@ pub(super) fn health(arguments: &Arguments, input: &Input) -> Result<(), Error> 
         Some(url) => url.clone(),
         None => http_url(&format!("http://{}", reachable(config::listen(input)?))).map_err(Error::failure)?,
     };
-    super::runtime()?.block_on(ask(asked(url, arguments.intake)))
+    super::runtime()?.block_on(ask(asked(url, arguments.intake)?))
 }
 
 async fn ask(url: Url) -> Result<(), Error> {
     let (status, body) = look(&url).await.map_err(Error::failure)?;
-    super::print(&format!("{}\n", body.trim_end()))?;
+    super::print(&format!("{}\n", clean_lines(&body)))?;
     if status.is_success() {
         return Ok(());
     }
@@ -50,12 +55,7 @@ async fn ask(url: Url) -> Result<(), Error> {
 /// Requests `url` and returns the status and the body, or the reason why there is no response.
 pub(super) async fn look(url: &Url) -> Result<(StatusCode, String), String> {
     let no_answer = |error: reqwest::Error| format!("no answer from {url}: {}", innermost(&error));
-    let mut client = reqwest::Client::builder().timeout(TIMEOUT).no_proxy();
-    if url.scheme() == "http" {
-        // The system's root certificates are not read, and may be missing.
-        client = client.tls_certs_only([]);
-    }
-    let client = client.build().map_err(no_answer)?;
+    let client = client(url).timeout(TIMEOUT).build().map_err(no_answer)?;
     let mut answer = client.get(url.clone()).send().await.map_err(no_answer)?;
     let mut body = Vec::new();
     while let Some(chunk) = answer.chunk().await.map_err(no_answer)? {
@@ -67,13 +67,33 @@ pub(super) async fn look(url: &Url) -> Result<(StatusCode, String), String> {
     Ok((answer.status(), String::from_utf8_lossy(&body).into_owned()))
 }
 
+/// Returns a builder of a client for the bridge at `url`. It follows no redirect: the answer of another
+/// server would be taken for that of the bridge.
+pub(super) fn client(url: &Url) -> ClientBuilder {
+    let client = reqwest::Client::builder().no_proxy().redirect(Policy::none());
+    match url.scheme() {
+        // The system's root certificates are not read, and may be missing.
+        "http" => client.tls_certs_only([]),
+        _ => client,
+    }
+}
+
 /// Returns the address to request. If `url` has no path, it gets `/readyz/intake` with `intake`, else
 /// `/readyz`.
-fn asked(mut url: Url, intake: bool) -> Url {
-    if url.path() == "/" {
-        url.set_path(if intake { "/readyz/intake" } else { "/readyz" });
+///
+/// # Errors
+/// [`Error::Usage`] if `url` has another path than `intake` asks for.
+fn asked(mut url: Url, intake: bool) -> Result<Url, Error> {
+    match url.path() {
+        "/" => url.set_path(if intake { INTAKE } else { "/readyz" }),
+        path if intake && path != INTAKE => {
+            let fault =
+                format!("--intake asks {INTAKE}, and the path of --url is {path}: leave one of them out");
+            return Err(Error::Usage(fault));
+        }
+        _ => {}
     }
-    url
+    Ok(url)
 }
 
 /// Parses a URL with the scheme `http` or `https`.
@@ -107,8 +127,10 @@ mod tests {
             ("http://bridge:80/", false, "http://bridge/readyz"),
             ("https://bridge/healthz", false, "https://bridge/healthz"),
         ] {
-            assert_eq!(asked(http_url(text).unwrap(), intake).as_str(), address);
+            assert_eq!(asked(http_url(text).unwrap(), intake).unwrap().as_str(), address);
         }
+        let elsewhere = asked(http_url("http://bridge/healthz").unwrap(), true).unwrap_err();
+        assert!(matches!(&elsewhere, Error::Usage(fault) if fault.contains("/healthz")), "{elsewhere}");
         for bad in ["127.0.0.1:8080", "bridge", "file:///etc/passwd"] {
             assert!(http_url(bad).is_err(), "{bad}");
         }

@@ -4,6 +4,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::task::JoinSet;
 
 use super::{Shell, run};
+use crate::support::bridge::without_roots;
 use crate::support::world::{World, hold, listen};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -26,6 +27,8 @@ async fn a_command_needs_no_more_than_the_server_section_to_find_its_bridge() {
     let listed = run(&world.configuration, &["targets", "list"]).await;
     assert_eq!((listed.code, &*listed.stderr), (Some(0), ""));
     assert!(listed.stdout.contains("orders"));
+    let without_roots = run(&without_roots(&world.configuration), &["targets", "list"]).await;
+    assert_eq!((without_roots.code, &*without_roots.stderr), (Some(0), ""));
 
     world.set("SERVER__ADMIN_LISTEN", "nowhere");
     let faulty = run(&world.configuration, &["targets", "list"]).await;
@@ -62,21 +65,44 @@ async fn a_missing_and_a_wrong_token_are_told_apart_and_never_shown() {
     assert!(elsewhere.contains("404") || elsewhere.contains("nothing"), "{elsewhere}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn an_action_that_is_done_and_cannot_be_shown_is_a_success() {
-    let world = World::new(World::with_duplicates()).await;
-    let (bridge, admin) = listen().await;
+/// Serves `answer` to every request. Returns the URL.
+async fn always(answer: String) -> (JoinSet<()>, String) {
+    let (listener, url) = listen().await;
     let mut served = JoinSet::new();
     served.spawn(async move {
         let mut kept = Vec::new();
         loop {
-            let (mut connection, _) = bridge.accept().await.unwrap();
+            let (mut connection, _) = listener.accept().await.unwrap();
             let mut request = [0; 4096];
             let _read = connection.read(&mut request).await.unwrap();
-            connection.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+            connection.write_all(answer.as_bytes()).await.unwrap();
             kept.push(connection);
         }
     });
+    (served, url)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_answer_of_another_server_is_not_taken_for_that_of_the_bridge() {
+    let world = World::new(World::with_duplicates()).await;
+    let (_other, other) = always("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}".to_owned()).await;
+    let redirect = format!("HTTP/1.1 302 Found\r\nLocation: {other}/\r\nContent-Length: 0\r\n\r\n");
+    let (_redirecting, admin) = always(redirect).await;
+    let health = run(&world.configuration, &["health", "--url", &admin]).await;
+    assert!(health.code == Some(1) && health.stderr.contains("answered 302"), "{health:?}");
+    let elsewhere = ["health", "--intake", "--url", &format!("{other}/healthz")];
+    let elsewhere = run(&world.configuration, &elsewhere).await;
+    assert!(elsewhere.code == Some(2) && elsewhere.stderr.contains("--intake"), "{elsewhere:?}");
+    let shell = Shell { configuration: world.configuration.clone(), admin };
+    for line in ["reload", "targets list"] {
+        assert!(shell.failed(line, 1).await.contains("302"), "{line}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_action_that_is_done_and_cannot_be_shown_is_a_success() {
+    let world = World::new(World::with_duplicates()).await;
+    let (_served, admin) = always("HTTP/1.1 204 No Content\r\n\r\n".to_owned()).await;
     let shell = Shell { configuration: world.configuration.clone(), admin };
     let told = shell.done("events replay evt_1 --target orders").await;
     assert_eq!(told, "done; its state now cannot be read at the moment\n");
