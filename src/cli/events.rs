@@ -13,6 +13,7 @@ use super::deliveries::bulk::{self, BulkRequest, Consent};
 use super::filters::{CommonFilters, EventFilters, Filters};
 use super::listing::{Filtering as _, Listed, Listing};
 use super::moment::Moment;
+use super::names::target_is_known;
 use super::{Error, print, print_bytes};
 use crate::domain::clock::UnixMillis;
 
@@ -125,7 +126,13 @@ impl Replay {
 async fn export(operator: &Operator, filters: &Filters) -> Result<(), Error> {
     let given = filters.given(operator.now);
     let query: Vec<_> = given.iter().map(|(name, value)| (*name, &**value)).collect();
-    operator.bridge.stream(&["export"], &query, print_bytes).await
+    let mut found = false;
+    let print = |piece: &[u8]| {
+        found = true;
+        print_bytes(piece)
+    };
+    operator.bridge.stream(&["export"], &query, print).await?;
+    if found { Ok(()) } else { target_is_known(&operator.bridge, filters.target()).await }
 }
 
 /// Prints the exact bytes of the body, without a line break at the end.

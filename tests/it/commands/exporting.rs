@@ -32,6 +32,8 @@ async fn events_are_exported_with_body_and_outcomes_while_more_arrive() {
     let narrowed = shell.done(&format!("events export --id-prefix {}", ids[3].as_str())).await;
     assert_eq!(narrowed.lines().count(), 1, "{narrowed}");
     assert_eq!(shell.done("events export --state dead").await, "");
+    let unknown = shell.failed("events export --target order", 1).await;
+    assert!(unknown.contains("no target \"order\"; there are: orders"), "{unknown}");
     assert!(bridge.stop().await.0.success());
 }
 
