@@ -316,6 +316,8 @@ impl App {
             }
         }
         self.reloads.close();
+        // A waiting caller is told now, and not at the end of the stop.
+        while self.reloads.try_recv().is_ok() {}
     }
 
     async fn finish_work(&mut self) {

@@ -172,15 +172,16 @@ impl App {
         let settings = loaded.map_err(ReloadError::Invalid)?;
         let prepared = self.parts.prepare(&settings);
         let prepared = prepared.map_err(|error| ReloadError::Invalid(vec![error.to_string()]))?;
-        self.store.claim(parts::identities(&settings), false).await.map_err(|error| match error {
-            ClaimError::Other(other) => ReloadError::Invalid(vec![other.to_string()]),
-            ClaimError::Store(error) => unavailable(error),
-        })?;
         let alerts = self
             .alerts
             .prepare(settings.alerts.as_ref())
             .map_err(|error| ReloadError::Invalid(vec![error.to_string()]))?;
         let pauses = self.store.operator.pauses().await.map_err(unavailable)?;
+        // The store keeps the claim. So what can fail without it comes first.
+        self.store.claim(parts::identities(&settings), false).await.map_err(|error| match error {
+            ClaimError::Other(other) => ReloadError::Invalid(vec![other.to_string()]),
+            ClaimError::Store(error) => unavailable(error),
+        })?;
         let outboxes = self.store.reroute(prepared.kept_targets.clone(), prepared.routes()).await;
         Ok(Ready { settings, prepared, outboxes: outboxes.map_err(unavailable)?, pauses, alerts })
     }

@@ -154,8 +154,11 @@ async fn a_stop_does_not_wait_for_a_reload_whose_store_does_not_answer() {
         reading.recv().await.unwrap();
         stop.soft.cancel();
     };
-    let (outcome, ()) = soon(async { tokio::join!(reload.reload(), stopping) }).await;
-    assert_eq!(outcome, Err(ReloadError::Unavailable("the bridge is stopping".to_owned())));
+    // The second call waits for the first one. Neither waits for the store, which cannot close yet.
+    let calls = async { tokio::join!(reload.reload(), reload.reload(), stopping) };
+    let (first, second, ()) = soon(calls).await;
+    let stopped = Err(ReloadError::Unavailable("the bridge is stopping".to_owned()));
+    assert_eq!((first, second), (stopped.clone(), stopped));
     drop(intruder.lock().unwrap().take());
     soon(running.join_next()).await.unwrap().unwrap().unwrap();
 }
