@@ -97,7 +97,7 @@ fn text_of(file: &Path, copied: &Copied) -> String {
 fn json_of(file: &Path, copied: &Copied) -> String {
     let Copied { bytes, events, newest_sequence, schema } = copied;
     let copied = json!({
-        "file": file, "bytes": bytes, "events": events, "newest_sequence": newest_sequence, "schema": schema,
+        "file": file.display().to_string(), "bytes": bytes, "events": events, "newest_sequence": newest_sequence, "schema": schema,
     });
     format!("{copied}\n")
 }

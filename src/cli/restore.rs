@@ -59,6 +59,9 @@ fn text_of(database: &Path, Restored { events, newest_sequence, schema, kept }: 
 }
 
 fn json_of(database: &Path, Restored { events, newest_sequence, schema, kept }: &Restored) -> String {
+    // JSON has no form for a path that is not UTF-8.
+    let shown = |path: &Path| path.display().to_string();
+    let (database, kept) = (shown(database), kept.as_deref().map(shown));
     let restored = json!({
         "database": database, "events": events, "newest_sequence": newest_sequence, "schema": schema, "kept": kept,
     });

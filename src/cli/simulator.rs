@@ -170,7 +170,8 @@ enum SimulatorError {
 
 /// Runs the simulator until a signal stops it.
 pub(super) fn simulator(arguments: Arguments, input: &Input) -> Result<(), Error> {
-    let filter = input.log_filter().and_then(OsStr::to_str).unwrap_or("info").to_owned();
+    let filter = input.log_filter().and_then(OsStr::to_str).filter(|filter| !filter.is_empty());
+    let filter = filter.unwrap_or("info").to_owned();
     telemetry::start(&telemetry::Settings { format: Format::Text, filter }).map_err(Error::failure)?;
     let stop = Stop::default();
     super::runtime()?.block_on(async {

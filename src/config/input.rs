@@ -20,7 +20,7 @@ const USUAL: [&str; 2] = ["./pepay-bridge.toml", "/etc/pepay-bridge/pepay-bridge
 /// may hold secrets.
 #[derive(Clone)]
 pub struct Input {
-    /// The file, and the option or the variable that names it.
+    /// The file, and the option or the variable that names it; a default path names itself.
     pub(super) file: Option<(&'static str, PathBuf)>,
     /// The other variables.
     pub(super) environment: BTreeMap<OsString, OsString>,
@@ -44,8 +44,8 @@ impl Input {
     #[must_use]
     pub fn or_usual_file(mut self) -> Self {
         self.file = self.file.or_else(|| {
-            let usual = USUAL.iter().map(Path::new).find(|path| path.try_exists().unwrap_or(true))?;
-            Some((FILE_OPTION, usual.to_owned()))
+            let usual = USUAL.into_iter().find(|path| Path::new(path).try_exists().unwrap_or(true))?;
+            Some((usual, usual.into()))
         });
         self
     }
