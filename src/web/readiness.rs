@@ -11,8 +11,8 @@ use crate::domain::event::Source;
 use crate::domain::status::{StreamPhase, StreamStatus};
 use crate::store::view::{Quiet, Usage};
 
-/// The time for which the result of a probe is reused. However many health checks come, the store is
-/// probed once in this time.
+/// The time for which the result of a probe is reused. However many health checks come, one probe runs
+/// at a time, and the next one begins this long after its end.
 const PROBE_STANDS: Duration = Duration::from_secs(1);
 
 /// The time for which a stream may have no connection before the bridge is not ready. A reconnect takes
@@ -102,7 +102,7 @@ impl Readiness {
         // The lock is held during the probe, so that concurrent requests share its result.
         let mut probed = self.probed.lock().await;
         if probed.at.is_none_or(|at| at.elapsed() >= self.stands) {
-            // The time is noted before the probe. If a client disconnects during the probe, the next
+            // The time is noted before the probe, too. If a client disconnects during the probe, the next
             // request must not start another one.
             probed.at = Some(Instant::now());
             let operator = &self.view.operator;
@@ -112,6 +112,10 @@ impl Readiness {
             );
             probed.failure = commits.err();
             probed.room = usage.map_or(Room::Unknown, |usage| Room::of(&usage));
+            // A probe of a store that does not respond takes longer than its result stands. The requests
+            // that have waited for it must not start one each: they would wait for one after another, and
+            // use up the connections of the listener.
+            probed.at = Some(Instant::now());
         }
         (probed.failure.clone(), probed.room.clone())
     }
@@ -236,6 +240,18 @@ mod tests {
         let readiness =
             Readiness { patience: Duration::from_millis(1), ..Readiness::new(shown.view.clone()) };
         assert_eq!(readiness.look().await.reasons, ["the store does not answer"]);
+    }
+
+    #[tokio::test]
+    async fn many_checks_of_a_store_that_does_not_answer_wait_for_one_probe() {
+        let shown = Shown::idle().await;
+        // As in production, a result stands for half as long as the probe takes.
+        let (stands, patience) = (Duration::from_millis(50), Duration::from_millis(100));
+        let readiness = Readiness { stands, patience, ..Readiness::new(shown.view.clone()) };
+        let began = Instant::now();
+        let verdicts = futures_util::future::join_all((0..100).map(|_| readiness.intake())).await;
+        assert!(verdicts.iter().all(|verdict| verdict.reasons == ["the store does not answer"]));
+        assert!(began.elapsed() < 50 * patience, "{:?}", began.elapsed());
     }
 
     #[test]
