@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use ::metrics::Counter;
 use axum::extract::{ConnectInfo, Request};
+use tokio::time::Instant;
 
 use crate::domain::clock::Clock;
 use crate::domain::log_limit::LogLimit;
@@ -18,8 +19,9 @@ use crate::telemetry::names;
 const DELAY: Duration = Duration::from_millis(500);
 
 /// The number of delayed responses for one address at the same time. Beyond that, requests from the
-/// address are refused before their token is checked. So more connections do not make guessing faster.
-const PER_ADDRESS: u32 = 4;
+/// address are refused before their token is checked. So more connections do not make guessing faster, and
+/// neither does hanging up: a delay counts to its end, whether its client waits or not.
+const PER_ADDRESS: usize = 4;
 
 /// The number of addresses with delayed responses at the same time. Responses to further addresses are
 /// not delayed, since they would use up the connections of the listener.
@@ -49,14 +51,8 @@ pub(super) struct Guard(Arc<Inner>);
 struct Inner {
     clock: Clock,
     tallies: [(Counter, LogLimit); Reason::ALL.len()],
-    /// The number of delayed responses, by address.
-    held_back: Mutex<HashMap<IpAddr, u32>>,
-}
-
-/// One delayed response. Dropping it ends the delay's count.
-struct HeldBack<'g> {
-    guard: &'g Guard,
-    address: IpAddr,
+    /// The ends of the delays, by address.
+    delays: Mutex<HashMap<IpAddr, Vec<Instant>>>,
 }
 
 impl Reason {
@@ -82,7 +78,7 @@ impl Guard {
             let counter = ::metrics::counter!(names::ADMIN_REFUSED, "reason" => reason.as_str());
             (counter, LogLimit::default())
         });
-        Self(Arc::new(Inner { clock, tallies, held_back: Mutex::default() }))
+        Self(Arc::new(Inner { clock, tallies, delays: Mutex::default() }))
     }
 
     /// Counts a refusal of `request`. Logs it, unless the log limit of this reason is reached.
@@ -100,42 +96,39 @@ impl Guard {
     /// Returns whether the number of delayed responses for the address of `request` has reached its
     /// limit.
     pub(super) fn is_slowed(&self, request: &Request) -> bool {
-        let held_back = self.held_back();
-        peer(request).and_then(|peer| held_back.get(&peer.ip())).is_some_and(|count| *count >= PER_ADDRESS)
+        let delays = self.delays();
+        peer(request).and_then(|peer| delays.get(&peer.ip())).is_some_and(|ends| ends.len() >= PER_ADDRESS)
     }
 
     /// Delays the response to a wrong token from `peer`.
     pub(super) async fn slow_down(&self, peer: Option<SocketAddr>) {
         // Every request that comes over a connection has an address.
         let Some(peer) = peer else { return };
-        if let Some(_held_back) = self.hold_back(peer.ip()) {
-            tokio::time::sleep(DELAY).await;
+        if let Some(end) = self.delay(peer.ip()) {
+            tokio::time::sleep_until(end).await;
         }
     }
 
-    fn hold_back(&self, address: IpAddr) -> Option<HeldBack<'_>> {
-        let mut held_back = self.held_back();
-        if held_back.len() >= ADDRESSES && !held_back.contains_key(&address) {
+    /// Returns the end of a delay that begins now; `None` if too many addresses have delays.
+    fn delay(&self, address: IpAddr) -> Option<Instant> {
+        let mut delays = self.delays();
+        if delays.len() >= ADDRESSES && !delays.contains_key(&address) {
             return None;
         }
-        *held_back.entry(address).or_default() += 1;
-        Some(HeldBack { guard: self, address })
+        let end = Instant::now() + DELAY;
+        delays.entry(address).or_default().push(end);
+        Some(end)
     }
 
-    fn held_back(&self) -> MutexGuard<'_, HashMap<IpAddr, u32>> {
-        self.0.held_back.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Drop for HeldBack<'_> {
-    fn drop(&mut self) {
-        let mut held_back = self.guard.held_back();
-        if let Some(count) = held_back.get_mut(&self.address) {
-            *count -= 1;
-            if *count == 0 {
-                held_back.remove(&self.address);
-            }
-        }
+    /// Returns the delays that have not ended.
+    fn delays(&self) -> MutexGuard<'_, HashMap<IpAddr, Vec<Instant>>> {
+        let mut delays = self.0.delays.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        delays.retain(|_, ends| {
+            ends.retain(|end| *end > now);
+            !ends.is_empty()
+        });
+        delays
     }
 }
 
@@ -152,6 +145,8 @@ pub(super) fn peer(request: &Request) -> Option<SocketAddr> {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
+
     use super::*;
     use crate::domain::clock::UnixMillis;
 
@@ -164,28 +159,26 @@ mod tests {
     #[tokio::test]
     async fn an_address_that_guesses_is_slowed_and_no_other() {
         let guard = Guard::new(Clock::from_fn(|| UnixMillis(0)));
-        let guesses = (1..=PER_ADDRESS).map(|port| request(&format!("192.0.2.1:{port}")));
-        let guesses: Vec<_> = guesses.collect();
-        let mut held_back = tokio::task::JoinSet::new();
-        for guess in guesses {
+        let began = Instant::now();
+        for port in 1..=PER_ADDRESS {
+            let guess = request(&format!("192.0.2.1:{port}"));
             assert!(!guard.is_slowed(&guess));
-            let guard = guard.clone();
-            held_back.spawn(async move { guard.slow_down(peer(&guess)).await });
-            tokio::task::yield_now().await;
+            // This client hangs up at once.
+            assert!(guard.slow_down(peer(&guess)).now_or_never().is_none());
         }
         assert!(guard.is_slowed(&request("192.0.2.1:99")));
         assert!(!guard.is_slowed(&request("192.0.2.2:99")));
-        held_back.join_all().await;
+        guard.slow_down(peer(&request("192.0.2.2:99"))).await;
+        assert!(began.elapsed() >= DELAY);
         assert!(!guard.is_slowed(&request("192.0.2.1:99")));
-        assert!(guard.held_back().is_empty());
+        assert!(guard.delays().is_empty());
     }
 
     #[test]
     fn the_number_of_addresses_that_are_slowed_is_bounded() {
         let guard = Guard::new(Clock::from_fn(|| UnixMillis(0)));
         let addresses = (0..=u8::try_from(ADDRESSES).unwrap()).map(|last| IpAddr::from([192, 0, 2, last]));
-        let held: Vec<_> = addresses.map(|address| guard.hold_back(address)).collect();
-        assert_eq!(held.iter().filter(|held| held.is_some()).count(), ADDRESSES);
+        assert_eq!(addresses.filter_map(|address| guard.delay(address)).count(), ADDRESSES);
     }
 
     #[test]
