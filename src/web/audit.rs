@@ -15,6 +15,7 @@ use axum::extract::{FromRequestParts, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use futures_util::{Stream, StreamExt as _, stream};
+use http::Method;
 use http::request::Parts;
 
 use super::guard;
@@ -328,7 +329,12 @@ pub(super) async fn record(State(trail): State<Trail>, mut request: Request, nex
     let caller = request.extensions().get().cloned().unwrap_or(Caller(None));
     let mut call = trail.begin(&request, caller);
     request.extensions_mut().insert(call.audit.clone());
+    let has_no_body = request.method() == Method::HEAD;
     let response = next.run(request).await;
+    if has_no_body {
+        // The response to HEAD has no body, so none has been read.
+        call.audit.changes_nothing();
+    }
     let code = response.extensions().get().map(|Code(code)| &**code);
     let outcome = if response.status().is_success() { "done" } else { code.unwrap_or("failed") };
     if outcome == "done" && call.audit.details().is_streamed {

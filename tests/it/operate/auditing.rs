@@ -45,6 +45,13 @@ async fn a_reload_by_signal_an_export_and_tests_are_kept_with_what_they_were() {
     bridge.reload().await;
     std::fs::write(&file, "no TOML").unwrap();
     bridge.reload().await;
+    let id =
+        ask(&bridge, READER, "events?limit=1", None).await.1["events"][0]["id"].as_str().unwrap().to_owned();
+    for path in ["export".to_owned(), format!("events/{id}"), format!("events/{id}/body")] {
+        // The response has no body, so it is no reading of one.
+        let head = Client::new().head(format!("{}/api/v1/{path}", bridge.admin)).bearer_auth(READER);
+        assert_eq!(soon(&path, head.send()).await.unwrap().status(), StatusCode::OK, "{path}");
+    }
     let url = format!("{}/api/v1/export?type=*", bridge.admin);
     let export = Client::new().get(url).bearer_auth(READER).send().await.unwrap();
     assert_eq!(soon("the export", export.text()).await.unwrap().lines().count(), 7);
