@@ -1,12 +1,15 @@
 //! The body of a state-changing call: a small JSON object with the right content type, all of whose
 //! members are known.
 
+use std::error::Error;
 use std::fmt::Display;
+use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode};
+use http_body_util::LengthLimitError;
 use serde_json::{Map, Value};
 
 use super::params::{NoQuery, Params};
@@ -14,6 +17,9 @@ use super::problem::{Faults, Problem};
 
 /// The longest body of a call, in bytes.
 pub(super) const MAX_BODY: usize = 64 * 1024;
+
+/// The longest time in which a body may arrive.
+const READ_LIMIT: Duration = Duration::from_secs(10);
 
 /// The members of a body that have not been read yet.
 #[derive(Debug)]
@@ -158,7 +164,7 @@ impl<S: Sync> FromRequest<S> for Body {
         let read = async {
             NoQuery::from_request_parts(&mut parts, state).await?;
             json_is_said(&parts.headers)?;
-            let body = bounded(body).await?;
+            let body = bounded(body, READ_LIMIT).await?;
             Members::read(&body)
         };
         read.await.map(Self)
@@ -189,9 +195,18 @@ fn json_is_said(headers: &HeaderMap) -> Result<(), Problem> {
     Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail))
 }
 
-async fn bounded(body: axum::body::Body) -> Result<Bytes, Problem> {
-    axum::body::to_bytes(body, MAX_BODY).await.map_err(|_| {
-        let detail = format!("a body has at most {MAX_BODY} bytes, and arrives whole");
-        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail)
+/// Returns the whole body, if it has at most [`MAX_BODY`] bytes and arrives within `patience`.
+pub(super) async fn bounded(body: axum::body::Body, patience: Duration) -> Result<Bytes, Problem> {
+    let Ok(read) = tokio::time::timeout(patience, axum::body::to_bytes(body, MAX_BODY)).await else {
+        let detail = format!("the body has not arrived within {} s", patience.as_secs());
+        return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", detail));
+    };
+    read.map_err(|error| {
+        if error.source().is_some_and(<dyn Error>::is::<LengthLimitError>) {
+            let detail = format!("a body has at most {MAX_BODY} bytes");
+            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail)
+        } else {
+            malformed("the body has not arrived whole")
+        }
     })
 }

@@ -74,7 +74,11 @@ fn complete(item: &mut PathItem, guarded: bool) {
     let wrong = [("400", "A parameter or member is unknown or wrong; `errors` names each")];
     let short =
         [("503", "The store does not answer, or something else is short for a moment; see `Retry-After`")];
-    let change = [("413", "The body is too long"), ("415", "The body is not said to be JSON")];
+    let change = [
+        ("408", "The body has not arrived in time"),
+        ("413", "The body is too long"),
+        ("415", "The body is not said to be JSON"),
+    ];
     let all = || any.iter().chain(&wrong).chain(&short);
     item.get.iter_mut().for_each(|get| add(get, all()));
     item.post.iter_mut().for_each(|post| add(post, all().chain(&change)));

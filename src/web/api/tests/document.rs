@@ -66,8 +66,11 @@ async fn every_operation_is_described_with_its_problems_and_answered() {
     for (method, path) in described {
         let operation = &paths[path][method];
         assert!(operation["summary"].is_string() && operation["operationId"].is_string(), "{path}");
-        let problems: &[_] =
-            if method == "get" { &["400", "401", "503"] } else { &["400", "401", "413", "415", "503"] };
+        let problems: &[_] = if method == "get" {
+            &["400", "401", "503"]
+        } else {
+            &["400", "401", "408", "413", "415", "503"]
+        };
         for status in problems {
             let content = &operation["responses"][status]["content"]["application/problem+json"];
             assert_eq!(content["schema"]["$ref"], "#/components/schemas/Problem", "{method} {path} {status}");

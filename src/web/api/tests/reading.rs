@@ -1,8 +1,15 @@
 //! Tests of wrong requests: each is refused, and the message names the fault and what is allowed.
 
+use std::convert::Infallible;
+use std::io;
+use std::time::Duration;
+
+use axum::response::IntoResponse as _;
+use futures_util::{StreamExt as _, stream};
 use serde_json::json;
 
 use super::*;
+use crate::web::api::body::bounded;
 
 #[tokio::test]
 async fn a_parameter_that_is_not_known_is_refused_by_name_with_those_that_are() {
@@ -119,6 +126,18 @@ async fn a_body_is_bounded() {
     let request = Request::post("/api/v1/reload").header("content-type", "application/json");
     let answer = answer(caller.send(request, format!("{{\"x\":\"{}\"}}", "y".repeat(64 * 1024))).await).await;
     answer.problem(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large");
+}
+
+#[tokio::test]
+async fn a_body_that_stops_coming_or_breaks_off_is_refused() {
+    let caller = Caller::new().await;
+    let reload = Request::post("/api/v1/reload").header("content-type", "application/json");
+    let broken = stream::iter([Ok("{"), Err(io::Error::from(io::ErrorKind::UnexpectedEof))]);
+    let broken = answer(caller.send(reload, Body::from_stream(broken)).await).await;
+    broken.problem(StatusCode::BAD_REQUEST, "malformed_body");
+    let stuck = stream::iter([Ok::<_, Infallible>("{")]).chain(stream::pending());
+    let stuck = bounded(Body::from_stream(stuck), Duration::from_millis(1)).await.unwrap_err();
+    answer(stuck.into_response()).await.problem(StatusCode::REQUEST_TIMEOUT, "request_timeout");
 }
 
 #[tokio::test]
