@@ -134,6 +134,11 @@ pub(super) enum RetentionStep {
         /// The time.
         before: UnixMillis,
     },
+    /// Removes bodies of conflicts that arrived before `before` and whose event has no body any more.
+    Conflicts {
+        /// The time.
+        before: UnixMillis,
+    },
     /// Cancels dead deliveries that died before `before` and that no operator has decided on.
     Dead {
         /// The time.

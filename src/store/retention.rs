@@ -94,6 +94,7 @@ impl Janitor {
             // The rows that this sweep passes over are looked at in the next one.
             RetentionStep::Recheck,
             RetentionStep::Payloads { before: now.minus(payloads) },
+            RetentionStep::Conflicts { before: now.minus(payloads) },
             RetentionStep::Events { before: now.minus(ids), but_newest: self.newest_kept },
             RetentionStep::Audit { before: now.minus(audit), newest: AUDIT_KEPT },
             RetentionStep::Vacuum,

@@ -8,6 +8,7 @@ use crate::domain::event::EventId;
 use crate::domain::operator::{Action, Filter, Page};
 use crate::store::contract::RETENTION;
 use crate::store::error::ActError;
+use crate::store::settings::Retention;
 use crate::store::types::Batch;
 
 const DAY: Duration = RETENTION.payloads;
@@ -119,6 +120,39 @@ async fn bodies_are_removed_once_every_delivery_has_ended_and_not_before() {
     assert_eq!(aging.held(), ["(evt_0)", "(evt_1)", "(evt_2)", "(evt_3)"]);
     assert_eq!(aging.count("SELECT count(*) FROM ripe"), 0);
     assert_eq!(aging.count("SELECT count(*) FROM attempt"), 0);
+}
+
+#[tokio::test]
+async fn the_body_of_a_conflict_is_kept_for_its_own_time_and_as_long_as_that_of_its_event() {
+    let mut aging = Aging::new().await;
+    aging.fixture.store.retain(Retention { ids: 100 * DAY, dead: 100 * DAY, ..RETENTION });
+    let (mut arrivals, ledger) = aging.fixture.outbox();
+    for (id, next) in [("evt_done", Next::Delivered), ("evt_dead", Next::Dead)] {
+        aging.record(id, id).await;
+        end(&mut arrivals, &ledger, next).await;
+    }
+    aging.record("evt_dead", "another").await;
+    aging.pass(DAY);
+    // The body of its event is removed a moment later.
+    aging.record("evt_done", "another").await;
+    aging.pass(Duration::from_millis(1));
+    aging.sweep().await;
+    // This body was removed already.
+    aging.record("evt_done", "a third").await;
+    assert_eq!(aging.held(), ["(evt_done)", "evt_dead"]);
+    let bodies = "SELECT count(*) FROM conflict WHERE body IS NOT NULL";
+    aging.sweep().await;
+    assert_eq!(aging.count(bodies), 3);
+    aging.pass(DAY);
+    aging.sweep().await;
+    assert_eq!(aging.count(bodies), 2, "of the one that arrived a moment earlier");
+    aging.pass(Duration::from_millis(1));
+    aging.sweep().await;
+    assert_eq!(aging.count(bodies), 1, "of the event that waits for an operator");
+    let operator = &aging.fixture.store.operator;
+    operator.act(Action::Cancel, "orders", &event_id("evt_dead")).await.unwrap();
+    aging.sweep().await;
+    assert_eq!(aging.count(bodies), 0);
 }
 
 #[tokio::test]

@@ -35,6 +35,7 @@ pub(super) async fn step(
         RetentionStep::Dead { before } => return dead(session, before, context).await,
         RetentionStep::Payloads { before } => payloads(session, (before, context.now)).await,
         RetentionStep::Events { before, but_newest } => events(session, before, but_newest, context).await,
+        RetentionStep::Conflicts { before } => conflicts(session, before).await,
         RetentionStep::Recheck => recheck(session, &mut context.changes).await,
         RetentionStep::Audit { before, newest } => audit::remove_old(session, before, newest).await,
         // Autovacuum does this.
@@ -84,6 +85,18 @@ async fn payloads(session: &mut Session, times: (UnixMillis, UnixMillis)) -> Res
     let note = "INSERT INTO ripe (sequence) SELECT unnest($1::bigint[])";
     session.execute(sqlx::query(note).bind(passed_over)).await?;
     Ok(more)
+}
+
+/// Removes the bodies of old conflicts. A conflict may arrive long after its event, whose body may have
+/// been removed before.
+const CONFLICTS: &str = "UPDATE conflict SET body = NULL WHERE (sequence, digest, source) IN ( \
+       SELECT c.sequence, c.digest, c.source FROM conflict c JOIN event e ON e.sequence = c.sequence \
+       WHERE c.sequence <= (SELECT payload_through FROM retention) AND c.body IS NOT NULL \
+         AND c.received_at < $1 AND e.body IS NULL LIMIT $2)";
+
+async fn conflicts(session: &mut Session, before: UnixMillis) -> Result<bool, sqlx::Error> {
+    let removed = session.execute(sqlx::query(CONFLICTS).bind(before.0).bind(STEP)).await?;
+    Ok(is_full(usize::try_from(removed).unwrap_or(usize::MAX)))
 }
 
 async fn events(
@@ -232,11 +245,7 @@ async fn remove_payloads(session: &mut Session, sequences: &[i64]) -> Result<Vec
     if done.is_empty() {
         return Ok(others);
     }
-    for statement in [
-        REMOVE_BODIES,
-        "UPDATE conflict SET body = NULL WHERE sequence = ANY ($1) AND body IS NOT NULL",
-        REMOVE_ATTEMPTS,
-    ] {
+    for statement in [REMOVE_BODIES, REMOVE_ATTEMPTS] {
         session.execute(sqlx::query(statement).bind(&done)).await?;
     }
     Ok(others)

@@ -72,6 +72,7 @@ pub(super) fn step(
         RetentionStep::Dead { before } => return dead(connection, positions, before, context),
         RetentionStep::Payloads { before } => payloads(connection, positions, (before, context.now)),
         RetentionStep::Events { before, but_newest } => events(connection, before, but_newest, context),
+        RetentionStep::Conflicts { before } => conflicts(connection, before),
         RetentionStep::Recheck => recheck(connection, &mut context.changes),
         RetentionStep::Audit { before, newest } => audit::remove_old(connection, before, newest),
         RetentionStep::Vacuum => vacuum(connection),
@@ -130,6 +131,17 @@ fn payloads(
     }
     connection.prepare_cached("UPDATE retention SET payload_through = ?1")?.execute(params![last])?;
     Ok(more)
+}
+
+/// Removes the bodies of old conflicts. A conflict may arrive long after its event, whose body may have
+/// been removed before.
+const CONFLICTS: &str = "UPDATE conflict SET body = NULL WHERE (sequence, digest, source) IN ( \
+       SELECT c.sequence, c.digest, c.source FROM conflict c CROSS JOIN event e ON e.sequence = c.sequence \
+       WHERE c.sequence <= (SELECT payload_through FROM retention) AND c.body IS NOT NULL \
+         AND c.received_at < ?1 AND e.body IS NULL LIMIT ?2)";
+
+fn conflicts(connection: &Connection, before: UnixMillis) -> rusqlite::Result<bool> {
+    connection.prepare_cached(CONFLICTS)?.execute(params![before.0, STEP]).map(is_full)
 }
 
 fn events(
@@ -235,7 +247,6 @@ fn is_done(connection: &Connection, sequence: i64) -> rusqlite::Result<bool> {
 fn remove_payload(connection: &Connection, sequence: i64) -> rusqlite::Result<()> {
     for statement in [
         "UPDATE event SET body = NULL WHERE sequence = ?1",
-        "UPDATE conflict SET body = NULL WHERE sequence = ?1",
         "DELETE FROM attempt WHERE sequence = ?1 AND target_id IN (SELECT id FROM target)",
     ] {
         connection.prepare_cached(statement)?.execute(params![sequence])?;

@@ -111,8 +111,15 @@ async fn what_ends_while_it_is_looked_at_again_is_found_later() {
     for (target, sequence) in [(0, 1), (1, 1), (0, 2)] {
         engines.group(0, |group| settle_one(group, owned[target], sequence)).unwrap();
     }
-    // The conflicts of the first event are removed after the deliveries of the second one were
-    // looked at.
+    // The body of the first event is removed after the deliveries of the second one were looked at. This
+    // removal waits for a lock that no other step needs.
+    engines.backend.execute(
+        "CREATE FUNCTION wait_for_conflicts() RETURNS trigger LANGUAGE plpgsql AS \
+         'BEGIN LOCK TABLE conflict IN ROW EXCLUSIVE MODE; RETURN NEW; END'",
+    );
+    engines.backend.execute(
+        "CREATE TRIGGER waiting BEFORE UPDATE ON event FOR EACH ROW EXECUTE FUNCTION wait_for_conflicts()",
+    );
     let address = Address::of(&engines.backend.server, Durability::Normal).unwrap();
     let mut holder = PgConnection::connect_with(&address.options).await.unwrap();
     let schema = &engines.backend.server.schema;
@@ -127,7 +134,7 @@ async fn what_ends_while_it_is_looked_at_again_is_found_later() {
             let looking = scope.spawn(|| group(&mut **first, routes, *now, look_again));
             let waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'conflict'::regclass";
             while backend.number(waits) == 0 {
-                assert!(!looking.is_finished(), "it has not waited for the conflicts");
+                assert!(!looking.is_finished(), "it has not waited for the lock");
             }
             group(&mut **second, routes, *now, |group| settle_one(group, owned[1], 2)).unwrap();
             Handle::current().block_on(holder.execute("ROLLBACK")).unwrap();
